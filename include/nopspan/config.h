@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every nopspan header needs to know of the compiler and of the way the library is linked.
+#ifndef NOPSPAN_CONFIG_H
+#define NOPSPAN_CONFIG_H
+
+#if !defined(__GNUC__)
+#error "nopspan needs gcc or clang"
+#endif
+#if !defined(__LP64__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "nopspan's records and gate are for 64-bit little-endian machines"
+#endif
+
+// The static library (CMake target nopspan::nopspan_static, which defines NOPSPAN_STATIC) hides all its symbols, so that
+// every copy is complete in itself; the shared one exports just what is declared with NOPSPAN_API.
+#if defined(NOPSPAN_STATIC)
+#define NOPSPAN_API __attribute__((visibility("hidden")))
+#else
+#define NOPSPAN_API __attribute__((visibility("default")))
+#endif
+
+// For what runs only when somebody listens: it is kept out of the caller's hot code.
+#define NOPSPAN_COLD __attribute__((cold, noinline))
+
+#if defined(__cpp_exceptions)
+#define NOPSPAN_EXCEPTIONS 1
+#else
+#define NOPSPAN_EXCEPTIONS 0
+#endif
+
+#endif  // NOPSPAN_CONFIG_H

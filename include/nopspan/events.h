@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Events that are not a span's: one moment, emitted once.
+#ifndef NOPSPAN_EVENTS_H
+#define NOPSPAN_EVENTS_H
+
+#include <nopspan/config.h>
+#include <nopspan/context.h>
+#include <nopspan/fields.h>
+#include <nopspan/gate.h>
+#include <nopspan/name.h>
+#include <nopspan/span.h>
+#include <nopspan/text.h>
+
+#include <cstdint>
+#include <type_traits>
+
+namespace nopspan {
+
+namespace detail {
+
+// Which probe an event fires, besides what handlers see.
+enum class Point : std::uint8_t { event, retry };
+
+// `target` null: the thread's current context.
+NOPSPAN_API NOPSPAN_COLD FieldSink* point_begin(Point point, Name name, const Context* target) noexcept;
+NOPSPAN_API NOPSPAN_COLD void point_emit(FieldSink*) noexcept;
+NOPSPAN_API NOPSPAN_COLD void point_discard(FieldSink*) noexcept;
+NOPSPAN_API NOPSPAN_COLD void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum) noexcept;
+
+template <class F, class Fill>
+inline void point(Point which, Name name, const Context* target, Fill&& callable) {
+  FieldSink* sink = point_begin(which, name, target);
+  if (sink == nullptr) return;
+#if NOPSPAN_EXCEPTIONS
+  try {
+    fill<F>(sink, callable);
+  } catch (...) {
+    point_discard(sink);  // thread exit inside the callable
+    throw;
+  }
+#else
+  fill<F>(sink, callable);
+#endif
+  point_emit(sink);
+}
+
+}  // namespace detail
+
+// Emits one event with what `fields(Fields&)` sets, and nothing else: no metadata is merged, no measurement added. The
+// callable runs only if somebody listens. The event belongs to the thread's current span.
+template <class M, std::enable_if_t<std::is_invocable_v<M&, Fields&>, int> = 0>
+inline void execute(Name name, M&& fields) {
+  if (detail::points_wanted()) detail::point<Fields>(detail::Point::event, name, nullptr, fields);
+}
+inline void execute(Name name) {
+  execute(name, [](Fields&) {});
+}
+
+// The same for a span that is named: one of several that run on this thread, or on none.
+template <class M>
+inline void execute(const Context& span, Name name, M&& fields) {
+  if (detail::points_wanted()) detail::point<Fields>(detail::Point::event, name, &span, fields);
+}
+template <class M>
+inline void execute(const Span& span, Name name, M&& fields) {
+  if (detail::points_wanted()) execute(span.context(), name, fields);
+}
+template <class M>
+inline void execute(const AsyncSpan& span, Name name, M&& fields) {
+  if (detail::points_wanted()) execute(span.context(), name, fields);
+}
+
+// A reading of a gauge of an engine or instance: `gauge` on probes, event `engine.stats` to handlers (measurement: `name`;
+// metadata: engine, gauge, maximum). `maximum` 0: there is none.
+inline void gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum = 0) noexcept {
+  if (detail::points_wanted()) detail::emit_gauge(engine, name, value, maximum);
+}
+
+}  // namespace nopspan
+
+#endif  // NOPSPAN_EVENTS_H

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The gate: one word that is zero until somebody listens. It is all that a disabled span reads.
+#ifndef NOPSPAN_GATE_H
+#define NOPSPAN_GATE_H
+
+#include <nopspan/config.h>
+
+#include <cstdint>
+
+// Where the gate is. Read through a pointer: a word read directly by a default (PIE) executable gets a copy relocation,
+// and the kernel would then raise the library's word while the program reads its own copy.
+extern "C" NOPSPAN_API const std::uint64_t* const nopspan_gate_ptr;
+
+namespace nopspan::detail {
+
+// Layout of the word, bit 0 first. Compiled into programs: it cannot change.
+//   spans          16  semaphore of span_start, span_stop, span_exception; raised by the kernel
+//   batch          16  semaphore of nopspan_batch:batch; raised by the kernel
+//   span_handlers   8  an in-process handler may match a span's event; written by the registry
+//   point_handlers  8  one may match another event; written by the registry
+//   points         16  semaphore of all other probes; raised by the kernel
+inline constexpr std::uint64_t kGateSpans = 0x000000000000ffffU;
+inline constexpr std::uint64_t kGateBatch = 0x00000000ffff0000U;
+inline constexpr std::uint64_t kGateSpanHandlers = 0x000000ff00000000U;
+inline constexpr std::uint64_t kGatePointHandlers = 0x0000ff0000000000U;
+inline constexpr std::uint64_t kGatePoints = 0xffff000000000000U;
+
+inline constexpr std::uint64_t kSpanMask = kGateSpans | kGateBatch | kGateSpanHandlers;
+inline constexpr std::uint64_t kPointMask = kGateBatch | kGatePointHandlers | kGatePoints;
+
+inline std::uint64_t gate() noexcept { return __atomic_load_n(nopspan_gate_ptr, __ATOMIC_RELAXED); }
+
+// A catalogue's span feeds other probes too (tokens, tool_call, first_token, engine_request), so it also runs for those.
+inline constexpr std::uint64_t kFeedingSpanMask = kSpanMask | kGatePoints;
+
+// Whether a span that starts now is of interest to anybody.
+template <std::uint64_t mask = kSpanMask>
+inline bool spans_wanted() noexcept {
+  return __builtin_expect((gate() & mask) != 0, 0);
+}
+
+// The same for an event that is not a span's.
+inline bool points_wanted() noexcept { return __builtin_expect((gate() & kPointMask) != 0, 0); }
+
+}  // namespace nopspan::detail
+
+#endif  // NOPSPAN_GATE_H

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// In-process handlers: the same events as the probes, where eBPF cannot reach. The semantics are :telemetry's
+// (https://hexdocs.pm/telemetry).
+//
+//   nopspan::attach("slow-chats", "llm.chat.stop", [](const nopspan::Event& e) {
+//     if (e.duration_ns() > 1'000'000'000) log(e.request_id(), e.name());
+//   });
+#ifndef NOPSPAN_REGISTRY_H
+#define NOPSPAN_REGISTRY_H
+
+#include <nopspan/config.h>
+#include <nopspan/event.h>
+#include <nopspan/text.h>
+#include <nopspan/value.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace nopspan {
+
+enum class Errc : std::uint8_t {
+  ok = 0,
+  already_exists,    // attach: a handler has this id, whatever its events
+  not_found,         // detach: no handler has it
+  invalid_argument,  // a null or empty id; an event name that is null, empty, over 127 bytes or has an empty segment, a
+                     // control character or a NUL; an empty handler
+  out_of_memory,
+};
+// What the value means, for a message.
+NOPSPAN_API const char* describe(Errc error) noexcept;
+
+// Runs on the thread that emits, in order of attachment. One that throws is detached, and the event
+// `telemetry.handler.failure` (metadata event_name, handler_id, handler_config, kind, reason, stacktrace) is emitted. It
+// may attach, detach and emit; it must not end its thread.
+using Handler = std::function<void(const Event&)>;
+
+// Attaches a handler to one event, or to several under one id, for events emitted from now on. `config` is what
+// Event::config() returns. Nothing is registered unless the whole call is valid; attaching to no events is ok and registers
+// nothing. Thread-safe.
+NOPSPAN_API Errc attach(Text id, Text event, Handler handler, Value config = {});
+NOPSPAN_API Errc attach_many(Text id, const std::vector<std::string>& events, Handler handler, Value config = {});
+
+// Detaches a handler from all its events. When it returns, no other thread runs the handler or will: what it refers to may
+// be destroyed. Called from inside any handler it does not wait: a dispatch that runs goes on with the handlers it
+// began with. Do not hold a lock that the handler takes. Thread-safe.
+NOPSPAN_API Errc detach(Text id);
+
+struct HandlerInfo {
+  std::string id;
+  std::string event;
+  Value config;
+};
+// The handlers attached to events under a prefix of whole segments ("llm", "llm.chat"; "" for all), an entry for each event,
+// in order of attachment. Thread-safe.
+NOPSPAN_API std::vector<HandlerInfo> list_handlers(Text prefix = "");
+
+}  // namespace nopspan
+
+#endif  // NOPSPAN_REGISTRY_H

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "attributes.h"
+
+#include "clean_text.h"
+#include "counters.h"
+
+#include <cstring>
+#include <string_view>
+
+namespace nopspan::detail {
+namespace {
+
+// Field numbers of opentelemetry.proto.common.v1.
+constexpr unsigned kKey = 1, kKeyValueValue = 2;                                                  // KeyValue
+constexpr unsigned kString = 1, kBool = 2, kInt = 3, kDouble = 4, kArray = 5, kKeyValueList = 6;  // AnyValue
+constexpr unsigned kValues = 1;                                                                   // both lists
+
+constexpr unsigned kVarint = 0, kFixed64 = 1, kDelimited = 2;  // wire types
+
+std::size_t varint_size(std::uint64_t value) {
+  std::size_t size = 1;
+  for (; value >= 0x80; value >>= 7U) ++size;
+  return size;
+}
+std::size_t delimited_size(std::size_t size) { return 1 + varint_size(size) + size; }
+
+// Tags below are one byte: all field numbers are under 16.
+class Writer {
+ public:
+  explicit Writer(unsigned char* out) : at_(out) {}
+  void varint(std::uint64_t value) {
+    for (; value >= 0x80; value >>= 7U) *at_++ = static_cast<unsigned char>(value | 0x80U);
+    *at_++ = static_cast<unsigned char>(value);
+  }
+  void tag(unsigned field, unsigned wire) { *at_++ = static_cast<unsigned char>((field << 3U) | wire); }
+  void begin(unsigned field, std::size_t size) {
+    tag(field, kDelimited);
+    varint(size);
+  }
+  void string(unsigned field, std::string_view text) {
+    begin(field, text.size());
+    if (is_utf8(text)) {
+      std::memcpy(at_, text.data(), text.size());
+      at_ += text.size();
+      return;
+    }
+    count(counters.invalid_utf8);
+    for (std::size_t i = 0; i < text.size();) {  // the length stays
+      const std::size_t length = utf8_sequence(text, i);
+      if (length == 0) {
+        *at_++ = '?';
+        ++i;
+      } else {
+        std::memcpy(at_, text.data() + i, length);
+        at_ += length;
+        i += length;
+      }
+    }
+  }
+  void word(std::uint64_t value) {
+    std::memcpy(at_, &value, sizeof(value));
+    at_ += sizeof(value);
+  }
+  [[nodiscard]] unsigned char* at() const { return at_; }
+
+ private:
+  unsigned char* at_;
+};
+
+std::size_t key_value_size(const FieldEntry& entry);
+
+// The size of an AnyValue.
+std::size_t value_size(const FieldEntry& entry) {
+  switch (entry.type) {
+    case Value::Type::null:
+      return 0;
+    case Value::Type::boolean:
+      return 2;
+    case Value::Type::integer:
+      return 1 + varint_size(entry.word());
+    case Value::Type::real:
+      return 9;
+    case Value::Type::string:
+      return delimited_size(entry.as_string().size());
+    case Value::Type::list:
+    case Value::Type::map:
+      break;
+  }
+  std::size_t size = 0;
+  for (const unsigned char* at = entry.payload(); at < entry.end(); at = FieldEntry::at(at)->end()) {
+    const FieldEntry& item = *FieldEntry::at(at);
+    size += delimited_size(entry.type == Value::Type::list ? value_size(item) : key_value_size(item));
+  }
+  return delimited_size(size);
+}
+
+std::size_t key_value_size(const FieldEntry& entry) {
+  return delimited_size(entry.key_size) + delimited_size(value_size(entry));
+}
+
+void write_key_value(Writer& out, const FieldEntry& entry);
+
+void write_value(Writer& out, const FieldEntry& entry) {
+  switch (entry.type) {
+    case Value::Type::null:
+      return;
+    case Value::Type::boolean:
+      out.tag(kBool, kVarint);
+      out.varint(entry.word());
+      return;
+    case Value::Type::integer:
+      out.tag(kInt, kVarint);
+      out.varint(entry.word());
+      return;
+    case Value::Type::real:
+      out.tag(kDouble, kFixed64);
+      out.word(entry.word());
+      return;
+    case Value::Type::string:
+      out.string(kString, entry.as_string());
+      return;
+    case Value::Type::list:
+    case Value::Type::map:
+      break;
+  }
+  const bool list = entry.type == Value::Type::list;
+  std::size_t size = 0;
+  for (const unsigned char* at = entry.payload(); at < entry.end(); at = FieldEntry::at(at)->end()) {
+    const FieldEntry& item = *FieldEntry::at(at);
+    size += delimited_size(list ? value_size(item) : key_value_size(item));
+  }
+  out.begin(list ? kArray : kKeyValueList, size);
+  for (const unsigned char* at = entry.payload(); at < entry.end(); at = FieldEntry::at(at)->end()) {
+    const FieldEntry& item = *FieldEntry::at(at);
+    out.begin(kValues, list ? value_size(item) : key_value_size(item));
+    if (list) {
+      write_value(out, item);
+    } else {
+      write_key_value(out, item);
+    }
+  }
+}
+
+void write_key_value(Writer& out, const FieldEntry& entry) {
+  out.string(kKey, entry.key());
+  out.begin(kKeyValueValue, value_size(entry));
+  write_value(out, entry);
+}
+
+}  // namespace
+
+EncodedAttributes encode_attributes(const FieldBuffer& fields, unsigned field, bool with_content,
+                                    unsigned char* out) noexcept {
+  EncodedAttributes encoded;
+  Writer writer(out);
+  for (const unsigned char* at = fields.begin(); at < fields.end(); at = FieldEntry::at(at)->end()) {
+    const FieldEntry& entry = *FieldEntry::at(at);
+    if ((entry.flags & FieldEntry::kAdded) != 0) continue;
+    if ((entry.flags & FieldEntry::kContent) != 0 && !with_content) continue;
+    const std::size_t size = key_value_size(entry);
+    if (encoded.size + delimited_size(size) > kMaxAttributesBytes) {
+      ++encoded.dropped;
+      continue;
+    }
+    writer.begin(field, size);
+    write_key_value(writer, entry);
+    encoded.size = static_cast<std::size_t>(writer.at() - out);
+  }
+  if (encoded.dropped > 0) count(counters.attributes_dropped, encoded.dropped);
+  return encoded;
+}
+
+}  // namespace nopspan::detail

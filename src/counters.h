@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// The counts behind nopspan::stats().
+#pragma once
+
+#include <nopspan/stats.h>
+
+#include <atomic>
+#include <cstdint>
+
+namespace nopspan::detail {
+
+// One atomic for each field of Stats, in its order.
+struct Counters {
+  std::atomic<std::uint64_t> spans_dropped, reentrant, inherited, abandoned, wrong_thread, names_invalid, names_overflow,
+      names_unknown, truncated, labels_overflow, invalid_ids, invalid_tracestate, tracestate_evicted, invalid_utf8,
+      values_clamped, fields_dropped, attributes_dropped, links_dropped, metadata_failures, handler_failures,
+      recursion_dropped;
+};
+extern Counters counters;
+
+inline void count(std::atomic<std::uint64_t>& counter, std::uint64_t by = 1) noexcept {
+  counter.fetch_add(by, std::memory_order_relaxed);
+}
+
+extern std::atomic<bool> capturing_content;
+
+}  // namespace nopspan::detail

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// Events that are not a span's. An event borrows a SpanState: the place that its record speaks of.
+#include <nopspan/events.h>
+
+#include "clean_text.h"
+#include "counters.h"
+#include "event_access.h"
+#include "probe.h"
+#include "registry.h"
+#include "span_state.h"
+#include "thread_state.h"
+
+#include <cstring>
+
+namespace nopspan::detail {
+namespace {
+
+bool point_handlers_up() noexcept { return (gate() & kGatePointHandlers) != 0; }
+
+// The event is where `context` is: in its span, under the same parent where that is known.
+void place(SpanState& event, const Context& context, const SpanState* enclosing) noexcept {
+  event.frame.context = context;
+  if (context.empty()) return;
+  if ((ContextAccess::bits(context) & ContextAccess::kForeign) != 0) event.flags |= NOPSPAN_FLAG_FOREIGN_ID;
+  encode_request_id(ContextAccess::trace_id(context), event.request_id);
+  if (enclosing != nullptr && enclosing->frame.context.span_id() == context.span_id()) {
+    event.parent_id = enclosing->parent_id;
+    event.start_ns = enclosing->start_ns;
+  }
+}
+
+void dispatch_point(SpanState& event) {
+  Event seen;
+  EventAccess::set_name(seen, {event.name.text, event.name.size});
+  EventAccess::set_request_id(seen, visible_id(event));
+  EventAccess::set_context(seen, event.frame.context);
+  EventAccess::set_parent_id(seen, event.parent_id);
+  EventAccess::set_flags(seen, event.flags);
+  EventAccess::set_fields(seen, event.fields);
+  dispatch(seen);
+}
+
+SpanState* begin_point(Name name, const Context* target) noexcept {
+  const Entry entry;
+  if (!entry) return nullptr;
+  SpanState* event = allocate(entry.thread());
+  if (event == nullptr) return nullptr;
+  event->is_span = false;
+  event->name = clean_name(name);
+  event->keeps_content = point_handlers_up() || capturing_content.load(std::memory_order_relaxed);
+  const Frame* top = top_frame();
+  if (target != nullptr) {
+    place(*event, *target, top != nullptr ? top->span : nullptr);
+  } else if (top != nullptr) {
+    place(*event, top->context, top->span);
+  }
+  event->enclosing = top != nullptr && top->span != nullptr ? top->span->name : event->name;
+  return event;
+}
+
+}  // namespace
+
+FieldSink* point_begin(Point point, Name name, const Context* target) noexcept {
+  SpanState* event = begin_point(name, target);
+  if (event != nullptr) event->point = point;
+  return event;
+}
+
+void point_discard(FieldSink* sink) noexcept { release(static_cast<SpanState*>(sink)); }
+
+void point_emit(FieldSink* sink) noexcept {
+  auto* event = static_cast<SpanState*>(sink);
+  {
+    const Entry entry;
+    if (entry && point_probes_up()) {
+      const std::uint64_t now = monotonic_ns();
+      if (event->point == Point::retry) {
+        fire_retry(entry.thread(), *event, now);
+      } else {
+        fire_event(entry.thread(), *event, now);
+      }
+    }
+  }
+  if (point_handlers_up()) {
+    if (event->point == Point::retry) {
+      if (event->fields.find("request_id", false) == nullptr) {
+        event->fields.put_string("request_id", visible_id(*event), FieldEntry::kAdded);
+      }
+      event->fields.put_word("system_time", Value::Type::integer, system_ns(),
+                             FieldEntry::kMeasurement | FieldEntry::kAdded);
+    }
+    dispatch_point(*event);
+  }
+  release(event);
+}
+
+void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum) noexcept {
+  SpanState* event = begin_point("engine.stats", nullptr);
+  if (event == nullptr) return;
+  char engine_text[kMaxNameBytes + 1];
+  char name_text[kMaxNameBytes + 1];
+  clean(engine.view(), engine_text);
+  clean(name.view(), name_text);
+  {
+    const Entry entry;
+    if (entry && point_probes_up()) fire_gauge(entry.thread(), *event, engine_text, name_text, value, maximum);
+  }
+  if (point_handlers_up()) {
+    event->fields.put_string("engine", engine_text, 0);
+    event->fields.put_string("gauge", name_text, 0);
+    if (maximum != 0) event->fields.put_word("maximum", Value::Type::integer, static_cast<std::uint64_t>(maximum), 0);
+    event->fields.put_word(name_text, Value::Type::integer, static_cast<std::uint64_t>(value), FieldEntry::kMeasurement);
+    dispatch_point(*event);
+  }
+  release(event);
+}
+
+void emit_first_token(SpanState& span, std::uint64_t tokens_so_far) noexcept {
+  if (!point_handlers_up()) return;
+  FieldBuffer fields;
+  fields.put_word("time_to_first_token", Value::Type::integer, span.first_token_ns, FieldEntry::kMeasurement);
+  fields.put_word("gen_ai.stream.tokens_so_far", Value::Type::integer, tokens_so_far, 0);
+  Event seen;
+  EventAccess::set_name(seen, "gen_ai.stream.first_token");
+  EventAccess::set_request_id(seen, visible_id(span));
+  EventAccess::set_context(seen, span.frame.context);
+  EventAccess::set_parent_id(seen, span.parent_id);
+  EventAccess::set_flags(seen, span.flags);
+  EventAccess::set_fields(seen, fields);
+  dispatch(seen);
+}
+
+}  // namespace nopspan::detail

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "exceptions.h"
+
+#include <cxxabi.h>
+
+#include <cstdlib>
+#include <exception>
+#include <typeinfo>
+
+namespace nopspan::detail {
+namespace {
+
+std::string demangle(const char* mangled) {
+  int status = 0;
+  char* text = abi::__cxa_demangle(mangled, nullptr, nullptr, &status);
+  if (text == nullptr) return mangled;
+  std::string name = text;
+  std::free(text);
+  // What everybody writes as std::string.
+  if (name == "std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >") return "std::string";
+  return name;
+}
+
+}  // namespace
+
+bool is_thread_exit() noexcept { return abi::__cxa_current_exception_type() == nullptr; }
+
+Caught describe_caught() noexcept {
+  Caught caught;
+  const std::type_info* type = abi::__cxa_current_exception_type();  // before anything else: null means exit
+  if (type == nullptr) return caught;
+  caught.kind = "throw";
+  try {
+    caught.type = demangle(type->name());
+    throw;
+  } catch (const std::exception& error) {
+    caught.kind = "error";
+    try {
+      caught.message = error.what();
+    } catch (...) {
+    }
+  } catch (const std::string& text) {
+    try {
+      caught.message = text;
+    } catch (...) {
+    }
+  } catch (const char* text) {
+    try {
+      if (text != nullptr) caught.message = text;
+    } catch (...) {
+    }
+  } catch (...) {
+  }
+  return caught;
+}
+
+Value reason_of(const Caught& caught) {
+  return Value::map({{"type", caught.type.empty() ? Value() : Value(caught.type)}, {"message", caught.message}});
+}
+
+}  // namespace nopspan::detail

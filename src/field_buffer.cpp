@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "field_buffer.h"
+
+#include "counters.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace nopspan::detail {
+namespace {
+
+std::size_t padded(std::size_t size) { return (size + 7U) & ~std::size_t{7}; }
+
+}  // namespace
+
+Value copy_value(const FieldEntry& entry) {
+  switch (entry.type) {
+    case Value::Type::null:
+      break;
+    case Value::Type::boolean:
+      return entry.word() != 0;
+    case Value::Type::integer:
+      return entry.as_int();
+    case Value::Type::real:
+      return entry.as_double();
+    case Value::Type::string:
+      return entry.as_string();
+    case Value::Type::list: {
+      Value::List list;
+      for (const unsigned char* at = entry.payload(); at < entry.end(); at = FieldEntry::at(at)->end()) {
+        list.push_back(copy_value(*FieldEntry::at(at)));
+      }
+      return list;
+    }
+    case Value::Type::map: {
+      Value::Map map;
+      for (const unsigned char* at = entry.payload(); at < entry.end(); at = FieldEntry::at(at)->end()) {
+        map.emplace_back(FieldEntry::at(at)->key(), copy_value(*FieldEntry::at(at)));
+      }
+      return map;
+    }
+  }
+  return {};
+}
+
+bool FieldBuffer::grow(std::size_t needed) noexcept {
+  if (needed <= capacity_) return true;
+  if (needed > kMaxBytes) return false;
+  const std::size_t capacity = std::min(kMaxBytes, std::max(needed, 2 * capacity_));
+  auto* data = static_cast<unsigned char*>(data_ == inline_ ? std::malloc(capacity) : std::realloc(data_, capacity));
+  if (data == nullptr) return false;
+  if (data_ == inline_) std::memcpy(data, inline_, size_);
+  data_ = data;
+  capacity_ = capacity;
+  return true;
+}
+
+FieldEntry* FieldBuffer::append(std::string_view key, Value::Type type, std::size_t payload,
+                                std::uint8_t flags) noexcept {
+  if (key.size() > kMaxKeyBytes || payload > kMaxBytes) return nullptr;
+  const std::size_t size = sizeof(FieldEntry) + padded(key.size() + 1) + padded(payload);
+  if (!grow(size_ + size)) return nullptr;
+  unsigned char* at = data_ + size_;
+  std::memset(at, 0, sizeof(FieldEntry) + padded(key.size() + 1));
+  auto* entry = reinterpret_cast<FieldEntry*>(at);
+  entry->size = static_cast<std::uint32_t>(size);
+  entry->key_size = static_cast<std::uint16_t>(key.size());
+  entry->type = type;
+  entry->flags = flags;
+  if (!key.empty()) std::memcpy(at + sizeof(FieldEntry), key.data(), key.size());
+  size_ += size;
+  return entry;
+}
+
+bool FieldBuffer::settle(std::size_t from) noexcept {
+  const FieldEntry* made = FieldEntry::at(data_ + from);
+  for (std::size_t at = 0; at < from; at += FieldEntry::at(data_ + at)->size) {
+    const FieldEntry* there = FieldEntry::at(data_ + at);
+    if (there->key() != made->key() || ((there->flags ^ made->flags) & FieldEntry::kMeasurement) != 0) continue;
+    const std::size_t old_size = there->size;
+    const std::size_t new_size = made->size;
+    std::rotate(data_ + at, data_ + from, data_ + size_);
+    std::memmove(data_ + at + new_size, data_ + at + new_size + old_size, size_ - at - new_size - old_size);
+    size_ -= old_size;
+    return true;
+  }
+  if (keys_ == kMaxKeys && (made->flags & FieldEntry::kAdded) == 0) {
+    size_ = from;
+    return false;
+  }
+  ++keys_;
+  return true;
+}
+
+bool FieldBuffer::put_null(std::string_view key, std::uint8_t flags) noexcept {
+  const std::size_t from = size_;
+  return append(key, Value::Type::null, 0, flags) != nullptr && settle(from);
+}
+
+bool FieldBuffer::put_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept {
+  const std::size_t from = size_;
+  const FieldEntry* entry = append(key, type, sizeof(word), flags);
+  if (entry == nullptr) return false;
+  std::memcpy(const_cast<unsigned char*>(entry->payload()), &word, sizeof(word));
+  return settle(from);
+}
+
+bool FieldBuffer::put_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept {
+  const std::size_t from = size_;
+  return append_string(key, value, flags) && settle(from);
+}
+
+bool FieldBuffer::append_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept {
+  if (value.size() > kMaxBytes) return false;
+  const FieldEntry* entry = append(key, Value::Type::string, 8 + value.size() + 1, flags);
+  if (entry == nullptr) return false;
+  auto* payload = const_cast<unsigned char*>(entry->payload());
+  const std::uint64_t size = value.size();
+  std::memcpy(payload, &size, sizeof(size));
+  if (size > 0) std::memcpy(payload + 8, value.data(), size);
+  payload[8 + size] = 0;
+  return true;
+}
+
+bool FieldBuffer::put_value(std::string_view key, const Value& value, std::uint8_t flags) noexcept {
+  const std::size_t from = size_;
+  if (!append_value(key, value, flags, 0)) {
+    size_ = from;
+    return false;
+  }
+  return settle(from);
+}
+
+bool FieldBuffer::append_value(std::string_view key, const Value& value, std::uint8_t flags, unsigned depth) noexcept {
+  if (depth > kMaxDepth) return false;
+  switch (value.type()) {
+    case Value::Type::null:
+      return append(key, Value::Type::null, 0, flags) != nullptr;
+    case Value::Type::string:
+      return append_string(key, value.as_string(), flags);
+    case Value::Type::boolean:
+    case Value::Type::integer:
+    case Value::Type::real: {
+      const FieldEntry* entry = append(key, value.type(), 8, flags);
+      if (entry == nullptr) return false;
+      const std::int64_t integer = value.type() == Value::Type::boolean ? (value.as_bool() ? 1 : 0) : value.as_int();
+      const double real = value.as_double();
+      std::memcpy(const_cast<unsigned char*>(entry->payload()),
+                  value.type() == Value::Type::real ? static_cast<const void*>(&real) : &integer, 8);
+      return true;
+    }
+    case Value::Type::list:
+    case Value::Type::map:
+      break;
+  }
+  const std::size_t from = size_;
+  if (append(key, value.type(), 0, flags) == nullptr) return false;
+  for (const Value& item : value.as_list()) {
+    if (!append_value({}, item, 0, depth + 1)) return false;
+  }
+  for (const auto& [name, item] : value.as_map()) {
+    if (!append_value(name, item, 0, depth + 1)) return false;
+  }
+  reinterpret_cast<FieldEntry*>(data_ + from)->size = static_cast<std::uint32_t>(size_ - from);
+  return true;
+}
+
+const FieldEntry* FieldBuffer::find(std::string_view key, bool measurement) const noexcept {
+  for (const unsigned char* at = begin(); at < end(); at = FieldEntry::at(at)->end()) {
+    const FieldEntry* entry = FieldEntry::at(at);
+    if (((entry->flags & FieldEntry::kMeasurement) != 0) == measurement && entry->key() == key) return entry;
+  }
+  return nullptr;
+}
+
+void FieldBuffer::erase_measurements() noexcept {
+  std::size_t kept = 0;
+  for (std::size_t at = 0; at < size_;) {
+    const FieldEntry* entry = FieldEntry::at(data_ + at);
+    const std::size_t size = entry->size;
+    if ((entry->flags & FieldEntry::kMeasurement) != 0) {
+      --keys_;
+    } else {
+      if (kept != at) std::memmove(data_ + kept, data_ + at, size);
+      kept += size;
+    }
+    at += size;
+  }
+  size_ = kept;
+}
+
+void FieldBuffer::reset() noexcept {
+  if (data_ != inline_) {
+    std::free(data_);
+    data_ = inline_;
+    capacity_ = sizeof(inline_);
+  }
+  size_ = 0;
+  keys_ = 0;
+}
+
+}  // namespace nopspan::detail

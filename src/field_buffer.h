@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fields as a sequence of entries in one block of memory: no allocation for the usual few, one copy to keep them.
+#pragma once
+
+#include <nopspan/value.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace nopspan::detail {
+
+// An entry: this header, the key and a NUL padded to 8 bytes, the payload padded to 8 bytes. The payload of a string is its
+// length and its bytes with a NUL; of a list or map its entries (a list's have an empty key); of a number 8 bytes.
+struct FieldEntry {
+  std::uint32_t size;  // of the whole entry, a multiple of 8
+  std::uint16_t key_size;
+  Value::Type type;
+  std::uint8_t flags;
+
+  static constexpr std::uint8_t kMeasurement = 1;
+  static constexpr std::uint8_t kContent = 2;
+  static constexpr std::uint8_t kAdded = 4;  // by nopspan for handlers: not an attribute
+
+  [[nodiscard]] const char* key_data() const noexcept { return reinterpret_cast<const char*>(this + 1); }
+  [[nodiscard]] std::string_view key() const noexcept { return {key_data(), key_size}; }
+  [[nodiscard]] const unsigned char* payload() const noexcept {
+    return reinterpret_cast<const unsigned char*>(this + 1) + ((key_size + 8U) & ~7U);
+  }
+  [[nodiscard]] const unsigned char* end() const noexcept {
+    return reinterpret_cast<const unsigned char*>(this) + size;
+  }
+  [[nodiscard]] std::uint64_t word() const noexcept {
+    std::uint64_t value;
+    std::memcpy(&value, payload(), sizeof(value));
+    return value;
+  }
+  [[nodiscard]] std::int64_t as_int() const noexcept { return static_cast<std::int64_t>(word()); }
+  [[nodiscard]] double as_double() const noexcept {
+    double value;
+    std::memcpy(&value, payload(), sizeof(value));
+    return value;
+  }
+  [[nodiscard]] std::string_view as_string() const noexcept {
+    return {reinterpret_cast<const char*>(payload() + 8), static_cast<std::size_t>(word())};
+  }
+  [[nodiscard]] static const FieldEntry* at(const unsigned char* where) noexcept {
+    return reinterpret_cast<const FieldEntry*>(where);
+  }
+};
+static_assert(sizeof(FieldEntry) == 8);
+
+Value copy_value(const FieldEntry& entry);
+
+class FieldBuffer {
+ public:
+  static constexpr std::size_t kMaxKeys = 128;
+  static constexpr std::size_t kMaxKeyBytes = 255;
+  static constexpr std::size_t kMaxBytes = 16U << 20U;
+  static constexpr unsigned kMaxDepth = 64;
+
+  FieldBuffer() noexcept = default;
+  ~FieldBuffer() { reset(); }
+  FieldBuffer(const FieldBuffer&) = delete;
+  FieldBuffer& operator=(const FieldBuffer&) = delete;
+
+  // Each replaces what is under that key (of that sort), at its place. False: over a limit, or no memory; nothing changed.
+  bool put_null(std::string_view key, std::uint8_t flags) noexcept;
+  bool put_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept;
+  bool put_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept;
+  bool put_value(std::string_view key, const Value& value, std::uint8_t flags) noexcept;
+
+  [[nodiscard]] const FieldEntry* find(std::string_view key, bool measurement) const noexcept;
+  void erase_measurements() noexcept;
+
+  [[nodiscard]] const unsigned char* begin() const noexcept { return data_; }
+  [[nodiscard]] const unsigned char* end() const noexcept { return data_ + size_; }
+
+  // Empty again; memory beyond the inline block is given back.
+  void reset() noexcept;
+
+ private:
+  // Appends an entry with room for `payload` bytes; null if it does not fit.
+  FieldEntry* append(std::string_view key, Value::Type type, std::size_t payload, std::uint8_t flags) noexcept;
+  bool append_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept;
+  bool append_value(std::string_view key, const Value& value, std::uint8_t flags, unsigned depth) noexcept;
+  bool grow(std::size_t needed) noexcept;
+  // The entry at `from` is complete: it takes the place of an older one of its key.
+  bool settle(std::size_t from) noexcept;
+
+  alignas(8) unsigned char inline_[768];
+  unsigned char* data_ = inline_;
+  std::size_t size_ = 0;
+  std::size_t capacity_ = sizeof(inline_);
+  std::size_t keys_ = 0;
+};
+
+}  // namespace nopspan::detail

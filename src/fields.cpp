@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// What Fields' setters do: the value goes to the buffer, and a few keys to the record's own fields too.
+#include <nopspan/fields.h>
+
+#include "clean_text.h"
+#include "counters.h"
+#include "span_state.h"
+
+#include <nopspan/value.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <string_view>
+
+namespace nopspan::detail {
+namespace {
+
+// What nopspan measures itself for a span.
+bool is_own_measurement(std::string_view key) noexcept {
+  return key == "duration" || key == "monotonic_time" || key == "system_time";
+}
+
+// A key that may be written now; counts what may not.
+bool accept(FieldSink* sink, Text key, std::uint8_t flags) noexcept {
+  const bool measurement = (flags & FieldEntry::kMeasurement) != 0;
+  if (key.empty() || (measurement && sink->is_span && is_own_measurement(key.view()))) {
+    count(counters.fields_dropped);
+    return false;
+  }
+  // Content that nobody may see is not even copied.
+  return (flags & FieldEntry::kContent) == 0 || sink->keeps_content;
+}
+
+std::uint8_t metadata_flags(bool content) noexcept { return content ? FieldEntry::kContent : 0; }
+
+void count_unless(bool written) noexcept {
+  if (!written) count(counters.fields_dropped);
+}
+
+void set_label(FieldSink* sink, ContextAccess::Label which, std::string_view text) noexcept {
+  ContextAccess::label(sink->frame.context, which) = intern_label(text);
+}
+
+// The keys that are fields of the record too.
+void note_text(FieldSink* sink, std::string_view key, std::string_view text) noexcept {
+  switch (key.size()) {
+    case 5:
+      if (key == "model") set_label(sink, ContextAccess::model, text);
+      break;
+    case 6:
+      if (key == "engine") set_label(sink, ContextAccess::engine, text);
+      if (key == "tenant") set_label(sink, ContextAccess::tenant, text);
+      if (key == "reason") clean(text, sink->retry_reason);
+      break;
+    case 9:
+      if (key == "tool_name") {
+        clean(text, sink->tool_name);
+        sink->has_tool = true;
+      }
+      break;
+    default:
+      break;
+  }
+}
+
+void note_usage(FieldSink* sink, std::uint64_t& field, std::uint64_t number) noexcept {
+  field = number;
+  sink->flags |= NOPSPAN_FLAG_HAS_USAGE;
+}
+
+void note_engine(FieldSink* sink, std::uint64_t& field, std::uint64_t number) noexcept {
+  field = number;
+  sink->has_engine_times = true;
+}
+
+void note_number(FieldSink* sink, std::string_view key, std::int64_t value) noexcept {
+  if (value < 0) return;
+  const auto number = static_cast<std::uint64_t>(value);
+  EngineTimes& engine = sink->engine;
+  switch (key.size()) {
+    case 7:
+      if (key == "attempt") sink->retry_attempt = number;
+      break;
+    case 8:
+      if (key == "queue_ns") note_engine(sink, engine.queue_ns, number);
+      if (key == "delay_ms") sink->retry_delay_ns = number * 1'000'000U;
+      break;
+    case 9:
+      if (key == "decode_ns") note_engine(sink, engine.decode_ns, number);
+      break;
+    case 10:
+      if (key == "prefill_ns") note_engine(sink, engine.prefill_ns, number);
+      if (key == "arrival_ns") note_engine(sink, engine.arrival_ns, number);
+      break;
+    case 11:
+      if (key == "preemptions") note_engine(sink, engine.preemptions, number);
+      break;
+    case 12:
+      if (key == "input_tokens") note_usage(sink, sink->input_tokens, number);
+      break;
+    case 13:
+      if (key == "output_tokens") note_usage(sink, sink->output_tokens, number);
+      if (key == "cached_tokens") note_usage(sink, sink->cached_tokens, number);
+      if (key == "decode_tokens") note_engine(sink, engine.decode_tokens, number);
+      break;
+    case 14:
+      if (key == "prefill_tokens") note_engine(sink, engine.prefill_tokens, number);
+      break;
+    case 16:
+      if (key == "reasoning_tokens") note_usage(sink, sink->reasoning_tokens, number);
+      break;
+    default:
+      break;
+  }
+}
+
+void put_integer(FieldSink* sink, Text key, std::int64_t value, std::uint8_t flags) noexcept {
+  if (!accept(sink, key, flags)) return;
+  note_number(sink, key.view(), value);
+  count_unless(sink->fields.put_word(key.view(), Value::Type::integer, static_cast<std::uint64_t>(value), flags));
+}
+
+void put_real(FieldSink* sink, Text key, double value, std::uint8_t flags) noexcept {
+  if (!accept(sink, key, flags)) return;
+  std::uint64_t word;
+  std::memcpy(&word, &value, sizeof(word));
+  count_unless(sink->fields.put_word(key.view(), Value::Type::real, word, flags));
+}
+
+std::int64_t clamp(std::uint64_t value) noexcept {
+  if (value <= static_cast<std::uint64_t>(INT64_MAX)) return static_cast<std::int64_t>(value);
+  count(counters.values_clamped);
+  return INT64_MAX;
+}
+
+}  // namespace
+
+void put_null(FieldSink* sink, Text key, bool content) noexcept {
+  if (!accept(sink, key, metadata_flags(content))) return;
+  count_unless(sink->fields.put_null(key.view(), metadata_flags(content)));
+}
+
+void put_bool(FieldSink* sink, Text key, bool value, bool content) noexcept {
+  if (!accept(sink, key, metadata_flags(content))) return;
+  count_unless(sink->fields.put_word(key.view(), Value::Type::boolean, value ? 1 : 0, metadata_flags(content)));
+}
+
+void put_int(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {
+  put_integer(sink, key, value, metadata_flags(content));
+}
+
+void put_uint(FieldSink* sink, Text key, std::uint64_t value, bool content) noexcept {
+  put_int(sink, key, clamp(value), content);
+}
+
+void put_double(FieldSink* sink, Text key, double value, bool content) noexcept {
+  put_real(sink, key, value, metadata_flags(content));
+}
+
+void put_text(FieldSink* sink, Text key, Text value, bool content) noexcept {
+  if (value.is_null()) {
+    put_null(sink, key, content);
+    return;
+  }
+  if (!accept(sink, key, metadata_flags(content))) return;
+  note_text(sink, key.view(), value.view());
+  count_unless(sink->fields.put_string(key.view(), value.view(), metadata_flags(content)));
+}
+
+void put_value(FieldSink* sink, Text key, const Value& value, bool content) noexcept {
+  switch (value.type()) {
+    case Value::Type::string:
+      put_text(sink, key, value.as_string(), content);
+      return;
+    case Value::Type::integer:
+      put_int(sink, key, value.as_int(), content);
+      return;
+    default:
+      if (!accept(sink, key, metadata_flags(content))) return;
+      count_unless(sink->fields.put_value(key.view(), value, metadata_flags(content)));
+  }
+}
+
+void measure_int(FieldSink* sink, Text key, std::int64_t value) noexcept {
+  put_integer(sink, key, value, FieldEntry::kMeasurement);
+}
+
+void measure_uint(FieldSink* sink, Text key, std::uint64_t value) noexcept { measure_int(sink, key, clamp(value)); }
+
+void measure_double(FieldSink* sink, Text key, double value) noexcept {
+  put_real(sink, key, value, FieldEntry::kMeasurement);
+}
+
+void put_link(FieldSink* sink, const Context& context) noexcept {
+  if (context.empty()) return;
+  if (sink->links == nullptr) {
+    sink->links = static_cast<nopspan_link*>(std::malloc(kMaxLinks * sizeof(nopspan_link)));
+  }
+  if (sink->links == nullptr || sink->link_count == kMaxLinks) {
+    sink->flags |= NOPSPAN_FLAG_LINKS_DROPPED;
+    count(counters.links_dropped);
+    return;
+  }
+  nopspan_link& link = sink->links[sink->link_count++];
+  std::memcpy(link.trace_id, ContextAccess::trace_id(context), sizeof(link.trace_id));
+  link.span_id = context.span_id();
+}
+
+}  // namespace nopspan::detail

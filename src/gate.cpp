@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <nopspan/gate.h>
+
+#include "counters.h"
+#include "gate_writer.h"
+#include "log.h"
+#include "orphans.h"
+#include "registry.h"
+#include "thread_state.h"
+
+#include <pthread.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <string_view>
+
+extern "C" {
+#if NOPSPAN_HAVE_USDT
+extern __attribute__((visibility("hidden"))) std::uint64_t nopspan_gate;  // probes.S
+#else
+__attribute__((visibility("hidden"))) alignas(64) std::uint64_t nopspan_gate = 0;
+#endif
+const std::uint64_t* const nopspan_gate_ptr = &nopspan_gate;
+}
+
+namespace nopspan::detail {
+namespace {
+
+// Byte offsets of the handlers' counters in the word.
+constexpr unsigned kSpanHandlersByte = 4;
+constexpr unsigned kPointHandlersByte = 5;
+
+void raise(unsigned byte, bool up) noexcept {
+  auto* bytes = reinterpret_cast<unsigned char*>(&nopspan_gate);
+  __atomic_store_n(bytes + byte, static_cast<unsigned char>(up ? 1 : 0), __ATOMIC_RELAXED);
+}
+
+bool is_set(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value != nullptr && std::string_view(value) == "1";
+}
+
+void before_fork() noexcept {
+  lock_registry();
+  lock_log();
+}
+void after_fork_in_parent() noexcept {
+  unlock_log();
+  unlock_registry();
+}
+void after_fork_in_child() noexcept {
+  forget_other_threads();
+  after_fork_in_parent();
+}
+
+// Every copy of the library has this object, because it defines nopspan_gate_ptr.
+__attribute__((constructor)) void load() {
+  disabled = is_set("NOPSPAN_DISABLE");
+  if (is_set("NOPSPAN_CAPTURE_CONTENT")) capture_content(true);
+  if (!gate_is_down()) note_gate_up_at_load();
+  pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+}  // namespace
+
+void set_handler_gate(bool spans, bool points) noexcept {
+  raise(kSpanHandlersByte, spans);
+  raise(kPointHandlersByte, points);
+}
+
+bool gate_is_down() noexcept { return gate() == 0; }
+
+}  // namespace nopspan::detail

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bounded tables of strings that live as long as the program: names, and the labels that contexts carry by number.
+#pragma once
+
+#include <nopspan/name.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace nopspan::detail {
+
+// A string of an intern table; ends with a NUL.
+struct Interned {
+  const char* text;
+  std::size_t size;
+};
+
+// `name` as it may leave the process: itself, or a cleaned copy (counted).
+Interned clean_name(const Name& name) noexcept;
+
+// Labels by number. 0 is "" and 1 is "other", which any label over the bound (4094 different ones) becomes, counted.
+inline constexpr std::uint16_t kNoLabel = 0;
+std::uint16_t intern_label(std::string_view text) noexcept;
+Interned label(std::uint16_t number) noexcept;
+
+}  // namespace nopspan::detail

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "log.h"
+
+#include "exceptions.h"
+
+#include <cstdio>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+namespace nopspan {
+namespace {
+
+struct Sink {
+  std::mutex mutex;
+  std::shared_ptr<const LogSink> current;  // null: the default
+};
+// Never destroyed: spans may still end while the program's own statics are.
+Sink& sink() {
+  static Sink* const instance = new Sink;
+  return *instance;
+}
+
+}  // namespace
+
+const char* to_string(LogLevel level) noexcept {
+  switch (level) {
+    case LogLevel::debug:
+      return "debug";
+    case LogLevel::info:
+      return "info";
+    case LogLevel::warning:
+      return "warning";
+    case LogLevel::error:
+      return "error";
+  }
+  return "error";
+}
+
+void set_log_sink(LogSink new_sink) {
+  std::shared_ptr<const LogSink> made;
+  if (new_sink) made = std::make_shared<const LogSink>(std::move(new_sink));
+  const std::lock_guard<std::mutex> lock(sink().mutex);
+  sink().current.swap(made);
+}
+
+namespace detail {
+
+void log(LogLevel level, std::string_view message) noexcept {
+  std::shared_ptr<const LogSink> current;
+  {
+    const std::lock_guard<std::mutex> lock(sink().mutex);
+    current = sink().current;
+  }
+  if (current != nullptr) {
+    try {
+      (*current)(level, message);
+    } catch (...) {
+      if (is_thread_exit()) std::terminate();  // there is no way on through noexcept
+    }
+  } else if (level >= LogLevel::warning) {
+    std::fprintf(stderr, "nopspan: %s: %.*s\n", to_string(level), static_cast<int>(message.size()), message.data());
+  }
+}
+
+void lock_log() noexcept { sink().mutex.lock(); }
+void unlock_log() noexcept { sink().mutex.unlock(); }
+
+}  // namespace detail
+}  // namespace nopspan

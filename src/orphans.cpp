@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "orphans.h"
+
+#include "hash.h"
+
+#include <fcntl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+namespace nopspan::detail {
+namespace {
+
+constexpr std::uint64_t kDoubtNs = 1'000'000'000;
+constexpr std::uint64_t kUpAtLoad = 1;
+
+// When the gate was first seen up, CLOCK_MONOTONIC; 0: not yet, or it was seen down since.
+std::atomic<std::uint64_t> raised_at{0};
+
+// Hashes of names that were seen as a span's child. Bounded; a name that finds no place stays unknown.
+constexpr std::size_t kNames = 1024;
+constexpr std::size_t kProbesLength = 16;
+std::atomic<std::uint64_t> child_names[kNames];
+
+std::uint64_t name_hash(const Interned& name) noexcept { return hash_bytes({name.text, name.size}) | 1U; }
+
+bool is_child_name(const Interned& name) noexcept {
+  const std::uint64_t hash = name_hash(name);
+  for (std::size_t i = 0; i < kProbesLength; ++i) {
+    const std::uint64_t there = child_names[(hash + i) % kNames].load(std::memory_order_relaxed);
+    if (there == hash) return true;
+    if (there == 0) return false;
+  }
+  return false;
+}
+
+// When the calling thread was started, on CLOCK_MONOTONIC and at the latest 10 ms too early; 0 if that cannot be told.
+std::uint64_t thread_started_ns(std::uint64_t now_ns) noexcept {
+  const int file = open("/proc/thread-self/stat", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  char text[1024];
+  const ssize_t size = read(file, text, sizeof(text) - 1);
+  close(file);
+  if (size <= 0) return 0;
+  text[size] = '\0';
+  const char* at = std::strrchr(text, ')');  // the command's name may hold anything
+  for (int field = 2; at != nullptr && field < 22; ++field) at = std::strchr(at + 1, ' ');  // 22: starttime
+  if (at == nullptr) return 0;
+  timespec boot;
+  clock_gettime(CLOCK_BOOTTIME, &boot);
+  const std::uint64_t boot_ns =
+      static_cast<std::uint64_t>(boot.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(boot.tv_nsec);
+  const std::uint64_t tick_ns = 1'000'000'000U / static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK));
+  const std::uint64_t started = std::strtoull(at, nullptr, 10) * tick_ns;
+  const std::uint64_t age = boot_ns > started ? boot_ns - started : 0;
+  return now_ns > age ? now_ns - age : 0;
+}
+
+std::uint64_t raise_time(std::uint64_t now_ns) noexcept {
+  std::uint64_t raised = raised_at.load(std::memory_order_relaxed);
+  if (raised != 0) return raised;
+  return raised_at.compare_exchange_strong(raised, now_ns, std::memory_order_relaxed) ? now_ns : raised;
+}
+
+}  // namespace
+
+void note_gate_up_at_load() noexcept { raised_at.store(kUpAtLoad, std::memory_order_relaxed); }
+void note_gate_raised() noexcept { raised_at.store(monotonic_ns(), std::memory_order_relaxed); }
+void note_gate_down() noexcept {
+  if (raised_at.load(std::memory_order_relaxed) != 0) raised_at.store(0, std::memory_order_relaxed);
+}
+
+void note_child(const Interned& name) noexcept {
+  if (raised_at.load(std::memory_order_relaxed) == kUpAtLoad) return;  // there is no doubt
+  const std::uint64_t hash = name_hash(name);
+  for (std::size_t i = 0; i < kProbesLength; ++i) {
+    std::atomic<std::uint64_t>& slot = child_names[(hash + i) % kNames];
+    std::uint64_t there = slot.load(std::memory_order_relaxed);
+    if (there == 0 && slot.compare_exchange_strong(there, hash, std::memory_order_relaxed)) return;
+    if (there == hash) return;
+  }
+}
+
+bool is_in_doubt(ThreadState* thread, const Interned& name, std::uint64_t now_ns) noexcept {
+  const std::uint64_t raised = raise_time(now_ns);
+  if (raised == kUpAtLoad) return false;
+  if (thread->doubt_since_ns != raised) {  // this thread's first span since then
+    thread->doubt_since_ns = raised;
+    thread->in_doubt = thread_started_ns(now_ns) < raised;
+  }
+  if (!thread->in_doubt) return false;
+  if (now_ns < raised + kDoubtNs || is_child_name(name)) return true;
+  thread->in_doubt = false;
+  return false;
+}
+
+}  // namespace nopspan::detail

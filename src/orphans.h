@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether a span without a parent is a root, or has a parent that nobody recorded.
+//
+// A span that began while nobody listened has left no trace (that is what makes it free), so that spans inside it look like
+// roots after a tracer has attached. Only these are certainly roots: those of a process that was started after the attach,
+// those on threads started after it, and those under an attached context without a span. Others are in doubt, and are marked
+// as orphans (NOPSPAN_FLAG_ORPHAN) rather than shown as false roots: all of them for the first second, and after that
+// those whose name has been seen as some span's child. The doubt of a thread ends with the first span after that second
+// whose name has not.
+#pragma once
+
+#include "intern.h"
+#include "thread_state.h"
+
+#include <cstdint>
+
+namespace nopspan::detail {
+
+// The gate was up when the library was loaded: nothing began before it.
+void note_gate_up_at_load() noexcept;
+// attach() raises a gate that was down.
+void note_gate_raised() noexcept;
+// A span ended and found the gate down: what begins now is not recorded.
+void note_gate_down() noexcept;
+
+// A span began inside another one of this process.
+void note_child(const Interned& name) noexcept;
+// A scope began on this thread with no context at all.
+bool is_in_doubt(ThreadState* thread, const Interned& name, std::uint64_t now_ns) noexcept;
+
+}  // namespace nopspan::detail

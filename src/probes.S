@@ -1,0 +1,119 @@
+// The gate and the probe sites. One assembler file, so that no optimiser, LTO mode or linker option can inline, clone,
+// drop or re-argument a site: in C++, clang's LTO inlined one into main with an argument in the red zone, and gcc's
+// -flto-partition=max lost the semaphore's alias. docs/architecture.md tells the rest; probes/README.md is the ABI.
+
+// clang++ defines this for assembler too when -std= is given; sdt.h would then include <cstddef>.
+#undef __cplusplus
+#define _SDT_HAS_SEMAPHORES 1
+#include <sys/sdt.h>
+
+#if defined(__x86_64__)
+#define GATE_PAGE 4096
+#define A0 8@%rdi
+#define A1 8@%rsi
+#define A2 8@%rdx
+#define A3 8@%rcx
+#define A4 8@%r8
+#define A5 8@%r9
+#elif defined(__aarch64__) && defined(__AARCH64EL__)
+#define GATE_PAGE 65536
+#define A0 8@x0
+#define A1 8@x1
+#define A2 8@x2
+#define A3 8@x3
+#define A4 8@x4
+#define A5 8@x5
+#else
+#error "nopspan's probes are for x86-64 and little-endian aarch64; build with NOPSPAN_USDT=OFF elsewhere"
+#endif
+
+// The gate word, alone in its page: lld maps the page at the RELRO/.data seam twice, and an attach made before the
+// program starts would raise the other copy. The section's name matters: bpftrace 0.17 and perf find the semaphore's
+// file offset by it. The layout is compiled into programs (include/nopspan/gate.h) and cannot change.
+        .section .probes,"aw",@progbits
+        .balign GATE_PAGE
+        .globl  nopspan_gate
+        .hidden nopspan_gate
+        .type   nopspan_gate,@object
+nopspan_gate:
+        .quad   0                       // spans:16 batch:16 span_handlers:8 point_handlers:8 points:16
+        .quad   1                       // NOPSPAN_ABI_VERSION
+        .zero   GATE_PAGE-16
+        .size   nopspan_gate,GATE_PAGE
+
+// Several notes share one semaphore. The names are those that sdt.h's notes refer to: PROVIDER_PROBE_semaphore.
+#define COUNTER(name, offset) .hidden nopspan_##name##_semaphore; .set nopspan_##name##_semaphore, nopspan_gate+offset
+        COUNTER(span_start, 0)
+        COUNTER(span_stop, 0)
+        COUNTER(span_exception, 0)
+        COUNTER(event, 6)
+        COUNTER(first_token, 6)
+        COUNTER(tokens, 6)
+        COUNTER(retry, 6)
+        COUNTER(tool_call, 6)
+        COUNTER(engine_request, 6)
+        COUNTER(gauge, 6)
+
+// A site is `nop; ret`, after the landing pad that CET or BTI wants where they are on. The one-byte nop of sdt.h is on
+// purpose: the kernel's optimised form of a five-byte one is a CALL, which writes into the traced function's red zone.
+        .text
+#if defined(__CET__)
+#define LANDING endbr64
+#elif defined(__ARM_FEATURE_BTI_DEFAULT)
+#define LANDING hint 34
+#else
+#define LANDING
+#endif
+#define SITE(probe)                                    \
+        .balign 16;                                    \
+        .globl  nopspan_site_##probe;                  \
+        .hidden nopspan_site_##probe;                  \
+        .type   nopspan_site_##probe,%function;        \
+nopspan_site_##probe:                                  \
+        .cfi_startproc;                                \
+        LANDING
+#define END(probe)                                     \
+        ret;                                           \
+        .cfi_endproc;                                  \
+        .size   nopspan_site_##probe, .-nopspan_site_##probe
+
+SITE(span_start)
+        STAP_PROBE6(nopspan, span_start, A0, A1, A2, A3, A4, A5)
+END(span_start)
+SITE(span_stop)
+        STAP_PROBE6(nopspan, span_stop, A0, A1, A2, A3, A4, A5)
+END(span_stop)
+SITE(span_exception)
+        STAP_PROBE6(nopspan, span_exception, A0, A1, A2, A3, A4, A5)
+END(span_exception)
+SITE(event)
+        STAP_PROBE6(nopspan, event, A0, A1, A2, A3, A4, A5)
+END(event)
+SITE(first_token)
+        STAP_PROBE6(nopspan, first_token, A0, A1, A2, A3, A4, A5)
+END(first_token)
+SITE(tokens)
+        STAP_PROBE6(nopspan, tokens, A0, A1, A2, A3, A4, A5)
+END(tokens)
+SITE(retry)
+        STAP_PROBE6(nopspan, retry, A0, A1, A2, A3, A4, A5)
+END(retry)
+SITE(tool_call)
+        STAP_PROBE6(nopspan, tool_call, A0, A1, A2, A3, A4, A5)
+END(tool_call)
+SITE(engine_request)
+        STAP_PROBE6(nopspan, engine_request, A0, A1, A2, A3, A4, A5)
+END(engine_request)
+SITE(gauge)
+        STAP_PROBE6(nopspan, gauge, A0, A1, A2, A3, A4, A5)
+END(gauge)
+
+        .section .note.GNU-stack,"",@progbits
+// Says that this object keeps the promises of CET (IBT and shadow stack), so that linking it does not switch them off.
+#if defined(__x86_64__) && defined(__CET__)
+        .section .note.gnu.property,"a",@note
+        .balign 8
+        .long   4, 16, 5
+        .asciz  "GNU"
+        .long   0xc0000002, 4, 3, 0
+#endif

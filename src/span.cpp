@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: Apache-2.0
+// The life of a span while somebody listens.
+#include <nopspan/span.h>
+
+#include "catalogue.h"
+#include "clean_text.h"
+#include "counters.h"
+#include "event_access.h"
+#include "exceptions.h"
+#include "gate_writer.h"
+#include "orphans.h"
+#include "probe.h"
+#include "registry.h"
+#include "span_state.h"
+#include "thread_state.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <new>
+
+namespace nopspan::detail {
+
+namespace {
+
+constexpr std::size_t kMaxPooled = 64;
+
+using Access = ContextAccess;
+
+bool span_handlers_up() noexcept { return (gate() & kGateSpanHandlers) != 0; }
+
+// The labels and flags that a context gives to what is emitted under it.
+std::uint32_t context_flags(Context& context) noexcept {
+  std::uint32_t flags = 0;
+  if ((Access::bits(context) & Access::kForeign) != 0) flags |= NOPSPAN_FLAG_FOREIGN_ID;
+  if ((Access::trace_flags(context) & 1U) != 0) flags |= NOPSPAN_FLAG_SAMPLED;
+  return flags;
+}
+
+// Gives the span its place under `parent`.
+void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept {
+  Context& context = span.frame.context;
+  context = parent;
+  span.parent_id = parent.span_id();
+  if (context.empty()) {
+    make_trace_id(thread, Access::trace_id(context));
+    Access::trace_flags(context) = 1;
+    if ((Access::bits(parent) & Access::kUntraced) != 0) span.flags |= NOPSPAN_FLAG_ORPHAN;
+  } else if (span.parent_id != 0) {
+    if ((Access::bits(parent) & Access::kRemote) != 0) {
+      span.flags |= NOPSPAN_FLAG_REMOTE_PARENT;
+    } else {
+      note_child(span.name);
+    }
+  }
+  Access::bits(context) = static_cast<std::uint8_t>((Access::bits(context) | Access::kHasTrace) &
+                                                    ~(Access::kRemote | Access::kUntraced));
+  Access::span_id(context) = make_span_id(thread);
+  if (context.root_id() == 0) Access::root_id(context) = context.span_id();
+  span.flags |= context_flags(context);
+  encode_request_id(Access::trace_id(context), span.request_id);
+}
+
+SpanState* begin(ThreadState* thread, const Name& name, const SpanOptions& options) noexcept {
+  SpanState* span = allocate(thread);
+  if (span == nullptr) return nullptr;
+  const std::uint64_t now = monotonic_ns();
+  span->name = clean_name(name);
+  span->process_mark = thread->process_mark;
+  span->start_ns = options.start_ns != 0 ? options.start_ns : now;
+  span->flags = (static_cast<std::uint32_t>(options.kind) << NOPSPAN_FLAG_KIND_SHIFT) & NOPSPAN_FLAG_KIND_MASK;
+  if (options.start_ns != 0) span->flags |= NOPSPAN_FLAG_GIVEN_TIMES;
+  span->keeps_content = span_handlers_up() || capturing_content.load(std::memory_order_relaxed);
+  return span;
+}
+
+// A span id as metadata.
+void add_id(FieldBuffer& fields, const char* key, std::uint64_t id) noexcept {
+  if (fields.find(key, false) != nullptr) return;  // the application's own wins
+  unsigned char bytes[8];
+  char text[16];
+  for (unsigned i = 0; i < 8; ++i) bytes[i] = static_cast<unsigned char>(id >> (56U - 8U * i));
+  encode_hex(bytes, sizeof(bytes), text);
+  if (id == 0) {
+    fields.put_null(key, FieldEntry::kAdded);
+  } else {
+    fields.put_string(key, {text, sizeof(text)}, FieldEntry::kAdded);
+  }
+}
+
+void add_ids(SpanState& span) noexcept {
+  if (span.fields.find("request_id", false) == nullptr) {
+    span.fields.put_string("request_id", visible_id(span), FieldEntry::kAdded);
+  }
+  add_id(span.fields, "span_id", span.frame.context.span_id());
+  add_id(span.fields, "parent_id", span.parent_id);
+}
+
+void add_measurement(FieldBuffer& fields, const char* key, std::uint64_t value) noexcept {
+  fields.put_word(key, Value::Type::integer, value, FieldEntry::kMeasurement | FieldEntry::kAdded);
+}
+
+// Handlers of `<name><suffix>`.
+void dispatch_span(SpanState& span, std::string_view suffix) {
+  char name[kMaxNameBytes + 16];
+  std::memcpy(name, span.name.text, span.name.size);
+  std::memcpy(name + span.name.size, suffix.data(), suffix.size());
+  Event event;
+  EventAccess::set_name(event, {name, span.name.size + suffix.size()});
+  EventAccess::set_request_id(event, visible_id(span));
+  EventAccess::set_context(event, span.frame.context);
+  EventAccess::set_parent_id(event, span.parent_id);
+  EventAccess::set_status(event, span.status);
+  EventAccess::set_flags(event, span.flags);
+  EventAccess::set_fields(event, span.fields);
+  static_assert(sizeof(Event::Link) == sizeof(nopspan_link));
+  EventAccess::set_links(event, reinterpret_cast<const Event::Link*>(span.links), span.link_count);
+  dispatch(event);
+}
+
+// `token usage` and tool calls are each reported once, by the innermost span that has them.
+void mark_enclosing(const Frame* frame, bool usage, bool tool) noexcept {
+  for (; frame != nullptr; frame = frame->below) {
+    if (frame->span == nullptr) continue;
+    frame->span->usage_below = frame->span->usage_below || usage;
+    frame->span->tool_below = frame->span->tool_below || tool;
+  }
+}
+
+void fire_facts(ThreadState* thread, SpanState& span, const Frame* enclosing) noexcept {
+  const bool usage = (span.flags & NOPSPAN_FLAG_HAS_USAGE) != 0;
+  if (usage || span.has_tool) mark_enclosing(enclosing, usage, span.has_tool);
+  if (!point_probes_up()) return;
+  if (usage && !span.usage_below) fire_tokens(thread, span);
+  if (span.has_tool && !span.tool_below) fire_tool_call(thread, span);
+  if (span.has_engine_times) fire_engine_request(thread, span);
+}
+
+// What the end adds to the metadata, besides what the application set.
+void add_outcome(SpanState& span) noexcept {
+  FieldBuffer& fields = span.fields;
+  switch (span.status) {
+    case NOPSPAN_STATUS_ERROR:
+      fields.put_string("error.type", span.error_type, FieldEntry::kAdded);  // the record has it
+      break;
+    case NOPSPAN_STATUS_CANCELLED:
+      if (span.error_type[0] != '\0') fields.put_string("cancel.reason", span.error_type, 0);
+      break;
+    case NOPSPAN_STATUS_EXCEPTION:
+      fields.put_string("kind", span.exception_kind, FieldEntry::kAdded);
+      break;
+    default:
+      break;
+  }
+}
+
+// Emits the end of a span that is no longer on any stack. Takes the state.
+void emit_end(SpanState* span, const Frame* enclosing) {
+  bool handlers = false;
+  {
+    const Entry entry;
+    if (entry) {
+      if (gate_is_down()) note_gate_down();
+      if (span->end_ns == 0) {
+        span->end_ns = monotonic_ns();
+      } else {
+        span->flags |= NOPSPAN_FLAG_GIVEN_TIMES;
+      }
+      span->duration_ns = span->end_ns > span->start_ns ? span->end_ns - span->start_ns : 0;
+      add_outcome(*span);
+      if (span_probes_up()) fire_span_end(entry.thread(), *span);
+      fire_facts(entry.thread(), *span, enclosing);
+      handlers = span_handlers_up();
+    }
+  }
+  if (handlers) {
+    add_measurement(span->fields, "duration", span->duration_ns);
+    add_measurement(span->fields, "monotonic_time", span->end_ns);
+    add_ids(*span);
+    dispatch_span(*span, span->status == NOPSPAN_STATUS_EXCEPTION ? ".exception" : ".stop");
+  }
+  release(span);
+}
+
+// A span that began before fork() belongs to the parent, which emits it.
+bool is_inherited(const SpanState& span) noexcept {
+  if (span.process_mark == process_mark()) return false;
+  count(counters.inherited);
+  return true;
+}
+
+void set_status(SpanState& span, std::uint32_t status, Text type) noexcept {
+  span.status = status;
+  if (!type.empty()) clean(type.view(), span.error_type);
+}
+
+void set_reason(SpanState& span, const Caught& caught) {
+  span.status = NOPSPAN_STATUS_EXCEPTION;
+  span.exception_kind = caught.kind;
+  span.error_type[0] = '\0';
+  if (!caught.type.empty()) clean(caught.type, span.error_type);
+  // The message is content, so that the whole map is.
+  const std::uint8_t flags = FieldEntry::kContent;
+  span.fields.put_value("reason", reason_of(caught), flags);
+  span.fields.put_value("stacktrace", Value::list(), FieldEntry::kAdded);
+}
+
+}  // namespace
+
+SpanState* allocate(ThreadState* thread) noexcept {
+  SpanState* span = nullptr;
+  if (thread->pool != nullptr) {
+    Pooled* memory = thread->pool;
+    thread->pool = memory->next;
+    --thread->pooled;
+    span = new (memory) SpanState;
+  } else {
+    span = new (std::nothrow) SpanState;
+  }
+  if (span == nullptr) {
+    count(counters.spans_dropped);
+    return nullptr;
+  }
+  span->frame.span = span;
+  return span;
+}
+
+void release(SpanState* span) noexcept {
+  std::free(span->links);
+  span->links = nullptr;
+  ThreadState* thread = locals.state;
+  if (thread == nullptr || thread->pooled >= kMaxPooled || thread->busy) {
+    delete span;
+    return;
+  }
+  span->~SpanState();
+  thread->pool = new (static_cast<void*>(span)) Pooled{thread->pool};
+  ++thread->pooled;
+}
+
+void free_pool(ThreadState* thread) noexcept {
+  while (thread->pool != nullptr) {
+    Pooled* memory = thread->pool;
+    thread->pool = memory->next;
+    ::operator delete(memory);
+  }
+  thread->pooled = 0;
+}
+
+SpanState* span_begin(Name name, SpanOptions options) noexcept {
+  const Entry entry;
+  if (!entry) return nullptr;
+  SpanState* span = begin(entry.thread(), name, options);
+  if (span == nullptr) return nullptr;
+  const Frame* top = top_frame();
+  static constexpr Context kNoParent;
+  if (top == nullptr && is_in_doubt(entry.thread(), span->name, span->start_ns)) span->flags |= NOPSPAN_FLAG_ORPHAN;
+  place(entry.thread(), *span, top == nullptr ? kNoParent : top->context);
+  span->owner = entry.thread();
+  span->uncaught = std::uncaught_exceptions();
+  push_frame(&span->frame);
+  return span;
+}
+
+SpanState* async_begin(Name name, const Context& parent, SpanOptions options) noexcept {
+  const Entry entry;
+  if (!entry) return nullptr;
+  SpanState* span = begin(entry.thread(), name, options);
+  if (span != nullptr) place(entry.thread(), *span, parent);
+  return span;
+}
+
+void span_started(SpanState* span) noexcept {
+  {
+    const Entry entry;
+    if (!entry) return;
+    if (span_probes_up()) fire_span_start(entry.thread(), *span);
+  }
+  check_catalogue(span->name);
+  if (span_handlers_up()) {
+    const std::uint64_t now = monotonic_ns();
+    add_measurement(span->fields, "system_time", system_ns() - (now > span->start_ns ? now - span->start_ns : 0));
+    add_measurement(span->fields, "monotonic_time", span->start_ns);
+    add_ids(*span);
+    dispatch_span(*span, ".start");
+  }
+  span->fields.erase_measurements();
+}
+
+void span_end(SpanState* span) noexcept {
+  if (is_inherited(*span)) {
+    remove_frame(&span->frame);
+    release(span);
+    return;
+  }
+  if (span->status != NOPSPAN_STATUS_EXCEPTION && std::uncaught_exceptions() > span->uncaught) {
+    Caught unseen;
+    unseen.kind = "error";
+    unseen.type = "unknown";
+    set_reason(*span, unseen);
+  }
+  if (remove_frame(&span->frame)) {
+    emit_end(span, span->frame.below);
+    return;
+  }
+  // Destroyed on a thread that did not make it. The frame stays on the other thread's stack, which drops it when it finds
+  // it on top; what is emitted here is a copy without the fields.
+  count(counters.wrong_thread);
+  {
+    const Entry entry;
+    if (entry) {
+      span->end_ns = span->end_ns != 0 ? span->end_ns : monotonic_ns();
+      span->duration_ns = span->end_ns > span->start_ns ? span->end_ns - span->start_ns : 0;
+      if (span_probes_up()) fire_span_end(entry.thread(), *span);
+    }
+  }
+  if (span_handlers_up()) {
+    add_measurement(span->fields, "duration", span->duration_ns);
+    add_measurement(span->fields, "monotonic_time", span->end_ns);
+    dispatch_span(*span, span->status == NOPSPAN_STATUS_EXCEPTION ? ".exception" : ".stop");
+  }
+  span->ended_elsewhere.store(true, std::memory_order_release);
+}
+
+void async_end(SpanState* span) noexcept {
+  if (is_inherited(*span)) {
+    release(span);
+    return;
+  }
+  emit_end(span, nullptr);
+}
+
+void async_abandon(SpanState* span) noexcept {
+  if (span->status == NOPSPAN_STATUS_OK) {
+    count(counters.abandoned);
+    span->status = NOPSPAN_STATUS_CANCELLED;
+    span->flags |= NOPSPAN_FLAG_ABANDONED;
+    span->fields.put_word("abandoned", Value::Type::boolean, 1, 0);
+  }
+  async_end(span);
+}
+
+void span_complete(SpanState* span, std::uint64_t duration_ns) noexcept {
+  span->end_ns = span->start_ns + duration_ns;
+  span_started(span);
+  async_end(span);
+}
+
+void span_fail(SpanState* span, Text type, Text message) noexcept {
+  if (span->status != NOPSPAN_STATUS_OK) return;
+  set_status(*span, NOPSPAN_STATUS_ERROR, type.empty() ? Text("_OTHER") : type);
+  if (!message.is_null()) put_text(span, "error.message", message, true);
+}
+
+void span_cancel(SpanState* span, Text reason) noexcept {
+  if (span->status != NOPSPAN_STATUS_OK) return;
+  set_status(*span, NOPSPAN_STATUS_CANCELLED, reason);
+}
+
+void span_exception(SpanState* span) noexcept {
+  const Caught caught = describe_caught();
+  try {
+    set_reason(*span, caught);
+  } catch (const std::bad_alloc&) {
+    count(counters.fields_dropped);
+  }
+}
+
+void span_end_at(SpanState* span, std::uint64_t end_ns) noexcept {
+  span->end_ns = end_ns > span->start_ns ? end_ns : span->start_ns;
+}
+
+void span_first_token(SpanState* span, std::uint64_t tokens_so_far) noexcept {
+  if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0) return;
+  const std::uint64_t now = monotonic_ns();
+  span->first_token_ns = now > span->start_ns ? now - span->start_ns : 0;
+  span->flags |= NOPSPAN_FLAG_HAS_FIRST_TOKEN;
+  {
+    const Entry entry;
+    if (entry && point_probes_up() && !is_inherited(*span)) fire_first_token(entry.thread(), *span, tokens_so_far);
+  }
+  emit_first_token(*span, tokens_so_far);
+}
+
+FieldSink* span_fields(SpanState* span) noexcept { return span; }
+
+Context span_context(const SpanState* span) noexcept {
+  return span != nullptr ? span->frame.context : Context::current();
+}
+
+Context async_context(const SpanState* span) noexcept {
+  if (span != nullptr) return span->frame.context;
+  Context unknown;
+  Access::bits(unknown) = Access::kUntraced;
+  return unknown;
+}
+
+bool metadata_threw() noexcept {
+  if (is_thread_exit()) return false;
+  count(counters.metadata_failures);
+  return true;
+}
+
+}  // namespace nopspan::detail

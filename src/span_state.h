@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// A live span or event: what its handle points at.
+#pragma once
+
+#include "../probes/nopspan_probes.h"
+#include "field_buffer.h"
+#include "identity.h"
+#include "intern.h"
+#include "thread_state.h"
+
+#include <nopspan/context.h>
+#include <nopspan/events.h>
+#include <nopspan/span.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace nopspan::detail {
+
+inline constexpr std::size_t kMaxLinks = 128;
+
+struct ContextAccess {
+  static constexpr std::uint8_t kHasTrace = Context::kHasTrace;
+  static constexpr std::uint8_t kRemote = Context::kRemote;
+  static constexpr std::uint8_t kForeign = Context::kForeign;
+  static constexpr std::uint8_t kUntraced = Context::kUntraced;
+  enum Label : std::uint8_t { engine, model, tenant };
+
+  static unsigned char (&trace_id(Context& c))[kTraceIdBytes] { return c.trace_id_; }
+  static const unsigned char (&trace_id(const Context& c))[kTraceIdBytes] { return c.trace_id_; }
+  static std::uint64_t& span_id(Context& c) { return c.span_id_; }
+  static std::uint64_t& root_id(Context& c) { return c.root_id_; }
+  static std::uint64_t& tracestate(Context& c) { return c.tracestate_; }
+  static std::uint64_t tracestate(const Context& c) { return c.tracestate_; }
+  static std::uint16_t& label(Context& c, Label which) { return c.labels_[which]; }
+  static std::uint16_t label(const Context& c, Label which) { return c.labels_[which]; }
+  static std::uint8_t& trace_flags(Context& c) { return c.trace_flags_; }
+  static std::uint8_t& bits(Context& c) { return c.bits_; }
+  static std::uint8_t bits(const Context& c) { return c.bits_; }
+  static char (&foreign(Context& c))[64] { return c.foreign_; }
+  static const char (&foreign(const Context& c))[64] { return c.foreign_; }
+};
+
+// What only an inference server's request has.
+struct EngineTimes {
+  std::uint64_t arrival_ns = 0, queue_ns = 0, prefill_ns = 0, decode_ns = 0;
+  std::uint64_t prefill_tokens = 0, decode_tokens = 0, preemptions = 0;
+};
+
+// The sink that Fields writes to. A span and an event are the same to it.
+struct FieldSink {
+  bool is_span = true;
+  bool keeps_content = false;  // a handler may want it, or probes may
+  FieldBuffer fields;
+  std::uint32_t flags = 0;  // NOPSPAN_FLAG_*
+  std::uint32_t link_count = 0;
+  nopspan_link* links = nullptr;  // kMaxLinks of them, made when first needed
+  std::uint64_t input_tokens = 0, output_tokens = 0, cached_tokens = 0, reasoning_tokens = 0;
+  bool has_tool = false;
+  bool has_engine_times = false;
+  char tool_name[kMaxNameBytes + 1] = {};
+  std::uint64_t retry_delay_ns = 0, retry_attempt = 0;
+  char retry_reason[kMaxNameBytes + 1] = {};
+  EngineTimes engine;
+  Frame frame;  // its context, and its place on its thread's stack
+};
+
+struct SpanState : FieldSink {
+  ThreadState* owner = nullptr;  // whose stack it is on; null for an AsyncSpan or an event
+  std::atomic<bool> ended_elsewhere{false};
+  Interned name{};
+  Interned enclosing{};  // of an event: the name of the span around it, or its own
+  Point point = Point::event;
+  std::uint64_t process_mark = 0;
+  std::uint64_t parent_id = 0;
+  std::uint64_t start_ns = 0;
+  std::uint64_t end_ns = 0;  // 0: the moment of ending
+  std::uint64_t duration_ns = 0;
+  std::uint64_t first_token_ns = 0;
+  std::uint32_t status = NOPSPAN_STATUS_OK;
+  int uncaught = 0;           // exceptions in flight when it began
+  bool usage_below = false;   // a span inside it had token usage, and fired `tokens`
+  bool tool_below = false;    // the same for `tool_call`
+  const char* exception_kind = "";
+  char error_type[kMaxNameBytes + 1] = {};
+  char request_id[24] = {};  // always of the canonical shape
+};
+
+// From the thread's pool; null when there is no memory. release() takes it to the pool of the thread that calls.
+SpanState* allocate(ThreadState* thread) noexcept;
+void release(SpanState* state) noexcept;
+void free_pool(ThreadState* thread) noexcept;
+
+// The event gen_ai.stream.first_token, to handlers.
+void emit_first_token(SpanState& span, std::uint64_t tokens_so_far) noexcept;
+
+// The id that is shown: the canonical one, or a foreign one.
+inline const char* visible_id(const SpanState& state) noexcept {
+  if ((ContextAccess::bits(state.frame.context) & ContextAccess::kHasTrace) == 0) return "";
+  return (state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0 ? ContextAccess::foreign(state.frame.context) : state.request_id;
+}
+
+}  // namespace nopspan::detail

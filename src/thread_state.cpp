@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "thread_state.h"
+
+#include "counters.h"
+#include "identity.h"
+#include "span_state.h"
+
+#include <cxxabi.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+extern "C" __attribute__((visibility("hidden"))) void* __dso_handle;
+
+namespace nopspan::detail {
+
+thread_local ThreadLocals locals;
+std::atomic<ThreadState*> all_threads{nullptr};
+bool disabled = false;
+
+namespace {
+
+std::uint64_t clock_ns(clockid_t clock) {
+  timespec now;
+  clock_gettime(clock, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+// A page that the kernel hands to a child as zeroes, so that fork() is seen without a call to getpid(), and a raw clone()
+// without pthread_atfork.
+std::atomic<std::atomic<std::uint64_t>*> mark_page{nullptr};
+std::atomic<std::uint64_t> mark_without_page{0};
+
+std::atomic<std::uint64_t>* find_mark() {
+  std::atomic<std::uint64_t>* page = mark_page.load(std::memory_order_acquire);
+  if (page != nullptr) return page;
+  const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  void* mapped = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return &mark_without_page;
+#if defined(MADV_WIPEONFORK)
+  if (madvise(mapped, size, MADV_WIPEONFORK) != 0) {  // before Linux 4.14: forget_other_threads() does it
+    munmap(mapped, size);
+    return &mark_without_page;
+  }
+#endif
+  auto* made = new (mapped) std::atomic<std::uint64_t>(0);
+  if (mark_page.compare_exchange_strong(page, made)) return made;
+  munmap(mapped, size);
+  return page;
+}
+
+// At the end of a thread.
+void give_back(void* state) {
+  auto* thread = static_cast<ThreadState*>(state);
+  if (locals.state != thread) return;
+  locals.state = nullptr;
+  free_pool(thread);
+  std::free(thread->attribute_bytes);
+  thread->attribute_bytes = nullptr;
+  thread->reading.store(0, std::memory_order_release);
+  thread->in_use.store(false, std::memory_order_release);
+}
+
+void begin_life(ThreadState* thread, std::uint64_t mark) {
+  thread->process_mark = mark;
+  thread->entropy_left = 0;
+  std::memset(thread->sequence, 0, sizeof(thread->sequence));
+  system_random(thread->random, sizeof(thread->random));
+  system_random(&thread->stream, sizeof(thread->stream));
+}
+
+ThreadState* make_state() {
+  ThreadState* thread = nullptr;
+  for (ThreadState* old = all_threads.load(std::memory_order_acquire); old != nullptr; old = old->next) {
+    bool used = false;
+    if (!old->in_use.load(std::memory_order_relaxed) &&
+        old->in_use.compare_exchange_strong(used, true, std::memory_order_acq_rel)) {
+      thread = old;
+      break;
+    }
+  }
+  if (thread == nullptr) {
+    void* memory = std::aligned_alloc(alignof(ThreadState), sizeof(ThreadState));
+    if (memory == nullptr) return nullptr;
+    thread = new (memory) ThreadState;
+    thread->next = all_threads.load(std::memory_order_relaxed);
+    while (!all_threads.compare_exchange_weak(thread->next, thread, std::memory_order_acq_rel)) {
+    }
+  }
+  thread->dispatching = 0;
+  thread->busy = false;
+  thread->in_doubt = true;
+  thread->doubt_since_ns = 0;
+  begin_life(thread, process_mark());
+  locals.state = thread;
+  // Not a thread_local with a destructor: a span in a later destructor of this thread makes a state again, and this can be
+  // registered again. It keeps a library that was dlopen'ed mapped until the thread has ended.
+  abi::__cxa_thread_atexit(give_back, thread, &__dso_handle);
+  return thread;
+}
+
+}  // namespace
+
+std::uint64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
+std::uint64_t system_ns() noexcept { return clock_ns(CLOCK_REALTIME); }
+
+std::uint64_t process_mark() noexcept {
+  std::atomic<std::uint64_t>* where = mark_page.load(std::memory_order_acquire);
+  if (__builtin_expect(where == nullptr, 0)) where = find_mark();
+  std::uint64_t mark = where->load(std::memory_order_relaxed);
+  if (__builtin_expect(mark != 0, 1)) return mark;
+  std::uint64_t made = 0;
+  while (made == 0) system_random(&made, sizeof(made));
+  return where->compare_exchange_strong(mark, made) ? made : mark;
+}
+
+ThreadState* thread_state() noexcept {
+  ThreadState* thread = locals.state;
+  if (__builtin_expect(thread == nullptr, 0)) return make_state();
+  const std::uint64_t mark = process_mark();
+  if (__builtin_expect(thread->process_mark != mark, 0)) begin_life(thread, mark);
+  return thread;
+}
+
+void forget_other_threads() noexcept {
+  mark_without_page.store(0);
+  for (ThreadState* thread = all_threads.load(); thread != nullptr; thread = thread->next) {
+    if (thread == locals.state) continue;
+    thread->reading.store(0);
+    thread->pool = nullptr;  // may have been half changed
+    thread->pooled = 0;
+    thread->in_use.store(false);
+  }
+}
+
+Entry::Entry() noexcept {
+  if (disabled) return;
+  ThreadState* thread = locals.state;
+  if (thread != nullptr && __builtin_expect(thread->busy, 0)) {
+    count(counters.reentrant);
+    return;
+  }
+  thread = thread_state();
+  if (thread == nullptr) {
+    count(counters.spans_dropped);
+    return;
+  }
+  thread->busy = true;
+  thread_ = thread;
+}
+
+Frame* top_frame() noexcept {
+  Frame* top = locals.top;
+  while (top != nullptr && top->span != nullptr && top->span->ended_elsewhere.load(std::memory_order_acquire)) {
+    SpanState* ended = top->span;
+    top = top->below;
+    locals.top = top;
+    release(ended);
+  }
+  return top;
+}
+
+void push_frame(Frame* frame) noexcept {
+  frame->below = top_frame();
+  locals.top = frame;
+}
+
+bool remove_frame(Frame* frame) noexcept {
+  for (Frame** at = &locals.top; *at != nullptr; at = &(*at)->below) {
+    if (*at == frame) {
+      *at = frame->below;
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace nopspan::detail

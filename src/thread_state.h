@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the library keeps for each thread that emitted something, and how it is entered.
+#pragma once
+
+#include <nopspan/context.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace nopspan::detail {
+
+struct SpanState;
+
+// The memory of a SpanState that is not in use.
+struct Pooled {
+  Pooled* next;
+};
+
+// One for each site in probes.S.
+enum class Probe : std::uint8_t {
+  span_start,
+  span_stop,
+  span_exception,
+  event,
+  first_token,
+  tokens,
+  retry,
+  tool_call,
+  engine_request,
+  gauge,
+};
+inline constexpr std::size_t kProbes = 10;
+
+// Never freed: a thread that ends leaves it to the next one. alignas: `reading` is read by other threads.
+struct alignas(64) ThreadState {
+  // The epoch of the registry's table that this thread reads; 0: none. See registry.cpp.
+  std::atomic<std::uint64_t> reading{0};
+  std::atomic<bool> in_use{true};
+  ThreadState* next = nullptr;  // all of them; set before it is published
+
+  unsigned dispatching = 0;  // depth of nested dispatches
+  bool busy = false;         // inside the library, outside any application code: a signal handler must not enter
+
+  std::uint64_t process_mark = 0;  // of the process that the fields below belong to
+  std::uint64_t stream = 0;
+  std::uint64_t sequence[kProbes] = {};
+  std::uint64_t random[4] = {};  // xoshiro256**
+  unsigned char entropy[512] = {};
+  std::size_t entropy_left = 0;
+
+  bool in_doubt = true;  // see orphans.h
+  std::uint64_t doubt_since_ns = 0;
+
+  Pooled* pool = nullptr;
+  std::size_t pooled = 0;
+  unsigned char* attribute_bytes = nullptr;  // kMaxAttributesBytes, made when first needed
+};
+
+// Thread-local storage proper: trivial, so that it can be used before and after everything else of the thread.
+struct ThreadLocals {
+  Frame* top = nullptr;
+  ThreadState* state = nullptr;
+};
+extern thread_local ThreadLocals locals;
+
+// All states ever made, for the registry.
+extern std::atomic<ThreadState*> all_threads;
+
+// This thread's state, made if need be and belonging to this process (after fork(): a new stream, sequence 0, new seeds).
+// Null when there is no memory.
+ThreadState* thread_state() noexcept;
+
+// A number that differs between this process and its children by fork() or clone().
+std::uint64_t process_mark() noexcept;
+
+// In the child of fork(): no other thread lives.
+void forget_other_threads() noexcept;
+
+// The way into the library. False where nothing may be emitted: NOPSPAN_DISABLE, no memory, or a signal handler that
+// interrupted the library (counted).
+class Entry {
+ public:
+  Entry() noexcept;
+  ~Entry() { leave(); }
+  Entry(const Entry&) = delete;
+  Entry& operator=(const Entry&) = delete;
+
+  explicit operator bool() const noexcept { return thread_ != nullptr; }
+  ThreadState* thread() const noexcept { return thread_; }
+  // Before application code is called.
+  void leave() noexcept {
+    if (thread_ != nullptr) thread_->busy = false;
+  }
+
+ private:
+  ThreadState* thread_ = nullptr;
+};
+
+// NOPSPAN_DISABLE=1: this process emits nothing.
+extern bool disabled;
+
+std::uint64_t monotonic_ns() noexcept;
+std::uint64_t system_ns() noexcept;
+
+// Frames of this thread. top_frame() drops what was ended on another thread.
+Frame* top_frame() noexcept;
+void push_frame(Frame* frame) noexcept;
+// False if the frame is not on this thread's stack.
+bool remove_frame(Frame* frame) noexcept;
+
+}  // namespace nopspan::detail
