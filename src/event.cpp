@@ -3,6 +3,7 @@
 
 #include "event_access.h"
 #include "field_buffer.h"
+#include "span_state.h"
 
 #include <cstring>
 
@@ -72,7 +73,13 @@ const Value& Event::config() const noexcept {
   return config_ == nullptr ? kNone : *config_;
 }
 
-OwnedEvent::OwnedEvent(const Event& event) : event_(event) {
+void Event::add_ids() const noexcept {
+  detail::add_ids(*ids_of_);
+  end_ = ids_of_->fields.end();
+  ids_of_ = nullptr;
+}
+
+OwnedEvent::OwnedEvent(const Event& event) : event_((static_cast<void>(event.metadata()), event)) {
   text_.insert(text_.end(), event.name_.begin(), event.name_.end());
   text_.insert(text_.end(), event.request_id_.begin(), event.request_id_.end());
   event_.name_ = {text_.data(), event.name_.size()};

@@ -19,6 +19,8 @@ struct EventAccess {
     e.begin_ = fields.begin();
     e.end_ = fields.end();
   }
+  // The metadata gets this span's ids when somebody looks at it.
+  static void set_ids_of(Event& e, detail::SpanState* span) { e.ids_of_ = span; }
   static void set_links(Event& e, const Event::Link* links, std::size_t count) {
     e.links_ = links;
     e.link_count_ = count;

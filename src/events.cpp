@@ -29,15 +29,20 @@ void place(SpanState& event, const Context& context, const SpanState* enclosing)
   }
 }
 
-void dispatch_point(SpanState& event) {
-  Event seen;
-  EventAccess::set_name(seen, {event.name.text, event.name.size});
-  EventAccess::set_request_id(seen, visible_id(event));
-  EventAccess::set_context(seen, event.frame.context);
-  EventAccess::set_parent_id(seen, event.parent_id);
-  EventAccess::set_flags(seen, event.flags);
-  EventAccess::set_fields(seen, event.fields);
-  dispatch(seen);
+// The event to its handlers, if it has any; `add` adds what only they see.
+template <class Add>
+void dispatch_point(std::string_view name, SpanState& place, FieldBuffer& fields, const Add& add) {
+  Dispatch dispatch(name);
+  if (!dispatch) return;
+  add(fields);
+  Event event;
+  EventAccess::set_name(event, name);
+  EventAccess::set_request_id(event, visible_id(place));
+  EventAccess::set_context(event, place.frame.context);
+  EventAccess::set_parent_id(event, place.parent_id);
+  EventAccess::set_flags(event, place.flags);
+  EventAccess::set_fields(event, fields);
+  dispatch.run(event);
 }
 
 SpanState* begin_point(Name name, const Context* target) noexcept {
@@ -82,14 +87,13 @@ void point_emit(FieldSink* sink) noexcept {
     }
   }
   if (point_handlers_up()) {
-    if (event->point == Point::retry) {
-      if (event->fields.find("request_id", false) == nullptr) {
-        event->fields.put_string("request_id", visible_id(*event), FieldEntry::kAdded);
+    dispatch_point({event->name.text, event->name.size}, *event, event->fields, [&](FieldBuffer& fields) {
+      if (event->point != Point::retry) return;
+      if (fields.find("request_id", false) == nullptr) {
+        fields.put_string("request_id", visible_id(*event), FieldEntry::kAdded);
       }
-      event->fields.put_word("system_time", Value::Type::integer, system_ns(),
-                             FieldEntry::kMeasurement | FieldEntry::kAdded);
-    }
-    dispatch_point(*event);
+      fields.put_word("system_time", Value::Type::integer, system_ns(), FieldEntry::kMeasurement | FieldEntry::kAdded);
+    });
   }
   release(event);
 }
@@ -106,28 +110,23 @@ void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum
     if (entry && point_probes_up()) fire_gauge(entry.thread(), *event, engine_text, name_text, value, maximum);
   }
   if (point_handlers_up()) {
-    event->fields.put_string("engine", engine_text, 0);
-    event->fields.put_string("gauge", name_text, 0);
-    if (maximum != 0) event->fields.put_word("maximum", Value::Type::integer, static_cast<std::uint64_t>(maximum), 0);
-    event->fields.put_word(name_text, Value::Type::integer, static_cast<std::uint64_t>(value), FieldEntry::kMeasurement);
-    dispatch_point(*event);
+    dispatch_point("engine.stats", *event, event->fields, [&](FieldBuffer& fields) {
+      fields.put_string("engine", engine_text, 0);
+      fields.put_string("gauge", name_text, 0);
+      if (maximum != 0) fields.put_word("maximum", Value::Type::integer, static_cast<std::uint64_t>(maximum), 0);
+      fields.put_word(name_text, Value::Type::integer, static_cast<std::uint64_t>(value), FieldEntry::kMeasurement);
+    });
   }
   release(event);
 }
 
 void emit_first_token(SpanState& span, std::uint64_t tokens_so_far) noexcept {
   if (!point_handlers_up()) return;
-  FieldBuffer fields;
-  fields.put_word("time_to_first_token", Value::Type::integer, span.first_token_ns, FieldEntry::kMeasurement);
-  fields.put_word("gen_ai.stream.tokens_so_far", Value::Type::integer, tokens_so_far, 0);
-  Event seen;
-  EventAccess::set_name(seen, "gen_ai.stream.first_token");
-  EventAccess::set_request_id(seen, visible_id(span));
-  EventAccess::set_context(seen, span.frame.context);
-  EventAccess::set_parent_id(seen, span.parent_id);
-  EventAccess::set_flags(seen, span.flags);
-  EventAccess::set_fields(seen, fields);
-  dispatch(seen);
+  FieldBuffer own;
+  dispatch_point("gen_ai.stream.first_token", span, own, [&](FieldBuffer& fields) {
+    fields.put_word("time_to_first_token", Value::Type::integer, span.first_token_ns, FieldEntry::kMeasurement);
+    fields.put_word("gen_ai.stream.tokens_so_far", Value::Type::integer, tokens_so_far, 0);
+  });
 }
 
 }  // namespace nopspan::detail

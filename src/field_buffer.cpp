@@ -84,7 +84,8 @@ bool FieldBuffer::settle(std::size_t from) noexcept {
     size_ -= old_size;
     return true;
   }
-  if (keys_ == kMaxKeys && (made->flags & FieldEntry::kAdded) == 0) {
+  if ((made->flags & FieldEntry::kAdded) != 0) return true;
+  if (keys_ == kMaxKeys) {
     size_ = from;
     return false;
   }
@@ -99,10 +100,26 @@ bool FieldBuffer::put_null(std::string_view key, std::uint8_t flags) noexcept {
 
 bool FieldBuffer::put_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept {
   const std::size_t from = size_;
-  const FieldEntry* entry = append(key, type, sizeof(word), flags);
-  if (entry == nullptr) return false;
-  std::memcpy(const_cast<unsigned char*>(entry->payload()), &word, sizeof(word));
-  return settle(from);
+  return append_word(key, type, word, flags) != nullptr && settle(from);
+}
+
+FieldEntry* FieldBuffer::append_word(std::string_view key, Value::Type type, std::uint64_t word,
+                                     std::uint8_t flags) noexcept {
+  FieldEntry* entry = append(key, type, sizeof(word), flags);
+  if (entry != nullptr) std::memcpy(const_cast<unsigned char*>(entry->payload()), &word, sizeof(word));
+  return entry;
+}
+
+void FieldBuffer::add_null(std::string_view key, std::uint8_t flags) noexcept {
+  append(key, Value::Type::null, 0, flags | FieldEntry::kAdded);
+}
+
+void FieldBuffer::add_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept {
+  append_word(key, type, word, flags | FieldEntry::kAdded);
+}
+
+void FieldBuffer::add_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept {
+  append_string(key, value, flags | FieldEntry::kAdded);
 }
 
 bool FieldBuffer::put_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept {
@@ -179,7 +196,7 @@ void FieldBuffer::erase_measurements() noexcept {
     const FieldEntry* entry = FieldEntry::at(data_ + at);
     const std::size_t size = entry->size;
     if ((entry->flags & FieldEntry::kMeasurement) != 0) {
-      --keys_;
+      if ((entry->flags & FieldEntry::kAdded) == 0) --keys_;
     } else {
       if (kept != at) std::memmove(data_ + kept, data_ + at, size);
       kept += size;

@@ -71,6 +71,14 @@ class FieldBuffer {
   bool put_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept;
   bool put_value(std::string_view key, const Value& value, std::uint8_t flags) noexcept;
 
+  // What nopspan adds for handlers (FieldEntry::kAdded): not counted as a key, and not looked for; it must not be there.
+  void add_null(std::string_view key, std::uint8_t flags = 0) noexcept;
+  void add_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags = 0) noexcept;
+  void add_string(std::string_view key, std::string_view value, std::uint8_t flags = 0) noexcept;
+
+  // Makes room for so many bytes more, so that adding them does not move the entries.
+  void reserve(std::size_t more) noexcept { grow(size_ + more); }
+
   [[nodiscard]] const FieldEntry* find(std::string_view key, bool measurement) const noexcept;
   void erase_measurements() noexcept;
 
@@ -86,6 +94,7 @@ class FieldBuffer {
   bool append_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept;
   bool append_value(std::string_view key, const Value& value, std::uint8_t flags, unsigned depth) noexcept;
   bool grow(std::size_t needed) noexcept;
+  FieldEntry* append_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept;
   // The entry at `from` is complete: it takes the place of an older one of its key.
   bool settle(std::size_t from) noexcept;
 
@@ -93,7 +102,7 @@ class FieldBuffer {
   unsigned char* data_ = inline_;
   std::size_t size_ = 0;
   std::size_t capacity_ = sizeof(inline_);
-  std::size_t keys_ = 0;
+  std::size_t keys_ = 0;  // without what nopspan added
 };
 
 }  // namespace nopspan::detail

@@ -139,7 +139,7 @@ bool decode_hex(std::string_view text, unsigned char* out, std::size_t size, boo
 }
 
 void hash_request_id(std::string_view text, unsigned char (&out)[kTraceIdBytes]) noexcept {
-  using Wide = unsigned __int128;
+  __extension__ using Wide = unsigned __int128;
   const Wide prime = (Wide{1} << 88U) | 0x13bU;
   Wide hash = (Wide{0x6c62272e07bb0142U} << 64U) | 0x62b821756295c58dU;
   for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * prime;

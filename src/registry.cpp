@@ -25,10 +25,8 @@
 
 namespace nopspan {
 namespace detail {
-namespace {
 
-constexpr std::size_t kMaxEventBytes = 127;
-constexpr unsigned kMaxNestedDispatches = 16;
+std::atomic<unsigned> handled_suffixes{0};
 
 // What attach() was given; shared by the entries of its events.
 struct Attachment {
@@ -37,28 +35,34 @@ struct Attachment {
   Value config;
 };
 
+// All handlers of one event, in order of attachment.
+struct HandlerList {
+  std::string_view event;
+  std::uint64_t hash = 0;
+  std::vector<const Attachment*> handlers;
+};
+
+namespace {
+
+constexpr std::size_t kMaxEventBytes = 127;
+constexpr unsigned kMaxNestedDispatches = 16;
+
 struct TableEntry {
   std::shared_ptr<const Attachment> attachment;
   std::string event;
 };
 
 struct Table {
-  // All handlers of one event, in order of attachment.
-  struct Event {
-    std::string_view name;
-    std::uint64_t hash = 0;
-    std::vector<const Attachment*> handlers;
-  };
   std::vector<TableEntry> entries;  // in order of attachment
-  std::vector<Event> events;
-  std::vector<const Event*> slots;  // open addressing, a power of two, at least half empty
+  std::vector<HandlerList> lists;
+  std::vector<const HandlerList*> slots;  // open addressing, a power of two, at least half empty
 
   void index();
-  [[nodiscard]] const Event* find(std::string_view name) const noexcept {
+  [[nodiscard]] const HandlerList* find(std::string_view event) const noexcept {
     if (slots.empty()) return nullptr;
-    const std::uint64_t hash = hash_bytes(name);
+    const std::uint64_t hash = hash_bytes(event);
     for (std::size_t i = hash & (slots.size() - 1); slots[i] != nullptr; i = (i + 1) & (slots.size() - 1)) {
-      if (slots[i]->hash == hash && slots[i]->name == name) return slots[i];
+      if (slots[i]->hash == hash && slots[i]->event == event) return slots[i];
     }
     return nullptr;
   }
@@ -66,19 +70,19 @@ struct Table {
 
 void Table::index() {
   for (const TableEntry& entry : entries) {
-    const auto same = [&](const Event& event) { return event.name == entry.event; };
-    auto found = std::find_if(events.begin(), events.end(), same);
-    if (found == events.end()) found = events.insert(events.end(), {entry.event, hash_bytes(entry.event), {}});
+    const auto same = [&](const HandlerList& list) { return list.event == entry.event; };
+    auto found = std::find_if(lists.begin(), lists.end(), same);
+    if (found == lists.end()) found = lists.insert(lists.end(), {entry.event, hash_bytes(entry.event), {}});
     found->handlers.push_back(entry.attachment.get());
   }
-  if (events.empty()) return;
+  if (lists.empty()) return;
   std::size_t size = 4;
-  while (size < 2 * events.size()) size *= 2;
+  while (size < 2 * lists.size()) size *= 2;
   slots.assign(size, nullptr);
-  for (const Event& event : events) {
-    std::size_t i = event.hash & (size - 1);
+  for (const HandlerList& list : lists) {
+    std::size_t i = list.hash & (size - 1);
     while (slots[i] != nullptr) i = (i + 1) & (size - 1);
-    slots[i] = &event;
+    slots[i] = &list;
   }
 }
 
@@ -125,28 +129,29 @@ std::vector<Registry::Retired> take_unread(Registry& r) {
   return unread;
 }
 
-bool is_span_event(std::string_view name) noexcept {
+// kStart, kStop or kException of a span's event; 0 for another event.
+unsigned suffix_of(std::string_view name) noexcept {
   const std::size_t dot = name.rfind('.');
-  if (dot == std::string_view::npos) return false;
+  if (dot == std::string_view::npos) return 0;
   const std::string_view last = name.substr(dot + 1);
-  return last == "start" || last == "stop" || last == "exception";
+  if (last == "start") return kStart;
+  if (last == "stop") return kStop;
+  return last == "exception" ? kException : 0U;
 }
 
 // Publishes a table; returns the epoch that readers of older ones are before. With `writer` held.
 std::uint64_t publish(Registry& r, std::unique_ptr<Table> table) {
   table->index();
-  bool spans = false;
-  bool points = false;
-  for (const TableEntry& entry : table->entries) {
-    spans = spans || is_span_event(entry.event);
-    points = true;  // execute() may emit an event of any name
-  }
+  unsigned suffixes = 0;
+  for (const TableEntry& entry : table->entries) suffixes |= suffix_of(entry.event);
+  const bool points = !table->entries.empty();  // execute() may emit an event of any name
   r.retired.reserve(r.retired.size() + 1);
   const Table* old = r.table.exchange(table.release(), std::memory_order_seq_cst);
   const std::uint64_t epoch = r.epoch.fetch_add(1, std::memory_order_seq_cst) + 1;
   r.retired.push_back({epoch, std::unique_ptr<const Table>(old)});
   r.has_retired.store(true, std::memory_order_relaxed);
-  set_handler_gate(spans && !disabled, points && !disabled);
+  handled_suffixes.store(suffixes, std::memory_order_relaxed);
+  set_handler_gate(suffixes != 0 && !disabled, points && !disabled);
   return epoch;
 }
 
@@ -237,6 +242,8 @@ void report_failure(const Attachment& attachment, std::string_view event_name, c
   log(LogLevel::error, message);
 
   constexpr std::string_view kFailure = "telemetry.handler.failure";
+  Dispatch dispatch(kFailure);
+  if (!dispatch) return;
   FieldBuffer fields;
   fields.put_word("monotonic_time", Value::Type::integer, monotonic_ns(), FieldEntry::kMeasurement);
   fields.put_word("system_time", Value::Type::integer, system_ns(), FieldEntry::kMeasurement);
@@ -249,7 +256,7 @@ void report_failure(const Attachment& attachment, std::string_view event_name, c
   Event failure;
   EventAccess::set_name(failure, kFailure);
   EventAccess::set_fields(failure, fields);
-  dispatch(failure);
+  dispatch.run(failure);
 }
 
 // Handlers are not cancelled half way: a cancellation that unwinds a span's destructor would end the program.
@@ -264,50 +271,16 @@ class NoCancellation {
   int before_ = PTHREAD_CANCEL_ENABLE;
 };
 
-// A thread's time in the table.
-class Reading {
- public:
-  Reading(Registry& r, ThreadState* thread) : registry_(r), thread_(thread) {
-    if (thread_->dispatching++ == 0) {
-      thread_->reading.store(r.epoch.load(std::memory_order_seq_cst), std::memory_order_seq_cst);
-    }
-  }
-  ~Reading() {
-    if (--thread_->dispatching > 0) return;
-    thread_->reading.store(0, std::memory_order_release);
-    if (__builtin_expect(!registry_.has_retired.load(std::memory_order_relaxed), 1)) return;
-    std::vector<Registry::Retired> unread;  // destroyed last, without the lock
-    const std::unique_lock<std::mutex> lock(registry_.writer, std::try_to_lock);
-    if (lock.owns_lock()) unread = take_unread(registry_);
-  }
-  Reading(const Reading&) = delete;
-  Reading& operator=(const Reading&) = delete;
-
- private:
-  Registry& registry_;
-  ThreadState* thread_;
-};
-
-void run_handlers(const Table::Event& handlers, Event& event) {
-  for (const Attachment* attachment : handlers.handlers) {
-    EventAccess::set_config(event, &attachment->config);
-    try {
-      attachment->handler(event);
-    } catch (...) {
-      const Caught caught = describe_caught();
-      try {
-        report_failure(*attachment, handlers.name, caught);
-      } catch (...) {  // no memory to report it
-        if (is_thread_exit()) throw;
-      }
-      if (is_thread_exit()) throw;
-    }
-  }
+// Frees what this thread was the last to read.
+void free_unread(Registry& r) {
+  std::vector<Registry::Retired> unread;  // destroyed last, without the lock
+  const std::unique_lock<std::mutex> lock(r.writer, std::try_to_lock);
+  if (lock.owns_lock()) unread = take_unread(r);
 }
 
 }  // namespace
 
-void dispatch(Event& event) {
+Dispatch::Dispatch(std::string_view name) noexcept {
   ThreadState* thread = thread_state();
   if (thread == nullptr || disabled) return;
   if (thread->dispatching >= kMaxNestedDispatches) {
@@ -315,11 +288,36 @@ void dispatch(Event& event) {
     return;
   }
   Registry& r = registry();
-  const Reading reading(r, thread);
-  const Table::Event* handlers = r.table.load(std::memory_order_seq_cst)->find(event.name());
-  if (handlers == nullptr) return;
+  thread_ = thread;
+  if (thread->dispatching++ == 0) {
+    thread->reading.store(r.epoch.load(std::memory_order_seq_cst), std::memory_order_seq_cst);
+  }
+  handlers_ = r.table.load(std::memory_order_seq_cst)->find(name);
+}
+
+Dispatch::~Dispatch() {
+  if (thread_ == nullptr || --thread_->dispatching > 0) return;
+  thread_->reading.store(0, std::memory_order_release);
+  Registry& r = registry();
+  if (__builtin_expect(r.has_retired.load(std::memory_order_relaxed), 0)) free_unread(r);
+}
+
+void Dispatch::run(Event& event) {
   const NoCancellation no_cancellation;
-  run_handlers(*handlers, event);
+  for (const Attachment* attachment : handlers_->handlers) {
+    EventAccess::set_config(event, &attachment->config);
+    try {
+      attachment->handler(event);
+    } catch (...) {
+      const Caught caught = describe_caught();
+      try {
+        report_failure(*attachment, handlers_->event, caught);
+      } catch (...) {  // no memory to report it
+        if (is_thread_exit()) throw;
+      }
+      if (is_thread_exit()) throw;
+    }
+  }
 }
 
 void lock_registry() noexcept { registry().writer.lock(); }

@@ -75,47 +75,54 @@ SpanState* begin(ThreadState* thread, const Name& name, const SpanOptions& optio
 }
 
 // A span id as metadata.
-void add_id(FieldBuffer& fields, const char* key, std::uint64_t id) noexcept {
-  if (fields.find(key, false) != nullptr) return;  // the application's own wins
+void add_id(FieldBuffer& fields, std::string_view key, std::uint64_t id) noexcept {
+  if (id == 0) {
+    fields.add_null(key);
+    return;
+  }
   unsigned char bytes[8];
   char text[16];
   for (unsigned i = 0; i < 8; ++i) bytes[i] = static_cast<unsigned char>(id >> (56U - 8U * i));
   encode_hex(bytes, sizeof(bytes), text);
-  if (id == 0) {
-    fields.put_null(key, FieldEntry::kAdded);
-  } else {
-    fields.put_string(key, {text, sizeof(text)}, FieldEntry::kAdded);
-  }
+  fields.add_string(key, {text, sizeof(text)});
 }
 
-void add_ids(SpanState& span) noexcept {
-  if (span.fields.find("request_id", false) == nullptr) {
-    span.fields.put_string("request_id", visible_id(span), FieldEntry::kAdded);
-  }
-  add_id(span.fields, "span_id", span.frame.context.span_id());
-  add_id(span.fields, "parent_id", span.parent_id);
+void add_measurement(FieldBuffer& fields, std::string_view key, std::uint64_t value) noexcept {
+  fields.add_word(key, Value::Type::integer, value, FieldEntry::kMeasurement);
 }
 
-void add_measurement(FieldBuffer& fields, const char* key, std::uint64_t value) noexcept {
-  fields.put_word(key, Value::Type::integer, value, FieldEntry::kMeasurement | FieldEntry::kAdded);
-}
-
-// Handlers of `<name><suffix>`.
-void dispatch_span(SpanState& span, std::string_view suffix) {
+// The event `<name><suffix>` to its handlers, if it has any; `measure` adds its measurements.
+template <class Measure>
+void dispatch_span(SpanState& span, std::string_view suffix, const Measure& measure) {
   char name[kMaxNameBytes + 16];
   std::memcpy(name, span.name.text, span.name.size);
   std::memcpy(name + span.name.size, suffix.data(), suffix.size());
+  const std::string_view event_name(name, span.name.size + suffix.size());
+  Dispatch dispatch(event_name);
+  if (!dispatch) return;
+  measure(span.fields);
+  span.fields.reserve(kIdsBytes);
   Event event;
-  EventAccess::set_name(event, {name, span.name.size + suffix.size()});
+  EventAccess::set_name(event, event_name);
   EventAccess::set_request_id(event, visible_id(span));
   EventAccess::set_context(event, span.frame.context);
   EventAccess::set_parent_id(event, span.parent_id);
   EventAccess::set_status(event, span.status);
   EventAccess::set_flags(event, span.flags);
   EventAccess::set_fields(event, span.fields);
+  if (!span.has_ids) EventAccess::set_ids_of(event, &span);
   static_assert(sizeof(Event::Link) == sizeof(nopspan_link));
   EventAccess::set_links(event, reinterpret_cast<const Event::Link*>(span.links), span.link_count);
-  dispatch(event);
+  dispatch.run(event);
+}
+
+void dispatch_end(SpanState& span) {
+  const bool exception = span.status == NOPSPAN_STATUS_EXCEPTION;
+  if (!is_handled(exception ? kException : kStop)) return;
+  dispatch_span(span, exception ? ".exception" : ".stop", [&](FieldBuffer& fields) {
+    add_measurement(fields, "duration", span.duration_ns);
+    add_measurement(fields, "monotonic_time", span.end_ns);
+  });
 }
 
 // `token usage` and tool calls are each reported once, by the innermost span that has them.
@@ -173,12 +180,7 @@ void emit_end(SpanState* span, const Frame* enclosing) {
       handlers = span_handlers_up();
     }
   }
-  if (handlers) {
-    add_measurement(span->fields, "duration", span->duration_ns);
-    add_measurement(span->fields, "monotonic_time", span->end_ns);
-    add_ids(*span);
-    dispatch_span(*span, span->status == NOPSPAN_STATUS_EXCEPTION ? ".exception" : ".stop");
-  }
+  if (handlers) dispatch_end(*span);
   release(span);
 }
 
@@ -206,6 +208,16 @@ void set_reason(SpanState& span, const Caught& caught) {
 }
 
 }  // namespace
+
+void add_ids(SpanState& span) noexcept {
+  if (span.has_ids) return;
+  span.has_ids = true;
+  FieldBuffer& fields = span.fields;
+  const auto absent = [&](std::string_view key) { return fields.find(key, false) == nullptr; };
+  if (absent("request_id")) fields.add_string("request_id", visible_id(span));
+  if (absent("span_id")) add_id(fields, "span_id", span.frame.context.span_id());
+  if (absent("parent_id")) add_id(fields, "parent_id", span.parent_id);
+}
 
 SpanState* allocate(ThreadState* thread) noexcept {
   SpanState* span = nullptr;
@@ -271,18 +283,17 @@ SpanState* async_begin(Name name, const Context& parent, SpanOptions options) no
 }
 
 void span_started(SpanState* span) noexcept {
-  {
+  if (span_probes_up()) {
     const Entry entry;
-    if (!entry) return;
-    if (span_probes_up()) fire_span_start(entry.thread(), *span);
+    if (entry) fire_span_start(entry.thread(), *span);
   }
   check_catalogue(span->name);
-  if (span_handlers_up()) {
-    const std::uint64_t now = monotonic_ns();
-    add_measurement(span->fields, "system_time", system_ns() - (now > span->start_ns ? now - span->start_ns : 0));
-    add_measurement(span->fields, "monotonic_time", span->start_ns);
-    add_ids(*span);
-    dispatch_span(*span, ".start");
+  if (span_handlers_up() && is_handled(kStart)) {
+    dispatch_span(*span, ".start", [&](FieldBuffer& fields) {
+      const std::uint64_t now = monotonic_ns();
+      add_measurement(fields, "system_time", system_ns() - (now > span->start_ns ? now - span->start_ns : 0));
+      add_measurement(fields, "monotonic_time", span->start_ns);
+    });
   }
   span->fields.erase_measurements();
 }
@@ -314,11 +325,7 @@ void span_end(SpanState* span) noexcept {
       if (span_probes_up()) fire_span_end(entry.thread(), *span);
     }
   }
-  if (span_handlers_up()) {
-    add_measurement(span->fields, "duration", span->duration_ns);
-    add_measurement(span->fields, "monotonic_time", span->end_ns);
-    dispatch_span(*span, span->status == NOPSPAN_STATUS_EXCEPTION ? ".exception" : ".stop");
-  }
+  if (span_handlers_up()) dispatch_end(*span);
   span->ended_elsewhere.store(true, std::memory_order_release);
 }
 

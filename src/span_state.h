@@ -79,6 +79,7 @@ struct SpanState : FieldSink {
   std::uint64_t duration_ns = 0;
   std::uint64_t first_token_ns = 0;
   std::uint32_t status = NOPSPAN_STATUS_OK;
+  bool has_ids = false;       // its ids are in its metadata, for handlers
   int uncaught = 0;           // exceptions in flight when it began
   bool usage_below = false;   // a span inside it had token usage, and fired `tokens`
   bool tool_below = false;    // the same for `tool_call`
@@ -91,6 +92,11 @@ struct SpanState : FieldSink {
 SpanState* allocate(ThreadState* thread) noexcept;
 void release(SpanState* state) noexcept;
 void free_pool(ThreadState* thread) noexcept;
+
+// Adds the span's ids to its metadata, for handlers; once a span. Where the application set such a key itself, its own
+// stays. Does not move the fields, if kIdsBytes were reserved.
+inline constexpr std::size_t kIdsBytes = 256;
+void add_ids(SpanState& span) noexcept;
 
 // The event gen_ai.stream.first_token, to handlers.
 void emit_first_token(SpanState& span, std::uint64_t tokens_so_far) noexcept;

@@ -95,7 +95,11 @@ class Event {
   [[nodiscard]] std::int64_t system_time_ns() const noexcept { return measurement("system_time").as_int(); }
 
   [[nodiscard]] FieldsView measurements() const noexcept { return view(true); }
-  [[nodiscard]] FieldsView metadata() const noexcept { return view(false); }
+  // A span's events also have the ids: request_id, span_id and parent_id (16 hexadecimal digits, or null).
+  [[nodiscard]] FieldsView metadata() const noexcept {
+    if (ids_of_ != nullptr) add_ids();
+    return view(false);
+  }
   [[nodiscard]] ValueView measurement(std::string_view key) const noexcept { return measurements().find(key); }
   [[nodiscard]] ValueView metadata(std::string_view key) const noexcept { return metadata().find(key); }
 
@@ -120,6 +124,7 @@ class Event {
     fields.measurements_ = measurements;
     return fields;
   }
+  NOPSPAN_API void add_ids() const noexcept;
 
   std::string_view name_;
   std::string_view request_id_;
@@ -128,7 +133,8 @@ class Event {
   unsigned status_ = 0;
   unsigned flags_ = 0;
   const unsigned char* begin_ = nullptr;
-  const unsigned char* end_ = nullptr;
+  mutable const unsigned char* end_ = nullptr;
+  mutable detail::SpanState* ids_of_ = nullptr;  // whose ids are still to be added to the metadata
   const Link* links_ = nullptr;
   std::size_t link_count_ = 0;
   const Value* config_ = nullptr;

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a span costs with one in-process handler, on one thread and on several.
+#include "minimum.h"
+
+#include <nopspan/registry.h>
+#include <nopspan/span.h>
+
+#include <benchmark/benchmark.h>
+
+#include <ctime>
+
+namespace {
+
+// The handler does nothing but read the duration.
+void attach_one(const benchmark::State&) {
+  nopspan::attach("bench", "bench.span.stop",
+                  [](const nopspan::Event& event) { benchmark::DoNotOptimize(event.duration_ns()); });
+}
+void detach_one(const benchmark::State&) { nopspan::detach("bench"); }
+
+// Most of what a span with a listener costs cannot be less: when it began, and when it ended.
+void TwoClockReads(benchmark::State& state) {
+  timespec now;
+  for (auto _ : state) {
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    benchmark::DoNotOptimize(now);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    benchmark::DoNotOptimize(now);
+  }
+}
+BENCHMARK(TwoClockReads)->Apply(bench::several);
+
+void OneHandler(benchmark::State& state) {
+  for (auto _ : state) const nopspan::Span span{"bench.span"};
+}
+BENCHMARK(OneHandler)->Setup(attach_one)->Teardown(detach_one)->Apply(bench::several);
+
+void OneHandlerFourFields(benchmark::State& state) {
+  int value = 0;
+  for (auto _ : state) {
+    nopspan::Span span{"bench.span", [&](nopspan::Fields& f) { f.engine("llama.cpp").model("llama-3").tenant("a"); }};
+    benchmark::DoNotOptimize(value += 1);
+    span.with([&](nopspan::Fields& f) { f.set("turns", value); });
+  }
+}
+BENCHMARK(OneHandlerFourFields)->Setup(attach_one)->Teardown(detach_one)->Apply(bench::several);
+
+// CPU time of all threads over all spans: flat, where nothing is shared.
+void OneHandlerThreads(benchmark::State& state) {
+  for (auto _ : state) const nopspan::Span span{"bench.span"};
+}
+BENCHMARK(OneHandlerThreads)
+    ->Setup(attach_one)
+    ->Teardown(detach_one)
+    ->ThreadRange(1, 8)
+    ->Apply(bench::several);
+
+}  // namespace
