@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs the Debian packages that demo.sh or test.sh needs and that are missing: scripts/dependencies.sh demo|test
+set -euo pipefail
+
+demo=(cmake ninja-build g++ pkg-config binutils systemtap-sdt-dev bpftrace procps
+      libcli11-dev libcpp-httplib-dev nlohmann-json3-dev)
+test=("${demo[@]}" clang lld llvm libclang-rt-14-dev clang-format clang-tidy g++-aarch64-linux-gnu libc6-dev-arm64-cross
+      libgtest-dev libgmock-dev libbenchmark-dev linux-perf python3 shellcheck file util-linux iproute2 gdb)
+
+case "${1:-}" in
+  demo) packages=("${demo[@]}") ;;
+  test) packages=("${test[@]}") ;;
+  *)
+    echo "usage: scripts/dependencies.sh demo|test" >&2
+    exit 2
+    ;;
+esac
+
+missing=()
+for package in "${packages[@]}"; do
+  [[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" == installed ]] || missing+=("$package")
+done
+[[ ${#missing[@]} -gt 0 ]] || exit 0
+
+sudo=()
+if [[ $EUID -ne 0 ]]; then
+  command -v sudo >/dev/null || {
+    echo "dependencies.sh: these packages are missing, and installing them needs root or sudo: ${missing[*]}" >&2
+    exit 1
+  }
+  sudo=(sudo)
+fi
+echo "installing ${#missing[@]} packages: ${missing[*]}" >&2
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+export DEBIAN_FRONTEND=noninteractive
+if ! { "${sudo[@]}" apt-get update -qq && "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+  tail -20 "$log" >&2
+  echo "dependencies.sh: apt-get failed" >&2
+  exit 1
+fi
