@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ends spans in rounds and prints what one cost, ns, the least of the rounds: `bench_attached SPANS ROUNDS`. Waits for a
-// line on standard input before it begins, so that a tracer can attach first.
+// Ends spans in rounds and prints what one cost, ns, the least of the rounds: `bench_attached SPANS ROUNDS`. Waits for
+// a line on standard input before it begins, so that a tracer can attach first.
 #include <nopspan/span.h>
 
 #include <algorithm>

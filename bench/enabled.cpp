@@ -49,10 +49,6 @@ BENCHMARK(OneHandlerFourFields)->Setup(attach_one)->Teardown(detach_one)->Apply(
 void OneHandlerThreads(benchmark::State& state) {
   for (auto _ : state) const nopspan::Span span{"bench.span"};
 }
-BENCHMARK(OneHandlerThreads)
-    ->Setup(attach_one)
-    ->Teardown(detach_one)
-    ->ThreadRange(1, 8)
-    ->Apply(bench::several);
+BENCHMARK(OneHandlerThreads)->Setup(attach_one)->Teardown(detach_one)->ThreadRange(1, 8)->Apply(bench::several);
 
 }  // namespace

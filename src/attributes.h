@@ -20,9 +20,9 @@ struct EncodedAttributes {
   std::uint32_t dropped = 0;  // attributes that did not fit, and were left out whole
 };
 
-// Writes each field as one `repeated KeyValue` of number `field` to `out` (kMaxAttributesBytes), so that the bytes are a
-// fragment of the protobuf message and can be spliced into one. Content only where `with_content`. Bytes that are not UTF-8
-// become "?" (counted).
+// Writes each field as one `repeated KeyValue` of number `field` to `out` (kMaxAttributesBytes), so that the bytes are
+// a fragment of the protobuf message and can be spliced into one. Content only where `with_content`. Bytes that are not
+// UTF-8 become "?" (counted).
 EncodedAttributes encode_attributes(const FieldBuffer& fields, unsigned field, bool with_content,
                                     unsigned char* out) noexcept;
 

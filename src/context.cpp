@@ -3,7 +3,9 @@
 
 #include "clean_text.h"
 #include "counters.h"
+#include "gate_writer.h"
 #include "identity.h"
+#include "orphans.h"
 #include "span_state.h"
 #include "thread_state.h"
 #include "tracestate.h"
@@ -73,9 +75,10 @@ Context Context::make() noexcept { return fresh(); }
 Context Context::current() noexcept {
   const detail::Frame* top = detail::top_frame();
   if (top != nullptr) return top->context;
-  Context unknown;
-  unknown.bits_ = kUntraced;
-  return unknown;
+  Context none;
+  detail::ThreadState* thread = detail::gate_is_down() ? nullptr : detail::thread_state();
+  if (thread == nullptr || detail::may_be_untraced(thread)) none.bits_ = kUntraced;
+  return none;
 }
 
 Context Context::with_request_id(Text id) noexcept {

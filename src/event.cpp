@@ -11,9 +11,7 @@ namespace nopspan {
 
 using detail::FieldEntry;
 
-Value::Type ValueView::type() const noexcept {
-  return exists() ? FieldEntry::at(entry_)->type : Value::Type::null;
-}
+Value::Type ValueView::type() const noexcept { return exists() ? FieldEntry::at(entry_)->type : Value::Type::null; }
 bool ValueView::as_bool(bool fallback) const noexcept {
   return type() == Value::Type::boolean ? FieldEntry::at(entry_)->word() != 0 : fallback;
 }

@@ -8,8 +8,8 @@
 
 namespace nopspan::detail {
 
-// Thread exit, cancellation or another language's exception: never to be rethrown inside a helper, which would abort the
-// program, and never to be swallowed.
+// Thread exit, cancellation or another language's exception: never to be rethrown inside a helper, which would abort
+// the program, and never to be swallowed.
 bool is_thread_exit() noexcept;
 
 struct Caught {

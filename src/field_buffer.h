@@ -11,8 +11,8 @@
 
 namespace nopspan::detail {
 
-// An entry: this header, the key and a NUL padded to 8 bytes, the payload padded to 8 bytes. The payload of a string is its
-// length and its bytes with a NUL; of a list or map its entries (a list's have an empty key); of a number 8 bytes.
+// An entry: this header, the key and a NUL padded to 8 bytes, the payload padded to 8 bytes. The payload of a string is
+// its length and its bytes with a NUL; of a list or map its entries (a list's have an empty key); of a number 8 bytes.
 struct FieldEntry {
   std::uint32_t size;  // of the whole entry, a multiple of 8
   std::uint16_t key_size;
@@ -65,13 +65,15 @@ class FieldBuffer {
   FieldBuffer(const FieldBuffer&) = delete;
   FieldBuffer& operator=(const FieldBuffer&) = delete;
 
-  // Each replaces what is under that key (of that sort), at its place. False: over a limit, or no memory; nothing changed.
+  // Each replaces what is under that key (of that sort), at its place. False: over a limit, or no memory; nothing
+  // changed.
   bool put_null(std::string_view key, std::uint8_t flags) noexcept;
   bool put_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept;
   bool put_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept;
   bool put_value(std::string_view key, const Value& value, std::uint8_t flags) noexcept;
 
-  // What nopspan adds for handlers (FieldEntry::kAdded): not counted as a key, and not looked for; it must not be there.
+  // What nopspan adds for handlers (FieldEntry::kAdded): not counted as a key, and not looked for; it must not be
+  // there.
   void add_null(std::string_view key, std::uint8_t flags = 0) noexcept;
   void add_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags = 0) noexcept;
   void add_string(std::string_view key, std::string_view value, std::uint8_t flags = 0) noexcept;

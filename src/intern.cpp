@@ -87,6 +87,7 @@ constexpr std::string_view kOverflowName = "nopspan.overflow";
 // The cleaned form of a name, from the table.
 Interned intern_clean(std::string_view text) noexcept {
   char cleaned[kMaxNameBytes + 1];
+  while (!text.empty() && text.back() == '\0') text.remove_suffix(1);  // an array that is longer than its text
   std::string_view name = text;
   if (text.empty()) {
     count(counters.names_invalid);

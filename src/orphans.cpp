@@ -66,6 +66,16 @@ std::uint64_t raise_time(std::uint64_t now_ns) noexcept {
   return raised_at.compare_exchange_strong(raised, now_ns, std::memory_order_relaxed) ? now_ns : raised;
 }
 
+// Whether this thread ran before the gate was raised, and nothing has ended the doubt since.
+bool began_before(ThreadState* thread, std::uint64_t raised, std::uint64_t now_ns) noexcept {
+  if (raised == kUpAtLoad) return false;
+  if (thread->doubt_since_ns != raised) {  // the first time that is asked since then
+    thread->doubt_since_ns = raised;
+    thread->in_doubt = thread_started_ns(now_ns) < raised;
+  }
+  return thread->in_doubt;
+}
+
 }  // namespace
 
 void note_gate_up_at_load() noexcept { raised_at.store(kUpAtLoad, std::memory_order_relaxed); }
@@ -87,15 +97,16 @@ void note_child(const Interned& name) noexcept {
 
 bool is_in_doubt(ThreadState* thread, const Interned& name, std::uint64_t now_ns) noexcept {
   const std::uint64_t raised = raise_time(now_ns);
-  if (raised == kUpAtLoad) return false;
-  if (thread->doubt_since_ns != raised) {  // this thread's first span since then
-    thread->doubt_since_ns = raised;
-    thread->in_doubt = thread_started_ns(now_ns) < raised;
-  }
-  if (!thread->in_doubt) return false;
+  if (!began_before(thread, raised, now_ns)) return false;
   if (now_ns < raised + kDoubtNs || is_child_name(name)) return true;
   thread->in_doubt = false;
   return false;
+}
+
+bool may_be_untraced(ThreadState* thread) noexcept {
+  const std::uint64_t now_ns = monotonic_ns();
+  const std::uint64_t raised = raise_time(now_ns);
+  return began_before(thread, raised, now_ns) && now_ns < raised + kDoubtNs;
 }
 
 }  // namespace nopspan::detail

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whether a span without a parent is a root, or has a parent that nobody recorded.
 //
-// A span that began while nobody listened has left no trace (that is what makes it free), so that spans inside it look like
-// roots after a tracer has attached. Only these are certainly roots: those of a process that was started after the attach,
-// those on threads started after it, and those under an attached context without a span. Others are in doubt, and are marked
-// as orphans (NOPSPAN_FLAG_ORPHAN) rather than shown as false roots: all of them for the first second, and after that
-// those whose name has been seen as some span's child. The doubt of a thread ends with the first span after that second
-// whose name has not.
+// A span that began while nobody listened has left no trace (that is what makes it free), so that spans inside it look
+// like roots after a tracer has attached. Only these are certainly roots: those of a process that was started after the
+// attach, those on threads started after it, and those under an attached context without a span. Others are in doubt,
+// and are marked as orphans (NOPSPAN_FLAG_ORPHAN) rather than shown as false roots: all of them for the first second,
+// and after that those whose name has been seen as some span's child. The doubt of a thread ends with the first span
+// after that second whose name has not.
 #pragma once
 
 #include "intern.h"
@@ -25,6 +25,8 @@ void note_gate_down() noexcept;
 
 // A span began inside another one of this process.
 void note_child(const Interned& name) noexcept;
+// Whether an unrecorded span may be running on this thread, for a context taken from it.
+bool may_be_untraced(ThreadState* thread) noexcept;
 // A scope began on this thread with no context at all.
 bool is_in_doubt(ThreadState* thread, const Interned& name, std::uint64_t now_ns) noexcept;
 

@@ -14,7 +14,7 @@ static_assert(sizeof(nopspan_span) == 256 && offsetof(nopspan_span, request_id) 
 static_assert(sizeof(nopspan_engine) == 384 && offsetof(nopspan_engine, arrival_ns) == 256);
 
 #if NOPSPAN_HAVE_USDT
-#define NOPSPAN_SITE(probe)                                                                                          \
+#define NOPSPAN_SITE(probe)                                                                                           \
   extern "C" __attribute__((visibility("hidden"))) void nopspan_site_##probe(const char*, const char*, std::uint64_t, \
                                                                              const char*, std::uint64_t, const void*)
 #else
@@ -142,8 +142,8 @@ void fire_span_end(ThreadState* thread, SpanState& span) noexcept {
   if (span.status != NOPSPAN_STATUS_EXCEPTION) return;
   r.span.sequence = thread->sequence[static_cast<std::size_t>(Probe::span_exception)]++;
   finish(&r);
-  nopspan_site_span_exception(r.strings.id, span.name.text, span.duration_ns, r.strings.model,
-                              address(span.error_type), &r.span);
+  nopspan_site_span_exception(r.strings.id, span.name.text, span.duration_ns, r.strings.model, address(span.error_type),
+                              &r.span);
 }
 
 void fire_event(ThreadState* thread, SpanState& event, std::uint64_t time_ns) noexcept {
@@ -160,7 +160,8 @@ void fire_retry(ThreadState* thread, SpanState& event, std::uint64_t time_ns) no
   r.span.start_ns = time_ns;
   finish(&r);
   touch(event.enclosing.text, event.enclosing.size);
-  nopspan_site_retry(r.strings.id, event.enclosing.text, event.retry_delay_ns, r.strings.model, event.retry_attempt, &r.span);
+  nopspan_site_retry(r.strings.id, event.enclosing.text, event.retry_delay_ns, r.strings.model, event.retry_attempt,
+                     &r.span);
 }
 
 void fire_first_token(ThreadState* thread, SpanState& span, std::uint64_t tokens_so_far) noexcept {
@@ -194,7 +195,8 @@ void fire_engine_request(ThreadState* thread, SpanState& span) noexcept {
   record.decode_tokens = span.engine.decode_tokens;
   record.preemptions = span.engine.preemptions;
   finish(&record);
-  nopspan_site_engine_request(strings.id, span.name.text, span.duration_ns, strings.model, span.first_token_ns, &record);
+  nopspan_site_engine_request(strings.id, span.name.text, span.duration_ns, strings.model, span.first_token_ns,
+                              &record);
 }
 
 void fire_gauge(ThreadState* thread, SpanState& event, const char* engine, const char* name, std::int64_t value,

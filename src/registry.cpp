@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One writer at a time, readers without a lock: the handlers are an immutable table behind one pointer. A reader announces
-// in its thread's `reading` the epoch it began in; a writer publishes a new table, begins a new epoch, and frees what it
-// replaced when no thread reads in an older one.
+// One writer at a time, readers without a lock: the handlers are an immutable table behind one pointer. A reader
+// announces in its thread's `reading` the epoch it began in; a writer publishes a new table, begins a new epoch, and
+// frees what it replaced when no thread reads in an older one.
 #include "registry.h"
 
 #include "counters.h"
@@ -352,8 +352,8 @@ Errc attach(Text id, Text event, Handler handler, Value config) {
 }
 
 Errc attach_many(Text id, const std::vector<std::string>& events, Handler handler, Value config) {
-  const bool valid = std::all_of(events.begin(), events.end(),
-                                 [](const std::string& event) { return detail::is_event_name(event); });
+  const bool valid =
+      std::all_of(events.begin(), events.end(), [](const std::string& event) { return detail::is_event_name(event); });
   if (id.empty() || !valid || !handler) return Errc::invalid_argument;
   try {
     return detail::add(id.view(), events, std::move(handler), std::move(config));

@@ -21,8 +21,8 @@ inline bool is_handled(unsigned suffix) noexcept {
   return (handled_suffixes.load(std::memory_order_relaxed) & suffix) != 0;
 }
 
-// One event on its way to its handlers: begun with the name, so that the event is made only if somebody wants it. Not inside
-// an Entry: handlers are application code.
+// One event on its way to its handlers: begun with the name, so that the event is made only if somebody wants it. Not
+// inside an Entry: handlers are application code.
 class Dispatch {
  public:
   explicit Dispatch(std::string_view name) noexcept;

@@ -53,8 +53,8 @@ void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept
       note_child(span.name);
     }
   }
-  Access::bits(context) = static_cast<std::uint8_t>((Access::bits(context) | Access::kHasTrace) &
-                                                    ~(Access::kRemote | Access::kUntraced));
+  Access::bits(context) =
+      static_cast<std::uint8_t>((Access::bits(context) | Access::kHasTrace) & ~(Access::kRemote | Access::kUntraced));
   Access::span_id(context) = make_span_id(thread);
   if (context.root_id() == 0) Access::root_id(context) = context.span_id();
   span.flags |= context_flags(context);
@@ -314,8 +314,8 @@ void span_end(SpanState* span) noexcept {
     emit_end(span, span->frame.below);
     return;
   }
-  // Destroyed on a thread that did not make it. The frame stays on the other thread's stack, which drops it when it finds
-  // it on top; what is emitted here is a copy without the fields.
+  // Destroyed on a thread that did not make it. The frame stays on the other thread's stack, which drops it when it
+  // finds it on top; what is emitted here is a copy without the fields.
   count(counters.wrong_thread);
   {
     const Entry entry;

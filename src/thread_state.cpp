@@ -30,8 +30,8 @@ std::uint64_t clock_ns(clockid_t clock) {
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-// A page that the kernel hands to a child as zeroes, so that fork() is seen without a call to getpid(), and a raw clone()
-// without pthread_atfork.
+// A page that the kernel hands to a child as zeroes, so that fork() is seen without a call to getpid(), and a raw
+// clone() without pthread_atfork.
 std::atomic<std::atomic<std::uint64_t>*> mark_page{nullptr};
 std::atomic<std::uint64_t> mark_without_page{0};
 
@@ -97,8 +97,8 @@ ThreadState* make_state() {
   thread->doubt_since_ns = 0;
   begin_life(thread, process_mark());
   locals.state = thread;
-  // Not a thread_local with a destructor: a span in a later destructor of this thread makes a state again, and this can be
-  // registered again. It keeps a library that was dlopen'ed mapped until the thread has ended.
+  // Not a thread_local with a destructor: a span in a later destructor of this thread makes a state again, and this can
+  // be registered again. It keeps a library that was dlopen'ed mapped until the thread has ended.
   abi::__cxa_thread_atexit(give_back, thread, &__dso_handle);
   return thread;
 }

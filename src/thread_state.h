@@ -67,8 +67,8 @@ extern thread_local ThreadLocals locals;
 // All states ever made, for the registry.
 extern std::atomic<ThreadState*> all_threads;
 
-// This thread's state, made if need be and belonging to this process (after fork(): a new stream, sequence 0, new seeds).
-// Null when there is no memory.
+// This thread's state, made if need be and belonging to this process (after fork(): a new stream, sequence 0, new
+// seeds). Null when there is no memory.
 ThreadState* thread_state() noexcept;
 
 // A number that differs between this process and its children by fork() or clone().

@@ -32,9 +32,8 @@ bool is_key(std::string_view key) {
   const auto is_part = [](std::string_view part, std::size_t longest, bool digit_first) {
     if (part.empty() || part.size() > longest) return false;
     if (!(part[0] >= 'a' && part[0] <= 'z') && !(digit_first && part[0] >= '0' && part[0] <= '9')) return false;
-    return std::all_of(part.begin(), part.end(), [](char c) {
-      return is_lower_or_digit(c) || c == '_' || c == '-' || c == '*' || c == '/';
-    });
+    return std::all_of(part.begin(), part.end(),
+                       [](char c) { return is_lower_or_digit(c) || c == '_' || c == '-' || c == '*' || c == '/'; });
   };
   // The second edition lets a simple key begin with a digit too.
   if (at == std::string_view::npos) return is_part(key, 256, true);
@@ -43,8 +42,7 @@ bool is_key(std::string_view key) {
 
 bool is_value(std::string_view value) {
   if (value.empty() || value.size() > 256 || value.back() == ' ') return false;
-  return std::all_of(value.begin(), value.end(),
-                     [](char c) { return c >= 0x20 && c <= 0x7e && c != ',' && c != '='; });
+  return std::all_of(value.begin(), value.end(), [](char c) { return c >= 0x20 && c <= 0x7e && c != ',' && c != '='; });
 }
 
 std::string_view trim(std::string_view text) {

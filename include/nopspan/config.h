@@ -10,8 +10,8 @@
 #error "nopspan's records and gate are for 64-bit little-endian machines"
 #endif
 
-// The static library (CMake target nopspan::nopspan_static, which defines NOPSPAN_STATIC) hides all its symbols, so that
-// every copy is complete in itself; the shared one exports just what is declared with NOPSPAN_API.
+// The static library (CMake target nopspan::nopspan_static, which defines NOPSPAN_STATIC) hides all its symbols, so
+// that every copy is complete in itself; the shared one exports just what is declared with NOPSPAN_API.
 #if defined(NOPSPAN_STATIC)
 #define NOPSPAN_API __attribute__((visibility("hidden")))
 #else

@@ -23,13 +23,13 @@ using RequestId = FixedString<63>;
 // A request id that nobody has used: 22 characters over 16 bytes from getrandom(2). Thread-safe.
 NOPSPAN_API RequestId make_request_id() noexcept;
 
-// The current thread's request id; empty when there is none. A request has one from its outermost span on while somebody
-// listens, and from an attached Context at any time.
+// The current thread's request id; empty when there is none. A request has one from its outermost span on while
+// somebody listens, and from an attached Context at any time.
 NOPSPAN_API RequestId request_id() noexcept;
 
-// The place of some work in a trace: the request (16 bytes, the W3C and OTLP trace id), the innermost span, and the labels
-// that spans below inherit. A plain value: copy it, keep it, send it to another thread. Its members are thread-safe as a
-// plain value's are.
+// The place of some work in a trace: the request (16 bytes, the W3C and OTLP trace id), the innermost span, and the
+// labels that spans below inherit. A plain value: copy it, keep it, send it to another thread. Its members are
+// thread-safe as a plain value's are.
 class Context {
  public:
   // An empty context: a span below it begins a new request.
@@ -42,10 +42,10 @@ class Context {
   // anybody listened is unknown, and a context taken from it marks the spans below as orphans rather than as new roots.
   NOPSPAN_API static Context current() noexcept;
 
-  // A context for a request whose id comes from elsewhere. 22 characters of the shape that make_request_id() gives, and 32
-  // hexadecimal digits, are the trace id itself. Another text is kept as the visible id (control characters and bytes that
-  // are not UTF-8 replaced by "?", at most 63 bytes, cut visibly and counted) and hashed to the trace id. Null and empty
-  // give a new id, and are counted (stats().invalid_ids).
+  // A context for a request whose id comes from elsewhere. 22 characters of the shape that make_request_id() gives, and
+  // 32 hexadecimal digits, are the trace id itself. Another text is kept as the visible id (control characters and
+  // bytes that are not UTF-8 replaced by "?", at most 63 bytes, cut visibly and counted) and hashed to the trace id.
+  // Null and empty give a new id, and are counted (stats().invalid_ids).
   NOPSPAN_API static Context with_request_id(Text id) noexcept;
 
   // The context that W3C Trace Context headers name (https://www.w3.org/TR/trace-context/). Empty if `traceparent` is
@@ -74,11 +74,11 @@ class Context {
 
  private:
   friend struct detail::ContextAccess;
-  static constexpr std::uint8_t kHasTrace = 1;    // trace_id_ is set
-  static constexpr std::uint8_t kRemote = 2;      // span_id_ is another process's
-  static constexpr std::uint8_t kForeign = 4;     // foreign_ is the visible id
-  static constexpr std::uint8_t kUntraced = 8;    // taken where a span may be running that nobody recorded
-  static constexpr std::size_t kLabels = 6;       // engine, model, tenant, and room for three
+  static constexpr std::uint8_t kHasTrace = 1;  // trace_id_ is set
+  static constexpr std::uint8_t kRemote = 2;    // span_id_ is another process's
+  static constexpr std::uint8_t kForeign = 4;   // foreign_ is the visible id
+  static constexpr std::uint8_t kUntraced = 8;  // taken where a span may be running that nobody recorded
+  static constexpr std::size_t kLabels = 6;     // engine, model, tenant, and room for three
 
   unsigned char trace_id_[16] = {};
   std::uint64_t span_id_ = 0;

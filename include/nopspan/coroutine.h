@@ -174,6 +174,7 @@ class CoroutinePromise {
       return detail::ContextAwaiter<T>(context_, std::forward<T>(awaitable));
     }
   }
+
  private:
   CoroutineContext context_;
 };

@@ -70,8 +70,8 @@ inline void execute(const AsyncSpan& span, Name name, M&& fields) {
   if (detail::points_wanted()) execute(span.context(), name, fields);
 }
 
-// A reading of a gauge of an engine or instance: `gauge` on probes, event `engine.stats` to handlers (measurement: `name`;
-// metadata: engine, gauge, maximum). `maximum` 0: there is none.
+// A reading of a gauge of an engine or instance: `gauge` on probes, event `engine.stats` to handlers (measurement:
+// `name`; metadata: engine, gauge, maximum). `maximum` 0: there is none.
 inline void gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum = 0) noexcept {
   if (detail::points_wanted()) detail::emit_gauge(engine, name, value, maximum);
 }

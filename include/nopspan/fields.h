@@ -56,9 +56,9 @@ void put(FieldSink* sink, Text key, const T& value, bool content) {
 // listens: what the callable computes is computed for a listener alone. Everything given is copied before a setter
 // returns. A key that is set again takes the later value. Not thread-safe.
 //
-// At most 128 keys and 16 MiB a span; more are left out whole and counted (stats().fields_dropped), as is a null or empty
-// key. The keys engine, model and tenant are the labels of the span's probes (at most 63 bytes) and are inherited by the
-// spans below.
+// At most 128 keys and 16 MiB a span; more are left out whole and counted (stats().fields_dropped), as is a null or
+// empty key. The keys engine, model and tenant are the labels of the span's probes (at most 63 bytes) and are inherited
+// by the spans below.
 class Fields {
  public:
   explicit Fields(detail::FieldSink* sink) noexcept : sink_(sink) {}
@@ -78,8 +78,8 @@ class Fields {
     return *this;
   }
 
-  // A measurement: an integer or a double. Given at the start of a span it is on the start event only. The names that nopspan
-  // measures itself (duration, monotonic_time, system_time) cannot be replaced.
+  // A measurement: an integer or a double. Given at the start of a span it is on the start event only. The names that
+  // nopspan measures itself (duration, monotonic_time, system_time) cannot be replaced.
   template <class T>
   Fields& measure(Text key, T number) {
     static_assert(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>, "a measurement is an integer or a double");

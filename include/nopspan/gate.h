@@ -30,7 +30,8 @@ inline constexpr std::uint64_t kPointMask = kGateBatch | kGatePointHandlers | kG
 
 inline std::uint64_t gate() noexcept { return __atomic_load_n(nopspan_gate_ptr, __ATOMIC_RELAXED); }
 
-// A catalogue's span feeds other probes too (tokens, tool_call, first_token, engine_request), so it also runs for those.
+// A catalogue's span feeds other probes too (tokens, tool_call, first_token, engine_request), so it also runs for
+// those.
 inline constexpr std::uint64_t kFeedingSpanMask = kSpanMask | kGatePoints;
 
 // Whether a span that starts now is of interest to anybody.

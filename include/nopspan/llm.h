@@ -135,8 +135,8 @@ NOPSPAN_API const Name* find_span(Text name) noexcept;
 inline bool has_span(Text name) noexcept { return detail::find_span(name) != nullptr; }
 
 #if NOPSPAN_EXCEPTIONS
-// A span whose name is known only at run time: "chat" for llm.chat. Throws std::invalid_argument, naming the valid ones,
-// before `work` is called if there is no such span; this is nopspan's only throw.
+// A span whose name is known only at run time: "chat" for llm.chat. Throws std::invalid_argument, naming the valid
+// ones, before `work` is called if there is no such span; this is nopspan's only throw.
 template <class M, class Fn>
 inline nopspan::detail::span_result_t<Fn> span(Text name, M&& metadata, Fn&& work) {
   const Name* known = detail::find_span(name);
@@ -145,7 +145,8 @@ inline nopspan::detail::span_result_t<Fn> span(Text name, M&& metadata, Fn&& wor
 }
 template <class Fn>
 inline nopspan::detail::span_result_t<Fn> span(Text name, Fn&& work) {
-  return llm::span(name, [](Fields&) {}, std::forward<Fn>(work));
+  return llm::span(
+      name, [](Fields&) {}, std::forward<Fn>(work));
 }
 #endif
 
@@ -168,8 +169,8 @@ class RetryFields : public Fields {
 
 inline constexpr Name adapter_retry{"llm.adapter.retry"};
 
-// An attempt failed and will be made again; call it before the sleep. Event `llm.adapter.retry` to handlers (measurement
-// system_time; metadata attempt, delay_ms, reason, request_id), probe `retry`.
+// An attempt failed and will be made again; call it before the sleep. Event `llm.adapter.retry` to handlers
+// (measurement system_time; metadata attempt, delay_ms, reason, request_id), probe `retry`.
 template <class M>
 inline void retry(M&& fields) {
   if (nopspan::detail::points_wanted()) {

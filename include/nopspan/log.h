@@ -19,7 +19,8 @@ NOPSPAN_API const char* to_string(LogLevel level) noexcept;
 using LogSink = std::function<void(LogLevel, std::string_view message)>;
 
 // Replaces the sink; an empty one restores the default, which writes warnings and errors to stderr as
-// "nopspan: LEVEL: MESSAGE". A call that runs on another thread may still use the old one when this returns. Thread-safe.
+// "nopspan: LEVEL: MESSAGE". A call that runs on another thread may still use the old one when this returns.
+// Thread-safe.
 NOPSPAN_API void set_log_sink(LogSink sink);
 
 }  // namespace nopspan

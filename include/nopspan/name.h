@@ -11,15 +11,15 @@
 
 namespace nopspan {
 
-// The longest name, request id or label that leaves the process whole, in bytes: bpftrace's str() shows no more. What is
-// longer is cut to 60 bytes and "...", and counted (stats().truncated).
+// The longest name, request id or label that leaves the process whole, in bytes: bpftrace's str() shows no more. What
+// is longer is cut to 60 bytes and "...", and counted (stats().truncated).
 inline constexpr std::size_t kMaxNameBytes = 63;
 
 // A dotted name ("llm.chat"). Made from a string literal, whose address is kept: it must stay valid for as long as the
 // program runs. A buffer that may change does not compile; intern() takes those.
 //
-// A name that is empty, too long, not UTF-8 or has control characters is emitted in a cleaned form ("?" for each byte that
-// cannot stay, "unnamed" for an empty one), and counted.
+// A name that is empty, too long, not UTF-8 or has control characters is emitted in a cleaned form ("?" for each byte
+// that cannot stay, "unnamed" for an empty one), and counted.
 class Name {
  public:
   template <std::size_t N>

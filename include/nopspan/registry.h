@@ -32,18 +32,18 @@ enum class Errc : std::uint8_t {
 NOPSPAN_API const char* describe(Errc error) noexcept;
 
 // Runs on the thread that emits, in order of attachment. One that throws is detached, and the event
-// `telemetry.handler.failure` (metadata event_name, handler_id, handler_config, kind, reason, stacktrace) is emitted. It
-// may attach, detach and emit; it must not end its thread.
+// `telemetry.handler.failure` (metadata event_name, handler_id, handler_config, kind, reason, stacktrace) is emitted.
+// It may attach, detach and emit; it must not end its thread.
 using Handler = std::function<void(const Event&)>;
 
 // Attaches a handler to one event, or to several under one id, for events emitted from now on. `config` is what
-// Event::config() returns. Nothing is registered unless the whole call is valid; attaching to no events is ok and registers
-// nothing. Thread-safe.
+// Event::config() returns. Nothing is registered unless the whole call is valid; attaching to no events is ok and
+// registers nothing. Thread-safe.
 NOPSPAN_API Errc attach(Text id, Text event, Handler handler, Value config = {});
 NOPSPAN_API Errc attach_many(Text id, const std::vector<std::string>& events, Handler handler, Value config = {});
 
-// Detaches a handler from all its events. When it returns, no other thread runs the handler or will: what it refers to may
-// be destroyed. Called from inside any handler it does not wait: a dispatch that runs goes on with the handlers it
+// Detaches a handler from all its events. When it returns, no other thread runs the handler or will: what it refers to
+// may be destroyed. Called from inside any handler it does not wait: a dispatch that runs goes on with the handlers it
 // began with. Do not hold a lock that the handler takes. Thread-safe.
 NOPSPAN_API Errc detach(Text id);
 
@@ -52,8 +52,8 @@ struct HandlerInfo {
   std::string event;
   Value config;
 };
-// The handlers attached to events under a prefix of whole segments ("llm", "llm.chat"; "" for all), an entry for each event,
-// in order of attachment. Thread-safe.
+// The handlers attached to events under a prefix of whole segments ("llm", "llm.chat"; "" for all), an entry for each
+// event, in order of attachment. Thread-safe.
 NOPSPAN_API std::vector<HandlerInfo> list_handlers(Text prefix = "");
 
 }  // namespace nopspan

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spans: a name, a beginning, an end. With nobody listening a span costs one test of the gate where it starts and one of
-// its own state where it ends; all else here is cold.
+// Spans: a name, a beginning, an end. With nobody listening a span costs one test of the gate where it starts and one
+// of its own state where it ends; all else here is cold.
 #ifndef NOPSPAN_SPAN_H
 #define NOPSPAN_SPAN_H
 
@@ -21,7 +21,14 @@ class Span;
 class AsyncSpan;
 
 // OTLP's SpanKind.
-enum class SpanKind : std::uint8_t { unspecified = 0, internal = 1, server = 2, client = 3, producer = 4, consumer = 5 };
+enum class SpanKind : std::uint8_t {
+  unspecified = 0,
+  internal = 1,
+  server = 2,
+  client = 3,
+  producer = 4,
+  consumer = 5
+};
 
 // What a span is started with beside its name.
 struct SpanOptions {
@@ -56,8 +63,8 @@ NOPSPAN_API NOPSPAN_COLD Context span_context(const SpanState*) noexcept;   // o
 NOPSPAN_API NOPSPAN_COLD Context async_context(const SpanState*) noexcept;  // of null: unknown
 NOPSPAN_API NOPSPAN_COLD void span_complete(SpanState*, std::uint64_t duration_ns) noexcept;
 
-// Called in catch (...) around an application's callable. False: what is in flight is thread exit or cancellation, which
-// must go on; true: an exception, swallowed and counted (stats().metadata_failures).
+// Called in catch (...) around an application's callable. False: what is in flight is thread exit or cancellation,
+// which must go on; true: an exception, swallowed and counted (stats().metadata_failures).
 NOPSPAN_API NOPSPAN_COLD bool metadata_threw() noexcept;
 
 // Runs a callable that fills in fields. Instrumentation does not throw into the application: what it throws is counted.
@@ -104,9 +111,9 @@ inline bool span_wanted() noexcept {
 
 }  // namespace detail
 
-// A span of the current scope: it is current on its thread while it lives, and ends where the scope ends. Neither copied
-// nor moved; make it and destroy it on one thread, innermost first. Never hold one across a co_await: AsyncSpan is for
-// that.
+// A span of the current scope: it is current on its thread while it lives, and ends where the scope ends. Neither
+// copied nor moved; make it and destroy it on one thread, innermost first. Never hold one across a co_await: AsyncSpan
+// is for that.
 //
 // It emits `<name>.start` when made; when destroyed `<name>.stop`, or `<name>.exception` if it is left by an exception.
 // A destructor that runs in unwinding cannot see the exception: its reason is "unknown" (the closure form, span(), sees
@@ -124,8 +131,10 @@ class Span {
     }
   }
 
-  // `metadata` takes the builder of the name's fields (Fields&, or the catalogue's own); called only if somebody listens.
-  template <class N, class M, std::enable_if_t<detail::is_name<const N&> && std::is_invocable_v<M&, detail::builder_t<N>&>, int> = 0>
+  // `metadata` takes the builder of the name's fields (Fields&, or the catalogue's own); called only if somebody
+  // listens.
+  template <class N, class M,
+            std::enable_if_t<detail::is_name<const N&> && std::is_invocable_v<M&, detail::builder_t<N>&>, int> = 0>
   Span(const N& name, M&& metadata) : Span(name, SpanOptions{}, metadata) {}
 
   template <class N, class M, std::enable_if_t<detail::is_name<const N&>, int> = 0>
@@ -217,8 +226,9 @@ class Span {
 
 // A span that may end anywhere: a slot of a batching engine, a callback, a coroutine. Eight bytes, movable, empty by
 // default. It never touches the current context of a thread: its parent is what it is given (none: it begins a new
-// request), and children take span.context(). Ends on any thread by end(), fail() or cancel(), of which the first counts;
-// destroyed or assigned over before that, it ends as cancelled and abandoned. Not to be used from two threads at once.
+// request), and children take span.context(). Ends on any thread by end(), fail() or cancel(), of which the first
+// counts; destroyed or assigned over before that, it ends as cancelled and abandoned. Not to be used from two threads
+// at once.
 class AsyncSpan {
  public:
   constexpr AsyncSpan() noexcept = default;
@@ -231,7 +241,8 @@ class AsyncSpan {
     }
   }
 
-  template <class N, class M, std::enable_if_t<detail::is_name<const N&> && std::is_invocable_v<M&, detail::builder_t<N>&>, int> = 0>
+  template <class N, class M,
+            std::enable_if_t<detail::is_name<const N&> && std::is_invocable_v<M&, detail::builder_t<N>&>, int> = 0>
   AsyncSpan(const N& name, const Context& parent, M&& metadata) : AsyncSpan(name, parent, SpanOptions{}, metadata) {}
 
   template <class N, class M, std::enable_if_t<detail::is_name<const N&>, int> = 0>
@@ -294,7 +305,8 @@ class AsyncSpan {
     }
   }
 
-  // The span's place in its trace; once it has ended, or while nobody listens, an unknown one: spans below it are orphans.
+  // The span's place in its trace; once it has ended, or while nobody listens, an unknown one: spans below it are
+  // orphans.
   [[nodiscard]] Context context() const noexcept { return detail::async_context(state_); }
   [[nodiscard]] RequestId request_id() const noexcept { return context().request_id(); }
 
@@ -400,8 +412,8 @@ inline span_result_t<Fn> run(Span& scope, Fn& work) {
 }  // namespace detail
 
 // Runs `work` inside a span and returns what it returns: values (never moved), references, move-only and non-movable
-// types, void. `work` takes nothing or the Span&. An exception gives `<name>.exception` with its kind and reason, and goes
-// on to the caller unchanged.
+// types, void. `work` takes nothing or the Span&. An exception gives `<name>.exception` with its kind and reason, and
+// goes on to the caller unchanged.
 template <class N, class Fn, std::enable_if_t<detail::is_name<const N&>, int> = 0>
 inline detail::span_result_t<Fn> span(const N& name, Fn&& work) {
   Span scope{name};
@@ -435,7 +447,8 @@ inline detail::Result<void, std::decay_t<Stop>> result(Stop&& stop) {
 // Emits a span that is over already (queue time, GPU time): start and stop at once. Times are CLOCK_MONOTONIC in ns;
 // `fields` is called only if somebody listens.
 template <class N, class M, std::enable_if_t<detail::is_name<const N&>, int> = 0>
-inline void complete(const N& name, const Context& parent, std::uint64_t start_ns, std::uint64_t duration_ns, M&& fields) {
+inline void complete(const N& name, const Context& parent, std::uint64_t start_ns, std::uint64_t duration_ns,
+                     M&& fields) {
   if (detail::span_wanted<N>()) {
     detail::SpanState* state = detail::async_begin(Name(name), parent, {SpanKind::internal, start_ns});
     if (state == nullptr) return;

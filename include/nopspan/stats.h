@@ -11,27 +11,27 @@ namespace nopspan {
 
 // Counts since the start of the process (of this copy of the library), all of them 0 in a healthy program.
 struct Stats {
-  std::uint64_t spans_dropped;        // no memory for a span or event: it was not emitted
-  std::uint64_t reentrant;            // a span or event inside a signal handler that interrupted nopspan: not emitted
-  std::uint64_t inherited;            // a span begun before fork() ended in the child: the parent emits it
-  std::uint64_t abandoned;            // AsyncSpans destroyed without end(): emitted as cancelled
-  std::uint64_t wrong_thread;         // Spans destroyed on another thread than the one that made them: emitted
-  std::uint64_t names_invalid;        // names emitted in a cleaned form
-  std::uint64_t names_overflow;       // names over the bound of Name::intern(): emitted as nopspan.overflow
-  std::uint64_t names_unknown;        // names under a catalogue's prefix that the catalogue does not have: emitted
-  std::uint64_t truncated;            // names, ids, labels and error types cut to 63 bytes
-  std::uint64_t labels_overflow;      // labels (engine, model, tenant) over the bound: "other" on probes
-  std::uint64_t invalid_ids;          // request ids and traceparents that could not be used: a new id was made
-  std::uint64_t invalid_tracestate;   // tracestates, or members of them, that were left out
-  std::uint64_t tracestate_evicted;   // tracestates over the bound, no longer passed on
-  std::uint64_t invalid_utf8;         // strings mended before they went to a probe
-  std::uint64_t values_clamped;       // integers over 2^63-1
-  std::uint64_t fields_dropped;       // metadata and measurements left out: see Fields
-  std::uint64_t attributes_dropped;   // attributes left out of a probe's record, over its limit in bytes
-  std::uint64_t links_dropped;        // links over the limit
-  std::uint64_t metadata_failures;    // callables for fields that threw
-  std::uint64_t handler_failures;     // handlers that threw, and were detached
-  std::uint64_t recursion_dropped;    // events emitted by handlers of handlers, over 16 deep: handlers did not see them
+  std::uint64_t spans_dropped;       // no memory for a span or event: it was not emitted
+  std::uint64_t reentrant;           // a span or event inside a signal handler that interrupted nopspan: not emitted
+  std::uint64_t inherited;           // a span begun before fork() ended in the child: the parent emits it
+  std::uint64_t abandoned;           // AsyncSpans destroyed without end(): emitted as cancelled
+  std::uint64_t wrong_thread;        // Spans destroyed on another thread than the one that made them: emitted
+  std::uint64_t names_invalid;       // names emitted in a cleaned form
+  std::uint64_t names_overflow;      // names over the bound of Name::intern(): emitted as nopspan.overflow
+  std::uint64_t names_unknown;       // names under a catalogue's prefix that the catalogue does not have: emitted
+  std::uint64_t truncated;           // names, ids, labels and error types cut to 63 bytes
+  std::uint64_t labels_overflow;     // labels (engine, model, tenant) over the bound: "other" on probes
+  std::uint64_t invalid_ids;         // request ids and traceparents that could not be used: a new id was made
+  std::uint64_t invalid_tracestate;  // tracestates, or members of them, that were left out
+  std::uint64_t tracestate_evicted;  // tracestates over the bound, no longer passed on
+  std::uint64_t invalid_utf8;        // strings mended before they went to a probe
+  std::uint64_t values_clamped;      // integers over 2^63-1
+  std::uint64_t fields_dropped;      // metadata and measurements left out: see Fields
+  std::uint64_t attributes_dropped;  // attributes left out of a probe's record, over its limit in bytes
+  std::uint64_t links_dropped;       // links over the limit
+  std::uint64_t metadata_failures;   // callables for fields that threw
+  std::uint64_t handler_failures;    // handlers that threw, and were detached
+  std::uint64_t recursion_dropped;   // events emitted by handlers of handlers, over 16 deep: handlers did not see them
 };
 
 // Thread-safe; each count is exact, the set of them is not one instant's.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For the tests of programs that use nopspan: a recorder of events, and matchers for GoogleTest (where <gmock/gmock.h> is
-// included before this header).
+// For the tests of programs that use nopspan: a recorder of events, and matchers for GoogleTest (where <gmock/gmock.h>
+// is included before this header).
 //
 //   nopspan::testing::Recorder recorder{"llm.chat.start", "llm.chat.stop"};
 //   answer(prompt);
@@ -21,8 +21,8 @@
 
 namespace nopspan::testing {
 
-// Records every event of the given names from when it is made until it is destroyed, on all threads. Thread-safe. A second
-// recorder sees the same events.
+// Records every event of the given names from when it is made until it is destroyed, on all threads. Thread-safe. A
+// second recorder sees the same events.
 class Recorder {
  public:
   NOPSPAN_API explicit Recorder(const std::vector<std::string>& events);

@@ -14,14 +14,14 @@ namespace nopspan {
 class Text {
  public:
   constexpr Text() noexcept = default;
-  constexpr Text(std::nullptr_t) noexcept {}                                             // NOLINT(*-explicit-*)
-  constexpr Text(const char* text) noexcept                                              // NOLINT(*-explicit-*)
+  constexpr Text(std::nullptr_t) noexcept {}  // NOLINT(*-explicit-*)
+  constexpr Text(const char* text) noexcept   // NOLINT(*-explicit-*)
       : data_(text), size_(text == nullptr ? 0 : std::char_traits<char>::length(text)) {}
   constexpr Text(const char* text, std::size_t size) noexcept : data_(text), size_(text == nullptr ? 0 : size) {}
   template <class S, std::enable_if_t<std::is_convertible_v<const S&, std::string_view> &&
                                           !std::is_convertible_v<const S&, const char*>,
                                       int> = 0>
-  constexpr Text(const S& text) : Text(std::string_view(text)) {}                        // NOLINT(*-explicit-*)
+  constexpr Text(const S& text) : Text(std::string_view(text)) {}                             // NOLINT(*-explicit-*)
   constexpr Text(std::string_view text) noexcept : data_(text.data()), size_(text.size()) {}  // NOLINT(*-explicit-*)
 
   [[nodiscard]] constexpr bool is_null() const noexcept { return data_ == nullptr; }
@@ -52,12 +52,12 @@ class FixedString {
   [[nodiscard]] constexpr bool empty() const noexcept { return size_ == 0; }
   [[nodiscard]] constexpr std::string_view view() const noexcept { return {data_, size_}; }
 
-  constexpr operator std::string_view() const noexcept { return view(); }                // NOLINT(*-explicit-*)
+  constexpr operator std::string_view() const noexcept { return view(); }  // NOLINT(*-explicit-*)
   template <class S, std::enable_if_t<std::is_same_v<typename S::value_type, char> &&
                                           std::is_constructible_v<S, const char*, std::size_t> &&
                                           !std::is_same_v<S, std::string_view>,
                                       int> = 0>
-  operator S() const {                                                                   // NOLINT(*-explicit-*)
+  operator S() const {  // NOLINT(*-explicit-*)
     return S(data_, size_);
   }
 

@@ -17,8 +17,8 @@
 
 namespace nopspan {
 
-// Null, bool, integer, double, string, list or map, nested; maps keep the order of insertion. An integer stays an integer
-// and a double a double. An ordinary value: copying copies, and it is as thread-safe as a std::string.
+// Null, bool, integer, double, string, list or map, nested; maps keep the order of insertion. An integer stays an
+// integer and a double a double. An ordinary value: copying copies, and it is as thread-safe as a std::string.
 class Value {
  public:
   enum class Type : std::uint8_t { null, boolean, integer, real, string, list, map };
