@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Measures every claim of docs/overhead.md, in one run, and prints that page: bench/run.sh >docs/overhead.md
+# Needs root and bpftrace for the line on an attached tracer; without them it says so there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+build=build/bench
+cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DNOPSPAN_TESTS=OFF -DNOPSPAN_EXAMPLES=OFF >/dev/null
+cmake --build "$build" -- --quiet >&2
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"; kill $(jobs -p) 2>/dev/null || true' EXIT
+
+echo "running the benchmarks (two minutes)" >&2
+"$build/bench/bench_span" --benchmark_min_time=0.2 --benchmark_format=csv 2>/dev/null >"$scratch/spans.csv"
+
+# The least CPU time of a benchmark, ns.
+ns() {
+  awk -F, -v name="\"$1_min\"" '$1 == name { printf "%.2f", $4 }' "$scratch/spans.csv"
+}
+over() { awk -v a="$(ns "$1")" -v b="$(ns "$2")" 'BEGIN { printf "%.2f", a - b }'; }
+
+# One span with a tracer on it: the program waits for a line while bpftrace attaches.
+attached() {
+  local script=$1
+  command -v bpftrace >/dev/null && [[ $EUID -eq 0 ]] || { echo "not measured: needs root and bpftrace"; return; }
+  mkfifo "$scratch/go.$2"
+  "$build/bench/bench_attached" 100000 5 <"$scratch/go.$2" >"$scratch/attached.$2" &
+  local program=$!
+  exec 7>"$scratch/go.$2"
+  bpftrace -e "${script//LIB/$PWD/$build/libnopspan.so.0}" >"$scratch/bpftrace.$2" 2>&1 &
+  local tracer=$!
+  # Attached when a canary's span arrives: bpftrace says so before it is.
+  until "$build/bench/bench_attached" 1 1 </dev/null >/dev/null && grep -q ready "$scratch/bpftrace.$2"; do
+    kill -0 $tracer 2>/dev/null || { echo "not measured: $(tail -1 "$scratch/bpftrace.$2")"; return; }
+  done
+  echo >&7
+  exec 7>&-
+  wait $program
+  kill -INT $tracer
+  wait $tracer 2>/dev/null || true
+  echo "$(cat "$scratch/attached.$2") ns"
+}
+canary='if (@ready == 0) { @ready = 1; printf("ready\n"); }'
+count_all=$(attached "usdt:LIB:nopspan:span_stop { @n = count(); $canary }" count)
+hist_all=$(attached "usdt:LIB:nopspan:span_stop { @h[str(arg1)] = hist(arg2); $canary }" hist)
+both=$(attached "usdt:LIB:nopspan:span_start { @s[arg4] = nsecs; } usdt:LIB:nopspan:span_stop { @n = count(); $canary }" both)
+
+# The hot part of the function, and the time to compile the file, the least of seven.
+hot_bytes() {
+  "$1" -std=c++17 -O2 -DWITH_SPAN="$2" -Iinclude -c bench/site.cpp -o "$scratch/site.o"
+  printf '%d\n' "0x$(nm -S "$scratch/site.o" | awk '$4 == "_Z4sitev" { print $2 }')"
+}
+compile_ms() {
+  local least=999999 began took
+  for _ in 1 2 3 4 5 6 7; do
+    began=$(date +%s%N)
+    "$1" -std=c++17 -O2 -DWITH_SPAN="$2" -Iinclude -c bench/site.cpp -o "$scratch/site.o"
+    took=$((($(date +%s%N) - began) / 1000000))
+    ((took < least)) && least=$took
+  done
+  echo "$least"
+}
+
+cat <<PAGE
+# What nopspan costs
+
+Measured by \`./bench/run.sh\`, which prints this page, on $(date -u +%Y-%m-%d): $(uname -sr), $(nproc) cores
+($(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo)), $(c++ --version | head -1). Each figure is the least of nine
+runs within one process: compare lines with each other, not with another machine's.
+
+## Nobody listens
+
+| loop body | ns | above the empty loop |
+| --- | --- | --- |
+| nothing but the work | $(ns EmptyLoop/repeats:9) | |
+| a bare probe of \`<sys/sdt.h>\` | $(ns BareSdtProbe/repeats:9) | $(over BareSdtProbe/repeats:9 EmptyLoop/repeats:9) |
+| \`Span\` | $(ns DisabledSpan/repeats:9) | $(over DisabledSpan/repeats:9 EmptyLoop/repeats:9) |
+| \`Span\`, four lazy fields | $(ns DisabledSpanFourLazyFields/repeats:9) | $(over DisabledSpanFourLazyFields/repeats:9 EmptyLoop/repeats:9) |
+| \`span()\`, a closure | $(ns DisabledClosure/repeats:9) | $(over DisabledClosure/repeats:9 EmptyLoop/repeats:9) |
+| \`span()\`, four lazy fields | $(ns DisabledClosureFourLazyFields/repeats:9) | $(over DisabledClosureFourLazyFields/repeats:9 EmptyLoop/repeats:9) |
+| \`AsyncSpan\` | $(ns DisabledAsyncSpan/repeats:9) | $(over DisabledAsyncSpan/repeats:9 EmptyLoop/repeats:9) |
+| \`execute()\` | $(ns DisabledEvent/repeats:9) | $(over DisabledEvent/repeats:9 EmptyLoop/repeats:9) |
+
+## One in-process handler on the span's stop
+
+| | ns a span |
+| --- | --- |
+| two clock reads, for comparison | $(ns TwoClockReads/repeats:9) |
+| \`Span\`, a request of its own | $(ns OneHandler/repeats:9) |
+| the same, four fields | $(ns OneHandlerFourFields/repeats:9) |
+| CPU time on 1, 2, 4, 8 threads | $(ns OneHandlerThreads/repeats:9/threads:1), $(ns OneHandlerThreads/repeats:9/threads:2), $(ns OneHandlerThreads/repeats:9/threads:4), $(ns OneHandlerThreads/repeats:9/threads:8) |
+
+## A tracer
+
+| bpftrace $(bpftrace --version 2>/dev/null | awk '{ print $2 }') | a span |
+| --- | --- |
+| \`span_stop { @n = count() }\` | $count_all |
+| \`span_stop { @h[str(arg1)] = hist(arg2) }\` | $hist_all |
+| start and stop, joined by span id | $both |
+
+## Size
+
+| | gcc | clang |
+| --- | --- | --- |
+| hot bytes of a function, without and with a span | $(hot_bytes g++ 0), $(hot_bytes g++ 1) | $(hot_bytes clang++ 0), $(hot_bytes clang++ 1) |
+| compiling that file, ms | $(compile_ms g++ 0), $(compile_ms g++ 1) | $(compile_ms clang++ 0), $(compile_ms clang++ 1) |
+PAGE
