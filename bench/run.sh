@@ -24,7 +24,10 @@ over() { awk -v a="$(ns "$1")" -v b="$(ns "$2")" 'BEGIN { printf "%.2f", a - b }
 # One span with a tracer on it: the program waits for a line while bpftrace attaches.
 attached() {
   local script=$1
-  command -v bpftrace >/dev/null && [[ $EUID -eq 0 ]] || { echo "not measured: needs root and bpftrace"; return; }
+  if [[ $EUID -ne 0 ]] || ! command -v bpftrace >/dev/null; then
+    echo "not measured: needs root and bpftrace"
+    return
+  fi
   mkfifo "$scratch/go.$2"
   "$build/bench/bench_attached" 100000 5 <"$scratch/go.$2" >"$scratch/attached.$2" &
   local program=$!

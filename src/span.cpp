@@ -175,8 +175,8 @@ void emit_end(SpanState* span, const Frame* enclosing) {
       }
       span->duration_ns = span->end_ns > span->start_ns ? span->end_ns - span->start_ns : 0;
       add_outcome(*span);
+      fire_facts(entry.thread(), *span, enclosing);  // before its stop: a tracer still has the span then
       if (span_probes_up()) fire_span_end(entry.thread(), *span);
-      fire_facts(entry.thread(), *span, enclosing);
       handlers = span_handlers_up();
     }
   }
