@@ -19,6 +19,9 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/nopspan-config-version.cm
 install(FILES ${PROJECT_BINARY_DIR}/nopspan-config.cmake ${PROJECT_BINARY_DIR}/nopspan-config-version.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/nopspan)
 
+# Found from where the .pc file lies, as CMake's package is: `cmake --install --prefix` decides only then.
+file(RELATIVE_PATH nopspan_prefix_from_pc ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+string(REGEX REPLACE "/$" "" nopspan_prefix_from_pc "${nopspan_prefix_from_pc}")
 foreach(nopspan_pc nopspan nopspan-static)
   configure_file(cmake/${nopspan_pc}.pc.in ${PROJECT_BINARY_DIR}/${nopspan_pc}.pc @ONLY)
   install(FILES ${PROJECT_BINARY_DIR}/${nopspan_pc}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
  *
- * The records that nopspan's probes carry, and the constants that go with them: the whole of the probe ABI that a reader
- * needs. The text of the ABI is probes/README.md. The library, BPF programs and (as a verbatim copy between the BEGIN and
- * END lines) the bpftrace scripts use this one definition. It includes nothing: <stdint.h> cannot be compiled for BPF
- * beside vmlinux.h, and bpftrace 0.17 wants `unsigned int`, `unsigned long` and `char[]`.
+ * The records that nopspan's probes carry, and the constants that go with them: the whole of the probe ABI that a
+ * reader needs. The text of the ABI is probes/README.md. The library, BPF programs and (as a verbatim copy between the
+ * BEGIN and END lines) the bpftrace scripts use this one definition. It includes nothing: <stdint.h> cannot be compiled
+ * for BPF beside vmlinux.h, and bpftrace 0.17 wants `unsigned int`, `unsigned long` and `char[]`.
  *
  * 64-bit little-endian only. Times are CLOCK_MONOTONIC in ns. A record is wholly present and zero-filled: a read of
- * sizeof(struct) bytes is valid whatever version wrote it. A field may be used if `size` covers it. Fields are only ever
- * appended, out of `reserved`.
+ * sizeof(struct) bytes is valid whatever version wrote it. A field may be used if `size` covers it. Fields are only
+ * ever appended, out of `reserved`.
  */
 #ifndef NOPSPAN_PROBES_H
 #define NOPSPAN_PROBES_H
@@ -25,17 +25,17 @@
 #define NOPSPAN_STATUS_EXCEPTION 3
 
 /* flags */
-#define NOPSPAN_FLAG_ORPHAN 0x1u            /* may have a parent that began before the tracer attached: not a root */
-#define NOPSPAN_FLAG_REMOTE_PARENT 0x2u     /* parent_id is a span of another process (traceparent) */
-#define NOPSPAN_FLAG_FOREIGN_ID 0x4u        /* arg0 is a supplied id of another shape; request_id holds its hash */
-#define NOPSPAN_FLAG_ABANDONED 0x8u         /* an AsyncSpan destroyed without end(): status is cancelled */
+#define NOPSPAN_FLAG_ORPHAN 0x1u              /* may have a parent that began before the tracer attached: not a root */
+#define NOPSPAN_FLAG_REMOTE_PARENT 0x2u       /* parent_id is a span of another process (traceparent) */
+#define NOPSPAN_FLAG_FOREIGN_ID 0x4u          /* arg0 is a supplied id of another shape; request_id holds its hash */
+#define NOPSPAN_FLAG_ABANDONED 0x8u           /* an AsyncSpan destroyed without end(): status is cancelled */
 #define NOPSPAN_FLAG_ATTRIBUTES_DROPPED 0x10u /* attributes over the limit were left out whole, and counted */
-#define NOPSPAN_FLAG_LINKS_DROPPED 0x20u    /* links over the limit were left out, and counted */
-#define NOPSPAN_FLAG_SAMPLED 0x40u          /* the sampled flag of the incoming traceparent */
-#define NOPSPAN_FLAG_HAS_USAGE 0x80u        /* the four token counts are meaningful: a zero is a zero */
-#define NOPSPAN_FLAG_HAS_FIRST_TOKEN 0x100u /* first_token_ns is meaningful */
-#define NOPSPAN_FLAG_GIVEN_TIMES 0x200u     /* start or duration was given by the application, not measured */
-#define NOPSPAN_FLAG_KIND_SHIFT 12          /* three bits: OTLP's SpanKind, 0 unspecified … 5 consumer */
+#define NOPSPAN_FLAG_LINKS_DROPPED 0x20u      /* links over the limit were left out, and counted */
+#define NOPSPAN_FLAG_SAMPLED 0x40u            /* the sampled flag of the incoming traceparent */
+#define NOPSPAN_FLAG_HAS_USAGE 0x80u          /* the four token counts are meaningful: a zero is a zero */
+#define NOPSPAN_FLAG_HAS_FIRST_TOKEN 0x100u   /* first_token_ns is meaningful */
+#define NOPSPAN_FLAG_GIVEN_TIMES 0x200u       /* start or duration was given by the application, not measured */
+#define NOPSPAN_FLAG_KIND_SHIFT 12            /* three bits: OTLP's SpanKind, 0 unspecified … 5 consumer */
 #define NOPSPAN_FLAG_KIND_MASK 0x7000u
 
 /* BEGIN struct nopspan_span */

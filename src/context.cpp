@@ -128,7 +128,8 @@ FixedString<32> Context::trace_id() const noexcept {
 FixedString<55> Context::traceparent() const noexcept {
   if (empty()) return {};
   char text[55];
-  std::memcpy(text, "00-", 3);
+  text[0] = text[1] = '0';
+  text[2] = '-';
   detail::encode_hex(trace_id_, kTraceIdBytes, text + 3);
   text[35] = '-';
   // A parent id may not be zero. Where no span has begun it is a function of the trace id, so that it stays the same.

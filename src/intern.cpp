@@ -52,7 +52,7 @@ class InternTable {
     return nullptr;
   }
 
-  const Entry* at(std::uint32_t number) const noexcept {
+  [[nodiscard]] const Entry* at(std::uint32_t number) const noexcept {
     return number < kCapacity ? by_number_[number].load(std::memory_order_acquire) : nullptr;
   }
 

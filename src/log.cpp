@@ -12,9 +12,15 @@
 namespace nopspan {
 namespace {
 
+// A type of this file: what std templates are made over it stays in this copy of the library, and is not merged with
+// another static copy's.
+struct Kept {
+  LogSink sink;
+};
+
 struct Sink {
   std::mutex mutex;
-  std::shared_ptr<const LogSink> current;  // null: the default
+  std::shared_ptr<const Kept> current;  // null: the default
 };
 // Never destroyed: spans may still end while the program's own statics are.
 Sink& sink() {
@@ -39,8 +45,8 @@ const char* to_string(LogLevel level) noexcept {
 }
 
 void set_log_sink(LogSink new_sink) {
-  std::shared_ptr<const LogSink> made;
-  if (new_sink) made = std::make_shared<const LogSink>(std::move(new_sink));
+  std::shared_ptr<const Kept> made;
+  if (new_sink) made = std::make_shared<const Kept>(Kept{std::move(new_sink)});
   const std::lock_guard<std::mutex> lock(sink().mutex);
   sink().current.swap(made);
 }
@@ -48,14 +54,14 @@ void set_log_sink(LogSink new_sink) {
 namespace detail {
 
 void log(LogLevel level, std::string_view message) noexcept {
-  std::shared_ptr<const LogSink> current;
+  std::shared_ptr<const Kept> current;
   {
     const std::lock_guard<std::mutex> lock(sink().mutex);
     current = sink().current;
   }
   if (current != nullptr) {
     try {
-      (*current)(level, message);
+      current->sink(level, message);
     } catch (...) {
       if (is_thread_exit()) std::terminate();  // there is no way on through noexcept
     }

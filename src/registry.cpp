@@ -101,7 +101,7 @@ struct Registry {
 
 // Never destroyed: spans may still end while the program's own statics are.
 Registry& registry() {
-  static Registry* const instance = new Registry;
+  static auto* const instance = new Registry;
   return *instance;
 }
 

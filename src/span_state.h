@@ -90,7 +90,7 @@ struct SpanState : FieldSink {
 
 // From the thread's pool; null when there is no memory. release() takes it to the pool of the thread that calls.
 SpanState* allocate(ThreadState* thread) noexcept;
-void release(SpanState* state) noexcept;
+void release(SpanState* span) noexcept;
 void free_pool(ThreadState* thread) noexcept;
 
 // Adds the span's ids to its metadata, for handlers; once a span. Where the application set such a key itself, its own

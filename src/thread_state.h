@@ -87,7 +87,7 @@ class Entry {
   Entry& operator=(const Entry&) = delete;
 
   explicit operator bool() const noexcept { return thread_ != nullptr; }
-  ThreadState* thread() const noexcept { return thread_; }
+  [[nodiscard]] ThreadState* thread() const noexcept { return thread_; }
   // Before application code is called.
   void leave() noexcept {
     if (thread_ != nullptr) thread_->busy = false;

@@ -35,7 +35,7 @@ void write_double(double number, std::string& out) {
     return;
   }
   char text[32];
-  const auto end = std::to_chars(text, text + sizeof(text), number).ptr;
+  auto* const end = std::to_chars(text, text + sizeof(text), number).ptr;
   const std::string_view written(text, static_cast<std::size_t>(end - text));
   out += written;
   if (written.find_first_of(".e") == std::string_view::npos) out += ".0";  // stays a double

@@ -87,7 +87,7 @@ class Context {
   std::uint16_t labels_[kLabels] = {};
   std::uint8_t trace_flags_ = 0;
   std::uint8_t bits_ = 0;
-  std::uint16_t reserved_ = 0;
+  [[maybe_unused]] std::uint16_t reserved_ = 0;
   char foreign_[64] = {};
 };
 static_assert(std::is_trivially_copyable_v<Context> && sizeof(Context) <= 128);

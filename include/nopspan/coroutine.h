@@ -69,7 +69,7 @@ class [[nodiscard]] CoroutineScope {
 namespace detail {
 
 template <class T>
-auto member_co_await(T&& awaitable, int)
+auto member_co_await([[maybe_unused]] T&& awaitable, int)
 #if defined(__cpp_impl_coroutine)
     -> decltype(std::forward<T>(awaitable).operator co_await()) {
   return std::forward<T>(awaitable).operator co_await();
@@ -83,7 +83,7 @@ T&& member_co_await(T&& awaitable, long) {
   return std::forward<T>(awaitable);
 }
 template <class T>
-auto free_co_await(T&& awaitable, int)
+auto free_co_await([[maybe_unused]] T&& awaitable, int)
 #if defined(__cpp_impl_coroutine)
     -> decltype(operator co_await(std::forward<T>(awaitable))) {
   return operator co_await(std::forward<T>(awaitable));
@@ -145,7 +145,7 @@ struct AttachContext {
 struct AttachContextAwaiter {
   CoroutineContext& owner;
   Context context;
-  bool await_ready() const noexcept { return true; }
+  [[nodiscard]] static bool await_ready() noexcept { return true; }
   template <class Handle>
   void await_suspend(Handle) const noexcept {}
   CoroutineScope await_resume() const noexcept { return CoroutineScope(owner, context); }

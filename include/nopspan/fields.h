@@ -111,7 +111,7 @@ class Fields {
   }
 
  protected:
-  detail::FieldSink* sink() const noexcept { return sink_; }
+  [[nodiscard]] detail::FieldSink* sink() const noexcept { return sink_; }
 
  private:
   detail::FieldSink* sink_;
