@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "identity.h"
 
+#include "no_cancellation.h"
 #include "thread_state.h"
 
 #include <errno.h>
@@ -45,6 +46,7 @@ std::uint64_t rotate_left(std::uint64_t x, unsigned k) { return (x << k) | (x >>
 void system_random(void* out, std::size_t size) noexcept {
   auto* at = static_cast<unsigned char*>(out);
   const int saved = errno;
+  const NoCancellation no_cancellation;  // getrandom() is a cancellation point
   while (size > 0) {
     const ssize_t got = getrandom(at, size, 0);
     if (got > 0) {

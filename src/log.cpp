@@ -2,6 +2,7 @@
 #include "log.h"
 
 #include "exceptions.h"
+#include "no_cancellation.h"
 
 #include <cstdio>
 #include <exception>
@@ -54,6 +55,7 @@ void set_log_sink(LogSink new_sink) {
 namespace detail {
 
 void log(LogLevel level, std::string_view message) noexcept {
+  const NoCancellation no_cancellation;
   std::shared_ptr<const Kept> current;
   {
     const std::lock_guard<std::mutex> lock(sink().mutex);

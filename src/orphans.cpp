@@ -2,6 +2,7 @@
 #include "orphans.h"
 
 #include "hash.h"
+#include "no_cancellation.h"
 
 #include <fcntl.h>
 #include <time.h>
@@ -40,6 +41,7 @@ bool is_child_name(const Interned& name) noexcept {
 
 // When the calling thread was started, on CLOCK_MONOTONIC and at the latest 10 ms too early; 0 if that cannot be told.
 std::uint64_t thread_started_ns(std::uint64_t now_ns) noexcept {
+  const NoCancellation no_cancellation;
   const int file = open("/proc/thread-self/stat", O_RDONLY | O_CLOEXEC);
   if (file < 0) return 0;
   char text[1024];

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The gate and the probe sites. One assembler file, so that no optimiser, LTO mode or linker option can inline, clone,
 // drop or re-argument a site: in C++, clang's LTO inlined one into main with an argument in the red zone, and gcc's
 // -flto-partition=max lost the semaphore's alias. docs/architecture.md tells the rest; probes/README.md is the ABI.

@@ -10,9 +10,9 @@
 #include "gate_writer.h"
 #include "hash.h"
 #include "log.h"
+#include "no_cancellation.h"
 #include "orphans.h"
 
-#include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -173,6 +173,7 @@ bool under_prefix(std::string_view name, std::string_view prefix) noexcept {
 
 // Waits until no other thread reads a table older than `epoch`.
 void wait_for_readers(std::uint64_t epoch) {
+  const NoCancellation no_cancellation;
   const ThreadState* self = locals.state;
   for (unsigned spins = 0; oldest_reader(self) < epoch; ++spins) {
     if (spins < 100) {
@@ -258,18 +259,6 @@ void report_failure(const Attachment& attachment, std::string_view event_name, c
   EventAccess::set_fields(failure, fields);
   dispatch.run(failure);
 }
-
-// Handlers are not cancelled half way: a cancellation that unwinds a span's destructor would end the program.
-class NoCancellation {
- public:
-  NoCancellation() { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_); }
-  ~NoCancellation() { pthread_setcancelstate(before_, nullptr); }
-  NoCancellation(const NoCancellation&) = delete;
-  NoCancellation& operator=(const NoCancellation&) = delete;
-
- private:
-  int before_ = PTHREAD_CANCEL_ENABLE;
-};
 
 // Frees what this thread was the last to read.
 void free_unread(Registry& r) {

@@ -38,6 +38,7 @@ class Dispatch {
  private:
   ThreadState* thread_ = nullptr;  // set while this thread reads the table
   const HandlerList* handlers_ = nullptr;
+  KeptErrno kept_errno_;
 };
 
 // Around fork().

@@ -4,6 +4,8 @@
 
 #include <nopspan/context.h>
 
+#include <errno.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -77,6 +79,18 @@ std::uint64_t process_mark() noexcept;
 // In the child of fork(): no other thread lives.
 void forget_other_threads() noexcept;
 
+// What the application finds in errno is its own.
+class KeptErrno {
+ public:
+  KeptErrno() noexcept : kept_(errno) {}
+  ~KeptErrno() { errno = kept_; }
+  KeptErrno(const KeptErrno&) = delete;
+  KeptErrno& operator=(const KeptErrno&) = delete;
+
+ private:
+  int kept_;
+};
+
 // The way into the library. False where nothing may be emitted: NOPSPAN_DISABLE, no memory, or a signal handler that
 // interrupted the library (counted).
 class Entry {
@@ -95,6 +109,7 @@ class Entry {
 
  private:
   ThreadState* thread_ = nullptr;
+  KeptErrno kept_errno_;
 };
 
 // NOPSPAN_DISABLE=1: this process emits nothing.

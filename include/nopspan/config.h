@@ -18,6 +18,10 @@
 #define NOPSPAN_API __attribute__((visibility("default")))
 #endif
 
+// For constants that headers define. Visible, gcc makes them STB_GNU_UNIQUE, and a plug-in that has one can never be
+// unloaded again.
+#define NOPSPAN_CONSTANT inline constexpr __attribute__((visibility("hidden")))
+
 // For what runs only when somebody listens: it is kept out of the caller's hot code.
 #define NOPSPAN_COLD __attribute__((cold, noinline))
 

@@ -44,11 +44,11 @@ class RequestFields : public Fields {
   }
 };
 
-inline constexpr SpanName<RequestFields> request{"engine.request"};
-inline constexpr Name queue{"engine.queue"};
-inline constexpr Name prefill{"engine.prefill"};
-inline constexpr Name decode{"engine.decode"};
-inline constexpr Name step{"engine.step"};
+NOPSPAN_CONSTANT SpanName<RequestFields> request{"engine.request"};
+NOPSPAN_CONSTANT Name queue{"engine.queue"};
+NOPSPAN_CONSTANT Name prefill{"engine.prefill"};
+NOPSPAN_CONSTANT Name decode{"engine.decode"};
+NOPSPAN_CONSTANT Name step{"engine.step"};
 
 }  // namespace nopspan::engine
 

@@ -114,12 +114,12 @@ class ImageFields : public detail::Builder<ImageFields> {
   }
 };
 
-inline constexpr SpanName<GenerateFields> generate{"llm.generate"};
-inline constexpr SpanName<GenerateFields> stream{"llm.stream"};
-inline constexpr SpanName<StepFields> step{"llm.step"};
-inline constexpr SpanName<ChatFields> chat{"llm.chat"};
-inline constexpr SpanName<ToolFields> tool{"llm.tool"};
-inline constexpr SpanName<ImageFields> image{"llm.image"};
+NOPSPAN_CONSTANT SpanName<GenerateFields> generate{"llm.generate"};
+NOPSPAN_CONSTANT SpanName<GenerateFields> stream{"llm.stream"};
+NOPSPAN_CONSTANT SpanName<StepFields> step{"llm.step"};
+NOPSPAN_CONSTANT SpanName<ChatFields> chat{"llm.chat"};
+NOPSPAN_CONSTANT SpanName<ToolFields> tool{"llm.tool"};
+NOPSPAN_CONSTANT SpanName<ImageFields> image{"llm.image"};
 
 // The prefix of every name here.
 constexpr std::string_view event_prefix() noexcept { return "llm"; }
@@ -167,7 +167,7 @@ class RetryFields : public Fields {
   }
 };
 
-inline constexpr Name adapter_retry{"llm.adapter.retry"};
+NOPSPAN_CONSTANT Name adapter_retry{"llm.adapter.retry"};
 
 // An attempt failed and will be made again; call it before the sleep. Event `llm.adapter.retry` to handlers
 // (measurement system_time; metadata attempt, delay_ms, reason, request_id), probe `retry`.

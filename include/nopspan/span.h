@@ -93,6 +93,8 @@ struct builder_of<SpanName<F>> {
 template <class N>
 using builder_t = typename builder_of<std::decay_t<N>>::type;
 
+// N is deduced as a forwarding reference, so that a buffer that may change is seen as one, and refused as Name refuses
+// it.
 template <class N>
 inline constexpr bool is_name = std::is_convertible_v<N, Name>;
 
@@ -109,6 +111,9 @@ inline bool span_wanted() noexcept {
   return spans_wanted<span_mask<std::decay_t<N>>::value>();
 }
 
+// The parent of an AsyncSpan that is given none: a temporary would be zeroed, 128 bytes of it, before the gate is read.
+NOPSPAN_CONSTANT Context no_parent{};
+
 }  // namespace detail
 
 // A span of the current scope: it is current on its thread while it lives, and ends where the scope ends. Neither
@@ -120,11 +125,11 @@ inline bool span_wanted() noexcept {
 // it). Under thread exit or cancellation a destructor sees nothing at all and emits stop.
 class Span {
  public:
-  template <class N, std::enable_if_t<detail::is_name<const N&>, int> = 0>
-  explicit Span(const N& name) noexcept : Span(name, SpanOptions{}) {}
+  template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
+  explicit Span(N&& name) noexcept : Span(name, SpanOptions{}) {}
 
-  template <class N, std::enable_if_t<detail::is_name<const N&>, int> = 0>
-  Span(const N& name, SpanOptions options) noexcept {
+  template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
+  Span(N&& name, SpanOptions options) noexcept {
     if (detail::span_wanted<N>()) {
       state_ = detail::span_begin(Name(name), options);
       if (state_ != nullptr) detail::span_started(state_);
@@ -134,11 +139,11 @@ class Span {
   // `metadata` takes the builder of the name's fields (Fields&, or the catalogue's own); called only if somebody
   // listens.
   template <class N, class M,
-            std::enable_if_t<detail::is_name<const N&> && std::is_invocable_v<M&, detail::builder_t<N>&>, int> = 0>
-  Span(const N& name, M&& metadata) : Span(name, SpanOptions{}, metadata) {}
+            std::enable_if_t<detail::is_name<N> && std::is_invocable_v<M&, detail::builder_t<N>&>, int> = 0>
+  Span(N&& name, M&& metadata) : Span(name, SpanOptions{}, metadata) {}
 
-  template <class N, class M, std::enable_if_t<detail::is_name<const N&>, int> = 0>
-  Span(const N& name, SpanOptions options, M&& metadata) {
+  template <class N, class M, std::enable_if_t<detail::is_name<N>, int> = 0>
+  Span(N&& name, SpanOptions options, M&& metadata) {
     if (detail::span_wanted<N>()) start<detail::builder_t<N>>(Name(name), options, metadata);
   }
 
@@ -233,8 +238,8 @@ class AsyncSpan {
  public:
   constexpr AsyncSpan() noexcept = default;
 
-  template <class N, std::enable_if_t<detail::is_name<const N&>, int> = 0>
-  explicit AsyncSpan(const N& name, const Context& parent = {}, SpanOptions options = {}) noexcept {
+  template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
+  explicit AsyncSpan(N&& name, const Context& parent = detail::no_parent, SpanOptions options = {}) noexcept {
     if (detail::span_wanted<N>()) {
       state_ = detail::async_begin(Name(name), parent, options);
       if (state_ != nullptr) detail::span_started(state_);
@@ -242,11 +247,11 @@ class AsyncSpan {
   }
 
   template <class N, class M,
-            std::enable_if_t<detail::is_name<const N&> && std::is_invocable_v<M&, detail::builder_t<N>&>, int> = 0>
-  AsyncSpan(const N& name, const Context& parent, M&& metadata) : AsyncSpan(name, parent, SpanOptions{}, metadata) {}
+            std::enable_if_t<detail::is_name<N> && std::is_invocable_v<M&, detail::builder_t<N>&>, int> = 0>
+  AsyncSpan(N&& name, const Context& parent, M&& metadata) : AsyncSpan(name, parent, SpanOptions{}, metadata) {}
 
-  template <class N, class M, std::enable_if_t<detail::is_name<const N&>, int> = 0>
-  AsyncSpan(const N& name, const Context& parent, SpanOptions options, M&& metadata) {
+  template <class N, class M, std::enable_if_t<detail::is_name<N>, int> = 0>
+  AsyncSpan(N&& name, const Context& parent, SpanOptions options, M&& metadata) {
     if (detail::span_wanted<N>()) start<detail::builder_t<N>>(Name(name), parent, options, metadata);
   }
 
@@ -414,15 +419,15 @@ inline span_result_t<Fn> run(Span& scope, Fn& work) {
 // Runs `work` inside a span and returns what it returns: values (never moved), references, move-only and non-movable
 // types, void. `work` takes nothing or the Span&. An exception gives `<name>.exception` with its kind and reason, and
 // goes on to the caller unchanged.
-template <class N, class Fn, std::enable_if_t<detail::is_name<const N&>, int> = 0>
-inline detail::span_result_t<Fn> span(const N& name, Fn&& work) {
+template <class N, class Fn, std::enable_if_t<detail::is_name<N>, int> = 0>
+inline detail::span_result_t<Fn> span(N&& name, Fn&& work) {
   Span scope{name};
   return detail::run<detail::builder_t<N>>(scope, work);
 }
 
 // The same with start metadata, lazily: `metadata` takes the builder of the name's fields.
-template <class N, class M, class Fn, std::enable_if_t<detail::is_name<const N&>, int> = 0>
-inline detail::span_result_t<Fn> span(const N& name, M&& metadata, Fn&& work) {
+template <class N, class M, class Fn, std::enable_if_t<detail::is_name<N>, int> = 0>
+inline detail::span_result_t<Fn> span(N&& name, M&& metadata, Fn&& work) {
   Span scope{name, SpanOptions{}, metadata};
   return detail::run<detail::builder_t<N>>(scope, work);
 }
@@ -446,9 +451,8 @@ inline detail::Result<void, std::decay_t<Stop>> result(Stop&& stop) {
 
 // Emits a span that is over already (queue time, GPU time): start and stop at once. Times are CLOCK_MONOTONIC in ns;
 // `fields` is called only if somebody listens.
-template <class N, class M, std::enable_if_t<detail::is_name<const N&>, int> = 0>
-inline void complete(const N& name, const Context& parent, std::uint64_t start_ns, std::uint64_t duration_ns,
-                     M&& fields) {
+template <class N, class M, std::enable_if_t<detail::is_name<N>, int> = 0>
+inline void complete(N&& name, const Context& parent, std::uint64_t start_ns, std::uint64_t duration_ns, M&& fields) {
   if (detail::span_wanted<N>()) {
     detail::SpanState* state = detail::async_begin(Name(name), parent, {SpanKind::internal, start_ns});
     if (state == nullptr) return;
@@ -465,8 +469,8 @@ inline void complete(const N& name, const Context& parent, std::uint64_t start_n
     detail::span_complete(state, duration_ns);
   }
 }
-template <class N, std::enable_if_t<detail::is_name<const N&>, int> = 0>
-inline void complete(const N& name, const Context& parent, std::uint64_t start_ns, std::uint64_t duration_ns) {
+template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
+inline void complete(N&& name, const Context& parent, std::uint64_t start_ns, std::uint64_t duration_ns) {
   complete(name, parent, start_ns, duration_ns, [](auto&) {});
 }
 
