@@ -76,7 +76,7 @@ Context Context::current() noexcept {
   const detail::Frame* top = detail::top_frame();
   if (top != nullptr) return top->context;
   Context none;
-  detail::ThreadState* thread = detail::gate_is_down() ? nullptr : detail::thread_state();
+  detail::ThreadState* thread = detail::spans_are_unrecorded() ? nullptr : detail::thread_state();
   if (thread == nullptr || detail::may_be_untraced(thread)) none.bits_ = kUntraced;
   return none;
 }

@@ -36,7 +36,7 @@ Caught describe_caught() noexcept {
   } catch (const std::exception& error) {
     caught.kind = "error";
     try {
-      caught.message = error.what();
+      if (const char* what = error.what(); what != nullptr) caught.message = what;
     } catch (...) {
     }
   } catch (const std::string& text) {

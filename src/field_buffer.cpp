@@ -190,13 +190,14 @@ const FieldEntry* FieldBuffer::find(std::string_view key, bool measurement) cons
   return nullptr;
 }
 
-void FieldBuffer::erase_measurements() noexcept {
+void FieldBuffer::erase_measurements(bool added_only) noexcept {
   std::size_t kept = 0;
   for (std::size_t at = 0; at < size_;) {
     const FieldEntry* entry = FieldEntry::at(data_ + at);
     const std::size_t size = entry->size;
-    if ((entry->flags & FieldEntry::kMeasurement) != 0) {
-      if ((entry->flags & FieldEntry::kAdded) == 0) --keys_;
+    const bool added = (entry->flags & FieldEntry::kAdded) != 0;
+    if ((entry->flags & FieldEntry::kMeasurement) != 0 && (added || !added_only)) {
+      if (!added) --keys_;
     } else {
       if (kept != at) std::memmove(data_ + kept, data_ + at, size);
       kept += size;

@@ -82,7 +82,7 @@ class FieldBuffer {
   void reserve(std::size_t more) noexcept { grow(size_ + more); }
 
   [[nodiscard]] const FieldEntry* find(std::string_view key, bool measurement) const noexcept;
-  void erase_measurements() noexcept;
+  void erase_measurements(bool added_only = false) noexcept;
 
   [[nodiscard]] const unsigned char* begin() const noexcept { return data_; }
   [[nodiscard]] const unsigned char* end() const noexcept { return data_ + size_; }

@@ -57,7 +57,7 @@ void after_fork_in_child() noexcept {
 __attribute__((constructor)) void load() {
   disabled = is_set("NOPSPAN_DISABLE");
   if (is_set("NOPSPAN_CAPTURE_CONTENT")) capture_content(true);
-  if (!gate_is_down()) note_gate_up_at_load();
+  if (!spans_are_unrecorded()) note_gate_up_at_load();
   pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
@@ -68,6 +68,6 @@ void set_handler_gate(bool spans, bool points) noexcept {
   raise(kPointHandlersByte, points);
 }
 
-bool gate_is_down() noexcept { return gate() == 0; }
+bool spans_are_unrecorded() noexcept { return (gate() & kSpanMask) == 0; }
 
 }  // namespace nopspan::detail

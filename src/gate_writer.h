@@ -5,6 +5,7 @@
 namespace nopspan::detail {
 
 void set_handler_gate(bool spans, bool points) noexcept;
-bool gate_is_down() noexcept;
+// Whether a span that begins now is recorded by nobody, whatever else is listened to.
+bool spans_are_unrecorded() noexcept;
 
 }  // namespace nopspan::detail

@@ -110,11 +110,19 @@ SITE(gauge)
 END(gauge)
 
         .section .note.GNU-stack,"",@progbits
-// Says that this object keeps the promises of CET (IBT and shadow stack), so that linking it does not switch them off.
+// Says that this object keeps the promises of CET (IBT and shadow stack) or of BTI, so that linking it does not switch
+// them off.
 #if defined(__x86_64__) && defined(__CET__)
+#define FEATURES 0xc0000002, 4, 3
+#elif defined(__ARM_FEATURE_BTI_DEFAULT) && defined(__ARM_FEATURE_PAC_DEFAULT)
+#define FEATURES 0xc0000000, 4, 3
+#elif defined(__ARM_FEATURE_BTI_DEFAULT)
+#define FEATURES 0xc0000000, 4, 1
+#endif
+#if defined(FEATURES)
         .section .note.gnu.property,"a",@note
         .balign 8
         .long   4, 16, 5
         .asciz  "GNU"
-        .long   0xc0000002, 4, 3, 0
+        .long   FEATURES, 0
 #endif

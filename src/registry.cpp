@@ -131,6 +131,7 @@ std::vector<Registry::Retired> take_unread(Registry& r) {
 
 // kStart, kStop or kException of a span's event; 0 for another event.
 unsigned suffix_of(std::string_view name) noexcept {
+  if (name == "gen_ai.stream.first_token") return kStop;  // told by a span, which must run for it
   const std::size_t dot = name.rfind('.');
   if (dot == std::string_view::npos) return 0;
   const std::string_view last = name.substr(dot + 1);
@@ -222,7 +223,7 @@ Errc add(std::string_view id, std::vector<std::string> events, Handler handler, 
       if (entry.attachment->id == id) return Errc::already_exists;
     }
     if (events.empty()) return Errc::ok;
-    if (gate_is_down()) note_gate_raised();
+    if (spans_are_unrecorded()) note_gate_raised();
     auto table = std::make_unique<Table>();
     table->entries = current->entries;
     for (std::string& event : events) table->entries.push_back({attachment, std::move(event)});

@@ -167,7 +167,7 @@ void emit_end(SpanState* span, const Frame* enclosing) {
   {
     const Entry entry;
     if (entry) {
-      if (gate_is_down()) note_gate_down();
+      if (spans_are_unrecorded()) note_gate_down();
       if (span->end_ns == 0) {
         span->end_ns = monotonic_ns();
       } else {
@@ -282,7 +282,10 @@ SpanState* async_begin(Name name, const Context& parent, SpanOptions options) no
   return span;
 }
 
-void span_started(SpanState* span) noexcept {
+namespace {
+
+void emit_start(SpanState* span) noexcept {
+  span->started = true;
   if (span_probes_up()) {
     const Entry entry;
     if (entry) fire_span_start(entry.thread(), *span);
@@ -295,6 +298,27 @@ void span_started(SpanState* span) noexcept {
       add_measurement(fields, "monotonic_time", span->start_ns);
     });
   }
+}
+
+// Thread exit left the callable for the span's metadata, before its start: what ends has begun.
+void start_late(SpanState* span) noexcept {
+  if (span->started) return;
+  span_started(span);
+  span_exception(span);
+}
+
+// The scope around an AsyncSpan, where that is on this thread's stack.
+const Frame* find_parent(const SpanState& span) noexcept {
+  for (const Frame* frame = top_frame(); frame != nullptr; frame = frame->below) {
+    if (frame->span != nullptr && frame->context.span_id() == span.parent_id) return frame;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+void span_started(SpanState* span) noexcept {
+  emit_start(span);
   span->fields.erase_measurements();
 }
 
@@ -304,6 +328,7 @@ void span_end(SpanState* span) noexcept {
     release(span);
     return;
   }
+  start_late(span);
   if (span->status != NOPSPAN_STATUS_EXCEPTION && std::uncaught_exceptions() > span->uncaught) {
     Caught unseen;
     unseen.kind = "error";
@@ -334,10 +359,11 @@ void async_end(SpanState* span) noexcept {
     release(span);
     return;
   }
-  emit_end(span, nullptr);
+  emit_end(span, find_parent(*span));
 }
 
 void async_abandon(SpanState* span) noexcept {
+  if (span->process_mark == process_mark()) start_late(span);
   if (span->status == NOPSPAN_STATUS_OK) {
     count(counters.abandoned);
     span->status = NOPSPAN_STATUS_CANCELLED;
@@ -349,7 +375,8 @@ void async_abandon(SpanState* span) noexcept {
 
 void span_complete(SpanState* span, std::uint64_t duration_ns) noexcept {
   span->end_ns = span->start_ns + duration_ns;
-  span_started(span);
+  emit_start(span);
+  span->fields.erase_measurements(true);  // the application's are the stop's too
   async_end(span);
 }
 
@@ -378,13 +405,13 @@ void span_end_at(SpanState* span, std::uint64_t end_ns) noexcept {
 }
 
 void span_first_token(SpanState* span, std::uint64_t tokens_so_far) noexcept {
-  if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0) return;
+  if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0 || span->process_mark != process_mark()) return;
   const std::uint64_t now = monotonic_ns();
   span->first_token_ns = now > span->start_ns ? now - span->start_ns : 0;
   span->flags |= NOPSPAN_FLAG_HAS_FIRST_TOKEN;
   {
     const Entry entry;
-    if (entry && point_probes_up() && !is_inherited(*span)) fire_first_token(entry.thread(), *span, tokens_so_far);
+    if (entry && point_probes_up()) fire_first_token(entry.thread(), *span, tokens_so_far);
   }
   emit_first_token(*span, tokens_so_far);
 }

@@ -69,6 +69,7 @@ struct FieldSink {
 struct SpanState : FieldSink {
   ThreadState* owner = nullptr;  // whose stack it is on; null for an AsyncSpan or an event
   std::atomic<bool> ended_elsewhere{false};
+  bool started = false;  // its start was emitted
   Interned name{};
   Interned enclosing{};  // of an event: the name of the span around it, or its own
   Point point = Point::event;

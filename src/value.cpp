@@ -103,6 +103,15 @@ Value& Value::set(std::string_view key, Value value) {
   return *this;
 }
 
+namespace {
+bool is_within(const Value& a, const Value& b) noexcept {
+  return std::all_of(a.as_map().begin(), a.as_map().end(), [&](const auto& entry) {
+    const Value* other = b.find(entry.first);
+    return other != nullptr && *other == entry.second;
+  });
+}
+}  // namespace
+
 bool operator==(const Value& a, const Value& b) noexcept {
   if (a.type_ != b.type_) return false;
   switch (a.type_) {
@@ -118,10 +127,8 @@ bool operator==(const Value& a, const Value& b) noexcept {
     case Value::Type::list:
       return a.list_ == b.list_;
     case Value::Type::map:
-      return a.map_.size() == b.map_.size() && std::all_of(a.map_.begin(), a.map_.end(), [&](const auto& entry) {
-               const Value* other = b.find(entry.first);
-               return other != nullptr && *other == entry.second;
-             });
+      // Both ways: a map that was given a key twice has it twice.
+      return a.map_.size() == b.map_.size() && is_within(a, b) && is_within(b, a);
   }
   return false;
 }

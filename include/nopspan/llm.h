@@ -141,7 +141,7 @@ template <class M, class Fn>
 inline nopspan::detail::span_result_t<Fn> span(Text name, M&& metadata, Fn&& work) {
   const Name* known = detail::find_span(name);
   if (known == nullptr) detail::throw_unknown_span(name);
-  return nopspan::span(*known, std::forward<M>(metadata), std::forward<Fn>(work));
+  return nopspan::span(SpanName<Fields>(*known), std::forward<M>(metadata), std::forward<Fn>(work));
 }
 template <class Fn>
 inline nopspan::detail::span_result_t<Fn> span(Text name, Fn&& work) {

@@ -43,6 +43,7 @@ class SpanName : public Name {
   using Builder = F;
   template <std::size_t N>
   constexpr explicit SpanName(const char (&literal)[N]) noexcept : Name(literal) {}
+  constexpr explicit SpanName(const Name& name) noexcept : Name(name) {}
 };
 
 namespace detail {
@@ -450,7 +451,7 @@ inline detail::Result<void, std::decay_t<Stop>> result(Stop&& stop) {
 }
 
 // Emits a span that is over already (queue time, GPU time): start and stop at once. Times are CLOCK_MONOTONIC in ns;
-// `fields` is called only if somebody listens.
+// `fields` is called only if somebody listens; what it sets is on both events.
 template <class N, class M, std::enable_if_t<detail::is_name<N>, int> = 0>
 inline void complete(N&& name, const Context& parent, std::uint64_t start_ns, std::uint64_t duration_ns, M&& fields) {
   if (detail::span_wanted<N>()) {

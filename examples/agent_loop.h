@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef EXAMPLES_AGENT_LOOP_H
+#define EXAMPLES_AGENT_LOOP_H
+
+#include <nopspan/span.h>
+
+#include <cstdint>
+#include <random>
+#include <stdexcept>
+#include <string>
+
+#include "agent_tools.h"
+#include "chat_client.h"
+#include "http_retry.h"
+#include "openai_protocol.h"
+
+namespace example {
+
+struct LoopOptions {
+  std::string model;
+  std::string tenant;  // a label of the spans
+  bool stream = false;
+  bool tools = true;
+  int max_steps = 6;
+  int max_tokens = 128;
+  double temperature = 0.8;
+  std::uint64_t seed = 0;
+  bool ignore_eos = false;
+  RetryPolicy retry;
+};
+
+// What became of one prompt.
+struct Outcome {
+  bool ok = false;
+  std::string answer;
+  std::string error;
+  std::string request_id;  // nopspan's, if it was traced
+  int steps = 0;
+  int retries = 0;
+  int tool_calls = 0;
+  int tool_errors = 0;
+  Usage usage;  // of all steps
+  double duration_ms = 0.0;
+  double first_token_ms = -1.0;  // of a stream's first step
+};
+
+// A model call failed for good.
+class StepFailed : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// Answers prompts: asks the model, runs the tools that it calls, tells it the results, until it answers. For one
+// thread.
+//
+// In a trace a prompt is llm.chat, every model call below it llm.step, every tool that the step called llm.tool below
+// it.
+class AgentLoop {
+ public:
+  AgentLoop(ChatClient& client, const AgentTools& tools, const LoopOptions& options)
+      : client_(client), tools_(tools), options_(options), random_(options.seed) {}
+
+  // `number` tells the seeds of prompts apart.
+  Outcome answer(const std::string& prompt, std::uint64_t number);
+
+ private:
+  void chat(const std::string& prompt, std::uint64_t number, Outcome& outcome);
+  // Makes one step; true if the model called tools, whose results are now in `messages`.
+  bool step(Json& body, Outcome& outcome);
+  ChatReply ask(const Json& body, nopspan::Span& span, Outcome& outcome);
+  void use_tool(const ToolCall& call, Json& messages, Outcome& outcome);
+  Json first_body(const std::string& prompt, std::uint64_t number) const;
+
+  ChatClient& client_;
+  const AgentTools& tools_;
+  const LoopOptions options_;
+  std::mt19937_64 random_;
+  double started_ms_ = 0.0;
+};
+
+}  // namespace example
+
+#endif  // EXAMPLES_AGENT_LOOP_H

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "batch_engine.h"
+
+#include <nopspan/engine.h>
+#include <nopspan/events.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace example {
+namespace {
+
+namespace engine = nopspan::engine;
+using Clock = GenerationTimes::Clock;
+
+constexpr std::chrono::milliseconds kReportInterval{100};
+
+std::size_t common_prefix(const std::vector<Token>& a, const std::vector<Token>& b) {
+  const std::size_t shorter = std::min(a.size(), b.size());
+  std::size_t length = 0;
+  while (length < shorter && a[length] == b[length]) ++length;
+  return length;
+}
+
+}  // namespace
+
+Generation::Generation(GenerationRequest request, const nopspan::Context& context)
+    : request_(std::move(request)), context_(context), filter_(request_.stop), random_(request_.seed) {}
+
+bool Generation::next(std::string& text) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  changed_.wait(lock, [this] { return !ready_.empty() || ended_; });
+  text = std::exchange(ready_, {});
+  return !text.empty();
+}
+
+void Generation::cancel() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  cancelled_ = true;
+  changed_.wait(lock, [this] { return ended_; });
+}
+
+void Generation::deliver(const std::string& text) {
+  if (text.empty()) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ready_ += text;
+  changed_.notify_one();
+}
+
+void Generation::end(Finish finish) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  finish_ = finish;
+  times_.ended = Clock::now();
+  if (completion_tokens_ == 0) times_.first_token = times_.ended;
+  ended_ = true;
+  changed_.notify_one();
+}
+
+bool Generation::cancelled() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return cancelled_;
+}
+
+BatchEngine::BatchEngine(const LanguageModel& model, const Tokenizer& tokenizer, const EngineOptions& options)
+    : model_(model), tokenizer_(tokenizer), options_(options), slots_(options.slots), thread_([this] { run(); }) {}
+
+bool BatchEngine::submit(const std::shared_ptr<Generation>& generation, nopspan::AsyncSpan& span) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (stopping_ || waiting_.size() >= options_.waiting) return false;
+  generation->span_ = std::move(span);
+  generation->times_.submitted = Clock::now();
+  generation->phase_ = nopspan::AsyncSpan{engine::queue, generation->context_};
+  waiting_.push_back(generation);
+  submitted_.notify_one();
+  return true;
+}
+
+void BatchEngine::stop() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+    submitted_.notify_one();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void BatchEngine::run() {
+  while (admit()) step();
+  for (Slot& slot : slots_) {
+    if (slot.generation != nullptr) release(slot, Finish::kCancelled);
+  }
+  for (const auto& generation : waiting_) drop(*generation);
+}
+
+// Waits until there is something to do, and fills the free slots. False when the engine stops.
+bool BatchEngine::admit() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  submitted_.wait(lock, [this] { return stopping_ || occupied_ > 0 || !waiting_.empty(); });
+  while (!stopping_ && occupied_ < slots_.size() && !waiting_.empty()) {
+    std::shared_ptr<Generation> generation = std::move(waiting_.front());
+    waiting_.pop_front();
+    if (generation->cancelled()) {
+      drop(*generation);
+      continue;
+    }
+    Slot& slot = best_free_slot(generation->request_.prompt);
+    occupy(slot, std::move(generation));
+  }
+  return !stopping_;
+}
+
+// Ends a request that never got a slot.
+void BatchEngine::drop(Generation& generation) {
+  generation.times_.admitted = Clock::now();
+  generation.phase_.cancel("cancelled");
+  generation.end(Finish::kCancelled);
+}
+
+BatchEngine::Slot& BatchEngine::best_free_slot(const std::vector<Token>& prompt) {
+  Slot* best = nullptr;
+  std::size_t longest = 0;
+  for (Slot& slot : slots_) {
+    if (slot.generation != nullptr) continue;
+    const std::size_t length = common_prefix(slot.sequence.tokens(), prompt);
+    if (best == nullptr || length > longest) {
+      best = &slot;
+      longest = length;
+    }
+  }
+  return *best;
+}
+
+void BatchEngine::occupy(Slot& slot, std::shared_ptr<Generation> generation) {
+  const std::vector<Token>& prompt = generation->request_.prompt;
+  // The last prompt token is always read again: the first token of the answer follows from it.
+  const std::size_t cached = std::min(common_prefix(slot.sequence.tokens(), prompt), prompt.size() - 1);
+  slot.sequence.truncate(cached);
+  slot.prompt_done = cached;
+  generation->cached_tokens_ = cached;
+  generation->times_.admitted = Clock::now();
+  generation->phase_.end();
+  generation->phase_ = nopspan::AsyncSpan{engine::prefill, generation->context_,
+                                          [&](nopspan::Fields& fields) { fields.measure("reused_tokens", cached); }};
+  slot.generation = std::move(generation);
+  ++occupied_;
+}
+
+void BatchEngine::step() {
+  std::size_t prefill_budget = options_.prefill_tokens;
+  std::size_t batch = 0;
+  std::size_t decoded = 0;
+  report();
+  nopspan::Span span{engine::step, [&](nopspan::Fields& fields) { fields.engine(kEngineName); }};
+  for (Slot& slot : slots_) {
+    if (slot.generation == nullptr) continue;
+    ++batch;
+    span.link(slot.generation->context_);
+    prefill_budget -= prefill(slot, prefill_budget);
+  }
+  std::this_thread::sleep_for(options_.step_delay);
+  for (Slot& slot : slots_) {
+    if (slot.generation == nullptr) continue;
+    if (slot.generation->cancelled()) {
+      release(slot, Finish::kCancelled);
+    } else if (slot.prompt_done == slot.generation->request_.prompt.size()) {
+      decoded += decode(slot);
+    }
+  }
+  span.measure("batch_size", batch)
+      .measure("prefill_tokens", options_.prefill_tokens - prefill_budget)
+      .measure("decode_tokens", decoded);
+}
+
+// The engine's gauges, at most ten times a second.
+void BatchEngine::report() {
+  const Clock::time_point now = Clock::now();
+  if (now - reported_ < kReportInterval) return;
+  reported_ = now;
+  std::size_t waiting = 0;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    waiting = waiting_.size();
+  }
+  std::size_t cached = 0;
+  for (const Slot& slot : slots_) cached += slot.sequence.size();
+  const auto gauge = [](const char* name, std::size_t value, std::size_t maximum) {
+    nopspan::gauge(kEngineName, name, static_cast<std::int64_t>(value), static_cast<std::int64_t>(maximum));
+  };
+  gauge("running", occupied_, slots_.size());
+  gauge("waiting", waiting, options_.waiting);
+  gauge("kv_cache_used", cached, slots_.size() * options_.context_tokens);
+}
+
+// Reads up to `budget` tokens of the slot's prompt, and returns how many it read.
+std::size_t BatchEngine::prefill(Slot& slot, std::size_t budget) {
+  const std::vector<Token>& prompt = slot.generation->request_.prompt;
+  const std::size_t count = std::min(budget, prompt.size() - slot.prompt_done);
+  for (std::size_t i = 0; i < count; ++i) slot.sequence.append(prompt[slot.prompt_done++]);
+  return count;
+}
+
+// Generates the slot's next token; returns 0 if the text ends instead, else 1.
+std::size_t BatchEngine::decode(Slot& slot) {
+  Generation& generation = *slot.generation;
+  const GenerationRequest& request = generation.request_;
+  const bool given = generation.completion_tokens_ < request.given.size();
+  const Token token = given ? request.given[generation.completion_tokens_]
+                            : model_.next(slot.sequence, request.temperature, generation.random_);
+  if (token == kEnd && !given && !request.ignore_end) {
+    release(slot, Finish::kStop);
+    return 0;
+  }
+  slot.sequence.append(token);
+  if (++generation.completion_tokens_ == 1) {
+    generation.times_.first_token = Clock::now();
+    generation.span_.first_token();
+    generation.phase_.end();
+    generation.phase_ = nopspan::AsyncSpan{engine::decode, generation.context_};
+  }
+  const bool paragraph = token == kEnd && !given;
+  generation.deliver(generation.filter_.add(paragraph ? "\n\n" : tokenizer_.text(token)));
+  const bool all_given = generation.completion_tokens_ == request.given.size();
+  if (generation.filter_.stopped() || (request.only_given && all_given)) {
+    release(slot, Finish::kStop);
+  } else if (slot.sequence.size() >= options_.context_tokens ||
+             (!request.only_given && generation.completion_tokens_ >= request.max_tokens)) {
+    release(slot, Finish::kLength);
+  }
+  return 1;
+}
+
+void BatchEngine::release(Slot& slot, Finish finish) {
+  Generation& generation = *slot.generation;
+  if (finish == Finish::kCancelled) {
+    generation.phase_.cancel("cancelled");
+  } else {
+    generation.phase_.end();
+    generation.deliver(generation.filter_.finish());
+  }
+  generation.end(finish);
+  slot.generation.reset();
+  --occupied_;
+}
+
+}  // namespace example

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef EXAMPLES_BATCH_ENGINE_H
+#define EXAMPLES_BATCH_ENGINE_H
+
+#include <nopspan/context.h>
+#include <nopspan/span.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "language_model.h"
+#include "stop_filter.h"
+#include "tokenizer.h"
+
+namespace example {
+
+// The label `engine` of spans and gauges.
+constexpr const char* kEngineName = "example";
+
+struct EngineOptions {
+  std::size_t slots = 8;                      // requests in one batch
+  std::size_t waiting = 256;                  // requests that may wait for a slot
+  std::size_t context_tokens = 8192;          // prompt and answer of one request
+  std::size_t prefill_tokens = 512;           // prompt tokens in one step, of all requests together
+  std::chrono::microseconds step_delay{200};  // what a step of a large model would take
+};
+
+struct GenerationRequest {
+  std::vector<Token> prompt;
+  std::vector<Token> given;  // what the model is made to say first: a tool call, the words before a tool's result
+  bool only_given = false;
+  std::size_t max_tokens = 128;
+  double temperature = 0.8;
+  std::uint64_t seed = 0;
+  std::vector<std::string> stop;
+  bool ignore_end = false;  // goes on to max_tokens, whatever the model says
+};
+
+enum class Finish { kStop, kLength, kCancelled };
+
+// When a request passed from one phase to the next. What it never reached is the time of its end.
+struct GenerationTimes {
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point submitted;
+  Clock::time_point admitted;
+  Clock::time_point first_token;
+  Clock::time_point ended;
+};
+
+// One request in the engine. The engine's thread writes it, the thread that serves the request reads it.
+class Generation {
+ public:
+  // `context` is where the spans of the engine's phases go: the request's span, or what it would be below.
+  Generation(GenerationRequest request, const nopspan::Context& context);
+
+  // Waits for the next piece of text. False at the end.
+  bool next(std::string& text);
+
+  // Gives the request up and waits until the engine has let go of it.
+  void cancel();
+
+  // After next() has returned false.
+  Finish finish() const { return finish_; }
+  std::size_t cached_tokens() const { return cached_tokens_; }
+  std::size_t completion_tokens() const { return completion_tokens_; }
+  const GenerationTimes& times() const { return times_; }
+
+  // The request's span; belongs to the engine until next() has returned false.
+  nopspan::AsyncSpan& span() { return span_; }
+
+ private:
+  friend class BatchEngine;
+
+  void deliver(const std::string& text);
+  void end(Finish finish);
+  bool cancelled();
+
+  const GenerationRequest request_;
+  const nopspan::Context context_;
+  nopspan::AsyncSpan span_;
+  nopspan::AsyncSpan phase_;  // engine.queue, then engine.prefill, then engine.decode
+  StopFilter filter_;
+  LanguageModel::Random random_;
+  std::size_t cached_tokens_ = 0;
+  std::size_t completion_tokens_ = 0;
+  GenerationTimes times_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::string ready_;
+  Finish finish_ = Finish::kStop;
+  bool ended_ = false;
+  bool cancelled_ = false;
+};
+
+// Generates for many requests at once, as inference servers do: in each step every request in a slot gets one token,
+// and a bounded number of prompt tokens is read. A slot keeps its sequence, and a prompt that begins the same way
+// begins there.
+class BatchEngine {
+ public:
+  BatchEngine(const LanguageModel& model, const Tokenizer& tokenizer, const EngineOptions& options);
+  ~BatchEngine() { stop(); }
+  BatchEngine(const BatchEngine&) = delete;
+  BatchEngine& operator=(const BatchEngine&) = delete;
+
+  // Queues a request, whose prompt must be shorter than context_tokens, and takes its span. False, and the span is left
+  // where it is, if too many wait or after stop().
+  bool submit(const std::shared_ptr<Generation>& generation, nopspan::AsyncSpan& span);
+
+  // Cancels all requests and ends the engine's thread.
+  void stop();
+
+ private:
+  struct Slot {
+    Sequence sequence;
+    std::shared_ptr<Generation> generation;  // null: free
+    std::size_t prompt_done = 0;             // prompt tokens that are in `sequence`
+  };
+
+  void run();
+  bool admit();
+  static void drop(Generation& generation);
+  void occupy(Slot& slot, std::shared_ptr<Generation> generation);
+  Slot& best_free_slot(const std::vector<Token>& prompt);
+  void step();
+  static std::size_t prefill(Slot& slot, std::size_t budget);
+  std::size_t decode(Slot& slot);
+  void release(Slot& slot, Finish finish);
+  void report();
+
+  const LanguageModel& model_;
+  const Tokenizer& tokenizer_;
+  const EngineOptions options_;
+  std::vector<Slot> slots_;   // the engine's thread's
+  std::size_t occupied_ = 0;  // the engine's thread's
+  GenerationTimes::Clock::time_point reported_;
+
+  std::mutex mutex_;
+  std::condition_variable submitted_;
+  std::deque<std::shared_ptr<Generation>> waiting_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace example
+
+#endif  // EXAMPLES_BATCH_ENGINE_H

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef EXAMPLES_CHAT_CLIENT_H
+#define EXAMPLES_CHAT_CLIENT_H
+
+#include <httplib.h>
+
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "http_retry.h"
+#include "openai_protocol.h"
+
+namespace example {
+
+struct ClientOptions {
+  std::string base_url;  // "http://host:port" or "http://host:port/v1"
+  std::string api_key;
+  std::string organization;
+  int timeout_s = 60;
+};
+
+struct ChatReply {
+  Message message;
+  std::string finish_reason;
+  Usage usage;
+};
+
+// What an attempt came to: a reply, or a failure.
+struct Attempt {
+  bool ok = false;
+  ChatReply reply;
+  HttpFailure failure;
+};
+
+// A connection to an OpenAI-compatible server, for one thread. Sends the current span's `traceparent`.
+class ChatClient {
+ public:
+  // Throws std::invalid_argument if the base URL is none.
+  explicit ChatClient(const ClientOptions& options);
+
+  // Makes one attempt at a chat completion; a stream if body["stream"] is true. `on_first_token` is called when the
+  // first piece of a streamed answer arrives.
+  Attempt attempt(const Json& body, const std::function<void()>& on_first_token);
+
+  // The first model that the server offers. Throws std::runtime_error.
+  std::string first_model();
+
+ private:
+  httplib::Headers headers() const;
+  HttpFailure failure_of(const httplib::Result& result, const std::string& body, double elapsed_s) const;
+
+  const ClientOptions options_;
+  std::string path_prefix_;  // "/v1"
+  httplib::Client http_;
+};
+
+}  // namespace example
+
+#endif  // EXAMPLES_CHAT_CLIENT_H

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef EXAMPLES_CHAT_REPLY_READER_H
+#define EXAMPLES_CHAT_REPLY_READER_H
+
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "chat_client.h"
+#include "openai_protocol.h"
+#include "sse_reader.h"
+
+namespace example {
+
+// What a server answered was not what the protocol says, or an error in the middle of a stream.
+class BadReply : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// Reads a whole chat completion. Throws BadReply.
+ChatReply read_reply(const std::string& body);
+
+// The message of an error's body, or the body itself.
+std::string read_error_message(const std::string& body);
+
+// Puts a reply together from the chunks of a stream.
+class StreamedReply {
+ public:
+  explicit StreamedReply(std::function<void()> on_first_token);
+
+  // Throws BadReply.
+  void feed(std::string_view bytes) { sse_.feed(bytes); }
+
+  // The reply. Throws BadReply if the stream did not come to its end.
+  ChatReply finish();
+
+ private:
+  void read_chunk(const std::string& data);
+  void read_delta(const Json& delta);
+  void read_tool_call(const Json& delta);
+  void token_came();
+
+  SseReader sse_;
+  std::function<void()> on_first_token_;
+  bool first_token_ = false;
+  bool done_ = false;
+  ChatReply reply_;
+};
+
+}  // namespace example
+
+#endif  // EXAMPLES_CHAT_REPLY_READER_H

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// An OpenAI-compatible chat server around a small language model: see README.md.
+#include <httplib.h>
+#include <pthread.h>
+#include <sys/socket.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <csignal>
+#include <exception>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <string>
+#include <thread>
+
+#include "batch_engine.h"
+#include "chat_service.h"
+#include "corpus.h"
+#include "language_model.h"
+#include "tokenizer.h"
+
+namespace {
+
+struct Options {
+  std::string host = "127.0.0.1";
+  int port = 0;
+  std::string port_file;
+  std::string corpus;
+  std::size_t threads = 32;
+  std::int64_t token_delay_us = 200;
+  example::EngineOptions engine;
+  example::ServiceOptions service;
+};
+
+// Describes the options to the command line's parser.
+void declare_options(CLI::App& app, Options& options) {
+  app.add_option("--host", options.host, "address to listen on")->capture_default_str();
+  app.add_option("--port", options.port, "port; 0 takes a free one")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str();
+  app.add_option("--port-file", options.port_file, "write the port to this file once the server listens");
+  app.add_option("--corpus", options.corpus, "text file, or directory of .md and .txt files, to learn from");
+  app.add_option("--model", options.service.model, "the model's name")->capture_default_str();
+  app.add_option("--threads", options.threads, "connections served at the same time")
+      ->check(CLI::Range(1, 512))
+      ->capture_default_str();
+  app.add_option("--slots", options.engine.slots, "requests in one batch")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  app.add_option("--context", options.engine.context_tokens, "tokens of prompt and answer of one request")
+      ->check(CLI::Range(64, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--token-delay-us", options.token_delay_us,
+                 "time of one step of the engine, which gives every request "
+                 "in the batch a token")
+      ->check(CLI::Range(0, 10000000))
+      ->capture_default_str();
+  app.add_option("--seed", options.service.seed, "for faults, and for requests without a seed")->capture_default_str();
+  app.add_option("--fail-rate", options.service.faults.fail_rate, "part of the requests that get a 500, 502 or 503")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--cut-rate", options.service.faults.cut_rate, "part of the streams that end in the middle")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--rate-limit", options.service.faults.rate_limit, "requests a second; more get a 429; 0: no limit")
+      ->check(CLI::Range(0.0, 1e9))
+      ->capture_default_str();
+}
+
+class HttpServer : public httplib::Server {
+ public:
+  explicit HttpServer(std::size_t threads) {
+    new_task_queue = [threads] { return new httplib::ThreadPool(threads); };
+    // The library's default, SO_REUSEPORT, would let two servers share one port.
+    set_socket_options([](int socket) {
+      const int on = 1;
+      setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    });
+    set_tcp_nodelay(true);
+    set_keep_alive_max_count(1U << 30);
+    set_keep_alive_timeout(1);  // s; an idle connection occupies a thread, and delays the shutdown
+    set_payload_max_length(example::kLargestBodyBytes);
+  }
+
+  // Returns the port, or -1.
+  int bind(const std::string& host, int port) {
+    if (port == 0) return bind_to_any_port(host);
+    return bind_to_port(host, port) ? port : -1;
+  }
+
+  // The library listens with a backlog of 5; a burst of clients would wait a second for their connections.
+  void widen_backlog() { ::listen(svr_sock_, 1024); }
+};
+
+// What --corpus names; else the project's documentation, or at least that of the examples.
+std::string load_corpus(const std::string& path) {
+  if (!path.empty()) return example::read_corpus(path);
+  const std::filesystem::path sources = EXAMPLES_SOURCE_DIR;
+  std::string corpus = example::read_project_docs(sources.parent_path());
+  if (corpus.empty()) corpus = example::read_project_docs(sources);
+  return corpus;
+}
+
+// Serves until SIGINT or SIGTERM, which the calling thread and those it starts must have blocked.
+int serve(const Options& options, const example::Tokenizer& tokenizer, const example::LanguageModel& model,
+          const sigset_t& ending_signals) {
+  HttpServer server(options.threads);
+  const int port = server.bind(options.host, options.port);
+  if (port < 0) {
+    std::cerr << "chat_server: cannot listen on " << options.host << ":" << options.port << "\n";
+    return 1;
+  }
+  server.widen_backlog();
+  if (!options.port_file.empty() && !(std::ofstream(options.port_file) << port << "\n")) {
+    std::cerr << "chat_server: cannot write " << options.port_file << "\n";
+    return 1;
+  }
+  example::BatchEngine engine(model, tokenizer, options.engine);
+  example::ChatService service(tokenizer, engine, options.service);
+  service.serve_on(server);
+  std::thread listening([&server] { server.listen_after_bind(); });
+  std::cout << "listening on http://" << options.host << ":" << port << std::endl;
+
+  int signal = 0;
+  sigwait(&ending_signals, &signal);
+  engine.stop();                                           // first, so that no answer is waited for
+  while (!server.is_running()) std::this_thread::yield();  // stop() does nothing before
+  server.stop();
+  listening.join();
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  CLI::App app("An OpenAI-compatible chat server around a small language model, traced by nopspan.", "chat_server");
+  declare_options(app, options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  options.engine.step_delay = std::chrono::microseconds(options.token_delay_us);
+  options.engine.waiting = std::max<std::size_t>(options.engine.waiting, 4 * options.engine.slots);
+  options.service.context_tokens = options.engine.context_tokens;
+  options.service.faults.seed = options.service.seed;
+
+  sigset_t ending_signals;
+  sigemptyset(&ending_signals);
+  sigaddset(&ending_signals, SIGINT);
+  sigaddset(&ending_signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &ending_signals, nullptr);
+
+  example::Tokenizer tokenizer;
+  example::LanguageModel model;
+  try {
+    model.learn(example::tokenize_corpus(load_corpus(options.corpus), tokenizer));
+  } catch (const std::exception& error) {
+    std::cerr << "chat_server: " << error.what() << "\n";
+    return 2;
+  }
+  return serve(options, tokenizer, model, ending_signals);
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "chat_service.h"
+
+#include <nopspan/engine.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <utility>
+
+#include "answer.h"
+#include "chat_template.h"
+#include "tool_intent.h"
+
+namespace example {
+namespace {
+
+constexpr const char* kJsonType = "application/json";
+constexpr const char* kTenantHeader = "OpenAI-Organization";
+constexpr std::size_t kCutStreamAfterEvents = 4;
+
+// Spreads a counter over 64 bits (splitmix64's constants).
+std::uint64_t mix(std::uint64_t value) {
+  value += 0x9E3779B97F4A7C15U;
+  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9U;
+  value = (value ^ (value >> 27)) * 0x94D049BB133111EBU;
+  return value ^ (value >> 31);
+}
+
+ApiError error_of(const Fault& fault) {
+  if (fault.status == 429) return {429, "rate_limit_error", "rate_limit_exceeded", "too many requests a second"};
+  return {fault.status, "server_error", "simulated", "a failure that --fail-rate asked for"};
+}
+
+void write_error(httplib::Response& response, const ApiError& error, std::chrono::milliseconds retry_after) {
+  response.status = error.status();
+  response.set_content(error.body(), kJsonType);
+  if (retry_after.count() <= 0) return;
+  // Retry-After knows whole seconds only; clients that look for it get the exact time.
+  response.set_header("Retry-After", std::to_string((retry_after.count() + 999) / 1000));
+  response.set_header("retry-after-ms", std::to_string(retry_after.count()));
+}
+
+nopspan::Context incoming_context(const httplib::Request& http) {
+  if (!http.has_header("traceparent")) return {};
+  return nopspan::Context::from_traceparent(http.get_header_value("traceparent"), http.get_header_value("tracestate"));
+}
+
+// Writes an answer to a chunked response, event by event.
+httplib::ContentProviderWithoutLength provider(std::shared_ptr<Answer> answer, bool include_usage, bool cut) {
+  return [answer = std::move(answer), include_usage, cut, events_left = kCutStreamAfterEvents](
+             std::size_t, httplib::DataSink& sink) mutable {
+    if (cut && events_left-- == 0) {
+      answer->abandon("cut");
+      return false;
+    }
+    const std::string events = answer->next_events(include_usage);
+    if (events.empty()) {
+      sink.done();
+      return true;
+    }
+    if (sink.write(events.data(), events.size())) return true;
+    answer->abandon("client_closed");
+    return false;
+  };
+}
+
+}  // namespace
+
+ChatService::ChatService(const Tokenizer& tokenizer, BatchEngine& engine, ServiceOptions options)
+    : tokenizer_(tokenizer), engine_(engine), options_(std::move(options)), faults_(options_.faults) {}
+
+void ChatService::serve_on(httplib::Server& server) {
+  // Reads the body itself: the library's own reading takes what curl sends by default for a form of at most 8 KiB.
+  server.Post("/v1/chat/completions",
+              [this](const httplib::Request& http, httplib::Response& response, const httplib::ContentReader& read) {
+                if (http.is_multipart_form_data())
+                  return write_error(response, bad_request("the body is not JSON"), {});
+                std::string body;
+                const bool complete = read([&body](const char* data, std::size_t size) {
+                  if (body.size() + size > kLargestBodyBytes) return false;
+                  body.append(data, size);
+                  return true;
+                });
+                if (complete) return chat_completions(http, body, response);
+                write_error(response, {413, "invalid_request_error", "", "the body is too large or broke off"}, {});
+              });
+  server.Get("/v1/chat/completions", [](const httplib::Request&, httplib::Response& response) {
+    response.set_header("Allow", "POST");
+    write_error(response, {405, "invalid_request_error", "method_not_allowed", "POST only"}, {});
+  });
+  server.Get("/v1/models", [this](const httplib::Request&, httplib::Response& response) {
+    response.set_content(model_list(options_.model, started_), kJsonType);
+  });
+  server.Get("/healthz",
+             [](const httplib::Request&, httplib::Response& response) { response.set_content("ok\n", "text/plain"); });
+  server.set_error_handler([](const httplib::Request& http, httplib::Response& response) {
+    if (!response.body.empty()) return;
+    const std::string message = response.status == 404 ? "no such path: " + http.method + " " + http.path
+                                                       : "HTTP error " + std::to_string(response.status);
+    write_error(response, {response.status, "invalid_request_error", "", message}, {});
+  });
+  server.set_exception_handler([](const httplib::Request&, httplib::Response& response, const std::exception_ptr&) {
+    write_error(response, {500, "server_error", "", "internal error"}, {});
+  });
+}
+
+void ChatService::chat_completions(const httplib::Request& http, const std::string& body, httplib::Response& response) {
+  const nopspan::Context parent = incoming_context(http);
+  nopspan::AsyncSpan span{nopspan::engine::request, parent, nopspan::SpanOptions{nopspan::SpanKind::server},
+                          [&](nopspan::engine::RequestFields& fields) {
+                            fields.engine(kEngineName).model(options_.model);
+                            if (http.has_header(kTenantHeader)) fields.tenant(http.get_header_value(kTenantHeader));
+                          }};
+  const nopspan::Context context = span ? span.context() : parent;
+  response.set_header("x-request-id", context.empty() ? new_id("req-") : std::string(context.request_id()));
+
+  const Fault fault = faults_.next();
+  try {
+    if (fault.status != 0) throw error_of(fault);
+    const ChatRequest request = parse_chat_request(body);
+    std::vector<ToolCall> calls = intended_tool_calls(request);
+    for (ToolCall& call : calls) call.id = new_id("call_");
+    std::size_t prompt_tokens = 0;
+    auto generation = start(request, calls, span, context, prompt_tokens);
+    auto answer = std::make_shared<Answer>(AnswerHead{new_id("chatcmpl-"), options_.model, std::time(nullptr)},
+                                           std::move(calls), prompt_tokens, std::move(generation));
+    if (request.stream) {
+      response.set_header("Cache-Control", "no-cache");
+      response.set_chunked_content_provider("text/event-stream",
+                                            provider(std::move(answer), request.include_usage, fault.cut_stream));
+    } else {
+      response.set_content(answer->whole(), kJsonType);
+    }
+  } catch (const ApiError& error) {
+    write_error(response, error, fault.retry_after);
+    span.set("http.response.status_code", error.status());
+    span.fail(error.type(), error.what());
+  }
+}
+
+std::shared_ptr<Generation> ChatService::start(const ChatRequest& request, const std::vector<ToolCall>& calls,
+                                               nopspan::AsyncSpan& span, const nopspan::Context& context,
+                                               std::size_t& prompt_tokens) {
+  if (request.model != options_.model) {
+    throw ApiError(404, "invalid_request_error", "model_not_found", "no such model: " + request.model);
+  }
+  GenerationRequest generation;
+  generation.prompt = example::prompt_tokens(request, tokenizer_);
+  if (calls.empty()) {
+    const std::string beginning = answer_from_tool_results(request);
+    generation.given = tokenizer_.encode(beginning);
+    if (!beginning.empty()) generation.given.push_back(kEnd);
+  } else {
+    std::string arguments;
+    for (const ToolCall& call : calls) arguments += call.arguments;
+    generation.given = tokenizer_.encode(arguments);
+    generation.only_given = true;
+  }
+  prompt_tokens = generation.prompt.size();
+  const std::size_t least = prompt_tokens + (generation.only_given ? generation.given.size() : 1);
+  if (least > options_.context_tokens) {
+    throw ApiError(400, "invalid_request_error", "context_length_exceeded",
+                   "the prompt has " + std::to_string(prompt_tokens) + " tokens, which is too much for a context of " +
+                       std::to_string(options_.context_tokens));
+  }
+  generation.max_tokens = request.max_tokens;
+  generation.temperature = request.temperature;
+  generation.seed = request.has_seed ? request.seed : mix(options_.seed + mix(ids_));
+  if (calls.empty()) generation.stop = request.stop;
+  generation.ignore_end = request.ignore_eos;
+
+  auto started = std::make_shared<Generation>(std::move(generation), context);
+  if (!engine_.submit(started, span)) {
+    throw ApiError(503, "server_error", "overloaded", "too many requests wait for the engine");
+  }
+  return started;
+}
+
+std::string ChatService::new_id(const char* prefix) {
+  char digits[17];
+  std::snprintf(digits, sizeof digits, "%016llx",
+                static_cast<unsigned long long>(mix(static_cast<std::uint64_t>(started_) + mix(++ids_))));
+  return std::string(prefix) + digits;
+}
+
+}  // namespace example

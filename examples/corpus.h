@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef EXAMPLES_CORPUS_H
+#define EXAMPLES_CORPUS_H
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "tokenizer.h"
+
+namespace example {
+
+// Reads a text file, or all .md and .txt files below a directory, in the order of their names. Throws
+// std::runtime_error with a message for the user when there is nothing to read or more than 16 MiB.
+std::string read_corpus(const std::filesystem::path& path);
+
+// Reads README.md and docs/ of the source tree `root`, as far as they exist.
+std::string read_project_docs(const std::filesystem::path& root);
+
+// Teaches the tokenizer the corpus and returns it in tokens, kEnd after every paragraph. Throws std::runtime_error when
+// the corpus is too short to learn from.
+std::vector<Token> tokenize_corpus(const std::string& corpus, Tokenizer& tokenizer);
+
+}  // namespace example
+
+#endif  // EXAMPLES_CORPUS_H

@@ -1,0 +1,307 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Runs one of these bpftrace scripts on copies of the library that the scripts' own path does not cover: in a
+# container, in a build tree, in a static executable or in a plug-in. It finds the files, writes them into the script's
+# probes in place of usdt:/usr/*/*/libnopspan.so.0, and executes bpftrace.
+
+set -euo pipefail
+export LC_ALL=C
+
+readonly pattern='usdt:/usr/*/*/libnopspan.so.0:'
+
+usage() {
+  cat <<'END'
+usage: attach.sh -p PID SCRIPT [ARG...]    one process: every copy of the library it maps, and no other process
+       attach.sh --all SCRIPT [ARG...]     every process, in containers too: every copy that any process maps now
+       attach.sh BINARY SCRIPT [ARG...]    a program or library, running or not: its own copy, or the one it would load
+
+SCRIPT is spans.bt, trace.bt or another whose probes are usdt:/usr/*/*/libnopspan.so.0:nopspan:NAME. The ARGs are the
+script's. Data goes to stdout, messages to stderr. Exit status: bpftrace's; 2 when it could not be started.
+
+PID is a pid as this shell sees it, of a process in a container too. With -p bpftrace ends when the process does, unless
+the process has several copies or its file was replaced: then the script runs until Ctrl-C, and other processes with the
+same file pay for the probes without being shown.
+
+A copy that a process loads later, or a container that starts later, is not seen: start again. BPFTRACE names another
+bpftrace than the one in PATH.
+END
+}
+
+note() { printf 'attach.sh: %s\n' "$*" >&2; }
+
+die() {
+  note "$@"
+  exit 2
+}
+
+# --- Which probes a file has ------------------------------------------------------------------------------------------
+
+# FILE... -> "provider:name<TAB>file", for the notes of the providers nopspan and nopspan_batch.
+probes_in() {
+  (($#)) || return 0
+  if command -v readelf >/dev/null; then
+    # readelf names the files only when there are several.
+    { readelf -n -- "$@" /dev/null 2>/dev/null || true; } | awk '
+      /^File: / { file = substr($0, 7) }
+      $1 == "Provider:" { provider = $2 }
+      $1 == "Name:" && provider ~ /^nopspan(_batch)?$/ { print provider ":" $2 "\t" file }'
+    return
+  fi
+  local file word
+  for file in "$@"; do
+    [[ -f $file ]] || continue  # not a device
+    while read -r word; do
+      printf '%s\t%s\n' "${word%:}" "$file"
+    done < <({ grep -aoP 'nopspan(_batch)?\x00[a-z_]+\x00(?=[0-9]@)' -- "$file" || true; } | tr '\0' ':')
+  done
+}
+
+# FILE -> success if it has the gate's section and no notes at all: they were stripped.
+lost_its_notes() {
+  command -v readelf >/dev/null || return 1
+  readelf -SW -- "$1" 2>/dev/null | grep -q '[[:space:]]\.probes[[:space:]]' &&
+    ! readelf -SW -- "$1" 2>/dev/null | grep -qF '.note.stapsdt'
+}
+
+readonly stripped="has the section .probes but no notes: stripped of them. llvm-strip does so by default; \
+GNU strip keeps them, and so does llvm-strip --keep-section=.note.stapsdt"
+
+# --- Which files to attach to -----------------------------------------------------------------------------------------
+
+targets=()            # what bpftrace is told, one a file
+declare -A probes=()  # target -> its "provider:name" words
+declare -A known=()   # identities of the targets' inodes
+
+# FILE -> what tells its inode from others. In two containers of one image a file has two device numbers, but only one
+# inode lies below, and probes are set there: attaching by both names would count everything twice.
+identity() {
+  if [[ $(stat -f -L -c %T -- "$1") == overlayfs ]]; then
+    stat -L -c 'overlayfs:%i:%s:%y:%z' -- "$1"
+  else
+    stat -L -c '%d:%i' -- "$1"
+  fi
+}
+
+# FILE NAME PROBES: adds FILE, unless its inode is there already; NAME is what a reader would call it.
+add_target() {
+  local file=$1 name=$2 words=$3 id fd
+  id=$(identity "$file" 2>/dev/null) || return 0
+  [[ -z ${known[$id]:-} ]] || return 0
+  # bpftrace would read these as a pattern or an escape, and a deleted file has no name: hand over an open file.
+  if [[ $file == *[\"\\:*?[$'\n']* || $file == /proc/*/map_files/* ]]; then
+    { exec {fd}<"$file"; } 2>/dev/null || return 0
+    file=/proc/self/fd/$fd
+  fi
+  note "attaching to $name"
+  known[$id]=1
+  targets+=("$file")
+  probes[$file]=$words
+}
+
+# PID... -> "pid range inode path" of the executable mappings of files, one line for each file and mount namespace.
+mapped_files() {
+  local -a namespaces=() maps=()
+  local pid
+  for pid in "$@"; do
+    namespaces+=("/proc/$pid/ns/mnt")
+    maps+=("/proc/$pid/maps")
+  done
+  {
+    stat -L -c 'namespace %i %n' -- "${namespaces[@]}" 2>/dev/null || true
+    grep -H '^[^ ]* ..x. [^ ]* [^ ]* [1-9][0-9]* *[^ ]' -- "${maps[@]}" 2>/dev/null || true
+  } | awk '
+    $1 == "namespace" { split($3, part, "/"); namespace[part[3]] = $2; next }
+    {
+      split($1, part, /[\/:]/)  # "" proc PID maps RANGE
+      path = $0
+      sub(/^[^ ]+ +[^ ]+ +[^ ]+ +[^ ]+ +[^ ]+ +/, "", path)
+      if (path ~ /^\// && !seen[namespace[part[3]], $4, $5, path]++) print part[3], part[5], $5, path
+    }'
+}
+
+# PID RANGE INODE PATH -> a name for the mapped file that this process can open: the path itself, the path in the
+# process's own root, or the mapping, if the file was replaced or deleted. Nothing if there is none.
+name_of_mapping() {
+  local pid=$1 range=$2 inode=$3 path=$4 mapping=/proc/$1/map_files/$2 file wanted format=%d:%i
+  if ! wanted=$(stat -L -c "$format" -- "$mapping" 2>/dev/null); then
+    format=%i wanted=$inode mapping=
+  fi
+  for file in "$path" "/proc/$pid/root$path"; do
+    if [[ $(stat -L -c "$format" -- "$file" 2>/dev/null) == "$wanted" ]]; then
+      printf '%s\n' "$file"
+      return
+    fi
+  done
+  printf '%s\n' "$mapping"
+}
+
+# PID...: adds each file with probes that one of them maps.
+add_mapped() {
+  local -a lines=() files=()
+  local -A line_of=() words=()
+  local line pid range inode path file name word
+  mapfile -t lines < <(mapped_files "$@")
+  for line in "${lines[@]}"; do
+    read -r pid range inode path <<<"$line"
+    file=/proc/$pid/map_files/$range
+    [[ -r $file ]] || file=$(name_of_mapping "$pid" "$range" "$inode" "$path")
+    [[ -n $file ]] || continue
+    files+=("$file")
+    line_of[$file]=$line
+  done
+  while IFS=$'\t' read -r word file; do
+    words[$file]+="$word "
+  done < <(probes_in "${files[@]}")
+  for file in "${files[@]}"; do
+    [[ -n ${words[$file]:-} ]] || continue
+    read -r pid range inode path <<<"${line_of[$file]}"
+    name=$(name_of_mapping "$pid" "$range" "$inode" "$path")
+    [[ -z $name ]] || add_target "$name" "$path of pid $pid" "${words[$file]}"
+  done
+}
+
+# What a program without a copy of its own would load.
+add_loaded_by() {
+  local binary=$1 file
+  while read -r file; do
+    add_file "$file"
+  done < <({ ldd -- "$binary" 2>/dev/null || true; } | sed -n 's|^.* => \(/.*\) (0x[0-9a-f]*)$|\1|p')
+}
+
+add_file() {
+  local file words
+  file=$(realpath -e -- "$1")
+  words=$(probes_in "$file" | cut -f1 | tr '\n' ' ')
+  [[ -z $words ]] || add_target "$file" "$file" "$words"
+}
+
+# --- The script -------------------------------------------------------------------------------------------------------
+
+# SCRIPT PID -> the script with the targets' paths in its probes; with a PID, its probes return at once for others.
+rewritten() {
+  local line before provider name file word list filter=
+  [[ -z $2 ]] || filter=" if (pid != $2) { return; } "
+  local pending=
+  local probe_re='^(.*)usdt:/usr/\*/\*/libnopspan\.so\.0:([A-Za-z0-9_]+):([A-Za-z0-9_*?]+)(.*)$'
+  while IFS= read -r line || [[ -n $line ]]; do
+    if [[ $line =~ ^[[:space:]]*// ]]; then
+      printf '%s\n' "$line"
+      continue
+    fi
+    while [[ $line =~ $probe_re ]]; do
+      before=${BASH_REMATCH[1]} provider=${BASH_REMATCH[2]} name=${BASH_REMATCH[3]}
+      line=${BASH_REMATCH[4]} list=
+      for file in "${targets[@]}"; do
+        for word in ${probes[$file]}; do
+          # shellcheck disable=SC2053  # the name may be a pattern
+          [[ $word == "$provider":* && ${word#*:} == $name ]] || continue
+          list+="${list:+,}usdt:\"$file\":$word"
+        done
+      done
+      if [[ -z $list ]]; then
+        note "no file has the probe $provider:$name, which $1 wants"
+        return 1
+      fi
+      line=$before$list$line
+      pending=$filter
+    done
+    if [[ -n $pending && $line == *'{'* ]]; then
+      line="${line%%\{*}{$pending${line#*\{}"
+      pending=
+    fi
+    printf '%s\n' "$line"
+  done <"$1"
+}
+
+# --- The command line -------------------------------------------------------------------------------------------------
+
+mode=binary pid='' binary=''
+while (($#)); do
+  case $1 in
+    -h | --help) usage; exit 0 ;;
+    -p | --pid) (($# > 1)) || die "-p wants a PID"; mode=pid pid=$2; shift 2 ;;
+    -p?*) mode=pid pid=${1#-p}; shift ;;
+    --pid=*) mode=pid pid=${1#--pid=}; shift ;;
+    --all) mode=all; shift ;;
+    --) shift; break ;;
+    -*) die "unknown option $1; --help tells more" ;;
+    *) break ;;
+  esac
+done
+if [[ $mode == binary ]]; then
+  (($#)) || die "say -p PID, --all or a BINARY; --help tells more"
+  binary=$1
+  shift
+fi
+(($#)) || die "no SCRIPT; --help tells more"
+script=$1
+shift
+[[ -f $script && -r $script ]] || die "no such script: $script"
+grep -v '^[[:space:]]*//' -- "$script" | grep -qF "$pattern" || die "$script has no probe at ${pattern}nopspan:NAME"
+
+((EUID == 0)) || die "must be root: bpftrace needs CAP_BPF and CAP_PERFMON, finding the files CAP_SYS_PTRACE"
+bpftrace=${BPFTRACE:-bpftrace}
+command -v "$bpftrace" >/dev/null || die "no $bpftrace here: install bpftrace 0.17 or later"
+command -v readelf >/dev/null || note "no readelf here (binutils): searching the files for the notes' text instead"
+
+bpftrace_options=() filter_pid=
+case $mode in
+  pid)
+    [[ $pid =~ ^[1-9][0-9]*$ ]] || die "not a pid: $pid"
+    [[ -r /proc/$pid/status ]] || die "no such process: $pid"
+    pid=$(sed -n 's/^Tgid:[[:space:]]*//p' "/proc/$pid/status")
+    command_name=$(tr -d '\n' <"/proc/$pid/comm") || die "no such process: $pid"
+    add_mapped "$pid"
+    if ((${#targets[@]} == 0)); then
+      while read -r _ range _ path; do
+        ! lost_its_notes "/proc/$pid/map_files/$range" || die "$path of pid $pid ($command_name) $stripped"
+      done < <(mapped_files "$pid")
+      die "pid $pid ($command_name) maps no file with nopspan's probes"
+    fi
+    # bpftrace's -p spares other processes with the same file. But 0.17 then attaches to the first copy in the process
+    # only, and to none whose file is not at its path; 0.27 attaches twice unless the path is the process's own root's.
+    in_root=/proc/$pid/root${targets[0]#"/proc/$pid/root"}
+    if ((${#targets[@]} == 1)) && [[ ${targets[0]} != /proc/self/fd/* && ${targets[0]} -ef $in_root ]]; then
+      bpftrace_options=(-p "$pid")
+      probes[$in_root]=${probes[${targets[0]}]}
+      targets=("$in_root")
+    else
+      filter_pid=$pid
+      [[ $(readlink /proc/self/ns/pid) == 'pid:[4026531836]' ]] ||
+        note "in a container's pid namespace bpftrace before 0.22 sees other pids, and will show nothing"
+    fi
+    ;;
+  all)
+    pids=()
+    for directory in /proc/[0-9]*; do
+      pids+=("${directory#/proc/}")
+    done
+    # The installed library comes first, for the programs that start later.
+    for file in /usr/*/*/libnopspan.so.0; do
+      [[ ! -e $file ]] || add_file "$file"
+    done
+    add_mapped "${pids[@]}"
+    ((${#targets[@]})) || die "no process maps a file with nopspan's probes, and the library is not installed"
+    ;;
+  binary)
+    [[ -e $binary ]] || die "no such file: $binary"
+    [[ -f $binary && -r $binary ]] || die "not a file that can be read: $binary"
+    add_file "$binary"
+    add_loaded_by "$binary"
+    if ((${#targets[@]} == 0)); then
+      ! lost_its_notes "$binary" || die "$binary $stripped"
+      die "$binary has none of nopspan's probes, nor has a library that it would load"
+    fi
+    ;;
+esac
+
+text=$(rewritten "$script" "$filter_pid") || exit 2
+count=$(grep -o 'usdt:"' <<<"$text" | wc -l)
+if ((count > 500)); then
+  export BPFTRACE_MAX_PROBES=${BPFTRACE_MAX_PROBES:-$((count + 100))}
+  export BPFTRACE_MAX_BPF_PROGS=${BPFTRACE_MAX_BPF_PROGS:-$((count + 100))}
+fi
+
+# The rewritten script is an open file without a name: nothing is left behind.
+exec {text_fd}<<<"$text"
+exec "$bpftrace" -B line "${bpftrace_options[@]}" -- "/proc/self/fd/$text_fd" "$@"

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "matcher.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <cstdint>
+#include <numeric>
+#include <regex>
+#include <set>
+#include <utility>
+
+#include "values.h"
+
+namespace cases {
+namespace {
+
+// Beyond this a list in any order is tried in too many ways.
+constexpr std::size_t kMostInAnyOrder = 8;
+
+bool is_matcher(const Json& json) {
+  if (!json.is_object() || json.empty()) return false;
+  const auto marked = [](const auto& item) { return !item.key().empty() && item.key()[0] == '$'; };
+  const auto items = json.items();
+  const bool any = std::any_of(items.begin(), items.end(), marked);
+  if (any && !std::all_of(items.begin(), items.end(), marked)) {
+    throw Inexpressible("matchers beside other keys: " + json.dump());
+  }
+  return any;
+}
+
+bool has_type(const Json& value, const std::string& type) {
+  if (type == "int") return value.is_number_integer();
+  if (type == "double") return value.is_number_float();
+  if (type == "number") return value.is_number();
+  if (type == "bool") return value.is_boolean();
+  if (type == "string") return value.is_string();
+  if (type == "list") return value.is_array();
+  if (type == "map") return value.is_object();
+  if (type == "null") return value.is_null();
+  if (type == "string[]") {
+    return value.is_array() && std::all_of(value.begin(), value.end(), [](const Json& i) { return i.is_string(); });
+  }
+  throw Inexpressible("unknown type \"" + type + "\"");
+}
+
+std::string string_of(const Json& argument, const std::string& matcher) {
+  if (!argument.is_string()) throw Inexpressible(matcher + " takes a string, not " + argument.dump());
+  return argument.get<std::string>();
+}
+
+double number_of(const Json& argument, const std::string& matcher) {
+  if (!argument.is_number()) throw Inexpressible(matcher + " takes a number, not " + argument.dump());
+  return argument.get<double>();
+}
+
+bool at_least(const Json& value, const Json& bound) {
+  if (!value.is_number() || !bound.is_number()) return false;
+  if (value.is_number_integer() && bound.is_number_integer()) {
+    return value.get<std::int64_t>() >= bound.get<std::int64_t>();
+  }
+  return value.get<double>() >= bound.get<double>();
+}
+
+// An expression over a capture that is no integer.
+struct NoValue {};
+
+// Recursive descent over: sum = product {(+|-) product}; product = factor {* factor}; factor = integer, name, (sum),
+// -factor.
+class Expression {
+ public:
+  Expression(const std::string& text, const Bindings& bindings) : text_(text), bindings_(bindings) {}
+
+  std::int64_t value() {
+    const std::int64_t result = sum();
+    if (next() != '\0') refuse();
+    return result;
+  }
+
+ private:
+  std::int64_t sum() {
+    std::int64_t result = product();
+    for (;;) {
+      if (accept('+')) {
+        result += product();
+      } else if (accept('-')) {
+        result -= product();
+      } else {
+        return result;
+      }
+    }
+  }
+  std::int64_t product() {
+    std::int64_t result = factor();
+    while (accept('*')) result *= factor();
+    return result;
+  }
+  std::int64_t factor() {
+    if (accept('-')) return -factor();
+    if (accept('(')) {
+      const std::int64_t result = sum();
+      if (!accept(')')) refuse();
+      return result;
+    }
+    const char first = next();
+    if (std::isalnum(static_cast<unsigned char>(first)) == 0 && first != '_') refuse();
+    std::string word;
+    while (at_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[at_])) != 0 || text_[at_] == '_')) {
+      word += text_[at_++];
+    }
+    if (std::isdigit(static_cast<unsigned char>(first)) != 0) {
+      if (!std::all_of(word.begin(), word.end(), [](unsigned char c) { return std::isdigit(c) != 0; })) refuse();
+      return std::stoll(word);
+    }
+    const auto bound = bindings_.find(word);
+    if (bound == bindings_.end()) throw Inexpressible("\"" + word + "\" is bound nowhere: " + text_);
+    if (!bound->second.is_number_integer()) throw NoValue{};
+    return bound->second.get<std::int64_t>();
+  }
+
+  char next() {
+    while (at_ < text_.size() && text_[at_] == ' ') ++at_;
+    return at_ < text_.size() ? text_[at_] : '\0';
+  }
+  bool accept(char wanted) {
+    if (next() != wanted) return false;
+    ++at_;
+    return true;
+  }
+  [[noreturn]] void refuse() const { throw Inexpressible("not an expression: " + text_); }
+
+  const std::string& text_;
+  const Bindings& bindings_;
+  std::size_t at_ = 0;
+};
+
+const Json& bound(const Bindings& bindings, const Json& argument, const std::string& matcher) {
+  const std::string name = string_of(argument, matcher);
+  const auto found = bindings.find(name);
+  if (found == bindings.end()) throw Inexpressible(matcher + ": \"" + name + "\" is bound nowhere");
+  return found->second;
+}
+
+bool equal(const Json& expected, const Json& seen, const Bindings& bindings);
+
+// One matcher of an object of matchers.
+bool holds(const std::string& matcher, const Json& argument, const Json& seen, const Bindings& bindings) {
+  if (matcher == "$type") return has_type(seen, string_of(argument, matcher));
+  if (matcher == "$ge") return number_of(argument, matcher), at_least(seen, argument);
+  if (matcher == "$ge_ms") return seen.is_number() && seen.get<double>() >= number_of(argument, matcher) * 1e6;
+  if (matcher == "$bind") return string_of(argument, matcher), true;
+  if (matcher == "$same") return equal(bound(bindings, argument, matcher), seen, {});
+  if (matcher == "$differs") return !equal(bound(bindings, argument, matcher), seen, {});
+  if (matcher == "$ge_bound") return at_least(seen, bound(bindings, argument, matcher));
+  if (matcher == "$not") return !equal(argument, seen, bindings);
+  if (matcher == "$expr") {
+    const std::string text = string_of(argument, matcher);
+    try {
+      return equal(Expression(text, bindings).value(), seen, {});
+    } catch (const NoValue&) {
+      return false;
+    }
+  }
+  if (matcher == "$any") {
+    if (argument.is_boolean() && argument.get<bool>()) return true;
+    return has_type(seen, string_of(argument, matcher));
+  }
+  if (matcher == "$list") {
+    const std::string type = string_of(argument, matcher);
+    return seen.is_array() && (type == "any" || std::all_of(seen.begin(), seen.end(),
+                                                            [&](const Json& item) { return has_type(item, type); }));
+  }
+  if (matcher == "$matches") {
+    const std::string pattern = string_of(argument, matcher);
+    try {
+      const std::regex regex(pattern);
+      return seen.is_string() && std::regex_search(seen.get_ref<const std::string&>(), regex);
+    } catch (const std::regex_error& error) {
+      throw Inexpressible(pattern + " is no regular expression: " + error.what());
+    }
+  }
+  if (matcher == "$near_zero") {
+    if (argument != Json(true)) throw Inexpressible("$near_zero takes true");
+    if (seen.is_number_integer()) return std::abs(seen.get<std::int64_t>()) <= 1'000'000'000;
+    return seen.is_number_float() && std::abs(seen.get<double>()) <= 1e-9;
+  }
+  throw Inexpressible("unknown matcher " + matcher);
+}
+
+std::string short_dump(const Json& json) {
+  std::string text = json.dump();
+  if (text.size() > 300) text = text.substr(0, 297) + "...";
+  return text;
+}
+
+// Walks an expectation beside what was seen and gathers what differs, each with its path.
+class Walk {
+ public:
+  Walk(const Bindings& bindings, Mismatches& mismatches) : bindings_(bindings), mismatches_(mismatches) {}
+
+  void compare(const std::string& where, const Json& expected, const Json& seen) {
+    if (is_matcher(expected)) {
+      for (const auto& [matcher, argument] : expected.items()) {
+        if (!holds(matcher, argument, seen, bindings_)) {
+          Json one;
+          one[matcher] = argument;
+          report(where, one, seen);
+        }
+      }
+    } else if (expected.is_object() && seen.is_object()) {
+      compare_maps(where, expected, seen);
+    } else if (expected.is_array() && seen.is_array()) {
+      if (expected.size() != seen.size()) report(where, expected, seen);
+      for (std::size_t i = 0; i < std::min(expected.size(), seen.size()); ++i) {
+        compare(where + "[" + std::to_string(i) + "]", expected[i], seen[i]);
+      }
+    } else if (expected != seen || expected.is_number_float() != seen.is_number_float()) {
+      report(where, expected, seen);
+    }
+  }
+
+ private:
+  void compare_maps(const std::string& where, const Json& expected, const Json& seen) {
+    for (const auto& [key, value] : expected.items()) {
+      const std::string at = std::string(where).append(".").append(key);
+      const auto found = seen.find(key);
+      if (found == seen.end()) {
+        mismatches_.push_back(at + ": expected " + short_dump(value) + ", but there is none");
+      } else {
+        compare(at, value, *found);
+      }
+    }
+    for (const auto& [key, value] : seen.items()) {
+      if (!expected.contains(key)) {
+        mismatches_.push_back(std::string(where).append(".").append(key) + ": not expected, but is " +
+                              short_dump(value));
+      }
+    }
+  }
+  void report(const std::string& where, const Json& expected, const Json& seen) {
+    mismatches_.push_back(where + ": expected " + short_dump(expected) + ", but is " + short_dump(seen));
+  }
+
+  const Bindings& bindings_;
+  Mismatches& mismatches_;
+};
+
+bool equal(const Json& expected, const Json& seen, const Bindings& bindings) {
+  Mismatches mismatches;
+  Walk(bindings, mismatches).compare("", expected, seen);
+  return mismatches.empty();
+}
+
+// Announces the captures of an expectation: null until they are made. A name stands for one value in a comparison.
+void declare(const Json& expected, Bindings& bindings, std::set<std::string>& names) {
+  if (is_matcher(expected) && expected.contains("$bind")) {
+    const std::string name = string_of(expected["$bind"], "$bind");
+    if (!names.insert(name).second) throw Inexpressible("\"" + name + "\" is bound twice in one step");
+    bindings[name] = nullptr;
+  } else if (expected.is_structured()) {
+    for (const Json& item : expected) declare(item, bindings, names);
+  }
+}
+
+void capture(const Json& expected, const Json& seen, Bindings& bindings) {
+  if (is_matcher(expected)) {
+    if (expected.contains("$bind")) bindings[expected["$bind"].get<std::string>()] = seen;
+  } else if (expected.is_object() && seen.is_object()) {
+    for (const auto& [key, value] : expected.items()) {
+      const auto found = seen.find(key);
+      if (found != seen.end()) capture(value, *found, bindings);
+    }
+  } else if (expected.is_array() && seen.is_array()) {
+    for (std::size_t i = 0; i < std::min(expected.size(), seen.size()); ++i) capture(expected[i], seen[i], bindings);
+  }
+}
+
+// Throws Inexpressible for a matcher that is not known, also where it would not be reached.
+void check(const Json& expected) {
+  static const std::set<std::string> known = {"$type", "$ge",   "$ge_ms", "$bind", "$same",    "$differs",  "$ge_bound",
+                                              "$not",  "$expr", "$any",   "$list", "$matches", "$near_zero"};
+  if (is_matcher(expected)) {
+    for (const auto& [matcher, argument] : expected.items()) {
+      if (known.count(matcher) == 0) throw Inexpressible("unknown matcher " + matcher);
+    }
+  }
+  if (expected.is_structured()) {
+    for (const Json& item : expected) check(item);
+  }
+}
+
+}  // namespace
+
+void Comparison::add(const std::string& where, Json expected, Json seen) {
+  Json list = Json::array();
+  list.push_back(std::move(expected));
+  add_in_order(where, list, {[seen = std::move(seen)](const Json&) { return seen; }});
+  items_.back().single = true;
+}
+
+void Comparison::add_in_order(const std::string& where, const Json& expected, std::vector<Seen> seen) {
+  if (!expected.is_array()) throw Inexpressible(where + " is no list: " + expected.dump());
+  check(expected);
+  items_.push_back({where, expected, std::move(seen), true, false});
+}
+
+void Comparison::add_in_any_order(const std::string& where, const Json& expected, std::vector<Seen> seen) {
+  add_in_order(where, expected, std::move(seen));
+  if (expected.size() > kMostInAnyOrder) throw Inexpressible(where + ": too long for a list in any order");
+  items_.back().in_order = false;
+}
+
+Mismatches Comparison::compare(Bindings& bindings, const std::vector<Order>& orders) const {
+  Mismatches mismatches;
+  std::set<std::string> names;
+  std::vector<Json> seen_lists;
+  for (const Items& items : items_) declare(items.expected, bindings, names);
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    const Items& items = items_[i];
+    Json seen = Json::array();
+    for (const std::size_t at : orders[i]) {
+      const std::size_t place = seen.size();
+      seen.push_back(items.seen[at](place < items.expected.size() ? items.expected[place] : Json()));
+    }
+    capture(items.expected, seen, bindings);
+    seen_lists.push_back(std::move(seen));
+  }
+  Walk walk(bindings, mismatches);
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    const Items& items = items_[i];
+    walk.compare(items.where, items.single ? items.expected[0] : items.expected,
+                 items.single ? seen_lists[i][0] : seen_lists[i]);
+  }
+  return mismatches;
+}
+
+Mismatches Comparison::mismatches(Bindings& bindings) const {
+  std::vector<Order> orders;
+  for (const Items& items : items_) {
+    Order order(items.seen.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    orders.push_back(std::move(order));
+  }
+  // Every order of every list that may be in any, until one matches; the mismatches told are those of the order seen.
+  Bindings first_bindings = bindings;
+  Mismatches first = compare(first_bindings, orders);
+  if (first.empty()) {
+    bindings = std::move(first_bindings);
+    return first;
+  }
+  for (;;) {
+    std::size_t i = 0;
+    for (; i < items_.size(); ++i) {
+      const bool same_size = items_[i].seen.size() == items_[i].expected.size();
+      if (!items_[i].in_order && same_size && std::next_permutation(orders[i].begin(), orders[i].end())) break;
+    }
+    if (i == items_.size()) return first;
+    Bindings tried = bindings;
+    if (compare(tried, orders).empty()) {
+      bindings = std::move(tried);
+      return {};
+    }
+  }
+}
+
+}  // namespace cases

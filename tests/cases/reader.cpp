@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the cases in tests/cases/run, or in the folder that NOPSPAN_CASES_DIR names: every *.json there, by its name.
+// Prints passed and failed by file and function; exits 1 if anything failed, a case or file that it does not understand
+// included.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "json.h"
+#include "runner.h"
+
+namespace {
+
+using cases::Json;
+
+struct Count {
+  unsigned passed = 0;
+  unsigned failed = 0;
+};
+
+struct Report {
+  Count cases;
+  std::map<std::string, Count> functions;
+};
+
+void print_failure(const std::string& file, std::size_t number, const std::string& why) {
+  std::printf("FAILED %s case %zu: %s\n", file.c_str(), number, why.c_str());
+}
+
+// Counts a case as passed if all of its checks did.
+void run_case(const std::string& file, std::size_t number, const Json& one_case, cases::RunCase run, Report& report) {
+  bool passed = true;
+  try {
+    std::size_t place = 0;
+    for (const cases::Check& check : run(one_case)) {
+      ++place;
+      Count& count = report.functions[check.function];
+      ++(check.mismatches.empty() ? count.passed : count.failed);
+      passed = passed && check.mismatches.empty();
+      for (const std::string& mismatch : check.mismatches) {
+        print_failure(file, number, "step " + std::to_string(place) + " (" + check.function + "): " + mismatch);
+      }
+    }
+  } catch (const cases::Inexpressible& unknown) {
+    passed = false;
+    print_failure(file, number, std::string("cannot be expressed: ") + unknown.what());
+  } catch (const std::exception& error) {
+    passed = false;
+    print_failure(file, number, std::string("broke off: ") + error.what());
+  }
+  ++(passed ? report.cases.passed : report.cases.failed);
+}
+
+// Whether every case of the file passed.
+bool run_file(const std::filesystem::path& path) {
+  const std::string file = path.filename().string();
+  const cases::RunCase run = cases::find_runner(file);
+  if (run == nullptr) {
+    std::printf("FAILED %s: there is no runner for a file of this name\n", file.c_str());
+    return false;
+  }
+  Json list;
+  try {
+    std::ifstream in(path);
+    list = Json::parse(in);
+  } catch (const std::exception& error) {
+    std::printf("FAILED %s: %s\n", file.c_str(), error.what());
+    return false;
+  }
+  if (!list.is_array() || list.empty()) {
+    std::printf("FAILED %s: not a list of cases\n", file.c_str());
+    return false;
+  }
+  Report report;
+  for (std::size_t i = 0; i < list.size(); ++i) run_case(file, i + 1, list[i], run, report);
+  std::printf("%s: %u passed, %u failed\n", file.c_str(), report.cases.passed, report.cases.failed);
+  for (const auto& [function, count] : report.functions) {
+    std::printf("  %-24s %u passed, %u failed\n", function.c_str(), count.passed, count.failed);
+  }
+  return report.cases.failed == 0;
+}
+
+std::vector<std::filesystem::path> find_files(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() == ".json") files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+}  // namespace
+
+int main() {
+  const char* given = std::getenv("NOPSPAN_CASES_DIR");
+  const std::filesystem::path folder = given != nullptr ? given : NOPSPAN_CASES_RUN;
+  std::vector<std::filesystem::path> files;
+  try {
+    files = find_files(folder);
+  } catch (const std::filesystem::filesystem_error& error) {
+    std::printf("FAILED: %s\n", error.what());
+    return 1;
+  }
+  if (files.empty()) {
+    std::printf("FAILED: no *.json in %s\n", folder.c_str());
+    return 1;
+  }
+  bool passed = true;
+  for (const auto& file : files) passed = run_file(file) && passed;
+  return passed ? 0 : 1;
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runner.h"
+
+namespace cases {
+
+RunCase find_runner(std::string_view file_name) noexcept {
+  struct Kind {
+    std::string_view file_name;
+    RunCase run;
+  };
+  static constexpr Kind kinds[] = {
+      {"telemetry_registry.json", run_telemetry_registry},
+  };
+  for (const Kind& kind : kinds) {
+    if (kind.file_name == file_name) return kind.run;
+  }
+  return nullptr;
+}
+
+}  // namespace cases

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "values.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+namespace cases {
+namespace {
+
+bool is_list_of_strings(const Json& json) {
+  return json.is_array() && std::all_of(json.begin(), json.end(), [](const Json& item) { return item.is_string(); });
+}
+
+}  // namespace
+
+nopspan::Value to_value(const Json& json) {
+  switch (json.type()) {
+    case Json::value_t::null:
+      return {};
+    case Json::value_t::boolean:
+      return json.get<bool>();
+    case Json::value_t::number_integer:
+      return json.get<std::int64_t>();
+    case Json::value_t::number_unsigned:
+      return json.get<std::uint64_t>();
+    case Json::value_t::number_float:
+      return json.get<double>();
+    case Json::value_t::string:
+      return json.get_ref<const std::string&>();
+    case Json::value_t::array: {
+      nopspan::Value::List list;
+      for (const Json& item : json) list.push_back(to_value(item));
+      return list;
+    }
+    case Json::value_t::object: {
+      nopspan::Value::Map map;
+      for (const auto& [key, item] : json.items()) {
+        if (!key.empty() && key[0] == '$') throw Inexpressible("unknown notation " + key + " in a value");
+        map.emplace_back(key, to_value(item));
+      }
+      return map;
+    }
+    default:
+      throw Inexpressible("no value: " + json.dump());
+  }
+}
+
+Json to_json(const nopspan::Value& value) {
+  using Type = nopspan::Value::Type;
+  switch (value.type()) {
+    case Type::null:
+      return nullptr;
+    case Type::boolean:
+      return value.as_bool();
+    case Type::integer:
+      return value.as_int();
+    case Type::real:
+      return value.as_double();
+    case Type::string:
+      return std::string(value.as_string());
+    case Type::list: {
+      Json list = Json::array();
+      for (const nopspan::Value& item : value.as_list()) list.push_back(to_json(item));
+      return list;
+    }
+    case Type::map: {
+      Json map = Json::object();
+      for (const auto& [key, item] : value.as_map()) map[key] = to_json(item);
+      return map;
+    }
+  }
+  throw std::logic_error("a value of no type");
+}
+
+std::string dotted_name(const Json& name) {
+  std::string dotted;
+  if (name.is_string()) {
+    dotted = name.get<std::string>();
+  } else if (is_list_of_strings(name)) {
+    for (const Json& segment : name) {
+      if (!dotted.empty()) dotted += '.';
+      dotted += segment.get<std::string>();
+    }
+  } else {
+    throw Inexpressible("no event name: " + name.dump());
+  }
+  const std::string first = dotted.substr(0, dotted.find('.'));
+  if (first == "allm") return "llm" + dotted.substr(first.size());
+  if (first == "beamlens") return "agent" + dotted.substr(first.size());
+  return dotted;
+}
+
+Json with_dotted_events(Json json) {
+  if (json.is_object()) {
+    for (const auto& [key, item] : json.items()) {
+      if ((key == "event" || key == "event_name") && (item.is_string() || is_list_of_strings(item))) {
+        item = dotted_name(item);
+      } else {
+        item = with_dotted_events(std::move(item));
+      }
+    }
+  } else if (json.is_array()) {
+    for (Json& item : json) item = with_dotted_events(std::move(item));
+  }
+  return json;
+}
+
+void check_metadata(const Json& metadata) {
+  if (!metadata.is_null() && !metadata.is_object()) throw Inexpressible("metadata is no object: " + metadata.dump());
+  to_value(metadata);
+}
+
+void check_measurements(const Json& measurements) {
+  if (measurements.is_null()) return;
+  if (!measurements.is_object()) throw Inexpressible("measurements are no object: " + measurements.dump());
+  for (const auto& [key, number] : measurements.items()) {
+    if (!number.is_number()) throw Inexpressible("the measurement \"" + key + "\" is no number: " + number.dump());
+  }
+}
+
+void set_metadata(nopspan::Fields& fields, const Json& metadata) {
+  for (const auto& [key, value] : metadata.items()) fields.set(key, to_value(value));
+}
+
+void set_measurements(nopspan::Fields& fields, const Json& measurements) {
+  for (const auto& [key, number] : measurements.items()) {
+    if (number.is_number_float()) {
+      fields.measure(key, number.get<double>());
+    } else {
+      fields.measure(key, number.get<std::int64_t>());
+    }
+  }
+}
+
+}  // namespace cases

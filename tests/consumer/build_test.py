@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Builds a consumer's project and runs it: build_test.py KIND (see kinds.py)."""
+import os
+import re
+import subprocess
+import sys
+
+from kinds import KINDS
+from surroundings import HAVE_PROBES, LIBDIR, expect, run
+
+HANDLED = """\
+consumer.closure.stop status 0 value 6 config given
+consumer.async.stop status 1 value -1 config given
+consumer.scope.stop status 0 value -1 config given
+"""
+
+
+def main(kind):
+    consumer = KINDS[kind](build=True)
+    output = run([consumer.program, "handled"], env=consumer.environment)
+    expect(output == HANDLED, f"the handler's output is\n{output}")
+
+    maps = subprocess.run(["ldd", consumer.program], env=consumer.environment, stdout=subprocess.PIPE, text=True, check=True)
+    loaded = re.search(r"libnopspan\.so\.0 => (\S+)", maps.stdout)
+    if consumer.traced == consumer.program:
+        expect(loaded is None, f"a static consumer loads {loaded and loaded[1]}")
+    else:
+        expect(loaded and os.path.samefile(loaded[1], consumer.traced), f"it loads {loaded and loaded[1]}")
+        installed = consumer.traced.startswith(LIBDIR + os.sep)
+        expect(installed == (kind != "subdirectory"), f"traced by {consumer.traced}")
+
+    notes = run(["readelf", "-n", consumer.traced])
+    expect(("Provider: nopspan" in notes) == HAVE_PROBES, f"probes in {consumer.traced}")
+
+
+main(sys.argv[1])

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ways to use nopspan in a project: how each is built, what to trace it by, and with what environment it runs."""
+import glob
+import os
+import shlex
+
+from surroundings import (CC, CMAKE, CXX, CXX_FLAGS, HERE, INSTALLED, LIBDIR, SOURCE, USDT, WARNINGS, WORK, fresh, run, version)
+
+PROGRAM = os.path.join(HERE, "program.cpp")
+
+
+class Consumer:
+    def __init__(self, program, traced, environment=None):
+        self.program = program
+        self.traced = traced  # the file whose probes a tracer attaches to
+        self.environment = {**os.environ, **(environment or {})}
+
+
+def installed_library():
+    return os.path.join(LIBDIR, f"libnopspan.so.{'.'.join(version())}")
+
+
+def configure(project, folder, *options):
+    run([CMAKE, "-S", os.path.join(HERE, "projects", project), "-B", folder, "-G", "Ninja", f"-DCMAKE_CXX_COMPILER={CXX}",
+         f"-DCMAKE_C_COMPILER={CC}", f"-DNOPSPAN_CONSUMER_PROGRAM={PROGRAM}", *options])
+    run([CMAKE, "--build", folder])
+    return os.path.join(folder, "program")
+
+
+def with_package(project, build):
+    """find_package() of the installed tree."""
+    folder = os.path.join(WORK, project)
+    program = os.path.join(folder, "program")
+    if build:
+        fresh(project)
+        configure(project, folder, f"-DCMAKE_PREFIX_PATH={INSTALLED}", f"-DCMAKE_CXX_FLAGS={CXX_FLAGS} {WARNINGS}",
+                  f"-DNOPSPAN_WANTED_VERSION={'.'.join(version())}")
+    return program
+
+
+def shared(build):
+    return Consumer(with_package("shared", build), installed_library())
+
+
+def static(build):
+    program = with_package("static", build)
+    return Consumer(program, program)
+
+
+def no_exceptions(build):
+    return Consumer(with_package("no_exceptions", build), installed_library())
+
+
+def subdirectory(build):
+    """add_subdirectory() of the source tree. Its warnings are its own: the project's flags do not make them errors."""
+    folder = os.path.join(WORK, "subdirectory")
+    if build:
+        fresh("subdirectory")
+        configure("subdirectory", folder, f"-DNOPSPAN_SOURCE={SOURCE}", f"-DNOPSPAN_USDT={USDT}",
+                  f"-DCMAKE_CXX_FLAGS={CXX_FLAGS}")
+    libraries = [path for path in glob.glob(os.path.join(folder, "nopspan", "libnopspan.so.*.*"))]
+    return Consumer(os.path.join(folder, "program"), libraries[0] if libraries else "")
+
+
+def pkg_config(package, *arguments):
+    """pkg-config's flags for the installed tree, which need not lie where it was configured for."""
+    environment = {**os.environ, "PKG_CONFIG_PATH": os.path.join(LIBDIR, "pkgconfig")}
+    return shlex.split(run(["pkg-config", *arguments, package], env=environment))
+
+
+def with_pkg_config(package, build):
+    program = os.path.join(WORK, package, "program")
+    if build:
+        fresh(package)
+        run([CXX, "-std=c++17", *shlex.split(CXX_FLAGS), *shlex.split(WARNINGS), *pkg_config(package, "--cflags"), PROGRAM,
+             "-o", program, *pkg_config(package, "--libs")])
+    return program
+
+
+def pkg_config_shared(build):
+    return Consumer(with_pkg_config("nopspan", build), installed_library(), {"LD_LIBRARY_PATH": LIBDIR})
+
+
+def pkg_config_static(build):
+    program = with_pkg_config("nopspan-static", build)
+    return Consumer(program, program)
+
+
+KINDS = {kind.__name__: kind
+         for kind in (shared, static, no_exceptions, subdirectory, pkg_config_shared, pkg_config_static)}

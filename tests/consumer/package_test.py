@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The installed tree: its version is version.h's everywhere, and a version that does not fit is refused."""
+import os
+import re
+import subprocess
+
+from kinds import installed_library
+from surroundings import CMAKE, INSTALLED, LIBDIR, expect, fresh, run, version
+
+PROJECT = """\
+cmake_minimum_required(VERSION 3.25)
+project(consumer LANGUAGES CXX)
+find_package(nopspan {wanted} REQUIRED)
+message(STATUS "found ${{nopspan_VERSION}}")
+"""
+
+
+def find_package(wanted):
+    folder = fresh("package")
+    with open(os.path.join(folder, "CMakeLists.txt"), "w", encoding="utf-8") as file:
+        file.write(PROJECT.format(wanted=wanted))
+    done = subprocess.run([CMAKE, "-S", folder, "-B", os.path.join(folder, "build"), f"-DCMAKE_PREFIX_PATH={INSTALLED}"],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+def main():
+    major, minor, patch = version()
+    dotted = ".".join(version())
+    code, output = find_package(f"{major}.{minor}")
+    expect(code == 0 and f"found {dotted}" in output, output)
+    for other in (f"{major}.{int(minor) + 1}", f"{int(major) + 1}.0", f"{major}.{minor}.{int(patch) + 1}"):
+        code, output = find_package(other)
+        expect(code != 0 and "compatible with requested version" in output, f"version {other} is taken: {output}")
+
+    for package in ("nopspan", "nopspan-static"):
+        environment = {**os.environ, "PKG_CONFIG_PATH": os.path.join(LIBDIR, "pkgconfig")}
+        expect(run(["pkg-config", "--modversion", package], env=environment).strip() == dotted, f"pkg-config {package}")
+        run(["pkg-config", "--validate", package], env=environment)
+
+    soname = re.search(r"soname: \[(.*)\]", run(["readelf", "-d", installed_library()]))[1]
+    expect(soname == "libnopspan.so.0", f"soname {soname}")
+    for link in ("libnopspan.so", "libnopspan.so.0"):
+        expect(os.path.samefile(os.path.join(LIBDIR, link), installed_library()), link)
+    expect(os.path.exists(os.path.join(INSTALLED, "include/nopspan/nopspan_probes.h")), "nopspan_probes.h is not installed")
+    expect(not os.path.exists(os.path.join(INSTALLED, "include/nopspan_probes.h")), "a header outside include/nopspan")
+
+    # The tree may be moved: nothing in its text files says where it was configured for or built.
+    for folder, _, files in os.walk(INSTALLED):
+        for name in files:
+            if name.endswith((".cmake", ".pc", ".h", ".bt", ".sh")):
+                with open(os.path.join(folder, name), encoding="utf-8") as file:
+                    text = file.read()
+                for path in (os.path.dirname(INSTALLED), os.environ["NOPSPAN_SOURCE"]):
+                    expect(path not in text, f"{name} names {path}")
+
+
+main()

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a consumer's program does: a Span, a closure in it, an AsyncSpan. Compiles without exceptions and RTTI too.
+//
+//   canary   one span, for whoever waits for a tracer to be attached
+//   handled  attaches a handler, works, prints what the handler saw
+//   traced   no handler: spans live by the tracer's counter alone; prints each span's request id, or that nobody
+//   listens hold     works, prints "holding", works again when stdin ends, prints "survived"
+#include <nopspan/registry.h>
+#include <nopspan/span.h>
+
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <utility>
+
+namespace {
+
+template <class S>
+void print(const char* name, const S& span) {
+  if (span) {
+    std::printf("span %s %s\n", name, span.request_id().c_str());
+  } else {
+    std::printf("nobody listens to %s\n", name);
+  }
+}
+
+int work(bool tell) {
+  nopspan::Span scope{"consumer.scope", [](nopspan::Fields& fields) { fields.model("a-model"); }};
+  if (tell) print("consumer.scope", scope);
+
+  const int six = nopspan::span("consumer.closure", [&](nopspan::Span& span) {
+    if (tell) print("consumer.closure", span);
+    return nopspan::result(6, [](const int& value, nopspan::Fields& fields) { fields.measure("value", value); });
+  });
+
+  nopspan::AsyncSpan async{"consumer.async", scope.context()};
+  nopspan::AsyncSpan moved = std::move(async);
+  if (tell) print("consumer.async", moved);
+  moved.fail("timeout");
+  return six == 6 ? 0 : 1;
+}
+
+int handled() {
+  const auto handler = [](const nopspan::Event& event) {
+    const std::string name(event.name());
+    std::printf("%s status %u value %d config %s\n", name.c_str(), event.status(),
+                static_cast<int>(event.measurement("value").as_int(-1)),
+                std::string(event.config().as_string()).c_str());
+  };
+  const nopspan::Errc attached = nopspan::attach_many(
+      "consumer", {"consumer.scope.stop", "consumer.closure.stop", "consumer.async.stop"}, handler, "given");
+  const nopspan::Errc again = nopspan::attach("consumer", "consumer.scope.start", handler);
+  if (attached != nopspan::Errc::ok || again != nopspan::Errc::already_exists) return 1;
+  const int worked = work(false);
+  if (nopspan::detach("consumer") != nopspan::Errc::ok) return 1;
+  return worked;
+}
+
+int hold() {
+  work(true);
+  std::printf("holding\n");
+  std::fflush(stdout);
+  while (std::getchar() != EOF) {
+  }
+  work(true);
+  const int result = handled();
+  std::printf("survived\n");
+  return result;
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  const std::string mode = count == 2 ? arguments[1] : "";
+  if (mode == "canary") {
+    nopspan::Span span{"consumer.canary"};
+    return 0;
+  }
+  if (mode == "handled") return handled();
+  if (mode == "traced") return work(true);
+  if (mode == "hold") return hold();
+  std::fprintf(stderr, "usage: program canary|handled|traced|hold\n");
+  return 2;
+}

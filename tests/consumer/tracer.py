@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real bpftrace on the span probes of one file."""
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from surroundings import unable
+
+# How long a condition may take to come true on a loaded machine. Nothing sleeps for it.
+DEADLINE_S = 60
+
+SCRIPT = """
+usdt:"{path}":nopspan:span_start {{ printf("start %s %s %s\\n", str(arg1), str(arg0), str(arg3)); }}
+usdt:"{path}":nopspan:span_stop {{ printf("stop %s %s %s %d\\n", str(arg1), str(arg0), str(arg3), arg4); }}
+"""
+
+
+def need_bpftrace():
+    if shutil.which("bpftrace") is None:
+        unable("bpftrace is not installed (Debian: apt-get install bpftrace)")
+    if os.geteuid() != 0:
+        unable("not root: bpftrace needs CAP_BPF and CAP_PERFMON")
+    # BEGIN is a uprobe on bpftrace itself: where this works, ours do.
+    tried = subprocess.run(["bpftrace", "-e", "BEGIN { exit(); }"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           text=True, check=False)
+    if tried.returncode != 0:
+        unable(f"bpftrace cannot trace here: {tried.stdout.strip()}")
+
+
+class Tracer:
+    """Lines are (event, name, request id, model[, status])."""
+
+    def __init__(self, path, canary):
+        """Returns when both probes are known to be attached: `canary` runs a program until its events come."""
+        self._process = subprocess.Popen(["bpftrace", "-B", "line", "-e", SCRIPT.format(path=path)], stdout=subprocess.PIPE,
+                                         stderr=subprocess.PIPE, text=True)
+        self._lines = queue.Queue()
+        self._complaints = []
+        self._readers = [threading.Thread(target=self._read), threading.Thread(target=self._listen)]
+        for reader in self._readers:
+            reader.start()
+        self._canary = canary
+        self._canaries(DEADLINE_S)
+
+    def _read(self):
+        for line in self._process.stdout:
+            words = line.rstrip("\n").split(" ")
+            if words[0] in ("start", "stop") and words[1].startswith("consumer."):
+                self._lines.put(tuple(words))
+        self._lines.put(None)
+
+    def _listen(self):
+        self._complaints.extend(self._process.stderr)
+
+    def _canaries(self, seconds):
+        """Runs canaries until one of them shows in both probes; returns the lines of others before."""
+        seen, others = set(), []
+        deadline = time.monotonic() + seconds
+        while seen != {"start", "stop"}:
+            self._canary()
+            if time.monotonic() > deadline:
+                self.stop()
+                sys.exit("no event of a canary in %d s\n%s" % (seconds, "".join(self._complaints)))
+            while True:
+                try:
+                    line = self._lines.get_nowait()
+                except queue.Empty:
+                    break
+                if line is None:
+                    self.stop()
+                    sys.exit("bpftrace ended\n" + "".join(self._complaints))
+                if line[1] == "consumer.canary":
+                    seen.add(line[0])
+                else:
+                    others.append(line)
+        return others
+
+    def lines_of(self, work, count):
+        """Runs `work`; the lines it caused: waits until there are `count`, and that a canary afterwards brings no more."""
+        work()
+        lines = []
+        deadline = time.monotonic() + DEADLINE_S
+        while len(lines) < count and time.monotonic() < deadline:
+            try:
+                line = self._lines.get(timeout=deadline - time.monotonic())
+            except queue.Empty:
+                break
+            if line is None:
+                break
+            if line[1] != "consumer.canary":
+                lines.append(line)
+        return lines + self._canaries(DEADLINE_S)
+
+    def stop(self):
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        self._process.wait()
+        for reader in self._readers:
+            reader.join()

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cross-compiled for aarch64: the notes name x0 to x5, and the gate has a page of 64 KiB, the largest that kernels use."""
+
+import glob
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+import surroundings
+from elf_file import ElfFile
+from probe_abi import Abi
+
+CXX = "aarch64-linux-gnu-g++"
+# The host's <sys/sdt.h> serves: it is the same for all machines. Behind all other folders, so that nothing else is found there.
+INCLUDE = ["-idirafter", os.path.dirname(os.path.dirname((glob.glob("/usr/include/*-linux-gnu/sys/sdt.h") + [
+    "/usr/include/sys/sdt.h"])[0]))]
+BUILD = surroundings.BUILD / "aarch64"
+
+
+class Aarch64(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.abi = Abi(surroundings.SOURCE / "probes" / "README.md")
+
+    def assembled(self, *flags):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        path = Path(directory.name) / "probes.so"
+        subprocess.run([CXX, *INCLUDE, *flags, "-shared", "-nostdlib", surroundings.SOURCE / "src" / "probes.S", "-o", path],
+                       check=True)
+        return ElfFile(path)
+
+    def site(self, elf):
+        symbol = elf.symbols()["nopspan_site_span_stop"]
+        return elf.read(symbol.value, symbol.size)
+
+    def test_the_sites(self):
+        elf = self.assembled("-std=c++17")
+        self.assertEqual(183, elf.machine)
+        self.assertEqual([], self.abi.defects(elf))
+        self.assertEqual("8@x0 8@x1 8@x2 8@x3 8@x4 8@x5", elf.notes[0].arguments)
+        self.assertEqual(65536, elf.sections[".probes"].size)
+        self.assertEqual("1f 20 03 d5 c0 03 5f d6", self.site(elf).hex(" "))
+
+    def test_with_branch_protection_a_site_begins_with_bti(self):
+        elf = self.assembled("-mbranch-protection=standard")
+        self.assertEqual([], self.abi.defects(elf))
+        self.assertEqual("5f 24 03 d5 1f 20 03 d5 c0 03 5f d6", self.site(elf).hex(" "))
+        self.assertIn("BTI", elf.properties, "linked into a program, it would switch BTI off")
+
+    def test_the_whole_library(self):
+        flags = " ".join(INCLUDE)
+        generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+        subprocess.run([surroundings.CMAKE, "-S", surroundings.SOURCE, "-B", BUILD, *generator, "-DCMAKE_SYSTEM_NAME=Linux",
+                        "-DCMAKE_SYSTEM_PROCESSOR=aarch64", "-DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc",
+                        f"-DCMAKE_CXX_COMPILER={CXX}", f"-DCMAKE_C_FLAGS={flags}", f"-DCMAKE_CXX_FLAGS={flags}",
+                        f"-DCMAKE_ASM_FLAGS={flags}", "-DNOPSPAN_USDT=ON", "-DNOPSPAN_TESTS=OFF", "-DNOPSPAN_EXAMPLES=OFF",
+                        "-DNOPSPAN_BENCH=OFF", "-DNOPSPAN_INSTALL=OFF"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([surroundings.CMAKE, "--build", BUILD, "--target", "nopspan", "--parallel", str(os.cpu_count())],
+                       check=True, stdout=subprocess.DEVNULL)
+        elf = ElfFile(BUILD / "libnopspan.so.0")
+        self.assertEqual(183, elf.machine)
+        self.assertEqual([], self.abi.defects(elf))
+
+
+if __name__ == "__main__":
+    if shutil.which(CXX) is None:
+        surroundings.unable(f"no {CXX} (Debian: apt-get install g++-aarch64-linux-gnu)")
+    surroundings.main()

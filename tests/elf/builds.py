@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The programs of programs/, built by every compiler and linker. As a script: builds them (the ctest fixture elf_programs)."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+from surroundings import BUILD, CMAKE, LONG, SOURCE, unable
+
+LINKERS = ("bfd", "gold", "lld")
+COMPILERS = {"gcc": ("gcc", "g++"), "clang": ("clang", "clang++")}
+LTO_FLAGS = {"gcc": "-flto=auto", "clang": "-flto"}
+
+# What no option can link, and what the toolchain says to it.
+IMPOSSIBLE = {
+    ("gcc", "lto", "lld"): ("lld reads no GIMPLE: gcc's LTO needs a linker with gcc's plug-in", "undefined symbol: main"),
+}
+
+# A built program. `sites`: the file with the probe sites; `reader`: the file whose code reads the gate; `kind`: what is
+# asked of the compiler and linker.
+Program = namedtuple("Program", "name compiler linker linkage kind path sites reader")
+
+
+def flavours():
+    """The directories that are configured: compiler, and plain or LTO."""
+    for compiler in COMPILERS:
+        yield compiler, "plain"
+        yield compiler, "lto"
+    if LONG:
+        yield "clang", "thinlto"
+
+
+def kinds(compiler, linker, flavour):
+    if flavour == "plain":
+        yield from ("pie", "nopie", "pic", "gc")
+        if LONG and linker != "bfd":
+            yield "icf"
+    elif (compiler, flavour, linker) not in IMPOSSIBLE:
+        yield "lto"
+        if LONG and compiler == "gcc" and linker != "lld":
+            yield from ("lto_none", "lto_max")
+
+
+def directory(compiler, flavour):
+    return BUILD / f"{compiler}-{flavour}"
+
+
+def programs():
+    for compiler, flavour in flavours():
+        top = directory(compiler, flavour)
+        for linker in LINKERS:
+            for kind in kinds(compiler, linker, flavour):
+                for linkage in ("shared", "static"):
+                    path = top / f"{linkage}-{linker}-{kind}"
+                    reader = top / f"lib{path.name}-plugin.so" if kind == "pic" else path
+                    library = "plain" if kind in ("pie", "nopie", "pic") else kind
+                    shared = top / f"lib-{linker}-{library}" / "libnopspan.so.0"
+                    yield Program(f"{compiler}-{flavour}-{path.name}", compiler, linker, linkage, kind, path,
+                                  reader if linkage == "static" else shared, reader)
+
+
+def missing_tools():
+    tools = ["gcc", "g++", "clang", "clang++", "llvm-ar", "llvm-ranlib", "readelf", "objdump", "nm"]
+    return [tool for tool in tools + [f"ld.{linker}" for linker in LINKERS] if shutil.which(tool) is None]
+
+
+def build():
+    for compiler, flavour in flavours():
+        top = directory(compiler, flavour)
+        cc, cxx = COMPILERS[compiler]
+        # -ffunction-sections for the library too: --gc-sections then has most to take away.
+        flags = "-O2 -ffunction-sections -fdata-sections"
+        options = []
+        if flavour != "plain":
+            flags = f"-O2 {LTO_FLAGS[compiler] if flavour == 'lto' else '-flto=thin'}"
+            # An archive of LLVM bitcode has an index only if llvm-ar makes it.
+            if compiler == "clang":
+                options = [f"-DCMAKE_{tool.upper()}={shutil.which('llvm-' + tool)}" for tool in ("ar", "ranlib")]
+        generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+        subprocess.run([CMAKE, "-S", Path(__file__).parent / "programs", "-B", top, *generator, "-Wno-dev",
+                        f"-DELF_SOURCE={SOURCE}", f"-DCMAKE_C_COMPILER={cc}", f"-DCMAKE_CXX_COMPILER={cxx}",
+                        f"-DCMAKE_CXX_FLAGS={flags}", "-DCMAKE_BUILD_TYPE=", "-DNOPSPAN_USDT=ON",
+                        f"-DELF_LTO={'OFF' if flavour == 'plain' else 'ON'}", f"-DELF_LONG={'ON' if LONG else 'OFF'}",
+                        *options], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([CMAKE, "--build", top, "--parallel", str(os.cpu_count())], check=True)
+
+
+if __name__ == "__main__":
+    if missing_tools():
+        unable("not installed: " + " ".join(missing_tools()))
+    try:
+        build()
+    except subprocess.CalledProcessError as error:
+        sys.exit(str(error))

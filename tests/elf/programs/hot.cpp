@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hot.h"
+
+#include <nopspan/events.h>
+#include <nopspan/llm.h>
+
+__attribute__((visibility("hidden"))) int hot_body(int x);
+__attribute__((visibility("hidden"))) int hot_cost(int x);  // nobody may call it while nobody listens
+
+#define HOT extern "C" __attribute__((noinline, visibility("hidden"))) int
+
+// The + 1 after the call: with a plain tail call the function without a span would not be the same function.
+HOT hot_plain(int x) { return hot_body(x) + 1; }
+
+HOT hot_scope(int x) {
+  nopspan::Span span{"hot.scope"};
+  return hot_body(x) + 1;
+}
+
+HOT hot_scope_metadata(int x) {
+  nopspan::Span span{"hot.scope", [&](nopspan::Fields& m) {
+                       m.model("a-model").set("cost", hot_cost(x)).set("x", x).measure("half", x / 2.0);
+                     }};
+  return hot_body(x) + 1;
+}
+
+HOT hot_catalogue(int x) {
+  nopspan::Span span{nopspan::llm::chat, [&](auto& m) { m.engine("an-engine").model("a-model").input_tokens(hot_cost(x)); }};
+  return hot_body(x) + 1;
+}
+
+HOT hot_closure(int x) {
+  return nopspan::span("hot.closure", [&] { return hot_body(x) + 1; });
+}
+
+HOT hot_closure_metadata(int x) {
+  return nopspan::span(
+      "hot.closure", [&](nopspan::Fields& m) { m.model("a-model").set("cost", hot_cost(x)).set("x", x).set("y", 0.5); },
+      [&](nopspan::Span& span) {
+        const int result = hot_body(x) + 1;
+        span.with([&](nopspan::Fields& f) { f.set("result", result).measure("cost", hot_cost(result)); });
+        return result;
+      });
+}
+
+HOT hot_async(int x) {
+  nopspan::AsyncSpan span{"hot.async"};
+  const int result = hot_body(x) + 1;
+  span.end();
+  return result;
+}
+
+HOT hot_retry(int x) {
+  nopspan::llm::retry([&](auto& r) { r.attempt(hot_cost(x)).delay_ms(500).reason("rate_limit"); });
+  return hot_body(x) + 1;
+}
+
+// Per hundred: what is hoisted out of a loop does not count a hundred times.
+HOT hot_plain_100(int x) {
+  int sum = 0;
+  for (int i = 0; i < 100; ++i) sum += hot_body(x) + 1;
+  return sum;
+}
+HOT hot_scope_100(int x) {
+  int sum = 0;
+  for (int i = 0; i < 100; ++i) {
+    nopspan::Span span{"hot.scope"};
+    sum += hot_body(x) + 1;
+  }
+  return sum;
+}
+
+const Pair pairs[] = {
+    {"hot_scope", hot_plain, hot_scope},
+    {"hot_scope_metadata", hot_plain, hot_scope_metadata},
+    {"hot_catalogue", hot_plain, hot_catalogue},
+    {"hot_closure", hot_plain, hot_closure},
+    {"hot_closure_metadata", hot_plain, hot_closure_metadata},
+    {"hot_async", hot_plain, hot_async},
+    {"hot_retry", hot_plain, hot_retry},
+    {"hot_scope_100", hot_plain_100, hot_scope_100},
+};
+const int pair_count = sizeof pairs / sizeof pairs[0];

@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Which part may include which: the arrows of docs/architecture.md go one way."""
+import re
+import subprocess
+import unittest
+from pathlib import Path
+
+import surroundings
+
+# What a span, an event or a catalogue needs, and what must never reach the registry.
+LIGHT = ("config.h", "context.h", "coroutine.h", "engine.h", "events.h", "fields.h", "gate.h", "llm.h", "name.h", "span.h",
+         "text.h")
+# Of libc and the C++ ABI, what the core library uses: it depends on nothing else.
+SYSTEM = re.compile(r"(cxxabi|errno|fcntl|pthread|sched|signal|time|unistd|sys/\w+)\.h")
+HANDLERS = {"registry.h", "event.h", "value.h", "log.h", "testing.h"}
+
+
+def includes(path):
+    """[(opening, name)] of a file's #include lines: ("<", "nopspan/span.h")."""
+    return re.findall(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', surroundings.read(path), re.M)
+
+
+def standard_headers():
+    """The names that the compiler finds as C++ standard headers."""
+    done = subprocess.run(["g++", "-v", "-E", "-x", "c++", "/dev/null"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                          text=True, check=True)
+    listed = re.search(r"search starts here:\n(.*?)End of search list", done.stderr, re.S)[1].split()
+    folder = next(Path(path) for path in listed if re.search(r"/c\+\+/\d+$", path))
+    return {path.name for path in folder.iterdir() if path.is_file() and path.suffix == ""}
+
+
+class Arrows(unittest.TestCase):
+    def folder(self, *parts):
+        found = [path for path in surroundings.files(".h", ".cpp", ".c", ".S") if path.parts[:len(parts)] == parts]
+        self.assertTrue(found, f"there is nothing in {'/'.join(parts)}")
+        return found
+
+    def test_public_headers_include_nopspan_and_the_standard_library(self):
+        standard = standard_headers()
+        public = {f"nopspan/{path.name}" for path in self.folder("include", "nopspan")}
+        for path in self.folder("include"):
+            for opening, name in includes(path):
+                self.assertEqual(opening, "<", f"{path}: {name}")
+                self.assertTrue(name in public or name in standard, f"{path} includes <{name}>")
+
+    def test_spans_do_not_know_the_registry(self):
+        for header in LIGHT:
+            reached, left = set(), [header]
+            while left:
+                at = left.pop()
+                for _, name in includes(Path("include/nopspan") / at):
+                    if name.startswith("nopspan/") and name[8:] not in reached:
+                        reached.add(name[8:])
+                        left.append(name[8:])
+            self.assertEqual(reached & HANDLERS, set(), f"{header} reaches {reached & HANDLERS}")
+
+    def test_every_public_header_is_light_or_known_not_to_be(self):
+        names = {path.name for path in self.folder("include", "nopspan")}
+        self.assertEqual(names - set(LIGHT) - HANDLERS - {"stats.h", "version.h"}, set(), "add it to LIGHT or to HANDLERS")
+
+    def test_the_probes_header_includes_nothing(self):
+        self.assertEqual(includes(Path("probes/nopspan_probes.h")), [])
+
+    def test_src_includes_itself_the_public_headers_and_the_probes(self):
+        own = {path.name for path in self.folder("src") if path.parent == Path("src")}
+        public = {str(path) for path in self.folder("include", "nopspan")}
+        standard = standard_headers()
+        for path in self.folder("src"):
+            for opening, name in includes(path):
+                if path.parts[1] == "collector":
+                    # It knows the library by the ABI of its probes alone.
+                    self.assertFalse(name.startswith("nopspan/") and name != "nopspan/nopspan_probes.h", f"{path}: {name}")
+                elif opening == "<":
+                    known = name in standard or SYSTEM.fullmatch(name) or f"include/{name}" in public
+                    self.assertTrue(known, f"{path} includes <{name}>")
+                else:
+                    self.assertTrue(name in own or name == "../probes/nopspan_probes.h", f'{path} includes "{name}"')
+                if name == "sys/sdt.h":
+                    self.assertEqual(path, Path("src/probes.S"))
+
+    def test_bpf_programs_include_their_four_kinds(self):
+        for path in surroundings.tree():
+            if path.name.endswith(".bpf.c"):
+                own = path.name[:-len(".bpf.c")]
+                for _, name in includes(path):
+                    allowed = name in ("vmlinux.h", "nopspan_probes.h") or name.startswith(("bpf/", own))
+                    self.assertTrue(allowed, f"{path} includes {name}")
+
+    def test_what_uses_nopspan_uses_its_public_headers(self):
+        """Examples, benches and tests; unit tests may look inside."""
+        public = {f"nopspan/{path.name}" for path in self.folder("include", "nopspan")} | {"nopspan/nopspan_probes.h"}
+        for path in self.folder("examples") + self.folder("bench") + self.folder("tests"):
+            inside = path.parts[:2] == ("tests", "unit")
+            for opening, name in includes(path):
+                if name.startswith("nopspan/"):
+                    self.assertIn(name, public, f"{path} includes <{name}>")
+                elif opening == '"' and not inside:
+                    home = surroundings.SOURCE / path.parent
+                    self.assertTrue((home / name).is_file() or self.in_own_folder(path, name), f'{path} includes "{name}"')
+                    self.assertNotIn("src/", name, str(path))
+                    self.assertNotIn("include/nopspan", name, str(path))
+
+    @staticmethod
+    def in_own_folder(path, name):
+        """Whether `name` is a file of the same part of the project (examples, tests/live, …), or of tests/support."""
+        part = 2 if path.parts[0] == "tests" else 1
+        folders = [surroundings.SOURCE.joinpath(*path.parts[:part]), surroundings.SOURCE / "tests" / "support"]
+        return any((folder / name).is_file() for folder in folders)
+
+
+surroundings.need("g++")
+surroundings.main()

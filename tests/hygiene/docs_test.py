@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What the documents promise: that they are there, and that their C++ compiles.
+
+Each block marked ```cpp is compiled as a file of its own, as C++17; one marked ```cpp c++20 as C++20.
+"""
+import os
+import re
+import unittest
+
+import surroundings
+
+INCLUDE = os.path.join(os.environ["NOPSPAN_STAGE"], "include")
+DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs/architecture.md", "docs/overhead.md",
+             "probes/README.md")
+MOST_README_LINES = 200
+
+
+def snippets():
+    """[(file:line, words after the backquotes, text)] of all fenced blocks."""
+    found = []
+    for path in surroundings.files(".md"):
+        text = surroundings.read(path)
+        for match in re.finditer(r"^```([^\n]*)\n(.*?)^```$", text, re.M | re.S):
+            line = text.count("\n", 0, match.start()) + 1
+            found.append((f"{path}:{line}", match[1].lower().split(), match[2]))
+    return found
+
+
+class Documents(unittest.TestCase):
+    def test_all_are_there(self):
+        missing = [name for name in DOCUMENTS if not (surroundings.SOURCE / name).is_file()]
+        self.assertEqual(missing, [])
+
+    def test_the_readme_is_short(self):
+        self.assertLessEqual(surroundings.read("README.md").count("\n"), MOST_README_LINES)
+
+    def test_the_changelog_knows_the_version(self):
+        header = surroundings.read("include/nopspan/version.h")
+        parts = (re.search(rf"NOPSPAN_VERSION_{part} (\d+)", header)[1] for part in ("MAJOR", "MINOR", "PATCH"))
+        self.assertRegex(surroundings.read("CHANGELOG.md"), rf"(?m)^## \[?{re.escape('.'.join(parts))}\b")
+
+    def test_nothing_is_left_to_be_filled_in(self):
+        for path in surroundings.files(".md", ".bt", ".sh"):
+            self.assertIsNone(re.search(r"@[A-Z][A-Z_]+@|\b(TODO|FIXME)\b", surroundings.read(path)), str(path))
+
+    def test_links_lead_somewhere(self):
+        for path in surroundings.files(".md"):
+            for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", surroundings.read(path)):
+                if "://" not in target and not target.startswith("mailto:"):
+                    self.assertTrue((surroundings.SOURCE / path.parent / target).exists(), f"{path}: {target}")
+
+    def test_cpp_snippets_compile(self):
+        found = [snippet for snippet in snippets() if snippet[1][:1] in (["cpp"], ["c++"], ["cxx"])]
+        self.assertTrue([place for place, _, _ in found if place.startswith("README.md")], "README.md shows no C++")
+        jobs = []
+        for place, words, text in found:
+            standard = "c++20" if "c++20" in words[1:] else "c++17"
+            for compiler in surroundings.COMPILERS:
+                jobs.append((f"{place} with {compiler} -std={standard}",
+                             [compiler, f"-std={standard}", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I", INCLUDE, "-x",
+                              "c++", "-"], text))
+        failures = surroundings.compile_all(jobs)
+        self.assertEqual(failures, [], "\n".join(failures))
+
+    def test_no_cpp_hides_in_a_block_without_a_language(self):
+        hidden = [place for place, words, text in snippets() if not words and re.search(r"nopspan::|#include", text)]
+        self.assertEqual(hidden, [])
+
+
+surroundings.need(*surroundings.COMPILERS)
+surroundings.main()

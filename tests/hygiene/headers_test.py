@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Public headers are light, and each compiles alone."""
+import os
+import re
+import subprocess
+import unittest
+
+import surroundings
+
+INCLUDE = os.path.join(os.environ["NOPSPAN_STAGE"], "include")
+MOST_LINES = 15000
+# Kept out of span.h, directly and through other headers.
+HEAVY = {"atomic", "functional", "memory", "chrono", "string", "iostream", "optional", "variant"}
+STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", "-I", INCLUDE]
+
+
+def public_headers():
+    return sorted(f"nopspan/{name}" for name in os.listdir(os.path.join(INCLUDE, "nopspan")))
+
+
+def including(header):
+    return f"#include <{header}>\n"
+
+
+class Headers(unittest.TestCase):
+    def preprocessed(self, compiler, header):
+        done = subprocess.run([compiler, "-std=c++17", "-E", "-I", INCLUDE, "-x", "c++", "-"], input=including(header),
+                              stdout=subprocess.PIPE, text=True, check=True)
+        return done.stdout
+
+    def test_all_of_include_is_installed(self):
+        in_tree = {f"nopspan/{path.name}" for path in surroundings.files(".h") if path.parts[0] == "include"}
+        self.assertEqual(set(public_headers()), in_tree | {"nopspan/nopspan_probes.h"})
+
+    def test_span_h_preprocesses_within_its_budget(self):
+        for compiler in surroundings.COMPILERS:
+            lines = self.preprocessed(compiler, "nopspan/span.h").count("\n")
+            print(f"span.h: {lines} lines with {compiler}")
+            self.assertLessEqual(lines, MOST_LINES, compiler)
+
+    def test_span_h_brings_no_heavy_header(self):
+        for compiler in surroundings.COMPILERS:
+            text = self.preprocessed(compiler, "nopspan/span.h")
+            entered = set(re.findall(r'^# \d+ "[^"]*/([^/"]+)" 1', text, re.M))
+            self.assertIn("span.h", entered)
+            self.assertIn("string_view", entered)  # the pattern does see standard headers
+            self.assertEqual(entered & HEAVY, set(), compiler)
+
+    def test_each_compiles_alone(self):
+        jobs = []
+        for header in public_headers():
+            for compiler in surroundings.COMPILERS:
+                for options in (["-std=c++17"], ["-std=c++17", "-fno-exceptions", "-fno-rtti"],
+                                ["-std=c++20", "-fno-exceptions", "-fno-rtti"], ["-std=c++20"]):
+                    command = [compiler, *options, *STRICT, "-x", "c++", "-"]
+                    # Twice: a header guards itself.
+                    jobs.append((" ".join([header, *command]), command, including(header) * 2))
+        self.assertEqual(surroundings.compile_all(jobs), [])
+
+    def test_probes_header_is_c_and_bpf_too(self):
+        header = including("nopspan/nopspan_probes.h")
+        # As beside vmlinux.h: no header of any kind in reach.
+        jobs = [(compiler, [compiler, "-std=c99", *STRICT, "-nostdinc", "-x", "c", "-"], header) for compiler in ("gcc", "clang")]
+        jobs.append(("bpf", ["clang", "-target", "bpf", "-nostdinc", *STRICT, "-x", "c", "-"], header))
+        self.assertEqual(surroundings.compile_all(jobs), [])
+
+
+surroundings.need(*surroundings.COMPILERS)
+surroundings.main()

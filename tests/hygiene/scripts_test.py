@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Scripts carry the records as the probes' header has them."""
+import re
+import unittest
+
+import surroundings
+
+BLOCK = re.compile(r"^/\* BEGIN (struct \w+) \*/\n(.*?)^/\* END (struct \w+) \*/\n", re.M | re.S)
+
+
+def blocks(path):
+    """{struct: text} of a file's BEGIN/END blocks."""
+    found = {}
+    for begin, text, end in BLOCK.findall(surroundings.read(path)):
+        assert begin == end and begin not in found, f"{path}: BEGIN {begin}, END {end}"
+        found[begin] = text
+    return found
+
+
+class Scripts(unittest.TestCase):
+    def scripts(self):
+        scripts = [path for path in surroundings.files(".bt", ".stp") if path.parts[0] == "scripts"]
+        self.assertTrue(scripts)
+        return scripts
+
+    def test_the_header_marks_every_record(self):
+        text = surroundings.read("probes/nopspan_probes.h")
+        structs = set(re.findall(r"^(struct \w+) \{", text, re.M))
+        self.assertEqual(set(blocks("probes/nopspan_probes.h")), structs)
+
+    def test_scripts_carry_the_records_verbatim(self):
+        records = blocks("probes/nopspan_probes.h")
+        for path in self.scripts():
+            for struct, text in blocks(path).items():
+                self.assertIn(struct, records, str(path))
+                self.assertEqual(text, records[struct], f"{struct} in {path}")
+
+    def test_scripts_mark_every_record_that_they_define(self):
+        for path in self.scripts():
+            text = surroundings.read(path)
+            defined = set(re.findall(r"^\s*(struct nopspan_\w+)\s*\{", text, re.M))
+            self.assertEqual(defined, set(blocks(path)), f"{path}: a record outside BEGIN and END")
+            used = set(re.findall(r"\((struct nopspan_\w+) \*\)", text))
+            self.assertLessEqual(used, defined, f"{path} uses a record that it does not define")
+
+    def test_scripts_come_after_their_records(self):
+        """bpftrace wants a struct before the first probe."""
+        for path in self.scripts():
+            text = surroundings.read(path)
+            first_probe = re.search(r"^(BEGIN|usdt:|probe )", text, re.M)
+            for match in BLOCK.finditer(text):
+                self.assertLess(match.end(), first_probe.end(), str(path))
+
+
+surroundings.main()

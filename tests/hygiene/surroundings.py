@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of this folder are told by ctest, and the tree that they look at."""
+import concurrent.futures
+import os
+import shutil
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+SOURCE = Path(os.environ.get("NOPSPAN_SOURCE", Path(__file__).resolve().parents[2]))
+COMPILERS = ("g++", "clang++")
+
+
+def unable(why):
+    """Ends the test as skipped; in CI, where everything is there, as failed."""
+    if os.environ.get("CI") == "true":
+        sys.exit(f"failed, because in CI this is never skipped: {why}")
+    print(f"skipped: {why}", file=sys.stderr)
+    sys.exit(77)
+
+
+def need(*tools):
+    for tool in tools:
+        if shutil.which(tool) is None:
+            unable(f"{tool} is not installed")
+
+
+def git(*arguments):
+    """git's output; empty where the tree is no clone."""
+    if not (SOURCE / ".git").exists():
+        return ""
+    # The tree may belong to another user than the one who tests it.
+    return subprocess.run(["git", "-c", "safe.directory=*", "-C", SOURCE, *arguments], stdout=subprocess.PIPE, text=True,
+                          check=True).stdout
+
+
+def tree():
+    """The project's files, relative to SOURCE: what is in git, or would be added."""
+    listed = git("ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+    if not listed:
+        listed = [path.relative_to(SOURCE) for path in SOURCE.rglob("*")]
+    return sorted(path for path in map(Path, listed) if (SOURCE / path).is_file() and path.parts[0] not in ("build", ".git"))
+
+
+def files(*suffixes):
+    return [path for path in tree() if path.suffix in suffixes]
+
+
+def read(path):
+    return (SOURCE / path).read_text(encoding="utf-8")
+
+
+def compile_all(jobs):
+    """Runs compilers over (name, command, input) side by side; the names and errors of those that failed."""
+    def run(job):
+        name, command, text = job
+        done = subprocess.run(command, input=text, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+        return None if done.returncode == 0 else f"{name}\n{done.stderr}"
+
+    # What this process may use, which is less than the machine has where CPUs are set apart.
+    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return [failure for failure in pool.map(run, jobs) if failure]
+
+
+def main():
+    unittest.main(verbosity=2)

@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The shared library exports nopspan's names and nothing else; the static one nothing."""
+import os
+import re
+import subprocess
+import unittest
+
+import surroundings
+
+SHARED = os.environ["NOPSPAN_SHARED"]
+STATIC = os.environ["NOPSPAN_STATIC"]
+
+
+def symbols(*arguments):
+    """[(type, binding, visibility, section, demangled name)] of readelf -s."""
+    table = subprocess.run(["readelf", "-sW", *arguments], stdout=subprocess.PIPE, text=True, check=True).stdout
+    rows = re.findall(r"^ *\d+: [0-9a-f]+ +\S+ +(\S+) +(\S+) +(\S+)(?: +\[.*?\])? +(\S+) +(\S+)", table, re.M)
+    names = subprocess.run(["c++filt"], input="\n".join(row[4].split("@")[0] for row in rows), stdout=subprocess.PIPE,
+                           text=True, check=True).stdout.splitlines()
+    return [(*row[:4], name) for row, name in zip(rows, names)]
+
+
+def defined(rows):
+    return [row for row in rows if row[3] != "UND" and row[1] in ("GLOBAL", "WEAK", "UNIQUE")]
+
+
+class Symbols(unittest.TestCase):
+    def test_the_shared_library_exports_only_nopspan(self):
+        exported = [row[4] for row in defined(symbols("--dyn-syms", SHARED)) if row[2] in ("DEFAULT", "PROTECTED")]
+        self.assertIn("nopspan_gate_ptr", exported)
+        self.assertTrue(any(name.startswith("nopspan::attach(") for name in exported))
+        foreign = [name for name in exported if name != "nopspan_gate_ptr" and not name.startswith("nopspan::")]
+        self.assertEqual(foreign, [])
+
+    def test_the_shared_library_exports_no_more_than_the_headers_declare(self):
+        """A name of the library's own, by accident not hidden, would be in the ABI for good."""
+        text = "".join(surroundings.read(path) for path in surroundings.files(".h") if path.parts[0] == "include")
+        for row in defined(symbols("--dyn-syms", SHARED)):
+            name = re.sub(r"\(.*", "", row[4]).split("[abi")[0].split("::")[-1].lstrip("~")
+            self.assertTrue(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text), row[4])
+
+    def test_the_static_library_hides_all_of_nopspan(self):
+        # Instances of std templates over std types are the same in every copy; one over a nopspan type is not.
+        visible = [row for row in defined(symbols(STATIC)) if row[2] == "DEFAULT"]
+        self.assertEqual([row[4] for row in visible if "nopspan" in row[4]], [])
+        self.assertEqual([row[4] for row in visible if not re.search(r"\b(std|__gnu_cxx)::", row[4])], [])
+        self.assertTrue([row for row in defined(symbols(STATIC)) if row[2] == "HIDDEN" and "nopspan::attach(" in row[4]])
+
+
+surroundings.need("readelf", "c++filt")
+surroundings.main()

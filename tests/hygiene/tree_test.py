@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What is in the tree, and what is not."""
+import os
+import re
+import subprocess
+import unittest
+from pathlib import Path
+
+import surroundings
+
+SOURCES = (".h", ".cpp", ".c", ".S", ".py", ".sh", ".bt", ".stp")
+# Written so that this file does not contain what it looks for. /tmp is a developer's only where somebody reads it as theirs.
+MACHINE_PATHS = re.compile(r"(?<![\w.$}])/(?:wor[k]|roo[t]|hom[e]/\w+|User[s]/\w+|mn[t]/\w+)/")
+TEMPORARY_PATHS = re.compile(r"(?<![\w.$}:-])/tm[p]/\w")
+REGISTRIES = re.compile(r"https?://[^\s/\"'`)]*(?:artifactor[y]|nexu[s]|registr[y]|pypi-?prox[y]|goprox[y]|mirro[r]|/simpl[e])")
+# Places that everybody has: they say nothing of the machine.
+PUBLIC = re.compile(r"(^|\.)(debian\.org|ubuntu\.com|pypi\.org|pythonhosted\.org|npmjs\.org|golang\.org|github\.com|crates\.io|"
+                    r"nodesource\.com|google\.com|kernel\.org)$")
+SAYS_NOTHING = re.compile(r"(?i)^(utils?|commons?|helpers?|misc)([._-]|$)|[._-](utils?|commons?|helpers?|misc)([._-]|$)")
+
+
+def configured_hosts():
+    """Hosts that this machine gets its packages from, unless everybody does."""
+    texts = [value for name, value in os.environ.items() if re.search(r"(?i)index_url|find_links|registry|goproxy", name)]
+    home = Path.home()
+    for folder, pattern in ((Path("/etc"), "apt/sources.list"), (Path("/etc"), "apt/sources.list.d/*"), (Path("/etc"), "pip.conf"),
+                            (home, ".pip/pip.conf"), (home, ".config/pip/pip.conf"), (home, ".npmrc")):
+        for path in folder.glob(pattern):
+            try:
+                texts.append(path.read_text(encoding="utf-8", errors="replace"))
+            except OSError:
+                continue  # not for this user: nothing of it can have come into the tree by this user
+    hosts = set(re.findall(r"https?://(?:[^\s/@]+@)?([\w.-]+)", "\n".join(texts)))
+    return {host for host in hosts if "." in host and not PUBLIC.search(host)}
+
+
+def text_files():
+    """[(path, text)] of the tree."""
+    for path in surroundings.tree():
+        try:
+            yield path, surroundings.read(path)
+        except UnicodeDecodeError:
+            continue
+
+
+class Tree(unittest.TestCase):
+    def test_every_source_has_its_licence(self):
+        without = [str(path) for path in surroundings.files(*SOURCES)
+                   if "SPDX-License-Identifier:" not in "\n".join(surroundings.read(path).splitlines()[:4])]
+        self.assertEqual(without, [])
+
+    def test_no_file_has_a_name_that_says_nothing(self):
+        self.assertEqual([str(path) for path in surroundings.tree() if any(map(SAYS_NOTHING.search, path.parts))], [])
+
+    def test_the_tree_names_no_developers_machine(self):
+        named = []
+        hosts = configured_hosts()
+        for path, text in text_files():
+            patterns = [MACHINE_PATHS, REGISTRIES] + ([TEMPORARY_PATHS] if path.suffix == ".md" else [])
+            named += [f"{path}: {match[0]}" for pattern in patterns for match in pattern.finditer(text)]
+            named += [f"{path}: {host}" for host in hosts if host in text]
+        self.assertEqual(named, [])
+
+    def test_the_history_names_no_developers_machine(self):
+        log = surroundings.git("log", "--format=%H %s%n%b")
+        named = [match[0] for pattern in (MACHINE_PATHS, TEMPORARY_PATHS, REGISTRIES) for match in pattern.finditer(log)]
+        self.assertEqual(named + [host for host in configured_hosts() if host in log], [])
+
+    def test_the_version_stands_in_one_place(self):
+        header = surroundings.read("include/nopspan/version.h")
+        version = ".".join(re.search(rf"NOPSPAN_VERSION_{part} (\d+)", header)[1] for part in ("MAJOR", "MINOR", "PATCH"))
+        # Documents tell of versions; everything else takes it from the header.
+        elsewhere = [str(path) for path, text in text_files()
+                     if path.suffix not in (".md", ".json") and re.search(rf"(?<![\d.]){re.escape(version)}(?![\d.])", text)]
+        self.assertEqual(elsewhere, [])
+        others = [str(path) for path, text in text_files() if re.search(r"(?m)^\s*#\s*define NOPSPAN_VERSION_MAJOR", text)]
+        self.assertEqual(others, ["include/nopspan/version.h"])
+
+    def test_programs_that_are_started_may_be(self):
+        scripts = [path for path in surroundings.tree() if path.parts[0] in ("scripts", ".ci")
+                   and surroundings.read(path).startswith("#!")]
+        self.assertEqual([str(path) for path in scripts if not os.access(surroundings.SOURCE / path, os.X_OK)], [])
+
+    def test_text_ends_with_a_newline_and_has_no_trailing_blanks(self):
+        wrong = [str(path) for path, text in text_files() if text and path.parts[0] != "LICENSE"
+                 and (not text.endswith("\n") or re.search(r"[ \t]+$", text, re.M)) and path.suffix not in (".json", ".md")]
+        self.assertEqual(wrong, [])
+
+
+if not surroundings.git("--version") and (surroundings.SOURCE / ".git").exists():
+    surroundings.unable("git does not run")
+surroundings.main()

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What live tests share: the programs they trace, and bpftrace as the tracer.
+
+A test waits for conditions, never for time: a program answers each command when it is done (programs/commands.h), and a
+tracer is up when it has printed an event of each of its probes from a canary program, because "Attaching N probes..." is
+printed before they are attached, one by one.
+
+Run a file by hand: NOPSPAN_BUILD_DIR=build/dev python3 tests/live/test_attach.py -v
+"""
+
+import collections
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCE = os.path.dirname(os.path.dirname(HERE))
+BUILD = os.path.abspath(os.environ.get("NOPSPAN_BUILD_DIR", os.path.join(SOURCE, "build", "dev")))
+PROGRAMS = os.path.join(BUILD, "tests", "live")
+LIBRARY = os.path.join(PROGRAMS, "lib", "libnopspan.so.0")
+# What the scripts of the project say, and attach.sh replaces.
+INSTALLED = "/usr/*/*/libnopspan.so.0"
+LONG = os.environ.get("NOPSPAN_LONG") == "1"
+# Far more than anything here takes: a condition that never comes true fails the test, and does not hang it.
+PATIENCE_S = 60
+
+PROBES = ("span_start", "span_stop", "span_exception", "event", "first_token", "tokens", "retry", "tool_call",
+          "engine_request", "gauge")
+
+FLAG_ORPHAN = 0x1
+FLAG_REMOTE_PARENT = 0x2
+FLAG_FOREIGN_ID = 0x4
+
+# The gate's parts (include/nopspan/gate.h).
+GATE_SPANS = 0xFFFF
+GATE_POINTS = 0xFFFF << 48
+
+
+def program_path(name):
+    return os.path.join(PROGRAMS, name)
+
+
+def wait_until(condition, what):
+    """Returns condition()'s first true value; fails if none comes."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError("waited in vain: " + what)
+        time.sleep(0.01)
+
+
+class Program:
+    """A program that takes commands, or runs by itself."""
+
+    def __init__(self, name, *arguments, command=None, env=None):
+        command = command or [program_path(name), *arguments]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env={**os.environ, **(env or {})})
+        self.ready = self.process.stdout.readline().split()
+        if self.ready[:1] != ["ready"]:
+            raise AssertionError("%s did not start: %s" % (command, self.ready))
+        self.pid = int(self.ready[1])
+
+    def ask(self, command):
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise AssertionError("the program died of %r: exit %s" % (command, self.process.wait()))
+        return answer.rstrip("\n")
+
+    def gate(self):
+        return int(self.ask("gate"))
+
+    def wait_for_gate(self, condition, what):
+        wait_until(lambda: condition(self.gate()), what)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, failed, *_):
+        """The end of its stdin ends it. That it ended well is a part of every test."""
+        self.process.stdin.close()
+        try:
+            code = self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        self.process.stdout.close()
+        if code != 0 and not failed:
+            raise AssertionError("the program ended with %d" % code)
+
+
+def run(name, *arguments):
+    """Runs a program to its end; returns its stdout."""
+    command = [program_path(name), *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE_S).stdout
+
+
+# A canary emits each kind of event once, under a model that names it, on a CPU where one is given.
+
+def canary_program(name):
+    """A canary that is a process of its own."""
+    def emit(model, cpu=None):
+        pin = [] if cpu is None else ["taskset", "--cpu-list", str(cpu)]
+        subprocess.run([*pin, program_path(name), "canary", model], check=True, timeout=PATIENCE_S)
+    return emit
+
+
+def canary_in(program, pid=None):
+    """A canary that is a program which takes commands: for a tracer that looks at that program alone."""
+    pid = pid or program.pid
+
+    def emit(model, cpu=None):
+        allowed = os.sched_getaffinity(pid)
+        os.sched_setaffinity(pid, allowed if cpu is None else {cpu})
+        program.ask("canary " + model)
+        os.sched_setaffinity(pid, allowed)
+    return emit
+
+
+def struct_text(name):
+    """The text of a record's struct, as scripts carry it."""
+    with open(os.path.join(SOURCE, "probes", "nopspan_probes.h"), encoding="utf-8") as header:
+        return re.search(r"/\* BEGIN struct %s \*/\n(.*?)/\* END" % name, header.read(), re.S).group(1)
+
+
+# One line an event. What comes first is common to all probes; arg4's text only means something for span_exception.
+FIELDS = (("pid", "%d", "pid"), ("id", "%s", "str(arg0)"), ("name", "%s", "str(arg1)"), ("arg2", "%lu", "arg2"),
+          ("model", "%s", "str(arg3)"), ("arg4", "%lu", "arg4"), ("size", "%u", "$r->size"), ("flags", "%u", "$r->flags"),
+          ("status", "%u", "$r->status"), ("link_count", "%u", "$r->link_count"), ("span_id", "%lx", "$r->span_id"),
+          ("parent_id", "%lx", "$r->parent_id"), ("root_id", "%lx", "$r->root_id"), ("start_ns", "%lu", "$r->start_ns"),
+          ("duration_ns", "%lu", "$r->duration_ns"), ("stream", "%lx", "$r->stream"), ("sequence", "%lu", "$r->sequence"),
+          ("request_id", "%s", "$r->request_id"))
+# A second line, matched by stream and sequence: one printf() has not room for all of it.
+DETAILS = (("engine", "%s", "str($r->engine)"), ("tenant", "%s", "str($r->tenant)"),
+           ("kind", "%s", "str($r->exception_kind)"), ("error_type", "%s", "str($r->error_type)"),
+           ("tracestate", "%s", "str($r->tracestate)"), ("input_tokens", "%lu", "$r->input_tokens"),
+           ("output_tokens", "%lu", "$r->output_tokens"), ("cached_tokens", "%lu", "$r->cached_tokens"),
+           ("reasoning_tokens", "%lu", "$r->reasoning_tokens"), ("first_token_ns", "%lu", "$r->first_token_ns"),
+           ("attributes_bytes", "%lu", "$r->attributes_bytes"))
+ENGINE = (("arrival_ns", "%lu", "$e->arrival_ns"), ("queue_ns", "%lu", "$e->queue_ns"),
+          ("prefill_ns", "%lu", "$e->prefill_ns"), ("decode_ns", "%lu", "$e->decode_ns"),
+          ("preemptions", "%lu", "$e->preemptions"))
+STRINGS = {"id", "name", "model", "request_id", "engine", "tenant", "kind", "error_type", "tracestate", "reason"}
+HEX = {"span_id", "parent_id", "root_id", "stream"}
+SEPARATOR = "\x1f"
+
+
+def _print(mark, fields):
+    formats = SEPARATOR.join([mark] + [f[1] for f in fields])
+    return 'printf("%s\\n", %s);' % (formats, ", ".join(f[2] for f in fields))
+
+
+def _parse(fields, words):
+    values = {}
+    for (name, _, _), word in zip(fields, words):
+        values[name] = word if name in STRINGS else int(word, 16 if name in HEX else 10)
+    return values
+
+
+def event_script(probes, libraries=(LIBRARY,), details=False):
+    """A script that prints every event of some probes of some files."""
+    key = (("stream", "%lx", "$r->stream"), ("sequence", "%lu", "$r->sequence"))
+    text = struct_text("nopspan_span") + (struct_text("nopspan_engine") if "engine_request" in probes else "")
+    for probe in probes:
+        places = ",\n".join("usdt:%s:nopspan:%s" % (library, probe) for library in libraries)
+        text += "%s\n{\n  $r = (struct nopspan_span *)arg5;\n  %s\n" % (places, _print(probe, FIELDS))
+        if details:
+            text += "  " + _print(probe + "+", key + DETAILS) + "\n"
+        if probe == "span_exception":
+            text += "  " + _print(probe + "!", key + (("reason", "%s", "str(arg4)"),)) + "\n"
+        if probe == "engine_request":
+            text += "  $e = (struct nopspan_engine *)arg5;\n  " + _print(probe + "!", key + ENGINE) + "\n"
+        text += "}\n"
+    return text
+
+
+class Event(dict):
+    """One event that a tracer printed: its fields by name."""
+
+    __getattr__ = dict.__getitem__
+
+
+class Bpftrace:
+    """bpftrace with some script, from its start to SIGINT. `lines` grows while it runs."""
+
+    def __init__(self, command, env=None):
+        # Big per-CPU buffers: a lost event would fail a test for no defect of the library's.
+        environment = {**os.environ, "BPFTRACE_PERF_RB_PAGES": "2048", **(env or {})}
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, env=environment)
+        self.pid = self.process.pid
+        self.lines = []
+        self.errors = []
+        self._readers = [threading.Thread(target=self._read, args=pair, daemon=True)
+                         for pair in ((self.process.stdout, self.lines), (self.process.stderr, self.errors))]
+        for reader in self._readers:
+            reader.start()
+
+    @staticmethod
+    def _read(stream, lines):
+        for line in stream:
+            lines.append(line.decode("utf-8", "surrogateescape").rstrip("\n"))
+
+    def is_running(self):
+        return self.process.poll() is None
+
+    def wait_for_line(self, condition, what):
+        def found():
+            if not self.is_running():
+                raise AssertionError("bpftrace ended: " + "\n".join(self.errors + self.lines[-20:]))
+            return any(condition(line) for line in list(self.lines))
+        wait_until(found, what)
+
+    def stop(self, signal_number=signal.SIGINT):
+        """Ends it by a signal, as a user does; returns the lines it printed."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal_number)
+        # bpftrace 0.17 forgets a SIGINT that comes while it handles an event, until its next system call is interrupted;
+        # being stopped and continued interrupts one, and does nothing else.
+        deadline = time.monotonic() + PATIENCE_S
+        while self.process.poll() is None:
+            try:
+                self.process.wait(0.5)
+            except subprocess.TimeoutExpired:
+                self.process.send_signal(signal.SIGSTOP)
+                self.process.send_signal(signal.SIGCONT)
+            if time.monotonic() > deadline:
+                self.process.kill()
+        code = self.process.wait()
+        for reader in self._readers:
+            reader.join()
+        self.process.stdout.close()
+        self.process.stderr.close()
+        lost = [line for line in self.lines + self.errors if re.match(r"Lost \d+ events", line)]
+        if lost:
+            raise AssertionError("bpftrace lost events, so that this run shows nothing: %s" % lost)
+        if code not in (0, -signal_number):
+            raise AssertionError("bpftrace ended with %d: %s" % (code, "\n".join(self.errors)))
+        return self.lines
+
+
+class Tracer(Bpftrace):
+    """bpftrace printing events of some probes. A context manager: up when entered, ended when left."""
+
+    def __init__(self, probes=("span_stop",), libraries=(LIBRARY,), details=False, canaries=None, options=(),
+                 command=None, script=None):
+        self.probes = probes
+        self.canaries = [canary_program("traced")] if canaries is None else canaries
+        self._folder = tempfile.mkdtemp(prefix="nopspan-live-")
+        self.script = os.path.join(self._folder, "events.bt")
+        with open(self.script, "w", encoding="utf-8") as file:
+            file.write(script or event_script(probes, libraries, details))
+        super().__init__([*(command or ["bpftrace", "-B", "line", *options]), self.script])
+
+    def __enter__(self):
+        try:
+            self._wait_until_up()
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def stop(self, signal_number=signal.SIGINT):
+        """Ends it, after it has printed all that happened before this call; returns the lines."""
+        if self.is_running() and self.canaries and signal_number == signal.SIGINT:
+            # It throws away what it has not read yet when the signal comes. What it reads of one CPU is in order.
+            for cpu in sorted(os.sched_getaffinity(0)):
+                self._wait_for_canary(self.canaries[0], "last-on-%d" % cpu, self.probes[:1], cpu)
+        return super().stop(signal_number)
+
+    def _wait_until_up(self):
+        for number, canary in enumerate(self.canaries):
+            self._wait_for_canary(canary, "first-of-%d" % number, self.probes)
+
+    def _wait_for_canary(self, canary, model, probes, cpu=None):
+        def seen():
+            if not self.is_running():
+                raise AssertionError("bpftrace ended: " + "\n".join(self.errors + self.lines))
+            canary(model, cpu)
+            return {e.probe for e in self._parsed() if e.name.startswith("canary") and e.model == model} >= set(probes)
+        wait_until(seen, "a canary's event of each of %s" % (probes,))
+
+    def _parsed(self):
+        events = []
+        by_key = {}
+        for line in list(self.lines):
+            words = line.split(SEPARATOR)
+            probe = words[0].rstrip("+!")
+            if len(words) < 2 or probe not in PROBES:
+                continue
+            if words[0] == probe:
+                event = Event(_parse(FIELDS, words[1:]), probe=probe)
+                events.append(event)
+                by_key[probe, event.stream, event.sequence] = event
+                continue
+            fields = DETAILS if words[0][-1] == "+" else ENGINE if probe == "engine_request" else (("reason", "", ""),)
+            by_key[probe, int(words[1], 16), int(words[2])].update(_parse(fields, words[3:]))
+        return events
+
+    def events(self, probe=None, pid=None):
+        """What it printed so far, canaries left out. Complete only after stop()."""
+        return [e for e in self._parsed() if not e.name.startswith("canary") and probe in (None, e.probe)
+                and pid in (None, e.pid)]
+
+    def names(self, probe=None, pid=None):
+        return collections.Counter(e.name for e in self.events(probe, pid))
+
+    def wait_for_name(self, name):
+        wait_until(lambda: self.names()[name], "an event of " + name)
+
+
+class Test(unittest.TestCase):
+    """A test of a machine that is able to: what it lacks is said, and skips the file (main())."""
+
+    longMessage = True
+
+    def temporary_folder(self):
+        folder = tempfile.mkdtemp(prefix="nopspan-live-")
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
+
+def hold_lock(path):
+    """Waits for the one place on this machine where `path` stands for; held until this process ends."""
+    lock = open(path, "w", encoding="utf-8")  # pylint: disable=consider-using-with
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def missing(commands):
+    """What this machine lacks, or None."""
+    if os.geteuid() != 0:
+        return "root (CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE, to attach)"
+    for command in commands:
+        if shutil.which(command) is None:
+            return "the command " + command
+    if not os.path.exists("/sys/bus/event_source/devices/uprobe"):
+        return "uprobes in the kernel (CONFIG_UPROBE_EVENTS, /sys/bus/event_source/devices/uprobe)"
+    if not os.path.exists(LIBRARY):
+        return "a built library at %s: set NOPSPAN_BUILD_DIR" % LIBRARY
+    trial = subprocess.run(["bpftrace", "-e", "BEGIN { exit(); }"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           text=True, check=False)
+    if trial.returncode != 0:
+        return "BPF: bpftrace says: " + trial.stdout.strip()
+    return None
+
+
+def main(*commands):
+    """Runs the tests of the calling file. Exit status 77: the machine cannot run them (with CI=true that is a failure)."""
+    lack = missing(("bpftrace", *commands))
+    if lack:
+        print("cannot run here, there is no " + lack, file=sys.stderr)
+        sys.exit(1 if os.environ.get("CI") == "true" else 77)
+    _lock = hold_lock(os.path.join(PROGRAMS, ".lock"))
+    unittest.main()

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// fork() inside a span: parent and child both go on making spans, and each is told apart.
+#include <nopspan/context.h>
+#include <nopspan/span.h>
+#include <nopspan/stats.h>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace {
+
+constexpr int kSpans = 100;
+
+int side(const char* who, nopspan::Name inner, nopspan::Name root, nopspan::Span* outer) {
+  for (int i = 0; i < kSpans; ++i) nopspan::Span span{inner};
+  delete outer;
+  for (int i = 0; i < kSpans; ++i) nopspan::Span span{root};
+  std::printf("%s %d inherited %llu\n", who, static_cast<int>(getpid()),
+              static_cast<unsigned long long>(nopspan::stats().inherited));
+  std::fflush(stdout);
+  return 0;
+}
+
+}  // namespace
+
+int main() {
+  // On the heap, so that both sides can end it before they go on.
+  auto* outer = new nopspan::Span{"fork.outer"};
+  { nopspan::Span before{"fork.before"}; }
+  const pid_t child = fork();
+  if (child == 0) _exit(side("child", "fork.child", "fork.child_root", outer));
+  side("parent", "fork.parent", "fork.parent_root", outer);
+  int status = 1;
+  waitpid(child, &status, 0);
+  return status == 0 ? 0 : 1;
+}

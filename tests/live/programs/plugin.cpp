@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// A plug-in that uses spans; built once with the shared library and once with a static copy of its own.
+#include <nopspan/gate.h>
+#include <nopspan/span.h>
+
+extern "C" __attribute__((visibility("default"))) void plugin_span(const char* name) {
+  nopspan::Span span{nopspan::Name::intern(name)};
+}
+extern "C" __attribute__((visibility("default"))) unsigned long plugin_gate() { return nopspan::detail::gate(); }

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Commands that load a plug-in, call it and let it go.
+#pragma once
+
+#include "commands.h"
+
+#include <dlfcn.h>
+
+inline void add_plugin_commands(Commands& commands) {
+  static void* plugin = nullptr;
+  commands["load"] = [](std::istringstream& arguments) -> std::string {
+    plugin = dlopen(word(arguments).c_str(), RTLD_NOW | RTLD_LOCAL);
+    return plugin != nullptr ? "loaded" : dlerror();
+  };
+  commands["unload"] = [](std::istringstream&) -> std::string {
+    return dlclose(plugin) == 0 ? "unloaded" : dlerror();
+  };
+  commands["plugin_span"] = [](std::istringstream& arguments) -> std::string {
+    reinterpret_cast<void (*)(const char*)>(dlsym(plugin, "plugin_span"))(word(arguments).c_str());
+    return "done";
+  };
+  commands["plugin_gate"] = [](std::istringstream&) {
+    return std::to_string(reinterpret_cast<unsigned long (*)()>(dlsym(plugin, "plugin_gate"))());
+  };
+}

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// A program that knows nothing of nopspan, and loads plug-ins that do.
+#include "plugin_commands.h"
+
+int main() {
+  Commands commands;
+  add_plugin_commands(commands);
+  return serve(commands);
+}

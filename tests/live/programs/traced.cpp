@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program that most live tests trace: it makes spans and events when it is told to, and shows its gate.
+//
+//   traced             takes commands (commands.h)
+//   traced canary ID   emits each kind of event once, under the model ID, and ends
+#include "plugin_commands.h"
+
+#include <nopspan/context.h>
+#include <nopspan/engine.h>
+#include <nopspan/events.h>
+#include <nopspan/gate.h>
+#include <nopspan/llm.h>
+#include <nopspan/span.h>
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+// A catalogue's name, so that the span is there whichever probe is attached.
+constexpr nopspan::SpanName<nopspan::engine::RequestFields> canary{"canary"};
+
+// Fires each of the ten probes once, if it is attached.
+void emit_each(const std::string& id) {
+  try {
+    nopspan::span(
+        canary, [&](auto& m) { m.model(id).queue_ns(1).input_tokens(1).output_tokens(1).set("tool_name", "canary.tool"); },
+        [](nopspan::Span& span) {
+          span.first_token();
+          nopspan::execute("canary.event");
+          nopspan::gauge("canary", "canary.gauge", 1);
+          nopspan::llm::retry([](auto& r) { r.attempt(1); });
+          throw std::runtime_error("canary");
+        });
+  } catch (const std::runtime_error&) {
+  }
+}
+
+// Every probe that is no span's, with numbers that differ from each other.
+void emit_points() {
+  nopspan::Span chat{nopspan::llm::chat, [](auto& m) { m.engine("llama.cpp").model("tiny-1").tenant("acme"); }};
+  {
+    nopspan::Span step{nopspan::llm::step, [](auto& m) { m.model("tiny-2"); }};
+    nopspan::llm::retry([](auto& r) { r.attempt(2).delay_ms(500).reason("rate_limit").status_code(429); });
+    step.first_token(3);
+    step.with([](nopspan::Fields& f) { f.input_tokens(11).output_tokens(7).cached_tokens(5).reasoning_tokens(2); });
+  }
+  // The enclosing span reports usage too: the probe fires for the innermost one alone.
+  chat.with([](nopspan::Fields& f) { f.input_tokens(11).output_tokens(7); });
+  {
+    nopspan::Span tool{nopspan::llm::tool, [](auto& m) { m.tool_name("calculator").tool_call_id("call-1"); }};
+    tool.fail("division_by_zero");
+  }
+  nopspan::execute("app.cache_hit", [](nopspan::Fields& f) { f.set("shard", 4); });
+  nopspan::gauge("engine-0", "kv_cache_used", 123, 4096);
+  nopspan::gauge("engine-0", "drift", -5);
+  nopspan::AsyncSpan request{nopspan::engine::request, nopspan::Context::current(), {nopspan::SpanKind::server}, [](auto& m) {
+                               m.queue_ns(1000).prefill_ns(2000).decode_ns(3000).preemptions(4);
+                               m.input_tokens(21).output_tokens(22);
+                             }};
+  request.first_token();
+  request.end();
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count == 3 && std::string(arguments[1]) == "canary") {
+    emit_each(arguments[2]);
+    return 0;
+  }
+
+  std::vector<std::unique_ptr<nopspan::Span>> open;
+  std::vector<std::unique_ptr<nopspan::Attached>> attached;
+  Commands commands;
+  add_plugin_commands(commands);
+  commands["gate"] = [](std::istringstream&) { return std::to_string(nopspan::detail::gate()); };
+  commands["canary"] = [](std::istringstream& a) {
+    emit_each(word(a));
+    return "done";
+  };
+  commands["points"] = [](std::istringstream&) {
+    emit_points();
+    return "done";
+  };
+  // span NAME [COUNT]: answers how many of them had a state, which is what a listened-to span costs.
+  commands["span"] = [](std::istringstream& a) {
+    const nopspan::Name name = nopspan::Name::intern(word(a));
+    int times = 1;
+    a >> times;
+    int states = 0;
+    for (int i = 0; i < times; ++i) {
+      nopspan::Span span{name};
+      states += span ? 1 : 0;
+    }
+    return std::to_string(states);
+  };
+  commands["chat"] = [](std::istringstream&) {
+    nopspan::Span span{nopspan::llm::chat};
+    return std::to_string(span ? 1 : 0);
+  };
+  commands["retry"] = [](std::istringstream& a) {
+    int attempt = 0;
+    a >> attempt;
+    nopspan::llm::retry([&](auto& r) { r.attempt(attempt); });
+    return "done";
+  };
+  commands["begin"] = [&](std::istringstream& a) {
+    open.push_back(std::make_unique<nopspan::Span>(nopspan::Name::intern(word(a))));
+    return "begun";
+  };
+  commands["end"] = [&](std::istringstream&) {
+    open.pop_back();
+    return "ended";
+  };
+  commands["thread_span"] = [](std::istringstream& a) {
+    const nopspan::Name name = nopspan::Name::intern(word(a));
+    std::thread([&] { nopspan::Span span{name}; }).join();
+    return "done";
+  };
+  commands["attach"] = [&](std::istringstream& a) {
+    attached.push_back(std::make_unique<nopspan::Attached>(nopspan::Context::with_request_id(word(a))));
+    return std::string(nopspan::request_id());
+  };
+  commands["detach"] = [&](std::istringstream&) {
+    attached.pop_back();
+    return "detached";
+  };
+  commands["exec"] = [&](std::istringstream&) -> std::string {
+    execv("/proc/self/exe", arguments);
+    return "exec failed";
+  };
+  return serve(commands);
+}

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs that the installed library's path does not cover: attach.sh finds their copies."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import harness
+from harness import INSTALLED, LIBRARY, Program, Tracer, canary_in, event_script, program_path, wait_until
+
+ATTACH = os.path.join(harness.SOURCE, "scripts", "attach.sh")
+# As the project's own scripts say it.
+SCRIPT = event_script(("span_stop",), [INSTALLED])
+
+
+class Container(Program):
+    """`traced` in mount and pid namespaces of its own, in a root with its own copies of everything."""
+
+    def __init__(self, root):
+        self.build_root(root)
+        super().__init__("traced", command=[
+            "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc=" + os.path.join(root, "proc"),
+            "chroot", root, "/app/traced"], env={"LD_LIBRARY_PATH": "/usr/local/lib"})
+        children = "/proc/%d/task/%d/children" % (self.process.pid, self.process.pid)
+        with open(children, encoding="ascii") as file:
+            self.host_pid = int(file.read().split()[0])
+
+    @staticmethod
+    def build_root(root):
+        for folder in ("app", "proc", "usr/local/lib"):
+            os.makedirs(os.path.join(root, folder))
+        shutil.copy(program_path("traced"), os.path.join(root, "app"))
+        shutil.copy(LIBRARY, os.path.join(root, "usr/local/lib", "libnopspan.so.0"))
+        needed = subprocess.run(["ldd", program_path("traced")], check=True, stdout=subprocess.PIPE, text=True).stdout
+        for path in re.findall(r"(/\S+) \(0x", needed):
+            if "libnopspan" not in path:
+                target = root + path
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                shutil.copy(path, target)
+
+
+class Namespace(harness.Test):
+    def container(self):
+        return Container(os.path.join(self.temporary_folder(), "root"))
+
+    def tracer(self, arguments, canaries):
+        return Tracer(command=[ATTACH, *arguments], script=SCRIPT, canaries=canaries)
+
+    def test_a_program_in_a_container_by_its_pid(self):
+        with self.container() as container, Program("traced") as other:
+            self.assertEqual(container.pid, 1, "it is in a pid namespace of its own")
+            canary = canary_in(container, container.host_pid)
+            with self.tracer(["-p", str(container.host_pid)], [canary]) as tracer:
+                self.assertEqual(container.ask("span inside 3"), "3")
+                self.assertEqual(other.ask("span other 3"), "0")
+                tracer.stop()
+            self.assertEqual(tracer.names(), {"inside": 3})
+            self.assertEqual(container.gate(), 0)
+
+    def test_all_copies_on_the_host_each_once(self):
+        with self.container() as container, Program("traced") as program, Program("traced_static") as static:
+            canaries = [canary_in(container, container.host_pid), canary_in(program), canary_in(static)]
+            with self.tracer(["--all"], canaries) as tracer:
+                for each, name in ((container, "contained"), (program, "plain"), (static, "static")):
+                    self.assertEqual(each.ask("span %s 3" % name), "3")
+                tracer.stop()
+            self.assertEqual({n: c for n, c in tracer.names().items() if n in ("contained", "plain", "static")},
+                             {"contained": 3, "plain": 3, "static": 3})
+
+    def test_a_program_in_a_build_tree_by_its_file(self):
+        with self.tracer([program_path("traced")], None) as tracer:
+            with Program("traced") as program:
+                program.ask("span seen 3")
+            tracer.stop()
+        self.assertEqual(tracer.names(pid=program.pid), {"seen": 3})
+
+    def test_a_program_and_its_plugin_with_two_copies_by_pid(self):
+        with Program("traced_static") as program:
+            self.assertEqual(program.ask("load " + program_path("plugin_static.so")), "loaded")
+            with self.tracer(["-p", str(program.pid)], [canary_in(program)]) as tracer:
+                wait_until(lambda: int(program.ask("plugin_gate")), "the plug-in's gate to go up")
+                program.ask("span program")
+                program.ask("plugin_span plugin")
+                tracer.wait_for_name("plugin")
+                tracer.stop()
+            self.assertEqual(tracer.names(), {"program": 1, "plugin": 1})
+
+
+if __name__ == "__main__":
+    harness.main("unshare", "chroot", "ldd", "readelf")

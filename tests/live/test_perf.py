@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""perf sees the probes, as SDT events of the build-id cache, and raises the gate."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import harness
+from harness import GATE_SPANS, LIBRARY, Program, wait_until
+
+
+class Perf(harness.Test):
+    def setUp(self):
+        self.folder = self.temporary_folder()
+        self.cache = os.path.join(self.folder, "cache")
+        self.perf("buildid-cache", "--add", LIBRARY)
+
+    def perf(self, *arguments):
+        done = subprocess.run(["perf", "--buildid-dir", self.cache, *arguments], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, check=False)
+        self.assertEqual(done.returncode, 0, "perf %s: %s" % (arguments, done.stdout))
+        return done.stdout
+
+    def add_event(self, probe):
+        """Returns its name, which has a number where somebody else's event has the plain one."""
+        added = self.perf("probe", "-f", "-x", LIBRARY, "--add", "sdt_nopspan:" + probe)
+        event = re.search(r"^\s*(sdt_nopspan:%s\w*)\s" % probe, added, re.M).group(1)
+        self.addCleanup(self.perf, "probe", "--del", event)
+        return event
+
+    def test_the_cache_lists_every_probe(self):
+        listed = self.perf("list", "sdt")
+        for probe in harness.PROBES:
+            self.assertRegex(listed, r"sdt_nopspan:%s\b" % probe)
+
+    def test_record_of_span_stop(self):
+        event = self.add_event("span_stop")
+        data = os.path.join(self.folder, "perf.data")
+        control, acknowledge = os.path.join(self.folder, "control"), os.path.join(self.folder, "acknowledge")
+        os.mkfifo(control)
+        os.mkfifo(acknowledge)
+        with Program("traced") as program:
+            self.assertEqual(program.gate(), 0, "a probe that nobody records costs nothing")
+            # Begun disabled, so that its acknowledgement says that it is enabled.
+            with subprocess.Popen(["perf", "record", "-q", "-e", event, "-a", "-D", "-1", "-o", data, "--control",
+                                   "fifo:%s,%s" % (control, acknowledge)], stderr=subprocess.PIPE, text=True) as recorder:
+                with open(control, "w", encoding="ascii") as write:
+                    write.write("enable\n")
+                with open(acknowledge, encoding="ascii") as read:
+                    self.assertIn("ack", read.readline())
+                wait_until(lambda: program.gate() & GATE_SPANS, "the gate to go up")
+                self.assertEqual(program.ask("span by_perf 10"), "10")
+                recorder.send_signal(signal.SIGINT)
+                recorder.communicate(timeout=harness.PATIENCE_S)
+            program.wait_for_gate(lambda gate: gate == 0, "the gate at zero when perf has ended")
+            lines = self.perf("script", "-i", data, "-F", "pid,event,trace").splitlines()
+        mine = [line for line in lines if line.split()[:1] == [str(program.pid)]]
+        self.assertEqual(len(mine), 10, "\n".join(lines))
+        # In numbers: perf shows no strings of SDT events. arg5 is the status, arg3 the duration.
+        self.assertRegex(mine[0], r"arg3=\d+ .*arg5=0 ")
+
+
+if __name__ == "__main__":
+    # tracefs is mounted in a mount namespace of our own: elsewhere it changes what other tracers on this machine do.
+    if not os.path.exists("/sys/kernel/tracing/uprobe_events") and os.geteuid() == 0 and "inside" not in os.environ:
+        os.environ["inside"] = "1"
+        os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "sh", "-c",
+                              'mount -t tracefs none /sys/kernel/tracing; exec "$0" "$@"', sys.executable, *sys.argv])
+    if os.geteuid() == 0 and not os.path.exists("/sys/kernel/tracing/uprobe_events"):
+        print("cannot run here, there is no tracefs with uprobe_events", file=sys.stderr)
+        sys.exit(1 if os.environ.get("CI") == "true" else 77)
+    # The events of the kernel are one for the machine.
+    _perf = harness.hold_lock("/run/lock/nopspan-perf") if os.geteuid() == 0 else None
+    harness.main("perf", "unshare")

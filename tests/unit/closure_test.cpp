@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// The closure form: it returns what the work returns, whatever that is. Each with and without a listener.
+#include "recorded.h"
+
+#include <nopspan/llm.h>
+#include <nopspan/span.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+namespace {
+
+using nopspan::Fields;
+using nopspan::Span;
+using nopspan::testing::HasMeasurement;
+using nopspan::testing::HasMetadata;
+using nopspan::testing::LacksMetadata;
+using ::testing::ElementsAre;
+
+class Closure : public ::testing::TestWithParam<bool> {
+ protected:
+  void SetUp() override {
+    if (GetParam()) recorder_.emplace("work");
+  }
+  void TearDown() override {
+    if (recorder_) {
+      EXPECT_THAT(recorder_->names(), ElementsAre("work.start", "work.stop"));
+    }
+  }
+  [[nodiscard]] const SpanRecorder* recorder() const { return recorder_ ? &*recorder_ : nullptr; }
+
+ private:
+  std::optional<SpanRecorder> recorder_;
+};
+INSTANTIATE_TEST_SUITE_P(Listening, Closure, ::testing::Bool(),
+                         [](const auto& listening) { return listening.param ? "Yes" : "No"; });
+
+struct Pinned {
+  explicit Pinned(int number) : value(number) {}
+  Pinned(Pinned&&) = delete;
+  int value;
+};
+
+TEST_P(Closure, ReturnsAValue) {
+  EXPECT_EQ(nopspan::span("work", [] { return std::string("value"); }), "value");
+}
+
+TEST_P(Closure, ReturnsVoid) {
+  bool ran = false;
+  nopspan::span("work", [&] { ran = true; });
+  EXPECT_TRUE(ran);
+}
+
+TEST_P(Closure, ReturnsTheReferenceItself) {
+  int target = 0;
+  decltype(auto) returned = nopspan::span("work", [&]() -> int& { return target; });
+  static_assert(std::is_same_v<decltype(returned), int&>);
+  EXPECT_EQ(&returned, &target);
+}
+
+TEST_P(Closure, ReturnsAConstReferenceItself) {
+  const std::string target = "text";
+  const std::string& returned = nopspan::span("work", [&]() -> const std::string& { return target; });
+  EXPECT_EQ(&returned, &target);
+}
+
+TEST_P(Closure, ReturnsAMoveOnlyValue) {
+  const std::unique_ptr<int> value = nopspan::span("work", [] { return std::make_unique<int>(7); });
+  EXPECT_EQ(*value, 7);
+}
+
+TEST_P(Closure, ReturnsAValueThatCannotBeMoved) {
+  const Pinned pinned = nopspan::span("work", [] { return Pinned(7); });
+  EXPECT_EQ(pinned.value, 7);
+}
+
+TEST_P(Closure, GivesTheSpanToAWorkThatTakesIt) {
+  nopspan::span("work", [&](Span& span) {
+    EXPECT_EQ(static_cast<bool>(span), GetParam());
+    span.set("key", 1);
+  });
+  if (recorder() != nullptr) {
+    EXPECT_THAT(recorder()->stop(), HasMetadata("key", 1));
+  }
+}
+
+TEST_P(Closure, TakesAWorkThatCanOnlyBeMoved) {
+  EXPECT_EQ(nopspan::span("work", [value = std::make_unique<int>(7)]() mutable { return *std::move(value); }), 7);
+}
+
+TEST_P(Closure, CallsStartMetadataOnlyForAListener) {
+  int calls = 0;
+  nopspan::span("work", [&](Fields& f) { f.set("calls", ++calls); }, [] {});
+  EXPECT_EQ(calls, GetParam() ? 1 : 0);
+  if (recorder() != nullptr) {
+    EXPECT_THAT(recorder()->start(), HasMetadata("calls", 1));
+  }
+}
+
+TEST_P(Closure, TakesAResultTogetherWithWhatTheStopAdds) {
+  int calls = 0;
+  const std::string value = nopspan::span("work", [&] {
+    return nopspan::result(std::string("value"), [&](const std::string& text, Fields& f) {
+      ++calls;
+      f.set("text", text).measure("length", text.size());
+    });
+  });
+  EXPECT_EQ(value, "value");
+  EXPECT_EQ(calls, GetParam() ? 1 : 0);
+  if (recorder() == nullptr) return;
+  EXPECT_THAT(recorder()->start(), LacksMetadata("text"));
+  EXPECT_THAT(recorder()->stop(), HasMetadata("text", "value"));
+  EXPECT_THAT(recorder()->stop(), HasMeasurement("length", 5));
+}
+
+TEST_P(Closure, TakesAResultWhoseStopWantsTheFieldsAlone) {
+  EXPECT_EQ(nopspan::span("work", [] { return nopspan::result(7, [](Fields& f) { f.set("key", 1); }); }), 7);
+  if (recorder() != nullptr) {
+    EXPECT_THAT(recorder()->stop(), HasMetadata("key", 1));
+  }
+}
+
+TEST_P(Closure, TakesAResultThatCanOnlyBeMoved) {
+  const std::unique_ptr<int> value = nopspan::span("work", [] {
+    return nopspan::result(std::make_unique<int>(7), [](const std::unique_ptr<int>& v, Fields& f) { f.set("v", *v); });
+  });
+  EXPECT_EQ(*value, 7);
+  if (recorder() != nullptr) {
+    EXPECT_THAT(recorder()->stop(), HasMetadata("v", 7));
+  }
+}
+
+TEST_P(Closure, DecaysAResultSoThatItCannotDangle) {
+  const auto work = [] {
+    std::string local = "local";
+    return nopspan::result(local, [](Fields&) {});
+  };
+  static_assert(std::is_same_v<decltype(nopspan::span("work", work)), std::string>);
+  EXPECT_EQ(nopspan::span("work", work), "local");
+}
+
+TEST_P(Closure, TakesAReferenceByResultRef) {
+  int target = 7;
+  int& returned = nopspan::span("work", [&] {
+    return nopspan::result_ref(target, [](const int& value, Fields& f) { f.set("value", value); });
+  });
+  EXPECT_EQ(&returned, &target);
+  if (recorder() != nullptr) {
+    EXPECT_THAT(recorder()->stop(), HasMetadata("value", 7));
+  }
+}
+
+TEST_P(Closure, TakesAConstReferenceByResultRef) {
+  const int target = 7;
+  const int& returned = nopspan::span("work", [&] { return nopspan::result_ref(target, [](Fields&) {}); });
+  EXPECT_EQ(&returned, &target);
+}
+
+TEST_P(Closure, TakesAStopForAWorkThatReturnsNothing) {
+  const auto work = [] { return nopspan::result([](Fields& f) { f.set("key", 1); }); };
+  static_assert(std::is_void_v<decltype(nopspan::span("work", work))>);
+  nopspan::span("work", work);
+  if (recorder() != nullptr) {
+    EXPECT_THAT(recorder()->stop(), HasMetadata("key", 1));
+  }
+}
+
+TEST_P(Closure, GivesTheSpanAndTakesAResult) {
+  EXPECT_EQ(nopspan::span("work", [](Fields& f) { f.set("at", "start"); },
+                          [](Span& span) {
+                            span.set("at", "work");
+                            return nopspan::result(7, [](Fields& f) { f.set("at", "stop"); });
+                          }),
+            7);
+  if (recorder() == nullptr) return;
+  EXPECT_THAT(recorder()->start(), HasMetadata("at", "start"));
+  EXPECT_THAT(recorder()->stop(), HasMetadata("at", "stop"));
+}
+
+TEST_P(Closure, EndsAfterTheWorksLocalsAreGone) {
+  std::size_t at_destruction = 99;
+  struct Local {
+    const SpanRecorder* recorder;
+    std::size_t& seen;
+    ~Local() {
+      if (recorder != nullptr) seen = recorder->size();
+    }
+  };
+  nopspan::span("work", [&] { const Local local{recorder(), at_destruction}; });
+  if (recorder() != nullptr) {
+    EXPECT_EQ(at_destruction, 1U);
+  }
+}
+
+TEST(CatalogueClosure, TakesTheCataloguesOwnBuilder) {
+  const SpanRecorder recorder("llm.chat");
+  const int turns = nopspan::span(
+      nopspan::llm::chat, [](auto& m) { m.engine("llama.cpp").model("small").set("turn", 1); },
+      [](Span& span) {
+        span.set("key", 2);
+        return nopspan::result(3, [](const int& value, auto& m) { m.chat_result("reply").measure("turns", value); });
+      });
+  EXPECT_EQ(turns, 3);
+  EXPECT_THAT(recorder.start(), HasMetadata("engine", "llama.cpp"));
+  EXPECT_THAT(recorder.start(), HasMetadata("model", "small"));
+  EXPECT_THAT(recorder.stop(), HasMetadata("chat_result", "reply"));
+  EXPECT_THAT(recorder.stop(), HasMeasurement("turns", 3));
+}
+
+}  // namespace

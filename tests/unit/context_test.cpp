@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// Contexts: current, attached, inherited, sent to other threads.
+#include "recorded.h"
+
+#include <nopspan/context.h>
+#include <nopspan/events.h>
+#include <nopspan/span.h>
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <queue>
+#include <thread>
+#include <type_traits>
+
+namespace {
+
+using nopspan::Attached;
+using nopspan::Context;
+using nopspan::Fields;
+using nopspan::Span;
+using nopspan::testing::HasMetadata;
+using nopspan::testing::IsChildOf;
+using nopspan::testing::LacksMetadata;
+using nopspan::testing::Recorder;
+
+static_assert(std::is_trivially_copyable_v<Context> && sizeof(Context) <= 128);
+static_assert(!std::is_copy_constructible_v<Attached> && !std::is_move_constructible_v<Attached>);
+
+TEST(Context, IsEmptyWhereThereIsNone) {
+  EXPECT_TRUE(Context().empty());
+  EXPECT_TRUE(Context::current().empty());
+  EXPECT_TRUE(nopspan::request_id().empty());
+  EXPECT_TRUE(Context().traceparent().empty());
+  EXPECT_TRUE(Context().tracestate().empty());
+}
+
+TEST(Context, IsEmptyInASpanThatNobodyListensTo) {
+  const Span span{"work"};
+  EXPECT_TRUE(Context::current().empty());
+  EXPECT_TRUE(span.context().empty());
+  EXPECT_TRUE(nopspan::request_id().empty());
+}
+
+TEST(Context, OfTheCurrentSpanIsTheSpans) {
+  const SpanRecorder recorder("work");
+  const Span span{"work"};
+  EXPECT_EQ(Context::current().span_id(), span.context().span_id());
+  EXPECT_EQ(Context::current().request_id(), span.request_id());
+  EXPECT_EQ(nopspan::request_id(), span.request_id());
+  EXPECT_EQ(recorder.start()->request_id(), span.request_id().view());
+  EXPECT_EQ(recorder.start()->span_id(), span.context().span_id());
+}
+
+TEST(Context, StaysAttachedWithTheGateDown) {
+  const Context context = Context::with_request_id("order-7");
+  {
+    const Attached here{context};
+    EXPECT_EQ(nopspan::request_id(), "order-7");
+    const Span span{"work"};
+    EXPECT_EQ(span.request_id(), "order-7");
+    {
+      const Attached inner{Context::with_request_id("order-8")};
+      EXPECT_EQ(nopspan::request_id(), "order-8");
+    }
+    EXPECT_EQ(nopspan::request_id(), "order-7");
+  }
+  EXPECT_TRUE(nopspan::request_id().empty());
+}
+
+TEST(Context, AttachedIsTheParentOfSpans) {
+  const Recorder recorder{"first.start", "second.start", "inner.start"};
+  {
+    const Attached here{Context::with_request_id("order-7")};
+    { const Span first{"first"}; }
+    const Span second{"second"};
+    const Span inner{"inner"};
+  }
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 3U);
+  EXPECT_EQ(events[0]->request_id(), "order-7");
+  EXPECT_EQ(events[0]->parent_id(), 0U);
+  EXPECT_EQ(events[1]->request_id(), "order-7");
+  EXPECT_EQ(events[1]->parent_id(), 0U);
+  EXPECT_THAT(events[2], IsChildOf(events[1]));
+}
+
+TEST(Context, AttachedEmptyBeginsANewRequestInside) {
+  const Recorder recorder{"outer.start", "inner.start"};
+  {
+    const Span outer{"outer"};
+    const Attached nothing{Context()};
+    EXPECT_TRUE(nopspan::request_id().empty());
+    const Span inner{"inner"};
+  }
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_NE(events[1]->request_id(), events[0]->request_id());
+  EXPECT_EQ(events[1]->parent_id(), 0U);
+  EXPECT_FALSE(events[1]->is_orphan());  // it was said that there is no parent
+}
+
+TEST(Context, MayBeDetachedOutOfOrder) {
+  std::optional<Attached> outer(std::in_place, Context::with_request_id("outer"));
+  std::optional<Attached> inner(std::in_place, Context::with_request_id("inner"));
+  outer.reset();
+  EXPECT_EQ(nopspan::request_id(), "inner");
+  inner.reset();
+  EXPECT_TRUE(nopspan::request_id().empty());
+}
+
+TEST(Context, OfAnUntracedSpanIsStillTheAttachedOne) {
+  const Attached here{Context::with_request_id("order-7")};
+  const Span span{"work"};
+  EXPECT_EQ(Context::current().request_id(), "order-7");
+}
+
+TEST(Context, InheritsLabels) {
+  const Recorder recorder{"outer.start", "inner.start", "cache.hit"};
+  {
+    const Span outer{"outer", [](Fields& f) { f.engine("vllm").model("small").tenant("acme"); }};
+    const Span inner{"inner"};
+    nopspan::execute("cache.hit");
+  }
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 3U);
+  EXPECT_THAT(events[0], HasMetadata("model", "small"));
+  EXPECT_THAT(events[1], LacksMetadata("model"));  // labels are the probes'; metadata is not inherited
+}
+
+// One worker, as pools have them.
+class Pool {
+ public:
+  Pool() : worker_([this] { run(); }) {}
+  ~Pool() {
+    submit(nullptr);
+    worker_.join();
+  }
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+  void submit(std::function<void()> job) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    jobs_.push(std::move(job));
+    ready_.notify_one();
+  }
+
+ private:
+  void run() {
+    while (true) {
+      std::unique_lock<std::mutex> lock(mutex_);
+      ready_.wait(lock, [this] { return !jobs_.empty(); });
+      const std::function<void()> job = std::move(jobs_.front());
+      jobs_.pop();
+      lock.unlock();
+      if (!job) return;
+      job();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable ready_;
+  std::queue<std::function<void()>> jobs_;
+  std::thread worker_;
+};
+
+TEST(Context, TravelsToThePoolsThreads) {
+  const Recorder recorder{"request.start", "job.start"};
+  std::vector<nopspan::RequestId> ids;
+  {
+    Pool pool;
+    for (int i = 0; i < 3; ++i) {
+      const Span request{"request"};
+      ids.push_back(request.request_id());
+      pool.submit([context = Context::current()] {
+        EXPECT_TRUE(nopspan::request_id().empty());  // nothing is left of the job before
+        const Attached scope{context};
+        const Span job{"job"};
+      });
+    }
+  }
+  const auto requests = recorder.events("request.start");
+  const auto jobs = recorder.events("job.start");
+  ASSERT_EQ(jobs.size(), 3U);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(jobs[i]->request_id(), ids[i].view());
+    EXPECT_THAT(jobs[i], IsChildOf(requests[i]));
+  }
+}
+
+TEST(Context, TravelsToThePoolsThreadsWithTheGateDown) {
+  nopspan::RequestId seen;
+  {
+    Pool pool;
+    const Attached here{Context::with_request_id("order-7")};
+    pool.submit([&seen, context = Context::current()] {
+      const Attached scope{context};
+      seen = nopspan::request_id();
+    });
+  }
+  EXPECT_EQ(seen, "order-7");
+}
+
+TEST(FixedString, ConvertsToWhatTakesStrings) {
+  const nopspan::RequestId id(std::string_view("order-7"));
+  const std::string string = id;
+  const std::string_view view = id;
+  EXPECT_EQ(string, "order-7");
+  EXPECT_EQ(view, "order-7");
+  EXPECT_STREQ(id.c_str(), "order-7");
+  EXPECT_TRUE(id == "order-7" && "order-7" == id && id != "order-8" && id == nopspan::RequestId(view));
+  EXPECT_EQ(nopspan::FixedString<3>(std::string_view("order")), "ord");
+}
+
+}  // namespace

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// How often nopspan has counted something since.
+#pragma once
+
+#include <nopspan/stats.h>
+
+#include <cstdint>
+
+class Counted {
+ public:
+  explicit Counted(std::uint64_t nopspan::Stats::*count) : count_(count), before_(nopspan::stats().*count) {}
+  [[nodiscard]] std::uint64_t times() const { return nopspan::stats().*count_ - before_; }
+
+ private:
+  std::uint64_t nopspan::Stats::*count_;
+  std::uint64_t before_;
+};

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Run with NOPSPAN_DISABLE=1 and without, because the variables are read when the library is loaded. The argument says what
+// is expected: "disabled" or "listening".
+#include <nopspan/context.h>
+#include <nopspan/events.h>
+#include <nopspan/gate.h>
+#include <nopspan/llm.h>
+#include <nopspan/registry.h>
+#include <nopspan/span.h>
+
+#include <cstdio>
+#include <stdexcept>
+#include <string_view>
+
+namespace {
+
+int failures = 0;
+
+void expect(bool condition, const char* what, int line) {
+  if (condition) return;
+  std::fprintf(stderr, "%s:%d: expected %s\n", __FILE__, line, what);
+  ++failures;
+}
+#define EXPECT(condition) expect((condition), #condition, __LINE__)
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const bool disabled = argc > 1 && std::string_view(argv[1]) == "disabled";
+  using nopspan::Context;
+  using nopspan::Errc;
+  int calls = 0;
+  int evaluated = 0;
+  const auto handler = [&](const nopspan::Event&) { ++calls; };
+  EXPECT(nopspan::attach_many("id", {"work.start", "work.stop", "a.b", "llm.adapter.retry"}, handler) == Errc::ok);
+  EXPECT(((nopspan::detail::gate() & nopspan::detail::kGateSpanHandlers) == 0) == disabled);
+  {
+    nopspan::Span span{"work", [&](nopspan::Fields&) { ++evaluated; }};
+    EXPECT(static_cast<bool>(span) != disabled);
+    nopspan::execute("a.b", [&](nopspan::Fields&) { ++evaluated; });
+    nopspan::llm::retry([&](auto&) { ++evaluated; });
+    EXPECT(Context::current().empty() == disabled);
+  }
+  nopspan::AsyncSpan{"work"}.end();
+  nopspan::complete("work", Context(), 1, 1);
+  nopspan::gauge("e", "g", 1);
+  EXPECT(nopspan::span("work", [] { return 7; }) == 7);
+  EXPECT(calls == (disabled ? 0 : 10));
+  EXPECT(evaluated == (disabled ? 0 : 3));
+
+  // What the application asked for itself works all the same.
+  {
+    const nopspan::Attached here{Context::with_request_id("order-7")};
+    EXPECT(nopspan::request_id() == "order-7");
+  }
+  const char* const header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  EXPECT(Context::from_traceparent(header).traceparent() == header);
+  EXPECT(nopspan::make_request_id().size() == 22);
+  bool thrown = false;
+  try {
+    nopspan::span("work", [] { throw std::runtime_error("boom"); });
+  } catch (const std::runtime_error&) {
+    thrown = true;
+  }
+  EXPECT(thrown);
+  EXPECT(nopspan::list_handlers().size() == 4);
+  EXPECT(nopspan::detach("id") == Errc::ok);
+  return failures == 0 ? 0 : 1;
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// Events that are not a span's.
+#include "counted.h"
+#include "recorded.h"
+
+#include <nopspan/events.h>
+#include <nopspan/span.h>
+
+#include <stdexcept>
+#include <string>
+
+namespace {
+
+using nopspan::AsyncSpan;
+using nopspan::Context;
+using nopspan::Fields;
+using nopspan::Span;
+using nopspan::testing::HasMeasurement;
+using nopspan::testing::HasMetadata;
+using nopspan::testing::LacksMetadata;
+using nopspan::testing::Recorder;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+TEST(Execute, EmitsOneEventWithWhatItIsGivenAndNothingElse) {
+  const Recorder recorder{"cache.hit"};
+  nopspan::execute("cache.hit", [](Fields& f) { f.set("key", "k").measure("age", 3); });
+  ASSERT_THAT(recorder.names(), ElementsAre("cache.hit"));
+  const auto event = recorder.events()[0];
+  EXPECT_THAT(keys_of(event->metadata()), ElementsAre("key"));
+  EXPECT_THAT(keys_of(event->measurements()), ElementsAre("age"));
+  EXPECT_EQ(event->status(), 0U);
+  EXPECT_EQ(event->request_id(), "");
+  EXPECT_EQ(event->span_id(), 0U);
+}
+
+TEST(Execute, NeedsNoFields) {
+  const Recorder recorder{"cache.hit"};
+  nopspan::execute("cache.hit");
+  ASSERT_EQ(recorder.size(), 1U);
+  EXPECT_TRUE(recorder.events()[0]->metadata().empty());
+  EXPECT_TRUE(recorder.events()[0]->measurements().empty());
+}
+
+TEST(Execute, MayMeasureWhatASpanMeasuresItself) {
+  const Recorder recorder{"cache.hit"};
+  nopspan::execute("cache.hit", [](Fields& f) { f.measure("duration", 7).measure("system_time", 8); });
+  EXPECT_EQ(recorder.events()[0]->duration_ns(), 7);
+  EXPECT_EQ(recorder.events()[0]->system_time_ns(), 8);
+}
+
+TEST(Execute, EvaluatesNothingWhenNobodyListens) {
+  nopspan::execute("cache.hit", [](Fields&) { FAIL(); });
+}
+
+TEST(Execute, MayHaveTheNameOfASpansEvent) {
+  const Recorder recorder{"work.stop"};
+  nopspan::execute("work.stop", [](Fields& f) { f.set("by", "hand"); });
+  ASSERT_EQ(recorder.size(), 1U);
+  EXPECT_THAT(keys_of(recorder.events()[0]->metadata()), ElementsAre("by"));
+}
+
+TEST(Execute, BelongsToTheCurrentSpan) {
+  const Recorder recorder{"outer.start", "inner.start", "cache.hit"};
+  {
+    const Span outer{"outer"};
+    const Span inner{"inner", [](Fields& f) { f.set("of", "inner"); }};
+    nopspan::execute("cache.hit", [](Fields&) {});
+  }
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 3U);
+  EXPECT_EQ(events[2]->span_id(), events[1]->span_id());
+  EXPECT_EQ(events[2]->parent_id(), events[0]->span_id());
+  EXPECT_EQ(events[2]->request_id(), events[0]->request_id());
+  EXPECT_THAT(events[2], LacksMetadata("of"));
+}
+
+TEST(Execute, BelongsToTheSpanThatIsNamed) {
+  const Recorder recorder{"cache.hit"};
+  const Span outer{"outer"};
+  const AsyncSpan named{"named"};
+  const Span inner{"inner"};
+  nopspan::execute(named.context(), "cache.hit", [](Fields&) {});
+  nopspan::execute(named, "cache.hit", [](Fields&) {});
+  nopspan::execute(outer, "cache.hit", [](Fields&) {});
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 3U);
+  EXPECT_EQ(events[0]->span_id(), named.context().span_id());
+  EXPECT_EQ(events[1]->span_id(), named.context().span_id());
+  EXPECT_EQ(events[1]->request_id(), named.request_id().view());
+  EXPECT_EQ(events[2]->span_id(), outer.context().span_id());
+}
+
+TEST(Execute, BelongsToAnAttachedContextWithoutASpan) {
+  const Recorder recorder{"cache.hit"};
+  const Context context = Context::with_request_id("order-7");
+  const nopspan::Attached here{context};
+  nopspan::execute("cache.hit");
+  EXPECT_EQ(recorder.events()[0]->request_id(), "order-7");
+  EXPECT_EQ(recorder.events()[0]->span_id(), 0U);
+}
+
+TEST(Execute, CountsFieldsThatThrowAndEmitsTheEvent) {
+  const Recorder recorder{"cache.hit"};
+  const Counted failures(&nopspan::Stats::metadata_failures);
+  nopspan::execute("cache.hit", [](Fields& f) {
+    f.set("before", 1);
+    throw std::runtime_error("");
+  });
+  EXPECT_EQ(failures.times(), 1U);
+  EXPECT_THAT(recorder.events().at(0), HasMetadata("before", 1));
+}
+
+TEST(Gauge, EmitsAnEventOfEngineStats) {
+  const Recorder recorder{"engine.stats"};
+  nopspan::gauge("vllm", "kv_cache_used", 10, 100);
+  nopspan::gauge("vllm", "running", -3);
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_THAT(events[0], HasMeasurement("kv_cache_used", 10));
+  EXPECT_THAT(events[0], HasMetadata("engine", "vllm"));
+  EXPECT_THAT(events[0], HasMetadata("gauge", "kv_cache_used"));
+  EXPECT_THAT(events[0], HasMetadata("maximum", 100));
+  EXPECT_THAT(events[1], HasMeasurement("running", -3));
+  EXPECT_THAT(events[1], LacksMetadata("maximum"));
+}
+
+TEST(Gauge, TakesNullsAndOverlongTexts) {
+  const Recorder recorder{"engine.stats"};
+  const Counted truncated(&nopspan::Stats::truncated);
+  nopspan::gauge(nullptr, nullptr, 1);
+  nopspan::gauge(std::string(100, 'e'), std::string(100, 'g'), 1);
+  EXPECT_EQ(recorder.size(), 2U);
+  EXPECT_EQ(truncated.times(), 2U);
+}
+
+TEST(Gauge, DoesNothingWhenNobodyListens) { nopspan::gauge("vllm", "running", 1); }
+
+}  // namespace

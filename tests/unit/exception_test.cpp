@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// Spans that an exception leaves.
+#include "recorded.h"
+
+#include <nopspan/span.h>
+
+#include <nopspan_probes.h>
+
+#include <exception>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+namespace {
+
+using nopspan::Fields;
+using nopspan::Span;
+using nopspan::Value;
+using nopspan::testing::HasMetadata;
+using nopspan::testing::HasStatus;
+using ::testing::ElementsAre;
+
+Value reason(Value type, Value message) {
+  return Value::map({{"type", std::move(type)}, {"message", std::move(message)}});
+}
+
+struct Overloaded : std::runtime_error {
+  using runtime_error::runtime_error;
+};
+struct Silent : std::exception {
+  const char* what() const noexcept override { return nullptr; }
+};
+
+template <class Thrown>
+nopspan::OwnedEvent exception_of(const Thrown& thrown) {
+  const SpanRecorder recorder("work");
+  EXPECT_THROW(nopspan::span("work", [&] { throw thrown; }), Thrown);
+  EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.exception"));
+  return recorder.exception();
+}
+
+TEST(Exception, OfAStandardClassIsAnError) {
+  const auto event = exception_of(std::runtime_error("no route"));
+  EXPECT_THAT(event, HasStatus(NOPSPAN_STATUS_EXCEPTION));
+  EXPECT_THAT(event, HasMetadata("kind", "error"));
+  EXPECT_THAT(event, HasMetadata("reason", reason("std::runtime_error", "no route")));
+  EXPECT_THAT(event, HasMetadata("stacktrace", Value::list()));
+}
+
+TEST(Exception, OfADerivedClassHasItsOwnTypesName) {
+  const auto event = exception_of(Overloaded("busy"));
+  EXPECT_THAT(event, HasMetadata("kind", "error"));
+  EXPECT_THAT(event, HasMetadata("reason", reason("(anonymous namespace)::Overloaded", "busy")));
+}
+
+TEST(Exception, WithoutAMessageHasAnEmptyOne) {
+  EXPECT_THAT(exception_of(Silent()), HasMetadata("reason", reason("(anonymous namespace)::Silent", "")));
+}
+
+TEST(Exception, OfAnyOtherTypeIsAThrow) {
+  const auto event = exception_of(7);
+  EXPECT_THAT(event, HasMetadata("kind", "throw"));
+  EXPECT_THAT(event, HasMetadata("reason", reason("int", "")));
+}
+
+TEST(Exception, OfAStringHasTheStringAsMessage) {
+  EXPECT_THAT(exception_of(std::string("text")), HasMetadata("reason", reason("std::string", "text")));
+  const auto event = exception_of(static_cast<const char*>("literal"));
+  EXPECT_THAT(event, HasMetadata("kind", "throw"));
+  EXPECT_THAT(event, HasMetadata("reason", reason("char const*", "literal")));
+  EXPECT_THAT(exception_of(static_cast<const char*>(nullptr)), HasMetadata("reason", reason("char const*", "")));
+}
+
+TEST(Exception, EventHasTheMeasurementsOfAStop) {
+  EXPECT_THAT(keys_of(exception_of(7)->measurements()), ElementsAre("duration", "monotonic_time"));
+}
+
+TEST(Exception, EventHasTheStartMetadataToo) {
+  const SpanRecorder recorder("work");
+  try {
+    nopspan::span("work", [](Fields& f) { f.set("at", "start").measure("depth", 1); },
+                  [](Span& span) {
+                    span.set("later", 1).measure("rows", 2);
+                    throw std::runtime_error("");
+                  });
+  } catch (const std::runtime_error&) {
+  }
+  EXPECT_THAT(recorder.exception(), HasMetadata("at", "start"));
+  EXPECT_THAT(recorder.exception(), HasMetadata("later", 1));
+  EXPECT_THAT(keys_of(recorder.exception()->measurements()), ElementsAre("duration", "monotonic_time", "rows"));
+}
+
+TEST(Exception, GoesOnToTheCallerAsTheSameObject) {
+  const SpanRecorder recorder("work");
+  const void* thrown = nullptr;
+  try {
+    nopspan::span("work", [&] {
+      try {
+        throw std::runtime_error("one");
+      } catch (const std::runtime_error& error) {
+        thrown = &error;
+        throw;
+      }
+    });
+  } catch (const std::runtime_error& error) {
+    EXPECT_EQ(&error, thrown);
+  }
+  EXPECT_NE(thrown, nullptr);
+}
+
+TEST(Exception, GoesOnToTheCallerWhenNobodyListens) {
+  EXPECT_THROW(nopspan::span("work", [] { throw std::runtime_error(""); }), std::runtime_error);
+}
+
+TEST(Exception, EndsEverySpanThatItLeaves) {
+  const nopspan::testing::Recorder recorder{"outer.exception", "inner.exception", "outer.stop", "inner.stop"};
+  EXPECT_THROW(nopspan::span("outer", [] { nopspan::span("inner", [] { throw std::runtime_error("deep"); }); }),
+               std::runtime_error);
+  EXPECT_THAT(recorder.names(), ElementsAre("inner.exception", "outer.exception"));
+  for (const auto& event : recorder.events()) {
+    EXPECT_THAT(event, HasMetadata("reason", reason("std::runtime_error", "deep")));
+  }
+}
+
+TEST(Exception, ThatIsCaughtInsideDoesNotMatter) {
+  const SpanRecorder recorder("work");
+  nopspan::span("work", [] {
+    try {
+      throw std::runtime_error("");
+    } catch (const std::runtime_error&) {
+    }
+  });
+  EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+}
+
+TEST(Exception, IsUnknownToTheDestructorOfAScope) {
+  const SpanRecorder recorder("work");
+  try {
+    const Span span{"work"};
+    throw std::runtime_error("not seen");
+  } catch (const std::runtime_error&) {
+  }
+  EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.exception"));
+  EXPECT_THAT(recorder.exception(), HasStatus(NOPSPAN_STATUS_EXCEPTION));
+  EXPECT_THAT(recorder.exception(), HasMetadata("kind", "error"));
+  EXPECT_THAT(recorder.exception(), HasMetadata("reason", reason("unknown", "")));
+}
+
+TEST(Exception, DoesNotMarkASpanThatBeganAndEndedInADestructorMeanwhile) {
+  const nopspan::testing::Recorder recorder{"cleanup.stop", "cleanup.exception"};
+  struct Cleaner {
+    ~Cleaner() { const Span span{"cleanup"}; }
+  };
+  try {
+    const Cleaner cleaner;
+    throw 7;
+  } catch (int) {
+  }
+  EXPECT_THAT(recorder.names(), ElementsAre("cleanup.stop"));
+}
+
+TEST(Exception, DoesNotMarkAScopeThatBeganInsideTheCatch) {
+  const SpanRecorder recorder("work");
+  try {
+    throw 7;
+  } catch (int) {
+    const Span span{"work"};
+  }
+  EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+}
+
+TEST(Exception, LeavesTheContextAsItWas) {
+  const SpanRecorder recorder("work");
+  EXPECT_THROW(nopspan::span("work", [] { throw 7; }), int);
+  EXPECT_TRUE(nopspan::Context::current().empty());
+}
+
+}  // namespace

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// The block of memory that fields are kept in, against a plain model of it.
+#include "recorded.h"
+
+#include "field_buffer.h"
+
+#include <nopspan/value.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using nopspan::Value;
+using nopspan::detail::copy_value;
+using nopspan::detail::FieldBuffer;
+using nopspan::detail::FieldEntry;
+
+using Contents = std::vector<std::pair<std::string, Value>>;
+
+Contents contents(const FieldBuffer& buffer) {
+  Contents all;
+  for (const unsigned char* at = buffer.begin(); at < buffer.end(); at = FieldEntry::at(at)->end()) {
+    const FieldEntry& entry = *FieldEntry::at(at);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(at) % 8, 0U);
+    EXPECT_EQ(entry.key_data()[entry.key_size], '\0');
+    all.emplace_back(((entry.flags & FieldEntry::kMeasurement) != 0 ? "m:" : "") + std::string(entry.key()),
+                     copy_value(entry));
+  }
+  return all;
+}
+
+TEST(FieldBuffer, KeepsWhatItIsGivenInOrder) {
+  FieldBuffer buffer;
+  EXPECT_TRUE(buffer.put_null("null", 0));
+  EXPECT_TRUE(buffer.put_word("integer", Value::Type::integer, static_cast<std::uint64_t>(-7), 0));
+  EXPECT_TRUE(buffer.put_word("bool", Value::Type::boolean, 1, 0));
+  EXPECT_TRUE(buffer.put_string("text", "value", 0));
+  EXPECT_TRUE(buffer.put_value("list", Value::list({1, Value::map({{"k", "v"}})}), 0));
+  EXPECT_EQ(contents(buffer), (Contents{{"null", nullptr},
+                                        {"integer", -7},
+                                        {"bool", true},
+                                        {"text", "value"},
+                                        {"list", Value::list({1, Value::map({{"k", "v"}})})}}));
+}
+
+TEST(FieldBuffer, FindsByKeyAndSort) {
+  FieldBuffer buffer;
+  buffer.put_word("k", Value::Type::integer, 1, FieldEntry::kMeasurement);
+  EXPECT_EQ(buffer.find("k", false), nullptr);
+  buffer.put_string("k", "metadata", 0);
+  EXPECT_EQ(buffer.find("k", true)->as_int(), 1);
+  EXPECT_EQ(buffer.find("k", false)->as_string(), "metadata");
+  EXPECT_EQ(buffer.find("", false), nullptr);
+}
+
+TEST(FieldBuffer, ErasesMeasurementsOnly) {
+  FieldBuffer buffer;
+  for (int i = 0; i < 20; ++i) {
+    buffer.put_word("m" + std::to_string(i), Value::Type::integer, 1, FieldEntry::kMeasurement);
+    buffer.put_string("k" + std::to_string(i), std::string(static_cast<std::size_t>(i) * 7, 'x'), 0);
+  }
+  buffer.erase_measurements();
+  const Contents left = contents(buffer);
+  ASSERT_EQ(left.size(), 20U);
+  for (std::size_t i = 0; i < 20; ++i) {
+    EXPECT_EQ(left[i], std::make_pair("k" + std::to_string(i), Value(std::string(i * 7, 'x'))));
+  }
+}
+
+TEST(FieldBuffer, IsEmptyAgainAfterReset) {
+  FieldBuffer buffer;
+  buffer.put_string("k", std::string(5000, 'x'), 0);
+  buffer.reset();
+  EXPECT_EQ(buffer.begin(), buffer.end());
+  EXPECT_TRUE(buffer.put_string("k", "again", 0));
+  EXPECT_EQ(contents(buffer), (Contents{{"k", "again"}}));
+}
+
+TEST(FieldBuffer, LeavesEverythingAsItWasWhenSomethingDoesNotFit) {
+  FieldBuffer buffer;
+  buffer.put_string("k", "value", 0);
+  const Contents before = contents(buffer);
+  Value deep(1);
+  for (int i = 0; i < 65; ++i) deep = Value::list({deep});
+  EXPECT_FALSE(buffer.put_value("k", deep, 0));
+  EXPECT_FALSE(buffer.put_value("k", Value::map({{std::string(256, 'k'), 1}}), 0));
+  EXPECT_FALSE(buffer.put_string(std::string(256, 'k'), "v", 0));
+  EXPECT_FALSE(buffer.put_string("k", std::string(FieldBuffer::kMaxBytes, 'x'), 0));
+  EXPECT_EQ(contents(buffer), before);
+}
+
+TEST(FieldBuffer, DoesWhatAListOfPairsWouldDo) {
+  std::mt19937 random(7);  // always the same numbers
+  for (int round = 0; round < 200; ++round) {
+    FieldBuffer buffer;
+    Contents model;
+    for (int step = 0; step < 60; ++step) {
+      const bool measurement = random() % 3 == 0;
+      const std::string key(random() % 12, static_cast<char>('a' + random() % 3));
+      const Value value = measurement ? Value(static_cast<std::int64_t>(random()))
+                          : random() % 2 == 0
+                              ? Value(std::string(random() % 400, 'x'))
+                              : Value::list({static_cast<int>(random() % 10), std::string(random() % 50, 'y')});
+      ASSERT_TRUE(buffer.put_value(key, value, measurement ? FieldEntry::kMeasurement : std::uint8_t{0}));
+      const std::string name = (measurement ? "m:" : "") + key;
+      const auto there = std::find_if(model.begin(), model.end(), [&](const auto& entry) { return entry.first == name; });
+      if (there != model.end()) {
+        there->second = value;
+      } else {
+        model.emplace_back(name, value);
+      }
+      if (random() % 40 == 0) {
+        buffer.erase_measurements();
+        model.erase(std::remove_if(model.begin(), model.end(),
+                                   [](const auto& entry) { return entry.first.substr(0, 2) == "m:"; }),
+                    model.end());
+      }
+    }
+    ASSERT_EQ(contents(buffer), model) << "round " << round;
+  }
+}
+
+}  // namespace

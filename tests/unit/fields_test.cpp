@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// The limits of metadata and measurements: what is over them is left out whole, and counted.
+#include "counted.h"
+#include "recorded.h"
+
+#include <nopspan/events.h>
+#include <nopspan/span.h>
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+namespace {
+
+using nopspan::Fields;
+using nopspan::Span;
+using nopspan::Value;
+using nopspan::testing::HasMeasurement;
+using nopspan::testing::HasMetadata;
+using nopspan::testing::LacksMetadata;
+using nopspan::testing::Recorder;
+using ::testing::ElementsAre;
+
+constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
+
+std::string key(int i) { return "k" + std::to_string(i); }
+
+TEST(Fields, TakeTheLaterValueAtThePlaceOfTheEarlier) {
+  const Recorder recorder{"a.b"};
+  nopspan::execute("a.b", [](Fields& f) {
+    f.set("one", 1).set("two", "short").set("three", 3);
+    f.set("two", std::string(300, 'x')).set("one", nullptr).set("two", Value::list({1, 2}));
+  });
+  std::vector<std::string> order;
+  recorder.events().at(0)->metadata().for_each([&](std::string_view name, nopspan::ValueView value) {
+    order.push_back(std::string(name) + "=" + value.copy().to_string());
+  });
+  EXPECT_THAT(order, ElementsAre("one=null", "two=[1,2]", "three=3"));
+}
+
+TEST(Fields, HoldOneHundredAndTwentyEightKeysAndCountTheRest) {
+  const Recorder recorder{"a.b"};
+  const Counted dropped(&nopspan::Stats::fields_dropped);
+  nopspan::execute("a.b", [](Fields& f) {
+    for (int i = 0; i < 128; ++i) f.set(key(i), i);
+    f.set("over", 1).measure("over", 1);
+    f.set(key(5), "replaced");  // one that is there is no new one
+  });
+  EXPECT_EQ(dropped.times(), 2U);
+  const auto event = recorder.events().at(0);
+  EXPECT_EQ(event->metadata().size(), 128U);
+  EXPECT_THAT(event, LacksMetadata("over"));
+  EXPECT_THAT(event, HasMetadata(key(5), "replaced"));
+}
+
+TEST(Fields, OfASpanAreBoundedOverItsWholeLife) {
+  const SpanRecorder recorder("work");
+  const Counted dropped(&nopspan::Stats::fields_dropped);
+  {
+    Span span{"work", [](Fields& f) {
+                for (int i = 0; i < 100; ++i) f.set(key(i), i);
+              }};
+    for (int i = 100; i < 200; ++i) span.set(key(i), i);
+  }
+  EXPECT_EQ(dropped.times(), 72U);
+  EXPECT_EQ(recorder.stop()->metadata().size(), 128U + 3U);  // and the ids
+  EXPECT_GT(recorder.stop()->monotonic_time_ns(), 0);
+  EXPECT_THAT(recorder.stop(), HasMetadata("k127", 127));
+  EXPECT_THAT(recorder.stop(), LacksMetadata("k128"));
+}
+
+TEST(Fields, OfASpanWithAsManyKeysAsItMayHaveTakeNoMore) {
+  const SpanRecorder recorder("work");
+  const Counted dropped(&nopspan::Stats::fields_dropped);
+  {
+    Span span{"work", [](Fields& f) {
+                for (int i = 0; i < 128; ++i) f.set(key(i), i);
+              }};
+    for (int i = 128; i < 300; ++i) span.set(key(i), i);
+  }
+  EXPECT_EQ(dropped.times(), 172U);
+  EXPECT_EQ(recorder.stop()->metadata().size(), 128U + 3U);
+}
+
+TEST(Fields, OfASpanGetThePlaceOfStartMeasurementsBack) {
+  const SpanRecorder recorder("work");
+  const Counted dropped(&nopspan::Stats::fields_dropped);
+  {
+    Span span{"work", [](Fields& f) {
+                for (int i = 0; i < 128; ++i) f.measure(key(i), i);
+              }};
+    for (int i = 0; i < 128; ++i) span.measure(key(i), i);
+  }
+  EXPECT_EQ(dropped.times(), 0U);
+  EXPECT_EQ(recorder.stop()->measurements().size(), 128U + 2U);
+}
+
+TEST(Fields, HaveKeysOfAtMost255Bytes) {
+  const Recorder recorder{"a.b"};
+  const Counted dropped(&nopspan::Stats::fields_dropped);
+  nopspan::execute("a.b", [](Fields& f) {
+    f.set(std::string(255, 'k'), 1).set(std::string(256, 'k'), 2).measure(std::string(100'000, 'k'), 3);
+  });
+  EXPECT_EQ(dropped.times(), 2U);
+  EXPECT_THAT(recorder.events().at(0), HasMetadata(std::string(255, 'k'), 1));
+}
+
+TEST(Fields, HoldSixteenMebibytesAndLeaveOutWhatIsOver) {
+  const SpanRecorder recorder("work");
+  const Counted dropped(&nopspan::Stats::fields_dropped);
+  const std::string big(10U << 20U, 'x');
+  const std::string too_big(17U << 20U, 'y');
+  {
+    Span span{"work"};
+    span.set("too big", too_big).set("big", big).set("big too", big).set("small", 1);
+    span.set("list", Value::list({too_big}));
+    span.set("small", big);  // does not fit: the value before stays
+  }
+  EXPECT_EQ(dropped.times(), 4U);
+  EXPECT_EQ(recorder.stop()->metadata("big").as_string().size(), big.size());
+  EXPECT_THAT(recorder.stop(), LacksMetadata("too big"));
+  EXPECT_THAT(recorder.stop(), LacksMetadata("list"));
+  EXPECT_THAT(recorder.stop(), HasMetadata("small", 1));
+}
+
+TEST(Fields, NestSixtyFourDeepAndNoDeeper) {
+  const Recorder recorder{"a.b"};
+  const Counted dropped(&nopspan::Stats::fields_dropped);
+  const auto nested = [](int depth) {
+    Value value(7);
+    for (int i = 0; i < depth; ++i) value = i % 2 == 0 ? Value::list({value}) : Value::map({{"k", value}});
+    return value;
+  };
+  nopspan::execute("a.b", [&](Fields& f) { f.set("deep", nested(64)).set("too deep", nested(65)).set("after", 1); });
+  EXPECT_EQ(dropped.times(), 1U);
+  EXPECT_THAT(recorder.events().at(0), HasMetadata("deep", nested(64)));
+  EXPECT_THAT(recorder.events().at(0), LacksMetadata("too deep"));
+  EXPECT_THAT(recorder.events().at(0), HasMetadata("after", 1));
+}
+
+TEST(Fields, ClampIntegersOverTheSignedRangeAndCountThem) {
+  const Recorder recorder{"a.b"};
+  const Counted clamped(&nopspan::Stats::values_clamped);
+  nopspan::execute("a.b", [](Fields& f) {
+    f.set("max", std::numeric_limits<std::uint64_t>::max()).measure("max", std::uint64_t{1} << 63U);
+    f.set("fits", static_cast<std::uint64_t>(kMax)).measure("min", std::numeric_limits<std::int64_t>::min());
+  });
+  EXPECT_EQ(clamped.times(), 2U);
+  const auto event = recorder.events().at(0);
+  EXPECT_THAT(event, HasMetadata("max", kMax));
+  EXPECT_THAT(event, HasMeasurement("max", kMax));
+  EXPECT_THAT(event, HasMetadata("fits", kMax));
+  EXPECT_THAT(event, HasMeasurement("min", std::numeric_limits<std::int64_t>::min()));
+}
+
+TEST(Fields, ShowContentToHandlersAlways) {
+  const Recorder recorder{"a.b"};
+  nopspan::execute("a.b", [](Fields& f) { f.content("prompt", "secret").content("n", 1); });
+  EXPECT_THAT(recorder.events().at(0), HasMetadata("prompt", "secret"));
+  EXPECT_THAT(recorder.events().at(0), HasMetadata("n", 1));
+}
+
+TEST(Fields, KeepWholeLabelsAndCutOnlyWhatGoesToProbes) {
+  const SpanRecorder recorder("work");
+  const Counted truncated(&nopspan::Stats::truncated);
+  { const Span span{"work", [](Fields& f) { f.model(std::string(200, 'm')); }}; }
+  EXPECT_THAT(recorder.stop(), HasMetadata("model", std::string(200, 'm')));
+  EXPECT_EQ(truncated.times(), 1U);
+}
+
+TEST(Fields, TakeAnyBytes) {
+  const Recorder recorder{"a.b"};
+  const std::string bytes("\xff\x00\n\xc3", 4);
+  nopspan::execute("a.b", [&](Fields& f) { f.set(bytes, bytes); });
+  EXPECT_THAT(recorder.events().at(0), HasMetadata(bytes, bytes));
+}
+
+}  // namespace

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+// fork(): a span belongs to the process that began it.
+#include "counted.h"
+#include "in_child.h"
+#include "recorded.h"
+#include "wait_until.h"
+
+#include <nopspan/context.h>
+#include <nopspan/llm.h>
+#include <nopspan/log.h>
+#include <nopspan/registry.h>
+#include <nopspan/span.h>
+
+#include <unistd.h>
+
+#include <atomic>
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using nopspan::AsyncSpan;
+using nopspan::Context;
+using nopspan::Event;
+using nopspan::Span;
+using nopspan::testing::Recorder;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::UnorderedElementsAre;
+
+// What the child writes with `write(line)`, as lines; the child must end with status 0.
+std::vector<std::string> lines_of_child(const std::function<void(const std::function<void(std::string)>&)>& work) {
+  int ends[2];
+  EXPECT_EQ(pipe(ends), 0);
+  const std::string problem = in_child([&] {
+    close(ends[0]);
+    work([&](std::string line) {
+      line += '\n';
+      EXPECT_EQ(write(ends[1], line.data(), line.size()), static_cast<ssize_t>(line.size()));
+    });
+  });
+  EXPECT_THAT(problem, IsEmpty());
+  close(ends[1]);
+  std::string text;
+  char buffer[4096];
+  for (ssize_t got = 0; (got = read(ends[0], buffer, sizeof(buffer))) > 0;) {
+    text.append(buffer, static_cast<std::size_t>(got));
+  }
+  close(ends[0]);
+  std::vector<std::string> lines;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = text.find('\n', at);
+    lines.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return lines;
+}
+
+std::string span_id(const Span& span) { return std::to_string(span.context().span_id()); }
+
+TEST(Fork, GivesParentAndChildDifferentIds) {
+  const Recorder recorder{"work.start"};
+  { const Span warm{"work"}; }  // so that there are pools of random bytes to share
+  const auto make_ids = [](const std::function<void(std::string)>& write) {
+    for (int i = 0; i < 100; ++i) {
+      const Span span{"work"};
+      write(span_id(span));
+      write(span.request_id());
+      write(nopspan::make_request_id());
+    }
+  };
+  std::vector<std::string> all = lines_of_child(make_ids);
+  make_ids([&](const std::string& id) { all.push_back(id); });
+  ASSERT_EQ(all.size(), 600U);
+  EXPECT_EQ(std::set<std::string>(all.begin(), all.end()).size(), 600U);
+}
+
+TEST(Fork, OfAThreadThatNeverEmittedGivesDifferentIdsToo) {
+  std::vector<std::string> all;
+  for (int child = 0; child < 2; ++child) {
+    for (const std::string& id : lines_of_child([](const auto& write) { write(nopspan::make_request_id()); })) {
+      all.push_back(id);
+    }
+  }
+  ASSERT_EQ(all.size(), 2U);
+  EXPECT_NE(all[0], all[1]);
+}
+
+TEST(Fork, InsideASpanLeavesItToTheParent) {
+  const Recorder recorder(Recorder::span_events({"outer", "async", "inner"}));
+  {
+    std::optional<Span> outer(std::in_place, "outer");
+    AsyncSpan async{"async"};
+    EXPECT_THAT(in_child([&] {
+                  const Counted inherited(&nopspan::Stats::inherited);
+                  {
+                    const Recorder mine(Recorder::span_events({"outer", "async", "inner"}));
+                    nopspan::span("inner", [] {});
+                    outer.reset();
+                    async.end();
+                    EXPECT_THAT(mine.names(), ElementsAre("inner.start", "inner.stop"));
+                    // Its own span is a child of the parent's, in the same request.
+                    EXPECT_EQ(mine.events()[0]->request_id(), recorder.events("outer.start")[0]->request_id());
+                    EXPECT_EQ(mine.events()[0]->parent_id(), recorder.events("outer.start")[0]->span_id());
+                  }
+                  EXPECT_EQ(inherited.times(), 2U);
+                }),
+                IsEmpty());
+    async.end();
+    outer.reset();
+  }
+  EXPECT_THAT(recorder.names(), ElementsAre("outer.start", "async.start", "async.stop", "outer.stop"));
+}
+
+TEST(Fork, LeavesTheFirstTokenOfASpanToTheParentToo) {
+  const Recorder recorder{"gen_ai.stream.first_token"};
+  Span span{nopspan::llm::stream};
+  EXPECT_THAT(in_child([&] {
+                span.first_token();
+                EXPECT_EQ(recorder.size(), 0U);
+              }),
+              IsEmpty());
+  span.first_token();
+  EXPECT_EQ(recorder.size(), 1U);
+}
+
+TEST(Fork, KeepsAnAttachedContext) {
+  const nopspan::Attached here{Context::with_request_id("order-7")};
+  EXPECT_THAT(lines_of_child([](const auto& write) { write(nopspan::request_id()); }), ElementsAre("order-7"));
+}
+
+TEST(Fork, InsideAHandlerLeavesAWorkingRegistry) {
+  std::string problem = "not called";
+  nopspan::attach("forks", "a.b", [&](const Event&) {
+    problem = in_child([] {
+      EXPECT_EQ(nopspan::attach("child", "c.d", [](const Event&) {}), nopspan::Errc::ok);
+      nopspan::execute("c.d");
+      EXPECT_EQ(nopspan::detach("child"), nopspan::Errc::ok);
+    });
+  });
+  nopspan::execute("a.b");
+  nopspan::detach("forks");
+  EXPECT_THAT(problem, IsEmpty());
+}
+
+// What a child must be able to do whatever other threads were doing.
+void use_everything() {
+  int calls = 0;
+  EXPECT_EQ(nopspan::attach("child", "work.stop", [&](const Event&) { ++calls; }), nopspan::Errc::ok);
+  { const Span span{"work"}; }
+  EXPECT_EQ(nopspan::detach("child"), nopspan::Errc::ok);
+  EXPECT_EQ(calls, 1);
+  nopspan::set_log_sink({});
+  nopspan::Name::intern("a.childs.name");
+  EXPECT_FALSE(nopspan::make_request_id().empty());
+}
+
+TEST(Fork, WhileAnotherThreadRunsAHandlerDoesNotDeadlockTheChild) {
+  std::atomic<bool> inside{false};
+  std::atomic<bool> go_on{false};
+  nopspan::attach("slow", "a.b", [&](const Event&) {
+    inside = true;
+    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+  });
+  std::thread emitter([] { nopspan::execute("a.b"); });
+  EXPECT_TRUE(wait_until([&] { return inside.load(); }));
+  EXPECT_THAT(in_child([] {
+                use_everything();
+                // Nobody in the child runs it: there is nothing to wait for.
+                EXPECT_EQ(nopspan::detach("slow"), nopspan::Errc::ok);
+              }),
+              IsEmpty());
+  go_on = true;
+  emitter.join();
+  nopspan::detach("slow");
+}
+
+TEST(Fork, WhileOtherThreadsEmitAndWriteTheRegistryDoesNotDeadlockTheChild) {
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  threads.emplace_back([&] {
+    while (!stop) {
+      nopspan::attach("busy", "work.start", [](const Event&) {});
+      nopspan::detach("busy");
+    }
+  });
+  threads.emplace_back([&] {
+    while (!stop) nopspan::set_log_sink([](nopspan::LogLevel, std::string_view) {});
+  });
+  threads.emplace_back([&] {
+    for (int i = 0; !stop; ++i) {
+      const Span span{"work"};
+      nopspan::Name::intern("name." + std::to_string(i % 1000));
+      Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=1");
+    }
+  });
+  for (int i = 0; i < 30 && !HasFailure(); ++i) EXPECT_THAT(in_child(use_everything), IsEmpty());
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  nopspan::set_log_sink({});
+}
+
+TEST(Fork, OfAForkGivesEachProcessItsOwnSpans) {
+  const Recorder recorder{"work.start", "work.stop"};
+  EXPECT_THAT(in_child([&] {
+                const Span child{"work"};
+                EXPECT_THAT(in_child([&] {
+                              { const Span grandchild{"work"}; }
+                              EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.start", "work.stop"));
+                              EXPECT_EQ(recorder.events()[1]->parent_id(), recorder.events()[0]->span_id());
+                            }),
+                            IsEmpty());
+              }),
+              IsEmpty());
+}
+
+}  // namespace

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a handler may do, and what happens to one that throws.
+#include "counted.h"
+#include "recorded.h"
+
+#include <nopspan/events.h>
+#include <nopspan/log.h>
+#include <nopspan/registry.h>
+#include <nopspan/span.h>
+
+#include <atomic>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using nopspan::Errc;
+using nopspan::Event;
+using nopspan::Fields;
+using nopspan::LogLevel;
+using nopspan::Span;
+using nopspan::Value;
+using nopspan::testing::HasMetadata;
+using nopspan::testing::Recorder;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Pair;
+using ::testing::SizeIs;
+
+class Handler : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    nopspan::set_log_sink([this](LogLevel level, std::string_view line) { log_.emplace_back(level, line); });
+  }
+  void TearDown() override {
+    while (!nopspan::list_handlers().empty()) nopspan::detach(nopspan::list_handlers()[0].id);
+    nopspan::set_log_sink({});
+  }
+  std::vector<std::pair<LogLevel, std::string>> log_;
+};
+
+TEST_F(Handler, ThatThrowsIsDetachedAndReported) {
+  const Recorder failures{"telemetry.handler.failure"};
+  const Counted counted(&nopspan::Stats::handler_failures);
+  int calls = 0;
+  nopspan::attach(
+      "bad", "a.b",
+      [&](const Event&) {
+        ++calls;
+        throw std::runtime_error("boom");
+      },
+      Value::map({{"k", 1}}));
+  nopspan::execute("a.b");
+  nopspan::execute("a.b");
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(counted.times(), 1U);
+  EXPECT_EQ(nopspan::detach("bad"), Errc::not_found);
+  EXPECT_THAT(log_, ElementsAre(Pair(LogLevel::error, "handler \"bad\" of event a.b failed with error "
+                                                      "std::runtime_error: boom; it has been detached")));
+  ASSERT_THAT(failures.events(), SizeIs(1));
+  const auto failure = failures.events()[0];
+  EXPECT_THAT(keys_of(failure->metadata()),
+              ElementsAre("event_name", "handler_config", "handler_id", "kind", "reason", "stacktrace"));
+  EXPECT_THAT(failure, HasMetadata("event_name", "a.b"));
+  EXPECT_THAT(failure, HasMetadata("handler_id", "bad"));
+  EXPECT_THAT(failure, HasMetadata("handler_config", Value::map({{"k", 1}})));
+  EXPECT_THAT(failure, HasMetadata("kind", "error"));
+  EXPECT_THAT(failure,
+              HasMetadata("reason", Value::map({{"type", "std::runtime_error"}, {"message", "boom"}})));
+  EXPECT_THAT(failure, HasMetadata("stacktrace", Value::list()));
+  EXPECT_THAT(keys_of(failure->measurements()), ElementsAre("monotonic_time", "system_time"));
+}
+
+TEST_F(Handler, ThatThrowsWhatIsNoExceptionIsDetachedToo) {
+  const Recorder failures{"telemetry.handler.failure"};
+  nopspan::attach("bad", "a.b", [](const Event&) { throw 7; });
+  nopspan::execute("a.b");
+  EXPECT_EQ(nopspan::detach("bad"), Errc::not_found);
+  EXPECT_THAT(failures.events().at(0), HasMetadata("kind", "throw"));
+}
+
+TEST_F(Handler, ThatThrowsIsDetachedFromAllItsEvents) {
+  int calls = 0;
+  nopspan::attach_many("bad", {"a.b", "c.d"}, [&](const Event&) {
+    ++calls;
+    throw std::runtime_error("");
+  });
+  nopspan::execute("a.b");
+  nopspan::execute("c.d");
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(Handler, ThatThrowsDisturbsNeitherTheOthersNorTheApplication) {
+  std::string order;
+  nopspan::attach("first", "work.stop", [&](const Event&) { order += "1"; });
+  nopspan::attach("bad", "work.stop", [&](const Event&) {
+    order += "x";
+    throw std::runtime_error("");
+  });
+  nopspan::attach("last", "work.stop", [&](const Event&) { order += "2"; });
+  EXPECT_EQ(nopspan::span("work", [] { return 7; }), 7);
+  EXPECT_EQ(nopspan::span("work", [] { return 7; }), 7);
+  EXPECT_EQ(order, "1x212");
+}
+
+TEST_F(Handler, ThatThrowsWhileAnExceptionUnwindsDisturbsNothing) {
+  nopspan::attach("bad", "work.exception", [](const Event&) { throw std::runtime_error("handler"); });
+  try {
+    const Span span{"work"};
+    throw std::logic_error("application");
+  } catch (const std::logic_error& error) {
+    EXPECT_STREQ(error.what(), "application");
+  }
+  EXPECT_THAT(log_, SizeIs(1));
+}
+
+TEST_F(Handler, OfFailuresThatThrowsIsDetachedAsWell) {
+  nopspan::attach("worse", "telemetry.handler.failure", [](const Event&) { throw std::runtime_error("again"); });
+  nopspan::attach("bad", "a.b", [](const Event&) { throw std::runtime_error("once"); });
+  nopspan::execute("a.b");
+  EXPECT_THAT(nopspan::list_handlers(), SizeIs(0));
+  EXPECT_THAT(log_, SizeIs(2));
+}
+
+TEST_F(Handler, MayDetachItself) {
+  int calls = 0;
+  auto held = std::make_shared<int>(0);
+  const std::weak_ptr<int> watched = held;
+  nopspan::attach("self", "a.b", [&, held](const Event&) {
+    ++calls;
+    EXPECT_EQ(nopspan::detach("self"), Errc::ok);
+    EXPECT_EQ(nopspan::detach("self"), Errc::not_found);
+    EXPECT_EQ(*held, 0);  // what it holds lives as long as it runs
+  });
+  held.reset();
+  nopspan::execute("a.b");
+  EXPECT_TRUE(watched.expired());
+  nopspan::execute("a.b");
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(Handler, MayDetachAnotherAndTheDispatchGoesOnWithThoseItBeganWith) {
+  std::string order;
+  nopspan::attach("first", "a.b", [&](const Event&) {
+    order += "1";
+    nopspan::detach("second");
+  });
+  nopspan::attach("second", "a.b", [&](const Event&) { order += "2"; });
+  nopspan::execute("a.b");
+  EXPECT_EQ(order, "12");
+  nopspan::execute("a.b");
+  EXPECT_EQ(order, "121");
+}
+
+TEST_F(Handler, MayAttachAnotherWhichSeesTheNextEvent) {
+  std::string order;
+  nopspan::attach("first", "a.b", [&](const Event&) {
+    order += "1";
+    nopspan::attach("second", "a.b", [&](const Event&) { order += "2"; });
+  });
+  nopspan::execute("a.b");
+  EXPECT_EQ(order, "1");
+  nopspan::execute("a.b");
+  EXPECT_EQ(order, "112");
+}
+
+TEST_F(Handler, MayEmitOtherEventsAndSpans) {
+  const Recorder recorder{"from.handler", "inside.start", "inside.stop"};
+  nopspan::attach("emits", "work.stop", [](const Event& e) {
+    nopspan::execute("from.handler", [&](Fields& f) { f.set("of", e.name()); });
+    const Span span{"inside"};
+  });
+  { const Span span{"work"}; }
+  EXPECT_THAT(recorder.names(), ElementsAre("from.handler", "inside.start", "inside.stop"));
+}
+
+TEST_F(Handler, ThatEmitsItsOwnEventIsStoppedAtSixteenDeepAndCounted) {
+  const Counted dropped(&nopspan::Stats::recursion_dropped);
+  int depth = 0;
+  int deepest = 0;
+  nopspan::attach("recursive", "a.b", [&](const Event&) {
+    deepest = std::max(deepest, ++depth);
+    nopspan::execute("a.b");
+    --depth;
+  });
+  nopspan::execute("a.b");
+  EXPECT_EQ(deepest, 16);
+  EXPECT_EQ(dropped.times(), 1U);
+  nopspan::execute("a.b");
+  EXPECT_EQ(dropped.times(), 2U);
+}
+
+TEST_F(Handler, MayListHandlersAndSetTheLogSink) {
+  nopspan::attach("id", "a.b", [](const Event&) {
+    EXPECT_THAT(nopspan::list_handlers(), SizeIs(1));
+    nopspan::set_log_sink({});
+  });
+  nopspan::execute("a.b");
+}
+
+TEST_F(Handler, MayChangeTheEventsOfTheSpanItRunsIn) {
+  nopspan::attach_many("id", {"work.start", "work.stop"}, [](const Event& e) {
+    if (e.name() == "work.start") nopspan::execute("a.b");
+  });
+  const Recorder recorder{"a.b"};
+  {
+    const Span span{"work"};
+    EXPECT_THAT(recorder.events(), SizeIs(1));
+    EXPECT_EQ(recorder.events()[0]->span_id(), span.context().span_id());
+  }
+}
+
+}  // namespace

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Base64, hexadecimal digits, hashes and random numbers.
+#include "recorded.h"
+
+#include "identity.h"
+#include "thread_state.h"
+
+#include <cstring>
+#include <random>
+#include <set>
+#include <string>
+
+namespace {
+
+using namespace nopspan::detail;
+
+using TraceId = unsigned char[kTraceIdBytes];
+
+std::string base64(const TraceId& id) {
+  char text[kRequestIdChars];
+  encode_request_id(id, text);
+  return {text, sizeof(text)};
+}
+std::string hex(const unsigned char* bytes, std::size_t size) {
+  std::string text(2 * size, ' ');
+  encode_hex(bytes, size, text.data());
+  return text;
+}
+
+TEST(Base64, IsThatOfRfc4648WithoutPadding) {
+  TraceId id;
+  std::memcpy(id, "Many hands make ", 16);
+  EXPECT_EQ(base64(id), "TWFueSBoYW5kcyBtYWtlIA");
+  std::memset(id, 0xff, sizeof(id));
+  EXPECT_EQ(base64(id), "_____________________w");
+  id[0] = 0xfb;
+  EXPECT_EQ(base64(id), "-____________________w");
+}
+
+TEST(Base64, ConvertsBack) {
+  std::mt19937 random(7);
+  for (int i = 0; i < 1000; ++i) {
+    TraceId id;
+    for (unsigned char& byte : id) byte = static_cast<unsigned char>(random());
+    TraceId back = {};
+    ASSERT_TRUE(decode_request_id(base64(id), back));
+    EXPECT_EQ(std::memcmp(id, back, sizeof(id)), 0);
+  }
+}
+
+TEST(Base64, RefusesWhatItWouldNotWrite) {
+  TraceId out;
+  for (const char* text : {"", "AAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAQA", "AAAAAAAAAAAAAAAAAAAAAA",
+                           "AAAAAAAAAAAAAAAAAAAAAB", "AAAAAAAAAAAAAAAAAAAA/Q", "AAAAAAAAAAAAAAAAAAAA Q",
+                           "AAAAAAAAAAAAAAAAAAAAA="}) {
+    EXPECT_FALSE(decode_request_id(text, out)) << text;
+  }
+  for (const char last : std::string("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")) {
+    const bool valid = last == 'A' || last == 'Q' || last == 'g' || last == 'w';
+    EXPECT_EQ(decode_request_id("B" + std::string(20, 'A') + last, out), valid) << last;
+  }
+}
+
+TEST(Hex, ConvertsBothWays) {
+  const unsigned char bytes[] = {0x00, 0x0f, 0xf0, 0xff, 0x9a};
+  EXPECT_EQ(hex(bytes, sizeof(bytes)), "000ff0ff9a");
+  unsigned char back[5];
+  ASSERT_TRUE(decode_hex("000ff0ff9a", back, 5, false));
+  EXPECT_EQ(std::memcmp(bytes, back, 5), 0);
+  EXPECT_FALSE(decode_hex("000FF0FF9A", back, 5, false));
+  EXPECT_TRUE(decode_hex("000FF0FF9A", back, 5, true));
+  EXPECT_EQ(std::memcmp(bytes, back, 5), 0);
+  EXPECT_FALSE(decode_hex("000ff0ff9", back, 5, true));
+  EXPECT_FALSE(decode_hex("000ff0ff9a0", back, 5, true));
+  EXPECT_FALSE(decode_hex("000ff0ff9g", back, 5, true));
+  EXPECT_FALSE(decode_hex("000ff0ff 9", back, 5, true));
+}
+
+TEST(Hash, IsFnv1aOf128Bits) {
+  TraceId id;
+  hash_request_id("", id);
+  EXPECT_EQ(hex(id, sizeof(id)), "6c62272e07bb014262b821756295c58d");
+  hash_request_id("a", id);
+  EXPECT_EQ(hex(id, sizeof(id)), "d228cb696f1a8caf78912b704e4a8964");
+}
+
+TEST(Ids, AreNeverZeroAndDiffer) {
+  ThreadState* thread = thread_state();
+  ASSERT_NE(thread, nullptr);
+  std::set<std::uint64_t> spans;
+  std::set<std::string> traces;
+  for (int i = 0; i < 2000; ++i) {
+    TraceId id;
+    make_trace_id(thread, id);
+    EXPECT_FALSE(all_zero(id, sizeof(id)));
+    traces.insert(hex(id, sizeof(id)));
+    spans.insert(make_span_id(thread));
+  }
+  EXPECT_EQ(spans.count(0), 0U);
+  EXPECT_EQ(spans.size(), 2000U);
+  EXPECT_EQ(traces.size(), 2000U);
+}
+
+TEST(Ids, ComeOutOfAGeneratorThatWasAllZeroToo) {
+  ThreadState* thread = thread_state();
+  ASSERT_NE(thread, nullptr);
+  std::memset(thread->random, 0, sizeof(thread->random));
+  EXPECT_NE(make_span_id(thread), 0U);
+}
+
+}  // namespace

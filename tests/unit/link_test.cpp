@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Links: one span that serves many requests.
+#include "counted.h"
+#include "recorded.h"
+
+#include <nopspan/engine.h>
+#include <nopspan/span.h>
+
+#include <nopspan_probes.h>
+
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using nopspan::AsyncSpan;
+using nopspan::Context;
+using nopspan::Event;
+using nopspan::Fields;
+using nopspan::Span;
+using nopspan::testing::HasMeasurement;
+using nopspan::testing::HasStatus;
+
+std::string trace_id(const Event::Link& link) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (const unsigned char byte : link.trace_id) {
+    text += kDigits[byte >> 4U];
+    text += kDigits[byte & 15U];
+  }
+  return text;
+}
+
+TEST(Link, NamesTraceAndSpan) {
+  const SpanRecorder recorder("work");
+  const AsyncSpan other{"other"};
+  const Context request = Context::make();
+  {
+    Span span{"work", [&](Fields& f) { f.link(other.context()); }};
+    span.link(request);
+  }
+  ASSERT_EQ(recorder.start()->link_count(), 1U);
+  const nopspan::OwnedEvent stop = recorder.stop();
+  ASSERT_EQ(stop->link_count(), 2U);
+  EXPECT_EQ(trace_id(stop->links()[0]), other.context().trace_id().view());
+  EXPECT_EQ(stop->links()[0].span_id, other.context().span_id());
+  EXPECT_EQ(trace_id(stop->links()[1]), request.trace_id().view());
+  EXPECT_EQ(stop->links()[1].span_id, 0U);
+}
+
+TEST(Link, ToAnEmptyContextIsNone) {
+  const SpanRecorder recorder("work");
+  {
+    Span span{"work"};
+    span.link(Context());
+  }
+  EXPECT_EQ(recorder.stop()->link_count(), 0U);
+}
+
+TEST(Link, IsBoundedTo128AndCountedBeyond) {
+  const SpanRecorder recorder("work");
+  const Counted dropped(&nopspan::Stats::links_dropped);
+  const std::vector<Context> requests(130, Context::make());
+  {
+    Span span{"work"};
+    for (std::size_t i = 0; i < 128; ++i) span.link(requests[i]);
+    EXPECT_EQ(dropped.times(), 0U);
+    span.link(requests[128]);
+    span.link(requests[129]);
+  }
+  { const Span span{"work"}; }
+  EXPECT_EQ(dropped.times(), 2U);
+  const auto stops = recorder.events("work.stop");
+  ASSERT_EQ(stops.size(), 2U);
+  EXPECT_EQ(stops[0]->link_count(), 128U);
+  EXPECT_NE(stops[0]->flags() & NOPSPAN_FLAG_LINKS_DROPPED, 0U);
+  EXPECT_EQ(stops[1]->link_count(), 0U);  // the next span of the same memory
+  EXPECT_EQ(stops[1]->flags() & NOPSPAN_FLAG_LINKS_DROPPED, 0U);
+}
+
+TEST(Link, ConnectsOneEngineStepToTheEightRequestsItServes) {
+  const SpanRecorder requests("engine.request");
+  const SpanRecorder steps("engine.step");
+  std::vector<AsyncSpan> slots;
+  std::vector<Context> contexts;
+  std::thread([&] {  // arrival
+    for (int i = 0; i < 8; ++i) {
+      slots.emplace_back(nopspan::engine::request, Context::make(),
+                         nopspan::SpanOptions{nopspan::SpanKind::server}, [](auto& m) { m.model("small"); });
+      contexts.push_back(slots.back().context());
+    }
+  }).join();
+  {  // the engine's loop
+    Span step{nopspan::engine::step};
+    step.measure("batch_size", slots.size());
+    for (const AsyncSpan& slot : slots) step.link(slot.context());
+  }
+  std::thread([&] {  // the last byte
+    for (AsyncSpan& slot : slots) {
+      slot.with<nopspan::engine::RequestFields>([](auto& m) { m.queue_ns(5).output_tokens(3); });
+      slot.end();
+    }
+  }).join();
+
+  ASSERT_EQ(requests.events("engine.request.start").size(), 8U);
+  const auto ends = requests.events("engine.request.stop");
+  ASSERT_EQ(ends.size(), 8U);
+  const nopspan::OwnedEvent step = steps.stop();
+  ASSERT_EQ(step->link_count(), 8U);
+  EXPECT_THAT(step, HasMeasurement("batch_size", 8));
+  std::set<std::string_view> ids;
+  for (std::size_t i = 0; i < 8; ++i) {
+    EXPECT_EQ(ends[i]->span_id(), contexts[i].span_id());
+    EXPECT_EQ(ends[i]->request_id(), contexts[i].request_id().view());
+    EXPECT_THAT(ends[i], HasStatus(NOPSPAN_STATUS_OK));
+    EXPECT_THAT(ends[i], HasMeasurement("queue_ns", 5));
+    EXPECT_EQ(trace_id(step->links()[i]), contexts[i].trace_id().view());
+    EXPECT_EQ(step->links()[i].span_id, contexts[i].span_id());
+    EXPECT_NE(step->request_id(), ends[i]->request_id());
+    ids.insert(ends[i]->request_id());
+  }
+  EXPECT_EQ(ids.size(), 8U);
+}
+
+}  // namespace

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+// The llm catalogue.
+#include "counted.h"
+#include "recorded.h"
+
+#include <nopspan/llm.h>
+#include <nopspan/log.h>
+
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace {
+
+namespace llm = nopspan::llm;
+using nopspan::AsyncSpan;
+using nopspan::Context;
+using nopspan::Span;
+using nopspan::Value;
+using nopspan::testing::HasMeasurement;
+using nopspan::testing::HasMetadata;
+using nopspan::testing::IsChildOf;
+using nopspan::testing::Recorder;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+TEST(Llm, HasTheSixSpansUnderItsPrefix) {
+  EXPECT_EQ(llm::event_prefix(), "llm");
+  std::vector<std::string> names;
+  const auto add = [&](const nopspan::Name& name) { names.emplace_back(name.view()); };
+  add(llm::chat), add(llm::generate), add(llm::image), add(llm::step), add(llm::stream), add(llm::tool);
+  EXPECT_THAT(names, ElementsAre("llm.chat", "llm.generate", "llm.image", "llm.step", "llm.stream", "llm.tool"));
+}
+
+TEST(Llm, BuildersSetTheKeysOfTheirSpans) {
+  const Recorder recorder{"llm.tool.start", "llm.tool.stop", "llm.image.stop", "llm.step.stop", "llm.generate.stop"};
+  {
+    Span tool{llm::tool, [](auto& m) { m.tool_call_id("call-1").tool_name("search").engine("e").model("m"); }};
+    tool.with<llm::ToolFields>([](auto& m) { m.result("found"); });
+  }
+  {
+    Span image{llm::image, [](auto& m) { m.operation("edit").n(2); }};
+    image.with<llm::ImageFields>([](auto& m) { m.image_count(2).usage(Value::map({{"a", 1}})).response("r").error(nullptr); });
+  }
+  {
+    Span step{llm::step};
+    step.with<llm::StepFields>([](auto& m) { m.step_result("s").input_tokens(1).cached_tokens(2).reasoning_tokens(3); });
+  }
+  {
+    Span generate{llm::generate};
+    generate.with<llm::GenerateFields>([](auto& m) { m.response("text").output_tokens(9).tenant("t"); });
+  }
+  const auto events = recorder.events();
+  ASSERT_THAT(events, SizeIs(5));
+  EXPECT_THAT(events[0], HasMetadata("tool_call_id", "call-1"));
+  EXPECT_THAT(events[0], HasMetadata("tool_name", "search"));
+  EXPECT_THAT(events[1], HasMetadata("result", "found"));
+  EXPECT_THAT(events[2], HasMetadata("operation", "edit"));
+  EXPECT_THAT(events[2], HasMetadata("n", 2));
+  EXPECT_THAT(events[2], HasMeasurement("image_count", 2));
+  EXPECT_THAT(events[2], HasMetadata("usage", Value::map({{"a", 1}})));
+  EXPECT_THAT(events[3], HasMetadata("step_result", "s"));
+  EXPECT_THAT(events[3], HasMetadata("reasoning_tokens", 3));
+  EXPECT_THAT(events[4], HasMetadata("response", "text"));
+  EXPECT_THAT(events[4], HasMetadata("tenant", "t"));
+}
+
+TEST(Llm, ToolNestsInStepNestsInChatInOneRequest) {
+  const Recorder recorder{"llm.chat.start", "llm.step.start", "llm.tool.start"};
+  nopspan::span(llm::chat, [] { nopspan::span(llm::step, [] { nopspan::span(llm::tool, [] {}); }); });
+  const auto events = recorder.events();
+  ASSERT_THAT(events, SizeIs(3));
+  EXPECT_THAT(events[1], IsChildOf(events[0]));
+  EXPECT_THAT(events[2], IsChildOf(events[1]));
+}
+
+TEST(Llm, SpanOfARunTimeNameIsTheOneOfThatName) {
+  const SpanRecorder recorder("llm.chat");
+  EXPECT_EQ(llm::span("chat", [](nopspan::Fields& f) { f.set("k", 1); }, [] { return 7; }), 7);
+  EXPECT_EQ(llm::span(std::string("chat"), [](Span&) { return 8; }), 8);
+  ASSERT_THAT(recorder.events("llm.chat.stop"), SizeIs(2));
+  EXPECT_THAT(recorder.start(), HasMetadata("k", 1));
+}
+
+TEST(Llm, SpanOfAnUnknownRunTimeNameThrowsBeforeTheWork) {
+  for (const char* name : {"chats", "llm.chat", "", "chat ", "Chat"}) {
+    bool worked = false;
+    try {
+      llm::span(name, [&] { worked = true; });
+      ADD_FAILURE() << name << " is known";
+    } catch (const std::invalid_argument& error) {
+      EXPECT_EQ(std::string(error.what()), "unknown span name \"" + std::string(name) +
+                                               "\"; valid: chat, generate, image, step, stream, tool");
+    }
+    EXPECT_FALSE(worked);
+  }
+  EXPECT_THROW(llm::span(nullptr, [] {}), std::invalid_argument);
+  EXPECT_FALSE(llm::has_span("chats"));
+  EXPECT_FALSE(llm::has_span(nullptr));
+  EXPECT_TRUE(llm::has_span("tool"));
+}
+
+TEST(Llm, SpanOfAnUnknownRunTimeNameThrowsAMessageOfOneLine) {
+  try {
+    llm::span(std::string("a\nb\0c\xff", 6) + std::string(100, 'x'), [] {});
+    ADD_FAILURE();
+  } catch (const std::invalid_argument& error) {
+    EXPECT_THAT(error.what(), HasSubstr("\"a?b?c?xxx"));
+    EXPECT_THAT(error.what(), HasSubstr("xxx...\""));
+  }
+}
+
+class Log {
+ public:
+  Log() {
+    nopspan::set_log_sink([this](nopspan::LogLevel, std::string_view line) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      lines_.emplace_back(line);
+    });
+  }
+  ~Log() { nopspan::set_log_sink({}); }
+  Log(const Log&) = delete;
+  Log& operator=(const Log&) = delete;
+  [[nodiscard]] std::vector<std::string> lines() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return lines_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<std::string> lines_;
+};
+
+TEST(Llm, LiteralThatTheCatalogueDoesNotKnowIsEmittedCountedAndLoggedOnce) {
+  const Log log;
+  const SpanRecorder recorder("llm.chats");
+  const Counted unknown(&nopspan::Stats::names_unknown);
+  { const Span span{"llm.chats"}; }
+  { const Span span{"llm.chats"}; }
+  EXPECT_EQ(unknown.times(), 2U);
+  EXPECT_THAT(recorder.names(), SizeIs(4));
+  EXPECT_THAT(log.lines(), ElementsAre("unknown span name \"chats\"; valid: chat, generate, image, step, stream, tool; "
+                                       "it is emitted all the same"));
+}
+
+TEST(Llm, NamesThatOnlyLookLikeItsOwnAreNotChecked) {
+  const Recorder recorder{"llmx.start"};
+  const Counted unknown(&nopspan::Stats::names_unknown);
+  { const Span span{"llmx"}; }
+  { const Span span{"llm"}; }
+  { const Span span{llm::chat}; }
+  EXPECT_EQ(unknown.times(), 0U);
+}
+
+TEST(Retry, HasTheReferencesKeysAndNoOthers) {
+  const Recorder recorder{"llm.adapter.retry"};
+  {
+    const nopspan::Attached here{Context::with_request_id("order-7")};
+    llm::retry([](auto& r) { r.attempt(2).delay_ms(500).reason("rate_limit"); });
+  }
+  const auto event = recorder.events().at(0);
+  EXPECT_THAT(keys_of(event->measurements()), ElementsAre("system_time"));
+  EXPECT_THAT(keys_of(event->metadata()), ElementsAre("attempt", "delay_ms", "reason", "request_id"));
+  EXPECT_THAT(event, HasMetadata("attempt", 2));
+  EXPECT_THAT(event, HasMetadata("delay_ms", 500));
+  EXPECT_THAT(event, HasMetadata("reason", "rate_limit"));
+  EXPECT_THAT(event, HasMetadata("request_id", "order-7"));
+  EXPECT_GT(event->system_time_ns(), 0);
+}
+
+TEST(Retry, BelongsToTheSpanThatIsNamed) {
+  const Recorder recorder{"llm.adapter.retry"};
+  const AsyncSpan call{llm::generate};
+  llm::retry(call.context(), [](auto& r) { r.attempt(1).status_code(429); });
+  const auto event = recorder.events().at(0);
+  EXPECT_EQ(event->span_id(), call.context().span_id());
+  EXPECT_THAT(event, HasMetadata("status_code", 429));
+}
+
+TEST(Retry, EvaluatesNothingWhenNobodyListens) { llm::retry([](auto&) { FAIL(); }); }
+
+TEST(FirstToken, IsToldOnceASpan) {
+  const Recorder recorder{"gen_ai.stream.first_token"};
+  {
+    Span span{llm::stream};
+    span.first_token();
+    span.first_token(2);
+  }
+  AsyncSpan other{llm::stream};
+  other.first_token(3);
+  other.first_token();
+  const auto events = recorder.events();
+  ASSERT_THAT(events, SizeIs(2));
+  EXPECT_THAT(events[0], HasMetadata("gen_ai.stream.tokens_so_far", 1));
+  EXPECT_TRUE(events[0]->measurement("time_to_first_token").exists());
+  EXPECT_GE(events[0]->measurement("time_to_first_token").as_int(-1), 0);
+  EXPECT_THAT(events[1], HasMetadata("gen_ai.stream.tokens_so_far", 3));
+  EXPECT_EQ(events[1]->span_id(), other.context().span_id());
+}
+
+TEST(FirstToken, OfASpanThatNobodyListensToIsNothing) {
+  Span span{llm::stream};
+  span.first_token();
+}
+
+}  // namespace

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where nopspan says what went wrong.
+#include "recorded.h"
+
+#include <nopspan/events.h>
+#include <nopspan/log.h>
+#include <nopspan/registry.h>
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using nopspan::Event;
+using nopspan::LogLevel;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+// Makes nopspan log an error.
+void provoke() {
+  nopspan::attach("bad", "a.b", [](const Event&) { throw std::runtime_error("boom"); });
+  nopspan::execute("a.b");
+}
+
+class LogSink : public ::testing::Test {
+ protected:
+  void TearDown() override { nopspan::set_log_sink({}); }
+};
+
+TEST_F(LogSink, GetsTheLine) {
+  std::vector<std::pair<LogLevel, std::string>> lines;
+  nopspan::set_log_sink([&](LogLevel level, std::string_view line) { lines.emplace_back(level, line); });
+  ::testing::internal::CaptureStderr();
+  provoke();
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(), IsEmpty());
+  ASSERT_THAT(lines, SizeIs(1));
+  EXPECT_EQ(lines[0].first, LogLevel::error);
+  EXPECT_THAT(lines[0].second, HasSubstr("handler \"bad\" of event a.b"));
+}
+
+TEST_F(LogSink, IsStderrByDefault) {
+  ::testing::internal::CaptureStderr();
+  provoke();
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr("nopspan: error: handler \"bad\""));
+}
+
+TEST_F(LogSink, IsStderrAgainWhenAnEmptyOneIsSet) {
+  nopspan::set_log_sink([](LogLevel, std::string_view) { FAIL(); });
+  nopspan::set_log_sink({});
+  ::testing::internal::CaptureStderr();
+  provoke();
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr("nopspan: error:"));
+}
+
+TEST_F(LogSink, MayThrow) {
+  nopspan::set_log_sink([](LogLevel, std::string_view) { throw std::runtime_error("sink"); });
+  provoke();
+  EXPECT_EQ(nopspan::detach("bad"), nopspan::Errc::not_found);
+}
+
+TEST_F(LogSink, MayReplaceItselfWhileItRuns) {
+  auto held = std::make_shared<int>(7);
+  const std::weak_ptr<int> watched = held;
+  nopspan::set_log_sink([held](LogLevel, std::string_view) {
+    nopspan::set_log_sink([](LogLevel, std::string_view) {});
+    EXPECT_EQ(*held, 7);
+  });
+  held.reset();
+  provoke();
+  EXPECT_TRUE(watched.expired());
+}
+
+TEST_F(LogSink, MayEmitEventsItself) {
+  int lines = 0;
+  nopspan::set_log_sink([&](LogLevel, std::string_view) {
+    ++lines;
+    nopspan::execute("from.sink");
+    nopspan::list_handlers();
+  });
+  provoke();
+  EXPECT_EQ(lines, 1);
+}
+
+TEST(LogLevel, HasItsNameAsText) {
+  EXPECT_STREQ(nopspan::to_string(LogLevel::debug), "debug");
+  EXPECT_STREQ(nopspan::to_string(LogLevel::info), "info");
+  EXPECT_STREQ(nopspan::to_string(LogLevel::warning), "warning");
+  EXPECT_STREQ(nopspan::to_string(LogLevel::error), "error");
+}
+
+}  // namespace

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// A tracer that is attached in the middle of a request makes no false roots.
+#include "in_child.h"
+#include "recorded.h"
+#include "wait_until.h"
+
+#include <nopspan/span.h>
+
+#include <time.h>
+
+#include <memory>
+#include <optional>
+#include <thread>
+
+namespace {
+
+using nopspan::AsyncSpan;
+using nopspan::Attached;
+using nopspan::Context;
+using nopspan::Event;
+using nopspan::Span;
+using nopspan::testing::IsChildOf;
+using nopspan::testing::Recorder;
+using ::testing::IsEmpty;
+
+constexpr std::int64_t kSecond = 1'000'000'000;
+
+std::int64_t monotonic_ns() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return std::int64_t{now.tv_sec} * kSecond + now.tv_nsec;
+}
+
+// A span of the calling thread without a parent: whether it counts as an orphan.
+bool is_orphan(const Recorder& recorder) {
+  { const Span probe{"probe"}; }
+  return recorder.events("probe.start").back()->is_orphan();
+}
+
+TEST(Orphan, IsASpanInsideOneThatBeganBeforeTheHandler) {
+  const Span outer{"outer"};
+  const Recorder recorder{"inner.start", "inner.stop", "innermost.start", "outer.stop"};
+  {
+    const Span inner{"inner"};
+    const Span innermost{"innermost"};
+  }
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 3U);
+  EXPECT_TRUE(events[0]->is_orphan());
+  EXPECT_EQ(events[0]->parent_id(), 0U);
+  EXPECT_FALSE(events[0]->request_id().empty());
+  EXPECT_FALSE(events[1]->is_orphan());  // its parent is known
+  EXPECT_THAT(events[1], IsChildOf(events[0]));
+  EXPECT_TRUE(events[2]->is_orphan());
+}
+
+TEST(Orphan, IsNoSpanUnderAnAttachedContextWhoseIdItTakes) {
+  const Attached here{Context::with_request_id("order-7")};
+  const Span outer{"outer"};
+  const Recorder recorder{"inner.start"};
+  { const Span inner{"inner"}; }
+  EXPECT_FALSE(recorder.events().at(0)->is_orphan());
+  EXPECT_EQ(recorder.events().at(0)->request_id(), "order-7");
+}
+
+TEST(Orphan, IsAnAsyncChildOfASpanThatNobodyRecorded) {
+  const AsyncSpan outer{"outer"};
+  const Recorder recorder{"inner.start", "under.start"};
+  { const AsyncSpan inner{"inner", outer.context()}; }
+  {
+    const Attached here{outer.context()};
+    const Span under{"under"};
+  }
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_TRUE(events[0]->is_orphan());
+  EXPECT_TRUE(events[1]->is_orphan());
+}
+
+TEST(Orphan, IsWorkSentToAPoolFromASpanThatNobodyRecorded) {
+  const Span outer{"outer"};
+  const Context context = Context::current();
+  const Recorder recorder{"job.start"};
+  std::thread([&] {
+    const Attached scope{context};
+    const Span job{"job"};
+  }).join();
+  EXPECT_TRUE(recorder.events().at(0)->is_orphan());
+}
+
+TEST(Orphan, IsNoAsyncSpanThatIsGivenNoParent) {
+  const Recorder recorder{"work.start"};
+  { const AsyncSpan span{"work"}; }
+  EXPECT_FALSE(recorder.events().at(0)->is_orphan());
+}
+
+TEST(Orphan, IsNoSpanOfAThreadThatWasStartedAfterTheHandler) {
+  const std::int64_t attached = monotonic_ns();
+  const Recorder recorder{"probe.start"};
+  // The kernel tells a thread's start to 10 ms: one that was started sooner is in doubt.
+  EXPECT_TRUE(wait_until([&] {
+    bool orphan = true;
+    std::thread([&] { orphan = is_orphan(recorder); }).join();
+    return !orphan;
+  }));
+  const std::int64_t certain = recorder.events().back()->monotonic_time_ns();
+  if (certain < attached + kSecond && monotonic_ns() < attached + kSecond) {
+    EXPECT_TRUE(is_orphan(recorder) || monotonic_ns() >= attached + kSecond);  // this thread is older
+  }
+}
+
+TEST(Orphan, IsNoSpanOnceASecondHasPassed) {
+  const std::int64_t attached = monotonic_ns();
+  const Recorder recorder{"probe.start"};
+  EXPECT_TRUE(wait_until([&] { return !is_orphan(recorder); }));
+  EXPECT_GE(recorder.events().back()->monotonic_time_ns(), attached + kSecond);
+  EXPECT_FALSE(is_orphan(recorder));
+}
+
+TEST(Orphan, IsALateSpanOfANameThatIsKnownAsAChild) {
+  const Span outer{"outer"};
+  const std::int64_t attached = monotonic_ns();
+  const Recorder recorder{"probe.start", "step.start"};
+  {
+    const AsyncSpan other_request{"request"};
+    const AsyncSpan step{"step", other_request.context()};  // so steps are somebody's children
+  }
+  const auto step_is_orphan = [&] {
+    { const Span step{"step"}; }
+    return recorder.events("step.start").back()->is_orphan();
+  };
+  EXPECT_TRUE(step_is_orphan());
+  ASSERT_TRUE(wait_until([&] { return monotonic_ns() > attached + kSecond; }));
+  EXPECT_TRUE(step_is_orphan());
+  EXPECT_FALSE(is_orphan(recorder));  // a name that was never seen inside: the doubt is over
+  EXPECT_FALSE(step_is_orphan());
+}
+
+TEST(Orphan, IsASpanInsideOneThatBeganWhileOnlyOtherEventsHadHandlers) {
+  std::optional<Recorder> points;
+  points.emplace(std::vector<std::string>{"cache.hit"});
+  const std::int64_t began = monotonic_ns();
+  const Span outer{"outer"};  // spans are not recorded for the sake of cache.hit
+  EXPECT_FALSE(outer);
+  ASSERT_TRUE(wait_until([&] { return monotonic_ns() > began + kSecond; }));
+  const Recorder recorder{"inner.start"};
+  { const Span inner{"inner"}; }
+  EXPECT_TRUE(recorder.events().at(0)->is_orphan());
+}
+
+TEST(Orphan, IsASpanInsideOneThatBeganWhileTheHandlerWasAway) {
+  { const Recorder earlier{"inner.start"}; }
+  const Span outer{"outer"};
+  const Recorder recorder{"inner.start"};
+  { const Span inner{"inner"}; }
+  EXPECT_TRUE(recorder.events().at(0)->is_orphan());
+}
+
+TEST(Orphan, IsNoSpanInARequestOfItsOwnOnceTheDoubtIsOver) {
+  const Recorder recorder{"probe.start", "job.start"};
+  ASSERT_TRUE(wait_until([&] { return !is_orphan(recorder); }));
+  // What is current here is known to be nothing, so that work sent from here is no orphan.
+  std::thread([context = Context::current()] {
+    const Attached scope{context};
+    const Span job{"job"};
+  }).join();
+  EXPECT_FALSE(recorder.events("job.start").at(0)->is_orphan());
+}
+
+}  // namespace

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// fail(), cancel(), and who wins.
+#include "counted.h"
+#include "recorded.h"
+
+#include <nopspan/span.h>
+
+#include <nopspan_probes.h>
+
+#include <stdexcept>
+#include <string>
+
+namespace {
+
+using nopspan::AsyncSpan;
+using nopspan::Span;
+using nopspan::testing::HasMetadata;
+using nopspan::testing::HasStatus;
+using nopspan::testing::LacksMetadata;
+using ::testing::ElementsAre;
+
+TEST(Outcome, OfAFailedSpanIsAStopWithStatusError) {
+  const SpanRecorder recorder("work");
+  {
+    Span span{"work"};
+    span.fail("timeout", "after 3 s");
+  }
+  EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+  EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_ERROR));
+  EXPECT_THAT(recorder.stop(), HasMetadata("error.type", "timeout"));
+  EXPECT_THAT(recorder.stop(), HasMetadata("error.message", "after 3 s"));
+  EXPECT_THAT(recorder.start(), HasStatus(NOPSPAN_STATUS_OK));
+}
+
+TEST(Outcome, OfAFailureWithoutATypeIsOther) {
+  const SpanRecorder recorder("work");
+  {
+    Span span{"work"};
+    span.fail(nullptr);
+  }
+  EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_ERROR));
+  EXPECT_THAT(recorder.stop(), HasMetadata("error.type", "_OTHER"));
+  EXPECT_THAT(recorder.stop(), LacksMetadata("error.message"));
+}
+
+TEST(Outcome, OfACancelledSpanIsAStopWithStatusCancelled) {
+  const SpanRecorder recorder("work");
+  {
+    Span span{"work"};
+    span.cancel("client gone");
+  }
+  EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+  EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_CANCELLED));
+  EXPECT_THAT(recorder.stop(), HasMetadata("cancel.reason", "client gone"));
+  EXPECT_THAT(recorder.stop(), LacksMetadata("error.type"));
+}
+
+TEST(Outcome, IsWhatWasSaidFirst) {
+  const SpanRecorder recorder("work");
+  {
+    Span span{"work"};
+    span.fail("first");
+    span.cancel("second");
+    span.fail("third");
+  }
+  {
+    Span span{"work"};
+    span.cancel("first");
+    span.fail("second", "message");
+  }
+  const auto stops = recorder.events("work.stop");
+  ASSERT_EQ(stops.size(), 2U);
+  EXPECT_THAT(stops[0], HasStatus(NOPSPAN_STATUS_ERROR));
+  EXPECT_THAT(stops[0], HasMetadata("error.type", "first"));
+  EXPECT_THAT(stops[0], LacksMetadata("cancel.reason"));
+  EXPECT_THAT(stops[1], HasStatus(NOPSPAN_STATUS_CANCELLED));
+  EXPECT_THAT(stops[1], HasMetadata("cancel.reason", "first"));
+  EXPECT_THAT(stops[1], LacksMetadata("error.type"));
+  EXPECT_THAT(stops[1], LacksMetadata("error.message"));
+}
+
+TEST(Outcome, IsTheExceptionThatLeavesTheSpan) {
+  const SpanRecorder recorder("work");
+  EXPECT_THROW(nopspan::span("work",
+                             [](Span& span) {
+                               span.fail("timeout");
+                               throw std::runtime_error("boom");
+                             }),
+               std::runtime_error);
+  EXPECT_THROW(
+      {
+        Span span{"work"};
+        span.cancel();
+        throw std::runtime_error("boom");
+      },
+      std::runtime_error);
+  const auto exceptions = recorder.events("work.exception");
+  ASSERT_EQ(exceptions.size(), 2U);
+  for (const auto& event : exceptions) {
+    EXPECT_THAT(event, HasStatus(NOPSPAN_STATUS_EXCEPTION));
+    EXPECT_THAT(event, HasMetadata("kind", "error"));
+    EXPECT_THAT(event, LacksMetadata("error.type"));
+    EXPECT_THAT(event, LacksMetadata("cancel.reason"));
+  }
+}
+
+TEST(Outcome, OfAnAsyncSpanIsItsEnd) {
+  const SpanRecorder recorder("work");
+  AsyncSpan failed{"work"};
+  failed.fail("timeout", "message");
+  EXPECT_FALSE(failed);
+  failed.cancel();
+  failed.end();
+  AsyncSpan cancelled{"work"};
+  cancelled.cancel("client gone");
+  EXPECT_FALSE(cancelled);
+  cancelled.fail("late");
+  const auto stops = recorder.events("work.stop");
+  ASSERT_EQ(stops.size(), 2U);
+  EXPECT_THAT(stops[0], HasStatus(NOPSPAN_STATUS_ERROR));
+  EXPECT_THAT(stops[0], HasMetadata("error.type", "timeout"));
+  EXPECT_THAT(stops[1], HasStatus(NOPSPAN_STATUS_CANCELLED));
+  EXPECT_THAT(stops[1], HasMetadata("cancel.reason", "client gone"));
+}
+
+TEST(Outcome, HasATypeThatIsCutVisiblyWhenTooLong) {
+  const SpanRecorder recorder("work");
+  const Counted truncated(&nopspan::Stats::truncated);
+  {
+    Span span{"work"};
+    span.fail(std::string(100, 't'));
+  }
+  EXPECT_THAT(recorder.stop(), HasMetadata("error.type", std::string(60, 't') + "..."));
+  EXPECT_EQ(truncated.times(), 1U);
+}
+
+TEST(Outcome, LeavesTheFirstCallersTextsWhenTheyChange) {
+  const SpanRecorder recorder("work");
+  {
+    Span span{"work"};
+    std::string type = "timeout";
+    std::string message = "a message of some length, longer than a short one";
+    span.fail(type, message);
+    type.assign("xxxxxxx");
+    message.clear();
+  }
+  EXPECT_THAT(recorder.stop(), HasMetadata("error.type", "timeout"));
+  EXPECT_THAT(recorder.stop(), HasMetadata("error.message", "a message of some length, longer than a short one"));
+}
+
+}  // namespace

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each fact fires its probe once. How often a site was passed is seen in the sequence numbers, which count per probe and
+// thread while its counter is up.
+#include "counted.h"
+#include "in_child.h"
+#include "raised_gate.h"
+#include "recorded.h"
+
+#include "thread_state.h"
+
+#include <nopspan/engine.h>
+#include <nopspan/events.h>
+#include <nopspan/llm.h>
+#include <nopspan/span.h>
+#include <nopspan/stats.h>
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace {
+
+namespace llm = nopspan::llm;
+using nopspan::AsyncSpan;
+using nopspan::Attached;
+using nopspan::Context;
+using nopspan::Fields;
+using nopspan::Span;
+using nopspan::detail::Probe;
+using ::testing::IsEmpty;
+
+// How often a probe was fired by this thread since.
+class Fired {
+ public:
+  Fired() {
+    for (std::size_t i = 0; i < before_.size(); ++i) before_[i] = sequence(i);
+  }
+  [[nodiscard]] std::uint64_t operator[](Probe probe) const {
+    const auto i = static_cast<std::size_t>(probe);
+    return sequence(i) - before_[i];
+  }
+  [[nodiscard]] std::uint64_t in_all() const {
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < before_.size(); ++i) sum += sequence(i) - before_[i];
+    return sum;
+  }
+
+ private:
+  static std::uint64_t sequence(std::size_t probe) { return nopspan::detail::thread_state()->sequence[probe]; }
+  std::array<std::uint64_t, nopspan::detail::kProbes> before_{};
+};
+
+TEST(Probes, OfASpanFireOncePerStartAndEnd) {
+  const RaisedGate tracer(RaisedGate::spans);
+  const Fired fired;
+  { const Span span{"work"}; }
+  EXPECT_EQ(fired[Probe::span_start], 1U);
+  EXPECT_EQ(fired[Probe::span_stop], 1U);
+  EXPECT_THROW(nopspan::span("work", [] { throw 7; }), int);
+  EXPECT_EQ(fired[Probe::span_stop], 2U);
+  EXPECT_EQ(fired[Probe::span_exception], 1U);
+  EXPECT_EQ(fired.in_all(), 5U);
+}
+
+TEST(Probes, DoNotFireForASpanWhileOnlyHandlersListen) {
+  const Fired fired;
+  const SpanRecorder recorder("work");
+  { const Span span{"work"}; }
+  EXPECT_EQ(recorder.size(), 2U);
+  EXPECT_EQ(fired.in_all(), 0U);
+}
+
+TEST(Probes, OfOtherEventsDoNotMakePlainSpansRun) {
+  const RaisedGate tracer(RaisedGate::points);
+  { const Span span{"work", [](Fields&) { FAIL(); }}; }
+  const Fired fired;
+  llm::retry([](auto& r) { r.attempt(2); });
+  nopspan::execute("cache.hit");
+  nopspan::gauge("e", "running", 1);
+  EXPECT_EQ(fired[Probe::retry], 1U);
+  EXPECT_EQ(fired[Probe::event], 1U);
+  EXPECT_EQ(fired[Probe::gauge], 1U);
+  EXPECT_EQ(fired.in_all(), 3U);
+}
+
+TEST(Probes, OfOtherEventsMakeTheCataloguesSpansRun) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  { const Span span{llm::generate, [](auto& m) { m.input_tokens(1).output_tokens(2); }}; }
+  EXPECT_EQ(fired[Probe::tokens], 1U);
+  EXPECT_EQ(fired.in_all(), 1U);
+}
+
+TEST(Probes, OfARunTimeNameAreThoseOfTheCataloguesName) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  llm::span("generate", [](Fields& f) { f.input_tokens(1); }, [] {});
+  EXPECT_EQ(fired[Probe::tokens], 1U);
+}
+
+TEST(Tokens, FireAtTheEndOfTheInnermostSpanThatHasThem) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  {
+    Span chat{llm::chat};
+    {
+      Span step{llm::step};
+      {
+        Span generate{llm::generate};
+        generate.set("output_tokens", 9);
+        EXPECT_EQ(fired[Probe::tokens], 0U);
+      }
+      EXPECT_EQ(fired[Probe::tokens], 1U);
+      step.set("output_tokens", 9);  // the same ones, summed up on the way out
+    }
+    chat.set("output_tokens", 9);
+  }
+  EXPECT_EQ(fired[Probe::tokens], 1U);
+}
+
+TEST(Tokens, OfSiblingsFireEach) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  {
+    Span chat{llm::chat};
+    for (int i = 0; i < 3; ++i) {
+      Span step{llm::step};
+      step.set("input_tokens", 1);
+    }
+    chat.set("input_tokens", 3);
+  }
+  EXPECT_EQ(fired[Probe::tokens], 3U);
+}
+
+TEST(Tokens, OfASpanWhoseInsideHasNoneFire) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  {
+    Span chat{llm::chat};
+    { const Span step{llm::step}; }
+    chat.set("input_tokens", 0);  // absent is not zero
+  }
+  EXPECT_EQ(fired[Probe::tokens], 1U);
+  { const Span chat{llm::chat}; }
+  EXPECT_EQ(fired[Probe::tokens], 1U);
+}
+
+TEST(Tokens, FireOnceAcrossAnAsyncSpanInsideAScope) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  {
+    Span chat{llm::chat};
+    AsyncSpan generate{llm::generate, Context::current()};
+    generate.set("output_tokens", 9);
+    generate.end();
+    chat.set("output_tokens", 9);
+  }
+  EXPECT_EQ(fired[Probe::tokens], 1U);
+}
+
+TEST(Tokens, OfAnAsyncSpanAreNotAScopesOfAnotherRequest) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  {
+    Span chat{llm::chat};
+    AsyncSpan other{llm::generate};
+    other.set("output_tokens", 9);
+    other.end();
+    chat.set("output_tokens", 5);
+  }
+  EXPECT_EQ(fired[Probe::tokens], 2U);
+}
+
+TEST(ToolCall, FiresAtTheEndOfTheInnermostToolOnce) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  {
+    const Span step{llm::step};
+    const Span tool{llm::tool, [](auto& m) { m.tool_name("search"); }};
+    EXPECT_EQ(fired[Probe::tool_call], 0U);
+  }
+  EXPECT_EQ(fired[Probe::tool_call], 1U);
+  {
+    const Span outer{llm::tool, [](auto& m) { m.tool_name("delegate"); }};
+    const Span inner{llm::tool, [](auto& m) { m.tool_name("search"); }};
+  }
+  EXPECT_EQ(fired[Probe::tool_call], 2U);
+  { const Span chat{llm::chat}; }
+  EXPECT_EQ(fired[Probe::tool_call], 2U);
+}
+
+TEST(FirstTokenProbe, FiresOnceASpan) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  {
+    Span span{llm::stream};
+    span.first_token();
+    span.first_token();
+  }
+  EXPECT_EQ(fired[Probe::first_token], 1U);
+  EXPECT_EQ(fired.in_all(), 1U);
+}
+
+TEST(EngineRequest, FiresWhereAnEngineKnowsItsTimes) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  {
+    AsyncSpan request{nopspan::engine::request};
+    request.with<nopspan::engine::RequestFields>([](auto& m) { m.queue_ns(1).prefill_ns(2).decode_ns(3); });
+    request.end();
+  }
+  EXPECT_EQ(fired[Probe::engine_request], 1U);
+}
+
+TEST(Retry, FiresItsProbeOnlyAndTheEventProbeNot) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  llm::retry([](auto& r) { r.attempt(1).delay_ms(20).reason("timeout"); });
+  EXPECT_EQ(fired[Probe::retry], 1U);
+  EXPECT_EQ(fired.in_all(), 1U);
+}
+
+TEST(Probes, TakeSpansWithEverything) {
+  const RaisedGate spans(RaisedGate::spans);
+  const RaisedGate points(RaisedGate::points);
+  const Fired fired;
+  nopspan::capture_content(true);
+  {
+    const Attached here{Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=1")};
+    Span span{llm::tool, [](auto& m) {
+                m.engine("e").model(std::string(100, 'm')).tenant("t").tool_name("search").tool_call_id("1");
+                m.result(std::string(20'000, 'r')).input_tokens(1).output_tokens(2).cached_tokens(3).reasoning_tokens(4);
+              }};
+    for (int i = 0; i < 200; ++i) span.link(Context::make());
+    span.first_token();
+    span.fail("timeout", "message");
+  }
+  nopspan::capture_content(false);
+  EXPECT_EQ(fired[Probe::span_start], 1U);
+  EXPECT_EQ(fired[Probe::span_stop], 1U);
+  EXPECT_EQ(fired[Probe::tokens], 1U);
+  EXPECT_EQ(fired[Probe::tool_call], 1U);
+  EXPECT_EQ(fired[Probe::first_token], 1U);
+}
+
+TEST(Probes, ArePassedOnlyByTheParentForASpanThatItBegan) {
+  const RaisedGate spans(RaisedGate::spans);
+  const RaisedGate points(RaisedGate::points);
+  std::optional<Span> span(std::in_place, llm::stream);
+  AsyncSpan async{llm::stream};
+  EXPECT_THAT(in_child([&] {
+                const Fired fired;
+                span->first_token();
+                async.first_token();
+                async.end();
+                span.reset();
+                EXPECT_EQ(fired.in_all(), 0U);
+                { const Span own{"own"}; }
+                EXPECT_EQ(fired[Probe::span_start], 1U);
+                EXPECT_EQ(nopspan::detail::thread_state()->sequence[0], 1U);  // a new stream begins at 0
+              }),
+              IsEmpty());
+}
+
+TEST(Labels, AreBoundedAndTheRestIsOther) {
+  EXPECT_THAT(in_child([] {
+                const RaisedGate tracer(RaisedGate::spans);
+                const Counted overflow(&nopspan::Stats::labels_overflow);
+                for (int i = 0; i < 5000; ++i) {
+                  const Span span{"work", [&](Fields& f) { f.model("model-" + std::to_string(i)); }};
+                }
+                EXPECT_GE(overflow.times(), 5000U - 4096U);
+              }),
+              IsEmpty());
+}
+
+}  // namespace

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the tests look at events with. <gmock/gmock.h> comes first, so that nopspan/testing.h has its matchers.
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nopspan/testing.h>
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <vector>
+
+// In alphabetical order.
+inline std::vector<std::string> keys_of(nopspan::FieldsView fields) {
+  std::vector<std::string> keys;
+  fields.for_each([&](std::string_view key, nopspan::ValueView) { keys.emplace_back(key); });
+  std::sort(keys.begin(), keys.end());
+  return keys;
+}
+
+// Records the three events of one span.
+struct SpanRecorder : nopspan::testing::Recorder {
+  explicit SpanRecorder(std::string_view span) : Recorder(span_events({span})), span_(span) {}
+  // The first event of that kind; a test that asks for one that was not emitted stops with std::out_of_range.
+  [[nodiscard]] nopspan::OwnedEvent start() const { return events(span_ + ".start").at(0); }
+  [[nodiscard]] nopspan::OwnedEvent stop() const { return events(span_ + ".stop").at(0); }
+  [[nodiscard]] nopspan::OwnedEvent exception() const { return events(span_ + ".exception").at(0); }
+
+ private:
+  std::string span_;
+};

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// nopspan::testing: what users' tests are written with.
+#include "recorded.h"
+
+#include <nopspan/events.h>
+#include <nopspan/span.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using nopspan::Errc;
+using nopspan::Fields;
+using nopspan::Span;
+using nopspan::testing::EventNamed;
+using nopspan::testing::HasMeasurement;
+using nopspan::testing::HasMetadata;
+using nopspan::testing::HasStatus;
+using nopspan::testing::IsChildOf;
+using nopspan::testing::LacksMetadata;
+using nopspan::testing::Recorder;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::PrintToString;
+
+TEST(Recorder, RecordsTheEventsOfItsNamesInOrder) {
+  const Recorder recorder{"work.start", "work.stop"};
+  EXPECT_EQ(recorder.error(), Errc::ok);
+  { const Span span{"work"}; }
+  nopspan::execute("other");
+  EXPECT_THAT(recorder.events(), ElementsAre(EventNamed("work.start"), EventNamed("work.stop")));
+  EXPECT_THAT(recorder.events("work.stop"), ElementsAre(EventNamed("work.stop")));
+  EXPECT_EQ(recorder.size(), 2U);
+}
+
+TEST(Recorder, SeesWhatASecondOneSees) {
+  const Recorder one{"a.b"};
+  const Recorder two{"a.b"};
+  nopspan::execute("a.b");
+  EXPECT_EQ(one.size(), 1U);
+  EXPECT_EQ(two.size(), 1U);
+}
+
+TEST(Recorder, LetsGoWhenItIsDestroyed) {
+  { const Recorder recorder{"a.b"}; }
+  EXPECT_TRUE(nopspan::list_handlers("a.b").empty());
+}
+
+TEST(Recorder, SaysThatAnEventNameIsNone) {
+  const Recorder recorder{"a.b", "not..one"};
+  EXPECT_EQ(recorder.error(), Errc::invalid_argument);
+  nopspan::execute("a.b");
+  EXPECT_EQ(recorder.size(), 0U);
+}
+
+TEST(Recorder, ForgetsWhatIsCleared) {
+  Recorder recorder{"a.b"};
+  nopspan::execute("a.b");
+  recorder.clear();
+  EXPECT_EQ(recorder.size(), 0U);
+  nopspan::execute("a.b");
+  EXPECT_THAT(recorder.names(), ElementsAre("a.b"));
+}
+
+TEST(Recorder, NamesTheEventsOfSpans) {
+  EXPECT_THAT(Recorder::span_events({"a", "b"}),
+              ElementsAre("a.start", "a.stop", "a.exception", "b.start", "b.stop", "b.exception"));
+  EXPECT_THAT(Recorder::span_events({}), IsEmpty());
+}
+
+TEST(Recorder, RecordsAllThreads) {
+  const Recorder recorder{"a.b"};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([] {
+      for (int i = 0; i < 50; ++i) nopspan::execute("a.b");
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(recorder.size(), 200U);
+}
+
+TEST(Recorder, MayBeMadeWhileAnotherThreadEmits) {
+  std::atomic<bool> stop{false};
+  std::thread emitter([&] {
+    while (!stop) const Span span{"work"};
+  });
+  for (int i = 0; i < 100; ++i) const Recorder recorder{"work.start", "work.stop"};
+  stop = true;
+  emitter.join();
+}
+
+TEST(Matchers, TellOneEventFromAnother) {
+  const Recorder recorder{"outer.start", "inner.stop"};
+  {
+    const Span outer{"outer", [](Fields& f) { f.set("k", 1).measure("m", 2); }};
+    Span inner{"inner"};
+    inner.fail("timeout");
+  }
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 2U);
+  const nopspan::OwnedEvent outer = events[0];
+  const nopspan::OwnedEvent inner = events[1];
+  EXPECT_THAT(outer, EventNamed("outer.start"));
+  EXPECT_THAT(outer, Not(EventNamed("outer.stop")));
+  EXPECT_THAT(outer, HasMetadata("k", 1));
+  EXPECT_THAT(outer, Not(HasMetadata("k", 1.0)));
+  EXPECT_THAT(outer, Not(HasMetadata("absent", nullptr)));
+  EXPECT_THAT(outer, LacksMetadata("absent"));
+  EXPECT_THAT(outer, Not(LacksMetadata("k")));
+  EXPECT_THAT(outer, HasMeasurement("m", 2));
+  EXPECT_THAT(outer, Not(HasMeasurement("k", 1)));
+  EXPECT_THAT(inner, HasStatus(1));
+  EXPECT_THAT(inner, Not(HasStatus(0)));
+  EXPECT_THAT(inner, IsChildOf(outer));
+  EXPECT_THAT(outer, Not(IsChildOf(inner)));
+}
+
+TEST(Matchers, PrintEventsAndValues) {
+  const Recorder recorder{"a.b"};
+  nopspan::execute("a.b", [](Fields& f) { f.set("k", "v").measure("m", 2); });
+  EXPECT_EQ(PrintToString(recorder.events().at(0)), R"(a.b request  measurements {"m":2} metadata {"k":"v"})");
+  EXPECT_EQ(PrintToString(nopspan::Value("v")), R"("v")");
+}
+
+}  // namespace

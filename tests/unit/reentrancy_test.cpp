@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Spans in a signal handler that interrupts the library.
+#include "counted.h"
+#include "raised_gate.h"
+#include "recorded.h"
+
+#include "thread_state.h"
+
+#include <nopspan/events.h>
+#include <nopspan/span.h>
+#include <nopspan/stats.h>
+
+#include <signal.h>
+#include <sys/time.h>
+
+#include <atomic>
+#include <cstring>
+
+namespace {
+
+using nopspan::AsyncSpan;
+using nopspan::Context;
+using nopspan::Span;
+using nopspan::detail::Entry;
+
+TEST(Reentrancy, EmitsNothingInsideTheLibraryAndCountsIt) {
+  const SpanRecorder recorder("work");
+  const Counted reentrant(&nopspan::Stats::reentrant);
+  {
+    const Entry library;  // a signal handler runs here
+    ASSERT_TRUE(library);
+    { const Span span{"work"}; }
+    AsyncSpan{"work"}.end();
+    nopspan::execute("a.b");
+    nopspan::complete("work", Context(), 1, 1);
+  }
+  EXPECT_EQ(recorder.size(), 0U);
+  EXPECT_EQ(reentrant.times(), 4U);
+  { const Span span{"work"}; }
+  EXPECT_EQ(recorder.size(), 2U);
+}
+
+TEST(Reentrancy, OfASpanThatEndsInsideTheLibraryIsNoCrash) {
+  const SpanRecorder recorder("work");
+  const Counted reentrant(&nopspan::Stats::reentrant);
+  AsyncSpan span{"work"};
+  {
+    const Entry library;
+    span.end();
+  }
+  EXPECT_GE(reentrant.times(), 1U);
+  EXPECT_EQ(recorder.events("work.stop").size(), 0U);
+}
+
+TEST(Reentrancy, LetsASignalHandlerEmitWhereverItInterrupts) {
+  static std::atomic<int> signals;
+  signals = 0;
+  const RaisedGate tracer(RaisedGate::spans);
+  struct sigaction action;
+  struct sigaction before;
+  std::memset(&action, 0, sizeof(action));
+  action.sa_handler = [](int) {
+    ++signals;
+    const Span span{"signal"};
+  };
+  ASSERT_EQ(sigaction(SIGPROF, &action, &before), 0);
+  const itimerval often{{0, 200}, {0, 200}};
+  ASSERT_EQ(setitimer(ITIMER_PROF, &often, nullptr), 0);
+  for (int i = 0; signals < 100 && i < 100'000'000; ++i) {
+    const Span span{"work"};
+    const Context context = Context::current();
+    ASSERT_EQ(context.span_id(), span.context().span_id());
+  }
+  const itimerval never{};
+  ASSERT_EQ(setitimer(ITIMER_PROF, &never, nullptr), 0);
+  ASSERT_EQ(sigaction(SIGPROF, &before, nullptr), 0);
+  EXPECT_GE(signals, 100);
+  EXPECT_TRUE(Context::current().empty());
+}
+
+}  // namespace

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// attach, attach_many, detach, list_handlers.
+#include "recorded.h"
+
+#include <nopspan/events.h>
+#include <nopspan/gate.h>
+#include <nopspan/registry.h>
+#include <nopspan/span.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace {
+
+using nopspan::Errc;
+using nopspan::Event;
+using nopspan::Span;
+using nopspan::Value;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+const auto kNothing = [](const Event&) {};
+
+std::vector<std::string> listed(std::string_view prefix) {
+  std::vector<std::string> list;
+  for (const nopspan::HandlerInfo& info : nopspan::list_handlers(prefix)) list.push_back(info.id + " " + info.event);
+  return list;
+}
+
+// Detaches what a test has attached.
+class Registry : public ::testing::Test {
+ protected:
+  void TearDown() override {
+    while (!nopspan::list_handlers().empty()) nopspan::detach(nopspan::list_handlers()[0].id);
+  }
+};
+
+TEST_F(Registry, CallsAHandlerForItsEventAndNoOther) {
+  std::vector<std::string> seen;
+  ASSERT_EQ(nopspan::attach("id", "work.stop", [&](const Event& e) { seen.emplace_back(e.name()); }), Errc::ok);
+  { const Span span{"work"}; }
+  { const Span span{"other"}; }
+  nopspan::execute("work.stopped");
+  EXPECT_THAT(seen, ElementsAre("work.stop"));
+}
+
+TEST_F(Registry, CallsNoHandlerOnceItIsDetached) {
+  int calls = 0;
+  nopspan::attach("id", "work.stop", [&](const Event&) { ++calls; });
+  EXPECT_EQ(nopspan::detach("id"), Errc::ok);
+  { const Span span{"work"}; }
+  EXPECT_EQ(calls, 0);
+}
+
+TEST_F(Registry, RefusesAnIdThatExistsWhateverItsEvents) {
+  int calls = 0;
+  ASSERT_EQ(nopspan::attach("id", "a.b", [&](const Event&) { ++calls; }), Errc::ok);
+  EXPECT_EQ(nopspan::attach("id", "a.b", kNothing), Errc::already_exists);
+  EXPECT_EQ(nopspan::attach("id", "c.d", kNothing), Errc::already_exists);
+  EXPECT_EQ(nopspan::attach_many("id", {"e.f"}, kNothing), Errc::already_exists);
+  EXPECT_EQ(nopspan::attach_many("id", {}, kNothing), Errc::already_exists);
+  nopspan::execute("a.b");
+  EXPECT_EQ(calls, 1);
+  EXPECT_THAT(listed(""), ElementsAre("id a.b"));
+}
+
+TEST_F(Registry, AllowsAnIdAgainOnceItIsDetached) {
+  ASSERT_EQ(nopspan::attach("id", "a.b", kNothing), Errc::ok);
+  ASSERT_EQ(nopspan::detach("id"), Errc::ok);
+  EXPECT_EQ(nopspan::attach("id", "a.b", kNothing), Errc::ok);
+}
+
+TEST_F(Registry, DoesNotFindAnUnknownId) {
+  EXPECT_EQ(nopspan::detach("nobody"), Errc::not_found);
+  EXPECT_EQ(nopspan::detach(""), Errc::not_found);
+}
+
+TEST_F(Registry, RefusesWhatIsNoEventName) {
+  for (const std::string& name :
+       {std::string(), std::string("."), std::string(".a"), std::string("a."), std::string("a..b"), std::string("a\nb"),
+        std::string("a\0b", 3), std::string("a\x7f"), std::string(128, 'a')}) {
+    EXPECT_EQ(nopspan::attach("id", name, kNothing), Errc::invalid_argument) << name;
+  }
+  for (const std::string& name : {std::string("a"), std::string(127, 'a'), std::string("zażółć.x"), std::string("a b")}) {
+    EXPECT_EQ(nopspan::attach(name, name, kNothing), Errc::ok) << name;
+  }
+}
+
+TEST_F(Registry, RefusesAnEmptyHandlerAndAnEmptyId) {
+  EXPECT_EQ(nopspan::attach("id", "a.b", {}), Errc::invalid_argument);
+  EXPECT_EQ(nopspan::attach("", "a.b", kNothing), Errc::invalid_argument);
+  EXPECT_EQ(nopspan::attach_many("id", {"a.b"}, {}), Errc::invalid_argument);
+  EXPECT_THAT(listed(""), IsEmpty());
+}
+
+TEST_F(Registry, AttachesOneHandlerToManyEvents) {
+  std::vector<std::string> seen;
+  ASSERT_EQ(nopspan::attach_many("id", {"a.b", "work.start", "work.stop"},
+                                 [&](const Event& e) { seen.emplace_back(e.name()); }),
+            Errc::ok);
+  { const Span span{"work"}; }
+  nopspan::execute("a.b");
+  EXPECT_THAT(seen, ElementsAre("work.start", "work.stop", "a.b"));
+  EXPECT_EQ(nopspan::detach("id"), Errc::ok);
+  nopspan::execute("a.b");
+  EXPECT_EQ(seen.size(), 3U);
+  EXPECT_THAT(listed(""), IsEmpty());
+}
+
+TEST_F(Registry, AttachesAllOrNothing) {
+  EXPECT_EQ(nopspan::attach_many("id", {"a.b", "", "c.d"}, kNothing), Errc::invalid_argument);
+  EXPECT_THAT(listed(""), IsEmpty());
+  EXPECT_EQ(nopspan::detach("id"), Errc::not_found);
+}
+
+TEST_F(Registry, RegistersNothingForNoEvents) {
+  EXPECT_EQ(nopspan::attach_many("id", {}, kNothing), Errc::ok);
+  EXPECT_EQ(nopspan::detach("id"), Errc::not_found);
+  EXPECT_EQ(nopspan::detail::gate() & (nopspan::detail::kGateSpanHandlers | nopspan::detail::kGatePointHandlers), 0U);
+}
+
+TEST_F(Registry, CallsInOrderOfAttachment) {
+  std::string order;
+  for (const char* id : {"z", "m", "a", "q"}) {
+    nopspan::attach(id, "a.b", [&order, id](const Event&) { order += id; });
+  }
+  nopspan::execute("a.b");
+  EXPECT_EQ(order, "zmaq");
+  nopspan::detach("m");
+  nopspan::attach("m", "a.b", [&](const Event&) { order += "m"; });
+  nopspan::execute("a.b");
+  EXPECT_EQ(order, "zmaqzaqm");
+}
+
+TEST_F(Registry, GivesEachHandlerItsOwnConfig) {
+  std::vector<Value> seen;
+  const auto record = [&](const Event& e) { seen.push_back(e.config()); };
+  nopspan::attach("one", "a.b", record, Value::map({{"threshold", 5}}));
+  nopspan::attach("two", "a.b", record, "text");
+  nopspan::attach("three", "a.b", record);
+  nopspan::execute("a.b");
+  EXPECT_THAT(seen, ElementsAre(Value::map({{"threshold", 5}}), Value("text"), Value()));
+}
+
+TEST_F(Registry, ListsByPrefixOfWholeSegmentsInOrderOfAttachment) {
+  nopspan::attach("1", "llm.chat.stop", kNothing, 7);
+  nopspan::attach_many("2", {"llm.chat.start", "llm.tool.stop"}, kNothing);
+  nopspan::attach("3", "llm.chatter", kNothing);
+  nopspan::attach("4", "llmx", kNothing);
+  EXPECT_THAT(listed(""),
+              ElementsAre("1 llm.chat.stop", "2 llm.chat.start", "2 llm.tool.stop", "3 llm.chatter", "4 llmx"));
+  EXPECT_THAT(listed("llm"), ElementsAre("1 llm.chat.stop", "2 llm.chat.start", "2 llm.tool.stop", "3 llm.chatter"));
+  EXPECT_THAT(listed("llm.chat"), ElementsAre("1 llm.chat.stop", "2 llm.chat.start"));
+  EXPECT_THAT(listed("llm.chat.stop"), ElementsAre("1 llm.chat.stop"));
+  EXPECT_THAT(listed("llm.cha"), IsEmpty());
+  EXPECT_THAT(listed("llm.chat.stop.more"), IsEmpty());
+  EXPECT_EQ(nopspan::list_handlers("llm.chat.stop").at(0).config, Value(7));
+}
+
+TEST_F(Registry, RaisesTheGateForWhatIsAttachedAndNoMore) {
+  using nopspan::detail::gate;
+  using nopspan::detail::kGatePointHandlers;
+  using nopspan::detail::kGateSpanHandlers;
+  EXPECT_EQ(gate() & (kGateSpanHandlers | kGatePointHandlers), 0U);
+  nopspan::attach("point", "cache.hit", kNothing);
+  EXPECT_EQ(gate() & kGateSpanHandlers, 0U);  // a handler of other events does not make spans pay
+  EXPECT_NE(gate() & kGatePointHandlers, 0U);
+  nopspan::attach("span", "work.stop", kNothing);
+  EXPECT_NE(gate() & kGateSpanHandlers, 0U);
+  nopspan::detach("span");
+  EXPECT_EQ(gate() & kGateSpanHandlers, 0U);
+  nopspan::detach("point");
+  EXPECT_EQ(gate() & (kGateSpanHandlers | kGatePointHandlers), 0U);
+}
+
+TEST_F(Registry, DestroysWhatAHandlerHeldByTheTimeDetachReturns) {
+  auto held = std::make_shared<int>(7);
+  const std::weak_ptr<int> watched = held;
+  nopspan::attach("id", "a.b", [held](const Event&) {}, "config");
+  held.reset();
+  nopspan::execute("a.b");
+  EXPECT_FALSE(watched.expired());
+  nopspan::detach("id");
+  EXPECT_TRUE(watched.expired());
+}
+
+TEST_F(Registry, FindsEveryOneOfManyEvents) {
+  std::vector<std::string> events;
+  for (int i = 0; i < 300; ++i) events.push_back("many.event" + std::to_string(i));
+  int calls = 0;
+  ASSERT_EQ(nopspan::attach_many("id", events, [&](const Event&) { ++calls; }), Errc::ok);
+  for (const std::string& event : events) nopspan::execute(nopspan::Name::intern(event));
+  EXPECT_EQ(calls, 300);
+}
+
+TEST_F(Registry, SaysWhatEachErrorMeans) {
+  for (const Errc error :
+       {Errc::ok, Errc::already_exists, Errc::not_found, Errc::invalid_argument, Errc::out_of_memory}) {
+    EXPECT_GT(std::string(nopspan::describe(error)).size(), 1U);
+  }
+  EXPECT_STREQ(nopspan::describe(Errc::ok), "ok");
+}
+
+}  // namespace

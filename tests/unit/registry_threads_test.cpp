@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// The registry when several threads use it.
+#include "recorded.h"
+#include "wait_until.h"
+
+#include <nopspan/events.h>
+#include <nopspan/log.h>
+#include <nopspan/registry.h>
+#include <nopspan/span.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using nopspan::Errc;
+using nopspan::Event;
+using nopspan::Span;
+
+TEST(RegistryThreads, DetachWaitsForAHandlerThatRunsElsewhere) {
+  std::atomic<bool> inside{false};
+  std::atomic<bool> go_on{false};
+  std::atomic<bool> detached{false};
+  auto held = std::make_shared<int>(7);
+  const std::weak_ptr<int> watched = held;
+  ASSERT_EQ(nopspan::attach("slow", "a.b",
+                            [&, held](const Event&) {
+                              inside = true;
+                              EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+                              EXPECT_FALSE(detached);
+                              EXPECT_EQ(*held, 7);
+                            }),
+            Errc::ok);
+  held.reset();
+  std::thread emitter([] { nopspan::execute("a.b"); });
+  ASSERT_TRUE(wait_until([&] { return inside.load(); }));
+  std::thread detacher([&] {
+    EXPECT_EQ(nopspan::detach("slow"), Errc::ok);
+    detached = true;
+  });
+  // The handler is gone from the list at once; detach() itself is still waiting.
+  EXPECT_TRUE(wait_until([] { return nopspan::list_handlers("a.b").empty(); }));
+  EXPECT_FALSE(detached);
+  EXPECT_FALSE(watched.expired());
+  go_on = true;
+  emitter.join();
+  detacher.join();
+  EXPECT_TRUE(watched.expired());
+}
+
+TEST(RegistryThreads, DetachWaitsForADispatchThatHasNotYetReachedTheHandler) {
+  std::atomic<bool> inside{false};
+  std::atomic<bool> go_on{false};
+  std::atomic<bool> detached{false};
+  std::atomic<bool> late{false};
+  nopspan::attach("first", "a.b", [&](const Event&) {
+    inside = true;
+    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+  });
+  nopspan::attach("second", "a.b", [&](const Event&) { late = detached.load(); });
+  std::thread emitter([] { nopspan::execute("a.b"); });
+  ASSERT_TRUE(wait_until([&] { return inside.load(); }));
+  std::thread detacher([&] {
+    nopspan::detach("second");
+    detached = true;
+  });
+  EXPECT_TRUE(wait_until([] { return nopspan::list_handlers("a.b").size() == 1; }));
+  go_on = true;
+  emitter.join();
+  detacher.join();
+  EXPECT_FALSE(late);
+  nopspan::detach("first");
+}
+
+TEST(RegistryThreads, DetachInsideAHandlerDoesNotWaitForOthers) {
+  std::atomic<int> inside{0};
+  const auto detach_the_other = [&](const char* other) {
+    return [&inside, other](const Event&) {
+      ++inside;
+      EXPECT_TRUE(wait_until([&] { return inside.load() == 2; }));
+      EXPECT_EQ(nopspan::detach(other), Errc::ok);  // each while the other runs
+    };
+  };
+  nopspan::attach("left", "left.event", detach_the_other("right"));
+  nopspan::attach("right", "right.event", detach_the_other("left"));
+  std::thread left([] { nopspan::execute("left.event"); });
+  std::thread right([] { nopspan::execute("right.event"); });
+  left.join();
+  right.join();
+  EXPECT_TRUE(nopspan::list_handlers().empty());
+}
+
+TEST(RegistryThreads, AHandlerSeesEveryEventOfEveryThread) {
+  std::atomic<int> calls{0};
+  nopspan::attach("count", "work.stop", [&](const Event&) { ++calls; });
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([] {
+      for (int i = 0; i < 500; ++i) const Span span{"work"};
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(calls, 2000);
+  nopspan::detach("count");
+}
+
+TEST(RegistryThreads, OneOfTwoThatAttachTheSameIdSucceeds) {
+  for (int round = 0; round < 50; ++round) {
+    std::atomic<int> won{0};
+    const auto compete = [&] {
+      if (nopspan::attach("contested", "a.b", [](const Event&) {}) == Errc::ok) ++won;
+    };
+    std::thread one(compete);
+    std::thread two(compete);
+    one.join();
+    two.join();
+    EXPECT_EQ(won, 1);
+    EXPECT_EQ(nopspan::detach("contested"), Errc::ok);
+  }
+}
+
+TEST(RegistryThreads, AttachDetachAndEmitAtTheSameTime) {
+  // What a handler refers to is destroyed right after detach(): a call that came later would be seen by the sanitizers, and
+  // by `alive`.
+  std::atomic<bool> stop{false};
+  std::atomic<int> dead_calls{0};
+  std::atomic<int> calls{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 2; ++t) {
+    threads.emplace_back([&, t] {
+      const std::string id = "writer-" + std::to_string(t);
+      for (int i = 0; i < 300; ++i) {
+        auto alive = std::make_unique<std::atomic<bool>>(true);
+        ASSERT_EQ(nopspan::attach_many(id, {"work.start", "work.stop"},
+                                       [&, flag = alive.get()](const Event&) {
+                                         ++calls;
+                                         if (!*flag) ++dead_calls;
+                                       }),
+                  Errc::ok);
+        std::this_thread::yield();
+        ASSERT_EQ(nopspan::detach(id), Errc::ok);
+        *alive = false;
+      }
+    });
+  }
+  for (int t = 0; t < 2; ++t) {
+    threads.emplace_back([&] {
+      while (!stop) const Span span{"work"};
+    });
+  }
+  threads[0].join();
+  threads[1].join();
+  stop = true;
+  threads[2].join();
+  threads[3].join();
+  EXPECT_EQ(dead_calls, 0);
+  EXPECT_TRUE(nopspan::list_handlers().empty());
+}
+
+TEST(RegistryThreads, HandlersThatThrowOnSeveralThreadsAreDetachedOnce) {
+  nopspan::set_log_sink([](nopspan::LogLevel, std::string_view) {});
+  for (int round = 0; round < 20; ++round) {
+    ASSERT_EQ(nopspan::attach("bad", "a.b", [](const Event&) { throw 7; }), Errc::ok);
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) threads.emplace_back([] { nopspan::execute("a.b"); });
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(nopspan::detach("bad"), Errc::not_found);
+  }
+  nopspan::set_log_sink({});
+}
+
+}  // namespace

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+// Threads that end inside a span, by pthread_exit() or by cancellation: a forced unwind that must be let through. Whatever
+// is wrong here ends the program, so each runs in a process of its own.
+#include "in_child.h"
+#include "in_thread.h"
+#include "recorded.h"
+
+#include <nopspan/llm.h>
+#include <nopspan/log.h>
+#include <nopspan/span.h>
+
+#include <nopspan_probes.h>
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <atomic>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace {
+
+using nopspan::AsyncSpan;
+using nopspan::Context;
+using nopspan::Event;
+using nopspan::Fields;
+using nopspan::Span;
+using nopspan::Value;
+using nopspan::testing::HasMetadata;
+using nopspan::testing::HasStatus;
+using nopspan::testing::Recorder;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+int marker = 0;
+void* const kExit = &marker;
+
+[[noreturn]] void exit_thread() { pthread_exit(kExit); }
+
+// Runs `work` on a thread that is cancelled while it is in the callable that `work` is given.
+template <class Work>
+void* cancelled_in(Work work) {
+  std::atomic<bool> there{false};
+  const auto wait = [&] {
+    there = true;
+    while (true) {
+      pthread_testcancel();
+      sched_yield();
+    }
+  };
+  auto body = [&] { work(wait); };
+  const pthread_t thread = start_thread(body);
+  while (!there) sched_yield();
+  EXPECT_EQ(pthread_cancel(thread), 0);
+  void* result = nullptr;
+  EXPECT_EQ(pthread_join(thread, &result), 0);
+  return result;
+}
+
+void expect_exit_kind(const SpanRecorder& recorder) {
+  ASSERT_THAT(recorder.names(), ElementsAre("work.start", "work.exception"));
+  EXPECT_THAT(recorder.exception(), HasStatus(NOPSPAN_STATUS_EXCEPTION));
+  EXPECT_THAT(recorder.exception(), HasMetadata("kind", "exit"));
+  EXPECT_THAT(recorder.exception(), HasMetadata("reason", Value::map({{"type", nullptr}, {"message", ""}})));
+  EXPECT_THAT(recorder.exception(), HasMetadata("stacktrace", Value::list()));
+}
+
+TEST(ThreadExit, LeavesAClosureWithKindExit) {
+  EXPECT_THAT(in_child([] {
+                const SpanRecorder recorder("work");
+                EXPECT_EQ(in_thread([] { nopspan::span("work", [] { exit_thread(); }); }), kExit);
+                expect_exit_kind(recorder);
+              }),
+              IsEmpty());
+}
+
+TEST(ThreadExit, LeavesAScopeWithStop) {
+  EXPECT_THAT(in_child([] {
+                const SpanRecorder recorder("work");
+                EXPECT_EQ(in_thread([] {
+                            const Span span{"work"};
+                            exit_thread();
+                          }),
+                          kExit);
+                EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+              }),
+              IsEmpty());
+}
+
+TEST(ThreadExit, AbandonsAnAsyncSpan) {
+  EXPECT_THAT(in_child([] {
+                const SpanRecorder recorder("work");
+                EXPECT_EQ(in_thread([] {
+                            const AsyncSpan span{"work"};
+                            exit_thread();
+                          }),
+                          kExit);
+                ASSERT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+                EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_CANCELLED));
+              }),
+              IsEmpty());
+}
+
+TEST(ThreadExit, PassesWhenNobodyListens) {
+  EXPECT_THAT(in_child([] { EXPECT_EQ(in_thread([] { nopspan::span("work", [] { exit_thread(); }); }), kExit); }),
+              IsEmpty());
+}
+
+TEST(Cancellation, LeavesAClosureWithKindExit) {
+  EXPECT_THAT(in_child([] {
+                const SpanRecorder recorder("work");
+                EXPECT_EQ(cancelled_in([](auto wait) { nopspan::span("work", [&] { wait(); }); }), PTHREAD_CANCELED);
+                expect_exit_kind(recorder);
+              }),
+              IsEmpty());
+}
+
+TEST(Cancellation, LeavesAScopeWithStop) {
+  EXPECT_THAT(in_child([] {
+                const SpanRecorder recorder("work");
+                EXPECT_EQ(cancelled_in([](auto wait) {
+                            const Span span{"work"};
+                            wait();
+                          }),
+                          PTHREAD_CANCELED);
+                EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+              }),
+              IsEmpty());
+}
+
+// What each does that calls a callable for fields.
+template <class Leave>
+void expect_balanced_events(Leave leave) {
+  const auto runs = [&](auto use, bool ends_spans) {
+    const Recorder recorder(Recorder::span_events({"work"}));
+    leave(use);
+    // Nothing is left begun, and nothing ends that has not begun.
+    EXPECT_EQ(recorder.events("work.start").size(),
+              recorder.events("work.stop").size() + recorder.events("work.exception").size());
+    if (ends_spans) {
+      EXPECT_EQ(recorder.events("work.start").size(), 1U);
+    }
+  };
+  runs([](auto gone) { const Span span{"work", [&](Fields&) { gone(); }}; }, false);
+  runs([](auto gone) { nopspan::span("work", [&](Fields&) { gone(); }, [] {}); }, false);
+  runs([](auto gone) { const AsyncSpan span{"work", Context(), [&](Fields&) { gone(); }}; }, false);
+  runs([](auto gone) { nopspan::complete("work", Context(), 1, 1, [&](Fields&) { gone(); }); }, false);
+  runs([](auto gone) { nopspan::execute("work.point", [&](Fields&) { gone(); }); }, false);
+  runs([](auto gone) { nopspan::llm::retry([&](auto&) { gone(); }); }, false);
+  runs(
+      [](auto gone) {
+        Span span{"work"};
+        span.with([&](Fields&) { gone(); });
+      },
+      true);
+  runs(
+      [](auto gone) {
+        AsyncSpan span{"work"};
+        span.with([&](Fields&) { gone(); });
+      },
+      true);
+  runs([](auto gone) { nopspan::span("work", [&] { return nopspan::result(1, [&](Fields&) { gone(); }); }); }, true);
+}
+
+TEST(ThreadExit, PassesThroughMetadataCallables) {
+  EXPECT_THAT(in_child([] {
+                expect_balanced_events([](auto use) {
+                  EXPECT_EQ(in_thread([&] { use([] { exit_thread(); }); }), kExit);
+                });
+              }),
+              IsEmpty());
+}
+
+TEST(Cancellation, PassesThroughMetadataCallables) {
+  EXPECT_THAT(in_child([] {
+                expect_balanced_events([](auto use) {
+                  EXPECT_EQ(cancelled_in([&](auto wait) { use(wait); }), PTHREAD_CANCELED);
+                });
+              }),
+              IsEmpty());
+}
+
+TEST(ThreadExit, InsideMetadataLeavesNoSpanCurrent) {
+  EXPECT_THAT(in_child([] {
+                const SpanRecorder recorder("work");
+                static bool empty;
+                empty = false;
+                struct Watcher {
+                  ~Watcher() { empty = Context::current().empty(); }
+                };
+                in_thread([] {
+                  const Watcher watcher;
+                  const Span span{"work", [](Fields&) { exit_thread(); }};
+                });
+                EXPECT_TRUE(empty);
+              }),
+              IsEmpty());
+}
+
+// A cancellation that is pending must not act inside the library, whose functions are noexcept: it waits for the next
+// cancellation point of the application. The first span of a thread reads files and random numbers.
+template <class Use>
+void expect_passable_with_a_pending_cancellation(Use use) {
+  bool passed = false;
+  void* const result = in_thread([&] {
+    pthread_cancel(pthread_self());
+    use();
+    passed = true;
+    pthread_testcancel();
+  });
+  EXPECT_TRUE(passed);
+  EXPECT_EQ(result, PTHREAD_CANCELED);
+}
+
+TEST(Cancellation, ThatIsPendingDoesNotActInsideASpan) {
+  EXPECT_THAT(in_child([] {
+                const SpanRecorder recorder("work");
+                expect_passable_with_a_pending_cancellation([] { const Span span{"work"}; });
+                EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+              }),
+              IsEmpty());
+}
+
+TEST(Cancellation, ThatIsPendingDoesNotActInsideAnAsyncSpan) {
+  EXPECT_THAT(in_child([] {
+                const SpanRecorder recorder("work");
+                expect_passable_with_a_pending_cancellation([] { AsyncSpan{"work"}.end(); });
+                EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+              }),
+              IsEmpty());
+}
+
+TEST(Cancellation, ThatIsPendingDoesNotActWhereIdsAreMade) {
+  EXPECT_THAT(in_child([] {
+                expect_passable_with_a_pending_cancellation([] {
+                  EXPECT_FALSE(nopspan::make_request_id().empty());
+                  EXPECT_FALSE(Context::make().empty());
+                });
+              }),
+              IsEmpty());
+}
+
+TEST(Cancellation, ThatIsPendingDoesNotActInTheLog) {
+  EXPECT_THAT(in_child([] {
+                const Recorder recorder{"llm.nonsense.start"};
+                expect_passable_with_a_pending_cancellation([] { const Span span{"llm.nonsense"}; });
+                EXPECT_EQ(recorder.size(), 1U);
+              }),
+              IsEmpty());
+}
+
+TEST(Cancellation, ThatIsPendingDoesNotActWhereHandlersAreAttachedAndDetached) {
+  EXPECT_THAT(in_child([] {
+                expect_passable_with_a_pending_cancellation([] {
+                  EXPECT_EQ(nopspan::attach("id", "a.b", [](const Event&) {}), nopspan::Errc::ok);
+                  EXPECT_EQ(nopspan::detach("id"), nopspan::Errc::ok);
+                });
+              }),
+              IsEmpty());
+}
+
+TEST(Cancellation, DoesNotStopAHandlerHalfWay) {
+  EXPECT_THAT(in_child([] {
+                bool whole = false;
+                nopspan::attach("id", "work.start", [&](const Event&) {
+                  pthread_testcancel();
+                  whole = true;
+                });
+                expect_passable_with_a_pending_cancellation([] { const Span span{"work"}; });
+                EXPECT_TRUE(whole);
+                nopspan::detach("id");
+              }),
+              IsEmpty());
+}
+
+}  // namespace

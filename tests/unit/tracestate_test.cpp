@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// W3C Trace Context: tracestate (https://www.w3.org/TR/trace-context/, "Tracestate Header").
+#include "counted.h"
+#include "in_child.h"
+#include "recorded.h"
+
+#include <nopspan/context.h>
+#include <nopspan/span.h>
+
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using nopspan::Context;
+using nopspan::Span;
+using ::testing::IsEmpty;
+
+constexpr const char* kParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+std::string passed_on(const std::string& tracestate) {
+  return Context::from_traceparent(kParent, tracestate).tracestate();
+}
+
+std::string members(int count) {
+  std::string list;
+  for (int i = 0; i < count; ++i) list += (i > 0 ? ",k" : "k") + std::to_string(i) + "=v";
+  return list;
+}
+
+TEST(Tracestate, GoesOutAsItCameIn) {
+  EXPECT_EQ(passed_on("congo=t61rcWkgMzE"), "congo=t61rcWkgMzE");
+  EXPECT_EQ(passed_on("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"), "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE");
+  EXPECT_EQ(passed_on("fw529a3039@dt=FfIKA,a-_*/9=!\"#$%&'()*+-./:;<>?@[]^`{|}~"),
+            "fw529a3039@dt=FfIKA,a-_*/9=!\"#$%&'()*+-./:;<>?@[]^`{|}~");
+  EXPECT_EQ(passed_on("0digit@s=1"), "0digit@s=1");
+  EXPECT_EQ(passed_on("0digit=1"), "0digit=1");
+  EXPECT_EQ(passed_on("a= 1  2"), "a= 1  2");
+}
+
+TEST(Tracestate, GoesOutOfSpansToo) {
+  const nopspan::testing::Recorder recorder{"inner.start"};
+  const nopspan::Attached here{Context::from_traceparent(kParent, "congo=1")};
+  const Span outer{"outer"};
+  const Span inner{"inner"};
+  EXPECT_EQ(inner.context().tracestate(), "congo=1");
+}
+
+TEST(Tracestate, GoesOutWithTheGateDown) {
+  const nopspan::Attached here{Context::from_traceparent(kParent, "congo=1")};
+  const Span untraced{"work"};
+  EXPECT_EQ(Context::current().tracestate(), "congo=1");
+}
+
+TEST(Tracestate, LosesBlanksAndEmptyMembers) {
+  const Counted invalid(&nopspan::Stats::invalid_tracestate);
+  EXPECT_EQ(passed_on("a=1 , b=2"), "a=1,b=2");
+  EXPECT_EQ(passed_on("\ta=1\t,\t b=2 \t"), "a=1,b=2");
+  EXPECT_EQ(passed_on(",a=1,, ,b=2,"), "a=1,b=2");
+  EXPECT_EQ(passed_on(""), "");
+  EXPECT_EQ(passed_on(" ,\t,"), "");
+  EXPECT_EQ(invalid.times(), 0U);  // all this is allowed
+}
+
+TEST(Tracestate, MayHaveThirtyTwoMembersAndNoMore) {
+  const Counted invalid(&nopspan::Stats::invalid_tracestate);
+  EXPECT_EQ(passed_on(members(32)), members(32));
+  EXPECT_EQ(passed_on(members(32) + ", ,"), members(32));
+  EXPECT_EQ(invalid.times(), 0U);
+  EXPECT_EQ(passed_on(members(33)), "");
+  EXPECT_EQ(invalid.times(), 1U);
+}
+
+TEST(Tracestate, HasKeysAndValuesOfLimitedLength) {
+  const std::string k256(256, 'k');
+  const std::string v256(256, 'v');
+  EXPECT_EQ(passed_on(k256 + "=1"), k256 + "=1");
+  EXPECT_EQ(passed_on("a=" + v256), "a=" + v256);
+  EXPECT_EQ(passed_on(std::string(241, 't') + "@" + std::string(14, 's') + "=1"),
+            std::string(241, 't') + "@" + std::string(14, 's') + "=1");
+  EXPECT_EQ(passed_on(k256 + "k=1"), "");
+  EXPECT_EQ(passed_on("a=v" + v256), "");
+  EXPECT_EQ(passed_on(std::string(242, 't') + "@s=1"), "");
+  EXPECT_EQ(passed_on("t@" + std::string(15, 's') + "=1"), "");
+}
+
+TEST(Tracestate, ThatIsMalformedIsLeftOutAndTheTraceparentStays) {
+  const std::vector<std::string> malformed{
+      "foo",         "foo=",        "=1",           "foo=1,bar",      "foo =1",       "foo= ",       "FOO=1",
+      "foo.bar=1",   "foo@=1",      "@foo=1",       "foo@@bar=1",     "foo@bar@baz=1", "foo=bar=baz", "foo=1,foo=1",
+      "foo=1,foo=2", "foo=\xc3\xa9", "f\xc3\xa9=1", "foo=a\tb",       "foo=a\nb",     "fo o=1",      "foo=1;bar=2,x",
+      "_foo=1",      "a@0b=1",
+  };
+  const Counted invalid(&nopspan::Stats::invalid_tracestate);
+  for (const std::string& text : malformed) {
+    const Context context = Context::from_traceparent(kParent, text);
+    EXPECT_EQ(context.tracestate(), "") << text;
+    EXPECT_EQ(context.traceparent(), kParent) << text;
+  }
+  EXPECT_EQ(passed_on(std::string("foo=a\0b", 7)), "");
+  EXPECT_EQ(invalid.times(), malformed.size() + 1);
+}
+
+TEST(Tracestate, OverItsLimitLosesWholeMembersTheLongFirst) {
+  const Counted invalid(&nopspan::Stats::invalid_tracestate);
+  const std::string long_one = "long=" + std::string(200, 'l');
+  const std::string other_long = "other=" + std::string(200, 'o');
+  std::string list = "first=1," + long_one + ",short=2," + other_long + "," + std::string("last=") + std::string(110, 'x');
+  ASSERT_GT(list.size(), 512U);
+  // The last of the long ones goes: then it fits.
+  EXPECT_EQ(passed_on(list), "first=1," + long_one + ",short=2,last=" + std::string(110, 'x'));
+  EXPECT_EQ(invalid.times(), 1U);
+}
+
+TEST(Tracestate, OverItsLimitLosesMembersFromTheEnd) {
+  std::string list;
+  std::string kept;
+  for (int i = 0; i < 6; ++i) {
+    const std::string member = "k" + std::to_string(i) + "=" + std::string(97, 'v');
+    if (i > 0) list += ",";
+    list += member;
+    if (i == 4) kept = list;
+  }
+  ASSERT_EQ(kept.size(), 504U);
+  EXPECT_EQ(passed_on(list), kept);
+  const std::string exact = kept + ",z=" + std::string(5, 'z');
+  ASSERT_EQ(exact.size(), 512U);
+  EXPECT_EQ(passed_on(exact), exact);
+  EXPECT_EQ(passed_on(exact + "z"), kept);
+}
+
+TEST(Tracestate, StoreForgetsTheOldestAndSaysSo) {
+  EXPECT_THAT(in_child([] {
+                const Counted evicted(&nopspan::Stats::tracestate_evicted);
+                const Context oldest = Context::from_traceparent(kParent, "oldest=1");
+                for (int i = 0; i < 4095; ++i) passed_on("k=" + std::to_string(i));
+                EXPECT_EQ(oldest.tracestate(), "oldest=1");
+                EXPECT_EQ(evicted.times(), 0U);
+                const Context newest = Context::from_traceparent(kParent, "newest=1");
+                EXPECT_EQ(oldest.tracestate(), "");
+                EXPECT_EQ(oldest.traceparent(), kParent);
+                EXPECT_EQ(newest.tracestate(), "newest=1");
+                EXPECT_EQ(evicted.times(), 1U);
+              }),
+              IsEmpty());
+}
+
+TEST(Tracestate, IsWholeWhoeverStoresMeanwhile) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([t] {
+      const std::string mine = "k=" + std::string(100, static_cast<char>('a' + t));
+      for (int i = 0; i < 3000; ++i) {
+        const std::string back = passed_on(mine);
+        ASSERT_TRUE(back == mine || back.empty()) << back;  // evicted in between
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace

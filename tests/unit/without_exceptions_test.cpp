@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// A program that is compiled with -fno-exceptions -fno-rtti.
+#include <nopspan/context.h>
+#include <nopspan/coroutine.h>
+#include <nopspan/engine.h>
+#include <nopspan/event.h>
+#include <nopspan/events.h>
+#include <nopspan/fields.h>
+#include <nopspan/llm.h>
+#include <nopspan/log.h>
+#include <nopspan/name.h>
+#include <nopspan/registry.h>
+#include <nopspan/span.h>
+#include <nopspan/stats.h>
+#include <nopspan/testing.h>
+#include <nopspan/value.h>
+#include <nopspan/version.h>
+
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#if defined(__cpp_exceptions) || defined(__cpp_rtti)
+#error "this test is to be compiled with -fno-exceptions -fno-rtti"
+#endif
+static_assert(NOPSPAN_EXCEPTIONS == 0);
+
+namespace {
+
+using nopspan::AsyncSpan;
+using nopspan::Context;
+using nopspan::Fields;
+using nopspan::Span;
+using nopspan::Value;
+using nopspan::testing::Recorder;
+
+int failures = 0;
+
+void expect(bool condition, const char* what, int line) {
+  if (condition) return;
+  std::fprintf(stderr, "%s:%d: expected %s\n", __FILE__, line, what);
+  ++failures;
+}
+#define EXPECT(condition) expect((condition), #condition, __LINE__)
+
+void spans_emit_start_and_stop() {
+  const Recorder recorder(Recorder::span_events({"work"}));
+  {
+    Span span{"work", [](Fields& f) { f.set("at", "start").measure("depth", 1); }};
+    span.set("at", "stop").with([](Fields& f) { f.measure("rows", 2); });
+  }
+  const auto events = recorder.events();
+  EXPECT(events.size() == 2);
+  EXPECT(events[0]->metadata("at").as_string() == "start");
+  EXPECT(events[1]->metadata("at").as_string() == "stop");
+  EXPECT(events[1]->measurement("rows").as_int() == 2);
+  EXPECT(!events[1]->measurement("depth").exists());
+}
+
+void closures_return_what_the_work_returns() {
+  const Recorder recorder(Recorder::span_events({"work", "llm.chat"}));
+  int target = 0;
+  EXPECT(nopspan::span("work", [] { return 7; }) == 7);
+  EXPECT(&nopspan::span("work", [&](Span&) -> int& { return target; }) == &target);
+  EXPECT(*nopspan::span("work", [] { return std::make_unique<int>(8); }) == 8);
+  EXPECT(nopspan::span("work", [] { return nopspan::result(9, [](Fields& f) { f.set("nine", 9); }); }) == 9);
+  nopspan::span(nopspan::llm::chat, [](auto& m) { m.model("small"); }, [] {});
+  EXPECT(recorder.events("work.stop").size() == 4);
+  EXPECT(recorder.events("work.stop")[3]->metadata("nine").as_int() == 9);
+  EXPECT(recorder.events("llm.chat.start")[0]->metadata("model").as_string() == "small");
+}
+
+void async_spans_end_and_are_abandoned() {
+  const Recorder recorder{"work.stop"};
+  AsyncSpan ended{"work", Context(), [](Fields& f) { f.set("k", 1); }};
+  ended.end();
+  { const AsyncSpan abandoned{"work"}; }
+  AsyncSpan failed{"work"};
+  failed.fail("timeout");
+  nopspan::complete("work", Context(), 1000, 5, [](Fields&) {});
+  const auto events = recorder.events();
+  EXPECT(events.size() == 4);
+  EXPECT(events[0]->status() == 0);
+  EXPECT(events[1]->status() == 2);
+  EXPECT(events[2]->status() == 1);
+  EXPECT(events[3]->duration_ns() == 5);
+}
+
+void events_are_emitted() {
+  const Recorder recorder{"cache.hit", "llm.adapter.retry", "engine.stats"};
+  nopspan::execute("cache.hit", [](Fields& f) { f.set("map", Value::map({{"a", 1}})); });
+  nopspan::llm::retry([](auto& r) { r.attempt(2).delay_ms(5); });
+  nopspan::gauge("e", "running", 3);
+  EXPECT(recorder.size() == 3);
+  EXPECT(recorder.events()[0]->metadata("map").find("a").as_int() == 1);
+}
+
+void catalogue_names_are_error_values() {
+  EXPECT(nopspan::llm::has_span("chat"));
+  EXPECT(!nopspan::llm::has_span("chats"));
+}
+
+void contexts_travel() {
+  const nopspan::Attached here{Context::with_request_id("order-7")};
+  EXPECT(nopspan::request_id() == "order-7");
+  const std::string id = Context::current().request_id();
+  EXPECT(id == "order-7");
+}
+
+void nothing_is_evaluated_when_nobody_listens() {
+  bool called = false;
+  const Span span{"work", [&](Fields&) { called = true; }};
+  nopspan::execute("cache.hit", [&](Fields&) { called = true; });
+  EXPECT(!called);
+  EXPECT(nopspan::list_handlers().empty());
+}
+
+}  // namespace
+
+int main() {
+  spans_emit_start_and_stop();
+  closures_return_what_the_work_returns();
+  async_spans_end_and_are_abandoned();
+  events_are_emitted();
+  catalogue_names_are_error_values();
+  contexts_travel();
+  nothing_is_evaluated_when_nobody_listens();
+  return failures == 0 ? 0 : 1;
+}
