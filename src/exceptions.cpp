@@ -23,11 +23,13 @@ std::string demangle(const char* mangled) {
 
 }  // namespace
 
-bool is_thread_exit() noexcept { return abi::__cxa_current_exception_type() == nullptr; }
+// Not __cxa_current_exception_type(): of what is no C++ exception, libstdc++ reads a type where there is none.
+bool is_thread_exit() noexcept { return std::current_exception() == nullptr; }
 
 Caught describe_caught() noexcept {
   Caught caught;
-  const std::type_info* type = abi::__cxa_current_exception_type();  // before anything else: null means exit
+  if (is_thread_exit()) return caught;  // before anything else
+  const std::type_info* type = abi::__cxa_current_exception_type();
   if (type == nullptr) return caught;
   caught.kind = "throw";
   try {

@@ -18,7 +18,7 @@ extern "C" {
 #if NOPSPAN_HAVE_USDT
 extern __attribute__((visibility("hidden"))) std::uint64_t nopspan_gate;  // probes.S
 #else
-__attribute__((visibility("hidden"))) alignas(64) std::uint64_t nopspan_gate = 0;
+alignas(64) __attribute__((visibility("hidden"))) std::uint64_t nopspan_gate = 0;
 #endif
 const std::uint64_t* const nopspan_gate_ptr = &nopspan_gate;
 }

@@ -104,11 +104,16 @@ Value& Value::set(std::string_view key, Value value) {
 }
 
 namespace {
-bool is_within(const Value& a, const Value& b) noexcept {
-  return std::all_of(a.as_map().begin(), a.as_map().end(), [&](const auto& entry) {
+// Under each key the first value counts, as for find(): a map may have been made with a key twice.
+bool same_entries(const Value& a, const Value& b) noexcept {
+  const auto in_a = [&](const auto& entry) { return a.find(entry.first) != nullptr; };
+  const auto same = [&](const auto& entry) {
+    if (a.find(entry.first) != &entry.second) return true;
     const Value* other = b.find(entry.first);
     return other != nullptr && *other == entry.second;
-  });
+  };
+  return std::all_of(b.as_map().begin(), b.as_map().end(), in_a) &&
+         std::all_of(a.as_map().begin(), a.as_map().end(), same);
 }
 }  // namespace
 
@@ -127,8 +132,7 @@ bool operator==(const Value& a, const Value& b) noexcept {
     case Value::Type::list:
       return a.list_ == b.list_;
     case Value::Type::map:
-      // Both ways: a map that was given a key twice has it twice.
-      return a.map_.size() == b.map_.size() && is_within(a, b) && is_within(b, a);
+      return a.map_.size() == b.map_.size() && same_entries(a, b);
   }
   return false;
 }

@@ -6,6 +6,9 @@
 #if !defined(__GNUC__)
 #error "nopspan needs gcc or clang"
 #endif
+#if __cplusplus < 201703L
+#error "nopspan needs C++17: give the compiler -std=c++17 or later"
+#endif
 #if !defined(__LP64__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "nopspan's records and gate are for 64-bit little-endian machines"
 #endif

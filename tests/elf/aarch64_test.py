@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cross-compiled for aarch64: the notes name x0 to x5, and the gate has a page of 64 KiB, the largest that kernels use."""
+"""Cross-compiled for aarch64: the notes name x0 to x5, and the gate has a page of 64 KiB, the largest there is."""
 
 import glob
 import os
@@ -14,7 +14,7 @@ from elf_file import ElfFile
 from probe_abi import Abi
 
 CXX = "aarch64-linux-gnu-g++"
-# The host's <sys/sdt.h> serves: it is the same for all machines. Behind all other folders, so that nothing else is found there.
+# The host's <sys/sdt.h> serves: it is the same for all machines. Searched last, so that nothing else is found there.
 INCLUDE = ["-idirafter", os.path.dirname(os.path.dirname((glob.glob("/usr/include/*-linux-gnu/sys/sdt.h") + [
     "/usr/include/sys/sdt.h"])[0]))]
 BUILD = surroundings.BUILD / "aarch64"
@@ -29,8 +29,8 @@ class Aarch64(unittest.TestCase):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         path = Path(directory.name) / "probes.so"
-        subprocess.run([CXX, *INCLUDE, *flags, "-shared", "-nostdlib", surroundings.SOURCE / "src" / "probes.S", "-o", path],
-                       check=True)
+        source = surroundings.SOURCE / "src" / "probes.S"
+        subprocess.run([CXX, *INCLUDE, *flags, "-shared", "-nostdlib", source, "-o", path], check=True)
         return ElfFile(path)
 
     def site(self, elf):
@@ -54,11 +54,12 @@ class Aarch64(unittest.TestCase):
     def test_the_whole_library(self):
         flags = " ".join(INCLUDE)
         generator = ["-G", "Ninja"] if shutil.which("ninja") else []
-        subprocess.run([surroundings.CMAKE, "-S", surroundings.SOURCE, "-B", BUILD, *generator, "-DCMAKE_SYSTEM_NAME=Linux",
-                        "-DCMAKE_SYSTEM_PROCESSOR=aarch64", "-DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc",
-                        f"-DCMAKE_CXX_COMPILER={CXX}", f"-DCMAKE_C_FLAGS={flags}", f"-DCMAKE_CXX_FLAGS={flags}",
-                        f"-DCMAKE_ASM_FLAGS={flags}", "-DNOPSPAN_USDT=ON", "-DNOPSPAN_TESTS=OFF", "-DNOPSPAN_EXAMPLES=OFF",
-                        "-DNOPSPAN_BENCH=OFF", "-DNOPSPAN_INSTALL=OFF"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([surroundings.CMAKE, "-S", surroundings.SOURCE, "-B", BUILD, *generator,
+                        "-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+                        "-DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc", f"-DCMAKE_CXX_COMPILER={CXX}",
+                        f"-DCMAKE_C_FLAGS={flags}", f"-DCMAKE_CXX_FLAGS={flags}", f"-DCMAKE_ASM_FLAGS={flags}",
+                        "-DNOPSPAN_USDT=ON", "-DNOPSPAN_TESTS=OFF", "-DNOPSPAN_EXAMPLES=OFF", "-DNOPSPAN_BENCH=OFF",
+                        "-DNOPSPAN_INSTALL=OFF"], check=True, stdout=subprocess.DEVNULL)
         subprocess.run([surroundings.CMAKE, "--build", BUILD, "--target", "nopspan", "--parallel", str(os.cpu_count())],
                        check=True, stdout=subprocess.DEVNULL)
         elf = ElfFile(BUILD / "libnopspan.so.0")

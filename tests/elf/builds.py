@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The programs of programs/, built by every compiler and linker. As a script: builds them (the ctest fixture elf_programs)."""
+"""The programs of programs/, built by every compiler and linker. As a script: builds them (ctest's fixture)."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ LTO_FLAGS = {"gcc": "-flto=auto", "clang": "-flto"}
 
 # What no option can link, and what the toolchain says to it.
 IMPOSSIBLE = {
-    ("gcc", "lto", "lld"): ("lld reads no GIMPLE: gcc's LTO needs a linker with gcc's plug-in", "undefined symbol: main"),
+    ("gcc", "lto", "lld"): ("lld reads no GIMPLE, and takes no plug-in of gcc's that does", "undefined symbol: main"),
 }
 
 # A built program. `sites`: the file with the probe sites; `reader`: the file whose code reads the gate; `kind`: what is

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A program that reads the gate through the header reads the library's word, not a copy of it.
 
-A word that is read directly by an executable gets a copy relocation: the kernel raises the library's, the program reads
-its own, and attaching silently yields nothing. The pointer may be copied; what it points at is not. That the programs see
-the raised gate is in matrix_live_test.py, for these very files.
+A word that is read directly by an executable gets a copy relocation: the kernel raises the library's, the program
+reads its own, and attaching silently yields nothing. The pointer may be copied; what it points at is not. That the
+programs see the raised gate is in matrix_live_test.py, for these very files.
 """
 
 import unittest

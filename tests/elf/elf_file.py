@@ -69,7 +69,8 @@ class ElfFile:
 
     def relocations(self):
         pattern = re.compile(r"([0-9a-f]{16})\s+[0-9a-f]{16} (R_\S+)\s*(?:[0-9a-f]{16} (\S+))?")
-        return [Relocation(int(m[1], 16), m[2], m[3]) for m in map(pattern.match, self._readelf("-rW").splitlines()) if m]
+        matches = map(pattern.match, self._readelf("-rW").splitlines())
+        return [Relocation(int(match[1], 16), match[2], match[3]) for match in matches if match]
 
     def read(self, address, size):
         """Bytes as the file has them at an address."""
@@ -86,4 +87,5 @@ class ElfFile:
     def loads(self):
         """(file offset, address, size in the file, size in memory) of what is mapped."""
         pattern = re.compile(r"\s*LOAD\s+0x([0-9a-f]+) 0x([0-9a-f]+) 0x[0-9a-f]+ 0x([0-9a-f]+) 0x([0-9a-f]+)")
-        return [tuple(int(x, 16) for x in m.groups()) for m in map(pattern.match, self._readelf("-lW").splitlines()) if m]
+        matches = map(pattern.match, self._readelf("-lW").splitlines())
+        return [tuple(int(number, 16) for number in match.groups()) for match in matches if match]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every compiler × linker × kind of code × linkage yields its exact events to bpftrace, attached before and after start."""
+"""Compiler × linker × kind of code × linkage: each yields its exact events to bpftrace, attached before and after."""
 
 import itertools
 import os

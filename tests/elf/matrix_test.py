@@ -53,8 +53,9 @@ class Matrix(unittest.TestCase):
             for linkage in ("shared", "static"):
                 target = f"{linkage}-{linker}-lto"
                 with self.subTest(f"{compiler} {target}: {reason}"):
-                    tried = subprocess.run([surroundings.CMAKE, "--build", builds.directory(compiler, flavour), "--target",
-                                            target], capture_output=True, text=True)
+                    top = builds.directory(compiler, flavour)
+                    tried = subprocess.run([surroundings.CMAKE, "--build", top, "--target", target], capture_output=True,
+                                           text=True)
                     self.assertNotEqual(0, tried.returncode, "it links now: take it out of builds.IMPOSSIBLE")
                     self.assertIn(message, tried.stdout + tried.stderr)
                     print(f"cannot be linked: {compiler} {linker} LTO {linkage}: {reason}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The library that was built has exactly the probes of probes/README.md, and its sites are what src/probes.S promises."""
+"""The built library has exactly the probes of probes/README.md, and its sites are what src/probes.S promises."""
 
 import shutil
 import subprocess
@@ -21,8 +21,8 @@ class Notes(unittest.TestCase):
 
     def test_the_abi_text_names_the_probes(self):
         self.assertEqual(1, self.abi.version)
-        for probe in ("span_start", "span_stop", "span_exception", "event", "first_token", "tokens", "retry", "tool_call",
-                      "engine_request", "gauge"):
+        for probe in ("span_start", "span_stop", "span_exception", "event", "first_token", "tokens", "retry",
+                      "tool_call", "engine_request", "gauge"):
             self.assertIn(probe, self.abi.probes)
         self.assertEqual({"spans", "points"}, set(self.abi.probes.values()), "batch has no site yet")
 

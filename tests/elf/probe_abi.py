@@ -73,7 +73,7 @@ class Abi:
             found.append(f"{note.name}: arguments {note.arguments}")
         if note.semaphore - gate.address != COUNTERS.get(self.probes.get(note.name)):
             found.append(f"{note.name}: semaphore at gate{note.semaphore - gate.address:+}")
-        # gold and lld drop .stapsdt.base with --gc-sections and leave a zero: readers then correct for nothing, rightly.
+        # gold and lld drop .stapsdt.base with --gc-sections and leave a zero: readers then correct nothing, rightly.
         if note.base != (base.address if base else 0):
             found.append(f"{note.name}: base {note.base:#x}, .stapsdt.base is {base}")
         nop = {62: b"\x90", 183: b"\x1f\x20\x03\xd5"}[elf.machine]

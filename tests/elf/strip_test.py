@@ -47,7 +47,8 @@ class Strip(unittest.TestCase):
         for program in self.programs:
             for how, command in KEEPS.items():
                 with self.subTest(program.name, command=command):
-                    self.assertEqual([], self.abi.defects(ElfFile(self.stripped(program, how, command).sites), stripped=True))
+                    elf = ElfFile(self.stripped(program, how, command).sites)
+                    self.assertEqual([], self.abi.defects(elf, stripped=True))
             for how, command in DELETES.items():
                 with self.subTest(program.name, command=command):
                     elf = ElfFile(self.stripped(program, how, command).sites)
@@ -57,8 +58,8 @@ class Strip(unittest.TestCase):
 
 class Live(unittest.TestCase):
     def test_what_is_kept_is_traceable(self):
-        stripped = [Strip.stripped(program, how, KEEPS[how]) for program in builds.programs() if program.name in PROGRAMS
-                    for how in ("gnu", "llvm-keep")]
+        stripped = [Strip.stripped(program, how, KEEPS[how]) for program in builds.programs()
+                    if program.name in PROGRAMS for how in ("gnu", "llvm-keep")]
         with Tracer([program.sites for program in stripped]) as tracer:
             for program in stripped:
                 with self.subTest(program.name):

@@ -15,7 +15,7 @@ SCRIPT = """
 struct record {{ unsigned int size; }};
 {clauses}
 """
-# What bpftrace 0.17 says on kernels where it does not need what it asks for. It attaches, counts and detaches all the same.
+# What bpftrace 0.17 says on kernels where it does not need what it asks for: it attaches, and detaches, all the same.
 HARMLESS = ("RLIMIT_MEMLOCK", "tracing/uprobe_events", "failed to detach probe: usdt:")
 FORMATS = {
     "span_start": ("%s %s %s %d %d", "str(arg0), str(arg1), str(arg3), arg2 > 0, arg4 != 0"),

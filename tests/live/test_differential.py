@@ -3,9 +3,11 @@
 
 import json
 import os
+import shutil
+import tempfile
 
 import harness
-from harness import Tracer, run
+from harness import Program, Tracer
 
 SPAN_PROBES = ("span_start", "span_stop", "span_exception")
 
@@ -17,10 +19,11 @@ class Differential(harness.Test):
     def setUpClass(cls):
         cls.maxDiff = 2000
         with Tracer(SPAN_PROBES, details=True) as tracer:
-            folder = harness.tempfile.mkdtemp(prefix="nopspan-live-")
-            cls.addClassCleanup(harness.shutil.rmtree, folder, ignore_errors=True)
+            folder = tempfile.mkdtemp(prefix="nopspan-live-")
+            cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
             path = os.path.join(folder, "handler.jsonl")
-            run("workload", path)
+            with Program("workload") as program:
+                assert program.ask("run " + path) == "done"
             tracer.stop()
         # A handler cannot ask for a name that was cut: the tracer alone sees those.
         events = {probe: [e for e in tracer.events(probe) if not e.name.endswith("...")] for probe in SPAN_PROBES}

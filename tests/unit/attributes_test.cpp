@@ -116,9 +116,7 @@ Attributes read_attributes(std::string_view bytes, unsigned field) {
 struct Encoded {
   std::vector<unsigned char> bytes = std::vector<unsigned char>(kMaxAttributesBytes);
   EncodedAttributes result;
-  [[nodiscard]] std::string_view view() const {
-    return {reinterpret_cast<const char*>(bytes.data()), result.size};
-  }
+  [[nodiscard]] std::string_view view() const { return {reinterpret_cast<const char*>(bytes.data()), result.size}; }
 };
 
 Encoded encode(const FieldBuffer& fields, unsigned field = kSpanAttributesField, bool with_content = false) {

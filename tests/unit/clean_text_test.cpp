@@ -21,16 +21,16 @@ std::string cleaned(std::string_view text) {
 }
 
 TEST(Utf8, AcceptsWhatTheStandardAccepts) {
-  for (const char* text : {"", "ascii", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xee\x80\x80", "\xef\xbf\xbf",
-                           "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"}) {
+  for (const char* text : {"", "ascii", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xee\x80\x80",
+                           "\xef\xbf\xbf", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"}) {
     EXPECT_TRUE(is_utf8(text)) << text;
   }
 }
 
 TEST(Utf8, RefusesWhatTheStandardRefuses) {
-  for (const char* text :
-       {"\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xc2", "\xc2\xc2", "\xe0\x9f\xbf", "\xe0\xa0", "\xed\xa0\x80", "\xed\xbf\xbf",
-        "\xf0\x8f\xbf\xbf", "\xf0\x90\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xfe", "\xff", "a\xe2\x82z"}) {
+  for (const char* text : {"\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xc2", "\xc2\xc2", "\xe0\x9f\xbf", "\xe0\xa0",
+                           "\xed\xa0\x80", "\xed\xbf\xbf", "\xf0\x8f\xbf\xbf", "\xf0\x90\x80", "\xf4\x90\x80\x80",
+                           "\xf5\x80\x80\x80", "\xfe", "\xff", "a\xe2\x82z"}) {
     EXPECT_FALSE(is_utf8(text));
   }
 }
@@ -65,7 +65,8 @@ TEST(Clean, CutsVisiblyAndCounts) {
 
 TEST(Clean, NeverCutsInsideACharacter) {
   for (std::size_t before = 50; before < 64; ++before) {
-    const std::string text = std::string(before, 'x') + "\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x80";
+    const std::string text =
+        std::string(before, 'x') + "\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x80";
     const std::string out = cleaned(text);
     EXPECT_TRUE(is_utf8(out)) << before;
     EXPECT_EQ(out.find('?'), std::string::npos) << before;

@@ -93,7 +93,8 @@ TEST_P(Closure, TakesAWorkThatCanOnlyBeMoved) {
 
 TEST_P(Closure, CallsStartMetadataOnlyForAListener) {
   int calls = 0;
-  nopspan::span("work", [&](Fields& f) { f.set("calls", ++calls); }, [] {});
+  nopspan::span(
+      "work", [&](Fields& f) { f.set("calls", ++calls); }, [] {});
   EXPECT_EQ(calls, GetParam() ? 1 : 0);
   if (recorder() != nullptr) {
     EXPECT_THAT(recorder()->start(), HasMetadata("calls", 1));
@@ -144,9 +145,8 @@ TEST_P(Closure, DecaysAResultSoThatItCannotDangle) {
 
 TEST_P(Closure, TakesAReferenceByResultRef) {
   int target = 7;
-  int& returned = nopspan::span("work", [&] {
-    return nopspan::result_ref(target, [](const int& value, Fields& f) { f.set("value", value); });
-  });
+  int& returned = nopspan::span(
+      "work", [&] { return nopspan::result_ref(target, [](const int& value, Fields& f) { f.set("value", value); }); });
   EXPECT_EQ(&returned, &target);
   if (recorder() != nullptr) {
     EXPECT_THAT(recorder()->stop(), HasMetadata("value", 7));
@@ -169,11 +169,12 @@ TEST_P(Closure, TakesAStopForAWorkThatReturnsNothing) {
 }
 
 TEST_P(Closure, GivesTheSpanAndTakesAResult) {
-  EXPECT_EQ(nopspan::span("work", [](Fields& f) { f.set("at", "start"); },
-                          [](Span& span) {
-                            span.set("at", "work");
-                            return nopspan::result(7, [](Fields& f) { f.set("at", "stop"); });
-                          }),
+  EXPECT_EQ(nopspan::span(
+                "work", [](Fields& f) { f.set("at", "start"); },
+                [](Span& span) {
+                  span.set("at", "work");
+                  return nopspan::result(7, [](Fields& f) { f.set("at", "stop"); });
+                }),
             7);
   if (recorder() == nullptr) return;
   EXPECT_THAT(recorder()->start(), HasMetadata("at", "start"));

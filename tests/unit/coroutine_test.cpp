@@ -399,7 +399,9 @@ TEST(Coroutine, ThatIsResumedFromAwaitSuspendOnAnotherThreadIsSafe) {
   // The other thread may run the coroutine to its end before await_suspend() returns here.
   struct Elsewhere {
     bool await_ready() const noexcept { return false; }
-    void await_suspend(std::coroutine_handle<> handle) const { std::thread([handle] { handle.resume(); }).join(); }
+    void await_suspend(std::coroutine_handle<> handle) const {
+      std::thread([handle] { handle.resume(); }).join();
+    }
     void await_resume() const noexcept {}
   };
   std::vector<std::string> seen;

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Run with NOPSPAN_DISABLE=1 and without, because the variables are read when the library is loaded. The argument says what
-// is expected: "disabled" or "listening".
+// Run with NOPSPAN_DISABLE=1, with NOPSPAN_CAPTURE_CONTENT=1 and with neither. The argument says what is expected:
+// "disabled", "capturing" or "listening".
+#include "counters.h"
+
 #include <nopspan/context.h>
 #include <nopspan/events.h>
 #include <nopspan/gate.h>
 #include <nopspan/llm.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
+#include <nopspan/stats.h>
 
 #include <cstdio>
+#include <cstring>
 #include <stdexcept>
 #include <string_view>
 
@@ -26,7 +30,9 @@ void expect(bool condition, const char* what, int line) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool disabled = argc > 1 && std::string_view(argv[1]) == "disabled";
+  const std::string_view expected = argc > 1 ? argv[1] : "listening";
+  const bool disabled = expected == "disabled";
+  EXPECT(nopspan::detail::capturing_content.load() == (expected == "capturing"));
   using nopspan::Context;
   using nopspan::Errc;
   int calls = 0;
@@ -65,5 +71,10 @@ int main(int argc, char** argv) {
   EXPECT(thrown);
   EXPECT(nopspan::list_handlers().size() == 4);
   EXPECT(nopspan::detach("id") == Errc::ok);
+
+  // Nothing was lost or mended: every count is zero.
+  const nopspan::Stats counts = nopspan::stats();
+  const nopspan::Stats none{};
+  EXPECT(std::memcmp(&counts, &none, sizeof(none)) == 0);
   return failures == 0 ? 0 : 1;
 }

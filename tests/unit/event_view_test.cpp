@@ -82,9 +82,8 @@ TEST(ValueView, KeepsEmbeddedNuls) {
 }
 
 TEST(FieldsView, KeepsTheOrderAndTheTwoSortsApart) {
-  const OwnedEvent event = event_with([](Fields& f) {
-    f.set("z", 1).measure("m", 2).set("a", 3).measure("b", 4).set("m", 5);
-  });
+  const OwnedEvent event =
+      event_with([](Fields& f) { f.set("z", 1).measure("m", 2).set("a", 3).measure("b", 4).set("m", 5); });
   std::vector<std::string> order;
   const auto visit = [&](std::string_view key, ValueView value) {
     order.push_back(std::string(key) + "=" + value.copy().to_string());
@@ -133,7 +132,9 @@ TEST(Event, MayBeCopiedInsideTheHandler) {
     second = copy.metadata().copy().to_string();
     first = event.metadata().copy().to_string();
   });
-  { const Span span{"work", [](Fields& f) { f.set("k", 1); }}; }
+  {
+    const Span span{"work", [](Fields& f) { f.set("k", 1); }};
+  }
   nopspan::detach("id");
   EXPECT_EQ(first, second);
   EXPECT_EQ(first.find("span_id"), first.rfind("span_id"));  // the ids are there once
@@ -163,13 +164,16 @@ TEST(Event, ShowsMeasurementsToAHandlerThatLooksAtThemFirst) {
     EXPECT_THAT(keys_of(measurements), ElementsAre("duration", "monotonic_time"));  // still valid
     EXPECT_THAT(keys_of(event.measurements()), ElementsAre("duration", "monotonic_time"));
   });
-  { const Span span{"work", [](Fields& f) { f.set("k", std::string(700, 'x')); }}; }
+  {
+    const Span span{"work", [](Fields& f) { f.set("k", std::string(700, 'x')); }};
+  }
   nopspan::detach("id");
 }
 
 TEST(OwnedEvent, OutlivesTheSpanAndTheHandler) {
   std::vector<OwnedEvent> kept;
-  nopspan::attach("id", "work.stop", [&](const Event& event) { kept.emplace_back(event); }, "config");
+  nopspan::attach(
+      "id", "work.stop", [&](const Event& event) { kept.emplace_back(event); }, "config");
   const nopspan::Context request = nopspan::Context::make();
   {
     Span span{"work", [](Fields& f) { f.set("k", Value::list({1, "two"})); }};

@@ -6,6 +6,9 @@
 
 #include <nopspan_probes.h>
 
+#include <unwind.h>
+
+#include <cstring>
 #include <exception>
 #include <optional>
 #include <stdexcept>
@@ -78,11 +81,12 @@ TEST(Exception, EventHasTheMeasurementsOfAStop) {
 TEST(Exception, EventHasTheStartMetadataToo) {
   const SpanRecorder recorder("work");
   try {
-    nopspan::span("work", [](Fields& f) { f.set("at", "start").measure("depth", 1); },
-                  [](Span& span) {
-                    span.set("later", 1).measure("rows", 2);
-                    throw std::runtime_error("");
-                  });
+    nopspan::span(
+        "work", [](Fields& f) { f.set("at", "start").measure("depth", 1); },
+        [](Span& span) {
+          span.set("later", 1).measure("rows", 2);
+          throw std::runtime_error("");
+        });
   } catch (const std::runtime_error&) {
   }
   EXPECT_THAT(recorder.exception(), HasMetadata("at", "start"));
@@ -167,6 +171,26 @@ TEST(Exception, DoesNotMarkAScopeThatBeganInsideTheCatch) {
     const Span span{"work"};
   }
   EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+}
+
+TEST(Exception, OfAnotherLanguageGoesThroughAsAnExit) {
+  const SpanRecorder recorder("work");
+  static bool cleaned;
+  cleaned = false;
+  static _Unwind_Exception foreign;
+  std::memset(&foreign, 0, sizeof(foreign));
+  foreign.exception_class = 0x464f524549474e00;  // nobody's
+  foreign.exception_cleanup = [](_Unwind_Reason_Code, _Unwind_Exception*) { cleaned = true; };
+  bool caught = false;
+  try {
+    nopspan::span("work", [] { _Unwind_RaiseException(&foreign); });
+  } catch (...) {
+    caught = true;
+  }
+  EXPECT_TRUE(caught);
+  EXPECT_TRUE(cleaned);
+  EXPECT_THAT(recorder.exception(), HasMetadata("kind", "exit"));
+  EXPECT_THAT(recorder.exception(), HasMetadata("reason", reason(nullptr, "")));
 }
 
 TEST(Exception, LeavesTheContextAsItWas) {

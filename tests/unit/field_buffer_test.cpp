@@ -108,7 +108,8 @@ TEST(FieldBuffer, DoesWhatAListOfPairsWouldDo) {
                               : Value::list({static_cast<int>(random() % 10), std::string(random() % 50, 'y')});
       ASSERT_TRUE(buffer.put_value(key, value, measurement ? FieldEntry::kMeasurement : std::uint8_t{0}));
       const std::string name = (measurement ? "m:" : "") + key;
-      const auto there = std::find_if(model.begin(), model.end(), [&](const auto& entry) { return entry.first == name; });
+      const auto there =
+          std::find_if(model.begin(), model.end(), [&](const auto& entry) { return entry.first == name; });
       if (there != model.end()) {
         there->second = value;
       } else {

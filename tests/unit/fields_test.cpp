@@ -164,7 +164,9 @@ TEST(Fields, ShowContentToHandlersAlways) {
 TEST(Fields, KeepWholeLabelsAndCutOnlyWhatGoesToProbes) {
   const SpanRecorder recorder("work");
   const Counted truncated(&nopspan::Stats::truncated);
-  { const Span span{"work", [](Fields& f) { f.model(std::string(200, 'm')); }}; }
+  {
+    const Span span{"work", [](Fields& f) { f.model(std::string(200, 'm')); }};
+  }
   EXPECT_THAT(recorder.stop(), HasMetadata("model", std::string(200, 'm')));
   EXPECT_EQ(truncated.times(), 1U);
 }

@@ -58,8 +58,9 @@ TEST_F(Handler, ThatThrowsIsDetachedAndReported) {
   EXPECT_EQ(calls, 1);
   EXPECT_EQ(counted.times(), 1U);
   EXPECT_EQ(nopspan::detach("bad"), Errc::not_found);
-  EXPECT_THAT(log_, ElementsAre(Pair(LogLevel::error, "handler \"bad\" of event a.b failed with error "
-                                                      "std::runtime_error: boom; it has been detached")));
+  EXPECT_THAT(log_, ElementsAre(Pair(LogLevel::error,
+                                     "handler \"bad\" of event a.b failed with error "
+                                     "std::runtime_error: boom; it has been detached")));
   ASSERT_THAT(failures.events(), SizeIs(1));
   const auto failure = failures.events()[0];
   EXPECT_THAT(keys_of(failure->metadata()),
@@ -68,8 +69,7 @@ TEST_F(Handler, ThatThrowsIsDetachedAndReported) {
   EXPECT_THAT(failure, HasMetadata("handler_id", "bad"));
   EXPECT_THAT(failure, HasMetadata("handler_config", Value::map({{"k", 1}})));
   EXPECT_THAT(failure, HasMetadata("kind", "error"));
-  EXPECT_THAT(failure,
-              HasMetadata("reason", Value::map({{"type", "std::runtime_error"}, {"message", "boom"}})));
+  EXPECT_THAT(failure, HasMetadata("reason", Value::map({{"type", "std::runtime_error"}, {"message", "boom"}})));
   EXPECT_THAT(failure, HasMetadata("stacktrace", Value::list()));
   EXPECT_THAT(keys_of(failure->measurements()), ElementsAre("monotonic_time", "system_time"));
 }

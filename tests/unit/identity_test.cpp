@@ -50,9 +50,9 @@ TEST(Base64, ConvertsBack) {
 
 TEST(Base64, RefusesWhatItWouldNotWrite) {
   TraceId out;
-  for (const char* text : {"", "AAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAQA", "AAAAAAAAAAAAAAAAAAAAAA",
-                           "AAAAAAAAAAAAAAAAAAAAAB", "AAAAAAAAAAAAAAAAAAAA/Q", "AAAAAAAAAAAAAAAAAAAA Q",
-                           "AAAAAAAAAAAAAAAAAAAAA="}) {
+  for (const char* text :
+       {"", "AAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAQA", "AAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAB",
+        "AAAAAAAAAAAAAAAAAAAA/Q", "AAAAAAAAAAAAAAAAAAAA Q", "AAAAAAAAAAAAAAAAAAAAA="}) {
     EXPECT_FALSE(decode_request_id(text, out)) << text;
   }
   for (const char last : std::string("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")) {

@@ -18,8 +18,8 @@ inline std::string wait_for(pid_t child) {
   return WEXITSTATUS(status) == 0 ? "" : "exit status " + std::to_string(WEXITSTATUS(status));
 }
 
-// Forks, runs `work` in the child, and gives in the child's stead what went wrong: an expectation that failed (printed), a
-// signal, a hang.
+// Forks, runs `work` in the child, and gives in the child's stead what went wrong: an expectation that failed
+// (printed), a signal, a hang.
 template <class Work>
 std::string in_child(Work work) {
   std::fflush(nullptr);

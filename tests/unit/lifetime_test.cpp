@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spans where and when one would rather not have any: on the wrong thread, in the last destructors of a thread or program.
+// Spans where and when one would rather not have any: on the wrong thread, in the last destructors of a thread or
+// program.
 #include "counted.h"
 #include "recorded.h"
 
@@ -117,7 +118,8 @@ thread_local AtExit thread_local_at_exit;
 
 void write_name(const Event& event) {
   char line[200];
-  const int size = std::snprintf(line, sizeof(line), "[%.*s]", static_cast<int>(event.name().size()), event.name().data());
+  const int size =
+      std::snprintf(line, sizeof(line), "[%.*s]", static_cast<int>(event.name().size()), event.name().data());
   if (write(STDERR_FILENO, line, static_cast<std::size_t>(size)) < 0) std::abort();
 }
 

@@ -87,11 +87,12 @@ TEST(Link, ConnectsOneEngineStepToTheEightRequestsItServes) {
   std::vector<Context> contexts;
   std::thread([&] {  // arrival
     for (int i = 0; i < 8; ++i) {
-      slots.emplace_back(nopspan::engine::request, Context::make(),
-                         nopspan::SpanOptions{nopspan::SpanKind::server}, [](auto& m) { m.model("small"); });
+      slots.emplace_back(nopspan::engine::request, Context::make(), nopspan::SpanOptions{nopspan::SpanKind::server},
+                         [](auto& m) { m.model("small"); });
       contexts.push_back(slots.back().context());
     }
-  }).join();
+  })
+      .join();
   {  // the engine's loop
     Span step{nopspan::engine::step};
     step.measure("batch_size", slots.size());
@@ -102,7 +103,8 @@ TEST(Link, ConnectsOneEngineStepToTheEightRequestsItServes) {
       slot.with<nopspan::engine::RequestFields>([](auto& m) { m.queue_ns(5).output_tokens(3); });
       slot.end();
     }
-  }).join();
+  })
+      .join();
 
   ASSERT_EQ(requests.events("engine.request.start").size(), 8U);
   const auto ends = requests.events("engine.request.stop");

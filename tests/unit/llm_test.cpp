@@ -45,11 +45,14 @@ TEST(Llm, BuildersSetTheKeysOfTheirSpans) {
   }
   {
     Span image{llm::image, [](auto& m) { m.operation("edit").n(2); }};
-    image.with<llm::ImageFields>([](auto& m) { m.image_count(2).usage(Value::map({{"a", 1}})).response("r").error(nullptr); });
+    image.with<llm::ImageFields>([](auto& m) {
+      m.image_count(2).usage(Value::map({{"a", 1}})).response("r").error(nullptr);
+    });
   }
   {
     Span step{llm::step};
-    step.with<llm::StepFields>([](auto& m) { m.step_result("s").input_tokens(1).cached_tokens(2).reasoning_tokens(3); });
+    step.with<llm::StepFields>(
+        [](auto& m) { m.step_result("s").input_tokens(1).cached_tokens(2).reasoning_tokens(3); });
   }
   {
     Span generate{llm::generate};
@@ -81,7 +84,9 @@ TEST(Llm, ToolNestsInStepNestsInChatInOneRequest) {
 
 TEST(Llm, SpanOfARunTimeNameIsTheOneOfThatName) {
   const SpanRecorder recorder("llm.chat");
-  EXPECT_EQ(llm::span("chat", [](nopspan::Fields& f) { f.set("k", 1); }, [] { return 7; }), 7);
+  EXPECT_EQ(llm::span(
+                "chat", [](nopspan::Fields& f) { f.set("k", 1); }, [] { return 7; }),
+            7);
   EXPECT_EQ(llm::span(std::string("chat"), [](Span&) { return 8; }), 8);
   ASSERT_THAT(recorder.events("llm.chat.stop"), SizeIs(2));
   EXPECT_THAT(recorder.start(), HasMetadata("k", 1));
@@ -94,8 +99,8 @@ TEST(Llm, SpanOfAnUnknownRunTimeNameThrowsBeforeTheWork) {
       llm::span(name, [&] { worked = true; });
       ADD_FAILURE() << name << " is known";
     } catch (const std::invalid_argument& error) {
-      EXPECT_EQ(std::string(error.what()), "unknown span name \"" + std::string(name) +
-                                               "\"; valid: chat, generate, image, step, stream, tool");
+      EXPECT_EQ(std::string(error.what()),
+                "unknown span name \"" + std::string(name) + "\"; valid: chat, generate, image, step, stream, tool");
     }
     EXPECT_FALSE(worked);
   }
@@ -182,7 +187,9 @@ TEST(Retry, BelongsToTheSpanThatIsNamed) {
   EXPECT_THAT(event, HasMetadata("status_code", 429));
 }
 
-TEST(Retry, EvaluatesNothingWhenNobodyListens) { llm::retry([](auto&) { FAIL(); }); }
+TEST(Retry, EvaluatesNothingWhenNobodyListens) {
+  llm::retry([](auto&) { FAIL(); });
+}
 
 TEST(FirstToken, IsToldOnceASpan) {
   const Recorder recorder{"gen_ai.stream.first_token"};

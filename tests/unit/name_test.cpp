@@ -66,19 +66,21 @@ TEST(Name, OfSixtyThreeBytesLeavesWhole) {
   EXPECT_EQ(invalid.times(), 0U);
 }
 
+// A handler cannot be attached to the events of a name that was cut: they have empty segments ("aaa....start"). So what
+// comes out is seen in the table.
 TEST(Name, ThatIsLongerIsCutVisiblyAndCounted) {
+  const Recorder somebody{"other.start"};
   const Counted invalid(&nopspan::Stats::names_invalid);
   const Counted truncated(&nopspan::Stats::truncated);
-  const std::string cut = std::string(60, 'a') + "....start";
-  EXPECT_EQ(emitted(FIFTY TEN "aaaa", {cut}), cut);
+  { const Span span{FIFTY TEN "aaaa"}; }
   EXPECT_EQ(invalid.times(), 1U);
   EXPECT_EQ(truncated.times(), 1U);
+  EXPECT_EQ(Name::intern(FIFTY TEN "aaaa").view(), FIFTY TEN "...");
 }
 
 TEST(Name, IsNeverCutInsideACharacter) {
   // 59 bytes and then characters of three: the 60th byte would be the first of one.
-  const std::string cut = std::string(59, 'a') + "....start";
-  EXPECT_EQ(emitted(FIFTY "aaaaaaaaa\u20ac\u20ac", {cut}), cut);
+  EXPECT_EQ(Name::intern(FIFTY "aaaaaaaaa\u20ac\u20ac").view(), FIFTY "aaaaaaaaa...");
 }
 
 TEST(Name, ThatIsEmptyIsUnnamed) {

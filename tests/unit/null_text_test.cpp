@@ -96,8 +96,7 @@ TEST(NullText, IsNoIdOfARequest) {
 TEST(NullText, IsNoTraceparent) {
   EXPECT_TRUE(Context::from_traceparent(nullptr).empty());
   EXPECT_TRUE(Context::from_traceparent(kNull, kNull).empty());
-  const Context context =
-      Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", nullptr);
+  const Context context = Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", nullptr);
   EXPECT_FALSE(context.empty());
   EXPECT_EQ(context.tracestate(), "");
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each fact fires its probe once. How often a site was passed is seen in the sequence numbers, which count per probe and
-// thread while its counter is up.
+// Each fact fires its probe once. How often a site was passed is seen in the sequence numbers, which count per probe
+// and thread while its counter is up.
 #include "counted.h"
 #include "in_child.h"
 #include "raised_gate.h"
@@ -75,7 +75,9 @@ TEST(Probes, DoNotFireForASpanWhileOnlyHandlersListen) {
 
 TEST(Probes, OfOtherEventsDoNotMakePlainSpansRun) {
   const RaisedGate tracer(RaisedGate::points);
-  { const Span span{"work", [](Fields&) { FAIL(); }}; }
+  {
+    const Span span{"work", [](Fields&) { FAIL(); }};
+  }
   const Fired fired;
   llm::retry([](auto& r) { r.attempt(2); });
   nopspan::execute("cache.hit");
@@ -89,7 +91,9 @@ TEST(Probes, OfOtherEventsDoNotMakePlainSpansRun) {
 TEST(Probes, OfOtherEventsMakeTheCataloguesSpansRun) {
   const RaisedGate tracer(RaisedGate::points);
   const Fired fired;
-  { const Span span{llm::generate, [](auto& m) { m.input_tokens(1).output_tokens(2); }}; }
+  {
+    const Span span{llm::generate, [](auto& m) { m.input_tokens(1).output_tokens(2); }};
+  }
   EXPECT_EQ(fired[Probe::tokens], 1U);
   EXPECT_EQ(fired.in_all(), 1U);
 }
@@ -97,7 +101,8 @@ TEST(Probes, OfOtherEventsMakeTheCataloguesSpansRun) {
 TEST(Probes, OfARunTimeNameAreThoseOfTheCataloguesName) {
   const RaisedGate tracer(RaisedGate::points);
   const Fired fired;
-  llm::span("generate", [](Fields& f) { f.input_tokens(1); }, [] {});
+  llm::span(
+      "generate", [](Fields& f) { f.input_tokens(1); }, [] {});
   EXPECT_EQ(fired[Probe::tokens], 1U);
 }
 
@@ -230,10 +235,11 @@ TEST(Probes, TakeSpansWithEverything) {
   nopspan::capture_content(true);
   {
     const Attached here{Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=1")};
-    Span span{llm::tool, [](auto& m) {
-                m.engine("e").model(std::string(100, 'm')).tenant("t").tool_name("search").tool_call_id("1");
-                m.result(std::string(20'000, 'r')).input_tokens(1).output_tokens(2).cached_tokens(3).reasoning_tokens(4);
-              }};
+    Span span{
+        llm::tool, [](auto& m) {
+          m.engine("e").model(std::string(100, 'm')).tenant("t").tool_name("search").tool_call_id("1");
+          m.result(std::string(20'000, 'r')).input_tokens(1).output_tokens(2).cached_tokens(3).reasoning_tokens(4);
+        }};
     for (int i = 0; i < 200; ++i) span.link(Context::make());
     span.first_token();
     span.fail("timeout", "message");

@@ -82,7 +82,8 @@ TEST_F(Registry, RefusesWhatIsNoEventName) {
         std::string("a\0b", 3), std::string("a\x7f"), std::string(128, 'a')}) {
     EXPECT_EQ(nopspan::attach("id", name, kNothing), Errc::invalid_argument) << name;
   }
-  for (const std::string& name : {std::string("a"), std::string(127, 'a'), std::string("zażółć.x"), std::string("a b")}) {
+  for (const std::string& name :
+       {std::string("a"), std::string(127, 'a'), std::string("zażółć.x"), std::string("a b")}) {
     EXPECT_EQ(nopspan::attach(name, name, kNothing), Errc::ok) << name;
   }
 }
@@ -177,7 +178,8 @@ TEST_F(Registry, RaisesTheGateForWhatIsAttachedAndNoMore) {
 TEST_F(Registry, DestroysWhatAHandlerHeldByTheTimeDetachReturns) {
   auto held = std::make_shared<int>(7);
   const std::weak_ptr<int> watched = held;
-  nopspan::attach("id", "a.b", [held](const Event&) {}, "config");
+  nopspan::attach(
+      "id", "a.b", [held](const Event&) {}, "config");
   held.reset();
   nopspan::execute("a.b");
   EXPECT_FALSE(watched.expired());

@@ -123,8 +123,8 @@ TEST(RegistryThreads, OneOfTwoThatAttachTheSameIdSucceeds) {
 }
 
 TEST(RegistryThreads, AttachDetachAndEmitAtTheSameTime) {
-  // What a handler refers to is destroyed right after detach(): a call that came later would be seen by the sanitizers, and
-  // by `alive`.
+  // What a handler refers to is destroyed right after detach(): a call that came later would be seen by the sanitizers,
+  // and by `alive`.
   std::atomic<bool> stop{false};
   std::atomic<int> dead_calls{0};
   std::atomic<int> calls{0};

@@ -85,7 +85,9 @@ TEST(Span, TellsItsIdsAsMetadata) {
 
 TEST(Span, KeepsTheApplicationsOwnMetadataOfAnIdsName) {
   const SpanRecorder recorder("work");
-  { const Span span{"work", [](Fields& f) { f.set("request_id", "mine").set("span_id", 7); }}; }
+  {
+    const Span span{"work", [](Fields& f) { f.set("request_id", "mine").set("span_id", 7); }};
+  }
   EXPECT_THAT(recorder.start(), HasMetadata("request_id", "mine"));
   EXPECT_THAT(recorder.start(), HasMetadata("span_id", 7));
   EXPECT_THAT(recorder.stop(), HasMetadata("request_id", "mine"));
@@ -116,7 +118,9 @@ TEST(Span, MergesShallowly) {
 
 TEST(Span, PutsAMeasurementGivenAtTheStartOnTheStartOnly) {
   const SpanRecorder recorder("work");
-  { const Span span{"work", [](Fields& f) { f.measure("queue_depth", 3); }}; }
+  {
+    const Span span{"work", [](Fields& f) { f.measure("queue_depth", 3); }};
+  }
   EXPECT_THAT(recorder.start(), HasMeasurement("queue_depth", 3));
   EXPECT_THAT(keys_of(recorder.stop()->measurements()), ElementsAre("duration", "monotonic_time"));
 }
@@ -288,7 +292,9 @@ TEST(Span, CarriesItsKindInTheFlags) {
   const SpanRecorder recorder("work");
   { const Span span{"work"}; }
   { const Span span{"work", {SpanKind::server}}; }
-  { const Span span{"work", {SpanKind::client}, [](Fields&) {}}; }
+  {
+    const Span span{"work", {SpanKind::client}, [](Fields&) {}};
+  }
   const auto kind = [](const nopspan::OwnedEvent& event) {
     return (event->flags() & NOPSPAN_FLAG_KIND_MASK) >> NOPSPAN_FLAG_KIND_SHIFT;
   };

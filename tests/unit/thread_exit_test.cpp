@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads that end inside a span, by pthread_exit() or by cancellation: a forced unwind that must be let through. Whatever
-// is wrong here ends the program, so each runs in a process of its own.
+// Threads that end inside a span, by pthread_exit() or by cancellation: a forced unwind that must be let through.
+// Whatever is wrong here ends the program, so each runs in a process of its own.
 #include "in_child.h"
 #include "in_thread.h"
 #include "recorded.h"
@@ -143,7 +143,12 @@ void expect_balanced_events(Leave leave) {
     }
   };
   runs([](auto gone) { const Span span{"work", [&](Fields&) { gone(); }}; }, false);
-  runs([](auto gone) { nopspan::span("work", [&](Fields&) { gone(); }, [] {}); }, false);
+  runs(
+      [](auto gone) {
+        nopspan::span(
+            "work", [&](Fields&) { gone(); }, [] {});
+      },
+      false);
   runs([](auto gone) { const AsyncSpan span{"work", Context(), [&](Fields&) { gone(); }}; }, false);
   runs([](auto gone) { nopspan::complete("work", Context(), 1, 1, [&](Fields&) { gone(); }); }, false);
   runs([](auto gone) { nopspan::execute("work.point", [&](Fields&) { gone(); }); }, false);
@@ -164,19 +169,17 @@ void expect_balanced_events(Leave leave) {
 }
 
 TEST(ThreadExit, PassesThroughMetadataCallables) {
-  EXPECT_THAT(in_child([] {
-                expect_balanced_events([](auto use) {
-                  EXPECT_EQ(in_thread([&] { use([] { exit_thread(); }); }), kExit);
-                });
-              }),
-              IsEmpty());
+  EXPECT_THAT(
+      in_child([] {
+        expect_balanced_events([](auto use) { EXPECT_EQ(in_thread([&] { use([] { exit_thread(); }); }), kExit); });
+      }),
+      IsEmpty());
 }
 
 TEST(Cancellation, PassesThroughMetadataCallables) {
   EXPECT_THAT(in_child([] {
-                expect_balanced_events([](auto use) {
-                  EXPECT_EQ(cancelled_in([&](auto wait) { use(wait); }), PTHREAD_CANCELED);
-                });
+                expect_balanced_events(
+                    [](auto use) { EXPECT_EQ(cancelled_in([&](auto wait) { use(wait); }), PTHREAD_CANCELED); });
               }),
               IsEmpty());
 }

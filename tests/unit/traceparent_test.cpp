@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// W3C Trace Context: traceparent (https://www.w3.org/TR/trace-context/, "Traceparent Header", "Versioning of traceparent").
+// W3C Trace Context: traceparent (https://www.w3.org/TR/trace-context/, "Traceparent Header", "Versioning of
+// traceparent").
 #include "counted.h"
 #include "recorded.h"
 
@@ -87,9 +88,8 @@ TEST(Traceparent, OfARequestWithoutASpanHasAParentThatIsNotZeroAndStaysTheSame) 
   EXPECT_NE(back.span_id(), 0U);
   EXPECT_TRUE(back.sampled());
   // The half of the trace id that it is made of may itself be zero.
-  EXPECT_FALSE(Context::from_traceparent(
-                   Context::with_request_id("0af7651916cd43dd0000000000000000").traceparent())
-                   .empty());
+  EXPECT_FALSE(
+      Context::from_traceparent(Context::with_request_id("0af7651916cd43dd0000000000000000").traceparent()).empty());
 }
 
 TEST(Traceparent, OfALaterVersionIsReadAsFarAsItIsKnown) {
@@ -113,29 +113,29 @@ TEST(Traceparent, ThatIsMalformedIsIgnoredAndCounted) {
       "",
       "00",
       "garbage",
-      "ff-" + kTraceId + "-" + kParentId + "-01",                       // forbidden version
-      "00-" + kTraceId + "-" + kParentId + "-01-what-comes-after",      // version 00 is exactly this long
+      "ff-" + kTraceId + "-" + kParentId + "-01",                   // forbidden version
+      "00-" + kTraceId + "-" + kParentId + "-01-what-comes-after",  // version 00 is exactly this long
       "00-" + kTraceId + "-" + kParentId + "-01.",
       "00-" + kTraceId + "-" + kParentId + "-01-",
-      "01-" + kTraceId + "-" + kParentId + "-01.what",                  // a later version goes on with a dash
-      "cc-" + kTraceId + "-" + kParentId + "-0",                        // shorter than 55
+      "01-" + kTraceId + "-" + kParentId + "-01.what",  // a later version goes on with a dash
+      "cc-" + kTraceId + "-" + kParentId + "-0",        // shorter than 55
       "00-" + kTraceId + "-" + kParentId + "-1",
       "00-" + kTraceId + "-" + kParentId,
       "00-" + kTraceId + "-" + kParentId + "-0x",
       "00-" + kTraceId + "-" + kParentId + "-.0",
-      "00-" + kTraceId + "-" + kParentId + "-0A",                       // upper case
+      "00-" + kTraceId + "-" + kParentId + "-0A",  // upper case
       "0A-" + kTraceId + "-" + kParentId + "-01",
       "00-0AF7651916CD43DD8448EB211C80319C-" + kParentId + "-01",
       "00-" + kTraceId + "-B7AD6B7169203331-01",
-      "00-" + zeros + "-" + kParentId + "-01",                          // all zero
+      "00-" + zeros + "-" + kParentId + "-01",  // all zero
       "00-" + kTraceId + "-0000000000000000-01",
-      "00-.af7651916cd43dd8448eb211c80319c-" + kParentId + "-01",       // no hexadecimal digit
+      "00-.af7651916cd43dd8448eb211c80319c-" + kParentId + "-01",  // no hexadecimal digit
       "00-" + kTraceId + "-b7ad6b716920333g-01",
       ".0-" + kTraceId + "-" + kParentId + "-01",
-      "00_" + kTraceId + "-" + kParentId + "-01",                       // the dashes
+      "00_" + kTraceId + "-" + kParentId + "-01",  // the dashes
       "00-" + kTraceId + "_" + kParentId + "-01",
       "00-" + kTraceId + "-" + kParentId + "_01",
-      "000-" + kTraceId + "-" + kParentId + "-01",                      // lengths
+      "000-" + kTraceId + "-" + kParentId + "-01",  // lengths
       "00-" + kTraceId + "0-" + kParentId + "-01",
       "00-" + kTraceId.substr(1) + "-0" + kParentId + "-01",
       " " + kHeader,

@@ -87,9 +87,9 @@ TEST(Tracestate, HasKeysAndValuesOfLimitedLength) {
 
 TEST(Tracestate, ThatIsMalformedIsLeftOutAndTheTraceparentStays) {
   const std::vector<std::string> malformed{
-      "foo",         "foo=",        "=1",           "foo=1,bar",      "foo =1",       "foo= ",       "FOO=1",
-      "foo.bar=1",   "foo@=1",      "@foo=1",       "foo@@bar=1",     "foo@bar@baz=1", "foo=bar=baz", "foo=1,foo=1",
-      "foo=1,foo=2", "foo=\xc3\xa9", "f\xc3\xa9=1", "foo=a\tb",       "foo=a\nb",     "fo o=1",      "foo=1;bar=2,x",
+      "foo",         "foo=",         "=1",          "foo=1,bar",  "foo =1",        "foo= ",       "FOO=1",
+      "foo.bar=1",   "foo@=1",       "@foo=1",      "foo@@bar=1", "foo@bar@baz=1", "foo=bar=baz", "foo=1,foo=1",
+      "foo=1,foo=2", "foo=\xc3\xa9", "f\xc3\xa9=1", "foo=a\tb",   "foo=a\nb",      "fo o=1",      "foo=1;bar=2,x",
       "_foo=1",      "a@0b=1",
   };
   const Counted invalid(&nopspan::Stats::invalid_tracestate);
@@ -106,7 +106,8 @@ TEST(Tracestate, OverItsLimitLosesWholeMembersTheLongFirst) {
   const Counted invalid(&nopspan::Stats::invalid_tracestate);
   const std::string long_one = "long=" + std::string(200, 'l');
   const std::string other_long = "other=" + std::string(200, 'o');
-  std::string list = "first=1," + long_one + ",short=2," + other_long + "," + std::string("last=") + std::string(110, 'x');
+  std::string list =
+      "first=1," + long_one + ",short=2," + other_long + "," + std::string("last=") + std::string(110, 'x');
   ASSERT_GT(list.size(), 512U);
   // The last of the long ones goes: then it fits.
   EXPECT_EQ(passed_on(list), "first=1," + long_one + ",short=2,last=" + std::string(110, 'x'));

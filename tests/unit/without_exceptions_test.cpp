@@ -65,7 +65,8 @@ void closures_return_what_the_work_returns() {
   EXPECT(&nopspan::span("work", [&](Span&) -> int& { return target; }) == &target);
   EXPECT(*nopspan::span("work", [] { return std::make_unique<int>(8); }) == 8);
   EXPECT(nopspan::span("work", [] { return nopspan::result(9, [](Fields& f) { f.set("nine", 9); }); }) == 9);
-  nopspan::span(nopspan::llm::chat, [](auto& m) { m.model("small"); }, [] {});
+  nopspan::span(
+      nopspan::llm::chat, [](auto& m) { m.model("small"); }, [] {});
   EXPECT(recorder.events("work.stop").size() == 4);
   EXPECT(recorder.events("work.stop")[3]->metadata("nine").as_int() == 9);
   EXPECT(recorder.events("llm.chat.start")[0]->metadata("model").as_string() == "small");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counts the instructions that each function of hot.cpp executes, by single-stepping a child from its first instruction to
-// its return. A line a pair: NAME PLAIN SPANNED, then the addresses that the spanned one passed, as the file has them.
-// x86-64 only.
+// Counts the instructions that each function of hot.cpp executes, by single-stepping a child from its first instruction
+// to its return. A line a pair: NAME PLAIN SPANNED, then the addresses that the spanned one passed, as the file has
+// them. x86-64 only.
 
 #include "hot.h"
 
@@ -80,7 +80,8 @@ int main() {
   for (int i = 0; i < pair_count; ++i) {
     Dl_info where;
     link_map* module = nullptr;
-    if (dladdr1(reinterpret_cast<void*>(pairs[i].spanned), &where, reinterpret_cast<void**>(&module), RTLD_DL_LINKMAP) == 0) {
+    if (dladdr1(reinterpret_cast<void*>(pairs[i].spanned), &where, reinterpret_cast<void**>(&module),
+                RTLD_DL_LINKMAP) == 0) {
       fail("dladdr1");
     }
     const Trace spanned = trace(pairs[i].spanned);

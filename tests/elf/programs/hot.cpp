@@ -25,7 +25,8 @@ HOT hot_scope_metadata(int x) {
 }
 
 HOT hot_catalogue(int x) {
-  nopspan::Span span{nopspan::llm::chat, [&](auto& m) { m.engine("an-engine").model("a-model").input_tokens(hot_cost(x)); }};
+  nopspan::Span span{nopspan::llm::chat,
+                     [&](auto& m) { m.engine("an-engine").model("a-model").input_tokens(hot_cost(x)); }};
   return hot_body(x) + 1;
 }
 

@@ -3,6 +3,7 @@
 //
 //   traced             takes commands (commands.h)
 //   traced canary ID   emits each kind of event once, under the model ID, and ends
+#include "canary.h"
 #include "plugin_commands.h"
 
 #include <nopspan/context.h>
@@ -16,31 +17,11 @@
 
 #include <cstdlib>
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
 namespace {
-
-// A catalogue's name, so that the span is there whichever probe is attached.
-constexpr nopspan::SpanName<nopspan::engine::RequestFields> canary{"canary"};
-
-// Fires each of the ten probes once, if it is attached.
-void emit_each(const std::string& id) {
-  try {
-    nopspan::span(
-        canary, [&](auto& m) { m.model(id).queue_ns(1).input_tokens(1).output_tokens(1).set("tool_name", "canary.tool"); },
-        [](nopspan::Span& span) {
-          span.first_token();
-          nopspan::execute("canary.event");
-          nopspan::gauge("canary", "canary.gauge", 1);
-          nopspan::llm::retry([](auto& r) { r.attempt(1); });
-          throw std::runtime_error("canary");
-        });
-  } catch (const std::runtime_error&) {
-  }
-}
 
 // Every probe that is no span's, with numbers that differ from each other.
 void emit_points() {

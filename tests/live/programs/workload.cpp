@@ -2,7 +2,10 @@
 // Some 2,000 spans of every kind, from several threads, and a handler that writes what it saw of each start and end to a
 // file: what a tracer saw of the same run must be the same.
 //
-//   workload FILE    FILE gets a JSON object a line
+// Takes commands (commands.h): `run FILE`, where FILE gets a JSON object a line, and `canary ID`.
+#include "canary.h"
+#include "commands.h"
+
 #include <nopspan/context.h>
 #include <nopspan/llm.h>
 #include <nopspan/registry.h>
@@ -172,14 +175,9 @@ void llm() {
   streamed.first_token(2);
 }
 
-}  // namespace
-
-int main(int, char** arguments) {
-  const Recorder recorder(arguments[1]);
-  if (recorder.error() != nopspan::Errc::ok) {
-    std::fprintf(stderr, "workload: %s\n", nopspan::describe(recorder.error()));
-    return 1;
-  }
+std::string run(const std::string& file) {
+  const Recorder recorder(file.c_str());
+  if (recorder.error() != nopspan::Errc::ok) return nopspan::describe(recorder.error());
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([] {
@@ -195,5 +193,17 @@ int main(int, char** arguments) {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  return 0;
+  return "done";
+}
+
+}  // namespace
+
+int main() {
+  Commands commands;
+  commands["run"] = [](std::istringstream& a) { return run(word(a)); };
+  commands["canary"] = [](std::istringstream& a) {
+    emit_each(word(a));
+    return "done";
+  };
+  return serve(commands);
 }

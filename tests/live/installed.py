@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For tests of the project's scripts as they are: the library in /usr/local, programs that load it from there."""
+
+import collections
+import os
+import re
+import signal
+import sys
+
+import harness
+from harness import BUILD, SOURCE, Bpftrace, wait_until
+
+WITH_INSTALLED = os.path.join(SOURCE, "scripts", "with-installed.sh")
+
+
+def main(*commands):
+    """As harness.main(), with the library installed while the tests run: with-installed.sh runs the file again."""
+    if os.environ.get("NOPSPAN_LIVE_INSTALLED") != "1" and not harness.missing(("bpftrace", *commands)):
+        os.environ["NOPSPAN_LIVE_INSTALLED"] = "1"
+        # Before the programs' own RUNPATH, which leads to the build tree.
+        os.environ["LD_LIBRARY_PATH"] = "/usr/local/lib"
+        os.execv(WITH_INSTALLED, [WITH_INSTALLED, BUILD, "--", sys.executable, *sys.argv])
+    harness.main(*commands)
+
+
+class Script(Bpftrace):
+    """One of the project's scripts, typed as a user types it. A context manager: up when entered, ended when left."""
+
+    name = ""
+
+    def __init__(self, *arguments, canary=None):
+        self.canary = canary or harness.canary_program("traced")
+        super().__init__(["bpftrace", os.path.join(SOURCE, "scripts", self.name), *arguments])
+
+    def __enter__(self):
+        try:
+            self.wait_until_up()
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.stop()
+
+    def has(self, pattern):
+        return any(re.search(pattern, line) for line in list(self.lines))
+
+    def wait_for(self, action, patterns):
+        """Does something again and again until there is a line for each pattern."""
+        def seen():
+            if not self.is_running():
+                raise AssertionError("bpftrace ended: " + "\n".join(self.errors + self.lines))
+            action()
+            return all(self.has(pattern) for pattern in patterns)
+        wait_until(seen, "lines with each of %s, in %s" % (patterns, self.lines[-40:]))
+
+
+class SpansScript(Script):
+    """spans.bt. It counts in the kernel, so that its totals are complete whenever it is ended."""
+
+    name = "spans.bt"
+
+    def wait_until_up(self):
+        self.wait_for(lambda: self.canary("up"), [r"^@spans\[canary\]: "])
+
+    def totals(self):
+        """{"total": {name: count}, "total_errors": ..., "total_cancelled": ...} and the single numbers."""
+        found = collections.defaultdict(dict)
+        for line in self.lines:
+            row = re.match(r"@(total\w*)\[(.*)\]: (\d+)$", line)
+            if row:
+                found[row[1]][row[2]] = int(row[3])
+            row = re.match(r"@(seen|requests): (\d+)$", line)
+            if row:
+                found[row[1]] = int(row[2])
+        return found
+
+
+class TraceScript(Script):
+    """trace.bt."""
+
+    name = "trace.bt"
+
+    def wait_until_up(self):
+        # One of each of its probes.
+        self.wait_for(lambda: self.canary("up"),
+                      [r"\+ canary", r"- canary", r"\. first token", r"\. retry", r"\. tool call canary.tool", r"\. event canary"])
+
+    def stop(self, signal_number=signal.SIGINT):
+        """As Tracer.stop(): only what it has read when the signal comes is printed."""
+        for cpu in sorted(os.sched_getaffinity(0)):
+            self.wait_for(lambda cpu=cpu: self.canary("last-on-%d" % cpu, cpu),
+                          [r"\+ canary last-on-%d" % cpu])
+        return super().stop(signal_number)
+
+    def rows(self):
+        """(pid, request id, depth, mark, what follows) of each line, from which canaries are left out."""
+        rows, in_canary = [], set()
+        for line in self.lines:
+            row = re.match(r" *[\d.]+ +(\d+) (\S+) +((?:\|  )*)([+.-]) (.*)$", line)
+            if not row:
+                continue
+            pid, name = int(row[1]), row[5].split()[0]
+            if (row[4], name) == ("+", "canary"):
+                in_canary.add(pid)
+            if pid not in in_canary:
+                rows.append((pid, row[2], len(row[3]) // 3, row[4], row[5].rstrip()))
+            if (row[4], name) == ("-", "canary"):
+                in_canary.discard(pid)
+        return rows

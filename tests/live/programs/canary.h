@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// A canary: an event of each kind, by which a test sees that a tracer is up.
+#pragma once
+
+#include <nopspan/engine.h>
+#include <nopspan/events.h>
+#include <nopspan/llm.h>
+#include <nopspan/span.h>
+
+#include <stdexcept>
+#include <string>
+
+// A catalogue's name, so that the span is there whichever probe is attached.
+inline constexpr nopspan::SpanName<nopspan::engine::RequestFields> canary{"canary"};
+
+// Fires each of the ten probes once, if it is attached.
+inline void emit_each(const std::string& id) {
+  try {
+    nopspan::span(
+        canary, [&](auto& m) { m.model(id).queue_ns(1).input_tokens(1).output_tokens(1).set("tool_name", "canary.tool"); },
+        [](nopspan::Span& span) {
+          span.first_token();
+          nopspan::execute("canary.event");
+          nopspan::gauge("canary", "canary.gauge", 1);
+          nopspan::llm::retry([](auto& r) { r.attempt(1); });
+          throw std::runtime_error("canary");
+        });
+  } catch (const std::runtime_error&) {
+  }
+}

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The example service under spans.bt and trace.bt: counts are the agent's own, and one trace crosses both processes."""
+
+import collections
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+import installed
+from harness import BUILD, PATIENCE_S, SOURCE, Test, wait_until
+
+SERVER = os.path.join(BUILD, "examples", "chat_server")
+AGENT = os.path.join(BUILD, "examples", "agent")
+
+PROMPTS = ["What is 6 * (3 + 4)?", 'Find "traceparent" in the files.', "Explain spans to me.", "What is 1 / 0?"]
+
+
+class Server:
+    """The chat server, failing now and then."""
+
+    def __init__(self, folder):
+        port_file = os.path.join(folder, "port")
+        self.process = subprocess.Popen([SERVER, "--port-file", port_file, "--fail-rate", "0.3", "--seed", "7"],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.pid = self.process.pid
+        wait_until(lambda: self.process.poll() is not None or os.path.exists(port_file) and os.path.getsize(port_file),
+                   "the server to listen")
+        with open(port_file, encoding="ascii") as file:
+            self.url = "http://127.0.0.1:" + file.read().strip()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(PATIENCE_S)
+
+
+class ChatService(Test):
+    """One run under both scripts; each test looks at one thing."""
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.mkdtemp(prefix="nopspan-live-")
+        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        prompts = os.path.join(folder, "prompts")
+        with open(prompts, "w", encoding="utf-8") as file:
+            file.write("\n".join(PROMPTS * 6) + "\n")
+        with installed.SpansScript() as spans, installed.TraceScript() as trace:
+            with Server(folder) as server:
+                agent = subprocess.Popen(
+                    [AGENT, "--base-url", server.url, "--json", "--stream", "--prompts", prompts, "--concurrency", "4",
+                     "--max-attempts", "12", "--retry-delay-ms", "5", "--search-root", os.path.join(SOURCE, "examples")],
+                    stdout=subprocess.PIPE, text=True)
+                output = agent.communicate(timeout=2 * PATIENCE_S)[0]
+            trace.stop()
+            spans.stop()
+        cls.agent_pid, cls.server_pid, cls.agent_status = agent.pid, server.pid, agent.returncode
+        cls.summary = json.loads(output)
+        cls.totals = spans.totals()
+        cls.rows = trace.rows()
+
+    def total(self, name, table="total"):
+        return self.totals[table].get(name, 0)
+
+    def test_the_agent_had_its_answers_though_the_server_failed(self):
+        self.assertEqual(self.agent_status, 0)
+        self.assertEqual(self.summary["ok"], len(PROMPTS) * 6)
+        self.assertGreater(self.summary["retries"], 0)
+        self.assertGreater(self.summary["tool_calls"], 0)
+
+    def test_counts_are_the_agents_own(self):
+        summary = self.summary
+        self.assertEqual(self.total("llm.chat"), summary["requests"])
+        self.assertEqual(self.total("llm.step"), summary["steps"])
+        self.assertEqual(self.total("llm.tool"), summary["tool_calls"])
+        self.assertEqual(self.total("llm.tool", "total_errors"), summary["tool_errors"])
+        self.assertEqual(self.total("engine.request"), summary["steps"] + summary["retries"])
+        self.assertEqual(self.total("engine.request", "total_errors"), summary["retries"])
+
+    def test_the_live_trace_has_every_retry_and_tool_call(self):
+        said = collections.Counter(text.split()[0].rstrip(",") + " " + mark
+                                   for pid, _, _, mark, text in self.rows if pid == self.agent_pid)
+        self.assertEqual(said["retry ."], self.summary["retries"])
+        self.assertEqual(said["tool ."], self.summary["tool_calls"])
+        self.assertEqual((said["llm.chat +"], said["llm.chat -"]), (self.summary["requests"],) * 2)
+
+    def test_one_trace_crosses_both_processes(self):
+        lines = collections.defaultdict(list)
+        for pid, request_id, depth, mark, text in self.rows:
+            if mark == "+":
+                lines[request_id].append((pid, depth, text.split()[0]))
+        ids = [answer["request_id"] for answer in self.summary["answers"]]
+        self.assertEqual(len(set(ids)), self.summary["requests"])
+        for request_id in ids:
+            spans = set(lines[request_id])
+            self.assertIn((self.agent_pid, 0, "llm.chat"), spans)
+            self.assertIn((self.agent_pid, 1, "llm.step"), spans)
+            self.assertIn((self.server_pid, 2, "engine.request"), spans, "below the agent's step, in the server")
+            self.assertIn((self.server_pid, 3, "engine.decode"), spans)
+
+
+if __name__ == "__main__":
+    if not (os.path.exists(SERVER) and os.path.exists(AGENT)):
+        print("cannot run here, the examples are not built (NOPSPAN_EXAMPLES=ON)", file=sys.stderr)
+        sys.exit(1 if os.environ.get("CI") == "true" else 77)
+    installed.main()

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scripts/spans.bt, as typed: what it counts is what a known workload's own handler counted."""
+
+import collections
+import json
+import os
+
+import installed
+from harness import FLAG_ORPHAN, FLAG_REMOTE_PARENT, Program, Test, canary_in
+
+
+def is_root(end):
+    return (end["parent_id"] == "0" or bool(end["flags"] & FLAG_REMOTE_PARENT)) and not end["flags"] & FLAG_ORPHAN
+
+
+class SpansBt(Test):
+    """The workload runs once in each test. Others may use the library on this host: theirs are names we do not know."""
+
+    def run_workload(self, program):
+        """Each end that its handler saw: the event, and the span's name."""
+        path = os.path.join(self.temporary_folder(), "handler.jsonl")
+        self.assertEqual(program.ask("run " + path), "done")
+        with open(path, encoding="utf-8") as file:
+            events = [json.loads(line) for line in file]
+        ends = [dict(e, name=e["event"].rpartition(".")[0]) for e in events if not e["event"].endswith(".start")]
+        self.assertGreater(len(ends), 2000)
+        return ends
+
+    def check_counts(self, script, ends):
+        names = {e["name"] for e in ends}
+        for table, statuses in (("total", (0, 1, 2, 3)), ("total_errors", (1, 3)), ("total_cancelled", (2,))):
+            handled = collections.Counter(e["name"] for e in ends if e["status"] in statuses)
+            counted = {name: n for name, n in script.totals()[table].items() if name in names}
+            self.assertEqual(counted, handled, table)
+
+    def test_counts_per_name_of_the_whole_host(self):
+        with installed.SpansScript() as script:
+            with Program("workload") as program:
+                ends = self.run_workload(program)
+            script.stop()
+        self.check_counts(script, ends)
+
+    def test_counts_of_one_process_add_up(self):
+        with Program("workload") as program:
+            with installed.SpansScript(str(program.pid), "1", canary=canary_in(program)) as script:
+                ends = self.run_workload(program)
+                lines = script.stop()
+        self.check_counts(script, ends)
+        totals = script.totals()
+        # The handler cannot ask for a name that was cut: only the script saw those, 4 threads with 20 roots each.
+        cut = [name for name in totals["total"] if name.endswith("...")]
+        self.assertEqual([totals["total"][name] for name in cut], [80])
+        self.assertEqual(totals["seen"], len(ends) + 80 + totals["total"]["canary"])
+        self.assertEqual(totals["seen"], sum(totals["total"].values()))
+        roots = sum(is_root(e) for e in ends)
+        # Canaries of the first second are in doubt (the process ran when the script attached), and no roots.
+        self.assertGreaterEqual(totals["requests"], roots + 80)
+        self.assertLessEqual(totals["requests"], roots + 80 + totals["total"]["canary"])
+        # Argument 1 looks for losses by sequence numbers: there are none, and nothing was counted twice.
+        self.assertFalse([line for line in lines if line.startswith(("@lost", "@counted_twice"))])
+
+    def test_slowest_requests_by_their_ids(self):
+        with installed.SpansScript() as script:
+            with Program("workload") as program:
+                ends = self.run_workload(program)
+            script.stop()
+        roots = collections.defaultdict(int)
+        for end in filter(is_root, ends):
+            key = end["request_id"], program.pid, end["name"]
+            roots[key] = max(roots[key], end["duration_ns"] // 1000)
+        listed = {}
+        for key, us in script.totals()["total_slowest_us"].items():
+            request_id, pid, name = key.split(", ")
+            if int(pid) == program.pid and not name.endswith("..."):
+                listed[request_id, int(pid), name] = us
+        self.assertTrue(listed)
+        self.assertEqual(listed, {key: roots[key] for key in listed})
+        self.assertEqual(max(listed.values()), max(roots.values()))
+
+    def test_one_process(self):
+        with Program("traced") as program, Program("traced") as other:
+            with installed.SpansScript(str(program.pid), canary=canary_in(program)) as script:
+                program.ask("span wanted 7")
+                other.ask("span other 7")
+                script.stop()
+        total = script.totals()["total"]
+        del total["canary"]
+        self.assertEqual(total, {"wanted": 7})
+
+
+if __name__ == "__main__":
+    installed.main()

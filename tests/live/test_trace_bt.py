@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scripts/trace.bt, as typed: the tree of a known request, and of one request alone."""
+
+import os
+import re
+
+import installed
+from harness import Program, Test, canary_in
+
+# What `points` of programs/traced.cpp does, as (depth, mark, text); times are cut off.
+TREE = [
+    (0, "+", "llm.chat tiny-1"),
+    (1, "+", "llm.step tiny-2"),
+    (2, ".", "retry, attempt 2, after 500.000 ms rate_limit"),
+    (2, ".", "first token after"),
+    (1, "-", "llm.step ok"),
+    (1, "+", "llm.tool tiny-1"),
+    (2, ".", "tool call calculator error"),
+    (1, "-", "llm.tool error division_by_zero"),
+    (1, ".", "event app.cache_hit"),
+    (1, "+", "engine.request tiny-1"),
+    (2, ".", "first token after"),
+    (1, "-", "engine.request ok"),
+    (0, "-", "llm.chat ok"),
+]
+
+
+def without_times(text):
+    if text.startswith("retry"):
+        return text  # its delay was given
+    return re.sub(r" \d+\.\d+ ms", "", text)
+
+
+def on_one_cpu(program):
+    """bpftrace prints what happened on one CPU in order, and the CPUs' as it comes to them."""
+    os.sched_setaffinity(program.pid, {min(os.sched_getaffinity(0))})
+
+
+def tree_of(script, pid):
+    rows = [row for row in script.rows() if row[0] == pid]
+    return [(depth, mark, without_times(text)) for _, _, depth, mark, text in rows], {row[1] for row in rows}
+
+
+class TraceBt(Test):
+    def test_the_tree_of_a_request(self):
+        with installed.TraceScript() as script:
+            with Program("traced") as program:
+                on_one_cpu(program)
+                program.ask("points")
+            script.stop()
+        tree, ids = tree_of(script, program.pid)
+        self.assertEqual(tree, TREE)
+        self.assertEqual(len(ids), 1)
+
+    def test_one_request_alone(self):
+        with Program("traced") as program:
+            on_one_cpu(program)
+            program.ask("attach order-4711")
+            with installed.TraceScript("order-4711", canary=canary_in(program)) as script:
+                program.ask("points")
+                program.ask("attach order-4712")
+                program.ask("points")
+                program.ask("detach")
+                script.stop()
+            program.ask("detach")
+        tree, ids = tree_of(script, program.pid)
+        self.assertEqual(ids, {"order-4711"})
+        self.assertEqual(tree, TREE)
+
+
+if __name__ == "__main__":
+    installed.main()
