@@ -112,7 +112,7 @@ void ChatService::chat_completions(const httplib::Request& http, const std::stri
                             fields.engine(kEngineName).model(options_.model);
                             if (http.has_header(kTenantHeader)) fields.tenant(http.get_header_value(kTenantHeader));
                           }};
-  const nopspan::Context context = span ? span.context() : parent;
+  const nopspan::Context context = span.context_or(parent);
   response.set_header("x-request-id", context.empty() ? new_id("req-") : std::string(context.request_id()));
 
   const Fault fault = faults_.next();

@@ -63,7 +63,9 @@ void note_text(FieldSink* sink, std::string_view key, std::string_view text) noe
   }
 }
 
-void note_usage(FieldSink* sink, std::uint64_t& field, std::uint64_t number) noexcept {
+// Usage is metadata: a measurement of that name is the application's own.
+void note_usage(FieldSink* sink, std::uint64_t& field, std::uint64_t number, bool measurement) noexcept {
+  if (measurement) return;
   field = number;
   sink->flags |= NOPSPAN_FLAG_HAS_USAGE;
 }
@@ -73,7 +75,7 @@ void note_engine(FieldSink* sink, std::uint64_t& field, std::uint64_t number) no
   sink->has_engine_times = true;
 }
 
-void note_number(FieldSink* sink, std::string_view key, std::int64_t value) noexcept {
+void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool measurement) noexcept {
   if (value < 0) return;
   const auto number = static_cast<std::uint64_t>(value);
   EngineTimes& engine = sink->engine;
@@ -96,18 +98,18 @@ void note_number(FieldSink* sink, std::string_view key, std::int64_t value) noex
       if (key == "preemptions") note_engine(sink, engine.preemptions, number);
       break;
     case 12:
-      if (key == "input_tokens") note_usage(sink, sink->input_tokens, number);
+      if (key == "input_tokens") note_usage(sink, sink->input_tokens, number, measurement);
       break;
     case 13:
-      if (key == "output_tokens") note_usage(sink, sink->output_tokens, number);
-      if (key == "cached_tokens") note_usage(sink, sink->cached_tokens, number);
-      if (key == "decode_tokens") note_engine(sink, engine.decode_tokens, number);
+      if (key == "output_tokens") note_usage(sink, sink->output_tokens, number, measurement);
+      if (key == "cached_tokens") note_usage(sink, sink->cached_tokens, number, measurement);
+      if (key == "decode_tokens") engine.decode_tokens = number;
       break;
     case 14:
-      if (key == "prefill_tokens") note_engine(sink, engine.prefill_tokens, number);
+      if (key == "prefill_tokens") engine.prefill_tokens = number;
       break;
     case 16:
-      if (key == "reasoning_tokens") note_usage(sink, sink->reasoning_tokens, number);
+      if (key == "reasoning_tokens") note_usage(sink, sink->reasoning_tokens, number, measurement);
       break;
     default:
       break;
@@ -116,7 +118,7 @@ void note_number(FieldSink* sink, std::string_view key, std::int64_t value) noex
 
 void put_integer(FieldSink* sink, Text key, std::int64_t value, std::uint8_t flags) noexcept {
   if (!accept(sink, key, flags)) return;
-  note_number(sink, key.view(), value);
+  note_number(sink, key.view(), value, (flags & FieldEntry::kMeasurement) != 0);
   count_unless(sink->fields.put_word(key.view(), Value::Type::integer, static_cast<std::uint64_t>(value), flags));
 }
 

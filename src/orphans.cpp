@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::uint64_t kDoubtNs = 1'000'000'000;
 constexpr std::uint64_t kUpAtLoad = 1;
+constexpr std::uint64_t kTickNs = 10'000'000;  // USER_HZ is 100 on both platforms
 
 // When the gate was first seen up, CLOCK_MONOTONIC; 0: not yet, or it was seen down since.
 std::atomic<std::uint64_t> raised_at{0};
@@ -57,8 +58,7 @@ std::uint64_t thread_started_ns(std::uint64_t now_ns) noexcept {
   clock_gettime(CLOCK_BOOTTIME, &boot);
   const std::uint64_t boot_ns =
       static_cast<std::uint64_t>(boot.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(boot.tv_nsec);
-  const std::uint64_t tick_ns = 1'000'000'000U / static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK));
-  const std::uint64_t started = std::strtoull(at, nullptr, 10) * tick_ns;
+  const std::uint64_t started = std::strtoull(at, nullptr, 10) * kTickNs;
   const std::uint64_t age = boot_ns > started ? boot_ns - started : 0;
   return now_ns > age ? now_ns - age : 0;
 }
@@ -74,7 +74,9 @@ bool began_before(ThreadState* thread, std::uint64_t raised, std::uint64_t now_n
   if (raised == kUpAtLoad) return false;
   if (thread->doubt_since_ns != raised) {  // the first time that is asked since then
     thread->doubt_since_ns = raised;
-    thread->in_doubt = thread_started_ns(now_ns) < raised;
+    // The kernel tells the start in ticks, at the latest one too early: a thread that attach() was soon followed by is no
+    // older than it.
+    thread->in_doubt = thread_started_ns(now_ns) + kTickNs <= raised;
   }
   return thread->in_doubt;
 }

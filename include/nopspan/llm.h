@@ -150,13 +150,20 @@ inline nopspan::detail::span_result_t<Fn> span(Text name, Fn&& work) {
 }
 #endif
 
+// Well-known reasons of a retry.
+namespace retry_reason {
+NOPSPAN_CONSTANT std::string_view rate_limit = "rate_limit";
+NOPSPAN_CONSTANT std::string_view timeout = "timeout";
+NOPSPAN_CONSTANT std::string_view provider_error = "provider_error";
+}  // namespace retry_reason
+
 // Metadata of a retry.
 class RetryFields : public Fields {
  public:
   using Fields::Fields;
   RetryFields& attempt(std::int64_t number) { return put("attempt", number); }
   RetryFields& delay_ms(std::int64_t delay) { return put("delay_ms", delay); }
-  RetryFields& reason(Text reason) { return put("reason", reason); }  // rate_limit, timeout, provider_error
+  RetryFields& reason(Text reason) { return put("reason", reason); }  // retry_reason::rate_limit, …
   RetryFields& status_code(std::int64_t code) { return put("status_code", code); }
 
  private:

@@ -314,6 +314,10 @@ class AsyncSpan {
   // The span's place in its trace; once it has ended, or while nobody listens, an unknown one: spans below it are
   // orphans.
   [[nodiscard]] Context context() const noexcept { return detail::async_context(state_); }
+  // The same, but `parent` while nobody listens: what a server passes on, so that an attached trace is not lost.
+  [[nodiscard]] Context context_or(const Context& parent) const noexcept {
+    return state_ != nullptr ? detail::async_context(state_) : parent;
+  }
   [[nodiscard]] RequestId request_id() const noexcept { return context().request_id(); }
 
  private:

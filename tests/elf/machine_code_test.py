@@ -19,8 +19,8 @@ PAIRS = ("hot_scope", "hot_scope_metadata", "hot_catalogue", "hot_closure", "hot
 # Instructions more than the same function without a span: what the project promises.
 PROMISED = {("gcc", "pie"): 12, ("gcc", "nopie"): 12, ("gcc", "pic"): 14}
 PROMISED.update({("clang", mode): 16 for mode in MODES})
-# What saves more registers for its cold part, and a loop of a hundred spans: as measured with gcc 12 and clang 14, and one
-# more.
+# What saves more registers for its cold part, and a loop of a hundred spans: as gcc 12 and clang 14 were measured,
+# and one.
 MEASURED = {
     "gcc": {"hot_catalogue": 18, "hot_closure_metadata": 15, "hot_scope_100": 312},
     "clang": {"hot_scope_metadata": 21, "hot_catalogue": 22, "hot_closure_metadata": 21, "hot_scope_100": 711},
@@ -152,7 +152,7 @@ class MachineCode(unittest.TestCase):
             path = builds.directory("gcc", "plain") / "CMakeFiles" / f"shared-hot-{mode}-objects.dir" / "hot.cpp.o"
             sections = sections_of_functions(path)
             cold = {symbol: section for symbol, section in sections.items() if symbol.endswith(".cold")}
-            self.assertEqual({f"{name}.cold" for name in PAIRS}, {symbol for symbol in cold if symbol.startswith("hot_")})
+            self.assertLessEqual({f"{name}.cold" for name in PAIRS}, set(cold))
             for symbol, section in cold.items():
                 self.assertTrue(section.startswith(".text.unlikely"), f"{symbol} is in {section}")
 

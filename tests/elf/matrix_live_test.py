@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiler × linker × kind of code × linkage: each yields its exact events to bpftrace, attached before and after."""
+"""Compiler × linker × kind of code × linkage: each yields its exact events to bpftrace, before and after."""
 
 import itertools
 import os

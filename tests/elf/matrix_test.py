@@ -54,8 +54,8 @@ class Matrix(unittest.TestCase):
                 target = f"{linkage}-{linker}-lto"
                 with self.subTest(f"{compiler} {target}: {reason}"):
                     top = builds.directory(compiler, flavour)
-                    tried = subprocess.run([surroundings.CMAKE, "--build", top, "--target", target], capture_output=True,
-                                           text=True)
+                    command = [surroundings.CMAKE, "--build", top, "--target", target]
+                    tried = subprocess.run(command, capture_output=True, text=True)
                     self.assertNotEqual(0, tried.returncode, "it links now: take it out of builds.IMPOSSIBLE")
                     self.assertIn(message, tried.stdout + tried.stderr)
                     print(f"cannot be linked: {compiler} {linker} LTO {linkage}: {reason}")

@@ -5,7 +5,7 @@ import os
 import re
 
 import harness
-from harness import LIBRARY, Bpftrace, Program, Tracer, program_path, run, struct_text, wait_until
+from harness import LIBRARY, Bpftrace, Program, program_path, run, struct_text, wait_until
 
 NEWER = program_path("newer_library")
 

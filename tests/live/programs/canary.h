@@ -17,7 +17,8 @@ inline constexpr nopspan::SpanName<nopspan::engine::RequestFields> canary{"canar
 inline void emit_each(const std::string& id) {
   try {
     nopspan::span(
-        canary, [&](auto& m) { m.model(id).queue_ns(1).input_tokens(1).output_tokens(1).set("tool_name", "canary.tool"); },
+        canary,
+        [&](auto& m) { m.model(id).queue_ns(1).input_tokens(1).output_tokens(1).set("tool_name", "canary.tool"); },
         [](nopspan::Span& span) {
           span.first_token();
           nopspan::execute("canary.event");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spans whose names lie in pages that nothing has touched yet: a BPF program cannot fault a page in, so that such a name
-// arrives empty unless the library touches it. Says of each name whether its page was present just before the span.
+// Spans whose names lie in pages that nothing has touched yet: a BPF program cannot fault a page in, so that such a
+// name arrives empty unless the library touches it. Says of each name whether its page was present just before the
+// span.
 //
 //   cold_names FILE    `span OFFSET` makes a span named by the 31 characters and the NUL at that offset of FILE.
 #include "commands.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program that does what it is told: one command a line on stdin, one line of answer on stdout. So that a test can wait
-// for a condition between two steps of the program, and never for time.
+// A program that does what it is told: one command a line on stdin, one line of answer on stdout. So that a test can
+// wait for a condition between two steps of the program, and never for time.
 #pragma once
 
 #include <unistd.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Four threads that make nested spans as fast as they can, and whose own arithmetic shows whether a tracer that comes and
-// goes harmed them.
+// Four threads that make nested spans as fast as they can, and whose own arithmetic shows whether a tracer that comes
+// and goes harmed them.
 #include "commands.h"
 
 #include <nopspan/gate.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a program with a library of the future looks like to a tracer: the record of its probe is longer than today's, and
-// says so.
+// What a program with a library of the future looks like to a tracer: the record of its probe is longer than today's,
+// and says so.
 #include "../../../probes/nopspan_probes.h"
 #include "commands.h"
 

@@ -12,9 +12,7 @@ inline void add_plugin_commands(Commands& commands) {
     plugin = dlopen(word(arguments).c_str(), RTLD_NOW | RTLD_LOCAL);
     return plugin != nullptr ? "loaded" : dlerror();
   };
-  commands["unload"] = [](std::istringstream&) -> std::string {
-    return dlclose(plugin) == 0 ? "unloaded" : dlerror();
-  };
+  commands["unload"] = [](std::istringstream&) -> std::string { return dlclose(plugin) == 0 ? "unloaded" : dlerror(); };
   commands["plugin_span"] = [](std::istringstream& arguments) -> std::string {
     reinterpret_cast<void (*)(const char*)>(dlsym(plugin, "plugin_span"))(word(arguments).c_str());
     return "done";

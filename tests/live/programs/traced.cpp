@@ -41,10 +41,11 @@ void emit_points() {
   nopspan::execute("app.cache_hit", [](nopspan::Fields& f) { f.set("shard", 4); });
   nopspan::gauge("engine-0", "kv_cache_used", 123, 4096);
   nopspan::gauge("engine-0", "drift", -5);
-  nopspan::AsyncSpan request{nopspan::engine::request, nopspan::Context::current(), {nopspan::SpanKind::server}, [](auto& m) {
-                               m.queue_ns(1000).prefill_ns(2000).decode_ns(3000).preemptions(4);
-                               m.input_tokens(21).output_tokens(22);
-                             }};
+  nopspan::AsyncSpan request{
+      nopspan::engine::request, nopspan::Context::current(), {nopspan::SpanKind::server}, [](auto& m) {
+        m.queue_ns(1000).prefill_ns(2000).decode_ns(3000).preemptions(4);
+        m.input_tokens(21).output_tokens(22);
+      }};
   request.first_token();
   request.end();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Some 2,000 spans of every kind, from several threads, and a handler that writes what it saw of each start and end to a
-// file: what a tracer saw of the same run must be the same.
+// Some 2,000 spans of every kind, from several threads, and a handler that writes what it saw of each start and end to
+// a file: what a tracer saw of the same run must be the same.
 //
 // Takes commands (commands.h): `run FILE`, where FILE gets a JSON object a line, and `canary ID`.
 #include "canary.h"
@@ -57,10 +57,10 @@ class Recorder {
   // Names as they are emitted: cleaned. A name that was cut has none of its own: with "..." and ".stop" it has an empty
   // segment, which no handler may ask for.
   static std::vector<std::string> names() {
-    return {"work.root",     "work.inner",   "work.leaf",      "work.fails",  "work.cancelled", "work.throws",
-            "work.unwound",  "work.async",   "work.abandoned", "work.linked", "work.complete",  "work.given_end",
-            "work.streamed", "llm.chat",     "llm.tool",       "unnamed",     "work.grün",      "work.interned",
-            "work.bad?byte", "work.bad?tab"};
+    return {"work.root",     "work.inner",     "work.leaf",     "work.fails",     "work.cancelled",
+            "work.throws",   "work.unwound",   "work.async",    "work.abandoned", "work.linked",
+            "work.complete", "work.given_end", "work.streamed", "llm.chat",       "llm.tool",
+            "unnamed",       "work.grün",      "work.interned", "work.bad?byte",  "work.bad?tab"};
   }
 
   void write(const nopspan::Event& event) {
@@ -149,7 +149,8 @@ void supplied_ids() {
     Attached scope{Context::with_request_id(id)};
     Span root{"work.root"};
   }
-  Attached remote{Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "vendor=opaque")};
+  Attached remote{
+      Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "vendor=opaque")};
   Span server{"work.root", {nopspan::SpanKind::server}};
   Span inner{"work.inner"};
 }
@@ -158,19 +159,23 @@ void names(int round) {
   Span cut{long_name};
   Span empty{""};
   Span utf8{"work.grün"};
-  Span bad{"work.bad\xff" "byte"};
+  Span bad{
+      "work.bad\xff"
+      "byte"};
   Span tab{"work.bad\ttab"};
   Span interned{Name::intern("work.interned")};
   interned.measure("round", round);
 }
 
 void llm() {
-  nopspan::span(nopspan::llm::chat, [](auto& m) { m.model("tiny"); },
-                [](Span& chat) {
-                  chat.first_token();
-                  nopspan::span(nopspan::llm::tool, [](auto& m) { m.tool_name("calculator"); }, [] {});
-                  chat.with([](nopspan::Fields& f) { f.input_tokens(3).output_tokens(4); });
-                });
+  nopspan::span(
+      nopspan::llm::chat, [](auto& m) { m.model("tiny"); },
+      [](Span& chat) {
+        chat.first_token();
+        nopspan::span(
+            nopspan::llm::tool, [](auto& m) { m.tool_name("calculator"); }, [] {});
+        chat.with([](nopspan::Fields& f) { f.input_tokens(3).output_tokens(4); });
+      });
   Span streamed{"work.streamed"};
   streamed.first_token(2);
 }
