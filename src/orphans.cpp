@@ -6,6 +6,7 @@
 #include "no_cancellation.h"
 
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -69,14 +70,20 @@ std::uint64_t raise_time(std::uint64_t now_ns) noexcept {
   return raised_at.compare_exchange_strong(raised, now_ns, std::memory_order_relaxed) ? now_ns : raised;
 }
 
+bool started_before(std::uint64_t raised, std::uint64_t now_ns) noexcept {
+  // The gate was down when the library was loaded, on this thread or before it.
+  if (syscall(SYS_gettid) == getpid()) return true;
+  // The kernel tells the start in ticks, rounded down: one that began in the tick of the raise is taken for younger, so
+  // that threads which a program starts right after attach() are certain.
+  return thread_started_ns(now_ns) + kTickNs <= raised;
+}
+
 // Whether this thread ran before the gate was raised, and nothing has ended the doubt since.
 bool began_before(ThreadState* thread, std::uint64_t raised, std::uint64_t now_ns) noexcept {
   if (raised == kUpAtLoad) return false;
   if (thread->doubt_since_ns != raised) {  // the first time that is asked since then
     thread->doubt_since_ns = raised;
-    // The kernel tells the start in ticks, at the latest one too early: a thread that attach() was soon followed by is no
-    // older than it.
-    thread->in_doubt = thread_started_ns(now_ns) + kTickNs <= raised;
+    thread->in_doubt = started_before(raised, now_ns);
   }
   return thread->in_doubt;
 }
@@ -84,7 +91,14 @@ bool began_before(ThreadState* thread, std::uint64_t raised, std::uint64_t now_n
 }  // namespace
 
 void note_gate_up_at_load() noexcept { raised_at.store(kUpAtLoad, std::memory_order_relaxed); }
-void note_gate_raised() noexcept { raised_at.store(monotonic_ns(), std::memory_order_relaxed); }
+void note_gate_raised() noexcept {
+  const std::uint64_t now_ns = monotonic_ns();
+  raised_at.store(now_ns, std::memory_order_relaxed);
+  if (ThreadState* thread = thread_state(); thread != nullptr) {  // this thread, whatever its age is told to be
+    thread->doubt_since_ns = now_ns;
+    thread->in_doubt = true;
+  }
+}
 void note_gate_down() noexcept {
   if (raised_at.load(std::memory_order_relaxed) != 0) raised_at.store(0, std::memory_order_relaxed);
 }
