@@ -119,7 +119,7 @@ if [[ $keep == 1 ]]; then
 fi
 ask --stream --requests 120 --concurrency 8
 detach
-awk '/^Totals/ { on = 1 } on' "$run/spans"
+awk '/^Totals/ { on = 1 } on' "$run/spans" | cat -s
 
 say "Detached: the server runs on, untraced"
 ask 'What is 1 + 1?' >/dev/null && echo "it answers"
