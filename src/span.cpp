@@ -245,9 +245,11 @@ void release(SpanState* span) noexcept {
     delete span;
     return;
   }
+  thread->busy = true;  // a signal handler that took from the pool now would be given what it takes twice
   span->~SpanState();
   thread->pool = new (static_cast<void*>(span)) Pooled{thread->pool};
   ++thread->pooled;
+  thread->busy = false;
 }
 
 void free_pool(ThreadState* thread) noexcept {

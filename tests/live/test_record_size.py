@@ -59,8 +59,12 @@ class RecordSize(harness.Test):
         with Program("newer_library") as program:
             tracer = Bpftrace([attach, NEWER, os.path.join(harness.SOURCE, "scripts", "spans.bt")])
             self.addCleanup(tracer.process.kill)
-            wait_until(lambda: program.ask("span") and any("@spans[newer.span]" in line for line in tracer.lines),
-                       "spans.bt to show the span: " + repr(tracer.errors))
+
+            def shown():
+                program.ask("span")
+                self.assertTrue(tracer.is_running(), tracer.errors)
+                return any("@spans[newer.span]" in line for line in list(tracer.lines))
+            wait_until(shown, "spans.bt to show the span")
             lines = tracer.stop()
         self.assertTrue(any(re.match(r"@total_slowest_us\[AAAAAAAAAAAAAAAAAAAAAQ, \d+, newer.span\]: 4$", line)
                             for line in lines), lines)

@@ -327,9 +327,11 @@ struct Lazy {
     }
   };
   explicit Lazy(std::coroutine_handle<promise_type> made) : handle(made) {}
-  Lazy(const Lazy&) = delete;
-  Lazy& operator=(const Lazy&) = delete;
-  ~Lazy() { handle.destroy(); }
+  Lazy(Lazy&& other) noexcept : handle(std::exchange(other.handle, nullptr)) {}
+  Lazy& operator=(Lazy&&) = delete;
+  ~Lazy() {
+    if (handle) handle.destroy();
+  }
   Awaiter operator co_await() const noexcept { return Awaiter{handle}; }
   std::coroutine_handle<promise_type> handle;
 };
@@ -437,9 +439,11 @@ struct Generator {
     int value = 0;
   };
   explicit Generator(std::coroutine_handle<promise_type> made) : handle(made) {}
-  Generator(const Generator&) = delete;
-  Generator& operator=(const Generator&) = delete;
-  ~Generator() { handle.destroy(); }
+  Generator(Generator&& other) noexcept : handle(std::exchange(other.handle, nullptr)) {}
+  Generator& operator=(Generator&&) = delete;
+  ~Generator() {
+    if (handle) handle.destroy();
+  }
   std::coroutine_handle<promise_type> handle;
 };
 

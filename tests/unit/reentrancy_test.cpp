@@ -63,6 +63,10 @@ TEST(Reentrancy, LetsASignalHandlerEmitWhereverItInterrupts) {
     ++signals;
     const Span span{"signal"};
   };
+  {  // memory for the handler's span too: it must not allocate
+    const Span outer{"outer"};
+    const Span inner{"inner"};
+  }
   ASSERT_EQ(sigaction(SIGPROF, &action, &before), 0);
   const itimerval often{{0, 200}, {0, 200}};
   ASSERT_EQ(setitimer(ITIMER_PROF, &often, nullptr), 0);

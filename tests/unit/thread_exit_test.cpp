@@ -4,6 +4,7 @@
 #include "in_child.h"
 #include "in_thread.h"
 #include "recorded.h"
+#include "sanitizers.h"
 
 #include <nopspan/llm.h>
 #include <nopspan/log.h>
@@ -45,6 +46,7 @@ void* cancelled_in(Work work) {
   const auto wait = [&] {
     there = true;
     while (true) {
+      before_forced_unwind();
       pthread_testcancel();
       sched_yield();
     }
@@ -210,6 +212,7 @@ void expect_passable_with_a_pending_cancellation(Use use) {
     pthread_cancel(pthread_self());
     use();
     passed = true;
+    before_forced_unwind();
     pthread_testcancel();
   });
   EXPECT_TRUE(passed);
