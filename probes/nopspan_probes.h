@@ -6,8 +6,8 @@
  * for BPF beside vmlinux.h, and bpftrace 0.17 wants `unsigned int`, `unsigned long` and `char[]`.
  *
  * 64-bit little-endian only. Times are CLOCK_MONOTONIC in ns. A record is wholly present and zero-filled: a read of
- * sizeof(struct) bytes is valid whatever version wrote it. A field may be used if `size` covers it. Fields are only
- * ever appended, out of `reserved`.
+ * sizeof(struct) bytes is valid whatever version wrote it. New fields are taken from the front of `reserved`; `size` is
+ * where the writer's `reserved` begins: a field that ends at or before it may be used.
  */
 #ifndef NOPSPAN_PROBES_H
 #define NOPSPAN_PROBES_H
@@ -78,10 +78,13 @@ struct nopspan_link {
 };
 /* END struct nopspan_link */
 
-/* The record of engine_request: the span's record, then what an inference server knows of one request. */
+/* The record of engine_request: the span's record, then what an inference server knows of one request. engine_size is
+ * to this part what size is to the span's, counted from the beginning of the whole. engine_flags is 0. */
 /* BEGIN struct nopspan_engine */
 struct nopspan_engine {
   struct nopspan_span span;
+  unsigned int engine_size;
+  unsigned int engine_flags;
   unsigned long arrival_ns;
   unsigned long queue_ns;
   unsigned long prefill_ns;
@@ -89,7 +92,7 @@ struct nopspan_engine {
   unsigned long prefill_tokens;
   unsigned long decode_tokens;
   unsigned long preemptions;
-  char reserved[72];
+  char reserved[64];
 };
 /* END struct nopspan_engine */
 

@@ -56,11 +56,12 @@ probes_in() {
   done
 }
 
+# grep -q would end early, and pipefail take the SIGPIPE of what writes to it for a failure.
 # FILE -> success if it has the gate's section and no notes at all: they were stripped.
 lost_its_notes() {
   command -v readelf >/dev/null || return 1
-  readelf -SW -- "$1" 2>/dev/null | grep -q '[[:space:]]\.probes[[:space:]]' &&
-    ! readelf -SW -- "$1" 2>/dev/null | grep -qF '.note.stapsdt'
+  readelf -SW -- "$1" 2>/dev/null | grep '[[:space:]]\.probes[[:space:]]' >/dev/null &&
+    ! readelf -SW -- "$1" 2>/dev/null | grep -F '.note.stapsdt' >/dev/null
 }
 
 readonly stripped="has the section .probes but no notes: stripped of them. llvm-strip does so by default; \
@@ -237,7 +238,7 @@ fi
 script=$1
 shift
 [[ -f $script && -r $script ]] || die "no such script: $script"
-grep -v '^[[:space:]]*//' -- "$script" | grep -qF "$pattern" || die "$script has no probe at ${pattern}nopspan:NAME"
+grep -v '^[[:space:]]*//' -- "$script" | grep -F "$pattern" >/dev/null || die "$script has no probe at ${pattern}nopspan:NAME"
 
 ((EUID == 0)) || die "must be root: bpftrace needs CAP_BPF and CAP_PERFMON, finding the files CAP_SYS_PTRACE"
 bpftrace=${BPFTRACE:-bpftrace}

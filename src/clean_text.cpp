@@ -52,7 +52,7 @@ bool is_clean(std::string_view text) noexcept {
 }
 
 std::size_t clean(std::string_view text, char (&out)[kMaxNameBytes + 1]) noexcept {
-  constexpr std::string_view kEllipsis = "...";
+  constexpr std::string_view kEllipsis = "\u2026";  // no dots: a name that was cut is still one of segments
   const bool cut = text.size() > kMaxNameBytes;
   const std::size_t limit = cut ? kMaxNameBytes - kEllipsis.size() : text.size();
   std::size_t size = 0;

@@ -17,7 +17,7 @@ bool is_utf8(std::string_view text) noexcept;
 // Whether the text can leave the process as it is.
 bool is_clean(std::string_view text) noexcept;
 
-// Copies `text` to `out` (64 bytes), "?" for each byte that cannot stay, cut to 60 bytes and "..." if over 63; ends it
+// Copies `text` to `out` (64 bytes), "?" for each byte that cannot stay, cut to 60 bytes and "…" if over 63; ends it
 // with a NUL. Counts what was cut. Returns the length.
 std::size_t clean(std::string_view text, char (&out)[kMaxNameBytes + 1]) noexcept;
 

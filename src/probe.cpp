@@ -11,7 +11,7 @@
 
 static_assert(sizeof(nopspan_span) == 256 && offsetof(nopspan_span, request_id) == 72 &&
               sizeof(nopspan_span::reserved) >= 32);
-static_assert(sizeof(nopspan_engine) == 384 && offsetof(nopspan_engine, arrival_ns) == 256);
+static_assert(sizeof(nopspan_engine) == 384 && offsetof(nopspan_engine, arrival_ns) == 264);
 
 #if NOPSPAN_HAVE_USDT
 #define NOPSPAN_SITE(probe)                                                                                           \
@@ -54,7 +54,7 @@ struct Strings {
 
 // What all records have in common. `strings` lives as long as the record.
 void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Probe probe, Strings& strings) noexcept {
-  record.size = sizeof(record);
+  record.size = offsetof(nopspan_span, reserved);
   record.flags = span.flags;
   record.status = span.status;
   const Context& context = span.frame.context;
@@ -186,7 +186,7 @@ void fire_engine_request(ThreadState* thread, SpanState& span) noexcept {
   nopspan_engine record{};
   Strings strings;
   fill_record(record.span, thread, span, Probe::engine_request, strings);
-  record.span.size = sizeof(record);
+  record.engine_size = offsetof(nopspan_engine, reserved);
   record.arrival_ns = span.engine.arrival_ns != 0 ? span.engine.arrival_ns : span.start_ns;
   record.queue_ns = span.engine.queue_ns;
   record.prefill_ns = span.engine.prefill_ns;

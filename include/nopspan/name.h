@@ -12,7 +12,7 @@
 namespace nopspan {
 
 // The longest name, request id or label that leaves the process whole, in bytes: bpftrace's str() shows no more. What
-// is longer is cut to 60 bytes and "...", and counted (stats().truncated).
+// is longer is cut to 60 bytes and "…", and counted (stats().truncated).
 inline constexpr std::size_t kMaxNameBytes = 63;
 
 // A dotted name ("llm.chat"). Made from a string literal, whose address is kept: it must stay valid for as long as the

@@ -150,7 +150,7 @@ DETAILS = (("engine", "%s", "str($r->engine)"), ("tenant", "%s", "str($r->tenant
            ("output_tokens", "%lu", "$r->output_tokens"), ("cached_tokens", "%lu", "$r->cached_tokens"),
            ("reasoning_tokens", "%lu", "$r->reasoning_tokens"), ("first_token_ns", "%lu", "$r->first_token_ns"),
            ("attributes_bytes", "%lu", "$r->attributes_bytes"))
-ENGINE = (("arrival_ns", "%lu", "$e->arrival_ns"), ("queue_ns", "%lu", "$e->queue_ns"),
+ENGINE = (("engine_size", "%d", "$e->engine_size"), ("arrival_ns", "%lu", "$e->arrival_ns"), ("queue_ns", "%lu", "$e->queue_ns"),
           ("prefill_ns", "%lu", "$e->prefill_ns"), ("decode_ns", "%lu", "$e->decode_ns"),
           ("preemptions", "%lu", "$e->preemptions"))
 STRINGS = {"id", "name", "model", "request_id", "engine", "tenant", "kind", "error_type", "tracestate", "reason"}

@@ -69,7 +69,7 @@ class Points(harness.Test):
         self.assertEqual((request.name, request.arg2, request.arg4), (span.name, span.duration_ns, span.first_token_ns))
         self.assertEqual((request.queue_ns, request.prefill_ns, request.decode_ns, request.preemptions), (1000, 2000, 3000, 4))
         self.assertEqual(request.arrival_ns, span.start_ns)
-        self.assertEqual(request.size, 384, "the engine's record is the longer one")
+        self.assertEqual(request.engine_size, 320)
 
     def test_gauge(self):
         used, drift = self.events("gauge")
@@ -83,8 +83,7 @@ class Points(harness.Test):
 
     def test_records_say_their_size(self):
         for event in self.events(None):
-            if event.probe != "engine_request":
-                self.assertEqual(event.size, 256, event.probe)
+            self.assertEqual(event.size, 216, event.probe)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class SpansBt(Test):
         self.check_counts(script, ends)
         totals = script.totals()
         # The handler cannot ask for a name that was cut: only the script saw those, 4 threads with 20 roots each.
-        cut = [name for name in totals["total"] if name.endswith("...")]
+        cut = [name for name in totals["total"] if name.endswith("…")]
         self.assertEqual([totals["total"][name] for name in cut], [80])
         self.assertEqual(totals["seen"], len(ends) + 80 + totals["total"]["canary"])
         self.assertEqual(totals["seen"], sum(totals["total"].values()))
@@ -71,7 +71,7 @@ class SpansBt(Test):
         listed = {}
         for key, us in script.totals()["total_slowest_us"].items():
             request_id, pid, name = key.split(", ")
-            if int(pid) == program.pid and not name.endswith("..."):
+            if int(pid) == program.pid and not name.endswith("…"):
                 listed[request_id, int(pid), name] = us
         self.assertTrue(listed)
         self.assertEqual(listed, {key: roots[key] for key in listed})

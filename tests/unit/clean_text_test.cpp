@@ -58,8 +58,8 @@ TEST(Clean, CutsVisiblyAndCounts) {
   const Counted truncated(&nopspan::Stats::truncated);
   EXPECT_EQ(cleaned(std::string(63, 'x')), std::string(63, 'x'));
   EXPECT_EQ(truncated.times(), 0U);
-  EXPECT_EQ(cleaned(std::string(64, 'x')), std::string(60, 'x') + "...");
-  EXPECT_EQ(cleaned(std::string(100'000, '\n')), std::string(60, '?') + "...");
+  EXPECT_EQ(cleaned(std::string(64, 'x')), std::string(60, 'x') + "\u2026");
+  EXPECT_EQ(cleaned(std::string(100'000, '\n')), std::string(60, '?') + "\u2026");
   EXPECT_EQ(truncated.times(), 2U);
 }
 
@@ -70,7 +70,7 @@ TEST(Clean, NeverCutsInsideACharacter) {
     const std::string out = cleaned(text);
     EXPECT_TRUE(is_utf8(out)) << before;
     EXPECT_EQ(out.find('?'), std::string::npos) << before;
-    EXPECT_EQ(out.substr(out.size() - 3), "...") << before;
+    EXPECT_EQ(out.substr(out.size() - 3), "\u2026") << before;
   }
 }
 

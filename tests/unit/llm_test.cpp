@@ -116,7 +116,7 @@ TEST(Llm, SpanOfAnUnknownRunTimeNameThrowsAMessageOfOneLine) {
     ADD_FAILURE();
   } catch (const std::invalid_argument& error) {
     EXPECT_THAT(error.what(), HasSubstr("\"a?b?c?xxx"));
-    EXPECT_THAT(error.what(), HasSubstr("xxx...\""));
+    EXPECT_THAT(error.what(), HasSubstr("xxx\u2026\""));
   }
 }
 

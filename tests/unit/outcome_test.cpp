@@ -130,7 +130,7 @@ TEST(Outcome, HasATypeThatIsCutVisiblyWhenTooLong) {
     Span span{"work"};
     span.fail(std::string(100, 't'));
   }
-  EXPECT_THAT(recorder.stop(), HasMetadata("error.type", std::string(60, 't') + "..."));
+  EXPECT_THAT(recorder.stop(), HasMetadata("error.type", std::string(60, 't') + "\u2026"));
   EXPECT_EQ(truncated.times(), 1U);
 }
 
