@@ -90,7 +90,12 @@ void point_emit(FieldSink* sink) noexcept {
     dispatch_point({event->name.text, event->name.size}, *event, event->fields, [&](FieldBuffer& fields) {
       if (event->point != Point::retry) return;
       if (fields.find("request_id", false) == nullptr) {
-        fields.put_string("request_id", visible_id(*event), FieldEntry::kAdded);
+        const char* id = visible_id(*event);
+        if (*id == '\0') {
+          fields.add_null("request_id");
+        } else {
+          fields.add_string("request_id", id);
+        }
       }
       fields.put_word("system_time", Value::Type::integer, system_ns(), FieldEntry::kMeasurement | FieldEntry::kAdded);
     });

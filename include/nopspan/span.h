@@ -423,7 +423,8 @@ inline span_result_t<Fn> run(Span& scope, Fn& work) {
 
 // Runs `work` inside a span and returns what it returns: values (never moved), references, move-only and non-movable
 // types, void. `work` takes nothing or the Span&. An exception gives `<name>.exception` with its kind and reason, and
-// goes on to the caller unchanged.
+// goes on to the caller unchanged. As any catch (...), it ends the program if a thread exits by pthread_exit() or
+// cancellation while it is inside a catch handler: a thread that may be cancelled there uses a Span.
 template <class N, class Fn, std::enable_if_t<detail::is_name<N>, int> = 0>
 inline detail::span_result_t<Fn> span(N&& name, Fn&& work) {
   Span scope{name};
