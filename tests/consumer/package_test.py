@@ -20,7 +20,7 @@ def find_package(wanted):
     folder = fresh("package")
     with open(os.path.join(folder, "CMakeLists.txt"), "w", encoding="utf-8") as file:
         file.write(PROJECT.format(wanted=wanted))
-    done = subprocess.run([CMAKE, "-S", folder, "-B", os.path.join(folder, "build"), f"-DCMAKE_PREFIX_PATH={INSTALLED}"],
+    done = subprocess.run([CMAKE, "-S", folder, "-B", os.path.join(folder, "build"), "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={INSTALLED}"],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return done.returncode, done.stdout
 

@@ -66,7 +66,7 @@ if __name__ == "__main__":
     # tracefs is mounted in a mount namespace of our own: elsewhere it changes what other tracers on this machine do.
     if not os.path.exists("/sys/kernel/tracing/uprobe_events") and os.geteuid() == 0 and "inside" not in os.environ:
         os.environ["inside"] = "1"
-        os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "sh", "-c",
+        os.execvp("unshare", [*harness.own_mounts(), "sh", "-c",
                               'mount -t tracefs none /sys/kernel/tracing; exec "$0" "$@"', sys.executable, *sys.argv])
     if os.geteuid() == 0 and not os.path.exists("/sys/kernel/tracing/uprobe_events"):
         print("cannot run here, there is no tracefs with uprobe_events", file=sys.stderr)
