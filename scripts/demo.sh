@@ -9,7 +9,8 @@
 #
 # Installs the Debian packages it needs. Needs root or sudo. Exit status: 0 done, 1 failed, 2 misused.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+self=$(realpath "$0")
+cd "$(dirname "$self")/.."
 
 bold='' plain=''
 if [[ -t 1 && -z "${NO_COLOR:-}" ]]; then bold=$'\033[1m' plain=$'\033[0m'; fi
@@ -26,7 +27,7 @@ for argument in "$@"; do
     --keep) keep=1 ;;
     --inside) inside=1 ;;
     -h | --help)
-      sed -n '3,11s/^# \{0,1\}//p' "$0"
+      sed -n '3,11s/^# \{0,1\}//p' "$self"
       exit 0
       ;;
     *)
@@ -37,7 +38,7 @@ for argument in "$@"; do
 done
 if [[ $EUID -ne 0 ]]; then
   command -v sudo >/dev/null || fail "it installs into /usr/local and attaches bpftrace: run it as root, or install sudo"
-  exec sudo -- "$0" "$@"
+  exec sudo -- "$self" "$@"
 fi
 
 build=build/demo
@@ -48,7 +49,7 @@ if [[ $inside == 0 ]]; then
     -DNOPSPAN_EXAMPLES=OFF -DNOPSPAN_BENCH=OFF >/dev/null || fail "cmake failed"
   cmake --build $build/library -- --quiet || fail "the build failed"
   # Not exec: the wrapper cleans up also if this is killed in between.
-  ./scripts/with-installed.sh $build/library -- "$0" --inside "$@"
+  ./scripts/with-installed.sh $build/library -- "$self" --inside "$@"
   exit
 fi
 

@@ -9,7 +9,8 @@
 #
 # With CI=true a live test that cannot run is a failure, not a skip. Exit status: 0 all passed, 1 not, 2 misused.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+self=$(realpath "$0")
+cd "$(dirname "$self")/.."
 
 presets=()
 export NOPSPAN_LONG=${NOPSPAN_LONG:-0}
@@ -22,7 +23,7 @@ while [[ $# -gt 0 ]]; do
       shift
       ;;
     -h | --help)
-      sed -n '3,10s/^# \{0,1\}//p' "$0"
+      sed -n '3,10s/^# \{0,1\}//p' "$self"
       exit 0
       ;;
     *)

@@ -18,16 +18,27 @@ shift 2
 [[ $EUID -eq 0 ]] || die "installing into /usr/local needs root: run it by sudo"
 
 prefix=/usr/local
-# What is installed, a file a line; written before the first file, so that a run that was killed is cleaned up by the next.
+# What is installed, and the mark of each file; written before the first file, so that a run that was killed is cleaned up
+# by the next, which removes what is still the same and nothing else.
 manifest=$prefix/share/nopspan-with-installed.manifest
 
 exec 9>/run/lock/nopspan-usr-local
 flock 9
 
+mark() {
+  if [[ -L "$1" ]]; then
+    printf 'link-to-%s' "$(readlink "$1")"
+  else
+    sha256sum <"$1" | cut -d' ' -f1
+  fi
+}
+
 take_away() {
   [[ -f "$manifest" ]] || return 0
-  while IFS= read -r file; do
-    rm -f "$prefix/$file"
+  local mark file
+  while read -r mark file; do
+    rm -f "$prefix/$file.new"
+    [[ ! -e "$prefix/$file" && ! -L "$prefix/$file" ]] || [[ "$(mark "$prefix/$file")" != "$mark" ]] || rm -f "$prefix/$file"
   done <"$manifest"
   # Folders that are now empty and are ours alone.
   rmdir -p --ignore-fail-on-non-empty "$prefix/include/nopspan" "$prefix/lib/cmake/nopspan" "$prefix/lib/pkgconfig" \
@@ -49,8 +60,10 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 DESTDIR=$staged cmake --install "$build" --prefix "$prefix" >/dev/null
 mkdir -p "$prefix/share"
-(cd "$staged$prefix" && find . -type f -o -type l) | sed 's|^\./||' >"$manifest"
-while IFS= read -r file; do
+(cd "$staged$prefix" && find . -type f -o -type l) | sed 's|^\./||' | while IFS= read -r file; do
+  printf '%s %s\n' "$(mark "$staged$prefix/$file")" "$file"
+done >"$manifest"
+while read -r _ file; do
   mkdir -p "$prefix/$(dirname "$file")"
   cp -a "$staged$prefix/$file" "$prefix/$file.new"
   mv -T "$prefix/$file.new" "$prefix/$file"

@@ -55,11 +55,13 @@ std::size_t clean(std::string_view text, char (&out)[kMaxNameBytes + 1]) noexcep
   constexpr std::string_view kEllipsis = "\u2026";  // no dots: a name that was cut is still one of segments
   const bool cut = text.size() > kMaxNameBytes;
   const std::size_t limit = cut ? kMaxNameBytes - kEllipsis.size() : text.size();
+  bool mended = false;
   std::size_t size = 0;
   for (std::size_t i = 0; i < limit;) {
     const std::size_t length = utf8_sequence(text, i);
     if (length == 0 || (length == 1 && is_control(static_cast<unsigned char>(text[i])))) {
       out[size++] = '?';
+      mended = true;
       ++i;
       continue;
     }
@@ -71,6 +73,7 @@ std::size_t clean(std::string_view text, char (&out)[kMaxNameBytes + 1]) noexcep
     for (const char c : kEllipsis) out[size++] = c;
     count(counters.truncated);
   }
+  if (mended) count(counters.invalid_utf8);
   out[size] = '\0';
   return size;
 }

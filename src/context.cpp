@@ -101,6 +101,7 @@ Context Context::with_request_id(Text id) noexcept {
 }
 
 Context Context::from_traceparent(Text traceparent, Text tracestate) noexcept {
+  if (traceparent.empty()) return {};  // a request without the header
   Context context;
   if (!parse_traceparent(traceparent.view(), context)) {
     detail::count(detail::counters.invalid_ids);

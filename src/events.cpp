@@ -21,11 +21,13 @@ bool point_handlers_up() noexcept { return (gate() & kGatePointHandlers) != 0; }
 void place(SpanState& event, const Context& context, const SpanState* enclosing) noexcept {
   event.frame.context = context;
   if (context.empty()) return;
-  if ((ContextAccess::bits(context) & ContextAccess::kForeign) != 0) event.flags |= NOPSPAN_FLAG_FOREIGN_ID;
+  event.flags |= context_flags(context);
   encode_request_id(ContextAccess::trace_id(context), event.request_id);
   if (enclosing != nullptr && enclosing->frame.context.span_id() == context.span_id()) {
     event.parent_id = enclosing->parent_id;
     event.start_ns = enclosing->start_ns;
+    event.flags |= enclosing->flags & (NOPSPAN_FLAG_ORPHAN | NOPSPAN_FLAG_REMOTE_PARENT);
+    event.enclosing = enclosing->name;
   }
 }
 
@@ -34,7 +36,10 @@ template <class Add>
 void dispatch_point(std::string_view name, SpanState& place, FieldBuffer& fields, const Add& add) {
   Dispatch dispatch(name);
   if (!dispatch) return;
-  add(fields);
+  {
+    const Busy busy;
+    add(fields);
+  }
   Event event;
   EventAccess::set_name(event, name);
   EventAccess::set_request_id(event, visible_id(place));
@@ -52,6 +57,7 @@ SpanState* begin_point(Name name, const Context* target) noexcept {
   if (event == nullptr) return nullptr;
   event->is_span = false;
   event->name = clean_name(name);
+  event->enclosing = event->name;
   event->keeps_content = point_handlers_up() || capturing_content.load(std::memory_order_relaxed);
   const Frame* top = top_frame();
   if (target != nullptr) {
@@ -59,7 +65,6 @@ SpanState* begin_point(Name name, const Context* target) noexcept {
   } else if (top != nullptr) {
     place(*event, top->context, top->span);
   }
-  event->enclosing = top != nullptr && top->span != nullptr ? top->span->name : event->name;
   return event;
 }
 

@@ -84,7 +84,7 @@ bool FieldBuffer::settle(std::size_t from) noexcept {
     size_ -= old_size;
     return true;
   }
-  if ((made->flags & FieldEntry::kAdded) != 0) return true;
+  if ((made->flags & (FieldEntry::kAdded | FieldEntry::kOwn)) != 0) return true;
   if (keys_ == kMaxKeys) {
     size_ = from;
     return false;

@@ -21,6 +21,7 @@ struct FieldEntry {
 
   static constexpr std::uint8_t kMeasurement = 1;
   static constexpr std::uint8_t kContent = 2;
+  static constexpr std::uint8_t kOwn = 8;    // nopspan's, and an attribute: has its place whatever the application set
   static constexpr std::uint8_t kAdded = 4;  // by nopspan for handlers: not an attribute
 
   [[nodiscard]] const char* key_data() const noexcept { return reinterpret_cast<const char*>(this + 1); }

@@ -50,7 +50,7 @@ void note_text(FieldSink* sink, std::string_view key, std::string_view text) noe
     case 6:
       if (key == "engine") set_label(sink, ContextAccess::engine, text);
       if (key == "tenant") set_label(sink, ContextAccess::tenant, text);
-      if (key == "reason") clean(text, sink->retry_reason);
+      if (key == "reason" && !sink->is_span) clean(text, sink->retry_reason);
       break;
     case 9:
       if (key == "tool_name") {
@@ -70,6 +70,13 @@ void note_usage(FieldSink* sink, std::uint64_t& field, std::uint64_t number, boo
   sink->flags |= NOPSPAN_FLAG_HAS_USAGE;
 }
 
+std::uint64_t saturating_ms(std::uint64_t ms) noexcept {
+  constexpr std::uint64_t kNsPerMs = 1'000'000;
+  if (ms <= static_cast<std::uint64_t>(INT64_MAX) / kNsPerMs) return ms * kNsPerMs;
+  count(counters.values_clamped);
+  return INT64_MAX;
+}
+
 void note_engine(FieldSink* sink, std::uint64_t& field, std::uint64_t number) noexcept {
   field = number;
   sink->has_engine_times = true;
@@ -85,17 +92,17 @@ void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool
       break;
     case 8:
       if (key == "queue_ns") note_engine(sink, engine.queue_ns, number);
-      if (key == "delay_ms") sink->retry_delay_ns = number * 1'000'000U;
+      if (key == "delay_ms") sink->retry_delay_ns = saturating_ms(number);
       break;
     case 9:
       if (key == "decode_ns") note_engine(sink, engine.decode_ns, number);
       break;
     case 10:
       if (key == "prefill_ns") note_engine(sink, engine.prefill_ns, number);
-      if (key == "arrival_ns") note_engine(sink, engine.arrival_ns, number);
+      if (key == "arrival_ns") engine.arrival_ns = number;
       break;
     case 11:
-      if (key == "preemptions") note_engine(sink, engine.preemptions, number);
+      if (key == "preemptions") engine.preemptions = number;
       break;
     case 12:
       if (key == "input_tokens") note_usage(sink, sink->input_tokens, number, measurement);
@@ -138,38 +145,46 @@ std::int64_t clamp(std::uint64_t value) noexcept {
 }  // namespace
 
 void put_null(FieldSink* sink, Text key, bool content) noexcept {
+  const Busy busy;
   if (!accept(sink, key, metadata_flags(content))) return;
   count_unless(sink->fields.put_null(key.view(), metadata_flags(content)));
 }
 
 void put_bool(FieldSink* sink, Text key, bool value, bool content) noexcept {
+  const Busy busy;
   if (!accept(sink, key, metadata_flags(content))) return;
   count_unless(sink->fields.put_word(key.view(), Value::Type::boolean, value ? 1 : 0, metadata_flags(content)));
 }
 
 void put_int(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {
+  const Busy busy;
   put_integer(sink, key, value, metadata_flags(content));
 }
 
 void put_uint(FieldSink* sink, Text key, std::uint64_t value, bool content) noexcept {
+  const Busy busy;
   put_int(sink, key, clamp(value), content);
 }
 
 void put_double(FieldSink* sink, Text key, double value, bool content) noexcept {
+  const Busy busy;
   put_real(sink, key, value, metadata_flags(content));
 }
 
 void put_text(FieldSink* sink, Text key, Text value, bool content) noexcept {
+  const Busy busy;
   if (value.is_null()) {
     put_null(sink, key, content);
     return;
   }
   if (!accept(sink, key, metadata_flags(content))) return;
-  note_text(sink, key.view(), value.view());
+  // A label or a tool's name leaves the process: as content it does not.
+  if (!content || capturing_content.load(std::memory_order_relaxed)) note_text(sink, key.view(), value.view());
   count_unless(sink->fields.put_string(key.view(), value.view(), metadata_flags(content)));
 }
 
 void put_value(FieldSink* sink, Text key, const Value& value, bool content) noexcept {
+  const Busy busy;
   switch (value.type()) {
     case Value::Type::string:
       put_text(sink, key, value.as_string(), content);
@@ -184,16 +199,22 @@ void put_value(FieldSink* sink, Text key, const Value& value, bool content) noex
 }
 
 void measure_int(FieldSink* sink, Text key, std::int64_t value) noexcept {
+  const Busy busy;
   put_integer(sink, key, value, FieldEntry::kMeasurement);
 }
 
-void measure_uint(FieldSink* sink, Text key, std::uint64_t value) noexcept { measure_int(sink, key, clamp(value)); }
+void measure_uint(FieldSink* sink, Text key, std::uint64_t value) noexcept {
+  const Busy busy;
+  measure_int(sink, key, clamp(value));
+}
 
 void measure_double(FieldSink* sink, Text key, double value) noexcept {
+  const Busy busy;
   put_real(sink, key, value, FieldEntry::kMeasurement);
 }
 
 void put_link(FieldSink* sink, const Context& context) noexcept {
+  const Busy busy;
   if (context.empty()) return;
   if (sink->links == nullptr) {
     sink->links = static_cast<nopspan_link*>(std::malloc(kMaxLinks * sizeof(nopspan_link)));

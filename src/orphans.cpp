@@ -19,6 +19,7 @@ namespace nopspan::detail {
 namespace {
 
 constexpr std::uint64_t kDoubtNs = 1'000'000'000;
+constexpr std::uint64_t kKnownChildDoubtNs = 60'000'000'000;
 constexpr std::uint64_t kUpAtLoad = 1;
 constexpr std::uint64_t kTickNs = 10'000'000;  // USER_HZ is 100 on both platforms
 
@@ -73,9 +74,8 @@ std::uint64_t raise_time(std::uint64_t now_ns) noexcept {
 bool started_before(std::uint64_t raised, std::uint64_t now_ns) noexcept {
   // The gate was down when the library was loaded, on this thread or before it.
   if (syscall(SYS_gettid) == getpid()) return true;
-  // The kernel tells the start in ticks, rounded down: one that began in the tick of the raise is taken for younger, so
-  // that threads which a program starts right after attach() are certain.
-  return thread_started_ns(now_ns) + kTickNs <= raised;
+  // The kernel tells the start in ticks, rounded down: one that began in the tick of the raise is taken for older.
+  return thread_started_ns(now_ns) <= raised;
 }
 
 // Whether this thread ran before the gate was raised, and nothing has ended the doubt since.
@@ -118,9 +118,15 @@ bool is_in_doubt(ThreadState* thread, const Interned& name, std::uint64_t now_ns
   if (spans_are_unrecorded()) return true;  // a catalogue's span, which runs for other probes' sake
   const std::uint64_t raised = raise_time(now_ns);
   if (!began_before(thread, raised, now_ns)) return false;
-  if (now_ns < raised + kDoubtNs || is_child_name(name)) return true;
+  if (now_ns < raised + kDoubtNs) return true;
+  if (now_ns < raised + kKnownChildDoubtNs && is_child_name(name)) return true;
   thread->in_doubt = false;
   return false;
+}
+
+bool is_stale_doubt(std::uint64_t now_ns) noexcept {
+  const std::uint64_t raised = raise_time(now_ns);
+  return raised == kUpAtLoad || now_ns >= raised + kKnownChildDoubtNs;
 }
 
 bool may_be_untraced(ThreadState* thread) noexcept {

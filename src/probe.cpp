@@ -148,6 +148,7 @@ void fire_span_end(ThreadState* thread, SpanState& span) noexcept {
 
 void fire_event(ThreadState* thread, SpanState& event, std::uint64_t time_ns) noexcept {
   Record r(thread, event, Probe::event);
+  if (r.span.start_ns == 0) r.span.start_ns = time_ns;
   attach_attributes(r.span, thread, event, kEventAttributesField);
   finish(&r);
   nopspan_site_event(r.strings.id, event.name.text, time_ns, r.strings.model, r.span.span_id, &r.span);
@@ -157,7 +158,7 @@ void fire_retry(ThreadState* thread, SpanState& event, std::uint64_t time_ns) no
   Record r(thread, event, Probe::retry);
   attach_attributes(r.span, thread, event, kEventAttributesField);
   r.span.error_type = address(event.retry_reason);
-  r.span.start_ns = time_ns;
+  if (r.span.start_ns == 0) r.span.start_ns = time_ns;
   finish(&r);
   touch(event.enclosing.text, event.enclosing.size);
   nopspan_site_retry(r.strings.id, event.enclosing.text, event.retry_delay_ns, r.strings.model, event.retry_attempt,
@@ -194,9 +195,11 @@ void fire_engine_request(ThreadState* thread, SpanState& span) noexcept {
   record.prefill_tokens = span.engine.prefill_tokens;
   record.decode_tokens = span.engine.decode_tokens;
   record.preemptions = span.engine.preemptions;
+  const std::uint64_t waited = span.start_ns > record.arrival_ns ? span.start_ns - record.arrival_ns : 0;
+  const bool has_token = (span.flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0;
   finish(&record);
-  nopspan_site_engine_request(strings.id, span.name.text, span.duration_ns, strings.model, span.first_token_ns,
-                              &record);
+  nopspan_site_engine_request(strings.id, span.name.text, span.duration_ns, strings.model,
+                              has_token ? waited + span.first_token_ns : 0, &record);
 }
 
 void fire_gauge(ThreadState* thread, SpanState& event, const char* engine, const char* name, std::int64_t value,

@@ -97,6 +97,8 @@ struct Registry {
   };
   std::vector<Retired> retired;
   std::atomic<bool> has_retired{false};
+  // Emitting threads that are freeing what they were the last to read.
+  std::atomic<unsigned> freeing{0};
 };
 
 // Never destroyed: spans may still end while the program's own statics are.
@@ -153,6 +155,7 @@ std::uint64_t publish(Registry& r, std::unique_ptr<Table> table) {
   r.has_retired.store(true, std::memory_order_relaxed);
   handled_suffixes.store(suffixes, std::memory_order_relaxed);
   set_handler_gate(suffixes != 0 && !disabled, points && !disabled);
+  if (spans_are_unrecorded()) note_gate_down();
   return epoch;
 }
 
@@ -188,6 +191,22 @@ void wait_for_readers(std::uint64_t epoch) {
 
 bool inside_handler() noexcept { return locals.state != nullptr && locals.state->dispatching > 0; }
 
+// Waits until no emitting thread destroys what a handler had captured.
+void wait_until_freed(Registry& r) {
+  const NoCancellation no_cancellation;
+  while (r.freeing.load(std::memory_order_seq_cst) != 0) sched_yield();
+}
+
+// take_unread() with the lock. What finds no memory to be freed now is freed later.
+std::vector<Registry::Retired> take_unread_now(Registry& r) noexcept {
+  try {
+    const std::lock_guard<std::mutex> lock(r.writer);
+    return take_unread(r);
+  } catch (const std::bad_alloc&) {
+    return {};
+  }
+}
+
 // Removes what `matches` an attachment; whether there was any.
 template <class Matches>
 bool remove(const Matches& matches) {
@@ -205,10 +224,8 @@ bool remove(const Matches& matches) {
     epoch = publish(r, std::move(table));
   }
   if (!inside_handler()) wait_for_readers(epoch);
-  {
-    const std::lock_guard<std::mutex> lock(r.writer);
-    unread = take_unread(r);
-  }
+  unread = take_unread_now(r);
+  if (!inside_handler()) wait_until_freed(r);
   return true;
 }
 
@@ -228,8 +245,8 @@ Errc add(std::string_view id, std::vector<std::string> events, Handler handler, 
     table->entries = current->entries;
     for (std::string& event : events) table->entries.push_back({attachment, std::move(event)});
     publish(r, std::move(table));
-    unread = take_unread(r);
   }
+  unread = take_unread_now(r);
   return Errc::ok;
 }
 
@@ -261,11 +278,19 @@ void report_failure(const Attachment& attachment, std::string_view event_name, c
   dispatch.run(failure);
 }
 
-// Frees what this thread was the last to read.
-void free_unread(Registry& r) {
-  std::vector<Registry::Retired> unread;  // destroyed last, without the lock
-  const std::unique_lock<std::mutex> lock(r.writer, std::try_to_lock);
-  if (lock.owns_lock()) unread = take_unread(r);
+// Frees what this thread was the last to read. To detach() it is inside a handler: the destructors are application
+// code.
+void free_unread(Registry& r, ThreadState* thread) noexcept {
+  ++thread->dispatching;
+  r.freeing.fetch_add(1, std::memory_order_seq_cst);
+  try {
+    std::vector<Registry::Retired> unread;  // destroyed last, without the lock
+    const std::unique_lock<std::mutex> lock(r.writer, std::try_to_lock);
+    if (lock.owns_lock()) unread = take_unread(r);
+  } catch (const std::bad_alloc&) {  // later, then
+  }
+  r.freeing.fetch_sub(1, std::memory_order_seq_cst);
+  --thread->dispatching;
 }
 
 }  // namespace
@@ -289,7 +314,7 @@ Dispatch::~Dispatch() {
   if (thread_ == nullptr || --thread_->dispatching > 0) return;
   thread_->reading.store(0, std::memory_order_release);
   Registry& r = registry();
-  if (__builtin_expect(r.has_retired.load(std::memory_order_relaxed), 0)) free_unread(r);
+  if (__builtin_expect(r.has_retired.load(std::memory_order_relaxed), 0)) free_unread(r, thread_);
 }
 
 void Dispatch::run(Event& event) {

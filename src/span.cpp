@@ -29,14 +29,6 @@ using Access = ContextAccess;
 
 bool span_handlers_up() noexcept { return (gate() & kGateSpanHandlers) != 0; }
 
-// The labels and flags that a context gives to what is emitted under it.
-std::uint32_t context_flags(Context& context) noexcept {
-  std::uint32_t flags = 0;
-  if ((Access::bits(context) & Access::kForeign) != 0) flags |= NOPSPAN_FLAG_FOREIGN_ID;
-  if ((Access::trace_flags(context) & 1U) != 0) flags |= NOPSPAN_FLAG_SAMPLED;
-  return flags;
-}
-
 // Gives the span its place under `parent`.
 void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept {
   Context& context = span.frame.context;
@@ -45,7 +37,9 @@ void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept
   if (context.empty()) {
     make_trace_id(thread, Access::trace_id(context));
     Access::trace_flags(context) = 1;
-    if ((Access::bits(parent) & Access::kUntraced) != 0) span.flags |= NOPSPAN_FLAG_ORPHAN;
+    if ((Access::bits(parent) & Access::kUntraced) != 0 && !is_stale_doubt(monotonic_ns())) {
+      span.flags |= NOPSPAN_FLAG_ORPHAN;
+    }
   } else if (span.parent_id != 0) {
     if ((Access::bits(parent) & Access::kRemote) != 0) {
       span.flags |= NOPSPAN_FLAG_REMOTE_PARENT;
@@ -100,8 +94,11 @@ void dispatch_span(SpanState& span, std::string_view suffix, const Measure& meas
   const std::string_view event_name(name, span.name.size + suffix.size());
   Dispatch dispatch(event_name);
   if (!dispatch) return;
-  measure(span.fields);
-  span.fields.reserve(kIdsBytes);
+  {
+    const Busy busy;
+    measure(span.fields);
+    span.fields.reserve(kIdsBytes);
+  }
   Event event;
   EventAccess::set_name(event, event_name);
   EventAccess::set_request_id(event, visible_id(span));
@@ -125,18 +122,22 @@ void dispatch_end(SpanState& span) {
   });
 }
 
-// `token usage` and tool calls are each reported once, by the innermost span that has them.
-void mark_enclosing(const Frame* frame, bool usage, bool tool) noexcept {
-  for (; frame != nullptr; frame = frame->below) {
-    if (frame->span == nullptr) continue;
-    frame->span->usage_below = frame->span->usage_below || usage;
-    frame->span->tool_below = frame->span->tool_below || tool;
+// Token usage and tool calls are each reported once, by the innermost span of the thread that has them: marks the
+// span's ancestors among the scopes of this thread, which may also hold scopes of other requests.
+void mark_ancestors(const SpanState& span, const Frame* frame, bool usage, bool tool) noexcept {
+  std::uint64_t ancestor = span.parent_id;
+  for (; frame != nullptr && ancestor != 0; frame = frame->below) {
+    SpanState* scope = frame->span;
+    if (scope == nullptr || scope->frame.context.span_id() != ancestor) continue;
+    scope->usage_below = scope->usage_below || usage;
+    scope->tool_below = scope->tool_below || tool;
+    ancestor = scope->parent_id;
   }
 }
 
 void fire_facts(ThreadState* thread, SpanState& span, const Frame* enclosing) noexcept {
   const bool usage = (span.flags & NOPSPAN_FLAG_HAS_USAGE) != 0;
-  if (usage || span.has_tool) mark_enclosing(enclosing, usage, span.has_tool);
+  if (usage || span.has_tool) mark_ancestors(span, enclosing, usage, span.has_tool);
   if (!point_probes_up()) return;
   if (usage && !span.usage_below) fire_tokens(thread, span);
   if (span.has_tool && !span.tool_below) fire_tool_call(thread, span);
@@ -151,7 +152,7 @@ void add_outcome(SpanState& span) noexcept {
       fields.put_string("error.type", span.error_type, FieldEntry::kAdded);  // the record has it
       break;
     case NOPSPAN_STATUS_CANCELLED:
-      if (span.error_type[0] != '\0') fields.put_string("cancel.reason", span.error_type, 0);
+      if (span.error_type[0] != '\0') fields.put_string("cancel.reason", span.error_type, FieldEntry::kOwn);
       break;
     case NOPSPAN_STATUS_EXCEPTION:
       fields.put_string("kind", span.exception_kind, FieldEntry::kAdded);
@@ -202,9 +203,19 @@ void set_reason(SpanState& span, const Caught& caught) {
   span.error_type[0] = '\0';
   if (!caught.type.empty()) clean(caught.type, span.error_type);
   // The message is content, so that the whole map is.
-  const std::uint8_t flags = FieldEntry::kContent;
+  const std::uint8_t flags = FieldEntry::kContent | FieldEntry::kOwn;
   span.fields.put_value("reason", reason_of(caught), flags);
   span.fields.put_value("stacktrace", Value::list(), FieldEntry::kAdded);
+}
+
+// No memory to say why is no reason to end the program.
+void set_reason_safely(SpanState& span, const Caught& caught) noexcept {
+  try {
+    const Busy busy;
+    set_reason(span, caught);
+  } catch (const std::bad_alloc&) {
+    count(counters.fields_dropped);
+  }
 }
 
 }  // namespace
@@ -217,6 +228,13 @@ void add_ids(SpanState& span) noexcept {
   if (absent("request_id")) fields.add_string("request_id", visible_id(span));
   if (absent("span_id")) add_id(fields, "span_id", span.frame.context.span_id());
   if (absent("parent_id")) add_id(fields, "parent_id", span.parent_id);
+}
+
+std::uint32_t context_flags(const Context& context) noexcept {
+  std::uint32_t flags = 0;
+  if ((Access::bits(context) & Access::kForeign) != 0) flags |= NOPSPAN_FLAG_FOREIGN_ID;
+  if (context.sampled()) flags |= NOPSPAN_FLAG_SAMPLED;
+  return flags;
 }
 
 SpanState* allocate(ThreadState* thread) noexcept {
@@ -268,7 +286,7 @@ SpanState* span_begin(Name name, SpanOptions options) noexcept {
   if (span == nullptr) return nullptr;
   const Frame* top = top_frame();
   static constexpr Context kNoParent;
-  if (top == nullptr && is_in_doubt(entry.thread(), span->name, span->start_ns)) span->flags |= NOPSPAN_FLAG_ORPHAN;
+  if (top == nullptr && is_in_doubt(entry.thread(), span->name, monotonic_ns())) span->flags |= NOPSPAN_FLAG_ORPHAN;
   place(entry.thread(), *span, top == nullptr ? kNoParent : top->context);
   span->owner = entry.thread();
   span->uncaught = std::uncaught_exceptions();
@@ -335,20 +353,22 @@ void span_end(SpanState* span) noexcept {
     Caught unseen;
     unseen.kind = "error";
     unseen.type = "unknown";
-    set_reason(*span, unseen);
+    set_reason_safely(*span, unseen);
   }
   if (remove_frame(&span->frame)) {
     emit_end(span, span->frame.below);
     return;
   }
   // Destroyed on a thread that did not make it. The frame stays on the other thread's stack, which drops it when it
-  // finds it on top; what is emitted here is a copy without the fields.
+  // finds it on top.
   count(counters.wrong_thread);
   {
     const Entry entry;
     if (entry) {
       span->end_ns = span->end_ns != 0 ? span->end_ns : monotonic_ns();
       span->duration_ns = span->end_ns > span->start_ns ? span->end_ns - span->start_ns : 0;
+      add_outcome(*span);
+      fire_facts(entry.thread(), *span, nullptr);
       if (span_probes_up()) fire_span_end(entry.thread(), *span);
     }
   }
@@ -365,12 +385,16 @@ void async_end(SpanState* span) noexcept {
 }
 
 void async_abandon(SpanState* span) noexcept {
-  if (span->process_mark == process_mark()) start_late(span);
+  if (is_inherited(*span)) {
+    release(span);
+    return;
+  }
+  start_late(span);
   if (span->status == NOPSPAN_STATUS_OK) {
     count(counters.abandoned);
     span->status = NOPSPAN_STATUS_CANCELLED;
     span->flags |= NOPSPAN_FLAG_ABANDONED;
-    span->fields.put_word("abandoned", Value::Type::boolean, 1, 0);
+    span->fields.put_word("abandoned", Value::Type::boolean, 1, FieldEntry::kOwn);
   }
   async_end(span);
 }
@@ -393,14 +417,7 @@ void span_cancel(SpanState* span, Text reason) noexcept {
   set_status(*span, NOPSPAN_STATUS_CANCELLED, reason);
 }
 
-void span_exception(SpanState* span) noexcept {
-  const Caught caught = describe_caught();
-  try {
-    set_reason(*span, caught);
-  } catch (const std::bad_alloc&) {
-    count(counters.fields_dropped);
-  }
-}
+void span_exception(SpanState* span) noexcept { set_reason_safely(*span, describe_caught()); }
 
 void span_end_at(SpanState* span, std::uint64_t end_ns) noexcept {
   span->end_ns = end_ns > span->start_ns ? end_ns : span->start_ns;

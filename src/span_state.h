@@ -94,6 +94,9 @@ SpanState* allocate(ThreadState* thread) noexcept;
 void release(SpanState* span) noexcept;
 void free_pool(ThreadState* thread) noexcept;
 
+// The flags that a context gives to what is emitted under it.
+std::uint32_t context_flags(const Context& context) noexcept;
+
 // Adds the span's ids to its metadata, for handlers; once a span. Where the application set such a key itself, its own
 // stays. Does not move the fields, if kIdsBytes were reserved.
 inline constexpr std::size_t kIdsBytes = 256;

@@ -112,6 +112,23 @@ class Entry {
   KeptErrno kept_errno_;
 };
 
+// Inside the library too, where application code calls it in the middle of an event: Fields' setters.
+class Busy {
+ public:
+  Busy() noexcept : thread_(locals.state), before_(thread_ != nullptr && thread_->busy) {
+    if (thread_ != nullptr) thread_->busy = true;
+  }
+  ~Busy() {
+    if (thread_ != nullptr) thread_->busy = before_;
+  }
+  Busy(const Busy&) = delete;
+  Busy& operator=(const Busy&) = delete;
+
+ private:
+  ThreadState* thread_;
+  bool before_;
+};
+
 // NOPSPAN_DISABLE=1: this process emits nothing.
 extern bool disabled;
 

@@ -49,9 +49,9 @@ class Context {
   NOPSPAN_API static Context with_request_id(Text id) noexcept;
 
   // The context that W3C Trace Context headers name (https://www.w3.org/TR/trace-context/). Empty if `traceparent` is
-  // malformed, and counted (stats().invalid_ids); a malformed `tracestate` alone is left out, and counted
-  // (stats().invalid_tracestate). Over 512 bytes, whole members of `tracestate` are left out: those over 128 bytes
-  // first, then from the end.
+  // null or empty, or malformed, which is counted (stats().invalid_ids); a malformed `tracestate` alone is left out,
+  // and counted (stats().invalid_tracestate). Over 512 bytes, whole members of `tracestate` are left out: those over
+  // 128 bytes first, then from the end.
   NOPSPAN_API static Context from_traceparent(Text traceparent, Text tracestate = {}) noexcept;
 
   [[nodiscard]] constexpr bool empty() const noexcept { return (bits_ & kHasTrace) == 0; }

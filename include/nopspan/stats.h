@@ -24,7 +24,7 @@ struct Stats {
   std::uint64_t invalid_ids;         // request ids and traceparents that could not be used: a new id was made
   std::uint64_t invalid_tracestate;  // tracestates, or members of them, that were left out
   std::uint64_t tracestate_evicted;  // tracestates over the bound, no longer passed on
-  std::uint64_t invalid_utf8;        // strings mended before they went to a probe
+  std::uint64_t invalid_utf8;        // strings with bytes or characters replaced by "?" for a probe
   std::uint64_t values_clamped;      // integers over 2^63-1
   std::uint64_t fields_dropped;      // metadata and measurements left out: see Fields
   std::uint64_t attributes_dropped;  // attributes left out of a probe's record, over its limit in bytes

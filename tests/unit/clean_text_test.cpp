@@ -54,6 +54,14 @@ TEST(Clean, ReplacesByteByByte) {
   EXPECT_EQ(cleaned(""), "");
 }
 
+TEST(Clean, CountsTextsThatItMended) {
+  const Counted invalid(&nopspan::Stats::invalid_utf8);
+  cleaned("as it is");
+  EXPECT_EQ(invalid.times(), 0U);
+  cleaned("\xff\xff\n");
+  EXPECT_EQ(invalid.times(), 1U);
+}
+
 TEST(Clean, CutsVisiblyAndCounts) {
   const Counted truncated(&nopspan::Stats::truncated);
   EXPECT_EQ(cleaned(std::string(63, 'x')), std::string(63, 'x'));

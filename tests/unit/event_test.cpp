@@ -6,6 +6,8 @@
 #include <nopspan/events.h>
 #include <nopspan/span.h>
 
+#include <nopspan_probes.h>
+
 #include <stdexcept>
 #include <string>
 
@@ -98,6 +100,17 @@ TEST(Execute, BelongsToAnAttachedContextWithoutASpan) {
   nopspan::execute("cache.hit");
   EXPECT_EQ(recorder.events()[0]->request_id(), "order-7");
   EXPECT_EQ(recorder.events()[0]->span_id(), 0U);
+}
+
+TEST(Execute, HasTheFlagsOfTheSpanThatItBelongsTo) {
+  const Recorder recorder{"inner.start", "cache.hit"};
+  const nopspan::Attached here{Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")};
+  const Span inner{"inner"};
+  nopspan::execute("cache.hit");
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_EQ(events[1]->flags(), NOPSPAN_FLAG_REMOTE_PARENT | NOPSPAN_FLAG_SAMPLED);
+  EXPECT_EQ(events[1]->flags(), events[0]->flags() & ~NOPSPAN_FLAG_KIND_MASK);
 }
 
 TEST(Execute, CountsFieldsThatThrowAndEmitsTheEvent) {

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -81,6 +82,23 @@ TEST(Fields, OfASpanWithAsManyKeysAsItMayHaveTakeNoMore) {
   }
   EXPECT_EQ(dropped.times(), 172U);
   EXPECT_EQ(recorder.stop()->metadata().size(), 128U + 3U);
+}
+
+TEST(Fields, LeaveRoomForHowASpanEnded) {
+  const SpanRecorder recorder("work");
+  const Counted dropped(&nopspan::Stats::fields_dropped);
+  const auto fill = [](Fields& f) {
+    for (int i = 0; i < 128; ++i) f.set(key(i), i);
+  };
+  EXPECT_THROW(nopspan::span("work", fill, [] { throw std::runtime_error("why"); }), std::runtime_error);
+  Span(nopspan::Name("work"), fill).cancel("enough");
+  { const nopspan::AsyncSpan left{"work", nopspan::Context(), fill}; }
+  EXPECT_EQ(dropped.times(), 0U);
+  EXPECT_FALSE(recorder.exception()->metadata("reason").is_null());
+  const auto stops = recorder.events("work.stop");
+  ASSERT_EQ(stops.size(), 2U);
+  EXPECT_THAT(stops[0], HasMetadata("cancel.reason", "enough"));
+  EXPECT_THAT(stops[1], HasMetadata("abandoned", true));
 }
 
 TEST(Fields, OfASpanGetThePlaceOfStartMeasurementsBack) {
@@ -159,6 +177,16 @@ TEST(Fields, ShowContentToHandlersAlways) {
   nopspan::execute("a.b", [](Fields& f) { f.content("prompt", "secret").content("n", 1); });
   EXPECT_THAT(recorder.events().at(0), HasMetadata("prompt", "secret"));
   EXPECT_THAT(recorder.events().at(0), HasMetadata("n", 1));
+}
+
+TEST(Fields, NeverMakeALabelOfContent) {
+  const SpanRecorder recorder("work");
+  const Counted labels(&nopspan::Stats::truncated);  // an overlong label is cut, and counted
+  {
+    const Span span{"work", [](Fields& f) { f.content("model", std::string(200, 's')); }};
+  }
+  EXPECT_THAT(recorder.stop(), HasMetadata("model", std::string(200, 's')));
+  EXPECT_EQ(labels.times(), 0U);
 }
 
 TEST(Fields, KeepWholeLabelsAndCutOnlyWhatGoesToProbes) {

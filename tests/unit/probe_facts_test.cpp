@@ -3,6 +3,7 @@
 // and thread while its counter is up.
 #include "counted.h"
 #include "in_child.h"
+#include "in_thread.h"
 #include "raised_gate.h"
 #include "recorded.h"
 
@@ -179,6 +180,41 @@ TEST(Tokens, OfAnAsyncSpanAreNotAScopesOfAnotherRequest) {
   EXPECT_EQ(fired[Probe::tokens], 2U);
 }
 
+TEST(Tokens, OfAScopeAreNotAScopesOfAnotherRequestAroundIt) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  {
+    Span batch{llm::step};
+    {
+      const Attached request{Context::make()};
+      Span generate{llm::generate};
+      generate.set("output_tokens", 9);
+    }
+    batch.set("output_tokens", 5);
+  }
+  EXPECT_EQ(fired[Probe::tokens], 2U);
+}
+
+TEST(Tokens, OfAScopeThatEndsOnAnotherThreadFireToo) {
+  const RaisedGate tracer(RaisedGate::points);
+  std::optional<Span> span(std::in_place, llm::generate);
+  span->set("output_tokens", 9);
+  in_thread([&] {
+    const Fired fired;
+    span.reset();
+    EXPECT_EQ(fired[Probe::tokens], 1U);
+  });
+}
+
+TEST(ToolCall, IsNoneOfANameThatIsContent) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  {
+    const Span tool{llm::tool, [](auto& m) { m.content("tool_name", "secret"); }};
+  }
+  EXPECT_EQ(fired[Probe::tool_call], 0U);
+}
+
 TEST(ToolCall, FiresAtTheEndOfTheInnermostToolOnce) {
   const RaisedGate tracer(RaisedGate::points);
   const Fired fired;
@@ -218,6 +254,16 @@ TEST(EngineRequest, FiresWhereAnEngineKnowsItsTimes) {
     request.end();
   }
   EXPECT_EQ(fired[Probe::engine_request], 1U);
+}
+
+TEST(EngineRequest, DoesNotFireForAnArrivalAlone) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  {
+    Span span{nopspan::engine::request};
+    span.set("arrival_ns", 1).set("preemptions", 0);
+  }
+  EXPECT_EQ(fired[Probe::engine_request], 0U);
 }
 
 TEST(Retry, FiresItsProbeOnlyAndTheEventProbeNot) {

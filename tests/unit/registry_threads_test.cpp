@@ -9,6 +9,7 @@
 #include <nopspan/span.h>
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <thread>
@@ -49,6 +50,29 @@ TEST(RegistryThreads, DetachWaitsForAHandlerThatRunsElsewhere) {
   emitter.join();
   detacher.join();
   EXPECT_TRUE(watched.expired());
+}
+
+TEST(RegistryThreads, DetachWaitsUntilWhatAHandlerHeldIsGone) {
+  struct Slow {
+    std::atomic<bool>& destroyed;
+    ~Slow() {
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      destroyed = true;
+    }
+  };
+  std::atomic<bool> stop{false};
+  std::thread emitter([&] {
+    while (!stop) nopspan::execute("a.b");
+  });
+  for (int i = 0; i < 50; ++i) {
+    std::atomic<bool> destroyed{false};
+    ASSERT_EQ(nopspan::attach("held", "a.b", [slow = std::shared_ptr<Slow>(new Slow{destroyed})](const Event&) {}),
+              Errc::ok);
+    ASSERT_EQ(nopspan::detach("held"), Errc::ok);
+    EXPECT_TRUE(destroyed);
+  }
+  stop = true;
+  emitter.join();
 }
 
 TEST(RegistryThreads, DetachWaitsForADispatchThatHasNotYetReachedTheHandler) {

@@ -110,7 +110,6 @@ TEST(Traceparent, OfALaterVersionIsReadAsFarAsItIsKnown) {
 TEST(Traceparent, ThatIsMalformedIsIgnoredAndCounted) {
   const std::string zeros(32, '0');
   const std::vector<std::string> malformed{
-      "",
       "00",
       "garbage",
       "ff-" + kTraceId + "-" + kParentId + "-01",                   // forbidden version
@@ -147,6 +146,13 @@ TEST(Traceparent, ThatIsMalformedIsIgnoredAndCounted) {
     EXPECT_TRUE(Context::from_traceparent(header, "a=1").empty()) << header;
   }
   EXPECT_EQ(invalid.times(), malformed.size());
+}
+
+TEST(Traceparent, ThatIsNotThereIsNoMistake) {
+  const Counted invalid(&nopspan::Stats::invalid_ids);
+  EXPECT_TRUE(Context::from_traceparent("", "a=1").empty());
+  EXPECT_TRUE(Context::from_traceparent(nullptr).empty());
+  EXPECT_EQ(invalid.times(), 0U);
 }
 
 TEST(Traceparent, ThatIsMalformedTakesItsTracestateWithIt) {
