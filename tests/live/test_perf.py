@@ -44,8 +44,10 @@ class Perf(harness.Test):
         with Program("traced") as program:
             self.assertEqual(program.gate(), 0, "a probe that nobody records costs nothing")
             # Begun disabled, so that its acknowledgement says that it is enabled.
-            with subprocess.Popen(["perf", "record", "-q", "-e", event, "-a", "-D", "-1", "-o", data, "--control",
-                                   "fifo:%s,%s" % (control, acknowledge)], stderr=subprocess.PIPE, text=True) as recorder:
+            # Without build ids, for which perf enters other mount namespaces, and so leaves a chroot.
+            with subprocess.Popen(["perf", "record", "-q", "-B", "-e", event, "-a", "-D", "-1", "-o", data,
+                                   "--control", "fifo:%s,%s" % (control, acknowledge)],
+                                  stderr=subprocess.PIPE, text=True) as recorder:
                 with open(control, "w", encoding="ascii") as write:
                     write.write("enable\n")
                 with open(acknowledge, encoding="ascii") as read:
