@@ -21,34 +21,49 @@ ns() {
 }
 over() { awk -v a="$(ns "$1")" -v b="$(ns "$2")" 'BEGIN { printf "%.2f", a - b }'; }
 
-# One span with a tracer on it: the program waits for a line while bpftrace attaches.
-attached() {
-  local script=$1
+# tracing SPANS REGEX COMMAND...: what a span costs with that tracer on it, the least of five rounds of SPANS. The program
+# waits for a line while the tracer attaches, which it has when it prints REGEX of a canary's span: bpftrace says that it
+# is attached before it is.
+library=$PWD/$build/libnopspan.so.0
+tracing() {
+  local spans=$1 regex=$2
+  shift 2
   if [[ $EUID -ne 0 ]] || ! command -v bpftrace >/dev/null; then
     echo "not measured: needs root and bpftrace"
     return
   fi
-  mkfifo "$scratch/go.$2"
-  "$build/bench/bench_attached" 100000 5 <"$scratch/go.$2" >"$scratch/attached.$2" &
+  local go=$scratch/go figure=$scratch/figure shown=$scratch/shown
+  rm -f "$go"
+  mkfifo "$go"
+  "$build/bench/bench_attached" "$spans" 5 <"$go" >"$figure" &
   local program=$!
-  exec 7>"$scratch/go.$2"
-  bpftrace -e "${script//LIB/$PWD/$build/libnopspan.so.0}" >"$scratch/bpftrace.$2" 2>&1 &
+  exec 7>"$go"
+  "$@" >"$shown" 2>&1 7>&- &
   local tracer=$!
-  # Attached when a canary's span arrives: bpftrace says so before it is.
-  until "$build/bench/bench_attached" 1 1 </dev/null >/dev/null && grep -q ready "$scratch/bpftrace.$2"; do
-    kill -0 $tracer 2>/dev/null || { echo "not measured: $(tail -1 "$scratch/bpftrace.$2")"; return; }
+  until "$build/bench/bench_attached" 1 1 </dev/null >/dev/null && grep -q "$regex" "$shown"; do
+    kill -0 $tracer 2>/dev/null || {
+      echo "not measured: $(tail -1 "$shown")"
+      exec 7>&-
+      return
+    }
   done
   echo >&7
   exec 7>&-
   wait $program
   kill -INT $tracer
   wait $tracer 2>/dev/null || true
-  echo "$(cat "$scratch/attached.$2") ns"
+  if grep -q '^Lost' "$shown"; then echo "not measured: $(grep -m1 '^Lost' "$shown")"; else echo "$(cat "$figure") ns"; fi
 }
 canary='if (@ready == 0) { @ready = 1; printf("ready\n"); }'
-count_all=$(attached "usdt:LIB:nopspan:span_stop { @n = count(); $canary }" count)
-hist_all=$(attached "usdt:LIB:nopspan:span_stop { @h[str(arg1)] = hist(arg2); $canary }" hist)
-both=$(attached "usdt:LIB:nopspan:span_start { @s[arg4] = nsecs; } usdt:LIB:nopspan:span_stop { @n = count(); $canary }" both)
+one() { tracing 100000 ready bpftrace -e "${1//LIB/$library}"; }
+script() { tracing "$1" "$2" ./scripts/attach.sh "$library" "${@:3}"; }
+hit=$(one "usdt:LIB:nopspan:span_stop { $canary }")
+count_all=$(one "usdt:LIB:nopspan:span_stop { @n = count(); $canary }")
+hist_all=$(one "usdt:LIB:nopspan:span_stop { @h[str(arg1)] = hist(arg2); $canary }")
+both=$(one "usdt:LIB:nopspan:span_start { @s[arg4] = nsecs; } usdt:LIB:nopspan:span_stop { @n = count(); $canary }")
+spans=$(script 100000 bench.span scripts/spans.bt)
+spans_checked=$(script 100000 bench.span scripts/spans.bt 0 1)
+trace=$(script 100 bench.span scripts/trace.bt)
 
 # The hot part of the function, and the time to compile the file, the least of seven.
 hot_bytes() {
@@ -99,9 +114,13 @@ runs within one process: compare lines with each other, not with another machine
 
 | bpftrace $(bpftrace --version 2>/dev/null | awk '{ print $2 }') | a span |
 | --- | --- |
+| \`span_stop\`, a script that does next to nothing | $hit |
 | \`span_stop { @n = count() }\` | $count_all |
 | \`span_stop { @h[str(arg1)] = hist(arg2) }\` | $hist_all |
 | start and stop, joined by span id | $both |
+| \`scripts/spans.bt\` | $spans |
+| \`scripts/spans.bt 0 1\`, which looks for lost spans | $spans_checked |
+| \`scripts/trace.bt\`, two lines a span | $trace |
 
 ## Size
 

@@ -4,7 +4,7 @@
 #
 #   scripts/with-installed.sh BUILD_DIR -- COMMAND [ARG...]
 #
-# One at a time on a machine. Never over a copy that it did not install. Exit status: the command's own; 2 if misused.
+# One at a time on a machine. Never over a file that it did not install. Exit status: the command's own; 2 if misused.
 set -euo pipefail
 
 die() {
@@ -18,56 +18,57 @@ shift 2
 [[ $EUID -eq 0 ]] || die "installing into /usr/local needs root: run it by sudo"
 
 prefix=/usr/local
-# What is installed, and the mark of each file; written before the first file, so that a run that was killed is cleaned up
-# by the next, which removes what is still the same and nothing else.
-manifest=$prefix/share/nopspan-with-installed.manifest
+# All files are made here and then moved. The manifest says which files those are, by inode and time, and is there
+# before the first is moved, so that a run that was killed is cleaned up by the next; what somebody else has put in
+# their place since is left alone.
+workshop=$prefix/share/nopspan-with-installed
+manifest=$workshop/manifest
 
 exec 9>/run/lock/nopspan-usr-local
 flock 9
 
-mark() {
-  if [[ -L "$1" ]]; then
-    printf 'link-to-%s' "$(readlink "$1")"
-  else
-    sha256sum <"$1" | cut -d' ' -f1
-  fi
+refuse() {
+  [[ ! -e "$1" && ! -L "$1" ]] || die "$1 is there, and not from here: uninstall it first"
 }
+identity() { stat -c '%i:%.9Y' "$1" 2>/dev/null || echo gone; }
 
 take_away() {
-  [[ -f "$manifest" ]] || return 0
-  local mark file
-  while read -r mark file; do
-    rm -f "$prefix/$file.new"
-    [[ ! -e "$prefix/$file" && ! -L "$prefix/$file" ]] || [[ "$(mark "$prefix/$file")" != "$mark" ]] || rm -f "$prefix/$file"
-  done <"$manifest"
-  # Folders that are now empty and are ours alone.
-  rmdir -p --ignore-fail-on-non-empty "$prefix/include/nopspan" "$prefix/lib/cmake/nopspan" "$prefix/lib/pkgconfig" \
-    "$prefix/share/nopspan/scripts" 2>/dev/null || true
+  local is file
+  if [[ -f "$manifest" ]]; then
+    while IFS=$'\t' read -r is file; do
+      [[ "$(identity "$prefix/$file")" != "$is" ]] || rm -f "$prefix/$file"
+    done <"$manifest"
+    # Folders that are now empty and are ours alone.
+    rmdir -p --ignore-fail-on-non-empty "$prefix/include/nopspan" "$prefix/lib/cmake/nopspan" "$prefix/lib/pkgconfig" \
+      "$prefix/share/nopspan/scripts" 2>/dev/null || true
+  fi
+  rm -rf "$workshop"
   mkdir -p "$prefix"/{include,lib,share}
-  rm -f "$manifest"
   ldconfig
 }
 
 take_away
-existing=("$prefix"/lib*/libnopspan.so* /usr/lib/*/libnopspan.so*)
-for file in "${existing[@]}"; do
-  [[ ! -e "$file" ]] || die "$file is there, and not from here: uninstall it first"
-done
-
-staged=$(mktemp -d)
-trap 'take_away; rm -rf "$staged"' EXIT
+trap take_away EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-DESTDIR=$staged cmake --install "$build" --prefix "$prefix" >/dev/null
-mkdir -p "$prefix/share"
-(cd "$staged$prefix" && find . -type f -o -type l) | sed 's|^\./||' | while IFS= read -r file; do
-  printf '%s %s\n' "$(mark "$staged$prefix/$file")" "$file"
-done >"$manifest"
-while read -r _ file; do
+mkdir -p "$workshop/made"
+DESTDIR=$workshop/made cmake --install "$build" --prefix "$prefix" >/dev/null
+mapfile -d '' -t files < <(cd "$workshop/made$prefix" && find . \( -type f -o -type l \) -printf '%P\0')
+for file in "${files[@]}" lib/libnopspan.so.0; do
+  refuse "$prefix/$file"
+done
+for file in /usr/lib/*/libnopspan.so*; do
+  refuse "$file"
+done
+for file in "${files[@]}"; do
+  touch -h "$workshop/made$prefix/$file"  # an installation of another build then sees that it is another file
+  printf '%s\t%s\n' "$(identity "$workshop/made$prefix/$file")" "$file"
+done >"$manifest.new"
+mv -T "$manifest.new" "$manifest"
+for file in "${files[@]}"; do
   mkdir -p "$prefix/$(dirname "$file")"
-  cp -a "$staged$prefix/$file" "$prefix/$file.new"
-  mv -T "$prefix/$file.new" "$prefix/$file"
-done <"$manifest"
+  mv -T "$workshop/made$prefix/$file" "$prefix/$file"
+done
 ldconfig
 
 status=0

@@ -17,13 +17,14 @@ namespace {
 
 bool point_handlers_up() noexcept { return (gate() & kGatePointHandlers) != 0; }
 
-// The event is where `context` is: in its span, under the same parent where that is known.
-void place(SpanState& event, const Context& context, const SpanState* enclosing) noexcept {
+// The event is where `context` is: in its span, under the same parent where that is a scope of this thread.
+void place(SpanState& event, const Context& context) noexcept {
   event.frame.context = context;
   if (context.empty()) return;
   event.flags |= context_flags(context);
   encode_request_id(ContextAccess::trace_id(context), event.request_id);
-  if (enclosing != nullptr && enclosing->frame.context.span_id() == context.span_id()) {
+  if (const Frame* frame = find_scope(context.span_id()); frame != nullptr) {
+    const SpanState* enclosing = frame->span;
     event.parent_id = enclosing->parent_id;
     event.start_ns = enclosing->start_ns;
     event.flags |= enclosing->flags & (NOPSPAN_FLAG_ORPHAN | NOPSPAN_FLAG_REMOTE_PARENT);
@@ -61,9 +62,9 @@ SpanState* begin_point(Name name, const Context* target) noexcept {
   event->keeps_content = point_handlers_up() || capturing_content.load(std::memory_order_relaxed);
   const Frame* top = top_frame();
   if (target != nullptr) {
-    place(*event, *target, top != nullptr ? top->span : nullptr);
+    place(*event, *target);
   } else if (top != nullptr) {
-    place(*event, top->context, top->span);
+    place(*event, top->context);
   }
   return event;
 }

@@ -123,9 +123,14 @@ void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool
   }
 }
 
+// Whether a label, a tool's name or a count may be taken from the field: content stays with the handlers.
+bool leaves_the_process(std::uint8_t flags) noexcept {
+  return (flags & FieldEntry::kContent) == 0 || capturing_content.load(std::memory_order_relaxed);
+}
+
 void put_integer(FieldSink* sink, Text key, std::int64_t value, std::uint8_t flags) noexcept {
   if (!accept(sink, key, flags)) return;
-  note_number(sink, key.view(), value, (flags & FieldEntry::kMeasurement) != 0);
+  if (leaves_the_process(flags)) note_number(sink, key.view(), value, (flags & FieldEntry::kMeasurement) != 0);
   count_unless(sink->fields.put_word(key.view(), Value::Type::integer, static_cast<std::uint64_t>(value), flags));
 }
 
@@ -178,8 +183,7 @@ void put_text(FieldSink* sink, Text key, Text value, bool content) noexcept {
     return;
   }
   if (!accept(sink, key, metadata_flags(content))) return;
-  // A label or a tool's name leaves the process: as content it does not.
-  if (!content || capturing_content.load(std::memory_order_relaxed)) note_text(sink, key.view(), value.view());
+  if (leaves_the_process(metadata_flags(content))) note_text(sink, key.view(), value.view());
   count_unless(sink->fields.put_string(key.view(), value.view(), metadata_flags(content)));
 }
 

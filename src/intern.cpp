@@ -4,6 +4,7 @@
 #include "clean_text.h"
 #include "counters.h"
 #include "hash.h"
+#include "thread_state.h"
 
 #include <atomic>
 #include <cstdlib>
@@ -132,6 +133,7 @@ Interned label(std::uint16_t number) noexcept {
 }  // namespace detail
 
 Name Name::intern(Text name) noexcept {
+  const detail::Busy busy;
   const detail::Interned interned = detail::intern_clean(name.view());
   return {interned.text, interned.size};
 }

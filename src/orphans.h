@@ -3,12 +3,13 @@
 //
 // A span that began while nobody listened has left no trace (that is what makes it free), so that spans inside it look
 // like roots after a tracer has attached. Only these are certainly roots: those of a process that was started after the
-// attach, those on threads started after it, and those under an attached context without a span. Others are in doubt,
-// and are marked as orphans (NOPSPAN_FLAG_ORPHAN) rather than shown as false roots: all of them for the first second
-// after the gate was first seen up, and until a minute has passed those whose name has been seen as some span's child.
-// The doubt of a thread ends with the first span after that second whose name has not. So a false root is possible
-// where a request that was running at the attach begins its first span of a kind later than a second after it; and
-// where one tracer followed another with no span ending in between, which leaves no sign that the gate was down.
+// attach, those on threads started after it (10 ms after, if it was a tracer's), and those under an attached context
+// without a span. Others are in doubt, and are marked as orphans (NOPSPAN_FLAG_ORPHAN) rather than shown as false
+// roots: all of them for the first second after the gate was first seen up, and until a minute has passed those whose
+// name has been seen as some span's child. The doubt of a thread ends with the first span after that second whose name
+// has not. So a false root is possible where a request that was running at the attach begins its first span of a kind
+// later than a second after it; and where one tracer followed another with no span ending in between, which leaves no
+// sign that the gate was down.
 #pragma once
 
 #include "intern.h"
@@ -27,7 +28,8 @@ void note_gate_down() noexcept;
 
 // A span began inside another one of this process.
 void note_child(const Interned& name) noexcept;
-// Whether a context that was taken in doubt can no longer be one of a request that was running at the attach.
+// Whether a context that was taken in doubt (not from a span) can no longer be one of a request that was running at the
+// attach.
 bool is_stale_doubt(std::uint64_t now_ns) noexcept;
 // Whether an unrecorded span may be running on this thread, for a context taken from it.
 bool may_be_untraced(ThreadState* thread) noexcept;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One writer at a time, readers without a lock: the handlers are an immutable table behind one pointer. A reader
-// announces in its thread's `reading` the epoch it began in; a writer publishes a new table, begins a new epoch, and
-// frees what it replaced when no thread reads in an older one.
+// announces in its thread's `reading` the epoch it began in; a writer publishes a new table and begins a new epoch.
+// What it replaced, and what it detached, is freed when no thread reads in an older one, by whichever thread finds that
+// out.
 #include "registry.h"
 
 #include "counters.h"
@@ -17,6 +18,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -28,7 +30,7 @@ namespace detail {
 
 std::atomic<unsigned> handled_suffixes{0};
 
-// What attach() was given; shared by the entries of its events.
+// What attach() was given.
 struct Attachment {
   std::string id;
   Handler handler;
@@ -48,7 +50,7 @@ constexpr std::size_t kMaxEventBytes = 127;
 constexpr unsigned kMaxNestedDispatches = 16;
 
 struct TableEntry {
-  std::shared_ptr<const Attachment> attachment;
+  const Attachment* attachment;
   std::string event;
 };
 
@@ -73,7 +75,7 @@ void Table::index() {
     const auto same = [&](const HandlerList& list) { return list.event == entry.event; };
     auto found = std::find_if(lists.begin(), lists.end(), same);
     if (found == lists.end()) found = lists.insert(lists.end(), {entry.event, hash_bytes(entry.event), {}});
-    found->handlers.push_back(entry.attachment.get());
+    found->handlers.push_back(entry.attachment);
   }
   if (lists.empty()) return;
   std::size_t size = 4;
@@ -86,19 +88,23 @@ void Table::index() {
   }
 }
 
+// A table that was replaced, and what was detached with it.
+struct Retired {
+  enum class Stage : std::uint8_t { waiting, freeing, freed };
+
+  std::uint64_t epoch = 0;  // who began to read in it, or later, reads something newer
+  std::unique_ptr<const Table> table;
+  std::unique_ptr<const Attachment> attachment;
+  std::atomic<Stage> stage{Stage::waiting};  // `freed` is set without the lock, by the thread that frees it
+};
+
 struct Registry {
   std::mutex writer;
   std::atomic<const Table*> table{new Table};
   std::atomic<std::uint64_t> epoch{1};
-  // Replaced, and not yet known to be unread. Guarded by `writer`.
-  struct Retired {
-    std::uint64_t epoch;
-    std::unique_ptr<const Table> table;
-  };
-  std::vector<Retired> retired;
-  std::atomic<bool> has_retired{false};
-  // Emitting threads that are freeing what they were the last to read.
-  std::atomic<unsigned> freeing{0};
+  std::vector<std::unique_ptr<const Attachment>> attached;  // guarded by `writer`
+  std::list<Retired> retired;                               // guarded by `writer`
+  std::atomic<bool> has_waiting{false};                     // something retired that nobody frees yet
 };
 
 // Never destroyed: spans may still end while the program's own statics are.
@@ -119,18 +125,6 @@ std::uint64_t oldest_reader(const ThreadState* self) noexcept {
   return oldest;
 }
 
-// Takes what nobody reads any more out of the retired tables. Destroy it without the lock: it holds application code.
-std::vector<Registry::Retired> take_unread(Registry& r) {
-  std::vector<Registry::Retired> unread;
-  const std::uint64_t oldest = oldest_reader(nullptr);
-  auto keep = std::stable_partition(r.retired.begin(), r.retired.end(),
-                                    [&](const Registry::Retired& old) { return old.epoch > oldest; });
-  unread.assign(std::make_move_iterator(keep), std::make_move_iterator(r.retired.end()));
-  r.retired.erase(keep, r.retired.end());
-  r.has_retired.store(!r.retired.empty(), std::memory_order_relaxed);
-  return unread;
-}
-
 // kStart, kStop or kException of a span's event; 0 for another event.
 unsigned suffix_of(std::string_view name) noexcept {
   if (name == "gen_ai.stream.first_token") return kStop;  // told by a span, which must run for it
@@ -142,21 +136,23 @@ unsigned suffix_of(std::string_view name) noexcept {
   return last == "exception" ? kException : 0U;
 }
 
-// Publishes a table; returns the epoch that readers of older ones are before. With `writer` held.
-std::uint64_t publish(Registry& r, std::unique_ptr<Table> table) {
-  table->index();
+// Publishes a table that is indexed. `place` is one element, for what it replaces. Returns the epoch that readers of
+// older tables are before. With `writer` held.
+std::uint64_t publish(Registry& r, std::unique_ptr<Table> table, std::list<Retired>& place,
+                      std::unique_ptr<const Attachment> detached) noexcept {
   unsigned suffixes = 0;
   for (const TableEntry& entry : table->entries) suffixes |= suffix_of(entry.event);
   const bool points = !table->entries.empty();  // execute() may emit an event of any name
-  r.retired.reserve(r.retired.size() + 1);
-  const Table* old = r.table.exchange(table.release(), std::memory_order_seq_cst);
-  const std::uint64_t epoch = r.epoch.fetch_add(1, std::memory_order_seq_cst) + 1;
-  r.retired.push_back({epoch, std::unique_ptr<const Table>(old)});
-  r.has_retired.store(true, std::memory_order_relaxed);
+  Retired& retired = place.front();
+  retired.table.reset(r.table.exchange(table.release(), std::memory_order_seq_cst));
+  retired.attachment = std::move(detached);
+  retired.epoch = r.epoch.fetch_add(1, std::memory_order_seq_cst) + 1;
+  r.retired.splice(r.retired.end(), place);
+  r.has_waiting.store(true, std::memory_order_relaxed);
   handled_suffixes.store(suffixes, std::memory_order_relaxed);
   set_handler_gate(suffixes != 0 && !disabled, points && !disabled);
   if (spans_are_unrecorded()) note_gate_down();
-  return epoch;
+  return retired.epoch;
 }
 
 bool is_event_name(std::string_view name) noexcept {
@@ -175,78 +171,141 @@ bool under_prefix(std::string_view name, std::string_view prefix) noexcept {
          (name.substr(0, prefix.size()) == prefix && (name.size() == prefix.size() || name[prefix.size()] == '.'));
 }
 
+// Between two looks at what other threads do.
+void pause_after(unsigned looks) noexcept {
+  if (looks < 100) {
+    sched_yield();
+  } else {
+    const timespec pause{0, 50'000};
+    nanosleep(&pause, nullptr);
+  }
+}
+
 // Waits until no other thread reads a table older than `epoch`.
-void wait_for_readers(std::uint64_t epoch) {
+void wait_for_readers(std::uint64_t epoch) noexcept {
   const NoCancellation no_cancellation;
   const ThreadState* self = locals.state;
-  for (unsigned spins = 0; oldest_reader(self) < epoch; ++spins) {
-    if (spins < 100) {
-      sched_yield();
+  for (unsigned looks = 0; oldest_reader(self) < epoch; ++looks) pause_after(looks);
+}
+
+// Waits until what was retired in `epoch` is destroyed, if another thread was quicker to do it.
+void wait_until_freed(Registry& r, std::uint64_t epoch) noexcept {
+  const NoCancellation no_cancellation;
+  const auto alive = [&] {
+    const Busy busy;
+    const std::lock_guard<std::mutex> lock(r.writer);
+    return std::any_of(r.retired.begin(), r.retired.end(), [&](const Retired& old) {
+      return old.epoch == epoch && old.stage.load(std::memory_order_acquire) != Retired::Stage::freed;
+    });
+  };
+  for (unsigned looks = 0; alive(); ++looks) pause_after(looks);
+}
+
+// Inside a handler, or in the destructor of what one had captured.
+bool inside_handler() noexcept {
+  return locals.state != nullptr && (locals.state->dispatching > 0 || locals.state->destroying > 0);
+}
+
+// Takes one of the retired that nobody reads any more: that of `epoch`, or any, for 0. With `writer` held.
+Retired* take_unread(Registry& r, std::uint64_t epoch) noexcept {
+  using Stage = Retired::Stage;
+  r.retired.remove_if([](const Retired& old) { return old.stage.load(std::memory_order_acquire) == Stage::freed; });
+  const std::uint64_t oldest = oldest_reader(nullptr);
+  Retired* taken = nullptr;
+  bool waiting = false;
+  for (Retired& old : r.retired) {
+    if (old.stage.load(std::memory_order_relaxed) != Stage::waiting) continue;
+    if (taken == nullptr && old.epoch <= oldest && (epoch == 0 || epoch == old.epoch)) {
+      old.stage.store(Stage::freeing, std::memory_order_relaxed);
+      taken = &old;
     } else {
-      const timespec pause{0, 50'000};
-      nanosleep(&pause, nullptr);
+      waiting = true;
     }
   }
+  r.has_waiting.store(waiting, std::memory_order_relaxed);
+  return taken;
 }
 
-bool inside_handler() noexcept { return locals.state != nullptr && locals.state->dispatching > 0; }
-
-// Waits until no emitting thread destroys what a handler had captured.
-void wait_until_freed(Registry& r) {
-  const NoCancellation no_cancellation;
-  while (r.freeing.load(std::memory_order_seq_cst) != 0) sched_yield();
-}
-
-// take_unread() with the lock. What finds no memory to be freed now is freed later.
-std::vector<Registry::Retired> take_unread_now(Registry& r) noexcept {
-  try {
-    const std::lock_guard<std::mutex> lock(r.writer);
-    return take_unread(r);
-  } catch (const std::bad_alloc&) {
-    return {};
+// Frees what nobody reads any more, one by one, so that what waits for one waits for no other. Without the lock: the
+// destructors are application code, which may emit, attach and detach. Gives up if the lock is taken, unless it
+// `may_wait`.
+void free_unread(Registry& r, bool may_wait, std::uint64_t epoch = 0) noexcept {
+  ThreadState* thread = thread_state();
+  for (;;) {
+    Retired* old = nullptr;
+    {
+      const Busy busy;
+      std::unique_lock<std::mutex> lock(r.writer, std::defer_lock);
+      if (may_wait) {
+        lock.lock();
+      } else if (!lock.try_lock()) {
+        return;
+      }
+      old = take_unread(r, epoch);
+      if (old == nullptr) return;
+      old->table.reset();
+    }
+    {
+      const NoCancellation no_cancellation;
+      if (thread != nullptr) ++thread->destroying;
+      old->attachment.reset();
+      if (thread != nullptr) --thread->destroying;
+    }
+    old->stage.store(Retired::Stage::freed, std::memory_order_release);
   }
 }
 
-// Removes what `matches` an attachment; whether there was any.
+// Removes the attachment that `matches`; whether there was one.
 template <class Matches>
 bool remove(const Matches& matches) {
   Registry& r = registry();
-  std::vector<Registry::Retired> unread;
   std::uint64_t epoch = 0;
   {
+    const Busy busy;
     const std::lock_guard<std::mutex> lock(r.writer);
-    const Table* current = r.table.load(std::memory_order_relaxed);
+    const auto found = std::find_if(r.attached.begin(), r.attached.end(),
+                                    [&](const std::unique_ptr<const Attachment>& other) { return matches(*other); });
+    if (found == r.attached.end()) return false;
     auto table = std::make_unique<Table>();
-    for (const TableEntry& entry : current->entries) {
-      if (!matches(*entry.attachment)) table->entries.push_back(entry);
+    for (const TableEntry& entry : r.table.load(std::memory_order_relaxed)->entries) {
+      if (entry.attachment != found->get()) table->entries.push_back(entry);
     }
-    if (table->entries.size() == current->entries.size()) return false;
-    epoch = publish(r, std::move(table));
+    table->index();
+    std::list<Retired> place(1);
+    epoch = publish(r, std::move(table), place, std::move(*found));
+    r.attached.erase(found);
   }
-  if (!inside_handler()) wait_for_readers(epoch);
-  unread = take_unread_now(r);
-  if (!inside_handler()) wait_until_freed(r);
+  if (!inside_handler()) {
+    wait_for_readers(epoch);
+    free_unread(r, true, epoch);
+    wait_until_freed(r, epoch);
+  }
+  free_unread(r, true);
   return true;
 }
 
 Errc add(std::string_view id, std::vector<std::string> events, Handler handler, Value config) {
-  auto attachment = std::make_shared<Attachment>(Attachment{std::string(id), std::move(handler), std::move(config)});
   Registry& r = registry();
-  std::vector<Registry::Retired> unread;
+  std::unique_ptr<const Attachment> attachment;  // destroyed after the lock is left: it holds application code
   {
+    const Busy busy;
+    attachment = std::make_unique<const Attachment>(Attachment{std::string(id), std::move(handler), std::move(config)});
     const std::lock_guard<std::mutex> lock(r.writer);
-    const Table* current = r.table.load(std::memory_order_relaxed);
-    for (const TableEntry& entry : current->entries) {
-      if (entry.attachment->id == id) return Errc::already_exists;
+    for (const auto& other : r.attached) {
+      if (other->id == id) return Errc::already_exists;
     }
     if (events.empty()) return Errc::ok;
-    if (spans_are_unrecorded()) note_gate_raised();
     auto table = std::make_unique<Table>();
-    table->entries = current->entries;
-    for (std::string& event : events) table->entries.push_back({attachment, std::move(event)});
-    publish(r, std::move(table));
+    table->entries = r.table.load(std::memory_order_relaxed)->entries;
+    for (std::string& event : events) table->entries.push_back({attachment.get(), std::move(event)});
+    table->index();
+    std::list<Retired> place(1);
+    r.attached.reserve(r.attached.size() + 1);
+    if (spans_are_unrecorded()) note_gate_raised();
+    r.attached.push_back(std::move(attachment));
+    publish(r, std::move(table), place, nullptr);
   }
-  unread = take_unread_now(r);
+  free_unread(r, true);
   return Errc::ok;
 }
 
@@ -278,21 +337,6 @@ void report_failure(const Attachment& attachment, std::string_view event_name, c
   dispatch.run(failure);
 }
 
-// Frees what this thread was the last to read. To detach() it is inside a handler: the destructors are application
-// code.
-void free_unread(Registry& r, ThreadState* thread) noexcept {
-  ++thread->dispatching;
-  r.freeing.fetch_add(1, std::memory_order_seq_cst);
-  try {
-    std::vector<Registry::Retired> unread;  // destroyed last, without the lock
-    const std::unique_lock<std::mutex> lock(r.writer, std::try_to_lock);
-    if (lock.owns_lock()) unread = take_unread(r);
-  } catch (const std::bad_alloc&) {  // later, then
-  }
-  r.freeing.fetch_sub(1, std::memory_order_seq_cst);
-  --thread->dispatching;
-}
-
 }  // namespace
 
 Dispatch::Dispatch(std::string_view name) noexcept {
@@ -304,17 +348,19 @@ Dispatch::Dispatch(std::string_view name) noexcept {
   }
   Registry& r = registry();
   thread_ = thread;
-  if (thread->dispatching++ == 0) {
-    thread->reading.store(r.epoch.load(std::memory_order_seq_cst), std::memory_order_seq_cst);
-  }
+  ++thread->dispatching;
+  // Not by the count: a signal handler may dispatch between any two of these lines.
+  outermost_ = thread->reading.load(std::memory_order_relaxed) == 0;
+  if (outermost_) thread->reading.store(r.epoch.load(std::memory_order_seq_cst), std::memory_order_seq_cst);
   handlers_ = r.table.load(std::memory_order_seq_cst)->find(name);
 }
 
 Dispatch::~Dispatch() {
-  if (thread_ == nullptr || --thread_->dispatching > 0) return;
-  thread_->reading.store(0, std::memory_order_release);
+  if (thread_ == nullptr) return;
+  if (outermost_) thread_->reading.store(0, std::memory_order_release);
+  --thread_->dispatching;
   Registry& r = registry();
-  if (__builtin_expect(r.has_retired.load(std::memory_order_relaxed), 0)) free_unread(r, thread_);
+  if (outermost_ && __builtin_expect(r.has_waiting.load(std::memory_order_relaxed), 0)) free_unread(r, false);
 }
 
 void Dispatch::run(Event& event) {
@@ -390,6 +436,7 @@ Errc detach(Text id) {
 std::vector<HandlerInfo> list_handlers(Text prefix) {
   std::vector<HandlerInfo> list;
   detail::Registry& r = detail::registry();
+  const detail::Busy busy;
   const std::lock_guard<std::mutex> lock(r.writer);
   for (const detail::TableEntry& entry : r.table.load(std::memory_order_relaxed)->entries) {
     if (!detail::under_prefix(entry.event, prefix.view())) continue;

@@ -37,6 +37,7 @@ class Dispatch {
 
  private:
   ThreadState* thread_ = nullptr;  // set while this thread reads the table
+  bool outermost_ = false;         // and began to here
   const HandlerList* handlers_ = nullptr;
   KeptErrno kept_errno_;
 };

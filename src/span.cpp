@@ -29,6 +29,10 @@ using Access = ContextAccess;
 
 bool span_handlers_up() noexcept { return (gate() & kGateSpanHandlers) != 0; }
 
+bool same_trace(const Context& one, const Context& other) noexcept {
+  return std::memcmp(Access::trace_id(one), Access::trace_id(other), kTraceIdBytes) == 0;
+}
+
 // Gives the span its place under `parent`.
 void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept {
   Context& context = span.frame.context;
@@ -37,7 +41,8 @@ void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept
   if (context.empty()) {
     make_trace_id(thread, Access::trace_id(context));
     Access::trace_flags(context) = 1;
-    if ((Access::bits(parent) & Access::kUntraced) != 0 && !is_stale_doubt(monotonic_ns())) {
+    const std::uint8_t bits = Access::bits(parent);
+    if ((bits & Access::kUnrecorded) != 0 || ((bits & Access::kUntraced) != 0 && !is_stale_doubt(monotonic_ns()))) {
       span.flags |= NOPSPAN_FLAG_ORPHAN;
     }
   } else if (span.parent_id != 0) {
@@ -47,8 +52,8 @@ void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept
       note_child(span.name);
     }
   }
-  Access::bits(context) =
-      static_cast<std::uint8_t>((Access::bits(context) | Access::kHasTrace) & ~(Access::kRemote | Access::kUntraced));
+  constexpr unsigned kOfTheParent = Access::kRemote | Access::kUntraced | Access::kUnrecorded;
+  Access::bits(context) = static_cast<std::uint8_t>((Access::bits(context) | Access::kHasTrace) & ~kOfTheParent);
   Access::span_id(context) = make_span_id(thread);
   if (context.root_id() == 0) Access::root_id(context) = context.span_id();
   span.flags |= context_flags(context);
@@ -123,15 +128,15 @@ void dispatch_end(SpanState& span) {
 }
 
 // Token usage and tool calls are each reported once, by the innermost span of the thread that has them: marks the
-// span's ancestors among the scopes of this thread, which may also hold scopes of other requests.
+// scopes around the span that are of its request; not by their ids, because between two there may be spans that are no
+// scopes.
 void mark_ancestors(const SpanState& span, const Frame* frame, bool usage, bool tool) noexcept {
-  std::uint64_t ancestor = span.parent_id;
-  for (; frame != nullptr && ancestor != 0; frame = frame->below) {
+  if (span.parent_id == 0) return;
+  for (; frame != nullptr; frame = frame->below) {
     SpanState* scope = frame->span;
-    if (scope == nullptr || scope->frame.context.span_id() != ancestor) continue;
+    if (scope == nullptr || !same_trace(scope->frame.context, span.frame.context)) continue;
     scope->usage_below = scope->usage_below || usage;
     scope->tool_below = scope->tool_below || tool;
-    ancestor = scope->parent_id;
   }
 }
 
@@ -162,27 +167,23 @@ void add_outcome(SpanState& span) noexcept {
   }
 }
 
-// Emits the end of a span that is no longer on any stack. Takes the state.
-void emit_end(SpanState* span, const Frame* enclosing) {
-  bool handlers = false;
+// Emits the end of a span, with the scopes around it on this thread.
+void emit_end(SpanState& span, const Frame* enclosing) {
   {
     const Entry entry;
-    if (entry) {
-      if (spans_are_unrecorded()) note_gate_down();
-      if (span->end_ns == 0) {
-        span->end_ns = monotonic_ns();
-      } else {
-        span->flags |= NOPSPAN_FLAG_GIVEN_TIMES;
-      }
-      span->duration_ns = span->end_ns > span->start_ns ? span->end_ns - span->start_ns : 0;
-      add_outcome(*span);
-      fire_facts(entry.thread(), *span, enclosing);  // before its stop: a tracer still has the span then
-      if (span_probes_up()) fire_span_end(entry.thread(), *span);
-      handlers = span_handlers_up();
+    if (!entry) return;
+    if (spans_are_unrecorded()) note_gate_down();
+    if (span.end_ns == 0) {
+      span.end_ns = monotonic_ns();
+    } else {
+      span.flags |= NOPSPAN_FLAG_GIVEN_TIMES;
     }
+    span.duration_ns = span.end_ns > span.start_ns ? span.end_ns - span.start_ns : 0;
+    add_outcome(span);
+    fire_facts(entry.thread(), span, enclosing);  // before its stop: a tracer still has the span then
+    if (span_probes_up()) fire_span_end(entry.thread(), span);
   }
-  if (handlers) dispatch_end(*span);
-  release(span);
+  if (span_handlers_up()) dispatch_end(span);
 }
 
 // A span that began before fork() belongs to the parent, which emits it.
@@ -286,7 +287,10 @@ SpanState* span_begin(Name name, SpanOptions options) noexcept {
   if (span == nullptr) return nullptr;
   const Frame* top = top_frame();
   static constexpr Context kNoParent;
-  if (top == nullptr && is_in_doubt(entry.thread(), span->name, monotonic_ns())) span->flags |= NOPSPAN_FLAG_ORPHAN;
+  if (top == nullptr) {
+    const std::uint64_t now = options.start_ns != 0 ? monotonic_ns() : span->start_ns;
+    if (is_in_doubt(entry.thread(), span->name, now)) span->flags |= NOPSPAN_FLAG_ORPHAN;
+  }
   place(entry.thread(), *span, top == nullptr ? kNoParent : top->context);
   span->owner = entry.thread();
   span->uncaught = std::uncaught_exceptions();
@@ -327,12 +331,10 @@ void start_late(SpanState* span) noexcept {
   span_exception(span);
 }
 
-// The scope around an AsyncSpan, where that is on this thread's stack.
+// The scope around an AsyncSpan, where that is on this thread's stack: its parent, or at least its request's root.
 const Frame* find_parent(const SpanState& span) noexcept {
-  for (const Frame* frame = top_frame(); frame != nullptr; frame = frame->below) {
-    if (frame->span != nullptr && frame->context.span_id() == span.parent_id) return frame;
-  }
-  return nullptr;
+  const Frame* parent = find_scope(span.parent_id);
+  return parent != nullptr ? parent : find_scope(span.frame.context.root_id());
 }
 
 }  // namespace
@@ -356,23 +358,14 @@ void span_end(SpanState* span) noexcept {
     set_reason_safely(*span, unseen);
   }
   if (remove_frame(&span->frame)) {
-    emit_end(span, span->frame.below);
+    emit_end(*span, span->frame.below);
+    release(span);
     return;
   }
-  // Destroyed on a thread that did not make it. The frame stays on the other thread's stack, which drops it when it
-  // finds it on top.
+  // Destroyed on a thread that did not make it. The frame stays on the other thread's stack, which drops it, and
+  // releases the state, when it finds it on top.
   count(counters.wrong_thread);
-  {
-    const Entry entry;
-    if (entry) {
-      span->end_ns = span->end_ns != 0 ? span->end_ns : monotonic_ns();
-      span->duration_ns = span->end_ns > span->start_ns ? span->end_ns - span->start_ns : 0;
-      add_outcome(*span);
-      fire_facts(entry.thread(), *span, nullptr);
-      if (span_probes_up()) fire_span_end(entry.thread(), *span);
-    }
-  }
-  if (span_handlers_up()) dispatch_end(*span);
+  emit_end(*span, nullptr);
   span->ended_elsewhere.store(true, std::memory_order_release);
 }
 
@@ -381,7 +374,8 @@ void async_end(SpanState* span) noexcept {
     release(span);
     return;
   }
-  emit_end(span, find_parent(*span));
+  emit_end(*span, find_parent(*span));
+  release(span);
 }
 
 void async_abandon(SpanState* span) noexcept {
@@ -444,7 +438,7 @@ Context span_context(const SpanState* span) noexcept {
 Context async_context(const SpanState* span) noexcept {
   if (span != nullptr) return span->frame.context;
   Context unknown;
-  Access::bits(unknown) = Access::kUntraced;
+  Access::bits(unknown) = Access::kUnrecorded;
   return unknown;
 }
 

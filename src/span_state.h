@@ -25,6 +25,7 @@ struct ContextAccess {
   static constexpr std::uint8_t kRemote = Context::kRemote;
   static constexpr std::uint8_t kForeign = Context::kForeign;
   static constexpr std::uint8_t kUntraced = Context::kUntraced;
+  static constexpr std::uint8_t kUnrecorded = Context::kUnrecorded;
   enum Label : std::uint8_t { engine, model, tenant };
 
   static unsigned char (&trace_id(Context& c))[kTraceIdBytes] { return c.trace_id_; }

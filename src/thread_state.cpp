@@ -92,6 +92,7 @@ ThreadState* make_state() {
     }
   }
   thread->dispatching = 0;
+  thread->destroying = 0;
   thread->busy = false;
   thread->in_doubt = true;
   thread->doubt_since_ns = 0;
@@ -167,6 +168,13 @@ Frame* top_frame() noexcept {
 void push_frame(Frame* frame) noexcept {
   frame->below = top_frame();
   locals.top = frame;
+}
+
+const Frame* find_scope(std::uint64_t span_id) noexcept {
+  if (span_id == 0) return nullptr;
+  const Frame* frame = top_frame();
+  while (frame != nullptr && (frame->span == nullptr || frame->context.span_id() != span_id)) frame = frame->below;
+  return frame;
 }
 
 bool remove_frame(Frame* frame) noexcept {

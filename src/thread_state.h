@@ -42,6 +42,7 @@ struct alignas(64) ThreadState {
   ThreadState* next = nullptr;  // all of them; set before it is published
 
   unsigned dispatching = 0;  // depth of nested dispatches
+  unsigned destroying = 0;   // depth of destructors of detached handlers
   bool busy = false;         // inside the library, outside any application code: a signal handler must not enter
 
   std::uint64_t process_mark = 0;  // of the process that the fields below belong to
@@ -112,11 +113,13 @@ class Entry {
   KeptErrno kept_errno_;
 };
 
-// Inside the library too, where application code calls it in the middle of an event: Fields' setters.
+// Inside the library too, where nothing is emitted that Entry could refuse: Fields' setters, the registry's writers.
 class Busy {
  public:
-  Busy() noexcept : thread_(locals.state), before_(thread_ != nullptr && thread_->busy) {
-    if (thread_ != nullptr) thread_->busy = true;
+  Busy() noexcept : thread_(locals.state != nullptr ? locals.state : thread_state()) {
+    if (thread_ == nullptr) return;
+    before_ = thread_->busy;
+    thread_->busy = true;
   }
   ~Busy() {
     if (thread_ != nullptr) thread_->busy = before_;
@@ -126,7 +129,7 @@ class Busy {
 
  private:
   ThreadState* thread_;
-  bool before_;
+  bool before_ = false;
 };
 
 // NOPSPAN_DISABLE=1: this process emits nothing.
@@ -140,5 +143,7 @@ Frame* top_frame() noexcept;
 void push_frame(Frame* frame) noexcept;
 // False if the frame is not on this thread's stack.
 bool remove_frame(Frame* frame) noexcept;
+// The scope of a span, where that is on this thread's stack.
+const Frame* find_scope(std::uint64_t span_id) noexcept;
 
 }  // namespace nopspan::detail

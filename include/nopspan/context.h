@@ -75,11 +75,12 @@ class Context {
 
  private:
   friend struct detail::ContextAccess;
-  static constexpr std::uint8_t kHasTrace = 1;  // trace_id_ is set
-  static constexpr std::uint8_t kRemote = 2;    // span_id_ is another process's
-  static constexpr std::uint8_t kForeign = 4;   // foreign_ is the visible id
-  static constexpr std::uint8_t kUntraced = 8;  // taken where a span may be running that nobody recorded
-  static constexpr std::size_t kLabels = 6;     // engine, model, tenant, and room for three
+  static constexpr std::uint8_t kHasTrace = 1;     // trace_id_ is set
+  static constexpr std::uint8_t kRemote = 2;       // span_id_ is another process's
+  static constexpr std::uint8_t kForeign = 4;      // foreign_ is the visible id
+  static constexpr std::uint8_t kUntraced = 8;     // taken where a span may be running that nobody recorded
+  static constexpr std::uint8_t kUnrecorded = 16;  // taken from an AsyncSpan that nobody recorded, or that has ended
+  static constexpr std::size_t kLabels = 6;        // engine, model, tenant, and room for three
 
   unsigned char trace_id_[16] = {};
   std::uint64_t span_id_ = 0;

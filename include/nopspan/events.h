@@ -70,6 +70,16 @@ inline void execute(const AsyncSpan& span, Name name, M&& fields) {
   if (detail::points_wanted()) execute(span.context(), name, fields);
 }
 
+inline void execute(const Context& span, Name name) {
+  execute(span, name, [](Fields&) {});
+}
+inline void execute(const Span& span, Name name) {
+  execute(span, name, [](Fields&) {});
+}
+inline void execute(const AsyncSpan& span, Name name) {
+  execute(span, name, [](Fields&) {});
+}
+
 // A reading of a gauge of an engine or instance: `gauge` on probes, event `engine.stats` to handlers (measurement:
 // `name`; metadata: engine, gauge, maximum). `maximum` 0: there is none.
 inline void gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum = 0) noexcept {

@@ -42,9 +42,11 @@ using Handler = std::function<void(const Event&)>;
 NOPSPAN_API Errc attach(Text id, Text event, Handler handler, Value config = {});
 NOPSPAN_API Errc attach_many(Text id, const std::vector<std::string>& events, Handler handler, Value config = {});
 
-// Detaches a handler from all its events. When it returns, no other thread runs the handler or will: what it refers to
-// may be destroyed. Called from inside any handler it does not wait: a dispatch that runs goes on with the handlers it
-// began with. Do not hold a lock that the handler takes. Thread-safe.
+// Detaches a handler from all its events. When it returns, no other thread runs the handler or will, and what it had
+// captured is destroyed: what it refers to may be destroyed too. Called from inside any handler, or from a destructor
+// of what one had captured, it does not wait: a dispatch that runs goes on with the handlers it began with, and
+// whichever thread is last to read them destroys what they had captured. Do not hold a lock that the handler or such a
+// destructor takes. Thread-safe.
 NOPSPAN_API Errc detach(Text id);
 
 struct HandlerInfo {

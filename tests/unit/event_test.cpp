@@ -84,13 +84,25 @@ TEST(Execute, BelongsToTheSpanThatIsNamed) {
   const Span inner{"inner"};
   nopspan::execute(named.context(), "cache.hit", [](Fields&) {});
   nopspan::execute(named, "cache.hit", [](Fields&) {});
+  nopspan::execute(inner, "cache.hit", [](Fields&) {});
   nopspan::execute(outer, "cache.hit", [](Fields&) {});
   const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 3U);
+  ASSERT_EQ(events.size(), 4U);
   EXPECT_EQ(events[0]->span_id(), named.context().span_id());
   EXPECT_EQ(events[1]->span_id(), named.context().span_id());
   EXPECT_EQ(events[1]->request_id(), named.request_id().view());
-  EXPECT_EQ(events[2]->span_id(), outer.context().span_id());
+  EXPECT_EQ(events[2]->span_id(), inner.context().span_id());
+  EXPECT_EQ(events[2]->parent_id(), outer.context().span_id());
+  EXPECT_EQ(events[3]->span_id(), outer.context().span_id());
+}
+
+TEST(Execute, HasTheParentOfAScopeThatIsNotTheInnermost) {
+  const Recorder recorder{"cache.hit"};
+  const Span outer{"outer"};
+  const Span middle{"middle"};
+  const Span inner{"inner"};
+  nopspan::execute(middle, "cache.hit");
+  EXPECT_EQ(recorder.events().at(0)->parent_id(), outer.context().span_id());
 }
 
 TEST(Execute, BelongsToAnAttachedContextWithoutASpan) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Spans whose times the application knows better.
+#include "in_thread.h"
 #include "recorded.h"
 
 #include <nopspan/engine.h>
@@ -10,6 +11,7 @@
 #include <time.h>
 
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 
 namespace {
@@ -60,6 +62,15 @@ TEST(GivenTimes, EndASpanEarlierThanItsScope) {
   }
   EXPECT_EQ(recorder.stop()->duration_ns(), 5);
   EXPECT_EQ(recorder.stop()->monotonic_time_ns(), static_cast<std::int64_t>(start + 5));
+}
+
+TEST(GivenTimes, OfASpanThatEndsOnAnotherThreadAreFlaggedToo) {
+  const SpanRecorder recorder("work");
+  std::optional<Span> span(std::in_place, "work");
+  span->end_at(static_cast<std::uint64_t>(recorder.start()->monotonic_time_ns()) + 5);
+  in_thread([&] { span.reset(); });
+  EXPECT_EQ(recorder.stop()->duration_ns(), 5);
+  EXPECT_NE(recorder.stop()->flags() & NOPSPAN_FLAG_GIVEN_TIMES, 0U);
 }
 
 TEST(GivenTimes, BeforeTheStartCountAsTheStart) {

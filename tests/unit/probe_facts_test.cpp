@@ -167,6 +167,35 @@ TEST(Tokens, FireOnceAcrossAnAsyncSpanInsideAScope) {
   EXPECT_EQ(fired[Probe::tokens], 1U);
 }
 
+TEST(Tokens, FireOnceAcrossAnAsyncSpanBetweenTwoScopes) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  {
+    Span chat{llm::chat};
+    const AsyncSpan request{nopspan::engine::request, Context::current()};
+    {
+      const Attached here{request.context()};
+      Span step{llm::step};
+      step.set("output_tokens", 9);
+    }
+    AsyncSpan generate{llm::generate, request.context()};
+    generate.set("output_tokens", 4);
+    generate.end();
+    chat.set("output_tokens", 13);
+  }
+  EXPECT_EQ(fired[Probe::tokens], 2U);
+}
+
+TEST(Tokens, ThatAreContentFireNothing) {
+  const RaisedGate tracer(RaisedGate::points);
+  const nopspan::testing::Recorder handler{"llm.generate.stop"};
+  const Fired fired;
+  {
+    const Span generate{llm::generate, [](auto& m) { m.content("output_tokens", 42); }};
+  }
+  EXPECT_EQ(fired[Probe::tokens], 0U);
+}
+
 TEST(Tokens, OfAnAsyncSpanAreNotAScopesOfAnotherRequest) {
   const RaisedGate tracer(RaisedGate::points);
   const Fired fired;

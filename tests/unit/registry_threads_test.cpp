@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The registry when several threads use it.
+#include "in_child.h"
 #include "recorded.h"
 #include "wait_until.h"
 
@@ -13,6 +14,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -20,6 +22,7 @@ namespace {
 using nopspan::Errc;
 using nopspan::Event;
 using nopspan::Span;
+using ::testing::IsEmpty;
 
 TEST(RegistryThreads, DetachWaitsForAHandlerThatRunsElsewhere) {
   std::atomic<bool> inside{false};
@@ -56,7 +59,7 @@ TEST(RegistryThreads, DetachWaitsUntilWhatAHandlerHeldIsGone) {
   struct Slow {
     std::atomic<bool>& destroyed;
     ~Slow() {
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));  // not waited for: so that others may be quicker
       destroyed = true;
     }
   };
@@ -72,6 +75,90 @@ TEST(RegistryThreads, DetachWaitsUntilWhatAHandlerHeldIsGone) {
     EXPECT_TRUE(destroyed);
   }
   stop = true;
+  emitter.join();
+}
+
+// Emits an event when the last handler that holds it is gone.
+struct Farewell {
+  Farewell() = default;
+  ~Farewell() { nopspan::execute("farewell"); }
+  Farewell(const Farewell&) = delete;
+  Farewell& operator=(const Farewell&) = delete;
+};
+
+// A handler that detaches itself: the emitting thread destroys what it held.
+void attach_once(const std::string& id, std::shared_ptr<void> held) {
+  ASSERT_EQ(nopspan::attach(id, "a.b", [id, held = std::move(held)](const Event&) { nopspan::detach(id); }), Errc::ok);
+}
+
+TEST(RegistryThreads, WhatAHandlerHeldMayEmitWhenItIsDestroyed) {
+  std::atomic<bool> inside{false};
+  std::atomic<bool> go_on{false};
+  std::atomic<bool> second{false};
+  nopspan::attach("first", "farewell", [&](const Event&) {
+    inside = true;
+    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+  });
+  nopspan::attach("second", "farewell", [&](const Event&) { second = true; });
+  attach_once("once", std::make_shared<Farewell>());
+  std::thread emitter([] { nopspan::execute("a.b"); });
+  ASSERT_TRUE(wait_until([&] { return inside.load(); }));
+  nopspan::attach("other", "c.d", [](const Event&) {});  // replaces the table that the emitter is in
+  go_on = true;
+  emitter.join();
+  EXPECT_TRUE(second);
+  for (const char* id : {"first", "second", "other"}) EXPECT_EQ(nopspan::detach(id), Errc::ok);
+}
+
+TEST(RegistryThreads, WhatAHandlerHeldMayWaitForAThreadThatDetaches) {
+  struct Exporter {
+    std::atomic<bool> stop{false};
+    std::thread worker{[this] {
+      EXPECT_TRUE(wait_until([&] { return stop.load(); }));
+      EXPECT_EQ(nopspan::detach("flush"), Errc::ok);
+    }};
+    ~Exporter() {
+      stop = true;
+      worker.join();
+    }
+  };
+  ASSERT_EQ(nopspan::attach("flush", "c.d", [](const Event&) {}), Errc::ok);
+  attach_once("once", std::make_shared<Exporter>());
+  nopspan::execute("a.b");
+  EXPECT_TRUE(nopspan::list_handlers().empty());
+}
+
+TEST(RegistryThreads, WhatAHandlerHeldMayAttachAndDetach) {
+  struct Replacing {
+    ~Replacing() {
+      EXPECT_EQ(nopspan::detach("old"), Errc::ok);
+      EXPECT_EQ(nopspan::attach("new", "c.d", [](const Event&) {}), Errc::ok);
+    }
+  };
+  ASSERT_EQ(nopspan::attach("old", "c.d", [](const Event&) {}), Errc::ok);
+  attach_once("once", std::make_shared<Replacing>());
+  nopspan::execute("a.b");
+  EXPECT_EQ(nopspan::detach("new"), Errc::ok);
+}
+
+TEST(RegistryThreads, AForkWhileSomethingIsDestroyedLetsTheChildDetach) {
+  struct Slow {
+    std::atomic<bool>& begun;
+    std::atomic<bool>& go_on;
+    ~Slow() {
+      begun = true;
+      EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+    }
+  };
+  std::atomic<bool> begun{false};
+  std::atomic<bool> go_on{false};
+  attach_once("once", std::shared_ptr<Slow>(new Slow{begun, go_on}));
+  nopspan::attach("mine", "c.d", [](const Event&) {});
+  std::thread emitter([] { nopspan::execute("a.b"); });
+  ASSERT_TRUE(wait_until([&] { return begun.load(); }));
+  EXPECT_THAT(in_child([] { EXPECT_EQ(nopspan::detach("mine"), Errc::ok); }), IsEmpty());
+  EXPECT_EQ(nopspan::detach("mine"), Errc::ok);  // nor does it wait here for what is not its own
+  go_on = true;
   emitter.join();
 }
 
