@@ -184,7 +184,9 @@ TEST(Fork, WhileAnotherThreadRunsAHandlerDoesNotDeadlockTheChild) {
 }
 
 TEST(Fork, WhileOtherThreadsEmitAndWriteTheRegistryDoesNotDeadlockTheChild) {
-  if (kAddressSanitizer) GTEST_SKIP() << "AddressSanitizer's allocator has locks that fork() leaves behind (gcc 12)";
+  if (kAddressSanitizer || kThreadSanitizer) {
+    GTEST_SKIP() << "the sanitizers' allocators have locks that fork() leaves behind (gcc 12)";
+  }
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;
   threads.emplace_back([&] {

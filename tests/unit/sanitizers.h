@@ -9,6 +9,19 @@
 #define NOPSPAN_TEST_ASAN 1
 #endif
 #endif
+#if defined(__SANITIZE_THREAD__)
+#define NOPSPAN_TEST_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define NOPSPAN_TEST_TSAN 1
+#endif
+#endif
+
+#if defined(NOPSPAN_TEST_TSAN)
+inline constexpr bool kThreadSanitizer = true;
+#else
+inline constexpr bool kThreadSanitizer = false;
+#endif
 
 #if defined(NOPSPAN_TEST_ASAN)
 inline constexpr bool kAddressSanitizer = true;
