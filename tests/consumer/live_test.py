@@ -10,11 +10,11 @@ import sys
 
 import tracer
 from kinds import KINDS
-from surroundings import expect, run
+from surroundings import expect, need_bpftrace, run
 
 
 def main(kind):
-    tracer.need_bpftrace()
+    need_bpftrace()
     consumer = KINDS[kind](build=False)
 
     def start(mode):

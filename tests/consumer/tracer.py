@@ -2,14 +2,11 @@
 """A real bpftrace on the span probes of one file."""
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-
-from surroundings import unable
 
 # How long a condition may take to come true on a loaded machine. Nothing sleeps for it.
 DEADLINE_S = 60
@@ -18,18 +15,6 @@ SCRIPT = """
 usdt:"{path}":nopspan:span_start {{ printf("start %s %s %s\\n", str(arg1), str(arg0), str(arg3)); }}
 usdt:"{path}":nopspan:span_stop {{ printf("stop %s %s %s %d\\n", str(arg1), str(arg0), str(arg3), arg4); }}
 """
-
-
-def need_bpftrace():
-    if shutil.which("bpftrace") is None:
-        unable("bpftrace is not installed (Debian: apt-get install bpftrace)")
-    if os.geteuid() != 0:
-        unable("not root: bpftrace needs CAP_BPF and CAP_PERFMON")
-    # BEGIN is a uprobe on bpftrace itself: where this works, ours do.
-    tried = subprocess.run(["bpftrace", "-e", "BEGIN { exit(); }"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                           text=True, check=False)
-    if tried.returncode != 0:
-        unable(f"bpftrace cannot trace here: {tried.stdout.strip()}")
 
 
 class Tracer:

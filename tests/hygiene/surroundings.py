@@ -2,28 +2,16 @@
 """What the tests of this folder are told by ctest, and the tree that they look at."""
 import concurrent.futures
 import os
-import shutil
 import subprocess
 import sys
 import unittest
 from pathlib import Path
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from ability import need, unable
+
 SOURCE = Path(os.environ.get("NOPSPAN_SOURCE", Path(__file__).resolve().parents[2]))
 COMPILERS = ("g++", "clang++")
-
-
-def unable(why):
-    """Ends the test as skipped; in CI, where everything is there, as failed."""
-    if os.environ.get("CI") == "true":
-        sys.exit(f"failed, because in CI this is never skipped: {why}")
-    print(f"skipped: {why}", file=sys.stderr)
-    sys.exit(77)
-
-
-def need(*tools):
-    for tool in tools:
-        if shutil.which(tool) is None:
-            unable(f"{tool} is not installed")
 
 
 def git(*arguments):

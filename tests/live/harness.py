@@ -21,6 +21,9 @@ import threading
 import time
 import unittest
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import ability
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.abspath(os.environ.get("NOPSPAN_BUILD_DIR", os.path.join(SOURCE, "build", "dev")))
@@ -353,29 +356,15 @@ def hold_lock(path):
     return lock
 
 
-def missing(commands):
-    """What this machine lacks, or None."""
-    if os.geteuid() != 0:
-        return "root (CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE, to attach)"
-    for command in commands:
-        if shutil.which(command) is None:
-            return "the command " + command
-    if not os.path.exists("/sys/bus/event_source/devices/uprobe"):
-        return "uprobes in the kernel (CONFIG_UPROBE_EVENTS, /sys/bus/event_source/devices/uprobe)"
+def need(*commands):
+    ability.need_bpftrace()
+    ability.need(*commands)
     if not os.path.exists(LIBRARY):
-        return "a built library at %s: set NOPSPAN_BUILD_DIR" % LIBRARY
-    trial = subprocess.run(["bpftrace", "-e", "BEGIN { exit(); }"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                           text=True, check=False)
-    if trial.returncode != 0:
-        return "BPF: bpftrace says: " + trial.stdout.strip()
-    return None
+        ability.unable("no built library at %s: set NOPSPAN_BUILD_DIR" % LIBRARY)
 
 
 def main(*commands):
-    """Runs the tests of the calling file. Exit status 77: the machine cannot run them (with CI=true that is a failure)."""
-    lack = missing(("bpftrace", *commands))
-    if lack:
-        print("cannot run here, there is no " + lack, file=sys.stderr)
-        sys.exit(1 if os.environ.get("CI") == "true" else 77)
+    """Runs the tests of the calling file, if the machine can."""
+    need(*commands)
     _lock = hold_lock(os.path.join(PROGRAMS, ".lock"))
     unittest.main()

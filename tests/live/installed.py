@@ -15,7 +15,8 @@ WITH_INSTALLED = os.path.join(SOURCE, "scripts", "with-installed.sh")
 
 def main(*commands):
     """As harness.main(), with the library installed while the tests run: with-installed.sh runs the file again."""
-    if os.environ.get("NOPSPAN_LIVE_INSTALLED") != "1" and not harness.missing(("bpftrace", *commands)):
+    harness.need(*commands)
+    if os.environ.get("NOPSPAN_LIVE_INSTALLED") != "1":
         os.environ["NOPSPAN_LIVE_INSTALLED"] = "1"
         # Before the programs' own RUNPATH, which leads to the build tree.
         os.environ["LD_LIBRARY_PATH"] = "/usr/local/lib"
