@@ -49,12 +49,21 @@ set(nopspan_headers
 
 find_package(Threads REQUIRED)
 
+include(CheckCXXCompilerFlag)
+set(nopspan_string_strategies -mmemset-strategy=unrolled_loop:256:noalign,libcall:-1:noalign
+                              -mmemcpy-strategy=unrolled_loop:256:noalign,libcall:-1:noalign)
+check_cxx_compiler_flag("${nopspan_string_strategies}" nopspan_has_string_strategies)
+
 function(nopspan_library target type)
   add_library(${target} ${type} ${nopspan_sources})
   add_library(nopspan::${target} ALIAS ${target})
   target_sources(${target} PUBLIC FILE_SET HEADERS BASE_DIRS include FILES ${nopspan_headers})
   target_compile_features(${target} PUBLIC cxx_std_17)
   target_compile_definitions(${target} PRIVATE NOPSPAN_HAVE_USDT=$<BOOL:${nopspan_have_usdt}>)
+  # gcc clears and copies what has a fixed size with string instructions, whose start takes longer than these sizes do.
+  if(nopspan_has_string_strategies)
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${nopspan_string_strategies}>)
+  endif()
   # -fno-semantic-interposition and hidden visibility: calls inside the library are direct. Warnings are for C++ only:
   # clang's assembler does not know them.
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow;-Wpedantic>)

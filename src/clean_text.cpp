@@ -3,10 +3,25 @@
 
 #include "counters.h"
 
+#include <cstring>
+
 namespace nopspan::detail {
 
 namespace {
 bool is_control(unsigned char byte) { return byte < 0x20 || byte == 0x7f; }
+
+// Whether eight bytes are ASCII and no control characters, all at once.
+bool is_plain(const char* bytes) noexcept {
+  constexpr std::uint64_t kOnes = 0x0101010101010101U;
+  constexpr std::uint64_t kHigh = 0x8080808080808080U;
+  std::uint64_t word;
+  std::memcpy(&word, bytes, sizeof(word));
+  // With no high bit set no byte borrows from the next: below 0x20, and 0x7f made zero.
+  const std::uint64_t below = word - 0x20U * kOnes;
+  const std::uint64_t del = (word ^ (0x7fU * kOnes)) - kOnes;
+  return ((word | below | del) & kHigh) == 0;
+}
+
 }  // namespace
 
 std::size_t utf8_sequence(std::string_view text, std::size_t at) noexcept {
@@ -42,9 +57,12 @@ bool is_utf8(std::string_view text) noexcept {
 
 bool is_clean(std::string_view text) noexcept {
   if (text.empty() || text.size() > kMaxNameBytes) return false;
+  std::size_t i = 0;
+  for (; i + 8 <= text.size() && is_plain(text.data() + i); i += 8) {
+  }
   bool ascii = true;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
+  for (; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
     if (is_control(byte)) return false;
     ascii = ascii && byte < 0x80;
   }

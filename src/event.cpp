@@ -87,6 +87,8 @@ OwnedEvent::OwnedEvent(const Event& event) : event_((static_cast<void>(event.met
   event_.end_ = fields_.data() + fields_.size();
   links_.assign(event.links_, event.links_ + event.link_count_);
   event_.links_ = links_.data();
+  context_.assign(1, event.context());
+  event_.context_ = context_.data();
   config_.assign(1, event.config());
   event_.config_ = config_.data();
 }

@@ -35,7 +35,7 @@ void place(SpanState& event, const Context& context) noexcept {
 // The event to its handlers, if it has any; `add` adds what only they see.
 template <class Add>
 void dispatch_point(std::string_view name, SpanState& place, FieldBuffer& fields, const Add& add) {
-  Dispatch dispatch(name);
+  Dispatch dispatch{EventName(name)};
   if (!dispatch) return;
   {
     const Busy busy;

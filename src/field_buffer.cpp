@@ -58,10 +58,12 @@ bool FieldBuffer::grow(std::size_t needed) noexcept {
 FieldEntry* FieldBuffer::append(std::string_view key, Value::Type type, std::size_t payload,
                                 std::uint8_t flags) noexcept {
   if (key.size() > kMaxKeyBytes || payload > kMaxBytes) return nullptr;
-  const std::size_t size = sizeof(FieldEntry) + padded(key.size() + 1) + padded(payload);
+  const std::size_t key_size = padded(key.size() + 1);
+  const std::size_t size = sizeof(FieldEntry) + key_size + padded(payload);
   if (!grow(size_ + size)) return nullptr;
   unsigned char* at = data_ + size_;
-  std::memset(at, 0, sizeof(FieldEntry) + padded(key.size() + 1));
+  std::memset(at, 0, sizeof(FieldEntry));
+  std::memset(at + sizeof(FieldEntry) + key_size - 8, 0, 8);  // the key's end, before the key
   auto* entry = reinterpret_cast<FieldEntry*>(at);
   entry->size = static_cast<std::uint32_t>(size);
   entry->key_size = static_cast<std::uint16_t>(key.size());

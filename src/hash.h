@@ -22,10 +22,16 @@ inline std::uint64_t hash_bytes(std::string_view text) noexcept {
     std::memcpy(&word, at, 8);
     mix(word);
   }
-  if (left > 0) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, at, left);
-    mix(word);
+  // The rest in loads of fixed sizes, which may overlap: a memcpy() of `left` bytes would be a call.
+  if (left >= 4) {
+    std::uint32_t low;
+    std::uint32_t high;
+    std::memcpy(&low, at, 4);
+    std::memcpy(&high, at + left - 4, 4);
+    mix((std::uint64_t{high} << 32U) | low);
+  } else if (left > 0) {
+    const auto byte = [at](std::size_t i) { return std::uint64_t{static_cast<unsigned char>(at[i])}; };
+    mix(byte(0) | (byte(left / 2) << 8U) | (byte(left - 1) << 16U));
   }
   return hash;
 }

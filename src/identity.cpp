@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <sys/random.h>
 
-#include <algorithm>
 #include <cstring>
 
 namespace nopspan::detail {
@@ -152,7 +151,9 @@ void hash_request_id(std::string_view text, unsigned char (&out)[kTraceIdBytes])
 }
 
 bool all_zero(const unsigned char* bytes, std::size_t size) noexcept {
-  return std::all_of(bytes, bytes + size, [](unsigned char byte) { return byte == 0; });
+  unsigned char any = 0;
+  for (std::size_t i = 0; i < size; ++i) any |= bytes[i];
+  return any == 0;
 }
 
 }  // namespace nopspan::detail

@@ -54,17 +54,28 @@ struct TableEntry {
   std::string event;
 };
 
+// Names are hashed in two parts, so that a span's events are looked up without being put together.
+std::uint64_t hash_of(const EventName& name) noexcept {
+  return hash_bytes(name.base) * 0x9e3779b97f4a7c15U + hash_bytes(name.suffix);
+}
+
+bool is_named(const HandlerList& list, const EventName& name) noexcept {
+  return list.event.size() == name.base.size() + name.suffix.size() &&
+         list.event.compare(0, name.base.size(), name.base) == 0 &&
+         list.event.compare(name.base.size(), name.suffix.size(), name.suffix) == 0;
+}
+
 struct Table {
   std::vector<TableEntry> entries;  // in order of attachment
   std::vector<HandlerList> lists;
   std::vector<const HandlerList*> slots;  // open addressing, a power of two, at least half empty
 
   void index();
-  [[nodiscard]] const HandlerList* find(std::string_view event) const noexcept {
+  [[nodiscard]] const HandlerList* find(const EventName& event) const noexcept {
     if (slots.empty()) return nullptr;
-    const std::uint64_t hash = hash_bytes(event);
+    const std::uint64_t hash = hash_of(event);
     for (std::size_t i = hash & (slots.size() - 1); slots[i] != nullptr; i = (i + 1) & (slots.size() - 1)) {
-      if (slots[i]->hash == hash && slots[i]->event == event) return slots[i];
+      if (slots[i]->hash == hash && is_named(*slots[i], event)) return slots[i];
     }
     return nullptr;
   }
@@ -74,7 +85,7 @@ void Table::index() {
   for (const TableEntry& entry : entries) {
     const auto same = [&](const HandlerList& list) { return list.event == entry.event; };
     auto found = std::find_if(lists.begin(), lists.end(), same);
-    if (found == lists.end()) found = lists.insert(lists.end(), {entry.event, hash_bytes(entry.event), {}});
+    if (found == lists.end()) found = lists.insert(lists.end(), {entry.event, hash_of(EventName(entry.event)), {}});
     found->handlers.push_back(entry.attachment);
   }
   if (lists.empty()) return;
@@ -320,7 +331,7 @@ void report_failure(const Attachment& attachment, std::string_view event_name, c
   log(LogLevel::error, message);
 
   constexpr std::string_view kFailure = "telemetry.handler.failure";
-  Dispatch dispatch(kFailure);
+  Dispatch dispatch{EventName(kFailure)};
   if (!dispatch) return;
   FieldBuffer fields;
   fields.put_word("monotonic_time", Value::Type::integer, monotonic_ns(), FieldEntry::kMeasurement);
@@ -339,7 +350,7 @@ void report_failure(const Attachment& attachment, std::string_view event_name, c
 
 }  // namespace
 
-Dispatch::Dispatch(std::string_view name) noexcept {
+Dispatch::Dispatch(const EventName& name) noexcept {
   ThreadState* thread = thread_state();
   if (thread == nullptr || disabled) return;
   if (thread->dispatching >= kMaxNestedDispatches) {
@@ -362,6 +373,8 @@ Dispatch::~Dispatch() {
   Registry& r = registry();
   if (outermost_ && __builtin_expect(r.has_waiting.load(std::memory_order_relaxed), 0)) free_unread(r, false);
 }
+
+std::string_view Dispatch::name() const noexcept { return handlers_->event; }
 
 void Dispatch::run(Event& event) {
   const NoCancellation no_cancellation;

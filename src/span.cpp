@@ -27,6 +27,10 @@ constexpr std::size_t kMaxPooled = 64;
 
 using Access = ContextAccess;
 
+// What runs for a listener. The functions that the headers call are cold there, so that no caller is laid out for them,
+// and gcc makes such a function small and slow: the work is elsewhere.
+#define NOPSPAN_WORK __attribute__((hot, noinline))
+
 bool span_handlers_up() noexcept { return (gate() & kGateSpanHandlers) != 0; }
 
 bool same_trace(const Context& one, const Context& other) noexcept {
@@ -93,10 +97,7 @@ void add_measurement(FieldBuffer& fields, std::string_view key, std::uint64_t va
 // The event `<name><suffix>` to its handlers, if it has any; `measure` adds its measurements.
 template <class Measure>
 void dispatch_span(SpanState& span, std::string_view suffix, const Measure& measure) {
-  char name[kMaxNameBytes + 16];
-  std::memcpy(name, span.name.text, span.name.size);
-  std::memcpy(name + span.name.size, suffix.data(), suffix.size());
-  const std::string_view event_name(name, span.name.size + suffix.size());
+  const EventName event_name({span.name.text, span.name.size}, suffix);
   Dispatch dispatch(event_name);
   if (!dispatch) return;
   {
@@ -105,7 +106,7 @@ void dispatch_span(SpanState& span, std::string_view suffix, const Measure& meas
     span.fields.reserve(kIdsBytes);
   }
   Event event;
-  EventAccess::set_name(event, event_name);
+  EventAccess::set_name(event, dispatch.name());
   EventAccess::set_request_id(event, visible_id(span));
   EventAccess::set_context(event, span.frame.context);
   EventAccess::set_parent_id(event, span.parent_id);
@@ -168,7 +169,7 @@ void add_outcome(SpanState& span) noexcept {
 }
 
 // Emits the end of a span, with the scopes around it on this thread.
-void emit_end(SpanState& span, const Frame* enclosing) {
+NOPSPAN_WORK void emit_end(SpanState& span, const Frame* enclosing) {
   {
     const Entry entry;
     if (!entry) return;
@@ -280,7 +281,9 @@ void free_pool(ThreadState* thread) noexcept {
   thread->pooled = 0;
 }
 
-SpanState* span_begin(Name name, SpanOptions options) noexcept {
+namespace {
+
+NOPSPAN_WORK SpanState* begin_scope(Name name, SpanOptions options) noexcept {
   const Entry entry;
   if (!entry) return nullptr;
   SpanState* span = begin(entry.thread(), name, options);
@@ -298,7 +301,7 @@ SpanState* span_begin(Name name, SpanOptions options) noexcept {
   return span;
 }
 
-SpanState* async_begin(Name name, const Context& parent, SpanOptions options) noexcept {
+NOPSPAN_WORK SpanState* begin_async(Name name, const Context& parent, SpanOptions options) noexcept {
   const Entry entry;
   if (!entry) return nullptr;
   SpanState* span = begin(entry.thread(), name, options);
@@ -306,9 +309,7 @@ SpanState* async_begin(Name name, const Context& parent, SpanOptions options) no
   return span;
 }
 
-namespace {
-
-void emit_start(SpanState* span) noexcept {
+NOPSPAN_WORK void emit_start(SpanState* span) noexcept {
   span->started = true;
   if (span_probes_up()) {
     const Entry entry;
@@ -338,6 +339,12 @@ const Frame* find_parent(const SpanState& span) noexcept {
 }
 
 }  // namespace
+
+SpanState* span_begin(Name name, SpanOptions options) noexcept { return begin_scope(name, options); }
+
+SpanState* async_begin(Name name, const Context& parent, SpanOptions options) noexcept {
+  return begin_async(name, parent, options);
+}
 
 void span_started(SpanState* span) noexcept {
   emit_start(span);

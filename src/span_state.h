@@ -51,6 +51,9 @@ struct EngineTimes {
 
 // The sink that Fields writes to. A span and an event are the same to it.
 struct FieldSink {
+  // Texts are begun and not cleared: this is made for every span.
+  FieldSink() noexcept { tool_name[0] = retry_reason[0] = '\0'; }
+
   bool is_span = true;
   bool keeps_content = false;  // a handler may want it, or probes may
   FieldBuffer fields;
@@ -60,14 +63,16 @@ struct FieldSink {
   std::uint64_t input_tokens = 0, output_tokens = 0, cached_tokens = 0, reasoning_tokens = 0;
   bool has_tool = false;
   bool has_engine_times = false;
-  char tool_name[kMaxNameBytes + 1] = {};
+  char tool_name[kMaxNameBytes + 1];
   std::uint64_t retry_delay_ns = 0, retry_attempt = 0;
-  char retry_reason[kMaxNameBytes + 1] = {};
+  char retry_reason[kMaxNameBytes + 1];
   EngineTimes engine;
   Frame frame;  // its context, and its place on its thread's stack
 };
 
 struct SpanState : FieldSink {
+  SpanState() noexcept { error_type[0] = '\0'; }
+
   ThreadState* owner = nullptr;  // whose stack it is on; null for an AsyncSpan or an event
   std::atomic<bool> ended_elsewhere{false};
   bool started = false;  // its start was emitted
@@ -86,7 +91,7 @@ struct SpanState : FieldSink {
   bool usage_below = false;  // a span inside it had token usage, and fired `tokens`
   bool tool_below = false;   // the same for `tool_call`
   const char* exception_kind = "";
-  char error_type[kMaxNameBytes + 1] = {};
+  char error_type[kMaxNameBytes + 1];
   char request_id[24] = {};  // always of the canonical shape
 };
 

@@ -18,9 +18,10 @@ extern "C" __attribute__((visibility("hidden"))) void* __dso_handle;
 
 namespace nopspan::detail {
 
-thread_local ThreadLocals locals;
+__thread ThreadLocals locals;
 std::atomic<ThreadState*> all_threads{nullptr};
 bool disabled = false;
+std::atomic<std::atomic<std::uint64_t>*> mark_page{nullptr};
 
 namespace {
 
@@ -30,9 +31,6 @@ std::uint64_t clock_ns(clockid_t clock) {
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-// A page that the kernel hands to a child as zeroes, so that fork() is seen without a call to getpid(), and a raw
-// clone() without pthread_atfork.
-std::atomic<std::atomic<std::uint64_t>*> mark_page{nullptr};
 std::atomic<std::uint64_t> mark_without_page{0};
 
 std::atomic<std::uint64_t>* find_mark() {
@@ -109,7 +107,7 @@ ThreadState* make_state() {
 std::uint64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
 std::uint64_t system_ns() noexcept { return clock_ns(CLOCK_REALTIME); }
 
-std::uint64_t process_mark() noexcept {
+std::uint64_t make_process_mark() noexcept {
   std::atomic<std::uint64_t>* where = mark_page.load(std::memory_order_acquire);
   if (__builtin_expect(where == nullptr, 0)) where = find_mark();
   std::uint64_t mark = where->load(std::memory_order_relaxed);
@@ -119,11 +117,10 @@ std::uint64_t process_mark() noexcept {
   return where->compare_exchange_strong(mark, made) ? made : mark;
 }
 
-ThreadState* thread_state() noexcept {
+ThreadState* make_thread_state() noexcept {
   ThreadState* thread = locals.state;
-  if (__builtin_expect(thread == nullptr, 0)) return make_state();
-  const std::uint64_t mark = process_mark();
-  if (__builtin_expect(thread->process_mark != mark, 0)) begin_life(thread, mark);
+  if (thread == nullptr) return make_state();
+  begin_life(thread, process_mark());
   return thread;
 }
 
@@ -138,23 +135,10 @@ void forget_other_threads() noexcept {
   }
 }
 
-Entry::Entry() noexcept {
-  if (disabled) return;
-  ThreadState* thread = locals.state;
-  if (thread != nullptr && __builtin_expect(thread->busy, 0)) {
-    count(counters.reentrant);
-    return;
-  }
-  thread = thread_state();
-  if (thread == nullptr) {
-    count(counters.spans_dropped);
-    return;
-  }
-  thread->busy = true;
-  thread_ = thread;
-}
+void Entry::refused() noexcept { count(counters.reentrant); }
+void Entry::no_memory() noexcept { count(counters.spans_dropped); }
 
-Frame* top_frame() noexcept {
+Frame* drop_ended() noexcept {
   Frame* top = locals.top;
   while (top != nullptr && top->span != nullptr && top->span->ended_elsewhere.load(std::memory_order_acquire)) {
     SpanState* ended = top->span;
@@ -165,11 +149,6 @@ Frame* top_frame() noexcept {
   return top;
 }
 
-void push_frame(Frame* frame) noexcept {
-  frame->below = top_frame();
-  locals.top = frame;
-}
-
 const Frame* find_scope(std::uint64_t span_id) noexcept {
   if (span_id == 0) return nullptr;
   const Frame* frame = top_frame();
@@ -177,7 +156,7 @@ const Frame* find_scope(std::uint64_t span_id) noexcept {
   return frame;
 }
 
-bool remove_frame(Frame* frame) noexcept {
+bool remove_inner_frame(Frame* frame) noexcept {
   for (Frame** at = &locals.top; *at != nullptr; at = &(*at)->below) {
     if (*at == frame) {
       *at = frame->below;

@@ -65,17 +65,35 @@ struct ThreadLocals {
   Frame* top = nullptr;
   ThreadState* state = nullptr;
 };
-extern thread_local ThreadLocals locals;
+extern __thread ThreadLocals locals;  // no thread_local: other files would ask for a dynamic initialization
+
+// NOPSPAN_DISABLE=1: this process emits nothing.
+extern bool disabled;
 
 // All states ever made, for the registry.
 extern std::atomic<ThreadState*> all_threads;
 
-// This thread's state, made if need be and belonging to this process (after fork(): a new stream, sequence 0, new
-// seeds). Null when there is no memory.
-ThreadState* thread_state() noexcept;
+// A page that the kernel hands to a child as zeroes, so that fork() is seen without a call to getpid(), and a raw
+// clone() without pthread_atfork.
+extern std::atomic<std::atomic<std::uint64_t>*> mark_page;
+std::uint64_t make_process_mark() noexcept;
 
 // A number that differs between this process and its children by fork() or clone().
-std::uint64_t process_mark() noexcept;
+inline std::uint64_t process_mark() noexcept {
+  const std::atomic<std::uint64_t>* page = mark_page.load(std::memory_order_acquire);
+  const std::uint64_t mark = page != nullptr ? page->load(std::memory_order_relaxed) : 0;
+  return __builtin_expect(mark != 0, 1) ? mark : make_process_mark();
+}
+
+ThreadState* make_thread_state() noexcept;
+
+// This thread's state, made if need be and belonging to this process (after fork(): a new stream, sequence 0, new
+// seeds). Null when there is no memory.
+inline ThreadState* thread_state() noexcept {
+  ThreadState* thread = locals.state;
+  return __builtin_expect(thread != nullptr && thread->process_mark == process_mark(), 1) ? thread
+                                                                                          : make_thread_state();
+}
 
 // In the child of fork(): no other thread lives.
 void forget_other_threads() noexcept;
@@ -96,7 +114,21 @@ class KeptErrno {
 // interrupted the library (counted).
 class Entry {
  public:
-  Entry() noexcept;
+  Entry() noexcept {
+    if (disabled) return;
+    ThreadState* thread = locals.state;
+    if (thread != nullptr && __builtin_expect(thread->busy, 0)) {
+      refused();
+      return;
+    }
+    thread = thread_state();
+    if (__builtin_expect(thread == nullptr, 0)) {
+      no_memory();
+      return;
+    }
+    thread->busy = true;
+    thread_ = thread;
+  }
   ~Entry() { leave(); }
   Entry(const Entry&) = delete;
   Entry& operator=(const Entry&) = delete;
@@ -109,6 +141,9 @@ class Entry {
   }
 
  private:
+  static void refused() noexcept;
+  static void no_memory() noexcept;
+
   ThreadState* thread_ = nullptr;
   KeptErrno kept_errno_;
 };
@@ -132,17 +167,28 @@ class Busy {
   bool before_ = false;
 };
 
-// NOPSPAN_DISABLE=1: this process emits nothing.
-extern bool disabled;
-
 std::uint64_t monotonic_ns() noexcept;
 std::uint64_t system_ns() noexcept;
 
-// Frames of this thread. top_frame() drops what was ended on another thread.
-Frame* top_frame() noexcept;
-void push_frame(Frame* frame) noexcept;
+// Drops from the top of this thread's stack what was ended on another thread.
+Frame* drop_ended() noexcept;
+bool remove_inner_frame(Frame* frame) noexcept;
+
+// Frames of this thread.
+inline Frame* top_frame() noexcept {
+  Frame* top = locals.top;
+  return top == nullptr || top->span == nullptr ? top : drop_ended();
+}
+inline void push_frame(Frame* frame) noexcept {
+  frame->below = top_frame();
+  locals.top = frame;
+}
 // False if the frame is not on this thread's stack.
-bool remove_frame(Frame* frame) noexcept;
+inline bool remove_frame(Frame* frame) noexcept {
+  if (__builtin_expect(locals.top != frame, 0)) return remove_inner_frame(frame);
+  locals.top = frame->below;
+  return true;
+}
 // The scope of a span, where that is on this thread's stack.
 const Frame* find_scope(std::uint64_t span_id) noexcept;
 

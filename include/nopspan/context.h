@@ -95,6 +95,9 @@ class Context {
 static_assert(std::is_trivially_copyable_v<Context> && sizeof(Context) <= 128);
 
 namespace detail {
+// The default of a parameter: a temporary would be zeroed, 120 bytes of it, before the gate is read.
+NOPSPAN_CONSTANT Context no_context{};
+
 // One entry of a thread's stack of contexts.
 struct Frame {
   Frame* below = nullptr;

@@ -80,9 +80,9 @@ class Event {
   // The visible request id; empty where there is no request.
   [[nodiscard]] std::string_view request_id() const noexcept { return request_id_; }
   // The span the event belongs to and its parent; 0 where there is none.
-  [[nodiscard]] std::uint64_t span_id() const noexcept { return context_.span_id(); }
+  [[nodiscard]] std::uint64_t span_id() const noexcept { return context_->span_id(); }
   [[nodiscard]] std::uint64_t parent_id() const noexcept { return parent_id_; }
-  [[nodiscard]] const Context& context() const noexcept { return context_; }
+  [[nodiscard]] const Context& context() const noexcept { return *context_; }
   // NOPSPAN_STATUS_* of nopspan_probes.h: 0 ok, 1 error, 2 cancelled, 3 exception. 0 except at the end of a span.
   [[nodiscard]] unsigned status() const noexcept { return status_; }
   // NOPSPAN_FLAG_* of nopspan_probes.h.
@@ -128,7 +128,7 @@ class Event {
 
   std::string_view name_;
   std::string_view request_id_;
-  Context context_;
+  const Context* context_ = &detail::no_context;
   std::uint64_t parent_id_ = 0;
   unsigned status_ = 0;
   unsigned flags_ = 0;
@@ -158,6 +158,7 @@ class OwnedEvent {
   std::vector<char> text_;
   std::vector<unsigned char> fields_;
   std::vector<Event::Link> links_;
+  std::vector<Context> context_;
   std::vector<Value> config_;
   Event event_;
 };

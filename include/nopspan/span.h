@@ -112,9 +112,6 @@ inline bool span_wanted() noexcept {
   return spans_wanted<span_mask<std::decay_t<N>>::value>();
 }
 
-// The parent of an AsyncSpan that is given none: a temporary would be zeroed, 128 bytes of it, before the gate is read.
-NOPSPAN_CONSTANT Context no_parent{};
-
 }  // namespace detail
 
 // A span of the current scope: it is current on its thread while it lives, and ends where the scope ends. Neither
@@ -240,7 +237,7 @@ class AsyncSpan {
   constexpr AsyncSpan() noexcept = default;
 
   template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
-  explicit AsyncSpan(N&& name, const Context& parent = detail::no_parent, SpanOptions options = {}) noexcept {
+  explicit AsyncSpan(N&& name, const Context& parent = detail::no_context, SpanOptions options = {}) noexcept {
     if (detail::span_wanted<N>()) {
       state_ = detail::async_begin(Name(name), parent, options);
       if (state_ != nullptr) detail::span_started(state_);
