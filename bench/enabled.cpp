@@ -35,6 +35,13 @@ void OneHandler(benchmark::State& state) {
 }
 BENCHMARK(OneHandler)->Setup(attach_one)->Teardown(detach_one)->Apply(bench::several);
 
+// As most spans: the request's id is there already.
+void OneHandlerInARequest(benchmark::State& state) {
+  const nopspan::Attached request{nopspan::Context::make()};
+  for (auto _ : state) const nopspan::Span span{"bench.span"};
+}
+BENCHMARK(OneHandlerInARequest)->Setup(attach_one)->Teardown(detach_one)->Apply(bench::several);
+
 void OneHandlerFourFields(benchmark::State& state) {
   int value = 0;
   for (auto _ : state) {

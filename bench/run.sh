@@ -106,7 +106,8 @@ runs within one process: compare lines with each other, not with another machine
 | | ns a span |
 | --- | --- |
 | two clock reads, for comparison | $(ns TwoClockReads/repeats:9) |
-| \`Span\`, a request of its own | $(ns OneHandler/repeats:9) |
+| \`Span\` in a request | $(ns OneHandlerInARequest/repeats:9) |
+| \`Span\`, a request of its own: with 16 random bytes from the kernel | $(ns OneHandler/repeats:9) |
 | the same, four fields | $(ns OneHandlerFourFields/repeats:9) |
 | CPU time on 1, 2, 4, 8 threads | $(ns OneHandlerThreads/repeats:9/threads:1), $(ns OneHandlerThreads/repeats:9/threads:2), $(ns OneHandlerThreads/repeats:9/threads:4), $(ns OneHandlerThreads/repeats:9/threads:8) |
 
