@@ -82,7 +82,7 @@ std::uint64_t thread_started_ns(std::uint64_t now_ns) noexcept {
 }
 
 std::uint64_t raise_time(std::uint64_t now_ns) noexcept {
-  std::uint64_t raised = raised_at.load(std::memory_order_relaxed);
+  std::uint64_t raised = raised_at.load(std::memory_order_acquire);
   if (raised != 0) return raised;
   youngest_then.store(0, std::memory_order_relaxed);
   return raised_at.compare_exchange_strong(raised, now_ns, std::memory_order_relaxed) ? now_ns : raised;
@@ -115,7 +115,7 @@ void note_gate_up_at_load() noexcept { raised_at.store(kUpAtLoad, std::memory_or
 void note_gate_raised() noexcept {
   const std::uint64_t now_ns = monotonic_ns();
   youngest_then.store(youngest_thread(), std::memory_order_relaxed);
-  raised_at.store(now_ns, std::memory_order_relaxed);
+  raised_at.store(now_ns, std::memory_order_release);
   if (ThreadState* thread = thread_state(); thread != nullptr) {  // this thread, whatever its age is told to be
     thread->doubt_since_ns = now_ns;
     thread->in_doubt = true;

@@ -106,6 +106,7 @@ struct Retired {
   std::uint64_t epoch = 0;  // who began to read in it, or later, reads something newer
   std::unique_ptr<const Table> table;
   std::unique_ptr<const Attachment> attachment;
+  std::string id;                            // the attachment's
   std::atomic<Stage> stage{Stage::waiting};  // `freed` is set without the lock, by the thread that frees it
 };
 
@@ -147,10 +148,9 @@ unsigned suffix_of(std::string_view name) noexcept {
   return last == "exception" ? kException : 0U;
 }
 
-// Publishes a table that is indexed. `place` is one element, for what it replaces. Returns the epoch that readers of
-// older tables are before. With `writer` held.
-std::uint64_t publish(Registry& r, std::unique_ptr<Table> table, std::list<Retired>& place,
-                      std::unique_ptr<const Attachment> detached) noexcept {
+// Publishes a table that is indexed. `place` is one element, for what it replaces. With `writer` held.
+void publish(Registry& r, std::unique_ptr<Table> table, std::list<Retired>& place,
+             std::unique_ptr<const Attachment> detached) noexcept {
   unsigned suffixes = 0;
   for (const TableEntry& entry : table->entries) suffixes |= suffix_of(entry.event);
   const bool points = !table->entries.empty();  // execute() may emit an event of any name
@@ -163,7 +163,6 @@ std::uint64_t publish(Registry& r, std::unique_ptr<Table> table, std::list<Retir
   handled_suffixes.store(suffixes, std::memory_order_relaxed);
   set_handler_gate(suffixes != 0 && !disabled, points && !disabled);
   if (spans_are_unrecorded()) note_gate_down();
-  return retired.epoch;
 }
 
 bool is_event_name(std::string_view name) noexcept {
@@ -197,19 +196,6 @@ void wait_for_readers(std::uint64_t epoch) noexcept {
   const NoCancellation no_cancellation;
   const ThreadState* self = locals.state;
   for (unsigned looks = 0; oldest_reader(self) < epoch; ++looks) pause_after(looks);
-}
-
-// Waits until what was retired in `epoch` is destroyed, if another thread was quicker to do it.
-void wait_until_freed(Registry& r, std::uint64_t epoch) noexcept {
-  const NoCancellation no_cancellation;
-  const auto alive = [&] {
-    const Busy busy;
-    const std::lock_guard<std::mutex> lock(r.writer);
-    return std::any_of(r.retired.begin(), r.retired.end(), [&](const Retired& old) {
-      return old.epoch == epoch && old.stage.load(std::memory_order_acquire) != Retired::Stage::freed;
-    });
-  };
-  for (unsigned looks = 0; alive(); ++looks) pause_after(looks);
 }
 
 // Inside a handler, or in the destructor of what one had captured.
@@ -266,33 +252,57 @@ void free_unread(Registry& r, bool may_wait, std::uint64_t epoch = 0) noexcept {
   }
 }
 
-// Removes the attachment that `matches`; whether there was one.
-template <class Matches>
-bool remove(const Matches& matches) {
+// Waits until all that was detached under `id`, in `epoch` or before, has ended and is destroyed. Frees it too: whoever
+// else could have done it may have left it.
+void wait_until_gone(Registry& r, std::string_view id, std::uint64_t epoch) noexcept {
+  const NoCancellation no_cancellation;
+  const auto next = [&]() -> std::uint64_t {
+    const Busy busy;
+    const std::lock_guard<std::mutex> lock(r.writer);
+    for (const Retired& old : r.retired) {
+      const bool gone = old.stage.load(std::memory_order_acquire) == Retired::Stage::freed;
+      if (!gone && old.epoch <= epoch && old.id == id) return old.epoch;
+    }
+    return 0;
+  };
+  std::uint64_t waiting_for = next();
+  for (unsigned looks = 0; waiting_for != 0; waiting_for = next(), ++looks) {
+    wait_for_readers(waiting_for);
+    free_unread(r, true, waiting_for);
+    if (looks > 0) pause_after(looks);
+  }
+}
+
+// Removes the attachment of an id, or only this one; whether there was one. Waits for those of the id that were
+// detached before, too: a handler that has detached itself may still be running.
+bool remove(std::string_view id, const Attachment* only = nullptr) {
   Registry& r = registry();
   std::uint64_t epoch = 0;
+  bool found = false;
   {
     const Busy busy;
     const std::lock_guard<std::mutex> lock(r.writer);
-    const auto found = std::find_if(r.attached.begin(), r.attached.end(),
-                                    [&](const std::unique_ptr<const Attachment>& other) { return matches(*other); });
-    if (found == r.attached.end()) return false;
-    auto table = std::make_unique<Table>();
-    for (const TableEntry& entry : r.table.load(std::memory_order_relaxed)->entries) {
-      if (entry.attachment != found->get()) table->entries.push_back(entry);
+    const auto at = std::find_if(r.attached.begin(), r.attached.end(), [&](const auto& other) {
+      return only != nullptr ? other.get() == only : other->id == id;
+    });
+    found = at != r.attached.end();
+    if (found) {
+      auto table = std::make_unique<Table>();
+      for (const TableEntry& entry : r.table.load(std::memory_order_relaxed)->entries) {
+        if (entry.attachment != at->get()) table->entries.push_back(entry);
+      }
+      table->index();
+      std::list<Retired> place(1);
+      place.front().id = id;
+      publish(r, std::move(table), place, std::move(*at));
+      r.attached.erase(at);
     }
-    table->index();
-    std::list<Retired> place(1);
-    epoch = publish(r, std::move(table), place, std::move(*found));
-    r.attached.erase(found);
+    epoch = r.epoch.load(std::memory_order_relaxed);
   }
-  if (!inside_handler()) {
-    wait_for_readers(epoch);
-    free_unread(r, true, epoch);
-    wait_until_freed(r, epoch);
-  }
+  if (inside_handler()) return found;  // whoever leaves the last handler frees it
+  wait_until_gone(r, id, epoch);
   free_unread(r, true);
-  return true;
+  return found;
 }
 
 Errc add(std::string_view id, std::vector<std::string> events, Handler handler, Value config) {
@@ -316,13 +326,13 @@ Errc add(std::string_view id, std::vector<std::string> events, Handler handler, 
     r.attached.push_back(std::move(attachment));
     publish(r, std::move(table), place, nullptr);
   }
-  free_unread(r, true);
+  if (!inside_handler()) free_unread(r, true);
   return Errc::ok;
 }
 
 void report_failure(const Attachment& attachment, std::string_view event_name, const Caught& caught) {
   count(counters.handler_failures);
-  remove([&](const Attachment& other) { return &other == &attachment; });
+  remove(attachment.id, &attachment);
   std::string message = "handler \"" + attachment.id + "\" of event " + std::string(event_name) + " failed with ";
   message += caught.kind;
   if (!caught.type.empty()) message += " " + caught.type;
@@ -371,7 +381,10 @@ Dispatch::~Dispatch() {
   if (outermost_) thread_->reading.store(0, std::memory_order_release);
   --thread_->dispatching;
   Registry& r = registry();
-  if (outermost_ && __builtin_expect(r.has_waiting.load(std::memory_order_relaxed), 0)) free_unread(r, false);
+  // Not one inside the other: what a destructor emits leaves the rest to the loop that it was called from.
+  if (outermost_ && __builtin_expect(r.has_waiting.load(std::memory_order_relaxed), 0) && thread_->destroying == 0) {
+    free_unread(r, false);
+  }
 }
 
 std::string_view Dispatch::name() const noexcept { return handlers_->event; }
@@ -439,8 +452,7 @@ Errc attach_many(Text id, const std::vector<std::string>& events, Handler handle
 Errc detach(Text id) {
   if (id.empty()) return Errc::not_found;
   try {
-    const auto matches = [&](const detail::Attachment& attachment) { return attachment.id == id.view(); };
-    return detail::remove(matches) ? Errc::ok : Errc::not_found;
+    return detail::remove(id.view()) ? Errc::ok : Errc::not_found;
   } catch (const std::bad_alloc&) {
     return Errc::out_of_memory;
   }

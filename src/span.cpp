@@ -132,12 +132,16 @@ void dispatch_end(SpanState& span) {
 // scopes around the span that are of its request; not by their ids, because between two there may be spans that are no
 // scopes.
 void mark_ancestors(const SpanState& span, const Frame* frame, bool usage, bool tool) noexcept {
-  if (span.parent_id == 0) return;
+  const auto begins_here = [](const SpanState& scope) {
+    return scope.parent_id == 0 || (scope.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0;
+  };
+  if (begins_here(span)) return;
   for (; frame != nullptr; frame = frame->below) {
     SpanState* scope = frame->span;
     if (scope == nullptr || !same_trace(scope->frame.context, span.frame.context)) continue;
-    scope->usage_below = scope->usage_below || usage;
-    scope->tool_below = scope->tool_below || tool;
+    if (usage) scope->usage_below.store(true, std::memory_order_relaxed);
+    if (tool) scope->tool_below.store(true, std::memory_order_relaxed);
+    if (begins_here(*scope)) break;  // scopes around it are of another hop, or of a sibling
   }
 }
 
@@ -145,8 +149,8 @@ void fire_facts(ThreadState* thread, SpanState& span, const Frame* enclosing) no
   const bool usage = (span.flags & NOPSPAN_FLAG_HAS_USAGE) != 0;
   if (usage || span.has_tool) mark_ancestors(span, enclosing, usage, span.has_tool);
   if (!point_probes_up()) return;
-  if (usage && !span.usage_below) fire_tokens(thread, span);
-  if (span.has_tool && !span.tool_below) fire_tool_call(thread, span);
+  if (usage && !span.usage_below.load(std::memory_order_relaxed)) fire_tokens(thread, span);
+  if (span.has_tool && !span.tool_below.load(std::memory_order_relaxed)) fire_tool_call(thread, span);
   if (span.has_engine_times) fire_engine_request(thread, span);
 }
 
@@ -258,18 +262,19 @@ SpanState* allocate(ThreadState* thread) noexcept {
 }
 
 void release(SpanState* span) noexcept {
+  ThreadState* thread = locals.state;
+  const bool interrupted = thread != nullptr && thread->busy;
+  if (thread != nullptr) thread->busy = true;  // a signal handler could find the pool, or malloc, half changed
   std::free(span->links);
   span->links = nullptr;
-  ThreadState* thread = locals.state;
-  if (thread == nullptr || thread->pooled >= kMaxPooled || thread->busy) {
+  if (thread == nullptr || thread->pooled >= kMaxPooled || interrupted) {
     delete span;
-    return;
+  } else {
+    span->~SpanState();
+    thread->pool = new (static_cast<void*>(span)) Pooled{thread->pool};
+    ++thread->pooled;
   }
-  thread->busy = true;  // a signal handler that took from the pool now would be given what it takes twice
-  span->~SpanState();
-  thread->pool = new (static_cast<void*>(span)) Pooled{thread->pool};
-  ++thread->pooled;
-  thread->busy = false;
+  if (thread != nullptr) thread->busy = interrupted;
 }
 
 void free_pool(ThreadState* thread) noexcept {
@@ -426,12 +431,13 @@ void span_end_at(SpanState* span, std::uint64_t end_ns) noexcept {
 
 void span_first_token(SpanState* span, std::uint64_t tokens_so_far) noexcept {
   if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0 || span->process_mark != process_mark()) return;
-  const std::uint64_t now = monotonic_ns();
-  span->first_token_ns = now > span->start_ns ? now - span->start_ns : 0;
-  span->flags |= NOPSPAN_FLAG_HAS_FIRST_TOKEN;
   {
     const Entry entry;
-    if (entry && point_probes_up()) fire_first_token(entry.thread(), *span, tokens_so_far);
+    if (!entry) return;
+    const std::uint64_t now = monotonic_ns();
+    span->first_token_ns = now > span->start_ns ? now - span->start_ns : 0;
+    span->flags |= NOPSPAN_FLAG_HAS_FIRST_TOKEN;
+    if (point_probes_up()) fire_first_token(entry.thread(), *span, tokens_so_far);
   }
   emit_first_token(*span, tokens_so_far);
 }

@@ -86,10 +86,10 @@ struct SpanState : FieldSink {
   std::uint64_t duration_ns = 0;
   std::uint64_t first_token_ns = 0;
   std::uint32_t status = NOPSPAN_STATUS_OK;
-  bool has_ids = false;      // its ids are in its metadata, for handlers
-  int uncaught = 0;          // exceptions in flight when it began
-  bool usage_below = false;  // a span inside it had token usage, and fired `tokens`
-  bool tool_below = false;   // the same for `tool_call`
+  bool has_ids = false;                  // its ids are in its metadata, for handlers
+  int uncaught = 0;                      // exceptions in flight when it began
+  std::atomic<bool> usage_below{false};  // a span inside it had token usage, and fired `tokens`
+  std::atomic<bool> tool_below{false};   // the same for `tool_call`
   const char* exception_kind = "";
   char error_type[kMaxNameBytes + 1];
   char request_id[24] = {};  // always of the canonical shape

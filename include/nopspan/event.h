@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace nopspan {
@@ -146,14 +147,27 @@ class OwnedEvent {
   NOPSPAN_API explicit OwnedEvent(const Event& event);
   NOPSPAN_API OwnedEvent(const OwnedEvent& other);
   NOPSPAN_API OwnedEvent& operator=(const OwnedEvent& other);
-  OwnedEvent(OwnedEvent&&) noexcept = default;
-  OwnedEvent& operator=(OwnedEvent&&) noexcept = default;
+  // Leaves an event without a name or anything else.
+  OwnedEvent(OwnedEvent&& other) noexcept { take(other); }
+  OwnedEvent& operator=(OwnedEvent&& other) noexcept {
+    if (this != &other) take(other);
+    return *this;
+  }
   ~OwnedEvent() = default;
 
   const Event& operator*() const noexcept { return event_; }
   const Event* operator->() const noexcept { return &event_; }
 
  private:
+  void take(OwnedEvent& other) noexcept {
+    text_ = std::move(other.text_);
+    fields_ = std::move(other.fields_);
+    links_ = std::move(other.links_);
+    context_ = std::move(other.context_);
+    config_ = std::move(other.config_);
+    event_ = std::exchange(other.event_, Event());
+  }
+
   // Vectors and not strings: their storage stays where it is when moved.
   std::vector<char> text_;
   std::vector<unsigned char> fields_;

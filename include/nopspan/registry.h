@@ -42,11 +42,12 @@ using Handler = std::function<void(const Event&)>;
 NOPSPAN_API Errc attach(Text id, Text event, Handler handler, Value config = {});
 NOPSPAN_API Errc attach_many(Text id, const std::vector<std::string>& events, Handler handler, Value config = {});
 
-// Detaches a handler from all its events. When it returns, no other thread runs the handler or will, and what it had
-// captured is destroyed: what it refers to may be destroyed too. Called from inside any handler, or from a destructor
-// of what one had captured, it does not wait: a dispatch that runs goes on with the handlers it began with, and
-// whichever thread is last to read them destroys what they had captured. Do not hold a lock that the handler or such a
-// destructor takes. Thread-safe.
+// Detaches a handler from all its events. When it returns, with whatever result, no other thread runs a handler of that
+// id that was attached before, or will, and what it had captured is destroyed: what it refers to may be destroyed too.
+// It waits for all handlers that run at the time: do not hold a lock that one of them takes. Called from inside any
+// handler, or from a destructor of what one had captured, it does not wait: a dispatch that runs goes on with the
+// handlers it began with, and what they had captured is destroyed by a later event, attach() or detach(), on its
+// thread. So such a destructor must not take a lock under which somebody emits. Thread-safe.
 NOPSPAN_API Errc detach(Text id);
 
 struct HandlerInfo {

@@ -5,6 +5,7 @@
 #include <nopspan/events.h>
 #include <nopspan/span.h>
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -200,6 +201,17 @@ TEST(OwnedEvent, OutlivesTheSpanAndTheHandler) {
   const OwnedEvent& same = moved;
   moved = same;
   EXPECT_EQ(moved->name(), "work.stop");
+}
+
+TEST(OwnedEventView, IsAnEmptyEventOnceItIsMovedFrom) {
+  OwnedEvent event = event_with([](Fields& f) { f.set("s", "text"); });
+  auto heir = std::make_unique<OwnedEvent>(std::move(event));
+  EXPECT_EQ((*heir)->metadata("s").as_string(), "text");
+  heir.reset();
+  const OwnedEvent copy(event);  // NOLINT(bugprone-use-after-move,hicpp-invalid-access-moved)
+  EXPECT_TRUE(copy->name().empty());
+  EXPECT_TRUE(copy->metadata().empty());
+  EXPECT_EQ(copy->span_id(), 0U);
 }
 
 }  // namespace

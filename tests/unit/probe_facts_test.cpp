@@ -186,6 +186,39 @@ TEST(Tokens, FireOnceAcrossAnAsyncSpanBetweenTwoScopes) {
   EXPECT_EQ(fired[Probe::tokens], 2U);
 }
 
+TEST(Tokens, OfASecondRootOfARequestAreNotTheFirstOnes) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Context request = Context::make();
+  const Fired fired;
+  const Attached here{request};
+  {
+    Span first{llm::chat};
+    {
+      const Attached again{request};
+      const Span second{llm::chat};
+      Span child{llm::generate};
+      child.set("output_tokens", 7);
+    }
+    first.set("output_tokens", 9);
+  }
+  EXPECT_EQ(fired[Probe::tokens], 2U);
+}
+
+TEST(Tokens, OfACallThatCameBackAreNotTheCallers) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  {
+    Span caller{llm::chat};
+    {
+      const Attached served{Context::from_traceparent(Context::current().traceparent())};
+      Span request{nopspan::engine::request};
+      request.set("output_tokens", 7);
+    }
+    caller.set("output_tokens", 9);
+  }
+  EXPECT_EQ(fired[Probe::tokens], 2U);
+}
+
 TEST(Tokens, ThatAreContentFireNothing) {
   const RaisedGate tracer(RaisedGate::points);
   const nopspan::testing::Recorder handler{"llm.generate.stop"};

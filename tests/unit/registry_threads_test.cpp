@@ -9,6 +9,7 @@
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -126,6 +127,77 @@ TEST(RegistryThreads, WhatAHandlerHeldMayWaitForAThreadThatDetaches) {
   attach_once("once", std::make_shared<Exporter>());
   nopspan::execute("a.b");
   EXPECT_TRUE(nopspan::list_handlers().empty());
+}
+
+TEST(RegistryThreads, WhatAHandlerHeldIsNotDestroyedInsideAnotherOne) {
+  struct Exporter {
+    std::atomic<bool> stop{false};
+    std::thread worker{[this] {
+      EXPECT_TRUE(wait_until([&] { return stop.load(); }));
+      EXPECT_EQ(nopspan::detach("flush"), Errc::ok);  // waits for the handlers that run
+    }};
+    ~Exporter() {
+      stop = true;
+      worker.join();
+    }
+  };
+  ASSERT_EQ(nopspan::attach("flush", "c.d", [](const Event&) {}), Errc::ok);
+  ASSERT_EQ(nopspan::attach("held", "a.b", [held = std::make_shared<Exporter>()](const Event&) {}), Errc::ok);
+  ASSERT_EQ(nopspan::attach("detacher", "a.b",
+                            [](const Event&) {
+                              nopspan::detach("held");
+                              nopspan::attach("other", "c.d", [](const Event&) {});
+                              nopspan::detach("other");
+                            }),
+            Errc::ok);
+  nopspan::execute("a.b");
+  EXPECT_EQ(nopspan::detach("detacher"), Errc::ok);
+  EXPECT_TRUE(nopspan::list_handlers().empty());
+}
+
+TEST(RegistryThreads, WhatManyHandlersHeldIsDestroyedOneByOne) {
+  static thread_local int depth;
+  static thread_local int deepest;
+  struct Nesting {
+    ~Nesting() {
+      deepest = std::max(deepest, ++depth);
+      nopspan::execute("farewell");
+      --depth;
+    }
+  };
+  deepest = 0;
+  nopspan::attach("listener", "farewell", [](const Event&) {});
+  constexpr int kHandlers = 100;
+  for (int i = 0; i < kHandlers; ++i) attach_once("once." + std::to_string(i), std::make_shared<Nesting>());
+  nopspan::execute("a.b");
+  EXPECT_EQ(deepest, 1);
+  EXPECT_EQ(nopspan::detach("listener"), Errc::ok);
+  EXPECT_TRUE(nopspan::list_handlers().empty());
+}
+
+TEST(RegistryThreads, DetachWaitsForAHandlerThatHasDetachedItself) {
+  std::atomic<bool> gone{false};
+  std::atomic<bool> go_on{false};
+  std::atomic<bool> ended{false};
+  auto held = std::make_shared<int>(7);
+  const std::weak_ptr<int> watched = held;
+  nopspan::attach("once", "a.b", [&, held](const Event&) {
+    nopspan::detach("once");
+    gone = true;
+    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+    ended = true;
+  });
+  held.reset();
+  std::thread emitter([] { nopspan::execute("a.b"); });
+  ASSERT_TRUE(wait_until([&] { return gone.load(); }));
+  std::thread detacher([&] {
+    EXPECT_EQ(nopspan::detach("once"), Errc::not_found);
+    EXPECT_TRUE(ended);
+    EXPECT_TRUE(watched.expired());
+  });
+  go_on = true;
+  emitter.join();
+  detacher.join();
 }
 
 TEST(RegistryThreads, WhatAHandlerHeldMayAttachAndDetach) {
