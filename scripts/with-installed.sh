@@ -61,7 +61,8 @@ for file in /usr/lib/*/libnopspan.so*; do
   refuse "$file"
 done
 for file in "${files[@]}"; do
-  touch -h "$workshop/made$prefix/$file"  # an installation of another build then sees that it is another file
+  # So that an installation of the same build does not take it for its own; not now, or what was built on it were stale.
+  touch -h -r "$workshop/made$prefix/$file" -d '-1 second' "$workshop/made$prefix/$file"
   printf '%s\t%s\n' "$(identity "$workshop/made$prefix/$file")" "$file"
 done >"$manifest.new"
 mv -T "$manifest.new" "$manifest"
