@@ -168,7 +168,7 @@ void put_int(FieldSink* sink, Text key, std::int64_t value, bool content) noexce
 
 void put_uint(FieldSink* sink, Text key, std::uint64_t value, bool content) noexcept {
   const Busy busy;
-  put_int(sink, key, clamp(value), content);
+  put_integer(sink, key, clamp(value), metadata_flags(content));
 }
 
 void put_double(FieldSink* sink, Text key, double value, bool content) noexcept {
@@ -209,7 +209,7 @@ void measure_int(FieldSink* sink, Text key, std::int64_t value) noexcept {
 
 void measure_uint(FieldSink* sink, Text key, std::uint64_t value) noexcept {
   const Busy busy;
-  measure_int(sink, key, clamp(value));
+  put_integer(sink, key, clamp(value), FieldEntry::kMeasurement);
 }
 
 void measure_double(FieldSink* sink, Text key, double value) noexcept {

@@ -140,12 +140,10 @@ std::uint64_t oldest_reader(const ThreadState* self) noexcept {
 // kStart, kStop or kException of a span's event; 0 for another event.
 unsigned suffix_of(std::string_view name) noexcept {
   if (name == "gen_ai.stream.first_token") return kStop;  // told by a span, which must run for it
-  const std::size_t dot = name.rfind('.');
-  if (dot == std::string_view::npos) return 0;
-  const std::string_view last = name.substr(dot + 1);
-  if (last == "start") return kStart;
-  if (last == "stop") return kStop;
-  return last == "exception" ? kException : 0U;
+  const std::string_view suffix = EventName(name).suffix;
+  if (suffix == ".start") return kStart;
+  if (suffix == ".stop") return kStop;
+  return suffix == ".exception" ? kException : 0U;
 }
 
 // Publishes a table that is indexed. `place` is one element, for what it replaces. With `writer` held.

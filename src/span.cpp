@@ -294,13 +294,11 @@ NOPSPAN_WORK SpanState* begin_scope(Name name, SpanOptions options) noexcept {
   SpanState* span = begin(entry.thread(), name, options);
   if (span == nullptr) return nullptr;
   const Frame* top = top_frame();
-  static constexpr Context kNoParent;
   if (top == nullptr) {
     const std::uint64_t now = options.start_ns != 0 ? monotonic_ns() : span->start_ns;
     if (is_in_doubt(entry.thread(), span->name, now)) span->flags |= NOPSPAN_FLAG_ORPHAN;
   }
-  place(entry.thread(), *span, top == nullptr ? kNoParent : top->context);
-  span->owner = entry.thread();
+  place(entry.thread(), *span, top == nullptr ? no_context : top->context);
   span->uncaught = std::uncaught_exceptions();
   push_frame(&span->frame);
   return span;

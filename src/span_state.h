@@ -73,7 +73,6 @@ struct FieldSink {
 struct SpanState : FieldSink {
   SpanState() noexcept { error_type[0] = '\0'; }
 
-  ThreadState* owner = nullptr;  // whose stack it is on; null for an AsyncSpan or an event
   std::atomic<bool> ended_elsewhere{false};
   bool started = false;  // its start was emitted
   Interned name{};

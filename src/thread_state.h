@@ -129,16 +129,14 @@ class Entry {
     thread->busy = true;
     thread_ = thread;
   }
-  ~Entry() { leave(); }
+  ~Entry() {
+    if (thread_ != nullptr) thread_->busy = false;
+  }
   Entry(const Entry&) = delete;
   Entry& operator=(const Entry&) = delete;
 
   explicit operator bool() const noexcept { return thread_ != nullptr; }
   [[nodiscard]] ThreadState* thread() const noexcept { return thread_; }
-  // Before application code is called.
-  void leave() noexcept {
-    if (thread_ != nullptr) thread_->busy = false;
-  }
 
  private:
   static void refused() noexcept;

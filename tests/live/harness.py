@@ -224,6 +224,22 @@ class Bpftrace:
         for line in stream:
             lines.append(line.decode("utf-8", "surrogateescape").rstrip("\n"))
 
+    def __enter__(self):
+        try:
+            self.wait_until_up()
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.stop()
+
+    def wait_until_up(self):
+        """For those that have a way to tell that they are attached."""
+
     def is_running(self):
         return self.process.poll() is None
 
@@ -275,18 +291,8 @@ class Tracer(Bpftrace):
             file.write(script or event_script(probes, libraries, details))
         super().__init__([*(command or ["bpftrace", "-B", "line", *options]), self.script])
 
-    def __enter__(self):
-        try:
-            self._wait_until_up()
-        except BaseException:
-            self.process.kill()
-            self.process.wait()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.stop()
+    def __exit__(self, *exception):
+        super().__exit__(*exception)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def stop(self, signal_number=signal.SIGINT):
@@ -297,7 +303,7 @@ class Tracer(Bpftrace):
                 self._wait_for_canary(self.canaries[0], "last-on-%d" % cpu, self.probes[:1], cpu)
         return super().stop(signal_number)
 
-    def _wait_until_up(self):
+    def wait_until_up(self):
         for number, canary in enumerate(self.canaries):
             self._wait_for_canary(canary, "first-of-%d" % number, self.probes)
 

@@ -33,19 +33,6 @@ class Script(Bpftrace):
         self.canary = canary or harness.canary_program("traced")
         super().__init__(["bpftrace", os.path.join(SOURCE, "scripts", self.name), *arguments])
 
-    def __enter__(self):
-        try:
-            self.wait_until_up()
-        except BaseException:
-            self.process.kill()
-            self.process.wait()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.stop()
-
     def has(self, pattern):
         return any(re.search(pattern, line) for line in list(self.lines))
 

@@ -111,18 +111,23 @@ TEST(RegistryThreads, WhatAHandlerHeldMayEmitWhenItIsDestroyed) {
   for (const char* id : {"first", "second", "other"}) EXPECT_EQ(nopspan::detach(id), Errc::ok);
 }
 
+// Has a thread that detaches "flush", which waits for the handlers that run; its end waits for that thread.
+struct Exporter {
+  std::atomic<bool> stop{false};
+  std::thread worker{[this] {
+    EXPECT_TRUE(wait_until([&] { return stop.load(); }));
+    EXPECT_EQ(nopspan::detach("flush"), Errc::ok);
+  }};
+  Exporter() = default;
+  ~Exporter() {
+    stop = true;
+    worker.join();
+  }
+  Exporter(const Exporter&) = delete;
+  Exporter& operator=(const Exporter&) = delete;
+};
+
 TEST(RegistryThreads, WhatAHandlerHeldMayWaitForAThreadThatDetaches) {
-  struct Exporter {
-    std::atomic<bool> stop{false};
-    std::thread worker{[this] {
-      EXPECT_TRUE(wait_until([&] { return stop.load(); }));
-      EXPECT_EQ(nopspan::detach("flush"), Errc::ok);
-    }};
-    ~Exporter() {
-      stop = true;
-      worker.join();
-    }
-  };
   ASSERT_EQ(nopspan::attach("flush", "c.d", [](const Event&) {}), Errc::ok);
   attach_once("once", std::make_shared<Exporter>());
   nopspan::execute("a.b");
@@ -130,17 +135,6 @@ TEST(RegistryThreads, WhatAHandlerHeldMayWaitForAThreadThatDetaches) {
 }
 
 TEST(RegistryThreads, WhatAHandlerHeldIsNotDestroyedInsideAnotherOne) {
-  struct Exporter {
-    std::atomic<bool> stop{false};
-    std::thread worker{[this] {
-      EXPECT_TRUE(wait_until([&] { return stop.load(); }));
-      EXPECT_EQ(nopspan::detach("flush"), Errc::ok);  // waits for the handlers that run
-    }};
-    ~Exporter() {
-      stop = true;
-      worker.join();
-    }
-  };
   ASSERT_EQ(nopspan::attach("flush", "c.d", [](const Event&) {}), Errc::ok);
   ASSERT_EQ(nopspan::attach("held", "a.b", [held = std::make_shared<Exporter>()](const Event&) {}), Errc::ok);
   ASSERT_EQ(nopspan::attach("detacher", "a.b",
