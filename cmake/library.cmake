@@ -36,10 +36,13 @@ set(nopspan_headers
     include/nopspan/events.h
     include/nopspan/fields.h
     include/nopspan/gate.h
+    include/nopspan/genai.h
+    include/nopspan/genai_events.h
     include/nopspan/llm.h
     include/nopspan/log.h
     include/nopspan/name.h
     include/nopspan/registry.h
+    include/nopspan/semconv.h
     include/nopspan/span.h
     include/nopspan/stats.h
     include/nopspan/testing.h

@@ -15,8 +15,45 @@
 namespace nopspan {
 namespace {
 
+using detail::Catalogue;
+using detail::CatalogueSpan;
+using detail::Shape;
+
+// Of each catalogue together.
+constexpr CatalogueSpan kSpans[] = {
+    {"llm.chat", Catalogue::llm, Shape::standard, SpanKind::client, "chat"},
+    {"llm.generate", Catalogue::llm, Shape::standard, SpanKind::client, "chat"},
+    {"llm.image", Catalogue::llm, Shape::standard, SpanKind::client, "image"},
+    {"llm.step", Catalogue::llm, Shape::standard, SpanKind::client, "chat"},
+    {"llm.stream", Catalogue::llm, Shape::standard, SpanKind::client, "chat"},
+    {"llm.tool", Catalogue::llm, Shape::standard, SpanKind::internal, "execute_tool"},
+    {"agent.compaction", Catalogue::agent, Shape::compaction, SpanKind::internal, ""},
+    {"agent.coordinator.iteration", Catalogue::agent, Shape::iteration, SpanKind::internal, "invoke_agent"},
+    {"agent.llm", Catalogue::agent, Shape::agent, SpanKind::client, "chat"},
+    {"agent.operator.iteration", Catalogue::agent, Shape::iteration, SpanKind::internal, "invoke_agent"},
+    {"agent.tool", Catalogue::agent, Shape::agent, SpanKind::internal, "execute_tool"},
+    {"engine.decode", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
+    {"engine.prefill", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
+    {"engine.queue", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
+    {"engine.request", Catalogue::engine, Shape::standard, SpanKind::server, "chat"},
+    {"engine.step", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
+};
 constexpr std::string_view kLlmPrefix = "llm.";
-constexpr Name kLlmSpans[] = {llm::chat, llm::generate, llm::image, llm::step, llm::stream, llm::tool};
+constexpr std::string_view kPrefixes[] = {kLlmPrefix, "agent.", "engine."};  // as in Catalogue
+
+bool has_prefix(std::string_view name, std::string_view prefix) noexcept {
+  return name.substr(0, prefix.size()) == prefix;
+}
+
+// The catalogue whose prefix the name has; false if none.
+bool find_catalogue(std::string_view name, Catalogue& catalogue) noexcept {
+  for (unsigned i = 0; i < 3; ++i) {
+    if (!has_prefix(name, kPrefixes[i])) continue;
+    catalogue = static_cast<Catalogue>(i);
+    return true;
+  }
+  return false;
+}
 
 // Hashes of names that were reported. Bounded: what finds no place is not logged, only counted.
 constexpr std::size_t kReported = 64;
@@ -32,12 +69,15 @@ bool first_report(std::string_view name) noexcept {
   return false;
 }
 
-std::string unknown_message(std::string_view name) {
-  std::string message = "unknown span name \"" + std::string(name) + "\"; valid: ";
+// `last` is the name without its catalogue's prefix.
+std::string unknown_message(std::string_view last, Catalogue catalogue) {
+  const std::string_view prefix = kPrefixes[static_cast<unsigned>(catalogue)];
+  std::string message = "unknown span name \"" + std::string(last) + "\"; valid: ";
   const char* separator = "";
-  for (const Name& known : kLlmSpans) {
+  for (const CatalogueSpan& known : kSpans) {
+    if (known.catalogue != catalogue) continue;
     message += separator;
-    message += known.view().substr(kLlmPrefix.size());
+    message += known.name.substr(prefix.size());
     separator = ", ";
   }
   return message;
@@ -47,15 +87,26 @@ std::string unknown_message(std::string_view name) {
 
 namespace detail {
 
+const CatalogueSpan* find_catalogue_span(std::string_view name) noexcept {
+  // Most names are in none: the first two letters tell nearly all of them.
+  if (name.size() < 8 || (name.substr(0, 2) != "ll" && name.substr(0, 2) != "ag" && name.substr(0, 2) != "en")) {
+    return nullptr;
+  }
+  for (const CatalogueSpan& known : kSpans) {
+    if (known.name == name) return &known;
+  }
+  return nullptr;
+}
+
 void check_catalogue(const Interned& name) noexcept {
   const std::string_view text(name.text, name.size);
-  if (__builtin_expect(text.substr(0, kLlmPrefix.size()) != kLlmPrefix, 1)) return;
-  const std::string_view last = text.substr(kLlmPrefix.size());
-  if (llm::detail::find_span(last) != nullptr) return;
+  Catalogue catalogue{};
+  if (!find_catalogue(text, catalogue)) return;
   count(counters.names_unknown);
   if (!first_report(text)) return;
   try {
-    log(LogLevel::warning, unknown_message(last) + "; it is emitted all the same");
+    const std::string_view last = text.substr(kPrefixes[static_cast<unsigned>(catalogue)].size());
+    log(LogLevel::warning, unknown_message(last, catalogue) + "; it is emitted all the same");
   } catch (const std::bad_alloc&) {
   }
 }
@@ -65,7 +116,8 @@ void check_catalogue(const Interned& name) noexcept {
 namespace llm::detail {
 
 const Name* find_span(Text name) noexcept {
-  for (const Name& known : kLlmSpans) {
+  static constexpr Name kNames[] = {llm::chat, llm::generate, llm::image, llm::step, llm::stream, llm::tool};
+  for (const Name& known : kNames) {
     if (known.view().substr(kLlmPrefix.size()) == name.view()) return &known;
   }
   return nullptr;
@@ -74,7 +126,7 @@ const Name* find_span(Text name) noexcept {
 void throw_unknown_span(Text name) {
   char cleaned[kMaxNameBytes + 1];
   const std::size_t size = nopspan::detail::clean(name.view(), cleaned);
-  throw std::invalid_argument(unknown_message({cleaned, size}));
+  throw std::invalid_argument(unknown_message({cleaned, size}, Catalogue::llm));
 }
 
 }  // namespace llm::detail

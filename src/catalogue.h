@@ -1,12 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
-// The catalogues' span names, for what the compiler cannot check.
+// The spans that nopspan knows by name: how they look to handlers, what they are to the GenAI conventions, and what the
+// compiler cannot check.
 #pragma once
 
 #include "intern.h"
 
+#include <nopspan/span.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
 namespace nopspan::detail {
 
-// A span under a catalogue's prefix whose name the catalogue does not have ("llm.chats") is counted, and logged once.
+// Whose the name is.
+enum class Catalogue : std::uint8_t { llm, agent, engine };
+
+// What handlers see of a span.
+enum class Shape : std::uint8_t {
+  standard,    // .start: system_time, monotonic_time; .stop, .exception: duration, monotonic_time
+  agent,       // .start: system_time; .stop, .exception: duration
+  compaction,  // .start and .stop: system_time
+  iteration,   // _start (a name of its own): system_time; nothing at its end
+};
+
+struct CatalogueSpan {
+  std::string_view name;
+  Catalogue catalogue;
+  Shape shape;
+  SpanKind kind;
+  std::string_view
+      operation;  // as genai::start() takes it: "chat", "image"; "" if it is no operation of the conventions
+};
+
+// Null for a name that is in no catalogue.
+const CatalogueSpan* find_catalogue_span(std::string_view name) noexcept;
+
+// For a span that find_catalogue_span() did not find: under a catalogue's prefix ("llm.chats") it is counted, and
+// logged once.
 void check_catalogue(const Interned& name) noexcept;
 
 }  // namespace nopspan::detail

@@ -71,7 +71,10 @@ SpanState* begin(ThreadState* thread, const Name& name, const SpanOptions& optio
   span->name = clean_name(name);
   span->process_mark = thread->process_mark;
   span->start_ns = options.start_ns != 0 ? options.start_ns : now;
-  span->flags = (static_cast<std::uint32_t>(options.kind) << NOPSPAN_FLAG_KIND_SHIFT) & NOPSPAN_FLAG_KIND_MASK;
+  span->catalogue = find_catalogue_span({span->name.text, span->name.size});
+  SpanKind kind = options.kind;
+  if (kind == SpanKind::unspecified) kind = span->catalogue != nullptr ? span->catalogue->kind : SpanKind::internal;
+  span->flags = (static_cast<std::uint32_t>(kind) << NOPSPAN_FLAG_KIND_SHIFT) & NOPSPAN_FLAG_KIND_MASK;
   if (options.start_ns != 0) span->flags |= NOPSPAN_FLAG_GIVEN_TIMES;
   span->keeps_content = span_handlers_up() || capturing_content.load(std::memory_order_relaxed);
   return span;
@@ -318,7 +321,7 @@ NOPSPAN_WORK void emit_start(SpanState* span) noexcept {
     const Entry entry;
     if (entry) fire_span_start(entry.thread(), *span);
   }
-  check_catalogue(span->name);
+  if (span->catalogue == nullptr) check_catalogue(span->name);
   if (span_handlers_up() && is_handled(kStart)) {
     dispatch_span(*span, ".start", [&](FieldBuffer& fields) {
       const std::uint64_t now = monotonic_ns();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../probes/nopspan_probes.h"
+#include "catalogue.h"
 #include "field_buffer.h"
 #include "identity.h"
 #include "intern.h"
@@ -74,7 +75,8 @@ struct SpanState : FieldSink {
   SpanState() noexcept { error_type[0] = '\0'; }
 
   std::atomic<bool> ended_elsewhere{false};
-  bool started = false;  // its start was emitted
+  bool started = false;                      // its start was emitted
+  const CatalogueSpan* catalogue = nullptr;  // null: in none, or an event
   Interned name{};
   Interned enclosing{};  // of an event: the name of the span around it, or its own
   Point point = Point::event;

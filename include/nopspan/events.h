@@ -19,7 +19,7 @@ namespace nopspan {
 namespace detail {
 
 // Which probe an event fires, besides what handlers see.
-enum class Point : std::uint8_t { event, retry };
+enum class Point : std::uint8_t { event, retry, first_token };
 
 // `target` null: the thread's current context.
 NOPSPAN_API NOPSPAN_COLD FieldSink* point_begin(Point point, Name name, const Context* target) noexcept;

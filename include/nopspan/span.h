@@ -32,8 +32,8 @@ enum class SpanKind : std::uint8_t {
 
 // What a span is started with beside its name.
 struct SpanOptions {
-  SpanKind kind = SpanKind::internal;
-  std::uint64_t start_ns = 0;  // CLOCK_MONOTONIC, ns; 0: now
+  SpanKind kind = SpanKind::unspecified;  // the catalogue's for a name that is in one, else internal
+  std::uint64_t start_ns = 0;             // CLOCK_MONOTONIC, ns; 0: now
 };
 
 // The name of a catalogue's span, which knows the builder of its metadata: llm::chat. Converts to Name.
@@ -457,7 +457,7 @@ inline detail::Result<void, std::decay_t<Stop>> result(Stop&& stop) {
 template <class N, class M, std::enable_if_t<detail::is_name<N>, int> = 0>
 inline void complete(N&& name, const Context& parent, std::uint64_t start_ns, std::uint64_t duration_ns, M&& fields) {
   if (detail::span_wanted<N>()) {
-    detail::SpanState* state = detail::async_begin(Name(name), parent, {SpanKind::internal, start_ns});
+    detail::SpanState* state = detail::async_begin(Name(name), parent, {SpanKind::unspecified, start_ns});
     if (state == nullptr) return;
 #if NOPSPAN_EXCEPTIONS
     try {
