@@ -32,6 +32,7 @@ set(nopspan_headers
     include/nopspan/context.h
     include/nopspan/coroutine.h
     include/nopspan/engine.h
+    include/nopspan/errc.h
     include/nopspan/event.h
     include/nopspan/events.h
     include/nopspan/fields.h
@@ -40,6 +41,7 @@ set(nopspan_headers
     include/nopspan/genai_events.h
     include/nopspan/llm.h
     include/nopspan/log.h
+    include/nopspan/log_level.h
     include/nopspan/name.h
     include/nopspan/registry.h
     include/nopspan/semconv.h

@@ -83,7 +83,7 @@ void point_emit(FieldSink* sink) noexcept {
   auto* event = static_cast<SpanState*>(sink);
   {
     const Entry entry;
-    if (entry && point_probes_up()) {
+    if (entry && point_probes_up() && event->point != Point::handlers_only) {
       const std::uint64_t now = monotonic_ns();
       if (event->point == Point::retry) {
         fire_retry(entry.thread(), *event, now);
@@ -94,8 +94,8 @@ void point_emit(FieldSink* sink) noexcept {
   }
   if (point_handlers_up()) {
     dispatch_point({event->name.text, event->name.size}, *event, event->fields, [&](FieldBuffer& fields) {
-      if (event->point != Point::retry) return;
-      if (fields.find("request_id", false) == nullptr) {
+      if (event->point != Point::retry && event->point != Point::timed) return;
+      if (event->point == Point::retry && fields.find("request_id", false) == nullptr) {
         const char* id = visible_id(*event);
         if (*id == '\0') {
           fields.add_null("request_id");

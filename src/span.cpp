@@ -191,7 +191,7 @@ NOPSPAN_WORK void emit_end(SpanState& span, const Frame* enclosing) {
     fire_facts(entry.thread(), span, enclosing);  // before its stop: a tracer still has the span then
     if (span_probes_up()) fire_span_end(entry.thread(), span);
   }
-  if (span_handlers_up()) dispatch_end(span);
+  if (!span.silent && span_handlers_up()) dispatch_end(span);
 }
 
 // A span that began before fork() belongs to the parent, which emits it.
@@ -322,7 +322,7 @@ NOPSPAN_WORK void emit_start(SpanState* span) noexcept {
     if (entry) fire_span_start(entry.thread(), *span);
   }
   if (span->catalogue == nullptr) check_catalogue(span->name);
-  if (span_handlers_up() && is_handled(kStart)) {
+  if (!span->silent && span_handlers_up() && is_handled(kStart)) {
     dispatch_span(*span, ".start", [&](FieldBuffer& fields) {
       const std::uint64_t now = monotonic_ns();
       add_measurement(fields, "system_time", system_ns() - (now > span->start_ns ? now - span->start_ns : 0));

@@ -76,6 +76,7 @@ struct SpanState : FieldSink {
 
   std::atomic<bool> ended_elsewhere{false};
   bool started = false;                      // its start was emitted
+  bool silent = false;                       // for probes alone: handlers were told in another way
   const CatalogueSpan* catalogue = nullptr;  // null: in none, or an event
   Interned name{};
   Interned enclosing{};  // of an event: the name of the span around it, or its own

@@ -18,8 +18,14 @@ namespace nopspan {
 
 namespace detail {
 
-// Which probe an event fires, besides what handlers see.
-enum class Point : std::uint8_t { event, retry, first_token };
+// What an event is, besides what its fields say.
+enum class Point : std::uint8_t {
+  event,          // probe `event`
+  timed,          // the same; handlers see the measurement system_time
+  retry,          // probe `retry`; handlers see system_time and request_id
+  first_token,    // probe `first_token`, if it is the span's first
+  handlers_only,  // no probe: the fact has one of its own
+};
 
 // `target` null: the thread's current context.
 NOPSPAN_API NOPSPAN_COLD FieldSink* point_begin(Point point, Name name, const Context* target) noexcept;

@@ -4,16 +4,12 @@
 #define NOPSPAN_LOG_H
 
 #include <nopspan/config.h>
+#include <nopspan/log_level.h>
 
-#include <cstdint>
 #include <functional>
 #include <string_view>
 
 namespace nopspan {
-
-enum class LogLevel : std::uint8_t { debug, info, warning, error };
-// "debug", "info", "warning", "error".
-NOPSPAN_API const char* to_string(LogLevel level) noexcept;
 
 // Called on the thread that has something to say, with no lock held. What it throws is swallowed.
 using LogSink = std::function<void(LogLevel, std::string_view message)>;

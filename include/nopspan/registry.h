@@ -9,6 +9,7 @@
 #define NOPSPAN_REGISTRY_H
 
 #include <nopspan/config.h>
+#include <nopspan/errc.h>
 #include <nopspan/event.h>
 #include <nopspan/text.h>
 #include <nopspan/value.h>
@@ -19,17 +20,6 @@
 #include <vector>
 
 namespace nopspan {
-
-enum class Errc : std::uint8_t {
-  ok = 0,
-  already_exists,    // attach: a handler has this id, whatever its events
-  not_found,         // detach: no handler has it
-  invalid_argument,  // a null or empty id; an event name that is null, empty, over 127 bytes or has an empty segment, a
-                     // control character or a NUL; an empty handler
-  out_of_memory,
-};
-// What the value means, for a message.
-NOPSPAN_API const char* describe(Errc error) noexcept;
 
 // Runs on the thread that emits, in order of attachment. One that throws is detached, and the event
 // `telemetry.handler.failure` (metadata event_name, handler_id, handler_config, kind, reason, stacktrace) is emitted.
