@@ -338,13 +338,14 @@ void span_end(SpanState* span) noexcept {
     return;
   }
   start_late(span);
-  if (span->status != NOPSPAN_STATUS_EXCEPTION && std::uncaught_exceptions() > span->uncaught) {
+  const bool is_here = remove_frame(&span->frame);
+  if (is_here && span->status != NOPSPAN_STATUS_EXCEPTION && std::uncaught_exceptions() > span->uncaught) {
     Caught unseen;
     unseen.kind = "error";
     unseen.type = "unknown";
     set_reason_safely(*span, unseen);
   }
-  if (remove_frame(&span->frame)) {
+  if (is_here) {
     emit_end(*span, span->frame.below);
     release(span);
     return;

@@ -144,8 +144,9 @@ void sort(const SpanState& span, bool is_operation, Sorted& sorted) noexcept {
       sorted.add(key, entry);
       continue;
     }
-    const bool measured = (entry.flags & FieldEntry::kMeasurement) != 0;
-    const bool read = span.is_span && known->input != AttributeKey::kNoKey && !measured &&
+    // The mapping gives texts that leave the process: content is not for it.
+    const bool readable = (entry.flags & (FieldEntry::kMeasurement | FieldEntry::kContent)) == 0;
+    const bool read = span.is_span && known->input != AttributeKey::kNoKey && readable &&
                       (is_operation || is_of_the_response(known->input));
     if (read) sorted.metadata[known->input] = Node(&entry);
     if (!known->attribute.empty()) {
