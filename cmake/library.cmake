@@ -12,6 +12,7 @@ set(nopspan_sources
     src/field_buffer.cpp
     src/fields.cpp
     src/gate.cpp
+    src/genai_mapping.cpp
     src/identity.cpp
     src/intern.cpp
     src/log.cpp
