@@ -1,6 +1,7 @@
 # The library: nopspan::nopspan (shared) and nopspan::nopspan_static.
 
 set(nopspan_sources
+    src/attribute_keys.cpp
     src/attributes.cpp
     src/catalogue.cpp
     src/clean_text.cpp
@@ -9,6 +10,7 @@ set(nopspan_sources
     src/event.cpp
     src/events.cpp
     src/exceptions.cpp
+    src/facts.cpp
     src/field_buffer.cpp
     src/fields.cpp
     src/gate.cpp
@@ -23,6 +25,7 @@ set(nopspan_sources
     src/probe.cpp
     src/registry.cpp
     src/span.cpp
+    src/span_attributes.cpp
     src/testing.cpp
     src/thread_state.cpp
     src/tracestate.cpp

@@ -110,8 +110,11 @@ std::uint32_t context_flags(const Context& context) noexcept;
 inline constexpr std::size_t kIdsBytes = 256;
 void add_ids(SpanState& span) noexcept;
 
+// The first token of a stream came at `now_ns`: the probe `first_token`; nothing, if the span had one. Inside an Entry.
+bool mark_first_token(ThreadState* thread, SpanState& span, std::uint64_t now_ns, std::uint64_t tokens_so_far) noexcept;
+
 // The event gen_ai.stream.first_token, to handlers.
-void emit_first_token(SpanState& span, std::uint64_t tokens_so_far) noexcept;
+void emit_first_token(const SpanState& span, std::uint64_t tokens_so_far) noexcept;
 
 // The id that is shown: the canonical one, or a foreign one.
 inline const char* visible_id(const SpanState& state) noexcept {
