@@ -3,6 +3,7 @@
 set(nopspan_sources
     src/agent.cpp
     src/agent_catalogue.cpp
+    src/attribute_keys.cpp
     src/attributes.cpp
     src/catalogue.cpp
     src/clean_text.cpp
@@ -12,16 +13,22 @@ set(nopspan_sources
     src/event.cpp
     src/events.cpp
     src/exceptions.cpp
+    src/facts.cpp
     src/field_buffer.cpp
     src/fields.cpp
     src/gate.cpp
+    src/genai.cpp
+    src/genai_mapping.cpp
     src/identity.cpp
     src/intern.cpp
     src/log.cpp
+    src/metadata_value.cpp
     src/orphans.cpp
+    src/prices.cpp
     src/probe.cpp
     src/registry.cpp
     src/span.cpp
+    src/span_attributes.cpp
     src/testing.cpp
     src/thread_state.cpp
     src/trace_id.cpp
@@ -59,6 +66,7 @@ set(nopspan_headers
     include/nopspan/version.h)
 
 find_package(Threads REQUIRED)
+find_package(nlohmann_json REQUIRED) # headers, for src/prices.cpp
 
 include(CheckCXXCompilerFlag)
 set(nopspan_string_strategies -mmemset-strategy=unrolled_loop:256:noalign,libcall:-1:noalign
@@ -87,7 +95,7 @@ function(nopspan_library target type)
                VERIFY_INTERFACE_HEADER_SETS ON
                # The sites and the gate must not go through an optimiser together with C++.
                INTERPROCEDURAL_OPTIMIZATION OFF)
-  target_link_libraries(${target} PRIVATE Threads::Threads)
+  target_link_libraries(${target} PRIVATE Threads::Threads $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>)
 endfunction()
 
 nopspan_library(nopspan SHARED)

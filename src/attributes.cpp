@@ -149,25 +149,113 @@ void write_key_value(Writer& out, const FieldEntry& entry) {
 
 }  // namespace
 
+template <class Write>
+void AttributeEncoder::write(std::string_view key, std::size_t value_bytes, const Write& write_value) noexcept {
+  const std::size_t size = delimited_size(key.size()) + delimited_size(value_bytes);
+  if (encoded_.size + delimited_size(size) > kMaxAttributesBytes) {
+    ++encoded_.dropped;
+    return;
+  }
+  Writer writer(out_ + encoded_.size);
+  writer.begin(field_, size);
+  writer.string(kKey, key);
+  writer.begin(kKeyValueValue, value_bytes);
+  write_value(writer);
+  encoded_.size = static_cast<std::size_t>(writer.at() - out_);
+}
+
+void AttributeEncoder::text(std::string_view key, std::string_view value, bool content) noexcept {
+  if (content && !with_content_) return;
+  write(key, delimited_size(value.size()), [&](Writer& out) { out.string(kString, value); });
+}
+
+void AttributeEncoder::integer(std::string_view key, std::int64_t value) noexcept {
+  const auto word = static_cast<std::uint64_t>(value);
+  write(key, 1 + varint_size(word), [&](Writer& out) {
+    out.tag(kInt, kVarint);
+    out.varint(word);
+  });
+}
+
+void AttributeEncoder::real(std::string_view key, double value) noexcept {
+  std::uint64_t word;
+  std::memcpy(&word, &value, sizeof(word));
+  write(key, 9, [&](Writer& out) {
+    out.tag(kDouble, kFixed64);
+    out.word(word);
+  });
+}
+
+void AttributeEncoder::boolean(std::string_view key, bool value) noexcept {
+  write(key, 2, [&](Writer& out) {
+    out.tag(kBool, kVarint);
+    out.varint(value ? 1 : 0);
+  });
+}
+
+void AttributeEncoder::texts(std::string_view key, const std::string_view* values, std::size_t count) noexcept {
+  std::size_t size = 0;
+  for (std::size_t i = 0; i < count; ++i) size += delimited_size(delimited_size(values[i].size()));
+  write(key, delimited_size(size), [&](Writer& out) {
+    out.begin(kArray, size);
+    for (std::size_t i = 0; i < count; ++i) {
+      out.begin(kValues, delimited_size(values[i].size()));
+      out.string(kString, values[i]);
+    }
+  });
+}
+
+void AttributeEncoder::entry(std::string_view key, const FieldEntry& value) noexcept {
+  if ((value.flags & FieldEntry::kContent) != 0 && !with_content_) return;
+  write(key, value_size(value), [&](Writer& out) { write_value(out, value); });
+}
+
+void AttributeEncoder::node(std::string_view key, const Node& value) noexcept {
+  if (value.entry() != nullptr) {
+    entry(key, *value.entry());
+    return;
+  }
+  switch (value.type()) {
+    case Value::Type::null:
+      write(key, 0, [](Writer&) {});
+      return;
+    case Value::Type::boolean:
+      boolean(key, value.as_bool());
+      return;
+    case Value::Type::integer:
+      integer(key, value.as_int());
+      return;
+    case Value::Type::real:
+      real(key, value.as_double());
+      return;
+    case Value::Type::string:
+      text(key, value.as_string());
+      return;
+    case Value::Type::list:
+    case Value::Type::map:
+      break;
+  }
+  FieldBuffer flat;
+  if (flat.put_value(key, *value.value(), 0)) {
+    entry(key, *FieldEntry::at(flat.begin()));
+  } else {
+    ++encoded_.dropped;
+  }
+}
+
+EncodedAttributes AttributeEncoder::finish() noexcept {
+  if (encoded_.dropped > 0) count(counters.attributes_dropped, encoded_.dropped);
+  return encoded_;
+}
+
 EncodedAttributes encode_attributes(const FieldBuffer& fields, unsigned field, bool with_content,
                                     unsigned char* out) noexcept {
-  EncodedAttributes encoded;
-  Writer writer(out);
+  AttributeEncoder encoder(field, with_content, out);
   for (const unsigned char* at = fields.begin(); at < fields.end(); at = FieldEntry::at(at)->end()) {
     const FieldEntry& entry = *FieldEntry::at(at);
-    if ((entry.flags & FieldEntry::kAdded) != 0) continue;
-    if ((entry.flags & FieldEntry::kContent) != 0 && !with_content) continue;
-    const std::size_t size = key_value_size(entry);
-    if (encoded.size + delimited_size(size) > kMaxAttributesBytes) {
-      ++encoded.dropped;
-      continue;
-    }
-    writer.begin(field, size);
-    write_key_value(writer, entry);
-    encoded.size = static_cast<std::size_t>(writer.at() - out);
+    if ((entry.flags & FieldEntry::kAdded) == 0) encoder.entry(entry.key(), entry);
   }
-  if (encoded.dropped > 0) count(counters.attributes_dropped, encoded.dropped);
-  return encoded;
+  return encoder.finish();
 }
 
 }  // namespace nopspan::detail

@@ -3,6 +3,7 @@
 
 #include "event_access.h"
 #include "field_buffer.h"
+#include "span_attributes.h"
 #include "span_state.h"
 
 #include <cstring>
@@ -25,6 +26,9 @@ double ValueView::as_double(double fallback) const noexcept {
 std::string_view ValueView::as_string(std::string_view fallback) const noexcept {
   return type() == Value::Type::string ? FieldEntry::at(entry_)->as_string() : fallback;
 }
+bool ValueView::is_content() const noexcept {
+  return exists() && (FieldEntry::at(entry_)->flags & FieldEntry::kContent) != 0;
+}
 ValueView ValueView::find(std::string_view key) const noexcept {
   if (type() != Value::Type::map) return {};
   const FieldEntry* map = FieldEntry::at(entry_);
@@ -37,9 +41,9 @@ Value ValueView::copy() const { return exists() ? detail::copy_value(*FieldEntry
 
 const unsigned char* FieldsView::first() const noexcept {
   const unsigned char* at = begin_;
-  while (at < end_ && ((FieldEntry::at(at)->flags & FieldEntry::kMeasurement) != 0) != measurements_) {
-    at = FieldEntry::at(at)->end();
-  }
+  constexpr std::uint8_t kSort = FieldEntry::kMeasurement | FieldEntry::kProbesOnly;
+  const std::uint8_t wanted = measurements_ ? FieldEntry::kMeasurement : 0;
+  while (at < end_ && (FieldEntry::at(at)->flags & kSort) != wanted) at = FieldEntry::at(at)->end();
   return at < end_ ? at : nullptr;
 }
 const unsigned char* FieldsView::next(const unsigned char* entry) const noexcept {
@@ -77,7 +81,21 @@ void Event::add_ids() const noexcept {
   ids_of_ = nullptr;
 }
 
-OwnedEvent::OwnedEvent(const Event& event) : event_((static_cast<void>(event.metadata()), event)) {
+FieldsView Event::attributes() const noexcept {
+  if (attributes_ != nullptr) {
+    detail::collect_attributes(*attributes_->span, attributes_->at_end, attributes_->fields);
+    attributes_begin_ = attributes_->fields.begin();
+    attributes_end_ = attributes_->fields.end();
+    attributes_ = nullptr;
+  }
+  FieldsView fields;
+  fields.begin_ = attributes_begin_;
+  fields.end_ = attributes_end_;
+  return fields;
+}
+
+OwnedEvent::OwnedEvent(const Event& event)
+    : event_((static_cast<void>(event.metadata()), static_cast<void>(event.attributes()), event)) {
   text_.insert(text_.end(), event.name_.begin(), event.name_.end());
   text_.insert(text_.end(), event.request_id_.begin(), event.request_id_.end());
   event_.name_ = {text_.data(), event.name_.size()};
@@ -85,6 +103,9 @@ OwnedEvent::OwnedEvent(const Event& event) : event_((static_cast<void>(event.met
   fields_.assign(event.begin_, event.end_);
   event_.begin_ = fields_.data();
   event_.end_ = fields_.data() + fields_.size();
+  attributes_.assign(event.attributes_begin_, event.attributes_end_);
+  event_.attributes_begin_ = attributes_.data();
+  event_.attributes_end_ = attributes_.data() + attributes_.size();
   links_.assign(event.links_, event.links_ + event.link_count_);
   event_.links_ = links_.data();
   context_.assign(1, event.context());

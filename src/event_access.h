@@ -21,6 +21,8 @@ struct EventAccess {
   }
   // The metadata gets this span's ids when somebody looks at it.
   static void set_ids_of(Event& e, detail::SpanState* span) { e.ids_of_ = span; }
+  // The attributes are made from this when somebody asks for them; it must outlive the event.
+  static void set_attributes(Event& e, detail::EventAttributes* attributes) { e.attributes_ = attributes; }
   static void set_links(Event& e, const Event::Link* links, std::size_t count) {
     e.links_ = links;
     e.link_count_ = count;

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Events that are not a span's. An event borrows a SpanState: the place that its record speaks of.
 #include <nopspan/events.h>
+#include <nopspan/genai_events.h>
 
 #include "clean_text.h"
 #include "counters.h"
 #include "event_access.h"
 #include "probe.h"
 #include "registry.h"
+#include "span_attributes.h"
 #include "span_state.h"
 #include "thread_state.h"
 
 #include <cstring>
+#include <new>
+#include <string>
 
 namespace nopspan::detail {
 namespace {
@@ -35,20 +39,23 @@ void place(SpanState& event, const Context& context) noexcept {
 
 // The event to its handlers, if it has any; `add` adds what only they see.
 template <class Add>
-void dispatch_point(std::string_view name, SpanState& place, FieldBuffer& fields, const Add& add) {
+void dispatch_point(SpanState& state, const Add& add) {
+  const std::string_view name(state.name.text, state.name.size);
   Dispatch dispatch{EventName(name)};
   if (!dispatch) return;
   {
     const Busy busy;
-    add(fields);
+    add(state.fields);
   }
   Event event;
   EventAccess::set_name(event, name);
-  EventAccess::set_request_id(event, visible_id(place));
-  EventAccess::set_context(event, place.frame.context);
-  EventAccess::set_parent_id(event, place.parent_id);
-  EventAccess::set_flags(event, place.flags);
-  EventAccess::set_fields(event, fields);
+  EventAccess::set_request_id(event, visible_id(state));
+  EventAccess::set_context(event, state.frame.context);
+  EventAccess::set_parent_id(event, state.parent_id);
+  EventAccess::set_flags(event, state.flags);
+  EventAccess::set_fields(event, state.fields);
+  EventAttributes attributes{&state, false, {}};
+  EventAccess::set_attributes(event, &attributes);
   dispatch.run(event);
 }
 
@@ -71,6 +78,66 @@ SpanState* begin_point(Name name, const Context* target) noexcept {
   return event;
 }
 
+// The event gen_ai.retry, which tells handlers of the same retry in the conventions' words.
+void tell_of_retry(const SpanState& retry) noexcept {
+  SpanState* event = begin_point("gen_ai.retry", &retry.frame.context);
+  if (event == nullptr) return;
+  event->parent_id = retry.parent_id;
+  dispatch_point(*event, [&](FieldBuffer& fields) {
+    constexpr std::string_view kNames[][2] = {{"attempt", "retry.attempt"},
+                                              {"reason", "retry.reason"},
+                                              {"delay_ms", "retry.delay_ms"},
+                                              {"status_code", "http.response.status_code"}};
+    for (const auto& [key, name] : kNames) {
+      const FieldEntry* entry = retry.fields.find(key, false);
+      if (entry == nullptr || (entry->type == Value::Type::string && entry->as_string().empty())) continue;
+      fields.put_entry(name, *entry, 0);
+    }
+  });
+  release(event);
+}
+
+// Marks the first token of the span that the event is in, where that is a scope of this thread and had none.
+bool note_first_token(ThreadState* thread, const SpanState& event) noexcept {
+  const Frame* frame = find_scope(event.frame.context.span_id());
+  if (frame == nullptr) return false;
+  const FieldEntry* tokens = event.fields.find("gen_ai.stream.tokens_so_far", false);
+  const std::int64_t count = tokens != nullptr && tokens->type == Value::Type::integer ? tokens->as_int() : 1;
+  mark_first_token(thread, *frame->span, monotonic_ns(), static_cast<std::uint64_t>(count < 0 ? 0 : count));
+  return true;
+}
+
+// The probe of an event.
+void fire_point(ThreadState* thread, SpanState& event) noexcept {
+  switch (event.point) {
+    case Point::handlers_only:
+      return;
+    case Point::retry:
+      if (point_probes_up()) fire_retry(thread, event, monotonic_ns());
+      return;
+    case Point::first_token:
+      if (note_first_token(thread, event)) return;
+      [[fallthrough]];
+    case Point::event:
+    case Point::timed:
+      if (point_probes_up()) fire_event(thread, event, monotonic_ns());
+  }
+}
+
+// What handlers see besides the fields.
+void add_for_handlers(const SpanState& event, FieldBuffer& fields) noexcept {
+  if (event.point != Point::retry && event.point != Point::timed) return;
+  if (event.point == Point::retry && fields.find("request_id", false) == nullptr) {
+    const char* id = visible_id(event);
+    if (*id == '\0') {
+      fields.add_null("request_id");
+    } else {
+      fields.add_string("request_id", id);
+    }
+  }
+  fields.put_word("system_time", Value::Type::integer, system_ns(), FieldEntry::kMeasurement | FieldEntry::kAdded);
+}
+
 }  // namespace
 
 FieldSink* point_begin(Point point, Name name, const Context* target) noexcept {
@@ -86,28 +153,11 @@ void point_emit(FieldSink* sink) noexcept {
   apply_trace_id(*event);
   {
     const Entry entry;
-    if (entry && point_probes_up() && event->point != Point::handlers_only) {
-      const std::uint64_t now = monotonic_ns();
-      if (event->point == Point::retry) {
-        fire_retry(entry.thread(), *event, now);
-      } else {
-        fire_event(entry.thread(), *event, now);
-      }
-    }
+    if (entry) fire_point(entry.thread(), *event);
   }
   if (point_handlers_up()) {
-    dispatch_point({event->name.text, event->name.size}, *event, event->fields, [&](FieldBuffer& fields) {
-      if (event->point != Point::retry && event->point != Point::timed) return;
-      if (event->point == Point::retry && fields.find("request_id", false) == nullptr) {
-        const char* id = visible_id(*event);
-        if (*id == '\0') {
-          fields.add_null("request_id");
-        } else {
-          fields.add_string("request_id", id);
-        }
-      }
-      fields.put_word("system_time", Value::Type::integer, system_ns(), FieldEntry::kMeasurement | FieldEntry::kAdded);
-    });
+    dispatch_point(*event, [&](FieldBuffer& fields) { add_for_handlers(*event, fields); });
+    if (event->point == Point::retry) tell_of_retry(*event);
   }
   release(event);
 }
@@ -124,7 +174,7 @@ void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum
     if (entry && point_probes_up()) fire_gauge(entry.thread(), *event, engine_text, name_text, value, maximum);
   }
   if (point_handlers_up()) {
-    dispatch_point("engine.stats", *event, event->fields, [&](FieldBuffer& fields) {
+    dispatch_point(*event, [&](FieldBuffer& fields) {
       fields.put_string("engine", engine_text, 0);
       fields.put_string("gauge", name_text, 0);
       if (maximum != 0) fields.put_word("maximum", Value::Type::integer, static_cast<std::uint64_t>(maximum), 0);
@@ -134,13 +184,40 @@ void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum
   release(event);
 }
 
-void emit_first_token(SpanState& span, std::uint64_t tokens_so_far) noexcept {
+void emit_first_token(const SpanState& span, std::uint64_t tokens_so_far) noexcept {
   if (!point_handlers_up()) return;
-  FieldBuffer own;
-  dispatch_point("gen_ai.stream.first_token", span, own, [&](FieldBuffer& fields) {
+  SpanState* event = begin_point("gen_ai.stream.first_token", &span.frame.context);
+  if (event == nullptr) return;
+  event->parent_id = span.parent_id;
+  event->flags = span.flags;
+  dispatch_point(*event, [&](FieldBuffer& fields) {
     fields.put_word("time_to_first_token", Value::Type::integer, span.first_token_ns, FieldEntry::kMeasurement);
     fields.put_word("gen_ai.stream.tokens_so_far", Value::Type::integer, tokens_so_far, 0);
   });
+  release(event);
 }
 
 }  // namespace nopspan::detail
+
+namespace nopspan::genai::detail {
+
+void put_finish_reasons(nopspan::detail::FieldSink* sink, const Text* reasons, std::size_t count) noexcept {
+  using nopspan::detail::FieldEntry;
+  const nopspan::detail::Busy busy;
+  if (count == 0) return;
+  constexpr std::string_view kKey = "gen_ai.response.finish_reasons";
+  bool written = false;
+  try {
+    std::string joined;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (i > 0) joined += ',';
+      joined += reasons[i].view();
+    }
+    written = sink->fields.put_texts(kKey, reasons, count, FieldEntry::kProbesOnly) &&
+              sink->fields.put_string(kKey, joined, FieldEntry::kAdded);
+  } catch (const std::bad_alloc&) {
+  }
+  if (!written) nopspan::detail::count(nopspan::detail::counters.fields_dropped);
+}
+
+}  // namespace nopspan::genai::detail

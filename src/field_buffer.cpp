@@ -78,7 +78,8 @@ bool FieldBuffer::settle(std::size_t from) noexcept {
   const FieldEntry* made = FieldEntry::at(data_ + from);
   for (std::size_t at = 0; at < from; at += FieldEntry::at(data_ + at)->size) {
     const FieldEntry* there = FieldEntry::at(data_ + at);
-    if (there->key() != made->key() || ((there->flags ^ made->flags) & FieldEntry::kMeasurement) != 0) continue;
+    constexpr std::uint8_t kSort = FieldEntry::kMeasurement | FieldEntry::kProbesOnly;
+    if (there->key() != made->key() || ((there->flags ^ made->flags) & kSort) != 0) continue;
     const std::size_t old_size = there->size;
     const std::size_t new_size = made->size;
     std::rotate(data_ + at, data_ + from, data_ + size_);
@@ -147,6 +148,27 @@ bool FieldBuffer::put_value(std::string_view key, const Value& value, std::uint8
     size_ = from;
     return false;
   }
+  return settle(from);
+}
+
+bool FieldBuffer::put_texts(std::string_view key, const Text* values, std::size_t count, std::uint8_t flags) noexcept {
+  const std::size_t from = size_;
+  bool written = append(key, Value::Type::list, 0, flags) != nullptr;
+  for (std::size_t i = 0; written && i < count; ++i) written = append_string({}, values[i].view(), 0);
+  if (!written) {
+    size_ = from;
+    return false;
+  }
+  reinterpret_cast<FieldEntry*>(data_ + from)->size = static_cast<std::uint32_t>(size_ - from);
+  return settle(from);
+}
+
+bool FieldBuffer::put_entry(std::string_view key, const FieldEntry& value, std::uint8_t flags) noexcept {
+  const std::size_t from = size_;
+  const auto bytes = static_cast<std::size_t>(value.end() - value.payload());
+  const FieldEntry* entry = append(key, value.type, bytes, flags);
+  if (entry == nullptr) return false;
+  std::memcpy(const_cast<unsigned char*>(entry->payload()), value.payload(), bytes);
   return settle(from);
 }
 

@@ -23,6 +23,7 @@ struct FieldEntry {
   static constexpr std::uint8_t kContent = 2;
   static constexpr std::uint8_t kOwn = 8;    // nopspan's, and an attribute: has its place whatever the application set
   static constexpr std::uint8_t kAdded = 4;  // by nopspan for handlers: not an attribute
+  static constexpr std::uint8_t kProbesOnly = 16;  // an attribute that handlers see in another form
 
   [[nodiscard]] const char* key_data() const noexcept { return reinterpret_cast<const char*>(this + 1); }
   [[nodiscard]] std::string_view key() const noexcept { return {key_data(), key_size}; }
@@ -72,6 +73,8 @@ class FieldBuffer {
   bool put_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept;
   bool put_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept;
   bool put_value(std::string_view key, const Value& value, std::uint8_t flags) noexcept;
+  bool put_texts(std::string_view key, const Text* values, std::size_t count, std::uint8_t flags) noexcept;
+  bool put_entry(std::string_view key, const FieldEntry& value, std::uint8_t flags) noexcept;
 
   // What nopspan adds for handlers (FieldEntry::kAdded): not counted as a key, and not looked for; it must not be
   // there.

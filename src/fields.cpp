@@ -187,6 +187,12 @@ void put_text(FieldSink* sink, Text key, Text value, bool content) noexcept {
   count_unless(sink->fields.put_string(key.view(), value.view(), metadata_flags(content)));
 }
 
+void put_texts(FieldSink* sink, Text key, const Text* values, std::size_t count) noexcept {
+  const Busy busy;
+  if (!accept(sink, key, 0)) return;
+  count_unless(sink->fields.put_texts(key.view(), values, count, 0));
+}
+
 void put_value(FieldSink* sink, Text key, const Value& value, bool content) noexcept {
   const Busy busy;
   switch (value.type()) {

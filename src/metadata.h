@@ -13,17 +13,35 @@
 
 namespace nopspan::detail {
 
-// A value of either kind. Absent by default. Valid as long as what it was made of.
+// A value, wherever it is kept. Absent by default. Valid as long as what it was made of.
 class Node {
  public:
   constexpr Node() noexcept = default;
-  explicit constexpr Node(const Value* value) noexcept : value_(value) {}
-  explicit constexpr Node(const FieldEntry* entry) noexcept : entry_(entry) {}
+  explicit Node(const Value* value) noexcept : kind_(value != nullptr ? Kind::value : Kind::absent), at_(value) {}
+  explicit Node(const FieldEntry* entry) noexcept : kind_(entry != nullptr ? Kind::entry : Kind::absent), at_(entry) {}
+  explicit Node(std::string_view text) noexcept
+      : kind_(Kind::text), size_(static_cast<std::uint32_t>(text.size())), at_(text.data()) {}
+  explicit Node(bool flag) noexcept : kind_(Kind::boolean), number_(flag ? 1 : 0) {}
+  explicit Node(std::int64_t number) noexcept : kind_(Kind::integer), number_(number) {}
 
-  [[nodiscard]] bool exists() const noexcept { return value_ != nullptr || entry_ != nullptr; }
+  [[nodiscard]] bool exists() const noexcept { return kind_ != Kind::absent; }
   // Of what is absent: null.
   [[nodiscard]] Value::Type type() const noexcept {
-    return value_ != nullptr ? value_->type() : entry_ != nullptr ? entry_->type : Value::Type::null;
+    switch (kind_) {
+      case Kind::absent:
+        break;
+      case Kind::value:
+        return value()->type();
+      case Kind::entry:
+        return entry()->type;
+      case Kind::text:
+        return Value::Type::string;
+      case Kind::boolean:
+        return Value::Type::boolean;
+      case Kind::integer:
+        return Value::Type::integer;
+    }
+    return Value::Type::null;
   }
   [[nodiscard]] bool is_null() const noexcept { return type() == Value::Type::null; }
   [[nodiscard]] bool is_string() const noexcept { return type() == Value::Type::string; }
@@ -33,47 +51,69 @@ class Node {
   [[nodiscard]] bool is_map() const noexcept { return type() == Value::Type::map; }
   // Whether it may leave the process only with the switch.
   [[nodiscard]] bool is_content() const noexcept {
-    return entry_ != nullptr && (entry_->flags & FieldEntry::kContent) != 0;
+    return kind_ == Kind::entry && (entry()->flags & FieldEntry::kContent) != 0;
   }
 
-  // The value, if it has that type; otherwise what is said here.
-  [[nodiscard]] bool as_bool() const noexcept {  // false
-    return value_ != nullptr ? value_->as_bool() : type() == Value::Type::boolean && entry_->word() != 0;
+  // The value, if it has that type; otherwise false, 0, "". as_double() takes an integer too.
+  [[nodiscard]] bool as_bool() const noexcept {
+    if (type() != Value::Type::boolean) return false;
+    return kind_ == Kind::value ? value()->as_bool() : kind_ == Kind::entry ? entry()->word() != 0 : number_ != 0;
   }
-  [[nodiscard]] std::int64_t as_int() const noexcept {  // 0
-    return value_ != nullptr ? value_->as_int() : is_integer() ? entry_->as_int() : 0;
+  [[nodiscard]] std::int64_t as_int() const noexcept {
+    if (!is_integer()) return 0;
+    return kind_ == Kind::value ? value()->as_int() : kind_ == Kind::entry ? entry()->as_int() : number_;
   }
-  [[nodiscard]] double as_double() const noexcept {  // 0; an integer's too
-    if (value_ != nullptr) return value_->as_double();
-    if (is_integer()) return static_cast<double>(entry_->as_int());
-    return type() == Value::Type::real ? entry_->as_double() : 0;
+  [[nodiscard]] double as_double() const noexcept {
+    if (is_integer()) return static_cast<double>(as_int());
+    if (type() != Value::Type::real) return 0;
+    return kind_ == Kind::value ? value()->as_double() : entry()->as_double();
   }
-  [[nodiscard]] std::string_view as_string() const noexcept {  // ""
-    return value_ != nullptr ? value_->as_string() : is_string() ? entry_->as_string() : std::string_view();
+  [[nodiscard]] std::string_view as_string() const noexcept {
+    if (kind_ == Kind::text) return {static_cast<const char*>(at_), size_};
+    if (!is_string()) return {};
+    return kind_ == Kind::value ? value()->as_string() : entry()->as_string();
   }
-  // Under a key of a map: absent, if it is no map or has no such key.
-  [[nodiscard]] Node find(std::string_view key) const noexcept;
+  // Under a key of a map: absent, if it is no map or has no such key. Of two such keys, the first.
+  [[nodiscard]] Node find(std::string_view key) const noexcept {
+    if (kind_ == Kind::value) return Node(value()->find(key));
+    if (kind_ != Kind::entry || !is_map()) return {};
+    for (const unsigned char* at = entry()->payload(); at < entry()->end(); at = FieldEntry::at(at)->end()) {
+      if (FieldEntry::at(at)->key() == key) return Node(FieldEntry::at(at));
+    }
+    return {};
+  }
   // Calls `each(Node)` for the items of a list, if it is one.
   template <class Each>
   void for_each(const Each& each) const {
     if (!is_list()) return;
-    if (value_ != nullptr) {
-      for (const Value& item : value_->as_list()) each(Node(&item));
+    if (kind_ == Kind::value) {
+      for (const Value& item : value()->as_list()) each(Node(&item));
       return;
     }
-    for (const unsigned char* at = entry_->payload(); at < entry_->end(); at = FieldEntry::at(at)->end()) {
+    for (const unsigned char* at = entry()->payload(); at < entry()->end(); at = FieldEntry::at(at)->end()) {
       each(Node(FieldEntry::at(at)));
     }
   }
 
-  // One of the two, or neither.
-  [[nodiscard]] const Value* value() const noexcept { return value_; }
-  [[nodiscard]] const FieldEntry* entry() const noexcept { return entry_; }
+  // What it was made of; null if that was something else.
+  [[nodiscard]] const Value* value() const noexcept {
+    return kind_ == Kind::value ? static_cast<const Value*>(at_) : nullptr;
+  }
+  [[nodiscard]] const FieldEntry* entry() const noexcept {
+    return kind_ == Kind::entry ? static_cast<const FieldEntry*>(at_) : nullptr;
+  }
 
  private:
-  const Value* value_ = nullptr;
-  const FieldEntry* entry_ = nullptr;
+  enum class Kind : std::uint8_t { absent, value, entry, text, boolean, integer };
+
+  Kind kind_ = Kind::absent;
+  std::uint32_t size_ = 0;
+  union {
+    const void* at_ = nullptr;
+    std::int64_t number_;
+  };
 };
+static_assert(sizeof(Node) == 16);
 
 // What the mapping knows. The comment says where it stands in the reference's metadata; a live span has it under
 // `flat` of kMetadataKeys.

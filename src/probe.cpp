@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "probe.h"
 
-#include "attributes.h"
 #include "counters.h"
+#include "span_attributes.h"
 #include "tracestate.h"
 
 #include <cstddef>
@@ -97,8 +97,8 @@ void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Pro
   record.first_token_ns = span.first_token_ns;
 }
 
-void attach_attributes(nopspan_span& record, ThreadState* thread, const SpanState& span, unsigned field) noexcept {
-  if (span.fields.begin() == span.fields.end()) return;
+void attach_attributes(nopspan_span& record, ThreadState* thread, const SpanState& span, bool at_end) noexcept {
+  if (span.fields.begin() == span.fields.end() && span.catalogue == nullptr) return;
   if (thread->attribute_bytes == nullptr) {
     thread->attribute_bytes = static_cast<unsigned char*>(std::malloc(kMaxAttributesBytes));
     if (thread->attribute_bytes == nullptr) {
@@ -108,7 +108,8 @@ void attach_attributes(nopspan_span& record, ThreadState* thread, const SpanStat
     }
   }
   const EncodedAttributes encoded =
-      encode_attributes(span.fields, field, capturing_content.load(std::memory_order_relaxed), thread->attribute_bytes);
+      encode_attributes(span, at_end, span.is_span ? kSpanAttributesField : kEventAttributesField,
+                        capturing_content.load(std::memory_order_relaxed), thread->attribute_bytes);
   if (encoded.dropped > 0) record.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
   record.attributes = address(thread->attribute_bytes);
   record.attributes_bytes = encoded.size;
@@ -129,14 +130,14 @@ struct Record {
 
 void fire_span_start(ThreadState* thread, SpanState& span) noexcept {
   Record r(thread, span, Probe::span_start);
-  attach_attributes(r.span, thread, span, kSpanAttributesField);
+  attach_attributes(r.span, thread, span, false);
   finish(&r);
   nopspan_site_span_start(r.strings.id, span.name.text, span.start_ns, r.strings.model, r.span.span_id, &r.span);
 }
 
 void fire_span_end(ThreadState* thread, SpanState& span) noexcept {
   Record r(thread, span, Probe::span_stop);
-  attach_attributes(r.span, thread, span, kSpanAttributesField);
+  attach_attributes(r.span, thread, span, true);
   finish(&r);
   nopspan_site_span_stop(r.strings.id, span.name.text, span.duration_ns, r.strings.model, span.status, &r.span);
   if (span.status != NOPSPAN_STATUS_EXCEPTION) return;
@@ -149,14 +150,14 @@ void fire_span_end(ThreadState* thread, SpanState& span) noexcept {
 void fire_event(ThreadState* thread, SpanState& event, std::uint64_t time_ns) noexcept {
   Record r(thread, event, Probe::event);
   if (r.span.start_ns == 0) r.span.start_ns = time_ns;
-  attach_attributes(r.span, thread, event, kEventAttributesField);
+  attach_attributes(r.span, thread, event, false);
   finish(&r);
   nopspan_site_event(r.strings.id, event.name.text, time_ns, r.strings.model, r.span.span_id, &r.span);
 }
 
 void fire_retry(ThreadState* thread, SpanState& event, std::uint64_t time_ns) noexcept {
   Record r(thread, event, Probe::retry);
-  attach_attributes(r.span, thread, event, kEventAttributesField);
+  attach_attributes(r.span, thread, event, false);
   r.span.error_type = address(event.retry_reason);
   if (r.span.start_ns == 0) r.span.start_ns = time_ns;
   finish(&r);

@@ -7,10 +7,12 @@
 #include "counters.h"
 #include "event_access.h"
 #include "exceptions.h"
+#include "facts.h"
 #include "gate_writer.h"
 #include "orphans.h"
 #include "probe.h"
 #include "registry.h"
+#include "span_attributes.h"
 #include "span_state.h"
 #include "thread_state.h"
 
@@ -32,10 +34,6 @@ using Access = ContextAccess;
 #define NOPSPAN_WORK __attribute__((hot, noinline))
 
 bool span_handlers_up() noexcept { return (gate() & kGateSpanHandlers) != 0; }
-
-bool same_trace(const Context& one, const Context& other) noexcept {
-  return std::memcmp(Access::trace_id(one), Access::trace_id(other), kTraceIdBytes) == 0;
-}
 
 // Gives the span its place under `parent`.
 void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept {
@@ -117,7 +115,7 @@ std::uint64_t system_time_at(std::uint64_t time_ns) noexcept {
 
 // The event `<name><suffix>` to its handlers, if it has any; `measure` adds its measurements.
 template <class Measure>
-void dispatch_span(SpanState& span, std::string_view suffix, const Measure& measure) {
+void dispatch_span(SpanState& span, std::string_view suffix, bool at_end, const Measure& measure) {
   const EventName event_name = event_name_of(span, suffix);
   Dispatch dispatch(event_name);
   if (!dispatch) return;
@@ -136,6 +134,8 @@ void dispatch_span(SpanState& span, std::string_view suffix, const Measure& meas
   EventAccess::set_fields(event, span.fields);
   if (!span.has_ids) EventAccess::set_ids_of(event, &span);
   static_assert(sizeof(Event::Link) == sizeof(nopspan_link));
+  EventAttributes attributes{&span, at_end, {}};
+  EventAccess::set_attributes(event, &attributes);
   EventAccess::set_links(event, reinterpret_cast<const Event::Link*>(span.links), span.link_count);
   dispatch.run(event);
 }
@@ -144,7 +144,7 @@ void dispatch_end(SpanState& span) {
   const bool exception = span.status == NOPSPAN_STATUS_EXCEPTION;
   const Shape shape = shape_of(span);
   if (shape == Shape::iteration || !is_handled(exception ? kException : kStop)) return;
-  dispatch_span(span, exception ? ".exception" : ".stop", [&](FieldBuffer& fields) {
+  dispatch_span(span, exception ? ".exception" : ".stop", true, [&](FieldBuffer& fields) {
     if (shape == Shape::compaction && !exception) {
       add_measurement(fields, "system_time", system_time_at(span.end_ns));
       return;
@@ -152,32 +152,6 @@ void dispatch_end(SpanState& span) {
     add_measurement(fields, "duration", span.duration_ns);
     if (shape == Shape::standard) add_measurement(fields, "monotonic_time", span.end_ns);
   });
-}
-
-// Token usage and tool calls are each reported once, by the innermost span of the thread that has them: marks the
-// scopes around the span that are of its request; not by their ids, because between two there may be spans that are no
-// scopes.
-void mark_ancestors(const SpanState& span, const Frame* frame, bool usage, bool tool) noexcept {
-  const auto begins_here = [](const SpanState& scope) {
-    return scope.parent_id == 0 || (scope.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0;
-  };
-  if (begins_here(span)) return;
-  for (; frame != nullptr; frame = frame->below) {
-    SpanState* scope = frame->span;
-    if (scope == nullptr || !same_trace(scope->frame.context, span.frame.context)) continue;
-    if (usage) scope->usage_below.store(true, std::memory_order_relaxed);
-    if (tool) scope->tool_below.store(true, std::memory_order_relaxed);
-    if (begins_here(*scope)) break;  // scopes around it are of another hop, or of a sibling
-  }
-}
-
-void fire_facts(ThreadState* thread, SpanState& span, const Frame* enclosing) noexcept {
-  const bool usage = (span.flags & NOPSPAN_FLAG_HAS_USAGE) != 0;
-  if (usage || span.has_tool) mark_ancestors(span, enclosing, usage, span.has_tool);
-  if (!point_probes_up()) return;
-  if (usage && !span.usage_below.load(std::memory_order_relaxed)) fire_tokens(thread, span);
-  if (span.has_tool && !span.tool_below.load(std::memory_order_relaxed)) fire_tool_call(thread, span);
-  if (span.has_engine_times) fire_engine_request(thread, span);
 }
 
 // What the end adds to the metadata, besides what the application set.
@@ -347,7 +321,7 @@ NOPSPAN_WORK void emit_start(SpanState* span) noexcept {
   }
   if (span->catalogue == nullptr) check_catalogue(span->name);
   if (!span->silent && span_handlers_up() && is_handled(kStart)) {
-    dispatch_span(*span, ".start", [&](FieldBuffer& fields) {
+    dispatch_span(*span, ".start", false, [&](FieldBuffer& fields) {
       add_measurement(fields, "system_time", system_time_at(span->start_ns));
       if (shape_of(*span) == Shape::standard) add_measurement(fields, "monotonic_time", span->start_ns);
     });
@@ -387,13 +361,14 @@ void span_end(SpanState* span) noexcept {
     return;
   }
   start_late(span);
-  if (span->status != NOPSPAN_STATUS_EXCEPTION && std::uncaught_exceptions() > span->uncaught) {
+  const bool is_here = remove_frame(&span->frame);
+  if (is_here && span->status != NOPSPAN_STATUS_EXCEPTION && std::uncaught_exceptions() > span->uncaught) {
     Caught unseen;
     unseen.kind = "error";
     unseen.type = "unknown";
     set_reason_safely(*span, unseen);
   }
-  if (remove_frame(&span->frame)) {
+  if (is_here) {
     emit_end(*span, span->frame.below);
     release(span);
     return;
@@ -453,15 +428,21 @@ void span_end_at(SpanState* span, std::uint64_t end_ns) noexcept {
   span->end_ns = end_ns > span->start_ns ? end_ns : span->start_ns;
 }
 
+bool mark_first_token(ThreadState* thread, SpanState& span, std::uint64_t now_ns,
+                      std::uint64_t tokens_so_far) noexcept {
+  if ((span.flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0) return false;
+  span.first_token_ns = now_ns > span.start_ns ? now_ns - span.start_ns : 0;
+  span.flags |= NOPSPAN_FLAG_HAS_FIRST_TOKEN;
+  if (point_probes_up()) fire_first_token(thread, span, tokens_so_far);
+  return true;
+}
+
 void span_first_token(SpanState* span, std::uint64_t tokens_so_far) noexcept {
   if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0 || span->process_mark != process_mark()) return;
   {
     const Entry entry;
     if (!entry) return;
-    const std::uint64_t now = monotonic_ns();
-    span->first_token_ns = now > span->start_ns ? now - span->start_ns : 0;
-    span->flags |= NOPSPAN_FLAG_HAS_FIRST_TOKEN;
-    if (point_probes_up()) fire_first_token(entry.thread(), *span, tokens_so_far);
+    mark_first_token(entry.thread(), *span, monotonic_ns(), tokens_so_far);
   }
   emit_first_token(*span, tokens_so_far);
 }

@@ -114,8 +114,11 @@ void add_ids(SpanState& span) noexcept;
 // The trace_id in the metadata of an agent's span or event: before its start is emitted, or the event.
 void apply_trace_id(SpanState& state) noexcept;
 
+// The first token of a stream came at `now_ns`: the probe `first_token`; nothing, if the span had one. Inside an Entry.
+bool mark_first_token(ThreadState* thread, SpanState& span, std::uint64_t now_ns, std::uint64_t tokens_so_far) noexcept;
+
 // The event gen_ai.stream.first_token, to handlers.
-void emit_first_token(SpanState& span, std::uint64_t tokens_so_far) noexcept;
+void emit_first_token(const SpanState& span, std::uint64_t tokens_so_far) noexcept;
 
 // The id that is shown: the canonical one, or a foreign one.
 inline const char* visible_id(const SpanState& state) noexcept {

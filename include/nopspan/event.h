@@ -17,6 +17,10 @@
 
 namespace nopspan {
 
+namespace detail {
+struct EventAttributes;
+}
+
 // A value inside an event, without a copy. Valid as long as the event.
 class ValueView {
  public:
@@ -32,6 +36,8 @@ class ValueView {
   [[nodiscard]] NOPSPAN_API std::string_view as_string(std::string_view fallback = {}) const noexcept;
   // The value under a key of a map; an absent one, if it is no map or has no such key.
   [[nodiscard]] NOPSPAN_API ValueView find(std::string_view key) const noexcept;
+  // Whether it is content, which leaves the process only with capture_content(true).
+  [[nodiscard]] NOPSPAN_API bool is_content() const noexcept;
   // An owning copy; of an absent value: null.
   [[nodiscard]] NOPSPAN_API Value copy() const;
 
@@ -104,6 +110,10 @@ class Event {
   [[nodiscard]] ValueView measurement(std::string_view key) const noexcept { return measurements().find(key); }
   [[nodiscard]] ValueView metadata(std::string_view key) const noexcept { return metadata().find(key); }
 
+  // What the event is in OpenTelemetry's terms: the attributes that probes carry too (docs/genai.md). Those that are
+  // content are here always, and marked (ValueView::is_content()). Made when first asked for.
+  [[nodiscard]] NOPSPAN_API FieldsView attributes() const noexcept;
+
   // What was given to attach().
   [[nodiscard]] NOPSPAN_API const Value& config() const noexcept;
 
@@ -135,7 +145,10 @@ class Event {
   unsigned flags_ = 0;
   const unsigned char* begin_ = nullptr;
   mutable const unsigned char* end_ = nullptr;
-  mutable detail::SpanState* ids_of_ = nullptr;  // whose ids are still to be added to the metadata
+  mutable detail::SpanState* ids_of_ = nullptr;            // whose ids are still to be added to the metadata
+  mutable detail::EventAttributes* attributes_ = nullptr;  // still to be made
+  mutable const unsigned char* attributes_begin_ = nullptr;
+  mutable const unsigned char* attributes_end_ = nullptr;
   const Link* links_ = nullptr;
   std::size_t link_count_ = 0;
   const Value* config_ = nullptr;
@@ -162,6 +175,7 @@ class OwnedEvent {
   void take(OwnedEvent& other) noexcept {
     text_ = std::move(other.text_);
     fields_ = std::move(other.fields_);
+    attributes_ = std::move(other.attributes_);
     links_ = std::move(other.links_);
     context_ = std::move(other.context_);
     config_ = std::move(other.config_);
@@ -171,6 +185,7 @@ class OwnedEvent {
   // Vectors and not strings: their storage stays where it is when moved.
   std::vector<char> text_;
   std::vector<unsigned char> fields_;
+  std::vector<unsigned char> attributes_;
   std::vector<Event::Link> links_;
   std::vector<Context> context_;
   std::vector<Value> config_;

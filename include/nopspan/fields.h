@@ -6,7 +6,9 @@
 #include <nopspan/config.h>
 #include <nopspan/text.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <string_view>
 #include <type_traits>
 
@@ -24,6 +26,7 @@ NOPSPAN_API NOPSPAN_COLD void put_int(FieldSink*, Text key, std::int64_t value, 
 NOPSPAN_API NOPSPAN_COLD void put_uint(FieldSink*, Text key, std::uint64_t value, bool content) noexcept;
 NOPSPAN_API NOPSPAN_COLD void put_double(FieldSink*, Text key, double value, bool content) noexcept;
 NOPSPAN_API NOPSPAN_COLD void put_text(FieldSink*, Text key, Text value, bool content) noexcept;
+NOPSPAN_API NOPSPAN_COLD void put_texts(FieldSink*, Text key, const Text* values, std::size_t count) noexcept;
 NOPSPAN_API NOPSPAN_COLD void put_value(FieldSink*, Text key, const Value& value, bool content) noexcept;
 NOPSPAN_API NOPSPAN_COLD void measure_int(FieldSink*, Text key, std::int64_t value) noexcept;
 NOPSPAN_API NOPSPAN_COLD void measure_uint(FieldSink*, Text key, std::uint64_t value) noexcept;
@@ -67,6 +70,13 @@ class Fields {
   template <class T>
   Fields& set(Text key, const T& value) {
     detail::put(sink_, key, value, false);
+    return *this;
+  }
+
+  // Metadata: a list of strings.
+  Fields& set(Text key, std::initializer_list<Text> values) { return set(key, values.begin(), values.size()); }
+  Fields& set(Text key, const Text* values, std::size_t count) {
+    detail::put_texts(sink_, key, values, count);
     return *this;
   }
 

@@ -76,13 +76,18 @@ class PriceTable {
   PriceTable() noexcept = default;
 
   // Reads JSON: {"unit": "per_million_tokens", "models": {"gpt-5": {"input": 1.25, "cached_input": 0.125,
-  // "output": 10.0, "reasoning": 10.0}}}. "unit" may also be per_thousand_tokens or per_token; cached_input falls back
-  // to input, and reasoning is part of output unless it has a price of its own. False, and a message that names the
-  // place in `error`, for anything else: unknown keys, prices that are negative or no numbers.
+  // "output": 10.0, "reasoning": 10.0}}}. "unit" may also be per_thousand_tokens or per_token. All prices are optional:
+  // cached_input and cache_creation fall back to input, and reasoning is part of output unless it has a price of its
+  // own. False, and a message that names the place in `error`, for anything else: unknown keys, a key twice, prices
+  // that are negative or no numbers. The table then stays what it was.
   NOPSPAN_API bool parse(Text json, std::string& error);
 
   // `usage` (as in metadata) with input_cost, output_cost, reasoning_cost and total_cost added, as far as counts and
-  // prices are known. Costs that it already has stay. For an unknown model nothing is added: no cost, never zero.
+  // prices are known. Costs that it already has stay, and count in the total, which needs the cost of everything that
+  // was counted. For an unknown model nothing is added: no cost, never zero.
+  //
+  // As in the conventions, the input includes what was read from and written to the cache, and the output the
+  // reasoning: where a part is larger than the whole, it counts as the whole. A negative count is unknown.
   [[nodiscard]] NOPSPAN_API Value with_costs(const Value& usage, Text model) const;
 
   [[nodiscard]] bool empty() const noexcept { return models_.empty(); }
@@ -90,8 +95,7 @@ class PriceTable {
  private:
   struct Price {
     std::string model;
-    double input = 0, cached_input = 0, cache_creation = 0, output = 0, reasoning = 0;  // of one token
-    bool has_reasoning = false;
+    double input = -1, cached_input = -1, cache_creation = -1, output = -1, reasoning = -1;  // of one token; -1: none
   };
   std::vector<Price> models_;  // by name
 };

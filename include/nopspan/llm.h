@@ -17,6 +17,7 @@
 #include <nopspan/text.h>
 
 #include <cstdint>
+#include <initializer_list>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -24,7 +25,7 @@
 namespace nopspan::llm {
 
 namespace detail {
-// CRTP so that a chain of setters keeps the builder's own type.
+// CRTP so that a chain of setters keeps the builder's own type. What each is as an attribute: docs/genai.md.
 template <class Self>
 class Builder : public Fields {
  public:
@@ -32,9 +33,11 @@ class Builder : public Fields {
   Self& engine(Text name) { return put("engine", name); }
   Self& model(Text name) { return put("model", name); }
   Self& tenant(Text name) { return put("tenant", name); }
+  Self& provider(Text name) { return put("provider", name); }  // the engine's name, if it is not set
   Self& input_tokens(std::int64_t count) { return put("input_tokens", count); }
   Self& output_tokens(std::int64_t count) { return put("output_tokens", count); }
   Self& cached_tokens(std::int64_t count) { return put("cached_tokens", count); }
+  Self& cache_creation_tokens(std::int64_t count) { return put("cache_creation_tokens", count); }
   Self& reasoning_tokens(std::int64_t count) { return put("reasoning_tokens", count); }
 
  protected:
@@ -49,12 +52,74 @@ class Builder : public Fields {
     return static_cast<Self&>(*this);
   }
 };
+
+// What a request to a model has, and its response.
+template <class Self>
+class InferenceBuilder : public Builder<Self> {
+ public:
+  using Builder<Self>::Builder;
+
+  // The request, at the span's start. A number that the conventions call a double is one.
+  Self& operation(Text name) { return this->put("operation", name); }  // "chat", if it is not set; "embedding", …
+  Self& temperature(double value) { return this->put("temperature", value); }
+  Self& top_p(double value) { return this->put("top_p", value); }
+  Self& top_k(double value) { return this->put("top_k", value); }
+  Self& max_tokens(std::int64_t count) { return this->put("max_tokens", count); }
+  Self& frequency_penalty(double value) { return this->put("frequency_penalty", value); }
+  Self& presence_penalty(double value) { return this->put("presence_penalty", value); }
+  Self& stop_sequences(std::initializer_list<Text> texts) { return put_texts("stop_sequences", texts); }
+  Self& seed(std::int64_t value) { return this->put("seed", value); }
+  Self& choice_count(std::int64_t count) { return this->put("n", count); }
+  Self& stream(bool on) { return this->put("stream", on); }
+  Self& encoding_formats(std::initializer_list<Text> names) { return put_texts("encoding_formats", names); }
+  Self& conversation_id(Text id) { return this->put("conversation_id", id); }
+  Self& service_tier(Text name) { return this->put("service_tier", name); }
+  Self& reasoning_effort(Text level) { return this->put("reasoning_effort", level); }
+  Self& reasoning_budget_tokens(std::int64_t count) { return this->put("reasoning_budget_tokens", count); }
+  // Where it goes. A path tells an OpenAI API's type ("/v1/responses").
+  Self& server(Text address) { return this->put("server.address", address); }
+  Self& server(Text address, std::int64_t port) { return server(address).put("server.port", port); }
+  Self& server_path(Text path) { return this->put("server_path", path); }
+
+  // The response, at its end.
+  Self& response_id(Text id) { return this->put("response_id", id); }
+  Self& response_model(Text name) { return this->put("response_model", name); }
+  Self& finish_reason(Text reason) { return this->put("finish_reason", reason); }
+  Self& finish_reasons(std::initializer_list<Text> reasons) { return put_texts("finish_reason", reasons); }
+  Self& http_status(std::int64_t code) { return this->put("http_status", code); }
+  Self& embedding_dimensions(std::int64_t count) { return this->put("dimensions", count); }
+  Self& total_cost(double cost) { return this->put("total_cost", cost); }
+
+  // Content: texts, or Values of the conventions' shape.
+  template <class T>
+  Self& system_instructions(const T& value) {
+    return this->put_content("system_instructions", value);
+  }
+  template <class T>
+  Self& input_messages(const T& value) {
+    return this->put_content("input_messages", value);
+  }
+  template <class T>
+  Self& output_messages(const T& value) {
+    return this->put_content("output_messages", value);
+  }
+  template <class T>
+  Self& tool_definitions(const T& value) {
+    return this->put_content("tool_definitions", value);
+  }
+
+ private:
+  Self& put_texts(Text key, std::initializer_list<Text> texts) {
+    this->set(key, texts);
+    return static_cast<Self&>(*this);
+  }
+};
 }  // namespace detail
 
 // Metadata of llm.generate and llm.stream.
-class GenerateFields : public detail::Builder<GenerateFields> {
+class GenerateFields : public detail::InferenceBuilder<GenerateFields> {
  public:
-  using Builder::Builder;
+  using InferenceBuilder::InferenceBuilder;
   template <class T>
   GenerateFields& response(const T& value) {
     return put_content("response", value);
@@ -62,9 +127,9 @@ class GenerateFields : public detail::Builder<GenerateFields> {
 };
 
 // Metadata of llm.step: one model call within a chat.
-class StepFields : public detail::Builder<StepFields> {
+class StepFields : public detail::InferenceBuilder<StepFields> {
  public:
-  using Builder::Builder;
+  using InferenceBuilder::InferenceBuilder;
   template <class T>
   StepFields& step_result(const T& value) {
     return put_content("step_result", value);
@@ -72,9 +137,9 @@ class StepFields : public detail::Builder<StepFields> {
 };
 
 // Metadata of llm.chat: a whole loop of steps and tools.
-class ChatFields : public detail::Builder<ChatFields> {
+class ChatFields : public detail::InferenceBuilder<ChatFields> {
  public:
-  using Builder::Builder;
+  using InferenceBuilder::InferenceBuilder;
   template <class T>
   ChatFields& chat_result(const T& value) {
     return put_content("chat_result", value);
@@ -87,6 +152,12 @@ class ToolFields : public detail::Builder<ToolFields> {
   using Builder::Builder;
   ToolFields& tool_call_id(Text id) { return put("tool_call_id", id); }
   ToolFields& tool_name(Text name) { return put("tool_name", name); }
+  ToolFields& tool_type(Text type) { return put("tool_type", type); }  // function, extension, datastore
+  ToolFields& tool_description(Text text) { return put("tool_description", text); }
+  template <class T>
+  ToolFields& arguments(const T& value) {
+    return put_content("arguments", value);
+  }
   template <class T>
   ToolFields& result(const T& value) {
     return put_content("result", value);
@@ -94,9 +165,9 @@ class ToolFields : public detail::Builder<ToolFields> {
 };
 
 // Metadata of llm.image.
-class ImageFields : public detail::Builder<ImageFields> {
+class ImageFields : public detail::InferenceBuilder<ImageFields> {
  public:
-  using Builder::Builder;
+  using InferenceBuilder::InferenceBuilder;
   ImageFields& operation(Text name) { return put("operation", name); }  // generate, edit, variation
   ImageFields& n(std::int64_t count) { return put("n", count); }
   ImageFields& image_count(std::int64_t count) {

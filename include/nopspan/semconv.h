@@ -1,9 +1,208 @@
 // SPDX-License-Identifier: Apache-2.0
+// The names that OpenTelemetry's GenAI conventions give to attributes, values, metrics and events.
+//
+// v1_41 is v1.41.1 of open-telemetry/semantic-conventions (ead83b9b0fa3), what nopspan writes unless told otherwise.
+// next is open-telemetry/semantic-conventions-genai, where the conventions moved, as far as it has been merged at
+// 32c328e85013 (its migration.md). All of it is in development there: names may still change.
 #ifndef NOPSPAN_SEMCONV_H
 #define NOPSPAN_SEMCONV_H
 
 #include <nopspan/config.h>
 
 #include <string_view>
+
+namespace nopspan {
+
+enum class Semconv : unsigned char { v1_41, next };
+
+namespace semconv {
+
+// Attributes: the key, with "_" for ".".
+NOPSPAN_CONSTANT std::string_view error_type = "error.type";
+NOPSPAN_CONSTANT std::string_view exception_message = "exception.message";
+NOPSPAN_CONSTANT std::string_view exception_stacktrace = "exception.stacktrace";
+NOPSPAN_CONSTANT std::string_view exception_type = "exception.type";
+NOPSPAN_CONSTANT std::string_view http_response_status_code = "http.response.status_code";
+NOPSPAN_CONSTANT std::string_view server_address = "server.address";
+NOPSPAN_CONSTANT std::string_view server_port = "server.port";
+NOPSPAN_CONSTANT std::string_view gen_ai_agent_description = "gen_ai.agent.description";
+NOPSPAN_CONSTANT std::string_view gen_ai_agent_id = "gen_ai.agent.id";
+NOPSPAN_CONSTANT std::string_view gen_ai_agent_name = "gen_ai.agent.name";
+NOPSPAN_CONSTANT std::string_view gen_ai_agent_version = "gen_ai.agent.version";
+NOPSPAN_CONSTANT std::string_view gen_ai_conversation_id = "gen_ai.conversation.id";
+NOPSPAN_CONSTANT std::string_view gen_ai_data_source_id = "gen_ai.data_source.id";
+NOPSPAN_CONSTANT std::string_view gen_ai_embeddings_dimension_count = "gen_ai.embeddings.dimension.count";
+NOPSPAN_CONSTANT std::string_view gen_ai_input_messages = "gen_ai.input.messages";
+NOPSPAN_CONSTANT std::string_view gen_ai_operation_name = "gen_ai.operation.name";
+NOPSPAN_CONSTANT std::string_view gen_ai_output_messages = "gen_ai.output.messages";
+NOPSPAN_CONSTANT std::string_view gen_ai_output_type = "gen_ai.output.type";
+NOPSPAN_CONSTANT std::string_view gen_ai_provider_name = "gen_ai.provider.name";
+NOPSPAN_CONSTANT std::string_view gen_ai_request_choice_count = "gen_ai.request.choice.count";
+NOPSPAN_CONSTANT std::string_view gen_ai_request_encoding_formats = "gen_ai.request.encoding_formats";
+NOPSPAN_CONSTANT std::string_view gen_ai_request_frequency_penalty = "gen_ai.request.frequency_penalty";
+NOPSPAN_CONSTANT std::string_view gen_ai_request_max_tokens = "gen_ai.request.max_tokens";
+NOPSPAN_CONSTANT std::string_view gen_ai_request_model = "gen_ai.request.model";
+NOPSPAN_CONSTANT std::string_view gen_ai_request_presence_penalty = "gen_ai.request.presence_penalty";
+NOPSPAN_CONSTANT std::string_view gen_ai_request_seed = "gen_ai.request.seed";
+NOPSPAN_CONSTANT std::string_view gen_ai_request_stop_sequences = "gen_ai.request.stop_sequences";
+NOPSPAN_CONSTANT std::string_view gen_ai_request_stream = "gen_ai.request.stream";
+NOPSPAN_CONSTANT std::string_view gen_ai_request_temperature = "gen_ai.request.temperature";
+NOPSPAN_CONSTANT std::string_view gen_ai_request_top_k = "gen_ai.request.top_k";
+NOPSPAN_CONSTANT std::string_view gen_ai_request_top_p = "gen_ai.request.top_p";
+NOPSPAN_CONSTANT std::string_view gen_ai_response_finish_reasons = "gen_ai.response.finish_reasons";
+NOPSPAN_CONSTANT std::string_view gen_ai_response_id = "gen_ai.response.id";
+NOPSPAN_CONSTANT std::string_view gen_ai_response_model = "gen_ai.response.model";
+NOPSPAN_CONSTANT std::string_view gen_ai_response_time_to_first_chunk = "gen_ai.response.time_to_first_chunk";  // s
+NOPSPAN_CONSTANT std::string_view gen_ai_system_instructions = "gen_ai.system_instructions";
+NOPSPAN_CONSTANT std::string_view gen_ai_token_type = "gen_ai.token.type";
+NOPSPAN_CONSTANT std::string_view gen_ai_tool_call_arguments = "gen_ai.tool.call.arguments";
+NOPSPAN_CONSTANT std::string_view gen_ai_tool_call_id = "gen_ai.tool.call.id";
+NOPSPAN_CONSTANT std::string_view gen_ai_tool_call_result = "gen_ai.tool.call.result";
+NOPSPAN_CONSTANT std::string_view gen_ai_tool_definitions = "gen_ai.tool.definitions";
+NOPSPAN_CONSTANT std::string_view gen_ai_tool_description = "gen_ai.tool.description";
+NOPSPAN_CONSTANT std::string_view gen_ai_tool_name = "gen_ai.tool.name";
+NOPSPAN_CONSTANT std::string_view gen_ai_tool_type = "gen_ai.tool.type";
+NOPSPAN_CONSTANT std::string_view gen_ai_usage_cache_creation_input_tokens = "gen_ai.usage.cache_creation.input_tokens";
+NOPSPAN_CONSTANT std::string_view gen_ai_usage_cache_read_input_tokens = "gen_ai.usage.cache_read.input_tokens";
+NOPSPAN_CONSTANT std::string_view gen_ai_usage_input_tokens = "gen_ai.usage.input_tokens";
+NOPSPAN_CONSTANT std::string_view gen_ai_usage_output_tokens = "gen_ai.usage.output_tokens";
+NOPSPAN_CONSTANT std::string_view gen_ai_usage_reasoning_output_tokens = "gen_ai.usage.reasoning.output_tokens";
+NOPSPAN_CONSTANT std::string_view gen_ai_workflow_name = "gen_ai.workflow.name";
+NOPSPAN_CONSTANT std::string_view openai_api_type = "openai.api.type";
+NOPSPAN_CONSTANT std::string_view openai_request_service_tier = "openai.request.service_tier";
+NOPSPAN_CONSTANT std::string_view openai_response_service_tier = "openai.response.service_tier";
+NOPSPAN_CONSTANT std::string_view openai_response_system_fingerprint = "openai.response.system_fingerprint";
+
+// Attributes that ReqLLM or nopspan add: the conventions do not have them.
+namespace extension {
+NOPSPAN_CONSTANT std::string_view request_id = "nopspan.request_id";
+NOPSPAN_CONSTANT std::string_view gen_ai_request_reasoning_budget_tokens = "gen_ai.request.reasoning.budget_tokens";
+NOPSPAN_CONSTANT std::string_view gen_ai_request_reasoning_effort = "gen_ai.request.reasoning.effort";
+NOPSPAN_CONSTANT std::string_view gen_ai_usage_cost = "gen_ai.usage.cost";
+NOPSPAN_CONSTANT std::string_view langfuse_cost_details = "langfuse.observation.cost_details";
+}  // namespace extension
+
+// Values of gen_ai.operation.name.
+namespace operation {
+NOPSPAN_CONSTANT std::string_view chat = "chat";
+NOPSPAN_CONSTANT std::string_view create_agent = "create_agent";
+NOPSPAN_CONSTANT std::string_view embeddings = "embeddings";
+NOPSPAN_CONSTANT std::string_view execute_tool = "execute_tool";
+NOPSPAN_CONSTANT std::string_view generate_content = "generate_content";
+NOPSPAN_CONSTANT std::string_view invoke_agent = "invoke_agent";
+NOPSPAN_CONSTANT std::string_view invoke_workflow = "invoke_workflow";
+NOPSPAN_CONSTANT std::string_view retrieval = "retrieval";
+NOPSPAN_CONSTANT std::string_view text_completion = "text_completion";
+}  // namespace operation
+
+// Values of gen_ai.provider.name.
+namespace provider {
+NOPSPAN_CONSTANT std::string_view anthropic = "anthropic";
+NOPSPAN_CONSTANT std::string_view aws_bedrock = "aws.bedrock";
+NOPSPAN_CONSTANT std::string_view azure_ai_inference = "azure.ai.inference";
+NOPSPAN_CONSTANT std::string_view azure_ai_openai = "azure.ai.openai";
+NOPSPAN_CONSTANT std::string_view cohere = "cohere";
+NOPSPAN_CONSTANT std::string_view deepseek = "deepseek";
+NOPSPAN_CONSTANT std::string_view gcp_gemini = "gcp.gemini";
+NOPSPAN_CONSTANT std::string_view gcp_gen_ai = "gcp.gen_ai";
+NOPSPAN_CONSTANT std::string_view gcp_vertex_ai = "gcp.vertex_ai";
+NOPSPAN_CONSTANT std::string_view groq = "groq";
+NOPSPAN_CONSTANT std::string_view ibm_watsonx_ai = "ibm.watsonx.ai";
+NOPSPAN_CONSTANT std::string_view mistral_ai = "mistral_ai";
+NOPSPAN_CONSTANT std::string_view openai = "openai";
+NOPSPAN_CONSTANT std::string_view perplexity = "perplexity";
+NOPSPAN_CONSTANT std::string_view x_ai = "x_ai";
+}  // namespace provider
+
+// Values of gen_ai.output.type.
+namespace output_type {
+NOPSPAN_CONSTANT std::string_view image = "image";
+NOPSPAN_CONSTANT std::string_view json = "json";
+NOPSPAN_CONSTANT std::string_view speech = "speech";
+NOPSPAN_CONSTANT std::string_view text = "text";
+}  // namespace output_type
+
+// Values of gen_ai.token.type.
+namespace token_type {
+NOPSPAN_CONSTANT std::string_view input = "input";
+NOPSPAN_CONSTANT std::string_view output = "output";
+}  // namespace token_type
+
+// Values of gen_ai.tool.type.
+namespace tool_type {
+NOPSPAN_CONSTANT std::string_view datastore = "datastore";
+NOPSPAN_CONSTANT std::string_view extension = "extension";
+NOPSPAN_CONSTANT std::string_view function = "function";
+}  // namespace tool_type
+
+// Values of openai.api.type. The conventions have no "embeddings": it is ReqLLM's.
+namespace api_type {
+NOPSPAN_CONSTANT std::string_view chat_completions = "chat_completions";
+NOPSPAN_CONSTANT std::string_view embeddings = "embeddings";
+NOPSPAN_CONSTANT std::string_view responses = "responses";
+}  // namespace api_type
+
+// The value of error.type where no other is known.
+NOPSPAN_CONSTANT std::string_view error_type_other = "_OTHER";
+
+// Histograms, their units and the upper bounds of their buckets.
+namespace metric {
+NOPSPAN_CONSTANT std::string_view client_token_usage = "gen_ai.client.token.usage";
+NOPSPAN_CONSTANT std::string_view client_operation_duration = "gen_ai.client.operation.duration";
+NOPSPAN_CONSTANT std::string_view client_operation_time_to_first_chunk = "gen_ai.client.operation.time_to_first_chunk";
+NOPSPAN_CONSTANT std::string_view client_operation_time_per_output_chunk =
+    "gen_ai.client.operation.time_per_output_chunk";
+NOPSPAN_CONSTANT std::string_view server_request_duration = "gen_ai.server.request.duration";
+NOPSPAN_CONSTANT std::string_view server_time_per_output_token = "gen_ai.server.time_per_output_token";
+NOPSPAN_CONSTANT std::string_view server_time_to_first_token = "gen_ai.server.time_to_first_token";
+
+NOPSPAN_CONSTANT std::string_view seconds = "s";
+NOPSPAN_CONSTANT std::string_view tokens = "{token}";
+
+// Of every duration but the two below.
+NOPSPAN_CONSTANT double duration_boundaries[] = {0.01, 0.02, 0.04, 0.08,  0.16,  0.32,  0.64,
+                                                 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92};
+NOPSPAN_CONSTANT double token_boundaries[] = {1,     4,     16,     64,      256,     1024,     4096,
+                                              16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864};
+NOPSPAN_CONSTANT double server_time_per_output_token_boundaries[] = {0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2,
+                                                                     0.3,  0.4,   0.5,  0.75,  1,   2.5};
+NOPSPAN_CONSTANT double server_time_to_first_token_boundaries[] = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1,
+                                                                   0.25,  0.5,   0.75, 1,    2.5,  5,    7.5,  10};
+}  // namespace metric
+
+// Names of events. The GenAI span events (genai_events.h) are not the conventions'.
+namespace event {
+NOPSPAN_CONSTANT std::string_view exception = "exception";
+NOPSPAN_CONSTANT std::string_view client_inference_operation_details = "gen_ai.client.inference.operation.details";
+NOPSPAN_CONSTANT std::string_view client_operation_exception = "gen_ai.client.operation.exception";
+NOPSPAN_CONSTANT std::string_view evaluation_result = "gen_ai.evaluation.result";
+}  // namespace event
+
+namespace detail {
+struct Rename {
+  std::string_view v1_41, next;
+};
+NOPSPAN_CONSTANT Rename renames[] = {
+    {gen_ai_usage_cache_creation_input_tokens, "gen_ai.usage.cache_write.input_tokens"},
+    {extension::gen_ai_request_reasoning_effort, "gen_ai.request.reasoning.level"},
+    // Types of spans.
+    {"gen_ai.inference.client", "gen_ai.client.inference"},
+    {"gen_ai.embeddings.client", "gen_ai.client.embeddings"},
+    {"gen_ai.execute_tool.internal", "gen_ai.execute_tool"},
+};
+}  // namespace detail
+
+// An attribute's key, or a type of span, as `version` calls what v1.41 calls `key`: mostly `key` itself.
+constexpr std::string_view renamed(std::string_view key, Semconv version) noexcept {
+  if (version == Semconv::v1_41) return key;
+  for (const detail::Rename& rename : detail::renames) {
+    if (rename.v1_41 == key) return rename.next;
+  }
+  return key;
+}
+
+}  // namespace semconv
+
+}  // namespace nopspan
 
 #endif  // NOPSPAN_SEMCONV_H

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// The keys that the catalogues' builders set, and what they are as attributes: docs/genai.md has the same table.
+#pragma once
+
+#include "metadata.h"
+
+#include <string_view>
+
+namespace nopspan::detail {
+
+struct AttributeKey {
+  std::string_view key;        // of a span's or event's field
+  Key input = kNoKey;          // the mapping reads it, and says what becomes of it; or
+  std::string_view attribute;  // its attribute; "" if it has none of its own
+
+  static constexpr Key kNoKey = static_cast<Key>(0xff);
+};
+
+// Null for a key that is the application's own, and an attribute as it is.
+const AttributeKey* find_attribute_key(std::string_view key) noexcept;
+
+}  // namespace nopspan::detail

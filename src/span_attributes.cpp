@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "span_attributes.h"
+
+#include "attribute_keys.h"
+#include "genai_mapping.h"
+#include "span_state.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <string_view>
+
+namespace nopspan::detail {
+namespace {
+
+using Access = ContextAccess;
+
+// An output of the mapping that keeps fields, for handlers.
+class FieldOutput {
+ public:
+  explicit FieldOutput(FieldBuffer& fields) noexcept : fields_(fields) {}
+
+  void text(std::string_view key, std::string_view value, bool content = false) noexcept {
+    fields_.put_string(key, value, content ? kFlags | FieldEntry::kContent : kFlags);
+  }
+  void integer(std::string_view key, std::int64_t value) noexcept {
+    fields_.put_word(key, Value::Type::integer, static_cast<std::uint64_t>(value), kFlags);
+  }
+  void real(std::string_view key, double value) noexcept {
+    std::uint64_t word;
+    std::memcpy(&word, &value, sizeof(word));
+    fields_.put_word(key, Value::Type::real, word, kFlags);
+  }
+  void boolean(std::string_view key, bool value) noexcept {
+    fields_.put_word(key, Value::Type::boolean, value ? 1 : 0, kFlags);
+  }
+  void texts(std::string_view key, const std::string_view* values, std::size_t count) noexcept {
+    Text texts[FinishReasons::kMost];
+    count = std::min(count, FinishReasons::kMost);
+    std::copy(values, values + count, texts);
+    fields_.put_texts(key, texts, count, kFlags);
+  }
+  void node(std::string_view key, const Node& value) noexcept {
+    if (value.entry() != nullptr) {
+      entry(key, *value.entry());
+    } else if (value.value() != nullptr) {
+      put_value(key, *value.value());
+    } else if (value.type() == Value::Type::string) {
+      text(key, value.as_string());
+    } else if (value.is_integer()) {
+      integer(key, value.as_int());
+    } else {
+      boolean(key, value.as_bool());
+    }
+  }
+  void entry(std::string_view key, const FieldEntry& value) noexcept {
+    fields_.put_entry(key, value, kFlags | (value.flags & FieldEntry::kContent));
+  }
+
+ private:
+  static constexpr std::uint8_t kFlags = FieldEntry::kOwn;
+  void put_value(std::string_view key, const Value& value) noexcept { fields_.put_value(key, value, kFlags); }
+
+  FieldBuffer& fields_;
+};
+
+// An output that leaves out what the application has set under the same name: its own word counts.
+template <class Out>
+class Unless {
+ public:
+  Unless(Out& out, const FieldBuffer* own) noexcept : out_(out), own_(own) {}
+
+  template <class... Rest>
+  void text(std::string_view key, Rest... rest) noexcept {
+    if (!is_own(key)) out_.text(key, rest...);
+  }
+  void integer(std::string_view key, std::int64_t value) noexcept {
+    if (!is_own(key)) out_.integer(key, value);
+  }
+  void real(std::string_view key, double value) noexcept {
+    if (!is_own(key)) out_.real(key, value);
+  }
+  void boolean(std::string_view key, bool value) noexcept {
+    if (!is_own(key)) out_.boolean(key, value);
+  }
+  void texts(std::string_view key, const std::string_view* values, std::size_t count) noexcept {
+    if (!is_own(key)) out_.texts(key, values, count);
+  }
+  void node(std::string_view key, const Node& value) noexcept {
+    if (!is_own(key)) out_.node(key, value);
+  }
+  void entry(std::string_view key, const FieldEntry& value) noexcept {
+    if (!is_own(key)) out_.entry(key, value);
+  }
+
+ private:
+  [[nodiscard]] bool is_own(std::string_view key) const noexcept {
+    return own_ != nullptr && own_->find(key, false) != nullptr;
+  }
+
+  Out& out_;
+  const FieldBuffer* own_;  // null: it set no name of ours
+};
+
+// The fields of a span, sorted: what the mapping reads, and what is an attribute under a name of its own.
+struct Sorted {
+  struct Named {
+    std::string_view attribute;
+    const FieldEntry* entry;
+  };
+  Metadata metadata;
+  Named others[2 * FieldBuffer::kMaxKeys];
+  std::size_t other_count = 0;
+  bool has_own_names = false;  // the application set "gen_ai.…" or the like itself
+
+  void add(std::string_view attribute, const FieldEntry& entry) noexcept {
+    if (other_count < sizeof(others) / sizeof(others[0])) others[other_count++] = {attribute, &entry};
+  }
+};
+
+// Names that the mapping and the table of keys give.
+bool is_our_name(std::string_view key) noexcept {
+  for (const std::string_view prefix : {"gen_ai.", "openai.", "nopspan.", "error.type", "server."}) {
+    if (key.substr(0, prefix.size()) == prefix) return true;
+  }
+  return false;
+}
+
+// Of a span that is no operation of the conventions, the mapping reads these alone.
+bool is_of_the_response(Key key) noexcept {
+  return (key >= Key::usage && key <= Key::total_cost) || key == Key::finish_reason || key == Key::model ||
+         key == Key::engine;
+}
+
+void sort(const SpanState& span, bool is_operation, Sorted& sorted) noexcept {
+  const FieldBuffer& fields = span.fields;
+  for (const unsigned char* at = fields.begin(); at < fields.end(); at = FieldEntry::at(at)->end()) {
+    const FieldEntry& entry = *FieldEntry::at(at);
+    if ((entry.flags & FieldEntry::kAdded) != 0) continue;
+    const std::string_view key = entry.key();
+    const AttributeKey* known = find_attribute_key(key);
+    if (known == nullptr) {
+      sorted.has_own_names = sorted.has_own_names || is_our_name(key);
+      sorted.add(key, entry);
+      continue;
+    }
+    // The mapping gives texts that leave the process: content is not for it.
+    const bool readable = (entry.flags & (FieldEntry::kMeasurement | FieldEntry::kContent)) == 0;
+    const bool read = span.is_span && known->input != AttributeKey::kNoKey && readable &&
+                      (is_operation || is_of_the_response(known->input));
+    if (read) sorted.metadata[known->input] = Node(&entry);
+    if (!known->attribute.empty()) {
+      sorted.add(span.point == Point::retry && key == "reason" ? "retry.reason" : known->attribute, entry);
+    } else if (!read) {
+      sorted.add(key, entry);
+    }
+  }
+}
+
+Node label_of(const SpanState& span, Access::Label which) noexcept {
+  const Interned text = label(Access::label(span.frame.context, which));
+  return text.size == 0 ? Node() : Node(std::string_view(text.text, text.size));
+}
+
+// From the catalogues' flat fields to what the mapping reads.
+void complete(const SpanState& span, Sorted& sorted) noexcept {
+  Metadata& m = sorted.metadata;
+  const CatalogueSpan& known = *span.catalogue;
+  const bool is_inference = known.operation == "chat" || known.operation == "image";
+  if (known.operation == "image") {
+    // Its own `operation` is generate, edit or variation.
+    if (m[Key::operation].entry() != nullptr) sorted.add("nopspan.image.operation", *m[Key::operation].entry());
+    m[Key::operation] = Node(known.operation);
+  } else if (!m[Key::operation].exists() && !known.operation.empty()) {
+    m[Key::operation] = Node(known.operation);
+  }
+  if (is_inference && !m[Key::model].exists()) m[Key::model] = label_of(span, Access::model);
+  if (is_inference && !m[Key::engine].exists()) m[Key::engine] = label_of(span, Access::engine);
+  if (m[Key::model].is_map()) {
+    m[Key::model_id] = m[Key::model].find("id");
+    m[Key::model_provider] = m[Key::model].find("provider");
+  } else {
+    m[Key::model_id] = m[Key::model];
+  }
+  if (!m[Key::provider].exists() && !m[Key::model_provider].exists()) m[Key::provider] = m[Key::engine];
+  if (!m[Key::request_id].exists()) {
+    const std::string_view id = visible_id(span);
+    if (!id.empty()) m[Key::request_id] = Node(id);
+  }
+  if (known.name == "llm.stream" && !m[Key::stream].exists()) m[Key::stream] = Node(true);
+  if ((span.flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0) {
+    m[Key::mode] = Node(std::string_view("stream"));
+    m[Key::time_to_first_chunk] = Node(static_cast<std::int64_t>(span.first_token_ns));
+  }
+  spread_usage(m);
+}
+
+bool is_catalogued_event(const SpanState& event) noexcept {
+  const std::string_view name(event.name.text, event.name.size);
+  for (const std::string_view prefix : {"gen_ai.", "agent.", "llm.", "engine."}) {
+    if (name.substr(0, prefix.size()) == prefix) return true;
+  }
+  return false;
+}
+
+template <class Out>
+void write_plain(const SpanState& span, Out& out) noexcept {
+  const FieldBuffer& fields = span.fields;
+  for (const unsigned char* at = fields.begin(); at < fields.end(); at = FieldEntry::at(at)->end()) {
+    const FieldEntry& entry = *FieldEntry::at(at);
+    if ((entry.flags & FieldEntry::kAdded) == 0) out.entry(entry.key(), entry);
+  }
+}
+
+template <class Out>
+void write_attributes(const SpanState& span, bool at_end, Out& all) noexcept {
+  if (span.is_span ? span.catalogue == nullptr : !is_catalogued_event(span)) {
+    write_plain(span, all);
+    return;
+  }
+  Sorted sorted;
+  const bool is_operation = span.is_span && !span.catalogue->operation.empty();
+  sort(span, is_operation, sorted);
+  if (span.is_span) {
+    complete(span, sorted);
+    Unless<Out> out(all, sorted.has_own_names ? &span.fields : nullptr);
+    if (is_operation) {
+      map_start(sorted.metadata, out);
+    } else {
+      if (sorted.metadata[Key::model_id].exists()) out.node("gen_ai.request.model", sorted.metadata[Key::model_id]);
+      out.text("nopspan.request_id", visible_id(span));
+    }
+    const bool failed = span.status == NOPSPAN_STATUS_ERROR || span.status == NOPSPAN_STATUS_EXCEPTION;
+    if (at_end) {
+      if (failed) sorted.metadata[Key::http_status] = Node();  // what was said of the failure says more
+      map_terminal(sorted.metadata, out);
+      if (failed) out.text("error.type", span.error_type[0] != '\0' ? span.error_type : "_OTHER");
+    }
+  }
+  Unless<Out> out(all, sorted.has_own_names ? &span.fields : nullptr);
+  for (std::size_t i = 0; i < sorted.other_count; ++i) {
+    const Sorted::Named& other = sorted.others[i];
+    if (other.attribute == other.entry->key()) {
+      all.entry(other.attribute, *other.entry);
+    } else {
+      out.entry(other.attribute, *other.entry);
+    }
+  }
+}
+
+}  // namespace
+
+EncodedAttributes encode_attributes(const SpanState& span, bool at_end, unsigned field, bool with_content,
+                                    unsigned char* out) noexcept {
+  AttributeEncoder encoder(field, with_content, out);
+  write_attributes(span, at_end, encoder);
+  return encoder.finish();
+}
+
+void collect_attributes(const SpanState& span, bool at_end, FieldBuffer& out) noexcept {
+  FieldOutput output(out);
+  write_attributes(span, at_end, output);
+}
+
+}  // namespace nopspan::detail
