@@ -49,6 +49,8 @@ class FieldOutput {
       text(key, value.as_string());
     } else if (value.is_integer()) {
       integer(key, value.as_int());
+    } else if (value.is_number()) {
+      real(key, value.as_double());
     } else {
       boolean(key, value.as_bool());
     }
@@ -233,7 +235,10 @@ void write_attributes(const SpanState& span, bool at_end, Out& all) noexcept {
     const bool failed = span.status == NOPSPAN_STATUS_ERROR || span.status == NOPSPAN_STATUS_EXCEPTION;
     if (at_end) {
       if (failed) sorted.metadata[Key::http_status] = Node();  // what was said of the failure says more
+      add_costs(sorted.metadata);
       map_terminal(sorted.metadata, out);
+      Scratch scratch[8];
+      map_text(semconv::extension::langfuse_cost_details, cost_details(sorted.metadata, scratch), out);
       if (failed) out.text("error.type", span.error_type[0] != '\0' ? span.error_type : "_OTHER");
     }
   }
