@@ -100,6 +100,7 @@ TEST(SpanAttributes, OfAStopAreTheStartsAndTheTerminalOnes) {
                                  {"gen_ai.usage.cache_read.input_tokens", 8},
                                  {"gen_ai.usage.reasoning.output_tokens", 3},
                                  {"gen_ai.usage.cost", 0.25},
+                                 {"langfuse.observation.cost_details", R"({"total":0.25})"},
                                  {"gen_ai.response.id", "resp_1"},
                                  {"gen_ai.response.model", "gpt-5-2026"}}));
 }
