@@ -19,6 +19,7 @@ set(nopspan_sources
     src/probe.cpp
     src/registry.cpp
     src/span.cpp
+    src/stream_meter.cpp
     src/testing.cpp
     src/thread_state.cpp
     src/tracestate.cpp
@@ -47,6 +48,7 @@ set(nopspan_headers
     include/nopspan/semconv.h
     include/nopspan/span.h
     include/nopspan/stats.h
+    include/nopspan/stream_meter.h
     include/nopspan/testing.h
     include/nopspan/text.h
     include/nopspan/value.h

@@ -431,11 +431,14 @@ void span_end_at(SpanState* span, std::uint64_t end_ns) noexcept {
 }
 
 void span_first_token(SpanState* span, std::uint64_t tokens_so_far) noexcept {
+  if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) == 0) span_first_token_at(span, monotonic_ns(), tokens_so_far);
+}
+
+void span_first_token_at(SpanState* span, std::uint64_t now, std::uint64_t tokens_so_far) noexcept {
   if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0 || span->process_mark != process_mark()) return;
   {
     const Entry entry;
     if (!entry) return;
-    const std::uint64_t now = monotonic_ns();
     span->first_token_ns = now > span->start_ns ? now - span->start_ns : 0;
     span->flags |= NOPSPAN_FLAG_HAS_FIRST_TOKEN;
     if (point_probes_up()) fire_first_token(entry.thread(), *span, tokens_so_far);

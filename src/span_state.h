@@ -110,6 +110,9 @@ std::uint32_t context_flags(const Context& context) noexcept;
 inline constexpr std::size_t kIdsBytes = 256;
 void add_ids(SpanState& span) noexcept;
 
+// As span_first_token(), at a time that was read already (CLOCK_MONOTONIC, ns).
+void span_first_token_at(SpanState* span, std::uint64_t now, std::uint64_t tokens_so_far) noexcept;
+
 // The event gen_ai.stream.first_token, to handlers.
 void emit_first_token(SpanState& span, std::uint64_t tokens_so_far) noexcept;
 

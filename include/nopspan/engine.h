@@ -9,6 +9,7 @@
 #include <nopspan/config.h>
 #include <nopspan/fields.h>
 #include <nopspan/span.h>
+#include <nopspan/stream_meter.h>
 
 #include <cstdint>
 
