@@ -6,6 +6,7 @@ set(nopspan_sources
     src/clean_text.cpp
     src/context.cpp
     src/counters.cpp
+    src/engine_times.cpp
     src/event.cpp
     src/events.cpp
     src/exceptions.cpp
@@ -14,6 +15,7 @@ set(nopspan_sources
     src/gate.cpp
     src/identity.cpp
     src/intern.cpp
+    src/labels.cpp
     src/log.cpp
     src/orphans.cpp
     src/probe.cpp

@@ -51,6 +51,42 @@ void dispatch_point(std::string_view name, SpanState& place, FieldBuffer& fields
   dispatch.run(event);
 }
 
+// A gauge that was set, and can be.
+bool find_gauge(const FieldBuffer& fields, std::string_view key, std::int64_t& value) noexcept {
+  const FieldEntry* entry = fields.find(key, true);
+  if (entry == nullptr || entry->type != Value::Type::integer) return false;
+  value = entry->as_int();
+  if (value < 0) count(counters.values_clamped);
+  return value >= 0;
+}
+
+void fire_engine_stats(ThreadState* thread, SpanState& event) noexcept {
+  const Interned engine = label(ContextAccess::label(event.frame.context, ContextAccess::engine));
+  std::int64_t total = 0;
+  const bool has_total = find_gauge(event.fields, "kv_cache_total", total);
+  for (const char* name : {"running", "waiting", "kv_cache_used"}) {
+    std::int64_t value = 0;
+    if (!find_gauge(event.fields, name, value)) continue;
+    fire_gauge(thread, event, engine.text, name, value, std::string_view(name) == "kv_cache_used" ? total : 0);
+  }
+  if (has_total) fire_gauge(thread, event, engine.text, "kv_cache_total", total, 0);
+}
+
+void fire_point(ThreadState* thread, SpanState& event) noexcept {
+  switch (event.point) {
+    case Point::handlers_only:
+      break;
+    case Point::engine_stats:
+      fire_engine_stats(thread, event);
+      break;
+    case Point::retry:
+      fire_retry(thread, event, monotonic_ns());
+      break;
+    default:
+      fire_event(thread, event, monotonic_ns());
+  }
+}
+
 SpanState* begin_point(Name name, const Context* target) noexcept {
   const Entry entry;
   if (!entry) return nullptr;
@@ -83,14 +119,7 @@ void point_emit(FieldSink* sink) noexcept {
   auto* event = static_cast<SpanState*>(sink);
   {
     const Entry entry;
-    if (entry && point_probes_up() && event->point != Point::handlers_only) {
-      const std::uint64_t now = monotonic_ns();
-      if (event->point == Point::retry) {
-        fire_retry(entry.thread(), *event, now);
-      } else {
-        fire_event(entry.thread(), *event, now);
-      }
-    }
+    if (entry && point_probes_up()) fire_point(entry.thread(), *event);
   }
   if (point_handlers_up()) {
     dispatch_point({event->name.text, event->name.size}, *event, event->fields, [&](FieldBuffer& fields) {

@@ -3,6 +3,7 @@
 
 #include "attributes.h"
 #include "counters.h"
+#include "engine_times.h"
 #include "tracestate.h"
 
 #include <cstddef>
@@ -195,11 +196,9 @@ void fire_engine_request(ThreadState* thread, SpanState& span) noexcept {
   record.prefill_tokens = span.engine.prefill_tokens;
   record.decode_tokens = span.engine.decode_tokens;
   record.preemptions = span.engine.preemptions;
-  const std::uint64_t waited = span.start_ns > record.arrival_ns ? span.start_ns - record.arrival_ns : 0;
-  const bool has_token = (span.flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0;
   finish(&record);
-  nopspan_site_engine_request(strings.id, span.name.text, span.duration_ns, strings.model,
-                              has_token ? waited + span.first_token_ns : 0, &record);
+  nopspan_site_engine_request(strings.id, span.name.text, span.duration_ns, strings.model, time_to_first_token(span),
+                              &record);
 }
 
 void fire_gauge(ThreadState* thread, SpanState& event, const char* engine, const char* name, std::int64_t value,

@@ -5,6 +5,7 @@
 #include "catalogue.h"
 #include "clean_text.h"
 #include "counters.h"
+#include "engine_times.h"
 #include "event_access.h"
 #include "exceptions.h"
 #include "gate_writer.h"
@@ -188,6 +189,7 @@ NOPSPAN_WORK void emit_end(SpanState& span, const Frame* enclosing) {
     }
     span.duration_ns = span.end_ns > span.start_ns ? span.end_ns - span.start_ns : 0;
     add_outcome(span);
+    add_engine_times(span);
     fire_facts(entry.thread(), span, enclosing);  // before its stop: a tracer still has the span then
     if (span_probes_up()) fire_span_end(entry.thread(), span);
   }

@@ -27,7 +27,7 @@ struct ContextAccess {
   static constexpr std::uint8_t kForeign = Context::kForeign;
   static constexpr std::uint8_t kUntraced = Context::kUntraced;
   static constexpr std::uint8_t kUnrecorded = Context::kUnrecorded;
-  enum Label : std::uint8_t { engine, model, tenant };
+  enum Label : std::uint8_t { engine, model, tenant, extra };  // extra and two more: labels.h
 
   static unsigned char (&trace_id(Context& c))[kTraceIdBytes] { return c.trace_id_; }
   static const unsigned char (&trace_id(const Context& c))[kTraceIdBytes] { return c.trace_id_; }
@@ -48,6 +48,7 @@ struct ContextAccess {
 struct EngineTimes {
   std::uint64_t arrival_ns = 0, queue_ns = 0, prefill_ns = 0, decode_ns = 0;
   std::uint64_t prefill_tokens = 0, decode_tokens = 0, preemptions = 0;
+  bool has_decode = false;  // decode_ns was given
 };
 
 // The sink that Fields writes to. A span and an event are the same to it.

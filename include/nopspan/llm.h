@@ -29,6 +29,10 @@ class Builder : public Fields {
   Self& engine(Text name) { return put("engine", name); }
   Self& model(Text name) { return put("model", name); }
   Self& tenant(Text name) { return put("tenant", name); }
+  Self& label(Text key, Text value) {
+    Fields::label(key, value);
+    return static_cast<Self&>(*this);
+  }
   Self& input_tokens(std::int64_t count) { return put("input_tokens", count); }
   Self& output_tokens(std::int64_t count) { return put("output_tokens", count); }
   Self& cached_tokens(std::int64_t count) { return put("cached_tokens", count); }

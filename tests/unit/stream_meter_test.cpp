@@ -2,13 +2,13 @@
 // What a StreamMeter measures, by a clock that the tests move.
 #include "counted.h"
 #include "fake_clock.h"
+#include "fired.h"
 #include "in_child.h"
 #include "raised_gate.h"
 #include "recorded.h"
 #include "sanitizers.h"
 
 #include "gap_histogram.h"
-#include "thread_state.h"
 
 #include <nopspan/engine.h>
 #include <nopspan/stream_meter.h>
@@ -111,13 +111,10 @@ TEST(StreamMeter, MarksTheSpansFirstTokenAndFiresNoProbeMore) {
   const RaisedGate points(RaisedGate::points);
   const nopspan::testing::Recorder recorder{"gen_ai.stream.first_token"};
   StreamMeter meter{AsyncSpan{nopspan::engine::request}};
-  const std::uint64_t* fired = nopspan::detail::thread_state()->sequence;
-  std::uint64_t before = 0;
-  for (std::size_t i = 0; i < nopspan::detail::kProbes; ++i) before += fired[i];
+  const Fired fired;
   for (int i = 0; i < 100; ++i) meter.token(3);
-  std::uint64_t after = 0;
-  for (std::size_t i = 0; i < nopspan::detail::kProbes; ++i) after += fired[i];
-  EXPECT_EQ(after - before, 1U);
+  EXPECT_EQ(fired[Probe::first_token], 1U);
+  EXPECT_EQ(fired.in_all(), 1U);
   ASSERT_EQ(recorder.size(), 1U);
   EXPECT_THAT(recorder.events()[0], HasMetadata("gen_ai.stream.tokens_so_far", 3));
   meter.end();
