@@ -3,6 +3,7 @@
 
 #include "attribute_keys.h"
 #include "genai_mapping.h"
+#include "labels.h"
 #include "span_state.h"
 
 #include <algorithm>
@@ -214,8 +215,17 @@ void write_plain(const SpanState& span, Out& out) noexcept {
   }
 }
 
+// The labels that the span has from those around it, or its own, where they are no fields of it.
+template <class Out>
+void write_labels(const SpanState& span, Out& out) noexcept {
+  for_each_extra_label(span.frame.context, [&](std::string_view key, std::string_view value) {
+    if (span.fields.find(key, false) == nullptr) out.text(key, value);
+  });
+}
+
 template <class Out>
 void write_attributes(const SpanState& span, bool at_end, Out& all) noexcept {
+  write_labels(span, all);
   if (span.is_span ? span.catalogue == nullptr : !is_catalogued_event(span)) {
     write_plain(span, all);
     return;

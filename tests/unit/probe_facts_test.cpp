@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each fact fires its probe once. How often a site was passed is seen in the sequence numbers, which count per probe
-// and thread while its counter is up.
+// Each fact fires its probe once.
 #include "counted.h"
+#include "fired.h"
 #include "in_child.h"
 #include "in_thread.h"
 #include "raised_gate.h"
@@ -15,7 +15,6 @@
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
@@ -30,29 +29,7 @@ using nopspan::Attached;
 using nopspan::Context;
 using nopspan::Fields;
 using nopspan::Span;
-using nopspan::detail::Probe;
 using ::testing::IsEmpty;
-
-// How often a probe was fired by this thread since.
-class Fired {
- public:
-  Fired() {
-    for (std::size_t i = 0; i < before_.size(); ++i) before_[i] = sequence(i);
-  }
-  [[nodiscard]] std::uint64_t operator[](Probe probe) const {
-    const auto i = static_cast<std::size_t>(probe);
-    return sequence(i) - before_[i];
-  }
-  [[nodiscard]] std::uint64_t in_all() const {
-    std::uint64_t sum = 0;
-    for (std::size_t i = 0; i < before_.size(); ++i) sum += sequence(i) - before_[i];
-    return sum;
-  }
-
- private:
-  static std::uint64_t sequence(std::size_t probe) { return nopspan::detail::thread_state()->sequence[probe]; }
-  std::array<std::uint64_t, nopspan::detail::kProbes> before_{};
-};
 
 TEST(Probes, OfASpanFireOncePerStartAndEnd) {
   const RaisedGate tracer(RaisedGate::spans);

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// How often a site was passed: seen in the sequence numbers, which count per probe and thread while its counter is up.
+#pragma once
+
+#include "thread_state.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+using nopspan::detail::Probe;
+
+// How often a probe was fired by this thread since.
+class Fired {
+ public:
+  Fired() {
+    for (std::size_t i = 0; i < before_.size(); ++i) before_[i] = sequence(i);
+  }
+  [[nodiscard]] std::uint64_t operator[](Probe probe) const {
+    const auto i = static_cast<std::size_t>(probe);
+    return sequence(i) - before_[i];
+  }
+  [[nodiscard]] std::uint64_t in_all() const {
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < before_.size(); ++i) sum += sequence(i) - before_[i];
+    return sum;
+  }
+
+ private:
+  static std::uint64_t sequence(std::size_t probe) { return nopspan::detail::thread_state()->sequence[probe]; }
+  std::array<std::uint64_t, nopspan::detail::kProbes> before_{};
+};
