@@ -9,6 +9,9 @@ RunCase find_runner(std::string_view file_name) noexcept {
     RunCase run;
   };
   static constexpr Kind kinds[] = {
+      {"genai_attributes.json", run_genai_attributes},
+      {"genai_events.json", run_genai_events},
+      {"genai_spans_metrics.json", run_genai_spans_metrics},
       {"telemetry_registry.json", run_telemetry_registry},
   };
   for (const Kind& kind : kinds) {
