@@ -1,12 +1,15 @@
 # The library: nopspan::nopspan (shared) and nopspan::nopspan_static.
 
 set(nopspan_sources
+    src/agent.cpp
+    src/agent_catalogue.cpp
     src/attribute_keys.cpp
     src/attributes.cpp
     src/catalogue.cpp
     src/clean_text.cpp
     src/context.cpp
     src/counters.cpp
+    src/default_logger.cpp
     src/event.cpp
     src/events.cpp
     src/exceptions.cpp
@@ -28,6 +31,7 @@ set(nopspan_sources
     src/span_attributes.cpp
     src/testing.cpp
     src/thread_state.cpp
+    src/trace_id.cpp
     src/tracestate.cpp
     src/value.cpp)
 if(nopspan_have_usdt)
@@ -35,12 +39,14 @@ if(nopspan_have_usdt)
 endif()
 
 set(nopspan_headers
+    include/nopspan/agent.h
     include/nopspan/config.h
     include/nopspan/context.h
     include/nopspan/coroutine.h
     include/nopspan/engine.h
     include/nopspan/errc.h
     include/nopspan/event.h
+    include/nopspan/event_names.h
     include/nopspan/events.h
     include/nopspan/fields.h
     include/nopspan/gate.h

@@ -6,9 +6,14 @@
 #include "hash.h"
 #include "log.h"
 
+#include <nopspan/engine.h>
 #include <nopspan/llm.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstddef>
+#include <cstring>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 
@@ -83,6 +88,22 @@ std::string unknown_message(std::string_view last, Catalogue catalogue) {
   return message;
 }
 
+// Not made of kSpans: these are in the order of the documents.
+constexpr std::string_view kLlmEvents[] = {"llm.generate.start", "llm.generate.stop", "llm.generate.exception",  //
+                                           "llm.stream.start",   "llm.stream.stop",   "llm.stream.exception",    //
+                                           "llm.step.start",     "llm.step.stop",     "llm.step.exception",      //
+                                           "llm.chat.start",     "llm.chat.stop",     "llm.chat.exception",      //
+                                           "llm.tool.start",     "llm.tool.stop",     "llm.tool.exception",      //
+                                           "llm.image.start",    "llm.image.stop",    "llm.image.exception",     //
+                                           "llm.adapter.retry"};
+constexpr std::string_view kEngineEvents[] = {
+    "engine.request.start", "engine.request.stop", "engine.request.exception",  //
+    "engine.queue.start",   "engine.queue.stop",   "engine.queue.exception",    //
+    "engine.prefill.start", "engine.prefill.stop", "engine.prefill.exception",  //
+    "engine.decode.start",  "engine.decode.stop",  "engine.decode.exception",   //
+    "engine.step.start",    "engine.step.stop",    "engine.step.exception",     //
+    "engine.stats"};
+
 }  // namespace
 
 namespace detail {
@@ -129,5 +150,18 @@ void throw_unknown_span(Text name) {
   throw std::invalid_argument(unknown_message({cleaned, size}, Catalogue::llm));
 }
 
+Name event_name(Text suffix) noexcept {
+  char text[256];  // a longer name is cut to far less
+  std::memcpy(text, kLlmPrefix.data(), kLlmPrefix.size());
+  const std::size_t size = std::min(suffix.size(), sizeof(text) - kLlmPrefix.size());
+  if (size > 0) std::memcpy(text + kLlmPrefix.size(), suffix.data(), size);
+  return Name::intern({text, kLlmPrefix.size() + size});
+}
+
 }  // namespace llm::detail
+
+EventNames llm::event_names() noexcept { return {kLlmEvents, std::size(kLlmEvents)}; }
+
+EventNames engine::event_names() noexcept { return {kEngineEvents, std::size(kEngineEvents)}; }
+
 }  // namespace nopspan

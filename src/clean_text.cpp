@@ -22,6 +22,15 @@ bool is_plain(const char* bytes) noexcept {
   return ((word | below | del) & kHigh) == 0;
 }
 
+// The length of the character at text[at]; 0 where there is none, or a control character. U+0080 to U+009F are some: a
+// terminal obeys U+009B as it does ESC [.
+std::size_t printable_sequence(std::string_view text, std::size_t at) noexcept {
+  const std::size_t length = utf8_sequence(text, at);
+  if (length == 1 && is_control(static_cast<unsigned char>(text[at]))) return 0;
+  if (length == 2 && text[at] == '\xc2' && static_cast<unsigned char>(text[at + 1]) < 0xa0) return 0;
+  return length;
+}
+
 }  // namespace
 
 std::size_t utf8_sequence(std::string_view text, std::size_t at) noexcept {
@@ -60,13 +69,14 @@ bool is_clean(std::string_view text) noexcept {
   std::size_t i = 0;
   for (; i + 8 <= text.size() && is_plain(text.data() + i); i += 8) {
   }
-  bool ascii = true;
-  for (; i < text.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    if (is_control(byte)) return false;
-    ascii = ascii && byte < 0x80;
+  for (; i < text.size() && static_cast<unsigned char>(text[i]) < 0x80; ++i) {
+    if (is_control(static_cast<unsigned char>(text[i]))) return false;
   }
-  return ascii || is_utf8(text);
+  for (std::size_t length; i < text.size(); i += length) {
+    length = printable_sequence(text, i);
+    if (length == 0) return false;
+  }
+  return true;
 }
 
 std::size_t clean(std::string_view text, char (&out)[kMaxNameBytes + 1]) noexcept {
@@ -76,8 +86,8 @@ std::size_t clean(std::string_view text, char (&out)[kMaxNameBytes + 1]) noexcep
   bool mended = false;
   std::size_t size = 0;
   for (std::size_t i = 0; i < limit;) {
-    const std::size_t length = utf8_sequence(text, i);
-    if (length == 0 || (length == 1 && is_control(static_cast<unsigned char>(text[i])))) {
+    const std::size_t length = printable_sequence(text, i);
+    if (length == 0) {
       out[size++] = '?';
       mended = true;
       ++i;

@@ -25,6 +25,7 @@ bool point_handlers_up() noexcept { return (gate() & kGatePointHandlers) != 0; }
 void place(SpanState& event, const Context& context) noexcept {
   event.frame.context = context;
   if (context.empty()) return;
+  event.begins_request = false;
   event.flags |= context_flags(context);
   encode_request_id(ContextAccess::trace_id(context), event.request_id);
   if (const Frame* frame = find_scope(context.span_id()); frame != nullptr) {
@@ -64,6 +65,7 @@ SpanState* begin_point(Name name, const Context* target) noexcept {
   SpanState* event = allocate(entry.thread());
   if (event == nullptr) return nullptr;
   event->is_span = false;
+  event->begins_request = true;
   event->name = clean_name(name);
   event->enclosing = event->name;
   event->keeps_content = point_handlers_up() || capturing_content.load(std::memory_order_relaxed);
@@ -148,6 +150,7 @@ void point_discard(FieldSink* sink) noexcept { release(static_cast<SpanState*>(s
 
 void point_emit(FieldSink* sink) noexcept {
   auto* event = static_cast<SpanState*>(sink);
+  apply_trace_id(*event);
   {
     const Entry entry;
     if (entry) fire_point(entry.thread(), *event);

@@ -141,7 +141,7 @@ std::uint64_t oldest_reader(const ThreadState* self) noexcept {
 unsigned suffix_of(std::string_view name) noexcept {
   if (name == "gen_ai.stream.first_token") return kStop;  // told by a span, which must run for it
   const std::string_view suffix = EventName(name).suffix;
-  if (suffix == ".start") return kStart;
+  if (suffix == ".start" || suffix == ".iteration_start") return kStart;
   if (suffix == ".stop") return kStop;
   return suffix == ".exception" ? kException : 0U;
 }

@@ -41,6 +41,7 @@ void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept
   context = parent;
   span.parent_id = parent.span_id();
   if (context.empty()) {
+    span.begins_request = true;
     make_trace_id(thread, Access::trace_id(context));
     Access::trace_flags(context) = 1;
     const std::uint8_t bits = Access::bits(parent);
@@ -95,10 +96,27 @@ void add_measurement(FieldBuffer& fields, std::string_view key, std::uint64_t va
   fields.add_word(key, Value::Type::integer, value, FieldEntry::kMeasurement);
 }
 
+Shape shape_of(const SpanState& span) noexcept {
+  return span.catalogue != nullptr ? span.catalogue->shape : Shape::standard;
+}
+
+// An iteration's start is an event beside the span: agent.operator.iteration_start.
+EventName event_name_of(const SpanState& span, std::string_view suffix) noexcept {
+  const std::string_view name(span.name.text, span.name.size);
+  if (shape_of(span) != Shape::iteration) return {name, suffix};
+  return {name.substr(0, name.rfind('.')), ".iteration_start"};
+}
+
+// What system_time was then.
+std::uint64_t system_time_at(std::uint64_t time_ns) noexcept {
+  const std::uint64_t now = monotonic_ns();
+  return system_ns() - (now > time_ns ? now - time_ns : 0);
+}
+
 // The event `<name><suffix>` to its handlers, if it has any; `measure` adds its measurements.
 template <class Measure>
 void dispatch_span(SpanState& span, std::string_view suffix, bool at_end, const Measure& measure) {
-  const EventName event_name({span.name.text, span.name.size}, suffix);
+  const EventName event_name = event_name_of(span, suffix);
   Dispatch dispatch(event_name);
   if (!dispatch) return;
   {
@@ -124,10 +142,15 @@ void dispatch_span(SpanState& span, std::string_view suffix, bool at_end, const 
 
 void dispatch_end(SpanState& span) {
   const bool exception = span.status == NOPSPAN_STATUS_EXCEPTION;
-  if (!is_handled(exception ? kException : kStop)) return;
+  const Shape shape = shape_of(span);
+  if (shape == Shape::iteration || !is_handled(exception ? kException : kStop)) return;
   dispatch_span(span, exception ? ".exception" : ".stop", true, [&](FieldBuffer& fields) {
+    if (shape == Shape::compaction && !exception) {
+      add_measurement(fields, "system_time", system_time_at(span.end_ns));
+      return;
+    }
     add_measurement(fields, "duration", span.duration_ns);
-    add_measurement(fields, "monotonic_time", span.end_ns);
+    if (shape == Shape::standard) add_measurement(fields, "monotonic_time", span.end_ns);
   });
 }
 
@@ -291,6 +314,7 @@ NOPSPAN_WORK SpanState* begin_async(Name name, const Context& parent, SpanOption
 
 NOPSPAN_WORK void emit_start(SpanState* span) noexcept {
   span->started = true;
+  apply_trace_id(*span);
   if (span_probes_up()) {
     const Entry entry;
     if (entry) fire_span_start(entry.thread(), *span);
@@ -298,9 +322,8 @@ NOPSPAN_WORK void emit_start(SpanState* span) noexcept {
   if (span->catalogue == nullptr) check_catalogue(span->name);
   if (!span->silent && span_handlers_up() && is_handled(kStart)) {
     dispatch_span(*span, ".start", false, [&](FieldBuffer& fields) {
-      const std::uint64_t now = monotonic_ns();
-      add_measurement(fields, "system_time", system_ns() - (now > span->start_ns ? now - span->start_ns : 0));
-      add_measurement(fields, "monotonic_time", span->start_ns);
+      add_measurement(fields, "system_time", system_time_at(span->start_ns));
+      if (shape_of(*span) == Shape::standard) add_measurement(fields, "monotonic_time", span->start_ns);
     });
   }
 }
@@ -338,13 +361,14 @@ void span_end(SpanState* span) noexcept {
     return;
   }
   start_late(span);
-  if (span->status != NOPSPAN_STATUS_EXCEPTION && std::uncaught_exceptions() > span->uncaught) {
+  const bool is_here = remove_frame(&span->frame);
+  if (is_here && span->status != NOPSPAN_STATUS_EXCEPTION && std::uncaught_exceptions() > span->uncaught) {
     Caught unseen;
     unseen.kind = "error";
     unseen.type = "unknown";
     set_reason_safely(*span, unseen);
   }
-  if (remove_frame(&span->frame)) {
+  if (is_here) {
     emit_end(*span, span->frame.below);
     release(span);
     return;

@@ -49,6 +49,8 @@ class FieldOutput {
       text(key, value.as_string());
     } else if (value.is_integer()) {
       integer(key, value.as_int());
+    } else if (value.is_number()) {
+      real(key, value.as_double());
     } else {
       boolean(key, value.as_bool());
     }
@@ -144,8 +146,9 @@ void sort(const SpanState& span, bool is_operation, Sorted& sorted) noexcept {
       sorted.add(key, entry);
       continue;
     }
-    const bool measured = (entry.flags & FieldEntry::kMeasurement) != 0;
-    const bool read = span.is_span && known->input != AttributeKey::kNoKey && !measured &&
+    // The mapping gives texts that leave the process: content is not for it.
+    const bool readable = (entry.flags & (FieldEntry::kMeasurement | FieldEntry::kContent)) == 0;
+    const bool read = span.is_span && known->input != AttributeKey::kNoKey && readable &&
                       (is_operation || is_of_the_response(known->input));
     if (read) sorted.metadata[known->input] = Node(&entry);
     if (!known->attribute.empty()) {
@@ -232,7 +235,10 @@ void write_attributes(const SpanState& span, bool at_end, Out& all) noexcept {
     const bool failed = span.status == NOPSPAN_STATUS_ERROR || span.status == NOPSPAN_STATUS_EXCEPTION;
     if (at_end) {
       if (failed) sorted.metadata[Key::http_status] = Node();  // what was said of the failure says more
+      add_costs(sorted.metadata);
       map_terminal(sorted.metadata, out);
+      Scratch scratch[8];
+      map_text(semconv::extension::langfuse_cost_details, cost_details(sorted.metadata, scratch), out);
       if (failed) out.text("error.type", span.error_type[0] != '\0' ? span.error_type : "_OTHER");
     }
   }

@@ -77,6 +77,7 @@ struct SpanState : FieldSink {
   std::atomic<bool> ended_elsewhere{false};
   bool started = false;                      // its start was emitted
   bool silent = false;                       // for probes alone: handlers were told in another way
+  bool begins_request = false;               // it has no request but its own
   const CatalogueSpan* catalogue = nullptr;  // null: in none, or an event
   Interned name{};
   Interned enclosing{};  // of an event: the name of the span around it, or its own
@@ -109,6 +110,9 @@ std::uint32_t context_flags(const Context& context) noexcept;
 // stays. Does not move the fields, if kIdsBytes were reserved.
 inline constexpr std::size_t kIdsBytes = 256;
 void add_ids(SpanState& span) noexcept;
+
+// The trace_id in the metadata of an agent's span or event: before its start is emitted, or the event.
+void apply_trace_id(SpanState& state) noexcept;
 
 // The first token of a stream came at `now_ns`: the probe `first_token`; nothing, if the span had one. Inside an Entry.
 bool mark_first_token(ThreadState* thread, SpanState& span, std::uint64_t now_ns, std::uint64_t tokens_so_far) noexcept;

@@ -7,10 +7,12 @@
 #define NOPSPAN_ENGINE_H
 
 #include <nopspan/config.h>
+#include <nopspan/event_names.h>
 #include <nopspan/fields.h>
 #include <nopspan/span.h>
 
 #include <cstdint>
+#include <string_view>
 
 namespace nopspan::engine {
 
@@ -49,6 +51,11 @@ NOPSPAN_CONSTANT Name queue{"engine.queue"};
 NOPSPAN_CONSTANT Name prefill{"engine.prefill"};
 NOPSPAN_CONSTANT Name decode{"engine.decode"};
 NOPSPAN_CONSTANT Name step{"engine.step"};
+
+// The prefix of every name here.
+constexpr std::string_view event_prefix() noexcept { return "engine"; }
+// The names of all events: three of each span, and engine.stats, which gauges emit.
+NOPSPAN_API EventNames event_names() noexcept;
 
 }  // namespace nopspan::engine
 

@@ -11,7 +11,9 @@
 #include <nopspan/span.h>
 #include <nopspan/text.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <type_traits>
 
 namespace nopspan {
@@ -85,6 +87,48 @@ inline void execute(const Span& span, Name name) {
 inline void execute(const AsyncSpan& span, Name name) {
   execute(span, name, [](Fields&) {});
 }
+
+namespace detail {
+
+// An event of a catalogue: called with a callable that takes the builder of its fields, or with the span that it
+// belongs to (a Span, an AsyncSpan or a Context) and that; without the callable it has no fields. Without a span it
+// belongs to the thread's current one.
+template <class F, Point point_kind>
+class NamedEvent {
+ public:
+  using Builder = F;
+  template <std::size_t N>
+  constexpr explicit NamedEvent(const char (&literal)[N]) noexcept : name_(literal) {}
+
+  template <class M, std::enable_if_t<std::is_invocable_v<M&, F&>, int> = 0>
+  void operator()(M&& fields) const {
+    if (points_wanted()) point<F>(point_kind, name_, nullptr, fields);
+  }
+  template <class M>
+  void operator()(const Context& span, M&& fields) const {
+    if (points_wanted()) point<F>(point_kind, name_, &span, fields);
+  }
+  template <class S, class M, std::enable_if_t<std::is_same_v<S, Span> || std::is_same_v<S, AsyncSpan>, int> = 0>
+  void operator()(const S& span, M&& fields) const {
+    if (points_wanted()) (*this)(span.context(), fields);
+  }
+  void operator()() const {
+    (*this)([](F&) {});
+  }
+  template <
+      class S,
+      std::enable_if_t<std::is_same_v<S, Span> || std::is_same_v<S, AsyncSpan> || std::is_same_v<S, Context>, int> = 0>
+  void operator()(const S& span) const {
+    (*this)(span, [](F&) {});
+  }
+
+  [[nodiscard]] constexpr std::string_view name() const noexcept { return name_.view(); }
+
+ private:
+  Name name_;
+};
+
+}  // namespace detail
 
 // A reading of a gauge of an engine or instance: `gauge` on probes, event `engine.stats` to handlers (measurement:
 // `name`; metadata: engine, gauge, maximum). `maximum` 0: there is none.

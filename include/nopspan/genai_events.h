@@ -49,38 +49,7 @@ NOPSPAN_API NOPSPAN_COLD void put_finish_reasons(nopspan::detail::FieldSink*, co
 
 // One of the five.
 template <class F, nopspan::detail::Point point = nopspan::detail::Point::event>
-class SpanEvent {
- public:
-  template <std::size_t N>
-  constexpr explicit SpanEvent(const char (&literal)[N]) noexcept : name_(literal) {}
-
-  template <class M, std::enable_if_t<std::is_invocable_v<M&, F&>, int> = 0>
-  void operator()(M&& fields) const {
-    if (nopspan::detail::points_wanted()) nopspan::detail::point<F>(point, name_, nullptr, fields);
-  }
-  template <class M>
-  void operator()(const Context& span, M&& fields) const {
-    if (nopspan::detail::points_wanted()) nopspan::detail::point<F>(point, name_, &span, fields);
-  }
-  template <class S, class M, std::enable_if_t<std::is_same_v<S, Span> || std::is_same_v<S, AsyncSpan>, int> = 0>
-  void operator()(const S& span, M&& fields) const {
-    if (nopspan::detail::points_wanted()) (*this)(span.context(), fields);
-  }
-  void operator()() const {
-    (*this)([](F&) {});
-  }
-  template <
-      class S,
-      std::enable_if_t<std::is_same_v<S, Span> || std::is_same_v<S, AsyncSpan> || std::is_same_v<S, Context>, int> = 0>
-  void operator()(const S& span) const {
-    (*this)(span, [](F&) {});
-  }
-
-  [[nodiscard]] constexpr std::string_view name() const noexcept { return name_.view(); }
-
- private:
-  Name name_;
-};
+using SpanEvent = nopspan::detail::NamedEvent<F, point>;
 
 }  // namespace detail
 

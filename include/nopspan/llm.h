@@ -8,8 +8,11 @@
 #define NOPSPAN_LLM_H
 
 #include <nopspan/config.h>
+#include <nopspan/errc.h>
+#include <nopspan/event_names.h>
 #include <nopspan/events.h>
 #include <nopspan/fields.h>
+#include <nopspan/log_level.h>
 #include <nopspan/span.h>
 #include <nopspan/text.h>
 
@@ -194,8 +197,12 @@ NOPSPAN_CONSTANT SpanName<ImageFields> image{"llm.image"};
 
 // The prefix of every name here.
 constexpr std::string_view event_prefix() noexcept { return "llm"; }
+// The names of all events: three of each span, and the retry's.
+NOPSPAN_API EventNames event_names() noexcept;
 
 namespace detail {
+// "llm." + suffix, interned.
+NOPSPAN_API NOPSPAN_COLD Name event_name(Text suffix) noexcept;
 // The span called "llm." + name; null, if `name` is not one of the six. Static storage.
 NOPSPAN_API const Name* find_span(Text name) noexcept;
 // std::invalid_argument: unknown span name "x"; valid: chat, …
@@ -262,6 +269,24 @@ inline void retry(const Context& span, M&& fields) {
     nopspan::detail::point<RetryFields>(nopspan::detail::Point::retry, adapter_retry, &span, fields);
   }
 }
+
+// Emits the event "llm." + suffix ("adapter.retry") with what `fields(Fields&)` sets, and nothing else; as
+// nopspan::execute(), for a name that is interned (see Name::intern()).
+template <class M>
+inline void execute(Text suffix, M&& fields) {
+  if (nopspan::detail::points_wanted()) nopspan::execute(detail::event_name(suffix), fields);
+}
+// The same for a span that is named: a Span, an AsyncSpan or a Context.
+template <class S, class M>
+inline void execute(const S& span, Text suffix, M&& fields) {
+  if (nopspan::detail::points_wanted()) nopspan::execute(span, detail::event_name(suffix), fields);
+}
+
+// Logs every event of the catalogue in a line, "[llm.chat.stop] request_id=… duration=… monotonic_time=…", to the sink
+// of set_log_sink(); without one nothing below warning is shown. One handler, "llm-telemetry-default-logger":
+// already_exists if it is attached, not_found if it is not. Thread-safe.
+NOPSPAN_API Errc attach_default_logger(LogLevel level = LogLevel::debug) noexcept;
+NOPSPAN_API Errc detach_default_logger() noexcept;
 
 }  // namespace nopspan::llm
 

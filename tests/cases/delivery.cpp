@@ -28,12 +28,13 @@ bool Delivery::of_span() const noexcept {
 
 Json Delivery::reason(const Json& expected) const {
   Json seen = optional(metadata_, "reason");
-  const bool of_exception = ends_with(event_name_, ".exception") || event_name_ == "telemetry.handler.failure";
+  const bool of_exception =
+      (of_span() && ends_with(event_name_, ".exception")) || event_name_ == "telemetry.handler.failure";
   if (!of_exception) return seen;
-  const bool is_reason =
-      seen.is_object() && optional(seen, "type").is_string() && optional(seen, "message").is_string();
-  if (!is_reason) return {{"not a map of type and message", seen}};
-  if (optional(metadata_, "kind") == "exit") return expected;
+  const bool is_exit = optional(metadata_, "kind") == "exit";
+  const bool has_type = optional(seen, "type").is_string() || (is_exit && optional(seen, "type").is_null());
+  if (!has_type || !optional(seen, "message").is_string()) return {{"not a map of type and message", seen}};
+  if (is_exit) return expected;
   if (expected.is_string()) return seen["message"];
   Json in_reference_terms = seen;
   in_reference_terms["type"] = reference_type(seen["type"].get<std::string>());

@@ -25,6 +25,9 @@ using RunCase = std::vector<Check> (*)(const Json& one_case);
 // Null for a file of an unknown name.
 RunCase find_runner(std::string_view file_name) noexcept;
 
+std::vector<Check> run_agent_catalogue(const Json& one_case);
+std::vector<Check> run_agent_scenarios(const Json& one_case);
+std::vector<Check> run_allm_spans(const Json& one_case);
 std::vector<Check> run_genai_attributes(const Json& one_case);
 std::vector<Check> run_genai_events(const Json& one_case);
 std::vector<Check> run_genai_spans_metrics(const Json& one_case);

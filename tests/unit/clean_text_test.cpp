@@ -47,6 +47,13 @@ TEST(Clean, IsAnythingShortThatCanBePrinted) {
   EXPECT_FALSE(is_clean("\xff"));
 }
 
+TEST(Clean, KnowsTheControlCharactersOfUnicode) {
+  EXPECT_FALSE(is_clean("first line\u0085second"));
+  EXPECT_FALSE(is_clean("\u009b31m"));
+  EXPECT_TRUE(is_clean("no\u00a0break"));
+  EXPECT_EQ(cleaned("\u0080\u009b31m\u009f\u00a0"), "????31m??\u00a0");
+}
+
 TEST(Clean, ReplacesByteByByte) {
   EXPECT_EQ(cleaned("a\tb\x7f"), "a?b?");
   EXPECT_EQ(cleaned("\xe2\x82z"), "??z");

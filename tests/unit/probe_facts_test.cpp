@@ -186,6 +186,57 @@ TEST(Tokens, FireOnceAcrossAnAsyncSpanBetweenTwoScopes) {
   EXPECT_EQ(fired[Probe::tokens], 2U);
 }
 
+TEST(Tokens, OfAnAsyncSpanFireNotAgainAfterTheScopeInsideIt) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  AsyncSpan request{nopspan::engine::request};
+  {
+    const Attached here{request.context()};
+    Span step{llm::step};
+    step.set("output_tokens", 9);
+  }
+  request.set("output_tokens", 9);
+  request.end();
+  EXPECT_EQ(fired[Probe::tokens], 1U);
+}
+
+TEST(Tokens, FireOnceAcrossThreads) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  std::uint64_t elsewhere = 0;
+  {
+    Span chat{llm::chat};
+    const Context context = chat.context();
+    in_thread([&] {
+      const Fired there;
+      const Attached here{context};
+      {
+        const Span between{"work"};
+        Span step{llm::step};
+        step.set("output_tokens", 9);
+      }
+      elsewhere = there[Probe::tokens];
+    });
+    chat.set("output_tokens", 9);
+  }
+  EXPECT_EQ(elsewhere, 1U);
+  EXPECT_EQ(fired[Probe::tokens], 0U);
+}
+
+TEST(Tokens, OfAnAsyncChainFireAtItsInnermostEnd) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  AsyncSpan chat{llm::chat};
+  AsyncSpan step{llm::step, chat.context()};
+  AsyncSpan generate{llm::generate, step.context()};
+  generate.set("output_tokens", 9);
+  generate.end();
+  step.end();  // has none itself, and passes on that they were told
+  chat.set("output_tokens", 9);
+  chat.end();
+  EXPECT_EQ(fired[Probe::tokens], 1U);
+}
+
 TEST(Tokens, OfASecondRootOfARequestAreNotTheFirstOnes) {
   const RaisedGate tracer(RaisedGate::points);
   const Context request = Context::make();

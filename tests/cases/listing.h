@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lists of texts that a function gives: names, or the ids of several calls.
+#ifndef NOPSPAN_TESTS_CASES_LISTING_H
+#define NOPSPAN_TESTS_CASES_LISTING_H
+
+#include <string>
+#include <vector>
+
+#include "json.h"
+#include "matcher.h"
+
+namespace cases {
+
+// Refuses an expectation with other keys than these: length, distinct (how many), equals (event names), matches (a
+// regular expression, of each).
+void check_listing(const Json& expect);
+Mismatches compare_listing(const Json& expect, const std::vector<std::string>& list);
+
+// How often the case calls the function: `times`, or once.
+unsigned times_of(const Json& when);
+
+}  // namespace cases
+
+#endif  // NOPSPAN_TESTS_CASES_LISTING_H

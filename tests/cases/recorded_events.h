@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// The events that a case causes, compared with those it expects.
+#ifndef NOPSPAN_TESTS_CASES_RECORDED_EVENTS_H
+#define NOPSPAN_TESTS_CASES_RECORDED_EVENTS_H
+
+#include <string>
+#include <vector>
+
+#include "delivery.h"
+#include "json.h"
+#include "matcher.h"
+
+namespace cases {
+
+// Records the events of these names while it lives.
+class RecordedEvents {
+ public:
+  explicit RecordedEvents(const std::vector<std::string>& names);
+  ~RecordedEvents();
+  RecordedEvents(const RecordedEvents&) = delete;
+  RecordedEvents& operator=(const RecordedEvents&) = delete;
+
+  [[nodiscard]] const std::vector<Delivery>& events() const noexcept { return events_; }
+
+  // `events` and `event_names` of an expectation, where it has them. The measurements and the metadata of an event are
+  // all that it has where the case says `exact` (or measurements_exact, metadata_exact); else what is named.
+  static void check(const Json& expect);
+  void compare(const Json& expect, Comparison& comparison) const;
+
+ private:
+  std::vector<Delivery> events_;
+};
+
+}  // namespace cases
+
+#endif  // NOPSPAN_TESTS_CASES_RECORDED_EVENTS_H

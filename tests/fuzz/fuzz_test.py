@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a libFuzzer program for a minute, or for ten with NOPSPAN_LONG=1: fuzz_test.py PROGRAM SEEDS
+
+What it finds new goes to PROGRAM.corpus, from which the next run goes on. An input that fails is printed as hex, with
+what runs it again.
+"""
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from ability import unable
+
+SECONDS = 600 if os.environ.get("NOPSPAN_LONG") == "1" else 60
+MAX_BYTES = 2048  # room for some headers, or hundreds of fields
+# A run that tries fewer inputs than this has tested nothing: usual is thousands a second.
+FEWEST_RUNS = 1000
+
+
+def reproduce(program, artifact):
+    print(f"failing input ({artifact.stat().st_size} bytes): {artifact.read_bytes().hex()}\n"
+          f"to run it again: echo HEX | xxd -r -p > input && {program} input", flush=True)
+
+
+def main():
+    problem = os.environ.get("NOPSPAN_FUZZ_PROBLEM")
+    if problem:
+        unable(problem)
+    program, seeds = Path(sys.argv[1]), Path(sys.argv[2])
+    corpus = program.with_suffix(".corpus")
+    corpus.mkdir(exist_ok=True)
+    artifacts = program.with_suffix(".failures")
+    artifacts.mkdir(exist_ok=True)
+    for old in artifacts.iterdir():
+        old.unlink()
+    done = subprocess.run(
+        [program, f"-max_total_time={SECONDS}", f"-max_len={MAX_BYTES}", "-rss_limit_mb=1024", "-timeout=20",
+         f"-artifact_prefix={artifacts}/", corpus, seeds],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", check=False,
+        env={**os.environ, "ASAN_OPTIONS": "malloc_context_size=2"})  # several times as fast as with whole stacks
+    if done.returncode != 0:
+        print(done.stdout[-8000:])
+        for artifact in artifacts.iterdir():
+            reproduce(program, artifact)
+        sys.exit(f"failed: {program.name} exited with {done.returncode}")
+    runs = int(re.search(r"^Done (\d+) runs", done.stdout, re.M)[1])
+    if runs < FEWEST_RUNS:
+        sys.exit(f"failed: {runs} runs in {SECONDS} s\n{done.stdout[-8000:]}")
+    print(f"{program.name}: {runs} runs in {SECONDS} s, {runs // SECONDS}/s")
+
+
+main()

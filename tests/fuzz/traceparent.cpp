@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// What other processes send: traceparent, tracestate and request ids of any bytes. An input is three lines, one for
+// each; all of it is tried as each of the three too.
+#include "require.h"
+#include "utf8_model.h"
+#include "w3c_model.h"
+
+#include <nopspan/context.h>
+#include <nopspan/stats.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace {
+
+using nopspan::Context;
+
+void check_headers(std::string_view traceparent, std::string_view tracestate) {
+  const nopspan::Stats before = nopspan::stats();
+  const Context context = Context::from_traceparent(traceparent, tracestate);
+  const nopspan::Stats after = nopspan::stats();
+  const std::uint64_t invalid = after.invalid_ids - before.invalid_ids;
+  const std::uint64_t left_out = after.invalid_tracestate - before.invalid_tracestate;
+
+  const Traceparent expected = read_traceparent(traceparent);
+  require(context.empty() != expected.valid, "what the grammar has is accepted, and nothing else");
+  require(invalid == (expected.valid || traceparent.empty() ? 0 : 1), "a malformed traceparent is counted");
+  if (context.empty()) {
+    require(context.traceparent().empty() && context.tracestate().empty(), "an empty context has no headers");
+    require(left_out == 0, "a tracestate without a traceparent is not looked at");
+    return;
+  }
+  const auto flags = static_cast<unsigned>(std::stoul(expected.flags, nullptr, 16));
+  require(context.trace_id() == expected.trace_id, "the trace id is the header's");
+  require(context.span_id() == std::stoull(expected.parent_id, nullptr, 16), "the span id is the header's");
+  require(context.sampled() == ((flags & 1U) != 0), "the sampled flag is the header's");
+
+  const std::string sent = context.traceparent();
+  const std::string known_flags = (flags & 1U) != 0 ? "01" : "00";
+  require(sent == (expected.current ? std::string(traceparent)
+                                    : "00-" + expected.trace_id + "-" + expected.parent_id + "-" + known_flags),
+          "version 00 goes out as it came in, a later one as version 00");
+
+  const Tracestate state = read_tracestate(tracestate);
+  const std::string sent_state = context.tracestate();
+  require(sent_state.size() <= 512, "a tracestate is at most 512 bytes");
+  require(sent_state == state.header, "the tracestate goes out, but for the members that are too much");
+  require(left_out == state.left_out, "what is left out of a tracestate is counted");
+
+  const Context again = Context::from_traceparent(sent, sent_state);
+  require(again.trace_id() == context.trace_id() && again.span_id() == context.span_id() &&
+              again.sampled() == context.sampled(),
+          "the next process has the same ids");
+  require(again.traceparent() == sent && again.tracestate() == sent_state, "and sends the same headers");
+}
+
+void check_request_id(std::string_view id) {
+  const nopspan::Stats before = nopspan::stats();
+  const Context context = Context::with_request_id(id);
+  require(nopspan::stats().invalid_ids - before.invalid_ids == (id.empty() ? 1 : 0), "no id is counted");
+  require(!context.empty() && context.span_id() == 0, "any id gives a context without a span");
+
+  const Traceparent sent = read_traceparent(context.traceparent().view());
+  require(sent.valid && sent.current && sent.trace_id == context.trace_id().view(), "its traceparent is well formed");
+  const std::string visible = context.request_id();
+  require(!visible.empty() && is_printable_name(visible), "its visible id is at most 63 bytes that can be printed");
+  if (!id.empty() && is_printable_name(id)) require(visible == id, "an id that can be printed stays as it is");
+  require(Context::with_request_id(visible).request_id() == visible, "a visible id stays as it is");
+
+  const nopspan::Attached here{context};
+  require(nopspan::request_id() == visible && Context::current().traceparent() == context.traceparent(),
+          "an attached context is the current one");
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  constexpr std::string_view kParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  const std::string all(reinterpret_cast<const char*>(data), size);
+  std::vector<std::string> lines = split(all, '\n');
+  lines.resize(3);
+  check_headers(lines[0], lines[1]);
+  check_headers(all, {});
+  check_headers(kParent, lines[1]);
+  check_headers(kParent, all);
+  check_request_id(lines[2]);
+  check_request_id(all);
+  return 0;
+}

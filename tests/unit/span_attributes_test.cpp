@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a span or event is as attributes: one mapping for handlers and probes.
+#include "raised_gate.h"
+#include "recorded.h"
+
+#include "probe.h"
+#include "span_attributes.h"
+#include "span_state.h"
+
+#include <nopspan/engine.h>
+#include <nopspan/events.h>
+#include <nopspan/genai.h>
+#include <nopspan/llm.h>
+#include <nopspan/span.h>
+#include <nopspan/stats.h>
+
+#include <string>
+
+namespace {
+
+namespace genai = nopspan::genai;
+namespace llm = nopspan::llm;
+using nopspan::AsyncSpan;
+using nopspan::Fields;
+using nopspan::Span;
+using nopspan::SpanKind;
+using nopspan::Value;
+using nopspan::testing::Recorder;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+Value attributes_of(const nopspan::OwnedEvent& event) { return event->attributes().copy(); }
+
+Value attribute(const nopspan::OwnedEvent& event, std::string_view key) {
+  const auto found = event->attributes().find(key);
+  EXPECT_TRUE(found.exists()) << key;
+  return found.copy();
+}
+
+unsigned kind_of(const nopspan::OwnedEvent& event) { return (event->flags() >> 12U) & 7U; }
+
+TEST(SpanAttributes, OfAPlainSpanAreItsFields) {
+  const SpanRecorder recorder("work");
+  {
+    Span span{"work", [](Fields& f) { f.set("rows", 3).set("temperature", 0.5).content("query", "select"); }};
+    span.measure("bytes", 7);
+  }
+  EXPECT_EQ(attributes_of(recorder.start()), Value::map({{"rows", 3}, {"temperature", 0.5}, {"query", "select"}}));
+  EXPECT_EQ(attributes_of(recorder.stop()),
+            Value::map({{"rows", 3}, {"temperature", 0.5}, {"query", "select"}, {"bytes", 7}}));
+}
+
+TEST(SpanAttributes, OfAChatFollowTheConventionsAtItsStart) {
+  const SpanRecorder recorder("llm.chat");
+  {
+    const Span span{llm::chat, [](auto& m) {
+                      m.engine("llama.cpp").model("tiny").temperature(0).max_tokens(64).top_k(40).seed(7);
+                      m.stop_sequences({"END", "."}).server("127.0.0.1", 8080).conversation_id("c-1");
+                    }};
+  }
+  const auto start = recorder.start();
+  EXPECT_EQ(attributes_of(start), Value::map({{"gen_ai.provider.name", "llama.cpp"},
+                                              {"gen_ai.operation.name", "chat"},
+                                              {"gen_ai.request.model", "tiny"},
+                                              {"gen_ai.output.type", "text"},
+                                              {"nopspan.request_id", std::string(start->request_id())},
+                                              {"gen_ai.request.temperature", 0.0},
+                                              {"gen_ai.request.top_k", 40.0},
+                                              {"gen_ai.request.max_tokens", 64},
+                                              {"gen_ai.request.stop_sequences", Value::list({"END", "."})},
+                                              {"gen_ai.request.seed", 7},
+                                              {"gen_ai.conversation.id", "c-1"},
+                                              {"server.address", "127.0.0.1"},
+                                              {"server.port", 8080},
+                                              {"nopspan.engine", "llama.cpp"}}));
+  EXPECT_EQ(kind_of(start), static_cast<unsigned>(SpanKind::client));
+}
+
+TEST(SpanAttributes, OfAStopAreTheStartsAndTheTerminalOnes) {
+  const SpanRecorder recorder("llm.step");
+  {
+    Span span{llm::step, [](auto& m) { m.provider("openai").model("gpt-5").service_tier("flex"); }};
+    span.with<llm::StepFields>([](auto& m) {
+      m.input_tokens(21).output_tokens(0).cached_tokens(8).reasoning_tokens(3).finish_reason("stop");
+      m.response_id("resp_1").response_model("gpt-5-2026").total_cost(0.25);
+    });
+  }
+  const Value at_stop = attributes_of(recorder.stop());
+  const std::string id(recorder.stop()->request_id());
+  EXPECT_EQ(at_stop, Value::map({{"gen_ai.provider.name", "openai"},
+                                 {"gen_ai.operation.name", "chat"},
+                                 {"gen_ai.request.model", "gpt-5"},
+                                 {"gen_ai.output.type", "text"},
+                                 {"nopspan.request_id", id},
+                                 {"openai.request.service_tier", "flex"},
+                                 {"gen_ai.response.finish_reasons", Value::list({"stop"})},
+                                 {"gen_ai.usage.input_tokens", 21},
+                                 {"gen_ai.usage.output_tokens", 0},
+                                 {"gen_ai.usage.cache_read.input_tokens", 8},
+                                 {"gen_ai.usage.reasoning.output_tokens", 3},
+                                 {"gen_ai.usage.cost", 0.25},
+                                 {"langfuse.observation.cost_details", R"({"total":0.25})"},
+                                 {"gen_ai.response.id", "resp_1"},
+                                 {"gen_ai.response.model", "gpt-5-2026"}}));
+}
+
+TEST(SpanAttributes, HaveTheCostOfAModelThatHasAPrice) {
+  genai::PriceTable prices;
+  std::string error;
+  ASSERT_TRUE(prices.parse(R"({"unit": "per_million_tokens", "models": {"gpt-5": {"input": 2, "output": 8}}})", error));
+  genai::set_prices(prices);
+  const SpanRecorder recorder("llm.step");
+  for (const char* model : {"gpt-5", "unknown"}) {
+    const Span span{llm::step, [&](auto& m) { m.model(model).input_tokens(1000000).output_tokens(250000); }};
+  }
+  genai::set_prices(genai::PriceTable());
+  const auto priced = recorder.events("llm.step.stop").at(0);
+  EXPECT_EQ(attribute(priced, "gen_ai.usage.cost"), Value(4.0));
+  EXPECT_EQ(attribute(priced, "langfuse.observation.cost_details"), Value(R"({"input":2,"output":2,"total":4})"));
+  const auto unknown = recorder.events("llm.step.stop").at(1);
+  EXPECT_FALSE(unknown->attributes().find("gen_ai.usage.cost").exists()) << "no cost is not a cost of zero";
+  EXPECT_FALSE(unknown->attributes().find("langfuse.observation.cost_details").exists());
+}
+
+TEST(SpanAttributes, TakeModelAndEngineFromTheSpansAround) {
+  const SpanRecorder recorder("llm.step");
+  {
+    const Span chat{llm::chat, [](auto& m) { m.engine("vllm").model("big"); }};
+    const Span step{llm::step};
+  }
+  EXPECT_EQ(attribute(recorder.start(), "gen_ai.provider.name"), Value("vllm"));
+  EXPECT_EQ(attribute(recorder.start(), "gen_ai.request.model"), Value("big"));
+}
+
+TEST(SpanAttributes, OfAToolAreThoseOfExecuteTool) {
+  const SpanRecorder recorder("llm.tool");
+  {
+    Span span{llm::tool, [](auto& m) { m.tool_name("search").tool_call_id("call-1").arguments("{}"); }};
+    span.with<llm::ToolFields>([](auto& m) { m.result("found"); });
+  }
+  const auto stop = recorder.stop();
+  EXPECT_EQ(attribute(stop, "gen_ai.operation.name"), Value("execute_tool"));
+  EXPECT_EQ(attribute(stop, "gen_ai.tool.name"), Value("search"));
+  EXPECT_EQ(attribute(stop, "gen_ai.tool.call.id"), Value("call-1"));
+  EXPECT_TRUE(stop->attributes().find("gen_ai.tool.call.arguments").is_content());
+  EXPECT_TRUE(stop->attributes().find("gen_ai.tool.call.result").is_content());
+  EXPECT_FALSE(stop->attributes().find("gen_ai.tool.name").is_content());
+  EXPECT_EQ(kind_of(stop), static_cast<unsigned>(SpanKind::internal));
+}
+
+TEST(SpanAttributes, OfAnImageAreThoseOfGenerateContent) {
+  const SpanRecorder recorder("llm.image");
+  {
+    Span span{llm::image, [](auto& m) { m.model("painter").operation("edit").n(2); }};
+    span.with<llm::ImageFields>([](auto& m) { m.image_count(2); });
+  }
+  const auto stop = recorder.stop();
+  EXPECT_EQ(attribute(stop, "gen_ai.operation.name"), Value("generate_content"));
+  EXPECT_EQ(attribute(stop, "gen_ai.output.type"), Value("image"));
+  EXPECT_EQ(attribute(stop, "gen_ai.request.choice.count"), Value(2));
+  EXPECT_EQ(attribute(stop, "nopspan.image.operation"), Value("edit"));
+  EXPECT_EQ(attribute(stop, "nopspan.image_count"), Value(2));
+}
+
+TEST(SpanAttributes, OfAnEndSayWhatWentWrong) {
+  const SpanRecorder recorder("llm.generate");
+  { Span{llm::generate}.fail("timeout", "after 5 s"); }
+  EXPECT_EQ(attribute(recorder.stop(), "error.type"), Value("timeout"));
+  EXPECT_TRUE(recorder.stop()->attributes().find("nopspan.error.message").is_content());
+  EXPECT_THROW(nopspan::span(llm::generate, [] { throw std::runtime_error("secret"); }), std::runtime_error);
+  EXPECT_EQ(attribute(recorder.exception(), "error.type"), Value("std::runtime_error"));
+  EXPECT_TRUE(recorder.exception()->attributes().find("nopspan.reason").is_content());
+}
+
+TEST(SpanAttributes, OfAnHttpFailureAreItsStatusOnceTheSpanDoesNotSayMore) {
+  const SpanRecorder recorder("llm.generate");
+  {
+    Span{llm::generate}.with<llm::GenerateFields>([](auto& m) { m.http_status(503); });
+  }
+  EXPECT_EQ(attribute(recorder.stop(), "error.type"), Value("503"));
+}
+
+TEST(SpanAttributes, OfAStreamHaveItsTimeToTheFirstChunk) {
+  const SpanRecorder recorder("llm.stream");
+  {
+    Span span{llm::stream};
+    span.first_token();
+  }
+  EXPECT_EQ(attribute(recorder.start(), "gen_ai.request.stream"), Value(true));
+  EXPECT_GE(attribute(recorder.stop(), "gen_ai.response.time_to_first_chunk").as_double(-1), 0.0);
+}
+
+TEST(SpanAttributes, ThatTheApplicationSetsItselfCount) {
+  const SpanRecorder recorder("llm.chat");
+  {
+    const Span span{
+        llm::chat, [](auto& m) {
+          m.model("tiny").set("gen_ai.request.model", "mine").set("gen_ai.operation.name", "text_completion");
+          m.set("turns", 3);
+        }};
+  }
+  const auto start = recorder.start();
+  EXPECT_EQ(attribute(start, "gen_ai.request.model"), Value("mine"));
+  EXPECT_EQ(attribute(start, "gen_ai.operation.name"), Value("text_completion"));
+  EXPECT_EQ(attribute(start, "turns"), Value(3));
+  const auto keys = keys_of(start->attributes());
+  EXPECT_EQ(std::count(keys.begin(), keys.end(), "gen_ai.request.model"), 1);
+}
+
+TEST(SpanAttributes, OfAnEngineRequestAreTheServers) {
+  const SpanRecorder recorder("engine.request");
+  {
+    const nopspan::AsyncSpan span{nopspan::engine::request, nopspan::Context(),
+                                  [](auto& m) { m.engine("vllm").model("big").tenant("a"); }};
+  }
+  const auto start = recorder.start();
+  EXPECT_EQ(kind_of(start), static_cast<unsigned>(SpanKind::server));
+  EXPECT_EQ(attribute(start, "gen_ai.operation.name"), Value("chat"));
+  EXPECT_EQ(attribute(start, "gen_ai.provider.name"), Value("vllm"));
+  EXPECT_EQ(attribute(start, "nopspan.tenant"), Value("a"));
+}
+
+TEST(SpanAttributes, OfASpanThatIsNoOperationNameNone) {
+  const SpanRecorder recorder("engine.queue");
+  {
+    const Span span{nopspan::engine::queue, [](Fields& f) { f.model("big").set("temperature", 1); }};
+  }
+  const auto start = recorder.start();
+  EXPECT_FALSE(start->attributes().find("gen_ai.operation.name").exists());
+  EXPECT_EQ(attribute(start, "gen_ai.request.model"), Value("big"));
+  EXPECT_EQ(attribute(start, "temperature"), Value(1));
+}
+
+TEST(SpanAttributes, StayWithAnEventThatIsKept) {
+  const SpanRecorder recorder("llm.chat");
+  {
+    const Span span{llm::chat, [](auto& m) { m.model("tiny"); }};
+  }
+  nopspan::OwnedEvent kept = recorder.start();
+  const nopspan::OwnedEvent copy = kept;
+  const nopspan::OwnedEvent moved = std::move(kept);
+  EXPECT_EQ(attributes_of(copy), attributes_of(moved));
+  EXPECT_EQ(attribute(moved, "gen_ai.request.model"), Value("tiny"));
+}
+
+TEST(RetryEvent, IsToldInTheConventionsWordsToo) {
+  const Recorder recorder{"llm.adapter.retry", "gen_ai.retry"};
+  const Span span{llm::step};
+  llm::retry([](auto& r) { r.attempt(2).delay_ms(500).reason("rate_limit").status_code(429); });
+  ASSERT_THAT(recorder.names(), ElementsAre("llm.adapter.retry", "gen_ai.retry"));
+  const Value expected = Value::map({{"retry.attempt", 2},
+                                     {"retry.delay_ms", 500},
+                                     {"retry.reason", "rate_limit"},
+                                     {"http.response.status_code", 429}});
+  EXPECT_EQ(recorder.events()[1]->metadata().copy(), expected);
+  EXPECT_EQ(attributes_of(recorder.events()[0]), expected);
+  EXPECT_EQ(recorder.events()[1]->span_id(), span.context().span_id());
+}
+
+TEST(ResponseEvent, HasItsFinishReasonsJoinedForHandlersAndAsAListForExporters) {
+  const Recorder recorder{"gen_ai.response.received"};
+  genai::response_received([](auto& e) { e.model("m").finish_reasons({"stop", "tool_calls"}); });
+  ASSERT_EQ(recorder.size(), 1U);
+  const auto event = recorder.events()[0];
+  EXPECT_EQ(event->metadata().copy(),
+            Value::map({{"gen_ai.response.model", "m"}, {"gen_ai.response.finish_reasons", "stop,tool_calls"}}));
+  EXPECT_EQ(attribute(event, "gen_ai.response.finish_reasons"), Value::list({"stop", "tool_calls"}));
+}
+
+TEST(ToolCallEvent, HasTheConventionsKeyForItsArgumentsOnProbes) {
+  const Recorder recorder{"gen_ai.tool.call"};
+  genai::tool_call([](auto& e) { e.tool_name("search").arguments("{}"); });
+  const auto event = recorder.events().at(0);
+  EXPECT_THAT(keys_of(event->metadata()), ElementsAre("gen_ai.tool.arguments", "gen_ai.tool.name"));
+  EXPECT_TRUE(event->attributes().find("gen_ai.tool.call.arguments").is_content());
+}
+
+TEST(FirstTokenEvent, IsTheSpansFirstToken) {
+  const Recorder recorder{"gen_ai.stream.first_token", "llm.stream.stop"};
+  {
+    const Span span{llm::stream};
+    genai::stream_first_token([](auto& e) { e.tokens_so_far(2); });
+    genai::stream_first_token();
+  }
+  ASSERT_THAT(recorder.names(),
+              ElementsAre("gen_ai.stream.first_token", "gen_ai.stream.first_token", "llm.stream.stop"));
+  EXPECT_EQ(recorder.events()[0]->metadata().copy(), Value::map({{"gen_ai.stream.tokens_so_far", 2}}));
+  EXPECT_THAT(keys_of(recorder.events()[1]->metadata()), IsEmpty());
+  EXPECT_TRUE(recorder.events()[2]->attributes().find("gen_ai.response.time_to_first_chunk").exists());
+}
+
+TEST(GenAiEvents, BelongToTheSpanThatIsNamed) {
+  const Recorder recorder{"gen_ai.prompt.sent"};
+  AsyncSpan named{"engine.request"};
+  const Span current{"work"};
+  genai::prompt_sent();
+  genai::prompt_sent(named);
+  genai::prompt_sent(named.context(), [](auto& e) { e.message_count(1); });
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 3U);
+  EXPECT_EQ(events[0]->span_id(), current.context().span_id());
+  EXPECT_EQ(events[1]->span_id(), named.context().span_id());
+  EXPECT_EQ(events[2]->span_id(), named.context().span_id());
+  named.end();
+}
+
+// The bytes that a probe would carry.
+std::string encoded(const Span&, nopspan::detail::SpanState& state, bool with_content) {
+  static unsigned char bytes[nopspan::detail::kMaxAttributesBytes];
+  const auto done = encode_attributes(state, true, nopspan::detail::kSpanAttributesField, with_content, bytes);
+  return {reinterpret_cast<const char*>(bytes), done.size};
+}
+
+TEST(SpanAttributes, KeepContentOfEveryKindFromProbes) {
+  const RaisedGate tracer(RaisedGate::spans);
+  const SpanRecorder handler("llm.chat");  // so that content is kept at all
+  Span span{llm::chat, [](auto& m) {
+              m.system_instructions("CANARY-1").input_messages("CANARY-2").tool_definitions("CANARY-3");
+              m.content("finish_reason", "CANARY-4").content("model", "CANARY-5").content("usage", "CANARY-6");
+              m.content("temperature", "CANARY-7").content("custom", "CANARY-8");
+            }};
+  span.with<llm::ChatFields>([](auto& m) { m.chat_result("CANARY-9").output_messages(Value::list({"CANARY-10"})); });
+  span.fail("timeout", "CANARY-11");
+  auto* state = const_cast<nopspan::detail::SpanState*>(nopspan::detail::top_frame()->span);
+  EXPECT_THAT(encoded(span, *state, false), Not(::testing::HasSubstr("CANARY")));
+  const std::string with_content = encoded(span, *state, true);
+  for (int i = 1; i <= 11; ++i) EXPECT_THAT(with_content, ::testing::HasSubstr("CANARY-" + std::to_string(i)));
+}
+
+}  // namespace
