@@ -27,8 +27,10 @@ bool accept(FieldSink* sink, Text key, std::uint8_t flags) noexcept {
     count(counters.fields_dropped);
     return false;
   }
-  // Content that nobody may see is not even copied.
-  return (flags & FieldEntry::kContent) == 0 || sink->keeps_content;
+  if ((flags & FieldEntry::kContent) == 0 || sink->keeps_content) return true;
+  // Content that nobody may see is not even copied; but what it replaces is replaced.
+  sink->fields.erase(key.view());
+  return false;
 }
 
 std::uint8_t metadata_flags(bool content) noexcept { return content ? FieldEntry::kContent : 0; }
