@@ -10,6 +10,7 @@ set(nopspan_sources
     src/context.cpp
     src/counters.cpp
     src/default_logger.cpp
+    src/engine_times.cpp
     src/event.cpp
     src/events.cpp
     src/exceptions.cpp
@@ -21,6 +22,7 @@ set(nopspan_sources
     src/genai_mapping.cpp
     src/identity.cpp
     src/intern.cpp
+    src/labels.cpp
     src/log.cpp
     src/metadata_value.cpp
     src/orphans.cpp
@@ -29,6 +31,7 @@ set(nopspan_sources
     src/registry.cpp
     src/span.cpp
     src/span_attributes.cpp
+    src/stream_meter.cpp
     src/testing.cpp
     src/thread_state.cpp
     src/trace_id.cpp
@@ -60,6 +63,7 @@ set(nopspan_headers
     include/nopspan/semconv.h
     include/nopspan/span.h
     include/nopspan/stats.h
+    include/nopspan/stream_meter.h
     include/nopspan/testing.h
     include/nopspan/text.h
     include/nopspan/value.h

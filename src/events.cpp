@@ -59,6 +59,27 @@ void dispatch_point(SpanState& state, const Add& add) {
   dispatch.run(event);
 }
 
+// A gauge that was set, and can be.
+bool find_gauge(const FieldBuffer& fields, std::string_view key, std::int64_t& value) noexcept {
+  const FieldEntry* entry = fields.find(key, true);
+  if (entry == nullptr || entry->type != Value::Type::integer) return false;
+  value = entry->as_int();
+  if (value < 0) count(counters.values_clamped);
+  return value >= 0;
+}
+
+void fire_engine_stats(ThreadState* thread, SpanState& event) noexcept {
+  const Interned engine = label(ContextAccess::label(event.frame.context, ContextAccess::engine));
+  std::int64_t total = 0;
+  const bool has_total = find_gauge(event.fields, "kv_cache_total", total);
+  for (const char* name : {"running", "waiting", "kv_cache_used"}) {
+    std::int64_t value = 0;
+    if (!find_gauge(event.fields, name, value)) continue;
+    fire_gauge(thread, event, engine.text, name, value, std::string_view(name) == "kv_cache_used" ? total : 0);
+  }
+  if (has_total) fire_gauge(thread, event, engine.text, "kv_cache_total", total, 0);
+}
+
 SpanState* begin_point(Name name, const Context* target) noexcept {
   const Entry entry;
   if (!entry) return nullptr;
@@ -111,6 +132,9 @@ bool note_first_token(ThreadState* thread, const SpanState& event) noexcept {
 void fire_point(ThreadState* thread, SpanState& event) noexcept {
   switch (event.point) {
     case Point::handlers_only:
+      return;
+    case Point::engine_stats:
+      if (point_probes_up()) fire_engine_stats(thread, event);
       return;
     case Point::retry:
       if (point_probes_up()) fire_retry(thread, event, monotonic_ns());

@@ -214,6 +214,16 @@ const FieldEntry* FieldBuffer::find(std::string_view key, bool measurement) cons
   return nullptr;
 }
 
+void FieldBuffer::erase(std::string_view key) noexcept {
+  const FieldEntry* entry = find(key, false);
+  if (entry == nullptr) return;
+  if ((entry->flags & (FieldEntry::kAdded | FieldEntry::kOwn)) == 0) --keys_;
+  const std::size_t size = entry->size;
+  const auto at = static_cast<std::size_t>(reinterpret_cast<const unsigned char*>(entry) - data_);
+  std::memmove(data_ + at, data_ + at + size, size_ - at - size);
+  size_ -= size;
+}
+
 void FieldBuffer::erase_measurements(bool added_only) noexcept {
   std::size_t kept = 0;
   for (std::size_t at = 0; at < size_;) {

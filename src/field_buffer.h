@@ -86,6 +86,8 @@ class FieldBuffer {
   void reserve(std::size_t more) noexcept { grow(size_ + more); }
 
   [[nodiscard]] const FieldEntry* find(std::string_view key, bool measurement) const noexcept;
+  // Removes the metadata under that key, if there is some.
+  void erase(std::string_view key) noexcept;
   void erase_measurements(bool added_only = false) noexcept;
 
   [[nodiscard]] const unsigned char* begin() const noexcept { return data_; }

@@ -27,8 +27,10 @@ bool accept(FieldSink* sink, Text key, std::uint8_t flags) noexcept {
     count(counters.fields_dropped);
     return false;
   }
-  // Content that nobody may see is not even copied.
-  return (flags & FieldEntry::kContent) == 0 || sink->keeps_content;
+  if ((flags & FieldEntry::kContent) == 0 || sink->keeps_content) return true;
+  // Content that nobody may see is not even copied; but what it replaces is replaced.
+  sink->fields.erase(key.view());
+  return false;
 }
 
 std::uint8_t metadata_flags(bool content) noexcept { return content ? FieldEntry::kContent : 0; }
@@ -82,8 +84,22 @@ void note_engine(FieldSink* sink, std::uint64_t& field, std::uint64_t number) no
   sink->has_engine_times = true;
 }
 
+constexpr std::string_view kEngineKeys[] = {"arrival_ns", "queue_ns", "prefill_ns", "decode_ns", "preemptions"};
+constexpr std::string_view kUsageKeys[] = {"input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"};
+
+template <std::size_t N>
+bool is_one_of(std::string_view key, const std::string_view (&keys)[N]) noexcept {
+  for (const std::string_view known : keys) {
+    if (key == known) return true;
+  }
+  return false;
+}
+
 void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool measurement) noexcept {
-  if (value < 0) return;
+  if (value < 0) {
+    if (is_one_of(key, kEngineKeys) || (!measurement && is_one_of(key, kUsageKeys))) count(counters.values_clamped);
+    return;
+  }
   const auto number = static_cast<std::uint64_t>(value);
   EngineTimes& engine = sink->engine;
   switch (key.size()) {
@@ -95,7 +111,10 @@ void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool
       if (key == "delay_ms") sink->retry_delay_ns = saturating_ms(number);
       break;
     case 9:
-      if (key == "decode_ns") note_engine(sink, engine.decode_ns, number);
+      if (key == "decode_ns") {
+        note_engine(sink, engine.decode_ns, number);
+        engine.has_decode = true;
+      }
       break;
     case 10:
       if (key == "prefill_ns") note_engine(sink, engine.prefill_ns, number);
@@ -134,8 +153,19 @@ void put_integer(FieldSink* sink, Text key, std::int64_t value, std::uint8_t fla
   count_unless(sink->fields.put_word(key.view(), Value::Type::integer, static_cast<std::uint64_t>(value), flags));
 }
 
+// Times may come as doubles, counts are integers.
+void note_real(FieldSink* sink, std::string_view key, double value, bool measurement) noexcept {
+  if (!is_one_of(key, kEngineKeys)) return;
+  if (value >= 0 && value < 0x1p63) {
+    note_number(sink, key, static_cast<std::int64_t>(value), measurement);
+  } else {
+    count(counters.values_clamped);
+  }
+}
+
 void put_real(FieldSink* sink, Text key, double value, std::uint8_t flags) noexcept {
   if (!accept(sink, key, flags)) return;
+  if (leaves_the_process(flags)) note_real(sink, key.view(), value, (flags & FieldEntry::kMeasurement) != 0);
   std::uint64_t word;
   std::memcpy(&word, &value, sizeof(word));
   count_unless(sink->fields.put_word(key.view(), Value::Type::real, word, flags));
@@ -201,6 +231,9 @@ void put_value(FieldSink* sink, Text key, const Value& value, bool content) noex
       return;
     case Value::Type::integer:
       put_int(sink, key, value.as_int(), content);
+      return;
+    case Value::Type::real:
+      put_double(sink, key, value.as_double(), content);
       return;
     default:
       if (!accept(sink, key, metadata_flags(content))) return;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "genai_mapping.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 namespace nopspan::detail {
 namespace {
@@ -117,6 +119,27 @@ void spread_usage(Metadata& metadata) noexcept {
   fill(Key::output_cost, usage.find("output_cost"));
   fill(Key::reasoning_cost, usage.find("reasoning_cost"));
   fill(Key::total_cost, usage.find("total_cost"));
+}
+
+std::string_view cost_details(const Metadata& metadata, Scratch (&scratch)[8]) noexcept {
+  constexpr std::pair<std::string_view, Key> kCosts[] = {{"\"input\":", Key::input_cost},
+                                                         {"\"output\":", Key::output_cost},
+                                                         {"\"reasoning\":", Key::reasoning_cost},
+                                                         {"\"total\":", Key::total_cost}};
+  char* const begin = scratch[0].text;
+  char* const end = begin + sizeof(scratch);
+  char* at = begin;
+  for (const auto& [name, key] : kCosts) {
+    const Node& cost = metadata[key];
+    if (!is_finite_number(cost)) continue;
+    const char separator = at == begin ? '{' : ',';
+    *at++ = separator;
+    at = std::copy(name.begin(), name.end(), at);
+    at = (cost.is_integer() ? std::to_chars(at, end, cost.as_int()) : std::to_chars(at, end, cost.as_double())).ptr;
+  }
+  if (at == begin) return {};
+  *at++ = '}';
+  return {begin, static_cast<std::size_t>(at - begin)};
 }
 
 std::string_view operation_name(std::string_view operation) noexcept {

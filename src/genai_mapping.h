@@ -36,6 +36,11 @@ bool is_kept(const Node&) noexcept;
 // Neither null nor the empty string.
 bool is_present(const Node&) noexcept;
 
+// The costs of what was used, by the prices that the application has set (prices.cpp).
+void add_costs(Metadata&) noexcept;
+// The costs as JSON, the value of langfuse.observation.cost_details; none if none is known.
+std::string_view cost_details(const Metadata&, Scratch (&)[8]) noexcept;
+
 // Strings, where data() is null for "none".
 std::string_view operation_name(const Metadata&, Scratch&) noexcept;  // never none
 std::string_view output_type(const Metadata&) noexcept;

@@ -23,6 +23,7 @@ class Node {
       : kind_(Kind::text), size_(static_cast<std::uint32_t>(text.size())), at_(text.data()) {}
   explicit Node(bool flag) noexcept : kind_(Kind::boolean), number_(flag ? 1 : 0) {}
   explicit Node(std::int64_t number) noexcept : kind_(Kind::integer), number_(number) {}
+  explicit Node(double number) noexcept : kind_(Kind::real), real_(number) {}
 
   [[nodiscard]] bool exists() const noexcept { return kind_ != Kind::absent; }
   // Of what is absent: null.
@@ -40,6 +41,8 @@ class Node {
         return Value::Type::boolean;
       case Kind::integer:
         return Value::Type::integer;
+      case Kind::real:
+        return Value::Type::real;
     }
     return Value::Type::null;
   }
@@ -66,7 +69,7 @@ class Node {
   [[nodiscard]] double as_double() const noexcept {
     if (is_integer()) return static_cast<double>(as_int());
     if (type() != Value::Type::real) return 0;
-    return kind_ == Kind::value ? value()->as_double() : entry()->as_double();
+    return kind_ == Kind::value ? value()->as_double() : kind_ == Kind::entry ? entry()->as_double() : real_;
   }
   [[nodiscard]] std::string_view as_string() const noexcept {
     if (kind_ == Kind::text) return {static_cast<const char*>(at_), size_};
@@ -104,13 +107,14 @@ class Node {
   }
 
  private:
-  enum class Kind : std::uint8_t { absent, value, entry, text, boolean, integer };
+  enum class Kind : std::uint8_t { absent, value, entry, text, boolean, integer, real };
 
   Kind kind_ = Kind::absent;
   std::uint32_t size_ = 0;
   union {
     const void* at_ = nullptr;
     std::int64_t number_;
+    double real_;
   };
 };
 static_assert(sizeof(Node) == 16);

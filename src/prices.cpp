@@ -5,7 +5,10 @@
 #include "genai_mapping.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -137,37 +140,31 @@ std::int64_t part_of(std::int64_t whole, std::int64_t part) { return std::clamp<
 
 double cost(std::int64_t tokens, double price) { return static_cast<double>(tokens) * price; }
 
-// The costs of one usage: those that it has, and those that are added.
-class Costs {
+// Puts a cost where none is given, and adds what is there to the total. `tokens` are what the cost is of; it may be
+// unknown although they are not.
+class Total {
  public:
-  explicit Costs(const Value& usage) : usage_(usage) {}
-
-  [[nodiscard]] bool has(std::string_view key) const {
-    const Value* there = usage_.find(key);
-    return there != nullptr && !there->is_null();
-  }
-  // `tokens` are what the cost is of; it may be unknown although they are not.
-  void add(std::string_view key, std::int64_t tokens, double cost) {
-    if (!has(key) && cost >= 0 && std::isfinite(cost)) usage_.set(key, cost);
-    const core::Node counted(usage_.find(key));
-    if (core::is_finite_number(counted)) {
-      total_ += counted.as_double();
+  void add(core::Node& given, std::int64_t tokens, double cost) {
+    if (given.is_null() && cost >= 0 && std::isfinite(cost)) given = core::Node(cost);
+    if (core::is_finite_number(given)) {
+      sum_ += given.as_double();
       any_ = true;
     } else if (tokens > 0) {
       complete_ = false;
     }
   }
-  Value take() {
-    if (any_ && complete_ && std::isfinite(total_) && !has("total_cost")) usage_.set("total_cost", total_);
-    return std::move(usage_);
+  void put(core::Node& given) const {
+    if (given.is_null() && any_ && complete_ && std::isfinite(sum_)) given = core::Node(sum_);
   }
 
  private:
-  Value usage_;
-  double total_ = 0;
+  double sum_ = 0;
   bool any_ = false;
   bool complete_ = true;
 };
+
+// What spans are priced by. Tables that were replaced stay: a span may be reading one.
+std::atomic<const PriceTable*> prices{nullptr};
 
 }  // namespace
 
@@ -221,15 +218,23 @@ bool PriceTable::parse(Text json, std::string& error) {
   return true;
 }
 
-Value PriceTable::with_costs(const Value& usage, Text model) const {
-  const auto found = std::lower_bound(models_.begin(), models_.end(), model.view(),
+const PriceTable::Price* PriceTable::find(std::string_view model) const noexcept {
+  const auto found = std::lower_bound(models_.begin(), models_.end(), model,
                                       [](const Price& price, std::string_view name) { return price.model < name; });
-  if (found == models_.end() || found->model != model.view() || usage.type() != Value::Type::map) return usage;
-  const Price& price = *found;
-  core::Metadata metadata;
-  metadata[Key::usage] = core::Node(&usage);
-  core::spread_usage(metadata);
-  Costs costs(usage);
+  return found == models_.end() || found->model != model ? nullptr : &*found;
+}
+
+// The costs of what metadata counts, where the model has prices.
+struct detail::PriceAccess {
+  static bool add_costs(const PriceTable& table, core::Metadata& metadata, std::string_view model) noexcept;
+};
+
+bool detail::PriceAccess::add_costs(const PriceTable& table, core::Metadata& metadata,
+                                    std::string_view model) noexcept {
+  const PriceTable::Price* found = table.find(model);
+  if (found == nullptr) return false;
+  const PriceTable::Price& price = *found;
+  Total total;
 
   const std::int64_t input = count_of(metadata, Key::input_tokens);
   double input_cost = kUnknown;
@@ -239,16 +244,57 @@ Value PriceTable::with_costs(const Value& usage, Text model) const {
     input_cost = cost(input - cached - written, price.input) + cost(cached, price.cached_input) +
                  cost(written, price.cache_creation);
   }
-  costs.add("input_cost", input, input_cost);
+  total.add(metadata[Key::input_cost], input, input_cost);
 
   const std::int64_t output = count_of(metadata, Key::output_tokens);
   const std::int64_t reasoned = count_of(metadata, Key::reasoning_tokens);
-  const bool apart = output >= 0 && reasoned >= 0 && (price.reasoning >= 0 || costs.has("reasoning_cost"));
+  const bool is_priced = price.reasoning >= 0 || !metadata[Key::reasoning_cost].is_null();
+  const bool apart = output >= 0 && reasoned >= 0 && is_priced;
   const std::int64_t reasoning = apart ? part_of(output, reasoned) : 0;
-  costs.add("output_cost", output,
+  total.add(metadata[Key::output_cost], output,
             output >= 0 && price.output >= 0 ? cost(output - reasoning, price.output) : kUnknown);
-  costs.add("reasoning_cost", reasoning, apart && price.reasoning >= 0 ? cost(reasoning, price.reasoning) : kUnknown);
-  return costs.take();
+  total.add(metadata[Key::reasoning_cost], reasoning,
+            apart && price.reasoning >= 0 ? cost(reasoning, price.reasoning) : kUnknown);
+  total.put(metadata[Key::total_cost]);
+  return true;
+}
+
+Value PriceTable::with_costs(const Value& usage, Text model) const {
+  if (usage.type() != Value::Type::map) return usage;
+  core::Metadata metadata;
+  metadata[Key::usage] = core::Node(&usage);
+  core::spread_usage(metadata);
+  if (!detail::PriceAccess::add_costs(*this, metadata, model.view())) return usage;
+  Value priced = usage;
+  for (const auto& [name, key] :
+       {std::pair("input_cost", Key::input_cost), std::pair("output_cost", Key::output_cost),
+        std::pair("reasoning_cost", Key::reasoning_cost), std::pair("total_cost", Key::total_cost)}) {
+    const Value* there = usage.find(name);
+    if ((there == nullptr || there->is_null()) && !metadata[key].is_null()) priced.set(name, metadata[key].as_double());
+  }
+  return priced;
+}
+
+void set_prices(const PriceTable& table) {
+  static std::mutex mutex;
+  static auto* const kept = new std::vector<std::unique_ptr<const PriceTable>>;  // never destroyed: spans may read it
+  auto made = std::make_unique<const PriceTable>(table);
+  const std::lock_guard<std::mutex> lock(mutex);
+  kept->push_back(std::move(made));
+  prices.store(kept->back().get(), std::memory_order_release);
 }
 
 }  // namespace nopspan::genai
+
+namespace nopspan::detail {
+
+void add_costs(Metadata& metadata) noexcept {
+  const genai::PriceTable* table = genai::prices.load(std::memory_order_acquire);
+  if (table == nullptr) return;
+  using Access = genai::detail::PriceAccess;
+  if (!Access::add_costs(*table, metadata, response_model(metadata).as_string())) {
+    Access::add_costs(*table, metadata, request_model(metadata).as_string());
+  }
+}
+
+}  // namespace nopspan::detail

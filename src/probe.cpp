@@ -2,6 +2,8 @@
 #include "probe.h"
 
 #include "counters.h"
+#include "engine_times.h"
+#include "labels.h"
 #include "span_attributes.h"
 #include "tracestate.h"
 
@@ -98,7 +100,9 @@ void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Pro
 }
 
 void attach_attributes(nopspan_span& record, ThreadState* thread, const SpanState& span, bool at_end) noexcept {
-  if (span.fields.begin() == span.fields.end() && span.catalogue == nullptr) return;
+  if (span.fields.begin() == span.fields.end() && span.catalogue == nullptr && !has_extra_labels(span.frame.context)) {
+    return;
+  }
   if (thread->attribute_bytes == nullptr) {
     thread->attribute_bytes = static_cast<unsigned char*>(std::malloc(kMaxAttributesBytes));
     if (thread->attribute_bytes == nullptr) {
@@ -196,11 +200,9 @@ void fire_engine_request(ThreadState* thread, SpanState& span) noexcept {
   record.prefill_tokens = span.engine.prefill_tokens;
   record.decode_tokens = span.engine.decode_tokens;
   record.preemptions = span.engine.preemptions;
-  const std::uint64_t waited = span.start_ns > record.arrival_ns ? span.start_ns - record.arrival_ns : 0;
-  const bool has_token = (span.flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0;
   finish(&record);
-  nopspan_site_engine_request(strings.id, span.name.text, span.duration_ns, strings.model,
-                              has_token ? waited + span.first_token_ns : 0, &record);
+  nopspan_site_engine_request(strings.id, span.name.text, span.duration_ns, strings.model, time_to_first_token(span),
+                              &record);
 }
 
 void fire_gauge(ThreadState* thread, SpanState& event, const char* engine, const char* name, std::int64_t value,

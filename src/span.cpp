@@ -5,6 +5,7 @@
 #include "catalogue.h"
 #include "clean_text.h"
 #include "counters.h"
+#include "engine_times.h"
 #include "event_access.h"
 #include "exceptions.h"
 #include "facts.h"
@@ -185,6 +186,7 @@ NOPSPAN_WORK void emit_end(SpanState& span, const Frame* enclosing) {
     }
     span.duration_ns = span.end_ns > span.start_ns ? span.end_ns - span.start_ns : 0;
     add_outcome(span);
+    add_engine_times(span);
     fire_facts(entry.thread(), span, enclosing);  // before its stop: a tracer still has the span then
     if (span_probes_up()) fire_span_end(entry.thread(), span);
   }
@@ -438,11 +440,15 @@ bool mark_first_token(ThreadState* thread, SpanState& span, std::uint64_t now_ns
 }
 
 void span_first_token(SpanState* span, std::uint64_t tokens_so_far) noexcept {
+  if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) == 0) span_first_token_at(span, monotonic_ns(), tokens_so_far);
+}
+
+void span_first_token_at(SpanState* span, std::uint64_t now, std::uint64_t tokens_so_far) noexcept {
   if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0 || span->process_mark != process_mark()) return;
   {
     const Entry entry;
     if (!entry) return;
-    mark_first_token(entry.thread(), *span, monotonic_ns(), tokens_so_far);
+    mark_first_token(entry.thread(), *span, now, tokens_so_far);
   }
   emit_first_token(*span, tokens_so_far);
 }

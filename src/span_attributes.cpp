@@ -3,6 +3,7 @@
 
 #include "attribute_keys.h"
 #include "genai_mapping.h"
+#include "labels.h"
 #include "span_state.h"
 
 #include <algorithm>
@@ -49,6 +50,8 @@ class FieldOutput {
       text(key, value.as_string());
     } else if (value.is_integer()) {
       integer(key, value.as_int());
+    } else if (value.is_number()) {
+      real(key, value.as_double());
     } else {
       boolean(key, value.as_bool());
     }
@@ -212,8 +215,17 @@ void write_plain(const SpanState& span, Out& out) noexcept {
   }
 }
 
+// The labels that the span has from those around it, or its own, where they are no fields of it.
+template <class Out>
+void write_labels(const SpanState& span, Out& out) noexcept {
+  for_each_extra_label(span.frame.context, [&](std::string_view key, std::string_view value) {
+    if (span.fields.find(key, false) == nullptr) out.text(key, value);
+  });
+}
+
 template <class Out>
 void write_attributes(const SpanState& span, bool at_end, Out& all) noexcept {
+  write_labels(span, all);
   if (span.is_span ? span.catalogue == nullptr : !is_catalogued_event(span)) {
     write_plain(span, all);
     return;
@@ -233,7 +245,10 @@ void write_attributes(const SpanState& span, bool at_end, Out& all) noexcept {
     const bool failed = span.status == NOPSPAN_STATUS_ERROR || span.status == NOPSPAN_STATUS_EXCEPTION;
     if (at_end) {
       if (failed) sorted.metadata[Key::http_status] = Node();  // what was said of the failure says more
+      add_costs(sorted.metadata);
       map_terminal(sorted.metadata, out);
+      Scratch scratch[8];
+      map_text(semconv::extension::langfuse_cost_details, cost_details(sorted.metadata, scratch), out);
       if (failed) out.text("error.type", span.error_type[0] != '\0' ? span.error_type : "_OTHER");
     }
   }

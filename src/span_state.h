@@ -27,7 +27,7 @@ struct ContextAccess {
   static constexpr std::uint8_t kForeign = Context::kForeign;
   static constexpr std::uint8_t kUntraced = Context::kUntraced;
   static constexpr std::uint8_t kUnrecorded = Context::kUnrecorded;
-  enum Label : std::uint8_t { engine, model, tenant };
+  enum Label : std::uint8_t { engine, model, tenant, extra };  // extra and two more: labels.h
 
   static unsigned char (&trace_id(Context& c))[kTraceIdBytes] { return c.trace_id_; }
   static const unsigned char (&trace_id(const Context& c))[kTraceIdBytes] { return c.trace_id_; }
@@ -48,6 +48,7 @@ struct ContextAccess {
 struct EngineTimes {
   std::uint64_t arrival_ns = 0, queue_ns = 0, prefill_ns = 0, decode_ns = 0;
   std::uint64_t prefill_tokens = 0, decode_tokens = 0, preemptions = 0;
+  bool has_decode = false;  // decode_ns was given
 };
 
 // The sink that Fields writes to. A span and an event are the same to it.
@@ -116,6 +117,8 @@ void apply_trace_id(SpanState& state) noexcept;
 
 // The first token of a stream came at `now_ns`: the probe `first_token`; nothing, if the span had one. Inside an Entry.
 bool mark_first_token(ThreadState* thread, SpanState& span, std::uint64_t now_ns, std::uint64_t tokens_so_far) noexcept;
+// As span_first_token(), at a time that was read already (CLOCK_MONOTONIC, ns).
+void span_first_token_at(SpanState* span, std::uint64_t now, std::uint64_t tokens_so_far) noexcept;
 
 // The event gen_ai.stream.first_token, to handlers.
 void emit_first_token(const SpanState& span, std::uint64_t tokens_so_far) noexcept;

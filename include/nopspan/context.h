@@ -68,6 +68,10 @@ class Context {
   // Whether the caller of this process asked for the trace to be kept (the sampled flag of its traceparent).
   [[nodiscard]] constexpr bool sampled() const noexcept { return (trace_flags_ & 1U) != 0; }
 
+  // The label that spans below inherit: "engine", "model", "tenant" and the keys of Fields::label(). Empty where there
+  // is none; "other" where there were too many.
+  [[nodiscard]] NOPSPAN_API FixedString<63> label(Text key) const noexcept;
+
   // The headers for a call to another process. Empty for an empty context. What came in by from_traceparent() goes out
   // unchanged where no span has begun in between, so that an untraced hop breaks nobody's trace.
   [[nodiscard]] NOPSPAN_API FixedString<55> traceparent() const noexcept;
@@ -80,7 +84,7 @@ class Context {
   static constexpr std::uint8_t kForeign = 4;      // foreign_ is the visible id
   static constexpr std::uint8_t kUntraced = 8;     // taken where a span may be running that nobody recorded
   static constexpr std::uint8_t kUnrecorded = 16;  // taken from an AsyncSpan that nobody recorded, or that has ended
-  static constexpr std::size_t kLabels = 6;        // engine, model, tenant, and room for three
+  static constexpr std::size_t kLabels = 6;        // engine, model, tenant, and three more
 
   unsigned char trace_id_[16] = {};
   std::uint64_t span_id_ = 0;

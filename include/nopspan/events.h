@@ -27,6 +27,7 @@ enum class Point : std::uint8_t {
   retry,          // probe `retry`; handlers see system_time and request_id
   first_token,    // probe `first_token`, if it is the span's first
   handlers_only,  // no probe: the fact has one of its own
+  engine_stats,   // probe `gauge`, once for each of the engine's gauges among its measurements
 };
 
 // `target` null: the thread's current context.

@@ -31,6 +31,7 @@ NOPSPAN_API NOPSPAN_COLD void put_value(FieldSink*, Text key, const Value& value
 NOPSPAN_API NOPSPAN_COLD void measure_int(FieldSink*, Text key, std::int64_t value) noexcept;
 NOPSPAN_API NOPSPAN_COLD void measure_uint(FieldSink*, Text key, std::uint64_t value) noexcept;
 NOPSPAN_API NOPSPAN_COLD void measure_double(FieldSink*, Text key, double value) noexcept;
+NOPSPAN_API NOPSPAN_COLD void put_label(FieldSink*, Text key, Text value) noexcept;
 NOPSPAN_API NOPSPAN_COLD void put_link(FieldSink*, const Context& context) noexcept;
 
 template <class T>
@@ -106,6 +107,14 @@ class Fields {
   Fields& engine(Text name) { return set("engine", name); }
   Fields& model(Text name) { return set("model", name); }
   Fields& tenant(Text name) { return set("tenant", name); }
+  // A label: inherited by the spans below, at most 63 bytes. The keys are engine, model, tenant and the first three
+  // others that the process uses; any other key is metadata of this span alone, and is counted
+  // (stats().labels_overflow). Never content, and for few different values: over 4094 in all, labels become "other".
+  // Null and empty take the label away for the spans below.
+  Fields& label(Text key, Text value) {
+    detail::put_label(sink_, key, value);
+    return *this;
+  }
 
   // Token usage; the `tokens` probe fires once, at the end of the innermost span that has some. Absent is not zero.
   Fields& input_tokens(std::int64_t count) { return set("input_tokens", count); }

@@ -57,6 +57,10 @@ NOPSPAN_API std::string span_name(Text operation, Text model);
 // A list: "ok", or "error" and a description.
 NOPSPAN_API Value span_status(const Value& metadata);
 
+namespace detail {
+struct PriceAccess;
+}
+
 // A value that a histogram of the conventions takes.
 struct Metric {
   std::string_view name;
@@ -93,12 +97,20 @@ class PriceTable {
   [[nodiscard]] bool empty() const noexcept { return models_.empty(); }
 
  private:
+  friend struct detail::PriceAccess;
   struct Price {
     std::string model;
     double input = -1, cached_input = -1, cache_creation = -1, output = -1, reasoning = -1;  // of one token; -1: none
   };
+  [[nodiscard]] const Price* find(std::string_view model) const noexcept;
+
   std::vector<Price> models_;  // by name
 };
+
+// What spans of the catalogues cost from now on: their ends carry gen_ai.usage.cost and
+// langfuse.observation.cost_details where the model, or the one that answered, has a price. A table that is replaced
+// stays in memory: set few. Thread-safe.
+NOPSPAN_API void set_prices(const PriceTable& table);
 
 }  // namespace nopspan::genai
 

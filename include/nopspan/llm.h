@@ -34,6 +34,10 @@ class Builder : public Fields {
   Self& model(Text name) { return put("model", name); }
   Self& tenant(Text name) { return put("tenant", name); }
   Self& provider(Text name) { return put("provider", name); }  // the engine's name, if it is not set
+  Self& label(Text key, Text value) {
+    Fields::label(key, value);
+    return static_cast<Self&>(*this);
+  }
   Self& input_tokens(std::int64_t count) { return put("input_tokens", count); }
   Self& output_tokens(std::int64_t count) { return put("output_tokens", count); }
   Self& cached_tokens(std::int64_t count) { return put("cached_tokens", count); }

@@ -19,6 +19,7 @@ namespace nopspan {
 
 class Span;
 class AsyncSpan;
+class StreamMeter;
 
 // OTLP's SpanKind.
 enum class SpanKind : std::uint8_t {
@@ -317,7 +318,17 @@ class AsyncSpan {
   }
   [[nodiscard]] RequestId request_id() const noexcept { return context().request_id(); }
 
+  // Inside catch (...): the exception that it holds ends the span, which emits `<name>.exception`. Rethrow it then:
+  // thread exit and cancellation are seen as one too.
+  void caught() noexcept {
+    if (__builtin_expect(state_ != nullptr, 0)) {
+      detail::span_exception(state_);
+      detail::async_end(std::exchange(state_, nullptr));
+    }
+  }
+
  private:
+  friend class StreamMeter;
   void abandon() noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::async_abandon(std::exchange(state_, nullptr));
   }

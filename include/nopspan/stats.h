@@ -20,12 +20,12 @@ struct Stats {
   std::uint64_t names_overflow;      // names over the bound of Name::intern(): emitted as nopspan.overflow
   std::uint64_t names_unknown;       // names under a catalogue's prefix that the catalogue does not have: emitted
   std::uint64_t truncated;           // names, ids, labels and error types cut to 63 bytes
-  std::uint64_t labels_overflow;     // labels (engine, model, tenant) over the bound: "other" on probes
+  std::uint64_t labels_overflow;     // labels over the bound: "other"; keys of labels over it: not inherited
   std::uint64_t invalid_ids;         // request ids and traceparents that could not be used: a new id was made
   std::uint64_t invalid_tracestate;  // tracestates, or members of them, that were left out
   std::uint64_t tracestate_evicted;  // tracestates over the bound, no longer passed on
   std::uint64_t invalid_utf8;        // strings with bytes or characters replaced by "?" for a probe
-  std::uint64_t values_clamped;      // integers over 2^63-1
+  std::uint64_t values_clamped;      // integers over 2^63-1; times and counts that cannot be: absent
   std::uint64_t fields_dropped;      // metadata and measurements left out: see Fields
   std::uint64_t attributes_dropped;  // attributes left out of a probe's record, over its limit in bytes
   std::uint64_t links_dropped;       // links over the limit

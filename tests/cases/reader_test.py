@@ -35,13 +35,13 @@ def run_folder(folder):
     return done.returncode, done.stdout
 
 
-def run_cases(cases):
+def run_cases(cases, file=FILE):
     """Runs a list of cases; returns (exit code, {number of a failed case: its messages})."""
-    code, output = run({FILE: json.dumps(cases)})
+    code, output = run({file: json.dumps(cases)})
     failed = {}
-    for number, message in re.findall(rf"^FAILED {re.escape(FILE)} case (\d+): (.*)$", output, re.M):
+    for number, message in re.findall(rf"^FAILED {re.escape(file)} case (\d+): (.*)$", output, re.M):
         failed.setdefault(int(number), []).append(message)
-    counts = re.search(rf"^{re.escape(FILE)}: (\d+) passed, (\d+) failed$", output, re.M)
+    counts = re.search(rf"^{re.escape(file)}: (\d+) passed, (\d+) failed$", output, re.M)
     assert counts, output
     assert int(counts[2]) == len(failed) and int(counts[1]) + int(counts[2]) == len(cases), output
     return code, failed
@@ -166,6 +166,85 @@ def test_other_expectations_fail(cases):
         assert number in failed, f"passes: {what}"
         assert not any(m.startswith("cannot be expressed") for m in failed[number]), f"{failed[number]}: {what}"
     print(f"{len(wrong)} wrong expectations failed")
+
+
+def genai_cases(name):
+    with open(os.path.join(CASES, f"genai_{name}.json"), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def genai_mutants(value, key=None):
+    """Other expectations than `value` in the files of the GenAI layer, each different in one place."""
+    if isinstance(value, dict):
+        for k in value:
+            if k not in ("exact", "ordered"):
+                for other in genai_mutants(value[k], k):
+                    yield {**value, k: other}
+            if key in ("attributes", "types"):
+                yield {other: v for other, v in value.items() if other != k}
+        if key in ("attributes", "types"):
+            yield {**value, "not.there": 1}
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            for other in genai_mutants(item, "item"):
+                yield value[:i] + [other] + value[i + 1:]
+        yield value[:-1] if value else ["not there"]
+        if len(value) > 1 and value[0] != value[1]:
+            yield [value[1], value[0]] + value[2:]
+    elif isinstance(value, bool):
+        yield not value
+    elif isinstance(value, (int, float)):
+        yield value + 1
+        yield None
+        yield str(value)
+        if isinstance(value, float):
+            yield value + 1e-8
+        elif key != "item":  # a boundary may be written as an integer
+            yield float(value)
+    elif value is None:
+        yield "null"
+    else:
+        yield value + "x"
+        if key != "name":
+            yield None
+
+
+def test_other_expectations_of_genai_fail(_):
+    for name in ("attributes", "events", "spans_metrics"):
+        cases = genai_cases(name)
+        code, failed = run_cases([{**case, "id": "x"} for case in reversed(cases)], f"genai_{name}.json")
+        assert code == 0 and not failed, failed
+        wrong = [({**case, "expected": expected}, case["id"]) for case in cases
+                 for expected in genai_mutants(case["expected"])]
+        code, failed = run_cases([case for case, _ in wrong], f"genai_{name}.json")
+        for number, (case, case_id) in enumerate(wrong, 1):
+            assert number in failed, f"passes: {case_id} with {json.dumps(case['expected'])}"
+        print(f"{len(wrong)} wrong expectations of genai_{name}.json failed")
+
+
+def test_unknown_notation_of_genai_fails(_):
+    start = {"id": "x", "function": "start", "input": {"operation": "chat"},
+             "expected": {"attributes": {"gen_ai.operation.name": "chat", "gen_ai.output.type": "text"}}}
+    name = {"id": "x", "function": "span_name", "input": {"operation": "chat", "model_id": None}, "expected": {"value": "chat"}}
+    sent = {"id": "x", "function": "prompt_sent", "input": {"model": "m"},
+            "expected": {"event_count": 1, "name": "gen_ai.prompt.sent", "attributes": {"gen_ai.request.model": "m"}}}
+    for file, good, bad in (
+            ("genai_attributes.json", start, [{"function": "begin"}, {"unknown": 1}, {"variant": "A"},
+                                              {"input": {"a": {"$tuple": []}}}, {"input": 1}, {"input": {"native_unit": "ms"}}, {"expected": {"value": 1}},
+                                              {"expected": {**start["expected"], "exact": False}},
+                                              {"expected": {**start["expected"], "unknown": 1}}]),
+            ("genai_spans_metrics.json", name, [{"function": "name"}, {"unknown": 1}, {"input": {"operation": "chat"}},
+                                                {"input": {"operation": 1, "model_id": "m"}}, {"expected": {}},
+                                                {"expected": {"value": "chat", "unknown": 1}}]),
+            ("genai_events.json", sent, [{"function": "sent"}, {"unknown": 1}, {"input": []}, {"input": {"model": 1}},
+                                         {"input": {"promptTokens": "1"}}, {"expected": {"event_count": 1}},
+                                         {"expected": {**sent["expected"], "unknown": 1}}])):
+        code, failed = run_cases([good], file)
+        assert code == 0, failed
+        code, failed = run_cases([{**good, **change} for change in bad], file)
+        assert code == 1
+        for number, change in enumerate(bad, 1):
+            assert number in failed and failed[number][0].startswith("cannot be expressed"), f"{change}: {failed.get(number)}"
 
 
 def test_unknown_notation_fails(_):

@@ -12,6 +12,9 @@ RunCase find_runner(std::string_view file_name) noexcept {
       {"agent_catalogue.json", run_agent_catalogue},
       {"agent_scenarios.json", run_agent_scenarios},
       {"allm_spans.json", run_allm_spans},
+      {"genai_attributes.json", run_genai_attributes},
+      {"genai_events.json", run_genai_events},
+      {"genai_spans_metrics.json", run_genai_spans_metrics},
       {"telemetry_registry.json", run_telemetry_registry},
   };
   for (const Kind& kind : kinds) {

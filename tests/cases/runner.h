@@ -28,6 +28,9 @@ RunCase find_runner(std::string_view file_name) noexcept;
 std::vector<Check> run_agent_catalogue(const Json& one_case);
 std::vector<Check> run_agent_scenarios(const Json& one_case);
 std::vector<Check> run_allm_spans(const Json& one_case);
+std::vector<Check> run_genai_attributes(const Json& one_case);
+std::vector<Check> run_genai_events(const Json& one_case);
+std::vector<Check> run_genai_spans_metrics(const Json& one_case);
 std::vector<Check> run_telemetry_registry(const Json& one_case);
 
 }  // namespace cases

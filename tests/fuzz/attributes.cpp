@@ -274,9 +274,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   AttributesModel model(sink.is_span, sink.keeps_content);
   Fields fields(&sink);
   const std::uint64_t dropped_before = nopspan::stats().fields_dropped;
-  for (const unsigned erase_after = input.byte(); !input.done();) {
+  for (const unsigned erase_every = 8 * input.byte(); !input.done();) {
     set_one(input, fields, model);
-    if (erase_after != 0 && input.left() % erase_after == 0) {
+    if (erase_every != 0 && input.left() % erase_every == 0) {
       sink.fields.erase_measurements();
       model.erase_measurements();
     }

@@ -79,14 +79,17 @@ class AttributesModel {
  private:
   using Value = nopspan::Value;
 
-  // Whether there is such a field, as far as its key says.
+  // Whether such a field is looked at; if not, for it is content, what it replaces is gone all the same.
   bool is_kept(const Field& field) {
     const bool own = field.key == "duration" || field.key == "monotonic_time" || field.key == "system_time";
     if (field.key.empty() || (field.measurement && is_span_ && own)) {
       ++dropped_;
       return false;
     }
-    return !field.content || keeps_content_;
+    if (!field.content || keeps_content_) return true;
+    const auto replaced = [&](const Field& there) { return there.key == field.key && !there.measurement; };
+    fields_.erase(std::remove_if(fields_.begin(), fields_.end(), replaced), fields_.end());
+    return false;
   }
   static bool fits(const Value& value, unsigned depth) {
     if (depth > 64) return false;

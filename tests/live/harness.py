@@ -180,7 +180,20 @@ def _parse(fields, words):
     return values
 
 
-def event_script(probes, libraries=(LIBRARY,), details=False):
+# The probes whose record has attributes, and how many bytes of them are printed: 64 at a time.
+WITH_ATTRIBUTES = ("span_start", "span_stop", "span_exception", "event", "retry")
+ATTRIBUTE_CHUNKS = 32
+
+
+def _print_attributes(probe):
+    # The last piece begins earlier where it would go on beyond the end: what follows may be no memory.
+    return ('$n = (int64)$r->attributes_bytes; $a = (int64)$r->attributes; $i = (int64)0;\n'
+            '  unroll(%d) {\n    if ($i < $n) {\n      $o = $i; if ($i + 64 > $n && $n >= 64) { $o = $n - 64; }\n'
+            '      printf("%s@%s%%lx%s%%lu%s%%lu%s%%lu%s%%rx\\n", $r->stream, $r->sequence, $n, $o, buf((uint8*)($a + $o), 64));\n'
+            '    }\n    $i = $i + 64;\n  }\n') % ((ATTRIBUTE_CHUNKS, probe) + (SEPARATOR,) * 5)
+
+
+def event_script(probes, libraries=(LIBRARY,), details=False, attributes=False):
     """A script that prints every event of some probes of some files."""
     key = (("stream", "%lx", "$r->stream"), ("sequence", "%lu", "$r->sequence"))
     text = struct_text("nopspan_span") + (struct_text("nopspan_engine") if "engine_request" in probes else "")
@@ -189,6 +202,8 @@ def event_script(probes, libraries=(LIBRARY,), details=False):
         text += "%s\n{\n  $r = (struct nopspan_span *)arg5;\n  %s\n" % (places, _print(probe, FIELDS))
         if details:
             text += "  " + _print(probe + "+", key + DETAILS) + "\n"
+        if attributes and probe in WITH_ATTRIBUTES:
+            text += "  " + _print_attributes(probe)
         if probe == "span_exception":
             text += "  " + _print(probe + "!", key + (("reason", "%s", "str(arg4)"),)) + "\n"
         if probe == "engine_request":
@@ -282,13 +297,13 @@ class Tracer(Bpftrace):
     """bpftrace printing events of some probes. A context manager: up when entered, ended when left."""
 
     def __init__(self, probes=("span_stop",), libraries=(LIBRARY,), details=False, canaries=None, options=(),
-                 command=None, script=None):
+                 command=None, script=None, attributes=False):
         self.probes = probes
         self.canaries = [canary_program("traced")] if canaries is None else canaries
         self._folder = tempfile.mkdtemp(prefix="nopspan-live-")
         self.script = os.path.join(self._folder, "events.bt")
         with open(self.script, "w", encoding="utf-8") as file:
-            file.write(script or event_script(probes, libraries, details))
+            file.write(script or event_script(probes, libraries, details, attributes))
         super().__init__([*(command or ["bpftrace", "-B", "line", *options]), self.script])
 
     def __exit__(self, *exception):
@@ -320,13 +335,21 @@ class Tracer(Bpftrace):
         by_key = {}
         for line in list(self.lines):
             words = line.split(SEPARATOR)
-            probe = words[0].rstrip("+!")
+            probe = words[0].rstrip("+!@")
             if len(words) < 2 or probe not in PROBES:
                 continue
             if words[0] == probe:
-                event = Event(_parse(FIELDS, words[1:]), probe=probe)
+                event = Event(_parse(FIELDS, words[1:]), probe=probe, attributes=bytearray())
                 events.append(event)
                 by_key[probe, event.stream, event.sequence] = event
+                continue
+            if words[0][-1] == "@":
+                size, offset = int(words[3]), int(words[4])
+                if size > 64 * ATTRIBUTE_CHUNKS:
+                    raise AssertionError("%d bytes of attributes are more than this prints" % size)
+                piece = bytes.fromhex(words[5].replace("\\x", ""))
+                bytes_of = by_key[probe, int(words[1], 16), int(words[2])].attributes
+                bytes_of[offset:offset + 64] = piece[:size - offset]
                 continue
             fields = DETAILS if words[0][-1] == "+" else ENGINE if probe == "engine_request" else (("reason", "", ""),)
             by_key[probe, int(words[1], 16), int(words[2])].update(_parse(fields, words[3:]))

@@ -5,7 +5,9 @@
 
 #include "attributes.h"
 #include "field_buffer.h"
+#include "span_state.h"
 
+#include <nopspan/fields.h>
 #include <nopspan/value.h>
 
 #include <cstdint>
@@ -24,6 +26,7 @@ using nopspan::detail::encode_attributes;
 using nopspan::detail::EncodedAttributes;
 using nopspan::detail::FieldBuffer;
 using nopspan::detail::FieldEntry;
+using nopspan::detail::FieldSink;
 using nopspan::detail::kEventAttributesField;
 using nopspan::detail::kMaxAttributesBytes;
 using nopspan::detail::kSpanAttributesField;
@@ -194,6 +197,16 @@ TEST(Attributes, HaveContentOnlyWhereItIsCaptured) {
   fields.put_string("model", "small", 0);
   EXPECT_THAT(round_trip(fields), ElementsAre(Pair("model", Value("small"))));
   EXPECT_THAT(round_trip(fields, true), ElementsAre(Pair("prompt", Value("secret")), Pair("model", Value("small"))));
+}
+
+TEST(Attributes, AreNotWhatContentReplaced) {
+  for (const bool kept : {false, true}) {  // whether a handler listens
+    FieldSink sink;
+    sink.keeps_content = kept;
+    nopspan::Fields(&sink).set("first", 1).measure("k", 2).set("k", 3).set("last", 4).content("k", "secret");
+    EXPECT_THAT(round_trip(sink.fields),
+                ElementsAre(Pair("first", Value(1)), Pair("k", Value(2)), Pair("last", Value(4))));
+  }
 }
 
 TEST(Attributes, ThatAreNotUtf8AreMendedAndCounted) {

@@ -121,7 +121,7 @@ TEST_F(DefaultLogger, LetsNoTextForgeALineOrCommandATerminal) {
   };
   EXPECT_EQ(id("a\n[agent.tool.stop] b"), "[agent.operator.done] trace_id=a?[agent.tool.stop] b n?=1");
   EXPECT_EQ(id("\x1b[31mred\r\b\x7f"), "[agent.operator.done] trace_id=?[31mred??? n?=1");
-  EXPECT_EQ(id("c1 \u009b31m \u0085 nel"), "[agent.operator.done] trace_id=c1 ?31m ? nel n?=1");
+  EXPECT_EQ(id("c1 \u009b31m \u0085 nel"), "[agent.operator.done] trace_id=c1 ??31m ?? nel n?=1");
   EXPECT_EQ(id("\u2028\u2029 \u00e9 \u65e5"), "[agent.operator.done] trace_id=?? \u00e9 \u65e5 n?=1");
   EXPECT_EQ(id(std::string("bad\xff\xc2 nul\0", 10)), "[agent.operator.done] trace_id=bad?? nul? n?=1");
 }

@@ -72,6 +72,21 @@ TEST(FieldBuffer, ErasesMeasurementsOnly) {
   }
 }
 
+TEST(FieldBuffer, ErasesOneKeyAndHasRoomForAnother) {
+  FieldBuffer buffer;
+  for (std::size_t i = 0; i < FieldBuffer::kMaxKeys; ++i) {
+    buffer.put_word("k" + std::to_string(i), Value::Type::integer, i, 0);
+  }
+  EXPECT_FALSE(buffer.put_null("one more", 0));
+  buffer.erase("no such key");
+  buffer.erase("k5");
+  EXPECT_EQ(buffer.find("k5", false), nullptr);
+  EXPECT_EQ(buffer.find("k6", false)->as_int(), 6);
+  EXPECT_TRUE(buffer.put_null("one more", 0));
+  EXPECT_FALSE(buffer.put_null("and another", 0));
+  EXPECT_EQ(contents(buffer).size(), FieldBuffer::kMaxKeys);
+}
+
 TEST(FieldBuffer, IsEmptyAgainAfterReset) {
   FieldBuffer buffer;
   buffer.put_string("k", std::string(5000, 'x'), 0);

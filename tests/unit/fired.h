@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How often a probe's site was passed: seen in the sequence numbers, which count per probe and thread while its counter
-// is up.
+// How often a site was passed: seen in the sequence numbers, which count per probe and thread while its counter is up.
 #pragma once
 
 #include "thread_state.h"
@@ -9,13 +8,15 @@
 #include <cstddef>
 #include <cstdint>
 
+using nopspan::detail::Probe;
+
 // How often a probe was fired by this thread since.
 class Fired {
  public:
   Fired() {
     for (std::size_t i = 0; i < before_.size(); ++i) before_[i] = sequence(i);
   }
-  [[nodiscard]] std::uint64_t operator[](nopspan::detail::Probe probe) const {
+  [[nodiscard]] std::uint64_t operator[](Probe probe) const {
     const auto i = static_cast<std::size_t>(probe);
     return sequence(i) - before_[i];
   }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each fact fires its probe once. How often a site was passed is seen in the sequence numbers, which count per probe
-// and thread while its counter is up.
+// Each fact fires its probe once.
 #include "counted.h"
 #include "fired.h"
 #include "in_child.h"
@@ -16,7 +15,6 @@
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
@@ -31,7 +29,6 @@ using nopspan::Attached;
 using nopspan::Context;
 using nopspan::Fields;
 using nopspan::Span;
-using nopspan::detail::Probe;
 using ::testing::IsEmpty;
 
 TEST(Probes, OfASpanFireOncePerStartAndEnd) {

@@ -9,7 +9,7 @@
 
 #include <nopspan/engine.h>
 #include <nopspan/events.h>
-#include <nopspan/genai_events.h>
+#include <nopspan/genai.h>
 #include <nopspan/llm.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
@@ -100,8 +100,27 @@ TEST(SpanAttributes, OfAStopAreTheStartsAndTheTerminalOnes) {
                                  {"gen_ai.usage.cache_read.input_tokens", 8},
                                  {"gen_ai.usage.reasoning.output_tokens", 3},
                                  {"gen_ai.usage.cost", 0.25},
+                                 {"langfuse.observation.cost_details", R"({"total":0.25})"},
                                  {"gen_ai.response.id", "resp_1"},
                                  {"gen_ai.response.model", "gpt-5-2026"}}));
+}
+
+TEST(SpanAttributes, HaveTheCostOfAModelThatHasAPrice) {
+  genai::PriceTable prices;
+  std::string error;
+  ASSERT_TRUE(prices.parse(R"({"unit": "per_million_tokens", "models": {"gpt-5": {"input": 2, "output": 8}}})", error));
+  genai::set_prices(prices);
+  const SpanRecorder recorder("llm.step");
+  for (const char* model : {"gpt-5", "unknown"}) {
+    const Span span{llm::step, [&](auto& m) { m.model(model).input_tokens(1000000).output_tokens(250000); }};
+  }
+  genai::set_prices(genai::PriceTable());
+  const auto priced = recorder.events("llm.step.stop").at(0);
+  EXPECT_EQ(attribute(priced, "gen_ai.usage.cost"), Value(4.0));
+  EXPECT_EQ(attribute(priced, "langfuse.observation.cost_details"), Value(R"({"input":2,"output":2,"total":4})"));
+  const auto unknown = recorder.events("llm.step.stop").at(1);
+  EXPECT_FALSE(unknown->attributes().find("gen_ai.usage.cost").exists()) << "no cost is not a cost of zero";
+  EXPECT_FALSE(unknown->attributes().find("langfuse.observation.cost_details").exists());
 }
 
 TEST(SpanAttributes, TakeModelAndEngineFromTheSpansAround) {

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Times between the tokens of a stream, counted in buckets of constant relative width.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace nopspan::detail {
+
+// 16 buckets of equal width for the times below 1024 ns, and for each power of two from there to 2^38 ns (275 s); one
+// more for what is longer. A quantile between 1 us and 275 s is within 1/33 of an exact one, below that within 32 ns;
+// in the last bucket it is 2^38. Zero-filled memory is an empty one.
+class GapHistogram {
+ public:
+  static constexpr std::uint64_t kRange = std::uint64_t{1} << 38U;
+
+  void add(std::uint64_t gap_ns) noexcept {
+    std::uint32_t& bucket = buckets_[index(gap_ns)];
+    bucket += bucket != UINT32_MAX ? 1 : 0;
+    if (gap_ns > longest_) longest_ = gap_ns;
+  }
+
+  [[nodiscard]] bool empty() const noexcept { return total() == 0; }
+  [[nodiscard]] std::uint64_t longest() const noexcept { return longest_; }
+
+  // The time that `percent` of 100 gaps are not longer than (the nearest rank); 0 of none.
+  [[nodiscard]] std::uint64_t quantile(unsigned percent) const noexcept {
+    const std::uint64_t rank = (total() * percent + 99) / 100;
+    std::uint64_t seen = 0;
+    for (std::size_t i = 0; i < kBuckets; ++i) {
+      seen += buckets_[i];
+      if (seen >= rank && seen > 0) return middle(i) < longest_ ? middle(i) : longest_;
+    }
+    return 0;
+  }
+
+ private:
+  static constexpr unsigned kSplit = 4;   // 2^kSplit buckets in each power of two
+  static constexpr unsigned kFirst = 10;  // the first of them
+  static constexpr std::size_t kBuckets = ((38 - kFirst + 1) << kSplit) + 1;
+
+  static std::size_t index(std::uint64_t gap_ns) noexcept {
+    if (gap_ns >= kRange) return kBuckets - 1;
+    const auto power = 63U - static_cast<unsigned>(__builtin_clzll(gap_ns | (1U << kFirst)));
+    return (std::size_t{power - kFirst} << kSplit) + (gap_ns >> (power - kSplit));
+  }
+
+  // Of the narrow ones the arithmetic middle, of the others what is as far, relatively, from either end.
+  static std::uint64_t middle(std::size_t i) noexcept {
+    if (i == kBuckets - 1) return kRange;
+    const std::size_t steps = std::size_t{1} << kSplit;
+    const std::size_t power = i < steps ? 0 : (i >> kSplit) - 1;
+    const std::uint64_t width = std::uint64_t{1} << (power + kFirst - kSplit);
+    const std::uint64_t widths = i - (power << kSplit);  // to the bucket's begin
+    return widths * width + (i < steps ? width / 2 : widths * width / (2 * widths + 1));
+  }
+
+  [[nodiscard]] std::uint64_t total() const noexcept {
+    std::uint64_t sum = 0;
+    for (const std::uint32_t bucket : buckets_) sum += bucket;
+    return sum;
+  }
+
+  std::uint64_t longest_;
+  std::uint32_t buckets_[kBuckets];
+};
+
+}  // namespace nopspan::detail

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// Emits every kind of content that there is, each a text of its own (CANARY-...), when it is told to: one line of
+// answer says which. A handler of everything writes down which of them it saw.
+#include "canary.h"
+#include "commands.h"
+
+#include <nopspan/agent.h>
+#include <nopspan/engine.h>
+#include <nopspan/events.h>
+#include <nopspan/genai_events.h>
+#include <nopspan/llm.h>
+#include <nopspan/registry.h>
+#include <nopspan/span.h>
+#include <nopspan/value.h>
+
+#include <mutex>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace {
+
+namespace agent = nopspan::agent;
+namespace llm = nopspan::llm;
+using nopspan::Value;
+
+std::vector<std::string> made;
+
+// A new text to look for.
+std::string canary(const std::string& kind) {
+  made.push_back("CANARY-" + std::to_string(made.size()) + "-" + kind + "-END");
+  return made.back();
+}
+
+void emit_llm() {
+  nopspan::Span chat{llm::chat, [](auto& m) {
+                       m.engine("e").model("m").system_instructions(canary("system")).tool_definitions(canary("tools"));
+                       m.input_messages(Value::list({Value::map({{"content", canary("prompt")}})}));
+                     }};
+  {
+    nopspan::Span step{llm::step};
+    step.with<llm::StepFields>([](auto& m) { m.step_result(canary("step")).output_messages(canary("output")); });
+    nopspan::genai::tool_call([](auto& e) { e.tool_name("t").arguments(canary("event-arguments")); });
+    nopspan::Span tool{llm::tool, [](auto& m) { m.tool_name("t").arguments(canary("arguments")); }};
+    tool.with<llm::ToolFields>([](auto& m) { m.result(Value::map({{"text", canary("result")}})); });
+    tool.fail("failed", canary("failure"));
+  }
+  {
+    nopspan::Span generate{llm::generate};
+    generate.with<llm::GenerateFields>([](auto& m) { m.response(canary("response")); });
+  }
+  {
+    nopspan::Span image{llm::image};
+    image.with<llm::ImageFields>([](auto& m) { m.response(canary("image")).error(canary("image-error")); });
+  }
+  try {
+    nopspan::span(llm::step, [] { throw std::runtime_error(canary("exception")); });
+  } catch (const std::runtime_error&) {
+  }
+  chat.with<llm::ChatFields>([](auto& m) { m.chat_result(canary("chat")); });
+}
+
+// Content under keys that are something else to nopspan: it must not leave as what they are.
+void emit_disguised() {
+  nopspan::Span span{llm::tool, [](auto& m) {
+                       for (const char* key : {"model", "engine", "tenant", "tool_name", "finish_reason", "provider",
+                                               "operation", "request_id", "trace_id", "error.type", "response_model"}) {
+                         m.content(key, canary(key));
+                       }
+                     }};
+  nopspan::execute("app.event", [](nopspan::Fields& f) { f.content("text", canary("event")); });
+  nopspan::AsyncSpan request{nopspan::engine::request};
+  request.with([](nopspan::Fields& f) { f.content("prompt", canary("engine")); });
+  request.end();
+}
+
+// Every event of the agent catalogue, with a canary under each key that it says is content.
+void emit_agent() {
+  for (const auto& event : agent::catalogue()) {
+    Value metadata = Value::map();
+    for (const auto& field : event.metadata) {
+      if (field.content) metadata.set(field.key, canary(std::string(event.name) + "." + std::string(field.key)));
+    }
+    Value measurements = Value::map();
+    for (const auto& field : event.measurements) measurements.set(field.key, 1);
+    agent::emit(event.name, measurements, metadata);
+  }
+  agent::operators::think([](auto& e) { e.thought(canary("thought")); });
+  agent::operators::execute_complete([](auto& e) { e.code(canary("code")).result(canary("code-result")); });
+  agent::tool_span([](auto& m) { m.tool_name("t").intent(canary("intent")); }, [] { return canary("tool-result"); });
+}
+
+}  // namespace
+
+int main() {
+  std::mutex mutex;
+  std::set<std::string> handled;
+  std::vector<std::string> names{"app.event.x"};
+  for (const auto& list : {llm::event_names(), agent::event_names(), nopspan::engine::event_names()}) {
+    for (const std::string_view name : list) names.emplace_back(name);
+  }
+  for (const char* name : {"app.event", "gen_ai.tool.call"}) names.emplace_back(name);
+  nopspan::attach_many("canaries", names, [&](const nopspan::Event& event) {
+    const std::string text = event.metadata().copy().to_string();
+    const std::lock_guard<std::mutex> lock(mutex);
+    for (const std::string& each : made) {
+      if (text.find(each) != std::string::npos) handled.insert(each);
+    }
+  });
+  Commands commands;
+  commands["canary"] = [](std::istringstream& a) {
+    emit_each(word(a));
+    return "done";
+  };
+  commands["emit"] = [](std::istringstream&) {
+    emit_llm();
+    emit_disguised();
+    emit_agent();
+    std::string all;
+    for (const std::string& each : made) all += each + " ";
+    return all;
+  };
+  commands["handled"] = [&](std::istringstream&) { return std::to_string(handled.size()); };
+  return serve(commands);
+}

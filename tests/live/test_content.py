@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Content never reaches a probe without the switch: all that the probes carry is looked through for texts of each kind."""
+
+import harness
+from harness import PROBES, Program, Tracer, canary_in
+
+
+class Content(harness.Test):
+    def carried(self, env):
+        """(what was emitted, what handlers saw, all bytes that the probes carried)."""
+        with Program("content", env=env) as program:
+            with Tracer(PROBES, details=True, attributes=True, canaries=[canary_in(program)]) as tracer:
+                emitted = program.ask("emit").split()
+                handled = int(program.ask("handled"))
+                lines = tracer.stop()
+            events = tracer.events()
+        self.assertGreater(len(events), 60, "the events of three catalogues")
+        seen = "\n".join(lines).encode() + b"\n".join(bytes(event.attributes) for event in events)
+        return emitted, handled, seen
+
+    def test_stays_with_the_handlers(self):
+        emitted, handled, seen = self.carried({})
+        self.assertGreater(len(emitted), 60)
+        self.assertEqual(handled, len(emitted), "handlers see all of it")
+        self.assertIn(b"gen_ai.tool.name", seen)
+        self.assertNotIn(b"CANARY", seen)
+
+    def test_goes_to_the_probes_with_the_switch(self):
+        emitted, _, seen = self.carried({"NOPSPAN_CAPTURE_CONTENT": "1"})
+        missing = [text for text in emitted if text.encode() not in seen]
+        self.assertEqual(missing, [])
+
+
+if __name__ == "__main__":
+    harness.main()

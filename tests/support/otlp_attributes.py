@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attribute bytes of a record, decoded by protobuf's own compiler: protoc --decode, with the published OTLP definitions."""
+
+import os
+import re
+import subprocess
+
+DEFINITIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "otlp")
+
+_TOKEN = re.compile(r'\s*(?:([A-Za-z_][\w.]*)|("(?:[^"\\]|\\.)*")|([-+]?[\w.+-]+)|([{}:]))')
+
+
+def _varint(number):
+    out = b""
+    while number >= 0x80:
+        out += bytes([number & 0x7F | 0x80])
+        number >>= 7
+    return out + bytes([number])
+
+
+def _delimited(field, data):
+    return _varint(field << 3 | 2) + _varint(len(data)) + data
+
+
+def _unquote(text):
+    """A string of protobuf's text format: C escapes over UTF-8."""
+    return text[1:-1].encode("ascii").decode("unicode_escape").encode("latin-1").decode("utf-8")
+
+
+def _parse(text):
+    """Text format as nested lists of (name, value); a message's value is such a list."""
+    stack = [[]]
+    name = None
+    for word, string, number, sign in _TOKEN.findall(text):
+        if sign == "{":
+            inner = []
+            stack[-1].append((name, inner))
+            stack.append(inner)
+            name = None
+        elif sign == "}":
+            stack.pop()
+        elif sign == ":":
+            pass
+        elif name is not None and (word or string or number):
+            stack[-1].append((name, _unquote(string) if string else word or number))
+            name = None
+        else:
+            name = word
+    if len(stack) != 1:
+        raise ValueError("protoc's text does not parse: %r" % text[:200])
+    return stack[0]
+
+
+def _any_value(message):
+    if not message:
+        return None
+    (kind, value), = message
+    if kind == "string_value":
+        return value
+    if kind == "bool_value":
+        return value == "true"
+    if kind == "int_value":
+        return int(value)
+    if kind == "double_value":
+        return float(value)
+    items = [inner for name, inner in value if name == "values"]
+    if kind == "array_value":
+        return [_any_value(item) for item in items]
+    if kind == "kvlist_value":
+        return _key_values(items)
+    raise ValueError("an attribute of kind " + kind)
+
+
+def _key_values(messages):
+    attributes = {}
+    for message in messages:
+        fields = dict(message)
+        if fields["key"] in attributes:
+            raise ValueError("the key %s twice" % fields["key"])
+        attributes[fields["key"]] = _any_value(fields.get("value", []))
+    return attributes
+
+
+def decode(fragments, of_events=False):
+    """The attributes of each fragment, which is a part of an OTLP Span (or of its Event): [{key: value}]."""
+    wrapped = [_delimited(11, fragment) if of_events else fragment for fragment in fragments]
+    scope_spans = b"".join(_delimited(2, fragment) for fragment in wrapped)
+    done = subprocess.run(
+        ["protoc", "--decode=opentelemetry.proto.trace.v1.ScopeSpans", "-I", DEFINITIONS,
+         "opentelemetry/proto/trace/v1/trace.proto"],
+        input=scope_spans, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        raise ValueError("protoc does not decode them: " + done.stderr.decode())
+    spans = [message for name, message in _parse(done.stdout.decode()) if name == "spans"]
+    if len(spans) != len(fragments):
+        raise ValueError("%d fragments, %d spans" % (len(fragments), len(spans)))
+    found = []
+    for span in spans:
+        if of_events:
+            (_, span), = span
+        unknown = {name for name, _ in span} - {"attributes"}
+        if unknown:
+            raise ValueError("not attributes alone: %s" % unknown)
+        found.append(_key_values([message for name, message in span if name == "attributes"]))
+    return found

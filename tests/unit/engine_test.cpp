@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+// The server's side: what follows from a request's times, and the engine's gauges.
+#include "counted.h"
+#include "fake_clock.h"
+#include "fired.h"
+#include "raised_gate.h"
+#include "recorded.h"
+
+#include <nopspan/engine.h>
+#include <nopspan/span.h>
+#include <nopspan/value.h>
+
+#include <nopspan_probes.h>
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+namespace {
+
+namespace engine = nopspan::engine;
+using engine::RequestFields;
+using nopspan::AsyncSpan;
+using nopspan::Context;
+using nopspan::Fields;
+using nopspan::Span;
+using nopspan::StreamMeter;
+using nopspan::testing::HasMeasurement;
+using nopspan::testing::HasMetadata;
+using nopspan::testing::LacksMetadata;
+using nopspan::testing::Recorder;
+using ::testing::ElementsAre;
+
+constexpr std::int64_t kMillisecond = 1'000'000;
+
+bool has_measurement(const nopspan::OwnedEvent& event, const char* key) { return event->measurement(key).exists(); }
+
+// The stop of a request with that metadata.
+template <class M>
+nopspan::OwnedEvent stop_of(M&& metadata) {
+  const SpanRecorder recorder("engine.request");
+  AsyncSpan request{engine::request, Context()};
+  request.with<RequestFields>(metadata);
+  request.end();
+  return recorder.stop();
+}
+
+TEST(EngineRequest, CarriesWhatItWasGiven) {
+  const auto stop = stop_of([](auto& m) {
+    m.engine("nopspan-ngram").model("small").tenant("a").input_tokens(10).output_tokens(5).cached_tokens(4);
+    m.reasoning_tokens(1).finish_reason("stop").arrival_ns(7).queue_ns(1).prefill_ns(2).decode_ns(3).preemptions(0);
+  });
+  EXPECT_THAT(
+      keys_of(stop->metadata()),
+      ElementsAre("arrival_ns", "cached_tokens", "cancelled", "engine", "finish_reason", "input_tokens", "model",
+                  "output_tokens", "parent_id", "reasoning_tokens", "request_id", "span_id", "tenant"));
+  EXPECT_THAT(keys_of(stop->measurements()),
+              ElementsAre("decode_ns", "duration", "monotonic_time", "preemptions", "prefill_ns", "queue_ns",
+                          "time_per_output_token_ns", "tokens_per_second"));
+}
+
+TEST(EngineRequest, DerivesItsRatesFromTheTokensAfterTheFirst) {
+  const auto stop = stop_of([](auto& m) { m.output_tokens(11).decode_ns(100 * kMillisecond); });
+  EXPECT_THAT(stop, HasMeasurement("time_per_output_token_ns", 10 * kMillisecond));
+  EXPECT_THAT(stop, HasMeasurement("tokens_per_second", 100.0));
+}
+
+TEST(EngineRequest, HasNoRateForFewerThanTwoTokens) {
+  for (const std::int64_t output : {0, 1}) {
+    const auto stop = stop_of([&](auto& m) { m.output_tokens(output).decode_ns(5); });
+    EXPECT_FALSE(has_measurement(stop, "time_per_output_token_ns"));
+    EXPECT_FALSE(has_measurement(stop, "tokens_per_second"));
+  }
+}
+
+TEST(EngineRequest, HasNoTokensPerSecondOfNoTime) {
+  const auto stop = stop_of([](auto& m) { m.output_tokens(9).decode_ns(0); });
+  EXPECT_THAT(stop, HasMeasurement("time_per_output_token_ns", 0));
+  EXPECT_FALSE(has_measurement(stop, "tokens_per_second"));
+}
+
+TEST(EngineRequest, HasNoRateWhereATimeOrACountIsUnknown) {
+  const auto without_time = stop_of([](auto& m) { m.output_tokens(9); });
+  EXPECT_FALSE(has_measurement(without_time, "time_per_output_token_ns"));
+  const auto without_count = stop_of([](auto& m) { m.decode_ns(9); });
+  EXPECT_FALSE(has_measurement(without_count, "time_per_output_token_ns"));
+}
+
+TEST(EngineRequest, KnowsATimeThatWasGivenAtItsStart) {
+  const SpanRecorder recorder("engine.request");
+  {
+    const Span request{engine::request, [](auto& m) { m.decode_ns(20).output_tokens(3); }};
+  }
+  EXPECT_THAT(recorder.stop(), HasMeasurement("time_per_output_token_ns", 10));
+}
+
+TEST(EngineRequest, TakesTheTimeToTheFirstTokenFromTheArrival) {
+  FakeClock clock;
+  const SpanRecorder recorder("engine.request");
+  AsyncSpan request{engine::request};
+  const std::int64_t start = recorder.start()->monotonic_time_ns();
+  request.with<RequestFields>([&](auto& m) { m.arrival_ns(start - 3 * kMillisecond); });
+  clock.advance(2 * kMillisecond);
+  request.first_token();
+  request.end();
+  EXPECT_THAT(recorder.stop(), HasMeasurement("ttft_ns", 5 * kMillisecond));
+}
+
+TEST(EngineRequest, WhoseArrivalIsUnknownArrivedAtItsStart) {
+  FakeClock clock;
+  const SpanRecorder recorder("engine.request");
+  AsyncSpan request{engine::request};
+  clock.advance(2 * kMillisecond);
+  request.first_token();
+  request.end();
+  EXPECT_THAT(recorder.stop(), HasMeasurement("ttft_ns", 2 * kMillisecond));
+}
+
+TEST(EngineRequest, MayHaveArrivedAfterItsStart) {
+  FakeClock clock;
+  const SpanRecorder recorder("engine.request");
+  AsyncSpan request{engine::request};
+  const std::int64_t start = recorder.start()->monotonic_time_ns();
+  request.with<RequestFields>([&](auto& m) { m.arrival_ns(start + kMillisecond); });
+  clock.advance(3 * kMillisecond);
+  request.first_token();
+  request.end();
+  EXPECT_THAT(recorder.stop(), HasMeasurement("ttft_ns", 2 * kMillisecond));
+}
+
+TEST(EngineRequest, WhoseFirstTokenWasBeforeItsArrivalHasNoTimeToIt) {
+  FakeClock clock;
+  const SpanRecorder recorder("engine.request");
+  const Counted mended(&nopspan::Stats::values_clamped);
+  AsyncSpan request{engine::request};
+  const std::int64_t start = recorder.start()->monotonic_time_ns();
+  request.with<RequestFields>([&](auto& m) { m.arrival_ns(start + kMillisecond); });
+  request.first_token();
+  request.end();
+  EXPECT_FALSE(has_measurement(recorder.stop(), "ttft_ns"));
+  EXPECT_EQ(mended.times(), 1U);
+}
+
+TEST(EngineRequest, WithoutAFirstTokenHasNoTimeToIt) {
+  EXPECT_FALSE(has_measurement(stop_of([](auto& m) { m.arrival_ns(1); }), "ttft_ns"));
+}
+
+TEST(EngineRequest, HasTheFirstTokenOfItsMeter) {
+  FakeClock clock;
+  const SpanRecorder recorder("engine.request");
+  StreamMeter meter{AsyncSpan{engine::request}};
+  clock.advance(4 * kMillisecond);
+  meter.token();
+  meter.end();
+  EXPECT_THAT(recorder.stop(), HasMeasurement("ttft_ns", 4 * kMillisecond));
+  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 1));
+}
+
+TEST(EngineRequest, SaysWhetherItWasCancelled) {
+  const SpanRecorder recorder("engine.request");
+  AsyncSpan{engine::request}.cancel("client gone");
+  AsyncSpan{engine::request}.end();
+  AsyncSpan{engine::request}.fail("timeout");
+  { const AsyncSpan abandoned{engine::request}; }
+  const auto stops = recorder.events("engine.request.stop");
+  ASSERT_EQ(stops.size(), 4U);
+  EXPECT_THAT(stops[0], HasMetadata("cancelled", true));
+  EXPECT_THAT(stops[1], HasMetadata("cancelled", false));
+  EXPECT_THAT(stops[2], HasMetadata("cancelled", false));
+  EXPECT_THAT(stops[3], HasMetadata("cancelled", true));
+  EXPECT_THROW(nopspan::span(engine::request, [] { throw std::runtime_error("x"); }), std::runtime_error);
+  EXPECT_THAT(recorder.exception(), HasMetadata("cancelled", false));
+}
+
+TEST(EngineRequest, LeavesWhatTheApplicationSetAsItIs) {
+  FakeClock clock;
+  const SpanRecorder recorder("engine.request");
+  AsyncSpan request{engine::request};
+  request.with<RequestFields>([](auto& m) {
+    m.output_tokens(11).decode_ns(1000).set("cancelled", "perhaps");
+    m.measure("ttft_ns", 1).measure("time_per_output_token_ns", 2).measure("tokens_per_second", 3);
+  });
+  clock.advance(kMillisecond);
+  request.first_token();
+  request.end();
+  EXPECT_THAT(recorder.stop(), HasMetadata("cancelled", "perhaps"));
+  EXPECT_THAT(recorder.stop(), HasMeasurement("ttft_ns", 1));
+  EXPECT_THAT(recorder.stop(), HasMeasurement("time_per_output_token_ns", 2));
+  EXPECT_THAT(recorder.stop(), HasMeasurement("tokens_per_second", 3));
+}
+
+TEST(EngineRequest, IsTheOnlySpanThatDerives) {
+  const SpanRecorder recorder("engine.decode");
+  AsyncSpan decode{engine::decode};
+  decode.measure("decode_ns", 100).set("output_tokens", 11).first_token();
+  decode.end();
+  EXPECT_FALSE(has_measurement(recorder.stop(), "tokens_per_second"));
+  EXPECT_FALSE(has_measurement(recorder.stop(), "ttft_ns"));
+  EXPECT_THAT(recorder.stop(), LacksMetadata("cancelled"));
+}
+
+TEST(EngineRequest, TakesWhatCannotBeForAbsentAndCountsIt) {
+  const Counted mended(&nopspan::Stats::values_clamped);
+  const auto negative_time = stop_of([](auto& m) { m.output_tokens(11).decode_ns(-5).arrival_ns(-1); });
+  EXPECT_EQ(mended.times(), 2U);
+  EXPECT_FALSE(has_measurement(negative_time, "tokens_per_second"));
+  EXPECT_THAT(negative_time, HasMeasurement("decode_ns", -5));  // as it was set
+  const auto negative_count = stop_of([](auto& m) { m.output_tokens(-11).decode_ns(5); });
+  EXPECT_EQ(mended.times(), 3U);
+  EXPECT_FALSE(has_measurement(negative_count, "tokens_per_second"));
+  EXPECT_EQ(negative_count->flags() & NOPSPAN_FLAG_HAS_USAGE, 0U);
+  for (const double time : {std::nan(""), -1.0, std::numeric_limits<double>::infinity(), 1e300}) {
+    const auto stop = stop_of([&](auto& m) { m.output_tokens(11).measure("decode_ns", time); });
+    EXPECT_FALSE(has_measurement(stop, "tokens_per_second")) << time;
+  }
+  EXPECT_EQ(mended.times(), 7U);
+}
+
+TEST(EngineRequest, TakesATimeThatIsADouble) {
+  const Counted mended(&nopspan::Stats::values_clamped);
+  const auto stop = stop_of([](auto& m) { m.output_tokens(11).measure("decode_ns", 100.9); });
+  EXPECT_THAT(stop, HasMeasurement("time_per_output_token_ns", 10));
+  EXPECT_EQ(mended.times(), 0U);
+}
+
+TEST(EngineRequest, CountsTokensOver2To53As2To53) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 53;
+  const Counted mended(&nopspan::Stats::values_clamped);
+  const auto most = stop_of([&](auto& m) { m.output_tokens(kMost).decode_ns(1'000'000'000); });
+  EXPECT_EQ(mended.times(), 0U);
+  const auto more = stop_of([](auto& m) { m.output_tokens(INT64_MAX).decode_ns(1'000'000'000); });
+  EXPECT_EQ(mended.times(), 1U);
+  EXPECT_THAT(most, HasMeasurement("tokens_per_second", static_cast<double>(kMost - 1)));
+  EXPECT_THAT(more, HasMeasurement("tokens_per_second", static_cast<double>(kMost - 1)));
+  EXPECT_THAT(more, HasMetadata("output_tokens", INT64_MAX));
+}
+
+TEST(EngineRequest, FiresItsProbeOnceWithWhatFollows) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  AsyncSpan request{engine::request};
+  request.with<RequestFields>([](auto& m) { m.queue_ns(1).decode_ns(3).output_tokens(3); });
+  request.first_token();
+  request.end();
+  EXPECT_EQ(fired[Probe::engine_request], 1U);
+  EXPECT_EQ(fired[Probe::tokens], 1U);
+}
+
+TEST(EngineSpans, HaveTheirOwnBuilders) {
+  const Recorder recorder{"engine.queue.start", "engine.prefill.start", "engine.decode.start", "engine.step.start",
+                          "engine.step.stop"};
+  const Context request = Context::make();
+  {
+    const Span queue{engine::queue, [](auto& m) { m.engine("e").tenant("t"); }};
+  }
+  {
+    const Span prefill{engine::prefill, [](auto& m) { m.model("m").prefill_tokens(7).cached_tokens(3); }};
+  }
+  {
+    const Span decode{engine::decode, [](auto& m) { m.decode_tokens(9); }};
+  }
+  {
+    Span step{engine::step, [&](auto& m) { m.engine("e").link(request); }};
+    step.with<engine::StepFields>([&](auto& m) { m.batch_size(2).link(request).prefill_tokens(7).decode_tokens(1); });
+  }
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 5U);
+  EXPECT_THAT(events[0], HasMetadata("tenant", "t"));
+  EXPECT_THAT(events[1], HasMeasurement("cached_tokens", 3));
+  EXPECT_EQ(events[1]->flags() & NOPSPAN_FLAG_HAS_USAGE, 0U);  // the request has it
+  EXPECT_THAT(events[2], HasMeasurement("decode_tokens", 9));
+  EXPECT_THAT(events[4], HasMeasurement("batch_size", 2));
+  EXPECT_EQ(events[4]->link_count(), 2U);
+}
+
+TEST(EngineStats, AreOneEventForHandlersWithWhatWasSet) {
+  const Recorder recorder{"engine.stats"};
+  engine::stats([](auto& s) { s.engine("x").model("m").running(3).waiting(2).kv_cache_used(10).kv_cache_total(100); });
+  engine::stats([](auto& s) { s.engine("x").running(0); });
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_THAT(keys_of(events[0]->metadata()), ElementsAre("engine", "model"));
+  EXPECT_THAT(keys_of(events[0]->measurements()), ElementsAre("kv_cache_total", "kv_cache_used", "running", "waiting"));
+  EXPECT_THAT(events[0], HasMeasurement("kv_cache_used", 10));
+  EXPECT_THAT(keys_of(events[1]->measurements()), ElementsAre("running"));
+}
+
+TEST(EngineStats, FireAGaugeForEachThatWasSet) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  engine::stats([](auto& s) { s.engine("x").running(3).waiting(2).kv_cache_used(10).kv_cache_total(100); });
+  EXPECT_EQ(fired[Probe::gauge], 4U);
+  engine::stats([](auto& s) { s.engine("x").waiting(0); });
+  EXPECT_EQ(fired[Probe::gauge], 5U);
+  engine::stats([](auto& s) { s.engine("x"); });
+  EXPECT_EQ(fired.in_all(), 5U);
+}
+
+TEST(EngineStats, FireNoNegativeGaugeAndCountIt) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Recorder recorder{"engine.stats"};
+  const Fired fired;
+  const Counted mended(&nopspan::Stats::values_clamped);
+  engine::stats([](auto& s) { s.running(-1).waiting(1); });
+  EXPECT_EQ(fired[Probe::gauge], 1U);
+  EXPECT_EQ(mended.times(), 1U);
+  EXPECT_THAT(recorder.events()[0], HasMeasurement("running", -1));
+}
+
+TEST(EngineStats, AreNotComputedWhenNobodyListens) {
+  engine::stats([](auto&) { FAIL(); });
+}
+
+}  // namespace

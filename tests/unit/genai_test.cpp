@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+// The GenAI functions over a Value: what the cases do not say, and metadata of the wrong shape.
+#include "recorded.h"
+
+#include <nopspan/genai.h>
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace {
+
+using nopspan::Value;
+namespace genai = nopspan::genai;
+
+constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kLeast = std::numeric_limits<std::int64_t>::min();
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+Value nested(unsigned depth) {
+  Value value = "deep";
+  for (unsigned i = 0; i < depth; ++i) value = Value::list({std::move(value)});
+  return value;
+}
+
+Value terminal_with(std::string_view key, Value value) {
+  Value metadata = Value::map();
+  metadata.set(key, std::move(value));
+  return genai::terminal(metadata);
+}
+
+std::string keys_of(const Value& attributes) {
+  std::string keys;
+  for (const auto& entry : attributes.as_map()) keys += entry.first + ' ';
+  return keys;
+}
+
+std::vector<std::string> names_of(const std::vector<genai::Metric>& metrics) {
+  std::vector<std::string> names;
+  for (const genai::Metric& metric : metrics) names.emplace_back(metric.name);
+  return names;
+}
+
+Value stream_of(const Value& time_to_first_chunk, const Value& output_tokens) {
+  return Value::map({{"mode", "stream"},
+                     {"streaming", Value::map({{"time_to_first_chunk", time_to_first_chunk}})},
+                     {"usage", Value::map({{"output_tokens", output_tokens}})}});
+}
+
+TEST(GenAi, TakesAnythingForMetadata) {
+  const Value chat = Value::map({{"gen_ai.operation.name", "chat"}});
+  for (const Value& metadata : {Value(), Value(1), Value(true), Value(kNaN), Value("chat"), Value::list({"chat"})}) {
+    EXPECT_EQ(genai::start(metadata), chat);
+    EXPECT_EQ(genai::terminal(metadata), Value::map());
+    EXPECT_EQ(genai::exception(metadata), Value::map({{"error.type", "_OTHER"}}));
+    EXPECT_EQ(genai::exception_event(metadata), Value::map({{"exception.type", "_OTHER"}}));
+    EXPECT_EQ(genai::cost_breakdown(metadata), Value());
+    EXPECT_EQ(genai::provider_name(metadata), Value());
+    EXPECT_EQ(genai::request_model(metadata), Value());
+    EXPECT_EQ(genai::error_status(metadata), Value());
+    EXPECT_EQ(genai::span_status(metadata), Value::list({"ok"}));
+    EXPECT_EQ(genai::metrics_stop(metadata, 0).size(), 1U);
+  }
+}
+
+TEST(GenAi, TakesAnythingWhereAMapIsRead) {
+  for (const Value& odd : {Value(), Value(7), Value(kNaN), Value("text"), Value::list({Value::map({{"id", "m"}})})}) {
+    Value metadata = Value::map();
+    for (const char* key : {"model", "request_options", "reasoning", "server", "usage", "response_payload",
+                            "response_summary", "streaming"}) {
+      metadata.set(key, odd);
+    }
+    metadata.set("mode", "stream").set("provider", "openai").set("operation", "embedding");
+    EXPECT_EQ(keys_of(genai::start(metadata)), "gen_ai.provider.name gen_ai.operation.name ");
+    EXPECT_EQ(genai::terminal(metadata), Value::map());
+    EXPECT_EQ(names_of(genai::metrics_stop(metadata, 5)), std::vector<std::string>{"gen_ai.client.operation.duration"});
+  }
+}
+
+TEST(GenAi, KeepsTheOrderOfTheReference) {
+  Value options = Value::map();
+  for (const char* key :
+       {"service_tier", "conversation_id", "encoding_formats", "stream?", "n", "seed", "stop_sequences",
+        "presence_penalty", "frequency_penalty", "max_tokens", "top_k", "top_p", "temperature"}) {
+    options.set(key, 1);
+  }
+  const Value metadata = Value::map({
+      {"server", Value::map({{"path", "/v1/responses"}, {"port", 443}, {"address", "a"}})},
+      {"reasoning", Value::map({{"requested_budget_tokens", 1}, {"requested_effort", "low"}})},
+      {"request_options", options},
+      {"request_id", "r"},
+      {"model", Value::map({{"provider", "openai"}, {"id", "m"}})},
+      {"operation", "chat"},
+  });
+  EXPECT_EQ(keys_of(genai::start(metadata)),
+            "gen_ai.provider.name gen_ai.operation.name gen_ai.request.model gen_ai.output.type nopspan.request_id "
+            "gen_ai.request.temperature gen_ai.request.top_p gen_ai.request.top_k gen_ai.request.max_tokens "
+            "gen_ai.request.frequency_penalty gen_ai.request.presence_penalty gen_ai.request.stop_sequences "
+            "gen_ai.request.seed gen_ai.request.choice.count gen_ai.request.stream gen_ai.request.encoding_formats "
+            "gen_ai.conversation.id gen_ai.request.reasoning.effort gen_ai.request.reasoning.budget_tokens "
+            "server.address server.port openai.api.type openai.request.service_tier ");
+}
+
+TEST(GenAi, CountsTheFirstOfTwoEqualKeys) {
+  const Value metadata = Value(Value::Map{
+      {"operation", "image"}, {"operation", "chat"}, {"model", Value(Value::Map{{"id", "first"}, {"id", "second"}})}});
+  EXPECT_EQ(genai::operation_name(metadata), "generate_content");
+  EXPECT_EQ(genai::request_model(metadata), "first");
+  EXPECT_EQ(genai::start(metadata).as_map().size(), 3U);
+}
+
+TEST(GenAi, PassesOnWhatAnAttributeMayNotLikeButMetricsNeverTakeIt) {
+  const Value metadata =
+      Value::map({{"request_options", Value::map({{"temperature", kInfinity}, {"max_tokens", -5}, {"seed", kLeast}})},
+                  {"usage", Value::map({{"input_tokens", -1}, {"output_tokens", 3.5}})}});
+  const Value start = genai::start(metadata);
+  EXPECT_EQ(*start.find("gen_ai.request.temperature"), kInfinity);
+  EXPECT_EQ(*start.find("gen_ai.request.max_tokens"), -5);
+  EXPECT_EQ(*start.find("gen_ai.request.seed"), kLeast);
+  const Value terminal = genai::terminal(metadata);
+  EXPECT_EQ(*terminal.find("gen_ai.usage.input_tokens"), -1);
+  EXPECT_EQ(*terminal.find("gen_ai.usage.output_tokens"), 3.5);
+  EXPECT_EQ(names_of(genai::metrics_stop(metadata, 1)), std::vector<std::string>{"gen_ai.client.operation.duration"});
+}
+
+TEST(GenAi, LeavesOutCostsThatAreNotFinite) {
+  const Value usage = Value::map({{"input_cost", kNaN}, {"output_cost", 1.5}, {"total_cost", kInfinity}});
+  EXPECT_EQ(genai::cost_breakdown(Value::map({{"usage", usage}})), Value::map({{"output", 1.5}}));
+  EXPECT_EQ(terminal_with("usage", usage), Value::map());
+}
+
+TEST(GenAi, LeavesOutWhatIsNestedTooDeep) {
+  EXPECT_EQ(*genai::start(Value::map({{"request_id", nested(64)}})).find("nopspan.request_id"), nested(64));
+  EXPECT_EQ(genai::start(Value::map({{"request_id", nested(65)}})).find("nopspan.request_id"), nullptr);
+  const Value metadata = Value::map({{"error", nested(20000)}, {"finish_reason", nested(20000)}});
+  EXPECT_EQ(genai::exception_event(metadata), Value::map({{"exception.type", "_OTHER"}, {"exception.message", ""}}));
+  EXPECT_EQ(genai::terminal(metadata), Value::map());
+}
+
+TEST(GenAi, KeepsLongStringsAndBytesThatAreNotUtf8) {
+  const std::string text = std::string(1U << 20U, 'x') + "\xff\xc0";
+  const Value metadata = Value::map({{"provider", text},
+                                     {"operation", text},
+                                     {"error", text},
+                                     {"request_id", text},
+                                     {"model", Value::map({{"id", text}})},
+                                     {"finish_reason", text}});
+  EXPECT_EQ(genai::provider_name(metadata), text);
+  EXPECT_EQ(*genai::start(metadata).find("nopspan.request_id"), text);
+  EXPECT_EQ(genai::span_name(text, text), text + " " + text);
+  EXPECT_EQ(genai::error_type(metadata), text);
+  EXPECT_EQ(*genai::terminal(metadata).find("gen_ai.response.finish_reasons"), Value::list({text}));
+}
+
+TEST(GenAi, TakesStatusesOfAnySize) {
+  EXPECT_EQ(genai::error_status(Value::map({{"http_status", kMost}})),
+            Value::list({"9223372036854775807", "HTTP 9223372036854775807"}));
+  EXPECT_EQ(genai::error_type(Value::map({{"http_status", kLeast}})), "-9223372036854775808");
+  EXPECT_EQ(genai::error_status(Value::map({{"http_status", kLeast}})), Value());
+  EXPECT_EQ(genai::error_status(Value::map({{"http_status", 503.0}})), Value());
+}
+
+TEST(GenAi, NamesAnErrorByItsTypeWhereItHasOne) {
+  const auto type = [](Value error) {
+    return genai::error_type(Value::map({{"error", std::move(error)}, {"http_status", 502}}));
+  };
+  EXPECT_EQ(type(Value::map({{"type", "std::runtime_error"}, {"message", "m"}})), "std::runtime_error");
+  EXPECT_EQ(type(Value::map({{"type", ""}})), "502");
+  EXPECT_EQ(type(Value::map({{"type", 7}})), "502");
+  EXPECT_EQ(type(Value::map({{"code", 7}})), "502");
+  EXPECT_EQ(type(Value::list({"timeout", "receive"})), "502");
+  EXPECT_EQ(type(""), "502");
+  EXPECT_EQ(type(7), "502");
+}
+
+TEST(GenAi, ShowsAnErrorOfAnyShapeInItsMessage) {
+  const auto message = [](Value error) {
+    const Value event = genai::exception_event(Value::map({{"error", std::move(error)}}));
+    const Value* found = event.find("exception.message");
+    return found == nullptr ? Value() : *found;
+  };
+  EXPECT_EQ(message(Value::map({{"type", "T"}, {"message", ""}})), "");
+  EXPECT_EQ(message(Value::map({{"code", 7}})), R"({"code":7})");
+  EXPECT_EQ(message(Value::list({"timeout", 2.0})), R"(["timeout",2.0])");
+  EXPECT_EQ(message(""), "");
+  EXPECT_EQ(message(7), "7");
+  EXPECT_EQ(message(1.0), "1.0");
+  EXPECT_EQ(message(false), "false");
+  EXPECT_EQ(message(nullptr), Value());
+  EXPECT_EQ(genai::span_status(Value::map({{"error", Value::map({{"code", 7}})}})),
+            Value::list({"error", R"({"code":7})"}));
+  EXPECT_EQ(genai::span_status(Value::map({{"http_status", 500}})), Value::list({"error", "HTTP 500"}));
+  EXPECT_EQ(genai::span_status(Value::map({{"finish_reason", Value::list({"error"})}})), Value::list({"ok"}));
+}
+
+TEST(GenAi, GivesFinishReasonsOfAnyShapeAsStrings) {
+  const auto reasons = [](Value given) {
+    const Value attributes = terminal_with("finish_reason", std::move(given));
+    const Value* found = attributes.find("gen_ai.response.finish_reasons");
+    return found == nullptr ? Value() : *found;
+  };
+  EXPECT_EQ(reasons(""), Value::list({""}));
+  EXPECT_EQ(reasons(true), Value::list({"true"}));
+  EXPECT_EQ(reasons(Value::list({1, 2.5, "stop", nullptr, "unknown", false})),
+            Value::list({"1", "2.5", "stop", "false"}));
+  EXPECT_EQ(reasons(Value::map({{"why", "x"}})), Value::list({R"({"why":"x"})"}));
+  EXPECT_EQ(reasons(Value::list({Value::list({1}), "stop"})), Value::list({"[1]", "stop"}));
+  EXPECT_EQ(reasons(Value(Value::List(1000, "stop"))), Value(Value::List(1000, "stop")));
+  EXPECT_EQ(reasons(Value(Value::List(128, kLeast))).as_list().size(), 128U);
+}
+
+TEST(GenAi, KnowsNoOperationAsChat) {
+  for (const Value& none : {Value(), Value(""), Value::list(), Value::map()}) {
+    const Value metadata = Value::map({{"operation", none}});
+    EXPECT_EQ(genai::operation_name(metadata), "chat");
+    EXPECT_EQ(genai::output_type(metadata), Value());
+  }
+  EXPECT_EQ(genai::operation_name(Value::map({{"operation", 7}})), "7");
+  EXPECT_EQ(genai::span_name(nullptr, nullptr), "chat");
+  EXPECT_EQ(genai::span_name("", "m"), "chat m");
+  EXPECT_EQ(genai::span_name("image", "m"), "generate_content m");
+}
+
+TEST(GenAi, TakesTheModelsProviderOnlyWhereThereIsNone) {
+  const Value model = Value::map({{"id", "m"}, {"provider", "azure"}});
+  EXPECT_EQ(genai::provider_name(Value::map({{"provider", nullptr}, {"model", model}})), "azure.ai.openai");
+  EXPECT_EQ(genai::provider_name(Value::map({{"provider", ""}, {"model", model}})), "");
+  EXPECT_EQ(genai::provider_name(Value::map({{"provider", 7}, {"model", model}})), Value());
+}
+
+TEST(GenAi, CountsDimensionsOfEmbeddingsByEitherName) {
+  const auto dimensions = [](const char* operation) {
+    return genai::terminal(
+        Value::map({{"operation", operation}, {"response_summary", Value::map({{"dimensions", 8}})}}));
+  };
+  EXPECT_EQ(dimensions("embedding"), Value::map({{"gen_ai.embeddings.dimension.count", 8}}));
+  EXPECT_EQ(dimensions("embeddings"), dimensions("embedding"));
+  EXPECT_EQ(dimensions("chat"), Value::map());
+}
+
+TEST(GenAi, TakesTheOtherNameOfAResponsesIdWhereTheFirstIsBlank) {
+  const auto id = [](Value payload) { return terminal_with("response_payload", std::move(payload)); };
+  const Value second = Value::map({{"gen_ai.response.id", "r1"}});
+  EXPECT_EQ(id(Value::map({{"response_id", "r1"}})), second);
+  EXPECT_EQ(id(Value::map({{"id", ""}, {"response_id", "r1"}})), second);
+  EXPECT_EQ(id(Value::map({{"id", ""}, {"response_id", ""}})), Value::map());
+}
+
+TEST(GenAi, SaysWhatApiAnOpenAiRequestTookByItsPath) {
+  const auto type = [](const char* path) {
+    const Value attributes =
+        genai::start(Value::map({{"provider", "openai"}, {"server", Value::map({{"path", path}})}}));
+    const Value* found = attributes.find("openai.api.type");
+    return found == nullptr ? Value() : *found;
+  };
+  EXPECT_EQ(type("/v1/responses?x=/chat/completions"), "responses");
+  EXPECT_EQ(type("/v1/chat/completions"), "chat_completions");
+  EXPECT_EQ(type("/v1/embeddings"), "embeddings");
+  EXPECT_EQ(type("/v1/models"), Value());
+  EXPECT_EQ(type("responses"), Value());
+  EXPECT_EQ(type(""), Value());
+}
+
+TEST(GenAi, RoundsTimesDownToMicroseconds) {
+  const auto seconds = [](std::int64_t ns) { return genai::streaming_ttfc_seconds(stream_of(ns, nullptr)); };
+  EXPECT_EQ(seconds(999), 0.0);
+  EXPECT_EQ(seconds(-1), -1e-6);
+  EXPECT_EQ(seconds(kMost), 9223372036854.775807);
+  EXPECT_EQ(seconds(kLeast), -9223372036854.775808);
+  EXPECT_EQ(genai::streaming_ttfc_seconds(stream_of(1.5, nullptr)), Value());
+  EXPECT_EQ(genai::metrics_stop(Value(), 1999)[0].value, 1e-6);
+}
+
+TEST(GenAi, RecordsNothingOfATimeThatIsNegative) {
+  EXPECT_TRUE(genai::metrics_stop(Value(), -1).empty());
+  EXPECT_TRUE(genai::metrics_exception(Value(), kLeast).empty());
+  const std::vector<std::string> without_chunk = {"gen_ai.client.operation.duration", "gen_ai.client.token.usage"};
+  EXPECT_EQ(names_of(genai::metrics_stop(stream_of(-1, 4), kMost)), without_chunk);
+  EXPECT_EQ(names_of(genai::metrics_stop(stream_of(kLeast, 4), kMost)), without_chunk);
+  EXPECT_EQ(genai::metrics_stop(stream_of(0, kMost), kMost).size(), 4U);
+}
+
+TEST(GenAi, RecordsAFailedStatusWithTheDurationAlone) {
+  const auto metrics = genai::metrics_stop(
+      Value::map({{"http_status", 429}, {"usage", Value::map({{"input_tokens", 1}, {"output_tokens", kMost}})}}), 1000);
+  ASSERT_EQ(metrics.size(), 3U);
+  EXPECT_EQ(*metrics[0].attributes.find("error.type"), "429");
+  EXPECT_EQ(metrics[1].attributes.find("error.type"), nullptr);
+  EXPECT_EQ(metrics[2].value, kMost);
+  EXPECT_EQ(metrics[2].unit, "{token}");
+}
+
+TEST(GenAi, PresentsTheValueItself) {
+  const Value text = "x", blank = "", list = Value::list();
+  EXPECT_EQ(genai::present(text), &text);
+  EXPECT_EQ(genai::present(blank), nullptr);
+  EXPECT_EQ(genai::present(Value()), nullptr);
+  EXPECT_EQ(genai::present(list), &list);
+}
+
+}  // namespace

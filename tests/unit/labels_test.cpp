@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// Labels beside engine, model and tenant. Their keys are the process's for good: each test has one of its own.
+#include "counted.h"
+#include "in_child.h"
+#include "raised_gate.h"
+#include "recorded.h"
+
+#include "labels.h"
+
+#include <nopspan/context.h>
+#include <nopspan/engine.h>
+#include <nopspan/events.h>
+#include <nopspan/llm.h>
+#include <nopspan/span.h>
+
+#include <atomic>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using nopspan::AsyncSpan;
+using nopspan::Context;
+using nopspan::Fields;
+using nopspan::Span;
+using nopspan::testing::HasMetadata;
+using nopspan::testing::LacksMetadata;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Pair;
+
+std::vector<std::pair<std::string, std::string>> extra_labels(const Context& context) {
+  std::vector<std::pair<std::string, std::string>> labels;
+  nopspan::detail::for_each_extra_label(
+      context, [&](std::string_view key, std::string_view value) { labels.emplace_back(key, value); });
+  return labels;
+}
+
+TEST(Labels, AreInheritedByTheSpansBelow) {
+  EXPECT_THAT(in_child([] {
+                const RaisedGate tracer(RaisedGate::spans);
+                const Span outer{"outer", [](Fields& f) { f.label("region", "eu").label("tier", "gold").tenant("a"); }};
+                const Span inner{"inner", [](Fields& f) { f.label("tier", "silver"); }};
+                const AsyncSpan async{"async", inner.context()};
+                for (const Context& context : {inner.context(), async.context(), Context::current()}) {
+                  EXPECT_THAT(extra_labels(context), ElementsAre(Pair("region", "eu"), Pair("tier", "silver")));
+                  EXPECT_EQ(context.label("region"), "eu");
+                  EXPECT_EQ(context.label("tenant"), "a");
+                }
+                EXPECT_EQ(outer.context().label("tier"), "gold");
+                EXPECT_THAT(extra_labels(Context::make()), IsEmpty());
+              }),
+              IsEmpty());
+}
+
+TEST(Labels, OfAContextAreReadByTheirKeys) {
+  const RaisedGate tracer(RaisedGate::spans);
+  const Span span{"work", [](Fields& f) { f.engine("vllm").model("m").label("tenant", "t"); }};
+  EXPECT_EQ(span.context().label("engine"), "vllm");
+  EXPECT_EQ(span.context().label("model"), "m");
+  EXPECT_EQ(span.context().label("tenant"), "t");
+  for (const nopspan::Text key : {nopspan::Text("unheard-of"), nopspan::Text(""), nopspan::Text(nullptr)}) {
+    EXPECT_TRUE(span.context().label(key).empty());
+  }
+  EXPECT_TRUE(Context().label("engine").empty());
+}
+
+TEST(Labels, WithAKnownKeyAreTheKnownOnes) {
+  const RaisedGate tracer(RaisedGate::spans);
+  const SpanRecorder recorder("work");
+  const Counted overflow(&nopspan::Stats::labels_overflow);
+  {
+    const Span span{"work", [](Fields& f) { f.label("engine", "e").label("model", "m").label("tenant", "t"); }};
+    EXPECT_THAT(extra_labels(span.context()), IsEmpty());
+  }
+  EXPECT_EQ(overflow.times(), 0U);
+  for (const auto& [key, value] : {std::pair("engine", "e"), std::pair("model", "m"), std::pair("tenant", "t")}) {
+    EXPECT_THAT(recorder.start(), HasMetadata(key, value));
+  }
+}
+
+TEST(Labels, AreMetadataOfTheirSpanForHandlers) {
+  EXPECT_THAT(in_child([] {
+                const SpanRecorder outer_recorder("outer");
+                const SpanRecorder inner_recorder("inner");
+                {
+                  const Span outer{"outer", [](Fields& f) { f.label("region", "eu"); }};
+                  const Span inner{"inner"};
+                }
+                EXPECT_THAT(outer_recorder.start(), HasMetadata("region", "eu"));
+                EXPECT_THAT(outer_recorder.stop(), HasMetadata("region", "eu"));
+                EXPECT_THAT(inner_recorder.stop(), LacksMetadata("region"));
+                EXPECT_EQ(inner_recorder.stop()->context().label("region"), "eu");
+              }),
+              IsEmpty());
+}
+
+TEST(Labels, WithAFourthKeyAreMetadataThatIsNotInheritedAndCounted) {
+  EXPECT_THAT(in_child([] {
+                const SpanRecorder recorder("work");
+                const Counted overflow(&nopspan::Stats::labels_overflow);
+                {
+                  const Span span{"work", [](Fields& f) {
+                                    f.label("a", "1").label("b", "2").label("a", "3").label("c", "4");
+                                    EXPECT_EQ(nopspan::stats().labels_overflow, 0U);
+                                    f.label("d", "5");
+                                  }};
+                  EXPECT_THAT(extra_labels(span.context()),
+                              ElementsAre(Pair("a", "3"), Pair("b", "2"), Pair("c", "4")));
+                  EXPECT_TRUE(span.context().label("d").empty());
+                }
+                EXPECT_EQ(overflow.times(), 1U);
+                EXPECT_THAT(recorder.stop(), HasMetadata("d", "5"));
+                EXPECT_THAT(recorder.stop(), HasMetadata("a", "3"));
+              }),
+              IsEmpty());
+}
+
+TEST(Labels, HaveCleanKeysAndValuesOfAtMost63Bytes) {
+  EXPECT_THAT(in_child([] {
+                const RaisedGate tracer(RaisedGate::spans);
+                const std::string long_text(100, 'x');
+                const Span span{"work", [&](Fields& f) { f.label("a\nb", "c\xff").label(long_text, long_text); }};
+                const std::string cut = std::string(60, 'x') + "…";
+                EXPECT_THAT(extra_labels(span.context()), ElementsAre(Pair("a?b", "c?"), Pair(cut, cut)));
+                EXPECT_EQ(span.context().label("a\nb"), "c?");
+                EXPECT_EQ(span.context().label(long_text), cut);
+              }),
+              IsEmpty());
+}
+
+TEST(Labels, AreTakenAwayByNullAndEmptyText) {
+  EXPECT_THAT(in_child([] {
+                const SpanRecorder recorder("inner");
+                const Span outer{"outer", [](Fields& f) { f.label("a", "1").label("b", "2"); }};
+                {
+                  const Span inner{"inner", [](Fields& f) { f.label("a", nullptr).label("b", ""); }};
+                  EXPECT_THAT(extra_labels(inner.context()), IsEmpty());
+                }
+                EXPECT_THAT(recorder.stop(), HasMetadata("a", nullptr));
+                EXPECT_THAT(recorder.stop(), HasMetadata("b", ""));
+              }),
+              IsEmpty());
+}
+
+TEST(Labels, WithoutAKeyAreLeftOutAndCounted) {
+  const RaisedGate tracer(RaisedGate::spans);
+  const Counted left_out(&nopspan::Stats::fields_dropped);
+  const Span span{"work", [](Fields& f) { f.label("", "value").label(nullptr, "value"); }};
+  EXPECT_EQ(left_out.times(), 2U);
+  EXPECT_THAT(extra_labels(span.context()), IsEmpty());
+}
+
+TEST(Labels, OfManyValuesBecomeOther) {
+  EXPECT_THAT(in_child([] {
+                const RaisedGate tracer(RaisedGate::spans);
+                const Counted overflow(&nopspan::Stats::labels_overflow);
+                const Span first{"work", [](Fields& f) { f.label("user", "first"); }};
+                for (int i = 0; i < 5000; ++i) {
+                  const Span span{"work", [&](Fields& f) { f.label("user", "user-" + std::to_string(i)); }};
+                }
+                const Span last{"work", [](Fields& f) { f.label("user", "last").label("late", "value"); }};
+                EXPECT_EQ(last.context().label("user"), "other");
+                EXPECT_EQ(first.context().label("user"), "first");
+                EXPECT_TRUE(last.context().label("late").empty());  // a key takes a place too
+                EXPECT_GE(overflow.times(), 5000U - 4096U);
+              }),
+              IsEmpty());
+}
+
+TEST(Labels, OfAnEventAreItsOwn) {
+  EXPECT_THAT(in_child([] {
+                const nopspan::testing::Recorder recorder{"a.b"};
+                const Span span{"work"};
+                nopspan::execute("a.b", [](Fields& f) { f.label("region", "eu"); });
+                ASSERT_EQ(recorder.size(), 1U);
+                EXPECT_EQ(recorder.events()[0]->context().label("region"), "eu");
+                EXPECT_TRUE(span.context().label("region").empty());
+              }),
+              IsEmpty());
+}
+
+TEST(Labels, AreSetInAChainOfACataloguesBuilder) {
+  EXPECT_THAT(in_child([] {
+                const RaisedGate tracer(RaisedGate::spans);
+                const Span chat{nopspan::llm::chat, [](auto& m) { m.label("region", "eu").chat_result(1).model("m"); }};
+                EXPECT_EQ(chat.context().label("region"), "eu");
+                const Span request{nopspan::engine::request,
+                                   [](auto& m) { m.label("region", "us").output_tokens(1).label("tier", "gold"); }};
+                EXPECT_THAT(extra_labels(request.context()), ElementsAre(Pair("region", "us"), Pair("tier", "gold")));
+              }),
+              IsEmpty());
+}
+
+TEST(Labels, HaveThreeKeysHoweverManyThreadsAskForThem) {
+  EXPECT_THAT(in_child([] {
+                const RaisedGate tracer(RaisedGate::spans);
+                std::atomic<int> inherited{0};
+                std::vector<std::thread> threads;
+                for (int t = 0; t < 8; ++t) {
+                  threads.emplace_back([t, &inherited] {
+                    for (int i = 0; i < 8; ++i) {
+                      const std::string key = "key-" + std::to_string((i + t) % 8);
+                      const Span span{"work", [&](Fields& f) { f.label(key, key); }};
+                      if (span.context().label(key) == key) ++inherited;
+                    }
+                  });
+                }
+                for (std::thread& thread : threads) thread.join();
+                EXPECT_EQ(inherited, 3 * 8);
+              }),
+              IsEmpty());
+}
+
+}  // namespace

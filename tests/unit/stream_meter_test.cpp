@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a StreamMeter measures, by a clock that the tests move.
+#include "counted.h"
+#include "fake_clock.h"
+#include "fired.h"
+#include "in_child.h"
+#include "raised_gate.h"
+#include "recorded.h"
+#include "sanitizers.h"
+
+#include "gap_histogram.h"
+
+#include <nopspan/engine.h>
+#include <nopspan/stream_meter.h>
+
+#include <nopspan_probes.h>
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using nopspan::AsyncSpan;
+using nopspan::StreamMeter;
+using nopspan::detail::GapHistogram;
+using nopspan::testing::HasMeasurement;
+using nopspan::testing::HasMetadata;
+using nopspan::testing::HasStatus;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+constexpr std::uint64_t kMillisecond = 1'000'000;
+constexpr std::uint64_t kHour = 3'600'000'000'000;
+
+static_assert(sizeof(StreamMeter) == 16);
+static_assert(std::is_nothrow_default_constructible_v<StreamMeter> && !std::is_copy_constructible_v<StreamMeter>);
+static_assert(std::is_nothrow_move_constructible_v<StreamMeter> && std::is_nothrow_move_assignable_v<StreamMeter>);
+static_assert(noexcept(std::declval<StreamMeter&>().token()) && noexcept(std::declval<StreamMeter&>().end()));
+
+std::vector<std::string> measured(const nopspan::OwnedEvent& event) { return keys_of(event->measurements()); }
+
+TEST(StreamMeter, IsEmptyByDefaultAndTakesEveryCall) {
+  StreamMeter meter;
+  EXPECT_FALSE(meter);
+  meter.token();
+  meter.end();
+  meter.fail("type");
+  meter.cancel();
+  meter.caught();
+  EXPECT_FALSE(meter.span());
+}
+
+TEST(StreamMeter, MeasuresTokensTheFirstOneAndTheGaps) {
+  FakeClock clock;
+  const SpanRecorder recorder("work");
+  StreamMeter meter{AsyncSpan{"work"}};
+  EXPECT_TRUE(meter);
+  clock.advance(7 * kMillisecond);
+  meter.token(2);
+  for (int i = 0; i < 3; ++i) {
+    clock.advance(kMillisecond);
+    meter.token();
+  }
+  clock.advance(kMillisecond);
+  meter.end();
+  EXPECT_FALSE(meter);
+  ASSERT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+  const auto stop = recorder.stop();
+  EXPECT_THAT(stop, HasStatus(NOPSPAN_STATUS_OK));
+  EXPECT_THAT(stop, HasMeasurement("stream_tokens", 5));
+  EXPECT_THAT(stop, HasMeasurement("time_to_first_token_ns", 7'000'000));
+  EXPECT_THAT(stop, HasMeasurement("gap_max_ns", 1'000'000));
+  EXPECT_NEAR(static_cast<double>(stop->measurement("gap_p50_ns").as_int()), 1e6, 0.031e6);
+  EXPECT_NEAR(static_cast<double>(stop->measurement("gap_p99_ns").as_int()), 1e6, 0.031e6);
+  EXPECT_EQ(stop->duration_ns(), 11'000'000);
+  EXPECT_EQ(stop->flags() & NOPSPAN_FLAG_HAS_USAGE, 0U);  // tokens of a stream are no token usage
+}
+
+TEST(StreamMeter, ReadsTheClockOnceAToken) {
+  const SpanRecorder recorder("work");
+  StreamMeter meter{AsyncSpan{"work"}};
+  const FakeClock clock;
+  meter.token();
+  EXPECT_EQ(clock.reads(), 1U);  // the first token is no second read
+  for (int i = 0; i < 10; ++i) meter.token();
+  EXPECT_EQ(clock.reads(), 11U);
+  meter.end();
+}
+
+TEST(StreamMeter, ReadsNoClockWhenNobodyListens) {
+  const FakeClock clock;
+  StreamMeter meter{AsyncSpan{"work"}};
+  meter.token();
+  meter.end();
+  EXPECT_EQ(clock.reads(), 0U);
+}
+
+TEST(StreamMeter, MarksTheSpansFirstTokenAndFiresNoProbeMore) {
+  const RaisedGate points(RaisedGate::points);
+  const nopspan::testing::Recorder recorder{"gen_ai.stream.first_token"};
+  StreamMeter meter{AsyncSpan{nopspan::engine::request}};
+  const Fired fired;
+  for (int i = 0; i < 100; ++i) meter.token(3);
+  EXPECT_EQ(fired[Probe::first_token], 1U);
+  EXPECT_EQ(fired.in_all(), 1U);
+  ASSERT_EQ(recorder.size(), 1U);
+  EXPECT_THAT(recorder.events()[0], HasMetadata("gen_ai.stream.tokens_so_far", 3));
+  meter.end();
+}
+
+TEST(StreamMeter, LeavesOutWhatItDoesNotKnow) {
+  const SpanRecorder recorder("work");
+  StreamMeter none{AsyncSpan{"work"}};
+  none.end();
+  StreamMeter one{AsyncSpan{"work"}};
+  one.token();
+  one.end();
+  const auto stops = recorder.events("work.stop");
+  ASSERT_EQ(stops.size(), 2U);
+  EXPECT_THAT(measured(stops[0]), ElementsAre("duration", "monotonic_time", "stream_tokens"));
+  EXPECT_THAT(stops[0], HasMeasurement("stream_tokens", 0));
+  EXPECT_THAT(measured(stops[1]), ElementsAre("duration", "monotonic_time", "stream_tokens", "time_to_first_token_ns"));
+}
+
+TEST(StreamMeter, TakesNoTokensForNothingAndFewerAsAMistake) {
+  const SpanRecorder recorder("work");
+  const Counted mended(&nopspan::Stats::values_clamped);
+  StreamMeter meter{AsyncSpan{"work"}};
+  meter.token(0);
+  EXPECT_EQ(mended.times(), 0U);
+  meter.token(-1);
+  meter.token(INT64_MIN);
+  EXPECT_EQ(mended.times(), 2U);
+  meter.token(2);
+  meter.token(-5);
+  EXPECT_EQ(mended.times(), 3U);
+  meter.end();
+  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 2));
+  EXPECT_FALSE(recorder.stop()->measurement("gap_max_ns").exists());
+}
+
+TEST(StreamMeter, CountsUpToWhatAnIntegerHolds) {
+  const SpanRecorder recorder("work");
+  StreamMeter meter{AsyncSpan{"work"}};
+  meter.token(INT64_MAX);
+  meter.token(INT64_MAX);
+  meter.end();
+  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", INT64_MAX));
+}
+
+TEST(StreamMeter, LeavesTheApplicationsMeasurementsAsTheyAre) {
+  const SpanRecorder recorder("work");
+  StreamMeter meter{AsyncSpan{"work"}};
+  meter.span().measure("stream_tokens", 77).set("gap_max_ns", "text");
+  meter.token();
+  meter.token();
+  meter.end();
+  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 77));
+  EXPECT_THAT(recorder.stop(), HasMetadata("gap_max_ns", "text"));  // metadata is another thing
+  EXPECT_TRUE(recorder.stop()->measurement("gap_max_ns").exists());
+}
+
+TEST(StreamMeter, EndsOnceAsTheFirstCallSays) {
+  const SpanRecorder recorder("work");
+  StreamMeter failed{AsyncSpan{"work"}};
+  failed.token();
+  failed.fail("timeout", "no answer");
+  failed.end();
+  StreamMeter cancelled{AsyncSpan{"work"}};
+  cancelled.token();
+  cancelled.cancel("client gone");
+  cancelled.fail("timeout");
+  const auto stops = recorder.events("work.stop");
+  ASSERT_EQ(stops.size(), 2U);
+  EXPECT_THAT(stops[0], HasStatus(NOPSPAN_STATUS_ERROR));
+  EXPECT_THAT(stops[0], HasMetadata("error.type", "timeout"));
+  EXPECT_THAT(stops[0], HasMeasurement("stream_tokens", 1));
+  EXPECT_THAT(stops[1], HasStatus(NOPSPAN_STATUS_CANCELLED));
+  EXPECT_THAT(stops[1], HasMetadata("cancel.reason", "client gone"));
+  EXPECT_THAT(stops[1], HasMeasurement("stream_tokens", 1));
+}
+
+TEST(StreamMeter, EndsByAnException) {
+  const SpanRecorder recorder("work");
+  StreamMeter meter{AsyncSpan{"work"}};
+  meter.token();
+  try {
+    throw std::runtime_error("broken pipe");
+  } catch (...) {
+    meter.caught();
+  }
+  EXPECT_FALSE(meter);
+  ASSERT_THAT(recorder.names(), ElementsAre("work.start", "work.exception"));
+  EXPECT_THAT(recorder.exception(), HasMetadata("kind", "error"));
+  EXPECT_THAT(recorder.exception(), HasMeasurement("stream_tokens", 1));
+}
+
+TEST(StreamMeter, IsAbandonedWithItsMeasurements) {
+  const SpanRecorder recorder("work");
+  {
+    StreamMeter destroyed{AsyncSpan{"work"}};
+    destroyed.token();
+  }
+  StreamMeter assigned{AsyncSpan{"work"}};
+  assigned.token(2);
+  assigned = StreamMeter{};
+  const auto stops = recorder.events("work.stop");
+  ASSERT_EQ(stops.size(), 2U);
+  for (const auto& stop : stops) EXPECT_THAT(stop, HasMetadata("abandoned", true));
+  EXPECT_THAT(stops[0], HasMeasurement("stream_tokens", 1));
+  EXPECT_THAT(stops[1], HasMeasurement("stream_tokens", 2));
+}
+
+TEST(StreamMeter, MovesBetweenThreads) {
+  const SpanRecorder recorder("work");
+  StreamMeter meter{AsyncSpan{"work"}};
+  meter.token();
+  std::thread([moved = std::move(meter)]() mutable {
+    moved.token();
+    moved.end();
+  }).join();
+  EXPECT_FALSE(meter);  // NOLINT(bugprone-use-after-move): it is empty
+  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 2));
+}
+
+TEST(StreamMeter, IsTheSpanForFieldsAndContext) {
+  const SpanRecorder recorder("work");
+  StreamMeter meter{AsyncSpan{"work"}};
+  meter.span().set("key", 1);
+  const AsyncSpan child{"child", meter.span().context()};
+  EXPECT_EQ(child.request_id(), meter.span().request_id());
+  meter.end();
+  EXPECT_THAT(recorder.stop(), HasMetadata("key", 1));
+}
+
+TEST(StreamMeter, WhoseSpanIsEndedWithoutItIsOverToo) {
+  const SpanRecorder recorder("work");
+  StreamMeter meter{AsyncSpan{"work"}};
+  meter.token();
+  meter.span().end();
+  EXPECT_FALSE(meter);
+  meter.token();
+  meter.end();
+  EXPECT_EQ(recorder.events("work.stop").size(), 1U);
+  EXPECT_FALSE(recorder.stop()->measurement("stream_tokens").exists());
+}
+
+extern "C" void on_token(const char*, void* user) { static_cast<StreamMeter*>(user)->token(); }
+
+// An engine's API.
+extern "C" int generate_with_callback(void (*callback)(const char*, void*), void* user) {
+  for (const char* text : {"To", "be", "or"}) callback(text, user);
+  return 0;
+}
+
+TEST(StreamMeter, CountsFromACCallbackByItsUserData) {
+  const SpanRecorder recorder("work");
+  StreamMeter meter{AsyncSpan{"work"}};
+  EXPECT_EQ(generate_with_callback(on_token, &meter), 0);
+  meter.end();
+  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 3));
+}
+
+TEST(StreamMeter, OfTheParentDoesNothingInTheChild) {
+  const nopspan::testing::Recorder recorder{"work.stop", "gen_ai.stream.first_token"};
+  StreamMeter meter{AsyncSpan{"work"}};
+  StreamMeter begun{AsyncSpan{"work"}};
+  begun.token();
+  EXPECT_EQ(recorder.size(), 1U);
+  EXPECT_THAT(in_child([&] {
+                const FakeClock clock;
+                meter.token();
+                begun.token();
+                EXPECT_EQ(clock.reads(), 0U);
+                meter.end();
+                begun.end();
+                EXPECT_EQ(recorder.size(), 1U);
+                StreamMeter own{AsyncSpan{"work"}};
+                own.token();
+                own.end();
+                EXPECT_EQ(recorder.size(), 3U);
+              }),
+              IsEmpty());
+  meter.end();
+  begun.end();
+  EXPECT_EQ(recorder.events("work.stop").size(), 2U);
+}
+
+TEST(StreamMeter, UsesItsMemoryAgainAndStartsFromNothing) {
+  FakeClock clock;
+  SpanRecorder recorder("work");
+  for (int i = 0; i < 200; ++i) {
+    std::vector<StreamMeter> meters;
+    for (int k = 0; k < 100; ++k) meters.emplace_back(AsyncSpan{"work"});  // more than are kept
+    for (StreamMeter& meter : meters) {
+      meter.token();
+      clock.advance(1 + static_cast<std::uint64_t>(i));
+      meter.token();
+      meter.end();
+    }
+    const auto stops = recorder.events("work.stop");
+    ASSERT_EQ(stops.size(), 100U);
+    for (const auto& stop : stops) {
+      ASSERT_THAT(stop, HasMeasurement("stream_tokens", 2));
+      ASSERT_THAT(stop, HasMeasurement("gap_max_ns", 1 + i));
+    }
+    recorder.clear();
+  }
+}
+
+// Takes what memory there is, for as long as it lives.
+class NoMemory {
+ public:
+  NoMemory() {
+    getrlimit(RLIMIT_AS, &before_);
+    const rlimit none{0, before_.rlim_max};
+    setrlimit(RLIMIT_AS, &none);
+    while (auto* chunk = static_cast<void**>(std::malloc(1024))) {
+      *chunk = chunks_;
+      chunks_ = chunk;
+    }
+  }
+  ~NoMemory() {
+    setrlimit(RLIMIT_AS, &before_);
+    while (chunks_ != nullptr) std::free(std::exchange(chunks_, static_cast<void**>(*chunks_)));
+  }
+  NoMemory(const NoMemory&) = delete;
+  NoMemory& operator=(const NoMemory&) = delete;
+
+ private:
+  rlimit before_{};
+  void** chunks_ = nullptr;
+};
+
+TEST(StreamMeter, WithoutMemoryLeavesTheSpanAsItIs) {
+  if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "the sanitizers end a program without memory";
+  EXPECT_THAT(in_child([] {
+                const SpanRecorder recorder("work");
+                std::vector<StreamMeter> all_that_are_kept;
+                for (int i = 0; i < 100; ++i) all_that_are_kept.emplace_back(AsyncSpan{"other"});
+                AsyncSpan span{"work"};
+                StreamMeter meter;
+                {
+                  const Counted left_out(&nopspan::Stats::fields_dropped);
+                  const NoMemory here;
+                  meter = StreamMeter{std::move(span)};
+                  meter.token();
+                  EXPECT_EQ(left_out.times(), 1U);
+                }
+                EXPECT_TRUE(meter);
+                meter.token();
+                meter.end();
+                EXPECT_THAT(measured(recorder.stop()), ElementsAre("duration", "monotonic_time"));
+                EXPECT_NE(recorder.stop()->flags() & NOPSPAN_FLAG_HAS_FIRST_TOKEN, 0U);
+              }),
+              IsEmpty());
+}
+
+TEST(StreamMeter, OfAMillionTokensHasTheExactQuantilesWithinThreePercent) {
+  FakeClock clock;
+  const SpanRecorder recorder("work");
+  std::mt19937_64 random(20261120);
+  std::lognormal_distribution<double> pace(std::log(20e6), 1.5);
+  std::vector<std::uint64_t> gaps(999'999);
+  for (std::uint64_t& gap : gaps) gap = static_cast<std::uint64_t>(pace(random));
+  StreamMeter meter{AsyncSpan{"work"}};
+  meter.token();
+  for (const std::uint64_t gap : gaps) {
+    clock.advance(gap);
+    meter.token();
+  }
+  meter.end();
+  std::sort(gaps.begin(), gaps.end());
+  const auto exact = [&](unsigned percent) {
+    return static_cast<double>(gaps[(gaps.size() * percent + 99) / 100 - 1]);
+  };
+  const auto stop = recorder.stop();
+  EXPECT_THAT(stop, HasMeasurement("stream_tokens", 1'000'000));
+  EXPECT_THAT(stop, HasMeasurement("gap_max_ns", static_cast<std::int64_t>(gaps.back())));
+  EXPECT_NEAR(static_cast<double>(stop->measurement("gap_p50_ns").as_int()), exact(50), 0.031 * exact(50));
+  EXPECT_NEAR(static_cast<double>(stop->measurement("gap_p99_ns").as_int()), exact(99), 0.031 * exact(99));
+}
+
+TEST(StreamMeter, TakesAClockThatStandsStillOrGoesBackForNoTimeAtAll) {
+  FakeClock clock;
+  const SpanRecorder recorder("work");
+  StreamMeter meter{AsyncSpan{"work"}};
+  meter.token();
+  meter.token();
+  clock.go_back(1000);
+  meter.token();
+  meter.end();
+  for (const char* key : {"gap_p50_ns", "gap_p99_ns", "gap_max_ns"}) {
+    EXPECT_THAT(recorder.stop(), HasMeasurement(key, 0));
+  }
+}
+
+TEST(StreamMeter, GivesTheLongestGapExactlyAndAQuantileUpToItsRange) {
+  FakeClock clock;
+  const SpanRecorder recorder("work");
+  StreamMeter meter{AsyncSpan{"work"}};
+  meter.token();
+  clock.advance(kHour);
+  meter.token();
+  meter.end();
+  EXPECT_THAT(recorder.stop(), HasMeasurement("gap_max_ns", static_cast<std::int64_t>(kHour)));
+  EXPECT_THAT(recorder.stop(), HasMeasurement("gap_p50_ns", static_cast<std::int64_t>(GapHistogram::kRange)));
+  EXPECT_THAT(recorder.stop(), HasMeasurement("gap_p99_ns", static_cast<std::int64_t>(GapHistogram::kRange)));
+}
+
+TEST(GapHistogram, IsWithinItsErrorAtBothEndsOfEveryBucket) {
+  for (unsigned power = 0; power < 38; ++power) {
+    for (std::uint64_t step = 0; step < 64; ++step) {
+      const std::uint64_t base = std::uint64_t{1} << power;
+      for (const std::uint64_t gap : {base + base * step / 64, base + base * step / 64 - 1}) {
+        const auto histogram = std::make_unique<GapHistogram>();  // zero-filled
+        histogram->add(gap);
+        histogram->add(GapHistogram::kRange);  // so that the longest one does not give the answer away
+        const auto found = static_cast<double>(histogram->quantile(50));
+        const double allowed = gap < 1024 ? 32 : static_cast<double>(gap) / 33 + 1;
+        ASSERT_NEAR(found, static_cast<double>(gap), allowed) << gap;
+      }
+    }
+  }
+}
+
+TEST(GapHistogram, TakesTheNearestRank) {
+  const auto histogram = std::make_unique<GapHistogram>();
+  EXPECT_TRUE(histogram->empty());
+  EXPECT_EQ(histogram->quantile(99), 0U);
+  for (int i = 0; i < 99; ++i) histogram->add(kMillisecond);
+  histogram->add(kHour);
+  EXPECT_NEAR(static_cast<double>(histogram->quantile(99)), 1e6, 0.031e6);
+  histogram->add(kHour);
+  EXPECT_EQ(histogram->quantile(99), GapHistogram::kRange);  // the 100th of 101
+  EXPECT_EQ(histogram->longest(), kHour);
+}
+
+TEST(GapHistogram, TakesEveryNumber) {
+  const auto histogram = std::make_unique<GapHistogram>();
+  for (const std::uint64_t gap :
+       {std::uint64_t{0}, std::uint64_t{1}, GapHistogram::kRange - 1, GapHistogram::kRange, UINT64_MAX}) {
+    histogram->add(gap);
+  }
+  EXPECT_EQ(histogram->longest(), UINT64_MAX);
+  EXPECT_EQ(histogram->quantile(100), GapHistogram::kRange);
+}
+
+}  // namespace
