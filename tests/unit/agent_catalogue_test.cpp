@@ -170,7 +170,7 @@ TEST_F(Helpers, OfTheCoordinatorSetExactlyTheKeysOfTheirEvents) {
   covers(co::wait, [](auto& e) { e.running(true).notification_count(3).trace_id("t").ms(100); });
   covers(co::think, [](auto& e) { e.running(true).notification_count(3).trace_id("t").thought("hm"); });
   covers(co::operator_notification_received,
-         [](auto& e) { e.running(true).notification_count(3).notification_id("n").operator_pid("<0.1.0>"); });
+         [](auto& e) { e.running(true).notification_count(3).notification_id("n").operator_pid("<0.7.0>"); });
   covers(co::operator_complete, [](auto& e) { e.running(true).notification_count(3).skill("ets").result(kMap); });
   covers(co::operator_crashed, [](auto& e) { e.running(true).notification_count(3).skill("ets").reason(kMap); });
   covers(co::max_iterations_reached, [](auto& e) { e.running(true).notification_count(3).iteration(9); });
