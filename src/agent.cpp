@@ -105,14 +105,16 @@ template <class Set>
 void emit_event(const EventDescription& event, const Whole* whole, const Set& set) noexcept {
   using nopspan::detail::Point;
   const Name* span = whole != nullptr ? span_ended_by(event.name.view()) : nullptr;
+  const bool exception = span != nullptr && ends_with(event.name.view(), ".exception");
   if (span != nullptr && (nopspan::detail::span_probes_up() || nopspan::detail::point_probes_up())) {
-    complete_for_probes(*span, ends_with(event.name.view(), ".exception"), *whole, set);
+    complete_for_probes(*span, exception, *whole, set);
   }
   const std::uint64_t mask = span != nullptr ? nopspan::detail::kGatePointHandlers : nopspan::detail::kPointMask;
   if ((gate() & mask) == 0) return;
   nopspan::detail::FieldSink* sink =
       nopspan::detail::point_begin(span != nullptr ? Point::handlers_only : Point::event, event.name, nullptr);
   if (sink == nullptr) return;
+  if (exception) static_cast<SpanState*>(sink)->status = NOPSPAN_STATUS_EXCEPTION;
   Fields fields(sink);
   set(fields, false);
   nopspan::detail::point_emit(sink);

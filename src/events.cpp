@@ -52,6 +52,7 @@ void dispatch_point(SpanState& state, const Add& add) {
   EventAccess::set_request_id(event, visible_id(state));
   EventAccess::set_context(event, state.frame.context);
   EventAccess::set_parent_id(event, state.parent_id);
+  EventAccess::set_status(event, state.status);
   EventAccess::set_flags(event, state.flags);
   EventAccess::set_fields(event, state.fields);
   EventAttributes attributes{&state, false, {}};

@@ -297,6 +297,7 @@ TEST(AgentTool, ExceptionHasKindReasonAndStacktrace) {
   EXPECT_THAT(events[0], AllOf(HasMetadata("kind", "error"), HasMetadata("reason", "timeout"),
                                HasMetadata("stacktrace", Value::list()), HasMetadata("trace_id", "t")));
   EXPECT_THAT(events[1], AllOf(HasMetadata("kind", "exit"), HasMetadata("reason", Value::map({{"type", "T"}}))));
+  EXPECT_EQ(events[1]->status(), 3U);
   EXPECT_THAT(events[2], AllOf(HasMetadata("kind", "throw"), HasMetadata("reason", 5),
                                HasMetadata("stacktrace", Value::list({"f1", "f2"}))));
 }
