@@ -11,6 +11,7 @@
 #include <nopspan/events.h>
 #include <nopspan/fields.h>
 #include <nopspan/span.h>
+#include <nopspan/stream.h>
 #include <nopspan/text.h>
 
 #include <cstdint>
@@ -119,7 +120,7 @@ class ImageFields : public detail::Builder<ImageFields> {
 };
 
 NOPSPAN_CONSTANT SpanName<GenerateFields> generate{"llm.generate"};
-NOPSPAN_CONSTANT SpanName<GenerateFields> stream{"llm.stream"};
+// `stream`, llm.stream, is in nopspan/stream.h.
 NOPSPAN_CONSTANT SpanName<StepFields> step{"llm.step"};
 NOPSPAN_CONSTANT SpanName<ChatFields> chat{"llm.chat"};
 NOPSPAN_CONSTANT SpanName<ToolFields> tool{"llm.tool"};
