@@ -225,7 +225,8 @@ void write_mapped(const SpanState& span, bool at_end, bool is_operation, Metadat
 template <class Out>
 void write_labels(const SpanState& span, Out& out) noexcept {
   for_each_extra_label(span.frame.context, [&](std::string_view key, std::string_view value) {
-    if (span.fields.find(key, false) == nullptr) out.text(key, value);
+    const FieldEntry* own = span.fields.find(key, false);
+    if (own == nullptr || (own->flags & FieldEntry::kAdded) != 0) out.text(key, value);
   });
 }
 
