@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 namespace nopspan::detail {
@@ -54,33 +55,19 @@ const Node& own_provider(const Metadata& metadata) noexcept {
 }  // namespace
 
 std::string_view scalar_text(const Node& node, Scratch& scratch) noexcept {
+  if (node.is_string()) return node.as_string();
+  if (node.type() == Value::Type::boolean) return node.as_bool() ? "true" : "false";
+  if (!node.is_number()) return {};
   char* const begin = scratch.text;
-  char* const end = begin + sizeof(scratch.text);
-  char* written = begin;
-  switch (node.type()) {
-    case Value::Type::string:
-      return node.as_string();
-    case Value::Type::boolean:
-      return node.as_bool() ? "true" : "false";
-    case Value::Type::integer:
-      written = std::to_chars(begin, end, node.as_int()).ptr;
-      break;
-    case Value::Type::real: {
-      const double number = node.as_double();
-      written = std::to_chars(begin, end, number).ptr;
-      const std::string_view digits(begin, static_cast<std::size_t>(written - begin));
-      if (std::isfinite(number) && digits.find_first_of(".e") == std::string_view::npos) {  // shows that it is a double
-        std::memcpy(written, ".0", 2);
-        written += 2;
-      }
-      break;
-    }
-    case Value::Type::null:
-    case Value::Type::list:
-    case Value::Type::map:
-      return {};
+  char* const limit = begin + sizeof(scratch.text);
+  char* end = node.is_integer() ? std::to_chars(begin, limit, node.as_int()).ptr
+                                : std::to_chars(begin, limit, node.as_double()).ptr;
+  const std::string_view digits(begin, static_cast<std::size_t>(end - begin));
+  if (!node.is_integer() && std::isfinite(node.as_double()) && digits.find_first_of(".e") == std::string_view::npos) {
+    *end++ = '.';  // shows that it is a double
+    *end++ = '0';
   }
-  return {begin, static_cast<std::size_t>(written - begin)};
+  return {begin, static_cast<std::size_t>(end - begin)};
 }
 
 bool is_kept(const Node& node) noexcept {
@@ -194,10 +181,9 @@ const Node& response_id(const Metadata& metadata) noexcept {
 }
 
 bool has_response(const Metadata& metadata) noexcept {
-  for (const Key key : {Key::response_id, Key::response_alias_id, Key::response_model, Key::provider_meta}) {
-    if (metadata[key].exists()) return true;
-  }
-  return metadata[Key::response_payload].is_map();
+  constexpr Key kKnown[] = {Key::response_id, Key::response_alias_id, Key::response_model, Key::provider_meta};
+  return metadata[Key::response_payload].is_map() ||
+         std::any_of(std::begin(kKnown), std::end(kKnown), [&](Key key) { return metadata[key].exists(); });
 }
 
 bool is_stream(const Metadata& metadata) noexcept { return metadata[Key::mode].as_string() == "stream"; }

@@ -31,7 +31,7 @@ class Builder {
   bool number_unsigned(std::uint64_t value) { return add(static_cast<double>(value)); }
   bool number_float(double value, const std::string& /*text*/) { return add(value); }
   bool string(const std::string& value) { return add(value); }
-  bool binary(const std::vector<std::uint8_t>& /*value*/) { return false; }
+  static bool binary(const std::vector<std::uint8_t>& /*value*/) { return false; }
   bool key(const std::string& key) {
     open_.back().key = key;
     return true;

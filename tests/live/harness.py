@@ -202,13 +202,13 @@ def event_script(probes, libraries=(LIBRARY,), details=False, attributes=False):
         text += "%s\n{\n  $r = (struct nopspan_span *)arg5;\n  %s\n" % (places, _print(probe, FIELDS))
         if details:
             text += "  " + _print(probe + "+", key + DETAILS) + "\n"
-        if attributes and probe in WITH_ATTRIBUTES:
-            text += "  " + _print_attributes(probe)
         if probe == "span_exception":
             text += "  " + _print(probe + "!", key + (("reason", "%s", "str(arg4)"),)) + "\n"
         if probe == "engine_request":
             text += "  $e = (struct nopspan_engine *)arg5;\n  " + _print(probe + "!", key + ENGINE) + "\n"
         text += "}\n"
+        if attributes and probe in WITH_ATTRIBUTES:  # a program of its own: one has 512 bytes of stack
+            text += "%s\n{\n  $r = (struct nopspan_span *)arg5;\n  %s}\n" % (places, _print_attributes(probe))
     return text
 
 

@@ -116,6 +116,29 @@ void agents_emit() {
   EXPECT(recorder.events("agent.tool.stop")[0]->metadata("result").as_int() == 7);
 }
 
+void streams_end() {
+  const Recorder recorder{"llm.stream.stop", "work.stop", "engine.stats"};
+  int left = 2;
+  auto pulled = nopspan::llm::pull_stream([](auto& m) { m.model("m"); }, [&] { return left-- > 0 ? &left : nullptr; });
+  while (pulled.next() != nullptr) {
+  }
+  const int items[] = {1, 2, 3};
+  for (const int item : nopspan::llm::stream_range(items)) EXPECT(item > 0);
+  auto pushed = nopspan::llm::push_stream([](int) {});
+  pushed(1);
+  pushed.fail("timeout");
+  nopspan::StreamMeter meter{AsyncSpan{"work"}};
+  meter.token();
+  meter.end();
+  nopspan::engine::stats([](auto& s) { s.running(1); });
+  const auto events = recorder.events();
+  EXPECT(events.size() == 5);
+  EXPECT(events[0]->measurement("stream_tokens").as_int() == 2);
+  EXPECT(events[1]->measurement("stream_tokens").as_int() == 3);
+  EXPECT(events[2]->status() == 1);
+  EXPECT(events[3]->measurement("stream_tokens").as_int() == 1);
+}
+
 void contexts_travel() {
   const nopspan::Attached here{Context::with_request_id("order-7")};
   EXPECT(nopspan::request_id() == "order-7");
@@ -140,6 +163,7 @@ int main() {
   events_are_emitted();
   catalogue_names_are_error_values();
   agents_emit();
+  streams_end();
   contexts_travel();
   nothing_is_evaluated_when_nobody_listens();
   return failures == 0 ? 0 : 1;
