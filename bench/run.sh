@@ -111,6 +111,17 @@ runs within one process: compare lines with each other, not with another machine
 | the same, four fields | $(ns OneHandlerFourFields/repeats:9) |
 | CPU time on 1, 2, 4, 8 threads | $(ns OneHandlerThreads/repeats:9/threads:1), $(ns OneHandlerThreads/repeats:9/threads:2), $(ns OneHandlerThreads/repeats:9/threads:4), $(ns OneHandlerThreads/repeats:9/threads:8) |
 
+## A stream
+
+| | ns a token |
+| --- | --- |
+| \`StreamMeter::token()\` while nobody listens, above the empty loop | $(over DisabledToken/repeats:9 EmptyLoop/repeats:9) |
+| the same of \`llm::pull_stream()\`, above its source | $(over DisabledPull/repeats:9 BareSource/repeats:9) |
+| one clock read, for comparison | $(ns OneClockRead/repeats:9) |
+| \`StreamMeter::token()\` with one handler | $(ns EnabledToken/repeats:9) |
+| an item of \`llm::pull_stream()\` with one handler | $(ns EnabledPull/repeats:9) |
+| a \`StreamMeter\` begun and ended, no token: above \`AsyncSpan\` | $(over EnabledMeter/repeats:9 EnabledAsyncSpan/repeats:9) |
+
 ## A tracer
 
 | bpftrace $(bpftrace --version 2>/dev/null | awk '{ print $2 }') | a span |

@@ -63,6 +63,7 @@ set(nopspan_headers
     include/nopspan/semconv.h
     include/nopspan/span.h
     include/nopspan/stats.h
+    include/nopspan/stream.h
     include/nopspan/stream_meter.h
     include/nopspan/testing.h
     include/nopspan/text.h

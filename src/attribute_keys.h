@@ -4,19 +4,24 @@
 
 #include "metadata.h"
 
+#include <cstdint>
 #include <string_view>
 
 namespace nopspan::detail {
 
 struct AttributeKey {
+  // Whose key it is.
+  enum Of : std::uint8_t { llm = 1, agent = 2, engine = 4, retry = 8, all = llm | agent | engine };
+
   std::string_view key;        // of a span's or event's field
   Key input = kNoKey;          // the mapping reads it, and says what becomes of it; or
   std::string_view attribute;  // its attribute; "" if it has none of its own
+  Of of = all;
 
   static constexpr Key kNoKey = static_cast<Key>(0xff);
 };
 
 // Null for a key that is the application's own, and an attribute as it is.
-const AttributeKey* find_attribute_key(std::string_view key) noexcept;
+const AttributeKey* find_attribute_key(std::string_view key, AttributeKey::Of of) noexcept;
 
 }  // namespace nopspan::detail

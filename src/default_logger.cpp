@@ -19,12 +19,8 @@ namespace {
 
 std::string logger_id(std::string_view catalogue) { return std::string(catalogue) + "-telemetry-default-logger"; }
 
-// Whether a terminal or a reader of lines takes the UTF-8 sequence for more than a letter: C1 control characters, line
-// and paragraph separators.
-bool is_command(std::string_view sequence) noexcept {
-  if (sequence.size() == 2) return sequence[0] == '\xc2' && static_cast<unsigned char>(sequence[1]) < 0xa0;
-  return sequence == "\u2028" || sequence == "\u2029";
-}
+// The separators of lines and paragraphs: no control characters, and still the end of a line to some readers.
+bool ends_line(std::string_view sequence) noexcept { return sequence == "\u2028" || sequence == "\u2029"; }
 
 // As text may stand in a line: what cannot is "?", and what is too long cut.
 void append_clean(std::string& line, std::string_view text) {
@@ -32,7 +28,7 @@ void append_clean(std::string& line, std::string_view text) {
   const std::string_view rest(cleaned, clean(text, cleaned));
   for (std::size_t i = 0; i < rest.size();) {
     const std::string_view sequence = rest.substr(i, utf8_sequence(rest, i));
-    if (is_command(sequence)) {
+    if (ends_line(sequence)) {
       line += '?';
     } else {
       line += sequence;

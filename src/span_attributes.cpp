@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 namespace nopspan::detail {
 namespace {
@@ -105,22 +106,6 @@ class Unless {
   const FieldBuffer* own_;  // null: it set no name of ours
 };
 
-// The fields of a span, sorted: what the mapping reads, and what is an attribute under a name of its own.
-struct Sorted {
-  struct Named {
-    std::string_view attribute;
-    const FieldEntry* entry;
-  };
-  Metadata metadata;
-  Named others[2 * FieldBuffer::kMaxKeys];
-  std::size_t other_count = 0;
-  bool has_own_names = false;  // the application set "gen_ai.…" or the like itself
-
-  void add(std::string_view attribute, const FieldEntry& entry) noexcept {
-    if (other_count < sizeof(others) / sizeof(others[0])) others[other_count++] = {attribute, &entry};
-  }
-};
-
 // Names that the mapping and the table of keys give.
 bool is_our_name(std::string_view key) noexcept {
   for (const std::string_view prefix : {"gen_ai.", "openai.", "nopspan.", "error.type", "server."}) {
@@ -135,29 +120,46 @@ bool is_of_the_response(Key key) noexcept {
          key == Key::engine;
 }
 
-void sort(const SpanState& span, bool is_operation, Sorted& sorted) noexcept {
-  const FieldBuffer& fields = span.fields;
-  for (const unsigned char* at = fields.begin(); at < fields.end(); at = FieldEntry::at(at)->end()) {
-    const FieldEntry& entry = *FieldEntry::at(at);
-    if ((entry.flags & FieldEntry::kAdded) != 0) continue;
-    const std::string_view key = entry.key();
-    const AttributeKey* known = find_attribute_key(key);
-    if (known == nullptr) {
-      sorted.has_own_names = sorted.has_own_names || is_our_name(key);
-      sorted.add(key, entry);
-      continue;
-    }
-    // The mapping gives texts that leave the process: content is not for it.
-    const bool readable = (entry.flags & (FieldEntry::kMeasurement | FieldEntry::kContent)) == 0;
-    const bool read = span.is_span && known->input != AttributeKey::kNoKey && readable &&
-                      (is_operation || is_of_the_response(known->input));
-    if (read) sorted.metadata[known->input] = Node(&entry);
-    if (!known->attribute.empty()) {
-      sorted.add(span.point == Point::retry && key == "reason" ? "retry.reason" : known->attribute, entry);
-    } else if (!read) {
-      sorted.add(key, entry);
-    }
+// Whose keys its fields have; none, if it is the application's own.
+AttributeKey::Of keys_of(const SpanState& state) noexcept {
+  if (state.point == Point::retry) return AttributeKey::retry;
+  if (state.is_span && state.catalogue == nullptr) return {};
+  const std::string_view name(state.name.text, state.name.size);
+  for (const auto& [prefix, of] : {std::pair<std::string_view, AttributeKey::Of>("llm.", AttributeKey::llm),
+                                   {"agent.", AttributeKey::agent},
+                                   {"engine.", AttributeKey::engine},
+                                   {"gen_ai.", AttributeKey::llm}}) {
+    if (name.substr(0, prefix.size()) == prefix) return of;
   }
+  return {};
+}
+
+// What becomes of a field.
+struct Use {
+  bool is_read = false;  // by the mapping, as `input`
+  Key input{};
+  std::string_view attribute;  // its own attribute; "" if it has none
+};
+
+Use use_of(const SpanState& span, AttributeKey::Of keys, bool is_operation, const FieldEntry& entry) noexcept {
+  Use use;
+  const AttributeKey* known = find_attribute_key(entry.key(), keys);
+  if (known == nullptr) {
+    use.attribute = entry.key();
+    return use;
+  }
+  // The mapping gives texts that leave the process: content is not for it.
+  const bool readable = (entry.flags & (FieldEntry::kMeasurement | FieldEntry::kContent)) == 0;
+  use.input = known->input;
+  use.is_read = span.is_span && known->input != AttributeKey::kNoKey && readable &&
+                (is_operation || is_of_the_response(known->input));
+  use.attribute = known->attribute;
+  if (known->input == Key::operation && span.catalogue != nullptr && span.catalogue->name == "llm.image") {
+    use.is_read = false;  // generate, edit or variation
+    use.attribute = "nopspan.image.operation";
+  }
+  if (use.attribute.empty() && !use.is_read) use.attribute = entry.key();
+  return use;
 }
 
 Node label_of(const SpanState& span, Access::Label which) noexcept {
@@ -166,17 +168,10 @@ Node label_of(const SpanState& span, Access::Label which) noexcept {
 }
 
 // From the catalogues' flat fields to what the mapping reads.
-void complete(const SpanState& span, Sorted& sorted) noexcept {
-  Metadata& m = sorted.metadata;
+void complete(const SpanState& span, Metadata& m) noexcept {
   const CatalogueSpan& known = *span.catalogue;
   const bool is_inference = known.operation == "chat" || known.operation == "image";
-  if (known.operation == "image") {
-    // Its own `operation` is generate, edit or variation.
-    if (m[Key::operation].entry() != nullptr) sorted.add("nopspan.image.operation", *m[Key::operation].entry());
-    m[Key::operation] = Node(known.operation);
-  } else if (!m[Key::operation].exists() && !known.operation.empty()) {
-    m[Key::operation] = Node(known.operation);
-  }
+  if (!m[Key::operation].exists() && !known.operation.empty()) m[Key::operation] = Node(known.operation);
   if (is_inference && !m[Key::model].exists()) m[Key::model] = label_of(span, Access::model);
   if (is_inference && !m[Key::engine].exists()) m[Key::engine] = label_of(span, Access::engine);
   if (m[Key::model].is_map()) {
@@ -198,69 +193,73 @@ void complete(const SpanState& span, Sorted& sorted) noexcept {
   spread_usage(m);
 }
 
-bool is_catalogued_event(const SpanState& event) noexcept {
-  const std::string_view name(event.name.text, event.name.size);
-  for (const std::string_view prefix : {"gen_ai.", "agent.", "llm.", "engine."}) {
-    if (name.substr(0, prefix.size()) == prefix) return true;
-  }
-  return false;
-}
-
-template <class Out>
-void write_plain(const SpanState& span, Out& out) noexcept {
+template <class Each>
+void for_each_field(const SpanState& span, const Each& each) noexcept {
   const FieldBuffer& fields = span.fields;
   for (const unsigned char* at = fields.begin(); at < fields.end(); at = FieldEntry::at(at)->end()) {
     const FieldEntry& entry = *FieldEntry::at(at);
-    if ((entry.flags & FieldEntry::kAdded) == 0) out.entry(entry.key(), entry);
+    if ((entry.flags & FieldEntry::kAdded) == 0) each(entry);
   }
+}
+
+// What the mapping says of a span.
+template <class Out>
+void write_mapped(const SpanState& span, bool at_end, bool is_operation, Metadata& metadata, Out& out) noexcept {
+  if (is_operation) {
+    map_start(metadata, out);
+  } else {
+    map_node(semconv::gen_ai_request_model, metadata[Key::model_id], out);
+    out.node(semconv::extension::request_id, metadata[Key::request_id]);
+  }
+  if (!at_end) return;
+  const bool failed = span.status == NOPSPAN_STATUS_ERROR || span.status == NOPSPAN_STATUS_EXCEPTION;
+  if (failed) metadata[Key::http_status] = Node();  // what was said of the failure says more
+  add_costs(metadata);
+  map_terminal(metadata, out);
+  Scratch scratch[8];
+  map_text(semconv::extension::langfuse_cost_details, cost_details(metadata, scratch), out);
+  if (failed) out.text(semconv::error_type, span.error_type[0] != '\0' ? span.error_type : semconv::error_type_other);
 }
 
 // The labels that the span has from those around it, or its own, where they are no fields of it.
 template <class Out>
 void write_labels(const SpanState& span, Out& out) noexcept {
   for_each_extra_label(span.frame.context, [&](std::string_view key, std::string_view value) {
-    if (span.fields.find(key, false) == nullptr) out.text(key, value);
+    const FieldEntry* own = span.fields.find(key, false);
+    if (own == nullptr || (own->flags & FieldEntry::kAdded) != 0) out.text(key, value);
   });
 }
 
 template <class Out>
 void write_attributes(const SpanState& span, bool at_end, Out& all) noexcept {
   write_labels(span, all);
-  if (span.is_span ? span.catalogue == nullptr : !is_catalogued_event(span)) {
-    write_plain(span, all);
+  const AttributeKey::Of keys = keys_of(span);
+  if (keys == AttributeKey::Of{}) {
+    for_each_field(span, [&](const FieldEntry& entry) { all.entry(entry.key(), entry); });
     return;
   }
-  Sorted sorted;
-  const bool is_operation = span.is_span && !span.catalogue->operation.empty();
-  sort(span, is_operation, sorted);
+  const bool is_operation = span.is_span && span.catalogue != nullptr && !span.catalogue->operation.empty();
+  Metadata metadata;
+  bool has_own_names = false;  // the application set "gen_ai.…" or the like itself
+  for_each_field(span, [&](const FieldEntry& entry) {
+    const Use use = use_of(span, keys, is_operation, entry);
+    if (use.is_read) metadata[use.input] = Node(&entry);
+    has_own_names = has_own_names || (use.attribute == entry.key() && is_our_name(use.attribute));
+  });
+  Unless<Out> out(all, has_own_names ? &span.fields : nullptr);
   if (span.is_span) {
-    complete(span, sorted);
-    Unless<Out> out(all, sorted.has_own_names ? &span.fields : nullptr);
-    if (is_operation) {
-      map_start(sorted.metadata, out);
-    } else {
-      if (sorted.metadata[Key::model_id].exists()) out.node("gen_ai.request.model", sorted.metadata[Key::model_id]);
-      out.text("nopspan.request_id", visible_id(span));
-    }
-    const bool failed = span.status == NOPSPAN_STATUS_ERROR || span.status == NOPSPAN_STATUS_EXCEPTION;
-    if (at_end) {
-      if (failed) sorted.metadata[Key::http_status] = Node();  // what was said of the failure says more
-      add_costs(sorted.metadata);
-      map_terminal(sorted.metadata, out);
-      Scratch scratch[8];
-      map_text(semconv::extension::langfuse_cost_details, cost_details(sorted.metadata, scratch), out);
-      if (failed) out.text("error.type", span.error_type[0] != '\0' ? span.error_type : "_OTHER");
-    }
+    complete(span, metadata);
+    write_mapped(span, at_end, is_operation, metadata, out);
   }
-  Unless<Out> out(all, sorted.has_own_names ? &span.fields : nullptr);
-  for (std::size_t i = 0; i < sorted.other_count; ++i) {
-    const Sorted::Named& other = sorted.others[i];
-    if (other.attribute == other.entry->key()) {
-      all.entry(other.attribute, *other.entry);
+  for_each_field(span, [&](const FieldEntry& entry) {
+    const Use use = use_of(span, keys, is_operation, entry);
+    if (use.attribute.empty()) return;
+    if (use.attribute == entry.key()) {
+      all.entry(use.attribute, entry);
     } else {
-      out.entry(other.attribute, *other.entry);
+      out.entry(use.attribute, entry);
     }
-  }
+  });
 }
 
 }  // namespace

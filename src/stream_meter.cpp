@@ -107,6 +107,12 @@ MeterState* meter_begin(SpanState* span) noexcept {
 
 void meter_token(SpanState* span, MeterState* meter, std::int64_t n) noexcept { note_token(span, meter, n); }
 
+void meter_opened(SpanState* span) noexcept {
+  if (span->process_mark != process_mark()) return;
+  const std::uint64_t now = monotonic_ns();
+  measure_uint(span, "opened_ns", now > span->start_ns ? now - span->start_ns : 0);
+}
+
 void meter_end(SpanState* span, MeterState* meter) noexcept {
   const Busy busy;
   if (span != nullptr && span->process_mark == process_mark()) {

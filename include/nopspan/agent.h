@@ -433,16 +433,23 @@ NOPSPAN_API Errc emit_tool_exception(const Value& metadata, const Value& error, 
 
 namespace detail {
 
-// Whether what a tool returned can be metadata.
-template <class R, class T = std::remove_cv_t<std::remove_reference_t<R>>>
-inline constexpr bool is_result = !std::is_void_v<R> && !std::is_rvalue_reference_v<R> &&
-                                  (std::is_arithmetic_v<T> || std::is_same_v<T, Value> ||
-                                   (std::is_convertible_v<const T&, Text> && std::is_move_constructible_v<T>));
+// Whether what a tool returns can be metadata, and be kept for a moment before it is passed on.
+template <class R>
+constexpr bool is_result() noexcept {
+  using T = std::remove_cv_t<std::remove_reference_t<R>>;
+  if constexpr (std::is_void_v<R> || std::is_rvalue_reference_v<R>) {
+    return false;
+  } else if constexpr (std::is_arithmetic_v<T> || std::is_same_v<T, Value>) {
+    return true;
+  } else {
+    return std::is_convertible_v<const T&, Text> && (std::is_reference_v<R> || std::is_move_constructible_v<T>);
+  }
+}
 
 template <class Fn>
 nopspan::detail::span_result_t<Fn> run_tool(Span& scope, Fn& work) {
   using Returned = nopspan::detail::called_t<Fn>;
-  if constexpr (is_result<Returned>) {
+  if constexpr (is_result<Returned>()) {
     const auto recorded = [&]() -> Returned {
       Returned returned = nopspan::detail::call(work, scope);
       scope.with<ToolFields>([&](ToolFields& fields) { fields.result(returned); });

@@ -14,6 +14,7 @@
 #include <nopspan/fields.h>
 #include <nopspan/log_level.h>
 #include <nopspan/span.h>
+#include <nopspan/stream.h>
 #include <nopspan/text.h>
 
 #include <cstdint>
@@ -193,7 +194,7 @@ class ImageFields : public detail::InferenceBuilder<ImageFields> {
 };
 
 NOPSPAN_CONSTANT SpanName<GenerateFields> generate{"llm.generate"};
-NOPSPAN_CONSTANT SpanName<GenerateFields> stream{"llm.stream"};
+// `stream`, llm.stream, is in nopspan/stream.h.
 NOPSPAN_CONSTANT SpanName<StepFields> step{"llm.step"};
 NOPSPAN_CONSTANT SpanName<ChatFields> chat{"llm.chat"};
 NOPSPAN_CONSTANT SpanName<ToolFields> tool{"llm.tool"};

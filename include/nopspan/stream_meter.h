@@ -16,6 +16,7 @@ namespace detail {
 struct MeterState;
 NOPSPAN_API NOPSPAN_COLD MeterState* meter_begin(SpanState*) noexcept;
 NOPSPAN_API NOPSPAN_COLD void meter_token(SpanState*, MeterState*, std::int64_t n) noexcept;
+NOPSPAN_API NOPSPAN_COLD void meter_opened(SpanState*) noexcept;
 NOPSPAN_API NOPSPAN_COLD void meter_end(SpanState*, MeterState*) noexcept;  // adds the measurements; the span goes on
 }  // namespace detail
 
@@ -62,6 +63,11 @@ class StreamMeter {
   // `n` tokens came now. 0 is no token, and does nothing; fewer are counted (stats().values_clamped) and do nothing.
   void token(std::int64_t n = 1) noexcept {
     if (__builtin_expect(span_.state_ != nullptr, 0)) detail::meter_token(span_.state_, meter_, n);
+  }
+
+  // The source of the stream is open: measurement opened_ns, from the span's start to now.
+  void opened() noexcept {
+    if (__builtin_expect(span_.state_ != nullptr, 0)) detail::meter_opened(span_.state_);
   }
 
   // As those of AsyncSpan: the first one ends the span.

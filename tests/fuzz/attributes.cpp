@@ -222,9 +222,12 @@ bool same(const Value& a, const Value& b) {
   if (a.type() != b.type() || a.as_list().size() != b.as_list().size() || a.as_map().size() != b.as_map().size()) {
     return false;
   }
-  const double x = a.as_double();
-  const double y = b.as_double();
-  if (a.type() == Value::Type::real) return std::memcmp(&x, &y, sizeof(x)) == 0;  // a NaN is itself
+  const auto bits = [](double real) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, &real, sizeof(word));
+    return word;
+  };
+  if (a.type() == Value::Type::real) return bits(a.as_double()) == bits(b.as_double());  // a NaN is itself
   const auto same_entry = [](const auto& p, const auto& q) { return p.first == q.first && same(p.second, q.second); };
   return a.as_bool() == b.as_bool() && a.as_int() == b.as_int() && a.as_string() == b.as_string() &&
          std::equal(a.as_list().begin(), a.as_list().end(), b.as_list().begin(), same) &&

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a libFuzzer program for a minute, or for ten with NOPSPAN_LONG=1: fuzz_test.py PROGRAM SEEDS
 
-What it finds new goes to PROGRAM.corpus, from which the next run goes on. An input that fails is printed as hex, with
-what runs it again.
+What is new to it goes to PROGRAM.corpus, from which the next run goes on. An input that fails is kept in
+PROGRAM.failures until the next run, and printed as hex with what runs it again.
 """
 import os
 import re
@@ -20,9 +20,10 @@ MAX_BYTES = 2048  # room for some headers, or hundreds of fields
 FEWEST_RUNS = 1000
 
 
-def reproduce(program, artifact):
-    print(f"failing input ({artifact.stat().st_size} bytes): {artifact.read_bytes().hex()}\n"
-          f"to run it again: echo HEX | xxd -r -p > input && {program} input", flush=True)
+def report(program, artifact):
+    print(f"failing input, {artifact.stat().st_size} bytes as hex: {artifact.read_bytes().hex()}\n"
+          f"again: {program} {artifact}\n"
+          f"elsewhere: echo HEX | xxd -r -p > input; {program.name} input", flush=True)
 
 
 def main():
@@ -44,7 +45,7 @@ def main():
     if done.returncode != 0:
         print(done.stdout[-8000:])
         for artifact in artifacts.iterdir():
-            reproduce(program, artifact)
+            report(program, artifact)
         sys.exit(f"failed: {program.name} exited with {done.returncode}")
     runs = int(re.search(r"^Done (\d+) runs", done.stdout, re.M)[1])
     if runs < FEWEST_RUNS:

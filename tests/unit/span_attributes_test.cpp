@@ -191,6 +191,25 @@ TEST(SpanAttributes, OfAStreamHaveItsTimeToTheFirstChunk) {
   EXPECT_GE(attribute(recorder.stop(), "gen_ai.response.time_to_first_chunk").as_double(-1), 0.0);
 }
 
+TEST(SpanAttributes, HaveTheLabelsOfTheSpansAround) {
+  const SpanRecorder outer_events("work");
+  const SpanRecorder inner_events("inner");
+  {
+    const Span outer{"work", [](Fields& f) { f.label("region", "eu"); }};
+    const Span inner{"inner"};
+  }
+  EXPECT_EQ(attributes_of(outer_events.start()), Value::map({{"region", "eu"}}));
+  EXPECT_EQ(attributes_of(inner_events.stop()), Value::map({{"region", "eu"}}));
+}
+
+TEST(SpanAttributes, OfAnotherCataloguesKeysAreTheApplicationsOwn) {
+  const SpanRecorder recorder("llm.chat");
+  { const Span span{llm::chat, [](auto& m) { m.set("count", 3).set("status", "fine").set("queue_ns", 7); }}; }
+  EXPECT_EQ(attribute(recorder.start(), "count"), Value(3));
+  EXPECT_EQ(attribute(recorder.start(), "status"), Value("fine"));
+  EXPECT_EQ(attribute(recorder.start(), "queue_ns"), Value(7));
+}
+
 TEST(SpanAttributes, ThatTheApplicationSetsItselfCount) {
   const SpanRecorder recorder("llm.chat");
   {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A program that is compiled with -fno-exceptions -fno-rtti.
+#include <nopspan/agent.h>
 #include <nopspan/context.h>
 #include <nopspan/coroutine.h>
 #include <nopspan/engine.h>
@@ -102,6 +103,42 @@ void catalogue_names_are_error_values() {
   EXPECT(!nopspan::llm::has_span("chats"));
 }
 
+void agents_emit() {
+  namespace agent = nopspan::agent;
+  const Recorder recorder(agent::event_names());
+  agent::operators::think([](auto& e) { e.operator_name("ets").thought("hm"); });
+  EXPECT(agent::tool_span([](auto& m) { m.tool_name("x"); }, [] { return 7; }) == 7);
+  EXPECT(*agent::tool_span(Value::map(), [] { return std::make_unique<int>(8); }) == 8);
+  EXPECT(agent::emit("agent.operator.done", Value::map(), Value::map()) == nopspan::Errc::ok);
+  EXPECT(agent::emit("agent.nonsense", Value::map(), Value::map()) == nopspan::Errc::invalid_argument);
+  EXPECT(agent::emit_tool_stop(Value::map(), 1, 1) == nopspan::Errc::ok);
+  EXPECT(recorder.size() == 7);
+  EXPECT(recorder.events("agent.tool.stop")[0]->metadata("result").as_int() == 7);
+}
+
+void streams_end() {
+  const Recorder recorder{"llm.stream.stop", "work.stop", "engine.stats"};
+  int left = 2;
+  auto pulled = nopspan::llm::pull_stream([](auto& m) { m.model("m"); }, [&] { return left-- > 0 ? &left : nullptr; });
+  while (pulled.next() != nullptr) {
+  }
+  const int items[] = {1, 2, 3};
+  for (const int item : nopspan::llm::stream_range(items)) EXPECT(item > 0);
+  auto pushed = nopspan::llm::push_stream([](int) {});
+  pushed(1);
+  pushed.fail("timeout");
+  nopspan::StreamMeter meter{AsyncSpan{"work"}};
+  meter.token();
+  meter.end();
+  nopspan::engine::stats([](auto& s) { s.running(1); });
+  const auto events = recorder.events();
+  EXPECT(events.size() == 5);
+  EXPECT(events[0]->measurement("stream_tokens").as_int() == 2);
+  EXPECT(events[1]->measurement("stream_tokens").as_int() == 3);
+  EXPECT(events[2]->status() == 1);
+  EXPECT(events[3]->measurement("stream_tokens").as_int() == 1);
+}
+
 void contexts_travel() {
   const nopspan::Attached here{Context::with_request_id("order-7")};
   EXPECT(nopspan::request_id() == "order-7");
@@ -125,6 +162,8 @@ int main() {
   async_spans_end_and_are_abandoned();
   events_are_emitted();
   catalogue_names_are_error_values();
+  agents_emit();
+  streams_end();
   contexts_travel();
   nothing_is_evaluated_when_nobody_listens();
   return failures == 0 ? 0 : 1;

@@ -80,11 +80,11 @@ void emit_agent() {
   for (const auto& event : agent::catalogue()) {
     Value metadata = Value::map();
     for (const auto& field : event.metadata) {
-      if (field.content) metadata.set(field.key, canary(std::string(event.name) + "." + std::string(field.key)));
+      if (field.content) metadata.set(field.key, canary(std::string(event.name.view()) + "." + std::string(field.key)));
     }
     Value measurements = Value::map();
     for (const auto& field : event.measurements) measurements.set(field.key, 1);
-    agent::emit(event.name, measurements, metadata);
+    agent::emit(event.name.view(), measurements, metadata);
   }
   agent::operators::think([](auto& e) { e.thought(canary("thought")); });
   agent::operators::execute_complete([](auto& e) { e.code(canary("code")).result(canary("code-result")); });

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+// The typed helpers of the agent catalogue set the keys of its table, of those types, and as content what is.
+#include "recorded.h"
+
+#include "span_state.h"
+#include "thread_state.h"
+
+#include <nopspan/agent.h>
+#include <nopspan/value.h>
+
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace {
+
+namespace agent = nopspan::agent;
+using agent::EventDescription;
+using agent::FieldDescription;
+using agent::FieldType;
+using nopspan::Value;
+using nopspan::detail::FieldEntry;
+using nopspan::testing::Recorder;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+struct Written {
+  Value::Type type;
+  bool content;
+};
+using Keys = std::map<std::string, Written>;
+
+// What the callable writes with a builder: the metadata, or the measurements.
+template <class F, class Fill>
+Keys written_by(const Fill& fill, bool measurements = false) {
+  nopspan::detail::SpanState* state = nopspan::detail::allocate(nopspan::detail::thread_state());
+  state->keeps_content = true;
+  nopspan::detail::fill<F>(state, fill);
+  Keys keys;
+  for (const unsigned char* at = state->fields.begin(); at < state->fields.end(); at = FieldEntry::at(at)->end()) {
+    const FieldEntry& entry = *FieldEntry::at(at);
+    if (((entry.flags & FieldEntry::kMeasurement) != 0) != measurements) continue;
+    keys[std::string(entry.key())] = {entry.type, (entry.flags & FieldEntry::kContent) != 0};
+  }
+  nopspan::detail::release(state);
+  return keys;
+}
+
+const EventDescription& described(std::string_view name) {
+  for (const EventDescription& event : agent::catalogue()) {
+    if (event.name.view() == name) return event;
+  }
+  throw std::out_of_range(std::string(name));
+}
+
+bool may_be(FieldType type, Value::Type value) {
+  switch (type) {
+    case FieldType::symbol:
+    case FieldType::string:
+    case FieldType::process_id:
+      return value == Value::Type::string;
+    case FieldType::integer:
+    case FieldType::uint:
+      return value == Value::Type::integer;
+    case FieldType::boolean:
+      return value == Value::Type::boolean;
+    case FieldType::list:
+    case FieldType::string_list:
+    case FieldType::symbol_list:
+      return value == Value::Type::list;
+    case FieldType::map:
+    case FieldType::record:
+      return value == Value::Type::map;
+    case FieldType::any:
+      return true;
+  }
+  return false;
+}
+
+void expect_same_keys(const std::vector<FieldDescription>& fields, Keys keys, std::string_view what) {
+  for (const FieldDescription& field : fields) {
+    const auto found = keys.find(std::string(field.key));
+    if (found == keys.end()) {
+      ADD_FAILURE() << what << " does not set " << field.key;
+      continue;
+    }
+    EXPECT_TRUE(may_be(field.type, found->second.type))
+        << what << ' ' << field.key << " is no " << to_string(field.type);
+    EXPECT_EQ(found->second.content, field.content) << what << ' ' << field.key;
+    keys.erase(found);
+  }
+  for (const auto& [key, written] : keys) ADD_FAILURE() << what << " sets " << key << ", which the table does not have";
+}
+
+std::vector<std::string> names_of(const agent::Table<FieldDescription>& fields) {
+  std::vector<std::string> names;
+  for (const FieldDescription& field : fields) names.emplace_back(field.key);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// Each helper with all its setters.
+class Helpers : public ::testing::Test {
+ protected:
+  template <class Helper, class Fill>
+  void covers(const Helper& helper, const Fill& fill) {
+    const EventDescription& event = described(helper.name());
+    EXPECT_TRUE(covered_.insert(std::string(helper.name())).second);
+    expect_same_keys({event.metadata.begin(), event.metadata.end()}, written_by<typename Helper::Builder>(fill),
+                     helper.name());
+    const Recorder recorder{std::string(helper.name())};
+    helper(fill);
+    ASSERT_THAT(recorder.events(), SizeIs(1)) << helper.name();
+    EXPECT_EQ(keys_of(recorder.events()[0]->measurements()), names_of(event.measurements)) << helper.name();
+    EXPECT_EQ(keys_of(recorder.events()[0]->metadata()), names_of(event.metadata)) << helper.name();
+    EXPECT_GT(recorder.events()[0]->system_time_ns(), 0);
+  }
+
+  std::set<std::string> covered_;
+};
+
+const Value kMap = Value::map({{"a", 1}});
+
+TEST_F(Helpers, OfOperatorsSetExactlyTheKeysOfTheirEvents) {
+  namespace op = agent::operators;
+  covers(op::started, [](auto& e) { e.operator_name("o"); });
+  covers(op::iteration_start,
+         [](auto& e) { e.operator_name("o").trace_id("t").iteration(1).operator_state("healthy"); });
+  covers(op::state_change, [](auto& e) { e.operator_name("o").trace_id("t").from("a").to("b").reason("r"); });
+  covers(op::notification_sent, [](auto& e) { e.operator_name("o").trace_id("t").notification(kMap); });
+  covers(op::notification_failed, [](auto& e) { e.operator_name("o").trace_id("t").reason("r"); });
+  covers(op::get_notifications, [](auto& e) { e.operator_name("o").trace_id("t").count(2); });
+  covers(op::take_snapshot, [](auto& e) { e.operator_name("o").trace_id("t").snapshot_id("s"); });
+  covers(op::get_snapshot, [](auto& e) { e.operator_name("o").trace_id("t").snapshot_id("s"); });
+  covers(op::get_snapshots, [](auto& e) { e.operator_name("o").trace_id("t").count(2); });
+  covers(op::execute_start, [](auto& e) { e.operator_name("o").trace_id("t").code("c"); });
+  covers(op::execute_complete, [](auto& e) { e.operator_name("o").trace_id("t").code("c").result(1); });
+  covers(op::execute_error, [](auto& e) { e.operator_name("o").trace_id("t").code("c").reason(kMap); });
+  covers(op::wait, [](auto& e) { e.operator_name("o").trace_id("t").ms(100); });
+  covers(op::think, [](auto& e) { e.operator_name("o").trace_id("t").thought("hm"); });
+  covers(op::done, [](auto& e) { e.operator_name("o").trace_id("t"); });
+  covers(op::llm_error,
+         [](auto& e) { e.operator_name("o").trace_id("t").reason("r").retry_count(1).will_retry(true); });
+  covers(op::loop_stopped, [](auto& e) { e.operator_name("o").final_state("healthy"); });
+  covers(op::unexpected_message, [](auto& e) { e.operator_name("o").message("m"); });
+  EXPECT_THAT(covered_, SizeIs(18));
+}
+
+TEST_F(Helpers, OfTheCoordinatorSetExactlyTheKeysOfTheirEvents) {
+  namespace co = agent::coordinator;
+  covers(co::started, [](auto& e) { e.running(true).notification_count(3); });
+  covers(co::iteration_start, [](auto& e) { e.running(true).notification_count(3).trace_id("t").iteration(1); });
+  covers(co::get_notifications,
+         [](auto& e) { e.running(true).notification_count(3).trace_id("t").status("unread").count(2); });
+  covers(co::update_notification_statuses, [](auto& e) {
+    e.running(true).notification_count(3).trace_id("t").notification_ids({"a", "b"}).status("read");
+  });
+  covers(co::insight_produced, [](auto& e) { e.running(true).notification_count(3).trace_id("t").insight(kMap); });
+  covers(co::done,
+         [](auto& e) { e.running(true).notification_count(3).trace_id("t").has_unread(true).unread_count(3); });
+  covers(co::loop_stopped, [](auto& e) { e.running(true).notification_count(3).reason("shutdown"); });
+  covers(co::llm_error, [](auto& e) { e.running(true).notification_count(3).trace_id("t").reason("r"); });
+  covers(co::unexpected_message, [](auto& e) { e.running(true).notification_count(3).message("m"); });
+  covers(co::invoke_operators, [](auto& e) { e.running(true).notification_count(3).trace_id("t").skills({"ets"}); });
+  covers(co::message_operator, [](auto& e) { e.running(true).notification_count(3).trace_id("t").skill("ets"); });
+  covers(co::get_operator_statuses, [](auto& e) { e.running(true).notification_count(3).trace_id("t"); });
+  covers(co::wait, [](auto& e) { e.running(true).notification_count(3).trace_id("t").ms(100); });
+  covers(co::think, [](auto& e) { e.running(true).notification_count(3).trace_id("t").thought("hm"); });
+  covers(co::operator_notification_received,
+         [](auto& e) { e.running(true).notification_count(3).notification_id("n").operator_pid("<0.1.0>"); });
+  covers(co::operator_complete, [](auto& e) { e.running(true).notification_count(3).skill("ets").result(kMap); });
+  covers(co::operator_crashed, [](auto& e) { e.running(true).notification_count(3).skill("ets").reason(kMap); });
+  covers(co::max_iterations_reached, [](auto& e) { e.running(true).notification_count(3).iteration(9); });
+  EXPECT_THAT(covered_, SizeIs(18));
+}
+
+// The metadata of several events together, each key once.
+std::vector<FieldDescription> together(std::initializer_list<std::string_view> events) {
+  std::map<std::string_view, FieldDescription> fields;
+  for (const std::string_view name : events) {
+    for (const FieldDescription& field : described(name).metadata) fields.emplace(field.key, field);
+  }
+  std::vector<FieldDescription> list;
+  for (const auto& [key, field] : fields) list.push_back(field);
+  return list;
+}
+
+TEST(Builders, OfSpansSetExactlyTheKeysOfTheirStartAndStop) {
+  expect_same_keys(together({"agent.llm.start", "agent.llm.stop"}), written_by<agent::LlmFields>([](auto& m) {
+                     m.trace_id("t").iteration(1).context_size(3).tool_selected("think").intent("why").response(kMap);
+                   }),
+                   "agent.llm");
+  expect_same_keys(together({"agent.tool.start", "agent.tool.stop"}), written_by<agent::ToolFields>([](auto& m) {
+                     m.trace_id("t").iteration(1).tool_name("x").intent("why").result(kMap);
+                   }),
+                   "agent.tool");
+  const auto compaction = [](auto& m) {
+    m.trace_id("t").iteration(1).strategy("summarize").config(kMap).message_count(40);
+  };
+  expect_same_keys(together({"agent.compaction.start", "agent.compaction.stop"}),
+                   written_by<agent::CompactionFields>(compaction), "agent.compaction");
+  expect_same_keys({{"message_count", FieldType::integer}}, written_by<agent::CompactionFields>(compaction, true),
+                   "agent.compaction");
+  expect_same_keys(together({"agent.operator.iteration_start"}),
+                   written_by<agent::OperatorIterationFields>(
+                       [](auto& m) { m.operator_name("o").trace_id("t").iteration(1).operator_state("alert"); }),
+                   "agent.operator.iteration");
+  expect_same_keys(together({"agent.coordinator.iteration_start"}),
+                   written_by<agent::CoordinatorIterationFields>(
+                       [](auto& m) { m.running(true).notification_count(0).trace_id("t").iteration(1); }),
+                   "agent.coordinator.iteration");
+}
+
+TEST(Builders, TakeListsOfAnyLengthAndNullTexts) {
+  const nopspan::Text ids[] = {"a", nullptr};
+  const Recorder recorder{"agent.coordinator.update_notification_statuses"};
+  agent::coordinator::update_notification_statuses([&](auto& e) { e.notification_ids(ids, 2); });
+  agent::coordinator::update_notification_statuses([&](auto& e) { e.notification_ids(nullptr, 2); });
+  agent::coordinator::update_notification_statuses([&](auto& e) { e.notification_ids({}); });
+  const auto events = recorder.events();
+  EXPECT_EQ(events[0]->metadata("notification_ids").copy(), Value::list({"a", nullptr}));
+  EXPECT_EQ(events[1]->metadata("notification_ids").copy(), Value::list());
+  EXPECT_EQ(events[2]->metadata("notification_ids").copy(), Value::list());
+}
+
+TEST(AgentCatalogue, ListsEachEventOnceInTheOrderOfItsNames) {
+  const auto events = agent::catalogue();
+  const nopspan::EventNames names = agent::event_names();
+  ASSERT_EQ(events.size(), 44U);
+  ASSERT_EQ(names.size(), 44U);
+  std::set<std::string_view> different;
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    EXPECT_EQ(events[i].name.view(), names[i]);
+    EXPECT_EQ(names[i].substr(0, 6), std::string(agent::event_prefix()) + ".");
+    different.insert(names[i]);
+  }
+  EXPECT_THAT(different, SizeIs(44));
+}
+
+TEST(AgentCatalogue, ListsNoKeyTwiceInAnEvent) {
+  for (const EventDescription& event : agent::catalogue()) {
+    std::set<std::string_view> keys;
+    for (const FieldDescription& field : event.metadata) EXPECT_TRUE(keys.insert(field.key).second) << field.key;
+    EXPECT_GT(event.measurements.size(), 0U);
+  }
+}
+
+TEST(AgentCatalogue, HasAWordForEachType) {
+  std::set<std::string> words;
+  for (unsigned type = 0; type <= static_cast<unsigned>(FieldType::any); ++type) {
+    words.insert(to_string(static_cast<FieldType>(type)));
+  }
+  EXPECT_THAT(words, SizeIs(static_cast<std::size_t>(FieldType::any) + 1));
+}
+
+TEST(AgentCatalogue, KeepsWhatPeopleAndModelsWroteAsContent) {
+  const std::set<std::string_view> content = {"intent",  "response", "result",  "code",      "notification",
+                                              "thought", "message",  "insight", "stacktrace"};
+  for (const EventDescription& event : agent::catalogue()) {
+    for (const FieldDescription& field : event.metadata) {
+      const bool symbol = field.type == FieldType::symbol;
+      const bool expected = content.count(field.key) > 0 || (field.key == "reason" && !symbol);
+      EXPECT_EQ(field.content, expected) << event.name.view() << ' ' << field.key;
+    }
+  }
+}
+
+}  // namespace

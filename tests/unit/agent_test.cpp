@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agent catalogue: its spans as handlers see them, and its events of run-time names.
+#include "counted.h"
+#include "recorded.h"
+
+#include <nopspan/agent.h>
+#include <nopspan/registry.h>
+#include <nopspan/stats.h>
+#include <nopspan/value.h>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace {
+
+namespace agent = nopspan::agent;
+using nopspan::AsyncSpan;
+using nopspan::Context;
+using nopspan::Errc;
+using nopspan::Fields;
+using nopspan::Span;
+using nopspan::Value;
+using nopspan::testing::HasMeasurement;
+using nopspan::testing::HasMetadata;
+using nopspan::testing::IsChildOf;
+using nopspan::testing::LacksMetadata;
+using nopspan::testing::Recorder;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+std::uint64_t monotonic_ns() {
+  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1));
+}
+
+// --- Spans
+
+TEST(AgentSpan, OfAModelCallHasTheMeasurementsOfTheCatalogue) {
+  const SpanRecorder recorder("agent.llm");
+  {
+    Span call{agent::llm, [](auto& m) { m.trace_id("t").iteration(1).context_size(3); }};
+    call.with<agent::LlmFields>([](auto& m) { m.tool_selected("think").intent("why").response("text"); });
+  }
+  EXPECT_THAT(keys_of(recorder.start()->measurements()), ElementsAre("system_time"));
+  EXPECT_THAT(keys_of(recorder.stop()->measurements()), ElementsAre("duration"));
+  EXPECT_THAT(recorder.start(), HasMetadata("context_size", 3));
+  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("trace_id", "t"), HasMetadata("response", "text")));
+}
+
+TEST(AgentSpan, OfAnExceptionHasItsDurationOnly) {
+  const SpanRecorder recorder("agent.llm");
+  EXPECT_THROW(nopspan::span(agent::llm, [] { throw std::runtime_error("boom"); }), std::runtime_error);
+  EXPECT_THAT(keys_of(recorder.exception()->measurements()), ElementsAre("duration"));
+  EXPECT_THAT(recorder.exception(), HasMetadata("kind", "error"));
+  EXPECT_EQ(recorder.exception()->metadata("reason").find("message").as_string(), "boom");
+}
+
+TEST(AgentSpan, OfACompactionCountsMessagesAtBothEnds) {
+  const SpanRecorder recorder("agent.compaction");
+  {
+    Span compaction{agent::compaction, [](auto& m) {
+                      m.trace_id("t").iteration(3).strategy("summarize").config(Value::map()).message_count(40);
+                    }};
+    compaction.with<agent::CompactionFields>([](auto& m) { m.message_count(6); });
+  }
+  EXPECT_THAT(keys_of(recorder.start()->measurements()), ElementsAre("message_count", "system_time"));
+  EXPECT_THAT(keys_of(recorder.stop()->measurements()), ElementsAre("message_count", "system_time"));
+  EXPECT_THAT(recorder.start(), HasMeasurement("message_count", 40));
+  EXPECT_THAT(recorder.stop(), HasMeasurement("message_count", 6));
+  EXPECT_GE(recorder.stop()->system_time_ns(), recorder.start()->system_time_ns());
+}
+
+TEST(AgentSpan, OfACompactionThatFailsHasItsDuration) {
+  const SpanRecorder recorder("agent.compaction");
+  EXPECT_THROW(nopspan::span(agent::compaction, [] { throw 7; }), int);
+  EXPECT_THAT(keys_of(recorder.exception()->measurements()), ElementsAre("duration"));
+}
+
+TEST(AgentSpan, OfACompactionThatIsOverHasTheTimesThatWereGiven) {
+  const SpanRecorder recorder("agent.compaction");
+  nopspan::complete(agent::compaction, Context(), monotonic_ns() - 5'000'000'000, 2'000'000'000,
+                    [](auto& m) { m.message_count(1); });
+  EXPECT_EQ((recorder.stop()->system_time_ns() - recorder.start()->system_time_ns() + 500'000'000) / 1'000'000'000, 2);
+}
+
+TEST(AgentSpan, OfAnIterationIsItsStartToHandlers) {
+  std::vector<std::string> names = Recorder::span_events({"agent.operator.iteration", "agent.coordinator.iteration"});
+  names.insert(names.end(), {"agent.operator.iteration_start", "agent.coordinator.iteration_start"});
+  const Recorder recorder(names);
+  {
+    const Span iteration{agent::operator_iteration,
+                         [](auto& m) { m.operator_name("ets").trace_id("t").iteration(1).operator_state("healthy"); }};
+  }
+  EXPECT_THROW(nopspan::span(agent::coordinator_iteration, [] { throw 7; }), int);
+  ASSERT_THAT(recorder.names(), ElementsAre("agent.operator.iteration_start", "agent.coordinator.iteration_start"));
+  EXPECT_THAT(keys_of(recorder.events()[0]->measurements()), ElementsAre("system_time"));
+  EXPECT_THAT(keys_of(recorder.events()[0]->metadata()),
+              ElementsAre("iteration", "operator", "operator_state", "parent_id", "request_id", "span_id", "trace_id"));
+}
+
+TEST(AgentSpan, OfAnIterationIsTheParentOfWhatHappensInIt) {
+  const Recorder recorder{"agent.operator.iteration_start", "agent.tool.start", "agent.operator.think"};
+  {
+    const Span iteration{agent::operator_iteration};
+    agent::tool_span([](auto&) {}, [] {});
+    agent::operators::think([](auto& e) { e.thought("hm"); });
+  }
+  const auto events = recorder.events();
+  ASSERT_THAT(events, SizeIs(3));
+  EXPECT_THAT(events[1], IsChildOf(events[0]));
+  EXPECT_EQ(events[2]->span_id(), events[0]->span_id());
+}
+
+TEST(AgentSpan, MayEndOnAnotherThread) {
+  const SpanRecorder recorder("agent.tool");
+  AsyncSpan tool{agent::tool, Context(), [](auto& m) { m.tool_name("x"); }};
+  std::thread([tool = std::move(tool)]() mutable { tool.end(); }).join();
+  EXPECT_THAT(recorder.stop(), HasMetadata("tool_name", "x"));
+}
+
+// --- Helpers
+
+TEST(AgentEvent, BelongsToTheSpanThatIsNamed) {
+  const Recorder recorder{"agent.operator.done"};
+  AsyncSpan slot{agent::operator_iteration};
+  const Context context = slot.context();
+  agent::operators::done(slot, [](auto& e) { e.operator_name("o"); });
+  agent::operators::done(context, [](auto& e) { e.operator_name("o"); });
+  {
+    const Span scope{agent::llm};
+    agent::operators::done(scope, [](auto& e) { e.operator_name("o"); });
+    agent::operators::done();
+    const auto events = recorder.events();
+    ASSERT_THAT(events, SizeIs(4));
+    EXPECT_EQ(events[0]->span_id(), context.span_id());
+    EXPECT_EQ(events[1]->span_id(), context.span_id());
+    EXPECT_EQ(events[2]->span_id(), scope.context().span_id());
+    EXPECT_EQ(events[3]->span_id(), scope.context().span_id());
+    EXPECT_TRUE(events[3]->metadata().empty());
+  }
+  slot.end();
+}
+
+TEST(AgentEvent, IsNotEvaluatedWhenNobodyListens) {
+  agent::operators::think([](auto&) { FAIL(); });
+  agent::tool_span([](auto&) { FAIL(); }, [] {});
+  EXPECT_EQ(agent::emit("agent.operator.done", Value::map(), Value::map()), Errc::ok);
+}
+
+TEST(AgentEvent, WhoseCallableThrowsIsCountedAndEmitted) {
+  const Counted failures(&nopspan::Stats::metadata_failures);
+  const Recorder recorder{"agent.operator.done"};
+  agent::operators::done([](auto& e) {
+    e.operator_name("o");
+    throw 7;
+  });
+  EXPECT_EQ(failures.times(), 1U);
+  EXPECT_THAT(recorder.events(), ElementsAre(HasMetadata("operator", "o")));
+}
+
+// --- emit()
+
+TEST(AgentEmit, EmitsWhatIsGivenAndNothingElse) {
+  const Recorder recorder(agent::event_names());
+  const Span around{agent::tool};
+  EXPECT_EQ(agent::emit("agent.coordinator.done", Value::map({{"system_time", 9}, {"x", 0.5}}),
+                        Value::map({{"own", Value::list({1})}, {"trace_id", 7}})),
+            Errc::ok);
+  const auto events = recorder.events("agent.coordinator.done");
+  ASSERT_THAT(events, SizeIs(1));
+  EXPECT_EQ(events[0]->measurements().copy(), Value::map({{"system_time", 9}, {"x", 0.5}}));
+  EXPECT_EQ(events[0]->metadata().copy(), Value::map({{"own", Value::list({1})}, {"trace_id", 7}}));
+  EXPECT_EQ(events[0]->span_id(), around.context().span_id());
+}
+
+TEST(AgentEmit, EmitsTheEndOfASpanOnce) {
+  const Recorder recorder(agent::event_names());
+  agent::emit("agent.llm.stop", Value::map({{"duration", 5}}), Value::map({{"response", "r"}}));
+  agent::emit("agent.llm.exception", Value::map({{"duration", 5}}), Value::map({{"reason", "r"}}));
+  agent::emit("agent.compaction.stop", Value::map({{"system_time", 5}, {"message_count", 6}}), Value::map());
+  ASSERT_THAT(recorder.names(), ElementsAre("agent.llm.stop", "agent.llm.exception", "agent.compaction.stop"));
+  EXPECT_EQ(recorder.events()[0]->measurements().copy(), Value::map({{"duration", 5}}));
+  EXPECT_EQ(recorder.events()[1]->metadata().copy(), Value::map({{"reason", "r"}}));
+  EXPECT_EQ(recorder.events()[2]->measurements().copy(), Value::map({{"system_time", 5}, {"message_count", 6}}));
+}
+
+TEST(AgentEmit, RefusesWhatTheCatalogueDoesNotKnow) {
+  const Recorder recorder(agent::event_names());
+  const std::string long_name(1U << 20U, 'x');
+  for (const nopspan::Text name : {nopspan::Text("agent.llm"), nopspan::Text("llm.start"), nopspan::Text(""),
+                                   nopspan::Text(), nopspan::Text("agent.operator.iteration"), nopspan::Text(long_name),
+                                   nopspan::Text("agent.llm.stop\0", 15), nopspan::Text("agent.llm.Stop")}) {
+    EXPECT_EQ(agent::emit(name, Value::map(), Value::map()), Errc::invalid_argument);
+  }
+  EXPECT_EQ(recorder.size(), 0U);
+}
+
+TEST(AgentEmit, RefusesMapsThatAreNone) {
+  const Recorder recorder(agent::event_names());
+  for (const Value& none : {Value(), Value(1), Value("map"), Value::list()}) {
+    EXPECT_EQ(agent::emit("agent.llm.stop", none, Value::map()), Errc::invalid_argument);
+    EXPECT_EQ(agent::emit("agent.llm.stop", Value::map(), none), Errc::invalid_argument);
+    EXPECT_EQ(agent::emit_tool_start(none), Errc::invalid_argument);
+    EXPECT_EQ(agent::emit_tool_stop(none, 1, 1), Errc::invalid_argument);
+    EXPECT_EQ(agent::emit_tool_exception(none, 1, 1), Errc::invalid_argument);
+  }
+  for (const Value& no_number : {Value(), Value("1"), Value(true), Value::list(), Value::map()}) {
+    EXPECT_EQ(agent::emit("agent.llm.stop", Value::map({{"duration", no_number}}), Value::map()),
+              Errc::invalid_argument);
+  }
+  EXPECT_EQ(recorder.size(), 0U);
+}
+
+TEST(AgentEmit, TakesBadValuesAsTheyAre) {
+  const Recorder recorder(agent::event_names());
+  const Counted dropped(&nopspan::Stats::fields_dropped);
+  Value deep;
+  for (int i = 0; i < 1000; ++i) deep = Value::list({std::move(deep)});
+  const std::string big(1U << 20U, 'x');
+  const Value metadata = Value::map({{"deep", deep}, {"response", big}, {"intent", "bad\xff"}, {"", 1}});
+  EXPECT_EQ(agent::emit("agent.llm.stop", Value::map({{"duration", INT64_MIN}, {"other", -0.0}}), metadata), Errc::ok);
+  const auto events = recorder.events();
+  ASSERT_THAT(events, SizeIs(1));
+  EXPECT_EQ(events[0]->duration_ns(), INT64_MIN);
+  EXPECT_EQ(events[0]->metadata("response").as_string(), big);
+  EXPECT_EQ(events[0]->metadata("intent").as_string(), "bad\xff");
+  EXPECT_THAT(events[0], LacksMetadata("deep"));
+  EXPECT_EQ(dropped.times(), 2U);  // what is too deep, and the key that is none
+}
+
+TEST(AgentEmit, WorksInsideAHandler) {
+  const Recorder recorder(agent::event_names());
+  nopspan::attach("answer", "agent.operator.wait", [](const nopspan::Event&) {
+    agent::emit("agent.operator.done", Value::map(), Value::map({{"operator", "o"}}));
+    agent::tool_span(Value::map(), [] { return 1; });
+  });
+  agent::operators::wait([](auto& e) { e.ms(1); });
+  nopspan::detach("answer");
+  EXPECT_THAT(recorder.names(),
+              ElementsAre("agent.operator.wait", "agent.operator.done", "agent.tool.start", "agent.tool.stop"));
+}
+
+// --- emit_tool_*
+
+TEST(AgentTool, StartHasTheMetadataAndTheTime) {
+  const Recorder recorder(agent::event_names());
+  const Value metadata = Value::map({{"tool_name", "x"}, {"intent", "why"}});
+  EXPECT_EQ(agent::emit_tool_start(metadata), Errc::ok);
+  const auto events = recorder.events();
+  ASSERT_THAT(recorder.names(), ElementsAre("agent.tool.start"));
+  EXPECT_THAT(keys_of(events[0]->measurements()), ElementsAre("system_time"));
+  EXPECT_GT(events[0]->system_time_ns(), 1'600'000'000'000'000'000);
+  EXPECT_EQ(events[0]->metadata().copy(), metadata);
+}
+
+TEST(AgentTool, StopHasTheTimeSinceItsStart) {
+  const Recorder recorder(agent::event_names());
+  const std::uint64_t start = monotonic_ns() - 3'000'000'000;
+  EXPECT_EQ(agent::emit_tool_stop(Value::map({{"tool_name", "x"}, {"result", "old"}}), Value::map({{"n", 1}}), start),
+            Errc::ok);
+  const auto events = recorder.events();
+  ASSERT_THAT(recorder.names(), ElementsAre("agent.tool.stop"));
+  EXPECT_THAT(keys_of(events[0]->measurements()), ElementsAre("duration"));
+  EXPECT_GE(events[0]->duration_ns(), 3'000'000'000);
+  EXPECT_LT(events[0]->duration_ns(), 60'000'000'000);
+  EXPECT_EQ(events[0]->metadata().copy(), Value::map({{"tool_name", "x"}, {"result", Value::map({{"n", 1}})}}));
+}
+
+TEST(AgentTool, WithoutAStartThatHasBeenTookNoTime) {
+  const Recorder recorder(agent::event_names());
+  for (const std::uint64_t start : {std::uint64_t{0}, monotonic_ns() + 3'600'000'000'000, UINT64_MAX,
+                                    static_cast<std::uint64_t>(std::int64_t{-1})}) {
+    agent::emit_tool_stop(Value::map(), nullptr, start);
+    agent::emit_tool_exception(Value::map(), nullptr, start);
+  }
+  const auto events = recorder.events();
+  ASSERT_THAT(events, SizeIs(8));
+  for (const auto& event : events) EXPECT_THAT(event, HasMeasurement("duration", 0));
+}
+
+TEST(AgentTool, ExceptionHasKindReasonAndStacktrace) {
+  const Recorder recorder(agent::event_names());
+  const Value metadata = Value::map({{"kind", "x"}, {"reason", "y"}, {"stacktrace", "z"}, {"trace_id", "t"}});
+  agent::emit_tool_exception(metadata, "timeout", 1);
+  agent::emit_tool_exception(metadata, Value::map({{"type", "T"}}), 1, "exit");
+  agent::emit_tool_exception(metadata, 5, 1, "throw", Value::list({"f1", "f2"}));
+  const auto events = recorder.events("agent.tool.exception");
+  ASSERT_THAT(events, SizeIs(3));
+  EXPECT_THAT(events[0], AllOf(HasMetadata("kind", "error"), HasMetadata("reason", "timeout"),
+                               HasMetadata("stacktrace", Value::list()), HasMetadata("trace_id", "t")));
+  EXPECT_THAT(events[1], AllOf(HasMetadata("kind", "exit"), HasMetadata("reason", Value::map({{"type", "T"}}))));
+  EXPECT_THAT(events[2], AllOf(HasMetadata("kind", "throw"), HasMetadata("reason", 5),
+                               HasMetadata("stacktrace", Value::list({"f1", "f2"}))));
+}
+
+TEST(AgentTool, ExceptionOfANullKindHasNone) {
+  const Recorder recorder{"agent.tool.exception"};
+  EXPECT_EQ(agent::emit_tool_exception(Value::map(), 1, 1, nullptr), Errc::ok);
+  EXPECT_THAT(recorder.events(), ElementsAre(HasMetadata("kind", nullptr)));
+}
+
+// --- tool_span()
+
+TEST(AgentToolSpan, HasWhatTheToolReturnedAsResult) {
+  const SpanRecorder recorder("agent.tool");
+  EXPECT_EQ(agent::tool_span([](auto& m) { m.tool_name("x"); }, [] { return 4; }), 4);
+  EXPECT_EQ(agent::tool_span(Value::map({{"tool_name", "y"}}), [] { return std::string("text"); }), "text");
+  EXPECT_EQ(agent::tool_span(Value::map(), [] { return Value::list({"ok"}); }), Value::list({"ok"}));
+  EXPECT_TRUE(agent::tool_span(Value::map(), [] { return true; }));
+  EXPECT_STREQ(agent::tool_span(Value::map(), [](Span&) -> const char* { return nullptr; }), nullptr);
+  const auto stops = recorder.events("agent.tool.stop");
+  ASSERT_THAT(stops, SizeIs(5));
+  EXPECT_THAT(stops[0], AllOf(HasMetadata("tool_name", "x"), HasMetadata("result", 4)));
+  EXPECT_THAT(stops[1], AllOf(HasMetadata("tool_name", "y"), HasMetadata("result", "text")));
+  EXPECT_THAT(stops[2], HasMetadata("result", Value::list({"ok"})));
+  EXPECT_THAT(stops[3], HasMetadata("result", true));
+  EXPECT_THAT(stops[4], HasMetadata("result", nullptr));
+  EXPECT_THAT(keys_of(stops[0]->measurements()), ElementsAre("duration"));
+}
+
+struct NonMovable {
+  explicit NonMovable(int number) : n(number) {}
+  NonMovable(NonMovable&&) = delete;
+  int n;
+};
+
+TEST(AgentToolSpan, ReturnsWhatIsNoMetadata) {
+  const SpanRecorder recorder("agent.tool");
+  EXPECT_EQ(*agent::tool_span(Value::map(), [] { return std::make_unique<int>(7); }), 7);
+  EXPECT_EQ(agent::tool_span(Value::map(), [] { return NonMovable(8); }).n, 8);
+  agent::tool_span(Value::map(), [] {});
+  std::vector<int> list;
+  EXPECT_EQ(&agent::tool_span(Value::map(), [&]() -> std::vector<int>& { return list; }), &list);
+  const auto stops = recorder.events("agent.tool.stop");
+  ASSERT_THAT(stops, SizeIs(4));
+  for (const auto& stop : stops) EXPECT_THAT(stop, LacksMetadata("result"));
+}
+
+TEST(AgentToolSpan, ReturnsReferencesAsSuch) {
+  const SpanRecorder recorder("agent.tool");
+  std::string text = "here";
+  EXPECT_EQ(&agent::tool_span(Value::map(), [&]() -> std::string& { return text; }), &text);
+  EXPECT_EQ(agent::tool_span(Value::map(), [&]() -> std::string&& { return std::move(text); }), "here");
+  EXPECT_THAT(recorder.events("agent.tool.stop")[0], HasMetadata("result", "here"));
+}
+
+TEST(AgentToolSpan, TakesAResultThatTheToolSaysItself) {
+  const SpanRecorder recorder("agent.tool");
+  const auto tool = [] { return nopspan::result(std::make_unique<int>(7), [](auto& m) { m.set("result", "seven"); }); };
+  EXPECT_EQ(*agent::tool_span([](auto&) {}, tool), 7);
+  EXPECT_THAT(recorder.stop(), HasMetadata("result", "seven"));
+}
+
+TEST(AgentToolSpan, PassesExceptionsOn) {
+  const SpanRecorder recorder("agent.tool");
+  EXPECT_THROW(agent::tool_span(Value::map({{"tool_name", "x"}}), []() -> int { throw std::runtime_error("failed"); }),
+               std::runtime_error);
+  EXPECT_THAT(recorder.events("agent.tool.stop"), IsEmpty());
+  EXPECT_THAT(recorder.exception(), AllOf(HasMetadata("tool_name", "x"), HasMetadata("kind", "error")));
+  EXPECT_EQ(recorder.exception()->metadata("reason").find("message").as_string(), "failed");
+}
+
+TEST(AgentToolSpan, OfNoMapHasNoMetadataAndRunsTheTool) {
+  const Counted dropped(&nopspan::Stats::fields_dropped);
+  const SpanRecorder recorder("agent.tool");
+  EXPECT_EQ(agent::tool_span(Value("none"), [] { return 1; }), 1);
+  EXPECT_THAT(keys_of(recorder.start()->metadata()), ElementsAre("parent_id", "request_id", "span_id"));
+  EXPECT_EQ(dropped.times(), 1U);
+}
+
+// --- generate_trace_id()
+
+TEST(AgentTraceId, IsThirtyTwoLowerCaseHexadecimalDigits) {
+  const auto id = agent::generate_trace_id();
+  EXPECT_EQ(id.size(), 32U);
+  EXPECT_EQ(id.view().find_first_not_of("0123456789abcdef"), std::string_view::npos);
+  EXPECT_NE(id, agent::generate_trace_id().view());
+}
+
+}  // namespace

@@ -1,0 +1,542 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lazy streams: their span lives as long as somebody consumes them, and nothing is read that nobody asked for.
+#include "allocations.h"
+#include "counted.h"
+#include "in_thread.h"
+#include "recorded.h"
+#include "sanitizers.h"
+
+#include <nopspan/context.h>
+#include <nopspan/llm.h>
+#include <nopspan/span.h>
+
+#include <nopspan_probes.h>
+
+#include <pthread.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace {
+
+namespace llm = nopspan::llm;
+using nopspan::AsyncSpan;
+using nopspan::Context;
+using nopspan::Span;
+using nopspan::testing::HasMeasurement;
+using nopspan::testing::HasMetadata;
+using nopspan::testing::HasStatus;
+using nopspan::testing::IsChildOf;
+using nopspan::testing::LacksMetadata;
+using nopspan::testing::Recorder;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+constexpr auto kNoMetadata = [](auto&) {};
+
+// Gives 1, 2, … `count`.
+struct Counter {
+  int count;
+  int given = 0;
+  std::optional<int> operator()() { return given < count ? std::optional<int>(++given) : std::nullopt; }
+};
+
+// A range that computes each item when it is asked for, and remembers how far it was.
+struct LazyRange {
+  struct Sentinel {};
+  struct Iterator {
+    LazyRange* range;
+    int operator*() const {
+      ++range->looked_at;
+      return range->at;
+    }
+    Iterator& operator++() {
+      range->advance();
+      return *this;
+    }
+    bool operator!=(Sentinel) const { return range->at <= range->count; }
+  };
+
+  int count = 0;
+  int throws_at = -1;
+  int at = 0;
+  int looked_at = 0;
+
+  void advance() {
+    if (++at == throws_at) throw std::runtime_error("connection reset");
+  }
+  Iterator begin() {
+    advance();
+    return {this};
+  }
+  static Sentinel end() { return {}; }
+};
+
+// The recorder's one end.
+void expect_ok(const SpanRecorder& recorder, std::int64_t tokens) {
+  ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
+  EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_OK));
+  EXPECT_THAT(recorder.stop(), HasMetadata("response", nullptr));
+  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", tokens));
+  EXPECT_TRUE(recorder.stop()->measurement("opened_ns").exists());
+  EXPECT_LE(recorder.stop()->measurement("opened_ns").as_int(), recorder.stop()->duration_ns());
+}
+
+void expect_exception(const SpanRecorder& recorder, const std::string& message) {
+  ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.exception"));
+  const auto event = recorder.exception();
+  EXPECT_THAT(event, HasMetadata("kind", "error"));
+  EXPECT_EQ(event->metadata("reason").find("type").as_string(), "std::runtime_error");
+  EXPECT_EQ(event->metadata("reason").find("message").as_string(), message);
+  EXPECT_THAT(event, LacksMetadata("response"));
+}
+
+void expect_abandoned(const SpanRecorder& recorder, std::int64_t tokens) {
+  ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
+  EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_CANCELLED));
+  EXPECT_THAT(recorder.stop(), HasMetadata("abandoned", true));
+  EXPECT_THAT(recorder.stop(), HasMetadata("response", nullptr));
+  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", tokens));
+}
+
+TEST(PullStream, EndsWhenItsSourceDoes) {
+  const SpanRecorder recorder("llm.stream");
+  auto stream = llm::pull_stream([](auto& m) { m.engine("e").model("m"); }, Counter{3});
+  std::vector<int> items;
+  while (auto item = stream.next()) items.push_back(*item);
+  EXPECT_THAT(items, ElementsAre(1, 2, 3));
+  expect_ok(recorder, 3);
+  EXPECT_THAT(recorder.start(), HasMetadata("model", "m"));
+  EXPECT_THAT(recorder.start(), LacksMetadata("response"));
+  EXPECT_TRUE(recorder.stop()->measurement("time_to_first_token_ns").exists());
+  EXPECT_TRUE(recorder.stop()->measurement("gap_p99_ns").exists());
+}
+
+TEST(PullStream, NeverReadsAhead) {
+  const SpanRecorder recorder("llm.stream");
+  Counter source{3};
+  auto stream = llm::pull_stream(source);
+  EXPECT_EQ(source.given, 0);
+  for (int i = 1; i <= 3; ++i) {
+    EXPECT_EQ(stream.next(), i);
+    EXPECT_EQ(source.given, i);
+  }
+  EXPECT_EQ(recorder.events("llm.stream.stop").size(), 0U);  // nobody has seen its end
+  EXPECT_EQ(stream.next(), std::nullopt);
+  expect_ok(recorder, 3);
+}
+
+TEST(PullStream, PassesOnPointersReferencesAndWhatOnlyMoves) {
+  const SpanRecorder recorder("llm.stream");
+  int value = 7;
+  const int* pointers[] = {&value, nullptr};
+  const int** at = pointers;
+  auto by_pointer = llm::pull_stream([&] { return *at++; });
+  EXPECT_EQ(by_pointer.next(), &value);
+  EXPECT_EQ(by_pointer.next(), nullptr);
+
+  std::optional<std::string> shared = "text";
+  auto by_reference = llm::pull_stream([&]() -> std::optional<std::string>& { return shared; });
+  static_assert(std::is_same_v<decltype(by_reference.next()), std::optional<std::string>&>);
+  EXPECT_EQ(&by_reference.next(), &shared);
+
+  auto by_value = llm::pull_stream([source = std::make_unique<int>(5)]() mutable { return std::move(source); });
+  EXPECT_EQ(*by_value.next(), 5);
+  EXPECT_EQ(by_value.next(), nullptr);
+  EXPECT_EQ(recorder.events("llm.stream.stop").size(), 2U);
+}
+
+TEST(PullStream, IsAbandonedWhenDestroyedEarly) {
+  const SpanRecorder recorder("llm.stream");
+  {
+    auto stream = llm::pull_stream(Counter{3});
+    stream.next();
+  }
+  expect_abandoned(recorder, 1);
+}
+
+TEST(PullStream, IsAbandonedWhenAssignedOver) {
+  const SpanRecorder recorder("llm.stream");
+  auto stream = llm::pull_stream(Counter{3});
+  stream.next();
+  stream = llm::pull_stream(Counter{2});
+  ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.start", "llm.stream.stop"));
+  EXPECT_THAT(recorder.stop(), HasMetadata("response", nullptr));
+  EXPECT_EQ(recorder.stop()->span_id(), recorder.start()->span_id());
+  while (stream.next()) {
+  }
+  EXPECT_THAT(recorder.events("llm.stream.stop").at(1), HasStatus(NOPSPAN_STATUS_OK));
+}
+
+TEST(PullStream, EndsByAnExceptionOfItsSource) {
+  const SpanRecorder recorder("llm.stream");
+  auto stream = llm::pull_stream([n = 0]() mutable -> std::optional<int> {
+    if (++n == 2) throw std::runtime_error("connection reset");
+    return n;
+  });
+  EXPECT_EQ(stream.next(), 1);
+  EXPECT_THROW(stream.next(), std::runtime_error);
+  expect_exception(recorder, "connection reset");
+  EXPECT_THAT(recorder.exception(), HasMeasurement("stream_tokens", 1));
+  EXPECT_EQ(stream.next(), 3);  // the source's own affair
+  EXPECT_EQ(recorder.size(), 2U);
+}
+
+TEST(PullStream, EndsByFailWithoutAnException) {
+  const SpanRecorder recorder("llm.stream");
+  auto stream = llm::pull_stream(Counter{3});
+  stream.next();
+  stream.fail("timeout", "no answer");
+  while (stream.next()) {
+  }
+  ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
+  EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_ERROR));
+  EXPECT_THAT(recorder.stop(), HasMetadata("error.type", "timeout"));
+  EXPECT_THAT(recorder.stop(), HasMetadata("response", nullptr));
+  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 1));
+}
+
+TEST(PullStream, GivesUsageToItsSpanWhileItIsConsumed) {
+  const SpanRecorder recorder("llm.stream");
+  auto stream = llm::pull_stream(Counter{1});
+  while (stream.next()) stream.span().with<llm::GenerateFields>([](auto& m) { m.input_tokens(4).output_tokens(1); });
+  EXPECT_THAT(recorder.stop(), HasMetadata("output_tokens", 1));
+  EXPECT_NE(recorder.stop()->flags() & NOPSPAN_FLAG_HAS_USAGE, 0U);
+}
+
+TEST(PullStream, HasNoResponseWhateverIsSet) {
+  const SpanRecorder recorder("llm.stream");
+  auto stream = llm::pull_stream(Counter{0});
+  stream.span().set("response", "forced");
+  stream.next();
+  EXPECT_THAT(recorder.stop(), HasMetadata("response", nullptr));
+}
+
+TEST(PullStream, AsksAnItemHowManyTokensItIs) {
+  const SpanRecorder recorder("llm.stream");
+  auto stream = llm::pull_stream(kNoMetadata, Counter{4}, [](const std::optional<int>& item) { return *item; });
+  while (stream.next()) {
+  }
+  expect_ok(recorder, 10);
+}
+
+TEST(PullStream, AsksNothingWhenNobodyListens) {
+  auto stream = llm::pull_stream([](auto&) { FAIL(); }, Counter{4},
+                                 [](const std::optional<int>&) {
+                                   ADD_FAILURE();
+                                   return 1;
+                                 });
+  int items = 0;
+  while (stream.next()) ++items;
+  EXPECT_EQ(items, 4);
+}
+
+TEST(PullStream, GoesOnWhenTheCountOfTokensThrows) {
+  const SpanRecorder recorder("llm.stream");
+  const Counted failures(&nopspan::Stats::metadata_failures);
+  auto stream = llm::pull_stream(kNoMetadata, Counter{2},
+                                 [](const std::optional<int>&) -> int { throw std::runtime_error("no tokenizer"); });
+  while (stream.next()) {
+  }
+  EXPECT_EQ(failures.times(), 2U);
+  expect_ok(recorder, 2);
+}
+
+TEST(PullStream, IsBelowTheContextInWhichItWasMade) {
+  const Recorder recorder{"llm.chat.start", "llm.stream.start"};
+  std::optional<llm::PullStream<Counter>> stream;
+  {
+    const Span chat{llm::chat};
+    stream.emplace(llm::pull_stream(Counter{1}));
+    EXPECT_EQ(Context::current().span_id(), chat.context().span_id());  // an AsyncSpan: never current
+  }
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_THAT(events[1], IsChildOf(events[0]));
+}
+
+TEST(PullStream, IsConsumedOnAnotherThread) {
+  const SpanRecorder recorder("llm.stream");
+  auto stream = llm::pull_stream(Counter{3});
+  stream.next();
+  std::thread([moved = std::move(stream)]() mutable {
+    while (moved.next()) {
+    }
+  }).join();
+  expect_ok(recorder, 3);
+}
+
+TEST(PullStream, AllocatesNothingForAnItem) {
+  const SpanRecorder recorder("llm.stream");
+  for (const bool enabled : {true, false}) {
+    std::optional<SpanRecorder> second;
+    if (enabled) second.emplace("llm.stream");
+    auto stream = llm::pull_stream(Counter{1000});
+    stream.next();  // the first token is an event for handlers
+    const std::size_t before = allocations();
+    for (int i = 1; i < 1000; ++i) stream.next();
+    EXPECT_EQ(allocations(), before);
+  }
+  static_assert(!std::is_polymorphic_v<llm::PullStream<Counter>> && !std::is_polymorphic_v<nopspan::StreamMeter>);
+}
+
+TEST(OpenPull, MeasuresUntilItsOpenerReturned) {
+  const SpanRecorder recorder("llm.stream");
+  auto stream = llm::open_pull([](auto& m) { m.model("m"); },
+                               [] {
+                                 std::this_thread::sleep_for(std::chrono::milliseconds(2));
+                                 return Counter{2};
+                               });
+  while (stream.next()) {
+  }
+  expect_ok(recorder, 2);
+  EXPECT_GE(recorder.stop()->measurement("opened_ns").as_int(), 2'000'000);
+}
+
+TEST(OpenPull, GivesItsSpanToAnOpenerThatTakesIt) {
+  const Recorder recorder{"llm.stream.start", "http.start"};
+  auto stream = llm::open_pull(kNoMetadata, [](AsyncSpan& span) {
+    AsyncSpan{"http", span.context()}.end();
+    return Counter{0};
+  });
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_THAT(events[1], IsChildOf(events[0]));
+}
+
+TEST(OpenPull, WhoseOpenerThrowsIsAnException) {
+  const SpanRecorder recorder("llm.stream");
+  const auto open = []() -> Counter { throw std::runtime_error("refused"); };
+  EXPECT_THROW(llm::open_pull(kNoMetadata, open), std::runtime_error);
+  expect_exception(recorder, "refused");
+  EXPECT_FALSE(recorder.exception()->measurement("opened_ns").exists());
+}
+
+TEST(OpenPull, KeepsASourceThatCannotBeMoved) {
+  struct Pinned {
+    Counter counter{1};
+    Pinned() = default;
+    Pinned(Pinned&&) = delete;
+    std::optional<int> operator()() { return counter(); }
+  };
+  const SpanRecorder recorder("llm.stream");
+  auto stream = llm::open_pull(kNoMetadata, [] { return Pinned(); });
+  while (stream.next()) {
+  }
+  expect_ok(recorder, 1);
+}
+
+TEST(OpenPull, RefersToASourceThatTheOpenerRefersTo) {
+  Counter source{2};
+  auto stream = llm::open_pull(kNoMetadata, [&]() -> Counter& { return source; });
+  stream.next();
+  EXPECT_EQ(source.given, 1);
+  auto owned = llm::open_pull(kNoMetadata, [&]() -> Counter&& { return std::move(source); });
+  owned.next();
+  EXPECT_EQ(source.given, 1);
+}
+
+TEST(StreamRange, EndsWhenItsSourceDoes) {
+  const SpanRecorder recorder("llm.stream");
+  std::vector<int> items;
+  for (auto&& item : llm::stream_range([](auto& m) { m.model("m"); }, LazyRange{3})) items.push_back(item);
+  EXPECT_THAT(items, ElementsAre(1, 2, 3));
+  expect_ok(recorder, 3);
+  EXPECT_THAT(recorder.start(), HasMetadata("model", "m"));
+}
+
+TEST(StreamRange, NeverReadsAheadAndLooksAtAnItemOnce) {
+  const SpanRecorder recorder("llm.stream");
+  LazyRange source{3};
+  auto stream = llm::stream_range(source);
+  EXPECT_EQ(source.at, 0);  // not even its begin()
+  for (auto&& item : stream) {
+    EXPECT_EQ(source.at, item);
+    EXPECT_EQ(source.looked_at, item);
+  }
+  EXPECT_EQ(source.looked_at, 3);
+  expect_ok(recorder, 3);
+}
+
+TEST(StreamRange, GivesReferencesToTheSourcesItems) {
+  const SpanRecorder recorder("llm.stream");
+  std::vector<std::string> source{"a", "b"};
+  for (auto& item : llm::stream_range(source)) item += "!";
+  EXPECT_THAT(source, ElementsAre("a!", "b!"));
+  expect_ok(recorder, 2);
+}
+
+TEST(StreamRange, TakesArraysConstantRangesAndEmptyOnes) {
+  const SpanRecorder recorder("llm.stream");
+  const int array[] = {1, 2, 3};
+  int sum = 0;
+  for (const int item : llm::stream_range(array)) sum += item;
+  for (const int item : llm::stream_range(std::as_const(array))) sum += item;
+  for (const int item : llm::stream_range(std::vector<int>())) sum += item;
+  EXPECT_EQ(sum, 12);
+  const auto stops = recorder.events("llm.stream.stop");
+  ASSERT_EQ(stops.size(), 3U);
+  EXPECT_THAT(stops[2], HasMeasurement("stream_tokens", 0));
+  EXPECT_THAT(stops[2], HasStatus(NOPSPAN_STATUS_OK));
+  EXPECT_FALSE(stops[2]->measurement("time_to_first_token_ns").exists());
+}
+
+TEST(StreamRange, IsAbandonedByABreak) {
+  const SpanRecorder recorder("llm.stream");
+  for (auto&& item : llm::stream_range(LazyRange{3})) {
+    if (item == 2) break;
+  }
+  expect_abandoned(recorder, 2);
+}
+
+TEST(StreamRange, IsAbandonedWhenNobodyConsumesIt) {
+  const SpanRecorder recorder("llm.stream");
+  LazyRange source{3};
+  { const auto stream = llm::stream_range(source); }
+  EXPECT_EQ(source.at, 0);
+  expect_abandoned(recorder, 0);
+}
+
+TEST(StreamRange, EndsByAnExceptionOfItsSource) {
+  for (const int at : {1, 2}) {  // in begin(), and in between
+    const SpanRecorder recorder("llm.stream");
+    int items = 0;
+    const auto consume = [&] {
+      for (auto&& item : llm::stream_range(LazyRange{3, at})) items += item > 0;
+    };
+    EXPECT_THROW(consume(), std::runtime_error);
+    EXPECT_EQ(items, at - 1);
+    expect_exception(recorder, "connection reset");
+  }
+}
+
+TEST(StreamRange, IsAbandonedByAnExceptionOfItsConsumer) {
+  const SpanRecorder recorder("llm.stream");
+  const auto consume = [] {
+    for (auto&& item : llm::stream_range(LazyRange{3})) throw item;
+  };
+  EXPECT_THROW(consume(), int);
+  expect_abandoned(recorder, 1);
+}
+
+TEST(StreamRange, AsksAnItemHowManyTokensItIs) {
+  const SpanRecorder recorder("llm.stream");
+  const auto tokens = [](int item) { return item; };
+  for ([[maybe_unused]] auto&& item : llm::stream_range(kNoMetadata, LazyRange{4}, tokens)) {
+  }
+  expect_ok(recorder, 10);
+}
+
+TEST(StreamRange, IsOpenedByItsOpener) {
+  const SpanRecorder recorder("llm.stream");
+  for ([[maybe_unused]] auto&& item : llm::open_range(kNoMetadata, [] { return LazyRange{2}; })) {
+  }
+  expect_ok(recorder, 2);
+}
+
+TEST(StreamRange, AllocatesNothingForAnItem) {
+  const SpanRecorder recorder("llm.stream");
+  auto stream = llm::stream_range(LazyRange{1000});
+  std::size_t before = 0;
+  std::size_t last = 1;
+  for (auto&& item : stream) {
+    if (item == 1) before = allocations();
+    last = allocations();
+  }
+  EXPECT_EQ(last, before);
+}
+
+TEST(PushStream, ForwardsEachItemAndCountsIt) {
+  const SpanRecorder recorder("llm.stream");
+  std::vector<std::string> items;
+  auto stream = llm::push_stream([](auto& m) { m.model("m"); },
+                                 [&](std::string item) {
+                                   items.push_back(std::move(item));
+                                   return items.size() < 2;
+                                 });
+  EXPECT_TRUE(stream("a"));
+  EXPECT_FALSE(stream(std::string("b")));
+  EXPECT_THAT(recorder.names(), ElementsAre("llm.stream.start"));
+  stream.end();
+  EXPECT_THAT(items, ElementsAre("a", "b"));
+  expect_ok(recorder, 2);
+}
+
+TEST(PushStream, MovesAnItemOn) {
+  const SpanRecorder recorder("llm.stream");
+  std::unique_ptr<int> kept;
+  auto stream = llm::push_stream(
+      kNoMetadata, [&](std::unique_ptr<int>&& item) { kept = std::move(item); },
+      [](const std::unique_ptr<int>& item) { return *item; });
+  stream(std::make_unique<int>(6));
+  stream.end();
+  EXPECT_EQ(*kept, 6);
+  expect_ok(recorder, 6);
+}
+
+TEST(PushStream, FailsOnce) {
+  const SpanRecorder recorder("llm.stream");
+  auto stream = llm::push_stream([](int) {});
+  stream(1);
+  stream.fail("timeout");
+  stream.end();
+  stream(2);
+  ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
+  EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_ERROR));
+  EXPECT_THAT(recorder.stop(), HasMetadata("response", nullptr));
+  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 1));
+}
+
+TEST(PushStream, IsAbandonedWhenDestroyedEarly) {
+  const SpanRecorder recorder("llm.stream");
+  {
+    auto stream = llm::push_stream([](int) {});
+    stream(1);
+  }
+  expect_abandoned(recorder, 1);
+}
+
+TEST(PushStream, EndsByAnExceptionOfItsSink) {
+  const SpanRecorder recorder("llm.stream");
+  auto stream = llm::push_stream([](int) { throw std::runtime_error("broken pipe"); });
+  EXPECT_THROW(stream(1), std::runtime_error);
+  expect_exception(recorder, "broken pipe");
+}
+
+TEST(PushStream, IsGivenToACCallbackByItsUserData) {
+  const SpanRecorder recorder("llm.stream");
+  int sum = 0;
+  auto stream = llm::push_stream([&](int item) { sum += item; });
+  const auto callback = [](int item, void* user) { (*static_cast<decltype(stream)*>(user))(item); };
+  const auto generate = [](void (*on_item)(int, void*), void* user) {
+    for (int i = 1; i <= 3; ++i) on_item(i, user);
+  };
+  generate(callback, &stream);
+  stream.end();
+  EXPECT_EQ(sum, 6);
+  expect_ok(recorder, 3);
+}
+
+TEST(PullStream, ThatAThreadExitsFromIsAnExceptionOfTheKindExit) {
+  const SpanRecorder recorder("llm.stream");
+  in_thread([] {
+    auto stream = llm::pull_stream([]() -> std::optional<int> {
+      before_forced_unwind();
+      pthread_exit(nullptr);
+    });
+    stream.next();
+  });
+  ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.exception"));
+  EXPECT_THAT(recorder.exception(), HasMetadata("kind", "exit"));
+}
+
+}  // namespace
