@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // An agent that answers prompts with an OpenAI-compatible server and two tools of its own: see README.md.
+#include <nopspan/genai.h>
+
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <chrono>
@@ -8,6 +10,8 @@
 #include <exception>
 #include <fstream>
 #include <iostream>
+#include <iterator>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -16,6 +20,7 @@
 #include "agent_loop.h"
 #include "agent_tools.h"
 #include "chat_client.h"
+#include "event_log.h"
 #include "load_prompts.h"
 #include "summary.h"
 
@@ -28,6 +33,8 @@ struct Options {
   example::LoopOptions loop;
   std::vector<std::string> prompts;
   std::string prompts_file;
+  std::string prices;
+  std::string events;
   std::string search_root = ".";
   std::int64_t retry_delay_ms = 100;
   std::uint64_t requests = 0;
@@ -52,6 +59,7 @@ void declare_options(CLI::App& app, Options& options) {
       ->required();
   app.add_option("--api-key", options.client.api_key, "key for the server")->envname("OPENAI_API_KEY");
   app.add_option("--organization", options.client.organization, "sent to the server; the label tenant of the spans");
+  app.add_option("--route", options.client.route, "sent to the server; the label route of the spans");
   app.add_option("--model", options.loop.model, "model; the server's first one if not given");
   app.add_option("--timeout", options.client.timeout_s,
                  "seconds to wait for a connection and for each piece of an answer")
@@ -79,6 +87,8 @@ void declare_options(CLI::App& app, Options& options) {
   app.add_option("--retry-delay-ms", options.retry_delay_ms, "delay before the second attempt; doubles each time")
       ->check(CLI::Range(0, 60000))
       ->capture_default_str();
+  app.add_option("--prices", options.prices, "file with what models cost: spans carry the costs");
+  app.add_option("--events", options.events, "write the events that nopspan's handlers see to this file");
   app.add_flag("--json", options.json, "print one JSON object");
 }
 
@@ -93,6 +103,17 @@ std::vector<std::string> all_prompts(const Options& options) {
   }
   if (prompts.empty()) throw std::runtime_error("no prompt in " + options.prompts_file);
   return prompts;
+}
+
+// Throws std::runtime_error.
+void read_prices(const std::string& path) {
+  std::ifstream file(path);
+  const std::string json{std::istreambuf_iterator<char>(file), {}};
+  if (!file) throw std::runtime_error("cannot read " + path);
+  nopspan::genai::PriceTable prices;
+  std::string error;
+  if (!prices.parse(json, error)) throw std::runtime_error(path + ": " + error);
+  nopspan::genai::set_prices(prices);
 }
 
 // Asks all prompts on several threads, and collects what became of them.
@@ -179,10 +200,13 @@ int main(int argc, char** argv) {
   CLI::App app("An agent that answers prompts with an OpenAI-compatible server, traced by nopspan.", "agent");
   declare_options(app, options);
   std::vector<std::string> prompts;
+  std::unique_ptr<example::EventLog> events;
   try {
     app.parse(argc, argv);
     prompts = all_prompts(options);
     example::ChatClient check(options.client);
+    if (!options.prices.empty()) read_prices(options.prices);
+    if (!options.events.empty()) events = std::make_unique<example::EventLog>(options.events);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   } catch (const std::exception& error) {
@@ -191,6 +215,7 @@ int main(int argc, char** argv) {
   if (prompts.empty() && options.requests == 0)
     return misused("nothing to ask: give a prompt, --prompts or --requests");
   options.loop.tenant = options.client.organization;
+  options.loop.route = options.client.route;
   options.loop.retry.first_delay = std::chrono::milliseconds(options.retry_delay_ms);
   std::signal(SIGPIPE, SIG_IGN);  // a server may close a connection while a request is sent
   try {
@@ -201,5 +226,8 @@ int main(int argc, char** argv) {
   }
   Run run(options, std::move(prompts));
   run.run();
-  return run.report() == 0 ? 0 : 1;
+  const int failed = run.report();
+  const std::string lost = events != nullptr ? events->close() : std::string();
+  if (!lost.empty()) std::cerr << "agent: " << lost << "\n";
+  return failed == 0 && lost.empty() ? 0 : 1;
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent_loop.h"
 
+#include <nopspan/agent.h>
 #include <nopspan/context.h>
-#include <nopspan/llm.h>
+#include <nopspan/genai_events.h>
 
 #include <chrono>
 #include <exception>
@@ -11,9 +12,12 @@
 namespace example {
 namespace {
 
+namespace agent = nopspan::agent;
+namespace genai = nopspan::genai;
 namespace llm = nopspan::llm;
 
 constexpr const char* kEngine = "openai";
+constexpr const char* kOperator = "example";  // the agent's name in the agent catalogue
 constexpr const char* kSystemPrompt =
     "You are a helpful agent. Use the calculator for arithmetic and file_search to find a text in files.";
 
@@ -33,6 +37,44 @@ Json assistant_json(const Message& message) {
   return json;
 }
 
+void tell_of_prompt(const Json& body) {
+  genai::prompt_sent([&](genai::PromptSentFields& event) {
+    event.model(body["model"].get<std::string>()).message_count(body["messages"].size()).operation("chat");
+  });
+}
+
+void tell_of_response(const ChatReply& reply) {
+  genai::response_received([&](genai::ResponseReceivedFields& event) {
+    event.model(reply.model)
+        .prompt_tokens(reply.usage.prompt_tokens)
+        .completion_tokens(reply.usage.completion_tokens)
+        .total_tokens(reply.usage.prompt_tokens + reply.usage.completion_tokens)
+        .finish_reasons({reply.finish_reason});
+  });
+  for (const ToolCall& call : reply.message.tool_calls) {
+    genai::tool_call([&](genai::ToolCallFields& event) {
+      event.tool_name(call.name).tool_call_id(call.id).arguments(call.arguments);
+    });
+  }
+}
+
+void set_response(llm::StepFields& fields, const ChatReply& reply) {
+  fields.response_id(reply.id)
+      .response_model(reply.model)
+      .finish_reason(reply.finish_reason)
+      .input_tokens(static_cast<std::int64_t>(reply.usage.prompt_tokens))
+      .output_tokens(static_cast<std::int64_t>(reply.usage.completion_tokens))
+      .cached_tokens(static_cast<std::int64_t>(reply.usage.cached_tokens))
+      .step_result(reply.message.content);
+}
+
+// Fields of the agent catalogue's events: whose they are.
+template <class F>
+F& of_operator(F& fields) {
+  fields.operator_name(kOperator).trace_id(nopspan::Context::current().trace_id());
+  return fields;
+}
+
 }  // namespace
 
 Outcome AgentLoop::answer(const std::string& prompt, std::uint64_t number) {
@@ -44,6 +86,7 @@ Outcome AgentLoop::answer(const std::string& prompt, std::uint64_t number) {
         [&](llm::ChatFields& fields) {
           fields.engine(kEngine).model(options_.model);
           if (!options_.tenant.empty()) fields.tenant(options_.tenant);
+          if (!options_.route.empty()) fields.label("route", options_.route);
         },
         [&](nopspan::Span& span) {
           outcome.request_id = nopspan::request_id();
@@ -61,31 +104,56 @@ Outcome AgentLoop::answer(const std::string& prompt, std::uint64_t number) {
 
 void AgentLoop::chat(const std::string& prompt, std::uint64_t number, Outcome& outcome) {
   Json body = first_body(prompt, number);
-  while (step(body, outcome)) {
+  agent::operators::started([](auto& event) { event.operator_name(kOperator); });
+  const auto stopped = [](const char* state) {
+    agent::operators::loop_stopped([&](auto& event) { event.operator_name(kOperator).final_state(state); });
+  };
+  try {
+    run(body, outcome);
+  } catch (...) {
+    stopped("failed");
+    throw;
+  }
+  stopped("done");
+}
+
+void AgentLoop::run(Json& body, Outcome& outcome) {
+  for (bool goes_on = true; goes_on;) {
     if (outcome.steps >= options_.max_steps) {
       throw StepFailed("no answer after " + std::to_string(outcome.steps) + " steps");
     }
+    ++outcome.steps;
+    goes_on = nopspan::span(
+        agent::operator_iteration,
+        [&](agent::OperatorIterationFields& fields) { of_operator(fields).iteration(outcome.steps); },
+        [&] { return step(body, outcome); });
   }
+  agent::operators::done([](auto& event) { of_operator(event); });
+}
+
+void AgentLoop::set_request(llm::StepFields& fields, const Json& body) const {
+  fields.engine(kEngine)
+      .model(options_.model)
+      .server(client_.host(), client_.port())
+      .temperature(options_.temperature)
+      .max_tokens(options_.max_tokens)
+      .seed(body["seed"].get<std::int64_t>())
+      .stream(options_.stream);
 }
 
 bool AgentLoop::step(Json& body, Outcome& outcome) {
-  ++outcome.steps;
   return nopspan::span(
-      llm::step, [&](llm::StepFields& fields) { fields.engine(kEngine).model(options_.model); },
+      llm::step, [&](llm::StepFields& fields) { set_request(fields, body); },
       [&](nopspan::Span& span) {
         const ChatReply reply = ask(body, span, outcome);
-        span.with<llm::StepFields>([&](llm::StepFields& fields) {
-          fields.input_tokens(static_cast<std::int64_t>(reply.usage.prompt_tokens))
-              .output_tokens(static_cast<std::int64_t>(reply.usage.completion_tokens))
-              .cached_tokens(static_cast<std::int64_t>(reply.usage.cached_tokens))
-              .step_result(reply.message.content)
-              .set("finish_reason", reply.finish_reason);
-        });
+        tell_of_response(reply);
+        span.with<llm::StepFields>([&](llm::StepFields& fields) { set_response(fields, reply); });
         add(reply.usage, outcome.usage);
         if (reply.message.tool_calls.empty()) {
           outcome.answer = reply.message.content;
           return false;
         }
+        agent::operators::think([&](auto& event) { of_operator(event).thought(reply.message.content); });
         body["messages"].push_back(assistant_json(reply.message));
         for (const ToolCall& call : reply.message.tool_calls) use_tool(call, body["messages"], outcome);
         return true;
@@ -99,10 +167,15 @@ ChatReply AgentLoop::ask(const Json& body, nopspan::Span& span, Outcome& outcome
     if (outcome.first_token_ms < 0.0) outcome.first_token_ms = now_ms() - started_ms_;
   };
   for (int number = 1;; ++number) {
+    tell_of_prompt(body);
     Attempt attempt = client_.attempt(body, on_first_token);
     if (attempt.ok) return std::move(attempt.reply);
     const HttpFailure& failure = attempt.failure;
-    if (!may_retry(failure) || number >= options_.retry.attempts) throw StepFailed(failure.message);
+    if (!may_retry(failure) || number >= options_.retry.attempts) {
+      agent::operators::llm_error(
+          [&](auto& event) { of_operator(event).reason(failure.message).retry_count(number - 1).will_retry(false); });
+      throw StepFailed(failure.message);
+    }
     const std::chrono::milliseconds delay = retry_delay(options_.retry, number, failure, random_);
     llm::retry([&](llm::RetryFields& fields) {
       fields.attempt(number).delay_ms(delay.count()).reason(failure.reason);
@@ -117,7 +190,7 @@ void AgentLoop::use_tool(const ToolCall& call, Json& messages, Outcome& outcome)
   ++outcome.tool_calls;
   nopspan::Span span{llm::tool, [&](llm::ToolFields& fields) {
                        fields.engine(kEngine).model(options_.model).tool_call_id(call.id).tool_name(call.name);
-                       fields.content("arguments", call.arguments);
+                       fields.tool_type("function").arguments(call.arguments);
                      }};
   const ToolResult result = tools_.run(call);
   span.with<llm::ToolFields>([&](llm::ToolFields& fields) { fields.result(result.text); });

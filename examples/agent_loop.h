@@ -2,6 +2,7 @@
 #ifndef EXAMPLES_AGENT_LOOP_H
 #define EXAMPLES_AGENT_LOOP_H
 
+#include <nopspan/llm.h>
 #include <nopspan/span.h>
 
 #include <cstdint>
@@ -18,7 +19,8 @@ namespace example {
 
 struct LoopOptions {
   std::string model;
-  std::string tenant;  // a label of the spans
+  std::string tenant;  // labels of the spans
+  std::string route;
   bool stream = false;
   bool tools = true;
   int max_steps = 6;
@@ -53,8 +55,9 @@ class StepFailed : public std::runtime_error {
 // Answers prompts: asks the model, runs the tools that it calls, tells it the results, until it answers. For one
 // thread.
 //
-// In a trace a prompt is llm.chat, every model call below it llm.step, every tool that the step called llm.tool below
-// it.
+// In a trace a prompt is llm.chat, every round below it agent.operator.iteration, its model call llm.step, every tool
+// that the model called llm.tool below that. The agent is an operator of the agent catalogue, whose events tell what it
+// is about; gen_ai.* events tell what passes between it and the model.
 class AgentLoop {
  public:
   AgentLoop(ChatClient& client, const AgentTools& tools, const LoopOptions& options)
@@ -65,8 +68,11 @@ class AgentLoop {
 
  private:
   void chat(const std::string& prompt, std::uint64_t number, Outcome& outcome);
+  // Asks the model and runs the tools that it calls, until it answers. Throws StepFailed.
+  void run(Json& body, Outcome& outcome);
   // Makes one step; true if the model called tools, whose results are now in `messages`.
   bool step(Json& body, Outcome& outcome);
+  void set_request(nopspan::llm::StepFields& fields, const Json& body) const;
   ChatReply ask(const Json& body, nopspan::Span& span, Outcome& outcome);
   void use_tool(const ToolCall& call, Json& messages, Outcome& outcome);
   Json first_body(const std::string& prompt, std::uint64_t number) const;

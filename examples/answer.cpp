@@ -10,8 +10,16 @@
 namespace example {
 namespace {
 
+// How soon a client that hangs up is noticed.
+constexpr std::chrono::milliseconds kLookInterval{10};
+constexpr int kClientClosed = 499;  // as nginx writes into its log; nobody receives it
+
 std::int64_t ns_between(GenerationTimes::Clock::time_point from, GenerationTimes::Clock::time_point to) {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(to - from).count();
+}
+
+std::int64_t ns(GenerationTimes::Clock::time_point time) {
+  return ns_between(GenerationTimes::Clock::time_point(), time);
 }
 
 ApiError shutting_down() { return {503, "server_error", "shutting_down", "the server is shutting down"}; }
@@ -26,18 +34,33 @@ Json call_delta(std::size_t index, Json call) {
 std::string Answer::whole() {
   Message message;
   std::string text;
-  while (generation_->next(text)) message.content += text;
+  while (next_piece(text, kClientClosed)) message.content += text;
+  if (abandoned_) throw ApiError(kClientClosed, "client_closed", "", "the client hung up");
   if (cancelled()) {
-    abandon("shutdown");
-    throw shutting_down();
+    const ApiError error = shutting_down();
+    abandon("shutdown", error.status());
+    throw error;
   }
   if (!calls_.empty()) {
     message.content.clear();  // it was the arguments of the calls
     message.tool_calls = calls_;
   }
   std::string json = chat_completion(head_, message, finish_reason(), usage());
-  end_span(nullptr);
+  finish(nullptr);
   return json;
+}
+
+// Waits for the next piece of text; false at the end. Gives the request up if the client hangs up.
+bool Answer::next_piece(std::string& text, int status_if_gone) {
+  for (;;) {
+    const Piece piece = generation_->next(text, kLookInterval);
+    if (piece == Piece::kEnd) return false;
+    if (caller_.watch.gone()) {
+      abandon("client_closed", status_if_gone);
+      return false;
+    }
+    if (piece == Piece::kText) return true;
+  }
 }
 
 std::string Answer::next_events(bool include_usage) {
@@ -49,13 +72,14 @@ std::string Answer::next_events(bool include_usage) {
   }
   if (state_ == State::kRunning) {
     std::string text;
-    if (generation_->next(text)) {
+    if (next_piece(text, 200)) {
       return calls_.empty() ? delta_event(head_, Json{{"content", text}}) : tool_call_events(text);
     }
+    if (abandoned_) return {};
     state_ = State::kAllSaid;
     return last_events(include_usage);
   }
-  end_span(cancelled() ? "shutdown" : nullptr);
+  finish(cancelled() ? "shutdown" : nullptr);
   return {};
 }
 
@@ -86,14 +110,15 @@ std::string Answer::last_events(bool include_usage) const {
   return events + kDoneEvent;
 }
 
-void Answer::abandon(const char* reason) {
+void Answer::abandon(const char* reason, int status) {
   if (state_ == State::kDone) return;
   if (state_ == State::kAllSaid && !cancelled()) {
-    end_span(nullptr);
+    finish(nullptr);
     return;
   }
-  generation_->cancel();
-  end_span(reason);
+  generation_->cancel(reason);
+  abandoned_ = true;
+  finish(reason, status);
 }
 
 const char* Answer::finish_reason() const {
@@ -103,25 +128,48 @@ const char* Answer::finish_reason() const {
 
 Usage Answer::usage() const { return {prompt_tokens_, generation_->completion_tokens(), generation_->cached_tokens()}; }
 
-void Answer::end_span(const char* cancelled_why) {
+RequestEntry Answer::entry(const char* cancelled_why, int status) const {
+  const GenerationTimes& times = generation_->times();
+  RequestEntry entry;
+  entry.request_id = caller_.request_id;
+  entry.arrival_ns = ns(caller_.arrival);
+  entry.queue_ns = ns_between(times.submitted, times.admitted);
+  entry.prefill_ns = ns_between(times.admitted, times.first_token);
+  entry.decode_ns = ns_between(times.first_token, times.ended);
+  if (generation_->completion_tokens() > 0) {
+    entry.ttft_ns = ns_between(caller_.arrival, times.first_token);
+    entry.ttft_latest_ns = ns_between(caller_.arrival, times.first_token_told);
+  }
+  entry.input_tokens = prompt_tokens_;
+  entry.output_tokens = generation_->completion_tokens();
+  entry.cached_tokens = generation_->cached_tokens();
+  entry.finish_reason = cancelled_why != nullptr ? "cancelled" : finish_reason();
+  entry.cancelled = cancelled_why != nullptr;
+  entry.status = status;
+  return entry;
+}
+
+void Answer::finish(const char* cancelled_why, int status) {
   if (state_ == State::kDone) return;
   state_ = State::kDone;
-  nopspan::AsyncSpan& span = generation_->span();
-  span.with<nopspan::engine::RequestFields>([&](nopspan::engine::RequestFields& fields) {
-    const GenerationTimes& times = generation_->times();
-    fields.input_tokens(static_cast<std::int64_t>(prompt_tokens_))
-        .output_tokens(static_cast<std::int64_t>(generation_->completion_tokens()))
-        .cached_tokens(static_cast<std::int64_t>(generation_->cached_tokens()))
-        .finish_reason(cancelled_why != nullptr ? "cancelled" : finish_reason())
-        .queue_ns(ns_between(times.submitted, times.admitted))
-        .prefill_ns(ns_between(times.admitted, times.first_token))
-        .decode_ns(ns_between(times.first_token, times.ended));
+  const RequestEntry ended = entry(cancelled_why, status);
+  nopspan::StreamMeter& meter = generation_->meter();
+  meter.span().with<nopspan::engine::RequestFields>([&](nopspan::engine::RequestFields& fields) {
+    fields.input_tokens(static_cast<std::int64_t>(ended.input_tokens))
+        .output_tokens(static_cast<std::int64_t>(ended.output_tokens))
+        .cached_tokens(static_cast<std::int64_t>(ended.cached_tokens))
+        .finish_reason(ended.finish_reason)
+        .queue_ns(ended.queue_ns)
+        .prefill_ns(ended.prefill_ns)
+        .decode_ns(ended.decode_ns)
+        .preemptions(0);
   });
   if (cancelled_why != nullptr) {
-    span.cancel(cancelled_why);
+    meter.cancel(cancelled_why);
   } else {
-    span.end();
+    meter.end();
   }
+  books_.add(ended);
 }
 
 }  // namespace example

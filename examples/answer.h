@@ -9,48 +9,68 @@
 #include <vector>
 
 #include "batch_engine.h"
+#include "client_watch.h"
 #include "openai_protocol.h"
+#include "server_books.h"
 
 namespace example {
 
+// Whom an answer is for.
+struct Caller {
+  std::string request_id;
+  GenerationTimes::Clock::time_point arrival;
+  ClientWatch watch;
+};
+
 // One answer while it is generated: its head, the tool calls that it consists of (or none), and the engine's
-// generation. It ends the request's span: when the answer has been read to its end, or when it is abandoned before.
+// generation. It ends the request's span, and writes it into the books: when the answer has been read to its end, or
+// when it is abandoned before.
 class Answer {
  public:
   Answer(AnswerHead head, std::vector<ToolCall> calls, std::size_t prompt_tokens,
-         std::shared_ptr<Generation> generation)
+         std::shared_ptr<Generation> generation, Caller caller, ServerBooks& books)
       : head_(std::move(head)),
         calls_(std::move(calls)),
         prompt_tokens_(prompt_tokens),
-        generation_(std::move(generation)) {}
+        generation_(std::move(generation)),
+        caller_(std::move(caller)),
+        books_(books) {}
   ~Answer() { abandon("closed"); }
   Answer(const Answer&) = delete;
   Answer& operator=(const Answer&) = delete;
 
-  // The whole answer as a JSON text. Throws ApiError if the server is shutting down.
+  // The whole answer as a JSON text. Throws ApiError if the client hung up or the server is shutting down.
   std::string whole();
 
-  // The next events of the answer as a stream; empty after the last.
+  // The next events of the answer as a stream; empty after the last, and when the client hung up.
   std::string next_events(bool include_usage);
 
   // The client is gone, or the server breaks off: the generation is cancelled.
-  void abandon(const char* reason);
+  void abandon(const char* reason, int status = 200);
+
+  // Whether it ended before its end.
+  bool abandoned() const { return abandoned_; }
 
  private:
   enum class State { kNew, kRunning, kAllSaid, kDone };
 
+  bool next_piece(std::string& text, int status_if_gone);
   std::string last_events(bool include_usage) const;
   std::string tool_call_events(std::string_view text);
   bool cancelled() const { return generation_->finish() == Finish::kCancelled; }
   const char* finish_reason() const;
   Usage usage() const;
-  void end_span(const char* cancelled_why);
+  void finish(const char* cancelled_why, int status = 200);
+  RequestEntry entry(const char* cancelled_why, int status) const;
 
   const AnswerHead head_;
   const std::vector<ToolCall> calls_;
   const std::size_t prompt_tokens_;
   const std::shared_ptr<Generation> generation_;
+  const Caller caller_;
+  ServerBooks& books_;
   State state_ = State::kNew;
+  bool abandoned_ = false;
   std::size_t call_ = 0;        // the call whose arguments come next
   std::size_t call_bytes_ = 0;  // how many bytes of them have come
 };

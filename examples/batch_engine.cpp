@@ -2,7 +2,6 @@
 #include "batch_engine.h"
 
 #include <nopspan/engine.h>
-#include <nopspan/events.h>
 
 #include <algorithm>
 #include <utility>
@@ -22,21 +21,24 @@ std::size_t common_prefix(const std::vector<Token>& a, const std::vector<Token>&
   return length;
 }
 
+std::int64_t number(std::size_t count) { return static_cast<std::int64_t>(count); }
+
 }  // namespace
 
 Generation::Generation(GenerationRequest request, const nopspan::Context& context)
     : request_(std::move(request)), context_(context), filter_(request_.stop), random_(request_.seed) {}
 
-bool Generation::next(std::string& text) {
+Piece Generation::next(std::string& text, std::chrono::milliseconds patience) {
   std::unique_lock<std::mutex> lock(mutex_);
-  changed_.wait(lock, [this] { return !ready_.empty() || ended_; });
+  changed_.wait_for(lock, patience, [this] { return !ready_.empty() || ended_; });
   text = std::exchange(ready_, {});
-  return !text.empty();
+  if (!text.empty()) return Piece::kText;
+  return ended_ ? Piece::kEnd : Piece::kNothingYet;
 }
 
-void Generation::cancel() {
+void Generation::cancel(const char* reason) {
   std::unique_lock<std::mutex> lock(mutex_);
-  cancelled_ = true;
+  if (cancelled_ == nullptr) cancelled_ = reason;
   changed_.wait(lock, [this] { return ended_; });
 }
 
@@ -51,23 +53,27 @@ void Generation::end(Finish finish) {
   const std::lock_guard<std::mutex> lock(mutex_);
   finish_ = finish;
   times_.ended = Clock::now();
+  if (times_.admitted == Clock::time_point()) times_.admitted = times_.ended;
   if (completion_tokens_ == 0) times_.first_token = times_.ended;
   ended_ = true;
   changed_.notify_one();
 }
 
-bool Generation::cancelled() {
+const char* Generation::cancelled() {
   const std::lock_guard<std::mutex> lock(mutex_);
   return cancelled_;
 }
 
-BatchEngine::BatchEngine(const LanguageModel& model, const Tokenizer& tokenizer, const EngineOptions& options)
-    : model_(model), tokenizer_(tokenizer), options_(options), slots_(options.slots), thread_([this] { run(); }) {}
+BatchEngine::BatchEngine(const LanguageModel& model, const Tokenizer& tokenizer, const EngineOptions& options,
+                         ServerBooks& books)
+    : model_(model), tokenizer_(tokenizer), options_(options), books_(books), slots_(options.slots), thread_([this] {
+        run();
+      }) {}
 
 bool BatchEngine::submit(const std::shared_ptr<Generation>& generation, nopspan::AsyncSpan& span) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (stopping_ || waiting_.size() >= options_.waiting) return false;
-  generation->span_ = std::move(span);
+  generation->meter_ = nopspan::StreamMeter{std::move(span)};
   generation->times_.submitted = Clock::now();
   generation->phase_ = nopspan::AsyncSpan{engine::queue, generation->context_};
   waiting_.push_back(generation);
@@ -85,34 +91,46 @@ void BatchEngine::stop() {
 }
 
 void BatchEngine::run() {
-  while (admit()) step();
-  for (Slot& slot : slots_) {
-    if (slot.generation != nullptr) release(slot, Finish::kCancelled);
+  while (admit()) {
+    if (occupied_ > 0) step();
   }
-  for (const auto& generation : waiting_) drop(*generation);
+  for (Slot& slot : slots_) {
+    if (slot.generation != nullptr) release(slot, Finish::kCancelled, "shutdown");
+  }
+  for (const auto& generation : waiting_) drop(*generation, "shutdown");
 }
 
 // Waits until there is something to do, and fills the free slots. False when the engine stops.
 bool BatchEngine::admit() {
   std::unique_lock<std::mutex> lock(mutex_);
   submitted_.wait(lock, [this] { return stopping_ || occupied_ > 0 || !waiting_.empty(); });
+  let_go_of_cancelled();
   while (!stopping_ && occupied_ < slots_.size() && !waiting_.empty()) {
     std::shared_ptr<Generation> generation = std::move(waiting_.front());
     waiting_.pop_front();
-    if (generation->cancelled()) {
-      drop(*generation);
-      continue;
-    }
     Slot& slot = best_free_slot(generation->request_.prompt);
     occupy(slot, std::move(generation));
   }
   return !stopping_;
 }
 
+// Ends the requests that were given up, whatever they wait for.
+void BatchEngine::let_go_of_cancelled() {
+  for (Slot& slot : slots_) {
+    const char* why = slot.generation != nullptr ? slot.generation->cancelled() : nullptr;
+    if (why != nullptr) release(slot, Finish::kCancelled, why);
+  }
+  const auto gone = [](const std::shared_ptr<Generation>& generation) {
+    const char* why = generation->cancelled();
+    if (why != nullptr) drop(*generation, why);
+    return why != nullptr;
+  };
+  waiting_.erase(std::remove_if(waiting_.begin(), waiting_.end(), gone), waiting_.end());
+}
+
 // Ends a request that never got a slot.
-void BatchEngine::drop(Generation& generation) {
-  generation.times_.admitted = Clock::now();
-  generation.phase_.cancel("cancelled");
+void BatchEngine::drop(Generation& generation, const char* why) {
+  generation.phase_.cancel(why);
   generation.end(Finish::kCancelled);
 }
 
@@ -139,8 +157,7 @@ void BatchEngine::occupy(Slot& slot, std::shared_ptr<Generation> generation) {
   generation->cached_tokens_ = cached;
   generation->times_.admitted = Clock::now();
   generation->phase_.end();
-  generation->phase_ = nopspan::AsyncSpan{engine::prefill, generation->context_,
-                                          [&](nopspan::Fields& fields) { fields.measure("reused_tokens", cached); }};
+  generation->phase_ = nopspan::AsyncSpan{engine::prefill, generation->context_};
   slot.generation = std::move(generation);
   ++occupied_;
 }
@@ -150,25 +167,27 @@ void BatchEngine::step() {
   std::size_t batch = 0;
   std::size_t decoded = 0;
   report();
-  nopspan::Span span{engine::step, [&](nopspan::Fields& fields) { fields.engine(kEngineName); }};
+  nopspan::Span span{engine::step, [&](engine::StepFields& fields) {
+                       fields.engine(kEngineName);
+                       for (const Slot& slot : slots_) {
+                         if (slot.generation != nullptr) fields.link(slot.generation->context_);
+                       }
+                     }};
   for (Slot& slot : slots_) {
     if (slot.generation == nullptr) continue;
     ++batch;
-    span.link(slot.generation->context_);
     prefill_budget -= prefill(slot, prefill_budget);
   }
   std::this_thread::sleep_for(options_.step_delay);
   for (Slot& slot : slots_) {
     if (slot.generation == nullptr) continue;
-    if (slot.generation->cancelled()) {
-      release(slot, Finish::kCancelled);
-    } else if (slot.prompt_done == slot.generation->request_.prompt.size()) {
-      decoded += decode(slot);
-    }
+    if (slot.prompt_done == slot.generation->request_.prompt.size()) decoded += decode(slot);
   }
-  span.measure("batch_size", batch)
-      .measure("prefill_tokens", options_.prefill_tokens - prefill_budget)
-      .measure("decode_tokens", decoded);
+  const std::size_t prefilled = options_.prefill_tokens - prefill_budget;
+  span.with<engine::StepFields>([&](engine::StepFields& fields) {
+    fields.batch_size(number(batch)).prefill_tokens(number(prefilled)).decode_tokens(number(decoded));
+  });
+  books_.add_step(batch, prefilled, decoded);
 }
 
 // The engine's gauges, at most ten times a second.
@@ -176,19 +195,20 @@ void BatchEngine::report() {
   const Clock::time_point now = Clock::now();
   if (now - reported_ < kReportInterval) return;
   reported_ = now;
-  std::size_t waiting = 0;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    waiting = waiting_.size();
-  }
-  std::size_t cached = 0;
-  for (const Slot& slot : slots_) cached += slot.sequence.size();
-  const auto gauge = [](const char* name, std::size_t value, std::size_t maximum) {
-    nopspan::gauge(kEngineName, name, static_cast<std::int64_t>(value), static_cast<std::int64_t>(maximum));
-  };
-  gauge("running", occupied_, slots_.size());
-  gauge("waiting", waiting, options_.waiting);
-  gauge("kv_cache_used", cached, slots_.size() * options_.context_tokens);
+  engine::stats([this](engine::StatsFields& fields) {
+    std::size_t waiting = 0;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      waiting = waiting_.size();
+    }
+    std::size_t cached = 0;
+    for (const Slot& slot : slots_) cached += slot.sequence.size();
+    fields.engine(kEngineName)
+        .running(number(occupied_))
+        .waiting(number(waiting))
+        .kv_cache_used(number(cached))
+        .kv_cache_total(number(slots_.size() * options_.context_tokens));
+  });
 }
 
 // Reads up to `budget` tokens of the slot's prompt, and returns how many it read.
@@ -211,12 +231,16 @@ std::size_t BatchEngine::decode(Slot& slot) {
     return 0;
   }
   slot.sequence.append(token);
-  if (++generation.completion_tokens_ == 1) {
+  if (generation.completion_tokens_ == 0) {
     generation.times_.first_token = Clock::now();
-    generation.span_.first_token();
-    generation.phase_.end();
+    generation.meter_.token();
+    generation.times_.first_token_told = Clock::now();
+    end_phase(slot, nullptr);
     generation.phase_ = nopspan::AsyncSpan{engine::decode, generation.context_};
+  } else {
+    generation.meter_.token();
   }
+  ++generation.completion_tokens_;
   const bool paragraph = token == kEnd && !given;
   generation.deliver(generation.filter_.add(paragraph ? "\n\n" : tokenizer_.text(token)));
   const bool all_given = generation.completion_tokens_ == request.given.size();
@@ -229,14 +253,29 @@ std::size_t BatchEngine::decode(Slot& slot) {
   return 1;
 }
 
-void BatchEngine::release(Slot& slot, Finish finish) {
+// Ends the span of prefill or decode. The first token is the prefill's.
+void BatchEngine::end_phase(Slot& slot, const char* cancelled_why) {
   Generation& generation = *slot.generation;
-  if (finish == Finish::kCancelled) {
-    generation.phase_.cancel("cancelled");
+  if (generation.completion_tokens_ == 0) {
+    generation.phase_.with<engine::PrefillFields>([&](engine::PrefillFields& fields) {
+      fields.prefill_tokens(number(slot.prompt_done - generation.cached_tokens_))
+          .cached_tokens(number(generation.cached_tokens_));
+    });
+  } else {
+    generation.phase_.with<engine::DecodeFields>(
+        [&](engine::DecodeFields& fields) { fields.decode_tokens(number(generation.completion_tokens_ - 1)); });
+  }
+  if (cancelled_why != nullptr) {
+    generation.phase_.cancel(cancelled_why);
   } else {
     generation.phase_.end();
-    generation.deliver(generation.filter_.finish());
   }
+}
+
+void BatchEngine::release(Slot& slot, Finish finish, const char* cancelled_why) {
+  Generation& generation = *slot.generation;
+  end_phase(slot, cancelled_why);
+  if (finish != Finish::kCancelled) generation.deliver(generation.filter_.finish());
   generation.end(finish);
   slot.generation.reset();
   --occupied_;

@@ -4,6 +4,7 @@
 
 #include <nopspan/context.h>
 #include <nopspan/span.h>
+#include <nopspan/stream_meter.h>
 
 #include <chrono>
 #include <condition_variable>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "language_model.h"
+#include "server_books.h"
 #include "stop_filter.h"
 #include "tokenizer.h"
 
@@ -48,12 +50,16 @@ enum class Finish { kStop, kLength, kCancelled };
 
 // When a request passed from one phase to the next. What it never reached is the time of its end.
 struct GenerationTimes {
-  using Clock = std::chrono::steady_clock;
+  using Clock = std::chrono::steady_clock;  // CLOCK_MONOTONIC
   Clock::time_point submitted;
   Clock::time_point admitted;
   Clock::time_point first_token;
+  Clock::time_point first_token_told;  // when the request's span knew of it
   Clock::time_point ended;
 };
+
+// Why next() returned.
+enum class Piece { kText, kNothingYet, kEnd };
 
 // One request in the engine. The engine's thread writes it, the thread that serves the request reads it.
 class Generation {
@@ -61,31 +67,32 @@ class Generation {
   // `context` is where the spans of the engine's phases go: the request's span, or what it would be below.
   Generation(GenerationRequest request, const nopspan::Context& context);
 
-  // Waits for the next piece of text. False at the end.
-  bool next(std::string& text);
+  // Waits for the next piece of text, at most so long.
+  Piece next(std::string& text, std::chrono::milliseconds patience);
 
-  // Gives the request up and waits until the engine has let go of it.
-  void cancel();
+  // Gives the request up and waits until the engine has let go of it. `reason` is kept: a literal.
+  void cancel(const char* reason);
 
-  // After next() has returned false.
+  // After next() has returned kEnd.
   Finish finish() const { return finish_; }
   std::size_t cached_tokens() const { return cached_tokens_; }
   std::size_t completion_tokens() const { return completion_tokens_; }
   const GenerationTimes& times() const { return times_; }
 
-  // The request's span; belongs to the engine until next() has returned false.
-  nopspan::AsyncSpan& span() { return span_; }
+  // The request's span; belongs to the engine until next() has returned kEnd.
+  nopspan::StreamMeter& meter() { return meter_; }
 
  private:
   friend class BatchEngine;
 
   void deliver(const std::string& text);
   void end(Finish finish);
-  bool cancelled();
+  // Why it was given up; null if it was not.
+  const char* cancelled();
 
   const GenerationRequest request_;
   const nopspan::Context context_;
-  nopspan::AsyncSpan span_;
+  nopspan::StreamMeter meter_;
   nopspan::AsyncSpan phase_;  // engine.queue, then engine.prefill, then engine.decode
   StopFilter filter_;
   LanguageModel::Random random_;
@@ -98,7 +105,7 @@ class Generation {
   std::string ready_;
   Finish finish_ = Finish::kStop;
   bool ended_ = false;
-  bool cancelled_ = false;
+  const char* cancelled_ = nullptr;
 };
 
 // Generates for many requests at once, as inference servers do: in each step every request in a slot gets one token,
@@ -106,7 +113,8 @@ class Generation {
 // begins there.
 class BatchEngine {
  public:
-  BatchEngine(const LanguageModel& model, const Tokenizer& tokenizer, const EngineOptions& options);
+  // `books` must outlive the engine.
+  BatchEngine(const LanguageModel& model, const Tokenizer& tokenizer, const EngineOptions& options, ServerBooks& books);
   ~BatchEngine() { stop(); }
   BatchEngine(const BatchEngine&) = delete;
   BatchEngine& operator=(const BatchEngine&) = delete;
@@ -127,18 +135,21 @@ class BatchEngine {
 
   void run();
   bool admit();
-  static void drop(Generation& generation);
+  void let_go_of_cancelled();
+  static void drop(Generation& generation, const char* why);
   void occupy(Slot& slot, std::shared_ptr<Generation> generation);
   Slot& best_free_slot(const std::vector<Token>& prompt);
   void step();
   static std::size_t prefill(Slot& slot, std::size_t budget);
   std::size_t decode(Slot& slot);
-  void release(Slot& slot, Finish finish);
+  static void end_phase(Slot& slot, const char* cancelled_why);
+  void release(Slot& slot, Finish finish, const char* cancelled_why = nullptr);
   void report();
 
   const LanguageModel& model_;
   const Tokenizer& tokenizer_;
   const EngineOptions options_;
+  ServerBooks& books_;
   std::vector<Slot> slots_;   // the engine's thread's
   std::size_t occupied_ = 0;  // the engine's thread's
   GenerationTimes::Clock::time_point reported_;

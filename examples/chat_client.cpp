@@ -4,6 +4,7 @@
 #include <nopspan/context.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <utility>
 
 #include "chat_reply_reader.h"
@@ -19,6 +20,8 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 struct BaseUrl {
   std::string server;
   std::string prefix;
+  std::string host;
+  int port;
 };
 
 BaseUrl split_base_url(const std::string& url) {
@@ -30,7 +33,12 @@ BaseUrl split_base_url(const std::string& url) {
     throw std::invalid_argument("not a base URL (http://host:port): " + url);
   }
   const std::size_t path = std::min(url.find('/', host), url.size());
-  BaseUrl base{url.substr(0, path), url.substr(path)};
+  BaseUrl base{url.substr(0, path), url.substr(path), url.substr(host, path - host), host == 8 ? 443 : 80};
+  const std::size_t colon = base.host.rfind(':');
+  if (colon != std::string::npos && base.host.back() != ']') {  // an IPv6 address has colons inside brackets
+    base.port = std::atoi(base.host.c_str() + colon + 1);
+    base.host.resize(colon);
+  }
   while (!base.prefix.empty() && base.prefix.back() == '/') base.prefix.pop_back();
   if (base.prefix.empty()) base.prefix = "/v1";
   return base;
@@ -41,6 +49,8 @@ BaseUrl split_base_url(const std::string& url) {
 ChatClient::ChatClient(const ClientOptions& options)
     : options_(options),
       path_prefix_(split_base_url(options.base_url).prefix),
+      host_(split_base_url(options.base_url).host),
+      port_(split_base_url(options.base_url).port),
       http_(split_base_url(options.base_url).server) {
   if (!http_.is_valid()) throw std::invalid_argument("not a base URL (http://host:port): " + options.base_url);
   http_.set_keep_alive(true);
@@ -54,6 +64,7 @@ httplib::Headers ChatClient::headers() const {
   httplib::Headers headers;
   if (!options_.api_key.empty()) headers.emplace("Authorization", "Bearer " + options_.api_key);
   if (!options_.organization.empty()) headers.emplace("OpenAI-Organization", options_.organization);
+  if (!options_.route.empty()) headers.emplace("X-Route", options_.route);
   const nopspan::Context context = nopspan::Context::current();
   if (!context.empty()) {
     headers.emplace("traceparent", context.traceparent());

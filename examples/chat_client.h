@@ -18,10 +18,13 @@ struct ClientOptions {
   std::string base_url;  // "http://host:port" or "http://host:port/v1"
   std::string api_key;
   std::string organization;
+  std::string route;  // sent as X-Route: a label of the server's spans
   int timeout_s = 60;
 };
 
 struct ChatReply {
+  std::string id;
+  std::string model;
   Message message;
   std::string finish_reason;
   Usage usage;
@@ -44,6 +47,10 @@ class ChatClient {
   // first piece of a streamed answer arrives.
   Attempt attempt(const Json& body, const std::function<void()>& on_first_token);
 
+  // Where the server is.
+  const std::string& host() const { return host_; }
+  int port() const { return port_; }
+
   // The first model that the server offers. Throws std::runtime_error.
   std::string first_model();
 
@@ -53,6 +60,8 @@ class ChatClient {
 
   const ClientOptions options_;
   std::string path_prefix_;  // "/v1"
+  std::string host_;
+  int port_ = 0;
   httplib::Client http_;
 };
 

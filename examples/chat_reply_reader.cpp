@@ -50,6 +50,8 @@ ChatReply read_reply(const std::string& body) {
   const Json& message = member(choice, "message");
   if (!message.is_object()) throw BadReply("the server's answer has no message");
   ChatReply reply;
+  reply.id = text_of(json, "id");
+  reply.model = text_of(json, "model");
   reply.message.role = "assistant";
   reply.message.content = text_of(message, "content");
   const Json& calls = member(message, "tool_calls");
@@ -86,6 +88,10 @@ void StreamedReply::read_chunk(const std::string& data) {
   }
   const Json json = parse(data);
   if (!member(json, "error").is_null()) throw BadReply(read_error_message(data));
+  if (reply_.id.empty()) {
+    reply_.id = text_of(json, "id");
+    reply_.model = text_of(json, "model");
+  }
   if (const Json& usage = member(json, "usage"); usage.is_object()) reply_.usage = usage_of(usage);
   const Json& choice = first_choice(json);
   read_delta(member(choice, "delta"));

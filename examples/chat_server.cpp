@@ -11,13 +11,16 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <thread>
 
 #include "batch_engine.h"
 #include "chat_service.h"
 #include "corpus.h"
+#include "event_log.h"
 #include "language_model.h"
+#include "server_books.h"
 #include "tokenizer.h"
 
 namespace {
@@ -27,6 +30,8 @@ struct Options {
   int port = 0;
   std::string port_file;
   std::string corpus;
+  std::string books;
+  std::string events;
   std::size_t threads = 32;
   std::int64_t token_delay_us = 200;
   example::EngineOptions engine;
@@ -41,6 +46,8 @@ void declare_options(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--port-file", options.port_file, "write the port to this file once the server listens");
   app.add_option("--corpus", options.corpus, "text file, or directory of .md and .txt files, to learn from");
+  app.add_option("--books", options.books, "write the server's own account of requests and steps to this file");
+  app.add_option("--events", options.events, "write the events that nopspan's handlers see to this file");
   app.add_option("--model", options.service.model, "the model's name")->capture_default_str();
   app.add_option("--threads", options.threads, "connections served at the same time")
       ->check(CLI::Range(1, 512))
@@ -50,6 +57,10 @@ void declare_options(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--context", options.engine.context_tokens, "tokens of prompt and answer of one request")
       ->check(CLI::Range(64, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--prefill-tokens", options.engine.prefill_tokens,
+                 "prompt tokens that one step of the engine reads at most")
+      ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   app.add_option("--token-delay-us", options.token_delay_us,
                  "time of one step of the engine, which gives every request "
@@ -104,7 +115,7 @@ std::string load_corpus(const std::string& path) {
 
 // Serves until SIGINT or SIGTERM, which the calling thread and those it starts must have blocked.
 int serve(const Options& options, const example::Tokenizer& tokenizer, const example::LanguageModel& model,
-          const sigset_t& ending_signals) {
+          example::ServerBooks& books, const sigset_t& ending_signals) {
   HttpServer server(options.threads);
   const int port = server.bind(options.host, options.port);
   if (port < 0) {
@@ -116,8 +127,8 @@ int serve(const Options& options, const example::Tokenizer& tokenizer, const exa
     std::cerr << "chat_server: cannot write " << options.port_file << "\n";
     return 1;
   }
-  example::BatchEngine engine(model, tokenizer, options.engine);
-  example::ChatService service(tokenizer, engine, options.service);
+  example::BatchEngine engine(model, tokenizer, options.engine, books);
+  example::ChatService service(tokenizer, engine, options.service, books);
   service.serve_on(server);
   std::thread listening([&server] { server.listen_after_bind(); });
   std::cout << "listening on http://" << options.host << ":" << port << std::endl;
@@ -129,6 +140,23 @@ int serve(const Options& options, const example::Tokenizer& tokenizer, const exa
   server.stop();
   listening.join();
   return 0;
+}
+
+example::ServerBooks open_books(const Options& options) {
+  if (options.books.empty()) return {};
+  return {options.books, example::Json{{"slots", options.engine.slots},
+                                       {"context_tokens", options.engine.context_tokens},
+                                       {"prefill_tokens", options.engine.prefill_tokens}}};
+}
+
+// The exit status of a server that ended with `status`, when what its files lost is told.
+int close_files(int status, example::ServerBooks& books, example::EventLog* events) {
+  for (const std::string& error : {books.close(), events != nullptr ? events->close() : std::string()}) {
+    if (error.empty()) continue;
+    std::cerr << "chat_server: " << error << "\n";
+    status = 1;
+  }
+  return status;
 }
 
 }  // namespace
@@ -155,11 +183,15 @@ int main(int argc, char** argv) {
 
   example::Tokenizer tokenizer;
   example::LanguageModel model;
+  example::ServerBooks books;
+  std::unique_ptr<example::EventLog> events;
   try {
+    books = open_books(options);
+    if (!options.events.empty()) events = std::make_unique<example::EventLog>(options.events);
     model.learn(example::tokenize_corpus(load_corpus(options.corpus), tokenizer));
   } catch (const std::exception& error) {
     std::cerr << "chat_server: " << error.what() << "\n";
     return 2;
   }
-  return serve(options, tokenizer, model, ending_signals);
+  return close_files(serve(options, tokenizer, model, books, ending_signals), books, events.get());
 }

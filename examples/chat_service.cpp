@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <utility>
 
-#include "answer.h"
 #include "chat_template.h"
 #include "tool_intent.h"
 
@@ -17,6 +16,7 @@ namespace {
 
 constexpr const char* kJsonType = "application/json";
 constexpr const char* kTenantHeader = "OpenAI-Organization";
+constexpr const char* kRouteHeader = "X-Route";
 constexpr std::size_t kCutStreamAfterEvents = 4;
 
 // Spreads a counter over 64 bits (splitmix64's constants).
@@ -55,6 +55,7 @@ httplib::ContentProviderWithoutLength provider(std::shared_ptr<Answer> answer, b
       return false;
     }
     const std::string events = answer->next_events(include_usage);
+    if (answer->abandoned()) return false;
     if (events.empty()) {
       sink.done();
       return true;
@@ -67,13 +68,14 @@ httplib::ContentProviderWithoutLength provider(std::shared_ptr<Answer> answer, b
 
 }  // namespace
 
-ChatService::ChatService(const Tokenizer& tokenizer, BatchEngine& engine, ServiceOptions options)
-    : tokenizer_(tokenizer), engine_(engine), options_(std::move(options)), faults_(options_.faults) {}
+ChatService::ChatService(const Tokenizer& tokenizer, BatchEngine& engine, ServiceOptions options, ServerBooks& books)
+    : tokenizer_(tokenizer), engine_(engine), options_(std::move(options)), books_(books), faults_(options_.faults) {}
 
 void ChatService::serve_on(httplib::Server& server) {
   // Reads the body itself: the library's own reading takes what curl sends by default for a form of at most 8 KiB.
   server.Post("/v1/chat/completions",
               [this](const httplib::Request& http, httplib::Response& response, const httplib::ContentReader& read) {
+                const Clock::time_point arrival = Clock::now();
                 if (http.is_multipart_form_data())
                   return write_error(response, bad_request("the body is not JSON"), {});
                 std::string body;
@@ -82,7 +84,7 @@ void ChatService::serve_on(httplib::Server& server) {
                   body.append(data, size);
                   return true;
                 });
-                if (complete) return chat_completions(http, body, response);
+                if (complete) return chat_completions(http, body, arrival, response);
                 write_error(response, {413, "invalid_request_error", "", "the body is too large or broke off"}, {});
               });
   server.Get("/v1/chat/completions", [](const httplib::Request&, httplib::Response& response) {
@@ -105,17 +107,29 @@ void ChatService::serve_on(httplib::Server& server) {
   });
 }
 
-void ChatService::chat_completions(const httplib::Request& http, const std::string& body, httplib::Response& response) {
+nopspan::AsyncSpan ChatService::begin_span(const httplib::Request& http, const nopspan::Context& parent,
+                                           Clock::time_point arrival) const {
+  const auto arrival_ns = std::chrono::nanoseconds(arrival.time_since_epoch()).count();
+  const nopspan::SpanOptions options{nopspan::SpanKind::server, static_cast<std::uint64_t>(arrival_ns)};
+  return nopspan::AsyncSpan{nopspan::engine::request, parent, options, [&](nopspan::engine::RequestFields& fields) {
+                              fields.engine(kEngineName).model(options_.model).arrival_ns(arrival_ns);
+                              const std::string tenant = http.get_header_value(kTenantHeader);
+                              const std::string route = http.get_header_value(kRouteHeader);
+                              if (!tenant.empty()) fields.tenant(tenant);
+                              if (!route.empty()) fields.label("route", route);
+                            }};
+}
+
+void ChatService::chat_completions(const httplib::Request& http, const std::string& body, Clock::time_point arrival,
+                                   httplib::Response& response) {
   const nopspan::Context parent = incoming_context(http);
-  nopspan::AsyncSpan span{nopspan::engine::request, parent, nopspan::SpanOptions{nopspan::SpanKind::server},
-                          [&](nopspan::engine::RequestFields& fields) {
-                            fields.engine(kEngineName).model(options_.model);
-                            if (http.has_header(kTenantHeader)) fields.tenant(http.get_header_value(kTenantHeader));
-                          }};
+  nopspan::AsyncSpan span = begin_span(http, parent, arrival);
   const nopspan::Context context = span.context_or(parent);
-  response.set_header("x-request-id", context.empty() ? new_id("req-") : std::string(context.request_id()));
+  const Caller caller{context.empty() ? new_id("req-") : std::string(context.request_id()), arrival, ClientWatch(http)};
+  response.set_header("x-request-id", caller.request_id);
 
   const Fault fault = faults_.next();
+  std::shared_ptr<Answer> answer;
   try {
     if (fault.status != 0) throw error_of(fault);
     const ChatRequest request = parse_chat_request(body);
@@ -123,8 +137,8 @@ void ChatService::chat_completions(const httplib::Request& http, const std::stri
     for (ToolCall& call : calls) call.id = new_id("call_");
     std::size_t prompt_tokens = 0;
     auto generation = start(request, calls, span, context, prompt_tokens);
-    auto answer = std::make_shared<Answer>(AnswerHead{new_id("chatcmpl-"), options_.model, std::time(nullptr)},
-                                           std::move(calls), prompt_tokens, std::move(generation));
+    answer = std::make_shared<Answer>(AnswerHead{new_id("chatcmpl-"), options_.model, std::time(nullptr)},
+                                      std::move(calls), prompt_tokens, std::move(generation), caller, books_);
     if (request.stream) {
       response.set_header("Cache-Control", "no-cache");
       response.set_chunked_content_provider("text/event-stream",
@@ -133,10 +147,23 @@ void ChatService::chat_completions(const httplib::Request& http, const std::stri
       response.set_content(answer->whole(), kJsonType);
     }
   } catch (const ApiError& error) {
-    write_error(response, error, fault.retry_after);
-    span.set("http.response.status_code", error.status());
-    span.fail(error.type(), error.what());
+    if (answer == nullptr) return refuse(error, fault, caller, span, response);
+    write_error(response, error, {});
   }
+}
+
+// A request that never came to the engine.
+void ChatService::refuse(const ApiError& error, const Fault& fault, const Caller& caller, nopspan::AsyncSpan& span,
+                         httplib::Response& response) {
+  write_error(response, error, fault.retry_after);
+  span.set("http.response.status_code", error.status());
+  span.fail(error.type(), error.what());
+  RequestEntry entry;
+  entry.request_id = caller.request_id;
+  entry.arrival_ns = std::chrono::nanoseconds(caller.arrival.time_since_epoch()).count();
+  entry.finish_reason = "error";
+  entry.status = error.status();
+  books_.add(entry);
 }
 
 std::shared_ptr<Generation> ChatService::start(const ChatRequest& request, const std::vector<ToolCall>& calls,

@@ -13,9 +13,11 @@
 #include <memory>
 #include <string>
 
+#include "answer.h"
 #include "batch_engine.h"
 #include "fault_plan.h"
 #include "openai_protocol.h"
+#include "server_books.h"
 #include "tokenizer.h"
 
 namespace example {
@@ -34,13 +36,21 @@ struct ServiceOptions {
 // `traceparent`.
 class ChatService {
  public:
-  ChatService(const Tokenizer& tokenizer, BatchEngine& engine, ServiceOptions options);
+  // What it refers to must outlive it.
+  ChatService(const Tokenizer& tokenizer, BatchEngine& engine, ServiceOptions options, ServerBooks& books);
 
   // Adds the paths of the protocol to a server.
   void serve_on(httplib::Server& server);
 
  private:
-  void chat_completions(const httplib::Request& http, const std::string& body, httplib::Response& response);
+  using Clock = GenerationTimes::Clock;
+
+  void chat_completions(const httplib::Request& http, const std::string& body, Clock::time_point arrival,
+                        httplib::Response& response);
+  nopspan::AsyncSpan begin_span(const httplib::Request& http, const nopspan::Context& parent,
+                                Clock::time_point arrival) const;
+  void refuse(const ApiError& error, const Fault& fault, const Caller& caller, nopspan::AsyncSpan& span,
+              httplib::Response& response);
   // Checks and queues the request; throws ApiError. Takes the span if it succeeds.
   std::shared_ptr<Generation> start(const ChatRequest& request, const std::vector<ToolCall>& calls,
                                     nopspan::AsyncSpan& span, const nopspan::Context& context,
@@ -50,6 +60,7 @@ class ChatService {
   const Tokenizer& tokenizer_;
   BatchEngine& engine_;
   const ServiceOptions options_;
+  ServerBooks& books_;
   const std::time_t started_ = std::time(nullptr);
   FaultPlan faults_;
   std::atomic<std::uint64_t> ids_{0};

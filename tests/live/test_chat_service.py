@@ -2,43 +2,16 @@
 """The example service under spans.bt and trace.bt: counts are the agent's own, and one trace crosses both processes."""
 
 import collections
-import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 
-import harness
+import example_service
 import installed
-from harness import BUILD, PATIENCE_S, SOURCE, Test, wait_until
-
-SERVER = os.path.join(BUILD, "examples", "chat_server")
-AGENT = os.path.join(BUILD, "examples", "agent")
+from example_service import Agent, Server
+from harness import Test
 
 PROMPTS = ["What is 6 * (3 + 4)?", 'Find "traceparent" in the files.', "Explain spans to me.", "What is 1 / 0?"]
-
-
-class Server:
-    """The chat server, failing now and then."""
-
-    def __init__(self, folder):
-        port_file = os.path.join(folder, "port")
-        self.process = subprocess.Popen([SERVER, "--port-file", port_file, "--fail-rate", "0.3", "--seed", "7"],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.pid = self.process.pid
-        wait_until(lambda: self.process.poll() is not None or os.path.exists(port_file) and os.path.getsize(port_file),
-                   "the server to listen")
-        with open(port_file, encoding="ascii") as file:
-            self.url = "http://127.0.0.1:" + file.read().strip()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(PATIENCE_S)
 
 
 class ChatService(Test):
@@ -52,16 +25,13 @@ class ChatService(Test):
         with open(prompts, "w", encoding="utf-8") as file:
             file.write("\n".join(PROMPTS * 6) + "\n")
         with installed.SpansScript() as spans, installed.TraceScript() as trace:
-            with Server(folder) as server:
-                agent = subprocess.Popen(
-                    [AGENT, "--base-url", server.url, "--json", "--stream", "--prompts", prompts, "--concurrency", "4",
-                     "--max-attempts", "12", "--retry-delay-ms", "5", "--search-root", os.path.join(SOURCE, "examples")],
-                    stdout=subprocess.PIPE, text=True)
-                output = agent.communicate(timeout=2 * PATIENCE_S)[0]
+            with Server(folder, "--fail-rate", "0.3", "--seed", "7") as server:
+                agent = Agent(server.url, "--stream", "--prompts", prompts, "--concurrency", "4", "--max-attempts", "12",
+                              "--retry-delay-ms", "5")
             trace.stop()
             spans.stop()
-        cls.agent_pid, cls.server_pid, cls.agent_status = agent.pid, server.pid, agent.returncode
-        cls.summary = json.loads(output)
+        cls.agent_pid, cls.server_pid, cls.agent_status = agent.pid, server.pid, agent.status
+        cls.summary = agent.summary
         cls.totals = spans.totals()
         cls.rows = trace.rows()
 
@@ -100,12 +70,12 @@ class ChatService(Test):
         for request_id in ids:
             spans = set(lines[request_id])
             self.assertIn((self.agent_pid, 0, "llm.chat"), spans)
-            self.assertIn((self.agent_pid, 1, "llm.step"), spans)
-            self.assertIn((self.server_pid, 2, "engine.request"), spans, "below the agent's step, in the server")
-            self.assertIn((self.server_pid, 3, "engine.decode"), spans)
+            self.assertIn((self.agent_pid, 1, "agent.operator.iteration"), spans)
+            self.assertIn((self.agent_pid, 2, "llm.step"), spans)
+            self.assertIn((self.server_pid, 3, "engine.request"), spans, "below the agent's step, in the server")
+            self.assertIn((self.server_pid, 4, "engine.decode"), spans)
 
 
 if __name__ == "__main__":
-    if not (os.path.exists(SERVER) and os.path.exists(AGENT)):
-        harness.ability.unable("the examples are not built (NOPSPAN_EXAMPLES=ON)")
+    example_service.need()
     installed.main()

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef EXAMPLES_EVENT_LOG_H
+#define EXAMPLES_EVENT_LOG_H
+
+#include <nopspan/event.h>
+
+#include <string>
+
+#include "json_lines.h"
+
+namespace example {
+
+// How handlers are used: one for all events of the catalogues, which writes each as a line of JSON. Handlers see
+// content; attributes that are content are listed under "content".
+class EventLog {
+ public:
+  // Throws std::runtime_error.
+  explicit EventLog(const std::string& path);
+  ~EventLog() { close(); }
+  EventLog(const EventLog&) = delete;
+  EventLog& operator=(const EventLog&) = delete;
+
+  // Detaches the handler and writes the rest. Empty, or how many lines were lost, and why.
+  std::string close();
+
+ private:
+  JsonLines lines_;
+};
+
+}  // namespace example
+
+#endif  // EXAMPLES_EVENT_LOG_H

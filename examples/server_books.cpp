@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server_books.h"
+
+#include <stdexcept>
+
+namespace example {
+namespace {
+
+// The first token is the prefill's: decoding makes the others.
+Json tokens_per_second(const RequestEntry& request) {
+  if (request.output_tokens < 2 || request.decode_ns <= 0) return nullptr;
+  return static_cast<double>(request.output_tokens - 1) * 1e9 / static_cast<double>(request.decode_ns);
+}
+
+Json time(std::int64_t ns) { return ns >= 0 ? Json(ns) : Json(nullptr); }
+
+}  // namespace
+
+ServerBooks::ServerBooks(const std::string& path, const Json& server) : lines_(std::make_unique<JsonLines>(path)) {
+  lines_->write(Json{{"server", server}});
+  if (const std::string error = lines_->flush(); !error.empty()) throw std::runtime_error(error);
+}
+
+void ServerBooks::add(const RequestEntry& request) {
+  if (lines_ == nullptr) return;
+  lines_->write(Json{{"request", request.request_id},
+                     {"arrival_ns", request.arrival_ns},
+                     {"queue_ns", request.queue_ns},
+                     {"prefill_ns", request.prefill_ns},
+                     {"decode_ns", request.decode_ns},
+                     {"ttft_ns", time(request.ttft_ns)},
+                     {"ttft_latest_ns", time(request.ttft_latest_ns)},
+                     {"input_tokens", request.input_tokens},
+                     {"output_tokens", request.output_tokens},
+                     {"cached_tokens", request.cached_tokens},
+                     {"tokens_per_second", tokens_per_second(request)},
+                     {"finish_reason", request.finish_reason},
+                     {"cancelled", request.cancelled},
+                     {"status", request.status}});
+}
+
+void ServerBooks::add_step(std::size_t batch_size, std::size_t prefill_tokens, std::size_t decode_tokens) {
+  if (lines_ == nullptr) return;
+  lines_->write(Json{{"batch_size", batch_size}, {"prefill_tokens", prefill_tokens}, {"decode_tokens", decode_tokens}});
+}
+
+}  // namespace example

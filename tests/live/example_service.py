@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The example service, for tests of it: the chat server, the agent, and the files that they write."""
+
+import json
+import os
+import signal
+import subprocess
+
+import harness
+from harness import BUILD, LIBRARY, PATIENCE_S, SOURCE, wait_until
+
+SERVER = os.path.join(BUILD, "examples", "chat_server")
+AGENT = os.path.join(BUILD, "examples", "agent")
+# Before the programs' own RUNPATH, which leads to the library of the build tree: the one that a Tracer looks at.
+TRACED = {**os.environ, "LD_LIBRARY_PATH": os.path.dirname(LIBRARY)}
+
+
+def need():
+    if not (os.path.exists(SERVER) and os.path.exists(AGENT)):
+        harness.ability.unable("the examples are not built (NOPSPAN_EXAMPLES=ON)")
+
+
+def lines_of(path):
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+class Server:
+    """The chat server. A context manager: it listens when entered, and has ended when left."""
+
+    def __init__(self, folder, *options, env=None):
+        port_file = os.path.join(folder, "port")
+        self.process = subprocess.Popen([SERVER, "--port-file", port_file, *options], stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL, env=env)
+        self.pid = self.process.pid
+        wait_until(lambda: self.process.poll() is not None or os.path.exists(port_file) and os.path.getsize(port_file),
+                   "the server to listen")
+        with open(port_file, encoding="ascii") as file:
+            self.port = int(file.read())
+        self.url = "http://127.0.0.1:%d" % self.port
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, failed, *_):
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(PATIENCE_S)
+        if code != 0 and not failed:
+            raise AssertionError("the server ended with %d" % code)
+
+
+class Agent:
+    """A run of the agent: its exit status, and the object that --json prints."""
+
+    def __init__(self, url, *arguments, env=None):
+        process = subprocess.Popen(
+            [AGENT, "--base-url", url, "--json", "--search-root", os.path.join(SOURCE, "examples"), *arguments],
+            stdout=subprocess.PIPE, text=True, env=env)
+        output = process.communicate(timeout=2 * PATIENCE_S)[0]
+        self.pid, self.status = process.pid, process.returncode
+        self.summary = json.loads(output)

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The example service as bpftrace sees it, as its own handlers see it (--events), and as the agent counts: all the same."""
+
+import collections
+import json
+import os
+import shutil
+import sys
+import tempfile
+
+import example_service
+import harness
+from example_service import TRACED, Agent, Server, lines_of
+from harness import SOURCE, Test, Tracer
+
+sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
+import otlp_attributes
+
+PROMPTS = ["What is 6 * (3 + 4)?", 'Find "traceparent" in the files.', "Explain spans to me.", "What is 1 / 0?"]
+PRICES = os.path.join(SOURCE, "examples", "prices.json")
+PROBES = ("span_stop", "event", "retry", "first_token", "tokens", "tool_call")
+# Handlers see no end of it, and its start as an event; to probes it is a span.
+ITERATION = "agent.operator.iteration"
+# What only handlers are told in these words: probes have the retry, the first token and the gauges.
+HANDLERS_ONLY = {ITERATION + "_start", "gen_ai.retry", "gen_ai.stream.first_token", "engine.stats"}
+
+
+def canonical(attributes):
+    """A text by which equal is equal: 1 and 1.0 differ."""
+    return json.dumps(attributes, sort_keys=True, ensure_ascii=False)
+
+
+def without_content(line):
+    return {key: value for key, value in line["attributes"].items() if key not in line["content"]}
+
+
+def of_handlers(lines):
+    """(pid, span, probe, name) -> the attributes of each such event, as the record of that probe should have them."""
+    found = collections.defaultdict(list)
+    for line in lines:
+        stem, _, suffix = line["event"].rpartition(".")
+        if line["event"] in HANDLERS_ONLY or suffix == "start":
+            continue
+        if suffix in ("stop", "exception"):
+            probe, name = "span_stop", stem
+        elif line["event"] == "llm.adapter.retry":
+            probe, name = "retry", "llm.step"
+        else:
+            probe, name = "event", line["event"]
+        found[line["pid"], int(line["span_id"], 16), probe, name].append(canonical(without_content(line)))
+    return found
+
+
+def of_records(events):
+    """The same of what bpftrace saw: the bytes, decoded by protoc."""
+    found = collections.defaultdict(list)
+    for probes, of_events in ((("span_stop",), False), (("event", "retry"), True)):
+        records = [e for e in events if e.probe in probes and e.name != ITERATION]
+        for event, attributes in zip(records, otlp_attributes.decode([bytes(e.attributes) for e in records], of_events)):
+            found[event.pid, event.span_id, event.probe, event.name].append(canonical(attributes))
+    return found
+
+
+class Seen(Test):
+    """What all runs share. Each test looks at one thing."""
+
+    @classmethod
+    def folder(cls):
+        folder = tempfile.mkdtemp(prefix="nopspan-live-")
+        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
+    def assert_same_attributes(self, tracer, lines):
+        handlers, records = of_handlers(lines), of_records(tracer.events())
+        self.assertEqual(set(handlers) - set(records), set(), "no record of what handlers saw")
+        self.assertEqual(set(records) - set(handlers), set(), "no handler saw what was recorded")
+        for key, attributes in handlers.items():
+            self.assertEqual(sorted(attributes), sorted(records[key]), key)
+        return sum(map(len, handlers.values()))
+
+
+class AgentAlone(Seen):
+    """The agent is traced, and the server is not."""
+
+    def test_records_and_handlers_have_the_same_attributes(self):
+        folder = self.folder()
+        log = os.path.join(folder, "events")
+        with Server(folder) as server:
+            with Tracer(PROBES, details=True, attributes=True) as tracer:
+                agent = Agent(server.url, "--events", log, PROMPTS[0], env=TRACED)
+                tracer.stop()
+        self.assertEqual(agent.status, 0)
+        lines = lines_of(log)
+        self.assertEqual({line["pid"] for line in lines}, {agent.pid})
+        # chat, 2 steps, tool; 2 prompts and responses, tool call; started, think, done, loop_stopped.
+        self.assertEqual(self.assert_same_attributes(tracer, lines), 4 + 5 + 4)
+        step = next(line for line in lines if line["event"] == "llm.step.stop")
+        self.assertIn("nopspan.step_result", step["content"])
+        self.assertEqual(step["attributes"]["gen_ai.request.temperature"], 0.8)
+        self.assertEqual(step["attributes"]["server.port"], server.port)
+
+
+class Service(Seen):
+    """One run of both, in which requests fail and are made again."""
+
+    @classmethod
+    def setUpClass(cls):
+        folder = cls.folder()
+        prompts, server_log, agent_log = (os.path.join(folder, name) for name in ("prompts", "server", "agent"))
+        with open(prompts, "w", encoding="utf-8") as file:
+            file.write("\n".join(PROMPTS * 4) + "\n")
+        with Tracer(PROBES, details=True, attributes=True) as cls.tracer:
+            with Server(folder, "--fail-rate", "0.3", "--seed", "7", "--events", server_log, env=TRACED) as server:
+                agent = Agent(server.url, "--stream", "--prompts", prompts, "--concurrency", "4", "--max-attempts", "12",
+                              "--retry-delay-ms", "5", "--prices", PRICES, "--organization", "acme", "--route", "chat",
+                              "--events", agent_log, env=TRACED)
+            cls.tracer.stop()
+        cls.agent, cls.server = agent, server
+        cls.agent_lines, cls.server_lines = lines_of(agent_log), lines_of(server_log)
+
+    def records(self, probe, name=None):
+        return [e for e in self.tracer.events(probe, self.agent.pid) if name in (None, e.name)]
+
+    def handled(self, event):
+        return [line for line in self.agent_lines if line["event"] == event]
+
+    def by_span(self, event, value):
+        return collections.Counter((int(line["span_id"], 16), value(line)) for line in self.handled(event))
+
+    def test_the_agent_had_its_answers_though_the_server_failed(self):
+        self.assertEqual(self.agent.status, 0)
+        for count in ("retries", "tool_calls", "tool_errors"):
+            self.assertGreater(self.agent.summary[count], 0, count)
+
+    def test_records_and_handlers_have_the_same_attributes(self):
+        lines = self.agent_lines + self.server_lines
+        self.assertEqual({line["pid"] for line in lines}, {self.agent.pid, self.server.pid})
+        self.assertGreater(self.assert_same_attributes(self.tracer, lines), 200)
+
+    def test_an_iteration_is_a_span_to_probes_and_an_event_to_handlers(self):
+        spans = {e.span_id for e in self.records("span_stop", ITERATION)}
+        self.assertEqual(len(spans), self.agent.summary["steps"])
+        self.assertEqual({int(line["span_id"], 16) for line in self.handled(ITERATION + "_start")}, spans)
+        self.assertEqual({e.parent_id for e in self.records("span_stop", "llm.step")}, spans)
+
+    def test_first_tokens(self):
+        seen = collections.Counter((e.span_id, e.arg2) for e in self.records("first_token", "llm.step"))
+        self.assertEqual(sum(seen.values()), self.agent.summary["steps"])
+        self.assertEqual(seen, self.by_span("gen_ai.stream.first_token",
+                                            lambda line: line["measurements"]["time_to_first_token"]))
+
+    def test_tokens(self):
+        seen = self.records("tokens")
+        summary = self.agent.summary
+        self.assertEqual({e.name for e in seen}, {"llm.step"})
+        for field, total in (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens"),
+                             ("cached_tokens", "cached_tokens")):
+            self.assertEqual(sum(e[field] for e in seen), summary[total], field)
+        metadata = self.by_span("llm.step.stop", lambda line: (line["metadata"]["input_tokens"],
+                                                              line["metadata"]["output_tokens"]))
+        self.assertEqual(collections.Counter((e.span_id, (e.arg2, e.arg4)) for e in seen), metadata)
+
+    def test_retries(self):
+        seen = self.records("retry")
+        self.assertEqual(len(seen), self.agent.summary["retries"])
+        told = self.by_span("llm.adapter.retry", lambda line: (line["metadata"]["attempt"],
+                                                              line["metadata"]["delay_ms"] * 1_000_000))
+        self.assertEqual(collections.Counter((e.span_id, (e.arg4, e.arg2)) for e in seen), told)
+        self.assertEqual(len(self.handled("gen_ai.retry")), len(seen))
+
+    def test_tool_calls(self):
+        seen = self.records("tool_call")
+        self.assertEqual(len(seen), self.agent.summary["tool_calls"])
+        self.assertEqual(sum(e.arg4 != 0 for e in seen), self.agent.summary["tool_errors"])
+        self.assertEqual({(e.span_id, e.name) for e in seen},
+                         {(int(line["span_id"], 16), line["metadata"]["tool_name"])
+                          for line in self.handled("llm.tool.stop")})
+
+    def test_what_passes_between_agent_and_model(self):
+        summary = self.agent.summary
+        names = self.tracer.names("event", self.agent.pid)
+        self.assertEqual(names["gen_ai.prompt.sent"], summary["steps"] + summary["retries"])
+        self.assertEqual(names["gen_ai.response.received"], summary["steps"])
+        self.assertEqual(names["gen_ai.tool.call"], summary["tool_calls"])
+        for name in ("started", "done", "loop_stopped"):
+            self.assertEqual(names["agent.operator." + name], summary["requests"], name)
+
+    def test_costs(self):
+        with open(PRICES, encoding="utf-8") as file:
+            price = json.load(file)["models"]["nopspan-ngram"]
+        steps = self.handled("llm.step.stop")
+        self.assertEqual(len(steps), self.agent.summary["steps"])
+        for step in steps:
+            counts, attributes = step["metadata"], step["attributes"]
+            cost = ((counts["input_tokens"] - counts["cached_tokens"]) * price["input"]
+                    + counts["cached_tokens"] * price["cached_input"] + counts["output_tokens"] * price["output"]) / 1e6
+            self.assertAlmostEqual(attributes["gen_ai.usage.cost"], cost, places=12)
+
+    def test_labels_cross_to_the_server(self):
+        requests = [line for line in self.server_lines if line["event"] == "engine.request.stop"]
+        self.assertEqual({line["metadata"]["tenant"] for line in requests}, {"acme"})
+        self.assertEqual({line["attributes"]["route"] for line in requests}, {"chat"})
+        self.assertEqual({e.tenant for e in self.tracer.events("span_stop", self.server.pid)
+                          if e.name == "engine.request"}, {"acme"})
+
+
+if __name__ == "__main__":
+    example_service.need()
+    harness.main("protoc")
