@@ -26,8 +26,12 @@ over() { awk -v a="$(ns "$1")" -v b="$(ns "$2")" 'BEGIN { printf "%.2f", a - b }
 # is attached before it is.
 library=$PWD/$build/libnopspan.so.0
 tracing() {
-  local spans=$1 regex=$2
+  local spans=$1 regex=$2 kind=()
   shift 2
+  if [[ "$1" == chat ]]; then
+    kind=(chat)
+    shift
+  fi
   if [[ $EUID -ne 0 ]] || ! command -v bpftrace >/dev/null; then
     echo "not measured: needs root and bpftrace"
     return
@@ -35,12 +39,12 @@ tracing() {
   local go=$scratch/go figure=$scratch/figure shown=$scratch/shown
   rm -f "$go"
   mkfifo "$go"
-  "$build/bench/bench_attached" "$spans" 5 <"$go" >"$figure" &
+  "$build/bench/bench_attached" "$spans" 5 "${kind[@]}" <"$go" >"$figure" &
   local program=$!
   exec 7>"$go"
   "$@" >"$shown" 2>&1 7>&- &
   local tracer=$!
-  until "$build/bench/bench_attached" 1 1 </dev/null >/dev/null && grep -q "$regex" "$shown"; do
+  until "$build/bench/bench_attached" 1 1 "${kind[@]}" </dev/null >/dev/null && grep -q "$regex" "$shown"; do
     kill -0 $tracer 2>/dev/null || {
       echo "not measured: $(tail -1 "$shown")"
       exec 7>&-
@@ -56,6 +60,10 @@ tracing() {
 }
 canary='if (@ready == 0) { @ready = 1; printf("ready\n"); }'
 one() { tracing 100000 ready bpftrace -e "${1//LIB/$library}"; }
+record=$(sed -n '/BEGIN struct nopspan_span /,/END struct nopspan_span/p' probes/nopspan_probes.h | sed '1d;$d')
+chat_hit=$(tracing 100000 ready chat bpftrace -e "usdt:$library:nopspan:span_stop { $canary }")
+chat_bytes=$(tracing 1000 ready chat bpftrace -e "$record usdt:$library:nopspan:span_stop {
+  @bytes = max(((struct nopspan_span *)arg5)->attributes_bytes); $canary }" >/dev/null; sed -n 's/^@bytes: //p' "$scratch/shown")
 script() { tracing "$1" "$2" ./scripts/attach.sh "$library" "${@:3}"; }
 hit=$(one "usdt:LIB:nopspan:span_stop { $canary }")
 count_all=$(one "usdt:LIB:nopspan:span_stop { @n = count(); $canary }")
@@ -110,6 +118,19 @@ runs within one process: compare lines with each other, not with another machine
 | \`Span\`, a request of its own: with 16 random bytes from the kernel | $(ns OneHandler/repeats:9) |
 | the same, four fields | $(ns OneHandlerFourFields/repeats:9) |
 | CPU time on 1, 2, 4, 8 threads | $(ns OneHandlerThreads/repeats:9/threads:1), $(ns OneHandlerThreads/repeats:9/threads:2), $(ns OneHandlerThreads/repeats:9/threads:4), $(ns OneHandlerThreads/repeats:9/threads:8) |
+
+## An \`llm.chat\` with twelve attributes
+
+| | ns a span |
+| --- | --- |
+| nobody listens, above the empty loop | $(over DisabledChat/repeats:9 EmptyLoop/repeats:9) |
+| one handler | $(ns HandledChat/repeats:9) |
+| one handler that looks at the attributes | $(ns HandledChatWithAttributes/repeats:9) |
+| probes up: the library's part, start and stop, attributes encoded twice | $(ns ProbedChat/repeats:9) |
+| bpftrace, \`span_stop\`, a script that does next to nothing | $chat_hit |
+
+Its attributes are ${chat_bytes:-not measured} bytes at the end. Allocations a span, after a thread's first: $("$build/bench/bench_allocations" handler) with a handler, $("$build/bench/bench_allocations" attributes) if that looks at the
+attributes, $("$build/bench/bench_allocations" probe) with a probe.
 
 ## A stream
 

@@ -11,8 +11,8 @@ import unittest
 import surroundings
 
 INCLUDE = os.path.join(os.environ["NOPSPAN_STAGE"], "include")
-DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs/architecture.md", "docs/overhead.md",
-             "probes/README.md")
+DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs/architecture.md", "docs/genai.md",
+             "docs/overhead.md", "probes/README.md")
 MOST_README_LINES = 200
 
 
@@ -43,6 +43,21 @@ class Documents(unittest.TestCase):
     def test_nothing_is_left_to_be_filled_in(self):
         for path in surroundings.files(".md", ".bt", ".sh"):
             self.assertIsNone(re.search(r"@[A-Z][A-Z_]+@|\b(TODO|FIXME)\b", surroundings.read(path)), str(path))
+
+    def test_genai_md_has_every_key_and_its_attribute(self):
+        table = re.findall(r'^    \{"([^"]+)",\s+(?:Key::\w+|kNoKey),\s+(\{\}|"[^"]+")', surroundings.read("src/attribute_keys.cpp"), re.M)
+        self.assertGreater(len(table), 100)
+        rows = [line for line in surroundings.read("docs/genai.md").splitlines() if line.startswith("| ")]
+        text = surroundings.read("docs/genai.md")
+        for key, attribute in table:
+            found = [row for row in rows if f"`{key}`" in row.split("|")[1]] or [f"`{key}`" in text and text]
+            self.assertTrue(found[0], f"docs/genai.md does not have the key {key}")
+            if attribute == "{}" or attribute == f'"nopspan.{key}"':
+                continue
+            # Written out, or by its last part after a sibling's: "gen_ai.tool.name, gen_ai.tool.call.id", ".type".
+            name = attribute.strip('"')
+            said = any(name in row or "." + name.rsplit(".", 1)[-1] in row for row in found)
+            self.assertTrue(said, f"docs/genai.md does not say that {key} is {name}")
 
     def test_links_lead_somewhere(self):
         for path in surroundings.files(".md"):

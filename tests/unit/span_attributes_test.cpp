@@ -204,7 +204,9 @@ TEST(SpanAttributes, HaveTheLabelsOfTheSpansAround) {
 
 TEST(SpanAttributes, OfAnotherCataloguesKeysAreTheApplicationsOwn) {
   const SpanRecorder recorder("llm.chat");
-  { const Span span{llm::chat, [](auto& m) { m.set("count", 3).set("status", "fine").set("queue_ns", 7); }}; }
+  {
+    const Span span{llm::chat, [](auto& m) { m.set("count", 3).set("status", "fine").set("queue_ns", 7); }};
+  }
   EXPECT_EQ(attribute(recorder.start(), "count"), Value(3));
   EXPECT_EQ(attribute(recorder.start(), "status"), Value("fine"));
   EXPECT_EQ(attribute(recorder.start(), "queue_ns"), Value(7));
