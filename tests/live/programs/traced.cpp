@@ -6,15 +6,19 @@
 #include "canary.h"
 #include "plugin_commands.h"
 
+#include <nopspan/agent.h>
 #include <nopspan/context.h>
 #include <nopspan/engine.h>
 #include <nopspan/events.h>
 #include <nopspan/gate.h>
 #include <nopspan/llm.h>
 #include <nopspan/span.h>
+#include <nopspan/value.h>
 
+#include <time.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -22,6 +26,12 @@
 #include <vector>
 
 namespace {
+
+std::uint64_t now_ns() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
+}
 
 // Every probe that is no span's, with numbers that differ from each other.
 void emit_points() {
@@ -50,6 +60,26 @@ void emit_points() {
   request.end();
 }
 
+// The agent catalogue as spans: an iteration with a call to the model and tools inside it, then a compaction.
+void emit_agents() {
+  namespace agent = nopspan::agent;
+  {
+    const nopspan::Span iteration{agent::operator_iteration, [](auto& m) {
+                                    m.operator_name("ets").trace_id("0123456789abcdef0123456789abcdef").iteration(1);
+                                  }};
+    {
+      nopspan::Span call{agent::llm, [](auto& m) { m.iteration(1).context_size(3); }};
+      call.with<agent::LlmFields>([](auto& m) { m.tool_selected("memory"); });
+    }
+    agent::operators::state_change([](auto& e) { e.operator_name("ets").from("healthy").to("warning"); });
+    agent::tool_span([](auto& m) { m.tool_name("memory"); }, [] { return 1024; });
+    const std::uint64_t before = now_ns() - 5'000'000;
+    agent::emit_tool_stop(nopspan::Value::map({{"tool_name", "late"}}), 1, before);
+    agent::emit_tool_exception(nopspan::Value::map({{"tool_name", "broken"}}), "timeout", before);
+  }
+  const nopspan::Span compaction{agent::compaction, [](auto& m) { m.message_count(40).strategy("summarize"); }};
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -69,6 +99,10 @@ int main(int count, char** arguments) {
   };
   commands["points"] = [](std::istringstream&) {
     emit_points();
+    return "done";
+  };
+  commands["agents"] = [](std::istringstream&) {
+    emit_agents();
     return "done";
   };
   // span NAME [COUNT]: answers how many of them had a state, which is what a listened-to span costs.
