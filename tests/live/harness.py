@@ -146,13 +146,13 @@ FIELDS = (("pid", "%d", "pid"), ("id", "%s", "str(arg0)"), ("name", "%s", "str(a
           ("parent_id", "%lx", "$r->parent_id"), ("root_id", "%lx", "$r->root_id"), ("start_ns", "%lu", "$r->start_ns"),
           ("duration_ns", "%lu", "$r->duration_ns"), ("stream", "%lx", "$r->stream"), ("sequence", "%lu", "$r->sequence"),
           ("request_id", "%s", "$r->request_id"))
-# A second line, matched by stream and sequence: one printf() has not room for all of it.
+# More lines, matched by stream and sequence: BPF's stack has not room for all of it in one printf().
 DETAILS = (("engine", "%s", "str($r->engine)"), ("tenant", "%s", "str($r->tenant)"),
            ("kind", "%s", "str($r->exception_kind)"), ("error_type", "%s", "str($r->error_type)"),
-           ("tracestate", "%s", "str($r->tracestate)"), ("input_tokens", "%lu", "$r->input_tokens"),
-           ("output_tokens", "%lu", "$r->output_tokens"), ("cached_tokens", "%lu", "$r->cached_tokens"),
-           ("reasoning_tokens", "%lu", "$r->reasoning_tokens"), ("first_token_ns", "%lu", "$r->first_token_ns"),
-           ("attributes_bytes", "%lu", "$r->attributes_bytes"))
+           ("tracestate", "%s", "str($r->tracestate)"))
+COUNTS = (("input_tokens", "%lu", "$r->input_tokens"), ("output_tokens", "%lu", "$r->output_tokens"),
+          ("cached_tokens", "%lu", "$r->cached_tokens"), ("reasoning_tokens", "%lu", "$r->reasoning_tokens"),
+          ("first_token_ns", "%lu", "$r->first_token_ns"), ("attributes_bytes", "%lu", "$r->attributes_bytes"))
 ENGINE = (("engine_size", "%d", "$e->engine_size"), ("arrival_ns", "%lu", "$e->arrival_ns"), ("queue_ns", "%lu", "$e->queue_ns"),
           ("prefill_ns", "%lu", "$e->prefill_ns"), ("decode_ns", "%lu", "$e->decode_ns"),
           ("preemptions", "%lu", "$e->preemptions"))
@@ -202,13 +202,14 @@ def event_script(probes, libraries=(LIBRARY,), details=False, attributes=False):
         text += "%s\n{\n  $r = (struct nopspan_span *)arg5;\n  %s\n" % (places, _print(probe, FIELDS))
         if details:
             text += "  " + _print(probe + "+", key + DETAILS) + "\n"
+            text += "  " + _print(probe + "#", key + COUNTS) + "\n"
+        if attributes and probe in WITH_ATTRIBUTES:
+            text += "  " + _print_attributes(probe)
         if probe == "span_exception":
             text += "  " + _print(probe + "!", key + (("reason", "%s", "str(arg4)"),)) + "\n"
         if probe == "engine_request":
             text += "  $e = (struct nopspan_engine *)arg5;\n  " + _print(probe + "!", key + ENGINE) + "\n"
         text += "}\n"
-        if attributes and probe in WITH_ATTRIBUTES:  # a program of its own: one has 512 bytes of stack
-            text += "%s\n{\n  $r = (struct nopspan_span *)arg5;\n  %s}\n" % (places, _print_attributes(probe))
     return text
 
 
@@ -335,7 +336,7 @@ class Tracer(Bpftrace):
         by_key = {}
         for line in list(self.lines):
             words = line.split(SEPARATOR)
-            probe = words[0].rstrip("+!@")
+            probe = words[0].rstrip("+#!@")
             if len(words) < 2 or probe not in PROBES:
                 continue
             if words[0] == probe:
@@ -351,7 +352,8 @@ class Tracer(Bpftrace):
                 bytes_of = by_key[probe, int(words[1], 16), int(words[2])].attributes
                 bytes_of[offset:offset + 64] = piece[:size - offset]
                 continue
-            fields = DETAILS if words[0][-1] == "+" else ENGINE if probe == "engine_request" else (("reason", "", ""),)
+            fields = {"+": DETAILS, "#": COUNTS}.get(words[0][-1],
+                                                     ENGINE if probe == "engine_request" else (("reason", "", ""),))
             by_key[probe, int(words[1], 16), int(words[2])].update(_parse(fields, words[3:]))
         return events
 

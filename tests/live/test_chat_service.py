@@ -26,8 +26,8 @@ class ChatService(Test):
             file.write("\n".join(PROMPTS * 6) + "\n")
         with installed.SpansScript() as spans, installed.TraceScript() as trace:
             with Server(folder, "--fail-rate", "0.3", "--seed", "7") as server:
-                agent = Agent(server.url, "--stream", "--prompts", prompts, "--concurrency", "4", "--max-attempts", "12",
-                              "--retry-delay-ms", "5")
+                agent = Agent(server.url, "--stream", "--prompts", prompts, "--concurrency", "4",
+                              "--max-attempts", "12", "--retry-delay-ms", "5")
             trace.stop()
             spans.stop()
         cls.agent_pid, cls.server_pid, cls.agent_status = agent.pid, server.pid, agent.status

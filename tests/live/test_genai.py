@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The example service as bpftrace sees it, as its own handlers see it (--events), and as the agent counts: all the same."""
+"""The example service as bpftrace sees it, as its handlers see it (--events), and as the agent counts: all the same."""
 
 import collections
 import json
@@ -56,7 +56,8 @@ def of_records(events):
     found = collections.defaultdict(list)
     for probes, of_events in ((("span_stop",), False), (("event", "retry"), True)):
         records = [e for e in events if e.probe in probes and e.name != ITERATION]
-        for event, attributes in zip(records, otlp_attributes.decode([bytes(e.attributes) for e in records], of_events)):
+        decoded = otlp_attributes.decode([bytes(e.attributes) for e in records], of_events)
+        for event, attributes in zip(records, decoded):
             found[event.pid, event.span_id, event.probe, event.name].append(canonical(attributes))
     return found
 
@@ -111,8 +112,8 @@ class Service(Seen):
             file.write("\n".join(PROMPTS * 4) + "\n")
         with Tracer(PROBES, details=True, attributes=True) as cls.tracer:
             with Server(folder, "--fail-rate", "0.3", "--seed", "7", "--events", server_log, env=TRACED) as server:
-                agent = Agent(server.url, "--stream", "--prompts", prompts, "--concurrency", "4", "--max-attempts", "12",
-                              "--retry-delay-ms", "5", "--prices", PRICES, "--organization", "acme", "--route", "chat",
+                agent = Agent(server.url, "--stream", "--prompts", prompts, "--concurrency", "4",
+                              "--max-attempts", "12", "--retry-delay-ms", "5", "--prices", PRICES, "--organization", "acme", "--route", "chat",
                               "--events", agent_log, env=TRACED)
             cls.tracer.stop()
         cls.agent, cls.server = agent, server

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The example engine under fifty clients, a third of which hang up: bpftrace and the server's own books agree."""
+
+import base64
+import collections
+import http.client
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+
+import example_service
+import harness
+from example_service import TRACED, Server, lines_of
+from harness import PATIENCE_S, SEPARATOR, SOURCE, Tracer
+
+sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
+import otlp_attributes
+
+PROBES = ("span_start", "span_stop", "engine_request", "gauge", "first_token", "tokens")
+SLOTS = 4
+OPTIONS = ("--slots", str(SLOTS), "--threads", "64", "--context", "16384", "--prefill-tokens", "32",
+           "--token-delay-us", "5000")
+
+CANCELLED = 2
+FOREVER = 7000  # tokens: far more than are generated before somebody hangs up
+MODEL = "nopspan-ngram"
+SHARED = "You are one of many clients, all of which begin with these words, so that they are read once. " * 3
+# How many clients hang up, and in which phase their requests are then.
+HANG_UP = {"decode": 7, "queue": 6, "prefill": 4}
+CLIENTS = 50
+
+# The clock is read by the books, by nopspan, and by the books again: how long that takes as a rule. A thread that loses
+# the processor in between takes longer, which the books see.
+USUAL_CLOCK_TOLERANCE_NS = 1_000_000
+# tokens_per_second is a double of the same two integers.
+RATE_TOLERANCE = 1e-12
+
+
+class Watch:
+    """Which spans of which requests the tracer has seen begin and end, while it runs. Reads each of its lines once."""
+
+    def __init__(self, tracer):
+        self.tracer = tracer
+        self.read = 0
+        self.seen = set()
+        self.lock = threading.Lock()
+
+    def has(self, mark, request_id, name):
+        with self.lock:
+            lines = self.tracer.lines
+            while self.read < len(lines):
+                words = lines[self.read].split(SEPARATOR, 4)
+                self.read += 1
+                if len(words) > 4:
+                    self.seen.add((words[0], words[2], words[3]))
+            return (mark, request_id, name) in self.seen
+
+    def wait(self, mark, request_id, name):
+        def seen():
+            if mark == "span_start" and self.has("span_stop", request_id, "engine.request"):
+                raise AssertionError("%s ended without %s" % (request_id, name))
+            return self.has(mark, request_id, name)
+        harness.wait_until(seen, "%s of %s of %s" % (mark, name, request_id))
+
+
+class Client(threading.Thread):
+    """One request of its own trace. `leaves` is the phase in which it hangs up, or None."""
+
+    def __init__(self, number, server, watch, stream, leaves=None, after=None):
+        super().__init__(daemon=True)
+        trace_id = "%032x" % ((0xC11E << 112) + number)
+        self.request_id = base64.urlsafe_b64encode(bytes.fromhex(trace_id)).decode().rstrip("=")
+        self.stream, self.leaves, self.after = stream, leaves, after
+        self.server, self.watch = server, watch
+        self.usage = self.error = None
+        unshared = "Number %d. " % number + "What begins otherwise is not shared. " * 500
+        self.headers = {"Content-Type": "application/json", "traceparent": "00-%s-00000000000000aa-01" % trace_id,
+                        "OpenAI-Organization": "org-%d" % (number % 3), "X-Route": "test"}
+        body = {"model": MODEL, "stream": stream, "temperature": 0.8, "seed": number,
+                "ignore_eos": leaves is not None or number % 4 != 0,
+                "max_tokens": FOREVER if leaves else 3 + number % 20,
+                "messages": [{"role": "system", "content": unshared if leaves == "prefill" else SHARED},
+                             {"role": "user", "content": "Explain step %d." % number}]}
+        if stream:
+            body["stream_options"] = {"include_usage": True}
+        self.body = json.dumps(body)
+        self.start()
+
+    def run(self):
+        try:
+            if self.leaves:
+                self.hang_up()
+            else:
+                self.read_answer()
+        except BaseException as error:  # pylint: disable=broad-except
+            self.error = error
+
+    def hang_up(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=PATIENCE_S)
+        connection.request("POST", "/v1/chat/completions", self.body, self.headers)
+        self.watch.wait("span_start", self.request_id, "engine." + self.leaves)
+        if self.leaves == "decode" and self.stream:
+            connection.sock.recv(1)
+        if self.after is not None:
+            self.after.wait(PATIENCE_S)
+        connection.sock.shutdown(socket.SHUT_RDWR)
+        connection.close()
+
+    def read_answer(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=PATIENCE_S)
+        connection.request("POST", "/v1/chat/completions", self.body, self.headers)
+        response = connection.getresponse()
+        answer = response.read().decode()
+        connection.close()
+        assert response.status == 200, answer
+        assert response.getheader("x-request-id") == self.request_id
+        if self.stream:
+            chunks = [line[6:] for line in answer.splitlines() if line.startswith("data: ")]
+            assert chunks[-1] == "[DONE]", answer
+            answer = chunks[-2]
+        self.usage = json.loads(answer)["usage"]
+
+
+def run_clients(server, watch):
+    """All of them at once: when those that leave the queue do, the others wait there too, behind some that decode."""
+    full, go = threading.Event(), threading.Event()
+    numbers = iter(range(CLIENTS))
+    clients = [Client(next(numbers), server, watch, True, "decode", after=go) for _ in range(SLOTS)]
+    for client in clients:
+        watch.wait("span_start", client.request_id, "engine.decode")
+    clients += [Client(next(numbers), server, watch, i % 2 == 0, "queue", after=full) for i in range(HANG_UP["queue"])]
+    clients += [Client(next(numbers), server, watch, i % 2 == 0, "prefill") for i in range(HANG_UP["prefill"])]
+    clients += [Client(next(numbers), server, watch, i % 2 == 0, "decode") for i in range(HANG_UP["decode"] - SLOTS)]
+    clients += [Client(number, server, watch, number % 2 == 0) for number in numbers]
+    for client in clients[SLOTS:]:
+        watch.wait("span_start", client.request_id, "engine.queue")
+    full.set()
+    for client in clients:
+        if client.leaves == "queue":
+            watch.wait("engine_request", client.request_id, "engine.request")
+    go.set()
+    for client in clients:
+        client.join(PATIENCE_S)
+        if client.error is not None:
+            raise client.error
+        watch.wait("engine_request", client.request_id, "engine.request")
+    return clients
+
+
+class Engine(harness.Test):
+    """One run; each test compares one thing."""
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.mkdtemp(prefix="nopspan-live-")
+        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        books = os.path.join(folder, "books")
+        with Tracer(PROBES, details=True, attributes=True) as tracer:
+            with Server(folder, *OPTIONS, "--books", books, env=TRACED) as server:
+                clients = run_clients(server, Watch(tracer))
+            tracer.stop()
+        lines = lines_of(books)
+        cls.clients = {client.request_id: client for client in clients}
+        cls.limits = lines[0]["server"]
+        cls.book_lines = [line for line in lines if "request" in line]
+        cls.books = {line["request"]: line for line in cls.book_lines}
+        cls.book_steps = [line for line in lines if "batch_size" in line]
+        cls.events = {probe: tracer.events(probe, server.pid) for probe in PROBES}
+        cls.requests = {e.id: e for e in cls.events["engine_request"]}
+        stops = [e for e in cls.events["span_stop"] if e.name in ("engine.request", "engine.step")]
+        decoded = otlp_attributes.decode([bytes(e.attributes) for e in stops])
+        cls.attributes = {e.id: a for e, a in zip(stops, decoded) if e.name == "engine.request"}
+        cls.steps = [(e, a) for e, a in zip(stops, decoded) if e.name == "engine.step"]
+
+    def pairs(self):
+        for request_id, line in self.books.items():
+            yield line, self.requests[request_id], self.attributes[request_id]
+
+    def test_each_request_once(self):
+        self.assertEqual(len(self.book_lines), CLIENTS)
+        self.assertEqual(len(self.events["engine_request"]), CLIENTS)
+        self.assertEqual(set(self.books), set(self.clients))
+        self.assertEqual(set(self.requests), set(self.clients))
+        self.assertEqual(set(self.attributes), set(self.clients))
+
+    def test_times_of_the_phases(self):
+        for line, record, attributes in self.pairs():
+            for key in ("arrival_ns", "queue_ns", "prefill_ns", "decode_ns"):
+                self.assertEqual(record[key], line[key], key)
+                self.assertEqual(attributes["nopspan." + key], line[key], key)
+            self.assertEqual((record.preemptions, record.start_ns), (0, line["arrival_ns"]))
+
+    def test_tokens(self):
+        probes = {e.id: e for e in self.events["tokens"]}
+        self.assertEqual(len(self.events["tokens"]), CLIENTS)
+        for line, record, attributes in self.pairs():
+            tokens = (line["input_tokens"], line["output_tokens"], line["cached_tokens"])
+            self.assertEqual((record.input_tokens, record.output_tokens, record.cached_tokens), tokens)
+            self.assertEqual((probes[record.id].arg2, probes[record.id].arg4), tokens[:2])
+            self.assertEqual(tuple(attributes["gen_ai.usage." + key] for key in
+                                   ("input_tokens", "output_tokens", "cache_read.input_tokens")), tokens)
+            if tokens[1] > 0:
+                self.assertEqual(attributes["nopspan.stream_tokens"], tokens[1])
+        self.assertGreater(sum(line["cached_tokens"] for line in self.book_lines), 0, "prefixes were shared")
+
+    def test_tokens_are_what_clients_were_told(self):
+        answered = [client for client in self.clients.values() if not client.leaves]
+        self.assertEqual(len(answered), CLIENTS - sum(HANG_UP.values()))
+        for client in answered:
+            line = self.books[client.request_id]
+            self.assertEqual((client.usage["prompt_tokens"], client.usage["completion_tokens"]),
+                             (line["input_tokens"], line["output_tokens"]))
+
+    def test_first_tokens(self):
+        first = {e.id: e for e in self.events["first_token"]}
+        self.assertEqual(set(first), {i for i, line in self.books.items() if line["output_tokens"] > 0})
+        widths = []
+        for line, record, attributes in self.pairs():
+            if line["ttft_ns"] is None:
+                self.assertEqual(record.arg4, 0)
+                self.assertNotIn("nopspan.ttft_ns", attributes)
+                continue
+            self.assertTrue(line["ttft_ns"] <= record.arg4 <= line["ttft_latest_ns"], (line, record.arg4))
+            self.assertEqual((attributes["nopspan.ttft_ns"], first[record.id].arg2), (record.arg4, record.arg4))
+            widths.append(line["ttft_latest_ns"] - line["ttft_ns"])
+        self.assertLess(sorted(widths)[len(widths) // 2], USUAL_CLOCK_TOLERANCE_NS)
+
+    def test_rates(self):
+        with_rate = 0
+        for line, _, attributes in self.pairs():
+            rate = line["tokens_per_second"]
+            if rate is None:
+                self.assertNotIn("nopspan.tokens_per_second", attributes)
+                continue
+            with_rate += 1
+            self.assertAlmostEqual(attributes["nopspan.tokens_per_second"] / rate, 1, delta=RATE_TOLERANCE)
+        self.assertGreater(with_rate, CLIENTS // 2)
+
+    def test_who_hung_up(self):
+        left = {client.request_id for client in self.clients.values() if client.leaves}
+        self.assertEqual({i for i, line in self.books.items() if line["cancelled"]}, left)
+        self.assertEqual({i for i, record in self.requests.items() if record.status == CANCELLED}, left)
+        for request_id, attributes in self.attributes.items():
+            self.assertEqual(attributes["nopspan.cancelled"], request_id in left)
+            self.assertEqual(attributes.get("nopspan.cancel.reason"), "client_closed" if request_id in left else None)
+            self.assertEqual(attributes["gen_ai.response.finish_reasons"], [self.books[request_id]["finish_reason"]])
+        self.assertEqual({record.status for record in self.requests.values()}, {0, CANCELLED})
+
+    def test_hanging_up_is_noticed_in_every_phase(self):
+        cancelled = collections.defaultdict(set)
+        for e in self.events["span_stop"]:
+            if e.status == CANCELLED and e.name != "engine.request":
+                cancelled[e.name].add(self.clients[e.id].stream)
+        self.assertEqual(dict(cancelled), {"engine." + phase: {False, True} for phase in HANG_UP})
+        for client in self.clients.values():
+            if client.leaves == "queue":
+                self.assertEqual(self.books[client.request_id]["output_tokens"], 0)
+                self.assertEqual(self.books[client.request_id]["decode_ns"], 0)
+
+    def test_steps(self):
+        keys = ("batch_size", "prefill_tokens", "decode_tokens")
+        seen = collections.Counter(tuple(attributes["nopspan." + key] for key in keys) for _, attributes in self.steps)
+        self.assertEqual(seen, collections.Counter(tuple(line[key] for key in keys) for line in self.book_steps))
+        self.assertGreater(sum(seen.values()), 20)
+        self.assertIn(SLOTS, {batch for batch, _, _ in seen})
+        for event, attributes in self.steps:
+            self.assertEqual(event.link_count, attributes["nopspan.batch_size"])
+        self.assertEqual(sum(line["decode_tokens"] for line in self.book_steps),
+                         sum(line["output_tokens"] for line in self.book_lines))
+
+    def test_gauges(self):
+        total = self.limits["slots"] * self.limits["context_tokens"]
+        bounds = {"running": SLOTS, "waiting": CLIENTS - SLOTS, "kv_cache_used": total, "kv_cache_total": total}
+        seen = collections.defaultdict(list)
+        for e in self.events["gauge"]:
+            self.assertEqual(e.id, "example")
+            seen[e.name].append(e.arg2)
+            self.assertEqual(e.arg4, total if e.name == "kv_cache_used" else 0)
+        self.assertEqual(set(seen), set(bounds))
+        for name, values in seen.items():
+            self.assertLessEqual(max(values), bounds[name], name)
+        self.assertEqual(set(seen["kv_cache_total"]), {total})
+        self.assertEqual(max(seen["running"]), SLOTS)
+        self.assertGreater(max(seen["waiting"]), 0)
+        self.assertGreater(max(seen["kv_cache_used"]), 0)
+
+    def test_labels_from_the_headers(self):
+        for e in self.events["engine_request"]:
+            self.assertEqual(e.tenant, self.clients[e.id].headers["OpenAI-Organization"])
+            self.assertEqual((e.engine, e.model), ("example", MODEL))
+        self.assertEqual({attributes["route"] for attributes in self.attributes.values()}, {"test"})
+
+
+if __name__ == "__main__":
+    example_service.need()
+    harness.main("protoc")
