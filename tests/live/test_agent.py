@@ -10,7 +10,8 @@ from harness import Program, Tracer, canary_in
 sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "support"))
 import otlp_attributes
 
-# The trace_id that the iteration is given, as a request id.
+# The trace_id that the iteration is given, and the same 16 bytes as nopspan writes them.
+TRACE_ID = "0123456789abcdef0123456789abcdef"
 REQUEST_ID = "ASNFZ4mrze8BI0VniavN7w"
 KIND_SHIFT, INTERNAL, CLIENT = 12, 1, 3
 FLAG_GIVEN_TIMES = 0x200
@@ -41,11 +42,11 @@ class Agent(harness.Test):
 
     def test_nests_them_in_the_request_of_the_trace_id(self):
         iteration = self.stop("agent.operator.iteration")
-        self.assertEqual((iteration.id, iteration.parent_id), (REQUEST_ID, 0))
+        self.assertEqual((iteration.id, iteration.request_id, iteration.parent_id), (TRACE_ID, REQUEST_ID, 0))
         inside = [event for event in self.stops if event.name in ("agent.llm", "agent.tool")]
         self.assertEqual({event.parent_id for event in inside}, {iteration.span_id})
-        self.assertEqual({event.id for event in inside}, {REQUEST_ID})
-        self.assertNotEqual(self.stop("agent.compaction").id, REQUEST_ID)
+        self.assertEqual({event.request_id for event in inside}, {REQUEST_ID})
+        self.assertNotEqual(self.stop("agent.compaction").request_id, REQUEST_ID)
 
     def test_knows_how_long_a_tool_took_that_told_of_its_end_alone(self):
         late = [event for event in self.stops if event.name == "agent.tool" and event.flags & FLAG_GIVEN_TIMES]
