@@ -37,9 +37,8 @@ std::string Answer::whole() {
   while (next_piece(text, kClientClosed)) message.content += text;
   if (abandoned_) throw ApiError(kClientClosed, "client_closed", "", "the client hung up");
   if (cancelled()) {
-    const ApiError error = shutting_down();
-    abandon("shutdown", error.status());
-    throw error;
+    abandon("shutdown", shutting_down().status());
+    throw shutting_down();
   }
   if (!calls_.empty()) {
     message.content.clear();  // it was the arguments of the calls
