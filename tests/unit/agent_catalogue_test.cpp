@@ -8,6 +8,8 @@
 #include <nopspan/agent.h>
 #include <nopspan/value.h>
 
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <set>
 #include <string>
@@ -265,6 +267,29 @@ TEST(AgentCatalogue, KeepsWhatPeopleAndModelsWroteAsContent) {
       const bool expected = content.count(field.key) > 0 || (field.key == "reason" && !symbol);
       EXPECT_EQ(field.content, expected) << event.name.view() << ' ' << field.key;
     }
+  }
+}
+
+// A list of keys as docs/genai.md writes it.
+std::string documented(const agent::Table<FieldDescription>& fields) {
+  std::string text;
+  for (const FieldDescription& field : fields) {
+    if (field.optional) continue;
+    if (!text.empty()) text += ' ';
+    text += "`" + std::string(field.key) + "`";
+    if (field.content) text += " **C**";
+  }
+  return text;
+}
+
+TEST(AgentCatalogue, IsInTheDocumentsAsItIs) {
+  std::ifstream file(NOPSPAN_SOURCE_DIR "/docs/genai.md");
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  for (const EventDescription& event : agent::catalogue()) {
+    const std::string name(event.name.view().substr(agent::event_prefix().size() + 1));
+    const std::string row =
+        "| `" + name + "` | " + documented(event.measurements) + " | " + documented(event.metadata) + " |";
+    EXPECT_NE(text.find(row), std::string::npos) << row;
   }
 }
 

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -115,6 +116,26 @@ TEST_F(BadInput, AMebibyteIsKeptForHandlersAndLeftOutOfTheRecordWhole) {
   }
   EXPECT_EQ(recorder.stop()->metadata("big").as_string().size(), big.size());
   EXPECT_EQ(dropped.times(), 2U) << "of the start's record, and of the stop's";
+}
+
+TEST_F(BadInput, WhatIsTooMuchIsCountedOnceAnEventHoweverManyProbesItHas) {
+  const Counted dropped(&nopspan::Stats::attributes_dropped);
+  const std::string big(1U << 20U, 'x');
+  const auto work = [] { throw std::runtime_error("broken"); };
+  EXPECT_THROW(nopspan::span(
+                   llm::chat, [&](auto& m) { m.set("big", big); }, work),
+               std::runtime_error);
+  EXPECT_EQ(dropped.times(), 2U) << "span_stop and span_exception carry the same bytes";
+}
+
+TEST(Attributes, AreNotEncodedForHandlersAlone) {
+  const Counted dropped(&nopspan::Stats::attributes_dropped);
+  const SpanRecorder recorder("llm.chat");
+  const std::string big(1U << 20U, 'x');
+  {
+    const Span span{llm::chat, [&](auto& m) { m.set("big", big); }};
+  }
+  EXPECT_EQ(dropped.times(), 0U);
 }
 
 TEST_F(BadInput, TenThousandAttributesAreTheFirst128AndACount) {
