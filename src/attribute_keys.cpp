@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 namespace nopspan::detail {
 namespace {
@@ -53,26 +54,26 @@ constexpr AttributeKey kAttributeKeys[] = {
     {"response_model", Key::response_model, {}},
     {"provider_meta", Key::provider_meta, {}},
     {"dimensions", Key::dimensions, {}},
-    {"error.message", kNoKey, "nopspan.error.message"},
-    {"response", kNoKey, "nopspan.response"},
-    {"step_result", kNoKey, "nopspan.step_result", AttributeKey::llm},
-    {"chat_result", kNoKey, "nopspan.chat_result", AttributeKey::llm},
-    {"error", kNoKey, "nopspan.error"},
+    {"error.message", kNoKey, "nopspan.error.message", AttributeKey::all, true},
+    {"response", kNoKey, "nopspan.response", AttributeKey::all, true},
+    {"step_result", kNoKey, "nopspan.step_result", AttributeKey::llm, true},
+    {"chat_result", kNoKey, "nopspan.chat_result", AttributeKey::llm, true},
+    {"error", kNoKey, "nopspan.error", AttributeKey::all, true},
     {"image_count", kNoKey, "nopspan.image_count", AttributeKey::llm},
-    {"input_messages", kNoKey, "gen_ai.input.messages"},
-    {"output_messages", kNoKey, "gen_ai.output.messages"},
-    {"system_instructions", kNoKey, "gen_ai.system_instructions"},
-    {"tool_definitions", kNoKey, "gen_ai.tool.definitions"},
+    {"input_messages", kNoKey, "gen_ai.input.messages", AttributeKey::all, true},
+    {"output_messages", kNoKey, "gen_ai.output.messages", AttributeKey::all, true},
+    {"system_instructions", kNoKey, "gen_ai.system_instructions", AttributeKey::all, true},
+    {"tool_definitions", kNoKey, "gen_ai.tool.definitions", AttributeKey::all, true},
     // Tools and agents.
     {"tool_name", kNoKey, "gen_ai.tool.name"},
     {"tool_call_id", kNoKey, "gen_ai.tool.call.id"},
     {"tool_type", kNoKey, "gen_ai.tool.type"},
     {"tool_description", kNoKey, "gen_ai.tool.description"},
-    {"arguments", kNoKey, "gen_ai.tool.call.arguments"},
-    {"gen_ai.tool.arguments", kNoKey, "gen_ai.tool.call.arguments"},
-    {"result", kNoKey, "gen_ai.tool.call.result"},
+    {"arguments", kNoKey, "gen_ai.tool.call.arguments", AttributeKey::all, true},
+    {"gen_ai.tool.arguments", kNoKey, "gen_ai.tool.call.arguments", AttributeKey::all, true, "arguments"},
+    {"result", kNoKey, "gen_ai.tool.call.result", AttributeKey::all, true},
     {"agent_id", kNoKey, "gen_ai.agent.id"},
-    {"agent_name", kNoKey, "gen_ai.agent.name"},
+    {"agent_name", kNoKey, "gen_ai.agent.name", AttributeKey::all, false, "operator"},
     {"agent_description", kNoKey, "gen_ai.agent.description"},
     {"agent_version", kNoKey, "gen_ai.agent.version"},
     {"operator", kNoKey, "gen_ai.agent.name", AttributeKey::agent},
@@ -80,25 +81,25 @@ constexpr AttributeKey kAttributeKeys[] = {
     {"iteration", kNoKey, "nopspan.iteration", AttributeKey::agent},
     {"context_size", kNoKey, "nopspan.context_size", AttributeKey::agent},
     {"tool_selected", kNoKey, "nopspan.tool_selected", AttributeKey::agent},
-    {"intent", kNoKey, "nopspan.intent", AttributeKey::agent},
+    {"intent", kNoKey, "nopspan.intent", AttributeKey::agent, true},
     {"operator_state", kNoKey, "nopspan.operator_state", AttributeKey::agent},
     {"from", kNoKey, "nopspan.from", AttributeKey::agent},
     {"to", kNoKey, "nopspan.to", AttributeKey::agent},
-    {"notification", kNoKey, "nopspan.notification", AttributeKey::agent},
+    {"notification", kNoKey, "nopspan.notification", AttributeKey::agent, true},
     {"count", kNoKey, "nopspan.count", AttributeKey::agent},
     {"snapshot_id", kNoKey, "nopspan.snapshot_id", AttributeKey::agent},
-    {"code", kNoKey, "nopspan.code", AttributeKey::agent},
+    {"code", kNoKey, "nopspan.code", AttributeKey::agent, true},
     {"ms", kNoKey, "nopspan.ms", AttributeKey::agent},
-    {"thought", kNoKey, "nopspan.thought", AttributeKey::agent},
+    {"thought", kNoKey, "nopspan.thought", AttributeKey::agent, true},
     {"retry_count", kNoKey, "nopspan.retry_count", AttributeKey::agent},
     {"will_retry", kNoKey, "nopspan.will_retry", AttributeKey::agent},
     {"final_state", kNoKey, "nopspan.final_state", AttributeKey::agent},
-    {"message", kNoKey, "nopspan.message", AttributeKey::agent},
+    {"message", kNoKey, "nopspan.message", AttributeKey::agent, true},
     {"running", kNoKey, "nopspan.running", AttributeKey::agent},
     {"notification_count", kNoKey, "nopspan.notification_count", AttributeKey::agent},
     {"status", kNoKey, "nopspan.status", AttributeKey::agent},
     {"notification_ids", kNoKey, "nopspan.notification_ids", AttributeKey::agent},
-    {"insight", kNoKey, "nopspan.insight", AttributeKey::agent},
+    {"insight", kNoKey, "nopspan.insight", AttributeKey::agent, true},
     {"has_unread", kNoKey, "nopspan.has_unread", AttributeKey::agent},
     {"unread_count", kNoKey, "nopspan.unread_count", AttributeKey::agent},
     {"skills", kNoKey, "nopspan.skills", AttributeKey::agent},
@@ -110,7 +111,7 @@ constexpr AttributeKey kAttributeKeys[] = {
     {"config", kNoKey, "nopspan.config", AttributeKey::agent},
     {"reason", kNoKey, "nopspan.reason"},
     {"kind", kNoKey, "nopspan.exception.kind"},
-    {"stacktrace", kNoKey, "nopspan.stacktrace"},
+    {"stacktrace", kNoKey, "nopspan.stacktrace", AttributeKey::all, true},
     {"abandoned", kNoKey, "nopspan.abandoned"},
     {"cancel.reason", kNoKey, "nopspan.cancel.reason"},
     {"cancelled", kNoKey, "nopspan.cancelled"},
@@ -168,6 +169,17 @@ constexpr Slots make_slots() noexcept {
 constexpr Slots kTable = make_slots();
 
 }  // namespace
+
+AttributeKey::Of attribute_keys_of(std::string_view name) noexcept {
+  constexpr std::pair<std::string_view, AttributeKey::Of> kPrefixes[] = {{"llm.", AttributeKey::llm},
+                                                                         {"agent.", AttributeKey::agent},
+                                                                         {"engine.", AttributeKey::engine},
+                                                                         {"gen_ai.", AttributeKey::llm}};
+  for (const auto& [prefix, of] : kPrefixes) {
+    if (name.substr(0, prefix.size()) == prefix) return of;
+  }
+  return {};
+}
 
 const AttributeKey* find_attribute_key(std::string_view key, AttributeKey::Of of) noexcept {
   for (std::size_t at = slot_of(key); kTable.number[at] != 0; at = (at + 1) & (kSlots - 1)) {

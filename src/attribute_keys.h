@@ -17,9 +17,14 @@ struct AttributeKey {
   Key input = kNoKey;          // the mapping reads it, and says what becomes of it; or
   std::string_view attribute;  // its attribute; "" if it has none of its own
   Of of = all;
+  bool is_content = false;  // leaves the process only with the switch, however it is set
+  std::string_view unless = {};  // not an attribute where this key is set: it is the same one
 
   static constexpr Key kNoKey = static_cast<Key>(0xff);
 };
+
+// Whose keys the fields of a span (of an event) of that name have; none, if it is the application's own.
+AttributeKey::Of attribute_keys_of(std::string_view name) noexcept;
 
 // Null for a key that is the application's own, and an attribute as it is.
 const AttributeKey* find_attribute_key(std::string_view key, AttributeKey::Of of) noexcept;

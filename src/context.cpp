@@ -3,6 +3,7 @@
 
 #include "clean_text.h"
 #include "counters.h"
+#include "facts.h"
 #include "gate_writer.h"
 #include "identity.h"
 #include "orphans.h"
@@ -68,13 +69,19 @@ bool parse_traceparent(std::string_view header, Context& context) noexcept {
 
 RequestId make_request_id() noexcept { return fresh().request_id(); }
 
-RequestId request_id() noexcept { return Context::current().request_id(); }
+RequestId request_id() noexcept {
+  const detail::Frame* top = detail::top_frame();
+  return top != nullptr ? top->context.request_id() : RequestId();
+}
 
 Context Context::make() noexcept { return fresh(); }
 
 Context Context::current() noexcept {
   const detail::Frame* top = detail::top_frame();
-  if (top != nullptr) return top->context;
+  if (top != nullptr) {
+    if (top->span != nullptr) detail::note_shared(*top->span);
+    return top->context;
+  }
   Context none;
   detail::ThreadState* thread = detail::spans_are_unrecorded() ? nullptr : detail::thread_state();
   if (thread == nullptr || detail::may_be_untraced(thread)) none.bits_ = kUntraced;

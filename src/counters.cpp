@@ -34,6 +34,7 @@ Stats stats() noexcept {
   s.metadata_failures = get(c.metadata_failures);
   s.handler_failures = get(c.handler_failures);
   s.recursion_dropped = get(c.recursion_dropped);
+  s.facts_untracked = get(c.facts_untracked);
   s.trace_ids_differ = get(c.trace_ids_differ);
   return s;
 }

@@ -82,20 +82,24 @@ void Event::add_ids() const noexcept {
 }
 
 FieldsView Event::attributes() const noexcept {
-  if (attributes_ != nullptr) {
-    detail::collect_attributes(*attributes_->span, attributes_->at_end, attributes_->fields);
-    attributes_begin_ = attributes_->fields.begin();
-    attributes_end_ = attributes_->fields.end();
-    attributes_ = nullptr;
+  FieldsView view;
+  if (attributes_ == nullptr) {
+    view.begin_ = attributes_begin_;
+    view.end_ = attributes_end_;
+    return view;
   }
-  FieldsView fields;
-  fields.begin_ = attributes_begin_;
-  fields.end_ = attributes_end_;
-  return fields;
+  // Kept there and not here: the event may be copied.
+  if (!attributes_->made) {
+    const detail::Busy busy;
+    detail::collect_attributes(*attributes_->span, attributes_->at_end, attributes_->fields);
+    attributes_->made = true;
+  }
+  view.begin_ = attributes_->fields.begin();
+  view.end_ = attributes_->fields.end();
+  return view;
 }
 
-OwnedEvent::OwnedEvent(const Event& event)
-    : event_((static_cast<void>(event.metadata()), static_cast<void>(event.attributes()), event)) {
+OwnedEvent::OwnedEvent(const Event& event) : event_((static_cast<void>(event.metadata()), event)) {
   text_.insert(text_.end(), event.name_.begin(), event.name_.end());
   text_.insert(text_.end(), event.request_id_.begin(), event.request_id_.end());
   event_.name_ = {text_.data(), event.name_.size()};
@@ -103,7 +107,9 @@ OwnedEvent::OwnedEvent(const Event& event)
   fields_.assign(event.begin_, event.end_);
   event_.begin_ = fields_.data();
   event_.end_ = fields_.data() + fields_.size();
-  attributes_.assign(event.attributes_begin_, event.attributes_end_);
+  const FieldsView attributes = event.attributes();
+  attributes_.assign(attributes.begin_, attributes.end_);
+  event_.attributes_ = nullptr;
   event_.attributes_begin_ = attributes_.data();
   event_.attributes_end_ = attributes_.data() + attributes_.size();
   links_.assign(event.links_, event.links_ + event.link_count_);

@@ -3,6 +3,7 @@
 #include <nopspan/events.h>
 #include <nopspan/genai_events.h>
 
+#include "attribute_keys.h"
 #include "clean_text.h"
 #include "counters.h"
 #include "event_access.h"
@@ -90,6 +91,7 @@ SpanState* begin_point(Name name, const Context* target) noexcept {
   event->begins_request = true;
   event->name = clean_name(name);
   event->enclosing = event->name;
+  event->keys = attribute_keys_of({event->name.text, event->name.size});
   event->keeps_content = point_handlers_up() || capturing_content.load(std::memory_order_relaxed);
   const Frame* top = top_frame();
   if (target != nullptr) {
@@ -113,7 +115,7 @@ void tell_of_retry(const SpanState& retry) noexcept {
     for (const auto& [key, name] : kNames) {
       const FieldEntry* entry = retry.fields.find(key, false);
       if (entry == nullptr || (entry->type == Value::Type::string && entry->as_string().empty())) continue;
-      fields.put_entry(name, *entry, 0);
+      fields.put_entry(name, *entry, entry->flags & FieldEntry::kContent);
     }
   });
   release(event);
@@ -122,7 +124,7 @@ void tell_of_retry(const SpanState& retry) noexcept {
 // Marks the first token of the span that the event is in, where that is a scope of this thread and had none.
 bool note_first_token(ThreadState* thread, const SpanState& event) noexcept {
   const Frame* frame = find_scope(event.frame.context.span_id());
-  if (frame == nullptr) return false;
+  if (frame == nullptr || frame->span->process_mark != process_mark()) return false;  // or the parent process's
   const FieldEntry* tokens = event.fields.find("gen_ai.stream.tokens_so_far", false);
   const std::int64_t count = tokens != nullptr && tokens->type == Value::Type::integer ? tokens->as_int() : 1;
   mark_first_token(thread, *frame->span, monotonic_ns(), static_cast<std::uint64_t>(count < 0 ? 0 : count));
@@ -167,7 +169,9 @@ void add_for_handlers(const SpanState& event, FieldBuffer& fields) noexcept {
 
 FieldSink* point_begin(Point point, Name name, const Context* target) noexcept {
   SpanState* event = begin_point(name, target);
-  if (event != nullptr) event->point = point;
+  if (event == nullptr) return nullptr;
+  event->point = point;
+  if (point == Point::retry) event->keys = AttributeKey::retry;
   return event;
 }
 

@@ -1,84 +1,131 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "facts.h"
 
+#include "counters.h"
 #include "probe.h"
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 namespace nopspan::detail {
 namespace {
 
-// Ids of spans inside which a fact was told, where they are no scopes of the thread that told it: AsyncSpans, and
-// scopes of other threads. Bounded: over so many at a time, some may tell a fact again.
-class Marks {
+// What a span inside has told.
+constexpr std::uint64_t kUsage = 1, kTool = 2, kFacts = kUsage | kTool;
+
+// The parent that may have told the same fact again; 0 where the request began.
+std::uint64_t parent_of(const SpanState& span) noexcept {
+  return (span.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0 ? 0 : span.parent_id;
+}
+
+// Live spans whose context was given away. An entry is a span's id, whose last two bits give way to the facts, in one
+// of the places that follow from it; looked for there alone, so that leaving one empty disturbs nobody.
+class SharedSpans {
  public:
-  void set(std::uint64_t span_id) noexcept {
-    any_.store(true, std::memory_order_relaxed);
-    slot(span_id).store(span_id, std::memory_order_release);
+  bool add(std::uint64_t id, std::uint64_t parent_id) noexcept {
+    for (std::size_t i = 0; i < kPlaces; ++i) {
+      Entry& entry = at(id, i);
+      std::uint64_t free = 0;
+      if (entry.word.load(std::memory_order_relaxed) != 0 ||
+          !entry.word.compare_exchange_strong(free, kTaken, std::memory_order_acquire, std::memory_order_relaxed)) {
+        continue;
+      }
+      entry.parent_id.store(parent_id, std::memory_order_relaxed);
+      entry.word.store(id & ~kFacts, std::memory_order_release);
+      return true;
+    }
+    return false;
   }
-  // Whether the span is marked; it is not afterwards.
-  bool take(std::uint64_t span_id) noexcept {
-    if (!any_.load(std::memory_order_relaxed)) return false;
-    if (slot(span_id).load(std::memory_order_acquire) != span_id) return false;
-    return slot(span_id).compare_exchange_strong(span_id, 0, std::memory_order_relaxed);
+
+  // Adds facts to a span and says its parent. False: no such span.
+  bool mark(std::uint64_t id, std::uint64_t facts, std::uint64_t& parent_id) noexcept {
+    for (std::size_t i = 0; i < kPlaces; ++i) {
+      Entry& entry = at(id, i);
+      std::uint64_t word = entry.word.load(std::memory_order_acquire);
+      while ((word & ~kFacts) == (id & ~kFacts)) {
+        const std::uint64_t parent = entry.parent_id.load(std::memory_order_relaxed);
+        if (entry.word.compare_exchange_weak(word, word | facts, std::memory_order_acq_rel,
+                                             std::memory_order_acquire)) {
+          parent_id = parent;
+          return true;
+        }
+      }
+    }
+    return false;
+  }
+
+  // Removes a span; what was told inside it.
+  std::uint64_t remove(std::uint64_t id) noexcept {
+    for (std::size_t i = 0; i < kPlaces; ++i) {
+      Entry& entry = at(id, i);
+      if ((entry.word.load(std::memory_order_relaxed) & ~kFacts) != (id & ~kFacts)) continue;
+      return entry.word.exchange(0, std::memory_order_acq_rel) & kFacts;
+    }
+    return 0;
   }
 
  private:
-  static constexpr std::size_t kSlots = 4096;
-  std::atomic<std::uint64_t>& slot(std::uint64_t span_id) noexcept { return slots_[span_id & (kSlots - 1)]; }
+  static constexpr std::size_t kEntries = 8192;
+  static constexpr std::size_t kPlaces = 32;
+  static constexpr std::uint64_t kTaken = kFacts;  // no span's: an id without its last bits is not 0
 
-  std::atomic<bool> any_{false};
-  std::atomic<std::uint64_t> slots_[kSlots] = {};
-};
-Marks usage_marks;
-Marks tool_marks;
-
-bool begins_here(const SpanState& span) noexcept {
-  return span.parent_id == 0 || (span.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0;
-}
-
-bool same_trace(const SpanState& one, const SpanState& other) noexcept {
-  return std::memcmp(ContextAccess::trace_id(one.frame.context), ContextAccess::trace_id(other.frame.context),
-                     kTraceIdBytes) == 0;
-}
-
-// Marks the spans around this one, up to where the request began: the scopes of this thread that are of its request,
-// and between and beyond them the parents that are none.
-void mark_ancestors(const SpanState& span, const Frame* frame, bool usage, bool tool) noexcept {
-  const auto mark_parent = [&](const SpanState& child) {
-    if (usage) usage_marks.set(child.parent_id);
-    if (tool) tool_marks.set(child.parent_id);
+  struct Entry {
+    std::atomic<std::uint64_t> word{0};
+    std::atomic<std::uint64_t> parent_id{0};
   };
-  if (begins_here(span)) return;
-  const SpanState* child = &span;
-  for (; frame != nullptr; frame = frame->below) {
-    SpanState* scope = frame->span;
-    if (scope == nullptr || !same_trace(*scope, span)) continue;
-    if (child->parent_id != scope->frame.context.span_id()) mark_parent(*child);
-    if (usage) scope->usage_below.store(true, std::memory_order_relaxed);
-    if (tool) scope->tool_below.store(true, std::memory_order_relaxed);
-    if (begins_here(*scope)) return;  // scopes around it are of another hop, or of a sibling
-    child = scope;
+  Entry& at(std::uint64_t id, std::size_t i) noexcept { return entries_[((id >> 2U) + i) & (kEntries - 1)]; }
+
+  Entry entries_[kEntries];
+};
+SharedSpans shared_spans;
+
+// Marks the spans around this one with the facts, up to where the request began: by their ids, scopes of this thread or
+// shared ones. Where a parent is neither, it is a scope of another thread whose child on that thread goes on from here.
+void mark_ancestors(const SpanState& span, const Frame* frame, std::uint64_t facts) noexcept {
+  std::uint64_t wanted = parent_of(span);
+  while (wanted != 0) {
+    const Frame* found = frame;
+    while (found != nullptr && (found->span == nullptr || found->context.span_id() != wanted)) found = found->below;
+    if (found == nullptr) {
+      if (!shared_spans.mark(wanted, facts, wanted)) return;
+      continue;
+    }
+    SpanState& scope = *found->span;
+    if ((facts & kUsage) != 0) scope.usage_below.store(true, std::memory_order_relaxed);
+    if ((facts & kTool) != 0) scope.tool_below.store(true, std::memory_order_relaxed);
+    wanted = parent_of(scope);
+    frame = found->below;
   }
-  mark_parent(*child);
 }
 
 }  // namespace
 
+void note_shared(SpanState& span) noexcept {
+  if (span.is_shared || !point_probes_up()) return;
+  span.is_shared = shared_spans.add(span.frame.context.span_id(), parent_of(span));
+  if (!span.is_shared) count(counters.facts_untracked);
+}
+
+void forget_shared(SpanState& span) noexcept {
+  span.is_shared = false;
+  shared_spans.remove(span.frame.context.span_id());
+}
+
 void fire_facts(ThreadState* thread, SpanState& span, const Frame* enclosing) noexcept {
-  const std::uint64_t id = span.frame.context.span_id();
+  std::uint64_t told = 0;
+  if (span.is_shared) {
+    span.is_shared = false;
+    told = shared_spans.remove(span.frame.context.span_id());
+  }
+  if (span.usage_below.load(std::memory_order_relaxed)) told |= kUsage;
+  if (span.tool_below.load(std::memory_order_relaxed)) told |= kTool;
   const bool has_usage = (span.flags & NOPSPAN_FLAG_HAS_USAGE) != 0;
-  const bool usage_told = usage_marks.take(id) || span.usage_below.load(std::memory_order_relaxed);
-  const bool tool_told = tool_marks.take(id) || span.tool_below.load(std::memory_order_relaxed);
-  const bool usage = has_usage || usage_told;
-  const bool tool = span.has_tool || tool_told;
-  if (usage || tool) mark_ancestors(span, enclosing, usage, tool);
+  const std::uint64_t facts = told | (has_usage ? kUsage : 0) | (span.has_tool ? kTool : 0);
+  if (facts != 0) mark_ancestors(span, enclosing, facts);
   if (!point_probes_up()) return;
-  if (has_usage && !usage_told) fire_tokens(thread, span);
-  if (span.has_tool && !tool_told) fire_tool_call(thread, span);
+  if (has_usage && (told & kUsage) == 0) fire_tokens(thread, span);
+  if (span.has_tool && (told & kTool) == 0) fire_tool_call(thread, span);
   if (span.has_engine_times) fire_engine_request(thread, span);
 }
 

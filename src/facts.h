@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Facts that have probes of their own: each is told once.
+// Facts that have probes of their own: each is told once, by the innermost span that has it.
 #pragma once
 
 #include "span_state.h"
 #include "thread_state.h"
 
 namespace nopspan::detail {
+
+// The span's context is given away: spans below it may run on other threads, or be no scopes, and must find it.
+void note_shared(SpanState& span) noexcept;
+
+// For a span that ends in another way than by fire_facts().
+void forget_shared(SpanState& span) noexcept;
 
 // At the end of a span, with the scopes around it on this thread: `tokens` and `tool_call`, where nothing inside it has
 // told them, and `engine_request`. Inside an Entry.

@@ -74,12 +74,28 @@ FieldEntry* FieldBuffer::append(std::string_view key, Value::Type type, std::siz
   return entry;
 }
 
+namespace {
+// Whether an entry is one of the keys that are bounded.
+bool is_counted(const FieldEntry& entry) noexcept {
+  return (entry.flags & (FieldEntry::kAdded | FieldEntry::kOwn)) == 0;
+}
+}  // namespace
+
 bool FieldBuffer::settle(std::size_t from) noexcept {
   const FieldEntry* made = FieldEntry::at(data_ + from);
   for (std::size_t at = 0; at < from; at += FieldEntry::at(data_ + at)->size) {
     const FieldEntry* there = FieldEntry::at(data_ + at);
     constexpr std::uint8_t kSort = FieldEntry::kMeasurement | FieldEntry::kProbesOnly;
     if (there->key() != made->key() || ((there->flags ^ made->flags) & kSort) != 0) continue;
+    if (is_counted(*made) && !is_counted(*there)) {
+      if (keys_ == kMaxKeys) {
+        size_ = from;
+        return false;
+      }
+      ++keys_;
+    } else if (!is_counted(*made) && is_counted(*there)) {
+      --keys_;
+    }
     const std::size_t old_size = there->size;
     const std::size_t new_size = made->size;
     std::rotate(data_ + at, data_ + from, data_ + size_);
@@ -87,7 +103,7 @@ bool FieldBuffer::settle(std::size_t from) noexcept {
     size_ -= old_size;
     return true;
   }
-  if ((made->flags & (FieldEntry::kAdded | FieldEntry::kOwn)) != 0) return true;
+  if (!is_counted(*made)) return true;
   if (keys_ == kMaxKeys) {
     size_ = from;
     return false;
@@ -217,7 +233,7 @@ const FieldEntry* FieldBuffer::find(std::string_view key, bool measurement) cons
 void FieldBuffer::erase(std::string_view key) noexcept {
   const FieldEntry* entry = find(key, false);
   if (entry == nullptr) return;
-  if ((entry->flags & (FieldEntry::kAdded | FieldEntry::kOwn)) == 0) --keys_;
+  if (is_counted(*entry)) --keys_;
   const std::size_t size = entry->size;
   const auto at = static_cast<std::size_t>(reinterpret_cast<const unsigned char*>(entry) - data_);
   std::memmove(data_ + at, data_ + at + size, size_ - at - size);
@@ -231,7 +247,7 @@ void FieldBuffer::erase_measurements(bool added_only) noexcept {
     const std::size_t size = entry->size;
     const bool added = (entry->flags & FieldEntry::kAdded) != 0;
     if ((entry->flags & FieldEntry::kMeasurement) != 0 && (added || !added_only)) {
-      if (!added) --keys_;
+      if (is_counted(*entry)) --keys_;
     } else {
       if (kept != at) std::memmove(data_ + kept, data_ + at, size);
       kept += size;

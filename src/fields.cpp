@@ -2,8 +2,10 @@
 // What Fields' setters do: the value goes to the buffer, and a few keys to the record's own fields too.
 #include <nopspan/fields.h>
 
+#include "attribute_keys.h"
 #include "clean_text.h"
 #include "counters.h"
+#include "genai_mapping.h"
 #include "span_state.h"
 
 #include <nopspan/value.h>
@@ -33,7 +35,14 @@ bool accept(FieldSink* sink, Text key, std::uint8_t flags) noexcept {
   return false;
 }
 
-std::uint8_t metadata_flags(bool content) noexcept { return content ? FieldEntry::kContent : 0; }
+// What the documents mark as content is content, however it is set.
+std::uint8_t metadata_flags(const FieldSink* sink, Text key, bool content) noexcept {
+  if (!content && sink->keys != 0) {
+    const AttributeKey* known = find_attribute_key(key.view(), static_cast<AttributeKey::Of>(sink->keys));
+    content = known != nullptr && known->is_content;
+  }
+  return content ? FieldEntry::kContent : 0;
+}
 
 void count_unless(bool written) noexcept {
   if (!written) count(counters.fields_dropped);
@@ -65,11 +74,48 @@ void note_text(FieldSink* sink, std::string_view key, std::string_view text) noe
   }
 }
 
+// Which of the four counts a field is.
+std::uint8_t usage_bit(const FieldSink& sink, const std::uint64_t& field) noexcept {
+  return static_cast<std::uint8_t>(1U << static_cast<unsigned>(&field - &sink.input_tokens));
+}
+
 // Usage is metadata: a measurement of that name is the application's own.
 void note_usage(FieldSink* sink, std::uint64_t& field, std::uint64_t number, bool measurement) noexcept {
   if (measurement) return;
   field = number;
+  sink->usage_keys |= usage_bit(*sink, field);
   sink->flags |= NOPSPAN_FLAG_HAS_USAGE;
+}
+
+// A map of counts, as the references have it.
+void note_usage_map(FieldSink* sink, const Value& map) noexcept {
+  Metadata metadata;
+  metadata[Key::usage] = Node(&map);
+  spread_usage(metadata);
+  const auto note = [&](Key key, std::uint64_t& field) {
+    const Node& count = metadata[key];
+    if (count.is_integer() && count.as_int() >= 0)
+      note_usage(sink, field, static_cast<std::uint64_t>(count.as_int()), false);
+  };
+  note(Key::input_tokens, sink->input_tokens);
+  note(Key::output_tokens, sink->output_tokens);
+  note(Key::cache_read_input_tokens, sink->cached_tokens);
+  note(Key::reasoning_tokens, sink->reasoning_tokens);
+}
+
+// The key has no value that may be known any more.
+void forget(FieldSink* sink, std::string_view key) noexcept {
+  const auto forget_usage = [&](std::uint64_t& field) {
+    field = 0;
+    sink->usage_keys &= static_cast<std::uint8_t>(~usage_bit(*sink, field));
+    if (sink->usage_keys == 0) sink->flags &= ~NOPSPAN_FLAG_HAS_USAGE;
+  };
+  if (key == "model" || key == "engine" || key == "tenant") note_text(sink, key, {});
+  if (key == "tool_name") sink->has_tool = false;
+  if (key == "input_tokens") forget_usage(sink->input_tokens);
+  if (key == "output_tokens") forget_usage(sink->output_tokens);
+  if (key == "cached_tokens") forget_usage(sink->cached_tokens);
+  if (key == "reasoning_tokens") forget_usage(sink->reasoning_tokens);
 }
 
 std::uint64_t saturating_ms(std::uint64_t ms) noexcept {
@@ -181,29 +227,31 @@ std::int64_t clamp(std::uint64_t value) noexcept {
 
 void put_null(FieldSink* sink, Text key, bool content) noexcept {
   const Busy busy;
-  if (!accept(sink, key, metadata_flags(content))) return;
-  count_unless(sink->fields.put_null(key.view(), metadata_flags(content)));
+  const std::uint8_t flags = metadata_flags(sink, key, content);
+  forget(sink, key.view());
+  if (accept(sink, key, flags)) count_unless(sink->fields.put_null(key.view(), flags));
 }
 
 void put_bool(FieldSink* sink, Text key, bool value, bool content) noexcept {
   const Busy busy;
-  if (!accept(sink, key, metadata_flags(content))) return;
-  count_unless(sink->fields.put_word(key.view(), Value::Type::boolean, value ? 1 : 0, metadata_flags(content)));
+  const std::uint8_t flags = metadata_flags(sink, key, content);
+  if (!accept(sink, key, flags)) return;
+  count_unless(sink->fields.put_word(key.view(), Value::Type::boolean, value ? 1 : 0, flags));
 }
 
 void put_int(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {
   const Busy busy;
-  put_integer(sink, key, value, metadata_flags(content));
+  put_integer(sink, key, value, metadata_flags(sink, key, content));
 }
 
 void put_uint(FieldSink* sink, Text key, std::uint64_t value, bool content) noexcept {
   const Busy busy;
-  put_integer(sink, key, clamp(value), metadata_flags(content));
+  put_integer(sink, key, clamp(value), metadata_flags(sink, key, content));
 }
 
 void put_double(FieldSink* sink, Text key, double value, bool content) noexcept {
   const Busy busy;
-  put_real(sink, key, value, metadata_flags(content));
+  put_real(sink, key, value, metadata_flags(sink, key, content));
 }
 
 void put_text(FieldSink* sink, Text key, Text value, bool content) noexcept {
@@ -212,15 +260,19 @@ void put_text(FieldSink* sink, Text key, Text value, bool content) noexcept {
     put_null(sink, key, content);
     return;
   }
-  if (!accept(sink, key, metadata_flags(content))) return;
-  if (leaves_the_process(metadata_flags(content))) note_text(sink, key.view(), value.view());
-  count_unless(sink->fields.put_string(key.view(), value.view(), metadata_flags(content)));
+  const std::uint8_t flags = metadata_flags(sink, key, content);
+  if (leaves_the_process(flags)) {
+    note_text(sink, key.view(), value.view());
+  } else {
+    forget(sink, key.view());
+  }
+  if (accept(sink, key, flags)) count_unless(sink->fields.put_string(key.view(), value.view(), flags));
 }
 
 void put_texts(FieldSink* sink, Text key, const Text* values, std::size_t count) noexcept {
   const Busy busy;
-  if (!accept(sink, key, 0)) return;
-  count_unless(sink->fields.put_texts(key.view(), values, count, 0));
+  const std::uint8_t flags = metadata_flags(sink, key, false);
+  if (accept(sink, key, flags)) count_unless(sink->fields.put_texts(key.view(), values, count, flags));
 }
 
 void put_value(FieldSink* sink, Text key, const Value& value, bool content) noexcept {
@@ -236,9 +288,11 @@ void put_value(FieldSink* sink, Text key, const Value& value, bool content) noex
       put_double(sink, key, value.as_double(), content);
       return;
     default:
-      if (!accept(sink, key, metadata_flags(content))) return;
-      count_unless(sink->fields.put_value(key.view(), value, metadata_flags(content)));
+      break;
   }
+  const std::uint8_t flags = metadata_flags(sink, key, content);
+  if (key.view() == "usage" && leaves_the_process(flags)) note_usage_map(sink, value);
+  if (accept(sink, key, flags)) count_unless(sink->fields.put_value(key.view(), value, flags));
 }
 
 void measure_int(FieldSink* sink, Text key, std::int64_t value) noexcept {

@@ -2,6 +2,7 @@
 // The life of a span while somebody listens.
 #include <nopspan/span.h>
 
+#include "attribute_keys.h"
 #include "catalogue.h"
 #include "clean_text.h"
 #include "counters.h"
@@ -72,6 +73,7 @@ SpanState* begin(ThreadState* thread, const Name& name, const SpanOptions& optio
   span->process_mark = thread->process_mark;
   span->start_ns = options.start_ns != 0 ? options.start_ns : now;
   span->catalogue = find_catalogue_span({span->name.text, span->name.size});
+  if (span->catalogue != nullptr) span->keys = attribute_keys_of(span->catalogue->name);
   SpanKind kind = options.kind;
   if (kind == SpanKind::unspecified) kind = span->catalogue != nullptr ? span->catalogue->kind : SpanKind::internal;
   span->flags = (static_cast<std::uint32_t>(kind) << NOPSPAN_FLAG_KIND_SHIFT) & NOPSPAN_FLAG_KIND_MASK;
@@ -266,6 +268,7 @@ SpanState* allocate(ThreadState* thread) noexcept {
 void release(SpanState* span) noexcept {
   ThreadState* thread = locals.state;
   const bool interrupted = thread != nullptr && thread->busy;
+  if (span->is_shared) forget_shared(*span);
   if (thread != nullptr) thread->busy = true;  // a signal handler could find the pool, or malloc, half changed
   std::free(span->links);
   span->links = nullptr;
@@ -337,12 +340,6 @@ void start_late(SpanState* span) noexcept {
   span_exception(span);
 }
 
-// The scope around an AsyncSpan, where that is on this thread's stack: its parent, or at least its request's root.
-const Frame* find_parent(const SpanState& span) noexcept {
-  const Frame* parent = find_scope(span.parent_id);
-  return parent != nullptr ? parent : find_scope(span.frame.context.root_id());
-}
-
 }  // namespace
 
 SpanState* span_begin(Name name, SpanOptions options) noexcept { return begin_scope(name, options); }
@@ -387,7 +384,7 @@ void async_end(SpanState* span) noexcept {
     release(span);
     return;
   }
-  emit_end(*span, find_parent(*span));
+  emit_end(*span, top_frame());
   release(span);
 }
 
@@ -455,12 +452,14 @@ void span_first_token_at(SpanState* span, std::uint64_t now, std::uint64_t token
 
 FieldSink* span_fields(SpanState* span) noexcept { return span; }
 
-Context span_context(const SpanState* span) noexcept {
-  return span != nullptr ? span->frame.context : Context::current();
+Context span_context(SpanState* span) noexcept {
+  if (span == nullptr) return Context::current();
+  note_shared(*span);
+  return span->frame.context;
 }
 
-Context async_context(const SpanState* span) noexcept {
-  if (span != nullptr) return span->frame.context;
+Context async_context(SpanState* span) noexcept {
+  if (span != nullptr) return span_context(span);
   Context unknown;
   Access::bits(unknown) = Access::kUnrecorded;
   return unknown;

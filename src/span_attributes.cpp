@@ -2,6 +2,7 @@
 #include "span_attributes.h"
 
 #include "attribute_keys.h"
+#include "counters.h"
 #include "genai_mapping.h"
 #include "labels.h"
 #include "span_state.h"
@@ -23,24 +24,24 @@ class FieldOutput {
   explicit FieldOutput(FieldBuffer& fields) noexcept : fields_(fields) {}
 
   void text(std::string_view key, std::string_view value, bool content = false) noexcept {
-    fields_.put_string(key, value, content ? kFlags | FieldEntry::kContent : kFlags);
+    count_unless(fields_.put_string(key, value, content ? kFlags | FieldEntry::kContent : kFlags));
   }
   void integer(std::string_view key, std::int64_t value) noexcept {
-    fields_.put_word(key, Value::Type::integer, static_cast<std::uint64_t>(value), kFlags);
+    count_unless(fields_.put_word(key, Value::Type::integer, static_cast<std::uint64_t>(value), kFlags));
   }
   void real(std::string_view key, double value) noexcept {
     std::uint64_t word;
     std::memcpy(&word, &value, sizeof(word));
-    fields_.put_word(key, Value::Type::real, word, kFlags);
+    count_unless(fields_.put_word(key, Value::Type::real, word, kFlags));
   }
   void boolean(std::string_view key, bool value) noexcept {
-    fields_.put_word(key, Value::Type::boolean, value ? 1 : 0, kFlags);
+    count_unless(fields_.put_word(key, Value::Type::boolean, value ? 1 : 0, kFlags));
   }
   void texts(std::string_view key, const std::string_view* values, std::size_t count) noexcept {
     Text texts[FinishReasons::kMost];
     count = std::min(count, FinishReasons::kMost);
     std::copy(values, values + count, texts);
-    fields_.put_texts(key, texts, count, kFlags);
+    count_unless(fields_.put_texts(key, texts, count, kFlags));
   }
   void node(std::string_view key, const Node& value) noexcept {
     if (value.entry() != nullptr) {
@@ -58,21 +59,43 @@ class FieldOutput {
     }
   }
   void entry(std::string_view key, const FieldEntry& value) noexcept {
-    fields_.put_entry(key, value, kFlags | (value.flags & FieldEntry::kContent));
+    count_unless(fields_.put_entry(key, value, kFlags | (value.flags & FieldEntry::kContent)));
   }
 
  private:
   static constexpr std::uint8_t kFlags = FieldEntry::kOwn;
-  void put_value(std::string_view key, const Value& value) noexcept { fields_.put_value(key, value, kFlags); }
+  void put_value(std::string_view key, const Value& value) noexcept {
+    count_unless(fields_.put_value(key, value, kFlags));
+  }
+  static void count_unless(bool written) noexcept {
+    if (!written) count(counters.fields_dropped);
+  }
 
   FieldBuffer& fields_;
 };
+
+// What the application set under a key, as metadata; null if nothing.
+const FieldEntry* find_own(const SpanState& span, std::string_view key) noexcept {
+  constexpr std::uint8_t kNot = FieldEntry::kAdded | FieldEntry::kProbesOnly | FieldEntry::kMeasurement;
+  const FieldBuffer& fields = span.fields;
+  for (const unsigned char* at = fields.begin(); at < fields.end(); at = FieldEntry::at(at)->end()) {
+    const FieldEntry* entry = FieldEntry::at(at);
+    if ((entry->flags & kNot) == 0 && entry->key() == key) return entry;
+  }
+  return nullptr;
+}
+
+bool has_label(const SpanState& span, std::string_view key) noexcept {
+  bool found = false;
+  for_each_extra_label(span.frame.context, [&](std::string_view other, std::string_view) { found |= other == key; });
+  return found;
+}
 
 // An output that leaves out what the application has set under the same name: its own word counts.
 template <class Out>
 class Unless {
  public:
-  Unless(Out& out, const FieldBuffer* own) noexcept : out_(out), own_(own) {}
+  Unless(Out& out, const SpanState* span) noexcept : out_(out), span_(span) {}
 
   template <class... Rest>
   void text(std::string_view key, Rest... rest) noexcept {
@@ -83,9 +106,6 @@ class Unless {
   }
   void real(std::string_view key, double value) noexcept {
     if (!is_own(key)) out_.real(key, value);
-  }
-  void boolean(std::string_view key, bool value) noexcept {
-    if (!is_own(key)) out_.boolean(key, value);
   }
   void texts(std::string_view key, const std::string_view* values, std::size_t count) noexcept {
     if (!is_own(key)) out_.texts(key, values, count);
@@ -98,17 +118,41 @@ class Unless {
   }
 
  private:
+  // What is content does not count: whether it is there depends on who listens.
   [[nodiscard]] bool is_own(std::string_view key) const noexcept {
-    return own_ != nullptr && own_->find(key, false) != nullptr;
+    if (span_ == nullptr) return false;
+    const FieldEntry* own = find_own(*span_, key);
+    return (own != nullptr && (own->flags & FieldEntry::kContent) == 0) || has_label(*span_, key);
   }
 
   Out& out_;
-  const FieldBuffer* own_;  // null: it set no name of ours
+  const SpanState* span_;  // null: the application set no name of ours
+};
+
+// An output that looks whether an attribute is made.
+class Finder {
+ public:
+  explicit Finder(std::string_view key) noexcept : key_(key) {}
+  template <class... Value>
+  void text(std::string_view key, const Value&...) noexcept {
+    look_at(key);
+  }
+  void integer(std::string_view key, std::int64_t) noexcept { look_at(key); }
+  void real(std::string_view key, double) noexcept { look_at(key); }
+  void texts(std::string_view key, const std::string_view*, std::size_t) noexcept { look_at(key); }
+  void node(std::string_view key, const Node&) noexcept { look_at(key); }
+  [[nodiscard]] bool found() const noexcept { return found_; }
+
+ private:
+  void look_at(std::string_view key) noexcept { found_ = found_ || key == key_; }
+  std::string_view key_;
+  bool found_ = false;
 };
 
 // Names that the mapping and the table of keys give.
 bool is_our_name(std::string_view key) noexcept {
-  for (const std::string_view prefix : {"gen_ai.", "openai.", "nopspan.", "error.type", "server."}) {
+  for (const std::string_view prefix :
+       {"gen_ai.", "openai.", "nopspan.", "error.type", "server.", "langfuse.", "http.", "retry."}) {
     if (key.substr(0, prefix.size()) == prefix) return true;
   }
   return false;
@@ -117,21 +161,14 @@ bool is_our_name(std::string_view key) noexcept {
 // Of a span that is no operation of the conventions, the mapping reads these alone.
 bool is_of_the_response(Key key) noexcept {
   return (key >= Key::usage && key <= Key::total_cost) || key == Key::finish_reason || key == Key::model ||
-         key == Key::engine;
+         key == Key::engine || key == Key::request_id;
 }
 
-// Whose keys its fields have; none, if it is the application's own.
-AttributeKey::Of keys_of(const SpanState& state) noexcept {
-  if (state.point == Point::retry) return AttributeKey::retry;
-  if (state.is_span && state.catalogue == nullptr) return {};
-  const std::string_view name(state.name.text, state.name.size);
-  for (const auto& [prefix, of] : {std::pair<std::string_view, AttributeKey::Of>("llm.", AttributeKey::llm),
-                                   {"agent.", AttributeKey::agent},
-                                   {"engine.", AttributeKey::engine},
-                                   {"gen_ai.", AttributeKey::llm}}) {
-    if (name.substr(0, prefix.size()) == prefix) return of;
-  }
-  return {};
+// An event is not mapped, but says in the conventions' words whose it is.
+std::string_view name_in_event(const SpanState& state, Key input, std::string_view key) noexcept {
+  if (state.is_span) return key;
+  if (input == Key::model) return semconv::gen_ai_request_model;
+  return input == Key::request_id ? semconv::extension::request_id : key;
 }
 
 // What becomes of a field.
@@ -153,12 +190,13 @@ Use use_of(const SpanState& span, AttributeKey::Of keys, bool is_operation, cons
   use.input = known->input;
   use.is_read = span.is_span && known->input != AttributeKey::kNoKey && readable &&
                 (is_operation || is_of_the_response(known->input));
+  if (!known->unless.empty() && find_own(span, known->unless) != nullptr) return use;
   use.attribute = known->attribute;
   if (known->input == Key::operation && span.catalogue != nullptr && span.catalogue->name == "llm.image") {
     use.is_read = false;  // generate, edit or variation
     use.attribute = "nopspan.image.operation";
   }
-  if (use.attribute.empty() && !use.is_read) use.attribute = entry.key();
+  if (use.attribute.empty() && !use.is_read) use.attribute = name_in_event(span, known->input, entry.key());
   return use;
 }
 
@@ -225,19 +263,29 @@ void write_mapped(const SpanState& span, bool at_end, bool is_operation, Metadat
 template <class Out>
 void write_labels(const SpanState& span, Out& out) noexcept {
   for_each_extra_label(span.frame.context, [&](std::string_view key, std::string_view value) {
-    const FieldEntry* own = span.fields.find(key, false);
-    if (own == nullptr || (own->flags & FieldEntry::kAdded) != 0) out.text(key, value);
+    if (find_own(span, key) == nullptr) out.text(key, value);
+  });
+}
+
+// Whether metadata of the same key tells the field's attribute.
+bool is_second(const SpanState& span, const FieldEntry& entry) noexcept {
+  return (entry.flags & (FieldEntry::kMeasurement | FieldEntry::kProbesOnly)) != 0 &&
+         find_own(span, entry.key()) != nullptr;
+}
+
+bool is_nothing(const FieldEntry& entry) noexcept {
+  return entry.type == Value::Type::null || (entry.type == Value::Type::list && entry.payload() == entry.end());
+}
+
+template <class Out>
+void write_plain(const SpanState& span, Out& out) noexcept {
+  for_each_field(span, [&](const FieldEntry& entry) {
+    if (!is_second(span, entry)) out.entry(entry.key(), entry);
   });
 }
 
 template <class Out>
-void write_attributes(const SpanState& span, bool at_end, Out& all) noexcept {
-  write_labels(span, all);
-  const AttributeKey::Of keys = keys_of(span);
-  if (keys == AttributeKey::Of{}) {
-    for_each_field(span, [&](const FieldEntry& entry) { all.entry(entry.key(), entry); });
-    return;
-  }
+void write_catalogued(const SpanState& span, AttributeKey::Of keys, bool at_end, Out& all) noexcept {
   const bool is_operation = span.is_span && span.catalogue != nullptr && !span.catalogue->operation.empty();
   Metadata metadata;
   bool has_own_names = false;  // the application set "gen_ai.…" or the like itself
@@ -246,20 +294,38 @@ void write_attributes(const SpanState& span, bool at_end, Out& all) noexcept {
     if (use.is_read) metadata[use.input] = Node(&entry);
     has_own_names = has_own_names || (use.attribute == entry.key() && is_our_name(use.attribute));
   });
-  Unless<Out> out(all, has_own_names ? &span.fields : nullptr);
+  for_each_extra_label(span.frame.context,
+                       [&](std::string_view key, std::string_view) { has_own_names |= is_our_name(key); });
+  Unless<Out> out(all, has_own_names ? &span : nullptr);
   if (span.is_span) {
     complete(span, metadata);
     write_mapped(span, at_end, is_operation, metadata, out);
   }
   for_each_field(span, [&](const FieldEntry& entry) {
     const Use use = use_of(span, keys, is_operation, entry);
-    if (use.attribute.empty()) return;
-    if (use.attribute == entry.key()) {
-      all.entry(use.attribute, entry);
-    } else {
+    if (use.attribute.empty() || is_nothing(entry) || is_second(span, entry)) return;
+    if (use.attribute != entry.key()) {
       out.entry(use.attribute, entry);
+      return;
     }
+    if ((entry.flags & FieldEntry::kContent) != 0 && span.is_span && is_our_name(use.attribute)) {
+      Finder mapped(use.attribute);
+      write_mapped(span, at_end, is_operation, metadata, mapped);
+      if (mapped.found()) return;
+    }
+    all.entry(use.attribute, entry);
   });
+}
+
+template <class Out>
+void write_attributes(const SpanState& span, bool at_end, Out& out) noexcept {
+  const auto keys = static_cast<AttributeKey::Of>(span.keys);
+  if (keys == AttributeKey::Of{}) {
+    write_plain(span, out);
+  } else {
+    write_catalogued(span, keys, at_end, out);
+  }
+  write_labels(span, out);
 }
 
 }  // namespace

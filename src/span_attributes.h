@@ -23,6 +23,7 @@ struct EventAttributes {
   const SpanState* span;
   bool at_end;
   FieldBuffer fields;
+  bool made = false;  // `fields` are them
 };
 
 }  // namespace nopspan::detail

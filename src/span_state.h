@@ -63,6 +63,8 @@ struct FieldSink {
   std::uint32_t link_count = 0;
   nopspan_link* links = nullptr;  // kMaxLinks of them, made when first needed
   std::uint64_t input_tokens = 0, output_tokens = 0, cached_tokens = 0, reasoning_tokens = 0;
+  std::uint8_t usage_keys = 0;  // which of them are set, from the first one's bit on
+  std::uint8_t keys = 0;        // AttributeKey::Of: whose keys its fields have
   bool has_tool = false;
   bool has_engine_times = false;
   char tool_name[kMaxNameBytes + 1];
@@ -92,6 +94,7 @@ struct SpanState : FieldSink {
   std::uint32_t status = NOPSPAN_STATUS_OK;
   bool has_ids = false;                  // its ids are in its metadata, for handlers
   int uncaught = 0;                      // exceptions in flight when it began
+  bool is_shared = false;                // see facts.h
   std::atomic<bool> usage_below{false};  // a span inside it had token usage, and fired `tokens`
   std::atomic<bool> tool_below{false};   // the same for `tool_call`
   const char* exception_kind = "";

@@ -67,6 +67,7 @@ class FieldsView {
 
  private:
   friend class Event;
+  friend class OwnedEvent;
   friend struct EventAccess;
   [[nodiscard]] NOPSPAN_API const unsigned char* first() const noexcept;
   [[nodiscard]] NOPSPAN_API const unsigned char* next(const unsigned char* entry) const noexcept;
@@ -145,10 +146,10 @@ class Event {
   unsigned flags_ = 0;
   const unsigned char* begin_ = nullptr;
   mutable const unsigned char* end_ = nullptr;
-  mutable detail::SpanState* ids_of_ = nullptr;            // whose ids are still to be added to the metadata
-  mutable detail::EventAttributes* attributes_ = nullptr;  // still to be made
-  mutable const unsigned char* attributes_begin_ = nullptr;
-  mutable const unsigned char* attributes_end_ = nullptr;
+  mutable detail::SpanState* ids_of_ = nullptr;    // whose ids are still to be added to the metadata
+  detail::EventAttributes* attributes_ = nullptr;  // makes them; null: they are what follows
+  const unsigned char* attributes_begin_ = nullptr;
+  const unsigned char* attributes_end_ = nullptr;
   const Link* links_ = nullptr;
   std::size_t link_count_ = 0;
   const Value* config_ = nullptr;

@@ -14,12 +14,14 @@
 #include <nopspan/llm.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
+#include <nopspan/value.h>
 
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace {
 
@@ -29,6 +31,7 @@ using nopspan::Attached;
 using nopspan::Context;
 using nopspan::Fields;
 using nopspan::Span;
+using nopspan::Value;
 using ::testing::IsEmpty;
 
 TEST(Probes, OfASpanFireOncePerStartAndEnd) {
@@ -212,6 +215,81 @@ TEST(Tokens, OfAnAsyncChainFireAtItsInnermostEnd) {
   chat.set("output_tokens", 9);
   chat.end();
   EXPECT_EQ(fired[Probe::tokens], 1U);
+}
+
+TEST(Tokens, OfManyRequestsAtATimeFireOnceEach) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  std::vector<AsyncSpan> chats;
+  for (int i = 0; i < 1000; ++i) {
+    chats.emplace_back(llm::chat);
+    AsyncSpan step{llm::step, chats.back().context()};
+    step.set("output_tokens", 9);
+    step.end();
+  }
+  for (AsyncSpan& chat : chats) {
+    chat.set("output_tokens", 9);
+    chat.end();
+  }
+  EXPECT_EQ(fired[Probe::tokens], 1000U);
+}
+
+TEST(Tokens, OfALongRequestAreRememberedWhateverComesInBetween) {
+  const RaisedGate tracer(RaisedGate::points);
+  AsyncSpan chat{llm::chat};
+  const auto run = [](AsyncSpan& around) {
+    AsyncSpan step{llm::step, around.context()};
+    step.set("output_tokens", 9);
+    step.end();
+  };
+  run(chat);
+  for (int i = 0; i < 20000; ++i) {
+    AsyncSpan other{llm::chat};
+    run(other);
+    other.end();
+  }
+  const Fired fired;
+  chat.set("output_tokens", 9);
+  chat.end();
+  EXPECT_EQ(fired[Probe::tokens], 0U);
+}
+
+TEST(Tokens, OfABranchAreNotThoseOfAnotherOnTheSameThread) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  AsyncSpan root{llm::chat};
+  AsyncSpan branch{llm::step, root.context()};
+  {
+    const Attached to_root{root.context()};
+    Span other{llm::step};
+    {
+      const Attached to_branch{branch.context()};
+      Span generate{llm::generate};
+      generate.set("output_tokens", 3);
+    }
+    other.set("output_tokens", 5);
+  }
+  branch.end();
+  root.end();
+  EXPECT_EQ(fired[Probe::tokens], 2U);
+}
+
+TEST(Tokens, OfAUsageThatIsAMapFireToo) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  {
+    const Span image{llm::image, [](auto& m) { m.usage(Value::map({{"input_tokens", 5}, {"output_tokens", 7}})); }};
+  }
+  EXPECT_EQ(fired[Probe::tokens], 1U);
+}
+
+TEST(Tokens, ThatAreTakenBackFireNothing) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  {
+    const Span step{llm::step, [](auto& m) { m.input_tokens(5).set("input_tokens", nullptr); }};
+  }
+  EXPECT_EQ(fired[Probe::tokens], 0U);
 }
 
 TEST(Tokens, OfASecondRootOfARequestAreNotTheFirstOnes) {

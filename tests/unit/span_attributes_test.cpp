@@ -326,11 +326,101 @@ TEST(GenAiEvents, BelongToTheSpanThatIsNamed) {
   named.end();
 }
 
+TEST(SpanAttributes, SayWhyASpanFailedWhateverElseTheApplicationSays) {
+  const SpanRecorder recorder("llm.chat");
+  {
+    Span{llm::chat, [](auto& m) { m.set("gen_ai.workflow.name", "w"); }}.fail("rate_limit");
+  }
+  EXPECT_EQ(attribute(recorder.stop(), "error.type"), Value("rate_limit"));
+}
+
+TEST(SpanAttributes, MayBeAskedForByCopiesOfAnEvent) {
+  std::size_t sizes[2] = {};
+  nopspan::attach("copies", "work.stop", [&](const nopspan::Event& event) {
+    const nopspan::Event copy = event;
+    const nopspan::FieldsView first = event.attributes();
+    sizes[1] = copy.attributes().size();
+    sizes[0] = first.size();
+  });
+  {
+    const Span span{"work", [](Fields& f) {
+                      for (int i = 0; i < 100; ++i) f.set("key" + std::to_string(i), i);
+                    }};
+  }
+  nopspan::detach("copies");
+  EXPECT_THAT(sizes, ElementsAre(100, 100));
+}
+
+TEST(RetryEvent, KeepsWhatIsContentAsContent) {
+  const Recorder recorder{"gen_ai.retry"};
+  llm::retry([](auto& r) { r.attempt(1).content("reason", "SECRET"); });
+  EXPECT_TRUE(recorder.events().at(0)->metadata("retry.reason").is_content());
+}
+
 // The bytes that a probe would carry.
 std::string encoded(const Span&, nopspan::detail::SpanState& state, bool with_content) {
   static unsigned char bytes[nopspan::detail::kMaxAttributesBytes];
   const auto done = encode_attributes(state, true, nopspan::detail::kSpanAttributesField, with_content, bytes);
   return {reinterpret_cast<const char*>(bytes), done.size};
+}
+
+// How often a key is in them.
+std::size_t occurrences(const std::string& bytes, std::string_view key) {
+  const std::string field = "\x0a" + std::string(1, static_cast<char>(key.size())) + std::string(key);
+  std::size_t count = 0;
+  for (std::size_t at = bytes.find(field); at != std::string::npos; at = bytes.find(field, at + 1)) ++count;
+  return count;
+}
+
+// What a probe would carry of a span that is made here.
+template <class N, class Fill>
+std::string carried(const N& name, const Fill& fill, bool with_content = false) {
+  const RaisedGate tracer(RaisedGate::spans);
+  const Span span{name, fill};
+  auto* state = const_cast<nopspan::detail::SpanState*>(nopspan::detail::top_frame()->span);
+  return encoded(span, *state, with_content);
+}
+
+TEST(SpanAttributes, AreThereOnceEach) {
+  const Span outer{"work", [](Fields& f) { f.label("gen_ai.conversation.id", "label"); }};
+  const Span in_it{"work", [](Fields& f) { f.label("gen_ai.conversation.id", "label"); }};
+  EXPECT_EQ(occurrences(carried(llm::chat, [](auto& m) { m.conversation_id("c"); }), "gen_ai.conversation.id"), 1U);
+  const nopspan::SpanName<Fields> iteration{"agent.operator.iteration"};
+  EXPECT_EQ(occurrences(carried(iteration, [](auto& m) { m.set("operator", "a").set("agent_name", "b"); }),
+                        "gen_ai.agent.name"),
+            1U);
+  EXPECT_EQ(occurrences(carried(llm::chat, [](auto& m) { m.set("rows", 3).measure("rows", 4); }), "rows"), 1U);
+  EXPECT_EQ(occurrences(carried(nopspan::Name("work"), [](auto& m) { m.set("rows", 3).measure("rows", 4); }), "rows"),
+            1U);
+  const auto cost = [](auto& m) { m.total_cost(0.5).set("langfuse.observation.cost_details", "{}"); };
+  EXPECT_EQ(occurrences(carried(llm::chat, cost), "langfuse.observation.cost_details"), 1U);
+  const auto arguments = [](auto& m) { m.set("arguments", "a").set("gen_ai.tool.arguments", "b"); };
+  const SpanRecorder keeps_content("llm.tool");
+  EXPECT_EQ(occurrences(carried(llm::tool, arguments, true), "gen_ai.tool.call.arguments"), 1U);
+}
+
+TEST(SpanAttributes, AreTheSameWhetherAHandlerIsAttachedOrNot) {
+  const auto fill = [](auto& m) { m.model("m").content("gen_ai.request.model", "SECRET"); };
+  EXPECT_EQ(occurrences(carried(llm::chat, fill), "gen_ai.request.model"), 1U);
+  const SpanRecorder handler("llm.chat");
+  EXPECT_EQ(occurrences(carried(llm::chat, fill), "gen_ai.request.model"), 1U);
+}
+
+TEST(SpanAttributes, KeepWhatTheDocumentsCallContentHoweverItIsSet) {
+  const SpanRecorder handler("llm.tool");
+  const std::string bytes = carried(llm::tool, [](auto& m) {
+    for (const char* key : {"arguments", "result", "response", "step_result", "chat_result", "input_messages",
+                            "output_messages", "system_instructions", "tool_definitions", "error", "error.message"}) {
+      m.set(key, "CANARY");
+    }
+  });
+  EXPECT_THAT(bytes, Not(::testing::HasSubstr("CANARY")));
+}
+
+TEST(SpanAttributes, OfOneThatIsEmptyAreNone) {
+  const std::string bytes = carried(
+      llm::tool, [](auto& m) { m.set("tool_call_id", nullptr).set("mine", Value::list()).set("other", nullptr); });
+  for (const char* key : {"gen_ai.tool.call.id", "mine", "other"}) EXPECT_EQ(occurrences(bytes, key), 0U) << key;
 }
 
 TEST(SpanAttributes, KeepContentOfEveryKindFromProbes) {
