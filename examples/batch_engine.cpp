@@ -103,7 +103,14 @@ void BatchEngine::run() {
 // Waits until there is something to do, and fills the free slots. False when the engine stops.
 bool BatchEngine::admit() {
   std::unique_lock<std::mutex> lock(mutex_);
-  submitted_.wait(lock, [this] { return stopping_ || occupied_ > 0 || !waiting_.empty(); });
+  const auto has_work = [this] { return stopping_ || occupied_ > 0 || !waiting_.empty(); };
+  if (!has_work()) {
+    lock.unlock();
+    reported_ = {};
+    report();  // that nothing runs: the next report comes with the next request
+    lock.lock();
+  }
+  submitted_.wait(lock, has_work);
   let_go_of_cancelled();
   while (!stopping_ && occupied_ < slots_.size() && !waiting_.empty()) {
     std::shared_ptr<Generation> generation = std::move(waiting_.front());

@@ -6,12 +6,16 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 
@@ -113,9 +117,11 @@ std::string load_corpus(const std::string& path) {
   return corpus;
 }
 
+constexpr std::chrono::seconds kShutdownPatience{10};
+
 // Serves until SIGINT or SIGTERM, which the calling thread and those it starts must have blocked.
 int serve(const Options& options, const example::Tokenizer& tokenizer, const example::LanguageModel& model,
-          example::ServerBooks& books, const sigset_t& ending_signals) {
+          example::ServerBooks& books, const std::function<int(int)>& close_files, const sigset_t& ending_signals) {
   HttpServer server(options.threads);
   const int port = server.bind(options.host, options.port);
   if (port < 0) {
@@ -138,6 +144,11 @@ int serve(const Options& options, const example::Tokenizer& tokenizer, const exa
   engine.stop();                                           // first, so that no answer is waited for
   while (!server.is_running()) std::this_thread::yield();  // stop() does nothing before
   server.stop();
+  // It waits for clients, who may send a byte of a request now and then, for as long as they like.
+  std::thread([close_files] {
+    std::this_thread::sleep_for(kShutdownPatience);
+    std::_Exit(close_files(0));
+  }).detach();
   listening.join();
   return 0;
 }
@@ -193,5 +204,10 @@ int main(int argc, char** argv) {
     std::cerr << "chat_server: " << error.what() << "\n";
     return 2;
   }
-  return close_files(serve(options, tokenizer, model, books, ending_signals), books, events.get());
+  std::once_flag closed;
+  const auto close_once = [&](int status) {
+    std::call_once(closed, [&] { status = close_files(status, books, events.get()); });
+    return status;
+  };
+  return close_once(serve(options, tokenizer, model, books, close_once, ending_signals));
 }

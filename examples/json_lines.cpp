@@ -44,9 +44,11 @@ std::string JsonLines::flush() {
 }
 
 void JsonLines::drain() {
+  if (is_torn_ && !waiting_.empty()) waiting_.insert(0, "\n");
   while (!waiting_.empty()) {
     const ssize_t written = ::write(file_, waiting_.data(), waiting_.size());
     if (written >= 0) {
+      if (written > 0) is_torn_ = waiting_[static_cast<std::size_t>(written) - 1] != '\n';
       waiting_.erase(0, static_cast<std::size_t>(written));
     } else if (errno != EINTR) {
       if (lost_ == 0) error_ = errno;

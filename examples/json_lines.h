@@ -31,6 +31,7 @@ class JsonLines {
   const int file_;
   std::mutex mutex_;
   std::string waiting_;
+  bool is_torn_ = false;  // what was written last is a part of a line
   std::size_t lost_ = 0;
   int error_ = 0;  // errno of the first that was lost
 };

@@ -17,7 +17,7 @@ struct AttributeKey {
   Key input = kNoKey;          // the mapping reads it, and says what becomes of it; or
   std::string_view attribute;  // its attribute; "" if it has none of its own
   Of of = all;
-  bool is_content = false;  // leaves the process only with the switch, however it is set
+  bool is_content = false;       // leaves the process only with the switch, however it is set
   std::string_view unless = {};  // not an attribute where this key is set: it is the same one
 
   static constexpr Key kNoKey = static_cast<Key>(0xff);

@@ -40,10 +40,21 @@ void add_time_to_first_token(SpanState& span) noexcept {
   measure(span, "ttft_ns", time_to_first_token(span));
 }
 
+// Those that were given at the start, and are on the start's event alone.
+void add_times(SpanState& span) noexcept {
+  const EngineTimes& times = span.engine;
+  const auto add_known = [&](std::string_view key, const std::uint64_t& field) {
+    if ((times.known & engine_bit(times, field)) != 0) measure(span, key, field);
+  };
+  add_known("queue_ns", times.queue_ns);
+  add_known("prefill_ns", times.prefill_ns);
+  add_known("decode_ns", times.decode_ns);
+}
+
 // The first token is the prefill's: decoding makes the others.
 void add_decode_rate(SpanState& span) noexcept {
   std::uint64_t output = span.output_tokens;
-  if (!span.engine.has_decode || output < 2) return;
+  if ((span.engine.known & engine_bit(span.engine, span.engine.decode_ns)) == 0 || output < 2) return;
   if (output > kMostTokens) {
     count(counters.values_clamped);
     output = kMostTokens;
@@ -64,6 +75,7 @@ std::uint64_t time_to_first_token(const SpanState& span) noexcept {
 
 void add_engine_times(SpanState& span) noexcept {
   if (span.catalogue == nullptr || span.catalogue->name != "engine.request") return;
+  add_times(span);
   add_time_to_first_token(span);
   add_decode_rate(span);
   add(span, "cancelled", Value::Type::boolean, span.status == NOPSPAN_STATUS_CANCELLED ? 1 : 0, 0);

@@ -19,21 +19,25 @@ std::uint64_t parent_of(const SpanState& span) noexcept {
   return (span.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0 ? 0 : span.parent_id;
 }
 
-// Live spans whose context was given away. An entry is a span's id, whose last two bits give way to the facts, in one
-// of the places that follow from it; looked for there alone, so that leaving one empty disturbs nobody.
+// Spans whose context was given away. An entry is a span's id, whose last three bits give way to what is known of it,
+// in one of the places that follow from the id; it is looked for there alone, so that leaving one empty disturbs
+// nobody. One that has ended stays until its place is needed: what began inside it may end later, and asks for its
+// parent.
 class SharedSpans {
  public:
   bool add(std::uint64_t id, std::uint64_t parent_id) noexcept {
-    for (std::size_t i = 0; i < kPlaces; ++i) {
-      Entry& entry = at(id, i);
-      std::uint64_t free = 0;
-      if (entry.word.load(std::memory_order_relaxed) != 0 ||
-          !entry.word.compare_exchange_strong(free, kTaken, std::memory_order_acquire, std::memory_order_relaxed)) {
-        continue;
+    for (const std::uint64_t is_free : {std::uint64_t{0}, kEnded}) {
+      for (std::size_t i = 0; i < kPlaces; ++i) {
+        Entry& entry = at(id, i);
+        std::uint64_t word = entry.word.load(std::memory_order_relaxed);
+        if ((is_free == 0 ? word != 0 : (word & kEnded) == 0) ||
+            !entry.word.compare_exchange_strong(word, kTaken, std::memory_order_acquire, std::memory_order_relaxed)) {
+          continue;
+        }
+        entry.parent_id.store(parent_id, std::memory_order_relaxed);
+        entry.word.store(id & ~kBits, std::memory_order_release);
+        return true;
       }
-      entry.parent_id.store(parent_id, std::memory_order_relaxed);
-      entry.word.store(id & ~kFacts, std::memory_order_release);
-      return true;
     }
     return false;
   }
@@ -43,7 +47,7 @@ class SharedSpans {
     for (std::size_t i = 0; i < kPlaces; ++i) {
       Entry& entry = at(id, i);
       std::uint64_t word = entry.word.load(std::memory_order_acquire);
-      while ((word & ~kFacts) == (id & ~kFacts)) {
+      while ((word & ~kBits) == (id & ~kBits)) {
         const std::uint64_t parent = entry.parent_id.load(std::memory_order_relaxed);
         if (entry.word.compare_exchange_weak(word, word | facts, std::memory_order_acq_rel,
                                              std::memory_order_acquire)) {
@@ -55,12 +59,12 @@ class SharedSpans {
     return false;
   }
 
-  // Removes a span; what was told inside it.
-  std::uint64_t remove(std::uint64_t id) noexcept {
+  // The span has ended; what was told inside it.
+  std::uint64_t end(std::uint64_t id) noexcept {
     for (std::size_t i = 0; i < kPlaces; ++i) {
       Entry& entry = at(id, i);
-      if ((entry.word.load(std::memory_order_relaxed) & ~kFacts) != (id & ~kFacts)) continue;
-      return entry.word.exchange(0, std::memory_order_acq_rel) & kFacts;
+      if ((entry.word.load(std::memory_order_relaxed) & ~kBits) != (id & ~kBits)) continue;
+      return entry.word.fetch_or(kEnded, std::memory_order_acq_rel) & kFacts;
     }
     return 0;
   }
@@ -68,13 +72,15 @@ class SharedSpans {
  private:
   static constexpr std::size_t kEntries = 8192;
   static constexpr std::size_t kPlaces = 32;
+  static constexpr std::uint64_t kEnded = 4;
+  static constexpr std::uint64_t kBits = kFacts | kEnded;
   static constexpr std::uint64_t kTaken = kFacts;  // no span's: an id without its last bits is not 0
 
   struct Entry {
     std::atomic<std::uint64_t> word{0};
     std::atomic<std::uint64_t> parent_id{0};
   };
-  Entry& at(std::uint64_t id, std::size_t i) noexcept { return entries_[((id >> 2U) + i) & (kEntries - 1)]; }
+  Entry& at(std::uint64_t id, std::size_t i) noexcept { return entries_[((id >> 3U) + i) & (kEntries - 1)]; }
 
   Entry entries_[kEntries];
 };
@@ -109,14 +115,14 @@ void note_shared(SpanState& span) noexcept {
 
 void forget_shared(SpanState& span) noexcept {
   span.is_shared = false;
-  shared_spans.remove(span.frame.context.span_id());
+  shared_spans.end(span.frame.context.span_id());
 }
 
 void fire_facts(ThreadState* thread, SpanState& span, const Frame* enclosing) noexcept {
   std::uint64_t told = 0;
   if (span.is_shared) {
     span.is_shared = false;
-    told = shared_spans.remove(span.frame.context.span_id());
+    told = shared_spans.end(span.frame.context.span_id());
   }
   if (span.usage_below.load(std::memory_order_relaxed)) told |= kUsage;
   if (span.tool_below.load(std::memory_order_relaxed)) told |= kTool;

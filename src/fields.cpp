@@ -103,6 +103,43 @@ void note_usage_map(FieldSink* sink, const Value& map) noexcept {
   note(Key::reasoning_tokens, sink->reasoning_tokens);
 }
 
+std::uint64_t saturating_ms(std::uint64_t ms) noexcept {
+  constexpr std::uint64_t kNsPerMs = 1'000'000;
+  if (ms <= static_cast<std::uint64_t>(INT64_MAX) / kNsPerMs) return ms * kNsPerMs;
+  count(counters.values_clamped);
+  return INT64_MAX;
+}
+
+void note_engine(FieldSink* sink, std::uint64_t& field, std::uint64_t number) noexcept {
+  field = number;
+  sink->engine.known |= engine_bit(sink->engine, field);
+  sink->has_engine_times = true;
+}
+
+// A time that cannot be is as none.
+void forget_time(FieldSink* sink, std::string_view key) noexcept {
+  EngineTimes& engine = sink->engine;
+  const auto forget_it = [&](std::uint64_t& field) {
+    field = 0;
+    engine.known &= static_cast<std::uint8_t>(~engine_bit(engine, field));
+  };
+  if (key == "arrival_ns") forget_it(engine.arrival_ns);
+  if (key == "queue_ns") forget_it(engine.queue_ns);
+  if (key == "prefill_ns") forget_it(engine.prefill_ns);
+  if (key == "decode_ns") forget_it(engine.decode_ns);
+}
+
+constexpr std::string_view kEngineKeys[] = {"arrival_ns", "queue_ns", "prefill_ns", "decode_ns", "preemptions"};
+constexpr std::string_view kUsageKeys[] = {"input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"};
+
+template <std::size_t N>
+bool is_one_of(std::string_view key, const std::string_view (&keys)[N]) noexcept {
+  for (const std::string_view known : keys) {
+    if (key == known) return true;
+  }
+  return false;
+}
+
 // The key has no value that may be known any more.
 void forget(FieldSink* sink, std::string_view key) noexcept {
   const auto forget_usage = [&](std::uint64_t& field) {
@@ -118,32 +155,11 @@ void forget(FieldSink* sink, std::string_view key) noexcept {
   if (key == "reasoning_tokens") forget_usage(sink->reasoning_tokens);
 }
 
-std::uint64_t saturating_ms(std::uint64_t ms) noexcept {
-  constexpr std::uint64_t kNsPerMs = 1'000'000;
-  if (ms <= static_cast<std::uint64_t>(INT64_MAX) / kNsPerMs) return ms * kNsPerMs;
-  count(counters.values_clamped);
-  return INT64_MAX;
-}
-
-void note_engine(FieldSink* sink, std::uint64_t& field, std::uint64_t number) noexcept {
-  field = number;
-  sink->has_engine_times = true;
-}
-
-constexpr std::string_view kEngineKeys[] = {"arrival_ns", "queue_ns", "prefill_ns", "decode_ns", "preemptions"};
-constexpr std::string_view kUsageKeys[] = {"input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"};
-
-template <std::size_t N>
-bool is_one_of(std::string_view key, const std::string_view (&keys)[N]) noexcept {
-  for (const std::string_view known : keys) {
-    if (key == known) return true;
-  }
-  return false;
-}
-
 void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool measurement) noexcept {
   if (value < 0) {
     if (is_one_of(key, kEngineKeys) || (!measurement && is_one_of(key, kUsageKeys))) count(counters.values_clamped);
+    if (!measurement) forget(sink, key);
+    forget_time(sink, key);
     return;
   }
   const auto number = static_cast<std::uint64_t>(value);
@@ -157,10 +173,7 @@ void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool
       if (key == "delay_ms") sink->retry_delay_ns = saturating_ms(number);
       break;
     case 9:
-      if (key == "decode_ns") {
-        note_engine(sink, engine.decode_ns, number);
-        engine.has_decode = true;
-      }
+      if (key == "decode_ns") note_engine(sink, engine.decode_ns, number);
       break;
     case 10:
       if (key == "prefill_ns") note_engine(sink, engine.prefill_ns, number);
@@ -206,6 +219,7 @@ void note_real(FieldSink* sink, std::string_view key, double value, bool measure
     note_number(sink, key, static_cast<std::int64_t>(value), measurement);
   } else {
     count(counters.values_clamped);
+    forget_time(sink, key);
   }
 }
 

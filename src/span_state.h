@@ -48,8 +48,11 @@ struct ContextAccess {
 struct EngineTimes {
   std::uint64_t arrival_ns = 0, queue_ns = 0, prefill_ns = 0, decode_ns = 0;
   std::uint64_t prefill_tokens = 0, decode_tokens = 0, preemptions = 0;
-  bool has_decode = false;  // decode_ns was given
+  std::uint8_t known = 0;  // which were given: engine_bit()
 };
+inline std::uint8_t engine_bit(const EngineTimes& times, const std::uint64_t& field) noexcept {
+  return static_cast<std::uint8_t>(1U << static_cast<unsigned>(&field - &times.arrival_ns));
+}
 
 // The sink that Fields writes to. A span and an event are the same to it.
 struct FieldSink {

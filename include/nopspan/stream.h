@@ -5,9 +5,10 @@
 //   while (auto chunk = stream.next()) show(*chunk);
 //
 // Three shapes: a source that is asked for the next item (pull), a range, and a sink that items are given to (push).
-// The span is below the current context of where the stream is made, and ends once: by exhaustion or end() (ok), by
-// fail(), by an exception that leaves the source (llm.stream.exception, as from span()), or, destroyed before that, as
-// cancelled and abandoned. Nothing is read ahead, an item more or a moment sooner than the consumer asks.
+// The span is below the current context of where the stream is made, and ends once: by exhaustion, or when the consumer
+// has enough and says so by finish() (ok), by fail(), by cancel(), by an exception that leaves the source
+// (llm.stream.exception, as from span()), or, destroyed before that, as cancelled and abandoned. Nothing is read ahead,
+// an item more or a moment sooner than the consumer asks.
 //
 // Its stop has the metadata `response`, always null, and what StreamMeter measures, and `opened_ns`: from the span's
 // start until the opener returned, or until the stream was made where there is none. An opener that throws ends the
@@ -85,6 +86,10 @@ class StreamSpan {
     closing();
     meter_.fail(type, message);
   }
+  void cancel(Text reason) noexcept {
+    closing();
+    meter_.cancel(reason);
+  }
 
   // Runs a piece of the source: what leaves it by an exception ends the span.
   template <class Work>
@@ -108,17 +113,26 @@ class StreamSpan {
   void closing() noexcept {
     meter_.span().with([](Fields& f) { f.content("response", nullptr); });
   }
+  // A pull stream's item may be a std::optional or a pointer: `tokens` takes what it holds, if it does not take that.
+  template <class Tokens, class Item>
+  static std::int64_t asked(Tokens& tokens, const Item& item) {
+    if constexpr (std::is_invocable_v<Tokens&, const Item&>) {
+      return static_cast<std::int64_t>(tokens(item));
+    } else {
+      return static_cast<std::int64_t>(tokens(*item));
+    }
+  }
   template <class Tokens, class Item>
   static std::int64_t tokens_of(Tokens& tokens, const Item& item) {
 #if NOPSPAN_EXCEPTIONS
     try {
-      return static_cast<std::int64_t>(tokens(item));
+      return asked(tokens, item);
     } catch (...) {
       if (!nopspan::detail::metadata_threw()) throw;
       return 1;
     }
 #else
-    return static_cast<std::int64_t>(tokens(item));
+    return asked(tokens, item);
 #endif
   }
 
@@ -184,7 +198,7 @@ class PullStream {
   decltype(auto) next() {
     using Item = std::invoke_result_t<std::remove_reference_t<Next>&>;
     Item item = span_.guard([&]() -> decltype(auto) { return next_(); });
-    if (item) {
+    if (span_.guard([&] { return static_cast<bool>(item); })) {
       span_.item(tokens_, item);
     } else {
       span_.end();
@@ -196,9 +210,11 @@ class PullStream {
     }
   }
 
-  // The stream failed without an exception.
+  // The consumer has enough; the stream failed without an exception; it was given up.
+  void finish() noexcept { span_.end(); }
   void fail(Text type, Text message = {}) noexcept { span_.fail(type, message); }
-  // For its fields (token usage) and its context.
+  void cancel(Text reason = {}) noexcept { span_.cancel(reason); }
+  // For its fields (token usage) and its context. Ended through this the span lacks what the meter measures.
   [[nodiscard]] AsyncSpan& span() noexcept { return span_.span(); }
 
  private:
@@ -282,6 +298,8 @@ class StreamRange {
   }
 
   // As those of PullStream.
+  void finish() noexcept { span_.end(); }
+  void cancel(Text reason = {}) noexcept { span_.cancel(reason); }
   void fail(Text type, Text message = {}) noexcept { span_.fail(type, message); }
   [[nodiscard]] AsyncSpan& span() noexcept { return span_.span(); }
 
@@ -310,6 +328,7 @@ class PushStream {
 
   void end() noexcept { span_.end(); }
   void fail(Text type, Text message = {}) noexcept { span_.fail(type, message); }
+  void cancel(Text reason = {}) noexcept { span_.cancel(reason); }
   [[nodiscard]] AsyncSpan& span() noexcept { return span_.span(); }
 
  private:

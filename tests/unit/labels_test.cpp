@@ -215,4 +215,12 @@ TEST(Labels, HaveThreeKeysHoweverManyThreadsAskForThem) {
               IsEmpty());
 }
 
+TEST(Labels, ThatNopspanKnowsAreTakenAwayByNullToo) {
+  const SpanRecorder recorder("inner");
+  const nopspan::Span outer{"outer", [](nopspan::Fields& f) { f.tenant("acme").engine("e").model("m"); }};
+  const nopspan::Span inner{
+      "inner", [](nopspan::Fields& f) { f.label("tenant", nullptr).set("engine", nullptr).label("model", ""); }};
+  for (const char* key : {"tenant", "engine", "model"}) EXPECT_EQ(inner.context().label(key), "") << key;
+}
+
 }  // namespace

@@ -274,6 +274,20 @@ TEST(Tokens, OfABranchAreNotThoseOfAnotherOnTheSameThread) {
   EXPECT_EQ(fired[Probe::tokens], 2U);
 }
 
+TEST(Tokens, OfASpanThatOutlivesItsParentAreNotItsGrandparents) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  AsyncSpan chat{llm::chat};
+  AsyncSpan step{llm::step, chat.context()};
+  AsyncSpan stream{llm::generate, step.context()};
+  step.end();
+  stream.set("output_tokens", 30);
+  stream.end();
+  chat.set("output_tokens", 30);
+  chat.end();
+  EXPECT_EQ(fired[Probe::tokens], 1U);
+}
+
 TEST(Tokens, OfAUsageThatIsAMapFireToo) {
   const RaisedGate tracer(RaisedGate::points);
   const Fired fired;

@@ -539,4 +539,36 @@ TEST(PullStream, ThatAThreadExitsFromIsAnExceptionOfTheKindExit) {
   EXPECT_THAT(recorder.exception(), HasMetadata("kind", "exit"));
 }
 
+TEST(PullStream, GivesItsTokensCallableWhatAnOptionalHolds) {
+  const SpanRecorder recorder("llm.stream");
+  int left = 2;
+  auto stream = llm::pull_stream([](auto&) {}, [&] { return left-- > 0 ? std::optional<int>(7) : std::nullopt; },
+                                 [](const int& item) { return item; });
+  while (stream.next()) {
+  }
+  EXPECT_EQ(recorder.stop()->measurement("stream_tokens").as_int(), 14);
+}
+
+TEST(Streams, MayBeFinishedOrCancelledByTheConsumer) {
+  const SpanRecorder recorder("llm.stream");
+  const int items[] = {1, 2, 3};
+  auto range = llm::stream_range(items);
+  for (const int item : range) {
+    if (item == 2) {
+      range.finish();
+      break;
+    }
+  }
+  auto pulled = llm::pull_stream([&] { return &items[0]; });
+  pulled.next();
+  pulled.cancel("enough");
+  const auto stops = recorder.events("llm.stream.stop");
+  ASSERT_EQ(stops.size(), 2U);
+  EXPECT_EQ(stops[0]->status(), 0U);
+  EXPECT_EQ(stops[0]->measurement("stream_tokens").as_int(), 2);
+  EXPECT_TRUE(stops[0]->metadata("response").exists());
+  EXPECT_EQ(stops[1]->status(), 2U);
+  EXPECT_EQ(stops[1]->measurement("stream_tokens").as_int(), 1);
+}
+
 }  // namespace
