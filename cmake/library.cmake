@@ -24,6 +24,7 @@ set(nopspan_sources
     src/intern.cpp
     src/labels.cpp
     src/log.cpp
+    src/log_line.cpp
     src/metadata_value.cpp
     src/orphans.cpp
     src/prices.cpp

@@ -2,9 +2,7 @@
 // Events of the agent catalogue that are known at run time only.
 #include <nopspan/agent.h>
 
-#include "clean_text.h"
 #include "counters.h"
-#include "probe.h"
 #include "span_state.h"
 #include "thread_state.h"
 
@@ -12,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <new>
 #include <string_view>
 #include <utility>
@@ -19,8 +18,10 @@
 namespace nopspan::agent {
 namespace {
 
+using nopspan::detail::FieldEntry;
+using nopspan::detail::FieldSink;
 using nopspan::detail::gate;
-using nopspan::detail::SpanState;
+using nopspan::detail::Point;
 
 const EventDescription* find_event(std::string_view name) noexcept {
   for (const EventDescription& event : catalogue()) {
@@ -57,12 +58,44 @@ void put_metadata(Fields& fields, const EventDescription* event, const Value& ma
   }
 }
 
+bool is_number(const Value& value) noexcept {
+  return value.type() == Value::Type::integer || value.type() == Value::Type::real;
+}
+
+// What is no attribute: probes have times of their own.
+bool is_time(std::string_view key) noexcept {
+  return key == "duration" || key == "monotonic_time" || key == "system_time";
+}
+
+void put_time(FieldSink& sink, std::string_view key, const Value& time) noexcept {
+  const nopspan::detail::Busy busy;
+  std::uint64_t word = static_cast<std::uint64_t>(time.as_int());
+  const double real = time.as_double();
+  if (time.type() == Value::Type::real) std::memcpy(&word, &real, sizeof(word));
+  if (!sink.fields.put_word(key, time.type(), word, FieldEntry::kMeasurement | FieldEntry::kAdded)) {
+    nopspan::detail::count(nopspan::detail::counters.fields_dropped);
+  }
+}
+
+void put_measurements(FieldSink& sink, const Value& map) noexcept {
+  Fields fields(&sink);
+  for (const auto& [key, value] : map.as_map()) {
+    if (is_time(key)) {
+      put_time(sink, key, value);
+    } else if (value.type() == Value::Type::integer) {
+      fields.measure(key, value.as_int());
+    } else {
+      fields.measure(key, value.as_double());
+    }
+  }
+}
+
 // A span that is over.
 struct Whole {
   std::uint64_t start_ns;
   std::uint64_t duration_ns;
-  const Value* kind;    // of an exception; null where it is not known
-  const Value* reason;  // the same
+  std::string_view kind;  // of an exception; empty where it is not known
+  const Value* reason;    // the same, and null
 };
 
 bool ends_with(std::string_view name, std::string_view end) noexcept {
@@ -79,49 +112,40 @@ const Name* span_ended_by(std::string_view event) noexcept {
   return nullptr;
 }
 
-void set_exception(SpanState& span, const Whole& whole) noexcept {
-  const std::string_view kind = whole.kind != nullptr ? whole.kind->as_string() : std::string_view();
-  const Value* type = whole.reason != nullptr ? whole.reason->find("type") : nullptr;
+// What a type is called, and no sentence: a reason is content.
+bool is_type_name(std::string_view text) noexcept {
+  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_:.<>";
+  return !text.empty() && text.size() <= kMaxNameBytes && text.find_first_not_of(kAllowed) == std::string_view::npos;
+}
+
+std::string_view error_type_of(const Value* reason) noexcept {
+  const Value* type = reason != nullptr ? reason->find("type") : nullptr;
   const std::string_view known = type != nullptr ? type->as_string() : std::string_view();
-  span.status = NOPSPAN_STATUS_EXCEPTION;
-  span.exception_kind = kind == "throw" ? "throw" : kind == "exit" ? "exit" : "error";
-  nopspan::detail::clean(known.empty() ? "_OTHER" : known, span.error_type);
+  return is_type_name(known) ? known : "_OTHER";
 }
 
-// For probes alone. `set(Fields&, bool of_span)` sets what the event has.
+// The event that ends that span. `set(FieldSink&)` sets what it has.
 template <class Set>
-void complete_for_probes(Name name, bool exception, const Whole& whole, const Set& set) noexcept {
-  SpanState* span = nopspan::detail::async_begin(name, Context::current(), {SpanKind::unspecified, whole.start_ns});
+void emit_end(const Name& name, const EventDescription& event, const Whole& whole, const Set& set) noexcept {
+  nopspan::detail::SpanState* span =
+      nopspan::detail::async_begin(name, Context::current(), {SpanKind::unspecified, whole.start_ns});
   if (span == nullptr) return;
-  span->silent = true;
-  Fields fields(span);
-  set(fields, true);
-  if (exception) set_exception(*span, whole);
-  nopspan::detail::span_complete(span, whole.duration_ns);
-}
-
-// `whole` null: it is an event for probes too.
-template <class Set>
-void emit_event(const EventDescription& event, const Whole* whole, const Set& set) noexcept {
-  using nopspan::detail::Point;
-  const Name* span = whole != nullptr ? span_ended_by(event.name.view()) : nullptr;
-  const bool exception = span != nullptr && ends_with(event.name.view(), ".exception");
-  if (span != nullptr && (nopspan::detail::span_probes_up() || nopspan::detail::point_probes_up())) {
-    complete_for_probes(*span, exception, *whole, set);
+  set(*span);
+  nopspan::detail::Over over{whole.duration_ns, nullptr, {}};
+  if (ends_with(event.name.view(), ".exception")) {
+    over.exception_kind = whole.kind == "throw" ? "throw" : whole.kind == "exit" ? "exit" : "error";
+    over.error_type = error_type_of(whole.reason);
   }
-  const std::uint64_t mask = span != nullptr ? nopspan::detail::kGatePointHandlers : nopspan::detail::kPointMask;
-  if ((gate() & mask) == 0) return;
-  nopspan::detail::FieldSink* sink =
-      nopspan::detail::point_begin(span != nullptr ? Point::handlers_only : Point::event, event.name, nullptr);
-  if (sink == nullptr) return;
-  if (exception) static_cast<SpanState*>(sink)->status = NOPSPAN_STATUS_EXCEPTION;
-  Fields fields(sink);
-  set(fields, false);
-  nopspan::detail::point_emit(sink);
+  nopspan::detail::span_complete_as_given(span, over);
 }
 
-bool is_number(const Value& value) noexcept {
-  return value.type() == Value::Type::integer || value.type() == Value::Type::real;
+// An event that is one for probes too.
+template <class Set>
+void emit_point(Point point, const EventDescription& event, const Set& set) noexcept {
+  FieldSink* sink = nopspan::detail::point_begin(point, event.name, nullptr);
+  if (sink == nullptr) return;
+  set(*sink);
+  nopspan::detail::point_emit(sink);
 }
 
 // ns; what is less than 0 or no number is 0.
@@ -132,32 +156,21 @@ std::uint64_t duration_of(const Value& value) noexcept {
   return duration < 9e18 ? static_cast<std::uint64_t>(duration) : INT64_MAX;
 }
 
-// A span's own are its times.
-void put_measurements(Fields& fields, const Value& map, bool of_span) noexcept {
-  for (const auto& [key, value] : map.as_map()) {
-    if (of_span && (key == "duration" || key == "monotonic_time" || key == "system_time")) continue;
-    if (value.type() == Value::Type::integer) {
-      fields.measure(key, value.as_int());
-    } else {
-      fields.measure(key, value.as_double());
-    }
-  }
-}
-
 bool anybody_listens() noexcept { return (gate() & (nopspan::detail::kSpanMask | nopspan::detail::kPointMask)) != 0; }
 
 // The end of a tool's run that began then; `add(Fields&)` sets what wins over `metadata`.
 template <class Add>
-Errc emit_tool_end(Text name, const Value& metadata, std::uint64_t start_ns, const Value* kind, const Value* reason,
+Errc emit_tool_end(Text name, const Value& metadata, std::uint64_t start_ns, Text kind, const Value* reason,
                    const Add& add) noexcept {
   if (metadata.type() != Value::Type::map) return Errc::invalid_argument;
   if (!anybody_listens()) return Errc::ok;
   const EventDescription& event = *find_event(name.view());
   const std::uint64_t now = nopspan::detail::monotonic_ns();
   const bool began = start_ns != 0 && start_ns <= now;
-  const Whole whole{began ? start_ns : now, began ? now - start_ns : 0, kind, reason};
-  emit_event(event, &whole, [&](Fields& fields, bool of_span) {
-    if (!of_span) fields.measure("duration", whole.duration_ns);
+  const Whole whole{began ? start_ns : now, began ? now - start_ns : 0, kind.view(), reason};
+  emit_end(tool, event, whole, [&](FieldSink& sink) {
+    put_time(sink, "duration", whole.duration_ns);
+    Fields fields(&sink);
     put_metadata(fields, &event, metadata);
     add(fields);
   });
@@ -195,19 +208,24 @@ Errc emit(Text name, const Value& measurements, const Value& metadata) noexcept 
     if (!is_number(value)) return Errc::invalid_argument;
   }
   if (!anybody_listens()) return Errc::ok;
-  Whole whole{};
-  const Value* duration = measurements.find("duration");
-  if (duration != nullptr) {
-    const std::uint64_t now = nopspan::detail::monotonic_ns();
-    whole.duration_ns = duration_of(*duration);
-    whole.start_ns = now > whole.duration_ns ? now - whole.duration_ns : 1;
-    whole.kind = metadata.find("kind");
-    whole.reason = metadata.find("reason");
-  }
-  emit_event(*event, duration != nullptr ? &whole : nullptr, [&](Fields& fields, bool of_span) {
-    put_measurements(fields, measurements, of_span);
+  const auto set = [&](FieldSink& sink) {
+    put_measurements(sink, measurements);
+    Fields fields(&sink);
     put_metadata(fields, event, metadata);
-  });
+  };
+  const Value* duration = measurements.find("duration");
+  const Name* span = duration != nullptr ? span_ended_by(event->name.view()) : nullptr;
+  if (span == nullptr) {
+    emit_point(Point::event, *event, set);
+    return Errc::ok;
+  }
+  const std::uint64_t now = nopspan::detail::monotonic_ns();
+  const std::uint64_t duration_ns = duration_of(*duration);
+  const Value* kind = metadata.find("kind");
+  emit_end(*span, *event,
+           {now > duration_ns ? now - duration_ns : 1, duration_ns,
+            kind != nullptr ? kind->as_string() : std::string_view(), metadata.find("reason")},
+           set);
   return Errc::ok;
 }
 
@@ -215,15 +233,15 @@ Errc emit_tool_start(const Value& metadata) noexcept {
   if (metadata.type() != Value::Type::map) return Errc::invalid_argument;
   if (!anybody_listens()) return Errc::ok;
   const EventDescription& event = *find_event("agent.tool.start");
-  emit_event(event, nullptr, [&](Fields& fields, bool) {
-    fields.measure("system_time", nopspan::detail::system_ns());
+  emit_point(Point::timed, event, [&](FieldSink& sink) {
+    Fields fields(&sink);
     put_metadata(fields, &event, metadata);
   });
   return Errc::ok;
 }
 
 Errc emit_tool_stop(const Value& metadata, const Value& result, std::uint64_t start_ns) noexcept {
-  return emit_tool_end("agent.tool.stop", metadata, start_ns, nullptr, nullptr,
+  return emit_tool_end("agent.tool.stop", metadata, start_ns, {}, nullptr,
                        [&](Fields& fields) { fields.content("result", result); });
 }
 
@@ -233,14 +251,9 @@ Errc emit_tool_exception(const Value& metadata, const Value& error, std::uint64_
 
 Errc emit_tool_exception(const Value& metadata, const Value& error, std::uint64_t start_ns, Text kind,
                          const Value& stacktrace) noexcept {
-  try {
-    const Value kind_value(kind);
-    return emit_tool_end("agent.tool.exception", metadata, start_ns, &kind_value, &error, [&](Fields& fields) {
-      fields.set("kind", kind_value).content("reason", error).content("stacktrace", stacktrace);
-    });
-  } catch (const std::bad_alloc&) {
-    return Errc::out_of_memory;
-  }
+  return emit_tool_end("agent.tool.exception", metadata, start_ns, kind, &error, [&](Fields& fields) {
+    fields.set("kind", kind).content("reason", error).content("stacktrace", stacktrace);
+  });
 }
 
 FixedString<32> generate_trace_id() noexcept { return Context::make().trace_id(); }

@@ -4,7 +4,8 @@
 #include "clean_text.h"
 #include "counters.h"
 #include "hash.h"
-#include "log.h"
+#include "log_line.h"
+#include "thread_state.h"
 
 #include <nopspan/engine.h>
 #include <nopspan/llm.h>
@@ -124,12 +125,13 @@ void check_catalogue(const Interned& name) noexcept {
   Catalogue catalogue{};
   if (!find_catalogue(text, catalogue)) return;
   count(counters.names_unknown);
+  const ThreadState* thread = locals.state;
+  if (thread != nullptr && thread->busy) return;  // a signal handler interrupted the library, and maybe the log
   if (!first_report(text)) return;
-  try {
+  log_line(LogLevel::warning, [&] {
     const std::string_view last = text.substr(kPrefixes[static_cast<unsigned>(catalogue)].size());
-    log(LogLevel::warning, unknown_message(last, catalogue) + "; it is emitted all the same");
-  } catch (const std::bad_alloc&) {
-  }
+    return unknown_message(printable(last, kMaxLogTextBytes, "\""), catalogue) + "; it is emitted all the same";
+  });
 }
 
 }  // namespace detail

@@ -20,7 +20,7 @@ enum class Catalogue : std::uint8_t { llm, agent, engine };
 enum class Shape : std::uint8_t {
   standard,    // .start: system_time, monotonic_time; .stop, .exception: duration, monotonic_time
   agent,       // .start: system_time; .stop, .exception: duration
-  compaction,  // .start and .stop: system_time
+  compaction,  // .start and .stop: system_time; no .exception
   iteration,   // _start (a name of its own): system_time; nothing at its end
 };
 

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "default_logger.h"
 
-#include "clean_text.h"
-#include "log.h"
+#include "log_line.h"
 
 #include <nopspan/agent.h>
 #include <nopspan/llm.h>
+#include <nopspan/name.h>
 #include <nopspan/registry.h>
 
-#include <cstddef>
 #include <new>
 #include <string>
 #include <string_view>
@@ -19,32 +18,13 @@ namespace {
 
 std::string logger_id(std::string_view catalogue) { return std::string(catalogue) + "-telemetry-default-logger"; }
 
-// The separators of lines and paragraphs: no control characters, and still the end of a line to some readers.
-bool ends_line(std::string_view sequence) noexcept { return sequence == "\u2028" || sequence == "\u2029"; }
+// What separates the fields of a line does not stand in one.
+std::string field_text(std::string_view text) { return printable(text, kMaxNameBytes, " []="); }
 
-// As text may stand in a line: what cannot is "?", and what is too long cut.
-void append_clean(std::string& line, std::string_view text) {
-  char cleaned[kMaxNameBytes + 1];
-  const std::string_view rest(cleaned, clean(text, cleaned));
-  for (std::size_t i = 0; i < rest.size();) {
-    const std::string_view sequence = rest.substr(i, utf8_sequence(rest, i));
-    if (ends_line(sequence)) {
-      line += '?';
-    } else {
-      line += sequence;
-    }
-    i += sequence.size();
-  }
-}
-
-void append_value(std::string& line, const ValueView& value) {
-  if (value.is_null()) {
-    line += "unknown";
-  } else if (value.type() == Value::Type::string) {
-    append_clean(line, value.as_string());
-  } else {
-    append_clean(line, value.copy().to_string());
-  }
+// Content stays out of the log.
+std::string value_text(const ValueView& value) {
+  if (value.is_null() || value.is_content()) return "unknown";
+  return field_text(value.type() == Value::Type::string ? std::string(value.as_string()) : value.copy().to_string());
 }
 
 std::string line_of(const Event& event, std::string_view key) {
@@ -54,15 +34,15 @@ std::string line_of(const Event& event, std::string_view key) {
   line += "] ";
   line += key;
   line += '=';
-  append_value(line, event.metadata(key));
+  line += value_text(event.metadata(key));
   line += ' ';
   const char* separator = "";
   event.measurements().for_each([&](std::string_view name, const ValueView& number) {
     line += separator;
     separator = " ";
-    append_clean(line, name);
+    line += field_text(name);
     line += '=';
-    append_value(line, number);
+    line += value_text(number);
   });
   return line;
 }
@@ -73,7 +53,7 @@ Errc attach_default_logger(std::string_view catalogue, EventNames events, std::s
                            LogLevel level) noexcept {
   try {
     return attach_many(logger_id(catalogue), events,
-                       [key, level](const Event& event) { log(level, line_of(event, key)); });
+                       [key, level](const Event& event) { log_line(level, [&] { return line_of(event, key); }); });
   } catch (const std::bad_alloc&) {
     return Errc::out_of_memory;
   }

@@ -3,6 +3,7 @@
 
 #include "exceptions.h"
 #include "no_cancellation.h"
+#include "thread_state.h"
 
 #include <cstdio>
 #include <exception>
@@ -48,6 +49,7 @@ const char* to_string(LogLevel level) noexcept {
 void set_log_sink(LogSink new_sink) {
   std::shared_ptr<const Kept> made;
   if (new_sink) made = std::make_shared<const Kept>(Kept{std::move(new_sink)});
+  const detail::Busy busy;
   const std::lock_guard<std::mutex> lock(sink().mutex);
   sink().current.swap(made);
 }
@@ -58,6 +60,7 @@ void log(LogLevel level, std::string_view message) noexcept {
   const NoCancellation no_cancellation;
   std::shared_ptr<const Kept> current;
   {
+    const Busy busy;  // a signal handler that logs would wait for the lock for ever
     const std::lock_guard<std::mutex> lock(sink().mutex);
     current = sink().current;
   }
@@ -68,6 +71,7 @@ void log(LogLevel level, std::string_view message) noexcept {
       if (is_thread_exit()) std::terminate();  // there is no way on through noexcept
     }
   } else if (level >= LogLevel::warning) {
+    const Busy busy;
     std::fprintf(stderr, "nopspan: %s: %.*s\n", to_string(level), static_cast<int>(message.size()), message.data());
   }
 }

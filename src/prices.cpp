@@ -3,6 +3,7 @@
 #include <nopspan/genai.h>
 
 #include "genai_mapping.h"
+#include "log_line.h"
 
 #include <algorithm>
 #include <atomic>
@@ -10,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
 namespace nopspan::genai {
@@ -64,8 +66,9 @@ class Builder {
 
   bool open(const Value& empty) {
     if (open_.size() == kMaxDepth) {
-      for (const Open& each : open_) error_ += (error_.empty() ? "" : ".") + each.key;
-      error_ += ": nested too deep";
+      std::string place;
+      for (const Open& each : open_) place += (place.empty() ? "" : ".") + each.key;
+      error_ = core::printable(place) + ": nested too deep";
       return false;
     }
     open_.push_back({{}, {}, {}, empty.type() == Value::Type::map});
@@ -97,7 +100,7 @@ class Builder {
 
 // Says in `error` what is wrong at a place ("models.gpt-5"); false.
 bool refuse(std::string& error, const std::string& place, std::string_view what) {
-  error = place.empty() ? std::string() : place + ": ";
+  error = place.empty() ? std::string() : core::printable(place) + ": ";
   error += what;
   return false;
 }
@@ -108,9 +111,10 @@ std::string inside(const std::string& place, const std::string& key) { return pl
 template <class Read>
 bool read_map(const Value& map, const std::string& place, std::string& error, const Read& read) {
   if (map.type() != Value::Type::map) return refuse(error, place, "not an object");
+  std::set<std::string_view> read_before;
   for (const auto& [key, value] : map.as_map()) {
     const std::string here = inside(place, key);
-    if (map.find(key) != &value) return refuse(error, here, "stands here twice");
+    if (!read_before.insert(key).second) return refuse(error, here, "stands here twice");
     if (!read(key, value, here)) return false;
   }
   return true;

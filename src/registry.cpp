@@ -10,7 +10,7 @@
 #include "exceptions.h"
 #include "gate_writer.h"
 #include "hash.h"
-#include "log.h"
+#include "log_line.h"
 #include "no_cancellation.h"
 #include "orphans.h"
 
@@ -331,12 +331,14 @@ Errc add(std::string_view id, std::vector<std::string> events, Handler handler, 
 void report_failure(const Attachment& attachment, std::string_view event_name, const Caught& caught) {
   count(counters.handler_failures);
   remove(attachment.id, &attachment);
-  std::string message = "handler \"" + attachment.id + "\" of event " + std::string(event_name) + " failed with ";
-  message += caught.kind;
-  if (!caught.type.empty()) message += " " + caught.type;
-  if (!caught.message.empty()) message += ": " + caught.message;
-  message += "; it has been detached";
-  log(LogLevel::error, message);
+  log_line(LogLevel::error, [&] {
+    const std::string id = printable(attachment.id, kMaxLogTextBytes, "\"");
+    std::string message = "handler \"" + id + "\" of event " + printable(event_name) + " failed with ";
+    message += caught.kind;
+    if (!caught.type.empty()) message += " " + printable(caught.type);
+    if (!caught.message.empty()) message += ": " + printable(caught.message);
+    return message + "; it has been detached";
+  });
 
   constexpr std::string_view kFailure = "telemetry.handler.failure";
   Dispatch dispatch{EventName(kFailure)};

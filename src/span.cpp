@@ -144,11 +144,12 @@ void dispatch_span(SpanState& span, std::string_view suffix, bool at_end, const 
 }
 
 void dispatch_end(SpanState& span) {
-  const bool exception = span.status == NOPSPAN_STATUS_EXCEPTION;
   const Shape shape = shape_of(span);
+  const bool exception = span.status == NOPSPAN_STATUS_EXCEPTION && shape != Shape::compaction;  // that just stops
   if (shape == Shape::iteration || !is_handled(exception ? kException : kStop)) return;
   dispatch_span(span, exception ? ".exception" : ".stop", true, [&](FieldBuffer& fields) {
-    if (shape == Shape::compaction && !exception) {
+    if (span.as_given) return;
+    if (shape == Shape::compaction) {
       add_measurement(fields, "system_time", system_time_at(span.end_ns));
       return;
     }
@@ -168,7 +169,7 @@ void add_outcome(SpanState& span) noexcept {
       if (span.error_type[0] != '\0') fields.put_string("cancel.reason", span.error_type, FieldEntry::kOwn);
       break;
     case NOPSPAN_STATUS_EXCEPTION:
-      fields.put_string("kind", span.exception_kind, FieldEntry::kAdded);
+      if (shape_of(span) != Shape::compaction) fields.put_string("kind", span.exception_kind, FieldEntry::kAdded);
       break;
     default:
       break;
@@ -187,12 +188,12 @@ NOPSPAN_WORK void emit_end(SpanState& span, const Frame* enclosing) {
       span.flags |= NOPSPAN_FLAG_GIVEN_TIMES;
     }
     span.duration_ns = span.end_ns > span.start_ns ? span.end_ns - span.start_ns : 0;
-    add_outcome(span);
+    if (!span.as_given) add_outcome(span);
     add_engine_times(span);
     fire_facts(entry.thread(), span, enclosing);  // before its stop: a tracer still has the span then
     if (span_probes_up()) fire_span_end(entry.thread(), span);
   }
-  if (!span.silent && span_handlers_up()) dispatch_end(span);
+  if (span_handlers_up()) dispatch_end(span);
 }
 
 // A span that began before fork() belongs to the parent, which emits it.
@@ -214,6 +215,10 @@ void set_reason(SpanState& span, const Caught& caught) {
   if (!caught.type.empty()) clean(caught.type, span.error_type);
   // The message is content, so that the whole map is.
   const std::uint8_t flags = FieldEntry::kContent | FieldEntry::kOwn;
+  if (shape_of(span) == Shape::compaction) {  // to handlers it just stops
+    span.fields.put_value("reason", reason_of(caught), flags | FieldEntry::kProbesOnly);
+    return;
+  }
   span.fields.put_value("reason", reason_of(caught), flags);
   span.fields.put_value("stacktrace", Value::list(), FieldEntry::kAdded);
 }
@@ -325,7 +330,7 @@ NOPSPAN_WORK void emit_start(SpanState* span) noexcept {
     if (entry) fire_span_start(entry.thread(), *span);
   }
   if (span->catalogue == nullptr) check_catalogue(span->name);
-  if (!span->silent && span_handlers_up() && is_handled(kStart)) {
+  if (!span->as_given && span_handlers_up() && is_handled(kStart)) {
     dispatch_span(*span, ".start", false, [&](FieldBuffer& fields) {
       add_measurement(fields, "system_time", system_time_at(span->start_ns));
       if (shape_of(*span) == Shape::standard) add_measurement(fields, "monotonic_time", span->start_ns);
@@ -407,6 +412,18 @@ void span_complete(SpanState* span, std::uint64_t duration_ns) noexcept {
   span->end_ns = span->start_ns + duration_ns;
   emit_start(span);
   span->fields.erase_measurements(true);  // the application's are the stop's too
+  async_end(span);
+}
+
+void span_complete_as_given(SpanState* span, const Over& over) noexcept {
+  span->as_given = true;
+  span->has_ids = true;  // none is added
+  span->end_ns = span->start_ns + over.duration_ns;
+  emit_start(span);
+  if (over.exception_kind != nullptr) {
+    set_status(*span, NOPSPAN_STATUS_EXCEPTION, over.error_type);
+    span->exception_kind = over.exception_kind;
+  }
   async_end(span);
 }
 

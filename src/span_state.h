@@ -16,6 +16,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace nopspan::detail {
 
@@ -82,7 +83,7 @@ struct SpanState : FieldSink {
 
   std::atomic<bool> ended_elsewhere{false};
   bool started = false;                      // its start was emitted
-  bool silent = false;                       // for probes alone: handlers were told in another way
+  bool as_given = false;                     // handlers see its end alone, with the fields as they were given
   bool begins_request = false;               // it has no request but its own
   const CatalogueSpan* catalogue = nullptr;  // null: in none, or an event
   Interned name{};
@@ -117,6 +118,15 @@ std::uint32_t context_flags(const Context& context) noexcept;
 // stays. Does not move the fields, if kIdsBytes were reserved.
 inline constexpr std::size_t kIdsBytes = 256;
 void add_ids(SpanState& span) noexcept;
+
+// How a span was that is over.
+struct Over {
+  std::uint64_t duration_ns;
+  const char* exception_kind;   // null: no exception ended it
+  std::string_view error_type;  // of an exception; clean
+};
+// Emits the span: to probes its start and its end, to handlers its end alone, with the fields as they were given.
+void span_complete_as_given(SpanState* span, const Over& over) noexcept;
 
 // The trace_id in the metadata of an agent's span or event: before its start is emitted, or the event.
 void apply_trace_id(SpanState& state) noexcept;

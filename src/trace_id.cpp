@@ -24,9 +24,6 @@ std::string_view given_trace_id(const SpanState& state) noexcept {
   return content && !capturing_content.load(std::memory_order_relaxed) ? std::string_view() : entry->as_string();
 }
 
-// Handlers are told of it as an event, which counts for both.
-bool is_told_twice(const SpanState& state) noexcept { return state.silent && (gate() & kGatePointHandlers) != 0; }
-
 void take_request(SpanState& state, Context request) noexcept {
   Context& context = state.frame.context;
   std::memcpy(Access::trace_id(context), Access::trace_id(request), kTraceIdBytes);
@@ -47,8 +44,7 @@ void apply_trace_id(SpanState& state) noexcept {
   const Context request = Context::with_request_id(id);
   if (state.begins_request) {
     take_request(state, request);
-  } else if (!is_told_twice(state) &&
-             std::memcmp(Access::trace_id(state.frame.context), Access::trace_id(request), kTraceIdBytes) != 0) {
+  } else if (std::memcmp(Access::trace_id(state.frame.context), Access::trace_id(request), kTraceIdBytes) != 0) {
     count(counters.trace_ids_differ);
   }
 }

@@ -273,6 +273,7 @@ using CoordinatorIterationFields =
 
 NOPSPAN_CONSTANT SpanName<LlmFields> llm{"agent.llm"};
 NOPSPAN_CONSTANT SpanName<ToolFields> tool{"agent.tool"};
+// To handlers it ends with agent.compaction.stop, also where an exception ends it: their Event's status() is 3 then.
 NOPSPAN_CONSTANT SpanName<CompactionFields> compaction{"agent.compaction"};
 // To handlers an iteration's start is the event agent.operator.iteration_start (agent.coordinator.iteration_start), and
 // its end none.
@@ -416,8 +417,11 @@ NOPSPAN_API EventNames event_names() noexcept;
 
 // Emits the event of that name with what is given, no more; keys that are content in the catalogue are content. The end
 // of an llm, a tool or a compaction that has the measurement `duration` (ns) is a whole span for probes: it ended now,
-// under the thread's current one; all else is `event`. invalid_argument, and nothing is emitted: a name that the
-// catalogue does not have; a Value that is no map; a measurement that is no number. Thread-safe.
+// under the thread's current one; all else is `event`. Handlers see that span's ids in the Event, and its attributes.
+// The error type of an exception is `reason.type`, if that is at most 63 letters, digits and "_:.<>"; else "_OTHER":
+// a reason is content. `duration`, `system_time` and `monotonic_time` are no attributes. invalid_argument, and nothing
+// is emitted: a name that the catalogue does not have; a Value that is no map; a measurement that is no number.
+// Thread-safe.
 NOPSPAN_API Errc emit(Text name, const Value& measurements, const Value& metadata) noexcept;
 
 // The three events of a tool's run that tool_span() cannot enclose. `start_ns`: when it began, CLOCK_MONOTONIC in ns; 0

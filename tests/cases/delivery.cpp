@@ -22,7 +22,7 @@ Delivery::Delivery(std::string_view handler_id, const nopspan::Event& event)
       config_(to_json(event.config())) {}
 
 bool Delivery::of_span() const noexcept {
-  return !span_id_.empty() &&
+  return metadata_.contains("span_id") &&
          (ends_with(event_name_, ".start") || ends_with(event_name_, ".stop") || ends_with(event_name_, ".exception"));
 }
 

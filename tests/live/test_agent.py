@@ -40,6 +40,9 @@ class Agent(harness.Test):
                                  "agent.tool"])
         self.assertEqual({event.span_id for event in self.starts}, {event.span_id for event in self.stops})
 
+    def test_knows_no_outcome_at_a_start(self):
+        self.assertEqual({(event.status, event.error_type) for event in self.starts}, {(0, "")})
+
     def test_nests_them_in_the_request_of_the_trace_id(self):
         iteration = self.stop("agent.operator.iteration")
         self.assertEqual((iteration.id, iteration.request_id, iteration.parent_id), (TRACE_ID, REQUEST_ID, 0))

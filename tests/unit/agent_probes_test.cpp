@@ -5,9 +5,16 @@
 #include "raised_gate.h"
 #include "recorded.h"
 
+#include "attributes.h"
+#include "thread_state.h"
+
 #include <nopspan/agent.h>
 #include <nopspan/stats.h>
 #include <nopspan/value.h>
+
+#include <cstring>
+#include <string>
+#include <string_view>
 
 namespace {
 
@@ -95,6 +102,119 @@ TEST(AgentProbes, CountATraceIdThatDiffersWithoutHandlersToo) {
   const Span around{agent::llm};
   agent::emit("agent.tool.stop", kLasted, Value::map({{"trace_id", "other"}}));
   EXPECT_EQ(differ.times(), 1U);
+}
+
+// What the last probe of this thread had as attributes, in bytes.
+class ProbeAttributes {
+ public:
+  ProbeAttributes() {
+    if (bytes() != nullptr) std::memset(bytes(), 0, nopspan::detail::kMaxAttributesBytes);
+  }
+  [[nodiscard]] bool have(std::string_view text) const {
+    if (bytes() == nullptr) return false;
+    const std::string_view all(reinterpret_cast<const char*>(bytes()), nopspan::detail::kMaxAttributesBytes);
+    return all.find(text) != std::string_view::npos;
+  }
+
+ private:
+  static unsigned char* bytes() { return nopspan::detail::thread_state()->attribute_bytes; }
+};
+
+const Value kCall = Value::map({{"model", "gpt"}, {"input_tokens", 3}, {"finish_reason", "stop"}});
+
+TEST(AgentProbes, OfAnEndHaveTheAttributesThatHandlersSee) {
+  const RaisedGate tracer(RaisedGate::spans);
+  const Recorder recorder{"agent.llm.stop"};
+  const ProbeAttributes probe;
+  agent::emit("agent.llm.stop", Value::map({{"duration", 5}, {"system_time", 9}, {"cost", 7}}), kCall);
+  const nopspan::OwnedEvent event = recorder.events().at(0);
+  EXPECT_EQ(event->attributes().find("gen_ai.operation.name").as_string(), "chat");
+  EXPECT_EQ(event->attributes().find("gen_ai.request.model").as_string(), "gpt");
+  EXPECT_EQ(event->attributes().find("gen_ai.usage.input_tokens").as_int(), 3);
+  EXPECT_EQ(event->attributes().find("cost").as_int(), 7);
+  event->attributes().for_each(
+      [&](std::string_view key, const nopspan::ValueView&) { EXPECT_TRUE(probe.have(key)) << key; });
+  for (const char* time : {"duration", "system_time"}) {
+    EXPECT_FALSE(event->attributes().find(time).exists()) << time;
+    EXPECT_FALSE(probe.have(time)) << time;
+  }
+  EXPECT_EQ(event->measurements().copy(), Value::map({{"duration", 5}, {"system_time", 9}, {"cost", 7}}));
+  EXPECT_EQ(event->metadata().copy(), kCall);
+}
+
+TEST(AgentProbes, OfAnExceptionHaveTheAttributesThatHandlersSee) {
+  const RaisedGate tracer(RaisedGate::spans);
+  const Recorder recorder{"agent.tool.exception"};
+  const ProbeAttributes probe;
+  agent::emit_tool_exception(kTool, Value::map({{"type", "app::Timeout"}}), 1, "exit");
+  const nopspan::OwnedEvent event = recorder.events().at(0);
+  EXPECT_EQ(event->attributes().find("error.type").as_string(), "app::Timeout");
+  EXPECT_EQ(event->attributes().find("nopspan.exception.kind").as_string(), "exit");
+  for (const char* text : {"error.type", "app::Timeout", "nopspan.exception.kind"})
+    EXPECT_TRUE(probe.have(text)) << text;
+  EXPECT_EQ(event->status(), 3U);
+}
+
+TEST(AgentProbes, AndHandlersGetTheirAttributesWithoutTheOthers) {
+  const Recorder recorder{"agent.llm.stop"};
+  agent::emit("agent.llm.stop", kLasted, kCall);
+  EXPECT_EQ(recorder.events().at(0)->attributes().find("gen_ai.request.model").as_string(), "gpt");
+}
+
+TEST(AgentProbes, WithoutHandlersHaveTheirAttributes) {
+  const RaisedGate tracer(RaisedGate::spans);
+  const ProbeAttributes probe;
+  agent::emit("agent.llm.stop", kLasted, kCall);
+  EXPECT_TRUE(probe.have("gen_ai.request.model"));
+}
+
+TEST(AgentProbes, OfAToolsStartHaveNoSystemTime) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Recorder recorder{"agent.tool.start"};
+  const ProbeAttributes probe;
+  agent::emit_tool_start(kTool);
+  EXPECT_TRUE(probe.have("gen_ai.tool.name"));
+  EXPECT_FALSE(probe.have("system_time"));
+  EXPECT_GT(recorder.events().at(0)->system_time_ns(), 0);
+  EXPECT_FALSE(recorder.events().at(0)->attributes().find("system_time").exists());
+  agent::emit("agent.tool.start", Value::map({{"system_time", 7}}), kTool);
+  EXPECT_FALSE(probe.have("system_time"));
+  EXPECT_EQ(recorder.events().at(1)->system_time_ns(), 7);
+}
+
+TEST(AgentProbes, AndHandlersHaveTheFieldsOfOneSetting) {
+  const RaisedGate spans(RaisedGate::spans);
+  const RaisedGate points(RaisedGate::points);
+  const Recorder recorder(agent::event_names());
+  const Counted dropped(&nopspan::Stats::fields_dropped);
+  const Counted clamped(&nopspan::Stats::values_clamped);
+  agent::emit("agent.llm.stop", kLasted, Value::map({{std::string(300, 'k'), 1}, {"input_tokens", -1}}));
+  EXPECT_EQ(dropped.times(), 1U);
+  EXPECT_EQ(clamped.times(), 1U);
+}
+
+TEST(AgentProbes, AndHandlersSeeTheSameSpan) {
+  const Recorder recorder{"agent.tool.stop"};
+  const Span around{agent::llm};
+  agent::emit_tool_stop(kTool, 1, 1);
+  EXPECT_EQ(recorder.events().at(0)->parent_id(), around.context().span_id());
+  EXPECT_NE(recorder.events().at(0)->span_id(), around.context().span_id());
+}
+
+TEST(AgentProbes, TakeForAnErrorTypeWhatLooksLikeOneAlone) {
+  const Recorder recorder{"agent.tool.exception"};
+  const auto type_of = [&](const Value& type) {
+    agent::emit_tool_exception(Value::map(), Value::map({{"type", type}}), 1);
+    return std::string(recorder.events().back()->attributes().find("error.type").as_string());
+  };
+  for (const std::string& type :
+       {std::string("timeout"), std::string("std::runtime_error"), std::string("a.b<C_1>"), std::string(63, 'x')}) {
+    EXPECT_EQ(type_of(type), type);
+  }
+  for (const Value& none : {Value("user said: my password is x"), Value(""), Value("a\nb"), Value("\u00e9"), Value(7),
+                            Value(std::string(64, 'x')), Value("a=b")}) {
+    EXPECT_EQ(type_of(none), "_OTHER");
+  }
 }
 
 TEST(AgentProbes, TakeDurationsOfAnySort) {

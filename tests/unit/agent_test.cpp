@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The agent catalogue: its spans as handlers see them, and its events of run-time names.
+#include "allocations.h"
 #include "counted.h"
 #include "recorded.h"
 
@@ -78,10 +79,18 @@ TEST(AgentSpan, OfACompactionCountsMessagesAtBothEnds) {
   EXPECT_GE(recorder.stop()->system_time_ns(), recorder.start()->system_time_ns());
 }
 
-TEST(AgentSpan, OfACompactionThatFailsHasItsDuration) {
+TEST(AgentSpan, OfACompactionThatFailsStopsWithThatStatus) {
   const SpanRecorder recorder("agent.compaction");
-  EXPECT_THROW(nopspan::span(agent::compaction, [] { throw 7; }), int);
-  EXPECT_THAT(keys_of(recorder.exception()->measurements()), ElementsAre("duration"));
+  const auto compact = [](Span& span) {
+    span.with<agent::CompactionFields>([](auto& m) { m.message_count(6); });
+    throw std::runtime_error("boom");
+  };
+  EXPECT_THROW(nopspan::span(agent::compaction, compact), std::runtime_error);
+  EXPECT_THAT(recorder.names(), ElementsAre("agent.compaction.start", "agent.compaction.stop"));
+  EXPECT_THAT(keys_of(recorder.stop()->measurements()), ElementsAre("message_count", "system_time"));
+  EXPECT_THAT(keys_of(recorder.stop()->metadata()), ElementsAre("parent_id", "request_id", "span_id"));
+  EXPECT_EQ(recorder.stop()->status(), 3U);
+  EXPECT_EQ(recorder.stop()->attributes().find("error.type").as_string(), "std::runtime_error");
 }
 
 TEST(AgentSpan, OfACompactionThatIsOverHasTheTimesThatWereGiven) {
@@ -300,6 +309,15 @@ TEST(AgentTool, ExceptionHasKindReasonAndStacktrace) {
   EXPECT_EQ(events[1]->status(), 3U);
   EXPECT_THAT(events[2], AllOf(HasMetadata("kind", "throw"), HasMetadata("reason", 5),
                                HasMetadata("stacktrace", Value::list({"f1", "f2"}))));
+}
+
+TEST(AgentTool, ExceptionOfALongKindIsOfNoMemoryOfItsOwn) {
+  const Recorder listener{"agent.tool.stop"};  // of another event
+  const Value metadata = Value::map();
+  agent::emit_tool_exception(metadata, nullptr, 1, "a kind that no short string holds");
+  const std::size_t before = allocations();
+  agent::emit_tool_exception(metadata, nullptr, 1, "a kind that no short string holds");
+  EXPECT_EQ(allocations(), before);
 }
 
 TEST(AgentTool, ExceptionOfANullKindHasNone) {

@@ -112,18 +112,37 @@ TEST_F(DefaultLogger, WritesTheMeasurementsInTheirOrder) {
 TEST_F(DefaultLogger, WritesIdsOfOtherTypesAsJson) {
   EXPECT_EQ(line_of(Value::map(), Value::map({{"trace_id", 7}})), "[agent.operator.done] trace_id=7 ");
   EXPECT_EQ(line_of(Value::map(), Value::map({{"trace_id", Value::list({1, "a\n"})}})),
-            R"([agent.operator.done] trace_id=[1,"a\n"] )");
+            R"([agent.operator.done] trace_id=?1,"a\n"? )");
 }
 
 TEST_F(DefaultLogger, LetsNoTextForgeALineOrCommandATerminal) {
   const auto id = [&](const std::string& text) {
     return line_of(Value::map({{"n\n", 1}}), Value::map({{"trace_id", text}}));
   };
-  EXPECT_EQ(id("a\n[agent.tool.stop] b"), "[agent.operator.done] trace_id=a?[agent.tool.stop] b n?=1");
-  EXPECT_EQ(id("\x1b[31mred\r\b\x7f"), "[agent.operator.done] trace_id=?[31mred??? n?=1");
-  EXPECT_EQ(id("c1 \u009b31m \u0085 nel"), "[agent.operator.done] trace_id=c1 ??31m ?? nel n?=1");
-  EXPECT_EQ(id("\u2028\u2029 \u00e9 \u65e5"), "[agent.operator.done] trace_id=?? \u00e9 \u65e5 n?=1");
-  EXPECT_EQ(id(std::string("bad\xff\xc2 nul\0", 10)), "[agent.operator.done] trace_id=bad?? nul? n?=1");
+  EXPECT_EQ(id("a\n[agent.tool.stop] b"), "[agent.operator.done] trace_id=a??agent.tool.stop??b n?=1");
+  EXPECT_EQ(id("\x1b[31mred\r\b\x7f"), "[agent.operator.done] trace_id=??31mred??? n?=1");
+  EXPECT_EQ(id("c1 \u009b31m \u0085 nel"), "[agent.operator.done] trace_id=c1??31m???nel n?=1");
+  EXPECT_EQ(id("\u2028\u2029 \u00e9 \u65e5"), "[agent.operator.done] trace_id=???\u00e9?\u65e5 n?=1");
+  EXPECT_EQ(id(std::string("bad\xff\xc2 nul\0", 10)), "[agent.operator.done] trace_id=bad???nul? n?=1");
+}
+
+TEST_F(DefaultLogger, LetsNoTextForgeAField) {
+  EXPECT_EQ(line_of(Value::map({{"a=2 b", 1}, {"[c]", 3}}), Value::map({{"trace_id", "t] duration=5"}})),
+            "[agent.operator.done] trace_id=t??duration?5 a?2?b=1 ?c?=3");
+}
+
+TEST_F(DefaultLogger, WritesNoContent) {
+  llm::attach_default_logger();
+  {
+    const Span call{llm::chat, [](auto& m) { m.content("request_id", "SECRET"); }};
+  }
+  agent::attach_default_logger();
+  agent::operators::wait([](auto& e) { e.content("trace_id", "SECRET"); });
+  agent::operators::wait([](auto& e) { e.content("trace_id", Value::list({"SECRET"})); });
+  ASSERT_THAT(lines_, SizeIs(4));
+  EXPECT_THAT(lines_[0].second, HasSubstr("[llm.chat.start] request_id=unknown "));
+  EXPECT_THAT(lines_[2].second, HasSubstr("[agent.operator.wait] trace_id=unknown "));
+  EXPECT_THAT(lines_, Each(Pair(LogLevel::debug, Not(HasSubstr("SECRET")))));
 }
 
 TEST_F(DefaultLogger, CutsALongId) {

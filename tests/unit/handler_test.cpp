@@ -26,9 +26,11 @@ using nopspan::Value;
 using nopspan::testing::HasMetadata;
 using nopspan::testing::Recorder;
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::IsEmpty;
 using ::testing::Pair;
 using ::testing::SizeIs;
+using ::testing::StartsWith;
 
 class Handler : public ::testing::Test {
  protected:
@@ -72,6 +74,20 @@ TEST_F(Handler, ThatThrowsIsDetachedAndReported) {
   EXPECT_THAT(failure, HasMetadata("reason", Value::map({{"type", "std::runtime_error"}, {"message", "boom"}})));
   EXPECT_THAT(failure, HasMetadata("stacktrace", Value::list()));
   EXPECT_THAT(keys_of(failure->measurements()), ElementsAre("monotonic_time", "system_time"));
+}
+
+TEST_F(Handler, ThatThrowsForgesNoLine) {
+  const Recorder failures{"telemetry.handler.failure"};
+  const std::string message = "first\nnopspan: error: forged\x1b[2J\u0085\u2028" + std::string(1U << 16U, 'x');
+  nopspan::attach("bad\n\"id\"", "a.\u2028b", [&](const Event&) { throw std::runtime_error(message); });
+  nopspan::execute("a.\u2028b");
+  ASSERT_THAT(log_, SizeIs(1));
+  EXPECT_THAT(log_[0].second, StartsWith("handler \"bad??id?\" of event a.?b failed with error std::runtime_error: "
+                                         "first?nopspan: error: forged?[2J??xxx"));
+  EXPECT_THAT(log_[0].second, EndsWith("xxx\u2026; it has been detached"));
+  EXPECT_LT(log_[0].second.size(), 500U);
+  EXPECT_THAT(failures.events()[0], HasMetadata("handler_id", "bad\n\"id\""));
+  EXPECT_EQ(failures.events()[0]->metadata("reason").find("message").as_string(), message);
 }
 
 TEST_F(Handler, ThatThrowsWhatIsNoExceptionIsDetachedToo) {

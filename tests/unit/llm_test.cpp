@@ -153,6 +153,23 @@ TEST(Llm, LiteralThatTheCatalogueDoesNotKnowIsEmittedCountedAndLoggedOnce) {
                                        "it is emitted all the same"));
 }
 
+TEST(Llm, LiteralThatTheCatalogueDoesNotKnowForgesNoLine) {
+  const Log log;
+  const SpanRecorder recorder("llm.a\"; valid: \u2028b");
+  { const Span span{"llm.a\"; valid: \u2028b"}; }
+  ASSERT_THAT(log.lines(), SizeIs(1));
+  EXPECT_EQ(log.lines()[0].substr(0, 43), "unknown span name \"a?; valid: ?b\"; valid: c");
+}
+
+TEST(Llm, LogSinkMayEmitWhereANameIsUnknown) {
+  const Recorder recorder{"from.sink"};
+  nopspan::set_log_sink([](nopspan::LogLevel, std::string_view) { nopspan::execute("from.sink"); });
+  const SpanRecorder listener("llm.of-a-sink");
+  { const Span span{"llm.of-a-sink"}; }
+  nopspan::set_log_sink({});
+  EXPECT_EQ(recorder.size(), 1U);
+}
+
 TEST(Llm, NamesThatOnlyLookLikeItsOwnAreNotChecked) {
   const Recorder recorder{"llmx.start"};
   const Counted unknown(&nopspan::Stats::names_unknown);

@@ -4,9 +4,12 @@
 #include "raised_gate.h"
 #include "recorded.h"
 
+#include "catalogue.h"
+#include "intern.h"
 #include "thread_state.h"
 
 #include <nopspan/events.h>
+#include <nopspan/log.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
 
@@ -15,6 +18,9 @@
 
 #include <atomic>
 #include <cstring>
+#include <string>
+#include <string_view>
+#include <vector>
 
 namespace {
 
@@ -50,6 +56,25 @@ TEST(Reentrancy, OfASpanThatEndsInsideTheLibraryIsNoCrash) {
   }
   EXPECT_GE(reentrant.times(), 1U);
   EXPECT_EQ(recorder.events("work.stop").size(), 0U);
+}
+
+TEST(Reentrancy, LogsNothingWhileTheLogMayBeLocked) {
+  std::vector<std::string> lines;
+  nopspan::set_log_sink([&](nopspan::LogLevel, std::string_view line) {
+    lines.emplace_back(line);
+    EXPECT_FALSE(nopspan::detail::locals.state->busy);  // the sink is the application's
+  });
+  const Counted unknown(&nopspan::Stats::names_unknown);
+  const nopspan::detail::Interned name = nopspan::detail::clean_name("llm.unheard-of");
+  {
+    const Entry library;
+    nopspan::detail::check_catalogue(name);
+    EXPECT_EQ(lines.size(), 0U);
+  }
+  nopspan::detail::check_catalogue(name);
+  nopspan::set_log_sink({});
+  EXPECT_EQ(lines.size(), 1U);
+  EXPECT_EQ(unknown.times(), 2U);
 }
 
 TEST(Reentrancy, LetsASignalHandlerEmitWhereverItInterrupts) {
