@@ -488,7 +488,8 @@ NOPSPAN_API FixedString<32> generate_trace_id() noexcept;
 // --- The default logger
 
 // Logs every event of the catalogue in a line, "[agent.tool.stop] trace_id=… duration=…" with all its measurements, to
-// the sink of set_log_sink(); without one nothing below warning is shown. One handler,
+// the sink of set_log_sink(); without one nothing below warning is shown. A trace_id that is content is "unknown"; what
+// cannot be seen, and blanks, brackets and "=" in an id or a name, are "?". One handler,
 // "agent-telemetry-default-logger": already_exists if it is attached, not_found if it is not. Thread-safe.
 NOPSPAN_API Errc attach_default_logger(LogLevel level = LogLevel::debug) noexcept;
 NOPSPAN_API Errc detach_default_logger() noexcept;
