@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <ctime>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -178,26 +177,6 @@ TEST(Prices, AreRefusedInOneLineThatCanBeRead) {
   EXPECT_EQ(refused_model(R"({"a\n\u001b[2J\u0085\u2028b": 1})"), "models.m.a??[2J??b: not a known price");
   EXPECT_EQ(refused_model("{\"\\n\": " + std::string(100, '[')), "models.m.?.....: nested too deep");
   EXPECT_LT(refused_model("{\"" + std::string(1U << 20U, 'x') + "\": 1}").size(), 300U);
-}
-
-// The best of some runs, in seconds of this process.
-double time_to_read(int models) {
-  std::string json = R"({"unit": "per_token", "models": {)";
-  for (int i = 0; i < models; ++i) json += (i > 0 ? ", \"m" : "\"m") + std::to_string(i) + R"(": {"input": 1})";
-  json += "}}";
-  double best = std::numeric_limits<double>::infinity();
-  for (int run = 0; run < 3; ++run) {
-    PriceTable table;
-    std::string error;
-    const std::clock_t before = std::clock();
-    EXPECT_TRUE(table.parse(json, error)) << error;
-    best = std::min(best, static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC);
-  }
-  return best;
-}
-
-TEST(Prices, OfSixteenTimesAsManyModelsTakeFarLessThanTheSquareOfThatToRead) {
-  EXPECT_LT(time_to_read(16000), 64 * time_to_read(1000));
 }
 
 TEST(Prices, AreRefusedWhereTheyAreNotJson) {
