@@ -32,8 +32,8 @@ struct Stats {
   std::uint64_t metadata_failures;   // callables for fields that threw
   std::uint64_t handler_failures;    // handlers that threw, and were detached
   std::uint64_t recursion_dropped;   // events emitted by handlers of handlers, over 16 deep: handlers did not see them
-  std::uint64_t facts_untracked;  // spans that do not know what those inside them told: token usage and tool calls may
-                                  // be told twice
+  std::uint64_t facts_untracked;   // spans that do not know what those inside them told: token usage and tool calls may
+                                   // be told twice
   std::uint64_t trace_ids_differ;  // trace_ids of agent events that are not the request's: metadata
 };
 
