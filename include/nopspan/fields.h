@@ -82,8 +82,8 @@ class Fields {
   }
 
   // Metadata that is content: prompts, responses, results, tool arguments. Handlers always see it; probes, files and
-  // exporters only with capture_content(true) or NOPSPAN_CAPTURE_CONTENT=1. In a catalogue's span or event the keys that
-  // docs/genai.md marks as content are content by set() too.
+  // exporters only with capture_content(true) or NOPSPAN_CAPTURE_CONTENT=1. In a catalogue's span or event the keys
+  // that docs/genai.md marks as content are content by set() too.
   template <class T>
   Fields& content(Text key, const T& value) {
     detail::put(sink_, key, value, true);

@@ -140,7 +140,7 @@ TEST(GenAi, LeavesOutCostsThatAreNotFinite) {
 TEST(GenAi, LeavesOutWhatIsNestedTooDeep) {
   EXPECT_EQ(*genai::start(Value::map({{"request_id", nested(64)}})).find("nopspan.request_id"), nested(64));
   EXPECT_EQ(genai::start(Value::map({{"request_id", nested(65)}})).find("nopspan.request_id"), nullptr);
-  const Value metadata = Value::map({{"error", nested(20000)}, {"finish_reason", nested(20000)}});
+  const Value metadata = Value::map({{"error", nested(3000)}, {"finish_reason", nested(3000)}});
   EXPECT_EQ(genai::exception_event(metadata), Value::map({{"exception.type", "_OTHER"}, {"exception.message", ""}}));
   EXPECT_EQ(genai::terminal(metadata), Value::map());
 }
