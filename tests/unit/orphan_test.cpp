@@ -145,8 +145,8 @@ TEST(Orphan, IsNoSpanOnceASecondHasPassed) {
 
 TEST(Orphan, IsALateSpanOfANameThatIsKnownAsAChild) {
   const Span outer{"outer"};
-  const std::int64_t attached = monotonic_ns();
   const Recorder recorder{"probe.start", "step.start"};
+  const std::int64_t attached = monotonic_ns();
   {
     const AsyncSpan other_request{"request"};
     const AsyncSpan step{"step", other_request.context()};  // so steps are somebody's children
