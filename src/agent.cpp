@@ -72,9 +72,8 @@ void put_time(FieldSink& sink, std::string_view key, const Value& time) noexcept
   std::uint64_t word = static_cast<std::uint64_t>(time.as_int());
   const double real = time.as_double();
   if (time.type() == Value::Type::real) std::memcpy(&word, &real, sizeof(word));
-  if (!sink.fields.put_word(key, time.type(), word, FieldEntry::kMeasurement | FieldEntry::kAdded)) {
-    nopspan::detail::count(nopspan::detail::counters.fields_dropped);
-  }
+  nopspan::detail::count_unless(
+      sink.fields.put_word(key, time.type(), word, FieldEntry::kMeasurement | FieldEntry::kAdded));
 }
 
 void put_measurements(FieldSink& sink, const Value& map) noexcept {
@@ -180,17 +179,6 @@ Errc emit_tool_end(Text name, const Value& metadata, std::uint64_t start_ns, Tex
 }  // namespace
 
 namespace detail {
-
-void put_texts(Fields& fields, Text key, const Text* texts, std::size_t count) noexcept {
-  try {
-    const nopspan::detail::Busy busy;
-    Value::List list;
-    for (std::size_t i = 0; texts != nullptr && i < count; ++i) list.emplace_back(texts[i]);
-    fields.set(key, Value(std::move(list)));
-  } catch (const std::bad_alloc&) {
-    nopspan::detail::count(nopspan::detail::counters.fields_dropped);
-  }
-}
 
 void put_map(Fields& fields, Text event, const Value& map) noexcept {
   if (map.type() != Value::Type::map) nopspan::detail::count(nopspan::detail::counters.fields_dropped);

@@ -2,6 +2,7 @@
 // The keys that the catalogues' builders set, and what they are as attributes: docs/genai.md has the same table.
 #pragma once
 
+#include "catalogue.h"
 #include "metadata.h"
 
 #include <cstdint>
@@ -23,7 +24,13 @@ struct AttributeKey {
   static constexpr Key kNoKey = static_cast<Key>(0xff);
 };
 
-// Whose keys the fields of a span (of an event) of that name have; none, if it is the application's own.
+// Whose keys the fields of a catalogue's span have.
+constexpr AttributeKey::Of attribute_keys_of(Catalogue catalogue) noexcept {
+  return catalogue == Catalogue::llm     ? AttributeKey::llm
+         : catalogue == Catalogue::agent ? AttributeKey::agent
+                                         : AttributeKey::engine;
+}
+// The same of an event of that name; none, if it is the application's own.
 AttributeKey::Of attribute_keys_of(std::string_view name) noexcept;
 
 // Null for a key that is the application's own, and an attribute as it is.

@@ -22,6 +22,11 @@ inline void count(std::atomic<std::uint64_t>& counter, std::uint64_t by = 1) noe
   counter.fetch_add(by, std::memory_order_relaxed);
 }
 
+// For a field that had no place.
+inline void count_unless(bool written) noexcept {
+  if (!written) count(counters.fields_dropped);
+}
+
 extern std::atomic<bool> capturing_content;
 
 }  // namespace nopspan::detail

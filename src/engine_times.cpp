@@ -13,8 +13,7 @@ namespace {
 constexpr std::uint64_t kMostTokens = std::uint64_t{1} << 53U;
 
 void add(SpanState& span, std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept {
-  if (span.fields.find(key, (flags & FieldEntry::kMeasurement) != 0) != nullptr) return;
-  if (!span.fields.put_word(key, type, word, flags | FieldEntry::kOwn)) count(counters.fields_dropped);
+  count_unless(span.fields.put_derived(key, type, word, flags));
 }
 
 void measure(SpanState& span, std::string_view key, std::uint64_t value) noexcept {

@@ -246,7 +246,7 @@ void put_finish_reasons(nopspan::detail::FieldSink* sink, const Text* reasons, s
               sink->fields.put_string(kKey, joined, FieldEntry::kAdded);
   } catch (const std::bad_alloc&) {
   }
-  if (!written) nopspan::detail::count(nopspan::detail::counters.fields_dropped);
+  nopspan::detail::count_unless(written);
 }
 
 }  // namespace nopspan::genai::detail

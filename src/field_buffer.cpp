@@ -129,6 +129,11 @@ FieldEntry* FieldBuffer::append_word(std::string_view key, Value::Type type, std
   return entry;
 }
 
+bool FieldBuffer::put_derived(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t sort) noexcept {
+  return find(key, (sort & FieldEntry::kMeasurement) != 0) != nullptr ||
+         put_word(key, type, word, sort | FieldEntry::kOwn);
+}
+
 void FieldBuffer::add_null(std::string_view key, std::uint8_t flags) noexcept {
   append(key, Value::Type::null, 0, flags | FieldEntry::kAdded);
 }
@@ -170,7 +175,10 @@ bool FieldBuffer::put_value(std::string_view key, const Value& value, std::uint8
 bool FieldBuffer::put_texts(std::string_view key, const Text* values, std::size_t count, std::uint8_t flags) noexcept {
   const std::size_t from = size_;
   bool written = append(key, Value::Type::list, 0, flags) != nullptr;
-  for (std::size_t i = 0; written && i < count; ++i) written = append_string({}, values[i].view(), 0);
+  for (std::size_t i = 0; values != nullptr && written && i < count; ++i) {
+    written =
+        values[i].is_null() ? append({}, Value::Type::null, 0, 0) != nullptr : append_string({}, values[i].view(), 0);
+  }
   if (!written) {
     size_ = from;
     return false;

@@ -76,6 +76,9 @@ class FieldBuffer {
   bool put_texts(std::string_view key, const Text* values, std::size_t count, std::uint8_t flags) noexcept;
   bool put_entry(std::string_view key, const FieldEntry& value, std::uint8_t flags) noexcept;
 
+  // What nopspan derives (FieldEntry::kOwn), unless there is a field of that key and sort. False as above.
+  bool put_derived(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t sort) noexcept;
+
   // What nopspan adds for handlers (FieldEntry::kAdded): not counted as a key, and not looked for; it must not be
   // there.
   void add_null(std::string_view key, std::uint8_t flags = 0) noexcept;

@@ -44,10 +44,6 @@ std::uint8_t metadata_flags(const FieldSink* sink, Text key, bool content) noexc
   return content ? FieldEntry::kContent : 0;
 }
 
-void count_unless(bool written) noexcept {
-  if (!written) count(counters.fields_dropped);
-}
-
 void set_label(FieldSink* sink, ContextAccess::Label which, std::string_view text) noexcept {
   ContextAccess::label(sink->frame.context, which) = intern_label(text);
 }

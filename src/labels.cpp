@@ -73,7 +73,7 @@ void put_label(FieldSink* sink, Text key, Text value) noexcept {
   // As an attribute it comes from the context, on this span as on those below it.
   const bool written = value.is_null() ? sink->fields.put_null(name, FieldEntry::kAdded)
                                        : sink->fields.put_string(name, value.view(), FieldEntry::kAdded);
-  if (!written) count(counters.fields_dropped);
+  count_unless(written);
 }
 
 }  // namespace detail

@@ -73,7 +73,7 @@ SpanState* begin(ThreadState* thread, const Name& name, const SpanOptions& optio
   span->process_mark = thread->process_mark;
   span->start_ns = options.start_ns != 0 ? options.start_ns : now;
   span->catalogue = find_catalogue_span({span->name.text, span->name.size});
-  if (span->catalogue != nullptr) span->keys = attribute_keys_of(span->catalogue->name);
+  if (span->catalogue != nullptr) span->keys = attribute_keys_of(span->catalogue->catalogue);
   SpanKind kind = options.kind;
   if (kind == SpanKind::unspecified) kind = span->catalogue != nullptr ? span->catalogue->kind : SpanKind::internal;
   span->flags = (static_cast<std::uint32_t>(kind) << NOPSPAN_FLAG_KIND_SHIFT) & NOPSPAN_FLAG_KIND_MASK;

@@ -67,9 +67,6 @@ class FieldOutput {
   void put_value(std::string_view key, const Value& value) noexcept {
     count_unless(fields_.put_value(key, value, kFlags));
   }
-  static void count_unless(bool written) noexcept {
-    if (!written) count(counters.fields_dropped);
-  }
 
   FieldBuffer& fields_;
 };

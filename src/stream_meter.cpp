@@ -87,9 +87,7 @@ __attribute__((hot, noinline)) void note_token(SpanState* span, MeterState* mete
 }
 
 void measure(SpanState& span, std::string_view key, std::uint64_t value) noexcept {
-  if (span.fields.find(key, true) != nullptr) return;
-  const std::uint8_t flags = FieldEntry::kMeasurement | FieldEntry::kOwn;
-  if (!span.fields.put_word(key, Value::Type::integer, value, flags)) count(counters.fields_dropped);
+  count_unless(span.fields.put_derived(key, Value::Type::integer, value, FieldEntry::kMeasurement));
 }
 
 }  // namespace

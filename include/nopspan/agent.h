@@ -37,7 +37,6 @@ namespace nopspan::agent {
 
 namespace detail {
 
-NOPSPAN_API NOPSPAN_COLD void put_texts(Fields& fields, Text key, const Text* texts, std::size_t count) noexcept;
 // Each key of a map; content is what is content in that event. What is no map is left out, and counted.
 NOPSPAN_API NOPSPAN_COLD void put_map(Fields& fields, Text event, const Value& map) noexcept;
 
@@ -136,7 +135,7 @@ template <class Self>
 struct NotificationIds {
   Self& notification_ids(const Text* ids, std::size_t count) {
     auto& self = static_cast<Self&>(*this);
-    put_texts(self, "notification_ids", ids, count);
+    self.set("notification_ids", ids, count);
     return self;
   }
   Self& notification_ids(std::initializer_list<Text> ids) { return notification_ids(ids.begin(), ids.size()); }
@@ -190,7 +189,7 @@ template <class Self>
 struct Skills {
   Self& skills(const Text* symbols, std::size_t count) {
     auto& self = static_cast<Self&>(*this);
-    put_texts(self, "skills", symbols, count);
+    self.set("skills", symbols, count);
     return self;
   }
   Self& skills(std::initializer_list<Text> symbols) { return skills(symbols.begin(), symbols.size()); }
