@@ -35,6 +35,7 @@
 #define NOPSPAN_FLAG_HAS_USAGE 0x80u          /* the four token counts are meaningful: a zero is a zero */
 #define NOPSPAN_FLAG_HAS_FIRST_TOKEN 0x100u   /* first_token_ns is meaningful */
 #define NOPSPAN_FLAG_GIVEN_TIMES 0x200u       /* start or duration was given by the application, not measured */
+#define NOPSPAN_FLAG_ASYNC 0x400u             /* an AsyncSpan: bound to no thread, it may end on another */
 #define NOPSPAN_FLAG_KIND_SHIFT 12            /* three bits: OTLP's SpanKind, 0 unspecified … 5 consumer */
 #define NOPSPAN_FLAG_KIND_MASK 0x7000u
 

@@ -318,7 +318,9 @@ NOPSPAN_WORK SpanState* begin_async(Name name, const Context& parent, SpanOption
   const Entry entry;
   if (!entry) return nullptr;
   SpanState* span = begin(entry.thread(), name, options);
-  if (span != nullptr) place(entry.thread(), *span, parent);
+  if (span == nullptr) return nullptr;
+  span->flags |= NOPSPAN_FLAG_ASYNC;
+  place(entry.thread(), *span, parent);
   return span;
 }
 

@@ -32,6 +32,8 @@ LIBRARY = os.path.join(PROGRAMS, "lib", "libnopspan.so.0")
 # What the scripts of the project say, and attach.sh replaces.
 INSTALLED = "/usr/*/*/libnopspan.so.0"
 LONG = os.environ.get("NOPSPAN_LONG") == "1"
+# Another bpftrace than the one in PATH, or a command that runs one.
+BPFTRACE = os.environ.get("BPFTRACE", "bpftrace")
 # Far more than anything here takes: a condition that never comes true fails the test, and does not hang it.
 PATIENCE_S = 60
 
@@ -305,7 +307,7 @@ class Tracer(Bpftrace):
         self.script = os.path.join(self._folder, "events.bt")
         with open(self.script, "w", encoding="utf-8") as file:
             file.write(script or event_script(probes, libraries, details, attributes))
-        super().__init__([*(command or ["bpftrace", "-B", "line", *options]), self.script])
+        super().__init__([*(command or [BPFTRACE, "-B", "line", *options]), self.script])
 
     def __exit__(self, *exception):
         super().__exit__(*exception)

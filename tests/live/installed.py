@@ -7,9 +7,12 @@ import re
 import signal
 import sys
 
+import bpftrace_output
 import harness
 from harness import BUILD, SOURCE, Bpftrace, wait_until
 
+# epoll_wait and epoll_pwait, by their numbers on x86-64 and aarch64.
+EPOLL_WAIT = ("232", "281", "22")
 WITH_INSTALLED = os.path.join(SOURCE, "scripts", "with-installed.sh")
 
 
@@ -27,11 +30,33 @@ def main(*commands):
 class Script(Bpftrace):
     """One of the project's scripts, typed as a user types it. A context manager: up when entered, ended when left."""
 
-    name = ""
-
-    def __init__(self, *arguments, canary=None):
+    def __init__(self, name, *arguments, canary=None, env=None):
+        self.name = name
         self.canary = canary or harness.canary_program("traced")
-        super().__init__(["bpftrace", os.path.join(SOURCE, "scripts", self.name), *arguments])
+        super().__init__([harness.BPFTRACE, os.path.join(SOURCE, "scripts", name), *map(str, arguments)], env=env)
+
+    def wait_until_up(self):
+        """It waits for events only after the last of its probes is attached."""
+        def waits_for_events():
+            if not self.is_running():
+                raise AssertionError("bpftrace %s ended: %s" % (self.name, "\n".join(self.errors + self.lines)))
+            return self.is_in_epoll_wait()
+        wait_until(waits_for_events, "bpftrace %s to attach" % self.name)
+
+    def is_in_epoll_wait(self):
+        # Of a wrapper (a chroot's) it is the last child that is bpftrace.
+        pid = self.pid
+        while True:
+            with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as file:
+                children = file.read().split()
+            if not children:
+                break
+            pid = int(children[0])
+        try:
+            with open("/proc/%d/comm" % pid, encoding="utf-8") as comm, open("/proc/%d/syscall" % pid, encoding="ascii") as call:
+                return comm.read().strip().startswith("bpftrace") and call.read().split()[0] in EPOLL_WAIT
+        except (FileNotFoundError, ProcessLookupError):
+            return False
 
     def has(self, pattern):
         return any(re.search(pattern, line) for line in list(self.lines))
@@ -45,11 +70,16 @@ class Script(Bpftrace):
             return all(self.has(pattern) for pattern in patterns)
         wait_until(seen, "lines with each of %s, in %s" % (patterns, self.lines[-40:]))
 
+    def maps(self):
+        """What it printed of its maps: bpftrace_output.maps()."""
+        return bpftrace_output.maps(self.lines)
+
 
 class SpansScript(Script):
     """spans.bt. It counts in the kernel, so that its totals are complete whenever it is ended."""
 
-    name = "spans.bt"
+    def __init__(self, *arguments, canary=None):
+        super().__init__("spans.bt", *arguments, canary=canary)
 
     def wait_until_up(self):
         self.wait_for(lambda: self.canary("up"), [r"^@spans\[canary\]: "])
@@ -70,7 +100,8 @@ class SpansScript(Script):
 class TraceScript(Script):
     """trace.bt."""
 
-    name = "trace.bt"
+    def __init__(self, *arguments, canary=None):
+        super().__init__("trace.bt", *arguments, canary=canary)
 
     def wait_until_up(self):
         # One of each of its probes.

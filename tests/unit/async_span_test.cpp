@@ -62,6 +62,16 @@ TEST(AsyncSpan, EmitsStartAndStop) {
   EXPECT_THAT(recorder.stop(), LacksMetadata("abandoned"));
 }
 
+TEST(AsyncSpan, SaysThatItIsBoundToNoThread) {
+  const SpanRecorder async("work");
+  AsyncSpan{"work"}.end();
+  EXPECT_NE(async.start()->flags() & NOPSPAN_FLAG_ASYNC, 0U);
+  EXPECT_NE(async.stop()->flags() & NOPSPAN_FLAG_ASYNC, 0U);
+  const SpanRecorder scope("scope");
+  { const nopspan::Span span{"scope"}; }
+  EXPECT_EQ(scope.stop()->flags() & NOPSPAN_FLAG_ASYNC, 0U);
+}
+
 TEST(AsyncSpan, EvaluatesNothingWhenNobodyListens) {
   bool called = false;
   AsyncSpan span{"work", Context(), [&](Fields&) { called = true; }};
