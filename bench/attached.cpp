@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ends spans in rounds and prints what one cost, ns, the least of the rounds: `bench_attached SPANS ROUNDS [chat]`,
-// with `chat` an llm.chat with twelve attributes. Waits for a line on standard input before it begins, so that a tracer
-// can attach first.
+// Ends spans in rounds and prints what one cost, ns, the least of the rounds: `bench_attached SPANS ROUNDS [KIND]`.
+// KIND chat is an llm.chat with twelve attributes, request a request of twenty spans of all kinds (SPANS is rounded up
+// to whole requests). Waits for a line on standard input before it begins, so that a tracer can attach first.
 #include "chat.h"
+#include "request.h"
 
 #include <nopspan/span.h>
 
@@ -25,9 +26,9 @@ double now_ns() {
 int main(int argc, char** argv) {
   const long spans = argc > 1 ? std::strtol(argv[1], nullptr, 10) : 100000;
   const long rounds = argc > 2 ? std::strtol(argv[2], nullptr, 10) : 5;
-  const bool chats = argc > 3 && std::string_view(argv[3]) == "chat";
-  if (spans < 1 || rounds < 1 || (argc > 3 && !chats)) {
-    std::fputs("usage: bench_attached SPANS ROUNDS [chat] (both at least 1)\n", stderr);
+  const std::string_view kind = argc > 3 ? argv[3] : "span";
+  if (spans < 1 || rounds < 1 || (kind != "span" && kind != "chat" && kind != "request")) {
+    std::fputs("usage: bench_attached SPANS ROUNDS [chat|request] (both at least 1)\n", stderr);
     return 2;
   }
   std::getchar();
@@ -35,12 +36,15 @@ int main(int argc, char** argv) {
   int turns = 0;
   for (long round = 0; round < rounds; ++round) {
     const double began = now_ns();
-    if (chats) {
-      for (long i = 0; i < spans; ++i) bench::chat(turns);
+    long done = 0;
+    if (kind == "chat") {
+      for (; done < spans; ++done) bench::chat(turns);
+    } else if (kind == "request") {
+      for (; done < spans; done += bench::kSpansOfARequest) bench::request();
     } else {
-      for (long i = 0; i < spans; ++i) const nopspan::Span span{"bench.span"};
+      for (; done < spans; ++done) const nopspan::Span span{"bench.span"};
     }
-    least = std::min(least, (now_ns() - began) / static_cast<double>(spans));
+    least = std::min(least, (now_ns() - began) / static_cast<double>(done));
   }
   std::printf("%.1f\n", least);
 }

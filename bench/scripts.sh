@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Measures what each script costs the program that it traces, and prints the table of scripts/README.md:
+#
+#   bench/scripts.sh [SCRIPT...]
+#
+# A request is twenty spans of all kinds with their events and gauges (bench/request.h), served on one thread; the figure
+# is the least of five rounds, by the wall clock. Needs root, bpftrace, and an idle machine.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[[ $EUID -eq 0 ]] || { echo "bench/scripts.sh: needs root, for bpftrace" >&2; exit 1; }
+# Some scripts want tracefs: in a mount namespace of its own it is mounted for them alone.
+if [[ "${NOPSPAN_BENCH_INSIDE:-}" != 1 && ! -e /sys/kernel/tracing/events ]]; then
+  NOPSPAN_BENCH_INSIDE=1 exec unshare --mount sh -c 'mount -t tracefs tracefs /sys/kernel/tracing && exec "$@"' sh "$0" "$@"
+fi
+
+build=build/bench
+cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DNOPSPAN_TESTS=OFF -DNOPSPAN_EXAMPLES=OFF >/dev/null
+cmake --build "$build" -- --quiet bench_attached >&2
+program=$build/bench/bench_attached
+library=$PWD/$build/libnopspan.so.0
+
+scratch=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$scratch"' EXIT
+
+# SPANS SCRIPT [ARG...] -> ns a span while it is attached.
+measure() {
+  local spans=$1 script=$2 go=$scratch/go figure=$scratch/figure shown=$scratch/shown
+  shift 2
+  BPFTRACE_PERF_RB_PAGES=1024 ./scripts/attach.sh "$library" "scripts/$script" "$@" >"$shown" 2>&1 &
+  local tracer=$!
+  # It is attached when it waits for events: epoll_wait, epoll_pwait.
+  until grep -q '^\(232\|281\|22\) ' "/proc/$tracer/syscall" && [[ "$(cat "/proc/$tracer/comm")" == bpftrace* ]]; do
+    kill -0 $tracer 2>/dev/null || { cat "$shown" >&2; echo "bench/scripts.sh: $script did not attach" >&2; return 1; }
+    sleep 0.1
+  done 2>/dev/null
+  rm -f "$go"
+  echo | "$program" "$spans" 5 request >"$figure"
+  until ! kill -INT $tracer 2>/dev/null; do sleep 0.2; done
+  wait $tracer 2>/dev/null || true
+  if grep -q '^Lost' "$shown"; then echo "$script: $(grep -c '^Lost' "$shown") times events were lost" >&2; fi
+  cat "$figure"
+}
+
+# What so many requests a second cost, in per cent of one CPU.
+load() { awk -v ns="$1" -v rate="$2" 'BEGIN { printf "%.1f %%", ns * 20 * rate / 1e7 }'; }
+
+row() {
+  local spans=$1 ns
+  shift
+  [[ ${#wanted[@]} -eq 0 || " ${wanted[*]} " == *" $1 "* ]] || return 0
+  ns=$(measure "$spans" "$@")
+ `%s`| `%s` | %s | %s | %s |\n' "$*" "$(awk -v ns="$ns" 'BEGIN { printf "%.2f us", ns / 1000 }')" "$(load "$ns" 1000)" "$(load "$ns" 5000)"
+}
+
+wanted=("$@")
+echo '| script | a span | 1,000 requests/s | 5,000 requests/s |'
+echo '| --- | --- | --- | --- |'
+row 100000 spans.bt
+row 100000 spans.bt 0 '' 1
+row 100000 latency.bt llm.step
+row 2000 trace.bt
+row 100000 trace.bt '' 0 '' 100
+row 100000 slow.bt 100000
+row 100000 slow.bt 100000 0 '' 100
+row 100000 ttft.bt
+row 100000 tokens.bt
+row 100000 errors.bt
+row 100000 retries.bt
+row 100000 tools.bt
+row 100000 agents.bt
+row 100000 inflight.bt
+row 100000 queue.bt
+row 100000 batch.bt
+row 100000 cancelled.bt
+row 100000 gauges.bt
+row 100000 top.bt
+row 100000 offcpu.bt
