@@ -50,7 +50,8 @@ row() {
   shift
   [[ ${#wanted[@]} -eq 0 || " ${wanted[*]} " == *" $1 "* ]] || return 0
   ns=$(measure "$spans" "$@")
- `%s`| `%s` | %s | %s | %s |\n' "$*" "$(awk -v ns="$ns" 'BEGIN { printf "%.2f us", ns / 1000 }')" "$(load "$ns" 1000)" "$(load "$ns" 5000)"
+  # shellcheck disable=SC2016  # these are Markdown's
+  printf '| `%s` | %.2f us | %s | %s |\n' "$*" "$(awk -v ns="$ns" 'BEGIN { print ns / 1000 }')" "$(load "$ns" 1000)" "$(load "$ns" 5000)"
 }
 
 wanted=("$@")
