@@ -27,9 +27,10 @@ foreach(nopspan_pc nopspan nopspan-static)
   install(FILES ${PROJECT_BINARY_DIR}/${nopspan_pc}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endforeach()
 
-install(PROGRAMS scripts/attach.sh DESTINATION ${CMAKE_INSTALL_DATADIR}/nopspan/scripts)
+install(PROGRAMS scripts/attach.sh scripts/perf-spans.sh DESTINATION ${CMAKE_INSTALL_DATADIR}/nopspan/scripts)
 install(
   DIRECTORY scripts/
   DESTINATION ${CMAKE_INSTALL_DATADIR}/nopspan/scripts
   FILES_MATCHING
-  PATTERN "*.bt")
+  PATTERN "*.bt"
+  PATTERN "*.stp")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Scripts carry the records as the probes' header has them."""
+"""Scripts carry the records as the probes' header has them, and heads that tell what an operator must know."""
 import re
 import unittest
 
@@ -51,6 +51,23 @@ class Scripts(unittest.TestCase):
             first_probe = re.search(r"^(BEGIN|usdt:|probe )", text, re.M)
             for match in BLOCK.finditer(text):
                 self.assertLess(match.end(), first_probe.end(), str(path))
+
+    def test_heads_say_what_they_must(self):
+        readme = surroundings.read("scripts/README.md")
+        for path in self.scripts():
+            text = surroundings.read(path)
+            head = text[:re.search(r"^[^/#]", text, re.M).start()]
+            self.assertIn(f"// usage: {'stap' if path.suffix == '.stp' else 'bpftrace'} scripts/{path.name}", head, str(path))
+            self.assertRegex(head, r"(?m)^// Overhead: .*\d", str(path))
+            self.assertRegex(head, r"(?m)^// Example: [^\n]*\n(?:// \S[^\n]*\n)*//\n//   \S", str(path))
+            self.assertIn(f"`{path.name}", readme, "scripts/README.md does not have it")
+            self.assertNotIn("OVERHEAD", text, str(path))
+
+    def test_scripts_take_the_filters_that_all_have(self):
+        for path in self.scripts():
+            usage = re.search(r"usage: (.*)", surroundings.read(path))[1]
+            wanted = "[PID" if path.name in ("batch.bt", "gauges.bt") else "[PID [TENANT"
+            self.assertIn(wanted, usage, str(path))
 
 
 surroundings.main()

@@ -170,6 +170,12 @@ def own_mounts():
     return command if tried.returncode == 0 else [*command, "--propagation", "unchanged"]
 
 
+def with_tracefs(command):
+    """The command that is `command` with tracefs, mounted for it alone where the machine has it not. Its pid is the same."""
+    mount = '[ -e /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing; exec "$@"'
+    return [*own_mounts(), "sh", "-c", mount, "sh", *command]
+
+
 def _print(mark, fields):
     formats = SEPARATOR.join([mark] + [f[1] for f in fields])
     return 'printf("%s\\n", %s);' % (formats, ", ".join(f[2] for f in fields))

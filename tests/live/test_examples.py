@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The example in each script's head is of the form that a run of it prints today, and no map or caption is missing.
+
+With NOPSPAN_WRITE_EXAMPLES=1 it writes this run's output into the heads instead.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+
+import example_service
+import harness
+import installed
+from example_service import Agent, Server
+from harness import SOURCE, Test
+
+WRITE = os.environ.get("NOPSPAN_WRITE_EXAMPLES") == "1"
+# Of a map's rows the last, which have the greatest values; of its histograms; and of other lines, the first.
+MOST_ROWS, MOST_HISTOGRAMS, MOST_LINES = 6, 2, 60
+LEFT_OUT = "..."
+
+
+class Example:
+    """How a script is run for its example, and which part of what it prints that is: from the last line that `begins`
+    matches, to the end, or to the one before `ends`."""
+
+    def __init__(self, *arguments, begins=r"In \d+ s", ends=None, choose=None):
+        self.arguments, self.begins, self.ends, self.choose = arguments, begins, ends, choose
+
+    def part(self, lines):
+        if self.choose:
+            return self.choose(lines)
+        begins = [number for number, line in enumerate(lines) if re.match(self.begins, line)]
+        if not begins:
+            raise AssertionError("no line matches %r in:\n%s" % (self.begins, "\n".join(lines[-50:])))
+        part = lines[begins[-1]:]
+        ends = [number for number, line in enumerate(part) if number and self.ends and re.match(self.ends, line)]
+        return part[:ends[0]] if ends else part
+
+
+def one_request(lines):
+    """The head of trace.bt's columns, and the request of which the most different things are told, but not too many."""
+    by_request = {}
+    for line in lines:
+        row = re.match(r" *[\d.]+ +\d+ (\S+) ", line)
+        if row:
+            by_request.setdefault(row[1], []).append(line)
+
+    def kinds(rows):
+        return len({form(row) for row in rows}), "retry" in "".join(rows), -len(rows)
+    whole = [rows for rows in by_request.values() if len(rows) < MOST_LINES and " + llm.chat" in rows[0]
+             and " - llm.chat" in rows[-1]]
+    chosen = max(whole, key=kinds)
+    return [line for line in lines if "TIME_MS" in line][:1] + sorted(chosen, key=lambda row: float(row.split()[0]))
+
+
+EXAMPLES = {
+    "spans.bt": Example(begins=r"Totals of \d+ s"),
+    "trace.bt": Example(choose=one_request),
+    "ttft.bt": Example(),
+}
+
+
+def kind_of(value):
+    if re.fullmatch(r"-?\d+", value):
+        return "N"
+    return re.sub(r"-?\d+", "N", value) if value.startswith("count ") else "TEXT"
+
+
+def form(line):
+    """What two lines of one kind have in common: numbers, ids and names are left out of it."""
+    if re.match(r"[\[(]\S+?(, \S+)?[\])] +\d+ \|[@ ]*\|$", line):
+        return "BAR"
+    entry = re.match(r"(@\w+)(?:\[(.*)\])?: ?(.*)$", line)
+    if entry:
+        keys = entry[2].count(", ") + 1 if entry[2] is not None else 0
+        return "%s[%d]: %s" % (entry[1], keys, kind_of(entry[3]) if entry[3] else "HISTOGRAM")
+    line = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line)
+    is_row = re.match(r"\s*[\d.:]+\s", line) or re.search(r"\b[A-Za-z0-9_-]{21}[AQgw]\b", line)
+    line = re.sub(r"(?<![\w-])[A-Za-z0-9_-]{21}[AQgw](?![\w-])", "ID", line)
+    line = re.sub(r"-?\b\d+(\.\d+)*(:\d+)*\b", "N", line)
+    if is_row:
+        line = re.sub(r"(\|  )+", "", line)
+        line = re.sub(r"(?<!\S)(?!ID\b|N\b)[A-Za-z][\w.,:-]*( (?!ID\b|N\b)[A-Za-z][\w.,:-]*)*", "WORDS", line)
+    return re.sub(r"\s+", " ", line).strip()
+
+
+def shortened(lines):
+    short, rows, histograms, other, left_out = [], [], 0, 0, False
+
+    def flush_rows():
+        if len(rows) > MOST_ROWS:
+            short.append(LEFT_OUT)
+        short.extend(rows[-MOST_ROWS:])
+        rows.clear()
+
+    previous, skipping = None, False
+    for line in filter(str.strip, lines):
+        entry = re.match(r"(@\w+)(?:\[.*\])?: ?(.*)$", line)
+        name = entry[1] if entry else None
+        if name != previous:
+            flush_rows()
+        if entry and entry[2]:
+            rows.append(line)
+            previous, skipping = name, False
+            continue
+        if entry:
+            histograms = histograms + 1 if name == previous else 1
+            previous, skipping = name, histograms > MOST_HISTOGRAMS
+            if skipping and short[-1] != LEFT_OUT:
+                short.append(LEFT_OUT)
+        elif form(line) != "BAR":
+            previous, skipping = None, False
+            other += 1
+            left_out = left_out or other > MOST_LINES
+            if other > MOST_LINES:
+                continue
+        if not skipping:
+            short.append(line)
+    flush_rows()
+    return short + [LEFT_OUT] * left_out
+
+
+class Head:
+    """The head of a script. The example is what stands after "Example:" and an empty line, three blanks in."""
+
+    PATTERN = re.compile(r"(?m)^// Example:[^\n]*\n(?:// \S[^\n]*\n)*//\n((?://(?:   [^\n]*)?\n)+)")
+
+    def __init__(self, script):
+        self.path = os.path.join(SOURCE, "scripts", script)
+        with open(self.path, encoding="utf-8") as file:
+            self.text = file.read()
+        self.example = self.PATTERN.search(self.text)
+
+    def lines(self):
+        return [line[5:] for line in self.example[1].splitlines() if line[5:].strip()]
+
+    def write(self, lines):
+        block = "".join("//   %s\n" % line.rstrip() for line in lines)
+        text = self.text[:self.example.start(1)] + block + self.text[self.example.end(1):]
+        with open(self.path, "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+class Examples(Test):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.mkdtemp(prefix="nopspan-live-")
+        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        scripts = {name: installed.Script(name, *example.arguments) for name, example in EXAMPLES.items()}
+        for script in scripts.values():
+            script.__enter__()
+            cls.addClassCleanup(script.__exit__)
+        with Server(folder, "--fail-rate", "0.1", "--cut-rate", "0.05", "--seed", "7", "--token-delay-us", "1000") as server:
+            for organization in ("acme", "globex"):
+                Agent(server.url, "--organization", organization, "--requests", "40", "--concurrency", "4", "--stream",
+                      "--max-attempts", "12")
+        cls.parts = {name: EXAMPLES[name].part(script.stop()) for name, script in scripts.items()}
+
+    def test_each_script_has_one(self):
+        scripts = [name for name in os.listdir(os.path.join(SOURCE, "scripts")) if name.endswith(".bt")]
+        self.assertEqual(set(EXAMPLES), set(scripts))
+        for name in scripts:
+            self.assertTrue(Head(name).example, name)
+
+    def test_each_is_of_the_form_of_this_run(self):
+        for name, part in self.parts.items():
+            with self.subTest(name):
+                head = Head(name)
+                if WRITE:
+                    head.write(shortened(part))
+                    continue
+                shown = {form(line): line for line in head.lines() if line.strip() != LEFT_OUT}
+                printed = {form(line): line for line in part if line.strip()}
+                self.assertEqual([line for key, line in shown.items() if key not in printed], [], "no longer printed")
+                # Rows differ from run to run; maps and captions do not.
+                new = [line for key, line in printed.items() if key not in shown and re.match(r"@|[A-Z][a-z]", line)]
+                self.assertEqual(new, [], "printed, and not in the example")
+
+
+if __name__ == "__main__":
+    example_service.need()
+    installed.main()

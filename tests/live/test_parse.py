@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""bpftrace takes every script as it is, without a word of warning, with its arguments and without the optional ones."""
+
+import os
+import subprocess
+
+import harness
+import installed
+from harness import SOURCE, Test
+
+# Arguments that must be given.
+NEEDED = {"latency.bt": ["llm.chat"], "slow.bt": ["100"]}
+# Whose own are more than [PID [TENANT]].
+ALL = {"latency.bt": ["llm.chat", "1", "acme"], "slow.bt": ["100", "1", "acme", "10"], "spans.bt": ["1", "acme", "1"],
+       "trace.bt": ["order-4711", "1", "acme", "10"]}
+HARMLESS = ("couldn't set RLIMIT_MEMLOCK", "Error while reading traceable functions")
+
+
+class Parse(Test):
+    def scripts(self):
+        scripts = sorted(name for name in os.listdir(os.path.join(SOURCE, "scripts")) if name.endswith(".bt"))
+        self.assertTrue(scripts)
+        return scripts
+
+    def parse(self, path, arguments):
+        """What bpftrace says of a script that it reads and checks, but does not run."""
+        command = harness.with_tracefs(["bpftrace", "-d", path, *arguments])
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        said = [line for line in done.stdout.splitlines() if "ERROR" in line or "WARNING" in line]
+        return done.returncode, [line for line in said if not any(harmless in line for harmless in HARMLESS)]
+
+    def test_every_script(self):
+        for name in self.scripts():
+            for arguments in (NEEDED.get(name, []), ALL.get(name, ["1", "acme"])):
+                with self.subTest(name, arguments=arguments):
+                    self.assertEqual(self.parse(os.path.join(SOURCE, "scripts", name), arguments), (0, []))
+
+    def test_it_sees_a_fault(self):
+        path = os.path.join(self.temporary_folder(), "faulty.bt")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("usdt:/usr/*/*/libnopspan.so.0:nopspan:span_stop { @n = conut(); }\n")
+        code, said = self.parse(path, [])
+        self.assertNotEqual((code, said), (0, []))
+
+
+if __name__ == "__main__":
+    installed.main()
