@@ -59,6 +59,9 @@ EXAMPLES = {
     "spans.bt": Example(begins=r"Totals of \d+ s"),
     "trace.bt": Example(choose=one_request),
     "ttft.bt": Example(),
+    "tokens.bt": Example(),
+    "retries.bt": Example(),
+    "tools.bt": Example(),
 }
 
 
