@@ -70,7 +70,7 @@ count_all=$(one "usdt:LIB:nopspan:span_stop { @n = count(); $canary }")
 hist_all=$(one "usdt:LIB:nopspan:span_stop { @h[str(arg1)] = hist(arg2); $canary }")
 both=$(one "usdt:LIB:nopspan:span_start { @s[arg4] = nsecs; } usdt:LIB:nopspan:span_stop { @n = count(); $canary }")
 spans=$(script 100000 bench.span scripts/spans.bt)
-spans_checked=$(script 100000 bench.span scripts/spans.bt 0 1)
+spans_checked=$(script 100000 bench.span scripts/spans.bt 0 '' 1)
 trace=$(script 100 bench.span scripts/trace.bt)
 
 # The hot part of the function, and the time to compile the file, the least of seven.
@@ -152,7 +152,7 @@ attributes, $("$build/bench/bench_allocations" probe) with a probe.
 | \`span_stop { @h[str(arg1)] = hist(arg2) }\` | $hist_all |
 | start and stop, joined by span id | $both |
 | \`scripts/spans.bt\` | $spans |
-| \`scripts/spans.bt 0 1\`, which looks for lost spans | $spans_checked |
+| \`scripts/spans.bt 0 '' 1\`, which looks for lost spans | $spans_checked |
 | \`scripts/trace.bt\`, two lines a span | $trace |
 
 ## Size

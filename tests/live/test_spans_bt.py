@@ -8,6 +8,9 @@ import os
 import installed
 from harness import FLAG_ORPHAN, FLAG_REMOTE_PARENT, Program, Test, canary_in
 
+# How many names spans.bt counts, and how many of them have histograms.
+NAMES, HISTOGRAMS = 4000, 100
+
 
 def is_root(end):
     return (end["parent_id"] == "0" or bool(end["flags"] & FLAG_REMOTE_PARENT)) and not end["flags"] & FLAG_ORPHAN
@@ -42,7 +45,7 @@ class SpansBt(Test):
 
     def test_counts_of_one_process_add_up(self):
         with Program("workload") as program:
-            with installed.SpansScript(str(program.pid), "1", canary=canary_in(program)) as script:
+            with installed.SpansScript(program.pid, "", 1, canary=canary_in(program)) as script:
                 ends = self.run_workload(program)
                 lines = script.stop()
         self.check_counts(script, ends)
@@ -56,7 +59,7 @@ class SpansBt(Test):
         # Canaries of the first second are in doubt (the process ran when the script attached), and no roots.
         self.assertGreaterEqual(totals["requests"], roots + 80)
         self.assertLessEqual(totals["requests"], roots + 80 + totals["total"]["canary"])
-        # Argument 1 looks for losses by sequence numbers: there are none, and nothing was counted twice.
+        # The third argument looks for losses by sequence numbers: there are none, and nothing was counted twice.
         self.assertFalse([line for line in lines if line.startswith(("@lost", "@counted_twice"))])
 
     def test_slowest_requests_by_their_ids(self):
@@ -86,6 +89,41 @@ class SpansBt(Test):
         total = script.totals()["total"]
         del total["canary"]
         self.assertEqual(total, {"wanted": 7})
+
+    def test_one_tenant(self):
+        """With the check for losses, which is of all tenants: else the others' numbers would look like lost ones."""
+        with Program("workload") as program:
+            with installed.Script("spans.bt", program.pid, "acme", 1) as script:
+                ends = self.run_workload(program)
+                script.stop()
+        by_id = {e["span_id"]: e for e in ends}
+
+        def tenant(end):
+            while end is not None and "tenant" not in end:
+                end = by_id.get(end["parent_id"])
+            return end and end["tenant"]
+        handled = collections.Counter(e["name"] for e in ends if tenant(e) == "acme")
+        self.assertGreater(len(handled), 1, "of a span's own tenant, and of inherited ones")
+        maps = script.maps()
+        self.assertEqual(maps["total"], handled)
+        self.assertEqual(maps["seen"][""], sum(handled.values()))
+        self.assertFalse(set(maps) & {"lost", "counted_twice", "not_checked"})
+
+    def test_more_names_than_it_has_room_for(self):
+        names = ["name-%d" % number for number in range(NAMES + 9)]
+        times = {name: 1 + number % 2 for number, name in enumerate(names)}
+        with Program("traced") as program:
+            with installed.Script("spans.bt", program.pid) as script:
+                for name in names:
+                    program.ask("span %s %d" % (name, times[name]))
+                script.stop()
+        maps = script.maps()
+        self.assertEqual(maps["total"], {name: times[name] for name in names[:NAMES]})
+        histograms = {name: sum(buckets.values()) for name, buckets in maps["total_latency_us"].items()}
+        self.assertEqual(histograms, {name: times[name] for name in names[:HISTOGRAMS]})
+        self.assertEqual(maps["without_histogram"], {"spans": sum(times[n] for n in names[HISTOGRAMS:NAMES])})
+        self.assertEqual(maps["without_name"], {"spans": sum(times[name] for name in names[NAMES:])})
+        self.assertEqual(maps["seen"][""], sum(times.values()))
 
 
 if __name__ == "__main__":
