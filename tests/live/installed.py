@@ -30,10 +30,11 @@ def main(*commands):
 class Script(Bpftrace):
     """One of the project's scripts, typed as a user types it. A context manager: up when entered, ended when left."""
 
-    def __init__(self, name, *arguments, canary=None, env=None):
+    def __init__(self, name, *arguments, canary=None, env=None, wrapper=()):
         self.name = name
         self.canary = canary or harness.canary_program("traced")
-        super().__init__([harness.BPFTRACE, os.path.join(SOURCE, "scripts", name), *map(str, arguments)], env=env)
+        super().__init__([*wrapper, harness.BPFTRACE, os.path.join(SOURCE, "scripts", name), *map(str, arguments)],
+                         env=env)
 
     def wait_until_up(self):
         """It waits for events only after the last of its probes is attached."""

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scripts/offcpu.bt: its times and waits are what the program itself measured of its spans."""
+
+import collections
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+
+import harness
+import installed
+from example_service import lines_of
+from harness import PATIENCE_S, Program, Test, ability
+
+TRACEFS = "/sys/kernel/tracing"
+MOUNT = "mount -t tracefs nodev %s && " % TRACEFS
+MS = 1_000_000
+
+# What each of a run's threads asks for (programs/waiting.cpp), in ms.
+THREADS = 3
+COMPUTES = {"wait.computes": 60, "wait.outer": 20}
+SLEEPS = {"wait.sleeps": 100, "wait.polls": 80, "wait.often": 20, "wait.outer": 30}
+MOST_DEPTH = 16
+MOST_ROWS = 100
+# What is kept of threads, and deleted when their spans are over.
+KEPT = ("depth", "id", "name", "changed", "switched", "out", "kernel", "user")
+
+
+def wrapper():
+    """What bpftrace is run by, so that it has tracefs."""
+    if os.path.exists(TRACEFS + "/events"):
+        return []
+    return [*harness.own_mounts(), "sh", "-c", MOUNT + 'exec "$@"', "sh"]
+
+
+def need_tracefs():
+    tried = subprocess.run([*wrapper(), "test", "-e", TRACEFS + "/events/sched/sched_switch"], stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True, check=False)
+    if tried.returncode != 0:
+        ability.unable("no tracepoint sched_switch: " + tried.stdout.strip())
+
+
+class OffCpuScript(installed.Script):
+    def __init__(self, *arguments, path="offcpu.bt"):
+        super().__init__(path, *arguments, wrapper=wrapper())
+
+    def wait_until_up(self):
+        self.wait_for_line(lambda line: line.startswith("Counting"), "offcpu.bt to count")
+
+    def stacks(self):
+        """(name, the kernel's stack and the program's as a text) of those printed last."""
+        text = "\n".join(self.lines)
+        text = text[text.rindex("\nIn "):]
+        return re.findall(r"^@stacks_ms\[([^,]*), \n(.*?)^\]: \d+$", text, re.M | re.S)
+
+
+class OffCpuBt(Test):
+    """One run under several of it; each test looks at one thing."""
+
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.mkdtemp(prefix="nopspan-live-")
+        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        cls.folder = folder
+        book = os.path.join(folder, "book")
+        with Program("waiting") as program, Program("waiting") as other:
+            program.ask("open early")
+            scripts = {"all": OffCpuScript(path=cls.telling()), "pid": OffCpuScript(program.pid),
+                       "tenant": OffCpuScript(0, "acme")}
+            with scripts["all"], scripts["pid"], scripts["tenant"]:
+                program.ask("sleep 20")
+                program.ask("run " + book)
+                program.ask("close")
+                program.ask("sleep 20")
+                program.ask("open of.tenant acme")
+                program.ask("sleep 20")
+                program.ask("close")
+                cls.leave_open(other)
+                other.ask("deep %d" % (MOST_DEPTH + 4))
+                other.ask("names %d" % MOST_ROWS)
+                for script in scripts.values():
+                    script.stop()
+        cls.maps = {name: script.maps() for name, script in scripts.items()}
+        cls.stacks = scripts["pid"].stacks()
+        cls.spans = collections.defaultdict(list)
+        for line in lines_of(book):
+            cls.spans[line["name"]].append(line)
+
+    @classmethod
+    def telling(cls):
+        """A copy of the script that does not clear what it keeps of threads, so that it is printed at the end."""
+        with open(os.path.join(harness.SOURCE, "scripts", "offcpu.bt"), encoding="utf-8") as file:
+            text = file.read()
+        path = os.path.join(cls.folder, "telling.bt")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(re.sub(r"^  clear\(@(%s)\);\n" % "|".join(KEPT), "", text, flags=re.M))
+        return path
+
+    @staticmethod
+    def leave_open(program):
+        """Spans whose thread, process or program ends before they do."""
+        program.ask("thread")
+        assert program.ask("exec").startswith("ready")
+        program.ask("sleep 20")
+        with Program("waiting") as killed:
+            killed.ask("open left.by_kill")
+            killed.process.kill()
+            killed.process.wait(PATIENCE_S)
+            # What __exit__ would take for a failure.
+            killed.process.returncode = 0
+
+    def bounds(self, name, key):
+        """Between what and what the sum of a name's spans is, by what was measured inside and outside of them."""
+        return tuple(sum(span[side][key] for span in self.spans[name]) for side in ("least", "most"))
+
+    def times(self, name, script="pid"):
+        return {key: self.maps[script][key][name] for key in ("on_cpu_ms", "asleep_ms", "runnable_ms")
+                if name in self.maps[script][key]}
+
+    def test_time_is_all_of_the_spans(self):
+        self.assertEqual({len(spans) for spans in self.spans.values()}, {THREADS})
+        for name in self.spans:
+            times = self.times(name)
+            least, most = self.bounds(name, "wall_ns")
+            self.assertLessEqual(sum(times.values()) * MS, most, (name, times))
+            # Printed are whole ms, rounded down.
+            if self.maps["pid"]["unsure"].get("", 0) == 0:
+                self.assertGreater((sum(times.values()) + len(times)) * MS, least, (name, times))
+
+    def test_waits_are_the_switches_that_the_kernel_counted(self):
+        for name in self.spans:
+            for key in ("asleep", "runnable"):
+                least, most = self.bounds(name, key)
+                waits = sum(self.maps["pid"][key + "_us"].get(name, {}).values())
+                self.assertTrue(least <= waits <= most, (name, key, least, waits, most))
+
+    def test_computing_is_on_and_sleeping_off_the_cpu(self):
+        # Half of it is far from what else a span does, and from what the clocks can differ by.
+        for name, ms in COMPUTES.items():
+            self.assertGreater(self.times(name)["on_cpu_ms"], THREADS * ms / 2, name)
+        for name, ms in SLEEPS.items():
+            self.assertGreater(self.times(name)["asleep_ms"], THREADS * ms / 2, name)
+        self.assertLess(self.times("wait.computes").get("asleep_ms", 0), THREADS * 60 / 2)
+
+    def test_spans_of_the_process_alone(self):
+        self.assertEqual(set(self.maps["pid"]["on_cpu_ms"]), {*self.spans, "of.tenant"},
+                         "neither AsyncSpans, nor what began earlier, nor other processes'")
+
+    def test_spans_of_the_tenant_alone(self):
+        self.assertEqual(set(self.maps["tenant"]["on_cpu_ms"]), {"of.tenant"})
+        self.assertEqual(sum(self.maps["tenant"]["asleep_us"]["of.tenant"].values()),
+                         sum(self.maps["pid"]["asleep_us"]["of.tenant"].values()))
+
+    def test_stacks(self):
+        self.assertLessEqual(len(self.stacks), 10)
+        for name, kernel, function in (("wait.sleeps", "nanosleep", "waiting_sleeps"),
+                                       ("wait.polls", "poll", "waiting_polls")):
+            stacks = [stack for row, stack in self.stacks if row == name]
+            self.assertTrue(stacks, (name, self.stacks))
+            for stack in stacks:
+                self.assertIn(kernel, stack)
+                self.assertIn("\n    %s+" % function, stack)
+
+    def test_deep_spans_are_the_last_known_ones(self):
+        maps = self.maps["all"]
+        deep = {int(name.split(".")[1]) for name in maps["on_cpu_ms"] if name.startswith("deep.")}
+        self.assertEqual(deep, set(range(5, MOST_DEPTH + 5)))
+        self.assertEqual(maps["deeper"][""], 4)
+        self.assertGreater(maps["asleep_ms"]["deep.5"], 10)
+
+    def test_names_beyond_the_limit_share_a_row(self):
+        maps = self.maps["all"]
+        rows = {name for name in maps["on_cpu_ms"] if name}
+        left = {"left.by_thread", "left.by_exec", "left.by_kill"}
+        self.assertEqual(len(rows | left), MOST_ROWS)
+        named = sum(name.startswith("name.") for name in rows)
+        self.assertEqual(maps["other_names"][""], MOST_ROWS - named)
+        self.assertIn("", maps["on_cpu_ms"])
+
+    def test_nothing_is_kept_of_spans_that_were_left_open(self):
+        kept = {name: self.maps["all"][name] for name in KEPT if self.maps["all"].get(name)}
+        self.assertEqual(kept, {})
+
+
+if __name__ == "__main__":
+    harness.need("unshare", "mount")
+    need_tracefs()
+    installed.main("unshare", "mount")
