@@ -35,8 +35,8 @@ while [[ $# -gt 0 ]]; do
 done
 [[ ${#presets[@]} -gt 0 ]] || presets=(dev noprobes asan tsan)
 
-packages=test
-[[ $NOPSPAN_LONG != 1 ]] || packages=long
+packages="test"
+[[ $NOPSPAN_LONG != 1 ]] || packages="long"
 ./scripts/dependencies.sh "$packages"
 
 failed=()

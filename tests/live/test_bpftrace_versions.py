@@ -44,7 +44,8 @@ def environment(suite):
 
 class Versions(Test):
     def test_every_script_is_in_them(self):
-        texts = "".join(text for _, text in tests_of_scripts()) + open(os.path.join(HERE, "installed.py"), encoding="utf-8").read()
+        with open(os.path.join(HERE, "installed.py"), encoding="utf-8") as file:
+            texts = file.read() + "".join(text for _, text in tests_of_scripts())
         scripts = [name for name in os.listdir(os.path.join(SOURCE, "scripts")) if name.endswith(".bt")]
         self.assertTrue(scripts)
         self.assertEqual([name for name in scripts if '"%s"' % name not in texts], [])
