@@ -35,7 +35,9 @@ while [[ $# -gt 0 ]]; do
 done
 [[ ${#presets[@]} -gt 0 ]] || presets=(dev noprobes asan tsan)
 
-./scripts/dependencies.sh test
+packages="test"
+[[ $NOPSPAN_LONG != 1 ]] || packages="long"
+./scripts/dependencies.sh "$packages"
 
 failed=()
 for preset in "${presets[@]}"; do

@@ -7,7 +7,8 @@ import re
 ENTRY = re.compile(r"@(\w+)(?:\[(.*)\])?: ?(.*)$")
 # [1K, 2K)   3 |@@@   |, [5]   3 |@@@  |, (..., 0)   3 |@ |, [10, ...)   3 |@ |
 BAR = re.compile(r"[\[(](\S+?)(?:, (\S+?))?[\])] +(\d+) \|[@ ]*\|$")
-STATS = re.compile(r"count (\d+), average (-?\d+), total (-?\d+)$")
+# count 3, average 2, total 6; 0.27: { .count = 3, .average = 2, .total = 6 }
+STATS = re.compile(r"(?:\{ \.)?count (?:= )?(\d+), \.?average (?:= )?(-?\d+), \.?total (?:= )?(-?\d+)(?: \})?$")
 UNITS = {"K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 
 Stats = collections.namedtuple("Stats", "count average total")
