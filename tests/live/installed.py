@@ -14,6 +14,8 @@ from harness import BUILD, SOURCE, Bpftrace, wait_until
 # epoll_wait and epoll_pwait, by their numbers on x86-64 and aarch64.
 EPOLL_WAIT = ("232", "281", "22")
 WITH_INSTALLED = os.path.join(SOURCE, "scripts", "with-installed.sh")
+# For scripts with tracepoints: tracefs is mounted for them alone.
+WITH_TRACEFS = ("unshare", "--mount", "sh", "-c", 'mount -t tracefs nodev /sys/kernel/tracing && exec "$0" "$@"')
 
 
 def main(*commands):
@@ -30,10 +32,10 @@ def main(*commands):
 class Script(Bpftrace):
     """One of the project's scripts, typed as a user types it. A context manager: up when entered, ended when left."""
 
-    def __init__(self, name, *arguments, canary=None, env=None, wrapper=()):
+    def __init__(self, name, *arguments, canary=None, env=None, wrapper=(), within=()):
         self.name = name
         self.canary = canary or harness.canary_program("traced")
-        super().__init__([*wrapper, harness.BPFTRACE, os.path.join(SOURCE, "scripts", name), *map(str, arguments)],
+        super().__init__([*wrapper, *within, harness.BPFTRACE, os.path.join(SOURCE, "scripts", name), *map(str, arguments)],
                          env=env)
 
     def wait_until_up(self):
@@ -74,6 +76,22 @@ class Script(Bpftrace):
     def maps(self):
         """What it printed of its maps: bpftrace_output.maps()."""
         return bpftrace_output.maps(self.lines)
+
+
+def is_sampled(request_id, one_in):
+    """Whether a script's argument N takes this request: the same hash of the record's request id."""
+    words = request_id.encode()
+    word = int.from_bytes(words[:8], "little") ^ int.from_bytes(words[8:16], "little")
+    return (word * 6364136223846793005 % 2**64 >> 32) % one_in == 0
+
+
+def kill(program):
+    """The end of a program of which nothing is asked any more."""
+    if program.process.poll() is None:
+        program.process.kill()
+        program.process.wait()
+        program.process.stdin.close()
+        program.process.stdout.close()
 
 
 class SpansScript(Script):
