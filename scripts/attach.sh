@@ -14,6 +14,7 @@ usage() {
 usage: attach.sh -p PID SCRIPT [ARG...]    one process: every copy of the library it maps, and no other process
        attach.sh --all SCRIPT [ARG...]     every process, in containers too: every copy that any process maps now
        attach.sh BINARY SCRIPT [ARG...]    a program or library, running or not: its own copy, or the one it would load
+       attach.sh --list -p PID|--all|BINARY    says which files these are, one a line, and does no more
 
 SCRIPT is spans.bt, trace.bt or another whose probes are usdt:/usr/*/*/libnopspan.so.0:nopspan:NAME. The ARGs are the
 script's. Data goes to stdout, messages to stderr. Exit status: bpftrace's; 2 when it could not be started.
@@ -88,6 +89,12 @@ add_target() {
   local file=$1 name=$2 words=$3 id fd
   id=$(identity "$file" 2>/dev/null) || return 0
   [[ -z ${known[$id]:-} ]] || return 0
+  if [[ -n $listing ]]; then
+    printf '%s\n' "$file"
+    known[$id]=1
+    targets+=("$file")
+    return
+  fi
   # bpftrace would read these as a pattern or an escape, and a deleted file has no name: hand over an open file.
   if [[ $file == *[\"\\:*?[$'\n']* || $file == /proc/*/map_files/* ]]; then
     { exec {fd}<"$file"; } 2>/dev/null || return 0
@@ -216,7 +223,7 @@ rewritten() {
 
 # --- The command line -------------------------------------------------------------------------------------------------
 
-mode=binary pid='' binary=''
+mode=binary pid='' binary='' listing=''
 while (($#)); do
   case $1 in
     -h | --help) usage; exit 0 ;;
@@ -224,6 +231,7 @@ while (($#)); do
     -p?*) mode=pid pid=${1#-p}; shift ;;
     --pid=*) mode=pid pid=${1#--pid=}; shift ;;
     --all) mode=all; shift ;;
+    --list) listing=1; shift ;;
     --) shift; break ;;
     -*) die "unknown option $1; --help tells more" ;;
     *) break ;;
@@ -234,15 +242,19 @@ if [[ $mode == binary ]]; then
   binary=$1
   shift
 fi
-(($#)) || die "no SCRIPT; --help tells more"
-script=$1
-shift
-[[ -f $script && -r $script ]] || die "no such script: $script"
-grep -v '^[[:space:]]*//' -- "$script" | grep -F "$pattern" >/dev/null || die "$script has no probe at ${pattern}nopspan:NAME"
+if [[ -n $listing ]]; then
+  (($# == 0)) || die "--list takes no SCRIPT; --help tells more"
+else
+  (($#)) || die "no SCRIPT; --help tells more"
+  script=$1
+  shift
+  [[ -f $script && -r $script ]] || die "no such script: $script"
+  grep -v '^[[:space:]]*//' -- "$script" | grep -F "$pattern" >/dev/null || die "$script has no probe at ${pattern}nopspan:NAME"
+fi
 
 ((EUID == 0)) || die "must be root: bpftrace needs CAP_BPF and CAP_PERFMON, finding the files CAP_SYS_PTRACE"
 bpftrace=${BPFTRACE:-bpftrace}
-command -v "$bpftrace" >/dev/null || die "no $bpftrace here: install bpftrace 0.17 or later"
+[[ -n $listing ]] || command -v "$bpftrace" >/dev/null || die "no $bpftrace here: install bpftrace 0.17 or later"
 command -v readelf >/dev/null || note "no readelf here (binutils): searching the files for the notes' text instead"
 
 bpftrace_options=() filter_pid=
@@ -259,6 +271,7 @@ case $mode in
       done < <(mapped_files "$pid")
       die "pid $pid ($command_name) maps no file with nopspan's probes"
     fi
+    [[ -z $listing ]] || exit 0
     # bpftrace's -p spares other processes with the same file. But 0.17 then attaches to the first copy in the process
     # only, and to none whose file is not at its path; 0.27 attaches twice unless the path is the process's own root's.
     in_root=/proc/$pid/root${targets[0]#"/proc/$pid/root"}
@@ -295,6 +308,7 @@ case $mode in
     fi
     ;;
 esac
+[[ -z $listing ]] || exit 0
 
 text=$(rewritten "$script" "$filter_pid") || exit 2
 count=$(grep -o 'usdt:"' <<<"$text" | wc -l)
