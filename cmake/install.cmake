@@ -33,4 +33,5 @@ install(
   DESTINATION ${CMAKE_INSTALL_DATADIR}/nopspan/scripts
   FILES_MATCHING
   PATTERN "*.bt"
-  PATTERN "*.stp")
+  PATTERN "*.stp"
+  PATTERN "*.awk")

@@ -1,0 +1,489 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Spans by perf, for machines without bpftrace: records where spans begin and end, and CPU samples with them; then tells
+# how often and how slow each span was, or draws what the CPU did inside the spans of one name. The rest of it is in
+# perf-spans.awk, perf-report.awk and perf-flamegraph.awk; attach.sh finds the files to record.
+#
+# Overhead: OVERHEAD
+#
+# Example: the example chat server, while 8 agents ask it 200 things.
+#
+#   # perf-spans.sh record --cpu
+#   perf-spans.sh: recording /usr/local/lib/libnopspan.so.0.1.0
+#   perf-spans.sh: this machine does not count CPU cycles: sampling by cpu-clock
+#   perf-spans.sh: recording until Ctrl-C
+#   perf-spans.sh: recorded into perf.data
+#   # perf-spans.sh report
+#      count     total_ms    mean_ms     max_ms     p50_ms     p90_ms     p99_ms  errors cancelled  name
+#        200    13096.385     65.482    154.177     74.974    105.840    142.355       0         0  llm.chat
+#   ...
+#        350    13079.269     37.369    130.608     25.759     75.526    111.434       0         0  llm.step
+#        350    12720.960     36.346    129.894     24.062     75.319    111.180       0         0  engine.request
+#        350    12224.019     34.926    126.452     22.298     73.933    109.874       0         0  engine.decode
+#       2916     1647.630      0.565      7.477      0.340      0.911      3.995       0         0  engine.step
+#   ...
+#        200      179.498      0.897      8.578      0.227      2.342      7.233       6         0  llm.tool
+#   # perf-spans.sh flamegraph engine.step >engine.step.svg
+
+set -euo pipefail
+
+usage() {
+  cat <<'END'
+usage: perf-spans.sh record [OPTION...] [-p PID | --all | FILE]              until Ctrl-C
+       perf-spans.sh record [OPTION...] [--all | FILE] -- COMMAND [ARG...]   while COMMAND runs: it and its children
+       perf-spans.sh report [-i DATA] [-p PID] [--tsv]
+       perf-spans.sh flamegraph NAME [-i DATA] [-p PID] [--folded] >NAME.svg
+
+record      writes the start and end of every span of the installed library, /usr/*/*/libnopspan.so.0, into perf.data
+  -p PID            of one process, and of those that it starts: every copy of the library it maps
+  --all             of every copy that any process maps now, in containers too
+  FILE              of a program or library: its own copy, or the one it would load
+  -c, --cpu         CPU samples with their stacks too, which flamegraph needs
+  -F, --frequency HZ      samples a second of each CPU (99)
+  --call-graph MODE       as perf's: fp (needs programs built with -fno-omit-frame-pointer), dwarf or lbr (fp)
+  -s, --seconds N         ends by itself
+  -o, --output DATA       writes another file than perf.data; one that is there becomes DATA.old
+  -m, --buffer SIZE       of each CPU, as perf's -m: a larger one where events were lost (4M)
+report      by span name: how many, total, mean and longest ms, percentiles (nearest rank), errors, cancelled
+  --tsv             the same for machines: tabs between, ns
+flamegraph  an SVG of the CPU samples that were taken inside spans NAME, on the span's thread
+  --folded          its stacks as text, one a line: what FlameGraph's tools and speedscope read
+  -i, --input DATA  reads another file than perf.data
+  -p, --pid PID     only this process
+
+Only record must be root; it needs perf, readelf (binutils) and tracefs. The other two only read the file. So do perf's
+own commands, as `perf script`: id is the request's, status is 0 ok, 1 error, 2 cancelled, 3 exception.
+
+A graph has the samples of spans whose start and end were both seen, on one thread. An AsyncSpan is bound to no thread:
+its CPU cannot be told, and it is left out. What was left out, and what perf lost, is said on stderr. What recording
+itself costs is in the graph, above nopspan_site_span_start and nopspan_site_span_stop.
+
+Exit status: of record -- COMMAND, the command's own; else 0 done, 1 failed, 2 misused or perf cannot be used here. PERF
+names another perf than the one in PATH.
+END
+}
+
+note() { printf 'perf-spans.sh: %s\n' "$*" >&2; }
+
+fail() {
+  note "$@"
+  exit 1
+}
+
+die() {
+  note "$@"
+  exit 2
+}
+
+perf=${PERF:-perf}
+here=$(dirname -- "$(realpath -- "${BASH_SOURCE[0]}")")
+workshop=
+
+# --- The events -------------------------------------------------------------------------------------------------------
+#
+# perf can make events of the probes by itself (perf buildid-cache, perf probe sdt_nopspan:span_stop), but those show a
+# string's address in place of its text. Events that are written by hand show the text; with the semaphore's place,
+# which follows in brackets, the kernel raises the gate while they are recorded.
+
+uprobe_events=''  # tracefs's file
+group=''          # of our events: no other run has it
+made=()           # their names
+
+find_tracefs() {
+  local folder
+  for folder in /sys/kernel/tracing /sys/kernel/debug/tracing; do
+    if [[ -w $folder/uprobe_events ]]; then
+      uprobe_events=$folder/uprobe_events
+      return
+    fi
+  done
+  [[ -e /sys/kernel/tracing/README ]] ||
+    die "tracefs is not mounted: mount -t tracefs nodev /sys/kernel/tracing"
+  die "no uprobe_events in tracefs: a kernel without CONFIG_UPROBE_EVENTS, or locked down"
+}
+
+# FILE -> a line for each site of the two probes: name, location, base, semaphore, arguments.
+sites_in() {
+  readelf -n -- "$1" 2>/dev/null | awk '
+    $1 == "Provider:" { provider = $2 }
+    $1 == "Name:" { name = $2 }
+    $1 == "Location:" { gsub(/,/, ""); location = $2; base = $4; semaphore = $6 }
+    $1 == "Arguments:" && provider == "nopspan" && (name == "span_start" || name == "span_stop") {
+      sub(/^ *Arguments: */, "")
+      print name, location, base, semaphore, $0
+    }'
+}
+
+# FILE ADDRESS -> the offset in the file of what is loaded at the address.
+file_offset() {
+  local offset address size
+  while read -r offset address size; do
+    if (($2 >= address && $2 < address + size)); then
+      printf '0x%x\n' "$(($2 - address + offset))"
+      return
+    fi
+  done < <(readelf -lW -- "$1" 2>/dev/null | awk '$1 == "LOAD" { print $2, $3, $5 }')
+  return 1
+}
+
+# 8@%rdi, 8@x0: where an argument is -> the same as the kernel calls it: %di, %x0.
+kernel_register() {
+  local register=${1#*@}
+  register=${register#%}
+  [[ $register =~ ^(r[a-ds][xip]|r[0-9]+|x[0-9]+)$ ]] || return 1
+  [[ $register != r[a-z]* ]] || register=${register#r}
+  printf '%%%s\n' "$register"
+}
+
+# NAME FILE OFFSET SEMAPHORE_OFFSET ARGUMENT...: one event, of which `made` then has the name.
+make_event() {
+  local name=$1 file=$2 offset=$3 semaphore=$4 fields=
+  shift 4
+  local arguments=("$@") event=$name number=1
+  while [[ " ${made[*]} " == *" $event "* ]]; do
+    number=$((number + 1)) event=${name}_$number
+  done
+  # The record is arg5: its offsets are the ABI's (probes/README.md). Strings come last, and that whose text may be
+  # anything after the other, so that what reads them cannot be misled.
+  [[ $name != span_stop ]] || fields="dur=${arguments[2]}:u64 status=${arguments[4]}:u32 "
+  fields+="flags=+4(${arguments[5]}):u32 span=+16(${arguments[5]}):x64 id=+72(${arguments[5]}):ustring "
+  fields+="name=+0(${arguments[1]}):ustring"
+  made+=("$event")  # first, so that an interruption finds it
+  printf 'p:%s/%s %s:%s(%s) %s\n' "$group" "$event" "$file" "$offset" "$semaphore" "$fields" \
+    2>/dev/null >>"$uprobe_events"
+}
+
+# FILE: makes the events of its sites.
+add_probes() {
+  local file=$1 name location base semaphore arguments moved offset semaphore_offset argument fd
+  local -a sites=() registers=()
+  mapfile -t sites < <(sites_in "$file")
+  ((${#sites[@]})) || die "$file has no probe span_start or span_stop"
+  # Where the section was moved after linking (prelink), the notes have the old addresses.
+  base=$(readelf -SW -- "$file" 2>/dev/null | sed -n 's/.* \.stapsdt\.base  *[A-Z]*  *\([0-9a-f]*\) .*/0x\1/p')
+  local path=$file
+  # The kernel's parser would end the path at a blank, and the line at a #: hand over an open file.
+  if [[ $file == *[[:space:]#]* ]]; then
+    exec {fd}<"$file"
+    path=/proc/self/fd/$fd
+  fi
+  local site
+  for site in "${sites[@]}"; do
+    read -r name location moved semaphore arguments <<<"$site"
+    moved=$((${base:-$moved} - moved))
+    registers=()
+    for argument in $arguments; do
+      registers+=("$(kernel_register "$argument")") || die "$file has its arguments in an unknown place: $arguments"
+    done
+    ((${#registers[@]} == 6)) || die "$file: $name has ${#registers[@]} arguments, not six"
+    if ! offset=$(file_offset "$file" $((location + moved))) ||
+      ! semaphore_offset=$(file_offset "$file" $((semaphore + moved))); then
+      die "$file: the notes have addresses that are in no segment"
+    fi
+    make_event "$name" "$path" "$offset" "$semaphore_offset" "${registers[@]}" ||
+      die "the kernel refuses an event at $offset of $file (dmesg may tell why)"
+  done
+  note "recording $file"
+}
+
+remove_events() {
+  local event
+  for event in "${made[@]}"; do
+    printf -- '-:%s/%s\n' "$group" "$event" 2>/dev/null >>"$uprobe_events" ||
+      note "could not delete the event $group:$event in $uprobe_events"
+  done
+  made=()
+}
+
+# --- record -----------------------------------------------------------------------------------------------------------
+
+perf_pid='' perf_ended='' interrupted=''
+
+# However it ends. perf goes first: an event that is recorded cannot be deleted.
+clean_up() {
+  local running=${perf_pid:-${!:-}}
+  trap '' INT TERM HUP
+  if [[ -z $perf_ended && -n $running ]] && kill -0 "$running" 2>/dev/null; then
+    kill -TERM "$running" 2>/dev/null || true
+    wait "$running" 2>/dev/null || true
+  fi
+  remove_events
+  [[ -z $workshop ]] || rm -rf -- "$workshop"
+}
+
+# Ctrl-C reaches perf too; a signal to this shell alone does not. perf then writes what it has.
+interrupt() {
+  local running=${perf_pid:-${!:-}}
+  interrupted=$1
+  [[ -n $perf_pid ]] || exit $((128 + $(kill -l "$1")))
+  kill -INT "$running" 2>/dev/null || true
+}
+
+# The names of the events that take samples: a freq= of their own, because perf's -F would make every event a sample of
+# itself, those of the probes too.
+cpu_event() {
+  local event="cycles"
+  if ! "$perf" stat -x, -e cycles -- true 2>&1 | grep '^[1-9]' >/dev/null; then
+    event="cpu-clock"
+    note "this machine does not count CPU cycles: sampling by cpu-clock"
+  fi
+  printf '%s/freq=%s,call-graph=%s/\n' "$event" "$1" "$2"
+}
+
+# Tells perf to begin, and waits for its answer.
+enable_events() {
+  local control=$1 acknowledge=$2
+  printf 'enable\n' >&"$control"
+  while ! read -r -t 0.1 _ <&"$acknowledge"; do
+    [[ -z $interrupted ]] || return 1
+    kill -0 "$perf_pid" 2>/dev/null || return 1
+  done
+}
+
+record() {
+  local pid='' mode=installed file='' cpu='' hz=99 call_graph=fp seconds='' data=perf.data buffer=4M
+  local -a command=() files=() more=() options=()
+  local wants_command=
+  while (($#)); do
+    case $1 in
+      -h | --help) usage; exit 0 ;;
+      -c | --cpu) cpu=1; shift; continue ;;
+      --all) [[ $mode == installed ]] || die "say only one of -p, --all and a FILE"; mode=all; shift; continue ;;
+      --) shift; command=("$@") wants_command=1; break ;;
+      -p | --pid | -F | --frequency | --call-graph | -s | --seconds | -o | --output | -m | --buffer)
+        [[ -n ${2:-} && $2 != -- ]] || die "$1 wants a value; --help tells more" ;;
+      -*) die "record has no option $1; --help tells more" ;;
+      *) [[ $mode == installed ]] || die "say only one of -p, --all and a FILE (a command follows --)"
+        mode=file file=$1; shift; continue ;;
+    esac
+    case $1 in
+      -p | --pid) [[ $mode == installed ]] || die "say only one of -p, --all and a FILE"; mode=pid pid=$2 ;;
+      -F | --frequency) hz=$2 ;;
+      --call-graph) call_graph=$2 ;;
+      -s | --seconds) seconds=$2 ;;
+      -o | --output) data=$2 ;;
+      -m | --buffer) buffer=$2 ;;
+    esac
+    shift 2
+  done
+  [[ -z $wants_command ]] || ((${#command[@]})) || die "no COMMAND after --"
+  [[ -z $pid || $pid =~ ^[1-9][0-9]*$ ]] || die "not a pid: $pid"
+  [[ $hz =~ ^[1-9][0-9]*$ ]] || die "not a frequency: $hz"
+  [[ $call_graph =~ ^(fp|dwarf|lbr)$ ]] || die "not a way to find callers: $call_graph (fp, dwarf, lbr)"
+  [[ -z $seconds || $seconds =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "not a number of seconds: $seconds"
+  [[ $buffer =~ ^[1-9][0-9]*[KMG]?$ ]] || die "not a size: $buffer (pages, or K, M, G)"
+  ((${#command[@]} == 0)) || [[ -z $seconds ]] || die "say --seconds or a COMMAND, not both"
+  ((${#command[@]} == 0)) || [[ $mode != pid ]] || die "say -p or a COMMAND, not both"
+  ((${#command[@]} == 0)) || command -v -- "${command[0]}" >/dev/null || die "no such command: ${command[0]}"
+
+  ((EUID == 0)) || die "must be root: tracefs and perf's system-wide events need it (CAP_SYS_ADMIN, CAP_PERFMON)"
+  need_perf
+  command -v readelf >/dev/null || die "no readelf here: install binutils"
+  find_tracefs
+
+  case $mode in
+    installed)
+      for file in /usr/*/*/libnopspan.so.0; do
+        [[ ! -e $file ]] || more+=("$file")
+      done
+      ((${#more[@]})) || die "the library is not installed (/usr/*/*/libnopspan.so.0): say -p PID, --all or a FILE" ;;
+    file) more=("$file") ;;
+  esac
+  # attach.sh knows which files have the probes, and says what is wrong where none has.
+  local listed one other
+  case $mode in
+    pid) listed=$("$here/attach.sh" --list -p "$pid") || exit 2 ;;
+    all) listed=$("$here/attach.sh" --list --all) || exit 2 ;;
+    *)
+      listed=
+      for one in "${more[@]}"; do
+        listed+=$("$here/attach.sh" --list -- "$one")$'\n' || exit 2
+      done ;;
+  esac
+  while IFS= read -r one; do
+    for other in "${files[@]}"; do
+      [[ ! $one -ef $other ]] || continue 2
+    done
+    [[ -z $one ]] || files+=("$one")
+  done <<<"$listed"
+
+  trap clean_up EXIT
+  trap 'interrupt INT' INT
+  trap 'interrupt TERM' TERM
+  trap 'interrupt HUP' HUP
+  workshop=$(mktemp -d)
+  group=nopspan_$$_$(od -An -N4 -tx4 /dev/urandom | tr -d ' ')
+  for one in "${files[@]}"; do
+    add_probes "$one"
+  done
+
+  options=(-q -m "$buffer" -o "$data")
+  # The kernel notes each file's build id, so that another file in its place is not taken for it; perf's own way to
+  # get them would copy the files into a cache of the whole machine.
+  options+=(--buildid-mmap)
+  for one in "${made[@]}"; do
+    options+=(-e "$group:$one")
+  done
+  [[ -z $cpu ]] || options+=(-e "$(cpu_event "$hz" "$call_graph")")
+  if ((${#command[@]})); then
+    options+=(-- "${command[@]}")
+  else
+    mkfifo "$workshop/control" "$workshop/acknowledge"
+    options+=(-D -1 --control "fifo:$workshop/control,$workshop/acknowledge")
+    if [[ $mode == pid ]]; then options+=(-p "$pid"); else options+=(-a); fi
+    [[ -z $seconds ]] || options+=(-- sleep "$seconds")
+  fi
+
+  # In the background, because this shell handles a signal only while it waits. Commands there ignore Ctrl-C, if nobody
+  # tells them otherwise.
+  local status=0 control acknowledge
+  env --default-signal=INT,QUIT "$perf" record "${options[@]}" <&0 &
+  perf_pid=$!
+  if ((${#command[@]} == 0)); then
+    exec {control}<>"$workshop/control" {acknowledge}<>"$workshop/acknowledge"
+    if enable_events "$control" "$acknowledge"; then
+      note "recording until ${seconds:+$seconds s have passed or }Ctrl-C"
+    fi
+  fi
+  while true; do
+    status=0
+    wait "$perf_pid" || status=$?
+    kill -0 "$perf_pid" 2>/dev/null || break
+  done
+  perf_ended=1
+  # perf ends by the signal that ended the recording.
+  if [[ -n $interrupted ]] || { ((${#command[@]} == 0)) && ((status == 130)); }; then
+    status=0
+  fi
+  [[ $data -nt $workshop ]] || fail "perf recorded nothing"
+  "$perf" evlist -i "$data" >/dev/null 2>&1 || fail "perf did not finish $data"
+  note "recorded into $data"
+  return "$status"
+}
+
+# --- What report and flamegraph read ----------------------------------------------------------------------------------
+
+need_perf() {
+  command -v -- "$perf" >/dev/null || die "no $perf here: install linux-perf (Debian) or linux-tools (Ubuntu)"
+}
+
+data=perf.data only_pid=''
+
+# DATA is a recording of ours; tells its events.
+check_data() {
+  need_perf
+  [[ -e $data ]] || fail "no such file: $data (perf-spans.sh record makes it)"
+  [[ -r $data ]] || fail "cannot read $data: its owner is $(stat -c %U -- "$data")"
+  local events
+  events=$("$perf" evlist -F -i "$data" 2>&1) || fail "perf cannot read $data: $events"
+  [[ $events == *nopspan_*:span_stop:* ]] || fail "$data has no spans: it was not made by perf-spans.sh record"
+  printf '%s\n' "$events"
+}
+
+# How many records perf could not write. `perf script` shows where a buffer was full, but only if something was written
+# after it; since 6.1 there is a total for each event, too, which only this shows.
+lost_records() {
+  "$perf" report --stats -i "$data" 2>/dev/null | awk '
+    / stats:$/ { is_of_an_event = !/^Aggregated/ }
+    is_of_an_event && $1 == "LOST_SAMPLES" { lost += $3 }
+    END { printf "%.0f\n", lost }'
+}
+
+# FIELDS of samples: its lines, in order of time.
+read_data() {
+  local -a only=()
+  [[ -z $only_pid ]] || only=(--pid "$only_pid")
+  "$perf" script -i "$data" "${only[@]}" --no-inline --show-lost-events \
+    -F trace:tid,time,event,trace -F "sw:$1" -F "hw:$1"
+}
+
+# --- report -----------------------------------------------------------------------------------------------------------
+
+report() {
+  local tsv=0
+  while (($#)); do
+    case $1 in
+      -h | --help) usage; exit 0 ;;
+      --tsv) tsv=1; shift ;;
+      -i | --input | -p | --pid) read_option "$@"; shift 2 ;;
+      -*) die "report has no option $1; --help tells more" ;;
+      *) die "report takes no $1; --help tells more" ;;
+    esac
+  done
+  check_data >/dev/null
+  local lost
+  lost=$(lost_records) || fail "perf could not read $data"
+
+  if ((tsv)); then
+    printf 'name\tcount\ttotal_ns\tmean_ns\tmax_ns\tp50_ns\tp90_ns\tp99_ns\terrors\tcancelled\n'
+  else
+    printf '%8s %12s %10s %10s %10s %10s %10s %7s %9s  %s\n' count total_ms mean_ms max_ms p50_ms p90_ms p99_ms errors \
+      cancelled name
+  fi
+  read_data tid,time,event | LC_ALL=C awk -v task=ends -v lost="$lost" -f "$here/perf-spans.awk" |
+    LC_ALL=C sort -t $'\t' -k 1,1 -k 2,2n | LC_ALL=C awk -v tsv=$tsv -f "$here/perf-report.awk" |
+    LC_ALL=C sort -t $'\t' -k 1,1nr -k 2,2 | cut -f 2- || fail "perf could not read $data"
+}
+
+# --- flamegraph -------------------------------------------------------------------------------------------------------
+
+flamegraph() {
+  local name='' has_name='' folded=''
+  while (($#)); do
+    case $1 in
+      -h | --help) usage; exit 0 ;;
+      --folded) folded=1; shift ;;
+      -i | --input | -p | --pid) read_option "$@"; shift 2 ;;
+      -*) die "flamegraph has no option $1; --help tells more" ;;
+      *) [[ -z $has_name ]] || die "say one NAME: $name or $1"; name=$1 has_name=1; shift ;;
+    esac
+  done
+  [[ -n $has_name ]] || die "say the NAME of a span: perf-spans.sh report lists them"
+  local events
+  events=$(check_data) || exit
+  local sampling
+  sampling=$(sed -n 's/^\([a-z_-]*\).*: sample_freq=\([0-9]*\)$/\2 \1/p' <<<"$events" | head -1)
+  [[ -n $sampling ]] || fail "$data has no CPU samples: record it with --cpu"
+  local lost
+  lost=$(lost_records) || fail "perf could not read $data"
+  workshop=$(mktemp -d)
+  trap 'rm -rf -- "$workshop"' EXIT
+
+  read_data tid,time,event,ip,sym,dso |
+    WANTED=$name LC_ALL=C awk -v task=stacks -v lost="$lost" -v status="$workshop/status" -f "$here/perf-spans.awk" |
+    LC_ALL=C sort >"$workshop/stacks" || fail "perf could not read $data"
+  local samples spans left
+  read -r samples spans left lost <"$workshop/status"
+  ((samples)) || exit 1  # awk said why
+  if [[ -n $folded ]]; then
+    # shellcheck disable=SC2016  # the $ are awk's
+    WANTED=$name LC_ALL=C awk -F '\t' '
+      BEGIN { name = ENVIRON["WANTED"]; gsub(/;/, ":", name) }
+      { gsub(/\001/, ";", $1); print name ";" $1 " " $2 }' "$workshop/stacks"
+  else
+    WANTED=$name SAMPLING=$sampling LC_ALL=C awk -v samples="$samples" -v spans="$spans" -v left="$left" \
+      -v lost="$lost" -f "$here/perf-flamegraph.awk" "$workshop/stacks"
+  fi
+}
+
+# --- The command line -------------------------------------------------------------------------------------------------
+
+# -i DATA, -p PID of report and flamegraph.
+read_option() {
+  (($# > 1)) || die "$1 wants a value; --help tells more"
+  case $1 in
+    -i | --input) data=$2 ;;
+    *) [[ $2 =~ ^[1-9][0-9]*$ ]] || die "not a pid: $2"; only_pid=$2 ;;
+  esac
+}
+
+(($#)) || die "say record, report or flamegraph; --help tells more"
+action=$1
+shift
+case $action in
+  -h | --help) usage ;;
+  record) record "$@" ;;
+  report) report "$@" ;;
+  flamegraph) flamegraph "$@" ;;
+  *) die "there is no $action: say record, report or flamegraph; --help tells more" ;;
+esac

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Burns CPU time in functions whose names a profile shows, inside spans and outside of them.
+//
+// Takes commands (commands.h): `burn NAME FUNCTION` burns in burn_in_FUNCTION inside a span NAME, `nest NAME` inside
+// spans NAME in each other, `outside` inside none, `at_once` in two threads with a span each, `async NAME` inside an
+// AsyncSpan; `begin NAME` and `end`; `leave NAME` inside a span that never ends.
+#include "commands.h"
+
+#include <nopspan/context.h>
+#include <nopspan/span.h>
+
+#include <time.h>
+
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+// Of the thread's own CPU time, so that a busy machine changes nothing: some 12 samples at 99 Hz.
+constexpr std::uint64_t kBurnNs = 120'000'000;
+
+std::uint64_t cpu_ns() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+}  // namespace
+
+// Each computes something else, or the compiler made one of them. In no namespace, for names that are easy to read.
+#define BURN_IN(function, factor)                                     \
+  __attribute__((noinline)) void burn_in_##function() {               \
+    volatile std::uint64_t value = 1;                                 \
+    const std::uint64_t end = cpu_ns() + kBurnNs;                     \
+    while (cpu_ns() < end) {                                          \
+      for (int i = 0; i < 200'000; ++i) value = value * (factor) + 1; \
+    }                                                                 \
+  }
+BURN_IN(a, 3)
+BURN_IN(b, 5)
+BURN_IN(outside, 7)
+
+namespace {
+
+void burn(const std::string& function) {
+  if (function == "a") burn_in_a();
+  if (function == "b") burn_in_b();
+}
+
+void nest(nopspan::Name name, int depth) {
+  nopspan::Span span{name};
+  burn_in_a();
+  if (depth > 1) nest(name, depth - 1);
+}
+
+}  // namespace
+
+int main() {
+  std::vector<std::unique_ptr<nopspan::Span>> open;
+  Commands commands;
+  commands["burn"] = [](std::istringstream& a) {
+    nopspan::Span span{nopspan::Name::intern(word(a))};
+    burn(word(a));
+    return "done";
+  };
+  commands["nest"] = [](std::istringstream& a) {
+    nest(nopspan::Name::intern(word(a)), 3);
+    return "done";
+  };
+  commands["outside"] = [](std::istringstream&) {
+    burn_in_outside();
+    return "done";
+  };
+  commands["at_once"] = [](std::istringstream&) {
+    std::thread other([] {
+      nopspan::Span span{"burn.b"};
+      burn_in_b();
+    });
+    {
+      nopspan::Span span{"burn.a"};
+      burn_in_a();
+    }
+    other.join();
+    return "done";
+  };
+  commands["async"] = [](std::istringstream& a) {
+    nopspan::AsyncSpan span{nopspan::Name::intern(word(a))};
+    burn_in_b();
+    span.end();
+    return "done";
+  };
+  commands["begin"] = [&](std::istringstream& a) {
+    open.push_back(std::make_unique<nopspan::Span>(nopspan::Name::intern(word(a))));
+    return "begun";
+  };
+  commands["end"] = [&](std::istringstream&) {
+    open.pop_back();
+    return "ended";
+  };
+  commands["leave"] = [](std::istringstream& a) {
+    // In memory that nobody frees: the process ends first.
+    new nopspan::Span{nopspan::Name::intern(word(a))};
+    burn_in_b();
+    return "left";
+  };
+  return serve(commands);
+}

@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scripts/perf-spans.sh, as typed: what perf recorded is what a known workload's own handler recorded, and a flame
+graph has what ran inside the spans of its name and nothing else."""
+
+import collections
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree
+
+import harness
+import installed
+from harness import LIBRARY, PATIENCE_S, SOURCE, Program, program_path, wait_until
+
+SCRIPT = os.path.join(SOURCE, "scripts", "perf-spans.sh")
+TRACEFS = "/sys/kernel/tracing"
+# The handler cannot ask for a name that was cut: 4 threads with 20 roots each have one.
+CUT = ("work.a_name_of_more_than_sixty_three_bytes_which_is_cut_so_t…", 80)
+
+
+def perf_spans(*arguments, **options):
+    return subprocess.run([SCRIPT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False,
+                          timeout=PATIENCE_S, **options)
+
+
+def events_of(pid):
+    """The kernel's list of events, those of the script with this pid."""
+    with open(os.path.join(TRACEFS, "uprobe_events"), encoding="utf-8") as file:
+        return [line for line in file if line.startswith("p:nopspan_%d_" % pid)]
+
+
+class Recording:
+    """`perf-spans.sh record` until Ctrl-C. A context manager: it records when entered, and has ended when left."""
+
+    def __init__(self, data, *arguments):
+        self.data = data
+        self.messages = data + ".messages"
+        with open(self.messages, "w", encoding="utf-8") as messages:
+            # Whoever runs the tests may ignore Ctrl-C, which the script would inherit.
+            self.process = subprocess.Popen(["env", "--default-signal=INT", SCRIPT, "record", "-o", data, *arguments],
+                                            stderr=messages, stdin=subprocess.DEVNULL, start_new_session=True)
+        self.pid = self.process.pid
+
+    def said(self):
+        with open(self.messages, encoding="utf-8") as file:
+            return file.read()
+
+    def __enter__(self):
+        def records():
+            if self.process.poll() is not None:
+                raise AssertionError("perf-spans.sh ended: " + self.said())
+            return "recording until" in self.said()
+        wait_until(records, "perf-spans.sh to record")
+        return self
+
+    def stop(self, signal_number=signal.SIGINT, send=os.killpg):
+        """As a terminal does it: Ctrl-C is for all that runs in it."""
+        send(self.pid, signal_number)
+        if self.process.wait(PATIENCE_S) != 0:
+            raise AssertionError("perf-spans.sh: exit %d: %s" % (self.process.returncode, self.said()))
+
+    def perf_pid(self):
+        with open("/proc/%d/task/%d/children" % (self.pid, self.pid), encoding="ascii") as file:
+            pids = [int(pid) for pid in file.read().split()]
+        return next(pid for pid in pids if os.path.basename(os.readlink("/proc/%d/exe" % pid)).startswith("perf"))
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(PATIENCE_S)
+
+
+class PerfSpans(harness.Test):
+    def setUp(self):
+        self.folder = self.temporary_folder()
+        self.data = os.path.join(self.folder, "perf.data")
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def record_command(self, *arguments, commands, options=()):
+        """Records a program that takes commands, to its end."""
+        done = perf_spans("record", "-o", self.data, *options, "--", *arguments,
+                          input="".join(line + "\n" for line in commands))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done
+
+    def report(self, data=None, *options):
+        """{name: {column: number}}, and what it said."""
+        done = perf_spans("report", "-i", data or self.data, "--tsv", *options)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        head, *rows = [line.split("\t") for line in done.stdout.splitlines()]
+        self.assertEqual(head[0], "name")
+        return {row[0]: dict(zip(head[1:], map(int, row[1:]))) for row in rows}, done.stderr
+
+    def folded(self, name, *options, data=None):
+        """[(frames, count)], the span's name first, and what it said."""
+        done = perf_spans("flamegraph", name, "--folded", "-i", data or self.data, *options)
+        stacks = []
+        for line in done.stdout.splitlines():
+            frames, _, count = line.rpartition(" ")
+            stacks.append((frames.split(";"), int(count)))
+        self.assertEqual(done.returncode, 0 if stacks else 1, done.stderr)
+        return stacks, done.stderr
+
+    def lines(self, *fields, data=None):
+        return subprocess.run(["perf", "script", "-i", data or self.data, "--no-inline", *fields],
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
+
+    def ends(self, path):
+        """Each end that the workload's handler saw: the event, and the span's name."""
+        with open(path, encoding="utf-8") as file:
+            events = [json.loads(line) for line in file]
+        ends = [dict(e, name=e["event"].rpartition(".")[0]) for e in events if not e["event"].endswith(".start")]
+        self.assertGreater(len(ends), 2000)
+        return ends
+
+    def check_report(self, rows, ends):
+        expected = {}
+        for name in {e["name"] for e in ends}:
+            mine = [e for e in ends if e["name"] == name]
+            durations = sorted(e["duration_ns"] for e in mine)
+            n, total = len(durations), sum(durations)
+            expected[name] = {
+                "count": n, "total_ns": total, "max_ns": durations[-1],
+                **{"p%d_ns" % p: durations[(n * p + 99) // 100 - 1] for p in (50, 90, 99)},
+                "errors": sum(e["status"] in (1, 3) for e in mine), "cancelled": sum(e["status"] == 2 for e in mine)}
+        self.assertEqual(rows.pop(CUT[0])["count"], CUT[1])
+        for name, row in rows.items():
+            self.assertAlmostEqual(row.pop("mean_ns"), row["total_ns"] / row["count"], delta=0.5, msg=name)
+        self.maxDiff = None
+        self.assertEqual(rows, expected)
+
+    def test_report_of_one_process(self):
+        with Program("traced") as other, Program("workload") as program:
+            self.assertEqual(other.gate(), 0)
+            with Recording(self.data, "-p", str(program.pid)) as recording:
+                self.assertEqual(len(events_of(recording.pid)), 2)
+                self.assertEqual(program.ask("run " + self.path("handler.jsonl")), "done")
+                self.assertEqual(other.gate(), 0, "another process costs nothing")
+                recording.stop()
+            self.assertEqual(events_of(recording.pid), [])
+        ends = self.ends(self.path("handler.jsonl"))
+        rows, said = self.report()
+        self.assertEqual(said, "")
+        self.check_report(rows, ends)
+        # Span by span.
+        stop = r":span_stop: \(\w+\) dur=(\d+) status=(\d) flags=(\d+) span=0x(\w+) id=\"(.*?)\" name=\"(.*)\"\n"
+        recorded = re.findall(stop, self.lines("-F", "event,trace"))
+        self.assertEqual(sorted((e["span_id"], e["duration_ns"], e["status"], e["flags"], e["name"]) for e in ends),
+                         sorted((span, int(ns), int(status), int(flags), name)
+                                for ns, status, flags, span, _, name in recorded if name != CUT[0]))
+        # The id is the request's; those that the application supplied in another shape are hashed.
+        ids = {span: request_id for _, _, _, span, request_id, _ in recorded}
+        for end in ends:
+            if not end["flags"] & harness.FLAG_FOREIGN_ID:
+                self.assertEqual(ids[end["span_id"]], end["request_id"])
+        # For people: the same, in ms, the longest total first.
+        table = [line.split(None, 9) for line in perf_spans("report", "-i", self.data).stdout.splitlines()]
+        self.assertEqual(table[0], ["count", "total_ms", "mean_ms", "max_ms", "p50_ms", "p90_ms", "p99_ms", "errors",
+                                    "cancelled", "name"])
+        self.assertEqual(sorted(row[9] for row in table[1:]), sorted([*rows, CUT[0]]))
+        for row in table[1:]:
+            if row[9] in rows:
+                expected = rows[row[9]]
+                self.assertEqual((row[0], row[3]), (str(expected["count"]), "%.3f" % (expected["max_ns"] / 1e6)))
+        totals = [float(row[1]) for row in table[1:]]
+        self.assertEqual(totals, sorted(totals, reverse=True))
+
+    def test_report_of_a_command(self):
+        done = self.record_command(program_path("workload"), commands=["run " + self.path("handler.jsonl")])
+        self.assertIn("recording " + os.path.realpath("/usr/local/lib/libnopspan.so.0"), done.stderr)
+        rows, said = self.report()
+        self.assertEqual(said, "")
+        self.check_report(rows, self.ends(self.path("handler.jsonl")))
+        self.assertEqual(perf_spans("record", "-o", self.data, "--", "sh", "-c", "exit 7").returncode, 7)
+
+    def test_report_of_the_whole_host(self):
+        with Recording(self.data) as recording:
+            with Program("workload") as program, Program("traced") as other:
+                self.assertEqual(program.ask("run " + self.path("handler.jsonl")), "done")
+                self.assertEqual(other.ask("span work.inner 10"), "10")
+            recording.stop()
+        ends = self.ends(self.path("handler.jsonl"))
+        rows, _ = self.report()
+        inner = sum(e["name"] == "work.inner" for e in ends)
+        self.assertEqual(rows["work.inner"]["count"], inner + 10)
+        self.assertEqual(self.report(None, "-p", str(other.pid))[0]["work.inner"]["count"], 10)
+        self.check_report(self.report(None, "-p", str(program.pid))[0], ends)
+
+    def test_a_static_program_is_named_by_its_file(self):
+        static = program_path("traced_static")
+        self.record_command(static, commands=["span static 3"], options=(static,))
+        rows, _ = self.report()
+        self.assertEqual({name: row["count"] for name, row in rows.items()}, {"static": 3})
+
+    def test_a_file_whose_path_the_kernel_could_not_read(self):
+        library = self.path("with blank #1")
+        os.mkdir(library)
+        shutil.copy(LIBRARY, library)
+        self.record_command("env", "LD_LIBRARY_PATH=" + library, program_path("traced"), commands=["span named 3"],
+                            options=(os.path.join(library, os.path.basename(LIBRARY)),))
+        self.assertEqual(self.report()[0]["named"]["count"], 3)
+
+    def test_recordings_that_begin_and_end_in_the_middle_of_spans(self):
+        other = self.path("other.data")
+        with Program("burning") as program:
+            with Recording(self.data, "--cpu", "-p", str(program.pid)) as first:
+                self.assertEqual(program.ask("begin ends_late"), "begun")
+                with Recording(other, "--cpu", "-p", str(program.pid)) as second:
+                    # Each has events of its own.
+                    self.assertEqual((len(events_of(first.pid)), len(events_of(second.pid))), (2, 2))
+                    self.assertEqual(program.ask("burn inside a"), "done")
+                    first.stop()
+                    self.assertEqual((len(events_of(first.pid)), len(events_of(second.pid))), (0, 2))
+                    self.assertEqual(program.ask("end"), "ended")
+                    self.assertEqual(program.ask("begin never_ends"), "begun")
+                    second.stop()
+                    self.assertEqual(events_of(second.pid), [])
+            rows, said = self.report()
+            self.assertEqual({name: row["count"] for name, row in rows.items()}, {"inside": 1})
+            self.assertIn("left out: 1 span of which no end was recorded", said)
+            late, said = self.report(other)
+            self.assertEqual({name: row["count"] for name, row in late.items()}, {"inside": 1, "ends_late": 1})
+            self.assertEqual(late["inside"], rows["inside"])
+            self.assertGreater(late["ends_late"]["total_ns"], late["inside"]["total_ns"], "the whole span")
+            self.assertIn("1 span of which no start was recorded: counted", said)
+            self.assertIn("left out: 1 span of which no end was recorded", said)
+            # What the CPU did in a part of a span is no graph of it.
+            for data, name, missing in ((self.data, "ends_late", "end"), (other, "ends_late", "start"),
+                                        (other, "never_ends", "end")):
+                stacks, said = self.folded(name, data=data)
+                self.assertEqual(stacks, [])
+                self.assertIn("left out: 1 span of which no %s was recorded" % missing, said)
+            self.assertTrue(self.folded("inside", data=other)[0])
+
+    def test_flame_graphs(self):
+        done = self.record_command(program_path("burning"), options=("--cpu",), commands=[
+            "burn burn.a a", "burn burn.b b", "outside", "at_once", "nest burn.nested", "async burn.async",
+            "burn burn.<&> b", "leave burn.left"])
+        self.assertEqual(done.stdout.splitlines()[-1], "left")
+        graphs = {name: self.folded(name)[0] for name in ("burn.a", "burn.b", "burn.nested")}
+
+        def samples(name, function):
+            return sum(count for frames, count in graphs[name] if function in frames)
+        for name, mine, others in (("burn.a", "burn_in_a", ("burn_in_b", "burn_in_outside")),
+                                   ("burn.b", "burn_in_b", ("burn_in_a", "burn_in_outside")),
+                                   ("burn.nested", "burn_in_a", ("burn_in_b", "burn_in_outside"))):
+            self.assertGreater(samples(name, mine), 0, name)
+            for other in others:
+                self.assertEqual(samples(name, other), 0, (name, other))
+            self.assertEqual({frames[0] for frames, _ in graphs[name]}, {name})
+        # Callers come first.
+        frames = next(frames for frames, _ in graphs["burn.a"] if "burn_in_a" in frames and "main" in frames)
+        self.assertLess(frames.index("main"), frames.index("burn_in_a"))
+        # None is missed, and in spans within spans of one name none is counted twice: it runs nowhere else.
+        in_a = [block for block in self.lines("-F", "sw:ip,sym", "-F", "hw:ip,sym", "-F", "trace:event").split("\n\n")
+                if re.search(r"\bburn_in_a$", block, re.M)]
+        self.assertEqual(len(in_a), samples("burn.a", "burn_in_a") + samples("burn.nested", "burn_in_a"))
+        self.check_svg("burn.nested", graphs["burn.nested"])
+        self.check_svg("burn.<&>", self.folded("burn.<&>")[0])
+
+        stacks, said = self.folded("burn.async")
+        self.assertEqual(stacks, [])
+        self.assertIn("left out: 1 AsyncSpan, bound to no thread", said)
+        stacks, said = self.folded("burn.left")
+        self.assertEqual(stacks, [])
+        self.assertIn("left out: 1 span of which no end was recorded", said)
+        stacks, said = self.folded("burn.c")
+        self.assertEqual(stacks, [])
+        self.assertRegex(said, "no span is named burn.c; there are: .*burn.nested")
+
+    def check_svg(self, name, stacks):
+        done = perf_spans("flamegraph", name, "-i", self.data)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        svg = xml.etree.ElementTree.fromstring(done.stdout)
+        space = "{http://www.w3.org/2000/svg}"
+        total = sum(count for _, count in stacks)
+        texts = [text.text for text in svg.iter(space + "text")]
+        self.assertEqual(texts[0], "CPU inside span " + name)
+        self.assertTrue(texts[1].startswith("%d sample" % total), texts[1])
+        drawn = collections.Counter()
+        for group in svg.iter(space + "g"):
+            title, count = re.match(r"(.*) \((\d+) samples?, [\d.]+%\)$", group.find(space + "title").text).groups()
+            drawn[title] += int(count)
+            # As wide as it has samples.
+            width = float(group.find(space + "rect").get("width"))
+            self.assertAlmostEqual(width, 1180 * int(count) / total, delta=0.1)
+        expected = collections.Counter()
+        for frames, count in stacks:
+            for frame in frames:
+                expected[frame] += count
+        self.assertEqual(drawn, expected)
+
+    def test_an_end_by_a_signal_to_the_script_alone(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with Program("traced") as program:
+                with Recording(self.data, "-p", str(program.pid)) as recording:
+                    self.assertEqual(program.ask("span by_perf 3"), "3")
+                    recording.stop(number, os.kill)
+                self.assertEqual(events_of(recording.pid), [], number)
+                program.wait_for_gate(lambda gate: gate == 0, "the gate at zero when perf has ended")
+            self.assertEqual(self.report()[0]["by_perf"]["count"], 3)
+
+    def test_what_perf_lost_is_said(self):
+        with Program("workload") as program:
+            with Recording(self.data, "-m", "1", "-p", str(program.pid)) as recording:
+                perf = recording.perf_pid()
+                os.kill(perf, signal.SIGSTOP)  # its buffer of a page is soon full
+                self.assertEqual(program.ask("run " + self.path("handler.jsonl")), "done")
+                os.kill(perf, signal.SIGCONT)
+                recording.stop()
+        spans = len(self.ends(self.path("handler.jsonl"))) + CUT[1]
+        rows, said = self.report()
+        recorded = len(re.findall(r"^ *nopspan_\w+:span_st", self.lines("-F", "event"), re.M))
+        stops = sum(row["count"] for row in rows.values())
+        self.assertLess(stops, spans)
+        lost = int(re.search(r"perf lost (\d+) records", said)[1])
+        # It may have lost some of the workload's threads, too: 4, and one a round of each.
+        self.assertGreaterEqual(recorded + lost, 2 * spans)
+        self.assertLess(recorded + lost, 2 * spans + 300)
+
+    def check_refusal(self, done, status, words):
+        self.assertEqual((done.returncode, done.stdout), (status, ""), done.stderr)
+        self.assertRegex(done.stderr, words)
+
+    def test_misuse(self):
+        for arguments, words in (
+                ((), "say record, report or flamegraph"),
+                (("draw",), "there is no draw"),
+                (("record", "--loud"), "no option --loud"),
+                (("record", "-p"), "-p wants a value"),
+                (("record", "-p", "x"), "not a pid: x"),
+                (("record", "-p", "1", "--", "true"), "say -p or a COMMAND"),
+                (("record", "--all", LIBRARY), "only one of"),
+                (("record", "--"), "no COMMAND"),
+                (("record", "--", "/no/such/program"), "no such command"),
+                (("record", "-F", "0"), "not a frequency"),
+                (("record", "/no/such/file"), "no such file"),
+                (("record", "-p", str(os.getpid())), "maps no file with nopspan's probes"),
+                (("record", shutil.which("env")), "has none of nopspan's probes"),
+                (("report", "more"), "takes no more"),
+                (("flamegraph",), "say the NAME"),
+                (("flamegraph", "a", "b"), "one NAME")):
+            self.check_refusal(perf_spans(*arguments), 2, words)
+        done = perf_spans("record", env={**os.environ, "PERF": "/no/such/perf"})
+        self.check_refusal(done, 2, "no /no/such/perf here")
+        stripped = self.path("stripped.so")
+        subprocess.run(["objcopy", "--remove-section=.note.stapsdt", LIBRARY, stripped], check=True)
+        self.check_refusal(perf_spans("record", stripped), 2, "no notes: stripped")
+        self.check_refusal(perf_spans("report", "-i", "/no/such/data"), 1, "no such file")
+        self.check_refusal(perf_spans("report", "-i", SCRIPT), 1, "perf cannot read")
+        helped = perf_spans("--help")
+        self.assertEqual((helped.returncode, helped.stderr), (0, ""))
+        self.assertIn("usage: perf-spans.sh record", helped.stdout)
+
+    def test_a_recording_without_samples_has_no_graph(self):
+        self.record_command(program_path("traced"), commands=["span quick 3"])
+        done = perf_spans("flamegraph", "quick", "-i", self.data)
+        self.check_refusal(done, 1, "no CPU samples: record it with --cpu")
+
+    def test_what_cannot_record_says_what_it_lacks(self):
+        copies = self.path("scripts")
+        shutil.copytree(os.path.dirname(SCRIPT), copies)
+        for folder in (self.folder, copies):
+            os.chmod(folder, 0o755)
+        script = os.path.join(copies, os.path.basename(SCRIPT))
+        done = subprocess.run([script, "record"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              check=False, user=65534, cwd="/")
+        self.check_refusal(done, 2, "must be root")
+        if not os.path.exists("/sys/kernel/debug/tracing"):
+            without = [*harness.own_mounts(), "sh", "-c", 'umount -l %s && exec "$0" "$@"' % TRACEFS]
+            done = subprocess.run([*without, SCRIPT, "record", LIBRARY], stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, text=True, check=False)
+            self.check_refusal(done, 2, "tracefs is not mounted: mount -t tracefs")
+
+
+if __name__ == "__main__":
+    # As in test_perf.py: elsewhere it changes what other tracers on this machine do.
+    if not os.path.exists(os.path.join(TRACEFS, "uprobe_events")) and os.geteuid() == 0 and "inside" not in os.environ:
+        os.environ["inside"] = "1"
+        os.execvp("unshare", [*harness.own_mounts(), "sh", "-c",
+                              'mount -t tracefs none %s; exec "$0" "$@"' % TRACEFS, sys.executable, *sys.argv])
+    if os.geteuid() == 0 and not os.path.exists(os.path.join(TRACEFS, "uprobe_events")):
+        harness.ability.unable("no tracefs with uprobe_events")
+    installed.main("perf", "unshare", "readelf", "objcopy")
