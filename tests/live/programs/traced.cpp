@@ -127,6 +127,40 @@ int main(int count, char** arguments) {
     nopspan::llm::retry([&](auto& r) { r.attempt(attempt); });
     return "done";
   };
+  // gauge ENGINE NAME VALUE MAXIMUM
+  commands["gauge"] = [](std::istringstream& a) {
+    const std::string engine = word(a);
+    const std::string name = word(a);
+    std::int64_t value = 0, maximum = 0;
+    a >> value >> maximum;
+    nopspan::gauge(engine, name, value, maximum);
+    return "done";
+  };
+  // cancel MODEL PREFILL_NS PREFILL_TOKENS REASON: a request to an inference server that is cancelled.
+  commands["cancel"] = [](std::istringstream& a) {
+    const std::string model = word(a);
+    std::int64_t time = 0, tokens = 0;
+    a >> time >> tokens;
+    nopspan::AsyncSpan request{nopspan::engine::request, {}, [&](auto& m) {
+                                 m.model(model).tenant("acme").queue_ns(1000).prefill_ns(time);
+                                 m.set("prefill_tokens", tokens);
+                               }};
+    request.cancel(word(a));
+    return "done";
+  };
+  // step MODEL BATCH PREFILL_TOKENS DECODE_TOKENS BYTES: a step of an engine, with BYTES of something else before them.
+  commands["step"] = [](std::istringstream& a) {
+    const std::string model = word(a);
+    std::int64_t batch = 0, prefill = 0, decode = 0;
+    std::size_t bytes = 0;
+    a >> batch >> prefill >> decode >> bytes;
+    nopspan::Span step{nopspan::engine::step, [&](auto& m) { m.engine("traced").model(model); }};
+    step.with<nopspan::engine::StepFields>([&](auto& m) {
+      if (bytes > 0) m.set("note", std::string(bytes, '.'));
+      m.batch_size(batch).prefill_tokens(prefill).decode_tokens(decode);
+    });
+    return "done";
+  };
   commands["begin"] = [&](std::istringstream& a) {
     open.push_back(std::make_unique<nopspan::Span>(nopspan::Name::intern(word(a))));
     return "begun";

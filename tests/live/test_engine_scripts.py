@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: Apache-2.0
+"""queue.bt, batch.bt, cancelled.bt and gauges.bt on the example engine under fifty clients, a third of which hang up:
+they show what the servers' own books and the handlers' record of the same run say."""
+
+import collections
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+
+import bpftrace_output
+import example_service
+import harness
+import installed
+from bpftrace_output import histogram
+from engine_clients import CANCELLED, CLIENTS, HANG_UP, MODEL, OPTIONS, SLOTS, Client, Watch, run_clients
+from example_service import Server, lines_of
+from installed import Script
+
+PHASES = ("queue", "prefill", "decode")
+TENANT = "org-1"
+ENGINE = "example"
+LISTED = 10  # requests in @latest of cancelled.bt
+ROWS = 100
+REASONS = 500
+
+
+def tuples(lines, name):
+    """[(key, numbers)] of all that was printed of a map of tuples of numbers."""
+    found = (re.match(r"@%s\[(.*)\]: \((.*)\)$" % name, line) for line in lines)
+    return [(row[1], tuple(map(int, row[2].split(", ")))) for row in found if row]
+
+
+def average(values):
+    """As bpftrace divides: towards 0."""
+    return sum(values) // len(values) if sum(values) >= 0 else -(-sum(values) // len(values))
+
+
+def linear(values, width, end):
+    """What lhist() from 0 to `end` makes of values."""
+    return dict(collections.Counter(min(value // width * width, end) for value in values))
+
+
+def grouped(pairs):
+    """{key: [values]} of (key, value)."""
+    groups = collections.defaultdict(list)
+    for key, value in pairs:
+        groups[key].append(value)
+    return groups
+
+
+class Run:
+    """What one of the servers said of itself when it has ended."""
+
+    def __init__(self, folder, pid):
+        self.pid = pid
+        books = lines_of(os.path.join(folder, "books"))
+        self.books = {line["request"]: line for line in books if "request" in line}
+        self.book_steps = [line for line in books if "batch_size" in line]
+        self.events = lines_of(os.path.join(folder, "events"))
+        self.requests = self.named("engine.request.stop")
+        self.steps = self.named("engine.step.stop")
+        # The first says that nothing runs, when the server starts: before the scripts.
+        self.stats = [event["measurements"] for event in self.named("engine.stats")][1:]
+
+    def named(self, name):
+        return [event for event in self.events if event["event"] == name]
+
+    def phase_ends(self, request_id):
+        return {phase: event for phase in PHASES for event in self.named("engine.%s.stop" % phase)
+                if event["request_id"] == request_id}
+
+
+class EngineScripts(harness.Test):
+    """One run of two servers; each test compares one script, with and without its filters."""
+
+    @classmethod
+    def setUpClass(cls):
+        with contextlib.ExitStack() as stack:
+            folders = []
+            for _ in range(2):
+                folders.append(tempfile.mkdtemp(prefix="nopspan-live-"))
+                cls.addClassCleanup(shutil.rmtree, folders[-1], ignore_errors=True)
+            with contextlib.ExitStack() as servers:
+                server, other = [servers.enter_context(
+                    Server(folder, *OPTIONS, "--books", os.path.join(folder, "books"),
+                           "--events", os.path.join(folder, "events"))) for folder in folders]
+                # All attach at the same time.
+                scripts = {name: Script(*words) for name, words in {
+                    "queue": ("queue.bt",), "queue of one": ("queue.bt", server.pid, TENANT),
+                    "batch": ("batch.bt",), "batch of one": ("batch.bt", server.pid),
+                    "cancelled": ("cancelled.bt",), "cancelled of one": ("cancelled.bt", server.pid, TENANT),
+                    "gauges": ("gauges.bt",), "gauges of one": ("gauges.bt", server.pid)}.items()}
+                tracer = harness.Tracer(("span_start", "span_stop", "engine_request"), libraries=(harness.INSTALLED,))
+                for attached in (*scripts.values(), tracer):
+                    stack.enter_context(attached)
+                watch = Watch(tracer)
+                cls.clients = {client.request_id: client for client in run_clients(server, watch)}
+                others = [Client(CLIENTS + i, other, watch, i % 2 == 0) for i in range(6)]
+                others.append(Client(CLIENTS + len(others), other, watch, True, "decode"))
+                for client in others:
+                    client.join(harness.PATIENCE_S)
+                    if client.error is not None:
+                        raise client.error
+                    watch.wait("engine_request", client.request_id, "engine.request")
+                cls.clients.update({client.request_id: client for client in others})
+                cls.last_cancelled = others[-1].request_id
+                scripts["gauges"].wait_for_line(re.compile(r"@gauge\[%d, .*, running, .*\]: " % server.pid).match,
+                                                "5 s of gauges")
+            tracer.stop()
+            for script in scripts.values():
+                script.stop()
+        cls.lines = {name: script.lines for name, script in scripts.items()}
+        cls.maps = {name: script.maps() for name, script in scripts.items()}
+        cls.one, cls.other = [Run(folder, pid) for folder, pid in zip(folders, (server.pid, other.pid))]
+
+    def test_the_run_is_what_it_should_be(self):
+        self.assertEqual(set(self.one.books) | set(self.other.books), set(self.clients))
+        for run in (self.one, self.other):
+            self.assertEqual({event["request_id"] for event in run.requests}, set(run.books))
+            self.assertEqual(len(run.requests), len(run.books))
+        cancelled = [e for e in self.one.requests if e["status"] == CANCELLED]
+        self.assertEqual(len(cancelled), sum(HANG_UP.values()))
+        self.assertTrue([e for e in cancelled if e["metadata"]["tenant"] == TENANT])
+
+    def of(self, name):
+        """The runs that a script was to see, and a predicate of the requests in them."""
+        if "of one" not in name:
+            return (self.one, self.other), lambda event: True
+        return (self.one,), lambda event: event["metadata"]["tenant"] == TENANT
+
+    def rows(self, name, of, begin):
+        """A map's rows of this run; of a script with filters all: there are to be no others."""
+        rows = self.maps[name][of] if isinstance(of, str) else of
+        return {k: v for k, v in rows.items() if "of one" in name or k.startswith(begin)}
+
+    def requests(self, name):
+        """(event of the handlers, line of the books, ends of its phases) of each."""
+        runs, wanted = self.of(name)
+        return [(event, run.books[event["request_id"]], run.phase_ends(event["request_id"]))
+                for run in runs for event in run.requests if wanted(event)]
+
+    def test_queue(self):
+        for name in ("queue", "queue of one"):
+            maps, requests = self.maps[name], self.requests(name)
+            times = {"queue": [line["queue_ns"] // 1000 for _, line, _ in requests],
+                     "prefill": [line["prefill_ns"] // 1000 for _, line, _ in requests if line["prefill_ns"]],
+                     "decode": [line["decode_ns"] // 1000 for _, line, _ in requests if line["decode_ns"]],
+                     "first_token": [event["measurements"]["ttft_ns"] // 1000 for event, line, _ in requests
+                                     if line["output_tokens"]]}
+            self.assertLess(len(times["decode"]), len(times["prefill"]))
+            self.assertLess(len(times["prefill"]), len(times["queue"]))
+            for what, values in times.items():
+                self.assertEqual(maps[what + "_us"][MODEL], histogram(values), (name, what))
+                self.assertEqual(maps[what + "_avg_us"][MODEL], average(values), (name, what))
+            self.assertEqual(maps["requests"][MODEL], len(requests))
+            self.assertEqual(maps["cancelled"][MODEL], sum(line["cancelled"] for _, line, _ in requests))
+
+    def test_batch(self):
+        key = "%s, " % ENGINE
+        for name in ("batch", "batch of one"):
+            maps, (runs, _) = self.maps[name], self.of(name)
+            told = [line for run in runs for line in run.book_steps]
+            steps = [event["measurements"] for run in runs for event in run.steps]
+            words = ("batch_size", "prefill_tokens", "decode_tokens")
+            self.assertEqual(collections.Counter(tuple(step[word] for word in words) for step in steps),
+                             collections.Counter(tuple(line[word] for word in words) for line in told))
+            by_size = grouped((step["batch_size"], step["duration"] // 1000) for step in steps)
+            self.assertIn(SLOTS, by_size)
+            for size, times in by_size.items():
+                self.assertEqual(maps["steps"][key + ", %d" % size], len(times), name)
+                self.assertEqual(maps["step_us"][key + ", %d" % size], average(times), name)
+            self.assertEqual(set(maps["steps"]), {key + ", %d" % size for size in by_size})
+            self.assertEqual(maps["step_hist_us"][key], histogram(t for times in by_size.values() for t in times))
+            self.assertEqual(maps["batch"][key], linear([line["batch_size"] for line in told], 4, 256))
+            for what in ("prefill", "decode"):
+                tokens = [line[what + "_tokens"] for line in told]
+                self.assertEqual(maps[what][key], sum(tokens), (name, what))
+                self.assertEqual(maps[what + "_tokens"][key], histogram(tokens), (name, what))
+            self.assertNotIn("without_tokens", maps)
+
+    def test_cancelled(self):
+        for name in ("cancelled", "cancelled of one"):
+            maps, requests = self.maps[name], self.requests(name)
+            shown = {of: self.rows(name, of, MODEL) for of in maps if of != "latest"}
+            # The phase is that whose span was cancelled, whatever the times of the request are.
+            cancelled = [(event, ends, [phase for phase, end in ends.items() if end["status"] == CANCELLED])
+                         for event, _, ends in requests if event["status"] == CANCELLED]
+            for event, _, phases in cancelled:
+                self.assertEqual(phases, [self.clients[event["request_id"]].leaves])
+            self.assertEqual(shown["requests"], {MODEL: len(requests)})
+            self.assertEqual(shown["percent"], {MODEL: 100 * len(cancelled) // len(requests)})
+
+            def age_us(event):
+                return (event["measurements"]["monotonic_time"] - event["metadata"]["arrival_ns"]) // 1000
+
+            def by_phase(values, of=cancelled):
+                return {"%s, %s" % (MODEL, phase): found for phase, found in
+                        grouped((phases[0], values(event, ends)) for event, ends, phases in of).items()}
+
+            reasons = by_phase(lambda event, _: event["attributes"]["nopspan.cancel.reason"])
+            self.assertEqual(shown["cancelled"], {"%s, client_closed" % k: len(found) for k, found in reasons.items()})
+            self.assertEqual({found for of_phase in reasons.values() for found in of_phase}, {"client_closed"})
+            self.assertEqual(shown["age_us"],
+                             {k: histogram(ages) for k, ages in by_phase(lambda e, _: age_us(e)).items()})
+            self.assertEqual(shown["output_tokens"],
+                             {k: sum(n) for k, n in by_phase(lambda e, _: e["metadata"]["output_tokens"]).items()})
+            # What was read of a prompt is known of those that came to decode: the server does not tell it of others.
+            read = by_phase(lambda _, ends: ends["prefill"]["measurements"]["prefill_tokens"],
+                            [row for row in cancelled if row[2] == ["decode"]])
+            self.assertEqual(shown["prompt_tokens"], {k: sum(n) for k, n in read.items()})
+            self.assertEqual(shown["unknown"], {k: len(n) for k, n in reasons.items() if k.endswith("prefill")})
+
+            said = {}
+            for text in maps["latest"].values():
+                number, request_id, model, phase, age = text.strip("()").split(", ")
+                said[request_id] = (model, phase, int(age), int(number))
+            self.assertEqual({i: row[:3] for i, row in said.items()},
+                             {event["request_id"]: (MODEL, phases[0], age_us(event)) for event, _, phases in cancelled
+                              if event["request_id"] in said})
+            # Two that end at the same instant may be listed as one.
+            self.assertGreater(len(said), min(LISTED, len(cancelled)) // 2)
+            if name == "cancelled":
+                self.assertEqual(max(said, key=lambda i: said[i][3]), self.last_cancelled)
+
+    def test_gauges(self):
+        for name in ("gauges", "gauges of one"):
+            maps, (runs, _) = self.maps[name], self.of(name)
+            expected = {"%d, %s, %s, " % (run.pid, ENGINE, gauge): [stats[gauge] for stats in run.stats]
+                        for run in runs for gauge in ("running", "waiting", "kv_cache_used", "kv_cache_total")}
+            pids = tuple("%d, " % run.pid for run in runs)
+            shown = {of: self.rows(name, of, pids) for of in maps if of.startswith("total")}
+            self.assertEqual(self.rows(name, dict(tuples(self.lines[name], "total_gauge")), pids),
+                             {k: (v[-1], min(v), max(v)) for k, v in expected.items()})
+            self.assertEqual(shown["total_count"], {k: len(v) for k, v in expected.items()})
+            self.assertEqual(shown["total_avg"], {k: average(v) for k, v in expected.items()})
+            self.assertEqual(shown["total_values"], {k: histogram(v) for k, v in expected.items()})
+            self.assertEqual(shown["total_percent"], {
+                "%d, %s, kv_cache_used, " % (run.pid, ENGINE):
+                linear([100 * s["kv_cache_used"] // s["kv_cache_total"] for s in run.stats], 10, 100) for run in runs})
+        self.assertEqual(max(stats["running"] for stats in self.one.stats), SLOTS)
+
+    def test_gauges_since_the_last_time(self):
+        """What is shown of a gauge every 5 s is of values that came one after another."""
+        runs = {run.pid: run for run in (self.one, self.other)}
+        shown = collections.Counter()
+        for key, (last, low, mean, high, count, total) in tuples(self.lines["gauges"], "gauge"):
+            pid, _, gauge, _ = key.split(", ")
+            if int(pid) not in runs:
+                continue  # a canary
+            values = [stats[gauge] for stats in runs[int(pid)].stats]
+            # Some may have come between printing and clearing.
+            parts = [values[at:at + count] for at in range(shown[key], len(values) - count + 1)]
+            self.assertIn((last, low, mean, high, total),
+                          [(part[-1], min(part), average(part), max(part), sum(part)) for part in parts], key)
+            shown[key] += count
+        self.assertGreater(shown["%d, %s, running, " % (self.one.pid, ENGINE)], 0)
+
+
+class EngineScriptsAtTheEdge(harness.Test):
+    """A program that says what no server says in a short run: numbers below zero, long ones, none, too many rows."""
+
+    # Of a record's 8192 bytes of attributes so many leave no room for the step's own, or not for the last of them.
+    CROWD, PART = 8055, 8004
+    STEPS = {"long": [(300, 100000, 127), (128, 128, 16384), (127, 2097152, 2097151), (4, 0, 3)]}
+    GAUGE = [5, -20, 3, -7, 11]
+    FILL, FULL = [0, 300, 199], 200
+
+    @classmethod
+    def setUpClass(cls):
+        with contextlib.ExitStack() as stack:
+            program = stack.enter_context(harness.Program("traced"))
+            scripts = {name: Script(name + ".bt", program.pid) for name in ("queue", "batch", "cancelled", "gauges")}
+            for script in scripts.values():
+                stack.enter_context(script)
+            for value in cls.GAUGE:
+                program.ask("gauge edge temperature %d 0" % value)
+            for value in cls.FILL:
+                program.ask("gauge edge fill %d %d" % (value, cls.FULL))
+            for model, steps in cls.STEPS.items():
+                for step in steps:
+                    program.ask("step %s %d %d %d 0" % (model, *step))
+            program.ask("step crowded 5 6 7 %d" % cls.CROWD)
+            program.ask("step part 5 6 7 %d" % cls.PART)
+            program.ask("span engine.step 3")
+            program.ask("cancel told 20000 77 deadline")
+            program.ask("cancel told 5000 0 deadline")
+            program.ask("cancel told 0 0 deadline")
+            for i in range(REASONS + 3):
+                program.ask("cancel reasons 0 0 reason-%d" % i)
+            for i in range(ROWS + 5):
+                program.ask("canary row-%d" % i)
+            program.ask("cancel late 5000 0 deadline")
+            for script in scripts.values():
+                script.stop()
+            cls.pid = program.pid
+        cls.lines = {name: script.lines for name, script in scripts.items()}
+        cls.maps = {name: script.maps() for name, script in scripts.items()}
+
+    def test_gauges_below_zero(self):
+        key, fill = "%d, edge, temperature, " % self.pid, "%d, edge, fill, " % self.pid
+        maps, v = self.maps["gauges"], self.GAUGE
+        self.assertEqual(dict(tuples(self.lines["gauges"], "total_gauge"))[key], (v[-1], min(v), max(v)))
+        self.assertEqual([maps["total_" + what][key] for what in ("count", "avg")], [len(v), average(v)])
+        below = sum(value < 0 for value in v)
+        self.assertEqual(maps["total_values"][key], {None: below, **histogram(value for value in v if value >= 0)})
+        self.assertNotIn(key, maps["total_percent"])
+        percent = [100 * value // self.FULL for value in self.FILL]
+        self.assertEqual(maps["total_percent"][fill], linear(percent, 10, 100))
+
+    def test_batches_of_all_sizes(self):
+        maps = self.maps["batch"]
+        for model, steps in self.STEPS.items():
+            key = "traced, " + model
+            self.assertEqual({k: n for k, n in maps["steps"].items() if k.startswith(key)},
+                             {"%s, %d" % (key, batch): 1 for batch, _, _ in steps})
+            self.assertEqual(maps["batch"][key], linear([batch for batch, _, _ in steps], 4, 256))
+            self.assertEqual((maps["prefill"][key], maps["decode"][key]),
+                             (sum(step[1] for step in steps), sum(step[2] for step in steps)))
+            self.assertEqual(maps["prefill_tokens"][key], histogram(step[1] for step in steps))
+            self.assertEqual(maps["decode_tokens"][key], histogram(step[2] for step in steps))
+
+    def test_steps_that_say_nothing(self):
+        maps = self.maps["batch"]
+        self.assertEqual(maps["without_tokens"], {"traced, crowded": 1, "traced, part": 1, ", ": 3})
+        steps = {key: maps["steps"][key] for key in ("traced, crowded, 0", "traced, part, 5", ", , 0")}
+        self.assertEqual(list(steps.values()), [1, 1, 3])
+        told = {"traced, " + model for model in self.STEPS}
+        self.assertEqual((set(maps["prefill"]) - told, set(maps["decode"])), ({"traced, part"}, told))
+
+    def test_prompts_that_were_partly_read(self):
+        maps = self.maps["cancelled"]
+        self.assertEqual({k: n for k, n in maps["cancelled"].items() if k.startswith("told")},
+                         {"told, prefill, deadline": 2, "told, queue, deadline": 1})
+        self.assertEqual(maps["prompt_tokens"], {"told, prefill": 77})
+        self.assertEqual(maps["unknown"], {"told, prefill": 1})
+        self.assertEqual((maps["requests"]["told"], maps["percent"]["told"]), (3, 100))
+
+    def test_the_first_rows_are_shown_and_what_is_over_is_counted(self):
+        shown = {"told", "reasons"} | {"row-%d" % i for i in range(ROWS - 2)}
+        for name in ("queue", "cancelled"):
+            self.assertEqual(set(self.maps[name]["requests"]), shown, name)
+        self.assertEqual(self.maps["queue"]["not_shown"], {"requests": 8})
+        self.assertEqual(self.maps["cancelled"]["not_shown"], {"requests": 8, "cancelled": 1, "other reasons": 4})
+        self.assertEqual(len(self.maps["cancelled"]["cancelled"]), REASONS + 1)
+        self.assertEqual(len(self.maps["gauges"]["total_count"]), ROWS)
+        self.assertEqual(self.maps["gauges"]["total_not_shown"], {"values": 7})
+
+    def test_nothing_internal_is_printed(self):
+        for name, maps in self.maps.items():
+            with open(os.path.join(harness.SOURCE, "scripts", name + ".bt"), encoding="utf-8") as file:
+                head = "".join(line for line in file if line.startswith("//"))
+            said = {m for m in maps if m not in ("not_shown", "total_not_shown")}
+            self.assertEqual({m for m in said if "@" + m not in head}, set(), name)
+
+
+if __name__ == "__main__":
+    example_service.need()
+    installed.main()
