@@ -161,6 +161,7 @@ void Answer::finish(const char* cancelled_why, int status) {
         .queue_ns(ended.queue_ns)
         .prefill_ns(ended.prefill_ns)
         .decode_ns(ended.decode_ns)
+        .prefill_tokens(static_cast<std::int64_t>(generation_->prefill_tokens()))
         .preemptions(0);
   });
   if (cancelled_why != nullptr) {

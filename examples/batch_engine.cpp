@@ -264,9 +264,9 @@ std::size_t BatchEngine::decode(Slot& slot) {
 void BatchEngine::end_phase(Slot& slot, const char* cancelled_why) {
   Generation& generation = *slot.generation;
   if (generation.completion_tokens_ == 0) {
+    generation.prefill_tokens_ = slot.prompt_done - generation.cached_tokens_;
     generation.phase_.with<engine::PrefillFields>([&](engine::PrefillFields& fields) {
-      fields.prefill_tokens(number(slot.prompt_done - generation.cached_tokens_))
-          .cached_tokens(number(generation.cached_tokens_));
+      fields.prefill_tokens(number(generation.prefill_tokens_)).cached_tokens(number(generation.cached_tokens_));
     });
   } else {
     generation.phase_.with<engine::DecodeFields>(

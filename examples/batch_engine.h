@@ -76,6 +76,7 @@ class Generation {
   // After next() has returned kEnd.
   Finish finish() const { return finish_; }
   std::size_t cached_tokens() const { return cached_tokens_; }
+  std::size_t prefill_tokens() const { return prefill_tokens_; }
   std::size_t completion_tokens() const { return completion_tokens_; }
   const GenerationTimes& times() const { return times_; }
 
@@ -97,6 +98,7 @@ class Generation {
   StopFilter filter_;
   LanguageModel::Random random_;
   std::size_t cached_tokens_ = 0;
+  std::size_t prefill_tokens_ = 0;  // of the prompt what was read, and not found in the cache
   std::size_t completion_tokens_ = 0;
   GenerationTimes times_;
 

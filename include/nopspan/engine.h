@@ -74,6 +74,8 @@ class RequestFields : public detail::Builder<RequestFields> {
   RequestFields& queue_ns(std::int64_t time) { return number("queue_ns", time); }
   RequestFields& prefill_ns(std::int64_t time) { return number("prefill_ns", time); }
   RequestFields& decode_ns(std::int64_t time) { return number("decode_ns", time); }
+  // Of its prompt what was read so far, without what was in a cache; all of it unless the request ended early.
+  RequestFields& prefill_tokens(std::int64_t count) { return number("prefill_tokens", count); }
   RequestFields& preemptions(std::int64_t count) { return number("preemptions", count); }
 };
 
