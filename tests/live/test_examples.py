@@ -62,6 +62,9 @@ EXAMPLES = {
     "tokens.bt": Example(),
     "retries.bt": Example(),
     "tools.bt": Example(),
+    "latency.bt": Example("engine.request"),
+    "top.bt": Example(begins=r"Totals of \d+ s"),
+    "errors.bt": Example(),
 }
 
 
