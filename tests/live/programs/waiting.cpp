@@ -194,7 +194,7 @@ void deep(int count) {
   if (count > 1) {
     deep(count - 1);
   } else {
-    sleep_for(20 * kMs);
+    for (int i = 0; i < 20; ++i) sleep_for(kMs);
   }
 }
 
