@@ -14,8 +14,6 @@ from harness import BUILD, SOURCE, Bpftrace, wait_until
 # epoll_wait and epoll_pwait, by their numbers on x86-64 and aarch64.
 EPOLL_WAIT = ("232", "281", "22")
 WITH_INSTALLED = os.path.join(SOURCE, "scripts", "with-installed.sh")
-# For scripts with tracepoints: tracefs is mounted for them alone.
-WITH_TRACEFS = ("unshare", "--mount", "sh", "-c", 'mount -t tracefs nodev /sys/kernel/tracing && exec "$0" "$@"')
 
 
 def main(*commands):
@@ -32,11 +30,15 @@ def main(*commands):
 class Script(Bpftrace):
     """One of the project's scripts, typed as a user types it. A context manager: up when entered, ended when left."""
 
-    def __init__(self, name, *arguments, canary=None, env=None, wrapper=(), within=()):
+    def __init__(self, name, *arguments, canary=None, env=None):
         self.name = name
         self.canary = canary or harness.canary_program("traced")
-        super().__init__([*wrapper, *within, harness.BPFTRACE, os.path.join(SOURCE, "scripts", name), *map(str, arguments)],
-                         env=env)
+        path = os.path.join(SOURCE, "scripts", name)
+        command = [harness.BPFTRACE, path, *map(str, arguments)]
+        with open(path, encoding="utf-8") as file:
+            if re.search(r"(?m)^tracepoint:", file.read()):
+                command = harness.with_tracefs(command)
+        super().__init__(command, env=env)
 
     def wait_until_up(self):
         """It waits for events only after the last of its probes is attached."""

@@ -20,7 +20,7 @@ NEVER_ENDING = 6000
 
 class Inflight(installed.Script):
     def __init__(self, pid=0, tenant=""):
-        super().__init__("inflight.bt", pid, tenant, 1, within=installed.WITH_TRACEFS)
+        super().__init__("inflight.bt", pid, tenant, 1)
 
     def shown(self):
         """What it printed each time: (number of open requests, {(request id, pid, span, span within): age}, maps)."""

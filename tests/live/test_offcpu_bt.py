@@ -13,8 +13,6 @@ import installed
 from example_service import lines_of
 from harness import PATIENCE_S, Program, Test, ability
 
-TRACEFS = "/sys/kernel/tracing"
-MOUNT = "mount -t tracefs nodev %s && " % TRACEFS
 MS = 1_000_000
 
 # What each of a run's threads asks for (programs/waiting.cpp), in ms.
@@ -27,23 +25,16 @@ MOST_ROWS = 100
 KEPT = ("depth", "id", "name", "changed", "switched", "out", "kernel", "user")
 
 
-def wrapper():
-    """What bpftrace is run by, so that it has tracefs."""
-    if os.path.exists(TRACEFS + "/events"):
-        return []
-    return [*harness.own_mounts(), "sh", "-c", MOUNT + 'exec "$@"', "sh"]
-
-
 def need_tracefs():
-    tried = subprocess.run([*wrapper(), "test", "-e", TRACEFS + "/events/sched/sched_switch"], stdout=subprocess.PIPE,
-                           stderr=subprocess.STDOUT, text=True, check=False)
+    tried = subprocess.run(harness.with_tracefs(["test", "-e", "/sys/kernel/tracing/events/sched/sched_switch"]),
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if tried.returncode != 0:
         ability.unable("no tracepoint sched_switch: " + tried.stdout.strip())
 
 
 class OffCpuScript(installed.Script):
     def __init__(self, *arguments, path="offcpu.bt"):
-        super().__init__(path, *arguments, wrapper=wrapper())
+        super().__init__(path, *arguments)
 
     def wait_until_up(self):
         self.wait_for_line(lambda line: line.startswith("Counting"), "offcpu.bt to count")
