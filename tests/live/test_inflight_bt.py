@@ -141,8 +141,9 @@ class Service(Test):
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
         files = [os.path.join(folder, name) for name in ("server", "agent")]
         with Inflight() as script, Inflight(0, "acme") as tenant, Inflight(0, "other") as other:
-            # One step reads a prompt's first token, and takes longer than this test.
-            with Server(folder, "--token-delay-us", "10000000", "--slots", "2", "--events", files[0]) as server:
+            # A step reads one token of the prompts: to read both takes longer than anybody waits here.
+            with Server(folder, "--token-delay-us", "1000000", "--prefill-tokens", "1", "--slots", "2", "--events",
+                        files[0]) as server:
                 agent = subprocess.Popen(
                     [AGENT, "--base-url", server.url, "--json", "--requests", "5", "--concurrency", "5", "--max-attempts",
                      "1", "--organization", "acme", "--search-root", os.path.join(SOURCE, "examples"), "--events",
