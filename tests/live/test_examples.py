@@ -4,29 +4,29 @@
 With NOPSPAN_WRITE_EXAMPLES=1 it writes this run's output into the heads instead.
 """
 
+import contextlib
 import os
 import re
 import shutil
 import tempfile
 
 import example_service
-import harness
 import installed
 from example_service import Agent, Server
 from harness import SOURCE, Test
 
 WRITE = os.environ.get("NOPSPAN_WRITE_EXAMPLES") == "1"
 # Of a map's rows the last, which have the greatest values; of its histograms; and of other lines, the first.
-MOST_ROWS, MOST_HISTOGRAMS, MOST_LINES = 6, 2, 60
+MOST_ROWS, MOST_STACKS, MOST_HISTOGRAMS, MOST_LINES = 6, 2, 2, 60
 LEFT_OUT = "..."
 
 
 class Example:
     """How a script is run for its example, and which part of what it prints that is: from the last line that `begins`
-    matches, to the end, or to the one before `ends`."""
+    matches, to the end. Maps that match `by_chance` are there in some runs and not in others."""
 
-    def __init__(self, *arguments, begins=r"In \d+ s", ends=None, choose=None):
-        self.arguments, self.begins, self.ends, self.choose = arguments, begins, ends, choose
+    def __init__(self, *arguments, begins=r"In \d+ s", choose=None, by_chance=r"(?!)"):
+        self.arguments, self.begins, self.choose, self.by_chance = arguments, begins, choose, by_chance
 
     def part(self, lines):
         if self.choose:
@@ -34,9 +34,7 @@ class Example:
         begins = [number for number, line in enumerate(lines) if re.match(self.begins, line)]
         if not begins:
             raise AssertionError("no line matches %r in:\n%s" % (self.begins, "\n".join(lines[-50:])))
-        part = lines[begins[-1]:]
-        ends = [number for number, line in enumerate(part) if number and self.ends and re.match(self.ends, line)]
-        return part[:ends[0]] if ends else part
+        return lines[begins[-1]:]
 
 
 def one_request(lines):
@@ -55,16 +53,54 @@ def one_request(lines):
     return [line for line in lines if "TIME_MS" in line][:1] + sorted(chosen, key=lambda row: float(row.split()[0]))
 
 
+def block_of(begin, score):
+    """Of what begins with a line like `begin` and goes on to an empty line, the one that scores most."""
+    def choose(lines):
+        blocks = []
+        for line in lines:
+            if re.match(begin, line):
+                blocks.append([line])
+            elif blocks and blocks[-1][-1] != "":
+                blocks[-1].append(line)
+        return max(blocks, key=score)
+    return choose
+
+
+def repeated(begin, score):
+    """The same for what begins again and again, whatever is in it."""
+    def choose(lines):
+        blocks = []
+        for line in lines:
+            if re.match(begin, line):
+                blocks.append([line])
+            elif blocks:
+                blocks[-1].append(line)
+        return max(blocks[:-1], key=score)
+    return choose
+
+
+def variety(block):
+    return "retry" in "".join(block) or " error " in "".join(block), -abs(len(block) - 20)
+
+
 EXAMPLES = {
     "spans.bt": Example(begins=r"Totals of \d+ s"),
+    "latency.bt": Example("engine.request"),
     "trace.bt": Example(choose=one_request),
+    "slow.bt": Example(100, choose=block_of(r"\d\d:\d\d:\d\d \S{22} \S+ [\d.]+ ms", variety)),
     "ttft.bt": Example(),
     "tokens.bt": Example(),
+    "errors.bt": Example(),
     "retries.bt": Example(),
     "tools.bt": Example(),
-    "latency.bt": Example("engine.request"),
+    "inflight.bt": Example(0, "", 1, choose=repeated(r"\d\d:\d\d:\d\d \d+ requests open", lambda block: int(block[0].split()[1]))),
+    "queue.bt": Example(),
+    "batch.bt": Example(),
+    "cancelled.bt": Example(),
+    "gauges.bt": Example(),
     "top.bt": Example(begins=r"Totals of \d+ s"),
-    "errors.bt": Example(),
+    "agents.bt": Example(),
+    "offcpu.bt": Example(by_chance=r"@unsure|@runnable"),
 }
 
 
@@ -79,6 +115,8 @@ def form(line):
     if re.match(r"[\[(]\S+?(, \S+)?[\])] +\d+ \|[@ ]*\|$", line):
         return "BAR"
     entry = re.match(r"(@\w+)(?:\[(.*)\])?: ?(.*)$", line)
+    if "\n" in line:
+        return line[:line.index("[")] + "[STACKS]: N"
     if entry:
         keys = entry[2].count(", ") + 1 if entry[2] is not None else 0
         return "%s[%d]: %s" % (entry[1], keys, kind_of(entry[3]) if entry[3] else "HISTOGRAM")
@@ -92,18 +130,35 @@ def form(line):
     return re.sub(r"\s+", " ", line).strip()
 
 
+def joined(lines):
+    """Each entry with stacks as one text: it is printed in many lines."""
+    whole, open_entry = [], None
+    for line in lines:
+        if open_entry is not None:
+            open_entry += "\n" + line
+            if line.startswith("]: "):
+                whole.append(open_entry)
+                open_entry = None
+        elif re.match(r"@\w+\[[^\]]*$", line):
+            open_entry = line
+        else:
+            whole.append(line)
+    return whole
+
+
 def shortened(lines):
     short, rows, histograms, other, left_out = [], [], 0, 0, False
 
     def flush_rows():
-        if len(rows) > MOST_ROWS:
+        most = MOST_STACKS if any("\n" in row for row in rows) else MOST_ROWS
+        if len(rows) > most:
             short.append(LEFT_OUT)
-        short.extend(rows[-MOST_ROWS:])
+        short.extend(line for row in rows[-most:] for line in row.split("\n"))
         rows.clear()
 
     previous, skipping = None, False
-    for line in filter(str.strip, lines):
-        entry = re.match(r"(@\w+)(?:\[.*\])?: ?(.*)$", line)
+    for line in filter(str.strip, joined(lines)):
+        entry = re.match(r"(?s)(@\w+)(?:\[.*\])?: ?([^\n]*)$", line)
         name = entry[1] if entry else None
         if name != previous:
             flush_rows()
@@ -154,15 +209,15 @@ class Examples(Test):
     def setUpClass(cls):
         folder = tempfile.mkdtemp(prefix="nopspan-live-")
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        scripts = {name: installed.Script(name, *example.arguments) for name, example in EXAMPLES.items()}
-        for script in scripts.values():
-            script.__enter__()
-            cls.addClassCleanup(script.__exit__)
-        with Server(folder, "--fail-rate", "0.1", "--cut-rate", "0.05", "--seed", "7", "--token-delay-us", "1000") as server:
-            for organization in ("acme", "globex"):
-                Agent(server.url, "--organization", organization, "--requests", "40", "--concurrency", "4", "--stream",
-                      "--max-attempts", "12")
-        cls.parts = {name: EXAMPLES[name].part(script.stop()) for name, script in scripts.items()}
+        with contextlib.ExitStack() as stack:
+            scripts = {name: stack.enter_context(installed.Script(name, *example.arguments))
+                       for name, example in EXAMPLES.items()}
+            with Server(folder, "--fail-rate", "0.1", "--cut-rate", "0.05", "--seed", "7", "--token-delay-us",
+                        "1000") as server:
+                for organization in ("acme", "globex"):
+                    Agent(server.url, "--organization", organization, "--requests", "40", "--concurrency", "4", "--stream",
+                          "--max-attempts", "12")
+            cls.parts = {name: EXAMPLES[name].part(script.stop()) for name, script in scripts.items()}
 
     def test_each_script_has_one(self):
         scripts = [name for name in os.listdir(os.path.join(SOURCE, "scripts")) if name.endswith(".bt")]
@@ -177,11 +232,14 @@ class Examples(Test):
                 if WRITE:
                     head.write(shortened(part))
                     continue
-                shown = {form(line): line for line in head.lines() if line.strip() != LEFT_OUT}
-                printed = {form(line): line for line in part if line.strip()}
-                self.assertEqual([line for key, line in shown.items() if key not in printed], [], "no longer printed")
+                shown = {form(line): line for line in joined(head.lines()) if line.strip() != LEFT_OUT}
+                printed = {form(line): line for line in joined(part) if line.strip()}
+                by_chance = re.compile(EXAMPLES[name].by_chance)
+                old = [line for key, line in shown.items() if key not in printed and not by_chance.match(line)]
+                self.assertEqual(old, [], "no longer printed")
                 # Rows differ from run to run; maps and captions do not.
-                new = [line for key, line in printed.items() if key not in shown and re.match(r"@|[A-Z][a-z]", line)]
+                new = [line for key, line in printed.items() if key not in shown and re.match(r"@|[A-Z][a-z]", line)
+                       and not by_chance.match(line)]
                 self.assertEqual(new, [], "printed, and not in the example")
 
 
