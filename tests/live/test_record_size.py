@@ -16,7 +16,7 @@ class RecordSize(harness.Test):
         path = os.path.join(self.temporary_folder(), "script.bt")
         with open(path, "w", encoding="utf-8") as file:
             file.write(script)
-        tracer = Bpftrace(["bpftrace", "-B", "line", path])
+        tracer = Bpftrace([harness.BPFTRACE, "-B", "line", path])
         self.addCleanup(tracer.process.kill)
         wait_until(lambda: canary() or not tracer.is_running() or tracer.lines[1:], "the script to print")
         return [line for line in tracer.stop() if line.startswith("seen ")]
