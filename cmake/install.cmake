@@ -32,4 +32,5 @@ install(
   DIRECTORY scripts/
   DESTINATION ${CMAKE_INSTALL_DATADIR}/nopspan/scripts
   FILES_MATCHING
-  PATTERN "*.bt")
+  PATTERN "*.bt"
+  PATTERN "*.stp")

@@ -1,19 +1,23 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs the Debian packages that demo.sh or test.sh needs and that are missing: scripts/dependencies.sh demo|test
+# Installs the Debian packages that demo.sh, test.sh or test.sh --long needs and that are missing:
+#
+#   scripts/dependencies.sh demo|test|long
 set -euo pipefail
 
 demo=(cmake ninja-build g++ pkg-config binutils systemtap-sdt-dev bpftrace procps
       libcli11-dev libcpp-httplib-dev nlohmann-json3-dev)
 test=("${demo[@]}" clang lld llvm libclang-rt-14-dev clang-format clang-tidy g++-aarch64-linux-gnu libc6-dev-arm64-cross
       libgtest-dev libgmock-dev libbenchmark-dev linux-perf python3 shellcheck file util-linux iproute2 gdb
-      protobuf-compiler)
+      protobuf-compiler systemtap)
+long=("${test[@]}" qemu-system-x86 debootstrap e2fsprogs)
 
 case "${1:-}" in
   demo) packages=("${demo[@]}") ;;
   test) packages=("${test[@]}") ;;
+  long) packages=("${long[@]}") ;;
   *)
-    echo "usage: scripts/dependencies.sh demo|test" >&2
+    echo "usage: scripts/dependencies.sh demo|test|long" >&2
     exit 2
     ;;
 esac
