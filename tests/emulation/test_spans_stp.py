@@ -74,9 +74,9 @@ stop
 
 start tenant only_pid="$pid" only_tenant=acme
 wait_for_gate
-echo run /results/other.jsonl | /workload
 echo run /results/tenant.jsonl >&"${program[1]}"
 read -r _ <&"${program[0]}"
+echo run /results/other.jsonl | /workload
 stop
 eval "exec ${program[1]}>&-"
 wait "$pid"
@@ -226,6 +226,7 @@ class SpansStp(unittest.TestCase):
         self.assertGreater(len(ends), 80)
         self.check_rows(output, ends)
         self.assertEqual(output.spans, len(ends))
+        self.assertEqual(output.requests, sum(map(is_root, ends)))
 
     def test_rows_are_limited_and_the_rest_is_counted(self):
         many = Output(self.boot, "many")
