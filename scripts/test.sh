@@ -4,7 +4,7 @@
 #
 #   scripts/test.sh [--long] [--only PRESET]...
 #
-#   --long         also the long matrices, soaks and fuzzing (an hour)
+#   --long         also the long matrices, soaks, fuzzing and other kernels in emulation (an hour)
 #   --only PRESET  dev, noprobes, asan or tsan; may be given several times (default: all)
 #
 # With CI=true a live test that cannot run is a failure, not a skip. Exit status: 0 all passed, 1 not, 2 misused.
@@ -35,9 +35,11 @@ while [[ $# -gt 0 ]]; do
 done
 [[ ${#presets[@]} -gt 0 ]] || presets=(dev noprobes asan tsan)
 
-packages="test"
-[[ $NOPSPAN_LONG != 1 ]] || packages="long"
-./scripts/dependencies.sh "$packages"
+if [[ $NOPSPAN_LONG == 1 ]]; then
+  ./scripts/dependencies.sh long
+else
+  ./scripts/dependencies.sh test
+fi
 
 failed=()
 for preset in "${presets[@]}"; do

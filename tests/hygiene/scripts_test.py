@@ -18,6 +18,19 @@ def blocks(path):
     return found
 
 
+SIZES = {"unsigned int": 4, "unsigned long": 8, "char": 1}
+
+
+def offsets(struct, text):
+    """{struct_field: its offset} of a record, which has no padding."""
+    at, found = 0, {}
+    for kind, field, count in re.findall(r"^  (unsigned \w+|char) (\w+)(?:\[(\d+)\])?;", text, re.M):
+        assert at % SIZES[kind] == 0, f"padding before {field}"
+        found[struct.removeprefix("struct ") + "_" + field] = at
+        at += SIZES[kind] * int(count or 1)
+    return found
+
+
 class Scripts(unittest.TestCase):
     def scripts(self):
         scripts = [path for path in surroundings.files(".bt", ".stp") if path.parts[0] == "scripts"]
@@ -68,6 +81,23 @@ class Scripts(unittest.TestCase):
             usage = re.search(r"usage: (.*)", surroundings.read(path))[1]
             wanted = "[PID" if path.name in ("batch.bt", "gauges.bt") else "[PID [TENANT"
             self.assertIn(wanted, usage, str(path))
+
+    def test_constants_of_systemtap_scripts_agree_with_the_header(self):
+        """SystemTap has no structs: its scripts define where the fields are that they read, and the header's constants."""
+        struct = "struct nopspan_span"
+        values = offsets(struct, blocks("probes/nopspan_probes.h")[struct])
+        self.assertEqual(values["nopspan_span_reserved"], 216)
+        header = re.findall(r"^#define (NOPSPAN_\w+) (\w+?)u?(?: |$)", surroundings.read("probes/nopspan_probes.h"), re.M)
+        values.update((name, int(value, 0)) for name, value in header if value[0].isdigit())
+        scripts = [path for path in self.scripts() if path.suffix == ".stp"]
+        self.assertTrue(scripts)
+        for path in scripts:
+            text = surroundings.read(path)
+            defined = dict(re.findall(r"^@define ((?:nopspan_|NOPSPAN_)\w+) %\( (\w+) %\)$", text, re.M))
+            self.assertTrue(defined, str(path))
+            for name, value in defined.items():
+                self.assertEqual(int(value, 0), values.get(name), f"{name} in {path}")
+            self.assertEqual(set(re.findall(r"@(nopspan_\w+|NOPSPAN_\w+)", text)), set(defined), str(path))
 
 
 surroundings.main()

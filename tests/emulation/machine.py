@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A machine with another kernel: a Debian of a suite and packages of one's choice, booted in emulation (KVM is not needed).
+
+    machine = Machine("bookworm", ["linux-image-amd64", "libstdc++6"])
+    run = machine.boot("uname -r; cp FILE /results", {"/usr/local/bin/tool": "build/tool"})
+    run.status, run.output, run.result("FILE")
+
+The first use of a suite with its packages fetches it from where this machine's apt gets its own Debian, in minutes. It is
+kept in ${XDG_CACHE_HOME:-/var/cache}/nopspan-tests. Delete that folder for newer packages.
+"""
+
+import fcntl
+import glob
+import hashlib
+import io
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import ability
+
+CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or "/var/cache", "nopspan-tests")
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DISK_BYTES = 4 << 30
+RESULTS_BYTES = 64 << 20
+# A boot takes 20 s on a machine that is busy. What never ends fails the test, and does not hang it.
+BOOT_PATIENCE_S = 300
+SCRIPT_PATIENCE_S = 300
+
+# On the disk. The rest comes with the files, on the second disk as a tar archive; so does what is sent back, on the third:
+# nothing of what the kernel says on the console gets into it.
+START = """#!/bin/sh
+tar -xf /dev/vdb -C /
+exec bash /first-process
+"""
+FIRST_PROCESS = """
+export PATH=%s HOME=/root LANG=C.UTF-8
+trap 'sync; echo o > /proc/sysrq-trigger; sleep 60' EXIT
+mountpoint -q /proc || mount -t proc proc /proc
+mountpoint -q /sys || mount -t sysfs sysfs /sys
+[ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
+mount -t tmpfs tmp /tmp
+mount -t debugfs debug /sys/kernel/debug
+mount -t tracefs trace /sys/kernel/tracing
+mount -t bpf bpf /sys/fs/bpf
+ip link set lo up
+mkdir /results
+cd /root
+timeout --signal=KILL %d bash /script > /results/output 2>&1 < /dev/null
+echo $? > /results/status
+dmesg > /results/kernel
+tar -cf /dev/vdc -C /results .
+"""
+
+def need():
+    """What this machine must have for it."""
+    if platform.machine() != "x86_64":
+        ability.unable("emulation here is of x86-64 only")
+    if os.geteuid() != 0:
+        ability.unable("not root: debootstrap needs it")
+    ability.need("debootstrap", "qemu-system-x86_64", "mke2fs", "apt-get")
+
+
+def mirror():
+    """Where this machine's apt gets Debian itself, however its sources are written."""
+    listed = subprocess.run(["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)",
+                             "Created-By: Packages"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    for line in listed.splitlines():
+        origin, label, component, uri = line.split("|")
+        if (origin, label, component) == ("Debian", "Debian", "main"):
+            return uri
+    raise AssertionError("apt has no source of Debian, or was never updated: apt-get update")
+
+
+def by_version(path):
+    return [int(number) for number in re.findall(r"\d+", path)]
+
+
+class Run:
+    """What came of a script: its exit status, what it wrote, the kernel's log, and the files it left in /results."""
+
+    def __init__(self, archive, console):
+        self.console = console
+        self.files = {}
+        try:
+            with tarfile.open(archive) as tar:
+                for member in filter(tarfile.TarInfo.isfile, tar):
+                    self.files[member.name.removeprefix("./")] = tar.extractfile(member).read()
+        except tarfile.ReadError as error:
+            raise AssertionError("the machine left no results: " + console[-4000:]) from error
+        self.status = int(self.files["status"])
+        self.output = self.result("output")
+        self.kernel = self.result("kernel")
+
+    def result(self, name):
+        return self.files[name].decode("utf-8", "replace")
+
+
+class Machine:
+    """A suite with packages: a tree of files to build in, and a disk to boot from."""
+
+    def __init__(self, suite, packages, kernel="vmlinuz-*"):
+        self.suite = suite
+        self.packages = sorted({*packages, "iproute2", "kmod"})
+        key = hashlib.sha256("\n".join([suite, *self.packages, START]).encode()).hexdigest()[:12]
+        self.folder = os.path.join(CACHE, "%s-%s" % (suite, key))
+        self.tree = os.path.join(self.folder, "tree")
+        self.disk = os.path.join(self.folder, "disk")
+        os.makedirs(self.folder, exist_ok=True)
+        # One test at a time: inside() puts files into the tree.
+        self.lock = open(os.path.join(self.folder, "lock"), "w", encoding="ascii")
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        self.placed = os.path.join(self.folder, "placed")
+        self._take_away()
+        if not os.path.exists(self.disk):
+            self._make()
+        kernels = sorted(glob.glob(os.path.join(self.tree, "boot", kernel)), key=by_version)
+        assert kernels, "no kernel %s in %s: name its package" % (kernel, self.tree)
+        self.kernel = kernels[-1]
+        self.release = os.path.basename(self.kernel).removeprefix("vmlinuz-")
+
+    def close(self):
+        self.lock.close()
+
+    def _make(self):
+        print("fetching Debian %s with %s" % (self.suite, " ".join(self.packages)), file=sys.stderr, flush=True)
+        shutil.rmtree(self.tree, ignore_errors=True)
+        done = subprocess.run(["debootstrap", "--variant=minbase", "--include=" + ",".join(self.packages), self.suite,
+                               self.tree, mirror()], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        assert done.returncode == 0, "debootstrap failed: " + done.stdout[-2000:]
+        for archive in glob.glob(os.path.join(self.tree, "var/cache/apt/archives/*.deb")):
+            os.remove(archive)
+        with open(os.path.join(self.tree, "usr/local/sbin/nopspan-start"), "w", encoding="utf-8") as file:
+            file.write(START)
+        os.chmod(file.name, 0o755)
+        with open(self.disk + ".new", "wb") as file:
+            file.truncate(DISK_BYTES)
+        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", self.tree, self.disk + ".new"], check=True)
+        os.rename(self.disk + ".new", self.disk)
+
+    def _take_away(self):
+        """What inside() has put into the tree, in a run that was killed too."""
+        if os.path.exists(self.placed):
+            with open(self.placed, encoding="utf-8") as file:
+                for path in file.read().splitlines():
+                    if os.path.isdir(path):
+                        shutil.rmtree(path)
+                    elif os.path.lexists(path):
+                        os.remove(path)
+            os.remove(self.placed)
+
+    def inside(self, command, files=None, results=()):
+        """Runs a command in the tree, natively, in an empty folder with files that are there only meanwhile. Returns its
+        exit status, what it printed, and the named results: {name: bytes}."""
+        folder = tempfile.mkdtemp(dir=os.path.join(self.tree, "tmp"))
+        targets = {self.tree + path: source for path, source in (files or {}).items()}
+        assert not any(map(os.path.lexists, targets)), "a file of the suite's own would be replaced: %s" % list(targets)
+        with open(self.placed, "w", encoding="utf-8") as file:
+            file.write("\n".join([folder, *targets]))
+        try:
+            for target, source in targets.items():
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                shutil.copy(source, target)
+            done = subprocess.run(
+                ["chroot", self.tree, "/usr/bin/env", "-i", "PATH=" + PATH, "HOME=/root", "LANG=C.UTF-8",
+                 "sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", folder.removeprefix(self.tree), *command],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+            found = {}
+            for name in results:
+                if os.path.exists(os.path.join(folder, name)):
+                    with open(os.path.join(folder, name), "rb") as file:
+                        found[name] = file.read()
+            return done.returncode, done.stdout, found
+        finally:
+            self._take_away()
+
+    def boot(self, script, files=None, patience_s=SCRIPT_PATIENCE_S):
+        """Boots, runs a script of bash as root in a copy of the disk that has these files ({path there: path here, or
+        bytes}), powers off. Returns its Run. A script that is not done in time is killed: status 137."""
+        first = FIRST_PROCESS % (PATH, patience_s)
+        files = {**(files or {}), "/script": script.encode(), "/first-process": first.encode()}
+        with tempfile.TemporaryDirectory() as folder:
+            sent, received = os.path.join(folder, "sent"), os.path.join(folder, "received")
+            with tarfile.open(sent, "w") as tar:
+                for path, source in files.items():
+                    if isinstance(source, bytes):
+                        entry = tarfile.TarInfo(path.lstrip("/"))
+                        entry.size, entry.mode = len(source), 0o755
+                        tar.addfile(entry, io.BytesIO(source))
+                    else:
+                        tar.add(os.path.realpath(source), path.lstrip("/"))
+            with open(received, "wb") as file:
+                file.truncate(RESULTS_BYTES)
+            initrd = self.kernel.replace("vmlinuz-", "initrd.img-")
+            disks = []
+            for path, options in ((self.disk, ",snapshot=on"), (sent, ",read-only=on"), (received, "")):
+                disks += ["-drive", "file=%s,if=virtio,format=raw%s" % (path, options)]
+            console = subprocess.run(
+                ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048", "-kernel",
+                 self.kernel, "-initrd", initrd, *disks, "-nographic", "-no-reboot", "-nic", "none", "-append",
+                 "console=ttyS0 root=/dev/vda rw init=/usr/local/sbin/nopspan-start panic=-1 quiet"],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                timeout=BOOT_PATIENCE_S + patience_s, env={**os.environ, "TMPDIR": folder}, check=False).stdout
+            return Run(received, console.decode("utf-8", "replace"))
