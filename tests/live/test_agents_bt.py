@@ -142,8 +142,7 @@ class AgentsBt(Test):
         self.assertEqual(len(maps["states"]), MOST_ROWS)
         self.assertEqual(set(maps["iterations"].values()) | set(maps["states"].values()), {1})
         self.assertEqual(len(maps["operator_events"]), ROWS)
-        over = {name: maps[name][""] for name in ("spans_not_shown", "states_not_shown")}
-        self.assertEqual(over, {"spans_not_shown": ROWS - MOST_ROWS, "states_not_shown": ROWS - MOST_ROWS})
+        self.assertEqual(maps["not_shown"], {"spans": ROWS - MOST_ROWS, "states": ROWS - MOST_ROWS})
 
     def test_no_content(self):
         text = "\n".join(line for lines in self.lines.values() for line in lines)
