@@ -22,8 +22,9 @@ root=$cache/$suite
 fetch() {
   local uri
   command -v debootstrap >/dev/null || die "debootstrap is not installed"
-  uri=$(sed -nE 's/^URIs: *([^ ]+).*/\1/p; s/^deb +(\[[^]]*\] +)?([^ ]+).*/\2/p' \
-    /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | sed -n 1p)
+  # One of the two files is not there, which sed takes for a failure.
+  uri=$({ sed -nE 's/^URIs: *([^ ]+).*/\1/p; s/^deb +(\[[^]]*\] +)?([^ ]+).*/\2/p' \
+    /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null || true; } | sed -n 1p)
   [[ -n $uri ]] || die "apt's configuration names no place to get Debian from"
   echo "suite-bpftrace.sh: fetching bpftrace of $suite, once, into $root" >&2
   rm -rf "$root"
