@@ -11,7 +11,8 @@ cd "$(dirname "$0")/.."
 [[ $EUID -eq 0 ]] || { echo "bench/scripts.sh: needs root, for bpftrace" >&2; exit 1; }
 # Some scripts want tracefs: in a mount namespace of its own it is mounted for them alone.
 if [[ "${NOPSPAN_BENCH_INSIDE:-}" != 1 && ! -e /sys/kernel/tracing/events ]]; then
-  NOPSPAN_BENCH_INSIDE=1 exec unshare --mount sh -c 'mount -t tracefs tracefs /sys/kernel/tracing && exec "$@"' sh "$0" "$@"
+  NOPSPAN_BENCH_INSIDE=1 exec unshare --mount sh -c 'mount -t tracefs tracefs /sys/kernel/tracing && exec "$@"' sh \
+    "$PWD/bench/scripts.sh" "$@"
 fi
 
 build=build/bench
@@ -25,7 +26,7 @@ trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$scratch"' EXIT
 
 # SPANS SCRIPT [ARG...] -> ns a span while it is attached.
 measure() {
-  local spans=$1 script=$2 go=$scratch/go figure=$scratch/figure shown=$scratch/shown
+  local spans=$1 script=$2 figure=$scratch/figure shown=$scratch/shown
   shift 2
   BPFTRACE_PERF_RB_PAGES=1024 ./scripts/attach.sh "$library" "scripts/$script" "$@" >"$shown" 2>&1 &
   local tracer=$!
@@ -34,7 +35,6 @@ measure() {
     kill -0 $tracer 2>/dev/null || { cat "$shown" >&2; echo "bench/scripts.sh: $script did not attach" >&2; return 1; }
     sleep 0.1
   done 2>/dev/null
-  rm -f "$go"
   echo | "$program" "$spans" 5 request >"$figure"
   until ! kill -INT $tracer 2>/dev/null; do sleep 0.2; done
   wait $tracer 2>/dev/null || true
@@ -46,12 +46,13 @@ measure() {
 load() { awk -v ns="$1" -v rate="$2" 'BEGIN { printf "%.1f %%", ns * 20 * rate / 1e7 }'; }
 
 row() {
-  local spans=$1 ns
+  local spans=$1 shown=$2 ns argument
   shift
+  for argument in "${@:2}"; do shown+=" ${argument:-''}"; done
   [[ ${#wanted[@]} -eq 0 || " ${wanted[*]} " == *" $1 "* ]] || return 0
   ns=$(measure "$spans" "$@")
   # shellcheck disable=SC2016  # these are Markdown's
-  printf '| `%s` | %.2f us | %s | %s |\n' "$*" "$(awk -v ns="$ns" 'BEGIN { print ns / 1000 }')" "$(load "$ns" 1000)" "$(load "$ns" 5000)"
+  printf '| `%s` | %.2f us | %s | %s |\n' "$shown" "$(awk -v ns="$ns" 'BEGIN { print ns / 1000 }')" "$(load "$ns" 1000)" "$(load "$ns" 5000)"
 }
 
 wanted=("$@")

@@ -54,6 +54,9 @@ flamegraph  an SVG of the CPU samples that were taken inside spans NAME, on the 
 Only record must be root; it needs perf, readelf (binutils) and tracefs. The other two only read the file. So do perf's
 own commands, as `perf script`: id is the request's, status is 0 ok, 1 error, 2 cancelled, 3 exception.
 
+A recording that was ended by kill -9 leaves its events: end perf, and write -:GROUP/EVENT for each of GROUP nopspan_* in
+/sys/kernel/tracing/uprobe_events into that file.
+
 A graph has the samples of spans whose start and end were both seen, on one thread. An AsyncSpan is bound to no thread:
 its CPU cannot be told, and it is left out. What was left out, and what perf lost, is said on stderr. What recording
 itself costs is in the graph, above nopspan_site_span_start and nopspan_site_span_stop.
@@ -197,11 +200,11 @@ remove_events() {
 
 # --- record -----------------------------------------------------------------------------------------------------------
 
-perf_pid='' perf_ended='' interrupted=''
+perf_pid='' perf_ended='' interrupted='' launching=''
 
 # However it ends. perf goes first: an event that is recorded cannot be deleted.
 clean_up() {
-  local running=${perf_pid:-${!:-}}
+  local running=${perf_pid:-${launching:+${!:-}}}
   trap '' INT TERM HUP
   if [[ -z $perf_ended && -n $running ]] && kill -0 "$running" 2>/dev/null; then
     kill -TERM "$running" 2>/dev/null || true
@@ -213,7 +216,7 @@ clean_up() {
 
 # Ctrl-C reaches perf too; a signal to this shell alone does not. perf then writes what it has.
 interrupt() {
-  local running=${perf_pid:-${!:-}}
+  local running=${perf_pid:-${launching:+${!:-}}}
   interrupted=$1
   [[ -n $perf_pid ]] || exit $((128 + $(kill -l "$1")))
   kill -INT "$running" 2>/dev/null || true
@@ -268,14 +271,19 @@ record() {
   done
   [[ -z $wants_command ]] || ((${#command[@]})) || die "no COMMAND after --"
   [[ -z $pid || $pid =~ ^[1-9][0-9]*$ ]] || die "not a pid: $pid"
-  [[ $hz =~ ^[1-9][0-9]*$ ]] || die "not a frequency: $hz"
+  local most_hz
+  most_hz=$(cat /proc/sys/kernel/perf_event_max_sample_rate 2>/dev/null || echo 100000)
+  [[ $hz =~ ^[1-9][0-9]{0,7}$ ]] || die "not a frequency: $hz"
+  ((hz <= most_hz)) || die "this kernel takes $most_hz samples a second at most (kernel.perf_event_max_sample_rate), not $hz"
   [[ $call_graph =~ ^(fp|dwarf|lbr)$ ]] || die "not a way to find callers: $call_graph (fp, dwarf, lbr)"
   [[ -z $seconds || $seconds =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "not a number of seconds: $seconds"
-  [[ $buffer =~ ^[1-9][0-9]*[KMG]?$ ]] || die "not a size: $buffer (pages, or K, M, G)"
+  [[ $buffer =~ ^[1-9][0-9]{0,8}[KMG]?$ ]] || die "not a size: $buffer (pages, or K, M, G)"
   ((${#command[@]} == 0)) || [[ -z $seconds ]] || die "say --seconds or a COMMAND, not both"
   ((${#command[@]} == 0)) || [[ $mode != pid ]] || die "say -p or a COMMAND, not both"
   ((${#command[@]} == 0)) || command -v -- "${command[0]}" >/dev/null || die "no such command: ${command[0]}"
 
+  [[ $data != - ]] || die "say a file for --output"
+  [[ ! -d $data && -w $(dirname -- "$data") ]] || die "cannot write $data"
   ((EUID == 0)) || die "must be root: tracefs and perf's system-wide events need it (CAP_SYS_ADMIN, CAP_PERFMON)"
   need_perf
   command -v readelf >/dev/null || die "no readelf here: install binutils"
@@ -337,6 +345,7 @@ record() {
   # In the background, because this shell handles a signal only while it waits. Commands there ignore Ctrl-C, if nobody
   # tells them otherwise.
   local status=0 control acknowledge
+  launching=1
   env --default-signal=INT,QUIT "$perf" record "${options[@]}" <&0 &
   perf_pid=$!
   if ((${#command[@]} == 0)); then
@@ -346,6 +355,8 @@ record() {
     fi
   fi
   while true; do
+    # Again and again: a signal that comes before perf handles it is lost.
+    while [[ -n $interrupted ]] && kill -INT "$perf_pid" 2>/dev/null; do sleep 0.2; done
     status=0
     wait "$perf_pid" || status=$?
     kill -0 "$perf_pid" 2>/dev/null || break
@@ -356,7 +367,8 @@ record() {
     status=0
   fi
   [[ $data -nt $workshop ]] || fail "perf recorded nothing"
-  "$perf" evlist -i "$data" >/dev/null 2>&1 || fail "perf did not finish $data"
+  "$perf" evlist -i "$data" >/dev/null 2>&1 ||
+    fail "perf did not finish $data ($(df --output=avail -h -- "$(dirname -- "$data")" | tail -1 | tr -d ' ') left on its disk)"
   note "recorded into $data"
   return "$status"
 }

@@ -49,7 +49,7 @@ def main():
     # The tree may be moved: nothing in its text files says where it was configured for or built.
     for folder, _, files in os.walk(INSTALLED):
         for name in files:
-            if name.endswith((".cmake", ".pc", ".h", ".bt", ".stp", ".sh")):
+            if name.endswith((".cmake", ".pc", ".h", ".bt", ".stp", ".awk", ".sh")):
                 with open(os.path.join(folder, name), encoding="utf-8") as file:
                     text = file.read()
                 for path in (os.path.dirname(INSTALLED), os.environ["NOPSPAN_SOURCE"]):

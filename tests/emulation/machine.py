@@ -130,7 +130,8 @@ class Machine:
 
     def _make(self):
         print("fetching Debian %s with %s" % (self.suite, " ".join(self.packages)), file=sys.stderr, flush=True)
-        shutil.rmtree(self.tree, ignore_errors=True)
+        # One that was killed may have left the kernel's file systems mounted in it.
+        subprocess.run(["rm", "-rf", "--one-file-system", self.tree], check=False)
         done = subprocess.run(["debootstrap", "--variant=minbase", "--include=" + ",".join(self.packages), self.suite,
                                self.tree, mirror()], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         assert done.returncode == 0, "debootstrap failed: " + done.stdout[-2000:]

@@ -76,6 +76,11 @@ class Scripts(unittest.TestCase):
             self.assertIn(f"`{path.name}", readme, "scripts/README.md does not have it")
             self.assertNotIn("OVERHEAD", text, str(path))
 
+    def test_nothing_is_left_to_be_measured(self):
+        for path in surroundings.files(".sh", ".md", ".awk"):
+            if path.parts[0] == "scripts":
+                self.assertNotIn("OVERHEAD", surroundings.read(path), str(path))
+
     def test_scripts_take_the_filters_that_all_have(self):
         for path in self.scripts():
             usage = re.search(r"usage: (.*)", surroundings.read(path))[1]

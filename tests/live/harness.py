@@ -167,13 +167,28 @@ def own_mounts():
     """The command that gives what follows a mount namespace. In a chroot "/" is no mount whose propagation could change."""
     command = ["unshare", "--mount"]
     tried = subprocess.run([*command, "true"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-    return command if tried.returncode == 0 else [*command, "--propagation", "unchanged"]
+    if tried.returncode == 0:
+        return command
+    # /sys may be shared with the machine outside: what is mounted or unmounted here must not be there.
+    return [*command, "--propagation", "unchanged", "sh", "-c", 'mount --make-rprivate /sys; exec "$@"', "sh"]
 
 
 def with_tracefs(command):
     """The command that is `command` with tracefs, mounted for it alone where the machine has it not. Its pid is the same."""
     mount = '[ -e /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing; exec "$@"'
     return [*own_mounts(), "sh", "-c", mount, "sh", *command]
+
+
+def run_in_tracefs():
+    """Runs the calling file again in mounts of its own with tracefs, where the machine has it not: mounted for all it
+    would change what other tracers on this machine do."""
+    events = "/sys/kernel/tracing/uprobe_events"
+    if not os.path.exists(events) and os.geteuid() == 0 and "NOPSPAN_IN_TRACEFS" not in os.environ:
+        os.environ["NOPSPAN_IN_TRACEFS"] = "1"
+        command = with_tracefs([sys.executable, *sys.argv])
+        os.execvp(command[0], command)
+    if os.geteuid() == 0 and not os.path.exists(events):
+        ability.unable("no tracefs with uprobe_events")
 
 
 def _print(mark, fields):

@@ -27,7 +27,7 @@ fetch() {
     /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null || true; } | sed -n 1p)
   [[ -n $uri ]] || die "apt's configuration names no place to get Debian from"
   echo "suite-bpftrace.sh: fetching bpftrace of $suite, once, into $root" >&2
-  rm -rf "$root"
+  rm -rf --one-file-system "$root"
   debootstrap --variant=minbase --include=bpftrace "$suite" "$root" "$uri" >"$cache/$suite.log" 2>&1 ||
     die "debootstrap of $suite failed: $(tail -n 3 "$cache/$suite.log")"
   # A process is called as the file that was executed; here it shall be bpftrace.
@@ -53,4 +53,4 @@ own_mounts=(unshare --mount)
 # In a chroot "/" is no mount whose propagation could change.
 "${own_mounts[@]}" true 2>/dev/null || own_mounts+=(--propagation unchanged)
 # shellcheck disable=SC2016  # the inner shell's
-exec "${own_mounts[@]}" sh -c 'mount -t tracefs nodev /sys/kernel/tracing && exec "$@"' sh "${command[@]}"
+exec "${own_mounts[@]}" sh -c 'mount --make-rprivate /sys 2>/dev/null; mount -t tracefs nodev /sys/kernel/tracing && exec "$@"' sh "${command[@]}"

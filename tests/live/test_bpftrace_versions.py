@@ -23,6 +23,7 @@ SUITES = {"trixie": (0, 23), "sid": (0, 27)}
 ON_ONE_CPU = ("trixie",)
 # These compare texts of the bpftrace that the scripts' heads were made with, not counts.
 OF_ONE_VERSION = ("test_parse.py", "test_examples.py")
+WITHOUT_BPFTRACE = ("test_perf_spans.py",)
 PATIENCE_S = 600
 
 
@@ -32,7 +33,7 @@ def tests_of_scripts():
     for path in sorted(glob.glob(os.path.join(HERE, "test_*.py"))):
         with open(path, encoding="utf-8") as file:
             text = file.read()
-        if re.search(r'(?m)^(import|from) installed\b|"attach\.sh"', text) and os.path.basename(path) not in OF_ONE_VERSION:
+        if re.search(r'(?m)^(import|from) installed\b|"attach\.sh"', text) and os.path.basename(path) not in OF_ONE_VERSION + WITHOUT_BPFTRACE:
             files.append((os.path.basename(path), text))
     return files
 
@@ -64,6 +65,8 @@ class Versions(Test):
                    sys.executable, os.path.join(HERE, file), "-v"]
         done = subprocess.run(command, env=environment(suite), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               check=False)
+        if done.returncode == 77 and os.environ.get("CI") != "true":
+            self.skipTest(done.stdout)
         self.assertEqual(done.returncode, 0, done.stdout)
 
 

@@ -65,13 +65,7 @@ class Perf(harness.Test):
 
 
 if __name__ == "__main__":
-    # tracefs is mounted in a mount namespace of our own: elsewhere it changes what other tracers on this machine do.
-    if not os.path.exists("/sys/kernel/tracing/uprobe_events") and os.geteuid() == 0 and "inside" not in os.environ:
-        os.environ["inside"] = "1"
-        os.execvp("unshare", [*harness.own_mounts(), "sh", "-c",
-                              'mount -t tracefs none /sys/kernel/tracing; exec "$0" "$@"', sys.executable, *sys.argv])
-    if os.geteuid() == 0 and not os.path.exists("/sys/kernel/tracing/uprobe_events"):
-        harness.ability.unable("no tracefs with uprobe_events")
+    harness.run_in_tracefs()
     # The events of the kernel are one for the machine.
     _perf = harness.hold_lock("/run/lock/nopspan-perf") if os.geteuid() == 0 else None
     harness.main("perf", "unshare")

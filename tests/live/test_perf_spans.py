@@ -380,11 +380,5 @@ class PerfSpans(harness.Test):
 
 
 if __name__ == "__main__":
-    # As in test_perf.py: elsewhere it changes what other tracers on this machine do.
-    if not os.path.exists(os.path.join(TRACEFS, "uprobe_events")) and os.geteuid() == 0 and "inside" not in os.environ:
-        os.environ["inside"] = "1"
-        os.execvp("unshare", [*harness.own_mounts(), "sh", "-c",
-                              'mount -t tracefs none %s; exec "$0" "$@"' % TRACEFS, sys.executable, *sys.argv])
-    if os.geteuid() == 0 and not os.path.exists(os.path.join(TRACEFS, "uprobe_events")):
-        harness.ability.unable("no tracefs with uprobe_events")
+    harness.run_in_tracefs()
     installed.main("perf", "unshare", "readelf", "objcopy")
