@@ -282,9 +282,9 @@ record() {
   ((${#command[@]} == 0)) || [[ $mode != pid ]] || die "say -p or a COMMAND, not both"
   ((${#command[@]} == 0)) || command -v -- "${command[0]}" >/dev/null || die "no such command: ${command[0]}"
 
+  ((EUID == 0)) || die "must be root: tracefs and perf's system-wide events need it (CAP_SYS_ADMIN, CAP_PERFMON)"
   [[ $data != - ]] || die "say a file for --output"
   [[ ! -d $data && -w $(dirname -- "$data") ]] || die "cannot write $data"
-  ((EUID == 0)) || die "must be root: tracefs and perf's system-wide events need it (CAP_SYS_ADMIN, CAP_PERFMON)"
   need_perf
   command -v readelf >/dev/null || die "no readelf here: install binutils"
   find_tracefs
