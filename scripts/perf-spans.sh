@@ -326,9 +326,9 @@ record() {
   done
 
   options=(-q -m "$buffer" -o "$data")
-  # The kernel notes each file's build id, so that another file in its place is not taken for it; perf's own way to
-  # get them would copy the files into a cache of the whole machine.
-  options+=(--buildid-mmap)
+  # No build ids: to get them perf enters other processes' mounts, which in a chroot it does not find back from, and
+  # copies their files into a cache of the whole machine.
+  options+=(-B)
   for one in "${made[@]}"; do
     options+=(-e "$group:$one")
   done

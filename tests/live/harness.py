@@ -163,6 +163,11 @@ HEX = {"span_id", "parent_id", "root_id", "stream"}
 SEPARATOR = "\x1f"
 
 
+def in_chroot():
+    """Whether "/" is a folder of the machine's and no mount: what enters other mounts does not find back there."""
+    return len(own_mounts()) > 2
+
+
 def own_mounts():
     """The command that gives what follows a mount namespace. In a chroot "/" is no mount whose propagation could change."""
     command = ["unshare", "--mount"]

@@ -160,6 +160,8 @@ class OffCpuBt(Test):
             self.assertTrue(stacks, (name, self.stacks))
             for stack in stacks:
                 self.assertIn(kernel, stack)
+            if harness.in_chroot():
+                continue  # libbcc finds no names there
             # Of one thread at least: libbcc 0.26 may close the files that it reads names from (iovisor/bcc#5193).
             self.assertTrue(any(re.search(r"\n +%s\+" % function, stack) for stack in stacks), stacks)
 
