@@ -248,11 +248,11 @@ class LatencyTopErrors(Test):
         if iterations:
             spans[ITERATION] = iterations
         by_name = collections.Counter(end.name for end in failed)
-        self.assertEqual(maps["permille"], {name: by_name[name] * 1000 // n for name, n in spans.items()})
+        self.assertEqual(maps["per_million"], {name: by_name[name] * 1000000 // n for name, n in spans.items()})
         total = sum(spans.values())
-        self.assertEqual((maps["seen"][""], maps["failed"][""], maps["failed_permille"][""]),
-                         (total, len(failed), len(failed) * 1000 // total))
-        self.assertFalse(set(maps) & {"not_shown", "without_permille"})
+        self.assertEqual((maps["seen"][""], maps["failed"][""], maps["failed_per_million"][""]),
+                         (total, len(failed), len(failed) * 1000000 // total))
+        self.assertFalse(set(maps) & {"not_shown", "without_per_million"})
 
     def test_errors(self):
         self.check_errors("errors", self.ends, self.iterations)
@@ -287,9 +287,9 @@ class LatencyTopErrors(Test):
         self.assertLess(len(few["errors"]), len(rows))
         self.assertEqual(few["errors"], {row: rows[row] for row in few["errors"]})
         self.assertEqual(few["not_shown"], {"errors": len(ends) - sum(few["errors"].values())})
-        self.assertEqual(few["permille"], {name: every["permille"][name] for name in few["permille"]})
-        self.assertLess(len(few["permille"]), len(every["permille"]))
-        self.assertEqual(set(few["without_permille"]), {"spans"})
+        self.assertEqual(few["per_million"], {name: every["per_million"][name] for name in few["per_million"]})
+        self.assertLess(len(few["per_million"]), len(every["per_million"]))
+        self.assertEqual(set(few["without_per_million"]), {"spans"})
 
 
 if __name__ == "__main__":

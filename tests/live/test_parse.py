@@ -11,8 +11,8 @@ from harness import SOURCE, Test
 # Arguments that must be given.
 NEEDED = {"latency.bt": ["llm.chat"], "slow.bt": ["100"]}
 # Whose own are more than [PID [TENANT]].
-ALL = {"latency.bt": ["llm.chat", "1", "acme"], "slow.bt": ["100", "1", "acme", "10"], "spans.bt": ["1", "acme", "1"],
-       "trace.bt": ["order-4711", "1", "acme", "10"]}
+ALL = {"latency.bt": ["llm.chat", "1", "acme"], "slow.bt": ["100", "1", "acme", "10", "60"], "spans.bt": ["1", "acme", "1"],
+       "trace.bt": ["order-4711", "1", "acme", "10"], "inflight.bt": ["1", "acme", "1"]}
 HARMLESS = ("couldn't set RLIMIT_MEMLOCK", "Error while reading traceable functions")
 
 

@@ -80,6 +80,21 @@ void emit_agents() {
   const nopspan::Span compaction{agent::compaction, [](auto& m) { m.message_count(40).strategy("summarize"); }};
 }
 
+// Labels that a span of a name of the application's own gives to the catalogues' spans within it.
+void emit_within_a_plain_span() {
+  const nopspan::Span outer{"app.request", [](nopspan::Fields& f) { f.tenant("acme").model("outer-model"); }};
+  {
+    nopspan::Span step{nopspan::llm::step};
+    nopspan::llm::retry([](auto& r) { r.attempt(1).reason("busy"); });
+    step.with([](nopspan::Fields& f) { f.input_tokens(3).output_tokens(2); });
+  }
+  {
+    const nopspan::Span tool{nopspan::llm::tool, [](auto& m) { m.tool_name("calculator"); }};
+  }
+  nopspan::AsyncSpan request{nopspan::engine::request, nopspan::Context::current(), [](auto& m) { m.queue_ns(1000); }};
+  request.cancel("deadline");
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -99,6 +114,10 @@ int main(int count, char** arguments) {
   };
   commands["points"] = [](std::istringstream&) {
     emit_points();
+    return "done";
+  };
+  commands["within_plain"] = [](std::istringstream&) {
+    emit_within_a_plain_span();
     return "done";
   };
   commands["agents"] = [](std::istringstream&) {
