@@ -72,7 +72,7 @@ class Scripts(unittest.TestCase):
             head = text[:re.search(r"^[^/#]", text, re.M).start()]
             self.assertIn(f"// usage: {'stap' if path.suffix == '.stp' else 'bpftrace'} scripts/{path.name}", head, str(path))
             self.assertRegex(head, r"(?m)^// Overhead: .*\d", str(path))
-            self.assertRegex(head, r"(?m)^// Example: [^\n]*\n(?:// \S[^\n]*\n)*//\n//   \S", str(path))
+            self.assertRegex(head, r"(?m)^// Example: [^\n]*\n(?:// \S[^\n]*\n)*//\n//   +\S", str(path))
             self.assertIn(f"`{path.name}", readme, "scripts/README.md does not have it")
             self.assertNotIn("OVERHEAD", text, str(path))
 
