@@ -25,7 +25,7 @@ FLAG_ORPHAN = 0x1
 FLAG_REMOTE_PARENT = 0x2
 
 # An emulated CPU may stand still for longer than the 10 ms after which a hit that waits for another is given up.
-COMPILE = "stap -R $PWD/stap-runtime -DMAXTRYLOCK=1000000 -r %s -p4 -m spans /spans.stp"
+COMPILE = "stap -R $PWD/stap-runtime -DMAXTRYLOCK=1000000 -DSTP_NO_OVERLOAD -r %s -p4 -m spans /spans.stp"
 
 # It is up when a new process has its gate up. With -x only that process has: then when it shows a canary of it.
 SCRIPT = r"""
