@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """scripts/trace.bt, as typed: the tree of a known request, and of one request alone."""
 
+import collections
 import os
 import re
 
@@ -69,6 +70,41 @@ class TraceBt(Test):
         tree, ids = tree_of(script, program.pid)
         self.assertEqual(ids, {"order-4711"})
         self.assertEqual(tree, TREE)
+
+    def test_one_process_and_one_tenant(self):
+        with Program("traced") as program, Program("traced") as other:
+            with installed.Script("trace.bt", "", program.pid, "acme") as script:
+                other.ask("points")
+                program.ask("attach wanted")
+                program.ask("span without_tenant")
+                program.ask("points")  # all of it has the tenant
+                program.ask("detach")
+                # bpftrace reads on when there is more.
+                program.ask("attach more")
+                script.wait_for(lambda: program.ask("points"), [r" wanted +- llm\.chat "])
+                program.ask("detach")
+                lines = script.stop()
+        matches = (re.match(r" *[\d.]+ +(\d+) (\S+) +(?:\|  )*([+.-]) (\S+)", line) for line in lines)
+        rows = [row for row in matches if row]
+        self.assertEqual({(int(row[1]), row[2]) for row in rows} - {(program.pid, "more")}, {(program.pid, "wanted")})
+        self.assertEqual(collections.Counter((row[3], row[4].rstrip(",")) for row in rows if row[2] == "wanted"),
+                         collections.Counter((mark, text.split()[0].rstrip(",")) for _, mark, text in TREE))
+
+    def test_spans_that_never_end(self):
+        """Their depths are forgotten, and those of the next are right again."""
+        stuck = Program("traced")
+        self.addCleanup(installed.kill, stuck)
+        with installed.TraceScript() as script:
+            for number in range(5000):
+                stuck.ask("attach stuck-%d" % number)
+                stuck.ask("begin never_ends")
+            script.wait_for(lambda: None, ["no room for more spans"])
+            installed.kill(stuck)
+            with Program("traced") as program:
+                on_one_cpu(program)
+                program.ask("points")
+            script.stop()
+        self.assertEqual(tree_of(script, program.pid)[0], TREE)
 
 
 if __name__ == "__main__":
