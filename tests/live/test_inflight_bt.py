@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """scripts/inflight.bt: the requests that are open, where they are, and what became of those of killed processes."""
 
+import collections
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ from harness import PATIENCE_S, SOURCE, Program, Test, wait_until
 
 # More than there are slots.
 NEVER_ENDING = 6000
+# Where five requests are, in the agent and in a server that is busy with one of them.
+WHERE = {"llm.step": 5, "engine.prefill": 1, "engine.queue": 4}
 
 
 class Inflight(installed.Script):
@@ -45,7 +48,7 @@ class Inflight(installed.Script):
         return rows, maps
 
     def wait_for_rows(self, expected, pids, died=None):
-        """Until it shows exactly these rows of some processes, and how many requests died of which; returns that print."""
+        """Until it shows exactly these rows of some processes, and how many requests died with which."""
         def found():
             if not self.is_running():
                 raise AssertionError("\n".join(self.errors + self.lines))
@@ -128,7 +131,7 @@ class Commands(Test):
                 script.wait_for_rows({("after", program.pid, "outer", "inner")}, {program.pid})
                 script.stop()
             maps = script.maps()
-            self.assertEqual(maps["died"][str(stuck.pid)] + maps["no_room"][""], NEVER_ENDING)
+            self.assertEqual(maps["died"][str(stuck.pid)] + maps["no_room"].get("", 0), NEVER_ENDING)
             self.assertLessEqual(maps["died"][str(stuck.pid)], 4096)
 
 
@@ -141,18 +144,18 @@ class Service(Test):
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
         files = [os.path.join(folder, name) for name in ("server", "agent")]
         with Inflight() as script, Inflight(0, "acme") as tenant, Inflight(0, "other") as other:
-            # A step reads one token of the prompts: to read both takes longer than anybody waits here.
-            with Server(folder, "--token-delay-us", "1000000", "--prefill-tokens", "1", "--slots", "2", "--events",
+            # One request has the slot. A step reads one token of its prompt: all take longer than anybody waits here.
+            with Server(folder, "--token-delay-us", "1000000", "--prefill-tokens", "1", "--slots", "1", "--events",
                         files[0]) as server:
                 agent = subprocess.Popen(
-                    [AGENT, "--base-url", server.url, "--json", "--requests", "5", "--concurrency", "5", "--max-attempts",
-                     "1", "--organization", "acme", "--search-root", os.path.join(SOURCE, "examples"), "--events",
-                     files[1]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                    [AGENT, "--base-url", server.url, "--json", "--requests", "5", "--concurrency", "5",
+                     "--max-attempts", "1", "--organization", "acme", "--search-root", os.path.join(SOURCE, "examples"),
+                     "--events", files[1]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 cls.pids = {agent.pid, server.pid}
 
                 def all_there(of):
-                    return [shown for shown in of.shown()[:-1] if sum(key[1] in cls.pids for key in shown[1]) == 10 and
-                            sum(key[3] == "engine.queue" for key in shown[1]) <= 3]
+                    return [shown for shown in of.shown()[:-1] if collections.Counter(
+                        key[3] for key in shown[1] if key[1] in cls.pids) == WHERE]
                 cls.shown = [wait_until(lambda of=of: all_there(of), "all requests in %s" % of.lines[-40:])[0]
                              for of in (script, tenant)]
             agent.wait(PATIENCE_S)
@@ -163,7 +166,7 @@ class Service(Test):
         cls.record = [event for file in files for event in lines_of(file)]
 
     def expected(self):
-        """Which requests were open, and which span of each had begun last: none had gone on when the server ended."""
+        """Which requests were open, and which span of each began last: none went on before the server ended."""
         outermost, last = {}, {}
         for event in self.record:
             name, _, what = event["event"].rpartition(".")
@@ -178,8 +181,6 @@ class Service(Test):
         self.assertEqual(len(expected), 10)
         for _, rows, _ in self.shown:
             self.assertEqual({key for key in rows if key[1] in self.pids}, expected)
-        phases = sorted(key[3] for key in expected if key[1] == self.server_pid)
-        self.assertEqual(phases, ["engine.prefill"] * 2 + ["engine.queue"] * 3)
 
     def test_ages(self):
         count, rows, maps = self.shown[1]

@@ -25,7 +25,8 @@ NEVER_ENDING = 6000
 FAST, SLOW = ("acme", "5"), ("other", "120")
 
 HEAD = re.compile(r"\d\d:\d\d:\d\d (.*) (\S+) (\d+)\.(\d{3}) ms$")
-ROW = re.compile(r" *(-?) *(\d+)\.(\d{3}) +(?:(\d+)\.(\d{3})|open) +(?:(\*?) *(\d+)\.(\d{3})|-) +(\d+) ((?:\|  )*)(\S+)(.*)$")
+ROW = re.compile(r" *(-?) *(\d+)\.(\d{3}) +(?:(\d+)\.(\d{3})|open) +(?:(\*?) *(\d+)\.(\d{3})|-) +"
+                 r"(\d+) ((?:\|  )*)(\S+)(.*)$")
 
 Row = collections.namedtuple("Row", "start us self_us marked pid depth name rest")
 Tree = collections.namedtuple("Tree", "request_id name us rows notes spans")
@@ -103,7 +104,8 @@ def run_service(folder):
     with open(prompts, "w", encoding="utf-8") as file:
         file.write("What is 6 * (3 + 4)?\nExplain spans to me.\nWhat is 1 / 0?\n")
     files = [os.path.join(folder, name) for name in ("server", *FAST[:1], *SLOW[:1])]
-    with Server(folder, "--fail-rate", "0.2", "--seed", "7", "--token-delay-us", "3000", "--events", files[0]) as server:
+    options = ("--fail-rate", "0.2", "--seed", "7", "--token-delay-us", "3000", "--events", files[0])
+    with Server(folder, *options) as server:
         for (tenant, tokens), file in zip((FAST, SLOW), files[1:]):
             agent = Agent(server.url, "--stream", "--prompts", prompts, "--requests", "9", "--concurrency", "3",
                           "--organization", tenant, "--max-tokens", tokens, "--ignore-eos", "--max-attempts", "12",
@@ -265,7 +267,7 @@ class Commands(Test):
                 self.request(program, "last", "span one")
                 self.wait_for_trees(script, "mine", "last")
                 script.stop()
-        # `within_it` has a known request, and a parent only if another tracer was there before: to this one it is whole.
+        # `within_it` has a known request, and a parent only if another tracer was there before.
         found = trees(script.lines)
         self.assertEqual({tree.request_id for tree in found} - {"before"}, {"mine", "last"})
         self.assertLessEqual({row.name for tree in found if tree.request_id == "before" for row in tree.rows},
@@ -277,13 +279,13 @@ class Commands(Test):
         with Program("traced") as program:
             with installed.Script("slow.bt", 0, program.pid) as script:
                 self.request(program, "long", "begin outer", "begin short", "span leaf 2", "end", "begin inner",
-                             "span leaf 70", "end", "span leaf 5", "end")
+                             "span leaf 70", "begin deep", "span deeper 3", "end", "end", "span leaf 5", "end")
                 self.request(program, "after", "begin outer", "span leaf 2", "end")
                 self.wait_for_trees(script, "long", "after")
                 script.stop()
         tree = self.tree(script, "long")
         self.assertEqual([row.name for row in tree.rows], ["outer", "short"] + ["leaf"] * 2 + ["inner"] + ["leaf"] * 59)
-        self.assertEqual((tree.notes, tree.spans), (["+16 more spans"], 80))
+        self.assertEqual((tree.notes, tree.spans), (["+20 more spans"], 84))
         # What had children that are not shown has no self time.
         self.assertEqual([row.self_us is None for row in tree.rows[:5]], [True, False, False, False, True])
         after = self.tree(script, "after")
@@ -339,7 +341,7 @@ class KilledServer(Test):
         rows = {row.name: row for row in tree.rows}
         for name in ("engine.request", "engine.decode"):
             self.assertEqual((rows[name].us, rows[name].self_us, rows[name].rest), (None, None, ""))
-        self.assertTrue(rows["llm.step"].rest.startswith("exception") or rows["llm.step"].rest.startswith("error"), rows)
+        self.assertTrue(rows["llm.step"].rest.startswith(("exception", "error")), rows)
         self.assertIsNone(rows["llm.step"].self_us)
         self.assertIsNotNone(rows["engine.prefill"].self_us)
         self.assertIsNotNone(rows["llm.chat"].self_us)
