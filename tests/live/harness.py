@@ -168,14 +168,15 @@ def in_chroot():
     return len(own_mounts()) > 2
 
 
-def own_mounts():
-    """The command that gives what follows a mount namespace. In a chroot "/" is no mount whose propagation could change."""
+def own_mounts(*options):
+    """The command that gives what follows a mount namespace, and what options of unshare(1) say."""
     command = ["unshare", "--mount"]
     tried = subprocess.run([*command, "true"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     if tried.returncode == 0:
-        return command
-    # /sys may be shared with the machine outside: what is mounted or unmounted here must not be there.
-    return [*command, "--propagation", "unchanged", "sh", "-c", 'mount --make-rprivate /sys; exec "$@"', "sh"]
+        return [*command, *options]
+    # In a chroot "/" is no mount whose propagation could change. But /sys may be shared with the machine outside: what is
+    # mounted or unmounted here must not be there.
+    return [*command, "--propagation", "unchanged", *options, "sh", "-c", 'mount --make-rprivate /sys; exec "$@"', "sh"]
 
 
 def with_tracefs(command):

@@ -20,7 +20,7 @@ class Container(Program):
     def __init__(self, root):
         self.build_root(root)
         super().__init__("traced", command=[
-            *harness.own_mounts(), "--pid", "--fork", "--kill-child", "--mount-proc=" + os.path.join(root, "proc"),
+            *harness.own_mounts("--pid", "--fork", "--kill-child", "--mount-proc=" + os.path.join(root, "proc")),
             "chroot", root, "/app/traced"], env={"LD_LIBRARY_PATH": "/usr/local/lib"})
         children = "/proc/%d/task/%d/children" % (self.process.pid, self.process.pid)
         with open(children, encoding="ascii") as file:
