@@ -15,6 +15,18 @@ AGENT = os.path.join(BUILD, "examples", "agent")
 TRACED = {**os.environ, "LD_LIBRARY_PATH": os.path.dirname(LIBRARY)}
 
 
+# With what the agent calls each of its tools, no tool, and one that fails.
+PROMPTS = ["What is 6 * (3 + 4)?", 'Find "traceparent" in the files.', "Explain spans to me.", "What is 1 / 0?"]
+
+
+def prompts_file(folder, prompts):
+    """The path of a file for the agent's --prompts."""
+    path = os.path.join(folder, "prompts")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("\n".join(prompts) + "\n")
+    return path
+
+
 def need():
     if not (os.path.exists(SERVER) and os.path.exists(AGENT)):
         harness.ability.unable("the examples are not built (NOPSPAN_EXAMPLES=ON)")

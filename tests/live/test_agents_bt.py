@@ -7,13 +7,11 @@ import shutil
 import tempfile
 
 import example_service
-import harness
 import installed
 from bpftrace_output import histogram
-from example_service import Agent, Server, lines_of
+from example_service import PROMPTS, Agent, Server, lines_of, prompts_file
 from harness import Program, Test, Tracer
 
-PROMPTS = ["What is 6 * (3 + 4)?", 'Find "traceparent" in the files.', "Explain spans to me.", "What is 1 / 0?"]
 CALLS = ("agent.llm", "agent.tool", "agent.compaction")
 MAPS = ("iterations", "iteration_us", "iteration_errors", "states", "operator_events", "wait_ms", "decisions", "calls",
         "call_us", "call_errors")
@@ -83,9 +81,7 @@ class AgentsBt(Test):
     def setUpClass(cls):
         folder = tempfile.mkdtemp(prefix="nopspan-live-")
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        prompts, log = os.path.join(folder, "prompts"), os.path.join(folder, "log")
-        with open(prompts, "w", encoding="utf-8") as file:
-            file.write("\n".join(PROMPTS * 6) + "\n")
+        prompts, log = prompts_file(folder, PROMPTS * 6), os.path.join(folder, "log")
         records = {tenant: os.path.join(folder, tenant) for tenant in ("acme", "other")}
         with Program("agents") as program, Program("agents") as wide:
             scripts = {"all": AgentsScript(), "pid": AgentsScript(program.pid), "tenant": AgentsScript(0, "acme"),

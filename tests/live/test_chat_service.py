@@ -2,16 +2,13 @@
 """The example service under spans.bt and trace.bt: counts are the agent's own, and one trace crosses both processes."""
 
 import collections
-import os
 import shutil
 import tempfile
 
 import example_service
 import installed
-from example_service import Agent, Server
+from example_service import PROMPTS, Agent, Server, prompts_file
 from harness import Test
-
-PROMPTS = ["What is 6 * (3 + 4)?", 'Find "traceparent" in the files.', "Explain spans to me.", "What is 1 / 0?"]
 
 
 class ChatService(Test):
@@ -21,9 +18,7 @@ class ChatService(Test):
     def setUpClass(cls):
         folder = tempfile.mkdtemp(prefix="nopspan-live-")
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        prompts = os.path.join(folder, "prompts")
-        with open(prompts, "w", encoding="utf-8") as file:
-            file.write("\n".join(PROMPTS * 6) + "\n")
+        prompts = prompts_file(folder, PROMPTS * 6)
         with installed.SpansScript() as spans, installed.TraceScript() as trace:
             with Server(folder, "--fail-rate", "0.3", "--seed", "7") as server:
                 agent = Agent(server.url, "--stream", "--prompts", prompts, "--concurrency", "4",

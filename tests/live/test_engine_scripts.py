@@ -9,7 +9,6 @@ import re
 import shutil
 import tempfile
 
-import bpftrace_output
 import example_service
 import harness
 import installed

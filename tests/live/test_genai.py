@@ -10,13 +10,12 @@ import tempfile
 
 import example_service
 import harness
-from example_service import TRACED, Agent, Server, lines_of
+from example_service import PROMPTS, TRACED, Agent, Server, lines_of, prompts_file
 from harness import SOURCE, Test, Tracer
 
 sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
 import otlp_attributes
 
-PROMPTS = ["What is 6 * (3 + 4)?", 'Find "traceparent" in the files.', "Explain spans to me.", "What is 1 / 0?"]
 PRICES = os.path.join(SOURCE, "examples", "prices.json")
 PROBES = ("span_stop", "event", "retry", "first_token", "tokens", "tool_call")
 # Handlers see no end of it, and its start as an event; to probes it is a span.
@@ -107,9 +106,8 @@ class Service(Seen):
     @classmethod
     def setUpClass(cls):
         folder = cls.folder()
-        prompts, server_log, agent_log = (os.path.join(folder, name) for name in ("prompts", "server", "agent"))
-        with open(prompts, "w", encoding="utf-8") as file:
-            file.write("\n".join(PROMPTS * 4) + "\n")
+        prompts = prompts_file(folder, PROMPTS * 4)
+        server_log, agent_log = (os.path.join(folder, name) for name in ("server", "agent"))
         with Tracer(PROBES, details=True, attributes=True) as cls.tracer:
             with Server(folder, "--fail-rate", "0.3", "--seed", "7", "--events", server_log, env=TRACED) as server:
                 agent = Agent(server.url, "--stream", "--prompts", prompts, "--concurrency", "4",

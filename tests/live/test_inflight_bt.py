@@ -10,7 +10,6 @@ import tempfile
 
 import bpftrace_output
 import example_service
-import harness
 import installed
 from example_service import AGENT, Server, lines_of
 from harness import PATIENCE_S, SOURCE, Program, Test, wait_until

@@ -12,7 +12,7 @@ import example_service
 import harness
 import installed
 from bpftrace_output import histogram
-from example_service import Agent, Server, lines_of
+from example_service import Agent, Server, lines_of, prompts_file
 from harness import SOURCE, Program, Test
 
 PROMPTS = ["What is 6 * (3 + 4)?", "What is 1 / 0?", "Explain spans to me.", "What is 1 / 0?"]
@@ -74,9 +74,7 @@ class LatencyTopErrors(Test):
     def setUpClass(cls):
         folder = tempfile.mkdtemp(prefix="nopspan-live-")
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        prompts = os.path.join(folder, "prompts")
-        with open(prompts, "w", encoding="utf-8") as file:
-            file.write("\n".join(PROMPTS) + "\n")
+        prompts = prompts_file(folder, PROMPTS)
 
         def events(name):
             return os.path.join(folder, name + ".jsonl")

@@ -12,11 +12,10 @@ import tempfile
 import example_service
 import installed
 from bpftrace_output import histogram
-from example_service import Agent, Server, lines_of
+from example_service import PROMPTS, Agent, Server, lines_of, prompts_file
 from harness import Program, Test
 
 SCRIPTS = ("ttft.bt", "tokens.bt", "retries.bt", "tools.bt")
-PROMPTS = ["What is 6 * (3 + 4)?", 'Find "traceparent" in the files.', "Explain spans to me.", "What is 1 / 0?"]
 OK, FAILED, CANCELLED, EXCEPTION = range(4)
 ROWS = 100
 MORE = ROWS + 3
@@ -125,9 +124,7 @@ class ExampleService(Test):
     def setUpClass(cls):
         folder = tempfile.mkdtemp(prefix="nopspan-live-")
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        prompts = os.path.join(folder, "prompts")
-        with open(prompts, "w", encoding="utf-8") as file:
-            file.write("\n".join(PROMPTS * 4) + "\n")
+        prompts = prompts_file(folder, PROMPTS * 4)
         files = {tenant: os.path.join(folder, tenant) for tenant in ("acme", "globex", "server")}
         with attached({script: (script,) for script in SCRIPTS}) as scripts:
             with Server(folder, "--fail-rate", "0.3", "--cut-rate", "0.1", "--seed", "7", "--token-delay-us", "300",

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 
 import harness
 from harness import GATE_SPANS, LIBRARY, Program, wait_until

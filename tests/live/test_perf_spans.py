@@ -3,13 +3,11 @@
 graph has what ran inside the spans of its name and nothing else."""
 
 import collections
-import json
 import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import xml.etree.ElementTree
 
 import harness
@@ -111,14 +109,6 @@ class PerfSpans(harness.Test):
         return subprocess.run(["perf", "script", "-i", data or self.data, "--no-inline", *fields],
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
 
-    def ends(self, path):
-        """Each end that the workload's handler saw: the event, and the span's name."""
-        with open(path, encoding="utf-8") as file:
-            events = [json.loads(line) for line in file]
-        ends = [dict(e, name=e["event"].rpartition(".")[0]) for e in events if not e["event"].endswith(".start")]
-        self.assertGreater(len(ends), 2000)
-        return ends
-
     def check_report(self, rows, ends):
         expected = {}
         for name in {e["name"] for e in ends}:
@@ -144,7 +134,7 @@ class PerfSpans(harness.Test):
                 self.assertEqual(other.gate(), 0, "another process costs nothing")
                 recording.stop()
             self.assertEqual(events_of(recording.pid), [])
-        ends = self.ends(self.path("handler.jsonl"))
+        ends = installed.workload_ends(self, self.path("handler.jsonl"))
         rows, said = self.report()
         self.assertEqual(said, "")
         self.check_report(rows, ends)
@@ -178,7 +168,7 @@ class PerfSpans(harness.Test):
         self.assertIn("recording " + os.path.realpath("/usr/local/lib/libnopspan.so.0"), done.stderr)
         rows, said = self.report()
         self.assertEqual(said, "")
-        self.check_report(rows, self.ends(self.path("handler.jsonl")))
+        self.check_report(rows, installed.workload_ends(self, self.path("handler.jsonl")))
         self.assertEqual(perf_spans("record", "-o", self.data, "--", "sh", "-c", "exit 7").returncode, 7)
 
     def test_report_of_the_whole_host(self):
@@ -187,7 +177,7 @@ class PerfSpans(harness.Test):
                 self.assertEqual(program.ask("run " + self.path("handler.jsonl")), "done")
                 self.assertEqual(other.ask("span work.inner 10"), "10")
             recording.stop()
-        ends = self.ends(self.path("handler.jsonl"))
+        ends = installed.workload_ends(self, self.path("handler.jsonl"))
         rows, _ = self.report()
         inner = sum(e["name"] == "work.inner" for e in ends)
         self.assertEqual(rows["work.inner"]["count"], inner + 10)
@@ -316,7 +306,7 @@ class PerfSpans(harness.Test):
                 self.assertEqual(program.ask("run " + self.path("handler.jsonl")), "done")
                 os.kill(perf, signal.SIGCONT)
                 recording.stop()
-        spans = len(self.ends(self.path("handler.jsonl"))) + CUT[1]
+        spans = len(installed.workload_ends(self, self.path("handler.jsonl"))) + CUT[1]
         rows, said = self.report()
         recorded = len(re.findall(r"^ *nopspan_\w+:span_st", self.lines("-F", "event"), re.M))
         stops = sum(row["count"] for row in rows.values())
