@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace nopspan::collector {
+
+// What ends a command, told to people: what was wrong, and what to do. main() prints it and returns `exit_status`.
+class Failure : public std::runtime_error {
+ public:
+  static constexpr int kFailed = 1;
+  static constexpr int kMisused = 2;
+
+  explicit Failure(const std::string& what, int exit_status = kFailed)
+      : std::runtime_error(what), exit_status(exit_status) {}
+
+  int exit_status;
+};
+
+}  // namespace nopspan::collector

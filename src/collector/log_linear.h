@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Histograms of times: log-linear, as kernel programs fill them (probes/collector_events.h) and this program merges
+// them.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace nopspan::collector {
+
+// Buckets are as wide as their lower bound / 32 (below 64 exact), so that the middle of one is within 1.6 % of every
+// value in it. Two histograms of any origin are merged by adding their buckets.
+class LogLinear {
+ public:
+  static constexpr unsigned kSubBits = 5;  // 32 buckets an octave
+  static constexpr std::size_t kBuckets = (65 - kSubBits) << kSubBits;
+
+  static constexpr std::size_t bucket_of(std::uint64_t value) {
+    if (value < (2U << kSubBits)) return static_cast<std::size_t>(value);
+    const unsigned exponent = 63U - static_cast<unsigned>(__builtin_clzll(value));
+    return ((static_cast<std::size_t>(exponent) - kSubBits) << kSubBits) +
+           static_cast<std::size_t>(value >> (exponent - kSubBits));
+  }
+  static constexpr std::uint64_t lower_bound_of(std::size_t bucket) {
+    if (bucket < (2U << kSubBits)) return bucket;
+    const auto exponent = static_cast<unsigned>(bucket >> kSubBits) - 1;
+    return static_cast<std::uint64_t>((1U << kSubBits) | (bucket & ((1U << kSubBits) - 1))) << exponent;
+  }
+  // The value that stands for all of the bucket's.
+  static constexpr std::uint64_t middle_of(std::size_t bucket) {
+    const std::uint64_t low = lower_bound_of(bucket);
+    const std::uint64_t width = bucket < (2U << kSubBits) ? 1 : std::uint64_t{1} << ((bucket >> kSubBits) - 1);
+    return low + (width - 1) / 2;
+  }
+
+  void add(std::uint64_t value, std::uint64_t times = 1);
+  void add_bucket(std::size_t bucket, std::uint64_t times);  // without its sum, minimum and maximum
+  void merge(const LogLinear& other);
+  void clear();
+
+  [[nodiscard]] std::uint64_t count() const { return count_; }
+  [[nodiscard]] std::uint64_t sum() const { return sum_; }
+  [[nodiscard]] std::uint64_t maximum() const { return maximum_; }
+  [[nodiscard]] std::uint64_t minimum() const { return minimum_; }
+  // What the fraction `q` of all values does not exceed, within 1.6 %; 0 when empty.
+  [[nodiscard]] std::uint64_t quantile(double q) const;
+  [[nodiscard]] std::uint64_t in_bucket(std::size_t bucket) const;
+
+ private:
+  // Octaves are made when first needed: most histograms use a few.
+  using Octave = std::array<std::uint64_t, 1U << kSubBits>;
+  std::array<std::unique_ptr<Octave>, (kBuckets >> kSubBits)> octaves_;
+  std::uint64_t count_ = 0, sum_ = 0, maximum_ = 0, minimum_ = UINT64_MAX;
+};
+
+}  // namespace nopspan::collector
