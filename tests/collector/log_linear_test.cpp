@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "collector/log_linear.h"
+#include "log_linear.h"
 
 #include "collector/failure.h"
 
