@@ -4,6 +4,7 @@
 #include "process_facts.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -41,6 +42,16 @@ std::string file_system_of(std::uint32_t pid, std::uint64_t device) {
   return "";
 }
 
+// Where the kernel keeps files of memory (memfd_create), which is mounted nowhere.
+std::uint64_t device_of_memory_files() {
+  static const std::uint64_t device = [] {
+    const OpenFile file(memfd_create("nopspan", MFD_CLOEXEC));
+    struct stat status {};
+    return file && fstat(file.get(), &status) == 0 ? std::uint64_t{status.st_dev} : 0;
+  }();
+  return device;
+}
+
 }  // namespace
 
 MappedFile::Answer MappedFile::by_mapping(std::uint32_t pid, const Mapping& mapping) {
@@ -73,7 +84,7 @@ MappedFile::Answer MappedFile::by_name(std::uint32_t pid, const Mapping& mapping
 
 bool MappedFile::may_be_touched(std::uint32_t pid, const Mapping& mapping) {
   // File systems on a disk have a major number.
-  if (major(id_.device) != 0) return true;
+  if (major(id_.device) != 0 || id_.device == device_of_memory_files()) return true;
   std::string type = file_system_of(pid, id_.device);
   if (type.empty()) type = file_system_of(pid, mapping.device);
   if (!type.empty() && !type.starts_with("fuse")) return true;
