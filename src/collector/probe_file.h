@@ -45,6 +45,8 @@ struct Probe {
   std::string arguments;                // "8@%rdi 8@%rsi …"
   NopKind nop = NopKind::other;
   bool has_landing = false;  // endbr64 (x86-64) or bti c (aarch64) right before it
+
+  friend bool operator==(const Probe&, const Probe&) = default;
 };
 
 // A file with probes of nopspan, or one that has lost its notes. It is held open, so that /proc/self/fd/N reaches it
