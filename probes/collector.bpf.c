@@ -25,7 +25,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-// Their sizes are set before they are made (maps.h).
+// Its size is set before it is made.
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
   __uint(max_entries, 1 << 24);
@@ -60,12 +60,13 @@ struct {
   __type(value, unsigned long);
 } fetched SEC(".maps");
 
+// Written by the collector, which sees by a first record which cgroup a process is in.
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, 4096);
   __type(key, unsigned long);
   __type(value, unsigned char);
-} cgroups SEC(".maps");
+} unwanted_cgroups SEC(".maps");
 
 const volatile struct nopspan_settings settings = {};
 
@@ -223,9 +224,9 @@ static __noinline void note_header(unsigned long id, unsigned long address) {
 }
 
 static __always_inline int is_in_scope(void) {
-  if (!settings.only_cgroups) return 1;
+  if (!settings.by_cgroup) return 1;
   unsigned long cgroup = bpf_get_current_cgroup_id();
-  return bpf_map_lookup_elem(&cgroups, &cgroup) != 0;
+  return !bpf_map_lookup_elem(&unwanted_cgroups, &cgroup);
 }
 
 // Whether no request in the batch can be wanted: the batch has no entry of the one that is, or all its requests have

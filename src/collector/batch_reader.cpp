@@ -14,6 +14,15 @@ constexpr std::size_t kMostLabel = 255;
 constexpr std::size_t kMostTracestate = 2048;
 constexpr std::size_t kMostAttributes = 64U << 10U;
 
+// Of the entry that begins there; 0: there is none. Without the right size it is not known where the next one begins.
+std::size_t entry_size(std::string_view bytes) {
+  if (bytes.size() < kFixed) return 0;
+  unsigned size = 0;
+  static_assert(sizeof(size) == sizeof(nopspan_entry::size) && offsetof(nopspan_entry, size) == 0);
+  std::memcpy(&size, bytes.data(), sizeof(size));
+  return size % 8 == 0 && size >= kFixed && size <= bytes.size() ? size : 0;
+}
+
 // The words of an extra, if the entry has it and has room for it.
 template <std::size_t N>
 bool take_extra(std::string_view& left, std::uint64_t (&words)[N]) {
@@ -25,21 +34,20 @@ bool take_extra(std::string_view& left, std::uint64_t (&words)[N]) {
 
 }  // namespace
 
+std::uint64_t BatchReader::whole_entries(std::string_view bytes, std::uint64_t entries) {
+  std::uint64_t count = 0;
+  for (std::size_t size = 0; count < entries && (size = entry_size(bytes)) != 0; ++count) bytes.remove_prefix(size);
+  return count;
+}
+
 BatchReader::Outcome BatchReader::next(Span& span) {
-  if (index_ == entries_ || bytes_.size() - offset_ < kFixed) {
-    at_end_ = true;
-    return Outcome::end;
-  }
-  // Where the bytes come from (the ring buffer, a vector) it would be aligned; a copy does not have to rely on it.
+  const std::size_t size = index_ < entries_ ? entry_size(bytes_.substr(offset_)) : 0;
+  if (size == 0) return Outcome::end;
+  // Where the bytes come from (the ring buffer, a string) it would be aligned; a copy does not have to rely on it.
   nopspan_entry entry;
   std::memcpy(&entry, bytes_.data() + offset_, sizeof(entry));
-  // Without the right size it is not known where the next one begins.
-  if (entry.size % 8 != 0 || entry.size < kFixed || entry.size > bytes_.size() - offset_) {
-    at_end_ = true;
-    return Outcome::end;
-  }
-  const std::string_view bytes = bytes_.substr(offset_, entry.size);
-  offset_ += entry.size;
+  const std::string_view bytes = bytes_.substr(offset_, size);
+  offset_ += size;
   ++index_;
   if (entry.kind > NOPSPAN_ENTRY_GAUGE) return Outcome::unknown;
   return read(entry, bytes, span) ? Outcome::span : Outcome::malformed;

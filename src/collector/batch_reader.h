@@ -24,13 +24,12 @@ class BatchReader {
     span,       // `span` is set, but for what is not in an entry: process, thread_id, stream, sequence
     malformed,  // the entry is none; the next one may be
     unknown,    // of a kind that this version does not know
-    end,        // no more entries that could be found: entries() - index() were not
+    end,        // no more entries that could be found
   };
   Outcome next(Span& span);
 
-  // Of the entry that next() told of, from 0; how many it went through, at the end.
-  [[nodiscard]] std::uint64_t index() const { return index_ - (at_end_ ? 0 : 1); }
-  [[nodiscard]] std::uint64_t entries() const { return entries_; }
+  // How many of at most `entries` lie wholly in the bytes.
+  static std::uint64_t whole_entries(std::string_view bytes, std::uint64_t entries);
 
  private:
   [[nodiscard]] bool read(const nopspan_entry& entry, std::string_view bytes, Span& span);
@@ -44,7 +43,6 @@ class BatchReader {
   const ClockMap& clocks_;
   std::uint64_t index_ = 0;
   std::size_t offset_ = 0;
-  bool at_end_ = false;
   // What entries of one batch do not share cannot be longer in all than the batch: without this, a thousand entries that
   // point at the same bytes would be a thousand times as much.
   std::size_t unshared_left_;
