@@ -17,14 +17,14 @@ std::string cut(std::string_view text) { return std::string(text.substr(0, kMost
 }  // namespace
 
 void GaugeBoard::add(const Span& gauge, std::uint64_t now_unix_ns) {
-  Key key{(*gauge.process)->pid, (*gauge.process)->start_ticks, cut(gauge.engine), cut(gauge.name), cut(gauge.model)};
+  Key key{(*gauge.process)->pid, (*gauge.process)->start_ticks, cut(gauge.engine), cut(gauge.model), cut(gauge.name)};
   auto found = readings_.find(key);
   if (found == readings_.end()) {
     if (readings_.size() >= kMost && !make_room(now_unix_ns)) {
       ++left_out_;
       return;
     }
-    GaugeReading reading{*gauge.process, std::get<2>(key), std::get<3>(key), std::get<4>(key), 0, 0, 0};
+    GaugeReading reading{*gauge.process, std::get<2>(key), std::get<4>(key), std::get<3>(key), 0, 0, 0};
     found = readings_.emplace(std::move(key), std::move(reading)).first;
   }
   found->second.value = gauge.value;

@@ -26,7 +26,7 @@ class GaugeBoard {
   static constexpr std::size_t kMost = 256;
 
   void add(const Span& gauge, std::uint64_t now_unix_ns);
-  // By process, engine, name and model.
+  // By process, engine, model and name.
   [[nodiscard]] std::vector<GaugeReading> readings() const;
   [[nodiscard]] std::uint64_t left_out() const { return left_out_; }  // values of gauges that found no place
 

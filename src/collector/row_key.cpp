@@ -12,9 +12,6 @@ namespace {
 
 constexpr std::array<const char*, kDimensions> kNames = {"name", "model", "tenant", "process", "engine"};
 
-// With its start a process has another number than a later one of the same pid.
-std::uint64_t number_of(const Process& process) { return (process.start_ticks << 22U) ^ process.pid; }
-
 std::string_view text_of(Dimension dimension, const Span& span) {
   switch (dimension) {
     case Dimension::name:
@@ -87,6 +84,8 @@ bool RowKeyEqual::operator()(const RowKeyView& a, const RowKey& b) const {
          std::equal(b.texts.begin(), b.texts.end(), a.texts.begin(),
                     a.texts.begin() + static_cast<std::ptrdiff_t>(a.count));
 }
+
+std::uint64_t number_of(const Process& process) { return (process.start_ticks << 22U) ^ process.pid; }
 
 std::string process_text(const Process& process) { return process.command + " " + std::to_string(process.pid); }
 

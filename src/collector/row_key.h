@@ -58,6 +58,8 @@ struct RowKeyEqual {
   bool operator()(const RowKey& a, const RowKeyView& b) const { return (*this)(b, a); }
 };
 
+// With its start a process has another number than a later one of the same pid.
+std::uint64_t number_of(const Process& process);
 // "chat_server 1234"
 std::string process_text(const Process& process);
 
