@@ -40,10 +40,13 @@ struct Probe {
   std::string name;
   std::uint64_t address = 0;  // as linked
   std::uint64_t offset = 0;
-  std::uint64_t semaphore_offset = 0;  // ref_ctr_offset; 0: the note has no semaphore
-  std::string arguments;               // "8@%rdi 8@%rsi …"
+  std::uint64_t semaphore_address = 0;  // as linked; 0: the note has no semaphore
+  std::uint64_t semaphore_offset = 0;   // ref_ctr_offset
+  std::string arguments;                // "8@%rdi 8@%rsi …"
   NopKind nop = NopKind::other;
   bool has_landing = false;  // endbr64 (x86-64) or bti c (aarch64) right before it
+
+  friend bool operator==(const Probe&, const Probe&) = default;
 };
 
 // A file with probes of nopspan, or one that has lost its notes. It is held open, so that /proc/self/fd/N reaches it
@@ -69,18 +72,19 @@ class ProbeFile {
   // nopspan is inside, but its notes are not: llvm-strip deletes them.
   [[nodiscard]] bool notes_are_missing() const { return probes_.empty(); }
 
-  // The section .probes, which begins with struct nopspan_gate_page.
-  struct GateSection {
-    std::uint64_t address = 0, offset = 0, size = 0, alignment = 0;
+  // Where struct nopspan_gate_page is: in the section .probes, by the notes' semaphores or, without notes, by a symbol
+  // or the section itself.
+  struct Gate {
+    std::uint64_t address = 0, offset = 0;  // as linked, and in the file
+    std::uint64_t section_size = 0;  // of .probes; 0: the gate is not in it, so that bpftrace 0.17 does not find it
     bool is_page_aligned = false;
-    bool is_alone = false;              // no other section in its pages
+    bool is_alone = false;              // no other section in its page
     std::uint64_t abi_version = 0;      // as the file has it
     std::uint64_t library_version = 0;  // major << 32 | minor << 16 | patch; 0: it does not tell
   };
-  [[nodiscard]] bool has_gate() const { return gate_.size != 0; }
-  [[nodiscard]] const GateSection& gate() const { return gate_; }
-  [[nodiscard]] std::string library_version() const;             // "0.1.0", or ""
-  [[nodiscard]] bool is_program() const { return is_program_; }  // not a shared library
+  [[nodiscard]] bool has_gate() const { return gate_.address != 0; }
+  [[nodiscard]] const Gate& gate() const { return gate_; }
+  [[nodiscard]] std::string library_version() const;  // "0.1.0", or ""
 
   // Whether both are one inode for the kernel, that is to be attached to once. In two containers of one image a file
   // has two device numbers, but one inode lies below.
@@ -94,9 +98,8 @@ class ProbeFile {
   std::string attach_path_;
   FileId id_;
   bool on_overlay_ = false;
-  bool is_program_ = false;
   std::vector<Probe> probes_;
-  GateSection gate_;
+  Gate gate_;
 };
 using ProbeFilePointer = std::shared_ptr<const ProbeFile>;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "collector/log_linear.h"
+#include "log_linear.h"
 
-#include "collector/failure.h"
+#include "failure.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
