@@ -26,12 +26,12 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile struct nopspan_hist_options options = {};
 
-// Its size, and so how many rows there are at most, is set before it is loaded.
+// How many rows there are at most is set before it is loaded, and the size of a key of one part.
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, 512);
-  __type(key, struct nopspan_hist_key);
-  __type(value, struct nopspan_hist_row);
+  __uint(key_size, sizeof(struct nopspan_hist_key));
+  __uint(value_size, sizeof(struct nopspan_hist_row));
 } rows SEC(".maps");
 
 // Row 0 is for all keys that found no room in `rows`; row 1 stays empty, for new rows to be made from.

@@ -86,7 +86,8 @@ Counts counts_from_json(const nlohmann::ordered_json& json) {
   for (const Field& field : kFields) {
     const auto found = json.is_object() ? json.find(field.name) : json.end();
     if (found == json.end() || !found->is_number_unsigned()) {
-      throw Failure(std::string("not a ledger: \"") + field.name + "\" must be a number of at least 0", Failure::kMisused);
+      throw Failure(std::string("not a ledger: \"") + field.name + "\" must be a number of at least 0",
+                    Failure::kMisused);
     }
     counts.*field.count = found->get<std::uint64_t>();
   }
