@@ -82,7 +82,7 @@ class ProbeFile {
   };
   [[nodiscard]] bool has_gate() const { return gate_.address != 0; }
   [[nodiscard]] const Gate& gate() const { return gate_; }
-  [[nodiscard]] std::string library_version() const;  // "0.1.0", or ""
+  [[nodiscard]] std::string library_version() const;  // "1.2.3", or ""
 
   // Whether both are one inode for the kernel, that is to be attached to once. In two containers of one image a file
   // has two device numbers, but one inode lies below.
