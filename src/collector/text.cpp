@@ -176,7 +176,8 @@ std::uint64_t parse_duration(const std::string& text) {
     const std::string_view unit = take_unit(rest);
     const auto found =
         std::find_if(kUnits.begin(), kUnits.end(), [&](const auto& known) { return known.first == unit; });
-    if (found == kUnits.end()) refuse(text, kWanted);
+    const bool one_of_several = !rest.empty() || sum > 0;
+    if (found == kUnits.end() || (unit.empty() && one_of_several)) refuse(text, kWanted);
     sum += value * found->second;
   } while (!rest.empty());
   if (sum > 9e18) refuse(text, kWanted);
