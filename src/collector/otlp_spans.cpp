@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 namespace nopspan::collector {
 namespace {
@@ -13,7 +14,7 @@ namespace {
 constexpr unsigned kStatusError = 2;  // opentelemetry.proto.trace.v1.Status.STATUS_CODE_ERROR
 // SpanFlags: whether the parent is remote is known, and it is.
 constexpr std::uint32_t kHasIsRemote = 0x100, kIsRemote = 0x200;
-constexpr std::size_t kResourceBytes = 400, kScopeBytes = 96;  // nearly, for bytes()
+constexpr std::size_t kScopeBytes = 96;  // nearly, for bytes()
 
 std::string_view view_of(const TraceId& id) { return {reinterpret_cast<const char*>(id.bytes), sizeof(id.bytes)}; }
 
@@ -257,8 +258,8 @@ void OtlpEncoder::write_gauge(const Span& span, bool in_sequence) {
 std::uint32_t OtlpEncoder::share_of(const ProcessPointer& process) {
   const auto [found, is_new] = share_numbers_.try_emplace(process.get(), static_cast<std::uint32_t>(shares_.size()));
   if (is_new) {
-    shares_.push_back({process, 0});
-    head_bytes_ += kResourceBytes;
+    shares_.push_back({process, 0, resource_of(*process)});
+    head_bytes_ += shares_.back().resource.size();
   }
   return found->second;
 }
@@ -318,7 +319,7 @@ std::string OtlpEncoder::scope_of(const Group& group) const {
   return scope;
 }
 
-void OtlpEncoder::finish(std::string& out) {
+std::vector<OtlpEncoder::Share> OtlpEncoder::finish(std::string& out) {
   out.clear();
   std::stable_sort(runs_.begin(), runs_.end(), [](const Run& a, const Run& b) {
     return a.share != b.share ? a.share < b.share : a.group < b.group;
@@ -329,7 +330,7 @@ void OtlpEncoder::finish(std::string& out) {
     std::vector<std::pair<const Run*, std::string>> scopes;  // where each begins, and its head
     const std::uint32_t share = run->share;
     head.clear();
-    append_bytes(head, 1, resource_of(*shares_[share].process));
+    append_bytes(head, 1, shares_[share].resource);
     std::size_t bytes = head.size();
     for (; run != runs_.cend() && run->share == share; ++run) {
       if (!scopes.empty() && scopes.back().first->group == run->group) continue;
@@ -355,9 +356,9 @@ void OtlpEncoder::finish(std::string& out) {
   runs_.clear();
   groups_.clear();
   group_numbers_.clear();
-  shares_.clear();
   share_numbers_.clear();
   entries_ = head_bytes_ = 0;
+  return std::exchange(shares_, {});
 }
 
 }  // namespace nopspan::collector

@@ -35,13 +35,11 @@ class OtlpEncoder {
 
   struct Share {
     ProcessPointer process;
-    std::uint64_t entries;
+    std::uint64_t entries = 0;
+    std::string resource = {};
   };
-  // Whose entries they are.
-  [[nodiscard]] const std::vector<Share>& shares() const { return shares_; }
-
-  // Writes the message to `out`, over what is there, and begins a new one.
-  void finish(std::string& out);
+  // Writes the message to `out`, over what is there, and begins a new one. Returns whose entries it has.
+  std::vector<Share> finish(std::string& out);
 
  private:
   struct Group {

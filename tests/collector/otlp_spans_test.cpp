@@ -95,16 +95,15 @@ TEST(OtlpSpans, SaysWhoseEntriesAMessageHas) {
   encoder.add(span);
   span.process = &two;
   encoder.add(span);
-  ASSERT_EQ(encoder.shares().size(), 2U);
-  EXPECT_EQ(encoder.shares()[0].process, one);
-  EXPECT_EQ(encoder.shares()[0].entries, 2U);
-  EXPECT_EQ(encoder.shares()[1].process, two);
-  EXPECT_EQ(encoder.shares()[1].entries, 1U);
   EXPECT_EQ(encoder.entries(), 3U);
   std::string message;
-  encoder.finish(message);
+  const auto shares = encoder.finish(message);
+  ASSERT_EQ(shares.size(), 2U);
+  EXPECT_EQ(shares[0].process, one);
+  EXPECT_EQ(shares[0].entries, 2U);
+  EXPECT_EQ(shares[1].process, two);
+  EXPECT_EQ(shares[1].entries, 1U);
   EXPECT_EQ(encoder.entries(), 0U);
-  EXPECT_TRUE(encoder.shares().empty());
 }
 
 // What a message may not have, or its receiver refuses it with the spans of all others in it.
