@@ -48,9 +48,11 @@ void Delivery::record(const nopspan_record& record, std::string_view bytes) {
   }
   ProcessAccount::Stream* stream = nullptr;
   const bool is_held = record.kind != NOPSPAN_RECORD_BATCH;
-  if ((record.flags & NOPSPAN_RECORD_GONE) == 0 && !(is_held && is_after_the_end(account, record.stream, record.first))) {
-    const Batch batch{record.stream,   {record.first, record.next}, record.discarded, record.capacity,
-                      record.header,   record.thread_id,            record.time_ns};
+  if ((record.flags & NOPSPAN_RECORD_GONE) == 0 &&
+      !(is_held && is_after_the_end(account, record.stream, record.first))) {
+    const Batch batch{
+        record.stream, {record.first, record.next}, record.discarded, record.capacity, record.header, record.thread_id,
+        record.time_ns};
     stream = take(account, batch, bytes);
   }
   if (is_held) end_thread(account, record, stream);
@@ -129,8 +131,9 @@ void Delivery::fetched(Account& account, const nopspan_thread& thread, std::uint
                        std::uint64_t now_ns) {
   // The header may have been read while the last entry was being added.
   const std::uint64_t whole = BatchReader::whole_entries(bytes, thread.next - thread.first);
-  const Batch batch{thread.stream, {thread.first, thread.first + whole}, thread.discarded, thread.capacity, address,
-                    thread.thread_id, now_ns};
+  const Batch batch{
+      thread.stream, {thread.first, thread.first + whole}, thread.discarded, thread.capacity, address, thread.thread_id,
+      now_ns};
   if (!is_after_the_end(account, thread.stream, thread.first)) take(account, batch, bytes);
 }
 

@@ -133,7 +133,8 @@ Link KernelPrograms::attach(const ProbeFile& file, const Probe& site, int pid, s
   options.sz = sizeof(options);
   options.ref_ctr_offset = site.semaphore_offset;
   said.clear();
-  Link link(bpf_program__attach_uprobe_opts(skeleton_->progs.on_batch, pid, file.attach_path().c_str(), site.offset, &options));
+  Link link(bpf_program__attach_uprobe_opts(skeleton_->progs.on_batch, pid, file.attach_path().c_str(), site.offset,
+                                            &options));
   if (link == nullptr) {
     why_not = std::strerror(errno);
     if (errno == EPERM || errno == EACCES) why_not += ": it needs root, or CAP_PERFMON, CAP_BPF and CAP_SYS_ADMIN";
@@ -168,16 +169,18 @@ void KernelPrograms::wait(int fd, int milliseconds) {
 
 KernelPrograms::ProcessLosses KernelPrograms::process_losses() {
   ProcessLosses all;
-  for_each<std::uint32_t, nopspan_process_losses>(skeleton_->maps.processes, [&](std::uint32_t tgid, const auto& losses) {
-    all.emplace_back(tgid, entries_of(losses.entries));
-  });
+  for_each<std::uint32_t, nopspan_process_losses>(
+      skeleton_->maps.processes,
+      [&](std::uint32_t tgid, const auto& losses) { all.emplace_back(tgid, entries_of(losses.entries)); });
   return all;
 }
 
 std::vector<KernelPrograms::StreamLosses> KernelPrograms::stream_losses() {
   std::vector<StreamLosses> all;
-  for_each<nopspan_stream_key, nopspan_stream_losses>(
-      skeleton_->maps.streams, [&](const auto& key, const auto& losses) { all.push_back({key, losses}); });
+  for_each<nopspan_stream_key, nopspan_stream_losses>(skeleton_->maps.streams,
+                                                      [&](const auto& key, const auto& losses) {
+                                                        all.push_back({key, losses});
+                                                      });
   return all;
 }
 

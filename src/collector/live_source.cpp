@@ -66,7 +66,7 @@ class LiveSource final : public Source {
         programs_(options_.buffer_bytes, settings_,
                   [this](const nopspan_record& record, std::string_view bytes) { return on_record(record, bytes); }),
         attachments_(programs_, options_.per_event),
-        drain_(host_, delivery_, programs_, samples_tails(settings_)) {
+        drain_(host_, delivery_, programs_, samples_tails(settings_), [this] { consume(); }) {
     if (!options_.binary.empty()) host_.add_file(options_.binary);
   }
 
@@ -195,7 +195,8 @@ void LiveSource::run(Sink& sink, const std::atomic<bool>& stop) {
   delivery_.set_sink(&sink);
   scan();
   std::uint64_t next_tick = 0, next_scan = 0, next_drain = 0, next_losses = 0;
-  const std::uint64_t drain_pause = std::clamp<std::uint64_t>(options_.max_age_ns / 4, 20 * kMillisecond, 1000 * kMillisecond);
+  const std::uint64_t drain_pause =
+      std::clamp<std::uint64_t>(options_.max_age_ns / 4, 20 * kMillisecond, 1000 * kMillisecond);
   while (!stop) {
     if (!is_interrupted_) programs_.wait(host_.watch_fd(), kPollMilliseconds);
     consume();
