@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host.h"
 
+#include "capabilities.h"
 #include "known_files.h"
+#include "library_view.h"
 #include "maps.h"
+#include "numbered_folder.h"
 #include "process_facts.h"
 #include "process_memory.h"
-#include "version_text.h"
-
-#include <dirent.h>
 
 #include <nopspan_probes.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstddef>
-#include <cstring>
 #include <deque>
 #include <map>
 #include <set>
@@ -36,17 +34,10 @@ constexpr std::size_t kMaximumEnded = 4096;
 constexpr std::size_t kMaximumFilesOfAProcess = 4096;
 constexpr std::size_t kMaximumSkippedOfAProcess = 16;
 
-std::vector<std::uint32_t> all_pids() {
-  std::vector<std::uint32_t> pids;
-  const std::unique_ptr<DIR, int (*)(DIR*)> folder(opendir("/proc"), closedir);
-  while (folder) {
-    const dirent* entry = readdir(folder.get());
-    if (entry == nullptr) break;
-    const char* end = entry->d_name + std::strlen(entry->d_name);
-    std::uint32_t pid = 0;
-    if (std::from_chars(entry->d_name, end, pid).ptr == end) pids.push_back(pid);
-  }
-  return pids;
+const char* why_forbidden() {
+  return has_capability(Capability::sys_ptrace) ? "the kernel forbids it although this program has CAP_SYS_PTRACE: "
+                                                  "another user namespace, or a security module"
+                                                : "looking at it needs CAP_SYS_PTRACE, or its user";
 }
 
 // A mapping of a file's code that was looked at.
@@ -100,12 +91,12 @@ void Host::Scanner::scan() {
   const auto now = Clock::now();
   std::set<std::uint32_t> gone;
   for (const auto& [pid, known] : processes) gone.insert(pid);
-  for (const std::uint32_t pid : all_pids()) {
+  for_each_number("/proc", [&](std::uint32_t pid) {
     const auto state = process_state(pid);
-    if (!state || state->memory_bytes == 0) continue;
+    if (!state || state->memory_bytes == 0) return;
     gone.erase(pid);
     update(pid, processes[pid], *state, now);
-  }
+  });
   for (const std::uint32_t pid : gone) end(processes.find(pid));
   noted_.clear();
   files.look_at_watched();
@@ -172,6 +163,7 @@ void Host::Scanner::read_maps(std::uint32_t pid, Known& known) {
     describe(pid, known);
   } else {
     ++known.reads_in_vain;
+    if (known.process && !known.copies.empty() && known.process->library_version.empty()) describe(pid, known);
   }
 }
 
@@ -198,8 +190,7 @@ bool Host::Scanner::find_files(std::uint32_t pid, Known& known) {
     }
     return seen.size() < kMaximumFilesOfAProcess;
   });
-  if (error == EACCES || error == EPERM)
-    known.skipped.push_back({pid, "", "looking at it needs CAP_SYS_PTRACE, or its user"});
+  if (error == EACCES || error == EPERM) known.skipped.push_back({pid, "", why_forbidden()});
   const auto has_probes = [](const auto& each) { return each.second != nullptr; };
   const bool is_less = std::count_if(seen.begin(), seen.end(), has_probes) !=
                        std::count_if(known.seen.begin(), known.seen.end(), has_probes);
@@ -247,14 +238,16 @@ void Host::Scanner::describe(std::uint32_t pid, Known& known) {
   if (!known.copies.empty()) {
     const Copy& copy = known.copies.front();
     process->library = copy.path;
-    process->library_version = copy.file->library_version();
+    // Written when the library is loaded.
+    const auto view = copy.gate_address != 0 ? view_library(pid, copy.gate_address) : std::nullopt;
+    process->library_version = view ? view->version : "";
   }
   const auto ended = ended_.find(pid);
   if (!known.process && ended != ended_.end()) known.process = ended->second;  // we were told too early
   // Those that hold an old one go on with it: only what it has of the library may have changed.
   const auto& before = known.process;
   if (!before || before->start_ticks != process->start_ticks || before->executable != process->executable ||
-      before->library != process->library)
+      before->library != process->library || before->library_version != process->library_version)
     known.process = process;
 }
 

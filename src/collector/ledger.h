@@ -52,6 +52,8 @@ nlohmann::ordered_json to_json(const Counts& counts);
 Counts counts_from_json(const nlohmann::ordered_json& json);
 // {"total": {…}, "processes": [{"pid": …, "command": …, …}]}
 nlohmann::ordered_json to_json(const Ledger& ledger);
+// The ledger that to_json() wrote; of other JSON what there is of it.
+Ledger ledger_of(const nlohmann::ordered_json& json);
 // One or a few lines for people, as commands print on stderr when they end: what was delivered, and what was lost why.
 std::string to_text(const Ledger& ledger);
 
