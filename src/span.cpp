@@ -17,6 +17,7 @@
 #include "span_attributes.h"
 #include "span_state.h"
 #include "thread_state.h"
+#include "work.h"
 
 #include <cstdlib>
 #include <cstring>
@@ -30,10 +31,6 @@ namespace {
 constexpr std::size_t kMaxPooled = 64;
 
 using Access = ContextAccess;
-
-// What runs for a listener. The functions that the headers call are cold there, so that no caller is laid out for them,
-// and gcc makes such a function small and slow: the work is elsewhere.
-#define NOPSPAN_WORK __attribute__((hot, noinline))
 
 bool span_handlers_up() noexcept { return (gate() & kGateSpanHandlers) != 0; }
 
