@@ -16,7 +16,7 @@ if [[ "${NOPSPAN_BENCH_INSIDE:-}" != 1 && ! -e /sys/kernel/tracing/events ]]; th
 fi
 
 build=build/bench
-cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DNOPSPAN_TESTS=OFF -DNOPSPAN_EXAMPLES=OFF >/dev/null
+cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DNOPSPAN_TESTS=OFF -DNOPSPAN_EXAMPLES=OFF -DNOPSPAN_COLLECTOR=OFF >/dev/null
 cmake --build "$build" -- --quiet bench_attached >&2
 program=$build/bench/bench_attached
 library=$PWD/$build/libnopspan.so.0

@@ -5,6 +5,7 @@ set(nopspan_sources
     src/agent_catalogue.cpp
     src/attribute_keys.cpp
     src/attributes.cpp
+    src/batch.cpp
     src/catalogue.cpp
     src/clean_text.cpp
     src/context.cpp

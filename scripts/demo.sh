@@ -46,7 +46,7 @@ if [[ $inside == 0 ]]; then
   ./scripts/dependencies.sh demo
   say "Building nopspan"
   cmake -S . -B $build/library -G Ninja -DCMAKE_BUILD_TYPE=Release -DNOPSPAN_USDT=ON -DNOPSPAN_TESTS=OFF \
-    -DNOPSPAN_EXAMPLES=OFF -DNOPSPAN_BENCH=OFF >/dev/null || fail "cmake failed"
+    -DNOPSPAN_EXAMPLES=OFF -DNOPSPAN_BENCH=OFF -DNOPSPAN_COLLECTOR=OFF >/dev/null || fail "cmake failed"
   cmake --build $build/library -- --quiet || fail "the build failed"
   # Not exec: the wrapper cleans up also if this is killed in between.
   ./scripts/with-installed.sh $build/library -- "$self" --inside "$@"

@@ -6,7 +6,8 @@ set -euo pipefail
 
 demo=(cmake ninja-build g++ pkg-config binutils systemtap-sdt-dev bpftrace procps
       libcli11-dev libcpp-httplib-dev nlohmann-json3-dev)
-test=("${demo[@]}" clang lld llvm libclang-rt-14-dev clang-format clang-tidy g++-aarch64-linux-gnu libc6-dev-arm64-cross
+collector=(libbpf-dev libelf-dev zlib1g-dev libprotozero-dev libncurses-dev bpftool clang llvm)
+test=("${demo[@]}" "${collector[@]}" lld tmux libclang-rt-14-dev clang-format clang-tidy g++-aarch64-linux-gnu libc6-dev-arm64-cross
       libgtest-dev libgmock-dev libbenchmark-dev linux-perf python3 shellcheck file util-linux iproute2 gdb
       protobuf-compiler systemtap)
 long=("${test[@]}" qemu-system-x86 debootstrap e2fsprogs)

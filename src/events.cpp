@@ -4,6 +4,7 @@
 #include <nopspan/genai_events.h>
 
 #include "attribute_keys.h"
+#include "batch.h"
 #include "clean_text.h"
 #include "counters.h"
 #include "event_access.h"
@@ -70,16 +71,30 @@ bool find_gauge(const FieldBuffer& fields, std::string_view key, std::int64_t& v
   return value >= 0;
 }
 
-void fire_engine_stats(ThreadState* thread, SpanState& event) noexcept {
+// A gauge to whoever listens outside. `engine` and `name` are clean.
+void tell_gauge(ThreadState* thread, SpanState& event, const char* engine, const char* name, std::int64_t value,
+                std::int64_t maximum) noexcept {
+  if (point_probes_up()) fire_gauge(thread, event, engine, name, value, maximum);
+  if (!batch_up()) return;
+  const PointEntry gauge{NOPSPAN_ENTRY_GAUGE,
+                         monotonic_ns(),
+                         static_cast<std::uint64_t>(value),
+                         static_cast<std::uint64_t>(maximum),
+                         name,
+                         engine};
+  batch_point(thread, event, gauge);
+}
+
+void tell_engine_stats(ThreadState* thread, SpanState& event) noexcept {
   const Interned engine = label(ContextAccess::label(event.frame.context, ContextAccess::engine));
   std::int64_t total = 0;
   const bool has_total = find_gauge(event.fields, "kv_cache_total", total);
   for (const char* name : {"running", "waiting", "kv_cache_used"}) {
     std::int64_t value = 0;
     if (!find_gauge(event.fields, name, value)) continue;
-    fire_gauge(thread, event, engine.text, name, value, std::string_view(name) == "kv_cache_used" ? total : 0);
+    tell_gauge(thread, event, engine.text, name, value, std::string_view(name) == "kv_cache_used" ? total : 0);
   }
-  if (has_total) fire_gauge(thread, event, engine.text, "kv_cache_total", total, 0);
+  if (has_total) tell_gauge(thread, event, engine.text, "kv_cache_total", total, 0);
 }
 
 SpanState* begin_point(Name name, const Context* target) noexcept {
@@ -131,24 +146,28 @@ bool note_first_token(ThreadState* thread, const SpanState& event) noexcept {
   return true;
 }
 
-// The probe of an event.
-void fire_point(ThreadState* thread, SpanState& event) noexcept {
-  switch (event.point) {
-    case Point::handlers_only:
-      return;
-    case Point::engine_stats:
-      if (point_probes_up()) fire_engine_stats(thread, event);
-      return;
-    case Point::retry:
-      if (point_probes_up()) fire_retry(thread, event, monotonic_ns());
-      return;
-    case Point::first_token:
-      if (note_first_token(thread, event)) return;
-      [[fallthrough]];
-    case Point::event:
-    case Point::timed:
-      if (point_probes_up()) fire_event(thread, event, monotonic_ns());
+// An event to whoever listens outside.
+void tell_point(ThreadState* thread, SpanState& event) noexcept {
+  if (event.point == Point::handlers_only) return;
+  if (event.point == Point::first_token && note_first_token(thread, event)) return;
+  if (!point_probes_up() && !batch_up()) return;
+  if (event.point == Point::engine_stats) {
+    tell_engine_stats(thread, event);
+    return;
   }
+  const std::uint64_t now = monotonic_ns();
+  const bool is_retry = event.point == Point::retry;
+  if (point_probes_up()) {
+    if (is_retry) {
+      fire_retry(thread, event, now);
+    } else {
+      fire_event(thread, event, now);
+    }
+  }
+  if (!batch_up()) return;
+  PointEntry entry{NOPSPAN_ENTRY_EVENT, now, 0, 0, nullptr, nullptr};
+  if (is_retry) entry = {NOPSPAN_ENTRY_RETRY, now, event.retry_delay_ns, event.retry_attempt, nullptr, nullptr};
+  batch_point(thread, event, entry);
 }
 
 // What handlers see besides the fields.
@@ -182,7 +201,10 @@ void point_emit(FieldSink* sink) noexcept {
   apply_trace_id(*event);
   {
     const Entry entry;
-    if (entry) fire_point(entry.thread(), *event);
+    if (entry) {
+      tell_point(entry.thread(), *event);
+      discard_batch_if_down(entry.thread());
+    }
   }
   if (point_handlers_up()) {
     dispatch_point(*event, [&](FieldBuffer& fields) { add_for_handlers(*event, fields); });
@@ -200,7 +222,7 @@ void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum
   clean(name.view(), name_text);
   {
     const Entry entry;
-    if (entry && point_probes_up()) fire_gauge(entry.thread(), *event, engine_text, name_text, value, maximum);
+    if (entry) tell_gauge(entry.thread(), *event, engine_text, name_text, value, maximum);
   }
   if (point_handlers_up()) {
     dispatch_point(*event, [&](FieldBuffer& fields) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "facts.h"
 
+#include "batch.h"
 #include "counters.h"
 #include "probe.h"
 
@@ -108,7 +109,7 @@ void mark_ancestors(const SpanState& span, const Frame* frame, std::uint64_t fac
 }  // namespace
 
 void note_shared(SpanState& span) noexcept {
-  if (span.is_shared || !point_probes_up()) return;
+  if (span.is_shared || !(point_probes_up() || batch_up())) return;
   span.is_shared = shared_spans.add(span.frame.context.span_id(), parent_of(span));
   if (!span.is_shared) count(counters.facts_untracked);
 }
@@ -118,7 +119,7 @@ void forget_shared(SpanState& span) noexcept {
   shared_spans.end(span.frame.context.span_id());
 }
 
-void fire_facts(ThreadState* thread, SpanState& span, const Frame* enclosing) noexcept {
+Facts fire_facts(ThreadState* thread, SpanState& span, const Frame* enclosing) noexcept {
   std::uint64_t told = 0;
   if (span.is_shared) {
     span.is_shared = false;
@@ -129,10 +130,12 @@ void fire_facts(ThreadState* thread, SpanState& span, const Frame* enclosing) no
   const bool has_usage = (span.flags & NOPSPAN_FLAG_HAS_USAGE) != 0;
   const std::uint64_t facts = told | (has_usage ? kUsage : 0) | (span.has_tool ? kTool : 0);
   if (facts != 0) mark_ancestors(span, enclosing, facts);
-  if (!point_probes_up()) return;
-  if (has_usage && (told & kUsage) == 0) fire_tokens(thread, span);
-  if (span.has_tool && (told & kTool) == 0) fire_tool_call(thread, span);
+  const Facts tells{has_usage && (told & kUsage) == 0, span.has_tool && (told & kTool) == 0};
+  if (!point_probes_up()) return tells;
+  if (tells.tells_tokens) fire_tokens(thread, span);
+  if (tells.tells_tool) fire_tool_call(thread, span);
   if (span.has_engine_times) fire_engine_request(thread, span);
+  return tells;
 }
 
 }  // namespace nopspan::detail

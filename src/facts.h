@@ -7,6 +7,12 @@
 
 namespace nopspan::detail {
 
+// What the ended span is the innermost to tell.
+struct Facts {
+  bool tells_tokens = false;
+  bool tells_tool = false;
+};
+
 // The span's context is given away: spans below it may run on other threads, or be no scopes, and must find it.
 void note_shared(SpanState& span) noexcept;
 
@@ -15,6 +21,6 @@ void forget_shared(SpanState& span) noexcept;
 
 // At the end of a span, with the scopes around it on this thread: `tokens` and `tool_call`, where nothing inside it has
 // told them, and `engine_request`. Inside an Entry.
-void fire_facts(ThreadState* thread, SpanState& span, const Frame* enclosing) noexcept;
+Facts fire_facts(ThreadState* thread, SpanState& span, const Frame* enclosing) noexcept;
 
 }  // namespace nopspan::detail

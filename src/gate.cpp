@@ -2,11 +2,14 @@
 #include <nopspan/gate.h>
 
 #include "counters.h"
+#include "gate_page.h"
 #include "gate_writer.h"
 #include "log.h"
 #include "orphans.h"
 #include "registry.h"
 #include "thread_state.h"
+
+#include <nopspan/version.h>
 
 #include <pthread.h>
 
@@ -15,12 +18,10 @@
 #include <string_view>
 
 extern "C" {
-#if NOPSPAN_HAVE_USDT
-extern __attribute__((visibility("hidden"))) std::uint64_t nopspan_gate;  // probes.S
-#else
-alignas(64) __attribute__((visibility("hidden"))) std::uint64_t nopspan_gate = 0;
+#if !NOPSPAN_HAVE_USDT
+alignas(64) nopspan_gate_page nopspan_gate{};
 #endif
-const std::uint64_t* const nopspan_gate_ptr = &nopspan_gate;
+const std::uint64_t* const nopspan_gate_ptr = &nopspan_gate.gate;
 }
 
 namespace nopspan::detail {
@@ -31,7 +32,7 @@ constexpr unsigned kSpanHandlersByte = 4;
 constexpr unsigned kPointHandlersByte = 5;
 
 void raise(unsigned byte, bool up) noexcept {
-  auto* bytes = reinterpret_cast<unsigned char*>(&nopspan_gate);
+  auto* bytes = reinterpret_cast<unsigned char*>(&nopspan_gate.gate);
   __atomic_store_n(bytes + byte, static_cast<unsigned char>(up ? 1 : 0), __ATOMIC_RELAXED);
 }
 
@@ -53,8 +54,18 @@ void after_fork_in_child() noexcept {
   after_fork_in_parent();
 }
 
+// What a tracer wants to know of this copy of the library.
+void fill_page() {
+  constexpr std::uint64_t kMajor = NOPSPAN_VERSION_MAJOR, kMinor = NOPSPAN_VERSION_MINOR;
+  nopspan_gate.library_version = (kMajor << 32U) | (kMinor << 16U) | NOPSPAN_VERSION_PATCH;
+  nopspan_gate.stats = reinterpret_cast<std::uintptr_t>(&counters);
+  nopspan_gate.stats_count = sizeof(counters) / sizeof(std::uint64_t);
+  nopspan_gate.size = sizeof(nopspan_gate_page);
+}
+
 // Every copy of the library has this object, because it defines nopspan_gate_ptr.
 __attribute__((constructor)) void load() {
+  fill_page();
   disabled = is_set("NOPSPAN_DISABLE");
   if (is_set("NOPSPAN_CAPTURE_CONTENT")) capture_content(true);
   if (!spans_are_unrecorded()) note_gate_up_at_load();

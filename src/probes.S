@@ -39,7 +39,7 @@
 nopspan_gate:
         .quad   0                       // spans:16 batch:16 span_handlers:8 point_handlers:8 points:16
         .quad   1                       // NOPSPAN_ABI_VERSION
-        .zero   GATE_PAGE-16
+        .zero   GATE_PAGE-16            // struct nopspan_gate_page: filled when the library is loaded
         .size   nopspan_gate,GATE_PAGE
 
 // Several notes share one semaphore. The names are those that sdt.h's notes refer to: PROVIDER_PROBE_semaphore.
@@ -54,6 +54,9 @@ nopspan_gate:
         COUNTER(tool_call, 6)
         COUNTER(engine_request, 6)
         COUNTER(gauge, 6)
+        // A provider of its own, so that `perf record -e 'sdt_nopspan:*'` and usdt:…:nopspan:* leave it alone.
+        .hidden nopspan_batch_batch_semaphore
+        .set    nopspan_batch_batch_semaphore, nopspan_gate+2
 
 // A site is `nop; ret`, after the landing pad that CET or BTI wants where they are on. The one-byte nop of sdt.h is on
 // purpose: the kernel's optimised form of a five-byte one is a CALL, which writes into the traced function's red zone.
@@ -108,6 +111,9 @@ END(engine_request)
 SITE(gauge)
         STAP_PROBE6(nopspan, gauge, A0, A1, A2, A3, A4, A5)
 END(gauge)
+SITE(batch)
+        STAP_PROBE6(nopspan_batch, batch, A0, A1, A2, A3, A4, A5)
+END(batch)
 
         .section .note.GNU-stack,"",@progbits
 // Says that this object keeps the promises of CET (IBT and shadow stack) or of BTI, so that linking it does not switch

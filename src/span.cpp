@@ -3,6 +3,7 @@
 #include <nopspan/span.h>
 
 #include "attribute_keys.h"
+#include "batch.h"
 #include "catalogue.h"
 #include "clean_text.h"
 #include "counters.h"
@@ -63,6 +64,7 @@ void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept
 }
 
 SpanState* begin(ThreadState* thread, const Name& name, const SpanOptions& options) noexcept {
+  announce_once(thread);
   SpanState* span = allocate(thread);
   if (span == nullptr) return nullptr;
   const std::uint64_t now = monotonic_ns();
@@ -187,8 +189,13 @@ NOPSPAN_WORK void emit_end(SpanState& span, const Frame* enclosing) {
     span.duration_ns = span.end_ns > span.start_ns ? span.end_ns - span.start_ns : 0;
     if (!span.as_given) add_outcome(span);
     add_engine_times(span);
-    fire_facts(entry.thread(), span, enclosing);  // before its stop: a tracer still has the span then
+    const Facts facts = fire_facts(entry.thread(), span, enclosing);  // before its stop: a tracer still has it then
     if (span_probes_up()) fire_span_end(entry.thread(), span);
+    if (batch_up()) {
+      batch_span(entry.thread(), span, facts);
+    } else {
+      discard_batch_if_down(entry.thread());
+    }
   }
   if (span_handlers_up()) dispatch_end(span);
 }

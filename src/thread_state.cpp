@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "thread_state.h"
 
+#include "batch.h"
 #include "counters.h"
 #include "identity.h"
 #include "span_state.h"
@@ -55,7 +56,9 @@ std::atomic<std::uint64_t>* find_mark() {
 void give_back(void* state) {
   auto* thread = static_cast<ThreadState*>(state);
   if (locals.state != thread) return;
+  end_batches(thread);
   locals.state = nullptr;
+  locals.has_ended = true;
   free_pool(thread);
   std::free(thread->attribute_bytes);
   thread->attribute_bytes = nullptr;
@@ -69,6 +72,7 @@ void begin_life(ThreadState* thread, std::uint64_t mark) {
   std::memset(thread->sequence, 0, sizeof(thread->sequence));
   system_random(thread->random, sizeof(thread->random));
   system_random(&thread->stream, sizeof(thread->stream));
+  begin_batches(thread);
 }
 
 ThreadState* make_state() {
@@ -115,6 +119,11 @@ std::uint64_t make_process_mark() noexcept {
   std::uint64_t made = 0;
   while (made == 0) system_random(&made, sizeof(made));
   return where->compare_exchange_strong(mark, made) ? made : mark;
+}
+
+const void* process_mark_address() noexcept {
+  const void* page = mark_page.load(std::memory_order_acquire);
+  return page != nullptr ? page : find_mark();
 }
 
 ThreadState* make_thread_state() noexcept {

@@ -2,6 +2,8 @@
 // What the library keeps for each thread that emitted something, and how it is entered.
 #pragma once
 
+#include "batch_buffer.h"
+
 #include <nopspan/context.h>
 
 #include <errno.h>
@@ -57,6 +59,7 @@ struct alignas(64) ThreadState {
 
   Pooled* pool = nullptr;
   std::size_t pooled = 0;
+  BatchBuffer batch;
   unsigned char* attribute_bytes = nullptr;  // kMaxAttributesBytes, made when first needed
 };
 
@@ -64,6 +67,7 @@ struct alignas(64) ThreadState {
 struct ThreadLocals {
   Frame* top = nullptr;
   ThreadState* state = nullptr;
+  bool has_ended = false;  // its state was given back; what emits now runs in destructors
 };
 extern __thread ThreadLocals locals;  // no thread_local: other files would ask for a dynamic initialization
 
@@ -77,6 +81,7 @@ extern std::atomic<ThreadState*> all_threads;
 // clone() without pthread_atfork.
 extern std::atomic<std::atomic<std::uint64_t>*> mark_page;
 std::uint64_t make_process_mark() noexcept;
+const void* process_mark_address() noexcept;  // of what process_mark() returns
 
 // A number that differs between this process and its children by fork() or clone().
 inline std::uint64_t process_mark() noexcept {

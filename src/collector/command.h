@@ -13,7 +13,8 @@
 
 namespace CLI {
 class App;
-}
+class Option;
+}  // namespace CLI
 
 namespace nopspan::collector {
 
@@ -35,6 +36,10 @@ struct SourceOptions {
 };
 void add_source_options(CLI::App& app, SourceOptions& options);
 std::unique_ptr<Source> open_source(const SourceOptions& options);
+
+// An option that is given as "250ms", "1.5s", "2m", and one as "64M", "1GiB" (text.h); a wrong one is a misuse.
+CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::uint64_t& ns, const std::string& what);
+CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint64_t& bytes, const std::string& what);
 
 // Set by SIGINT and SIGTERM.
 extern std::atomic<bool> stopping;

@@ -33,6 +33,10 @@ struct Filter {
   [[nodiscard]] bool has_model(const Span& span) const { return model.empty() || span.model == model; }
 };
 
+// Whether a sample of one in N has this request: (low 8 bytes ^ high 8 bytes) * 6364136223846793005 >> 32, modulo N is
+// 0. What is in no request is in every sample.
+bool is_sampled(const TraceId& id, std::uint32_t one_in);
+
 // Adds --request, --name, --model, --pid, --cgroup, --slower-than, --errors and --sample to a command.
 void add_filter_options(CLI::App& app, Filter& filter);
 

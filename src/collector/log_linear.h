@@ -3,6 +3,8 @@
 // them.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -36,14 +38,17 @@ class LogLinear {
   }
 
   void add(std::uint64_t value, std::uint64_t times = 1);
-  void add_bucket(std::size_t bucket, std::uint64_t times);  // without its sum, minimum and maximum
+  // For those who have only buckets: the sum and the extremes come by add_totals(). Without them quantiles are right,
+  // and sum(), minimum() and maximum() are not.
+  void add_bucket(std::size_t bucket, std::uint64_t times);
+  void add_totals(std::uint64_t sum, std::uint64_t minimum, std::uint64_t maximum);
   void merge(const LogLinear& other);
   void clear();
 
   [[nodiscard]] std::uint64_t count() const { return count_; }
-  [[nodiscard]] std::uint64_t sum() const { return sum_; }
+  [[nodiscard]] std::uint64_t sum() const { return sum_; }  // UINT64_MAX: at least so much
   [[nodiscard]] std::uint64_t maximum() const { return maximum_; }
-  [[nodiscard]] std::uint64_t minimum() const { return minimum_; }
+  [[nodiscard]] std::uint64_t minimum() const { return minimum_; }  // UINT64_MAX when empty
   // What the fraction `q` of all values does not exceed, within 1.6 %; 0 when empty.
   [[nodiscard]] std::uint64_t quantile(double q) const;
   [[nodiscard]] std::uint64_t in_bucket(std::size_t bucket) const;
@@ -54,5 +59,12 @@ class LogLinear {
   std::array<std::unique_ptr<Octave>, (kBuckets >> kSubBits)> octaves_;
   std::uint64_t count_ = 0, sum_ = 0, maximum_ = 0, minimum_ = UINT64_MAX;
 };
+
+// {"unit": "ns", "sub_bits": 5, "buckets": [[lower bound, count], …], "count": …, "sum": …, "min": …, "max": …}: the
+// buckets that are not empty, ascending. Whoever has two of these merges them by adding the counts of the same bounds,
+// counts and sums, and taking the lesser min and the greater max. An empty one has zeros.
+nlohmann::ordered_json to_json(const LogLinear& histogram);
+// Throws Failure with kMisused if it is no such object.
+LogLinear log_linear_from_json(const nlohmann::ordered_json& json);
 
 }  // namespace nopspan::collector

@@ -79,5 +79,8 @@ struct Span {
 // The id that people know a request by: the supplied one, else 22 characters of URL-safe Base64; "" where there is
 // none.
 std::string request_id_of(const Span& span);
+// The trace id of a request's id in any of its forms: 22 characters of Base64, 32 hexadecimal digits, a traceparent, or
+// what the application supplied, which is hashed as the ABI says. Empty for "".
+TraceId trace_id_of(std::string_view request);
 
 }  // namespace nopspan::collector

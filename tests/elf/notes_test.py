@@ -22,9 +22,10 @@ class Notes(unittest.TestCase):
     def test_the_abi_text_names_the_probes(self):
         self.assertEqual(1, self.abi.version)
         for probe in ("span_start", "span_stop", "span_exception", "event", "first_token", "tokens", "retry",
-                      "tool_call", "engine_request", "gauge"):
+                      "tool_call", "engine_request", "gauge", "batch"):
             self.assertIn(probe, self.abi.probes)
-        self.assertEqual({"spans", "points"}, set(self.abi.probes.values()), "batch has no site yet")
+        self.assertEqual({"spans", "points", "batch"}, set(self.abi.probes.values()))
+        self.assertEqual("batch", self.abi.probes["batch"])
 
     def test_the_built_library_keeps_it(self):
         self.assertEqual([], self.abi.defects(ElfFile(surroundings.LIBRARY)))

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Traces of a given number of spans, as fast as they go: `bench_traces SPANS_PER_TRACE SPANS ROUNDS THREADS`. Each span
+// has a name, its ids and four attributes. Prints what one cost, ns of its thread's time, the least of the rounds.
+// Waits for a line on standard input before it begins, so that a tracer can attach first.
+#include <nopspan/context.h>
+#include <nopspan/span.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <thread>
+#include <vector>
+
+namespace {
+
+double now_ns() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
+}
+
+template <class F>
+void fill(F& fields, long number) {
+  fields.set("tool", "calculator").set("rows", number).set("cached", false).set("shard", "eu-west-1");
+}
+
+void trace(long spans) {
+  const nopspan::Span root{"bench.request", [&](nopspan::Fields& f) { fill(f, spans); }};
+  for (long i = 1; i < spans; ++i) {
+    const nopspan::Span span{"bench.step", [&](nopspan::Fields& f) { fill(f, i); }};
+  }
+}
+
+double run(long spans_per_trace, long spans, long rounds) {
+  double least = 1e18;
+  for (long round = 0; round < rounds; ++round) {
+    const double began = now_ns();
+    long done = 0;
+    for (; done < spans; done += spans_per_trace) trace(spans_per_trace);
+    least = std::min(least, (now_ns() - began) / static_cast<double>(done));
+  }
+  return least;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto argument = [&](int i, long otherwise) { return argc > i ? std::strtol(argv[i], nullptr, 10) : otherwise; };
+  const long spans_per_trace = argument(1, 16), spans = argument(2, 100000), rounds = argument(3, 5),
+             threads = argument(4, 1);
+  if (spans_per_trace < 1 || spans < 1 || rounds < 1 || threads < 1) {
+    std::fputs("usage: bench_traces SPANS_PER_TRACE SPANS ROUNDS THREADS (all at least 1)\n", stderr);
+    return 2;
+  }
+  std::getchar();
+  std::vector<double> costs(static_cast<std::size_t>(threads));
+  std::vector<std::thread> running;
+  for (double& cost : costs) running.emplace_back([&] { cost = run(spans_per_trace, spans, rounds); });
+  for (std::thread& thread : running) thread.join();
+  std::printf("%.1f\n", *std::max_element(costs.begin(), costs.end()));
+}

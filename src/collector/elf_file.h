@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a reader of probes asks an ELF file, whatever its bytes are.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+struct Elf;
+
+namespace nopspan::collector {
+
+// 64-bit, little-endian, for this machine, a program or shared library. Read by pread(2), never mapped: a file that is
+// cut while it is read ends no one.
+class ElfFile {
+ public:
+  // `fd` must stay open. Empty if it is no such file; `why_not` then says so.
+  static std::optional<ElfFile> open(int fd, std::uint64_t size, std::string& why_not);
+
+  struct Section {
+    std::string name;  // its first 63 characters
+    std::uint64_t index = 0, type = 0, address = 0, offset = 0, size = 0, link = 0;
+    bool is_loaded = false;
+    bool is_tls_bss = false;  // takes no place where its address says
+  };
+  [[nodiscard]] const std::vector<Section>& sections() const { return sections_; }
+  [[nodiscard]] const Section* section(std::string_view name) const;  // the first of this name; null: none
+
+  enum class Use : std::uint8_t { code, data };
+  // Where in the file an address of the program lies: empty if no executable (writable) segment has it.
+  [[nodiscard]] std::optional<std::uint64_t> offset_of(std::uint64_t address, Use use) const;
+  // Whether all bytes could be read.
+  [[nodiscard]] bool read(std::uint64_t offset, void* to, std::size_t size) const;
+
+  using OnNote = std::function<void(std::string_view name, std::uint32_t type, std::string_view description)>;
+  void for_each_note(const Section& section, const OnNote& on_note) const;
+  // The value of a symbol that the file defines, dynamic or not. Empty if there is none.
+  [[nodiscard]] std::optional<std::uint64_t> symbol(std::string_view name) const;
+
+ private:
+  struct Segment {
+    std::uint64_t address, offset, size;
+    bool is_code, is_data;
+  };
+  struct End {
+    void operator()(Elf* elf) const;
+  };
+
+  ElfFile() = default;
+  [[nodiscard]] std::string read_bytes(std::uint64_t offset, std::uint64_t size) const;
+  bool read_sections(std::string& why_not);
+  bool read_segments();
+
+  int fd_ = -1;
+  std::uint64_t size_ = 0;
+  mutable std::uint64_t read_ = 0;  // bytes of sections so far
+  std::unique_ptr<Elf, End> elf_;
+  std::vector<Section> sections_;
+  std::vector<Segment> segments_;
+};
+
+}  // namespace nopspan::collector

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program: reads the command line, runs the command, and turns what went wrong into a message and an exit status.
+#include "command.h"
+#include "failure.h"
+
+#include <CLI/CLI.hpp>
+
+#include <unistd.h>
+
+#include <clocale>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <iostream>
+#include <string>
+
+namespace nopspan::collector {
+
+// Commands that may still be absent: their engineers write them now.
+[[gnu::weak]] void add_ps(CLI::App& app, const Common& common, Run& run);
+[[gnu::weak]] void add_top(CLI::App& app, const Common& common, Run& run);
+[[gnu::weak]] void add_hist(CLI::App& app, const Common& common, Run& run);
+[[gnu::weak]] void add_trace(CLI::App& app, const Common& common, Run& run);
+[[gnu::weak]] void add_record(CLI::App& app, const Common& common, Run& run);
+[[gnu::weak]] void add_replay(CLI::App& app, const Common& common, Run& run);
+[[gnu::weak]] void add_doctor(CLI::App& app, const Common& common, Run& run);
+
+namespace {
+
+constexpr char kDescription[] =
+    "Shows the spans of programs that use the nopspan library, while they run: which requests ran, how long each step\n"
+    "took, how many tokens, which errors. The programs are not restarted, and cost nothing again when it ends.";
+constexpr char kExamples[] =
+    "Examples:\n"
+    "  nopspan ps                          which processes have spans to show\n"
+    "  nopspan top                         rates, times and tokens of each span, live\n"
+    "  nopspan trace --slower-than 2s      requests that took longer, as trees\n"
+    "  nopspan record spans.rec            everything into a file; nopspan replay spans.rec\n"
+    "  nopspan doctor                      why it sees nothing\n"
+    "\n"
+    "Tracing needs root, or the capabilities that nopspan doctor names.\n"
+    "Exit status: 0 done, 1 failed, 2 misused.";
+
+// The second one ends the program at once: whoever presses Ctrl-C twice does not want to wait.
+void stop_on_signals() {
+  struct sigaction action = {};
+  action.sa_handler = [](int) { stopping = true; };
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  for (const int signal_number : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal_number, &action, nullptr);
+  // Whoever reads the output may go away (`| head`): that ends the program, without a word.
+  signal(SIGPIPE, SIG_DFL);
+}
+
+bool color_allowed() {
+  const char* no_color = std::getenv("NO_COLOR");
+  const char* terminal = std::getenv("TERM");
+  return (no_color == nullptr || *no_color == '\0') && (terminal == nullptr || std::strcmp(terminal, "dumb") != 0) &&
+         isatty(STDOUT_FILENO) == 1;
+}
+
+void add_commands(CLI::App& app, const Common& common, Run& run) {
+  using Add = void (*)(CLI::App&, const Common&, Run&);
+  for (const Add add : {add_ps, add_top, add_trace, add_hist, add_record, add_replay, add_doctor}) {
+    if (add != nullptr) add(app, common, run);
+  }
+}
+
+// The command's own name with those before it: "nopspan trace".
+std::string name_of(const CLI::App& app) {
+  const CLI::App* parent = app.get_parent();
+  return parent == nullptr ? app.get_name() : name_of(*parent) + " " + app.get_name();
+}
+
+const CLI::App& chosen(const CLI::App& app) {
+  const auto commands = app.get_subcommands();
+  return commands.empty() ? app : chosen(*commands.front());
+}
+
+int misused(const CLI::App& app, const std::string& what) {
+  const std::string name = name_of(chosen(app));
+  std::cerr << name << ": " << what << "; see " << name << " --help\n";
+  return Failure::kMisused;
+}
+
+// What CLI11 threw: a wish for help or the version, or a mistake.
+int explain(const CLI::App& app, const CLI::ParseError& error) {
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
+    const auto extras = app.remaining(true);
+    const std::string extra = extras.empty() ? "" : extras.front();
+    return misused(app, (extra.starts_with('-') ? "unknown option " : "unexpected argument ") + extra);
+  }
+  std::string what = error.what();
+  if (const auto line_end = what.find('\n'); line_end != std::string::npos) what.resize(line_end);
+  return misused(app, what);
+}
+
+// Data that did not arrive is a failure: a full disk shows only now.
+int finish(int exit_status) {
+  std::cout.flush();
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout) {
+    std::cerr << "nopspan: stdout: " << std::strerror(errno) << "\n";
+    return exit_status == 0 ? Failure::kFailed : exit_status;
+  }
+  return exit_status;
+}
+
+int run_program(int argc, char** argv) {
+  CLI::App app{kDescription, "nopspan"};
+  Common common;
+  Run run;
+  bool no_color = false;
+  app.fallthrough();  // options of the program are understood behind a command's name too
+  app.footer(kExamples);
+  app.set_version_flag("--version", "nopspan " NOPSPAN_VERSION, "Print the version and exit");
+  app.set_help_flag("-h,--help", "Print this help and exit");
+  app.add_flag("--json", common.json, "Print JSON, for programs to read");
+  app.add_flag("--no-color", no_color, "Print no colors (so does NO_COLOR=1)");
+  add_commands(app, common, run);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return explain(app, error);
+  }
+  if (!run) {
+    std::cerr << app.help();
+    return Failure::kMisused;
+  }
+  common.color = !no_color && color_allowed();
+  return run();
+}
+
+}  // namespace
+}  // namespace nopspan::collector
+
+int main(int argc, char** argv) {
+  using nopspan::collector::Failure;
+  std::setlocale(LC_CTYPE, "");  // a terminal's wide characters; numbers stay as C writes them
+  nopspan::collector::stop_on_signals();
+  int exit_status = Failure::kFailed;
+  try {
+    exit_status = nopspan::collector::run_program(argc, argv);
+  } catch (const Failure& failure) {
+    std::cerr << "nopspan: " << failure.what() << "\n";
+    exit_status = failure.exit_status;
+  } catch (const std::exception& error) {
+    std::cerr << "nopspan: " << error.what() << "\n";
+  }
+  return nopspan::collector::finish(exit_status);
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// What became of every entry, as it is told.
+#include "ledger.h"
+
+#include <nlohmann/json.hpp>
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+Counts every_count_another() {
+  return {.emitted = 2 + 4 + 8 + 16 + 32 + 64 + 128 + 256 + 512,
+          .delivered = 2,
+          .filtered = 4,
+          .ring_full = 8,
+          .unreadable = 16,
+          .too_large = 32,
+          .malformed = 64,
+          .missed = 128,
+          .discarded = 256,
+          .export_dropped = 512,
+          .held_by_killed = 1024};
+}
+
+ProcessLedger process_ledger(std::uint32_t pid, const std::string& command, const Counts& counts) {
+  auto process = std::make_shared<Process>();
+  process->pid = pid;
+  process->command = command;
+  return {process, counts};
+}
+
+TEST(Counts, CloseWhenEverythingIsAccountedFor) {
+  Counts counts = every_count_another();
+  EXPECT_EQ(counts.lost(), 8U + 16 + 32 + 64 + 128 + 256 + 512);
+  EXPECT_TRUE(counts.closes());
+  ++counts.emitted;
+  EXPECT_FALSE(counts.closes());
+}
+
+TEST(Counts, AreAddedFieldByField) {
+  Counts counts = every_count_another();
+  counts += every_count_another();
+  EXPECT_EQ(counts.emitted, 2 * every_count_another().emitted);
+  EXPECT_EQ(counts.ring_full, 16U);
+  EXPECT_EQ(counts.held_by_killed, 2048U);
+  EXPECT_TRUE(counts.closes());
+}
+
+TEST(CountsAsJson, HaveEveryField) {
+  EXPECT_EQ(to_json(every_count_another()).dump(),
+            R"({"emitted":1022,"delivered":2,"filtered":4,"ring_full":8,"unreadable":16,"too_large":32,"malformed":64,)"
+            R"("missed":128,"discarded":256,"export_dropped":512,"held_by_killed":1024,"lost":1016,"closes":true})");
+}
+
+TEST(LedgerAsJson, HasTheTotalAndEachProcess) {
+  Ledger ledger;
+  ledger.total = every_count_another();
+  ledger.processes.push_back(process_ledger(7, "server", {.emitted = 3, .delivered = 3}));
+  ledger.others = {.emitted = 1, .delivered = 1};
+  ledger.others_processes = 2;
+  const auto json = to_json(ledger);
+  EXPECT_EQ(json["total"]["lost"], 1016);
+  EXPECT_EQ(json["processes"].size(), 1U);
+  EXPECT_EQ(json["processes"][0]["pid"], 7);
+  EXPECT_EQ(json["processes"][0]["command"], "server");
+  EXPECT_EQ(json["processes"][0]["delivered"], 3);
+  EXPECT_EQ(json["others"]["processes"], 2);
+  EXPECT_EQ(json["others"]["delivered"], 1);
+}
+
+TEST(LedgerAsText, IsALineWhenAllIsWell) {
+  Ledger ledger;
+  ledger.processes.push_back(process_ledger(7, "server", {.emitted = 3, .delivered = 3}));
+  ledger.total = {.emitted = 3, .delivered = 3};
+  EXPECT_EQ(to_text(ledger), "3 entries from 1 process: 3 delivered, none lost\n");
+  ledger.total = {.emitted = 1, .filtered = 1};
+  EXPECT_EQ(to_text(ledger), "1 entry from 1 process: 0 delivered, 1 filtered out, none lost\n");
+  EXPECT_EQ(to_text(Ledger()), "0 entries from 0 processes: 0 delivered, none lost\n");
+}
+
+TEST(LedgerAsText, TellsEachLossAndItsReason) {
+  Ledger ledger;
+  ledger.total = every_count_another();
+  const std::string text = to_text(ledger);
+  EXPECT_NE(text.find("2 delivered, 4 filtered out, 1016 lost\n"), std::string::npos) << text;
+  for (const char* count :
+       {"\n  8 ", "\n  16 ", "\n  32 ", "\n  64 ", "\n  128 ", "\n  256 ", "\n  512 ", "at most 1024 more"}) {
+    EXPECT_NE(text.find(count), std::string::npos) << count << " in " << text;
+  }
+  EXPECT_EQ(text.find("do not close"), std::string::npos);
+}
+
+TEST(LedgerAsText, SaysWhenItDoesNotClose) {
+  Ledger ledger;
+  ledger.total = {.emitted = 5, .delivered = 3};
+  EXPECT_NE(to_text(ledger).find("the counts do not close: 5 emitted, 3 accounted for"), std::string::npos);
+}
+
+TEST(LedgerAsText, NamesTheProcessesThatLostMostAsPlainText) {
+  Ledger ledger;
+  for (std::uint32_t i = 1; i <= 9; ++i) {
+    ledger.processes.push_back(process_ledger(i, "p\x1b" + std::to_string(i), {.emitted = i, .ring_full = i}));
+    ledger.total += ledger.processes.back().counts;
+  }
+  EXPECT_NE(
+      to_text(ledger).find("  lost by process: 9 p\\x1b9 9, 8 p\\x1b8 8, 7 p\\x1b7 7, 6 p\\x1b6 6, 5 p\\x1b5 5, …\n"),
+      std::string::npos)
+      << to_text(ledger);
+}
+
+}  // namespace
+}  // namespace nopspan::collector

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "log_linear.h"
+
+#include "failure.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Values of every size: as many of each octave.
+std::vector<std::uint64_t> values_of_all_sizes(std::size_t count, unsigned seed, unsigned bits = 64) {
+  std::mt19937_64 random(seed);
+  std::vector<std::uint64_t> values;
+  for (std::size_t i = 0; i < count; ++i) values.push_back(random() >> (64 - bits + random() % bits));
+  return values;
+}
+
+LogLinear histogram_of(const std::vector<std::uint64_t>& values) {
+  LogLinear histogram;
+  for (const std::uint64_t value : values) histogram.add(value);
+  return histogram;
+}
+
+double relative_error(std::uint64_t told, std::uint64_t value) {
+  const std::uint64_t off = told > value ? told - value : value - told;
+  return value == 0 ? static_cast<double>(off) : static_cast<double>(off) / static_cast<double>(value);
+}
+
+TEST(LogLinear, HasTheMiddleOfABucketWithin16PerMilleOfEveryValueInIt) {
+  for (std::size_t bucket = 0; bucket < LogLinear::kBuckets; ++bucket) {
+    const std::uint64_t low = LogLinear::lower_bound_of(bucket);
+    const std::uint64_t high =
+        bucket + 1 == LogLinear::kBuckets ? UINT64_MAX : LogLinear::lower_bound_of(bucket + 1) - 1;
+    ASSERT_LE(low, high);
+    // The ends of a bucket are farthest from its middle.
+    ASSERT_EQ(LogLinear::bucket_of(low), bucket);
+    ASSERT_EQ(LogLinear::bucket_of(high), bucket);
+    ASSERT_LE(relative_error(LogLinear::middle_of(bucket), low), 0.016) << bucket;
+    ASSERT_LE(relative_error(LogLinear::middle_of(bucket), high), 0.016) << bucket;
+  }
+  EXPECT_EQ(LogLinear::lower_bound_of(0), 0U);
+}
+
+TEST(LogLinear, CountsSmallValuesExactly) {
+  for (std::uint64_t value = 0; value < 64; ++value) {
+    EXPECT_EQ(LogLinear::middle_of(LogLinear::bucket_of(value)), value);
+  }
+}
+
+TEST(LogLinear, AnswersTheQuantilesOfAllSizesWithinItsError) {
+  std::vector<std::uint64_t> values = values_of_all_sizes(10007, 1);
+  const LogLinear histogram = histogram_of(values);
+  std::sort(values.begin(), values.end());
+  for (const double q : {0.0, 0.001, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 1.0}) {
+    const auto rank = static_cast<std::size_t>(std::ceil(q * static_cast<double>(values.size())));
+    const std::uint64_t exact = values[rank == 0 ? 0 : rank - 1];
+    EXPECT_LE(relative_error(histogram.quantile(q), exact), 0.016) << q;
+  }
+}
+
+TEST(LogLinear, KnowsItsExtremesAndSumExactly) {
+  const LogLinear histogram = histogram_of({1'000'003, 2'000'001, 900'007});
+  EXPECT_EQ(histogram.count(), 3U);
+  EXPECT_EQ(histogram.sum(), 3'900'011U);
+  EXPECT_EQ(histogram.minimum(), 900'007U);
+  EXPECT_EQ(histogram.maximum(), 2'000'001U);
+  EXPECT_EQ(histogram.quantile(0), 900'007U);
+  EXPECT_EQ(histogram.quantile(1), 2'000'001U);
+}
+
+TEST(LogLinear, TellsNoQuantileBeyondAnExtreme) {
+  // All in one bucket, whose middle is greater than all of them, and less.
+  EXPECT_EQ(histogram_of({1 << 20, 1 << 20}).quantile(0.5), 1U << 20);
+  const std::uint64_t last = (33U << 15) - 1;
+  EXPECT_EQ(histogram_of({last, last}).quantile(0.5), last);
+}
+
+TEST(LogLinear, OfOneValueIsThatValue) {
+  for (const std::uint64_t value : {std::uint64_t{0}, std::uint64_t{77'777}, UINT64_MAX}) {
+    const LogLinear histogram = histogram_of({value});
+    for (const double q : {0.0, 0.5, 1.0}) EXPECT_EQ(histogram.quantile(q), value);
+  }
+}
+
+TEST(LogLinear, IsZeroWhenEmpty) {
+  const LogLinear histogram;
+  EXPECT_EQ(histogram.quantile(0.5), 0U);
+  EXPECT_EQ(histogram.count(), 0U);
+  EXPECT_EQ(histogram.in_bucket(3), 0U);
+}
+
+TEST(LogLinear, IsMergedByAdding) {
+  const std::vector<std::uint64_t> some = values_of_all_sizes(1000, 2, 40), others = values_of_all_sizes(777, 3, 40);
+  std::vector<std::uint64_t> all = some;
+  all.insert(all.end(), others.begin(), others.end());
+  LogLinear merged = histogram_of(some);
+  merged.merge(histogram_of(others));
+  merged.merge(LogLinear{});
+  EXPECT_EQ(to_json(merged), to_json(histogram_of(all)));
+}
+
+TEST(LogLinear, AddsManyAtOnceAsOneByOne) {
+  LogLinear at_once;
+  at_once.add(5000, 3);
+  at_once.add(1, 0);
+  EXPECT_EQ(to_json(at_once), to_json(histogram_of({5000, 5000, 5000})));
+}
+
+TEST(LogLinear, IsMadeOfBucketsAndTotals) {
+  const std::vector<std::uint64_t> values = values_of_all_sizes(500, 4, 40);
+  const LogLinear histogram = histogram_of(values);
+  LogLinear copy;
+  for (std::size_t i = 0; i < LogLinear::kBuckets; ++i) copy.add_bucket(i, histogram.in_bucket(i));
+  copy.add_totals(histogram.sum(), histogram.minimum(), histogram.maximum());
+  copy.add_bucket(LogLinear::kBuckets, 1);  // there is no such bucket
+  EXPECT_EQ(to_json(copy), to_json(histogram));
+}
+
+TEST(LogLinear, IsEmptyAfterClear) {
+  LogLinear histogram = histogram_of({1, 2, 3'000'000});
+  histogram.clear();
+  EXPECT_EQ(to_json(histogram), to_json(LogLinear{}));
+  histogram.add(5);
+  EXPECT_EQ(histogram.minimum(), 5U);
+}
+
+TEST(LogLinear, KeepsASumThatDoesNotFitAtItsGreatest) {
+  EXPECT_EQ(histogram_of({UINT64_MAX, 1}).sum(), UINT64_MAX);
+  LogLinear histogram;
+  histogram.add(UINT64_MAX / 2, 3);
+  EXPECT_EQ(histogram.sum(), UINT64_MAX);
+}
+
+TEST(LogLinear, SurvivesJson) {
+  const LogLinear histogram = histogram_of(values_of_all_sizes(5000, 5));
+  const std::string text = to_json(histogram).dump();
+  EXPECT_EQ(to_json(log_linear_from_json(Json::parse(text))).dump(), text);
+  EXPECT_EQ(log_linear_from_json(to_json(LogLinear{})).count(), 0U);
+}
+
+TEST(LogLinear, RefusesJsonThatIsNoHistogram) {
+  const Json good = to_json(histogram_of({70, 70, 1'000'000}));
+  ASSERT_EQ(log_linear_from_json(good).count(), 3U);
+  const std::vector<Json> replacements = {
+      {{"unit", "us"}},
+      {{"unit", 3}},
+      {{"sub_bits", 6}},
+      {{"sub_bits", "5"}},
+      {{"buckets", 7}},
+      {{"buckets", {7}}},
+      {{"buckets", {{70, 2, 1}}}},
+      {{"buckets", {{70, -2}, {999424, 1}}}},
+      {{"buckets", {{71, 2}, {999424, 1}}}},           // no bucket's bound
+      {{"buckets", {{999424, 1}, {70, 2}}}},           // descending
+      {{"buckets", {{70, 1}, {70, 2}}}},               // twice
+      {{"buckets", {{70, 3}, {999424, 0}}}},           // empty
+      {{"buckets", {{70, UINT64_MAX}, {999424, 4}}}},  // 3, if one lets it overflow
+      {{"count", 4}},
+      {{"count", 3.5}},
+      {{"sum", -1}},
+      {{"min", 1}},
+      {{"max", 1}},
+      {{"min", 2'000'000}},
+      {{"count", 0}, {"buckets", Json::array()}},  // empty, and yet with a sum
+  };
+  for (const Json& replacement : replacements) {
+    Json bad = good;
+    bad.update(replacement);
+    EXPECT_THROW(log_linear_from_json(bad), Failure) << bad;
+  }
+  for (const auto& [key, value] : good.items()) {
+    Json bad = good;
+    bad.erase(key);
+    EXPECT_THROW(log_linear_from_json(bad), Failure) << bad;
+  }
+  for (const char* text : {"[]", "null", "3", "\"x\""}) EXPECT_THROW(log_linear_from_json(Json::parse(text)), Failure);
+}
+
+}  // namespace
+}  // namespace nopspan::collector

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ids of requests, in all the forms that people know them by.
+#include "span.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <iterator>
+#include <string>
+
+namespace nopspan::collector {
+namespace {
+
+TraceId id_of(const std::string& bytes) {
+  TraceId id;
+  std::copy(bytes.begin(), bytes.end(), std::begin(id.bytes));
+  return id;
+}
+
+const TraceId kCounting = id_of(std::string("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f", 16));
+
+TEST(RequestId, IsTheTraceIdInBase64) {
+  Span span;
+  span.trace_id = kCounting;
+  EXPECT_EQ(request_id_of(span), "AAECAwQFBgcICQoLDA0ODw");
+  span.trace_id = id_of(std::string(16, '\xff'));
+  EXPECT_EQ(request_id_of(span), "_____________________w");
+}
+
+TEST(RequestId, IsTheApplicationsOwnWhereItSuppliedOne) {
+  Span span;
+  span.trace_id = kCounting;
+  span.foreign_id = "order-17";
+  EXPECT_EQ(request_id_of(span), "order-17");
+}
+
+TEST(RequestId, IsEmptyWhereThereIsNoRequest) { EXPECT_EQ(request_id_of(Span()), ""); }
+
+TEST(TraceIdOf, ReadsEveryForm) {
+  EXPECT_EQ(trace_id_of("AAECAwQFBgcICQoLDA0ODw"), kCounting);
+  EXPECT_EQ(trace_id_of("000102030405060708090a0b0c0d0e0f"), kCounting);
+  EXPECT_EQ(trace_id_of("000102030405060708090A0B0C0D0E0F"), kCounting);
+  EXPECT_EQ(trace_id_of("00-000102030405060708090a0b0c0d0e0f-1112131415161718-01"), kCounting);
+  EXPECT_TRUE(trace_id_of("").empty());
+}
+
+TEST(TraceIdOf, ReadsWhatRequestIdOfWrites) {
+  Span span;
+  for (unsigned round = 1; round < 500; ++round) {
+    for (std::size_t i = 0; i < 16; ++i)
+      span.trace_id.bytes[i] = static_cast<unsigned char>(round * (7 * i + 31) >> 2U);
+    EXPECT_EQ(trace_id_of(request_id_of(span)), span.trace_id);
+  }
+}
+
+// Values of FNV-1a, 128 bits, as published.
+TEST(TraceIdOf, HashesWhatTheApplicationSupplied) {
+  EXPECT_EQ(trace_id_of("a"), trace_id_of("d228cb696f1a8caf78912b704e4a8964"));
+  EXPECT_EQ(trace_id_of("foobar"), trace_id_of("343e1662793c64bf6f0d3597ba446f18"));
+}
+
+TEST(TraceIdOf, HashesWhatOnlyLooksLikeOne) {
+  const std::string not_canonical = "AAECAwQFBgcICQoLDA0ODx";  // its last bits would be lost
+  EXPECT_NE(trace_id_of(not_canonical), kCounting);
+  EXPECT_FALSE(trace_id_of(std::string(22, 'A')).empty()) << "all zero is no id";
+  EXPECT_FALSE(trace_id_of(std::string(32, '0')).empty());
+}
+
+}  // namespace
+}  // namespace nopspan::collector

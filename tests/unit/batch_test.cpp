@@ -1,0 +1,426 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the batch probe hands over: the linker puts this file in the place of the site.
+#include "counted.h"
+#include "fake_clock.h"
+#include "in_child.h"
+#include "in_thread.h"
+#include "raised_gate.h"
+
+#include "gate_page.h"
+#include "nopspan_probes.h"
+
+#include <nopspan/events.h>
+#include <nopspan/llm.h>
+#include <nopspan/span.h>
+
+#include <gmock/gmock.h>
+
+#include <pthread.h>
+
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace {
+
+using nopspan::AsyncSpan;
+using nopspan::Attached;
+using nopspan::Context;
+using nopspan::Fields;
+using nopspan::Span;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+struct Entry {
+  nopspan_entry fixed;
+  std::vector<std::uint64_t> extras;
+  std::string name, engine, model, tenant, exception_kind, error_type, foreign_id, tracestate, text, attributes, links;
+};
+
+struct Batch {
+  nopspan_thread header;
+  std::uint64_t longest_root_ns;
+  std::uint64_t errors;
+  std::uint64_t bytes;
+  std::vector<Entry> entries;
+};
+
+// What a tracer would have got of this thread.
+thread_local std::vector<Batch>* received = nullptr;
+thread_local std::vector<nopspan_thread>* announced = nullptr;
+
+Entry read_entry(const char* batch, std::size_t bytes, std::size_t at) {
+  Entry entry;
+  std::memcpy(&entry.fixed, batch + at, sizeof(entry.fixed));
+  const nopspan_entry& fixed = entry.fixed;
+  EXPECT_EQ(fixed.size % 8, 0U);
+  EXPECT_LE(at + fixed.size, bytes);
+  EXPECT_EQ(fixed.fixed_size, sizeof(nopspan_entry));
+  const auto text = [&](const nopspan_text& where) {
+    EXPECT_LE(std::size_t{where.offset} * 8 + where.length, at + fixed.size);  // never behind the entry itself
+    return std::string(batch + std::size_t{where.offset} * 8, where.length);
+  };
+  std::size_t words = 0;
+  if ((fixed.extras & NOPSPAN_EXTRA_USAGE) != 0) words += 4;
+  if ((fixed.extras & NOPSPAN_EXTRA_FIRST_TOKEN) != 0) words += 1;
+  if ((fixed.extras & NOPSPAN_EXTRA_ENGINE) != 0) words += 7;
+  if ((fixed.extras & NOPSPAN_EXTRA_VALUES) != 0) words += 2;
+  entry.extras.resize(words);
+  if (words > 0) std::memcpy(entry.extras.data(), batch + at + fixed.fixed_size, words * 8);
+  entry.name = text(fixed.name);
+  entry.engine = text(fixed.engine);
+  entry.model = text(fixed.model);
+  entry.tenant = text(fixed.tenant);
+  entry.exception_kind = text(fixed.exception_kind);
+  entry.error_type = text(fixed.error_type);
+  entry.foreign_id = text(fixed.foreign_id);
+  entry.tracestate = text(fixed.tracestate);
+  entry.text = text(fixed.text);
+  entry.attributes = text(fixed.attributes);
+  entry.links = text(fixed.links);
+  return entry;
+}
+
+}  // namespace
+
+// NOLINTNEXTLINE(*-reserved-identifier): the linker's name
+extern "C" void __wrap_nopspan_site_batch(const void* entries, std::uint64_t bytes, std::uint64_t count,
+                                          std::uint64_t longest_root_ns, std::uint64_t errors, const void* header) {
+  if (received == nullptr) return;
+  nopspan_thread thread;
+  std::memcpy(&thread, header, sizeof(thread));
+  if (bytes == 0) {
+    announced->push_back(thread);
+    return;
+  }
+  Batch batch{thread, longest_root_ns, errors, bytes, {}};
+  const auto* begin = static_cast<const char*>(entries);
+  EXPECT_EQ(thread.buffer, reinterpret_cast<std::uintptr_t>(entries));
+  EXPECT_EQ(thread.bytes, bytes);
+  EXPECT_EQ(thread.next - thread.first, count);
+  for (std::size_t at = 0; at < bytes; at += batch.entries.back().fixed.size) {
+    batch.entries.push_back(read_entry(begin, bytes, at));
+  }
+  EXPECT_EQ(batch.entries.size(), count);
+  received->push_back(std::move(batch));
+}
+
+namespace {
+
+// Runs `work` on a thread of its own while a tracer is attached, and gives what that got, up to the thread's end.
+struct Traced {
+  std::vector<Batch> batches;
+  std::vector<nopspan_thread> announcements;
+
+  template <class Work>
+  explicit Traced(Work work) {
+    const RaisedGate tracer(RaisedGate::batch);
+    run(work);
+  }
+  Traced() = default;
+  template <class Work>
+  void run(Work work) {
+    in_thread([&] {
+      received = &batches;
+      announced = &announcements;
+      work();
+    });
+  }
+
+  [[nodiscard]] std::vector<std::string> names() const {
+    std::vector<std::string> all;
+    for (const Batch& batch : batches) {
+      for (const Entry& entry : batch.entries) all.push_back(entry.name);
+    }
+    return all;
+  }
+  [[nodiscard]] const Entry& only() const {
+    EXPECT_THAT(batches, SizeIs(1));
+    EXPECT_THAT(batches.at(0).entries, SizeIs(1));
+    return batches.at(0).entries.at(0);
+  }
+};
+
+TEST(Batch, HandsOverARequestWhenItsOutermostSpanEnds) {
+  Context context;
+  const Traced traced([&] {
+    const Attached scope{Context::make()};  // no doubt that it is a root
+    const Span request{"request"};
+    context = request.context();
+    {
+      const Span inner{"inner", [](Fields& f) { f.set("rows", 7); }};
+    }
+    { const Span inner{"inner"}; }
+    EXPECT_THAT(*received, IsEmpty());
+  });
+  ASSERT_THAT(traced.batches, SizeIs(1));
+  const Batch& batch = traced.batches[0];
+  ASSERT_THAT(traced.names(), ElementsAre("inner", "inner", "request"));
+  const nopspan_entry& request = batch.entries[2].fixed;
+
+  EXPECT_EQ(request.span_id, context.span_id());
+  EXPECT_EQ(request.root_id, context.span_id());
+  EXPECT_EQ(request.parent_id, 0U);
+  EXPECT_EQ(batch.longest_root_ns, request.duration_ns);
+  EXPECT_EQ(batch.header.open_entries, 0U);
+  EXPECT_EQ(batch.errors, 0U);
+  for (int i = 0; i < 2; ++i) {
+    const nopspan_entry& inner = batch.entries[static_cast<std::size_t>(i)].fixed;
+    EXPECT_EQ(inner.parent_id, request.span_id);
+    EXPECT_EQ(inner.root_id, request.span_id);
+    EXPECT_GE(inner.start_ns, request.start_ns);
+    EXPECT_LE(inner.duration_ns, request.duration_ns);
+  }
+  EXPECT_THAT(batch.entries[0].attributes, ::testing::HasSubstr("rows"));
+  EXPECT_THAT(batch.entries[1].attributes, IsEmpty());
+  // The name is in it once.
+  EXPECT_EQ(batch.entries[0].fixed.name.offset, batch.entries[1].fixed.name.offset);
+}
+
+TEST(Batch, AnnouncesItsThreadOnce) {
+  const Traced traced([] {
+    { const Span span{"work"}; }
+    { const Span span{"work"}; }
+  });
+  ASSERT_THAT(traced.announcements, SizeIs(1));
+  const nopspan_thread& header = traced.announcements[0];
+  EXPECT_EQ(header.magic, NOPSPAN_THREAD_MAGIC);
+  EXPECT_EQ(header.next, 0U);
+  EXPECT_NE(header.stream, 0U);
+  EXPECT_EQ(header.mark, *reinterpret_cast<const unsigned long*>(nopspan_gate.process_mark));
+}
+
+TEST(Batch, HoldsRequestsThatFollowEachOtherAtOnce) {
+  const FakeClock clock;
+  const Traced traced([&] {
+    { const Span span{"first"}; }
+    EXPECT_THAT(*received, SizeIs(1));  // nothing was handed over for long
+    { const Span span{"second"}; }
+    { const Span span{"third"}; }
+    EXPECT_THAT(*received, SizeIs(1));
+    FakeClock::advance(1'000'000);
+    { const Span span{"fourth"}; }
+    EXPECT_THAT(*received, SizeIs(2));
+    { const Span span{"last"}; }
+  });
+  ASSERT_THAT(traced.batches, SizeIs(3));
+  EXPECT_THAT(traced.names(), ElementsAre("first", "second", "third", "fourth", "last"));
+  EXPECT_EQ(traced.batches[1].header.first, 1U);
+  EXPECT_EQ(traced.batches[1].header.next, 4U);
+  EXPECT_EQ(traced.batches[2].header.first, 4U);
+}
+
+TEST(Batch, HoldsSpansOfARequestThatIsElsewhereFor100Ms) {
+  const FakeClock clock;
+  const Traced traced([&] {
+    const Attached scope{Context::make()};
+    const AsyncSpan elsewhere{"elsewhere", Context::current()};
+    const Attached inside{elsewhere.context()};
+    { const Span span{"part"}; }
+    EXPECT_THAT(*received, SizeIs(1));
+    FakeClock::advance(99'999'999);
+    { const Span span{"part"}; }
+    EXPECT_THAT(*received, SizeIs(1));
+    FakeClock::advance(1);
+    { const Span span{"part"}; }
+    EXPECT_THAT(*received, SizeIs(2));
+  });
+  EXPECT_EQ(traced.batches.at(1).header.open_entries, 2U);
+}
+
+TEST(Batch, IsHandedOverWhenFullWhateverIsOpen) {
+  const Traced traced([] {
+    const Span request{"request"};
+    for (int i = 0; i < 1000; ++i) {
+      const Span span{"work", [](Fields& f) { f.set("text", std::string(1000, 'x')); }};
+    }
+  });
+  EXPECT_GT(traced.batches.size(), 1U);
+  EXPECT_THAT(traced.names(), SizeIs(1001));
+  std::uint64_t next = 0;
+  for (const Batch& batch : traced.batches) {
+    EXPECT_EQ(batch.header.first, next);
+    next = batch.header.next;
+    EXPECT_LE(batch.bytes, batch.header.capacity);
+  }
+  EXPECT_EQ(next, 1001U);
+}
+
+TEST(Batch, HasRoomForTheLargestSpan) {
+  const Traced traced([] {
+    const std::string text(63, 'x');
+    for (int i = 0; i < 8; ++i) {
+      Span span{"work", [&](Fields& f) {
+                  f.set("engine", text + "1").set("model", text + "2").set("tenant", text + "3").set("tool_name", text);
+                  f.set("input_tokens", 1).set("queue_ns", 1);
+                  for (int k = 0; k < 120; ++k) f.set(nopspan::Text(("key" + std::to_string(k)).c_str()), text);
+                  for (int k = 0; k < 200; ++k) f.link(Context::make());
+                }};
+      span.first_token();
+      span.fail(nopspan::Text(text.c_str()));
+    }
+  });
+  EXPECT_THAT(traced.names(), SizeIs(8));
+  EXPECT_EQ(traced.batches.at(0).entries.at(0).links.size(), 128 * sizeof(nopspan_link));
+  EXPECT_GT(traced.batches.at(0).entries.at(0).attributes.size(), 7000U);
+}
+
+TEST(Batch, ThrowsAwayWhatNobodyListensToAnyMore) {
+  const FakeClock clock;
+  Traced traced;
+  traced.run([&] {
+    {
+      const RaisedGate tracer(RaisedGate::batch);
+      { const Span span{"delivered"}; }
+      { const Span span{"held"}; }
+    }
+    {
+      const RaisedGate handlers(RaisedGate::spans);
+      { const Span span{"unseen"}; }  // finds the gate down
+    }
+    const RaisedGate tracer(RaisedGate::batch);
+    { const Span span{"new"}; }
+  });
+  EXPECT_THAT(traced.names(), ElementsAre("delivered", "new"));
+  EXPECT_THAT(traced.announcements, SizeIs(2));
+  EXPECT_EQ(traced.batches.at(1).header.discarded, 1U);
+  EXPECT_EQ(traced.batches.at(1).header.first, 2U);
+}
+
+TEST(Batch, OfAThreadThatEndsAfterTheGateFellIsNotHandedOver) {
+  const FakeClock clock;
+  Traced traced;
+  traced.run([&] {
+    const RaisedGate tracer(RaisedGate::batch);
+    { const Span span{"delivered"}; }
+    { const Span span{"held"}; }
+  });
+  EXPECT_THAT(traced.names(), ElementsAre("delivered"));
+}
+
+TEST(Batch, InAChildOfForkBeginsAnew) {
+  const Traced traced([] {
+    const FakeClock clock;
+    { const Span span{"delivered"}; }
+    { const Span span{"held by the parent"}; }
+    const std::uint64_t stream = received->at(0).header.stream;
+    EXPECT_THAT(in_child([&] {
+                  received->clear();
+                  FakeClock::advance(1'000'000'000);
+                  { const Span span{"child"}; }
+                  ASSERT_THAT(*received, SizeIs(1));
+                  ASSERT_THAT(received->at(0).entries, SizeIs(1));
+                  EXPECT_EQ(received->at(0).entries[0].name, "child");
+                  EXPECT_EQ(received->at(0).header.first, 0U);
+                  EXPECT_NE(received->at(0).header.stream, stream);
+                }),
+                IsEmpty());
+  });
+  EXPECT_THAT(traced.names(), ElementsAre("delivered", "held by the parent"));
+}
+
+TEST(Batch, SaysWhatTheRecordSays) {
+  const Traced traced([] {
+    const Attached scope{
+        Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "vendor=value")};
+    Span span{
+        "work", [](Fields& f) {
+          f.set("engine", "e").set("model", "m").set("tenant", "t").set("input_tokens", 3).set("output_tokens", 4);
+          f.link(Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-00000000000000aa-01"));
+        }};
+    span.first_token();
+    span.fail("timeout");
+  });
+  const Entry& entry = traced.only();
+  EXPECT_EQ(entry.engine, "e");
+  EXPECT_EQ(entry.model, "m");
+  EXPECT_EQ(entry.tenant, "t");
+  EXPECT_EQ(entry.error_type, "timeout");
+  EXPECT_EQ(entry.tracestate, "vendor=value");
+  EXPECT_EQ(entry.fixed.status, NOPSPAN_STATUS_ERROR);
+  EXPECT_EQ(entry.fixed.parent_id, 0xb7ad6b7169203331U);
+  EXPECT_NE(entry.fixed.flags & NOPSPAN_FLAG_REMOTE_PARENT, 0U);
+  EXPECT_EQ(entry.fixed.extras, NOPSPAN_EXTRA_USAGE | NOPSPAN_EXTRA_FIRST_TOKEN | NOPSPAN_TELLS_TOKENS);
+  ASSERT_THAT(entry.extras, SizeIs(5));
+  EXPECT_EQ(entry.extras[0], 3U);
+  EXPECT_EQ(entry.extras[1], 4U);
+  ASSERT_EQ(entry.links.size(), sizeof(nopspan_link));
+  EXPECT_EQ(traced.batches[0].errors, 1U);
+  EXPECT_EQ(traced.batches[0].header.open_entries, 1U);  // its root is another process's
+}
+
+TEST(Batch, KeepsAForeignIdVisible) {
+  const Traced traced([] {
+    const Attached scope{Context::with_request_id("order 17")};
+    const Span span{"work"};
+  });
+  EXPECT_EQ(traced.only().foreign_id, "order 17");
+}
+
+TEST(Batch, TellsTokensAndToolsOfTheInnermostSpanOnly) {
+  const Traced traced([] {
+    const Span outer{"outer", [](Fields& f) { f.set("input_tokens", 5).set("tool_name", "find"); }};
+    const Span inner{"inner", [](Fields& f) { f.set("input_tokens", 5).set("tool_name", "find"); }};
+  });
+  ASSERT_THAT(traced.names(), ElementsAre("inner", "outer"));
+  constexpr unsigned kBoth = NOPSPAN_TELLS_TOKENS | NOPSPAN_TELLS_TOOL;
+  EXPECT_EQ(traced.batches[0].entries[0].fixed.extras & kBoth, kBoth);
+  EXPECT_EQ(traced.batches[0].entries[1].fixed.extras & kBoth, 0U);
+  EXPECT_EQ(traced.batches[0].entries[0].text, "find");
+}
+
+TEST(Batch, HasEventsRetriesAndGauges) {
+  const Traced traced([] {
+    const Span span{"work"};
+    nopspan::execute("cache.hit", [](auto& e) { e.set("key", "k"); });
+    nopspan::llm::retry([](auto& r) { r.attempt(2).delay_ms(500).reason("rate_limit"); });
+    nopspan::gauge("engine-1", "running", 17, 32);
+  });
+  ASSERT_THAT(traced.batches, SizeIs(1));
+  const std::vector<Entry>& entries = traced.batches[0].entries;
+  ASSERT_THAT(entries, SizeIs(4));
+  EXPECT_EQ(entries[0].fixed.kind, NOPSPAN_ENTRY_EVENT);
+  EXPECT_EQ(entries[0].name, "cache.hit");
+  EXPECT_EQ(entries[0].text, "work");
+  EXPECT_THAT(entries[0].attributes, ::testing::HasSubstr("key"));
+  EXPECT_EQ(entries[1].fixed.kind, NOPSPAN_ENTRY_RETRY);
+  EXPECT_THAT(entries[1].extras, ElementsAre(500'000'000U, 2U));
+  EXPECT_EQ(entries[1].error_type, "rate_limit");
+  EXPECT_EQ(entries[1].fixed.span_id, entries[3].fixed.span_id);
+  EXPECT_EQ(entries[2].fixed.kind, NOPSPAN_ENTRY_GAUGE);
+  EXPECT_EQ(entries[2].name, "running");
+  EXPECT_EQ(entries[2].engine, "engine-1");
+  EXPECT_THAT(entries[2].extras, ElementsAre(17U, 32U));
+}
+
+TEST(Batch, ListsTheHeadersOfAllThreadsFromTheGatesPage) {
+  const Traced traced([] { const Span span{"work"}; });
+  bool found = false;
+  for (std::uintptr_t at = nopspan_gate.threads; at != 0;) {
+    const auto* header = reinterpret_cast<const nopspan_thread*>(at);
+    EXPECT_EQ(header->magic, NOPSPAN_THREAD_MAGIC);
+    EXPECT_EQ(header->mark, 0U);  // that thread has ended
+    found = found || header->stream == traced.batches.at(0).header.stream;
+    at = header->next_thread;
+  }
+  EXPECT_TRUE(found);
+  EXPECT_EQ(nopspan_gate.memory_bytes, 0U);
+}
+
+struct Late {
+  ~Late() { const Span span{"late"}; }
+};
+
+TEST(Batch, IsHandedOverAtOnceByWhatRunsAfterTheThreadsEnd) {
+  const Traced traced([] {
+    static thread_local std::optional<Late> late;
+    late.emplace();  // destroyed after what spans keep for the thread, which is made later
+    { const Span span{"work"}; }
+  });
+  EXPECT_THAT(traced.names(), ElementsAre("work", "late"));
+}
+
+}  // namespace
