@@ -11,18 +11,6 @@ namespace nopspan::detail {
 namespace {
 bool is_control(unsigned char byte) { return byte < 0x20 || byte == 0x7f; }
 
-// Whether eight bytes are ASCII and no control characters, all at once.
-bool is_plain(const char* bytes) noexcept {
-  constexpr std::uint64_t kOnes = 0x0101010101010101U;
-  constexpr std::uint64_t kHigh = 0x8080808080808080U;
-  std::uint64_t word;
-  std::memcpy(&word, bytes, sizeof(word));
-  // With no high bit set no byte borrows from the next: below 0x20, and 0x7f made zero.
-  const std::uint64_t below = word - 0x20U * kOnes;
-  const std::uint64_t del = (word ^ (0x7fU * kOnes)) - kOnes;
-  return ((word | below | del) & kHigh) == 0;
-}
-
 // The length of the character at text[at]; 0 where there is none, or a control character. U+0080 to U+009F are some: a
 // terminal obeys U+009B as it does ESC [.
 std::size_t printable_sequence(std::string_view text, std::size_t at) noexcept {

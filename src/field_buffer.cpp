@@ -64,6 +64,7 @@ FieldEntry* FieldBuffer::append(std::string_view key, Value::Type type, std::siz
   entry->key_size = static_cast<std::uint16_t>(key.size());
   entry->type = type;
   entry->flags = flags;
+  flags_seen_ |= flags;
   if (!key.empty()) std::memcpy(at + sizeof(FieldEntry), key.data(), key.size());
   size_ += size;
   return entry;
@@ -256,7 +257,7 @@ void FieldBuffer::erase(std::string_view key) noexcept {
   size_ -= size;
 }
 
-void FieldBuffer::erase_measurements(bool added_only) noexcept {
+void FieldBuffer::erase_some_measurements(bool added_only) noexcept {
   std::size_t kept = 0;
   for (std::size_t at = 0; at < size_;) {
     const FieldEntry* entry = FieldEntry::at(data_ + at);
@@ -282,6 +283,7 @@ void FieldBuffer::reset() noexcept {
   size_ = 0;
   keys_ = 0;
   keys_seen_ = 0;
+  flags_seen_ = 0;
 }
 
 }  // namespace nopspan::detail

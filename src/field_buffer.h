@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <string_view>
@@ -84,7 +85,9 @@ class FieldBuffer {
   static constexpr unsigned kMaxDepth = 64;
 
   FieldBuffer() noexcept = default;
-  ~FieldBuffer() { reset(); }
+  ~FieldBuffer() {
+    if (data_ != inline_) std::free(data_);
+  }
   FieldBuffer(const FieldBuffer&) = delete;
   FieldBuffer& operator=(const FieldBuffer&) = delete;
 
@@ -131,7 +134,9 @@ class FieldBuffer {
   [[nodiscard]] const FieldEntry* find(std::string_view key, bool measurement) const noexcept;
   // Removes the metadata under that key, if there is some.
   void erase(std::string_view key) noexcept;
-  void erase_measurements(bool added_only = false) noexcept;
+  void erase_measurements(bool added_only = false) noexcept {
+    if ((flags_seen_ & FieldEntry::kMeasurement) != 0) erase_some_measurements(added_only);
+  }
 
   [[nodiscard]] const unsigned char* begin() const noexcept { return data_; }
   [[nodiscard]] const unsigned char* end() const noexcept { return data_ + size_; }
@@ -157,6 +162,7 @@ class FieldBuffer {
     size_ += size;
     keys_ += (flags & (FieldEntry::kAdded | FieldEntry::kOwn)) == 0 ? 1 : 0;
     keys_seen_ |= bit;
+    flags_seen_ |= flags;
     return at;
   }
 
@@ -165,6 +171,7 @@ class FieldBuffer {
   bool append_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept;
   bool append_value(std::string_view key, const Value& value, std::uint8_t flags, unsigned depth) noexcept;
   bool grow(std::size_t needed) noexcept;
+  void erase_some_measurements(bool added_only) noexcept;
   FieldEntry* append_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept;
   // The entry at `from` is complete: it takes the place of an older one of its key.
   bool settle(std::size_t from) noexcept;
@@ -175,6 +182,7 @@ class FieldBuffer {
   std::size_t capacity_ = sizeof(inline_);
   std::size_t keys_ = 0;         // without what nopspan added
   std::uint64_t keys_seen_ = 0;  // the bits of all keys, and maybe of others
+  std::uint8_t flags_seen_ = 0;  // the flags of all entries, and maybe others
 };
 
 }  // namespace nopspan::detail
