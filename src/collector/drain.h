@@ -29,7 +29,8 @@ class Drain {
         consume_(std::move(consume)) {}
 
   // Notes what threads of a process have written before this collector was attached to a file: nothing of that is its.
-  void begin(std::uint32_t pid, const ProbeFile& file, std::uint64_t now_ns);
+  // Without batches that cannot be known.
+  void begin(std::uint32_t pid, const ProbeFile& file, bool by_batch, std::uint64_t now_ns);
   // Fetches what has been held for longer than `max_age_ns`; 0: all.
   void run(std::uint64_t max_age_ns, std::uint64_t now_ns);
 
