@@ -31,6 +31,7 @@ struct TraceOptions {
   bool all_spans = false;
   bool incomplete = false;
   bool ascii = false;
+  bool filter_early = false;
 };
 
 bool locale_is_utf8() { return std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0; }
@@ -47,7 +48,7 @@ class Shower : public Sink {
   Shower(const TraceOptions& options, const Common& common)
       : options_(options),
         common_(common),
-        filter_(options.source.filter),
+        filter_(options.source.filter, options.filter_early),
         assembler_(
             options.limits, [this](const Span& span) { return filter_.mark(span); },
             [this](const AssembledTrace& trace) { return take(trace); }) {}
