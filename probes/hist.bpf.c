@@ -51,12 +51,17 @@ struct {
   __type(value, struct nopspan_hist_counts);
 } counts SEC(".maps");
 
-// The last sequence of each stream. Of streams that were forgotten a gap is not seen.
+// The last sequence of a stream, at a place that its number gives: where two streams have the same place, gaps of
+// theirs are not seen. `check` is the exclusive or of both: what two threads have written by half is told by it.
+struct stream_state {
+  __u64 stream, sequence, check;
+};
+#define STREAM_PLACES 16384
 struct {
-  __uint(type, BPF_MAP_TYPE_LRU_HASH);
-  __uint(max_entries, 16384);
-  __type(key, __u64);
-  __type(value, __u64);
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, STREAM_PLACES);
+  __type(key, __u32);
+  __type(value, struct stream_state);
 } streams SEC(".maps");
 
 struct {
@@ -69,7 +74,6 @@ struct {
 // A gap beyond it is not of this world.
 #define GREATEST_GAP (1UL << 32)
 
-// A stream is one thread's, so that nobody else writes its value meanwhile.
 static __always_inline void check_sequence(const char* record, struct nopspan_hist_counts* count) {
   struct {
     __u64 stream, sequence;
@@ -78,13 +82,17 @@ static __always_inline void check_sequence(const char* record, struct nopspan_hi
       __builtin_offsetof(struct nopspan_span, sequence) == __builtin_offsetof(struct nopspan_span, stream) + 8,
       "read together");
   if (bpf_probe_read_user(&at, sizeof(at), record + __builtin_offsetof(struct nopspan_span, stream))) return;
-  __u64* last = bpf_map_lookup_elem(&streams, &at.stream);
-  if (!last) {
-    bpf_map_update_elem(&streams, &at.stream, &at.sequence, BPF_ANY);
-    return;
-  }
-  const __u64 gap = at.sequence - *last - 1;
-  *last = at.sequence;
+  const __u32 place = at.stream % STREAM_PLACES;
+  struct stream_state* state = bpf_map_lookup_elem(&streams, &place);
+  if (!state) return;
+  // Only its own thread writes of a stream: it has not changed since unless by another stream's.
+  volatile struct stream_state* shared = state;
+  const __u64 stream = shared->stream, sequence = shared->sequence, check = shared->check;
+  shared->stream = at.stream;
+  shared->sequence = at.sequence;
+  shared->check = at.stream ^ at.sequence;
+  if (stream != at.stream || check != (stream ^ sequence)) return;
+  const __u64 gap = at.sequence - sequence - 1;
   if (gap == 0) return;
   if (gap < GREATEST_GAP) {
     __sync_fetch_and_add(&count->missed, gap);
