@@ -87,7 +87,8 @@ void Recorder::open(bool may_replace) {
   // What spans carry is not for everybody.
   constexpr mode_t kMode = S_IRUSR | S_IWUSR;
   const bool is_new = !exists(options_.path);
-  OpenFile file(::open(options_.path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (may_replace ? O_TRUNC : O_EXCL), kMode));
+  OpenFile file(
+      ::open(options_.path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (may_replace ? O_TRUNC : O_EXCL), kMode));
   if (!file && errno == EEXIST) {
     throw Failure(options_.path + " exists: give another name, or --force to write over it", Failure::kMisused);
   }
