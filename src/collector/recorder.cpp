@@ -71,8 +71,7 @@ Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), reco
     }
   }
   open(options_.force);
-  write_about();
-  if (writer_->bytes() > 0) return;
+  if (write_about()) return;
   const int error = writer_->error();
   abandon();
   throw Failure(options_.path + ": " + std::strerror(error));
@@ -164,13 +163,13 @@ void Recorder::complain(const std::string& what) {
   if (!std::exchange(complained_, true)) std::cerr << "nopspan record: " << options_.path << ": " << what << std::endl;
 }
 
-void Recorder::write_about() {
+bool Recorder::write_about() {
   nlohmann::ordered_json about;
   about["recording"] = recording_;
   about["part"] = totals_.files;
   about["host"] = host_name();
   const std::string text = about.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-  write({FrameKind::about, 0, now_, text});
+  return writer_->write({FrameKind::about, 0, now_, text});
 }
 
 void Recorder::write_ledger() {

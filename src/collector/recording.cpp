@@ -30,8 +30,22 @@ FrameReader open_file(const std::string& path) {
   return {std::move(file), path};
 }
 
+// Deep nesting takes a parser long, and nothing that is recorded is deep.
+bool is_flat(std::string_view json) {
+  int depth = 0;
+  bool in_text = false;
+  for (std::size_t i = 0; i < json.size() && depth < 8; ++i) {
+    const char c = json[i];
+    if (in_text && c == '\\') ++i;
+    if (c == '"') in_text = !in_text;
+    if (!in_text && (c == '[' || c == '{')) ++depth;
+    if (!in_text && (c == ']' || c == '}')) --depth;
+  }
+  return depth < 8;
+}
+
 nlohmann::ordered_json json_of(std::string_view text) {
-  if (text.size() > kMostJson) return nlohmann::ordered_json::value_t::discarded;
+  if (text.size() > kMostJson || !is_flat(text)) return nlohmann::ordered_json::value_t::discarded;
   return nlohmann::ordered_json::parse(text, nullptr, false);
 }
 
