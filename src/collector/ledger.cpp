@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ledger.h"
 
+#include "failure.h"
 #include "text.h"
 
 #include <nlohmann/json.hpp>
@@ -109,6 +110,19 @@ nlohmann::ordered_json to_json(const Counts& counts) {
   json["lost"] = counts.lost();
   json["closes"] = counts.closes();
   return json;
+}
+
+Counts counts_from_json(const nlohmann::ordered_json& json) {
+  Counts counts;
+  for (const Field& field : kFields) {
+    const auto found = json.is_object() ? json.find(field.name) : json.end();
+    if (found == json.end() || !found->is_number_unsigned()) {
+      throw Failure(std::string("not a ledger: \"") + field.name + "\" must be a number of at least 0",
+                    Failure::kMisused);
+    }
+    counts.*field.count = found->get<std::uint64_t>();
+  }
+  return counts;
 }
 
 nlohmann::ordered_json to_json(const Ledger& ledger) {

@@ -48,6 +48,8 @@ struct Ledger {
 
 // {"emitted": …, …, "closes": true}
 nlohmann::ordered_json to_json(const Counts& counts);
+// Throws Failure with kMisused if it is nothing that to_json() made.
+Counts counts_from_json(const nlohmann::ordered_json& json);
 // {"total": {…}, "processes": [{"pid": …, "command": …, …}]}
 nlohmann::ordered_json to_json(const Ledger& ledger);
 // The ledger that to_json() wrote; of other JSON what there is of it.

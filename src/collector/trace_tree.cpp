@@ -59,6 +59,7 @@ class Tree {
   };
 
   void add_header();
+  void add_processes();
   void add_rest();
   void add_item(const TreeItem& item, const std::vector<Level>& levels);
   void add_times(const TreeItem& item);
@@ -137,13 +138,7 @@ void Tree::add_header() {
     line_.add(", ");
     line_.add(counted(failed, "error"), Style::red);
   }
-  line_.add("  ");
-  constexpr std::size_t kShown = 6;
-  const auto& processes = trace_.processes();
-  for (std::size_t i = 0; i < std::min(processes.size(), kShown); ++i) {
-    line_.add((i > 0 ? ", " : "") + name_of(*processes[i]), Style::cyan);
-  }
-  if (processes.size() > kShown) line_.add(" and " + std::to_string(processes.size() - kShown) + " more");
+  add_processes();
   switch (assembled_.end) {
     case TraceEnd::finished:
       break;
@@ -158,6 +153,23 @@ void Tree::add_header() {
       break;
   }
   end_line();
+}
+
+// In the order in which the tree shows them.
+void Tree::add_processes() {
+  constexpr std::size_t kShown = 6;
+  const auto& processes = trace_.processes();
+  std::vector<bool> shown(processes.size());
+  std::size_t count = 0;
+  for (const std::uint32_t node : links_.preorder()) {
+    const std::uint32_t process = links_.nodes()[node].entry->process;
+    if (shown[process]) continue;
+    shown[process] = true;
+    line_.add(count > 0 ? ", " : "  ");
+    line_.add(name_of(*processes[process]), Style::cyan);
+    if (++count == std::min(processes.size(), kShown)) break;
+  }
+  if (processes.size() > kShown) line_.add(" and " + std::to_string(processes.size() - kShown) + " more");
 }
 
 // What is not shown.
