@@ -40,6 +40,10 @@ class AttributeEncoder {
   // A field under another key.
   void entry(std::string_view key, const FieldEntry& value) noexcept;
 
+  // The usual fields, from `at` on: metadata that is a number or a short text under a short key, of ASCII. Returns the
+  // first that is another, or `end`.
+  const unsigned char* usual_entries(const unsigned char* at, const unsigned char* end) noexcept;
+
   // What was written; counts what was left out. Once.
   [[nodiscard]] EncodedAttributes finish() noexcept;
 

@@ -3,6 +3,7 @@
 
 #include "attributes.h"
 #include "counters.h"
+#include "frames.h"
 #include "gate_page.h"
 #include "labels.h"
 #include "span_attributes.h"
