@@ -6,7 +6,7 @@
 
 namespace nopspan::collector {
 
-// "0.1.0" of a library's version as struct nopspan_gate_page has it (major << 32 | minor << 16 | patch); "" of 0.
+// "1.2.3" of a library's version as struct nopspan_gate_page has it (major << 32 | minor << 16 | patch); "" of 0.
 inline std::string version_text(std::uint64_t version) {
   if (version == 0) return "";
   return std::to_string(version >> 32) + "." + std::to_string((version >> 16) & 0xffff) + "." +

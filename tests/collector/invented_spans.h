@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Spans of no process.
+#pragma once
+
+#include "span.h"
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+namespace nopspan::collector {
+
+inline ProcessPointer invented_process(std::uint32_t pid, std::uint64_t start_ticks = 1) {
+  auto process = std::make_shared<Process>();
+  process->pid = pid;
+  process->start_ticks = start_ticks;
+  process->command = "program";
+  process->host = "host";
+  return process;
+}
+
+// Its texts live as long as what they were given.
+inline Span invented(std::string_view name, std::string_view model) {
+  static const ProcessPointer process = invented_process(100);
+  Span span;
+  span.name = name;
+  span.model = model;
+  span.duration_ns = 1000;
+  span.span_id = 2;
+  span.parent_id = span.root_id = 1;
+  span.process = &process;
+  return span;
+}
+
+}  // namespace nopspan::collector

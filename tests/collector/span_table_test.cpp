@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "span_table.h"
+
+#include "failure.h"
+#include "invented_spans.h"
+#include "nopspan_probes.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+constexpr std::uint64_t kSecond = 1'000'000'000;
+constexpr std::uint64_t kNoon = 1'700'000'000 * kSecond;
+
+const Grouping kByNameAndModel = {Dimension::name, Dimension::model};
+
+// A table at kNoon.
+struct Table : SpanTable {
+  explicit Table(Grouping by = kByNameAndModel, unsigned window = 10, std::size_t rows = 1000)
+      : SpanTable(std::move(by), window, rows) {
+    advance(kNoon);
+  }
+  // The only row with these texts.
+  [[nodiscard]] RowNumbers row(const std::vector<std::string>& texts) const {
+    for (RowNumbers& row : numbers().rows) {
+      if (row.texts == texts) return row;
+    }
+    ADD_FAILURE() << "no such row";
+    return {};
+  }
+};
+
+// What a fraction of the sorted values does not exceed.
+std::uint64_t exact(const std::vector<std::uint64_t>& sorted, unsigned percent) {
+  return sorted[(sorted.size() * percent + 99) / 100 - 1];
+}
+
+void expect_within_2_percent(std::uint64_t told, std::uint64_t truth) {
+  EXPECT_LE(std::abs(static_cast<double>(told) - static_cast<double>(truth)), 0.02 * static_cast<double>(truth))
+      << told << " for " << truth;
+}
+
+void expect_right(const Quantiles& told, std::vector<std::uint64_t> values) {
+  std::sort(values.begin(), values.end());
+  EXPECT_EQ(told.count, values.size());
+  EXPECT_EQ(told.maximum, values.back());
+  expect_within_2_percent(told.p50, exact(values, 50));
+  expect_within_2_percent(told.p90, exact(values, 90));
+  expect_within_2_percent(told.p99, exact(values, 99));
+}
+
+TEST(SpanTable, TellsQuantilesOfDurationsWithin2Percent) {
+  std::mt19937_64 random(7);
+  std::lognormal_distribution<double> usual(15, 2);
+  for (const std::size_t count : {1U, 2U, 10U, 99U, 100U, 101U, 5000U}) {
+    Table table;
+    std::vector<std::uint64_t> durations, first_tokens;
+    for (std::size_t i = 0; i < count; ++i) {
+      durations.push_back(static_cast<std::uint64_t>(usual(random)));
+      first_tokens.push_back(static_cast<std::uint64_t>(usual(random)));
+      Span span = invented("llm.chat", "m");
+      span.duration_ns = durations.back();
+      span.has_first_token = true;
+      span.first_token_ns = first_tokens.back();
+      table.add(span);
+    }
+    const RowNumbers row = table.row({"llm.chat", "m"});
+    expect_right(row.window.duration_ns, durations);
+    expect_right(row.total.duration_ns, durations);
+    expect_right(row.window.first_token_ns, first_tokens);
+    expect_right(row.total.first_token_ns, first_tokens);
+  }
+}
+
+TEST(SpanTable, TellsExtremeDurations) {
+  Table table;
+  for (const std::uint64_t duration : {std::uint64_t{0}, std::uint64_t{1}, UINT64_MAX}) {
+    Span span = invented("a", "");
+    span.duration_ns = duration;
+    table.add(span);
+  }
+  const RowNumbers row = table.row({"a", ""});
+  EXPECT_EQ(row.window.duration_ns.p50, 1U);
+  EXPECT_EQ(row.window.duration_ns.maximum, UINT64_MAX);
+  EXPECT_EQ(row.window.tally.duration_sum_ns, UINT64_MAX) << "a sum that does not fit stays at its greatest value";
+}
+
+TEST(SpanTable, TellsQuantilesOfTheWindowAndOfAll) {
+  Table table(kByNameAndModel, 3);
+  std::vector<std::uint64_t> all;
+  for (std::uint64_t second = 0; second < 20; ++second) {
+    table.advance(kNoon + second * kSecond);
+    for (std::uint64_t i = 1; i <= 100; ++i) {
+      Span span = invented("a", "m");
+      span.duration_ns = (second + 1) * 1'000'000 + i;
+      all.push_back(span.duration_ns);
+      table.add(span);
+    }
+  }
+  const RowNumbers row = table.row({"a", "m"});
+  expect_right(row.total.duration_ns, all);
+  // Three whole seconds, and what has passed of the current one.
+  expect_right(row.window.duration_ns, {all.end() - 400, all.end()});
+}
+
+TEST(SpanTable, ForgetsWhatHasLeftTheWindow) {
+  Table table(kByNameAndModel, 10);
+  for (int i = 0; i < 5; ++i) table.add(invented("a", "m"));
+  for (std::uint64_t second = 1; second <= 10; ++second) {
+    table.advance(kNoon + second * kSecond);
+    EXPECT_EQ(table.row({"a", "m"}).window.tally.spans, 5U) << second;
+  }
+  table.advance(kNoon + 11 * kSecond);
+  const RowNumbers row = table.row({"a", "m"});
+  EXPECT_EQ(row.window.tally.spans, 0U);
+  EXPECT_EQ(row.window.duration_ns.count, 0U);
+  EXPECT_EQ(row.total.tally.spans, 5U);
+  EXPECT_EQ(row.total.duration_ns.count, 5U);
+}
+
+TEST(SpanTable, SaysHowLongItsWindowIs) {
+  Table table(kByNameAndModel, 10);
+  EXPECT_EQ(table.numbers().window_ns, 0U);
+  table.advance(kNoon + kSecond / 2);
+  EXPECT_EQ(table.numbers().window_ns, kSecond / 2);
+  table.advance(kNoon + 10 * kSecond + kSecond / 4);
+  EXPECT_EQ(table.numbers().window_ns, 10 * kSecond + kSecond / 4);
+  table.advance(kNoon + 11 * kSecond + kSecond / 4);
+  EXPECT_EQ(table.numbers().window_ns, 10 * kSecond + kSecond / 4);
+  EXPECT_EQ(table.numbers().since_ns, 11 * kSecond + kSecond / 4);
+}
+
+TEST(SpanTable, ForgetsAllAfterALeapOfTheClock) {
+  Table table(kByNameAndModel, 10);
+  table.add(invented("a", "m"));
+  table.advance(kNoon + 1'000'000 * kSecond);
+  EXPECT_EQ(table.row({"a", "m"}).window.tally.spans, 0U);
+  EXPECT_EQ(table.row({"a", "m"}).total.tally.spans, 1U);
+}
+
+TEST(SpanTable, GoesOnWhenTheClockIsSetBack) {
+  Table table(kByNameAndModel, 2);
+  table.advance(kNoon - 3600 * kSecond);
+  table.add(invented("a", "m"));
+  table.advance(kNoon - 3599 * kSecond);
+  EXPECT_EQ(table.numbers().since_ns, kSecond);
+  table.advance(kNoon - 3597 * kSecond);
+  EXPECT_EQ(table.row({"a", "m"}).window.tally.spans, 0U);
+}
+
+TEST(SpanTable, CountsWhatCameBeforeTheFirstTickForTheTimeThatItTook) {
+  SpanTable table(kByNameAndModel, 10, 10);
+  Span span = invented("a", "m");
+  span.start_unix_ns = kNoon;
+  span.duration_ns = kSecond;
+  table.add(span);
+  table.advance(kNoon + kSecond + kSecond / 2);
+  EXPECT_EQ(table.numbers().window_ns, kSecond / 2);
+}
+
+TEST(SpanTable, TellsErrorsFromCancellations) {
+  Table table;
+  for (const std::uint8_t status : {kOk, kError, kException, kCancelled, kCancelled, kCancelled}) {
+    Span span = invented("a", "m");
+    span.status = status;
+    table.add(span);
+  }
+  const Tally tally = table.row({"a", "m"}).window.tally;
+  EXPECT_EQ(tally.spans, 6U);
+  EXPECT_EQ(tally.errors, 2U);
+  EXPECT_EQ(tally.cancelled, 3U);
+}
+
+TEST(SpanTable, CountsTokensOnceAFact) {
+  Table table;
+  Span outer = invented("agent.run", "m");
+  outer.has_usage = true;
+  outer.usage.input = 100;
+  outer.usage.output = 20;
+  Span inner = outer;
+  inner.name = "llm.chat";
+  inner.tells_tokens = true;
+  table.add(inner);
+  table.add(outer);
+  EXPECT_EQ(table.row({"llm.chat", "m"}).window.tally.input_tokens, 100U);
+  EXPECT_EQ(table.row({"llm.chat", "m"}).window.tally.output_tokens, 20U);
+  EXPECT_EQ(table.row({"agent.run", "m"}).window.tally.input_tokens, 0U);
+  EXPECT_EQ(table.numbers().total.input_tokens, 100U);
+}
+
+TEST(SpanTable, CountsARetryForTheSpanThatItIsIn) {
+  Table table;
+  Span retry = invented("llm.adapter.retry", "m");
+  retry.kind = Kind::retry;
+  retry.text = "llm.chat";
+  table.add(retry);
+  retry.text = "";
+  table.add(retry);
+  EXPECT_EQ(table.row({"llm.chat", "m"}).window.tally.retries, 1U);
+  EXPECT_EQ(table.row({"llm.chat", "m"}).window.tally.spans, 0U);
+  EXPECT_EQ(table.row({"llm.adapter.retry", "m"}).window.tally.retries, 1U);
+}
+
+TEST(SpanTable, CountsOutermostSpansAsRequestsButOrphans) {
+  Table table;
+  Span span = invented("a", "m");
+  span.span_id = span.root_id = 5;
+  table.add(span);
+  span.span_id = 6;
+  table.add(span);
+  span.span_id = span.root_id = 7;
+  span.flags = NOPSPAN_FLAG_ORPHAN;
+  table.add(span);
+  const Tally tally = table.row({"a", "m"}).window.tally;
+  EXPECT_EQ(tally.requests, 1U);
+  EXPECT_EQ(tally.orphans, 1U);
+  EXPECT_EQ(tally.spans, 3U);
+}
+
+TEST(SpanTable, LeavesEventsAndGaugesAlone) {
+  Table table;
+  Span span = invented("a", "m");
+  for (const Kind kind : {Kind::event, Kind::gauge}) {
+    span.kind = kind;
+    table.add(span);
+  }
+  EXPECT_THAT(table.numbers().rows, IsEmpty());
+}
+
+TEST(SpanTable, GroupsByWhatIsAsked) {
+  Span span = invented("a", "m");
+  span.tenant = "t";
+  span.engine = "e";
+  Table by_all({Dimension::engine, Dimension::process, Dimension::name, Dimension::tenant, Dimension::model});
+  by_all.add(span);
+  EXPECT_EQ(by_all.row({"e", "program 100", "a", "t", "m"}).total.tally.spans, 1U);
+
+  Table by_tenant({Dimension::tenant});
+  by_tenant.add(span);
+  by_tenant.add(invented("b", "n"));
+  EXPECT_EQ(by_tenant.row({"t"}).total.tally.spans, 1U);
+  EXPECT_EQ(by_tenant.row({""}).total.tally.spans, 1U);
+}
+
+TEST(SpanTable, TellsAProcessFromALaterOneWithItsPid) {
+  Table table({Dimension::process});
+  const ProcessPointer former = invented_process(100, 1), later = invented_process(100, 2);
+  Span span = invented("a", "m");
+  for (const ProcessPointer* process : {&former, &later, &later}) {
+    span.process = process;
+    table.add(span);
+  }
+  ASSERT_THAT(table.numbers().rows, SizeIs(2));
+  EXPECT_THAT(table.numbers().rows[0].texts, ElementsAre("program 100"));
+  EXPECT_NE(table.numbers().rows[0].process, table.numbers().rows[1].process);
+}
+
+TEST(SpanTable, HasAsManyRowsAsAllowedAndTheRestInOther) {
+  Table table(kByNameAndModel, 10, 10);
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 0; i < 100; ++i) table.add(invented("name " + std::to_string(i), "m"));
+  }
+  const TableNumbers numbers = table.numbers();
+  ASSERT_THAT(numbers.rows, SizeIs(10));
+  std::uint64_t sum = numbers.other.total.tally.spans;
+  EXPECT_EQ(sum, 270U);
+  EXPECT_EQ(numbers.other.window.duration_ns.count, 270U);
+  for (const RowNumbers& row : numbers.rows) sum += row.total.tally.spans;
+  EXPECT_EQ(sum, 300U);
+  EXPECT_EQ(numbers.total.spans, 300U);
+  EXPECT_EQ(numbers.window.spans, 300U);
+  EXPECT_EQ(numbers.evicted, 0U);
+}
+
+TEST(SpanTable, GivesTheRowThatIsIdleForLongestToANewOne) {
+  Table table(kByNameAndModel, 2, 2);
+  table.add(invented("first", "m"));
+  table.advance(kNoon + kSecond);
+  table.add(invented("second", "m"));
+  table.advance(kNoon + 100 * kSecond);
+  table.add(invented("third", "m"));
+  const TableNumbers numbers = table.numbers();
+  ASSERT_THAT(numbers.rows, SizeIs(2));
+  EXPECT_EQ(table.row({"second", "m"}).total.tally.spans, 1U);
+  EXPECT_EQ(table.row({"third", "m"}).total.tally.spans, 1U);
+  EXPECT_EQ(numbers.evicted, 1U);
+  EXPECT_EQ(numbers.other.total.tally.spans, 1U);
+  EXPECT_EQ(numbers.other.total.duration_ns.count, 1U);
+  EXPECT_EQ(numbers.total.spans, 3U);
+}
+
+TEST(SpanTable, KeepsRowsThatHaveSomethingInTheWindow) {
+  Table table(kByNameAndModel, 2, 1);
+  table.add(invented("first", "m"));
+  table.advance(kNoon + 2 * kSecond);
+  table.add(invented("second", "m"));
+  EXPECT_EQ(table.row({"first", "m"}).total.tally.spans, 1U);
+  EXPECT_EQ(table.numbers().other.total.tally.spans, 1U);
+}
+
+TEST(SpanTable, CountsDurationsThatItsMemoryHasNoRoomFor) {
+  // Each row has all octaves in each second.
+  constexpr std::size_t kRows = 700;
+  Table table(kByNameAndModel, 10, kRows);
+  for (std::uint64_t second = 0; second < 8; ++second) {
+    table.advance(kNoon + second * kSecond);
+    for (std::size_t row = 0; row < kRows; ++row) {
+      Span span = invented("name " + std::to_string(row), "m");
+      for (unsigned bit = 0; bit < 64; ++bit) {
+        span.duration_ns = std::uint64_t{1} << bit;
+        table.add(span);
+      }
+    }
+  }
+  const TableNumbers numbers = table.numbers();
+  EXPECT_EQ(numbers.total.spans, 8 * kRows * 64);
+  EXPECT_GT(numbers.total.unplaced, 0U);
+  std::uint64_t placed = 0;
+  for (const RowNumbers& row : numbers.rows) placed += row.total.duration_ns.count;
+  EXPECT_EQ(placed + numbers.total.unplaced, numbers.total.spans);
+  // There is room again when they have left the window.
+  table.advance(kNoon + 100 * kSecond);
+  table.add(invented("name 0", "m"));
+  EXPECT_EQ(table.row({"name 0", "m"}).window.duration_ns.count, 1U);
+}
+
+TEST(SpanTable, CutsEndlessTexts) {
+  Table table;
+  const std::string endless(5000, 'x');
+  table.add(invented(endless, endless));
+  table.add(invented(endless + "y", endless));
+  ASSERT_THAT(table.numbers().rows, SizeIs(1));
+  EXPECT_THAT(table.numbers().rows[0].texts[0], SizeIs(RowKeyView::kMostBytes));
+}
+
+TEST(SpanTable, ShowsTheHistogramOfARow) {
+  Table table(kByNameAndModel, 2);
+  Span span = invented("a", "m");
+  span.duration_ns = 5;
+  table.add(span);
+  table.advance(kNoon + 100 * kSecond);
+  span.duration_ns = 7;
+  table.add(span);
+  table.add(span);
+  const auto detail = table.detail({"a", "m"}, 0);
+  ASSERT_TRUE(detail);
+  EXPECT_THAT(detail->window, ElementsAre(std::pair<std::size_t, std::uint64_t>(7, 2)));
+  EXPECT_THAT(detail->total,
+              ElementsAre(std::pair<std::size_t, std::uint64_t>(5, 1), std::pair<std::size_t, std::uint64_t>(7, 2)));
+  EXPECT_EQ(detail->numbers.total.tally.spans, 3U);
+  EXPECT_FALSE(table.detail({"b", "m"}, 0));
+  EXPECT_TRUE(table.detail({}, 0)) << "of other";
+}
+
+TEST(Grouping, IsReadFromText) {
+  EXPECT_THAT(parse_grouping("model"), ElementsAre(Dimension::model));
+  EXPECT_THAT(parse_grouping("process,name"), ElementsAre(Dimension::process, Dimension::name));
+  EXPECT_EQ(to_text({Dimension::tenant, Dimension::engine}), "tenant,engine");
+}
+
+TEST(Grouping, IsRefusedWithWordsToHelp) {
+  for (const char* text : {"", "name,", ",name", "names", "name,name", "name, model"}) {
+    try {
+      parse_grouping(text);
+      ADD_FAILURE() << text;
+    } catch (const Failure& failure) {
+      EXPECT_EQ(failure.exit_status, Failure::kMisused);
+      EXPECT_THAT(failure.what(), testing::HasSubstr("--by"));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace nopspan::collector
