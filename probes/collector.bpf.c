@@ -314,7 +314,8 @@ static __noinline void pass_on_held(unsigned long address, unsigned int kind) {
     bpf_ringbuf_submit(record, wake_up(0));
     return;
   }
-  if (thread.magic != NOPSPAN_THREAD_MAGIC || !thread.mark || thread.next - thread.first > NOPSPAN_MOST_ENTRIES) return;
+  if (thread.magic != NOPSPAN_THREAD_MAGIC || thread.next - thread.first > NOPSPAN_MOST_ENTRIES) return;
+  if (!thread.mark) thread.first = thread.next;  // it has ended its stream itself
   if (thread.next != thread.first) {
     what.address = thread.buffer;
     what.bytes = thread.bytes;

@@ -14,7 +14,8 @@ Delivery::Delivery(const Filter& filter, Host& host, const ClockMap& clocks, boo
       request_(trace_id_of(filter.request)),
       host_(host),
       clocks_(clocks),
-      same_numbers_(same_numbers) {}
+      same_numbers_(same_numbers),
+      began_ns_(clocks.monotonic_now()) {}
 
 bool Delivery::is_in_scope(const ProcessPointer& process) const {
   Filter scope;
@@ -43,7 +44,7 @@ Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid, std:
   }
   if (same_numbers_) tgid = pid;
   const bool in_scope = is_in_scope(process);
-  return accounts_.add(pid, {ProcessAccount(std::move(process), clocks_.monotonic_now(), true), tgid, in_scope});
+  return accounts_.add(pid, {ProcessAccount(std::move(process), began_ns_, true), tgid, in_scope});
 }
 
 void Delivery::record(const nopspan_record& record, std::string_view bytes) {
@@ -72,7 +73,12 @@ void Delivery::record(const nopspan_record& record, std::string_view bytes) {
         record.time_ns};
     stream = take(account, batch, bytes);
   }
-  if (is_held) end_thread(account, record, stream);
+  if (is_held) {
+    end_thread(account, record, stream);
+  } else if (stream != nullptr) {
+    stream->thread = record.tid;
+    stream->closing_round = 0;
+  }
 }
 
 void Delivery::event(Account& account, const nopspan_record& record, std::string_view bytes) {
@@ -102,7 +108,8 @@ void Delivery::give(ProcessAccount& account, const Span& span) {
 
 void Delivery::end_thread(Account& account, const nopspan_record& record, ProcessAccount::Stream* stream) {
   if (stream != nullptr) {
-    stream->closing_round = round_;
+    // A header is given to another thread before the one that had it has wholly ended.
+    if (stream->thread == 0 || stream->thread == record.tid) stream->closing_round = round_;
     return;
   }
   // Its memory was gone: which stream it was is known by where its header was.

@@ -69,6 +69,7 @@ class Delivery {
   Host& host_;
   const ClockMap& clocks_;
   bool same_numbers_;
+  std::uint64_t began_ns_;
   bool is_detached_ = false;
   Sink* sink_ = nullptr;
   Accounts accounts_;

@@ -85,8 +85,8 @@ class LiveSource final : public Source {
   void scan();
   void attach();
   std::vector<Attachments::Target> targets();
-  void look_after_accounts(std::uint64_t now_ns);
-  void read_losses(std::uint64_t now_ns);
+  void look_after_accounts();
+  void read_losses();
   void finish();
 
   SourceOptions options_;
@@ -149,7 +149,7 @@ void LiveSource::scan() {
   attach();
 }
 
-void LiveSource::look_after_accounts(std::uint64_t now_ns) {
+void LiveSource::look_after_accounts() {
   std::vector<std::uint32_t> gone;
   for (auto& [pid, account] : delivery_.accounts().all()) {
     for (const std::uint64_t stream : account.entries.take_closed()) {
@@ -171,7 +171,7 @@ void LiveSource::look_after_accounts(std::uint64_t now_ns) {
     }
   }
   if (gone.empty()) return;
-  read_losses(now_ns);
+  read_losses();
   for (const std::uint32_t pid : gone) {
     Accounts::Account& account = *delivery_.accounts().find(pid);
     if (!programs_.sees_ends()) account.entries.all_were_killed();
@@ -181,7 +181,7 @@ void LiveSource::look_after_accounts(std::uint64_t now_ns) {
   }
 }
 
-void LiveSource::read_losses(std::uint64_t now_ns) {
+void LiveSource::read_losses() {
   const bool same_numbers = settings_.namespace_inode == 0;
   Accounts& accounts = delivery_.accounts();
   for (const auto& [tgid, losses] : programs_.process_losses()) {
@@ -194,7 +194,7 @@ void LiveSource::read_losses(std::uint64_t now_ns) {
     if (account == nullptr) continue;
     Losses entries{};
     std::copy(std::begin(losses.entries), std::end(losses.entries), entries.begin());
-    account->entries.stream_losses(key.stream, {losses.first, losses.next}, entries, now_ns);
+    account->entries.stream_losses(key.stream, {losses.first, losses.next}, entries, clocks_.monotonic_now());
   }
   accounts.set_others(programs_.other_losses());
 }
@@ -216,9 +216,9 @@ void LiveSource::run(Sink& sink, const std::atomic<bool>& stop) {
     };
     if (is_time(next_scan, kScan)) {
       scan();
-      read_losses(now);
-      look_after_accounts(now);
+      read_losses();
       delivery_.next_round();
+      look_after_accounts();
     } else {
       host_.scan_noted();
       attach();
@@ -253,7 +253,7 @@ void LiveSource::finish() {
   delivery_.set_detached();
   drain_all();
   consume_all();
-  read_losses(clocks_.monotonic_now());
+  read_losses();
 }
 
 }  // namespace

@@ -69,8 +69,8 @@ ProcessAccount::Stream* ProcessAccount::arriving(std::uint64_t id, Sequences seq
 
 void ProcessAccount::stream_losses(std::uint64_t id, Sequences sequences, const Losses& losses, std::uint64_t now_ns) {
   Stream* stream = find(id);
-  // As it was told before: nothing has happened. A stream that was closed since is not begun anew by that.
-  if (stream != nullptr && stream->losses == losses) return;
+  // What is told of a closed one was told before, or is told of the process too.
+  if (stream != nullptr ? stream->losses == losses : closed_ids_.contains(id)) return;
   stream = arriving(id, sequences, now_ns);
   if (stream == nullptr) return;
   stream->ledger.emitted_until(sequences.next);
@@ -79,7 +79,7 @@ void ProcessAccount::stream_losses(std::uint64_t id, Sequences sequences, const 
 
 void ProcessAccount::close(std::unordered_map<std::uint64_t, Stream>::iterator stream) {
   closed_.add(stream->second);
-  closed_ids_.push_back(stream->first);
+  closed_ids_.insert(stream->first);
   streams_.erase(stream);
 }
 

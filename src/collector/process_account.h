@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdint>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -27,6 +28,7 @@ class ProcessAccount {
   struct Stream {
     StreamLedger ledger;
     ProcessPointer process;  // as it was when the stream began: it may execute another program
+    std::uint32_t thread = 0;  // as the kernel's programs number it; 0: not known
     std::uint64_t header = 0;
     std::uint64_t capacity = 0;        // of its buffer, bytes
     std::uint64_t discarded_base = 0;  // by the library, before this collector
@@ -37,7 +39,7 @@ class ProcessAccount {
     Losses losses{};                   // as last told
   };
 
-  // `all_are_known`: what streams this collector does not know began after it did.
+  // `all_are_known`: what streams this collector does not know began after `since_ns`, when it did.
   ProcessAccount(ProcessPointer process, std::uint64_t since_ns, bool all_are_known)
       : process_(std::move(process)), since_ns_(since_ns), all_are_known_(all_are_known) {}
 
@@ -79,7 +81,7 @@ class ProcessAccount {
   // Closes streams whose thread has ended before `round`.
   void close_ended(std::uint64_t round);
   // Those closed since it was asked last: the kernel's maps need not have them any more.
-  std::vector<std::uint64_t> take_closed() { return std::exchange(closed_ids_, {}); }
+  std::unordered_set<std::uint64_t> take_closed() { return std::exchange(closed_ids_, {}); }
 
   [[nodiscard]] Counts counts() const;
 
@@ -101,7 +103,7 @@ class ProcessAccount {
   bool all_are_known_;
   std::unordered_map<std::uint64_t, Stream> streams_;
   Gaps closed_;
-  std::vector<std::uint64_t> closed_ids_;
+  std::unordered_set<std::uint64_t> closed_ids_;
   Losses losses_{};
   std::uint64_t delivered_ = 0, filtered_ = 0, malformed_ = 0, malformed_besides_ = 0, held_by_killed_ = 0;
 };

@@ -128,6 +128,8 @@ TEST_F(Account, ClosesStreamsOfEndedThreads) {
   EXPECT_NE(account.find(1), nullptr);
   account.close_ended(6);
   EXPECT_EQ(account.find(1), nullptr);
+  tell(1, {4, 6}, NOPSPAN_REASON_RING_FULL, 2);  // as long as the kernel has not forgotten it
+  EXPECT_EQ(account.find(1), nullptr);
   EXPECT_THAT(account.take_closed(), testing::ElementsAre(1));
   EXPECT_THAT(account.take_closed(), testing::IsEmpty());
   expect({.emitted = 6, .delivered = 4, .ring_full = 2});
