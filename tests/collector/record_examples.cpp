@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes a recording of known spans, for tests that read it by other means: record_examples FILE
-#include "../kept_span.h"
+#include "kept_span.h"
 
 #include "nopspan_probes.h"
 #include "recorder.h"
