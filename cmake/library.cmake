@@ -18,6 +18,7 @@ set(nopspan_sources
     src/facts.cpp
     src/field_buffer.cpp
     src/fields.cpp
+    src/frames.cpp
     src/gate.cpp
     src/genai.cpp
     src/genai_mapping.cpp

@@ -2,6 +2,7 @@
 #include "attributes.h"
 
 #include "clean_text.h"
+#include "copy_bytes.h"
 #include "counters.h"
 
 #include <cstring>
@@ -10,29 +11,16 @@
 namespace nopspan::detail {
 namespace {
 
-// Field numbers of opentelemetry.proto.common.v1.
-constexpr unsigned kKey = 1, kKeyValueValue = 2;                                                  // KeyValue
-constexpr unsigned kString = 1, kBool = 2, kInt = 3, kDouble = 4, kArray = 5, kKeyValueList = 6;  // AnyValue
-constexpr unsigned kValues = 1;                                                                   // both lists
+using namespace wire;
 
-constexpr unsigned kVarint = 0, kFixed64 = 1, kDelimited = 2;  // wire types
-
-std::size_t varint_size(std::uint64_t value) {
-  std::size_t size = 1;
-  for (; value >= 0x80; value >>= 7U) ++size;
-  return size;
-}
 std::size_t delimited_size(std::size_t size) { return 1 + varint_size(size) + size; }
 
 // Tags below are one byte: all field numbers are under 16.
 class Writer {
  public:
   explicit Writer(unsigned char* out) : at_(out) {}
-  void varint(std::uint64_t value) {
-    for (; value >= 0x80; value >>= 7U) *at_++ = static_cast<unsigned char>(value | 0x80U);
-    *at_++ = static_cast<unsigned char>(value);
-  }
-  void tag(unsigned field, unsigned wire) { *at_++ = static_cast<unsigned char>((field << 3U) | wire); }
+  void varint(std::uint64_t value) { at_ = write_varint(at_, value); }
+  void tag(unsigned field, unsigned type) { *at_++ = wire::tag(field, type); }
   void begin(unsigned field, std::size_t size) {
     tag(field, kDelimited);
     varint(size);
@@ -148,6 +136,20 @@ void write_key_value(Writer& out, const FieldEntry& entry) {
 }
 
 }  // namespace
+
+const unsigned char* AttributeEncoder::wire_entries(const unsigned char* at, const unsigned char* end) noexcept {
+  unsigned char* to = out_ + encoded_.size;
+  const unsigned char* const limit = out_ + kMaxAttributesBytes - FieldEntry::kMostWire;
+  for (; at < end && FieldEntry::at(at)->is_wire() && to <= limit; at = FieldEntry::at(at)->end()) {
+    const FieldEntry& entry = *FieldEntry::at(at);
+    const std::size_t size = entry.wire_size();
+    copy_bytes(to, entry.wire(), size);
+    to[0] = tag(field_, kDelimited);
+    to += size;
+  }
+  encoded_.size = static_cast<std::size_t>(to - out_);
+  return at;
+}
 
 template <class Write>
 void AttributeEncoder::write(std::string_view key, std::size_t value_bytes, const Write& write_value) noexcept {

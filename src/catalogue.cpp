@@ -110,10 +110,7 @@ constexpr std::string_view kEngineEvents[] = {
 namespace detail {
 
 const CatalogueSpan* find_catalogue_span(std::string_view name) noexcept {
-  // Most names are in none: the first two letters tell nearly all of them.
-  if (name.size() < 8 || (name.substr(0, 2) != "ll" && name.substr(0, 2) != "ag" && name.substr(0, 2) != "en")) {
-    return nullptr;
-  }
+  if (!may_be_in_catalogue(name)) return nullptr;
   for (const CatalogueSpan& known : kSpans) {
     if (known.name == name) return &known;
   }

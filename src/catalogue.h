@@ -33,6 +33,14 @@ struct CatalogueSpan {
       operation;  // as genai::start() takes it: "chat", "image"; "" if it is no operation of the conventions
 };
 
+// Whether a name begins as the catalogues' do (llm., agent., engine.): their first two letters tell nearly all others.
+inline bool may_be_in_catalogue(std::string_view name) noexcept {
+  if (name.size() < 2) return false;
+  const char first = name[0];
+  const char second = name[1];
+  return (first == 'l' && second == 'l') || (first == 'a' && second == 'g') || (first == 'e' && second == 'n');
+}
+
 // Null for a name that is in no catalogue.
 const CatalogueSpan* find_catalogue_span(std::string_view name) noexcept;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "clean_text.h"
 
+#include "copy_bytes.h"
 #include "counters.h"
 
 #include <cstring>
@@ -9,18 +10,6 @@ namespace nopspan::detail {
 
 namespace {
 bool is_control(unsigned char byte) { return byte < 0x20 || byte == 0x7f; }
-
-// Whether eight bytes are ASCII and no control characters, all at once.
-bool is_plain(const char* bytes) noexcept {
-  constexpr std::uint64_t kOnes = 0x0101010101010101U;
-  constexpr std::uint64_t kHigh = 0x8080808080808080U;
-  std::uint64_t word;
-  std::memcpy(&word, bytes, sizeof(word));
-  // With no high bit set no byte borrows from the next: below 0x20, and 0x7f made zero.
-  const std::uint64_t below = word - 0x20U * kOnes;
-  const std::uint64_t del = (word ^ (0x7fU * kOnes)) - kOnes;
-  return ((word | below | del) & kHigh) == 0;
-}
 
 // The length of the character at text[at]; 0 where there is none, or a control character. U+0080 to U+009F are some: a
 // terminal obeys U+009B as it does ESC [.
@@ -32,6 +21,19 @@ std::size_t printable_sequence(std::string_view text, std::size_t at) noexcept {
 }
 
 }  // namespace
+
+std::uint64_t copy_more_bytes(void* to, const void* from, std::size_t size) noexcept {
+  std::memcpy(to, from, size);
+  const auto* in = static_cast<const unsigned char*>(from);
+  std::uint64_t all = 0;
+  std::uint64_t word;
+  for (std::size_t at = 0; at + 8 <= size; at += 8) {
+    std::memcpy(&word, in + at, 8);
+    all |= word;
+  }
+  std::memcpy(&word, in + size - 8, 8);
+  return all | word;
+}
 
 std::size_t utf8_sequence(std::string_view text, std::size_t at) noexcept {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[at + i]); };
@@ -57,6 +59,14 @@ std::size_t utf8_sequence(std::string_view text, std::size_t at) noexcept {
 
 bool is_utf8(std::string_view text) noexcept {
   for (std::size_t i = 0; i < text.size();) {
+    if (i + 8 <= text.size()) {
+      std::uint64_t word;
+      std::memcpy(&word, text.data() + i, 8);
+      if (is_ascii(word)) {
+        i += 8;
+        continue;
+      }
+    }
     const std::size_t length = utf8_sequence(text, i);
     if (length == 0) return false;
     i += length;

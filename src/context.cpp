@@ -4,6 +4,7 @@
 #include "clean_text.h"
 #include "counters.h"
 #include "facts.h"
+#include "frames.h"
 #include "gate_writer.h"
 #include "identity.h"
 #include "orphans.h"

@@ -8,6 +8,7 @@
 #include "clean_text.h"
 #include "counters.h"
 #include "event_access.h"
+#include "frames.h"
 #include "probe.h"
 #include "registry.h"
 #include "span_attributes.h"
@@ -29,7 +30,6 @@ void place(SpanState& event, const Context& context) noexcept {
   if (context.empty()) return;
   event.begins_request = false;
   event.flags |= context_flags(context);
-  encode_request_id(ContextAccess::trace_id(context), event.request_id);
   if (const Frame* frame = find_scope(context.span_id()); frame != nullptr) {
     const SpanState* enclosing = frame->span;
     event.parent_id = enclosing->parent_id;

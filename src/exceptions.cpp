@@ -26,6 +26,11 @@ std::string demangle(const char* mangled) {
 // Not __cxa_current_exception_type(): of what is no C++ exception, libstdc++ reads a type where there is none.
 bool is_thread_exit() noexcept { return std::current_exception() == nullptr; }
 
+// The C++ ABI for Itanium, 2.2.2: __cxa_eh_globals is a pointer to the caught ones and this count.
+const unsigned* exceptions_in_flight() noexcept {
+  return reinterpret_cast<const unsigned*>(reinterpret_cast<const void* const*>(abi::__cxa_get_globals()) + 1);
+}
+
 Caught describe_caught() noexcept {
   Caught caught;
   if (is_thread_exit()) return caught;  // before anything else

@@ -12,6 +12,10 @@ namespace nopspan::detail {
 // the program, and never to be swallowed.
 bool is_thread_exit() noexcept;
 
+// Where the runtime counts the exceptions in flight on the calling thread: what std::uncaught_exceptions() returns
+// after two calls. The thread's for good.
+const unsigned* exceptions_in_flight() noexcept;
+
 struct Caught {
   const char* kind = "exit";  // error: a std::exception; throw: anything else; exit
   std::string type;           // demangled; empty for exit

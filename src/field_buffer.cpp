@@ -7,11 +7,6 @@
 #include <cstdlib>
 
 namespace nopspan::detail {
-namespace {
-
-std::size_t padded(std::size_t size) { return (size + 7U) & ~std::size_t{7}; }
-
-}  // namespace
 
 Value copy_value(const FieldEntry& entry) {
   switch (entry.type) {
@@ -69,6 +64,7 @@ FieldEntry* FieldBuffer::append(std::string_view key, Value::Type type, std::siz
   entry->key_size = static_cast<std::uint16_t>(key.size());
   entry->type = type;
   entry->flags = flags;
+  flags_seen_ |= flags;
   if (!key.empty()) std::memcpy(at + sizeof(FieldEntry), key.data(), key.size());
   size_ += size;
   return entry;
@@ -83,7 +79,10 @@ bool is_counted(const FieldEntry& entry) noexcept {
 
 bool FieldBuffer::settle(std::size_t from) noexcept {
   const FieldEntry* made = FieldEntry::at(data_ + from);
-  for (std::size_t at = 0; at < from; at += FieldEntry::at(data_ + at)->size) {
+  const std::uint64_t bit = key_bit(made->key());
+  const bool may_be_there = (keys_seen_ & bit) != 0;
+  keys_seen_ |= bit;
+  for (std::size_t at = 0; may_be_there && at < from; at += FieldEntry::at(data_ + at)->size) {
     const FieldEntry* there = FieldEntry::at(data_ + at);
     constexpr std::uint8_t kSort = FieldEntry::kMeasurement | FieldEntry::kProbesOnly;
     if (there->key() != made->key() || ((there->flags ^ made->flags) & kSort) != 0) continue;
@@ -98,6 +97,11 @@ bool FieldBuffer::settle(std::size_t from) noexcept {
     }
     const std::size_t old_size = there->size;
     const std::size_t new_size = made->size;
+    if (old_size == new_size) {
+      std::memcpy(data_ + at, data_ + from, new_size);
+      size_ = from;
+      return true;
+    }
     std::rotate(data_ + at, data_ + from, data_ + size_);
     std::memmove(data_ + at + new_size, data_ + at + new_size + old_size, size_ - at - new_size - old_size);
     size_ -= old_size;
@@ -135,15 +139,15 @@ bool FieldBuffer::put_derived(std::string_view key, Value::Type type, std::uint6
 }
 
 void FieldBuffer::add_null(std::string_view key, std::uint8_t flags) noexcept {
-  append(key, Value::Type::null, 0, flags | FieldEntry::kAdded);
+  if (append(key, Value::Type::null, 0, flags | FieldEntry::kAdded) != nullptr) keys_seen_ |= key_bit(key);
 }
 
 void FieldBuffer::add_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept {
-  append_word(key, type, word, flags | FieldEntry::kAdded);
+  if (append_word(key, type, word, flags | FieldEntry::kAdded) != nullptr) keys_seen_ |= key_bit(key);
 }
 
 void FieldBuffer::add_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept {
-  append_string(key, value, flags | FieldEntry::kAdded);
+  if (append_string(key, value, flags | FieldEntry::kAdded)) keys_seen_ |= key_bit(key);
 }
 
 bool FieldBuffer::put_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept {
@@ -188,6 +192,10 @@ bool FieldBuffer::put_texts(std::string_view key, const Text* values, std::size_
 }
 
 bool FieldBuffer::put_entry(std::string_view key, const FieldEntry& value, std::uint8_t flags) noexcept {
+  if (value.is_wire()) {
+    return value.type == Value::Type::string ? put_string(key, value.as_string(), flags)
+                                             : put_word(key, value.type, value.word(), flags);
+  }
   const std::size_t from = size_;
   const auto bytes = static_cast<std::size_t>(value.end() - value.payload());
   const FieldEntry* entry = append(key, value.type, bytes, flags);
@@ -231,6 +239,7 @@ bool FieldBuffer::append_value(std::string_view key, const Value& value, std::ui
 }
 
 const FieldEntry* FieldBuffer::find(std::string_view key, bool measurement) const noexcept {
+  if ((keys_seen_ & key_bit(key)) == 0) return nullptr;
   for (const unsigned char* at = begin(); at < end(); at = FieldEntry::at(at)->end()) {
     const FieldEntry* entry = FieldEntry::at(at);
     if (((entry->flags & FieldEntry::kMeasurement) != 0) == measurement && entry->key() == key) return entry;
@@ -248,7 +257,7 @@ void FieldBuffer::erase(std::string_view key) noexcept {
   size_ -= size;
 }
 
-void FieldBuffer::erase_measurements(bool added_only) noexcept {
+void FieldBuffer::erase_some_measurements(bool added_only) noexcept {
   std::size_t kept = 0;
   for (std::size_t at = 0; at < size_;) {
     const FieldEntry* entry = FieldEntry::at(data_ + at);
@@ -263,16 +272,6 @@ void FieldBuffer::erase_measurements(bool added_only) noexcept {
     at += size;
   }
   size_ = kept;
-}
-
-void FieldBuffer::reset() noexcept {
-  if (data_ != inline_) {
-    std::free(data_);
-    data_ = inline_;
-    capacity_ = sizeof(inline_);
-  }
-  size_ = 0;
-  keys_ = 0;
 }
 
 }  // namespace nopspan::detail

@@ -7,6 +7,7 @@
 #include "counters.h"
 #include "genai_mapping.h"
 #include "span_state.h"
+#include "work.h"
 
 #include <nopspan/value.h>
 
@@ -233,6 +234,109 @@ std::int64_t clamp(std::uint64_t value) noexcept {
   return INT64_MAX;
 }
 
+// What follows has two ways. Nearly every field is metadata and no content, has a key that is nothing to the record and
+// was not set before, and there is room for it: that is written at once, and nothing else of the library is touched, so
+// that a signal handler may find it half done. All others go the careful way.
+
+// Whether a key is one of note_text()'s.
+bool is_noted_text(std::string_view key) noexcept {
+  switch (key.size()) {
+    case 5:
+      return key == "model";
+    case 6:
+      return key == "engine" || key == "tenant" || key == "reason";
+    case 9:
+      return key == "tool_name";
+    default:
+      return false;
+  }
+}
+
+// Whether a key may be one of note_number()'s: by its last two letters.
+constexpr bool may_be_noted_number(std::string_view key) noexcept {
+  if (key.size() < 7) return false;
+  const char last = key[key.size() - 1];
+  const char before = key[key.size() - 2];
+  return last == 's' ? before == 'n' || before == 'm' : last == 't' && before == 'p';
+}
+constexpr bool may_all_be_noted() noexcept {
+  for (const std::string_view key :
+       {"arrival_ns", "queue_ns", "prefill_ns", "decode_ns", "preemptions", "prefill_tokens", "decode_tokens",
+        "attempt", "delay_ms", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"}) {
+    if (!may_be_noted_number(key)) return false;
+  }
+  return true;
+}
+static_assert(may_all_be_noted());
+
+// Metadata that is no content for certain.
+bool is_plain(const FieldSink* sink, Text key, bool content) noexcept {
+  return !content && sink->keys == 0 && !key.empty();
+}
+
+__attribute__((noinline)) void put_int_carefully(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {
+  const Busy busy;
+  put_integer(sink, key, value, metadata_flags(sink, key, content));
+}
+
+NOPSPAN_WORK void set_int(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {
+  if (is_plain(sink, key, content) && value >= 0 && !may_be_noted_number(key.view()) &&
+      sink->fields.put_usual_word(key.view(), Value::Type::integer, static_cast<std::uint64_t>(value))) {
+    return;
+  }
+  put_int_carefully(sink, key, value, content);
+}
+
+__attribute__((noinline)) void put_double_carefully(FieldSink* sink, Text key, double value, bool content) noexcept {
+  const Busy busy;
+  put_real(sink, key, value, metadata_flags(sink, key, content));
+}
+
+NOPSPAN_WORK void set_double(FieldSink* sink, Text key, double value, bool content) noexcept {
+  if (is_plain(sink, key, content) && !may_be_noted_number(key.view()) &&
+      sink->fields.put_usual_real(key.view(), value)) {
+    return;
+  }
+  put_double_carefully(sink, key, value, content);
+}
+
+__attribute__((noinline)) void put_bool_carefully(FieldSink* sink, Text key, bool value, bool content) noexcept {
+  const Busy busy;
+  const std::uint8_t flags = metadata_flags(sink, key, content);
+  if (!accept(sink, key, flags)) return;
+  count_unless(sink->fields.put_word(key.view(), Value::Type::boolean, value ? 1 : 0, flags));
+}
+
+NOPSPAN_WORK void set_bool(FieldSink* sink, Text key, bool value, bool content) noexcept {
+  if (is_plain(sink, key, content) && sink->fields.put_usual_word(key.view(), Value::Type::boolean, value ? 1 : 0)) {
+    return;
+  }
+  put_bool_carefully(sink, key, value, content);
+}
+
+__attribute__((noinline)) void put_text_carefully(FieldSink* sink, Text key, Text value, bool content) noexcept {
+  const Busy busy;
+  const std::uint8_t flags = metadata_flags(sink, key, content);
+  if (leaves_the_process(flags)) {
+    note_text(sink, key.view(), value.view());
+  } else {
+    forget(sink, key.view());
+  }
+  if (accept(sink, key, flags)) count_unless(sink->fields.put_string(key.view(), value.view(), flags));
+}
+
+NOPSPAN_WORK void set_text(FieldSink* sink, Text key, Text value, bool content) noexcept {
+  if (value.is_null()) {
+    put_null(sink, key, content);
+    return;
+  }
+  if (is_plain(sink, key, content) && !is_noted_text(key.view()) &&
+      sink->fields.put_usual_string(key.view(), value.view())) {
+    return;
+  }
+  put_text_carefully(sink, key, value, content);
+}
+
 }  // namespace
 
 void put_null(FieldSink* sink, Text key, bool content) noexcept {
@@ -242,42 +346,21 @@ void put_null(FieldSink* sink, Text key, bool content) noexcept {
   if (accept(sink, key, flags)) count_unless(sink->fields.put_null(key.view(), flags));
 }
 
-void put_bool(FieldSink* sink, Text key, bool value, bool content) noexcept {
-  const Busy busy;
-  const std::uint8_t flags = metadata_flags(sink, key, content);
-  if (!accept(sink, key, flags)) return;
-  count_unless(sink->fields.put_word(key.view(), Value::Type::boolean, value ? 1 : 0, flags));
-}
+void put_bool(FieldSink* sink, Text key, bool value, bool content) noexcept { set_bool(sink, key, value, content); }
 
 void put_int(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {
-  const Busy busy;
-  put_integer(sink, key, value, metadata_flags(sink, key, content));
+  set_int(sink, key, value, content);
 }
 
 void put_uint(FieldSink* sink, Text key, std::uint64_t value, bool content) noexcept {
-  const Busy busy;
-  put_integer(sink, key, clamp(value), metadata_flags(sink, key, content));
+  set_int(sink, key, clamp(value), content);
 }
 
 void put_double(FieldSink* sink, Text key, double value, bool content) noexcept {
-  const Busy busy;
-  put_real(sink, key, value, metadata_flags(sink, key, content));
+  set_double(sink, key, value, content);
 }
 
-void put_text(FieldSink* sink, Text key, Text value, bool content) noexcept {
-  const Busy busy;
-  if (value.is_null()) {
-    put_null(sink, key, content);
-    return;
-  }
-  const std::uint8_t flags = metadata_flags(sink, key, content);
-  if (leaves_the_process(flags)) {
-    note_text(sink, key.view(), value.view());
-  } else {
-    forget(sink, key.view());
-  }
-  if (accept(sink, key, flags)) count_unless(sink->fields.put_string(key.view(), value.view(), flags));
-}
+void put_text(FieldSink* sink, Text key, Text value, bool content) noexcept { set_text(sink, key, value, content); }
 
 void put_texts(FieldSink* sink, Text key, const Text* values, std::size_t count) noexcept {
   const Busy busy;

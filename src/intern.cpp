@@ -107,7 +107,7 @@ Interned intern_clean(std::string_view text) noexcept {
 
 }  // namespace
 
-Interned clean_name(const Name& name) noexcept {
+Interned clean_unusual_name(const Name& name) noexcept {
   if (__builtin_expect(is_clean(name.view()), 1)) return {name.data(), name.size()};
   return intern_clean(name.view());
 }

@@ -125,8 +125,9 @@ void note_gate_down() noexcept {
   if (raised_at.load(std::memory_order_relaxed) != 0) raised_at.store(0, std::memory_order_relaxed);
 }
 
-void note_child(const Interned& name) noexcept {
+void note_new_child(const Interned& name, const char*& noted) noexcept {
   if (raised_at.load(std::memory_order_relaxed) == kUpAtLoad) return;  // there is no doubt
+  noted = name.text;
   const std::uint64_t hash = name_hash(name);
   for (std::size_t i = 0; i < kProbesLength; ++i) {
     std::atomic<std::uint64_t>& slot = child_names[(hash + i) % kNames];

@@ -27,7 +27,11 @@ void note_gate_raised() noexcept;
 void note_gate_down() noexcept;
 
 // A span began inside another one of this process.
-void note_child(const Interned& name) noexcept;
+void note_new_child(const Interned& name, const char*& noted) noexcept;
+inline void note_child(ThreadState* thread, const Interned& name) noexcept {
+  const char*& noted = thread->noted_children[(reinterpret_cast<std::uintptr_t>(name.text) >> 3U) % kNotedChildren];
+  if (noted != name.text) note_new_child(name, noted);
+}
 // Whether a context that was taken in doubt (not from a span) can no longer be one of a request that was running at the
 // attach.
 bool is_stale_doubt(std::uint64_t now_ns) noexcept;

@@ -67,7 +67,7 @@ void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Pro
   record.duration_ns = span.duration_ns;
   record.stream = thread->stream;
   record.sequence = thread->sequence[static_cast<std::size_t>(probe)]++;
-  std::memcpy(record.request_id, span.request_id, sizeof(record.request_id));
+  std::memcpy(record.request_id, canonical_id(span), sizeof(record.request_id));
 
   using Access = ContextAccess;
   const Interned engine = label(Access::label(context, Access::engine));

@@ -11,6 +11,7 @@
 #include "event_access.h"
 #include "exceptions.h"
 #include "facts.h"
+#include "frames.h"
 #include "gate_writer.h"
 #include "orphans.h"
 #include "probe.h"
@@ -18,6 +19,7 @@
 #include "span_attributes.h"
 #include "span_state.h"
 #include "thread_state.h"
+#include "work.h"
 
 #include <cstdlib>
 #include <cstring>
@@ -31,10 +33,6 @@ namespace {
 constexpr std::size_t kMaxPooled = 64;
 
 using Access = ContextAccess;
-
-// What runs for a listener. The functions that the headers call are cold there, so that no caller is laid out for them,
-// and gcc makes such a function small and slow: the work is elsewhere.
-#define NOPSPAN_WORK __attribute__((hot, noinline))
 
 bool span_handlers_up() noexcept { return (gate() & kGateSpanHandlers) != 0; }
 
@@ -55,7 +53,7 @@ void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept
     if ((Access::bits(parent) & Access::kRemote) != 0) {
       span.flags |= NOPSPAN_FLAG_REMOTE_PARENT;
     } else {
-      note_child(span.name);
+      note_child(thread, span.name);
     }
   }
   constexpr unsigned kOfTheParent = Access::kRemote | Access::kUntraced | Access::kUnrecorded;
@@ -63,7 +61,6 @@ void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept
   Access::span_id(context) = make_span_id(thread);
   if (context.root_id() == 0) Access::root_id(context) = context.span_id();
   span.flags |= context_flags(context);
-  encode_request_id(Access::trace_id(context), span.request_id);
 }
 
 SpanState* begin(ThreadState* thread, const Name& name, const SpanOptions& options) noexcept {
@@ -74,8 +71,10 @@ SpanState* begin(ThreadState* thread, const Name& name, const SpanOptions& optio
   span->name = clean_name(name);
   span->process_mark = thread->process_mark;
   span->start_ns = options.start_ns != 0 ? options.start_ns : now;
-  span->catalogue = find_catalogue_span({span->name.text, span->name.size});
-  if (span->catalogue != nullptr) span->keys = attribute_keys_of(span->catalogue->catalogue);
+  if (may_be_in_catalogue({span->name.text, span->name.size})) {
+    span->catalogue = find_catalogue_span({span->name.text, span->name.size});
+    if (span->catalogue != nullptr) span->keys = attribute_keys_of(span->catalogue->catalogue);
+  }
   SpanKind kind = options.kind;
   if (kind == SpanKind::unspecified) kind = span->catalogue != nullptr ? span->catalogue->kind : SpanKind::internal;
   span->flags = (static_cast<std::uint32_t>(kind) << NOPSPAN_FLAG_KIND_SHIFT) & NOPSPAN_FLAG_KIND_MASK;
@@ -179,7 +178,7 @@ void add_outcome(SpanState& span) noexcept {
 }
 
 // Emits the end of a span, with the scopes around it on this thread.
-NOPSPAN_WORK void emit_end(SpanState& span, const Frame* enclosing) {
+void emit_end(SpanState& span, const Frame* enclosing) {
   {
     const Entry entry;
     if (!entry) return;
@@ -191,8 +190,9 @@ NOPSPAN_WORK void emit_end(SpanState& span, const Frame* enclosing) {
     }
     span.duration_ns = span.end_ns > span.start_ns ? span.end_ns - span.start_ns : 0;
     if (!span.as_given) add_outcome(span);
-    add_engine_times(span);
-    const Facts facts = fire_facts(entry.thread(), span, enclosing);  // before its stop: a tracer still has it then
+    if (span.catalogue != nullptr) add_engine_times(span);
+    Facts facts;
+    if (has_facts(span)) facts = fire_facts(entry.thread(), span, enclosing);  // before its stop: a tracer has it then
     if (span_probes_up()) fire_span_end(entry.thread(), span);
     if (batch_up()) {
       batch_span(entry.thread(), span, facts);
@@ -282,8 +282,7 @@ void release(SpanState* span) noexcept {
   const bool interrupted = thread != nullptr && thread->busy;
   if (span->is_shared) forget_shared(*span);
   if (thread != nullptr) thread->busy = true;  // a signal handler could find the pool, or malloc, half changed
-  std::free(span->links);
-  span->links = nullptr;
+  if (span->links != nullptr) std::free(span->links);
   if (thread == nullptr || thread->pooled >= kMaxPooled || interrupted) {
     delete span;
   } else {
@@ -310,14 +309,15 @@ NOPSPAN_WORK SpanState* begin_scope(Name name, SpanOptions options) noexcept {
   if (!entry) return nullptr;
   SpanState* span = begin(entry.thread(), name, options);
   if (span == nullptr) return nullptr;
-  const Frame* top = top_frame();
+  Frame* top = top_frame();
   if (top == nullptr) {
     const std::uint64_t now = options.start_ns != 0 ? monotonic_ns() : span->start_ns;
     if (is_in_doubt(entry.thread(), span->name, now)) span->flags |= NOPSPAN_FLAG_ORPHAN;
   }
   place(entry.thread(), *span, top == nullptr ? no_context : top->context);
-  span->uncaught = std::uncaught_exceptions();
-  push_frame(&span->frame);
+  span->uncaught = *entry.thread()->exceptions_in_flight;
+  span->frame.below = top;
+  locals.top = &span->frame;
   return span;
 }
 
@@ -331,14 +331,15 @@ NOPSPAN_WORK SpanState* begin_async(Name name, const Context& parent, SpanOption
   return span;
 }
 
-NOPSPAN_WORK void emit_start(SpanState* span) noexcept {
+void emit_start(SpanState* span) noexcept {
   span->started = true;
-  apply_trace_id(*span);
+  const bool may_be_known = may_be_in_catalogue({span->name.text, span->name.size});
+  if (may_be_known) apply_trace_id(*span);
   if (span_probes_up()) {
     const Entry entry;
     if (entry) fire_span_start(entry.thread(), *span);
   }
-  if (span->catalogue == nullptr) check_catalogue(span->name);
+  if (may_be_known && span->catalogue == nullptr) check_catalogue(span->name);
   if (!span->as_given && span_handlers_up() && is_handled(kStart)) {
     dispatch_span(*span, ".start", false, [&](FieldBuffer& fields) {
       add_measurement(fields, "system_time", system_time_at(span->start_ns));
@@ -354,20 +355,17 @@ void start_late(SpanState* span) noexcept {
   span_exception(span);
 }
 
-}  // namespace
-
-SpanState* span_begin(Name name, SpanOptions options) noexcept { return begin_scope(name, options); }
-
-SpanState* async_begin(Name name, const Context& parent, SpanOptions options) noexcept {
-  return begin_async(name, parent, options);
+int exceptions_in_flight_here() noexcept {
+  const ThreadState* thread = locals.state;
+  return thread != nullptr ? static_cast<int>(*thread->exceptions_in_flight) : std::uncaught_exceptions();
 }
 
-void span_started(SpanState* span) noexcept {
+NOPSPAN_WORK void start_scope(SpanState* span) noexcept {
   emit_start(span);
   span->fields.erase_measurements();
 }
 
-void span_end(SpanState* span) noexcept {
+NOPSPAN_WORK void end_scope(SpanState* span) noexcept {
   if (is_inherited(*span)) {
     remove_frame(&span->frame);
     release(span);
@@ -375,7 +373,7 @@ void span_end(SpanState* span) noexcept {
   }
   start_late(span);
   const bool is_here = remove_frame(&span->frame);
-  if (is_here && span->status != NOPSPAN_STATUS_EXCEPTION && std::uncaught_exceptions() > span->uncaught) {
+  if (is_here && span->status != NOPSPAN_STATUS_EXCEPTION && exceptions_in_flight_here() > span->uncaught) {
     Caught unseen;
     unseen.kind = "error";
     unseen.type = "unknown";
@@ -392,6 +390,18 @@ void span_end(SpanState* span) noexcept {
   emit_end(*span, nullptr);
   span->ended_elsewhere.store(true, std::memory_order_release);
 }
+
+}  // namespace
+
+SpanState* span_begin(Name name, SpanOptions options) noexcept { return begin_scope(name, options); }
+
+SpanState* async_begin(Name name, const Context& parent, SpanOptions options) noexcept {
+  return begin_async(name, parent, options);
+}
+
+void span_started(SpanState* span) noexcept { start_scope(span); }
+
+void span_end(SpanState* span) noexcept { end_scope(span); }
 
 void async_end(SpanState* span) noexcept {
   if (is_inherited(*span)) {

@@ -38,6 +38,11 @@ struct ContextAccess {
   static std::uint64_t tracestate(const Context& c) { return c.tracestate_; }
   static std::uint16_t& label(Context& c, Label which) { return c.labels_[which]; }
   static std::uint16_t label(const Context& c, Label which) { return c.labels_[which]; }
+  static bool has_labels(const Context& c) {
+    std::uint16_t any = 0;
+    for (const std::uint16_t number : c.labels_) any |= number;
+    return any != 0;
+  }
   static std::uint8_t& trace_flags(Context& c) { return c.trace_flags_; }
   static std::uint8_t& bits(Context& c) { return c.bits_; }
   static std::uint8_t bits(const Context& c) { return c.bits_; }
@@ -103,7 +108,7 @@ struct SpanState : FieldSink {
   std::atomic<bool> tool_below{false};   // the same for `tool_call`
   const char* exception_kind = "";
   char error_type[kMaxNameBytes + 1];
-  char request_id[24] = {};  // always of the canonical shape
+  mutable char request_id[24] = {};  // see canonical_id()
 };
 
 // From the thread's pool; null when there is no memory. release() takes it to the pool of the thread that calls.
@@ -139,10 +144,22 @@ void span_first_token_at(SpanState* span, std::uint64_t now, std::uint64_t token
 // The event gen_ai.stream.first_token, to handlers.
 void emit_first_token(const SpanState& span, std::uint64_t tokens_so_far) noexcept;
 
+inline bool has_request(const SpanState& state) noexcept { return !state.frame.context.empty(); }
+
+// The request id in its canonical shape, 24 bytes with NULs at the end; they are NULs alone where there is no request.
+// Written when somebody asks for it.
+inline const char (&canonical_id(const SpanState& state) noexcept)[24] {
+  if (state.request_id[0] == '\0' && has_request(state)) {
+    encode_request_id(ContextAccess::trace_id(state.frame.context), state.request_id);
+  }
+  return state.request_id;
+}
+
 // The id that is shown: the canonical one, or a foreign one.
 inline const char* visible_id(const SpanState& state) noexcept {
-  if ((ContextAccess::bits(state.frame.context) & ContextAccess::kHasTrace) == 0) return "";
-  return (state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0 ? ContextAccess::foreign(state.frame.context) : state.request_id;
+  if (!has_request(state)) return "";
+  return (state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0 ? ContextAccess::foreign(state.frame.context)
+                                                      : canonical_id(state);
 }
 
 }  // namespace nopspan::detail

@@ -3,6 +3,7 @@
 
 #include "batch.h"
 #include "counters.h"
+#include "exceptions.h"
 #include "identity.h"
 #include "span_state.h"
 
@@ -76,6 +77,7 @@ void begin_life(ThreadState* thread, std::uint64_t mark) {
 }
 
 ThreadState* make_state() {
+  const KeptErrno kept_errno;
   ThreadState* thread = nullptr;
   for (ThreadState* old = all_threads.load(std::memory_order_acquire); old != nullptr; old = old->next) {
     bool used = false;
@@ -96,6 +98,8 @@ ThreadState* make_state() {
   thread->dispatching = 0;
   thread->destroying = 0;
   thread->busy = false;
+  thread->error_number = &errno;
+  thread->exceptions_in_flight = detail::exceptions_in_flight();
   thread->in_doubt = true;
   thread->doubt_since_ns = 0;
   begin_life(thread, process_mark());
@@ -129,6 +133,7 @@ const void* process_mark_address() noexcept {
 ThreadState* make_thread_state() noexcept {
   ThreadState* thread = locals.state;
   if (thread == nullptr) return make_state();
+  const KeptErrno kept_errno;
   begin_life(thread, process_mark());
   return thread;
 }
@@ -146,33 +151,5 @@ void forget_other_threads() noexcept {
 
 void Entry::refused() noexcept { count(counters.reentrant); }
 void Entry::no_memory() noexcept { count(counters.spans_dropped); }
-
-Frame* drop_ended() noexcept {
-  Frame* top = locals.top;
-  while (top != nullptr && top->span != nullptr && top->span->ended_elsewhere.load(std::memory_order_acquire)) {
-    SpanState* ended = top->span;
-    top = top->below;
-    locals.top = top;
-    release(ended);
-  }
-  return top;
-}
-
-const Frame* find_scope(std::uint64_t span_id) noexcept {
-  if (span_id == 0) return nullptr;
-  const Frame* frame = top_frame();
-  while (frame != nullptr && (frame->span == nullptr || frame->context.span_id() != span_id)) frame = frame->below;
-  return frame;
-}
-
-bool remove_inner_frame(Frame* frame) noexcept {
-  for (Frame** at = &locals.top; *at != nullptr; at = &(*at)->below) {
-    if (*at == frame) {
-      *at = frame->below;
-      return true;
-    }
-  }
-  return false;
-}
 
 }  // namespace nopspan::detail

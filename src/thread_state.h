@@ -16,6 +16,8 @@ namespace nopspan::detail {
 
 struct SpanState;
 
+inline constexpr std::size_t kNotedChildren = 32;
+
 // The memory of a SpanState that is not in use.
 struct Pooled {
   Pooled* next;
@@ -43,6 +45,10 @@ struct alignas(64) ThreadState {
   std::atomic<bool> in_use{true};
   ThreadState* next = nullptr;  // all of them; set before it is published
 
+  // The thread's own, which it would take calls to find.
+  int* error_number = nullptr;                     // errno
+  const unsigned* exceptions_in_flight = nullptr;  // see exceptions.h
+
   unsigned dispatching = 0;  // depth of nested dispatches
   unsigned destroying = 0;   // depth of destructors of detached handlers
   bool busy = false;         // inside the library, outside any application code: a signal handler must not enter
@@ -56,6 +62,7 @@ struct alignas(64) ThreadState {
 
   bool in_doubt = true;  // see orphans.h
   std::uint64_t doubt_since_ns = 0;
+  const char* noted_children[kNotedChildren] = {};  // names that this thread has noted
 
   Pooled* pool = nullptr;
   std::size_t pooled = 0;
@@ -69,7 +76,9 @@ struct ThreadLocals {
   ThreadState* state = nullptr;
   bool has_ended = false;  // its state was given back; what emits now runs in destructors
 };
-extern __thread ThreadLocals locals;  // no thread_local: other files would ask for a dynamic initialization
+// No thread_local: other files would ask for a dynamic initialization. Of the initial-exec model, without which every
+// use in the shared library were a call: these few bytes have their place in any process, after a dlopen() too.
+extern __thread ThreadLocals locals __attribute__((tls_model("initial-exec")));
 
 // NOPSPAN_DISABLE=1: this process emits nothing.
 extern bool disabled;
@@ -133,9 +142,12 @@ class Entry {
     }
     thread->busy = true;
     thread_ = thread;
+    kept_errno_ = *thread->error_number;
   }
   ~Entry() {
-    if (thread_ != nullptr) thread_->busy = false;
+    if (thread_ == nullptr) return;
+    *thread_->error_number = kept_errno_;
+    thread_->busy = false;
   }
   Entry(const Entry&) = delete;
   Entry& operator=(const Entry&) = delete;
@@ -148,7 +160,7 @@ class Entry {
   static void no_memory() noexcept;
 
   ThreadState* thread_ = nullptr;
-  KeptErrno kept_errno_;
+  int kept_errno_ = 0;  // as KeptErrno does
 };
 
 // Inside the library too, where nothing is emitted that Entry could refuse: Fields' setters, the registry's writers.
@@ -172,27 +184,5 @@ class Busy {
 
 std::uint64_t monotonic_ns() noexcept;
 std::uint64_t system_ns() noexcept;
-
-// Drops from the top of this thread's stack what was ended on another thread.
-Frame* drop_ended() noexcept;
-bool remove_inner_frame(Frame* frame) noexcept;
-
-// Frames of this thread.
-inline Frame* top_frame() noexcept {
-  Frame* top = locals.top;
-  return top == nullptr || top->span == nullptr ? top : drop_ended();
-}
-inline void push_frame(Frame* frame) noexcept {
-  frame->below = top_frame();
-  locals.top = frame;
-}
-// False if the frame is not on this thread's stack.
-inline bool remove_frame(Frame* frame) noexcept {
-  if (__builtin_expect(locals.top != frame, 0)) return remove_inner_frame(frame);
-  locals.top = frame->below;
-  return true;
-}
-// The scope of a span, where that is on this thread's stack.
-const Frame* find_scope(std::uint64_t span_id) noexcept;
 
 }  // namespace nopspan::detail

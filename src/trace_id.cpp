@@ -31,7 +31,7 @@ void take_request(SpanState& state, Context request) noexcept {
   Access::trace_flags(context) = Access::trace_flags(request);
   Access::bits(context) |= Access::bits(request);
   state.flags |= context_flags(context);
-  encode_request_id(Access::trace_id(context), state.request_id);
+  state.request_id[0] = '\0';  // to be written again
 }
 
 }  // namespace

@@ -60,10 +60,13 @@ NOPSPAN_API NOPSPAN_COLD void span_cancel(SpanState*, Text reason) noexcept;
 NOPSPAN_API NOPSPAN_COLD void span_exception(SpanState*) noexcept;  // only inside catch (...)
 NOPSPAN_API NOPSPAN_COLD void span_end_at(SpanState*, std::uint64_t end_ns) noexcept;
 NOPSPAN_API NOPSPAN_COLD void span_first_token(SpanState*, std::uint64_t tokens_so_far) noexcept;
-NOPSPAN_API NOPSPAN_COLD FieldSink* span_fields(SpanState*) noexcept;
-NOPSPAN_API NOPSPAN_COLD Context span_context(SpanState*) noexcept;   // of null: the thread's
-NOPSPAN_API NOPSPAN_COLD Context async_context(SpanState*) noexcept;  // of null: unknown
+NOPSPAN_API NOPSPAN_COLD FieldSink* span_fields(SpanState*) noexcept;  // of programs built with an older header
+NOPSPAN_API NOPSPAN_COLD Context span_context(SpanState*) noexcept;    // of null: the thread's
+NOPSPAN_API NOPSPAN_COLD Context async_context(SpanState*) noexcept;   // of null: unknown
 NOPSPAN_API NOPSPAN_COLD void span_complete(SpanState*, std::uint64_t duration_ns) noexcept;
+
+// A SpanState begins with its FieldSink: part of the ABI.
+inline FieldSink* sink_of(SpanState* span) noexcept { return reinterpret_cast<FieldSink*>(span); }
 
 // Called in catch (...) around an application's callable. False: what is in flight is thread exit or cancellation,
 // which must go on; true: an exception, swallowed and counted (stats().metadata_failures).
@@ -158,19 +161,19 @@ class Span {
   // Adds metadata for the end of the span; see Fields::set().
   template <class T>
   Span& set(Text key, const T& value) {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::put(detail::span_fields(state_), key, value, false);
+    if (__builtin_expect(state_ != nullptr, 0)) detail::put(detail::sink_of(state_), key, value, false);
     return *this;
   }
   // Adds a measurement for the end of the span; see Fields::measure().
   template <class T>
   Span& measure(Text key, T number) {
-    if (__builtin_expect(state_ != nullptr, 0)) Fields(detail::span_fields(state_)).measure(key, number);
+    if (__builtin_expect(state_ != nullptr, 0)) Fields(detail::sink_of(state_)).measure(key, number);
     return *this;
   }
   // Calls `fill(Fields&)` if somebody listens.
   template <class F = Fields, class M>
   Span& with(M&& fill) {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::fill<F>(detail::span_fields(state_), fill);
+    if (__builtin_expect(state_ != nullptr, 0)) detail::fill<F>(detail::sink_of(state_), fill);
     return *this;
   }
 
@@ -189,7 +192,7 @@ class Span {
   }
   // Links the span to another; see Fields::link().
   void link(const Context& context) noexcept {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::put_link(detail::span_fields(state_), context);
+    if (__builtin_expect(state_ != nullptr, 0)) detail::put_link(detail::sink_of(state_), context);
   }
   // The end of the span, CLOCK_MONOTONIC in ns, where it is not the end of the scope. A time before the start counts as
   // the start.
@@ -213,13 +216,13 @@ class Span {
     if (state == nullptr) return;
 #if NOPSPAN_EXCEPTIONS
     try {
-      detail::fill<F>(detail::span_fields(state), metadata);
+      detail::fill<F>(detail::sink_of(state), metadata);
     } catch (...) {
       detail::span_end(state);  // thread exit inside the callable
       throw;
     }
 #else
-    detail::fill<F>(detail::span_fields(state), metadata);
+    detail::fill<F>(detail::sink_of(state), metadata);
 #endif
     state_ = state;
     detail::span_started(state);
@@ -270,24 +273,24 @@ class AsyncSpan {
   // As those of Span.
   template <class T>
   AsyncSpan& set(Text key, const T& value) {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::put(detail::span_fields(state_), key, value, false);
+    if (__builtin_expect(state_ != nullptr, 0)) detail::put(detail::sink_of(state_), key, value, false);
     return *this;
   }
   template <class T>
   AsyncSpan& measure(Text key, T number) {
-    if (__builtin_expect(state_ != nullptr, 0)) Fields(detail::span_fields(state_)).measure(key, number);
+    if (__builtin_expect(state_ != nullptr, 0)) Fields(detail::sink_of(state_)).measure(key, number);
     return *this;
   }
   template <class F = Fields, class M>
   AsyncSpan& with(M&& fill) {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::fill<F>(detail::span_fields(state_), fill);
+    if (__builtin_expect(state_ != nullptr, 0)) detail::fill<F>(detail::sink_of(state_), fill);
     return *this;
   }
   void first_token(std::uint64_t tokens_so_far = 1) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_first_token(state_, tokens_so_far);
   }
   void link(const Context& context) noexcept {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::put_link(detail::span_fields(state_), context);
+    if (__builtin_expect(state_ != nullptr, 0)) detail::put_link(detail::sink_of(state_), context);
   }
   void end_at(std::uint64_t end_ns) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_end_at(state_, end_ns);
@@ -338,13 +341,13 @@ class AsyncSpan {
     if (state == nullptr) return;
 #if NOPSPAN_EXCEPTIONS
     try {
-      detail::fill<F>(detail::span_fields(state), metadata);
+      detail::fill<F>(detail::sink_of(state), metadata);
     } catch (...) {
       detail::async_abandon(state);  // thread exit inside the callable
       throw;
     }
 #else
-    detail::fill<F>(detail::span_fields(state), metadata);
+    detail::fill<F>(detail::sink_of(state), metadata);
 #endif
     state_ = state;
     detail::span_started(state);
@@ -472,13 +475,13 @@ inline void complete(N&& name, const Context& parent, std::uint64_t start_ns, st
     if (state == nullptr) return;
 #if NOPSPAN_EXCEPTIONS
     try {
-      detail::fill<detail::builder_t<N>>(detail::span_fields(state), fields);
+      detail::fill<detail::builder_t<N>>(detail::sink_of(state), fields);
     } catch (...) {
       detail::async_abandon(state);
       throw;
     }
 #else
-    detail::fill<detail::builder_t<N>>(detail::span_fields(state), fields);
+    detail::fill<detail::builder_t<N>>(detail::sink_of(state), fields);
 #endif
     detail::span_complete(state, duration_ns);
   }

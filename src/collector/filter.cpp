@@ -2,10 +2,12 @@
 #include "filter.h"
 
 #include "command.h"
+#include "text.h"
 
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <string_view>
 
@@ -25,6 +27,14 @@ bool is_in_cgroup(const Process& process, const std::string& wanted) {
   const std::string path = hierarchy_path(wanted);
   return process.cgroup.starts_with(path) &&
          (process.cgroup.size() == path.size() || path.empty() || process.cgroup[path.size()] == '/');
+}
+
+// "" for a positive whole number, else what is wrong with it.
+std::string refusal_of_positive(const std::string& text) {
+  std::uint32_t number = 0;
+  const auto read = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (read.ec == std::errc() && read.ptr == text.data() + text.size() && number > 0) return "";
+  return "\"" + printable(text, 40) + "\" is not a positive whole number";
 }
 
 }  // namespace
@@ -54,6 +64,7 @@ bool Filter::may_want(const Span& span) const {
 
 void add_filter_options(CLI::App& app, Filter& filter) {
   constexpr char kGroup[] = "Filters";
+  const CLI::Validator positive(refusal_of_positive, "");
   app.add_option("--request", filter.request, "Only this request: its id, trace id or traceparent")
       ->type_name("ID")
       ->group(kGroup);
@@ -62,7 +73,7 @@ void add_filter_options(CLI::App& app, Filter& filter) {
   app.add_option("--pid", filter.pids, "Only this process; may be given several times, or as 1,2,3")
       ->type_name("PID")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber)
+      ->check(positive)
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->group(kGroup);
@@ -74,7 +85,7 @@ void add_filter_options(CLI::App& app, Filter& filter) {
   app.add_flag("--errors", filter.errors, "Only requests with an error")->group(kGroup);
   app.add_option("--sample", filter.sample_one_in, "Only one request in N, the same ones on every host")
       ->type_name("N")
-      ->check(CLI::PositiveNumber)
+      ->check(positive)
       ->group(kGroup);
 }
 

@@ -34,8 +34,11 @@ class Host {
     std::string reason;  // for people: what could not be done, and what it needs
   };
   struct Changes {
-    std::vector<Found> appeared;         // to be attached to; each inode once
-    std::vector<ProbeFilePointer> gone;  // no process has mapped them for a while, and none can by their old name
+    // To be detached from, before anything is attached: no process has mapped them for a while, and none can by the
+    // name that they had.
+    std::vector<ProbeFilePointer> gone;
+    // To be attached to; each inode once.
+    std::vector<Found> appeared;
   };
 
   Host();

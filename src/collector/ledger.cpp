@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ledger.h"
 
+#include "failure.h"
 #include "text.h"
 
 #include <nlohmann/json.hpp>
@@ -44,9 +45,40 @@ constexpr Loss kLosses[] = {
     {&Counts::discarded, "were discarded by the library because nobody listened any more"},
     {&Counts::export_dropped, "were delivered here and then could not be written"},
 };
+struct ProcessText {
+  const char* name;
+  std::string Process::*text;
+};
+constexpr ProcessText kProcessTexts[] = {
+    {"command", &Process::command}, {"cgroup", &Process::cgroup}, {"container", &Process::container},
+    {"library", &Process::library}, {"host", &Process::host},
+};
 constexpr std::size_t kMostProcesses = 5;  // in text
 
 std::string spans_text(std::uint64_t count) { return std::to_string(count) + (count == 1 ? " entry" : " entries"); }
+
+std::uint64_t number_of(const nlohmann::ordered_json& json, const char* name) {
+  const auto found = json.is_object() ? json.find(name) : json.end();
+  return found != json.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
+}
+
+Counts counts_of(const nlohmann::ordered_json& json) {
+  Counts counts;
+  for (const Field& field : kFields) counts.*field.count = number_of(json, field.name);
+  return counts;
+}
+
+ProcessPointer process_of(const nlohmann::ordered_json& json) {
+  Process process;
+  process.pid = static_cast<std::uint32_t>(number_of(json, "pid"));
+  process.namespace_pid = static_cast<std::uint32_t>(number_of(json, "namespace_pid"));
+  process.start_ticks = number_of(json, "start_ticks");
+  for (const ProcessText& text : kProcessTexts) {
+    const auto found = json.find(text.name);
+    if (found != json.end() && found->is_string()) process.*text.text = found->get<std::string>();
+  }
+  return std::make_shared<const Process>(std::move(process));
+}
 
 // The processes that lost most, for people to look at.
 std::string worst_text(const Ledger& ledger) {
@@ -80,6 +112,19 @@ nlohmann::ordered_json to_json(const Counts& counts) {
   return json;
 }
 
+Counts counts_from_json(const nlohmann::ordered_json& json) {
+  Counts counts;
+  for (const Field& field : kFields) {
+    const auto found = json.is_object() ? json.find(field.name) : json.end();
+    if (found == json.end() || !found->is_number_unsigned()) {
+      throw Failure(std::string("not a ledger: \"") + field.name + "\" must be a number of at least 0",
+                    Failure::kMisused);
+    }
+    counts.*field.count = found->get<std::uint64_t>();
+  }
+  return counts;
+}
+
 nlohmann::ordered_json to_json(const Ledger& ledger) {
   nlohmann::ordered_json json;
   json["total"] = to_json(ledger.total);
@@ -90,11 +135,7 @@ nlohmann::ordered_json to_json(const Ledger& ledger) {
       row["pid"] = one.process->pid;
       row["namespace_pid"] = one.process->namespace_pid;
       row["start_ticks"] = one.process->start_ticks;
-      row["command"] = one.process->command;
-      row["cgroup"] = one.process->cgroup;
-      row["container"] = one.process->container;
-      row["library"] = one.process->library;
-      row["host"] = one.process->host;
+      for (const ProcessText& text : kProcessTexts) row[text.name] = (*one.process).*text.text;
     }
     row.update(to_json(one.counts));
     processes.push_back(std::move(row));
@@ -104,6 +145,23 @@ nlohmann::ordered_json to_json(const Ledger& ledger) {
   others.update(to_json(ledger.others));
   json["others"] = std::move(others);
   return json;
+}
+
+Ledger ledger_of(const nlohmann::ordered_json& json) {
+  const auto part = [&](const char* name) {
+    const auto found = json.is_object() ? json.find(name) : json.end();
+    return found == json.end() ? nlohmann::ordered_json() : *found;
+  };
+  Ledger ledger;
+  ledger.total = counts_of(part("total"));
+  const nlohmann::ordered_json others = part("others"), processes = part("processes");
+  ledger.others = counts_of(others);
+  ledger.others_processes = number_of(others, "processes");
+  if (!processes.is_array()) return ledger;
+  for (const auto& one : processes) {
+    if (one.is_object()) ledger.processes.push_back({process_of(one), counts_of(one)});
+  }
+  return ledger;
 }
 
 std::string to_text(const Ledger& ledger) {

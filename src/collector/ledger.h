@@ -48,8 +48,12 @@ struct Ledger {
 
 // {"emitted": …, …, "closes": true}
 nlohmann::ordered_json to_json(const Counts& counts);
+// Throws Failure with kMisused if it is nothing that to_json() made.
+Counts counts_from_json(const nlohmann::ordered_json& json);
 // {"total": {…}, "processes": [{"pid": …, "command": …, …}]}
 nlohmann::ordered_json to_json(const Ledger& ledger);
+// The ledger that to_json() wrote; of other JSON what there is of it.
+Ledger ledger_of(const nlohmann::ordered_json& json);
 // One or a few lines for people, as commands print on stderr when they end: what was delivered, and what was lost why.
 std::string to_text(const Ledger& ledger);
 

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The program: reads the command line, runs the command, and turns what went wrong into a message and an exit status.
 #include "command.h"
+#include "command_words.h"
+#include "completion.h"
 #include "failure.h"
+#include "help_text.h"
+#include "man_page.h"
+#include "suggestion.h"
+#include "text.h"
 
 #include <CLI/CLI.hpp>
 
@@ -67,34 +73,44 @@ void add_commands(CLI::App& app, const Common& common, Run& run) {
   }
 }
 
-// The command's own name with those before it: "nopspan trace".
-std::string name_of(const CLI::App& app) {
-  const CLI::App* parent = app.get_parent();
-  return parent == nullptr ? app.get_name() : name_of(*parent) + " " + app.get_name();
-}
-
 const CLI::App& chosen(const CLI::App& app) {
   const auto commands = app.get_subcommands();
   return commands.empty() ? app : chosen(*commands.front());
 }
 
 int misused(const CLI::App& app, const std::string& what) {
-  const std::string name = name_of(chosen(app));
+  const std::string name = full_name_of(chosen(app));
   std::cerr << name << ": " << what << "; see " << name << " --help\n";
   return Failure::kMisused;
+}
+
+// A word that nothing takes, and what may have been meant.
+std::string unknown(const CLI::App& app, const std::string& word) {
+  const CLI::App& command = chosen(app);
+  const bool option = word.starts_with('-');
+  std::vector<std::string> known;
+  if (option) {
+    for (const CLI::Option* one : all_options_of(command)) {
+      for (const std::string& name : names_of(*one)) known.push_back(name);
+    }
+  } else {
+    for (const CLI::App* one : commands_of(command)) known.push_back(one->get_name());
+  }
+  const char* kind = option ? "unknown option " : known.empty() ? "unexpected argument " : "unknown command ";
+  const std::string meant = suggestion_for(word.substr(0, word.find('=')), known);
+  return kind + printable(word) + (meant.empty() ? "" : " (did you mean " + meant + "?)");
 }
 
 // What CLI11 threw: a wish for help or the version, or a mistake.
 int explain(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
-    const auto extras = app.remaining(true);
-    const std::string extra = extras.empty() ? "" : extras.front();
-    return misused(app, (extra.starts_with('-') ? "unknown option " : "unexpected argument ") + extra);
-  }
+  // A word that nothing takes comes before what is missing: it may be what is missing, mistyped.
+  if (const auto extras = app.remaining(true); !extras.empty()) return misused(app, unknown(app, extras.front()));
   std::string what = error.what();
-  if (const auto line_end = what.find('\n'); line_end != std::string::npos) what.resize(line_end);
-  return misused(app, what);
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
+    what = what.substr(0, what.find(':')) + " needs a value";  // "--pid: 1 required PID missing"
+  }
+  return misused(app, printable(what, 1000));
 }
 
 // Data that did not arrive is a failure: a full disk shows only now.
@@ -107,18 +123,33 @@ int finish(int exit_status) {
   return exit_status;
 }
 
+// Commands that packages are made with; `completion` is told of in the man page.
+void add_hidden_commands(CLI::App& app, Run& run, std::string& shell) {
+  CLI::App* completion = app.add_subcommand("completion", "Print a shell's completion script")->group("");
+  completion->add_option("SHELL", shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  completion->callback([&] { run = [&] { return std::cout << completion_script(app, shell), 0; }; });
+  CLI::App* page = app.add_subcommand("man-page", "Print the man page's source")->group("");
+  page->callback([&] { run = [&] { return std::cout << man_page(app, NOPSPAN_VERSION), 0; }; });
+}
+
 int run_program(int argc, char** argv) {
   CLI::App app{kDescription, "nopspan"};
   Common common;
   Run run;
+  std::string shell;
   bool no_color = false;
   app.fallthrough();  // options of the program are understood behind a command's name too
-  app.footer(kExamples);
+  app.formatter(help_formatter());
   app.set_version_flag("--version", "nopspan " NOPSPAN_VERSION, "Print the version and exit");
   app.set_help_flag("-h,--help", "Print this help and exit");
   app.add_flag("--json", common.json, "Print JSON, for programs to read");
   app.add_flag("--no-color", no_color, "Print no colors (so does NO_COLOR=1)");
+  app.require_subcommand(0, 1);
   add_commands(app, common, run);
+  add_hidden_commands(app, run, shell);
+  app.footer(kExamples);  // now: a command that is added takes it over
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

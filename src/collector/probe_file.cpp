@@ -2,7 +2,6 @@
 #include "probe_file.h"
 
 #include "elf_file.h"
-#include "version_text.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -175,10 +174,9 @@ void ProbeFileReader::look_at_gate(std::uint64_t address) {
       gate.is_alone = false;
     }
   }
-  nopspan_gate_page in_file{};
-  if (!elf_.read(gate.offset, &in_file, sizeof(in_file))) return;
-  gate.abi_version = in_file.abi_version;
-  if (in_file.size >= offsetof(nopspan_gate_page, threads)) gate.library_version = in_file.library_version;
+  std::uint64_t version = 0;
+  if (elf_.read(gate.offset + offsetof(nopspan_gate_page, abi_version), &version, sizeof(version)))
+    gate.abi_version = version;
 }
 
 ProbeFilePointer ProbeFileReader::read(OpenFile file, std::string& why_not) {
@@ -257,8 +255,6 @@ const Probe* ProbeFile::find(std::string_view provider, std::string_view name) c
 }
 
 bool ProbeFile::has_batches() const { return find(NOPSPAN_BATCH_PROVIDER, "batch") != nullptr; }
-
-std::string ProbeFile::library_version() const { return version_text(gate_.library_version); }
 
 bool ProbeFile::is_same_inode(const ProbeFile& other) const {
   struct stat mine {};

@@ -45,6 +45,8 @@ struct Probe {
   std::string arguments;                // "8@%rdi 8@%rsi …"
   NopKind nop = NopKind::other;
   bool has_landing = false;  // endbr64 (x86-64) or bti c (aarch64) right before it
+
+  friend bool operator==(const Probe&, const Probe&) = default;
 };
 
 // A file with probes of nopspan, or one that has lost its notes. It is held open, so that /proc/self/fd/N reaches it
@@ -76,13 +78,11 @@ class ProbeFile {
     std::uint64_t address = 0, offset = 0;  // as linked, and in the file
     std::uint64_t section_size = 0;  // of .probes; 0: the gate is not in it, so that bpftrace 0.17 does not find it
     bool is_page_aligned = false;
-    bool is_alone = false;              // no other section in its page
-    std::uint64_t abi_version = 0;      // as the file has it
-    std::uint64_t library_version = 0;  // major << 32 | minor << 16 | patch; 0: it does not tell
+    bool is_alone = false;          // no other section in its page
+    std::uint64_t abi_version = 0;  // as the file has it
   };
   [[nodiscard]] bool has_gate() const { return gate_.address != 0; }
   [[nodiscard]] const Gate& gate() const { return gate_; }
-  [[nodiscard]] std::string library_version() const;  // "1.2.3", or ""
 
   // Whether both are one inode for the kernel, that is to be attached to once. In two containers of one image a file
   // has two device numbers, but one inode lies below.

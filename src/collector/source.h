@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <string>
 
 namespace nopspan::collector {
 
@@ -27,6 +28,8 @@ class Source {
   virtual void run(Sink& sink, const std::atomic<bool>& stop) = 0;
   // What was emitted and where it went. Whole after run(); while it runs, as of the last tick, for a sink to show.
   [[nodiscard]] virtual Ledger ledger() const = 0;
+  // What a user should know besides, in a line; "" if nothing: a recording that was cut.
+  [[nodiscard]] virtual std::string remark() const { return {}; }
 };
 
 }  // namespace nopspan::collector

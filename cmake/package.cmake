@@ -1,0 +1,57 @@
+# Debian packages, by `cpack -G DEB` in a build for /usr (preset `package`): libnopspan0, libnopspan-dev and nopspan, one a
+# component of install.cmake.
+
+# Where Debian's libraries lie is known only to a build that was configured for /usr.
+if(NOT CMAKE_INSTALL_PREFIX STREQUAL "/usr")
+  return()
+endif()
+
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_NAME nopspan)
+set(CPACK_PACKAGE_VENDOR nopspan)
+if(NOT CPACK_PACKAGE_CONTACT)
+  set(CPACK_PACKAGE_CONTACT "the authors of nopspan <nopspan@localhost>")
+endif()
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "") # each package has its own, in the first line of its description
+set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
+set(CPACK_RESOURCE_FILE_LICENSE ${PROJECT_SOURCE_DIR}/LICENSE)
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON) # GNU strip keeps the probes' notes
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_COMPONENTS_ALL library development program)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_RELEASE 1)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON) # and what runs ldconfig
+set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
+
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME libnopspan0)
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_SECTION libs)
+set(CPACK_COMPONENT_LIBRARY_DESCRIPTION "Spans that are nops until somebody looks: the library
+Programs that use it have USDT probes that cost nothing until bpftrace, perf,
+SystemTap or the program nopspan attaches to them.")
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libnopspan-dev)
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "libnopspan0 (= ${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE})")
+set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "Spans that are nops until somebody looks: headers and static library
+What programs and libraries that use nopspan are built with.")
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME nopspan)
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_SECTION utils)
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_SUGGESTS "bpftrace, linux-perf, systemtap")
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_CONTROL_EXTRA
+    ${PROJECT_SOURCE_DIR}/packaging/debian/postinst ${PROJECT_SOURCE_DIR}/packaging/debian/prerm
+    ${PROJECT_SOURCE_DIR}/packaging/debian/postrm)
+set(CPACK_COMPONENT_PROGRAM_DESCRIPTION "See the spans of running programs
+The program nopspan shows what processes that use the nopspan library do,
+while they do it: rates, times and tokens, requests as trees, histograms,
+recordings. With scripts for bpftrace, perf and SystemTap, and a systemd unit.")
+
+foreach(nopspan_package libnopspan0:library libnopspan-dev:development nopspan:program)
+  string(REGEX MATCH "^(.*):(.*)$" nopspan_package ${nopspan_package})
+  install(
+    FILES packaging/debian/copyright
+    DESTINATION share/doc/${CMAKE_MATCH_1}
+    COMPONENT ${CMAKE_MATCH_2})
+endforeach()
+
+include(CPack)

@@ -1,0 +1,526 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+// The collector's kernel programs: pass batches on as they are handed over, and what threads still hold when they end.
+//
+// A batch is read from the process straight into the ring buffer: a uprobe's program can be preempted, so that nothing
+// per CPU may lie between. What cannot be passed on is counted, by process and by stream.
+//
+// Loads on kernels from 5.10 on, without BTF: no CO-RE; sizes are 64 bits wide and bounded right before they are used.
+#define BPF_NO_PRESERVE_ACCESS_INDEX
+#include "vmlinux.h"
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "collector_events.h"
+#include "nopspan_probes.h"
+
+// libbpf has it from 1.2 on.
+#ifndef PT_REGS_PARM6
+#if defined(__TARGET_ARCH_x86)
+#define PT_REGS_PARM6(ctx) ((ctx)->r9)
+#elif defined(__TARGET_ARCH_arm64)
+#define PT_REGS_PARM6(ctx) (((const struct user_pt_regs*)(ctx))->regs[5])
+#endif
+#endif
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+// Its size is set before it is made.
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, 1 << 24);
+} ring SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 4096);
+  __type(key, unsigned int);
+  __type(value, struct nopspan_process_losses);
+} processes SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 16384);
+  __type(key, struct nopspan_stream_key);
+  __type(value, struct nopspan_stream_losses);
+} streams SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 32768);
+  __type(key, unsigned long);
+  __type(value, struct nopspan_thread_headers);
+} threads SEC(".maps");
+
+// Written by the collector: up to which sequence it has fetched a stream by itself.
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 4096);
+  __type(key, struct nopspan_stream_key);
+  __type(value, unsigned long);
+} fetched SEC(".maps");
+
+// Written by the collector, which sees by a first record which cgroup a process is in.
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 4096);
+  __type(key, unsigned long);
+  __type(value, unsigned char);
+} unwanted_cgroups SEC(".maps");
+
+const volatile struct nopspan_settings settings = {};
+
+// The collector says that it waits; whoever wakes it up takes that back, so that one does.
+unsigned long is_waiting = 0;
+// Of processes that found no place in `processes`.
+struct nopspan_process_losses other_losses = {};
+
+// Who passes a site: the ids by which maps have it.
+struct who {
+  unsigned long id;
+  unsigned int pid;
+};
+
+static __always_inline struct who who_is_it(void) {
+  struct who who = {.id = bpf_get_current_pid_tgid()};
+  who.pid = who.id >> 32;
+  if (settings.namespace_inode) {
+    struct bpf_pidns_info info = {};
+    who.pid = bpf_get_ns_current_pid_tgid(settings.namespace_device, settings.namespace_inode, &info, sizeof(info))
+                  ? 0
+                  : info.tgid;
+  }
+  return who;
+}
+
+static __noinline void lose_of_process(unsigned int tgid, unsigned long reason, unsigned long entries) {
+  if (reason >= NOPSPAN_REASONS) return;
+  struct nopspan_process_losses* losses = bpf_map_lookup_elem(&processes, &tgid);
+  if (!losses) {
+    struct nopspan_process_losses none = {};
+    bpf_map_update_elem(&processes, &tgid, &none, BPF_NOEXIST);
+    losses = bpf_map_lookup_elem(&processes, &tgid);
+    if (!losses) losses = &other_losses;
+  }
+  __sync_fetch_and_add(&losses->entries[reason], entries);
+  __sync_fetch_and_add(&losses->hits[reason], 1);
+}
+
+static __noinline struct nopspan_stream_losses* losses_of(unsigned int tgid, unsigned long stream,
+                                                          unsigned long first) {
+  struct nopspan_stream_key key = {.tgid = tgid, .stream = stream};
+  struct nopspan_stream_losses* losses = bpf_map_lookup_elem(&streams, &key);
+  if (losses) return losses;
+  struct nopspan_stream_losses none = {.first = first};
+  bpf_map_update_elem(&streams, &key, &none, BPF_NOEXIST);
+  return bpf_map_lookup_elem(&streams, &key);
+}
+
+// The stream's count comes first: whoever reads the process's first never sees more there than streams account for.
+static __noinline void lose_sequences(unsigned int tgid, unsigned long stream, unsigned long first, unsigned long next,
+                                      unsigned long reason) {
+  struct nopspan_stream_losses* losses = losses_of(tgid, stream, first);
+  if (losses && reason < NOPSPAN_REASONS) {
+    losses->next = next;
+    __sync_fetch_and_add(&losses->entries[reason], next - first);
+  }
+  lose_of_process(tgid, reason, next - first);
+}
+
+static __always_inline void lose(unsigned int tgid, const struct nopspan_thread* thread, unsigned long reason) {
+  lose_sequences(tgid, thread->stream, thread->first, thread->next, reason);
+}
+
+static __always_inline unsigned long wake_up(void) {
+  if (!is_waiting || bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < settings.wake_bytes) return BPF_RB_NO_WAKEUP;
+  is_waiting = 0;
+  return BPF_RB_FORCE_WAKEUP;
+}
+
+static __always_inline void fill(struct nopspan_record* record, unsigned int kind, const struct who* who) {
+  __builtin_memset(record, 0, sizeof(*record));
+  record->kind = kind;
+  record->tgid = who->id >> 32;
+  record->tid = who->id;
+  record->pid = who->pid;
+  record->time_ns = bpf_ktime_get_ns();
+  record->cgroup = bpf_get_current_cgroup_id();
+  bpf_get_current_comm(record->command, sizeof(record->command));
+}
+
+static __always_inline void fill_thread(struct nopspan_record* record, const struct nopspan_thread* thread,
+                                        unsigned long header) {
+  record->header = header;
+  record->thread_id = thread->thread_id;
+  record->stream = thread->stream;
+  record->first = thread->first;
+  record->next = thread->next;
+  record->discarded = thread->discarded;
+  record->capacity = thread->capacity;
+}
+
+// What a thread hands over, or held: where it lies, and of how many bytes it is.
+struct handed_over {
+  struct who who;
+  unsigned int kind;
+  unsigned long header;
+  unsigned long address;
+  unsigned long bytes;
+};
+
+#define PASSED_ON NOPSPAN_REASONS
+
+// A size class each: what is reserved must be a constant.
+#define PASS_ON_IF_IT_FITS(SIZE)                                                                           \
+  if (what->bytes <= (SIZE)) {                                                                             \
+    struct nopspan_record* record = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_record) + (SIZE), 0); \
+    if (!record) return NOPSPAN_REASON_RING_FULL;                                                          \
+    unsigned long bytes = what->bytes;                                                                     \
+    barrier_var(bytes);                                                                                    \
+    if (bytes > (SIZE)) bytes = (SIZE);                                                                    \
+    if (bpf_probe_read_user(record + 1, bytes, (const void*)what->address)) {                              \
+      bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);                                                       \
+      return NOPSPAN_REASON_UNREADABLE;                                                                    \
+    }                                                                                                      \
+    fill(record, what->kind, &what->who);                                                                  \
+    fill_thread(record, thread, what->header);                                                             \
+    record->bytes = bytes;                                                                                 \
+    bpf_ringbuf_submit(record, wake_up());                                                                 \
+    return PASSED_ON;                                                                                      \
+  }
+
+// Why not, or PASSED_ON.
+static __noinline unsigned long pass_on(const struct handed_over* what, const struct nopspan_thread* thread) {
+  if (!what->bytes) {
+    struct nopspan_record* record = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_record), 0);
+    if (!record) return NOPSPAN_REASON_RING_FULL;
+    fill(record, what->kind, &what->who);
+    fill_thread(record, thread, what->header);
+    bpf_ringbuf_submit(record, wake_up());
+    return PASSED_ON;
+  }
+  PASS_ON_IF_IT_FITS(1 << 10)
+  PASS_ON_IF_IT_FITS(2 << 10)
+  PASS_ON_IF_IT_FITS(4 << 10)
+  PASS_ON_IF_IT_FITS(8 << 10)
+  PASS_ON_IF_IT_FITS(16 << 10)
+  PASS_ON_IF_IT_FITS(32 << 10)
+  PASS_ON_IF_IT_FITS(64 << 10)
+  PASS_ON_IF_IT_FITS(128 << 10)
+  return NOPSPAN_REASON_TOO_LARGE;
+}
+
+static __noinline void note_header(unsigned long id, unsigned long address) {
+  struct nopspan_thread_headers* known = bpf_map_lookup_elem(&threads, &id);
+  if (!known) {
+    struct nopspan_thread_headers one = {.address = {address}};
+    bpf_map_update_elem(&threads, &id, &one, BPF_ANY);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < NOPSPAN_HEADERS; ++i) {
+    if (known->address[i] == address) return;
+    if (!known->address[i]) {
+      known->address[i] = address;
+      return;
+    }
+  }
+  known->address[NOPSPAN_HEADERS - 1] = address;
+}
+
+static __always_inline int is_in_scope(void) {
+  if (!settings.by_cgroup) return 1;
+  unsigned long cgroup = bpf_get_current_cgroup_id();
+  return !bpf_map_lookup_elem(&unwanted_cgroups, &cgroup);
+}
+
+// Whether no request in the batch can be wanted: the batch has no entry of the one that is, or all its requests have
+// ended in it and none of them is as it must be.
+static __always_inline int is_unwanted(const struct nopspan_thread* thread, unsigned long longest_ns,
+                                       unsigned long errors) {
+  if (settings.request_bit && !(thread->request_bits & settings.request_bit)) return 1;
+  if (thread->open_entries) return 0;
+  return longest_ns < settings.slower_than_ns || (settings.only_errors && !errors) ||
+         (settings.name_bit && !(thread->name_bits & settings.name_bit)) ||
+         (settings.model_bit && !(thread->model_bits & settings.model_bit));
+}
+
+// What the collector has fetched a part of must not be left out as a whole. It says so before it looks whether the
+// batch was left out, and here it is the other way round: one of the two sees the other.
+static __noinline int leave_out(unsigned int tgid, const struct nopspan_thread* thread) {
+  struct nopspan_stream_losses* losses = losses_of(tgid, thread->stream, thread->first);
+  if (!losses) return 0;
+  const unsigned long before = losses->filtered_next;
+  losses->filtered_next = thread->next;
+  __sync_fetch_and_add(&losses->entries[NOPSPAN_REASON_FILTERED], 0);  // a barrier
+  struct nopspan_stream_key key = {.tgid = tgid, .stream = thread->stream};
+  const unsigned long* fetched_next = bpf_map_lookup_elem(&fetched, &key);
+  if (fetched_next && *fetched_next > thread->first) {
+    losses->filtered_next = before;
+    return 0;
+  }
+  return 1;
+}
+
+SEC("uprobe")
+int on_batch(struct pt_regs* ctx) {
+  if (!is_in_scope()) return 0;
+  struct handed_over what = {
+      .who = who_is_it(),
+      .kind = NOPSPAN_RECORD_BATCH,
+      .header = PT_REGS_PARM6(ctx),
+      .address = PT_REGS_PARM1(ctx),
+      .bytes = PT_REGS_PARM2(ctx),
+  };
+  const unsigned int tgid = what.who.id >> 32;
+  unsigned long entries = PT_REGS_PARM3(ctx);
+  const unsigned long most = entries < NOPSPAN_MOST_ENTRIES ? entries : NOPSPAN_MOST_ENTRIES;
+  struct nopspan_thread thread;
+  if (bpf_probe_read_user(&thread, sizeof(thread), (const void*)what.header)) {
+    lose_of_process(tgid, NOPSPAN_REASON_UNREADABLE, most);
+    return 0;
+  }
+  if (!what.bytes) thread.first = thread.next;
+  if (thread.magic != NOPSPAN_THREAD_MAGIC || thread.next - thread.first != entries || entries != most) {
+    lose_of_process(tgid, NOPSPAN_REASON_MALFORMED, most);
+    return 0;
+  }
+  note_header(what.who.id, what.header);
+  if (what.bytes && is_unwanted(&thread, PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx)) && leave_out(tgid, &thread)) {
+    lose(tgid, &thread, NOPSPAN_REASON_FILTERED);
+    return 0;
+  }
+  const unsigned long reason = pass_on(&what, &thread);
+  if (reason != PASSED_ON) lose(tgid, &thread, reason);
+  return 0;
+}
+
+// What the thread holds that has its header there.
+static __noinline void pass_on_held(unsigned long address, unsigned int kind) {
+  struct handed_over what = {.who = who_is_it(), .kind = kind, .header = address};
+  struct nopspan_thread thread;
+  if (bpf_probe_read_user(&thread, sizeof(thread), (const void*)address)) {
+    struct nopspan_record* record = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_record), 0);
+    if (!record) return;
+    fill(record, kind, &what.who);
+    record->flags = NOPSPAN_RECORD_GONE;
+    record->header = address;
+    bpf_ringbuf_submit(record, wake_up());
+    return;
+  }
+  if (thread.magic != NOPSPAN_THREAD_MAGIC || !thread.mark || thread.next - thread.first > NOPSPAN_MOST_ENTRIES) return;
+  if (thread.next != thread.first) {
+    what.address = thread.buffer;
+    what.bytes = thread.bytes;
+  }
+  const unsigned long reason = pass_on(&what, &thread);
+  if (reason != PASSED_ON) lose(what.who.id >> 32, &thread, reason);
+}
+
+static __always_inline int pass_on_all_held(unsigned int kind) {
+  const unsigned long id = bpf_get_current_pid_tgid();
+  const struct nopspan_thread_headers* known = bpf_map_lookup_elem(&threads, &id);
+  if (!known) return 0;
+#pragma unroll
+  for (int i = 0; i < NOPSPAN_HEADERS; ++i) {
+    if (known->address[i]) pass_on_held(known->address[i], kind);
+  }
+  bpf_map_delete_elem(&threads, &id);
+  return 0;
+}
+
+// From Linux 6.16 on the thread still has its memory here; before, do_exit is where it has.
+SEC("raw_tp/sched_process_exit")
+int on_exit(void* ctx) { return pass_on_all_held(NOPSPAN_RECORD_ENDED); }
+
+SEC("kprobe/do_exit")
+int on_do_exit(struct pt_regs* ctx) { return pass_on_all_held(NOPSPAN_RECORD_ENDED); }
+
+// From Linux 6.10 on; before, begin_new_exec is where the process still has its old memory.
+SEC("raw_tp/sched_prepare_exec")
+int on_prepare_exec(void* ctx) { return pass_on_all_held(NOPSPAN_RECORD_LEFT); }
+
+SEC("kprobe/begin_new_exec")
+int on_begin_new_exec(struct pt_regs* ctx) { return pass_on_all_held(NOPSPAN_RECORD_LEFT); }
+
+SEC("raw_tp/sched_process_exec")
+int on_exec(void* ctx) {
+  pass_on_all_held(NOPSPAN_RECORD_LEFT);  // nothing can be read any more; known from here on is that it was not
+  struct who who = who_is_it();
+  struct nopspan_record* record = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_record), 0);
+  if (!record) return 0;
+  fill(record, NOPSPAN_RECORD_EXEC, &who);
+  bpf_ringbuf_submit(record, wake_up());
+  return 0;
+}
+
+// ---- Per-event probes: one hit for each, for libraries without batches, and with --per-event ----
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 8192);
+  __type(key, unsigned long);
+  __type(value, struct nopspan_facts);
+} facts SEC(".maps");
+
+static __always_inline int is_other_request(const struct nopspan_span* span) {
+  if (!settings.request_id[0]) return 0;
+#pragma unroll
+  for (int i = 0; i < 22; ++i) {
+    if (span->request_id[i] != settings.request_id[i]) return 1;
+  }
+  return 0;
+}
+
+static __always_inline long copy_text(char* to, unsigned long size, unsigned long from) {
+  return bpf_probe_read_user_str(to, size, (const void*)from);
+}
+
+static __always_inline long copy_texts(struct pt_regs* ctx, struct nopspan_event* event) {
+  const struct nopspan_span* span = &event->span;
+  if (copy_text(event->argument0, NOPSPAN_EVENT_TEXT, PT_REGS_PARM1(ctx)) < 0 ||
+      copy_text(event->argument1, NOPSPAN_EVENT_TEXT, PT_REGS_PARM2(ctx)) < 0 ||
+      copy_text(event->model, NOPSPAN_EVENT_TEXT, PT_REGS_PARM4(ctx)) < 0)
+    return -1;
+  return copy_text(event->name, NOPSPAN_EVENT_TEXT, span->name) < 0 ||
+                 copy_text(event->engine, NOPSPAN_EVENT_TEXT, span->engine) < 0 ||
+                 copy_text(event->tenant, NOPSPAN_EVENT_TEXT, span->tenant) < 0 ||
+                 copy_text(event->exception_kind, NOPSPAN_EVENT_TEXT, span->exception_kind) < 0 ||
+                 copy_text(event->error_type, NOPSPAN_EVENT_TEXT, span->error_type) < 0 ||
+                 copy_text(event->tracestate, NOPSPAN_EVENT_TRACESTATE, span->tracestate) < 0
+             ? -1
+             : 0;
+}
+
+static __always_inline void copy_facts(struct nopspan_event* event, unsigned long id) {
+  event->facts = 0;
+  event->tool[0] = 0;
+  if (event->kind != NOPSPAN_ENTRY_SPAN) return;
+  const struct nopspan_facts* told = bpf_map_lookup_elem(&facts, &id);
+  if (!told) return;
+  if (told->span_id == event->span.span_id) {
+    event->facts = told->told;
+    __builtin_memcpy(event->engine_times, told->engine_times, sizeof(event->engine_times));
+    __builtin_memcpy(event->tool, told->tool, sizeof(event->tool));
+  }
+  bpf_map_delete_elem(&facts, &id);
+}
+
+// What is reserved is a constant: one for events with few attributes, and one for all others.
+#define PASS_EVENT_ON(ATTRIBUTES, LINKS)                                                                \
+  struct nopspan_record* record = bpf_ringbuf_reserve(                                                  \
+      &ring, sizeof(struct nopspan_record) + sizeof(struct nopspan_event) + (ATTRIBUTES) + (LINKS), 0); \
+  if (!record) return NOPSPAN_REASON_RING_FULL;                                                         \
+  struct nopspan_event* event = (void*)(record + 1);                                                    \
+  event->kind = kind;                                                                                   \
+  event->links_offset = (ATTRIBUTES);                                                                   \
+  event->reserved = 0;                                                                                  \
+  event->argument2 = PT_REGS_PARM3(ctx);                                                                \
+  event->argument4 = PT_REGS_PARM5(ctx);                                                                \
+  event->span = *span;                                                                                  \
+  copy_facts(event, who->id);                                                                           \
+  unsigned long bytes = span->attributes_bytes, links = span->link_count * sizeof(struct nopspan_link); \
+  if (copy_texts(ctx, event)) goto unreadable;                                                          \
+  barrier_var(bytes);                                                                                   \
+  if (bytes > (ATTRIBUTES)) bytes = (ATTRIBUTES);                                                       \
+  if (bytes && bpf_probe_read_user(event + 1, bytes, (const void*)span->attributes)) goto unreadable;   \
+  barrier_var(links);                                                                                   \
+  if (links > (LINKS)) links = (LINKS);                                                                 \
+  if (links && bpf_probe_read_user((char*)(event + 1) + (ATTRIBUTES), links, (const void*)span->links)) \
+    goto unreadable;                                                                                    \
+  fill(record, NOPSPAN_RECORD_EVENT, who);                                                              \
+  record->thread_id = who->id;                                                                          \
+  record->stream = NOPSPAN_EVENT_STREAM(span->stream, kind);                                            \
+  record->first = span->sequence;                                                                       \
+  record->next = span->sequence + 1;                                                                    \
+  record->bytes = sizeof(*event) + (ATTRIBUTES) + (LINKS);                                              \
+  bpf_ringbuf_submit(record, wake_up());                                                                \
+  return PASSED_ON;                                                                                     \
+  unreadable:                                                                                           \
+  bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);                                                        \
+  return NOPSPAN_REASON_UNREADABLE;
+
+static __noinline unsigned long pass_short_event_on(struct pt_regs* ctx, const struct who* who,
+                                                    const struct nopspan_span* span, unsigned int kind) {
+  PASS_EVENT_ON(NOPSPAN_EVENT_FEW_ATTRIBUTES, 0)
+}
+
+static __noinline unsigned long pass_long_event_on(struct pt_regs* ctx, const struct who* who,
+                                                   const struct nopspan_span* span, unsigned int kind) {
+  PASS_EVENT_ON(NOPSPAN_EVENT_MOST_ATTRIBUTES, NOPSPAN_EVENT_MOST_LINKS * sizeof(struct nopspan_link))
+}
+
+static __always_inline int pass_event_on(struct pt_regs* ctx, unsigned int kind) {
+  if (!is_in_scope()) return 0;
+  const struct who who = who_is_it();
+  const unsigned int tgid = who.id >> 32;
+  struct nopspan_span span;
+  if (bpf_probe_read_user(&span, sizeof(span), (const void*)PT_REGS_PARM6(ctx))) {
+    lose_of_process(tgid, NOPSPAN_REASON_UNREADABLE, 1);
+    return 0;
+  }
+  unsigned long reason = PASSED_ON;
+  if (is_other_request(&span)) {
+    reason = NOPSPAN_REASON_FILTERED;
+  } else if (span.attributes_bytes > NOPSPAN_EVENT_MOST_ATTRIBUTES || span.link_count > NOPSPAN_EVENT_MOST_LINKS) {
+    reason = NOPSPAN_REASON_TOO_LARGE;
+  } else if (span.attributes_bytes > NOPSPAN_EVENT_FEW_ATTRIBUTES || span.link_count) {
+    reason = pass_long_event_on(ctx, &who, &span, kind);
+  } else {
+    reason = pass_short_event_on(ctx, &who, &span, kind);
+  }
+  if (reason != PASSED_ON)
+    lose_sequences(tgid, NOPSPAN_EVENT_STREAM(span.stream, kind), span.sequence, span.sequence + 1, reason);
+  return 0;
+}
+
+SEC("uprobe")
+int on_span_stop(struct pt_regs* ctx) { return pass_event_on(ctx, NOPSPAN_ENTRY_SPAN); }
+
+SEC("uprobe")
+int on_event(struct pt_regs* ctx) { return pass_event_on(ctx, NOPSPAN_ENTRY_EVENT); }
+
+SEC("uprobe")
+int on_retry(struct pt_regs* ctx) { return pass_event_on(ctx, NOPSPAN_ENTRY_RETRY); }
+
+SEC("uprobe")
+int on_gauge(struct pt_regs* ctx) { return pass_event_on(ctx, NOPSPAN_ENTRY_GAUGE); }
+
+// These come right before their span's span_stop, on the same thread: it takes them along.
+static __noinline struct nopspan_facts* facts_of(unsigned long id, unsigned long record) {
+  unsigned long span_id = 0;
+  if (bpf_probe_read_user(&span_id, sizeof(span_id),
+                          (const void*)(record + __builtin_offsetof(struct nopspan_span, span_id))))
+    return 0;
+  struct nopspan_facts* told = bpf_map_lookup_elem(&facts, &id);
+  if (told && told->span_id == span_id) return told;
+  struct nopspan_facts none = {.span_id = span_id};
+  bpf_map_update_elem(&facts, &id, &none, BPF_ANY);
+  return bpf_map_lookup_elem(&facts, &id);
+}
+
+SEC("uprobe")
+int on_tokens(struct pt_regs* ctx) {
+  struct nopspan_facts* told = facts_of(bpf_get_current_pid_tgid(), PT_REGS_PARM6(ctx));
+  if (told) told->told |= NOPSPAN_TELLS_TOKENS;
+  return 0;
+}
+
+SEC("uprobe")
+int on_tool_call(struct pt_regs* ctx) {
+  struct nopspan_facts* told = facts_of(bpf_get_current_pid_tgid(), PT_REGS_PARM6(ctx));
+  if (told && copy_text(told->tool, sizeof(told->tool), PT_REGS_PARM2(ctx)) >= 0) told->told |= NOPSPAN_TELLS_TOOL;
+  return 0;
+}
+
+SEC("uprobe")
+int on_engine_request(struct pt_regs* ctx) {
+  const unsigned long record = PT_REGS_PARM6(ctx);
+  struct nopspan_facts* told = facts_of(bpf_get_current_pid_tgid(), record);
+  if (!told) return 0;
+  const unsigned long times = record + __builtin_offsetof(struct nopspan_engine, arrival_ns);
+  if (!bpf_probe_read_user(told->engine_times, sizeof(told->engine_times), (const void*)times)) {
+    told->told |= NOPSPAN_EXTRA_ENGINE;
+  }
+  return 0;
+}

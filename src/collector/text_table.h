@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace nopspan::collector {
+
+// How many columns of a terminal a text takes.
+std::size_t columns_of(std::string_view text);
+
+// Rows of texts under headings, each column as wide as its widest text. Texts must be printable (text.h).
+class TextTable {
+ public:
+  enum class Align : unsigned char { left, right };
+  struct Column {
+    std::string heading;
+    Align align = Align::left;
+  };
+
+  explicit TextTable(std::vector<Column> columns);
+  void add(std::vector<std::string> row);
+  [[nodiscard]] std::string text() const;
+
+ private:
+  std::vector<Column> columns_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+}  // namespace nopspan::collector

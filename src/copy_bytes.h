@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace nopspan::detail {
+
+// memcpy() of more than 64 bytes; see below.
+std::uint64_t copy_more_bytes(void* to, const void* from, std::size_t size) noexcept;
+
+// memcpy() of a short text whose size the compiler does not know, without a call: in loads of fixed sizes, which may
+// overlap. Returns all bytes or'ed together, eight at a time: see is_ascii().
+inline std::uint64_t copy_bytes(void* to, const void* from, std::size_t size) noexcept {
+  auto* out = static_cast<unsigned char*>(to);
+  const auto* in = static_cast<const unsigned char*>(from);
+  const auto copy = [&](std::size_t at, auto word) -> std::uint64_t {
+    std::memcpy(&word, in + at, sizeof(word));
+    std::memcpy(out + at, &word, sizeof(word));
+    return word;
+  };
+  if (size >= 8) {
+    if (size > 64) return copy_more_bytes(to, from, size);
+    const auto copy_two = [&](std::size_t at) {
+      return copy(at, std::uint64_t{}) | copy(size - 8 - at, std::uint64_t{});
+    };
+    std::uint64_t all = copy_two(0);
+    if (size > 16) all |= copy_two(8);
+    if (size > 32) all |= copy_two(16) | copy_two(24);
+    return all;
+  }
+  if (size >= 4) return copy(0, std::uint32_t{}) | copy(size - 4, std::uint32_t{});
+  if (size == 0) return 0;
+  return copy(0, std::uint8_t{}) | copy(size / 2, std::uint8_t{}) | copy(size - 1, std::uint8_t{});
+}
+
+// Of what copy_bytes() returned.
+constexpr bool is_ascii(std::uint64_t all) noexcept { return (all & 0x8080808080808080U) == 0; }
+
+}  // namespace nopspan::detail

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// Spans to assemble, and what became of them.
+#pragma once
+
+#include "trace_assembler.h"
+#include "trace_json.h"
+#include "trace_tree.h"
+
+#include <nopspan_probes.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace nopspan::collector {
+
+constexpr std::uint64_t kMillisecond = 1'000'000;
+constexpr std::uint64_t kSecond = 1'000'000'000;
+constexpr std::uint64_t kBegin = 1'700'000'000 * kSecond;  // of time
+
+inline TraceId trace_number(std::uint8_t number) {
+  TraceId id;
+  id.bytes[0] = number;
+  id.bytes[15] = 1;
+  return id;
+}
+
+inline ProcessPointer process_number(std::uint32_t pid, const std::string& command = "service") {
+  auto process = std::make_shared<Process>();
+  process->pid = process->namespace_pid = pid;
+  process->start_ticks = 100;
+  process->command = command;
+  return process;
+}
+
+// A span of trace 1, thread and process 7, 1 s long.
+inline Span span_of(std::uint64_t id, std::uint64_t parent, std::string_view name = "step") {
+  static const ProcessPointer process = process_number(7);
+  Span span;
+  span.trace_id = trace_number(1);
+  span.span_id = id;
+  span.parent_id = parent;
+  span.root_id = 1;
+  span.start_unix_ns = kBegin + id;
+  span.duration_ns = kSecond;
+  span.name = name;
+  span.thread_id = 7;
+  span.process = &process;
+  return span;
+}
+
+inline Span event_of(std::uint64_t span_id, std::string_view name = "said") {
+  Span event = span_of(span_id, 0, name);
+  event.kind = Kind::event;
+  event.duration_ns = 0;
+  return event;
+}
+
+// A trace that was handed over.
+struct Seen {
+  TraceId id;
+  TraceEnd end;
+  std::uint32_t marks;
+  std::size_t over_limit, over_limit_failed, duplicates, conflicts, circles;
+  std::uint64_t duration_ns, longest_outermost_ns;
+  bool earlier_part_was_shown;
+  std::map<std::uint64_t, std::uint64_t> parents;  // of each span; 0: it is a top
+  std::map<std::uint64_t, Top> tops;
+  std::map<std::string, std::uint64_t> events;  // their span; 0: none
+  std::string text;
+  nlohmann::ordered_json json;
+};
+
+// An assembler, what it handed over, and its clock.
+class Assembly {
+ public:
+  explicit Assembly(const TraceLimits& limits = {}, TraceAssembler::Mark mark = {})
+      : assembler(limits, std::move(mark), [this](const AssembledTrace& trace) { return take(trace); }) {}
+
+  void add(const Span& span) { assembler.add(span); }
+  // So much time passes in which nothing comes.
+  void wait(std::uint64_t ns) {
+    constexpr std::uint64_t kStep = 100 * kMillisecond;
+    for (; ns >= kStep; ns -= kStep) assembler.tick(now += kStep);
+    assembler.tick(now += ns);
+  }
+  // All that goes in is somewhere.
+  [[nodiscard]] bool adds_up() const {
+    const TraceCounts& counts = assembler.counts();
+    return counts.entries == counts.outside + counts.duplicates + counts.over_limit + counts.handed_over + counts.held;
+  }
+
+  std::vector<Seen> seen;
+  TreeStyle style;
+  bool shows = true;     // what it says of traces
+  bool draws = false;    // each as text too
+  bool encodes = false;  // each as JSON too
+  std::uint64_t now = kBegin;
+  TraceAssembler assembler;
+
+ private:
+  bool take(const AssembledTrace& trace);
+};
+
+inline bool Assembly::take(const AssembledTrace& trace) {
+  const TraceLinks& links = trace.links;
+  Seen one{trace.trace.id(),
+           trace.end,
+           trace.marks,
+           trace.over_limit,
+           trace.over_limit_failed,
+           links.duplicates(),
+           links.conflicts(),
+           links.circles(),
+           links.end_unix_ns() - links.start_unix_ns(),
+           links.longest_outermost_ns(),
+           trace.earlier_part_was_shown,
+           {},
+           {},
+           {},
+           {},
+           {}};
+  for (const TraceLinks::Node& node : links.nodes()) {
+    const std::uint64_t parent = node.parent == TraceLinks::kNone ? 0 : links.nodes()[node.parent].entry->span_id;
+    if (node.entry->is_span()) {
+      one.parents[node.entry->span_id] = parent;
+      if (node.parent == TraceLinks::kNone) one.tops[node.entry->span_id] = node.top;
+    } else {
+      one.events[std::string(trace.trace.text(node.entry->name))] = parent;
+    }
+  }
+  if (draws) one.text = trace_text(trace, style);
+  if (encodes) one.json = to_json(trace);
+  seen.push_back(std::move(one));
+  return shows;
+}
+
+}  // namespace nopspan::collector

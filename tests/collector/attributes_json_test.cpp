@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attributes, decoded: those that a library writes, and any bytes.
+#include "attributes_json.h"
+
+#include "otlp_attributes.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <protozero/pbf_writer.hpp>
+
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <random>
+#include <string>
+
+namespace nopspan::collector {
+namespace {
+
+using protozero::pbf_writer;
+
+// A KeyValue of field 9, whose value is what `write` writes of an AnyValue.
+std::string attribute(const std::string& key, const std::function<void(pbf_writer&)>& write, unsigned field = 9) {
+  std::string bytes;
+  pbf_writer message(bytes);
+  pbf_writer key_value(message, field);
+  key_value.add_string(1, key);
+  pbf_writer value(key_value, 2);
+  write(value);
+  value.commit();
+  key_value.commit();
+  return bytes;
+}
+
+std::string text_attribute(const std::string& key, const std::string& text) {
+  return attribute(key, [&](pbf_writer& value) { value.add_string(1, text); });
+}
+
+std::string decoded(const std::string& bytes, bool* malformed_out = nullptr) {
+  bool malformed = false;
+  const auto json = attributes_json(bytes, kSpanAttributes, malformed);
+  if (malformed_out != nullptr) *malformed_out = malformed;
+  EXPECT_TRUE(malformed_out != nullptr || !malformed);
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+TEST(AttributesJson, IsAnEmptyObjectWithoutAny) { EXPECT_EQ(decoded(""), "{}"); }
+
+TEST(AttributesJson, KeepsTypesAndOrder) {
+  const std::string bytes =
+      text_attribute("text", "a \"b\"") + attribute("yes", [](pbf_writer& v) { v.add_bool(2, true); }) +
+      attribute("no", [](pbf_writer& v) { v.add_bool(2, false); }) +
+      attribute("least", [](pbf_writer& v) { v.add_int64(3, std::numeric_limits<std::int64_t>::min()); }) +
+      attribute("half", [](pbf_writer& v) { v.add_double(4, 0.5); }) +
+      attribute("whole", [](pbf_writer& v) { v.add_double(4, 2); }) + attribute("nothing", [](pbf_writer&) {}) +
+      attribute("bytes", [](pbf_writer& v) { v.add_bytes(7, std::string("\0\xff", 2)); });
+  EXPECT_EQ(decoded(bytes),
+            R"({"text":"a \"b\"","yes":true,"no":false,"least":-9223372036854775808,"half":0.5,"whole":2.0,)"
+            R"("nothing":null,"bytes":"00ff"})");
+}
+
+TEST(AttributesJson, NamesNumbersThatJsonHasNot) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(decoded(attribute("nan", [](pbf_writer& v) { v.add_double(4, std::nan("")); }) +
+                    attribute("more", [](pbf_writer& v) { v.add_double(4, kInfinity); }) +
+                    attribute("less", [](pbf_writer& v) { v.add_double(4, -kInfinity); })),
+            R"({"nan":"NaN","more":"Infinity","less":"-Infinity"})");
+}
+
+TEST(AttributesJson, DecodesListsAndMaps) {
+  const std::string bytes = attribute("outer", [](pbf_writer& value) {
+    pbf_writer list(value, 5);
+    {
+      pbf_writer item(list, 1);
+      item.add_int64(3, 1);
+    }
+    pbf_writer item(list, 1);
+    pbf_writer map(item, 6);
+    pbf_writer key_value(map, 1);
+    key_value.add_string(1, "inner");
+    pbf_writer inner(key_value, 2);
+    inner.add_string(1, "text");
+  });
+  EXPECT_EQ(decoded(bytes), R"({"outer":[1,{"inner":"text"}]})");
+}
+
+TEST(AttributesJson, TakesThoseOfAnEventByTheirField) {
+  bool malformed = false;
+  const std::string bytes = attribute(
+      "a", [](pbf_writer& v) { v.add_int64(3, 1); }, kEventAttributes);
+  EXPECT_EQ(attributes_json(bytes, kEventAttributes, malformed).dump(), R"({"a":1})");
+  EXPECT_FALSE(malformed);
+  EXPECT_EQ(attributes_json(bytes, kSpanAttributes, malformed).dump(), "{}");
+  EXPECT_TRUE(malformed);
+}
+
+TEST(AttributesJson, TakesTheFirstOfTwoKeys) {
+  EXPECT_EQ(decoded(text_attribute("a", "1") + text_attribute("a", "2")), R"({"a":"1"})");
+}
+
+TEST(AttributesJson, KeepsWhatCameBeforeTheDamage) {
+  const std::string bytes = text_attribute("a", "1") + text_attribute("b", "2");
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    bool malformed = false;
+    const std::string json = decoded(bytes.substr(0, size), &malformed);
+    const std::size_t half = bytes.size() / 2;
+    EXPECT_EQ(json, size < half ? "{}" : R"({"a":"1"})") << size;
+    EXPECT_EQ(malformed, size != 0 && size != half) << size;
+  }
+}
+
+TEST(AttributesJson, LeavesOutWhatIsNoUtf8) {
+  bool malformed = false;
+  EXPECT_EQ(decoded(text_attribute("k", "v\xc3") + text_attribute("a", "1"), &malformed), R"({"a":"1"})");
+  EXPECT_TRUE(malformed);
+}
+
+TEST(AttributesJson, GoesDownABoundedNumberOfLevels) {
+  for (const int levels : {1, 40, 60, 4000}) {
+    // AnyValue { array { values: … } }, from the innermost on; sizes as protobuf has them.
+    std::string bytes;
+    for (int i = 1; i < levels; ++i) {
+      std::string list;
+      pbf_writer(list).add_message(1, bytes);
+      bytes.clear();
+      pbf_writer(bytes).add_message(5, list);
+    }
+    std::string key_value;
+    pbf_writer(key_value).add_message(2, bytes);
+    std::string whole;
+    pbf_writer(whole).add_message(9, key_value);
+    bool malformed = false;
+    const std::string json = decoded(whole, &malformed);
+    EXPECT_EQ(malformed, levels > 50) << levels;
+    EXPECT_LE(json.size(), 200U);
+  }
+}
+
+TEST(AttributesJson, TakesAnyBytes) {
+  std::mt19937 random(7);  // always the same numbers
+  const std::string valid = text_attribute("key", "text") + attribute("list", [](pbf_writer& value) {
+                              pbf_writer list(value, 5);
+                              list.add_message(1, std::string("\x18\x01", 2));
+                            });
+  for (int i = 0; i < 20'000; ++i) {
+    std::string bytes = valid;
+    for (unsigned changes = 1 + random() % 4; changes > 0; --changes) {
+      bytes[random() % bytes.size()] = static_cast<char>(random());
+    }
+    bytes.resize(1 + random() % bytes.size());
+    // In memory that ends where they do: a sanitizer sees a read beyond.
+    const std::string exact(bytes.begin(), bytes.end());
+    bool malformed = false;
+    decoded(exact, &malformed);
+  }
+}
+
+}  // namespace
+}  // namespace nopspan::collector

@@ -1,0 +1,269 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The program's command line: help, mistakes, completion in real shells, the man page. Nothing here traces.
+
+By hand: NOPSPAN_PROGRAM=build/dev/nopspan python3 tests/collector/command_line_test.py -v
+"""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+import ability  # pylint: disable=wrong-import-position
+
+PROGRAM = os.path.abspath(os.environ["NOPSPAN_PROGRAM"])
+
+
+def run(*words, **options):
+    return subprocess.run([PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False,
+                          stdin=subprocess.DEVNULL, timeout=60, **options)
+
+
+def help_of(*command):
+    return run(*command, "--help").stdout
+
+
+def commands():
+    listed = re.search(r"\nCommands:\n((?:  .*\n)+)", help_of())
+    return re.findall(r"(?m)^  (\w\S*)", listed[1]) if listed else []
+
+
+def options_in(text):
+    """{"--help", "-h", ...} of what --help prints."""
+    rows = re.findall(r"(?m)^  (-.*?)(?:  |$)", text)
+    return {word for row in rows for word in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", row)}
+
+
+class Help(unittest.TestCase):
+    def test_every_command_has_help_with_examples(self):
+        self.assertTrue(commands())
+        for command in [(), *((name,) for name in commands())]:
+            with self.subTest(command=command):
+                done = run(*command, "--help")
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                self.assertTrue(done.stdout.startswith("Usage: " + " ".join(["nopspan", *command])))
+                self.assertRegex(done.stdout, r"(?m)^Examples:\n  nopspan " + " ".join(command))
+                self.assertLessEqual(max(map(len, done.stdout.splitlines())), 120)
+                self.assertEqual(run(*command, "-h").stdout, done.stdout)
+
+    def test_every_command_understands_the_programs_options(self):
+        for command in commands():
+            self.assertLessEqual({"--json", "--no-color", "--help"}, options_in(help_of(command)), command)
+
+    def test_the_version_is_that_of_the_header(self):
+        header = (Path(__file__).resolve().parents[2] / "include/nopspan/version.h").read_text(encoding="utf-8")
+        version = ".".join(re.search(rf"NOPSPAN_VERSION_{part} (\d+)", header)[1] for part in ("MAJOR", "MINOR", "PATCH"))
+        self.assertEqual(run("--version").stdout, f"nopspan {version}\n")
+
+
+class Mistakes(unittest.TestCase):
+    def assert_misused(self, words, *parts):
+        done = run(*words)
+        self.assertEqual((done.returncode, done.stdout), (2, ""), words)
+        self.assertEqual(done.stderr.count("\n"), 1, f"one line: {done.stderr}")
+        for part in parts:
+            self.assertIn(part, done.stderr)
+
+    def test_an_unknown_option_is_named(self):
+        self.assert_misused(["--jsno"], "unknown option --jsno", "did you mean --json?", "see nopspan --help")
+        for command in commands():
+            self.assert_misused([command, "--frobnicate=3"], "--frobnicate", f"nopspan {command}: ")
+
+    def test_an_unknown_command_is_named(self):
+        self.assert_misused(["trcae"], "unknown command trcae", "did you mean trace?")
+
+    def test_two_commands_are_one_too_many(self):
+        self.assert_misused(["top", "trace"], "trace")
+
+    def test_a_wrong_value_is_shown_with_what_would_be_right(self):
+        self.assert_misused(["trace", "--slower-than", "soon"], '--slower-than: "soon" is not a time such as 250ms')
+        self.assert_misused(["trace", "--buffer", "many"], '--buffer: "many" is not a size such as')
+        self.assert_misused(["trace", "--pid", "0"], '--pid: "0" is not a positive whole number')
+        self.assert_misused(["trace", "--pid"], "--pid needs a value")
+
+    def test_what_was_typed_is_printed_as_plain_text(self):
+        self.assert_misused(["trace", "--x\x1b[31m"], r"--x\x1b[31m")
+        self.assert_misused(["trace", "--slower-than", "\x1b]0;x\x07"], r"\x1b]0;x\x07")
+
+    def test_no_command_gets_the_help(self):
+        done = run()
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (2, "", help_of()))
+
+    def test_output_that_does_not_arrive_is_a_failure(self):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run([PROGRAM, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stderr, "nopspan: stdout: No space left on device\n")
+
+    def test_a_reader_that_goes_away_ends_it_quietly(self):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run([PROGRAM, "--help"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+        os.close(writer)
+        self.assertEqual((done.returncode, done.stderr), (-13, ""))
+
+
+class Shell(unittest.TestCase):
+    """A shell's completion, in a folder with some files; the program is on the shell's PATH as `nopspan`."""
+
+    shell = None
+
+    def setUp(self):
+        if self.shell is None or shutil.which(self.shell) is None:
+            self.skipTest(f"{self.shell} is not installed")
+        self.folder = tempfile.mkdtemp(prefix="nopspan-completion-")
+        self.addCleanup(shutil.rmtree, self.folder)
+        for name in ("spans.rec", "spans two.rec", "other"):
+            Path(self.folder, name).touch()
+        self.script = Path(self.folder, ".script")
+        done = run("completion", self.shell)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.script.write_text(done.stdout, encoding="utf-8")
+
+    def run_shell(self, code, *arguments):
+        environment = {"PATH": os.environ["PATH"], "HOME": self.folder, "TERM": "dumb", "LC_ALL": "C.UTF-8"}
+        done = subprocess.run([self.shell, "-c", code, *arguments], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL, text=True, check=False, timeout=60, env=environment)
+        self.assertEqual(done.stderr, "")
+        return done.stdout.splitlines()
+
+
+class Completes:
+    """What every shell must do. `complete(words)` gives what is offered for the last word."""
+
+    def test_commands(self):
+        self.assertLessEqual(set(commands()), set(self.complete("")))
+        self.assertEqual(self.complete("tra"), ["trace"])
+
+    def test_every_option_of_every_command(self):
+        for command in commands():
+            with self.subTest(command=command):
+                offered = {word for word in self.complete(command, "--") if word.startswith("--")}
+                wanted = {word for word in options_in(help_of(command)) if word.startswith("--")}
+                self.assertLessEqual(wanted, {word.rstrip("=") for word in offered})
+
+    def test_files(self):
+        self.assertEqual(sorted(self.complete("trace", "--from", "sp")), ["spans two.rec", "spans.rec"])
+        self.assertEqual(self.complete("replay", "ot"), ["other"])
+
+    def test_nothing_where_nothing_is_known(self):
+        self.assertEqual(self.complete("trace", "--name", ""), [])
+
+
+class Bash(Completes, Shell):
+    shell = "bash"
+
+    def complete(self, *words):
+        # As readline does it: a word for each =, and the function that `complete` registered.
+        code = r"""source ./.script
+complete -p nopspan >/dev/null || exit 1
+COMP_WORDS=(nopspan "$@") COMP_CWORD=$#
+_nopspan nopspan "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+printf '%s\n' "${COMPREPLY[@]}"
+"""
+        return [word for word in self.run_shell(code, "bash", *words) if word]
+
+    def test_a_value_behind_an_equals_sign(self):
+        self.assertEqual(sorted(self.complete("trace", "--from", "=", "sp")), ["spans two.rec", "spans.rec"])
+        self.assertLessEqual({"spans.rec", "spans two.rec", "other"}, set(self.complete("trace", "--from", "=")))
+
+    def test_a_key_pressed_in_a_real_terminal(self):
+        """Interactive bash in a pseudo terminal: what is typed, TAB, and the line that bash makes of it."""
+        import pty  # pylint: disable=import-outside-toplevel
+        child, terminal = pty.fork()
+        if child == 0:
+            os.chdir(self.folder)
+            os.environ.update({"PS1": "$ ", "HOME": self.folder, "TERM": "dumb"})
+            os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+        os.write(terminal, b"source ./.script; nopspan() { printf '<%s>' \"$@\"; echo; }\n")
+        os.write(terminal, b"nopspan tra\t--slower-th\t2s --from oth\t\nexit\n")
+        seen = b""
+        try:
+            while chunk := os.read(terminal, 4096):
+                seen += chunk
+        except OSError:
+            pass  # the terminal's other side was closed: bash has ended
+        os.waitpid(child, 0)
+        os.close(terminal)
+        self.assertIn(b"<trace><--slower-than><2s><--from><other>", seen)
+
+
+class Fish(Completes, Shell):
+    shell = "fish"
+
+    def complete(self, *words):
+        line = " ".join(["nopspan", *words])
+        offered = self.run_shell("source ./.script; complete -C $argv[1]", line)
+        return [word.split("\t")[0].replace("\\ ", " ") for word in offered]
+
+
+class Zsh(Completes, Shell):
+    """In a pseudo terminal of zsh's own (zpty): its completion works only where somebody could type."""
+
+    shell = "zsh"
+
+    def complete(self, *words):
+        os.makedirs(os.path.join(self.folder, "functions"), exist_ok=True)
+        shutil.copy(self.script, os.path.join(self.folder, "functions", "_nopspan"))
+        # compadd is what every completion ends in: this one writes down what would be offered.
+        code = r"""
+zmodload zsh/zpty
+zpty inner 'PS1= zsh -f -i'
+zpty -w inner 'fpath=($PWD/functions $fpath); autoload -U compinit; compinit -u -D; setopt no_beep'
+zpty -w inner 'compadd() {
+  if [[ ${@[1,(i)(-|--)]} == *-(O|A|D)\ * ]]; then builtin compadd "$@"; return; fi
+  local -a offered; builtin compadd -O offered "$@"; print -l -- $offered >> '$1'
+  builtin compadd "$@"
+}'
+zpty -w inner 'finish() { print -r -- done >> '$1'; exit; }; zle -N finish; bindkey "^X" finish; bindkey "^I" complete-word'
+zpty -w -n inner "$2"$'\t\x18'
+while zpty -r inner line 2>/dev/null; do :; done
+zpty -d inner
+"""
+        found = os.path.join(self.folder, ".offered")
+        Path(found).write_text("", encoding="utf-8")
+        self.run_shell(code, "zsh", found, " ".join(["nopspan", *words]))
+        offered = Path(found).read_text(encoding="utf-8").splitlines()
+        self.assertEqual(offered[-1:], ["done"])
+        seen = []
+        for word in offered[:-1]:
+            if word and word not in seen:
+                seen.append(word)
+        return seen
+
+
+class ManPage(unittest.TestCase):
+    def test_every_option_of_every_command_is_in_it(self):
+        page = run("man-page").stdout.replace("\\-", "-")
+        for command in commands():
+            section = re.search(rf'(?ms)^\.SS "nopspan {command} .*?(?=^\.S[SH])', page)[0]
+            own = options_in(help_of(command)) - options_in(help_of())
+            for option in own:
+                self.assertRegex(section, rf"(?m)^\.B .*(?<![\w-]){re.escape(option)}(?![\w-])", command)
+        for option in options_in(help_of()):
+            self.assertRegex(page, rf"(?m)^\.B .*(?<![\w-]){re.escape(option)}(?![\w-])")
+
+    def test_groff_has_nothing_to_say_against_it(self):
+        ability.need("groff")
+        done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z"], input=run("man-page").stdout, stderr=subprocess.PIPE, text=True,
+                              check=True)
+        self.assertEqual(done.stderr, "")
+
+
+class Json(unittest.TestCase):
+    def test_may_stand_before_and_behind_the_command(self):
+        if "ps" not in commands():
+            self.skipTest("there is no ps")
+        for words in (["--json", "ps"], ["ps", "--json"]):
+            done = run(*words)
+            self.assertIsInstance(json.loads(done.stdout), (dict, list), done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kept_span.h"
+
+#include "nopspan_probes.h"
+#include "otlp_attributes.h"
+#include "otlp_names.h"
+#include "text.h"
+
+#include <cstring>
+#include <sstream>
+
+using namespace nopspan::collector;
+
+namespace {
+
+constexpr std::string_view Span::*kTexts[] = {
+    &Span::name,       &Span::engine,     &Span::model, &Span::tenant,     &Span::exception_kind, &Span::error_type,
+    &Span::foreign_id, &Span::tracestate, &Span::text,  &Span::attributes, &Span::links};
+constexpr const char* kTextNames[] = {"name",       "engine",     "model", "tenant",     "exception_kind", "error_type",
+                                      "foreign_id", "tracestate", "text",  "attributes", "links"};
+
+std::uint64_t any_number(std::mt19937_64& random) {
+  switch (random() % 4) {
+    case 0:
+      return 0;
+    case 1:
+      return random() % 8;
+    case 2:
+      return random() % 1'000'000'000;
+    default:
+      return random();
+  }
+}
+
+std::string any_text(std::mt19937_64& random) {
+  constexpr const char* kSome[] = {"", "a", "llm.chat", "größe", "gpt-4", "\x1b[31m", "\xf0\x9f\x99\x82"};
+  const std::uint64_t which = random() % 10;
+  if (which < 7) return kSome[which];
+  return std::string(random() % 100, static_cast<char>('a' + random() % 26));
+}
+
+std::string any_attributes(std::mt19937_64& random, bool of_event) {
+  std::string run;
+  std::uint64_t used = 0;  // no key twice
+  for (std::uint64_t i = random() % 6; i > 0; --i) {
+    const std::uint64_t name = random() % (kNames + 4);
+    if ((used >> name & 1U) != 0) continue;
+    used |= std::uint64_t{1} << name;
+    const std::string key = name < kNames ? std::string(text_of(static_cast<Name>(name))) : "k" + std::to_string(name);
+    run += random() % 2 == 0 ? text_attribute(key, any_text(random), of_event)
+                             : integer_attribute(key, static_cast<std::int64_t>(any_number(random)), of_event);
+  }
+  return run;
+}
+
+}  // namespace
+
+KeptSpan::KeptSpan(const Span& span) : span_(span), process_(span.process == nullptr ? nullptr : *span.process) {
+  for (const auto text : kTexts) span_.*text = texts_.emplace_back(span.*text);
+  span_.process = &process_;
+}
+
+std::string KeptSpan::difference(const Span& other) const {
+  std::ostringstream out;
+  const auto compare = [&](const char* field, const auto& mine, const auto& theirs) {
+    if (mine != theirs) out << field << ": " << mine << ", not " << theirs << "\n";
+  };
+  for (std::size_t i = 0; i < std::size(kTexts); ++i) {
+    compare(kTextNames[i], hex_text(span_.*kTexts[i]), hex_text(other.*kTexts[i]));
+  }
+  compare("kind", static_cast<int>(span_.kind), static_cast<int>(other.kind));
+  compare("status", static_cast<int>(span_.status), static_cast<int>(other.status));
+  compare("flags", span_.flags, other.flags);
+  const auto hex = [](const TraceId& id) {
+    return hex_text({reinterpret_cast<const char*>(id.bytes), sizeof(id.bytes)});
+  };
+  compare("trace_id", hex(span_.trace_id), hex(other.trace_id));
+  compare("span_id", span_.span_id, other.span_id);
+  compare("parent_id", span_.parent_id, other.parent_id);
+  compare("root_id", span_.root_id, other.root_id);
+  compare("start_unix_ns", span_.start_unix_ns, other.start_unix_ns);
+  compare("duration_ns", span_.duration_ns, other.duration_ns);
+  compare("has_usage", span_.has_usage, other.has_usage);
+  compare("has_first_token", span_.has_first_token, other.has_first_token);
+  compare("has_engine_times", span_.has_engine_times, other.has_engine_times);
+  compare("tells_tokens", span_.tells_tokens, other.tells_tokens);
+  compare("tells_tool", span_.tells_tool, other.tells_tool);
+  compare("first_token_ns", span_.first_token_ns, other.first_token_ns);
+  for (const auto& [name, field] : kUsageFields) {
+    compare(std::string(text_of(name)).c_str(), span_.usage.*field, other.usage.*field);
+  }
+  for (const auto& [name, field] : kEngineFields) {
+    compare(std::string(text_of(name)).c_str(), span_.engine_times.*field, other.engine_times.*field);
+  }
+  compare("value", span_.value, other.value);
+  compare("number", span_.number, other.number);
+  compare("thread_id", span_.thread_id, other.thread_id);
+  compare("stream", span_.stream, other.stream);
+  compare("sequence", span_.sequence, other.sequence);
+  const Process& mine = *process_;
+  const Process& theirs = **other.process;
+  compare("pid", mine.pid, theirs.pid);
+  compare("namespace_pid", mine.namespace_pid, theirs.namespace_pid);
+  compare("start_ticks", mine.start_ticks, theirs.start_ticks);
+  compare("command", mine.command, theirs.command);
+  compare("executable", mine.executable, theirs.executable);
+  compare("cgroup", mine.cgroup, theirs.cgroup);
+  compare("container", mine.container, theirs.container);
+  compare("library", mine.library, theirs.library);
+  compare("library_version", mine.library_version, theirs.library_version);
+  compare("host", mine.host, theirs.host);
+  return out.str();
+}
+
+ProcessPointer make_process(std::uint32_t pid, const std::string& command) {
+  Process process;
+  process.pid = pid;
+  process.namespace_pid = pid % 2 == 0 ? pid : 7;
+  process.start_ticks = 1000 + pid;
+  process.command = command;
+  process.executable = "/usr/bin/" + command;
+  process.cgroup = "/system.slice/" + command + ".service";
+  process.container = pid % 3 == 0 ? "4f5e6d" : "";
+  process.library = "/usr/lib/libnopspan.so.0";
+  process.library_version = pid % 5 == 0 ? "" : "1.2.3";
+  process.host = "host-1";
+  return std::make_shared<const Process>(process);
+}
+
+std::string text_attribute(std::string_view key, std::string_view value, bool of_event) {
+  std::string run;
+  append_text_attribute(run, of_event ? kEventAttributes : kSpanAttributes, key, value);
+  return run;
+}
+
+std::string integer_attribute(std::string_view key, std::int64_t value, bool of_event) {
+  std::string run;
+  append_integer_attribute(run, of_event ? kEventAttributes : kSpanAttributes, key, value);
+  return run;
+}
+
+KeptSpan chat_span(const ProcessPointer& process) {
+  const std::string attributes =
+      text_attribute("gen_ai.operation.name", "chat") + text_attribute("gen_ai.request.model", "small-1") +
+      text_attribute("nopspan.engine", "llama.cpp") + integer_attribute("gen_ai.usage.input_tokens", 12) +
+      integer_attribute("gen_ai.usage.output_tokens", 30);
+  nopspan_link links[2] = {};
+  std::memset(links[0].trace_id, 0x5a, sizeof(links[0].trace_id));
+  links[0].span_id = 99;
+  links[1].span_id = 0xfedcba9876543210U;
+  Span span;
+  span.flags =
+      NOPSPAN_FLAG_SAMPLED | NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_HAS_FIRST_TOKEN | 3U << NOPSPAN_FLAG_KIND_SHIFT;
+  for (unsigned char i = 0; i < sizeof(span.trace_id.bytes); ++i) span.trace_id.bytes[i] = 0xf0U + i;
+  span.span_id = 0x0123456789abcdefU;
+  span.parent_id = 0x00000000000000ffU;
+  span.root_id = 0x8877665544332211U;
+  span.start_unix_ns = 1'790'000'000'123'456'789U;
+  span.duration_ns = 345'678'901U;
+  span.name = "llm.chat";
+  span.engine = "llama.cpp";
+  span.model = "small-1";
+  span.tenant = "acme";
+  span.tracestate = "vendor=1";
+  span.attributes = attributes;
+  span.links = {reinterpret_cast<const char*>(links), sizeof(links)};
+  span.has_usage = span.has_first_token = span.tells_tokens = true;
+  span.usage = {12, 30, 0, 0};
+  span.first_token_ns = 45'000'000;
+  span.thread_id = 4711;
+  span.stream = 0xaabbccddeeff0011U;
+  span.sequence = 5;
+  span.process = &process;
+  return KeptSpan(span);
+}
+
+KeptSpan any_span(std::mt19937_64& random, const std::vector<ProcessPointer>& processes) {
+  Span span;
+  span.kind = static_cast<Kind>(random() % 4);
+  std::deque<std::string> texts;
+  for (const auto text : kTexts) span.*text = texts.emplace_back(any_text(random));
+  span.attributes = texts.emplace_back(any_attributes(random, span.kind != Kind::span));
+  span.links = texts.emplace_back(random() % 4 * sizeof(nopspan_link), 'l');
+  if (random() % 3 == 0) span.model = texts.emplace_back("gpt-4");
+  span.status = static_cast<std::uint8_t>(random() % 5);
+  span.flags = static_cast<std::uint32_t>(random() % 2 == 0 ? random() % 0x8000 : 0x1000);
+  if (random() % 8 != 0) std::memset(span.trace_id.bytes, static_cast<int>(random() % 255 + 1), 16);
+  span.span_id = any_number(random);
+  span.parent_id = any_number(random);
+  span.root_id = random() % 2 == 0 ? span.parent_id : any_number(random);
+  span.start_unix_ns = any_number(random);
+  span.duration_ns = any_number(random);
+  span.has_usage = random() % 2 == 0;
+  span.has_first_token = random() % 2 == 0;
+  span.has_engine_times = random() % 2 == 0;
+  span.tells_tokens = random() % 2 == 0;
+  span.tells_tool = random() % 2 == 0;
+  span.first_token_ns = any_number(random);
+  for (const auto& each : kUsageFields) span.usage.*each.field = any_number(random);
+  for (const auto& each : kEngineFields) span.engine_times.*each.field = any_number(random);
+  span.value = static_cast<std::int64_t>(any_number(random));
+  span.number = any_number(random);
+  span.thread_id = static_cast<std::uint32_t>(random() % 3);
+  span.stream = random() % 3 == 0 ? random() : random() % 4;
+  span.sequence = any_number(random);
+  span.process = &processes[random() % processes.size()];
+  return KeptSpan(span);
+}

@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: Apache-2.0
+// Spans to whole traces, in whatever order they come.
+#include "trace_assembler.h"
+
+#include "assembled_traces.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <string>
+#include <tuple>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::Pair;
+using testing::SizeIs;
+
+Span remote_span(std::uint64_t id, std::uint64_t parent) {
+  Span span = span_of(id, parent);
+  span.flags = NOPSPAN_FLAG_REMOTE_PARENT;
+  span.root_id = id;
+  return span;
+}
+
+TEST(TraceAssembler, HandsOverATraceWhenNothingCameForTheGraceTime) {
+  Assembly assembly;
+  assembly.add(span_of(2, 1));
+  assembly.add(span_of(1, 0));
+  assembly.wait(1500 * kMillisecond);
+  EXPECT_THAT(assembly.seen, IsEmpty());
+  assembly.wait(100 * kMillisecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].end, TraceEnd::finished);
+  EXPECT_THAT(assembly.seen[0].parents, ElementsAre(Pair(1, 0), Pair(2, 1)));
+  EXPECT_THAT(assembly.seen[0].tops, ElementsAre(Pair(1, Top::root)));
+  EXPECT_EQ(assembly.seen[0].duration_ns, kSecond);
+  EXPECT_EQ(assembly.assembler.open_traces(), 0U);
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceAssembler, WaitsAgainWhenSomethingComes) {
+  Assembly assembly;
+  assembly.add(span_of(1, 0));
+  assembly.wait(1400 * kMillisecond);
+  assembly.add(span_of(2, 1));
+  assembly.wait(1400 * kMillisecond);
+  EXPECT_THAT(assembly.seen, IsEmpty());
+  assembly.wait(kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_THAT(assembly.seen[0].parents, SizeIs(2));
+}
+
+TEST(TraceAssembler, MakesTheSameTreeOfEveryOrder) {
+  //  1 ─┬─ 2 ─┬─ 3
+  //     │     └─ 4
+  //     └─ 5, an event in 4 and one in 1
+  std::vector<Span> spans = {span_of(1, 0), span_of(2, 1),          span_of(3, 2),        span_of(4, 2),
+                             span_of(5, 1), event_of(4, "in four"), event_of(1, "in one")};
+  std::vector<std::size_t> order(spans.size());
+  std::iota(order.begin(), order.end(), 0);
+  do {
+    Assembly assembly;
+    for (const std::size_t i : order) assembly.add(spans[i]);
+    assembly.wait(2 * kSecond);
+    ASSERT_THAT(assembly.seen, SizeIs(1));
+    ASSERT_THAT(assembly.seen[0].parents, ElementsAre(Pair(1, 0), Pair(2, 1), Pair(3, 2), Pair(4, 2), Pair(5, 1)));
+    ASSERT_THAT(assembly.seen[0].events, ElementsAre(Pair("in four", 4), Pair("in one", 1)));
+  } while (std::next_permutation(order.begin(), order.end()));
+}
+
+TEST(TraceAssembler, DoesNotTakeTheFirstTickForALongTime) {
+  Assembly assembly;
+  assembly.add(span_of(2, 1));  // before any tick
+  assembly.wait(100 * kMillisecond);
+  assembly.add(span_of(1, 0));
+  assembly.wait(100 * kMillisecond);
+  EXPECT_THAT(assembly.seen, IsEmpty());
+}
+
+TEST(TraceAssembler, OutlivesAClockThatIsSetBack) {
+  Assembly assembly;
+  assembly.wait(kSecond);
+  assembly.add(span_of(1, 0));
+  assembly.now -= 3600 * kSecond;
+  assembly.wait(2 * kSecond);
+  EXPECT_THAT(assembly.seen, SizeIs(1));
+}
+
+TEST(TraceAssembler, KeepsTracesApart) {
+  Assembly assembly;
+  Span other = span_of(1, 0);
+  other.trace_id = trace_number(2);
+  assembly.add(span_of(1, 0));
+  assembly.add(other);
+  assembly.add(span_of(2, 1));
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(2));
+  EXPECT_THAT(assembly.seen[0].parents, SizeIs(1));
+  EXPECT_THAT(assembly.seen[1].parents, SizeIs(2));
+}
+
+TEST(TraceAssembler, CountsWhatIsInNoRequest) {
+  Assembly assembly;
+  Span nowhere = event_of(0);
+  nowhere.trace_id = {};
+  assembly.add(nowhere);
+  Span gauge = nowhere;
+  gauge.kind = Kind::gauge;
+  assembly.add(gauge);
+  EXPECT_EQ(assembly.assembler.counts().outside, 1U);
+  EXPECT_EQ(assembly.assembler.open_traces(), 0U);
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceAssembler, ShowsASpanWhoseParentIsMissingAsATop) {
+  Assembly assembly;
+  assembly.add(span_of(1, 0));
+  assembly.add(span_of(4, 3));
+  assembly.add(span_of(5, 4));
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_THAT(assembly.seen[0].tops, ElementsAre(Pair(1, Top::root), Pair(4, Top::missing)));
+  EXPECT_EQ(assembly.seen[0].parents[5], 4U);
+}
+
+TEST(TraceAssembler, HoldsATraceWhoseOutermostSpanIsStillToCome) {
+  Assembly assembly;
+  assembly.add(span_of(2, 1));
+  assembly.wait(60 * kSecond);
+  EXPECT_THAT(assembly.seen, IsEmpty());
+  EXPECT_EQ(assembly.assembler.counts().held, 1U);
+  assembly.add(span_of(1, 0));
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_THAT(assembly.seen[0].parents, SizeIs(2));
+}
+
+TEST(TraceAssembler, HandsOverWhatNeverEndedWhenTheSourceEnds) {
+  Assembly assembly;
+  Span ended = span_of(1, 0);
+  ended.trace_id = trace_number(2);
+  assembly.add(span_of(2, 1));
+  assembly.add(ended);
+  assembly.assembler.finish();
+  ASSERT_THAT(assembly.seen, SizeIs(2));
+  EXPECT_EQ(assembly.seen[0].end, TraceEnd::unfinished);
+  EXPECT_EQ(assembly.seen[1].end, TraceEnd::finished);
+  EXPECT_EQ(assembly.assembler.counts().held, 0U);
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+// ---- Several processes
+
+TEST(TraceAssembler, JoinsProcesses) {
+  Assembly assembly;
+  const ProcessPointer server = process_number(8, "server");
+  Span request = remote_span(10, 2);
+  request.process = &server;
+  Span decode = span_of(11, 10);
+  decode.process = &server;
+  for (const Span& span : {decode, request, span_of(2, 1), span_of(1, 0)}) assembly.add(span);
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_THAT(assembly.seen[0].parents, ElementsAre(Pair(1, 0), Pair(2, 1), Pair(10, 2), Pair(11, 10)));
+  EXPECT_THAT(assembly.seen[0].tops, ElementsAre(Pair(1, Top::root)));
+}
+
+TEST(TraceAssembler, TakesARemoteParentThatIsNotSeenForOutermost) {
+  Assembly assembly;
+  assembly.add(remote_span(10, 99));
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].end, TraceEnd::finished);
+  EXPECT_THAT(assembly.seen[0].tops, ElementsAre(Pair(10, Top::remote)));
+}
+
+TEST(TraceAssembler, WaitsLongerForARemoteParentWhereClientsAreSeen) {
+  Assembly assembly;
+  const ProcessPointer server = process_number(8, "server");
+  Span request = remote_span(10, 2);
+  request.process = &server;
+  assembly.add(span_of(1, 0));
+  assembly.wait(2 * kSecond);
+  assembly.seen.clear();
+  Span client = span_of(2, 0);
+  request.trace_id = client.trace_id = trace_number(2);
+  assembly.add(request);
+  assembly.wait(5 * kSecond);
+  EXPECT_THAT(assembly.seen, IsEmpty()) << "the client is waiting for its next attempt";
+  assembly.add(client);
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].parents[10], 2U);
+}
+
+TEST(TraceAssembler, LearnsThatClientsAreOnOtherHosts) {
+  Assembly assembly;
+  const ProcessPointer server = process_number(8, "server");
+  assembly.add(span_of(1, 0));  // of another process
+  assembly.wait(2 * kSecond);
+  for (const std::uint8_t trace : {2, 3}) {
+    Span request = remote_span(10, 99);
+    request.process = &server;
+    request.trace_id = trace_number(trace);
+    assembly.seen.clear();
+    assembly.add(request);
+    assembly.wait(2 * kSecond);
+    EXPECT_THAT(assembly.seen, SizeIs(trace == 2 ? 0 : 1));
+    assembly.wait(10 * kSecond);
+    EXPECT_THAT(assembly.seen, SizeIs(1));
+  }
+}
+
+TEST(TraceAssembler, KnowsByAnEventThatItsSpanGoesOn) {
+  Assembly assembly;
+  const ProcessPointer server = process_number(8, "server");
+  Span request = remote_span(10, 2);
+  request.process = &server;
+  assembly.add(request);
+  assembly.add(event_of(2, "prompt.sent"));
+  assembly.wait(60 * kSecond);
+  EXPECT_THAT(assembly.seen, IsEmpty());
+  for (const Span& span : {span_of(2, 1), span_of(1, 0)}) assembly.add(span);
+  assembly.wait(2 * kSecond);
+  EXPECT_THAT(assembly.seen, SizeIs(1));
+}
+
+TEST(TraceAssembler, GivesUpWhatBeganBeforeTheAttach) {
+  Assembly assembly;
+  Span orphan = span_of(2, 0);
+  orphan.flags = NOPSPAN_FLAG_ORPHAN;
+  assembly.add(orphan);
+  assembly.wait(5 * kSecond);
+  EXPECT_THAT(assembly.seen, IsEmpty());
+  assembly.wait(6 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].end, TraceEnd::unfinished);
+  EXPECT_THAT(assembly.seen[0].tops, ElementsAre(Pair(2, Top::orphan)));
+}
+
+// ---- Late parts
+
+TEST(TraceAssembler, ShowsWhatComesTooLateAsALatePart) {
+  Assembly assembly;
+  assembly.add(span_of(1, 0));
+  assembly.wait(2 * kSecond);
+  assembly.add(span_of(2, 1));
+  assembly.add(span_of(3, 2));
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(2));
+  EXPECT_EQ(assembly.seen[1].end, TraceEnd::late);
+  EXPECT_TRUE(assembly.seen[1].earlier_part_was_shown);
+  EXPECT_THAT(assembly.seen[1].parents, ElementsAre(Pair(2, 0), Pair(3, 2)));
+  EXPECT_EQ(assembly.assembler.counts().late, 2U);
+  EXPECT_EQ(assembly.assembler.counts().late_parts, 1U);
+  EXPECT_EQ(assembly.assembler.counts().finished, 1U);
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceAssembler, RemembersWhetherTheEarlierPartWasShown) {
+  Assembly assembly;
+  assembly.shows = false;
+  for (const std::uint64_t id : {1, 2}) {
+    assembly.add(span_of(id, 0));
+    assembly.wait(2 * kSecond);
+  }
+  EXPECT_FALSE(assembly.seen[1].earlier_part_was_shown);
+}
+
+TEST(TraceAssembler, RemembersABoundedNumberOfTraces) {
+  TraceLimits limits;
+  limits.remembered = 1;
+  Assembly assembly(limits);
+  for (const std::uint8_t trace : {1, 2, 1}) {
+    Span span = span_of(1, 0);
+    span.trace_id = trace_number(trace);
+    assembly.add(span);
+    assembly.wait(2 * kSecond);
+  }
+  EXPECT_EQ(assembly.seen[2].end, TraceEnd::finished) << "as if it were another";
+}
+
+// ---- Bounds
+
+TEST(TraceAssembler, EvictsTheQuietestWhenThereAreTooMany) {
+  TraceLimits limits;
+  limits.traces = 10;
+  Assembly assembly(limits);
+  for (std::uint8_t trace = 1; trace <= 30; ++trace) {
+    Span span = span_of(2, 1);
+    span.trace_id = trace_number(trace);
+    assembly.add(span);
+    assembly.add(span_of(100U + trace, 99));  // trace 1 is always the latest
+    EXPECT_LE(assembly.assembler.open_traces(), 10U);
+  }
+  EXPECT_THAT(assembly.seen, SizeIs(20));
+  EXPECT_EQ(assembly.seen[0].id, trace_number(2));
+  for (const Seen& trace : assembly.seen) EXPECT_EQ(trace.end, TraceEnd::evicted);
+  EXPECT_EQ(assembly.assembler.counts().evicted, 20U);
+  EXPECT_TRUE(assembly.adds_up());
+  assembly.assembler.finish();
+  EXPECT_THAT(assembly.seen, SizeIs(30));
+  EXPECT_TRUE(assembly.adds_up());
+  EXPECT_EQ(assembly.assembler.counts().held, 0U);
+}
+
+TEST(TraceAssembler, KeepsWithinItsMemory) {
+  TraceLimits limits;
+  limits.bytes = 1U << 20U;
+  Assembly assembly(limits);
+  const std::string attributes(4000, 'a');
+  for (std::uint32_t i = 0; i < 5000; ++i) {
+    Span span = span_of(i + 1, i % 7 == 0 ? 0 : 999'999);
+    span.trace_id.bytes[1] = static_cast<unsigned char>(i % 250);
+    span.trace_id.bytes[2] = static_cast<unsigned char>(i / 1000);
+    span.attributes = attributes;
+    assembly.add(span);
+    ASSERT_LE(assembly.assembler.bytes(), (1U << 20U) + 10'000U);
+  }
+  EXPECT_GT(assembly.assembler.counts().evicted + assembly.assembler.counts().hurried, 0U);
+  EXPECT_GT(assembly.assembler.counts().held, 0U);
+  EXPECT_TRUE(assembly.adds_up());
+  assembly.assembler.finish();
+  EXPECT_TRUE(assembly.adds_up());
+  EXPECT_EQ(assembly.assembler.counts().held, 0U);
+}
+
+TEST(TraceAssembler, GivesAllItsMemoryBack) {
+  Assembly assembly;
+  const std::size_t before = assembly.assembler.bytes();
+  for (std::uint64_t id = 1; id < 1000; ++id) assembly.add(span_of(id, id - 1, ""));
+  EXPECT_GT(assembly.assembler.bytes(), before);
+  assembly.assembler.finish();
+  EXPECT_EQ(assembly.assembler.bytes(), before);
+}
+
+TEST(TraceAssembler, HandsOverWhatHasEndedBeforeItEvicts) {
+  TraceLimits limits;
+  limits.traces = 1;
+  Assembly assembly(limits);
+  assembly.add(span_of(1, 0));
+  Span other = span_of(1, 0);
+  other.trace_id = trace_number(2);
+  assembly.add(other);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].end, TraceEnd::finished);
+  EXPECT_EQ(assembly.assembler.counts().hurried, 1U);
+}
+
+TEST(TraceAssembler, BoundsAWideTraceAndCountsTheRest) {
+  TraceLimits limits;
+  limits.entries_per_trace = 1000;
+  Assembly assembly(limits);
+  constexpr std::uint64_t kSpans = 100'000;
+  for (std::uint64_t id = 3; id < kSpans + 3; ++id) {
+    Span span = span_of(id, 2);
+    if (id % 1000 == 0) span.status = kError;
+    assembly.add(span);
+  }
+  for (const Span& span : {span_of(2, 1), span_of(1, 0)}) assembly.add(span);
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  const Seen& trace = assembly.seen[0];
+  EXPECT_THAT(trace.parents, SizeIs(1002));
+  EXPECT_THAT(trace.tops, ElementsAre(Pair(1, Top::root))) << "the parents of what is kept are kept too";
+  EXPECT_EQ(trace.over_limit, kSpans - 1000);
+  EXPECT_EQ(trace.over_limit_failed, kSpans / 1000 - 1);
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceAssembler, MarksATraceByWhatIsOverItsLimitToo) {
+  TraceLimits limits;
+  limits.entries_per_trace = 1;
+  Assembly assembly(limits, [](const Span& span) { return span.name == "wanted" ? 2U : 1U; });
+  assembly.add(span_of(1, 0));
+  assembly.add(span_of(2, 1, "wanted"));
+  assembly.assembler.finish();
+  EXPECT_EQ(assembly.seen[0].marks, 3U);
+  EXPECT_EQ(assembly.seen[0].over_limit, 1U);
+}
+
+TEST(TraceAssembler, BoundsTheBytesOfATrace) {
+  TraceLimits limits;
+  limits.bytes_per_trace = 100'000;
+  Assembly assembly(limits);
+  const std::string attributes(8000, 'a');
+  for (std::uint64_t id = 1; id < 1000; ++id) {
+    Span span = span_of(id, id == 1 ? 0 : 1);
+    span.attributes = attributes;
+    assembly.add(span);
+    ASSERT_LE(assembly.assembler.bytes(), 200'000U);
+  }
+  assembly.assembler.finish();
+  EXPECT_GT(assembly.seen[0].over_limit, 0U);
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+// ---- Hostile processes
+
+TEST(TraceAssembler, LeavesOutDuplicates) {
+  Assembly assembly;
+  for (int i = 0; i < 3; ++i) {
+    for (const Span& span : {span_of(1, 0), span_of(2, 1)}) assembly.add(span);
+  }
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].duplicates, 4U);
+  EXPECT_EQ(assembly.assembler.counts().handed_over, 2U);
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceAssembler, KeepsSpansOfTwoProcessesWithOneIdApart) {
+  const ProcessPointer hostile = process_number(666, "hostile");
+  Span forged = span_of(2, 1, "forged");
+  forged.process = &hostile;
+  Assembly assembly;
+  assembly.encodes = true;
+  for (const Span& span : {forged, span_of(3, 2, "child"), span_of(2, 1, "true"), span_of(1, 0)}) assembly.add(span);
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].conflicts, 1U);
+  EXPECT_EQ(assembly.seen[0].json["span_count"], 4);
+  EXPECT_TRUE(assembly.adds_up());
+  // The child is its own process's.
+  std::string above;
+  for (const auto& span : assembly.seen[0].json["spans"]) {
+    EXPECT_TRUE(span["name"] != "child" || above == "true");
+    above = span["name"];
+  }
+}
+
+TEST(TraceAssembler, CutsCircles) {
+  Assembly assembly;
+  // 1 is its own parent; 2, 3 and 4 are each other's, with 5 below.
+  for (const auto& [id, parent] : {std::pair(1, 1), {2, 4}, {3, 2}, {4, 3}, {5, 4}}) {
+    assembly.add(span_of(static_cast<std::uint64_t>(id), static_cast<std::uint64_t>(parent)));
+  }
+  assembly.assembler.finish();
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].circles, 2U);
+  EXPECT_THAT(assembly.seen[0].parents, ElementsAre(Pair(1, 0), Pair(2, 0), Pair(3, 2), Pair(4, 3), Pair(5, 4)));
+  EXPECT_THAT(assembly.seen[0].tops, ElementsAre(Pair(1, Top::circle), Pair(2, Top::circle)));
+}
+
+TEST(TraceAssembler, TakesAHundredThousandLevels) {
+  TraceLimits limits;
+  limits.entries_per_trace = 200'000;
+  limits.bytes_per_trace = 64U << 20U;
+  for (const bool circle : {false, true}) {
+    Assembly assembly(limits);
+    constexpr std::uint64_t kLevels = 100'000;
+    for (std::uint64_t id = kLevels; id > 0; --id) assembly.add(span_of(id, id == 1 && circle ? kLevels : id - 1));
+    assembly.assembler.finish();
+    ASSERT_THAT(assembly.seen, SizeIs(1));
+    EXPECT_THAT(assembly.seen[0].parents, SizeIs(kLevels));
+    EXPECT_THAT(assembly.seen[0].tops, ElementsAre(Pair(1, circle ? Top::circle : Top::root)));
+  }
+}
+
+TEST(TraceAssembler, TakesTimesThatCannotBe) {
+  Assembly assembly;
+  assembly.draws = assembly.encodes = true;
+  Span span = span_of(1, 0);
+  span.start_unix_ns = 0;
+  assembly.add(span);
+  span = span_of(2, 1);
+  span.start_unix_ns = UINT64_MAX - 1;
+  span.duration_ns = UINT64_MAX;
+  assembly.add(span);
+  assembly.assembler.finish();
+  EXPECT_THAT(assembly.seen, SizeIs(1));
+}
+
+TEST(TraceAssembler, TakesSpansWithoutAnId) {
+  Assembly assembly;
+  for (int i = 0; i < 3; ++i) assembly.add(span_of(0, 0));
+  assembly.assembler.finish();
+  EXPECT_EQ(assembly.assembler.counts().handed_over, 3U);
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+}  // namespace
+}  // namespace nopspan::collector

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which traces are wanted.
+#include "trace_filter.h"
+
+#include "assembled_traces.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+bool wants(const Filter& wanted, const std::vector<Span>& spans) {
+  const TraceFilter filter(wanted);
+  bool wanted_trace = false;
+  TraceAssembler assembler(
+      {}, [&](const Span& span) { return filter.mark(span); },
+      [&](const AssembledTrace& trace) { return wanted_trace = filter.wants(trace); });
+  for (const Span& span : spans) {
+    if (filter.may_want(span)) assembler.add(span);
+  }
+  assembler.finish();
+  return wanted_trace;
+}
+
+class TraceFilterTest : public testing::Test {
+ protected:
+  TraceFilterTest() {
+    other_ = process_number(8, "other");
+    root_ = span_of(1, 0, "root");
+    chat_ = span_of(2, 1, "llm.chat");
+    chat_.model = "tiny-1";
+    chat_.duration_ns = 2 * kSecond;  // it outlived its parent
+    failed_ = span_of(3, 1, "llm.tool");
+    failed_.status = kError;
+    failed_.process = &other_;
+  }
+  [[nodiscard]] bool wanted_by(const Filter& filter) const { return wants(filter, {failed_, chat_, root_}); }
+
+  ProcessPointer other_;
+  Span root_, chat_, failed_;
+};
+
+TEST_F(TraceFilterTest, WantsEverythingWhenEmpty) { EXPECT_TRUE(wanted_by({})); }
+
+TEST_F(TraceFilterTest, WantsATraceThatHasSuchASpan) {
+  EXPECT_TRUE(wanted_by({.name = "llm.chat"}));
+  EXPECT_FALSE(wanted_by({.name = "llm"}));
+  EXPECT_TRUE(wanted_by({.model = "tiny-1"}));
+  EXPECT_FALSE(wanted_by({.model = "tiny-2"}));
+}
+
+TEST_F(TraceFilterTest, DoesNotTakeAnEventForASpan) {
+  EXPECT_FALSE(wants({.name = "said"}, {span_of(1, 0), event_of(1, "said")}));
+}
+
+TEST_F(TraceFilterTest, WantsATraceWithASpanOfTheProcess) {
+  EXPECT_TRUE(wanted_by({.pids = {8}}));
+  EXPECT_TRUE(wanted_by({.pids = {7, 99}}));
+  EXPECT_FALSE(wanted_by({.pids = {99}}));
+}
+
+TEST_F(TraceFilterTest, WantsATraceWhoseOutermostSpanTookThatLong) {
+  EXPECT_TRUE(wanted_by({.slower_than_ns = kSecond}));
+  EXPECT_FALSE(wanted_by({.slower_than_ns = kSecond + 1})) << "a span within it did, but it did not";
+}
+
+TEST_F(TraceFilterTest, WantsATraceInWhichSomethingFailed) {
+  EXPECT_TRUE(wanted_by({.errors = true}));
+  EXPECT_FALSE(wants({.errors = true}, {root_, chat_}));
+  Span cancelled = failed_;
+  cancelled.status = kCancelled;
+  EXPECT_FALSE(wants({.errors = true}, {root_, cancelled}));
+}
+
+TEST_F(TraceFilterTest, WantsWhatSatisfiesAll) {
+  EXPECT_TRUE(wanted_by({.name = "llm.chat", .model = "tiny-1", .pids = {8}, .slower_than_ns = 1, .errors = true}));
+  EXPECT_FALSE(wanted_by({.name = "llm.chat", .model = "tiny-2", .pids = {8}, .slower_than_ns = 1, .errors = true}));
+}
+
+TEST_F(TraceFilterTest, KnowsARequestByAnyFormOfItsId) {
+  for (const char* id : {"AQAAAAAAAAAAAAAAAAAAAQ", "01000000000000000000000000000001"}) {
+    EXPECT_TRUE(wanted_by({.request = id}));
+  }
+  EXPECT_FALSE(wanted_by({.request = "order-4711"}));
+  Span foreign = root_;
+  foreign.trace_id = trace_id_of("order-4711");
+  EXPECT_TRUE(wants({.request = "order-4711"}, {foreign}));
+}
+
+TEST_F(TraceFilterTest, TakesASampleByTheTraceAlone) {
+  int taken = 0;
+  for (std::uint8_t number = 0; number < 200; ++number) {
+    Span root = root_;
+    Span child = failed_;
+    root.trace_id = child.trace_id = trace_number(number);
+    const TraceFilter filter({.sample_one_in = 4});
+    EXPECT_EQ(filter.may_want(root), filter.may_want(child));
+    taken += filter.may_want(root) ? 1 : 0;
+  }
+  EXPECT_GT(taken, 0);
+  EXPECT_LT(taken, 200);
+}
+
+TEST_F(TraceFilterTest, LetsTheSourceLeaveOutWholeTracesOnly) {
+  const Filter all = {.request = "a",
+                      .name = "b",
+                      .model = "m",
+                      .pids = {7},
+                      .cgroup = "/c",
+                      .slower_than_ns = 1,
+                      .errors = true,
+                      .sample_one_in = 2};
+  const TraceFilter filter(all);
+  EXPECT_EQ(filter.for_source().request, "a");
+  EXPECT_EQ(filter.for_source().slower_than_ns, 1U);
+  EXPECT_EQ(filter.for_source().sample_one_in, 2U);
+  EXPECT_TRUE(filter.for_source().pids.empty()) << "the trace's spans in other processes are shown with it";
+  EXPECT_TRUE(filter.for_source().cgroup.empty());
+  EXPECT_TRUE(filter.for_source().name.empty());
+  EXPECT_TRUE(filter.for_source().model.empty());
+  EXPECT_FALSE(filter.for_source().errors);
+  const TraceFilter early(all, true);
+  EXPECT_EQ(early.for_source().pids, all.pids);
+  EXPECT_EQ(early.for_source().name, "b");
+  EXPECT_TRUE(early.for_source().errors);
+}
+
+TEST_F(TraceFilterTest, WantsTheLatePartOfWhatWasShown) {
+  const TraceFilter filter({.name = "root"});
+  std::vector<bool> wanted;
+  TraceAssembler assembler(
+      {}, [&](const Span& span) { return filter.mark(span); },
+      [&](const AssembledTrace& trace) {
+        wanted.push_back(filter.wants(trace));
+        return wanted.back();
+      });
+  assembler.add(root_);
+  assembler.finish();
+  assembler.add(chat_);
+  assembler.finish();
+  EXPECT_EQ(wanted, (std::vector<bool>{true, true}));
+}
+
+}  // namespace
+}  // namespace nopspan::collector

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// Traces as programs read them.
+#include "trace_json.h"
+
+#include "assembled_traces.h"
+#include "text.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <protozero/pbf_writer.hpp>
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json encoded(const std::vector<Span>& spans) {
+  Assembly assembly;
+  assembly.encodes = true;
+  for (const Span& span : spans) assembly.add(span);
+  assembly.assembler.finish();
+  return assembly.seen.size() == 1 ? assembly.seen[0].json : Json("not one trace");
+}
+
+std::string attribute(const std::string& key, std::int64_t number, unsigned field) {
+  std::string bytes;
+  protozero::pbf_writer message(bytes);
+  protozero::pbf_writer key_value(message, field);
+  key_value.add_string(1, key);
+  protozero::pbf_writer value(key_value, 2);
+  value.add_int64(3, number);
+  value.commit();
+  key_value.commit();
+  return bytes;
+}
+
+TEST(TraceJson, HasTheTraceAndItsIds) {
+  const Json json = encoded({span_of(1, 0)});
+  EXPECT_EQ(json["type"], "trace");
+  EXPECT_EQ(json["request_id"], "AQAAAAAAAAAAAAAAAAAAAQ");
+  EXPECT_EQ(json["trace_id"], "01000000000000000000000000000001");
+  EXPECT_EQ(json["end"], "finished");
+  EXPECT_EQ(json["start_unix_ns"], kBegin + 1);
+  EXPECT_EQ(json["duration_ns"], kSecond);
+  EXPECT_EQ(json["span_count"], 1);
+  EXPECT_EQ(json["error_count"], 0);
+  ASSERT_EQ(json["processes"].size(), 1U);
+  EXPECT_EQ(json["processes"][0]["pid"], 7);
+  EXPECT_EQ(json["processes"][0]["command"], "service");
+}
+
+TEST(TraceJson, HasAllThatASpanTells) {
+  Span span = span_of(0x0102030405060708, 0xf0, "llm.chat");
+  span.flags = NOPSPAN_FLAG_REMOTE_PARENT | NOPSPAN_FLAG_ASYNC | NOPSPAN_FLAG_ABANDONED | 3U << NOPSPAN_FLAG_KIND_SHIFT;
+  span.status = kException;
+  span.error_type = "std::bad_alloc";
+  span.exception_kind = "error";
+  span.engine = "llama.cpp";
+  span.model = "tiny-1";
+  span.tenant = "acme";
+  span.text = "calculator";
+  span.tracestate = "a=b";
+  span.has_usage = span.has_first_token = span.has_engine_times = true;
+  span.usage = {.input = 1, .output = 2, .cached = 3, .reasoning = 4};
+  span.first_token_ns = 5;
+  span.engine_times = {6, 7, 8, 9, 10, 11, 12};
+  const std::string attributes = attribute("shard", -4, 9);
+  span.attributes = attributes;
+  nopspan_link link{};
+  link.trace_id[0] = 1;
+  link.span_id = 2;
+  std::string links(reinterpret_cast<const char*>(&link), sizeof(link));
+  span.links = links;
+  const Json json = encoded({span})["spans"][0];
+  EXPECT_EQ(json, Json::parse(R"({
+    "span_id": "0102030405060708", "parent_id": "00000000000000f0", "top": "remote", "name": "llm.chat",
+    "kind": "client", "start_unix_ns": )" +
+                              std::to_string(span.start_unix_ns) + R"(, "duration_ns": 1000000000,
+    "status": "exception", "error_type": "std::bad_alloc", "exception_kind": "error", "engine": "llama.cpp",
+    "model": "tiny-1", "tenant": "acme", "tool": "calculator",
+    "usage": {"input": 1, "output": 2, "cached": 3, "reasoning": 4}, "first_token_ns": 5,
+    "engine_times": {"arrival_ns": 6, "queue_ns": 7, "prefill_ns": 8, "decode_ns": 9, "prefill_tokens": 10,
+                     "decode_tokens": 11, "preemptions": 12},
+    "process": 0, "thread_id": 7, "flags": ["remote_parent", "abandoned", "async"], "tracestate": "a=b",
+    "attributes": {"shard": -4},
+    "links": [{"trace_id": "01000000000000000000000000000000", "span_id": "0000000000000002"}]
+  })"));
+}
+
+TEST(TraceJson, LeavesOutWhatASpanDoesNotTell) {
+  const Json json = encoded({span_of(1, 0)})["spans"][0];
+  std::vector<std::string> keys;
+  for (const auto& item : json.items()) keys.push_back(item.key());
+  EXPECT_THAT(keys, testing::ElementsAre("span_id", "parent_id", "top", "name", "start_unix_ns", "duration_ns",
+                                         "status", "process", "thread_id"));
+  EXPECT_TRUE(json["parent_id"].is_null());
+}
+
+TEST(TraceJson, PutsEachSpanBehindItsParent) {
+  const Json json = encoded({span_of(4, 2), span_of(3, 1), span_of(2, 1), span_of(1, 0)});
+  std::vector<std::string> ids;
+  for (const auto& span : json["spans"]) ids.push_back(span["span_id"].get<std::string>().substr(15));
+  EXPECT_THAT(ids, testing::ElementsAre("1", "2", "4", "3"));
+}
+
+TEST(TraceJson, KeepsEventsWithTheirSpan) {
+  Span event = event_of(1, "app.cache_hit");
+  const std::string attributes = attribute("shard", 4, 3);
+  event.attributes = attributes;
+  Span retry = event_of(1, "llm.adapter.retry");
+  retry.kind = Kind::retry;
+  retry.number = 2;
+  retry.value = 500;
+  retry.error_type = "rate_limit";
+  Span alone = event_of(0, "alone");
+  Span lost = event_of(0xab, "lost");
+  const Json json = encoded({event, retry, alone, lost, span_of(1, 0)});
+  const Json& events = json["spans"][0]["events"];
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_EQ(events[0]["type"], "event");
+  EXPECT_EQ(events[0]["name"], "app.cache_hit");
+  EXPECT_EQ(events[0]["attributes"], Json::parse(R"({"shard": 4})"));
+  EXPECT_EQ(events[1]["type"], "retry");
+  EXPECT_EQ(events[1]["attempt"], 2);
+  EXPECT_EQ(events[1]["delay_ns"], 500);
+  EXPECT_EQ(events[1]["reason"], "rate_limit");
+  ASSERT_EQ(json["events"].size(), 2U);
+  EXPECT_EQ(json["events"][0]["name"], "alone");
+  EXPECT_EQ(json["events"][1]["span_id"], "00000000000000ab");
+}
+
+TEST(TraceJson, SaysThatAttributesAreMalformed) {
+  Span span = span_of(1, 0);
+  span.attributes = "\x4a\xff";
+  const Json json = encoded({span})["spans"][0];
+  EXPECT_EQ(json["attributes"], Json::object());
+  EXPECT_EQ(json["attributes_malformed"], true);
+}
+
+TEST(TraceJson, IsOneLineOfValidJsonWhateverAProcessWrote) {
+  Span span = span_of(1, 0, "\xff\n\x1b\"");
+  span.foreign_id = "\xfe";
+  span.links = "too short";
+  const std::string text = encoded({span}).dump(-1, ' ', false, Json::error_handler_t::replace);
+  EXPECT_EQ(text.find('\n'), std::string::npos);
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  EXPECT_TRUE(Json::accept(text));
+}
+
+TEST(TraceJson, HasTheCounts) {
+  TraceCounts counts;
+  counts.entries = 3;
+  counts.outside = 1;
+  const Json json = to_json(counts);
+  EXPECT_EQ(json["entries"], 3);
+  EXPECT_EQ(json["outside"], 1);
+}
+
+}  // namespace
+}  // namespace nopspan::collector

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// Random trees, delivered in random order with random loss, give exactly the tree that is left.
+#include "assembled_traces.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+struct Sent {
+  Span span;
+  bool lost = false;
+};
+
+class RandomTraces {
+ public:
+  explicit RandomTraces(unsigned seed) : random_(seed) {}
+
+  std::size_t below(std::size_t bound) { return std::uniform_int_distribution<std::size_t>(0, bound - 1)(random_); }
+  bool one_in(std::size_t n) { return below(n) == 0; }
+
+  // A tree over some processes: a span's parent is any earlier one.
+  std::vector<Sent> trace(std::uint8_t number) {
+    std::vector<Sent> sent(1 + below(60));
+    for (std::size_t i = 0; i < sent.size(); ++i) {
+      Span& span = sent[i].span = span_of(random_() | 1U, 0);
+      span.trace_id = trace_number(number);
+      span.start_unix_ns = kBegin + below(1000);
+      span.process = &processes_[below(processes_.size())];
+      if (i == 0) continue;
+      const Span& parent = sent[below(i)].span;
+      span.parent_id = parent.span_id;
+      if (parent.process != span.process) span.flags = NOPSPAN_FLAG_REMOTE_PARENT;
+    }
+    for (Sent& one : sent) one.lost = one_in(5);
+    return sent;
+  }
+  template <class T>
+  void shuffle(std::vector<T>& items) {
+    std::shuffle(items.begin(), items.end(), random_);
+  }
+
+ private:
+  std::mt19937_64 random_;
+  std::vector<ProcessPointer> processes_ = {process_number(1), process_number(2), process_number(3)};
+};
+
+void expect_tree(const Seen& seen, const std::vector<Sent>& sent) {
+  std::map<std::uint64_t, std::uint64_t> parents;
+  std::map<std::uint64_t, Top> tops;
+  for (const Sent& one : sent) {
+    if (!one.lost) parents[one.span.span_id] = 0;
+  }
+  for (const Sent& one : sent) {
+    if (one.lost) continue;
+    if (parents.count(one.span.parent_id) != 0) {
+      parents[one.span.span_id] = one.span.parent_id;
+    } else {
+      tops[one.span.span_id] = one.span.parent_id == 0 ? Top::root : one.span.flags != 0 ? Top::remote : Top::missing;
+    }
+  }
+  EXPECT_EQ(seen.parents, parents);
+  EXPECT_EQ(seen.tops, tops);
+}
+
+TEST(TraceProperty, GivesTheTreeThatIsLeftWhateverTheOrderAndTheLoss) {
+  for (unsigned seed = 0; seed < 200; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    RandomTraces random(seed);
+    std::vector<std::vector<Sent>> traces;
+    std::vector<Span> delivered;
+    for (std::uint8_t number = 0; number < 8; ++number) {
+      traces.push_back(random.trace(number));
+      for (const Sent& one : traces.back()) {
+        if (!one.lost) delivered.push_back(one.span);
+      }
+    }
+    random.shuffle(delivered);
+    Assembly assembly;
+    for (const Span& span : delivered) {
+      assembly.add(span);
+      if (random.one_in(4)) assembly.wait(kMillisecond);
+      ASSERT_TRUE(assembly.adds_up());
+    }
+    assembly.assembler.finish();
+    EXPECT_EQ(assembly.assembler.counts().handed_over, delivered.size());
+    std::size_t whole = 0;
+    for (const Seen& seen : assembly.seen) {
+      const std::vector<Sent>& sent = traces[seen.id.bytes[0]];
+      expect_tree(seen, sent);
+      whole += sent[0].lost ? 0 : 1;
+      EXPECT_TRUE(sent[0].lost || seen.end == TraceEnd::finished);
+    }
+    EXPECT_GE(assembly.assembler.counts().finished, whole);
+  }
+}
+
+}  // namespace
+}  // namespace nopspan::collector

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+// Traces as people see them.
+#include "trace_tree.h"
+
+#include "assembled_traces.h"
+#include "text.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+using testing::SizeIs;
+
+// A span of some milliseconds.
+Span timed(std::uint64_t id, std::uint64_t parent, std::uint64_t start_ms, std::uint64_t duration_ms,
+           std::string_view name) {
+  Span span = span_of(id, parent, name);
+  span.start_unix_ns = kBegin + start_ms * kMillisecond;
+  span.duration_ns = duration_ms * kMillisecond;
+  return span;
+}
+
+std::string drawn(const std::vector<Span>& spans, const TreeStyle& style = {}, const TraceLimits& limits = {}) {
+  Assembly assembly(limits);
+  assembly.draws = true;
+  assembly.style = style;
+  for (const Span& span : spans) assembly.add(span);
+  assembly.assembler.finish();
+  return assembly.seen.size() == 1 ? assembly.seen[0].text : "not one trace";
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = text.find('\n', at);
+    lines.push_back(text.substr(at, end - at));
+    at = end == std::string::npos ? end : end + 1;
+  }
+  return lines;
+}
+
+class TraceTree : public testing::Test {
+ protected:
+  TraceTree() {
+    setenv("TZ", "UTC", 1);
+    tzset();
+  }
+};
+
+std::vector<Span> an_agents_request() {
+  static const ProcessPointer server = process_number(8, "chat_server");
+  Span chat = timed(1, 0, 0, 1000, "llm.chat");
+  chat.model = "tiny-1";
+  chat.has_usage = true;
+  chat.usage = {.input = 120, .output = 34, .cached = 80};
+  Span step = timed(2, 1, 10, 500, "llm.step");
+  step.model = "tiny-1";
+  step.has_first_token = true;
+  step.first_token_ns = 20 * kMillisecond;
+  Span retry = event_of(2, "llm.adapter.retry");
+  retry.kind = Kind::retry;
+  retry.start_unix_ns = kBegin + 100 * kMillisecond;
+  retry.number = 1;
+  retry.value = 250 * kMillisecond;
+  retry.error_type = "rate_limit";
+  Span sent = event_of(2, "gen_ai.prompt.sent");
+  sent.start_unix_ns = kBegin + 11 * kMillisecond;
+  Span request = timed(3, 2, 400, 100, "engine.request");
+  request.flags = NOPSPAN_FLAG_REMOTE_PARENT;
+  request.process = &server;
+  request.thread_id = 9;
+  Span tool = timed(4, 1, 600, 300, "llm.tool");
+  tool.text = "calculator";
+  tool.status = kException;
+  tool.error_type = "std::domain_error";
+  tool.thread_id = 12;
+  return {request, sent, retry, tool, step, chat};
+}
+
+TEST_F(TraceTree, ShowsWhatIsKnown) {
+  EXPECT_EQ(drawn(an_agents_request()),
+            "AQAAAAAAAAAAAAAAAAAAAQ  22:13:20.000  1.00 s  4 spans, 1 error  service[7], chat_server[8]\n"
+            "  1.00 s     +0 ns ▕████████████████▏ llm.chat  tiny-1  120→34 tokens (80 cached)  service[7]\n"
+            "  500 ms  +10.0 ms ▕████████        ▏ ├─ llm.step  first 20.0 ms\n"
+            "          +11.0 ms ▕•               ▏ │  ├─ • gen_ai.prompt.sent\n"
+            "           +100 ms ▕ ◆              ▏ │  ├─ ◆ retry 1 in 250 ms: rate_limit\n"
+            "  100 ms   +400 ms ▕      ██        ▏ │  └─ engine.request  chat_server[8] thread 9\n"
+            "  300 ms   +600 ms ▕         █████  ▏ └─ llm.tool calculator  exception std::domain_error  thread 12\n");
+}
+
+TEST_F(TraceTree, DrawsWithAsciiWhereTheLocaleHasNoMore) {
+  EXPECT_EQ(drawn(an_agents_request(), {.utf8 = false}),
+            "AQAAAAAAAAAAAAAAAAAAAQ  22:13:20.000  1.00 s  4 spans, 1 error  service[7], chat_server[8]\n"
+            "  1.00 s     +0 ns [################] llm.chat  tiny-1  120->34 tokens (80 cached)  service[7]\n"
+            "  500 ms  +10.0 ms [########        ] |- llm.step  first 20.0 ms\n"
+            "          +11.0 ms [.               ] |  |- . gen_ai.prompt.sent\n"
+            "           +100 ms [ *              ] |  |- * retry 1 in 250 ms: rate_limit\n"
+            "  100 ms   +400 ms [      ##        ] |  `- engine.request  chat_server[8] thread 9\n"
+            "  300 ms   +600 ms [         #####  ] `- llm.tool calculator  exception std::domain_error  thread 12\n");
+}
+
+TEST_F(TraceTree, ColorsOnlyWhenItMay) {
+  EXPECT_THAT(drawn(an_agents_request()), Not(HasSubstr("\x1b")));
+  const std::string colored = drawn(an_agents_request(), {.color = true});
+  EXPECT_THAT(colored, HasSubstr("\x1b[31mllm.tool\x1b[0m"));
+  EXPECT_THAT(colored, HasSubstr("\x1b[1mllm.chat\x1b[0m"));
+}
+
+TEST_F(TraceTree, CutsLinesToTheTerminal) {
+  for (const std::size_t width : {20U, 60U, 80U, 200U}) {
+    for (const bool color : {false, true}) {
+      std::string text = drawn(an_agents_request(), {.utf8 = false, .color = color, .width = width});
+      for (std::size_t at = 0; (at = text.find('\x1b')) != std::string::npos;) {
+        text.erase(at, text.find('m', at) - at + 1);
+      }
+      for (const std::string& line : lines_of(text)) EXPECT_LE(line.size(), width) << line;
+    }
+  }
+}
+
+TEST_F(TraceTree, ShowsEachStatus) {
+  Span failed = timed(2, 1, 0, 1, "a");
+  failed.status = kError;
+  failed.error_type = "timeout";
+  Span cancelled = timed(3, 1, 0, 1, "b");
+  cancelled.status = kCancelled;
+  cancelled.error_type = "client_closed";
+  Span abandoned = timed(4, 1, 0, 1, "c");
+  abandoned.status = kCancelled;
+  abandoned.flags = NOPSPAN_FLAG_ABANDONED;
+  Span strange = timed(5, 1, 0, 1, "d");
+  strange.status = 77;
+  const std::string text = drawn({timed(1, 0, 0, 1, "root"), failed, cancelled, abandoned, strange});
+  EXPECT_THAT(text, HasSubstr("a  error timeout\n"));
+  EXPECT_THAT(text, HasSubstr("b  cancelled client_closed\n"));
+  EXPECT_THAT(text, HasSubstr("c  abandoned\n"));
+  EXPECT_THAT(text, HasSubstr("1 error "));
+}
+
+TEST_F(TraceTree, SaysWhyASpanHasNoParentHere) {
+  Span orphan = timed(10, 0, 1, 1, "a");
+  orphan.flags = NOPSPAN_FLAG_ORPHAN;
+  Span remote = timed(11, 77, 2, 1, "b");
+  remote.flags = NOPSPAN_FLAG_REMOTE_PARENT;
+  const std::string text = drawn({orphan, remote, timed(12, 78, 3, 1, "c"), timed(13, 13, 4, 1, "d")});
+  EXPECT_THAT(text, HasSubstr("a  service[7]  (may have a parent from before the attach)\n"));
+  EXPECT_THAT(text, HasSubstr("b  service[7]  (parent not seen: in another process)\n"));
+  EXPECT_THAT(text, HasSubstr("c  service[7]  (parent not seen)\n"));
+  EXPECT_THAT(text, HasSubstr("d  service[7]  (its own ancestor)\n"));
+  EXPECT_THAT(lines_of(text)[0], HasSubstr("incomplete"));
+}
+
+TEST_F(TraceTree, ShowsWhatBeganBeforeItsParent) {
+  EXPECT_THAT(drawn({timed(1, 0, 100, 10, "root"), timed(2, 1, 80, 10, "early")}), HasSubstr("-20.0 ms"));
+}
+
+TEST_F(TraceTree, ShowsEventsWithoutASpan) {
+  Span event = event_of(0, "alone");
+  const std::string text = drawn({event});
+  EXPECT_THAT(text, HasSubstr("0 spans"));
+  EXPECT_THAT(text, HasSubstr("• alone"));
+}
+
+TEST_F(TraceTree, ShowsAForeignIdAsItWasGiven) {
+  Span span = timed(1, 0, 0, 1, "root");
+  span.foreign_id = "order-4711";
+  EXPECT_THAT(drawn({span}), testing::StartsWith("order-4711  "));
+}
+
+// ---- Folding
+
+std::vector<Span> siblings(std::size_t count, std::uint64_t first_id = 2) {
+  std::vector<Span> spans = {timed(1, 0, 0, 1000, "root")};
+  for (std::size_t i = 0; i < count; ++i) spans.push_back(timed(first_id + i, 1, i, 10 + i, "tool.call"));
+  return spans;
+}
+
+TEST_F(TraceTree, FoldsManySiblingsOfOneName) {
+  const std::string text = drawn(siblings(23));
+  EXPECT_THAT(lines_of(text), SizeIs(3));
+  EXPECT_THAT(text, HasSubstr("└─ 23 × tool.call, 483 ms in all, longest 32.0 ms\n"));
+}
+
+TEST_F(TraceTree, ShowsAFewSiblingsEach) { EXPECT_THAT(lines_of(drawn(siblings(5))), SizeIs(7)); }
+
+TEST_F(TraceTree, ShowsAllSpansWhenAsked) {
+  EXPECT_THAT(lines_of(drawn(siblings(23), {.all_spans = true})), SizeIs(25));
+}
+
+TEST_F(TraceTree, FoldsWithWhatIsInThem) {
+  std::vector<Span> spans = siblings(23);
+  for (std::uint64_t i = 0; i < 23; ++i) spans.push_back(timed(100 + i, 2 + i, i, 1, "inner"));
+  const std::string text = drawn(spans);
+  EXPECT_THAT(text, HasSubstr("longest 32.0 ms, 23 spans in them\n"));
+  EXPECT_THAT(text, Not(HasSubstr("inner")));
+}
+
+TEST_F(TraceTree, ShowsTheFirstSiblingsThatFailed) {
+  std::vector<Span> spans = siblings(100);
+  for (std::size_t i = 11; i <= 100; i += 10) spans[i].status = kError;
+  spans.push_back(timed(200, 40, 1, 1, "inner"));
+  spans.back().status = kError;
+  const std::string text = drawn(spans);
+  EXPECT_THAT(text, HasSubstr("90 × tool.call, "));
+  EXPECT_THAT(text, HasSubstr("inner  error"));
+  EXPECT_THAT(text, HasSubstr("5 × tool.call, "));
+  EXPECT_THAT(text, HasSubstr(", with errors\n"));
+  EXPECT_THAT(lines_of(text), SizeIs(2 + 1 + 5 + 1 + 1));
+}
+
+TEST_F(TraceTree, SaysHowManyMoreThereWere) {
+  TraceLimits limits;
+  limits.entries_per_trace = 10;
+  std::vector<Span> spans = siblings(100);
+  spans.back().status = kError;
+  EXPECT_THAT(drawn(spans, {}, limits), HasSubstr("91 more, not kept: the trace is too large (1 error in them)\n"));
+}
+
+TEST_F(TraceTree, SaysHowManyDuplicatesThereWere) {
+  const Span span = timed(1, 0, 0, 1, "root");
+  EXPECT_THAT(drawn({span, span, span}), HasSubstr("2 duplicates left out\n"));
+}
+
+// ---- Hostile processes
+
+TEST_F(TraceTree, PrintsNothingThatATerminalObeys) {
+  static const ProcessPointer evil = process_number(9, "\x1b]0;evil\x07");
+  Span span = timed(1, 0, 0, 1, "na\x1b[2Jme\n");
+  span.text = "\x1b[31m";
+  span.model = "\r\xff\xfe";
+  span.error_type = "\xe2\x80\xae";  // writes from right to left
+  span.status = kError;
+  span.foreign_id = "id\x1b[A";
+  span.process = &evil;
+  Span event = event_of(1, "\x1b[1A");
+  Span retry = event_of(1, "retry");
+  retry.kind = Kind::retry;
+  retry.error_type = "\x9b";
+  const std::string text = drawn({span, event, retry});
+  EXPECT_THAT(lines_of(text), SizeIs(4));
+  for (const char c : text) EXPECT_TRUE(c == '\n' || static_cast<unsigned char>(c) >= 0x20) << text;
+  EXPECT_THAT(text, Not(HasSubstr("\x7f")));
+  EXPECT_THAT(text, Not(HasSubstr("\xe2\x80\xae")));
+  EXPECT_THAT(text, Not(HasSubstr("\xff")));
+}
+
+TEST_F(TraceTree, DrawsAHundredThousandLevelsInBoundedLines) {
+  TraceLimits limits;
+  limits.entries_per_trace = 200'000;
+  limits.bytes_per_trace = 64U << 20U;
+  std::vector<Span> spans;
+  for (std::uint64_t id = 1; id <= 100'000; ++id) spans.push_back(timed(id, id - 1, 0, 1, "deep"));
+  const std::string text = drawn(spans, {}, limits);
+  std::size_t longest = 0;
+  std::size_t lines = 0;
+  for (const std::string& line : lines_of(text)) {
+    longest = std::max(longest, line.size());
+    ++lines;
+  }
+  EXPECT_EQ(lines, 100'001U);
+  EXPECT_LT(longest, 250U);
+  EXPECT_THAT(text, HasSubstr("⋯ 99975 "));
+}
+
+TEST_F(TraceTree, PutsABarInItsPlaceWhateverTheTimes) {
+  Span early = timed(1, 0, 0, 1, "early");
+  early.start_unix_ns = 0;
+  early.duration_ns = 0;
+  Span late = timed(2, 1, 0, 1, "late");
+  late.start_unix_ns = UINT64_MAX;
+  late.duration_ns = UINT64_MAX;
+  const std::vector<std::string> lines = lines_of(drawn({early, late}, {.utf8 = false}));
+  ASSERT_THAT(lines, SizeIs(3));
+  EXPECT_THAT(lines[1], HasSubstr("[|               ]"));
+  EXPECT_THAT(lines[2], HasSubstr("[               |]"));
+}
+
+}  // namespace
+}  // namespace nopspan::collector

@@ -1,0 +1,461 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nopspan hist: the kernel's histograms, bucket by bucket, are what handlers make of the same run."""
+
+import base64
+import collections
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+
+import harness
+from harness import BUILD, PATIENCE_S, Program, Test, program_path, wait_until
+
+PROGRAM = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
+OK, ERROR, CANCELLED, EXCEPTION = 0, 1, 2, 3
+FAILED = (ERROR, EXCEPTION)
+# The name that the workload has and no handler can be attached to.
+CUT = "work.a_name_of_more_than_sixty_three_bytes_which_is_cut_so_t…"
+# Ids that are shown cut stand for what they were.
+WHOLE_IDS = {"a-request-id-of-more-than-sixty-three-bytes-which-is-cut-so-…":
+             "a-request-id-of-more-than-sixty-three-bytes-which-is-cut-so-that-it-can-be-seen"}
+
+End = collections.namedtuple("End", "name model status ns request_id")
+
+
+def lower_bound(value):
+    """Of the bucket that a time is in: 32 an octave, exact below 64."""
+    shift = max(value.bit_length() - 6, 0)
+    return value >> shift << shift
+
+
+def histogram_of(times):
+    buckets = collections.Counter(map(lower_bound, times))
+    return {"unit": "ns", "sub_bits": 5, "buckets": [list(b) for b in sorted(buckets.items())], "count": len(times),
+            "sum": sum(times), "min": min(times, default=0), "max": max(times, default=0)}
+
+
+def rows_of(ends, by=("name", "model")):
+    """What the rows must be, by their keys."""
+    groups = collections.defaultdict(list)
+    for end in ends:
+        groups[tuple(getattr(end, key) for key in by)].append(end)
+    return {key: {"errors": sum(e.status in FAILED for e in group), "cancelled": sum(e.status == CANCELLED for e in group),
+                  "histogram": histogram_of([e.ns for e in group])} for key, group in groups.items()}
+
+
+def rows_in(document):
+    """The same of an output."""
+    rows = {}
+    for row in document["rows"]:
+        rows[tuple(row[part] for part in document["by"])] = {k: row[k] for k in ("errors", "cancelled", "histogram")}
+    assert len(rows) == len(document["rows"])
+    return rows
+
+
+def counts_in(document):
+    return {key: row["histogram"]["count"] for key, row in rows_in(document).items()}
+
+
+class Hist:
+    """nopspan hist --json, from when it counts to SIGINT."""
+
+    def __init__(self, *arguments, json_output=True):
+        command = [PROGRAM, *(["--json"] if json_output else []), "hist", *map(str, arguments)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.said = []
+        self.printed = ""
+        self._readers = [threading.Thread(target=self._read_stderr, daemon=True),
+                         threading.Thread(target=self._read_stdout, daemon=True)]
+        for reader in self._readers:
+            reader.start()
+
+    def _read_stderr(self):
+        for line in self.process.stderr:
+            self.said.append(line.rstrip("\n"))
+
+    def _read_stdout(self):
+        self.printed = self.process.stdout.read()
+
+    def wait_for(self, pattern):
+        def said():
+            if self.process.poll() is not None:
+                raise AssertionError("nopspan hist ended with %d: %s" % (self.process.returncode, self.said))
+            return any(re.search(pattern, line) for line in list(self.said))
+        wait_until(said, "nopspan hist to say " + pattern)
+
+    def __enter__(self):
+        try:
+            self.wait_for("^Counting |waiting for one")
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self._wait()
+
+    def _wait(self):
+        code = self.process.wait(PATIENCE_S)
+        for reader in self._readers:
+            reader.join()
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return code
+
+    def stop(self):
+        """Ends it as a user does; returns what it printed."""
+        self.process.send_signal(signal.SIGINT)
+        code = self._wait()
+        if code != 0:
+            raise AssertionError("nopspan hist ended with %d: %s" % (code, self.said))
+        return self.printed
+
+    def document(self):
+        """The same, as JSON. That it is whole is a part of every test."""
+        document = json.loads(self.stop())
+        ledger = document["ledger"]
+        found = sum(counts_in(document).values()) + document["other"]["histogram"]["count"]
+        assert ledger["closes"] and ledger["delivered"] == found and ledger["lost"] == 0, (ledger, found)
+        return document
+
+
+def ended(*arguments, stdin=None, wrapper=()):
+    """A run that ends by itself: exit status, stdout, stderr."""
+    run = subprocess.run([*wrapper, PROGRAM, "hist", *map(str, arguments)], input=stdin, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False)
+    return run.returncode, run.stdout, run.stderr
+
+
+class InAFolder(Test):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="nopspan-live-")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def path(self, name, text=None):
+        path = os.path.join(self.folder, name)
+        if text is not None:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+        return path
+
+
+class Workload(InAFolder):
+    """Several threads' spans of every kind, and several collectors with different wishes over one run of them."""
+
+    def ends(self, path):
+        """What the handlers saw. The model is the span's own, or the nearest enclosing one's."""
+        with open(path, encoding="utf-8") as file:
+            events = [json.loads(line) for line in file]
+        starts = {e["span_id"]: e for e in events if e["event"].endswith(".start")}
+
+        def model(event):
+            while event is not None:
+                if event.get("model"):
+                    return event["model"]
+                event = starts.get(event["parent_id"])
+            return ""
+        return [End(e["event"].rpartition(".")[0], model(starts[e["span_id"]]), e["status"], e["duration_ns"],
+                    e["request_id"]) for e in events if not e["event"].endswith(".start")]
+
+    def run_under(self, *wishes):
+        """The ends that handlers saw, and each collector's document."""
+        path = self.path("events.jsonl")
+        with Program("workload") as program:
+            collectors = []
+            try:
+                for wish in wishes:
+                    collectors.append(Hist("--pid", program.pid, *wish).__enter__())
+                self.assertEqual(program.ask("run " + path), "done")
+                documents = [collector.document() for collector in collectors]
+            finally:
+                for collector in collectors:
+                    collector.kill()
+        ends = self.ends(path)
+        self.assertGreater(len(ends), 2000)
+        return ends, documents
+
+    def test_has_in_each_bucket_what_handlers_saw(self):
+        ends, (by_both, by_name, by_model) = self.run_under((), ("--by", "name"), ("--by", "model", "--no-sequences"))
+        both = rows_in(by_both)
+        both.pop((CUT, ""))
+        self.assertEqual(both, rows_of(ends))
+        names = rows_in(by_name)
+        cut = names.pop((CUT,))
+        self.assertEqual(names, rows_of(ends, ["name"]))
+        models = counts_in(by_model)
+        models[("",)] -= cut["histogram"]["count"]
+        self.assertEqual(models, {key: row["histogram"]["count"] for key, row in rows_of(ends, ["model"]).items()})
+        self.assertEqual(by_both["other"]["histogram"]["count"], 0)
+        self.assertEqual(by_both["hosts"], [os.uname().nodename])
+
+    def test_counts_what_is_wanted(self):
+        limit = 20_000
+        ends, documents = self.run_under(
+            ("--name", "work.inner"), ("--model", "leaf-1"), ("--slower-than", "%dns" % limit), ("--errors",),
+            ("--sample", 3), ("--name", "work.root", "--errors"), ("--name", "nobody's"))
+        conditions = (lambda e: e.name == "work.inner", lambda e: e.model == "leaf-1", lambda e: e.ns > limit,
+                      lambda e: e.status in FAILED, lambda e: self.is_sampled(e.request_id, 3), lambda e: False,
+                      lambda e: False)
+        seen = {documents[0]["ledger"]["emitted"]}
+        for document, condition in zip(documents, conditions):
+            rows = rows_in(document)
+            rows.pop((CUT, ""), None)  # seen by no handler
+            self.assertEqual(rows, rows_of([e for e in ends if condition(e)]))
+            seen.add(document["ledger"]["delivered"] + document["ledger"]["filtered"])
+        self.assertEqual(len(seen), 1, "what was left out was counted")
+
+    @staticmethod
+    def is_sampled(request_id, one_in):
+        """The same as the collector's other commands take, on every host."""
+        trace_id = trace_id_of(request_id)
+        word = int.from_bytes(trace_id[:8], "little") ^ int.from_bytes(trace_id[8:], "little")
+        return (word * 6364136223846793005 % 2**64 >> 32) % one_in == 0
+
+    def test_counts_one_request(self):
+        for request in ("order-4711", "0af7651916cd43dd8448eb211c80319c"):
+            with self.subTest(request):
+                ends, (document,) = self.run_under(("--request", request, "--by", "name"))
+                wanted = [e for e in ends if trace_id_of(e.request_id) == trace_id_of(request)]
+                self.assertTrue(wanted)
+                self.assertEqual(rows_in(document), rows_of(wanted, ["name"]))
+
+
+def trace_id_of(request_id):
+    """The 16 bytes of an id in any of its forms (probes/README.md)."""
+    request_id = WHOLE_IDS.get(request_id, request_id)
+    if re.fullmatch("[A-Za-z0-9_-]{21}[AQgw]", request_id):
+        return base64.urlsafe_b64decode(request_id + "==")
+    if re.fullmatch("[0-9a-fA-F]{32}", request_id):
+        return bytes.fromhex(request_id)
+    value = 0x6c62272e07bb014262b821756295c58d
+    for byte in request_id.encode():
+        value = (value ^ byte) * (2**88 + 0x13b) % 2**128
+    return value.to_bytes(16, "big")
+
+
+class Programs(InAFolder):
+    def test_loses_no_count_between_processors(self):
+        # All in one bucket: that is where they meet.
+        each, name, time = 50_000, "hist.hammered", 123_456
+        programs = [Program("traced") for _ in range(4)]
+        try:
+            with Hist("--pid", ",".join(str(p.pid) for p in programs)) as hist:
+                for program in programs:  # all at once
+                    program.process.stdin.write("complete %s %d %d\n" % (name, each, time))
+                    program.process.stdin.flush()
+                for program in programs:
+                    self.assertEqual(program.process.stdout.readline(), "done\n")
+                document = hist.document()
+        finally:
+            for program in programs:
+                program.__exit__(True)
+        hits = each * len(programs)
+        self.assertEqual(rows_in(document)[name, ""]["histogram"],
+                         {"unit": "ns", "sub_bits": 5, "buckets": [[lower_bound(time), hits]], "count": hits,
+                          "sum": time * hits, "min": time, "max": time})
+        self.assertEqual(document["ledger"]["emitted"], hits)
+
+    def test_puts_what_finds_no_row_into_one(self):
+        with Program("traced") as program, Hist("--pid", program.pid, "--rows", 5, "--by", "name") as hist:
+            for number in range(20):
+                program.ask("span hist.name%d %d" % (number, number + 1))
+            program.ask("span hist.name3 100")
+            document = hist.document()
+        expected = {("hist.name%d" % number,): number + 1 for number in range(5)}
+        expected[("hist.name3",)] += 100
+        self.assertEqual(counts_in(document), expected)
+        self.assertEqual(document["other"]["histogram"]["count"], sum(range(6, 21)))
+        self.assertIn('  195 are in the row "other"', "\n".join(hist.said))
+
+    def test_measures_what_other_probes_tell(self):
+        row = ("llm.step", "tiny-2")
+        request = ("engine.request", "tiny-1")
+        wishes = {"retry": {row: [500_000_000]}, "queue": {request: [1000]}, "prefill": {request: [2000]},
+                  "decode": {request: [3000]}, "tool": {("calculator", "tiny-1"): None}, "engine": {request: None},
+                  "first-token": {row: None, request: None}}
+        with Program("traced") as program:
+            collectors = {of: Hist("--pid", program.pid, "--of", of) for of in wishes}
+            try:
+                for collector in collectors.values():
+                    collector.wait_for("^Counting ")
+                program.ask("points")
+                for of, expected in wishes.items():
+                    with self.subTest(of):
+                        rows = rows_in(collectors[of].document())
+                        self.assertEqual(rows.keys(), expected.keys())
+                        for key, times in expected.items():
+                            self.assertEqual(rows[key]["histogram"]["count"], 1)
+                            if times:
+                                self.assertEqual(rows[key]["histogram"], histogram_of(times))
+                            self.assertEqual(rows[key]["errors"], 1 if of == "tool" else 0)
+            finally:
+                for collector in collectors.values():
+                    collector.kill()
+
+    def test_keys_by_tenant_and_engine(self):
+        with Program("traced") as program, Hist("--pid", program.pid, "--by", "tenant,engine") as hist:
+            program.ask("points")
+            self.assertIn(("acme", "llama.cpp"), counts_in(hist.document()))
+
+    def test_attaches_to_a_file_that_appears_later(self):
+        copy = self.path("traced")
+        shutil.copy(program_path("traced_static"), copy)
+        with Hist("--name", "hist.later") as hist, Program("", command=[copy]) as program:
+            program.wait_for_gate(lambda gate: gate & harness.GATE_SPANS, "the collector to find it")
+            program.ask("span hist.later 7")
+            self.assertEqual(counts_in(hist.document()), {("hist.later", ""): 7})
+
+    def test_is_attached_to_a_named_file_before_a_process_maps_it(self):
+        copy = self.path("traced")
+        shutil.copy(program_path("traced_static"), copy)
+        with Hist("--name", "canary", "--binary", copy) as hist:
+            subprocess.run([copy, "canary", "first"], check=True, timeout=PATIENCE_S)
+            self.assertEqual(counts_in(hist.document()), {("canary", "first"): 1})
+
+    def test_ends_with_the_processes_that_it_looks_at(self):
+        with Program("traced") as program:
+            hist = Hist("--pid", program.pid)
+            self.addCleanup(hist.kill)
+            hist.wait_for("^Counting ")
+            program.ask("span hist.last 3")
+        wait_until(lambda: hist.process.poll() is not None, "nopspan hist to end")
+        hist.kill()
+        self.assertEqual(hist.process.returncode, 0, hist.said)
+        self.assertEqual(counts_in(json.loads(hist.printed)), {("hist.last", ""): 3})
+
+    def test_counts_a_cgroup_with_what_is_below_it(self):
+        with open("/proc/self/mounts", encoding="utf-8") as mounts:
+            points = [line.split()[1] for line in mounts if line.split()[2] == "cgroup2"]
+        if not points:
+            self.skipTest("no cgroup2")
+        outer = os.path.join(points[0], "nopspan-hist-%d" % os.getpid())
+        inner = os.path.join(outer, "inner")
+        try:
+            os.makedirs(inner)
+        except OSError as error:
+            self.skipTest("no cgroup can be made: %s" % error)
+        try:
+            with Program("traced") as inside, Program("traced") as outside:
+                with open(os.path.join(inner, "cgroup.procs"), "w", encoding="ascii") as file:
+                    file.write(str(inside.pid))
+                with Hist("--cgroup", os.path.basename(outer), "--pid", "%d,%d" % (inside.pid, outside.pid)) as hist:
+                    inside.ask("span hist.inside 5")
+                    outside.ask("span hist.outside 6")
+                    document = hist.document()
+            self.assertEqual(counts_in(document), {("hist.inside", ""): 5})
+            self.assertEqual(document["ledger"]["filtered"], 6)
+        finally:
+            wait_until(lambda: self.removes(inner) and self.removes(outer), "the cgroup to be empty")
+
+    @staticmethod
+    def removes(path):
+        try:
+            os.rmdir(path)
+        except OSError:
+            return not os.path.exists(path)
+        return True
+
+    def test_prints_everything_so_far_each_interval(self):
+        with Program("traced") as program, Hist("--pid", program.pid, "--interval", "50ms") as hist:
+            program.ask("span hist.first 4")
+            # What it reads after this has them.
+            program.ask("span hist.second 5")
+            lines = hist.stop().splitlines()
+        self.assertEqual(counts_in(json.loads(lines[-1])), {("hist.first", ""): 4, ("hist.second", ""): 5})
+
+    def test_shows_people_bars(self):
+        with Program("traced") as program:
+            with Hist("--pid", program.pid, "--by", "name", json_output=False) as hist:
+                program.ask("span hist.shown 1000")
+                shown = hist.stop()
+        self.assertRegex(shown, r"(?m)^Duration of spans, by name, in .*\n\nhist\.shown  1000\n  p50 .* p99 .* mean ")
+        self.assertRegex(shown, r"(?m)^ +\d.* [nu]s +\d+ [#█]+")
+        self.assertNotIn("\x1b", shown)
+        self.assertIn("1000 hits: 1000 in histograms, none lost", hist.said)
+
+
+class Merge(InAFolder):
+    def test_of_two_hosts_is_what_one_would_have_seen(self):
+        with Program("traced") as first, Program("traced") as second:
+            pids = (first.pid, second.pid)
+            collectors = [Hist("--pid", pid) for pid in (*pids, "%d,%d" % pids)]
+            try:
+                for collector in collectors:
+                    collector.wait_for("^Counting ")
+                for program in (first, second):
+                    program.ask("points")
+                    program.ask("span hist.both 300")
+                second.ask("span hist.second 20")
+                *apart, together = [collector.document() for collector in collectors]
+            finally:
+                for collector in collectors:
+                    collector.kill()
+        files = [self.path("%d.json" % i, json.dumps(document)) for i, document in enumerate(apart)]
+        code, printed, said = ended("--json", "--merge", *files)
+        self.assertEqual(code, 0, said)
+        merged = json.loads(printed)
+        self.assertEqual(rows_in(merged), rows_in(together))
+        self.assertEqual(merged["ledger"], together["ledger"])
+
+        # What was merged can be merged on, here with nothing.
+        code, again, said = ended("--json", "--merge", "-", stdin=printed)
+        self.assertEqual((code, json.loads(again)), (0, merged), said)
+        # Of --interval's documents the last has everything.
+        lines = self.path("lines", "".join(json.dumps(d) + "\n" for d in (apart[0], merged)))
+        self.assertEqual(rows_in(json.loads(ended("--json", "--merge", lines)[1])), rows_in(together))
+        self.assertIn("hist.both", ended("--merge", *files)[1])
+
+    def test_refuses_what_is_no_histogram(self):
+        with Program("traced") as program, Hist("--pid", program.pid) as hist:
+            program.ask("span hist.one 3")
+            document = hist.document()
+        text = json.dumps(document)
+        good = self.path("good", text)
+        by_name = dict(document, by=["name"])
+        bad_count = json.loads(text)
+        bad_count["rows"][0]["histogram"]["count"] = 4
+        cases = {"nothing": "", "no json": "hello", "cut": text[:len(text) // 2], "an array": "[]", "a number": "7",
+                 "other keys": json.dumps(by_name), "a wrong count": json.dumps(bad_count),
+                 "deep": "[" * 100000, "no rows": json.dumps({k: v for k, v in document.items() if k != "rows"})}
+        for what, contents in cases.items():
+            with self.subTest(what):
+                bad = self.path("bad", contents)
+                code, printed, said = ended("--json", "--merge", good, bad)
+                self.assertEqual((code, printed), (2, ""), said)
+                self.assertIn(bad, said)
+        self.assertEqual(ended("--merge", self.path("missing"))[0], 2)
+        self.assertEqual(ended("--merge", good, "--name", "x")[0], 2)
+
+
+class Misuse(InAFolder):
+    def test_is_told_what_is_wrong(self):
+        plain = shutil.which("true")
+        cases = [(2, "--by", ("--by", "color")), (2, "--by", ("--by", "name,name")), (2, "--of", ("--of", "luck")),
+                 (2, "--errors", ("--of", "retry", "--errors")), (2, "63 bytes", ("--name", "n" * 64)),
+                 (1, "no process 4194305", ("--pid", 4194305)), (1, "nosuch", ("--cgroup", "nosuch")),
+                 (2, plain, ("--binary", plain)), (2, "nowhere", ("--binary", "/nowhere"))]
+        for status, word, arguments in cases:
+            with self.subTest(arguments):
+                code, printed, said = ended(*arguments)
+                self.assertEqual((code, printed), (status, ""), said)
+                self.assertIn(word, said)
+
+    def test_of_a_user_without_rights_names_the_capability(self):
+        wrapper = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        code, printed, said = ended("--duration", "1s", wrapper=wrapper)
+        self.assertEqual((code, printed), (1, ""), said)
+        self.assertIn("CAP_BPF", said)
+
+
+if __name__ == "__main__":
+    harness.main()
