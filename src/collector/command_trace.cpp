@@ -31,6 +31,7 @@ struct TraceOptions {
   bool all_spans = false;
   bool incomplete = false;
   bool ascii = false;
+  bool filter_early = false;
 };
 
 bool locale_is_utf8() { return std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0; }
@@ -47,7 +48,7 @@ class Shower : public Sink {
   Shower(const TraceOptions& options, const Common& common)
       : options_(options),
         common_(common),
-        filter_(options.source.filter),
+        filter_(options.source.filter, options.filter_early),
         assembler_(
             options.limits, [this](const Span& span) { return filter_.mark(span); },
             [this](const AssembledTrace& trace) { return take(trace); }) {}
@@ -58,6 +59,8 @@ class Shower : public Sink {
   }
   void on_tick(std::uint64_t now_unix_ns) override {
     if (is_done()) return;
+    if (!is_live_ && options_.source.from.empty()) std::cerr << "Waiting for requests to end. Ctrl-C stops.\n";
+    is_live_ = true;
     assembler_.tick(now_unix_ns);
     std::cout.flush();
     if (!std::cout) stopping = true;
@@ -76,6 +79,7 @@ class Shower : public Sink {
   const Common& common_;
   TraceFilter filter_;
   TraceAssembler assembler_;
+  bool is_live_ = false;
   std::uint64_t shown_ = 0;       // traces
   std::uint64_t not_wanted_ = 0;  // by the filter
   std::uint64_t incomplete_ = 0;  // wanted, but not shown

@@ -6,6 +6,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <collector.skel.h>
+#include <nopspan_probes.h>
 #include <poll.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -128,12 +129,28 @@ void KernelPrograms::attach_to_ends() {
   said.clear();
 }
 
+bpf_program* KernelPrograms::program_for(const Probe& site) const {
+  const auto& programs = skeleton_->progs;
+  if (site.provider == NOPSPAN_BATCH_PROVIDER) return site.name == "batch" ? programs.on_batch : nullptr;
+  const std::pair<std::string_view, bpf_program*> per_event[] = {{"span_stop", programs.on_span_stop},
+                                                                 {"event", programs.on_event},
+                                                                 {"retry", programs.on_retry},
+                                                                 {"gauge", programs.on_gauge},
+                                                                 {"tokens", programs.on_tokens},
+                                                                 {"tool_call", programs.on_tool_call},
+                                                                 {"engine_request", programs.on_engine_request}};
+  for (const auto& [name, program] : per_event) {
+    if (site.name == name) return program;
+  }
+  return nullptr;
+}
+
 Link KernelPrograms::attach(const ProbeFile& file, const Probe& site, int pid, std::string& why_not) {
   bpf_uprobe_opts options{};
   options.sz = sizeof(options);
   options.ref_ctr_offset = site.semaphore_offset;
   said.clear();
-  Link link(bpf_program__attach_uprobe_opts(skeleton_->progs.on_batch, pid, file.attach_path().c_str(), site.offset, &options));
+  Link link(bpf_program__attach_uprobe_opts(program_for(site), pid, file.attach_path().c_str(), site.offset, &options));
   if (link == nullptr) {
     why_not = std::strerror(errno);
     if (errno == EPERM || errno == EACCES) why_not += ": it needs root, or CAP_PERFMON, CAP_BPF and CAP_SYS_ADMIN";
@@ -168,16 +185,18 @@ void KernelPrograms::wait(int fd, int milliseconds) {
 
 KernelPrograms::ProcessLosses KernelPrograms::process_losses() {
   ProcessLosses all;
-  for_each<std::uint32_t, nopspan_process_losses>(skeleton_->maps.processes, [&](std::uint32_t tgid, const auto& losses) {
-    all.emplace_back(tgid, entries_of(losses.entries));
-  });
+  for_each<std::uint32_t, nopspan_process_losses>(
+      skeleton_->maps.processes,
+      [&](std::uint32_t tgid, const auto& losses) { all.emplace_back(tgid, entries_of(losses.entries)); });
   return all;
 }
 
 std::vector<KernelPrograms::StreamLosses> KernelPrograms::stream_losses() {
   std::vector<StreamLosses> all;
-  for_each<nopspan_stream_key, nopspan_stream_losses>(
-      skeleton_->maps.streams, [&](const auto& key, const auto& losses) { all.push_back({key, losses}); });
+  for_each<nopspan_stream_key, nopspan_stream_losses>(skeleton_->maps.streams,
+                                                      [&](const auto& key, const auto& losses) {
+                                                        all.push_back({key, losses});
+                                                      });
   return all;
 }
 

@@ -69,7 +69,7 @@ bool is_valid_value(std::string_view any_value, unsigned depth, Attribute* value
         break;
       case protozero::tag_and_type(2, Wire::varint):
         out.type = Type::boolean;
-        out.integer = reader.get_bool() ? 1 : 0;
+        out.integer = reader.get_uint64() != 0 ? 1 : 0;  // get_bool() reads a byte that may not be there
         break;
       case protozero::tag_and_type(3, Wire::varint):
         out.type = Type::integer;

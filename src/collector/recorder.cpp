@@ -71,8 +71,7 @@ Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), reco
     }
   }
   open(options_.force);
-  write_about();
-  if (writer_->bytes() > 0) return;
+  if (write_about()) return;
   const int error = writer_->error();
   abandon();
   throw Failure(options_.path + ": " + std::strerror(error));
@@ -87,7 +86,8 @@ void Recorder::open(bool may_replace) {
   // What spans carry is not for everybody.
   constexpr mode_t kMode = S_IRUSR | S_IWUSR;
   const bool is_new = !exists(options_.path);
-  OpenFile file(::open(options_.path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (may_replace ? O_TRUNC : O_EXCL), kMode));
+  OpenFile file(
+      ::open(options_.path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (may_replace ? O_TRUNC : O_EXCL), kMode));
   if (!file && errno == EEXIST) {
     throw Failure(options_.path + " exists: give another name, or --force to write over it", Failure::kMisused);
   }
@@ -163,13 +163,13 @@ void Recorder::complain(const std::string& what) {
   if (!std::exchange(complained_, true)) std::cerr << "nopspan record: " << options_.path << ": " << what << std::endl;
 }
 
-void Recorder::write_about() {
+bool Recorder::write_about() {
   nlohmann::ordered_json about;
   about["recording"] = recording_;
   about["part"] = totals_.files;
   about["host"] = host_name();
   const std::string text = about.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-  write({FrameKind::about, 0, now_, text});
+  return writer_->write({FrameKind::about, 0, now_, text});
 }
 
 void Recorder::write_ledger() {

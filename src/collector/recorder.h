@@ -55,7 +55,7 @@ class Recorder : public Sink {
   void open(bool may_replace);
   void flush();
   void flush_signal(Signal signal);
-  void write_about();
+  bool write_about();
   void write_ledger();
   bool write(const Frame& frame);
   void make_room(std::size_t payload_bytes);

@@ -245,21 +245,25 @@ def trace_id_of(request_id):
 
 class Programs(InAFolder):
     def test_loses_no_count_between_processors(self):
-        each, name = 20_000, "hist.hammered"
+        # All in one bucket: that is where they meet.
+        each, name, time = 50_000, "hist.hammered", 123_456
         programs = [Program("traced") for _ in range(4)]
         try:
             with Hist("--pid", ",".join(str(p.pid) for p in programs)) as hist:
                 for program in programs:  # all at once
-                    program.process.stdin.write("span %s %d\n" % (name, each))
+                    program.process.stdin.write("complete %s %d %d\n" % (name, each, time))
                     program.process.stdin.flush()
                 for program in programs:
-                    self.assertEqual(program.process.stdout.readline(), "%d\n" % each)
+                    self.assertEqual(program.process.stdout.readline(), "done\n")
                 document = hist.document()
         finally:
             for program in programs:
                 program.__exit__(True)
-        self.assertEqual(counts_in(document), {(name, ""): each * len(programs)})
-        self.assertEqual(document["ledger"]["emitted"], each * len(programs))
+        hits = each * len(programs)
+        self.assertEqual(rows_in(document)[name, ""]["histogram"],
+                         {"unit": "ns", "sub_bits": 5, "buckets": [[lower_bound(time), hits]], "count": hits,
+                          "sum": time * hits, "min": time, "max": time})
+        self.assertEqual(document["ledger"]["emitted"], hits)
 
     def test_puts_what_finds_no_row_into_one(self):
         with Program("traced") as program, Hist("--pid", program.pid, "--rows", 5, "--by", "name") as hist:

@@ -136,6 +136,15 @@ int main(int count, char** arguments) {
     }
     return std::to_string(states);
   };
+  // complete NAME TIMES DURATION_NS: spans that took as long as is said.
+  commands["complete"] = [](std::istringstream& a) {
+    const nopspan::Name name = nopspan::Name::intern(word(a));
+    std::uint64_t times = 0, duration_ns = 0;
+    a >> times >> duration_ns;
+    const std::uint64_t start_ns = now_ns() - duration_ns;
+    for (; times > 0; --times) nopspan::complete(name, {}, start_ns, duration_ns);
+    return "done";
+  };
   commands["chat"] = [](std::istringstream&) {
     nopspan::Span span{nopspan::llm::chat};
     return std::to_string(span ? 1 : 0);
