@@ -33,7 +33,7 @@ class Attachments {
  private:
   struct Attached {
     Target target;
-    std::vector<Link> links;  // empty: it failed
+    std::vector<ProbeLink> links;  // empty: it failed
     std::string why_not;
     std::uint64_t again_ns = 0;
     std::uint64_t pause_ns = 250'000'000;

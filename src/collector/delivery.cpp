@@ -25,12 +25,18 @@ bool Delivery::is_wanted(const Span& span) const {
   return (request_.empty() || span.trace_id == request_) && is_sampled(span.trace_id, filter_.sample_one_in);
 }
 
-Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid) {
+Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid, std::string_view command) {
   if (Account* known = accounts_.find(pid)) {
     if (tgid != 0) known->tgid = tgid;
     return *known;
   }
   ProcessPointer process = host_.process(pid);
+  if (process->start_ticks == 0) {
+    // It is gone already.
+    auto gone = std::make_shared<Process>(*process);
+    gone->command = command;
+    process = std::move(gone);
+  }
   const bool in_scope = is_in_scope(process);
   return accounts_.add(pid, {ProcessAccount(std::move(process), clocks_.monotonic_now(), true), tgid, in_scope});
 }
@@ -42,7 +48,8 @@ void Delivery::record(const nopspan_record& record, std::string_view bytes) {
     host_.note_pid(pid);
     return;
   }
-  Account& account = this->account(pid, record.tgid);
+  const std::string_view command(record.command, strnlen(record.command, sizeof(record.command)));
+  Account& account = this->account(pid, record.tgid, command);
   if (!account.in_scope) {
     unwanted_cgroup_ = record.cgroup;
     return;

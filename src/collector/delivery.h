@@ -26,8 +26,8 @@ class Delivery {
   // From here on entries may have gone elsewhere that a gap would be made of: nothing is taken after one.
   void set_detached() { is_detached_ = true; }
 
-  // The account of a process; made when it is first asked for.
-  Account& account(std::uint32_t pid, std::uint32_t tgid);
+  // The account of a process; made when it is first asked for. `command` is its name if nobody else knows it any more.
+  Account& account(std::uint32_t pid, std::uint32_t tgid, std::string_view command = {});
   [[nodiscard]] Accounts& accounts() { return accounts_; }
   [[nodiscard]] const Accounts& accounts() const { return accounts_; }
 
