@@ -72,6 +72,7 @@ const volatile struct nopspan_settings settings = {};
 
 // The collector says that it waits; whoever wakes it up takes that back, so that one does.
 unsigned long is_waiting = 0;
+unsigned long woken_ns = 0;  // when it was last
 // Of processes that found no place in `processes`.
 struct nopspan_process_losses other_losses = {};
 
@@ -106,7 +107,8 @@ static __noinline void lose_of_process(unsigned int tgid, unsigned long reason, 
   __sync_fetch_and_add(&losses->hits[reason], 1);
 }
 
-static __noinline struct nopspan_stream_losses* losses_of(unsigned int tgid, unsigned long stream, unsigned long first) {
+static __noinline struct nopspan_stream_losses* losses_of(unsigned int tgid, unsigned long stream,
+                                                          unsigned long first) {
   struct nopspan_stream_key key = {.tgid = tgid, .stream = stream};
   struct nopspan_stream_losses* losses = bpf_map_lookup_elem(&streams, &key);
   if (losses) return losses;
@@ -116,19 +118,28 @@ static __noinline struct nopspan_stream_losses* losses_of(unsigned int tgid, uns
 }
 
 // The stream's count comes first: whoever reads the process's first never sees more there than streams account for.
-static __noinline void lose(unsigned int tgid, const struct nopspan_thread* thread, unsigned long reason) {
-  const unsigned long entries = thread->next - thread->first;
-  struct nopspan_stream_losses* losses = losses_of(tgid, thread->stream, thread->first);
+static __noinline void lose_sequences(unsigned int tgid, unsigned long stream, unsigned long first, unsigned long next,
+                                      unsigned long reason) {
+  struct nopspan_stream_losses* losses = losses_of(tgid, stream, first);
   if (losses && reason < NOPSPAN_REASONS) {
-    losses->next = thread->next;
-    __sync_fetch_and_add(&losses->entries[reason], entries);
+    losses->next = next;
+    __sync_fetch_and_add(&losses->entries[reason], next - first);
   }
-  lose_of_process(tgid, reason, entries);
+  lose_of_process(tgid, reason, next - first);
 }
 
-static __always_inline unsigned long wake_up(void) {
-  if (!is_waiting || bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < settings.wake_bytes) return BPF_RB_NO_WAKEUP;
+static __always_inline void lose(unsigned int tgid, const struct nopspan_thread* thread, unsigned long reason) {
+  lose_sequences(tgid, thread->stream, thread->first, thread->next, reason);
+}
+
+// When much has come. And soon, when `is_news`: what is to be known of a process must be read before it is gone.
+static __always_inline unsigned long wake_up(int is_news) {
+  if (!is_waiting) return BPF_RB_NO_WAKEUP;
+  const unsigned long now = bpf_ktime_get_ns();
+  if (!(is_news && now - woken_ns > 2000000) && bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < settings.wake_bytes)
+    return BPF_RB_NO_WAKEUP;
   is_waiting = 0;
+  woken_ns = now;
   return BPF_RB_FORCE_WAKEUP;
 }
 
@@ -166,22 +177,22 @@ struct handed_over {
 #define PASSED_ON NOPSPAN_REASONS
 
 // A size class each: what is reserved must be a constant.
-#define PASS_ON_IF_IT_FITS(SIZE)                                                                          \
-  if (what->bytes <= (SIZE)) {                                                                            \
+#define PASS_ON_IF_IT_FITS(SIZE)                                                                           \
+  if (what->bytes <= (SIZE)) {                                                                             \
     struct nopspan_record* record = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_record) + (SIZE), 0); \
-    if (!record) return NOPSPAN_REASON_RING_FULL;                                                         \
-    unsigned long bytes = what->bytes;                                                                    \
-    barrier_var(bytes);                                                                                   \
-    if (bytes > (SIZE)) bytes = (SIZE);                                                                   \
-    if (bpf_probe_read_user(record + 1, bytes, (const void*)what->address)) {                             \
-      bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);                                                      \
-      return NOPSPAN_REASON_UNREADABLE;                                                                   \
-    }                                                                                                     \
-    fill(record, what->kind, &what->who);                                                                 \
-    fill_thread(record, thread, what->header);                                                            \
-    record->bytes = bytes;                                                                                \
-    bpf_ringbuf_submit(record, wake_up());                                                                \
-    return PASSED_ON;                                                                                     \
+    if (!record) return NOPSPAN_REASON_RING_FULL;                                                          \
+    unsigned long bytes = what->bytes;                                                                     \
+    barrier_var(bytes);                                                                                    \
+    if (bytes > (SIZE)) bytes = (SIZE);                                                                    \
+    if (bpf_probe_read_user(record + 1, bytes, (const void*)what->address)) {                              \
+      bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);                                                       \
+      return NOPSPAN_REASON_UNREADABLE;                                                                    \
+    }                                                                                                      \
+    fill(record, what->kind, &what->who);                                                                  \
+    fill_thread(record, thread, what->header);                                                             \
+    record->bytes = bytes;                                                                                 \
+    bpf_ringbuf_submit(record, wake_up(0));                                                                \
+    return PASSED_ON;                                                                                      \
   }
 
 // Why not, or PASSED_ON.
@@ -191,7 +202,7 @@ static __noinline unsigned long pass_on(const struct handed_over* what, const st
     if (!record) return NOPSPAN_REASON_RING_FULL;
     fill(record, what->kind, &what->who);
     fill_thread(record, thread, what->header);
-    bpf_ringbuf_submit(record, wake_up());
+    bpf_ringbuf_submit(record, wake_up(what->kind == NOPSPAN_RECORD_BATCH));
     return PASSED_ON;
   }
   PASS_ON_IF_IT_FITS(1 << 10)
@@ -300,7 +311,7 @@ static __noinline void pass_on_held(unsigned long address, unsigned int kind) {
     fill(record, kind, &what.who);
     record->flags = NOPSPAN_RECORD_GONE;
     record->header = address;
-    bpf_ringbuf_submit(record, wake_up());
+    bpf_ringbuf_submit(record, wake_up(0));
     return;
   }
   if (thread.magic != NOPSPAN_THREAD_MAGIC || !thread.mark || thread.next - thread.first > NOPSPAN_MOST_ENTRIES) return;
@@ -345,6 +356,177 @@ int on_exec(void* ctx) {
   struct nopspan_record* record = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_record), 0);
   if (!record) return 0;
   fill(record, NOPSPAN_RECORD_EXEC, &who);
-  bpf_ringbuf_submit(record, wake_up());
+  bpf_ringbuf_submit(record, wake_up(0));
+  return 0;
+}
+
+// ---- Per-event probes: one hit for each, for libraries without batches, and with --per-event ----
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 8192);
+  __type(key, unsigned long);
+  __type(value, struct nopspan_facts);
+} facts SEC(".maps");
+
+static __always_inline int is_other_request(const struct nopspan_span* span) {
+  if (!settings.request_id[0]) return 0;
+#pragma unroll
+  for (int i = 0; i < 22; ++i) {
+    if (span->request_id[i] != settings.request_id[i]) return 1;
+  }
+  return 0;
+}
+
+static __always_inline long copy_text(char* to, unsigned long size, unsigned long from) {
+  return bpf_probe_read_user_str(to, size, (const void*)from);
+}
+
+static __always_inline long copy_texts(struct pt_regs* ctx, struct nopspan_event* event) {
+  const struct nopspan_span* span = &event->span;
+  if (copy_text(event->argument0, NOPSPAN_EVENT_TEXT, PT_REGS_PARM1(ctx)) < 0 ||
+      copy_text(event->argument1, NOPSPAN_EVENT_TEXT, PT_REGS_PARM2(ctx)) < 0 ||
+      copy_text(event->model, NOPSPAN_EVENT_TEXT, PT_REGS_PARM4(ctx)) < 0)
+    return -1;
+  return copy_text(event->name, NOPSPAN_EVENT_TEXT, span->name) < 0 ||
+                 copy_text(event->engine, NOPSPAN_EVENT_TEXT, span->engine) < 0 ||
+                 copy_text(event->tenant, NOPSPAN_EVENT_TEXT, span->tenant) < 0 ||
+                 copy_text(event->exception_kind, NOPSPAN_EVENT_TEXT, span->exception_kind) < 0 ||
+                 copy_text(event->error_type, NOPSPAN_EVENT_TEXT, span->error_type) < 0 ||
+                 copy_text(event->tracestate, NOPSPAN_EVENT_TRACESTATE, span->tracestate) < 0
+             ? -1
+             : 0;
+}
+
+static __always_inline void copy_facts(struct nopspan_event* event, unsigned long id) {
+  event->facts = 0;
+  event->tool[0] = 0;
+  if (event->kind != NOPSPAN_ENTRY_SPAN) return;
+  const struct nopspan_facts* told = bpf_map_lookup_elem(&facts, &id);
+  if (!told) return;
+  if (told->span_id == event->span.span_id) {
+    event->facts = told->told;
+    __builtin_memcpy(event->engine_times, told->engine_times, sizeof(event->engine_times));
+    __builtin_memcpy(event->tool, told->tool, sizeof(event->tool));
+  }
+  bpf_map_delete_elem(&facts, &id);
+}
+
+// What is reserved is a constant: one for events with few attributes, and one for all others.
+#define PASS_EVENT_ON(ATTRIBUTES, LINKS)                                                                \
+  struct nopspan_record* record = bpf_ringbuf_reserve(                                                  \
+      &ring, sizeof(struct nopspan_record) + sizeof(struct nopspan_event) + (ATTRIBUTES) + (LINKS), 0); \
+  if (!record) return NOPSPAN_REASON_RING_FULL;                                                         \
+  struct nopspan_event* event = (void*)(record + 1);                                                    \
+  event->kind = kind;                                                                                   \
+  event->links_offset = (ATTRIBUTES);                                                                   \
+  event->reserved = 0;                                                                                  \
+  event->argument2 = PT_REGS_PARM3(ctx);                                                                \
+  event->argument4 = PT_REGS_PARM5(ctx);                                                                \
+  event->span = *span;                                                                                  \
+  copy_facts(event, who->id);                                                                           \
+  unsigned long bytes = span->attributes_bytes, links = span->link_count * sizeof(struct nopspan_link); \
+  if (copy_texts(ctx, event)) goto unreadable;                                                          \
+  barrier_var(bytes);                                                                                   \
+  if (bytes > (ATTRIBUTES)) bytes = (ATTRIBUTES);                                                       \
+  if (bytes && bpf_probe_read_user(event + 1, bytes, (const void*)span->attributes)) goto unreadable;   \
+  barrier_var(links);                                                                                   \
+  if (links > (LINKS)) links = (LINKS);                                                                 \
+  if (links && bpf_probe_read_user((char*)(event + 1) + (ATTRIBUTES), links, (const void*)span->links)) \
+    goto unreadable;                                                                                    \
+  fill(record, NOPSPAN_RECORD_EVENT, who);                                                              \
+  record->thread_id = who->id;                                                                          \
+  record->stream = NOPSPAN_EVENT_STREAM(span->stream, kind);                                            \
+  record->first = span->sequence;                                                                       \
+  record->next = span->sequence + 1;                                                                    \
+  record->bytes = sizeof(*event) + (ATTRIBUTES) + (LINKS);                                              \
+  bpf_ringbuf_submit(record, wake_up(0));                                                               \
+  return PASSED_ON;                                                                                     \
+  unreadable:                                                                                           \
+  bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);                                                        \
+  return NOPSPAN_REASON_UNREADABLE;
+
+static __noinline unsigned long pass_short_event_on(struct pt_regs* ctx, const struct who* who,
+                                                    const struct nopspan_span* span, unsigned int kind) {
+  PASS_EVENT_ON(NOPSPAN_EVENT_FEW_ATTRIBUTES, 0)
+}
+
+static __noinline unsigned long pass_long_event_on(struct pt_regs* ctx, const struct who* who,
+                                                   const struct nopspan_span* span, unsigned int kind) {
+  PASS_EVENT_ON(NOPSPAN_EVENT_MOST_ATTRIBUTES, NOPSPAN_EVENT_MOST_LINKS * sizeof(struct nopspan_link))
+}
+
+static __always_inline int pass_event_on(struct pt_regs* ctx, unsigned int kind) {
+  if (!is_in_scope()) return 0;
+  const struct who who = who_is_it();
+  const unsigned int tgid = who.id >> 32;
+  struct nopspan_span span;
+  if (bpf_probe_read_user(&span, sizeof(span), (const void*)PT_REGS_PARM6(ctx))) {
+    lose_of_process(tgid, NOPSPAN_REASON_UNREADABLE, 1);
+    return 0;
+  }
+  unsigned long reason = PASSED_ON;
+  if (is_other_request(&span)) {
+    reason = NOPSPAN_REASON_FILTERED;
+  } else if (span.attributes_bytes > NOPSPAN_EVENT_MOST_ATTRIBUTES || span.link_count > NOPSPAN_EVENT_MOST_LINKS) {
+    reason = NOPSPAN_REASON_TOO_LARGE;
+  } else if (span.attributes_bytes > NOPSPAN_EVENT_FEW_ATTRIBUTES || span.link_count) {
+    reason = pass_long_event_on(ctx, &who, &span, kind);
+  } else {
+    reason = pass_short_event_on(ctx, &who, &span, kind);
+  }
+  if (reason != PASSED_ON)
+    lose_sequences(tgid, NOPSPAN_EVENT_STREAM(span.stream, kind), span.sequence, span.sequence + 1, reason);
+  return 0;
+}
+
+SEC("uprobe")
+int on_span_stop(struct pt_regs* ctx) { return pass_event_on(ctx, NOPSPAN_ENTRY_SPAN); }
+
+SEC("uprobe")
+int on_event(struct pt_regs* ctx) { return pass_event_on(ctx, NOPSPAN_ENTRY_EVENT); }
+
+SEC("uprobe")
+int on_retry(struct pt_regs* ctx) { return pass_event_on(ctx, NOPSPAN_ENTRY_RETRY); }
+
+SEC("uprobe")
+int on_gauge(struct pt_regs* ctx) { return pass_event_on(ctx, NOPSPAN_ENTRY_GAUGE); }
+
+// These come right before their span's span_stop, on the same thread: it takes them along.
+static __noinline struct nopspan_facts* facts_of(unsigned long id, unsigned long record) {
+  unsigned long span_id = 0;
+  if (bpf_probe_read_user(&span_id, sizeof(span_id),
+                          (const void*)(record + __builtin_offsetof(struct nopspan_span, span_id))))
+    return 0;
+  struct nopspan_facts* told = bpf_map_lookup_elem(&facts, &id);
+  if (told && told->span_id == span_id) return told;
+  struct nopspan_facts none = {.span_id = span_id};
+  bpf_map_update_elem(&facts, &id, &none, BPF_ANY);
+  return bpf_map_lookup_elem(&facts, &id);
+}
+
+SEC("uprobe")
+int on_tokens(struct pt_regs* ctx) {
+  struct nopspan_facts* told = facts_of(bpf_get_current_pid_tgid(), PT_REGS_PARM6(ctx));
+  if (told) told->told |= NOPSPAN_TELLS_TOKENS;
+  return 0;
+}
+
+SEC("uprobe")
+int on_tool_call(struct pt_regs* ctx) {
+  struct nopspan_facts* told = facts_of(bpf_get_current_pid_tgid(), PT_REGS_PARM6(ctx));
+  if (told && copy_text(told->tool, sizeof(told->tool), PT_REGS_PARM2(ctx)) >= 0) told->told |= NOPSPAN_TELLS_TOOL;
+  return 0;
+}
+
+SEC("uprobe")
+int on_engine_request(struct pt_regs* ctx) {
+  const unsigned long record = PT_REGS_PARM6(ctx);
+  struct nopspan_facts* told = facts_of(bpf_get_current_pid_tgid(), record);
+  if (!told) return 0;
+  const unsigned long times = record + __builtin_offsetof(struct nopspan_engine, arrival_ns);
+  if (!bpf_probe_read_user(told->engine_times, sizeof(told->engine_times), (const void*)times)) {
+    told->told |= NOPSPAN_EXTRA_ENGINE;
+  }
   return 0;
 }

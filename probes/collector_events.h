@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
  *
  * What the kernel programs of collector.bpf.c and the collector have in common: the records in the ring buffer, the
- * maps' keys and values, and the settings. As nopspan_probes.h it includes nothing and says `unsigned int` and `unsigned
- * long`. Both sides are of one build: nothing here is stable. */
+ * maps' keys and values, and the settings. As nopspan_probes.h it includes nothing and says `unsigned int` and
+ * `unsigned long`. Both sides are of one build: nothing here is stable. */
 #ifndef NOPSPAN_COLLECTOR_EVENTS_H
 #define NOPSPAN_COLLECTOR_EVENTS_H
 
+#include "nopspan_probes.h"
+
 /* What a record in the ring buffer is. */
-#define NOPSPAN_RECORD_BATCH 1  /* the site of the batch probe was passed; bytes 0: a thread's header is announced */
-#define NOPSPAN_RECORD_ENDED 2  /* a thread ended: what it still held */
-#define NOPSPAN_RECORD_LEFT 3   /* a thread executes another program: the same */
-#define NOPSPAN_RECORD_EXEC 4   /* a process executed another program */
-#define NOPSPAN_RECORD_EVENT 5  /* a per-event probe: struct nopspan_event_record */
+#define NOPSPAN_RECORD_BATCH 1 /* the site of the batch probe was passed; bytes 0: a thread's header is announced */
+#define NOPSPAN_RECORD_ENDED 2 /* a thread ended: what it still held */
+#define NOPSPAN_RECORD_LEFT 3  /* a thread executes another program: the same */
+#define NOPSPAN_RECORD_EXEC 4  /* a process executed another program */
+#define NOPSPAN_RECORD_EVENT 5 /* a per-event probe: struct nopspan_event_record */
 
 /* flags */
 #define NOPSPAN_RECORD_GONE 0x1u /* the thread's header could not be read any more: what it held is not known */
@@ -74,7 +76,7 @@ struct nopspan_thread_headers {
 
 /* Settings: read-only data, which is set before the programs are loaded. 0: whatever it is. */
 struct nopspan_settings {
-  unsigned long wake_bytes;     /* so much in the ring buffer wakes the collector up */
+  unsigned long wake_bytes;       /* so much in the ring buffer wakes the collector up */
   unsigned long namespace_device; /* of the collector's pid namespace, where that is not the first one */
   unsigned long namespace_inode;
   unsigned long by_cgroup; /* nothing of those in the map `unwanted_cgroups` */
@@ -84,16 +86,47 @@ struct nopspan_settings {
   unsigned long name_bit;
   unsigned long model_bit;
   unsigned long request_bit;
+  char request_id[24]; /* the same to per-event probes */
 };
 
-/* A hit of a per-event probe: the record, and what it points at, each in a place of its own. */
-#define NOPSPAN_EVENT_SPAN_STOP 0
-#define NOPSPAN_EVENT_EVENT 1
-#define NOPSPAN_EVENT_RETRY 2
-#define NOPSPAN_EVENT_GAUGE 3
-#define NOPSPAN_EVENT_TOKENS 4
-#define NOPSPAN_EVENT_TOOL_CALL 5
-#define NOPSPAN_EVENT_ENGINE_REQUEST 6
-#define NOPSPAN_EVENTS 7
+/* A hit of a per-event probe, behind struct nopspan_record: what the probe was given, the record, and what that points
+ * at. Texts have a NUL at their end. */
+#define NOPSPAN_EVENT_TEXT 64
+#define NOPSPAN_EVENT_TRACESTATE 520
+struct nopspan_event {
+  unsigned int kind;         /* NOPSPAN_ENTRY_* */
+  unsigned int facts;        /* NOPSPAN_TELLS_*, NOPSPAN_EXTRA_ENGINE */
+  unsigned int links_offset; /* from the first byte of the attributes */
+  unsigned int reserved;
+  unsigned long argument2;
+  unsigned long argument4;
+  struct nopspan_span span;
+  unsigned long engine_times[7]; /* as an entry has them */
+  char argument0[NOPSPAN_EVENT_TEXT];
+  char argument1[NOPSPAN_EVENT_TEXT];
+  char name[NOPSPAN_EVENT_TEXT];
+  char engine[NOPSPAN_EVENT_TEXT];
+  char model[NOPSPAN_EVENT_TEXT];
+  char tenant[NOPSPAN_EVENT_TEXT];
+  char exception_kind[NOPSPAN_EVENT_TEXT];
+  char error_type[NOPSPAN_EVENT_TEXT];
+  char tool[NOPSPAN_EVENT_TEXT];
+  char tracestate[NOPSPAN_EVENT_TRACESTATE];
+  /* attributes; links */
+};
+#define NOPSPAN_EVENT_FEW_ATTRIBUTES 1024
+#define NOPSPAN_EVENT_MOST_ATTRIBUTES 8192
+#define NOPSPAN_EVENT_MOST_LINKS 128
+
+/* Each of these probes counts its own sequences: to maps and records they are streams of their own. */
+#define NOPSPAN_EVENT_STREAM(stream, kind) ((stream) ^ (0x9E3779B97F4A7C15UL * ((kind) + 1)))
+
+/* Map `facts`, by pid << 32 | tid: what probes have told of a span that is about to end. */
+struct nopspan_facts {
+  unsigned long span_id;
+  unsigned long told;
+  unsigned long engine_times[7];
+  char tool[NOPSPAN_EVENT_TEXT];
+};
 
 #endif /* NOPSPAN_COLLECTOR_EVENTS_H */

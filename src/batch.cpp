@@ -121,6 +121,20 @@ std::uint64_t bit_of(const char* text, std::size_t size) noexcept {
   return std::uint64_t{1} << (hash >> 58U);
 }
 
+// memcmp() of names and labels, without a call.
+bool is_same(const void* one, const void* other, std::size_t size) noexcept {
+  const auto differ = [&](std::size_t at) {
+    std::uint64_t a;
+    std::uint64_t b;
+    std::memcpy(&a, static_cast<const char*>(one) + at, sizeof(a));
+    std::memcpy(&b, static_cast<const char*>(other) + at, sizeof(b));
+    return a ^ b;
+  };
+  if (size < 8 || size > 32) return std::memcmp(one, other, size) == 0;
+  if (size <= 16) return (differ(0) | differ(size - 8)) == 0;
+  return (differ(0) | differ(8) | differ(size - 16) | differ(size - 8)) == 0;
+}
+
 // Writes one entry behind the others.
 class EntryWriter {
  public:
@@ -155,7 +169,7 @@ class EntryWriter {
                      BatchBuffer::kKnown];
     // The bytes too: what was a plug-in's name can be another's after a dlclose().
     if (known.batch == batch_.batch && known.text == text && known.where.length == size &&
-        std::memcmp(begin_ + std::size_t{known.where.offset} * 8, text, size) == 0) {
+        is_same(begin_ + std::size_t{known.where.offset} * 8, text, size)) {
       if (bits != nullptr) *bits |= known.bit;
       return known.where;
     }
@@ -201,11 +215,13 @@ void write_place(EntryWriter& out, const SpanState& state) noexcept {
   entry.span_id = context.span_id();
   entry.parent_id = state.parent_id;
   entry.root_id = context.root_id();
-  entry.reserved = 0;
+  static_assert(offsetof(nopspan_entry, reserved) + sizeof(entry.reserved) == sizeof(entry));
+  std::memset(&entry.name, 0, sizeof(entry) - offsetof(nopspan_entry, name));
 }
 
 void write_labels(EntryWriter& out, BatchBuffer& batch, const Context& context) noexcept {
   using Access = ContextAccess;
+  if (!has_labels(context)) return;
   nopspan_entry& entry = out.entry();
   const auto shared = [&](Access::Label which, unsigned long* bits) {
     const std::uint16_t number = Access::label(context, which);
@@ -218,33 +234,45 @@ void write_labels(EntryWriter& out, BatchBuffer& batch, const Context& context) 
   entry.tenant = shared(Access::tenant, nullptr);
 }
 
-void write_rest(EntryWriter& out, const SpanState& state, bool at_end) noexcept {
+// What few have.
+bool has_more(const SpanState& state) noexcept {
+  return state.status != NOPSPAN_STATUS_OK || (state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0 || state.link_count > 0 ||
+         ContextAccess::tracestate(state.frame.context) != 0;
+}
+
+void write_more(EntryWriter& out, const SpanState& state) noexcept {
   const Context& context = state.frame.context;
   nopspan_entry& entry = out.entry();
-  entry.foreign_id = {};
-  entry.tracestate = {};
-  entry.attributes = {};
-  entry.links = {};
-  if (__builtin_expect((state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0, 0)) {
+  if (state.status != NOPSPAN_STATUS_OK) {
+    entry.exception_kind = out.shared(state.exception_kind, std::strlen(state.exception_kind));
+    entry.error_type = out.text(state.error_type, std::strlen(state.error_type));
+  }
+  if ((state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0) {
     const char* id = visible_id(state);
     entry.foreign_id = out.text(id, std::strlen(id));
   }
-  if (__builtin_expect(ContextAccess::tracestate(context) != 0, 0)) {
+  if (ContextAccess::tracestate(context) != 0) {
     char* room = reinterpret_cast<char*>(out.room());
     room[0] = '\0';
     load_tracestate(ContextAccess::tracestate(context), *reinterpret_cast<char(*)[kMaxTracestateBytes + 1]>(room));
     entry.tracestate = out.written(std::strlen(room));
   }
-  if (state.fields.begin() != state.fields.end() || state.catalogue != nullptr || has_extra_labels(context)) {
-    const EncodedAttributes encoded =
-        encode_attributes(state, at_end, state.is_span ? kSpanAttributesField : kEventAttributesField,
-                          capturing_content.load(std::memory_order_relaxed), out.room());
-    if (encoded.dropped > 0) entry.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
-    entry.attributes = out.written(encoded.size);
-  }
   if (state.link_count > 0) {
     entry.links = out.text(reinterpret_cast<const char*>(state.links), state.link_count * sizeof(nopspan_link));
   }
+}
+
+void write_attributes(EntryWriter& out, const SpanState& state, bool at_end) noexcept {
+  nopspan_entry& entry = out.entry();
+  if (state.fields.begin() == state.fields.end() && state.catalogue == nullptr &&
+      !has_extra_labels(state.frame.context)) {
+    return;
+  }
+  const EncodedAttributes encoded =
+      encode_attributes(state, at_end, state.is_span ? kSpanAttributesField : kEventAttributesField,
+                        capturing_content.load(std::memory_order_relaxed), out.room());
+  if (encoded.dropped > 0) entry.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
+  entry.attributes = out.written(encoded.size);
 }
 
 // Whether the requests of all entries have ended in the batch.
@@ -330,16 +358,10 @@ __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span,
   }
   entry.name = out.shared(span.name.text, span.name.size, &batch->header.name_bits);
   write_labels(out, *batch, span.frame.context);
-  entry.exception_kind = {};
-  entry.error_type = {};
-  entry.text = {};
-  if (__builtin_expect(span.status != NOPSPAN_STATUS_OK, 0)) {
-    entry.exception_kind = out.shared(span.exception_kind, std::strlen(span.exception_kind));
-    entry.error_type = out.text(span.error_type, std::strlen(span.error_type));
-    if (span.status != NOPSPAN_STATUS_CANCELLED) ++batch->errors;
-  }
   if (span.has_tool) entry.text = out.text(span.tool_name, std::strlen(span.tool_name));
-  write_rest(out, span, true);
+  if (__builtin_expect(has_more(span), 0)) write_more(out, span);
+  if (span.status == NOPSPAN_STATUS_ERROR || span.status == NOPSPAN_STATUS_EXCEPTION) ++batch->errors;
+  write_attributes(out, span, true);
   note_root(*batch, entry);
   const std::uint64_t now = (span.flags & NOPSPAN_FLAG_GIVEN_TIMES) == 0 ? span.end_ns : monotonic_ns();
   out.finish(now);
@@ -361,10 +383,10 @@ void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& 
   entry.name = out.shared(name.data(), name.size());
   write_labels(out, *batch, event.frame.context);
   if (point.engine != nullptr) entry.engine = out.text(point.engine, std::strlen(point.engine));
-  entry.exception_kind = {};
   entry.error_type = out.text(event.retry_reason, std::strlen(event.retry_reason));
   entry.text = out.shared(event.enclosing.text, event.enclosing.size);
-  write_rest(out, event, false);
+  if (has_more(event)) write_more(out, event);
+  write_attributes(out, event, false);
   note_root(*batch, entry);
   out.finish(point.time_ns);
   hand_over_if_due(*batch, point.time_ns, false);

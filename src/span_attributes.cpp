@@ -281,11 +281,11 @@ void write_plain(const SpanState& span, Out& out) noexcept {
   });
 }
 
-// The same, with less to do for the usual fields.
+// The same, with little to do for fields in wire form.
 void write_plain(const SpanState& span, AttributeEncoder& out) noexcept {
   const unsigned char* at = span.fields.begin();
   const unsigned char* const end = span.fields.end();
-  while ((at = out.usual_entries(at, end)) < end) {
+  while ((at = out.wire_entries(at, end)) < end) {
     const FieldEntry& entry = *FieldEntry::at(at);
     if ((entry.flags & FieldEntry::kAdded) == 0 && !is_second(span, entry)) out.entry(entry.key(), entry);
     at = entry.end();

@@ -38,6 +38,11 @@ struct ContextAccess {
   static std::uint64_t tracestate(const Context& c) { return c.tracestate_; }
   static std::uint16_t& label(Context& c, Label which) { return c.labels_[which]; }
   static std::uint16_t label(const Context& c, Label which) { return c.labels_[which]; }
+  static bool has_labels(const Context& c) {
+    std::uint16_t any = 0;
+    for (const std::uint16_t number : c.labels_) any |= number;
+    return any != 0;
+  }
   static std::uint8_t& trace_flags(Context& c) { return c.trace_flags_; }
   static std::uint8_t& bits(Context& c) { return c.bits_; }
   static std::uint8_t bits(const Context& c) { return c.bits_; }

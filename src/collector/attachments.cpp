@@ -29,13 +29,14 @@ std::vector<Attachments::Target> Attachments::set(const std::vector<Target>& tar
 bool Attachments::attach(Attached& attached, std::uint64_t now_ns) {
   constexpr std::uint64_t kLongestPause = 30'000'000'000;
   const ProbeFile& file = *attached.target.file;
-  std::string why_not = file.notes_are_missing() ? "its notes are missing (llvm-strip deletes them)" : "it has no site of that";
-  const bool by_batch = file.has_batches() && !per_event_;
+  std::string why_not =
+      file.notes_are_missing() ? "its notes are missing (llvm-strip deletes them)" : "it has no site of that";
+  const bool by_batch = is_by_batch(file);
   for (const Probe& site : file.probes()) {
     const bool is_batch = site.provider == NOPSPAN_BATCH_PROVIDER && site.name == "batch";
-    if (by_batch != is_batch) continue;
-    Link link = programs_.attach(file, site, attached.target.pid, why_not);
-    if (link == nullptr) {
+    if (by_batch != is_batch || !programs_.can_attach(site)) continue;
+    ProbeLink link = programs_.attach(file, site, attached.target.pid, why_not);
+    if (!link) {
       attached.links.clear();
       break;
     }

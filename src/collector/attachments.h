@@ -26,12 +26,14 @@ class Attachments {
   // Attaches to those that are not attached to yet, and detaches from all others. What fails is tried again, ever less
   // often, and told on stderr when its reason changes. Returns those that are attached now and were not before.
   std::vector<Target> set(const std::vector<Target>& targets, std::uint64_t now_ns);
+  // Whether it hands batches over, or has a hit for each event.
+  [[nodiscard]] bool is_by_batch(const ProbeFile& file) const { return file.has_batches() && !per_event_; }
   void detach_all() { attached_.clear(); }
 
  private:
   struct Attached {
     Target target;
-    std::vector<Link> links;  // empty: it failed
+    std::vector<ProbeLink> links;  // empty: it failed
     std::string why_not;
     std::uint64_t again_ns = 0;
     std::uint64_t pause_ns = 250'000'000;

@@ -43,8 +43,8 @@ class BatchReader {
   const ClockMap& clocks_;
   std::uint64_t index_ = 0;
   std::size_t offset_ = 0;
-  // What entries of one batch do not share cannot be longer in all than the batch: without this, a thousand entries that
-  // point at the same bytes would be a thousand times as much.
+  // What entries of one batch do not share cannot be longer in all than the batch: without this, a thousand entries
+  // that point at the same bytes would be a thousand times as much.
   std::size_t unshared_left_;
 };
 

@@ -54,8 +54,9 @@ void ClockMap::sample() {
 }
 
 std::uint64_t ClockMap::offset_at(std::uint64_t monotonic_ns) const {
-  const auto later = std::upper_bound(samples_.begin(), samples_.end(), monotonic_ns,
-                                      [](std::uint64_t time, const Sample& sample) { return time < sample.monotonic_ns; });
+  const auto later =
+      std::upper_bound(samples_.begin(), samples_.end(), monotonic_ns,
+                       [](std::uint64_t time, const Sample& sample) { return time < sample.monotonic_ns; });
   return (later == samples_.begin() ? later : later - 1)->offset_ns;
 }
 

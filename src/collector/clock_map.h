@@ -22,8 +22,8 @@ class ClockMap {
   void sample();
   // Before the first sample as of the first, after the last one as of the last.
   [[nodiscard]] std::uint64_t to_unix(std::uint64_t monotonic_ns) const {
-    return monotonic_ns + (monotonic_ns >= samples_.back().monotonic_ns ? samples_.back().offset_ns
-                                                                         : offset_at(monotonic_ns));
+    return monotonic_ns +
+           (monotonic_ns >= samples_.back().monotonic_ns ? samples_.back().offset_ns : offset_at(monotonic_ns));
   }
   // How far the mapping of a recent time may be off: the width of the last sample, and what is not noted as a change.
   [[nodiscard]] std::uint64_t error_ns() const { return error_ns_ + kTolerance; }

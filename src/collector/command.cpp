@@ -90,6 +90,8 @@ void run_source(Source& source, Sink& sink, const SourceOptions& options, bool q
   }
   if (quiet) return;
   std::cout.flush();
+  if (const std::string remark = source.remark(); !remark.empty())
+    std::cerr << "nopspan: " << printable(remark) << "\n";
   std::cerr << to_text(source.ledger());
 }
 

@@ -2,6 +2,7 @@
 #include "delivery.h"
 
 #include "batch_reader.h"
+#include "event_reader.h"
 
 #include <cstring>
 #include <string>
@@ -24,12 +25,18 @@ bool Delivery::is_wanted(const Span& span) const {
   return (request_.empty() || span.trace_id == request_) && is_sampled(span.trace_id, filter_.sample_one_in);
 }
 
-Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid) {
+Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid, std::string_view command) {
   if (Account* known = accounts_.find(pid)) {
     if (tgid != 0) known->tgid = tgid;
     return *known;
   }
   ProcessPointer process = host_.process(pid);
+  if (process->start_ticks == 0) {
+    // It is gone already.
+    auto gone = std::make_shared<Process>(*process);
+    gone->command = command;
+    process = std::move(gone);
+  }
   const bool in_scope = is_in_scope(process);
   return accounts_.add(pid, {ProcessAccount(std::move(process), clocks_.monotonic_now(), true), tgid, in_scope});
 }
@@ -41,19 +48,51 @@ void Delivery::record(const nopspan_record& record, std::string_view bytes) {
     host_.note_pid(pid);
     return;
   }
-  Account& account = this->account(pid, record.tgid);
+  const std::string_view command(record.command, strnlen(record.command, sizeof(record.command)));
+  Account& account = this->account(pid, record.tgid, command);
   if (!account.in_scope) {
     unwanted_cgroup_ = record.cgroup;
     return;
   }
+  if (record.kind == NOPSPAN_RECORD_EVENT) {
+    event(account, record, bytes);
+    return;
+  }
   ProcessAccount::Stream* stream = nullptr;
   const bool is_held = record.kind != NOPSPAN_RECORD_BATCH;
-  if ((record.flags & NOPSPAN_RECORD_GONE) == 0 && !(is_held && is_after_the_end(account, record.stream, record.first))) {
-    const Batch batch{record.stream,   {record.first, record.next}, record.discarded, record.capacity,
-                      record.header,   record.thread_id,            record.time_ns};
+  if ((record.flags & NOPSPAN_RECORD_GONE) == 0 &&
+      !(is_held && is_after_the_end(account, record.stream, record.first))) {
+    const Batch batch{
+        record.stream, {record.first, record.next}, record.discarded, record.capacity, record.header, record.thread_id,
+        record.time_ns};
     stream = take(account, batch, bytes);
   }
   if (is_held) end_thread(account, record, stream);
+}
+
+void Delivery::event(Account& account, const nopspan_record& record, std::string_view bytes) {
+  const Sequences sequence{record.first, record.next};
+  ProcessAccount::Stream* stream = account.entries.arriving(record.stream, sequence, record.time_ns);
+  if (stream == nullptr || stream->ledger.arrive(sequence).empty()) return;
+  Span span;
+  span.thread_id = record.thread_id;
+  span.sequence = record.first;
+  span.process = &stream->process;
+  if (!read_event(bytes, record.time_ns, clocks_, span)) {
+    account.entries.malformed(sequence.count());
+    return;
+  }
+  span.stream = NOPSPAN_EVENT_STREAM(record.stream, static_cast<std::uint64_t>(span.kind));  // it is its own inverse
+  give(account.entries, span);
+}
+
+void Delivery::give(ProcessAccount& account, const Span& span) {
+  if (is_wanted(span)) {
+    account.delivered(1);
+    sink_->on_span(span);
+  } else {
+    account.filtered(1);
+  }
 }
 
 void Delivery::end_thread(Account& account, const nopspan_record& record, ProcessAccount::Stream* stream) {
@@ -114,11 +153,8 @@ void Delivery::deliver(ProcessAccount& account, ProcessAccount::Stream& stream, 
     if (!is_fresh(span.sequence)) continue;
     if (outcome != BatchReader::Outcome::span) {
       account.malformed(1);
-    } else if (!is_wanted(span)) {
-      account.filtered(1);
     } else {
-      account.delivered(1);
-      sink_->on_span(span);
+      give(account, span);
     }
   }
   // What its writer says there is, and is not.
@@ -129,8 +165,9 @@ void Delivery::fetched(Account& account, const nopspan_thread& thread, std::uint
                        std::uint64_t now_ns) {
   // The header may have been read while the last entry was being added.
   const std::uint64_t whole = BatchReader::whole_entries(bytes, thread.next - thread.first);
-  const Batch batch{thread.stream, {thread.first, thread.first + whole}, thread.discarded, thread.capacity, address,
-                    thread.thread_id, now_ns};
+  const Batch batch{
+      thread.stream, {thread.first, thread.first + whole}, thread.discarded, thread.capacity, address, thread.thread_id,
+      now_ns};
   if (!is_after_the_end(account, thread.stream, thread.first)) take(account, batch, bytes);
 }
 

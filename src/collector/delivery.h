@@ -26,8 +26,8 @@ class Delivery {
   // From here on entries may have gone elsewhere that a gap would be made of: nothing is taken after one.
   void set_detached() { is_detached_ = true; }
 
-  // The account of a process; made when it is first asked for.
-  Account& account(std::uint32_t pid, std::uint32_t tgid);
+  // The account of a process; made when it is first asked for. `command` is its name if nobody else knows it any more.
+  Account& account(std::uint32_t pid, std::uint32_t tgid, std::string_view command = {});
   [[nodiscard]] Accounts& accounts() { return accounts_; }
   [[nodiscard]] const Accounts& accounts() const { return accounts_; }
 
@@ -58,6 +58,8 @@ class Delivery {
   bool is_after_the_end(Account& account, std::uint64_t stream, std::uint64_t first);
   ProcessAccount::Stream* take(Account& account, const Batch& batch, std::string_view bytes);
   void deliver(ProcessAccount& account, ProcessAccount::Stream& stream, const Batch& batch, std::string_view bytes);
+  void event(Account& account, const nopspan_record& record, std::string_view bytes);
+  void give(ProcessAccount& account, const Span& span);
   void end_thread(Account& account, const nopspan_record& record, ProcessAccount::Stream* stream);
 
   const Filter& filter_;

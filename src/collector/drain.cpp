@@ -7,7 +7,8 @@
 namespace nopspan::collector {
 namespace {
 
-// What is fetched at once, before it is delivered; and of one process in one run, so that none keeps the others waiting.
+// What is fetched at once, before it is delivered; and of one process in one run, so that none keeps the others
+// waiting.
 constexpr std::uint64_t kChunkBytes = 1U << 20U;
 constexpr std::uint64_t kMostBytesOfProcess = 16U << 20U;
 
@@ -25,12 +26,16 @@ ThreadHeaders& Drain::headers_of(std::uint32_t pid, const Host::Copy& copy) {
   return headers;
 }
 
-void Drain::begin(std::uint32_t pid, const ProbeFile& file, std::uint64_t now_ns) {
+void Drain::begin(std::uint32_t pid, const ProbeFile& file, bool by_batch, std::uint64_t now_ns) {
   const std::vector<Host::Copy> copies = host_.copies(pid);
   for (const Host::Copy& copy : copies) {
-    if (copy.gate_address == 0 || copy.file.get() != &file) continue;
+    if (copy.file.get() != &file) continue;
     Account& account = delivery_.account(pid, 0);
     if (!account.in_scope) return;
+    if (!by_batch || copy.gate_address == 0) {
+      account.entries.not_all_are_known();
+      continue;
+    }
     ThreadHeaders& headers = headers_of(pid, copy);
     if (!headers.read() || headers.too_many()) account.entries.not_all_are_known();
     for (const ThreadHeaders::Thread& thread : headers.threads()) {
@@ -44,7 +49,8 @@ void Drain::begin(std::uint32_t pid, const ProbeFile& file, std::uint64_t now_ns
 
 void Drain::run(std::uint64_t max_age_ns, std::uint64_t now_ns) {
   const std::vector<std::uint32_t> pids = host_.pids();
-  std::erase_if(headers_, [&](const auto& entry) { return !std::binary_search(pids.begin(), pids.end(), entry.first.first); });
+  std::erase_if(headers_,
+                [&](const auto& entry) { return !std::binary_search(pids.begin(), pids.end(), entry.first.first); });
   for (const std::uint32_t pid : pids) run_process(pid, max_age_ns, now_ns);
 }
 
@@ -76,14 +82,16 @@ void Drain::run_process(std::uint32_t pid, std::uint64_t max_age_ns, std::uint64
 // What was handed over before it was fetched is in the ring buffer, and comes first.
 void Drain::deliver(Account& account, std::uint64_t now_ns) {
   if (fetched_.empty()) return;
-  programs_.consume();
+  consume_();
   for (const Fetched& one : fetched_) delivery_.fetched(account, one.header, one.address, one.bytes, now_ns);
   fetched_.clear();
 }
 
 // A thread that goes on writing has its first entry for longer than written_ns tells.
-bool Drain::is_due(Account& account, const nopspan_thread& header, std::uint64_t max_age_ns, std::uint64_t now_ns) const {
-  if (header.next <= header.first || header.next - header.first > NOPSPAN_MOST_ENTRIES || header.bytes == 0) return false;
+bool Drain::is_due(Account& account, const nopspan_thread& header, std::uint64_t max_age_ns,
+                   std::uint64_t now_ns) const {
+  if (header.next <= header.first || header.next - header.first > NOPSPAN_MOST_ENTRIES || header.bytes == 0)
+    return false;
   ProcessAccount::Stream& stream = account.entries.open(header.stream, header.first, now_ns);
   if (header.next <= stream.ledger.next()) {
     stream.held_since_ns = 0;

@@ -20,11 +20,17 @@ namespace nopspan::collector {
 class Drain {
  public:
   // `tail_sampling`: kernel programs leave batches out that could have been fetched in part.
-  Drain(Host& host, Delivery& delivery, KernelPrograms& programs, bool tail_sampling)
-      : host_(host), delivery_(delivery), programs_(programs), tail_sampling_(tail_sampling) {}
+  // `consume` delivers what is in the ring buffer.
+  Drain(Host& host, Delivery& delivery, KernelPrograms& programs, bool tail_sampling, std::function<void()> consume)
+      : host_(host),
+        delivery_(delivery),
+        programs_(programs),
+        tail_sampling_(tail_sampling),
+        consume_(std::move(consume)) {}
 
   // Notes what threads of a process have written before this collector was attached to a file: nothing of that is its.
-  void begin(std::uint32_t pid, const ProbeFile& file, std::uint64_t now_ns);
+  // Without batches that cannot be known.
+  void begin(std::uint32_t pid, const ProbeFile& file, bool by_batch, std::uint64_t now_ns);
   // Fetches what has been held for longer than `max_age_ns`; 0: all.
   void run(std::uint64_t max_age_ns, std::uint64_t now_ns);
 
@@ -47,6 +53,7 @@ class Drain {
   Delivery& delivery_;
   KernelPrograms& programs_;
   bool tail_sampling_;
+  std::function<void()> consume_;
   std::map<Copy, std::pair<ProcessPointer, ThreadHeaders>> headers_;
   std::vector<Fetched> fetched_;
 };

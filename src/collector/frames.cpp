@@ -23,8 +23,7 @@ constexpr std::string_view kFrameMagic = "NSPF";
 constexpr std::size_t kChunk = 1U << 20U;
 
 std::uint32_t crc_of(std::string_view bytes) {
-  return static_cast<std::uint32_t>(
-      crc32_z(0, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size()));
+  return static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size()));
 }
 
 template <class Word>
@@ -72,8 +71,7 @@ FrameWriter::FrameWriter(OpenFile file) : file_(std::move(file)) {
   struct stat facts = {};
   if (::fstat(file_.get(), &facts) != 0 || !S_ISREG(facts.st_mode)) return;
   const int flags = ::fcntl(file_.get(), F_GETFL);
-  const off_t at =
-      flags >= 0 && (flags & O_APPEND) != 0 ? facts.st_size : ::lseek(file_.get(), 0, SEEK_CUR);
+  const off_t at = flags >= 0 && (flags & O_APPEND) != 0 ? facts.st_size : ::lseek(file_.get(), 0, SEEK_CUR);
   if (at < 0) return;
   base_ = static_cast<std::uint64_t>(at);
   can_be_cut_ = true;

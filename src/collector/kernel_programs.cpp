@@ -6,6 +6,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <collector.skel.h>
+#include <nopspan_probes.h>
 #include <poll.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -92,6 +93,7 @@ KernelPrograms::KernelPrograms(std::uint64_t buffer_bytes, const nopspan_setting
   bpf_map__set_max_entries(skeleton_->maps.ring, ring_bytes(buffer_bytes));
   skeleton_->rodata->settings = settings;
   skeleton_->rodata->settings.wake_bytes = ring_bytes(buffer_bytes) / 4;
+  prepare_for_probes(skeleton_->obj);
   if (const int error = collector__load(skeleton_); error != 0) {
     collector__destroy(skeleton_);
     fail("cannot load the kernel programs", -error);
@@ -128,16 +130,26 @@ void KernelPrograms::attach_to_ends() {
   said.clear();
 }
 
-Link KernelPrograms::attach(const ProbeFile& file, const Probe& site, int pid, std::string& why_not) {
-  bpf_uprobe_opts options{};
-  options.sz = sizeof(options);
-  options.ref_ctr_offset = site.semaphore_offset;
-  said.clear();
-  Link link(bpf_program__attach_uprobe_opts(skeleton_->progs.on_batch, pid, file.attach_path().c_str(), site.offset, &options));
-  if (link == nullptr) {
-    why_not = std::strerror(errno);
-    if (errno == EPERM || errno == EACCES) why_not += ": it needs root, or CAP_PERFMON, CAP_BPF and CAP_SYS_ADMIN";
+bpf_program* KernelPrograms::program_for(const Probe& site) const {
+  const auto& programs = skeleton_->progs;
+  if (site.provider == NOPSPAN_BATCH_PROVIDER) return site.name == "batch" ? programs.on_batch : nullptr;
+  const std::pair<std::string_view, bpf_program*> per_event[] = {{"span_stop", programs.on_span_stop},
+                                                                 {"event", programs.on_event},
+                                                                 {"retry", programs.on_retry},
+                                                                 {"gauge", programs.on_gauge},
+                                                                 {"tokens", programs.on_tokens},
+                                                                 {"tool_call", programs.on_tool_call},
+                                                                 {"engine_request", programs.on_engine_request}};
+  for (const auto& [name, program] : per_event) {
+    if (site.name == name) return program;
   }
+  return nullptr;
+}
+
+ProbeLink KernelPrograms::attach(const ProbeFile& file, const Probe& site, int pid, std::string& why_not) {
+  said.clear();
+  ProbeLink link = attach_to_probe(program_for(site), file.attach_path(), site.offset, site.semaphore_offset, pid);
+  if (!link) why_not = why_not_attached(errno);
   return link;
 }
 
@@ -168,16 +180,18 @@ void KernelPrograms::wait(int fd, int milliseconds) {
 
 KernelPrograms::ProcessLosses KernelPrograms::process_losses() {
   ProcessLosses all;
-  for_each<std::uint32_t, nopspan_process_losses>(skeleton_->maps.processes, [&](std::uint32_t tgid, const auto& losses) {
-    all.emplace_back(tgid, entries_of(losses.entries));
-  });
+  for_each<std::uint32_t, nopspan_process_losses>(
+      skeleton_->maps.processes,
+      [&](std::uint32_t tgid, const auto& losses) { all.emplace_back(tgid, entries_of(losses.entries)); });
   return all;
 }
 
 std::vector<KernelPrograms::StreamLosses> KernelPrograms::stream_losses() {
   std::vector<StreamLosses> all;
-  for_each<nopspan_stream_key, nopspan_stream_losses>(
-      skeleton_->maps.streams, [&](const auto& key, const auto& losses) { all.push_back({key, losses}); });
+  for_each<nopspan_stream_key, nopspan_stream_losses>(skeleton_->maps.streams,
+                                                      [&](const auto& key, const auto& losses) {
+                                                        all.push_back({key, losses});
+                                                      });
   return all;
 }
 

@@ -48,7 +48,12 @@ nopspan_settings settings_for(const Filter& filter) {
   settings.name_bit = bit_of(filter.name);
   settings.model_bit = bit_of(filter.model);
   const TraceId request = trace_id_of(filter.request);
-  if (!request.empty()) settings.request_bit = std::uint64_t{1} << (request.bytes[15] % 64);
+  if (request.empty()) return settings;
+  settings.request_bit = std::uint64_t{1} << (request.bytes[15] % 64);
+  Span span;
+  span.trace_id = request;
+  const std::string written = request_id_of(span);
+  std::copy_n(written.begin(), std::min(written.size(), sizeof(settings.request_id) - 1), settings.request_id);
   return settings;
 }
 
@@ -66,7 +71,7 @@ class LiveSource final : public Source {
         programs_(options_.buffer_bytes, settings_,
                   [this](const nopspan_record& record, std::string_view bytes) { return on_record(record, bytes); }),
         attachments_(programs_, options_.per_event),
-        drain_(host_, delivery_, programs_, samples_tails(settings_)) {
+        drain_(host_, delivery_, programs_, samples_tails(settings_), [this] { consume(); }) {
     if (!options_.binary.empty()) host_.add_file(options_.binary);
   }
 
@@ -131,7 +136,9 @@ void LiveSource::attach() {
     host_.scan();
     const std::uint64_t now = clocks_.monotonic_now();
     for (const std::uint32_t pid : host_.pids()) {
-      for (const Attachments::Target& target : fresh) drain_.begin(pid, *target.file, now);
+      for (const Attachments::Target& target : fresh) {
+        drain_.begin(pid, *target.file, attachments_.is_by_batch(*target.file), now);
+      }
     }
   }
 }
@@ -195,7 +202,8 @@ void LiveSource::run(Sink& sink, const std::atomic<bool>& stop) {
   delivery_.set_sink(&sink);
   scan();
   std::uint64_t next_tick = 0, next_scan = 0, next_drain = 0, next_losses = 0;
-  const std::uint64_t drain_pause = std::clamp<std::uint64_t>(options_.max_age_ns / 4, 20 * kMillisecond, 1000 * kMillisecond);
+  const std::uint64_t drain_pause =
+      std::clamp<std::uint64_t>(options_.max_age_ns / 4, 20 * kMillisecond, 1000 * kMillisecond);
   while (!stop) {
     if (!is_interrupted_) programs_.wait(host_.watch_fd(), kPollMilliseconds);
     consume();
@@ -213,7 +221,7 @@ void LiveSource::run(Sink& sink, const std::atomic<bool>& stop) {
       host_.scan_noted();
       attach();
     }
-    if (is_time(next_drain, drain_pause)) drain_.run(options_.max_age_ns, now);
+    if (!options_.per_event && is_time(next_drain, drain_pause)) drain_.run(options_.max_age_ns, now);
     if (is_time(next_losses, kReadLosses)) read_losses(now);
     if (is_time(next_tick, kTick)) {
       clocks_.sample();
@@ -233,13 +241,16 @@ void LiveSource::finish() {
       consume();
     } while (is_interrupted_);
   };
+  const auto drain_all = [this] {
+    if (!options_.per_event) drain_.run(0, clocks_.monotonic_now());
+  };
   host_.scan();
-  drain_.run(0, clocks_.monotonic_now());
+  drain_all();
   consume_all();
   attachments_.detach_all();
   consume_all();
   delivery_.set_detached();
-  drain_.run(0, clocks_.monotonic_now());
+  drain_all();
   consume_all();
   read_losses(clocks_.monotonic_now());
 }

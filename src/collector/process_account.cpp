@@ -71,7 +71,7 @@ void ProcessAccount::stream_losses(std::uint64_t id, Sequences sequences, const 
   Stream* stream = find(id);
   // As it was told before: nothing has happened. A stream that was closed since is not begun anew by that.
   if (stream != nullptr && stream->losses == losses) return;
-  stream = arriving(id, {sequences.next, sequences.next}, now_ns);
+  stream = arriving(id, sequences, now_ns);
   if (stream == nullptr) return;
   stream->ledger.emitted_until(sequences.next);
   stream->losses = losses;

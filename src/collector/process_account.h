@@ -28,13 +28,13 @@ class ProcessAccount {
     StreamLedger ledger;
     ProcessPointer process;  // as it was when the stream began: it may execute another program
     std::uint64_t header = 0;
-    std::uint64_t capacity = 0;         // of its buffer, bytes
-    std::uint64_t discarded_base = 0;   // by the library, before this collector
-    std::uint64_t discarded = 0;        // in all
-    std::uint64_t seen_ns = 0;          // when it was heard of last
-    std::uint64_t held_since_ns = 0;    // since when it is known to hold what has not arrived; 0: it does not
-    std::uint64_t closing_round = 0;    // its thread has ended: it is closed then; 0: not
-    Losses losses{};                    // as last told
+    std::uint64_t capacity = 0;        // of its buffer, bytes
+    std::uint64_t discarded_base = 0;  // by the library, before this collector
+    std::uint64_t discarded = 0;       // in all
+    std::uint64_t seen_ns = 0;         // when it was heard of last
+    std::uint64_t held_since_ns = 0;   // since when it is known to hold what has not arrived; 0: it does not
+    std::uint64_t closing_round = 0;   // its thread has ended: it is closed then; 0: not
+    Losses losses{};                   // as last told
   };
 
   // `all_are_known`: what streams this collector does not know began after it did.

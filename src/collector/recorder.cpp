@@ -71,8 +71,7 @@ Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), reco
     }
   }
   open(options_.force);
-  write_about();
-  if (writer_->bytes() > 0) return;
+  if (write_about()) return;
   const int error = writer_->error();
   abandon();
   throw Failure(options_.path + ": " + std::strerror(error));
@@ -87,7 +86,8 @@ void Recorder::open(bool may_replace) {
   // What spans carry is not for everybody.
   constexpr mode_t kMode = S_IRUSR | S_IWUSR;
   const bool is_new = !exists(options_.path);
-  OpenFile file(::open(options_.path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (may_replace ? O_TRUNC : O_EXCL), kMode));
+  OpenFile file(
+      ::open(options_.path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (may_replace ? O_TRUNC : O_EXCL), kMode));
   if (!file && errno == EEXIST) {
     throw Failure(options_.path + " exists: give another name, or --force to write over it", Failure::kMisused);
   }
@@ -104,7 +104,7 @@ void Recorder::on_span(const Span& span) {
   if (now_ == 0) now_ = flushed_at_ = ledger_at_ = span.start_unix_ns + span.duration_ns;
   const auto signal = static_cast<std::size_t>(signal_of(span.kind));
   encoders_[signal].add(span);
-  ++pending_[signal][static_cast<std::size_t>(span.kind)];
+  ++pending_[signal][span.kind];
   if (encoders_[signal].bytes() >= kFrameBytes) flush();
 }
 
@@ -131,10 +131,10 @@ void Recorder::flush_signal(Signal signal) {
   const std::uint64_t entries = encoders_[index].entries();
   if (entries == 0) return;
   const auto shares = encoders_[index].finish(message_);
-  const KindCounts counts = std::exchange(pending_[index], {});
+  const EntryCounts counts = std::exchange(pending_[index], {});
   make_room(message_.size());
   if (write({frame_kind(signal), static_cast<std::uint32_t>(entries), now_, message_})) {
-    for (std::size_t i = 0; i < counts.size(); ++i) totals_.entries[i] += counts[i];
+    totals_.entries += counts;
     part_has_entries_ = true;
     return;
   }
@@ -163,13 +163,13 @@ void Recorder::complain(const std::string& what) {
   if (!std::exchange(complained_, true)) std::cerr << "nopspan record: " << options_.path << ": " << what << std::endl;
 }
 
-void Recorder::write_about() {
+bool Recorder::write_about() {
   nlohmann::ordered_json about;
   about["recording"] = recording_;
   about["part"] = totals_.files;
   about["host"] = host_name();
   const std::string text = about.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-  write({FrameKind::about, 0, now_, text});
+  return writer_->write({FrameKind::about, 0, now_, text});
 }
 
 void Recorder::write_ledger() {

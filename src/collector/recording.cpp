@@ -30,8 +30,22 @@ FrameReader open_file(const std::string& path) {
   return {std::move(file), path};
 }
 
+// Deep nesting takes a parser long, and nothing that is recorded is deep.
+bool is_flat(std::string_view json) {
+  int depth = 0;
+  bool in_text = false;
+  for (std::size_t i = 0; i < json.size() && depth < 8; ++i) {
+    const char c = json[i];
+    if (in_text && c == '\\') ++i;
+    if (c == '"') in_text = !in_text;
+    if (!in_text && (c == '[' || c == '{')) ++depth;
+    if (!in_text && (c == ']' || c == '}')) --depth;
+  }
+  return depth < 8;
+}
+
 nlohmann::ordered_json json_of(std::string_view text) {
-  if (text.size() > kMostJson) return nlohmann::ordered_json::value_t::discarded;
+  if (text.size() > kMostJson || !is_flat(text)) return nlohmann::ordered_json::value_t::discarded;
   return nlohmann::ordered_json::parse(text, nullptr, false);
 }
 
@@ -42,7 +56,14 @@ void move_to_filtered(Counts& counts, std::uint64_t entries) {
 }
 
 void add(Ledger& to, const Ledger& ledger) {
-  to.processes.insert(to.processes.end(), ledger.processes.begin(), ledger.processes.end());
+  for (const ProcessLedger& one : ledger.processes) {
+    if (to.processes.size() < kMostProcesses) {
+      to.processes.push_back(one);
+    } else {
+      to.others += one.counts;
+      ++to.others_processes;
+    }
+  }
   to.others += ledger.others;
   to.others_processes += ledger.others_processes;
   to.total += ledger.total;
@@ -112,8 +133,8 @@ void Recording::read_about(const Frame& frame) {
   }
   const auto id = found->get<std::string>();
   if (id == recording_) return;  // the next part of it, whose ledger goes on
-  if (!recording_.empty()) before_ = ledger();
-  if (!recording_.empty()) tallies_.clear();
+  add(before_, since_before());
+  tallies_.clear();
   last_ = {};
   recording_ = id;
 }
@@ -140,6 +161,12 @@ void Recording::tick(std::uint64_t now, Sink& sink) {
 }
 
 Ledger Recording::ledger() const {
+  Ledger all = before_;
+  add(all, since_before());
+  return all;
+}
+
+Ledger Recording::since_before() const {
   Ledger now = last_;
   for (const auto& [key, tally] : tallies_) {
     const auto count = [&, &entries = tally](Counts& counts) {
@@ -161,9 +188,7 @@ Ledger Recording::ledger() const {
       count(now.others);
     }
   }
-  Ledger all = before_;
-  add(all, now);
-  return all;
+  return now;
 }
 
 std::string Recording::remark() const {

@@ -50,6 +50,7 @@ class Recording : public Source {
   void read_about(const Frame& frame);
   void read_ledger(const Frame& frame);
   void tick(std::uint64_t now, Sink& sink);
+  [[nodiscard]] Ledger since_before() const;
   Tally& tally_of(const ProcessPointer& process);
 
   FrameReader reader_;

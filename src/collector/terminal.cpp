@@ -158,6 +158,10 @@ std::uint32_t Terminal::key() {
   if (what != KEY_CODE_YES) {
     if (typed == '\r' || typed == '\n') return enter;
     if (typed == '\b' || typed == 0x7f) return erase;
+    if (typed == ('L' & 0x1f)) {  // somebody else has written on it
+      clearok(curscr, true);
+      return other;
+    }
     return static_cast<std::uint32_t>(typed);
   }
   switch (typed) {

@@ -27,7 +27,8 @@ bool ThreadHeaders::read() {
   threads_.clear();
   nopspan_gate_page page{};
   if (!read_value(pid_, gate_address_, page)) return false;
-  if (page.size < offsetof(nopspan_gate_page, process_mark) + sizeof(page.process_mark) || page.threads == 0) return true;
+  if (page.size < offsetof(nopspan_gate_page, process_mark) + sizeof(page.process_mark) || page.threads == 0)
+    return true;
   if (!read_value(pid_, page.process_mark, mark_)) return false;
   if (!find_new(page.threads)) return false;
   read_known();
@@ -77,7 +78,8 @@ bool ThreadHeaders::fetch(const Thread& thread, std::string& bytes) const {
   nopspan_thread after{};
   std::array<iovec, 2> local{iovec{bytes.data(), bytes.size()}, iovec{&after, sizeof(after)}};
   std::array<iovec, 2> remote{at(thread.header.buffer, bytes.size()), at(thread.address, sizeof(after))};
-  const ssize_t got = process_vm_readv(static_cast<pid_t>(pid_), local.data(), local.size(), remote.data(), remote.size(), 0);
+  const ssize_t got =
+      process_vm_readv(static_cast<pid_t>(pid_), local.data(), local.size(), remote.data(), remote.size(), 0);
   if (got < 0 || static_cast<std::size_t>(got) != bytes.size() + sizeof(after)) return false;
   return after.first == thread.header.first && after.mark == thread.header.mark &&
          after.stream == thread.header.stream && after.buffer == thread.header.buffer;

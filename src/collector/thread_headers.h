@@ -42,7 +42,7 @@ class ThreadHeaders {
   std::uint32_t pid_;
   std::uint64_t gate_address_;
   std::uint64_t mark_ = 0;
-  std::uint64_t newest_ = 0;               // the list's first one at the last read
+  std::uint64_t newest_ = 0;              // the list's first one at the last read
   std::vector<std::uint64_t> addresses_;  // of all: none is ever taken from the list
   std::vector<nopspan_thread> headers_;
   std::vector<Thread> threads_;

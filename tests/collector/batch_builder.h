@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Makes the bytes of a batch as the library does, and lets a test spoil them.
+#pragma once
+
+#include <nopspan_probes.h>
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace nopspan::collector {
+
+class BatchBuilder {
+ public:
+  // Begins an entry; what follows is put into it. What it returns is where it lies until the next call.
+  nopspan_entry& entry(unsigned char kind = NOPSPAN_ENTRY_SPAN) {
+    begin_ = bytes_.size();
+    bytes_.resize(begin_ + sizeof(nopspan_entry));
+    ++count_;
+    nopspan_entry& added = last();
+    added = nopspan_entry{};
+    added.kind = kind;
+    added.fixed_size = sizeof(nopspan_entry);
+    added.size = sizeof(nopspan_entry);
+    return added;
+  }
+  nopspan_entry& last() { return *reinterpret_cast<nopspan_entry*>(bytes_.data() + begin_); }
+
+  BatchBuilder& extra(unsigned bit, const std::vector<std::uint64_t>& words) {
+    for (const std::uint64_t word : words) bytes_.append(reinterpret_cast<const char*>(&word), sizeof(word));
+    last().extras |= bit;
+    last().size = static_cast<unsigned>(bytes_.size() - begin_);
+    return *this;
+  }
+  BatchBuilder& text(nopspan_text nopspan_entry::*field, std::string_view text) {
+    const nopspan_text where{static_cast<unsigned short>(bytes_.size() / 8), static_cast<unsigned short>(text.size())};
+    bytes_ += text;
+    bytes_.resize((bytes_.size() + 7) / 8 * 8);
+    last().*field = where;
+    last().size = static_cast<unsigned>(bytes_.size() - begin_);
+    return *this;
+  }
+  // A span as programs have it most.
+  BatchBuilder& span(std::string_view name, std::uint64_t span_id) {
+    nopspan_entry& added = entry();
+    added.span_id = added.root_id = span_id;
+    added.start_ns = 1000;
+    added.duration_ns = 50;
+    return text(&nopspan_entry::name, name);
+  }
+
+  [[nodiscard]] std::string_view bytes() const { return bytes_; }
+  std::string& raw() { return bytes_; }
+  [[nodiscard]] std::uint64_t count() const { return count_; }
+
+ private:
+  std::string bytes_;
+  std::size_t begin_ = 0;
+  std::uint64_t count_ = 0;
+};
+
+}  // namespace nopspan::collector

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "batch_reader.h"
+
+#include "batch_builder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <random>
+
+namespace nopspan::collector {
+namespace {
+
+using testing::ElementsAre;
+using Outcome = BatchReader::Outcome;
+
+constexpr std::uint64_t kOffset = 1'000'000;  // of the wall clock
+
+class Batch : public testing::Test {
+ protected:
+  ClockMap clocks{[] { return std::uint64_t{5}; }, [] { return kOffset + 5; }};
+  BatchBuilder batch;
+  std::string copy;
+
+  // Reads it to its end. Names of what was read; "?" for what was not.
+  std::vector<std::string> names(std::uint64_t count) {
+    copy = batch.bytes();  // of its own, so that a sanitizer sees what is read beyond its end
+    copy.shrink_to_fit();
+    BatchReader reader(copy, count, clocks);
+    std::vector<std::string> all;
+    for (Span span;;) {
+      const Outcome outcome = reader.next(span);
+      if (outcome == Outcome::end) return all;
+      all.push_back(outcome == Outcome::span ? std::string(span.name) : outcome == Outcome::unknown ? "unknown" : "?");
+    }
+  }
+  std::vector<std::string> names() { return names(batch.count()); }
+  // The only entry's.
+  Span only() {
+    copy = batch.bytes();
+    Span span;
+    EXPECT_EQ(BatchReader(copy, 1, clocks).next(span), Outcome::span);
+    return span;
+  }
+};
+
+TEST_F(Batch, ReadsEntriesInOrder) {
+  batch.span("one", 1).span("two", 2).span("", 3);
+  EXPECT_THAT(names(), ElementsAre("one", "two", ""));
+}
+
+TEST_F(Batch, HasNoEntriesWhenEmpty) { EXPECT_THAT(names(0), ElementsAre()); }
+
+TEST_F(Batch, ReadsAllOfASpan) {
+  nopspan_entry& entry = batch.entry();
+  entry.status = NOPSPAN_STATUS_EXCEPTION;
+  entry.flags = NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_FOREIGN_ID;
+  entry.extras = NOPSPAN_TELLS_TOKENS;
+  entry.trace_id[15] = 9;
+  entry.span_id = 1;
+  entry.parent_id = 2;
+  entry.root_id = 3;
+  entry.start_ns = 1000;
+  entry.duration_ns = 70;
+  batch.extra(NOPSPAN_EXTRA_USAGE, {11, 12, 13, 14})
+      .extra(NOPSPAN_EXTRA_FIRST_TOKEN, {21})
+      .extra(NOPSPAN_EXTRA_ENGINE, {31, 32, 33, 34, 35, 36, 37})
+      .text(&nopspan_entry::name, "llm.chat")
+      .text(&nopspan_entry::engine, "llama.cpp")
+      .text(&nopspan_entry::model, "tiny")
+      .text(&nopspan_entry::tenant, "acme")
+      .text(&nopspan_entry::exception_kind, "error")
+      .text(&nopspan_entry::error_type, "std::runtime_error")
+      .text(&nopspan_entry::foreign_id, "order-4711")
+      .text(&nopspan_entry::tracestate, "a=b")
+      .text(&nopspan_entry::text, "calculator")
+      .text(&nopspan_entry::attributes, "attributes")
+      .text(&nopspan_entry::links, std::string(48, 'x'));
+  const Span span = only();
+  EXPECT_EQ(span.kind, Kind::span);
+  EXPECT_EQ(span.status, kException);
+  EXPECT_EQ(span.flags, NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_FOREIGN_ID);
+  EXPECT_EQ(span.trace_id.bytes[15], 9);
+  EXPECT_EQ(span.span_id, 1);
+  EXPECT_EQ(span.parent_id, 2);
+  EXPECT_EQ(span.root_id, 3);
+  EXPECT_EQ(span.start_unix_ns, kOffset + 1000);
+  EXPECT_EQ(span.duration_ns, 70);
+  EXPECT_TRUE(span.tells_tokens);
+  EXPECT_FALSE(span.tells_tool);
+  EXPECT_TRUE(span.has_usage && span.has_first_token && span.has_engine_times);
+  EXPECT_EQ(span.usage.input, 11);
+  EXPECT_EQ(span.usage.reasoning, 14);
+  EXPECT_EQ(span.first_token_ns, 21);
+  EXPECT_EQ(span.engine_times.arrival_ns, 31);
+  EXPECT_EQ(span.engine_times.preemptions, 37);
+  EXPECT_EQ(span.name, "llm.chat");
+  EXPECT_EQ(span.engine, "llama.cpp");
+  EXPECT_EQ(span.model, "tiny");
+  EXPECT_EQ(span.tenant, "acme");
+  EXPECT_EQ(span.exception_kind, "error");
+  EXPECT_EQ(span.error_type, "std::runtime_error");
+  EXPECT_EQ(span.foreign_id, "order-4711");
+  EXPECT_EQ(span.tracestate, "a=b");
+  EXPECT_EQ(span.text, "calculator");
+  EXPECT_EQ(span.attributes, "attributes");
+  EXPECT_EQ(span.links.size(), 48);
+}
+
+TEST_F(Batch, ReadsAGauge) {
+  batch.entry(NOPSPAN_ENTRY_GAUGE);
+  batch.extra(NOPSPAN_EXTRA_VALUES, {static_cast<std::uint64_t>(-5), 4096});
+  const Span span = only();
+  EXPECT_EQ(span.kind, Kind::gauge);
+  EXPECT_EQ(span.value, -5);
+  EXPECT_EQ(span.number, 4096);
+}
+
+TEST_F(Batch, KeepsNothingOfTheEntryBefore) {
+  batch.entry(NOPSPAN_ENTRY_RETRY);
+  batch.extra(NOPSPAN_EXTRA_VALUES, {1, 2}).text(&nopspan_entry::error_type, "busy");
+  batch.span("plain", 1);
+  copy = batch.bytes();
+  BatchReader reader(copy, 2, clocks);
+  Span span;
+  reader.next(span);
+  reader.next(span);
+  EXPECT_EQ(span.error_type, "");
+  EXPECT_EQ(span.value, 0);
+  EXPECT_EQ(span.number, 0);
+  EXPECT_FALSE(span.has_usage);
+}
+
+TEST_F(Batch, SharesATextOfAnEntryBefore) {
+  batch.span("shared", 1);
+  const nopspan_text where = batch.last().name;
+  batch.entry().name = where;
+  EXPECT_THAT(names(), ElementsAre("shared", "shared"));
+}
+
+TEST_F(Batch, ReadsALaterVersionsLongerEntry) {
+  batch.entry();
+  batch.extra(0, {77});  // a field that this version does not know
+  batch.last().fixed_size += 8;
+  batch.extra(NOPSPAN_EXTRA_FIRST_TOKEN, {5}).extra(0x8000, {6}).text(&nopspan_entry::name, "later");
+  EXPECT_EQ(only().first_token_ns, 5);
+  EXPECT_EQ(only().name, "later");
+}
+
+TEST_F(Batch, SkipsAKindThatItDoesNotKnow) {
+  batch.span("before", 1);
+  batch.entry(200);
+  batch.span("after", 2);
+  EXPECT_THAT(names(), ElementsAre("before", "unknown", "after"));
+}
+
+TEST_F(Batch, ReadsNoMoreEntriesThanItIsTold) {
+  batch.span("one", 1).span("two", 2);
+  EXPECT_THAT(names(1), ElementsAre("one"));
+  EXPECT_THAT(names(1000), ElementsAre("one", "two"));
+  EXPECT_EQ(BatchReader::whole_entries(batch.bytes(), 1), 1);
+  EXPECT_EQ(BatchReader::whole_entries(batch.bytes(), 1000), 2);
+  EXPECT_EQ(BatchReader::whole_entries(batch.bytes().substr(0, batch.bytes().size() - 1), 1000), 1);
+}
+
+// What is wrong with one entry is not wrong with the others.
+using Spoil = void (*)(nopspan_entry& entry);
+struct Spoiled {
+  const char* what;
+  Spoil spoil;
+};
+class OneMalformedEntry : public Batch, public testing::WithParamInterface<Spoiled> {};
+TEST_P(OneMalformedEntry, IsLeftOut) {
+  batch.span("before", 1).span("middle", 2);
+  GetParam().spoil(batch.last());
+  batch.span("after", 3);
+  EXPECT_THAT(names(), ElementsAre("before", "?", "after"));
+}
+INSTANTIATE_TEST_SUITE_P(
+    Batch, OneMalformedEntry,
+    testing::Values(Spoiled{"a fixed part that is too short", [](nopspan_entry& e) { e.fixed_size = 112; }},
+                    Spoiled{"a fixed part of an odd size", [](nopspan_entry& e) { e.fixed_size = 121; }},
+                    Spoiled{"a fixed part beyond its end", [](nopspan_entry& e) { e.fixed_size = 65528; }},
+                    Spoiled{"no such status", [](nopspan_entry& e) { e.status = 4; }},
+                    Spoiled{"usage without room", [](nopspan_entry& e) { e.extras = NOPSPAN_EXTRA_USAGE; }},
+                    Spoiled{"a time without room",
+                            [](nopspan_entry& e) { e.extras = NOPSPAN_EXTRA_FIRST_TOKEN, e.fixed_size = 128; }},
+                    Spoiled{"engine times without room", [](nopspan_entry& e) { e.extras = NOPSPAN_EXTRA_ENGINE; }},
+                    Spoiled{"values without room", [](nopspan_entry& e) { e.extras = NOPSPAN_EXTRA_VALUES; }},
+                    Spoiled{"a text beyond the end",
+                            [](nopspan_entry& e) {
+                              e.model = {65535, 1};
+                            }},
+                    Spoiled{"a text over the end",
+                            [](nopspan_entry& e) {
+                              e.model = {40, 200};
+                            }},
+                    Spoiled{"a name without end",
+                            [](nopspan_entry& e) {
+                              e.name = {0, 300};
+                            }},
+                    Spoiled{"attributes beyond the end",
+                            [](nopspan_entry& e) {
+                              e.attributes = {0, 65535};
+                            }},
+                    Spoiled{"half a link",
+                            [](nopspan_entry& e) {
+                              e.links = {0, 36};
+                            }}),
+    [](const auto& info) {
+      std::string name = info.param.what;
+      for (char& c : name) c = c == ' ' ? '_' : c;
+      return name;
+    });
+
+// Where the next one begins is not known then.
+class MalformedSize : public Batch, public testing::WithParamInterface<unsigned> {};
+TEST_P(MalformedSize, EndsTheBatch) {
+  batch.span("before", 1).span("middle", 2);
+  batch.last().size = GetParam();
+  EXPECT_THAT(names(), ElementsAre("before"));
+}
+INSTANTIATE_TEST_SUITE_P(Batch, MalformedSize,
+                         testing::Values(0, 8, 112, 121, 127, 136, 4096, 0xFFFFFFF8, 0xFFFFFFFF, 0x80000000));
+
+TEST_F(Batch, IsCutAnywhere) {
+  batch.span("one", 1).span("two", 2);
+  const std::string whole(batch.bytes());
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    batch.raw() = whole.substr(0, size);
+    EXPECT_LE(names().size(), size / sizeof(nopspan_entry));
+  }
+}
+
+TEST_F(Batch, GivesNoMoreBytesOfAttributesOutThanItHas) {
+  batch.entry();
+  batch.text(&nopspan_entry::attributes, std::string(8000, 'a'));
+  const nopspan_text where = batch.last().attributes;
+  for (int i = 0; i < 100; ++i) batch.entry().attributes = where;
+  copy = batch.bytes();
+  BatchReader reader(copy, batch.count(), clocks);
+  std::size_t given = 0;
+  for (Span span;;) {
+    const Outcome outcome = reader.next(span);
+    if (outcome == Outcome::end) break;
+    if (outcome == Outcome::span) given += span.attributes.size();
+  }
+  EXPECT_LE(given, copy.size());
+}
+
+TEST_F(Batch, SurvivesAnyBytes) {
+  std::mt19937_64 random(7);  // NOLINT: the same in every run
+  batch.span("one", 1).span("two", 2).span("three", 3);
+  batch.extra(NOPSPAN_EXTRA_USAGE, {1, 2, 3, 4});
+  const std::string whole(batch.bytes());
+  for (int round = 0; round < 20'000; ++round) {
+    std::string& bytes = batch.raw() = whole;
+    for (int i = 0; i < 1 + round % 6; ++i) bytes[random() % bytes.size()] = static_cast<char>(random());
+    copy = bytes;
+    BatchReader reader(copy, random() % 10, clocks);
+    for (Span span; reader.next(span) != Outcome::end;) {
+      for (const std::string_view text : {span.name, span.model, span.attributes, span.links, span.tracestate}) {
+        EXPECT_TRUE(text.empty() ||
+                    (text.data() >= copy.data() && text.data() + text.size() <= copy.data() + copy.size()));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace nopspan::collector

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "clock_map.h"
+
+#include <gtest/gtest.h>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::uint64_t kSecond = 1'000'000'000;
+
+// Clocks that a test turns. To read one takes a moment.
+class Clocks : public testing::Test {
+ protected:
+  std::uint64_t monotonic = 100 * kSecond;
+  std::uint64_t offset = 1'700'000'000 * kSecond;
+  std::uint64_t reading_ns = 20;
+  ClockMap map{[this] { return monotonic += reading_ns; }, [this] { return (monotonic += reading_ns) + offset; }};
+
+  void pass(std::uint64_t ns) {
+    monotonic += ns;
+    map.sample();
+  }
+  void expect_unix(std::uint64_t monotonic_ns, std::uint64_t unix_ns) const {
+    EXPECT_NEAR(static_cast<double>(map.to_unix(monotonic_ns) - unix_ns), 0, static_cast<double>(map.error_ns()));
+  }
+};
+
+TEST_F(Clocks, MapsTheWallClock) {
+  pass(kSecond);
+  expect_unix(monotonic, monotonic + offset);
+  expect_unix(monotonic - kSecond, monotonic - kSecond + offset);
+  EXPECT_LE(map.error_ns(), 6'000);
+  EXPECT_EQ(map.steps(), 0);
+}
+
+TEST_F(Clocks, MapsEachTimeAsTheClockWasThen) {
+  const std::uint64_t before = monotonic, old_offset = offset;
+  pass(10 * kSecond);
+  offset -= 5 * kSecond;  // somebody set the clock
+  pass(kSecond);
+  const std::uint64_t after = monotonic;
+  pass(10 * kSecond);
+  expect_unix(before, before + old_offset);
+  expect_unix(after, after + offset);
+  EXPECT_EQ(map.steps(), 1);
+}
+
+TEST_F(Clocks, FollowsASuspendInWhichTheMonotonicClockStands) {
+  pass(kSecond);
+  offset += 8 * 3600 * kSecond;
+  pass(kSecond);
+  expect_unix(monotonic, monotonic + offset);
+}
+
+TEST_F(Clocks, FollowsAClockThatIsSlewed) {
+  for (int i = 0; i < 100'000; ++i) {  // 500 ppm for nearly three hours: more samples than are kept
+    offset += 50'000;
+    pass(kSecond / 10);
+  }
+  expect_unix(monotonic, monotonic + offset);
+  EXPECT_EQ(map.steps(), 0);
+}
+
+TEST_F(Clocks, SaysHowFarItMayBeOff) {
+  reading_ns = 400'000;
+  pass(kSecond);
+  EXPECT_GE(map.error_ns(), 400'000);
+  reading_ns = 20;
+  pass(kSecond);
+  EXPECT_LE(map.error_ns(), 6'000);
+}
+
+TEST_F(Clocks, MapsWhatWasBeforeTheFirstSampleToo) { expect_unix(1, 1 + offset); }
+
+TEST(ClockMap, MapsNowToNow) {
+  const ClockMap map;
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  const auto unix_ns = static_cast<std::uint64_t>(now.tv_sec) * kSecond + static_cast<std::uint64_t>(now.tv_nsec);
+  EXPECT_LT(map.to_unix(map.monotonic_now()) - unix_ns + kSecond, 60 * kSecond);
+}
+
+}  // namespace
+}  // namespace nopspan::collector

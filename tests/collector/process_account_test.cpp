@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "process_account.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::uint64_t kSecond = 1'000'000'000;
+
+class Account : public testing::Test {
+ protected:
+  ProcessAccount account{std::make_shared<Process>(), kSecond, true};
+  std::uint64_t now = 2 * kSecond;
+
+  // As a batch does: what is new is delivered.
+  void arrive(std::uint64_t stream, Sequences sequences) {
+    ProcessAccount::Stream* found = account.arriving(stream, sequences, now);
+    if (found == nullptr) return;
+    for (const Sequences& part : found->ledger.arrive(sequences)) account.delivered(part.count());
+  }
+  void tell(std::uint64_t stream, Sequences sequences, unsigned reason, std::uint64_t entries) {
+    Losses losses{};
+    losses[reason] = entries;
+    account.stream_losses(stream, sequences, losses, now);
+  }
+  void tell_of_process(unsigned reason, std::uint64_t entries) {
+    Losses losses{};
+    losses[reason] = entries;
+    account.process_losses(losses);
+  }
+  void expect(const Counts& expected) {
+    const Counts counts = account.counts();
+    EXPECT_TRUE(counts.closes());
+    EXPECT_EQ(counts.emitted, expected.emitted);
+    EXPECT_EQ(counts.delivered, expected.delivered);
+    EXPECT_EQ(counts.filtered, expected.filtered);
+    EXPECT_EQ(counts.ring_full, expected.ring_full);
+    EXPECT_EQ(counts.unreadable, expected.unreadable);
+    EXPECT_EQ(counts.too_large, expected.too_large);
+    EXPECT_EQ(counts.malformed, expected.malformed);
+    EXPECT_EQ(counts.missed, expected.missed);
+    EXPECT_EQ(counts.discarded, expected.discarded);
+    EXPECT_EQ(counts.held_by_killed, expected.held_by_killed);
+  }
+};
+
+TEST_F(Account, ClosesWhenAllArrived) {
+  arrive(1, {0, 10});
+  arrive(2, {0, 5});
+  arrive(1, {10, 12});
+  expect({.emitted = 17, .delivered = 17});
+}
+
+TEST_F(Account, ExplainsAGapByWhatTheKernelSaysOfTheStream) {
+  arrive(1, {0, 10});
+  tell(1, {10, 30}, NOPSPAN_REASON_RING_FULL, 20);
+  arrive(1, {30, 31});
+  expect({.emitted = 31, .delivered = 11, .ring_full = 20});
+}
+
+TEST_F(Account, KnowsOfAStreamOfWhichNothingEverArrives) {
+  tell(7, {0, 25}, NOPSPAN_REASON_FILTERED, 25);
+  expect({.emitted = 25, .filtered = 25});
+}
+
+TEST_F(Account, CountsTheRestOfAGapAsMissed) {
+  arrive(1, {0, 1});
+  arrive(1, {11, 12});
+  tell(1, {1, 5}, NOPSPAN_REASON_UNREADABLE, 4);
+  expect({.emitted = 12, .delivered = 2, .unreadable = 4, .missed = 6});
+}
+
+TEST_F(Account, DoesNotCountAsLostWhatWasFetchedBeforeItWas) {
+  arrive(1, {0, 6});  // fetched
+  tell(1, {0, 8}, NOPSPAN_REASON_RING_FULL, 8);
+  expect({.emitted = 8, .delivered = 6, .ring_full = 2});
+}
+
+TEST_F(Account, ExplainsGapsByWhatTheKernelSaysOfTheProcess) {
+  arrive(1, {0, 1});
+  tell_of_process(NOPSPAN_REASON_UNREADABLE, 3);
+  expect({.emitted = 4, .delivered = 1, .unreadable = 3});
+  // The stream's next batch shows that the three were its own.
+  arrive(1, {4, 5});
+  expect({.emitted = 5, .delivered = 2, .unreadable = 3});
+}
+
+TEST_F(Account, DoesNotCountTwiceWhatTheKernelSaysOfStreamAndProcess) {
+  tell_of_process(NOPSPAN_REASON_RING_FULL, 9);
+  tell(1, {0, 5}, NOPSPAN_REASON_RING_FULL, 5);
+  expect({.emitted = 9, .ring_full = 9});
+}
+
+TEST_F(Account, KnowsWhatTheLibraryDiscarded) {
+  arrive(1, {0, 4});
+  arrive(1, {10, 11});
+  account.find(1)->discarded = 6;
+  expect({.emitted = 11, .delivered = 5, .discarded = 6});
+}
+
+TEST_F(Account, DoesNotCountWhatWasThereBefore) {
+  account.begin_stream(1, 100, 7, now);
+  arrive(1, {98, 103});
+  account.find(1)->discarded = 7;
+  expect({.emitted = 3, .delivered = 3});
+}
+
+TEST_F(Account, BeginsAStreamWhereItIsFirstSeenIfNotAllAreKnown) {
+  account.not_all_are_known();
+  arrive(1, {50, 52});
+  expect({.emitted = 2, .delivered = 2});
+}
+
+TEST_F(Account, CountsWhatTheKernelLostOfAStreamFirstSeenByThat) {
+  account.not_all_are_known();
+  tell(1, {50, 54}, NOPSPAN_REASON_RING_FULL, 4);
+  tell_of_process(NOPSPAN_REASON_RING_FULL, 4);
+  expect({.emitted = 4, .ring_full = 4});
+}
+
+TEST_F(Account, ClosesStreamsOfEndedThreads) {
+  arrive(1, {0, 4});
+  tell(1, {4, 6}, NOPSPAN_REASON_RING_FULL, 2);
+  account.find(1)->closing_round = 5;
+  account.close_ended(5);
+  EXPECT_NE(account.find(1), nullptr);
+  account.close_ended(6);
+  EXPECT_EQ(account.find(1), nullptr);
+  EXPECT_THAT(account.take_closed(), testing::ElementsAre(1));
+  EXPECT_THAT(account.take_closed(), testing::IsEmpty());
+  expect({.emitted = 6, .delivered = 4, .ring_full = 2});
+}
+
+TEST_F(Account, KeepsABoundedNumberOfStreams) {
+  std::uint64_t entries = 0;
+  for (std::uint64_t stream = 1; stream < 4 * ProcessAccount::kMostStreams; ++stream) {
+    arrive(stream, {0, 2});
+    entries += 2;
+    ++now;
+    ASSERT_LE(account.streams().size(), ProcessAccount::kMostStreams);
+  }
+  expect({.emitted = entries, .delivered = entries});
+  // The first one is known no more. What it had emitted before is not missed for that.
+  arrive(1, {2, 3});
+  expect({.emitted = entries + 1, .delivered = entries + 1});
+}
+
+TEST_F(Account, ClosesEndedThreadsFirstWhenThereAreTooMany) {
+  arrive(1, {0, 2});
+  ++now;
+  for (std::uint64_t stream = 2; account.streams().size() < ProcessAccount::kMostStreams; ++stream) {
+    arrive(stream, {0, 1});
+    if (stream % 2 == 0) account.find(stream)->closing_round = 1;
+  }
+  arrive(1'000'000, {0, 1});
+  EXPECT_NE(account.find(1), nullptr);
+}
+
+TEST_F(Account, DoesNotBelieveSequencesThatNoThreadCanHaveReached) {
+  arrive(1, {0, 2});
+  arrive(1, {1ULL << 60U, (1ULL << 60U) + 3});
+  expect({.emitted = 5, .delivered = 2, .malformed = 3});
+  arrive(1, {2, 4});
+  expect({.emitted = 7, .delivered = 4, .malformed = 3});
+}
+
+TEST_F(Account, BelievesAGapThatTookItsTime) {
+  arrive(1, {0, 2});
+  now += 10 * kSecond;
+  arrive(1, {100'000'000, 100'000'001});
+  expect({.emitted = 100'000'001, .delivered = 3, .missed = 99'999'998});
+}
+
+TEST_F(Account, SaysWhatKilledThreadsMayHaveHeld) {
+  arrive(1, {0, 2});
+  account.find(1)->capacity = 1200;
+  arrive(2, {0, 2});
+  account.find(2)->capacity = 1200;
+  account.find(2)->closing_round = 1;
+  account.all_were_killed();
+  expect({.emitted = 4, .delivered = 4, .held_by_killed = 10});
+}
+
+}  // namespace
+}  // namespace nopspan::collector

@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recording.h"
+
+#include "failure.h"
+#include "kept_span.h"
+#include "recorder.h"
+#include "temporary_file.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <deque>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <random>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+using namespace nopspan::collector;
+
+namespace {
+
+constexpr std::uint64_t kSecond = 1'000'000'000, kBegin = 1'790'000'000 * kSecond;
+
+// Counts what its spans are.
+class CountingSource : public Source {
+ public:
+  void run(Sink& /*sink*/, const std::atomic<bool>& /*stop*/) override {}
+  [[nodiscard]] Ledger ledger() const override { return ledger_; }
+  void count(const Span& span) {
+    auto found = std::find_if(ledger_.processes.begin(), ledger_.processes.end(),
+                              [&](const ProcessLedger& one) { return one.process == *span.process; });
+    if (found == ledger_.processes.end()) found = ledger_.processes.insert(found, {*span.process, {}});
+    Counts& counts = found->counts;
+    ++counts.emitted, ++counts.delivered;
+    ++ledger_.total.emitted, ++ledger_.total.delivered;
+  }
+  void lose(std::uint64_t entries) { ledger_.total.emitted += entries, ledger_.total.ring_full += entries; }
+
+ private:
+  Ledger ledger_;
+};
+
+struct Replayed {
+  KeptSpans sink;
+  Ledger ledger;
+  std::string remark;
+};
+
+Replayed replay(const std::string& path, const Filter& filter = {}) {
+  Recording recording(path, filter);
+  Replayed replayed;
+  const std::atomic<bool> stop = false;
+  recording.run(replayed.sink, stop);
+  replayed.ledger = recording.ledger();
+  replayed.remark = recording.remark();
+  return replayed;
+}
+
+std::string text_of(const Ledger& ledger) { return to_json(ledger).dump(2); }
+
+// Records so many spans, a hundred a second.
+std::vector<KeptSpan> record(RecorderOptions options, std::size_t count, CountingSource& source) {
+  std::mt19937_64 random(count);
+  const std::vector<ProcessPointer> processes = {make_process(1), make_process(2), make_process(3)};
+  std::vector<KeptSpan> spans;
+  Recorder recorder(std::move(options));
+  recorder.set_source(source);
+  std::uint64_t now = kBegin;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i % 10 == 0) recorder.on_tick(now += kSecond / 10);
+    spans.push_back(any_span(random, processes));
+    source.count(spans.back().span());
+    recorder.on_span(spans.back().span());
+  }
+  recorder.on_tick(now + kSecond);
+  EXPECT_TRUE(recorder.finish());
+  EXPECT_EQ(recorder.totals().entries.all(), count);
+  return spans;
+}
+
+using Key = std::tuple<std::uint32_t, std::uint64_t, std::uint32_t, Signal>;
+Key key_of(const Span& span) { return {(**span.process).pid, span.stream, span.thread_id, signal_of(span.kind)}; }
+
+void expect_same(const std::vector<KeptSpan>& before, const std::deque<KeptSpan>& after) {
+  ASSERT_EQ(before.size(), after.size());
+  std::map<Key, std::vector<const KeptSpan*>> expected;
+  for (const KeptSpan& span : before) expected[key_of(span.span())].push_back(&span);
+  std::map<Key, std::size_t> seen;
+  for (const KeptSpan& span : after) {
+    const Key key = key_of(span.span());
+    const std::size_t i = seen[key]++;
+    ASSERT_LT(i, expected[key].size());
+    ASSERT_EQ(expected[key][i]->difference(span.span()), "");
+  }
+}
+
+TEST(Recording, GivesBackAllSpansEachStreamInItsOrderAndTheLedger) {
+  const TemporaryFile file;
+  CountingSource source;
+  source.lose(3);
+  const auto spans = record({file.path()}, 5000, source);
+  const Replayed replayed = replay(file.path());
+  EXPECT_EQ(replayed.remark, "");
+  expect_same(spans, replayed.sink.spans);
+  EXPECT_EQ(replayed.ledger.total.delivered, 5000U);
+  EXPECT_EQ(replayed.ledger.total.ring_full, 3U);
+  EXPECT_TRUE(replayed.ledger.total.closes());
+  EXPECT_EQ(text_of(replayed.ledger), text_of(source.ledger()));
+}
+
+TEST(Recording, TicksOnceForEachSecondOfItAndAtItsEnd) {
+  const TemporaryFile file;
+  CountingSource source;
+  record({file.path()}, 1000, source);  // ten seconds and one
+  const auto ticks = replay(file.path()).sink.ticks;
+  ASSERT_GE(ticks.size(), 10U);
+  EXPECT_LE(ticks.size(), 12U);
+  EXPECT_TRUE(std::is_sorted(ticks.begin(), ticks.end()));
+  EXPECT_EQ(ticks.back(), kBegin + 11 * kSecond);
+}
+
+TEST(Recording, TicksAFewTimesForAYearInWhichNothingCame) {
+  const TemporaryFile file;
+  CountingSource source;
+  {
+    Recorder recorder({file.path()});
+    recorder.set_source(source);
+    const KeptSpan span = chat_span(make_process(1));
+    recorder.on_tick(kBegin);
+    recorder.on_span(span.span());
+    recorder.on_tick(kBegin + kSecond);
+    recorder.on_span(span.span());
+    recorder.on_tick(kBegin + 365 * 86400 * kSecond);
+    EXPECT_TRUE(recorder.finish());
+  }
+  const auto ticks = replay(file.path()).sink.ticks;
+  EXPECT_LE(ticks.size(), 70U);
+  EXPECT_EQ(ticks.back(), kBegin + 365 * 86400 * kSecond);
+}
+
+TEST(Recording, ThatWasCutAnywhereGivesWhatIsWholeAndALedgerOfIt) {
+  const TemporaryFile file, part;
+  CountingSource source;
+  record({file.path()}, 100, source);
+  const std::string whole = file.bytes();
+  std::size_t before = 0;
+  for (std::size_t size = kFileHeaderBytes; size < whole.size(); size += whole.size() / 199) {
+    part.set_bytes(whole.substr(0, size));
+    const Replayed replayed = replay(part.path());
+    ASSERT_GE(replayed.sink.spans.size(), before);
+    before = replayed.sink.spans.size();
+    ASSERT_EQ(replayed.ledger.total.delivered, before);
+    ASSERT_TRUE(replayed.ledger.total.closes());
+    std::uint64_t sum = replayed.ledger.others.delivered;
+    for (const ProcessLedger& one : replayed.ledger.processes) sum += one.counts.delivered;
+    ASSERT_EQ(sum, before);
+    ASSERT_NE(replayed.remark, "");
+  }
+  EXPECT_GT(before, 50U);
+}
+
+TEST(Recording, TellsWhatItsFilterLeavesOut) {
+  const TemporaryFile file;
+  CountingSource source;
+  const auto spans = record({file.path()}, 1000, source);
+  Filter filter;
+  filter.pids = {2};
+  const Replayed replayed = replay(file.path(), filter);
+  const auto wanted = static_cast<std::uint64_t>(
+      std::count_if(spans.begin(), spans.end(), [](const KeptSpan& each) { return (**each.span().process).pid == 2; }));
+  EXPECT_EQ(replayed.sink.spans.size(), wanted);
+  EXPECT_EQ(replayed.ledger.total.delivered, wanted);
+  EXPECT_EQ(replayed.ledger.total.filtered, 1000 - wanted);
+  EXPECT_TRUE(replayed.ledger.total.closes());
+  for (const ProcessLedger& one : replayed.ledger.processes) EXPECT_TRUE(one.counts.closes());
+}
+
+TEST(Recording, OfTwoHasTheSpansAndLedgersOfBoth) {
+  const TemporaryFile one, two, both;
+  CountingSource source_one, source_two;
+  record({one.path()}, 100, source_one);
+  record({two.path()}, 200, source_two);
+  both.set_bytes(one.bytes() + two.bytes());
+  const Replayed replayed = replay(both.path());
+  EXPECT_EQ(replayed.sink.spans.size(), 300U);
+  EXPECT_EQ(replayed.ledger.total.delivered, 300U);
+  EXPECT_EQ(replayed.ledger.processes.size(), 6U);
+  EXPECT_EQ(replayed.remark, "");
+}
+
+TEST(Recording, TakesAnyBytes) {
+  const TemporaryFile file, broken;
+  CountingSource source;
+  record({file.path()}, 60, source);
+  const std::string whole = file.bytes();
+  std::mt19937_64 random(5);
+  for (int i = 0; i < 100; ++i) {
+    std::string bytes = whole;
+    for (std::uint64_t flips = random() % 5; flips > 0; --flips) {
+      bytes[kFileHeaderBytes + random() % (bytes.size() - kFileHeaderBytes)] = static_cast<char>(random());
+    }
+    broken.set_bytes(bytes);
+    EXPECT_LE(replay(broken.path()).sink.spans.size(), 60U);
+  }
+}
+
+// A file of these frames, which are right as frames.
+std::string file_of(const std::vector<std::pair<FrameKind, std::string>>& frames) {
+  const TemporaryFile file;
+  FrameWriter writer(file.open(O_CREAT | O_WRONLY));
+  for (const auto& [kind, payload] : frames) EXPECT_TRUE(writer.write({kind, 7, kBegin, payload}));
+  return file.bytes();
+}
+
+TEST(Recording, TakesFramesThatHoldAnything) {
+  const TemporaryFile file;
+  const std::string deep(900'000, '[');
+  file.set_bytes(
+      file_of({{FrameKind::about, "no JSON"},
+               {FrameKind::about, "{\"recording\": 5}"},
+               {FrameKind::about, deep},
+               {FrameKind::ledger, deep},
+               {FrameKind::ledger, "[]"},
+               {FrameKind::ledger,
+                R"({"total": {"emitted": -5, "delivered": 1e99, "filtered": "x"}, "processes": [1, {"pid": {}}]})"},
+               {FrameKind::traces, "no protobuf"},
+               {FrameKind::logs, std::string("\x0a\xff\xff\xff\xff\x0f", 6)},
+               {FrameKind::metrics, ""},
+               {static_cast<FrameKind>(99), "a later recorder's"},
+               {FrameKind::end, "and more"}}));
+  const Replayed replayed = replay(file.path());
+  EXPECT_TRUE(replayed.sink.spans.empty());
+  EXPECT_EQ(replayed.remark, file.path() + ": 7 frames hold nothing that can be read");
+  EXPECT_EQ(replayed.ledger.total.emitted, 0U);
+}
+
+TEST(Recording, IsNotOpenedWhereThereIsNone) {
+  const TemporaryFile file;
+  EXPECT_THROW(Recording("/nowhere/at/all"), Failure);
+  file.set_bytes("something else");
+  EXPECT_THROW(Recording(file.path()), Failure);
+}
+
+TEST(Recorder, DoesNotWriteOverAFileUnlessForced) {
+  const TemporaryFile file;
+  file.set_bytes("precious");
+  try {
+    const Recorder recorder({file.path()});
+    ADD_FAILURE() << "it did";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.exit_status, Failure::kMisused);
+  }
+  EXPECT_EQ(file.bytes(), "precious");
+  CountingSource source;
+  record({file.path(), true}, 10, source);
+  EXPECT_EQ(replay(file.path()).sink.spans.size(), 10U);
+}
+
+TEST(Recorder, LeavesNoFileWhereItHadNothingToRecordFrom) {
+  const TemporaryFile file;
+  Recorder recorder({file.path()});
+  EXPECT_NE(file.bytes(), "");
+  recorder.abandon();
+  EXPECT_FALSE(file.open());
+}
+
+TEST(Recorder, FailsAtOnceWhereNothingCanBeWritten) {
+  EXPECT_THROW(Recorder({"/dev/full", true}), Failure);
+  EXPECT_THROW(Recorder({"/nowhere/at/all"}), Failure);
+  try {
+    const Recorder recorder({"/dev/null", true, 1000});
+    ADD_FAILURE() << "a device cannot be renamed";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.exit_status, Failure::kMisused);
+  }
+}
+
+void limit_files_to(rlim_t bytes) {
+  rlimit limit = {};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &limit), 0);
+  limit.rlim_cur = std::min(bytes, limit.rlim_max);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+TEST(Recorder, CountsWhatItCouldNotWriteAndGoesOnWhenThereIsRoomAgain) {
+  std::signal(SIGXFSZ, SIG_IGN);
+  const TemporaryFile file;
+  const std::vector<ProcessPointer> processes = {make_process(1), make_process(2)};
+  CountingSource source;
+  Recorder recorder({file.path()});
+  recorder.set_source(source);
+  std::mt19937_64 random(6);
+  std::uint64_t now = kBegin;
+  const auto record_second = [&] {
+    recorder.on_tick(now += kSecond);
+    for (int i = 0; i < 100; ++i) {
+      const KeptSpan span = any_span(random, processes);
+      source.count(span.span());
+      recorder.on_span(span.span());
+    }
+  };
+  record_second();
+  recorder.on_tick(now += kSecond);
+  testing::internal::CaptureStderr();
+  limit_files_to(static_cast<rlim_t>(file.bytes().size()) + 5000);
+  record_second();
+  record_second();
+  recorder.on_tick(now += kSecond);
+  limit_files_to(RLIM_INFINITY);
+  record_second();
+  EXPECT_FALSE(recorder.finish());
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
+  EXPECT_NE(said.find("File too large"), std::string::npos) << said;
+
+  const Replayed replayed = replay(file.path());
+  EXPECT_EQ(replayed.remark, "");
+  const Ledger ledger = recorder.ledger();
+  EXPECT_EQ(text_of(replayed.ledger), text_of(ledger));
+  EXPECT_EQ(ledger.total.emitted, 400U);
+  EXPECT_EQ(ledger.total.delivered, replayed.sink.spans.size());
+  EXPECT_GT(ledger.total.export_dropped, 0U);
+  EXPECT_EQ(ledger.total.export_dropped, recorder.totals().dropped);
+  EXPECT_TRUE(ledger.total.closes());
+  for (const ProcessLedger& one : ledger.processes) {
+    EXPECT_TRUE(one.counts.closes());
+    const auto there = std::count_if(replayed.sink.spans.begin(), replayed.sink.spans.end(), [&](const KeptSpan& span) {
+      return (**span.span().process).pid == one.process->pid;
+    });
+    EXPECT_EQ(one.counts.delivered, static_cast<std::uint64_t>(there));
+  }
+}
+
+TEST(Recorder, BeginsAnotherFileWhenOneIsFullAndAllTogetherHaveEverything) {
+  const TemporaryFile file, all;
+  CountingSource source;
+  const auto spans = record({file.path(), false, 1'000'000, 9}, 5000, source);
+  std::string bytes, name = file.path();
+  unsigned files = 0;
+  for (unsigned i = 9; i > 0; --i) {
+    std::ifstream in(name + "." + std::to_string(i), std::ios::binary);
+    const std::string part{std::istreambuf_iterator<char>(in), {}};
+    EXPECT_LT(part.size(), 1'010'000U);  // with its ledger and end
+    if (part.empty()) continue;
+    ++files;
+    bytes += part;
+    EXPECT_EQ(replay(name + "." + std::to_string(i)).remark, "");
+  }
+  EXPECT_GT(files, 2U);
+  all.set_bytes(bytes + file.bytes());
+  const Replayed replayed = replay(all.path());
+  EXPECT_EQ(replayed.remark, "");
+  expect_same(spans, replayed.sink.spans);
+  EXPECT_EQ(text_of(replayed.ledger), text_of(source.ledger()));
+}
+
+TEST(Recorder, KeepsAsManyOlderFilesAsItIsTold) {
+  const TemporaryFile file;
+  CountingSource source;
+  record({file.path(), false, 200'000, 2}, 5000, source);
+  EXPECT_EQ(::access((file.path() + ".2").c_str(), F_OK), 0);
+  EXPECT_NE(::access((file.path() + ".3").c_str(), F_OK), 0);
+  ::unlink(file.path().c_str());
+  EXPECT_THROW(Recorder({file.path(), false, 1000, 2}), Failure) << "the older ones are not written over either";
+}
+
+}  // namespace

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the collector's source gives to commands, as it is: a JSON object a line for each span and event, and the ledger
+// as the last one. The first line says that it is attached.
+//
+//   collect [--count | --brief] [options of the source, as all commands have them]
+//
+// --count prints no spans, --brief only process, stream and sequence of each: "=PID STREAM SEQUENCE". Lines on stdin
+// are answered: "ledger" by the ledger as of now, "rss" by the memory that it has.
+#include "command.h"
+#include "failure.h"
+#include "ledger.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <string>
+
+namespace nc = nopspan::collector;
+
+namespace {
+
+std::string line_of(const nlohmann::ordered_json& json) {
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+std::string hex(std::uint64_t id) {
+  char text[20];
+  std::snprintf(text, sizeof(text), "%llx", static_cast<unsigned long long>(id));
+  return text;
+}
+
+nlohmann::ordered_json json_of(const nc::Span& span) {
+  const char* const kinds[] = {"span", "event", "retry", "gauge"};
+  nlohmann::ordered_json json{{"kind", kinds[static_cast<int>(span.kind)]},
+                              {"pid", (*span.process)->pid},
+                              {"command", (*span.process)->command},
+                              {"thread", span.thread_id},
+                              {"stream", hex(span.stream)},
+                              {"sequence", span.sequence},
+                              {"request_id", nc::request_id_of(span)},
+                              {"name", span.name},
+                              {"span_id", hex(span.span_id)},
+                              {"parent_id", hex(span.parent_id)},
+                              {"root_id", hex(span.root_id)},
+                              {"status", span.status},
+                              {"flags", span.flags},
+                              {"start_unix_ns", span.start_unix_ns},
+                              {"duration_ns", span.duration_ns}};
+  const auto text = [&json](const char* key, std::string_view value) {
+    if (!value.empty()) json[key] = value;
+  };
+  text("engine", span.engine);
+  text("model", span.model);
+  text("tenant", span.tenant);
+  text("exception_kind", span.exception_kind);
+  text("error_type", span.error_type);
+  text("tracestate", span.tracestate);
+  text("text", span.text);
+  json["attributes_bytes"] = span.attributes.size();
+  json["link_count"] = span.links.size() / 24;
+  if (span.has_usage) json["usage"] = {span.usage.input, span.usage.output, span.usage.cached, span.usage.reasoning};
+  if (span.has_first_token) json["first_token_ns"] = span.first_token_ns;
+  if (span.has_engine_times) json["queue_ns"] = span.engine_times.queue_ns;
+  if (span.tells_tokens) json["tells_tokens"] = true;
+  if (span.tells_tool) json["tells_tool"] = true;
+  if (span.kind == nc::Kind::retry || span.kind == nc::Kind::gauge) {
+    json["value"] = span.value;
+    json["number"] = span.number;
+  }
+  return json;
+}
+
+class Printer : public nc::Sink {
+ public:
+  Printer(const nc::Source& source, bool count_only, bool brief)
+      : source_(source), count_only_(count_only), brief_(brief) {}
+  void on_span(const nc::Span& span) override {
+    if (count_only_) return;
+    if (brief_) {
+      std::printf("=%u %llx %llu\n", (*span.process)->pid, static_cast<unsigned long long>(span.stream),
+                  static_cast<unsigned long long>(span.sequence));
+    } else {
+      std::cout << line_of(json_of(span)) << '\n';
+    }
+  }
+  void on_tick(std::uint64_t) override {
+    if (!ready_) std::cout << "ready " << getpid() << '\n';
+    ready_ = true;
+    pollfd in{STDIN_FILENO, POLLIN, 0};
+    while (poll(&in, 1, 0) > 0) {
+      std::string line;
+      if (!std::getline(std::cin, line)) {
+        in.fd = -1;
+        break;
+      }
+      if (line == "ledger") std::cout << line_of({{"ledger", nc::to_json(source_.ledger())}}) << '\n';
+      if (line == "rss") std::cout << line_of({{"rss", rss()}}) << '\n';
+    }
+    std::cout.flush();
+  }
+
+ private:
+  static std::uint64_t rss() {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);) {
+      if (line.rfind("VmRSS:", 0) == 0) return std::stoull(line.substr(6)) * 1024;
+    }
+    return 0;
+  }
+
+  const nc::Source& source_;
+  bool count_only_;
+  bool brief_;
+  bool ready_ = false;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"What the collector's source gives to commands"};
+  nc::SourceOptions options;
+  bool count_only = false, brief = false;
+  app.add_flag("--count", count_only);
+  app.add_flag("--brief", brief);
+  nc::add_source_options(app, options);
+  CLI11_PARSE(app, argc, argv);
+  for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int) { nc::stopping = true; });
+  try {
+    const auto source = nc::open_source(options);
+    Printer printer(*source, count_only, brief);
+    nc::run_source(*source, printer, options, true);
+    std::cout << line_of({{"ledger", nc::to_json(source->ledger())}}) << std::endl;
+  } catch (const nc::Failure& failure) {
+    std::cerr << "collect: " << failure.what() << '\n';
+    return failure.exit_status;
+  }
+  return 0;
+}
