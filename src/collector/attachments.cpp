@@ -45,8 +45,8 @@ bool Attachments::attach(Attached& attached, std::uint64_t now_ns) {
   for (const Probe& site : file.probes()) {
     const bool is_batch = site.provider == NOPSPAN_BATCH_PROVIDER && site.name == "batch";
     if (by_batch != is_batch || !programs_.can_attach(site)) continue;
-    Link link = programs_.attach(file, site, attached.target.pid, why_not);
-    if (link == nullptr) {
+    ProbeLink link = programs_.attach(file, site, attached.target.pid, why_not);
+    if (!link) {
       attached.links.clear();
       break;
     }

@@ -36,7 +36,7 @@ class Attachments {
   struct Attached {
     Target target;
     bool is_attached = false;
-    std::vector<Link> links;
+    std::vector<ProbeLink> links;
     std::string why_not;
     std::uint64_t again_ns = 0;
     std::uint64_t pause_ns = 250'000'000;
