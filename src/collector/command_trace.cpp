@@ -128,8 +128,8 @@ void Shower::print_end(const Ledger& ledger) const {
   };
   add(not_wanted_, "others");
   add(incomplete_, "incomplete (--incomplete shows them)");
-  add(counts.evicted, "given up for want of memory (--memory)");
-  add(counts.hurried, "cut short for want of memory (--memory)");
+  add(counts.evicted, "incomplete, given up for want of memory (--memory)");
+  add(counts.hurried, "not waited for as usual, for want of memory (--memory)");
   add(counts.late_parts, "late parts");
   if (is_done() && assembler_.open_traces() > 0) add(assembler_.open_traces(), "begun");
   text += "; of " + std::to_string(counts.entries) + " spans and events";
@@ -173,6 +173,12 @@ void add_trace(CLI::App& app, const Common& common, Run& run) {
   command->add_flag("--all-spans", options->all_spans, "Do not fold siblings of one name")->group(kGroup);
   command->add_flag("--incomplete", options->incomplete, "At the end, show what has not ended too")->group(kGroup);
   command->add_flag("--ascii", options->ascii, "Draw with ASCII characters")->group(kGroup);
+  command
+      ->add_flag(
+          "--filter-early", options->filter_early,
+          "Let the kernel leave out what a thread hands over with nothing wanted in it: cheaper, but a trace may\n"
+          "lack its parts in other threads and processes")
+      ->group(kGroup);
   command
       ->add_option("--max-spans", options->limits.entries_per_trace, "Keep so many spans and events of a trace (10000)")
       ->type_name("N")

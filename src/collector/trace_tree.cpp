@@ -37,7 +37,8 @@ std::string counted(std::uint64_t count, std::string_view what) {
 }
 
 std::string name_of(const Process& process) {
-  return printable(process.command, kMostOfAName) + "[" + std::to_string(process.pid) + "]";
+  const std::string pid = std::to_string(process.pid);
+  return process.command.empty() ? "process " + pid : printable(process.command, kMostOfAName) + "[" + pid + "]";
 }
 
 // Draws one trace.
@@ -306,8 +307,11 @@ void Tree::add_place(const TraceLinks::Node& node, const Span& span) {
   const TraceEntry* parent = node.parent == TraceLinks::kNone ? nullptr : links_.nodes()[node.parent].entry;
   if (parent == nullptr || parent->process != node.entry->process) {
     line_.add("  " + name_of(**span.process), Style::cyan);
-    if (span.thread_id != (*span.process)->namespace_pid)
+    // The first thread's number is the process's own.
+    const Process& process = **span.process;
+    if (span.thread_id != process.namespace_pid && span.thread_id != process.pid) {
       line_.add(" thread " + std::to_string(span.thread_id), Style::dim);
+    }
   } else if (parent->thread_id != span.thread_id) {
     line_.add("  thread " + std::to_string(span.thread_id), Style::dim);
   }
