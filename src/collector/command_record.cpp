@@ -15,6 +15,7 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <utility>
 
 namespace nopspan::collector {
 namespace {
@@ -43,6 +44,21 @@ void refuse_own_source(const RecordOptions& options) {
     throw Failure(options.recorder.path + " is the file that --from reads", Failure::kMisused);
   }
 }
+
+// Says when it has begun: what programs do from then on is recorded.
+class Announced : public Sink {
+ public:
+  explicit Announced(Sink& sink) : sink_(sink) {}
+  void on_span(const Span& span) override { sink_.on_span(span); }
+  void on_tick(std::uint64_t now_unix_ns) override {
+    sink_.on_tick(now_unix_ns);
+    if (!std::exchange(announced_, true)) std::cerr << "Recording. Ctrl-C stops.\n";
+  }
+
+ private:
+  Sink& sink_;
+  bool announced_ = false;
+};
 
 std::string totals_text(const Recorder::Totals& totals, const std::string& path) {
   std::string text = totals.entries.text();
@@ -74,7 +90,8 @@ int run_record(const RecordOptions& options, const Common& common) {
   try {
     source = open_source(options.source);
     recorder.set_source(*source);
-    run_source(*source, recorder, options.source, true);
+    Announced announced(recorder);
+    run_source(*source, options.source.from.empty() ? static_cast<Sink&>(announced) : recorder, options.source, true);
   } catch (...) {
     recorder.abandon();
     throw;

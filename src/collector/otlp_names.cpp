@@ -42,7 +42,6 @@ constexpr std::array<std::string_view, kNames> kTexts = {
     "nopspan.kind",
     "nopspan.delay_ns",
     "nopspan.attempt",
-    "nopspan.value",
     "nopspan.maximum",
     "nopspan.sequence",
 };
@@ -129,8 +128,10 @@ void set_flag_word(Span& span, std::uint64_t word) {
   span.tells_tool = (bools & 16U) != 0;
 }
 
-std::uint64_t implied_flag_word(const OtlpFlags& flags, const Told& told, const Told& added) {
-  const auto any = [&](Name first, Name last) { return told.has_any(first, last) || added.has_any(first, last); };
+std::uint64_t implied_flag_word(Kind kind, const OtlpFlags& flags, const Told& told, const Told& added) {
+  const auto any = [&](Name first, Name last) {
+    return (kind == Kind::span && told.has_any(first, last)) || added.has_any(first, last);
+  };
   Span span;
   span.flags = (flags.kind << NOPSPAN_FLAG_KIND_SHIFT) & NOPSPAN_FLAG_KIND_MASK;
   if (flags.sampled) span.flags |= NOPSPAN_FLAG_SAMPLED;

@@ -54,7 +54,6 @@ enum class Name : std::uint8_t {
   kind,
   delay_ns,
   attempt,
-  value,
   maximum,
   sequence,
   count  // of names
@@ -119,8 +118,9 @@ struct OtlpFlags {
   unsigned kind = 0;
   bool sampled = false, remote_parent = false, attributes_dropped = false, links_dropped = false;
 };
-// The word that holds where there is no "nopspan.flags": from OTLP's fields and the attributes, told and added.
-std::uint64_t implied_flag_word(const OtlpFlags& flags, const Told& told, const Told& added);
+// The word that holds where there is no "nopspan.flags": from OTLP's fields and the attributes, told and added. What an
+// event tells of tokens or tools is not its own.
+std::uint64_t implied_flag_word(Kind kind, const OtlpFlags& flags, const Told& told, const Told& added);
 // The root id that holds where none is written.
 std::uint64_t implied_root_id(const Span& span);
 

@@ -356,21 +356,27 @@ void OtlpReader::restore_fields() {
   span_.model = text(Name::model, Name::request_model);
   span_.engine = text(Name::engine, Name::engine);
   span_.tenant = text(Name::tenant, Name::tenant);
-  span_.text = text(Name::text, Name::tool_name);
+  const bool has_own = added_.has(Name::text) || span_.kind != Kind::span;
+  span_.text = (has_own ? added_.text(Name::text) : told_.text(Name::tool_name)).substr(0, kMostText);
   span_.error_type = text(added_.has(Name::reason) ? Name::reason : Name::error_type, Name::error_type);
   span_.exception_kind = added_.text(Name::exception_kind).substr(0, kMostText);
   if (added_.has(Name::request_id) || (span_.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0) {
     span_.foreign_id = text(Name::request_id, Name::request_id);
   }
   const auto number = [&](Name name) { return added_.has(name) ? added_.number(name) : told_.number(name); };
-  for (const auto& [name, field] : kUsageFields) span_.usage.*field = number(name);
-  for (const auto& [name, field] : kEngineFields) span_.engine_times.*field = number(name);
-  span_.first_token_ns = added_.number(Name::first_token_ns);
-  const bool is_retry = span_.kind == Kind::retry;
-  if (is_retry || span_.kind != Kind::gauge) {
-    span_.value = static_cast<std::int64_t>(added_.number(is_retry ? Name::delay_ns : Name::value));
+  if (span_.has_usage) {
+    for (const auto& [name, field] : kUsageFields) span_.usage.*field = number(name);
   }
-  span_.number = added_.number(is_retry ? Name::attempt : Name::maximum);
+  if (span_.has_engine_times) {
+    for (const auto& [name, field] : kEngineFields) span_.engine_times.*field = number(name);
+  }
+  if (span_.has_first_token) span_.first_token_ns = added_.number(Name::first_token_ns);
+  if (span_.kind == Kind::retry) {
+    span_.value = static_cast<std::int64_t>(added_.number(Name::delay_ns));
+    span_.number = added_.number(Name::attempt);
+  } else if (span_.kind == Kind::gauge) {
+    span_.number = added_.number(Name::maximum);
+  }
   if (added_.has(Name::duration_ns)) span_.duration_ns = added_.number(Name::duration_ns);
   if (added_.has(Name::tracestate)) span_.tracestate = added_.text(Name::tracestate).substr(0, kMostText);
   if (added_.has(Name::parent_id)) span_.parent_id = hex_id(added_.text(Name::parent_id));
@@ -394,7 +400,8 @@ void OtlpReader::restore_outcome() {
 
 void OtlpReader::finish(Kind kind, const Each& each) {
   span_.kind = kind;
-  set_flag_word(span_, added_.has(Name::flags) ? added_.number(Name::flags) : implied_flag_word(flags_, told_, added_));
+  set_flag_word(span_,
+                added_.has(Name::flags) ? added_.number(Name::flags) : implied_flag_word(kind, flags_, told_, added_));
   restore_outcome();
   restore_fields();
   span_.attributes = attributes_.empty() ? run_ : std::string_view(attributes_);

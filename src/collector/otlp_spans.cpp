@@ -147,19 +147,25 @@ void OtlpEncoder::write_told_fields(const Span& span, std::string& out) {
   text(Name::request_model, Name::model, span.model);
   text(Name::engine, Name::engine, span.engine);
   text(Name::tenant, Name::tenant, span.tenant);
-  text(Name::tool_name, Name::text, span.text);
+  if (span.kind == Kind::span) {
+    text(Name::tool_name, Name::text, span.text);
+  } else if (!span.text.empty()) {
+    add_text(out, Name::text, span.text);
+  }
   text(Name::error_type, span.failed() ? Name::error_type : Name::reason, span.error_type);
   const bool is_foreign = (span.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0;
   if (span.foreign_id != (is_foreign ? told_.text(Name::request_id) : std::string_view())) {
     add_text(out, Name::request_id, span.foreign_id);
   }
+  // What is not said to be there means nothing, whatever it is.
   for (const auto& [name, field] : kUsageFields) {
-    if (span.usage.*field != told_.number(name)) add_number(out, name, span.usage.*field);
+    if (span.has_usage && span.usage.*field != told_.number(name)) add_number(out, name, span.usage.*field);
   }
   for (const auto& [name, field] : kEngineFields) {
-    if (span.engine_times.*field != told_.number(name)) add_number(out, name, span.engine_times.*field);
+    const std::uint64_t value = span.engine_times.*field;
+    if (span.has_engine_times && value != told_.number(name)) add_number(out, name, value);
   }
-  if (span.has_first_token || span.first_token_ns != 0) add_number(out, Name::first_token_ns, span.first_token_ns);
+  if (span.has_first_token) add_number(out, Name::first_token_ns, span.first_token_ns);
   if (!span.exception_kind.empty()) add_text(out, Name::exception_kind, span.exception_kind);
   if (span.root_id != implied_root_id(span)) add_hex(out, Name::root_id, span.root_id);
 }
@@ -179,7 +185,7 @@ void OtlpEncoder::write_flag_word(const Span& span, const OtlpFlags& flags, std:
   const std::uint64_t word = flag_word(span);
   OtlpFlags said = flags;
   said.attributes_dropped = said.attributes_dropped || dropped_ > 0;
-  if (word != implied_flag_word(said, told_, added_)) add_number(out, Name::flags, word);
+  if (word != implied_flag_word(span.kind, said, told_, added_)) add_number(out, Name::flags, word);
 }
 
 // First what the process wrote, then a fixed field, then what is added: so a reader can tell them apart.
@@ -199,8 +205,6 @@ void OtlpEncoder::write_span(const Span& span, bool in_sequence) {
   if (span.status == kCancelled) add_text(out, Name::outcome, "cancelled");
   if (span.status == kException) add_text(out, Name::outcome, "exception");
   if (span.status > kException) add_number(out, Name::status, span.status);
-  if (span.value != 0) add_number(out, Name::value, static_cast<std::uint64_t>(span.value));
-  if (span.number != 0) add_number(out, Name::maximum, span.number);
   if (!in_sequence) add_number(out, Name::sequence, span.sequence);
   write_flag_word(span, flags, out);
   if (flags.attributes_dropped || dropped_ > 0) append_varint(out, 10, std::max(dropped_, 1U));
@@ -224,9 +228,6 @@ void OtlpEncoder::write_log(const Span& span, bool in_sequence) {
     add_text(out, Name::kind, "retry");
     add_number(out, Name::delay_ns, static_cast<std::uint64_t>(span.value));
     add_number(out, Name::attempt, span.number);
-  } else {
-    if (span.value != 0) add_number(out, Name::value, static_cast<std::uint64_t>(span.value));
-    if (span.number != 0) add_number(out, Name::maximum, span.number);
   }
   if (!in_sequence) add_number(out, Name::sequence, span.sequence);
   write_flag_word(span, flags, out);

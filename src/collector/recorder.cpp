@@ -21,7 +21,6 @@
 namespace nopspan::collector {
 namespace {
 
-constexpr std::size_t kFrameBytes = 1U << 20U;
 constexpr std::uint64_t kSecond = 1'000'000'000, kFlushEvery = kSecond / 2, kLedgerEvery = kSecond;
 // A ledger of many processes is written less often, and one of very many without them.
 constexpr std::size_t kLargeLedger = 64U << 10U, kMostLedger = 1U << 20U;
@@ -64,6 +63,7 @@ FrameKind frame_kind(Signal signal) {
 }  // namespace
 
 Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), recording_(random_id()) {
+  if (options_.max_bytes > 0) frame_bytes_ = std::min<std::uint64_t>(kFrameBytes, options_.max_bytes / 4);
   if (!options_.force && options_.max_bytes > 0) {
     for (unsigned i = 1; i <= options_.keep; ++i) {
       const std::string older = options_.path + "." + std::to_string(i);
@@ -105,7 +105,7 @@ void Recorder::on_span(const Span& span) {
   const auto signal = static_cast<std::size_t>(signal_of(span.kind));
   encoders_[signal].add(span);
   ++pending_[signal][span.kind];
-  if (encoders_[signal].bytes() >= kFrameBytes) flush();
+  if (encoders_[signal].bytes() >= frame_bytes_) flush();
 }
 
 void Recorder::on_tick(std::uint64_t now_unix_ns) {

@@ -70,6 +70,8 @@ class Recorder : public Sink {
   std::array<OtlpEncoder, kSignals> encoders_ = {OtlpEncoder(Signal::traces), OtlpEncoder(Signal::logs),
                                                  OtlpEncoder(Signal::metrics)};
   std::array<EntryCounts, kSignals> pending_;
+  static constexpr std::size_t kFrameBytes = 1U << 20U;
+  std::size_t frame_bytes_ = kFrameBytes;  // when so many have come together, they are written
   std::string message_;
   std::uint64_t now_ = 0, flushed_at_ = 0, ledger_at_ = 0;
   std::size_t ledger_bytes_ = 0;

@@ -195,11 +195,15 @@ KeptSpan any_span(std::mt19937_64& random, const std::vector<ProcessPointer>& pr
   span.has_engine_times = random() % 2 == 0;
   span.tells_tokens = random() % 2 == 0;
   span.tells_tool = random() % 2 == 0;
-  span.first_token_ns = any_number(random);
-  for (const auto& each : kUsageFields) span.usage.*each.field = any_number(random);
-  for (const auto& each : kEngineFields) span.engine_times.*each.field = any_number(random);
-  span.value = static_cast<std::int64_t>(any_number(random));
-  span.number = any_number(random);
+  if (span.has_first_token) span.first_token_ns = any_number(random);
+  for (const auto& each : kUsageFields) span.usage.*each.field = span.has_usage ? any_number(random) : 0;
+  for (const auto& each : kEngineFields) {
+    span.engine_times.*each.field = span.has_engine_times ? any_number(random) : 0;
+  }
+  if (span.kind == Kind::gauge || span.kind == Kind::retry) {
+    span.value = static_cast<std::int64_t>(any_number(random));
+    span.number = any_number(random);
+  }
   span.thread_id = static_cast<std::uint32_t>(random() % 3);
   span.stream = random() % 3 == 0 ? random() : random() % 4;
   span.sequence = any_number(random);

@@ -86,6 +86,21 @@ TEST(OtlpSpans, RestoresManySpansOfManyProcessesAndThreadsEachStreamInItsOrder) 
   }
 }
 
+TEST(OtlpSpans, LeavesOutWhatIsNotSaidToBeThere) {
+  const ProcessPointer process = make_process(1);
+  Span span, left;
+  span.process = left.process = &process;
+  span.usage = {1, 2, 3, 4};
+  span.engine_times.queue_ns = span.first_token_ns = span.number = 5;
+  span.value = 6;
+  for (const Kind kind : {Kind::span, Kind::event}) {
+    span.kind = left.kind = kind;
+    const auto after = there_and_back(span);
+    ASSERT_EQ(after.size(), 1U);
+    EXPECT_EQ(KeptSpan(left).difference(after.front().span()), "");
+  }
+}
+
 TEST(OtlpSpans, SaysWhoseEntriesAMessageHas) {
   const ProcessPointer one = make_process(1), two = make_process(2);
   OtlpEncoder encoder(Signal::traces);

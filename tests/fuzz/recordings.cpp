@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a recording may hold, which may be anything. The first byte of an input: what of OTLP follows (traces, logs,
+// metrics), or frames.
+#include "require.h"
+
+#include "../collector/kept_span.h"
+
+#include "collector/frames.h"
+#include "otlp_reader.h"
+#include "otlp_spans.h"
+#include "utf8.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <string_view>
+
+namespace {
+
+using namespace nopspan::collector;  // NOLINT: all of it is about that
+
+std::deque<KeptSpan> spans_of(Signal signal, std::string_view message, bool must_be_whole) {
+  OtlpReader reader;
+  std::deque<KeptSpan> spans;
+  const bool is_whole = reader.read(signal, message, [&](const Span& span) {
+    require(span.process != nullptr && *span.process != nullptr, "an entry is of a process");
+    require(signal_of(span.kind) == signal, "an entry is of its message's kind");
+    spans.emplace_back(span);
+  });
+  require(is_whole || !must_be_whole, "what was written can be read");
+  return spans;
+}
+
+bool is_mended(const Span& span) {
+  for (const std::string_view text : {span.name, span.engine, span.model, span.tenant, span.exception_kind,
+                                      span.error_type, span.foreign_id, span.tracestate, span.text}) {
+    if (!is_utf8(text)) return true;
+  }
+  return false;
+}
+
+// What was read is written and read again: it is the same, but for text that is not UTF-8.
+void read_message(Signal signal, std::string_view message) {
+  for (const KeptSpan& span : spans_of(signal, message, false)) {
+    OtlpEncoder encoder(signal);
+    encoder.add(span.span());
+    std::string again;
+    encoder.finish(again);
+    const auto after = spans_of(signal, again, true);
+    require(after.size() == 1, "one entry is one");
+    if (is_mended(span.span())) continue;
+    const std::string difference = span.difference(after.front().span());
+    require(difference.empty(), difference.c_str());
+  }
+}
+
+void read_frames(std::string_view bytes) {
+  std::string file("NOPSPAN\0\x01\0\0\0\0\0\0\0", kFileHeaderBytes);
+  file += bytes;
+  OpenFile in(memfd_create("frames", MFD_CLOEXEC));
+  require(pwrite(in.get(), file.data(), file.size(), 0) == static_cast<ssize_t>(file.size()), "there is memory");
+  FrameReader reader(std::move(in), "input");
+  std::size_t whole = 0;
+  for (Frame frame; reader.next(frame);) whole += kFrameHeaderBytes + frame.payload.size();
+  const FrameReader::State& state = reader.state();
+  require(state.bytes == file.size(), "all of it is read");
+  require((state.bytes - state.left_out - whole) % kFileHeaderBytes == 0,
+          "each byte is of a frame, a header, or left out");
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size == 0) return 0;
+  const std::string_view rest(reinterpret_cast<const char*>(data) + 1, size - 1);
+  switch (data[0] % 4) {
+    case 0:
+      read_message(Signal::traces, rest);
+      break;
+    case 1:
+      read_message(Signal::logs, rest);
+      break;
+    case 2:
+      read_message(Signal::metrics, rest);
+      break;
+    default:
+      read_frames(rest);
+  }
+  return 0;
+}

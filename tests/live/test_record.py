@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nopspan record: what is in the file, read by other means, is what in-process handlers saw in the same run; and what is
+left when the recorder is killed or the disk is full."""
+
+import collections
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+
+import example_service
+import harness
+import test_genai
+from example_service import PROMPTS, TRACED, Agent, Server, lines_of, prompts_file
+from harness import BUILD, LIBRARY, PATIENCE_S, SOURCE, Program, Test, wait_until
+
+sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
+import recording
+
+PROGRAM = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
+# What a recorder adds to a process's own attributes (docs/recording.md).
+ADDED = {"nopspan." + name for name in (
+    "model", "engine", "tenant", "text", "reason", "flags", "outcome", "exception_kind", "root_id", "parent_id",
+    "first_token_ns", "kind", "delay_ns", "attempt", "maximum", "sequence", "request_id")} | {"error.type"}
+
+
+def nopspan(*words):
+    return subprocess.run([PROGRAM, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          check=False, timeout=PATIENCE_S)
+
+
+class Record:
+    """nopspan record FILE, which is attached when it is entered and ended by SIGINT when it is left."""
+
+    def __init__(self, path, *options, command=()):
+        self.path = path
+        self.process = subprocess.Popen([*command, PROGRAM, "record", path, *map(str, options)],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.said = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.said.append(line.rstrip("\n"))
+
+    def wait_until_it_says(self, words):
+        def says():
+            if self.process.poll() is not None:
+                raise AssertionError("nopspan record ended: %s" % self.said)
+            return any(words in line for line in list(self.said))
+        wait_until(says, "nopspan record to say: " + words)
+
+    def __enter__(self):
+        try:
+            self.wait_until_it_says("Recording.")
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, failed, *_):
+        if self.process.poll() is None and self.stop() != 0 and not failed:
+            raise AssertionError("nopspan record failed: %s" % self.said)
+
+    def stop(self):
+        """Ends it as a user does; returns its exit status."""
+        self.process.send_signal(signal.SIGINT)
+        return self._join()
+
+    def kill(self):
+        self.process.kill()
+        self._join()
+
+    def _join(self):
+        code = self.process.wait(PATIENCE_S)
+        self._reader.join()
+        self.process.stderr.close()
+        return code
+
+
+def name_of(entry):
+    return entry.message.one("event_name") or entry.message.one("name") or ""
+
+
+def of_process(entries, pid):
+    return [entry for entry in entries if entry.resource["process.pid"] == pid]
+
+
+def names(entries, pid, kind="traces"):
+    return collections.Counter(name_of(entry) for entry in of_process(entries, pid) if entry.kind == kind)
+
+
+def entries_so_far(path):
+    return [entry for frame in recording.whole_frames(path)[0] if frame.kind in recording.MESSAGES
+            for entry in recording.entries(frame)]
+
+
+def row_of(ledger, pid):
+    row, = [row for row in ledger["processes"] if row["pid"] == pid]
+    return row
+
+
+def span_id(entry):
+    return int.from_bytes((entry.message.one("span_id") or "").encode("utf-8", "surrogateescape"), "big")
+
+
+class SameAsHandlers(Test):
+    """One run of the example service, in which requests fail and are made again."""
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.mkdtemp(prefix="nopspan-live-")
+        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        cls.path = os.path.join(folder, "service.rec")
+        server_log, agent_log = (os.path.join(folder, name) for name in ("server", "agent"))
+        with Record(cls.path, "--binary", LIBRARY):
+            with Server(folder, "--fail-rate", "0.3", "--seed", "7", "--events", server_log, env=TRACED) as server:
+                agent = Agent(server.url, "--stream", "--prompts", prompts_file(folder, PROMPTS * 4), "--concurrency", "4",
+                              "--max-attempts", "12", "--retry-delay-ms", "5", "--events", agent_log, env=TRACED)
+        assert agent.status == 0
+        cls.agent, cls.server = agent, server
+        cls.lines = lines_of(agent_log) + lines_of(server_log)
+        cls.all = recording.all_entries(cls.path)
+        cls.entries = of_process(cls.all, agent.pid) + of_process(cls.all, server.pid)
+
+    def test_nothing_was_lost(self):
+        ledger = recording.ledger(self.path)
+        for pid in (self.agent.pid, self.server.pid):
+            row = row_of(ledger, pid)
+            self.assertEqual((row["emitted"], row["lost"], row["closes"]), (len(of_process(self.all, pid)), 0, True))
+
+    def test_counts_are_the_agents_own(self):
+        summary = self.agent.summary
+        mine, served = names(self.all, self.agent.pid), names(self.all, self.server.pid)
+        self.assertEqual((mine["llm.chat"], mine["llm.step"], mine["llm.tool"]),
+                         (summary["requests"], summary["steps"], summary["tool_calls"]))
+        self.assertEqual(served["engine.request"], summary["steps"] + summary["retries"])
+        self.assertEqual(names(self.all, self.agent.pid, "logs")["llm.adapter.retry"], summary["retries"])
+
+    def test_attributes_are_what_handlers_saw(self):
+        handlers = test_genai.of_handlers(self.lines)
+        recorded = collections.defaultdict(list)
+        for entry in self.entries:
+            name, probe = name_of(entry), "span_stop"
+            if entry.kind == "metrics" or name == test_genai.ITERATION:
+                continue
+            if entry.kind == "logs":
+                is_retry = entry.message.attributes.get("nopspan.kind") == "retry"
+                name, probe = ("llm.step", "retry") if is_retry else (name, "event")
+            key = (entry.resource["process.pid"], span_id(entry), probe, name)
+            recorded[key].append(entry.message.attributes)
+        self.assertEqual(set(handlers), set(recorded))
+        self.assertGreater(len(handlers), 200)
+        for key, texts in handlers.items():
+            self.assertEqual(len(texts), len(recorded[key]), key)
+            for text in texts:
+                attributes = json.loads(text)
+                # All that the handler saw, and of other names only what a recorder adds.
+                same = [found for found in recorded[key]
+                        if test_genai.canonical({name: found.get(name) for name in attributes}) == text
+                        and set(found) - set(attributes) <= ADDED]
+                self.assertTrue(same, (key, attributes, recorded[key]))
+
+    def test_times_are_the_handlers(self):
+        told = {(line["pid"], int(line["span_id"], 16)): line["measurements"]["duration"] for line in self.lines
+                if line["event"].endswith((".stop", ".exception")) and "duration" in line["measurements"]}
+        spans = [entry for entry in self.entries if entry.kind == "traces" and name_of(entry) != test_genai.ITERATION]
+        self.assertGreater(len(told), 100)
+        for entry in spans:
+            message = entry.message
+            duration = int(message.one("end_time_unix_nano")) - int(message.one("start_time_unix_nano"))
+            key = (entry.resource["process.pid"], span_id(entry))
+            if key in told:
+                self.assertEqual(duration, told[key], name_of(entry))
+
+    def test_replay_has_the_same(self):
+        lines = [json.loads(line) for line in nopspan("replay", self.path, "--spans").stdout.splitlines()]
+        for pid in (self.agent.pid, self.server.pid):
+            replayed = collections.Counter(line["name"] for line in lines if line["pid"] == pid and line["type"] == "span")
+            self.assertEqual(replayed, names(self.all, pid))
+        summary = json.loads(nopspan("replay", self.path, "--json").stdout)
+        self.assertTrue(summary["whole"])
+        self.assertEqual(summary["entries"], len(self.all))
+        self.assertEqual(summary["ledger"], recording.ledger(self.path))
+
+    def test_trace_puts_the_same_requests_together(self):
+        done = nopspan("--json", "trace", "--from", self.path)
+        traces = [json.loads(line) for line in done.stdout.splitlines()]
+        found = {trace["request_id"]: trace for trace in traces if trace["type"] == "trace"}
+        for answer in self.agent.summary["answers"]:
+            spans = collections.Counter(span["name"] for span in found[answer["request_id"]]["spans"])
+            self.assertEqual(spans["llm.chat"], 1)
+            self.assertGreaterEqual(spans["engine.request"], 1)
+
+
+class Killed(Test):
+    def test_what_was_flushed_is_read_and_what_was_not_is_missing_at_the_end_alone(self):
+        path = os.path.join(self.temporary_folder(), "killed.rec")
+        with Program("traced") as program:
+            record = Record(path, "--pid", program.pid, "--max-age", "100ms")
+            with record:
+                program.ask("span first 500")
+                wait_until(lambda: names(entries_so_far(path), program.pid)["first"] == 500, "the spans in the file")
+                program.ask("span second 5000")
+                record.kill()
+            program.ask("span third 10")
+        found, is_whole = recording.whole_frames(path)
+        self.assertFalse(is_whole)
+        self.assertNotIn("end", [frame.kind for frame in found])
+        entries = entries_so_far(path)
+        counts = names(entries, program.pid)
+        self.assertEqual((counts["first"], counts["third"]), (500, 0))
+        summary = json.loads(nopspan("replay", path, "--json").stdout)
+        self.assertFalse(summary["whole"])
+        self.assertEqual(summary["entries"], len(entries))
+        self.assertEqual(summary["ledger"]["total"]["delivered"], len(entries))
+        done = nopspan("replay", path)
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("not ended properly", done.stdout)
+
+
+class SmallDisk:
+    """A tmpfs in mounts of its own, of which `bytes_free` are free until make_room()."""
+
+    def __init__(self, folder, bytes_free):
+        self._ballast_bytes = 64 << 20
+        size = bytes_free + self._ballast_bytes
+        self._holder = subprocess.Popen(
+            [*harness.own_mounts(), "sh", "-c", 'mount -t tmpfs -o size=%d tmpfs "$1" && echo mounted && exec cat' % size,
+             "sh", folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if self._holder.stdout.readline() != "mounted\n":
+            raise AssertionError("no tmpfs could be mounted")
+        self._ballast = self.path(os.path.join(folder, "ballast"))
+        with open(self._ballast, "wb") as file:
+            file.write(b"x" * self._ballast_bytes)
+
+    def path(self, inside):
+        """The path from outside."""
+        return "/proc/%d/root%s" % (self._holder.pid, inside)
+
+    def command(self):
+        """What runs a command inside."""
+        return ["nsenter", "--mount=/proc/%d/ns/mnt" % self._holder.pid, "--"]
+
+    def make_room(self):
+        os.unlink(self._ballast)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._holder.stdin.close()
+        self._holder.wait(PATIENCE_S)
+        self._holder.stdout.close()
+
+
+class FullDisk(Test):
+    def test_what_could_not_be_written_is_counted_and_later_spans_are_written_again(self):
+        folder = self.temporary_folder()
+        inside = os.path.join(folder, "full.rec")
+        with SmallDisk(folder, 200_000) as disk, Program("traced") as program:
+            record = Record(inside, "--pid", program.pid, "--max-age", "100ms", command=disk.command())
+            path = disk.path(inside)
+            asked = 0
+            with record:
+                while not any("No space left on device" in line for line in record.said):
+                    program.ask("span many 2000")
+                    asked += 2000
+                disk.make_room()
+                program.ask("span later 100")
+                wait_until(lambda: names(entries_so_far(path), program.pid)["later"] == 100, "what comes later, in the file")
+                self.assertEqual(record.stop(), 1)
+            entries = recording.all_entries(path)
+            ledger = recording.ledger(path)
+            replayed = json.loads(nopspan("replay", path, "--json").stdout)
+        self.assertEqual(sum("No space left on device" in line for line in record.said), 1)
+        for counts in (ledger["total"], row_of(ledger, program.pid)):
+            self.assertEqual(counts["emitted"], asked + 100)
+            self.assertEqual(counts["delivered"], len(entries))
+            self.assertEqual(counts["export_dropped"], asked + 100 - len(entries))
+            self.assertTrue(counts["closes"])
+        self.assertGreater(ledger["total"]["export_dropped"], 0)
+        self.assertTrue(any("%d were delivered here and then could not be written" % ledger["total"]["export_dropped"] in line
+                            for line in record.said), record.said)
+        self.assertEqual(replayed["ledger"], ledger)
+        self.assertTrue(replayed["whole"])
+
+    def test_a_disk_that_is_full_from_the_beginning_is_a_failure(self):
+        folder = self.temporary_folder()
+        with SmallDisk(folder, 0) as disk:
+            done = subprocess.run([*disk.command(), PROGRAM, "record", os.path.join(folder, "none.rec")],
+                                  stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE_S)
+            left = os.listdir(disk.path(folder))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("No space left on device", done.stderr)
+        self.assertEqual(left, ["ballast"])
+
+
+class Rotation(Test):
+    def test_files_one_after_the_other_have_everything(self):
+        folder = self.temporary_folder()
+        path = os.path.join(folder, "spans.rec")
+        with Program("traced") as program:
+            with Record(path, "--pid", program.pid, "--max-age", "100ms", "--max-size", "100K", "--keep", "50"):
+                asked = 0
+                while len(os.listdir(folder)) < 4:
+                    program.ask("span many 1000")
+                    asked += 1000
+        paths = sorted((os.path.join(folder, name) for name in os.listdir(folder)),
+                       key=lambda name: -int(name.rpartition("rec")[2].strip(".") or 0))
+        self.assertEqual(paths[-1], path)
+        for each in paths[:-1]:
+            self.assertLess(os.path.getsize(each), 110_000)
+        entries = [entry for each in paths for entry in recording.all_entries(each)]
+        self.assertEqual(names(entries, program.pid)["many"], asked)
+        together = os.path.join(folder, "together")
+        with open(together, "wb") as out:
+            for each in paths:
+                with open(each, "rb") as part:
+                    shutil.copyfileobj(part, out)
+        summary = json.loads(nopspan("replay", together, "--json").stdout)
+        self.assertEqual((summary["spans"], summary["whole"]), (asked, True))
+        self.assertEqual(summary["ledger"]["total"]["delivered"], asked)
+
+
+if __name__ == "__main__":
+    example_service.need()
+    if not os.path.exists(PROGRAM):
+        harness.ability.unable("nopspan is not built (NOPSPAN_COLLECTOR=ON)")
+    harness.main("protoc", "unshare", "nsenter")
