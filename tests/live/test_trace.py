@@ -96,7 +96,7 @@ class Trace:
 
 def spans_of(trace):
     """{span id: Span} of an object that --json printed."""
-    return {span["span_id"]: Span(span["parent_id"], span["name"], trace["processes"][span["process"]]["pid"],
+    return {span["span_id"]: Span(span.get("parent_id"), span["name"], trace["processes"][span["process"]]["pid"],
                                   span["status"], span["duration_ns"]) for span in trace["spans"]}
 
 
@@ -183,7 +183,7 @@ class ChatService(Test):
         for trace in self.shown["all"].values():
             seen = {None}
             for span in trace["spans"]:
-                self.assertIn(span["parent_id"], seen)
+                self.assertIn(span.get("parent_id"), seen)
                 seen.add(span["span_id"])
 
     def test_events_and_retries_are_with_their_span(self):
