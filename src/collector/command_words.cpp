@@ -49,6 +49,13 @@ std::vector<std::string> names_of(const CLI::Option& option) {
   return names;
 }
 
+std::string positional_name_of(const CLI::Option& option) {
+  std::string name = option.get_positional() ? option.get_name(true) : "";
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](char c) { return c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c; });
+  return name;
+}
+
 std::vector<std::string> choices_of(const CLI::Option& option) {
   const std::string type = option.get_type_name();  // "TEXT:{rate,p99}", of CLI::IsMember
   const auto begin = type.find('{');
@@ -66,7 +73,7 @@ std::string value_of(const CLI::Option& option) {
 
 std::string usage_of(const CLI::Option& option) {
   if (option.get_positional()) {
-    const std::string name = option.get_name(true) + (option.get_expected_max() > 1 ? "..." : "");
+    const std::string name = positional_name_of(option) + (option.get_expected_max() > 1 ? "..." : "");
     return option.get_required() ? name : "[" + name + "]";
   }
   const std::string value = value_of(option);
@@ -84,12 +91,14 @@ std::string usage_of(const CLI::App& command) {
   return commands_of(command).empty() ? usage : usage + " COMMAND";
 }
 
-std::string first_sentence(const std::string& text) {
-  const auto end = std::min({text.find(". "), text.find(".\n"), text.find("\n\n"), text.size()});
-  std::string sentence = text.substr(0, end);
-  std::replace(sentence.begin(), sentence.end(), '\n', ' ');
-  if (sentence.ends_with('.')) sentence.pop_back();
-  return sentence;
+std::string summary_of(const CLI::App& command) {
+  constexpr std::size_t kLong = 76;
+  const std::string text = command.get_description();
+  std::string summary = text.substr(0, std::min({text.find(". "), text.find(".\n"), text.find("\n\n"), text.size()}));
+  std::replace(summary.begin(), summary.end(), '\n', ' ');
+  if (summary.size() > kLong) summary.resize(std::min(summary.find(": "), summary.size()));
+  if (summary.ends_with('.')) summary.pop_back();
+  return summary;
 }
 
 }  // namespace nopspan::collector

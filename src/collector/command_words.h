@@ -22,6 +22,8 @@ std::vector<const CLI::Option*> positionals_of(const CLI::App& command);
 
 // {"-h", "--help"}
 std::vector<std::string> names_of(const CLI::Option& option);
+// "FILE"; "" if it is no positional.
+std::string positional_name_of(const CLI::Option& option);
 // How an option's value is called: "TIME", "rate|p99"; "" if it has none.
 std::string value_of(const CLI::Option& option);
 // The values that it may have; empty: others than these.
@@ -34,7 +36,8 @@ std::string full_name_of(const CLI::App& command);
 // "nopspan replay [OPTIONS] FILE"
 std::string usage_of(const CLI::App& command);
 
-// The first sentence of a text, without its full stop.
-std::string first_sentence(const std::string& text);
+// What stands for a command in a list: its description's first sentence without the full stop, of a long one what comes
+// before a colon.
+std::string summary_of(const CLI::App& command);
 
 }  // namespace nopspan::collector

@@ -15,7 +15,7 @@ namespace {
 using Options = std::vector<const CLI::Option*>;
 
 bool is_file(const CLI::Option& option) {
-  return option.get_positional() ? option.get_name(true) == "FILE" : value_of(option) == "FILE";
+  return (option.get_positional() ? positional_name_of(option) : value_of(option)) == "FILE";
 }
 
 // The words of all options that `wanted` chooses, each once, of all commands: an option means the same in each.
@@ -163,7 +163,7 @@ _nopspan() {
   script += zsh_arguments(own) + " \\\n        '1: :->command' '*:: :->rest'\n";
   script += "  case $state in\n    command)\n      local -a commands=(\n";
   for (const CLI::App* command : commands_of(app)) {
-    script += "        " + quoted(command->get_name() + ":" + first_sentence(command->get_description())) + "\n";
+    script += "        " + quoted(command->get_name() + ":" + summary_of(*command)) + "\n";
   }
   script +=
       "      )\n      _describe -t commands 'nopspan command' commands\n      ;;\n    rest)\n      case $words[1] in\n";
@@ -200,7 +200,7 @@ std::string fish_script(const CLI::App& app) {
   std::string script = "# fish completion for nopspan: made by `nopspan completion fish`\ncomplete -c nopspan -f\n";
   for (const CLI::App* command : commands_of(app)) {
     script += "complete -c nopspan -n __fish_use_subcommand -a " + command->get_name() + " -d " +
-              quoted(first_sentence(command->get_description()), "\\") + "\n";
+              quoted(summary_of(*command), "\\") + "\n";
   }
   for (const std::string& group : groups_of(app))
     add_fish_options(script, "__fish_use_subcommand", options_of(app, group));

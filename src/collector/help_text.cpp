@@ -44,7 +44,7 @@ std::string row(const std::string& name, const std::string& description) {
 std::string rows_of(const std::vector<const CLI::Option*>& options) {
   std::string text;
   for (const CLI::Option* option : options) {
-    text += row(option->get_positional() ? option->get_name(true) : usage_of(*option), option->get_description());
+    text += row(option->get_positional() ? positional_name_of(*option) : usage_of(*option), option->get_description());
   }
   return text;
 }
@@ -55,8 +55,7 @@ class Formatter : public CLI::FormatterBase {
     std::string text = "Usage: " + usage_of(*app) + "\n\n" + app->get_description() + "\n";
     if (const auto commands = commands_of(*app); !commands.empty()) {
       text += "\nCommands:\n";
-      for (const CLI::App* command : commands)
-        text += row(command->get_name(), first_sentence(command->get_description()));
+      for (const CLI::App* command : commands) text += row(command->get_name(), summary_of(*command));
     }
     if (const auto positionals = positionals_of(*app); !positionals.empty()) text += "\n" + rows_of(positionals);
     for (const std::string& group : groups_of(*app)) text += "\n" + group + ":\n" + rows_of(options_of(*app, group));

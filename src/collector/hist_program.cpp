@@ -108,7 +108,6 @@ HistRow row_of(const nopspan_hist_row& raw) {
 
 static_assert(NOPSPAN_HIST_BUCKETS == LogLinear::kBuckets && NOPSPAN_HIST_SUB_BITS == LogLinear::kSubBits);
 
-void HistProgram::Detach::operator()(bpf_link* link) const { bpf_link__destroy(link); }
 void HistProgram::Destroy::operator()(hist* object) const { hist__destroy(object); }
 
 HistProgram::Object HistProgram::load(const HistOptions& options, bool has_cmpxchg) {
@@ -119,6 +118,7 @@ HistProgram::Object HistProgram::load(const HistOptions& options, bool has_cmpxc
   bpf_program__set_autoload(object->progs.hist_without_cmpxchg, !has_cmpxchg);
   bpf_map__set_max_entries(object->maps.rows, static_cast<std::uint32_t>(options.most_rows));
   if (options.by.size() == 1) bpf_map__set_key_size(object->maps.rows, NOPSPAN_HIST_TEXT);
+  prepare_for_probes(object->obj);
   if (const int error = hist__load(object.get()); error != 0) {
     object.reset();
     errno = -error;
@@ -157,22 +157,14 @@ HistProgram::HistProgram(const HistOptions& options) {
   }
 }
 
-HistProgram::Link HistProgram::attach(const ProbeFile& file, const Probe& probe, std::uint32_t pid) {
-  LIBBPF_OPTS(bpf_uprobe_opts, options);
-  options.ref_ctr_offset = probe.semaphore_offset;
+ProbeLink HistProgram::attach(const ProbeFile& file, const Probe& probe, std::uint32_t pid) {
   const bpf_program* program = has_cmpxchg_ ? object_->progs.hist : object_->progs.hist_without_cmpxchg;
-  return Link(bpf_program__attach_uprobe_opts(program, pid == 0 ? -1 : static_cast<pid_t>(pid),
-                                              file.attach_path().c_str(), probe.offset, &options));
+  return attach_to_probe(program, file.attach_path(), probe.offset, probe.semaphore_offset,
+                         pid == 0 ? -1 : static_cast<int>(pid));
 }
 
 std::string HistProgram::attach_failure(const std::string& path, int error) {
-  std::string why = "cannot attach to " + path + ": " + std::strerror(error);
-  if (error == EPERM || error == EACCES) {
-    why +=
-        ". It needs CAP_PERFMON, and since mid-2025 most kernels want CAP_SYS_ADMIN: run it as root; see nopspan "
-        "doctor";
-  }
-  return why;
+  return "cannot attach to " + path + ": " + why_not_attached(error);
 }
 
 void HistProgram::read_into(HistTable& table) const {

@@ -4,12 +4,12 @@
 
 #include "hist_table.h"
 #include "probe_file.h"
+#include "probe_link.h"
 
 #include <cstdint>
 #include <memory>
 #include <string>
 
-struct bpf_link;
 struct hist;
 
 namespace nopspan::collector {
@@ -18,16 +18,11 @@ struct HistOptions;
 
 class HistProgram {
  public:
-  struct Detach {
-    void operator()(bpf_link* link) const;
-  };
-  using Link = std::unique_ptr<bpf_link, Detach>;
-
   // Throws Failure if the kernel refuses it.
   explicit HistProgram(const HistOptions& options);
 
-  // To one site, in one process (0: in all). Null if the kernel refuses it, and errno says why.
-  Link attach(const ProbeFile& file, const Probe& probe, std::uint32_t pid);
+  // To one site, in one process (0: in all). Nothing if the kernel refuses it, and errno says why.
+  ProbeLink attach(const ProbeFile& file, const Probe& probe, std::uint32_t pid);
   static std::string attach_failure(const std::string& path, int error);
 
   // Adds its rows and counts.

@@ -86,7 +86,7 @@ class HistSource::Loaded {
   struct Attached {
     ProbeFilePointer file;
     std::uint32_t pid;
-    HistProgram::Link link;
+    ProbeLink link;
   };
 
   void attach(const ProbeFilePointer& file, const std::string& path, std::uint32_t pid) {
@@ -100,7 +100,7 @@ class HistSource::Loaded {
     for (const Probe& probe : file->probes()) {
       if (probe.provider != "nopspan" || probe.name != options_.of->probe) continue;
       has_probe = true;
-      HistProgram::Link link = program_.attach(*file, probe, pid);
+      ProbeLink link = program_.attach(*file, probe, pid);
       if (link) {
         links_.push_back({file, pid, std::move(link)});
         continue;

@@ -93,6 +93,7 @@ KernelPrograms::KernelPrograms(std::uint64_t buffer_bytes, const nopspan_setting
   bpf_map__set_max_entries(skeleton_->maps.ring, ring_bytes(buffer_bytes));
   skeleton_->rodata->settings = settings;
   skeleton_->rodata->settings.wake_bytes = ring_bytes(buffer_bytes) / 4;
+  prepare_for_probes(skeleton_->obj);
   if (const int error = collector__load(skeleton_); error != 0) {
     collector__destroy(skeleton_);
     fail("cannot load the kernel programs", -error);
@@ -145,16 +146,10 @@ bpf_program* KernelPrograms::program_for(const Probe& site) const {
   return nullptr;
 }
 
-Link KernelPrograms::attach(const ProbeFile& file, const Probe& site, int pid, std::string& why_not) {
-  bpf_uprobe_opts options{};
-  options.sz = sizeof(options);
-  options.ref_ctr_offset = site.semaphore_offset;
+ProbeLink KernelPrograms::attach(const ProbeFile& file, const Probe& site, int pid, std::string& why_not) {
   said.clear();
-  Link link(bpf_program__attach_uprobe_opts(program_for(site), pid, file.attach_path().c_str(), site.offset, &options));
-  if (link == nullptr) {
-    why_not = std::strerror(errno);
-    if (errno == EPERM || errno == EACCES) why_not += ": it needs root, or CAP_PERFMON, CAP_BPF and CAP_SYS_ADMIN";
-  }
+  ProbeLink link = attach_to_probe(program_for(site), file.attach_path(), site.offset, site.semaphore_offset, pid);
+  if (!link) why_not = why_not_attached(errno);
   return link;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "probe_file.h"
+#include "probe_link.h"
 #include "process_account.h"
 
 #include <collector_events.h>
@@ -42,8 +43,8 @@ class KernelPrograms {
 
   // Whether there is a program for the site.
   [[nodiscard]] bool can_attach(const Probe& site) const { return program_for(site) != nullptr; }
-  // To a site of a file; `pid` -1: for all processes. Null if that fails: `why_not` then says why, for people.
-  Link attach(const ProbeFile& file, const Probe& site, int pid, std::string& why_not);
+  // To a site of a file; `pid` -1: for all processes. Nothing if that fails: `why_not` then says why, for people.
+  ProbeLink attach(const ProbeFile& file, const Probe& site, int pid, std::string& why_not);
   // Whether what a killed thread holds is read when it ends.
   [[nodiscard]] bool sees_ends() const { return sees_ends_; }
 

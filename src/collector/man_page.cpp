@@ -77,7 +77,7 @@ std::string roff(const std::string& text) {
 
 void add_options(std::string& page, const std::vector<const CLI::Option*>& options) {
   for (const CLI::Option* option : options) {
-    page += ".TP\n.B " + roff(option->get_positional() ? option->get_name(true) : usage_of(*option)) + "\n" +
+    page += ".TP\n.B " + roff(option->get_positional() ? positional_name_of(*option) : usage_of(*option)) + "\n" +
             roff(option->get_description()) + "\n";
   }
 }

@@ -251,7 +251,7 @@ class ManPage(unittest.TestCase):
 
     def test_groff_has_nothing_to_say_against_it(self):
         ability.need("groff")
-        done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z"], input=run("man-page").stdout, stderr=subprocess.PIPE, text=True,
+        done = subprocess.run(["groff", "-man", "-Kutf8", "-Tutf8", "-ww", "-z"], input=run("man-page").stdout, stderr=subprocess.PIPE, text=True,
                               check=True)
         self.assertEqual(done.stderr, "")
 

@@ -384,6 +384,59 @@ class Programs(InAFolder):
         self.assertIn("1000 hits: 1000 in histograms, none lost", hist.said)
 
 
+class Hostile(InAFolder):
+    """A process may write anything at the site. What others tell is not harmed, and what is not told is counted."""
+
+    def after(self, *commands):
+        """The document, and how many hits each command made; another process has spans meanwhile."""
+        with Program("hostile_stop") as hostile, Program("traced") as other:
+            with Hist("--pid", "%d,%d" % (hostile.pid, other.pid)) as hist:
+                hits = []
+                for command in commands:
+                    hits.append(int(hostile.ask(command)))
+                    other.ask("span hist.other 10")
+                document = json.loads(hist.stop())
+        self.assertEqual(counts_in(document).pop(("hist.other", "")), 10 * len(commands))
+        self.assertTrue(document["ledger"]["closes"])
+        self.said = hist.said
+        return document, hits
+
+    def test_with_wild_pointers_is_counted_as_unreadable(self):
+        document, (texts, records) = self.after("wild_texts", "wild_records")
+        self.assertEqual(document["ledger"]["unreadable"], texts)
+        self.assertIn("  %d could not be read by the kernel: their texts were not in memory" % texts, self.said)
+        self.assertEqual(counts_in(document), {("hist.other", ""): 20, ("hostile.record", ""): records})
+
+    def test_with_strange_texts_does_not_reach_the_terminal(self):
+        document, hits = self.after("strange_texts", "endless_texts")
+        rows = counts_in(document)
+        self.assertEqual(rows["x" * 63, ""], 1)
+        self.assertEqual(rows["\x1b[2J\x1b[31mred", ""], 1)
+        self.assertEqual(document["ledger"]["unreadable"], 1)
+        self.assertEqual(sum(rows.values()), sum(hits) - 1 + 20)
+        shown = ended("--merge", self.path("strange", json.dumps(document)))[1]
+        self.assertIn("\\x1b[2J", shown)
+        self.assertNotRegex(shown, "[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
+
+    def test_with_strange_numbers_has_them_in_the_last_bucket(self):
+        rows = rows_in(self.after("strange_numbers")[0])
+        greatest = 2**64 - 1
+        row = dict(histogram_of([greatest - 1, greatest]), sum=greatest)
+        self.assertEqual(rows["hostile.long", ""]["histogram"], row)
+        self.assertEqual(rows["hostile.zero", ""]["histogram"], histogram_of([0]))
+        self.assertEqual(rows["hostile.status", ""]["errors"], 0)
+
+    def test_with_gaps_in_its_sequences_shows_what_was_missed(self):
+        document, _ = self.after("sequences 77 5 6 7 11 12 20")
+        self.assertEqual(document["ledger"]["missed"], 3 + 7)
+        self.assertIn("  10 passed the probe without the kernel running its program", self.said)
+        self.assertEqual(document["ledger"]["emitted"], 10 + 10 + 6)
+        # Another stream at the same place of the kernel's table, and sequences that no library writes.
+        document, _ = self.after("sequences 77 5", "sequences %d 900" % (77 + 16384), "sequences 77 9",
+                                 "sequences 78 100 50 51 18446744073709551615")
+        self.assertEqual(document["ledger"]["missed"], 0)
+
+
 class Merge(InAFolder):
     def test_of_two_hosts_is_what_one_would_have_seen(self):
         with Program("traced") as first, Program("traced") as second:

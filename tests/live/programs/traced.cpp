@@ -15,9 +15,11 @@
 #include <nopspan/span.h>
 #include <nopspan/value.h>
 
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -213,6 +215,18 @@ int main(int count, char** arguments) {
   commands["exec"] = [&](std::istringstream&) -> std::string {
     execv("/proc/self/exe", arguments);
     return "exec failed";
+  };
+  // fork: a child that does nothing; its pid. reap: ends it.
+  pid_t child = 0;
+  commands["fork"] = [&](std::istringstream&) {
+    child = fork();
+    while (child == 0) pause();
+    return std::to_string(child);
+  };
+  commands["reap"] = [&](std::istringstream&) {
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    return "reaped";
   };
   return serve(commands);
 }

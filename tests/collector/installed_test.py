@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What is installed beside the program: where the shells, man and systemd look for it, and as the program itself writes it.
+
+By hand: NOPSPAN_STAGE=build/dev/stage python3 tests/collector/installed_test.py -v
+"""
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+STAGE = Path(os.environ["NOPSPAN_STAGE"]).resolve()
+PROGRAM = STAGE / "bin" / "nopspan"
+TEXTS = {"share/man/man1/nopspan.1": ["man-page"], "share/bash-completion/completions/nopspan": ["completion", "bash"],
+         "share/zsh/site-functions/_nopspan": ["completion", "zsh"],
+         "share/fish/vendor_completions.d/nopspan.fish": ["completion", "fish"]}
+UNIT = STAGE / "lib/systemd/system/nopspan.service"
+
+
+class Installed(unittest.TestCase):
+    def test_texts_are_what_the_program_writes(self):
+        for path, command in TEXTS.items():
+            with self.subTest(path=path):
+                written = subprocess.run([PROGRAM, *command], stdout=subprocess.PIPE, text=True, check=True).stdout
+                self.assertEqual((STAGE / path).read_text(encoding="utf-8"), written)
+
+    def test_systemd_understands_the_unit(self):
+        if shutil.which("systemd-analyze") is None:
+            self.skipTest("systemd-analyze is not installed")
+        with tempfile.TemporaryDirectory() as folder:
+            unit = Path(folder, UNIT.name)
+            # The manual is looked for on this machine, where it is not installed.
+            unit.write_text(re.sub("(?m)^Documentation=.*\n", "", UNIT.read_text(encoding="utf-8")), encoding="utf-8")
+            done = subprocess.run(["systemd-analyze", "verify", unit], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                  check=False, env={**os.environ, "SYSTEMD_LOG_LEVEL": "warning"})
+            # What it says of other units of this machine is not about this one.
+            self.assertEqual([line for line in done.stdout.splitlines() if "nopspan" in line], [])
+            rated = subprocess.run(["systemd-analyze", "security", "--offline=yes", unit], stdout=subprocess.PIPE, text=True,
+                                   check=True).stdout
+        self.assertLess(float(re.search(r"exposure level for nopspan.service: ([\d.]+)", rated)[1]), 2.5)
+
+    def test_the_unit_says_why_of_each_capability(self):
+        text = UNIT.read_text(encoding="utf-8")
+        given = re.search(r"(?m)^CapabilityBoundingSet=(.*)", text)[1].split()
+        self.assertEqual(given, re.search(r"(?m)^AmbientCapabilities=(.*)", text)[1].split())
+        self.assertEqual(given, re.findall(r"(?m)^#   (CAP_\w+) +\w", text))
+
+    def test_the_unit_records_with_options_that_record_has(self):
+        command = re.search(r"(?m)^ExecStart=.*nopspan (\w+) (.*)$", UNIT.read_text(encoding="utf-8"))
+        text = subprocess.run([PROGRAM, command[1], "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+        self.assertTrue(text.startswith("Usage: nopspan record "))
+        for option in re.findall(r"--[a-z-]+", command[2]):
+            self.assertRegex(text, rf"(?m)^ +(-\w, )?{option}\b")
+
+
+if __name__ == "__main__":
+    unittest.main()
