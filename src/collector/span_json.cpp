@@ -28,15 +28,6 @@ const char* name_in(const std::array<const char*, N>& names, std::size_t index) 
   return index < N ? names[index] : "unknown";
 }
 
-std::string id_text(std::uint64_t id) {
-  constexpr char kDigits[] = "0123456789abcdef";
-  std::string text(16, '0');
-  for (std::size_t i = text.size(); i-- > 0; id >>= 4U) text[i] = kDigits[id & 15U];
-  return text;
-}
-
-std::string id_text(const TraceId& id) { return hex_text({reinterpret_cast<const char*>(id.bytes), sizeof(id.bytes)}); }
-
 void add_text(Json& object, const char* key, std::string_view text) {
   if (!text.empty()) object[key] = text;
 }
@@ -112,15 +103,16 @@ void add_values(Json& json, const Span& span) {
 
 }  // namespace
 
-nlohmann::ordered_json to_json(const Span& span) {
-  Json json = {{"type", name_in(kTypes, static_cast<std::size_t>(span.kind))}};
-  if (!span.trace_id.empty()) {
-    json["request_id"] = request_id_of(span);
-    json["trace_id"] = id_text(span.trace_id);
-  }
-  if (span.span_id != 0) json["span_id"] = id_text(span.span_id);
-  if (span.parent_id != 0) json["parent_id"] = id_text(span.parent_id);
-  if (span.root_id != 0) json["root_id"] = id_text(span.root_id);
+std::string id_text(std::uint64_t id) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string text(16, '0');
+  for (std::size_t i = text.size(); i-- > 0; id >>= 4U) text[i] = kDigits[id & 15U];
+  return text;
+}
+
+std::string id_text(const TraceId& id) { return hex_text({reinterpret_cast<const char*>(id.bytes), sizeof(id.bytes)}); }
+
+void add_facts(nlohmann::ordered_json& json, const Span& span) {
   json["name"] = span.name;
   add_times(json, span);
   add_values(json, span);
@@ -131,6 +123,27 @@ nlohmann::ordered_json to_json(const Span& span) {
   add_text(json, "tenant", span.tenant);
   add_text(json, span.kind == Kind::span ? "tool" : "span", span.text);
   add_measures(json, span);
+  add_flags(json, span);
+  add_text(json, "tracestate", span.tracestate);
+  if (!span.attributes.empty()) {
+    bool malformed = false;
+    json["attributes"] =
+        attributes_json(span.attributes, span.kind == Kind::span ? kSpanAttributes : kEventAttributes, malformed);
+    if (malformed) json["attributes_malformed"] = true;
+  }
+  if (!span.links.empty()) json["links"] = links_json(span.links);
+}
+
+nlohmann::ordered_json to_json(const Span& span) {
+  Json json = {{"type", name_in(kTypes, static_cast<std::size_t>(span.kind))}};
+  if (!span.trace_id.empty()) {
+    json["request_id"] = request_id_of(span);
+    json["trace_id"] = id_text(span.trace_id);
+  }
+  if (span.span_id != 0) json["span_id"] = id_text(span.span_id);
+  if (span.parent_id != 0) json["parent_id"] = id_text(span.parent_id);
+  if (span.root_id != 0) json["root_id"] = id_text(span.root_id);
+  add_facts(json, span);
   const Process& process = **span.process;
   json["pid"] = process.pid;
   json["command"] = process.command;
@@ -139,14 +152,6 @@ nlohmann::ordered_json to_json(const Span& span) {
   json["thread_id"] = span.thread_id;
   json["stream"] = id_text(span.stream);
   json["sequence"] = span.sequence;
-  add_flags(json, span);
-  add_text(json, "tracestate", span.tracestate);
-  if (!span.attributes.empty()) {
-    bool malformed = false;
-    json["attributes"] =
-        attributes_json(span.attributes, span.kind == Kind::span ? kSpanAttributes : kEventAttributes, malformed);
-  }
-  if (!span.links.empty()) json["links"] = links_json(span.links);
   return json;
 }
 

@@ -6,8 +6,17 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <cstdint>
+#include <string>
+
 namespace nopspan::collector {
 
 nlohmann::ordered_json to_json(const Span& span);
+
+// The parts of it: all but `type`, ids, process, thread and stream.
+void add_facts(nlohmann::ordered_json& json, const Span& span);
+// As in a traceparent: 16 and 32 hexadecimal digits.
+std::string id_text(std::uint64_t id);
+std::string id_text(const TraceId& id);
 
 }  // namespace nopspan::collector
