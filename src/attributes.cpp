@@ -139,11 +139,15 @@ void write_key_value(Writer& out, const FieldEntry& entry) {
 
 const unsigned char* AttributeEncoder::wire_entries(const unsigned char* at, const unsigned char* end) noexcept {
   unsigned char* to = out_ + encoded_.size;
-  const unsigned char* const limit = out_ + kMaxAttributesBytes - FieldEntry::kMostWire;
+  const unsigned char* const limit = out_ + kMaxAttributesBytes - FieldEntry::kMostWire - FieldEntry::kBehindWire;
   for (; at < end && FieldEntry::at(at)->is_wire() && to <= limit; at = FieldEntry::at(at)->end()) {
     const FieldEntry& entry = *FieldEntry::at(at);
     const std::size_t size = entry.wire_size();
-    copy_bytes(to, entry.wire(), size);
+    std::size_t copied = 0;
+    do {
+      std::memcpy(to + copied, entry.wire() + copied, FieldEntry::kBehindWire);
+      copied += FieldEntry::kBehindWire;
+    } while (copied < size);
     to[0] = tag(field_, kDelimited);
     to += size;
   }
@@ -243,11 +247,6 @@ void AttributeEncoder::node(std::string_view key, const Node& value) noexcept {
   } else {
     ++encoded_.dropped;
   }
-}
-
-EncodedAttributes AttributeEncoder::finish() noexcept {
-  if (encoded_.dropped > 0) count(counters.attributes_dropped, encoded_.dropped);
-  return encoded_;
 }
 
 EncodedAttributes encode_attributes(const FieldBuffer& fields, unsigned field, bool with_content,

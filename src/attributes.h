@@ -2,6 +2,7 @@
 // Fields as OTLP attributes: the bytes that a probe's record points at.
 #pragma once
 
+#include "counters.h"
 #include "field_buffer.h"
 #include "metadata.h"
 #include "wire.h"
@@ -45,7 +46,10 @@ class AttributeEncoder {
   const unsigned char* wire_entries(const unsigned char* at, const unsigned char* end) noexcept;
 
   // What was written; counts what was left out. Once.
-  [[nodiscard]] EncodedAttributes finish() noexcept;
+  [[nodiscard]] EncodedAttributes finish() noexcept {
+    if (encoded_.dropped > 0) count(counters.attributes_dropped, encoded_.dropped);
+    return encoded_;
+  }
 
  private:
   template <class Write>

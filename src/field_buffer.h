@@ -42,6 +42,7 @@ struct FieldEntry {
   static constexpr std::size_t kWireValueAt = 2;
   static constexpr std::size_t kMostWire = kWireKeyAt + kMostWireKey + kWireValueAt + 2 + kMostWireText;
   static_assert(kMostWire - 2 < 0x80);
+  static constexpr std::size_t kBehindWire = 16;  // that may be read with it, so that it is copied in whole blocks
 
   [[nodiscard]] bool is_wire() const noexcept { return (flags & kWire) != 0; }
   [[nodiscard]] const unsigned char* wire() const noexcept { return reinterpret_cast<const unsigned char*>(this + 1); }
@@ -189,11 +190,11 @@ class FieldBuffer {
     std::size_t end;       // what size_ will be
     std::uint64_t key_bit;
   };
-  // Writes all but the value, which takes `value_size` bytes.
+  // Writes all but the value, which takes `value_size` bytes. There are kBehindWire bytes more in the block.
   __attribute__((always_inline)) WireEntry begin_wire(std::string_view key, Value::Type type,
                                                       std::size_t value_size) noexcept {
     constexpr std::size_t kBeforeKey = sizeof(FieldEntry) + FieldEntry::kWireKeyAt;
-    constexpr std::size_t kMost = padded(sizeof(FieldEntry) + FieldEntry::kMostWire + 1);
+    constexpr std::size_t kMost = padded(sizeof(FieldEntry) + FieldEntry::kMostWire + 1) + FieldEntry::kBehindWire;
     const std::size_t key_size = key.size();
     if (key_size > FieldEntry::kMostWireKey || capacity_ - size_ < kMost || keys_ == kMaxKeys) return {};
     const std::uint64_t bit = key_bit(key);

@@ -11,6 +11,7 @@
 #include "exceptions.h"
 #include "facts.h"
 #include "frames.h"
+#include "gate_page.h"
 #include "gate_writer.h"
 #include "orphans.h"
 #include "probe.h"
@@ -32,10 +33,10 @@ namespace {
 
 using Access = ContextAccess;
 
-bool span_handlers_up() noexcept { return (gate() & kGateSpanHandlers) != 0; }
+bool span_handlers_up() noexcept { return (own_gate() & kGateSpanHandlers) != 0; }
 
 // Gives the span its place under `parent`.
-inline void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept {
+__attribute__((always_inline)) inline void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept {
   Context& context = span.frame.context;
   context = parent;
   span.parent_id = parent.span_id();
@@ -61,7 +62,8 @@ inline void place(ThreadState* thread, SpanState& span, const Context& parent) n
   span.flags |= context_flags(context);
 }
 
-inline SpanState* begin(ThreadState* thread, const Name& name, const SpanOptions& options) noexcept {
+__attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, const Name& name,
+                                                       const SpanOptions& options) noexcept {
   announce_once(thread);
   SpanState* span = take_state(thread);
   if (span == nullptr) return nullptr;
@@ -113,8 +115,9 @@ void add_outcome(SpanState& span) noexcept {
 }
 
 // Tells whoever listens outside of the end of a span, with the scopes around it on this thread.
-void tell_end(ThreadState* thread, SpanState& span, const Frame* enclosing) noexcept {
-  const std::uint64_t up = gate();
+__attribute__((always_inline)) inline void tell_end(ThreadState* thread, SpanState& span,
+                                                    const Frame* enclosing) noexcept {
+  const std::uint64_t up = own_gate();
   if ((up & kSpanMask) == 0) note_gate_down();
   if (span.end_ns == 0) {
     span.end_ns = monotonic_ns();
@@ -134,7 +137,7 @@ void tell_end(ThreadState* thread, SpanState& span, const Frame* enclosing) noex
   }
 }
 
-void emit_end(SpanState& span, const Frame* enclosing) {
+__attribute__((noinline)) void emit_end(SpanState& span, const Frame* enclosing) {
   {
     const Entry entry;
     if (!entry) return;
@@ -228,18 +231,20 @@ NOPSPAN_WORK SpanState* begin_async(Name name, const Context& parent, SpanOption
   return span;
 }
 
-void emit_start(SpanState* span) noexcept {
-  span->started = true;
-  const std::uint64_t up = gate();
-  const bool may_be_known = may_be_in_catalogue({span->name.text, span->name.size});
-  if ((up & (kGateSpans | kGateSpanHandlers)) == 0 && !may_be_known) return;
+__attribute__((noinline)) void tell_start(SpanState* span, bool may_be_known) noexcept {
   if (may_be_known) apply_trace_id(*span);
-  if ((up & kGateSpans) != 0) {
+  if (span_probes_up()) {
     const Entry entry;
     if (entry) fire_span_start(entry.thread(), *span);
   }
   if (may_be_known && span->catalogue == nullptr) check_catalogue(span->name);
   if (!span->as_given && span_handlers_up()) dispatch_start(*span);
+}
+
+inline void emit_start(SpanState* span) noexcept {
+  span->started = true;
+  const bool may_be_known = may_be_in_catalogue({span->name.text, span->name.size});
+  if (may_be_known || (gate() & (kGateSpans | kGateSpanHandlers)) != 0) tell_start(span, may_be_known);
 }
 
 // Thread exit left the callable for the span's metadata, before its start: what ends has begun.

@@ -336,13 +336,22 @@ void write_attributes(const SpanState& span, bool at_end, Out& out) noexcept {
   write_labels(span, out);
 }
 
+__attribute__((noinline)) EncodedAttributes encode_all_attributes(const SpanState& span, bool at_end, unsigned field,
+                                                                  bool with_content, unsigned char* out) noexcept {
+  AttributeEncoder encoder(field, with_content, out);
+  write_attributes(span, at_end, encoder);
+  return encoder.finish();
+}
+
 }  // namespace
 
 EncodedAttributes encode_attributes(const SpanState& span, bool at_end, unsigned field, bool with_content,
                                     unsigned char* out) noexcept {
-  AttributeEncoder encoder(field, with_content, out);
-  write_attributes(span, at_end, encoder);
-  return encoder.finish();
+  if (span.keys == 0 && !has_extra_labels(span.frame.context)) {
+    AttributeEncoder usual(field, with_content, out);
+    if (usual.wire_entries(span.fields.begin(), span.fields.end()) == span.fields.end()) return usual.finish();
+  }
+  return encode_all_attributes(span, at_end, field, with_content, out);
 }
 
 void collect_attributes(const SpanState& span, bool at_end, FieldBuffer& out) noexcept {

@@ -143,7 +143,7 @@ void Terminal::put(std::size_t row, std::size_t column, std::string_view text, S
 
 void Terminal::put_line(std::size_t row, std::string_view text, Style style) { put(row, 0, fit(text, width_), style); }
 
-void Terminal::put_cursor(std::size_t row, std::size_t column) {
+void Terminal::put_cursor(std::size_t row, std::size_t column) const {
   if (row >= height_ || column >= width_) return;
   ::move(static_cast<int>(row), static_cast<int>(column));
   curs_set(1);

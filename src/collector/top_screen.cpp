@@ -182,7 +182,7 @@ void TopScreen::draw_table(std::size_t first_line, std::size_t lines) {
   const std::string bounds = bounds_text(*shown_);
   const std::size_t bounds_lines = !bounds.empty() && room >= 6 ? 1 : 0;
   room -= bounds_lines;
-  const std::size_t gauges_lines = std::min<std::size_t>({gauges.size(), 3, room / 4});
+  const auto gauges_lines = std::min<std::size_t>({gauges.size(), 3, room / 4});
   room -= gauges_lines;
   const std::size_t other_lines = has_anything(table.other) && room >= 2 ? 1 : 0;
   room -= other_lines;

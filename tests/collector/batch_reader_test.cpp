@@ -208,8 +208,8 @@ INSTANTIATE_TEST_SUITE_P(
                             [](nopspan_entry& e) {
                               e.links = {0, 36};
                             }}),
-    [](const auto& info) {
-      std::string name = info.param.what;
+    [](const auto& entry) {
+      std::string name = entry.param.what;
       for (char& c : name) c = c == ' ' ? '_' : c;
       return name;
     });

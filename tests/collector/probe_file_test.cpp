@@ -127,6 +127,15 @@ TEST(ProbeFile, FindsTheGateAloneInItsPage) {
   }
 }
 
+TEST(ProbeFile, SaysWhenTheGateIsNotAlone) {
+  Copy copy;
+  copy.section(".data").sh_addr = copy.section(".probes").sh_addr + 64;
+  EXPECT_FALSE(copy.read()->gate().is_alone);
+  Copy cut;
+  cut.section(".probes").sh_size = 16;
+  EXPECT_FALSE(cut.read()->gate().is_alone);
+}
+
 TEST(ProbeFile, ReadsAProgramWithTheStaticLibrary) {
   const nopspan::Span span{"test.static"};
   const auto file = ProbeFile::read(kProgram);

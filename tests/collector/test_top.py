@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`nopspan top` on a terminal, with spans that the test invents: keys are typed by tmux, the screen is read back."""
+"""`nopspan top` with spans that the test invents: on a terminal, where keys are typed by tmux and the screen is read back,
+and without one."""
 
+import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import unicodedata
@@ -17,10 +20,11 @@ import tmux
 PROGRAM = os.environ.get("NOPSPAN_TOP_PROGRAM", "build/dev/tests/collector/top_program")
 
 
-class Top:
-    """The program on a terminal, and what it is told."""
+class Told:
+    """A program that is told which spans there are."""
 
-    def __init__(self, *arguments, width=160, height=30, env=None):
+    def __init__(self, *arguments):
+        self.command = [os.path.abspath(PROGRAM), "--window", "60", *arguments]
         self.folder = tempfile.TemporaryDirectory()
         paths = [os.path.join(self.folder.name, name) for name in ("commands", "answers")]
         for path in paths:
@@ -28,16 +32,13 @@ class Top:
         # Both ends, so that opening waits for nobody.
         self.commands = os.open(paths[0], os.O_RDWR)
         self.answers = os.fdopen(os.open(paths[1], os.O_RDWR), encoding="ascii")
-        environment = {"NOPSPAN_TEST_COMMANDS": paths[0], "NOPSPAN_TEST_ANSWERS": paths[1], "TZ": "UTC",
-                       "LC_ALL": "C.UTF-8", "TERM": "screen-256color", **(env or {})}
-        self.terminal = tmux.Terminal([os.path.abspath(PROGRAM), "--window", "60", *arguments], width, height, environment)
+        self.environment = {"NOPSPAN_TEST_COMMANDS": paths[0], "NOPSPAN_TEST_ANSWERS": paths[1], "TZ": "UTC",
+                            "LC_ALL": "C.UTF-8"}
 
     def __enter__(self):
-        self.terminal.__enter__()
         return self
 
-    def __exit__(self, *failure):
-        self.terminal.__exit__(*failure)
+    def __exit__(self, *_):
         os.close(self.commands)
         self.answers.close()
         self.folder.cleanup()
@@ -50,6 +51,23 @@ class Top:
     def tell_last(self, command):
         """One that it may not live to answer."""
         os.write(self.commands, (command + "\n").encode())
+
+
+class Top(Told):
+    """It on a terminal."""
+
+    def __init__(self, *arguments, width=160, height=30, env=None):
+        super().__init__(*arguments)
+        environment = {**self.environment, "TERM": "screen-256color", **(env or {})}
+        self.terminal = tmux.Terminal(self.command, width, height, environment)
+
+    def __enter__(self):
+        self.terminal.__enter__()
+        return self
+
+    def __exit__(self, *failure):
+        self.terminal.__exit__(*failure)
+        super().__exit__(*failure)
 
     def names(self, lines=None):
         """The first word of each row of the table."""
@@ -382,6 +400,134 @@ class ScreenTest(unittest.TestCase):
         top.wait_for_names("again")
         top.terminal.type("q")
         self.assert_restored(top, 0)
+
+
+class Piped(Told):
+    """It without a terminal."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.process = subprocess.Popen(self.command, env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def stop(self, signal_number=signal.SIGTERM):
+        self.process.send_signal(signal_number)
+        return self.rest()
+
+    def rest(self):
+        """Its exit status, and what it still printed on stdout and stderr."""
+        out, errors = self.process.communicate(timeout=tmux.PATIENCE_S)
+        return self.process.returncode, out, errors
+
+    def table(self):
+        """The lines of one table."""
+        return list(iter(lambda: self.process.stdout.readline().rstrip("\n"), ""))
+
+    def __exit__(self, *failure):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+        super().__exit__(*failure)
+
+
+class PipedTest(unittest.TestCase):
+
+    def piped(self, *arguments):
+        return self.enterContext(Piped(*arguments))
+
+    def test_prints_a_table_each_interval_and_one_at_its_end(self):
+        top = self.piped()
+        top.tell(*THREE[:3], "pass 2")
+        first = top.table()
+        self.assertRegex(first[0], r"^22:13:22\.\d+  host  13 spans/s, 0 requests/s, 10 errors/s, 1 process \(2\.00 s\)$")
+        self.assertEqual(first[1], "26 delivered, none lost")
+        self.assertEqual([line.split()[0] for line in first[2:]], ["NAME", "quick", "usual", "slow"])
+        top.tell("pass 2")
+        self.assertRegex(top.table()[0], r"^22:13:24\.\d+  host  6\.5 spans/s")
+        top.tell("span later m 1000 1")
+        status, out, errors = top.stop()
+        self.assertEqual(status, 0)
+        self.assertEqual([line.split()[0] for line in out.splitlines()[2:] if line], ["NAME", "later", "quick", "usual", "slow"])
+        self.assertEqual(errors, "1026 entries from 0 processes: 1026 delivered, none lost\n")
+        self.assertNotIn("\x1b", out + errors)
+
+    def test_ends_after_as_many_tables_as_wanted(self):
+        top = self.piped("--count", "2", "--interval", "1s")
+        top.tell("span a m 1 1", "pass 1")
+        top.tell_last("pass 100")
+        status, out, _ = top.rest()
+        self.assertEqual(status, 0)
+        self.assertEqual(out.count("NAME"), 2)
+
+    def test_writes_an_object_a_line(self):
+        top = self.piped("--json", "--by", "model,name")
+        top.tell(r"chat llm.chat m\xff 10 100 20 40000000", "lose 3", "pass 2", "span db.query m 4 20 error", "pass 2")
+        status, out, errors = top.stop()
+        self.assertEqual(status, 0)
+        self.assertEqual(errors.splitlines()[0], "17 entries from 0 processes: 14 delivered, 3 lost")
+        tables = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual([table["last"] for table in tables], [False, False, True])
+        self.assertEqual([table["time_unix_ns"] for table in tables],
+                         [1700000002 * 10**9, 1700000004 * 10**9, 1700000004 * 10**9])
+        chat, query = tables[2]["rows"]
+        self.assertEqual((chat["name"], query["name"]), ("llm.chat", "db.query"))
+        self.assertEqual(list(chat)[:2], ["model", "name"])
+        self.assertEqual(chat["total"]["input_tokens"], 1000)
+        self.assertEqual(chat["window"]["output_tokens_per_s"], 50)
+        self.assertEqual(query["total"]["errors"], 4)
+        self.assertEqual(tables[2]["ledger"]["lost"], 3)
+
+    def test_prints_a_recording_as_one_table(self):
+        top = self.piped("--from", "recording")
+        top.tell(*THREE, "pass 1000")
+        top.tell_last("end")
+        status, out, _ = top.rest()
+        self.assertEqual(status, 0)
+        self.assertEqual(out.count("NAME"), 1)
+        self.assertRegex(out, r"\nquick +other-model +20 ")
+
+    def test_sorts_and_cuts_as_it_is_told(self):
+        top = self.piped("--sort", "max", "--rows", "2", "--total")
+        top.tell(*THREE[:3], "pass 2")
+        table = top.table()
+        self.assertEqual([line.split()[0] for line in table[2:]], ["NAME", "slow", "usual", "and"])
+        self.assertEqual(table[-1], "and 1 more rows")
+
+    def test_tells_what_was_wrong_and_fails_where_it_must(self):
+        top = self.piped()
+        top.tell("span a m 1 1")
+        top.tell_last("fail misfortune")
+        self.assertEqual(top.rest(), (1, "", "top: misfortune\n"))
+
+    def test_ends_when_nobody_reads_it_any_more(self):
+        top = self.piped()
+        top.process.stdout.close()
+        top.tell("span a m 1 1")
+        top.tell_last("pass 2")
+        self.assertIn(top.process.wait(tmux.PATIENCE_S), (0, -signal.SIGPIPE))
+
+    def test_refuses_what_it_does_not_understand(self):
+        for arguments, word in ((["--by", "color"], "color"), (["--sort", "p95"], "p95"), (["--window", "0"], "window"),
+                                (["--rows-max", "0"], "rows-max"), (["--interval", "1ms"], "interval"),
+                                (["--interval", "soon"], "interval")):
+            done = subprocess.run([os.path.abspath(PROGRAM), *arguments], stdin=subprocess.DEVNULL, check=False,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=tmux.PATIENCE_S)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(word, done.stderr)
+            self.assertEqual(done.stdout, "")
+
+
+class PlainTest(unittest.TestCase):
+
+    def test_prints_text_on_a_terminal_where_that_is_wanted(self):
+        for arguments, env in ((["--plain"], {}), ([], {"TERM": "dumb"}), ([], {"TERM": "no-such-terminal"})):
+            with self.subTest(arguments=arguments, env=env):
+                top = self.enterContext(Top(*arguments, env=env))
+                top.tell(*THREE[:3], "pass 2")
+                top.terminal.wait_for_text("quick  other-model")
+                self.assertEqual(top.terminal.tmux("display-message", "-p", "#{alternate_on}").strip(), "0")
+                top.terminal.type("C-c")
+                self.assertEqual(top.terminal.wait_for_end(), 0)
 
 
 def cells(text):
