@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hist_recording.h"
 
+#include "text.h"
+
 #include <algorithm>
+#include <iostream>
 #include <memory>
 #include <string>
 
@@ -74,6 +77,9 @@ HistTable read_recording(const SourceOptions& source_options, const HistOptions&
   const std::unique_ptr<Source> source = open_source(everything);
   Histograms histograms(options);
   run_source(*source, histograms, everything, true);
+  if (const std::string remark = source->remark(); !remark.empty()) {
+    std::cerr << "nopspan hist: " << printable(remark) << "\n";
+  }
   return histograms.take(source->ledger().total);
 }
 

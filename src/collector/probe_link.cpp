@@ -35,7 +35,10 @@ OpenFile create_uprobe_multi(int program, const char* path, std::uint64_t offset
   return OpenFile(static_cast<int>(syscall(SYS_bpf, BPF_LINK_CREATE, &create, sizeof(create))));
 }
 
-// By trying what cannot succeed: a kernel that knows the kind says that a folder is no file to attach to.
+// By trying what cannot succeed: a kernel that knows the kind says that a folder is no file to attach to. The first
+// ones, until Linux 6.10 and fixes of stable series, took a pid for that of a thread, and did not see the process's
+// others. Those that do it right refuse a negative one before they look at the file, and that is how they are told, by
+// libbpf too.
 bool try_uprobe_multi() {
   const bpf_insn instructions[] = {
       {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
@@ -46,7 +49,8 @@ bool try_uprobe_multi() {
   const OpenFile program(
       bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nopspan_tries", "Dual BSD/GPL", instructions, 2, &options));
   if (!program) return false;
-  return !create_uprobe_multi(program.get(), "/", 0, 0, 0) && errno == EBADF;
+  if (create_uprobe_multi(program.get(), "/", 0, 0, 0) || errno != EBADF) return false;
+  return !create_uprobe_multi(program.get(), "/", 0, 0, UINT32_MAX) && errno == EINVAL;
 }
 
 bool has_uprobe_multi() {
