@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Traces of a given number of spans, as fast as they go: `bench_traces SPANS_PER_TRACE SPANS ROUNDS THREADS`. Each span
-// has a name, its ids and four attributes. Prints what one cost, ns of its thread's time, the least of the rounds.
-// Waits for a line on standard input before it begins, so that a tracer can attach first.
+// Traces of a given number of spans: `bench_traces SPANS_PER_TRACE SPANS ROUNDS THREADS [RATE]`. Each span has a name,
+// its ids and four attributes. Without RATE as fast as they go: prints what one cost, ns, the least of the rounds. With
+// RATE so many spans a second on each thread: prints how many a second there were. Waits for a line on standard input
+// before it begins, so that a tracer can attach first.
 #include <nopspan/context.h>
 #include <nopspan/span.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <numeric>
 #include <thread>
 #include <vector>
 
@@ -44,20 +45,45 @@ double run(long spans_per_trace, long spans, long rounds) {
   return least;
 }
 
+// In pieces of a millisecond: what came too late is made up for.
+double run_at(double rate, long spans_per_trace, long spans) {
+  const double began = now_ns();
+  long done = 0;
+  while (done < spans) {
+    if (static_cast<double>(done) >= (now_ns() - began) * rate / 1e9) {
+      const timespec piece{0, 1'000'000};
+      nanosleep(&piece, nullptr);
+      continue;
+    }
+    trace(spans_per_trace);
+    done += spans_per_trace;
+  }
+  return static_cast<double>(done) * 1e9 / (now_ns() - began);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const auto argument = [&](int i, long otherwise) { return argc > i ? std::strtol(argv[i], nullptr, 10) : otherwise; };
-  const long spans_per_trace = argument(1, 16), spans = argument(2, 100000), rounds = argument(3, 5),
-             threads = argument(4, 1);
-  if (spans_per_trace < 1 || spans < 1 || rounds < 1 || threads < 1) {
-    std::fputs("usage: bench_traces SPANS_PER_TRACE SPANS ROUNDS THREADS (all at least 1)\n", stderr);
+  const long spans_per_trace = argument(1, 16), spans = argument(2, 100000), rounds = argument(3, 5);
+  const long threads = argument(4, 1), rate = argument(5, 0);
+  if (spans_per_trace < 1 || spans < 1 || rounds < 1 || threads < 1 || rate < 0) {
+    std::fputs("usage: bench_traces SPANS_PER_TRACE SPANS ROUNDS THREADS [RATE] (all at least 1)\n", stderr);
     return 2;
   }
   std::getchar();
-  std::vector<double> costs(static_cast<std::size_t>(threads));
+  std::vector<double> figures(static_cast<std::size_t>(threads));
   std::vector<std::thread> running;
-  for (double& cost : costs) running.emplace_back([&] { cost = run(spans_per_trace, spans, rounds); });
+  for (double& figure : figures) {
+    running.emplace_back([&] {
+      figure = rate > 0 ? run_at(static_cast<double>(rate), spans_per_trace, spans * rounds)
+                        : run(spans_per_trace, spans, rounds);
+    });
+  }
   for (std::thread& thread : running) thread.join();
-  std::printf("%.1f\n", *std::max_element(costs.begin(), costs.end()));
+  if (rate > 0) {
+    std::printf("%.0f\n", std::accumulate(figures.begin(), figures.end(), 0.0));
+  } else {
+    std::printf("%.1f\n", *std::max_element(figures.begin(), figures.end()));
+  }
 }

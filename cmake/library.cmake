@@ -34,6 +34,8 @@ set(nopspan_sources
     src/registry.cpp
     src/span.cpp
     src/span_attributes.cpp
+    src/span_dispatch.cpp
+    src/span_pool.cpp
     src/stream_meter.cpp
     src/testing.cpp
     src/thread_state.cpp

@@ -72,6 +72,7 @@ const volatile struct nopspan_settings settings = {};
 
 // The collector says that it waits; whoever wakes it up takes that back, so that one does.
 unsigned long is_waiting = 0;
+unsigned long woken_ns = 0;  // when it was last
 // Of processes that found no place in `processes`.
 struct nopspan_process_losses other_losses = {};
 
@@ -131,9 +132,14 @@ static __always_inline void lose(unsigned int tgid, const struct nopspan_thread*
   lose_sequences(tgid, thread->stream, thread->first, thread->next, reason);
 }
 
-static __always_inline unsigned long wake_up(void) {
-  if (!is_waiting || bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < settings.wake_bytes) return BPF_RB_NO_WAKEUP;
+// When much has come. And soon, when `is_news`: what is to be known of a process must be read before it is gone.
+static __always_inline unsigned long wake_up(int is_news) {
+  if (!is_waiting) return BPF_RB_NO_WAKEUP;
+  const unsigned long now = bpf_ktime_get_ns();
+  if (!(is_news && now - woken_ns > 2000000) && bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < settings.wake_bytes)
+    return BPF_RB_NO_WAKEUP;
   is_waiting = 0;
+  woken_ns = now;
   return BPF_RB_FORCE_WAKEUP;
 }
 
@@ -185,7 +191,7 @@ struct handed_over {
     fill(record, what->kind, &what->who);                                                                  \
     fill_thread(record, thread, what->header);                                                             \
     record->bytes = bytes;                                                                                 \
-    bpf_ringbuf_submit(record, wake_up());                                                                 \
+    bpf_ringbuf_submit(record, wake_up(0));                                                                \
     return PASSED_ON;                                                                                      \
   }
 
@@ -196,7 +202,7 @@ static __noinline unsigned long pass_on(const struct handed_over* what, const st
     if (!record) return NOPSPAN_REASON_RING_FULL;
     fill(record, what->kind, &what->who);
     fill_thread(record, thread, what->header);
-    bpf_ringbuf_submit(record, wake_up());
+    bpf_ringbuf_submit(record, wake_up(what->kind == NOPSPAN_RECORD_BATCH));
     return PASSED_ON;
   }
   PASS_ON_IF_IT_FITS(1 << 10)
@@ -305,7 +311,7 @@ static __noinline void pass_on_held(unsigned long address, unsigned int kind) {
     fill(record, kind, &what.who);
     record->flags = NOPSPAN_RECORD_GONE;
     record->header = address;
-    bpf_ringbuf_submit(record, wake_up());
+    bpf_ringbuf_submit(record, wake_up(0));
     return;
   }
   if (thread.magic != NOPSPAN_THREAD_MAGIC || !thread.mark || thread.next - thread.first > NOPSPAN_MOST_ENTRIES) return;
@@ -350,7 +356,7 @@ int on_exec(void* ctx) {
   struct nopspan_record* record = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_record), 0);
   if (!record) return 0;
   fill(record, NOPSPAN_RECORD_EXEC, &who);
-  bpf_ringbuf_submit(record, wake_up());
+  bpf_ringbuf_submit(record, wake_up(0));
   return 0;
 }
 
@@ -434,7 +440,7 @@ static __always_inline void copy_facts(struct nopspan_event* event, unsigned lon
   record->first = span->sequence;                                                                       \
   record->next = span->sequence + 1;                                                                    \
   record->bytes = sizeof(*event) + (ATTRIBUTES) + (LINKS);                                              \
-  bpf_ringbuf_submit(record, wake_up());                                                                \
+  bpf_ringbuf_submit(record, wake_up(0));                                                               \
   return PASSED_ON;                                                                                     \
   unreadable:                                                                                           \
   bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);                                                        \

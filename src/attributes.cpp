@@ -11,43 +11,16 @@
 namespace nopspan::detail {
 namespace {
 
-// Field numbers of opentelemetry.proto.common.v1.
-constexpr unsigned kKey = 1, kKeyValueValue = 2;                                                  // KeyValue
-constexpr unsigned kString = 1, kBool = 2, kInt = 3, kDouble = 4, kArray = 5, kKeyValueList = 6;  // AnyValue
-constexpr unsigned kValues = 1;                                                                   // both lists
+using namespace wire;
 
-constexpr unsigned kVarint = 0, kFixed64 = 1, kDelimited = 2;  // wire types
-
-std::size_t varint_size(std::uint64_t value) {
-  std::size_t size = 1;
-  for (; value >= 0x80; value >>= 7U) ++size;
-  return size;
-}
 std::size_t delimited_size(std::size_t size) { return 1 + varint_size(size) + size; }
 
 // Tags below are one byte: all field numbers are under 16.
 class Writer {
  public:
   explicit Writer(unsigned char* out) : at_(out) {}
-  void varint(std::uint64_t value) {
-    for (; value >= 0x80; value >>= 7U) *at_++ = static_cast<unsigned char>(value | 0x80U);
-    *at_++ = static_cast<unsigned char>(value);
-  }
-  // A length that is known later, under 128; returns where it is.
-  unsigned char* begin_short(unsigned field) {
-    tag(field, kDelimited);
-    return at_++;
-  }
-  void end_short(unsigned char* length) { *length = static_cast<unsigned char>(at_ - length - 1); }
-  // Under 128 bytes; returns them or'ed together.
-  std::uint64_t short_string(unsigned field, std::string_view text) {
-    tag(field, kDelimited);
-    *at_++ = static_cast<unsigned char>(text.size());
-    const std::uint64_t all = copy_bytes(at_, text.data(), text.size());
-    at_ += text.size();
-    return all;
-  }
-  void tag(unsigned field, unsigned wire) { *at_++ = static_cast<unsigned char>((field << 3U) | wire); }
+  void varint(std::uint64_t value) { at_ = write_varint(at_, value); }
+  void tag(unsigned field, unsigned type) { *at_++ = wire::tag(field, type); }
   void begin(unsigned field, std::size_t size) {
     tag(field, kDelimited);
     varint(size);
@@ -164,53 +137,19 @@ void write_key_value(Writer& out, const FieldEntry& entry) {
 
 }  // namespace
 
-namespace {
-
-constexpr std::size_t kMostUsualKey = 32;
-constexpr std::size_t kMostUsualText = 64;
-constexpr std::size_t kMostUsual = 2 + 2 + kMostUsualKey + 2 + 2 + kMostUsualText;
-static_assert(kMostUsual - 2 < 0x80);  // so that every length is one byte
-
-// False: it is not a usual one, and `out` is of no use any more.
-inline bool write_usual(Writer& out, unsigned field, const FieldEntry& entry) {
-  if (entry.flags != 0 || entry.key_size > kMostUsualKey) return false;
-  unsigned char* const size = out.begin_short(field);
-  std::uint64_t all = out.short_string(kKey, entry.key());
-  unsigned char* const value_size = out.begin_short(kKeyValueValue);
-  switch (entry.type) {
-    case Value::Type::string:
-      if (entry.as_string().size() > kMostUsualText) return false;
-      all |= out.short_string(kString, entry.as_string());
-      break;
-    case Value::Type::integer:
-      out.tag(kInt, kVarint);
-      out.varint(entry.word());
-      break;
-    case Value::Type::boolean:
-      out.tag(kBool, kVarint);
-      out.varint(entry.word());
-      break;
-    case Value::Type::real:
-      out.tag(kDouble, kFixed64);
-      out.word(entry.word());
-      break;
-    default:
-      return false;
-  }
-  out.end_short(value_size);
-  out.end_short(size);
-  return is_ascii(all);
-}
-
-}  // namespace
-
-const unsigned char* AttributeEncoder::usual_entries(const unsigned char* at, const unsigned char* end) noexcept {
+const unsigned char* AttributeEncoder::wire_entries(const unsigned char* at, const unsigned char* end) noexcept {
   unsigned char* to = out_ + encoded_.size;
-  const unsigned char* const limit = out_ + kMaxAttributesBytes - kMostUsual;
-  for (; at < end && to <= limit; at = FieldEntry::at(at)->end()) {
-    Writer out(to);
-    if (!write_usual(out, field_, *FieldEntry::at(at))) break;
-    to = out.at();
+  const unsigned char* const limit = out_ + kMaxAttributesBytes - FieldEntry::kMostWire - FieldEntry::kBehindWire;
+  for (; at < end && FieldEntry::at(at)->is_wire() && to <= limit; at = FieldEntry::at(at)->end()) {
+    const FieldEntry& entry = *FieldEntry::at(at);
+    const std::size_t size = entry.wire_size();
+    std::size_t copied = 0;
+    do {
+      std::memcpy(to + copied, entry.wire() + copied, FieldEntry::kBehindWire);
+      copied += FieldEntry::kBehindWire;
+    } while (copied < size);
+    to[0] = tag(field_, kDelimited);
+    to += size;
   }
   encoded_.size = static_cast<std::size_t>(to - out_);
   return at;
@@ -308,11 +247,6 @@ void AttributeEncoder::node(std::string_view key, const Node& value) noexcept {
   } else {
     ++encoded_.dropped;
   }
-}
-
-EncodedAttributes AttributeEncoder::finish() noexcept {
-  if (encoded_.dropped > 0) count(counters.attributes_dropped, encoded_.dropped);
-  return encoded_;
 }
 
 EncodedAttributes encode_attributes(const FieldBuffer& fields, unsigned field, bool with_content,

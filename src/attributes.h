@@ -2,8 +2,10 @@
 // Fields as OTLP attributes: the bytes that a probe's record points at.
 #pragma once
 
+#include "counters.h"
 #include "field_buffer.h"
 #include "metadata.h"
+#include "wire.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -14,8 +16,8 @@ namespace nopspan::detail {
 inline constexpr std::size_t kMaxAttributesBytes = 8192;
 
 // Field numbers of `attributes` in opentelemetry.proto.trace.v1.Span and in its Event.
-inline constexpr unsigned kSpanAttributesField = 9;
-inline constexpr unsigned kEventAttributesField = 3;
+inline constexpr unsigned kSpanAttributesField = wire::kSpanAttributes;
+inline constexpr unsigned kEventAttributesField = wire::kEventAttributes;
 
 struct EncodedAttributes {
   std::size_t size = 0;
@@ -40,12 +42,14 @@ class AttributeEncoder {
   // A field under another key.
   void entry(std::string_view key, const FieldEntry& value) noexcept;
 
-  // The usual fields, from `at` on: metadata that is a number or a short text under a short key, of ASCII. Returns the
-  // first that is another, or `end`.
-  const unsigned char* usual_entries(const unsigned char* at, const unsigned char* end) noexcept;
+  // The fields from `at` on that are in wire form. Returns the first that is not, or does not fit, or `end`.
+  const unsigned char* wire_entries(const unsigned char* at, const unsigned char* end) noexcept;
 
   // What was written; counts what was left out. Once.
-  [[nodiscard]] EncodedAttributes finish() noexcept;
+  [[nodiscard]] EncodedAttributes finish() noexcept {
+    if (encoded_.dropped > 0) count(counters.attributes_dropped, encoded_.dropped);
+    return encoded_;
+  }
 
  private:
   template <class Write>

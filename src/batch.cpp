@@ -33,9 +33,10 @@ namespace {
 constexpr std::uint64_t kRootWaitNs = 1'000'000;
 constexpr std::uint64_t kWaitNs = 100'000'000;
 
-// More than any entry takes: the fixed part and its extras, ten texts of 63 bytes, tracestate, attributes, links.
+// More than any entry takes: the fixed part and its extras, ten texts of 63 bytes, tracestate, attributes, links, and
+// what is cleared behind the last of them.
 constexpr std::size_t kMaxEntryBytes = sizeof(nopspan_entry) + 16 * 8 + 10 * 64 + kMaxTracestateBytes + 8 +
-                                       kMaxAttributesBytes + 8 + kMaxLinks * sizeof(nopspan_link);
+                                       kMaxAttributesBytes + 8 + kMaxLinks * sizeof(nopspan_link) + 8;
 static_assert(kMaxEntryBytes * 2 < kBatchBytes);
 static_assert(kBatchBytes / 8 <= UINT16_MAX);
 
@@ -121,11 +122,35 @@ std::uint64_t bit_of(const char* text, std::size_t size) noexcept {
   return std::uint64_t{1} << (hash >> 58U);
 }
 
-// Writes one entry behind the others.
+// memcmp() of names and labels, without a call.
+inline bool is_same(const void* one, const void* other, std::size_t size) noexcept {
+  const auto differ = [&](std::size_t at) {
+    std::uint64_t a;
+    std::uint64_t b;
+    std::memcpy(&a, static_cast<const char*>(one) + at, sizeof(a));
+    std::memcpy(&b, static_cast<const char*>(other) + at, sizeof(b));
+    return a ^ b;
+  };
+  if (size < 8 || size > 32) return std::memcmp(one, other, size) == 0;
+  if (size <= 16) return (differ(0) | differ(size - 8)) == 0;
+  return (differ(0) | differ(8) | differ(size - 16) | differ(size - 8)) == 0;
+}
+
+// A text that is not known yet: written to `at`.
+__attribute__((noinline)) void write_known(BatchBuffer::Known& known, const char* text, std::size_t size,
+                                           std::uint32_t batch, std::size_t offset, unsigned char* at) noexcept {
+  std::memcpy(at, text, size);
+  std::memset(at + size, 0, 8);
+  known = {
+      text, bit_of(text, size), batch, {static_cast<unsigned short>(offset / 8), static_cast<unsigned short>(size)}};
+}
+
+// Writes one entry behind the others. Where few entries need something, it is passed by value to a function apart, and
+// comes back: it stays in registers.
 class EntryWriter {
  public:
   explicit EntryWriter(BatchBuffer& batch) noexcept
-      : batch_(batch),
+      : batch_(&batch),
         begin_(buffer_of(batch.header)),
         entry_(new (begin_ + batch.header.bytes) nopspan_entry),
         at_(reinterpret_cast<unsigned char*>(entry_ + 1)) {}
@@ -151,15 +176,17 @@ class EntryWriter {
   nopspan_text shared(const char* text, std::size_t size, unsigned long* bits = nullptr) noexcept {
     if (size == 0) return {};
     BatchBuffer::Known& known =
-        batch_.known[((reinterpret_cast<std::uintptr_t>(text) >> 3U) ^ (reinterpret_cast<std::uintptr_t>(text) >> 9U)) %
-                     BatchBuffer::kKnown];
+        batch_
+            ->known[((reinterpret_cast<std::uintptr_t>(text) >> 3U) ^ (reinterpret_cast<std::uintptr_t>(text) >> 9U)) %
+                    BatchBuffer::kKnown];
     // The bytes too: what was a plug-in's name can be another's after a dlclose().
-    if (known.batch == batch_.batch && known.text == text && known.where.length == size &&
-        std::memcmp(begin_ + std::size_t{known.where.offset} * 8, text, size) == 0) {
+    if (known.batch == batch_->batch && known.text == text && known.where.length == size &&
+        is_same(begin_ + std::size_t{known.where.offset} * 8, text, size)) {
       if (bits != nullptr) *bits |= known.bit;
       return known.where;
     }
-    known = {text, bit_of(text, size), batch_.batch, this->text(text, size)};
+    write_known(known, text, size, batch_->batch, static_cast<std::size_t>(at_ - begin_), at_);
+    at_ += padded(size);
     if (bits != nullptr) *bits |= known.bit;
     return known.where;
   }
@@ -169,13 +196,14 @@ class EntryWriter {
   nopspan_text written(std::size_t size) noexcept {
     const nopspan_text where{static_cast<unsigned short>(static_cast<std::size_t>(at_ - begin_) / 8),
                              static_cast<unsigned short>(size)};
-    at_ += (size + 7) & ~std::size_t{7};
+    std::memset(at_ + size, 0, 8);  // the padding
+    at_ += padded(size);
     return where;
   }
 
   // The entry is whole.
   void finish(std::uint64_t now_ns) noexcept {
-    nopspan_thread& header = batch_.header;
+    nopspan_thread& header = batch_->header;
     entry_->size = static_cast<unsigned>(at_ - reinterpret_cast<unsigned char*>(entry_));
     header.written_ns = now_ns;
     publish(header.bytes, static_cast<std::uint64_t>(at_ - begin_));
@@ -183,14 +211,16 @@ class EntryWriter {
   }
 
  private:
-  BatchBuffer& batch_;
+  static std::size_t padded(std::size_t size) { return (size + 7) & ~std::size_t{7}; }
+
+  BatchBuffer* batch_;
   unsigned char* begin_;
   nopspan_entry* entry_;
   unsigned char* at_;
 };
 
 // What spans and events have in common.
-void write_place(EntryWriter& out, const SpanState& state) noexcept {
+inline void write_place(EntryWriter& out, const SpanState& state) noexcept {
   using Access = ContextAccess;
   const Context& context = state.frame.context;
   nopspan_entry& entry = out.entry();
@@ -201,10 +231,12 @@ void write_place(EntryWriter& out, const SpanState& state) noexcept {
   entry.span_id = context.span_id();
   entry.parent_id = state.parent_id;
   entry.root_id = context.root_id();
-  entry.reserved = 0;
+  static_assert(offsetof(nopspan_entry, reserved) + sizeof(entry.reserved) == sizeof(entry));
+  std::memset(&entry.name, 0, sizeof(entry) - offsetof(nopspan_entry, name));
 }
 
-void write_labels(EntryWriter& out, BatchBuffer& batch, const Context& context) noexcept {
+__attribute__((noinline)) EntryWriter write_labels(EntryWriter out, BatchBuffer& batch,
+                                                   const Context& context) noexcept {
   using Access = ContextAccess;
   nopspan_entry& entry = out.entry();
   const auto shared = [&](Access::Label which, unsigned long* bits) {
@@ -216,39 +248,53 @@ void write_labels(EntryWriter& out, BatchBuffer& batch, const Context& context) 
   entry.engine = shared(Access::engine, nullptr);
   entry.model = shared(Access::model, &batch.header.model_bits);
   entry.tenant = shared(Access::tenant, nullptr);
+  return out;
 }
 
-void write_rest(EntryWriter& out, const SpanState& state, bool at_end) noexcept {
+// What few have.
+bool has_more(const SpanState& state) noexcept {
+  return state.status != NOPSPAN_STATUS_OK || (state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0 || state.link_count > 0 ||
+         ContextAccess::tracestate(state.frame.context) != 0;
+}
+
+__attribute__((noinline)) EntryWriter write_more(EntryWriter out, const SpanState& state) noexcept {
   const Context& context = state.frame.context;
   nopspan_entry& entry = out.entry();
-  entry.foreign_id = {};
-  entry.tracestate = {};
-  entry.attributes = {};
-  entry.links = {};
-  if (__builtin_expect((state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0, 0)) {
+  if (state.status != NOPSPAN_STATUS_OK) {
+    entry.exception_kind = out.shared(state.exception_kind, std::strlen(state.exception_kind));
+    entry.error_type = out.text(state.error_type, std::strlen(state.error_type));
+  }
+  if ((state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0) {
     const char* id = visible_id(state);
     entry.foreign_id = out.text(id, std::strlen(id));
   }
-  if (__builtin_expect(ContextAccess::tracestate(context) != 0, 0)) {
+  if (ContextAccess::tracestate(context) != 0) {
     char* room = reinterpret_cast<char*>(out.room());
     room[0] = '\0';
     load_tracestate(ContextAccess::tracestate(context), *reinterpret_cast<char(*)[kMaxTracestateBytes + 1]>(room));
     entry.tracestate = out.written(std::strlen(room));
   }
-  if (state.fields.begin() != state.fields.end() || state.catalogue != nullptr || has_extra_labels(context)) {
-    const EncodedAttributes encoded =
-        encode_attributes(state, at_end, state.is_span ? kSpanAttributesField : kEventAttributesField,
-                          capturing_content.load(std::memory_order_relaxed), out.room());
-    if (encoded.dropped > 0) entry.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
-    entry.attributes = out.written(encoded.size);
-  }
   if (state.link_count > 0) {
     entry.links = out.text(reinterpret_cast<const char*>(state.links), state.link_count * sizeof(nopspan_link));
   }
+  return out;
+}
+
+inline void write_attributes(EntryWriter& out, const SpanState& state, bool at_end) noexcept {
+  nopspan_entry& entry = out.entry();
+  if (state.fields.begin() == state.fields.end() && state.catalogue == nullptr &&
+      !has_extra_labels(state.frame.context)) {
+    return;
+  }
+  const EncodedAttributes encoded =
+      encode_attributes(state, at_end, state.is_span ? kSpanAttributesField : kEventAttributesField,
+                        capturing_content.load(std::memory_order_relaxed), out.room());
+  if (encoded.dropped > 0) entry.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
+  entry.attributes = out.written(encoded.size);
 }
 
 // Whether the requests of all entries have ended in the batch.
-void note_root(BatchBuffer& batch, const nopspan_entry& entry) noexcept {
+inline void note_root(BatchBuffer& batch, const nopspan_entry& entry) noexcept {
   batch.header.request_bits |= std::uint64_t{1} << (static_cast<unsigned char>(entry.trace_id[15]) % 64U);
   if (entry.root_id == 0) return;
   constexpr std::uint32_t kBelow = NOPSPAN_FLAG_REMOTE_PARENT | NOPSPAN_FLAG_ORPHAN;
@@ -275,7 +321,7 @@ bool has_open_span() noexcept {
 }
 
 // A batch that an entry can be written to; null: the entry is counted as discarded.
-BatchBuffer* open_batch(ThreadState* thread) noexcept {
+inline BatchBuffer* open_batch(ThreadState* thread) noexcept {
   BatchBuffer& batch = thread->batch;
   announce_once(thread);
   if (__builtin_expect(batch.header.buffer == 0, 0) && !make_buffer(batch.header)) {
@@ -287,7 +333,7 @@ BatchBuffer* open_batch(ThreadState* thread) noexcept {
   return &batch;
 }
 
-void hand_over_if_due(BatchBuffer& batch, std::uint64_t now_ns, bool is_root) noexcept {
+inline void hand_over_if_due(BatchBuffer& batch, std::uint64_t now_ns, bool is_root) noexcept {
   if (batch.header.bytes + kMaxEntryBytes > batch.header.capacity || batch.is_late) {
     hand_over(batch, now_ns);
     return;
@@ -329,17 +375,11 @@ __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span,
               t.decode_ns, t.prefill_tokens, t.decode_tokens, t.preemptions);
   }
   entry.name = out.shared(span.name.text, span.name.size, &batch->header.name_bits);
-  write_labels(out, *batch, span.frame.context);
-  entry.exception_kind = {};
-  entry.error_type = {};
-  entry.text = {};
-  if (__builtin_expect(span.status != NOPSPAN_STATUS_OK, 0)) {
-    entry.exception_kind = out.shared(span.exception_kind, std::strlen(span.exception_kind));
-    entry.error_type = out.text(span.error_type, std::strlen(span.error_type));
-    if (span.status != NOPSPAN_STATUS_CANCELLED) ++batch->errors;
-  }
+  if (has_labels(span.frame.context)) out = write_labels(out, *batch, span.frame.context);
   if (span.has_tool) entry.text = out.text(span.tool_name, std::strlen(span.tool_name));
-  write_rest(out, span, true);
+  if (__builtin_expect(has_more(span), 0)) out = write_more(out, span);
+  if (span.status == NOPSPAN_STATUS_ERROR || span.status == NOPSPAN_STATUS_EXCEPTION) ++batch->errors;
+  write_attributes(out, span, true);
   note_root(*batch, entry);
   const std::uint64_t now = (span.flags & NOPSPAN_FLAG_GIVEN_TIMES) == 0 ? span.end_ns : monotonic_ns();
   out.finish(now);
@@ -359,12 +399,12 @@ void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& 
   if (point.kind != NOPSPAN_ENTRY_EVENT) out.extra(NOPSPAN_EXTRA_VALUES, point.value, point.number);
   const std::string_view name = point.name != nullptr ? point.name : std::string_view(event.name.text, event.name.size);
   entry.name = out.shared(name.data(), name.size());
-  write_labels(out, *batch, event.frame.context);
+  if (has_labels(event.frame.context)) out = write_labels(out, *batch, event.frame.context);
   if (point.engine != nullptr) entry.engine = out.text(point.engine, std::strlen(point.engine));
-  entry.exception_kind = {};
   entry.error_type = out.text(event.retry_reason, std::strlen(event.retry_reason));
   entry.text = out.shared(event.enclosing.text, event.enclosing.size);
-  write_rest(out, event, false);
+  if (has_more(event)) out = write_more(out, event);
+  write_attributes(out, event, false);
   note_root(*batch, entry);
   out.finish(point.time_ns);
   hand_over_if_due(*batch, point.time_ns, false);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "facts.h"
+#include "gate_page.h"
 #include "span_state.h"
 #include "thread_state.h"
 
@@ -22,7 +23,7 @@ inline constexpr std::size_t kBatchBytes = 32U << 10U;
 // Of all threads together; what a thread without a buffer would write is counted as discarded.
 inline constexpr std::size_t kMaxBatchesBytes = 256U << 20U;
 
-inline bool batch_up() noexcept { return (gate() & kGateBatch) != 0; }
+inline bool batch_up() noexcept { return (own_gate() & kGateBatch) != 0; }
 
 // All of these inside an Entry.
 

@@ -36,9 +36,9 @@ struct CatalogueSpan {
 // Whether a name begins as the catalogues' do (llm., agent., engine.): their first two letters tell nearly all others.
 inline bool may_be_in_catalogue(std::string_view name) noexcept {
   if (name.size() < 2) return false;
-  const char first = name[0];
-  const char second = name[1];
-  return (first == 'l' && second == 'l') || (first == 'a' && second == 'g') || (first == 'e' && second == 'n');
+  const auto letters = [](const char* two) { return two[0] | two[1] << 8; };
+  const int first = letters(name.data());
+  return first == letters("ll") || first == letters("ag") || first == letters("en");
 }
 
 // Null for a name that is in no catalogue.

@@ -7,7 +7,7 @@
 
 namespace nopspan::detail {
 
-// memcpy() of more than 32 bytes; see below.
+// memcpy() of more than 64 bytes; see below.
 std::uint64_t copy_more_bytes(void* to, const void* from, std::size_t size) noexcept;
 
 // memcpy() of a short text whose size the compiler does not know, without a call: in loads of fixed sizes, which may
@@ -21,9 +21,13 @@ inline std::uint64_t copy_bytes(void* to, const void* from, std::size_t size) no
     return word;
   };
   if (size >= 8) {
-    if (size > 32) return copy_more_bytes(to, from, size);
-    std::uint64_t all = copy(0, std::uint64_t{}) | copy(size - 8, std::uint64_t{});
-    if (size > 16) all |= copy(8, std::uint64_t{}) | copy(size - 16, std::uint64_t{});
+    if (size > 64) return copy_more_bytes(to, from, size);
+    const auto copy_two = [&](std::size_t at) {
+      return copy(at, std::uint64_t{}) | copy(size - 8 - at, std::uint64_t{});
+    };
+    std::uint64_t all = copy_two(0);
+    if (size > 16) all |= copy_two(8);
+    if (size > 32) all |= copy_two(16) | copy_two(24);
     return all;
   }
   if (size >= 4) return copy(0, std::uint32_t{}) | copy(size - 4, std::uint32_t{});

@@ -122,7 +122,6 @@ bool FieldBuffer::put_null(std::string_view key, std::uint8_t flags) noexcept {
 }
 
 bool FieldBuffer::put_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept {
-  if (put_new_word(key, type, word, flags)) return true;
   const std::size_t from = size_;
   return append_word(key, type, word, flags) != nullptr && settle(from);
 }
@@ -144,17 +143,14 @@ void FieldBuffer::add_null(std::string_view key, std::uint8_t flags) noexcept {
 }
 
 void FieldBuffer::add_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept {
-  if (put_new_word(key, type, word, flags | FieldEntry::kAdded)) return;
   if (append_word(key, type, word, flags | FieldEntry::kAdded) != nullptr) keys_seen_ |= key_bit(key);
 }
 
 void FieldBuffer::add_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept {
-  if (put_new_string(key, value, flags | FieldEntry::kAdded)) return;
   if (append_string(key, value, flags | FieldEntry::kAdded)) keys_seen_ |= key_bit(key);
 }
 
 bool FieldBuffer::put_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept {
-  if (put_new_string(key, value, flags)) return true;
   const std::size_t from = size_;
   return append_string(key, value, flags) && settle(from);
 }
@@ -196,6 +192,10 @@ bool FieldBuffer::put_texts(std::string_view key, const Text* values, std::size_
 }
 
 bool FieldBuffer::put_entry(std::string_view key, const FieldEntry& value, std::uint8_t flags) noexcept {
+  if (value.is_wire()) {
+    return value.type == Value::Type::string ? put_string(key, value.as_string(), flags)
+                                             : put_word(key, value.type, value.word(), flags);
+  }
   const std::size_t from = size_;
   const auto bytes = static_cast<std::size_t>(value.end() - value.payload());
   const FieldEntry* entry = append(key, value.type, bytes, flags);
@@ -272,18 +272,6 @@ void FieldBuffer::erase_some_measurements(bool added_only) noexcept {
     at += size;
   }
   size_ = kept;
-}
-
-void FieldBuffer::reset() noexcept {
-  if (data_ != inline_) {
-    std::free(data_);
-    data_ = inline_;
-    capacity_ = sizeof(inline_);
-  }
-  size_ = 0;
-  keys_ = 0;
-  keys_seen_ = 0;
-  flags_seen_ = 0;
 }
 
 }  // namespace nopspan::detail

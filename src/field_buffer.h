@@ -3,6 +3,7 @@
 #pragma once
 
 #include "copy_bytes.h"
+#include "wire.h"
 
 #include <nopspan/value.h>
 
@@ -17,6 +18,10 @@ namespace nopspan::detail {
 
 // An entry: this header, the key and a NUL padded to 8 bytes, the payload padded to 8 bytes. The payload of a string is
 // its length and its bytes with a NUL; of a list or map its entries (a list's have an empty key); of a number 8 bytes.
+//
+// Most are in wire form (kWire) instead: behind the header are the bytes that the attribute is for probes, a whole
+// `repeated KeyValue`, a NUL, and padding. That is metadata and no content, a flag, a number or a text of at most
+// kMostWireText bytes under a key of at most kMostWireKey, all of them ASCII, so that every length is one byte.
 struct FieldEntry {
   std::uint32_t size;  // of the whole entry, a multiple of 8
   std::uint16_t key_size;
@@ -28,28 +33,52 @@ struct FieldEntry {
   static constexpr std::uint8_t kOwn = 8;    // nopspan's, and an attribute: has its place whatever the application set
   static constexpr std::uint8_t kAdded = 4;  // by nopspan for handlers: not an attribute
   static constexpr std::uint8_t kProbesOnly = 16;  // an attribute that handlers see in another form
+  static constexpr std::uint8_t kWire = 32;        // has no other flag
 
-  [[nodiscard]] const char* key_data() const noexcept { return reinterpret_cast<const char*>(this + 1); }
-  [[nodiscard]] std::string_view key() const noexcept { return {key_data(), key_size}; }
-  [[nodiscard]] const unsigned char* payload() const noexcept {
-    return reinterpret_cast<const unsigned char*>(this + 1) + ((key_size + 8U) & ~7U);
+  static constexpr std::size_t kMostWireKey = 32;
+  static constexpr std::size_t kMostWireText = 64;
+  // The attribute's tag and length, its key's; its value's, and the tag and length of what that is.
+  static constexpr std::size_t kWireKeyAt = 4;
+  static constexpr std::size_t kWireValueAt = 2;
+  static constexpr std::size_t kMostWire = kWireKeyAt + kMostWireKey + kWireValueAt + 2 + kMostWireText;
+  static_assert(kMostWire - 2 < 0x80);
+  static constexpr std::size_t kBehindWire = 16;  // that may be read with it, so that it is copied in whole blocks
+
+  [[nodiscard]] bool is_wire() const noexcept { return (flags & kWire) != 0; }
+  [[nodiscard]] const unsigned char* wire() const noexcept { return reinterpret_cast<const unsigned char*>(this + 1); }
+  [[nodiscard]] std::size_t wire_size() const noexcept { return 2 + std::size_t{wire()[1]}; }
+  // The tag of what the value is; the value follows, after its length if it is a string.
+  [[nodiscard]] const unsigned char* wire_value() const noexcept {
+    return wire() + kWireKeyAt + key_size + kWireValueAt;
   }
+
+  [[nodiscard]] std::string_view key() const noexcept {
+    return {reinterpret_cast<const char*>(wire()) + (is_wire() ? kWireKeyAt : 0), key_size};
+  }
+  // Not of an entry in wire form.
+  [[nodiscard]] const unsigned char* payload() const noexcept { return wire() + ((key_size + 8U) & ~7U); }
   [[nodiscard]] const unsigned char* end() const noexcept {
     return reinterpret_cast<const unsigned char*>(this) + size;
   }
+  // Of a number or flag.
   [[nodiscard]] std::uint64_t word() const noexcept {
+    if (is_wire() && type != Value::Type::real) return wire::read_varint(wire_value() + 1);
     std::uint64_t value;
-    std::memcpy(&value, payload(), sizeof(value));
+    std::memcpy(&value, is_wire() ? wire_value() + 1 : payload(), sizeof(value));
     return value;
   }
   [[nodiscard]] std::int64_t as_int() const noexcept { return static_cast<std::int64_t>(word()); }
   [[nodiscard]] double as_double() const noexcept {
+    const std::uint64_t bits = word();
     double value;
-    std::memcpy(&value, payload(), sizeof(value));
+    std::memcpy(&value, &bits, sizeof(value));
     return value;
   }
   [[nodiscard]] std::string_view as_string() const noexcept {
-    return {reinterpret_cast<const char*>(payload() + 8), static_cast<std::size_t>(word())};
+    if (is_wire()) return {reinterpret_cast<const char*>(wire_value()) + 2, wire_value()[1]};
+    std::uint64_t bytes;
+    std::memcpy(&bytes, payload(), sizeof(bytes));
+    return {reinterpret_cast<const char*>(payload() + 8), static_cast<std::size_t>(bytes)};
   }
   [[nodiscard]] static const FieldEntry* at(const unsigned char* where) noexcept {
     return reinterpret_cast<const FieldEntry*>(where);
@@ -74,7 +103,7 @@ inline std::uint64_t key_bit(std::string_view key) noexcept {
     first = static_cast<unsigned char>(key[0]);
     last = static_cast<unsigned char>(key[size - 1]);
   }
-  return std::uint64_t{1} << ((((first ^ size) * 0x9e3779b97f4a7c15U + last) * 0xff51afd7ed558ccdU) >> 58U);
+  return std::uint64_t{1} << (((first ^ (last << 29U | last >> 35U)) * 0x9e3779b97f4a7c15U) >> 58U);
 }
 
 class FieldBuffer {
@@ -100,22 +129,33 @@ class FieldBuffer {
   bool put_texts(std::string_view key, const Text* values, std::size_t count, std::uint8_t flags) noexcept;
   bool put_entry(std::string_view key, const FieldEntry& value, std::uint8_t flags) noexcept;
 
-  // The usual case of put_word() and put_string(), without a call: a key that was not set before, and room for it. Asks
-  // for no memory. False: nothing was done, put_word() or put_string() has to.
-  bool put_new_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept {
-    unsigned char* payload = begin_new(key, type, sizeof(word), flags);
-    if (payload == nullptr) return false;
-    std::memcpy(payload, &word, sizeof(word));
+  // The usual case of these, without a call: the field can have the wire form, its key is new, and there is room. Asks
+  // for no memory. False: it is not so, and nothing was done.
+  bool put_usual_word(std::string_view key, Value::Type type, std::uint64_t word) noexcept {
+    const WireEntry entry = begin_wire(key, type, 1 + wire::varint_size(word));
+    if (entry.value == nullptr) return false;
+    entry.value[0] = wire::tag(type == Value::Type::integer ? wire::kInt : wire::kBool, wire::kVarint);
+    wire::write_varint(entry.value + 1, word);
+    finish_wire(entry);
     return true;
   }
-  bool put_new_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept {
-    const std::uint64_t size = value.size();
-    if (size >= sizeof(inline_)) return false;
-    unsigned char* payload = begin_new(key, Value::Type::string, 8 + size + 1, flags);
-    if (payload == nullptr) return false;
-    std::memcpy(payload, &size, sizeof(size));
-    payload[8 + size] = 0;
-    copy_bytes(payload + 8, value.data(), size);
+  bool put_usual_real(std::string_view key, double real) noexcept {
+    const WireEntry entry = begin_wire(key, Value::Type::real, 1 + sizeof(real));
+    if (entry.value == nullptr) return false;
+    entry.value[0] = wire::tag(wire::kDouble, wire::kFixed64);
+    std::memcpy(entry.value + 1, &real, sizeof(real));
+    finish_wire(entry);
+    return true;
+  }
+  bool put_usual_string(std::string_view key, std::string_view text) noexcept {
+    if (text.size() > FieldEntry::kMostWireText) return false;
+    const WireEntry entry = begin_wire(key, Value::Type::string, 2 + text.size());
+    if (entry.value == nullptr) return false;
+    entry.value[0] = wire::tag(wire::kString, wire::kDelimited);
+    entry.value[1] = static_cast<unsigned char>(text.size());
+    entry.value[2 + text.size()] = 0;
+    if (!is_ascii(copy_bytes(entry.value + 2, text.data(), text.size()))) return false;
+    finish_wire(entry);
     return true;
   }
 
@@ -141,29 +181,43 @@ class FieldBuffer {
   [[nodiscard]] const unsigned char* begin() const noexcept { return data_; }
   [[nodiscard]] const unsigned char* end() const noexcept { return data_ + size_; }
 
-  // Empty again; memory beyond the inline block is given back.
-  void reset() noexcept;
-
  private:
   static constexpr std::size_t padded(std::size_t size) noexcept { return (size + 7U) & ~std::size_t{7}; }
 
-  // Writes an entry but for its payload, and returns where that lies; null where the key may be there, or is a long
-  // one, or where there is no room.
-  unsigned char* begin_new(std::string_view key, Value::Type type, std::size_t payload, std::uint8_t flags) noexcept {
+  // An entry that is written behind the last one, and no entry before finish_wire().
+  struct WireEntry {
+    unsigned char* value;  // where it comes; null: it is no usual one
+    std::size_t end;       // what size_ will be
+    std::uint64_t key_bit;
+  };
+  // Writes all but the value, which takes `value_size` bytes. There are kBehindWire bytes more in the block.
+  __attribute__((always_inline)) WireEntry begin_wire(std::string_view key, Value::Type type,
+                                                      std::size_t value_size) noexcept {
+    constexpr std::size_t kBeforeKey = sizeof(FieldEntry) + FieldEntry::kWireKeyAt;
+    constexpr std::size_t kMost = padded(sizeof(FieldEntry) + FieldEntry::kMostWire + 1) + FieldEntry::kBehindWire;
+    const std::size_t key_size = key.size();
+    if (key_size > FieldEntry::kMostWireKey || capacity_ - size_ < kMost || keys_ == kMaxKeys) return {};
     const std::uint64_t bit = key_bit(key);
-    const std::size_t key_size = padded(key.size() + 1);
-    const std::size_t size = sizeof(FieldEntry) + key_size + padded(payload);
-    if ((keys_seen_ & bit) != 0 || keys_ == kMaxKeys || key.size() > 32 || size > capacity_ - size_) return nullptr;
-    unsigned char* at = data_ + size_;
-    new (at) FieldEntry{static_cast<std::uint32_t>(size), static_cast<std::uint16_t>(key.size()), type, flags};
-    at += sizeof(FieldEntry) + key_size;
-    std::memset(at - 8, 0, 8);  // the key's end, before the key
-    copy_bytes(at - key_size, key.data(), key.size());
-    size_ += size;
-    keys_ += (flags & (FieldEntry::kAdded | FieldEntry::kOwn)) == 0 ? 1 : 0;
-    keys_seen_ |= bit;
-    flags_seen_ |= flags;
-    return at;
+    if ((keys_seen_ & bit) != 0) return {};
+    unsigned char* const at = data_ + size_;
+    const std::size_t size = padded(kBeforeKey + key_size + FieldEntry::kWireValueAt + value_size + 1);
+    const std::size_t end = size_ + size;
+    new (at)
+        FieldEntry{static_cast<std::uint32_t>(size), static_cast<std::uint16_t>(key_size), type, FieldEntry::kWire};
+    at[8] = wire::tag(wire::kSpanAttributes, wire::kDelimited);
+    at[9] = static_cast<unsigned char>(key_size + value_size + 4);
+    at[10] = wire::tag(wire::kKey, wire::kDelimited);
+    at[11] = static_cast<unsigned char>(key_size);
+    unsigned char* const value = at + kBeforeKey + key_size;
+    value[0] = wire::tag(wire::kKeyValueValue, wire::kDelimited);
+    value[1] = static_cast<unsigned char>(value_size);
+    if (!is_ascii(copy_bytes(at + kBeforeKey, key.data(), key_size))) return {};
+    return {value + FieldEntry::kWireValueAt, end, bit};
+  }
+  void finish_wire(const WireEntry& entry) noexcept {
+    size_ = entry.end;
+    ++keys_;
+    keys_seen_ |= entry.key_bit;
   }
 
   // Appends an entry with room for `payload` bytes; null if it does not fit.

@@ -281,7 +281,7 @@ __attribute__((noinline)) void put_int_carefully(FieldSink* sink, Text key, std:
 
 NOPSPAN_WORK void set_int(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {
   if (is_plain(sink, key, content) && value >= 0 && !may_be_noted_number(key.view()) &&
-      sink->fields.put_new_word(key.view(), Value::Type::integer, static_cast<std::uint64_t>(value), 0)) {
+      sink->fields.put_usual_word(key.view(), Value::Type::integer, static_cast<std::uint64_t>(value))) {
     return;
   }
   put_int_carefully(sink, key, value, content);
@@ -293,10 +293,8 @@ __attribute__((noinline)) void put_double_carefully(FieldSink* sink, Text key, d
 }
 
 NOPSPAN_WORK void set_double(FieldSink* sink, Text key, double value, bool content) noexcept {
-  std::uint64_t word;
-  std::memcpy(&word, &value, sizeof(word));
   if (is_plain(sink, key, content) && !may_be_noted_number(key.view()) &&
-      sink->fields.put_new_word(key.view(), Value::Type::real, word, 0)) {
+      sink->fields.put_usual_real(key.view(), value)) {
     return;
   }
   put_double_carefully(sink, key, value, content);
@@ -310,7 +308,7 @@ __attribute__((noinline)) void put_bool_carefully(FieldSink* sink, Text key, boo
 }
 
 NOPSPAN_WORK void set_bool(FieldSink* sink, Text key, bool value, bool content) noexcept {
-  if (is_plain(sink, key, content) && sink->fields.put_new_word(key.view(), Value::Type::boolean, value ? 1 : 0, 0)) {
+  if (is_plain(sink, key, content) && sink->fields.put_usual_word(key.view(), Value::Type::boolean, value ? 1 : 0)) {
     return;
   }
   put_bool_carefully(sink, key, value, content);
@@ -333,7 +331,7 @@ NOPSPAN_WORK void set_text(FieldSink* sink, Text key, Text value, bool content) 
     return;
   }
   if (is_plain(sink, key, content) && !is_noted_text(key.view()) &&
-      sink->fields.put_new_string(key.view(), value.view(), 0)) {
+      sink->fields.put_usual_string(key.view(), value.view())) {
     return;
   }
   put_text_carefully(sink, key, value, content);

@@ -79,6 +79,4 @@ void set_handler_gate(bool spans, bool points) noexcept {
   raise(kPointHandlersByte, points);
 }
 
-bool spans_are_unrecorded() noexcept { return (gate() & kSpanMask) == 0; }
-
 }  // namespace nopspan::detail

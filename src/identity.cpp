@@ -38,8 +38,6 @@ std::uint64_t splitmix(std::uint64_t& state) {
   return z ^ (z >> 31U);
 }
 
-std::uint64_t rotate_left(std::uint64_t x, unsigned k) { return (x << k) | (x >> (64U - k)); }
-
 }  // namespace
 
 void system_random(void* out, std::size_t size) noexcept {
@@ -72,23 +70,6 @@ void make_trace_id(ThreadState* thread, unsigned char (&out)[kTraceIdBytes]) noe
     std::memcpy(out, thread->entropy + thread->entropy_left, kTraceIdBytes);
     std::memset(thread->entropy + thread->entropy_left, 0, kTraceIdBytes);
   } while (all_zero(out, kTraceIdBytes));
-}
-
-std::uint64_t make_span_id(ThreadState* thread) noexcept {
-  std::uint64_t* s = thread->random;
-  std::uint64_t id;
-  do {  // xoshiro256**, Blackman and Vigna
-    id = rotate_left(s[1] * 5, 7) * 9;
-    const std::uint64_t t = s[1] << 17U;
-    s[2] ^= s[0];
-    s[3] ^= s[1];
-    s[1] ^= s[2];
-    s[0] ^= s[3];
-    s[2] ^= t;
-    s[3] = rotate_left(s[3], 45);
-    if ((s[0] | s[1] | s[2] | s[3]) == 0) system_random(s, sizeof(thread->random));
-  } while (id == 0);
-  return id;
 }
 
 void encode_request_id(const unsigned char (&id)[kTraceIdBytes], char* out) noexcept {

@@ -2,13 +2,13 @@
 // Ids: where their bytes come from and how they are written.
 #pragma once
 
+#include "thread_state.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 
 namespace nopspan::detail {
-
-struct ThreadState;
 
 inline constexpr std::size_t kTraceIdBytes = 16;
 inline constexpr std::size_t kRequestIdChars = 22;
@@ -19,7 +19,22 @@ void system_random(void* out, std::size_t size) noexcept;
 // 16 bytes of getrandom(2), not all zero, from the thread's pool of them.
 void make_trace_id(ThreadState* thread, unsigned char (&out)[kTraceIdBytes]) noexcept;
 // Not zero; from the thread's generator.
-std::uint64_t make_span_id(ThreadState* thread) noexcept;
+inline std::uint64_t make_span_id(ThreadState* thread) noexcept {
+  const auto rotate_left = [](std::uint64_t x, unsigned k) { return (x << k) | (x >> (64U - k)); };
+  std::uint64_t* const state = thread->random;
+  for (;;) {  // xoshiro256**, Blackman and Vigna
+    const std::uint64_t s1 = state[1];
+    const std::uint64_t s2 = state[2] ^ state[0];
+    const std::uint64_t s3 = state[3] ^ s1;
+    state[1] = s1 ^ s2;
+    state[0] ^= s3;
+    state[2] = s2 ^ (s1 << 17U);
+    state[3] = rotate_left(s3, 45);
+    const std::uint64_t id = rotate_left(s1 * 5, 7) * 9;
+    if (__builtin_expect(id != 0, 1)) return id;
+    if ((state[0] | state[1] | state[2] | state[3]) == 0) system_random(state, sizeof(thread->random));
+  }
+}
 
 // URL-safe Base64 without padding; writes 22 characters.
 void encode_request_id(const unsigned char (&id)[kTraceIdBytes], char* out) noexcept;

@@ -19,6 +19,9 @@ constexpr ContextAccess::Label extra_label(std::size_t i) noexcept {
 // The key that was taken i-th; empty while there is none. It lives as long as the program.
 Interned extra_label_key(std::size_t i) noexcept;
 
+// Whether it has any, engine, model and tenant included.
+inline bool has_labels(const Context& context) noexcept { return ContextAccess::has_labels(context); }
+
 inline bool has_extra_labels(const Context& context) noexcept {
   for (std::size_t i = 0; i < kExtraLabels; ++i) {
     if (ContextAccess::label(context, extra_label(i)) != kNoLabel) return true;

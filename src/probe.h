@@ -2,6 +2,7 @@
 // The kernel's side of an event: filling the record and passing the site.
 #pragma once
 
+#include "gate_page.h"
 #include "span_state.h"
 #include "thread_state.h"
 
@@ -11,8 +12,8 @@
 
 namespace nopspan::detail {
 
-inline bool span_probes_up() noexcept { return (gate() & kGateSpans) != 0; }
-inline bool point_probes_up() noexcept { return (gate() & kGatePoints) != 0; }
+inline bool span_probes_up() noexcept { return (own_gate() & kGateSpans) != 0; }
+inline bool point_probes_up() noexcept { return (own_gate() & kGatePoints) != 0; }
 
 // The probes of a span. Inside an Entry.
 void fire_span_start(ThreadState* thread, SpanState& span) noexcept;

@@ -8,15 +8,16 @@
 #include "clean_text.h"
 #include "counters.h"
 #include "engine_times.h"
-#include "event_access.h"
 #include "exceptions.h"
 #include "facts.h"
 #include "frames.h"
+#include "gate_page.h"
 #include "gate_writer.h"
 #include "orphans.h"
 #include "probe.h"
 #include "registry.h"
-#include "span_attributes.h"
+#include "span_dispatch.h"
+#include "span_pool.h"
 #include "span_state.h"
 #include "thread_state.h"
 #include "work.h"
@@ -30,14 +31,12 @@ namespace nopspan::detail {
 
 namespace {
 
-constexpr std::size_t kMaxPooled = 64;
-
 using Access = ContextAccess;
 
-bool span_handlers_up() noexcept { return (gate() & kGateSpanHandlers) != 0; }
+bool span_handlers_up() noexcept { return (own_gate() & kGateSpanHandlers) != 0; }
 
 // Gives the span its place under `parent`.
-void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept {
+__attribute__((always_inline)) inline void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept {
   Context& context = span.frame.context;
   context = parent;
   span.parent_id = parent.span_id();
@@ -63,9 +62,10 @@ void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept
   span.flags |= context_flags(context);
 }
 
-SpanState* begin(ThreadState* thread, const Name& name, const SpanOptions& options) noexcept {
+__attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, const Name& name,
+                                                       const SpanOptions& options) noexcept {
   announce_once(thread);
-  SpanState* span = allocate(thread);
+  SpanState* span = take_state(thread);
   if (span == nullptr) return nullptr;
   const std::uint64_t now = monotonic_ns();
   span->name = clean_name(name);
@@ -96,69 +96,6 @@ void add_id(FieldBuffer& fields, std::string_view key, std::uint64_t id) noexcep
   fields.add_string(key, {text, sizeof(text)});
 }
 
-void add_measurement(FieldBuffer& fields, std::string_view key, std::uint64_t value) noexcept {
-  fields.add_word(key, Value::Type::integer, value, FieldEntry::kMeasurement);
-}
-
-Shape shape_of(const SpanState& span) noexcept {
-  return span.catalogue != nullptr ? span.catalogue->shape : Shape::standard;
-}
-
-// An iteration's start is an event beside the span: agent.operator.iteration_start.
-EventName event_name_of(const SpanState& span, std::string_view suffix) noexcept {
-  const std::string_view name(span.name.text, span.name.size);
-  if (shape_of(span) != Shape::iteration) return {name, suffix};
-  return {name.substr(0, name.rfind('.')), ".iteration_start"};
-}
-
-// What system_time was then.
-std::uint64_t system_time_at(std::uint64_t time_ns) noexcept {
-  const std::uint64_t now = monotonic_ns();
-  return system_ns() - (now > time_ns ? now - time_ns : 0);
-}
-
-// The event `<name><suffix>` to its handlers, if it has any; `measure` adds its measurements.
-template <class Measure>
-void dispatch_span(SpanState& span, std::string_view suffix, bool at_end, const Measure& measure) {
-  const EventName event_name = event_name_of(span, suffix);
-  Dispatch dispatch(event_name);
-  if (!dispatch) return;
-  {
-    const Busy busy;
-    measure(span.fields);
-    span.fields.reserve(kIdsBytes);
-  }
-  Event event;
-  EventAccess::set_name(event, dispatch.name());
-  EventAccess::set_request_id(event, visible_id(span));
-  EventAccess::set_context(event, span.frame.context);
-  EventAccess::set_parent_id(event, span.parent_id);
-  EventAccess::set_status(event, span.status);
-  EventAccess::set_flags(event, span.flags);
-  EventAccess::set_fields(event, span.fields);
-  if (!span.has_ids) EventAccess::set_ids_of(event, &span);
-  static_assert(sizeof(Event::Link) == sizeof(nopspan_link));
-  EventAttributes attributes{&span, at_end, {}};
-  EventAccess::set_attributes(event, &attributes);
-  EventAccess::set_links(event, reinterpret_cast<const Event::Link*>(span.links), span.link_count);
-  dispatch.run(event);
-}
-
-void dispatch_end(SpanState& span) {
-  const Shape shape = shape_of(span);
-  const bool exception = span.status == NOPSPAN_STATUS_EXCEPTION && shape != Shape::compaction;  // that just stops
-  if (shape == Shape::iteration || !is_handled(exception ? kException : kStop)) return;
-  dispatch_span(span, exception ? ".exception" : ".stop", true, [&](FieldBuffer& fields) {
-    if (span.as_given) return;
-    if (shape == Shape::compaction) {
-      add_measurement(fields, "system_time", system_time_at(span.end_ns));
-      return;
-    }
-    add_measurement(fields, "duration", span.duration_ns);
-    if (shape == Shape::standard) add_measurement(fields, "monotonic_time", span.end_ns);
-  });
-}
-
 // What the end adds to the metadata, besides what the application set.
 void add_outcome(SpanState& span) noexcept {
   FieldBuffer& fields = span.fields;
@@ -177,28 +114,34 @@ void add_outcome(SpanState& span) noexcept {
   }
 }
 
-// Emits the end of a span, with the scopes around it on this thread.
-void emit_end(SpanState& span, const Frame* enclosing) {
+// Tells whoever listens outside of the end of a span, with the scopes around it on this thread.
+__attribute__((always_inline)) inline void tell_end(ThreadState* thread, SpanState& span,
+                                                    const Frame* enclosing) noexcept {
+  const std::uint64_t up = own_gate();
+  if ((up & kSpanMask) == 0) note_gate_down();
+  if (span.end_ns == 0) {
+    span.end_ns = monotonic_ns();
+  } else {
+    span.flags |= NOPSPAN_FLAG_GIVEN_TIMES;
+  }
+  span.duration_ns = span.end_ns > span.start_ns ? span.end_ns - span.start_ns : 0;
+  if (span.status != NOPSPAN_STATUS_OK && !span.as_given) add_outcome(span);
+  if (span.catalogue != nullptr) add_engine_times(span);
+  Facts facts;
+  if (has_facts(span)) facts = fire_facts(thread, span, enclosing);  // before its stop: a tracer still has it then
+  if ((up & kGateSpans) != 0) fire_span_end(thread, span);
+  if ((up & kGateBatch) != 0) {
+    batch_span(thread, span, facts);
+  } else {
+    discard_batch_if_down(thread);
+  }
+}
+
+__attribute__((noinline)) void emit_end(SpanState& span, const Frame* enclosing) {
   {
     const Entry entry;
     if (!entry) return;
-    if (spans_are_unrecorded()) note_gate_down();
-    if (span.end_ns == 0) {
-      span.end_ns = monotonic_ns();
-    } else {
-      span.flags |= NOPSPAN_FLAG_GIVEN_TIMES;
-    }
-    span.duration_ns = span.end_ns > span.start_ns ? span.end_ns - span.start_ns : 0;
-    if (!span.as_given) add_outcome(span);
-    if (span.catalogue != nullptr) add_engine_times(span);
-    Facts facts;
-    if (has_facts(span)) facts = fire_facts(entry.thread(), span, enclosing);  // before its stop: a tracer has it then
-    if (span_probes_up()) fire_span_end(entry.thread(), span);
-    if (batch_up()) {
-      batch_span(entry.thread(), span, facts);
-    } else {
-      discard_batch_if_down(entry.thread());
-    }
+    tell_end(entry.thread(), span, enclosing);
   }
   if (span_handlers_up()) dispatch_end(span);
 }
@@ -259,49 +202,6 @@ std::uint32_t context_flags(const Context& context) noexcept {
   return flags;
 }
 
-SpanState* allocate(ThreadState* thread) noexcept {
-  SpanState* span = nullptr;
-  if (thread->pool != nullptr) {
-    Pooled* memory = thread->pool;
-    thread->pool = memory->next;
-    --thread->pooled;
-    span = new (memory) SpanState;
-  } else {
-    span = new (std::nothrow) SpanState;
-  }
-  if (span == nullptr) {
-    count(counters.spans_dropped);
-    return nullptr;
-  }
-  span->frame.span = span;
-  return span;
-}
-
-void release(SpanState* span) noexcept {
-  ThreadState* thread = locals.state;
-  const bool interrupted = thread != nullptr && thread->busy;
-  if (span->is_shared) forget_shared(*span);
-  if (thread != nullptr) thread->busy = true;  // a signal handler could find the pool, or malloc, half changed
-  if (span->links != nullptr) std::free(span->links);
-  if (thread == nullptr || thread->pooled >= kMaxPooled || interrupted) {
-    delete span;
-  } else {
-    span->~SpanState();
-    thread->pool = new (static_cast<void*>(span)) Pooled{thread->pool};
-    ++thread->pooled;
-  }
-  if (thread != nullptr) thread->busy = interrupted;
-}
-
-void free_pool(ThreadState* thread) noexcept {
-  while (thread->pool != nullptr) {
-    Pooled* memory = thread->pool;
-    thread->pool = memory->next;
-    ::operator delete(memory);
-  }
-  thread->pooled = 0;
-}
-
 namespace {
 
 NOPSPAN_WORK SpanState* begin_scope(Name name, SpanOptions options) noexcept {
@@ -331,21 +231,20 @@ NOPSPAN_WORK SpanState* begin_async(Name name, const Context& parent, SpanOption
   return span;
 }
 
-void emit_start(SpanState* span) noexcept {
-  span->started = true;
-  const bool may_be_known = may_be_in_catalogue({span->name.text, span->name.size});
+__attribute__((noinline)) void tell_start(SpanState* span, bool may_be_known) noexcept {
   if (may_be_known) apply_trace_id(*span);
   if (span_probes_up()) {
     const Entry entry;
     if (entry) fire_span_start(entry.thread(), *span);
   }
   if (may_be_known && span->catalogue == nullptr) check_catalogue(span->name);
-  if (!span->as_given && span_handlers_up() && is_handled(kStart)) {
-    dispatch_span(*span, ".start", false, [&](FieldBuffer& fields) {
-      add_measurement(fields, "system_time", system_time_at(span->start_ns));
-      if (shape_of(*span) == Shape::standard) add_measurement(fields, "monotonic_time", span->start_ns);
-    });
-  }
+  if (!span->as_given && span_handlers_up()) dispatch_start(*span);
+}
+
+inline void emit_start(SpanState* span) noexcept {
+  span->started = true;
+  const bool may_be_known = may_be_in_catalogue({span->name.text, span->name.size});
+  if (may_be_known || (gate() & (kGateSpans | kGateSpanHandlers)) != 0) tell_start(span, may_be_known);
 }
 
 // Thread exit left the callable for the span's metadata, before its start: what ends has begun.
@@ -355,9 +254,12 @@ void start_late(SpanState* span) noexcept {
   span_exception(span);
 }
 
-int exceptions_in_flight_here() noexcept {
+// Whether an exception that nobody has seen yet leaves the span's scope.
+bool is_unwinding(const SpanState& span) noexcept {
+  if (span.status == NOPSPAN_STATUS_EXCEPTION) return false;
   const ThreadState* thread = locals.state;
-  return thread != nullptr ? static_cast<int>(*thread->exceptions_in_flight) : std::uncaught_exceptions();
+  const int now = thread != nullptr ? static_cast<int>(*thread->exceptions_in_flight) : std::uncaught_exceptions();
+  return now > span.uncaught;
 }
 
 NOPSPAN_WORK void start_scope(SpanState* span) noexcept {
@@ -365,7 +267,7 @@ NOPSPAN_WORK void start_scope(SpanState* span) noexcept {
   span->fields.erase_measurements();
 }
 
-NOPSPAN_WORK void end_scope(SpanState* span) noexcept {
+void end_scope_carefully(SpanState* span) noexcept {
   if (is_inherited(*span)) {
     remove_frame(&span->frame);
     release(span);
@@ -373,7 +275,7 @@ NOPSPAN_WORK void end_scope(SpanState* span) noexcept {
   }
   start_late(span);
   const bool is_here = remove_frame(&span->frame);
-  if (is_here && span->status != NOPSPAN_STATUS_EXCEPTION && exceptions_in_flight_here() > span->uncaught) {
+  if (is_here && is_unwinding(*span)) {
     Caught unseen;
     unseen.kind = "error";
     unseen.type = "unknown";
@@ -389,6 +291,22 @@ NOPSPAN_WORK void end_scope(SpanState* span) noexcept {
   count(counters.wrong_thread);
   emit_end(*span, nullptr);
   span->ended_elsewhere.store(true, std::memory_order_release);
+}
+
+NOPSPAN_WORK void end_scope(SpanState* span) noexcept {
+  // Nearly always it ends on top of the stack it began on, with no handler: one stay inside the library does it all.
+  const ThreadState* here = locals.state;
+  if (locals.top == &span->frame && here != nullptr && !here->busy && span->started && !span_handlers_up() &&
+      !is_unwinding(*span)) {
+    const Entry entry;
+    if (entry && span->process_mark == entry.thread()->process_mark) {
+      locals.top = span->frame.below;
+      tell_end(entry.thread(), *span, span->frame.below);
+      give_back_state(entry.thread(), span);
+      return;
+    }
+  }
+  end_scope_carefully(span);
 }
 
 }  // namespace

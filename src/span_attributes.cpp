@@ -281,11 +281,11 @@ void write_plain(const SpanState& span, Out& out) noexcept {
   });
 }
 
-// The same, with less to do for the usual fields.
+// The same, with little to do for fields in wire form.
 void write_plain(const SpanState& span, AttributeEncoder& out) noexcept {
   const unsigned char* at = span.fields.begin();
   const unsigned char* const end = span.fields.end();
-  while ((at = out.usual_entries(at, end)) < end) {
+  while ((at = out.wire_entries(at, end)) < end) {
     const FieldEntry& entry = *FieldEntry::at(at);
     if ((entry.flags & FieldEntry::kAdded) == 0 && !is_second(span, entry)) out.entry(entry.key(), entry);
     at = entry.end();
@@ -336,13 +336,22 @@ void write_attributes(const SpanState& span, bool at_end, Out& out) noexcept {
   write_labels(span, out);
 }
 
+__attribute__((noinline)) EncodedAttributes encode_all_attributes(const SpanState& span, bool at_end, unsigned field,
+                                                                  bool with_content, unsigned char* out) noexcept {
+  AttributeEncoder encoder(field, with_content, out);
+  write_attributes(span, at_end, encoder);
+  return encoder.finish();
+}
+
 }  // namespace
 
 EncodedAttributes encode_attributes(const SpanState& span, bool at_end, unsigned field, bool with_content,
                                     unsigned char* out) noexcept {
-  AttributeEncoder encoder(field, with_content, out);
-  write_attributes(span, at_end, encoder);
-  return encoder.finish();
+  if (span.keys == 0 && !has_extra_labels(span.frame.context)) {
+    AttributeEncoder usual(field, with_content, out);
+    if (usual.wire_entries(span.fields.begin(), span.fields.end()) == span.fields.end()) return usual.finish();
+  }
+  return encode_all_attributes(span, at_end, field, with_content, out);
 }
 
 void collect_attributes(const SpanState& span, bool at_end, FieldBuffer& out) noexcept {

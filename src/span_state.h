@@ -38,6 +38,11 @@ struct ContextAccess {
   static std::uint64_t tracestate(const Context& c) { return c.tracestate_; }
   static std::uint16_t& label(Context& c, Label which) { return c.labels_[which]; }
   static std::uint16_t label(const Context& c, Label which) { return c.labels_[which]; }
+  static bool has_labels(const Context& c) {
+    std::uint16_t any = 0;
+    for (const std::uint16_t number : c.labels_) any |= number;
+    return any != 0;
+  }
   static std::uint8_t& trace_flags(Context& c) { return c.trace_flags_; }
   static std::uint8_t& bits(Context& c) { return c.bits_; }
   static std::uint8_t bits(const Context& c) { return c.bits_; }
@@ -60,35 +65,31 @@ struct FieldSink {
   // Texts are begun and not cleared: this is made for every span.
   FieldSink() noexcept { tool_name[0] = retry_reason[0] = '\0'; }
 
-  bool is_span = true;
-  bool keeps_content = false;  // a handler may want it, or probes may
-  FieldBuffer fields;
+  // In the order in which they are cleared with the fewest stores.
   std::uint32_t flags = 0;  // NOPSPAN_FLAG_*
   std::uint32_t link_count = 0;
   nopspan_link* links = nullptr;  // kMaxLinks of them, made when first needed
   std::uint64_t input_tokens = 0, output_tokens = 0, cached_tokens = 0, reasoning_tokens = 0;
-  std::uint8_t usage_keys = 0;  // which of them are set, from the first one's bit on
+  std::uint64_t retry_delay_ns = 0, retry_attempt = 0;
+  EngineTimes engine;
+  std::uint8_t usage_keys = 0;  // which of the tokens are set, from the first one's bit on
   std::uint8_t keys = 0;        // AttributeKey::Of: whose keys its fields have
   bool has_tool = false;
   bool has_engine_times = false;
+  bool keeps_content = false;  // a handler may want it, or probes may
+  bool is_span = true;
   char tool_name[kMaxNameBytes + 1];
-  std::uint64_t retry_delay_ns = 0, retry_attempt = 0;
   char retry_reason[kMaxNameBytes + 1];
-  EngineTimes engine;
+  FieldBuffer fields;
   Frame frame;  // its context, and its place on its thread's stack
 };
 
 struct SpanState : FieldSink {
   SpanState() noexcept { error_type[0] = '\0'; }
 
-  std::atomic<bool> ended_elsewhere{false};
-  bool started = false;                      // its start was emitted
-  bool as_given = false;                     // handlers see its end alone, with the fields as they were given
-  bool begins_request = false;               // it has no request but its own
   const CatalogueSpan* catalogue = nullptr;  // null: in none, or an event
   Interned name{};
   Interned enclosing{};  // of an event: the name of the span around it, or its own
-  Point point = Point::event;
   std::uint64_t process_mark = 0;
   std::uint64_t parent_id = 0;
   std::uint64_t start_ns = 0;
@@ -96,9 +97,14 @@ struct SpanState : FieldSink {
   std::uint64_t duration_ns = 0;
   std::uint64_t first_token_ns = 0;
   std::uint32_t status = NOPSPAN_STATUS_OK;
-  bool has_ids = false;                  // its ids are in its metadata, for handlers
-  int uncaught = 0;                      // exceptions in flight when it began
-  bool is_shared = false;                // see facts.h
+  int uncaught = 0;             // exceptions in flight when it began
+  bool started = false;         // its start was emitted
+  bool as_given = false;        // handlers see its end alone, with the fields as they were given
+  bool begins_request = false;  // it has no request but its own
+  bool has_ids = false;         // its ids are in its metadata, for handlers
+  bool is_shared = false;       // see facts.h
+  Point point = Point::event;
+  std::atomic<bool> ended_elsewhere{false};
   std::atomic<bool> usage_below{false};  // a span inside it had token usage, and fired `tokens`
   std::atomic<bool> tool_below{false};   // the same for `tool_call`
   const char* exception_kind = "";

@@ -40,6 +40,13 @@ void Accounts::close(std::uint32_t pid) {
   ended_.pop_front();
 }
 
+void Accounts::bound_streams() {
+  std::size_t streams = 0;
+  for (const auto& [pid, account] : accounts_) streams += account.entries.streams().size();
+  if (streams <= kMostStreams) return;
+  for (auto& [pid, account] : accounts_) account.entries.bound_streams(kFewStreams);
+}
+
 Ledger Accounts::ledger() const {
   Ledger ledger;
   ledger.processes.assign(ended_.begin(), ended_.end());

@@ -29,6 +29,9 @@ class Accounts {
   // The process is gone, and all that can come of it has come.
   void close(std::uint32_t pid);
 
+  // Closes streams of those that have most, where they are too many in all.
+  void bound_streams();
+
   // Of processes that are not known.
   void set_others(const Losses& losses) { others_losses_ = losses; }
   [[nodiscard]] Ledger ledger() const;
@@ -36,6 +39,9 @@ class Accounts {
  private:
   // Of ended processes so many have a row of their own.
   static constexpr std::size_t kMostEnded = 1000;
+  // Of all processes so many streams are kept, and of each then this many.
+  static constexpr std::size_t kMostStreams = 65536;
+  static constexpr std::size_t kFewStreams = 256;
 
   std::map<std::uint32_t, Account> accounts_;
   std::deque<ProcessLedger> ended_;

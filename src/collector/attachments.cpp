@@ -6,6 +6,7 @@
 #include <nopspan_probes.h>
 
 #include <algorithm>
+#include <climits>
 #include <iostream>
 #include <set>
 
@@ -21,9 +22,18 @@ std::vector<Attachments::Target> Attachments::set(const std::vector<Target>& tar
     const auto [entry, is_new] = attached_.try_emplace({target.file.get(), target.pid});
     Attached& attached = entry->second;
     if (is_new) attached.target = target;
-    if (attached.links.empty() && now_ns >= attached.again_ns && attach(attached, now_ns)) fresh.push_back(target);
+    if (!attached.is_attached && now_ns >= attached.again_ns && attach(attached, now_ns)) fresh.push_back(target);
   }
   return fresh;
+}
+
+void Attachments::detach_all() {
+  for (auto& [key, attached] : attached_) attached.links.clear();
+}
+
+bool Attachments::is_attached(const ProbeFile& file) const {
+  const auto first = attached_.lower_bound({&file, INT_MIN});
+  return first != attached_.end() && first->first.first == &file && first->second.is_attached;
 }
 
 bool Attachments::attach(Attached& attached, std::uint64_t now_ns) {
@@ -42,7 +52,8 @@ bool Attachments::attach(Attached& attached, std::uint64_t now_ns) {
     }
     attached.links.push_back(std::move(link));
   }
-  if (!attached.links.empty()) {
+  attached.is_attached = !attached.links.empty();
+  if (attached.is_attached) {
     attached.why_not.clear();
     return true;
   }

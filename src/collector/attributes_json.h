@@ -8,15 +8,10 @@
 
 namespace nopspan::collector {
 
-// `bytes` are fields of the number `field`, each an opentelemetry.proto.common.v1.KeyValue. Returns an object: strings,
-// booleans and numbers are what they are in JSON, arrays lists, kvlists objects; no value is null, bytes their
-// hexadecimal digits, a number that JSON does not have its name ("NaN", "Infinity", "-Infinity", as in protobuf's
-// JSON). Of a key that comes twice the first counts. Sets `malformed` if something was not as it should be, or deeper
-// than kMaxAttributesDepth: what could be read up to there is returned.
-inline constexpr int kMaxAttributesDepth = 64;
+// `bytes` are fields of the number `field`, each a KeyValue (otlp_attributes.h). Returns an object: strings, booleans
+// and numbers are what they are in JSON, lists arrays, maps objects; a value that is none is null, bytes are their
+// hexadecimal digits, and a number that JSON does not have is its name ("NaN", "Infinity", "-Infinity", as in
+// protobuf's JSON). Of a key that comes twice the first counts. What cannot be read is left out, and sets `malformed`.
 nlohmann::ordered_json attributes_json(std::string_view bytes, unsigned field, bool& malformed);
-
-// Span::attributes of a span, and of an event or retry.
-inline constexpr unsigned kSpanAttributesField = 9, kEventAttributesField = 3;
 
 }  // namespace nopspan::collector

@@ -19,7 +19,7 @@ Character take(std::string_view& text) {
   Character character{text.substr(0, size), 1};
   text.remove_prefix(character.bytes.size());
   if (size == 1) return character;
-  wchar_t code = static_cast<wchar_t>(lead & (0x7fU >> size));
+  auto code = static_cast<wchar_t>(lead & (0x7fU >> size));
   for (const char byte : character.bytes.substr(1)) {
     code = static_cast<wchar_t>((static_cast<unsigned>(code) << 6U) | (static_cast<unsigned char>(byte) & 0x3fU));
   }

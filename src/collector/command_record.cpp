@@ -9,8 +9,9 @@
 
 #include <sys/stat.h>
 
-#include <array>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -43,36 +44,24 @@ void refuse_own_source(const RecordOptions& options) {
   }
 }
 
-std::string amount_text(std::uint64_t count, const char* one, const char* many) {
-  return std::to_string(count) + " " + (count == 1 ? one : many);
-}
-
 std::string totals_text(const Recorder::Totals& totals, const std::string& path) {
-  std::string text = amount_text(totals.entries[0], "span", "spans");
-  const auto add = [&](std::uint64_t count, const char* one, const char* many) {
-    if (count > 0) text += ", " + amount_text(count, one, many);
-  };
-  add(totals.entries[1], "event", "events");
-  add(totals.entries[2], "retry", "retries");
-  add(totals.entries[3], "gauge", "gauges");
+  std::string text = totals.entries.text();
   text += " in " + (path == "-" ? "stdout" : path);
   if (totals.files > 1) text += " and files before it (" + std::to_string(totals.files) + " in all)";
   text += ": " + bytes_text(totals.bytes);
-  if (totals.all() > 0) text += ", " + std::to_string(totals.bytes / totals.all()) + " bytes each";
+  const std::uint64_t entries = totals.entries.all();
+  if (entries > 0) text += ", " + std::to_string(totals.bytes / entries) + " bytes each";
   return text + "\n";
 }
 
 nlohmann::ordered_json to_json(const Recorder::Totals& totals, const std::string& path, const Ledger& ledger) {
-  return {{"file", path},
-          {"files", totals.files},
-          {"spans", totals.entries[0]},
-          {"events", totals.entries[1]},
-          {"retries", totals.entries[2]},
-          {"gauges", totals.entries[3]},
-          {"bytes", totals.bytes},
-          {"bytes_per_entry", totals.all() == 0 ? 0 : totals.bytes / totals.all()},
-          {"dropped", totals.dropped},
-          {"ledger", to_json(ledger)}};
+  nlohmann::ordered_json json = {{"file", path}, {"files", totals.files}};
+  for (std::size_t i = 0; i < totals.entries.by_kind.size(); ++i)
+    json[EntryCounts::kMany[i]] = totals.entries.by_kind[i];
+  json["bytes"] = totals.bytes;
+  json["dropped"] = totals.dropped;
+  json["ledger"] = to_json(ledger);
+  return json;
 }
 
 int run_record(const RecordOptions& options, const Common& common) {

@@ -31,6 +31,7 @@ struct TraceOptions {
   bool all_spans = false;
   bool incomplete = false;
   bool ascii = false;
+  bool filter_early = false;
 };
 
 bool locale_is_utf8() { return std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0; }
@@ -47,7 +48,7 @@ class Shower : public Sink {
   Shower(const TraceOptions& options, const Common& common)
       : options_(options),
         common_(common),
-        filter_(options.source.filter),
+        filter_(options.source.filter, options.filter_early),
         assembler_(
             options.limits, [this](const Span& span) { return filter_.mark(span); },
             [this](const AssembledTrace& trace) { return take(trace); }) {}
@@ -58,6 +59,8 @@ class Shower : public Sink {
   }
   void on_tick(std::uint64_t now_unix_ns) override {
     if (is_done()) return;
+    if (!is_live_ && options_.source.from.empty()) std::cerr << "Waiting for requests to end. Ctrl-C stops.\n";
+    is_live_ = true;
     assembler_.tick(now_unix_ns);
     std::cout.flush();
     if (!std::cout) stopping = true;
@@ -76,6 +79,7 @@ class Shower : public Sink {
   const Common& common_;
   TraceFilter filter_;
   TraceAssembler assembler_;
+  bool is_live_ = false;
   std::uint64_t shown_ = 0;       // traces
   std::uint64_t not_wanted_ = 0;  // by the filter
   std::uint64_t incomplete_ = 0;  // wanted, but not shown
@@ -124,8 +128,8 @@ void Shower::print_end(const Ledger& ledger) const {
   };
   add(not_wanted_, "others");
   add(incomplete_, "incomplete (--incomplete shows them)");
-  add(counts.evicted, "given up for want of memory (--memory)");
-  add(counts.hurried, "cut short for want of memory (--memory)");
+  add(counts.evicted, "incomplete, given up for want of memory (--memory)");
+  add(counts.hurried, "not waited for as usual, for want of memory (--memory)");
   add(counts.late_parts, "late parts");
   if (is_done() && assembler_.open_traces() > 0) add(assembler_.open_traces(), "begun");
   text += "; of " + std::to_string(counts.entries) + " spans and events";
@@ -169,6 +173,12 @@ void add_trace(CLI::App& app, const Common& common, Run& run) {
   command->add_flag("--all-spans", options->all_spans, "Do not fold siblings of one name")->group(kGroup);
   command->add_flag("--incomplete", options->incomplete, "At the end, show what has not ended too")->group(kGroup);
   command->add_flag("--ascii", options->ascii, "Draw with ASCII characters")->group(kGroup);
+  command
+      ->add_flag(
+          "--filter-early", options->filter_early,
+          "Let the kernel leave out what a thread hands over with nothing wanted in it: cheaper, but a trace may\n"
+          "lack its parts in other threads and processes")
+      ->group(kGroup);
   command
       ->add_option("--max-spans", options->limits.entries_per_trace, "Keep so many spans and events of a trace (10000)")
       ->type_name("N")

@@ -9,8 +9,12 @@
 
 namespace nopspan::collector {
 
-Delivery::Delivery(const Filter& filter, Host& host, const ClockMap& clocks)
-    : filter_(filter), request_(trace_id_of(filter.request)), host_(host), clocks_(clocks) {}
+Delivery::Delivery(const Filter& filter, Host& host, const ClockMap& clocks, bool same_numbers)
+    : filter_(filter),
+      request_(trace_id_of(filter.request)),
+      host_(host),
+      clocks_(clocks),
+      same_numbers_(same_numbers) {}
 
 bool Delivery::is_in_scope(const ProcessPointer& process) const {
   Filter scope;
@@ -25,12 +29,19 @@ bool Delivery::is_wanted(const Span& span) const {
   return (request_.empty() || span.trace_id == request_) && is_sampled(span.trace_id, filter_.sample_one_in);
 }
 
-Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid) {
+Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid, std::string_view command) {
   if (Account* known = accounts_.find(pid)) {
     if (tgid != 0) known->tgid = tgid;
     return *known;
   }
   ProcessPointer process = host_.process(pid);
+  if (process->start_ticks == 0) {
+    // It is gone already.
+    auto gone = std::make_shared<Process>(*process);
+    gone->command = command;
+    process = std::move(gone);
+  }
+  if (same_numbers_) tgid = pid;
   const bool in_scope = is_in_scope(process);
   return accounts_.add(pid, {ProcessAccount(std::move(process), clocks_.monotonic_now(), true), tgid, in_scope});
 }
@@ -42,7 +53,8 @@ void Delivery::record(const nopspan_record& record, std::string_view bytes) {
     host_.note_pid(pid);
     return;
   }
-  Account& account = this->account(pid, record.tgid);
+  const std::string_view command(record.command, strnlen(record.command, sizeof(record.command)));
+  Account& account = this->account(pid, record.tgid, command);
   if (!account.in_scope) {
     unwanted_cgroup_ = record.cgroup;
     return;
@@ -164,11 +176,11 @@ void Delivery::fetched(Account& account, const nopspan_thread& thread, std::uint
   if (!is_after_the_end(account, thread.stream, thread.first)) take(account, batch, bytes);
 }
 
+// What was fetched from a thread before it ended has been delivered after one round.
 void Delivery::next_round() {
   ++round_;
-  for (auto& [pid, account] : accounts_.all()) {
-    if (round_ >= 2) account.entries.close_ended(round_ - 1);
-  }
+  for (auto& [pid, account] : accounts_.all()) account.entries.close_ended(round_ - 1);
+  accounts_.bound_streams();
 }
 
 }  // namespace nopspan::collector

@@ -20,14 +20,16 @@ class Delivery {
  public:
   using Account = Accounts::Account;
 
-  Delivery(const Filter& filter, Host& host, const ClockMap& clocks);
+  // `same_numbers`: the kernel's programs number processes as this program does.
+  Delivery(const Filter& filter, Host& host, const ClockMap& clocks, bool same_numbers);
 
   void set_sink(Sink* sink) { sink_ = sink; }
   // From here on entries may have gone elsewhere that a gap would be made of: nothing is taken after one.
   void set_detached() { is_detached_ = true; }
 
-  // The account of a process; made when it is first asked for.
-  Account& account(std::uint32_t pid, std::uint32_t tgid);
+  // The account of a process; made when it is first asked for. `command` is its name if nobody else knows it any more.
+  // `tgid` 0: not known.
+  Account& account(std::uint32_t pid, std::uint32_t tgid = 0, std::string_view command = {});
   [[nodiscard]] Accounts& accounts() { return accounts_; }
   [[nodiscard]] const Accounts& accounts() const { return accounts_; }
 
@@ -66,6 +68,7 @@ class Delivery {
   TraceId request_;
   Host& host_;
   const ClockMap& clocks_;
+  bool same_numbers_;
   bool is_detached_ = false;
   Sink* sink_ = nullptr;
   Accounts accounts_;

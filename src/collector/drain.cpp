@@ -30,7 +30,7 @@ void Drain::begin(std::uint32_t pid, const ProbeFile& file, bool by_batch, std::
   const std::vector<Host::Copy> copies = host_.copies(pid);
   for (const Host::Copy& copy : copies) {
     if (copy.file.get() != &file) continue;
-    Account& account = delivery_.account(pid, 0);
+    Account& account = delivery_.account(pid);
     if (!account.in_scope) return;
     if (!by_batch || copy.gate_address == 0) {
       account.entries.not_all_are_known();
@@ -58,8 +58,8 @@ void Drain::run_process(std::uint32_t pid, std::uint64_t max_age_ns, std::uint64
   const std::vector<Host::Copy> copies = host_.copies(pid);
   std::uint64_t bytes = 0, chunk = 0;
   for (const Host::Copy& copy : copies) {
-    if (copy.gate_address == 0) continue;
-    Account& account = delivery_.account(pid, 0);
+    if (copy.gate_address == 0 || !settings_.is_attached(*copy.file)) continue;
+    Account& account = delivery_.account(pid);
     if (!account.in_scope) return;
     ThreadHeaders& headers = headers_of(pid, copy);
     if (!headers.read()) continue;
@@ -67,7 +67,8 @@ void Drain::run_process(std::uint32_t pid, std::uint64_t max_age_ns, std::uint64
       if (!is_due(account, thread.header, max_age_ns, now_ns)) continue;
       if (bytes > kMostBytesOfProcess && max_age_ns != 0) break;  // the others at the next run
       Fetched one{thread.header, thread.address, {}};
-      if (!headers.fetch(thread, one.bytes) || (tail_sampling_ && may_be_left_out(account, headers, thread))) continue;
+      if (!headers.fetch(thread, one.bytes) || (settings_.tail_sampling && may_be_left_out(account, headers, thread)))
+        continue;
       bytes += one.bytes.size();
       chunk += one.bytes.size();
       fetched_.push_back(std::move(one));
@@ -82,7 +83,7 @@ void Drain::run_process(std::uint32_t pid, std::uint64_t max_age_ns, std::uint64
 // What was handed over before it was fetched is in the ring buffer, and comes first.
 void Drain::deliver(Account& account, std::uint64_t now_ns) {
   if (fetched_.empty()) return;
-  consume_();
+  settings_.consume();
   for (const Fetched& one : fetched_) delivery_.fetched(account, one.header, one.address, one.bytes, now_ns);
   fetched_.clear();
 }

@@ -19,14 +19,13 @@ namespace nopspan::collector {
 
 class Drain {
  public:
-  // `tail_sampling`: kernel programs leave batches out that could have been fetched in part.
-  // `consume` delivers what is in the ring buffer.
-  Drain(Host& host, Delivery& delivery, KernelPrograms& programs, bool tail_sampling, std::function<void()> consume)
-      : host_(host),
-        delivery_(delivery),
-        programs_(programs),
-        tail_sampling_(tail_sampling),
-        consume_(std::move(consume)) {}
+  struct Settings {
+    bool tail_sampling = false;                              // kernel programs leave out what was fetched in part
+    std::function<bool(const ProbeFile& file)> is_attached;  // others' batches may go anywhere
+    std::function<void()> consume;                           // delivers what is in the ring buffer
+  };
+  Drain(Host& host, Delivery& delivery, KernelPrograms& programs, Settings settings)
+      : host_(host), delivery_(delivery), programs_(programs), settings_(std::move(settings)) {}
 
   // Notes what threads of a process have written before this collector was attached to a file: nothing of that is its.
   // Without batches that cannot be known.
@@ -52,8 +51,7 @@ class Drain {
   Host& host_;
   Delivery& delivery_;
   KernelPrograms& programs_;
-  bool tail_sampling_;
-  std::function<void()> consume_;
+  Settings settings_;
   std::map<Copy, std::pair<ProcessPointer, ThreadHeaders>> headers_;
   std::vector<Fetched> fetched_;
 };

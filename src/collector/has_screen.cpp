@@ -12,8 +12,7 @@ bool has_screen() {
   if (isatty(STDIN_FILENO) != 1 || isatty(STDOUT_FILENO) != 1) return false;
   int error = 0;
   if (setupterm(nullptr, STDOUT_FILENO, &error) != OK) return false;
-  const char* place_cursor = tigetstr("cup");
-  const bool has = place_cursor != nullptr && place_cursor != reinterpret_cast<char*>(-1);  // as terminfo says "none"
+  const bool has = tigetstr("cup") != nullptr;
   del_curterm(cur_term);
   return has;
 }

@@ -150,6 +150,7 @@ HistTable hist_table_from_json(const Json& json) {
     }
     table.by.push_back(part);
   }
+  if (table.by.empty()) refuse("\"by\" is empty");
   for (const Json& host : list_at(json, "hosts")) {
     if (!host.is_string() || table.hosts.size() >= kMostHosts) refuse("\"hosts\" must be a list of names");
     table.hosts.push_back(host.get<std::string>());

@@ -22,7 +22,6 @@ namespace {
 constexpr std::size_t kLeastWidth = 40, kGreatestWidth = 160;
 // A histogram of fewer octaves is shown by halves of them.
 constexpr unsigned kFewOctaves = 8;
-constexpr std::size_t kBoundWidth = 8;  // of duration_text()
 
 // Bars are numbered from 0 up: two for each octave, of the lower and the upper half.
 unsigned half_octave_of(std::uint64_t value) {
@@ -105,12 +104,16 @@ void append_row(std::string& text, const std::string& title, const HistRow& row,
 
   const Bars bars = bars_of(times);
   const std::size_t number_width = std::to_string(bars.greatest).size();
-  const std::size_t before = 2 + kBoundWidth + 2 + number_width + 1;
+  std::size_t bound_width = 8;  // of most of them
+  for (unsigned bar = bars.first; bar <= bars.last; bar += bars.step) {
+    bound_width = std::max(bound_width, duration_text(lower_bound_of(bar)).size());
+  }
+  const std::size_t before = 2 + bound_width + 2 + number_width + 1;
   const std::size_t width = style.width > before + 10 ? style.width - before : 10;
   for (unsigned bar = bars.first; bar <= bars.last; bar += bars.step) {
     const auto found = bars.counts.find(bar);
     const std::uint64_t count = found == bars.counts.end() ? 0 : found->second;
-    std::string line = "  " + padded_left(duration_text(lower_bound_of(bar)), kBoundWidth) + "  " +
+    std::string line = "  " + padded_left(duration_text(lower_bound_of(bar)), bound_width) + "  " +
                        padded_left(std::to_string(count), number_width);
     if (count > 0) line += " " + bar_text(count, bars.greatest, width, style.blocks);
     text += line + "\n";

@@ -12,7 +12,7 @@ namespace nopspan::collector {
 namespace {
 
 // A program that runs again and again shall be attached to once.
-constexpr auto kGoneAfter = std::chrono::seconds(5);
+constexpr auto kGoneAfter = std::chrono::seconds(2);
 // Files that no process maps, but any may map by the name that they have.
 constexpr std::size_t kMaximumUnmapped = 256;
 constexpr std::size_t kGeneration = 8192;

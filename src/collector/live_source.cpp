@@ -21,7 +21,6 @@ namespace {
 constexpr std::uint64_t kMillisecond = 1'000'000;
 constexpr std::uint64_t kTick = 100 * kMillisecond;
 constexpr std::uint64_t kScan = 250 * kMillisecond;
-constexpr std::uint64_t kReadLosses = 1000 * kMillisecond;
 constexpr int kPollMilliseconds = 50;
 // So long it reads from a ring buffer that never gets empty, before it looks after the rest.
 constexpr std::uint64_t kSlice = 20 * kMillisecond;
@@ -67,11 +66,13 @@ class LiveSource final : public Source {
   explicit LiveSource(const SourceOptions& options)
       : options_(options),
         settings_(settings_for(options_.filter)),
-        delivery_(options_.filter, host_, clocks_),
+        delivery_(options_.filter, host_, clocks_, settings_.namespace_inode == 0),
         programs_(options_.buffer_bytes, settings_,
                   [this](const nopspan_record& record, std::string_view bytes) { return on_record(record, bytes); }),
         attachments_(programs_, options_.per_event),
-        drain_(host_, delivery_, programs_, samples_tails(settings_), [this] { consume(); }) {
+        drain_(host_, delivery_, programs_,
+               {samples_tails(settings_), [this](const ProbeFile& file) { return attachments_.is_attached(file); },
+                [this] { consume(); }}) {
     if (!options_.binary.empty()) host_.add_file(options_.binary);
   }
 
@@ -201,7 +202,7 @@ void LiveSource::read_losses(std::uint64_t now_ns) {
 void LiveSource::run(Sink& sink, const std::atomic<bool>& stop) {
   delivery_.set_sink(&sink);
   scan();
-  std::uint64_t next_tick = 0, next_scan = 0, next_drain = 0, next_losses = 0;
+  std::uint64_t next_tick = 0, next_scan = 0, next_drain = 0;
   const std::uint64_t drain_pause =
       std::clamp<std::uint64_t>(options_.max_age_ns / 4, 20 * kMillisecond, 1000 * kMillisecond);
   while (!stop) {
@@ -215,6 +216,7 @@ void LiveSource::run(Sink& sink, const std::atomic<bool>& stop) {
     };
     if (is_time(next_scan, kScan)) {
       scan();
+      read_losses(now);
       look_after_accounts(now);
       delivery_.next_round();
     } else {
@@ -222,7 +224,6 @@ void LiveSource::run(Sink& sink, const std::atomic<bool>& stop) {
       attach();
     }
     if (!options_.per_event && is_time(next_drain, drain_pause)) drain_.run(options_.max_age_ns, now);
-    if (is_time(next_losses, kReadLosses)) read_losses(now);
     if (is_time(next_tick, kTick)) {
       clocks_.sample();
       sink.on_tick(clocks_.to_unix(now));

@@ -53,9 +53,12 @@ class LogLinear {
   [[nodiscard]] std::uint64_t quantile(double q) const;
   [[nodiscard]] std::uint64_t in_bucket(std::size_t bucket) const;
 
- private:
   // Octaves are made when first needed: most histograms use a few.
   using Octave = std::array<std::uint64_t, 1U << kSubBits>;
+  // The buckets (index << kSubBits) + 0 and on; null: nothing is in them.
+  [[nodiscard]] const Octave* octave(std::size_t index) const { return octaves_[index].get(); }
+
+ private:
   std::array<std::unique_ptr<Octave>, (kBuckets >> kSubBits)> octaves_;
   std::uint64_t count_ = 0, sum_ = 0, maximum_ = 0, minimum_ = UINT64_MAX;
 };

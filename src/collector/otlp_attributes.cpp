@@ -29,11 +29,12 @@ bool is_valid_key_value(std::string_view bytes, unsigned depth, Attribute* attri
   protozero::pbf_reader reader(bytes.data(), bytes.size());
   while (reader.next()) {
     if (reader.wire_type() != Wire::length_delimited) return false;
+    const auto tag = reader.tag();  // protozero's debug build forgets it with the reading
     const std::string_view part = view_of(reader);
-    if (reader.tag() == 1) {
+    if (tag == 1) {
       if (!is_utf8(part)) return false;
       if (attribute != nullptr) attribute->key = part;
-    } else if (reader.tag() != 2 || !is_valid_value(part, depth + 1, attribute)) {
+    } else if (tag != 2 || !is_valid_value(part, depth + 1, attribute)) {
       return false;
     }
   }

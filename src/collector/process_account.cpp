@@ -34,7 +34,7 @@ void ProcessAccount::Gaps::add(const Stream& stream) {
 }
 
 void ProcessAccount::begin_stream(std::uint64_t id, std::uint64_t next, std::uint64_t discarded, std::uint64_t now_ns) {
-  if (streams_.size() >= kMostStreams) make_room();
+  if (streams_.size() >= kMostStreams) bound_streams(kMostStreams / 4 * 3);
   Stream& stream = streams_[id];
   stream.ledger = StreamLedger(next);
   stream.process = process_;
@@ -71,7 +71,7 @@ void ProcessAccount::stream_losses(std::uint64_t id, Sequences sequences, const 
   Stream* stream = find(id);
   // As it was told before: nothing has happened. A stream that was closed since is not begun anew by that.
   if (stream != nullptr && stream->losses == losses) return;
-  stream = arriving(id, {sequences.next, sequences.next}, now_ns);
+  stream = arriving(id, sequences, now_ns);
   if (stream == nullptr) return;
   stream->ledger.emitted_until(sequences.next);
   stream->losses = losses;
@@ -97,8 +97,9 @@ void ProcessAccount::all_were_killed() {
   }
 }
 
-// A quarter of them at once: those whose threads have ended, then those of which nothing was heard for longest.
-void ProcessAccount::make_room() {
+// Those whose threads have ended first, then those of which nothing was heard for longest.
+void ProcessAccount::bound_streams(std::size_t most) {
+  if (streams_.size() <= most) return;
   using Iterator = decltype(streams_)::iterator;
   std::vector<Iterator> all;
   for (auto stream = streams_.begin(); stream != streams_.end(); ++stream) all.push_back(stream);
@@ -106,9 +107,9 @@ void ProcessAccount::make_room() {
     const bool a_lives = a->second.closing_round == 0, b_lives = b->second.closing_round == 0;
     return a_lives != b_lives ? b_lives : a->second.seen_ns < b->second.seen_ns;
   };
-  const auto quarter = all.begin() + static_cast<std::ptrdiff_t>(all.size() / 4);
-  std::nth_element(all.begin(), quarter, all.end(), sooner);
-  for (auto stream = all.begin(); stream != quarter; ++stream) {
+  const auto kept = all.end() - static_cast<std::ptrdiff_t>(most);
+  std::nth_element(all.begin(), kept, all.end(), sooner);
+  for (auto stream = all.begin(); stream != kept; ++stream) {
     // If it is heard of again, what came before is known no more.
     if ((*stream)->second.closing_round == 0) all_are_known_ = false;
     close(*stream);

@@ -74,6 +74,8 @@ class ProcessAccount {
   void process_losses(const Losses& losses) { losses_ = losses; }
   void stream_losses(std::uint64_t id, Sequences sequences, const Losses& losses, std::uint64_t now_ns);
 
+  // Closes those least recently used beyond so many.
+  void bound_streams(std::size_t most);
   // Closes streams whose thread has ended before `round`.
   void close_ended(std::uint64_t round);
   // Those closed since it was asked last: the kernel's maps need not have them any more.
@@ -93,7 +95,6 @@ class ProcessAccount {
   };
 
   void close(std::unordered_map<std::uint64_t, Stream>::iterator stream);
-  void make_room();
 
   ProcessPointer process_;
   std::uint64_t since_ns_;

@@ -104,7 +104,7 @@ void Recorder::on_span(const Span& span) {
   if (now_ == 0) now_ = flushed_at_ = ledger_at_ = span.start_unix_ns + span.duration_ns;
   const auto signal = static_cast<std::size_t>(signal_of(span.kind));
   encoders_[signal].add(span);
-  ++pending_[signal][static_cast<std::size_t>(span.kind)];
+  ++pending_[signal][span.kind];
   if (encoders_[signal].bytes() >= kFrameBytes) flush();
 }
 
@@ -131,10 +131,10 @@ void Recorder::flush_signal(Signal signal) {
   const std::uint64_t entries = encoders_[index].entries();
   if (entries == 0) return;
   const auto shares = encoders_[index].finish(message_);
-  const KindCounts counts = std::exchange(pending_[index], {});
+  const EntryCounts counts = std::exchange(pending_[index], {});
   make_room(message_.size());
   if (write({frame_kind(signal), static_cast<std::uint32_t>(entries), now_, message_})) {
-    for (std::size_t i = 0; i < counts.size(); ++i) totals_.entries[i] += counts[i];
+    totals_.entries += counts;
     part_has_entries_ = true;
     return;
   }

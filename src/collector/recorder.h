@@ -2,6 +2,7 @@
 // Writes everything that it is told of to a file (frames.h).
 #pragma once
 
+#include "entry_counts.h"
 #include "frames.h"
 #include "otlp_spans.h"
 #include "source.h"
@@ -41,17 +42,14 @@ class Recorder : public Sink {
   [[nodiscard]] Ledger ledger() const;
 
   struct Totals {
-    std::array<std::uint64_t, 4> entries{};  // written, by Kind
+    EntryCounts entries;  // written
     std::uint64_t bytes = 0;
     std::uint64_t dropped = 0;  // entries that could not be written
     unsigned files = 1;
-    [[nodiscard]] std::uint64_t all() const { return entries[0] + entries[1] + entries[2] + entries[3]; }
   };
   [[nodiscard]] Totals totals() const;
 
  private:
-  using KindCounts = std::array<std::uint64_t, 4>;
-
   void open(bool may_replace);
   void flush();
   void flush_signal(Signal signal);
@@ -71,7 +69,7 @@ class Recorder : public Sink {
   bool complained_ = false;
   std::array<OtlpEncoder, kSignals> encoders_ = {OtlpEncoder(Signal::traces), OtlpEncoder(Signal::logs),
                                                  OtlpEncoder(Signal::metrics)};
-  std::array<KindCounts, kSignals> pending_{};
+  std::array<EntryCounts, kSignals> pending_;
   std::string message_;
   std::uint64_t now_ = 0, flushed_at_ = 0, ledger_at_ = 0;
   std::size_t ledger_bytes_ = 0;

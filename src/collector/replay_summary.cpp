@@ -15,7 +15,6 @@ namespace {
 // Counted apart: the rest are one.
 constexpr std::size_t kMostNames = 4096, kMostProcesses = 4096;
 constexpr std::size_t kMostRows = 20;  // of a table for people
-constexpr const char* kKinds[] = {"spans", "events", "retries", "gauges"};
 
 std::string padded(const std::string& text, std::size_t width) {
   return text.size() < width ? std::string(width - text.size(), ' ') + text : text;
@@ -28,7 +27,7 @@ std::string rest_text(std::size_t rows) {
 }  // namespace
 
 void ReplaySummary::on_span(const Span& span) {
-  ++kinds_[static_cast<std::size_t>(span.kind)];
+  ++counts_[span.kind];
   first_ns_ = std::min(first_ns_, span.start_unix_ns);
   last_ns_ = std::max(last_ns_, span.start_unix_ns + span.duration_ns);
   auto name = names_.find(span.name);
@@ -66,19 +65,14 @@ std::vector<ReplaySummary::ProcessCount> ReplaySummary::processes() const {
 std::string ReplaySummary::text(const Recording& recording) const {
   const FrameReader::State& state = recording.state();
   std::string out = bytes_text(state.bytes) + " in " + std::to_string(state.frames) + " frames";
-  if (entries() > 0) {
-    out += ", " + std::to_string(state.bytes / entries()) + " bytes each entry\n" + time_text(first_ns_) + " to " +
-           time_text(last_ns_) + " (" + duration_text(last_ns_ - first_ns_) + "): ";
-    std::string kinds;
-    for (std::size_t i = 0; i < kinds_.size(); ++i) {
-      if (kinds_[i] > 0) kinds += (kinds.empty() ? "" : ", ") + std::to_string(kinds_[i]) + " " + kKinds[i];
-    }
-    out += kinds;
+  if (counts_.all() > 0) {
+    out += ", " + std::to_string(state.bytes / counts_.all()) + " bytes each entry\n" + time_text(first_ns_) + " to " +
+           time_text(last_ns_) + " (" + duration_text(last_ns_ - first_ns_) + "): " + counts_.text();
   }
   out += "\n";
   if (const std::string remark = recording.remark(); !remark.empty()) out += "NOT WHOLE: " + printable(remark) + "\n";
   out += to_text(recording.ledger());
-  if (entries() == 0) return out;
+  if (counts_.all() == 0) return out;
   out += "\n" + padded("entries", 12) + "  process\n";
   const auto all_processes = processes();
   for (std::size_t i = 0; i < std::min(all_processes.size(), kMostRows); ++i) {
@@ -101,11 +95,12 @@ std::string ReplaySummary::text(const Recording& recording) const {
 nlohmann::ordered_json ReplaySummary::json(const Recording& recording) const {
   using Json = nlohmann::ordered_json;
   const FrameReader::State& state = recording.state();
-  Json json = {{"bytes", state.bytes}, {"frames", state.frames},           {"whole", recording.remark().empty()},
-               {"ended", state.ended}, {"left_out_bytes", state.left_out}, {"broken_frames", recording.broken_frames()},
-               {"entries", entries()}};
-  for (std::size_t i = 0; i < kinds_.size(); ++i) json[kKinds[i]] = kinds_[i];
-  if (entries() > 0) {
+  Json json = {
+      {"bytes", state.bytes},    {"frames", state.frames},           {"whole", recording.remark().empty()},
+      {"ended", state.ended},    {"left_out_bytes", state.left_out}, {"broken_frames", recording.broken_frames()},
+      {"entries", counts_.all()}};
+  for (std::size_t i = 0; i < counts_.by_kind.size(); ++i) json[EntryCounts::kMany[i]] = counts_.by_kind[i];
+  if (counts_.all() > 0) {
     json["begin_unix_ns"] = first_ns_;
     json["end_unix_ns"] = last_ns_;
   }

@@ -2,12 +2,12 @@
 // What a recording has, counted.
 #pragma once
 
+#include "entry_counts.h"
 #include "recording.h"
 #include "source.h"
 
 #include <nlohmann/json_fwd.hpp>
 
-#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -35,11 +35,10 @@ class ReplaySummary : public Sink {
     std::uint64_t entries = 0;
   };
 
-  [[nodiscard]] std::uint64_t entries() const { return kinds_[0] + kinds_[1] + kinds_[2] + kinds_[3]; }
   [[nodiscard]] std::vector<std::pair<std::string, NameCount>> names() const;
   [[nodiscard]] std::vector<ProcessCount> processes() const;
 
-  std::array<std::uint64_t, 4> kinds_{};
+  EntryCounts counts_;
   std::uint64_t first_ns_ = UINT64_MAX, last_ns_ = 0;
   std::map<std::string, NameCount, std::less<>> names_;
   std::map<std::pair<std::uint32_t, std::uint64_t>, ProcessCount> processes_;

@@ -28,6 +28,10 @@ std::string_view text_of(Dimension dimension, const Span& span) {
   return {};
 }
 
+[[noreturn]] void refuse(const std::string& text, const std::string& why) {
+  throw Failure("--by " + text + ": " + why, Failure::kMisused);
+}
+
 std::size_t mixed(std::size_t hash, std::size_t value) { return (hash ^ value) * 0x9E3779B97F4A7C15U; }
 
 }  // namespace
@@ -42,13 +46,11 @@ Grouping parse_grouping(const std::string& text) {
     const std::string word = text.substr(begin, end - begin);
     const auto* found = std::find(kNames.begin(), kNames.end(), word);
     if (found == kNames.end()) {
-      throw Failure(
-          "--by " + text + ": no \"" + word + "\" to group by; there are name, model, tenant, process, engine",
-          Failure::kMisused);
+      refuse(text, "no \"" + word + "\" to group by; there are name, model, tenant, process, engine");
     }
     const auto dimension = static_cast<Dimension>(found - kNames.begin());
     if (std::find(by.begin(), by.end(), dimension) != by.end()) {
-      throw Failure("--by " + text + ": " + word + " stands there twice", Failure::kMisused);
+      refuse(text, word + " stands there twice");
     }
     by.push_back(dimension);
     begin = end + 1;

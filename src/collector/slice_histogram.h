@@ -47,16 +47,12 @@ class SliceHistogram {
   }
   void clear(BlockStore& store);
 
-  // `visit(bucket, times)` for all that are not empty, ascending.
+  // `visit(octave, block)` for each that has something, ascending.
   template <typename Visit>
   void for_each(const BlockStore& store, Visit visit) const {
     if (!blocks_) return;
     for (std::size_t octave = 0; octave < kOctaves; ++octave) {
-      if ((*blocks_)[octave] == BlockStore::kNone) continue;
-      const BlockStore::Block& block = store.at((*blocks_)[octave]);
-      for (std::size_t i = 0; i < block.size(); ++i) {
-        if (block[i] != 0) visit((octave << LogLinear::kSubBits) + i, block[i]);
-      }
+      if ((*blocks_)[octave] != BlockStore::kNone) visit(octave, store.at((*blocks_)[octave]));
     }
   }
 

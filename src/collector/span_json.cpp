@@ -3,6 +3,7 @@
 
 #include "attributes_json.h"
 #include "nopspan_probes.h"
+#include "otlp_attributes.h"
 #include "text.h"
 
 #include <nlohmann/json.hpp>
@@ -142,8 +143,8 @@ nlohmann::ordered_json to_json(const Span& span) {
   add_text(json, "tracestate", span.tracestate);
   if (!span.attributes.empty()) {
     bool malformed = false;
-    json["attributes"] = attributes_json(
-        span.attributes, span.kind == Kind::span ? kSpanAttributesField : kEventAttributesField, malformed);
+    json["attributes"] =
+        attributes_json(span.attributes, span.kind == Kind::span ? kSpanAttributes : kEventAttributes, malformed);
   }
   if (!span.links.empty()) json["links"] = links_json(span.links);
   return json;

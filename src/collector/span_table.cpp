@@ -18,49 +18,65 @@ void add_to(std::uint64_t& sum, std::uint64_t value) {
   if (__builtin_add_overflow(sum, value, &sum)) sum = UINT64_MAX;
 }
 
+constexpr std::size_t kOctave = std::size_t{1} << LogLinear::kSubBits;  // buckets of one
+constexpr std::size_t kOctaves = LogLinear::kBuckets / kOctave;
+
 // Buckets of several histograms, to read quantiles from.
 class Merged {
  public:
-  void add(std::size_t bucket, std::uint64_t times) {
-    buckets_[bucket] += times;
-    count_ += times;
-    lowest_ = std::min(lowest_, bucket);
-    highest_ = std::max(highest_, bucket);
+  void add(const SliceHistogram& histogram, const BlockStore& store) {
+    histogram.for_each(store, [this](std::size_t octave, const BlockStore::Block& block) { add(octave, block); });
   }
   void add(const LogLinear& histogram) {
-    if (histogram.count() == 0) return;
-    for (std::size_t bucket = 0; bucket < LogLinear::kBuckets; ++bucket) {
-      if (const std::uint64_t times = histogram.in_bucket(bucket)) add(bucket, times);
+    for (std::size_t octave = 0; octave < kOctaves; ++octave) {
+      if (const LogLinear::Octave* const block = histogram.octave(octave)) add(octave, *block);
     }
   }
 
   [[nodiscard]] Quantiles quantiles(std::uint64_t maximum) const {
-    Quantiles found{count_, 0, 0, 0, maximum};
+    Quantiles found{0, 0, 0, 0, maximum};
+    for (const std::uint64_t count : counts_) found.count += count;
     const std::array<std::pair<unsigned, std::uint64_t*>, 3> wanted = {
         {{50, &found.p50}, {90, &found.p90}, {99, &found.p99}}};
-    std::size_t bucket = lowest_;
-    std::uint64_t before = 0;  // values in lower buckets
+    std::size_t octave = 0;
+    std::uint64_t before = 0;  // values in lower octaves
     for (const auto& [percent, value] : wanted) {
-      if (count_ == 0) break;
-      const std::uint64_t rank = (count_ * percent + 99) / 100;
-      while (before + buckets_[bucket] < rank) before += buckets_[bucket++];
-      *value = rank == count_ ? maximum : std::min(LogLinear::middle_of(bucket), maximum);
+      if (found.count == 0) break;
+      const std::uint64_t rank = (found.count * percent + 99) / 100;
+      while (before + counts_[octave] < rank) before += counts_[octave++];
+      std::size_t bucket = octave * kOctave;
+      for (std::uint64_t below = before; below + buckets_[bucket] < rank; ++bucket) below += buckets_[bucket];
+      *value = rank == found.count ? maximum : std::min(LogLinear::middle_of(bucket), maximum);
     }
     return found;
   }
   [[nodiscard]] Buckets buckets() const {
     Buckets found;
-    for (std::size_t bucket = lowest_; bucket <= highest_ && count_ != 0; ++bucket) {
+    for (std::size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
       if (buckets_[bucket] != 0) found.emplace_back(bucket, buckets_[bucket]);
     }
     return found;
   }
 
  private:
+  template <typename Block>
+  void add(std::size_t octave, const Block& block) {
+    for (std::size_t i = 0; i < kOctave; ++i) {
+      buckets_[octave * kOctave + i] += block[i];
+      counts_[octave] += block[i];
+    }
+  }
+
   std::array<std::uint64_t, LogLinear::kBuckets> buckets_{};
-  std::size_t lowest_ = LogLinear::kBuckets, highest_ = 0;
-  std::uint64_t count_ = 0;
+  std::array<std::uint64_t, kOctaves> counts_{};
 };
+
+void retire_to(LogLinear& all, SliceHistogram& slice, BlockStore& store) {
+  slice.for_each(store, [&](std::size_t octave, const BlockStore::Block& block) {
+    for (std::size_t i = 0; i < kOctave; ++i) all.add_bucket(octave * kOctave + i, block[i]);
+  });
+  slice.clear(store);
+}
 
 void add_span(const Span& span, Tally& tally) {
   ++tally.spans;
@@ -184,12 +200,8 @@ void SpanTable::roll_to(std::uint64_t second) {
 void SpanTable::retire(Row& row, Slice& slice) {
   if (slice.tally.spans == 0 && slice.tally.retries == 0) return;
   row.retired += slice.tally;
-  slice.durations.for_each(
-      store_, [&](std::size_t bucket, std::uint64_t times) { row.retired_durations.add_bucket(bucket, times); });
-  slice.first_tokens.for_each(
-      store_, [&](std::size_t bucket, std::uint64_t times) { row.retired_first_tokens.add_bucket(bucket, times); });
-  slice.durations.clear(store_);
-  slice.first_tokens.clear(store_);
+  retire_to(row.retired_durations, slice.durations, store_);
+  retire_to(row.retired_first_tokens, slice.first_tokens, store_);
   slice.tally = {};
 }
 
@@ -197,9 +209,8 @@ void SpanTable::add_numbers(const Row& row, RowNumbers& numbers) const {
   Merged durations, first_tokens;
   for (const Slice& slice : row.ring) {
     numbers.window.tally += slice.tally;
-    slice.durations.for_each(store_, [&](std::size_t bucket, std::uint64_t times) { durations.add(bucket, times); });
-    slice.first_tokens.for_each(store_,
-                                [&](std::size_t bucket, std::uint64_t times) { first_tokens.add(bucket, times); });
+    durations.add(slice.durations, store_);
+    first_tokens.add(slice.first_tokens, store_);
   }
   numbers.total.tally = row.retired;
   numbers.total.tally += numbers.window.tally;
@@ -253,9 +264,7 @@ std::optional<RowDetail> SpanTable::detail(const std::vector<std::string>& texts
   detail.numbers.process = process;
   add_numbers(*found, detail.numbers);
   Merged durations;
-  for (const Slice& slice : found->ring) {
-    slice.durations.for_each(store_, [&](std::size_t bucket, std::uint64_t times) { durations.add(bucket, times); });
-  }
+  for (const Slice& slice : found->ring) durations.add(slice.durations, store_);
   detail.window = durations.buckets();
   durations.add(found->retired_durations);
   detail.total = durations.buckets();

@@ -13,24 +13,20 @@ enum class Style : std::uint8_t { plain, bold, dim, red, yellow, cyan };
 
 class StyledLine {
  public:
-  // `width` in columns; 0: as long as it gets.
-  StyledLine(bool color, std::size_t width) : color_(color), left_(width), bounded_(width > 0) {}
+  // `width` in cells; 0: as long as it gets.
+  StyledLine(bool color, bool utf8, std::size_t width)
+      : color_(color), utf8_(utf8), left_(width), bounded_(width > 0) {}
 
-  // `text` is printable.
+  // `text` is printable(). What has no room ends with an ellipsis, or without UTF-8 with "~".
   void add(std::string_view text, Style style = Style::plain);
-  // The line with its end; then it is empty, and of no more width than is left.
-  [[nodiscard]] std::string take();
+  // With its end.
+  [[nodiscard]] std::string text() const;
 
  private:
   std::string text_;
-  bool color_;
+  bool color_, utf8_;
   std::size_t left_;
   bool bounded_;
 };
-
-// Columns that a printable text takes on a terminal.
-std::size_t display_width(std::string_view text);
-// The longest beginning of `text` that takes at most so many columns.
-std::string_view cut_to_width(std::string_view text, std::size_t columns);
 
 }  // namespace nopspan::collector

@@ -143,7 +143,7 @@ void Terminal::put(std::size_t row, std::size_t column, std::string_view text, S
 
 void Terminal::put_line(std::size_t row, std::string_view text, Style style) { put(row, 0, fit(text, width_), style); }
 
-void Terminal::put_cursor(std::size_t row, std::size_t column) {
+void Terminal::put_cursor(std::size_t row, std::size_t column) const {
   if (row >= height_ || column >= width_) return;
   ::move(static_cast<int>(row), static_cast<int>(column));
   curs_set(1);
@@ -158,6 +158,10 @@ std::uint32_t Terminal::key() {
   if (what != KEY_CODE_YES) {
     if (typed == '\r' || typed == '\n') return enter;
     if (typed == '\b' || typed == 0x7f) return erase;
+    if (typed == ('L' & 0x1f)) {  // somebody else has written on it
+      clearok(curscr, true);
+      return other;
+    }
     return static_cast<std::uint32_t>(typed);
   }
   switch (typed) {

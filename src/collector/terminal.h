@@ -53,13 +53,13 @@ class Terminal {
   // A whole line.
   void put_line(std::size_t row, std::string_view text, Style style = Style::plain);
   // Shows the cursor there until the next begin().
-  void put_cursor(std::size_t row, std::size_t column);
-  void end();
+  void put_cursor(std::size_t row, std::size_t column) const;
+  static void end();
 
   // A key or character that was typed; `none` if there is none. A resize is `other`.
-  std::uint32_t key();
+  static std::uint32_t key();
   // Waits until a key, something on `fd`, a signal or the time comes. False: the terminal is gone.
-  bool wait(int fd, int milliseconds);
+  static bool wait(int fd, int milliseconds);
   [[nodiscard]] bool has_utf8() const { return has_utf8_; }
 
  private:

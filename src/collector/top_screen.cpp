@@ -34,7 +34,7 @@ const std::vector<std::string> kHelp = {
     "Enter        histogram of the chosen row",
     "g            gauges that engines tell",
     "p            pause, go on",
-    "+ -          more or less often new numbers",
+    "+ -          a longer, a shorter interval between new numbers",
     "h ?          this page; Esc leaves it",
     "",
     "TTFT: time to first token. Times are within 1.6 %, MAX is exact. CANC: cancelled, which is no error.",
@@ -65,11 +65,14 @@ void show_top(const TopOptions& options, bool color, const OpenSource& open) {
     Terminal terminal(color);
     TopScreen screen(terminal, runner, options);
     bool goes_on = true;
+    bool has_changed = true;
     while (goes_on && !stopping && !runner.has_failed()) {
-      screen.draw();
+      if (has_changed) screen.draw();
       goes_on = terminal.wait(runner.wake_fd(), kSignalsWithinMs);
-      screen.take(runner.latest());
-      for (std::uint32_t key = 0; goes_on && (key = terminal.key()) != Terminal::none;) goes_on = screen.type(key);
+      has_changed = screen.take(runner.latest());
+      for (std::uint32_t key = 0; goes_on && (key = terminal.key()) != Terminal::none; has_changed = true) {
+        goes_on = screen.type(key);
+      }
     }
   }
   // The terminal is a terminal again before the source, which may take its time.
@@ -89,22 +92,29 @@ TopScreen::TopScreen(Terminal& terminal, TopRunner& runner, const TopOptions& op
   }
 }
 
-void TopScreen::take(const TopSnapshotPointer& snapshot) {
-  if (snapshot == nullptr || snapshot == newest_) return;
+bool TopScreen::take(const TopSnapshotPointer& snapshot) {
+  if (snapshot == nullptr || snapshot == newest_) return false;
   newest_ = snapshot;
-  if (!paused_) shown_ = newest_;
+  if (!paused_) show(newest_);
   const bool is_asked = request_.detail && newest_->detail && newest_->detail->numbers.texts == request_.detail->texts;
   if (is_asked && (!paused_ || !detail_)) detail_ = newest_->detail;
+  return true;
+}
+
+void TopScreen::show(const TopSnapshotPointer& snapshot) {
+  shown_ = snapshot;
+  arrange();
 }
 
 void TopScreen::arrange() {
+  if (shown_ == nullptr) return;
   rows_ = arranged(shown_->table, view_);
-  layout_ = layout_of(shown_->table, view_, terminal_.width());
   if (selected_ >= rows_.size()) selected_ = rows_.empty() ? 0 : rows_.size() - 1;
 }
 
 void TopScreen::draw() {
   terminal_.begin();
+  arrange();
   const std::size_t height = terminal_.height();
   const std::size_t head = height >= 10 ? 3 : height >= 7 ? 2 : height >= 2 ? 1 : 0;
   const std::size_t foot = height >= 8 || (height >= 3 && is_filtering_) ? 1 : 0;
@@ -122,7 +132,7 @@ void TopScreen::draw() {
   } else if (mode_ == Mode::detail) {
     draw_lines(detail_lines(room), head, room);
   } else {
-    arrange();
+    layout_ = layout_of(shown_->table, view_, terminal_.width());
     draw_table(head, room);
   }
   if (foot != 0) draw_foot(height - 1);
@@ -140,9 +150,9 @@ void TopScreen::draw_head(std::size_t lines) {
   const bool loses = snapshot.counts.lost() != 0;
   if (lines == 1 && loses) title += "LOST " + std::to_string(snapshot.counts.lost()) + "  ";
   if (lines < 3 && !view_.filter.empty()) title += "/" + printable(view_.filter, 20) + "  ";
-  const std::string who = lines < 3 ? "" : "nopspan top  ";
-  title += who + time_text(snapshot.table.now_unix_ns).substr(0, 8) + "  " +
-           (snapshot.host.empty() ? "" : printable(snapshot.host, 40) + "  ") + traffic_text(snapshot);
+  const std::string time = time_text(snapshot.table.now_unix_ns).substr(0, 8);
+  const std::string host = snapshot.host.empty() ? "" : printable(snapshot.host, 40) + "  ";
+  title += lines < 3 ? traffic_text(snapshot) : "nopspan top  " + time + "  " + host + traffic_text(snapshot);
   terminal_.put_line(0, title, lines == 1 && loses ? Terminal::Style::bad : Terminal::Style::strong);
   if (lines >= 2) {
     std::string ledger = ledger_text(snapshot.counts);
@@ -156,7 +166,7 @@ std::string TopScreen::state_text() const {
   const TableNumbers& table = shown_->table;
   std::string text =
       view_.total ? "since the beginning, " + duration_text(table.since_ns) : "last " + duration_text(table.window_ns);
-  text += "; by " + to_text(request_.by) + "; sorted by " + view_.sort + (view_.reverse ? " reversed" : "");
+  text += "; by " + to_text(table.by) + "; sorted by " + view_.sort + (view_.reverse ? " reversed" : "");
   if (!is_recording_) text += "; every " + duration_text(request_.interval_ns);
   if (is_recording_ && shown_->is_last) text += "; end of the recording";
   if (!view_.filter.empty()) text += "; with \"" + printable(view_.filter, 40) + "\"";
@@ -166,14 +176,13 @@ std::string TopScreen::state_text() const {
 
 void TopScreen::draw_table(std::size_t first_line, std::size_t lines) {
   if (lines == 0) return;
-  if (first_line >= 3) terminal_.put_line(2, state_text());  // now that it is known how many rows there are
   const TableNumbers& table = shown_->table;
   std::vector<std::string> gauges = gauge_lines(*shown_);
   std::size_t room = lines - 1;
   const std::string bounds = bounds_text(*shown_);
   const std::size_t bounds_lines = !bounds.empty() && room >= 6 ? 1 : 0;
   room -= bounds_lines;
-  const std::size_t gauges_lines = std::min<std::size_t>({gauges.size(), 3, room / 4});
+  const auto gauges_lines = std::min<std::size_t>({gauges.size(), 3, room / 4});
   room -= gauges_lines;
   const std::size_t other_lines = has_anything(table.other) && room >= 2 ? 1 : 0;
   room -= other_lines;
@@ -304,7 +313,7 @@ bool TopScreen::type_panel(std::uint32_t key) {
       return true;
     case 'p':
       paused_ = !paused_;
-      if (!paused_) shown_ = newest_;
+      if (!paused_) show(newest_);
       return true;
     default:
       break;
@@ -368,7 +377,7 @@ bool TopScreen::type_table(std::uint32_t key) {
       break;
     case 'p':
       paused_ = !paused_;
-      if (!paused_) shown_ = newest_;
+      if (!paused_) show(newest_);
       break;
     case 't':
       group_by_next();
@@ -380,10 +389,10 @@ bool TopScreen::type_table(std::uint32_t key) {
       view_.hide_idle = !view_.hide_idle;
       break;
     case '+':
-      change_interval(-1);
+      change_interval(1);
       break;
     case '-':
-      change_interval(1);
+      change_interval(-1);
       break;
     case Terminal::enter:
       open_detail();
@@ -424,7 +433,7 @@ void TopScreen::group_by_next() {
 void TopScreen::change_interval(int step) {
   if (is_recording_) return;
   const auto* found = std::lower_bound(std::begin(kIntervals), std::end(kIntervals), request_.interval_ns);
-  // "-" from an interval that was given goes to the next longer one of these.
+  // From an interval that was given, and is none of these, "+" goes to the next longer one.
   if (step < 0 && found != std::begin(kIntervals)) --found;
   if (step > 0 && found != std::end(kIntervals) && *found == request_.interval_ns) ++found;
   if (found == std::end(kIntervals)) return;

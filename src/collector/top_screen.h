@@ -22,7 +22,8 @@ class TopScreen {
  public:
   TopScreen(Terminal& terminal, TopRunner& runner, const TopOptions& options);
 
-  void take(const TopSnapshotPointer& snapshot);
+  // Whether it is another one than before.
+  bool take(const TopSnapshotPointer& snapshot);
   void draw();
   // False: the user wants to go.
   bool type(std::uint32_t key);
@@ -46,6 +47,7 @@ class TopScreen {
   void group_by_next();
   void change_interval(int step);
   void open_detail();
+  void show(const TopSnapshotPointer& snapshot);
   void arrange();
 
   Terminal& terminal_;
@@ -57,8 +59,8 @@ class TopScreen {
   bool is_recording_;
 
   Mode mode_ = Mode::table;
-  TopSnapshotPointer shown_, newest_;  // they differ while it is paused
-  std::vector<const RowNumbers*> rows_;
+  TopSnapshotPointer shown_, newest_;    // they differ while it is paused
+  std::vector<const RowNumbers*> rows_;  // of shown_
   TopLayout layout_;
   std::size_t selected_ = 0, first_row_ = 0, page_ = 1;
   std::size_t scrolled_ = 0, most_scrolled_ = 0;  // of help and gauges

@@ -24,9 +24,10 @@ std::string per_second(std::uint64_t count, std::uint64_t ns) {
 
 std::string traffic_text(const TopSnapshot& snapshot) {
   const TableNumbers& table = snapshot.table;
-  return plural(snapshot.processes, "process", "processes") + ", " + per_second(table.window.spans, table.window_ns) +
-         " spans/s, " + per_second(table.window.requests, table.window_ns) + " requests/s, " +
-         per_second(table.window.errors, table.window_ns) + " errors/s";
+  return per_second(table.window.spans, table.window_ns) + " spans/s, " +
+         per_second(table.window.requests, table.window_ns) + " requests/s, " +
+         per_second(table.window.errors, table.window_ns) + " errors/s, " +
+         plural(snapshot.processes, "process", "processes");
 }
 
 std::string ledger_text(const Counts& counts) {

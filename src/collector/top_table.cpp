@@ -21,13 +21,12 @@ struct Cell {
   enum class Unit { number, ns, percent } unit = Unit::number;
 };
 
-using Read = Cell (*)(const Numbers&, double seconds);
+// Counts are divided by the second number: the seconds that they are of, or 1.
+using Read = Cell (*)(const Numbers&, double);
 
-// How many a second; with no seconds, how many.
 template <std::uint64_t Tally::*kCount>
 Cell count(const Numbers& numbers, double seconds) {
-  const auto value = static_cast<double>(numbers.tally.*kCount);
-  return {seconds > 0 ? value / seconds : value};
+  return {seconds > 0 ? static_cast<double>(numbers.tally.*kCount) / seconds : -1};
 }
 
 template <Quantiles Numbers::*kOf, std::uint64_t Quantiles::*kWhich>
@@ -65,7 +64,7 @@ constexpr std::array<NumberColumn, 13> kNumbers = {{
 }};
 
 Cell cell_of(const TopColumn& column, const RowNumbers& row, const TableNumbers& table, bool total) {
-  const double seconds = total ? 0 : static_cast<double>(table.window_ns) / 1e9;
+  const double seconds = total ? 1 : static_cast<double>(table.window_ns) / 1e9;
   return kNumbers[column.index].read(total ? row.total : row.window, seconds);
 }
 

@@ -8,14 +8,20 @@ constexpr std::uint32_t kName = 1, kModel = 2, kProcess = 4, kFailed = 8;
 
 }  // namespace
 
-TraceFilter::TraceFilter(const Filter& filter) : filter_(filter), for_source_(filter) {
+TraceFilter::TraceFilter(const Filter& filter, bool early) : filter_(filter), for_source_(filter) {
   by_request_.request = filter.request;
   by_request_.sample_one_in = filter.sample_one_in;
   by_process_.pids = filter.pids;
   by_process_.cgroup = filter.cgroup;
-  // A trace of this process is shown with what it has in others.
-  for_source_.pids.clear();
-  for_source_.cgroup.clear();
+  // The kernel sees what one thread hands over. A request's id, a sample and the duration of its outermost span tell of
+  // the whole; that there is no error, no such name, model or process tells of this thread's part alone.
+  if (!early) {
+    for_source_.pids.clear();
+    for_source_.cgroup.clear();
+    for_source_.name.clear();
+    for_source_.model.clear();
+    for_source_.errors = false;
+  }
   if (!filter.name.empty()) needed_ |= kName;
   if (!filter.model.empty()) needed_ |= kModel;
   if (!by_process_.empty()) needed_ |= kProcess;

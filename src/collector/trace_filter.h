@@ -11,7 +11,8 @@ namespace nopspan::collector {
 
 class TraceFilter {
  public:
-  explicit TraceFilter(const Filter& filter);
+  // `early`: the source may leave out any part of a trace in which nothing is wanted.
+  explicit TraceFilter(const Filter& filter, bool early = false);
 
   // What decides for a whole trace by any of its spans: the request's id and the sample.
   [[nodiscard]] bool may_want(const Span& span) const { return by_request_.may_want(span); }
@@ -20,7 +21,7 @@ class TraceFilter {
   // Late parts: also when the earlier one was wanted.
   [[nodiscard]] bool wants(const AssembledTrace& trace) const;
 
-  // What the source may filter by, so that it leaves out whole traces only.
+  // What the source may filter by: unless `early`, what leaves out whole traces only.
   [[nodiscard]] const Filter& for_source() const { return for_source_; }
 
  private:

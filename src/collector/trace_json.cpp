@@ -2,6 +2,7 @@
 #include "trace_json.h"
 
 #include "attributes_json.h"
+#include "otlp_attributes.h"
 #include "text.h"
 
 #include <nopspan_probes.h>
@@ -67,8 +68,8 @@ Json links_json(std::string_view links) {
 void add_attributes(Json& object, const Span& span) {
   if (span.attributes.empty()) return;
   bool malformed = false;
-  object["attributes"] = attributes_json(
-      span.attributes, span.kind == Kind::span ? kSpanAttributesField : kEventAttributesField, malformed);
+  object["attributes"] =
+      attributes_json(span.attributes, span.kind == Kind::span ? kSpanAttributes : kEventAttributes, malformed);
   if (malformed) object["attributes_malformed"] = true;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trace_tree.h"
 
+#include "cells.h"
 #include "styled_line.h"
 #include "text.h"
 #include "trace_fold.h"
@@ -35,13 +36,9 @@ std::string counted(std::uint64_t count, std::string_view what) {
   return std::to_string(count) + " " + std::string(what) + (count == 1 ? "" : "s");
 }
 
-std::string right_aligned(std::string_view text, std::size_t columns) {
-  const std::size_t width = display_width(text);
-  return (width < columns ? std::string(columns - width, ' ') : std::string()) + std::string(text);
-}
-
 std::string name_of(const Process& process) {
-  return printable(process.command, kMostOfAName) + "[" + std::to_string(process.pid) + "]";
+  const std::string pid = std::to_string(process.pid);
+  return process.command.empty() ? "process " + pid : printable(process.command, kMostOfAName) + "[" + pid + "]";
 }
 
 // Draws one trace.
@@ -72,7 +69,10 @@ class Tree {
   void add_place(const TraceLinks::Node& node, const Span& span);
   void add_top(Top top);
   void add_point(const Span& point);
-  void end_line() { text_ += line_.take(), line_ = StyledLine(style_.color, style_.width); }
+  void end_line() {
+    text_ += line_.text();
+    line_ = StyledLine(style_.color, style_.utf8, style_.width);
+  }
 
   const AssembledTrace& assembled_;
   const Trace& trace_;
@@ -94,7 +94,7 @@ Tree::Tree(const AssembledTrace& trace, const TreeStyle& style)
       draw_(style.utf8 ? kUtf8 : kAscii),
       fold_(trace.links),
       bar_columns_(style.width == 0 ? 16 : std::clamp<std::size_t>(style.width / 6, 4, 32)),
-      line_(style.color, style.width) {
+      line_(style.color, style.utf8, style.width) {
   const auto& nodes = links_.nodes();
   low_ = nodes.front().entry->start_unix_ns;
   for (const TraceLinks::Node& node : nodes) high_ = std::max(high_, node.entry->end_unix_ns());
@@ -202,10 +202,10 @@ void Tree::add_item(const TreeItem& item, const std::vector<Level>& levels) {
 
 void Tree::add_times(const TreeItem& item) {
   const bool is_span = links_.nodes()[item.node].entry->is_span() && item.count == 1;
-  line_.add(right_aligned(is_span ? duration_text(item.longest_ns) : "", kDurationColumns) + " ");
+  line_.add(fit(is_span ? duration_text(item.longest_ns) : "", kDurationColumns, Align::right) + " ");
   const bool before = item.start_unix_ns < begin_;
   const std::uint64_t offset = before ? begin_ - item.start_unix_ns : item.start_unix_ns - begin_;
-  line_.add(right_aligned((before ? "-" : "+") + duration_text(offset), kOffsetColumns) + " ", Style::dim);
+  line_.add(fit((before ? "-" : "+") + duration_text(offset), kOffsetColumns, Align::right) + " ", Style::dim);
 }
 
 void Tree::add_bar(const TreeItem& item) {
@@ -307,8 +307,11 @@ void Tree::add_place(const TraceLinks::Node& node, const Span& span) {
   const TraceEntry* parent = node.parent == TraceLinks::kNone ? nullptr : links_.nodes()[node.parent].entry;
   if (parent == nullptr || parent->process != node.entry->process) {
     line_.add("  " + name_of(**span.process), Style::cyan);
-    if (span.thread_id != (*span.process)->namespace_pid)
+    // The first thread's number is the process's own.
+    const Process& process = **span.process;
+    if (span.thread_id != process.namespace_pid && span.thread_id != process.pid) {
       line_.add(" thread " + std::to_string(span.thread_id), Style::dim);
+    }
   } else if (parent->thread_id != span.thread_id) {
     line_.add("  thread " + std::to_string(span.thread_id), Style::dim);
   }

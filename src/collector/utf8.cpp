@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "utf8.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -32,12 +33,11 @@ bool is_utf8(std::string_view text) {
   while (!text.empty()) {
     // Nearly all text is ASCII.
     std::uint64_t word = 0;
-    if (text.size() >= sizeof(word)) {
-      std::memcpy(&word, text.data(), sizeof(word));
-      if ((word & 0x8080808080808080U) == 0) {
-        text.remove_prefix(sizeof(word));
-        continue;
-      }
+    const std::size_t some = std::min(text.size(), sizeof(word));
+    std::memcpy(&word, text.data(), some);
+    if ((word & 0x8080808080808080U) == 0) {
+      text.remove_prefix(some);
+      continue;
     }
     const std::size_t bytes = character_bytes(text);
     if (bytes == 0) return false;

@@ -113,6 +113,13 @@ TEST_F(Account, BeginsAStreamWhereItIsFirstSeenIfNotAllAreKnown) {
   expect({.emitted = 2, .delivered = 2});
 }
 
+TEST_F(Account, CountsWhatTheKernelLostOfAStreamFirstSeenByThat) {
+  account.not_all_are_known();
+  tell(1, {50, 54}, NOPSPAN_REASON_RING_FULL, 4);
+  tell_of_process(NOPSPAN_REASON_RING_FULL, 4);
+  expect({.emitted = 4, .ring_full = 4});
+}
+
 TEST_F(Account, ClosesStreamsOfEndedThreads) {
   arrive(1, {0, 4});
   tell(1, {4, 6}, NOPSPAN_REASON_RING_FULL, 2);

@@ -83,7 +83,7 @@ std::vector<KeptSpan> record(RecorderOptions options, std::size_t count, Countin
   }
   recorder.on_tick(now + kSecond);
   EXPECT_TRUE(recorder.finish());
-  EXPECT_EQ(recorder.totals().all(), count);
+  EXPECT_EQ(recorder.totals().entries.all(), count);
   return spans;
 }
 

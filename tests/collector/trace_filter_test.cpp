@@ -105,10 +105,27 @@ TEST_F(TraceFilterTest, TakesASampleByTheTraceAlone) {
 }
 
 TEST_F(TraceFilterTest, LetsTheSourceLeaveOutWholeTracesOnly) {
-  const TraceFilter filter({.request = "a", .name = "b", .pids = {7}, .cgroup = "/c", .errors = true});
+  const Filter all = {.request = "a",
+                      .name = "b",
+                      .model = "m",
+                      .pids = {7},
+                      .cgroup = "/c",
+                      .slower_than_ns = 1,
+                      .errors = true,
+                      .sample_one_in = 2};
+  const TraceFilter filter(all);
   EXPECT_EQ(filter.for_source().request, "a");
+  EXPECT_EQ(filter.for_source().slower_than_ns, 1U);
+  EXPECT_EQ(filter.for_source().sample_one_in, 2U);
   EXPECT_TRUE(filter.for_source().pids.empty()) << "the trace's spans in other processes are shown with it";
   EXPECT_TRUE(filter.for_source().cgroup.empty());
+  EXPECT_TRUE(filter.for_source().name.empty());
+  EXPECT_TRUE(filter.for_source().model.empty());
+  EXPECT_FALSE(filter.for_source().errors);
+  const TraceFilter early(all, true);
+  EXPECT_EQ(early.for_source().pids, all.pids);
+  EXPECT_EQ(early.for_source().name, "b");
+  EXPECT_TRUE(early.for_source().errors);
 }
 
 TEST_F(TraceFilterTest, WantsTheLatePartOfWhatWasShown) {

@@ -245,21 +245,25 @@ def trace_id_of(request_id):
 
 class Programs(InAFolder):
     def test_loses_no_count_between_processors(self):
-        each, name = 20_000, "hist.hammered"
+        # All in one bucket: that is where they meet.
+        each, name, time = 50_000, "hist.hammered", 123_456
         programs = [Program("traced") for _ in range(4)]
         try:
             with Hist("--pid", ",".join(str(p.pid) for p in programs)) as hist:
                 for program in programs:  # all at once
-                    program.process.stdin.write("span %s %d\n" % (name, each))
+                    program.process.stdin.write("complete %s %d %d\n" % (name, each, time))
                     program.process.stdin.flush()
                 for program in programs:
-                    self.assertEqual(program.process.stdout.readline(), "%d\n" % each)
+                    self.assertEqual(program.process.stdout.readline(), "done\n")
                 document = hist.document()
         finally:
             for program in programs:
                 program.__exit__(True)
-        self.assertEqual(counts_in(document), {(name, ""): each * len(programs)})
-        self.assertEqual(document["ledger"]["emitted"], each * len(programs))
+        hits = each * len(programs)
+        self.assertEqual(rows_in(document)[name, ""]["histogram"],
+                         {"unit": "ns", "sub_bits": 5, "buckets": [[lower_bound(time), hits]], "count": hits,
+                          "sum": time * hits, "min": time, "max": time})
+        self.assertEqual(document["ledger"]["emitted"], hits)
 
     def test_puts_what_finds_no_row_into_one(self):
         with Program("traced") as program, Hist("--pid", program.pid, "--rows", 5, "--by", "name") as hist:
@@ -378,6 +382,59 @@ class Programs(InAFolder):
         self.assertRegex(shown, r"(?m)^ +\d.* [nu]s +\d+ [#█]+")
         self.assertNotIn("\x1b", shown)
         self.assertIn("1000 hits: 1000 in histograms, none lost", hist.said)
+
+
+class Hostile(InAFolder):
+    """A process may write anything at the site. What others tell is not harmed, and what is not told is counted."""
+
+    def after(self, *commands):
+        """The document, and how many hits each command made; another process has spans meanwhile."""
+        with Program("hostile_stop") as hostile, Program("traced") as other:
+            with Hist("--pid", "%d,%d" % (hostile.pid, other.pid)) as hist:
+                hits = []
+                for command in commands:
+                    hits.append(int(hostile.ask(command)))
+                    other.ask("span hist.other 10")
+                document = json.loads(hist.stop())
+        self.assertEqual(counts_in(document).pop(("hist.other", "")), 10 * len(commands))
+        self.assertTrue(document["ledger"]["closes"])
+        self.said = hist.said
+        return document, hits
+
+    def test_with_wild_pointers_is_counted_as_unreadable(self):
+        document, (texts, records) = self.after("wild_texts", "wild_records")
+        self.assertEqual(document["ledger"]["unreadable"], texts)
+        self.assertIn("  %d could not be read by the kernel: their texts were not in memory" % texts, self.said)
+        self.assertEqual(counts_in(document), {("hist.other", ""): 20, ("hostile.record", ""): records})
+
+    def test_with_strange_texts_does_not_reach_the_terminal(self):
+        document, hits = self.after("strange_texts", "endless_texts")
+        rows = counts_in(document)
+        self.assertEqual(rows["x" * 63, ""], 1)
+        self.assertEqual(rows["\x1b[2J\x1b[31mred", ""], 1)
+        self.assertEqual(document["ledger"]["unreadable"], 1)
+        self.assertEqual(sum(rows.values()), sum(hits) - 1 + 20)
+        shown = ended("--merge", self.path("strange", json.dumps(document)))[1]
+        self.assertIn("\\x1b[2J", shown)
+        self.assertNotRegex(shown, "[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
+
+    def test_with_strange_numbers_has_them_in_the_last_bucket(self):
+        rows = rows_in(self.after("strange_numbers")[0])
+        greatest = 2**64 - 1
+        row = dict(histogram_of([greatest - 1, greatest]), sum=greatest)
+        self.assertEqual(rows["hostile.long", ""]["histogram"], row)
+        self.assertEqual(rows["hostile.zero", ""]["histogram"], histogram_of([0]))
+        self.assertEqual(rows["hostile.status", ""]["errors"], 0)
+
+    def test_with_gaps_in_its_sequences_shows_what_was_missed(self):
+        document, _ = self.after("sequences 77 5 6 7 11 12 20")
+        self.assertEqual(document["ledger"]["missed"], 3 + 7)
+        self.assertIn("  10 passed the probe without the kernel running its program", self.said)
+        self.assertEqual(document["ledger"]["emitted"], 10 + 10 + 6)
+        # Another stream at the same place of the kernel's table, and sequences that no library writes.
+        document, _ = self.after("sequences 77 5", "sequences %d 900" % (77 + 16384), "sequences 77 9",
+                                 "sequences 78 100 50 51 18446744073709551615")
+        self.assertEqual(document["ledger"]["missed"], 0)
 
 
 class Merge(InAFolder):

@@ -23,12 +23,12 @@ def _delimited(field, data):
 
 
 def _unquote(text):
-    """A string of protobuf's text format: C escapes over UTF-8."""
-    return text[1:-1].encode("ascii").decode("unicode_escape").encode("latin-1").decode("utf-8")
+    """A string of protobuf's text format: C escapes over UTF-8, or over any bytes, which are surrogates then."""
+    return text[1:-1].encode("ascii").decode("unicode_escape").encode("latin-1").decode("utf-8", "surrogateescape")
 
 
-def _parse(text):
-    """Text format as nested lists of (name, value); a message's value is such a list."""
+def parse_text(text):
+    """Text format as nested lists of (name, value); a message's value is such a list. Strings and bytes are texts."""
     stack = [[]]
     name = None
     for word, string, number, sign in _TOKEN.findall(text):
@@ -57,6 +57,8 @@ def _any_value(message):
     (kind, value), = message
     if kind == "string_value":
         return value
+    if kind == "bytes_value":
+        return value.encode("utf-8", "surrogateescape")
     if kind == "bool_value":
         return value == "true"
     if kind == "int_value":
@@ -67,11 +69,12 @@ def _any_value(message):
     if kind == "array_value":
         return [_any_value(item) for item in items]
     if kind == "kvlist_value":
-        return _key_values(items)
+        return key_values(items)
     raise ValueError("an attribute of kind " + kind)
 
 
-def _key_values(messages):
+def key_values(messages):
+    """{key: value} of KeyValue messages."""
     attributes = {}
     for message in messages:
         fields = dict(message)
@@ -91,7 +94,7 @@ def decode(fragments, of_events=False):
         input=scope_spans, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
     if done.returncode != 0:
         raise ValueError("protoc does not decode them: " + done.stderr.decode())
-    spans = [message for name, message in _parse(done.stdout.decode()) if name == "spans"]
+    spans = [message for name, message in parse_text(done.stdout.decode()) if name == "spans"]
     if len(spans) != len(fragments):
         raise ValueError("%d fragments, %d spans" % (len(fragments), len(spans)))
     found = []
@@ -101,5 +104,5 @@ def decode(fragments, of_events=False):
         unknown = {name for name, _ in span} - {"attributes"}
         if unknown:
             raise ValueError("not attributes alone: %s" % unknown)
-        found.append(_key_values([message for name, message in span if name == "attributes"]))
+        found.append(key_values([message for name, message in span if name == "attributes"]))
     return found

@@ -27,7 +27,9 @@ Contents contents(const FieldBuffer& buffer) {
   for (const unsigned char* at = buffer.begin(); at < buffer.end(); at = FieldEntry::at(at)->end()) {
     const FieldEntry& entry = *FieldEntry::at(at);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(at) % 8, 0U);
-    EXPECT_EQ(entry.key_data()[entry.key_size], '\0');
+    if (!entry.is_wire()) {
+      EXPECT_EQ(entry.key().data()[entry.key_size], '\0');
+    }
     all.emplace_back(((entry.flags & FieldEntry::kMeasurement) != 0 ? "m:" : "") + std::string(entry.key()),
                      copy_value(entry));
   }
@@ -87,13 +89,61 @@ TEST(FieldBuffer, ErasesOneKeyAndHasRoomForAnother) {
   EXPECT_EQ(contents(buffer).size(), FieldBuffer::kMaxKeys);
 }
 
-TEST(FieldBuffer, IsEmptyAgainAfterReset) {
+TEST(FieldBuffer, KeepsUsualFieldsAsTheAttributesThatTheyBecome) {
   FieldBuffer buffer;
-  buffer.put_string("k", std::string(5000, 'x'), 0);
-  buffer.reset();
+  EXPECT_TRUE(buffer.put_usual_string("text", "value"));
+  EXPECT_TRUE(buffer.put_usual_string("empty", ""));
+  EXPECT_TRUE(buffer.put_usual_word("integer", Value::Type::integer, static_cast<std::uint64_t>(-7)));
+  EXPECT_TRUE(buffer.put_usual_word("small", Value::Type::integer, 127));
+  EXPECT_TRUE(buffer.put_usual_word("more", Value::Type::integer, 128));
+  EXPECT_TRUE(buffer.put_usual_word("bool", Value::Type::boolean, 1));
+  EXPECT_TRUE(buffer.put_usual_real("real", -0.5));
+  const std::string key(FieldEntry::kMostWireKey, 'k');
+  const std::string text(FieldEntry::kMostWireText, 't');
+  EXPECT_TRUE(buffer.put_usual_string(key, text));
+  EXPECT_EQ(contents(buffer), (Contents{{"text", "value"},
+                                        {"empty", ""},
+                                        {"integer", -7},
+                                        {"small", 127},
+                                        {"more", 128},
+                                        {"bool", true},
+                                        {"real", -0.5},
+                                        {key, text}}));
+  for (const unsigned char* at = buffer.begin(); at < buffer.end(); at = FieldEntry::at(at)->end()) {
+    EXPECT_TRUE(FieldEntry::at(at)->is_wire());
+  }
+  const FieldEntry* first = FieldEntry::at(buffer.begin());
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(first->wire()), first->wire_size()),
+            "\x4a\x0f\x0a\x04text\x12\x07\x0a\x05value");
+}
+
+TEST(FieldBuffer, KeepsNoOthersSo) {
+  FieldBuffer buffer;
+  EXPECT_FALSE(buffer.put_usual_string("k", std::string(FieldEntry::kMostWireText + 1, 't')));
+  EXPECT_FALSE(buffer.put_usual_string(std::string(FieldEntry::kMostWireKey + 1, 'k'), "t"));
+  EXPECT_FALSE(buffer.put_usual_string("k", "\u00e9"));
+  EXPECT_FALSE(buffer.put_usual_string("\u00e9", "t"));
+  EXPECT_FALSE(buffer.put_usual_string("k", "at the very end of a text of forty bytes \xff"));
   EXPECT_EQ(buffer.begin(), buffer.end());
-  EXPECT_TRUE(buffer.put_string("k", "again", 0));
-  EXPECT_EQ(contents(buffer), (Contents{{"k", "again"}}));
+  EXPECT_TRUE(buffer.put_usual_string("k", "t"));
+  EXPECT_FALSE(buffer.put_usual_word("k", Value::Type::integer, 1)) << "there is one of that key";
+  EXPECT_EQ(contents(buffer), (Contents{{"k", "t"}}));
+  EXPECT_TRUE(buffer.put_entry("other", *FieldEntry::at(buffer.begin()), FieldEntry::kOwn));
+  EXPECT_EQ(contents(buffer), (Contents{{"k", "t"}, {"other", "t"}}));
+}
+
+TEST(FieldBuffer, KeepsUsualFieldsUpToTheSameLimit) {
+  FieldBuffer buffer;
+  for (std::size_t i = 0; i < FieldBuffer::kMaxKeys; ++i) {
+    const std::string key = "k" + std::to_string(i);
+    EXPECT_TRUE(buffer.put_usual_word(key, Value::Type::integer, i) ||
+                buffer.put_word(key, Value::Type::integer, i, 0));
+  }
+  for (const char* key : {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "l", "m", "n"}) {
+    EXPECT_FALSE(buffer.put_usual_string(key, "one more"));
+    EXPECT_FALSE(buffer.put_string(key, "one more", 0));
+  }
+  EXPECT_EQ(contents(buffer).size(), FieldBuffer::kMaxKeys);
 }
 
 TEST(FieldBuffer, LeavesEverythingAsItWasWhenSomethingDoesNotFit) {
@@ -119,9 +169,12 @@ TEST(FieldBuffer, DoesWhatAListOfPairsWouldDo) {
       const std::string key(random() % 12, static_cast<char>('a' + random() % 3));
       const Value value = measurement ? Value(static_cast<std::int64_t>(random()))
                           : random() % 2 == 0
-                              ? Value(std::string(random() % 400, 'x'))
+                              ? Value(std::string(random() % (random() % 2 == 0 ? 400 : 70), 'x'))
                               : Value::list({static_cast<int>(random() % 10), std::string(random() % 50, 'y')});
-      ASSERT_TRUE(buffer.put_value(key, value, measurement ? FieldEntry::kMeasurement : std::uint8_t{0}));
+      const bool put =
+          (!measurement && value.type() == Value::Type::string && buffer.put_usual_string(key, value.as_string())) ||
+          buffer.put_value(key, value, measurement ? FieldEntry::kMeasurement : std::uint8_t{0});
+      ASSERT_TRUE(put);
       const std::string name = (measurement ? "m:" : "") + key;
       const auto there =
           std::find_if(model.begin(), model.end(), [&](const auto& entry) { return entry.first == name; });

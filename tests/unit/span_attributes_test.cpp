@@ -3,6 +3,7 @@
 #include "raised_gate.h"
 #include "recorded.h"
 
+#include "frames.h"
 #include "probe.h"
 #include "span_attributes.h"
 #include "span_state.h"

@@ -2,10 +2,10 @@
 // What the collector's source gives to commands, as it is: a JSON object a line for each span and event, and the ledger
 // as the last one. The first line says that it is attached.
 //
-//   collect [--count] [options of the source, as all commands have them]
+//   collect [--count | --brief] [options of the source, as all commands have them]
 //
-// --count prints no spans. Lines on stdin are answered: "ledger" by the ledger as of now, "rss" by the memory that it
-// has.
+// --count prints no spans, --brief only process, stream and sequence of each: "=PID STREAM SEQUENCE". Lines on stdin
+// are answered: "ledger" by the ledger as of now, "rss" by the memory that it has.
 #include "command.h"
 #include "failure.h"
 #include "ledger.h"
@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdio>
 #include <fstream>
 #include <iostream>
 #include <string>
@@ -78,9 +79,16 @@ nlohmann::ordered_json json_of(const nc::Span& span) {
 
 class Printer : public nc::Sink {
  public:
-  Printer(const nc::Source& source, bool count_only) : source_(source), count_only_(count_only) {}
+  Printer(const nc::Source& source, bool count_only, bool brief)
+      : source_(source), count_only_(count_only), brief_(brief) {}
   void on_span(const nc::Span& span) override {
-    if (!count_only_) std::cout << line_of(json_of(span)) << '\n';
+    if (count_only_) return;
+    if (brief_) {
+      std::printf("=%u %llx %llu\n", (*span.process)->pid, static_cast<unsigned long long>(span.stream),
+                  static_cast<unsigned long long>(span.sequence));
+    } else {
+      std::cout << line_of(json_of(span)) << '\n';
+    }
   }
   void on_tick(std::uint64_t) override {
     if (!ready_) std::cout << "ready " << getpid() << '\n';
@@ -109,6 +117,7 @@ class Printer : public nc::Sink {
 
   const nc::Source& source_;
   bool count_only_;
+  bool brief_;
   bool ready_ = false;
 };
 
@@ -117,14 +126,15 @@ class Printer : public nc::Sink {
 int main(int argc, char** argv) {
   CLI::App app{"What the collector's source gives to commands"};
   nc::SourceOptions options;
-  bool count_only = false;
+  bool count_only = false, brief = false;
   app.add_flag("--count", count_only);
+  app.add_flag("--brief", brief);
   nc::add_source_options(app, options);
   CLI11_PARSE(app, argc, argv);
   for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int) { nc::stopping = true; });
   try {
     const auto source = nc::open_source(options);
-    Printer printer(*source, count_only);
+    Printer printer(*source, count_only, brief);
     nc::run_source(*source, printer, options, true);
     std::cout << line_of({{"ledger", nc::to_json(source->ledger())}}) << std::endl;
   } catch (const nc::Failure& failure) {

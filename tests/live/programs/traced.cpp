@@ -15,9 +15,11 @@
 #include <nopspan/span.h>
 #include <nopspan/value.h>
 
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -136,6 +138,15 @@ int main(int count, char** arguments) {
     }
     return std::to_string(states);
   };
+  // complete NAME TIMES DURATION_NS: spans that took as long as is said.
+  commands["complete"] = [](std::istringstream& a) {
+    const nopspan::Name name = nopspan::Name::intern(word(a));
+    std::uint64_t times = 0, duration_ns = 0;
+    a >> times >> duration_ns;
+    const std::uint64_t start_ns = now_ns() - duration_ns;
+    for (; times > 0; --times) nopspan::complete(name, {}, start_ns, duration_ns);
+    return "done";
+  };
   commands["chat"] = [](std::istringstream&) {
     nopspan::Span span{nopspan::llm::chat};
     return std::to_string(span ? 1 : 0);
@@ -204,6 +215,18 @@ int main(int count, char** arguments) {
   commands["exec"] = [&](std::istringstream&) -> std::string {
     execv("/proc/self/exe", arguments);
     return "exec failed";
+  };
+  // fork: a child that does nothing; its pid. reap: ends it.
+  pid_t child = 0;
+  commands["fork"] = [&](std::istringstream&) {
+    child = fork();
+    while (child == 0) pause();
+    return std::to_string(child);
+  };
+  commands["reap"] = [&](std::istringstream&) {
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    return "reaped";
   };
   return serve(commands);
 }

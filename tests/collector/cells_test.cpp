@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cells.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <clocale>
+#include <string>
+
+namespace nopspan::collector {
+namespace {
+
+// How wide a character is depends on the locale.
+class Cells : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (std::setlocale(LC_CTYPE, "C.UTF-8") == nullptr) GTEST_SKIP() << "there is no C.UTF-8";
+  }
+  void TearDown() override { std::setlocale(LC_CTYPE, "C"); }
+};
+
+TEST_F(Cells, AreOneForALetterTwoForAWideOneAndNoneForAMark) {
+  EXPECT_EQ(cells_of(""), 0U);
+  EXPECT_EQ(cells_of("Größe"), 5U);
+  EXPECT_EQ(cells_of("模型"), 4U);
+  EXPECT_EQ(cells_of("e\u0301"), 1U);
+  EXPECT_EQ(cells_of("\U0001f600"), 2U);
+}
+
+TEST_F(Cells, AreFilledUp) {
+  EXPECT_EQ(fit("ab", 4), "ab  ");
+  EXPECT_EQ(fit("ab", 4, Align::right), "  ab");
+  EXPECT_EQ(fit("模", 4, Align::right), "  模");
+  EXPECT_EQ(fit("", 2), "  ");
+}
+
+TEST_F(Cells, AreCut) {
+  EXPECT_EQ(fit("abcd", 4), "abcd");
+  EXPECT_EQ(fit("abcde", 4), "abc…");
+  EXPECT_EQ(fit("abcde", 1), "…");
+  EXPECT_EQ(fit("abcde", 0), "");
+  EXPECT_EQ(fit("模型模", 5), "模型…");
+  EXPECT_EQ(fit("模型模", 4), "模… ") << "half of a wide letter is none";
+}
+
+TEST_F(Cells, HaveAtMostTwoMarksEach) {
+  EXPECT_EQ(fit("e\u0301\u0301\u0301\u0301z", 3), "e\u0301\u0301z ");
+  EXPECT_EQ(fit("\u0301z", 2), "z ") << "a mark at the beginning would be drawn into the cell before";
+}
+
+TEST_F(Cells, AreOfTheWidthThatWasAskedWhateverTheText) {
+  const std::string texts[] = {"模型模型", "e\u0301e\u0301e\u0301", "plain", "…", "\xff\xfe\xf0\x9f", "a模b型"};
+  for (const std::string& text : texts) {
+    for (std::size_t width = 0; width < 12; ++width) EXPECT_EQ(cells_of(fit(text, width)), width) << text << width;
+  }
+}
+
+TEST(CellsOfAnyLocale, ShowQuestionMarksForWhatIsNotAscii) { EXPECT_EQ(ascii_only("a模ö…z"), "a???z"); }
+
+TEST(CellsOfAnyLocale, AreOneForEachCharacterWhereTheLocaleKnowsNoBetter) { EXPECT_EQ(cells_of("Größe"), 5U); }
+
+}  // namespace
+}  // namespace nopspan::collector

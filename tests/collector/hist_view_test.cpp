@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hist_view.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+HistTable table_of(const std::string& name, const std::vector<std::uint64_t>& times) {
+  HistTable table;
+  table.by = {find_key_part("name")};
+  table.of = find_quantity("duration");
+  for (const std::uint64_t time : times) table.add({name}, {time, kOk, ""}, 100);
+  return table;
+}
+
+HistStyle ascii(std::size_t width = 60) {
+  HistStyle style;
+  style.width = width;
+  style.blocks = false;
+  return style;
+}
+
+// The lines of bars: "   1.02 us  3 ###".
+std::vector<std::string> bars_in(const std::string& text) {
+  std::vector<std::string> bars;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("  ") && !line.starts_with("  p")) bars.push_back(line);
+  }
+  return bars;
+}
+
+TEST(HistView, ShowsAFewOctavesByHalves) {
+  const std::string text = to_text(table_of("llm.chat", {1024, 1100, 1536, 3000}), ascii(44));
+  EXPECT_EQ(bars_in(text), (std::vector<std::string>{"   1.02 us  2 ##############################",
+                                                     "   1.54 us  1 ###############", "   2.05 us  1 ###############"}))
+      << text;
+}
+
+TEST(HistView, ShowsManyOctavesWhole) {
+  const auto bars = bars_in(to_text(table_of("llm.chat", {1, 1'000'000}), ascii()));
+  ASSERT_EQ(bars.size(), 20U);
+  EXPECT_THAT(bars.front(), HasSubstr("1 ns  1 #"));
+  EXPECT_THAT(bars.at(5), HasSubstr("32 ns  0"));
+  EXPECT_THAT(bars.back(), HasSubstr("524 us  1 #"));
+}
+
+TEST(HistView, ShowsTheWholeRangeOfTimes) {
+  const auto bars = bars_in(to_text(table_of("x", {0, UINT64_MAX}), ascii()));
+  ASSERT_FALSE(bars.empty());
+  EXPECT_THAT(bars.front(), HasSubstr(" 0 ns  1 #"));
+  EXPECT_THAT(bars.back(), HasSubstr(" 1 #"));
+}
+
+TEST(HistView, LetsEachTimeBeSeen) {
+  std::vector<std::uint64_t> times(100'000, 1000);
+  times.push_back(5000);
+  EXPECT_THAT(bars_in(to_text(table_of("x", times), ascii())).back(), HasSubstr("1 #"));
+  HistStyle blocks = ascii();
+  blocks.blocks = true;
+  EXPECT_THAT(bars_in(to_text(table_of("x", times), blocks)).back(), HasSubstr("1 ▏"));
+}
+
+TEST(HistView, IsAsWideAsItIsTold) {
+  for (const std::size_t width : {40U, 80U, 160U}) {
+    std::size_t longest = 0;
+    for (const std::string& bar : bars_in(to_text(table_of("x", {1000, 1000, 3000}), ascii(width)))) {
+      longest = std::max(longest, bar.size());
+    }
+    EXPECT_EQ(longest, width);
+  }
+}
+
+TEST(HistView, TellsErrorsAndQuantiles) {
+  HistTable table = table_of("llm.chat", {1000, 1000});
+  table.add({"llm.chat"}, {2000, kError, ""}, 100);
+  table.add({"llm.chat"}, {4000, kCancelled, ""}, 100);
+  const std::string text = to_text(table, ascii());
+  EXPECT_THAT(text, HasSubstr("llm.chat  4, 1 error, 1 cancelled\n"));
+  EXPECT_THAT(text, HasSubstr("p50 1.00 us"));
+  EXPECT_THAT(text, HasSubstr("max 4.00 us  mean 2.00 us"));
+}
+
+TEST(HistView, LetsNoNameObeyTheTerminal) {
+  const std::string text = to_text(table_of("\x1b[2Jevil\n\xff", {1}), ascii());
+  EXPECT_THAT(text, HasSubstr("\\x1b[2Jevil\\x0a\\xff  1\n"));
+  EXPECT_THAT(text, Not(HasSubstr("\x1b")));
+}
+
+TEST(HistView, SaysWhatIsNotShown) {
+  HistTable table = table_of("first", {1, 2});
+  table.add({"second"}, {1, kOk, ""}, 100);
+  table.add({"third"}, {1, kOk, ""}, 2);
+  HistStyle style = ascii();
+  style.most_rows = 1;
+  const std::string text = to_text(table, style);
+  EXPECT_THAT(text, HasSubstr("\n1 more; --top 0 shows all.\n"));
+  EXPECT_THAT(text, Not(HasSubstr("second")));
+  EXPECT_THAT(text, HasSubstr("(other: no more rows)  1\n"));
+  EXPECT_THAT(to_text(table, ascii()), HasSubstr("second"));
+}
+
+TEST(HistView, SaysThatThereIsNothing) {
+  EXPECT_THAT(to_text(table_of("x", {}), ascii()), HasSubstr("None was seen."));
+}
+
+TEST(HistView, IsColoredOnlyIfAllowed) {
+  HistStyle style = ascii();
+  style.color = true;
+  EXPECT_THAT(to_text(table_of("x", {1}), style), HasSubstr("\x1b[1mx\x1b[0m"));
+}
+
+TEST(HistView, AccountsForEveryHit) {
+  HistTable table = table_of("x", {1, 2, 3});
+  table.counts.emitted = 3;
+  EXPECT_EQ(ledger_text(table), "3 hits: 3 in histograms, none lost\n");
+  table.counts.filtered = 2;
+  table.counts.unreadable = 4;
+  table.counts.missed = 5;
+  table.counts.emitted = 14;
+  const std::string text = ledger_text(table);
+  EXPECT_THAT(text, HasSubstr("14 hits: 3 in histograms, 2 filtered out, 9 lost\n"));
+  EXPECT_THAT(text, HasSubstr("  4 could not be read"));
+  EXPECT_THAT(text, HasSubstr("  5 passed the probe without the kernel running its program\n"));
+  EXPECT_THAT(text, Not(HasSubstr("recording")));
+}
+
+}  // namespace
+}  // namespace nopspan::collector

@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files with probes and their processes, as this very process and its children are some.
+#include "host.h"
+
+#include "container.h"
+#include "failure.h"
+#include "maps.h"
+#include "temporary_folder.h"
+
+#include <nopspan/gate.h>
+#include <nopspan/span.h>
+#include <nopspan/version.h>
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+using testing::HasSubstr;
+
+const std::string kLibrary = NOPSPAN_LIBRARY;
+const std::string kVersion = std::to_string(NOPSPAN_VERSION_MAJOR) + "." + std::to_string(NOPSPAN_VERSION_MINOR) + "." +
+                             std::to_string(NOPSPAN_VERSION_PATCH);
+
+std::uint32_t own_pid() { return static_cast<std::uint32_t>(getpid()); }
+
+std::string copy_library(const std::string& path) {
+  std::filesystem::copy_file(kLibrary, path);
+  return path;
+}
+
+const Host::Copy* copy_of(Host& host, std::uint32_t pid, const std::string& path) {
+  const auto& copies = host.copies(pid);
+  const auto found =
+      std::find_if(copies.begin(), copies.end(), [&](const Host::Copy& copy) { return copy.path == path; });
+  return found == copies.end() ? nullptr : &*found;
+}
+
+bool is_in(const std::vector<Host::Found>& files, const std::string& path) {
+  return std::any_of(files.begin(), files.end(), [&](const Host::Found& found) { return found.path == path; });
+}
+
+// Scans until something is so.
+void scan_until(Host& host, const std::function<bool(const Host::Changes&)>& is_so) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!is_so(host.scan())) {
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "waited in vain";
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+}
+
+// A child of this process, which lives until it is told to end.
+class Child {
+ public:
+  // It runs `run`, tells that this is done, and waits.
+  explicit Child(const std::function<void()>& run = [] {}) {
+    int done[2];
+    int end[2];
+    if (pipe2(done, O_CLOEXEC) != 0 || pipe2(end, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
+    pid_ = fork();
+    if (pid_ == 0) {
+      close(end[1]);
+      char byte = 0;
+      run();
+      if (write(done[1], &byte, 1) != 1) _exit(1);
+      if (read(end[0], &byte, 1) < 0) _exit(1);
+      _exit(0);
+    }
+    close(done[1]);
+    close(end[0]);
+    end_ = end[1];
+    char byte = 0;
+    is_ready_ = read(done[0], &byte, 1) == 1;
+    close(done[0]);
+  }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+  ~Child() { end(); }
+
+  [[nodiscard]] std::uint32_t pid() const { return static_cast<std::uint32_t>(pid_); }
+  [[nodiscard]] bool is_ready() const { return is_ready_; }
+  void end() {
+    if (pid_ == 0) return;
+    close(end_);
+    waitpid(pid_, nullptr, 0);
+    pid_ = 0;
+  }
+
+ private:
+  pid_t pid_ = 0;
+  int end_ = -1;
+  bool is_ready_ = false;
+};
+
+void load(const std::string& path) {
+  if (dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL) == nullptr) _exit(1);
+}
+
+TEST(Host, FindsThisProgramAndItsGate) {
+  const nopspan::Span span{"test.host"};
+  Host host;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe").string();
+  EXPECT_TRUE(is_in(host.scan().appeared, program));
+  const Host::Copy* copy = copy_of(host, own_pid(), program);
+  ASSERT_NE(copy, nullptr);
+  EXPECT_EQ(copy->gate_address, reinterpret_cast<std::uint64_t>(nopspan_gate_ptr));
+  EXPECT_FALSE(copy->is_deleted);
+  EXPECT_THAT(host.pids(), testing::Contains(own_pid()));
+  EXPECT_FALSE(is_in(host.scan().appeared, program)) << "a file appears once";
+  EXPECT_TRUE(is_in(host.files(), program));
+}
+
+TEST(Host, DescribesAProcess) {
+  Host host;
+  host.scan();
+  const ProcessPointer process = host.process(own_pid());
+  EXPECT_EQ(process->pid, own_pid());
+  EXPECT_EQ(process->library_version, kVersion);
+  EXPECT_EQ(process->library, process->executable);
+  EXPECT_THAT(process->executable, HasSubstr(process->command));
+  EXPECT_NE(process->start_ticks, 0U);
+  EXPECT_FALSE(process->host.empty());
+  EXPECT_EQ(host.process(own_pid()), process) << "the same object";
+}
+
+TEST(Host, FindsALibraryThatIsLoadedLater) {
+  TemporaryFolder folder;
+  Host host;
+  host.scan();
+  const std::string path = copy_library(folder / "libnopspan.so.0");
+  const Child child([&] { load(path); });
+  ASSERT_TRUE(child.is_ready());
+  EXPECT_TRUE(is_in(host.scan().appeared, path));
+  EXPECT_NE(copy_of(host, child.pid(), path), nullptr);
+  EXPECT_EQ(host.copies(child.pid()).size(), 2U) << "the program's own, and the library's";
+}
+
+TEST(Host, FindsALibraryThatAKnownProcessLoads) {
+  TemporaryFolder folder;
+  const std::string path = copy_library(folder / "libnopspan.so.0");
+  int go[2];
+  ASSERT_EQ(pipe2(go, O_CLOEXEC), 0);
+  const Child child([&] {
+    // In a thread of its own, so that the child is ready before.
+    std::thread([&] {
+      char byte = 0;
+      if (read(go[0], &byte, 1) == 1) load(path);
+    }).detach();
+  });
+  Host host;
+  host.scan();
+  ASSERT_EQ(copy_of(host, child.pid(), path), nullptr);
+  ASSERT_EQ(write(go[1], "g", 1), 1);
+  scan_until(host, [&](const Host::Changes& changes) { return is_in(changes.appeared, path); });
+  scan_until(host, [&](const Host::Changes&) {
+    const Host::Copy* copy = copy_of(host, child.pid(), path);
+    return copy != nullptr && copy->gate_address != 0;
+  });
+  close(go[0]);
+  close(go[1]);
+}
+
+TEST(Host, LooksAtOnceAtAProcessThatItIsToldOf) {
+  TemporaryFolder folder;
+  const std::string path = copy_library(folder / "libnopspan.so.0");
+  Host host;
+  const Child child([&] { load(path); });
+  host.note_pid(child.pid());
+  EXPECT_TRUE(is_in(host.scan_noted().appeared, path));
+  EXPECT_EQ(host.pids(), std::vector<std::uint32_t>{child.pid()});
+}
+
+TEST(Host, FindsAFileThatWasDeleted) {
+  TemporaryFolder folder;
+  const std::string path = copy_library(folder / "libnopspan.so.0");
+  const Child child([&] { load(path); });
+  ASSERT_EQ(unlink(path.c_str()), 0);
+  Host host;
+  const auto changes = host.scan();
+  const Host::Copy* copy = copy_of(host, child.pid(), path);
+  if (copy == nullptr) GTEST_SKIP() << "needs CAP_CHECKPOINT_RESTORE";
+  EXPECT_TRUE(copy->is_deleted);
+  EXPECT_TRUE(is_in(changes.appeared, path));
+  EXPECT_EQ(contents_of(copy->file->attach_path()), contents_of(kLibrary));
+}
+
+TEST(Host, AttachesOnceToAFileUnderTwoNames) {
+  TemporaryFolder folder;
+  const std::string path = copy_library(folder / "libnopspan.so.0");
+  const std::string second = folder / "libother.so";
+  ASSERT_EQ(link(path.c_str(), second.c_str()), 0);
+  const Child one([&] { load(path); });
+  const Child other([&] { load(second); });
+  Host host;
+  const auto changes = host.scan();
+  EXPECT_NE(is_in(changes.appeared, path), is_in(changes.appeared, second));
+  EXPECT_EQ(copy_of(host, one.pid(), path)->file, copy_of(host, other.pid(), second)->file);
+}
+
+TEST(Host, SeesALibraryThatReplacesAKnownOneBeforeAnybodyMapsIt) {
+  TemporaryFolder folder;
+  const std::string path = copy_library(folder / "libnopspan.so.0");
+  const Child child([&] { load(path); });
+  Host host;
+  host.scan();
+  const ProbeFilePointer old = copy_of(host, child.pid(), path)->file;
+  copy_library(folder / "new");
+  EXPECT_FALSE(is_in(host.scan_noted().appeared, path));
+  ASSERT_EQ(rename((folder / "new").c_str(), path.c_str()), 0);
+  ASSERT_TRUE(is_in(host.scan_noted().appeared, path));
+  host.scan();
+  std::vector<ProbeFilePointer> files;
+  for (const Host::Found& found : host.files())
+    if (found.path == path) files.push_back(found.file);
+  ASSERT_EQ(files.size(), 2U) << "a process still maps the old one";
+  EXPECT_EQ(files[0], old);
+  EXPECT_FALSE(files[1]->is_same_inode(*old));
+}
+
+TEST(Host, DropsAFileThatNobodyCanMapAnyMore) {
+  TemporaryFolder folder;
+  const std::string path = copy_library(folder / "libnopspan.so.0");
+  Child child([&] { load(path); });
+  Host host;
+  host.scan();
+  const ProbeFilePointer file = copy_of(host, child.pid(), path)->file;
+  ASSERT_EQ(unlink(path.c_str()), 0);
+  child.end();
+  scan_until(host, [&](const Host::Changes& changes) {
+    return std::find(changes.gone.begin(), changes.gone.end(), file) != changes.gone.end();
+  });
+}
+
+TEST(Host, IsNotFooledByAnInodeNumberThatIsUsedAgain) {
+  TemporaryFolder folder;
+  Host host;
+  struct stat before {};
+  {
+    const std::string path = folder / "libplain.so";
+    std::filesystem::copy_file("/proc/self/exe", path);
+    // Damaged: it has no probes.
+    std::filesystem::resize_file(path, 4096);
+    ASSERT_EQ(stat(path.c_str(), &before), 0);
+    const Child child([&] {
+      const int fd = open(path.c_str(), O_RDONLY);
+      if (mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0) == MAP_FAILED) _exit(1);
+    });
+    host.scan();
+    ASSERT_EQ(unlink(path.c_str()), 0);
+  }
+  const std::string path = copy_library(folder / "libplain.so");
+  struct stat after {};
+  ASSERT_EQ(stat(path.c_str(), &after), 0);
+  if (before.st_ino != after.st_ino) GTEST_SKIP() << "this file system gave another number";
+  const Child child([&] { load(path); });
+  EXPECT_TRUE(is_in(host.scan().appeared, path));
+}
+
+TEST(Host, KeepsWhatItKnowsOfAProcessThatEnded) {
+  Host host;
+  Child child;
+  const std::uint32_t pid = child.pid();
+  host.scan();
+  const ProcessPointer process = host.process(pid);
+  EXPECT_EQ(process->pid, pid);
+  child.end();
+  host.scan();
+  EXPECT_EQ(host.process(pid), process);
+  EXPECT_TRUE(host.copies(pid).empty());
+}
+
+TEST(Host, KnowsNothingOfAProcessThatNeverWas) {
+  Host host;
+  EXPECT_EQ(host.process(0x3fffffff)->pid, 0x3fffffffU);
+  EXPECT_EQ(host.process(0x3fffffff)->command, "");
+  EXPECT_TRUE(host.copies(0x3fffffff).empty());
+}
+
+TEST(Host, ForgetsTheProgramThatAnExecReplaced) {
+  Host host;
+  int answer[2];
+  int question[2];
+  ASSERT_EQ(pipe2(answer, O_CLOEXEC), 0);
+  ASSERT_EQ(pipe2(question, O_CLOEXEC), 0);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    char byte = 0;
+    if (write(answer[1], "r", 1) != 1 || read(question[0], &byte, 1) != 1) _exit(1);
+    dup2(question[0], 0);
+    dup2(answer[1], 1);
+    execl("/bin/cat", "cat", nullptr);
+    _exit(1);
+  }
+  char byte = 0;
+  ASSERT_EQ(read(answer[0], &byte, 1), 1);
+  host.scan();
+  EXPECT_EQ(host.copies(static_cast<std::uint32_t>(pid)).size(), 1U);
+  const ProcessPointer before = host.process(static_cast<std::uint32_t>(pid));
+  ASSERT_EQ(write(question[1], "ec", 2), 2);
+  ASSERT_EQ(read(answer[0], &byte, 1), 1);  // cat runs
+  host.scan();
+  EXPECT_TRUE(host.copies(static_cast<std::uint32_t>(pid)).empty());
+  EXPECT_EQ(host.process(static_cast<std::uint32_t>(pid))->command, "cat");
+  EXPECT_NE(before->command, "cat");
+  close(question[1]);
+  waitpid(pid, nullptr, 0);
+  for (const int fd : {answer[0], answer[1], question[0]}) close(fd);
+}
+
+TEST(Host, TakesAFileThatNobodyMapsYet) {
+  TemporaryFolder folder;
+  const std::string path = copy_library(folder / "libnopspan.so.0");
+  Host host;
+  host.add_file(path);
+  const auto changes = host.scan();
+  ASSERT_TRUE(is_in(changes.appeared, path));
+  copy_library(folder / "new");
+  ASSERT_EQ(rename((folder / "new").c_str(), path.c_str()), 0);
+  EXPECT_TRUE(is_in(host.scan_noted().appeared, path));
+}
+
+TEST(Host, RefusesAFileWithoutProbes) {
+  TemporaryFolder folder;
+  const std::string path = copy_library(folder / "libnopspan.so.0");
+  ASSERT_EQ(std::system((NOPSPAN_LLVM_STRIP " '" + path + "'").c_str()), 0);
+  const std::pair<std::string, const char*> cases[] = {
+      {path, "stripped of its notes"}, {"/bin/sh", "no probes of nopspan"}, {folder / "nothing", "No such file"}};
+  for (const auto& [file, expected] : cases) {
+    Host host;
+    try {
+      host.add_file(file);
+      ADD_FAILURE() << file;
+    } catch (const Failure& failure) {
+      EXPECT_THAT(failure.what(), HasSubstr(expected));
+      EXPECT_EQ(failure.exit_status, Failure::kMisused);
+    }
+  }
+}
+
+TEST(Maps, HaveNamesWithLineFeedsAndBlanks) {
+  TemporaryFolder folder;
+  const std::string path = folder / "a \n(deleted)\\b";
+  write_file(path, std::string(4096, 'x'));
+  const int fd = open(path.c_str(), O_RDONLY);
+  void* at = mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+  std::string found;
+  EXPECT_EQ(for_each_mapping(own_pid(),
+                             [&](const Mapping& mapping) {
+                               if (mapping.start == reinterpret_cast<std::uint64_t>(at))
+                                 found = unescaped(mapping.path);
+                               return true;
+                             }),
+            0);
+  EXPECT_EQ(found, path);
+  munmap(at, 4096);
+  close(fd);
+}
+
+TEST(Maps, OfAProcessThatIsGoneAreAnError) {
+  EXPECT_NE(for_each_mapping(0x3fffffff, [](const Mapping&) { return true; }), 0);
+}
+
+TEST(ContainerId, IsReadFromEachKindOfPath) {
+  const std::string id(64, 'a');
+  const std::pair<std::string, std::string> cases[] = {
+      {"/", ""},
+      {"/user.slice/user-1000.slice/session-3.scope", ""},
+      {"/system.slice/docker-" + id + ".scope", id},
+      {"/docker/" + id, id},
+      {"/kubepods/burstable/pod3f1c/" + id, id},
+      {"/kubepods.slice/kubepods-pod3f.slice/cri-containerd-" + id + ".scope", id},
+      {"/kubepods.slice/kubepods-pod3f.slice/crio-" + id + ".scope/container", id},
+      {"/system.slice/containerd.service/kubepods-burstable-pod3f.slice:cri-containerd:" + id, id},
+      {"/machine.slice/libpod-" + id + ".scope/container", id},
+      {"/machine.slice/libpod-conmon-" + id + ".scope", ""},
+      {"/ecs/task/" + std::string(32, 'b') + "-1234567890", std::string(32, 'b') + "-1234567890"},
+      {"/lxc/web/init.scope", "web"},
+      {"/lxc.payload.web/system.slice/cron.service", "web"},
+      {"/docker/" + id + "/docker/" + std::string(64, 'c'), std::string(64, 'c')},
+      {"/docker/" + std::string(64, 'z'), ""}};
+  for (const auto& [path, expected] : cases) EXPECT_EQ(container_id(path), expected) << path;
+}
+
+TEST(CgroupPath, IsThatOfTheUnifiedHierarchy) {
+  EXPECT_EQ(cgroup_path("0::/a/b\n"), "/a/b");
+  EXPECT_EQ(cgroup_path("4:memory:/x\n1:name=systemd:/s\n0::/u\n"), "/u");
+  EXPECT_EQ(cgroup_path("4:memory:/x\n1:name=systemd:/s\n0::/\n"), "/s") << "nothing is in the unified one";
+  EXPECT_EQ(cgroup_path("4:memory:/x\n1:name=systemd:/s\n"), "/s");
+  EXPECT_EQ(cgroup_path(""), "");
+}
+
+}  // namespace
+}  // namespace nopspan::collector

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writes a recording of known spans, for tests that read it by other means: record_examples FILE
+#include "kept_span.h"
+
+#include "nopspan_probes.h"
+#include "recorder.h"
+#include "source.h"
+
+#include <atomic>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+
+using namespace nopspan::collector;
+
+namespace {
+
+constexpr std::uint64_t kBegin = 1'790'000'000'000'000'000;
+
+class EightEntries : public Source {
+ public:
+  explicit EightEntries(ProcessPointer process) : process_(std::move(process)) {}
+  void run(Sink& sink, const std::atomic<bool>& stop) override;
+  [[nodiscard]] Ledger ledger() const override {
+    Ledger ledger;
+    ledger.total = {.emitted = 9, .delivered = 8, .ring_full = 1};
+    ledger.processes.push_back({process_, ledger.total});
+    return ledger;
+  }
+
+ private:
+  Span next(Kind kind, const char* name);
+  ProcessPointer process_;
+  std::uint64_t sequence_ = 40;
+};
+
+Span EightEntries::next(Kind kind, const char* name) {
+  Span span;
+  span.kind = kind;
+  span.name = name;
+  for (unsigned char i = 0; i < sizeof(span.trace_id.bytes); ++i) span.trace_id.bytes[i] = i + 1;
+  span.span_id = 0x1111111111111111U;
+  span.start_unix_ns = kBegin + sequence_;
+  span.thread_id = 77;
+  span.stream = 0xfffffffffffffff0U;
+  span.sequence = sequence_++;
+  span.process = &process_;
+  return span;
+}
+
+void EightEntries::run(Sink& sink, const std::atomic<bool>& /*stop*/) {
+  sink.on_tick(kBegin);
+  Span event = next(Kind::event, "gen_ai.prompt.sent");
+  const std::string event_attributes = text_attribute("prompt", "größe", true) + integer_attribute("turn", -3, true);
+  event.attributes = event_attributes;
+  event.root_id = event.span_id;
+  event.text = "llm.chat";
+  sink.on_span(event);
+
+  Span retry = next(Kind::retry, "llm.adapter.retry");
+  retry.value = 500'000'000;
+  retry.number = 2;
+  retry.error_type = "rate_limit";
+  retry.root_id = retry.span_id;
+  sink.on_span(retry);
+
+  KeptSpan chat = chat_span(process_);
+  Span span = chat.span();
+  span.thread_id = 77;
+  span.stream = 0xfffffffffffffff0U;
+  span.sequence = sequence_++;
+  sink.on_span(span);
+
+  Span plain = next(Kind::span, "db.query");
+  plain.root_id = plain.span_id;
+  plain.duration_ns = 1000;
+  sink.on_span(plain);
+
+  Span thrown = next(Kind::span, "db.query");
+  const std::string thrown_attributes = text_attribute("nopspan.exception_kind", "the application's own");
+  thrown.attributes = thrown_attributes;
+  thrown.status = kException;
+  thrown.exception_kind = "error";
+  thrown.error_type = "std::runtime_error";
+  thrown.parent_id = thrown.root_id = 0x2222222222222222U;
+  thrown.sequence = sequence_ += 5;  // something was lost
+  sink.on_span(thrown);
+
+  sequence_ += 1;
+  Span cancelled = next(Kind::span, "tool");
+  cancelled.status = kCancelled;
+  cancelled.error_type = "deadline";
+  cancelled.flags = NOPSPAN_FLAG_FOREIGN_ID | NOPSPAN_FLAG_REMOTE_PARENT;
+  cancelled.foreign_id = "req-17";
+  cancelled.parent_id = 0x3333333333333333U;
+  cancelled.root_id = cancelled.span_id;
+  cancelled.text = "search";
+  cancelled.tells_tool = true;
+  sink.on_span(cancelled);
+
+  Span hostile = next(Kind::span, "\x1b[2J\xff");
+  const std::string hostile_attributes = text_attribute("good", "1") + std::string("\x4a\x03\x0a\x01\xff", 5);
+  hostile.attributes = hostile_attributes;
+  hostile.root_id = hostile.span_id;
+  sink.on_span(hostile);
+
+  Span gauge = next(Kind::gauge, "kv_cache.used");
+  gauge.trace_id = {};
+  gauge.span_id = 0;
+  gauge.engine = "llama.cpp";
+  gauge.value = -17;
+  gauge.number = 4096;
+  sink.on_span(gauge);
+  sink.on_tick(kBegin + 2'000'000'000);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) return std::fprintf(stderr, "usage: %s FILE\n", argv[0]), 2;
+  EightEntries source(make_process(12));
+  RecorderOptions options;
+  options.path = argv[1];
+  Recorder recorder(options);
+  recorder.set_source(source);
+  const std::atomic<bool> stop = false;
+  source.run(recorder, stop);
+  return recorder.finish() ? 0 : 1;
+}

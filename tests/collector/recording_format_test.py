@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What is in a recording, by its documented format and protobuf's own compiler; and what `nopspan replay` says of it.
+
+By hand: NOPSPAN_PROGRAM=build/dev/nopspan NOPSPAN_EXAMPLES=build/dev/tests/collector/record_examples \
+    python3 tests/collector/recording_format_test.py -v
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+import ability  # pylint: disable=wrong-import-position
+import recording  # pylint: disable=wrong-import-position
+
+PROGRAM = os.path.abspath(os.environ["NOPSPAN_PROGRAM"])
+EXAMPLES = os.path.abspath(os.environ["NOPSPAN_EXAMPLES"])
+BEGIN = 1_790_000_000_000_000_000
+TRACE = bytes(range(1, 17))
+
+
+def as_bytes(text):
+    return (text or "").encode("utf-8", "surrogateescape")
+
+
+def run(*words, **options):
+    return subprocess.run([PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, timeout=60,
+                          **{"stdin": subprocess.DEVNULL, "text": True, **options})
+
+
+class RecordingTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.path = os.path.join(cls.folder.name, "examples.rec")
+        subprocess.run([EXAMPLES, cls.path], check=True, timeout=60)
+        with open(cls.path, "rb") as file:
+            cls.data = file.read()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def file_of(self, data):
+        file = tempfile.NamedTemporaryFile(dir=self.folder.name, delete=False)
+        with file:
+            file.write(data)
+        return file.name
+
+
+class Format(RecordingTest):
+    def setUp(self):
+        self.entries = recording.all_entries(self.path)
+        self.by_name = {}
+        for entry in self.entries:
+            name = (entry.message.one("name") or entry.message.one("event_name"))
+            self.by_name.setdefault(name, []).append(entry)
+
+    def one(self, name):
+        entry, = self.by_name[name]
+        return entry
+
+    def test_frames_come_in_their_order(self):
+        kinds = [frame.kind for frame in recording.frames(self.data)]
+        self.assertEqual(kinds, ["about", "logs", "traces", "metrics", "ledger", "ledger", "end"])
+
+    def test_the_first_frame_tells_of_the_recording(self):
+        about = json.loads(next(iter(recording.frames(self.data))).payload)
+        self.assertEqual(about["part"], 1)
+        self.assertRegex(about["recording"], "^[0-9a-f]{16}$")
+        self.assertEqual(about["host"], os.uname().nodename)
+
+    def test_the_ledger_is_in_it(self):
+        ledger = recording.ledger(self.path)
+        self.assertEqual((ledger["total"]["emitted"], ledger["total"]["delivered"]), (9, 8))
+        self.assertTrue(ledger["total"]["closes"])
+
+    def test_all_entries_are_in_it(self):
+        self.assertEqual(len(self.entries), 8)
+        self.assertEqual([len(self.by_name[name]) for name in ("db.query", "llm.chat", "kv_cache.used")], [2, 1, 1])
+
+    def test_a_process_is_a_resource_and_a_thread_a_scope(self):
+        for entry in self.entries:
+            self.assertEqual(entry.resource, {
+                "service.name": "server", "host.name": "host-1", "process.pid": 12,
+                "process.executable.path": "/usr/bin/server", "process.linux.cgroup": "/system.slice/server.service",
+                "container.id": "4f5e6d", "nopspan.start_ticks": 1012, "nopspan.library": "/usr/lib/libnopspan.so.0",
+                "nopspan.library_version": "1.2.3"})
+            self.assertEqual((entry.scope.one("name"), entry.scope.one("version")), ("nopspan", "1.2.3"))
+            self.assertEqual((entry.scope.attributes["thread.id"], entry.scope.attributes["nopspan.stream"]), (77, -16))
+
+    def test_a_chat_is_a_span_with_its_own_attributes_and_what_they_do_not_say(self):
+        span = self.one("llm.chat").message
+        self.assertEqual(as_bytes(span.one("trace_id")), bytes(range(0xf0, 0x100)))
+        self.assertEqual(as_bytes(span.one("span_id")).hex(), "0123456789abcdef")
+        self.assertEqual(as_bytes(span.one("parent_span_id")).hex(), "00000000000000ff")
+        self.assertEqual(span.one("trace_state"), "vendor=1")
+        self.assertEqual(span.one("kind"), "SPAN_KIND_CLIENT")
+        self.assertEqual(int(span.one("start_time_unix_nano")), 1_790_000_000_123_456_789)
+        self.assertEqual(int(span.one("end_time_unix_nano")), 1_790_000_000_123_456_789 + 345_678_901)
+        self.assertEqual(int(span.one("flags")), 0x101)
+        self.assertNotIn("status", span)
+        self.assertEqual(span.attributes, {
+            "gen_ai.operation.name": "chat", "gen_ai.request.model": "small-1", "nopspan.engine": "llama.cpp",
+            "gen_ai.usage.input_tokens": 12, "gen_ai.usage.output_tokens": 30, "nopspan.tenant": "acme",
+            "nopspan.first_token_ns": 45_000_000, "nopspan.root_id": "8877665544332211"})
+        links = [(as_bytes(link.one("trace_id")).hex(), as_bytes(link.one("span_id")).hex()) for link in span["links"]]
+        self.assertEqual(links, [("5a" * 16, "%016x" % 99), ("00" * 16, "fedcba9876543210")])
+
+    def test_a_span_that_has_nothing_adds_nothing(self):
+        span = self.by_name["db.query"][0].message
+        self.assertEqual(span.attributes, {})
+        self.assertEqual(as_bytes(span.one("trace_id")), TRACE)
+        self.assertEqual(int(span.one("end_time_unix_nano")) - int(span.one("start_time_unix_nano")), 1000)
+
+    def test_an_exception_is_an_error_and_no_key_is_there_twice(self):
+        span = self.by_name["db.query"][1].message
+        self.assertEqual(span.one("status").one("code"), "STATUS_CODE_ERROR")
+        self.assertEqual(span.attributes, {
+            "nopspan.exception_kind": "the application's own", "nopspan.recorded.exception_kind": "error",
+            "error.type": "std::runtime_error", "nopspan.outcome": "exception", "nopspan.sequence": 50})
+
+    def test_a_cancelled_span_is_none(self):
+        span = self.one("tool").message
+        self.assertNotIn("status", span)
+        self.assertEqual(int(span.one("flags")), 0x300)
+        self.assertEqual(as_bytes(span.one("parent_span_id")).hex(), "33" * 8)
+        self.assertEqual(span.attributes, {
+            "nopspan.outcome": "cancelled", "nopspan.reason": "deadline", "nopspan.request_id": "req-17",
+            "nopspan.text": "search", "nopspan.flags": 4 | 2 | 16 << 32})
+
+    def test_what_no_receiver_would_take_is_left_out_and_counted(self):
+        span = self.one("\x1b[2J?").message
+        self.assertEqual(span.attributes["good"], "1")
+        self.assertEqual(span.one("dropped_attributes_count"), "1")
+
+    def test_an_event_is_a_log_record(self):
+        record = self.one("gen_ai.prompt.sent").message
+        self.assertEqual(as_bytes(record.one("trace_id")), TRACE)
+        self.assertEqual(as_bytes(record.one("span_id")).hex(), "11" * 8)
+        self.assertEqual(int(record.one("time_unix_nano")), BEGIN + 40)
+        self.assertEqual(record.attributes, {"prompt": "größe", "turn": -3, "nopspan.text": "llm.chat"})
+
+    def test_a_retry_is_a_log_record_that_says_so(self):
+        record = self.one("llm.adapter.retry").message
+        self.assertEqual(record.attributes, {"nopspan.kind": "retry", "nopspan.delay_ns": 500_000_000,
+                                             "nopspan.attempt": 2, "nopspan.reason": "rate_limit"})
+
+    def test_a_gauge_is_a_metric(self):
+        point = self.one("kv_cache.used").message.one("gauge").one("data_points")
+        self.assertEqual(int(point.one("as_int")), -17)
+        self.assertEqual(point.attributes, {"nopspan.engine": "llama.cpp", "nopspan.maximum": 4096})
+
+
+class Replay(RecordingTest):
+    def test_it_summarises_a_recording(self):
+        done = run("replay", self.path)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        for words in ("5 spans, 1 event, 1 retry, 1 gauge", "9 entries from 1 process: 8 delivered, 1 lost", "12 server",
+                      "\\x1b[2J?"):
+            self.assertIn(words, done.stdout)
+        self.assertNotIn("\x1b", done.stdout)
+
+    def test_it_summarises_for_programs(self):
+        summary = json.loads(run("replay", "--json", self.path).stdout)
+        self.assertEqual((summary["spans"], summary["events"], summary["retries"], summary["gauges"]), (5, 1, 1, 1))
+        self.assertTrue(summary["whole"])
+        self.assertEqual(summary["bytes"], len(self.data))
+        self.assertEqual(summary["ledger"], recording.ledger(self.path))
+        self.assertEqual(summary["processes"], [
+            {"pid": 12, "command": "server", "container": "4f5e6d", "host": "host-1", "entries": 8}])
+        self.assertIn({"name": "db.query", "spans": 2, "errors": 1, "others": 0}, summary["names"])
+
+    def test_it_prints_each_span_as_a_line(self):
+        lines = [json.loads(line) for line in run("replay", self.path, "--spans").stdout.splitlines()]
+        self.assertEqual(len(lines), 8)
+        chat, = [line for line in lines if line["name"] == "llm.chat"]
+        self.assertEqual(chat, {
+            "type": "span", "request_id": "8PHy8_T19vf4-fr7_P3-_w", "trace_id": bytes(range(0xf0, 0x100)).hex(),
+            "span_id": "0123456789abcdef", "parent_id": "00000000000000ff", "root_id": "8877665544332211",
+            "name": "llm.chat", "kind": "client", "start_unix_ns": 1_790_000_000_123_456_789,
+            "duration_ns": 345_678_901, "status": "ok", "engine": "llama.cpp", "model": "small-1", "tenant": "acme",
+            "usage": {"input": 12, "output": 30, "cached": 0, "reasoning": 0}, "first_token_ns": 45_000_000, "pid": 12,
+            "command": "server", "container": "4f5e6d", "host": "host-1", "thread_id": 77, "stream": "fffffffffffffff0",
+            "sequence": 42, "flags": ["sampled"], "tracestate": "vendor=1",
+            "attributes": {"gen_ai.operation.name": "chat", "gen_ai.request.model": "small-1",
+                           "nopspan.engine": "llama.cpp", "gen_ai.usage.input_tokens": 12,
+                           "gen_ai.usage.output_tokens": 30},
+            "links": [{"trace_id": "5a" * 16, "span_id": "%016x" % 99},
+                      {"trace_id": "00" * 16, "span_id": "fedcba9876543210"}]})
+        self.assertEqual([line["sequence"] for line in lines if line["type"] == "span"], [42, 43, 50, 51, 52])
+
+    def test_it_filters(self):
+        done = run("replay", self.path, "--spans", "--request", "8PHy8_T19vf4-fr7_P3-_w")
+        self.assertEqual([json.loads(line)["name"] for line in done.stdout.splitlines()], ["llm.chat"])
+        self.assertIn("1 delivered, 7 filtered out, 1 lost", done.stderr)
+
+    def test_it_reads_stdin(self):
+        done = run("replay", "-", "--json", stdin=None, text=False, input=self.data)
+        self.assertEqual(json.loads(done.stdout)["entries"], 8)
+
+    def test_it_reads_a_cut_file_and_says_so(self):
+        cut = self.file_of(self.data[:-40])
+        done = run("replay", cut)
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("5 spans", done.stdout)
+        self.assertIn("bytes are no whole frame, and were left out", done.stdout)
+        summary = json.loads(run("replay", cut, "--json").stdout)
+        self.assertFalse(summary["whole"] or summary["ended"])
+        self.assertGreater(summary["left_out_bytes"], 0)
+        self.assertIn("not ended properly", run("replay", cut, "--spans").stderr)
+
+    def test_it_refuses_what_is_no_recording(self):
+        for data, words in ((b"", "an empty file"), (b"#!/bin/sh\nexit 0\n", "no recording of nopspan record"),
+                            (self.data[:8] + b"\2" + self.data[9:], "a recording of format 2")):
+            done = run("replay", self.file_of(data))
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertIn(words, done.stderr)
+        for path in ("/nowhere/at/all", "/"):
+            self.assertEqual(run("replay", path).returncode, 2)
+
+    def test_other_commands_read_it(self):
+        self.assertIn("llm.chat", run("trace", "--from", self.path, "--incomplete").stdout)
+
+
+class Record(RecordingTest):
+    """What needs no process to record from: the source is a recording."""
+
+    def test_a_recording_of_a_recording_has_the_same(self):
+        copy = os.path.join(self.folder.name, "copy.rec")
+        done = run("record", copy, "--from", self.path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(f"5 spans, 1 event, 1 retry, 1 gauge in {copy}: ", done.stderr)
+        self.assertIn("bytes each", done.stderr)
+        self.assertEqual(run("replay", "--spans", copy).stdout, run("replay", "--spans", self.path).stdout)
+        self.assertEqual(os.stat(copy).st_mode & 0o777, 0o600)
+
+    def test_it_writes_over_a_file_only_if_forced(self):
+        there = self.file_of(b"precious")
+        done = run("record", there, "--from", self.path)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--force", done.stderr)
+        self.assertEqual(Path(there).read_bytes(), b"precious")
+        self.assertEqual(run("record", there, "--from", self.path, "--force").returncode, 0)
+        self.assertEqual(len(recording.all_entries(there)), 8)
+
+    def test_it_does_not_write_over_what_it_reads(self):
+        done = run("record", self.path, "--from", self.path, "--force")
+        self.assertEqual(done.returncode, 2)
+        self.assertEqual(Path(self.path).read_bytes(), self.data)
+
+    def test_it_leaves_no_file_where_there_is_nothing_to_read(self):
+        path = os.path.join(self.folder.name, "none.rec")
+        self.assertEqual(run("record", path, "--from", "/nowhere/at/all").returncode, 2)
+        self.assertFalse(os.path.exists(path))
+
+    def test_it_writes_to_stdout(self):
+        done = run("record", "-", "--from", self.path, text=False)
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual(len(recording.all_entries(self.file_of(done.stdout))), 8)
+        self.assertIn(b"5 spans", done.stderr)
+
+    def test_it_tells_programs_what_it_did(self):
+        path = os.path.join(self.folder.name, "told.rec")
+        told = json.loads(run("record", path, "--from", self.path, "--json").stdout)
+        self.assertEqual((told["spans"], told["events"], told["dropped"], told["file"]), (5, 1, 0, path))
+        self.assertEqual(told["bytes"], os.path.getsize(path))
+        self.assertEqual(told["ledger"]["total"]["delivered"], 8)
+
+    def test_a_full_disk_is_a_failure(self):
+        done = run("record", "/dev/full", "--from", self.path, "--force")
+        self.assertEqual((done.returncode, done.stderr), (1, "nopspan: /dev/full: No space left on device\n"))
+
+    def test_a_reader_that_goes_away_ends_it(self):
+        # One that reads nothing: what is written to it fails at once.
+        out, end = os.pipe()
+        os.close(out)
+        done = subprocess.run([PROGRAM, "record", "-", "--from", self.path], stdout=end, stderr=subprocess.PIPE, text=True,
+                              check=False, timeout=60)
+        os.close(end)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("Broken pipe", done.stderr)
+
+
+ability.need("protoc")
+unittest.main()

@@ -1,0 +1,541 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""`nopspan top` with spans that the test invents: on a terminal, where keys are typed by tmux and the screen is read back,
+and without one."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import unicodedata
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import ability
+import tmux
+
+PROGRAM = os.environ.get("NOPSPAN_TOP_PROGRAM", "build/dev/tests/collector/top_program")
+
+
+class Told:
+    """A program that is told which spans there are."""
+
+    def __init__(self, *arguments):
+        self.command = [os.path.abspath(PROGRAM), "--window", "60", *arguments]
+        self.folder = tempfile.TemporaryDirectory()
+        paths = [os.path.join(self.folder.name, name) for name in ("commands", "answers")]
+        for path in paths:
+            os.mkfifo(path)
+        # Both ends, so that opening waits for nobody.
+        self.commands = os.open(paths[0], os.O_RDWR)
+        self.answers = os.fdopen(os.open(paths[1], os.O_RDWR), encoding="ascii")
+        self.environment = {"NOPSPAN_TEST_COMMANDS": paths[0], "NOPSPAN_TEST_ANSWERS": paths[1], "TZ": "UTC",
+                            "LC_ALL": "C.UTF-8"}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        os.close(self.commands)
+        self.answers.close()
+        self.folder.cleanup()
+
+    def tell(self, *commands):
+        for command in commands:
+            os.write(self.commands, (command + "\n").encode())
+            assert self.answers.readline() == "done\n"
+
+    def tell_last(self, command):
+        """One that it may not live to answer."""
+        os.write(self.commands, (command + "\n").encode())
+
+
+class Top(Told):
+    """It on a terminal."""
+
+    def __init__(self, *arguments, width=160, height=30, env=None):
+        super().__init__(*arguments)
+        environment = {**self.environment, "TERM": "screen-256color", **(env or {})}
+        self.terminal = tmux.Terminal(self.command, width, height, environment)
+
+    def __enter__(self):
+        self.terminal.__enter__()
+        return self
+
+    def __exit__(self, *failure):
+        self.terminal.__exit__(*failure)
+        super().__exit__(*failure)
+
+    def names(self, lines=None):
+        """The first word of each row of the table."""
+        lines = self.terminal.screen() if lines is None else lines
+        heads = [i for i, line in enumerate(lines) if re.match(r"(NAME|MODEL|TENANT|PROCESS|ENGINE)\b", line)]
+        found = []
+        for line in lines[heads[0] + 1:] if heads else []:
+            if not line or line.startswith(("h help", "other ", "/")):
+                break
+            found.append(line.split()[0])
+        return found
+
+    def wait_for_names(self, *names):
+        self.terminal.wait_for(lambda lines: self.names(lines) == list(names), "rows " + " ".join(names))
+
+    def program(self):
+        pid = self.terminal.pid()
+        with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as children:
+            return int(children.read().split()[0])
+
+
+THREE = ("span slow m 1 9000000", "span usual m 5 2000000", "span quick other-model 20 1000 error", "pass 10")
+
+
+class ScreenTest(unittest.TestCase):
+
+    def top(self, *arguments, **options):
+        top = Top(*arguments, **options)
+        self.enterContext(top)
+        return top
+
+    def three_rows(self, *arguments, **options):
+        top = self.top(*arguments, **options)
+        top.tell(*THREE)
+        top.wait_for_names("quick", "usual", "slow")
+        return top
+
+    def test_shows_rates_times_and_errors_of_each_row(self):
+        top = self.three_rows()
+        lines = top.terminal.wait_for(lambda lines: lines if "22:13:30" in lines[0] else None, "ten seconds passed")
+        self.assertIn("2.6 spans/s", lines[0])
+        self.assertIn("2 errors/s", lines[0])
+        self.assertIn("1 process", lines[0])
+        self.assertIn("26 delivered, none lost, buffer 16 MiB", lines[1])
+        self.assertIn("last 10.0 s; by name,model; sorted by spans; every 2.00 s; 3 of 3 rows", lines[2])
+        row = next(line for line in lines if line.startswith("quick"))
+        self.assertEqual(row.split()[:4], ["quick", "other-model", "2", "999"])
+        self.assertRegex(row, r"quick +other-model +2 +999 ns +999 ns +1.00 us +1.00 us +2 +100 +0 +0 +0 +- +- +0$")
+
+    def test_shows_tokens_first_tokens_and_retries(self):
+        top = self.top()
+        top.tell("chat llm.chat m 10 100 20 40000000", "retry llm.chat m", "pass 10")
+        top.terminal.wait_for(lambda lines: any(re.search(r"100 +20 +40\.\d ms +40\.0 ms +0\.1$", line) for line in lines),
+                              "tokens of llm.chat")
+
+    def test_sorts_by_the_column_on_the_right_and_on_the_left_and_reverses(self):
+        top = self.three_rows()
+        top.terminal.type(">")
+        top.wait_for_names("slow", "usual", "quick")
+        top.terminal.wait_for_text("sorted by p50")
+        top.terminal.type("r")
+        top.wait_for_names("quick", "usual", "slow")
+        top.terminal.type("r", "<")
+        top.wait_for_names("quick", "usual", "slow")
+        top.terminal.type("Left", "Left")
+        top.wait_for_names("quick", "slow", "usual")
+        top.terminal.type("Right")
+        top.wait_for_names("slow", "usual", "quick")
+        top.terminal.wait_for_text("sorted by model")
+
+    def test_filters_by_name_and_model_while_it_is_typed(self):
+        top = self.three_rows()
+        top.terminal.type("/")
+        top.terminal.write("USU")
+        top.wait_for_names("usual")
+        top.terminal.wait_for_text("1 of 3 rows")
+        top.terminal.type("BSpace", "BSpace", "BSpace")
+        top.wait_for_names("quick", "usual", "slow")
+        top.terminal.write("other-m")
+        top.terminal.type("Enter")
+        top.wait_for_names("quick")
+        # It is typed no more.
+        top.terminal.type("r")
+        top.terminal.wait_for_text("reversed")
+        top.terminal.type("Escape")
+        top.wait_for_names("slow", "usual", "quick")
+
+    def test_filters_by_letters_beyond_ascii(self):
+        top = self.three_rows()
+        top.tell("span Größe m 1 1", "span 模型 m 1 1", "pass 2")
+        top.terminal.type("/")
+        top.terminal.write("öß")
+        top.wait_for_names("Größe")
+        top.terminal.type("BSpace", "BSpace")
+        top.terminal.write("模")
+        top.wait_for_names("模型")
+
+    def test_says_when_the_filter_leaves_no_row(self):
+        top = self.three_rows()
+        top.terminal.type("/")
+        top.terminal.write("nothing like it")
+        top.terminal.wait_for_text("No row is left by the filter.")
+
+    def test_stands_still_while_it_is_paused(self):
+        top = self.three_rows()
+        top.terminal.type("p")
+        top.terminal.wait_for_text("PAUSED")
+        top.tell("span later m 100 1", "pass 10")
+        # Keys are answered, with the old numbers: so what came was not overlooked for being late.
+        top.terminal.type("w")
+        top.terminal.wait_for_text("since the beginning, 10.0 s")
+        self.assertEqual(top.names(), ["quick", "usual", "slow"])
+        top.terminal.type("p")
+        top.wait_for_names("later", "quick", "usual", "slow")
+        top.terminal.wait_without_text("PAUSED")
+
+    def test_shows_numbers_since_the_beginning(self):
+        top = self.three_rows()
+        top.tell("pass 100")
+        top.terminal.type("i")
+        top.terminal.wait_for_text("No row is left by the filter.")
+        top.terminal.type("w", "i")
+        lines = top.terminal.wait_for(lambda lines: lines if "since the beginning, 1m50s" in lines[2] else None, "totals")
+        self.assertIn("SPANS ", lines[3])
+        self.assertRegex(next(line for line in lines if line.startswith("quick")), r"^quick +other-model +20 +999 ns")
+
+    def test_groups_by_something_else(self):
+        top = self.three_rows()
+        top.terminal.type("t")
+        top.terminal.wait_for_text("by name;")
+        top.terminal.wait_for_text("No span yet.")
+        top.tell("span a m 1 1", "span b m 1 1")
+        top.terminal.type("t")
+        top.terminal.wait_for_text("by model;")
+        top.tell("span a m 1 1", "span b m 1 1", "pass 2")
+        top.wait_for_names("m")
+        top.terminal.type("t", "t")
+        top.terminal.wait_for_text("by process;")
+        top.tell("span a m 1 1", "pass 2")
+        top.terminal.wait_for_text("program 100")
+
+    def test_shows_a_rows_histogram(self):
+        top = self.three_rows()
+        top.tell("span slow m 3 100000", "pass 2")
+        top.terminal.type("Down", "Enter")
+        top.terminal.wait_for_text("name usual, model m")
+        top.terminal.wait_for_text("5 spans, 0 errors")
+        top.terminal.wait_for(lambda lines: any(re.match(r"1\.05 ms - 2\.10 ms +5  █+$", line) for line in lines), "a bar")
+        top.terminal.type("Escape")
+        top.wait_for_names("quick", "usual", "slow")
+        top.terminal.type("End", "Enter")
+        top.terminal.wait_for_text("name slow, model m")
+        top.terminal.wait_for(lambda lines: any(re.match(r"65\.5 us - 131 us +3  █+$", line) for line in lines), "a bar")
+        # It goes on with the numbers.
+        top.tell("span slow m 1 100000", "pass 2")
+        top.terminal.wait_for(lambda lines: any(re.match(r"65\.5 us - 131 us +4  █+$", line) for line in lines), "more")
+
+    def test_shows_gauges(self):
+        top = self.three_rows()
+        top.tell("gauge llama.cpp kv_cache_used 12 64", "gauge llama.cpp running 3 0", "gauge vllm running 7 0", "pass 2")
+        top.terminal.wait_for_text("llama.cpp program 100: kv_cache_used 12/64, running 3")
+        top.tell("gauge llama.cpp running 4 0", "pass 2")
+        top.terminal.wait_for_text("kv_cache_used 12/64, running 4")
+        top.terminal.type("g")
+        top.terminal.wait_for(lambda lines: lines[3:5] == ["llama.cpp program 100: kv_cache_used 12/64, running 4",
+                                                           "vllm program 100: running 7"], "all gauges")
+
+    def test_helps(self):
+        top = self.three_rows()
+        for key in ("h", "?"):
+            top.terminal.type(key)
+            top.terminal.wait_for_text("reverse the order")
+            top.terminal.type("Escape")
+            top.wait_for_names("quick", "usual", "slow")
+
+    def test_scrolls_help_that_does_not_fit(self):
+        top = self.three_rows(height=8)
+        top.terminal.type("h")
+        top.terminal.wait_for_text("q            quit")
+        top.terminal.type("NPage", "NPage", "NPage", "NPage")
+        top.terminal.wait_for_text("TOK: tokens")
+
+    def test_changes_the_interval(self):
+        top = self.three_rows()
+        for key, interval in (("+", "5.00 s"), ("-", "2.00 s"), ("-", "1.00 s"), ("-", "500 ms")):
+            top.terminal.type(key)
+            top.terminal.wait_for_text("every %s;" % interval)
+        top.tell("span later m 100 1", "pass 1")
+        top.wait_for_names("later", "quick", "usual", "slow")
+
+    def test_scrolls_rows(self):
+        top = self.top(height=14)
+        top.tell("rows 100", "pass 10")
+        top.terminal.wait_for(lambda lines: self.assert_rows(top, lines, 100, 92), "the first page")
+        for keys, first, last in ((["Down"] * 10, 98, 90), (["NPage"], 89, 81), (["End"], 9, 1), (["PPage"], 10, 2),
+                                  (["Home"], 100, 92)):
+            top.terminal.type(*keys)
+            top.terminal.wait_for(lambda lines, first=first, last=last: self.assert_rows(top, lines, first, last),
+                                  "rows %d to %d" % (first, last))
+
+    @staticmethod
+    def assert_rows(top, lines, first, last):
+        names = top.names(lines)
+        return names[:1] == ["row-%d" % first] and names[-1:] == ["row-%d" % last]
+
+    def test_shows_what_has_no_row(self):
+        top = self.top("--rows-max", "10")
+        top.tell("rows 20", "pass 10")
+        # Rows 11 to 20, of 155 spans together.
+        top.terminal.wait_for(lambda lines: any(re.match(r"other +15\.5 ", line) for line in lines), "other")
+        top.terminal.type("w")
+        top.terminal.wait_for(lambda lines: any(re.match(r"other +155 ", line) for line in lines), "other")
+
+    def test_tells_what_was_lost_and_why(self):
+        top = self.three_rows()
+        top.tell("lose 1234", "pass 2")
+        top.terminal.wait_for_text("26 delivered, 1234 lost (1234 buffer full)")
+        top.terminal.resize(20, 5)
+        top.terminal.wait_for(lambda lines: lines[0].startswith("LOST 1234"), "the loss on a small screen")
+
+    def test_follows_the_terminals_size(self):
+        top = self.three_rows()
+        for width, height in ((20, 5), (1, 1), (3, 2), (40, 10), (500, 200), (2, 50), (79, 24), (160, 30)):
+            top.terminal.resize(width, height)
+            top.terminal.wait_for(lambda lines, width=width, height=height: self.is_drawn_for(lines, width, height),
+                                  "a screen of %d x %d" % (width, height))
+        top.wait_for_names("quick", "usual", "slow")
+
+    @staticmethod
+    def is_drawn_for(lines, width, height):
+        if height >= 8:
+            return lines[height - 1].startswith("h help"[:min(width, 6) - 1])
+        return lines[0] != "" and (height < 5 or lines[2].startswith("quick"))
+
+    def test_shows_the_sorted_column_on_a_narrow_terminal(self):
+        top = self.top("--sort", "max", width=40, height=12)
+        top.tell(*THREE)
+        top.wait_for_names("slow", "usual", "quick")
+        top.terminal.wait_for(lambda lines: any(line.startswith("NAME") and "MAX" in line for line in lines), "MAX")
+
+    def test_disarms_what_a_process_wrote(self):
+        top = self.top(width=120)
+        for name in (r"\x1b[2J\x1b]0;title\x07", r"\xff\xfe", r"a\x0ab", "模型模型模型", "e" + "\u0301" * 40 + "z",
+                     "\u202eright-to-left", "\U0001f600", "x" * 3000):
+            top.tell("span %s m 10 1000" % name)
+        top.tell("pass 10")
+        lines = top.terminal.wait_for(lambda lines: lines if len(top.names(lines)) == 8 else None, "eight rows")
+        self.assertIn(r"\x1b[2J\x1b]0;title\x07", top.names(lines))
+        self.assertIn(r"\xff\xfe", top.names(lines))
+        self.assertIn(r"a\x0ab", top.names(lines))
+        self.assertIn("模型模型模型", top.names(lines))
+        self.assertIn(r"\xe2\x80\xaeright-to-left", top.names(lines))
+        # All rates are the same, and end in the same cell.
+        ends = {cells(line[:re.search(r" 1 +999 ns", line).start()]) for line in lines if "999 ns" in line}
+        self.assertEqual(len(ends), 1, "\n".join(lines))
+
+    def test_shows_question_marks_where_the_locale_has_no_such_letter(self):
+        top = self.top(env={"LC_ALL": "C"})
+        top.tell("span Größe m 10 1000", "pass 2")
+        top.wait_for_names("Gr??e")
+
+    def test_has_no_color_unless_it_may(self):
+        color = re.compile(r"\x1b\[(?:[0-9;]*;)?[34][0-7][;m]")
+        top = self.three_rows()
+        self.assertIsNone(color.search("\n".join(top.terminal.screen("-e"))))
+        top = self.three_rows("--color")
+        self.assertIsNotNone(color.search("\n".join(top.terminal.screen("-e"))))
+
+    def assert_restored(self, top, status):
+        self.assertEqual(top.terminal.wait_for_end(), status)
+        self.assertRegex(top.terminal.settings(), r"[ ;]icanon")
+        self.assertRegex(top.terminal.settings(), r"(?m)[ ;]echo[ ;]|^echo[ ;]")
+        self.assertEqual(top.terminal.tmux("display-message", "-p", "#{alternate_on} #{cursor_flag}").strip(), "0 1")
+
+    def test_restores_the_terminal_when_the_user_leaves(self):
+        top = self.three_rows()
+        top.terminal.type("q")
+        self.assert_restored(top, 0)
+        top.terminal.wait_for_text("26 entries from 0 processes: 26 delivered, none lost")
+
+    def test_restores_the_terminal_when_the_source_fails(self):
+        top = self.three_rows()
+        top.tell_last("fail misfortune")
+        self.assert_restored(top, 1)
+        top.terminal.wait_for_text("top: misfortune")
+
+    def test_restores_the_terminal_after_signals(self):
+        for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            with self.subTest(signal_number):
+                top = self.three_rows()
+                os.kill(top.program(), signal_number)
+                self.assert_restored(top, 0)
+
+    def test_restores_the_terminal_after_control_c(self):
+        top = self.three_rows()
+        top.terminal.type("C-c")
+        self.assert_restored(top, 0)
+
+    def test_comes_back_after_control_z(self):
+        top = self.three_rows()
+        top.terminal.type("C-z")
+        top.terminal.wait_for_text("it is stopped")
+        self.assertEqual(top.terminal.tmux("display-message", "-p", "#{alternate_on}").strip(), "0")
+        top.terminal.type("Enter")
+        top.wait_for_names("quick", "usual", "slow")
+        top.terminal.type("q")
+        self.assert_restored(top, 0)
+
+    def test_keeps_messages_until_the_terminal_is_restored(self):
+        top = self.three_rows()
+        top.tell("say a-message-on-stderr", "span later m 100 1", "pass 2")
+        top.wait_for_names("later", "quick", "usual", "slow")
+        self.assertFalse([line for line in top.terminal.screen() if "a-message" in line])
+        top.terminal.type("q")
+        self.assert_restored(top, 0)
+        top.terminal.wait_for_text("a-message-on-stderr")
+
+    def test_keeps_a_recording_on_the_screen_and_reads_it_again(self):
+        # The second reading goes on with what the test tells then.
+        top = self.top("--from", "recording")
+        top.tell(*THREE)
+        top.tell_last("end")
+        top.wait_for_names("quick", "usual", "slow")
+        top.terminal.wait_for_text("end of the recording")
+        top.terminal.type("Enter")
+        top.terminal.wait_for_text("20 spans, 20 errors")
+        top.terminal.type("Escape", "t")
+        top.tell("span again m 1 1")
+        top.tell_last("end")
+        top.wait_for_names("again")
+        top.terminal.type("q")
+        self.assert_restored(top, 0)
+
+
+class Piped(Told):
+    """It without a terminal."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.process = subprocess.Popen(self.command, env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def stop(self, signal_number=signal.SIGTERM):
+        self.process.send_signal(signal_number)
+        return self.rest()
+
+    def rest(self):
+        """Its exit status, and what it still printed on stdout and stderr."""
+        out, errors = self.process.communicate(timeout=tmux.PATIENCE_S)
+        return self.process.returncode, out, errors
+
+    def table(self):
+        """The lines of one table."""
+        return list(iter(lambda: self.process.stdout.readline().rstrip("\n"), ""))
+
+    def __exit__(self, *failure):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+        super().__exit__(*failure)
+
+
+class PipedTest(unittest.TestCase):
+
+    def piped(self, *arguments):
+        return self.enterContext(Piped(*arguments))
+
+    def test_prints_a_table_each_interval_and_one_at_its_end(self):
+        top = self.piped()
+        top.tell(*THREE[:3], "pass 2")
+        first = top.table()
+        self.assertRegex(first[0], r"^22:13:22\.\d+  host  13 spans/s, 0 requests/s, 10 errors/s, 1 process \(2\.00 s\)$")
+        self.assertEqual(first[1], "26 delivered, none lost")
+        self.assertEqual([line.split()[0] for line in first[2:]], ["NAME", "quick", "usual", "slow"])
+        top.tell("pass 2")
+        self.assertRegex(top.table()[0], r"^22:13:24\.\d+  host  6\.5 spans/s")
+        top.tell("span later m 1000 1")
+        status, out, errors = top.stop()
+        self.assertEqual(status, 0)
+        self.assertEqual([line.split()[0] for line in out.splitlines()[2:] if line], ["NAME", "later", "quick", "usual", "slow"])
+        self.assertEqual(errors, "1026 entries from 0 processes: 1026 delivered, none lost\n")
+        self.assertNotIn("\x1b", out + errors)
+
+    def test_ends_after_as_many_tables_as_wanted(self):
+        top = self.piped("--count", "2", "--interval", "1s")
+        top.tell("span a m 1 1", "pass 1")
+        top.tell_last("pass 100")
+        status, out, _ = top.rest()
+        self.assertEqual(status, 0)
+        self.assertEqual(out.count("NAME"), 2)
+
+    def test_writes_an_object_a_line(self):
+        top = self.piped("--json", "--by", "model,name")
+        top.tell(r"chat llm.chat m\xff 10 100 20 40000000", "lose 3", "pass 2", "span db.query m 4 20 error", "pass 2")
+        status, out, errors = top.stop()
+        self.assertEqual(status, 0)
+        self.assertEqual(errors.splitlines()[0], "17 entries from 0 processes: 14 delivered, 3 lost")
+        tables = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual([table["last"] for table in tables], [False, False, True])
+        self.assertEqual([table["time_unix_ns"] for table in tables],
+                         [1700000002 * 10**9, 1700000004 * 10**9, 1700000004 * 10**9])
+        chat, query = tables[2]["rows"]
+        self.assertEqual((chat["name"], query["name"]), ("llm.chat", "db.query"))
+        self.assertEqual(list(chat)[:2], ["model", "name"])
+        self.assertEqual(chat["total"]["input_tokens"], 1000)
+        self.assertEqual(chat["window"]["output_tokens_per_s"], 50)
+        self.assertEqual(query["total"]["errors"], 4)
+        self.assertEqual(tables[2]["ledger"]["lost"], 3)
+
+    def test_prints_a_recording_as_one_table(self):
+        top = self.piped("--from", "recording")
+        top.tell(*THREE, "pass 1000")
+        top.tell_last("end")
+        status, out, _ = top.rest()
+        self.assertEqual(status, 0)
+        self.assertEqual(out.count("NAME"), 1)
+        self.assertRegex(out, r"\nquick +other-model +20 ")
+
+    def test_sorts_and_cuts_as_it_is_told(self):
+        top = self.piped("--sort", "max", "--rows", "2", "--total")
+        top.tell(*THREE[:3], "pass 2")
+        table = top.table()
+        self.assertEqual([line.split()[0] for line in table[2:]], ["NAME", "slow", "usual", "and"])
+        self.assertEqual(table[-1], "and 1 more rows")
+
+    def test_tells_what_was_wrong_and_fails_where_it_must(self):
+        top = self.piped()
+        top.tell("span a m 1 1")
+        top.tell_last("fail misfortune")
+        self.assertEqual(top.rest(), (1, "", "top: misfortune\n"))
+
+    def test_ends_when_nobody_reads_it_any_more(self):
+        top = self.piped()
+        top.process.stdout.close()
+        top.tell("span a m 1 1")
+        top.tell_last("pass 2")
+        self.assertIn(top.process.wait(tmux.PATIENCE_S), (0, -signal.SIGPIPE))
+
+    def test_refuses_what_it_does_not_understand(self):
+        for arguments, word in ((["--by", "color"], "color"), (["--sort", "p95"], "p95"), (["--window", "0"], "window"),
+                                (["--rows-max", "0"], "rows-max"), (["--interval", "1ms"], "interval"),
+                                (["--interval", "soon"], "interval")):
+            done = subprocess.run([os.path.abspath(PROGRAM), *arguments], stdin=subprocess.DEVNULL, check=False,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=tmux.PATIENCE_S)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(word, done.stderr)
+            self.assertEqual(done.stdout, "")
+
+
+class PlainTest(unittest.TestCase):
+
+    def test_prints_text_on_a_terminal_where_that_is_wanted(self):
+        for arguments, env in ((["--plain"], {}), ([], {"TERM": "dumb"}), ([], {"TERM": "no-such-terminal"})):
+            with self.subTest(arguments=arguments, env=env):
+                top = self.enterContext(Top(*arguments, env=env))
+                top.tell(*THREE[:3], "pass 2")
+                top.terminal.wait_for_text("quick  other-model")
+                self.assertEqual(top.terminal.tmux("display-message", "-p", "#{alternate_on}").strip(), "0")
+                top.terminal.type("C-c")
+                self.assertEqual(top.terminal.wait_for_end(), 0)
+
+
+def cells(text):
+    """How many cells it takes, as tmux draws it."""
+    wide = sum(1 for letter in text if unicodedata.east_asian_width(letter) in "WF")
+    return len(text) + wide - sum(1 for letter in text if unicodedata.combining(letter))
+
+
+if __name__ == "__main__":
+    ability.need("tmux")
+    unittest.main()

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "top_print.h"
+
+#include "invented_spans.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdlib>
+#include <ctime>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using testing::HasSubstr;
+using testing::Not;
+using testing::SizeIs;
+
+constexpr std::uint64_t kSecond = 1'000'000'000;
+constexpr std::uint64_t kNoon = 1'700'000'000 * kSecond;
+
+// Of ten seconds: chat/m ten times with tokens, failing/m four times with two errors and a cancellation, a retry, a
+// gauge.
+TopSnapshot snapshot(std::size_t rows = 10) {
+  SpanTable table({Dimension::name, Dimension::model}, 60, rows);
+  table.advance(kNoon);
+  Span chat = invented("chat", "m");
+  chat.span_id = chat.root_id;
+  chat.duration_ns = 40;
+  chat.has_usage = chat.tells_tokens = chat.has_first_token = true;
+  chat.usage.input = 100;
+  chat.usage.output = 20;
+  chat.first_token_ns = 30;
+  for (int i = 0; i < 10; ++i) table.add(chat);
+  Span failing = invented("failing", "m");
+  for (const std::uint8_t status : {kOk, kError, kException, kCancelled}) {
+    failing.status = status;
+    table.add(failing);
+  }
+  failing.kind = Kind::retry;
+  table.add(failing);
+  table.advance(kNoon + 10 * kSecond);
+
+  TopSnapshot made;
+  made.table = table.numbers();
+  made.host = "host";
+  made.processes = 2;
+  made.events = 3;
+  made.counts.emitted = 20;
+  made.counts.delivered = 15;
+  made.counts.ring_full = 5;
+  made.gauges.push_back({invented_process(100), "engine", "running", "", 3, 8, kNoon + 9 * kSecond});
+  return made;
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+TEST(TopPrint, PrintsAlignedColumns) {
+  setenv("TZ", "UTC", 1);
+  tzset();
+  const std::vector<std::string> lines = lines_of(top_text(snapshot(), {}, 0));
+  ASSERT_THAT(lines, SizeIs(7));
+  EXPECT_EQ(lines[0], "22:13:30.000  host  1.4 spans/s, 1 requests/s, 0.2 errors/s, 2 processes (10.0 s)");
+  EXPECT_EQ(lines[1], "15 delivered, 5 lost (5 buffer full)");
+  EXPECT_EQ(
+      lines[2],
+      "NAME     MODEL  SPANS/s      P50      P90      P99      MAX    ERR/s     ERR%   CANC/s  IN TOK/s  OUT TOK/s"
+      "  TTFT P50  TTFT P99  RETRY/s");
+  EXPECT_EQ(
+      lines[3],
+      "chat     m            1    40 ns    40 ns    40 ns    40 ns        0        0        0       100         20"
+      "     30 ns     30 ns        0");
+  EXPECT_EQ(
+      lines[4],
+      "failing  m          0.4   999 ns  1.00 us  1.00 us  1.00 us      0.2       50      0.1         0          0"
+      "         -         -      0.1");
+  EXPECT_EQ(lines[5], "gauges of engine program 100: running 3/8");
+  EXPECT_EQ(lines[6], "");
+}
+
+TEST(TopPrint, PrintsTheFirstRowsAndHowManyMoreThereAre) {
+  const std::string text = top_text(snapshot(), {}, 1);
+  EXPECT_THAT(text, HasSubstr("chat"));
+  EXPECT_THAT(text, Not(HasSubstr("failing")));
+  EXPECT_THAT(text, HasSubstr("and 1 more rows\n"));
+}
+
+TEST(TopPrint, PrintsWhatHasNoRow) {
+  const std::vector<std::string> lines = lines_of(top_text(snapshot(1), {.total = true}, 0));
+  EXPECT_THAT(lines[4], testing::MatchesRegex("other +4 .*"));
+}
+
+TEST(TopPrint, PrintsWhatTheTableLeavesOut) {
+  TopSnapshot made = snapshot();
+  made.table.evicted = 2;
+  made.table.total.unplaced = 1;
+  made.gauges_left_out = 3;
+  EXPECT_THAT(top_text(made, {}, 0),
+              HasSubstr("2 idle rows went into other; quantiles are without 1 time, for which there was no memory; "
+                        "3 values of gauges over 256 left out\n"));
+}
+
+TEST(TopPrint, PrintsNothingThatATerminalWouldObey) {
+  TopSnapshot made = snapshot();
+  made.host = "\x1b[2J";
+  made.gauges[0].engine = "\x1b[2J";
+  made.gauges[0].name = "\r\n";
+  made.table.rows[0].texts = {"\x1b]0;title\x07", "\xc2\x9b"};
+  const std::string text = top_text(made, {}, 0);
+  for (const char c : text) EXPECT_TRUE(c == '\n' || static_cast<unsigned char>(c) >= 0x20) << static_cast<int>(c);
+  EXPECT_THAT(text, Not(HasSubstr("\xc2\x9b")));
+  EXPECT_THAT(lines_of(text), SizeIs(7));
+}
+
+TEST(TopPrint, WritesJsonWithUnitsInItsNames) {
+  TopSnapshot made = snapshot();
+  made.is_last = true;
+  const Json json = top_json(made, {}, 0);
+  EXPECT_EQ(json["time_unix_ns"], kNoon + 10 * kSecond);
+  EXPECT_EQ(json["window_ns"], 10 * kSecond);
+  EXPECT_EQ(json["last"], true);
+  EXPECT_EQ(json["window"]["spans_per_s"], 1.4);
+  EXPECT_EQ(json["total"]["spans"], 14);
+  EXPECT_EQ(json["ledger"]["ring_full"], 5);
+  ASSERT_THAT(json["rows"], SizeIs(2));
+  const Json& chat = json["rows"][0];
+  EXPECT_EQ(chat["name"], "chat");
+  EXPECT_EQ(chat["model"], "m");
+  EXPECT_EQ(chat["total"]["input_tokens"], 1000);
+  EXPECT_EQ(chat["window"]["output_tokens_per_s"], 20);
+  EXPECT_EQ(chat["window"]["duration_p50_ns"], 40);
+  EXPECT_EQ(chat["total"]["duration_sum_ns"], 400);
+  EXPECT_EQ(chat["window"]["first_token_max_ns"], 30);
+  EXPECT_EQ(chat["window"]["requests"], 10);
+  const Json& failing = json["rows"][1];
+  EXPECT_EQ(failing["window"]["errors"], 2);
+  EXPECT_EQ(failing["window"]["error_ratio"], 0.5);
+  EXPECT_EQ(failing["window"]["cancelled"], 1);
+  EXPECT_EQ(failing["window"]["retries_per_s"], 0.1);
+  EXPECT_TRUE(failing["window"]["first_token_p50_ns"].is_null());
+  EXPECT_EQ(json["gauges"][0]["value"], 3);
+  EXPECT_EQ(json["gauges"][0]["maximum"], 8);
+  EXPECT_EQ(json["gauges"][0]["age_ns"], kSecond);
+}
+
+TEST(TopPrint, WritesJsonOfWhateverAProcessWrote) {
+  TopSnapshot made = snapshot();
+  made.table.rows[0].texts = {"\xff\xfe", std::string("\0\n", 2)};
+  const std::string text = top_json(made, {}, 0).dump(-1, ' ', false, Json::error_handler_t::replace);
+  EXPECT_THAT(text, Not(HasSubstr("\n")));
+  EXPECT_TRUE(Json::accept(text));
+}
+
+}  // namespace
+}  // namespace nopspan::collector

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// `nopspan top` of spans that a test invents, in a time that the test lets pass. It reads commands, a line each, from
+// the FIFO that NOPSPAN_TEST_COMMANDS names, and writes "done" for each to the one of NOPSPAN_TEST_ANSWERS:
+//
+//   span NAME MODEL COUNT DURATION_NS [error | cancelled]   "\xNN" in a word is that byte, "" is no text
+//   chat NAME MODEL COUNT INPUT OUTPUT FIRST_TOKEN_NS       spans with tokens
+//   retry NAME MODEL; gauge ENGINE NAME VALUE MAXIMUM; rows COUNT
+//   lose COUNT; say TEXT; pass SECONDS; fail WORD; end
+#include "failure.h"
+#include "invented_spans.h"
+#include "top.h"
+
+#include <CLI/CLI.hpp>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <clocale>
+#include <csignal>
+#include <cstdlib>
+#include <iostream>
+#include <sstream>
+#include <string>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::uint64_t kSecond = 1'000'000'000;
+
+std::string unescaped(const std::string& word) {
+  if (word == "\"\"") return "";
+  std::string text;
+  for (std::size_t i = 0; i < word.size(); ++i) {
+    if (word.compare(i, 2, "\\x") == 0 && i + 3 < word.size()) {
+      text += static_cast<char>(std::stoi(word.substr(i + 2, 2), nullptr, 16));
+      i += 3;
+    } else {
+      text += word[i];
+    }
+  }
+  return text;
+}
+
+class Invention : public Source {
+ public:
+  void run(Sink& sink, const std::atomic<bool>& stop) override {
+    // Both ends of each, so that opening waits for nobody.
+    const int commands = open(std::getenv("NOPSPAN_TEST_COMMANDS"), O_RDWR | O_CLOEXEC);
+    const int answers = open(std::getenv("NOPSPAN_TEST_ANSWERS"), O_RDWR | O_CLOEXEC);
+    sink_ = &sink;
+    std::string unread;
+    while (!stop && !ended_) {
+      sink.on_tick(now_ns_);
+      pollfd waited = {commands, POLLIN, 0};
+      if (poll(&waited, 1, 20) <= 0) continue;
+      char text[4096];
+      unread.append(text, static_cast<std::size_t>(std::max<ssize_t>(read(commands, text, sizeof(text)), 0)));
+      for (std::size_t end = 0; (end = unread.find('\n')) != std::string::npos && !ended_; unread.erase(0, end + 1)) {
+        obey(unread.substr(0, end));
+        sink.on_tick(now_ns_);
+        if (write(answers, "done\n", 5) != 5) throw Failure("nobody takes answers");
+      }
+    }
+    close(commands);
+    close(answers);
+  }
+  [[nodiscard]] Ledger ledger() const override {
+    Ledger ledger;
+    ledger.total = counts_;
+    return ledger;
+  }
+
+ private:
+  void give(const Span& span, std::uint64_t times = 1) {
+    for (std::uint64_t i = 0; i < times; ++i) sink_->on_span(span);
+    counts_.emitted += times;
+    counts_.delivered += times;
+  }
+
+  void obey(const std::string& line) {
+    std::istringstream words(line);
+    std::string what, name, model, status;
+    std::uint64_t count = 0;
+    words >> what;
+    if (what == "span") {
+      Span span;
+      words >> name >> model >> count;
+      name = unescaped(name);
+      model = unescaped(model);
+      span = invented(name, model);
+      words >> span.duration_ns >> status;
+      if (status == "error") span.status = kError;
+      if (status == "cancelled") span.status = kCancelled;
+      give(span, count);
+    } else if (what == "chat") {
+      words >> name >> model >> count;
+      Span span = invented(name, model);
+      span.has_usage = span.tells_tokens = span.has_first_token = true;
+      words >> span.usage.input >> span.usage.output >> span.first_token_ns;
+      give(span, count);
+    } else if (what == "retry") {
+      words >> name >> model;
+      Span span = invented("llm.adapter.retry", model);
+      span.kind = Kind::retry;
+      span.text = name;
+      give(span);
+    } else if (what == "gauge") {
+      words >> model >> name;
+      Span span = invented(name, "");
+      span.kind = Kind::gauge;
+      span.engine = model;
+      words >> span.value >> span.number;
+      give(span);
+    } else if (what == "rows") {
+      words >> count;
+      for (std::uint64_t i = 1; i <= count; ++i) {
+        name = "row-" + std::to_string(i);
+        give(invented(name, "m"), i);
+      }
+    } else {
+      obey_other(what, words);
+    }
+  }
+
+  void obey_other(const std::string& what, std::istringstream& words) {
+    std::uint64_t count = 0;
+    std::string word;
+    if (what == "lose") {
+      words >> count;
+      counts_.emitted += count;
+      counts_.ring_full += count;
+    } else if (what == "say") {
+      words >> word;
+      std::cerr << word << std::endl;
+    } else if (what == "pass") {
+      words >> count;
+      for (std::uint64_t i = 0; i < 10 * count; ++i) sink_->on_tick(now_ns_ += kSecond / 10);
+    } else if (what == "fail") {
+      words >> word;
+      throw Failure(word);
+    } else if (what == "end") {
+      ended_ = true;
+    }
+  }
+
+  Sink* sink_ = nullptr;
+  Counts counts_;
+  std::uint64_t now_ns_ = 1'700'000'000 * kSecond;  // 22:13:20 UTC
+  bool ended_ = false;
+};
+
+int run(int argc, char** argv) {
+  CLI::App app;
+  Common common;
+  TopOptions options;
+  bool color = false;
+  app.add_flag("--json", common.json);
+  app.add_flag("--color", color);
+  add_top_options(app, options);
+  add_source_options(app, options.source);
+  CLI11_PARSE(app, argc, argv);
+  common.color = color;
+  run_top(options, common, [] { return std::make_unique<Invention>(); });
+  return 0;
+}
+
+}  // namespace
+}  // namespace nopspan::collector
+
+int main(int argc, char** argv) {
+  using namespace nopspan::collector;
+  std::setlocale(LC_CTYPE, "");
+  struct sigaction action = {};
+  action.sa_handler = [](int) { stopping = true; };
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  try {
+    return run(argc, argv);
+  } catch (const Failure& failure) {
+    std::cerr << "top: " << failure.what() << std::endl;
+    return failure.exit_status;
+  }
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// What traced processes hand over, which may be anything, and the account of it. The first byte of an input: a batch
+// (then the number of entries that it is said to have), a hit of a per-event probe, or steps of an account.
+#include "require.h"
+
+#include "batch_reader.h"
+#include "event_reader.h"
+#include "process_account.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace {
+
+using namespace nopspan::collector;  // NOLINT: all of it is about that
+
+const ClockMap& clocks() {
+  static const ClockMap map([] { return std::uint64_t{1}; }, [] { return std::uint64_t{2}; });
+  return map;
+}
+
+bool is_inside(std::string_view text, std::string_view bytes) {
+  return text.empty() || (text.data() >= bytes.data() && text.data() + text.size() <= bytes.data() + bytes.size());
+}
+
+void check_texts(const Span& span, std::string_view bytes) {
+  for (const std::string_view text : {span.name, span.engine, span.model, span.tenant, span.exception_kind, span.error_type,
+                                      span.foreign_id, span.tracestate, span.text, span.attributes, span.links}) {
+    require(is_inside(text, bytes), "a text is in the bytes that were read");
+  }
+  require(span.links.size() % sizeof(nopspan_link) == 0, "there is no half a link");
+  require(span.status <= kException, "there is such a status");
+}
+
+void read_batch(std::string_view bytes, std::uint64_t entries) {
+  const std::uint64_t whole = BatchReader::whole_entries(bytes, entries);
+  BatchReader reader(bytes, entries, clocks());
+  Span span;
+  std::uint64_t read = 0;
+  std::size_t unshared = 0;
+  for (;;) {
+    const BatchReader::Outcome outcome = reader.next(span);
+    if (outcome == BatchReader::Outcome::end) break;
+    ++read;
+    if (outcome != BatchReader::Outcome::span) continue;
+    check_texts(span, bytes);
+    unshared += span.attributes.size() + span.links.size();
+  }
+  require(read == whole && read <= entries, "it reads the entries that are there, and no more");
+  require(unshared <= bytes.size(), "it gives out no more bytes than it was given");
+}
+
+// Every entry that arrives is delivered; whatever else happens, the account closes.
+void keep_account(std::string_view steps) {
+  ProcessAccount account(std::make_shared<Process>(), 0, (steps.size() & 1U) == 0);
+  Losses of_process{};
+  Losses of_streams[4]{};
+  std::uint64_t round = 1;
+  for (; steps.size() >= 4; steps.remove_prefix(4)) {
+    const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(steps[i]); };
+    const std::uint64_t stream = byte(0) & 3U;
+    const Sequences sequences{byte(1), byte(1) + byte(2) % 16U};
+    const unsigned reason = byte(3) % NOPSPAN_REASONS;
+    const std::uint64_t now = std::uint64_t{byte(3)} << (byte(0) & 31U);
+    switch (byte(0) >> 5U) {
+      case 0:
+      case 1:
+        if (ProcessAccount::Stream* found = account.arriving(stream, sequences, now)) {
+          for (const Sequences& part : found->ledger.arrive(sequences)) account.delivered(part.count());
+        }
+        break;
+      case 2:
+        of_streams[stream][reason] += sequences.count();
+        account.stream_losses(stream, sequences, of_streams[stream], now);
+        break;
+      case 3:
+        of_process[reason] += sequences.count();
+        account.process_losses(of_process);
+        break;
+      case 4:
+        if (ProcessAccount::Stream* found = account.find(stream)) found->discarded += byte(2);
+        break;
+      case 5:
+        if (ProcessAccount::Stream* found = account.find(stream)) found->closing_round = round;
+        account.close_ended(++round);
+        break;
+      case 6:
+        account.bound_streams(byte(1) % 4U);
+        break;
+      default:
+        account.malformed_besides(byte(1));
+        break;
+    }
+    require(account.counts().closes(), "what was emitted is what became of it");
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size < 2) return 0;
+  // Of its own, so that a sanitizer sees what is read beyond its end.
+  const std::string bytes(reinterpret_cast<const char*>(data) + 2, size - 2);
+  const std::unique_ptr<char[]> exact(new char[bytes.size()]);
+  bytes.copy(exact.get(), bytes.size());
+  const std::string_view input(exact.get(), bytes.size());
+  Span span;
+  switch (data[0] % 3) {
+    case 0:
+      read_batch(input, data[1]);
+      break;
+    case 1:
+      if (read_event(input, data[1], clocks(), span)) check_texts(span, input);
+      break;
+    default:
+      keep_account(input);
+      break;
+  }
+  return 0;
+}

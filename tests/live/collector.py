@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The collector's source as a live test sees it: programs/collect prints each span and event, and the ledger."""
+
+import collections
+import json
+import os
+import signal
+import struct
+import subprocess
+import threading
+
+import harness
+from harness import LIBRARY, PATIENCE_S, Program, program_path, wait_until
+
+LOSSES = ("ring_full", "unreadable", "too_large", "malformed", "missed", "discarded")
+
+
+class Collector:
+    """programs/collect. A context manager: attached when entered, ended by SIGINT when left."""
+
+    def __init__(self, *options, binary=LIBRARY):
+        # Attached to the file before any process maps it, so that what a program does first is seen.
+        command = [program_path("collect"), *map(str, options), *(["--binary", binary] if binary else [])]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        text=True)
+        self.pid = self.process.pid
+        self.lines = []
+        self.errors = []
+        self._readers = [threading.Thread(target=self._read, args=pair, daemon=True)
+                         for pair in ((self.process.stdout, self.lines), (self.process.stderr, self.errors))]
+        for reader in self._readers:
+            reader.start()
+        self._ended = None
+
+    @staticmethod
+    def _read(stream, lines):
+        for line in stream:
+            lines.append(line)
+
+    def __enter__(self):
+        def is_up():
+            if self.process.poll() is not None:
+                raise AssertionError("the collector ended: " + "".join(self.errors))
+            return self.lines
+        try:
+            wait_until(is_up, "the collector to attach")
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.stop()
+
+    def kill(self):
+        """As SIGKILL does it; what it had printed is there."""
+        self.process.kill()
+        self._join()
+
+    def stop(self):
+        """Ends it as a user does; returns the ledger."""
+        self.process.send_signal(signal.SIGINT)
+        code = self._join()
+        if code != 0:
+            raise AssertionError("the collector ended with %d: %s" % (code, "".join(self.errors)))
+        return self.ledger()
+
+    def _join(self):
+        code = self.process.wait(PATIENCE_S)
+        for reader in self._readers:
+            reader.join()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            stream.close()
+        return code
+
+    def _asked(self, question):
+        answers = len([line for line in self.lines if line.startswith('{"%s"' % question)])
+        self.process.stdin.write(question + "\n")
+        self.process.stdin.flush()
+        found = []
+
+        def answered():
+            found[:] = [line for line in list(self.lines) if line.startswith('{"%s"' % question)]
+            return len(found) > answers
+        wait_until(answered, "the collector to answer")
+        return json.loads(found[-1])[question]
+
+    def ledger_now(self):
+        return self._asked("ledger")
+
+    def rss(self):
+        return self._asked("rss")
+
+    def entries(self, pid=None, kind=None):
+        """What was given to the command so far: dictionaries, in order."""
+        # A line that a killed collector did not finish is none.
+        rows = (json.loads(line) for line in list(self.lines) if line.startswith('{"kind"') and line.endswith("}\n"))
+        return [row for row in rows if pid in (None, row["pid"]) and kind in (None, row["kind"])]
+
+    def sequences(self, pid):
+        """[(stream, sequence), …] of a process, as --brief prints them."""
+        rows = (line[1:].split() for line in list(self.lines) if line.startswith("=") and line.endswith("\n"))
+        return [(stream, int(sequence)) for number, stream, sequence in rows if int(number) == pid]
+
+    def names(self, pid=None, kind="span"):
+        return collections.Counter(row["name"] for row in self.entries(pid, kind))
+
+    def names_but_canaries(self, pid):
+        return {name: count for name, count in self.names(pid).items() if name != "canary"}
+
+    def wait_until_it_sees(self, program, command="span canary"):
+        """Until it is attached to a file that it has to find. A raised gate would not tell: it may be another tracer's."""
+        def sees():
+            program.ask(command)
+            return self.names(program.pid)["canary"]
+        wait_until(sees, "a span of the program to be seen")
+
+    def wait_for_names(self, pid, names):
+        wait_until(lambda: all(self.names(pid)[name] >= count for name, count in names.items()), "spans %s" % names)
+
+    def ledger(self):
+        return json.loads(self.lines[-1])["ledger"]
+
+    def counts(self, pid=None):
+        """Of one process, or the total."""
+        ledger = self.ledger()
+        if pid is None:
+            return ledger["total"]
+        rows = [row for row in ledger["processes"] if row["pid"] == pid]
+        if len(rows) != 1:
+            raise AssertionError("%d rows of process %d in %s" % (len(rows), pid, ledger))
+        return rows[0]
+
+
+class Counting(Program):
+    """programs/counting: what it has done is known also when it was killed."""
+
+    def __init__(self, folder, threads=2, pause_us=0, depth=3):
+        self.path = os.path.join(folder, "counted")
+        super().__init__("counting", self.path, str(threads), str(pause_us), str(depth))
+
+    def threads(self):
+        """[(spans begun, spans ended, events), …]"""
+        with open(self.path, "rb") as file:
+            return [struct.unpack_from("<3Q", row) for row in (lambda b: [b[i:i + 24] for i in range(0, len(b), 24)])(file.read())]
+
+    def entries(self):
+        return sum(ended + events for _, ended, events in self.threads())
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+class CollectorTest(harness.Test):
+    def assert_closes(self, ledger):
+        for row in (ledger["total"], ledger["others"], *ledger["processes"]):
+            self.assertTrue(row["closes"], row)
+            self.assertEqual(row["emitted"], row["delivered"] + row["filtered"] + row["lost"], row)
+
+    def assert_nothing_lost(self, counts):
+        self.assertEqual({name: counts[name] for name in LOSSES if counts[name]}, {}, counts)
+        self.assertEqual(counts["held_by_killed"], 0)
+
+    def assert_nothing_twice(self, rows):
+        keys = [(row["stream"], row["sequence"]) if isinstance(row, dict) else row for row in rows]
+        self.assertEqual([key for key, count in collections.Counter(keys).items() if count > 1], [])

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+// Passes the batch site with whatever it likes: what a broken or hostile process may do to a tracer. It has the
+// library's site and gate's page, as every static program has, and uses nothing else of the library.
+//
+// Takes commands (commands.h), each of which answers how many entries it claimed to hand over.
+#include "commands.h"
+
+#include <nopspan/span.h>
+#include <nopspan_probes.h>
+
+#include <sys/mman.h>
+
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+extern "C" {
+__attribute__((visibility("hidden"))) void nopspan_site_batch(const void*, std::uint64_t, std::uint64_t, std::uint64_t,
+                                                              std::uint64_t, const void*);
+extern __attribute__((visibility("hidden"))) nopspan_gate_page nopspan_gate;
+}
+
+namespace {
+
+std::mt19937_64 chance(11);  // NOLINT: the same in every run
+
+void pass(const void* bytes, std::uint64_t size, std::uint64_t count, const nopspan_thread* header) {
+  nopspan_site_batch(bytes, size, count, chance() % 1000, 0, header);
+}
+
+const void* wild(std::uint64_t address) { return reinterpret_cast<const void*>(address); }
+
+nopspan_thread header_of(std::uint64_t stream, std::uint64_t first, std::uint64_t next) {
+  nopspan_thread header{};
+  header.magic = NOPSPAN_THREAD_MAGIC;
+  header.size = offsetof(nopspan_thread, reserved);
+  header.mark = 1;
+  header.stream = stream;
+  header.first = first;
+  header.next = next;
+  header.capacity = 32768;
+  return header;
+}
+
+// Entries as they should be, of one name.
+std::string entries(int count, const std::string& name) {
+  std::string bytes;
+  for (int i = 0; i < count; ++i) {
+    nopspan_entry entry{};
+    entry.fixed_size = sizeof(entry);
+    entry.span_id = entry.root_id = chance();
+    const std::size_t text = bytes.size() + sizeof(entry);
+    entry.name = {static_cast<unsigned short>(text / 8), static_cast<unsigned short>(name.size())};
+    entry.size = static_cast<unsigned>(sizeof(entry) + (name.size() + 7) / 8 * 8);
+    bytes.append(reinterpret_cast<const char*>(&entry), sizeof(entry));
+    bytes += name;
+    bytes.resize((bytes.size() + 7) / 8 * 8);
+  }
+  return bytes;
+}
+
+// A stream that is as it should be.
+std::uint64_t good_stream = 4711, good_next = 0;
+int good(int count, const std::string& name) {
+  const nopspan_thread header = header_of(good_stream, good_next, good_next + count);
+  good_next += count;
+  const std::string bytes = entries(count, name);
+  pass(bytes.data(), bytes.size(), count, &header);
+  return count;
+}
+
+int wild_pointers() {
+  const nopspan_thread header = header_of(1, 0, 3);
+  for (const std::uint64_t address : {0UL, 1UL, 0xdeadbeefUL, 0x7fffffffffffUL, 0xffff888000000000UL, ~0UL}) {
+    pass(wild(address), 512, 3, &header);
+    pass(&header, 512, 3, static_cast<const nopspan_thread*>(wild(address)));
+  }
+  return 12 * 3;
+}
+
+int wrong_sizes() {
+  const std::string bytes = entries(3, "hostile.sizes");
+  nopspan_thread header = header_of(2, 0, 3);
+  const auto hand_over = [&](std::uint64_t size, std::uint64_t count) {
+    pass(bytes.data(), size, count, &header);
+    header.first = header.next;
+    header.next += 3;
+  };
+  for (const std::uint64_t size :
+       {1UL, 7UL, 119UL, 120UL, 131072UL, 131073UL, 1UL << 20U, 1UL << 32U, 1UL << 63U, ~0UL}) {
+    hand_over(size, 3);
+  }
+  for (const std::uint64_t count : {0UL, 1UL, 4UL, 8193UL, 1UL << 40U, ~0UL}) hand_over(bytes.size(), count);
+  hand_over(0, 3);
+  return 0;
+}
+
+int garbage(int hits) {
+  for (int i = 0; i < hits; ++i) {
+    std::string bytes = entries(8, "hostile.garbage");
+    for (int n = static_cast<int>(chance() % 20); n >= 0; --n)
+      bytes[chance() % bytes.size()] = static_cast<char>(chance());
+    nopspan_thread header = header_of(3 + chance() % 4, chance() % 100, 0);
+    header.next = header.first + 8;
+    pass(bytes.data(), bytes.size(), 8, &header);
+  }
+  return 8 * hits;
+}
+
+int endless_streams(int hits) {
+  const std::string bytes = entries(1, "hostile.stream");
+  for (int i = 0; i < hits; ++i) {
+    const nopspan_thread header = header_of(chance(), 0, 1);
+    pass(bytes.data(), bytes.size(), 1, &header);
+  }
+  return hits;
+}
+
+int wild_sequences() {
+  const std::string bytes = entries(2, "hostile.sequence");
+  for (const std::uint64_t first : {0UL, 1UL << 62U, ~0UL, ~0UL - 2, 5UL, 1UL << 40U, 1UL << 33U}) {
+    const nopspan_thread header = header_of(20, first, first + 2);
+    pass(bytes.data(), bytes.size(), 2, &header);
+  }
+  return 14;
+}
+
+int escapes() {
+  int count = 0;
+  for (const char* name :
+       {"\x1b[2J\x1b[31mred", "\x1b]0;title\x07", "\xff\xfe\xc3\x28", "a\nb\rc\td", "\u202e\u0085x"}) {
+    count += good(1, name);
+  }
+  return count;
+}
+
+// A thousand entries whose attributes are the same bytes.
+int amplified() {
+  std::string bytes(8192, 'a');
+  const int count = 200;
+  const std::size_t begin = 0;
+  bytes = entries(count, "hostile.amplified");
+  const auto where = static_cast<unsigned short>(bytes.size() / 8);
+  bytes += std::string(8192, 'a');
+  for (std::size_t at = begin, i = 0; i < count; ++i) {
+    auto& entry = *reinterpret_cast<nopspan_entry*>(bytes.data() + at);
+    entry.attributes = {where, 8192};
+    at += entry.size;
+  }
+  const nopspan_thread header = header_of(30, 0, count);
+  pass(bytes.data(), bytes.size(), count, &header);
+  return count;
+}
+
+// Entries on a page that is not in memory.
+int absent(int count) {
+  const std::string bytes = entries(count, "hostile.absent");
+  void* page = mmap(nullptr, 1U << 20U, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const nopspan_thread header = header_of(40, 0, count);
+  pass(page, bytes.size(), count, &header);
+  munmap(page, 1U << 20U);
+  return count;
+}
+
+// The list of threads, for whoever reads it from outside.
+std::vector<nopspan_thread> listed;
+std::uint64_t mark = 1;
+void publish() {
+  nopspan_gate.process_mark = reinterpret_cast<std::uintptr_t>(&mark);
+  nopspan_gate.threads = reinterpret_cast<std::uintptr_t>(listed.data());
+}
+int list_without_end() {
+  listed.assign(100'000, header_of(50, 0, 5));
+  for (std::size_t i = 0; i < listed.size(); ++i) {
+    nopspan_thread& header = listed[i];
+    header.stream = 1000 + i;
+    header.buffer = i % 3 == 0 ? 0xdeadbeef : reinterpret_cast<std::uintptr_t>(listed.data());
+    header.bytes = i % 5 == 0 ? ~0UL : 4096;
+    header.next_thread = reinterpret_cast<std::uintptr_t>(&listed[(i + 1) % listed.size()]);
+  }
+  publish();
+  return 0;
+}
+int list_to_itself() {
+  listed.assign(1, header_of(60, 0, 5));
+  listed[0].next_thread = reinterpret_cast<std::uintptr_t>(listed.data());
+  listed[0].buffer = ~0UL;
+  listed[0].bytes = 8;
+  publish();
+  return 0;
+}
+int wild_list() {
+  nopspan_gate.threads = 0xdeadbeef;
+  nopspan_gate.process_mark = ~0UL;
+  nopspan_gate.size = ~0UL;
+  return 0;
+}
+
+}  // namespace
+
+int main() {
+  // The constructor that fills the gate's page is linked with whatever uses the library.
+  { nopspan::Span span{"hostile.begins"}; }
+  Commands commands;
+  const auto number = [](std::istringstream& a) {
+    int value = 0;
+    a >> value;
+    return value;
+  };
+  commands["gate"] = [](std::istringstream&) { return std::to_string(nopspan_gate.gate); };
+  commands["good"] = [&](std::istringstream& a) { return std::to_string(good(number(a), "hostile.good")); };
+  commands["wild_pointers"] = [](std::istringstream&) { return std::to_string(wild_pointers()); };
+  commands["wrong_sizes"] = [](std::istringstream&) { return std::to_string(wrong_sizes()); };
+  commands["garbage"] = [&](std::istringstream& a) { return std::to_string(garbage(number(a))); };
+  commands["endless_streams"] = [&](std::istringstream& a) { return std::to_string(endless_streams(number(a))); };
+  commands["wild_sequences"] = [](std::istringstream&) { return std::to_string(wild_sequences()); };
+  commands["escapes"] = [](std::istringstream&) { return std::to_string(escapes()); };
+  commands["amplified"] = [](std::istringstream&) { return std::to_string(amplified()); };
+  commands["absent"] = [&](std::istringstream& a) { return std::to_string(absent(number(a))); };
+  commands["list_without_end"] = [](std::istringstream&) { return std::to_string(list_without_end()); };
+  commands["list_to_itself"] = [](std::istringstream&) { return std::to_string(list_to_itself()); };
+  commands["wild_list"] = [](std::istringstream&) { return std::to_string(wild_list()); };
+  return serve(commands);
+}

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the collector's source gives to commands is what in-process handlers saw in the same run."""
+
+import collections
+import json
+import os
+
+import collector
+import harness
+import installed
+from collector import Collector, CollectorTest, Counting
+from harness import Program, wait_until
+
+CANCELLED = 2
+# A handler cannot ask for a name that was cut.
+CUT = "work.a_name_of_more_than_sixty_three_bytes_which_is_cut_so_t…"
+
+
+class SameAsHandlers(CollectorTest):
+    def run_workload(self, *options):
+        path = os.path.join(self.temporary_folder(), "ends")
+        with Collector(*options) as tracer:
+            with Program("workload") as program:
+                self.assertEqual(program.ask("run " + path), "done")
+            ledger = tracer.stop()
+        self.assert_closes(ledger)
+        return tracer, program, installed.workload_ends(self, path)
+
+    def check_spans(self, *options):
+        tracer, program, ends = self.run_workload(*options)
+        counts = tracer.counts(program.pid)
+        self.assert_nothing_lost(counts)
+        self.assert_nothing_twice(tracer.entries(program.pid))
+        self.assertEqual(counts["emitted"], len(tracer.entries(program.pid)))
+        spans = {span["span_id"]: span for span in tracer.entries(program.pid, "span") if span["name"] != CUT}
+        # A handler sees both ends of an exception's span.
+        expected = {end["span_id"]: end for end in ends}
+        self.assertEqual(len(spans), len(expected))
+        for span_id, end in expected.items():
+            span = spans[span_id]
+            same = ("name", "request_id", "parent_id", "root_id", "status", "flags", "duration_ns", "link_count")
+            self.assertEqual({key: span[key] for key in same}, {key: end[key] for key in same})
+            self.assertEqual(span.get("tracestate", ""), end["tracestate"])
+            # A handler sees a span's own labels, a tracer the enclosing ones' too.
+            for key in ("model", "engine", "tenant"):
+                if key in end:
+                    self.assertEqual(span[key], end[key])
+            if end["status"] != CANCELLED:  # its reason is no handler's error type
+                self.assertEqual(span.get("error_type", ""), end.get("error.type", end.get("type", "")))
+            self.assertEqual(span.get("exception_kind", ""), end.get("kind", ""))
+            self.assertEqual(span["command"], "workload")
+
+    def test_batches_have_every_span_with_all_that_it_is(self):
+        self.check_spans()
+
+    def test_so_has_a_hit_for_each_event(self):
+        self.check_spans("--per-event")
+
+    def test_a_sample_is_whole_requests_and_the_same_ones_everywhere(self):
+        tracer, program, ends = self.run_workload("--sample", 4)
+        counts = tracer.counts(program.pid)
+        self.assert_nothing_lost(counts)
+        taken = {span["request_id"] for span in tracer.entries(program.pid)}
+        of_ends = collections.Counter(end["request_id"] for end in ends if end["request_id"] in taken)
+        spans = [span for span in tracer.entries(program.pid, "span") if span["name"] != CUT]
+        self.assertEqual(collections.Counter(span["request_id"] for span in spans), of_ends)
+        self.assertGreater(counts["filtered"], counts["delivered"])
+
+
+class Points(CollectorTest):
+    def check_points(self, *options):
+        with Collector(*options) as tracer:
+            with Program("traced") as program:
+                program.ask("points")
+            tracer.stop()
+        self.assert_nothing_lost(tracer.counts(program.pid))
+        rows = {(row["kind"], row["name"]): row for row in tracer.entries(program.pid)}
+        retry = next(row for row in tracer.entries(program.pid, "retry"))
+        self.assertEqual((retry["value"], retry["number"], retry["error_type"], retry["text"]),
+                         (500_000_000, 2, "rate_limit", "llm.step"))
+        self.assertEqual((rows["gauge", "kv_cache_used"]["value"], rows["gauge", "kv_cache_used"]["number"]), (123, 4096))
+        self.assertEqual((rows["gauge", "drift"]["value"], rows["gauge", "drift"]["engine"]), (-5, "engine-0"))
+        self.assertIn(("event", "app.cache_hit"), rows)
+        step, chat, tool = rows["span", "llm.step"], rows["span", "llm.chat"], rows["span", "llm.tool"]
+        self.assertEqual((step["usage"], step.get("tells_tokens")), ([11, 7, 5, 2], True))
+        self.assertEqual((chat["usage"][:2], chat.get("tells_tokens")), ([11, 7], None))
+        self.assertEqual((tool["text"], tool["tells_tool"], tool["error_type"]), ("calculator", True, "division_by_zero"))
+        self.assertGreater(step["first_token_ns"], 0)
+        self.assertEqual(rows["span", "engine.request"]["queue_ns"], 1000)
+        self.assertGreater(chat["attributes_bytes"], 0)
+
+    def test_events_retries_and_gauges_come_with_their_values(self):
+        self.check_points()
+
+    def test_so_they_do_by_a_hit_for_each(self):
+        self.check_points("--per-event")
+
+
+class IdleThreads(CollectorTest):
+    def test_what_an_idle_thread_holds_is_fetched_and_not_told_again(self):
+        with Collector("--max-age", "200ms") as tracer:
+            with Program("traced") as program:
+                program.ask("begin open")
+                program.ask("span inner 5")
+                tracer.wait_for_names(program.pid, {"inner": 5})
+                program.ask("span later 3")
+                program.ask("end")
+                program.ask("span last")
+                tracer.wait_for_names(program.pid, {"inner": 5, "later": 3, "open": 1, "last": 1})
+            tracer.stop()
+        self.assertEqual(tracer.names(program.pid), {"inner": 5, "later": 3, "open": 1, "last": 1})
+        self.assert_nothing_twice(tracer.entries(program.pid))
+        self.assertEqual(tracer.counts(program.pid)["emitted"], 10)
+        self.assert_nothing_lost(tracer.counts(program.pid))
+
+    def test_what_threads_hold_when_it_ends_is_fetched(self):
+        with Program("traced") as program:
+            with Collector("--max-age", "1h") as tracer:
+                program.ask("begin open")
+                program.ask("span held 7")
+                tracer.stop()
+            program.ask("end")
+        self.assertEqual(tracer.names(program.pid), {"held": 7})
+        self.assertEqual(tracer.counts(program.pid)["emitted"], 7)
+        self.assert_closes(tracer.ledger())
+
+    def test_a_thread_that_goes_on_writing_is_fetched_from_too(self):
+        with Collector("--max-age", "200ms") as tracer:
+            with Program("traced") as program:
+                program.ask("begin open")
+
+                def fetched():
+                    program.ask("span inner")
+                    return tracer.names(program.pid)["inner"] >= 20
+                wait_until(fetched, "spans below one that stays open")
+                program.ask("end")
+            tracer.stop()
+        self.assert_nothing_twice(tracer.entries(program.pid))
+        self.assert_nothing_lost(tracer.counts(program.pid))
+
+
+class Filters(CollectorTest):
+    def test_the_kernel_leaves_fast_requests_out_and_counts_them(self):
+        with Collector("--slower-than", "1h") as tracer:
+            # With a pause a thread hands over when a request has ended, and not in the middle because its buffer is full.
+            with Counting(self.temporary_folder(), pause_us=200) as program:
+                program.ask("start")
+                wait_until(lambda: program.entries() > 5000, "some thousand spans")
+                entries = int(program.ask("stop"))
+            ledger = tracer.stop()
+        counts = tracer.counts(program.pid)
+        self.assertEqual(counts["emitted"], entries)
+        self.assertGreater(counts["filtered"], entries // 2)
+        self.assert_nothing_lost(counts)
+        self.assert_closes(ledger)
+
+    def test_requests_with_errors_come_whole(self):
+        with Collector("--errors") as tracer:
+            with Program("traced") as program:
+                for _ in range(3):
+                    program.ask("span fine 10")
+                program.ask("points")  # has a tool that fails
+            tracer.stop()
+        self.assertTrue({"llm.chat", "llm.step", "llm.tool"} <= set(tracer.names(program.pid)))
+        self.assert_nothing_lost(tracer.counts(program.pid))
+
+    def test_of_a_pid_alone_the_gate_is_raised(self):
+        with Program("traced") as one, Program("traced") as other:
+            with Collector("--pid", one.pid, binary=None) as tracer:
+                tracer.wait_until_it_sees(one)
+                self.assertEqual(other.gate(), 0)
+                one.ask("span wanted")
+                other.ask("span unwanted")
+                tracer.stop()
+        self.assertEqual(tracer.names_but_canaries(None), {"wanted": 1})
+        self.assertEqual([row["pid"] for row in tracer.ledger()["processes"]], [one.pid])
+
+    def test_what_was_fetched_in_part_is_not_left_out_as_a_whole(self):
+        # A request that lasts longer than it is looked at for, and that the filter would leave out when it ends.
+        with Collector("--errors", "--max-age", "200ms") as tracer:
+            with Program("traced") as program:
+                program.ask("begin open")
+                program.ask("span inner 5")
+                tracer.wait_for_names(program.pid, {"inner": 5})
+                program.ask("end")
+                program.ask("span fine")
+                tracer.wait_for_names(program.pid, {"open": 1})
+            tracer.stop()
+        self.assert_closes(tracer.ledger())
+        self.assert_nothing_lost(tracer.counts(program.pid))
+
+
+if __name__ == "__main__":
+    harness.main()

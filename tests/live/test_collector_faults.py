@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The collector's ledger closes when programs are faster than it, when they are killed, and when it is: nothing is told
+twice, and nothing is lost without a count."""
+
+import os
+import random
+import signal
+import time
+
+import harness
+from collector import Collector, CollectorTest, Counting
+from harness import Program, wait_until
+
+# Where a thread's last buffer can be read when it is killed.
+SEES_ENDS = tuple(int(n) for n in os.uname().release.split("-")[0].split(".")[:2]) >= (6, 16)
+
+
+class Faults(CollectorTest):
+    def assert_streams_are_whole(self, rows):
+        """From the first entry on, without a gap: what was lost is at the end of a stream, if anywhere."""
+        streams = {}
+        for stream, sequence in rows:
+            streams.setdefault(stream, set()).add(sequence)
+        for sequences in streams.values():
+            self.assertEqual(sequences, set(range(len(sequences))))
+
+
+class Overload(Faults):
+    def test_the_ledger_closes_to_the_entry(self):
+        with Collector("--count", "--buffer", "64K") as tracer:
+            with Counting(self.temporary_folder(), threads=3) as program:
+                program.ask("start")
+                wait_until(lambda: program.entries() > 300_000, "many spans")
+                entries = int(program.ask("stop"))
+            ledger = tracer.stop()
+        counts = tracer.counts(program.pid)
+        self.assert_closes(ledger)
+        self.assertEqual(counts["emitted"], entries)
+        self.assertGreater(counts["ring_full"], 0)
+        self.assertEqual(counts["ring_full"] + counts["delivered"], entries, counts)
+
+    def test_a_collector_that_stands_still_counts_what_went_by(self):
+        with Collector("--count", "--buffer", "256K") as tracer:
+            with Counting(self.temporary_folder(), pause_us=100) as program:
+                program.ask("start")
+                wait_until(lambda: program.entries() > 1000, "spans before")
+                os.kill(tracer.pid, signal.SIGSTOP)
+                stopped_at = program.entries()
+                wait_until(lambda: program.entries() > stopped_at + 20_000, "spans while it stands still")
+                os.kill(tracer.pid, signal.SIGCONT)
+                resumed_at = program.entries()
+                wait_until(lambda: program.entries() > resumed_at + 1000, "spans after")
+                entries = int(program.ask("stop"))
+            ledger = tracer.stop()
+        counts = tracer.counts(program.pid)
+        self.assert_closes(ledger)
+        self.assertEqual(counts["emitted"], entries)
+        self.assertEqual(counts["missed"], 0)
+        self.assertGreater(counts["ring_full"], 0)
+
+    def test_the_ledger_closes_while_it_runs_too(self):
+        with Collector("--count", "--buffer", "64K") as tracer:
+            with Counting(self.temporary_folder()) as program:
+                program.ask("start")
+                for _ in range(5):
+                    self.assert_closes(tracer.ledger_now())
+                program.ask("stop")
+            tracer.stop()
+
+
+class KilledPrograms(Faults):
+    def killed(self, tracer, seed, **options):
+        """A program that was killed at a random point of its work."""
+        program = Counting(self.temporary_folder(), **options)
+        program.ask("start")
+        wait_until(lambda: program.entries() > 0, "its first span")
+        time.sleep(random.Random(seed).uniform(0, 0.05))
+        program.kill()
+        return program
+
+    def check_killed(self, tracer, program):
+        counts = tracer.counts(program.pid)
+        rows = tracer.sequences(program.pid)
+        self.assert_nothing_twice(rows)
+        self.assertEqual(counts["emitted"], counts["delivered"], counts)
+        self.assertEqual(len(rows), counts["delivered"])
+        self.assert_streams_are_whole(rows)
+        # A span that is counted was written; of one more it is not known, for each thread.
+        self.assertLessEqual(program.entries(), counts["emitted"] + counts["held_by_killed"])
+        self.assertLessEqual(counts["emitted"], program.entries() + len(program.threads()))
+        if SEES_ENDS:
+            self.assertEqual(counts["held_by_killed"], 0)
+
+    def test_all_that_they_wrote_is_told_wherever_they_were(self):
+        with Collector("--brief", "--buffer", "64M") as tracer:
+            programs = [self.killed(tracer, seed, threads=2, pause_us=(0, 20, 500)[seed % 3], depth=seed % 5)
+                        for seed in range(12)]
+            ledger = tracer.stop()
+        self.assert_closes(ledger)
+        for program in programs:
+            self.check_killed(tracer, program)
+
+    def test_what_an_idle_one_held_is_told(self):
+        with Collector("--max-age", "1h") as tracer:
+            program = Program("traced")
+            program.ask("begin open")
+            program.ask("span held 9")
+            program.process.kill()
+            program.process.wait()
+            program.process.stdin.close()
+            program.process.stdout.close()
+            ledger = tracer.stop()
+        self.assert_closes(ledger)
+        counts = tracer.counts(program.pid)
+        if SEES_ENDS:
+            self.assertEqual(tracer.names(program.pid), {"held": 9})
+            self.assertEqual((counts["emitted"], counts["held_by_killed"]), (9, 0))
+
+    def test_so_is_what_it_held_from_before_the_collector_knew_its_thread(self):
+        with Collector() as before, Program("traced") as program:
+            program.ask("begin open")
+            with Collector("--max-age", "1h") as tracer:
+                # Its thread has announced itself to the other collector only.
+                program.ask("span held 4")
+                program.process.kill()
+                program.process.wait()
+                tracer.stop()
+            before.stop()
+            program.process.wait = lambda *_: 0
+        if SEES_ENDS:
+            self.assertEqual(tracer.names(program.pid), {"held": 4})
+            self.assertEqual(before.names(program.pid), {"held": 4})
+
+
+class KilledCollectors(Faults):
+    def test_the_next_one_tells_nothing_again(self):
+        with Counting(self.temporary_folder(), pause_us=100) as program:
+            program.ask("start")
+            told = []
+            for seed in range(4):
+                with Collector("--brief", "--max-age", "50ms") as tracer:
+                    wait_until(lambda: len(tracer.lines) > 500, "some spans")
+                    time.sleep(random.Random(seed).uniform(0, 0.1))
+                    tracer.kill()
+                told += tracer.sequences(program.pid)
+            with Collector("--brief") as last:
+                wait_until(lambda: len(last.lines) > 500, "some spans")
+                program.ask("stop")
+                ledger = last.stop()
+        self.assert_nothing_twice(told + last.sequences(program.pid))
+        self.assert_closes(ledger)
+        self.assert_nothing_lost(last.counts(program.pid))
+
+    def test_nor_what_the_one_before_had_fetched(self):
+        with Program("traced") as program:
+            with Collector("--max-age", "50ms") as first:
+                program.ask("begin open")
+                program.ask("span early 5")
+                first.wait_for_names(program.pid, {"early": 5})
+                first.kill()
+            with Collector("--max-age", "50ms") as second:
+                program.ask("span late 2")
+                second.wait_for_names(program.pid, {"late": 2})
+                program.ask("end")
+                ledger = second.stop()
+        self.assertEqual(first.names(program.pid), {"early": 5})
+        self.assertEqual(second.names(program.pid), {"late": 2, "open": 1})
+        self.assert_closes(ledger)
+
+    def test_two_at_once_have_a_whole_ledger_each(self):
+        with Collector("--count") as one, Collector("--count", "--max-age", "50ms") as other:
+            with Counting(self.temporary_folder(), pause_us=100) as program:
+                program.ask("start")
+                wait_until(lambda: program.entries() > 5000, "some thousand spans")
+                entries = int(program.ask("stop"))
+            one.stop()
+            other.stop()
+        for tracer in (one, other):
+            self.assertEqual(tracer.counts(program.pid)["delivered"], entries)
+            self.assert_nothing_lost(tracer.counts(program.pid))
+
+    def test_one_that_ends_early_closes_while_the_other_goes_on(self):
+        with Collector("--count") as other:
+            with Counting(self.temporary_folder(), pause_us=100) as program:
+                program.ask("start")
+                for _ in range(3):
+                    with Collector("--brief") as one:
+                        wait_until(lambda: len(one.lines) > 500, "some spans")
+                        ledger = one.stop()
+                    self.assert_closes(ledger)
+                    self.assert_nothing_lost(one.counts(program.pid))
+                    self.assert_nothing_twice(one.sequences(program.pid))
+                entries = int(program.ask("stop"))
+            other.stop()
+        self.assertEqual(other.counts(program.pid)["delivered"], entries)
+        self.assert_nothing_lost(other.counts(program.pid))
+
+
+if __name__ == "__main__":
+    harness.main()

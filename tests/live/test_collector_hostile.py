@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process may pass the batch site with anything: the collector stays up, its memory bounded, and what it tells of
+other processes is as without it."""
+
+import os
+
+import harness
+import installed
+from collector import Collector, CollectorTest
+from harness import Program, program_path, wait_until
+
+STATIC = program_path("hostile")
+
+
+class Hostile(CollectorTest):
+    def attacks(self, *commands):
+        """The collector after a hostile program did these, and that program."""
+        with Collector("--max-age", "100ms", binary=STATIC) as tracer:
+            with Program("hostile") as program:
+                program.ask("good 3")
+                for command in commands:
+                    program.ask(command)
+                program.ask("good 4")
+            ledger = tracer.stop()
+        self.assert_closes(ledger)
+        self.assertEqual(tracer.names(program.pid)["hostile.good"], 7)
+        return tracer, tracer.counts(program.pid)
+
+    def test_wild_pointers_are_counted_as_unreadable(self):
+        _, counts = self.attacks("wild_pointers")
+        # Three entries with each of six wild headers; six times the same three ones, at wild places.
+        self.assertEqual((counts["unreadable"], counts["malformed"]), (6 * 3 + 3, 0))
+
+    def test_entries_on_an_absent_page_are_counted_as_unreadable(self):
+        tracer, counts = self.attacks("absent 20")
+        self.assertEqual((counts["unreadable"], counts["malformed"]), (20, 0))
+        self.assertNotIn("hostile.absent", tracer.names())
+
+    def test_wrong_sizes_are_survived(self):
+        _, counts = self.attacks("wrong_sizes")
+        self.assertGreater(counts["malformed"], 0)
+        self.assertGreater(counts["too_large"], 0)
+
+    def test_garbage_is_survived(self):
+        _, counts = self.attacks("garbage 3000")
+        self.assertGreater(counts["malformed"], 0)
+
+    def test_endless_streams_are_bounded(self):
+        _, counts = self.attacks("endless_streams 50000")
+        self.assertGreaterEqual(counts["emitted"], 50_000)
+
+    def test_wild_sequences_are_not_believed(self):
+        _, counts = self.attacks("wild_sequences")
+        self.assertLess(counts["emitted"], 1 << 40)
+
+    def test_names_come_as_they_are_and_end_no_line(self):
+        tracer, _ = self.attacks("escapes")
+        self.assertIn("a\nb\rc\td", tracer.names())
+
+    def test_one_text_is_not_given_out_a_thousand_times(self):
+        tracer, counts = self.attacks("amplified")
+        self.assertGreater(counts["malformed"], 100)
+        self.assertLess(sum(row["attributes_bytes"] for row in tracer.entries()), 1 << 17)
+
+    def test_lists_of_threads_that_lead_nowhere_are_survived(self):
+        for attack in ("list_without_end", "list_to_itself", "wild_list"):
+            with self.subTest(attack):
+                with Collector("--max-age", "100ms", binary=STATIC) as tracer:
+                    with Program("hostile") as program, Program("traced_static") as other:
+                        program.ask(attack)
+                        tracer.wait_until_it_sees(other)
+                        other.ask("begin open")
+                        other.ask("span fetched")
+                        tracer.wait_for_names(other.pid, {"fetched": 1})
+                    self.assertLess(tracer.rss(), 100 << 20)
+                    ledger = tracer.stop()
+                self.assert_closes(ledger)
+
+    def test_other_processes_data_is_as_without_it(self):
+        path = os.path.join(self.temporary_folder(), "ends")
+        with Collector("--max-age", "100ms", "--buffer", "64M") as tracer:
+            with Program("hostile") as program, Program("workload") as workload:
+                program.wait_for_gate(lambda gate: gate != 0, "the gate to be raised")
+                for command in ("wild_pointers", "wrong_sizes", "garbage 500", "endless_streams 5000", "wild_sequences",
+                                "amplified", "list_without_end"):
+                    program.ask(command)
+                self.assertEqual(workload.ask("run " + path), "done")
+                program.ask("garbage 500")
+            self.assertLess(tracer.rss(), 250 << 20)  # the buffer is mapped twice
+            ledger = tracer.stop()
+        self.assert_closes(ledger)
+        ends = {end["span_id"] for end in installed.workload_ends(self, path)}
+        spans = {row["span_id"] for row in tracer.entries(workload.pid, "span")}
+        self.assertEqual(ends - spans, set())
+        self.assert_nothing_lost(tracer.counts(workload.pid))
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes come and go while the collector runs, execute other programs, load the library late or in another version
+of it: each is seen, once."""
+
+import os
+import shutil
+import subprocess
+
+import harness
+from collector import Collector, CollectorTest
+from harness import LIBRARY, Program, program_path, run
+
+SPANS = 100
+
+
+class Processes(CollectorTest):
+    def test_the_shortest_lived_is_told_with_its_name(self):
+        with Collector() as tracer:
+            pids = []
+            for _ in range(20):
+                process = subprocess.Popen([program_path("traced"), "canary", "short"])
+                self.assertEqual(process.wait(harness.PATIENCE_S), 0)
+                pids.append(process.pid)
+            ledger = tracer.stop()
+        self.assert_closes(ledger)
+        names = [tracer.names(pid) for pid in pids]
+        self.assertEqual(names, [names[0]] * len(pids))
+        self.assertGreater(names[0]["canary"], 0)
+        for pid in pids:
+            self.assert_nothing_lost(tracer.counts(pid))
+            self.assertEqual({row["command"] for row in tracer.entries(pid)}, {"traced"})
+
+    def test_both_sides_of_a_fork_tell_their_own(self):
+        with Collector() as tracer:
+            sides = {line.split()[0]: int(line.split()[1]) for line in run("forker").splitlines()}
+            ledger = tracer.stop()
+        self.assertEqual(tracer.names(sides["parent"]),
+                         {"fork.outer": 1, "fork.before": 1, "fork.parent": SPANS, "fork.parent_root": SPANS})
+        self.assertEqual(tracer.names(sides["child"]), {"fork.child": SPANS, "fork.child_root": SPANS})
+        self.assert_closes(ledger)
+        for pid in sides.values():
+            self.assert_nothing_lost(tracer.counts(pid))
+
+    def test_what_a_process_held_is_told_when_it_executes_another_program(self):
+        with Collector("--max-age", "1h") as tracer:
+            with Program("traced") as program:
+                program.ask("begin before_exec")
+                program.ask("span inside 3")
+                self.assertEqual(program.ask("exec"), "ready %d" % program.pid)
+                program.ask("span after_exec")
+            ledger = tracer.stop()
+        self.assertEqual(tracer.names(program.pid), {"inside": 3, "after_exec": 1})
+        self.assert_closes(ledger)
+        self.assert_nothing_lost(tracer.counts(program.pid))
+
+
+class Files(CollectorTest):
+    def test_a_library_that_is_loaded_late_is_found(self):
+        for plugin, binary in (("plugin_shared", LIBRARY), ("plugin_static", None)):
+            with self.subTest(plugin):
+                with Collector(binary=binary) as tracer:
+                    with Program("plugin_host") as program:
+                        program.ask("load " + program_path(plugin + ".so"))
+                        tracer.wait_until_it_sees(program, "plugin_span canary")
+                        program.ask("plugin_span late")
+                    tracer.stop()
+                self.assertEqual(tracer.names_but_canaries(program.pid), {"late": 1})
+                self.assert_nothing_lost(tracer.counts(program.pid))
+
+    def test_a_static_program_is_found_by_itself_and_when_it_is_named(self):
+        for binary in (None, program_path("traced_static")):
+            with self.subTest(binary):
+                with Collector(binary=binary) as tracer:
+                    with Program("traced_static") as program:
+                        tracer.wait_until_it_sees(program)
+                        program.ask("span static 3")
+                    tracer.stop()
+                self.assertEqual(tracer.names_but_canaries(program.pid), {"static": 3})
+
+    def library_of_its_own(self):
+        """(folder, environment): a copy of the library that programs load instead of the build's."""
+        folder = self.temporary_folder()
+        shutil.copy(LIBRARY, os.path.join(folder, "libnopspan.so.0"))
+        return folder, {"LD_LIBRARY_PATH": folder}
+
+    def test_a_library_replaced_by_rename_is_seen_beside_the_old_one(self):
+        folder, env = self.library_of_its_own()
+        path = os.path.join(folder, "libnopspan.so.0")
+        with Collector(binary=path) as tracer:
+            with Program("traced", env=env) as old:
+                old.ask("span before")
+                shutil.copy(LIBRARY, path + ".new")
+                os.rename(path + ".new", path)
+                with Program("traced", env=env) as new:
+                    tracer.wait_until_it_sees(new)
+                    new.ask("span new")
+                    old.ask("span old")
+            ledger = tracer.stop()
+        self.assertEqual(tracer.names(old.pid), {"before": 1, "old": 1})
+        self.assertEqual(tracer.names_but_canaries(new.pid), {"new": 1})
+        self.assert_closes(ledger)
+
+    def test_one_file_under_two_names_is_counted_once(self):
+        folder, env = self.library_of_its_own()
+        other = self.temporary_folder()
+        os.link(os.path.join(folder, "libnopspan.so.0"), os.path.join(other, "libnopspan.so.0"))
+        with Collector(binary=None) as tracer:
+            with Program("traced", env=env) as one, Program("traced", env={"LD_LIBRARY_PATH": other}) as two:
+                for program in (one, two):
+                    tracer.wait_until_it_sees(program)
+                    program.ask("span once")
+            tracer.stop()
+        self.assertEqual([tracer.names_but_canaries(program.pid) for program in (one, two)], [{"once": 1}, {"once": 1}])
+        for program in (one, two):
+            self.assert_nothing_twice(tracer.entries(program.pid))
+            self.assertEqual(len({row["span_id"] for row in tracer.entries(program.pid)}), len(tracer.entries(program.pid)))
+
+    def test_the_gates_fall_when_it_ends(self):
+        with Program("traced") as program:
+            with Collector() as tracer:
+                program.wait_for_gate(lambda gate: gate != 0, "the gate to be raised")
+                tracer.stop()
+            self.assertEqual(program.gate(), 0)
+
+
+class WithoutPrivilege(CollectorTest):
+    def test_it_says_what_it_needs(self):
+        # As nobody, who may read the program by an open descriptor.
+        with open(program_path("collect"), "rb") as file:
+            ended = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                                    "/proc/self/fd/%d" % file.fileno()], pass_fds=[file.fileno()], check=False,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=harness.PATIENCE_S)
+        self.assertEqual(ended.returncode, 1, ended.stderr)
+        for word in ("CAP_BPF", "CAP_PERFMON", "nopspan doctor"):
+            self.assertIn(word, ended.stderr)
+
+
+if __name__ == "__main__":
+    harness.main("setpriv")

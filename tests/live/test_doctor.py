@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nopspan doctor: what stands in the way of an attach is found, and what does not is not."""
+
+import ctypes
+import json
+import os
+import platform
+import shutil
+import struct
+import subprocess
+
+import harness
+from harness import BUILD, LIBRARY, Program, program_path
+from test_namespace import Container
+
+PROGRAM = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
+def refuse_system_calls(*numbers):
+    """Has the kernel answer them by EPERM in this process, as the seccomp filters of container engines do."""
+    def instruction(code, yes, no, value):
+        return struct.pack("HBBI", code, yes, no, value)
+    program = instruction(0x20, 0, 0, 0)  # load the number
+    for left, number in zip(range(len(numbers), 0, -1), numbers):
+        program += instruction(0x15, left, 0, number)  # if it is that: to the last
+    program += instruction(0x06, 0, 0, 0x7fff0000) + instruction(0x06, 0, 0, 0x00050000 | 1)
+    buffer = ctypes.create_string_buffer(program, len(program))
+    filters = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(38, 1, 0, 0, 0) != 0 or libc.prctl(22, 2, filters, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+class Doctor(harness.Test):
+    def copy_for_nobody(self):
+        """The program where everybody may read it."""
+        path = os.path.join(self.temporary_folder(), "nopspan")
+        os.chmod(os.path.dirname(path), 0o755)
+        return shutil.copy(PROGRAM, path)
+
+    def doctor(self, *arguments, command=(), program=PROGRAM, status, **options):
+        """The checks, by result and name."""
+        done = subprocess.run([*command, program, "doctor", "--json", *map(str, arguments)], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=harness.PATIENCE_S, check=False, **options)
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        document = json.loads(done.stdout)
+        self.assertEqual(document["would_attach"], status == 0)
+        checks = document["checks"]
+        for check in checks:
+            if check["result"] == "failed":
+                self.assertNotEqual(check["advice"], "", check)
+        return {result: {c["name"]: c["found"] + ": " + c["advice"] for c in checks if c["result"] == result}
+                for result in ("ok", "warning", "failed")}
+
+    def test_an_attach_works_here(self):
+        found = self.doctor(status=0)
+        for name in ("kernel", "uprobes", "attach", "ring buffer", "nopspan's programs", "lockdown", "BTF",
+                     "perf_event_paranoid", "unprivileged_bpf_disabled", "RLIMIT_MEMLOCK", "seccomp", "deleted files"):
+            self.assertIn(name, found["ok"])
+        self.assertIn(os.uname().release, found["ok"]["kernel"])
+
+    def test_a_program_with_the_shared_library(self):
+        with Program("traced") as program:
+            found = self.doctor(program.pid, status=0)
+            self.assertIn("11 probe sites", found["ok"]["probes of " + LIBRARY])
+            self.assertIn("alone in its page", found["ok"]["gate page of " + LIBRARY])
+            self.assertIn("works, by batch", found["ok"]["attach to " + LIBRARY])
+            self.assertEqual(found["failed"], {})
+
+    def test_trying_raises_no_gate(self):
+        with Program("traced") as program:
+            words = set()
+            doctor = subprocess.Popen([PROGRAM, "doctor", str(program.pid)], stdout=subprocess.DEVNULL)
+            while doctor.poll() is None:
+                words.add(program.gate() & harness.GATE_SPANS)
+            self.assertEqual(words, {0})
+
+    def test_a_program_in_a_container(self):
+        root = os.path.join(self.temporary_folder(), "root")
+        with Container(root) as container:
+            found = self.doctor(container.host_pid, status=0)
+            self.assertIn("another mount namespace", str(found["ok"]["process %d" % container.host_pid]))
+
+    def test_a_program_without_its_notes(self):
+        path = os.path.join(self.temporary_folder(), "stripped")
+        shutil.copy(program_path("traced_static"), path)
+        subprocess.run(["llvm-strip", path], check=True)
+        with Program("", command=[path]) as program:
+            self.assertIn("--keep-section=.note.stapsdt", self.doctor(program.pid, status=1)["failed"]["probes of " + path])
+
+    def test_a_program_with_another_nop(self):
+        if platform.machine() != "x86_64":
+            self.skipTest("there is but one nop here")
+        path = os.path.join(self.temporary_folder(), "five")
+        shutil.copy(program_path("traced_static"), path)
+        with Program("", command=[path]) as program:
+            done = subprocess.run([PROGRAM, "ps", "--json", str(program.pid)], check=True, stdout=subprocess.PIPE)
+            copy = json.loads(done.stdout)["processes"][0]["copies"][0]
+            offset = next(p["offset"] for p in copy["probes"] if p["name"] == "retry")
+        with open(path, "r+b") as file:
+            file.seek(offset)
+            file.write(b"\x0f\x1f\x44\x00\x00\xc3")
+        with Program("", command=[path]) as program:
+            self.assertIn("5-byte nop", self.doctor(program.pid, status=1)["failed"]["probes of " + path])
+
+    def test_a_program_that_is_told_to_keep_out(self):
+        with Program("traced", env={"NOPSPAN_DISABLE": "1"}) as program:
+            failed = self.doctor(program.pid, status=1)["failed"]
+            self.assertIn("NOPSPAN_DISABLE=1", failed["process %d" % program.pid])
+
+    def test_a_program_without_probes(self):
+        with Program("plugin_host") as program:
+            failed = self.doctor(program.pid, status=1)["failed"]
+            self.assertIn("maps no file with probes", failed["process %d" % program.pid])
+
+    def test_a_library_that_was_replaced(self):
+        path = os.path.join(self.temporary_folder(), "libnopspan.so.0")
+        shutil.copy(LIBRARY, path)
+        with Program("traced", env={"LD_LIBRARY_PATH": os.path.dirname(path)}) as program:
+            shutil.copy(LIBRARY, path + ".new")
+            os.rename(path + ".new", path)
+            found = self.doctor(program.pid, status=0)
+            self.assertIn("deleted or replaced", found["warning"]["file " + path])
+            self.assertIn("works", found["ok"]["attach to " + path])
+
+    def test_several_copies_in_one_process(self):
+        with Program("traced_static") as program:
+            program.ask("load " + program_path("plugin_static.so"))
+            found = self.doctor(program.pid, status=0)
+            self.assertIn("2 copies", found["warning"]["process %d" % program.pid])
+
+    def test_a_pid_that_does_not_exist_is_a_misuse(self):
+        child = subprocess.Popen(["true"])
+        child.wait()
+        done = subprocess.run([PROGRAM, "doctor", str(child.pid)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              check=False)
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("there is no process", done.stderr)
+
+    def test_without_privileges(self):
+        failed = self.doctor(command=NOBODY, program=self.copy_for_nobody(), status=1)["failed"]
+        self.assertRegex(failed["BPF program"], "CAP_BPF, CAP_PERFMON")
+        self.assertIn("CAP_SYS_PTRACE", failed["other users' processes"])
+
+    def test_with_capabilities_for_bpf_alone(self):
+        """Whether that is enough to attach depends on the kernel: newer ones want CAP_SYS_ADMIN."""
+        capabilities = "-all,+bpf,+perfmon,+sys_ptrace"
+        command = [*NOBODY, "--inh-caps=" + capabilities, "--ambient-caps=" + capabilities, "--bounding-set=+all"]
+        done = subprocess.run([*command, self.copy_for_nobody(), "doctor", "--json"], stdout=subprocess.PIPE, text=True,
+                              check=False)
+        checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+        self.assertEqual(checks["BPF program"]["result"], "ok")
+        if checks["attach"]["result"] == "failed":
+            self.assertIn("give it CAP_SYS_ADMIN", checks["attach"]["advice"])
+            self.assertEqual(done.returncode, 1)
+
+    def test_in_a_container_whose_filter_refuses_bpf(self):
+        numbers = (321, 298) if platform.machine() == "x86_64" else (280, 241)
+        failed = self.doctor(preexec_fn=lambda: refuse_system_calls(*numbers), status=1)["failed"]
+        self.assertIn("seccomp filter of this container", failed["BPF program"])
+
+    def test_in_a_user_namespace(self):
+        found = self.doctor(command=["unshare", "--user", "--map-root-user"], status=1)
+        self.assertIn("user namespace", found["warning"])
+        self.assertIn("on the host", found["failed"]["BPF program"])
+
+
+if __name__ == "__main__":
+    if not os.path.exists(PROGRAM):
+        harness.ability.unable("no nopspan at %s: it was built without the collector" % PROGRAM)
+    harness.main("unshare", "chroot", "ldd", "llvm-strip", "setpriv")

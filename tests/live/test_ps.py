@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nopspan ps: every process with probes, by whatever way it has them, its gate as it is, and who listens."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+import harness
+from harness import BUILD, GATE_SPANS, LIBRARY, PROBES, Bpftrace, Program, program_path, wait_until
+from test_namespace import Container
+
+PROGRAM = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
+NOBODY = 65534
+GATE_BATCH = 0xFFFF << 16
+
+
+def run(*arguments, command=(), **options):
+    return subprocess.run([*command, PROGRAM, "ps", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, timeout=harness.PATIENCE_S, check=False, **options)
+
+
+def in_proc(pid, name):
+    with open("/proc/%d/%s" % (pid, name), encoding="utf-8") as file:
+        return file.read()
+
+
+def gate_of(word):
+    """A gate's word by its parts."""
+    return {"spans": word & 0xffff, "batch": word >> 16 & 0xffff, "span_handlers": word >> 32 & 0xff,
+            "point_handlers": word >> 40 & 0xff, "points": word >> 48}
+
+
+def listeners(copy):
+    """By their pids. Other tracers on this machine may be among them."""
+    return {listener["pid"]: listener for listener in copy["listeners"]}
+
+
+def write_event(text):
+    # Python's append mode seeks, which this file does not allow.
+    subprocess.run(["sh", "-c", 'echo "$1" >> /sys/kernel/tracing/uprobe_events', "sh", text], check=True)
+
+
+class Listening(Bpftrace):
+    """bpftrace on one probe of one file. Up when entered: when its part of the gate is."""
+
+    def __init__(self, program, probe="nopspan:span_stop", library=LIBRARY, command="gate"):
+        self.program, self.command = program, command
+        self.part = GATE_SPANS if probe.startswith("nopspan:span_") else GATE_BATCH
+        super().__init__([harness.BPFTRACE, "-e", 'usdt:%s:%s { @[pid] = count(); }' % (library, probe)])
+
+    def wait_until_up(self):
+        wait_until(lambda: int(self.program.ask(self.command)) & self.part, "the gate to go up")
+        # A collector of somebody else may have raised it.
+        if self.part == GATE_BATCH:
+            wait_until(lambda: str(self.pid) in run(self.program.pid).stdout, "bpftrace to be named")
+
+
+class Ps(harness.Test):
+    def ps(self, *arguments, **options):
+        """What it prints as JSON, by pid."""
+        done = run("--json", *arguments, **options)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        document = json.loads(done.stdout)
+        return {process["pid"]: process for process in document["processes"]}
+
+    def process(self, pid, **options):
+        processes = self.ps(pid, **options)
+        self.assertEqual(list(processes), [pid])
+        return processes[pid]
+
+    def only_copy(self, pid):
+        copies = self.process(pid)["copies"]
+        self.assertEqual(len(copies), 1, copies)
+        return copies[0]
+
+    def row(self, pid):
+        """The cells of the one row that the table has for a process."""
+        done = run(pid)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        heading, line = done.stdout.splitlines()
+        return dict(zip(heading.split(), re.split(r"\s\s+", line.strip())))
+
+    def assert_gate_of(self, program):
+        """What it says of a gate is what the program sees. Other tracers on this machine may come and go."""
+        def same():
+            return self.only_copy(program.pid)["gate"] == gate_of(program.gate())
+        wait_until(same, "the gate to be shown as it is")
+
+    def assert_same_file(self, copy, path):
+        status = os.stat(path)
+        self.assertEqual((copy["device"], copy["inode"]), (status.st_dev, status.st_ino))
+
+    def test_a_program_with_the_shared_library(self):
+        with Program("traced") as program:
+            process = self.process(program.pid)
+            self.assertEqual(process["namespace_pid"], program.pid)
+            self.assertEqual(process["command"], "traced")
+            self.assertEqual(process["executable"], program_path("traced"))
+            self.assertIn("0::%s\n" % process["cgroup"], in_proc(program.pid, "cgroup"))
+            stat = in_proc(program.pid, "stat").rpartition(")")[2].split()
+            self.assertEqual(process["start_ticks"], int(stat[19]))
+            self.assertEqual(len(process["copies"]), 1)
+            copy = process["copies"][0]
+            self.assertEqual(copy["path"], LIBRARY)
+            self.assertFalse(copy["deleted"])
+            self.assert_same_file(copy, LIBRARY)
+            with open(os.path.join(harness.SOURCE, "include", "nopspan", "version.h"), encoding="utf-8") as file:
+                version = re.findall(r"#define NOPSPAN_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)", file.read())
+            self.assertEqual(copy["version"], ".".join(version))
+            self.assertEqual(copy["abi_version"], 1)
+            self.assertEqual([(p["provider"], p["name"]) for p in copy["probes"]],
+                             [("nopspan", probe) for probe in PROBES] + [("nopspan_batch", "batch")])
+            self.assertEqual({p["nop"] for p in copy["probes"]}, {"1-byte"})
+            self.assertTrue(copy["batch"])
+            self.assert_gate_of(program)
+            self.assertEqual((copy["memory_bytes"], copy["threads"], copy["held_entries"]), (0, 0, 0))
+            self.assertEqual(copy["counts"], {})
+
+    def test_the_table_says_the_same(self):
+        with Program("traced") as program:
+            row = self.row(program.pid)
+            self.assertEqual(row["PID"], str(program.pid))
+            self.assertEqual(row["NSPID"], "-")
+            self.assertEqual(row["COMMAND"], "traced")
+            self.assertEqual(row["PROBES"], "10+batch")
+            self.assertEqual(row["NOP"], "1-byte")
+            self.assertEqual(row["HELD"], "0 B")
+            self.assertEqual(row["THREADS"], "0")
+            self.assertEqual(row["LIBRARY"], LIBRARY)
+
+    def test_all_processes_are_found_without_a_pid(self):
+        with Program("traced") as program, Program("traced_static") as static, Program("plugin_host") as without:
+            processes = self.ps()
+            self.assertEqual(processes[program.pid]["copies"][0]["path"], LIBRARY)
+            self.assertEqual(processes[static.pid]["copies"][0]["path"], program_path("traced_static"))
+            self.assertNotIn(without.pid, processes)
+
+    def test_a_static_program_and_its_plugin_are_two_copies_with_a_gate_each(self):
+        plugin = program_path("plugin_static.so")
+        with Program("traced_static") as program:
+            self.assertEqual(program.ask("load " + plugin), "loaded")
+            with Listening(program, library=plugin, command="plugin_gate") as listening:
+                copies = {copy["path"]: copy for copy in self.process(program.pid)["copies"]}
+                self.assertEqual(set(copies), {program_path("traced_static"), plugin})
+                self.assertEqual(copies[program_path("traced_static")]["gate"]["spans"], 0)
+                self.assertNotEqual(copies[plugin]["gate"]["spans"], 0)
+                self.assertNotIn(listening.pid, listeners(copies[program_path("traced_static")]))
+                self.assertIn(listening.pid, listeners(copies[plugin]))
+                listening.stop()
+
+    def test_a_library_that_comes_with_a_plugin(self):
+        with Program("plugin_host") as host:
+            self.assertEqual(self.ps(host.pid), {})
+            self.assertEqual(host.ask("load " + program_path("plugin_shared.so")), "loaded")
+            self.assertEqual(self.only_copy(host.pid)["path"], LIBRARY)
+
+    def test_a_library_that_was_replaced_by_rename(self):
+        folder = self.temporary_folder()
+        path = os.path.join(folder, "libnopspan.so.0")
+        shutil.copy(LIBRARY, path)
+        environment = {"LD_LIBRARY_PATH": folder}
+        with Program("traced", env=environment) as old:
+            before = os.stat(path)
+            shutil.copy(LIBRARY, path + ".new")
+            os.rename(path + ".new", path)
+            with Program("traced", env=environment) as new:
+                processes = self.ps(old.pid, new.pid)
+                replaced, present = processes[old.pid]["copies"][0], processes[new.pid]["copies"][0]
+                self.assertEqual((replaced["path"], present["path"]), (path, path))
+                self.assertEqual((replaced["deleted"], present["deleted"]), (True, False))
+                self.assertEqual(replaced["inode"], before.st_ino)
+                self.assert_same_file(present, path)
+                self.assertTrue(self.row(old.pid)["LIBRARY"].endswith(" (deleted)"))
+
+    def test_one_file_under_two_names(self):
+        folder = self.temporary_folder()
+        names = [os.path.join(folder, name) for name in ("one", "other")]
+        shutil.copy(program_path("traced_static"), names[0])
+        os.link(*names)
+        with Program("", command=[names[0]]) as one, Program("", command=[names[1]]) as other:
+            processes = self.ps(one.pid, other.pid)
+            copies = [processes[p.pid]["copies"][0] for p in (one, other)]
+            self.assertEqual([copy["path"] for copy in copies], names)
+            self.assertEqual(len({(copy["device"], copy["inode"]) for copy in copies}), 1)
+
+    def test_a_program_in_a_container_with_its_own_copy(self):
+        root = os.path.join(self.temporary_folder(), "root")
+        with Container(root) as container:
+            process = self.process(container.host_pid)
+            self.assertEqual(process["namespace_pid"], 1)
+            copy = process["copies"][0]
+            self.assert_same_file(copy, os.path.join(root, "usr/local/lib/libnopspan.so.0"))
+            with Listening(container, library=os.path.join(root, "usr/local/lib/libnopspan.so.0")) as listening:
+                copy = self.only_copy(container.host_pid)
+                self.assertEqual(copy["gate"]["spans"], container.gate() & GATE_SPANS)
+                self.assertIn(listening.pid, listeners(copy))
+                listening.stop()
+
+    def test_a_forked_child_has_a_gate_of_its_own(self):
+        with Program("traced") as program:
+            with Listening(program):
+                child = int(program.ask("fork"))
+                self.assertNotEqual(self.only_copy(child)["gate"]["spans"], 0)
+                self.assertEqual(self.process(child)["command"], "traced")
+            self.assertEqual(self.only_copy(child)["gate"]["spans"], 0)
+            program.ask("reap")
+
+    def test_bpftrace_is_named_while_it_listens(self):
+        with Program("traced") as program:
+            with Listening(program) as listening:
+                copy = self.only_copy(program.pid)
+                self.assertNotEqual(copy["gate"]["spans"], 0)
+                listener = listeners(copy)[listening.pid]
+                self.assertEqual(listener["kind"], "program")
+                self.assertEqual(listener["command"], "bpftrace")
+                self.assertEqual(listener["probes"], ["span_stop"])
+                self.assertFalse(listener["by_name"])
+                row = self.row(program.pid)
+                self.assertIn("spans", row["GATE"].split(","))
+                self.assertIn("bpftrace(%d)" % listening.pid, row["LISTENERS"].split(","))
+                listening.stop()
+            copy = self.only_copy(program.pid)
+            self.assertEqual(copy["gate"]["spans"], 0)
+            self.assertNotIn(listening.pid, listeners(copy))
+
+    def test_a_tracer_of_the_open_file_is_named_too(self):
+        """As attach.sh gives bpftrace a file: by a descriptor."""
+        with Program("traced") as program, open(LIBRARY, "rb") as library:
+            os.set_inheritable(library.fileno(), True)
+            script = "usdt:/proc/self/fd/%d:nopspan:span_stop { @ = count(); }" % library.fileno()
+            tracer = subprocess.Popen([harness.BPFTRACE, "-e", script], stdout=subprocess.DEVNULL, close_fds=False)
+            try:
+                program.wait_for_gate(lambda gate: gate & GATE_SPANS, "the gate to go up")
+                self.assertIn(tracer.pid, listeners(self.only_copy(program.pid)))
+            finally:
+                tracer.send_signal(signal.SIGINT)
+                tracer.wait(harness.PATIENCE_S)
+
+    def test_what_batches_take_while_somebody_listens_to_them(self):
+        with Program("traced") as program:
+            with Listening(program, "nopspan_batch:batch") as listening:
+                program.ask("begin kept")
+                program.ask("span held 3")
+                copy = self.only_copy(program.pid)
+                self.assertGreater(copy["gate"]["batch"], 0)
+                self.assertEqual(listeners(copy)[listening.pid]["probes"], ["batch"])
+                self.assertEqual((copy["threads"], copy["held_entries"]), (1, 3))
+                self.assertGreater(copy["memory_bytes"], 0)
+                self.assertIn("batch", self.row(program.pid)["GATE"].split(","))
+                program.ask("end")
+                listening.stop()
+
+    def test_an_event_of_perf_and_who_may_use_it(self):
+        with Program("traced") as program:
+            place, = (p for p in self.only_copy(program.pid)["probes"] if p["name"] == "span_stop")
+            write_event("p:nopspan_test/ps %s:0x%x(0x%x)" % (LIBRARY, place["offset"], place["semaphore_offset"]))
+            try:
+                with subprocess.Popen(["perf", "record", "-q", "-B", "-e", "nopspan_test:ps", "-a", "-o",
+                                       os.path.join(self.temporary_folder(), "data")],
+                                      stderr=subprocess.DEVNULL) as perf:
+                    program.wait_for_gate(lambda gate: gate & GATE_SPANS, "the gate to go up")
+                    listener = listeners(self.only_copy(program.pid))[perf.pid]
+                    self.assertEqual((listener["kind"], listener["name"]), ("perhaps", "nopspan_test:ps"))
+                    self.assertIn("perf(%d)?" % perf.pid, self.row(program.pid)["LISTENERS"])
+                    perf.send_signal(signal.SIGINT)
+                    perf.wait(harness.PATIENCE_S)
+            finally:
+                write_event("-:nopspan_test/ps")
+
+    def test_counts_of_the_library_that_are_not_zero(self):
+        with Program("traced") as program:
+            with Listening(program):
+                program.ask("attach not/an/id/of/ours")
+                program.ask("span %s 2" % ("x" * 70))
+                self.assertEqual(self.only_copy(program.pid)["counts"], {"names_invalid": 1, "truncated": 1})
+                self.assertIn("%d counts: names_invalid 1 truncated 1\n" % program.pid, run(program.pid).stdout)
+                program.ask("detach")
+
+    def test_a_program_without_its_notes(self):
+        path = os.path.join(self.temporary_folder(), "stripped")
+        shutil.copy(program_path("traced_static"), path)
+        subprocess.run(["llvm-strip", path], check=True)
+        with Program("", command=[path]) as program:
+            copy = self.only_copy(program.pid)
+            self.assertTrue(copy["notes_missing"])
+            self.assertEqual(copy["probes"], [])
+            self.assertEqual(copy["gate"], gate_of(0), "nobody can attach to it")
+            self.assertEqual(self.row(program.pid)["PROBES"], "stripped")
+
+    def test_a_name_that_would_color_the_terminal(self):
+        path = os.path.join(self.temporary_folder(), "\x1b[31mred")
+        shutil.copy(program_path("traced_static"), path)
+        with Program("", command=[path]) as program:
+            self.assertNotIn("\x1b", run(program.pid).stdout)
+            self.assertEqual(self.process(program.pid)["executable"], path)
+
+    def test_a_pid_that_does_not_exist_is_a_misuse(self):
+        child = subprocess.Popen(["true"])
+        child.wait()
+        done = run(child.pid)
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("there is no process %d" % child.pid, done.stderr)
+        self.assertEqual(run("none").returncode, 2)
+
+    def test_a_process_without_probes_is_no_failure(self):
+        done = run(os.getpid())
+        self.assertEqual((done.returncode, done.stdout), (0, ""))
+        self.assertIn("none of these processes has probes", done.stderr)
+        self.assertEqual(self.ps(os.getpid()), {})
+
+    def test_processes_that_end_while_they_are_looked_at(self):
+        stop = os.path.join(self.temporary_folder(), "stop")
+        loop = 'while [ ! -e "$1" ]; do "$2" canary x & "$2" canary y; wait; done'
+        with subprocess.Popen(["sh", "-c", loop, "sh", stop, program_path("traced_static")]) as churn:
+            try:
+                for _ in range(40):
+                    self.ps()
+            finally:
+                with open(stop, "w", encoding="ascii"):
+                    pass
+                churn.wait(harness.PATIENCE_S)
+
+    def test_without_privileges_it_shows_its_own_users_processes_and_says_what_more_needs(self):
+        folder = self.temporary_folder()
+        os.chmod(folder, 0o755)
+        for path in (program_path("traced_static"), PROGRAM):
+            shutil.copy(path, folder)
+        as_nobody = ["setpriv", "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY, "--clear-groups", "--inh-caps=-all"]
+        nopspan = [*as_nobody, os.path.join(folder, os.path.basename(PROGRAM)), "ps"]
+        with Program("", command=[*as_nobody, os.path.join(folder, "traced_static")]) as own, Program("traced") as other:
+            done = subprocess.run(nopspan, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            rows = [line.split() for line in done.stdout.splitlines()[1:]]
+            self.assertEqual([row[0] for row in rows], [str(own.pid)])
+            self.assertEqual(rows[0][7], "down")
+            self.assertRegex(done.stderr, r"not looked at: process \d+: looking at it needs CAP_SYS_PTRACE")
+            self.assertIn("who listens is told with CAP_SYS_ADMIN only", done.stderr)
+            done = subprocess.run([*nopspan, str(other.pid)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                  check=False)
+            self.assertEqual((done.returncode, done.stdout), (0, ""))
+            self.assertIn("process %d: looking at it needs CAP_SYS_PTRACE" % other.pid, done.stderr)
+
+
+if __name__ == "__main__":
+    if not os.path.exists(PROGRAM):
+        harness.ability.unable("no nopspan at %s: it was built without the collector" % PROGRAM)
+    harness.run_in_tracefs()
+    # The events of the kernel are one for the machine.
+    _perf = harness.hold_lock("/run/lock/nopspan-perf") if os.geteuid() == 0 else None
+    harness.main("perf", "unshare", "chroot", "ldd", "llvm-strip", "setpriv")

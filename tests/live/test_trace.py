@@ -1,0 +1,434 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nopspan trace: its trees are what handlers saw in the same run, whole if they satisfy the filter, and not else."""
+
+import base64
+import collections
+import fcntl
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import termios
+import threading
+import time
+import unicodedata
+
+import example_service
+import harness
+from example_service import PROMPTS, Agent, Server, lines_of, prompts_file
+from harness import BUILD, LIBRARY, PATIENCE_S, Program, Test, wait_until
+
+NOPSPAN = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
+WAITS = "Waiting for requests to end"
+STATUSES = ("ok", "error", "cancelled", "exception")
+NOBODY = "0" * 16
+
+Span = collections.namedtuple("Span", "parent_id name pid status duration_ns")
+
+
+class Trace:
+    """nopspan trace. A context manager: attached when entered, ended by SIGINT when left."""
+
+    def __init__(self, *options, stdout=subprocess.PIPE, env=None):
+        # Attached to the library before a process has it, so that what a program does first is seen.
+        self.process = subprocess.Popen([NOPSPAN, "trace", "--binary", LIBRARY, *map(str, options)], text=True,
+                                        stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, **(env or {})})
+        self.lines = []
+        self.said = []
+        self._readers = [threading.Thread(target=self._read, args=pair, daemon=True)
+                         for pair in ((self.process.stdout, self.lines), (self.process.stderr, self.said)) if pair[0]]
+        for reader in self._readers:
+            reader.start()
+
+    @staticmethod
+    def _read(stream, lines):
+        for line in stream:
+            lines.append(line.rstrip("\n"))
+        stream.close()
+
+    def __enter__(self):
+        def waits():
+            if self.process.poll() is not None:
+                raise AssertionError("nopspan trace ended: %s" % self.said)
+            return any(line.startswith(WAITS) for line in list(self.said))
+        try:
+            wait_until(waits, "nopspan trace to be attached")
+        except BaseException:
+            self.process.kill()
+            self.end()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.stop()
+
+    def stop(self):
+        """Ends it as a user does."""
+        self.process.send_signal(signal.SIGINT)
+        self.end()
+
+    def end(self):
+        """Waits for its end; returns its exit status."""
+        code = self.process.wait(PATIENCE_S)
+        for reader in self._readers:
+            reader.join()
+        return code
+
+    def objects(self):
+        return [json.loads(line) for line in list(self.lines)]
+
+    def traces(self, *pids):
+        """Those with a span of one of these processes: others on this machine are traced too."""
+        return [found for found in self.objects()
+                if found["type"] == "trace" and set(pids) & {process["pid"] for process in found["processes"]}]
+
+    def last(self):
+        last = self.objects()[-1]
+        assert last["type"] == "end", last
+        return last
+
+
+def spans_of(trace):
+    """{span id: Span} of an object that --json printed."""
+    return {span["span_id"]: Span(span["parent_id"], span["name"], trace["processes"][span["process"]]["pid"],
+                                  span["status"], span["duration_ns"]) for span in trace["spans"]}
+
+
+class ChatService(Test):
+    """One run of both programs under collectors with different filters, and handlers' record of it."""
+
+    FILTERS = {"all": (), "name": ("--name", "llm.tool"), "model": ("--model", "no-such-model"), "errors": ("--errors",),
+               "slow": ("--slower-than", "60ms"), "sample": ("--sample", "2"),
+               "both": ("--errors", "--name", "llm.tool")}
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.mkdtemp(prefix="nopspan-live-")
+        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        prompts = prompts_file(folder, PROMPTS * 3)
+        logs = [os.path.join(folder, name) for name in ("server.jsonl", "agent.jsonl")]
+        tracers = {name: Trace("--json", *options) for name, options in cls.FILTERS.items()}
+        try:
+            for tracer in tracers.values():
+                tracer.__enter__()
+            with Server(folder, "--fail-rate", "0.2", "--seed", "7", "--events", logs[0],
+                        env=example_service.TRACED) as server:
+                tracers["pid"] = Trace("--json", "--pid", server.pid).__enter__()
+                agent = Agent(server.url, "--stream", "--prompts", prompts, "--concurrency", "2", "--max-attempts", "12",
+                              "--retry-delay-ms", "5", "--events", logs[1], env=example_service.TRACED)
+        finally:
+            for tracer in tracers.values():
+                tracer.__exit__()
+        cls.tracers, cls.agent, cls.server_pid = tracers, agent, server.pid
+        cls.ids = [answer["request_id"] for answer in agent.summary["answers"]]
+        cls.events = [event for log in logs for event in lines_of(log)]
+        cls.shown = {name: {trace["request_id"]: trace for trace in tracer.traces(agent.pid, server.pid)}
+                     for name, tracer in tracers.items()}
+
+    def expected(self, request_id):
+        """{span id: Span} as handlers saw them. An iteration has no stop: how long it took is not known."""
+        found = {}
+        for event in self.events:
+            if event["request_id"] != request_id:
+                continue
+            name, _, what = event["event"].rpartition(".")
+            duration = event["measurements"].get("duration")
+            if event["event"] == "agent.operator.iteration_start":
+                name, what = "agent.operator.iteration", "stop"
+            if what == "stop":
+                parent = None if event["parent_id"] == NOBODY else event["parent_id"]
+                found[event["span_id"]] = Span(parent, name, event["pid"], STATUSES[event["status"]], duration)
+        return found
+
+    def assert_shown(self, name, wanted, some_are=True):
+        """Of the agent's requests those and no others, whole."""
+        ids = [request_id for request_id in self.ids if wanted(self.expected(request_id))]
+        self.assertEqual(sorted(set(self.shown[name]) & set(self.ids)), sorted(ids))
+        self.assertTrue(not some_are or set(ids) and set(ids) != set(self.ids), "the filter decides nothing here")
+        for request_id in ids:
+            self.assert_same_tree(self.shown[name][request_id])
+
+    def assert_same_tree(self, trace):
+        expected = self.expected(trace["request_id"])
+        spans = spans_of(trace)
+        self.assertEqual(set(spans), set(expected))
+        for span_id, span in spans.items():
+            duration = expected[span_id].duration_ns or span.duration_ns
+            self.assertEqual(span, expected[span_id]._replace(duration_ns=duration))
+
+    def test_every_request_is_one_trace_over_both_processes(self):
+        self.assertEqual(len(set(self.ids)), len(PROMPTS) * 3)
+        for request_id in self.ids:
+            trace = self.shown["all"][request_id]
+            self.assert_same_tree(trace)
+            self.assertEqual({process["pid"] for process in trace["processes"]}, {self.agent.pid, self.server_pid})
+            self.assertEqual((trace["end"], trace["over_limit"], trace["duplicates"]), ("finished", 0, 0))
+            self.assertEqual(trace["span_count"], len(trace["spans"]))
+            self.assertEqual([span["name"] for span in trace["spans"] if "top" in span], ["llm.chat"])
+            self.assertEqual(base64.urlsafe_b64decode(request_id + "==").hex(), trace["trace_id"])
+
+    def test_traces_of_the_engines_own_are_shown_too(self):
+        steps = {event["span_id"] for event in self.events if event["event"] == "engine.step.stop"}
+        traces = [trace for trace in self.shown["all"].values() if trace["spans"][0]["name"] == "engine.step"]
+        self.assertEqual({trace["spans"][0]["span_id"] for trace in traces}, steps)
+        self.assertTrue(all(trace["spans"][0]["links"] for trace in traces))
+
+    def test_spans_come_behind_their_parents(self):
+        for trace in self.shown["all"].values():
+            seen = {None}
+            for span in trace["spans"]:
+                self.assertIn(span["parent_id"], seen)
+                seen.add(span["span_id"])
+
+    def test_events_and_retries_are_with_their_span(self):
+        said = collections.Counter()
+        for event in self.events:
+            name = event["event"]
+            if event["request_id"] not in self.ids or name.rpartition(".")[2] in ("start", "stop", "iteration_start"):
+                continue
+            if name not in ("gen_ai.retry", "gen_ai.stream.first_token"):  # the same retry, and a time of its span
+                said[event["span_id"], name] += 1
+        shown = collections.Counter()
+        for request_id in self.ids:
+            for span in self.shown["all"][request_id]["spans"]:
+                for event in span.get("events", ()):
+                    name = "llm.adapter.retry" if event["type"] == "retry" else event["name"]
+                    shown[span["span_id"], name] += 1
+        self.assertEqual(shown, said)
+        retries = sum(count for (_, name), count in shown.items() if name == "llm.adapter.retry")
+        self.assertEqual(retries, self.agent.summary["retries"])
+        self.assertGreater(retries, 0)
+
+    def test_attributes_are_those_that_handlers_saw(self):
+        ended = {event["span_id"]: event for event in self.events if event["event"].endswith(".stop")}
+        compared = 0
+        for request_id in self.ids:
+            for span in self.shown["all"][request_id]["spans"]:
+                if span["span_id"] not in ended:
+                    continue
+                event = ended[span["span_id"]]
+                seen = {key: value for key, value in event["attributes"].items() if key not in event["content"]}
+                self.assertEqual(span.get("attributes", {}), seen, span["name"])
+                compared += len(seen)
+        self.assertGreater(compared, 100)
+
+    def test_tokens_are_those_that_handlers_saw(self):
+        for request_id in self.ids:
+            for span in self.shown["all"][request_id]["spans"]:
+                if span["name"] == "llm.step":
+                    usage = span["usage"]
+                    self.assertEqual((usage["input"], usage["output"]),
+                                     (span["attributes"]["gen_ai.usage.input_tokens"],
+                                      span["attributes"]["gen_ai.usage.output_tokens"]))
+                    self.assertGreater(span["first_token_ns"], 0)
+
+    def test_name_shows_traces_that_have_such_a_span(self):
+        self.assert_shown("name", lambda spans: any(span.name == "llm.tool" for span in spans.values()))
+
+    def test_errors_shows_traces_in_which_anything_failed(self):
+        self.assert_shown("errors", self.has_failed)
+
+    def test_slower_than_shows_traces_whose_outermost_span_took_as_long(self):
+        def is_slow(spans):
+            return any(span.parent_id is None and span.duration_ns >= 60_000_000 for span in spans.values())
+        self.assert_shown("slow", is_slow, some_are=False)  # this machine may be fast or slow
+
+    def test_all_filters_must_be_satisfied(self):
+        self.assert_shown("both", lambda spans: self.has_failed(spans) and
+                          any(span.name == "llm.tool" for span in spans.values()))
+
+    @staticmethod
+    def has_failed(spans):
+        return any(span.status in ("error", "exception") for span in spans.values())
+
+    def test_model_shows_nothing_where_no_span_has_it(self):
+        self.assertEqual(self.shown["model"], {})
+
+    def test_sample_shows_whole_traces(self):
+        for request_id in set(self.ids) & set(self.shown["sample"]):
+            self.assert_same_tree(self.shown["sample"][request_id])
+        self.assertLess(len(self.shown["sample"]), len(self.shown["all"]))
+
+    def test_pid_shows_what_the_trace_has_in_other_processes_too(self):
+        for request_id in self.ids:
+            self.assert_same_tree(self.shown["pid"][request_id])
+
+    def test_the_counts_add_up(self):
+        for name, tracer in self.tracers.items():
+            end = tracer.last()
+            counts, total = end["traces"], end["ledger"]["total"]
+            self.assertTrue(total["closes"], name)
+            self.assertEqual(counts["entries"], counts["outside"] + counts["duplicates"] + counts["over_limit"] +
+                             counts["handed_over"], name)
+            self.assertEqual(counts["held"], 0)
+            self.assertEqual(counts["shown"] + counts["not_wanted"] + counts["incomplete_not_shown"],
+                             counts["finished"] + counts["late_parts"] + counts["evicted"] + counts["unfinished"], name)
+
+
+class Requests(Test):
+    """Traces of the program `traced`, under names that nobody else has."""
+
+    def name(self, what):
+        return "trace_test.%d.%s" % (os.getpid(), what)
+
+    def test_a_request_is_found_by_every_form_of_its_id(self):
+        foreign = "order-%d" % os.getpid()
+        value = 0x6C62272E07BB014262B821756295C58D
+        for byte in foreign.encode():
+            value = (value ^ byte) * ((1 << 88) + 0x13B) & (1 << 128) - 1
+        trace_id = value.to_bytes(16, "big")
+        forms = (foreign, trace_id.hex(), base64.urlsafe_b64encode(trace_id).decode().rstrip("="))
+        tracers = [Trace("--json", "--request", form) for form in forms]
+        try:
+            for tracer in tracers:
+                tracer.__enter__()
+            with Program("traced") as program:
+                program.ask("span " + self.name("other"))
+                program.ask("attach " + foreign)
+                program.ask("span " + self.name("wanted"))
+                program.ask("detach")
+        finally:
+            for tracer in tracers:
+                tracer.__exit__()
+        for tracer in tracers:
+            trace, = tracer.traces(program.pid)
+            self.assertEqual((trace["request_id"], trace["trace_id"]), (foreign, trace_id.hex()))
+            self.assertEqual([span["name"] for span in trace["spans"]], [self.name("wanted")])
+            self.assertEqual(tracer.last()["traces"]["shown"], 1)
+
+    def test_a_trace_is_shown_while_it_runs_and_limit_ends_it(self):
+        with Trace("--json", "--limit", 1, "--name", self.name("inner")) as tracer:
+            with Program("traced") as program:
+                for command in ("begin " + self.name("outer"), "span " + self.name("inner") + " 3", "end"):
+                    program.ask(command)
+                self.assertEqual(tracer.end(), 0)
+        trace, = tracer.traces(program.pid)
+        self.assertEqual([span["name"] for span in trace["spans"]], [self.name("outer")] + [self.name("inner")] * 3)
+        self.assertEqual({span["parent_id"] for span in trace["spans"][1:]}, {trace["spans"][0]["span_id"]})
+
+    def test_slower_than_leaves_out_what_is_fast(self):
+        with Trace("--json", "--slower-than", "900ms") as tracer:
+            with Program("traced") as program:
+                program.ask("span " + self.name("fast"))
+                program.ask("begin " + self.name("slow"))
+                program.ask("span " + self.name("inner"))
+                time.sleep(1)  # for so long it runs at least
+                program.ask("end")
+        trace, = tracer.traces(program.pid)
+        self.assertEqual([span["name"] for span in trace["spans"]], [self.name("slow"), self.name("inner")])
+
+    def test_filter_early_lets_the_kernel_decide(self):
+        with Program("traced") as program:
+            with Trace("--json", "--filter-early", "--pid", program.pid, "--name", self.name("wanted")) as tracer:
+                program.wait_for_gate(lambda gate: gate != 0, "the collector to attach")
+                for _ in range(20):
+                    program.ask("span " + self.name("other") + " 10")
+                program.ask("span " + self.name("wanted"))
+                tracer.stop()
+        trace, = tracer.traces(program.pid)
+        self.assertEqual([span["name"] for span in trace["spans"]], [self.name("wanted")])
+        ledger = tracer.last()["ledger"]
+        self.assertEqual([row["pid"] for row in ledger["processes"]], [program.pid])
+        self.assertEqual(ledger["total"]["emitted"], 201)
+
+    def check_incomplete(self, *options):
+        """The spans inside one that has not ended when the collector does."""
+        with Trace("--json", "--name", self.name("inner"), *options) as tracer:
+            with Program("traced") as program:
+                program.ask("begin " + self.name("outer"))
+                program.ask("span " + self.name("inner"))
+                tracer.stop()
+                program.ask("end")
+        return tracer.traces(program.pid), tracer.last()
+
+    def test_what_has_not_ended_is_counted(self):
+        traces, end = self.check_incomplete()
+        self.assertEqual(traces, [])
+        self.assertEqual(end["traces"]["incomplete_not_shown"], 1)
+
+    def test_what_has_not_ended_is_shown_when_asked(self):
+        (trace,), end = self.check_incomplete("--incomplete")
+        self.assertEqual((trace["end"], end["traces"]["incomplete_not_shown"]), ("unfinished", 0))
+        self.assertEqual([(span["name"], span["top"]) for span in trace["spans"]], [(self.name("inner"), "missing")])
+
+    def text_of(self, *options, columns=None, env=None):
+        """What is printed of a trace with a failed span, many siblings and a retry; on a terminal if it has columns."""
+        master, slave = pty.openpty() if columns else (None, None)
+        if columns:
+            fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+        environment = {"LC_ALL": "C.UTF-8", "TERM": "xterm", "NO_COLOR": "", **(env or {})}
+        printed = []
+        tracer = Trace("--limit", 1, "--name", self.name("many"), *options, stdout=slave or subprocess.PIPE,
+                       env=environment)
+        if columns:
+            os.close(slave)
+
+            def read():
+                try:
+                    while True:
+                        chunk = os.read(master, 4096)
+                        if not chunk:
+                            break
+                        printed.append(chunk)
+                except OSError:  # all have closed it
+                    pass
+            reader = threading.Thread(target=read, daemon=True)
+            reader.start()
+        with tracer:
+            with Program("traced") as program:
+                for command in ("begin " + self.name("outer"), "points", "span " + self.name("many") + " 23", "end"):
+                    program.ask(command)
+                self.assertEqual(tracer.end(), 0, tracer.said)
+        if not columns:
+            return "\n".join(tracer.lines), tracer.said
+        reader.join(PATIENCE_S)
+        os.close(master)
+        return b"".join(printed).decode().replace("\r\n", "\n"), tracer.said
+
+    def test_text_is_a_tree(self):
+        text, said = self.text_of()
+        self.assertNotIn("\x1b", text)
+        self.assertRegex(text, r"(?m)^\S{22}  \d\d:\d\d:\d\d\.\d{3}  .*28 spans, 1 error  traced\[\d+\]$")
+        self.assertRegex(text, r"(?m)^ *[\d.]+ [num]?s +\+\S+ [nm]?s ▕█+▏ " + re.escape(self.name("outer")))
+        self.assertRegex(text, r"(?m)└─ 23 × %s, .* in all, longest " % re.escape(self.name("many")))
+        self.assertRegex(text, r"(?m)│  ├─ llm\.step  tiny-2  11→7 tokens \(5 cached\)  first ")
+        self.assertRegex(text, r"(?m)│  │  └─ ◆ retry 2 in 500 ms: rate_limit$")
+        self.assertRegex(text, r"(?m)llm\.tool calculator  error division_by_zero$")
+        self.assertTrue(any(line.startswith("1 trace") for line in said), said)
+        self.assertTrue(any("delivered" in line for line in said), "the ledger: %s" % said)
+
+    def test_all_spans_folds_nothing(self):
+        text, _ = self.text_of("--all-spans")
+        self.assertEqual(len(re.findall(r"─ %s\b" % re.escape(self.name("many")), text)), 23)
+
+    def test_a_terminal_has_colors_and_lines_of_its_width(self):
+        for columns in (60, 100):
+            text, _ = self.text_of(columns=columns)
+            self.assertIn("\x1b[31mllm.tool\x1b[0m", text)
+            plain = re.sub(r"\x1b\[\d*m", "", text)
+            widths = [sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line) for line in plain.split("\n")]
+            self.assertLessEqual(max(widths), columns)
+            self.assertGreater(max(widths), columns - 20)
+
+    def test_no_color_and_ascii_locales_are_respected(self):
+        text, _ = self.text_of(columns=100, env={"NO_COLOR": "1", "LC_ALL": "C"})
+        self.assertNotIn("\x1b", text)
+        self.assertTrue(text.isascii(), text)
+        self.assertIn("`- 23 x " + self.name("many"), text)
+
+    def test_a_wrong_option_is_a_misuse(self):
+        done = subprocess.run([NOPSPAN, "trace", "--slower-than", "soon"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, check=False)
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("soon", done.stderr)
+
+
+if __name__ == "__main__":
+    example_service.need()
+    harness.main()

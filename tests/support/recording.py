@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recording of `nopspan record`, read by nothing of nopspan's: its format is in docs/recording.md, and its messages are
+decoded by protobuf's own compiler."""
+
+import collections
+import json
+import os
+import struct
+import subprocess
+import zlib
+
+import otlp_attributes
+
+FILE_HEADER = struct.Struct("<8sII")
+FRAME_HEADER = struct.Struct("<4sIIIQII")
+MOST_PAYLOAD = 16 << 20
+KINDS = {1: "about", 2: "traces", 3: "logs", 4: "metrics", 5: "ledger", 6: "end"}
+MESSAGES = {
+    "traces": ("opentelemetry.proto.trace.v1.TracesData", "opentelemetry/proto/trace/v1/trace.proto"),
+    "logs": ("nopspan.otlp.LogsData", "otlp_logs_metrics.proto"),
+    "metrics": ("nopspan.otlp.MetricsData", "otlp_logs_metrics.proto"),
+}
+
+Frame = collections.namedtuple("Frame", "kind entries time_unix_ns payload")
+
+
+class Cut(Exception):
+    """What follows the frames that were read is none."""
+
+
+def frames(data):
+    """The frames of a file's bytes. Raises Cut behind the last one, if that is not the end."""
+    magic, version, zero = FILE_HEADER.unpack_from(data)
+    if (magic, version, zero) != (b"NOPSPAN\0", 1, 0):
+        raise ValueError("no recording: %r" % data[:16])
+    at = FILE_HEADER.size
+    while at < len(data):
+        if len(data) - at < FRAME_HEADER.size:
+            raise Cut(at)
+        magic, kind, length, entries, time_unix_ns, crc, header_crc = FRAME_HEADER.unpack_from(data, at)
+        if magic != b"NSPF" or length > MOST_PAYLOAD or zlib.crc32(data[at:at + 28]) != header_crc:
+            raise Cut(at)
+        at += FRAME_HEADER.size
+        payload = data[at:at + length]
+        if len(payload) < length or zlib.crc32(payload) != crc:
+            raise Cut(at)
+        at += length
+        yield Frame(KINDS[kind], entries, time_unix_ns, payload)
+
+
+def whole_frames(path):
+    """The frames of a file up to where it is cut, and whether it is not."""
+    with open(path, "rb") as file:
+        data = file.read()
+    found = []
+    try:
+        for frame in frames(data):
+            found.append(frame)
+    except Cut:
+        return found, False
+    return found, bool(found) and found[-1].kind == "end"
+
+
+def _decode(kind, payload):
+    message, file = MESSAGES[kind]
+    here = os.path.dirname(os.path.abspath(__file__))
+    done = subprocess.run(["protoc", "--decode=" + message, "-I", otlp_attributes.DEFINITIONS, "-I", here, file],
+                          input=payload, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        raise ValueError("protoc does not decode it: " + done.stderr.decode())
+    return otlp_attributes.parse_text(done.stdout.decode())
+
+
+class Message(dict):
+    """A message's fields by name: a list of values each. `attributes` are {key: value}."""
+
+    def one(self, name, default=None):
+        values = self.get(name, [])
+        if len(values) > 1:
+            raise ValueError("%s %d times" % (name, len(values)))
+        return values[0] if values else default
+
+
+def _message(fields):
+    message = Message()
+    attributes = []
+    for name, value in fields:
+        if name == "attributes":
+            attributes.append(value)
+        elif isinstance(value, list):
+            message.setdefault(name, []).append(_message(value))
+        else:
+            message.setdefault(name, []).append(value)
+    message.attributes = otlp_attributes.key_values(attributes)
+    return message
+
+
+Entry = collections.namedtuple("Entry", "kind resource scope message")
+
+
+def entries(frame):
+    """The spans, log records or metrics of a frame: their messages, with the attributes of resource and scope."""
+    found = []
+    inner = {"traces": ("resource_spans", "scope_spans", "spans"), "logs": ("resource_logs", "scope_logs", "log_records"),
+             "metrics": ("resource_metrics", "scope_metrics", "metrics")}[frame.kind]
+    data = _message(_decode(frame.kind, frame.payload))
+    for resource in data.get(inner[0], []):
+        for scope in resource.get(inner[1], []):
+            for message in scope.get(inner[2], []):
+                found.append(Entry(frame.kind, resource.one("resource").attributes, scope.one("scope"), message))
+    if len(found) != frame.entries:
+        raise ValueError("%d entries in a frame of %d" % (len(found), frame.entries))
+    return found
+
+
+def all_entries(path):
+    """All of a file that must be whole."""
+    found, is_whole = whole_frames(path)
+    if not is_whole:
+        raise ValueError(path + " is not whole")
+    return [entry for frame in found if frame.kind in MESSAGES for entry in entries(frame)]
+
+
+def ledger(path):
+    """The last one."""
+    return json.loads([frame.payload for frame in whole_frames(path)[0] if frame.kind == "ledger"][-1])
