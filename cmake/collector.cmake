@@ -105,10 +105,105 @@ function(nopspan_bpf_skeleton source)
   set_property(GLOBAL APPEND PROPERTY nopspan_bpf_skeletons ${skeleton})
 endfunction()
 
-# Until all parts are there: whatever is there.
-file(GLOB nopspan_bpf_programs CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} probes/*.bpf.c)
-file(GLOB nopspan_collector_sources CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} src/collector/*.cpp)
-list(REMOVE_ITEM nopspan_collector_sources src/collector/main.cpp)
+set(nopspan_bpf_programs probes/collector.bpf.c probes/hist.bpf.c)
+set(nopspan_collector_sources
+    src/collector/accounts.cpp
+    src/collector/attachments.cpp
+    src/collector/attributes_json.cpp
+    src/collector/batch_reader.cpp
+    src/collector/capabilities.cpp
+    src/collector/cells.cpp
+    src/collector/cgroup_folder.cpp
+    src/collector/clock_map.cpp
+    src/collector/command.cpp
+    src/collector/command_doctor.cpp
+    src/collector/command_hist.cpp
+    src/collector/command_ps.cpp
+    src/collector/command_record.cpp
+    src/collector/command_replay.cpp
+    src/collector/command_top.cpp
+    src/collector/command_trace.cpp
+    src/collector/command_words.cpp
+    src/collector/completion.cpp
+    src/collector/container.cpp
+    src/collector/delivery.cpp
+    src/collector/drain.cpp
+    src/collector/elf_file.cpp
+    src/collector/event_reader.cpp
+    src/collector/file_watch.cpp
+    src/collector/filter.cpp
+    src/collector/frames.cpp
+    src/collector/gauge_board.cpp
+    src/collector/has_screen.cpp
+    src/collector/help_text.cpp
+    src/collector/hidden_processes.cpp
+    src/collector/hist_merge.cpp
+    src/collector/hist_program.cpp
+    src/collector/hist_quantity.cpp
+    src/collector/hist_recording.cpp
+    src/collector/hist_source.cpp
+    src/collector/hist_table.cpp
+    src/collector/hist_view.cpp
+    src/collector/host.cpp
+    src/collector/interned_texts.cpp
+    src/collector/kernel_checks.cpp
+    src/collector/kernel_programs.cpp
+    src/collector/known_files.cpp
+    src/collector/ledger.cpp
+    src/collector/library_view.cpp
+    src/collector/listeners.cpp
+    src/collector/live_source.cpp
+    src/collector/log_linear.cpp
+    src/collector/man_page.cpp
+    src/collector/mapped_file.cpp
+    src/collector/maps.cpp
+    src/collector/numbered_folder.cpp
+    src/collector/open_source.cpp
+    src/collector/otlp_attributes.cpp
+    src/collector/otlp_names.cpp
+    src/collector/otlp_reader.cpp
+    src/collector/otlp_spans.cpp
+    src/collector/privilege_checks.cpp
+    src/collector/probe_file.cpp
+    src/collector/probe_link.cpp
+    src/collector/process_account.cpp
+    src/collector/process_checks.cpp
+    src/collector/process_facts.cpp
+    src/collector/process_memory.cpp
+    src/collector/process_report.cpp
+    src/collector/recorder.cpp
+    src/collector/recording.cpp
+    src/collector/remote_parents.cpp
+    src/collector/replay_summary.cpp
+    src/collector/row_key.cpp
+    src/collector/self_probe.cpp
+    src/collector/slice_histogram.cpp
+    src/collector/span.cpp
+    src/collector/span_json.cpp
+    src/collector/span_table.cpp
+    src/collector/stream_ledger.cpp
+    src/collector/styled_line.cpp
+    src/collector/suggestion.cpp
+    src/collector/terminal.cpp
+    src/collector/text.cpp
+    src/collector/text_table.cpp
+    src/collector/thread_headers.cpp
+    src/collector/top_detail.cpp
+    src/collector/top_feed.cpp
+    src/collector/top_print.cpp
+    src/collector/top_runner.cpp
+    src/collector/top_screen.cpp
+    src/collector/top_summary.cpp
+    src/collector/top_table.cpp
+    src/collector/trace.cpp
+    src/collector/trace_assembler.cpp
+    src/collector/trace_events.cpp
+    src/collector/trace_filter.cpp
+    src/collector/trace_fold.cpp
+    src/collector/trace_json.cpp
+    src/collector/trace_links.cpp
+    src/collector/trace_tree.cpp
+    src/collector/utf8.cpp)
 
 foreach(nopspan_bpf_program IN LISTS nopspan_bpf_programs)
   nopspan_bpf_skeleton(${nopspan_bpf_program})
@@ -135,8 +230,7 @@ target_link_libraries(
 target_compile_features(nopspan_collector PUBLIC cxx_std_20)
 
 add_executable(nopspan_program src/collector/main.cpp)
-# Whole, until all commands are there: main.cpp's references to those that may be absent fetch nothing from an archive.
-target_link_libraries(nopspan_program PRIVATE $<LINK_LIBRARY:WHOLE_ARCHIVE,nopspan_collector>)
+target_link_libraries(nopspan_program PRIVATE nopspan_collector)
 target_compile_definitions(nopspan_program PRIVATE NOPSPAN_VERSION="${PROJECT_VERSION}")
 set_target_properties(nopspan_program PROPERTIES OUTPUT_NAME nopspan)
 
@@ -148,6 +242,7 @@ endforeach()
 if(NOPSPAN_INSTALL)
   install(TARGETS nopspan_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
   install(FILES packaging/nopspan.service DESTINATION lib/systemd/system COMPONENT program)
+  install(PROGRAMS packaging/nopspan-generator DESTINATION lib/systemd/system-generators COMPONENT program)
   if(CMAKE_CROSSCOMPILING)
     message(STATUS "nopspan: no man page and no completion, because the program that writes them does not run here")
   else()

@@ -13,6 +13,8 @@ std::string to_string(Capability capability) {
   switch (capability) {
     case Capability::dac_override:
       return "CAP_DAC_OVERRIDE";
+    case Capability::dac_read_search:
+      return "CAP_DAC_READ_SEARCH";
     case Capability::net_admin:
       return "CAP_NET_ADMIN";
     case Capability::sys_ptrace:

@@ -9,6 +9,7 @@ namespace nopspan::collector {
 // By the numbers of <linux/capability.h>, also where that is too old to know them.
 enum class Capability : std::uint8_t {
   dac_override = 1,
+  dac_read_search = 2,
   net_admin = 12,
   sys_ptrace = 19,
   sys_admin = 21,

@@ -3,6 +3,7 @@
 
 #include "failure.h"
 #include "hist_events.h"
+#include "hidden_processes.h"
 #include "hist_program.h"
 #include "host.h"
 #include "text.h"
@@ -129,7 +130,9 @@ class HistSource::Loaded {
   std::uint64_t began_unix_ns_ = now_unix_ns();
 };
 
-HistSource::HistSource(const HistOptions& options) : loaded_(std::make_unique<Loaded>(options)) {}
+HistSource::HistSource(const HistOptions& options) : loaded_(std::make_unique<Loaded>(options)) {
+  warn_of_hidden_processes();
+}
 HistSource::~HistSource() = default;
 void HistSource::attach_new() { loaded_->attach_new(); }
 int HistSource::watch_fd() const { return loaded_->watch_fd(); }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host_checks.h"
+#include "probe_link.h"
 #include "process_facts.h"
-#include "self_probe.h"
 #include "text.h"
 #include "trace_events.h"
 
@@ -45,9 +45,8 @@ void check_uprobes(Checks& checks) {
 }
 
 void check_uprobe_multi(Checks& checks) {
-  const int error = try_uprobe_multi();
-  checks.ok("uprobe links", error == 0 ? "the kernel has them (uprobe_multi)"
-                                       : "the kernel has them not, or refuses them: perf events are used");
+  checks.ok("uprobe links", has_uprobe_multi() ? "the kernel has them (uprobe_multi)"
+                                               : "the kernel has them not, or refuses them: perf events are used");
 }
 
 // What programs are charged for before Linux 5.11.

@@ -35,7 +35,7 @@ int listen_to_libbpf(libbpf_print_level level, const char* format, va_list argum
 [[noreturn]] void fail(const std::string& what, int error) {
   std::string text = what + ": " + std::strerror(error);
   if (error == EPERM || error == EACCES) {
-    text += ". It needs root, or CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN";
+    text += ". It needs root, or CAP_BPF and CAP_PERFMON";
   } else if (!said.empty()) {
     text += "\n" + said;
   }

@@ -24,15 +24,6 @@
 
 namespace nopspan::collector {
 
-// Commands that may still be absent: their engineers write them now.
-[[gnu::weak]] void add_ps(CLI::App& app, const Common& common, Run& run);
-[[gnu::weak]] void add_top(CLI::App& app, const Common& common, Run& run);
-[[gnu::weak]] void add_hist(CLI::App& app, const Common& common, Run& run);
-[[gnu::weak]] void add_trace(CLI::App& app, const Common& common, Run& run);
-[[gnu::weak]] void add_record(CLI::App& app, const Common& common, Run& run);
-[[gnu::weak]] void add_replay(CLI::App& app, const Common& common, Run& run);
-[[gnu::weak]] void add_doctor(CLI::App& app, const Common& common, Run& run);
-
 namespace {
 
 constexpr char kDescription[] =
@@ -69,7 +60,7 @@ bool color_allowed() {
 void add_commands(CLI::App& app, const Common& common, Run& run) {
   using Add = void (*)(CLI::App&, const Common&, Run&);
   for (const Add add : {add_ps, add_top, add_trace, add_hist, add_record, add_replay, add_doctor}) {
-    if (add != nullptr) add(app, common, run);
+    add(app, common, run);
   }
 }
 

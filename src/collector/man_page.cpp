@@ -15,20 +15,32 @@ Tracing needs root, or these capabilities (see
 .BR capabilities (7)):
 .TP
 .B CAP_BPF
-to load the BPF programs.
+to load BPF programs and make their maps.
 .TP
 .B CAP_PERFMON
 to attach them, and to let them read a traced program's memory.
 .TP
 .B CAP_SYS_ADMIN
-instead of CAP_PERFMON on kernels that allow probes in other users' programs to it alone (from mid-2025 on).
+for that too, on kernels before 6.6 that have the restriction of mid-2025 (also in stable series).
 .TP
-.BR CAP_SYS_PTRACE " and " CAP_DAC_READ_SEARCH
-to find the libraries that other users' processes map, and to fetch what an idle thread holds.
+.B CAP_SYS_PTRACE
+to see which libraries other users' processes map, and to fetch what an idle thread holds.
+.TP
+.B CAP_DAC_READ_SEARCH
+to open libraries in folders that are closed to others.
+.TP
+.B CAP_CHECKPOINT_RESTORE
+to open a library that was replaced while processes go on with it.
 .PP
 .B nopspan doctor
 tries each for real and says what is missing.
 Reading a recording needs none of them.
+.PP
+The systemd unit
+.B nopspan.service
+records to
+.I /var/lib/nopspan
+with these alone; it is not enabled by itself.
 )";
 constexpr char kTail[] = R"(.SH LEDGER
 A command that looks at spans ends with what became of all of them: how many the programs emitted, and of these how many

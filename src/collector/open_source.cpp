@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "command.h"
+#include "hidden_processes.h"
 #include "live_source.h"
 #include "recording.h"
 
 namespace nopspan::collector {
 
 std::unique_ptr<Source> open_source(const SourceOptions& options) {
-  return options.from.empty() ? open_live_source(options) : open_recording(options);
+  if (!options.from.empty()) return open_recording(options);
+  auto source = open_live_source(options);
+  warn_of_hidden_processes();
+  return source;
 }
 
 }  // namespace nopspan::collector

@@ -4,6 +4,7 @@
 #include "host_checks.h"
 #include "kernel_programs.h"
 #include "open_file.h"
+#include "probe_link.h"
 #include "process_facts.h"
 #include "self_probe.h"
 
@@ -57,7 +58,7 @@ void check_self(Checks& checks) {
                                        Capability::sys_admin,
                                        Capability::sys_ptrace,
                                        Capability::checkpoint_restore,
-                                       Capability::dac_override};
+                                       Capability::dac_read_search};
   std::string has;
   for (const Capability capability : all)
     if (has_capability(capability)) has += (has.empty() ? "" : ", ") + to_string(capability);
@@ -100,9 +101,10 @@ bool check_self_probe(Checks& checks) {
   }
   checks.ok("BPF program", "can be loaded");
   if (probe.refused != Step::none) {
-    // Since a mend of 2025 the kernel wants CAP_SYS_ADMIN, also where CAP_PERFMON was enough before.
-    checks.fail("attach", refused("the kernel refuses a uprobe in this program"),
-                advice(probe.error, {Capability::perfmon, Capability::sys_admin}));
+    // By perf events the kernel wants CAP_SYS_ADMIN since a mend of 2025, also where CAP_PERFMON was enough before.
+    std::vector<Capability> wanted = {Capability::perfmon};
+    if (!has_uprobe_multi()) wanted.push_back(Capability::sys_admin);
+    checks.fail("attach", refused("the kernel refuses a uprobe in this program"), advice(probe.error, wanted));
     return true;
   }
   if (probe.hits != 1) {

@@ -14,13 +14,33 @@
 namespace nopspan::collector {
 namespace {
 
-// Of <linux/bpf.h> of Linux 6.6, which is newer than the headers that we may be built with.
-constexpr auto kUprobeMulti = static_cast<bpf_attach_type>(48);  // BPF_TRACE_UPROBE_MULTI
+// union bpf_attr's part for it.
 struct CreateUprobeMulti {
   std::uint32_t program, target, attach_type, flags;
   std::uint64_t path, offsets, semaphore_offsets, cookies;
   std::uint32_t count, multi_flags, pid, padding;
 };
+constexpr auto kAttachType = static_cast<bpf_attach_type>(kUprobeMulti);
+
+// By trying what cannot succeed: a kernel that knows the kind says that a folder is no file to attach to. The first
+// ones, until Linux 6.10 and fixes of stable series, took a pid for that of a thread, and did not see the process's
+// others. Those that do it right refuse a negative one before they look at the file, and that is how they are told, by
+// libbpf too.
+bool try_uprobe_multi() {
+  const bpf_insn instructions[] = {
+      {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
+      {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
+  bpf_prog_load_opts options = {};
+  options.sz = sizeof(options);
+  options.expected_attach_type = kAttachType;
+  const OpenFile program(
+      bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nopspan_tries", "Dual BSD/GPL", instructions, 2, &options));
+  if (!program) return false;
+  if (create_uprobe_multi(program.get(), "/", 0, 0, 0) || errno != EBADF) return false;
+  return !create_uprobe_multi(program.get(), "/", 0, 0, UINT32_MAX) && errno == EINVAL;
+}
+
+}  // namespace
 
 OpenFile create_uprobe_multi(int program, const char* path, std::uint64_t offset, std::uint64_t semaphore_offset,
                              std::uint32_t pid) {
@@ -35,30 +55,10 @@ OpenFile create_uprobe_multi(int program, const char* path, std::uint64_t offset
   return OpenFile(static_cast<int>(syscall(SYS_bpf, BPF_LINK_CREATE, &create, sizeof(create))));
 }
 
-// By trying what cannot succeed: a kernel that knows the kind says that a folder is no file to attach to. The first
-// ones, until Linux 6.10 and fixes of stable series, took a pid for that of a thread, and did not see the process's
-// others. Those that do it right refuse a negative one before they look at the file, and that is how they are told, by
-// libbpf too.
-bool try_uprobe_multi() {
-  const bpf_insn instructions[] = {
-      {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
-      {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
-  bpf_prog_load_opts options = {};
-  options.sz = sizeof(options);
-  options.expected_attach_type = kUprobeMulti;
-  const OpenFile program(
-      bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nopspan_tries", "Dual BSD/GPL", instructions, 2, &options));
-  if (!program) return false;
-  if (create_uprobe_multi(program.get(), "/", 0, 0, 0) || errno != EBADF) return false;
-  return !create_uprobe_multi(program.get(), "/", 0, 0, UINT32_MAX) && errno == EINVAL;
-}
-
 bool has_uprobe_multi() {
   static const bool has = try_uprobe_multi();
   return has;
 }
-
-}  // namespace
 
 void ProbeLink::Destroy::operator()(bpf_link* link) const { bpf_link__destroy(link); }
 
@@ -67,7 +67,7 @@ void prepare_for_probes(bpf_object* object) {
   for (bpf_program* program = bpf_object__next_program(object, nullptr); program != nullptr;
        program = bpf_object__next_program(object, program)) {
     if (std::string_view(bpf_program__section_name(program)) == "uprobe") {
-      bpf_program__set_expected_attach_type(program, kUprobeMulti);
+      bpf_program__set_expected_attach_type(program, kAttachType);
     }
   }
 }
@@ -75,7 +75,7 @@ void prepare_for_probes(bpf_object* object) {
 ProbeLink attach_to_probe(const bpf_program* program, const std::string& path, std::uint64_t offset,
                           std::uint64_t semaphore_offset, int pid) {
   ProbeLink link;
-  if (bpf_program__expected_attach_type(program) == kUprobeMulti) {
+  if (bpf_program__expected_attach_type(program) == kAttachType) {
     link.multi_ = create_uprobe_multi(bpf_program__fd(program), path.c_str(), offset, semaphore_offset,
                                       pid < 0 ? 0 : static_cast<std::uint32_t>(pid));
     return link;

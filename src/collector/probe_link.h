@@ -39,6 +39,15 @@ void prepare_for_probes(bpf_object* object);
 ProbeLink attach_to_probe(const bpf_program* program, const std::string& path, std::uint64_t offset,
                           std::uint64_t semaphore_offset, int pid);
 
+// The kind of a link, which a program must be loaded for: BPF_TRACE_UPROBE_MULTI of <linux/bpf.h> of Linux 6.6, which
+// is newer than the headers that we may be built with.
+inline constexpr std::uint32_t kUprobeMulti = 48;
+// Whether the kernel has it, and lets this program have it.
+bool has_uprobe_multi();
+// As attach_to_probe() does it, of a program by its descriptor; `pid` 0: in all processes.
+OpenFile create_uprobe_multi(int program, const char* path, std::uint64_t offset, std::uint64_t semaphore_offset,
+                             std::uint32_t pid);
+
 // What attach_to_probe()'s error means, for people.
 std::string why_not_attached(int error);
 

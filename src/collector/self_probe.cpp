@@ -3,6 +3,7 @@
 
 #include "maps.h"
 #include "open_file.h"
+#include "probe_link.h"
 #include "process_facts.h"
 
 #include <bpf/bpf.h>
@@ -37,7 +38,6 @@ namespace {
 [[gnu::section(".data"), gnu::used]] volatile std::uint16_t semaphore = 0;
 
 constexpr const char* kOwnFile = "/proc/self/exe";
-constexpr std::uint32_t kTraceUprobeMulti = 48;  // BPF_TRACE_UPROBE_MULTI, of newer headers than ours may be
 
 std::optional<std::uint64_t> own_offset_of(std::uint64_t address) {
   std::optional<std::uint64_t> offset;
@@ -51,7 +51,7 @@ std::optional<std::uint64_t> own_offset_of(std::uint64_t address) {
 
 std::uint64_t site_offset() { return own_offset_of(reinterpret_cast<std::uint64_t>(&nopspan_doctor_site)).value_or(0); }
 
-// Adds 1 to the value of the map. With no map: does nothing.
+// Adds 1 to the value of the map.
 OpenFile load_program(int map, std::uint32_t expected_attach_type) {
   const auto instruction = [](std::uint8_t code, std::uint8_t to, std::uint8_t from, std::int32_t value) {
     bpf_insn result{};
@@ -62,11 +62,10 @@ OpenFile load_program(int map, std::uint32_t expected_attach_type) {
     return result;
   };
   const std::array program = {
-      instruction(BPF_LD | BPF_DW | BPF_IMM, BPF_REG_1, map < 0 ? 0 : BPF_PSEUDO_MAP_VALUE, map < 0 ? 0 : map),
+      instruction(BPF_LD | BPF_DW | BPF_IMM, BPF_REG_1, BPF_PSEUDO_MAP_VALUE, map),
       instruction(0, 0, 0, 0),
       instruction(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_2, 0, 1),
-      map < 0 ? instruction(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_2, 0, 2)
-              : instruction(BPF_STX | BPF_DW | BPF_ATOMIC, BPF_REG_1, BPF_REG_2, BPF_ADD),
+      instruction(BPF_STX | BPF_DW | BPF_ATOMIC, BPF_REG_1, BPF_REG_2, BPF_ADD),
       instruction(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0),
       instruction(BPF_JMP | BPF_EXIT, 0, 0, 0),
   };
@@ -75,6 +74,8 @@ OpenFile load_program(int map, std::uint32_t expected_attach_type) {
   return OpenFile(
       bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nopspan_doctor", "Dual BSD/GPL", program.data(), program.size(), &options));
 }
+
+std::uint64_t semaphore_offset() { return own_offset_of(reinterpret_cast<std::uint64_t>(&semaphore)).value_or(0); }
 
 OpenFile open_uprobe() {
   const std::string type = read_small_file("/sys/bus/event_source/devices/uprobe/type", 16);
@@ -87,9 +88,27 @@ OpenFile open_uprobe() {
   attributes.type = static_cast<std::uint32_t>(std::strtoul(type.c_str(), nullptr, 10));
   attributes.uprobe_path = reinterpret_cast<std::uint64_t>(kOwnFile);
   attributes.probe_offset = site_offset();
-  attributes.config = own_offset_of(reinterpret_cast<std::uint64_t>(&semaphore)).value_or(0) << 32U;
+  attributes.config = semaphore_offset() << 32U;
   // For all processes, as the collector attaches: any CPU will do, the program runs on all.
   return OpenFile(static_cast<int>(syscall(SYS_perf_event_open, &attributes, -1, 0, -1, PERF_FLAG_FD_CLOEXEC)));
+}
+
+// The link, or the event; `refused` says which step it was that failed.
+OpenFile attach(int program, SelfProbe::Step& refused) {
+  if (has_uprobe_multi()) {
+    refused = SelfProbe::Step::attach;
+    return create_uprobe_multi(program, kOwnFile, site_offset(), semaphore_offset(), 0);
+  }
+  refused = SelfProbe::Step::event;
+  OpenFile event = open_uprobe();
+  if (!event) return event;
+  refused = SelfProbe::Step::attach;
+  if (ioctl(event.get(), PERF_EVENT_IOC_SET_BPF, program) != 0 || ioctl(event.get(), PERF_EVENT_IOC_ENABLE, 0) != 0) {
+    const int error = errno;
+    event.reset();
+    errno = error;
+  }
+  return event;
 }
 
 }  // namespace
@@ -104,14 +123,12 @@ SelfProbe try_self_probe() {
   const OpenFile map(
       bpf_map_create(BPF_MAP_TYPE_ARRAY, "nopspan_doctor", sizeof(std::uint32_t), sizeof(std::uint64_t), 1, nullptr));
   if (!map) return refuse(SelfProbe::Step::map);
-  const OpenFile program = load_program(map.get(), 0);
+  const OpenFile program = load_program(map.get(), has_uprobe_multi() ? kUprobeMulti : 0);
   if (!program) return refuse(SelfProbe::Step::program);
   {
-    const OpenFile event = open_uprobe();
-    if (!event) return refuse(SelfProbe::Step::event);
-    if (ioctl(event.get(), PERF_EVENT_IOC_SET_BPF, program.get()) != 0 ||
-        ioctl(event.get(), PERF_EVENT_IOC_ENABLE, 0) != 0)
-      return refuse(SelfProbe::Step::attach);
+    SelfProbe::Step step = SelfProbe::Step::none;
+    const OpenFile link = attach(program.get(), step);
+    if (!link) return refuse(step);
     result.semaphore_rose = semaphore != 0;
     nopspan_doctor_site();
     const std::uint32_t key = 0;
@@ -119,25 +136,6 @@ SelfProbe try_self_probe() {
   }
   result.semaphore_fell = semaphore == 0;
   return result;
-}
-
-int try_uprobe_multi() {
-  const OpenFile program = load_program(-1, kTraceUprobeMulti);
-  if (!program) return errno;
-  const std::uint64_t offset = site_offset();
-  // union bpf_attr's link_create, as newer headers have it.
-  struct {
-    std::uint32_t program, target, type, flags;
-    std::uint64_t path, offsets, semaphore_offsets, cookies;
-    std::uint32_t count, multi_flags, pid, padding;
-  } attributes{};
-  attributes.program = static_cast<std::uint32_t>(program.get());
-  attributes.type = kTraceUprobeMulti;
-  attributes.path = reinterpret_cast<std::uint64_t>(kOwnFile);
-  attributes.offsets = reinterpret_cast<std::uint64_t>(&offset);
-  attributes.count = 1;
-  const OpenFile link(static_cast<int>(syscall(SYS_bpf, BPF_LINK_CREATE, &attributes, sizeof(attributes))));
-  return link ? 0 : errno;
 }
 
 }  // namespace nopspan::collector

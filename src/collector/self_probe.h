@@ -17,11 +17,8 @@ struct SelfProbe {
   bool semaphore_fell = false;  // after that
 };
 
-// Loads a BPF program that counts, attaches it to a site in this program for all processes, by perf_event_open(2) as
-// libbpf does, passes the site once, and takes all away.
+// Loads a BPF program that counts, attaches it to a site in this program for all processes, as the collector does
+// (probe_link.h), passes the site once, and takes all away.
 SelfProbe try_self_probe();
-
-// The same attach by a link for many uprobes (Linux 6.6), without a hit. Returns 0, or the error number.
-int try_uprobe_multi();
 
 }  // namespace nopspan::collector

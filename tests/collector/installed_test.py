@@ -18,6 +18,7 @@ TEXTS = {"share/man/man1/nopspan.1": ["man-page"], "share/bash-completion/comple
          "share/zsh/site-functions/_nopspan": ["completion", "zsh"],
          "share/fish/vendor_completions.d/nopspan.fish": ["completion", "fish"]}
 UNIT = STAGE / "lib/systemd/system/nopspan.service"
+GENERATOR = STAGE / "lib/systemd/system-generators/nopspan-generator"
 
 
 class Installed(unittest.TestCase):
@@ -46,7 +47,18 @@ class Installed(unittest.TestCase):
         text = UNIT.read_text(encoding="utf-8")
         given = re.search(r"(?m)^CapabilityBoundingSet=(.*)", text)[1].split()
         self.assertEqual(given, re.search(r"(?m)^AmbientCapabilities=(.*)", text)[1].split())
-        self.assertEqual(given, re.findall(r"(?m)^#   (CAP_\w+) +\w", text))
+        self.assertEqual([*given, "CAP_SYS_ADMIN"], re.findall(r"(?m)^#   (CAP_\w+) +\w", text))
+
+    def test_only_older_kernels_get_cap_sys_admin(self):
+        for release, gets in (("5.10.0-33-amd64", True), ("6.1.0-40-amd64", True), ("6.5.13", True), ("6.6.0", False),
+                              ("6.12+", False), ("7.0-rc1", False)):
+            with tempfile.TemporaryDirectory() as folder, self.subTest(release=release):
+                subprocess.run([GENERATOR, folder, folder, folder], check=True,
+                               env={**os.environ, "NOPSPAN_KERNEL_RELEASE": release})
+                path = Path(folder, "nopspan.service.d", "perf-events.conf")
+                self.assertEqual(path.exists(), gets)
+                if gets:
+                    self.assertEqual(path.read_text(encoding="utf-8").count("=CAP_SYS_ADMIN\n"), 2)
 
     def test_the_unit_records_with_options_that_record_has(self):
         command = re.search(r"(?m)^ExecStart=.*nopspan (\w+) (.*)$", UNIT.read_text(encoding="utf-8"))

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which capabilities the program needs, each taken away alone: what it is for fails, and says so. What packaging/nopspan.service
+gives is enough, and on kernels that have uprobe_multi (6.6) CAP_SYS_ADMIN is not among it for anything."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import unittest
+
+import harness
+from harness import LIBRARY, PATIENCE_S, Program, program_path, wait_until
+
+NOPSPAN = os.environ.get("NOPSPAN_PROGRAM") or os.path.join(harness.BUILD, "nopspan")
+UNIT = os.path.join(harness.SOURCE, "packaging", "nopspan.service")
+NOBODY = "65534"
+GATE_BATCH = 0xFFFF << 16
+
+
+def kernel():
+    return tuple(map(int, re.match(r"(\d+)\.(\d+)", os.uname().release).groups()))
+
+
+HAS_UPROBE_MULTI = kernel() >= (6, 6)
+# What a function needs. On an older kernel attaching may be CAP_SYS_ADMIN's, which is CAP_BPF and CAP_PERFMON as well.
+TRACING = {"bpf", "perfmon", "sys_ptrace"} if HAS_UPROBE_MULTI else {"bpf", "perfmon", "sys_ptrace", "sys_admin"}
+
+
+def unit_capabilities():
+    with open(UNIT, encoding="utf-8") as file:
+        listed = re.search(r"(?m)^CapabilityBoundingSet=(.*)", file.read())[1]
+    return {name.removeprefix("CAP_").lower() for name in listed.split()}
+
+
+def with_capabilities(capabilities, command):
+    """The command as nobody, with these capabilities and no way to others."""
+    sets = "-all" + "".join(",+" + name for name in sorted(capabilities))
+    return ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--no-new-privs", "--bounding-set", sets,
+            "--inh-caps", sets, "--ambient-caps", sets, *command]
+
+
+class Privileges(harness.Test):
+    def setUp(self):
+        # Where nobody may go, unlike the build tree.
+        self.folder = self.temporary_folder()
+        os.chmod(self.folder, 0o755)
+        self.nopspan = shutil.copy(NOPSPAN, self.folder)
+        self.libraries = os.path.join(self.folder, "libraries")
+        os.mkdir(self.libraries)
+        self.library = shutil.copy(LIBRARY, self.libraries)
+        shutil.copy(program_path("traced"), self.folder)
+
+    def traced(self):
+        """A program of root's, on a library of its own."""
+        return Program("traced", command=[os.path.join(self.folder, "traced")], env={"LD_LIBRARY_PATH": self.libraries})
+
+    def start(self, capabilities, *words):
+        return subprocess.Popen(with_capabilities(capabilities, [self.nopspan, *words]), stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/")
+
+    def run_nopspan(self, capabilities, *words):
+        """(exit status, stdout, stderr) of a command that ends by itself."""
+        with self.start(capabilities, *words) as process:
+            out, errors = process.communicate(timeout=PATIENCE_S)
+            return process.returncode, out, errors
+
+    def names_seen(self, program, capabilities):
+        """Names of the spans in the three traces that `trace` shows of a program, which makes them until then."""
+        with self.start(capabilities, "trace", "--json", "--pid", str(program.pid), "--limit", "3", "--max-age", "100ms") as process:
+            def ended():
+                program.ask("span privileged")
+                return process.poll() is not None
+            try:
+                wait_until(ended, "the collector to see three traces")
+                out, errors = process.communicate(timeout=PATIENCE_S)
+            finally:
+                process.kill()
+        self.assertEqual(process.returncode, 0, errors)
+        traces = [row for row in map(json.loads, out.splitlines()) if row["type"] == "trace"]
+        return [span["name"] for trace in traces for span in trace["spans"]]
+
+    def assert_seen(self, capabilities):
+        with self.traced() as program:
+            self.assertEqual(self.names_seen(program, capabilities), ["privileged"] * 3)
+
+    def refusal(self, capabilities, *words):
+        """What a command says that ends because it may not."""
+        status, out, errors = self.run_nopspan(capabilities, *words)
+        self.assertEqual((status, out), (1, ""), errors)
+        return errors
+
+    def warning(self, capabilities, *words):
+        """What a command says first on stderr that goes on until it is told to end."""
+        with self.start(capabilities, *words) as process:
+            said = process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=PATIENCE_S)
+        return said
+
+    def test_what_tracing_needs_is_enough(self):
+        self.assert_seen(TRACING)
+
+    def test_what_the_unit_gives_is_enough(self):
+        self.assert_seen(unit_capabilities())
+
+    def test_the_unit_gives_nothing_that_no_function_here_is_tested_with(self):
+        self.assertEqual(unit_capabilities() - {"sys_admin"},
+                         {"bpf", "perfmon", "sys_ptrace", "dac_read_search", "checkpoint_restore"})
+
+    def test_loading_needs_bpf_and_perfmon(self):
+        for missing in ("bpf", "perfmon"):
+            for command in ("trace", "hist"):
+                with self.subTest(command=command, missing=missing):
+                    said = self.refusal(TRACING - {missing, "sys_admin"}, command)
+                    self.assertIn("CAP_BPF and CAP_PERFMON", said)
+                    self.assertIn("nopspan doctor", said)
+
+    @unittest.skipIf(HAS_UPROBE_MULTI, "this kernel has uprobe_multi")
+    def test_attaching_needs_sys_admin_where_it_is_by_perf_events(self):
+        with self.traced() as program:
+            said = self.warning({"bpf", "perfmon", "sys_ptrace"}, "trace", "--pid", str(program.pid))
+            if program.gate() & GATE_BATCH:
+                self.skipTest("this kernel lets CAP_PERFMON attach")
+            self.assertIn("CAP_SYS_ADMIN", said)
+
+    def test_other_users_processes_need_sys_ptrace(self):
+        for command in ("trace", "hist"):
+            with self.traced() as program, self.subTest(command=command):
+                self.assertIn("without CAP_SYS_PTRACE it sees the processes of its own user only",
+                              self.warning(TRACING - {"sys_ptrace"}, command))
+                self.assertEqual(program.gate(), 0)
+                status, out, errors = self.run_nopspan(TRACING - {"sys_ptrace"}, "ps", str(program.pid))
+                self.assertEqual(out, "", status)
+                self.assertIn("needs CAP_SYS_PTRACE", errors)
+
+    def test_own_processes_need_no_sys_ptrace(self):
+        command = with_capabilities(set(), [os.path.join(self.folder, "traced")])
+        with Program("traced", command=command, env={"LD_LIBRARY_PATH": self.libraries}) as program:
+            self.assertIn("traced", self.run_nopspan(set(), "ps", str(program.pid))[1])
+
+    def test_a_library_in_a_closed_folder_needs_dac_read_search(self):
+        os.chmod(self.libraries, stat.S_IRWXU)
+        with self.traced() as program:
+            self.assertEqual(self.names_seen(program, TRACING | {"dac_read_search"}), ["privileged"] * 3)
+            self.assertIn("not looked at: process %d" % program.pid,
+                          self.run_nopspan(TRACING - {"sys_admin"}, "ps", str(program.pid))[2])
+
+    def test_a_library_that_was_replaced_needs_checkpoint_restore(self):
+        without = TRACING - {"sys_admin"} | {"dac_read_search"}  # /proc/PID/map_files is a closed folder
+        with self.traced() as program:
+            newer = shutil.copy(self.library, self.library + ".new")
+            os.rename(newer, self.library)
+            self.assertIn("CAP_CHECKPOINT_RESTORE", self.run_nopspan(without, "ps", str(program.pid))[2])
+            self.assertEqual(self.names_seen(program, TRACING | without | {"checkpoint_restore"}), ["privileged"] * 3)
+
+    def test_a_recording_needs_none(self):
+        path = os.path.join(self.folder, "spans.rec")
+        with self.traced() as program:
+            with subprocess.Popen([NOPSPAN, "record", path, "--pid", str(program.pid)], stderr=subprocess.DEVNULL) as process:
+                wait_until(lambda: program.gate() & GATE_BATCH, "the recorder to attach")
+                program.ask("span recorded 50")
+                process.send_signal(signal.SIGINT)
+        self.assertEqual(process.returncode, 0)
+        os.chmod(path, 0o644)
+        status, out, errors = self.run_nopspan(set(), "trace", "--json", "--incomplete", "--from", path)
+        self.assertEqual(status, 0, errors)
+        traces = [row for row in map(json.loads, out.splitlines()) if row["type"] == "trace"]
+        self.assertEqual({span["name"] for trace in traces for span in trace["spans"]}, {"recorded"})
+        self.assertEqual(self.run_nopspan(set(), "replay", path)[0], 0)
+
+
+if __name__ == "__main__":
+    if not os.path.exists(NOPSPAN):
+        harness.ability.unable("the program nopspan is not built")
+    harness.main("setpriv")
