@@ -45,10 +45,10 @@ trap 'sync; echo o > /proc/sysrq-trigger; sleep 60' EXIT
 mountpoint -q /proc || mount -t proc proc /proc
 mountpoint -q /sys || mount -t sysfs sysfs /sys
 [ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
-mountpoint -q /tmp || mount -t tmpfs tmp /tmp
-mountpoint -q /sys/kernel/debug || mount -t debugfs debug /sys/kernel/debug
-mountpoint -q /sys/kernel/tracing || mount -t tracefs trace /sys/kernel/tracing
-mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
+mount -t tmpfs tmp /tmp
+mount -t debugfs debug /sys/kernel/debug
+mount -t tracefs trace /sys/kernel/tracing
+mount -t bpf bpf /sys/fs/bpf
 ip link set lo up
 mkdir /results
 cd /root
@@ -57,14 +57,6 @@ echo $? > /results/status
 dmesg > /results/kernel
 tar -cf /dev/vdc -C /results .
 """
-# Where the machine's own systemd is the first process, that is a service of it.
-SYSTEMD_FIRST = "exec /lib/systemd/systemd\n"
-SYSTEMD_SERVICE = """[Unit]
-After=systemd-user-sessions.service
-[Service]
-ExecStart=/bin/bash /first-service
-"""
-SYSTEMD_SERVICE_PATH = "/etc/systemd/system/multi-user.target.wants/nopspan-script.service"
 
 def need():
     """What this machine must have for it."""
@@ -189,15 +181,11 @@ class Machine:
         finally:
             self._take_away()
 
-    def boot(self, script, files=None, patience_s=SCRIPT_PATIENCE_S, systemd=False):
+    def boot(self, script, files=None, patience_s=SCRIPT_PATIENCE_S):
         """Boots, runs a script of bash as root in a copy of the disk that has these files ({path there: path here, or
-        bytes}), powers off. Returns its Run. A script that is not done in time is killed: status 137. `systemd`: as a
-        service of systemd (whose package the machine must have), else it is all that runs."""
-        first = (FIRST_PROCESS % (PATH, patience_s)).encode()
-        files = {**(files or {}), "/script": script.encode(), "/first-process": first}
-        if systemd:
-            files.update({"/first-process": SYSTEMD_FIRST.encode(), "/first-service": first,
-                          SYSTEMD_SERVICE_PATH: SYSTEMD_SERVICE.encode()})
+        bytes}), powers off. Returns its Run. A script that is not done in time is killed: status 137."""
+        first = FIRST_PROCESS % (PATH, patience_s)
+        files = {**(files or {}), "/script": script.encode(), "/first-process": first.encode()}
         with tempfile.TemporaryDirectory() as folder:
             sent, received = os.path.join(folder, "sent"), os.path.join(folder, "received")
             with tarfile.open(sent, "w") as tar:
