@@ -90,9 +90,12 @@ void run_source(Source& source, Sink& sink, const SourceOptions& options, bool q
   }
   if (quiet) return;
   std::cout.flush();
-  if (const std::string remark = source.remark(); !remark.empty())
-    std::cerr << "nopspan: " << printable(remark) << "\n";
-  std::cerr << to_text(source.ledger());
+  std::cerr << remark_text(source) << to_text(source.ledger());
+}
+
+std::string remark_text(const Source& source) {
+  const std::string remark = source.remark();
+  return remark.empty() ? "" : "nopspan: " + printable(remark) + "\n";
 }
 
 }  // namespace nopspan::collector

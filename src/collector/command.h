@@ -45,6 +45,8 @@ CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint6
 extern std::atomic<bool> stopping;
 // Runs the source until it ends, `stopping` or --duration; then prints the ledger to stderr (to_text), unless `quiet`.
 void run_source(Source& source, Sink& sink, const SourceOptions& options, bool quiet = false);
+// The source's remark as a line for stderr; "" if it has none. What run_source() prints with the ledger.
+std::string remark_text(const Source& source);
 
 // What main() calls after the command line was understood: the exit status.
 using Run = std::function<int()>;

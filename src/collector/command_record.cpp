@@ -99,7 +99,7 @@ int run_record(const RecordOptions& options, const Common& common) {
   const bool is_complete = recorder.finish();
   const Ledger ledger = recorder.ledger();
   const std::string& path = options.recorder.path;
-  if (const std::string remark = source->remark(); !remark.empty()) std::cerr << "nopspan: " << remark << "\n";
+  std::cerr << remark_text(*source);
   if (common.json) {
     (path == "-" ? std::cerr : std::cout) << to_json(recorder.totals(), path, ledger)
                                                  .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)

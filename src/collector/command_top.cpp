@@ -62,7 +62,7 @@ void print_top(const TopOptions& options, bool json, const OpenSource& open) {
                [&](const TopSnapshotPointer& snapshot) { printer.print(*snapshot); });
   run_source(*source, feed, options.source, true);
   feed.finish();
-  std::fputs(to_text(source->ledger()).c_str(), stderr);
+  std::fputs((remark_text(*source) + to_text(source->ledger())).c_str(), stderr);
 }
 
 }  // namespace

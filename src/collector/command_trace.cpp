@@ -149,6 +149,7 @@ int run_trace(TraceOptions& options, const Common& common) {
   run_source(*source, shower, options.source, true);
   shower.finish();
   shower.print_end(source->ledger());
+  std::cerr << remark_text(*source);
   return 0;
 }
 

@@ -77,9 +77,7 @@ HistTable read_recording(const SourceOptions& source_options, const HistOptions&
   const std::unique_ptr<Source> source = open_source(everything);
   Histograms histograms(options);
   run_source(*source, histograms, everything, true);
-  if (const std::string remark = source->remark(); !remark.empty()) {
-    std::cerr << "nopspan hist: " << printable(remark) << "\n";
-  }
+  std::cerr << remark_text(*source);
   return histograms.take(source->ledger().total);
 }
 

@@ -121,7 +121,7 @@ std::string TopRunner::stop() {
   }
   if (thread_.joinable()) thread_.join();
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
-  return to_text(source_->ledger());
+  return remark_text(*source_) + to_text(source_->ledger());
 }
 
 }  // namespace nopspan::collector

@@ -212,7 +212,9 @@ class Replay(RecordingTest):
         summary = json.loads(run("replay", cut, "--json").stdout)
         self.assertFalse(summary["whole"] or summary["ended"])
         self.assertGreater(summary["left_out_bytes"], 0)
-        self.assertIn("not ended properly", run("replay", cut, "--spans").stderr)
+        for words in (("replay", cut, "--spans"), ("trace", "--from", cut), ("top", "--plain", "--from", cut),
+                      ("record", "/dev/null", "--force", "--from", cut)):
+            self.assertIn("not ended properly", run(*words).stderr, words)
 
     def test_it_refuses_what_is_no_recording(self):
         for data, words in ((b"", "an empty file"), (b"#!/bin/sh\nexit 0\n", "no recording of nopspan record"),
