@@ -16,6 +16,7 @@ namespace nopspan::collector {
 
 namespace {
 
+constexpr std::uint64_t kInterval = 2'000'000'000, kLeastInterval = 100'000'000;
 // A recording is one table, unless an interval was asked for.
 constexpr std::uint64_t kWholeRecording = 1'000'000'000'000'000'000;
 
@@ -106,10 +107,12 @@ void add_top_options(CLI::App& app, TopOptions& options) {
   app.add_option("--count", options.count, "End after N tables (plain text and JSON)")->type_name("N")->group(kGroup);
 }
 
-void run_top(const TopOptions& options, const Common& common, const OpenSource& open) {
-  if (options.request.interval_ns < 100'000'000) {
-    throw Failure("--interval must be at least 100ms", Failure::kMisused);
-  }
+void run_top(TopOptions options, const Common& common, const OpenSource& open) {
+  const bool is_recording = !options.source.from.empty();
+  std::uint64_t& interval = options.request.interval_ns;
+  if (interval == 0) interval = is_recording ? kWholeRecording : kInterval;
+  if (interval < kLeastInterval) throw Failure("--interval must be at least 100ms", Failure::kMisused);
+  if (is_recording) options.view.total = true;
   const bool prints = options.plain || common.json || options.count != 0 || options.shown_rows != 0;
   if (prints || !has_screen()) {
     print_top(options, common.json, open);
@@ -124,13 +127,8 @@ void add_top(CLI::App& app, const Common& common, Run& run) {
   const auto options = std::make_shared<TopOptions>();
   add_top_options(*command, *options);
   add_source_options(*command, options->source);
-  const CLI::Option* interval = command->get_option("--interval");
-  command->callback([options, interval, &common, &run] {
-    run = [options, interval, &common] {
-      if (!options->source.from.empty()) {
-        options->view.total = true;
-        if (interval->count() == 0) options->request.interval_ns = kWholeRecording;
-      }
+  command->callback([options, &common, &run] {
+    run = [options, &common] {
       run_top(*options, common, [options] { return open_source(options->source); });
       return 0;
     };

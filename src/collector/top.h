@@ -29,6 +29,6 @@ void add_top_options(CLI::App& app, TopOptions& options);
 // May be called again, for a recording that is to be read again.
 using OpenSource = std::function<std::unique_ptr<Source>()>;
 // On a screen if stdin and stdout are a terminal that can show one, and neither plain text nor JSON was asked for.
-void run_top(const TopOptions& options, const Common& common, const OpenSource& open);
+void run_top(TopOptions options, const Common& common, const OpenSource& open);
 
 }  // namespace nopspan::collector

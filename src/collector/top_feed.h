@@ -44,7 +44,7 @@ struct TopRequest {
   };
 
   Grouping by = {Dimension::name, Dimension::model};  // another one begins with an empty table
-  std::uint64_t interval_ns = 2'000'000'000;
+  std::uint64_t interval_ns = 0;
   std::optional<Row> detail;
 };
 

@@ -6,6 +6,7 @@ and without one."""
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ class Told:
             os.mkfifo(path)
         # Both ends, so that opening waits for nobody.
         self.commands = os.open(paths[0], os.O_RDWR)
-        self.answers = os.fdopen(os.open(paths[1], os.O_RDWR), encoding="ascii")
+        self.answers = os.open(paths[1], os.O_RDWR)
         self.environment = {"NOPSPAN_TEST_COMMANDS": paths[0], "NOPSPAN_TEST_ANSWERS": paths[1], "TZ": "UTC",
                             "LC_ALL": "C.UTF-8"}
 
@@ -40,13 +41,15 @@ class Told:
 
     def __exit__(self, *_):
         os.close(self.commands)
-        self.answers.close()
+        os.close(self.answers)
         self.folder.cleanup()
 
     def tell(self, *commands):
         for command in commands:
             os.write(self.commands, (command + "\n").encode())
-            assert self.answers.readline() == "done\n"
+            if not select.select([self.answers], [], [], tmux.PATIENCE_S)[0]:
+                raise AssertionError("no answer to " + command)
+            assert os.read(self.answers, 5) == b"done\n"
 
     def tell_last(self, command):
         """One that it may not live to answer."""
@@ -426,7 +429,9 @@ class Piped(Told):
     def __exit__(self, *failure):
         if self.process.poll() is None:
             self.process.kill()
-            self.process.communicate()
+            self.process.wait()
+        for stream in (self.process.stdout, self.process.stderr):
+            stream.close()
         super().__exit__(*failure)
 
 

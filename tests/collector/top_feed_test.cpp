@@ -32,7 +32,7 @@ class NoSource : public Source {
 // Whose snapshots are kept.
 struct Feed {
   explicit Feed(Filter filter = {}, bool at_once = false)
-      : feed(source, std::move(filter), 10, 100, {}, at_once,
+      : feed(source, std::move(filter), 10, 100, {.interval_ns = 2 * kSecond}, at_once,
              [this](TopSnapshotPointer snapshot) { snapshots.push_back(std::move(snapshot)); }) {}
 
   void pass(std::uint64_t seconds) {
