@@ -188,6 +188,7 @@ set(nopspan_collector_sources
     src/collector/text.cpp
     src/collector/text_table.cpp
     src/collector/thread_headers.cpp
+    src/collector/thread_ids.cpp
     src/collector/top_detail.cpp
     src/collector/top_feed.cpp
     src/collector/top_print.cpp

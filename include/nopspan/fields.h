@@ -35,7 +35,7 @@ NOPSPAN_API NOPSPAN_COLD void put_label(FieldSink*, Text key, Text value) noexce
 NOPSPAN_API NOPSPAN_COLD void put_link(FieldSink*, const Context& context) noexcept;
 
 template <class T>
-NOPSPAN_ALWAYS_INLINE void put(FieldSink* sink, Text key, const T& value, bool content) {
+void put(FieldSink* sink, Text key, const T& value, bool content) {
   if constexpr (std::is_same_v<T, std::nullptr_t>) {
     put_null(sink, key, content);
   } else if constexpr (std::is_same_v<T, bool>) {

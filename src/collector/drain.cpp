@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "drain.h"
 
+#include "thread_ids.h"
+
 #include <algorithm>
 #include <set>
 
@@ -38,11 +40,13 @@ void Drain::begin(std::uint32_t pid, const ProbeFile& file, bool by_batch, std::
     }
     ThreadHeaders& headers = headers_of(pid, copy);
     if (!headers.read() || headers.too_many()) account.entries.not_all_are_known();
+    const auto ids = thread_ids(*account.entries.process());
     for (const ThreadHeaders::Thread& thread : headers.threads()) {
       if (account.entries.find(thread.header.stream) == nullptr) {
         account.entries.begin_stream(thread.header.stream, thread.header.next, thread.header.discarded, now_ns);
       }
-      programs_.note_thread(pid, thread.header.thread_id, thread.address);
+      const auto id = ids.find(thread.header.thread_id);
+      if (account.tgid != 0 && id != ids.end()) programs_.note_thread(account.tgid, id->second, thread.address);
     }
   }
 }

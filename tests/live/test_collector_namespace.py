@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pid namespaces: a traced program in one of its own, and the collector in one."""
+
+import os
+import sys
+
+import harness
+from collector import Collector, CollectorTest, Counting
+from harness import Program, program_path, wait_until
+from test_collector_faults import SEES_ENDS
+
+INSIDE = "NOPSPAN_IN_PID_NAMESPACE"
+
+
+def in_namespace(*command):
+    return [*harness.own_mounts("--pid", "--fork", "--mount-proc"), *command]
+
+
+def child_of(pid):
+    """The only child, which a wrapper has."""
+    with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as file:
+        children = file.read().split()
+    return child_of(int(children[0])) if children else pid
+
+
+class ProgramInANamespace(CollectorTest):
+    def setUp(self):
+        if INSIDE in os.environ:
+            self.skipTest("seen from outside")
+
+    def test_is_told_by_the_number_that_it_has_outside(self):
+        with Collector("--max-age", "200ms") as tracer:
+            with Program("traced", command=in_namespace(program_path("traced"))) as program:
+                pid = child_of(program.process.pid)
+                self.assertNotEqual(program.pid, pid)
+                program.ask("begin open")
+                program.ask("span fetched 3")
+                tracer.wait_for_names(pid, {"fetched": 3})
+                program.ask("end")
+            tracer.stop()
+        self.assertEqual(tracer.names(pid), {"fetched": 3, "open": 1})
+        self.assert_nothing_lost(tracer.counts(pid))
+        self.assertEqual(tracer.counts(pid)["namespace_pid"], program.pid)
+
+    def test_is_looked_at_when_it_is_killed_though_its_thread_was_there_before(self):
+        with Program("traced", command=in_namespace(program_path("traced"))) as program:
+            pid = child_of(program.process.pid)
+            with Collector() as before:
+                program.ask("begin open")
+                with Collector("--max-age", "1h") as tracer:
+                    program.ask("span held 4")
+                    os.kill(pid, 9)
+                    wait_until(lambda: not os.path.exists("/proc/%d" % pid), "its end")
+                    tracer.stop()
+                before.stop()
+            program.process.wait()
+            program.process.wait = lambda *_: 0
+        if SEES_ENDS:
+            self.assertEqual((tracer.names(pid), before.names(pid)), ({"held": 4}, {"held": 4}))
+
+
+class CollectorInANamespace(CollectorTest):
+    """The file runs itself once more in a pid namespace."""
+
+    def setUp(self):
+        if INSIDE not in os.environ:
+            self.skipTest("run inside")
+
+    def test_delivers_all_and_closes(self):
+        with Collector("--count") as tracer:
+            with Counting(self.temporary_folder(), pause_us=100) as program:
+                program.ask("start")
+                wait_until(lambda: program.entries() > 2000, "some thousand spans")
+                entries = int(program.ask("stop"))
+            ledger = tracer.stop()
+        self.assert_closes(ledger)
+        self.assertEqual(tracer.counts(program.pid)["delivered"], entries)
+        self.assert_nothing_lost(tracer.counts(program.pid))
+
+    def test_counts_what_was_lost(self):
+        with Collector("--count", "--buffer", "64K") as tracer:
+            with Counting(self.temporary_folder()) as program:
+                program.ask("start")
+                wait_until(lambda: program.entries() > 200_000, "many spans")
+                entries = int(program.ask("stop"))
+            ledger = tracer.stop()
+        self.assert_closes(ledger)
+        counts = tracer.counts(program.pid)
+        self.assertEqual((counts["emitted"], counts["missed"]), (entries, 0))
+
+
+if __name__ == "__main__":
+    if os.geteuid() == 0 and INSIDE not in os.environ:
+        status = os.spawnvpe(os.P_WAIT, "unshare", in_namespace(sys.executable, *sys.argv), {**os.environ, INSIDE: "1"})
+        if status != 0:
+            sys.exit(status)
+    harness.main("unshare")
