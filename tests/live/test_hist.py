@@ -18,6 +18,7 @@ from harness import BUILD, PATIENCE_S, Program, Test, program_path, wait_until
 PROGRAM = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
 OK, ERROR, CANCELLED, EXCEPTION = 0, 1, 2, 3
 FAILED = (ERROR, EXCEPTION)
+GATE_BATCH = 0xFFFF << 16
 # The name that the workload has and no handler can be attached to.
 CUT = "work.a_name_of_more_than_sixty_three_bytes_which_is_cut_so_t…"
 # Ids that are shown cut stand for what they were.
@@ -382,6 +383,46 @@ class Programs(InAFolder):
         self.assertRegex(shown, r"(?m)^ +\d.* [nu]s +\d+ [#█]+")
         self.assertNotIn("\x1b", shown)
         self.assertIn("1000 hits: 1000 in histograms, none lost", hist.said)
+
+
+class Recording(InAFolder):
+    def test_has_the_same_histograms(self):
+        quantities = ("duration", "first-token", "tool", "engine", "queue", "prefill", "decode", "retry")
+        wishes = [("--of", of) for of in quantities]
+        wishes += [("--by", "engine,tenant"), ("--errors",), ("--name", "llm.tool"), ("--model", "tiny"),
+                   ("--slower-than", "10us"), ("--sample", 2), ("--request", "order-4711")]
+        path = self.path("spans.rec")
+        with Program("workload") as workload, Program("traced") as traced:
+            pids = ("--pid", "%d,%d" % (workload.pid, traced.pid))
+            # Of all that map the library: when one has its gate up, so has the other.
+            recorder = subprocess.Popen([PROGRAM, "record", path, "--binary", harness.LIBRARY], stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.PIPE, text=True)
+            collectors = []
+            try:
+                traced.wait_for_gate(lambda gate: gate & GATE_BATCH, "the recorder to attach")
+                for wish in wishes:
+                    collectors.append(Hist(*pids, *wish).__enter__())
+                workload.ask("run " + self.path("events.jsonl"))
+                for _ in range(3):
+                    traced.ask("points")
+                live = [collector.document() for collector in collectors]
+                recorder.send_signal(signal.SIGINT)
+                said = recorder.communicate(timeout=PATIENCE_S)[1]
+            finally:
+                for collector in collectors:
+                    collector.kill()
+                if recorder.poll() is None:
+                    recorder.kill()
+                    recorder.communicate()
+        self.assertEqual(recorder.returncode, 0, said)
+        for wish, document in zip(wishes, live):
+            with self.subTest(wish):
+                code, printed, said = ended("--json", "--from", path, *pids, *wish)
+                self.assertEqual(code, 0, said)
+                recorded = json.loads(printed)
+                self.assertEqual(rows_in(recorded), rows_in(document))
+                self.assertEqual(recorded["ledger"]["delivered"], document["ledger"]["delivered"])
+                self.assertTrue(recorded["ledger"]["closes"])
 
 
 class Hostile(InAFolder):
