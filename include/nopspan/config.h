@@ -28,9 +28,6 @@
 // For what runs only when somebody listens: it is kept out of the caller's hot code.
 #define NOPSPAN_COLD __attribute__((cold, noinline))
 
-// For what would be a function of its own in every caller's cold code, and is only a call.
-#define NOPSPAN_ALWAYS_INLINE inline __attribute__((always_inline))
-
 #if defined(__cpp_exceptions)
 #define NOPSPAN_EXCEPTIONS 1
 #else

@@ -12,8 +12,7 @@ class Failure : public std::runtime_error {
   static constexpr int kFailed = 1;
   static constexpr int kMisused = 2;
 
-  explicit Failure(const std::string& what, int status = kFailed)
-      : std::runtime_error(what), exit_status(status) {}
+  explicit Failure(const std::string& what, int status = kFailed) : std::runtime_error(what), exit_status(status) {}
 
   int exit_status;
 };

@@ -2,8 +2,8 @@
 #include "hist_source.h"
 
 #include "failure.h"
-#include "hist_events.h"
 #include "hidden_processes.h"
+#include "hist_events.h"
 #include "hist_program.h"
 #include "host.h"
 #include "text.h"

@@ -27,7 +27,7 @@ class ProcessAccount {
 
   struct Stream {
     StreamLedger ledger;
-    ProcessPointer process;  // as it was when the stream began: it may execute another program
+    ProcessPointer process;    // as it was when the stream began: it may execute another program
     std::uint32_t thread = 0;  // as the kernel's programs number it; 0: not known
     std::uint64_t header = 0;
     std::uint64_t capacity = 0;        // of its buffer, bytes

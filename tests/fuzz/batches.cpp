@@ -27,8 +27,9 @@ bool is_inside(std::string_view text, std::string_view bytes) {
 }
 
 void check_texts(const Span& span, std::string_view bytes) {
-  for (const std::string_view text : {span.name, span.engine, span.model, span.tenant, span.exception_kind, span.error_type,
-                                      span.foreign_id, span.tracestate, span.text, span.attributes, span.links}) {
+  for (const std::string_view text :
+       {span.name, span.engine, span.model, span.tenant, span.exception_kind, span.error_type, span.foreign_id,
+        span.tracestate, span.text, span.attributes, span.links}) {
     require(is_inside(text, bytes), "a text is in the bytes that were read");
   }
   require(span.links.size() % sizeof(nopspan_link) == 0, "there is no half a link");

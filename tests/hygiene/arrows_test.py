@@ -95,7 +95,7 @@ class Arrows(unittest.TestCase):
         """Examples, benches and tests; unit tests, the collector's tests and fuzz targets may look inside."""
         public = {f"nopspan/{path.name}" for path in self.folder("include", "nopspan")} | {"nopspan/nopspan_probes.h"}
         for path in self.folder("examples") + self.folder("bench") + self.folder("tests"):
-            inside = path.parts[:2] in (("tests", "collector"), ("tests", "unit"), ("tests", "fuzz"))
+            inside = path.parts[:2] in (("bench", "collector"), ("tests", "collector"), ("tests", "unit"), ("tests", "fuzz"))
             for opening, name in includes(path):
                 if name.startswith("nopspan/"):
                     self.assertIn(name, public, f"{path} includes <{name}>")
