@@ -16,6 +16,9 @@ LIGHT = ("agent.h", "config.h", "context.h", "coroutine.h", "engine.h", "errc.h"
 SYSTEM = re.compile(r"(cxxabi|errno|fcntl|pthread|sched|signal|time|unistd|sys/\w+)\.h")
 # What it uses of other projects: headers, of which nothing is left at run time.
 BUILD_TIME = {("nlohmann/json.hpp", Path("src/prices.cpp"))}
+# What may look inside: folders, and a program that is the collector's source without a command.
+INSIDE = {("bench", "collector"), ("tests", "collector"), ("tests", "unit"), ("tests", "fuzz"),
+          Path("tests/live/programs/collect.cpp")}
 HANDLERS = {"registry.h", "event.h", "value.h", "log.h", "testing.h", "genai.h"}
 
 
@@ -95,7 +98,7 @@ class Arrows(unittest.TestCase):
         """Examples, benches and tests; unit tests, the collector's tests and fuzz targets may look inside."""
         public = {f"nopspan/{path.name}" for path in self.folder("include", "nopspan")} | {"nopspan/nopspan_probes.h"}
         for path in self.folder("examples") + self.folder("bench") + self.folder("tests"):
-            inside = path.parts[:2] in (("bench", "collector"), ("tests", "collector"), ("tests", "unit"), ("tests", "fuzz"))
+            inside = path in INSIDE or path.parts[:2] in INSIDE
             for opening, name in includes(path):
                 if name.startswith("nopspan/"):
                     self.assertIn(name, public, f"{path} includes <{name}>")
