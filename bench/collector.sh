@@ -35,7 +35,7 @@ go() {
 }
 # The collector has attached when the gate of a program that maps the library is up.
 wait_for_gate() {
-  until [[ "$("$nopspan" ps --json "$program" 2>/dev/null)" == *'"'"$1"'":true'* ]]; do
+  until "$nopspan" ps --json "$program" 2>/dev/null | grep -qE "\"$1\": [1-9]"; do
     kill -0 "$tracer" 2>/dev/null || { cat "$scratch/tracer" >&2; return 1; }
   done
 }

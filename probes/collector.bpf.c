@@ -258,7 +258,10 @@ static __noinline int leave_out(unsigned int tgid, const struct nopspan_thread* 
   if (!losses) return 0;
   const unsigned long before = losses->filtered_next;
   losses->filtered_next = thread->next;
-  __sync_fetch_and_add(&losses->entries[NOPSPAN_REASON_FILTERED], 0);  // a barrier
+  // A barrier. The compiler would make another instruction of a constant 0, which kernels know from 5.12 on.
+  unsigned long nothing = 0;
+  barrier_var(nothing);
+  __sync_fetch_and_add(&losses->entries[NOPSPAN_REASON_FILTERED], nothing);
   struct nopspan_stream_key key = {.tgid = tgid, .stream = thread->stream};
   const unsigned long* fetched_next = bpf_map_lookup_elem(&fetched, &key);
   if (fetched_next && *fetched_next > thread->first) {

@@ -93,7 +93,7 @@ class KilledPrograms(Faults):
 
     def test_all_that_they_wrote_is_told_wherever_they_were(self):
         with Collector("--brief", "--buffer", "64M") as tracer:
-            programs = [self.killed(tracer, seed, threads=2, pause_us=(0, 20, 500)[seed % 3], depth=seed % 5)
+            programs = [self.killed(tracer, seed, threads=2, pause_us=(1, 20, 500)[seed % 3], depth=seed % 5)
                         for seed in range(12)]
             ledger = tracer.stop()
         self.assert_closes(ledger)
