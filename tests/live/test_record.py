@@ -245,7 +245,7 @@ class SmallDisk:
 
     def command(self):
         """What runs a command inside."""
-        return ["nsenter", "--mount=/proc/%d/ns/mnt" % self._holder.pid, "--"]
+        return ["nsenter", "--target", str(self._holder.pid), "--mount", "--root", "--wd", "--"]
 
     def make_room(self):
         os.unlink(self._ballast)
