@@ -59,7 +59,11 @@ class Copy {
     const Elf64_Shdr notes = section(".note.stapsdt");
     for (std::size_t at_byte = notes.sh_offset; at_byte < notes.sh_offset + notes.sh_size;) {
       const auto& note = at<Elf64_Nhdr>(at_byte);
-      change(&at<std::uint64_t>(at_byte + sizeof(note) + 8));
+      char* place = contents.data() + at_byte + sizeof(note) + 8;
+      std::uint64_t words[3];  // a note lies at any 4 bytes
+      std::memcpy(words, place, sizeof(words));
+      change(words);
+      std::memcpy(place, words, sizeof(words));
       at_byte += sizeof(note) + 8 + (note.n_descsz + 3) / 4 * 4;
     }
   }

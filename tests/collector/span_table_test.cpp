@@ -317,7 +317,8 @@ TEST(SpanTable, CountsDurationsThatItsMemoryHasNoRoomFor) {
   for (std::uint64_t second = 0; second < 8; ++second) {
     table.advance(kNoon + second * kSecond);
     for (std::size_t row = 0; row < kRows; ++row) {
-      Span span = invented("name " + std::to_string(row), "m");
+      const std::string name = "name " + std::to_string(row);
+      Span span = invented(name, "m");
       for (unsigned bit = 0; bit < 64; ++bit) {
         span.duration_ns = std::uint64_t{1} << bit;
         table.add(span);
