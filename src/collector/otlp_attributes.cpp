@@ -17,11 +17,6 @@ using Wire = protozero::pbf_wire_type;
 // and log records, the seventh in metrics.
 constexpr unsigned kMostNested = 100 - 7;
 
-std::string_view view_of(protozero::pbf_reader& reader) {
-  const protozero::data_view view = reader.get_view();
-  return {view.data(), view.size()};
-}
-
 bool is_valid_value(std::string_view any_value, unsigned depth, Attribute* value);
 
 bool is_valid_key_value(std::string_view bytes, unsigned depth, Attribute* attribute) {

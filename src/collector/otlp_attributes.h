@@ -14,6 +14,12 @@ namespace nopspan::collector {
 inline constexpr unsigned kSpanAttributes = 9, kEventAttributes = 3, kLogAttributes = 6, kPointAttributes = 7;
 inline constexpr unsigned kResourceAttributes = 1, kScopeAttributes = 3;
 
+// The bytes of a field that is a message, a text or bytes.
+inline std::string_view view_of(protozero::pbf_reader& reader) {
+  const protozero::data_view view = reader.get_view();
+  return {view.data(), view.size()};
+}
+
 struct Attribute {
   enum class Type : std::uint8_t { none, text, boolean, integer, real, list, map, bytes };
 

@@ -19,11 +19,6 @@ constexpr std::size_t kMostProcesses = 4096;  // remembered at once
 // More than a batch can carry.
 constexpr std::size_t kMostText = 65535, kMostAttributes = 1U << 17U, kMostLinks = 1U << 17U;
 
-std::string_view view_of(protozero::pbf_reader& reader) {
-  const protozero::data_view view = reader.get_view();
-  return {view.data(), view.size()};
-}
-
 std::string_view text_of(protozero::pbf_reader& reader) { return view_of(reader).substr(0, kMostText); }
 
 template <class Each>
@@ -162,6 +157,14 @@ void OtlpReader::begin() {
   links_.clear();
 }
 
+void OtlpReader::read_either(std::string_view key_value, std::string_view whole) {
+  if (is_theirs_) {
+    read_own(key_value, whole);
+  } else {
+    read_added(key_value);
+  }
+}
+
 void OtlpReader::read_own(std::string_view key_value, std::string_view whole) {
   Attribute attribute;
   if (!read_attribute(key_value, attribute) || attributes_.size() + run_.size() + whole.size() > kMostAttributes)
@@ -238,11 +241,7 @@ void OtlpReader::read_span(std::string_view message) {
         break;
       case tag_and_type(kSpanAttributes, Wire::length_delimited): {
         const std::string_view key_value = view_of(reader);
-        if (is_theirs_) {
-          read_own(key_value, {at, static_cast<std::size_t>(key_value.data() + key_value.size() - at)});
-        } else {
-          read_added(key_value);
-        }
+        read_either(key_value, {at, static_cast<std::size_t>(key_value.data() + key_value.size() - at)});
         break;
       }
       case tag_and_type(10, Wire::varint):
@@ -282,11 +281,7 @@ void OtlpReader::read_log(std::string_view message) {
         break;
       case tag_and_type(kLogAttributes, Wire::length_delimited): {
         const std::string_view key_value = view_of(reader);
-        if (is_theirs_) {
-          read_own(key_value, key_value);
-        } else {
-          read_added(key_value);
-        }
+        read_either(key_value, key_value);
         break;
       }
       case tag_and_type(7, Wire::varint):
@@ -336,11 +331,7 @@ void OtlpReader::read_point(std::string_view message) {
         break;
       case tag_and_type(kPointAttributes, Wire::length_delimited): {
         const std::string_view key_value = view_of(reader);
-        if (is_theirs_) {
-          read_own(key_value, key_value);
-        } else {
-          read_added(key_value);
-        }
+        read_either(key_value, key_value);
         break;
       }
       default:

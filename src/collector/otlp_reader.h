@@ -31,6 +31,7 @@ class OtlpReader {
   void read_metric(std::string_view message, const Each& each);
   void read_point(std::string_view message);
   void begin();
+  void read_either(std::string_view key_value, std::string_view whole);
   void read_own(std::string_view key_value, std::string_view whole);
   void read_added(std::string_view key_value);
   void read_link(std::string_view message);
