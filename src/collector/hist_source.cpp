@@ -6,6 +6,7 @@
 #include "hist_events.h"
 #include "hist_program.h"
 #include "host.h"
+#include "process_facts.h"
 #include "text.h"
 
 #include <sys/stat.h>
@@ -25,11 +26,6 @@ namespace {
 std::uint64_t now_unix_ns() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
-}
-
-std::string host_name() {
-  char name[256] = {};
-  return gethostname(name, sizeof(name) - 1) == 0 ? name : "";
 }
 
 bool is_alive(std::uint32_t pid) {

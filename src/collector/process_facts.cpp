@@ -17,14 +17,6 @@ namespace {
 
 std::string folder_of(std::uint32_t pid) { return "/proc/" + std::to_string(pid); }
 
-const std::string& host_name() {
-  static const std::string name = [] {
-    std::array<char, HOST_NAME_MAX + 1> buffer{};
-    return gethostname(buffer.data(), buffer.size() - 1) == 0 ? std::string(buffer.data()) : std::string();
-  }();
-  return name;
-}
-
 std::uint32_t last_number(std::string_view text) {
   const std::size_t space = text.find_last_of(" \t");
   if (space != std::string_view::npos) text.remove_prefix(space + 1);
@@ -34,6 +26,14 @@ std::uint32_t last_number(std::string_view text) {
 }
 
 }  // namespace
+
+const std::string& host_name() {
+  static const std::string name = [] {
+    std::array<char, HOST_NAME_MAX + 1> buffer{};
+    return gethostname(buffer.data(), buffer.size() - 1) == 0 ? std::string(buffer.data()) : std::string();
+  }();
+  return name;
+}
 
 std::string read_small_file(const std::string& path, std::size_t most) {
   const OpenFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));

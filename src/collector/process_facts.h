@@ -23,6 +23,9 @@ std::optional<ProcessState> process_state(std::uint32_t pid);
 // All but library and library_version. What cannot be read stays empty; a process that is gone has its pid only.
 Process process_facts(std::uint32_t pid);
 
+// This host's; "" if it has none.
+const std::string& host_name();
+
 // The value of a line of /proc/PID/status, "" if there is none.
 std::string process_status(std::uint32_t pid, const std::string& key);
 

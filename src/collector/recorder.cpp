@@ -3,6 +3,7 @@
 
 #include "command.h"
 #include "failure.h"
+#include "process_facts.h"
 
 #include <nlohmann/json.hpp>
 
@@ -35,18 +36,9 @@ std::string random_id() {
   return text.data();
 }
 
-std::string host_name() {
-  std::array<char, 256> name{};
-  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
-}
-
 bool exists(const std::string& path) {
   struct stat facts = {};
   return ::lstat(path.c_str(), &facts) == 0;
-}
-
-bool is_same_process(const Process& a, const Process& b) {
-  return a.pid == b.pid && a.start_ticks == b.start_ticks && a.host == b.host;
 }
 
 void move_to_dropped(Counts& counts, std::uint64_t entries) {

@@ -81,6 +81,10 @@ TraceId hash_of(std::string_view text) {
 
 }  // namespace
 
+bool is_same_process(const Process& a, const Process& b) {
+  return &a == &b || (a.pid == b.pid && a.start_ticks == b.start_ticks && a.host == b.host);
+}
+
 bool TraceId::empty() const {
   return std::all_of(std::begin(bytes), std::end(bytes), [](unsigned char byte) { return byte == 0; });
 }

@@ -24,6 +24,9 @@ struct Process {
 };
 using ProcessPointer = std::shared_ptr<const Process>;
 
+// Whether both are the same run of a program.
+bool is_same_process(const Process& a, const Process& b);
+
 enum class Kind : std::uint8_t { span, event, retry, gauge };
 
 // Values of Span::status, as in nopspan_probes.h.

@@ -28,10 +28,6 @@ const char* name_in(const std::array<const char*, N>& names, std::size_t index) 
   return index < N ? names[index] : "unknown";
 }
 
-void add_text(Json& object, const char* key, std::string_view text) {
-  if (!text.empty()) object[key] = text;
-}
-
 Json links_json(std::string_view links) {
   Json list = Json::array();
   for (; links.size() >= sizeof(nopspan_link); links.remove_prefix(sizeof(nopspan_link))) {
@@ -102,6 +98,10 @@ void add_values(Json& json, const Span& span) {
 }
 
 }  // namespace
+
+void add_text(nlohmann::ordered_json& json, const char* key, std::string_view text) {
+  if (!text.empty()) json[key] = text;
+}
 
 std::string id_text(std::uint64_t id) {
   constexpr char kDigits[] = "0123456789abcdef";

@@ -46,10 +46,6 @@ void walk_parts(std::uint8_t parts, SpanType& span, Values& values, const OnPart
 
 }  // namespace
 
-bool is_same_process(const Process& a, const Process& b) {
-  return &a == &b || (a.pid == b.pid && a.start_ticks == b.start_ticks && a.host == b.host);
-}
-
 std::uint64_t* Trace::allocate(std::size_t words) {
   if (chunks_.empty() || chunks_.back().capacity - chunks_.back().used < words) {
     const std::size_t usual =

@@ -76,7 +76,4 @@ class Trace {
   std::size_t bytes_ = sizeof(Trace);
 };
 
-// Whether both are the same run of a program.
-bool is_same_process(const Process& a, const Process& b);
-
 }  // namespace nopspan::collector

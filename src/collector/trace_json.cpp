@@ -18,10 +18,6 @@ using Json = nlohmann::ordered_json;
 constexpr std::array<const char*, 6> kTops = {"", "root", "remote", "orphan", "missing", "circle"};
 constexpr std::array<const char*, 4> kEnds = {"finished", "late", "evicted", "unfinished"};
 
-void add_text(Json& object, const char* key, std::string_view text) {
-  if (!text.empty()) object[key] = text;
-}
-
 Json process_json(const Process& process) {
   Json json = {{"pid", process.pid}, {"namespace_pid", process.namespace_pid}, {"command", process.command}};
   add_text(json, "executable", process.executable);
