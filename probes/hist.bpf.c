@@ -112,7 +112,7 @@ static const unsigned char base64[256] = {
     ['3'] = 55, ['4'] = 56, ['5'] = 57, ['6'] = 58, ['7'] = 59, ['8'] = 60, ['9'] = 61, ['-'] = 62, ['_'] = 63};
 #define BASE64_CHARACTERS 22
 
-// As is_sampled() of src/collector/filter.h has it, of the 16 bytes that the id stands for.
+// As is_sampled() of src/collector/model/filter.h has it, of the 16 bytes that the id stands for.
 static __always_inline bool is_sampled(const char* id) {
   if (id[0] == 0) return true;
   __u64 high = 0, low = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
  *
- * What probes/hist.bpf.c and `nopspan hist` (src/collector/hist_source.cpp) tell each other: histograms that are filled
- * in the kernel, and the knobs, which are read-only data set before the object is loaded. It includes nothing.
+ * What probes/hist.bpf.c and `nopspan hist` (src/collector/hist/hist_source.cpp) tell each other: histograms that are
+ * filled in the kernel, and the knobs, which are read-only data set before the object is loaded. It includes nothing.
  */
 #ifndef NOPSPAN_HIST_EVENTS_H
 #define NOPSPAN_HIST_EVENTS_H
@@ -18,7 +18,7 @@ struct nopspan_hist_key {
   char part[NOPSPAN_HIST_PARTS][NOPSPAN_HIST_TEXT];
 };
 
-/* Log-linear: exact below 64, then 32 buckets an octave (src/collector/log_linear.h). */
+/* Log-linear: exact below 64, then 32 buckets an octave (src/collector/base/log_linear.h). */
 #define NOPSPAN_HIST_SUB_BITS 5
 #define NOPSPAN_HIST_BUCKETS ((65 - NOPSPAN_HIST_SUB_BITS) << NOPSPAN_HIST_SUB_BITS)
 

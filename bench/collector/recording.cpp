@@ -2,10 +2,11 @@
 // What `nopspan record` does with a span, without a process that sends it: bench_recording FILE [SPANS [THREADS]]
 //
 // The span is the one of docs/overhead.md: a name, ids, four attributes. Batches of 16 come from each thread in turn.
+#include "recording/recording.h"
+#include "model/otlp_attributes.h"
+#include "recording/recorder.h"
+
 #include <nopspan_probes.h>
-#include <otlp_attributes.h>
-#include <recorder.h>
-#include <recording.h>
 
 #include <atomic>
 #include <chrono>

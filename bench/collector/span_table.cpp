@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a span costs `nopspan top` once it has been received: into a table of so many rows, with a time to first token
 // in one of four and a second that ends every 100,000 spans; and what a look at the table costs.
-#include "span_table.h"
+#include "top/span_table.h"
 
 #include <benchmark/benchmark.h>
 

@@ -2,9 +2,9 @@
 // Spans to assemble, and what became of them.
 #pragma once
 
-#include "trace_assembler.h"
-#include "trace_json.h"
-#include "trace_tree.h"
+#include "trace/trace_assembler.h"
+#include "trace/trace_json.h"
+#include "trace/trace_tree.h"
 
 #include <nopspan_probes.h>
 #include <nlohmann/json.hpp>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attributes, decoded: those that a library writes, and any bytes.
-#include "attributes_json.h"
+#include "model/attributes_json.h"
 
-#include "otlp_attributes.h"
+#include "model/otlp_attributes.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

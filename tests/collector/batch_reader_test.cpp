@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "batch_reader.h"
+#include "live/batch_reader.h"
 
 #include "batch_builder.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cells.h"
+#include "base/cells.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "clock_map.h"
+#include "live/clock_map.h"
 
 #include <gtest/gtest.h>
 

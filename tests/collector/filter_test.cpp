@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which requests a command wants.
-#include "filter.h"
+#include "model/filter.h"
 
-#include "command.h"
+#include "command/options.h"
+#include "model/source_options.h"
 
 #include <CLI/CLI.hpp>
 

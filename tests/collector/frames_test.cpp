@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "frames.h"
+#include "recording/frames.h"
 
-#include "failure.h"
+#include "base/failure.h"
 #include "temporary_file.h"
 
 #include <gtest/gtest.h>

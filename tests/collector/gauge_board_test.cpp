@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "gauge_board.h"
+#include "top/gauge_board.h"
 
 #include "invented_spans.h"
 

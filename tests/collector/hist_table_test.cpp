@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "hist_table.h"
+#include "hist/hist_table.h"
 
-#include "failure.h"
+#include "base/failure.h"
 #include "hist_events.h"
 
 #include <gtest/gtest.h>

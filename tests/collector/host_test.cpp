@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files with probes and their processes, as this very process and its children are some.
-#include "host.h"
+#include "host/host.h"
 
-#include "container.h"
-#include "failure.h"
-#include "maps.h"
+#include "base/failure.h"
+#include "host/container.h"
+#include "host/maps.h"
 #include "temporary_folder.h"
 
 #include <nopspan/gate.h>

@@ -2,7 +2,7 @@
 // Spans of no process.
 #pragma once
 
-#include "span.h"
+#include "model/span.h"
 
 #include <cstdint>
 #include <memory>

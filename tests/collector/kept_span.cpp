@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kept_span.h"
 
+#include "base/text.h"
+#include "model/otlp_attributes.h"
 #include "nopspan_probes.h"
-#include "otlp_attributes.h"
-#include "otlp_names.h"
-#include "text.h"
+#include "recording/otlp_names.h"
 
 #include <cstring>
 #include <sstream>

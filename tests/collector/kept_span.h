@@ -2,8 +2,8 @@
 // Spans that outlive the call, and spans of any kind, for tests of what must not change one.
 #pragma once
 
-#include "source.h"
-#include "span.h"
+#include "model/source.h"
+#include "model/span.h"
 
 #include <cstdint>
 #include <deque>

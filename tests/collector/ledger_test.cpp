@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What became of every entry, as it is told.
-#include "ledger.h"
+#include "model/ledger.h"
 
 #include <nlohmann/json.hpp>
 

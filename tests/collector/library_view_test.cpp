@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a process tells of its copy of the library, read from this very process.
-#include "library_view.h"
+#include "host/library_view.h"
 
 #include "temporary_folder.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "log_linear.h"
+#include "base/log_linear.h"
 
-#include "failure.h"
+#include "base/failure.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>

@@ -2,8 +2,8 @@
 #include "kept_span.h"
 
 #include "nopspan_probes.h"
-#include "otlp_reader.h"
-#include "otlp_spans.h"
+#include "recording/otlp_reader.h"
+#include "recording/otlp_spans.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a file has of nopspan: real files as they are built and stripped, and such as nobody would build.
-#include "probe_file.h"
+#include "host/probe_file.h"
 
 #include "temporary_folder.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "process_account.h"
+#include "live/process_account.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

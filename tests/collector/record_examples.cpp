@@ -2,9 +2,9 @@
 // Writes a recording of known spans, for tests that read it by other means: record_examples FILE
 #include "kept_span.h"
 
+#include "model/source.h"
 #include "nopspan_probes.h"
-#include "recorder.h"
-#include "source.h"
+#include "recording/recorder.h"
 
 #include <atomic>
 #include <cstdint>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "recording.h"
+#include "recording/recording.h"
 
-#include "failure.h"
+#include "base/failure.h"
 #include "kept_span.h"
-#include "recorder.h"
+#include "recording/recorder.h"
 #include "temporary_file.h"
 
 #include <gtest/gtest.h>

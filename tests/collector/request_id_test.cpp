@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ids of requests, in all the forms that people know them by.
-#include "span.h"
+#include "model/span.h"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "span_table.h"
+#include "top/span_table.h"
 
-#include "failure.h"
+#include "base/failure.h"
 #include "invented_spans.h"
 #include "nopspan_probes.h"
 

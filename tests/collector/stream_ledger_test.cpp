@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "stream_ledger.h"
+#include "live/stream_ledger.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "open_file.h"
+#include "base/open_file.h"
 #include "temporary_folder.h"
 
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // How values look, and how what people type is read.
-#include "text.h"
+#include "base/text.h"
 
-#include "failure.h"
+#include "base/failure.h"
 
 #include <gtest/gtest.h>
 

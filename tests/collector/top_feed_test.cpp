@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "top_feed.h"
+#include "top/top_feed.h"
 
 #include "invented_spans.h"
 

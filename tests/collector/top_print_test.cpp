@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "top_print.h"
+#include "top/top_print.h"
 
 #include "invented_spans.h"
 

@@ -6,9 +6,12 @@
 //   chat NAME MODEL COUNT INPUT OUTPUT FIRST_TOKEN_NS       spans with tokens
 //   retry NAME MODEL; gauge ENGINE NAME VALUE MAXIMUM; rows COUNT
 //   lose COUNT; say TEXT; pass SECONDS; fail WORD; end
-#include "failure.h"
+#include "base/failure.h"
+#include "base/output_options.h"
+#include "base/stopping.h"
+#include "command/command_top.h"
+#include "command/options.h"
 #include "invented_spans.h"
-#include "top.h"
 
 #include <CLI/CLI.hpp>
 
@@ -153,7 +156,7 @@ class Invention : public Source {
 
 int run(int argc, char** argv) {
   CLI::App app;
-  Common common;
+  OutputOptions common;
   TopOptions options;
   bool color = false;
   app.add_flag("--json", common.json);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "top_table.h"
+#include "top/top_table.h"
 
-#include "cells.h"
+#include "base/cells.h"
 #include "invented_spans.h"
 
 #include <gmock/gmock.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Spans to whole traces, in whatever order they come.
-#include "trace_assembler.h"
+#include "trace/trace_assembler.h"
 
 #include "assembled_traces.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which traces are wanted.
-#include "trace_filter.h"
+#include "trace/trace_filter.h"
 
 #include "assembled_traces.h"
 

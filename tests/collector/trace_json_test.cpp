@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Traces as programs read them.
-#include "trace_json.h"
+#include "trace/trace_json.h"
 
 #include "assembled_traces.h"
-#include "text.h"
+#include "base/text.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Traces as people see them.
-#include "trace_tree.h"
+#include "trace/trace_tree.h"
 
 #include "assembled_traces.h"
-#include "text.h"
+#include "base/text.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

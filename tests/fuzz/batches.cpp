@@ -3,9 +3,9 @@
 // (then the number of entries that it is said to have), a hit of a per-event probe, or steps of an account.
 #include "require.h"
 
-#include "batch_reader.h"
-#include "event_reader.h"
-#include "process_account.h"
+#include "live/batch_reader.h"
+#include "live/event_reader.h"
+#include "live/process_account.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -5,10 +5,10 @@
 
 #include "../collector/kept_span.h"
 
-#include "collector/frames.h"
-#include "otlp_reader.h"
-#include "otlp_spans.h"
-#include "utf8.h"
+#include "base/utf8.h"
+#include "recording/frames.h"
+#include "recording/otlp_reader.h"
+#include "recording/otlp_spans.h"
 
 #include <sys/mman.h>
 #include <unistd.h>

@@ -19,6 +19,10 @@ BUILD_TIME = {("nlohmann/json.hpp", Path("src/prices.cpp"))}
 # What may look inside: folders, and a program that is the collector's source without a command.
 INSIDE = {("bench", "collector"), ("tests", "collector"), ("tests", "unit"), ("tests", "fuzz"),
           Path("tests/live/programs/collect.cpp")}
+# The collector's rooms, and of which others each may know.
+ROOMS = {"base": "", "model": "base", "host": "base model", "live": "base model host", "recording": "base model host",
+         "trace": "base model", "top": "base model", "hist": "base model host live", "doctor": "base host live",
+         "command": "base model host live recording trace top hist doctor"}
 HANDLERS = {"registry.h", "event.h", "value.h", "log.h", "testing.h", "genai.h"}
 
 
@@ -85,6 +89,14 @@ class Arrows(unittest.TestCase):
                     self.assertTrue(name in own or name == "../probes/nopspan_probes.h", f'{path} includes "{name}"')
                 if name == "sys/sdt.h":
                     self.assertEqual(path, Path("src/probes.S"))
+
+    def test_the_collectors_rooms_know_each_other_one_way(self):
+        for path in self.folder("src", "collector"):
+            room = path.parts[2]
+            self.assertIn(room, ROOMS, f"{path}: a room that ROOMS does not have")
+            for opening, name in includes(path):
+                if opening == '"':
+                    self.assertIn(name.split("/")[0], {room, *ROOMS[room].split()}, f'{path} includes "{name}"')
 
     def test_bpf_programs_include_their_four_kinds(self):
         for path in surroundings.tree():

@@ -6,9 +6,12 @@
 //
 // --count prints no spans, --brief only process, stream and sequence of each: "=PID STREAM SEQUENCE". Lines on stdin
 // are answered: "ledger" by the ledger as of now, "rss" by the memory that it has.
-#include "command.h"
-#include "failure.h"
-#include "ledger.h"
+#include "base/failure.h"
+#include "base/stopping.h"
+#include "command/open_source.h"
+#include "command/options.h"
+#include "model/ledger.h"
+#include "model/run_source.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/cells.h"
+
+#include <cwchar>
+
+namespace nopspan::collector {
+
+namespace {
+
+struct Character {
+  std::string_view bytes;
+  std::size_t cells = 0;
+};
+
+// Takes the first character away. What is no UTF-8, which does not come from printable(), is one byte in one cell.
+Character take(std::string_view& text) {
+  const auto lead = static_cast<unsigned char>(text[0]);
+  const std::size_t size = lead < 0xc0 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+  Character character{text.substr(0, size), 1};
+  text.remove_prefix(character.bytes.size());
+  if (size == 1) return character;
+  auto code = static_cast<wchar_t>(lead & (0x7fU >> size));
+  for (const char byte : character.bytes.substr(1)) {
+    code = static_cast<wchar_t>((static_cast<unsigned>(code) << 6U) | (static_cast<unsigned char>(byte) & 0x3fU));
+  }
+  const int cells = wcwidth(code);
+  if (cells >= 0) character.cells = static_cast<std::size_t>(cells);
+  return character;
+}
+
+}  // namespace
+
+std::size_t cells_of(std::string_view text) {
+  std::size_t cells = 0;
+  while (!text.empty()) cells += take(text).cells;
+  return cells;
+}
+
+std::string fit(std::string_view text, std::size_t width, Align align) {
+  constexpr std::size_t kMostMarks = 2;
+  std::string shown;
+  std::size_t cells = 0, marks = 0;
+  std::size_t room_bytes = 0, room_cells = 0;  // of `shown`, as far as it leaves room for the ellipsis
+  while (!text.empty()) {
+    const Character character = take(text);
+    if (cells + character.cells > width) {
+      shown.resize(room_bytes);
+      shown += "…";
+      cells = room_cells + 1;
+      break;
+    }
+    marks = character.cells == 0 ? marks + 1 : 0;
+    if (marks > kMostMarks || (shown.empty() && marks > 0)) continue;
+    shown += character.bytes;
+    cells += character.cells;
+    if (cells >= width) continue;
+    room_bytes = shown.size();
+    room_cells = cells;
+  }
+  if (width == 0) return {};
+  const std::string blanks(width - cells, ' ');
+  return align == Align::left ? shown + blanks : blanks + shown;
+}
+
+std::string ascii_only(std::string_view text) {
+  std::string shown;
+  while (!text.empty()) {
+    const Character character = take(text);
+    shown += character.bytes.size() == 1 ? character.bytes : std::string_view("?");
+  }
+  return shown;
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/log_linear.h"
+
+#include "base/failure.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+namespace nopspan::collector {
+
+namespace {
+
+constexpr std::size_t kInOctave = std::size_t{1} << LogLinear::kSubBits;
+
+// A sum that would not fit stays at its greatest value: it came from no real times.
+std::uint64_t saturating_sum(std::uint64_t a, std::uint64_t b) {
+  std::uint64_t sum;
+  return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+std::uint64_t saturating_product(std::uint64_t a, std::uint64_t b) {
+  std::uint64_t product;
+  return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}
+
+[[noreturn]] void refuse(const std::string& why) { throw Failure("not a histogram: " + why, Failure::kMisused); }
+
+std::uint64_t unsigned_at(const nlohmann::ordered_json& json, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_number_unsigned()) {
+    refuse(std::string("\"") + key + "\" must be a number of at least 0");
+  }
+  return found->get<std::uint64_t>();
+}
+
+// [lower bound, count]
+void add_json_bucket(LogLinear& histogram, const nlohmann::ordered_json& pair, std::size_t& least) {
+  if (!pair.is_array() || pair.size() != 2 || !pair[0].is_number_unsigned() || !pair[1].is_number_unsigned()) {
+    refuse("\"buckets\" must be a list of [lower bound, count]");
+  }
+  const auto lower = pair[0].get<std::uint64_t>();
+  const auto times = pair[1].get<std::uint64_t>();
+  const std::size_t bucket = LogLinear::bucket_of(lower);
+  if (LogLinear::lower_bound_of(bucket) != lower) refuse(std::to_string(lower) + " is no bucket's lower bound");
+  if (bucket < least) refuse("buckets must ascend");
+  if (times == 0 || times > UINT64_MAX - histogram.count()) refuse("a bucket's count is out of range");
+  histogram.add_bucket(bucket, times);
+  least = bucket + 1;
+}
+
+}  // namespace
+
+void LogLinear::add_bucket(std::size_t bucket, std::uint64_t times) {
+  if (bucket >= kBuckets || times == 0) return;
+  std::unique_ptr<Octave>& octave = octaves_[bucket >> kSubBits];
+  if (!octave) octave = std::make_unique<Octave>();
+  (*octave)[bucket % kInOctave] += times;
+  count_ += times;
+}
+
+void LogLinear::add(std::uint64_t value, std::uint64_t times) {
+  if (times == 0) return;
+  add_bucket(bucket_of(value), times);
+  add_totals(saturating_product(value, times), value, value);
+}
+
+void LogLinear::add_totals(std::uint64_t sum, std::uint64_t minimum, std::uint64_t maximum) {
+  sum_ = saturating_sum(sum_, sum);
+  minimum_ = std::min(minimum_, minimum);
+  maximum_ = std::max(maximum_, maximum);
+}
+
+void LogLinear::merge(const LogLinear& other) {
+  for (std::size_t index = 0; index < octaves_.size(); ++index) {
+    if (!other.octaves_[index]) continue;
+    for (std::size_t i = 0; i < kInOctave; ++i) add_bucket((index << kSubBits) + i, (*other.octaves_[index])[i]);
+  }
+  add_totals(other.sum_, other.minimum_, other.maximum_);
+}
+
+void LogLinear::clear() {
+  for (std::unique_ptr<Octave>& octave : octaves_) {
+    if (octave) octave->fill(0);
+  }
+  count_ = sum_ = maximum_ = 0;
+  minimum_ = UINT64_MAX;
+}
+
+std::uint64_t LogLinear::quantile(double q) const {
+  if (count_ == 0) return 0;
+  const auto wanted = static_cast<long double>(count_) * std::clamp(static_cast<long double>(q), 0.0L, 1.0L);
+  const auto rank = std::clamp(static_cast<std::uint64_t>(std::ceil(wanted)), std::uint64_t{1}, count_);
+  std::uint64_t before = 0;
+  for (std::size_t bucket = 0; bucket < kBuckets; ++bucket) {
+    if (!octaves_[bucket >> kSubBits]) {
+      bucket += kInOctave - 1;  // the loop's ++ goes on to the next octave
+      continue;
+    }
+    before += (*octaves_[bucket >> kSubBits])[bucket % kInOctave];
+    if (before < rank) continue;
+    // The extremes are known exactly; the middle of their bucket may lie beyond them.
+    const bool has_maximum = bucket == bucket_of(maximum_), has_minimum = bucket == bucket_of(minimum_);
+    if (has_minimum && rank == 1) return minimum_;
+    if (has_maximum && rank == count_) return maximum_;
+    const std::uint64_t middle = has_minimum ? std::max(middle_of(bucket), minimum_) : middle_of(bucket);
+    return has_maximum ? std::min(middle, maximum_) : middle;
+  }
+  return maximum_;
+}
+
+std::uint64_t LogLinear::in_bucket(std::size_t bucket) const {
+  if (bucket >= kBuckets || !octaves_[bucket >> kSubBits]) return 0;
+  return (*octaves_[bucket >> kSubBits])[bucket % kInOctave];
+}
+
+nlohmann::ordered_json to_json(const LogLinear& histogram) {
+  nlohmann::ordered_json buckets = nlohmann::ordered_json::array();
+  for (std::size_t bucket = 0; bucket < LogLinear::kBuckets; ++bucket) {
+    const std::uint64_t times = histogram.in_bucket(bucket);
+    if (times != 0) buckets.push_back({LogLinear::lower_bound_of(bucket), times});
+  }
+  const bool none = histogram.count() == 0;
+  return {{"unit", "ns"},
+          {"sub_bits", LogLinear::kSubBits},
+          {"buckets", std::move(buckets)},
+          {"count", histogram.count()},
+          {"sum", histogram.sum()},
+          {"min", none ? 0 : histogram.minimum()},
+          {"max", histogram.maximum()}};
+}
+
+LogLinear log_linear_from_json(const nlohmann::ordered_json& json) {
+  if (!json.is_object()) refuse("it must be an object");
+  const auto unit = json.find("unit");
+  if (unit == json.end() || *unit != "ns") refuse("\"unit\" must be \"ns\"");
+  if (unsigned_at(json, "sub_bits") != LogLinear::kSubBits) {
+    refuse("\"sub_bits\" must be " + std::to_string(LogLinear::kSubBits));
+  }
+  const auto buckets = json.find("buckets");
+  if (buckets == json.end() || !buckets->is_array()) refuse("\"buckets\" must be a list of [lower bound, count]");
+  LogLinear histogram;
+  std::size_t least = 0;
+  for (const auto& pair : *buckets) add_json_bucket(histogram, pair, least);
+  if (histogram.count() != unsigned_at(json, "count")) refuse("\"count\" is not what the buckets add up to");
+
+  const std::uint64_t sum = unsigned_at(json, "sum"), minimum = unsigned_at(json, "min"),
+                      maximum = unsigned_at(json, "max");
+  if (histogram.count() == 0) {
+    if (sum != 0 || minimum != 0 || maximum != 0) refuse("it is empty, and has a sum or an extreme");
+    return histogram;
+  }
+  if (minimum > maximum || LogLinear::bucket_of(maximum) != least - 1 ||
+      LogLinear::bucket_of(minimum) != LogLinear::bucket_of(buckets->front()[0].get<std::uint64_t>())) {
+    refuse("\"min\" and \"max\" must lie in the first and the last bucket");
+  }
+  histogram.add_totals(sum, minimum, maximum);
+  return histogram;
+}
+
+}  // namespace nopspan::collector

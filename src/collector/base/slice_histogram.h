@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Histograms of one second's values: very many of them, each soon emptied again, out of one bounded store.
+#pragma once
+
+#include "base/log_linear.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace nopspan::collector {
+
+// The buckets of an octave, for as many octaves as were promised and no more: what processes tell cannot make it grow
+// beyond that. Blocks that were given back are used again.
+class BlockStore {
+ public:
+  using Block = std::array<std::uint32_t, std::size_t{1} << LogLinear::kSubBits>;
+  static constexpr std::uint32_t kNone = UINT32_MAX;
+
+  explicit BlockStore(std::size_t most_blocks) : most_(most_blocks) {}
+
+  std::uint32_t take();  // zero-filled; kNone: there is none left
+  void give_back(std::uint32_t block) { free_.push_back(block); }
+  Block& at(std::uint32_t block) { return (*slabs_[block / kSlab])[block % kSlab]; }
+  [[nodiscard]] const Block& at(std::uint32_t block) const { return (*slabs_[block / kSlab])[block % kSlab]; }
+
+ private:
+  static constexpr std::size_t kSlab = 512;  // 64 KiB
+  std::vector<std::unique_ptr<std::array<Block, kSlab>>> slabs_;
+  std::vector<std::uint32_t> free_;
+  std::size_t made_ = 0, most_;
+};
+
+// Has LogLinear's buckets. Whoever owns it clears it before it goes.
+class SliceHistogram {
+ public:
+  // False: the store is exhausted, and the value is not in.
+  bool add(BlockStore& store, std::uint64_t value) {
+    const std::size_t bucket = LogLinear::bucket_of(value);
+    if (!blocks_) make();
+    std::uint32_t& block = (*blocks_)[bucket >> LogLinear::kSubBits];
+    if (block == BlockStore::kNone && (block = store.take()) == BlockStore::kNone) return false;
+    ++store.at(block)[bucket % std::tuple_size_v<BlockStore::Block>];
+    return true;
+  }
+  void clear(BlockStore& store);
+
+  // `visit(octave, block)` for each that has something, ascending.
+  template <typename Visit>
+  void for_each(const BlockStore& store, Visit visit) const {
+    if (!blocks_) return;
+    for (std::size_t octave = 0; octave < kOctaves; ++octave) {
+      if ((*blocks_)[octave] != BlockStore::kNone) visit(octave, store.at((*blocks_)[octave]));
+    }
+  }
+
+ private:
+  static constexpr std::size_t kOctaves = LogLinear::kBuckets >> LogLinear::kSubBits;
+  using Blocks = std::array<std::uint32_t, kOctaves>;
+  void make();
+
+  std::unique_ptr<Blocks> blocks_;  // kept when cleared
+};
+
+}  // namespace nopspan::collector

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// A command of the program: its options, and what it does.
+#pragma once
+
+#include "base/output_options.h"
+
+#include <functional>
+
+namespace CLI {
+class App;
+}
+
+namespace nopspan::collector {
+
+// What main() calls after the command line was understood: the exit status.
+using Run = std::function<int()>;
+
+// Each adds a command to `app` and sets `run` when it was chosen.
+void add_ps(CLI::App& app, const OutputOptions& common, Run& run);
+void add_top(CLI::App& app, const OutputOptions& common, Run& run);
+void add_hist(CLI::App& app, const OutputOptions& common, Run& run);
+void add_trace(CLI::App& app, const OutputOptions& common, Run& run);
+void add_record(CLI::App& app, const OutputOptions& common, Run& run);
+void add_replay(CLI::App& app, const OutputOptions& common, Run& run);
+void add_doctor(CLI::App& app, const OutputOptions& common, Run& run);
+
+}  // namespace nopspan::collector

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// nopspan doctor: why an attach would fail, and what to do.
+#include "base/failure.h"
+#include "base/output_options.h"
+#include "base/text.h"
+#include "command/command.h"
+#include "doctor/host_checks.h"
+#include "doctor/process_checks.h"
+#include "host/host.h"
+#include "host/listeners.h"
+#include "host/process_facts.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <iostream>
+#include <memory>
+
+namespace nopspan::collector {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct Options {
+  std::uint32_t pid = 0;
+};
+
+void print_json(const Checks& checks) {
+  ordered_json json{{"would_attach", !checks.failed()}, {"checks", ordered_json::array()}};
+  for (const Check& check : checks.all())
+    json["checks"].push_back(
+        {{"result", to_string(check.result)}, {"name", check.name}, {"found", check.found}, {"advice", check.advice}});
+  std::cout << json.dump(2, ' ', false, ordered_json::error_handler_t::replace) << "\n";
+}
+
+void print_text(const Checks& checks, bool color) {
+  static constexpr const char* kColors[] = {"\x1b[32m", "\x1b[33m", "\x1b[31m"};
+  for (const Check& check : checks.all()) {
+    const std::string result = to_string(check.result);
+    const auto paint = [&](const std::string& text) {
+      return color ? kColors[static_cast<unsigned>(check.result)] + text + "\x1b[0m" : text;
+    };
+    std::cout << paint(result) << std::string(9 - result.size(), ' ') << check.name << ": " << check.found << "\n";
+    if (!check.advice.empty()) std::cout << "         -> " << check.advice << "\n";
+  }
+  std::cout << (checks.failed() ? "An attach would fail, or show less than it should.\n" : "An attach would work.\n");
+}
+
+int run_doctor(const Options& options, const OutputOptions& common) {
+  if (options.pid != 0 && !process_state(options.pid))
+    throw Failure("there is no process " + std::to_string(options.pid) +
+                      ": give a pid as this shell sees it, or none for all processes",
+                  Failure::kMisused);
+  Checks checks;
+  check_kernel(checks);
+  check_privileges(checks);
+  Host host;
+  if (options.pid != 0) {
+    host.note_pid(options.pid);
+    host.scan_noted();
+    check_process(host, Listeners::find(), options.pid, checks);
+  } else {
+    host.scan();
+    check_files(host, checks);
+  }
+  if (common.json) {
+    print_json(checks);
+  } else {
+    print_text(checks, common.color);
+  }
+  return checks.failed() ? Failure::kFailed : 0;
+}
+
+constexpr char kExplained[] =
+    "It tries what the collector does: loads BPF programs, attaches to a probe of its own, and to those of the files "
+    "that\n"
+    "processes map, in a way that raises nobody's gate.\n"
+    "\n"
+    "Examples:\n"
+    "  nopspan doctor\n"
+    "  nopspan doctor 4711\n"
+    "  nopspan doctor --json | jq '.checks[] | select(.result != \"ok\")'\n"
+    "\n"
+    "Exit status: 0 an attach would work, 1 it would not, 2 misused.";
+
+}  // namespace
+
+void add_doctor(CLI::App& app, const OutputOptions& common, Run& run) {
+  auto options = std::make_shared<Options>();
+  CLI::App* doctor = app.add_subcommand("doctor", "Why an attach would fail, and what to do");
+  doctor->add_option("pid", options->pid, "This process, instead of all")->type_name("PID")->check(CLI::PositiveNumber);
+  doctor->footer(kExplained);
+  doctor->callback([options, &common, &run] { run = [options, &common] { return run_doctor(*options, common); }; });
+}
+
+}  // namespace nopspan::collector

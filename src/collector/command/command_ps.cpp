@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+// nopspan ps: which processes have probes, and who listens to them.
+#include "base/failure.h"
+#include "base/output_options.h"
+#include "base/text.h"
+#include "base/text_table.h"
+#include "command/command.h"
+#include "host/host.h"
+#include "host/listeners.h"
+#include "host/process_facts.h"
+#include "host/process_report.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <iostream>
+#include <map>
+#include <set>
+
+namespace nopspan::collector {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct Options {
+  std::vector<std::uint32_t> pids;
+};
+
+std::string probes_text(const ProbeFile& file) {
+  if (file.notes_are_missing()) return "stripped";
+  std::set<std::string_view> names;
+  for (const Probe& probe : file.probes())
+    if (probe.provider == "nopspan") names.insert(probe.name);
+  return std::to_string(names.size()) + (file.has_batches() ? "+batch" : "");
+}
+
+std::string nop_text(const ProbeFile& file) {
+  std::string text;
+  for (const Probe& probe : file.probes()) {
+    const std::string kind = to_string(probe.nop);
+    if (text.empty()) text = kind;
+    if (text != kind) return "mixed";
+  }
+  return text.empty() ? "-" : text;
+}
+
+std::string gate_text(const CopyReport& report) {
+  if (!report.view) return "?";
+  std::string text;
+  for (const auto& [name, value] : report.view->gate.by_name())
+    if (value != 0) text += (text.empty() ? "" : ",") + std::string(name);
+  return text.empty() ? "down" : text;
+}
+
+std::string listeners_text(const CopyReport& report) {
+  // One of a kind for each process.
+  std::set<std::string> names;
+  for (const Heard& heard : report.heard) {
+    const Listener& listener = *heard.listener;
+    std::string name = listener.pid != 0 ? printable(listener.command, 15) + "(" + std::to_string(listener.pid) + ")"
+                       : listener.kind == Listener::Kind::event ? "tracefs"
+                                                                : "pinned(" + printable(listener.name, 15) + ")";
+    if (listener.kind == Listener::Kind::perhaps || heard.is_by_name) name += "?";
+    names.insert(std::move(name));
+  }
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ",") + name;
+  return text.empty() ? "-" : text;
+}
+
+std::string place_text(const Process& process) {
+  if (!process.container.empty()) return printable(process.container.substr(0, 12));
+  return process.cgroup.size() > 1 ? printable(process.cgroup, 40) : "-";
+}
+
+void add_rows(TextTable& table, const ProcessReport& report) {
+  const Process& process = *report.process;
+  for (const CopyReport& copy : report.copies) {
+    const bool knows = copy.view && copy.view->has_batches;
+    const std::string version = copy.view ? copy.view->version : "";
+    table.add({std::to_string(process.pid),
+               process.namespace_pid == process.pid ? "-" : std::to_string(process.namespace_pid),
+               printable(process.command, 15), place_text(process), version.empty() ? "-" : version,
+               probes_text(*copy.copy.file), nop_text(*copy.copy.file), gate_text(copy), listeners_text(copy),
+               knows ? bytes_text(copy.view->memory_bytes) : "-", knows ? std::to_string(copy.view->threads) : "-",
+               printable(copy.copy.path, 120) + (copy.copy.is_deleted ? " (deleted)" : "")});
+  }
+}
+
+// What does not fit into a row.
+void print_counts(const ProcessReport& report) {
+  for (const CopyReport& copy : report.copies) {
+    if (!copy.view || copy.view->counts.empty()) continue;
+    std::cout << report.process->pid << " counts:";
+    for (const auto& [name, count] : copy.view->counts) std::cout << " " << name << " " << count;
+    std::cout << "\n";
+  }
+}
+
+// To stderr: what is not shown, and why. Of many processes with one reason, how many they are.
+void print_skipped(const Host& host, const std::set<std::uint32_t>& wanted, const Listeners& listeners) {
+  std::map<std::string, std::vector<const Host::Skipped*>> by_reason;
+  const auto skipped = host.skipped();
+  for (const Host::Skipped& each : skipped)
+    if (wanted.empty() || wanted.contains(each.pid)) by_reason[each.reason].push_back(&each);
+  for (const auto& [reason, all] : by_reason) {
+    const Host::Skipped& first = *all.front();
+    std::cerr << "nopspan: not looked at: process " << first.pid
+              << (first.path.empty() ? "" : ", " + printable(first.path)) << ": " << reason;
+    if (all.size() > 1) std::cerr << " (and " << all.size() - 1 << " more)";
+    std::cerr << "\n";
+  }
+  if (!listeners.incomplete().empty()) std::cerr << "nopspan: " << listeners.incomplete() << "\n";
+}
+
+void require(const std::vector<std::uint32_t>& pids) {
+  for (const std::uint32_t pid : pids)
+    if (!process_state(pid))
+      throw Failure("there is no process " + std::to_string(pid) +
+                        ": give a pid as this shell sees it, or none for all processes",
+                    Failure::kMisused);
+}
+
+int run_ps(const Options& options, const OutputOptions& common) {
+  require(options.pids);
+  Host host;
+  const std::set<std::uint32_t> wanted(options.pids.begin(), options.pids.end());
+  if (wanted.empty()) {
+    host.scan();
+  } else {
+    for (const std::uint32_t pid : wanted) host.note_pid(pid);
+    host.scan_noted();
+  }
+  const auto pids = host.pids();
+  const Listeners listeners = pids.empty() ? Listeners() : Listeners::find();
+  std::vector<ProcessReport> reports;
+  for (const std::uint32_t pid : pids)
+    if (auto report = report_process(host, listeners, pid); !report.copies.empty())
+      reports.push_back(std::move(report));
+
+  if (common.json) {
+    ordered_json json{{"processes", ordered_json::array()}, {"skipped", ordered_json::array()}};
+    for (const ProcessReport& report : reports) json["processes"].push_back(to_json(report));
+    for (const Host::Skipped& each : host.skipped())
+      json["skipped"].push_back({{"pid", each.pid}, {"path", each.path}, {"reason", each.reason}});
+    if (!listeners.incomplete().empty()) json["listeners_incomplete"] = listeners.incomplete();
+    std::cout << json.dump(2, ' ', false, ordered_json::error_handler_t::replace) << "\n";
+    return 0;
+  }
+  TextTable table({{"PID", TextTable::Align::right},
+                   {"NSPID", TextTable::Align::right},
+                   {"COMMAND"},
+                   {"CONTAINER"},
+                   {"VERSION"},
+                   {"PROBES"},
+                   {"NOP"},
+                   {"GATE"},
+                   {"LISTENERS"},
+                   {"HELD", TextTable::Align::right},
+                   {"THREADS", TextTable::Align::right},
+                   {"LIBRARY"}});
+  for (const ProcessReport& report : reports) add_rows(table, report);
+  if (!reports.empty()) std::cout << table.text();
+  for (const ProcessReport& report : reports) print_counts(report);
+  print_skipped(host, wanted, listeners);
+  if (reports.empty())
+    std::cerr << (wanted.empty() ? "nopspan: no process that could be looked at has probes of nopspan\n"
+                                 : "nopspan: none of these processes has probes of nopspan\n");
+  return 0;
+}
+
+constexpr char kExplained[] =
+    "CONTAINER  the container's id, or else the cgroup\n"
+    "PROBES     how many there are, and whether batches can be had\n"
+    "GATE       which of its counters are up: spans, batch and points by tracers, span_handlers and point_handlers by\n"
+    "           the program itself; down: nobody listens, and spans cost nothing\n"
+    "LISTENERS  who is attached to this file; with a ? it may be, the kernel does not tell\n"
+    "HELD       memory that it holds for batches\n"
+    "LIBRARY    the file with the probes; a process has several rows if it has several copies\n"
+    "\n"
+    "Examples:\n"
+    "  nopspan ps\n"
+    "  nopspan ps 4711 --json | jq '.processes[].copies[].gate'\n"
+    "\n"
+    "Other users' processes need CAP_SYS_PTRACE, deleted files CAP_CHECKPOINT_RESTORE, listeners CAP_SYS_ADMIN.";
+
+}  // namespace
+
+void add_ps(CLI::App& app, const OutputOptions& common, Run& run) {
+  auto options = std::make_shared<Options>();
+  CLI::App* ps = app.add_subcommand("ps", "Processes with probes of nopspan: their library, gate and listeners");
+  ps->add_option("pid", options->pids, "Only these processes")->type_name("PID");
+  ps->footer(kExplained);
+  ps->callback([options, &common, &run] { run = [options, &common] { return run_ps(*options, common); }; });
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/failure.h"
+#include "base/output_options.h"
+#include "base/text.h"
+#include "command/command.h"
+#include "command/open_source.h"
+#include "command/options.h"
+#include "model/run_source.h"
+#include "recording/recorder.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <sys/stat.h>
+
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr char kDescription[] =
+    "Writes spans, events, retries and gauges to a file, until Ctrl-C. Other commands read it: nopspan replay FILE,\n"
+    "nopspan top --from FILE, nopspan trace --from FILE. A file that was cut is read up to where it is whole.\n"
+    "Of filters on whole requests (--name, --model, --slower-than, --errors) the file has what the kernel cannot\n"
+    "decide: give them again when reading.";
+constexpr char kExamples[] =
+    "Examples:\n"
+    "  nopspan record spans.rec --duration 10s\n"
+    "  nopspan record spans.rec --pid 4711 --max-size 1G      at most five files of 1 GiB\n"
+    "  nopspan record - | zstd > spans.rec.zst                then: zstd -dc spans.rec.zst | nopspan replay -";
+
+struct RecordOptions {
+  SourceOptions source;
+  RecorderOptions recorder;
+};
+
+// To write over what is read would leave nothing of either.
+void refuse_own_source(const RecordOptions& options) {
+  struct stat from = {}, to = {};
+  if (::stat(options.source.from.c_str(), &from) == 0 && ::stat(options.recorder.path.c_str(), &to) == 0 &&
+      from.st_dev == to.st_dev && from.st_ino == to.st_ino) {
+    throw Failure(options.recorder.path + " is the file that --from reads", Failure::kMisused);
+  }
+}
+
+// Says when it has begun: what programs do from then on is recorded.
+class Announced : public Sink {
+ public:
+  explicit Announced(Sink& sink) : sink_(sink) {}
+  void on_span(const Span& span) override { sink_.on_span(span); }
+  void on_tick(std::uint64_t now_unix_ns) override {
+    sink_.on_tick(now_unix_ns);
+    if (!std::exchange(announced_, true)) std::cerr << "Recording. Ctrl-C stops.\n";
+  }
+
+ private:
+  Sink& sink_;
+  bool announced_ = false;
+};
+
+std::string totals_text(const Recorder::Totals& totals, const std::string& path) {
+  std::string text = totals.entries.text();
+  text += " in " + (path == "-" ? "stdout" : path);
+  if (totals.files > 1) text += " and files before it (" + std::to_string(totals.files) + " in all)";
+  text += ": " + bytes_text(totals.bytes);
+  const std::uint64_t entries = totals.entries.all();
+  if (entries > 0) text += ", " + std::to_string(totals.bytes / entries) + " bytes each";
+  return text + "\n";
+}
+
+nlohmann::ordered_json to_json(const Recorder::Totals& totals, const std::string& path, const Ledger& ledger) {
+  nlohmann::ordered_json json = {{"file", path}, {"files", totals.files}};
+  for (std::size_t i = 0; i < totals.entries.by_kind.size(); ++i)
+    json[EntryCounts::kMany[i]] = totals.entries.by_kind[i];
+  json["bytes"] = totals.bytes;
+  json["dropped"] = totals.dropped;
+  json["ledger"] = to_json(ledger);
+  return json;
+}
+
+int run_record(const RecordOptions& options, const OutputOptions& common) {
+  // A reader that goes away, or a limit on files' size, is told of like any other error.
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+  if (!options.source.from.empty()) refuse_own_source(options);
+  Recorder recorder(options.recorder);
+  std::unique_ptr<Source> source;
+  try {
+    source = open_source(options.source);
+    recorder.set_source(*source);
+    Announced announced(recorder);
+    run_source(*source, options.source.from.empty() ? static_cast<Sink&>(announced) : recorder, options.source, true);
+  } catch (...) {
+    recorder.abandon();
+    throw;
+  }
+  const bool is_complete = recorder.finish();
+  const Ledger ledger = recorder.ledger();
+  const std::string& path = options.recorder.path;
+  std::cerr << remark_text(*source);
+  if (common.json) {
+    (path == "-" ? std::cerr : std::cout) << to_json(recorder.totals(), path, ledger)
+                                                 .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
+                                          << "\n";
+  } else {
+    std::cerr << totals_text(recorder.totals(), printable(path)) << to_text(ledger);
+  }
+  return is_complete ? 0 : Failure::kFailed;
+}
+
+}  // namespace
+
+void add_record(CLI::App& app, const OutputOptions& common, Run& run) {
+  auto options = std::make_shared<RecordOptions>();
+  CLI::App* command = app.add_subcommand("record", "Write spans to a file, for later");
+  command->footer(std::string(kDescription) + "\n\n" + kExamples);
+  command->add_option("FILE", options->recorder.path, "The file to write; - is stdout")->required();
+  command->add_flag("--force", options->recorder.force, "Write over a file that is there");
+  add_bytes_option(*command, "--max-size", options->recorder.max_bytes,
+                   "Begin another file when this one would be larger: FILE becomes FILE.1, that FILE.2, …");
+  command->add_option("--keep", options->recorder.keep, "How many files before FILE are kept, with --max-size (4)")
+      ->type_name("N");
+  add_source_options(*command, options->source);
+  command->callback([options, &common, &run] { run = [options, &common] { return run_record(*options, common); }; });
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/output_options.h"
+#include "base/stopping.h"
+#include "command/command.h"
+#include "command/options.h"
+#include "model/run_source.h"
+#include "model/span_json.h"
+#include "recording/recording.h"
+#include "recording/replay_summary.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <iostream>
+#include <memory>
+#include <string>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr char kDescription[] =
+    "Shows what a recording has: its times, processes, names, and the ledger of what was not recorded. Other commands\n"
+    "read recordings too: nopspan top --from FILE, nopspan trace --from FILE.";
+constexpr char kExamples[] =
+    "Examples:\n"
+    "  nopspan replay spans.rec\n"
+    "  nopspan replay spans.rec --spans | jq -c 'select(.status == \"error\")'\n"
+    "  cat spans.rec.2 spans.rec.1 spans.rec | nopspan replay -";
+
+struct ReplayOptions {
+  SourceOptions source;
+  bool spans = false;
+};
+
+class SpanPrinter : public Sink {
+ public:
+  void on_span(const Span& span) override {
+    std::cout << to_json(span).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << '\n';
+    if (!std::cout) stopping = true;
+  }
+  void on_tick(std::uint64_t /*now_unix_ns*/) override {}
+};
+
+int run_replay(const ReplayOptions& options, const OutputOptions& common) {
+  Recording recording(options.source.from, options.source.filter);
+  if (options.spans) {
+    SpanPrinter printer;
+    run_source(recording, printer, options.source);
+    return 0;
+  }
+  ReplaySummary summary;
+  run_source(recording, summary, options.source, true);
+  if (common.json) {
+    std::cout << summary.json(recording).dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+  } else {
+    std::cout << summary.text(recording);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_replay(CLI::App& app, const OutputOptions& common, Run& run) {
+  auto options = std::make_shared<ReplayOptions>();
+  CLI::App* command = app.add_subcommand("replay", "Show what a recording has");
+  command->footer(std::string(kDescription) + "\n\n" + kExamples);
+  command->add_option("FILE", options->source.from, "The recording; - is stdin")->required();
+  command->add_flag("--spans", options->spans, "Print each span, event, retry and gauge as a line of JSON");
+  add_filter_options(*command, options->source.filter);
+  command->callback([options, &common, &run] { run = [options, &common] { return run_replay(*options, common); }; });
+}
+
+}  // namespace nopspan::collector

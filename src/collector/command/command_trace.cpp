@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/output_options.h"
+#include "base/stopping.h"
+#include "base/text.h"
+#include "command/command.h"
+#include "command/open_source.h"
+#include "command/options.h"
+#include "model/run_source.h"
+#include "trace/trace_assembler.h"
+#include "trace/trace_filter.h"
+#include "trace/trace_json.h"
+#include "trace/trace_tree.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <langinfo.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <iostream>
+#include <memory>
+#include <string>
+
+namespace nopspan::collector {
+namespace {
+
+struct TraceOptions {
+  SourceOptions source;
+  TraceLimits limits;
+  std::uint64_t limit = 0;  // traces to show; 0: all
+  bool all_spans = false;
+  bool incomplete = false;
+  bool ascii = false;
+  bool filter_early = false;
+};
+
+bool locale_is_utf8() { return std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0; }
+
+std::size_t terminal_width() {
+  winsize size = {};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) return 0;
+  return size.ws_col;  // 0 on a terminal that does not know it
+}
+
+// Shows traces as they finish.
+class Shower : public Sink {
+ public:
+  Shower(const TraceOptions& options, const OutputOptions& common)
+      : options_(options),
+        common_(common),
+        filter_(options.source.filter, options.filter_early),
+        assembler_(
+            options.limits, [this](const Span& span) { return filter_.mark(span); },
+            [this](const AssembledTrace& trace) { return take(trace); }) {}
+
+  void on_span(const Span& span) override {
+    if (is_done()) return;
+    if (filter_.may_want(span)) assembler_.add(span);
+  }
+  void on_tick(std::uint64_t now_unix_ns) override {
+    if (is_done()) return;
+    if (!is_live_ && options_.source.from.empty()) std::cerr << "Waiting for requests to end. Ctrl-C stops.\n";
+    is_live_ = true;
+    assembler_.tick(now_unix_ns);
+    std::cout.flush();
+    if (!std::cout) stopping = true;
+  }
+  void finish() {
+    if (!is_done()) assembler_.finish();
+  }
+  void print_end(const Ledger& ledger) const;
+  [[nodiscard]] const Filter& filter_for_source() const { return filter_.for_source(); }
+
+ private:
+  [[nodiscard]] bool is_done() const { return options_.limit > 0 && shown_ >= options_.limit; }
+  bool take(const AssembledTrace& trace);
+
+  const TraceOptions& options_;
+  const OutputOptions& common_;
+  TraceFilter filter_;
+  TraceAssembler assembler_;
+  bool is_live_ = false;
+  std::uint64_t shown_ = 0;       // traces
+  std::uint64_t not_wanted_ = 0;  // by the filter
+  std::uint64_t incomplete_ = 0;  // wanted, but not shown
+};
+
+bool Shower::take(const AssembledTrace& trace) {
+  if (is_done()) return false;
+  if (!filter_.wants(trace)) {
+    ++not_wanted_;
+    return false;
+  }
+  if (trace.end == TraceEnd::unfinished && !options_.incomplete) {
+    ++incomplete_;
+    return false;
+  }
+  if (common_.json) {
+    std::cout << to_json(trace).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+  } else {
+    TreeStyle style;
+    style.utf8 = !options_.ascii && locale_is_utf8();
+    style.color = common_.color;
+    style.all_spans = options_.all_spans;
+    style.width = terminal_width();  // each time: the window's size may change
+    std::cout << (shown_ > 0 ? "\n" : "") << trace_text(trace, style);
+  }
+  ++shown_;
+  if (is_done()) stopping = true;
+  return true;
+}
+
+void Shower::print_end(const Ledger& ledger) const {
+  const TraceCounts& counts = assembler_.counts();
+  if (common_.json) {
+    nlohmann::ordered_json traces = {
+        {"shown", shown_}, {"not_wanted", not_wanted_}, {"incomplete_not_shown", incomplete_}};
+    traces.update(to_json(counts));
+    const nlohmann::ordered_json end = {{"type", "end"}, {"traces", std::move(traces)}, {"ledger", to_json(ledger)}};
+    std::cout << end.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+    std::cout.flush();
+    return;
+  }
+  std::cout.flush();
+  std::string text = std::to_string(shown_) + (shown_ == 1 ? " trace" : " traces");
+  const auto add = [&text](std::uint64_t count, const char* what) {
+    if (count > 0) text += ", " + std::to_string(count) + " " + what;
+  };
+  add(not_wanted_, "others");
+  add(incomplete_, "incomplete (--incomplete shows them)");
+  add(counts.evicted, "incomplete, given up for want of memory (--memory)");
+  add(counts.hurried, "not waited for as usual, for want of memory (--memory)");
+  add(counts.late_parts, "late parts");
+  if (is_done() && assembler_.open_traces() > 0) add(assembler_.open_traces(), "begun");
+  text += "; of " + std::to_string(counts.entries) + " spans and events";
+  add(counts.outside, "in no request");
+  add(counts.duplicates, "duplicates");
+  add(counts.over_limit, "beyond --max-spans");
+  std::cerr << text << "\n" << to_text(ledger);
+}
+
+int run_trace(TraceOptions& options, const OutputOptions& common) {
+  // What threads may hold back is what a trace must wait for.
+  options.limits.grace_ns = options.source.max_age_ns + options.source.max_age_ns / 2;
+  options.limits.long_grace_ns = std::max(options.limits.long_grace_ns, 2 * options.limits.grace_ns);
+  Shower shower(options, common);
+  options.source.filter = shower.filter_for_source();
+  const std::unique_ptr<Source> source = open_source(options.source);
+  run_source(*source, shower, options.source, true);
+  shower.finish();
+  shower.print_end(source->ledger());
+  std::cerr << remark_text(*source);
+  return 0;
+}
+
+constexpr char kExamples[] =
+    "Examples:\n"
+    "  nopspan trace                                     every request, as it ends\n"
+    "  nopspan trace --slower-than 2s --limit 1          the next one that takes longer\n"
+    "  nopspan trace --request Lnz4mrze8BI0VniavN7wAA    one request, by any form of its id\n"
+    "  nopspan trace --errors --name llm.tool --json     requests with an error and a tool call, for jq\n"
+    "  nopspan trace --from spans.rec --incomplete       a recording, what never ended too";
+
+}  // namespace
+
+void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
+  CLI::App* command = app.add_subcommand("trace", "Show requests as trees of spans, as they end");
+  auto options = std::make_shared<TraceOptions>();
+  constexpr char kGroup[] = "Traces";
+  command->add_option("--limit", options->limit, "End after so many traces")
+      ->type_name("N")
+      ->check(CLI::PositiveNumber)
+      ->group(kGroup);
+  command->add_flag("--all-spans", options->all_spans, "Do not fold siblings of one name")->group(kGroup);
+  command->add_flag("--incomplete", options->incomplete, "At the end, show what has not ended too")->group(kGroup);
+  command->add_flag("--ascii", options->ascii, "Draw with ASCII characters")->group(kGroup);
+  command
+      ->add_flag(
+          "--filter-early", options->filter_early,
+          "Let the kernel leave out what a thread hands over with nothing wanted in it: cheaper, but a trace may\n"
+          "lack its parts in other threads and processes")
+      ->group(kGroup);
+  command
+      ->add_option("--max-spans", options->limits.entries_per_trace, "Keep so many spans and events of a trace (10000)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 10'000'000))
+      ->group(kGroup);
+  add_bytes_option(*command, "--memory", options->limits.bytes, "For traces that have not ended (64M)")->group(kGroup);
+  add_source_options(*command, options->source);
+  command->footer(kExamples);
+  command->callback([options, &common, &run] { run = [options, &common] { return run_trace(*options, common); }; });
+}
+
+}  // namespace nopspan::collector

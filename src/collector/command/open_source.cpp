@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "command/open_source.h"
+
+#include "host/hidden_processes.h"
+#include "live/live_source.h"
+#include "recording/recording.h"
+
+namespace nopspan::collector {
+
+std::unique_ptr<Source> open_source(const SourceOptions& options) {
+  if (!options.from.empty()) return open_recording(options);
+  auto source = open_live_source(options);
+  warn_of_hidden_processes();
+  return source;
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Options that several commands have.
+#pragma once
+
+#include "model/source_options.h"
+
+#include <cstdint>
+#include <string>
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
+
+namespace nopspan::collector {
+
+// Adds --request, --name, --model, --pid, --cgroup, --slower-than, --errors and --sample to a command.
+void add_filter_options(CLI::App& app, Filter& filter);
+// Those, and where spans come from.
+void add_source_options(CLI::App& app, SourceOptions& options);
+
+// An option that is given as "250ms", "1.5s", "2m", and one as "64M", "1GiB" (text.h); a wrong one is a misuse.
+CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::uint64_t& ns, const std::string& what);
+CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint64_t& bytes, const std::string& what);
+
+}  // namespace nopspan::collector

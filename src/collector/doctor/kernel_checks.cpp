@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/text.h"
+#include "doctor/host_checks.h"
+#include "host/process_facts.h"
+#include "host/trace_events.h"
+#include "live/probe_link.h"
+
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+namespace nopspan::collector {
+namespace {
+
+std::string setting(const std::string& path) {
+  std::string text = read_small_file(path, 256);
+  while (text.ends_with('\n')) text.pop_back();
+  return text.empty() ? "unknown" : text;
+}
+
+void check_version(Checks& checks) {
+  utsname name{};
+  uname(&name);
+  unsigned major = 0;
+  unsigned minor = 0;
+  const std::string found = std::string(name.release) + ", " + name.machine;
+  const bool is_known = std::sscanf(name.release, "%u.%u", &major, &minor) == 2;
+  if (is_known && (major < 5 || (major == 5 && minor < 10))) {
+    checks.warn("kernel", found, "nopspan is tested with Linux 5.10 and later; the ring buffer came with 5.8");
+  } else {
+    checks.ok("kernel", found);
+  }
+}
+
+void check_uprobes(Checks& checks) {
+  if (access("/sys/bus/event_source/devices/uprobe", F_OK) != 0) {
+    checks.fail("uprobes", "the kernel has none", "a kernel with CONFIG_UPROBE_EVENTS=y, and /sys mounted");
+  } else if (access("/sys/bus/event_source/devices/uprobe/format/ref_ctr_offset", F_OK) != 0) {
+    checks.fail("uprobes", "without reference counters: the gate would not be raised", "Linux 4.20 or later");
+  } else {
+    checks.ok("uprobes", "with reference counters");
+  }
+}
+
+void check_uprobe_multi(Checks& checks) {
+  checks.ok("uprobe links", has_uprobe_multi() ? "the kernel has them (uprobe_multi)"
+                                               : "the kernel has them not, or refuses them: perf events are used");
+}
+
+// What programs are charged for before Linux 5.11.
+void check_memlock(Checks& checks) {
+  rlimit limit{};
+  getrlimit(RLIMIT_MEMLOCK, &limit);
+  const rlimit none{RLIM_INFINITY, RLIM_INFINITY};
+  const std::string found = limit.rlim_cur == RLIM_INFINITY ? "no limit" : bytes_text(limit.rlim_cur);
+  const bool can_raise = setrlimit(RLIMIT_MEMLOCK, &none) == 0;
+  if (can_raise) setrlimit(RLIMIT_MEMLOCK, &limit);
+  utsname name{};
+  uname(&name);
+  unsigned major = 0;
+  unsigned minor = 0;
+  const bool counts =
+      std::sscanf(name.release, "%u.%u", &major, &minor) == 2 && (major < 5 || (major == 5 && minor < 11));
+  if (counts && !can_raise && limit.rlim_cur != RLIM_INFINITY) {
+    checks.warn("RLIMIT_MEMLOCK", found + ", and may not be raised", "CAP_SYS_RESOURCE, or LimitMEMLOCK=infinity");
+  } else {
+    checks.ok("RLIMIT_MEMLOCK", found + (counts ? "" : ", which does not count for BPF since Linux 5.11"));
+  }
+}
+
+void check_settings(Checks& checks) {
+  const std::string lockdown = setting("/sys/kernel/security/lockdown");
+  if (lockdown.find("[confidentiality]") != std::string::npos) {
+    checks.warn("lockdown", "confidentiality",
+                "BPF programs may not read the kernel's memory: what a killed thread held is not fetched");
+  } else {
+    checks.ok("lockdown", lockdown == "unknown" ? "none" : lockdown);
+  }
+  checks.ok("unprivileged_bpf_disabled", setting("/proc/sys/kernel/unprivileged_bpf_disabled"));
+  checks.ok("perf_event_paranoid", setting("/proc/sys/kernel/perf_event_paranoid"));
+  checks.ok("kptr_restrict", setting("/proc/sys/kernel/kptr_restrict"));
+  const bool has_btf = access("/sys/kernel/btf/vmlinux", R_OK) == 0;
+  checks.ok("BTF", has_btf ? "the kernel tells its types" : "the kernel does not tell its types: they are not needed");
+  const std::string folder = tracefs();
+  if (folder.empty()) {
+    checks.warn("tracefs", "not mounted, or not readable",
+                "not needed to attach; `ps` does not see perf's events: mount -t tracefs tracefs /sys/kernel/tracing");
+  } else {
+    checks.ok("tracefs", folder);
+  }
+}
+
+}  // namespace
+
+void check_kernel(Checks& checks) {
+  check_version(checks);
+  check_uprobes(checks);
+  check_uprobe_multi(checks);
+  check_memlock(checks);
+  check_settings(checks);
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "doctor/process_checks.h"
+
+#include "base/failure.h"
+#include "base/text.h"
+#include "host/library_view.h"
+#include "host/maps.h"
+#include "host/process_facts.h"
+#include "live/kernel_programs.h"
+
+#include <nopspan_probes.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <set>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr const char* kKeepNotes =
+    "strip it by GNU strip, or by llvm-strip --keep-section=.note.stapsdt: llvm-strip deletes the notes by default";
+
+// The programs of the collector; null if they cannot be loaded, which other checks tell.
+std::unique_ptr<KernelPrograms> load_programs() {
+  try {
+    return std::make_unique<KernelPrograms>(std::uint64_t{1} << 16U, nopspan_settings{},
+                                            [](const nopspan_record&, std::string_view) { return true; });
+  } catch (const Failure&) {
+    return nullptr;
+  }
+}
+
+// Attaches as the collector would, but for this program alone, which does not map the file: nobody's gate is raised.
+void try_attach(const ProbeFile& file, const std::string& path, KernelPrograms* programs, Checks& checks) {
+  if (programs == nullptr) return;
+  const std::string name = "attach to " + path;
+  std::string why_not;
+  std::size_t sites = 0;
+  for (const Probe& site : file.probes()) {
+    const bool is_batch = site.provider == NOPSPAN_BATCH_PROVIDER;
+    if (is_batch != file.has_batches() || !programs->can_attach(site)) continue;
+    if (!programs->attach(file, site, getpid(), why_not)) {
+      checks.fail(name, "is refused: " + why_not, "see the check `attach`");
+      return;
+    }
+    ++sites;
+  }
+  if (sites > 0) {
+    checks.ok(name, file.has_batches() ? "works, by batch" : "works, event by event");
+  } else {
+    checks.fail(name, "it has no probe that nopspan knows", "use a newer nopspan");
+  }
+}
+
+void check_gate(const ProbeFile& file, const std::string& path, Checks& checks) {
+  const std::string name = "gate page of " + path;
+  const ProbeFile::Gate& gate = file.gate();
+  if (!file.has_gate()) {
+    checks.fail(name, "has probes without semaphores: the program does not see that somebody listens",
+                "build it with the library's own src/probes.S");
+  } else if (!gate.is_page_aligned || !gate.is_alone) {
+    checks.fail(name, "its gate is not alone in a page: an attach may raise another copy of it",
+                "link it without a script that moves the section .probes");
+  } else if (gate.section_size == 0) {
+    checks.warn(name, "its gate is not in a section .probes", "bpftrace 0.17 and perf will not raise it; nopspan does");
+  } else {
+    checks.ok(name, "its gate is alone in its page, in section .probes");
+  }
+  if (gate.abi_version > NOPSPAN_ABI_VERSION)
+    checks.warn(name,
+                "has ABI version " + std::to_string(gate.abi_version) + ", newer than this program's " +
+                    std::to_string(NOPSPAN_ABI_VERSION),
+                "what is new in it is not shown: use a newer nopspan");
+}
+
+void check_file(const ProbeFile& file, const std::string& printable_path, KernelPrograms* programs, Checks& checks) {
+  const std::string name = "probes of " + printable_path;
+  if (file.notes_are_missing()) {
+    checks.fail(name, "has lost its notes, which say where its probes are", kKeepNotes);
+    return;
+  }
+  std::set<NopKind> nops;
+  for (const Probe& probe : file.probes()) nops.insert(probe.nop);
+  checks.ok(name, std::to_string(file.probes().size()) + " probe sites" +
+                      (file.has_batches() ? "" : ", none for batches: an older library, traced event by event"));
+  if (nops.contains(NopKind::five_byte))
+    checks.fail(name, "a site is a 5-byte nop: the kernel's optimised form of it overwrites the program's stack",
+                "build it with the library's own src/probes.S, which has a 1-byte nop");
+  if (nops.contains(NopKind::other))
+    checks.warn(name, "a site is no nop: the kernel will step over it slowly, or refuses it",
+                "build it with the library's own src/probes.S");
+  check_gate(file, printable_path, checks);
+  try_attach(file, printable_path, programs, checks);
+}
+
+bool has_environment(std::uint32_t pid, const std::string& wanted) {
+  const std::string text = '\0' + read_small_file("/proc/" + std::to_string(pid) + "/environ", std::size_t{8} << 20U);
+  return text.find('\0' + wanted + '\0') != std::string::npos;
+}
+
+std::string link_of(const std::string& path) {
+  std::array<char, 64> link{};
+  const ssize_t length = readlink(path.c_str(), link.data(), link.size());
+  return {link.data(), length > 0 ? static_cast<std::size_t>(length) : 0};
+}
+
+// It maps no file with probes: why?
+void explain_none(Host& host, std::uint32_t pid, const std::string& name, Checks& checks) {
+  bool is_explained = false;
+  for (const Host::Skipped& skipped : host.skipped()) {
+    if (skipped.pid != pid) continue;
+    is_explained = true;
+    checks.fail(name,
+                (skipped.path.empty() ? "could not be looked at" : printable(skipped.path) + " could not be looked at"),
+                skipped.reason);
+  }
+  std::set<std::string> seen;
+  for_each_mapping(pid, [&](const Mapping& mapping) {
+    std::string_view path = mapping.path;
+    take_deleted(path);
+    if (path.find("libnopspan") == std::string_view::npos || !seen.insert(std::string(path)).second) return true;
+    is_explained = true;
+    checks.fail(name, "maps " + printable(path) + ", which has no probes", "build the library with NOPSPAN_USDT=ON");
+    return seen.size() < 8;
+  });
+  if (!is_explained)
+    checks.fail(name, "maps no file with probes of nopspan",
+                "link it with nopspan, or make it load the plug-in that is; a static copy without probes was built "
+                "with NOPSPAN_USDT=OFF");
+}
+
+void check_view(std::uint32_t pid, const Host::Copy& copy, const Listeners& listeners, Checks& checks) {
+  const std::string name = "gate of " + printable(copy.path);
+  if (copy.gate_address == 0) {
+    checks.warn(name, "is not in the process's memory yet",
+                "it is being loaded, or something else maps the file: try again");
+    return;
+  }
+  const auto view = view_library(pid, copy.gate_address);
+  if (!view) {
+    checks.fail(
+        name, std::string("cannot be read: ") + std::strerror(errno),
+        errno == EPERM ? "run it as root, or give it CAP_SYS_PTRACE: batches of idle threads are fetched so" : "");
+    return;
+  }
+  std::string up;
+  for (const auto& [part, value] : view->gate.by_name())
+    if (value != 0) up += (up.empty() ? "" : ", ") + std::string(part);
+  const bool is_traced = view->gate.spans != 0 || view->gate.batch != 0 || view->gate.points != 0;
+  if (is_traced && listeners.incomplete().empty() && listeners.of(*copy.file, copy.path).empty()) {
+    checks.warn(name, "is up (" + up + "), but nobody who listens was found",
+                "a tracer of another kind (SystemTap), or a fork of a traced process");
+  } else {
+    checks.ok(name, up.empty() ? "is down: nobody listens" : "is up: " + up);
+  }
+  if (!view->version.empty()) checks.ok("version of " + printable(copy.path), view->version);
+}
+
+}  // namespace
+
+void check_process(Host& host, const Listeners& listeners, std::uint32_t pid, Checks& checks) {
+  const std::string name = "process " + std::to_string(pid);
+  const std::string folder = "/proc/" + std::to_string(pid);
+  const ProcessPointer process = host.process(pid);
+  checks.ok(name,
+            printable(process->command) +
+                (process->container.empty() ? "" : ", in container " + printable(process->container.substr(0, 12))));
+  if (has_environment(pid, "NOPSPAN_DISABLE=1"))
+    checks.fail(name, "has NOPSPAN_DISABLE=1 in its environment: it tells nothing", "start it without that");
+  if (link_of(folder + "/ns/mnt") != link_of("/proc/self/ns/mnt"))
+    checks.ok(name, "is in another mount namespace: its files are opened by what it maps");
+  if (process_status(pid, "Seccomp") == "2")
+    checks.ok(name, "has a seccomp filter, which a one-byte nop's uprobe does not meet: it makes no system call");
+  const auto copies = host.copies(pid);
+  if (copies.empty()) {
+    explain_none(host, pid, name, checks);
+    return;
+  }
+  if (copies.size() > 1)
+    checks.warn(
+        name, "has " + std::to_string(copies.size()) + " copies of the library, each with a gate of its own",
+        "nopspan attaches to all; bpftrace sees one unless attach.sh is used. Plug-ins should link the shared library");
+  const auto programs = load_programs();
+  std::set<const ProbeFile*> seen;
+  for (const Host::Copy& copy : copies) {
+    if (copy.is_deleted)
+      checks.warn("file " + printable(copy.path), "was deleted or replaced: the process runs on the old one",
+                  "nopspan attaches to it all the same; bpftrace by this name does not. A restart ends it");
+    if (seen.insert(copy.file.get()).second) check_file(*copy.file, printable(copy.path), programs.get(), checks);
+    check_view(pid, copy, listeners, checks);
+  }
+}
+
+void check_files(Host& host, Checks& checks) {
+  const auto programs = load_programs();
+  // A file by all names that processes have for it.
+  std::map<ProbeFilePointer, std::set<std::string>> files;
+  std::size_t disabled = 0;
+  std::size_t replaced = 0;
+  for (const std::uint32_t pid : host.pids()) {
+    for (const Host::Copy& copy : host.copies(pid)) {
+      files[copy.file].insert(copy.path);
+      if (copy.is_deleted) ++replaced;
+    }
+    if (has_environment(pid, "NOPSPAN_DISABLE=1")) ++disabled;
+  }
+  const std::size_t processes = host.pids().size();
+  if (files.empty()) {
+    checks.warn("processes", "none that could be looked at has probes of nopspan",
+                "start a program that is linked with it, or ask for one by its pid: nopspan doctor PID");
+    return;
+  }
+  checks.ok("processes", std::to_string(processes) + " with probes, in " + std::to_string(files.size()) + " files");
+  if (disabled > 0)
+    checks.warn("processes", std::to_string(disabled) + " have NOPSPAN_DISABLE=1: they tell nothing",
+                "start them without that");
+  if (replaced > 0)
+    checks.warn("processes", std::to_string(replaced) + " run on a library or program that was deleted or replaced",
+                "nopspan attaches to it all the same; bpftrace by its name does not. A restart ends it");
+  for (const auto& [file, names] : files) {
+    check_file(*file, printable(*names.begin()), programs.get(), checks);
+    if (names.size() > 1)
+      checks.ok("file " + printable(*names.begin()), "has " + std::to_string(names.size()) + " names, another is " +
+                                                         printable(*names.rbegin()) + ": it is attached to once");
+  }
+}
+
+}  // namespace nopspan::collector

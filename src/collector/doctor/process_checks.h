@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "doctor/check.h"
+#include "host/host.h"
+#include "host/listeners.h"
+
+#include <cstdint>
+
+namespace nopspan::collector {
+
+// A process: whether it has probes, and whether an attach to them would work and show anything.
+void check_process(Host& host, const Listeners& listeners, std::uint32_t pid, Checks& checks);
+
+// All files with probes that processes of this host map.
+void check_files(Host& host, Checks& checks);
+
+}  // namespace nopspan::collector

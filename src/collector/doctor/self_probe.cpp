@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "doctor/self_probe.h"
+
+#include "base/open_file.h"
+#include "host/maps.h"
+#include "host/process_facts.h"
+#include "live/probe_link.h"
+
+#include <bpf/bpf.h>
+#include <linux/bpf.h>
+#include <linux/perf_event.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <optional>
+
+// In assembler, as the library's own: a function that nobody inlines, clones or changes.
+asm(".pushsection .text\n"
+    ".balign 16\n"
+    ".globl nopspan_doctor_site\n"
+    ".hidden nopspan_doctor_site\n"
+    ".type nopspan_doctor_site, %function\n"
+    "nopspan_doctor_site:\n"
+    "nop\n"
+    "ret\n"
+    ".size nopspan_doctor_site, .-nopspan_doctor_site\n"
+    ".popsection\n");
+extern "C" void nopspan_doctor_site();
+
+namespace nopspan::collector {
+namespace {
+
+// In a part of memory that is in the file: zeroes are not, elsewhere.
+[[gnu::section(".data"), gnu::used]] volatile std::uint16_t semaphore = 0;
+
+constexpr const char* kOwnFile = "/proc/self/exe";
+
+std::optional<std::uint64_t> own_offset_of(std::uint64_t address) {
+  std::optional<std::uint64_t> offset;
+  for_each_mapping(static_cast<std::uint32_t>(getpid()), [&](const Mapping& mapping) {
+    if (address < mapping.start || address >= mapping.end) return true;
+    offset = mapping.offset + (address - mapping.start);
+    return false;
+  });
+  return offset;
+}
+
+std::uint64_t site_offset() { return own_offset_of(reinterpret_cast<std::uint64_t>(&nopspan_doctor_site)).value_or(0); }
+
+// Adds 1 to the value of the map.
+OpenFile load_program(int map, std::uint32_t expected_attach_type) {
+  const auto instruction = [](std::uint8_t code, std::uint8_t to, std::uint8_t from, std::int32_t value) {
+    bpf_insn result{};
+    result.code = code;
+    result.dst_reg = to & 0xfU;
+    result.src_reg = from & 0xfU;
+    result.imm = value;
+    return result;
+  };
+  const std::array program = {
+      instruction(BPF_LD | BPF_DW | BPF_IMM, BPF_REG_1, BPF_PSEUDO_MAP_VALUE, map),
+      instruction(0, 0, 0, 0),
+      instruction(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_2, 0, 1),
+      instruction(BPF_STX | BPF_DW | BPF_ATOMIC, BPF_REG_1, BPF_REG_2, BPF_ADD),
+      instruction(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0),
+      instruction(BPF_JMP | BPF_EXIT, 0, 0, 0),
+  };
+  LIBBPF_OPTS(bpf_prog_load_opts, options);
+  options.expected_attach_type = static_cast<bpf_attach_type>(expected_attach_type);
+  return OpenFile(
+      bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nopspan_doctor", "Dual BSD/GPL", program.data(), program.size(), &options));
+}
+
+std::uint64_t semaphore_offset() { return own_offset_of(reinterpret_cast<std::uint64_t>(&semaphore)).value_or(0); }
+
+OpenFile open_uprobe() {
+  const std::string type = read_small_file("/sys/bus/event_source/devices/uprobe/type", 16);
+  if (type.empty()) {
+    errno = ENOSYS;
+    return OpenFile();
+  }
+  perf_event_attr attributes{};
+  attributes.size = sizeof(attributes);
+  attributes.type = static_cast<std::uint32_t>(std::strtoul(type.c_str(), nullptr, 10));
+  attributes.uprobe_path = reinterpret_cast<std::uint64_t>(kOwnFile);
+  attributes.probe_offset = site_offset();
+  attributes.config = semaphore_offset() << 32U;
+  // For all processes, as the collector attaches: any CPU will do, the program runs on all.
+  return OpenFile(static_cast<int>(syscall(SYS_perf_event_open, &attributes, -1, 0, -1, PERF_FLAG_FD_CLOEXEC)));
+}
+
+// The link, or the event; `refused` says which step it was that failed.
+OpenFile attach(int program, SelfProbe::Step& refused) {
+  if (has_uprobe_multi()) {
+    refused = SelfProbe::Step::attach;
+    return create_uprobe_multi(program, kOwnFile, site_offset(), semaphore_offset(), 0);
+  }
+  refused = SelfProbe::Step::event;
+  OpenFile event = open_uprobe();
+  if (!event) return event;
+  refused = SelfProbe::Step::attach;
+  if (ioctl(event.get(), PERF_EVENT_IOC_SET_BPF, program) != 0 || ioctl(event.get(), PERF_EVENT_IOC_ENABLE, 0) != 0) {
+    const int error = errno;
+    event.reset();
+    errno = error;
+  }
+  return event;
+}
+
+}  // namespace
+
+SelfProbe try_self_probe() {
+  SelfProbe result;
+  const auto refuse = [&result](SelfProbe::Step step) {
+    result.refused = step;
+    result.error = errno;
+    return result;
+  };
+  const OpenFile map(
+      bpf_map_create(BPF_MAP_TYPE_ARRAY, "nopspan_doctor", sizeof(std::uint32_t), sizeof(std::uint64_t), 1, nullptr));
+  if (!map) return refuse(SelfProbe::Step::map);
+  const OpenFile program = load_program(map.get(), has_uprobe_multi() ? kUprobeMulti : 0);
+  if (!program) return refuse(SelfProbe::Step::program);
+  {
+    SelfProbe::Step step = SelfProbe::Step::none;
+    const OpenFile link = attach(program.get(), step);
+    if (!link) return refuse(step);
+    result.semaphore_rose = semaphore != 0;
+    nopspan_doctor_site();
+    const std::uint32_t key = 0;
+    bpf_map_lookup_elem(map.get(), &key, &result.hits);
+  }
+  result.semaphore_fell = semaphore == 0;
+  return result;
+}
+
+}  // namespace nopspan::collector

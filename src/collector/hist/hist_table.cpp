@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hist/hist_table.h"
+
+#include "base/failure.h"
+#include "base/text.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::size_t kMostHosts = 10000;
+
+[[noreturn]] void refuse(const std::string& why) {
+  throw Failure("not the output of nopspan hist --json: " + why, Failure::kMisused);
+}
+
+const Json& at(const Json& json, const char* key) {
+  if (!json.is_object()) refuse("an object is missing");
+  const auto found = json.find(key);
+  if (found == json.end()) refuse(std::string("it has no \"") + key + "\"");
+  return *found;
+}
+
+std::uint64_t number_at(const Json& json, const char* key) {
+  const Json& value = at(json, key);
+  if (!value.is_number_unsigned()) refuse(std::string("\"") + key + "\" must be a number of at least 0");
+  return value.get<std::uint64_t>();
+}
+
+std::string text_at(const Json& json, const char* key) {
+  const Json& value = at(json, key);
+  if (!value.is_string()) refuse(std::string("\"") + key + "\" must be a text");
+  return value.get<std::string>();
+}
+
+const Json& list_at(const Json& json, const char* key) {
+  const Json& value = at(json, key);
+  if (!value.is_array()) refuse(std::string("\"") + key + "\" must be a list");
+  return value;
+}
+
+void write_row(Json& json, const HistRow& row) {
+  json["errors"] = row.errors;
+  json["cancelled"] = row.cancelled;
+  json["p50"] = row.times.quantile(0.5);
+  json["p90"] = row.times.quantile(0.9);
+  json["p99"] = row.times.quantile(0.99);
+  json["histogram"] = to_json(row.times);
+}
+
+HistRow read_row(const Json& json) {
+  HistRow row;
+  row.errors = number_at(json, "errors");
+  row.cancelled = number_at(json, "cancelled");
+  row.times = log_linear_from_json(at(json, "histogram"));
+  if (row.errors > row.times.count() || row.cancelled > row.times.count() - row.errors) {
+    refuse("a row has more errors than times");
+  }
+  return row;
+}
+
+std::string by_text(const HistTable& table) {
+  std::string text;
+  for (const KeyPart* part : table.by) text += (text.empty() ? "" : ",") + std::string(part->name);
+  return text;
+}
+
+}  // namespace
+
+void HistRow::add(const Measured& measured) {
+  times.add(measured.value);
+  if (measured.status == kError || measured.status == kException) ++errors;
+  if (measured.status == kCancelled) ++cancelled;
+}
+
+void HistRow::merge(const HistRow& row) {
+  times.merge(row.times);
+  errors += row.errors;
+  cancelled += row.cancelled;
+}
+
+void HistTable::add(const Key& key, const Measured& measured, std::size_t most_rows) {
+  auto found = rows.find(key);
+  if (found == rows.end() && rows.size() < most_rows) found = rows.try_emplace(key).first;
+  (found == rows.end() ? other : found->second).add(measured);
+  ++counts.delivered;
+}
+
+void HistTable::merge(const HistTable& table) {
+  if (table.of != of || table.by != by) {
+    throw Failure(std::string("these cannot be merged: one is of ") + of->name + " by " + by_text(*this) +
+                      ", another of " + table.of->name + " by " + by_text(table),
+                  Failure::kMisused);
+  }
+  for (const auto& [key, row] : table.rows) rows[key].merge(row);
+  other.merge(table.other);
+  counts += table.counts;
+  for (const std::string& host : table.hosts) {
+    if (std::find(hosts.begin(), hosts.end(), host) == hosts.end()) hosts.push_back(host);
+  }
+  began_unix_ns = std::min(began_unix_ns, table.began_unix_ns);
+  ended_unix_ns = std::max(ended_unix_ns, table.ended_unix_ns);
+}
+
+std::vector<const std::pair<const HistTable::Key, HistRow>*> HistTable::sorted() const {
+  std::vector<const std::pair<const Key, HistRow>*> all;
+  all.reserve(rows.size());
+  for (const auto& row : rows) all.push_back(&row);
+  std::stable_sort(all.begin(), all.end(),
+                   [](const auto* a, const auto* b) { return a->second.times.count() > b->second.times.count(); });
+  return all;
+}
+
+Json to_json(const HistTable& table) {
+  Json json;
+  json["of"] = table.of->name;
+  Json& by = json["by"] = Json::array();
+  for (const KeyPart* part : table.by) by.push_back(part->name);
+  json["hosts"] = table.hosts;
+  json["began_unix_ns"] = table.began_unix_ns;
+  json["ended_unix_ns"] = table.ended_unix_ns;
+  Json& rows = json["rows"] = Json::array();
+  for (const auto* row : table.sorted()) {
+    Json one;
+    for (std::size_t i = 0; i < table.by.size(); ++i) one[table.by[i]->name] = row->first[i];
+    write_row(one, row->second);
+    rows.push_back(std::move(one));
+  }
+  write_row(json["other"], table.other);
+  json["ledger"] = to_json(table.counts);
+  return json;
+}
+
+HistTable hist_table_from_json(const Json& json) {
+  HistTable table;
+  const std::string of = text_at(json, "of");
+  table.of = find_quantity(of);
+  if (table.of == nullptr) refuse("it is of \"" + printable(of, 40) + "\", which is unknown here");
+  for (const Json& name : list_at(json, "by")) {
+    const KeyPart* part = name.is_string() ? find_key_part(name.get<std::string>()) : nullptr;
+    if (part == nullptr || std::find(table.by.begin(), table.by.end(), part) != table.by.end()) {
+      refuse("\"by\" is not known here");
+    }
+    table.by.push_back(part);
+  }
+  if (table.by.empty()) refuse("\"by\" is empty");
+  for (const Json& host : list_at(json, "hosts")) {
+    if (!host.is_string() || table.hosts.size() >= kMostHosts) refuse("\"hosts\" must be a list of names");
+    table.hosts.push_back(host.get<std::string>());
+  }
+  table.began_unix_ns = number_at(json, "began_unix_ns");
+  table.ended_unix_ns = number_at(json, "ended_unix_ns");
+  for (const Json& row : list_at(json, "rows")) {
+    HistTable::Key key;
+    for (const KeyPart* part : table.by) key.push_back(text_at(row, part->name));
+    table.rows[key].merge(read_row(row));
+  }
+  table.other = read_row(at(json, "other"));
+  table.counts = counts_from_json(at(json, "ledger"));
+  return table;
+}
+
+}  // namespace nopspan::collector

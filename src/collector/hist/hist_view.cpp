@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hist/hist_view.h"
+
+#include "base/text.h"
+
+#include <langinfo.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <string_view>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::size_t kLeastWidth = 40, kGreatestWidth = 160;
+// A histogram of fewer octaves is shown by halves of them.
+constexpr unsigned kFewOctaves = 8;
+
+// Bars are numbered from 0 up: two for each octave, of the lower and the upper half.
+unsigned half_octave_of(std::uint64_t value) {
+  if (value == 0) return 0;
+  const auto exponent = static_cast<unsigned>(std::bit_width(value)) - 1;
+  const unsigned upper = exponent == 0 ? 0 : static_cast<unsigned>(value >> (exponent - 1)) & 1U;
+  return 2 + 2 * exponent + upper;
+}
+
+std::uint64_t lower_bound_of(unsigned half_octave) {
+  if (half_octave < 2) return 0;
+  const std::uint64_t octave = std::uint64_t{1} << (half_octave / 2 - 1);
+  return half_octave % 2 == 0 ? octave : octave + octave / 2;
+}
+
+struct Bars {
+  unsigned first = 0, last = 0;  // in half octaves
+  unsigned step = 1;
+  std::map<unsigned, std::uint64_t> counts;
+  std::uint64_t greatest = 0;
+};
+
+Bars bars_of(const LogLinear& times) {
+  Bars bars;
+  const unsigned least = half_octave_of(times.minimum()), most = half_octave_of(times.maximum());
+  bars.step = most / 2 - least / 2 < kFewOctaves ? 1 : 2;
+  bars.first = least / bars.step * bars.step;
+  bars.last = most / bars.step * bars.step;
+  for (std::size_t bucket = 0; bucket < LogLinear::kBuckets; ++bucket) {
+    const std::uint64_t count = times.in_bucket(bucket);
+    if (count == 0) continue;
+    const unsigned bar = half_octave_of(LogLinear::lower_bound_of(bucket)) / bars.step * bars.step;
+    bars.greatest = std::max(bars.greatest, bars.counts[bar] += count);
+  }
+  return bars;
+}
+
+std::string bar_text(std::uint64_t count, std::uint64_t greatest, std::size_t width, bool blocks) {
+  static constexpr std::array<std::string_view, 8> kEighths = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
+  if (count == 0 || greatest == 0) return "";
+  const double share = static_cast<double>(count) / static_cast<double>(greatest) * static_cast<double>(width);
+  std::string text;
+  if (!blocks) return text.append(std::max<std::size_t>(1, static_cast<std::size_t>(share + 0.5)), '#');
+  // What there is, is seen.
+  const std::size_t eighths = std::max<std::size_t>(1, static_cast<std::size_t>(share * 8 + 0.5));
+  for (std::size_t i = 0; i < eighths / 8; ++i) text += "█";
+  return text += kEighths[eighths % 8];
+}
+
+std::string padded_left(const std::string& text, std::size_t width) {
+  return text.size() < width ? std::string(width - text.size(), ' ') + text : text;
+}
+
+std::string count_text(std::uint64_t count, const char* what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
+std::string title_of(const HistTable& table, const HistTable::Key& key) {
+  std::string title;
+  for (std::size_t i = 0; i < table.by.size(); ++i) {
+    // A name stands for itself; what is another part of the key says so.
+    const bool is_name = std::strcmp(table.by[i]->name, "name") == 0;
+    const std::string shown = key[i].empty() ? "-" : printable(key[i], 64);
+    title += (i == 0 ? "" : "  ") + (is_name ? shown : std::string(table.by[i]->name) + "=" + shown);
+  }
+  return title;
+}
+
+void append_row(std::string& text, const std::string& title, const HistRow& row, const HistStyle& style) {
+  const LogLinear& times = row.times;
+  text += "\n" + (style.color ? "\x1b[1m" + title + "\x1b[0m" : title) + "  " + std::to_string(times.count());
+  if (row.errors > 0) text += ", " + count_text(row.errors, "error");
+  if (row.cancelled > 0) text += ", " + std::to_string(row.cancelled) + " cancelled";
+  text += "\n  p50 " + duration_text(times.quantile(0.5)) + "  p90 " + duration_text(times.quantile(0.9)) + "  p99 " +
+          duration_text(times.quantile(0.99)) + "  min " + duration_text(times.minimum()) + "  max " +
+          duration_text(times.maximum());
+  // A sum that stayed at its greatest says nothing.
+  if (times.sum() < UINT64_MAX) text += "  mean " + duration_text(times.sum() / times.count());
+  text += "\n";
+
+  const Bars bars = bars_of(times);
+  const std::size_t number_width = std::to_string(bars.greatest).size();
+  std::size_t bound_width = 8;  // of most of them
+  for (unsigned bar = bars.first; bar <= bars.last; bar += bars.step) {
+    bound_width = std::max(bound_width, duration_text(lower_bound_of(bar)).size());
+  }
+  const std::size_t before = 2 + bound_width + 2 + number_width + 1;
+  const std::size_t width = style.width > before + 10 ? style.width - before : 10;
+  for (unsigned bar = bars.first; bar <= bars.last; bar += bars.step) {
+    const auto found = bars.counts.find(bar);
+    const std::uint64_t count = found == bars.counts.end() ? 0 : found->second;
+    std::string line = "  " + padded_left(duration_text(lower_bound_of(bar)), bound_width) + "  " +
+                       padded_left(std::to_string(count), number_width);
+    if (count > 0) line += " " + bar_text(count, bars.greatest, width, style.blocks);
+    text += line + "\n";
+  }
+}
+
+}  // namespace
+
+HistStyle HistStyle::of_stdout(bool color) {
+  HistStyle style;
+  style.color = color;
+  style.blocks = std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+  winsize size = {};
+  std::size_t columns = 0;
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0) columns = size.ws_col;
+  const char* said = std::getenv("COLUMNS");
+  if (columns == 0 && said != nullptr) columns = std::strtoul(said, nullptr, 10);
+  if (columns > 0) style.width = std::clamp(columns, kLeastWidth, kGreatestWidth);
+  return style;
+}
+
+std::string to_text(const HistTable& table, const HistStyle& style) {
+  std::string text = std::string(table.of->of) + ", by ";
+  for (const KeyPart* part : table.by) text += std::string(part == table.by.front() ? "" : " and ") + part->name;
+  if (table.ended_unix_ns > table.began_unix_ns) {
+    text += ", in " + duration_text(table.ended_unix_ns - table.began_unix_ns);
+  }
+  if (table.hosts.size() > 1) text += ", of " + std::to_string(table.hosts.size()) + " hosts";
+  text += "; a line begins with its least time\n";
+  text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
+
+  const auto rows = table.sorted();
+  if (rows.empty() && table.other.times.count() == 0) return text + "\nNone was seen.\n";
+  const std::size_t shown = style.most_rows == 0 ? rows.size() : std::min(rows.size(), style.most_rows);
+  for (std::size_t i = 0; i < shown; ++i) append_row(text, title_of(table, rows[i]->first), rows[i]->second, style);
+  if (shown < rows.size()) {
+    text += "\n" + std::to_string(rows.size() - shown) + " more; --top 0 shows all.\n";
+  }
+  if (table.other.times.count() > 0) append_row(text, "(other: no more rows)", table.other, style);
+  return text;
+}
+
+std::string ledger_text(const HistTable& table) {
+  const Counts& counts = table.counts;
+  std::string text = count_text(counts.emitted, "hit") + ": " + std::to_string(counts.delivered) + " in histograms";
+  if (counts.filtered > 0) text += ", " + std::to_string(counts.filtered) + " filtered out";
+  text += counts.lost() > 0 ? ", " + std::to_string(counts.lost()) + " lost\n" : ", none lost\n";
+  const auto line = [&](std::uint64_t count, const char* what) {
+    if (count > 0) text += "  " + std::to_string(count) + " " + what + "\n";
+  };
+  line(counts.unreadable, "could not be read by the kernel: their texts were not in memory");
+  line(counts.missed, "passed the probe without the kernel running its program");
+  line(counts.lost() - counts.unreadable - counts.missed, "were lost before or in the recording");
+  line(table.other.times.count(), "are in the row \"other\": more keys than rows; use --rows, or other keys (--by)");
+  return text;
+}
+
+}  // namespace nopspan::collector

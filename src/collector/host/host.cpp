@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/host.h"
+
+#include "base/numbered_folder.h"
+#include "host/capabilities.h"
+#include "host/known_files.h"
+#include "host/library_view.h"
+#include "host/maps.h"
+#include "host/process_facts.h"
+#include "host/process_memory.h"
+
+#include <nopspan_probes.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <deque>
+#include <map>
+#include <set>
+#include <unordered_map>
+
+namespace nopspan::collector {
+namespace {
+
+using Clock = KnownFiles::Clock;
+// How soon the maps of a process whose memory changed are read again, and of one where that led to nothing so far.
+constexpr auto kSoon = std::chrono::milliseconds(250);
+constexpr auto kLater = std::chrono::milliseconds(900);
+constexpr unsigned kInVain = 8;
+// And of one that did not change: something may have been mapped in the place of something else.
+constexpr auto kNowAndThen = std::chrono::seconds(30);
+
+constexpr std::size_t kMaximumEnded = 4096;
+constexpr std::size_t kMaximumFilesOfAProcess = 4096;
+constexpr std::size_t kMaximumSkippedOfAProcess = 16;
+
+const char* why_forbidden() {
+  return has_capability(Capability::sys_ptrace) ? "the kernel forbids it although this program has CAP_SYS_PTRACE: "
+                                                  "another user namespace, or a security module"
+                                                : "looking at it needs CAP_SYS_PTRACE, or its user";
+}
+
+// A mapping of a file's code that was looked at.
+struct Seen {
+  std::uint64_t device, inode, start;
+  friend auto operator<=>(const Seen&, const Seen&) = default;
+};
+
+struct Known {
+  ProcessState state;
+  Clock::time_point read_at;
+  bool is_due = true;          // its maps are to be read
+  bool is_settled = false;     // and were, at least once after its last change
+  unsigned reads_in_vain = 0;  // in a row, that showed nothing new
+  std::map<Seen, ProbeFilePointer> seen;
+  std::vector<Host::Copy> copies;
+  std::vector<Host::Skipped> skipped;
+  ProcessPointer process;
+};
+
+}  // namespace
+
+class Host::Scanner {
+ public:
+  void scan();
+  void scan_noted();
+  void note(std::uint32_t pid);
+  void note_exit(std::uint32_t pid);
+  // Null if it is gone.
+  Known* look_at(std::uint32_t pid);
+  ProcessPointer process(std::uint32_t pid);
+  Changes changes();
+
+  KnownFiles files;
+  std::map<std::uint32_t, Known> processes;
+
+ private:
+  void update(std::uint32_t pid, Known& known, const ProcessState& state, Clock::time_point now);
+  void read_maps(std::uint32_t pid, Known& known);
+  bool find_files(std::uint32_t pid, Known& known);
+  void find_copies(std::uint32_t pid, Known& known);
+  void describe(std::uint32_t pid, Known& known);
+  void end(std::map<std::uint32_t, Known>::iterator ended);
+
+  std::set<std::uint32_t> noted_;
+  std::unordered_map<std::uint32_t, ProcessPointer> ended_;
+  std::deque<std::uint32_t> ended_order_;
+};
+
+void Host::Scanner::scan() {
+  const auto now = Clock::now();
+  std::set<std::uint32_t> gone;
+  for (const auto& [pid, known] : processes) gone.insert(pid);
+  for_each_number("/proc", [&](std::uint32_t pid) {
+    const auto state = process_state(pid);
+    if (!state || state->memory_bytes == 0) return;
+    gone.erase(pid);
+    update(pid, processes[pid], *state, now);
+  });
+  for (const std::uint32_t pid : gone) end(processes.find(pid));
+  noted_.clear();
+  files.look_at_watched();
+}
+
+void Host::Scanner::scan_noted() {
+  for (const std::uint32_t pid : std::exchange(noted_, {})) look_at(pid);
+  files.look_at_watched();
+}
+
+void Host::Scanner::note(std::uint32_t pid) {
+  noted_.insert(pid);
+  if (const auto found = processes.find(pid); found != processes.end()) found->second.is_due = true;
+}
+
+void Host::Scanner::note_exit(std::uint32_t pid) {
+  if (const auto found = processes.find(pid); found != processes.end()) end(found);
+}
+
+void Host::Scanner::end(std::map<std::uint32_t, Known>::iterator ended) {
+  const std::uint32_t pid = ended->first;
+  if (ended->second.process) {
+    if (ended_.insert_or_assign(pid, ended->second.process).second) ended_order_.push_back(pid);
+    if (ended_order_.size() > kMaximumEnded) {
+      ended_.erase(ended_order_.front());
+      ended_order_.pop_front();
+    }
+  }
+  processes.erase(ended);
+}
+
+Known* Host::Scanner::look_at(std::uint32_t pid) {
+  const auto state = process_state(pid);
+  if (!state || state->memory_bytes == 0) return nullptr;
+  Known& known = processes[pid];
+  update(pid, known, *state, Clock::now());
+  return &known;
+}
+
+void Host::Scanner::update(std::uint32_t pid, Known& known, const ProcessState& state, Clock::time_point now) {
+  const bool is_new = known.state.start_ticks != state.start_ticks || known.state.stack_start != state.stack_start;
+  if (is_new) {  // or another program
+    known = Known();
+  } else if (known.state.memory_bytes != state.memory_bytes) {
+    known.is_settled = false;
+  }
+  const auto age = now - known.read_at;
+  const bool is_due = known.is_due || age >= kNowAndThen ||
+                      (!known.is_settled && age >= (known.reads_in_vain < kInVain ? kSoon : kLater));
+  known.state = state;
+  if (!is_due) return;
+  // A program that is just being loaded is looked at once more.
+  known.is_settled = !is_new && !known.is_due;
+  known.is_due = false;
+  known.read_at = now;
+  read_maps(pid, known);
+}
+
+void Host::Scanner::read_maps(std::uint32_t pid, Known& known) {
+  known.skipped.clear();
+  if (find_files(pid, known)) {
+    known.reads_in_vain = 0;
+    find_copies(pid, known);
+    describe(pid, known);
+  } else {
+    ++known.reads_in_vain;
+    if (known.process && !known.copies.empty() && known.process->library_version.empty()) describe(pid, known);
+  }
+}
+
+// Whether there is anything new.
+bool Host::Scanner::find_files(std::uint32_t pid, Known& known) {
+  std::map<Seen, ProbeFilePointer> seen;
+  bool is_new = false;
+  const int error = for_each_mapping(pid, [&](const Mapping& mapping) {
+    if (!mapping.is_executable) return true;
+    const Seen key{mapping.device, mapping.inode, mapping.start};
+    if (const auto before = known.seen.find(key); before != known.seen.end()) {
+      seen.insert(*before);
+      return true;
+    }
+    std::string_view name = mapping.path;
+    take_deleted(name);
+    std::string why_not;
+    const auto file = files.find(pid, mapping, unescaped(name), why_not);
+    is_new = is_new || file != nullptr;
+    if (!why_not.empty()) {
+      if (known.skipped.size() < kMaximumSkippedOfAProcess) known.skipped.push_back({pid, unescaped(name), why_not});
+    } else {
+      seen.emplace(key, file);
+    }
+    return seen.size() < kMaximumFilesOfAProcess;
+  });
+  if (error == EACCES || error == EPERM) known.skipped.push_back({pid, "", why_forbidden()});
+  const auto has_probes = [](const auto& each) { return each.second != nullptr; };
+  const bool is_less = std::count_if(seen.begin(), seen.end(), has_probes) !=
+                       std::count_if(known.seen.begin(), known.seen.end(), has_probes);
+  known.seen = std::move(seen);
+  // A copy whose gate was not there yet is looked for again.
+  const bool is_incomplete = std::any_of(known.copies.begin(), known.copies.end(), [](const Copy& copy) {
+    return copy.file->has_gate() && copy.gate_address == 0;
+  });
+  return is_new || is_less || is_incomplete;
+}
+
+void Host::Scanner::find_copies(std::uint32_t pid, Known& known) {
+  // By device and inode, as maps has them.
+  std::map<std::pair<std::uint64_t, std::uint64_t>, ProbeFilePointer> wanted;
+  for (const auto& [seen, file] : known.seen)
+    if (file) wanted[{seen.device, seen.inode}] = file;
+  known.copies.clear();
+  std::map<std::pair<std::uint64_t, std::uint64_t>, Copy> without_gate;
+  for_each_mapping(pid, [&](const Mapping& mapping) {
+    const auto found = wanted.find({mapping.device, mapping.inode});
+    if (found == wanted.end()) return true;
+    Copy copy;
+    copy.file = found->second;
+    std::string_view name = mapping.path;
+    copy.is_deleted = take_deleted(name);
+    copy.path = unescaped(name);
+    const std::uint64_t gate = copy.file->gate().offset;
+    const bool has_gate = copy.file->has_gate() && mapping.is_writable && mapping.offset <= gate &&
+                          gate - mapping.offset < mapping.end - mapping.start;
+    if (has_gate) {
+      copy.gate_address = mapping.start + (gate - mapping.offset);
+      known.copies.push_back(copy);
+      without_gate.erase(found->first);
+    } else if (std::none_of(known.copies.begin(), known.copies.end(),
+                            [&](const Copy& other) { return other.file == copy.file; })) {
+      without_gate.emplace(found->first, copy);
+    }
+    return true;
+  });
+  for (auto& [key, copy] : without_gate) known.copies.push_back(std::move(copy));
+}
+
+void Host::Scanner::describe(std::uint32_t pid, Known& known) {
+  auto process = std::make_shared<Process>(process_facts(pid));
+  if (!known.copies.empty()) {
+    const Copy& copy = known.copies.front();
+    process->library = copy.path;
+    // Written when the library is loaded.
+    const auto view = copy.gate_address != 0 ? view_library(pid, copy.gate_address) : std::nullopt;
+    process->library_version = view ? view->version : "";
+  }
+  const auto ended = ended_.find(pid);
+  if (!known.process && ended != ended_.end()) known.process = ended->second;  // we were told too early
+  // Those that hold an old one go on with it: only what it has of the library may have changed.
+  const auto& before = known.process;
+  if (!before || before->start_ticks != process->start_ticks || before->executable != process->executable ||
+      before->library != process->library || before->library_version != process->library_version)
+    known.process = process;
+}
+
+ProcessPointer Host::Scanner::process(std::uint32_t pid) {
+  auto found = processes.find(pid);
+  Known* known = found != processes.end() ? &found->second : look_at(pid);
+  if (known != nullptr) {
+    if (!known->process) describe(pid, *known);
+    return known->process;
+  }
+  if (const auto ended = ended_.find(pid); ended != ended_.end()) return ended->second;
+  auto unknown = std::make_shared<Process>();
+  unknown->pid = pid;
+  return unknown;
+}
+
+Host::Changes Host::Scanner::changes() {
+  const auto now = Clock::now();
+  for (const auto& [pid, known] : processes)
+    for (const Copy& copy : known.copies) files.note_mapped(copy.file, now);
+  return files.changes(now);
+}
+
+Host::Host() : scanner_(std::make_unique<Scanner>()) {}
+Host::~Host() = default;
+
+Host::Changes Host::scan() {
+  scanner_->scan();
+  return scanner_->changes();
+}
+
+Host::Changes Host::scan_noted() {
+  scanner_->scan_noted();
+  return scanner_->changes();
+}
+
+void Host::note_pid(std::uint32_t pid) { scanner_->note(pid); }
+void Host::note_exit(std::uint32_t pid) { scanner_->note_exit(pid); }
+int Host::watch_fd() const { return scanner_->files.watch_fd(); }
+void Host::add_file(const std::string& path) { scanner_->files.add(path); }
+std::vector<Host::Found> Host::files() const { return scanner_->files.files(); }
+
+std::vector<std::uint32_t> Host::pids() const {
+  std::vector<std::uint32_t> pids;
+  for (const auto& [pid, known] : scanner_->processes)
+    if (!known.copies.empty()) pids.push_back(pid);
+  return pids;
+}
+
+const std::vector<Host::Copy>& Host::copies(std::uint32_t pid) {
+  static const std::vector<Copy> kNone;
+  const auto found = scanner_->processes.find(pid);
+  const Known* known = found != scanner_->processes.end() ? &found->second : scanner_->look_at(pid);
+  return known == nullptr ? kNone : known->copies;
+}
+
+ProcessPointer Host::process(std::uint32_t pid) { return scanner_->process(pid); }
+
+std::vector<Host::Skipped> Host::skipped() const {
+  std::vector<Skipped> all;
+  for (const auto& [pid, known] : scanner_->processes)
+    all.insert(all.end(), known.skipped.begin(), known.skipped.end());
+  return all;
+}
+
+}  // namespace nopspan::collector

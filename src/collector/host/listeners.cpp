@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/listeners.h"
+
+#include "base/numbered_folder.h"
+#include "base/open_file.h"
+#include "host/process_facts.h"
+#include "host/trace_events.h"
+
+#include <bpf/bpf.h>
+#include <linux/bpf.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <set>
+#include <tuple>
+
+namespace nopspan::collector {
+namespace {
+
+// struct bpf_link_info of newer kernels than the headers that we may be built with (6.6, 6.8). A kernel that knows less
+// fills less.
+constexpr std::uint32_t kLinkPerfEvent = 7;
+constexpr std::uint32_t kLinkUprobeMulti = 12;
+constexpr std::uint32_t kEventUprobe = 1;  // enum bpf_perf_event_type
+constexpr std::uint32_t kEventUretprobe = 2;
+struct LinkInfo {
+  std::uint32_t type, id, program, padding;
+  union {
+    struct {
+      std::uint64_t path, offsets, semaphore_offsets, cookies;
+      std::uint32_t path_size, count, flags, pid;
+    } multi;
+    struct {
+      std::uint32_t type, padding;
+      std::uint64_t file_name;
+      std::uint32_t name_length, offset;
+      std::uint64_t cookie, semaphore_offset;
+    } event;
+    std::array<unsigned char, 96> room;
+  };
+};
+constexpr std::size_t kMaximumSites = 4096;
+constexpr std::size_t kMaximumListeners = 16384;
+
+std::string program_name(std::uint32_t id) {
+  const OpenFile program(bpf_prog_get_fd_by_id(id));
+  bpf_prog_info info{};
+  std::uint32_t size = sizeof(info);
+  if (!program || bpf_obj_get_info_by_fd(program.get(), &info, &size) != 0) return "";
+  return {info.name, strnlen(info.name, sizeof(info.name))};
+}
+
+std::string command_of(std::uint32_t pid) {
+  std::string command = read_small_file("/proc/" + std::to_string(pid) + "/comm", 64);
+  if (command.ends_with('\n')) command.pop_back();
+  return command;
+}
+
+}  // namespace
+
+// One search: first what processes hold, then links that it did not explain, then events of tracefs.
+class ListenerSearch {
+ public:
+  explicit ListenerSearch(Listeners& to) : to_(to) {}
+  void look_at_process(std::uint32_t pid);
+  void look_at_links();
+  void look_at_events();
+
+ private:
+  void look_at_event(std::uint32_t pid, std::uint32_t fd);
+  void look_at_link_fd(std::uint32_t pid, std::uint32_t fd);
+  void look_at_link(const OpenFile& link);
+  void add(Listener::Kind kind, std::uint32_t pid, std::uint32_t program, const std::string& name,
+           const std::string& file, std::uint64_t offset);
+  static void identify(Listener& listener);
+
+  Listeners& to_;
+  std::map<std::uint32_t, std::uint32_t> holder_of_link_;  // link id to pid
+  // The listener of a kind, pid, program or name, and file.
+  std::map<std::tuple<Listener::Kind, std::uint32_t, std::uint32_t, std::string, std::string>, std::size_t> index_;
+  std::set<std::tuple<std::uint32_t, std::uint64_t>> seen_;  // program and offset
+};
+
+// What the name led to when the listener attached, as far as that can be told now.
+void ListenerSearch::identify(Listener& listener) {
+  constexpr std::string_view kSelf = "/proc/self/";
+  std::string path = listener.file;
+  if (listener.pid != 0) {
+    const std::string folder = "/proc/" + std::to_string(listener.pid);
+    path = path.starts_with(kSelf) ? folder + "/" + path.substr(kSelf.size()) : folder + "/root" + path;
+  } else if (path.starts_with(kSelf)) {
+    return;
+  }
+  struct stat status {};
+  if (stat(path.c_str(), &status) != 0) return;
+  listener.device = status.st_dev;
+  listener.inode = status.st_ino;
+}
+
+void ListenerSearch::add(Listener::Kind kind, std::uint32_t pid, std::uint32_t program, const std::string& name,
+                         const std::string& file, std::uint64_t offset) {
+  const auto [found, is_new] = index_.try_emplace({kind, pid, program, name, file}, to_.listeners_.size());
+  if (is_new) {
+    if (to_.listeners_.size() >= kMaximumListeners) {
+      index_.erase(found);
+      return;
+    }
+    Listener& listener = to_.listeners_.emplace_back();
+    listener.kind = kind;
+    listener.pid = pid;
+    listener.command = pid == 0 ? "" : command_of(pid);
+    listener.program = program;
+    listener.name = program == 0 ? name : program_name(program);
+    listener.file = file;
+    identify(listener);
+  }
+  auto& offsets = to_.listeners_[found->second].offsets;
+  if (offsets.size() < kMaximumSites && std::find(offsets.begin(), offsets.end(), offset) == offsets.end())
+    offsets.push_back(offset);
+}
+
+void ListenerSearch::look_at_process(std::uint32_t pid) {
+  const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
+  const int error = for_each_number(folder, [&](std::uint32_t fd) {
+    std::array<char, 64> link{};
+    const ssize_t length = readlink((folder + "/" + std::to_string(fd)).c_str(), link.data(), link.size());
+    const std::string_view kind(link.data(), length > 0 ? static_cast<std::size_t>(length) : 0);
+    if (kind == "anon_inode:[perf_event]") look_at_event(pid, fd);
+    if (kind == "anon_inode:bpf_link") look_at_link_fd(pid, fd);
+  });
+  if (error == EACCES && to_.incomplete_.empty())
+    to_.incomplete_ = "not all processes could be asked what they listen to: that needs CAP_SYS_PTRACE";
+}
+
+void ListenerSearch::look_at_event(std::uint32_t pid, std::uint32_t fd) {
+  std::array<char, 4096> file{};
+  auto size = static_cast<std::uint32_t>(file.size());
+  std::uint32_t program = 0;
+  std::uint32_t type = 0;
+  __u64 offset = 0;
+  __u64 address = 0;
+  if (bpf_task_fd_query(static_cast<int>(pid), static_cast<int>(fd), 0, file.data(), &size, &program, &type, &offset,
+                        &address) != 0) {
+    if (errno == ENOENT) to_.others_.try_emplace(pid, command_of(pid));
+    if (errno == EPERM) to_.incomplete_ = "who listens is told with CAP_SYS_ADMIN only";
+    return;
+  }
+  if (type != BPF_FD_TYPE_UPROBE && type != BPF_FD_TYPE_URETPROBE) return;
+  seen_.emplace(program, offset);
+  add(Listener::Kind::program, pid, program, "", {file.data(), strnlen(file.data(), file.size())}, offset);
+}
+
+void ListenerSearch::look_at_link_fd(std::uint32_t pid, std::uint32_t fd) {
+  const std::string text =
+      read_small_file("/proc/" + std::to_string(pid) + "/fdinfo/" + std::to_string(fd), std::size_t{16} << 10U);
+  constexpr std::string_view kId = "link_id:";
+  const std::size_t at = text.find(kId);
+  if (at == std::string::npos) return;
+  holder_of_link_.try_emplace(static_cast<std::uint32_t>(std::strtoul(text.c_str() + at + kId.size(), nullptr, 10)),
+                              pid);
+}
+
+void ListenerSearch::look_at_link(const OpenFile& link) {
+  LinkInfo info{};
+  std::uint32_t size = sizeof(info);
+  if (bpf_obj_get_info_by_fd(link.get(), &info, &size) != 0) return;
+  if (info.type != kLinkPerfEvent && info.type != kLinkUprobeMulti) return;
+  const auto holder = holder_of_link_.find(info.id);
+  const std::uint32_t pid = holder == holder_of_link_.end() ? 0 : holder->second;
+  const std::uint32_t type = info.type;
+  const std::uint32_t program = info.program;
+  std::array<char, 4096> file{};
+  std::vector<std::uint64_t> offsets(kMaximumSites);
+  info = LinkInfo();
+  size = sizeof(info);
+  if (type == kLinkPerfEvent) {
+    info.event.file_name = reinterpret_cast<std::uint64_t>(file.data());
+    info.event.name_length = file.size();
+  } else {
+    info.multi.path = reinterpret_cast<std::uint64_t>(file.data());
+    info.multi.path_size = file.size();
+    info.multi.offsets = reinterpret_cast<std::uint64_t>(offsets.data());
+    info.multi.count = static_cast<std::uint32_t>(offsets.size());
+  }
+  // More sites than there is room for (ENOSPC): the first ones were filled in.
+  if (bpf_obj_get_info_by_fd(link.get(), &info, &size) != 0 && errno != ENOSPC) return;
+  if (type == kLinkPerfEvent) {
+    if (info.event.type != kEventUprobe && info.event.type != kEventUretprobe) return;
+    offsets.assign(1, info.event.offset);
+    if (seen_.contains({program, info.event.offset})) return;
+  } else {
+    offsets.resize(std::min<std::size_t>(offsets.size(), info.multi.count));
+  }
+  for (const std::uint64_t offset : offsets)
+    add(Listener::Kind::program, pid, program, "", {file.data(), strnlen(file.data(), file.size())}, offset);
+}
+
+void ListenerSearch::look_at_links() {
+  std::uint32_t id = 0;
+  while (bpf_link_get_next_id(id, &id) == 0) {
+    const OpenFile link(bpf_link_get_fd_by_id(id));
+    if (link) look_at_link(link);
+  }
+  // ENOENT: that was the last. EINVAL: a kernel before links.
+  if (errno == EPERM) to_.incomplete_ = "who listens is told with CAP_SYS_ADMIN only";
+}
+
+void ListenerSearch::look_at_events() {
+  for (const TraceEvent& event : uprobe_events()) {
+    const std::string name = event.group + ":" + event.name;
+    if (event.is_enabled) add(Listener::Kind::event, 0, 0, name, event.file, event.offset);
+    // perf uses such an event without a sign of it: any of those that have events may.
+    if (!event.is_enabled)
+      for (const auto& [pid, command] : to_.others_)
+        add(Listener::Kind::perhaps, pid, 0, name, event.file, event.offset);
+  }
+}
+
+Listeners Listeners::find() {
+  Listeners result;
+  ListenerSearch search(result);
+  for_each_number("/proc", [&](std::uint32_t pid) { search.look_at_process(pid); });
+  search.look_at_links();
+  search.look_at_events();
+  return result;
+}
+
+std::vector<Heard> Listeners::of(const ProbeFile& file, const std::string& path) const {
+  struct stat status {};
+  if (fstat(file.fd(), &status) != 0) return {};
+  std::vector<Heard> result;
+  for (const Listener& listener : listeners_) {
+    Heard heard;
+    heard.listener = &listener;
+    const bool is_it = listener.inode == status.st_ino && listener.device == status.st_dev;
+    heard.is_by_name = !is_it && (listener.file == path);
+    if (!is_it && !heard.is_by_name) continue;
+    for (const Probe& probe : file.probes())
+      if (std::find(listener.offsets.begin(), listener.offsets.end(), probe.offset) != listener.offsets.end())
+        heard.probes.push_back(probe.name);
+    if (!heard.probes.empty()) result.push_back(std::move(heard));
+  }
+  return result;
+}
+
+}  // namespace nopspan::collector

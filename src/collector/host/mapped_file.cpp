@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/mapped_file.h"
+
+#include "host/process_facts.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+
+namespace nopspan::collector {
+namespace {
+
+// What stat(2) would say, as far as it is known here: a file server is not asked.
+bool look(const std::string& path, struct statx& status) {
+  return statx(AT_FDCWD, path.c_str(), AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &status) == 0;
+}
+
+FileId id_of(const struct statx& status) {
+  const auto ns = [](const statx_timestamp& time) { return time.tv_sec * 1'000'000'000 + time.tv_nsec; };
+  return {makedev(status.stx_dev_major, status.stx_dev_minor), status.stx_ino, status.stx_size, ns(status.stx_mtime),
+          ns(status.stx_ctime)};
+}
+
+// The type of the file system that a device is, by the mounts that a process sees. "" if it sees none.
+std::string file_system_of(std::uint32_t pid, std::uint64_t device) {
+  std::ifstream mounts("/proc/" + std::to_string(pid) + "/mountinfo");
+  const std::string wanted = std::to_string(major(device)) + ":" + std::to_string(minor(device));
+  // "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw"
+  for (std::string line; std::getline(mounts, line);) {
+    const std::size_t second = line.find(' ', line.find(' ') + 1);
+    if (second == std::string::npos || line.compare(second + 1, wanted.size() + 1, wanted + " ") != 0) continue;
+    const std::size_t type = line.find(" - ");
+    if (type != std::string::npos) return line.substr(type + 3, line.find(' ', type + 3) - type - 3);
+  }
+  return "";
+}
+
+// Where the kernel keeps files of memory (memfd_create), which is mounted nowhere.
+std::uint64_t device_of_memory_files() {
+  static const std::uint64_t device = [] {
+    const OpenFile file(memfd_create("nopspan", MFD_CLOEXEC));
+    struct stat status {};
+    return file && fstat(file.get(), &status) == 0 ? std::uint64_t{status.st_dev} : 0;
+  }();
+  return device;
+}
+
+}  // namespace
+
+MappedFile::Answer MappedFile::by_mapping(std::uint32_t pid, const Mapping& mapping) {
+  std::array<char, 96> path{};
+  std::snprintf(path.data(), path.size(), "/proc/%u/map_files/%llx-%llx", pid,
+                static_cast<unsigned long long>(mapping.start), static_cast<unsigned long long>(mapping.end));
+  struct statx status {};
+  if (!look(path.data(), status)) return errno == EPERM || errno == EACCES ? Answer::forbidden : Answer::gone;
+  if (!S_ISREG(status.stx_mode)) return Answer::gone;
+  path_ = path.data();
+  id_ = id_of(status);
+  return Answer::found;
+}
+
+MappedFile::Answer MappedFile::by_name(std::uint32_t pid, const Mapping& mapping) {
+  std::string_view name = mapping.path;
+  const bool is_deleted = take_deleted(name);
+  path_ = "/proc/" + std::to_string(pid) + "/root" + unescaped(name);
+  struct statx status {};
+  if (!look(path_, status)) return errno == EPERM || errno == EACCES || is_deleted ? Answer::forbidden : Answer::gone;
+  id_ = id_of(status);
+  if (!S_ISREG(status.stx_mode)) return Answer::gone;
+  if (id_.inode != mapping.inode) return Answer::forbidden;
+  if (id_.device == mapping.device) return Answer::found;
+  // These have other device numbers for files than the one that mappings tell.
+  const std::string type = file_system_of(pid, id_.device) + "," + file_system_of(pid, mapping.device);
+  return type.find("overlay") != std::string::npos || type.find("btrfs") != std::string::npos ? Answer::found
+                                                                                              : Answer::forbidden;
+}
+
+bool MappedFile::may_be_touched(std::uint32_t pid, const Mapping& mapping) {
+  // File systems on a disk have a major number.
+  if (major(id_.device) != 0 || id_.device == device_of_memory_files()) return true;
+  std::string type = file_system_of(pid, id_.device);
+  if (type.empty()) type = file_system_of(pid, mapping.device);
+  if (!type.empty() && !type.starts_with("fuse")) return true;
+  why_not_ = type.empty() ? "its file system is not mounted where the process is"
+                          : "it lies on " + type + ", where reading may never end: name it with --binary";
+  return false;
+}
+
+bool MappedFile::find(std::uint32_t pid, const Mapping& mapping) {
+  why_not_.clear();
+  std::string_view name = mapping.path;
+  is_deleted_ = take_deleted(name);
+  Answer answer = by_mapping(pid, mapping);
+  if (answer == Answer::forbidden) {
+    answer = by_name(pid, mapping);
+    if (answer == Answer::forbidden)
+      why_not_ = is_deleted_ ? "it was deleted or replaced: opening it needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE"
+                             : "opening it needs CAP_SYS_PTRACE and CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE";
+  }
+  return answer == Answer::found;
+}
+
+OpenFile MappedFile::open(std::uint32_t pid, const Mapping& mapping) {
+  if (!may_be_touched(pid, mapping)) return OpenFile();
+  OpenFile file(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!file) why_not_ = std::string("it cannot be opened: ") + std::strerror(errno);
+  return file;
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/maps.h"
+
+#include "base/open_file.h"
+
+#include <fcntl.h>
+#include <sys/sysmacros.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+// Takes a number off the front, and the one character after it.
+bool take(std::string_view& text, int base, std::uint64_t& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+  if (error != std::errc()) return false;
+  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+  if (!text.empty()) text.remove_prefix(1);
+  return true;
+}
+
+// "7f1c6f2d6000-7f1c6f2fc000 r-xp 00001000 fe:00 1234                       /usr/lib/…"
+bool parse(std::string_view line, Mapping& mapping) {
+  std::uint64_t major = 0;
+  std::uint64_t minor = 0;
+  if (!take(line, 16, mapping.start) || !take(line, 16, mapping.end) || line.size() < 5) return false;
+  mapping.is_writable = line[1] == 'w';
+  mapping.is_executable = line[2] == 'x';
+  line.remove_prefix(5);
+  if (!take(line, 16, mapping.offset) || !take(line, 16, major) || !take(line, 16, minor)) return false;
+  if (!take(line, 10, mapping.inode)) return false;
+  mapping.device = makedev(static_cast<unsigned>(major), static_cast<unsigned>(minor));
+  const std::size_t path = line.find_first_not_of(' ');
+  mapping.path = path == std::string_view::npos ? std::string_view() : line.substr(path);
+  return true;
+}
+
+}  // namespace
+
+int for_each_mapping(std::uint32_t pid, const std::function<bool(const Mapping&)>& on_mapping) {
+  const OpenFile file(::open(("/proc/" + std::to_string(pid) + "/maps").c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return errno;
+  // The kernel escapes a path of at most 4095 bytes to at most four times as many.
+  std::vector<char> buffer(std::size_t{64} << 10U);
+  std::size_t held = 0;
+  while (true) {
+    const ssize_t got = ::read(file.get(), buffer.data() + held, buffer.size() - held);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return errno;
+    if (got == 0) return 0;
+    held += static_cast<std::size_t>(got);
+    std::string_view text(buffer.data(), held);
+    for (std::size_t end = 0; (end = text.find('\n')) != std::string_view::npos; text.remove_prefix(end + 1)) {
+      Mapping mapping;
+      if (parse(text.substr(0, end), mapping) && mapping.inode != 0 && !on_mapping(mapping)) return 0;
+    }
+    if (text.size() == buffer.size()) return EOVERFLOW;
+    std::memmove(buffer.data(), text.data(), text.size());
+    held = text.size();
+  }
+}
+
+std::string unescaped(std::string_view path) {
+  std::string result;
+  result.reserve(path.size());
+  while (!path.empty()) {
+    if (path.starts_with("\\012")) {
+      result += '\n';
+      path.remove_prefix(4);
+    } else {
+      result += path.front();
+      path.remove_prefix(1);
+    }
+  }
+  return result;
+}
+
+bool take_deleted(std::string_view& path) {
+  constexpr std::string_view kDeleted = " (deleted)";
+  if (!path.ends_with(kDeleted)) return false;
+  path.remove_suffix(kDeleted.size());
+  return true;
+}
+
+}  // namespace nopspan::collector

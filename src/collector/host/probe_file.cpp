@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/probe_file.h"
+
+#include "host/elf_file.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <nopspan_probes.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+// A library has a dozen; some linkers keep several copies of one object.
+constexpr std::size_t kMaximumSites = 256;
+constexpr std::string_view kNotes = ".note.stapsdt";
+constexpr std::string_view kSection = ".probes";
+
+#if defined(__aarch64__)
+constexpr std::uint64_t kGatePage = 65536;
+#else
+constexpr std::uint64_t kGatePage = 4096;
+#endif
+
+// One note, as sys/sdt.h writes it.
+struct Note {
+  std::uint64_t address, base, semaphore;
+  std::string_view provider, name, arguments;
+};
+
+std::optional<std::string_view> take_string(std::string_view& text) {
+  const std::size_t end = text.find('\0');
+  if (end == std::string_view::npos) return std::nullopt;
+  const std::string_view taken = text.substr(0, end);
+  text.remove_prefix(end + 1);
+  return taken;
+}
+
+std::optional<Note> parse_note(std::string_view description) {
+  std::array<std::uint64_t, 3> words{};
+  if (description.size() < sizeof(words)) return std::nullopt;
+  std::memcpy(words.data(), description.data(), sizeof(words));
+  description.remove_prefix(sizeof(words));
+  const auto provider = take_string(description);
+  const auto name = take_string(description);
+  if (!provider || !name) return std::nullopt;
+  const auto arguments = take_string(description);
+  return Note{words[0], words[1], words[2], *provider, *name, arguments.value_or("")};
+}
+
+// What the instructions at a site are, and what is right before it.
+void look_at_site(const ElfFile& elf, Probe& probe) {
+  constexpr std::size_t kBefore = 4;
+  std::array<unsigned char, kBefore + 5> bytes{};
+  const bool has_before = probe.offset >= kBefore;
+  unsigned char* site = bytes.data() + kBefore;
+  if (has_before ? !elf.read(probe.offset - kBefore, bytes.data(), bytes.size()) : !elf.read(probe.offset, site, 5))
+    return;
+  const auto is = [](const unsigned char* at, std::initializer_list<unsigned char> what) {
+    return std::equal(what.begin(), what.end(), at);
+  };
+#if defined(__aarch64__)
+  if (is(site, {0x1f, 0x20, 0x03, 0xd5})) probe.nop = NopKind::one_byte;  // the one nop that there is
+  probe.has_landing = has_before && is(bytes.data(), {0x5f, 0x24, 0x03, 0xd5});
+#else
+  if (is(site, {0x90})) probe.nop = NopKind::one_byte;
+  if (is(site, {0x0f, 0x1f, 0x44, 0x00, 0x00})) probe.nop = NopKind::five_byte;
+  probe.has_landing = has_before && is(bytes.data(), {0xf3, 0x0f, 0x1e, 0xfa});
+#endif
+}
+
+}  // namespace
+
+// Reads one file: ProbeFile's parts, in the order of its members.
+class ProbeFileReader {
+ public:
+  static ProbeFilePointer read(OpenFile file, std::string& why_not);
+
+ private:
+  ProbeFileReader(ProbeFile& to, const ElfFile& elf) : to_(to), elf_(elf) {}
+
+  bool read_notes(std::string& why_not);
+  void add_site(const Note& note, std::uint64_t shift);
+  void find_gate();
+  [[nodiscard]] std::uint64_t gate_by_symbol() const;
+  void look_at_gate(std::uint64_t address);
+
+  ProbeFile& to_;
+  const ElfFile& elf_;
+};
+
+bool ProbeFileReader::read_notes(std::string& why_not) {
+  const ElfFile::Section* base = elf_.section(".stapsdt.base");
+  bool too_many = false;
+  for (const ElfFile::Section& section : elf_.sections()) {
+    if (section.name != kNotes) continue;
+    elf_.for_each_note(section, [&](std::string_view name, std::uint32_t type, std::string_view description) {
+      if (name != "stapsdt" || type != 3) return;
+      const auto note = parse_note(description);
+      if (!note || (note->provider != NOPSPAN_PROVIDER && note->provider != NOPSPAN_BATCH_PROVIDER)) return;
+      if (to_.probes_.size() == kMaximumSites) too_many = true;
+      // prelink moves sections, but not what notes say of them: the section's address tells by how much.
+      else
+        add_site(*note, base != nullptr && note->base != 0 ? base->address - note->base : 0);
+    });
+  }
+  if (too_many) why_not = "it has more than " + std::to_string(kMaximumSites) + " probe sites";
+  return !too_many;
+}
+
+void ProbeFileReader::add_site(const Note& note, std::uint64_t shift) {
+  Probe probe;
+  const auto offset = elf_.offset_of(note.address + shift, ElfFile::Use::code);
+  if (!offset) return;  // no kernel would take it
+  probe.provider = note.provider;
+  probe.name = note.name.substr(0, 63);
+  probe.arguments = note.arguments.substr(0, 255);
+  probe.address = note.address + shift;
+  probe.offset = *offset;
+  if (note.semaphore != 0) {
+    const auto semaphore = elf_.offset_of(note.semaphore + shift, ElfFile::Use::data);
+    if (!semaphore) return;
+    probe.semaphore_address = note.semaphore + shift;
+    probe.semaphore_offset = *semaphore;
+  }
+  look_at_site(elf_, probe);
+  to_.probes_.push_back(std::move(probe));
+}
+
+std::uint64_t ProbeFileReader::gate_by_symbol() const {
+  if (const auto gate = elf_.symbol("nopspan_gate")) return *gate;
+  const ElfFile::Section* section = elf_.section(kSection);
+  if (section == nullptr) return 0;
+  // Other libraries have semaphores in a section of this name: without a symbol it must look like a gate's page.
+  std::array<std::uint64_t, 2> words{};
+  if (section->address % kGatePage != 0 || section->size < kGatePage) return 0;
+  if (!elf_.read(section->offset, words.data(), sizeof(words))) return 0;
+  const bool looks_like_one = words[0] == 0 && words[1] >= 1 && words[1] < 256;
+  return looks_like_one || elf_.symbol("nopspan_gate_ptr") ? section->address : 0;
+}
+
+void ProbeFileReader::find_gate() {
+  // The semaphore of the span probes is the gate's first part.
+  for (const Probe& probe : to_.probes_)
+    if (probe.semaphore_address != 0 && probe.name.starts_with("span_")) return look_at_gate(probe.semaphore_address);
+  if (to_.probes_.empty() && elf_.section(kSection) != nullptr) look_at_gate(gate_by_symbol());
+}
+
+void ProbeFileReader::look_at_gate(std::uint64_t address) {
+  const auto offset = elf_.offset_of(address, ElfFile::Use::data);
+  if (address == 0 || !offset) return;
+  ProbeFile::Gate& gate = to_.gate_;
+  gate.address = address;
+  gate.offset = *offset;
+  gate.is_page_aligned = address % kGatePage == 0;
+  gate.is_alone = true;
+  const std::uint64_t page = address / kGatePage * kGatePage;
+  for (const ElfFile::Section& section : elf_.sections()) {
+    if (!section.is_loaded || section.size == 0) continue;
+    const bool has_gate = section.address <= address && address - section.address < section.size;
+    if (has_gate && section.name == kSection) {
+      gate.section_size = section.size;
+      if (section.address > page || address - section.address + kGatePage > section.size) gate.is_alone = false;
+    } else if (section.address < page + kGatePage && page < section.address + section.size && !section.is_tls_bss) {
+      gate.is_alone = false;
+    }
+  }
+  std::uint64_t version = 0;
+  if (elf_.read(gate.offset + offsetof(nopspan_gate_page, abi_version), &version, sizeof(version)))
+    gate.abi_version = version;
+}
+
+ProbeFilePointer ProbeFileReader::read(OpenFile file, std::string& why_not) {
+  struct stat status {};
+  if (fstat(file.get(), &status) != 0) {
+    why_not = std::strerror(errno);
+    return nullptr;
+  }
+  if (!S_ISREG(status.st_mode)) {
+    why_not = "it is no regular file";
+    return nullptr;
+  }
+  const auto elf = ElfFile::open(file.get(), static_cast<std::uint64_t>(status.st_size), why_not);
+  if (!elf) return nullptr;
+  std::shared_ptr<ProbeFile> result(new ProbeFile);
+  ProbeFileReader reader(*result, *elf);
+  if (!reader.read_notes(why_not)) return nullptr;
+  reader.find_gate();
+  if (result->probes_.empty() && !result->has_gate()) {
+    why_not = "it has no probes of nopspan";
+    return nullptr;
+  }
+  struct statfs system {};
+  result->on_overlay_ = fstatfs(file.get(), &system) == 0 && system.f_type == OVERLAYFS_SUPER_MAGIC;
+  result->id_ = FileId::of(status);
+  result->attach_path_ = "/proc/self/fd/" + std::to_string(file.get());
+  result->file_ = std::move(file);
+  return result;
+}
+
+FileId FileId::of(const struct stat& status) {
+  const auto ns = [](const timespec& time) { return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; };
+  return {status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size), ns(status.st_mtim),
+          ns(status.st_ctim)};
+}
+
+std::size_t FileIdHash::operator()(const FileId& id) const {
+  std::uint64_t hash = 0xcbf29ce484222325U;
+  for (const std::uint64_t word : {id.device, id.inode, id.size, static_cast<std::uint64_t>(id.modified_ns),
+                                   static_cast<std::uint64_t>(id.changed_ns)})
+    hash = (hash ^ word ^ (word >> 32)) * 0x9e3779b97f4a7c15U;
+  return static_cast<std::size_t>(hash ^ (hash >> 29));
+}
+
+const char* to_string(NopKind kind) {
+  switch (kind) {
+    case NopKind::one_byte:
+      return "1-byte";
+    case NopKind::five_byte:
+      return "5-byte";
+    case NopKind::other:
+      break;
+  }
+  return "other";
+}
+
+ProbeFilePointer ProbeFile::read(OpenFile file, std::string* why_not) {
+  std::string ignored;
+  return ProbeFileReader::read(std::move(file), why_not != nullptr ? *why_not : ignored);
+}
+
+ProbeFilePointer ProbeFile::read(const std::string& path, std::string* why_not) {
+  // O_NONBLOCK: a FIFO of that name shall not stop us.
+  OpenFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!file) {
+    if (why_not != nullptr) *why_not = std::strerror(errno);
+    return nullptr;
+  }
+  return read(std::move(file), why_not);
+}
+
+const Probe* ProbeFile::find(std::string_view provider, std::string_view name) const {
+  const auto found = std::find_if(probes_.begin(), probes_.end(),
+                                  [&](const Probe& probe) { return probe.provider == provider && probe.name == name; });
+  return found == probes_.end() ? nullptr : &*found;
+}
+
+bool ProbeFile::has_batches() const { return find(NOPSPAN_BATCH_PROVIDER, "batch") != nullptr; }
+
+bool ProbeFile::is_same_inode(const ProbeFile& other) const {
+  struct stat mine {};
+  struct stat others {};
+  if (fstat(fd(), &mine) != 0 || fstat(other.fd(), &others) != 0) return false;
+  FileId a = FileId::of(mine);
+  FileId b = FileId::of(others);
+  // Both are open, so that neither number was given to another file.
+  if (a.device == b.device) return a.inode == b.inode;
+  if (!on_overlay_ && !other.on_overlay_) return false;
+  a.device = b.device = 0;
+  return a == b;
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/process_facts.h"
+
+#include "base/open_file.h"
+#include "host/container.h"
+
+#include <fcntl.h>
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <climits>
+#include <string_view>
+
+namespace nopspan::collector {
+namespace {
+
+std::string folder_of(std::uint32_t pid) { return "/proc/" + std::to_string(pid); }
+
+std::uint32_t last_number(std::string_view text) {
+  const std::size_t space = text.find_last_of(" \t");
+  if (space != std::string_view::npos) text.remove_prefix(space + 1);
+  std::uint32_t number = 0;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number;
+}
+
+}  // namespace
+
+const std::string& host_name() {
+  static const std::string name = [] {
+    std::array<char, HOST_NAME_MAX + 1> buffer{};
+    return gethostname(buffer.data(), buffer.size() - 1) == 0 ? std::string(buffer.data()) : std::string();
+  }();
+  return name;
+}
+
+std::string read_small_file(const std::string& path, std::size_t most) {
+  const OpenFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  std::string text;
+  if (!file) return text;
+  std::array<char, 4096> buffer{};
+  while (text.size() < most) {
+    const ssize_t got = ::read(file.get(), buffer.data(), std::min(buffer.size(), most - text.size()));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    text.append(buffer.data(), static_cast<std::size_t>(got));
+  }
+  return text;
+}
+
+std::optional<ProcessState> process_state(std::uint32_t pid) {
+  const OpenFile file(::open((folder_of(pid) + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
+  std::array<char, 1024> buffer{};
+  const ssize_t got = file ? ::read(file.get(), buffer.data(), buffer.size()) : 0;
+  if (got <= 0) return std::nullopt;
+  std::string_view text(buffer.data(), static_cast<std::size_t>(got));
+  // The command is in parentheses, and may have any in it.
+  const std::size_t command_end = text.rfind(") ");
+  if (command_end == std::string_view::npos) return std::nullopt;
+  text.remove_prefix(command_end + 2);
+  ProcessState result;
+  result.state = text.empty() ? '?' : text.front();
+  for (unsigned field = 3; !text.empty(); ++field) {
+    const std::size_t end = std::min(text.find(' '), text.size());
+    std::uint64_t* to = field == 22   ? &result.start_ticks
+                        : field == 23 ? &result.memory_bytes
+                        : field == 28 ? &result.stack_start
+                                      : nullptr;
+    if (to != nullptr) std::from_chars(text.data(), text.data() + end, *to);
+    if (field == 28) return result;
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return std::nullopt;
+}
+
+std::string process_status(std::uint32_t pid, const std::string& key) {
+  const std::string text = read_small_file(folder_of(pid) + "/status");
+  const std::string line = "\n" + key + ":";
+  const std::size_t at = text.find(line);
+  if (at == std::string::npos) return "";
+  const std::size_t from = text.find_first_not_of(" \t", at + line.size());
+  return from == std::string::npos ? "" : text.substr(from, text.find('\n', from) - from);
+}
+
+Process process_facts(std::uint32_t pid) {
+  Process process;
+  process.pid = process.namespace_pid = pid;
+  process.host = host_name();
+  const auto state = process_state(pid);
+  if (!state) return process;
+  process.start_ticks = state->start_ticks;
+  process.command = read_small_file(folder_of(pid) + "/comm", 64);
+  if (process.command.ends_with('\n')) process.command.pop_back();
+  if (const std::uint32_t inner = last_number(process_status(pid, "NSpid")); inner != 0) process.namespace_pid = inner;
+  process.cgroup = cgroup_path(read_small_file(folder_of(pid) + "/cgroup"));
+  process.container = container_id(process.cgroup);
+  std::array<char, 4096> link{};
+  const ssize_t length = readlink((folder_of(pid) + "/exe").c_str(), link.data(), link.size());
+  if (length > 0) process.executable.assign(link.data(), static_cast<std::size_t>(length));
+  return process;
+}
+
+}  // namespace nopspan::collector

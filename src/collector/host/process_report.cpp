@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/process_report.h"
+
+#include "host/process_facts.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cerrno>
+#include <cstring>
+
+namespace nopspan::collector {
+namespace {
+
+using nlohmann::ordered_json;
+
+CopyReport report_copy(std::uint32_t pid, const Host::Copy& copy, const Listeners& listeners) {
+  CopyReport report{copy, std::nullopt, "", listeners.of(*copy.file, copy.path)};
+  if (copy.gate_address == 0) {
+    report.why_no_view = copy.file->has_gate() ? "its gate is not mapped" : "it has no gate";
+    return report;
+  }
+  report.view = view_library(pid, copy.gate_address);
+  if (!report.view)
+    report.why_no_view = errno == EPERM ? "reading its memory needs CAP_SYS_PTRACE" : std::strerror(errno);
+  return report;
+}
+
+ordered_json to_json(const Heard& heard) {
+  static constexpr const char* kKinds[] = {"program", "event", "perhaps"};
+  const Listener& listener = *heard.listener;
+  ordered_json json{{"kind", kKinds[static_cast<int>(listener.kind)]},
+                    {"pid", listener.pid},
+                    {"command", listener.command},
+                    {"name", listener.name}};
+  if (listener.program != 0) json["program_id"] = listener.program;
+  json["probes"] = heard.probes;
+  json["by_name"] = heard.is_by_name;
+  return json;
+}
+
+ordered_json to_json(const CopyReport& report) {
+  const ProbeFile& file = *report.copy.file;
+  ordered_json json{{"path", report.copy.path},
+                    {"deleted", report.copy.is_deleted},
+                    {"device", file.id().device},
+                    {"inode", file.id().inode},
+                    {"version", report.view ? report.view->version : ""},
+                    {"abi_version", file.gate().abi_version}};
+  ordered_json probes = ordered_json::array();
+  for (const Probe& probe : file.probes())
+    probes.push_back({{"provider", probe.provider},
+                      {"name", probe.name},
+                      {"offset", probe.offset},
+                      {"semaphore_offset", probe.semaphore_offset},
+                      {"nop", to_string(probe.nop)}});
+  json["probes"] = std::move(probes);
+  json["batch"] = file.has_batches();
+  json["notes_missing"] = file.notes_are_missing();
+  json["gate"] = nullptr;
+  if (report.view) {
+    ordered_json gate = ordered_json::object();
+    for (const auto& [name, value] : report.view->gate.by_name()) gate[name] = value;
+    json["gate"] = std::move(gate);
+  } else {
+    json["why_no_gate"] = report.why_no_view;
+  }
+  json["listeners"] = ordered_json::array();
+  for (const Heard& heard : report.heard) json["listeners"].push_back(to_json(heard));
+  if (report.view && report.view->has_batches) {
+    json["memory_bytes"] = report.view->memory_bytes;
+    json["threads"] = report.view->threads;
+    json["held_entries"] = report.view->held_entries;
+    ordered_json counts = ordered_json::object();
+    for (const auto& [name, count] : report.view->counts) counts[name] = count;
+    json["counts"] = std::move(counts);
+  }
+  return json;
+}
+
+}  // namespace
+
+ProcessReport report_process(Host& host, const Listeners& listeners, std::uint32_t pid) {
+  ProcessReport report;
+  report.process = host.process(pid);
+  for (const Host::Copy& copy : host.copies(pid)) report.copies.push_back(report_copy(pid, copy, listeners));
+  // It has ended, or is another one by now: what was read is of nobody.
+  const auto state = process_state(pid);
+  if (!state || state->start_ticks != report.process->start_ticks) report.copies.clear();
+  return report;
+}
+
+ordered_json to_json(const ProcessReport& report) {
+  const Process& process = *report.process;
+  ordered_json json{{"pid", process.pid},
+                    {"namespace_pid", process.namespace_pid},
+                    {"start_ticks", process.start_ticks},
+                    {"command", process.command},
+                    {"executable", process.executable},
+                    {"cgroup", process.cgroup},
+                    {"container", process.container},
+                    {"copies", ordered_json::array()}};
+  for (const CopyReport& copy : report.copies) json["copies"].push_back(to_json(copy));
+  return json;
+}
+
+}  // namespace nopspan::collector

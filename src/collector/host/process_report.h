@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `ps` tells of the processes that have probes.
+#pragma once
+
+#include "host/host.h"
+#include "host/library_view.h"
+#include "host/listeners.h"
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+
+struct CopyReport {
+  Host::Copy copy;
+  std::optional<LibraryView> view;  // empty: its memory could not be read
+  std::string why_no_view;
+  std::vector<Heard> heard;
+};
+
+struct ProcessReport {
+  ProcessPointer process;
+  std::vector<CopyReport> copies;
+};
+
+// Of one process; `copies` is empty if it has no probes or has ended meanwhile.
+ProcessReport report_process(Host& host, const Listeners& listeners, std::uint32_t pid);
+
+nlohmann::ordered_json to_json(const ProcessReport& report);
+
+}  // namespace nopspan::collector

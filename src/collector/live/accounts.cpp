@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "live/accounts.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+bool is_empty(const Counts& counts) { return counts.emitted == 0 && counts.held_by_killed == 0; }
+
+}  // namespace
+
+Accounts::Account* Accounts::find(std::uint32_t pid) {
+  const auto found = accounts_.find(pid);
+  return found == accounts_.end() ? nullptr : &found->second;
+}
+
+Accounts::Account* Accounts::find_tgid(std::uint32_t tgid) {
+  // In the first pid namespace, where collectors run, they are the same.
+  if (Account* account = find(tgid); account != nullptr && account->tgid == tgid) return account;
+  const auto found =
+      std::find_if(accounts_.begin(), accounts_.end(), [tgid](const auto& entry) { return entry.second.tgid == tgid; });
+  return found == accounts_.end() ? nullptr : &found->second;
+}
+
+Accounts::Account& Accounts::add(std::uint32_t pid, Account account) {
+  return accounts_.insert_or_assign(pid, std::move(account)).first->second;
+}
+
+void Accounts::close(std::uint32_t pid) {
+  const auto found = accounts_.find(pid);
+  if (found == accounts_.end()) return;
+  const Counts counts = found->second.entries.counts();
+  if (!is_empty(counts)) ended_.push_back({found->second.entries.process(), counts});
+  accounts_.erase(found);
+  if (ended_.size() <= kMostEnded) return;
+  others_ += ended_.front().counts;
+  ++others_processes_;
+  ended_.pop_front();
+}
+
+void Accounts::bound_streams() {
+  std::size_t streams = 0;
+  for (const auto& [pid, account] : accounts_) streams += account.entries.streams().size();
+  if (streams <= kMostStreams) return;
+  for (auto& [pid, account] : accounts_) account.entries.bound_streams(kFewStreams);
+}
+
+Ledger Accounts::ledger() const {
+  Ledger ledger;
+  ledger.processes.assign(ended_.begin(), ended_.end());
+  for (const auto& [pid, account] : accounts_) {
+    const Counts counts = account.entries.counts();
+    if (!is_empty(counts)) ledger.processes.push_back({account.entries.process(), counts});
+  }
+  ledger.others = others_;
+  ledger.others_processes = others_processes_;
+  ProcessAccount lost(nullptr, 0, true);
+  lost.process_losses(others_losses_);
+  ledger.others += lost.counts();
+  ledger.total = ledger.others;
+  for (const ProcessLedger& process : ledger.processes) ledger.total += process.counts;
+  return ledger;
+}
+
+}  // namespace nopspan::collector

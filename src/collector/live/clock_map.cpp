@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "live/clock_map.h"
+
+#include <algorithm>
+#include <ctime>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+std::uint64_t read_clock(clockid_t clock) {
+  timespec now{};
+  clock_gettime(clock, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+std::uint64_t distance(std::uint64_t a, std::uint64_t b) {
+  const std::uint64_t difference = a - b;
+  return std::min(difference, 0 - difference);
+}
+
+}  // namespace
+
+ClockMap::ClockMap()
+    : ClockMap([] { return read_clock(CLOCK_MONOTONIC); }, [] { return read_clock(CLOCK_REALTIME); }) {}
+
+ClockMap::ClockMap(Clock monotonic, Clock wall) : monotonic_(std::move(monotonic)), wall_(std::move(wall)) { sample(); }
+
+// The wall clock is read between two readings of the other: it was read somewhere between them. Of a few tries the
+// narrowest, because one may have been interrupted.
+void ClockMap::sample() {
+  constexpr int kTries = 4;
+  std::uint64_t width = UINT64_MAX;
+  Sample best{};
+  std::uint64_t before = monotonic_();
+  for (int i = 0; i < kTries; ++i) {
+    const std::uint64_t wall = wall_();
+    const std::uint64_t after = monotonic_();
+    if (after - before < width) {
+      width = after - before;
+      best = {before, wall - (before + width / 2)};
+    }
+    before = after;
+  }
+  error_ns_ = (width + 1) / 2;
+  if (!samples_.empty()) {
+    const std::uint64_t change = distance(best.offset_ns, samples_.back().offset_ns);
+    if (change <= std::max(kTolerance, error_ns_)) return;
+    if (change > 1'000'000) ++steps_;
+  }
+  // The older half is dropped at once: slewed clocks make a sample every few seconds at most, which is hours.
+  if (samples_.size() >= kMostSamples) samples_.erase(samples_.begin(), samples_.begin() + kMostSamples / 2);
+  samples_.push_back(best);
+}
+
+std::uint64_t ClockMap::offset_at(std::uint64_t monotonic_ns) const {
+  const auto later =
+      std::upper_bound(samples_.begin(), samples_.end(), monotonic_ns,
+                       [](std::uint64_t time, const Sample& sample) { return time < sample.monotonic_ns; });
+  return (later == samples_.begin() ? later : later - 1)->offset_ns;
+}
+
+}  // namespace nopspan::collector

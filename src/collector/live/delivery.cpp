@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "live/delivery.h"
+
+#include "live/batch_reader.h"
+#include "live/event_reader.h"
+
+#include <cstring>
+#include <string>
+
+namespace nopspan::collector {
+
+Delivery::Delivery(const Filter& filter, Host& host, const ClockMap& clocks, bool same_numbers)
+    : filter_(filter),
+      request_(trace_id_of(filter.request)),
+      host_(host),
+      clocks_(clocks),
+      same_numbers_(same_numbers),
+      began_ns_(clocks.monotonic_now()) {}
+
+bool Delivery::is_in_scope(const ProcessPointer& process) const {
+  Filter scope;
+  scope.pids = filter_.pids;
+  scope.cgroup = filter_.cgroup;
+  Span any;
+  any.process = &process;
+  return scope.may_want(any);
+}
+
+bool Delivery::is_wanted(const Span& span) const {
+  return (request_.empty() || span.trace_id == request_) && is_sampled(span.trace_id, filter_.sample_one_in);
+}
+
+Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid, std::string_view command) {
+  if (Account* known = accounts_.find(pid)) {
+    if (tgid != 0) known->tgid = tgid;
+    return *known;
+  }
+  ProcessPointer process = host_.process(pid);
+  if (process->start_ticks == 0) {
+    // It is gone already.
+    auto gone = std::make_shared<Process>(*process);
+    gone->command = command;
+    process = std::move(gone);
+  }
+  if (same_numbers_) tgid = pid;
+  const bool in_scope = is_in_scope(process);
+  return accounts_.add(pid, {ProcessAccount(std::move(process), began_ns_, true), tgid, in_scope});
+}
+
+void Delivery::record(const nopspan_record& record, std::string_view bytes) {
+  const std::uint32_t pid = record.pid;
+  if (pid == 0) return;  // of another pid namespace: nothing can be told of it
+  if (record.kind == NOPSPAN_RECORD_EXEC) {
+    host_.note_pid(pid);
+    return;
+  }
+  const std::string_view command(record.command, strnlen(record.command, sizeof(record.command)));
+  Account& account = this->account(pid, record.tgid, command);
+  if (!account.in_scope) {
+    unwanted_cgroup_ = record.cgroup;
+    return;
+  }
+  if (record.kind == NOPSPAN_RECORD_EVENT) {
+    event(account, record, bytes);
+    return;
+  }
+  ProcessAccount::Stream* stream = nullptr;
+  const bool is_held = record.kind != NOPSPAN_RECORD_BATCH;
+  if ((record.flags & NOPSPAN_RECORD_GONE) == 0 &&
+      !(is_held && is_after_the_end(account, record.stream, record.first))) {
+    const Batch batch{
+        record.stream, {record.first, record.next}, record.discarded, record.capacity, record.header, record.thread_id,
+        record.time_ns};
+    stream = take(account, batch, bytes);
+  }
+  if (is_held) {
+    end_thread(account, record, stream);
+  } else if (stream != nullptr) {
+    stream->thread = record.tid;
+    stream->closing_round = 0;
+  }
+}
+
+void Delivery::event(Account& account, const nopspan_record& record, std::string_view bytes) {
+  const Sequences sequence{record.first, record.next};
+  ProcessAccount::Stream* stream = account.entries.arriving(record.stream, sequence, record.time_ns);
+  if (stream == nullptr || stream->ledger.arrive(sequence).empty()) return;
+  Span span;
+  span.thread_id = record.thread_id;
+  span.sequence = record.first;
+  span.process = &stream->process;
+  if (!read_event(bytes, record.time_ns, clocks_, span)) {
+    account.entries.malformed(sequence.count());
+    return;
+  }
+  span.stream = NOPSPAN_EVENT_STREAM(record.stream, static_cast<std::uint64_t>(span.kind));  // it is its own inverse
+  give(account.entries, span);
+}
+
+void Delivery::give(ProcessAccount& account, const Span& span) {
+  if (is_wanted(span)) {
+    account.delivered(1);
+    sink_->on_span(span);
+  } else {
+    account.filtered(1);
+  }
+}
+
+void Delivery::end_thread(Account& account, const nopspan_record& record, ProcessAccount::Stream* stream) {
+  if (stream != nullptr) {
+    // A header is given to another thread before the one that had it has wholly ended.
+    if (stream->thread == 0 || stream->thread == record.tid) stream->closing_round = round_;
+    return;
+  }
+  // Its memory was gone: which stream it was is known by where its header was.
+  for (auto& [id, known] : account.entries.streams()) {
+    if (known.header != record.header || known.closing_round != 0) continue;
+    known.closing_round = round_;
+    account.entries.held_by_killed(known.capacity / sizeof(nopspan_entry));
+    return;
+  }
+}
+
+bool Delivery::is_after_the_end(Account& account, std::uint64_t stream, std::uint64_t first) {
+  if (!is_detached_) return false;
+  const ProcessAccount::Stream* known = account.entries.find(stream);
+  return known == nullptr || first > known->ledger.next();
+}
+
+ProcessAccount::Stream* Delivery::take(Account& account, const Batch& batch, std::string_view bytes) {
+  ProcessAccount::Stream* stream = account.entries.arriving(batch.stream, batch.sequences, batch.time_ns);
+  if (stream == nullptr) return nullptr;
+  stream->header = batch.header;
+  stream->capacity = batch.capacity;
+  stream->discarded = std::max(stream->discarded, batch.discarded);
+  stream->held_since_ns = 0;
+  // Without bytes the header is announced, or the thread was stopped between handing over and saying so.
+  if (bytes.empty()) {
+    stream->ledger.emitted_until(batch.sequences.next);
+  } else {
+    deliver(account.entries, *stream, batch, bytes);
+  }
+  return stream;
+}
+
+void Delivery::deliver(ProcessAccount& account, ProcessAccount::Stream& stream, const Batch& batch,
+                       std::string_view bytes) {
+  const std::vector<Sequences>& fresh = stream.ledger.arrive(batch.sequences);
+  if (fresh.empty()) return;
+  BatchReader reader(bytes, batch.sequences.count(), clocks_);
+  Span span;
+  span.thread_id = batch.thread_id;
+  span.stream = batch.stream;
+  span.process = &stream.process;
+  auto part = fresh.begin();
+  std::uint64_t next_unread = batch.sequences.first;
+  const auto is_fresh = [&](std::uint64_t sequence) {
+    while (part != fresh.end() && sequence >= part->next) ++part;
+    return part != fresh.end() && sequence >= part->first;
+  };
+  for (;;) {
+    const BatchReader::Outcome outcome = reader.next(span);
+    if (outcome == BatchReader::Outcome::end) break;
+    span.sequence = next_unread++;
+    if (!is_fresh(span.sequence)) continue;
+    if (outcome != BatchReader::Outcome::span) {
+      account.malformed(1);
+    } else {
+      give(account, span);
+    }
+  }
+  // What its writer says there is, and is not.
+  for (; next_unread < batch.sequences.next; ++next_unread) account.malformed(is_fresh(next_unread) ? 1 : 0);
+}
+
+void Delivery::fetched(Account& account, const nopspan_thread& thread, std::uint64_t address, std::string_view bytes,
+                       std::uint64_t now_ns) {
+  // The header may have been read while the last entry was being added.
+  const std::uint64_t whole = BatchReader::whole_entries(bytes, thread.next - thread.first);
+  const Batch batch{
+      thread.stream, {thread.first, thread.first + whole}, thread.discarded, thread.capacity, address, thread.thread_id,
+      now_ns};
+  if (!is_after_the_end(account, thread.stream, thread.first)) take(account, batch, bytes);
+}
+
+// What was fetched from a thread before it ended has been delivered after one round.
+void Delivery::next_round() {
+  ++round_;
+  for (auto& [pid, account] : accounts_.all()) account.entries.close_ended(round_ - 1);
+  accounts_.bound_streams();
+}
+
+}  // namespace nopspan::collector

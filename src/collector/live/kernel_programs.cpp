@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "live/kernel_programs.h"
+
+#include "base/failure.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <collector.skel.h>
+#include <nopspan_probes.h>
+#include <poll.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+namespace nopspan::collector {
+namespace {
+
+// What libbpf said last: the reason of a failure.
+std::string said;
+
+int listen_to_libbpf(libbpf_print_level level, const char* format, va_list arguments) {
+  if (level != LIBBPF_WARN) return 0;
+  std::array<char, 1024> line{};
+  std::vsnprintf(line.data(), line.size(), format, arguments);
+  if (said.size() < 4096) said += line.data();
+  return 0;
+}
+
+[[noreturn]] void fail(const std::string& what, int error) {
+  std::string text = what + ": " + std::strerror(error);
+  if (error == EPERM || error == EACCES) {
+    text += ". It needs root, or CAP_BPF and CAP_PERFMON";
+  } else if (!said.empty()) {
+    text += "\n" + said;
+  }
+  while (text.ends_with('\n')) text.pop_back();
+  throw Failure(text + (text.find('\n') == std::string::npos ? ". " : "\n") +
+                "`nopspan doctor` says what this host lacks.");
+}
+
+// A ring buffer is a power of two of pages.
+std::uint32_t ring_bytes(std::uint64_t wanted) {
+  const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  return static_cast<std::uint32_t>(std::bit_ceil(std::clamp<std::uint64_t>(wanted, page, 1U << 30U)));
+}
+
+bool is_before(unsigned major, unsigned minor) {
+  utsname name{};
+  unsigned have_major = 0, have_minor = 0;
+  if (uname(&name) != 0 || std::sscanf(name.release, "%u.%u", &have_major, &have_minor) != 2) return false;
+  return have_major != major ? have_major < major : have_minor < minor;
+}
+
+Losses entries_of(const unsigned long (&entries)[NOPSPAN_REASONS]) {
+  Losses losses{};
+  std::copy(std::begin(entries), std::end(entries), losses.begin());
+  return losses;
+}
+
+// All that is in a hash map, some hundred at a time.
+template <typename Key, typename Value, typename Each>
+void for_each(const bpf_map* map, Each each) {
+  constexpr std::uint32_t kAtOnce = 512;
+  std::vector<Key> keys(kAtOnce);
+  std::vector<Value> values(kAtOnce);
+  std::uint64_t position = 0;
+  for (bool first = true;; first = false) {
+    std::uint32_t count = kAtOnce;
+    const int error = bpf_map_lookup_batch(bpf_map__fd(map), first ? nullptr : &position, &position, keys.data(),
+                                           values.data(), &count, nullptr);
+    if (error != 0 && error != -ENOENT) return;
+    for (std::uint32_t i = 0; i < count; ++i) each(keys[i], values[i]);
+    if (error != 0) return;
+  }
+}
+
+}  // namespace
+
+void LinkDeleter::operator()(bpf_link* link) const { bpf_link__destroy(link); }
+
+KernelPrograms::KernelPrograms(std::uint64_t buffer_bytes, const nopspan_settings& settings, OnRecord on_record)
+    : on_record_(std::move(on_record)) {
+  libbpf_set_print(listen_to_libbpf);
+  said.clear();
+  skeleton_ = collector__open();
+  if (skeleton_ == nullptr) fail("cannot read the kernel programs", errno);
+  bpf_map__set_max_entries(skeleton_->maps.ring, ring_bytes(buffer_bytes));
+  skeleton_->rodata->settings = settings;
+  skeleton_->rodata->settings.wake_bytes = ring_bytes(buffer_bytes) / 4;
+  prepare_for_probes(skeleton_->obj);
+  if (const int error = collector__load(skeleton_); error != 0) {
+    collector__destroy(skeleton_);
+    fail("cannot load the kernel programs", -error);
+  }
+  ring_ = ring_buffer__new(bpf_map__fd(skeleton_->maps.ring), on_sample, this, nullptr);
+  if (ring_ == nullptr) {
+    const int error = errno;
+    collector__destroy(skeleton_);
+    fail("cannot map the ring buffer", error);
+  }
+  attach_to_ends();
+}
+
+KernelPrograms::~KernelPrograms() {
+  ends_.clear();
+  ring_buffer__free(ring_);
+  collector__destroy(skeleton_);
+}
+
+// Where the kernel is older than a tracepoint that comes early enough, a kprobe is needed, which not every kernel has.
+void KernelPrograms::attach_to_ends() {
+  const auto attach_one = [this](bpf_program* program) {
+    Link link(bpf_program__attach(program));
+    const bool attached = link != nullptr;
+    if (attached) ends_.push_back(std::move(link));
+    return attached;
+  };
+  const bool has_late_exit = is_before(6, 16);
+  const bool kprobe_works = has_late_exit && attach_one(skeleton_->progs.on_do_exit);
+  const bool tracepoint_works = attach_one(skeleton_->progs.on_exit);
+  sees_ends_ = has_late_exit ? kprobe_works : tracepoint_works;
+  if (!attach_one(skeleton_->progs.on_prepare_exec)) attach_one(skeleton_->progs.on_begin_new_exec);
+  attach_one(skeleton_->progs.on_exec);
+  said.clear();
+}
+
+bpf_program* KernelPrograms::program_for(const Probe& site) const {
+  const auto& programs = skeleton_->progs;
+  if (site.provider == NOPSPAN_BATCH_PROVIDER) return site.name == "batch" ? programs.on_batch : nullptr;
+  const std::pair<std::string_view, bpf_program*> per_event[] = {{"span_stop", programs.on_span_stop},
+                                                                 {"event", programs.on_event},
+                                                                 {"retry", programs.on_retry},
+                                                                 {"gauge", programs.on_gauge},
+                                                                 {"tokens", programs.on_tokens},
+                                                                 {"tool_call", programs.on_tool_call},
+                                                                 {"engine_request", programs.on_engine_request}};
+  for (const auto& [name, program] : per_event) {
+    if (site.name == name) return program;
+  }
+  return nullptr;
+}
+
+ProbeLink KernelPrograms::attach(const ProbeFile& file, const Probe& site, int pid, std::string& why_not) {
+  said.clear();
+  ProbeLink link = attach_to_probe(program_for(site), file.attach_path(), site.offset, site.semaphore_offset, pid);
+  if (!link) why_not = why_not_attached(errno);
+  return link;
+}
+
+int KernelPrograms::on_sample(void* self, void* data, std::size_t size) {
+  auto* programs = static_cast<KernelPrograms*>(self);
+  const auto* record = static_cast<const nopspan_record*>(data);
+  if (size < sizeof(*record) || record->bytes > size - sizeof(*record)) return 0;
+  // libbpf is C: nothing may be thrown through it.
+  try {
+    return programs->on_record_(*record, {reinterpret_cast<const char*>(record + 1), record->bytes}) ? 0 : -ECANCELED;
+  } catch (...) {
+    programs->failure_ = std::current_exception();
+    return -ECANCELED;
+  }
+}
+
+void KernelPrograms::consume() {
+  ring_buffer__consume(ring_);
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+void KernelPrograms::wait(int fd, int milliseconds) {
+  std::array<pollfd, 2> fds{pollfd{ring_buffer__epoll_fd(ring_), POLLIN, 0}, pollfd{fd, POLLIN, 0}};
+  __atomic_store_n(&skeleton_->bss->is_waiting, 1, __ATOMIC_SEQ_CST);
+  poll(fds.data(), fds.size(), milliseconds);
+  __atomic_store_n(&skeleton_->bss->is_waiting, 0, __ATOMIC_SEQ_CST);
+}
+
+KernelPrograms::ProcessLosses KernelPrograms::process_losses() {
+  ProcessLosses all;
+  for_each<std::uint32_t, nopspan_process_losses>(
+      skeleton_->maps.processes,
+      [&](std::uint32_t tgid, const auto& losses) { all.emplace_back(tgid, entries_of(losses.entries)); });
+  return all;
+}
+
+std::vector<KernelPrograms::StreamLosses> KernelPrograms::stream_losses() {
+  std::vector<StreamLosses> all;
+  for_each<nopspan_stream_key, nopspan_stream_losses>(skeleton_->maps.streams,
+                                                      [&](const auto& key, const auto& losses) {
+                                                        all.push_back({key, losses});
+                                                      });
+  return all;
+}
+
+Losses KernelPrograms::other_losses() const { return entries_of(skeleton_->bss->other_losses.entries); }
+
+std::optional<nopspan_stream_losses> KernelPrograms::losses_of(const nopspan_stream_key& key) {
+  nopspan_stream_losses losses{};
+  if (bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.streams), &key, &losses) != 0) return std::nullopt;
+  return losses;
+}
+
+void KernelPrograms::forget_process(std::uint32_t tgid) {
+  bpf_map_delete_elem(bpf_map__fd(skeleton_->maps.processes), &tgid);
+}
+
+void KernelPrograms::forget_stream(const nopspan_stream_key& key) {
+  bpf_map_delete_elem(bpf_map__fd(skeleton_->maps.streams), &key);
+}
+
+void KernelPrograms::note_thread(std::uint32_t tgid, std::uint32_t tid, std::uint64_t header) {
+  const std::uint64_t id = std::uint64_t{tgid} << 32U | tid;
+  const int map = bpf_map__fd(skeleton_->maps.threads);
+  nopspan_thread_headers headers{};
+  bpf_map_lookup_elem(map, &id, &headers);
+  for (unsigned long& address : headers.address) {
+    if (address == header) return;
+    if (address != 0) continue;
+    address = header;
+    bpf_map_update_elem(map, &id, &headers, BPF_ANY);
+    return;
+  }
+}
+
+bool KernelPrograms::note_fetched(const nopspan_stream_key& key, std::uint64_t next) {
+  return bpf_map_update_elem(bpf_map__fd(skeleton_->maps.fetched), &key, &next, BPF_ANY) == 0;
+}
+
+void KernelPrograms::forget_fetched(const nopspan_stream_key& key) {
+  bpf_map_delete_elem(bpf_map__fd(skeleton_->maps.fetched), &key);
+}
+
+void KernelPrograms::leave_out_cgroup(std::uint64_t id) {
+  const unsigned char yes = 1;
+  bpf_map_update_elem(bpf_map__fd(skeleton_->maps.unwanted_cgroups), &id, &yes, BPF_ANY);
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "live/live_source.h"
+
+#include "host/host.h"
+#include "live/attachments.h"
+#include "live/clock_map.h"
+#include "live/delivery.h"
+#include "live/drain.h"
+#include "live/kernel_programs.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <csignal>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::uint64_t kMillisecond = 1'000'000;
+constexpr std::uint64_t kTick = 100 * kMillisecond;
+constexpr std::uint64_t kScan = 250 * kMillisecond;
+constexpr int kPollMilliseconds = 50;
+// So long it reads from a ring buffer that never gets empty, before it looks after the rest.
+constexpr std::uint64_t kSlice = 20 * kMillisecond;
+
+// As the header has it (probes/nopspan_probes.h).
+std::uint64_t bit_of(std::string_view text) {
+  std::uint64_t hash = 0xcbf29ce484222325U;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
+  return text.empty() ? 0 : std::uint64_t{1} << (hash >> 58U);
+}
+
+nopspan_settings settings_for(const Filter& filter) {
+  // The first pid namespace has this inode on every machine; in another one numbers must be translated.
+  constexpr ino_t kFirstNamespace = 0xEFFFFFFC;
+  nopspan_settings settings{};
+  struct stat space {};
+  if (stat("/proc/self/ns/pid", &space) == 0 && space.st_ino != kFirstNamespace) {
+    settings.namespace_device = space.st_dev;
+    settings.namespace_inode = space.st_ino;
+  }
+  settings.by_cgroup = filter.cgroup.empty() ? 0 : 1;
+  settings.slower_than_ns = filter.slower_than_ns;
+  settings.only_errors = filter.errors ? 1 : 0;
+  settings.name_bit = bit_of(filter.name);
+  settings.model_bit = bit_of(filter.model);
+  const TraceId request = trace_id_of(filter.request);
+  if (request.empty()) return settings;
+  settings.request_bit = std::uint64_t{1} << (request.bytes[15] % 64);
+  Span span;
+  span.trace_id = request;
+  const std::string written = request_id_of(span);
+  std::copy_n(written.begin(), std::min(written.size(), sizeof(settings.request_id) - 1), settings.request_id);
+  return settings;
+}
+
+bool samples_tails(const nopspan_settings& settings) {
+  return settings.slower_than_ns != 0 || settings.only_errors != 0 || settings.name_bit != 0 ||
+         settings.model_bit != 0 || settings.request_bit != 0;
+}
+
+class LiveSource final : public Source {
+ public:
+  explicit LiveSource(const SourceOptions& options)
+      : options_(options),
+        settings_(settings_for(options_.filter)),
+        delivery_(options_.filter, host_, clocks_, settings_.namespace_inode == 0),
+        programs_(options_.buffer_bytes, settings_,
+                  [this](const nopspan_record& record, std::string_view bytes) { return on_record(record, bytes); }),
+        attachments_(programs_, options_.per_event),
+        drain_(host_, delivery_, programs_,
+               {samples_tails(settings_), [this](const ProbeFile& file) { return attachments_.is_attached(file); },
+                [this] { consume(); }}) {
+    if (!options_.binary.empty()) host_.add_file(options_.binary);
+  }
+
+  void run(Sink& sink, const std::atomic<bool>& stop) override;
+  [[nodiscard]] Ledger ledger() const override { return delivery_.accounts().ledger(); }
+
+ private:
+  bool on_record(const nopspan_record& record, std::string_view bytes);
+  void consume();
+  void scan();
+  void attach();
+  std::vector<Attachments::Target> targets();
+  void look_after_accounts();
+  void read_losses();
+  void finish();
+
+  SourceOptions options_;
+  nopspan_settings settings_;
+  ClockMap clocks_;
+  Host host_;
+  Delivery delivery_;
+  KernelPrograms programs_;
+  Attachments attachments_;
+  Drain drain_;
+  std::uint64_t slice_ends_ns_ = 0;
+  std::uint64_t records_ = 0;
+  bool is_interrupted_ = false;  // there are more records
+};
+
+bool LiveSource::on_record(const nopspan_record& record, std::string_view bytes) {
+  delivery_.record(record, bytes);
+  if (const std::uint64_t cgroup = delivery_.take_unwanted_cgroup(); cgroup != 0) programs_.leave_out_cgroup(cgroup);
+  if (++records_ % 64 != 0 || clocks_.monotonic_now() < slice_ends_ns_) return true;
+  is_interrupted_ = true;
+  return false;
+}
+
+void LiveSource::consume() {
+  slice_ends_ns_ = clocks_.monotonic_now() + kSlice;
+  is_interrupted_ = false;
+  programs_.consume();
+}
+
+std::vector<Attachments::Target> LiveSource::targets() {
+  std::vector<Attachments::Target> targets;
+  if (options_.filter.pids.empty()) {
+    for (const Host::Found& found : host_.files()) targets.push_back({found.file, found.path, -1});
+    return targets;
+  }
+  // Of these processes alone the gates are raised.
+  for (const std::uint32_t pid : options_.filter.pids) {
+    for (const Host::Copy& copy : host_.copies(pid)) targets.push_back({copy.file, copy.path, static_cast<int>(pid)});
+  }
+  return targets;
+}
+
+// Who maps a file may have changed since the scan that found it: only after another one all are known that did when it
+// was attached to.
+void LiveSource::attach() {
+  for (auto fresh = attachments_.set(targets(), clocks_.monotonic_now()); !fresh.empty();
+       fresh = attachments_.set(targets(), clocks_.monotonic_now())) {
+    host_.scan();
+    const std::uint64_t now = clocks_.monotonic_now();
+    for (const std::uint32_t pid : host_.pids()) {
+      for (const Attachments::Target& target : fresh) {
+        drain_.begin(pid, *target.file, attachments_.is_by_batch(*target.file), now);
+      }
+    }
+  }
+}
+
+void LiveSource::scan() {
+  host_.scan();
+  attach();
+}
+
+void LiveSource::look_after_accounts() {
+  std::vector<std::uint32_t> gone;
+  for (auto& [pid, account] : delivery_.accounts().all()) {
+    for (const std::uint64_t stream : account.entries.take_closed()) {
+      programs_.forget_stream({account.tgid, stream});
+      if (samples_tails(settings_)) programs_.forget_fetched({account.tgid, stream});
+    }
+    if (account.closing_round != 0) {
+      if (account.closing_round + 2 <= delivery_.round()) gone.push_back(pid);
+      continue;
+    }
+    const ProcessPointer process = host_.process(pid);
+    const std::uint64_t started = account.entries.process()->start_ticks;
+    const bool is_another = process->start_ticks != 0 && started != 0 && process->start_ticks != started;
+    if (is_another || (kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH)) {
+      account.closing_round = delivery_.round();
+      host_.note_exit(pid);
+    } else if (process->start_ticks != 0) {
+      account.entries.set_process(process);
+    }
+  }
+  if (gone.empty()) return;
+  read_losses();
+  for (const std::uint32_t pid : gone) {
+    Accounts::Account& account = *delivery_.accounts().find(pid);
+    if (!programs_.sees_ends()) account.entries.all_were_killed();
+    programs_.forget_process(account.tgid);
+    for (const auto& [stream, state] : account.entries.streams()) programs_.forget_stream({account.tgid, stream});
+    delivery_.accounts().close(pid);
+  }
+}
+
+void LiveSource::read_losses() {
+  const bool same_numbers = settings_.namespace_inode == 0;
+  Accounts& accounts = delivery_.accounts();
+  for (const auto& [tgid, losses] : programs_.process_losses()) {
+    Accounts::Account* account = accounts.find_tgid(tgid);
+    if (account == nullptr && same_numbers) account = &delivery_.account(tgid, tgid);
+    if (account != nullptr) account->entries.process_losses(losses);
+  }
+  for (const auto& [key, losses] : programs_.stream_losses()) {
+    Accounts::Account* account = accounts.find_tgid(static_cast<std::uint32_t>(key.tgid));
+    if (account == nullptr) continue;
+    Losses entries{};
+    std::copy(std::begin(losses.entries), std::end(losses.entries), entries.begin());
+    account->entries.stream_losses(key.stream, {losses.first, losses.next}, entries, clocks_.monotonic_now());
+  }
+  accounts.set_others(programs_.other_losses());
+}
+
+void LiveSource::run(Sink& sink, const std::atomic<bool>& stop) {
+  delivery_.set_sink(&sink);
+  scan();
+  std::uint64_t next_tick = 0, next_scan = 0, next_drain = 0;
+  const std::uint64_t drain_pause =
+      std::clamp<std::uint64_t>(options_.max_age_ns / 4, 20 * kMillisecond, 1000 * kMillisecond);
+  while (!stop) {
+    if (!is_interrupted_) programs_.wait(host_.watch_fd(), kPollMilliseconds);
+    consume();
+    const std::uint64_t now = clocks_.monotonic_now();
+    const auto is_time = [now](std::uint64_t& next, std::uint64_t pause) {
+      if (now < next) return false;
+      next = now + pause;
+      return true;
+    };
+    if (is_time(next_scan, kScan)) {
+      scan();
+      read_losses();
+      delivery_.next_round();
+      look_after_accounts();
+    } else {
+      host_.scan_noted();
+      attach();
+    }
+    if (!options_.per_event && is_time(next_drain, drain_pause)) drain_.run(options_.max_age_ns, now);
+    if (is_time(next_tick, kTick)) {
+      clocks_.sample();
+      sink.on_tick(clocks_.to_unix(now));
+    }
+  }
+  finish();
+  sink.on_tick(clocks_.to_unix(clocks_.monotonic_now()));
+}
+
+// What is held now is fetched while the programs are still attached, so that nothing can go unseen between the two.
+// What is written until they are gone is fetched after, if it follows on without a gap: other collectors may have been
+// handed what is between.
+void LiveSource::finish() {
+  const auto consume_all = [this] {
+    do {
+      consume();
+    } while (is_interrupted_);
+  };
+  const auto drain_all = [this] {
+    if (!options_.per_event) drain_.run(0, clocks_.monotonic_now());
+  };
+  host_.scan();
+  drain_all();
+  consume_all();
+  attachments_.detach_all();
+  consume_all();
+  delivery_.set_detached();
+  drain_all();
+  consume_all();
+  read_losses();
+}
+
+}  // namespace
+
+std::unique_ptr<Source> open_live_source(const SourceOptions& options) { return std::make_unique<LiveSource>(options); }
+
+}  // namespace nopspan::collector

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "live/probe_link.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+
+namespace nopspan::collector {
+namespace {
+
+// union bpf_attr's part for it.
+struct CreateUprobeMulti {
+  std::uint32_t program, target, attach_type, flags;
+  std::uint64_t path, offsets, semaphore_offsets, cookies;
+  std::uint32_t count, multi_flags, pid, padding;
+};
+constexpr auto kAttachType = static_cast<bpf_attach_type>(kUprobeMulti);
+
+// By trying what cannot succeed: a kernel that knows the kind says that a folder is no file to attach to. The first
+// ones, until Linux 6.10 and fixes of stable series, took a pid for that of a thread, and did not see the process's
+// others. Those that do it right refuse a negative one before they look at the file, and that is how they are told, by
+// libbpf too.
+bool try_uprobe_multi() {
+  const bpf_insn instructions[] = {
+      {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
+      {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
+  bpf_prog_load_opts options = {};
+  options.sz = sizeof(options);
+  options.expected_attach_type = kAttachType;
+  const OpenFile program(
+      bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nopspan_tries", "Dual BSD/GPL", instructions, 2, &options));
+  if (!program) return false;
+  if (create_uprobe_multi(program.get(), "/", 0, 0, 0) || errno != EBADF) return false;
+  return !create_uprobe_multi(program.get(), "/", 0, 0, UINT32_MAX) && errno == EINVAL;
+}
+
+}  // namespace
+
+OpenFile create_uprobe_multi(int program, const char* path, std::uint64_t offset, std::uint64_t semaphore_offset,
+                             std::uint32_t pid) {
+  CreateUprobeMulti create = {};
+  create.program = static_cast<std::uint32_t>(program);
+  create.attach_type = kUprobeMulti;
+  create.path = reinterpret_cast<std::uintptr_t>(path);
+  create.offsets = reinterpret_cast<std::uintptr_t>(&offset);
+  create.semaphore_offsets = semaphore_offset == 0 ? 0 : reinterpret_cast<std::uintptr_t>(&semaphore_offset);
+  create.count = 1;
+  create.pid = pid;
+  return OpenFile(static_cast<int>(syscall(SYS_bpf, BPF_LINK_CREATE, &create, sizeof(create))));
+}
+
+bool has_uprobe_multi() {
+  static const bool has = try_uprobe_multi();
+  return has;
+}
+
+void ProbeLink::Destroy::operator()(bpf_link* link) const { bpf_link__destroy(link); }
+
+void prepare_for_probes(bpf_object* object) {
+  if (!has_uprobe_multi()) return;
+  for (bpf_program* program = bpf_object__next_program(object, nullptr); program != nullptr;
+       program = bpf_object__next_program(object, program)) {
+    if (std::string_view(bpf_program__section_name(program)) == "uprobe") {
+      bpf_program__set_expected_attach_type(program, kAttachType);
+    }
+  }
+}
+
+ProbeLink attach_to_probe(const bpf_program* program, const std::string& path, std::uint64_t offset,
+                          std::uint64_t semaphore_offset, int pid) {
+  ProbeLink link;
+  if (bpf_program__expected_attach_type(program) == kAttachType) {
+    link.multi_ = create_uprobe_multi(bpf_program__fd(program), path.c_str(), offset, semaphore_offset,
+                                      pid < 0 ? 0 : static_cast<std::uint32_t>(pid));
+    return link;
+  }
+  bpf_uprobe_opts options = {};
+  options.sz = sizeof(options);
+  options.ref_ctr_offset = semaphore_offset;
+  link.event_.reset(bpf_program__attach_uprobe_opts(program, pid, path.c_str(), offset, &options));
+  return link;
+}
+
+std::string why_not_attached(int error) {
+  std::string why = std::strerror(error);
+  if (error == EPERM || error == EACCES) {
+    why += has_uprobe_multi() ? ": it needs root, or CAP_BPF and CAP_PERFMON"
+                              : ": it needs root, or CAP_PERFMON, and where that is not enough CAP_SYS_ADMIN";
+    why += "; see nopspan doctor";
+  }
+  return why;
+}
+
+}  // namespace nopspan::collector

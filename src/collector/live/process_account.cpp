@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "live/process_account.h"
+
+#include <nopspan_probes.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+// No thread writes an entry in less.
+constexpr std::uint64_t kFastestEntryNs = 8;
+
+std::uint64_t take(std::uint64_t& from, std::uint64_t at_most) {
+  const std::uint64_t taken = std::min(from, at_most);
+  from -= taken;
+  return taken;
+}
+
+}  // namespace
+
+// What has not arrived of a stream was discarded, as its header says, or lost, as the kernel says of this stream; what
+// is left may still be explained by what the kernel says of the process.
+void ProcessAccount::Gaps::add(const Stream& stream) {
+  std::uint64_t missing = stream.ledger.missing();
+  arrived += stream.ledger.next() - stream.ledger.base() - missing;
+  discarded += take(missing, stream.discarded - stream.discarded_base);
+  for (std::size_t reason = 0; reason < NOPSPAN_REASONS; ++reason) {
+    explained[reason] += take(missing, stream.losses[reason]);
+    told[reason] += stream.losses[reason];
+  }
+  unexplained += missing;
+}
+
+void ProcessAccount::begin_stream(std::uint64_t id, std::uint64_t next, std::uint64_t discarded, std::uint64_t now_ns) {
+  if (streams_.size() >= kMostStreams) bound_streams(kMostStreams / 4 * 3);
+  Stream& stream = streams_[id];
+  stream.ledger = StreamLedger(next);
+  stream.process = process_;
+  stream.discarded = stream.discarded_base = discarded;
+  stream.seen_ns = now_ns;
+}
+
+ProcessAccount::Stream* ProcessAccount::find(std::uint64_t id) {
+  const auto found = streams_.find(id);
+  return found == streams_.end() ? nullptr : &found->second;
+}
+
+ProcessAccount::Stream& ProcessAccount::open(std::uint64_t id, std::uint64_t first, std::uint64_t now_ns) {
+  if (Stream* known = find(id)) return *known;
+  begin_stream(id, all_are_known_ ? 0 : first, 0, all_are_known_ ? since_ns_ : now_ns);
+  return streams_.find(id)->second;
+}
+
+ProcessAccount::Stream* ProcessAccount::arriving(std::uint64_t id, Sequences sequences, std::uint64_t time_ns) {
+  Stream& stream = open(id, sequences.first, time_ns);
+  const std::uint64_t next = stream.ledger.next();
+  if (sequences.next > next) {
+    const std::uint64_t since = std::max(time_ns, stream.seen_ns) - stream.seen_ns;
+    if (sequences.next - next > since / kFastestEntryNs + NOPSPAN_MOST_ENTRIES) {
+      malformed_besides(std::min<std::uint64_t>(sequences.count(), NOPSPAN_MOST_ENTRIES));
+      return nullptr;
+    }
+  }
+  stream.seen_ns = std::max(stream.seen_ns, time_ns);
+  return &stream;
+}
+
+void ProcessAccount::stream_losses(std::uint64_t id, Sequences sequences, const Losses& losses, std::uint64_t now_ns) {
+  Stream* stream = find(id);
+  // What is told of a closed one was told before, or is told of the process too.
+  if (stream != nullptr ? stream->losses == losses : closed_ids_.contains(id)) return;
+  stream = arriving(id, sequences, now_ns);
+  if (stream == nullptr) return;
+  stream->ledger.emitted_until(sequences.next);
+  stream->losses = losses;
+}
+
+void ProcessAccount::close(std::unordered_map<std::uint64_t, Stream>::iterator stream) {
+  closed_.add(stream->second);
+  closed_ids_.insert(stream->first);
+  streams_.erase(stream);
+}
+
+void ProcessAccount::close_ended(std::uint64_t round) {
+  for (auto stream = streams_.begin(); stream != streams_.end();) {
+    const auto next = std::next(stream);
+    if (stream->second.closing_round != 0 && stream->second.closing_round < round) close(stream);
+    stream = next;
+  }
+}
+
+void ProcessAccount::all_were_killed() {
+  for (auto& [id, stream] : streams_) {
+    if (stream.closing_round == 0) held_by_killed_ += stream.capacity / sizeof(nopspan_entry);
+  }
+}
+
+// Those whose threads have ended first, then those of which nothing was heard for longest.
+void ProcessAccount::bound_streams(std::size_t most) {
+  if (streams_.size() <= most) return;
+  using Iterator = decltype(streams_)::iterator;
+  std::vector<Iterator> all;
+  for (auto stream = streams_.begin(); stream != streams_.end(); ++stream) all.push_back(stream);
+  const auto sooner = [](Iterator a, Iterator b) {
+    const bool a_lives = a->second.closing_round == 0, b_lives = b->second.closing_round == 0;
+    return a_lives != b_lives ? b_lives : a->second.seen_ns < b->second.seen_ns;
+  };
+  const auto kept = all.end() - static_cast<std::ptrdiff_t>(most);
+  std::nth_element(all.begin(), kept, all.end(), sooner);
+  for (auto stream = all.begin(); stream != kept; ++stream) {
+    // If it is heard of again, what came before is known no more.
+    if ((*stream)->second.closing_round == 0) all_are_known_ = false;
+    close(*stream);
+  }
+}
+
+Counts ProcessAccount::counts() const {
+  Gaps gaps = closed_;
+  for (const auto& [id, stream] : streams_) gaps.add(stream);
+  Counts counts;
+  counts.emitted = gaps.arrived + gaps.discarded + gaps.unexplained + malformed_besides_;
+  Losses lost = gaps.explained;
+  for (std::size_t reason = 0; reason < NOPSPAN_REASONS; ++reason) {
+    counts.emitted += gaps.explained[reason];
+    // What the kernel could not tell of a stream, because it could not read which, or had no place to note it: it may
+    // be a gap in a stream that went on, or all that there was of one.
+    const std::uint64_t besides = losses_[reason] - std::min(losses_[reason], gaps.told[reason]);
+    lost[reason] += besides;
+    counts.emitted += besides - take(gaps.unexplained, besides);
+  }
+  counts.delivered = delivered_;
+  counts.filtered = filtered_ + lost[NOPSPAN_REASON_FILTERED];
+  counts.ring_full = lost[NOPSPAN_REASON_RING_FULL];
+  counts.unreadable = lost[NOPSPAN_REASON_UNREADABLE];
+  counts.too_large = lost[NOPSPAN_REASON_TOO_LARGE];
+  counts.malformed = malformed_ + malformed_besides_ + lost[NOPSPAN_REASON_MALFORMED];
+  counts.missed = gaps.unexplained;
+  counts.discarded = gaps.discarded;
+  counts.held_by_killed = held_by_killed_;
+  return counts;
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "model/span.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace nopspan::collector {
+
+// Entries by their kind.
+struct EntryCounts {
+  static constexpr std::array<const char*, 4> kOne = {"span", "event", "retry", "gauge"};
+  static constexpr std::array<const char*, 4> kMany = {"spans", "events", "retries", "gauges"};
+
+  std::array<std::uint64_t, 4> by_kind{};
+
+  std::uint64_t& operator[](Kind kind) { return by_kind[static_cast<std::size_t>(kind)]; }
+  EntryCounts& operator+=(const EntryCounts& other) {
+    for (std::size_t i = 0; i < by_kind.size(); ++i) by_kind[i] += other.by_kind[i];
+    return *this;
+  }
+  [[nodiscard]] std::uint64_t all() const { return by_kind[0] + by_kind[1] + by_kind[2] + by_kind[3]; }
+  // "5 spans, 1 event"; spans also if there are none.
+  [[nodiscard]] std::string text() const {
+    std::string text;
+    for (std::size_t i = 0; i < by_kind.size(); ++i) {
+      if (by_kind[i] == 0 && i != 0) continue;
+      text += (text.empty() ? "" : ", ") + std::to_string(by_kind[i]) + " " + (by_kind[i] == 1 ? kOne : kMany)[i];
+    }
+    return text;
+  }
+};
+
+}  // namespace nopspan::collector

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/ledger.h"
+
+#include "base/failure.h"
+#include "base/text.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+struct Field {
+  const char* name;
+  std::uint64_t Counts::*count;
+};
+constexpr Field kFields[] = {
+    {"emitted", &Counts::emitted},
+    {"delivered", &Counts::delivered},
+    {"filtered", &Counts::filtered},
+    {"ring_full", &Counts::ring_full},
+    {"unreadable", &Counts::unreadable},
+    {"too_large", &Counts::too_large},
+    {"malformed", &Counts::malformed},
+    {"missed", &Counts::missed},
+    {"discarded", &Counts::discarded},
+    {"export_dropped", &Counts::export_dropped},
+    {"held_by_killed", &Counts::held_by_killed},
+};
+static_assert(sizeof(Counts) == sizeof(kFields) / sizeof(kFields[0]) * sizeof(std::uint64_t), "a field is missing");
+
+struct Loss {
+  std::uint64_t Counts::*count;
+  const char* why;
+};
+constexpr Loss kLosses[] = {
+    {&Counts::ring_full, "found the kernel's buffer full: use a larger --buffer, or a filter"},
+    {&Counts::unreadable, "could not be read by the kernel: their page was not in memory"},
+    {&Counts::too_large, "were in a batch over the largest size"},
+    {&Counts::malformed, "were malformed: their process does not write what the probes' ABI says"},
+    {&Counts::missed, "passed the probe without the kernel running its program"},
+    {&Counts::discarded, "were discarded by the library because nobody listened any more"},
+    {&Counts::export_dropped, "were delivered here and then could not be written"},
+};
+struct ProcessText {
+  const char* name;
+  std::string Process::*text;
+};
+constexpr ProcessText kProcessTexts[] = {
+    {"command", &Process::command}, {"cgroup", &Process::cgroup}, {"container", &Process::container},
+    {"library", &Process::library}, {"host", &Process::host},
+};
+constexpr std::size_t kMostProcesses = 5;  // in text
+
+std::string spans_text(std::uint64_t count) { return std::to_string(count) + (count == 1 ? " entry" : " entries"); }
+
+std::uint64_t number_of(const nlohmann::ordered_json& json, const char* name) {
+  const auto found = json.is_object() ? json.find(name) : json.end();
+  return found != json.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
+}
+
+Counts counts_of(const nlohmann::ordered_json& json) {
+  Counts counts;
+  for (const Field& field : kFields) counts.*field.count = number_of(json, field.name);
+  return counts;
+}
+
+ProcessPointer process_of(const nlohmann::ordered_json& json) {
+  Process process;
+  process.pid = static_cast<std::uint32_t>(number_of(json, "pid"));
+  process.namespace_pid = static_cast<std::uint32_t>(number_of(json, "namespace_pid"));
+  process.start_ticks = number_of(json, "start_ticks");
+  for (const ProcessText& text : kProcessTexts) {
+    const auto found = json.find(text.name);
+    if (found != json.end() && found->is_string()) process.*text.text = found->get<std::string>();
+  }
+  return std::make_shared<const Process>(std::move(process));
+}
+
+// The processes that lost most, for people to look at.
+std::string worst_text(const Ledger& ledger) {
+  std::vector<const ProcessLedger*> worst;
+  for (const ProcessLedger& one : ledger.processes) {
+    if (one.counts.lost() > 0 && one.process != nullptr) worst.push_back(&one);
+  }
+  if (worst.empty() || ledger.processes.size() + ledger.others_processes < 2) return "";
+  std::stable_sort(worst.begin(), worst.end(),
+                   [](const ProcessLedger* a, const ProcessLedger* b) { return a->counts.lost() > b->counts.lost(); });
+  std::string text = "  lost by process:";
+  for (std::size_t i = 0; i < std::min(worst.size(), kMostProcesses); ++i) {
+    text += (i == 0 ? " " : ", ") + std::to_string(worst[i]->process->pid) + " " +
+            printable(worst[i]->process->command, 32) + " " + std::to_string(worst[i]->counts.lost());
+  }
+  return text + (worst.size() > kMostProcesses ? ", …\n" : "\n");
+}
+
+}  // namespace
+
+Counts& Counts::operator+=(const Counts& other) {
+  for (const Field& field : kFields) this->*field.count += other.*field.count;
+  return *this;
+}
+
+nlohmann::ordered_json to_json(const Counts& counts) {
+  nlohmann::ordered_json json;
+  for (const Field& field : kFields) json[field.name] = counts.*field.count;
+  json["lost"] = counts.lost();
+  json["closes"] = counts.closes();
+  return json;
+}
+
+Counts counts_from_json(const nlohmann::ordered_json& json) {
+  Counts counts;
+  for (const Field& field : kFields) {
+    const auto found = json.is_object() ? json.find(field.name) : json.end();
+    if (found == json.end() || !found->is_number_unsigned()) {
+      throw Failure(std::string("not a ledger: \"") + field.name + "\" must be a number of at least 0",
+                    Failure::kMisused);
+    }
+    counts.*field.count = found->get<std::uint64_t>();
+  }
+  return counts;
+}
+
+nlohmann::ordered_json to_json(const Ledger& ledger) {
+  nlohmann::ordered_json json;
+  json["total"] = to_json(ledger.total);
+  auto& processes = json["processes"] = nlohmann::ordered_json::array();
+  for (const ProcessLedger& one : ledger.processes) {
+    nlohmann::ordered_json row;
+    if (one.process != nullptr) {
+      row["pid"] = one.process->pid;
+      row["namespace_pid"] = one.process->namespace_pid;
+      row["start_ticks"] = one.process->start_ticks;
+      for (const ProcessText& text : kProcessTexts) row[text.name] = (*one.process).*text.text;
+    }
+    row.update(to_json(one.counts));
+    processes.push_back(std::move(row));
+  }
+  nlohmann::ordered_json others;
+  others["processes"] = ledger.others_processes;
+  others.update(to_json(ledger.others));
+  json["others"] = std::move(others);
+  return json;
+}
+
+Ledger ledger_of(const nlohmann::ordered_json& json) {
+  const auto part = [&](const char* name) {
+    const auto found = json.is_object() ? json.find(name) : json.end();
+    return found == json.end() ? nlohmann::ordered_json() : *found;
+  };
+  Ledger ledger;
+  ledger.total = counts_of(part("total"));
+  const nlohmann::ordered_json others = part("others"), processes = part("processes");
+  ledger.others = counts_of(others);
+  ledger.others_processes = number_of(others, "processes");
+  if (!processes.is_array()) return ledger;
+  for (const auto& one : processes) {
+    if (one.is_object()) ledger.processes.push_back({process_of(one), counts_of(one)});
+  }
+  return ledger;
+}
+
+std::string to_text(const Ledger& ledger) {
+  const Counts& total = ledger.total;
+  const std::uint64_t processes = ledger.processes.size() + ledger.others_processes;
+  std::string text = spans_text(total.emitted) + " from " + std::to_string(processes) +
+                     (processes == 1 ? " process: " : " processes: ") + std::to_string(total.delivered) + " delivered";
+  if (total.filtered > 0) text += ", " + std::to_string(total.filtered) + " filtered out";
+  text += total.lost() > 0 ? ", " + std::to_string(total.lost()) + " lost\n" : ", none lost\n";
+  for (const Loss& loss : kLosses) {
+    if (total.*loss.count > 0) text += "  " + std::to_string(total.*loss.count) + " " + loss.why + "\n";
+  }
+  text += worst_text(ledger);
+  if (total.held_by_killed > 0) {
+    text += "  at most " + std::to_string(total.held_by_killed) + " more were held by processes that were killed\n";
+  }
+  if (!total.closes()) {
+    const std::uint64_t accounted = total.delivered + total.filtered + total.lost();
+    text += "  the counts do not close: " + std::to_string(total.emitted) + " emitted, " + std::to_string(accounted) +
+            " accounted for\n";
+  }
+  return text;
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/row_key.h"
+
+#include "base/failure.h"
+
+#include <algorithm>
+#include <functional>
+
+namespace nopspan::collector {
+
+namespace {
+
+constexpr std::array<const char*, kDimensions> kNames = {"name", "model", "tenant", "process", "engine"};
+
+std::string_view text_of(Dimension dimension, const Span& span) {
+  switch (dimension) {
+    case Dimension::name:
+      return span.name;
+    case Dimension::model:
+      return span.model;
+    case Dimension::tenant:
+      return span.tenant;
+    case Dimension::engine:
+      return span.engine;
+    case Dimension::process:
+      break;
+  }
+  return {};
+}
+
+[[noreturn]] void refuse(const std::string& text, const std::string& why) {
+  throw Failure("--by " + text + ": " + why, Failure::kMisused);
+}
+
+std::size_t mixed(std::size_t hash, std::size_t value) { return (hash ^ value) * 0x9E3779B97F4A7C15U; }
+
+}  // namespace
+
+const char* name_of(Dimension dimension) { return kNames[static_cast<std::size_t>(dimension)]; }
+
+Grouping parse_grouping(const std::string& text) {
+  Grouping by;
+  std::size_t begin = 0;
+  while (begin <= text.size()) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    const std::string word = text.substr(begin, end - begin);
+    const auto* found = std::find(kNames.begin(), kNames.end(), word);
+    if (found == kNames.end()) {
+      refuse(text, "no \"" + word + "\" to group by; there are name, model, tenant, process, engine");
+    }
+    const auto dimension = static_cast<Dimension>(found - kNames.begin());
+    if (std::find(by.begin(), by.end(), dimension) != by.end()) {
+      refuse(text, word + " stands there twice");
+    }
+    by.push_back(dimension);
+    begin = end + 1;
+  }
+  return by;
+}
+
+std::string to_text(const Grouping& by) {
+  std::string text;
+  for (const Dimension dimension : by) text += (text.empty() ? "" : ",") + std::string(name_of(dimension));
+  return text;
+}
+
+RowKeyView::RowKeyView(const Grouping& by, const Span& span) : count(by.size()) {
+  for (std::size_t i = 0; i < by.size(); ++i) {
+    if (by[i] == Dimension::process) {
+      process = number_of(**span.process);
+      hash = mixed(hash, process);
+      continue;
+    }
+    texts[i] = text_of(by[i], span).substr(0, kMostBytes);
+    hash = mixed(hash, std::hash<std::string_view>()(texts[i]));
+  }
+}
+
+RowKey::RowKey(const RowKeyView& view)
+    : texts(view.texts.begin(), view.texts.begin() + static_cast<std::ptrdiff_t>(view.count)),
+      process(view.process),
+      hash(view.hash) {}
+
+bool RowKeyEqual::operator()(const RowKeyView& a, const RowKey& b) const {
+  return a.hash == b.hash && a.process == b.process &&
+         std::equal(b.texts.begin(), b.texts.end(), a.texts.begin(),
+                    a.texts.begin() + static_cast<std::ptrdiff_t>(a.count));
+}
+
+std::uint64_t number_of(const Process& process) { return (process.start_ticks << 22U) ^ process.pid; }
+
+std::string process_text(const Process& process) { return process.command + " " + std::to_string(process.pid); }
+
+}  // namespace nopspan::collector

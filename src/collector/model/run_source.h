@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "model/source.h"
+#include "model/source_options.h"
+
+#include <string>
+
+namespace nopspan::collector {
+
+// Runs the source until it ends, `stopping` (base/stopping.h) or --duration; then prints the ledger to stderr
+// (to_text), unless `quiet`.
+void run_source(Source& source, Sink& sink, const SourceOptions& options, bool quiet = false);
+// The source's remark as a line for stderr; "" if it has none. What run_source() prints with the ledger.
+std::string remark_text(const Source& source);
+
+}  // namespace nopspan::collector

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recording/frames.h"
+
+#include "base/failure.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::string_view kFileMagic{"NOPSPAN\0", 8};
+constexpr std::string_view kFrameMagic = "NSPF";
+constexpr std::size_t kChunk = 1U << 20U;
+
+std::uint32_t crc_of(std::string_view bytes) {
+  return static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size()));
+}
+
+template <class Word>
+char* put(char* at, Word word) {
+  std::memcpy(at, &word, sizeof(word));
+  return at + sizeof(word);
+}
+
+template <class Word>
+Word get(std::string_view bytes, std::size_t offset) {
+  Word word;
+  std::memcpy(&word, bytes.data() + offset, sizeof(word));
+  return word;
+}
+
+void put_file_header(char* at) {
+  std::memcpy(at, kFileMagic.data(), kFileMagic.size());
+  at = put(at + kFileMagic.size(), kFormatVersion);
+  put(at, std::uint32_t{0});
+}
+
+void put_frame_header(char* at, const Frame& frame) {
+  char* const begin = at;
+  std::memcpy(at, kFrameMagic.data(), kFrameMagic.size());
+  at = put(at + kFrameMagic.size(), static_cast<std::uint32_t>(frame.kind));
+  at = put(at, static_cast<std::uint32_t>(frame.payload.size()));
+  at = put(at, frame.entries);
+  at = put(at, frame.time_unix_ns);
+  at = put(at, crc_of(frame.payload));
+  put(at, crc_of({begin, static_cast<std::size_t>(at - begin)}));
+}
+
+bool is_file_header(std::string_view bytes) {
+  return bytes.starts_with(kFileMagic) && get<std::uint32_t>(bytes, kFileMagic.size()) == kFormatVersion;
+}
+
+bool is_frame_header(std::string_view bytes) {
+  return bytes.starts_with(kFrameMagic) && get<std::uint32_t>(bytes, 8) <= kMostPayload &&
+         get<std::uint32_t>(bytes, 28) == crc_of(bytes.substr(0, 28));
+}
+
+}  // namespace
+
+FrameWriter::FrameWriter(OpenFile file) : file_(std::move(file)) {
+  struct stat facts = {};
+  if (::fstat(file_.get(), &facts) != 0 || !S_ISREG(facts.st_mode)) return;
+  const int flags = ::fcntl(file_.get(), F_GETFL);
+  const off_t at = flags >= 0 && (flags & O_APPEND) != 0 ? facts.st_size : ::lseek(file_.get(), 0, SEEK_CUR);
+  if (at < 0) return;
+  base_ = static_cast<std::uint64_t>(at);
+  can_be_cut_ = true;
+}
+
+bool FrameWriter::write(const Frame& frame) {
+  if (frame.payload.size() > kMostPayload) {
+    error_ = EFBIG;
+    return false;
+  }
+  std::array<char, kFileHeaderBytes + kFrameHeaderBytes> head{};
+  put_file_header(head.data());
+  put_frame_header(head.data() + kFileHeaderBytes, frame);
+  const std::string_view whole(head.data(), head.size());
+  return write_all(bytes_ == 0 ? whole : whole.substr(kFileHeaderBytes), frame.payload);
+}
+
+bool FrameWriter::write_all(std::string_view head, std::string_view payload) {
+  const std::size_t all = head.size() + payload.size();
+  std::size_t written = 0;
+  while (written < all) {
+    const std::string_view head_left = head.substr(std::min(written, head.size()));
+    const std::string_view rest = payload.substr(written - (head.size() - head_left.size()));
+    const std::array<iovec, 2> parts = {iovec{const_cast<char*>(head_left.data()), head_left.size()},
+                                        iovec{const_cast<char*>(rest.data()), rest.size()}};
+    const ssize_t now = ::writev(file_.get(), parts.data(), static_cast<int>(parts.size()));
+    if (now < 0 && errno == EINTR) continue;
+    if (now <= 0) {
+      error_ = now < 0 ? errno : EIO;
+      cut_back(written);
+      return false;
+    }
+    written += static_cast<std::size_t>(now);
+  }
+  bytes_ += all;
+  return true;
+}
+
+// What was written of a frame would make readers search for the next one; a pipe's reader has to.
+void FrameWriter::cut_back(std::size_t written) {
+  if (written == 0 || !can_be_cut_) return;
+  const auto at = static_cast<off_t>(base_ + bytes_);
+  if (::ftruncate(file_.get(), at) != 0 || ::lseek(file_.get(), at, SEEK_SET) < 0) can_be_cut_ = false;
+}
+
+bool FrameWriter::sync() {
+  if (::fdatasync(file_.get()) == 0 || errno == EINVAL || errno == EROFS) return true;  // a pipe has no disk
+  error_ = errno;
+  return false;
+}
+
+FrameReader::FrameReader(OpenFile file, std::string name) : file_(std::move(file)), name_(std::move(name)) {
+  if (fill(kFileHeaderBytes) && held().starts_with(kFileMagic)) {
+    const auto version = get<std::uint32_t>(held(), kFileMagic.size());
+    if (version == kFormatVersion) return;
+    throw Failure(name_ + ": a recording of format " + std::to_string(version) + ", and this nopspan reads format " +
+                      std::to_string(kFormatVersion) + " alone",
+                  Failure::kMisused);
+  }
+  if (state_.error != 0) throw Failure(name_ + ": " + std::strerror(state_.error), Failure::kMisused);
+  throw Failure(name_ + (held().empty() ? ": an empty file, and no recording" : ": no recording of nopspan record"),
+                Failure::kMisused);
+}
+
+// Whether `bytes` more are held. The buffer grows by what arrives, not by what a header says.
+bool FrameReader::fill(std::size_t bytes) {
+  while (end_ - begin_ < bytes) {
+    if (at_end_) return false;
+    if (begin_ > 0 && buffer_.size() - begin_ < bytes) {
+      std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
+      end_ -= begin_;
+      begin_ = 0;
+    }
+    if (buffer_.size() == end_) buffer_.resize(end_ + kChunk);
+    const ssize_t now = ::read(file_.get(), buffer_.data() + end_, buffer_.size() - end_);
+    if (now < 0 && errno == EINTR) continue;
+    if (now < 0) state_.error = errno;
+    at_end_ = now <= 0;
+    if (now > 0) {
+      end_ += static_cast<std::size_t>(now);
+      state_.bytes += static_cast<std::uint64_t>(now);
+    }
+  }
+  return true;
+}
+
+void FrameReader::leave_out(std::size_t bytes) {
+  begin_ += bytes;
+  state_.left_out += bytes;
+  state_.ended = false;
+}
+
+// Goes on to what may be a header's first byte.
+void FrameReader::search() {
+  const std::string_view after = held().substr(1);
+  const std::size_t at = after.find('N');
+  leave_out(1 + (at == std::string_view::npos ? after.size() : at));
+}
+
+bool FrameReader::next(Frame& frame) {
+  begin_ += std::exchange(taken_, 0);
+  while (fill(1)) {
+    if (fill(kFileHeaderBytes) && is_file_header(held())) {
+      begin_ += kFileHeaderBytes;
+      continue;
+    }
+    if (!fill(kFrameHeaderBytes) || !is_frame_header(held())) {
+      search();
+      continue;
+    }
+    const std::size_t bytes = kFrameHeaderBytes + get<std::uint32_t>(held(), 8);
+    if (!fill(bytes)) {
+      search();
+      continue;
+    }
+    frame.payload = held().substr(kFrameHeaderBytes, bytes - kFrameHeaderBytes);
+    if (get<std::uint32_t>(held(), 24) != crc_of(frame.payload)) {
+      // Its header is right, so the next frame begins behind it; to look for one inside would take a hostile file for
+      // ever.
+      leave_out(bytes);
+      continue;
+    }
+    frame.kind = static_cast<FrameKind>(get<std::uint32_t>(held(), 4));
+    frame.entries = get<std::uint32_t>(held(), 12);
+    frame.time_unix_ns = get<std::uint64_t>(held(), 16);
+    taken_ = bytes;
+    ++state_.frames;
+    state_.ended = frame.kind == FrameKind::end;
+    return true;
+  }
+  return false;
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// OTLP messages as spans again: the reverse of otlp_spans.h. It takes any bytes: what is no such message ends it.
+#pragma once
+
+#include "model/span.h"
+#include "recording/otlp_names.h"
+#include "recording/otlp_spans.h"
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+namespace nopspan::collector {
+
+class OtlpReader {
+ public:
+  using Each = std::function<void(const Span&)>;
+  // Calls `each` with every entry; their texts live as long as the call and `message`. False if `message` is broken:
+  // what came before has been given.
+  bool read(Signal signal, std::string_view message, const Each& each);
+
+ private:
+  void read_resource_spans(std::string_view message, const Each& each);
+  void read_scope_spans(std::string_view message, const Each& each);
+  void read_resource(std::string_view message);
+  void read_scope(std::string_view message);
+  void read_span(std::string_view message);
+  void read_log(std::string_view message);
+  void read_metric(std::string_view message, const Each& each);
+  void read_point(std::string_view message);
+  void begin();
+  void read_either(std::string_view key_value, std::string_view whole);
+  void read_own(std::string_view key_value, std::string_view whole);
+  void read_added(std::string_view key_value);
+  void read_link(std::string_view message);
+  void finish(Kind kind, const Each& each);
+  void restore_fields();
+  void restore_outcome();
+
+  Signal signal_ = Signal::traces;
+  // Processes by their resources' bytes: a recording has them many times.
+  std::unordered_map<std::string, ProcessPointer> processes_;
+  ProcessPointer process_;
+  std::uint32_t thread_id_ = 0;
+  std::uint64_t stream_ = 0, sequence_ = 0;
+
+  // The entry that is being read.
+  Span span_;
+  bool is_theirs_ = true;  // attributes are the process's own, until a time is met
+  std::uint64_t end_ = 0;
+  unsigned code_ = 0;
+  OtlpFlags flags_;
+  Told told_, added_;
+  std::string_view run_;    // of own attributes, as they lie in the message
+  std::string attributes_;  // or as they must be
+  std::string links_;
+};
+
+}  // namespace nopspan::collector

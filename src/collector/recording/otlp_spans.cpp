@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recording/otlp_spans.h"
+
+#include <nopspan_probes.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr unsigned kStatusError = 2;  // opentelemetry.proto.trace.v1.Status.STATUS_CODE_ERROR
+// SpanFlags: whether the parent is remote is known, and it is.
+constexpr std::uint32_t kHasIsRemote = 0x100, kIsRemote = 0x200;
+constexpr std::size_t kScopeBytes = 96;  // nearly, for bytes()
+
+std::string_view view_of(const TraceId& id) { return {reinterpret_cast<const char*>(id.bytes), sizeof(id.bytes)}; }
+
+// As span ids are written: OTLP's are bytes, nopspan's numbers; the first byte is the most significant one.
+std::array<char, 8> bytes_of(std::uint64_t id) {
+  std::array<char, 8> bytes{};
+  for (char& byte : bytes) {
+    byte = static_cast<char>(id >> 56U);
+    id <<= 8U;
+  }
+  return bytes;
+}
+
+void append_span_id(std::string& out, unsigned field, std::uint64_t id) {
+  if (id == 0) return;
+  const auto bytes = bytes_of(id);
+  append_bytes(out, field, {bytes.data(), bytes.size()});
+}
+
+void append_trace_id(std::string& out, unsigned field, const TraceId& id) {
+  if (!id.empty()) append_bytes(out, field, view_of(id));
+}
+
+OtlpFlags otlp_flags_of(const Span& span) {
+  OtlpFlags flags;
+  flags.sampled = (span.flags & NOPSPAN_FLAG_SAMPLED) != 0;
+  if (span.kind != Kind::span) return flags;
+  flags.kind = (span.flags & NOPSPAN_FLAG_KIND_MASK) >> NOPSPAN_FLAG_KIND_SHIFT;
+  flags.remote_parent = (span.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0;
+  flags.attributes_dropped = (span.flags & NOPSPAN_FLAG_ATTRIBUTES_DROPPED) != 0;
+  flags.links_dropped = (span.flags & NOPSPAN_FLAG_LINKS_DROPPED) != 0;
+  return flags;
+}
+
+void append_links(std::string& out, std::string_view links) {
+  for (; links.size() >= sizeof(nopspan_link); links.remove_prefix(sizeof(nopspan_link))) {
+    nopspan_link link;
+    std::memcpy(&link, links.data(), sizeof(link));
+    std::string message;
+    append_bytes(message, 1, {link.trace_id, sizeof(link.trace_id)});
+    const auto id = bytes_of(link.span_id);
+    append_bytes(message, 2, {id.data(), id.size()});
+    append_bytes(out, 13, message);
+  }
+}
+
+void append_text_unless_empty(std::string& out, std::string_view key, std::string_view text) {
+  if (!text.empty()) append_text_attribute(out, kResourceAttributes, key, text);
+}
+
+}  // namespace
+
+std::string resource_of(const Process& process) {
+  std::string out;
+  // OTLP wants a name of each service. A comm may be empty; ours then says so.
+  append_text_attribute(out, kResourceAttributes, "service.name",
+                        process.command.empty() ? "unknown_service" : std::string_view(process.command));
+  if (process.command.empty()) append_text_attribute(out, kResourceAttributes, "nopspan.command", "");
+  append_text_unless_empty(out, "host.name", process.host);
+  append_integer_attribute(out, kResourceAttributes, "process.pid", process.pid);
+  if (process.namespace_pid != process.pid) {
+    append_integer_attribute(out, kResourceAttributes, "process.vpid", process.namespace_pid);
+  }
+  append_text_unless_empty(out, "process.executable.path", process.executable);
+  append_text_unless_empty(out, "process.linux.cgroup", process.cgroup);
+  append_text_unless_empty(out, "container.id", process.container);
+  append_integer_attribute(out, kResourceAttributes, "nopspan.start_ticks",
+                           static_cast<std::int64_t>(process.start_ticks));
+  append_text_unless_empty(out, "nopspan.library", process.library);
+  append_text_unless_empty(out, "nopspan.library_version", process.library_version);
+  return out;
+}
+
+std::string_view OtlpEncoder::key_of(Name name) {
+  const std::string_view text = text_of(name);
+  if (!told_.has(name)) return text;
+  constexpr std::string_view kOurs = "nopspan.";
+  key_ = kRecorded;
+  key_ += text.starts_with(kOurs) ? text.substr(kOurs.size()) : text;
+  return key_;
+}
+
+void OtlpEncoder::add_text(std::string& out, Name name, std::string_view text) {
+  append_text_attribute(out, attributes_, key_of(name), text);
+  added_.mark(name);
+}
+
+void OtlpEncoder::add_number(std::string& out, Name name, std::uint64_t value) {
+  append_integer_attribute(out, attributes_, key_of(name), static_cast<std::int64_t>(value));
+  added_.mark(name);
+}
+
+void OtlpEncoder::add_hex(std::string& out, Name name, std::uint64_t value) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::array<char, 16> text{};
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = kDigits[value >> (60 - 4 * i) & 15U];
+  add_text(out, name, {text.data(), text.size()});
+}
+
+// The process's attributes, as they are where they can be.
+void OtlpEncoder::write_own_attributes(const Span& span, std::string& out) {
+  told_.clear();
+  added_.clear();
+  dropped_ = 0;
+  if (span.attributes.empty()) return;
+  const unsigned theirs = span.kind == Kind::span ? kSpanAttributes : kEventAttributes;
+  Attribute attribute;
+  const bool is_run = for_each_key_value(span.attributes, theirs, [&](std::string_view key_value, std::string_view) {
+    if (read_attribute(key_value, attribute)) {
+      told_.note(attribute, false);
+    } else {
+      ++dropped_;
+    }
+  });
+  if (!is_run) ++dropped_;
+  if (dropped_ == 0 && theirs == attributes_) {
+    out += span.attributes;
+    return;
+  }
+  for_each_key_value(span.attributes, theirs, [&](std::string_view key_value, std::string_view) {
+    if (dropped_ == 0 || read_attribute(key_value, attribute)) append_bytes(out, attributes_, key_value);
+  });
+}
+
+// What the process may tell itself.
+void OtlpEncoder::write_told_fields(const Span& span, std::string& out) {
+  const auto text = [&](Name told, Name ours, std::string_view value) {
+    if (value != told_.text(told)) add_text(out, ours, value);
+  };
+  text(Name::request_model, Name::model, span.model);
+  text(Name::engine, Name::engine, span.engine);
+  text(Name::tenant, Name::tenant, span.tenant);
+  if (span.kind == Kind::span) {
+    text(Name::tool_name, Name::text, span.text);
+  } else if (!span.text.empty()) {
+    add_text(out, Name::text, span.text);
+  }
+  text(Name::error_type, span.failed() ? Name::error_type : Name::reason, span.error_type);
+  const bool is_foreign = (span.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0;
+  if (span.foreign_id != (is_foreign ? told_.text(Name::request_id) : std::string_view())) {
+    add_text(out, Name::request_id, span.foreign_id);
+  }
+  // What is not said to be there means nothing, whatever it is.
+  for (const auto& [name, field] : kUsageFields) {
+    if (span.has_usage && span.usage.*field != told_.number(name)) add_number(out, name, span.usage.*field);
+  }
+  for (const auto& [name, field] : kEngineFields) {
+    const std::uint64_t value = span.engine_times.*field;
+    if (span.has_engine_times && value != told_.number(name)) add_number(out, name, value);
+  }
+  if (span.has_first_token) add_number(out, Name::first_token_ns, span.first_token_ns);
+  if (!span.exception_kind.empty()) add_text(out, Name::exception_kind, span.exception_kind);
+  if (span.root_id != implied_root_id(span)) add_hex(out, Name::root_id, span.root_id);
+}
+
+// What OTLP has a place for in spans alone.
+void OtlpEncoder::write_event_fields(const Span& span, std::string& out) {
+  if (span.parent_id != 0) add_hex(out, Name::parent_id, span.parent_id);
+  if (span.duration_ns != 0) add_number(out, Name::duration_ns, span.duration_ns);
+  if (span.status != kOk) add_number(out, Name::status, span.status);
+  if (!span.tracestate.empty()) add_text(out, Name::tracestate, span.tracestate);
+  if (!span.links.empty()) {
+    append_bytes_attribute(out, attributes_, key_of(Name::links), span.links);
+  }
+}
+
+void OtlpEncoder::write_flag_word(const Span& span, const OtlpFlags& flags, std::string& out) {
+  const std::uint64_t word = flag_word(span);
+  OtlpFlags said = flags;
+  said.attributes_dropped = said.attributes_dropped || dropped_ > 0;
+  if (word != implied_flag_word(span.kind, said, told_, added_)) add_number(out, Name::flags, word);
+}
+
+// First what the process wrote, then a fixed field, then what is added: so a reader can tell them apart.
+void OtlpEncoder::write_span(const Span& span, bool in_sequence) {
+  const OtlpFlags flags = otlp_flags_of(span);
+  std::string& out = entry_;
+  append_trace_id(out, 1, span.trace_id);
+  append_span_id(out, 2, span.span_id);
+  if (!span.tracestate.empty()) append_text(out, 3, span.tracestate);
+  append_span_id(out, 4, span.parent_id);
+  append_text(out, 5, span.name);
+  if (flags.kind != 0) append_varint(out, 6, flags.kind);
+  write_own_attributes(span, out);
+  append_fixed64(out, 7, span.start_unix_ns);
+  append_fixed64(out, 8, span.start_unix_ns + span.duration_ns);
+  write_told_fields(span, out);
+  if (span.status == kCancelled) add_text(out, Name::outcome, "cancelled");
+  if (span.status == kException) add_text(out, Name::outcome, "exception");
+  if (span.status > kException) add_number(out, Name::status, span.status);
+  if (!in_sequence) add_number(out, Name::sequence, span.sequence);
+  write_flag_word(span, flags, out);
+  if (flags.attributes_dropped || dropped_ > 0) append_varint(out, 10, std::max(dropped_, 1U));
+  append_links(out, span.links);
+  if (flags.links_dropped) append_varint(out, 14, 1);
+  if (span.failed()) append_bytes(out, 15, std::string_view("\x18\x02", kStatusError));
+  append_fixed32(out, 16, (flags.sampled ? 1U : 0U) | kHasIsRemote | (flags.remote_parent ? kIsRemote : 0U));
+}
+
+void OtlpEncoder::write_log(const Span& span, bool in_sequence) {
+  const OtlpFlags flags = otlp_flags_of(span);
+  std::string& out = entry_;
+  append_text(out, 12, span.name);
+  append_trace_id(out, 9, span.trace_id);
+  append_span_id(out, 10, span.span_id);
+  write_own_attributes(span, out);
+  append_fixed64(out, 1, span.start_unix_ns);
+  write_told_fields(span, out);
+  write_event_fields(span, out);
+  if (span.kind == Kind::retry) {
+    add_text(out, Name::kind, "retry");
+    add_number(out, Name::delay_ns, static_cast<std::uint64_t>(span.value));
+    add_number(out, Name::attempt, span.number);
+  }
+  if (!in_sequence) add_number(out, Name::sequence, span.sequence);
+  write_flag_word(span, flags, out);
+  if (dropped_ > 0) append_varint(out, 7, dropped_);
+  append_fixed32(out, 8, flags.sampled ? 1 : 0);
+}
+
+void OtlpEncoder::write_gauge(const Span& span, bool in_sequence) {
+  std::string& out = point_;
+  out.clear();
+  write_own_attributes(span, out);
+  append_fixed64(out, 3, span.start_unix_ns);
+  append_fixed64(out, 6, static_cast<std::uint64_t>(span.value));
+  write_told_fields(span, out);
+  write_event_fields(span, out);
+  if (!span.trace_id.empty()) {
+    append_bytes_attribute(out, attributes_, key_of(Name::trace_id), view_of(span.trace_id));
+  }
+  if (span.span_id != 0) add_hex(out, Name::span_id, span.span_id);
+  if (span.number != 0) add_number(out, Name::maximum, span.number);
+  if (!in_sequence) add_number(out, Name::sequence, span.sequence);
+  write_flag_word(span, {}, out);
+  append_text(entry_, 1, span.name);
+  std::string gauge;
+  append_bytes(gauge, 1, out);
+  append_bytes(entry_, 5, gauge);
+}
+
+std::uint32_t OtlpEncoder::share_of(const ProcessPointer& process) {
+  const auto [found, is_new] = share_numbers_.try_emplace(process.get(), static_cast<std::uint32_t>(shares_.size()));
+  if (is_new) {
+    shares_.push_back({process, 0, resource_of(*process)});
+    head_bytes_ += shares_.back().resource.size();
+  }
+  return found->second;
+}
+
+OtlpEncoder::Group& OtlpEncoder::group_of(const Span& span) {
+  const auto is_it = [&](const Group& group) {
+    return group.stream == span.stream && group.thread_id == span.thread_id &&
+           shares_[group.share].process == *span.process;
+  };
+  if (!runs_.empty() && is_it(groups_[runs_.back().group])) return groups_[runs_.back().group];
+  auto number = static_cast<std::uint32_t>(groups_.size());
+  const auto [begin, end] = group_numbers_.equal_range(span.stream);
+  const auto found = std::find_if(begin, end, [&](const auto& each) { return is_it(groups_[each.second]); });
+  if (found != end) {
+    number = found->second;
+  } else {
+    group_numbers_.emplace(span.stream, number);
+    groups_.push_back({share_of(*span.process), span.stream, span.sequence, span.sequence, span.thread_id});
+    head_bytes_ += kScopeBytes;
+  }
+  runs_.push_back({groups_[number].share, number, buffer_.size(), buffer_.size()});
+  return groups_[number];
+}
+
+void OtlpEncoder::add(const Span& span) {
+  Group& group = group_of(span);
+  const bool in_sequence = span.sequence == group.next_sequence;
+  entry_.clear();
+  if (signal_ == Signal::traces) {
+    attributes_ = kSpanAttributes;
+    write_span(span, in_sequence);
+  } else if (signal_ == Signal::logs) {
+    attributes_ = kLogAttributes;
+    write_log(span, in_sequence);
+  } else {
+    attributes_ = kPointAttributes;
+    write_gauge(span, in_sequence);
+  }
+  group.next_sequence = span.sequence + 1;
+  append_bytes(buffer_, 2, entry_);
+  group.bytes += buffer_.size() - runs_.back().end;
+  runs_.back().end = buffer_.size();
+  ++shares_[group.share].entries;
+  ++entries_;
+}
+
+// An InstrumentationScope. A stream's entries are numbered from the first one's sequence, unless they say otherwise.
+std::string OtlpEncoder::scope_of(const Group& group) const {
+  std::string scope;
+  append_text(scope, 1, "nopspan");
+  const std::string& version = shares_[group.share].process->library_version;
+  if (!version.empty()) append_text(scope, 2, version);
+  append_integer_attribute(scope, kScopeAttributes, "thread.id", group.thread_id);
+  append_integer_attribute(scope, kScopeAttributes, "nopspan.stream", static_cast<std::int64_t>(group.stream));
+  append_integer_attribute(scope, kScopeAttributes, "nopspan.sequence",
+                           static_cast<std::int64_t>(group.first_sequence));
+  return scope;
+}
+
+std::vector<OtlpEncoder::Share> OtlpEncoder::finish(std::string& out) {
+  out.clear();
+  std::stable_sort(runs_.begin(), runs_.end(), [](const Run& a, const Run& b) {
+    return a.share != b.share ? a.share < b.share : a.group < b.group;
+  });
+  std::string head, scope;
+  for (auto run = runs_.cbegin(); run != runs_.cend();) {
+    // A resource's bytes are counted before they are written: its length comes first.
+    std::vector<std::pair<const Run*, std::string>> scopes;  // where each begins, and its head
+    const std::uint32_t share = run->share;
+    head.clear();
+    append_bytes(head, 1, shares_[share].resource);
+    std::size_t bytes = head.size();
+    for (; run != runs_.cend() && run->share == share; ++run) {
+      if (!scopes.empty() && scopes.back().first->group == run->group) continue;
+      const Group& group = groups_[run->group];
+      scope.clear();
+      append_bytes(scope, 1, scope_of(group));
+      std::string begin;
+      append_length(begin, 2, scope.size() + group.bytes);
+      begin += scope;
+      bytes += begin.size() + group.bytes;
+      scopes.emplace_back(&*run, std::move(begin));
+    }
+    append_length(out, 1, bytes);
+    out += head;
+    for (const auto& [first, begin] : scopes) {
+      out += begin;
+      for (const Run* each = first; each != &*runs_.cend() && each->group == first->group; ++each) {
+        out.append(buffer_, each->begin, each->end - each->begin);
+      }
+    }
+  }
+  buffer_.clear();
+  runs_.clear();
+  groups_.clear();
+  group_numbers_.clear();
+  share_numbers_.clear();
+  entries_ = head_bytes_ = 0;
+  return std::exchange(shares_, {});
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Spans as OTLP messages. docs/recording.md says what becomes of each field.
+#pragma once
+
+#include "model/span.h"
+#include "recording/otlp_names.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace nopspan::collector {
+
+// OTLP's three: spans, events and retries, gauges.
+enum class Signal : std::uint8_t { traces, logs, metrics };
+inline constexpr std::size_t kSignals = 3;
+constexpr Signal signal_of(Kind kind) {
+  if (kind == Kind::span) return Signal::traces;
+  return kind == Kind::gauge ? Signal::metrics : Signal::logs;
+}
+
+// Collects entries of one signal, and makes one message of them: TracesData, LogsData or MetricsData, whose bytes are
+// those of the Export…ServiceRequest too. A process is a resource, a thread's stream an instrumentation scope.
+class OtlpEncoder {
+ public:
+  explicit OtlpEncoder(Signal signal) : signal_(signal) {}
+
+  void add(const Span& span);
+  [[nodiscard]] std::uint64_t entries() const { return entries_; }
+  // Of the message, nearly.
+  [[nodiscard]] std::size_t bytes() const { return buffer_.size() + head_bytes_; }
+
+  struct Share {
+    ProcessPointer process;
+    std::uint64_t entries = 0;
+    std::string resource = {};
+  };
+  // Writes the message to `out`, over what is there, and begins a new one. Returns whose entries it has.
+  std::vector<Share> finish(std::string& out);
+
+ private:
+  struct Group {
+    std::uint32_t share;
+    std::uint64_t stream, first_sequence, next_sequence;
+    std::uint32_t thread_id;
+    std::size_t bytes = 0;
+  };
+  struct Run {
+    std::uint32_t share, group;
+    std::size_t begin, end;
+  };
+
+  std::uint32_t share_of(const ProcessPointer& process);
+  Group& group_of(const Span& span);
+  void write_span(const Span& span, bool in_sequence);
+  void write_log(const Span& span, bool in_sequence);
+  void write_gauge(const Span& span, bool in_sequence);
+  void write_own_attributes(const Span& span, std::string& out);
+  void write_told_fields(const Span& span, std::string& out);
+  void write_event_fields(const Span& span, std::string& out);
+  void write_flag_word(const Span& span, const OtlpFlags& flags, std::string& out);
+  void add_text(std::string& out, Name name, std::string_view text);
+  void add_number(std::string& out, Name name, std::uint64_t value);
+  void add_hex(std::string& out, Name name, std::uint64_t value);
+  [[nodiscard]] std::string_view key_of(Name name);
+  [[nodiscard]] std::string scope_of(const Group& group) const;
+
+  Signal signal_;
+  unsigned attributes_ = 0;  // the field that they are in
+  std::uint64_t entries_ = 0;
+  std::uint32_t dropped_ = 0;  // of the entry's attributes: such as no receiver would take
+  std::size_t head_bytes_ = 0;
+  std::string buffer_, entry_, point_, key_;
+  Told told_, added_;
+  std::vector<Share> shares_;
+  std::unordered_map<const Process*, std::uint32_t> share_numbers_;
+  std::vector<Group> groups_;
+  std::unordered_multimap<std::uint64_t, std::uint32_t> group_numbers_;
+  std::vector<Run> runs_;
+};
+
+// The attributes of an OTLP Resource that a process is.
+std::string resource_of(const Process& process);
+
+}  // namespace nopspan::collector

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recording/recorder.h"
+
+#include "base/failure.h"
+#include "base/stopping.h"
+#include "host/process_facts.h"
+
+#include <nlohmann/json.hpp>
+
+#include <fcntl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <iostream>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::uint64_t kSecond = 1'000'000'000, kFlushEvery = kSecond / 2, kLedgerEvery = kSecond;
+// A ledger of many processes is written less often, and one of very many without them.
+constexpr std::size_t kLargeLedger = 64U << 10U, kMostLedger = 1U << 20U;
+constexpr std::uint64_t kLargeLedgerEvery = 10 * kSecond;
+constexpr std::size_t kMostDropped = 4096;  // processes
+
+std::string random_id() {
+  std::uint64_t id = 0;
+  if (::getrandom(&id, sizeof(id), 0) != sizeof(id)) id = static_cast<std::uint64_t>(::getpid());
+  std::array<char, 17> text{};
+  std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(id));
+  return text.data();
+}
+
+bool exists(const std::string& path) {
+  struct stat facts = {};
+  return ::lstat(path.c_str(), &facts) == 0;
+}
+
+void move_to_dropped(Counts& counts, std::uint64_t entries) {
+  const std::uint64_t moved = std::min(entries, counts.delivered);
+  counts.delivered -= moved;
+  counts.export_dropped += moved;
+}
+
+FrameKind frame_kind(Signal signal) {
+  if (signal == Signal::traces) return FrameKind::traces;
+  return signal == Signal::logs ? FrameKind::logs : FrameKind::metrics;
+}
+
+}  // namespace
+
+Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), recording_(random_id()) {
+  if (options_.max_bytes > 0) frame_bytes_ = std::min<std::uint64_t>(kFrameBytes, options_.max_bytes / 4);
+  if (!options_.force && options_.max_bytes > 0) {
+    for (unsigned i = 1; i <= options_.keep; ++i) {
+      const std::string older = options_.path + "." + std::to_string(i);
+      if (exists(older)) throw Failure(older + " exists: remove it, or give --force", Failure::kMisused);
+    }
+  }
+  open(options_.force);
+  if (write_about()) return;
+  const int error = writer_->error();
+  abandon();
+  throw Failure(options_.path + ": " + std::strerror(error));
+}
+
+void Recorder::open(bool may_replace) {
+  if (options_.path == "-") {
+    if (options_.max_bytes > 0) throw Failure("--max-size is for files, and - is stdout", Failure::kMisused);
+    writer_ = std::make_unique<FrameWriter>(OpenFile(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)));
+    return;
+  }
+  // What spans carry is not for everybody.
+  constexpr mode_t kMode = S_IRUSR | S_IWUSR;
+  const bool is_new = !exists(options_.path);
+  OpenFile file(
+      ::open(options_.path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (may_replace ? O_TRUNC : O_EXCL), kMode));
+  if (!file && errno == EEXIST) {
+    throw Failure(options_.path + " exists: give another name, or --force to write over it", Failure::kMisused);
+  }
+  if (!file) throw Failure(options_.path + ": " + std::strerror(errno));
+  struct stat facts = {};
+  if (options_.max_bytes > 0 && (::fstat(file.get(), &facts) != 0 || !S_ISREG(facts.st_mode))) {
+    throw Failure("--max-size is for a file that can be renamed, and " + options_.path + " is none", Failure::kMisused);
+  }
+  is_ours_ = is_new;
+  writer_ = std::make_unique<FrameWriter>(std::move(file));
+}
+
+void Recorder::on_span(const Span& span) {
+  if (now_ == 0) now_ = flushed_at_ = ledger_at_ = span.start_unix_ns + span.duration_ns;
+  const auto signal = static_cast<std::size_t>(signal_of(span.kind));
+  encoders_[signal].add(span);
+  ++pending_[signal][span.kind];
+  if (encoders_[signal].bytes() >= frame_bytes_) flush();
+}
+
+void Recorder::on_tick(std::uint64_t now_unix_ns) {
+  now_ = std::max(now_, now_unix_ns);
+  if (flushed_at_ == 0) flushed_at_ = ledger_at_ = now_;
+  if (now_ - flushed_at_ >= kFlushEvery) flush();
+  const std::uint64_t every = ledger_bytes_ > kLargeLedger ? kLargeLedgerEvery : kLedgerEvery;
+  if (now_ - ledger_at_ < every) return;
+  flush();
+  write_ledger();
+}
+
+// Events before spans: so whoever puts traces together has a span's events when the span comes.
+void Recorder::flush() {
+  flush_signal(Signal::logs);
+  flush_signal(Signal::traces);
+  flush_signal(Signal::metrics);
+  flushed_at_ = now_;
+}
+
+void Recorder::flush_signal(Signal signal) {
+  const auto index = static_cast<std::size_t>(signal);
+  const std::uint64_t entries = encoders_[index].entries();
+  if (entries == 0) return;
+  const auto shares = encoders_[index].finish(message_);
+  const EntryCounts counts = std::exchange(pending_[index], {});
+  make_room(message_.size());
+  if (write({frame_kind(signal), static_cast<std::uint32_t>(entries), now_, message_})) {
+    totals_.entries += counts;
+    part_has_entries_ = true;
+    return;
+  }
+  totals_.dropped += entries;
+  for (const auto& share : shares) {
+    const Process* key = share.process.get();
+    if (dropped_.size() >= kMostDropped && !dropped_.contains(key)) key = nullptr;
+    Dropped& dropped = dropped_[key];
+    if (key != nullptr) dropped.process = share.process;
+    dropped.entries += share.entries;
+  }
+}
+
+bool Recorder::write(const Frame& frame) {
+  if (!is_gone_ && writer_->write(frame)) return true;
+  is_gone_ = is_gone_ || writer_->error() == EPIPE;
+  if (is_gone_) {
+    stopping = true;
+  } else {
+    complain(std::string(std::strerror(writer_->error())) + "; going on, and counting what cannot be written");
+  }
+  return false;
+}
+
+void Recorder::complain(const std::string& what) {
+  if (!std::exchange(complained_, true)) std::cerr << "nopspan record: " << options_.path << ": " << what << std::endl;
+}
+
+bool Recorder::write_about() {
+  nlohmann::ordered_json about;
+  about["recording"] = recording_;
+  about["part"] = totals_.files;
+  about["host"] = host_name();
+  const std::string text = about.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  return writer_->write({FrameKind::about, 0, now_, text});
+}
+
+void Recorder::write_ledger() {
+  ledger_at_ = now_;
+  if (source_ == nullptr) return;
+  Ledger now = ledger();
+  const auto text_of = [&] {
+    return to_json(now).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  };
+  std::string text = text_of();
+  if (text.size() > kMostLedger) {
+    for (const ProcessLedger& one : now.processes) now.others += one.counts;
+    now.others_processes += now.processes.size();
+    now.processes.clear();
+    text = text_of();
+  }
+  ledger_bytes_ = text.size();
+  write({FrameKind::ledger, 0, now_, text});
+}
+
+// Begins another file, if this one would become too large.
+void Recorder::make_room(std::size_t payload_bytes) {
+  const std::uint64_t needed = writer_->bytes() + kFrameHeaderBytes + payload_bytes;
+  if (options_.max_bytes > 0 && part_has_entries_ && needed > options_.max_bytes) rotate();
+}
+
+void Recorder::rotate() {
+  write_ledger();
+  write({FrameKind::end, 0, now_, {}});
+  const auto name = [&](unsigned i) { return i == 0 ? options_.path : options_.path + "." + std::to_string(i); };
+  for (unsigned i = options_.keep; i > 0; --i) {
+    if (exists(name(i - 1)) && std::rename(name(i - 1).c_str(), name(i).c_str()) != 0) {
+      complain(name(i) + ": " + std::strerror(errno) + "; going on in the same file");
+      options_.max_bytes = 0;
+      return;
+    }
+  }
+  if (options_.keep == 0) ::unlink(options_.path.c_str());
+  auto full = std::move(writer_);
+  try {
+    open(false);
+  } catch (const Failure& failure) {
+    complain(std::string(failure.what()) + "; going on in the file before it");
+    options_.max_bytes = 0;
+    writer_ = std::move(full);
+    return;
+  }
+  closed_bytes_ += full->bytes();
+  ++totals_.files;
+  part_has_entries_ = false;
+  write_about();
+}
+
+bool Recorder::finish() {
+  flush();
+  write_ledger();
+  const bool ended = write({FrameKind::end, 0, now_, {}});
+  const bool synced = ended && writer_->sync();
+  if (ended && !synced) complain(std::strerror(writer_->error()));
+  return synced && totals_.dropped == 0;
+}
+
+void Recorder::abandon() {
+  if (is_ours_ && totals_.files == 1 && !part_has_entries_) ::unlink(options_.path.c_str());
+}
+
+Ledger Recorder::ledger() const {
+  Ledger ledger = source_->ledger();
+  for (const auto& each : dropped_) {
+    const Dropped& dropped = each.second;
+    move_to_dropped(ledger.total, dropped.entries);
+    const auto found = std::find_if(ledger.processes.begin(), ledger.processes.end(), [&](const ProcessLedger& one) {
+      return one.process != nullptr && dropped.process != nullptr && is_same_process(*one.process, *dropped.process);
+    });
+    move_to_dropped(found == ledger.processes.end() ? ledger.others : found->counts, dropped.entries);
+  }
+  return ledger;
+}
+
+Recorder::Totals Recorder::totals() const {
+  Totals totals = totals_;
+  totals.bytes = closed_bytes_ + writer_->bytes();
+  return totals;
+}
+
+}  // namespace nopspan::collector

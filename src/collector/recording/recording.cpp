@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recording/recording.h"
+
+#include "base/failure.h"
+#include "model/source_options.h"
+
+#include <nlohmann/json.hpp>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::uint64_t kSecond = 1'000'000'000;
+// Of a time in which nothing was recorded a sink sees the end.
+constexpr std::uint64_t kMostTicks = 60;
+// A ledger's JSON, and a text of it, takes many times as much memory.
+constexpr std::size_t kMostJson = 1U << 20U;
+constexpr std::size_t kMostProcesses = 4096;  // whose entries are counted apart
+
+FrameReader open_file(const std::string& path) {
+  if (path == "-") return {OpenFile(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)), "stdin"};
+  OpenFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) throw Failure(path + ": " + std::strerror(errno), Failure::kMisused);
+  return {std::move(file), path};
+}
+
+// Deep nesting takes a parser long, and nothing that is recorded is deep.
+bool is_flat(std::string_view json) {
+  int depth = 0;
+  bool in_text = false;
+  for (std::size_t i = 0; i < json.size() && depth < 8; ++i) {
+    const char c = json[i];
+    if (in_text && c == '\\') ++i;
+    if (c == '"') in_text = !in_text;
+    if (!in_text && (c == '[' || c == '{')) ++depth;
+    if (!in_text && (c == ']' || c == '}')) --depth;
+  }
+  return depth < 8;
+}
+
+nlohmann::ordered_json json_of(std::string_view text) {
+  if (text.size() > kMostJson || !is_flat(text)) return nlohmann::ordered_json::value_t::discarded;
+  return nlohmann::ordered_json::parse(text, nullptr, false);
+}
+
+void move_to_filtered(Counts& counts, std::uint64_t entries) {
+  const std::uint64_t moved = std::min(entries, counts.delivered);
+  counts.delivered -= moved;
+  counts.filtered += moved;
+}
+
+void add(Ledger& to, const Ledger& ledger) {
+  for (const ProcessLedger& one : ledger.processes) {
+    if (to.processes.size() < kMostProcesses) {
+      to.processes.push_back(one);
+    } else {
+      to.others += one.counts;
+      ++to.others_processes;
+    }
+  }
+  to.others += ledger.others;
+  to.others_processes += ledger.others_processes;
+  to.total += ledger.total;
+}
+
+}  // namespace
+
+Recording::Recording(const std::string& path, Filter filter)
+    : reader_(open_file(path)), filter_(std::move(filter)), is_filtered_(!filter_.empty()) {}
+
+Recording::~Recording() = default;
+
+void Recording::run(Sink& sink, const std::atomic<bool>& stop) {
+  Frame frame;
+  while (!stop && reader_.next(frame)) {
+    tick(frame.time_unix_ns, sink);
+    read_frame(frame, sink);
+  }
+  if (end_ > 0) sink.on_tick(end_);
+}
+
+void Recording::read_frame(const Frame& frame, Sink& sink) {
+  switch (frame.kind) {
+    case FrameKind::about:
+      return read_about(frame);
+    case FrameKind::traces:
+      return read_entries(Signal::traces, frame, sink);
+    case FrameKind::logs:
+      return read_entries(Signal::logs, frame, sink);
+    case FrameKind::metrics:
+      return read_entries(Signal::metrics, frame, sink);
+    case FrameKind::ledger:
+      return read_ledger(frame);
+    case FrameKind::end:
+      break;
+  }
+  // Another kind is a later recorder's, which this one can do without.
+}
+
+void Recording::read_entries(Signal signal, const Frame& frame, Sink& sink) {
+  const bool is_whole = otlp_.read(signal, frame.payload, [&](const Span& span) {
+    Tally& tally = tally_of(*span.process);
+    ++tally.delivered;
+    if (is_filtered_ && !filter_.may_want(span)) {
+      ++tally.filtered;
+    } else {
+      sink.on_span(span);
+    }
+  });
+  if (!is_whole) ++broken_;
+}
+
+Recording::Tally& Recording::tally_of(const ProcessPointer& process) {
+  const ProcessKey key(process->pid, process->start_ticks);
+  const auto found = tallies_.find(key);
+  if (found != tallies_.end()) return found->second;
+  if (tallies_.size() >= kMostProcesses) return tallies_[{}];
+  return tallies_.emplace(key, Tally{process}).first->second;
+}
+
+void Recording::read_about(const Frame& frame) {
+  const auto about = json_of(frame.payload);
+  const auto found = about.is_object() ? about.find("recording") : about.end();
+  if (!about.is_object() || found == about.end() || !found->is_string()) {
+    ++broken_;
+    return;
+  }
+  const auto id = found->get<std::string>();
+  if (id == recording_) return;  // the next part of it, whose ledger goes on
+  add(before_, since_before());
+  tallies_.clear();
+  last_ = {};
+  recording_ = id;
+}
+
+void Recording::read_ledger(const Frame& frame) {
+  const auto json = json_of(frame.payload);
+  if (!json.is_object()) {
+    ++broken_;
+    return;
+  }
+  last_ = ledger_of(json);
+  for (auto& [key, tally] : tallies_) tally.delivered = 0;
+}
+
+void Recording::tick(std::uint64_t now, Sink& sink) {
+  if (now == 0) return;
+  if (begin_ == 0) begin_ = end_ = ticked_ = now;
+  end_ = std::max(end_, now);
+  if (end_ - ticked_ > kMostTicks * kSecond) ticked_ = end_ - kMostTicks * kSecond;
+  while (end_ - ticked_ >= kSecond) {
+    ticked_ += kSecond;
+    sink.on_tick(ticked_);
+  }
+}
+
+Ledger Recording::ledger() const {
+  Ledger all = before_;
+  add(all, since_before());
+  return all;
+}
+
+Ledger Recording::since_before() const {
+  Ledger now = last_;
+  for (const auto& [key, tally] : tallies_) {
+    const auto count = [&, &entries = tally](Counts& counts) {
+      counts.emitted += entries.delivered;
+      counts.delivered += entries.delivered;
+      move_to_filtered(counts, entries.filtered);
+    };
+    count(now.total);
+    const auto found =
+        std::find_if(now.processes.begin(), now.processes.end(), [&, &pid = key](const ProcessLedger& one) {
+          return one.process->pid == pid.first && one.process->start_ticks == pid.second;
+        });
+    if (found != now.processes.end()) {
+      count(found->counts);
+    } else if (tally.delivered > 0 && tally.process != nullptr) {
+      now.processes.push_back({tally.process, {}});
+      count(now.processes.back().counts);
+    } else {
+      count(now.others);
+    }
+  }
+  return now;
+}
+
+std::string Recording::remark() const {
+  const FrameReader::State& state = reader_.state();
+  std::string text;
+  const auto say = [&](const std::string& what) { text += (text.empty() ? reader_.name() + ": " : ", ") + what; };
+  if (state.error != 0) say(std::strerror(state.error));
+  if (state.left_out > 0) say(std::to_string(state.left_out) + " bytes are no whole frame, and were left out");
+  if (broken_ > 0) say(std::to_string(broken_) + " frames hold nothing that can be read");
+  if (!state.ended) say("the recording was not ended properly: it has what was written until then");
+  return text;
+}
+
+std::unique_ptr<Source> open_recording(const SourceOptions& options) {
+  return std::make_unique<Recording>(options.from, options.filter);
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "top/gauge_board.h"
+
+#include <algorithm>
+#include <string_view>
+
+namespace nopspan::collector {
+
+namespace {
+
+constexpr std::size_t kMostBytes = 256;
+// A gauge that was not told for so long gives its place to a new one.
+constexpr std::uint64_t kOld = 60'000'000'000;
+
+std::string cut(std::string_view text) { return std::string(text.substr(0, kMostBytes)); }
+
+}  // namespace
+
+void GaugeBoard::add(const Span& gauge, std::uint64_t now_unix_ns) {
+  Key key{(*gauge.process)->pid, (*gauge.process)->start_ticks, cut(gauge.engine), cut(gauge.model), cut(gauge.name)};
+  auto found = readings_.find(key);
+  if (found == readings_.end()) {
+    if (readings_.size() >= kMost && !make_room(now_unix_ns)) {
+      ++left_out_;
+      return;
+    }
+    GaugeReading reading{*gauge.process, std::get<2>(key), std::get<4>(key), std::get<3>(key), 0, 0, 0};
+    found = readings_.emplace(std::move(key), std::move(reading)).first;
+  }
+  found->second.value = gauge.value;
+  found->second.maximum = gauge.number;
+  found->second.told_unix_ns = now_unix_ns;
+}
+
+bool GaugeBoard::make_room(std::uint64_t now_unix_ns) {
+  const auto oldest = std::min_element(readings_.begin(), readings_.end(), [](const auto& a, const auto& b) {
+    return a.second.told_unix_ns < b.second.told_unix_ns;
+  });
+  if (oldest->second.told_unix_ns + kOld > now_unix_ns) return false;
+  readings_.erase(oldest);
+  return true;
+}
+
+std::vector<GaugeReading> GaugeBoard::readings() const {
+  std::vector<GaugeReading> readings;
+  readings.reserve(readings_.size());
+  for (const auto& [key, reading] : readings_) readings.push_back(reading);
+  return readings;
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The last value of each gauge that engines told.
+#pragma once
+
+#include "model/span.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <tuple>
+#include <vector>
+
+namespace nopspan::collector {
+
+struct GaugeReading {
+  ProcessPointer process;
+  std::string engine, name, model;  // as the process wrote them
+  std::int64_t value = 0;
+  std::uint64_t maximum = 0;  // 0: none
+  std::uint64_t told_unix_ns = 0;
+};
+
+class GaugeBoard {
+ public:
+  static constexpr std::size_t kMost = 256;
+
+  void add(const Span& gauge, std::uint64_t now_unix_ns);
+  // By process, engine, model and name.
+  [[nodiscard]] std::vector<GaugeReading> readings() const;
+  [[nodiscard]] std::uint64_t left_out() const { return left_out_; }  // values of gauges that found no place
+
+ private:
+  // The process by its pid and start.
+  using Key = std::tuple<std::uint32_t, std::uint64_t, std::string, std::string, std::string>;
+
+  bool make_room(std::uint64_t now_unix_ns);
+
+  std::map<Key, GaugeReading> readings_;
+  std::uint64_t left_out_ = 0;
+};
+
+}  // namespace nopspan::collector

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "top/span_table.h"
+
+#include <nopspan_probes.h>
+
+#include <algorithm>
+#include <array>
+
+namespace nopspan::collector {
+
+namespace {
+
+constexpr std::uint64_t kSecond = 1'000'000'000;
+// 32 MiB: 1000 rows of ten seconds take some 9 MiB, unless their durations are spread over all orders of magnitude.
+constexpr std::size_t kMostBlocks = (std::size_t{32} << 20U) / sizeof(BlockStore::Block);
+
+void add_to(std::uint64_t& sum, std::uint64_t value) {
+  if (__builtin_add_overflow(sum, value, &sum)) sum = UINT64_MAX;
+}
+
+constexpr std::size_t kOctave = std::size_t{1} << LogLinear::kSubBits;  // buckets of one
+constexpr std::size_t kOctaves = LogLinear::kBuckets / kOctave;
+
+// Buckets of several histograms, to read quantiles from.
+class Merged {
+ public:
+  void add(const SliceHistogram& histogram, const BlockStore& store) {
+    histogram.for_each(store, [this](std::size_t octave, const BlockStore::Block& block) { add(octave, block); });
+  }
+  void add(const LogLinear& histogram) {
+    for (std::size_t octave = 0; octave < kOctaves; ++octave) {
+      if (const LogLinear::Octave* const block = histogram.octave(octave)) add(octave, *block);
+    }
+  }
+
+  [[nodiscard]] Quantiles quantiles(std::uint64_t maximum) const {
+    Quantiles found{0, 0, 0, 0, maximum};
+    for (const std::uint64_t count : counts_) found.count += count;
+    const std::array<std::pair<unsigned, std::uint64_t*>, 3> wanted = {
+        {{50, &found.p50}, {90, &found.p90}, {99, &found.p99}}};
+    std::size_t octave = 0;
+    std::uint64_t before = 0;  // values in lower octaves
+    for (const auto& [percent, value] : wanted) {
+      if (found.count == 0) break;
+      const std::uint64_t rank = (found.count * percent + 99) / 100;
+      while (before + counts_[octave] < rank) before += counts_[octave++];
+      std::size_t bucket = octave * kOctave;
+      for (std::uint64_t below = before; below + buckets_[bucket] < rank; ++bucket) below += buckets_[bucket];
+      *value = rank == found.count ? maximum : std::min(LogLinear::middle_of(bucket), maximum);
+    }
+    return found;
+  }
+  [[nodiscard]] Buckets buckets() const {
+    Buckets found;
+    for (std::size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
+      if (buckets_[bucket] != 0) found.emplace_back(bucket, buckets_[bucket]);
+    }
+    return found;
+  }
+
+ private:
+  template <typename Block>
+  void add(std::size_t octave, const Block& block) {
+    for (std::size_t i = 0; i < kOctave; ++i) {
+      buckets_[octave * kOctave + i] += block[i];
+      counts_[octave] += block[i];
+    }
+  }
+
+  std::array<std::uint64_t, LogLinear::kBuckets> buckets_{};
+  std::array<std::uint64_t, kOctaves> counts_{};
+};
+
+void retire_to(LogLinear& all, SliceHistogram& slice, BlockStore& store) {
+  slice.for_each(store, [&](std::size_t octave, const BlockStore::Block& block) {
+    for (std::size_t i = 0; i < kOctave; ++i) all.add_bucket(octave * kOctave + i, block[i]);
+  });
+  slice.clear(store);
+}
+
+void add_span(const Span& span, Tally& tally) {
+  ++tally.spans;
+  if (span.failed()) ++tally.errors;
+  if (span.status == kCancelled) ++tally.cancelled;
+  if ((span.flags & NOPSPAN_FLAG_ORPHAN) != 0) {
+    ++tally.orphans;
+  } else if (span.span_id == span.root_id) {
+    ++tally.requests;
+  }
+  add_to(tally.duration_sum_ns, span.duration_ns);
+  tally.duration_max_ns = std::max(tally.duration_max_ns, span.duration_ns);
+  if (span.has_usage && span.tells_tokens) {
+    add_to(tally.input_tokens, span.usage.input);
+    add_to(tally.output_tokens, span.usage.output);
+  }
+}
+
+}  // namespace
+
+Tally& Tally::operator+=(const Tally& other) {
+  for (std::uint64_t Tally::*const count :
+       {&Tally::spans, &Tally::errors, &Tally::cancelled, &Tally::requests, &Tally::orphans, &Tally::input_tokens,
+        &Tally::output_tokens, &Tally::retries, &Tally::duration_sum_ns, &Tally::first_tokens,
+        &Tally::first_token_sum_ns, &Tally::unplaced}) {
+    add_to(this->*count, other.*count);
+  }
+  duration_max_ns = std::max(duration_max_ns, other.duration_max_ns);
+  first_token_max_ns = std::max(first_token_max_ns, other.first_token_max_ns);
+  return *this;
+}
+
+SpanTable::SpanTable(Grouping by, unsigned window_seconds, std::size_t most_rows)
+    : by_(std::move(by)), most_rows_(most_rows), ring_size_(window_seconds + 1), store_(kMostBlocks) {
+  rows_.reserve(most_rows_);
+  other_.ring.resize(ring_size_);
+}
+
+void SpanTable::add(const Span& span) {
+  if (span.kind != Kind::span && span.kind != Kind::retry) return;
+  if (first_end_ns_ == 0) first_end_ns_ = span.start_unix_ns + span.duration_ns;
+  Row& row = row_of(span);
+  row.last_second = second_;
+  Slice& slice = row.ring[second_ % ring_size_];
+  if (span.kind == Kind::retry) {
+    ++slice.tally.retries;
+    return;
+  }
+  add_span(span, slice.tally);
+  if (!slice.durations.add(store_, span.duration_ns)) ++slice.tally.unplaced;
+  if (!span.has_first_token) return;
+  ++slice.tally.first_tokens;
+  add_to(slice.tally.first_token_sum_ns, span.first_token_ns);
+  slice.tally.first_token_max_ns = std::max(slice.tally.first_token_max_ns, span.first_token_ns);
+  if (!slice.first_tokens.add(store_, span.first_token_ns)) ++slice.tally.unplaced;
+}
+
+SpanTable::Row& SpanTable::row_of(const Span& span) {
+  // A retry counts for the span that it is in.
+  RowKeyView view(by_, span);
+  if (span.kind == Kind::retry && !span.text.empty()) {
+    Span enclosing = span;
+    enclosing.name = span.text;
+    view = RowKeyView(by_, enclosing);
+  }
+  const auto found = rows_.find(view);
+  if (found != rows_.end()) return found->second;
+  if (rows_.size() >= most_rows_ && !make_room()) return other_;
+  Row& row = rows_.try_emplace(RowKey(view)).first->second;
+  row.ring.resize(ring_size_);
+  row.process = process_text(**span.process);
+  return row;
+}
+
+// The row that has been idle for the longest goes into `other`; none that has something in the window does.
+bool SpanTable::make_room() {
+  if (idle_second_ != second_) {
+    idle_second_ = second_;
+    idle_.clear();
+    for (auto row = rows_.begin(); row != rows_.end(); ++row) {
+      if (row->second.last_second + ring_size_ <= second_) idle_.push_back(row);
+    }
+    std::sort(idle_.begin(), idle_.end(),
+              [](const auto& a, const auto& b) { return a->second.last_second > b->second.last_second; });
+  }
+  while (!idle_.empty()) {
+    const Rows::iterator row = idle_.back();
+    idle_.pop_back();
+    if (row->second.last_second == second_) continue;  // something came since
+    other_.retired += row->second.retired;
+    other_.retired_durations.merge(row->second.retired_durations);
+    other_.retired_first_tokens.merge(row->second.retired_first_tokens);
+    rows_.erase(row);
+    ++evicted_;
+    return true;
+  }
+  return false;
+}
+
+void SpanTable::advance(std::uint64_t now_unix_ns) {
+  if (last_now_ns_ == 0) {
+    // What came before the first tick did not come in no time.
+    if (first_end_ns_ != 0 && first_end_ns_ < now_unix_ns) elapsed_ns_ = std::min(kSecond, now_unix_ns - first_end_ns_);
+  } else if (now_unix_ns > last_now_ns_) {
+    elapsed_ns_ += now_unix_ns - last_now_ns_;
+  }
+  last_now_ns_ = now_unix_ns;
+  if (elapsed_ns_ / kSecond != second_) roll_to(elapsed_ns_ / kSecond);
+}
+
+void SpanTable::roll_to(std::uint64_t second) {
+  const std::uint64_t steps = std::min<std::uint64_t>(second - second_, ring_size_);
+  for (std::uint64_t step = 0; step < steps; ++step) {
+    const std::size_t slot = (second - step) % ring_size_;
+    for (auto& [key, row] : rows_) retire(row, row.ring[slot]);
+    retire(other_, other_.ring[slot]);
+  }
+  second_ = second;
+}
+
+void SpanTable::retire(Row& row, Slice& slice) {
+  if (slice.tally.spans == 0 && slice.tally.retries == 0) return;
+  row.retired += slice.tally;
+  retire_to(row.retired_durations, slice.durations, store_);
+  retire_to(row.retired_first_tokens, slice.first_tokens, store_);
+  slice.tally = {};
+}
+
+void SpanTable::add_numbers(const Row& row, RowNumbers& numbers) const {
+  Merged durations, first_tokens;
+  for (const Slice& slice : row.ring) {
+    numbers.window.tally += slice.tally;
+    durations.add(slice.durations, store_);
+    first_tokens.add(slice.first_tokens, store_);
+  }
+  numbers.total.tally = row.retired;
+  numbers.total.tally += numbers.window.tally;
+  numbers.window.duration_ns = durations.quantiles(numbers.window.tally.duration_max_ns);
+  numbers.window.first_token_ns = first_tokens.quantiles(numbers.window.tally.first_token_max_ns);
+  durations.add(row.retired_durations);
+  first_tokens.add(row.retired_first_tokens);
+  numbers.total.duration_ns = durations.quantiles(numbers.total.tally.duration_max_ns);
+  numbers.total.first_token_ns = first_tokens.quantiles(numbers.total.tally.first_token_max_ns);
+}
+
+std::vector<std::string> SpanTable::texts_of(const RowKey& key, const Row& row) const {
+  std::vector<std::string> texts = key.texts;
+  for (std::size_t i = 0; i < by_.size(); ++i) {
+    if (by_[i] == Dimension::process) texts[i] = row.process;
+  }
+  return texts;
+}
+
+TableNumbers SpanTable::numbers() const {
+  TableNumbers table;
+  table.by = by_;
+  table.now_unix_ns = last_now_ns_;
+  const std::uint64_t first = second_ + 1 > ring_size_ ? second_ + 1 - ring_size_ : 0;
+  table.window_ns = elapsed_ns_ - first * kSecond;
+  table.since_ns = elapsed_ns_;
+  table.evicted = evicted_;
+  table.rows.reserve(rows_.size());
+  for (const auto& [key, row] : rows_) {
+    RowNumbers& numbers = table.rows.emplace_back();
+    numbers.texts = texts_of(key, row);
+    numbers.process = key.process;
+    add_numbers(row, numbers);
+    table.window += numbers.window.tally;
+    table.total += numbers.total.tally;
+  }
+  add_numbers(other_, table.other);
+  table.window += table.other.window.tally;
+  table.total += table.other.total.tally;
+  return table;
+}
+
+std::optional<RowDetail> SpanTable::detail(const std::vector<std::string>& texts, std::uint64_t process) const {
+  const Row* found = texts.empty() ? &other_ : nullptr;
+  for (const auto& [key, row] : rows_) {
+    if (key.process == process && texts_of(key, row) == texts) found = &row;
+  }
+  if (found == nullptr) return std::nullopt;
+  RowDetail detail;
+  detail.numbers.texts = texts;
+  detail.numbers.process = process;
+  add_numbers(*found, detail.numbers);
+  Merged durations;
+  for (const Slice& slice : found->ring) durations.add(slice.durations, store_);
+  detail.window = durations.buckets();
+  durations.add(found->retired_durations);
+  detail.total = durations.buckets();
+  return detail;
+}
+
+}  // namespace nopspan::collector

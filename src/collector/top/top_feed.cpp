@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "top/top_feed.h"
+
+#include <string_view>
+#include <utility>
+
+namespace nopspan::collector {
+
+namespace {
+
+constexpr std::uint64_t kSecond = 1'000'000'000;
+
+// A request's filters say which requests are wanted; here each span is asked by itself.
+bool chooses(const Filter& filter) {
+  return !filter.name.empty() || !filter.model.empty() || filter.errors || filter.slower_than_ns > 0;
+}
+
+bool is_wanted(const Filter& filter, const Span& span) {
+  return filter.has_name(span) && filter.has_model(span) && (!filter.errors || span.failed()) &&
+         span.duration_ns >= filter.slower_than_ns;
+}
+
+}  // namespace
+
+TopFeed::TopFeed(const Source& source, Filter filter, unsigned window_seconds, std::size_t most_rows,
+                 const TopRequest& request, bool at_once, Publish publish)
+    : source_(source),
+      filter_(std::move(filter)),
+      chooses_(chooses(filter_)),
+      window_seconds_(window_seconds),
+      most_rows_(most_rows),
+      publish_(std::move(publish)),
+      table_(std::make_unique<SpanTable>(request.by, window_seconds, most_rows)),
+      at_once_(at_once),
+      request_(request) {}
+
+void TopFeed::on_span(const Span& span) {
+  const Process& process = **span.process;
+  if (&process != last_process_) note_process(process);
+  if (span.kind == Kind::gauge) {
+    gauges_.add(span, now_ns_);
+    return;
+  }
+  if (span.kind == Kind::event) {
+    ++events_;
+    return;
+  }
+  if (chooses_ && span.kind == Kind::span && !is_wanted(filter_, span)) return;
+  table_->add(span);
+}
+
+void TopFeed::note_process(const Process& process) {
+  constexpr std::string_view kMore = ", ...";
+  if (host_.empty()) {
+    host_ = process.host;
+  } else if (host_ != process.host && !host_.ends_with(kMore)) {
+    host_ += kMore;
+  }
+  const std::uint64_t number = number_of(process);
+  if (!processes_.contains(number) && processes_.size() >= kMostProcesses) return;
+  processes_[number] = now_ns_ + window_seconds_ * kSecond;
+  last_process_ = &process;
+}
+
+void TopFeed::on_tick(std::uint64_t now_unix_ns) {
+  now_ns_ = now_unix_ns;
+  last_process_ = nullptr;
+  if (is_asked_.load(std::memory_order_relaxed)) take_request();
+  table_->advance(now_unix_ns);
+  if (next_ns_ == 0) next_ns_ = at_once_ ? now_unix_ns : now_unix_ns + request_.interval_ns;
+  // A clock that was set back must not stop it.
+  if (next_ns_ > now_unix_ns + request_.interval_ns) next_ns_ = now_unix_ns + request_.interval_ns;
+  if (now_unix_ns < next_ns_) return;
+  next_ns_ = now_unix_ns - next_ns_ < request_.interval_ns ? next_ns_ + request_.interval_ns
+                                                           : now_unix_ns + request_.interval_ns;
+  publish_(snapshot(false));
+}
+
+void TopFeed::finish() {
+  if (is_asked_) take_request();
+  publish_(snapshot(true));
+}
+
+void TopFeed::ask(const TopRequest& request) {
+  const std::lock_guard lock(mutex_);
+  asked_ = request;
+  is_asked_ = true;
+}
+
+void TopFeed::take_request() {
+  const std::lock_guard lock(mutex_);
+  is_asked_ = false;
+  if (asked_->by != request_.by) table_ = std::make_unique<SpanTable>(asked_->by, window_seconds_, most_rows_);
+  request_ = *std::exchange(asked_, std::nullopt);
+  next_ns_ = now_ns_;
+}
+
+TopSnapshotPointer TopFeed::snapshot(bool is_last) {
+  auto made = std::make_shared<TopSnapshot>();
+  made->table = table_->numbers();
+  if (request_.detail) made->detail = table_->detail(request_.detail->texts, request_.detail->process);
+  made->gauges = gauges_.readings();
+  made->gauges_left_out = gauges_.left_out();
+  made->events = events_;
+  std::erase_if(processes_, [&](const auto& process) { return process.second < now_ns_; });
+  made->host = host_;
+  made->processes = processes_.size();
+  made->counts = source_.ledger().total;
+  made->sequence = ++sequence_;
+  made->is_last = is_last;
+  return made;
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "top/top_print.h"
+
+#include "base/text.h"
+#include "top/top_summary.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+
+namespace nopspan::collector {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Wide enough for all columns: whoever reads it has no screen whose width would matter.
+constexpr std::size_t kWidth = 1000;
+
+void add_line(std::string& text, std::string line) {
+  while (line.ends_with(' ')) line.pop_back();
+  text += line + "\n";
+}
+
+std::string joined(const TopLayout& layout, const std::vector<std::string>& cells) {
+  std::string text;
+  for (const std::string& cell : cells) {
+    if (!text.empty()) text.append(layout.gap, ' ');
+    text += cell;
+  }
+  return text;
+}
+
+// Times of a quantile: null where there is none.
+void add_times(Json& json, const std::string& what, const Quantiles& quantiles) {
+  const auto add = [&](const char* which, std::uint64_t ns) {
+    json[what + "_" + which + "_ns"] = quantiles.count == 0 ? Json() : Json(ns);
+  };
+  add("p50", quantiles.p50);
+  add("p90", quantiles.p90);
+  add("p99", quantiles.p99);
+  add("max", quantiles.maximum);
+}
+
+// Counts, and how many a second they are.
+Json to_json(const Tally& tally, std::uint64_t ns) {
+  static constexpr std::pair<const char*, std::uint64_t Tally::*> kCounts[] = {
+      {"spans", &Tally::spans},
+      {"requests", &Tally::requests},
+      {"orphans", &Tally::orphans},
+      {"errors", &Tally::errors},
+      {"cancelled", &Tally::cancelled},
+      {"input_tokens", &Tally::input_tokens},
+      {"output_tokens", &Tally::output_tokens},
+      {"first_tokens", &Tally::first_tokens},
+      {"retries", &Tally::retries},
+  };
+  Json json;
+  for (const auto& [name, count] : kCounts) {
+    json[name] = tally.*count;
+    const double rate = ns == 0 ? 0 : static_cast<double>(tally.*count) * 1e9 / static_cast<double>(ns);
+    json[name + std::string("_per_s")] = rate;
+  }
+  json["error_ratio"] = tally.spans == 0 ? 0 : static_cast<double>(tally.errors) / static_cast<double>(tally.spans);
+  return json;
+}
+
+Json to_json(const Numbers& numbers, std::uint64_t ns) {
+  Json json = to_json(numbers.tally, ns);
+  json["duration_sum_ns"] = numbers.tally.duration_sum_ns;
+  add_times(json, "duration", numbers.duration_ns);
+  json["first_token_sum_ns"] = numbers.tally.first_token_sum_ns;
+  add_times(json, "first_token", numbers.first_token_ns);
+  return json;
+}
+
+Json to_json(const RowNumbers& row, const TableNumbers& table) {
+  Json json;
+  for (std::size_t i = 0; i < row.texts.size(); ++i) json[name_of(table.by[i])] = row.texts[i];
+  json["window"] = to_json(row.window, table.window_ns);
+  json["total"] = to_json(row.total, table.since_ns);
+  return json;
+}
+
+Json to_json(const GaugeReading& gauge, std::uint64_t now_unix_ns) {
+  return {{"pid", gauge.process->pid},
+          {"command", gauge.process->command},
+          {"engine", gauge.engine},
+          {"model", gauge.model},
+          {"name", gauge.name},
+          {"value", gauge.value},
+          {"maximum", gauge.maximum == 0 ? Json() : Json(gauge.maximum)},
+          {"age_ns", now_unix_ns - std::min(now_unix_ns, gauge.told_unix_ns)}};
+}
+
+}  // namespace
+
+std::string top_text(const TopSnapshot& snapshot, const TopView& view, std::size_t most_rows) {
+  const TableNumbers& table = snapshot.table;
+  std::string text;
+  add_line(text, time_text(table.now_unix_ns) + "  " + printable(snapshot.host, 64) + "  " + traffic_text(snapshot) +
+                     " (" + duration_text(table.window_ns) + ")");
+  add_line(text, ledger_text(snapshot.counts));
+  const TopLayout layout = layout_of(table, view, kWidth);
+  const auto rows = arranged(table, view);
+  const std::size_t shown = most_rows == 0 ? rows.size() : std::min(rows.size(), most_rows);
+  add_line(text, joined(layout, header_cells(layout)));
+  for (std::size_t i = 0; i < shown; ++i) {
+    add_line(text, joined(layout, row_cells(layout, *rows[i], table, view.total)));
+  }
+  if (shown < rows.size()) add_line(text, "and " + std::to_string(rows.size() - shown) + " more rows");
+  if (has_anything(table.other)) add_line(text, joined(layout, other_cells(layout, table, view.total)));
+  for (const std::string& line : gauge_lines(snapshot)) add_line(text, "gauges of " + line);
+  if (const std::string bounds = bounds_text(snapshot); !bounds.empty()) add_line(text, bounds);
+  return text + "\n";
+}
+
+Json top_json(const TopSnapshot& snapshot, const TopView& view, std::size_t most_rows) {
+  const TableNumbers& table = snapshot.table;
+  Json json;
+  json["time_unix_ns"] = table.now_unix_ns;
+  json["host"] = snapshot.host;
+  json["window_ns"] = table.window_ns;
+  json["since_ns"] = table.since_ns;
+  json["last"] = snapshot.is_last;
+  json["processes"] = snapshot.processes;
+  json["window"] = to_json(table.window, table.window_ns);
+  json["total"] = to_json(table.total, table.since_ns);
+  json["events"] = snapshot.events;
+  json["rows"] = Json::array();
+  const auto rows = arranged(table, view);
+  const std::size_t shown = most_rows == 0 ? rows.size() : std::min(rows.size(), most_rows);
+  for (std::size_t i = 0; i < shown; ++i) json["rows"].push_back(to_json(*rows[i], table));
+  json["rows_left_out"] = rows.size() - shown;
+  json["other"] = to_json(table.other, table);
+  json["other"]["evicted_rows"] = table.evicted;
+  json["times_without_quantile"] = table.total.unplaced;
+  json["gauges"] = Json::array();
+  for (const GaugeReading& gauge : snapshot.gauges) json["gauges"].push_back(to_json(gauge, table.now_unix_ns));
+  json["gauge_values_left_out"] = snapshot.gauges_left_out;
+  json["ledger"] = to_json(snapshot.counts);
+  return json;
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "top/top_runner.h"
+#include "base/stopping.h"
+#include "model/run_source.h"
+
+#include "base/failure.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <utility>
+
+namespace nopspan::collector {
+
+TopRunner::TopRunner(const TopOptions& options, const OpenSource& open)
+    : options_(options),
+      open_(open),
+      wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      source_(open()),
+      request_(options.request) {
+  if (wake_fd_ < 0) throw Failure(std::string("eventfd: ") + std::strerror(errno));
+  make_feed();
+  // Signals are for the thread that draws: it restores the terminal.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread_ = std::thread([this] { run(); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+TopRunner::~TopRunner() {
+  try {
+    stop();
+  } catch (...) {  // whoever wanted to know has called stop()
+  }
+  close(wake_fd_);
+}
+
+void TopRunner::make_feed() {
+  feed_ =
+      std::make_unique<TopFeed>(*source_, options_.source.filter, options_.window_seconds, options_.most_rows, request_,
+                                true, [this](TopSnapshotPointer snapshot) { publish(std::move(snapshot)); });
+}
+
+void TopRunner::run() {
+  try {
+    run_source(*source_, *feed_, options_.source, true);
+    answer_until_stopped();
+  } catch (...) {
+    const std::lock_guard lock(mutex_);
+    failure_ = std::current_exception();
+  }
+  wake();
+}
+
+void TopRunner::answer_until_stopped() {
+  feed_->finish();
+  std::unique_lock lock(mutex_);
+  has_ended_ = true;
+  while (true) {
+    asked_.wait(lock, [this] { return stops_ || is_asked_; });
+    if (stops_) return;
+    is_asked_ = false;
+    const bool reads_again = std::exchange(reads_again_, false);
+    if (reads_again) {
+      source_ = open_();
+      make_feed();
+    }
+    lock.unlock();
+    if (reads_again) run_source(*source_, *feed_, options_.source, true);
+    feed_->finish();
+    lock.lock();
+  }
+}
+
+void TopRunner::publish(TopSnapshotPointer snapshot) {
+  {
+    const std::lock_guard lock(mutex_);
+    latest_ = std::move(snapshot);
+  }
+  wake();
+}
+
+void TopRunner::wake() const {
+  const std::uint64_t one = 1;
+  // It fails only if it is readable anyway.
+  [[maybe_unused]] const auto written = write(wake_fd_, &one, sizeof(one));
+}
+
+TopSnapshotPointer TopRunner::latest() {
+  std::uint64_t times = 0;
+  [[maybe_unused]] const auto bytes = read(wake_fd_, &times, sizeof(times));
+  const std::lock_guard lock(mutex_);
+  return latest_;
+}
+
+void TopRunner::ask(const TopRequest& request) {
+  const std::lock_guard lock(mutex_);
+  if (has_ended_ && request.by != request_.by) {
+    reads_again_ = true;
+  } else {
+    feed_->ask(request);
+  }
+  request_ = request;
+  is_asked_ = true;
+  asked_.notify_one();
+}
+
+bool TopRunner::has_failed() {
+  const std::lock_guard lock(mutex_);
+  return failure_ != nullptr;
+}
+
+std::string TopRunner::stop() {
+  stopping = true;
+  {
+    const std::lock_guard lock(mutex_);
+    stops_ = true;
+    asked_.notify_one();
+  }
+  if (thread_.joinable()) thread_.join();
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+  return remark_text(*source_) + to_text(source_->ledger());
+}
+
+}  // namespace nopspan::collector

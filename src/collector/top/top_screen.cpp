@@ -1,0 +1,453 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "top/top_screen.h"
+
+#include "base/cells.h"
+#include "base/stopping.h"
+#include "base/text.h"
+#include "top/top_detail.h"
+#include "top/top_summary.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cwchar>
+#include <iterator>
+
+namespace nopspan::collector {
+
+namespace {
+
+constexpr std::uint64_t kMillisecond = 1'000'000;
+constexpr std::uint64_t kIntervals[] = {100 * kMillisecond,   200 * kMillisecond,   500 * kMillisecond,
+                                        1000 * kMillisecond,  2000 * kMillisecond,  5000 * kMillisecond,
+                                        10000 * kMillisecond, 30000 * kMillisecond, 60000 * kMillisecond};
+constexpr int kSignalsWithinMs = 100;  // signals are seen at the latest then
+constexpr std::size_t kMostFilterBytes = 200;
+
+const std::vector<std::string> kHelp = {
+    "q            quit",
+    "< >  ← →     sort by the column on the left, on the right",
+    "r            reverse the order",
+    "/            show rows whose text contains what you type; Enter keeps it, Esc clears it",
+    "t            group by something else: begins anew",
+    "w            numbers of the last seconds, or since the beginning",
+    "i            without rows that have nothing in the last seconds, or with them",
+    "↑ ↓          choose a row; PgUp, PgDn, Home, End too",
+    "Enter        histogram of the chosen row",
+    "g            gauges that engines tell",
+    "p            pause, go on",
+    "+ -          a longer, a shorter interval between new numbers",
+    "h ?          this page; Esc leaves it",
+    "",
+    "TTFT: time to first token. Times are within 1.6 %, MAX is exact. CANC: cancelled, which is no error.",
+    "TOK: tokens, counted once, at the innermost span that tells them.",
+};
+
+void append_character(std::string& text, std::uint32_t code) {
+  if (code < 0x80) {
+    text += static_cast<char>(code);
+    return;
+  }
+  constexpr unsigned kLeads[] = {0xc0, 0xe0, 0xf0};
+  const unsigned more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;  // bytes behind the first
+  text += static_cast<char>(kLeads[more - 1] | code >> (6 * more));
+  for (unsigned i = more; i-- > 0;) text += static_cast<char>(0x80U | (code >> (6 * i) & 0x3fU));
+}
+
+void remove_character(std::string& text) {
+  while (!text.empty() && (static_cast<unsigned char>(text.back()) & 0xc0U) == 0x80U) text.pop_back();
+  if (!text.empty()) text.pop_back();
+}
+
+}  // namespace
+
+void show_top(const TopOptions& options, bool color, const OpenSource& open) {
+  TopRunner runner(options, open);
+  {
+    Terminal terminal(color);
+    TopScreen screen(terminal, runner, options);
+    bool goes_on = true;
+    bool has_changed = true;
+    while (goes_on && !stopping && !runner.has_failed()) {
+      if (has_changed) screen.draw();
+      goes_on = terminal.wait(runner.wake_fd(), kSignalsWithinMs);
+      has_changed = screen.take(runner.latest());
+      for (std::uint32_t key = 0; goes_on && (key = terminal.key()) != Terminal::none; has_changed = true) {
+        goes_on = screen.type(key);
+      }
+    }
+  }
+  // The terminal is a terminal again before the source, which may take its time.
+  std::fputs(runner.stop().c_str(), stderr);
+}
+
+TopScreen::TopScreen(Terminal& terminal, TopRunner& runner, const TopOptions& options)
+    : terminal_(terminal),
+      runner_(runner),
+      request_(options.request),
+      view_(options.view),
+      groupings_({options.request.by}),
+      buffer_bytes_(options.source.from.empty() ? options.source.buffer_bytes : 0),
+      is_recording_(!options.source.from.empty()) {
+  for (const char* by : {"name,model", "name", "model", "tenant", "process", "engine"}) {
+    if (const Grouping one = parse_grouping(by); one != options.request.by) groupings_.push_back(one);
+  }
+}
+
+bool TopScreen::take(const TopSnapshotPointer& snapshot) {
+  if (snapshot == nullptr || snapshot == newest_) return false;
+  newest_ = snapshot;
+  if (!paused_) show(newest_);
+  const bool is_asked = request_.detail && newest_->detail && newest_->detail->numbers.texts == request_.detail->texts;
+  if (is_asked && (!paused_ || !detail_)) detail_ = newest_->detail;
+  return true;
+}
+
+void TopScreen::show(const TopSnapshotPointer& snapshot) {
+  shown_ = snapshot;
+  arrange();
+}
+
+void TopScreen::arrange() {
+  if (shown_ == nullptr) return;
+  rows_ = arranged(shown_->table, view_);
+  if (selected_ >= rows_.size()) selected_ = rows_.empty() ? 0 : rows_.size() - 1;
+}
+
+void TopScreen::draw() {
+  terminal_.begin();
+  arrange();
+  const std::size_t height = terminal_.height();
+  const std::size_t head = height >= 10 ? 3 : height >= 7 ? 2 : height >= 2 ? 1 : 0;
+  const std::size_t foot = height >= 8 || (height >= 3 && is_filtering_) ? 1 : 0;
+  const std::size_t room = height - head - foot;
+  draw_head(head);
+  page_ = std::max<std::size_t>(room, 2) - 1;
+  if (mode_ == Mode::help) {
+    draw_lines(kHelp, head, room);
+  } else if (shown_ == nullptr) {
+    terminal_.put(head, 0, is_recording_ ? "Reading the recording…" : "Waiting for the first numbers…");
+  } else if (mode_ == Mode::gauges) {
+    std::vector<std::string> lines = gauge_lines(*shown_);
+    if (lines.empty()) lines.emplace_back("No engine has told a gauge.");
+    draw_lines(lines, head, room);
+  } else if (mode_ == Mode::detail) {
+    draw_lines(detail_lines(room), head, room);
+  } else {
+    layout_ = layout_of(shown_->table, view_, terminal_.width());
+    draw_table(head, room);
+  }
+  if (foot != 0) draw_foot(height - 1);
+  terminal_.end();
+}
+
+void TopScreen::draw_head(std::size_t lines) {
+  if (lines == 0) return;
+  std::string title = paused_ ? "PAUSED  " : "";
+  if (shown_ == nullptr) {
+    terminal_.put_line(0, title + "nopspan top", Terminal::Style::strong);
+    return;
+  }
+  const TopSnapshot& snapshot = *shown_;
+  const bool loses = snapshot.counts.lost() != 0;
+  if (lines == 1 && loses) title += "LOST " + std::to_string(snapshot.counts.lost()) + "  ";
+  if (lines < 3 && !view_.filter.empty()) title += "/" + printable(view_.filter, 20) + "  ";
+  const std::string time = time_text(snapshot.table.now_unix_ns).substr(0, 8);
+  const std::string host = snapshot.host.empty() ? "" : printable(snapshot.host, 40) + "  ";
+  title += lines < 3 ? traffic_text(snapshot) : "nopspan top  " + time + "  " + host + traffic_text(snapshot);
+  terminal_.put_line(0, title, lines == 1 && loses ? Terminal::Style::bad : Terminal::Style::strong);
+  if (lines >= 2) {
+    std::string ledger = ledger_text(snapshot.counts);
+    if (buffer_bytes_ != 0) ledger += ", buffer " + bytes_text(buffer_bytes_);
+    terminal_.put_line(1, ledger, loses ? Terminal::Style::bad : Terminal::Style::good);
+  }
+  if (lines >= 3) terminal_.put_line(2, state_text());
+}
+
+std::string TopScreen::state_text() const {
+  const TableNumbers& table = shown_->table;
+  std::string text =
+      view_.total ? "since the beginning, " + duration_text(table.since_ns) : "last " + duration_text(table.window_ns);
+  text += "; by " + to_text(table.by) + "; sorted by " + view_.sort + (view_.reverse ? " reversed" : "");
+  if (!is_recording_) text += "; every " + duration_text(request_.interval_ns);
+  if (is_recording_ && shown_->is_last) text += "; end of the recording";
+  if (!view_.filter.empty()) text += "; with \"" + printable(view_.filter, 40) + "\"";
+  if (view_.hide_idle) text += "; without idle";
+  return text + "; " + std::to_string(rows_.size()) + " of " + std::to_string(table.rows.size()) + " rows";
+}
+
+void TopScreen::draw_table(std::size_t first_line, std::size_t lines) {
+  if (lines == 0) return;
+  const TableNumbers& table = shown_->table;
+  std::vector<std::string> gauges = gauge_lines(*shown_);
+  std::size_t room = lines - 1;
+  const std::string bounds = bounds_text(*shown_);
+  const std::size_t bounds_lines = !bounds.empty() && room >= 6 ? 1 : 0;
+  room -= bounds_lines;
+  const auto gauges_lines = std::min<std::size_t>({gauges.size(), 3, room / 4});
+  room -= gauges_lines;
+  const std::size_t other_lines = has_anything(table.other) && room >= 2 ? 1 : 0;
+  room -= other_lines;
+
+  const std::vector<std::string> titles = header_cells(layout_);
+  terminal_.put_line(first_line, "", Terminal::Style::header);
+  for (std::size_t i = 0, column = 0; i < titles.size(); column += layout_.widths[i++] + layout_.gap) {
+    terminal_.put(first_line, column, titles[i],
+                  i == layout_.sorted ? Terminal::Style::sorted : Terminal::Style::header);
+  }
+  page_ = std::max<std::size_t>(room, 1);
+  if (selected_ < first_row_) first_row_ = selected_;
+  if (selected_ >= first_row_ + page_) first_row_ = selected_ - page_ + 1;
+  if (first_row_ + room > rows_.size()) first_row_ = rows_.size() > room ? rows_.size() - room : 0;
+  for (std::size_t i = 0; i < room && first_row_ + i < rows_.size(); ++i) {
+    draw_row(first_line + 1 + i, *rows_[first_row_ + i], first_row_ + i == selected_);
+  }
+  if (rows_.empty()) {
+    terminal_.put(first_line + 1, 0, table.rows.empty() ? "No span yet." : "No row is left by the filter.");
+  }
+  std::size_t line = first_line + 1 + room;
+  if (other_lines != 0) {
+    std::string text;
+    for (const std::string& cell : other_cells(layout_, table, view_.total)) {
+      text += (text.empty() ? "" : std::string(layout_.gap, ' ')) + cell;
+    }
+    terminal_.put_line(line++, text, Terminal::Style::faint);
+  }
+  for (std::size_t i = 0; i < gauges_lines; ++i) {
+    const bool has_more = i + 1 == gauges_lines && gauges.size() > gauges_lines;
+    terminal_.put_line(line++, gauges[i] + (has_more ? " (g: all)" : ""), Terminal::Style::faint);
+  }
+  if (bounds_lines != 0) terminal_.put_line(line, bounds, Terminal::Style::bad);
+}
+
+void TopScreen::draw_row(std::size_t line, const RowNumbers& row, bool is_selected) {
+  const std::vector<std::string> cells = row_cells(layout_, row, shown_->table, view_.total);
+  if (is_selected) terminal_.put_line(line, "", Terminal::Style::selected);
+  const Tally& tally = (view_.total ? row.total : row.window).tally;
+  for (std::size_t i = 0, column = 0; i < cells.size(); column += layout_.widths[i++] + layout_.gap) {
+    const bool is_bad = tally.errors != 0 && layout_.columns[i].id.starts_with("error");
+    terminal_.put(line, column, cells[i],
+                  is_selected ? Terminal::Style::selected
+                  : is_bad    ? Terminal::Style::bad
+                              : Terminal::Style::plain);
+  }
+}
+
+void TopScreen::draw_foot(std::size_t line) {
+  if (is_filtering_) {
+    const std::string text = "/" + printable(view_.filter, kMostFilterBytes);
+    terminal_.put_line(line, text);
+    terminal_.put_cursor(line, std::min(cells_of(text), terminal_.width() - 1));
+  } else if (mode_ != Mode::table) {
+    terminal_.put_line(line, mode_ == Mode::detail ? "Esc back  w window/total" : "Esc back  ↑↓ scroll",
+                       Terminal::Style::faint);
+  } else {
+    terminal_.put_line(line,
+                       "h help  q quit  < > sort  r reverse  / filter  t group  w window/total  Enter detail  p pause",
+                       Terminal::Style::faint);
+  }
+}
+
+void TopScreen::draw_lines(const std::vector<std::string>& lines, std::size_t first_line, std::size_t room) {
+  most_scrolled_ = lines.size() > room ? lines.size() - room : 0;
+  scrolled_ = std::min(scrolled_, most_scrolled_);
+  for (std::size_t i = 0; i < room && scrolled_ + i < lines.size(); ++i) {
+    terminal_.put(first_line + i, 0, lines[scrolled_ + i]);
+  }
+}
+
+std::vector<std::string> TopScreen::detail_lines(std::size_t room) const {
+  if (!detail_)
+    return {newest_->detail || !request_.detail ? "The row is gone." : "Its histogram comes with the next numbers…"};
+  return top_detail(*detail_, shown_->table, view_.total, terminal_.width(), room, terminal_.has_utf8());
+}
+
+bool TopScreen::type(std::uint32_t key) {
+  if (key == Terminal::other) return true;
+  if (is_filtering_) return type_filter(key);
+  return mode_ == Mode::table ? type_table(key) : type_panel(key);
+}
+
+bool TopScreen::type_filter(std::uint32_t key) {
+  switch (key) {
+    case Terminal::escape:
+      view_.filter.clear();
+      is_filtering_ = false;
+      break;
+    case Terminal::enter:
+      is_filtering_ = false;
+      break;
+    case Terminal::erase:
+      remove_character(view_.filter);
+      break;
+    case 'U' & 0x1f:
+      view_.filter.clear();
+      break;
+    default:
+      if (key >= 0x20 && key < 0x110000 && view_.filter.size() < kMostFilterBytes) append_character(view_.filter, key);
+  }
+  selected_ = 0;
+  return true;
+}
+
+bool TopScreen::type_panel(std::uint32_t key) {
+  const auto move = [&](std::ptrdiff_t by) {
+    const auto to = static_cast<std::ptrdiff_t>(scrolled_) + by;
+    scrolled_ =
+        static_cast<std::size_t>(std::clamp<std::ptrdiff_t>(to, 0, static_cast<std::ptrdiff_t>(most_scrolled_)));
+  };
+  const auto page = static_cast<std::ptrdiff_t>(page_);
+  switch (key) {
+    case Terminal::up:
+      move(-1);
+      return true;
+    case Terminal::down:
+      move(1);
+      return true;
+    case Terminal::page_up:
+      move(-page);
+      return true;
+    case Terminal::page_down:
+      move(page);
+      return true;
+    case 'w':
+      view_.total = !view_.total;
+      return true;
+    case 'p':
+      paused_ = !paused_;
+      if (!paused_) show(newest_);
+      return true;
+    default:
+      break;
+  }
+  if (mode_ == Mode::detail) {
+    request_.detail.reset();
+    detail_.reset();
+    runner_.ask(request_);
+  }
+  mode_ = Mode::table;
+  return true;
+}
+
+bool TopScreen::type_scroll(std::uint32_t key) {
+  const std::size_t last = rows_.empty() ? 0 : rows_.size() - 1;
+  switch (key) {
+    case Terminal::up:
+      selected_ -= selected_ > 0 ? 1 : 0;
+      return true;
+    case Terminal::down:
+      selected_ = std::min(selected_ + 1, last);
+      return true;
+    case Terminal::page_up:
+      selected_ -= std::min(selected_, page_);
+      return true;
+    case Terminal::page_down:
+      selected_ = std::min(selected_ + page_, last);
+      return true;
+    case Terminal::to_home:
+      selected_ = 0;
+      return true;
+    case Terminal::to_end:
+      selected_ = last;
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool TopScreen::type_table(std::uint32_t key) {
+  if (type_scroll(key)) return true;
+  switch (key) {
+    case 'q':
+      return false;
+    case '<':
+    case Terminal::left:
+      sort_by_neighbour(-1);
+      break;
+    case '>':
+    case Terminal::right:
+      sort_by_neighbour(1);
+      break;
+    case 'r':
+      view_.reverse = !view_.reverse;
+      break;
+    case '/':
+      is_filtering_ = true;
+      break;
+    case Terminal::escape:
+      view_.filter.clear();
+      break;
+    case 'p':
+      paused_ = !paused_;
+      if (!paused_) show(newest_);
+      break;
+    case 't':
+      group_by_next();
+      break;
+    case 'w':
+      view_.total = !view_.total;
+      break;
+    case 'i':
+      view_.hide_idle = !view_.hide_idle;
+      break;
+    case '+':
+      change_interval(1);
+      break;
+    case '-':
+      change_interval(-1);
+      break;
+    case Terminal::enter:
+      open_detail();
+      break;
+    case 'g':
+      mode_ = Mode::gauges;
+      scrolled_ = 0;
+      break;
+    case 'h':
+    case '?':
+      mode_ = Mode::help;
+      scrolled_ = 0;
+      break;
+    default:
+      break;
+  }
+  return true;
+}
+
+void TopScreen::sort_by_neighbour(int step) {
+  const std::vector<TopColumn> columns = columns_of(request_.by, view_.total);
+  const auto found =
+      std::find_if(columns.begin(), columns.end(), [&](const TopColumn& column) { return column.id == view_.sort; });
+  std::ptrdiff_t at =
+      found == columns.end() ? static_cast<std::ptrdiff_t>(request_.by.size()) : found - columns.begin();
+  at = std::clamp<std::ptrdiff_t>(at + step, 0, static_cast<std::ptrdiff_t>(columns.size()) - 1);
+  view_.sort = columns[static_cast<std::size_t>(at)].id;
+}
+
+void TopScreen::group_by_next() {
+  auto found = std::find(groupings_.begin(), groupings_.end(), request_.by);
+  request_.by = ++found == groupings_.end() ? groupings_.front() : *found;
+  paused_ = false;
+  selected_ = 0;
+  runner_.ask(request_);
+}
+
+void TopScreen::change_interval(int step) {
+  if (is_recording_) return;
+  const auto* found = std::lower_bound(std::begin(kIntervals), std::end(kIntervals), request_.interval_ns);
+  // From an interval that was given, and is none of these, "+" goes to the next longer one.
+  if (step < 0 && found != std::begin(kIntervals)) --found;
+  if (step > 0 && found != std::end(kIntervals) && *found == request_.interval_ns) ++found;
+  if (found == std::end(kIntervals)) return;
+  request_.interval_ns = *found;
+  runner_.ask(request_);
+}
+
+void TopScreen::open_detail() {
+  if (rows_.empty()) return;
+  request_.detail = TopRequest::Row{rows_[selected_]->texts, rows_[selected_]->process};
+  detail_.reset();
+  mode_ = Mode::detail;
+  runner_.ask(request_);
+}
+
+}  // namespace nopspan::collector

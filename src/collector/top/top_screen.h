@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// `nopspan top` on a terminal.
+#pragma once
+
+#include "base/terminal.h"
+#include "top/top_options.h"
+#include "top/top_runner.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+
+// Until q or a signal; then the ledger to stderr.
+void show_top(const TopOptions& options, bool color, const OpenSource& open);
+
+// What is on the screen, and what keys do to it.
+class TopScreen {
+ public:
+  TopScreen(Terminal& terminal, TopRunner& runner, const TopOptions& options);
+
+  // Whether it is another one than before.
+  bool take(const TopSnapshotPointer& snapshot);
+  void draw();
+  // False: the user wants to go.
+  bool type(std::uint32_t key);
+
+ private:
+  enum class Mode : std::uint8_t { table, help, gauges, detail };
+
+  void draw_head(std::size_t lines);
+  [[nodiscard]] std::string state_text() const;
+  void draw_table(std::size_t first_line, std::size_t lines);
+  void draw_row(std::size_t line, const RowNumbers& row, bool is_selected);
+  void draw_foot(std::size_t line);
+  void draw_lines(const std::vector<std::string>& lines, std::size_t first_line, std::size_t room);
+  [[nodiscard]] std::vector<std::string> detail_lines(std::size_t room) const;
+
+  bool type_filter(std::uint32_t key);
+  bool type_panel(std::uint32_t key);
+  bool type_table(std::uint32_t key);
+  bool type_scroll(std::uint32_t key);
+  void sort_by_neighbour(int step);
+  void group_by_next();
+  void change_interval(int step);
+  void open_detail();
+  void show(const TopSnapshotPointer& snapshot);
+  void arrange();
+
+  Terminal& terminal_;
+  TopRunner& runner_;
+  TopRequest request_;
+  TopView view_;
+  std::vector<Grouping> groupings_;
+  std::uint64_t buffer_bytes_;  // 0: it has none
+  bool is_recording_;
+
+  Mode mode_ = Mode::table;
+  TopSnapshotPointer shown_, newest_;    // they differ while it is paused
+  std::vector<const RowNumbers*> rows_;  // of shown_
+  TopLayout layout_;
+  std::size_t selected_ = 0, first_row_ = 0, page_ = 1;
+  std::size_t scrolled_ = 0, most_scrolled_ = 0;  // of help and gauges
+  bool paused_ = false, is_filtering_ = false;
+  std::string filter_before_;
+  std::optional<RowDetail> detail_;
+};
+
+}  // namespace nopspan::collector

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "top/top_table.h"
+
+#include "base/cells.h"
+#include "base/text.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <string_view>
+
+namespace nopspan::collector {
+
+namespace {
+
+constexpr std::size_t kWidestText = 40, kNarrowestText = 8;
+
+// The cell of a row: negative where there is none.
+struct Cell {
+  double value = -1;
+  enum class Unit { number, ns, percent } unit = Unit::number;
+};
+
+// Counts are divided by the second number: the seconds that they are of, or 1.
+using Read = Cell (*)(const Numbers&, double);
+
+template <std::uint64_t Tally::*kCount>
+Cell count(const Numbers& numbers, double seconds) {
+  return {seconds > 0 ? static_cast<double>(numbers.tally.*kCount) / seconds : -1};
+}
+
+template <Quantiles Numbers::*kOf, std::uint64_t Quantiles::*kWhich>
+Cell quantile(const Numbers& numbers, double) {
+  const Quantiles& quantiles = numbers.*kOf;
+  return {quantiles.count == 0 ? -1 : static_cast<double>(quantiles.*kWhich), Cell::Unit::ns};
+}
+
+Cell error_percent(const Numbers& numbers, double) {
+  const auto spans = static_cast<double>(numbers.tally.spans);
+  return {spans == 0 ? -1 : 100 * static_cast<double>(numbers.tally.errors) / spans, Cell::Unit::percent};
+}
+
+struct NumberColumn {
+  const char* id;
+  const char* title;        // of the window
+  const char* total_title;  // since the beginning
+  Read read;
+};
+
+constexpr std::array<NumberColumn, 13> kNumbers = {{
+    {"spans", "SPANS/s", "SPANS", count<&Tally::spans>},
+    {"p50", "P50", "P50", quantile<&Numbers::duration_ns, &Quantiles::p50>},
+    {"p90", "P90", "P90", quantile<&Numbers::duration_ns, &Quantiles::p90>},
+    {"p99", "P99", "P99", quantile<&Numbers::duration_ns, &Quantiles::p99>},
+    {"max", "MAX", "MAX", quantile<&Numbers::duration_ns, &Quantiles::maximum>},
+    {"errors", "ERR/s", "ERRORS", count<&Tally::errors>},
+    {"error-percent", "ERR%", "ERR%", error_percent},
+    {"cancelled", "CANC/s", "CANC", count<&Tally::cancelled>},
+    {"input", "IN TOK/s", "IN TOK", count<&Tally::input_tokens>},
+    {"output", "OUT TOK/s", "OUT TOK", count<&Tally::output_tokens>},
+    {"first-p50", "TTFT P50", "TTFT P50", quantile<&Numbers::first_token_ns, &Quantiles::p50>},
+    {"first-p99", "TTFT P99", "TTFT P99", quantile<&Numbers::first_token_ns, &Quantiles::p99>},
+    {"retries", "RETRY/s", "RETRIES", count<&Tally::retries>},
+}};
+
+Cell cell_of(const TopColumn& column, const RowNumbers& row, const TableNumbers& table, bool total) {
+  const double seconds = total ? 1 : static_cast<double>(table.window_ns) / 1e9;
+  return kNumbers[column.index].read(total ? row.total : row.window, seconds);
+}
+
+bool has(std::string_view text, std::string_view part) {
+  const auto lower = [](char c) { return std::tolower(static_cast<unsigned char>(c)); };
+  return std::search(text.begin(), text.end(), part.begin(), part.end(),
+                     [&](char a, char b) { return lower(a) == lower(b); }) != text.end();
+}
+
+bool is_shown(const RowNumbers& row, const TopView& view) {
+  if (view.hide_idle && row.window.tally.spans == 0 && row.window.tally.retries == 0) return false;
+  if (view.filter.empty()) return true;
+  return std::any_of(row.texts.begin(), row.texts.end(), [&](const auto& text) { return has(text, view.filter); });
+}
+
+std::size_t sorted_column(const std::vector<TopColumn>& columns, const TopView& view) {
+  const auto found =
+      std::find_if(columns.begin(), columns.end(), [&](const TopColumn& column) { return column.id == view.sort; });
+  // A grouping may not have it: then by the first number.
+  if (found != columns.end()) return static_cast<std::size_t>(found - columns.begin());
+  return static_cast<std::size_t>(
+      std::find_if(columns.begin(), columns.end(), [](const TopColumn& column) { return !column.is_text; }) -
+      columns.begin());
+}
+
+std::size_t width_of_number(const TopColumn& column) { return std::max<std::size_t>(column.title.size(), 7); }
+
+// As many as fit into `room`, and `needed` among them.
+std::vector<TopColumn> fitting(const std::vector<TopColumn>& numbers, const TopColumn& needed, std::size_t room,
+                               std::size_t gap) {
+  std::vector<TopColumn> taken;
+  std::size_t used = 0;
+  for (const TopColumn& column : numbers) {
+    const std::size_t width = gap + width_of_number(column);
+    if (used + width > room) {
+      const bool has_needed = needed.is_text || std::any_of(taken.begin(), taken.end(),
+                                                            [&](const auto& one) { return one.id == needed.id; });
+      if (has_needed) break;
+      while (!taken.empty() && used + width > room) {
+        used -= gap + width_of_number(taken.front());
+        taken.erase(taken.begin());
+      }
+    }
+    taken.push_back(column);
+    used += width;
+  }
+  return taken;
+}
+
+std::size_t widest(const TopColumn& column, const TableNumbers& table) {
+  std::size_t width = column.title.size();
+  for (const RowNumbers& row : table.rows) {
+    width = std::max(width, cells_of(cell_text(column, row, table, false)));
+    if (width >= kWidestText) return kWidestText;
+  }
+  return std::max<std::size_t>(width, 5);  // "other"
+}
+
+// The widths of texts that have `room` together: each has its share, and what narrow ones leave of theirs goes to
+// others.
+std::vector<std::size_t> shared_out(std::size_t room, const std::vector<TopColumn>& texts, const TableNumbers& table) {
+  std::vector<std::size_t> widths, by_width;
+  for (const TopColumn& column : texts) {
+    by_width.push_back(widths.size());
+    widths.push_back(widest(column, table));
+  }
+  std::sort(by_width.begin(), by_width.end(), [&](std::size_t a, std::size_t b) { return widths[a] < widths[b]; });
+  for (std::size_t i = 0; i < by_width.size(); ++i) {
+    std::size_t& width = widths[by_width[i]];
+    width = std::min(width, room / (by_width.size() - i));
+    room -= width;
+  }
+  return widths;
+}
+
+std::vector<std::string> fitted(const TopLayout& layout, std::vector<std::string> cells) {
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    cells[i] = fit(cells[i], layout.widths[i], layout.columns[i].is_text ? Align::left : Align::right);
+  }
+  return cells;
+}
+
+}  // namespace
+
+std::vector<TopColumn> columns_of(const Grouping& by, bool total) {
+  std::vector<TopColumn> columns;
+  for (std::size_t i = 0; i < by.size(); ++i) {
+    std::string title = name_of(by[i]);
+    std::transform(title.begin(), title.end(), title.begin(), [](unsigned char c) { return std::toupper(c); });
+    columns.push_back({name_of(by[i]), title, true, i});
+  }
+  for (std::size_t i = 0; i < kNumbers.size(); ++i) {
+    columns.push_back({kNumbers[i].id, total ? kNumbers[i].total_title : kNumbers[i].title, false, i});
+  }
+  return columns;
+}
+
+bool is_column(const std::string& id) {
+  for (std::size_t i = 0; i < kDimensions; ++i) {
+    if (id == name_of(static_cast<Dimension>(i))) return true;
+  }
+  return std::any_of(kNumbers.begin(), kNumbers.end(), [&](const NumberColumn& column) { return id == column.id; });
+}
+
+std::string column_ids() {
+  std::string ids;
+  for (const NumberColumn& column : kNumbers) ids += (ids.empty() ? "" : ", ") + std::string(column.id);
+  return ids;
+}
+
+std::string cell_text(const TopColumn& column, const RowNumbers& row, const TableNumbers& table, bool total) {
+  if (column.is_text) {
+    const std::string& text = row.texts[column.index];
+    return text.empty() ? "-" : printable(text, kWidestText);
+  }
+  const Cell cell = cell_of(column, row, table, total);
+  if (cell.value < 0) return "-";
+  if (cell.unit == Cell::Unit::ns) {
+    return duration_text(cell.value < 1.8e19 ? static_cast<std::uint64_t>(cell.value) : UINT64_MAX);
+  }
+  return number_text(cell.value);
+}
+
+std::vector<const RowNumbers*> arranged(const TableNumbers& table, const TopView& view) {
+  const std::vector<TopColumn> columns = columns_of(table.by, view.total);
+  const TopColumn& column = columns[sorted_column(columns, view)];
+  struct Keyed {
+    const RowNumbers* row;
+    double value;
+  };
+  std::vector<Keyed> keyed;
+  for (const RowNumbers& row : table.rows) {
+    if (is_shown(row, view))
+      keyed.push_back({&row, column.is_text ? 0 : cell_of(column, row, table, view.total).value});
+  }
+  std::sort(keyed.begin(), keyed.end(), [&](const Keyed& a, const Keyed& b) {
+    const Keyed& first = view.reverse ? b : a;
+    const Keyed& second = view.reverse ? a : b;
+    if (first.value != second.value) return first.value > second.value;
+    if (column.is_text && first.row->texts[column.index] != second.row->texts[column.index]) {
+      return first.row->texts[column.index] < second.row->texts[column.index];
+    }
+    if (a.row->texts != b.row->texts) return a.row->texts < b.row->texts;
+    return a.row->process < b.row->process;
+  });
+  std::vector<const RowNumbers*> rows;
+  rows.reserve(keyed.size());
+  for (const Keyed& one : keyed) rows.push_back(one.row);
+  return rows;
+}
+
+bool has_anything(const RowNumbers& row) { return row.total.tally.spans != 0 || row.total.tally.retries != 0; }
+
+TopLayout layout_of(const TableNumbers& table, const TopView& view, std::size_t width) {
+  TopLayout layout;
+  layout.gap = width < 80 ? 1 : 2;
+  const std::vector<TopColumn> all = columns_of(table.by, view.total);
+  const TopColumn& sorted = all[sorted_column(all, view)];
+  std::vector<TopColumn> texts, numbers;
+  std::size_t numbers_width = 0;
+  for (const TopColumn& column : all) {
+    (column.is_text ? texts : numbers).push_back(column);
+    if (!column.is_text) numbers_width += layout.gap + width_of_number(column);
+  }
+  // Texts have what numbers leave, but half of the width in any case; the last ones go where that is too little for
+  // all.
+  std::size_t room = std::max(width > numbers_width ? width - numbers_width : 0, width / 2);
+  while (texts.size() > 1 && room < texts.size() * (kNarrowestText + layout.gap)) {
+    texts.erase(texts.end() - (texts.back().id == sorted.id ? 2 : 1));
+  }
+  room -= std::min(room, (texts.size() - 1) * layout.gap);
+  layout.columns = texts;
+  layout.widths = shared_out(room, texts, table);
+  std::size_t used = (texts.size() - 1) * layout.gap;
+  for (const std::size_t text_width : layout.widths) used += text_width;
+  for (const TopColumn& column : fitting(numbers, sorted, width > used ? width - used : 0, layout.gap)) {
+    layout.columns.push_back(column);
+    layout.widths.push_back(width_of_number(column));
+  }
+  layout.sorted = sorted_column(layout.columns, view);
+  return layout;
+}
+
+std::vector<std::string> header_cells(const TopLayout& layout) {
+  std::vector<std::string> cells;
+  for (const TopColumn& column : layout.columns) cells.push_back(column.title);
+  return fitted(layout, std::move(cells));
+}
+
+std::vector<std::string> row_cells(const TopLayout& layout, const RowNumbers& row, const TableNumbers& table,
+                                   bool total) {
+  std::vector<std::string> cells;
+  for (const TopColumn& column : layout.columns) cells.push_back(cell_text(column, row, table, total));
+  return fitted(layout, std::move(cells));
+}
+
+std::vector<std::string> other_cells(const TopLayout& layout, const TableNumbers& table, bool total) {
+  std::vector<std::string> cells;
+  for (const TopColumn& column : layout.columns) {
+    if (!column.is_text) {
+      cells.push_back(cell_text(column, table.other, table, total));
+    } else {
+      cells.emplace_back(cells.empty() ? "other" : "");
+    }
+  }
+  return fitted(layout, std::move(cells));
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trace/trace_filter.h"
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::uint32_t kName = 1, kModel = 2, kProcess = 4, kFailed = 8;
+
+}  // namespace
+
+TraceFilter::TraceFilter(const Filter& filter, bool early) : filter_(filter), for_source_(filter) {
+  by_request_.request = filter.request;
+  by_request_.sample_one_in = filter.sample_one_in;
+  by_process_.pids = filter.pids;
+  by_process_.cgroup = filter.cgroup;
+  // The kernel sees what one thread hands over. A request's id, a sample and the duration of its outermost span tell of
+  // the whole; that there is no error, no such name, model or process tells of this thread's part alone.
+  if (!early) {
+    for_source_.pids.clear();
+    for_source_.cgroup.clear();
+    for_source_.name.clear();
+    for_source_.model.clear();
+    for_source_.errors = false;
+  }
+  if (!filter.name.empty()) needed_ |= kName;
+  if (!filter.model.empty()) needed_ |= kModel;
+  if (!by_process_.empty()) needed_ |= kProcess;
+  if (filter.errors) needed_ |= kFailed;
+}
+
+std::uint32_t TraceFilter::mark(const Span& span) const {
+  std::uint32_t marks = 0;
+  if ((needed_ & kProcess) != 0 && by_process_.may_want(span)) marks |= kProcess;
+  if (span.kind != Kind::span) return marks;
+  if ((needed_ & kName) != 0 && filter_.has_name(span)) marks |= kName;
+  if ((needed_ & kModel) != 0 && filter_.has_model(span)) marks |= kModel;
+  if (span.failed()) marks |= kFailed;
+  return marks;
+}
+
+bool TraceFilter::wants(const AssembledTrace& trace) const {
+  if (trace.earlier_part_was_shown) return true;
+  return (trace.marks & needed_) == needed_ && trace.links.longest_outermost_ns() >= filter_.slower_than_ns;
+}
+
+}  // namespace nopspan::collector

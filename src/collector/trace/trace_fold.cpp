@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trace/trace_fold.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+namespace nopspan::collector {
+namespace {
+
+struct Group {
+  std::size_t count = 0, shown = 0;
+  std::size_t item = SIZE_MAX;  // that stands for the others
+};
+
+}  // namespace
+
+TraceFold::TraceFold(const TraceLinks& links) : links_(links), below_(links.nodes().size()) {
+  const auto& nodes = links.nodes();
+  const auto order = links.preorder();
+  for (auto i = order.rbegin(); i != order.rend(); ++i) {
+    Below& own = below_[*i];
+    own.failed |= nodes[*i].entry->failed();
+    if (nodes[*i].parent == TraceLinks::kNone) continue;
+    Below& parent = below_[nodes[*i].parent];
+    parent.spans += own.spans + (nodes[*i].entry->is_span() ? 1 : 0);
+    parent.failed |= own.failed;
+  }
+}
+
+std::vector<TreeItem> TraceFold::items(std::uint32_t first, bool all) const {
+  const auto& nodes = links_.nodes();
+  using Key = std::tuple<Kind, std::uint32_t, bool, Top>;
+  const auto key_of = [&](std::uint32_t i) {
+    return Key(nodes[i].entry->kind, nodes[i].entry->name, below_[i].failed, nodes[i].top);
+  };
+  std::map<Key, Group> groups;
+  if (!all) {
+    for (std::uint32_t i = first; i != TraceLinks::kNone; i = nodes[i].next_sibling) ++groups[key_of(i)].count;
+  }
+  std::vector<TreeItem> items;
+  for (std::uint32_t i = first; i != TraceLinks::kNone; i = nodes[i].next_sibling) {
+    const TraceEntry& entry = *nodes[i].entry;
+    TreeItem one{i,
+                 1,
+                 below_[i].spans,
+                 below_[i].failed,
+                 entry.duration_ns,
+                 entry.duration_ns,
+                 entry.start_unix_ns,
+                 entry.end_unix_ns()};
+    if (all) {
+      items.push_back(one);
+      continue;
+    }
+    Group& group = groups[key_of(i)];
+    const std::size_t shown_apart = group.count <= kShownSiblings || one.failed ? kShownSiblings : 0;
+    // One more is shown rather than folded alone.
+    if (group.shown < shown_apart || group.count == group.shown + 1) {
+      ++group.shown;
+      items.push_back(one);
+    } else if (group.item == SIZE_MAX) {
+      group.item = items.size();
+      items.push_back(one);
+    } else {
+      TreeItem& folded = items[group.item];
+      ++folded.count;
+      folded.inside += one.inside;
+      folded.sum_ns += std::min(one.sum_ns, UINT64_MAX - folded.sum_ns);
+      folded.longest_ns = std::max(folded.longest_ns, one.longest_ns);
+      folded.end_unix_ns = std::max(folded.end_unix_ns, one.end_unix_ns);
+    }
+  }
+  return items;
+}
+
+}  // namespace nopspan::collector

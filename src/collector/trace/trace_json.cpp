@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trace/trace_json.h"
+
+#include "model/span_json.h"
+
+#include <nlohmann/json.hpp>
+
+#include <array>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::array<const char*, 6> kTops = {"", "root", "remote", "orphan", "missing", "circle"};
+constexpr std::array<const char*, 4> kEnds = {"finished", "late", "evicted", "unfinished"};
+
+Json process_json(const Process& process) {
+  Json json = {{"pid", process.pid}, {"namespace_pid", process.namespace_pid}, {"command", process.command}};
+  add_text(json, "executable", process.executable);
+  add_text(json, "cgroup", process.cgroup);
+  add_text(json, "container", process.container);
+  add_text(json, "library", process.library);
+  add_text(json, "library_version", process.library_version);
+  add_text(json, "host", process.host);
+  return json;
+}
+
+Json span_json(const Span& span, const TraceEntry& entry, Top top) {
+  Json json = {{"span_id", id_text(span.span_id)}};
+  if (span.parent_id != 0) json["parent_id"] = id_text(span.parent_id);
+  if (top != Top::none) json["top"] = kTops[static_cast<std::size_t>(top)];
+  add_facts(json, span);
+  json["process"] = entry.process;
+  json["thread_id"] = span.thread_id;
+  return json;
+}
+
+// An event or a retry.
+Json point_json(const Span& point, const TraceEntry& entry) {
+  Json json = {{"type", point.kind == Kind::retry ? "retry" : "event"}};
+  add_facts(json, point);
+  json["process"] = entry.process;
+  json["thread_id"] = point.thread_id;
+  return json;
+}
+
+}  // namespace
+
+nlohmann::ordered_json to_json(const AssembledTrace& assembled) {
+  const Trace& trace = assembled.trace;
+  const TraceLinks& links = assembled.links;
+  Json spans = Json::array();
+  Json events = Json::array();  // whose span is not here
+  std::size_t failed = 0;
+  constexpr std::size_t kNowhere = SIZE_MAX;
+  std::vector<std::size_t> place(links.nodes().size(), kNowhere);  // of a node in `spans`
+  for (const std::uint32_t i : links.preorder()) {
+    const TraceLinks::Node& node = links.nodes()[i];
+    const Span span = trace.view(*node.entry);
+    if (span.kind == Kind::span) {
+      place[i] = spans.size();
+      spans.push_back(span_json(span, *node.entry, node.top));
+      failed += span.failed() ? 1 : 0;
+      continue;
+    }
+    Json point = point_json(span, *node.entry);
+    if (node.parent != TraceLinks::kNone) {
+      spans[place[node.parent]]["events"].push_back(std::move(point));
+    } else {
+      if (span.span_id != 0) point["span_id"] = id_text(span.span_id);
+      events.push_back(std::move(point));
+    }
+  }
+  Json processes = Json::array();
+  for (const ProcessPointer& process : trace.processes()) processes.push_back(process_json(*process));
+  Json json = {{"type", "trace"},
+               {"request_id", trace.request_id()},
+               {"trace_id", id_text(trace.id())},
+               {"end", kEnds[static_cast<std::size_t>(assembled.end)]},
+               {"start_unix_ns", links.start_unix_ns()},
+               {"duration_ns", links.end_unix_ns() - links.start_unix_ns()},
+               {"span_count", spans.size()},
+               {"error_count", failed + assembled.over_limit_failed},
+               {"over_limit", assembled.over_limit},
+               {"duplicates", links.duplicates()},
+               {"processes", std::move(processes)},
+               {"spans", std::move(spans)}};
+  if (!events.empty()) json["events"] = std::move(events);
+  return json;
+}
+
+nlohmann::ordered_json to_json(const TraceCounts& counts) {
+  return {{"entries", counts.entries},
+          {"outside", counts.outside},
+          {"duplicates", counts.duplicates},
+          {"over_limit", counts.over_limit},
+          {"handed_over", counts.handed_over},
+          {"held", counts.held},
+          {"late", counts.late},
+          {"finished", counts.finished},
+          {"late_parts", counts.late_parts},
+          {"evicted", counts.evicted},
+          {"unfinished", counts.unfinished},
+          {"hurried", counts.hurried},
+          {"conflicts", counts.conflicts},
+          {"circles", counts.circles}};
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trace/trace_links.h"
+
+#include <nopspan_probes.h>
+
+#include <algorithm>
+#include <tuple>
+
+namespace nopspan::collector {
+
+TraceLinks::TraceLinks(const Trace& trace) {
+  std::vector<const TraceEntry*> entries = trace.entries();
+  leave_out_duplicates(entries);
+  // Those that begin at once stay as they came, spans before what is in them.
+  std::stable_sort(entries.begin(), entries.end(), [](const TraceEntry* a, const TraceEntry* b) {
+    return std::tuple(a->start_unix_ns, !a->is_span()) < std::tuple(b->start_unix_ns, !b->is_span());
+  });
+  nodes_.reserve(entries.size());
+  for (const TraceEntry* entry : entries) nodes_.push_back({entry});
+  find_parents();
+  cut_circles();
+  join();
+  measure();
+}
+
+void TraceLinks::leave_out_duplicates(std::vector<const TraceEntry*>& entries) {
+  std::vector<Id> ids;
+  ids.reserve(entries.size());
+  for (std::uint32_t i = 0; i < entries.size(); ++i) {
+    if (entries[i]->is_span() && entries[i]->span_id != 0) ids.push_back({entries[i]->span_id, entries[i]->process, i});
+  }
+  std::sort(ids.begin(), ids.end(), [](const Id& a, const Id& b) {
+    return std::tuple(a.span_id, a.process, a.node) < std::tuple(b.span_id, b.process, b.node);
+  });
+  for (std::size_t i = 1; i < ids.size(); ++i) {
+    if (ids[i].span_id != ids[i - 1].span_id) continue;
+    if (ids[i].process == ids[i - 1].process) {
+      entries[ids[i].node] = nullptr;
+      ++duplicates_;
+    } else {
+      ++conflicts_;
+    }
+  }
+  if (duplicates_ > 0) entries.erase(std::remove(entries.begin(), entries.end(), nullptr), entries.end());
+}
+
+// The span of this id: that of the process itself, or preferably of another, which is where a remote parent is.
+std::uint32_t TraceLinks::find(std::uint64_t span_id, std::uint32_t process, bool prefer_other) const {
+  const auto first = std::lower_bound(ids_.begin(), ids_.end(), span_id,
+                                      [](const Id& id, std::uint64_t wanted) { return id.span_id < wanted; });
+  if (first == ids_.end() || first->span_id != span_id) return kNone;
+  for (auto id = first; id != ids_.end() && id->span_id == span_id; ++id) {
+    if ((id->process == process) != prefer_other) return id->node;
+  }
+  return first->node;
+}
+
+void TraceLinks::find_parents() {
+  for (std::uint32_t i = 0; i < nodes_.size(); ++i) {
+    const TraceEntry& entry = *nodes_[i].entry;
+    if (entry.is_span() && entry.span_id != 0) ids_.push_back({entry.span_id, entry.process, i});
+  }
+  std::sort(ids_.begin(), ids_.end(), [](const Id& a, const Id& b) {
+    return std::tuple(a.span_id, a.process) < std::tuple(b.span_id, b.process);
+  });
+  for (Node& node : nodes_) {
+    const TraceEntry& entry = *node.entry;
+    const bool remote = entry.is_span() && entry.has(NOPSPAN_FLAG_REMOTE_PARENT);
+    const std::uint64_t above = entry.is_span() ? entry.parent_id : entry.span_id;
+    if (above != 0) node.parent = find(above, entry.process, remote);
+    if (node.parent != kNone) continue;
+    node.top = remote && above != 0             ? Top::remote
+               : entry.has(NOPSPAN_FLAG_ORPHAN) ? Top::orphan
+               : above == 0                     ? Top::root
+                                                : Top::missing;
+    // An event in a context that came from elsewhere has no root here.
+    if (node.top == Top::missing && (entry.is_span() || entry.root_id != 0)) awaits_spans_ = true;
+  }
+}
+
+// Each node is walked over once: up to one that is known to lead to a top, or to one of the same walk, a circle.
+void TraceLinks::cut_circles() {
+  std::vector<std::uint32_t> walk_of(nodes_.size(), kNone);
+  for (std::uint32_t start = 0; start < nodes_.size(); ++start) {
+    std::uint32_t at = start;
+    while (at != kNone && walk_of[at] == kNone) {
+      walk_of[at] = start;
+      at = nodes_[at].parent;
+    }
+    if (at != kNone && walk_of[at] == start) cut_circle_of(at);
+  }
+}
+
+// The first of a circle to have begun is taken for the outermost.
+void TraceLinks::cut_circle_of(std::uint32_t node) {
+  std::uint32_t first = node;
+  for (std::uint32_t at = nodes_[node].parent; at != node; at = nodes_[at].parent) first = std::min(first, at);
+  nodes_[first].parent = kNone;
+  nodes_[first].top = Top::circle;
+  ++circles_;
+}
+
+void TraceLinks::join() {
+  // From the last to the first, each before the siblings that it has so far: no list of last children is needed.
+  for (auto i = static_cast<std::uint32_t>(nodes_.size()); i-- > 0;) {
+    Node& node = nodes_[i];
+    std::uint32_t& first = node.parent == kNone ? first_top_ : nodes_[node.parent].first_child;
+    node.next_sibling = first;
+    first = i;
+    if (node.entry->is_span()) tops_ |= 1U << static_cast<unsigned>(node.top);
+  }
+}
+
+std::vector<std::uint32_t> TraceLinks::preorder() const {
+  std::vector<std::uint32_t> order;
+  order.reserve(nodes_.size());
+  std::uint32_t at = first_top_;
+  while (at != kNone) {
+    order.push_back(at);
+    if (nodes_[at].first_child != kNone) {
+      at = nodes_[at].first_child;
+      continue;
+    }
+    while (at != kNone && nodes_[at].next_sibling == kNone) at = nodes_[at].parent;
+    if (at != kNone) at = nodes_[at].next_sibling;
+  }
+  return order;
+}
+
+bool TraceLinks::is_outermost(const Node& node) const {
+  return node.parent == kNone && node.entry->is_span() && (outermost_ == Top::none || node.top == outermost_);
+}
+
+void TraceLinks::measure() {
+  for (const Top top : {Top::remote, Top::root}) {
+    if (has_top(top)) outermost_ = top;
+  }
+  bool any = false;
+  for (std::uint32_t i = first_top_; i != kNone; i = nodes_[i].next_sibling) {
+    if (!is_outermost(nodes_[i])) continue;
+    const TraceEntry& entry = *nodes_[i].entry;
+    start_ = any ? std::min(start_, entry.start_unix_ns) : entry.start_unix_ns;
+    end_ = std::max(end_, entry.end_unix_ns());
+    longest_outermost_ = std::max(longest_outermost_, entry.duration_ns);
+    any = true;
+  }
+}
+
+}  // namespace nopspan::collector

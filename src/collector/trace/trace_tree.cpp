@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trace/trace_tree.h"
+
+#include "base/cells.h"
+#include "base/styled_line.h"
+#include "base/text.h"
+#include "trace/trace_fold.h"
+
+#include <nopspan_probes.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+// Deeper levels are not indented any further: 10^5 of them would be lines of 300 KB.
+constexpr std::size_t kMaxLevels = 24;
+constexpr std::size_t kMostOfAName = 64;
+constexpr std::size_t kDurationColumns = 8, kOffsetColumns = 9;
+
+struct Drawing {
+  std::string_view branch, last, guide, none, deeper;
+  std::string_view full, begin, retry, event, left, right;
+  std::string_view times, arrow;
+};
+constexpr Drawing kUtf8 = {"├─ ", "└─ ", "│  ", "   ", "⋯ ", "█", "▎", "◆", "•", "▕", "▏", "×", "→"};
+constexpr Drawing kAscii = {"|- ", "`- ", "|  ", "   ", "~ ", "#", "|", "*", ".", "[", "]", "x", "->"};
+
+std::string counted(std::uint64_t count, std::string_view what) {
+  return std::to_string(count) + " " + std::string(what) + (count == 1 ? "" : "s");
+}
+
+std::string name_of(const Process& process) {
+  const std::string pid = std::to_string(process.pid);
+  return process.command.empty() ? "process " + pid : printable(process.command, kMostOfAName) + "[" + pid + "]";
+}
+
+// Draws one trace.
+class Tree {
+ public:
+  Tree(const AssembledTrace& trace, const TreeStyle& style);
+  std::string text();
+
+ private:
+  // Siblings, and which comes next.
+  struct Level {
+    std::vector<TreeItem> items;
+    std::size_t next = 0;
+    [[nodiscard]] bool has_more() const { return next < items.size(); }
+  };
+
+  void add_header();
+  void add_processes();
+  void add_rest();
+  void add_item(const TreeItem& item, const std::vector<Level>& levels);
+  void add_times(const TreeItem& item);
+  void add_bar(const TreeItem& item);
+  void add_branches(const std::vector<Level>& levels);
+  void add_folded(const TreeItem& item);
+  void add_span(const TraceLinks::Node& node, const Span& span);
+  void add_status(const Span& span);
+  void add_measures(const Span& span);
+  void add_place(const TraceLinks::Node& node, const Span& span);
+  void add_top(Top top);
+  void add_point(const Span& point);
+  void end_line() {
+    text_ += line_.text();
+    line_ = StyledLine(style_.color, style_.utf8, style_.width);
+  }
+
+  const AssembledTrace& assembled_;
+  const Trace& trace_;
+  const TraceLinks& links_;
+  const TreeStyle& style_;
+  const Drawing& draw_;
+  TraceFold fold_;
+  std::size_t bar_columns_;
+  std::uint64_t begin_ = 0, low_ = 0, high_ = 0;  // what offsets count from, and the bar's ends
+  StyledLine line_;
+  std::string text_;
+};
+
+Tree::Tree(const AssembledTrace& trace, const TreeStyle& style)
+    : assembled_(trace),
+      trace_(trace.trace),
+      links_(trace.links),
+      style_(style),
+      draw_(style.utf8 ? kUtf8 : kAscii),
+      fold_(trace.links),
+      bar_columns_(style.width == 0 ? 16 : std::clamp<std::size_t>(style.width / 6, 4, 32)),
+      line_(style.color, style.utf8, style.width) {
+  const auto& nodes = links_.nodes();
+  low_ = nodes.front().entry->start_unix_ns;
+  for (const TraceLinks::Node& node : nodes) high_ = std::max(high_, node.entry->end_unix_ns());
+  const bool has_spans =
+      std::any_of(nodes.begin(), nodes.end(), [&](const auto& node) { return links_.is_outermost(node); });
+  begin_ = has_spans ? links_.start_unix_ns() : low_;
+}
+
+std::string Tree::text() {
+  add_header();
+  // No recursion: a trace may be as deep as it has spans.
+  std::vector<Level> levels;
+  levels.push_back({fold_.items(links_.first_top(), style_.all_spans)});
+  while (!levels.empty()) {
+    Level& level = levels.back();
+    if (!level.has_more()) {
+      levels.pop_back();
+      continue;
+    }
+    const TreeItem& item = level.items[level.next++];
+    add_item(item, levels);
+    const std::uint32_t child = links_.nodes()[item.node].first_child;
+    if (item.count == 1 && child != TraceLinks::kNone) levels.push_back({fold_.items(child, style_.all_spans)});
+  }
+  add_rest();
+  return std::move(text_);
+}
+
+void Tree::add_header() {
+  std::size_t spans = 0;
+  std::size_t failed = assembled_.over_limit_failed;
+  for (const TraceLinks::Node& node : links_.nodes()) {
+    spans += node.entry->is_span() ? 1 : 0;
+    failed += node.entry->failed() ? 1 : 0;
+  }
+  line_.add(printable(trace_.request_id(), kMostOfAName), Style::bold);
+  line_.add("  " + time_text(begin_) + "  ");
+  if (spans > 0) line_.add(duration_text(links_.end_unix_ns() - links_.start_unix_ns()) + "  ", Style::bold);
+  line_.add(counted(spans, "span"));
+  if (failed > 0) {
+    line_.add(", ");
+    line_.add(counted(failed, "error"), Style::red);
+  }
+  add_processes();
+  switch (assembled_.end) {
+    case TraceEnd::finished:
+      break;
+    case TraceEnd::late:
+      line_.add("  late part of a trace shown before", Style::yellow);
+      break;
+    case TraceEnd::evicted:
+      line_.add("  incomplete: no memory to wait for the rest", Style::yellow);
+      break;
+    case TraceEnd::unfinished:
+      line_.add("  incomplete", Style::yellow);
+      break;
+  }
+  end_line();
+}
+
+// In the order in which the tree shows them.
+void Tree::add_processes() {
+  constexpr std::size_t kShown = 6;
+  const auto& processes = trace_.processes();
+  std::vector<bool> shown(processes.size());
+  std::size_t count = 0;
+  for (const std::uint32_t node : links_.preorder()) {
+    const std::uint32_t process = links_.nodes()[node].entry->process;
+    if (shown[process]) continue;
+    shown[process] = true;
+    line_.add(count > 0 ? ", " : "  ");
+    line_.add(name_of(*processes[process]), Style::cyan);
+    if (++count == std::min(processes.size(), kShown)) break;
+  }
+  if (processes.size() > kShown) line_.add(" and " + std::to_string(processes.size() - kShown) + " more");
+}
+
+// What is not shown.
+void Tree::add_rest() {
+  const auto add = [&](const std::string& what) {
+    line_.add(std::string(kDurationColumns + 1, ' ') + what, Style::yellow);
+    end_line();
+  };
+  if (assembled_.over_limit > 0) {
+    add(std::to_string(assembled_.over_limit) + " more, not kept: the trace is too large" +
+        (assembled_.over_limit_failed > 0 ? " (" + counted(assembled_.over_limit_failed, "error") + " in them)" : ""));
+  }
+  if (links_.duplicates() > 0) add(counted(links_.duplicates(), "duplicate") + " left out");
+}
+
+void Tree::add_item(const TreeItem& item, const std::vector<Level>& levels) {
+  add_times(item);
+  add_bar(item);
+  add_branches(levels);
+  const TraceLinks::Node& node = links_.nodes()[item.node];
+  if (item.count > 1) {
+    add_folded(item);
+  } else if (node.entry->is_span()) {
+    add_span(node, trace_.view(*node.entry));
+  } else {
+    add_point(trace_.view(*node.entry));
+  }
+  end_line();
+}
+
+void Tree::add_times(const TreeItem& item) {
+  const bool is_span = links_.nodes()[item.node].entry->is_span() && item.count == 1;
+  line_.add(fit(is_span ? duration_text(item.longest_ns) : "", kDurationColumns, Align::right) + " ");
+  const bool before = item.start_unix_ns < begin_;
+  const std::uint64_t offset = before ? begin_ - item.start_unix_ns : item.start_unix_ns - begin_;
+  line_.add(fit((before ? "-" : "+") + duration_text(offset), kOffsetColumns, Align::right) + " ", Style::dim);
+}
+
+void Tree::add_bar(const TreeItem& item) {
+  const auto columns = static_cast<double>(bar_columns_);
+  const double scale = high_ > low_ ? columns / static_cast<double>(high_ - low_) : 0;
+  const auto column_of = [&](std::uint64_t time) {
+    return std::min(static_cast<double>(time - low_) * scale, columns);
+  };
+  const double from = column_of(item.start_unix_ns);
+  const double to = column_of(item.end_unix_ns);
+  // What is shorter than a column has its mark in the column where it begins.
+  const auto first = std::min(static_cast<std::size_t>(from), bar_columns_ - 1);
+  const bool is_short = to - from < 0.5;
+  const std::size_t end =
+      is_short ? first + 1 : std::clamp(static_cast<std::size_t>(std::lround(to)), first + 1, bar_columns_);
+  const TraceEntry& entry = *links_.nodes()[item.node].entry;
+  const std::string_view mark = entry.kind == Kind::retry   ? draw_.retry
+                                : entry.kind == Kind::event ? draw_.event
+                                : is_short                  ? draw_.begin
+                                                            : draw_.full;
+  std::string bar(first, ' ');
+  for (std::size_t i = first; i < end; ++i) bar += mark;
+  bar.append(bar_columns_ - end, ' ');
+  line_.add(draw_.left, Style::dim);
+  line_.add(bar, item.failed ? Style::red : Style::cyan);
+  line_.add(draw_.right, Style::dim);
+  line_.add(" ");
+}
+
+void Tree::add_branches(const std::vector<Level>& levels) {
+  std::string branches;
+  const std::size_t depth = levels.size() - 1;
+  const std::size_t skipped = depth > kMaxLevels ? depth - kMaxLevels : 0;
+  if (skipped > 0) branches += std::string(draw_.deeper) + std::to_string(skipped) + " ";
+  for (std::size_t level = 1 + skipped; level <= depth; ++level) {
+    const bool more = levels[level].has_more();
+    if (level < depth) {
+      branches += more ? draw_.guide : draw_.none;
+    } else {
+      branches += more ? draw_.branch : draw_.last;
+    }
+  }
+  line_.add(branches, Style::dim);
+}
+
+void Tree::add_folded(const TreeItem& item) {
+  const TraceLinks::Node& node = links_.nodes()[item.node];
+  const Span first = trace_.view(*node.entry);
+  line_.add(std::to_string(item.count) + " " + std::string(draw_.times) + " ");
+  line_.add(printable(first.name, kMostOfAName), item.failed ? Style::red : Style::bold);
+  if (first.kind != Kind::span) return;
+  line_.add(", " + duration_text(item.sum_ns) + " in all, longest " + duration_text(item.longest_ns));
+  if (item.inside > 0) line_.add(", " + counted(item.inside, "span") + " in them");
+  if (item.failed) line_.add(", with errors", Style::red);
+  add_top(node.top);
+}
+
+void Tree::add_span(const TraceLinks::Node& node, const Span& span) {
+  line_.add(printable(span.name, kMostOfAName), span.failed() ? Style::red : Style::bold);
+  if (!span.text.empty()) line_.add(" " + printable(span.text, kMostOfAName));
+  add_status(span);
+  if (!span.model.empty() &&
+      (node.parent == TraceLinks::kNone || links_.nodes()[node.parent].entry->model != node.entry->model)) {
+    line_.add("  " + printable(span.model, kMostOfAName));
+  }
+  add_measures(span);
+  if (const auto count = span.links.size() / sizeof(nopspan_link); count > 0) line_.add("  " + counted(count, "link"));
+  add_place(node, span);
+  add_top(node.top);
+}
+
+void Tree::add_status(const Span& span) {
+  const std::string type = span.error_type.empty() ? "" : " " + printable(span.error_type, kMostOfAName);
+  switch (span.status) {
+    case kOk:
+      break;
+    case kError:
+      line_.add("  error" + type, Style::red);
+      break;
+    case kException:
+      line_.add("  exception" + type, Style::red);
+      break;
+    default:
+      line_.add(((span.flags & NOPSPAN_FLAG_ABANDONED) != 0 ? "  abandoned" : "  cancelled") + type, Style::yellow);
+  }
+}
+
+void Tree::add_measures(const Span& span) {
+  if (span.has_usage) {
+    line_.add("  " + std::to_string(span.usage.input) + std::string(draw_.arrow) + std::to_string(span.usage.output) +
+              " tokens");
+    if (span.usage.cached > 0) line_.add(" (" + std::to_string(span.usage.cached) + " cached)");
+  }
+  if (span.has_first_token) line_.add("  first " + duration_text(span.first_token_ns));
+}
+
+// The process and thread, where they are others than the parent's.
+void Tree::add_place(const TraceLinks::Node& node, const Span& span) {
+  const TraceEntry* parent = node.parent == TraceLinks::kNone ? nullptr : links_.nodes()[node.parent].entry;
+  if (parent == nullptr || parent->process != node.entry->process) {
+    line_.add("  " + name_of(**span.process), Style::cyan);
+    // The first thread's number is the process's own.
+    const Process& process = **span.process;
+    if (span.thread_id != process.namespace_pid && span.thread_id != process.pid) {
+      line_.add(" thread " + std::to_string(span.thread_id), Style::dim);
+    }
+  } else if (parent->thread_id != span.thread_id) {
+    line_.add("  thread " + std::to_string(span.thread_id), Style::dim);
+  }
+}
+
+void Tree::add_top(Top top) {
+  switch (top) {
+    case Top::none:
+    case Top::root:
+      break;
+    case Top::remote:
+      line_.add("  (parent not seen: in another process)", Style::dim);
+      break;
+    case Top::orphan:
+      line_.add("  (may have a parent from before the attach)", Style::dim);
+      break;
+    case Top::missing:
+      line_.add("  (parent not seen)", Style::yellow);
+      break;
+    case Top::circle:
+      line_.add("  (its own ancestor)", Style::yellow);
+      break;
+  }
+}
+
+void Tree::add_point(const Span& point) {
+  if (point.kind == Kind::event) {
+    line_.add(std::string(draw_.event) + " " + printable(point.name, kMostOfAName));
+    return;
+  }
+  std::string what = std::string(draw_.retry) + " retry " + std::to_string(point.number);
+  if (point.value > 0) what += " in " + duration_text(static_cast<std::uint64_t>(point.value));
+  if (!point.error_type.empty()) what += ": " + printable(point.error_type, kMostOfAName);
+  line_.add(what, Style::yellow);
+}
+
+}  // namespace
+
+std::string trace_text(const AssembledTrace& trace, const TreeStyle& style) {
+  return trace.links.nodes().empty() ? std::string() : Tree(trace, style).text();
+}
+
+}  // namespace nopspan::collector
