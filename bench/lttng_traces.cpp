@@ -6,6 +6,7 @@
 #include "lttng_traces.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -46,6 +47,7 @@ void trace(long spans, unsigned long& state) {
 double run(long spans_per_trace, long spans, long rounds, unsigned long seed) {
   double least = 1e18;
   for (long round = 0; round < rounds; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));  // as in bench_traces
     const double began = now_ns();
     long done = 0;
     for (; done < spans; done += spans_per_trace) trace(spans_per_trace, seed);
