@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # The main job on real input: builds nopspan, installs it in /usr/local, runs the example chat server and agent against
-# it, attaches bpftrace to the running programs, shows traces and histograms, and takes everything away again:
+# it, attaches bpftrace and then the collector `nopspan` to the running programs, shows traces and histograms, and takes
+# everything away again:
 #
 #   scripts/demo.sh [--keep]
 #
@@ -27,7 +28,7 @@ for argument in "$@"; do
     --keep) keep=1 ;;
     --inside) inside=1 ;;
     -h | --help)
-      sed -n '3,11s/^# \{0,1\}//p' "$self"
+      sed -n '3,12s/^# \{0,1\}//p' "$self"
       exit 0
       ;;
     *)
@@ -46,7 +47,7 @@ if [[ $inside == 0 ]]; then
   ./scripts/dependencies.sh demo
   say "Building nopspan"
   cmake -S . -B $build/library -G Ninja -DCMAKE_BUILD_TYPE=Release -DNOPSPAN_USDT=ON -DNOPSPAN_TESTS=OFF \
-    -DNOPSPAN_EXAMPLES=OFF -DNOPSPAN_BENCH=OFF -DNOPSPAN_COLLECTOR=OFF >/dev/null || fail "cmake failed"
+    -DNOPSPAN_EXAMPLES=OFF -DNOPSPAN_BENCH=OFF >/dev/null || fail "cmake failed"
   cmake --build $build/library -- --quiet || fail "the build failed"
   # Not exec: the wrapper cleans up also if this is killed in between.
   ./scripts/with-installed.sh $build/library -- "$self" --inside "$@"
@@ -121,6 +122,24 @@ fi
 ask --stream --requests 120 --concurrency 8
 detach
 awk '/^Totals/ { on = 1 } on' "$run/spans" | cat -s
+
+# The collector shows what begins after it has attached: it is asked for so many requests.
+collect() {
+  "$@" >"$run/collected" 2>"$run/collected.err" &
+  local collector=$!
+  while kill -0 $collector 2>/dev/null; do ask --stream --requests 8 --concurrency 4 >/dev/null 2>&1 || true; done
+  wait $collector || { cat "$run/collected" "$run/collected.err" >&2; fail "$* failed"; }
+  cat "$run/collected" "$run/collected.err"
+}
+say "The collector. nopspan ps: who has probes"
+nopspan ps
+say "nopspan trace --name llm.tool --limit 1: a request, as it ends, across both programs"
+collect nopspan trace --name llm.tool --limit 1
+say "nopspan hist --duration 5s --by name --top 3: histograms filled in the kernel, the three most frequent"
+collect nopspan hist --duration 5s --by name --top 3
+say "nopspan record: everything to a file; then nopspan top reads it"
+collect nopspan record "$run/spans.rec" --duration 3s
+nopspan top --plain --from "$run/spans.rec"
 
 say "Detached: the server runs on, untraced"
 ask 'What is 1 + 1?' >/dev/null && echo "it answers"

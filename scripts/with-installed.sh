@@ -38,12 +38,13 @@ take_away() {
     while IFS=$'\t' read -r is file; do
       [[ "$(identity "$prefix/$file")" != "$is" ]] || rm -f "$prefix/$file"
     done <"$manifest"
-    # Folders that are now empty and are ours alone.
-    rmdir -p --ignore-fail-on-non-empty "$prefix/include/nopspan" "$prefix/lib/cmake/nopspan" "$prefix/lib/pkgconfig" \
-      "$prefix/share/nopspan/scripts" 2>/dev/null || true
+    # Folders that are now empty; Debian's own are made again below.
+    while IFS=$'\t' read -r _ file; do
+      (cd "$prefix" && rmdir -p --ignore-fail-on-non-empty "$(dirname "$file")" 2>/dev/null) || true
+    done <"$manifest"
   fi
   rm -rf "$workshop"
-  mkdir -p "$prefix"/{include,lib,share}
+  mkdir -p "$prefix"/{bin,include,lib,share/man}
   ldconfig
 }
 
