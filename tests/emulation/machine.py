@@ -58,6 +58,14 @@ dmesg > /results/kernel
 tar -cf /dev/vdc -C /results .
 """
 
+def need_long():
+    """For tests that take minutes: that they are asked for, and need()."""
+    if os.environ.get("NOPSPAN_LONG") != "1":
+        print("skipped: a long test; scripts/test.sh --long runs it", file=sys.stderr)
+        sys.exit(77)
+    need()
+
+
 def need():
     """What this machine must have for it."""
     if platform.machine() != "x86_64":

@@ -5,48 +5,24 @@ NOPSPAN_LONG=1 NOPSPAN_BUILD_DIR=build/dev python3 tests/emulation/test_hist.py 
 """
 
 import json
-import os
-import re
-import subprocess
-import sys
-import unittest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-SOURCE = os.path.dirname(os.path.dirname(HERE))
-BUILD = os.path.abspath(os.environ.get("NOPSPAN_BUILD_DIR", os.path.join(SOURCE, "build", "dev")))
-sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
-import machine
+import guest
 
-# A suite's own kernel: 5.10, 6.1, 6.12, and the newest.
-SUITES = ("bullseye", "bookworm", "trixie", "sid")
+RUNS = ("all", "sampled", "engine", "cgroup", "elsewhere")
 
-# Programs are this machine's, with its libraries: a suite's own may be older.
 SCRIPT = """
-loaded="/opt/lib/ld-linux-x86-64.so.2 --library-path /opt/lib"
 mkdir /cgroup && mount -t cgroup2 none /cgroup && mkdir /cgroup/inner
 hist() {
   local result=$1
   shift
-  mkfifo in out
-  $loaded /opt/traced <in >out &
-  exec 3>in 4<out
-  read -r -u 4 _ pid
+  begin
   echo "$pid" >/cgroup/inner/cgroup.procs
-  $loaded /opt/nopspan --json hist --binary /opt/traced "$@" >/results/$result 2>said &
-  local collector=$!
-  until grep -q Counting said; do
-    kill -0 $collector || { cat said; exit 1; }
-    sleep 0.1
-  done
-  for command in "complete kernel.complete 1000 5000" "span kernel.span 500" points; do
-    echo "$command" >&3
-    read -r -u 4 _
-  done
-  kill -INT $collector
-  wait $collector || { cat said; exit 1; }
-  exec 3>&- 4<&-
-  rm in out
-  wait
+  collect hist --binary /opt/traced "$@" >/results/$result
+  until_it grep -q Counting said
+  tell "complete kernel.complete 1000 5000"
+  tell "span kernel.span 500"
+  tell points
+  end
 }
 hist all
 hist sampled --by name --name kernel.complete --sample 2
@@ -56,27 +32,12 @@ hist elsewhere --cgroup / --model nobody
 """
 
 
-class Kernels(unittest.TestCase):
-    def documents(self, suite):
-        files = {"/opt/nopspan": os.path.join(BUILD, "nopspan"),
-                 "/opt/traced": os.path.join(BUILD, "tests", "live", "traced_static")}
-        for program in list(files.values()):
-            for line in subprocess.check_output(["ldd", program], text=True).splitlines():
-                library = re.search(r"(/\S+\.so\S*)", line)
-                if library:
-                    files["/opt/lib/" + os.path.basename(library[1])] = library[1]
-        computer = machine.Machine(suite, ["linux-image-amd64"])
-        self.addCleanup(computer.close)
-        print(suite, computer.release, file=sys.stderr, flush=True)
-        run = computer.boot(SCRIPT, files)
-        self.assertEqual(run.status, 0, run.output + run.kernel[-2000:])
-        self.assertNotRegex(run.kernel, "BUG:|WARNING:|Oops")
-        return {name: json.loads(run.result(name)) for name in ("all", "sampled", "engine", "cgroup", "elsewhere")}
-
+class Kernels(guest.GuestTest):
     def test_load_it_and_count_exactly(self):
-        for suite in SUITES:
+        for suite in guest.SUITES:
             with self.subTest(suite):
-                documents = self.documents(suite)
+                run = self.run_in(suite, SCRIPT)
+                documents = {name: json.loads(run.result(name)) for name in RUNS}
                 for document in documents.values():
                     self.assertTrue(document["ledger"]["closes"])
                     self.assertEqual(document["ledger"]["lost"], 0)
@@ -100,8 +61,4 @@ class Kernels(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    if os.environ.get("NOPSPAN_LONG") != "1":
-        print("skipped: a long test; scripts/test.sh --long runs it", file=sys.stderr)
-        sys.exit(77)
-    machine.need()
-    unittest.main()
+    guest.main()

@@ -241,10 +241,7 @@ class SpansStp(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    if os.environ.get("NOPSPAN_LONG") != "1":
-        print("skipped: a long test; scripts/test.sh --long runs it", file=sys.stderr)
-        sys.exit(77)
-    machine.need()
+    machine.need_long()
     for name in ("workload", "traced"):
         if not os.path.exists(os.path.join(PROGRAMS, name)):
             ability.unable("the programs of tests/live are not built")

@@ -2,81 +2,45 @@
 """The collector's source as a live test sees it: programs/collect prints each span and event, and the ledger."""
 
 import collections
+import itertools
 import json
 import os
 import signal
 import struct
 import subprocess
-import threading
 
 import harness
-from harness import LIBRARY, PATIENCE_S, Program, program_path, wait_until
+from followed import Followed, wait_until
+from harness import LIBRARY, Program, program_path
 
 LOSSES = ("ring_full", "unreadable", "too_large", "malformed", "missed", "discarded")
 
 
-class Collector:
+class Collector(Followed):
     """programs/collect. A context manager: attached when entered, ended by SIGINT when left."""
 
     def __init__(self, *options, binary=LIBRARY):
         # Attached to the file before any process maps it, so that what a program does first is seen.
-        command = [program_path("collect"), *map(str, options), *(["--binary", binary] if binary else [])]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        text=True)
-        self.pid = self.process.pid
-        self.lines = []
-        self.errors = []
-        self._readers = [threading.Thread(target=self._read, args=pair, daemon=True)
-                         for pair in ((self.process.stdout, self.lines), (self.process.stderr, self.errors))]
-        for reader in self._readers:
-            reader.start()
-        self._ended = None
+        super().__init__([program_path("collect"), *map(str, options), *(["--binary", binary] if binary else [])],
+                         stdin=subprocess.PIPE)
 
-    @staticmethod
-    def _read(stream, lines):
-        for line in stream:
-            lines.append(line)
+    def _read(self, stream, lines):
+        # A line that a killed collector did not finish is none.
+        super()._read(itertools.takewhile(lambda line: line.endswith(b"\n"), stream), lines)
 
-    def __enter__(self):
-        def is_up():
-            if self.process.poll() is not None:
-                raise AssertionError("the collector ended: " + "".join(self.errors))
-            return self.lines
-        try:
-            wait_until(is_up, "the collector to attach")
-        except BaseException:
-            self.kill()
-            raise
-        return self
+    def wait_until_up(self):
+        self.wait_while_it_runs(lambda: self.lines, "the collector to attach")
 
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.stop()
-
-    def kill(self):
-        """As SIGKILL does it; what it had printed is there."""
-        self.process.kill()
-        self._join()
-
-    def stop(self):
+    def stop(self, signal_number=signal.SIGINT):
         """Ends it as a user does; returns the ledger."""
-        self.process.send_signal(signal.SIGINT)
-        code = self._join()
+        code = super().stop(signal_number)
         if code != 0:
-            raise AssertionError("the collector ended with %d: %s" % (code, "".join(self.errors)))
+            raise AssertionError("the collector ended with %d: %s" % (code, "\n".join(self.said)))
         return self.ledger()
-
-    def _join(self):
-        code = self.process.wait(PATIENCE_S)
-        for reader in self._readers:
-            reader.join()
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            stream.close()
-        return code
 
     def _asked(self, question):
         answers = len([line for line in self.lines if line.startswith('{"%s"' % question)])
-        self.process.stdin.write(question + "\n")
+        self.process.stdin.write(question.encode() + b"\n")
         self.process.stdin.flush()
         found = []
 
@@ -94,13 +58,12 @@ class Collector:
 
     def entries(self, pid=None, kind=None):
         """What was given to the command so far: dictionaries, in order."""
-        # A line that a killed collector did not finish is none.
-        rows = (json.loads(line) for line in list(self.lines) if line.startswith('{"kind"') and line.endswith("}\n"))
+        rows = (json.loads(line) for line in list(self.lines) if line.startswith('{"kind"'))
         return [row for row in rows if pid in (None, row["pid"]) and kind in (None, row["kind"])]
 
     def sequences(self, pid):
         """[(stream, sequence), …] of a process, as --brief prints them."""
-        rows = (line[1:].split() for line in list(self.lines) if line.startswith("=") and line.endswith("\n"))
+        rows = (line[1:].split() for line in list(self.lines) if line.startswith("="))
         return [(stream, int(sequence)) for number, stream, sequence in rows if int(number) == pid]
 
     def names(self, pid=None, kind="span"):

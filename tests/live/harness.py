@@ -17,12 +17,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import ability
+from followed import PATIENCE_S, Followed, wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
@@ -34,9 +34,6 @@ INSTALLED = "/usr/*/*/libnopspan.so.0"
 LONG = os.environ.get("NOPSPAN_LONG") == "1"
 # Another bpftrace than the one in PATH, or a command that runs one.
 BPFTRACE = os.environ.get("BPFTRACE", "bpftrace")
-# Far more than anything here takes: a condition that never comes true fails the test, and does not hang it.
-PATIENCE_S = 60
-
 PROBES = ("span_start", "span_stop", "span_exception", "event", "first_token", "tokens", "retry", "tool_call",
           "engine_request", "gauge")
 
@@ -51,18 +48,6 @@ GATE_POINTS = 0xFFFF << 48
 
 def program_path(name):
     return os.path.join(PROGRAMS, name)
-
-
-def wait_until(condition, what):
-    """Returns condition()'s first true value; fails if none comes."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError("waited in vain: " + what)
-        time.sleep(0.01)
 
 
 class Program:
@@ -248,59 +233,21 @@ class Event(dict):
     __getattr__ = dict.__getitem__
 
 
-class Bpftrace:
-    """bpftrace with some script, from its start to SIGINT. `lines` grows while it runs."""
+class Bpftrace(Followed):
+    """bpftrace with some script."""
 
     # Whether a test goes on that was not shown everything.
     may_lose = False
+    # It prints what bytes a program has.
+    decoding_errors = "surrogateescape"
 
     def __init__(self, command, env=None):
         # Big per-CPU buffers: a lost event would fail a test for no defect of the library's.
-        environment = {**os.environ, "BPFTRACE_PERF_RB_PAGES": "2048", **(env or {})}
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, env=environment)
-        self.pid = self.process.pid
-        self.lines = []
-        self.errors = []
-        self._readers = [threading.Thread(target=self._read, args=pair, daemon=True)
-                         for pair in ((self.process.stdout, self.lines), (self.process.stderr, self.errors))]
-        for reader in self._readers:
-            reader.start()
-
-    @staticmethod
-    def _read(stream, lines):
-        for line in stream:
-            lines.append(line.decode("utf-8", "surrogateescape").rstrip("\n"))
-
-    def __enter__(self):
-        try:
-            self.wait_until_up()
-        except BaseException:
-            self.process.kill()
-            self.process.wait()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.stop()
-
-    def wait_until_up(self):
-        """For those that have a way to tell that they are attached."""
-
-    def is_running(self):
-        return self.process.poll() is None
-
-    def wait_for_line(self, condition, what):
-        def found():
-            if not self.is_running():
-                raise AssertionError("bpftrace ended: " + "\n".join(self.errors + self.lines[-20:]))
-            return any(condition(line) for line in list(self.lines))
-        wait_until(found, what)
+        super().__init__(command, env={"BPFTRACE_PERF_RB_PAGES": "2048", **(env or {})})
 
     def lost(self):
         """How many events it says that it lost. 0.17 and 0.23 say so on stdout, 0.27 on stderr."""
-        said = (re.match(r"Lost (\d+) events", line) for line in self.lines + self.errors)
+        said = (re.match(r"Lost (\d+) events", line) for line in self.lines + self.said)
         return sum(int(match[1]) for match in said if match)
 
     def stop(self, signal_number=signal.SIGINT):
@@ -318,15 +265,11 @@ class Bpftrace:
                 self.process.send_signal(signal.SIGCONT)
             if time.monotonic() > deadline:
                 self.process.kill()
-        code = self.process.wait()
-        for reader in self._readers:
-            reader.join()
-        self.process.stdout.close()
-        self.process.stderr.close()
+        code = self.end()
         if self.lost() and not self.may_lose:
             raise AssertionError("bpftrace lost %d events, so that this run shows nothing" % self.lost())
         if code not in (0, -signal_number):
-            raise AssertionError("bpftrace ended with %d: %s" % (code, "\n".join(self.errors)))
+            raise AssertionError("bpftrace ended with %d: %s" % (code, "\n".join(self.said)))
         return self.lines
 
 
@@ -361,11 +304,9 @@ class Tracer(Bpftrace):
 
     def _wait_for_canary(self, canary, model, probes, cpu=None):
         def seen():
-            if not self.is_running():
-                raise AssertionError("bpftrace ended: " + "\n".join(self.errors + self.lines))
             canary(model, cpu)
             return {e.probe for e in self._parsed() if e.name.startswith("canary") and e.model == model} >= set(probes)
-        wait_until(seen, "a canary's event of each of %s" % (probes,))
+        self.wait_while_it_runs(seen, "a canary's event of each of %s" % (probes,))
 
     def _parsed(self):
         events = []

@@ -10,7 +10,7 @@ import sys
 
 import bpftrace_output
 import harness
-from harness import BUILD, SOURCE, Bpftrace, wait_until
+from harness import BUILD, SOURCE, Bpftrace
 
 # epoll_wait and epoll_pwait, by their numbers on x86-64 and aarch64.
 EPOLL_WAIT = ("232", "281", "22")
@@ -52,11 +52,7 @@ class Script(Bpftrace):
 
     def wait_until_up(self):
         """It waits for events only after the last of its probes is attached."""
-        def waits_for_events():
-            if not self.is_running():
-                raise AssertionError("bpftrace %s ended: %s" % (self.name, "\n".join(self.errors + self.lines)))
-            return self.is_in_epoll_wait()
-        wait_until(waits_for_events, "bpftrace %s to attach" % self.name)
+        self.wait_while_it_runs(self.is_in_epoll_wait, "bpftrace %s to attach" % self.name)
 
     def is_in_epoll_wait(self):
         try:
@@ -79,11 +75,9 @@ class Script(Bpftrace):
     def wait_for(self, action, patterns):
         """Does something again and again until there is a line for each pattern."""
         def seen():
-            if not self.is_running():
-                raise AssertionError("bpftrace ended: " + "\n".join(self.errors + self.lines))
             action()
             return all(self.has(pattern) for pattern in patterns)
-        wait_until(seen, "lines with each of %s, in %s" % (patterns, self.lines[-40:]))
+        self.wait_while_it_runs(seen, "lines with each of %s, in %s" % (patterns, self.lines[-40:]))
 
     def maps(self):
         """What it printed of its maps: bpftrace_output.maps()."""

@@ -10,10 +10,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 
 import harness
-from harness import BUILD, PATIENCE_S, Program, Test, program_path, wait_until
+from followed import Followed, wait_until
+from harness import BUILD, PATIENCE_S, Program, Test, program_path
 
 PROGRAM = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
 OK, ERROR, CANCELLED, EXCEPTION = 0, 1, 2, 3
@@ -62,64 +62,27 @@ def counts_in(document):
     return {key: row["histogram"]["count"] for key, row in rows_in(document).items()}
 
 
-class Hist:
+class Hist(Followed):
     """nopspan hist --json, from when it counts to SIGINT."""
 
     def __init__(self, *arguments, json_output=True):
-        command = [PROGRAM, *(["--json"] if json_output else []), "hist", *map(str, arguments)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.said = []
-        self.printed = ""
-        self._readers = [threading.Thread(target=self._read_stderr, daemon=True),
-                         threading.Thread(target=self._read_stdout, daemon=True)]
-        for reader in self._readers:
-            reader.start()
+        super().__init__([PROGRAM, *(["--json"] if json_output else []), "hist", *map(str, arguments)])
 
-    def _read_stderr(self):
-        for line in self.process.stderr:
-            self.said.append(line.rstrip("\n"))
-
-    def _read_stdout(self):
-        self.printed = self.process.stdout.read()
-
-    def wait_for(self, pattern):
-        def said():
-            if self.process.poll() is not None:
-                raise AssertionError("nopspan hist ended with %d: %s" % (self.process.returncode, self.said))
-            return any(re.search(pattern, line) for line in list(self.said))
-        wait_until(said, "nopspan hist to say " + pattern)
-
-    def __enter__(self):
-        try:
-            self.wait_for("^Counting |waiting for one")
-        except BaseException:
-            self.kill()
-            raise
-        return self
+    def wait_until_up(self):
+        self.wait_until_it_says("^Counting |waiting for one")
 
     def __exit__(self, *_):
         self.kill()
 
-    def kill(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self._wait()
+    def printed(self):
+        return "\n".join(self.lines)
 
-    def _wait(self):
-        code = self.process.wait(PATIENCE_S)
-        for reader in self._readers:
-            reader.join()
-        self.process.stdout.close()
-        self.process.stderr.close()
-        return code
-
-    def stop(self):
+    def stop(self, signal_number=signal.SIGINT):
         """Ends it as a user does; returns what it printed."""
-        self.process.send_signal(signal.SIGINT)
-        code = self._wait()
+        code = super().stop(signal_number)
         if code != 0:
             raise AssertionError("nopspan hist ended with %d: %s" % (code, self.said))
-        return self.printed
+        return self.printed()
 
     def document(self):
         """The same, as JSON. That it is whole is a part of every test."""
@@ -288,7 +251,7 @@ class Programs(InAFolder):
             collectors = {of: Hist("--pid", program.pid, "--of", of) for of in wishes}
             try:
                 for collector in collectors.values():
-                    collector.wait_for("^Counting ")
+                    collector.wait_until_it_says("^Counting ")
                 program.ask("points")
                 for of, expected in wishes.items():
                     with self.subTest(of):
@@ -327,12 +290,12 @@ class Programs(InAFolder):
         with Program("traced") as program:
             hist = Hist("--pid", program.pid)
             self.addCleanup(hist.kill)
-            hist.wait_for("^Counting ")
+            hist.wait_until_it_says("^Counting ")
             program.ask("span hist.last 3")
         wait_until(lambda: hist.process.poll() is not None, "nopspan hist to end")
         hist.kill()
         self.assertEqual(hist.process.returncode, 0, hist.said)
-        self.assertEqual(counts_in(json.loads(hist.printed)), {("hist.last", ""): 3})
+        self.assertEqual(counts_in(json.loads(hist.printed())), {("hist.last", ""): 3})
 
     def test_counts_a_cgroup_with_what_is_below_it(self):
         with open("/proc/self/mounts", encoding="utf-8") as mounts:
@@ -485,7 +448,7 @@ class Merge(InAFolder):
             collectors = [Hist("--pid", pid) for pid in (*pids, "%d,%d" % pids)]
             try:
                 for collector in collectors:
-                    collector.wait_for("^Counting ")
+                    collector.wait_until_it_says("^Counting ")
                 for program in (first, second):
                     program.ask("points")
                     program.ask("span hist.both 300")

@@ -49,14 +49,12 @@ class Inflight(installed.Script):
     def wait_for_rows(self, expected, pids, died=None):
         """Until it shows exactly these rows of some processes, and how many requests died with which."""
         def found():
-            if not self.is_running():
-                raise AssertionError("\n".join(self.errors + self.lines))
             for _, rows, maps in self.shown():
                 if ({key for key in rows if key[1] in pids} == expected and
                         (died or {}) == {int(pid): n for pid, n in maps["died"].items() if int(pid) in pids}):
                     return rows, maps
             return None
-        return wait_until(found, "%s in %s" % (expected, self.lines[-60:]))
+        return self.wait_while_it_runs(found, "%s in %s" % (expected, self.lines[-60:]))
 
 
 def begin(program, request_id, *names):

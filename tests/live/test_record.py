@@ -6,17 +6,16 @@ import collections
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 
 import example_service
 import harness
 import test_genai
 from example_service import PROMPTS, TRACED, Agent, Server, lines_of, prompts_file
-from harness import BUILD, LIBRARY, PATIENCE_S, SOURCE, Program, Test, wait_until
+from followed import Followed, wait_until
+from harness import BUILD, LIBRARY, PATIENCE_S, SOURCE, Program, Test
 
 sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
 import recording
@@ -33,54 +32,18 @@ def nopspan(*words):
                           check=False, timeout=PATIENCE_S)
 
 
-class Record:
+class Record(Followed):
     """nopspan record FILE, which is attached when it is entered and ended by SIGINT when it is left."""
 
     def __init__(self, path, *options, command=()):
-        self.path = path
-        self.process = subprocess.Popen([*command, PROGRAM, "record", path, *map(str, options)],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        self.said = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        super().__init__([*command, PROGRAM, "record", path, *map(str, options)], stdout=subprocess.DEVNULL)
 
-    def _read(self):
-        for line in self.process.stderr:
-            self.said.append(line.rstrip("\n"))
-
-    def wait_until_it_says(self, words):
-        def says():
-            if self.process.poll() is not None:
-                raise AssertionError("nopspan record ended: %s" % self.said)
-            return any(words in line for line in list(self.said))
-        wait_until(says, "nopspan record to say: " + words)
-
-    def __enter__(self):
-        try:
-            self.wait_until_it_says("Recording.")
-        except BaseException:
-            self.kill()
-            raise
-        return self
+    def wait_until_up(self):
+        self.wait_until_it_says("Recording\\.")
 
     def __exit__(self, failed, *_):
-        if self.process.poll() is None and self.stop() != 0 and not failed:
+        if self.is_running() and self.stop() != 0 and not failed:
             raise AssertionError("nopspan record failed: %s" % self.said)
-
-    def stop(self):
-        """Ends it as a user does; returns its exit status."""
-        self.process.send_signal(signal.SIGINT)
-        return self._join()
-
-    def kill(self):
-        self.process.kill()
-        self._join()
-
-    def _join(self):
-        code = self.process.wait(PATIENCE_S)
-        self._reader.join()
-        self.process.stderr.close()
-        return code
 
 
 def name_of(entry):

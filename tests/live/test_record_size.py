@@ -62,7 +62,7 @@ class RecordSize(harness.Test):
 
             def shown():
                 program.ask("span")
-                self.assertTrue(tracer.is_running(), tracer.errors)
+                self.assertTrue(tracer.is_running(), tracer.said)
                 return any("@spans[newer.span]" in line for line in list(tracer.lines))
             wait_until(shown, "spans.bt to show the span")
             lines = tracer.stop()

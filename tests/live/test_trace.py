@@ -9,7 +9,6 @@ import os
 import pty
 import re
 import shutil
-import signal
 import struct
 import subprocess
 import tempfile
@@ -21,64 +20,25 @@ import unicodedata
 import example_service
 import harness
 from example_service import PROMPTS, Agent, Server, lines_of, prompts_file
-from harness import BUILD, LIBRARY, PATIENCE_S, Program, Test, wait_until
+from followed import Followed
+from harness import BUILD, LIBRARY, PATIENCE_S, Program, Test
 
 NOPSPAN = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
-WAITS = "Waiting for requests to end"
 STATUSES = ("ok", "error", "cancelled", "exception")
 NOBODY = "0" * 16
 
 Span = collections.namedtuple("Span", "parent_id name pid status duration_ns")
 
 
-class Trace:
+class Trace(Followed):
     """nopspan trace. A context manager: attached when entered, ended by SIGINT when left."""
 
     def __init__(self, *options, stdout=subprocess.PIPE, env=None):
         # Attached to the library before a process has it, so that what a program does first is seen.
-        self.process = subprocess.Popen([NOPSPAN, "trace", "--binary", LIBRARY, *map(str, options)], text=True,
-                                        stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, **(env or {})})
-        self.lines = []
-        self.said = []
-        self._readers = [threading.Thread(target=self._read, args=pair, daemon=True)
-                         for pair in ((self.process.stdout, self.lines), (self.process.stderr, self.said)) if pair[0]]
-        for reader in self._readers:
-            reader.start()
+        super().__init__([NOPSPAN, "trace", "--binary", LIBRARY, *map(str, options)], stdout=stdout, env=env)
 
-    @staticmethod
-    def _read(stream, lines):
-        for line in stream:
-            lines.append(line.rstrip("\n"))
-        stream.close()
-
-    def __enter__(self):
-        def waits():
-            if self.process.poll() is not None:
-                raise AssertionError("nopspan trace ended: %s" % self.said)
-            return any(line.startswith(WAITS) for line in list(self.said))
-        try:
-            wait_until(waits, "nopspan trace to be attached")
-        except BaseException:
-            self.process.kill()
-            self.end()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.stop()
-
-    def stop(self):
-        """Ends it as a user does."""
-        self.process.send_signal(signal.SIGINT)
-        self.end()
-
-    def end(self):
-        """Waits for its end; returns its exit status."""
-        code = self.process.wait(PATIENCE_S)
-        for reader in self._readers:
-            reader.join()
-        return code
+    def wait_until_up(self):
+        self.wait_until_it_says("^Waiting for requests to end")
 
     def objects(self):
         return [json.loads(line) for line in list(self.lines)]

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The collector as it is built here, on other kernels: with programs/traced in machines of several suites."""
+
+import os
+import re
+import subprocess
+import sys
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCE = os.path.dirname(os.path.dirname(HERE))
+BUILD = os.path.abspath(os.environ.get("NOPSPAN_BUILD_DIR", os.path.join(SOURCE, "build", "dev")))
+sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
+import ability
+import machine
+
+PROGRAMS = {"/opt/nopspan": os.path.join(BUILD, "nopspan"),
+            "/opt/traced": os.path.join(BUILD, "tests", "live", "traced_static")}
+
+# A suite's own kernel: 5.10, 6.1, 6.12, and the newest.
+SUITES = ("bullseye", "bookworm", "trixie", "sid")
+
+# What scripts begin with. Programs are this machine's, with its libraries: a suite's own may be older.
+SHELL = """
+loaded="/opt/lib/ld-linux-x86-64.so.2 --library-path /opt/lib"
+# A program that is told what to do; $pid is its own.
+begin() {
+  mkfifo in out
+  $loaded /opt/traced <in >out &
+  exec 3>in 4<out
+  read -r -u 4 _ pid
+}
+tell() {
+  echo "$1" >&3
+  read -r -u 4 _
+}
+# collect OPTIONS: $collector in the background. What it says is in the file `said`.
+collect() {
+  $loaded /opt/nopspan --json "$@" 2>said &
+  collector=$!
+}
+# until_it COMMAND: the collector must live until the command succeeds.
+until_it() {
+  until "$@"; do
+    kill -0 $collector || { cat said; exit 1; }
+    sleep 0.1
+  done
+}
+# Ends the collector, and then the program.
+end() {
+  kill -INT $collector
+  wait $collector || { cat said; exit 1; }
+  exec 3>&- 4<&-
+  rm in out
+  wait
+}
+"""
+
+
+def with_libraries(programs):
+    """Files of a machine: programs, and what they load."""
+    files = dict(programs)
+    for program in programs.values():
+        for line in subprocess.check_output(["ldd", program], text=True).splitlines():
+            library = re.search(r"(/\S+\.so\S*)", line)
+            if library:
+                files["/opt/lib/" + os.path.basename(library[1])] = library[1]
+    return files
+
+
+class GuestTest(unittest.TestCase):
+    def run_in(self, suite, script):
+        """The machine.Run of a script that follows SHELL, and that the kernel did not complain of."""
+        computer = machine.Machine(suite, ["linux-image-amd64"])
+        self.addCleanup(computer.close)
+        print(suite, computer.release, file=sys.stderr, flush=True)
+        run = computer.boot(SHELL + script, with_libraries(PROGRAMS))
+        self.assertEqual(run.status, 0, run.output + run.kernel[-2000:])
+        self.assertNotRegex(run.kernel, "BUG:|WARNING:|Oops")
+        return run
+
+
+def main():
+    """Runs the tests of the calling file, if the machine can."""
+    machine.need_long()
+    for program in PROGRAMS.values():
+        if not os.path.exists(program):
+            ability.unable("not built: " + program)
+    unittest.main()
