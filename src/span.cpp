@@ -404,8 +404,6 @@ void span_first_token_at(SpanState* span, std::uint64_t now, std::uint64_t token
   emit_first_token(*span, tokens_so_far);
 }
 
-FieldSink* span_fields(SpanState* span) noexcept { return span; }
-
 Context span_context(SpanState* span) noexcept {
   if (span == nullptr) return Context::current();
   note_shared(*span);

@@ -60,9 +60,8 @@ NOPSPAN_API NOPSPAN_COLD void span_cancel(SpanState*, Text reason) noexcept;
 NOPSPAN_API NOPSPAN_COLD void span_exception(SpanState*) noexcept;  // only inside catch (...)
 NOPSPAN_API NOPSPAN_COLD void span_end_at(SpanState*, std::uint64_t end_ns) noexcept;
 NOPSPAN_API NOPSPAN_COLD void span_first_token(SpanState*, std::uint64_t tokens_so_far) noexcept;
-NOPSPAN_API NOPSPAN_COLD FieldSink* span_fields(SpanState*) noexcept;  // of programs built with an older header
-NOPSPAN_API NOPSPAN_COLD Context span_context(SpanState*) noexcept;    // of null: the thread's
-NOPSPAN_API NOPSPAN_COLD Context async_context(SpanState*) noexcept;   // of null: unknown
+NOPSPAN_API NOPSPAN_COLD Context span_context(SpanState*) noexcept;   // of null: the thread's
+NOPSPAN_API NOPSPAN_COLD Context async_context(SpanState*) noexcept;  // of null: unknown
 NOPSPAN_API NOPSPAN_COLD void span_complete(SpanState*, std::uint64_t duration_ns) noexcept;
 
 // A SpanState begins with its FieldSink: part of the ABI.
