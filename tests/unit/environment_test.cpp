@@ -2,6 +2,7 @@
 // Run with NOPSPAN_DISABLE=1, with NOPSPAN_CAPTURE_CONTENT=1 and with neither. The argument says what is expected:
 // "disabled", "capturing" or "listening".
 #include "counters.h"
+#include "expect.h"
 
 #include <nopspan/context.h>
 #include <nopspan/events.h>
@@ -11,23 +12,9 @@
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
 
-#include <cstdio>
 #include <cstring>
 #include <stdexcept>
 #include <string_view>
-
-namespace {
-
-int failures = 0;
-
-void expect(bool condition, const char* what, int line) {
-  if (condition) return;
-  std::fprintf(stderr, "%s:%d: expected %s\n", __FILE__, line, what);
-  ++failures;
-}
-#define EXPECT(condition) expect((condition), #condition, __LINE__)
-
-}  // namespace
 
 int main(int argc, char** argv) {
   const std::string_view expected = argc > 1 ? argv[1] : "listening";

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A program that is compiled with -fno-exceptions -fno-rtti.
+#include "expect.h"
+
 #include <nopspan/agent.h>
 #include <nopspan/context.h>
 #include <nopspan/coroutine.h>
@@ -17,7 +19,6 @@
 #include <nopspan/value.h>
 #include <nopspan/version.h>
 
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,15 +36,6 @@ using nopspan::Fields;
 using nopspan::Span;
 using nopspan::Value;
 using nopspan::testing::Recorder;
-
-int failures = 0;
-
-void expect(bool condition, const char* what, int line) {
-  if (condition) return;
-  std::fprintf(stderr, "%s:%d: expected %s\n", __FILE__, line, what);
-  ++failures;
-}
-#define EXPECT(condition) expect((condition), #condition, __LINE__)
 
 void spans_emit_start_and_stop() {
   const Recorder recorder(Recorder::span_events({"work"}));

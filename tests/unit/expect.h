@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// EXPECT(condition) for programs that GoogleTest is not for. main() returns whether there were `failures`.
+#ifndef NOPSPAN_TESTS_UNIT_EXPECT_H
+#define NOPSPAN_TESTS_UNIT_EXPECT_H
+
+#include <cstdio>
+
+inline int failures = 0;
+
+inline void expect(bool condition, const char* what, const char* file, int line) {
+  if (condition) return;
+  std::fprintf(stderr, "%s:%d: expected %s\n", file, line, what);
+  ++failures;
+}
+#define EXPECT(condition) expect((condition), #condition, __FILE__, __LINE__)
+
+#endif  // NOPSPAN_TESTS_UNIT_EXPECT_H
