@@ -33,7 +33,7 @@ class Followed:
     decoding_errors = "strict"
 
     def __init__(self, command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=None):
-        self.command = shlex.join(command)
+        self.command_line = shlex.join(command)
         self.process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE,
                                         env={**os.environ, **(env or {})})
         self.pid = self.process.pid
@@ -72,7 +72,7 @@ class Followed:
         """wait_until() that fails when the process ends."""
         def checked():
             if not self.is_running():
-                raise AssertionError("%s ended: %s" % (self.command, "\n".join(self.said + self.lines[-20:])))
+                raise AssertionError("%s ended: %s" % (self.command_line, "\n".join(self.said + self.lines[-20:])))
             return condition()
         return wait_until(checked, what)
 
@@ -81,7 +81,7 @@ class Followed:
 
     def wait_until_it_says(self, pattern):
         self.wait_while_it_runs(lambda: any(re.search(pattern, line) for line in list(self.said)),
-                                "%s to say %s" % (self.command, pattern))
+                                "%s to say %s" % (self.command_line, pattern))
 
     def stop(self, signal_number=signal.SIGINT):
         """Ends it by a signal, as a user does; returns its exit status."""
