@@ -55,7 +55,7 @@ struct {
 // Written by the collector: up to which sequence it has fetched a stream by itself.
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
-  __uint(max_entries, 4096);
+  __uint(max_entries, 32768);
   __type(key, struct nopspan_stream_key);
   __type(value, unsigned long);
 } fetched SEC(".maps");

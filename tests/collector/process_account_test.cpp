@@ -135,6 +135,15 @@ TEST_F(Account, ClosesStreamsOfEndedThreads) {
   expect({.emitted = 6, .delivered = 4, .ring_full = 2});
 }
 
+// What they hold is fetched again and again until they hand it over: a stream that was forgotten would be told twice.
+TEST_F(Account, KeepsTheStreamOfEveryThreadThatIsLookedAt) {
+  constexpr std::uint64_t kThreads = 16384;
+  for (int times = 0; times < 2; ++times) {
+    for (std::uint64_t stream = 1; stream <= kThreads; ++stream) arrive(stream, {0, 2});
+  }
+  expect({.emitted = 2 * kThreads, .delivered = 2 * kThreads});
+}
+
 TEST_F(Account, KeepsABoundedNumberOfStreams) {
   std::uint64_t entries = 0;
   for (std::uint64_t stream = 1; stream < 4 * ProcessAccount::kMostStreams; ++stream) {

@@ -43,8 +43,15 @@ void Accounts::close(std::uint32_t pid) {
 void Accounts::bound_streams() {
   std::size_t streams = 0;
   for (const auto& [pid, account] : accounts_) streams += account.entries.streams().size();
-  if (streams <= kMostStreams) return;
-  for (auto& [pid, account] : accounts_) account.entries.bound_streams(kFewStreams);
+  const auto has_fewer = [](const auto& a, const auto& b) {
+    return a.second.entries.streams().size() < b.second.entries.streams().size();
+  };
+  while (streams > kMostStreams) {
+    ProcessAccount& largest = std::max_element(accounts_.begin(), accounts_.end(), has_fewer)->second.entries;
+    const std::size_t before = largest.streams().size();
+    largest.bound_streams(before / 2);
+    streams -= before - largest.streams().size();
+  }
 }
 
 Ledger Accounts::ledger() const {

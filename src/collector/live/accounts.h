@@ -39,9 +39,8 @@ class Accounts {
  private:
   // Of ended processes so many have a row of their own.
   static constexpr std::size_t kMostEnded = 1000;
-  // Of all processes so many streams are kept, and of each then this many.
+  // Of all processes.
   static constexpr std::size_t kMostStreams = 65536;
-  static constexpr std::size_t kFewStreams = 256;
 
   std::map<std::uint32_t, Account> accounts_;
   std::deque<ProcessLedger> ended_;

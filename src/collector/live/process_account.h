@@ -22,8 +22,9 @@ using Losses = std::array<std::uint64_t, NOPSPAN_REASONS>;
 
 class ProcessAccount {
  public:
-  // Of a process's streams so many are kept; the least recently used ones are closed for others.
-  static constexpr std::size_t kMostStreams = 4096;
+  // Of a process's streams so many are kept; the least recently used ones are closed for others. Far more than threads
+  // are looked at: of one that is closed while it holds what was fetched, that is told again.
+  static constexpr std::size_t kMostStreams = 32768;
 
   struct Stream {
     StreamLedger ledger;
