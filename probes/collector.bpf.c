@@ -13,6 +13,7 @@
 
 #include "collector_events.h"
 #include "nopspan_probes.h"
+#include "sample.bpf.h"
 
 // libbpf has it from 1.2 on.
 #ifndef PT_REGS_PARM6
@@ -240,15 +241,43 @@ static __always_inline int is_in_scope(void) {
   return !bpf_map_lookup_elem(&unwanted_cgroups, &cgroup);
 }
 
-// Whether no request in the batch can be wanted: the batch has no entry of the one that is, or all its requests have
-// ended in it and none of them is as it must be.
-static __always_inline int is_unwanted(const struct nopspan_thread* thread, unsigned long longest_ns,
-                                       unsigned long errors) {
+// What the beginning of an entry has that is looked at here.
+struct entry_head {
+  unsigned int size;
+  unsigned int others[3];
+  unsigned long trace_id[2];
+};
+_Static_assert(__builtin_offsetof(struct nopspan_entry, trace_id) == __builtin_offsetof(struct entry_head, trace_id),
+               "the head is the entry's");
+
+// More entries are in no batch of this library. The verifier follows the loop turn by turn.
+#define MOST_LOOKED_AT 512
+
+// Whether the sample has no request of the batch. Of a batch that is not as it should be, the collector finds out.
+static __noinline int is_out_of_sample(const struct handed_over* what, unsigned long entries) {
+  unsigned long at = 0;
+  for (unsigned long i = 0; i < MOST_LOOKED_AT; ++i) {
+    if (i == entries) return at == what->bytes;
+    struct entry_head head;
+    if (bpf_probe_read_user(&head, sizeof(head), (const void*)(what->address + at))) return 0;
+    // What is in no request is in every sample: all zero is.
+    if (is_in_sample(head.trace_id[0] ^ head.trace_id[1], settings.sample_one_in)) return 0;
+    if (head.size < sizeof(struct nopspan_entry) || head.size > what->bytes - at) return 0;
+    at += head.size;
+  }
+  return 0;
+}
+
+// Whether no request in the batch can be wanted: the batch has no entry of one that is, or all its requests have ended
+// in it and none of them is as it must be.
+static __always_inline int is_unwanted(const struct handed_over* what, const struct nopspan_thread* thread,
+                                       unsigned long longest_ns, unsigned long errors) {
   if (settings.request_bit && !(thread->request_bits & settings.request_bit)) return 1;
-  if (thread->open_entries) return 0;
-  return longest_ns < settings.slower_than_ns || (settings.only_errors && !errors) ||
-         (settings.name_bit && !(thread->name_bits & settings.name_bit)) ||
-         (settings.model_bit && !(thread->model_bits & settings.model_bit));
+  if (!thread->open_entries && (longest_ns < settings.slower_than_ns || (settings.only_errors && !errors) ||
+                                (settings.name_bit && !(thread->name_bits & settings.name_bit)) ||
+                                (settings.model_bit && !(thread->model_bits & settings.model_bit))))
+    return 1;
+  return settings.sample_one_in > 1 && is_out_of_sample(what, thread->next - thread->first);
 }
 
 // What the collector has fetched a part of must not be left out as a whole. It says so before it looks whether the
@@ -295,7 +324,7 @@ int on_batch(struct pt_regs* ctx) {
     return 0;
   }
   note_header(what.who.id, what.header);
-  if (what.bytes && is_unwanted(&thread, PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx)) && leave_out(tgid, &thread)) {
+  if (what.bytes && is_unwanted(&what, &thread, PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx)) && leave_out(tgid, &thread)) {
     lose(tgid, &thread, NOPSPAN_REASON_FILTERED);
     return 0;
   }
@@ -373,10 +402,11 @@ struct {
   __type(value, struct nopspan_facts);
 } facts SEC(".maps");
 
-static __always_inline int is_other_request(const struct nopspan_span* span) {
+static __noinline int is_of_unwanted_request(const struct nopspan_span* span) {
+  if (settings.sample_one_in > 1 && !has_sampled_id(span->request_id, settings.sample_one_in)) return 1;
   if (!settings.request_id[0]) return 0;
 #pragma unroll
-  for (int i = 0; i < 22; ++i) {
+  for (int i = 0; i < BASE64_CHARACTERS; ++i) {
     if (span->request_id[i] != settings.request_id[i]) return 1;
   }
   return 0;
@@ -470,7 +500,7 @@ static __always_inline int pass_event_on(struct pt_regs* ctx, unsigned int kind)
     return 0;
   }
   unsigned long reason = PASSED_ON;
-  if (is_other_request(&span)) {
+  if (is_of_unwanted_request(&span)) {
     reason = NOPSPAN_REASON_FILTERED;
   } else if (span.attributes_bytes > NOPSPAN_EVENT_MOST_ATTRIBUTES || span.link_count > NOPSPAN_EVENT_MOST_LINKS) {
     reason = NOPSPAN_REASON_TOO_LARGE;

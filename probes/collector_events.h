@@ -86,7 +86,8 @@ struct nopspan_settings {
   unsigned long name_bit;
   unsigned long model_bit;
   unsigned long request_bit;
-  char request_id[24]; /* the same to per-event probes */
+  unsigned long sample_one_in;
+  char request_id[24]; /* request_bit's, to per-event probes */
 };
 
 /* A hit of a per-event probe, behind struct nopspan_record: what the probe was given, the record, and what that points

@@ -12,6 +12,7 @@
 
 #include "hist_events.h"
 #include "nopspan_probes.h"
+#include "sample.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -101,31 +102,6 @@ static __always_inline void check_sequence(const char* record, struct nopspan_hi
   }
 }
 
-// What the characters of URL-safe Base64 stand for.
-static const unsigned char base64[256] = {
-    ['B'] = 1,  ['C'] = 2,  ['D'] = 3,  ['E'] = 4,  ['F'] = 5,  ['G'] = 6,  ['H'] = 7,  ['I'] = 8,  ['J'] = 9,
-    ['K'] = 10, ['L'] = 11, ['M'] = 12, ['N'] = 13, ['O'] = 14, ['P'] = 15, ['Q'] = 16, ['R'] = 17, ['S'] = 18,
-    ['T'] = 19, ['U'] = 20, ['V'] = 21, ['W'] = 22, ['X'] = 23, ['Y'] = 24, ['Z'] = 25, ['a'] = 26, ['b'] = 27,
-    ['c'] = 28, ['d'] = 29, ['e'] = 30, ['f'] = 31, ['g'] = 32, ['h'] = 33, ['i'] = 34, ['j'] = 35, ['k'] = 36,
-    ['l'] = 37, ['m'] = 38, ['n'] = 39, ['o'] = 40, ['p'] = 41, ['q'] = 42, ['r'] = 43, ['s'] = 44, ['t'] = 45,
-    ['u'] = 46, ['v'] = 47, ['w'] = 48, ['x'] = 49, ['y'] = 50, ['z'] = 51, ['0'] = 52, ['1'] = 53, ['2'] = 54,
-    ['3'] = 55, ['4'] = 56, ['5'] = 57, ['6'] = 58, ['7'] = 59, ['8'] = 60, ['9'] = 61, ['-'] = 62, ['_'] = 63};
-#define BASE64_CHARACTERS 22
-
-// As is_sampled() of src/collector/model/filter.h has it, of the 16 bytes that the id stands for.
-static __always_inline bool is_sampled(const char* id) {
-  if (id[0] == 0) return true;
-  __u64 high = 0, low = 0;
-  for (int i = 0; i < BASE64_CHARACTERS - 1; ++i) {
-    high = (high << 6) | (low >> 58);
-    low = (low << 6) | base64[(unsigned char)id[i]];
-  }
-  high = (high << 2) | (low >> 62);
-  low = (low << 2) | (base64[(unsigned char)id[BASE64_CHARACTERS - 1]] >> 4);
-  const __u64 hash = __builtin_bswap64(high ^ low) * 6364136223846793005UL >> 32;
-  return hash % options.sample_one_in == 0;
-}
-
 // Both are 8-aligned; `wanted` is in `options`.
 static __always_inline bool is_same(const char* text, const volatile char* wanted, int size) {
   for (int i = 0; i < size; i += 8) {
@@ -138,7 +114,7 @@ static __always_inline bool is_of_wanted_request(const char* record) {
   char id[24] __attribute__((aligned(8)));
   if (bpf_probe_read_user(id, sizeof(id), record + __builtin_offsetof(struct nopspan_span, request_id))) return false;
   if (options.request_id[0] && !is_same(id, options.request_id, sizeof(id))) return false;
-  return options.sample_one_in <= 1 || is_sampled(id);
+  return options.sample_one_in <= 1 || has_sampled_id(id, options.sample_one_in);
 }
 
 // `to` is all zero and has NOPSPAN_HIST_TEXT bytes.

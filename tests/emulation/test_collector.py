@@ -10,6 +10,7 @@ import json
 import guest
 
 RUNS = ("batches", "events", "killed", "executing")
+SAMPLED = ("sampled-batches", "sampled-events")
 
 SCRIPT = """
 is_recorded() {
@@ -34,6 +35,14 @@ for run in batches events; do
   tell "span kernel.span 500"
   tell points
   end_record $run
+done
+
+for run in batches events; do
+  begin
+  if [ $run = batches ]; then mode=; else mode=--per-event; fi
+  record sampled-$run --sample 2 $mode
+  tell "complete kernel.complete 1000 5000"
+  end_record sampled-$run
 done
 
 begin
@@ -68,6 +77,13 @@ class Kernels(guest.GuestTest):
                     self.assertEqual((total["emitted"], total["lost"], total["held_by_killed"]),
                                      (sum(wanted.values()), 0, 0), name)
                     self.assertTrue(replayed["whole"], name)
+                for name in SAMPLED:
+                    recorded = json.loads(run.result(name))
+                    total = recorded["ledger"]["total"]
+                    self.assertTrue(total["closes"], name)
+                    self.assertEqual((total["emitted"], total["lost"]), (1000, 0), name)
+                    self.assertEqual(recorded["spans"], total["delivered"], name)
+                    self.assertTrue(300 < total["filtered"] < 700, (name, total))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ nopspan_settings settings_for(const Filter& filter) {
   settings.only_errors = filter.errors ? 1 : 0;
   settings.name_bit = bit_of(filter.name);
   settings.model_bit = bit_of(filter.model);
+  settings.sample_one_in = filter.sample_one_in;
   const TraceId request = trace_id_of(filter.request);
   if (request.empty()) return settings;
   settings.request_bit = std::uint64_t{1} << (request.bytes[15] % 64);
@@ -58,7 +59,7 @@ nopspan_settings settings_for(const Filter& filter) {
 
 bool samples_tails(const nopspan_settings& settings) {
   return settings.slower_than_ns != 0 || settings.only_errors != 0 || settings.name_bit != 0 ||
-         settings.model_bit != 0 || settings.request_bit != 0;
+         settings.model_bit != 0 || settings.request_bit != 0 || settings.sample_one_in > 1;
 }
 
 class LiveSource final : public Source {

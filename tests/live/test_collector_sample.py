@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""--sample: the same requests as everywhere, and what the kernel leaves out takes no room in the buffer."""
+
+import harness
+import test_hist
+from collector import Collector, CollectorTest, Counting
+from followed import wait_until
+from harness import Program
+
+MODES = ((), ("--per-event",))
+NOBODY = 1_000_000_000  # one request in so many
+
+
+def is_sampled(row, one_in):
+    return not row["request_id"] or test_hist.Workload.is_sampled(row["request_id"], one_in)
+
+
+class Sample(CollectorTest):
+    def check_sample(self, one_in, *mode):
+        def keys(rows):
+            return sorted((row["stream"], row["sequence"]) for row in rows)
+        with Collector(*mode) as everything, Collector("--sample", one_in, *mode) as sample:
+            with Program("traced") as program:
+                for _ in range(20):
+                    program.ask("span single 20")
+                    program.ask("begin outer")
+                    program.ask("span inner 5")
+                    program.ask("end")
+                    program.ask("points")  # has gauges, which are in no request
+            everything.stop()
+            ledger = sample.stop()
+        rows = everything.entries(program.pid)
+        wanted = [row for row in rows if is_sampled(row, one_in)]
+        self.assertTrue(0 < len(wanted) < len(rows))
+        self.assertEqual(keys(sample.entries(program.pid)), keys(wanted))
+        counts = sample.counts(program.pid)
+        self.assertEqual((counts["emitted"], counts["delivered"], counts["filtered"]),
+                         (len(rows), len(wanted), len(rows) - len(wanted)))
+        self.assert_nothing_lost(counts)
+        self.assert_closes(ledger)
+
+    def test_is_of_the_same_requests_as_everywhere(self):
+        for mode in MODES:
+            for one_in in (2, 7):
+                with self.subTest(mode=mode, one_in=one_in):
+                    self.check_sample(one_in, *mode)
+
+    def test_what_it_has_not_takes_no_room(self):
+        for mode in MODES:
+            with self.subTest(mode=mode), Collector("--count", "--buffer", "64K", "--sample", NOBODY, *mode) as tracer:
+                with Counting(self.temporary_folder(), threads=2) as program:
+                    program.ask("start")
+                    wait_until(lambda: program.entries() > 100_000, "many spans")
+                    entries = int(program.ask("stop"))
+                ledger = tracer.stop()
+                counts = tracer.counts(program.pid)
+                self.assertEqual((counts["emitted"], counts["filtered"]), (entries, entries), counts)
+                self.assert_nothing_lost(counts)
+                self.assert_closes(ledger)
+
+    def test_what_was_fetched_in_part_is_counted_once(self):
+        with Collector("--sample", NOBODY, "--max-age", "200ms") as tracer:
+            with Program("traced") as program:
+                program.ask("begin open")
+                program.ask("span inner 5")
+
+                def filtered():
+                    rows = tracer.ledger_now()["processes"]
+                    return [row["filtered"] for row in rows if row["pid"] == program.pid] == [5]
+                wait_until(filtered, "the spans to be fetched")
+                program.ask("span inner 3")
+                program.ask("end")
+            ledger = tracer.stop()
+        counts = tracer.counts(program.pid)
+        self.assertEqual((counts["emitted"], counts["filtered"]), (9, 9), counts)
+        self.assert_closes(ledger)
+
+
+if __name__ == "__main__":
+    harness.main()
