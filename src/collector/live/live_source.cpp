@@ -83,6 +83,8 @@ class LiveSource final : public Source {
  private:
   bool on_record(const nopspan_record& record, std::string_view bytes);
   void consume();
+  // Whether all has come that kernel programs told before then: the ring buffer may be far behind.
+  [[nodiscard]] bool has_come(std::uint64_t time_ns) const { return !is_interrupted_ || told_ns_ >= time_ns; }
   void scan();
   void attach();
   std::vector<Attachments::Target> targets();
@@ -100,11 +102,13 @@ class LiveSource final : public Source {
   Drain drain_;
   std::uint64_t slice_ends_ns_ = 0;
   std::uint64_t records_ = 0;
+  std::uint64_t told_ns_ = 0;    // when the last record was made
   bool is_interrupted_ = false;  // there are more records
 };
 
 bool LiveSource::on_record(const nopspan_record& record, std::string_view bytes) {
   delivery_.record(record, bytes);
+  told_ns_ = record.time_ns;
   if (const std::uint64_t cgroup = delivery_.take_unwanted_cgroup(); cgroup != 0) programs_.leave_out_cgroup(cgroup);
   if (++records_ % 64 != 0 || clocks_.monotonic_now() < slice_ends_ns_) return true;
   is_interrupted_ = true;
@@ -204,6 +208,7 @@ void LiveSource::run(Sink& sink, const std::atomic<bool>& stop) {
   delivery_.set_sink(&sink);
   scan();
   std::uint64_t next_tick = 0, next_scan = 0, next_drain = 0;
+  std::uint64_t round_began = 0, drained = 0;
   const std::uint64_t drain_pause =
       std::clamp<std::uint64_t>(options_.max_age_ns / 4, 20 * kMillisecond, 1000 * kMillisecond);
   while (!stop) {
@@ -218,13 +223,21 @@ void LiveSource::run(Sink& sink, const std::atomic<bool>& stop) {
     if (is_time(next_scan, kScan)) {
       scan();
       read_losses();
-      delivery_.next_round();
-      look_after_accounts();
+      // Of processes and threads that have ended nothing may come any more when they are closed.
+      if (has_come(round_began)) {
+        round_began = now;
+        delivery_.next_round();
+        look_after_accounts();
+      }
     } else {
       host_.scan_noted();
       attach();
     }
-    if (!options_.per_event && is_time(next_drain, drain_pause)) drain_.run(options_.max_age_ns, now);
+    // Each fetch ahead of the ring buffer leaves a gap to be filled.
+    if (!options_.per_event && has_come(drained) && is_time(next_drain, drain_pause)) {
+      drained = now;
+      drain_.run(options_.max_age_ns, now);
+    }
     if (is_time(next_tick, kTick)) {
       clocks_.sample();
       sink.on_tick(clocks_.to_unix(now));

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs that are faster than the collector, and a collector that stands still: programs go on, and every entry that
+they made was delivered or is counted."""
+
+import contextlib
+import os
+import signal
+import time
+import unittest
+
+import harness
+from collector import LOSSES, Collector, CollectorTest, Counting
+from followed import wait_until
+from harness import LONG, Program
+
+MODES = {"batches": (), "per event": ("--per-event",)}
+ENTRIES = 1_000_000 if LONG else 100_000
+STANDSTILL_S = 10 if LONG else 1
+
+
+def state_of(pid):
+    with open("/proc/%d/stat" % pid, encoding="utf-8") as stat:
+        return stat.read().rpartition(")")[2].split()[0]
+
+
+@contextlib.contextmanager
+def standing_still(tracer):
+    os.kill(tracer.pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: state_of(tracer.pid) == "T", "the collector to stand still")
+        yield
+        assert state_of(tracer.pid) == "T"
+    finally:
+        os.kill(tracer.pid, signal.SIGCONT)
+
+
+class OverloadTest(CollectorTest):
+    def assert_adds_up(self, ledger):
+        """The total is the sum of all rows, and each row closes."""
+        self.assert_closes(ledger)
+        rows = (ledger["others"], *ledger["processes"])
+        for name in ("emitted", "delivered", "filtered", "lost", *LOSSES):
+            self.assertEqual(ledger["total"][name], sum(row[name] for row in rows), name)
+
+    def assert_all_is_told(self, counts, entries):
+        """Delivered, or lost because there was no room: nothing else may happen here."""
+        self.assertEqual(counts["emitted"], entries, counts)
+        self.assertEqual(counts["delivered"] + counts["ring_full"], entries, counts)
+        self.assertEqual(counts["held_by_killed"], 0)
+
+
+class Overload(OverloadTest):
+    def check(self, threads, *mode):
+        with Collector("--count", "--buffer", "64K", *mode) as tracer:
+            with contextlib.ExitStack() as ended:
+                programs = [ended.enter_context(Counting(self.temporary_folder(), threads=threads)) for _ in range(2)]
+                for program in programs:
+                    program.ask("start")
+                for program in programs:
+                    wait_until(lambda program=program: program.entries() > ENTRIES, "many spans")
+                made = {program.pid: int(program.ask("stop")) for program in programs}
+            ledger = tracer.stop()
+        for pid, entries in made.items():
+            self.assert_all_is_told(tracer.counts(pid), entries)
+        self.assertGreater(ledger["total"]["ring_full"], 0)
+        self.assert_adds_up(ledger)
+
+    def test_ledgers_close_to_the_entry(self):
+        for name, mode in MODES.items():
+            for threads in (1, 4):
+                with self.subTest(mode=name, threads=threads):
+                    self.check(threads, *mode)
+
+
+class StandingStill(OverloadTest):
+    def test_programs_do_their_work_meanwhile(self):
+        for name, mode in MODES.items():
+            with self.subTest(mode=name), Collector("--brief", "--buffer", "256K", *mode) as tracer:
+                with Program("traced") as program:
+                    program.ask("span before 10")
+                    made = 10
+                    with standing_still(tracer):
+                        # It answers when it has made them all.
+                        end = time.monotonic() + STANDSTILL_S
+                        while made < 20_000 or time.monotonic() < end:
+                            program.ask("span meanwhile 1000")
+                            made += 1000
+                    program.ask("span after 10")
+                    made += 10
+                ledger = tracer.stop()
+                counts = tracer.counts(program.pid)
+                self.assert_all_is_told(counts, made)
+                self.assertGreater(counts["ring_full"], 0)
+                self.assert_adds_up(ledger)
+                rows = tracer.sequences(program.pid)
+                self.assertEqual(len(rows), counts["delivered"])
+                self.assert_nothing_twice(rows)
+
+    def check_far_behind(self, end):
+        """What lies in the buffer of a program that is long gone when the collector comes to it."""
+        with Collector("--buffer", "256M", "--max-age", "100ms") as tracer:
+            program = Counting(self.temporary_folder(), threads=2)
+            with standing_still(tracer):
+                program.ask("start")
+                wait_until(lambda: program.entries() > ENTRIES, "many spans")
+                end(program)
+            made = program.entries()
+            wait_until(lambda: len(tracer.lines) > made, "what lies in the buffer")
+            ledger = tracer.stop()
+        self.assert_adds_up(ledger)
+        return program, made, tracer
+
+    def test_what_a_program_made_that_has_ended_is_its_own(self):
+        def end(program):
+            program.ask("stop")
+            program.__exit__(None)
+        program, made, tracer = self.check_far_behind(end)
+        counts = tracer.counts(program.pid)
+        self.assertEqual((counts["emitted"], counts["delivered"]), (made, made), counts)
+        self.assert_nothing_twice(tracer.entries(program.pid))
+
+    def test_what_a_program_made_that_was_killed_is_its_own(self):
+        program, made, tracer = self.check_far_behind(Counting.kill)
+        counts = tracer.counts(program.pid)
+        self.assert_nothing_lost(counts)
+        # Of one span more it is not known, for each thread.
+        self.assertLessEqual(made, counts["emitted"])
+        self.assertLessEqual(counts["emitted"], made + len(program.threads()))
+        self.assert_nothing_twice(tracer.entries(program.pid))
+
+    @unittest.skipUnless(LONG, "a long test: so much takes a while")
+    def test_what_is_fetched_ahead_of_the_buffer_is_no_gap_for_good(self):
+        with Collector("--buffer", "256M", "--max-age", "50ms") as tracer:
+            with Program("traced") as program, Counting(self.temporary_folder()) as other:
+                program.ask("begin open")
+                with standing_still(tracer):
+                    other.ask("start")
+                    wait_until(lambda: other.entries() > 1_200_000, "many spans")
+                    others = int(other.ask("stop"))
+                made = 1
+                # Each of the program's buffers is fetched in part, while what it has handed over has to wait.
+                while len(tracer.lines) < others:
+                    program.ask("span inner 20")
+                    made += 20
+                    time.sleep(0.005)  # a buffer lasts for a fetch or two
+                program.ask("end")
+            tracer.stop()
+        counts = tracer.counts(program.pid)
+        self.assertEqual((counts["emitted"], counts["delivered"]), (made, made), counts)
+        self.assert_nothing_twice(tracer.entries(program.pid))
+
+
+if __name__ == "__main__":
+    harness.main()
