@@ -52,6 +52,27 @@ TEST_F(Batch, ReadsEntriesInOrder) {
 
 TEST_F(Batch, HasNoEntriesWhenEmpty) { EXPECT_THAT(names(0), ElementsAre()); }
 
+TEST_F(Batch, LeavesNothingOfTheEntryBefore) {
+  batch.entry();
+  batch.extra(NOPSPAN_EXTRA_USAGE, {11, 12, 13, 14})
+      .extra(NOPSPAN_EXTRA_FIRST_TOKEN, {21})
+      .extra(NOPSPAN_EXTRA_ENGINE, {31, 32, 33, 34, 35, 36, 37})
+      .extra(NOPSPAN_EXTRA_VALUES, {41, 42});
+  batch.span("next", 1);
+  copy = batch.bytes();
+  BatchReader reader(copy, 2, clocks);
+  Span span;
+  ASSERT_EQ(reader.next(span), Outcome::span);
+  EXPECT_EQ(span.engine_times.preemptions, 37U);
+  ASSERT_EQ(reader.next(span), Outcome::span);
+  EXPECT_EQ(span.name, "next");
+  EXPECT_EQ(span.usage.input + span.usage.output + span.usage.cached + span.usage.reasoning, 0U);
+  EXPECT_EQ(span.first_token_ns, 0U);
+  EXPECT_EQ(span.engine_times.arrival_ns + span.engine_times.preemptions, 0U);
+  EXPECT_EQ(span.value, 0);
+  EXPECT_EQ(span.number, 0U);
+}
+
 TEST_F(Batch, ReadsAllOfASpan) {
   nopspan_entry& entry = batch.entry();
   entry.status = NOPSPAN_STATUS_EXCEPTION;

@@ -77,6 +77,11 @@ bool BatchReader::read_extras(const nopspan_entry& entry, std::string_view bytes
   span.has_usage = (entry.extras & NOPSPAN_EXTRA_USAGE) != 0;
   span.has_first_token = (entry.extras & NOPSPAN_EXTRA_FIRST_TOKEN) != 0;
   span.has_engine_times = (entry.extras & NOPSPAN_EXTRA_ENGINE) != 0;
+  span.usage = {};
+  span.first_token_ns = 0;
+  span.engine_times = {};
+  span.value = 0;
+  span.number = 0;
   if (span.has_usage) {
     std::uint64_t words[4];
     if (!take_extra(left, words)) return false;
@@ -92,8 +97,6 @@ bool BatchReader::read_extras(const nopspan_entry& entry, std::string_view bytes
     if (!take_extra(left, words)) return false;
     span.engine_times = {words[0], words[1], words[2], words[3], words[4], words[5], words[6]};
   }
-  span.value = 0;
-  span.number = 0;
   if ((entry.extras & NOPSPAN_EXTRA_VALUES) != 0) {
     std::uint64_t words[2];
     if (!take_extra(left, words)) return false;
