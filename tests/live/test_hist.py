@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 
 import harness
+from cgroup import Cgroup
 from followed import Followed, wait_until
 from harness import BUILD, PATIENCE_S, Program, Test, program_path
 
@@ -298,36 +299,14 @@ class Programs(InAFolder):
         self.assertEqual(counts_in(json.loads(hist.printed())), {("hist.last", ""): 3})
 
     def test_counts_a_cgroup_with_what_is_below_it(self):
-        with open("/proc/self/mounts", encoding="utf-8") as mounts:
-            points = [line.split()[1] for line in mounts if line.split()[2] == "cgroup2"]
-        if not points:
-            self.skipTest("no cgroup2")
-        outer = os.path.join(points[0], "nopspan-hist-%d" % os.getpid())
-        inner = os.path.join(outer, "inner")
-        try:
-            os.makedirs(inner)
-        except OSError as error:
-            self.skipTest("no cgroup can be made: %s" % error)
-        try:
-            with Program("traced") as inside, Program("traced") as outside:
-                with open(os.path.join(inner, "cgroup.procs"), "w", encoding="ascii") as file:
-                    file.write(str(inside.pid))
-                with Hist("--cgroup", os.path.basename(outer), "--pid", "%d,%d" % (inside.pid, outside.pid)) as hist:
-                    inside.ask("span hist.inside 5")
-                    outside.ask("span hist.outside 6")
-                    document = hist.document()
-            self.assertEqual(counts_in(document), {("hist.inside", ""): 5})
-            self.assertEqual(document["ledger"]["filtered"], 6)
-        finally:
-            wait_until(lambda: self.removes(inner) and self.removes(outer), "the cgroup to be empty")
-
-    @staticmethod
-    def removes(path):
-        try:
-            os.rmdir(path)
-        except OSError:
-            return not os.path.exists(path)
-        return True
+        with Cgroup(self, "nopspan-hist") as group, Program("traced") as inside, Program("traced") as outside:
+            group.put(inside.pid)
+            with Hist("--cgroup", group.name, "--pid", "%d,%d" % (inside.pid, outside.pid)) as hist:
+                inside.ask("span hist.inside 5")
+                outside.ask("span hist.outside 6")
+                document = hist.document()
+        self.assertEqual(counts_in(document), {("hist.inside", ""): 5})
+        self.assertEqual(document["ledger"]["filtered"], 6)
 
     def test_prints_everything_so_far_each_interval(self):
         with Program("traced") as program, Hist("--pid", program.pid, "--interval", "50ms") as hist:

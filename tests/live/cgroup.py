@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cgroups for tests."""
+
+import os
+
+from followed import wait_until
+
+
+def _removes(path):
+    try:
+        os.rmdir(path)
+    except OSError:
+        return not os.path.exists(path)
+    return True
+
+
+class Cgroup:
+    """A cgroup with one below it, where programs are put. A context manager; the test is skipped where none can be made."""
+
+    def __init__(self, test, name):
+        with open("/proc/self/mounts", encoding="utf-8") as mounts:
+            points = [line.split()[1] for line in mounts if line.split()[2] == "cgroup2"]
+        if not points:
+            test.skipTest("no cgroup2")
+        self.name = "%s-%d" % (name, os.getpid())
+        self._outer = os.path.join(points[0], self.name)
+        self._inner = os.path.join(self._outer, "inner")
+        try:
+            os.makedirs(self._inner)
+        except OSError as error:
+            test.skipTest("no cgroup can be made: %s" % error)
+
+    def put(self, pid):
+        with open(os.path.join(self._inner, "cgroup.procs"), "w", encoding="ascii") as file:
+            file.write(str(pid))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        wait_until(lambda: _removes(self._inner) and _removes(self._outer), "the cgroup to be empty")

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nopspan record killed at random points while a program makes spans: each recording is read up to its last whole frame, the
+next recorder goes on, and between them nothing is there twice."""
+
+import collections
+import json
+import os
+import random
+import time
+
+import harness
+from collector import CollectorTest, Counting
+from followed import wait_until
+from harness import LIBRARY, LONG
+from test_record import Record, nopspan
+
+
+def spans(path, pid):
+    """What `nopspan replay` has of a process."""
+    lines = (json.loads(line) for line in nopspan("replay", path, "--spans").stdout.splitlines())
+    return [line for line in lines if line["pid"] == pid]
+
+
+class KilledRecorders(CollectorTest):
+    def record(self, path):
+        return Record(path, "--binary", LIBRARY, "--max-age", "50ms")
+
+    def killed(self, path, seed):
+        with self.record(path) as recorder:
+            wait_until(lambda: os.path.getsize(path) > 20_000, "some frames")
+            time.sleep(random.Random(seed).uniform(0, 0.7))  # it flushes twice a second
+            recorder.kill()
+
+    def check_cut(self, path):
+        """A recording without an end: what it says of itself is what is in it."""
+        summary = json.loads(nopspan("replay", path, "--json").stdout)
+        self.assertFalse(summary["whole"])
+        self.assertGreater(summary["entries"], 0)
+        total = summary["ledger"]["total"]
+        self.assertEqual(total["delivered"], summary["entries"])
+        self.assertTrue(total["closes"])
+
+    def assert_streams_have_no_gap(self, rows):
+        streams = collections.defaultdict(list)
+        for row in rows:
+            streams[row["stream"]].append(int(row["sequence"]))
+        for sequences in streams.values():
+            self.assertEqual(sorted(sequences), list(range(min(sequences), max(sequences) + 1)))
+
+    def test_nothing_is_there_twice_and_the_last_lost_nothing(self):
+        folder = self.temporary_folder()
+        killed = [os.path.join(folder, "%d.rec" % number) for number in range(30 if LONG else 6)]
+        last = os.path.join(folder, "last.rec")
+        with Counting(folder, pause_us=500) as program:
+            program.ask("start")
+            for seed, path in enumerate(killed):
+                self.killed(path, seed)
+            with self.record(last):
+                wait_until(lambda: os.path.getsize(last) > 20_000, "some frames")
+                entries = int(program.ask("stop"))
+        found = {path: spans(path, program.pid) for path in (*killed, last)}
+        for path in killed:
+            self.check_cut(path)
+        for rows in found.values():
+            self.assertTrue(rows)
+            self.assert_streams_have_no_gap(rows)
+        rows = [row for rows in found.values() for row in rows]
+        self.assert_nothing_twice(rows)
+        self.assertLessEqual(len(rows), entries)
+        ids = [row["span_id"] for row in rows if row["type"] == "span"]
+        self.assertEqual(len(ids), len(set(ids)))
+        summary = json.loads(nopspan("replay", last, "--json").stdout)
+        row, = [row for row in summary["ledger"]["processes"] if row["pid"] == program.pid]
+        self.assertEqual((row["emitted"], row["delivered"]), (len(found[last]), len(found[last])))
+        self.assert_nothing_lost(row)
+
+
+if __name__ == "__main__":
+    harness.main("protoc")

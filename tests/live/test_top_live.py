@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nopspan top on a terminal, as text, as JSON and of a recording: of the same run of the example service the same numbers,
+which are those that handlers saw."""
+
+import collections
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import example_service
+import harness
+from example_service import PROMPTS, TRACED, Agent, Server, lines_of, prompts_file
+from followed import Followed
+from harness import BUILD, LIBRARY, PATIENCE_S, SOURCE, Test
+from test_record import Record
+from test_trace import Trace, spans_of
+
+sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
+import tmux
+
+NOPSPAN = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
+BY = ("--by", "process,name,model", "--total")
+ITERATION = "agent.operator.iteration"
+TELL_TOKENS = ("llm.step", "engine.request")
+COUNTS = {"SPANS": "spans", "ERRORS": "errors", "CANC": "cancelled", "IN TOK": "input_tokens", "OUT TOK": "output_tokens",
+          "RETRIES": "retries"}
+
+
+class Json(Followed):
+    """nopspan top --json: a table each tenth of a second."""
+
+    def __init__(self):
+        super().__init__([NOPSPAN, "--json", "top", "--binary", LIBRARY, *BY, "--interval", "100ms"])
+
+    def wait_until_up(self):
+        self.wait_for_line(bool, "a table")
+
+    def last(self):
+        return json.loads(self.lines[-1])
+
+
+def rows_in(document, pids):
+    """{(process, name, model): numbers since the beginning} of these processes. Rates are of a time of their own."""
+    return {(row["process"], row["name"], row["model"]):
+            {key: value for key, value in row["total"].items() if not key.endswith("_per_s")}
+            for row in document["rows"] if int(row["process"].split()[-1]) in pids}
+
+
+def rows_of_text(lines):
+    """The same of a table as people see it: {(process, name, model): {title: text}}, in its order."""
+    head = next(i for i, line in enumerate(lines) if line.startswith("PROCESS"))
+    titles = re.split("  +", lines[head])
+    cells = (re.split("  +", line) for line in lines[head + 1:])
+    return {tuple("" if cell == "-" else cell for cell in row[:3]): dict(zip(titles, row))
+            for row in cells if len(row) == len(titles) and row[0] != "other"}
+
+
+def number(text):
+    """What a cell stands for, and by how much that may be off: three digits are shown."""
+    digits, unit = re.fullmatch(r"([\d.]+)([kMG]?)", text).groups()
+    value = float(digits) * 1000 ** " kMG".index(unit or " ")
+    return value, 0.005 * value if unit else 0
+
+
+class TheSameNumbers(Test):
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.mkdtemp(prefix="nopspan-live-")
+        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        cls.recording = os.path.join(folder, "service.rec")
+        logs = [os.path.join(folder, name) for name in ("server.jsonl", "agent.jsonl")]
+        cls.terminal = tmux.Terminal([NOPSPAN, "top", "--binary", LIBRARY, *BY, "--interval", "500ms"], 240, 40,
+                                     {"TERM": "screen-256color", "LC_ALL": "C.UTF-8"})
+        cls.enterClassContext(cls.terminal)
+        cls.terminal.wait_for_text("since the beginning")
+        # One table: the last one.
+        plain = Followed([NOPSPAN, "top", "--binary", LIBRARY, *BY, "--plain", "--count", "1", "--interval", "1h"])
+        live, recorder, cls.trace = Json(), Record(cls.recording, "--binary", LIBRARY), Trace("--json")
+        with live, recorder, cls.trace, plain:
+            with Server(folder, "--fail-rate", "0.3", "--seed", "7", "--events", logs[0], env=TRACED) as server:
+                agent = Agent(server.url, "--stream", "--prompts", prompts_file(folder, PROMPTS * 4), "--concurrency",
+                              "2", "--max-attempts", "12", "--retry-delay-ms", "5", "--events", logs[1], env=TRACED)
+        assert agent.status == 0
+        cls.pids = {"chat_server %d" % server.pid: server.pid, "agent %d" % agent.pid: agent.pid}
+        cls.agent_pid = agent.pid
+        cls.plain = plain.lines
+        cls.document = live.last()
+        cls.rows = rows_in(cls.document, cls.pids.values())
+        cls.events = [event for log in logs for event in lines_of(log)]
+
+    def expected(self):
+        """{row: counts} of what handlers saw."""
+        starts = {(event["pid"], event["span_id"]): event for event in self.events
+                  if event["event"].endswith((".start", ".iteration_start"))}
+        processes = {pid: process for process, pid in self.pids.items()}
+
+        def row(event, name):
+            place = event
+            while place is not None and "model" not in place["metadata"]:  # its own, or the nearest enclosing span's
+                place = starts.get((place["pid"], place["parent_id"]))
+            return processes[event["pid"]], name, place["metadata"]["model"] if place else ""
+        counts = collections.defaultdict(collections.Counter)
+        for event in self.events:
+            name, _, what = event["event"].rpartition(".")
+            if event["event"] == "agent.operator.iteration_start":  # an iteration has no stop
+                counts[row(event, ITERATION)]["spans"] += 1
+            elif event["event"] == "llm.adapter.retry":
+                step = starts[event["pid"], event["parent_id"]]
+                counts[row(step, "llm.step")]["retries"] += 1
+            elif what in ("stop", "exception"):
+                found = counts[row(starts[event["pid"], event["span_id"]], name)]
+                found["spans"] += 1
+                found["errors"] += event["status"] in (1, 3)
+                found["cancelled"] += event["status"] == 2
+                found["duration_sum_ns"] += event["measurements"]["duration"]
+                found["duration_max_ns"] = max(found["duration_max_ns"], event["measurements"]["duration"])
+                found["first_tokens"] += "gen_ai.response.time_to_first_chunk" in event["attributes"]
+                if name in TELL_TOKENS:
+                    found["input_tokens"] += event["attributes"].get("gen_ai.usage.input_tokens", 0)
+                    found["output_tokens"] += event["attributes"].get("gen_ai.usage.output_tokens", 0)
+        return counts
+
+    def test_are_those_that_handlers_saw(self):
+        expected = self.expected()
+        self.assertEqual(set(self.rows), set(expected))
+        for row, counts in expected.items():
+            for what in ("spans", "errors", "cancelled", "input_tokens", "output_tokens", "first_tokens", "retries"):
+                self.assertEqual(self.rows[row][what], counts[what], (row, what))
+            for what in ("duration_sum_ns", "duration_max_ns"):
+                if row[1] != ITERATION:
+                    self.assertEqual(self.rows[row][what], counts[what], (row, what))
+        total = sum(expected.values(), collections.Counter())
+        for what in ("spans", "errors", "input_tokens", "output_tokens", "retries"):
+            self.assertGreater(total[what], 0, what)
+
+    def test_are_in_the_table_of_text(self):
+        self.assertEqual(sum(line.startswith("PROCESS") for line in self.plain), 1)
+        self.assert_shown(rows_of_text(self.plain), self.pids)
+
+    def test_are_those_of_the_recording(self):
+        done = subprocess.run([NOPSPAN, "--json", "top", "--from", self.recording, *BY], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, check=True, timeout=PATIENCE_S)
+        self.assertEqual(rows_in(json.loads(done.stdout), self.pids.values()), self.rows)
+
+    def test_have_traces_of_the_same_spans_live_and_recorded(self):
+        done = subprocess.run([NOPSPAN, "--json", "trace", "--from", self.recording], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, check=True, timeout=PATIENCE_S)
+        pids = set(self.pids.values())
+        recorded = {found["trace_id"]: found for found in map(json.loads, done.stdout.splitlines())
+                    if found["type"] == "trace" and pids & {process["pid"] for process in found["processes"]}}
+        live = {found["trace_id"]: found for found in self.trace.traces(*pids)}
+        self.assertEqual(set(recorded), set(live))
+        for trace_id, found in live.items():
+            self.assertEqual(spans_of(recorded[trace_id]), spans_of(found))
+            self.assertEqual(recorded[trace_id]["end"], found["end"])
+        spans = collections.Counter(span.name for found in live.values() for span in spans_of(found).values())
+        in_rows = collections.Counter()
+        for (_, name, _), numbers in self.rows.items():
+            in_rows[name] += numbers["spans"]
+        self.assertEqual(spans, in_rows)
+
+    def assert_shown(self, shown, processes):
+        """A table for people has these processes' rows, with their numbers."""
+        wanted = {row: numbers for row, numbers in self.rows.items() if row[0] in processes}
+        shown = {row: cells for row, cells in shown.items() if row[0] in processes}
+        self.assertEqual(set(shown), set(wanted))
+        for row, numbers in wanted.items():
+            for title, what in COUNTS.items():
+                value, off_by = number(shown[row][title])
+                self.assertAlmostEqual(value, numbers[what], delta=off_by, msg=(row, title))
+
+    def sorted_rows(self, process, key, reverse=True):
+        rows = sorted(row for row in self.rows if row[0] == process)  # those of the same number are in this order
+        return sorted(rows, key=lambda row: self.rows[row][key], reverse=reverse)
+
+    def test_are_on_the_screen_which_sorts_filters_and_gives_the_terminal_back(self):
+        def shows(condition):
+            return lambda lines: condition(rows_of_text(lines)) if any(map(re.compile("PROCESS ").match, lines)) else None
+        for process in self.pids:
+            self.terminal.type("/")
+            self.terminal.write(process)
+            self.terminal.type("Enter")
+            wanted = {row for row in self.rows if row[0] == process}
+            rows = self.terminal.wait_for(shows(lambda rows, wanted=wanted: set(rows) == wanted and rows), process)
+            self.assert_shown(rows, [process])
+            spans = [self.rows[row]["spans"] for row in rows]
+            self.assertEqual(spans, sorted(spans, reverse=True))
+            self.terminal.type(">")
+            for key, reverse in (("r", False), ("r", True)):
+                self.terminal.type(key)
+                order = self.sorted_rows(process, "duration_p50_ns", reverse)
+                self.terminal.wait_for(shows(lambda rows, order=order: list(rows) == order), "rows sorted by p50")
+            self.terminal.type("<", "Escape")
+        self.terminal.type("q")
+        self.assertEqual(self.terminal.wait_for_end(), 0)
+        self.assertRegex(self.terminal.settings(), r"[ ;]icanon")
+        self.assertRegex(self.terminal.settings(), r"(?m)[ ;]echo[ ;]|^echo[ ;]")
+        self.assertEqual(self.terminal.tmux("display-message", "-p", "#{alternate_on} #{cursor_flag}").strip(), "0 1")
+
+
+if __name__ == "__main__":
+    example_service.need()
+    harness.main("tmux", "protoc")
