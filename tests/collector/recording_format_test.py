@@ -5,11 +5,16 @@
 By hand: NOPSPAN_PROGRAM=build/dev/nopspan NOPSPAN_EXAMPLES=build/dev/tests/collector/record_examples \
     python3 tests/collector/recording_format_test.py -v
 """
+import fcntl
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
+import termios
+import time
 import unittest
 from pathlib import Path
 
@@ -30,6 +35,24 @@ def as_bytes(text):
 def run(*words, **options):
     return subprocess.run([PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, timeout=60,
                           **{"stdin": subprocess.DEVNULL, "text": True, **options})
+
+
+def bytes_in(pipe):
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def wait_until(is_so):
+    while not is_so():
+        time.sleep(0.01)
+
+
+def waits_in(pid):
+    """The kernel's function in which the process sleeps; "0" if it does not."""
+    return Path(f"/proc/{pid}/wchan").read_text(encoding="ascii")
+
+
+def has_taken_its_signals(pid):
+    return re.search(r"(?m)^ShdPnd:\s*0+$", Path(f"/proc/{pid}/status").read_text(encoding="ascii"))
 
 
 class RecordingTest(unittest.TestCase):
@@ -224,6 +247,40 @@ class Replay(RecordingTest):
             self.assertIn(words, done.stderr)
         for path in ("/nowhere/at/all", "/"):
             self.assertEqual(run("replay", path).returncode, 2)
+
+    def test_control_c_ends_it_where_a_pipe_has_nothing_more(self):
+        for data, status, told in ((b"", 1, "stopped before anything of it was read"),
+                                   (self.data[:-40], 0, "not read to its end")):
+            path = os.path.join(self.folder.name, f"{len(data)}.pipe")
+            os.mkfifo(path)
+            with subprocess.Popen([PROGRAM, "replay", path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  text=True) as reader, open(path, "wb") as pipe:  # open() waits for the reader's
+                pipe.write(data)
+                pipe.flush()
+                wait_until(lambda pipe=pipe: bytes_in(pipe) == 0)
+                reader.send_signal(signal.SIGINT)
+                said = reader.communicate(timeout=60)[0]
+            self.assertEqual(reader.returncode, status, said)
+            self.assertIn(told, said)
+            self.assertNotIn("left out", said)
+
+    def test_control_c_cuts_no_line(self):
+        many = self.file_of(self.data * 50)
+        reader, writer = os.pipe()
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        os.write(writer, b"\n" * fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ))  # a write that waits has written nothing
+        with subprocess.Popen([PROGRAM, "replay", "--spans", many], stdout=writer, stderr=subprocess.PIPE) as program:
+            os.close(writer)
+            wait_until(lambda: "pipe" in waits_in(program.pid))
+            program.send_signal(signal.SIGINT)
+            wait_until(lambda: has_taken_its_signals(program.pid))
+            with open(reader, "rb") as pipe:
+                lines = pipe.read().split(b"\n")
+            told = program.stderr.read()
+        self.assertEqual(program.returncode, 0, told)
+        self.assertEqual(lines.pop(), b"")
+        self.assertTrue(all(json.loads(line) for line in lines if line))
+        self.assertIn(b"not read to its end", told)
 
     def test_other_commands_read_it(self):
         self.assertIn("llm.chat", run("trace", "--from", self.path, "--incomplete").stdout)

@@ -46,7 +46,9 @@ constexpr char kExamples[] =
 void stop_on_signals() {
   struct sigaction action = {};
   action.sa_handler = [](int) { stopping = true; };
-  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  // Restarted is what waits for whoever reads the output: a line that a signal cuts would be lost, and all behind it.
+  // What may wait long for something else does so in poll(), which is not restarted.
+  action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
   for (const int signal_number : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal_number, &action, nullptr);
   // Whoever reads the output may go away (`| head`): that ends the program, without a word.
   signal(SIGPIPE, SIG_DFL);

@@ -2,8 +2,10 @@
 #include "recording/frames.h"
 
 #include "base/failure.h"
+#include "base/stopping.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -63,6 +65,18 @@ bool is_file_header(std::string_view bytes) {
 bool is_frame_header(std::string_view bytes) {
   return bytes.starts_with(kFrameMagic) && get<std::uint32_t>(bytes, 8) <= kMostPayload &&
          get<std::uint32_t>(bytes, 28) == crc_of(bytes.substr(0, 28));
+}
+
+// Whether read() has an answer, which may be an error. A pipe's writer may take its time: false if this is to stop
+// first.
+bool wait_to_read(int fd) {
+  constexpr int kMilliseconds = 100;  // a signal may come just before poll()
+  pollfd file = {fd, POLLIN, 0};
+  while (!stopping) {
+    const int ready = ::poll(&file, 1, kMilliseconds);
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -131,6 +145,7 @@ FrameReader::FrameReader(OpenFile file, std::string name) : file_(std::move(file
                       std::to_string(kFormatVersion) + " alone",
                   Failure::kMisused);
   }
+  if (stopping) throw Failure(name_ + ": stopped before anything of it was read");
   if (state_.error != 0) throw Failure(name_ + ": " + std::strerror(state_.error), Failure::kMisused);
   throw Failure(name_ + (held().empty() ? ": an empty file, and no recording" : ": no recording of nopspan record"),
                 Failure::kMisused);
@@ -146,8 +161,13 @@ bool FrameReader::fill(std::size_t bytes) {
       begin_ = 0;
     }
     if (buffer_.size() == end_) buffer_.resize(end_ + kChunk);
+    if (!wait_to_read(file_.get())) {
+      end_ = begin_;  // nobody knows whether it is the beginning of a frame
+      at_end_ = true;
+      return false;
+    }
     const ssize_t now = ::read(file_.get(), buffer_.data() + end_, buffer_.size() - end_);
-    if (now < 0 && errno == EINTR) continue;
+    if (now < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (now < 0) state_.error = errno;
     at_end_ = now <= 0;
     if (now > 0) {
@@ -166,6 +186,7 @@ void FrameReader::leave_out(std::size_t bytes) {
 
 // Goes on to what may be a header's first byte.
 void FrameReader::search() {
+  if (held().empty()) return;  // reading was stopped
   const std::string_view after = held().substr(1);
   const std::size_t at = after.find('N');
   leave_out(1 + (at == std::string_view::npos ? after.size() : at));

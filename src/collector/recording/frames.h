@@ -56,7 +56,8 @@ class FrameReader {
   // Throws Failure if it is no recording, or of a later format. `name` is for messages.
   FrameReader(OpenFile file, std::string name);
 
-  // The next whole frame; its payload lives until the next call. False at the end.
+  // The next whole frame; its payload lives until the next call. False at the end, and if the program is to stop
+  // (stopping.h) while more must be read.
   bool next(Frame& frame);
 
   struct State {

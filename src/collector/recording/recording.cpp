@@ -25,7 +25,8 @@ constexpr std::size_t kMostProcesses = 4096;  // whose entries are counted apart
 
 FrameReader open_file(const std::string& path) {
   if (path == "-") return {OpenFile(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)), "stdin"};
-  OpenFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // A named pipe is not waited for here, where nothing could stop it: its reader does (frames.cpp).
+  OpenFile file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (!file) throw Failure(path + ": " + std::strerror(errno), Failure::kMisused);
   return {std::move(file), path};
 }
@@ -82,6 +83,7 @@ void Recording::run(Sink& sink, const std::atomic<bool>& stop) {
     tick(frame.time_unix_ns, sink);
     read_frame(frame, sink);
   }
+  is_stopped_ = stop;
   if (end_ > 0) sink.on_tick(end_);
 }
 
@@ -198,7 +200,11 @@ std::string Recording::remark() const {
   if (state.error != 0) say(std::strerror(state.error));
   if (state.left_out > 0) say(std::to_string(state.left_out) + " bytes are no whole frame, and were left out");
   if (broken_ > 0) say(std::to_string(broken_) + " frames hold nothing that can be read");
-  if (!state.ended) say("the recording was not ended properly: it has what was written until then");
+  if (is_stopped_ && !state.ended) {
+    say("not read to its end");
+  } else if (!state.ended) {
+    say("the recording was not ended properly: it has what was written until then");
+  }
   return text;
 }
 

@@ -57,6 +57,7 @@ class Recording : public Source {
   Filter filter_;
   OtlpReader otlp_;
   bool is_filtered_;
+  bool is_stopped_ = false;  // before the end
   std::uint64_t begin_ = 0, end_ = 0, ticked_ = 0, broken_ = 0;
   std::string recording_;  // whose frames these are
   Ledger before_, last_;   // of recordings before this one in the file, and of this one
