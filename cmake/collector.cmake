@@ -199,6 +199,7 @@ set(nopspan_collector_sources
     src/collector/top/top_screen.cpp
     src/collector/top/top_summary.cpp
     src/collector/top/top_table.cpp
+    src/collector/trace/shared_spans.cpp
     src/collector/trace/trace.cpp
     src/collector/trace/trace_assembler.cpp
     src/collector/trace/trace_filter.cpp

@@ -141,11 +141,12 @@ struct nopspan_thread {
   unsigned long capacity;    /* of it, bytes */
   unsigned long discarded;   /* entries of the stream that were thrown away because nobody listened any more */
   unsigned long written_ns;  /* when the last entry was written (CLOCK_MONOTONIC) */
-  unsigned int open_entries; /* in the buffer, whose request's outermost span is not in it, or began elsewhere */
+  unsigned int open_entries; /* in the buffer, whose request's outermost span is not in it, or began elsewhere; and
+                              * spans with links and no parent, which are of the requests that they link to */
   unsigned int reserved_1;
   unsigned long name_bits;    /* a bit for each name in the buffer: 1 << (its FNV-1a of 64 bits >> 58) */
   unsigned long model_bits;   /* the same of models */
-  unsigned long request_bits; /* 1 << (the trace id's last byte % 64) */
+  unsigned long request_bits; /* 1 << (the trace id's last byte % 64), also of what such spans link to */
   char reserved[32];
 };
 /* END struct nopspan_thread */

@@ -314,6 +314,14 @@ inline void note_root(BatchBuffer& batch, const nopspan_entry& entry) noexcept {
   batch.header.open_entries = batch.open + batch.pending;
 }
 
+// A span that several requests share: it tells of each of them, and they go on.
+__attribute__((noinline)) void note_shared(BatchBuffer& batch, const SpanState& span) noexcept {
+  for (std::uint32_t i = 0; i < span.link_count; ++i) {
+    batch.header.request_bits |= std::uint64_t{1} << (static_cast<unsigned char>(span.links[i].trace_id[15]) % 64U);
+  }
+  if ((span.flags & NOPSPAN_FLAG_ORPHAN) == 0) batch.header.open_entries = ++batch.open + batch.pending;
+}
+
 bool has_open_span() noexcept {
   const Frame* frame = top_frame();
   while (frame != nullptr && frame->span == nullptr) frame = frame->below;
@@ -381,6 +389,7 @@ __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span,
   if (span.status == NOPSPAN_STATUS_ERROR || span.status == NOPSPAN_STATUS_EXCEPTION) ++batch->errors;
   write_attributes(out, span, true);
   note_root(*batch, entry);
+  if (__builtin_expect(span.link_count > 0, 0) && span.parent_id == 0) note_shared(*batch, span);
   const std::uint64_t now = (span.flags & NOPSPAN_FLAG_GIVEN_TIMES) == 0 ? span.end_ns : monotonic_ns();
   out.finish(now);
   hand_over_if_due(*batch, now, entry.span_id == entry.root_id);

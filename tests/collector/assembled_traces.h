@@ -9,7 +9,9 @@
 #include <nopspan_probes.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <string>
@@ -60,6 +62,29 @@ inline Span event_of(std::uint64_t span_id, std::string_view name = "said") {
   return event;
 }
 
+// Links for a span; to be kept as long as it.
+inline std::string links_to(const std::vector<std::pair<TraceId, std::uint64_t>>& targets) {
+  std::string bytes;
+  for (const auto& [trace, span_id] : targets) {
+    nopspan_link link{};
+    std::copy(std::begin(trace.bytes), std::end(trace.bytes), std::begin(link.trace_id));
+    link.span_id = span_id;
+    bytes.append(reinterpret_cast<const char*>(&link), sizeof(link));
+  }
+  return bytes;
+}
+
+// A span that requests share: in a trace of its own, without a parent.
+inline Span shared_span(std::uint64_t id, std::string_view links, std::string_view name = "engine.step") {
+  Span span = span_of(id, 0, name);
+  span.trace_id = TraceId();
+  for (std::size_t i = 0; i < 8; ++i) span.trace_id.bytes[8 + i] = static_cast<unsigned char>(id >> (8 * i));
+  span.root_id = id;
+  span.duration_ns = kMillisecond;
+  span.links = links;
+  return span;
+}
+
 // A trace that was handed over.
 struct Seen {
   TraceId id;
@@ -70,7 +95,8 @@ struct Seen {
   bool earlier_part_was_shown;
   std::map<std::uint64_t, std::uint64_t> parents;  // of each span; 0: it is a top
   std::map<std::uint64_t, Top> tops;
-  std::map<std::string, std::uint64_t> events;  // their span; 0: none
+  std::map<std::string, std::uint64_t> events;                            // their span; 0: none
+  std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> shared;  // which span each name links to, how many do
   std::string text;
   nlohmann::ordered_json json;
 };
@@ -78,8 +104,9 @@ struct Seen {
 // An assembler, what it handed over, and its clock.
 class Assembly {
  public:
-  explicit Assembly(const TraceLimits& limits = {}, TraceAssembler::Mark mark = {})
-      : assembler(limits, std::move(mark), [this](const AssembledTrace& trace) { return take(trace); }) {}
+  explicit Assembly(const TraceLimits& limits = {}, TraceAssembler::Mark mark = {}, TraceAssembler::Wants wants = {})
+      : assembler(
+            limits, std::move(mark), [this](const AssembledTrace& trace) { return take(trace); }, std::move(wants)) {}
 
   void add(const Span& span) { assembler.add(span); }
   // So much time passes in which nothing comes.
@@ -91,7 +118,10 @@ class Assembly {
   // All that goes in is somewhere.
   [[nodiscard]] bool adds_up() const {
     const TraceCounts& counts = assembler.counts();
-    return counts.entries == counts.outside + counts.duplicates + counts.over_limit + counts.handed_over + counts.held;
+    const TraceCounts::Links& links = counts.links;
+    return counts.entries == counts.outside + counts.duplicates + counts.over_limit + counts.shared +
+                                 counts.handed_over + counts.held &&
+           links.all == links.joined + links.late + links.unknown + links.unwanted + links.over_limit + links.held;
   }
 
   std::vector<Seen> seen;
@@ -123,6 +153,7 @@ inline bool Assembly::take(const AssembledTrace& trace) {
            {},
            {},
            {},
+           {},
            {}};
   for (const TraceLinks::Node& node : links.nodes()) {
     const std::uint64_t parent = node.parent == TraceLinks::kNone ? 0 : links.nodes()[node.parent].entry->span_id;
@@ -132,6 +163,9 @@ inline bool Assembly::take(const AssembledTrace& trace) {
     } else {
       one.events[std::string(trace.trace.text(node.entry->name))] = parent;
     }
+  }
+  for (const auto& shared : trace.trace.shared()) {
+    one.shared[std::string(trace.trace.text(shared->name))] = {shared->linked_id, shared->times.count()};
   }
   if (draws) one.text = trace_text(trace, style);
   if (encodes) one.json = to_json(trace);

@@ -61,11 +61,32 @@ TEST(LogLinear, AnswersTheQuantilesOfAllSizesWithinItsError) {
   std::vector<std::uint64_t> values = values_of_all_sizes(10007, 1);
   const LogLinear histogram = histogram_of(values);
   std::sort(values.begin(), values.end());
-  for (const double q : {0.0, 0.001, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 1.0}) {
-    const auto rank = static_cast<std::size_t>(std::ceil(q * static_cast<double>(values.size())));
-    const std::uint64_t exact = values[rank == 0 ? 0 : rank - 1];
-    EXPECT_LE(relative_error(histogram.quantile(q), exact), 0.016) << q;
+  for (unsigned percent = 0; percent <= 100; ++percent) {
+    // The least value that so many percent do not exceed.
+    const auto exact = std::find_if(values.begin(), values.end() - 1, [&](std::uint64_t value) {
+      const auto not_above = std::upper_bound(values.begin(), values.end(), value) - values.begin();
+      return static_cast<std::size_t>(not_above) * 100 >= values.size() * percent;
+    });
+    EXPECT_LE(relative_error(histogram.quantile(percent), *exact), 0.016) << percent;
   }
+}
+
+TEST(LogLinear, TakesTheNearestRank) {
+  // 0.9 as a double is a little more than nine tenths: of ten values it would be the tenth.
+  const LogLinear ten = histogram_of({1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
+  EXPECT_EQ(ten.quantile(90), 9U);
+  EXPECT_EQ(ten.quantile(91), 10U);
+  EXPECT_EQ(ten.quantile(50), 5U);
+  for (std::uint64_t count = 1; count <= 1000; ++count) {
+    for (unsigned percent = 0; percent <= 100; ++percent) {
+      const std::uint64_t rank = LogLinear::rank_of(count, percent);
+      ASSERT_TRUE(1 <= rank && rank <= count && rank * 100 >= count * percent) << count << " " << percent;
+      ASSERT_TRUE(rank == 1 || (rank - 1) * 100 < count * percent) << count << " " << percent;
+    }
+  }
+  EXPECT_EQ(LogLinear::rank_of(0, 50), 0U);
+  EXPECT_EQ(LogLinear::rank_of(UINT64_MAX, 100), UINT64_MAX);
+  EXPECT_EQ(LogLinear::rank_of(UINT64_MAX, 1), UINT64_MAX / 100 + 1);
 }
 
 TEST(LogLinear, KnowsItsExtremesAndSumExactly) {
@@ -75,26 +96,26 @@ TEST(LogLinear, KnowsItsExtremesAndSumExactly) {
   EXPECT_EQ(histogram.minimum(), 900'007U);
   EXPECT_EQ(histogram.maximum(), 2'000'001U);
   EXPECT_EQ(histogram.quantile(0), 900'007U);
-  EXPECT_EQ(histogram.quantile(1), 2'000'001U);
+  EXPECT_EQ(histogram.quantile(100), 2'000'001U);
 }
 
 TEST(LogLinear, TellsNoQuantileBeyondAnExtreme) {
   // All in one bucket, whose middle is greater than all of them, and less.
-  EXPECT_EQ(histogram_of({1 << 20, 1 << 20}).quantile(0.5), 1U << 20);
+  EXPECT_EQ(histogram_of({1 << 20, 1 << 20}).quantile(50), 1U << 20);
   const std::uint64_t last = (33U << 15) - 1;
-  EXPECT_EQ(histogram_of({last, last}).quantile(0.5), last);
+  EXPECT_EQ(histogram_of({last, last}).quantile(50), last);
 }
 
 TEST(LogLinear, OfOneValueIsThatValue) {
   for (const std::uint64_t value : {std::uint64_t{0}, std::uint64_t{77'777}, UINT64_MAX}) {
     const LogLinear histogram = histogram_of({value});
-    for (const double q : {0.0, 0.5, 1.0}) EXPECT_EQ(histogram.quantile(q), value);
+    for (const unsigned percent : {0U, 50U, 100U}) EXPECT_EQ(histogram.quantile(percent), value);
   }
 }
 
 TEST(LogLinear, IsZeroWhenEmpty) {
   const LogLinear histogram;
-  EXPECT_EQ(histogram.quantile(0.5), 0U);
+  EXPECT_EQ(histogram.quantile(50), 0U);
   EXPECT_EQ(histogram.count(), 0U);
   EXPECT_EQ(histogram.in_bucket(3), 0U);
 }

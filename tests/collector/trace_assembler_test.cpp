@@ -237,12 +237,236 @@ TEST(TraceAssembler, GivesUpWhatBeganBeforeTheAttach) {
   Span orphan = span_of(2, 0);
   orphan.flags = NOPSPAN_FLAG_ORPHAN;
   assembly.add(orphan);
-  assembly.wait(5 * kSecond);
+  assembly.add(remote_span(3, 2));  // in it: another process's
+  assembly.wait(kSecond);
   EXPECT_THAT(assembly.seen, IsEmpty());
-  assembly.wait(6 * kSecond);
+  assembly.wait(kSecond);
   ASSERT_THAT(assembly.seen, SizeIs(1));
   EXPECT_EQ(assembly.seen[0].end, TraceEnd::unfinished);
   EXPECT_THAT(assembly.seen[0].tops, ElementsAre(Pair(2, Top::orphan)));
+}
+
+TEST(TraceAssembler, GivesUpWhatBeganBeforeTheAttachAlsoIfItLacksMore) {
+  Assembly assembly;
+  Span orphan = span_of(2, 0);
+  orphan.flags = NOPSPAN_FLAG_ORPHAN;
+  assembly.add(orphan);
+  assembly.add(span_of(5, 4));
+  assembly.wait(5 * kSecond);
+  EXPECT_THAT(assembly.seen, IsEmpty()) << "span 4 may still be running";
+  assembly.wait(7 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].end, TraceEnd::unfinished);
+  EXPECT_THAT(assembly.seen[0].tops, ElementsAre(Pair(2, Top::orphan), Pair(5, Top::missing)));
+}
+
+// ---- Shared spans
+
+TEST(TraceAssembler, AddsASharedSpanToTheTracesThatItLinksTo) {
+  Assembly assembly;
+  assembly.encodes = true;
+  Span other = span_of(1, 0);
+  other.trace_id = trace_number(2);
+  const std::string both = links_to({{trace_number(1), 2}, {trace_number(2), 1}});
+  const std::string one = links_to({{trace_number(1), 2}});
+  for (std::uint64_t id = 100; id < 110; ++id) assembly.add(shared_span(id, id == 105 ? one : both));
+  for (const Span& span : {span_of(2, 1), span_of(1, 0), other}) assembly.add(span);
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(2)) << "no traces of their own";
+  EXPECT_THAT(assembly.seen[0].shared, ElementsAre(Pair("engine.step", Pair(2, 10))));
+  EXPECT_THAT(assembly.seen[1].shared, ElementsAre(Pair("engine.step", Pair(1, 9))));
+  const auto& json = assembly.seen[0].json["shared"][0];
+  EXPECT_EQ(json["sum_ns"], 10 * kMillisecond);
+  EXPECT_EQ(json["max_ns"], kMillisecond);
+  EXPECT_EQ(json["span_id"], "0000000000000002");
+  EXPECT_FALSE(json.contains("spans"));
+  EXPECT_EQ(assembly.assembler.counts().shared, 10U);
+  EXPECT_EQ(assembly.assembler.counts().links.joined, 19U);
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceAssembler, KeepsSharedSpansOneByOneWhenAsked) {
+  TraceLimits limits;
+  limits.shared_kept = 3;
+  Assembly assembly(limits);
+  assembly.encodes = true;
+  const std::string links = links_to({{trace_number(1), 1}});
+  for (std::uint64_t id = 100; id < 105; ++id) assembly.add(shared_span(id, links));
+  assembly.add(span_of(1, 0));
+  assembly.assembler.finish();
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  const auto& json = assembly.seen[0].json["shared"][0];
+  EXPECT_EQ(json["count"], 5);
+  ASSERT_THAT(json["spans"], SizeIs(3));
+  EXPECT_EQ(json["spans"][0]["span_id"], "0000000000000064");
+  EXPECT_EQ(json["spans"][0]["requests"], 1);
+}
+
+TEST(TraceAssembler, WaitsForTheSharedSpansOfATraceThatHasEnded) {
+  Assembly assembly;
+  const std::string links = links_to({{trace_number(1), 1}});
+  assembly.add(span_of(1, 0));
+  assembly.wait(kSecond);
+  assembly.add(shared_span(100, links));  // its thread held it for so long
+  assembly.wait(kSecond);
+  EXPECT_THAT(assembly.seen, IsEmpty());
+  assembly.wait(kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_THAT(assembly.seen[0].shared, SizeIs(1));
+}
+
+TEST(TraceAssembler, DoesNotWaitForWhatBeginsAfterATraceHasEnded) {
+  Assembly assembly;
+  const std::string links = links_to({{trace_number(1), 1}});
+  assembly.add(span_of(1, 0));
+  for (std::uint64_t id = 100; id < 110; ++id) {
+    assembly.wait(500 * kMillisecond);
+    Span span = shared_span(id, links);
+    span.start_unix_ns += 10 * kSecond;
+    assembly.add(span);
+  }
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  assembly.wait(2 * kSecond);
+  EXPECT_GT(assembly.assembler.counts().links.late, 0U);
+  EXPECT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceAssembler, HoldsSharedSpansUntilTheirTraceComes) {
+  Assembly assembly;
+  const std::string links = links_to({{trace_number(1), 1}});
+  for (std::uint64_t id = 100; id < 130; ++id) {
+    assembly.add(shared_span(id, links));
+    assembly.wait(kSecond);
+  }
+  EXPECT_EQ(assembly.assembler.open_traces(), 1U) << "the last shared one, which waits for its grace time";
+  assembly.add(span_of(1, 0));
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_THAT(assembly.seen[0].shared, ElementsAre(Pair("engine.step", Pair(1, 30))));
+}
+
+TEST(TraceAssembler, LeavesOutAndCountsWhatLinksToNothingThatIsKnown) {
+  Assembly assembly;
+  const std::string links = links_to({{trace_number(1), 1}});
+  const std::size_t before = assembly.assembler.bytes();
+  assembly.add(shared_span(100, links, ""));
+  assembly.wait(5 * kSecond);
+  EXPECT_EQ(assembly.assembler.counts().links.held, 1U);
+  assembly.wait(10 * kSecond);
+  EXPECT_EQ(assembly.assembler.counts().links.unknown, 1U);
+  assembly.add(shared_span(101, links, ""));
+  const std::string own = links_to({{shared_span(102, "").trace_id, 102}});
+  assembly.add(shared_span(102, own, ""));
+  assembly.assembler.finish();
+  EXPECT_EQ(assembly.assembler.counts().links.unknown, 3U);
+  EXPECT_THAT(assembly.seen, IsEmpty());
+  EXPECT_EQ(assembly.assembler.bytes(), before);
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceAssembler, MarksATraceByItsSharedSpansToo) {
+  Assembly assembly({}, [](const Span& span) { return span.failed() ? 2U : 1U; });
+  const std::string links = links_to({{trace_number(1), 1}});
+  Span failed = shared_span(100, links);
+  failed.status = kError;
+  assembly.add(failed);
+  assembly.add(span_of(1, 0));
+  assembly.assembler.finish();
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].marks, 3U);
+}
+
+TEST(TraceAssembler, FollowsNoLinkToATraceThatNobodyWants) {
+  Assembly assembly({}, {}, [](const TraceId& id) { return id == trace_number(1); });
+  const std::string links = links_to({{trace_number(1), 1}, {trace_number(2), 1}});
+  assembly.add(shared_span(100, links));
+  assembly.add(span_of(1, 0));
+  assembly.assembler.finish();
+  EXPECT_EQ(assembly.assembler.counts().links.unwanted, 1U);
+  EXPECT_EQ(assembly.assembler.counts().links.joined, 1U);
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceAssembler, TakesATraceThatHasMoreThanLinksForOneOfItsOwn) {
+  Assembly assembly;
+  const std::string links = links_to({{trace_number(1), 1}});
+  const Span consumer = shared_span(100, links, "consume");
+  Span child = span_of(101, 100);
+  child.trace_id = consumer.trace_id;
+  assembly.add(child);
+  assembly.add(consumer);
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].end, TraceEnd::finished);
+  EXPECT_THAT(assembly.seen[0].parents, SizeIs(2));
+}
+
+TEST(TraceAssembler, TakesASharedSpanInDoubtForOne) {
+  Assembly assembly;
+  const std::string links = links_to({{trace_number(1), 1}});
+  Span step = shared_span(100, links);
+  step.flags = NOPSPAN_FLAG_ORPHAN;
+  assembly.add(step);
+  assembly.add(span_of(1, 0));
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_THAT(assembly.seen[0].shared, SizeIs(1));
+}
+
+TEST(TraceAssembler, BoundsWhatSharedSpansTake) {
+  TraceLimits limits;
+  limits.bytes = 1U << 20U;
+  limits.traces = 500;
+  limits.shared_kept = 100;
+  Assembly assembly(limits);
+  for (std::uint64_t id = 100; id < 5000; ++id) {
+    std::vector<std::pair<TraceId, std::uint64_t>> targets;
+    for (std::uint64_t i = 0; i < 128; ++i) {
+      TraceId target;
+      for (std::size_t byte = 0; byte < 8; ++byte) {
+        target.bytes[byte] = static_cast<unsigned char>((id * 100 + i) >> (8 * byte));
+      }
+      targets.emplace_back(target, i % 3);
+    }
+    const std::string links = links_to(targets);
+    Span span = shared_span(id, links);
+    span.duration_ns = id << (id % 50);
+    assembly.add(span);
+    if (id % 10 == 0) assembly.wait(100 * kMillisecond);
+    ASSERT_LE(assembly.assembler.bytes(), (1U << 20U) + 10'000U);
+    ASSERT_TRUE(assembly.adds_up());
+  }
+  assembly.assembler.finish();
+  EXPECT_TRUE(assembly.adds_up());
+  EXPECT_EQ(assembly.assembler.counts().held, 0U);
+  EXPECT_EQ(assembly.assembler.counts().links.held, 0U);
+}
+
+TEST(TraceAssembler, BoundsTheKindsOfSharedSpansOfATrace) {
+  Assembly assembly;
+  for (std::uint64_t id = 100; id < 1100; ++id) {
+    const std::string links = links_to({{trace_number(1), id}});
+    assembly.add(shared_span(id, links));
+  }
+  assembly.add(span_of(1, 0));
+  assembly.assembler.finish();
+  EXPECT_EQ(assembly.assembler.counts().links.joined, 256U);
+  EXPECT_EQ(assembly.assembler.counts().links.over_limit, 744U);
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceAssembler, OutlivesSharedSpansThatLinkToEachOther) {
+  Assembly assembly;
+  const std::string to_first = links_to({{shared_span(100, "").trace_id, 100}});
+  const std::string to_second = links_to({{shared_span(101, "").trace_id, 101}});
+  assembly.add(shared_span(100, to_second));
+  assembly.add(shared_span(101, to_first));
+  assembly.wait(20 * kSecond);
+  EXPECT_THAT(assembly.seen, IsEmpty());
+  EXPECT_EQ(assembly.assembler.counts().links.unknown, 2U);
+  EXPECT_EQ(assembly.assembler.counts().shared, 2U);
+  EXPECT_TRUE(assembly.adds_up());
 }
 
 // ---- Late parts

@@ -12,7 +12,7 @@ import surroundings
 
 INCLUDE = os.path.join(os.environ["NOPSPAN_STAGE"], "include")
 DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs/architecture.md", "docs/genai.md",
-             "docs/overhead.md", "docs/overhead-collector.md", "docs/recording.md", "probes/README.md")
+             "docs/overhead.md", "docs/overhead-collector.md", "docs/recording.md", "docs/trace.md", "probes/README.md")
 MOST_README_LINES = 200
 
 

@@ -19,9 +19,10 @@ import unicodedata
 
 import example_service
 import harness
+from collector import Counting
 from example_service import PROMPTS, Agent, Server, lines_of, prompts_file
 from followed import Followed
-from harness import BUILD, LIBRARY, PATIENCE_S, Program, Test
+from harness import BUILD, LIBRARY, PATIENCE_S, Program, Test, wait_until
 
 NOPSPAN = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
 STATUSES = ("ok", "error", "cancelled", "exception")
@@ -65,7 +66,9 @@ class ChatService(Test):
 
     FILTERS = {"all": (), "name": ("--name", "llm.tool"), "model": ("--model", "no-such-model"), "errors": ("--errors",),
                "slow": ("--slower-than", "60ms"), "sample": ("--sample", "2"),
-               "both": ("--errors", "--name", "llm.tool")}
+               "both": ("--errors", "--name", "llm.tool"), "each": ("--all-spans",), "step": ("--name", "engine.step"),
+               "early name": ("--filter-early", "--name", "llm.tool"), "early model": ("--filter-early", "--model", "none"),
+               "early errors": ("--filter-early", "--errors")}
 
     @classmethod
     def setUpClass(cls):
@@ -118,6 +121,7 @@ class ChatService(Test):
         expected = self.expected(trace["request_id"])
         spans = spans_of(trace)
         self.assertEqual(set(spans), set(expected))
+        self.assertEqual("shared" in trace, any(span.name == "engine.prefill" for span in spans.values()))
         for span_id, span in spans.items():
             duration = expected[span_id].duration_ns or span.duration_ns
             self.assertEqual(span, expected[span_id]._replace(duration_ns=duration))
@@ -133,11 +137,49 @@ class ChatService(Test):
             self.assertEqual([span["name"] for span in trace["spans"] if "top" in span], ["llm.chat"])
             self.assertEqual(base64.urlsafe_b64decode(request_id + "==").hex(), trace["trace_id"])
 
-    def test_traces_of_the_engines_own_are_shown_too(self):
-        steps = {event["span_id"] for event in self.events if event["event"] == "engine.step.stop"}
-        traces = [trace for trace in self.shown["all"].values() if trace["spans"][0]["name"] == "engine.step"]
-        self.assertEqual({trace["spans"][0]["span_id"] for trace in traces}, steps)
-        self.assertTrue(all(trace["spans"][0]["links"] for trace in traces))
+    def test_the_engines_steps_are_shown_within_the_requests_that_share_them(self):
+        durations = {event["span_id"]: event["measurements"]["duration"] for event in self.events
+                     if event["event"] == "engine.step.stop"}
+        self.assertEqual(set(self.shown["all"]), set(self.shown["each"]))
+        self.assertGreaterEqual(set(self.shown["all"]), set(self.ids))
+        shown = collections.defaultdict(list)
+        for trace in self.shown["each"].values():
+            names = {span["span_id"]: span["name"] for span in trace["spans"]}
+            self.assertNotIn("engine.step", names.values())
+            for steps in trace.get("shared", ()):
+                self.assertEqual((steps["name"], names[steps["span_id"]]), ("engine.step", "engine.request"))
+                self.assertEqual(len(steps["spans"]), steps["count"])
+                self.assertEqual(steps["sum_ns"], sum(span["duration_ns"] for span in steps["spans"]))
+                self.assertEqual(steps["max_ns"], max(span["duration_ns"] for span in steps["spans"]))
+                for span in steps["spans"]:
+                    self.assertEqual(span["duration_ns"], durations[span["span_id"]])
+                    shown[span["span_id"]].append(span["requests"])
+        self.assertEqual(set(shown), set(durations))
+        for requests in shown.values():
+            self.assertEqual(requests, [len(requests)] * len(requests))
+        for request_id, trace in self.shown["all"].items():
+            for steps, each in zip(trace.get("shared", ()), self.shown["each"][request_id].get("shared", ()), strict=True):
+                self.assertEqual(steps, {key: value for key, value in each.items() if key != "spans"})
+
+    def test_requests_are_found_by_the_steps_that_they_share(self):
+        self.assertEqual(set(self.shown["step"]),
+                         {request_id for request_id, trace in self.shown["all"].items() if "shared" in trace})
+
+    def test_slow_requests_have_all_their_steps(self):
+        for request_id in set(self.shown["slow"]) & set(self.ids):
+            self.assertEqual(self.shown["slow"][request_id].get("shared"), self.shown["all"][request_id].get("shared"))
+
+    def test_what_is_filtered_early_is_counted_to_the_entry(self):
+        def rows(name):
+            return {row["pid"]: row for row in self.tracers[name].last()["ledger"]["processes"]
+                    if row["pid"] in (self.agent.pid, self.server_pid)}
+        everything = rows("all")
+        for name in ("early name", "early model", "early errors"):
+            for pid, row in rows(name).items():
+                self.assertEqual(row["malformed"], 0, name)
+                self.assertEqual(row["emitted"], everything[pid]["emitted"], name)
+                self.assertEqual(row["delivered"] + row["filtered"] + row["lost"], row["emitted"], name)
+        self.assertGreater(sum(row["filtered"] for row in rows("early model").values()), 0)
 
     def test_spans_come_behind_their_parents(self):
         for trace in self.shown["all"].values():
@@ -225,10 +267,56 @@ class ChatService(Test):
             counts, total = end["traces"], end["ledger"]["total"]
             self.assertTrue(total["closes"], name)
             self.assertEqual(counts["entries"], counts["outside"] + counts["duplicates"] + counts["over_limit"] +
-                             counts["handed_over"], name)
+                             counts["shared"] + counts["handed_over"], name)
             self.assertEqual(counts["held"], 0)
+            links = dict(counts["links"])
+            self.assertEqual(links.pop("all"), sum(links.values()), name)
+            self.assertEqual(links["held"], 0)
             self.assertEqual(counts["shown"] + counts["not_wanted"] + counts["incomplete_not_shown"],
                              counts["finished"] + counts["late_parts"] + counts["evicted"] + counts["unfinished"], name)
+
+
+class FilterEarly(Test):
+    """What the kernel leaves out is counted to the last entry, and nothing that it passes on is cut."""
+
+    FILTERS = {"name": ("--name", "counting.root"), "no such name": ("--name", "no.such"), "model": ("--model", "none"),
+               "errors": ("--errors",), "slow": ("--slower-than", "1h"), "both": ("--errors", "--name", "counting.inner")}
+
+    def ledgers(self, *options, threads=4, pause_us=50):
+        """What each filter's ledger says of a process with many spans, and how many it made."""
+        tracers = {name: Trace("--json", "--filter-early", *filters, *options) for name, filters in self.FILTERS.items()}
+        try:
+            for tracer in tracers.values():
+                tracer.__enter__()
+            with Counting(self.temporary_folder(), threads=threads, pause_us=pause_us) as program:
+                program.ask("start")
+                wait_until(lambda: program.entries() > 10_000, "some thousand spans")
+                made = int(program.ask("stop"))
+        finally:
+            for tracer in tracers.values():
+                tracer.__exit__()
+        rows = {}
+        for name, tracer in tracers.items():
+            self.assertTrue(tracer.last()["ledger"]["total"]["closes"], name)
+            rows[name], = [row for row in tracer.last()["ledger"]["processes"] if row["pid"] == program.pid]
+        return rows, made
+
+    def check(self, rows, made):
+        for name, row in rows.items():
+            with self.subTest(name):
+                self.assertEqual(row["malformed"], 0, row)
+                self.assertEqual(row["delivered"] + row["filtered"] + row["lost"], made, row)
+                self.assertEqual(row["emitted"], made, row)
+                self.assertGreater(row["delivered"] if name == "name" else row["filtered"], 0, row)
+
+    def test_everything_is_delivered_filtered_or_lost(self):
+        self.check(*self.ledgers())
+
+    def test_also_where_little_is_fetched_again_and_again(self):
+        self.check(*self.ledgers("--max-age", "20ms", threads=8, pause_us=2000))
+
+    def test_also_where_the_ring_buffer_is_small(self):
+        self.check(*self.ledgers("--buffer", "64k"))
 
 
 class Requests(Test):

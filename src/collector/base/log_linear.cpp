@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 
 namespace nopspan::collector {
@@ -89,10 +88,16 @@ void LogLinear::clear() {
   minimum_ = UINT64_MAX;
 }
 
-std::uint64_t LogLinear::quantile(double q) const {
+// In integers: 0.9 is no double, and 0.9 * 10 may be more than 9. In parts of 100, so that nothing can overflow.
+std::uint64_t LogLinear::rank_of(std::uint64_t count, unsigned percent) {
+  percent = std::min(percent, 100U);
+  const std::uint64_t rank = count / 100 * percent + (count % 100 * percent + 99) / 100;
+  return std::max(rank, std::min<std::uint64_t>(count, 1));
+}
+
+std::uint64_t LogLinear::quantile(unsigned percent) const {
   if (count_ == 0) return 0;
-  const auto wanted = static_cast<long double>(count_) * std::clamp(static_cast<long double>(q), 0.0L, 1.0L);
-  const auto rank = std::clamp(static_cast<std::uint64_t>(std::ceil(wanted)), std::uint64_t{1}, count_);
+  const std::uint64_t rank = rank_of(count_, percent);
   std::uint64_t before = 0;
   for (std::size_t bucket = 0; bucket < kBuckets; ++bucket) {
     if (!octaves_[bucket >> kSubBits]) {

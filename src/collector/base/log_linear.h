@@ -49,8 +49,11 @@ class LogLinear {
   [[nodiscard]] std::uint64_t sum() const { return sum_; }  // UINT64_MAX: at least so much
   [[nodiscard]] std::uint64_t maximum() const { return maximum_; }
   [[nodiscard]] std::uint64_t minimum() const { return minimum_; }  // UINT64_MAX when empty
-  // What the fraction `q` of all values does not exceed, within 1.6 %; 0 when empty.
-  [[nodiscard]] std::uint64_t quantile(double q) const;
+  // By the nearest rank: the least value that so many percent of all do not exceed, within 1.6 %; 0 when empty.
+  [[nodiscard]] std::uint64_t quantile(unsigned percent) const;
+  // Which value, counted from 1 in ascending order, that is of `count`: ceil(count * percent / 100), and at least the
+  // first. 0 of none.
+  static std::uint64_t rank_of(std::uint64_t count, unsigned percent);
   [[nodiscard]] std::uint64_t in_bucket(std::size_t bucket) const;
 
   // Octaves are made when first needed: most histograms use a few.

@@ -56,7 +56,8 @@ class Shower : public Sink {
         filter_(options.source.filter, options.filter_early),
         assembler_(
             options.limits, [this](const Span& span) { return filter_.mark(span); },
-            [this](const AssembledTrace& trace) { return take(trace); }) {}
+            [this](const AssembledTrace& trace) { return take(trace); },
+            [this](const TraceId& id) { return filter_.may_want(id); }) {}
 
   void on_span(const Span& span) override {
     if (is_done()) return;
@@ -139,14 +140,19 @@ void Shower::print_end(const Ledger& ledger) const {
   if (is_done() && assembler_.open_traces() > 0) add(assembler_.open_traces(), "begun");
   text += "; of " + std::to_string(counts.entries) + " spans and events";
   add(counts.outside, "in no request");
+  add(counts.shared, "shared by requests");
   add(counts.duplicates, "duplicates");
   add(counts.over_limit, "beyond --max-spans");
+  // A filter leaves out some of the requests, not what they share with others.
+  if (options_.source.filter.empty()) add(counts.links.unknown, "links to requests that were not seen");
+  add(counts.links.over_limit, "links not followed, for want of memory (--memory)");
   std::cerr << text << "\n" << to_text(ledger);
 }
 
 int run_trace(TraceOptions& options, const OutputOptions& common) {
   // What threads may hold back is what a trace must wait for.
   options.limits.grace_ns = options.source.max_age_ns + options.source.max_age_ns / 2;
+  if (options.all_spans) options.limits.shared_kept = options.limits.entries_per_trace;
   options.limits.long_grace_ns = std::max(options.limits.long_grace_ns, 2 * options.limits.grace_ns);
   Shower shower(options, common);
   options.source.filter = shower.filter_for_source();
@@ -157,6 +163,11 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
   std::cerr << remark_text(*source);
   return 0;
 }
+
+constexpr char kDescription[] =
+    "What requests share (engine.step: no parent, links to them) is shown within each of them, added up. Filters by "
+    "name,\n"
+    "model, process and --errors are met by it too; --slower-than asks for the request's own time.";
 
 constexpr char kExamples[] =
     "Examples:\n"
@@ -176,8 +187,11 @@ void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
       ->type_name("N")
       ->check(CLI::PositiveNumber)
       ->group(kGroup);
-  command->add_flag("--all-spans", options->all_spans, "Do not fold siblings of one name")->group(kGroup);
-  command->add_flag("--incomplete", options->incomplete, "At the end, show what has not ended too")->group(kGroup);
+  command
+      ->add_flag("--all-spans", options->all_spans, "Do not fold siblings of one name, nor spans that requests share")
+      ->group(kGroup);
+  command->add_flag("--incomplete", options->incomplete, "Show what has not ended too, or began before the attach")
+      ->group(kGroup);
   command->add_flag("--ascii", options->ascii, "Draw with ASCII characters")->group(kGroup);
   command
       ->add_flag(
@@ -192,7 +206,7 @@ void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
       ->group(kGroup);
   add_bytes_option(*command, "--memory", options->limits.bytes, "For traces that have not ended (64M)")->group(kGroup);
   add_source_options(*command, options->source);
-  command->footer(kExamples);
+  command->footer(std::string(kDescription) + "\n\n" + kExamples);
   command->callback([options, &common, &run] { run = [options, &common] { return run_trace(*options, common); }; });
 }
 

@@ -49,9 +49,9 @@ const Json& list_at(const Json& json, const char* key) {
 void write_row(Json& json, const HistRow& row) {
   json["errors"] = row.errors;
   json["cancelled"] = row.cancelled;
-  json["p50"] = row.times.quantile(0.5);
-  json["p90"] = row.times.quantile(0.9);
-  json["p99"] = row.times.quantile(0.99);
+  json["p50"] = row.times.quantile(50);
+  json["p90"] = row.times.quantile(90);
+  json["p99"] = row.times.quantile(99);
   json["histogram"] = to_json(row.times);
 }
 

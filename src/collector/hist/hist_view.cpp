@@ -95,8 +95,8 @@ void append_row(std::string& text, const std::string& title, const HistRow& row,
   text += "\n" + (style.color ? "\x1b[1m" + title + "\x1b[0m" : title) + "  " + std::to_string(times.count());
   if (row.errors > 0) text += ", " + count_text(row.errors, "error");
   if (row.cancelled > 0) text += ", " + std::to_string(row.cancelled) + " cancelled";
-  text += "\n  p50 " + duration_text(times.quantile(0.5)) + "  p90 " + duration_text(times.quantile(0.9)) + "  p99 " +
-          duration_text(times.quantile(0.99)) + "  min " + duration_text(times.minimum()) + "  max " +
+  text += "\n  p50 " + duration_text(times.quantile(50)) + "  p90 " + duration_text(times.quantile(90)) + "  p99 " +
+          duration_text(times.quantile(99)) + "  min " + duration_text(times.minimum()) + "  max " +
           duration_text(times.maximum());
   // A sum that stayed at its greatest says nothing.
   if (times.sum() < UINT64_MAX) text += "  mean " + duration_text(times.sum() / times.count());

@@ -58,8 +58,11 @@ std::optional<ProcessState> process_state(std::uint32_t pid) {
   // The command is in parentheses, and may have any in it.
   const std::size_t command_end = text.rfind(") ");
   if (command_end == std::string_view::npos) return std::nullopt;
-  text.remove_prefix(command_end + 2);
   ProcessState result;
+  if (const std::size_t begin = text.find('('); begin < command_end) {
+    result.command = text.substr(begin + 1, command_end - begin - 1);
+  }
+  text.remove_prefix(command_end + 2);
   result.state = text.empty() ? '?' : text.front();
   for (unsigned field = 3; !text.empty(); ++field) {
     const std::size_t end = std::min(text.find(' '), text.size());
@@ -90,8 +93,7 @@ Process process_facts(std::uint32_t pid) {
   const auto state = process_state(pid);
   if (!state) return process;
   process.start_ticks = state->start_ticks;
-  process.command = read_small_file(folder_of(pid) + "/comm", 64);
-  if (process.command.ends_with('\n')) process.command.pop_back();
+  process.command = state->command;
   if (const std::uint32_t inner = last_number(process_status(pid, "NSpid")); inner != 0) process.namespace_pid = inner;
   process.cgroup = cgroup_path(read_small_file(folder_of(pid) + "/cgroup"));
   process.container = container_id(process.cgroup);

@@ -10,8 +10,9 @@
 
 namespace nopspan::collector {
 
-// The few numbers that tell whether anything has changed.
+// The few facts that tell whether anything has changed, read at once: the process may be gone after.
 struct ProcessState {
+  std::string command;             // comm
   char state = '?';                // as ps(1) shows it
   std::uint64_t start_ticks = 0;   // when it was forked
   std::uint64_t memory_bytes = 0;  // of its address space; 0: a kernel thread, or a zombie

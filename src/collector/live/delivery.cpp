@@ -8,14 +8,19 @@
 #include <string>
 
 namespace nopspan::collector {
+namespace {
+
+// What a record tells is the thread's name: of a process that ends so soon mostly its own.
+ProcessPointer with_command(const ProcessPointer& process, std::string_view command) {
+  auto named = std::make_shared<Process>(*process);
+  named->command = command;
+  return named;
+}
+
+}  // namespace
 
 Delivery::Delivery(const Filter& filter, Host& host, const ClockMap& clocks, bool same_numbers)
-    : filter_(filter),
-      request_(trace_id_of(filter.request)),
-      host_(host),
-      clocks_(clocks),
-      same_numbers_(same_numbers),
-      began_ns_(clocks.monotonic_now()) {}
+    : filter_(filter), host_(host), clocks_(clocks), same_numbers_(same_numbers), began_ns_(clocks.monotonic_now()) {}
 
 bool Delivery::is_in_scope(const ProcessPointer& process) const {
   Filter scope;
@@ -23,25 +28,20 @@ bool Delivery::is_in_scope(const ProcessPointer& process) const {
   scope.cgroup = filter_.cgroup;
   Span any;
   any.process = &process;
-  return scope.may_want(any);
-}
-
-bool Delivery::is_wanted(const Span& span) const {
-  return (request_.empty() || span.trace_id == request_) && is_sampled(span.trace_id, filter_.sample_one_in);
+  return scope.is_in_scope(any);
 }
 
 Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid, std::string_view command) {
   if (Account* known = accounts_.find(pid)) {
     if (tgid != 0) known->tgid = tgid;
+    // Its losses were read before its first record came.
+    if (!command.empty() && known->entries.process()->command.empty()) {
+      known->entries.set_process(with_command(known->entries.process(), command));
+    }
     return *known;
   }
   ProcessPointer process = host_.process(pid);
-  if (process->start_ticks == 0) {
-    // It is gone already.
-    auto gone = std::make_shared<Process>(*process);
-    gone->command = command;
-    process = std::move(gone);
-  }
+  if (process->command.empty()) process = with_command(process, command);  // it is gone already
   if (same_numbers_) tgid = pid;
   const bool in_scope = is_in_scope(process);
   return accounts_.add(pid, {ProcessAccount(std::move(process), began_ns_, true), tgid, in_scope});
@@ -98,7 +98,7 @@ void Delivery::event(Account& account, const nopspan_record& record, std::string
 }
 
 void Delivery::give(ProcessAccount& account, const Span& span) {
-  if (is_wanted(span)) {
+  if (filter_.may_want_request_of(span)) {
     account.delivered(1);
     sink_->on_span(span);
   } else {

@@ -55,7 +55,6 @@ class Delivery {
   };
 
   [[nodiscard]] bool is_in_scope(const ProcessPointer& process) const;
-  [[nodiscard]] bool is_wanted(const Span& span) const;
   // Whether what a thread holds may follow on what went elsewhere.
   bool is_after_the_end(Account& account, std::uint64_t stream, std::uint64_t first);
   ProcessAccount::Stream* take(Account& account, const Batch& batch, std::string_view bytes);
@@ -65,7 +64,6 @@ class Delivery {
   void end_thread(Account& account, const nopspan_record& record, ProcessAccount::Stream* stream);
 
   const Filter& filter_;
-  TraceId request_;
   Host& host_;
   const ClockMap& clocks_;
   bool same_numbers_;

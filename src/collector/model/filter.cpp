@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/filter.h"
 
+#include "model/span_links.h"
+
 #include <algorithm>
 #include <charconv>
 #include <cstring>
@@ -39,9 +41,22 @@ bool Filter::empty() const {
          !errors && sample_one_in <= 1;
 }
 
-bool Filter::may_want(const Span& span) const {
-  if (!request.empty() && span.trace_id != trace_id_of(request)) return false;
-  if (!is_sampled(span.trace_id, sample_one_in)) return false;
+bool Filter::may_want(const TraceId& id) const {
+  return (request.empty() || id == trace_id_of(request)) && is_sampled(id, sample_one_in);
+}
+
+bool Filter::may_want_request_of(const Span& span) const {
+  if (may_want(span.trace_id)) return true;
+  bool is_wanted = false;
+  if (is_shared(span)) {
+    for_each_link(span.links, [&](const SpanLink& link) { is_wanted |= may_want(link.trace_id); });
+  }
+  return is_wanted;
+}
+
+bool Filter::may_want(const Span& span) const { return may_want(span.trace_id) && is_in_scope(span); }
+
+bool Filter::is_in_scope(const Span& span) const {
   if (pids.empty() && cgroup.empty()) return true;
   if (span.process == nullptr || *span.process == nullptr) return false;
   const Process& process = **span.process;

@@ -22,6 +22,12 @@ struct Filter {
   std::uint32_t sample_one_in = 1;   // by a hash of the trace id, so that all hosts take the same ones
 
   [[nodiscard]] bool empty() const;
+  // Whether this request may be wanted (request, sample).
+  [[nodiscard]] bool may_want(const TraceId& id) const;
+  // The same of a span's own request, or of one of those that share it (span_links.h).
+  [[nodiscard]] bool may_want_request_of(const Span& span) const;
+  // Whether the span is of a process that is wanted (pid, cgroup).
+  [[nodiscard]] bool is_in_scope(const Span& span) const;
   // Whether a span's request may be wanted, as far as this one span can tell (request, pid, cgroup, sample).
   [[nodiscard]] bool may_want(const Span& span) const;
   // Whether this span alone satisfies name, model, errors: what a trace is asked of its spans.

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "model/attributes_json.h"
 #include "model/otlp_attributes.h"
+#include "model/span_links.h"
 
 #include <nopspan_probes.h>
 #include <nlohmann/json.hpp>
@@ -30,12 +31,9 @@ const char* name_in(const std::array<const char*, N>& names, std::size_t index) 
 
 Json links_json(std::string_view links) {
   Json list = Json::array();
-  for (; links.size() >= sizeof(nopspan_link); links.remove_prefix(sizeof(nopspan_link))) {
-    nopspan_link link;
-    std::memcpy(&link, links.data(), sizeof(link));
-    list.push_back(
-        {{"trace_id", hex_text({link.trace_id, sizeof(link.trace_id)})}, {"span_id", id_text(link.span_id)}});
-  }
+  for_each_link(links, [&](const SpanLink& link) {
+    list.push_back({{"trace_id", id_text(link.trace_id)}, {"span_id", id_text(link.span_id)}});
+  });
   return list;
 }
 
@@ -84,7 +82,7 @@ void add_times(Json& json, const Span& span) {
   }
   json["start_unix_ns"] = span.start_unix_ns;
   json["duration_ns"] = span.duration_ns;
-  json["status"] = name_in(kStatuses, span.status);
+  json["status"] = status_name(span.status);
 }
 
 void add_values(Json& json, const Span& span) {
@@ -98,6 +96,8 @@ void add_values(Json& json, const Span& span) {
 }
 
 }  // namespace
+
+const char* status_name(std::uint8_t status) { return name_in(kStatuses, status); }
 
 void add_text(nlohmann::ordered_json& json, const char* key, std::string_view text) {
   if (!text.empty()) json[key] = text;

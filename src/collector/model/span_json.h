@@ -16,6 +16,8 @@ nlohmann::ordered_json to_json(const Span& span);
 
 // The parts of it: all but `type`, ids, process, thread and stream.
 void add_facts(nlohmann::ordered_json& json, const Span& span);
+// "ok", "error", …
+const char* status_name(std::uint8_t status);
 // Unless it is empty.
 void add_text(nlohmann::ordered_json& json, const char* key, std::string_view text);
 // As in a traceparent: 16 and 32 hexadecimal digits.

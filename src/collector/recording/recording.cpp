@@ -109,7 +109,7 @@ void Recording::read_entries(Signal signal, const Frame& frame, Sink& sink) {
   const bool is_whole = otlp_.read(signal, frame.payload, [&](const Span& span) {
     Tally& tally = tally_of(*span.process);
     ++tally.delivered;
-    if (is_filtered_ && !filter_.may_want(span)) {
+    if (is_filtered_ && !(filter_.may_want_request_of(span) && filter_.is_in_scope(span))) {
       ++tally.filtered;
     } else {
       sink.on_span(span);

@@ -42,7 +42,7 @@ class Merged {
     std::uint64_t before = 0;  // values in lower octaves
     for (const auto& [percent, value] : wanted) {
       if (found.count == 0) break;
-      const std::uint64_t rank = (found.count * percent + 99) / 100;
+      const std::uint64_t rank = LogLinear::rank_of(found.count, percent);
       while (before + counts_[octave] < rank) before += counts_[octave++];
       std::size_t bucket = octave * kOctave;
       for (std::uint64_t below = before; below + buckets_[bucket] < rank; ++bucket) below += buckets_[bucket];

@@ -12,6 +12,8 @@ namespace {
 constexpr std::uint32_t kOwnText = 0x80000000U;
 constexpr std::size_t kFirstChunkWords = 64;
 constexpr std::size_t kMaxChunkWords = 8192;
+// Kinds of shared spans in one trace: names, times the spans that they link to. They are searched one by one.
+constexpr std::size_t kMostShared = 256;
 
 // TraceEntry::parts
 constexpr std::uint8_t kHasUsage = 1, kHasFirstToken = 2, kHasEngineTimes = 4, kHasValues = 8, kTellsTokens = 16,
@@ -139,6 +141,36 @@ void Trace::add_bare(Span span) {
   span.attributes = {};
   span.links = {};
   add(span);
+}
+
+SharedSpans* Trace::find_shared(std::uint64_t linked_id, const Span& span) const {
+  for (const auto& shared : shared_) {
+    if (shared->linked_id == linked_id && text(shared->name) == span.name &&
+        is_same_process(*processes_[shared->process], **span.process)) {
+      return shared.get();
+    }
+  }
+  return nullptr;
+}
+
+bool Trace::knows_shared(std::uint64_t linked_id, const Span& span) const {
+  return find_shared(linked_id, span) != nullptr;
+}
+
+bool Trace::add_shared(std::uint64_t linked_id, const Span& span, std::uint32_t requests, std::size_t most_kept) {
+  SharedSpans* shared = find_shared(linked_id, span);
+  if (shared == nullptr) {
+    if (shared_.size() >= kMostShared) return false;
+    shared_.push_back(std::make_unique<SharedSpans>());
+    shared = shared_.back().get();
+    shared->linked_id = linked_id;
+    shared->name = keep(span.name);
+    shared->process = process_number(span.process);
+    bytes_ += sizeof(SharedSpans) + 2 * sizeof(void*);
+  }
+  bytes_ += shared->add({span.trace_id, span.span_id, span.start_unix_ns, span.duration_ns, requests, span.status},
+                        most_kept);
+  return true;
 }
 
 std::string Trace::request_id() const {

@@ -4,6 +4,7 @@
 
 #include "base/interned_texts.h"
 #include "model/span.h"
+#include "trace/shared_spans.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -44,6 +45,12 @@ class Trace {
   void add(const Span& span);
   // The same without attributes and links.
   void add_bare(Span span);
+  // A span of another trace that links to this one's span `linked_id`; `requests` are all that it links to. Returns
+  // whether it could be added: kinds of them are bounded. The first `most_kept` are kept one by one.
+  bool add_shared(std::uint64_t linked_id, const Span& span, std::uint32_t requests, std::size_t most_kept);
+  [[nodiscard]] const std::vector<std::unique_ptr<SharedSpans>>& shared() const { return shared_; }
+  // Whether such a span would be added up with others: then it takes hardly any memory.
+  [[nodiscard]] bool knows_shared(std::uint64_t linked_id, const Span& span) const;
 
   [[nodiscard]] const TraceId& id() const { return id_; }
   // As people know it.
@@ -65,6 +72,7 @@ class Trace {
   std::uint64_t* allocate(std::size_t words);
   std::uint32_t keep(std::string_view text);
   std::uint32_t process_number(const ProcessPointer* process);
+  [[nodiscard]] SharedSpans* find_shared(std::uint64_t linked_id, const Span& span) const;
 
   TraceId id_;
   InternedTexts* texts_;
@@ -72,6 +80,7 @@ class Trace {
   std::vector<Chunk> chunks_;
   std::vector<std::string> own_texts_;
   std::vector<ProcessPointer> processes_;
+  std::vector<std::unique_ptr<SharedSpans>> shared_;
   std::size_t size_ = 0;
   std::size_t bytes_ = sizeof(Trace);
 };

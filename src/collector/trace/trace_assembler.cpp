@@ -24,9 +24,15 @@ struct TraceAssembler::Open {
   std::uint32_t marks = 0;
   std::size_t bytes = 0;  // as they are counted in bytes_
   std::size_t over_limit = 0, over_limit_failed = 0, extra = 0;
+  std::size_t spans = 0, shared_spans = 0;  // of the spans those that are shared with other traces
+  std::uint64_t end_unix_ns = 0;            // of the last of them
+  std::uint64_t links = 0;                  // to this trace, by which it has the shared spans of others
   // Of a trace over its limit: parents that are still to come, for which there is always some room, so that what is
   // kept hangs together.
   std::unique_ptr<std::unordered_set<std::uint64_t>> wanted;
+
+  // It is no trace of its own: there is nothing but what belongs to others.
+  [[nodiscard]] bool is_shared() const { return spans > 0 && shared_spans == spans && over_limit == 0 && !late; }
 };
 
 namespace {
@@ -41,6 +47,9 @@ bool is_root(const Span& span) {
 bool has_remote_parent(const Span& span) {
   return span.kind == Kind::span && span.parent_id != 0 && (span.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0;
 }
+std::uint64_t end_unix_ns(const Span& span) {
+  return span.start_unix_ns + std::min(span.duration_ns, UINT64_MAX - span.start_unix_ns);
+}
 bool is_orphan(const Span& span) { return span.kind == Kind::span && (span.flags & NOPSPAN_FLAG_ORPHAN) != 0; }
 
 }  // namespace
@@ -53,8 +62,8 @@ std::size_t TraceAssembler::HashId::operator()(const TraceId& id) const {
   return hash ^ (hash >> 29U);
 }
 
-TraceAssembler::TraceAssembler(const TraceLimits& limits, Mark mark, Take take)
-    : limits_(limits), mark_(std::move(mark)), take_(std::move(take)) {
+TraceAssembler::TraceAssembler(const TraceLimits& limits, Mark mark, Take take, Wants wants)
+    : limits_(limits), mark_(std::move(mark)), take_(std::move(take)), wants_(std::move(wants)) {
   // Ids are the traced processes' choice: what they hash to is not.
   std::random_device random;
   const HashId hash{std::uint64_t{random()} << 32U | random()};
@@ -84,6 +93,11 @@ void TraceAssembler::add(const Span& span) {
     open->has_root |= is_root(span);
     open->has_remote |= has_remote_parent(span);
     open->has_orphan |= is_orphan(span);
+    if (span.kind == Kind::span) {
+      ++open->spans;
+      open->shared_spans += is_shared(span) ? 1 : 0;
+      open->end_unix_ns = std::max(open->end_unix_ns, end_unix_ns(span));
+    }
     if (open->trace.bytes() + span.attributes.size() <= limits_.bytes_per_trace) {
       open->trace.add(span);
     } else {
@@ -95,14 +109,34 @@ void TraceAssembler::add(const Span& span) {
     ++open->over_limit;
     if (span.kind == Kind::span && span.failed()) ++open->over_limit_failed;
   }
+  count_bytes(*open);
+  stir(open);
+  if (is_shared(span)) stir_linked(span);
+  make_room();
+}
+
+void TraceAssembler::count_bytes(Open& open) {
   const std::size_t bytes =
-      sizeof(Open) + kOpenBytes + open->trace.bytes() + (open->wanted ? open->wanted->size() * kWantedBytes : 0);
-  bytes_ += bytes - open->bytes;
-  open->bytes = bytes;
+      sizeof(Open) + kOpenBytes + open.trace.bytes() + (open.wanted ? open.wanted->size() * kWantedBytes : 0);
+  bytes_ += bytes - open.bytes;
+  open.bytes = bytes;
+}
+
+// The grace time begins anew.
+void TraceAssembler::stir(List::iterator open) {
   open->fresh = true;
   active_.splice(active_.end(), *open->list, open);
   open->list = &active_;
-  make_room();
+}
+
+// The traces that a shared span links to wait until it is added to them, behind it in the list. What begins after one
+// has ended does not keep it.
+void TraceAssembler::stir_linked(const Span& span) {
+  for_each_link(span.links, [&](const SpanLink& link) {
+    const auto known = open_.find(link.trace_id);
+    if (known == open_.end() || known->second->list == &expected_) return;
+    if (!known->second->has_root || span.start_unix_ns <= known->second->end_unix_ns) stir(known->second);
+  });
 }
 
 TraceAssembler::List::iterator TraceAssembler::find_or_begin(const TraceId& id) {
@@ -143,15 +177,29 @@ bool TraceAssembler::has_room(Open& open, const Span& span) {
   return true;
 }
 
-// Those that are probably whole go first, then those for which nothing came for the longest time.
+// What nothing is known of but its shared spans goes first, then what is probably whole, then those for which nothing
+// came for the longest time.
 void TraceAssembler::make_room() {
   while (open_.size() > 1 && (bytes_ > limits_.bytes || open_.size() > limits_.traces)) {
+    if (!expected_.empty()) {
+      forget(expected_.begin());
+      continue;
+    }
     List& list = !patient_.empty() ? patient_ : !dormant_.empty() ? dormant_ : active_;
     const List::iterator open = list.begin();
-    const bool whole = open->has_root || (&list == &patient_ && open->has_remote);
-    if (whole && !open->late) ++counts_.hurried;
-    hand_over(open, open->late ? TraceEnd::late : whole ? TraceEnd::finished : TraceEnd::evicted);
+    const TraceLinks links(open->trace);
+    TraceEnd end = end_of(*open, links);
+    if (end == TraceEnd::unfinished) end = TraceEnd::evicted;
+    if (end == TraceEnd::finished && !open->is_shared()) ++counts_.hurried;
+    hand_over(open, end, links);
   }
+}
+
+// Of one that nothing more is waited for.
+TraceEnd TraceAssembler::end_of(const Open& open, const TraceLinks& links) {
+  if (open.late) return TraceEnd::late;
+  const bool whole = open.has_root || (links.has_top(Top::remote) && !links.awaits_spans());
+  return whole ? TraceEnd::finished : TraceEnd::unfinished;
 }
 
 void TraceAssembler::tick(std::uint64_t now_ns) {
@@ -166,8 +214,10 @@ void TraceAssembler::tick(std::uint64_t now_ns) {
   };
   while (is_quiet(active_, limits_.grace_ns)) settle(active_.begin());
   while (is_quiet(patient_, limits_.long_grace_ns)) {
-    hand_over(patient_.begin(), patient_.front().has_remote ? TraceEnd::finished : TraceEnd::unfinished);
+    const TraceLinks links(patient_.front().trace);
+    hand_over(patient_.begin(), end_of(patient_.front(), links), links);
   }
+  while (is_quiet(expected_, limits_.long_grace_ns)) forget(expected_.begin());
 }
 
 // Nothing came for the grace time.
@@ -178,13 +228,17 @@ void TraceAssembler::settle(List::iterator open) {
   };
   if (open->late) {
     hand_over(open, TraceEnd::late);
-  } else if (open->has_root) {
+  } else if (open->has_root || open->is_shared()) {
     hand_over(open, TraceEnd::finished);
   } else if (!open->has_remote && !open->has_orphan) {
     move_to(dormant_);
   } else {
     const TraceLinks links(open->trace);
-    if (links.awaits_spans()) {
+    if (links.has_top(Top::orphan) && links.awaits_spans()) {
+      move_to(patient_);
+    } else if (links.has_top(Top::orphan) && !links.has_top(Top::remote)) {
+      hand_over(open, TraceEnd::unfinished, links);  // what is above began before the attach, and will not come
+    } else if (links.awaits_spans()) {
       move_to(dormant_);
     } else if (!links.has_top(Top::remote) || parents_may_come(links, open->trace)) {
       move_to(patient_);
@@ -204,6 +258,14 @@ bool TraceAssembler::parents_may_come(const TraceLinks& links, const Trace& trac
 void TraceAssembler::hand_over(List::iterator open, TraceEnd end) { hand_over(open, end, TraceLinks(open->trace)); }
 
 void TraceAssembler::hand_over(List::iterator open, TraceEnd end, const TraceLinks& links) {
+  counts_.held -= open->trace.size();
+  counts_.duplicates += links.duplicates();
+  if (open->is_shared()) {
+    counts_.shared += links.nodes().size();
+    share(*open, links);
+    forget(open);
+    return;
+  }
   switch (end) {
     case TraceEnd::finished:
       ++counts_.finished;
@@ -218,18 +280,78 @@ void TraceAssembler::hand_over(List::iterator open, TraceEnd end, const TraceLin
       ++counts_.unfinished;
       break;
   }
-  counts_.held -= open->trace.size();
-  counts_.duplicates += links.duplicates();
   counts_.handed_over += links.nodes().size();
+  counts_.links.held -= open->links;
+  counts_.links.joined += open->links;
   counts_.conflicts += links.conflicts();
   counts_.circles += links.circles();
   learn_parents(*open, links);
   const bool shown = take_(
       {open->trace, links, end, open->marks, open->over_limit, open->over_limit_failed, open->earlier_part_was_shown});
   remember(open->trace.id(), shown || open->earlier_part_was_shown);
+  open->links = 0;
+  forget(open);
+}
+
+void TraceAssembler::forget(List::iterator open) {
+  counts_.links.held -= open->links;
+  counts_.links.unknown += open->links;
   bytes_ -= open->bytes;
   open_.erase(open->trace.id());
   open->list->erase(open);
+}
+
+// To the traces that they link to.
+void TraceAssembler::share(const Open& open, const TraceLinks& links) {
+  for (const TraceLinks::Node& node : links.nodes()) {
+    if (!node.entry->is_span()) continue;
+    const Span span = open.trace.view(*node.entry);
+    const auto requests = static_cast<std::uint32_t>(span.links.size() / sizeof(nopspan_link));
+    for_each_link(span.links, [&](const SpanLink& link) {
+      ++counts_.links.all;
+      ++*share_with(link, span, requests, open.marks);
+    });
+  }
+}
+
+// Returns what counts the link.
+std::uint64_t* TraceAssembler::share_with(const SpanLink& link, const Span& span, std::uint32_t requests,
+                                          std::uint32_t marks) {
+  TraceCounts::Links& counts = counts_.links;
+  if (link.trace_id.empty() || link.trace_id == span.trace_id) return &counts.unknown;
+  if (wants_ && !wants_(link.trace_id)) return &counts.unwanted;
+  const bool has_room = make_room_for_shared();
+  const auto known = open_.find(link.trace_id);
+  if (known == open_.end() && remembered_.contains(link.trace_id)) return &counts.late;
+  if (!has_room && (known == open_.end() || !known->second->trace.knows_shared(link.span_id, span))) {
+    return &counts.over_limit;
+  }
+  const List::iterator open = known != open_.end() ? known->second : expect(link.trace_id);
+  if (open->list == &expected_) {
+    open->quiet_since_ns = clock_ns_;
+    expected_.splice(expected_.end(), expected_, open);
+  }
+  const bool added = open->trace.add_shared(link.span_id, span, requests, limits_.shared_kept);
+  count_bytes(*open);
+  if (!added) return &counts.over_limit;
+  ++open->links;
+  open->marks |= marks;
+  return &counts.held;
+}
+
+TraceAssembler::List::iterator TraceAssembler::expect(const TraceId& id) {
+  const List::iterator open = expected_.emplace(expected_.end(), id, texts_);
+  open->list = &expected_;
+  open->fresh = false;
+  open_.emplace(id, open);
+  return open;
+}
+
+// No trace is given up for another's shared spans.
+bool TraceAssembler::make_room_for_shared() {
+  const auto is_full = [&] { return bytes_ > limits_.bytes || open_.size() >= limits_.traces; };
+  while (is_full() && !expected_.empty()) forget(expected_.begin());
+  return !is_full();
 }
 
 void TraceAssembler::learn_parents(const Open& open, const TraceLinks& links) {
@@ -250,19 +372,20 @@ void TraceAssembler::remember(const TraceId& id, bool shown) {
 }
 
 void TraceAssembler::finish() {
+  // What is shared belongs to the others.
+  for (auto next = active_.begin(); next != active_.end();) {
+    const List::iterator open = next++;
+    if (open->is_shared()) hand_over(open, TraceEnd::finished);
+  }
   for (List* list : {&active_, &patient_, &dormant_}) end_all(*list);
+  while (!expected_.empty()) forget(expected_.begin());
 }
 
 void TraceAssembler::end_all(List& list) {
   while (!list.empty()) {
     const List::iterator open = list.begin();
-    if (open->late) {
-      hand_over(open, TraceEnd::late);
-      continue;
-    }
     const TraceLinks links(open->trace);
-    const bool whole = open->has_root || (open->has_remote && links.has_top(Top::remote) && !links.awaits_spans());
-    hand_over(open, whole ? TraceEnd::finished : TraceEnd::unfinished, links);
+    hand_over(open, end_of(*open, links), links);
   }
 }
 

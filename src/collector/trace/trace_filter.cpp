@@ -30,7 +30,7 @@ TraceFilter::TraceFilter(const Filter& filter, bool early) : filter_(filter), fo
 
 std::uint32_t TraceFilter::mark(const Span& span) const {
   std::uint32_t marks = 0;
-  if ((needed_ & kProcess) != 0 && by_process_.may_want(span)) marks |= kProcess;
+  if ((needed_ & kProcess) != 0 && by_process_.is_in_scope(span)) marks |= kProcess;
   if (span.kind != Kind::span) return marks;
   if ((needed_ & kName) != 0 && filter_.has_name(span)) marks |= kName;
   if ((needed_ & kModel) != 0 && filter_.has_model(span)) marks |= kModel;

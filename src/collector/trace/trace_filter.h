@@ -15,7 +15,8 @@ class TraceFilter {
   explicit TraceFilter(const Filter& filter, bool early = false);
 
   // What decides for a whole trace by any of its spans: the request's id and the sample.
-  [[nodiscard]] bool may_want(const Span& span) const { return by_request_.may_want(span); }
+  [[nodiscard]] bool may_want(const Span& span) const { return by_request_.may_want_request_of(span); }
+  [[nodiscard]] bool may_want(const TraceId& id) const { return by_request_.may_want(id); }
   // The conditions that this entry meets, as bits.
   [[nodiscard]] std::uint32_t mark(const Span& span) const;
   // Late parts: also when the earlier one was wanted.

@@ -13,9 +13,35 @@ struct Group {
   std::size_t item = SIZE_MAX;  // that stands for the others
 };
 
+// Each of them as far as they were kept, and the rest as one.
+void add_shared(const SharedSpans& shared, bool all, std::vector<TreeItem>& items) {
+  TreeItem item{TraceLinks::kNone};
+  item.shared = &shared;
+  if (all) {
+    for (const SharedSpan& one : shared.each) {
+      item.one = &one;
+      item.failed = one.failed();
+      item.sum_ns = item.longest_ns = one.duration_ns;
+      item.start_unix_ns = one.start_unix_ns;
+      item.end_unix_ns = one.end_unix_ns();
+      items.push_back(item);
+    }
+    if (shared.each.size() == shared.times.count()) return;
+  }
+  item.one = nullptr;
+  item.count = shared.times.count();
+  item.failed = shared.failed > 0;
+  item.sum_ns = shared.times.sum();
+  item.longest_ns = shared.times.maximum();
+  item.start_unix_ns = shared.start_unix_ns;
+  item.end_unix_ns = shared.end_unix_ns;
+  items.push_back(item);
+}
+
 }  // namespace
 
-TraceFold::TraceFold(const TraceLinks& links) : links_(links), below_(links.nodes().size()) {
+TraceFold::TraceFold(const Trace& trace, const TraceLinks& links) : links_(links), below_(links.nodes().size()) {
+  for (const auto& shared : trace.shared()) shared_.emplace(links.node_of(shared->linked_id), shared.get());
   const auto& nodes = links.nodes();
   const auto order = links.preorder();
   for (auto i = order.rbegin(); i != order.rend(); ++i) {
@@ -26,6 +52,14 @@ TraceFold::TraceFold(const TraceLinks& links) : links_(links), below_(links.node
     parent.spans += own.spans + (nodes[*i].entry->is_span() ? 1 : 0);
     parent.failed |= own.failed;
   }
+}
+
+std::vector<TreeItem> TraceFold::items_below(std::uint32_t node, bool all) const {
+  const bool is_top = node == TraceLinks::kNone;
+  std::vector<TreeItem> items = this->items(is_top ? links_.first_top() : links_.nodes()[node].first_child, all);
+  const auto [first, last] = shared_.equal_range(node);
+  for (auto found = first; found != last; ++found) add_shared(*found->second, all, items);
+  return items;
 }
 
 std::vector<TreeItem> TraceFold::items(std::uint32_t first, bool all) const {

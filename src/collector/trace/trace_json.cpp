@@ -48,6 +48,24 @@ Json point_json(const Span& point, const TraceEntry& entry) {
   return json;
 }
 
+Json shared_json(const Trace& trace, const SharedSpans& shared) {
+  Json json = {{"name", trace.text(shared.name)},     {"span_id", id_text(shared.linked_id)},
+               {"process", shared.process},           {"count", shared.times.count()},
+               {"error_count", shared.failed},        {"start_unix_ns", shared.start_unix_ns},
+               {"end_unix_ns", shared.end_unix_ns},   {"sum_ns", shared.times.sum()},
+               {"min_ns", shared.times.minimum()},    {"p50_ns", shared.times.quantile(50)},
+               {"p99_ns", shared.times.quantile(99)}, {"max_ns", shared.times.maximum()}};
+  for (const SharedSpan& span : shared.each) {
+    json["spans"].push_back({{"trace_id", id_text(span.trace_id)},
+                             {"span_id", id_text(span.span_id)},
+                             {"start_unix_ns", span.start_unix_ns},
+                             {"duration_ns", span.duration_ns},
+                             {"status", status_name(span.status)},
+                             {"requests", span.requests}});
+  }
+  return json;
+}
+
 }  // namespace
 
 nlohmann::ordered_json to_json(const AssembledTrace& assembled) {
@@ -90,6 +108,7 @@ nlohmann::ordered_json to_json(const AssembledTrace& assembled) {
                {"processes", std::move(processes)},
                {"spans", std::move(spans)}};
   if (!events.empty()) json["events"] = std::move(events);
+  for (const auto& shared : trace.shared()) json["shared"].push_back(shared_json(trace, *shared));
   return json;
 }
 
@@ -107,7 +126,16 @@ nlohmann::ordered_json to_json(const TraceCounts& counts) {
           {"unfinished", counts.unfinished},
           {"hurried", counts.hurried},
           {"conflicts", counts.conflicts},
-          {"circles", counts.circles}};
+          {"circles", counts.circles},
+          {"shared", counts.shared},
+          {"links",
+           {{"all", counts.links.all},
+            {"joined", counts.links.joined},
+            {"late", counts.links.late},
+            {"unknown", counts.links.unknown},
+            {"unwanted", counts.links.unwanted},
+            {"over_limit", counts.links.over_limit},
+            {"held", counts.links.held}}}};
 }
 
 }  // namespace nopspan::collector

@@ -35,6 +35,8 @@ class TraceLinks {
   explicit TraceLinks(const Trace& trace);
 
   [[nodiscard]] const std::vector<Node>& nodes() const { return nodes_; }
+  // The span of this id, the first if several processes have one; kNone.
+  [[nodiscard]] std::uint32_t node_of(std::uint64_t span_id) const { return find(span_id, 0, false); }
   [[nodiscard]] std::uint32_t first_top() const { return first_top_; }  // the others are its siblings
   [[nodiscard]] std::size_t duplicates() const {
     return duplicates_;

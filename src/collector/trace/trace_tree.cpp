@@ -63,6 +63,10 @@ class Tree {
   void add_bar(const TreeItem& item);
   void add_branches(const std::vector<Level>& levels);
   void add_folded(const TreeItem& item);
+  void add_shared(const TreeItem& item);
+  [[nodiscard]] Kind kind_of(const TreeItem& item) const {
+    return item.shared != nullptr ? Kind::span : links_.nodes()[item.node].entry->kind;
+  }
   void add_span(const TraceLinks::Node& node, const Span& span);
   void add_status(const Span& span);
   void add_measures(const Span& span);
@@ -92,12 +96,16 @@ Tree::Tree(const AssembledTrace& trace, const TreeStyle& style)
       links_(trace.links),
       style_(style),
       draw_(style.utf8 ? kUtf8 : kAscii),
-      fold_(trace.links),
+      fold_(trace.trace, trace.links),
       bar_columns_(style.width == 0 ? 16 : std::clamp<std::size_t>(style.width / 6, 4, 32)),
       line_(style.color, style.utf8, style.width) {
   const auto& nodes = links_.nodes();
   low_ = nodes.front().entry->start_unix_ns;
   for (const TraceLinks::Node& node : nodes) high_ = std::max(high_, node.entry->end_unix_ns());
+  for (const auto& shared : trace_.shared()) {
+    low_ = std::min(low_, shared->start_unix_ns);
+    high_ = std::max(high_, shared->end_unix_ns);
+  }
   const bool has_spans =
       std::any_of(nodes.begin(), nodes.end(), [&](const auto& node) { return links_.is_outermost(node); });
   begin_ = has_spans ? links_.start_unix_ns() : low_;
@@ -107,7 +115,7 @@ std::string Tree::text() {
   add_header();
   // No recursion: a trace may be as deep as it has spans.
   std::vector<Level> levels;
-  levels.push_back({fold_.items(links_.first_top(), style_.all_spans)});
+  levels.push_back({fold_.items_below(TraceLinks::kNone, style_.all_spans)});
   while (!levels.empty()) {
     Level& level = levels.back();
     if (!level.has_more()) {
@@ -116,8 +124,9 @@ std::string Tree::text() {
     }
     const TreeItem& item = level.items[level.next++];
     add_item(item, levels);
-    const std::uint32_t child = links_.nodes()[item.node].first_child;
-    if (item.count == 1 && child != TraceLinks::kNone) levels.push_back({fold_.items(child, style_.all_spans)});
+    if (item.count > 1 || item.shared != nullptr) continue;
+    Level below{fold_.items_below(item.node, style_.all_spans)};
+    if (below.has_more()) levels.push_back(std::move(below));
   }
   add_rest();
   return std::move(text_);
@@ -189,10 +198,11 @@ void Tree::add_item(const TreeItem& item, const std::vector<Level>& levels) {
   add_times(item);
   add_bar(item);
   add_branches(levels);
-  const TraceLinks::Node& node = links_.nodes()[item.node];
-  if (item.count > 1) {
+  if (item.shared != nullptr) {
+    add_shared(item);
+  } else if (item.count > 1) {
     add_folded(item);
-  } else if (node.entry->is_span()) {
+  } else if (const TraceLinks::Node& node = links_.nodes()[item.node]; node.entry->is_span()) {
     add_span(node, trace_.view(*node.entry));
   } else {
     add_point(trace_.view(*node.entry));
@@ -201,7 +211,7 @@ void Tree::add_item(const TreeItem& item, const std::vector<Level>& levels) {
 }
 
 void Tree::add_times(const TreeItem& item) {
-  const bool is_span = links_.nodes()[item.node].entry->is_span() && item.count == 1;
+  const bool is_span = item.count == 1 && kind_of(item) == Kind::span;
   line_.add(fit(is_span ? duration_text(item.longest_ns) : "", kDurationColumns, Align::right) + " ");
   const bool before = item.start_unix_ns < begin_;
   const std::uint64_t offset = before ? begin_ - item.start_unix_ns : item.start_unix_ns - begin_;
@@ -221,11 +231,11 @@ void Tree::add_bar(const TreeItem& item) {
   const bool is_short = to - from < 0.5;
   const std::size_t end =
       is_short ? first + 1 : std::clamp(static_cast<std::size_t>(std::lround(to)), first + 1, bar_columns_);
-  const TraceEntry& entry = *links_.nodes()[item.node].entry;
-  const std::string_view mark = entry.kind == Kind::retry   ? draw_.retry
-                                : entry.kind == Kind::event ? draw_.event
-                                : is_short                  ? draw_.begin
-                                                            : draw_.full;
+  const Kind kind = kind_of(item);
+  const std::string_view mark = kind == Kind::retry   ? draw_.retry
+                                : kind == Kind::event ? draw_.event
+                                : is_short            ? draw_.begin
+                                                      : draw_.full;
   std::string bar(first, ' ');
   for (std::size_t i = first; i < end; ++i) bar += mark;
   bar.append(bar_columns_ - end, ' ');
@@ -261,6 +271,30 @@ void Tree::add_folded(const TreeItem& item) {
   if (item.inside > 0) line_.add(", " + counted(item.inside, "span") + " in them");
   if (item.failed) line_.add(", with errors", Style::red);
   add_top(node.top);
+}
+
+void Tree::add_shared(const TreeItem& item) {
+  const SharedSpans& shared = *item.shared;
+  if (item.count > 1) line_.add(std::to_string(item.count) + " " + std::string(draw_.times) + " ");
+  line_.add(printable(trace_.text(shared.name), kMostOfAName), item.failed ? Style::red : Style::bold);
+  if (item.one != nullptr) {
+    line_.add(item.one->requests > 1 ? ", shared by " + std::to_string(item.one->requests) + " requests" : "");
+  } else if (item.count == 1) {
+    line_.add(", shared");
+  } else {
+    line_.add(", shared, " + duration_text(item.sum_ns) + " in all, p50 " + duration_text(shared.times.quantile(50)) +
+              ", longest " + duration_text(item.longest_ns));
+  }
+  if (item.count > 1 && shared.failed > 0) {
+    line_.add(", ");
+    line_.add(std::to_string(shared.failed) + " with errors", Style::red);
+  } else if (item.failed) {
+    line_.add("  error", Style::red);
+  }
+  const std::uint32_t linked = links_.node_of(shared.linked_id);
+  if (linked == TraceLinks::kNone || links_.nodes()[linked].entry->process != shared.process) {
+    line_.add("  " + name_of(*trace_.processes()[shared.process]), Style::cyan);
+  }
 }
 
 void Tree::add_span(const TraceLinks::Node& node, const Span& span) {

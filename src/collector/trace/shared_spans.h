@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// What was done for a trace's request and others at once (span_links.h): spans that are in no request of their own,
+// added up by their name and by the span that they link to.
+#pragma once
+
+#include "base/log_linear.h"
+#include "model/span.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace nopspan::collector {
+
+struct SharedSpan {
+  TraceId trace_id;
+  std::uint64_t span_id = 0, start_unix_ns = 0, duration_ns = 0;
+  std::uint32_t requests = 0;  // to which it has links
+  std::uint8_t status = kOk;
+
+  [[nodiscard]] bool failed() const { return status == kError || status == kException; }
+  [[nodiscard]] std::uint64_t end_unix_ns() const {
+    return duration_ns > UINT64_MAX - start_unix_ns ? UINT64_MAX : start_unix_ns + duration_ns;
+  }
+};
+
+struct SharedSpans {
+  std::uint64_t linked_id = 0;          // the trace's span that they link to
+  std::uint32_t name = 0, process = 0;  // as in TraceEntry
+  std::uint64_t failed = 0;
+  std::uint64_t start_unix_ns = UINT64_MAX, end_unix_ns = 0;
+  LogLinear times;
+  std::vector<SharedSpan> each;  // the first of them, if they are kept
+
+  // Returns by how many bytes it has grown, about.
+  std::size_t add(const SharedSpan& span, std::size_t most_kept);
+};
+
+}  // namespace nopspan::collector
