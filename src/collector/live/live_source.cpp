@@ -110,7 +110,8 @@ bool LiveSource::on_record(const nopspan_record& record, std::string_view bytes)
   delivery_.record(record, bytes);
   told_ns_ = record.time_ns;
   if (const std::uint64_t cgroup = delivery_.take_unwanted_cgroup(); cgroup != 0) programs_.leave_out_cgroup(cgroup);
-  if (++records_ % 64 != 0 || clocks_.monotonic_now() < slice_ends_ns_) return true;
+  // A record may be a batch of hundreds of entries.
+  if (++records_ % 8 != 0 || clocks_.monotonic_now() < slice_ends_ns_) return true;
   is_interrupted_ = true;
   return false;
 }

@@ -2,10 +2,11 @@
 // What the collector's source gives to commands, as it is: a JSON object a line for each span and event, and the ledger
 // as the last one. The first line says that it is attached.
 //
-//   collect [--count | --brief] [options of the source, as all commands have them]
+//   collect [--count | --brief] [--slow US] [options of the source, as all commands have them]
 //
-// --count prints no spans, --brief only process, stream and sequence of each: "=PID STREAM SEQUENCE". Lines on stdin
-// are answered: "ledger" by the ledger as of now, "rss" by the memory that it has.
+// --count prints no spans, --brief only process, stream and sequence of each: "=PID STREAM SEQUENCE". --slow is a
+// command that is busy with each for so many microseconds. Lines on stdin are answered: "ledger" by the ledger as of
+// now, "rss" by the memory that it has.
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "command/open_source.h"
@@ -19,6 +20,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <fstream>
@@ -82,9 +84,12 @@ nlohmann::ordered_json json_of(const nc::Span& span) {
 
 class Printer : public nc::Sink {
  public:
-  Printer(const nc::Source& source, bool count_only, bool brief)
-      : source_(source), count_only_(count_only), brief_(brief) {}
+  Printer(const nc::Source& source, bool count_only, bool brief, std::chrono::microseconds slow)
+      : source_(source), count_only_(count_only), brief_(brief), slow_(slow) {}
   void on_span(const nc::Span& span) override {
+    const auto until = std::chrono::steady_clock::now() + slow_;
+    while (std::chrono::steady_clock::now() < until) {
+    }
     if (count_only_) return;
     if (brief_) {
       std::printf("=%u %llx %llu\n", (*span.process)->pid, static_cast<unsigned long long>(span.stream),
@@ -121,6 +126,7 @@ class Printer : public nc::Sink {
   const nc::Source& source_;
   bool count_only_;
   bool brief_;
+  std::chrono::microseconds slow_;
   bool ready_ = false;
 };
 
@@ -130,14 +136,16 @@ int main(int argc, char** argv) {
   CLI::App app{"What the collector's source gives to commands"};
   nc::SourceOptions options;
   bool count_only = false, brief = false;
+  std::chrono::microseconds::rep slow = 0;
   app.add_flag("--count", count_only);
   app.add_flag("--brief", brief);
+  app.add_option("--slow", slow);
   nc::add_source_options(app, options);
   CLI11_PARSE(app, argc, argv);
   for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int) { nc::stopping = true; });
   try {
     const auto source = nc::open_source(options);
-    Printer printer(*source, count_only, brief);
+    Printer printer(*source, count_only, brief, std::chrono::microseconds(slow));
     nc::run_source(*source, printer, options, true);
     std::cout << line_of({{"ledger", nc::to_json(source->ledger())}}) << std::endl;
   } catch (const nc::Failure& failure) {
