@@ -8,6 +8,7 @@
 #include "span_state.h"
 
 #include <cxxabi.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -53,10 +54,20 @@ std::atomic<std::uint64_t>* find_mark() {
   return page;
 }
 
+// Destructors of such keys run when all that __cxa_thread_atexit() registered is over: a state that one of them makes
+// is given back by ours.
+pthread_key_t end_key;
+std::atomic<bool> has_end_key{false};
+
+void set_end_key(ThreadState* thread) {
+  if (has_end_key.load(std::memory_order_relaxed)) pthread_setspecific(end_key, thread);
+}
+
 // At the end of a thread.
 void give_back(void* state) {
   auto* thread = static_cast<ThreadState*>(state);
   if (locals.state != thread) return;
+  set_end_key(nullptr);  // from here on the library may be unloaded
   end_batches(thread);
   locals.state = nullptr;
   locals.has_ended = true;
@@ -65,6 +76,11 @@ void give_back(void* state) {
   thread->attribute_bytes = nullptr;
   thread->reading.store(0, std::memory_order_release);
   thread->in_use.store(false, std::memory_order_release);
+}
+
+__attribute__((constructor)) void make_end_key() { has_end_key = pthread_key_create(&end_key, give_back) == 0; }
+__attribute__((destructor)) void delete_end_key() {
+  if (has_end_key.exchange(false)) pthread_key_delete(end_key);
 }
 
 void begin_life(ThreadState* thread, std::uint64_t mark) {
@@ -107,6 +123,7 @@ ThreadState* make_state() {
   // Not a thread_local with a destructor: a span in a later destructor of this thread makes a state again, and this can
   // be registered again. It keeps a library that was dlopen'ed mapped until the thread has ended.
   abi::__cxa_thread_atexit(give_back, thread, &__dso_handle);
+  set_end_key(thread);
   return thread;
 }
 

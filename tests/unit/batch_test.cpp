@@ -423,4 +423,19 @@ TEST(Batch, IsHandedOverAtOnceByWhatRunsAfterTheThreadsEnd) {
   EXPECT_THAT(traced.names(), ElementsAre("work", "late"));
 }
 
+// It runs after all destructors of thread_locals.
+TEST(Batch, IsHandedOverByADestructorOfAKeyAndLeavesNoMemoryBehind) {
+  pthread_key_t key;
+  ASSERT_EQ(pthread_key_create(&key, [](void*) { const Span span{"late"}; }), 0);
+  const Traced first([&] { pthread_setspecific(key, &key); });
+  const Traced second([&] {
+    pthread_setspecific(key, &key);
+    const Span span{"work"};
+  });
+  EXPECT_THAT(first.names(), ElementsAre("late"));
+  EXPECT_THAT(second.names(), ElementsAre("work", "late"));
+  EXPECT_EQ(nopspan_gate.memory_bytes, 0U);
+  pthread_key_delete(key);
+}
+
 }  // namespace
