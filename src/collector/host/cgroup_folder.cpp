@@ -6,6 +6,7 @@
 #include "host/container.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <cstring>
@@ -88,6 +89,13 @@ OpenFile open_cgroup(const std::string& wanted) {
   folder.reset(open(found.front().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder) throw Failure(printable(found.front()) + ": " + std::strerror(errno));
   return folder;
+}
+
+std::uint64_t cgroup_id(const std::string& path) {
+  static const std::string mount = mount_point();
+  struct stat facts = {};
+  if (mount.empty() || path.empty() || stat((mount + path).c_str(), &facts) != 0) return 0;
+  return facts.st_ino;
 }
 
 }  // namespace nopspan::collector

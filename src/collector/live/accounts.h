@@ -16,8 +16,9 @@ class Accounts {
  public:
   struct Account {
     ProcessAccount entries;
-    std::uint32_t tgid = 0;  // as the kernel's programs number it; 0: not known yet
-    bool in_scope = true;    // one of those that are wanted at all
+    std::uint32_t tgid = 0;             // as the kernel's programs number it; 0: not known yet
+    bool in_scope = true;               // one of those that are wanted at all
+    std::uint64_t unwanted_cgroup = 0;  // in which it was found out of scope, as the kernel's programs number it
     std::uint64_t closing_round = 0;
   };
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "live/delivery.h"
 
+#include "host/cgroup_folder.h"
+#include "host/process_facts.h"
 #include "live/batch_reader.h"
 #include "live/event_reader.h"
 
@@ -56,10 +58,7 @@ void Delivery::record(const nopspan_record& record, std::string_view bytes) {
   }
   const std::string_view command(record.command, strnlen(record.command, sizeof(record.command)));
   Account& account = this->account(pid, record.tgid, command);
-  if (!account.in_scope) {
-    unwanted_cgroup_ = record.cgroup;
-    return;
-  }
+  if (!account.in_scope && !has_come_into_scope(account, record)) return;
   if (record.kind == NOPSPAN_RECORD_EVENT) {
     event(account, record, bytes);
     return;
@@ -79,6 +78,28 @@ void Delivery::record(const nopspan_record& record, std::string_view bytes) {
     stream->thread = record.tid;
     stream->closing_round = 0;
   }
+}
+
+bool Delivery::has_come_into_scope(Account& account, const nopspan_record& record) {
+  if (filter_.cgroup.empty() || record.cgroup == account.unwanted_cgroup) return false;
+  ProcessPointer process = account.entries.process();
+  if (cgroup_id(process->cgroup) != record.cgroup) {
+    auto moved = std::make_shared<Process>(*process);
+    const Process now = process_facts(process->pid);
+    moved->cgroup = now.cgroup;
+    moved->container = now.container;
+    process = std::move(moved);
+    if (is_in_scope(process)) {
+      account.in_scope = true;
+      account.entries.set_process(process);
+      account.entries.not_all_are_known();
+      return true;
+    }
+    // It may have been moved once more since the record was made, away from a cgroup that is wanted.
+    if (cgroup_id(process->cgroup) != record.cgroup) return false;
+  }
+  account.unwanted_cgroup = unwanted_cgroup_ = record.cgroup;
+  return false;
 }
 
 void Delivery::event(Account& account, const nopspan_record& record, std::string_view bytes) {
