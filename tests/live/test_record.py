@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 import example_service
 import harness
@@ -185,6 +186,29 @@ class Killed(Test):
         done = nopspan("replay", path)
         self.assertEqual(done.returncode, 0)
         self.assertIn("not ended properly", done.stdout)
+
+
+class Times(Test):
+    def test_a_span_of_the_far_future_holds_nothing_up(self):
+        path = os.path.join(self.temporary_folder(), "future.rec")
+        with Program("traced") as program:
+            attached = threading.Event()
+
+            # It is the first one that the recorder is given.
+            def work():
+                while not attached.is_set():
+                    program.ask("at future 9000000000000000000")
+                    attached.wait(0.005)
+            worker = threading.Thread(target=work)
+            worker.start()
+            try:
+                with Record(path, "--pid", program.pid):
+                    attached.set()
+                    worker.join()
+                    program.ask("span now")
+                    wait_until(lambda: names(entries_so_far(path), program.pid)["now"], "a span in the file")
+            finally:
+                attached.set()
 
 
 class SmallDisk:

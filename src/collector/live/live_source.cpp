@@ -208,6 +208,7 @@ void LiveSource::read_losses() {
 void LiveSource::run(Sink& sink, const std::atomic<bool>& stop) {
   delivery_.set_sink(&sink);
   scan();
+  sink.on_tick(clocks_.to_unix(clocks_.monotonic_now()));  // before any span: one may say that it is of any time
   std::uint64_t next_tick = 0, next_scan = 0, next_drain = 0;
   std::uint64_t round_began = 0, drained = 0;
   const std::uint64_t drain_pause =

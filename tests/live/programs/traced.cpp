@@ -147,6 +147,14 @@ int main(int count, char** arguments) {
     for (; times > 0; --times) nopspan::complete(name, {}, start_ns, duration_ns);
     return "done";
   };
+  // at NAME START_NS: a span of that time.
+  commands["at"] = [](std::istringstream& a) {
+    const nopspan::Name name = nopspan::Name::intern(word(a));
+    std::uint64_t start_ns = 0;
+    a >> start_ns;
+    nopspan::complete(name, {}, start_ns, 0);
+    return "done";
+  };
   commands["chat"] = [](std::istringstream&) {
     nopspan::Span span{nopspan::llm::chat};
     return std::to_string(span ? 1 : 0);
