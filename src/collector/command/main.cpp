@@ -15,6 +15,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <clocale>
 #include <csignal>
 #include <cstdio>
@@ -23,6 +24,8 @@
 #include <exception>
 #include <iostream>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace nopspan::collector {
 
@@ -100,19 +103,34 @@ std::string unknown(const CLI::App& app, const std::string& word) {
 int explain(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);
   // A word that nothing takes comes before what is missing: it may be what is missing, mistyped.
-  if (const auto extras = app.remaining(true); !extras.empty()) return misused(app, unknown(app, extras.front()));
+  std::vector<std::string> extras = app.remaining(true);
+  std::erase(extras, "--");  // CLI11 counts it among them
+  if (!extras.empty()) return misused(app, unknown(app, extras.front()));
   std::string what = error.what();
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
-    what = what.substr(0, what.find(':')) + " needs a value";  // "--pid: 1 required PID missing"
+    // "--pid: 1 required PID missing"
+    if (what.ends_with(" missing")) what = what.substr(0, what.find(':')) + " needs a value";
   }
   return misused(app, printable(what, 1000));
 }
 
+// What went wrong names files and processes, whose names may hold what a terminal obeys.
+void tell(std::string_view what) {
+  constexpr std::size_t kLongest = 10'000;  // of a line: libbpf's log has many
+  std::cerr << "nopspan: ";
+  for (std::size_t end = 0; end != std::string_view::npos; what.remove_prefix(std::min(end + 1, what.size()))) {
+    end = what.find('\n');
+    std::cerr << printable(what.substr(0, end), kLongest) << "\n";
+  }
+}
+
 // Data that did not arrive is a failure: a full disk shows only now.
 int finish(int exit_status) {
+  const bool was_lost = std::ferror(stdout) != 0 || !std::cout;  // what errno said of it is no longer known
   std::cout.flush();
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout) {
-    std::cerr << "nopspan: stdout: " << std::strerror(errno) << "\n";
+    std::cerr << "nopspan: stdout: " << (was_lost ? "not all of the output could be written" : std::strerror(errno))
+              << "\n";
     return exit_status == 0 ? Failure::kFailed : exit_status;
   }
   return exit_status;
@@ -169,10 +187,10 @@ int main(int argc, char** argv) {
   try {
     exit_status = nopspan::collector::run_program(argc, argv);
   } catch (const Failure& failure) {
-    std::cerr << "nopspan: " << failure.what() << "\n";
+    nopspan::collector::tell(failure.what());
     exit_status = failure.exit_status;
   } catch (const std::exception& error) {
-    std::cerr << "nopspan: " << error.what() << "\n";
+    nopspan::collector::tell(error.what());
   }
   return nopspan::collector::finish(exit_status);
 }

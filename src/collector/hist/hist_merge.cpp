@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <ios>
 #include <iostream>
 #include <iterator>
 #include <optional>
@@ -26,9 +27,11 @@ std::string contents_of(const std::string& path) {
     if (!file) throw Failure(printable(path) + ": " + std::strerror(errno), Failure::kMisused);
   }
   std::istream& stream = path == "-" ? std::cin : file;
-  std::string text(std::istreambuf_iterator<char>(stream), {});
-  if (stream.bad()) throw Failure(printable(path) + ": it cannot be read", Failure::kMisused);
-  return text;
+  try {
+    return {std::istreambuf_iterator<char>(stream), {}};
+  } catch (const std::ios_base::failure& failure) {  // of a folder, for one
+    throw Failure(printable(path) + ": " + failure.code().message(), Failure::kMisused);
+  }
 }
 
 std::string_view last_line(std::string_view text) {
