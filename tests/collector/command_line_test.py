@@ -86,10 +86,40 @@ class Mistakes(unittest.TestCase):
         self.assert_misused(["trace", "--buffer", "many"], '--buffer: "many" is not a size such as')
         self.assert_misused(["trace", "--pid", "0"], '--pid: "0" is not a positive whole number')
         self.assert_misused(["trace", "--pid"], "--pid needs a value")
+        self.assert_misused(["hist", "--by", "name,model,tenant"], "--by: At Most 2 required but received 3")
+        self.assert_misused(["top", "--window", "61"], '--window: "61" is not a whole number from 1 to 60')
+        self.assert_misused(["record", "x", "--keep", "2"], "--keep requires --max-size")
+        self.assert_misused(["hist", "--merge", "/"], "/: Is a directory")
+
+    def test_a_number_is_whole_and_not_negative(self):
+        for command, option in (("trace", "--limit"), ("trace", "--max-spans"), ("trace", "--sample"), ("top", "--rows"),
+                                ("top", "--count"), ("hist", "--top"), ("hist", "--rows"), ("ps", None),
+                                ("doctor", None)):
+            for wrong in ("-1", "1.5", "1x", "0x1", "one", "99999999999"):
+                words = [command, f"{option}={wrong}"] if option else [command, "--", wrong]
+                self.assert_misused(words, f'{option or "PID"}: "{wrong}" is not a ', "whole number")
+
+    def test_a_process_that_is_none_is_told(self):
+        none = "4194305"  # a pid has 22 bits
+        path = os.path.join(tempfile.gettempdir(), "nopspan-never-written")
+        for words in (["ps", none], ["doctor", none], ["hist", "--pid", none], ["trace", "--pid", none],
+                      ["top", "--pid", none], ["record", path, "--pid", none]):
+            self.assert_misused(words, f"there is no process {none}: give a pid")
+        self.assertFalse(os.path.exists(path))
+
+    def test_an_empty_value_is_not_taken_for_none(self):
+        for option in ("--request", "--name", "--model", "--cgroup", "--from", "--binary"):
+            self.assert_misused(["trace", option, ""], f"{option}: its value is empty")
+        for command in ("record", "replay"):
+            self.assert_misused([command, ""], "FILE: its value is empty")
+        for command, option in (("trace", "--duration"), ("hist", "--interval")):
+            self.assert_misused([command, option, "0s"], f"{option}: must be more than 0")
 
     def test_what_was_typed_is_printed_as_plain_text(self):
         self.assert_misused(["trace", "--x\x1b[31m"], r"--x\x1b[31m")
         self.assert_misused(["trace", "--slower-than", "\x1b]0;x\x07"], r"\x1b]0;x\x07")
+        for words in (["replay"], ["trace", "--from"], ["trace", "--binary"], ["hist", "--merge"]):
+            self.assert_misused([*words, "/\x1b[31m"], r"/\x1b[31m: No such file or directory")
 
     def test_no_command_gets_the_help(self):
         done = run()
@@ -100,6 +130,11 @@ class Mistakes(unittest.TestCase):
             done = subprocess.run([PROGRAM, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
         self.assertEqual(done.returncode, 1)
         self.assertEqual(done.stderr, "nopspan: stdout: No space left on device\n")
+
+    def test_the_reason_is_not_guessed_where_it_is_known_no_more(self):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run([PROGRAM, "man-page"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        self.assertEqual((done.returncode, done.stderr), (1, "nopspan: stdout: not all of the output could be written\n"))
 
     def test_a_reader_that_goes_away_ends_it_quietly(self):
         reader, writer = os.pipe()

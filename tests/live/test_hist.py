@@ -478,7 +478,7 @@ class Misuse(InAFolder):
         plain = shutil.which("true")
         cases = [(2, "--by", ("--by", "color")), (2, "--by", ("--by", "name,name")), (2, "--of", ("--of", "luck")),
                  (2, "--errors", ("--of", "retry", "--errors")), (2, "63 bytes", ("--name", "n" * 64)),
-                 (1, "no process 4194305", ("--pid", 4194305)), (1, "nosuch", ("--cgroup", "nosuch")),
+                 (2, "no process 4194305", ("--pid", 4194305)), (1, "nosuch", ("--cgroup", "nosuch")),
                  (2, plain, ("--binary", plain)), (2, "nowhere", ("--binary", "/nowhere"))]
         for status, word, arguments in cases:
             with self.subTest(arguments):

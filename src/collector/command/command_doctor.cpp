@@ -4,6 +4,7 @@
 #include "base/output_options.h"
 #include "base/text.h"
 #include "command/command.h"
+#include "command/options.h"
 #include "doctor/host_checks.h"
 #include "doctor/process_checks.h"
 #include "host/host.h"
@@ -47,10 +48,7 @@ void print_text(const Checks& checks, bool color) {
 }
 
 int run_doctor(const Options& options, const OutputOptions& common) {
-  if (options.pid != 0 && !process_state(options.pid))
-    throw Failure("there is no process " + std::to_string(options.pid) +
-                      ": give a pid as this shell sees it, or none for all processes",
-                  Failure::kMisused);
+  if (options.pid != 0) require_processes({options.pid});
   Checks checks;
   check_kernel(checks);
   check_privileges(checks);
@@ -88,7 +86,7 @@ constexpr char kExplained[] =
 void add_doctor(CLI::App& app, const OutputOptions& common, Run& run) {
   auto options = std::make_shared<Options>();
   CLI::App* doctor = app.add_subcommand("doctor", "Why an attach would fail, and what to do");
-  doctor->add_option("pid", options->pid, "This process, instead of all")->type_name("PID")->check(CLI::PositiveNumber);
+  doctor->add_option("PID", options->pid, "This process, instead of all")->type_name("PID")->check(whole_number(1));
   doctor->footer(kExplained);
   doctor->callback([options, &common, &run] { run = [options, &common] { return run_doctor(*options, common); }; });
 }

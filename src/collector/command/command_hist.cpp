@@ -197,11 +197,14 @@ void add_hist(CLI::App& app, const OutputOptions& common, Run& run_chosen) {
       ->type_name("KEYS")
       ->delimiter(',')
       ->expected(1, 2);
-  add_duration_option(*command, "--interval", options->interval_ns, "Print every so often what was seen so far");
-  command->add_option("--top", options->top, "Show so many rows, the most frequent; 0: all (20)")->type_name("N");
+  add_duration_option(*command, "--interval", options->interval_ns, "Print every so often what was seen so far")
+      ->check(some_time());
+  command->add_option("--top", options->top, "Show so many rows, the most frequent; 0: all (20)")
+      ->type_name("N")
+      ->check(whole_number(0));
   command->add_option("--rows", options->most_rows, "Keep so many rows of 15 KiB; the rest are one row, other (512)")
       ->type_name("N")
-      ->check(CLI::Range(1, 65536));
+      ->check(whole_number(1, 65536));
   command->add_flag("--no-sequences", options->no_sequences,
                     "Do not look for hits that the kernel missed: a little cheaper");
   command->add_option("--merge", options->merge, "Merge what --json printed on several hosts")->type_name("FILE...");
@@ -209,13 +212,8 @@ void add_hist(CLI::App& app, const OutputOptions& common, Run& run_chosen) {
   add_source_options(*command, options->source);
   // There is no buffer: nothing is sent.
   for (const char* name : {"--buffer", "--max-age", "--per-event"}) command->remove_option(command->get_option(name));
-  const std::vector<std::pair<const char*, const char*>> said_otherwise = {
-      {"--name", "Only spans of this name"},
-      {"--model", "Only spans of this model"},
-      {"--slower-than", "Only times over this one"},
-      {"--errors", "Only spans that failed"},
-  };
-  for (const auto& [name, what] : said_otherwise) command->get_option(name)->description(what);
+  say_filters_choose_spans(*command);
+  command->get_option("--slower-than")->description("Only times over this one");
   command->callback(
       [&common, &run_chosen, options] { run_chosen = [&common, options] { return run(common, *options); }; });
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan ps: which processes have probes, and who listens to them.
-#include "base/failure.h"
 #include "base/output_options.h"
 #include "base/text.h"
 #include "base/text_table.h"
 #include "command/command.h"
+#include "command/options.h"
 #include "host/host.h"
 #include "host/listeners.h"
 #include "host/process_facts.h"
@@ -114,16 +114,8 @@ void print_skipped(const Host& host, const std::set<std::uint32_t>& wanted, cons
   if (!listeners.incomplete().empty()) std::cerr << "nopspan: " << listeners.incomplete() << "\n";
 }
 
-void require(const std::vector<std::uint32_t>& pids) {
-  for (const std::uint32_t pid : pids)
-    if (!process_state(pid))
-      throw Failure("there is no process " + std::to_string(pid) +
-                        ": give a pid as this shell sees it, or none for all processes",
-                    Failure::kMisused);
-}
-
 int run_ps(const Options& options, const OutputOptions& common) {
-  require(options.pids);
+  require_processes(options.pids);
   Host host;
   const std::set<std::uint32_t> wanted(options.pids.begin(), options.pids.end());
   if (wanted.empty()) {
@@ -171,12 +163,14 @@ int run_ps(const Options& options, const OutputOptions& common) {
 }
 
 constexpr char kExplained[] =
+    "NSPID      the pid in its own pid namespace, where that is another\n"
     "CONTAINER  the container's id, or else the cgroup\n"
     "PROBES     how many there are, and whether batches can be had\n"
+    "NOP        the instruction at a probe: 1-byte is right, for another see nopspan doctor\n"
     "GATE       which of its counters are up: spans, batch and points by tracers, span_handlers and point_handlers by\n"
     "           the program itself; down: nobody listens, and spans cost nothing\n"
     "LISTENERS  who is attached to this file; with a ? it may be, the kernel does not tell\n"
-    "HELD       memory that it holds for batches\n"
+    "HELD       memory that it holds for batches, of so many THREADS\n"
     "LIBRARY    the file with the probes; a process has several rows if it has several copies\n"
     "\n"
     "Examples:\n"
@@ -190,7 +184,7 @@ constexpr char kExplained[] =
 void add_ps(CLI::App& app, const OutputOptions& common, Run& run) {
   auto options = std::make_shared<Options>();
   CLI::App* ps = app.add_subcommand("ps", "Processes with probes of nopspan: their library, gate and listeners");
-  ps->add_option("pid", options->pids, "Only these processes")->type_name("PID");
+  ps->add_option("PID", options->pids, "Only these processes")->type_name("PID")->check(whole_number(1));
   ps->footer(kExplained);
   ps->callback([options, &common, &run] { run = [options, &common] { return run_ps(*options, common); }; });
 }

@@ -120,12 +120,15 @@ void add_record(CLI::App& app, const OutputOptions& common, Run& run) {
   auto options = std::make_shared<RecordOptions>();
   CLI::App* command = app.add_subcommand("record", "Write spans to a file, for later");
   command->footer(std::string(kDescription) + "\n\n" + kExamples);
-  command->add_option("FILE", options->recorder.path, "The file to write; - is stdout")->required();
+  command->add_option("FILE", options->recorder.path, "The file to write; - is stdout")->required()->check(some_text());
   command->add_flag("--force", options->recorder.force, "Write over a file that is there");
-  add_bytes_option(*command, "--max-size", options->recorder.max_bytes,
-                   "Begin another file when this one would be larger: FILE becomes FILE.1, that FILE.2, …");
+  CLI::Option* max_size =
+      add_bytes_option(*command, "--max-size", options->recorder.max_bytes,
+                       "Begin another file when this one would be larger: FILE becomes FILE.1, that FILE.2, …");
   command->add_option("--keep", options->recorder.keep, "How many files before FILE are kept, with --max-size (4)")
-      ->type_name("N");
+      ->type_name("N")
+      ->check(whole_number(0))
+      ->needs(max_size);
   add_source_options(*command, options->source);
   command->callback([options, &common, &run] { run = [options, &common] { return run_record(*options, common); }; });
 }

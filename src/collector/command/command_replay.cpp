@@ -64,7 +64,7 @@ void add_replay(CLI::App& app, const OutputOptions& common, Run& run) {
   auto options = std::make_shared<ReplayOptions>();
   CLI::App* command = app.add_subcommand("replay", "Show what a recording has");
   command->footer(std::string(kDescription) + "\n\n" + kExamples);
-  command->add_option("FILE", options->source.from, "The recording; - is stdin")->required();
+  command->add_option("FILE", options->source.from, "The recording; - is stdin")->required()->check(some_text());
   command->add_flag("--spans", options->spans, "Print each span, event, retry and gauge as a line of JSON");
   add_filter_options(*command, options->source.filter);
   command->callback([options, &common, &run] { run = [options, &common] { return run_replay(*options, common); }; });

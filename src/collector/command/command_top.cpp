@@ -99,18 +99,22 @@ void add_top_options(CLI::App& app, TopOptions& options) {
       ->group(kGroup);
   app.add_option("--window", options.window_seconds, "Seconds that rates and quantiles are of (10)")
       ->type_name("SECONDS")
-      ->check(CLI::Range(1, 60))
+      ->check(whole_number(1, 60))
       ->group(kGroup);
   app.add_option("--rows-max", options.most_rows, "Rows to count; what has none is counted as other (1000)")
       ->type_name("N")
-      ->check(CLI::Range(1, 10000))
+      ->check(whole_number(1, 10000))
       ->group(kGroup);
   app.add_flag("--plain", options.plain, "Plain text, a table each interval; so it is where there is no terminal")
       ->group(kGroup);
   app.add_option("--rows", options.shown_rows, "Print the first N rows only (plain text and JSON)")
       ->type_name("N")
+      ->check(whole_number(1))
       ->group(kGroup);
-  app.add_option("--count", options.count, "End after N tables (plain text and JSON)")->type_name("N")->group(kGroup);
+  app.add_option("--count", options.count, "End after N tables (plain text and JSON)")
+      ->type_name("N")
+      ->check(whole_number(1))
+      ->group(kGroup);
 }
 
 void run_top(TopOptions options, const OutputOptions& common, const OpenSource& open) {
@@ -133,6 +137,7 @@ void add_top(CLI::App& app, const OutputOptions& common, Run& run) {
   const auto options = std::make_shared<TopOptions>();
   add_top_options(*command, *options);
   add_source_options(*command, options->source);
+  say_filters_choose_spans(*command);
   command->callback([options, &common, &run] {
     run = [options, &common] {
       run_top(*options, common, [options] { return open_source(options->source); });

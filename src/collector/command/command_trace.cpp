@@ -5,6 +5,7 @@
 #include "command/command.h"
 #include "command/open_source.h"
 #include "command/options.h"
+#include "host/process_facts.h"
 #include "model/run_source.h"
 #include "trace/trace_assembler.h"
 #include "trace/trace_filter.h"
@@ -154,6 +155,8 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
   options.limits.grace_ns = options.source.max_age_ns + options.source.max_age_ns / 2;
   if (options.all_spans) options.limits.shared_kept = options.limits.entries_per_trace;
   options.limits.long_grace_ns = std::max(options.limits.long_grace_ns, 2 * options.limits.grace_ns);
+  // Here, since the source gets a filter without them: a request's other processes are wanted too.
+  if (options.source.from.empty()) require_processes(options.source.filter.pids);
   Shower shower(options, common);
   options.source.filter = shower.filter_for_source();
   const std::unique_ptr<Source> source = open_source(options.source);
@@ -185,7 +188,7 @@ void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
   constexpr char kGroup[] = "Traces";
   command->add_option("--limit", options->limit, "End after so many traces")
       ->type_name("N")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1))
       ->group(kGroup);
   command
       ->add_flag("--all-spans", options->all_spans, "Do not fold siblings of one name, nor spans that requests share")
@@ -202,7 +205,7 @@ void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
   command
       ->add_option("--max-spans", options->limits.entries_per_trace, "Keep so many spans and events of a trace (10000)")
       ->type_name("N")
-      ->check(CLI::Range(1, 10'000'000))
+      ->check(whole_number(1, 10'000'000))
       ->group(kGroup);
   add_bytes_option(*command, "--memory", options->limits.bytes, "For traces that have not ended (64M)")->group(kGroup);
   add_source_options(*command, options->source);

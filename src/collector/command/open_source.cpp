@@ -2,6 +2,7 @@
 #include "command/open_source.h"
 
 #include "host/hidden_processes.h"
+#include "host/process_facts.h"
 #include "live/live_source.h"
 #include "recording/recording.h"
 
@@ -9,6 +10,7 @@ namespace nopspan::collector {
 
 std::unique_ptr<Source> open_source(const SourceOptions& options) {
   if (!options.from.empty()) return open_recording(options);
+  require_processes(options.filter.pids);
   auto source = open_live_source(options);
   warn_of_hidden_processes();
   return source;

@@ -26,15 +26,34 @@ CLI::Option* add_parsed(CLI::App& app, const std::string& name, std::uint64_t& v
   return app.add_option_function<std::string>(name, read, what);
 }
 
-// "" for a positive whole number, else what is wrong with it.
-std::string refusal_of_positive(const std::string& text) {
-  std::uint32_t number = 0;
-  const auto read = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (read.ec == std::errc() && read.ptr == text.data() + text.size() && number > 0) return "";
-  return "\"" + printable(text, 40) + "\" is not a positive whole number";
+}  // namespace
+
+CLI::Validator whole_number(std::uint64_t least, std::uint64_t most) {
+  std::string wanted = least > 0 ? "a positive whole number" : "a whole number";
+  if (most < UINT32_MAX) wanted = "a whole number from " + std::to_string(least) + " to " + std::to_string(most);
+  const auto refusal = [least, most, wanted](const std::string& text) {
+    std::uint64_t number = 0;
+    const auto read = std::from_chars(text.data(), text.data() + text.size(), number);
+    const bool is_number = read.ec == std::errc() && read.ptr == text.data() + text.size();
+    return is_number && number >= least && number <= most ? "" : "\"" + printable(text, 40) + "\" is not " + wanted;
+  };
+  return {refusal, ""};
 }
 
-}  // namespace
+CLI::Validator some_text() {
+  return {[](const std::string& text) { return text.empty() ? "its value is empty" : ""; }, ""};
+}
+
+CLI::Validator some_time() {
+  const auto refusal = [](const std::string& text) -> std::string {
+    try {
+      return parse_duration(text) == 0 ? "must be more than 0" : "";
+    } catch (const Failure& failure) {
+      return failure.what();
+    }
+  };
+  return {refusal, ""};
+}
 
 CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::uint64_t& ns, const std::string& what) {
   return add_parsed(app, name, ns, what, parse_duration)->type_name("TIME");
@@ -46,29 +65,43 @@ CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint6
 
 void add_filter_options(CLI::App& app, Filter& filter) {
   constexpr char kGroup[] = "Filters";
-  const CLI::Validator positive(refusal_of_positive, "");
   app.add_option("--request", filter.request, "Only this request: its id, trace id or traceparent")
       ->type_name("ID")
+      ->check(some_text())
       ->group(kGroup);
-  app.add_option("--name", filter.name, "Only requests with a span of this name")->type_name("NAME")->group(kGroup);
-  app.add_option("--model", filter.model, "Only requests with a span of this model")->type_name("MODEL")->group(kGroup);
+  app.add_option("--name", filter.name, "Only requests with a span of this name")
+      ->type_name("NAME")
+      ->check(some_text())
+      ->group(kGroup);
+  app.add_option("--model", filter.model, "Only requests with a span of this model")
+      ->type_name("MODEL")
+      ->check(some_text())
+      ->group(kGroup);
   app.add_option("--pid", filter.pids, "Only this process; may be given several times, or as 1,2,3")
       ->type_name("PID")
       ->delimiter(',')
-      ->check(positive)
+      ->check(whole_number(1))
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->group(kGroup);
   app.add_option("--cgroup", filter.cgroup,
                  "Only this cgroup's processes: a path, or the beginning of a container's id")
       ->type_name("CGROUP")
+      ->check(some_text())
       ->group(kGroup);
   add_duration_option(app, "--slower-than", filter.slower_than_ns, "Only requests that took longer")->group(kGroup);
   app.add_flag("--errors", filter.errors, "Only requests with an error")->group(kGroup);
   app.add_option("--sample", filter.sample_one_in, "Only one request in N, the same ones on every host")
       ->type_name("N")
-      ->check(positive)
+      ->check(whole_number(1))
       ->group(kGroup);
+}
+
+void say_filters_choose_spans(CLI::App& app) {
+  app.get_option("--name")->description("Only spans of this name");
+  app.get_option("--model")->description("Only spans of this model");
+  app.get_option("--slower-than")->description("Only spans that took longer");
+  app.get_option("--errors")->description("Only spans that failed");
 }
 
 void add_source_options(CLI::App& app, SourceOptions& options) {
@@ -76,16 +109,19 @@ void add_source_options(CLI::App& app, SourceOptions& options) {
   add_filter_options(app, options.filter);
   CLI::Option* from =
       app.add_option("--from", options.from, "Read a recording (nopspan record) instead of this host's processes")
-          ->type_name("FILE");
+          ->type_name("FILE")
+          ->check(some_text());
   CLI::Option* binary =
       app.add_option("--binary", options.binary, "Trace this program or library too, also before it is started")
-          ->type_name("FILE");
+          ->type_name("FILE")
+          ->check(some_text());
   CLI::Option* buffer = add_bytes_option(app, "--buffer", options.buffer_bytes,
                                          "Kernel's buffer: a larger one loses less under load (16M)");
   CLI::Option* max_age =
       add_duration_option(app, "--max-age", options.max_age_ns, "Fetch what an idle thread has held for so long (1s)");
   CLI::Option* duration =
-      add_duration_option(app, "--duration", options.duration_ns, "End after so long (else: at Ctrl-C)");
+      add_duration_option(app, "--duration", options.duration_ns, "End after so long (else: at Ctrl-C)")
+          ->check(some_time());
   CLI::Option* per_event =
       app.add_flag("--per-event", options.per_event, "One probe hit a span instead of batches: at once, but dearer");
   for (CLI::Option* option : {from, binary, buffer, max_age, duration, per_event}) option->group(kGroup);

@@ -10,6 +10,7 @@
 namespace CLI {
 class App;
 class Option;
+class Validator;
 }  // namespace CLI
 
 namespace nopspan::collector {
@@ -18,6 +19,14 @@ namespace nopspan::collector {
 void add_filter_options(CLI::App& app, Filter& filter);
 // Those, and where spans come from.
 void add_source_options(CLI::App& app, SourceOptions& options);
+// In the help of a command whose filters ask each span by itself, not its request.
+void say_filters_choose_spans(CLI::App& app);
+
+// For CLI::Option::check(): refuse what is no whole number from `least` to `most`, an empty text (a shell's variable
+// that is not set) and no time at all, which would be as if the option had not been given.
+CLI::Validator whole_number(std::uint64_t least, std::uint64_t most = UINT32_MAX);
+CLI::Validator some_text();
+CLI::Validator some_time();
 
 // An option that is given as "250ms", "1.5s", "2m", and one as "64M", "1GiB" (text.h); a wrong one is a misuse.
 CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::uint64_t& ns, const std::string& what);

@@ -38,9 +38,7 @@ bool is_alive(std::uint32_t pid) {
 class HistSource::Loaded {
  public:
   explicit Loaded(const HistOptions& options) : options_(options), program_(options) {
-    for (const std::uint32_t pid : options_.filter.pids) {
-      if (!is_alive(pid)) throw Failure("there is no process " + std::to_string(pid));
-    }
+    require_processes(options_.filter.pids);
     if (!options_.binary.empty()) host_.add_file(options_.binary);
   }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/process_facts.h"
 
+#include "base/failure.h"
 #include "base/open_file.h"
 #include "host/container.h"
 
@@ -75,6 +76,15 @@ std::optional<ProcessState> process_state(std::uint32_t pid) {
     text.remove_prefix(std::min(end + 1, text.size()));
   }
   return std::nullopt;
+}
+
+void require_processes(const std::vector<std::uint32_t>& pids) {
+  for (const std::uint32_t pid : pids) {
+    if (process_state(pid)) continue;
+    throw Failure(
+        "there is no process " + std::to_string(pid) + ": give a pid as this shell sees it, or none for all processes",
+        Failure::kMisused);
+  }
 }
 
 std::string process_status(std::uint32_t pid, const std::string& key) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace nopspan::collector {
 
@@ -20,6 +21,8 @@ struct ProcessState {
 };
 // Empty if there is no such process.
 std::optional<ProcessState> process_state(std::uint32_t pid);
+// Throws Failure if one of them is none: a pid was mistyped, or is one of another namespace.
+void require_processes(const std::vector<std::uint32_t>& pids);
 
 // All but library and library_version. What cannot be read stays empty; a process that is gone has its pid only.
 Process process_facts(std::uint32_t pid);
