@@ -140,7 +140,7 @@ nlohmann::ordered_json to_json(const LogLinear& histogram) {
 LogLinear log_linear_from_json(const nlohmann::ordered_json& json) {
   if (!json.is_object()) refuse("it must be an object");
   const auto unit = json.find("unit");
-  if (unit == json.end() || *unit != "ns") refuse("\"unit\" must be \"ns\"");
+  if (unit == json.end() || *unit != "ns") refuse(R"("unit" must be "ns")");
   if (unsigned_at(json, "sub_bits") != LogLinear::kSubBits) {
     refuse("\"sub_bits\" must be " + std::to_string(LogLinear::kSubBits));
   }
@@ -159,7 +159,7 @@ LogLinear log_linear_from_json(const nlohmann::ordered_json& json) {
   }
   if (minimum > maximum || LogLinear::bucket_of(maximum) != least - 1 ||
       LogLinear::bucket_of(minimum) != LogLinear::bucket_of(buckets->front()[0].get<std::uint64_t>())) {
-    refuse("\"min\" and \"max\" must lie in the first and the last bucket");
+    refuse(R"("min" and "max" must lie in the first and the last bucket)");
   }
   histogram.add_totals(sum, minimum, maximum);
   return histogram;

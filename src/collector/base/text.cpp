@@ -121,7 +121,7 @@ std::string duration_text(std::uint64_t ns) {
   const std::uint64_t seconds = ns / kSecond + (ns % kSecond >= kSecond / 2 ? 1 : 0);
   if (seconds < 3600) return format("%llum%02llus", seconds / 60, seconds % 60);
   const std::uint64_t minutes = (seconds + 30) / 60;
-  if (minutes < 24 * 60U) return format("%lluh%02llum", minutes / 60, minutes % 60);
+  if (minutes / 60 < 24) return format("%lluh%02llum", minutes / 60, minutes % 60);
   const std::uint64_t hours = (minutes + 30) / 60;
   return format("%llud%02lluh", hours / 24, hours % 24);
 }

@@ -57,7 +57,7 @@ class HistSource::Loaded {
     }
   }
 
-  HistTable read() const {
+  [[nodiscard]] HistTable read() const {
     HistTable table;
     table.by = options_.by;
     table.of = options_.of;

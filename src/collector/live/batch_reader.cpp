@@ -72,7 +72,7 @@ bool BatchReader::read(const nopspan_entry& entry, std::string_view bytes, Span&
   return read_extras(entry, bytes, span) && read_texts(entry, span);
 }
 
-bool BatchReader::read_extras(const nopspan_entry& entry, std::string_view bytes, Span& span) const {
+bool BatchReader::read_extras(const nopspan_entry& entry, std::string_view bytes, Span& span) {
   std::string_view left = bytes.substr(entry.fixed_size);
   span.has_usage = (entry.extras & NOPSPAN_EXTRA_USAGE) != 0;
   span.has_first_token = (entry.extras & NOPSPAN_EXTRA_FIRST_TOKEN) != 0;

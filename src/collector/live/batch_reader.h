@@ -33,7 +33,7 @@ class BatchReader {
 
  private:
   [[nodiscard]] bool read(const nopspan_entry& entry, std::string_view bytes, Span& span);
-  [[nodiscard]] bool read_extras(const nopspan_entry& entry, std::string_view bytes, Span& span) const;
+  [[nodiscard]] static bool read_extras(const nopspan_entry& entry, std::string_view bytes, Span& span);
   [[nodiscard]] bool read_texts(const nopspan_entry& entry, Span& span);
   [[nodiscard]] bool text(nopspan_text where, std::size_t most, std::string_view& to) const;
   [[nodiscard]] bool unshared(nopspan_text where, std::string_view& to);

@@ -127,7 +127,7 @@ void Delivery::give(ProcessAccount& account, const Span& span) {
   }
 }
 
-void Delivery::end_thread(Account& account, const nopspan_record& record, ProcessAccount::Stream* stream) {
+void Delivery::end_thread(Account& account, const nopspan_record& record, ProcessAccount::Stream* stream) const {
   if (stream != nullptr) {
     // A header is given to another thread before the one that had it has wholly ended.
     if (stream->thread == 0 || stream->thread == record.tid) stream->closing_round = round_;
@@ -142,7 +142,7 @@ void Delivery::end_thread(Account& account, const nopspan_record& record, Proces
   }
 }
 
-bool Delivery::is_after_the_end(Account& account, std::uint64_t stream, std::uint64_t first) {
+bool Delivery::is_after_the_end(Account& account, std::uint64_t stream, std::uint64_t first) const {
   if (!is_detached_) return false;
   const ProcessAccount::Stream* known = account.entries.find(stream);
   return known == nullptr || first > known->ledger.next();

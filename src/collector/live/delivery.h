@@ -58,12 +58,12 @@ class Delivery {
   // Whether a process that was out of scope has been moved to a wanted cgroup.
   bool has_come_into_scope(Account& account, const nopspan_record& record);
   // Whether what a thread holds may follow on what went elsewhere.
-  bool is_after_the_end(Account& account, std::uint64_t stream, std::uint64_t first);
+  bool is_after_the_end(Account& account, std::uint64_t stream, std::uint64_t first) const;
   ProcessAccount::Stream* take(Account& account, const Batch& batch, std::string_view bytes);
   void deliver(ProcessAccount& account, ProcessAccount::Stream& stream, const Batch& batch, std::string_view bytes);
   void event(Account& account, const nopspan_record& record, std::string_view bytes);
   void give(ProcessAccount& account, const Span& span);
-  void end_thread(Account& account, const nopspan_record& record, ProcessAccount::Stream* stream);
+  void end_thread(Account& account, const nopspan_record& record, ProcessAccount::Stream* stream) const;
 
   const Filter& filter_;
   Host& host_;

@@ -93,8 +93,7 @@ void Drain::deliver(Account& account, std::uint64_t now_ns) {
 }
 
 // A thread that goes on writing has its first entry for longer than written_ns tells.
-bool Drain::is_due(Account& account, const nopspan_thread& header, std::uint64_t max_age_ns,
-                   std::uint64_t now_ns) const {
+bool Drain::is_due(Account& account, const nopspan_thread& header, std::uint64_t max_age_ns, std::uint64_t now_ns) {
   if (header.next <= header.first || header.next - header.first > NOPSPAN_MOST_ENTRIES || header.bytes == 0)
     return false;
   ProcessAccount::Stream& stream = account.entries.open(header.stream, header.first, now_ns);

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <csignal>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
@@ -64,8 +65,8 @@ bool samples_tails(const nopspan_settings& settings) {
 
 class LiveSource final : public Source {
  public:
-  explicit LiveSource(const SourceOptions& options)
-      : options_(options),
+  explicit LiveSource(SourceOptions options)
+      : options_(std::move(options)),
         settings_(settings_for(options_.filter)),
         delivery_(options_.filter, host_, clocks_, settings_.namespace_inode == 0),
         programs_(options_.buffer_bytes, settings_,

@@ -19,7 +19,10 @@ bool is_plausible(const nopspan_thread& header) {
   return header.magic == NOPSPAN_THREAD_MAGIC && header.mark != 0 && header.bytes <= kMostBytes;
 }
 
-iovec at(std::uint64_t address, std::size_t size) { return {reinterpret_cast<void*>(address), size}; }
+// In another process.
+iovec at(std::uint64_t address, std::size_t size) {
+  return {reinterpret_cast<void*>(address), size};  // NOLINT(performance-no-int-to-ptr): it came as a number
+}
 
 }  // namespace
 

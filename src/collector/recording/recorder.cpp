@@ -224,7 +224,7 @@ bool Recorder::finish() {
   return synced && totals_.dropped == 0;
 }
 
-void Recorder::abandon() {
+void Recorder::abandon() const {
   if (is_ours_ && totals_.files == 1 && !part_has_entries_) ::unlink(options_.path.c_str());
 }
 

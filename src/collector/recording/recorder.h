@@ -36,7 +36,7 @@ class Recorder : public Sink {
   // Writes what is left, and the end. False if the file does not have everything.
   bool finish();
   // Removes a file that has no spans: when there was nothing to record from.
-  void abandon();
+  void abandon() const;
 
   // The source's, with what could not be written as export_dropped.
   [[nodiscard]] Ledger ledger() const;
