@@ -21,7 +21,7 @@ struct HistRow {
   std::uint64_t errors = 0, cancelled = 0;
 
   void add(const Measured& measured);
-  void merge(const HistRow& other);
+  void merge(const HistRow& row);
 };
 
 class HistTable {

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -64,9 +65,9 @@ std::string bar_text(std::uint64_t count, std::uint64_t greatest, std::size_t wi
   if (count == 0 || greatest == 0) return "";
   const double share = static_cast<double>(count) / static_cast<double>(greatest) * static_cast<double>(width);
   std::string text;
-  if (!blocks) return text.append(std::max<std::size_t>(1, static_cast<std::size_t>(share + 0.5)), '#');
+  if (!blocks) return text.append(std::max<std::size_t>(1, static_cast<std::size_t>(std::llround(share))), '#');
   // What there is, is seen.
-  const std::size_t eighths = std::max<std::size_t>(1, static_cast<std::size_t>(share * 8 + 0.5));
+  const std::size_t eighths = std::max<std::size_t>(1, static_cast<std::size_t>(std::llround(share * 8)));
   for (std::size_t i = 0; i < eighths / 8; ++i) text += "█";
   return text += kEighths[eighths % 8];
 }

@@ -43,7 +43,7 @@ const char* why_forbidden() {
 // A mapping of a file's code that was looked at.
 struct Seen {
   std::uint64_t device, inode, start;
-  friend auto operator<=>(const Seen&, const Seen&) = default;
+  friend auto operator<=>(const Seen&, const Seen&) = default;  // NOLINT(modernize-use-nullptr): there is none
 };
 
 struct Known {
@@ -78,7 +78,7 @@ class Host::Scanner {
   void update(std::uint32_t pid, Known& known, const ProcessState& state, Clock::time_point now);
   void read_maps(std::uint32_t pid, Known& known);
   bool find_files(std::uint32_t pid, Known& known);
-  void find_copies(std::uint32_t pid, Known& known);
+  static void find_copies(std::uint32_t pid, Known& known);
   void describe(std::uint32_t pid, Known& known);
   void end(std::map<std::uint32_t, Known>::iterator ended);
 

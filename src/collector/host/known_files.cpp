@@ -121,7 +121,7 @@ void KnownFiles::note_mapped(const ProbeFilePointer& file, Clock::time_point now
     if (known.found.file == file) known.mapped_at = now;
 }
 
-bool KnownFiles::may_come_back(const File& file) const {
+bool KnownFiles::may_come_back(const File& file) {
   struct stat status {};
   if (stat(file.found.path.c_str(), &status) != 0) return false;
   return status.st_ino == file.id.inode && status.st_dev == file.id.device;

@@ -46,7 +46,7 @@ class KnownFiles {
 
   File* known(const FileId& id);
   File& keep(const ProbeFilePointer& file, const std::string& path, std::uint32_t pid);
-  [[nodiscard]] bool may_come_back(const File& file) const;
+  [[nodiscard]] static bool may_come_back(const File& file);
   void drop(std::size_t index);
 
   std::vector<File> files_;

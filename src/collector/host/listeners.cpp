@@ -26,19 +26,21 @@ constexpr std::uint32_t kLinkPerfEvent = 7;
 constexpr std::uint32_t kLinkUprobeMulti = 12;
 constexpr std::uint32_t kEventUprobe = 1;  // enum bpf_perf_event_type
 constexpr std::uint32_t kEventUretprobe = 2;
+struct MultiInfo {
+  std::uint64_t path, offsets, semaphore_offsets, cookies;
+  std::uint32_t path_size, count, flags, pid;
+};
+struct EventInfo {
+  std::uint32_t type, padding;
+  std::uint64_t file_name;
+  std::uint32_t name_length, offset;
+  std::uint64_t cookie, semaphore_offset;
+};
 struct LinkInfo {
   std::uint32_t type, id, program, padding;
   union {
-    struct {
-      std::uint64_t path, offsets, semaphore_offsets, cookies;
-      std::uint32_t path_size, count, flags, pid;
-    } multi;
-    struct {
-      std::uint32_t type, padding;
-      std::uint64_t file_name;
-      std::uint32_t name_length, offset;
-      std::uint64_t cookie, semaphore_offset;
-    } event;
+    MultiInfo multi;
+    EventInfo event;
     std::array<unsigned char, 96> room;
   };
 };

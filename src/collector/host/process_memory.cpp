@@ -21,7 +21,7 @@ std::size_t read_memory(std::uint32_t pid, std::uint64_t address, void* to, std:
     for (; pieces < kPieces && done + wanted < size; ++pieces) {
       const std::uint64_t at = address + done + wanted;
       const auto piece = static_cast<std::size_t>(std::min<std::uint64_t>(kPage - at % kPage, size - done - wanted));
-      remote[pieces] = {reinterpret_cast<void*>(at), piece};
+      remote[pieces] = {reinterpret_cast<void*>(at), piece};  // NOLINT(performance-no-int-to-ptr): it came as a number
       wanted += piece;
     }
     iovec local{bytes + done, wanted};

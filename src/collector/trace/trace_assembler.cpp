@@ -86,7 +86,7 @@ void TraceAssembler::add(const Span& span) {
     last_process_ = span.process->get();
     remote_parents_.saw(*last_process_);
   }
-  const List::iterator open = find_or_begin(span.trace_id);
+  const auto open = find_or_begin(span.trace_id);
   open->marks |= mark_ ? mark_(span) : 0;
   if (open->late) ++counts_.late;
   if (has_room(*open, span)) {
@@ -142,7 +142,7 @@ void TraceAssembler::stir_linked(const Span& span) {
 TraceAssembler::List::iterator TraceAssembler::find_or_begin(const TraceId& id) {
   const auto known = open_.find(id);
   if (known != open_.end()) return known->second;
-  const List::iterator open = active_.emplace(active_.end(), id, texts_);
+  const auto open = active_.emplace(active_.end(), id, texts_);
   open->list = &active_;
   if (const auto earlier = remembered_.find(id); earlier != remembered_.end()) {
     open->late = true;
@@ -153,7 +153,7 @@ TraceAssembler::List::iterator TraceAssembler::find_or_begin(const TraceId& id) 
 }
 
 // The first ones are kept; of those that come later a few outermost spans, and the ancestors of what is kept.
-bool TraceAssembler::has_room(Open& open, const Span& span) {
+bool TraceAssembler::has_room(Open& open, const Span& span) const {
   if (open.trace.size() < limits_.entries_per_trace && open.trace.bytes() < limits_.bytes_per_trace) return true;
   if (span.kind != Kind::span) return false;
   const std::size_t extra_room = 64 + limits_.entries_per_trace / 8;
@@ -186,7 +186,7 @@ void TraceAssembler::make_room() {
       continue;
     }
     List& list = !patient_.empty() ? patient_ : !dormant_.empty() ? dormant_ : active_;
-    const List::iterator open = list.begin();
+    const auto open = list.begin();
     const TraceLinks links(open->trace);
     TraceEnd end = end_of(*open, links);
     if (end == TraceEnd::unfinished) end = TraceEnd::evicted;
@@ -234,7 +234,7 @@ void TraceAssembler::settle(List::iterator open) {
     move_to(dormant_);
   } else {
     const TraceLinks links(open->trace);
-    if (links.has_top(Top::orphan) && links.awaits_spans()) {
+    if (links.has_top(Top::orphan) && links.awaits_spans()) {  // NOLINT(bugprone-branch-clone): in this order
       move_to(patient_);
     } else if (links.has_top(Top::orphan) && !links.has_top(Top::remote)) {
       hand_over(open, TraceEnd::unfinished, links);  // what is above began before the attach, and will not come
@@ -326,7 +326,7 @@ std::uint64_t* TraceAssembler::share_with(const SpanLink& link, const Span& span
   if (!has_room && (known == open_.end() || !known->second->trace.knows_shared(link.span_id, span))) {
     return &counts.over_limit;
   }
-  const List::iterator open = known != open_.end() ? known->second : expect(link.trace_id);
+  const auto open = known != open_.end() ? known->second : expect(link.trace_id);
   if (open->list == &expected_) {
     open->quiet_since_ns = clock_ns_;
     expected_.splice(expected_.end(), expected_, open);
@@ -340,7 +340,7 @@ std::uint64_t* TraceAssembler::share_with(const SpanLink& link, const Span& span
 }
 
 TraceAssembler::List::iterator TraceAssembler::expect(const TraceId& id) {
-  const List::iterator open = expected_.emplace(expected_.end(), id, texts_);
+  const auto open = expected_.emplace(expected_.end(), id, texts_);
   open->list = &expected_;
   open->fresh = false;
   open_.emplace(id, open);
@@ -374,7 +374,7 @@ void TraceAssembler::remember(const TraceId& id, bool shown) {
 void TraceAssembler::finish() {
   // What is shared belongs to the others.
   for (auto next = active_.begin(); next != active_.end();) {
-    const List::iterator open = next++;
+    const auto open = next++;
     if (open->is_shared()) hand_over(open, TraceEnd::finished);
   }
   for (List* list : {&active_, &patient_, &dormant_}) end_all(*list);
@@ -383,7 +383,7 @@ void TraceAssembler::finish() {
 
 void TraceAssembler::end_all(List& list) {
   while (!list.empty()) {
-    const List::iterator open = list.begin();
+    const auto open = list.begin();
     const TraceLinks links(open->trace);
     hand_over(open, end_of(*open, links), links);
   }

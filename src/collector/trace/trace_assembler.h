@@ -115,7 +115,7 @@ class TraceAssembler {
   };
 
   List::iterator find_or_begin(const TraceId& id);
-  bool has_room(Open& open, const Span& span);
+  bool has_room(Open& open, const Span& span) const;
   void make_room();
   static TraceEnd end_of(const Open& open, const TraceLinks& links);
   void settle(List::iterator open);

@@ -44,7 +44,7 @@ TraceFold::TraceFold(const Trace& trace, const TraceLinks& links) : links_(links
   for (const auto& shared : trace.shared()) shared_.emplace(links.node_of(shared->linked_id), shared.get());
   const auto& nodes = links.nodes();
   const auto order = links.preorder();
-  for (auto i = order.rbegin(); i != order.rend(); ++i) {
+  for (auto i = order.rbegin(); i != order.rend(); ++i) {  // NOLINT(modernize-loop-convert): clang 14 has no views
     Below& own = below_[*i];
     own.failed |= nodes[*i].entry->failed();
     if (nodes[*i].parent == TraceLinks::kNone) continue;

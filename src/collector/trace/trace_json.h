@@ -9,7 +9,7 @@
 namespace nopspan::collector {
 
 // {"type": "trace", …, "spans": [{…}, …]}: spans flat, each behind its parent.
-nlohmann::ordered_json to_json(const AssembledTrace& trace);
+nlohmann::ordered_json to_json(const AssembledTrace& assembled);
 nlohmann::ordered_json to_json(const TraceCounts& counts);
 
 }  // namespace nopspan::collector
