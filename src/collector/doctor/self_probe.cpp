@@ -62,6 +62,7 @@ OpenFile load_program(int map, std::uint32_t expected_attach_type) {
     return result;
   };
   const std::array program = {
+      // NOLINTNEXTLINE(misc-redundant-expression): zeros that have names
       instruction(BPF_LD | BPF_DW | BPF_IMM, BPF_REG_1, BPF_PSEUDO_MAP_VALUE, map),
       instruction(0, 0, 0, 0),
       instruction(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_2, 0, 1),
