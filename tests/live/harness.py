@@ -29,6 +29,8 @@ SOURCE = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.abspath(os.environ.get("NOPSPAN_BUILD_DIR", os.path.join(SOURCE, "build", "dev")))
 PROGRAMS = os.path.join(BUILD, "tests", "live")
 LIBRARY = os.path.join(PROGRAMS, "lib", "libnopspan.so.0")
+# The collector.
+NOPSPAN = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
 # What the scripts of the project say, and attach.sh replaces.
 INSTALLED = "/usr/*/*/libnopspan.so.0"
 LONG = os.environ.get("NOPSPAN_LONG") == "1"

@@ -2,10 +2,8 @@
 """What the collector's source gives to commands is what in-process handlers saw in the same run."""
 
 import collections
-import json
 import os
 
-import collector
 import harness
 import installed
 from collector import Collector, CollectorTest, Counting

@@ -11,8 +11,8 @@ import harness
 from cgroup import Cgroup
 from collector import Collector, CollectorTest, Counting
 from followed import wait_until
-from harness import LIBRARY, PATIENCE_S, SOURCE, Program
-from test_record import PROGRAM, Record, nopspan
+from harness import LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Program
+from test_record import Record, nopspan
 from test_trace import Trace, spans_of
 
 sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
@@ -42,7 +42,7 @@ class CgroupOption(CollectorTest):
         self.assertEqual([(row["pid"], row["delivered"]) for row in ledger["processes"]], [(self.inside.pid, 50)])
 
     def test_of_top(self):
-        top = subprocess.Popen([PROGRAM, "--json", "top", "--binary", LIBRARY, "--cgroup", self.group.name, "--total",
+        top = subprocess.Popen([NOPSPAN, "--json", "top", "--binary", LIBRARY, "--cgroup", self.group.name, "--total",
                                 "--interval", "100ms"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             self.assertTrue(top.stdout.readline(), "a first table says that it is attached")

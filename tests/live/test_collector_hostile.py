@@ -7,7 +7,7 @@ import os
 import harness
 import installed
 from collector import Collector, CollectorTest
-from harness import Program, program_path, wait_until
+from harness import Program, program_path
 
 STATIC = program_path("hostile")
 

@@ -10,10 +10,9 @@ import struct
 import subprocess
 
 import harness
-from harness import BUILD, LIBRARY, Program, program_path
+from harness import LIBRARY, NOPSPAN, Program, program_path
 from test_namespace import Container
 
-PROGRAM = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
 
@@ -37,9 +36,9 @@ class Doctor(harness.Test):
         """The program where everybody may read it."""
         path = os.path.join(self.temporary_folder(), "nopspan")
         os.chmod(os.path.dirname(path), 0o755)
-        return shutil.copy(PROGRAM, path)
+        return shutil.copy(NOPSPAN, path)
 
-    def doctor(self, *arguments, command=(), program=PROGRAM, status, **options):
+    def doctor(self, *arguments, command=(), program=NOPSPAN, status, **options):
         """The checks, by result and name."""
         done = subprocess.run([*command, program, "doctor", "--json", *map(str, arguments)], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, timeout=harness.PATIENCE_S, check=False, **options)
@@ -71,7 +70,7 @@ class Doctor(harness.Test):
     def test_trying_raises_no_gate(self):
         with Program("traced") as program:
             words = set()
-            doctor = subprocess.Popen([PROGRAM, "doctor", str(program.pid)], stdout=subprocess.DEVNULL)
+            doctor = subprocess.Popen([NOPSPAN, "doctor", str(program.pid)], stdout=subprocess.DEVNULL)
             while doctor.poll() is None:
                 words.add(program.gate() & harness.GATE_SPANS)
             self.assertEqual(words, {0})
@@ -95,7 +94,7 @@ class Doctor(harness.Test):
         path = os.path.join(self.temporary_folder(), "five")
         shutil.copy(program_path("traced_static"), path)
         with Program("", command=[path]) as program:
-            done = subprocess.run([PROGRAM, "ps", "--json", str(program.pid)], check=True, stdout=subprocess.PIPE)
+            done = subprocess.run([NOPSPAN, "ps", "--json", str(program.pid)], check=True, stdout=subprocess.PIPE)
             copy = json.loads(done.stdout)["processes"][0]["copies"][0]
             offset = next(p["offset"] for p in copy["probes"] if p["name"] == "retry")
         with open(path, "r+b") as file:
@@ -133,7 +132,7 @@ class Doctor(harness.Test):
     def test_a_pid_that_does_not_exist_is_a_misuse(self):
         child = subprocess.Popen(["true"])
         child.wait()
-        done = subprocess.run([PROGRAM, "doctor", str(child.pid)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        done = subprocess.run([NOPSPAN, "doctor", str(child.pid)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                               check=False)
         self.assertEqual((done.returncode, done.stdout), (2, ""))
         self.assertIn("there is no process", done.stderr)
@@ -169,6 +168,6 @@ class Doctor(harness.Test):
 
 
 if __name__ == "__main__":
-    if not os.path.exists(PROGRAM):
-        harness.ability.unable("no nopspan at %s: it was built without the collector" % PROGRAM)
+    if not os.path.exists(NOPSPAN):
+        harness.ability.unable("no nopspan at %s: it was built without the collector" % NOPSPAN)
     harness.main("unshare", "chroot", "ldd", "llvm-strip", "setpriv")

@@ -14,9 +14,8 @@ import tempfile
 import harness
 from cgroup import Cgroup
 from followed import Followed, wait_until
-from harness import BUILD, PATIENCE_S, Program, Test, program_path
+from harness import NOPSPAN, PATIENCE_S, Program, Test, program_path
 
-PROGRAM = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
 OK, ERROR, CANCELLED, EXCEPTION = 0, 1, 2, 3
 FAILED = (ERROR, EXCEPTION)
 GATE_BATCH = 0xFFFF << 16
@@ -67,7 +66,7 @@ class Hist(Followed):
     """nopspan hist --json, from when it counts to SIGINT."""
 
     def __init__(self, *arguments, json_output=True):
-        super().__init__([PROGRAM, *(["--json"] if json_output else []), "hist", *map(str, arguments)])
+        super().__init__([NOPSPAN, *(["--json"] if json_output else []), "hist", *map(str, arguments)])
 
     def wait_until_up(self):
         self.wait_until_it_says("^Counting |waiting for one")
@@ -96,7 +95,7 @@ class Hist(Followed):
 
 def ended(*arguments, stdin=None, wrapper=()):
     """A run that ends by itself: exit status, stdout, stderr."""
-    run = subprocess.run([*wrapper, PROGRAM, "hist", *map(str, arguments)], input=stdin, stdout=subprocess.PIPE,
+    run = subprocess.run([*wrapper, NOPSPAN, "hist", *map(str, arguments)], input=stdin, stdout=subprocess.PIPE,
                          stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False)
     return run.returncode, run.stdout, run.stderr
 
@@ -337,7 +336,7 @@ class Recording(InAFolder):
         with Program("workload") as workload, Program("traced") as traced:
             pids = ("--pid", "%d,%d" % (workload.pid, traced.pid))
             # Of all that map the library: when one has its gate up, so has the other.
-            recorder = subprocess.Popen([PROGRAM, "record", path, "--binary", harness.LIBRARY], stdout=subprocess.DEVNULL,
+            recorder = subprocess.Popen([NOPSPAN, "record", path, "--binary", harness.LIBRARY], stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, text=True)
             collectors = []
             try:

@@ -12,9 +12,8 @@ import subprocess
 import unittest
 
 import harness
-from harness import LIBRARY, PATIENCE_S, Program, program_path, wait_until
+from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, program_path, wait_until
 
-NOPSPAN = os.environ.get("NOPSPAN_PROGRAM") or os.path.join(harness.BUILD, "nopspan")
 UNIT = os.path.join(harness.SOURCE, "packaging", "nopspan.service")
 NOBODY = "65534"
 GATE_BATCH = 0xFFFF << 16

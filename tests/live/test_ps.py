@@ -9,16 +9,15 @@ import signal
 import subprocess
 
 import harness
-from harness import BUILD, GATE_SPANS, LIBRARY, PROBES, Bpftrace, Program, program_path, wait_until
+from harness import GATE_SPANS, LIBRARY, NOPSPAN, PROBES, Bpftrace, Program, program_path, wait_until
 from test_namespace import Container
 
-PROGRAM = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
 NOBODY = 65534
 GATE_BATCH = 0xFFFF << 16
 
 
 def run(*arguments, command=(), **options):
-    return subprocess.run([*command, PROGRAM, "ps", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    return subprocess.run([*command, NOPSPAN, "ps", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, timeout=harness.PATIENCE_S, check=False, **options)
 
 
@@ -326,10 +325,10 @@ class Ps(harness.Test):
     def test_without_privileges_it_shows_its_own_users_processes_and_says_what_more_needs(self):
         folder = self.temporary_folder()
         os.chmod(folder, 0o755)
-        for path in (program_path("traced_static"), PROGRAM):
+        for path in (program_path("traced_static"), NOPSPAN):
             shutil.copy(path, folder)
         as_nobody = ["setpriv", "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY, "--clear-groups", "--inh-caps=-all"]
-        nopspan = [*as_nobody, os.path.join(folder, os.path.basename(PROGRAM)), "ps"]
+        nopspan = [*as_nobody, os.path.join(folder, os.path.basename(NOPSPAN)), "ps"]
         with Program("", command=[*as_nobody, os.path.join(folder, "traced_static")]) as own, Program("traced") as other:
             done = subprocess.run(nopspan, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
             self.assertEqual(done.returncode, 0, done.stderr)
@@ -345,8 +344,8 @@ class Ps(harness.Test):
 
 
 if __name__ == "__main__":
-    if not os.path.exists(PROGRAM):
-        harness.ability.unable("no nopspan at %s: it was built without the collector" % PROGRAM)
+    if not os.path.exists(NOPSPAN):
+        harness.ability.unable("no nopspan at %s: it was built without the collector" % NOPSPAN)
     harness.run_in_tracefs()
     # The events of the kernel are one for the machine.
     _perf = harness.hold_lock("/run/lock/nopspan-perf") if os.geteuid() == 0 else None

@@ -16,12 +16,11 @@ import harness
 import test_genai
 from example_service import PROMPTS, TRACED, Agent, Server, lines_of, prompts_file
 from followed import Followed, wait_until
-from harness import BUILD, LIBRARY, PATIENCE_S, SOURCE, Program, Test
+from harness import LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Program, Test
 
 sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
 import recording
 
-PROGRAM = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
 # What a recorder adds to a process's own attributes (docs/recording.md).
 ADDED = {"nopspan." + name for name in (
     "model", "engine", "tenant", "text", "reason", "flags", "outcome", "exception_kind", "root_id", "parent_id",
@@ -29,7 +28,7 @@ ADDED = {"nopspan." + name for name in (
 
 
 def nopspan(*words):
-    return subprocess.run([PROGRAM, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    return subprocess.run([NOPSPAN, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           check=False, timeout=PATIENCE_S)
 
 
@@ -37,7 +36,7 @@ class Record(Followed):
     """nopspan record FILE, which is attached when it is entered and ended by SIGINT when it is left."""
 
     def __init__(self, path, *options, command=()):
-        super().__init__([*command, PROGRAM, "record", path, *map(str, options)], stdout=subprocess.DEVNULL)
+        super().__init__([*command, NOPSPAN, "record", path, *map(str, options)], stdout=subprocess.DEVNULL)
 
     def wait_until_up(self):
         self.wait_until_it_says("Recording\\.")
@@ -280,7 +279,7 @@ class FullDisk(Test):
     def test_a_disk_that_is_full_from_the_beginning_is_a_failure(self):
         folder = self.temporary_folder()
         with SmallDisk(folder, 0) as disk:
-            done = subprocess.run([*disk.command(), PROGRAM, "record", os.path.join(folder, "none.rec")],
+            done = subprocess.run([*disk.command(), NOPSPAN, "record", os.path.join(folder, "none.rec")],
                                   stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE_S)
             left = os.listdir(disk.path(folder))
         self.assertEqual(done.returncode, 1)
@@ -317,6 +316,6 @@ class Rotation(Test):
 
 if __name__ == "__main__":
     example_service.need()
-    if not os.path.exists(PROGRAM):
+    if not os.path.exists(NOPSPAN):
         harness.ability.unable("nopspan is not built (NOPSPAN_COLLECTOR=ON)")
     harness.main("protoc", "unshare", "nsenter")

@@ -15,14 +15,13 @@ import example_service
 import harness
 from example_service import PROMPTS, TRACED, Agent, Server, lines_of, prompts_file
 from followed import Followed
-from harness import BUILD, LIBRARY, PATIENCE_S, SOURCE, Test
+from harness import LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Test
 from test_record import Record
 from test_trace import Trace, spans_of
 
 sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
 import tmux
 
-NOPSPAN = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
 BY = ("--by", "process,name,model", "--total")
 ITERATION = "agent.operator.iteration"
 TELL_TOKENS = ("llm.step", "engine.request")

@@ -22,9 +22,8 @@ import harness
 from collector import Counting
 from example_service import PROMPTS, Agent, Server, lines_of, prompts_file
 from followed import Followed
-from harness import BUILD, LIBRARY, PATIENCE_S, Program, Test, wait_until
+from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, Test, wait_until
 
-NOPSPAN = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
 STATUSES = ("ok", "error", "cancelled", "exception")
 NOBODY = "0" * 16
 
