@@ -144,6 +144,7 @@ std::string zsh_arguments(const Options& options) {
       const std::string equals = value.empty() || !name.starts_with("--") ? "" : "=";
       std::string description = quoted(option->get_description(), "[]:\\");
       description = description.substr(1, description.size() - 2);
+      // NOLINTNEXTLINE(performance-inefficient-string-concatenation): once a run, and read as it is printed
       text += " \\\n        '" + name + equals + "[" + description + "]" + value + "'";
     }
   }
