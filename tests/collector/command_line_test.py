@@ -50,6 +50,7 @@ class Help(unittest.TestCase):
                 self.assertTrue(done.stdout.startswith("Usage: " + " ".join(["nopspan", *command])))
                 self.assertRegex(done.stdout, r"(?m)^Examples:\n  nopspan " + " ".join(command))
                 self.assertLessEqual(max(map(len, done.stdout.splitlines())), 120)
+                self.assertNotRegex(done.stdout, r"(?m)^  -.*(\n +.*)*\n[^ \n]", "an option's text left its column")
                 self.assertEqual(run(*command, "-h").stdout, done.stdout)
 
     def test_every_command_understands_the_programs_options(self):

@@ -199,7 +199,7 @@ void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
   command
       ->add_flag(
           "--filter-early", options->filter_early,
-          "Let the kernel leave out what a thread hands over with nothing wanted in it: cheaper, but a trace may\n"
+          "Let the kernel leave out what a thread hands over with nothing wanted in it: cheaper, but a trace may "
           "lack its parts in other threads and processes")
       ->group(kGroup);
   command
