@@ -41,6 +41,15 @@ class Processes(CollectorTest):
         for pid in sides.values():
             self.assert_nothing_lost(tracer.counts(pid))
 
+    def test_one_that_gets_the_pid_of_another_misses_nothing(self):
+        with Collector() as tracer:
+            pid = int(run("reused"))
+            ledger = tracer.stop()
+        self.assertEqual(tracer.names(pid), {"reused.first": 1, "reused.second": 400})
+        self.assert_closes(ledger)
+        rows = [row for row in ledger["processes"] if row["pid"] == pid]
+        self.assertEqual(sum(row["emitted"] for row in rows), 401, rows)
+
     def test_what_a_process_held_is_told_when_it_executes_another_program(self):
         with Collector("--max-age", "1h") as tracer:
             with Program("traced") as program:

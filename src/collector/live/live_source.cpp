@@ -183,8 +183,15 @@ void LiveSource::look_after_accounts() {
     Accounts::Account& account = *delivery_.accounts().find(pid);
     if (!programs_.sees_ends()) account.entries.all_were_killed();
     programs_.forget_process(account.tgid);
-    for (const auto& [stream, state] : account.entries.streams()) programs_.forget_stream({account.tgid, stream});
+    for (const auto& [stream, state] : account.entries.streams()) {
+      programs_.forget_stream({account.tgid, stream});
+      if (samples_tails(settings_)) programs_.forget_fetched({account.tgid, stream});
+    }
+    const std::uint64_t started = account.entries.process()->start_ticks;
     delivery_.accounts().close(pid);
+    // What another one that has its pid now told first went to its account.
+    const std::uint64_t now = host_.process(pid)->start_ticks;
+    if (now != 0 && now != started) delivery_.account(pid).entries.not_all_are_known();
   }
 }
 
