@@ -77,6 +77,17 @@ class Hostile(CollectorTest):
                     ledger = tracer.stop()
                 self.assert_closes(ledger)
 
+    def test_what_it_says_it_holds_keeps_nobody_waiting_at_the_end(self):
+        with Collector("--count", "--max-age", "1h", binary=STATIC) as tracer:
+            with Program("hostile") as program:
+                program.ask("heavy_list")
+                ledger = tracer.stop()
+        self.assert_closes(ledger)
+        # 8 GiB of entries would be 70 millions.
+        emitted = tracer.counts(program.pid)["emitted"]
+        self.assertGreater(emitted, 1_000_000)
+        self.assertLess(emitted, 10_000_000)
+
     def test_other_processes_data_is_as_without_it(self):
         path = os.path.join(self.temporary_folder(), "ends")
         with Collector("--max-age", "100ms", "--buffer", "64M") as tracer:

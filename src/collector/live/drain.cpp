@@ -13,6 +13,8 @@ namespace {
 // waiting.
 constexpr std::uint64_t kChunkBytes = 1U << 20U;
 constexpr std::uint64_t kMostBytesOfProcess = 16U << 20U;
+// And in the last run: all that a process with the library can hold, in two copies of it.
+constexpr std::uint64_t kMostBytesAtTheEnd = 512U << 20U;
 
 }  // namespace
 
@@ -60,6 +62,7 @@ void Drain::run(std::uint64_t max_age_ns, std::uint64_t now_ns) {
 
 void Drain::run_process(std::uint32_t pid, std::uint64_t max_age_ns, std::uint64_t now_ns) {
   const std::vector<Host::Copy> copies = host_.copies(pid);
+  const std::uint64_t most = max_age_ns != 0 ? kMostBytesOfProcess : kMostBytesAtTheEnd;
   std::uint64_t bytes = 0, chunk = 0;
   for (const Host::Copy& copy : copies) {
     if (copy.gate_address == 0 || !settings_.is_attached(*copy.file)) continue;
@@ -69,7 +72,7 @@ void Drain::run_process(std::uint32_t pid, std::uint64_t max_age_ns, std::uint64
     if (!headers.read()) continue;
     for (const ThreadHeaders::Thread& thread : headers.threads()) {
       if (!is_due(account, thread.header, max_age_ns, now_ns)) continue;
-      if (bytes > kMostBytesOfProcess && max_age_ns != 0) break;  // the others at the next run
+      if (bytes > most) break;  // the others at the next run
       Fetched one{thread.header, thread.address, {}};
       if (!headers.fetch(thread, one.bytes) || (settings_.tail_sampling && may_be_left_out(account, headers, thread)))
         continue;

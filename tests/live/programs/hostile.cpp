@@ -183,6 +183,23 @@ int list_without_end() {
   publish();
   return 0;
 }
+// Many threads that all hold the same bytes, which are entries: 8 GiB of them.
+std::vector<nopspan_entry> held;
+int heavy_list() {
+  held.assign((512U << 10U) / sizeof(nopspan_entry), nopspan_entry{});
+  for (nopspan_entry& entry : held) entry.size = entry.fixed_size = sizeof(entry);
+  listed.assign(16'000, header_of(70, 0, held.size()));
+  for (std::size_t i = 0; i < listed.size(); ++i) {
+    nopspan_thread& header = listed[i];
+    header.stream = 1000 + i;
+    header.buffer = reinterpret_cast<std::uintptr_t>(held.data());
+    header.bytes = held.size() * sizeof(nopspan_entry);
+    header.written_ns = ~0UL >> 1U;  // not for long yet
+    header.next_thread = i + 1 < listed.size() ? reinterpret_cast<std::uintptr_t>(&listed[i + 1]) : 0;
+  }
+  publish();
+  return 0;
+}
 int list_to_itself() {
   listed.assign(1, header_of(60, 0, 5));
   listed[0].next_thread = reinterpret_cast<std::uintptr_t>(listed.data());
@@ -220,6 +237,7 @@ int main() {
   commands["amplified"] = [](std::istringstream&) { return std::to_string(amplified()); };
   commands["absent"] = [&](std::istringstream& a) { return std::to_string(absent(number(a))); };
   commands["list_without_end"] = [](std::istringstream&) { return std::to_string(list_without_end()); };
+  commands["heavy_list"] = [](std::istringstream&) { return std::to_string(heavy_list()); };
   commands["list_to_itself"] = [](std::istringstream&) { return std::to_string(list_to_itself()); };
   commands["wild_list"] = [](std::istringstream&) { return std::to_string(wild_list()); };
   return serve(commands);
