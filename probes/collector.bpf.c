@@ -395,8 +395,9 @@ int on_exec(void* ctx) {
 
 // ---- Per-event probes: one hit for each, for libraries without batches, and with --per-event ----
 
+// Of a span that never ends they stay, until others need the place.
 struct {
-  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
   __uint(max_entries, 8192);
   __type(key, unsigned long);
   __type(value, struct nopspan_facts);

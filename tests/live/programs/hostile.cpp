@@ -14,11 +14,14 @@
 #include <cstring>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 extern "C" {
 __attribute__((visibility("hidden"))) void nopspan_site_batch(const void*, std::uint64_t, std::uint64_t, std::uint64_t,
                                                               std::uint64_t, const void*);
+__attribute__((visibility("hidden"))) void nopspan_site_tokens(const char*, const char*, std::uint64_t, const char*,
+                                                               std::uint64_t, const void*);
 extern __attribute__((visibility("hidden"))) nopspan_gate_page nopspan_gate;
 }
 
@@ -164,6 +167,16 @@ int absent(int count) {
   return count;
 }
 
+// Facts of a span that never ends, each on a thread of its own.
+int endless_facts(int count) {
+  nopspan_span record{};
+  record.span_id = 1;
+  for (int i = 0; i < count; ++i) {
+    std::thread([&] { nopspan_site_tokens("", "", 1, "", 1, &record); }).join();
+  }
+  return count;
+}
+
 // The list of threads, for whoever reads it from outside.
 std::vector<nopspan_thread> listed;
 std::uint64_t mark = 1;
@@ -236,6 +249,7 @@ int main() {
   commands["escapes"] = [](std::istringstream&) { return std::to_string(escapes()); };
   commands["amplified"] = [](std::istringstream&) { return std::to_string(amplified()); };
   commands["absent"] = [&](std::istringstream& a) { return std::to_string(absent(number(a))); };
+  commands["endless_facts"] = [&](std::istringstream& a) { return std::to_string(endless_facts(number(a))); };
   commands["list_without_end"] = [](std::istringstream&) { return std::to_string(list_without_end()); };
   commands["heavy_list"] = [](std::istringstream&) { return std::to_string(heavy_list()); };
   commands["list_to_itself"] = [](std::istringstream&) { return std::to_string(list_to_itself()); };
