@@ -88,6 +88,14 @@ class Hostile(CollectorTest):
         self.assertGreater(emitted, 1_000_000)
         self.assertLess(emitted, 10_000_000)
 
+    def test_what_a_living_thread_has_thrown_away_is_counted(self):
+        with Collector("--max-age", "1h", binary=STATIC) as tracer:
+            with Program("hostile") as program:
+                program.ask("discarding_list")
+                ledger = tracer.stop()
+        self.assert_closes(ledger)
+        self.assertEqual(tracer.counts(program.pid)["discarded"], 5)
+
     def test_facts_of_spans_that_never_end_leave_room_for_others(self):
         with Collector("--per-event", binary=STATIC) as tracer:
             with Program("hostile") as program, Program("traced_static") as other:

@@ -6,6 +6,7 @@
 #include "live/batch_reader.h"
 #include "live/event_reader.h"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -202,6 +203,16 @@ void Delivery::fetched(Account& account, const nopspan_thread& thread, std::uint
       thread.stream, {thread.first, thread.first + whole}, thread.discarded, thread.capacity, address, thread.thread_id,
       now_ns};
   if (!is_after_the_end(account, thread.stream, thread.first)) take(account, batch, bytes);
+}
+
+void Delivery::note_discarded(Account& account, const nopspan_thread& thread, std::uint64_t now_ns) {
+  if (is_detached_ || thread.discarded == 0) return;
+  const ProcessAccount::Stream* known = account.entries.find(thread.stream);
+  if (known != nullptr && thread.discarded <= known->discarded) return;
+  ProcessAccount::Stream* stream = account.entries.arriving(thread.stream, {thread.first, thread.first}, now_ns);
+  if (stream == nullptr) return;
+  stream->discarded = std::max(stream->discarded, thread.discarded);
+  stream->ledger.emitted_until(thread.first);
 }
 
 // What was fetched from a thread before it ended has been delivered after one round.

@@ -39,6 +39,9 @@ class Delivery {
   void fetched(Account& account, const nopspan_thread& thread, std::uint64_t address, std::string_view bytes,
                std::uint64_t now_ns);
 
+  // What a thread has thrown away for want of a buffer passes no probe.
+  void note_discarded(Account& account, const nopspan_thread& thread, std::uint64_t now_ns);
+
   // Where nothing of a process out of scope is wanted: its cgroup, 0 if there is none to tell of. Cleared by asking.
   std::uint64_t take_unwanted_cgroup() { return std::exchange(unwanted_cgroup_, 0); }
   // Counts on: what has ended before the last two rounds is closed.

@@ -71,6 +71,7 @@ void Drain::run_process(std::uint32_t pid, std::uint64_t max_age_ns, std::uint64
     ThreadHeaders& headers = headers_of(pid, copy);
     if (!headers.read()) continue;
     for (const ThreadHeaders::Thread& thread : headers.threads()) {
+      delivery_.note_discarded(account, thread.header, now_ns);
       if (!is_due(account, thread.header, max_age_ns, now_ns)) continue;
       if (bytes > most) break;  // the others at the next run
       Fetched one{thread.header, thread.address, {}};

@@ -213,6 +213,12 @@ int heavy_list() {
   publish();
   return 0;
 }
+int discarding_list() {
+  listed.assign(1, header_of(80, 5, 0));
+  listed[0].discarded = 5;
+  publish();
+  return 5;
+}
 int list_to_itself() {
   listed.assign(1, header_of(60, 0, 5));
   listed[0].next_thread = reinterpret_cast<std::uintptr_t>(listed.data());
@@ -252,6 +258,7 @@ int main() {
   commands["endless_facts"] = [&](std::istringstream& a) { return std::to_string(endless_facts(number(a))); };
   commands["list_without_end"] = [](std::istringstream&) { return std::to_string(list_without_end()); };
   commands["heavy_list"] = [](std::istringstream&) { return std::to_string(heavy_list()); };
+  commands["discarding_list"] = [](std::istringstream&) { return std::to_string(discarding_list()); };
   commands["list_to_itself"] = [](std::istringstream&) { return std::to_string(list_to_itself()); };
   commands["wild_list"] = [](std::istringstream&) { return std::to_string(wild_list()); };
   return serve(commands);
