@@ -6,6 +6,7 @@ import collections
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -208,6 +209,28 @@ class Times(Test):
                     wait_until(lambda: names(entries_so_far(path), program.pid)["now"], "a span in the file")
             finally:
                 attached.set()
+
+
+class SlowReader(Test):
+    def test_what_is_read_after_its_process_is_gone_is_of_the_same_account(self):
+        spans = 300_000
+        with Program("traced") as program:
+            command = [PROGRAM, "record", "-", "--buffer", "64M", "--pid", str(program.pid)]
+            record = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self.assertIn(b"Recording.", record.stderr.readline())
+            program.ask("span work %d" % spans)
+        pace = threading.Event()
+        data = b""
+        while len(data) < 8 << 20:
+            data += os.read(record.stdout.fileno(), 1 << 16)
+            pace.wait(0.02)
+        record.send_signal(signal.SIGINT)
+        data += record.communicate(timeout=PATIENCE_S)[0]
+        self.assertEqual(record.returncode, 0)
+        replay = subprocess.run([PROGRAM, "replay", "-", "--json"], input=data, stdout=subprocess.PIPE, check=True,
+                                timeout=PATIENCE_S)
+        row = row_of(json.loads(replay.stdout)["ledger"], program.pid)
+        self.assertEqual((row["emitted"], row["missed"]), (spans, 0), row)
 
 
 class SmallDisk:
