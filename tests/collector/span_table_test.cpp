@@ -229,6 +229,16 @@ TEST(SpanTable, CountsOutermostSpansAsRequestsButOrphans) {
   EXPECT_EQ(tally.spans, 3U);
 }
 
+TEST(SpanTable, TakesAnEnginesStepForNoRequest) {
+  Table table;
+  Span span = invented("engine.step", "");
+  span.span_id = span.root_id = 5;
+  const nopspan_link link{};
+  span.links = {reinterpret_cast<const char*>(&link), sizeof(link)};
+  table.add(span);
+  EXPECT_EQ(table.row({"engine.step", ""}).window.tally.requests, 0U);
+}
+
 TEST(SpanTable, LeavesEventsAndGaugesAlone) {
   Table table;
   Span span = invented("a", "m");

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "top/span_table.h"
 
+#include "model/span_links.h"
+
 #include <nopspan_probes.h>
 
 #include <algorithm>
@@ -84,7 +86,7 @@ void add_span(const Span& span, Tally& tally) {
   if (span.status == kCancelled) ++tally.cancelled;
   if ((span.flags & NOPSPAN_FLAG_ORPHAN) != 0) {
     ++tally.orphans;
-  } else if (span.span_id == span.root_id) {
+  } else if (span.span_id == span.root_id && !is_shared(span)) {
     ++tally.requests;
   }
   add_to(tally.duration_sum_ns, span.duration_ns);

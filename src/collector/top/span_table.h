@@ -22,7 +22,7 @@ struct Tally {
   std::uint64_t spans = 0;
   std::uint64_t errors = 0;  // fail() and exceptions
   std::uint64_t cancelled = 0;
-  std::uint64_t requests = 0;  // spans that are a request's outermost, in its process
+  std::uint64_t requests = 0;  // spans that are a request's outermost, in its process; not what requests share
   std::uint64_t orphans = 0;   // may be, or not: they began before the attach (NOPSPAN_FLAG_ORPHAN)
   std::uint64_t input_tokens = 0, output_tokens = 0;  // of spans with tells_tokens, so that none counts twice
   std::uint64_t retries = 0;
