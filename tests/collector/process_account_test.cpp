@@ -120,6 +120,20 @@ TEST_F(Account, CountsWhatTheKernelLostOfAStreamFirstSeenByThat) {
   expect({.emitted = 4, .ring_full = 4});
 }
 
+TEST_F(Account, KnowsWhatTheKernelLostBeforeWhatWasFirstSeen) {
+  account.not_all_are_known();
+  arrive(1, {103, 110});
+  tell(1, {100, 103}, NOPSPAN_REASON_FILTERED, 3);
+  expect({.emitted = 10, .delivered = 7, .filtered = 3});
+}
+
+TEST_F(Account, DoesNotCountWhatTheKernelLostOfWhatWasThereBefore) {
+  account.begin_stream(1, 100, 0, now);
+  arrive(1, {100, 110});
+  tell(1, {95, 100}, NOPSPAN_REASON_FILTERED, 5);
+  expect({.emitted = 10, .delivered = 10});
+}
+
 TEST_F(Account, ClosesStreamsOfEndedThreads) {
   arrive(1, {0, 4});
   tell(1, {4, 6}, NOPSPAN_REASON_RING_FULL, 2);

@@ -16,19 +16,19 @@ def is_sampled(row, one_in):
 
 
 class Sample(CollectorTest):
-    def check_sample(self, one_in, *mode):
+    @staticmethod
+    def make_entries(program):
+        for _ in range(20):
+            program.ask("span single 20")
+            program.ask("begin outer")
+            program.ask("span inner 5")
+            program.ask("end")
+            program.ask("points")  # has gauges, which are in no request
+
+    def check(self, program, everything, sample, one_in):
+        """What two collectors were given that have ended."""
         def keys(rows):
             return sorted((row["stream"], row["sequence"]) for row in rows)
-        with Collector(*mode) as everything, Collector("--sample", one_in, *mode) as sample:
-            with Program("traced") as program:
-                for _ in range(20):
-                    program.ask("span single 20")
-                    program.ask("begin outer")
-                    program.ask("span inner 5")
-                    program.ask("end")
-                    program.ask("points")  # has gauges, which are in no request
-            everything.stop()
-            ledger = sample.stop()
         rows = everything.entries(program.pid)
         wanted = [row for row in rows if is_sampled(row, one_in)]
         self.assertTrue(0 < len(wanted) < len(rows))
@@ -37,13 +37,25 @@ class Sample(CollectorTest):
         self.assertEqual((counts["emitted"], counts["delivered"], counts["filtered"]),
                          (len(rows), len(wanted), len(rows) - len(wanted)))
         self.assert_nothing_lost(counts)
-        self.assert_closes(ledger)
+        self.assert_closes(sample.ledger())
 
     def test_is_of_the_same_requests_as_everywhere(self):
         for mode in MODES:
             for one_in in (2, 7):
                 with self.subTest(mode=mode, one_in=one_in):
-                    self.check_sample(one_in, *mode)
+                    with Collector(*mode) as everything, Collector("--sample", one_in, *mode) as sample:
+                        with Program("traced") as program:
+                            self.make_entries(program)
+                    self.check(program, everything, sample, one_in)
+
+    def test_is_counted_from_the_beginning_of_a_program_that_ran_before(self):
+        for mode in MODES:
+            with self.subTest(mode=mode), Program("traced") as program:
+                mode = ("--pid", program.pid, *mode)
+                with Collector(*mode, binary=None) as everything, \
+                        Collector("--sample", 7, *mode, binary=None) as sample:
+                    self.make_entries(program)
+                self.check(program, everything, sample, 7)
 
     def test_what_it_has_not_takes_no_room(self):
         for mode in MODES:

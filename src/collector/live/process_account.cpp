@@ -50,7 +50,9 @@ ProcessAccount::Stream* ProcessAccount::find(std::uint64_t id) {
 ProcessAccount::Stream& ProcessAccount::open(std::uint64_t id, std::uint64_t first, std::uint64_t now_ns) {
   if (Stream* known = find(id)) return *known;
   begin_stream(id, all_are_known_ ? 0 : first, 0, all_are_known_ ? since_ns_ : now_ns);
-  return streams_.find(id)->second;
+  Stream& stream = streams_.find(id)->second;
+  stream.begins_when_heard_of = !all_are_known_ && !has_forgotten_;
+  return stream;
 }
 
 ProcessAccount::Stream* ProcessAccount::arriving(std::uint64_t id, Sequences sequences, std::uint64_t time_ns) {
@@ -73,6 +75,8 @@ void ProcessAccount::stream_losses(std::uint64_t id, Sequences sequences, const 
   if (stream != nullptr ? stream->losses == losses : closed_ids_.contains(id)) return;
   stream = arriving(id, sequences, now_ns);
   if (stream == nullptr) return;
+  // What is told of losses comes later than what came after them.
+  if (stream->begins_when_heard_of) stream->ledger.began_at(sequences.first);
   stream->ledger.emitted_until(sequences.next);
   stream->losses = losses;
 }
@@ -111,7 +115,10 @@ void ProcessAccount::bound_streams(std::size_t most) {
   std::nth_element(all.begin(), kept, all.end(), sooner);
   for (auto stream = all.begin(); stream != kept; ++stream) {
     // If it is heard of again, what came before is known no more.
-    if ((*stream)->second.closing_round == 0) all_are_known_ = false;
+    if ((*stream)->second.closing_round == 0) {
+      all_are_known_ = false;
+      has_forgotten_ = true;
+    }
     close(*stream);
   }
 }

@@ -31,13 +31,14 @@ class ProcessAccount {
     ProcessPointer process;    // as it was when the stream began: it may execute another program
     std::uint32_t thread = 0;  // as the kernel's programs number it; 0: not known
     std::uint64_t header = 0;
-    std::uint64_t capacity = 0;        // of its buffer, bytes
-    std::uint64_t discarded_base = 0;  // by the library, before this collector
-    std::uint64_t discarded = 0;       // in all
-    std::uint64_t seen_ns = 0;         // when it was heard of last
-    std::uint64_t held_since_ns = 0;   // since when it is known to hold what has not arrived; 0: it does not
-    std::uint64_t closing_round = 0;   // its thread has ended: it is closed then; 0: not
-    Losses losses{};                   // as last told
+    std::uint64_t capacity = 0;         // of its buffer, bytes
+    std::uint64_t discarded_base = 0;   // by the library, before this collector
+    std::uint64_t discarded = 0;        // in all
+    std::uint64_t seen_ns = 0;          // when it was heard of last
+    std::uint64_t held_since_ns = 0;    // since when it is known to hold what has not arrived; 0: it does not
+    std::uint64_t closing_round = 0;    // its thread has ended: it is closed then; 0: not
+    bool begins_when_heard_of = false;  // where it was when this collector began is not known
+    Losses losses{};                    // as last told
   };
 
   // `all_are_known`: what streams this collector does not know began after `since_ns`, when it did.
@@ -102,6 +103,7 @@ class ProcessAccount {
   ProcessPointer process_;
   std::uint64_t since_ns_;
   bool all_are_known_;
+  bool has_forgotten_ = false;  // streams that live
   std::unordered_map<std::uint64_t, Stream> streams_;
   Gaps closed_;
   std::unordered_set<std::uint64_t> closed_ids_;

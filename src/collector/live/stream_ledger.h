@@ -3,6 +3,7 @@
 // handed over by it later, and read once more when it ends.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <vector>
@@ -24,6 +25,8 @@ class StreamLedger {
   // Notes that these have arrived; tells which of them had not before, in order. What it returns is good until the next
   // call.
   const std::vector<Sequences>& arrive(Sequences sequences);
+  // It began earlier than was known.
+  void began_at(std::uint64_t first) { base_ = std::min(base_, first); }
   // The stream has emitted all before `next`, whether they arrive or not.
   void emitted_until(std::uint64_t next);
 
