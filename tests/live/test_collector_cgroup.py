@@ -59,14 +59,32 @@ class CgroupOption(CollectorTest):
     def test_of_trace_is_of_traces_with_a_span_there(self):
         with Trace("--json", "--cgroup", self.group.name) as trace:
             for program in (self.inside, self.outside):
-                program.ask("attach order-%d" % os.getpid())  # one request of both
-                program.ask("span cgroup.both 2")
-                program.ask("detach")
-                program.ask("span cgroup.alone")
+                # One request of both, and one of its own.
+                for request, name in ((os.getpid(), "both"), (program.pid, "alone")):
+                    program.ask("attach order-%d" % request)
+                    program.ask("span cgroup.%s 2" % name)
+                    program.ask("detach")
         found = trace.traces(self.inside.pid, self.outside.pid)
         spans = sorted(sorted((span.pid, span.name) for span in spans_of(one).values()) for one in found)
         both = sorted((pid, "cgroup.both") for pid in (self.inside.pid, self.outside.pid) for _ in range(2))
-        self.assertEqual(spans, sorted([both, [(self.inside.pid, "cgroup.alone")]]))
+        self.assertEqual(spans, sorted([both, [(self.inside.pid, "cgroup.alone")] * 2]))
+
+    def test_follows_a_program_that_is_moved(self):
+        with Collector("--cgroup", self.group.name) as tracer:
+            self.make_spans()
+            tracer.wait_for_names(self.inside.pid, {"cgroup.inside": 45})  # by then it is known where both are
+            self.group.put(self.outside.pid)
+            self.outside.ask("span cgroup.moved 7")
+            tracer.wait_for_names(self.outside.pid, {"cgroup.moved": 7})
+            self.make_spans()
+            ledger = tracer.stop()
+        names = tracer.names(self.outside.pid)
+        self.assertEqual(names["cgroup.moved"], 7)
+        self.assertGreaterEqual(names["cgroup.outside"], 60)  # and of those before the move what it still held
+        self.assertEqual(tracer.names(self.inside.pid), {"cgroup.inside": 100})
+        self.assert_closes(ledger)
+        for program in (self.inside, self.outside):
+            self.assert_nothing_lost(tracer.counts(program.pid))
 
     def test_has_a_whole_ledger_under_load(self):
         with Collector("--count", "--cgroup", self.group.name) as tracer:

@@ -66,6 +66,7 @@ class Host::Scanner {
   void scan_noted();
   void note(std::uint32_t pid);
   void note_exit(std::uint32_t pid);
+  void note_moved(std::uint32_t pid);
   // Null if it is gone.
   Known* look_at(std::uint32_t pid);
   ProcessPointer process(std::uint32_t pid);
@@ -114,6 +115,14 @@ void Host::Scanner::note(std::uint32_t pid) {
 
 void Host::Scanner::note_exit(std::uint32_t pid) {
   if (const auto found = processes.find(pid); found != processes.end()) end(found);
+}
+
+void Host::Scanner::note_moved(std::uint32_t pid) {
+  const auto found = processes.find(pid);
+  const auto state = process_state(pid);
+  // One that is gone stays as it was.
+  if (found == processes.end() || !state || state->start_ticks != found->second.state.start_ticks) return;
+  describe(pid, found->second);
 }
 
 void Host::Scanner::end(std::map<std::uint32_t, Known>::iterator ended) {
@@ -244,10 +253,11 @@ void Host::Scanner::describe(std::uint32_t pid, Known& known) {
   }
   const auto ended = ended_.find(pid);
   if (!known.process && ended != ended_.end()) known.process = ended->second;  // we were told too early
-  // Those that hold an old one go on with it: only what it has of the library may have changed.
+  // Those that hold an old one go on with it: only its cgroup and what it has of the library may have changed.
   const auto& before = known.process;
   if (!before || before->start_ticks != process->start_ticks || before->executable != process->executable ||
-      before->library != process->library || before->library_version != process->library_version)
+      before->cgroup != process->cgroup || before->library != process->library ||
+      before->library_version != process->library_version)
     known.process = process;
 }
 
@@ -286,6 +296,7 @@ Host::Changes Host::scan_noted() {
 
 void Host::note_pid(std::uint32_t pid) { scanner_->note(pid); }
 void Host::note_exit(std::uint32_t pid) { scanner_->note_exit(pid); }
+void Host::note_moved(std::uint32_t pid) { scanner_->note_moved(pid); }
 int Host::watch_fd() const { return scanner_->files.watch_fd(); }
 void Host::add_file(const std::string& path) { scanner_->files.add(path); }
 std::vector<Host::Found> Host::files() const { return scanner_->files.files(); }

@@ -56,6 +56,8 @@ class Host {
   void note_pid(std::uint32_t pid);
   // It ended. What is known of it is kept for a while, for what it emitted before.
   void note_exit(std::uint32_t pid);
+  // It may be in another cgroup now: it is looked at at once.
+  void note_moved(std::uint32_t pid);
 
   // Readable when a file appeared in a folder that has a known library: then call scan_noted().
   [[nodiscard]] int watch_fd() const;
@@ -72,7 +74,8 @@ class Host {
   // Empty if it has none or is gone.
   const std::vector<Copy>& copies(std::uint32_t pid);
   // What is known of a process; never null. Looked up at once if it is not known yet; of one that is gone without a
-  // trace the pid alone is told. The same object as long as the process lives and executes no other program.
+  // trace the pid alone is told. The same object as long as the process lives, is in the same cgroup and executes no
+  // other program.
   ProcessPointer process(std::uint32_t pid);
   // What could not be looked at, and why, as of the last scan.
   [[nodiscard]] std::vector<Skipped> skipped() const;

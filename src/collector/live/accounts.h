@@ -16,10 +16,11 @@ class Accounts {
  public:
   struct Account {
     ProcessAccount entries;
-    std::uint32_t tgid = 0;             // as the kernel's programs number it; 0: not known yet
-    bool in_scope = true;               // one of those that are wanted at all
-    std::uint64_t unwanted_cgroup = 0;  // in which it was found out of scope, as the kernel's programs number it
+    std::uint32_t tgid = 0;               // as the kernel's programs number it; 0: not known yet
+    bool in_scope = true;                 // one of those that are wanted at all
+    bool is_out_with_its_cgroup = false;  // what was found out of scope is in the cgroup of its last record
     std::uint64_t closing_round = 0;
+    std::uint64_t cgroup = 0;  // where its last record was made; 0: there was none
   };
 
   // By the pid in the collector's namespace. Null if there is none.

@@ -2,13 +2,13 @@
 #include "live/delivery.h"
 
 #include "host/cgroup_folder.h"
-#include "host/process_facts.h"
 #include "live/batch_reader.h"
 #include "live/event_reader.h"
 
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <utility>
 
 namespace nopspan::collector {
 namespace {
@@ -59,7 +59,11 @@ void Delivery::record(const nopspan_record& record, std::string_view bytes) {
   }
   const std::string_view command(record.command, strnlen(record.command, sizeof(record.command)));
   Account& account = this->account(pid, record.tgid, command);
-  if (!account.in_scope && !has_come_into_scope(account, record)) return;
+  if (account.cgroup != record.cgroup) note_cgroup(pid, account, record);
+  if (!account.in_scope) {
+    if (account.is_out_with_its_cgroup) unwanted_cgroup_ = record.cgroup;
+    return;
+  }
   if (record.kind == NOPSPAN_RECORD_EVENT) {
     event(account, record, bytes);
     return;
@@ -81,26 +85,18 @@ void Delivery::record(const nopspan_record& record, std::string_view bytes) {
   }
 }
 
-bool Delivery::has_come_into_scope(Account& account, const nopspan_record& record) {
-  if (filter_.cgroup.empty() || record.cgroup == account.unwanted_cgroup) return false;
-  ProcessPointer process = account.entries.process();
-  if (cgroup_id(process->cgroup) != record.cgroup) {
-    auto moved = std::make_shared<Process>(*process);
-    const Process now = process_facts(process->pid);
-    moved->cgroup = now.cgroup;
-    moved->container = now.container;
-    process = std::move(moved);
-    if (is_in_scope(process)) {
-      account.in_scope = true;
-      account.entries.set_process(process);
-      account.entries.not_all_are_known();
-      return true;
-    }
-    // It may have been moved once more since the record was made, away from a cgroup that is wanted.
-    if (cgroup_id(process->cgroup) != record.cgroup) return false;
-  }
-  account.unwanted_cgroup = unwanted_cgroup_ = record.cgroup;
-  return false;
+void Delivery::note_cgroup(std::uint32_t pid, Account& account, const nopspan_record& record) {
+  account.cgroup = record.cgroup;
+  host_.note_moved(pid);
+  const ProcessPointer process = host_.process(pid);
+  if (process->start_ticks == 0 || process->start_ticks != account.entries.process()->start_ticks) return;
+  account.entries.set_moved(process);
+  const bool was_in_scope = std::exchange(account.in_scope, is_in_scope(process));
+  // It may have been moved once more since the record was made, away from a cgroup that is wanted.
+  account.is_out_with_its_cgroup =
+      !account.in_scope && !filter_.cgroup.empty() && cgroup_id(process->cgroup) == record.cgroup;
+  // What it emitted elsewhere is none of this collector's.
+  if (account.in_scope && !was_in_scope) account.entries = ProcessAccount(process, record.time_ns, false);
 }
 
 void Delivery::event(Account& account, const nopspan_record& record, std::string_view bytes) {

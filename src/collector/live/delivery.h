@@ -58,8 +58,8 @@ class Delivery {
   };
 
   [[nodiscard]] bool is_in_scope(const ProcessPointer& process) const;
-  // Whether a process that was out of scope has been moved to a wanted cgroup.
-  bool has_come_into_scope(Account& account, const nopspan_record& record);
+  // Its first record, or it was moved: what is known of it may be older.
+  void note_cgroup(std::uint32_t pid, Account& account, const nopspan_record& record);
   // Whether what a thread holds may follow on what went elsewhere.
   bool is_after_the_end(Account& account, std::uint64_t stream, std::uint64_t first) const;
   ProcessAccount::Stream* take(Account& account, const Batch& batch, std::string_view bytes);

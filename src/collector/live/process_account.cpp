@@ -33,6 +33,11 @@ void ProcessAccount::Gaps::add(const Stream& stream) {
   unexplained += missing;
 }
 
+void ProcessAccount::set_moved(const ProcessPointer& process) {
+  process_ = process;
+  for (auto& [id, stream] : streams_) stream.process = process;
+}
+
 void ProcessAccount::begin_stream(std::uint64_t id, std::uint64_t next, std::uint64_t discarded, std::uint64_t now_ns) {
   if (streams_.size() >= kMostStreams) bound_streams(kMostStreams / 4 * 3);
   Stream& stream = streams_[id];

@@ -48,6 +48,8 @@ class ProcessAccount {
   [[nodiscard]] const ProcessPointer& process() const { return process_; }
   // It executed another program.
   void set_process(ProcessPointer process) { process_ = std::move(process); }
+  // It is in another cgroup.
+  void set_moved(const ProcessPointer& process);
   // Some streams could not be looked at: those that appear begin where they are first seen.
   void not_all_are_known() { all_are_known_ = false; }
 
