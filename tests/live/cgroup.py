@@ -15,7 +15,7 @@ def _removes(path):
 
 
 class Cgroup:
-    """A cgroup with one below it, where programs are put. A context manager; the test is skipped where none can be made."""
+    """A cgroup with one below it, where programs are put. A context manager; it skips the test where it cannot be."""
 
     def __init__(self, test, name):
         with open("/proc/self/mounts", encoding="utf-8") as mounts:

@@ -128,7 +128,8 @@ class FarBehind(OverloadTest):
 
     def test_what_a_program_made_that_was_killed_is_its_own(self):
         made, emitted = self.check_one_that_is_gone(Counting.kill)
-        self.assertTrue(made <= emitted <= made + 2, "of one span of each thread it is not known: %d, %d" % (made, emitted))
+        # Of one span of each thread it is not known.
+        self.assertTrue(made <= emitted <= made + 2, (made, emitted))
 
     def test_what_is_fetched_ahead_of_the_buffer_is_no_gap_for_good(self):
         with Program("traced") as program, Counting(self.temporary_folder()) as other:

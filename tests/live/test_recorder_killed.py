@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nopspan record killed at random points while a program makes spans: each recording is read up to its last whole frame, the
-next recorder goes on, and between them nothing is there twice."""
+"""nopspan record killed at random points while a program makes spans: each recording is read up to its last whole
+frame, the next recorder goes on, and between them nothing is there twice."""
 
 import collections
 import json

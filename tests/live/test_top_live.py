@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nopspan top on a terminal, as text, as JSON and of a recording: of the same run of the example service the same numbers,
-which are those that handlers saw."""
+"""nopspan top on a terminal, as text, as JSON and of a recording: of the same run of the example service the same
+numbers, which are those that handlers saw."""
 
 import collections
 import json
@@ -25,8 +25,8 @@ import tmux
 BY = ("--by", "process,name,model", "--total")
 ITERATION = "agent.operator.iteration"
 TELL_TOKENS = ("llm.step", "engine.request")
-COUNTS = {"SPANS": "spans", "ERRORS": "errors", "CANC": "cancelled", "IN TOK": "input_tokens", "OUT TOK": "output_tokens",
-          "RETRIES": "retries"}
+COUNTS = {"SPANS": "spans", "ERRORS": "errors", "CANC": "cancelled", "IN TOK": "input_tokens",
+          "OUT TOK": "output_tokens", "RETRIES": "retries"}
 
 
 class Json(Followed):
@@ -179,7 +179,7 @@ class TheSameNumbers(Test):
 
     def test_are_on_the_screen_which_sorts_filters_and_gives_the_terminal_back(self):
         def shows(condition):
-            return lambda lines: condition(rows_of_text(lines)) if any(map(re.compile("PROCESS ").match, lines)) else None
+            return lambda lines: any(line.startswith("PROCESS") for line in lines) and condition(rows_of_text(lines))
         for process in self.pids:
             self.terminal.type("/")
             self.terminal.write(process)
