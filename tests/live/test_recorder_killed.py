@@ -11,7 +11,7 @@ import time
 import harness
 from collector import CollectorTest, Counting
 from followed import wait_until
-from harness import LIBRARY, LONG
+from harness import LONG
 from test_record import Record, nopspan
 
 
@@ -22,11 +22,12 @@ def spans(path, pid):
 
 
 class KilledRecorders(CollectorTest):
-    def record(self, path):
-        return Record(path, "--binary", LIBRARY, "--max-age", "50ms")
+    @staticmethod
+    def record(path, program):
+        return Record(path, "--pid", program.pid, "--max-age", "50ms")
 
-    def killed(self, path, seed):
-        with self.record(path) as recorder:
+    def killed(self, path, program, seed):
+        with self.record(path, program) as recorder:
             wait_until(lambda: os.path.getsize(path) > 20_000, "some frames")
             time.sleep(random.Random(seed).uniform(0, 0.7))  # it flushes twice a second
             recorder.kill()
@@ -54,8 +55,8 @@ class KilledRecorders(CollectorTest):
         with Counting(folder, pause_us=500) as program:
             program.ask("start")
             for seed, path in enumerate(killed):
-                self.killed(path, seed)
-            with self.record(last):
+                self.killed(path, program, seed)
+            with self.record(last, program):
                 wait_until(lambda: os.path.getsize(last) > 20_000, "some frames")
                 entries = int(program.ask("stop"))
         found = {path: spans(path, program.pid) for path in (*killed, last)}
