@@ -15,6 +15,7 @@ if(PkgConfig_FOUND)
   pkg_check_modules(LIBELF QUIET IMPORTED_TARGET libelf)
   pkg_check_modules(ZLIB QUIET IMPORTED_TARGET zlib)
   pkg_check_modules(NCURSESW QUIET IMPORTED_TARGET ncursesw)
+  pkg_check_modules(PROMETHEUS QUIET IMPORTED_TARGET prometheus-cpp-core)
 endif()
 find_package(CLI11 QUIET)
 find_package(nlohmann_json QUIET)
@@ -33,6 +34,7 @@ nopspan_need(NCURSESW_FOUND libncurses-dev)
 nopspan_need(CLI11_FOUND libcli11-dev)
 nopspan_need(nlohmann_json_FOUND nlohmann-json3-dev)
 nopspan_need(PROTOZERO_INCLUDE_DIR libprotozero-dev)
+nopspan_need(PROMETHEUS_FOUND prometheus-cpp-dev)
 nopspan_need(NOPSPAN_BPFTOOL bpftool)
 nopspan_need(NOPSPAN_BPF_CLANG clang)
 nopspan_need(NOPSPAN_LLVM_STRIP llvm)
@@ -177,6 +179,8 @@ set(nopspan_collector_sources
     src/collector/model/attributes_json.cpp
     src/collector/model/filter.cpp
     src/collector/model/ledger.cpp
+    src/collector/model/ledger_metrics.cpp
+    src/collector/model/metrics_file.cpp
     src/collector/model/otlp_attributes.cpp
     src/collector/model/remote_parents.cpp
     src/collector/model/row_key.cpp
@@ -227,6 +231,7 @@ target_link_libraries(
          PkgConfig::LIBELF
          PkgConfig::ZLIB
          PkgConfig::NCURSESW
+         PkgConfig::PROMETHEUS
          CLI11::CLI11
          nlohmann_json::nlohmann_json
          Threads::Threads)

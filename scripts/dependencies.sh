@@ -6,11 +6,11 @@ set -euo pipefail
 
 demo=(cmake ninja-build g++ pkg-config binutils systemtap-sdt-dev bpftrace procps
       libcli11-dev libcpp-httplib-dev nlohmann-json3-dev
-      libbpf-dev libelf-dev zlib1g-dev libprotozero-dev libncurses-dev bpftool clang llvm)
+      libbpf-dev libelf-dev zlib1g-dev libprotozero-dev libncurses-dev prometheus-cpp-dev bpftool clang llvm)
 test=("${demo[@]}" lld tmux libclang-rt-14-dev clang-format clang-tidy g++-aarch64-linux-gnu libc6-dev-arm64-cross
       libgtest-dev libgmock-dev libbenchmark-dev linux-perf python3 shellcheck file util-linux iproute2 gdb
-      protobuf-compiler systemtap groff-base zsh fish)
-long=("${test[@]}" qemu-system-x86 debootstrap e2fsprogs)
+      protobuf-compiler python3-prometheus-client systemtap groff-base zsh fish)
+long=("${test[@]}" qemu-system-x86 debootstrap e2fsprogs systemd-container lintian)
 
 case "${1:-}" in
   demo) packages=("${demo[@]}") ;;

@@ -10,6 +10,7 @@
 #include "hist/hist_recording.h"
 #include "hist/hist_source.h"
 #include "hist/hist_view.h"
+#include "model/metrics_file.h"
 #include "model/source_options.h"
 
 #include <CLI/CLI.hpp>
@@ -131,7 +132,11 @@ class Progress {
   std::size_t shown_ = SIZE_MAX;
 };
 
+// It is not known which processes the hits were of.
+Ledger ledger_of(const HistTable& table) { return {.processes = {}, .others = table.counts, .total = table.counts}; }
+
 int run_live(const OutputOptions& common, const Options& given, const HistOptions& options) {
+  MetricsFile metrics(given.source.metrics, 0);
   HistSource source(options);
   Output output(common, given);
   Progress progress(*options.of);
@@ -153,13 +158,16 @@ int run_live(const OutputOptions& common, const Options& given, const HistOption
     if (duration.count() > 0 && now - began >= duration) break;
     source.attach_new();
     progress.show(source);
+    metrics.write_if_due([&source] { return ledger_of(source.read()); });
     if (interval.count() > 0 && now >= next_output) {
       output.show(source.read());
       while (next_output <= now) next_output += interval;
     }
   }
   source.detach();
-  output.finish(source.read());
+  const HistTable table = source.read();
+  metrics.write(ledger_of(table));
+  output.finish(table);
   return 0;
 }
 
@@ -167,7 +175,8 @@ int run(const OutputOptions& common, const Options& given) {
   Output output(common, given);
   if (!given.merge.empty()) {
     const SourceOptions& source = given.source;
-    if (!source.filter.empty() || !source.from.empty() || !source.binary.empty() || source.duration_ns > 0) {
+    if (!source.filter.empty() || !source.from.empty() || !source.binary.empty() || source.duration_ns > 0 ||
+        !source.metrics.empty()) {
       throw Failure("--merge takes histograms as they are: no other source and no filter beside it", Failure::kMisused);
     }
     output.finish(merged(given.merge));

@@ -5,20 +5,21 @@
 #include "command/command.h"
 #include "command/open_source.h"
 #include "command/options.h"
+#include "model/metrics_file.h"
 #include "model/run_source.h"
 #include "recording/recorder.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include <sys/stat.h>
-
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <utility>
 
 namespace nopspan::collector {
@@ -40,12 +41,21 @@ struct RecordOptions {
   RecorderOptions recorder;
 };
 
-// To write over what is read would leave nothing of either.
-void refuse_own_source(const RecordOptions& options) {
-  struct stat from = {}, to = {};
-  if (::stat(options.source.from.c_str(), &from) == 0 && ::stat(options.recorder.path.c_str(), &to) == 0 &&
-      from.st_dev == to.st_dev && from.st_ino == to.st_ino) {
-    throw Failure(options.recorder.path + " is the file that --from reads", Failure::kMisused);
+bool is_same_file(const std::string& one, const std::string& other) {
+  std::error_code none;
+  return std::filesystem::equivalent(one, other, none) ||
+         std::filesystem::weakly_canonical(one, none) == std::filesystem::weakly_canonical(other, none);
+}
+
+// To write over what is read, or twice to one file, would leave nothing of either.
+void refuse_same_files(const RecordOptions& options) {
+  const std::string& path = options.recorder.path;
+  const SourceOptions& source = options.source;
+  if (!source.from.empty() && is_same_file(source.from, path)) {
+    throw Failure(path + " is the file that --from reads", Failure::kMisused);
+  }
+  if (!source.metrics.empty() && is_same_file(source.metrics, path)) {
+    throw Failure(path + " is the file that --metrics writes", Failure::kMisused);
   }
 }
 
@@ -88,20 +98,23 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
   // A reader that goes away, or a limit on files' size, is told of like any other error.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
-  if (!options.source.from.empty()) refuse_own_source(options);
+  refuse_same_files(options);
+  MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
   Recorder recorder(options.recorder);
   std::unique_ptr<Source> source;
   try {
     source = open_source(options.source);
     recorder.set_source(*source);
     Announced announced(recorder);
-    run_source(*source, options.source.from.empty() ? static_cast<Sink&>(announced) : recorder, options.source, true);
+    Metered metered(announced, metrics, [&recorder] { return recorder.ledger(); });
+    run_source(*source, options.source.from.empty() ? static_cast<Sink&>(metered) : recorder, options.source, true);
   } catch (...) {
     recorder.abandon();
     throw;
   }
   const bool is_complete = recorder.finish();
   const Ledger ledger = recorder.ledger();
+  metrics.write(ledger);
   const std::string& path = options.recorder.path;
   std::cerr << remark_text(*source);
   if (common.json) {

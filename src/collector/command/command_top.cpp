@@ -6,6 +6,7 @@
 #include "command/command.h"
 #include "command/open_source.h"
 #include "command/options.h"
+#include "model/metrics_file.h"
 #include "model/run_source.h"
 #include "top/top_print.h"
 #include "top/top_screen.h"
@@ -63,12 +64,15 @@ class Printer {
 };
 
 void print_top(const TopOptions& options, bool json, const OpenSource& open) {
+  MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
   const std::unique_ptr<Source> source = open();
   Printer printer(options, json);
   TopFeed feed(*source, options.source.filter, options.window_seconds, options.most_rows, options.request, false,
                [&](const TopSnapshotPointer& snapshot) { printer.print(*snapshot); });
-  run_source(*source, feed, options.source, true);
+  Metered metered(feed, metrics, [&source] { return source->ledger(); });
+  run_source(*source, metered, options.source, true);
   feed.finish();
+  metrics.write(source->ledger());
   std::fputs((remark_text(*source) + to_text(source->ledger())).c_str(), stderr);
 }
 

@@ -6,6 +6,7 @@
 #include "command/open_source.h"
 #include "command/options.h"
 #include "host/process_facts.h"
+#include "model/metrics_file.h"
 #include "model/run_source.h"
 #include "trace/trace_assembler.h"
 #include "trace/trace_filter.h"
@@ -159,9 +160,12 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
   if (options.source.from.empty()) require_processes(options.source.filter.pids);
   Shower shower(options, common);
   options.source.filter = shower.filter_for_source();
+  MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
   const std::unique_ptr<Source> source = open_source(options.source);
-  run_source(*source, shower, options.source, true);
+  Metered metered(shower, metrics, [&source] { return source->ledger(); });
+  run_source(*source, metered, options.source, true);
   shower.finish();
+  metrics.write(source->ledger());
   shower.print_end(source->ledger());
   std::cerr << remark_text(*source);
   return 0;

@@ -124,8 +124,12 @@ void add_source_options(CLI::App& app, SourceOptions& options) {
           ->check(some_time());
   CLI::Option* per_event =
       app.add_flag("--per-event", options.per_event, "One probe hit a span instead of batches: at once, but dearer");
-  for (CLI::Option* option : {from, binary, buffer, max_age, duration, per_event}) option->group(kGroup);
-  for (CLI::Option* option : {binary, buffer, max_age, per_event}) from->excludes(option);
+  CLI::Option* metrics =
+      app.add_option("--metrics", options.metrics,
+                     "Write what was delivered and lost to this file every 10 s, as Prometheus' metrics")
+          ->type_name("FILE");
+  for (CLI::Option* option : {from, binary, buffer, max_age, duration, per_event, metrics}) option->group(kGroup);
+  for (CLI::Option* option : {binary, buffer, max_age, per_event, metrics}) from->excludes(option);
 }
 
 }  // namespace nopspan::collector

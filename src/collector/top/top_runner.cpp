@@ -18,6 +18,7 @@ namespace nopspan::collector {
 TopRunner::TopRunner(const TopOptions& options, const OpenSource& open)
     : options_(options),
       open_(open),
+      metrics_(options.source.metrics, options.source.buffer_bytes),
       wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       source_(open()),
       request_(options.request) {
@@ -47,7 +48,9 @@ void TopRunner::make_feed() {
 
 void TopRunner::run() {
   try {
-    run_source(*source_, *feed_, options_.source, true);
+    Metered metered(*feed_, metrics_, [this] { return source_->ledger(); });
+    run_source(*source_, metered, options_.source, true);
+    metrics_.write(source_->ledger());
     answer_until_stopped();
   } catch (...) {
     const std::lock_guard lock(mutex_);

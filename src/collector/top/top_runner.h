@@ -2,6 +2,7 @@
 // The thread that runs the source while another one draws.
 #pragma once
 
+#include "model/metrics_file.h"
 #include "top/top_feed.h"
 #include "top/top_options.h"
 
@@ -43,6 +44,7 @@ class TopRunner {
 
   const TopOptions& options_;
   const OpenSource& open_;
+  MetricsFile metrics_;
   int wake_fd_;
 
   std::mutex mutex_;

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/ledger_metrics.h"
+
+#include "base/text.h"
+
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+#include <iterator>
+#include <utility>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+struct Family {
+  const char* name;
+  const char* help;
+  std::uint64_t Counts::*count;
+};
+constexpr Family kFamilies[] = {
+    {"nopspan_entries_emitted_total", "Entries (spans, events, retries, gauges) that processes emitted.",
+     &Counts::emitted},
+    {"nopspan_entries_delivered_total", "Entries that were given to the command.", &Counts::delivered},
+    {"nopspan_entries_filtered_total", "Entries that the filter left out.", &Counts::filtered},
+    {"nopspan_entries_held_by_killed_total",
+     "At most so many entries more were in buffers of killed processes; not among those emitted.",
+     &Counts::held_by_killed},
+};
+// The reasons are what the ledger calls them in JSON.
+constexpr Family kLost = {
+    "nopspan_entries_lost_total",
+    "Entries that did not come, by reason. ring_full: a larger --buffer or a filter helps; export_dropped: they came, "
+    "and could not be written.",
+    nullptr};
+struct Loss {
+  const char* reason;
+  std::uint64_t Counts::*count;
+};
+constexpr Loss kLosses[] = {
+    {"ring_full", &Counts::ring_full},           {"unreadable", &Counts::unreadable}, {"too_large", &Counts::too_large},
+    {"malformed", &Counts::malformed},           {"missed", &Counts::missed},         {"discarded", &Counts::discarded},
+    {"export_dropped", &Counts::export_dropped},
+};
+static_assert(sizeof(Counts) == (std::size(kFamilies) + std::size(kLosses)) * sizeof(std::uint64_t),
+              "a count is missing");
+constexpr std::size_t kMostCommand = 64;
+
+// A process as labels: pid and command.
+using Labels = std::pair<std::string, std::string>;
+using Rows = std::map<Labels, Counts>;
+
+ClientMetric counter(std::uint64_t value) {
+  ClientMetric metric;
+  metric.counter.value = static_cast<double>(value);
+  return metric;
+}
+
+ClientMetric counter(const Labels& of, std::uint64_t value) {
+  ClientMetric metric = counter(value);
+  metric.label = {{"pid", of.first}, {"command", of.second}};
+  return metric;
+}
+
+MetricFamily single(const char* name, const char* help, std::uint64_t value) {
+  return {name, help, MetricType::Counter, {counter(value)}};
+}
+
+MetricFamily buffer(std::uint64_t bytes) {
+  MetricFamily family = {"nopspan_buffer_bytes", "Size of the kernel's ring buffer.", MetricType::Gauge, {}};
+  family.metric.emplace_back().gauge.value = static_cast<double>(bytes);
+  return family;
+}
+
+std::vector<MetricFamily> families_of(const Rows& rows) {
+  std::vector<MetricFamily> families;
+  for (const Family& one : kFamilies) {
+    MetricFamily& family = families.emplace_back(MetricFamily{one.name, one.help, MetricType::Counter, {}});
+    for (const auto& [labels, counts] : rows) family.metric.push_back(counter(labels, counts.*one.count));
+  }
+  MetricFamily& lost = families.emplace_back(MetricFamily{kLost.name, kLost.help, MetricType::Counter, {}});
+  for (const auto& [labels, counts] : rows) {
+    for (const Loss& loss : kLosses) {
+      lost.metric.push_back(counter(labels, counts.*loss.count));
+      lost.metric.back().label.push_back({"reason", loss.reason});
+    }
+  }
+  return families;
+}
+
+}  // namespace
+
+void LedgerMetrics::choose_rows(const Ledger& ledger) {
+  std::vector<ProcessKey> keys;
+  for (const ProcessLedger& one : ledger.processes) {
+    if (one.process != nullptr) keys.emplace_back(one.process->pid, one.process->start_ticks);
+  }
+  std::map<ProcessKey, bool> chosen;
+  std::size_t rows = 0;
+  for (const ProcessKey& key : keys) {
+    const auto known = has_row_.find(key);
+    if (known != has_row_.end() && chosen.insert(*known).second && known->second) ++rows;
+  }
+  for (const ProcessKey& key : keys) {
+    const bool is_new = chosen.try_emplace(key, rows < kMostProcesses).second;
+    if (is_new && rows < kMostProcesses) ++rows;
+  }
+  has_row_ = std::move(chosen);
+}
+
+bool LedgerMetrics::has_row(const ProcessPointer& process) const {
+  return process != nullptr && has_row_.at({process->pid, process->start_ticks});
+}
+
+std::string LedgerMetrics::text(const Ledger& ledger, std::uint64_t failed_writes) {
+  choose_rows(ledger);
+  const Labels others = {"other", "other"};
+  // By labels: of two processes that had the same pid there is one row, because labels must differ.
+  Rows rows = {{others, ledger.others}};
+  for (const auto& [process, counts] : ledger.processes) {
+    rows[has_row(process) ? Labels(std::to_string(process->pid), printable(process->command, kMostCommand)) : others] +=
+        counts;
+  }
+  std::vector<MetricFamily> families = families_of(rows);
+  families.push_back(single("nopspan_processes_total", "Processes that emitted entries.",
+                            ledger.processes.size() + ledger.others_processes));
+  families.push_back(
+      single("nopspan_metrics_failed_writes_total", "How often this file could not be written.", failed_writes));
+  if (buffer_bytes_ > 0) families.push_back(buffer(buffer_bytes_));
+  return prometheus::TextSerializer().Serialize(families);
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// --metrics FILE: what is refused, and what goes on when it cannot be written.
+#include "model/metrics_file.h"
+
+#include "base/failure.h"
+#include "temporary_folder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <stdexcept>
+#include <string>
+
+namespace nopspan::collector {
+namespace {
+
+using testing::HasSubstr;
+
+Ledger delivered(std::uint64_t entries) {
+  const Counts counts = {.emitted = entries, .delivered = entries};
+  return {.processes = {}, .others = counts, .total = counts};
+}
+
+void expect_misused(const std::string& path) {
+  try {
+    MetricsFile file(path, 0);
+    ADD_FAILURE() << path << " was taken";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.exit_status, Failure::kMisused);
+    EXPECT_THAT(failure.what(), HasSubstr(path));
+  }
+}
+
+TEST(MetricsFile, IsThereFromTheBeginning) {
+  const TemporaryFolder folder;
+  MetricsFile file(folder / "metrics.prom", 0);
+  EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("\nnopspan_processes_total 0\n"));
+  file.write(delivered(5));
+  EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("} 5\n"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "metrics.prom.new"));
+}
+
+TEST(MetricsFile, IsNothingWithoutAPath) {
+  MetricsFile file("", 0);
+  file.write(delivered(5));
+  file.write_if_due([]() -> Ledger { throw std::logic_error("asked for a ledger"); });
+}
+
+TEST(MetricsFile, IsRefusedWhereNoneCanBe) {
+  const TemporaryFolder folder;
+  expect_misused(folder / "no/such/folder/metrics.prom");
+  expect_misused(folder / "");
+  ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
+  expect_misused(folder / "fifo");
+  EXPECT_TRUE(std::filesystem::is_fifo(folder / "fifo"));
+}
+
+// What a run that was killed left must not stop the next, nor lead it elsewhere.
+TEST(MetricsFile, ReplacesWhatAnotherRunLeft) {
+  const TemporaryFolder folder;
+  write_file(folder / "precious", "precious");
+  std::filesystem::create_symlink(folder / "precious", folder / "metrics.prom.new");
+  write_file(folder / "metrics.prom", "before");
+  MetricsFile file(folder / "metrics.prom", 0);
+  EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("nopspan_processes_total"));
+  EXPECT_EQ(contents_of(folder / "precious"), "precious");
+}
+
+TEST(MetricsFile, ComplainsOnceAndCountsWhatFails) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "textfile");
+  const std::string path = folder / "textfile/metrics.prom";
+  MetricsFile file(path, 0);
+  std::filesystem::remove_all(folder / "textfile");
+  testing::internal::CaptureStderr();
+  file.write(delivered(1));
+  file.write(delivered(2));
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(said, HasSubstr(path));
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
+  std::filesystem::create_directory(folder / "textfile");
+  file.write(delivered(3));
+  EXPECT_THAT(contents_of(path), HasSubstr("\nnopspan_metrics_failed_writes_total 2\n"));
+  EXPECT_THAT(contents_of(path), HasSubstr("} 3\n"));
+}
+
+}  // namespace
+}  // namespace nopspan::collector
