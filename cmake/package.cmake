@@ -22,11 +22,13 @@ set(CPACK_COMPONENTS_ALL library development program)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_RELEASE 1)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
-set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON) # and what runs ldconfig
+set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
+set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY ">=")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME libnopspan0)
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_SECTION libs)
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_CONTROL_EXTRA ${PROJECT_SOURCE_DIR}/packaging/debian/triggers)
 set(CPACK_COMPONENT_LIBRARY_DESCRIPTION "Spans that are nops until somebody looks: the library
 Programs that use it have USDT probes that cost nothing until bpftrace, perf,
 SystemTap or the program nopspan attaches to them.")
@@ -46,10 +48,16 @@ The program nopspan shows what processes that use the nopspan library do,
 while they do it: rates, times and tokens, requests as trees, histograms,
 recordings. With scripts for bpftrace, perf and SystemTap, and a systemd unit.")
 
+# Debian wants it compressed; -n: without a time, so that two builds are the same.
+configure_file(packaging/debian/changelog.in ${PROJECT_BINARY_DIR}/changelog.Debian)
+execute_process(
+  COMMAND gzip -9nc ${PROJECT_BINARY_DIR}/changelog.Debian OUTPUT_FILE ${PROJECT_BINARY_DIR}/changelog.Debian.gz
+  COMMAND_ERROR_IS_FATAL ANY)
+
 foreach(nopspan_package libnopspan0:library libnopspan-dev:development nopspan:program)
   string(REGEX MATCH "^(.*):(.*)$" nopspan_package ${nopspan_package})
   install(
-    FILES packaging/debian/copyright
+    FILES packaging/debian/copyright ${PROJECT_BINARY_DIR}/changelog.Debian.gz
     DESTINATION share/doc/${CMAKE_MATCH_1}
     COMPONENT ${CMAKE_MATCH_2})
 endforeach()

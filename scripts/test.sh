@@ -4,7 +4,7 @@
 #
 #   scripts/test.sh [--long] [--only PRESET]...
 #
-#   --long         also the long matrices, soaks, fuzzing and other kernels in emulation (an hour)
+#   --long         also the long matrices, soaks, fuzzing, packages and other kernels in emulation (an hour)
 #   --only PRESET  dev, noprobes, asan or tsan; may be given several times (default: all)
 #
 # With CI=true a live test that cannot run is a failure, not a skip. Exit status: 0 all passed, 1 not, 2 misused.

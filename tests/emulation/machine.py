@@ -24,8 +24,8 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import ability
+import debian
 
-CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or "/var/cache", "nopspan-tests")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DISK_BYTES = 4 << 30
 RESULTS_BYTES = 64 << 20
@@ -75,17 +75,6 @@ def need():
     ability.need("debootstrap", "qemu-system-x86_64", "mke2fs", "apt-get")
 
 
-def mirror():
-    """Where this machine's apt gets Debian itself, however its sources are written."""
-    listed = subprocess.run(["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)",
-                             "Created-By: Packages"], check=True, stdout=subprocess.PIPE, text=True).stdout
-    for line in listed.splitlines():
-        origin, label, component, uri = line.split("|")
-        if (origin, label, component) == ("Debian", "Debian", "main"):
-            return uri
-    raise AssertionError("apt has no source of Debian, or was never updated: apt-get update")
-
-
 def by_version(path):
     return [int(number) for number in re.findall(r"\d+", path)]
 
@@ -117,7 +106,7 @@ class Machine:
         self.suite = suite
         self.packages = sorted({*packages, "iproute2", "kmod"})
         key = hashlib.sha256("\n".join([suite, *self.packages, START]).encode()).hexdigest()[:12]
-        self.folder = os.path.join(CACHE, "%s-%s" % (suite, key))
+        self.folder = os.path.join(debian.CACHE, "%s-%s" % (suite, key))
         self.tree = os.path.join(self.folder, "tree")
         self.disk = os.path.join(self.folder, "disk")
         os.makedirs(self.folder, exist_ok=True)
@@ -137,14 +126,7 @@ class Machine:
         self.lock.close()
 
     def _make(self):
-        print("fetching Debian %s with %s" % (self.suite, " ".join(self.packages)), file=sys.stderr, flush=True)
-        # One that was killed may have left the kernel's file systems mounted in it.
-        subprocess.run(["rm", "-rf", "--one-file-system", self.tree], check=False)
-        done = subprocess.run(["debootstrap", "--variant=minbase", "--include=" + ",".join(self.packages), self.suite,
-                               self.tree, mirror()], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        assert done.returncode == 0, "debootstrap failed: " + done.stdout[-2000:]
-        for archive in glob.glob(os.path.join(self.tree, "var/cache/apt/archives/*.deb")):
-            os.remove(archive)
+        debian.bootstrap(self.suite, self.packages, self.tree)
         with open(os.path.join(self.tree, "usr/local/sbin/nopspan-start"), "w", encoding="utf-8") as file:
             file.write(START)
         os.chmod(file.name, 0o755)

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Debian packages: built, installed by apt on a Debian that has nothing else of nopspan, used there, the service run
+by a real systemd, removed and purged.
+
+NOPSPAN_LONG=1 NOPSPAN_BUILD_DIR=build/dev python3 tests/package/test_debian.py -v
+"""
+
+import glob
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCE = os.path.dirname(os.path.dirname(HERE))
+BUILD = os.path.abspath(os.environ.get("NOPSPAN_BUILD_DIR", os.path.join(SOURCE, "build", "dev")))
+WORK = os.path.join(BUILD, "tests", "package")
+sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
+import ability
+from container import Container, wait_until
+
+PACKAGES = ("libnopspan0", "libnopspan-dev", "nopspan")
+# What the container has before: systemd, and what a user's program is built with.
+BARE = ["systemd", "g++", "make", "cmake", "pkg-config"]
+RECORDINGS = "/var/lib/nopspan"
+METRICS = "/run/nopspan/nopspan.prom"
+PROJECT = """\
+cmake_minimum_required(VERSION 3.25)
+project(user LANGUAGES CXX)
+find_package(nopspan REQUIRED)
+add_executable(by-cmake spans.cpp)
+target_link_libraries(by-cmake PRIVATE nopspan::nopspan)
+"""
+# What apt, dpkg and systemd note of what they did.
+NOTES = r"/(var/(log|cache|lib/(dpkg|apt|systemd))|run|tmp|var/tmp|root|srv|proc|sys|dev)"
+
+
+def built_packages():
+    """Paths of the packages of this source, built in a folder of their own, as CONTRIBUTING says."""
+    folder = os.path.join(WORK, "build")
+    for old in glob.glob(os.path.join(folder, "*.deb")):
+        os.remove(old)
+    for command in (["cmake", "--preset", "package", "-B", folder], ["cmake", "--build", folder]):
+        subprocess.run(command, cwd=SOURCE, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(["cpack", "-G", "DEB"], cwd=folder, stdout=subprocess.DEVNULL, check=True)
+    found = sorted(glob.glob(os.path.join(folder, "*.deb")))
+    assert sorted(os.path.basename(path).split("_")[0] for path in found) == sorted(PACKAGES), found
+    return found
+
+
+class Packages(unittest.TestCase):
+    """In the order of their names: each goes on where the one before ended."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.debs = built_packages()
+        cls.there = cls.enterClassContext(Container(BARE, os.path.join(WORK, "container")))
+        cls.files_before = cls.files()
+
+    @classmethod
+    def files(cls):
+        """All paths there but those where apt, dpkg and systemd note what they did."""
+        found = cls.there.output("find", "/", "-xdev", "-regextype", "posix-extended", "-regex", NOTES, "-prune", "-o",
+                                 "-print")
+        return set(found.splitlines())
+
+    def place(self, name, text):
+        with open(os.path.join(self.there.tree, "srv", name), "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def recordings(self):
+        return self.there.output("find", RECORDINGS + "/", "-name", "*.rec").split()
+
+    def replayed(self, path):
+        """Of a recording of packaged programs: its ledger's counts, and how many spans there are of each name."""
+        summary = json.loads(self.there.output("nopspan", "--json", "replay", path))
+        names = {row["name"]: row["spans"] for row in summary["names"]}
+        return summary["ledger"]["total"], names
+
+    def unit(self, name):
+        return self.there.output("systemctl", "show", "--value", "--property", name, "nopspan.service").strip()
+
+    def metrics_of(self, pid):
+        """Entries that the service delivered of a process, as another user reads it."""
+        text = self.there.output("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "cat", METRICS)
+        return re.findall(r'(?m)^nopspan_entries_delivered_total{pid="%d",command="[^"]*"} (\d+)$' % pid, text)
+
+    def wait_for_recorder(self, times):
+        """Until the service has begun to record so many times since it was first started."""
+        def begun():
+            said = self.there.output("journalctl", "--quiet", "--output", "cat", "--unit", "nopspan.service")
+            if self.unit("ActiveState") == "failed":
+                raise AssertionError("the service failed: " + said)
+            return said.count("Recording.") >= times
+        wait_until(begun, "nopspan.service to record")
+
+    def test_1_have_no_errors_for_lintian(self):
+        if shutil.which("lintian") is None:
+            self.skipTest("lintian is not installed")
+        # Who makes packages for others gives an address: CPACK_PACKAGE_CONTACT.
+        allowed = "bogus-mail-host,bogus-mail-host-in-debian-changelog"
+        done = subprocess.run(["lintian", "--fail-on", "error", "--allow-root", "--suppress-tags", allowed, *self.debs],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout)
+
+    def test_2_are_installed_with_what_they_need(self):
+        for path in self.debs:
+            shutil.copy(path, os.path.join(self.there.tree, "srv"))
+        self.there.run("apt-get", "-q", "update")
+        self.there.run("apt-get", "-q", "install", "-y", "--no-install-recommends",
+                       *["/srv/" + os.path.basename(path) for path in self.debs])
+        self.assertRegex(self.there.output("nopspan", "--version"), r"^nopspan \d+\.\d+\.\d+$")
+        status, said = self.there.run("nopspan", "doctor", check=False)
+        self.assertEqual(status, 0, said)
+        for path in ("/usr/share/man/man1/nopspan.1.gz", "/usr/share/bash-completion/completions/nopspan",
+                     "/usr/share/zsh/vendor-completions/_nopspan", "/usr/share/fish/vendor_completions.d/nopspan.fish"):
+            self.there.run("test", "-s", path)
+        self.assertEqual(self.unit("UnitFileState"), "disabled")
+        self.assertEqual(self.unit("ActiveState"), "inactive")
+
+    def test_3_programs_are_built_and_recorded(self):
+        with open(os.path.join(HERE, "spans.cpp"), encoding="utf-8") as file:
+            self.place("spans.cpp", file.read())
+        self.place("CMakeLists.txt", PROJECT)
+        flags = self.there.output("pkg-config", "--cflags", "--libs", "nopspan").split()
+        self.there.run("g++", "-std=c++17", "-o", "/srv/by-pkg-config", "/srv/spans.cpp", *flags)
+        self.there.run("cmake", "-S", "/srv", "-B", "/srv/build")
+        self.there.run("cmake", "--build", "/srv/build")
+        for program in ("/srv/by-pkg-config", "/srv/build/by-cmake"):
+            with self.subTest(program), self.there.start(program) as traced:
+                traced.wait_for_line("ready")
+                path = "/srv/%s.rec" % os.path.basename(program)
+                with self.there.start("nopspan", "--json", "record", path, "--pid", str(traced.pid)) as recorder:
+                    recorder.wait_for_line("Recording.")
+                    self.assertEqual(traced.ask("1000"), "done")
+                    status, said = recorder.interrupt()
+                self.assertEqual(status, 0, said)
+                ledger = json.loads(said[-1])["ledger"]["total"]
+                self.assertEqual((ledger["emitted"], ledger["delivered"], ledger["closes"]), (1000, 1000, True))
+                self.assertEqual(self.replayed(path)[1], {"packaged.work": 1000})
+
+    def test_4_the_service_is_what_systemd_expects(self):
+        status, said = self.there.run("systemd-analyze", "verify", "--man=no", "nopspan.service", check=False)
+        self.assertEqual((status, said), (0, ""))
+        # Of 100: 96 is a service without any protection. What is left is what it needs, as the unit says.
+        status, said = self.there.run("systemd-analyze", "security", "--no-pager", "--threshold=20", "nopspan.service",
+                                      check=False)
+        self.assertEqual(status, 0, said)
+
+    def test_5_the_service_records_over_restarts_and_kills(self):
+        with self.there.start("/srv/by-pkg-config") as traced:
+            traced.wait_for_line("ready")
+            self.there.run("systemctl", "start", "nopspan")
+            self.wait_for_recorder(1)
+            self.assertEqual(traced.ask("1000"), "done")
+            wait_until(lambda: self.metrics_of(traced.pid) == ["1000"], "metrics of what was recorded")
+            self.there.run("systemctl", "restart", "nopspan")
+            self.wait_for_recorder(2)
+            self.assertEqual(traced.ask("200"), "done")
+            before = self.recordings()
+            # What was killed has what was written until then; that is once a second.
+            wait_until(lambda: any(self.replayed(path)[1] == {"packaged.work": 200} for path in self.recordings()),
+                       "the recording to have what was traced")
+            self.there.run("systemctl", "kill", "--signal=KILL", "nopspan")
+            self.wait_for_recorder(3)
+            self.assertEqual(self.unit("NRestarts"), "1")
+            self.assertEqual(traced.ask("30"), "done")
+            self.there.run("systemctl", "stop", "nopspan")
+        self.assertEqual(self.unit("ActiveState"), "inactive")
+        self.assertEqual(self.unit("Result"), "success")
+        self.assertNotEqual(self.there.run("test", "-e", METRICS, check=False)[0], 0)
+        paths = self.recordings()
+        self.assertEqual((len(before), len(paths)), (2, 3))
+        recorded = {}
+        for path in paths:
+            ledger, names = self.replayed(path)
+            self.assertTrue(ledger["closes"], (path, ledger))
+            self.assertEqual(ledger["lost"], 0, (path, ledger))
+            recorded[names["packaged.work"]] = ledger["delivered"]
+        self.assertEqual(recorded, {1000: 1000, 200: 200, 30: 30})
+        modes = {self.there.output("stat", "-c", "%a", path).strip() for path in paths}
+        self.assertEqual(modes, {"600"})
+
+    def test_6_removal_ends_the_service_and_keeps_recordings(self):
+        self.there.run("systemctl", "enable", "--now", "nopspan")
+        self.wait_for_recorder(4)
+        self.there.run("apt-get", "-q", "remove", "-y", "nopspan")
+        self.assertEqual(self.there.run("systemctl", "is-active", "nopspan", check=False)[1].strip(), "inactive")
+        self.assertEqual(self.unit("LoadState"), "not-found")
+        self.assertEqual(len(self.recordings()), 4)
+
+    def test_7_purging_leaves_nothing(self):
+        self.there.run("apt-get", "-q", "purge", "-y", *PACKAGES)
+        self.there.run("apt-get", "-q", "autoremove", "--purge", "-y")
+        self.assertEqual(self.files() - self.files_before, set())
+
+
+if __name__ == "__main__":
+    if os.environ.get("NOPSPAN_LONG") != "1":
+        print("skipped: a long test; scripts/test.sh --long runs it", file=sys.stderr)
+        sys.exit(77)
+    if os.geteuid() != 0:
+        ability.unable("not root: a container needs it")
+    ability.need("debootstrap", "systemd-nspawn", "nsenter", "setpriv", "cpack", "dpkg-shlibdeps")
+    unittest.main()

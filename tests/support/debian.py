@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Debian of its own, from where this machine's apt gets its Debian. Needs root and debootstrap."""
+
+import glob
+import os
+import subprocess
+import sys
+
+CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or "/var/cache", "nopspan-tests")
+
+
+def mirror():
+    """Where this machine's apt gets Debian itself, however its sources are written."""
+    listed = subprocess.run(["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)",
+                             "Created-By: Packages"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    for line in listed.splitlines():
+        origin, label, component, uri = line.split("|")
+        if (origin, label, component) == ("Debian", "Debian", "main"):
+            return uri
+    raise AssertionError("apt has no source of Debian, or was never updated: apt-get update")
+
+
+def bootstrap(suite, packages, tree):
+    """A bare Debian with these packages, in a folder that is replaced."""
+    print("fetching Debian %s with %s" % (suite, " ".join(packages)), file=sys.stderr, flush=True)
+    # One that was killed may have left the kernel's file systems mounted in it.
+    subprocess.run(["rm", "-rf", "--one-file-system", tree], check=False)
+    done = subprocess.run(["debootstrap", "--variant=minbase", "--include=" + ",".join(packages), suite, tree, mirror()],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 0, "debootstrap failed: " + done.stdout[-2000:]
+    for archive in glob.glob(os.path.join(tree, "var/cache/apt/archives/*.deb")):
+        os.remove(archive)
