@@ -3,6 +3,7 @@
 #include "trace/trace_filter.h"
 
 #include "assembled_traces.h"
+#include "model/span_json.h"
 
 #include <gtest/gtest.h>
 
@@ -17,7 +18,8 @@ bool wants(const Filter& wanted, const std::vector<Span>& spans) {
   bool wanted_trace = false;
   TraceAssembler assembler(
       {}, [&](const Span& span) { return filter.mark(span); },
-      [&](const AssembledTrace& trace) { return wanted_trace = filter.wants(trace); });
+      [&](const AssembledTrace& trace) { return wanted_trace = filter.wants(trace); },
+      [&](const TraceId& id) { return filter.may_want(id); });
   for (const Span& span : spans) {
     if (filter.may_want(span)) assembler.add(span);
   }
@@ -102,6 +104,31 @@ TEST_F(TraceFilterTest, TakesASampleByTheTraceAlone) {
   }
   EXPECT_GT(taken, 0);
   EXPECT_LT(taken, 200);
+}
+
+TEST_F(TraceFilterTest, WantsWhatTheRequestSharesWithOthers) {
+  const std::string links = links_to({{trace_number(2), 1}, {trace_number(1), 1}});
+  Span step = shared_span(100, links);
+  const TraceFilter filter({.request = id_text(trace_number(1))});
+  EXPECT_TRUE(filter.may_want(step));
+  EXPECT_TRUE(filter.may_want(trace_number(1)));
+  EXPECT_FALSE(filter.may_want(trace_number(2)));
+  step.parent_id = 7;
+  EXPECT_FALSE(filter.may_want(step)) << "it is in a request of its own";
+  step.parent_id = 0;
+  EXPECT_FALSE(TraceFilter({.request = id_text(trace_number(3))}).may_want(step));
+}
+
+TEST_F(TraceFilterTest, WantsATraceWithASharedSpanThatSatisfiesIt) {
+  const std::string links = links_to({{trace_number(1), 1}});
+  Span step = shared_span(100, links);
+  EXPECT_TRUE(wants({.name = "engine.step"}, {step, root_}));
+  EXPECT_FALSE(wants({.errors = true}, {step, root_}));
+  EXPECT_FALSE(wants({.slower_than_ns = 2 * kSecond}, {step, root_}));
+  step.status = kError;
+  step.duration_ns = 3 * kSecond;
+  EXPECT_TRUE(wants({.errors = true}, {step, root_}));
+  EXPECT_FALSE(wants({.slower_than_ns = 2 * kSecond}, {step, root_})) << "the request was not so slow";
 }
 
 TEST_F(TraceFilterTest, LetsTheSourceLeaveOutWholeTracesOnly) {

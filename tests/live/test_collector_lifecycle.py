@@ -29,6 +29,7 @@ class Processes(CollectorTest):
         for pid in pids:
             self.assert_nothing_lost(tracer.counts(pid))
             self.assertEqual({row["command"] for row in tracer.entries(pid)}, {"traced"})
+            self.assertEqual(tracer.counts(pid)["command"], "traced")
 
     def test_both_sides_of_a_fork_tell_their_own(self):
         with Collector() as tracer:

@@ -8,6 +8,7 @@
 
 #include "gate_page.h"
 #include "nopspan_probes.h"
+#include "span_state.h"
 
 #include <nopspan/events.h>
 #include <nopspan/llm.h>
@@ -229,6 +230,33 @@ TEST(Batch, HoldsSpansOfARequestThatIsElsewhereFor100Ms) {
     EXPECT_THAT(*received, SizeIs(2));
   });
   EXPECT_EQ(traced.batches.at(1).header.open_entries, 2U);
+}
+
+TEST(Batch, IsOfTheRequestsThatASharedSpanLinksTo) {
+  std::uint64_t bits = 0;
+  const Traced traced([&] {
+    const Context one = Context::make();
+    const Context other = Context::make();
+    const Attached scope{Context::make()};
+    Span step{"step"};
+    for (const Context& context : {one, other, Context::current()}) {
+      bits |= std::uint64_t{1} << (nopspan::detail::ContextAccess::trace_id(context)[15] % 64);
+    }
+    step.link(one);
+    step.link(other);
+  });
+  EXPECT_EQ(traced.batches.at(0).header.request_bits, bits);
+  EXPECT_EQ(traced.batches.at(0).header.open_entries, 1U) << "these requests go on";
+}
+
+TEST(Batch, LeavesALinkedSpanWithAParentToItsRequest) {
+  const Traced traced([] {
+    const Attached scope{Context::make()};
+    const Span request{"request"};
+    Span inner{"inner"};
+    inner.link(Context::make());
+  });
+  EXPECT_EQ(traced.batches.at(0).header.open_entries, 0U);
 }
 
 TEST(Batch, IsHandedOverWhenFullWhateverIsOpen) {
