@@ -370,6 +370,25 @@ class Requests(Test):
         trace, = tracer.traces(program.pid)
         self.assertEqual([span["name"] for span in trace["spans"]], [self.name("slow"), self.name("inner")])
 
+    def test_filter_early_lets_the_kernel_decide(self):
+        def bit(name):  # of a batch's name_bits
+            value = 0xCBF29CE484222325
+            for byte in name.encode():
+                value = (value ^ byte) * 0x100000001B3 & (1 << 64) - 1
+            return value >> 58
+        wanted = self.name("wanted")
+        other = next(name for name in map(self.name, "abcdef") if bit(name) != bit(wanted))
+        with Trace("--json", "--filter-early", "--name", wanted) as tracer:
+            with Program("traced") as program:
+                program.ask("span %s 10000" % other)
+                program.ask("span " + wanted)
+            tracer.stop()
+        trace, = tracer.traces(program.pid)
+        self.assertEqual([span["name"] for span in trace["spans"]], [wanted])
+        counts, = [row for row in tracer.last()["ledger"]["processes"] if row["pid"] == program.pid]
+        self.assertEqual((counts["emitted"], counts["closes"]), (10001, True))
+        self.assertGreater(counts["filtered"], 5000)
+
     def check_incomplete(self, *options):
         """The spans inside one that has not ended when the collector does."""
         with Trace("--json", "--name", self.name("inner"), *options) as tracer:
