@@ -241,15 +241,6 @@ static __always_inline int is_in_scope(void) {
   return !bpf_map_lookup_elem(&unwanted_cgroups, &cgroup);
 }
 
-// What the beginning of an entry has that is looked at here.
-struct entry_head {
-  unsigned int size;
-  unsigned int others[3];
-  unsigned long trace_id[2];
-};
-_Static_assert(__builtin_offsetof(struct nopspan_entry, trace_id) == __builtin_offsetof(struct entry_head, trace_id),
-               "the head is the entry's");
-
 // More entries are in no batch of this library. The verifier follows the loop turn by turn.
 #define MOST_LOOKED_AT 512
 
@@ -258,12 +249,16 @@ static __noinline int is_out_of_sample(const struct handed_over* what, unsigned 
   unsigned long at = 0;
   for (unsigned long i = 0; i < MOST_LOOKED_AT; ++i) {
     if (i == entries) return at == what->bytes;
-    struct entry_head head;
-    if (bpf_probe_read_user(&head, sizeof(head), (const void*)(what->address + at))) return 0;
+    struct nopspan_entry entry;
+    if (bpf_probe_read_user(&entry, sizeof(entry), (const void*)(what->address + at))) return 0;
+    unsigned long trace_id[2];
+    __builtin_memcpy(trace_id, entry.trace_id, sizeof(trace_id));
     // What is in no request is in every sample: all zero is.
-    if (is_in_sample(head.trace_id[0] ^ head.trace_id[1], settings.sample_one_in)) return 0;
-    if (head.size < sizeof(struct nopspan_entry) || head.size > what->bytes - at) return 0;
-    at += head.size;
+    if (is_in_sample(trace_id[0] ^ trace_id[1], settings.sample_one_in)) return 0;
+    // A span with links and no parent is of the requests that it links to.
+    if (entry.links.length && !entry.parent_id) return 0;
+    if (entry.size < sizeof(entry) || entry.size > what->bytes - at) return 0;
+    at += entry.size;
   }
   return 0;
 }

@@ -254,6 +254,7 @@ class ChatService(Test):
     def test_sample_shows_whole_traces(self):
         for request_id in set(self.ids) & set(self.shown["sample"]):
             self.assert_same_tree(self.shown["sample"][request_id])
+            self.assertEqual(self.shown["sample"][request_id].get("shared"), self.shown["all"][request_id].get("shared"))
         self.assertLess(len(self.shown["sample"]), len(self.shown["all"]))
 
     def test_pid_shows_what_the_trace_has_in_other_processes_too(self):
