@@ -233,6 +233,7 @@ TEST(SpanTable, TakesAnEnginesStepForNoRequest) {
   Table table;
   Span span = invented("engine.step", "");
   span.span_id = span.root_id = 5;
+  span.parent_id = 0;
   const nopspan_link link{};
   span.links = {reinterpret_cast<const char*>(&link), sizeof(link)};
   table.add(span);

@@ -215,7 +215,7 @@ class SlowReader(Test):
     def test_what_is_read_after_its_process_is_gone_is_of_the_same_account(self):
         spans = 300_000
         with Program("traced") as program:
-            command = [PROGRAM, "record", "-", "--buffer", "64M", "--pid", str(program.pid)]
+            command = [NOPSPAN, "record", "-", "--buffer", "64M", "--pid", str(program.pid)]
             record = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             self.assertIn(b"Recording.", record.stderr.readline())
             program.ask("span work %d" % spans)
@@ -227,7 +227,7 @@ class SlowReader(Test):
         record.send_signal(signal.SIGINT)
         data += record.communicate(timeout=PATIENCE_S)[0]
         self.assertEqual(record.returncode, 0)
-        replay = subprocess.run([PROGRAM, "replay", "-", "--json"], input=data, stdout=subprocess.PIPE, check=True,
+        replay = subprocess.run([NOPSPAN, "replay", "-", "--json"], input=data, stdout=subprocess.PIPE, check=True,
                                 timeout=PATIENCE_S)
         row = row_of(json.loads(replay.stdout)["ledger"], program.pid)
         self.assertEqual((row["emitted"], row["missed"]), (spans, 0), row)
