@@ -5,6 +5,7 @@
 #include "in_child.h"
 #include "in_thread.h"
 #include "raised_gate.h"
+#include "sanitizers.h"
 
 #include "gate_page.h"
 #include "nopspan_probes.h"
@@ -454,7 +455,12 @@ TEST(Batch, IsHandedOverAtOnceByWhatRunsAfterTheThreadsEnd) {
 // It runs after all destructors of thread_locals.
 TEST(Batch, IsHandedOverByADestructorOfAKeyAndLeavesNoMemoryBehind) {
   pthread_key_t key;
-  ASSERT_EQ(pthread_key_create(&key, [](void*) { const Span span{"late"}; }), 0);
+  const auto late = [](void*) {
+    // What glibc notes for __cxa_thread_atexit() so late, some 48 bytes, it never frees.
+    const NoLeakCheck until_the_end;
+    const Span span{"late"};
+  };
+  ASSERT_EQ(pthread_key_create(&key, late), 0);
   const Traced first([&] { pthread_setspecific(key, &key); });
   const Traced second([&] {
     pthread_setspecific(key, &key);

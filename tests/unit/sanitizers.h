@@ -28,7 +28,18 @@ inline constexpr bool kAddressSanitizer = true;
 extern "C" void __asan_handle_no_return();
 // Before a call that may leave by a forced unwind: AddressSanitizer would take the frames that are left for live ones.
 inline void before_forced_unwind() { __asan_handle_no_return(); }
+extern "C" void __lsan_disable();
+extern "C" void __lsan_enable();
+// What this thread allocates while one lives is no leak.
+struct NoLeakCheck {
+  NoLeakCheck() { __lsan_disable(); }
+  ~NoLeakCheck() { __lsan_enable(); }
+};
 #else
 inline constexpr bool kAddressSanitizer = false;
 inline void before_forced_unwind() {}
+struct NoLeakCheck {
+  NoLeakCheck() {}
+  ~NoLeakCheck() {}
+};
 #endif
