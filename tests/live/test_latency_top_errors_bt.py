@@ -26,6 +26,7 @@ FAILED = (ERROR, EXCEPTION)
 FIRST, FAR = 31, 300
 # For what is over the limit of rows, a script with one of its own.
 ROWS = 3
+THREADS = 4  # of workload.cpp
 
 End = collections.namedtuple("End", "time name engine model tenant kind reason status ns request_id pid")
 
@@ -283,7 +284,9 @@ class LatencyTopErrors(Test):
         # Which rows come first is the threads' affair.
         self.assertEqual((few["failed"], few["seen"]), (every["failed"], every["seen"]))
         self.assertLess(len(few["errors"]), len(rows))
-        self.assertEqual(few["errors"], {row: rows[row] for row in few["errors"]})
+        # Of threads that make a row's first error at once all but one find no room: they are counted as not shown.
+        for row, count in few["errors"].items():
+            self.assertTrue(rows[row] - THREADS < count <= rows[row], (row, count, rows[row]))
         self.assertEqual(few["not_shown"], {"errors": len(ends) - sum(few["errors"].values())})
         self.assertEqual(few["per_million"], {name: every["per_million"][name] for name in few["per_million"]})
         self.assertLess(len(few["per_million"]), len(every["per_million"]))
