@@ -164,7 +164,7 @@ Errc emit_tool_end(Text name, const Value& metadata, std::uint64_t start_ns, Tex
   if (metadata.type() != Value::Type::map) return Errc::invalid_argument;
   if (!anybody_listens()) return Errc::ok;
   const EventDescription& event = *find_event(name.view());
-  const std::uint64_t now = nopspan::detail::monotonic_ns();
+  const std::uint64_t now = nopspan::detail::thread_ns();
   const bool began = start_ns != 0 && start_ns <= now;
   const Whole whole{began ? start_ns : now, began ? now - start_ns : 0, kind.view(), reason};
   emit_end(tool, event, whole, [&](FieldSink& sink) {
@@ -207,7 +207,7 @@ Errc emit(Text name, const Value& measurements, const Value& metadata) noexcept 
     emit_point(Point::event, *event, set);
     return Errc::ok;
   }
-  const std::uint64_t now = nopspan::detail::monotonic_ns();
+  const std::uint64_t now = nopspan::detail::thread_ns();
   const std::uint64_t duration_ns = duration_of(*duration);
   const Value* kind = metadata.find("kind");
   emit_end(*span, *event,

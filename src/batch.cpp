@@ -85,10 +85,18 @@ void empty(BatchBuffer& batch) noexcept {
   batch.pending_root = batch.longest_root_ns = 0;
 }
 
+// Not so where a signal handler has forked while the thread was inside the library, until it leaves that: what it goes
+// on with is the parent's to tell.
+bool is_of_this_process(const BatchBuffer& batch) noexcept { return batch.header.mark == process_mark(); }
+
 void hand_over(BatchBuffer& batch, std::uint64_t now_ns) noexcept {
   const nopspan_thread& header = batch.header;
   batch.handed_over_ns = now_ns;
   if (header.next == header.first) return;
+  if (__builtin_expect(!is_of_this_process(batch), 0)) {
+    empty(batch);
+    return;
+  }
   __asm__ volatile("" : : "r"(header.buffer), "r"(&header) : "memory");  // in memory up to the site
   nopspan_site_batch(buffer_of(header), header.bytes, header.next - header.first, batch.longest_root_ns, batch.errors,
                      &header);
@@ -360,7 +368,7 @@ void announce_thread(ThreadState* thread) noexcept {
   if (batch.header.next != batch.header.first) discard(batch);  // from before the gate fell
   batch.announced = true;
   batch.handed_over_ns = 0;
-  nopspan_site_batch(nullptr, 0, 0, 0, 0, &batch.header);
+  if (is_of_this_process(batch)) nopspan_site_batch(nullptr, 0, 0, 0, 0, &batch.header);
 }
 
 __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span, const Facts& facts) noexcept {
@@ -390,7 +398,7 @@ __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span,
   write_attributes(out, span, true);
   note_root(*batch, entry);
   if (__builtin_expect(span.link_count > 0, 0) && span.parent_id == 0) note_shared(*batch, span);
-  const std::uint64_t now = (span.flags & NOPSPAN_FLAG_GIVEN_TIMES) == 0 ? span.end_ns : monotonic_ns();
+  const std::uint64_t now = (span.flags & NOPSPAN_FLAG_GIVEN_TIMES) == 0 ? span.end_ns : thread->clock.now();
   out.finish(now);
   hand_over_if_due(*batch, now, entry.span_id == entry.root_id);
 }
@@ -429,9 +437,14 @@ void discard_batch(ThreadState* thread) noexcept {
 void end_batches(ThreadState* thread) noexcept {
   BatchBuffer& batch = thread->batch;
   if (!batch.linked) return;
-  const bool is_of_this_process = batch.header.mark == process_mark();
-  if (is_of_this_process && batch_up()) hand_over(batch, 0);
-  if (is_of_this_process && batch.header.next != batch.header.first) discard(batch);
+  const bool is_its_own = is_of_this_process(batch);
+  if (is_its_own && batch_up()) {
+    // What was thrown away for want of a buffer has passed no site, and the header's next owner counts anew.
+    const bool has_untold = batch.announced && batch.header.discarded != 0 && batch.header.next == batch.header.first;
+    if (has_untold) nopspan_site_batch(nullptr, 0, 0, 0, 0, &batch.header);
+    hand_over(batch, 0);
+  }
+  if (is_its_own && batch.header.next != batch.header.first) discard(batch);
   publish(batch.header.mark, 0);
   free_buffer(batch.header);
 }

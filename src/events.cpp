@@ -77,7 +77,7 @@ void tell_gauge(ThreadState* thread, SpanState& event, const char* engine, const
   if (point_probes_up()) fire_gauge(thread, event, engine, name, value, maximum);
   if (!batch_up()) return;
   const PointEntry gauge{NOPSPAN_ENTRY_GAUGE,
-                         monotonic_ns(),
+                         thread->clock.now(),
                          static_cast<std::uint64_t>(value),
                          static_cast<std::uint64_t>(maximum),
                          name,
@@ -142,7 +142,7 @@ bool note_first_token(ThreadState* thread, const SpanState& event) noexcept {
   if (frame == nullptr || frame->span->process_mark != process_mark()) return false;  // or the parent process's
   const FieldEntry* tokens = event.fields.find("gen_ai.stream.tokens_so_far", false);
   const std::int64_t count = tokens != nullptr && tokens->type == Value::Type::integer ? tokens->as_int() : 1;
-  mark_first_token(thread, *frame->span, monotonic_ns(), static_cast<std::uint64_t>(count < 0 ? 0 : count));
+  mark_first_token(thread, *frame->span, thread->clock.now(), static_cast<std::uint64_t>(count < 0 ? 0 : count));
   return true;
 }
 
@@ -155,7 +155,7 @@ void tell_point(ThreadState* thread, SpanState& event) noexcept {
     tell_engine_stats(thread, event);
     return;
   }
-  const std::uint64_t now = monotonic_ns();
+  const std::uint64_t now = thread->clock.now();
   const bool is_retry = event.point == Point::retry;
   if (point_probes_up()) {
     if (is_retry) {

@@ -67,7 +67,7 @@ __attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, cons
   announce_once(thread);
   SpanState* span = take_state(thread);
   if (span == nullptr) return nullptr;
-  const std::uint64_t now = monotonic_ns();
+  const std::uint64_t now = thread->clock.now();
   span->name = clean_name(name);
   span->process_mark = thread->process_mark;
   span->start_ns = options.start_ns != 0 ? options.start_ns : now;
@@ -120,7 +120,7 @@ __attribute__((always_inline)) inline void tell_end(ThreadState* thread, SpanSta
   const std::uint64_t up = own_gate();
   if ((up & kSpanMask) == 0) note_gate_down();
   if (span.end_ns == 0) {
-    span.end_ns = monotonic_ns();
+    span.end_ns = thread->clock.now();
   } else {
     span.flags |= NOPSPAN_FLAG_GIVEN_TIMES;
   }
@@ -211,7 +211,7 @@ NOPSPAN_WORK SpanState* begin_scope(Name name, SpanOptions options) noexcept {
   if (span == nullptr) return nullptr;
   Frame* top = top_frame();
   if (top == nullptr) {
-    const std::uint64_t now = options.start_ns != 0 ? monotonic_ns() : span->start_ns;
+    const std::uint64_t now = options.start_ns != 0 ? entry.thread()->clock.now() : span->start_ns;
     if (is_in_doubt(entry.thread(), span->name, now)) span->flags |= NOPSPAN_FLAG_ORPHAN;
   }
   place(entry.thread(), *span, top == nullptr ? no_context : top->context);
@@ -391,7 +391,7 @@ bool mark_first_token(ThreadState* thread, SpanState& span, std::uint64_t now_ns
 }
 
 void span_first_token(SpanState* span, std::uint64_t tokens_so_far) noexcept {
-  if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) == 0) span_first_token_at(span, monotonic_ns(), tokens_so_far);
+  if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) == 0) span_first_token_at(span, thread_ns(), tokens_so_far);
 }
 
 void span_first_token_at(SpanState* span, std::uint64_t now, std::uint64_t tokens_so_far) noexcept {

@@ -69,7 +69,7 @@ __attribute__((noinline)) void note_first(SpanState* span, MeterState* meter, st
     span_first_token(span, static_cast<std::uint64_t>(n));
     return;
   }
-  meter->last_ns = monotonic_ns();
+  meter->last_ns = thread_ns();
   add_tokens(*meter, n);
   span_first_token_at(span, meter->last_ns, static_cast<std::uint64_t>(n));
 }
@@ -80,7 +80,7 @@ __attribute__((hot, noinline)) void note_token(SpanState* span, MeterState* mete
     note_first(span, meter, n);
     return;
   }
-  const std::uint64_t now = monotonic_ns();
+  const std::uint64_t now = thread_ns();
   meter->gaps.add(now > meter->last_ns ? now - meter->last_ns : 0);
   meter->last_ns = now;
   add_tokens(*meter, n);
@@ -107,7 +107,7 @@ void meter_token(SpanState* span, MeterState* meter, std::int64_t n) noexcept { 
 
 void meter_opened(SpanState* span) noexcept {
   if (span->process_mark != process_mark()) return;
-  const std::uint64_t now = monotonic_ns();
+  const std::uint64_t now = thread_ns();
   measure_uint(span, "opened_ns", now > span->start_ns ? now - span->start_ns : 0);
 }
 

@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <utility>
 
 extern "C" __attribute__((visibility("hidden"))) void* __dso_handle;
 
@@ -67,13 +68,14 @@ void set_end_key(ThreadState* thread) {
 void give_back(void* state) {
   auto* thread = static_cast<ThreadState*>(state);
   if (locals.state != thread) return;
+  thread->busy = true;   // nobody tells any more what a signal handler writes into it
   set_end_key(nullptr);  // from here on the library may be unloaded
   end_batches(thread);
-  locals.state = nullptr;
   locals.has_ended = true;
   free_pool(thread);
   std::free(thread->attribute_bytes);
   thread->attribute_bytes = nullptr;
+  locals.state = nullptr;
   thread->reading.store(0, std::memory_order_release);
   thread->in_use.store(false, std::memory_order_release);
 }
@@ -86,6 +88,7 @@ __attribute__((destructor)) void delete_end_key() {
 void begin_life(ThreadState* thread, std::uint64_t mark) {
   thread->process_mark = mark;
   thread->entropy_left = 0;
+  thread->clock = {};
   std::memset(thread->sequence, 0, sizeof(thread->sequence));
   system_random(thread->random, sizeof(thread->random));
   system_random(&thread->stream, sizeof(thread->stream));
@@ -113,17 +116,19 @@ ThreadState* make_state() {
   }
   thread->dispatching = 0;
   thread->destroying = 0;
-  thread->busy = false;
+  thread->busy = true;  // until it is whole
   thread->error_number = &errno;
   thread->exceptions_in_flight = detail::exceptions_in_flight();
   thread->in_doubt = true;
   thread->doubt_since_ns = 0;
-  begin_life(thread, process_mark());
   locals.state = thread;
+  thread->in_use.store(true);  // where a handler forked before, its child has taken this for another thread's
+  begin_life(thread, process_mark());
   // Not a thread_local with a destructor: a span in a later destructor of this thread makes a state again, and this can
   // be registered again. It keeps a library that was dlopen'ed mapped until the thread has ended.
   abi::__cxa_thread_atexit(give_back, thread, &__dso_handle);
   set_end_key(thread);
+  thread->busy = false;
   return thread;
 }
 
@@ -151,7 +156,9 @@ ThreadState* make_thread_state() noexcept {
   ThreadState* thread = locals.state;
   if (thread == nullptr) return make_state();
   const KeptErrno kept_errno;
+  const bool was_busy = std::exchange(thread->busy, true);
   begin_life(thread, process_mark());
+  thread->busy = was_busy;
   return thread;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "batch_buffer.h"
+#include "counter_clock.h"
 
 #include <nopspan/context.h>
 
@@ -38,6 +39,21 @@ enum class Probe : std::uint8_t {
 };
 inline constexpr std::size_t kProbes = 10;
 
+std::uint64_t monotonic_ns() noexcept;  // CLOCK_MONOTONIC
+std::uint64_t system_ns() noexcept;     // CLOCK_REALTIME
+
+// For CounterClock.
+struct ThisMachine {
+  static std::uint64_t clock() noexcept { return monotonic_ns(); }
+#if defined(__x86_64__)
+  static constexpr bool has_counter = true;
+  static std::uint64_t counter() noexcept { return __builtin_ia32_rdtsc(); }
+#else
+  static constexpr bool has_counter = false;
+  static std::uint64_t counter() noexcept { return 0; }
+#endif
+};
+
 // Never freed: a thread that ends leaves it to the next one. alignas: `reading` is read by other threads.
 struct alignas(64) ThreadState {
   // The epoch of the registry's table that this thread reads; 0: none. See registry.cpp.
@@ -59,6 +75,7 @@ struct alignas(64) ThreadState {
   std::uint64_t random[4] = {};  // xoshiro256**
   unsigned char entropy[512] = {};
   std::size_t entropy_left = 0;
+  CounterClock<ThisMachine> clock;  // CLOCK_MONOTONIC, inside an Entry
 
   bool in_doubt = true;  // see orphans.h
   std::uint64_t doubt_since_ns = 0;
@@ -182,7 +199,16 @@ class Busy {
   bool before_ = false;
 };
 
-std::uint64_t monotonic_ns() noexcept;
-std::uint64_t system_ns() noexcept;
+// CLOCK_MONOTONIC as this thread's spans are told it, where there is no Entry. Not for what a span may interrupt.
+inline std::uint64_t thread_ns() noexcept {
+  ThreadState* thread = locals.state;
+  if (thread == nullptr || thread->busy) return monotonic_ns();
+  thread->busy = true;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  const std::uint64_t now = thread->clock.now();
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  thread->busy = false;
+  return now;
+}
 
 }  // namespace nopspan::detail

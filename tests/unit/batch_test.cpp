@@ -6,6 +6,7 @@
 #include "in_thread.h"
 #include "raised_gate.h"
 #include "sanitizers.h"
+#include "site_hits.h"
 
 #include "gate_page.h"
 #include "nopspan_probes.h"
@@ -21,6 +22,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <vector>
@@ -88,12 +90,19 @@ Entry read_entry(const char* batch, std::size_t bytes, std::size_t at) {
 
 }  // namespace
 
+SiteHits* SiteHits::noted = nullptr;
+
 // NOLINTNEXTLINE(*-reserved-identifier): the linker's name
 extern "C" void __wrap_nopspan_site_batch(const void* entries, std::uint64_t bytes, std::uint64_t count,
                                           std::uint64_t longest_root_ns, std::uint64_t errors, const void* header) {
-  if (received == nullptr) return;
   nopspan_thread thread;
   std::memcpy(&thread, header, sizeof(thread));
+  if (SiteHits* hits = SiteHits::noted) {
+    if (hits->count < std::size(hits->all))
+      hits->all[hits->count++] = {thread.stream, thread.next - count, thread.next};
+    return;
+  }
+  if (received == nullptr) return;
   if (bytes == 0) {
     announced->push_back(thread);
     return;
@@ -328,6 +337,25 @@ TEST(Batch, OfAThreadThatEndsAfterTheGateFellIsNotHandedOver) {
     { const Span span{"held"}; }
   });
   EXPECT_THAT(traced.names(), ElementsAre("delivered"));
+}
+
+// The next thread that has its header counts anew.
+TEST(Batch, OfAThreadWithoutMemoryIsToldAsDiscardedWhenItEnds) {
+  constexpr unsigned long kAllThereIs = 1UL << 40U;
+  __atomic_fetch_add(&nopspan_gate.memory_bytes, kAllThereIs, __ATOMIC_RELAXED);
+  const Traced traced([] {
+    for (int i = 0; i < 3; ++i) {
+      const Span span{"work"};
+    }
+  });
+  __atomic_fetch_sub(&nopspan_gate.memory_bytes, kAllThereIs, __ATOMIC_RELAXED);
+  EXPECT_THAT(traced.batches, IsEmpty());
+  ASSERT_THAT(traced.announcements, SizeIs(2));
+  EXPECT_EQ(traced.announcements[0].discarded, 0U);
+  EXPECT_EQ(traced.announcements[1].stream, traced.announcements[0].stream);
+  EXPECT_EQ(traced.announcements[1].discarded, 3U);
+  EXPECT_EQ(traced.announcements[1].next, 3U);
+  EXPECT_NE(traced.announcements[1].mark, 0U);
 }
 
 TEST(Batch, InAChildOfForkBeginsAnew) {

@@ -17,7 +17,11 @@ std::atomic<std::uint64_t> fake_reads{0};
 }  // namespace
 
 extern "C" int clock_gettime(clockid_t clock, timespec* now) noexcept {
-  if (clock != CLOCK_MONOTONIC || !faked.load()) return static_cast<int>(syscall(SYS_clock_gettime, clock, now));
+  if (clock != CLOCK_MONOTONIC || !faked.load()) {
+    const auto result = static_cast<int>(syscall(SYS_clock_gettime, clock, now));
+    if (result == 0) now->tv_nsec -= now->tv_nsec % 1000;  // too coarse for the library to replace it by the counter
+    return result;
+  }
   ++fake_reads;
   now->tv_sec = static_cast<time_t>(fake_now / 1'000'000'000);
   now->tv_nsec = static_cast<long>(fake_now % 1'000'000'000);

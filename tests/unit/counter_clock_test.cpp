@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0
+// The clock of hot paths on invented machines, and on this one.
+#include "../../src/counter_clock.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <random>
+#include <utility>
+
+namespace {
+
+using nopspan::detail::CounterClock;
+
+// A machine whose time passes as it is read.
+struct Invented {
+  static constexpr bool has_counter = true;
+
+  // What passes for the clock while one ns passes, and for the counter.
+  static inline double clock_rate = 1;
+  static inline double counter_rate = 2.6;
+  static inline double clock_takes = 25, counter_takes = 8;  // ns
+  static inline double granularity = 1;                      // ns
+  static inline double clock_ns = 0, ticks = 0;
+  static inline std::uint64_t clock_reads = 0, counter_reads = 0;
+  static inline double interrupted_in = 0, interrupted_ns = 0;  // of so many readings one
+
+  static inline std::mt19937 random{1};
+
+  static void reset() {
+    clock_rate = 1;
+    counter_rate = 2.6;
+    clock_takes = 25;
+    counter_takes = 8;
+    granularity = 1;
+    clock_ns = 5e9;
+    ticks = 7e12;
+    clock_reads = counter_reads = 0;
+    interrupted_in = interrupted_ns = 0;
+    random.seed(1);
+  }
+  static double any(double below) { return std::uniform_real_distribution<double>(0, below)(random); }
+  static void pass(double ns) {
+    clock_ns += ns * clock_rate;
+    ticks += ns * counter_rate;
+  }
+  static void take(double ns) {
+    pass(ns / 2 + any(ns / 4));
+    if (interrupted_in > 0 && any(interrupted_in) < 1) pass(any(interrupted_ns));
+  }
+  static std::uint64_t clock() noexcept {
+    ++clock_reads;
+    take(clock_takes);
+    const auto read = static_cast<std::uint64_t>(std::floor(clock_ns / granularity) * granularity);
+    take(clock_takes);
+    return read;
+  }
+  static std::uint64_t counter() noexcept {
+    ++counter_reads;
+    take(counter_takes);
+    const auto read = static_cast<std::uint64_t>(ticks);
+    take(counter_takes);
+    return read;
+  }
+};
+
+class CounterClockTest : public testing::Test {
+ protected:
+  CounterClockTest() { Invented::reset(); }
+
+  // One reading: not before the last one, and not later than the true clock.
+  void read() {
+    const double before = Invented::clock_ns;
+    const std::uint64_t now = clock_.now();
+    const double after = Invented::clock_ns;
+    const auto told = static_cast<double>(now);
+    error_ = std::max({error_, before - told - Invented::granularity, told - after});
+    went_back_ = went_back_ || now < last_;
+    last_ = now;
+  }
+  // Readings for so long, one in `every_ns`.
+  void run(double ns, double every_ns = 300) {
+    for (const double end = Invented::clock_ns + ns; Invented::clock_ns < end;) {
+      read();
+      Invented::pass(Invented::any(2 * every_ns));
+    }
+  }
+  // The largest error since the last time.
+  double error() { return std::exchange(error_, 0); }
+  // Of a run's readings, how many were the true clock's: per mille.
+  double true_readings_in(double ns) {
+    Invented::clock_reads = 0;
+    std::uint64_t readings = 0;
+    for (const double end = Invented::clock_ns + ns; Invented::clock_ns < end; ++readings) {
+      read();
+      Invented::pass(Invented::any(600));
+    }
+    return 1000.0 * static_cast<double>(Invented::clock_reads) / static_cast<double>(readings);
+  }
+
+  CounterClock<Invented> clock_;
+  double error_ = 0;
+  std::uint64_t last_ = 0;
+  bool went_back_ = false;
+};
+
+TEST_F(CounterClockTest, ReadsTheTrueClockOnceAMillisecond) {
+  run(10e6);
+  EXPECT_LT(true_readings_in(1e9), 1.0);
+  EXPECT_LT(error(), 10);
+  EXPECT_FALSE(went_back_);
+}
+
+TEST_F(CounterClockTest, IsTheTrueClockUntilTheCounterIsProven) {
+  run(4e6);
+  EXPECT_GT(true_readings_in(1e6), 900);
+  EXPECT_EQ(error(), 0);
+}
+
+TEST_F(CounterClockTest, NeverTrustsACounterThatIsNotSteady) {
+  for (int i = 0; i < 300; ++i) {
+    Invented::counter_rate = 2 + Invented::any(1);
+    EXPECT_GT(true_readings_in(1e6), 900);
+  }
+  EXPECT_EQ(error(), 0);
+}
+
+TEST_F(CounterClockTest, NeverTrustsACounterThatIsSteadyForAShortTime) {
+  for (int i = 0; i < 30; ++i) {
+    Invented::counter_rate = i % 2 == 0 ? 2.6 : 3.1;
+    EXPECT_GT(true_readings_in(3.5e6), 900);
+  }
+  EXPECT_EQ(error(), 0);
+}
+
+TEST_F(CounterClockTest, NeverReadsTheCounterOfAMachineWithASlowClock) {
+  for (const double takes : {140.0, 700.0, 4000.0}) {
+    Invented::reset();
+    Invented::clock_takes = takes;
+    clock_ = {};
+    last_ = 0;
+    EXPECT_LT(true_readings_in(100e6), 1010) << takes;  // nor tries all the time
+    run(3e9, 50'000);
+    EXPECT_EQ(Invented::counter_reads, 0U) << takes;
+    EXPECT_EQ(error(), 0) << takes;
+  }
+}
+
+TEST_F(CounterClockTest, NeverReadsTheCounterBesideACoarseClock) {
+  Invented::granularity = 1000;
+  run(3e9, 50'000);
+  EXPECT_EQ(Invented::counter_reads, 0U);
+  EXPECT_FALSE(went_back_);
+}
+
+TEST_F(CounterClockTest, FollowsAClockThatIsSlewed) {
+  run(10e6);
+  for (const double rate : {1 + 500e-6, 1 - 500e-6, 1.0, 1 + 300e-6, 1 - 100e-6, 1.0, 1 - 500e-6, 1 + 500e-6}) {
+    run(Invented::any(1e6), 10);  // it is not the time of a reading of the true clock
+    error();
+    Invented::clock_rate = rate;
+    run(2e6, 10);
+    EXPECT_LT(error(), 1050) << rate;  // from one end to the other
+    run(20e6, 10);
+    error();
+    run(20e6, 10);
+    EXPECT_LT(error(), 10) << rate;
+    EXPECT_FALSE(went_back_) << rate;
+  }
+  EXPECT_LT(true_readings_in(50e6), 2.0);
+}
+
+// By its ticks, as chrony does: up to 10 %.
+TEST_F(CounterClockTest, IsWrongForAMillisecondWhereTheClockIsSlewedFaster) {
+  run(10e6);
+  for (const double rate : {1.083, 1.0, 0.9, 1.0, 1.1, 0.9, 1.0}) {
+    run(Invented::any(1e6), 10);
+    error();
+    const double change = std::abs(rate - Invented::clock_rate);
+    Invented::clock_rate = rate;
+    run(1.3e6, 10);
+    EXPECT_LT(error(), change * 1.12e6) << rate;
+    run(20e6, 10);
+    EXPECT_LT(error(), 10) << rate;
+    EXPECT_FALSE(went_back_) << rate;
+  }
+}
+
+TEST_F(CounterClockTest, GoesOnWithTheCounterWhereTheClockIsSlewedALittle) {
+  run(10e6);
+  for (const double rate : {1 + 400e-6, 1.0, 1 - 400e-6, 1.0}) {
+    Invented::clock_rate = rate;
+    EXPECT_LT(true_readings_in(10e6), 2.0) << rate;
+  }
+  Invented::clock_rate = 1 + 600e-6;
+  EXPECT_GT(true_readings_in(10e6), 300);
+}
+
+TEST_F(CounterClockTest, IsRightAfterASuspendInWhichTheCounterWentOn) {
+  run(10e6);
+  Invented::ticks += 3600e9 * Invented::counter_rate;
+  run(100e6);
+  EXPECT_LT(error(), 10);
+  EXPECT_FALSE(went_back_);
+  EXPECT_LT(true_readings_in(100e6), 2.0);
+}
+
+TEST_F(CounterClockTest, IsRightAfterASuspendInWhichTheCounterBeganAnew) {
+  run(10e6);
+  Invented::ticks = 1000;
+  run(100e6);
+  EXPECT_LT(error(), 10);
+  EXPECT_FALSE(went_back_);
+  EXPECT_LT(true_readings_in(100e6), 2.0);
+}
+
+// A machine that is moved to another, or processors whose counters differ.
+TEST_F(CounterClockTest, NeverGoesBackWhereTheCounterDoes) {
+  run(10e6);
+  for (const double ns : {300.0, 5e3, 100e3, 900e3}) {
+    for (int i = 0; i < 20; ++i) {
+      Invented::ticks -= ns * Invented::counter_rate;
+      run(8e6 + Invented::any(1e6));
+    }
+    EXPECT_LT(error(), 1e6) << ns;
+    EXPECT_FALSE(went_back_) << ns;
+  }
+}
+
+TEST_F(CounterClockTest, IsRightAfterAnHourWithoutSpans) {
+  run(10e6);
+  Invented::pass(3600e9);
+  run(100e6);
+  EXPECT_LT(error(), 10);
+  EXPECT_LT(true_readings_in(100e6), 2.0);
+}
+
+TEST_F(CounterClockTest, ProvesAllAnewAfterASecondWithoutSpans) {
+  run(10e6);
+  Invented::pass(0.9e9);
+  EXPECT_LT(true_readings_in(1e6), 10);
+  Invented::pass(1.1e9);
+  EXPECT_GT(true_readings_in(4e6), 900);
+}
+
+TEST_F(CounterClockTest, DoesNotTryForAThreadOfFewSpans) {
+  for (int i = 0; i < 15; ++i) read();
+  EXPECT_EQ(Invented::clock_reads, 15U);
+  EXPECT_EQ(Invented::counter_reads, 0U);
+}
+
+TEST_F(CounterClockTest, IsNotMisledByInterruptions) {
+  Invented::interrupted_in = 20;
+  for (const double ns : {300.0, 10'000.0, 3e6, 50e6}) {
+    Invented::interrupted_ns = ns;
+    run(2e9, 5000);
+    EXPECT_LT(error(), 60) << ns;
+    EXPECT_FALSE(went_back_) << ns;
+  }
+}
+
+// The kernel has found the counter unfit, and reads another clock.
+TEST_F(CounterClockTest, LeavesACounterWhoseClockBecomesSlow) {
+  run(10e6);
+  Invented::clock_takes = 1500;
+  run(5e6);
+  const std::uint64_t reads = Invented::counter_reads;
+  run(3e9, 50'000);
+  EXPECT_EQ(Invented::counter_reads, reads);
+  EXPECT_LT(error(), 10);
+  EXPECT_FALSE(went_back_);
+}
+
+TEST_F(CounterClockTest, IsRightAMillisecondAfterTheCounterChangedItsPace) {
+  run(10e6);
+  for (const double rate : {2.0, 3.5, 1.2}) {
+    Invented::counter_rate = rate;
+    run(3e6);
+    error();
+    run(50e6);
+    EXPECT_LT(error(), 10) << rate;
+    EXPECT_FALSE(went_back_) << rate;
+  }
+}
+
+// No clock of a kernel does; a test's may.
+TEST_F(CounterClockTest, FollowsAnotherClockThatIsFarBehind) {
+  run(10e6);
+  Invented::clock_ns -= 2e9;
+  Invented::pass(2e6);
+  error();
+  read();
+  run(50e6);
+  EXPECT_LT(error(), 10);
+}
+
+TEST_F(CounterClockTest, CountersOfAllPacesAreFollowed) {
+  for (const double rate : {0.3, 1.0, 4.7, 6.0}) {
+    Invented::reset();
+    Invented::counter_rate = rate;
+    clock_ = {};
+    last_ = 0;
+    run(10e6);
+    EXPECT_LT(true_readings_in(100e6), 2.0) << rate;
+    EXPECT_LT(error(), 10) << rate;
+  }
+}
+
+struct Real {
+#if defined(__x86_64__)
+  static constexpr bool has_counter = true;
+  static std::uint64_t counter() noexcept { return __builtin_ia32_rdtsc(); }
+#else
+  static constexpr bool has_counter = false;
+  static std::uint64_t counter() noexcept { return 0; }
+#endif
+  static std::uint64_t clock() noexcept {
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
+  }
+};
+
+TEST(CounterClockOfThisMachine, IsTheTrueClock) {
+  CounterClock<Real> clock;
+  constexpr std::uint64_t kErrorNs = 1500;  // the machine's clock may be slewed just now
+  std::uint64_t last = 0;
+  for (const std::uint64_t end = Real::clock() + 300'000'000; last < end;) {
+    const std::uint64_t before = Real::clock();
+    const std::uint64_t now = clock.now();
+    const std::uint64_t after = Real::clock();
+    ASSERT_GE(now + kErrorNs, before);
+    ASSERT_LE(now, after + kErrorNs);
+    ASSERT_GE(now, last);
+    last = now;
+  }
+}
+
+}  // namespace

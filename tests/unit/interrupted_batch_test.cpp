@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+// A signal handler that interrupts the library at any instruction of a span, and forks or makes a span itself: every
+// span is handed over once, by the process that it is of.
+#include "counted.h"
+#include "fake_clock.h"
+#include "in_child.h"
+#include "in_thread.h"
+#include "raised_gate.h"
+#include "sanitizers.h"
+#include "site_hits.h"
+#include "thread_state.h"
+
+#include <nopspan/span.h>
+
+#include <gmock/gmock.h>
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <map>
+#include <optional>
+
+#if defined(__x86_64__)
+
+namespace {
+
+using nopspan::Span;
+using ::testing::IsEmpty;
+
+SiteHits hits;
+// How many there were soon after the handler was called.
+std::size_t hits_soon;
+
+// Single-steps a piece of code, and calls a function in a signal handler after so many instructions.
+class Interruption {
+ public:
+  Interruption(long at, void (*call)()) {
+    at_ = at;
+    call_ = call;
+    steps_ = 0;
+    is_over_ = false;
+    set(SIGUSR1, [](int, siginfo_t*, void* context) { flags_of(context) |= kTrap; });
+    set(SIGTRAP, on_step);
+    raise(SIGUSR1);
+  }
+  ~Interruption() { is_over_ = true; }
+
+ private:
+  static constexpr long long kTrap = 0x100;
+  static constexpr long kSoon = 150;
+
+  static long long& flags_of(void* context) { return static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_EFL]; }
+  static void set(int signal, void (*handler)(int, siginfo_t*, void*)) {
+    struct sigaction action;
+    std::memset(&action, 0, sizeof(action));
+    action.sa_sigaction = handler;
+    action.sa_flags = SA_SIGINFO;
+    sigaction(signal, &action, nullptr);
+  }
+  static void on_step(int, siginfo_t*, void* context) {
+    if (!is_over_ && ++steps_ == at_) call_();
+    if (!is_over_ && steps_ < at_ + kSoon) return;
+    flags_of(context) &= ~kTrap;
+    hits_soon = hits.count;
+  }
+
+  static volatile long at_, steps_;
+  static volatile bool is_over_;
+  static void (*call_)();
+};
+volatile long Interruption::at_, Interruption::steps_;
+volatile bool Interruption::is_over_;
+void (*Interruption::call_)();
+
+// How many entries were handed over, each once and in order; of each stream from the first one on, if it is `new_born`.
+std::uint64_t handed_over(bool new_born) {
+  std::map<std::uint64_t, std::uint64_t> next;
+  std::uint64_t entries = 0;
+  for (std::size_t i = 0; i < hits.count; ++i) {
+    const SiteHits::Hit& hit = hits.all[i];
+    const auto known = next.try_emplace(hit.stream, new_born ? 0 : hit.first).first;
+    EXPECT_EQ(hit.first, known->second);
+    known->second = hit.next;
+    entries += hit.next - hit.first;
+  }
+  return entries;
+}
+
+void make_span() { const Span span{"work"}; }
+
+// Hands over what the thread holds, and itself.
+void make_last_span() {
+  FakeClock::advance(1'000'000'000);
+  make_span();
+}
+
+// What a first use of the library allocates is there: an interrupted allocator must not be entered again.
+void warm_up() {
+  const Span outer{"work"};
+  const Span inner{"work"};
+  make_span();
+}
+
+class InterruptedBatch : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "they have signal handlers and calls of their own";
+  }
+
+  // Runs `work` on a thread of its own, while a tracer is attached.
+  template <class Work>
+  static void trace(Work work) {
+    const RaisedGate tracer(RaisedGate::batch);
+    in_thread([&] {
+      const FakeClock clock;
+      SiteHits::noted = &hits;
+      work();
+      SiteHits::noted = nullptr;
+    });
+  }
+};
+
+pid_t forked;
+
+TEST_F(InterruptedBatch, OfAProcessThatForksInTheHandlerIsHandedOverByItAlone) {
+  trace([] {
+    warm_up();
+    make_last_span();
+    const std::uint64_t stream = hits.all[0].stream;
+    for (long at = 1, steps = 1; at <= steps && !HasFailure(); at += 23) {
+      hits.count = 0;
+      make_span();  // held
+      FakeClock::advance(1'000'000);
+      forked = -1;
+      {
+        const Interruption interruption(at, [] {
+          // Without what fork() locks, which may be locked.
+          forked = static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+          if (forked == 0) hits.count = 0;
+        });
+        make_span();
+      }
+      steps = forked < 0 ? 0 : at + 23;
+      make_last_span();
+      if (forked == 0) {
+        // The span that was interrupted is the parent's, unless the library had not begun with it. Right at the site it
+        // is too late to find that out.
+        if (hits.count > 0 && hits_soon > 0 && hits.all[0].stream == stream) hits.drop_first();
+        EXPECT_GE(handed_over(true), 1U) << at;
+        for (std::size_t i = 0; i < hits.count; ++i) EXPECT_NE(hits.all[i].stream, stream) << at;
+        std::fflush(nullptr);
+        _exit(HasFailure() ? 1 : 0);
+      }
+      EXPECT_EQ(handed_over(false), 3U) << at;
+      if (forked > 0) {
+        EXPECT_THAT(wait_for(forked), IsEmpty()) << at;
+      }
+    }
+  });
+}
+
+// Whether the handler ran, as a child tells.
+volatile bool* was_interrupted;
+
+TEST_F(InterruptedBatch, OfAHandlerThatMakesASpanTellsThatToo) {
+  was_interrupted = static_cast<volatile bool*>(
+      mmap(nullptr, sizeof(bool), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(was_interrupted, MAP_FAILED);
+  trace([] {
+    warm_up();
+    long at = 1;
+    do {
+      *was_interrupted = false;
+      EXPECT_THAT(in_child([at] {
+                    hits.count = 0;
+                    const Counted reentrant(&nopspan::Stats::reentrant);
+                    {
+                      // The child's first span: the thread's state is made anew.
+                      const Interruption interruption(at, [] {
+                        *was_interrupted = true;
+                        make_span();
+                      });
+                      make_span();
+                    }
+                    make_last_span();
+                    EXPECT_EQ(handed_over(true) + reentrant.times(), *was_interrupted ? 3U : 2U);
+                  }),
+                  IsEmpty())
+          << at;
+      at += 53;
+    } while (*was_interrupted && !HasFailure());
+    EXPECT_GT(at, 1000);
+  });
+  munmap(const_cast<bool*>(was_interrupted), sizeof(bool));
+}
+
+TEST_F(InterruptedBatch, OfAThreadThatEndsTellsWhatAHandlerMakesThen) {
+  const RaisedGate tracer(RaisedGate::batch);
+  static volatile bool was_called;
+  long at = 1;
+  do {
+    was_called = false;
+    hits.count = 0;
+    const Counted reentrant(&nopspan::Stats::reentrant);
+    SiteHits::noted = &hits;
+    std::optional<Interruption> interruption;
+    in_thread([&] {
+      make_span();
+      interruption.emplace(at, [] {
+        was_called = nopspan::detail::locals.state != nullptr;
+        if (was_called) make_span();
+      });
+    });
+    SiteHits::noted = nullptr;
+    std::uint64_t entries = 0;
+    for (std::size_t i = 0; i < hits.count; ++i) entries += hits.all[i].next - hits.all[i].first;
+    EXPECT_EQ(entries + reentrant.times(), was_called ? 2U : 1U) << at;
+    at += 5;
+  } while (was_called && !HasFailure());
+  EXPECT_GT(at, 100);
+}
+
+TEST_F(InterruptedBatch, OfAThreadWhoseFirstSpanAHandlerForksInIsItsOwnInTheChildToo) {
+  const RaisedGate tracer(RaisedGate::batch);
+  in_thread([] { warm_up(); });  // it leaves its state to the next thread, which allocates none
+  for (long at = 1, steps = 1; at <= steps && !HasFailure(); at += 7) {
+    forked = -1;
+    in_thread([&] {
+      {
+        const Interruption interruption(at, [] {
+          if (nopspan::detail::locals.state == nullptr) forked = fork();  // later an allocator may be locked
+        });
+        make_span();
+      }
+      steps = forked < 0 ? 0 : at + 7;
+      if (forked == 0) _exit(nopspan::detail::locals.state->in_use ? 0 : 1);
+    });
+    if (forked > 0) {
+      EXPECT_THAT(wait_for(forked), IsEmpty()) << at;
+    }
+  }
+}
+
+}  // namespace
+
+#endif
