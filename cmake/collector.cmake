@@ -140,6 +140,7 @@ set(nopspan_collector_sources
     src/collector/doctor/process_checks.cpp
     src/collector/doctor/self_probe.cpp
     src/collector/hist/hist_merge.cpp
+    src/collector/hist/hist_processes.cpp
     src/collector/hist/hist_program.cpp
     src/collector/hist/hist_quantity.cpp
     src/collector/hist/hist_recording.cpp
@@ -157,6 +158,7 @@ set(nopspan_collector_sources
     src/collector/host/listeners.cpp
     src/collector/host/mapped_file.cpp
     src/collector/host/maps.cpp
+    src/collector/host/pid_namespace.cpp
     src/collector/host/probe_file.cpp
     src/collector/host/process_facts.cpp
     src/collector/host/process_memory.cpp
@@ -168,6 +170,7 @@ set(nopspan_collector_sources
     src/collector/live/batch_reader.cpp
     src/collector/live/clock_map.cpp
     src/collector/live/delivery.cpp
+    src/collector/live/scope.cpp
     src/collector/live/drain.cpp
     src/collector/live/event_reader.cpp
     src/collector/live/kernel_programs.cpp

@@ -13,6 +13,7 @@
 
 #include "collector_events.h"
 #include "nopspan_probes.h"
+#include "pid.bpf.h"
 #include "sample.bpf.h"
 
 // libbpf has it from 1.2 on.
@@ -61,13 +62,22 @@ struct {
   __type(value, unsigned long);
 } fetched SEC(".maps");
 
-// Written by the collector, which sees by a first record which cgroup a process is in.
+// Written by the collector, which sees by a record that nothing of its cgroup is wanted.
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, 4096);
   __type(key, unsigned long);
   __type(value, unsigned char);
 } unwanted_cgroups SEC(".maps");
+
+// Processes that passed a site where it is not known to be unwanted, until the collector takes one back: what they pass
+// in an unwanted cgroup is counted. Others' is not.
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, 4096);
+  __type(key, unsigned int);
+  __type(value, unsigned char);
+} followed SEC(".maps");
 
 const volatile struct nopspan_settings settings = {};
 
@@ -80,18 +90,12 @@ struct nopspan_process_losses other_losses = {};
 // Who passes a site: the ids by which maps have it.
 struct who {
   unsigned long id;
-  unsigned int pid;
+  unsigned int pid;  // in the collector's pid namespace; 0: it has none there. Nothing of it is taken, or counted
 };
 
 static __always_inline struct who who_is_it(void) {
   struct who who = {.id = bpf_get_current_pid_tgid()};
-  who.pid = who.id >> 32;
-  if (settings.namespace_inode) {
-    struct bpf_pidns_info info = {};
-    who.pid = bpf_get_ns_current_pid_tgid(settings.namespace_device, settings.namespace_inode, &info, sizeof(info))
-                  ? 0
-                  : info.tgid;
-  }
+  who.pid = pid_in_namespace(who.id >> 32, settings.namespace_device, settings.namespace_inode);
   return who;
 }
 
@@ -130,6 +134,8 @@ static __noinline void lose_sequences(unsigned int tgid, unsigned long stream, u
 }
 
 static __always_inline void lose(unsigned int tgid, const struct nopspan_thread* thread, unsigned long reason) {
+  struct nopspan_stream_losses* losses = losses_of(tgid, thread->stream, thread->first);
+  if (losses) losses->discarded = thread->discarded;
   lose_sequences(tgid, thread->stream, thread->first, thread->next, reason);
 }
 
@@ -235,10 +241,20 @@ static __noinline void note_header(unsigned long id, unsigned long address) {
   known->address[NOPSPAN_HEADERS - 1] = address;
 }
 
-static __always_inline int is_in_scope(void) {
-  if (!settings.by_cgroup) return 1;
+#define IN_SCOPE 0
+#define OUT_OF_SCOPE 1  // of a followed process: it is filtered
+#define NOT_OURS 2
+
+static __noinline unsigned int scope_of(unsigned int tgid) {
+  if (!settings.by_cgroup) return IN_SCOPE;
   unsigned long cgroup = bpf_get_current_cgroup_id();
-  return !bpf_map_lookup_elem(&unwanted_cgroups, &cgroup);
+  const void* known = bpf_map_lookup_elem(&followed, &tgid);
+  if (bpf_map_lookup_elem(&unwanted_cgroups, &cgroup)) return known ? OUT_OF_SCOPE : NOT_OURS;
+  if (!known) {
+    const unsigned char yes = 1;
+    bpf_map_update_elem(&followed, &tgid, &yes, BPF_ANY);
+  }
+  return IN_SCOPE;
 }
 
 // More entries are in no batch of this library. The verifier follows the loop turn by turn.
@@ -297,7 +313,6 @@ static __noinline int leave_out(unsigned int tgid, const struct nopspan_thread* 
 
 SEC("uprobe")
 int on_batch(struct pt_regs* ctx) {
-  if (!is_in_scope()) return 0;
   struct handed_over what = {
       .who = who_is_it(),
       .kind = NOPSPAN_RECORD_BATCH,
@@ -305,7 +320,10 @@ int on_batch(struct pt_regs* ctx) {
       .address = PT_REGS_PARM1(ctx),
       .bytes = PT_REGS_PARM2(ctx),
   };
+  if (!what.who.pid) return 0;
   const unsigned int tgid = what.who.id >> 32;
+  const unsigned int scope = scope_of(tgid);
+  if (scope == NOT_OURS) return 0;
   unsigned long entries = PT_REGS_PARM3(ctx);
   const unsigned long most = entries < NOPSPAN_MOST_ENTRIES ? entries : NOPSPAN_MOST_ENTRIES;
   struct nopspan_thread thread;
@@ -319,7 +337,8 @@ int on_batch(struct pt_regs* ctx) {
     return 0;
   }
   note_header(what.who.id, what.header);
-  if (what.bytes && is_unwanted(&what, &thread, PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx)) && leave_out(tgid, &thread)) {
+  if (scope == OUT_OF_SCOPE ||
+      (what.bytes && is_unwanted(&what, &thread, PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx)) && leave_out(tgid, &thread))) {
     lose(tgid, &thread, NOPSPAN_REASON_FILTERED);
     return 0;
   }
@@ -381,6 +400,7 @@ SEC("raw_tp/sched_process_exec")
 int on_exec(void* ctx) {
   pass_on_all_held(NOPSPAN_RECORD_LEFT);  // nothing can be read any more; known from here on is that it was not
   struct who who = who_is_it();
+  if (!who.pid) return 0;
   struct nopspan_record* record = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_record), 0);
   if (!record) return 0;
   fill(record, NOPSPAN_RECORD_EXEC, &who);
@@ -487,16 +507,18 @@ static __noinline unsigned long pass_long_event_on(struct pt_regs* ctx, const st
 }
 
 static __always_inline int pass_event_on(struct pt_regs* ctx, unsigned int kind) {
-  if (!is_in_scope()) return 0;
   const struct who who = who_is_it();
+  if (!who.pid) return 0;
   const unsigned int tgid = who.id >> 32;
+  const unsigned int scope = scope_of(tgid);
+  if (scope == NOT_OURS) return 0;
   struct nopspan_span span;
   if (bpf_probe_read_user(&span, sizeof(span), (const void*)PT_REGS_PARM6(ctx))) {
     lose_of_process(tgid, NOPSPAN_REASON_UNREADABLE, 1);
     return 0;
   }
   unsigned long reason = PASSED_ON;
-  if (is_of_unwanted_request(&span)) {
+  if (scope == OUT_OF_SCOPE || is_of_unwanted_request(&span)) {
     reason = NOPSPAN_REASON_FILTERED;
   } else if (span.attributes_bytes > NOPSPAN_EVENT_MOST_ATTRIBUTES || span.link_count > NOPSPAN_EVENT_MOST_LINKS) {
     reason = NOPSPAN_REASON_TOO_LARGE;

@@ -62,6 +62,7 @@ struct nopspan_stream_losses {
   unsigned long first;         /* of the first of these hits */
   unsigned long next;          /* of the last one */
   unsigned long filtered_next; /* of the last one that a filter left out */
+  unsigned long discarded;     /* as the thread's header had it at the last one */
   unsigned long entries[NOPSPAN_REASONS];
 };
 

@@ -12,6 +12,7 @@
 
 #include "hist_events.h"
 #include "nopspan_probes.h"
+#include "pid.bpf.h"
 #include "sample.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -45,12 +46,21 @@ struct {
   __type(value, struct nopspan_hist_row);
 } fixed_rows SEC(".maps");
 
+// By tgid. Nothing is taken out of it: counts that are added at that moment would be lost.
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+  __uint(max_entries, NOPSPAN_HIST_PROCESSES);
+  __type(key, __u32);
+  __type(value, struct nopspan_hist_process);
+} processes SEC(".maps");
+
+// Of processes that found no room in `processes`.
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
   __uint(max_entries, 1);
   __type(key, __u32);
-  __type(value, struct nopspan_hist_counts);
-} counts SEC(".maps");
+  __type(value, struct nopspan_hist_process);
+} other_processes SEC(".maps");
 
 // The last sequence of a stream, at a place that its number gives: where two streams have the same place, gaps of
 // theirs are not seen. `check` is the exclusive or of both: what two threads have written by half is told by it.
@@ -75,7 +85,24 @@ struct {
 // A gap beyond it is not of this world.
 #define GREATEST_GAP (1UL << 32)
 
-static __always_inline void check_sequence(const char* record, struct nopspan_hist_counts* count) {
+static __noinline struct nopspan_hist_process* new_process(__u32 tgid) {
+  struct nopspan_hist_process process = {.pid =
+                                             pid_in_namespace(tgid, options.namespace_device, options.namespace_inode)};
+  bpf_get_current_comm(process.command, sizeof(process.command));
+  // It fails when all have been given away, and when another thread was quicker. The other CPUs' are all zero.
+  bpf_map_update_elem(&processes, &tgid, &process, BPF_NOEXIST);
+  struct nopspan_hist_process* made = bpf_map_lookup_elem(&processes, &tgid);
+  const __u32 zero = 0;
+  return made ? made : bpf_map_lookup_elem(&other_processes, &zero);
+}
+
+static __always_inline struct nopspan_hist_process* this_process(void) {
+  const __u32 tgid = bpf_get_current_pid_tgid() >> 32;
+  struct nopspan_hist_process* known = bpf_map_lookup_elem(&processes, &tgid);
+  return known ? known : new_process(tgid);
+}
+
+static __always_inline void check_sequence(const char* record, struct nopspan_hist_process* process) {
   struct {
     __u64 stream, sequence;
   } at;
@@ -96,9 +123,9 @@ static __always_inline void check_sequence(const char* record, struct nopspan_hi
   const __u64 gap = at.sequence - sequence - 1;
   if (gap == 0) return;
   if (gap < GREATEST_GAP) {
-    __sync_fetch_and_add(&count->missed, gap);
+    __sync_fetch_and_add(&process->missed, gap);
   } else {
-    __sync_fetch_and_add(&count->disorder, 1);
+    __sync_fetch_and_add(&process->disorder, 1);
   }
 }
 
@@ -237,18 +264,18 @@ static __always_inline enum outcome take(struct pt_regs* ctx, bool has_cmpxchg) 
 }
 
 static __always_inline int count_hit(struct pt_regs* ctx, bool has_cmpxchg) {
-  const __u32 zero = 0;
-  struct nopspan_hist_counts* count = bpf_map_lookup_elem(&counts, &zero);
-  if (!count) return 0;
-  if (options.check_sequences) check_sequence(RECORD_OF(ctx), count);
+  struct nopspan_hist_process* process = this_process();
+  if (!process) return 0;
+  if (options.check_sequences) check_sequence(RECORD_OF(ctx), process);
   switch (take(ctx, has_cmpxchg)) {
     case FILTERED:
-      __sync_fetch_and_add(&count->filtered, 1);
+      __sync_fetch_and_add(&process->filtered, 1);
       break;
     case UNREADABLE:
-      __sync_fetch_and_add(&count->unreadable, 1);
+      __sync_fetch_and_add(&process->unreadable, 1);
       break;
     case TAKEN:
+      __sync_fetch_and_add(&process->taken, 1);
       break;
   }
   return 0;

@@ -33,12 +33,17 @@ struct nopspan_hist_row {
   unsigned long inverted_minimum; /* ~minimum */
 };
 
-/* Hits that are in no row; each CPU has one of these. */
-struct nopspan_hist_counts {
+/* What became of a process's hits; each CPU has one of these. Of so many processes: the rest are counted as one. */
+#define NOPSPAN_HIST_PROCESSES 1024
+struct nopspan_hist_process {
+  unsigned long taken; /* they are in a row */
   unsigned long filtered;
   unsigned long unreadable; /* a text or the record was not in memory */
   unsigned long missed;     /* gaps in the sequences */
   unsigned long disorder;   /* sequences that go back or leap: no library writes such, nothing is concluded from them */
+  /* Of the process when it was first seen; 0 and "" from CPUs that did not see it first. */
+  unsigned int pid; /* as the collector's pid namespace numbers it; 0: it does not */
+  char command[20]; /* the thread's name, at most 15 bytes */
 };
 
 #define NOPSPAN_HIST_NO_STATUS 0u
@@ -54,6 +59,8 @@ struct nopspan_hist_options {
   unsigned int cgroup; /* the map `cgroup` has one */
   unsigned int sample_one_in;
   unsigned long slower_than_ns;
+  unsigned long namespace_device; /* of the collector's pid namespace, where that is not the first one */
+  unsigned long namespace_inode;
   char name[NOPSPAN_HIST_TEXT];
   char model[NOPSPAN_HIST_TEXT];
   char request_id[24];

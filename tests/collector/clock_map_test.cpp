@@ -65,15 +65,17 @@ TEST_F(Clocks, SaysHowFarItMayBeOff) {
   reading_ns = 400'000;
   pass(kSecond);
   EXPECT_GE(map.error_ns(), 400'000);
+  EXPECT_LE(map.error_ns(), 410'000);
   reading_ns = 20;
   pass(kSecond);
-  EXPECT_LE(map.error_ns(), 6'000);
+  EXPECT_GE(map.error_ns(), 400'000) << "times were mapped by that one";
 }
 
 TEST_F(Clocks, MapsWhatWasBeforeTheFirstSampleToo) { expect_unix(1, 1 + offset); }
 
 TEST(ClockMap, MapsNowToNow) {
-  const ClockMap map;
+  ClockMap map;
+  EXPECT_FALSE(map.has_changed());
   timespec now{};
   clock_gettime(CLOCK_REALTIME, &now);
   const auto unix_ns = static_cast<std::uint64_t>(now.tv_sec) * kSecond + static_cast<std::uint64_t>(now.tv_nsec);

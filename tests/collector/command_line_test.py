@@ -94,7 +94,7 @@ class Mistakes(unittest.TestCase):
 
     def test_a_number_is_whole_and_not_negative(self):
         for command, option in (("trace", "--limit"), ("trace", "--max-spans"), ("trace", "--sample"), ("top", "--rows"),
-                                ("top", "--count"), ("hist", "--top"), ("hist", "--rows"), ("ps", None),
+                                ("top", "--count"), ("hist", "--rows"), ("hist", "--rows-max"), ("ps", None),
                                 ("doctor", None)):
             for wrong in ("-1", "1.5", "1x", "0x1", "one", "99999999999"):
                 words = [command, f"{option}={wrong}"] if option else [command, "--", wrong]

@@ -137,6 +137,14 @@ TEST(FilterOptions, AreUnderstood) {
   EXPECT_FALSE(filter.empty());
 }
 
+TEST(FilterOptions, NameACgroupAsTheKernelDoes) {
+  for (const char* path : {"/x/y", "x/y", "x/y/", "./x/y", "//x//y", "x/./y", "x/z/../y", "/sys/fs/cgroup/x/y/"})
+    EXPECT_EQ(filter_of({"--cgroup", path}).cgroup, "/x/y") << path;
+  for (const char* path : {"/", ".", "..", "//", "/sys/fs/cgroup", "/sys/fs/cgroup/"})
+    EXPECT_EQ(filter_of({"--cgroup", path}).cgroup, "/") << path;
+  for (const char* other : {"x", "0123456789ab", "sys"}) EXPECT_EQ(filter_of({"--cgroup", other}).cgroup, other);
+}
+
 TEST(FilterOptions, RefuseWhatMakesNoSense) {
   for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{{"--pid", "0"},
                                                                                      {"--pid", "-1"},

@@ -3,10 +3,12 @@
 
 #include "base/failure.h"
 #include "hist_events.h"
+#include "invented_spans.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -25,14 +27,20 @@ HistTable table_by(const std::vector<std::string>& by, const char* of = "duratio
   return table;
 }
 
+ProcessPointer process(std::uint32_t pid, std::uint64_t start_ticks, const std::string& host = "host1") {
+  auto process = std::make_shared<Process>(*invented_process(pid, start_ticks));
+  process->host = host;
+  return process;
+}
+
 HistTable some_table() {
   HistTable table = table_by({"name", "model"});
   table.add({"llm.chat", "tiny"}, {5000, kOk, ""}, 2);
   table.add({"llm.chat", "tiny"}, {7000, kError, ""}, 2);
   table.add({"llm.tool", ""}, {300, kCancelled, ""}, 2);
   table.add({"llm.step", ""}, {20, kException, ""}, 2);  // finds no row
-  table.counts.filtered = 4;
-  table.counts.emitted = 8;
+  table.ledger.of(process(7, 100)) = {.emitted = 5, .delivered = 3, .filtered = 2};
+  table.ledger.of(process(8, 200)) = {.emitted = 4, .delivered = 1, .filtered = 2, .missed = 1};
   return table;
 }
 
@@ -49,7 +57,6 @@ TEST(HistTable, PutsWhatFindsNoRowIntoOther) {
   EXPECT_EQ(table.rows.size(), 2U);
   EXPECT_EQ(table.other.times.count(), 1U);
   EXPECT_EQ(table.other.errors, 1U);
-  EXPECT_EQ(table.counts.delivered, 4U);
 }
 
 TEST(HistTable, ListsTheGreatestCountFirst) {
@@ -62,7 +69,9 @@ TEST(HistTable, ListsTheGreatestCountFirst) {
 TEST(HistTable, SurvivesJson) {
   const Json json = to_json(some_table());
   EXPECT_EQ(to_json(hist_table_from_json(Json::parse(json.dump()))), json);
-  EXPECT_TRUE(json["ledger"]["closes"]);
+  EXPECT_TRUE(json["ledger"]["total"]["closes"]);
+  EXPECT_EQ(json["ledger"]["total"]["delivered"], 4);
+  EXPECT_EQ(json["ledger"]["processes"].size(), 2U);
 }
 
 TEST(HistTable, IsMergedRowByRow) {
@@ -73,14 +82,45 @@ TEST(HistTable, IsMergedRowByRow) {
   more.ended_unix_ns = 1500;
   more.add({"llm.chat", "tiny"}, {9000, kOk, ""}, 9);
   more.add({"llm.chat", "other"}, {1, kOk, ""}, 9);
+  more.ledger.of(process(7, 100, "host2")).delivered = 2;
   all.merge(more);
   EXPECT_EQ(all.rows.size(), 3U);
   EXPECT_EQ(all.rows.at({"llm.chat", "tiny"}).times.count(), 3U);
   EXPECT_EQ(all.rows.at({"llm.chat", "tiny"}).times.maximum(), 9000U);
-  EXPECT_EQ(all.counts.delivered, 6U);
+  EXPECT_EQ(all.ledger.total().delivered, 6U);
   EXPECT_EQ(all.hosts, (std::vector<std::string>{"host1", "host2"}));
   EXPECT_EQ(all.began_unix_ns, 500U);
   EXPECT_EQ(all.ended_unix_ns, 2000U);
+}
+
+// "host pid start: delivered" of each process.
+std::vector<std::string> processes_of(const HistTable& table) {
+  std::vector<std::string> all;
+  for (const auto& [process, counts] : table.ledger.ledger().processes) {
+    all.push_back(process->host + " " + std::to_string(process->pid) + " " + std::to_string(process->start_ticks) +
+                  ": " + std::to_string(counts.delivered));
+  }
+  return all;
+}
+
+TEST(HistTable, IsMergedProcessByProcess) {
+  const auto table_of = [](const ProcessPointer& process) {
+    HistTable table = table_by({"name"});
+    table.ledger.of(process) = {.emitted = 2, .delivered = 2};
+    return table;
+  };
+  HistTable all = table_of(process(7, 100));
+  all.merge(table_of(process(7, 100)));           // another time's
+  all.merge(table_of(process(7, 100, "host2")));  // the same numbers are of another process there
+  all.merge(table_of(process(7, 300)));           // and here, because it was given again
+  all.merge(table_of(process(9, 0)));
+  all.merge(table_of(process(9, 0)));  // nobody knows whether it is the same
+  EXPECT_EQ(processes_of(all), (std::vector<std::string>{"host1 7 100: 4", "host1 7 300: 2", "host1 9 0: 2",
+                                                         "host1 9 0: 2", "host2 7 100: 2"}));
+  EXPECT_EQ(processes_of(hist_table_from_json(to_json(all))), processes_of(all));
+  const Ledger ledger = all.ledger.ledger();
+  EXPECT_EQ(ledger.total.delivered, 12U);
+  EXPECT_TRUE(ledger.total.closes());
 }
 
 TEST(HistTable, IsNotMergedWithOneOfOtherKeysOrTimes) {
@@ -116,6 +156,19 @@ TEST(HistTable, RefusesJsonThatItDidNotWrite) {
   Json bad = good;
   bad["rows"][0]["errors"] = 3;
   EXPECT_THROW(hist_table_from_json(bad), Failure) << "more errors than spans";
+  for (const char* key : {"total", "processes", "others"}) {
+    bad = good;
+    bad["ledger"].erase(key);
+    EXPECT_THROW(hist_table_from_json(bad), Failure) << "a ledger without " << key;
+  }
+  for (const char* key : {"pid", "emitted", "held_by_killed"}) {
+    bad = good;
+    bad["ledger"]["processes"][0].erase(key);
+    EXPECT_THROW(hist_table_from_json(bad), Failure) << "a process without " << key;
+  }
+  bad = good;
+  bad["ledger"]["processes"][0]["filtered"] = 3;
+  EXPECT_THROW(hist_table_from_json(bad), Failure) << "processes that are not the total";
   bad = good;
   bad["by"] = {"name", "name"};
   EXPECT_THROW(hist_table_from_json(bad), Failure) << "a key twice";

@@ -103,7 +103,7 @@ TEST(HistView, SaysWhatIsNotShown) {
   HistStyle style = ascii();
   style.most_rows = 1;
   const std::string text = to_text(table, style);
-  EXPECT_THAT(text, HasSubstr("\n1 more; --top 0 shows all.\n"));
+  EXPECT_THAT(text, HasSubstr("\n1 more; --rows 0 shows all.\n"));
   EXPECT_THAT(text, Not(HasSubstr("second")));
   EXPECT_THAT(text, HasSubstr("(other: no more rows)  1\n"));
   EXPECT_THAT(to_text(table, ascii()), HasSubstr("second"));
@@ -121,14 +121,18 @@ TEST(HistView, IsColoredOnlyIfAllowed) {
 
 TEST(HistView, AccountsForEveryHit) {
   HistTable table = table_of("x", {1, 2, 3});
-  table.counts.emitted = 3;
-  EXPECT_EQ(ledger_text(table), "3 hits: 3 in histograms, none lost\n");
-  table.counts.filtered = 2;
-  table.counts.unreadable = 4;
-  table.counts.missed = 5;
-  table.counts.emitted = 14;
+  const auto server = std::make_shared<Process>(Process{.pid = 7, .command = "server"});
+  const auto agent = std::make_shared<Process>(Process{.pid = 8, .command = "agent\x1b"});
+  table.ledger.of(server) = {.emitted = 3, .delivered = 3};
+  EXPECT_EQ(ledger_text(table), "3 hits from 1 process: 3 in histograms, none lost\n");
+  table.ledger.of(server) = {.emitted = 8, .delivered = 3, .filtered = 1, .unreadable = 4};
+  table.ledger.of(agent) = {.emitted = 6, .filtered = 1, .missed = 5};
   const std::string text = ledger_text(table);
-  EXPECT_THAT(text, HasSubstr("14 hits: 3 in histograms, 2 filtered out, 9 lost\n"));
+  EXPECT_THAT(text, HasSubstr("14 hits from 2 processes: 3 in histograms, 2 filtered out, 9 lost\n"));
+  EXPECT_THAT(text, HasSubstr("\n  lost by process: 8 agent\\x1b 5, 7 server 4\n"));
+  EXPECT_THAT(text, Not(HasSubstr("without their process")));
+  table.ledger.of(nullptr) = {.emitted = 2, .filtered = 2};
+  EXPECT_THAT(ledger_text(table), HasSubstr("\n  2 are counted without their process"));
   EXPECT_THAT(text, HasSubstr("  4 could not be read"));
   EXPECT_THAT(text, HasSubstr("  5 passed the probe without the kernel running its program\n"));
   EXPECT_THAT(text, Not(HasSubstr("recording")));

@@ -73,6 +73,44 @@ TEST(LedgerAsJson, HasTheTotalAndEachProcess) {
   EXPECT_EQ(json["others"]["delivered"], 1);
 }
 
+TEST(LedgerSum, HasARowForEachProcessUpToABound) {
+  LedgerSum sum(2);
+  Ledger ledger;
+  ledger.others = {.emitted = 1, .delivered = 1};
+  ledger.others_processes = 1;
+  for (std::uint32_t pid = 1; pid <= 4; ++pid) {
+    const std::uint64_t entries = std::uint64_t{10} * pid;
+    ledger.processes.push_back(process_ledger(pid, "p", {.emitted = entries, .delivered = entries}));
+  }
+  sum.add(ledger);
+  const Ledger all = sum.ledger();
+  ASSERT_EQ(all.processes.size(), 2U);
+  EXPECT_EQ(all.processes[1].counts.delivered, 20U);
+  EXPECT_EQ(all.others.delivered, 1U + 30 + 40);
+  EXPECT_EQ(all.others_processes, 3U);
+  EXPECT_EQ(all.total.delivered, 101U);
+  EXPECT_TRUE(all.total.closes());
+}
+
+TEST(LedgerSum, LeavesOutProcessesOfWhichThereIsNoEntry) {
+  LedgerSum sum;
+  const ProcessPointer process = process_ledger(1, "p", {}).process;
+  sum.of(process).filtered = 0;
+  EXPECT_TRUE(sum.ledger().processes.empty());
+  sum.of(process) = {.emitted = 1, .filtered = 1};
+  EXPECT_EQ(sum.ledger().processes.size(), 1U);
+}
+
+TEST(Ledger, TellsWhatOfTheTotalNoProcessHas) {
+  Ledger ledger;
+  ledger.processes.push_back(process_ledger(1, "p", {.emitted = 5, .delivered = 2, .missed = 3}));
+  ledger.total = {.emitted = 9, .delivered = 1, .missed = 7};
+  const Counts rest = ledger.rest();
+  EXPECT_EQ(rest.emitted, 4U);
+  EXPECT_EQ(rest.delivered, 0U);  // such a total is wrong
+  EXPECT_EQ(rest.missed, 4U);
+}
+
 TEST(LedgerAsText, IsALineWhenAllIsWell) {
   Ledger ledger;
   ledger.processes.push_back(process_ledger(7, "server", {.emitted = 3, .delivered = 3}));

@@ -20,10 +20,11 @@ class Account : public testing::Test {
     if (found == nullptr) return;
     for (const Sequences& part : found->ledger.arrive(sequences)) account.delivered(part.count());
   }
-  void tell(std::uint64_t stream, Sequences sequences, unsigned reason, std::uint64_t entries) {
+  void tell(std::uint64_t stream, Sequences sequences, unsigned reason, std::uint64_t entries,
+            std::uint64_t discarded = 0) {
     Losses losses{};
     losses[reason] = entries;
-    account.stream_losses(stream, sequences, losses, now);
+    account.stream_losses(stream, sequences, losses, discarded, now);
   }
   void tell_of_process(unsigned reason, std::uint64_t entries) {
     Losses losses{};
@@ -100,6 +101,13 @@ TEST_F(Account, KnowsWhatTheLibraryDiscarded) {
   expect({.emitted = 11, .delivered = 5, .discarded = 6});
 }
 
+TEST_F(Account, KnowsWhatTheLibraryDiscardedFromAHitThatTheKernelCouldNotPassOn) {
+  arrive(1, {0, 4});
+  tell(1, {10, 12}, NOPSPAN_REASON_RING_FULL, 2, 6);
+  tell(1, {15, 15}, NOPSPAN_REASON_RING_FULL, 2, 9);  // the thread has ended
+  expect({.emitted = 15, .delivered = 4, .ring_full = 2, .discarded = 9});
+}
+
 TEST_F(Account, DoesNotCountWhatWasThereBefore) {
   account.begin_stream(1, 100, 7, now);
   arrive(1, {98, 103});
@@ -118,6 +126,12 @@ TEST_F(Account, CountsWhatTheKernelLostOfAStreamFirstSeenByThat) {
   tell(1, {50, 54}, NOPSPAN_REASON_RING_FULL, 4);
   tell_of_process(NOPSPAN_REASON_RING_FULL, 4);
   expect({.emitted = 4, .ring_full = 4});
+}
+
+TEST_F(Account, BelievesThatMuchWasLostBeforeAStreamWasFirstSeen) {
+  account.not_all_are_known();
+  tell(1, {50, 100'050}, NOPSPAN_REASON_FILTERED, 100'000);
+  expect({.emitted = 100'000, .filtered = 100'000});
 }
 
 TEST_F(Account, KnowsWhatTheKernelLostBeforeWhatWasFirstSeen) {
@@ -156,6 +170,26 @@ TEST_F(Account, KeepsTheStreamOfEveryThreadThatIsLookedAt) {
     for (std::uint64_t stream = 1; stream <= kThreads; ++stream) arrive(stream, {0, 2});
   }
   expect({.emitted = 2 * kThreads, .delivered = 2 * kThreads});
+}
+
+TEST_F(Account, KeepsStreamsThatHoldWhatWasFetchedBeforeAllThatDoNot) {
+  constexpr std::uint64_t kThreads = 16384, kOthers = 2 * ProcessAccount::kMostStreams;
+  for (std::uint64_t stream = 1; stream <= kThreads; ++stream) {
+    arrive(stream, {0, 2});
+    account.find(stream)->fetched_next = 2;
+  }
+  ++now;
+  for (std::uint64_t i = 0; i < kOthers; ++i) arrive(1'000'000 + i, {0, 1});
+  for (std::uint64_t stream = 1; stream <= kThreads; ++stream) arrive(stream, {0, 3});  // handed over
+  expect({.emitted = 3 * kThreads + kOthers, .delivered = 3 * kThreads + kOthers});
+}
+
+TEST_F(Account, LooksUponWhatWasHandedOverAsHeldNoMore) {
+  arrive(1, {0, 2});
+  account.find(1)->fetched_next = 2;
+  EXPECT_TRUE(account.find(1)->holds_fetched());
+  tell(1, {0, 3}, NOPSPAN_REASON_RING_FULL, 3);
+  EXPECT_FALSE(account.find(1)->holds_fetched());
 }
 
 TEST_F(Account, KeepsABoundedNumberOfStreams) {

@@ -6,7 +6,6 @@
 #include "nopspan_probes.h"
 #include "recording/recorder.h"
 
-#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <string>
@@ -20,7 +19,7 @@ constexpr std::uint64_t kBegin = 1'790'000'000'000'000'000;
 class EightEntries : public Source {
  public:
   explicit EightEntries(ProcessPointer process) : process_(std::move(process)) {}
-  void run(Sink& sink, const std::atomic<bool>& stop) override;
+  void run(Sink& sink, Deadline& until) override;
   [[nodiscard]] Ledger ledger() const override {
     Ledger ledger;
     ledger.total = {.emitted = 9, .delivered = 8, .ring_full = 1};
@@ -48,7 +47,7 @@ Span EightEntries::next(Kind kind, const char* name) {
   return span;
 }
 
-void EightEntries::run(Sink& sink, const std::atomic<bool>& /*stop*/) {
+void EightEntries::run(Sink& sink, Deadline& /*until*/) {
   sink.on_tick(kBegin);
   Span event = next(Kind::event, "gen_ai.prompt.sent");
   const std::string event_attributes = text_attribute("prompt", "größe", true) + integer_attribute("turn", -3, true);
@@ -123,7 +122,7 @@ int main(int argc, char** argv) {
   options.path = argv[1];
   Recorder recorder(options);
   recorder.set_source(source);
-  const std::atomic<bool> stop = false;
-  source.run(recorder, stop);
+  Deadline never;
+  source.run(recorder, never);
   return recorder.finish() ? 0 : 1;
 }

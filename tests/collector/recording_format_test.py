@@ -14,13 +14,13 @@ import subprocess
 import sys
 import tempfile
 import termios
-import time
 import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 import ability  # pylint: disable=wrong-import-position
 import recording  # pylint: disable=wrong-import-position
+from waiting import wait_until  # pylint: disable=wrong-import-position
 
 PROGRAM = os.path.abspath(os.environ["NOPSPAN_PROGRAM"])
 EXAMPLES = os.path.abspath(os.environ["NOPSPAN_EXAMPLES"])
@@ -39,11 +39,6 @@ def run(*words, **options):
 
 def bytes_in(pipe):
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
-
-
-def wait_until(is_so):
-    while not is_so():
-        time.sleep(0.01)
 
 
 def waits_in(pid):
@@ -89,7 +84,7 @@ class Format(RecordingTest):
 
     def test_frames_come_in_their_order(self):
         kinds = [frame.kind for frame in recording.frames(self.data)]
-        self.assertEqual(kinds, ["about", "logs", "traces", "metrics", "ledger", "ledger", "end"])
+        self.assertEqual(kinds, ["about", "ledger", "logs", "traces", "metrics", "ledger", "ledger", "end"])
 
     def test_the_first_frame_tells_of_the_recording(self):
         about = json.loads(next(iter(recording.frames(self.data))).payload)
@@ -257,12 +252,20 @@ class Replay(RecordingTest):
                                   text=True) as reader, open(path, "wb") as pipe:  # open() waits for the reader's
                 pipe.write(data)
                 pipe.flush()
-                wait_until(lambda pipe=pipe: bytes_in(pipe) == 0)
+                wait_until(lambda pipe=pipe: bytes_in(pipe) == 0, "all to be read")
                 reader.send_signal(signal.SIGINT)
                 said = reader.communicate(timeout=60)[0]
             self.assertEqual(reader.returncode, status, said)
             self.assertIn(told, said)
             self.assertNotIn("left out", said)
+
+    def test_a_duration_ends_it_where_a_pipe_has_nothing_more(self):
+        with subprocess.Popen([PROGRAM, "top", "--plain", "--from", "-", "--duration", "100ms"], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reader:
+            reader.stdin.write(self.data[:-40])
+            reader.stdin.flush()
+            self.assertEqual(reader.wait(60), 0)
+            self.assertIn(b"not read to its end", reader.stderr.read())
 
     def test_control_c_cuts_no_line(self):
         many = self.file_of(self.data * 50)
@@ -271,9 +274,9 @@ class Replay(RecordingTest):
         os.write(writer, b"\n" * fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ))  # a write that waits has written nothing
         with subprocess.Popen([PROGRAM, "replay", "--spans", many], stdout=writer, stderr=subprocess.PIPE) as program:
             os.close(writer)
-            wait_until(lambda: "pipe" in waits_in(program.pid))
+            wait_until(lambda: "pipe" in waits_in(program.pid), "it to wait for its reader")
             program.send_signal(signal.SIGINT)
-            wait_until(lambda: has_taken_its_signals(program.pid))
+            wait_until(lambda: has_taken_its_signals(program.pid), "the signal to be taken")
             with open(reader, "rb") as pipe:
                 lines = pipe.read().split(b"\n")
             told = program.stderr.read()
@@ -311,6 +314,18 @@ class Record(RecordingTest):
         done = run("record", self.path, "--from", self.path, "--force")
         self.assertEqual(done.returncode, 2)
         self.assertEqual(Path(self.path).read_bytes(), self.data)
+        older = os.path.join(self.folder.name, "rotated.1")
+        Path(older).write_bytes(self.data)
+        done = run("record", older[:-2], "--from", older, "--force", "--max-size", "1M")
+        self.assertEqual((done.returncode, done.stderr), (2, f"nopspan: {older} is the file that --from reads\n"))
+        self.assertEqual(Path(older).read_bytes(), self.data)
+
+    def test_it_writes_over_nothing_where_there_is_nothing_to_record(self):
+        there = self.file_of(b"precious")
+        Path(there + ".1").write_bytes(b"older")
+        for source in (("--from", "/nowhere/at/all"), ("--from", there), ("--pid", "99999999"), ("--cgroup", "/no/such")):
+            self.assertEqual(run("record", there, *source, "--force", "--max-size", "1M").returncode, 2)
+        self.assertEqual((Path(there).read_bytes(), Path(there + ".1").read_bytes()), (b"precious", b"older"))
 
     def test_it_leaves_no_file_where_there_is_nothing_to_read(self):
         path = os.path.join(self.folder.name, "none.rec")

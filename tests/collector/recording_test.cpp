@@ -5,6 +5,7 @@
 #include "kept_span.h"
 #include "recording/recorder.h"
 #include "temporary_file.h"
+#include "top/top_feed.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -12,7 +13,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <atomic>
 #include <csignal>
 #include <deque>
 #include <fstream>
@@ -33,7 +33,7 @@ constexpr std::uint64_t kSecond = 1'000'000'000, kBegin = 1'790'000'000 * kSecon
 // Counts what its spans are.
 class CountingSource : public Source {
  public:
-  void run(Sink& /*sink*/, const std::atomic<bool>& /*stop*/) override {}
+  void run(Sink& /*sink*/, Deadline& /*until*/) override {}
   [[nodiscard]] Ledger ledger() const override { return ledger_; }
   void count(const Span& span) {
     auto found = std::find_if(ledger_.processes.begin(), ledger_.processes.end(),
@@ -58,8 +58,8 @@ struct Replayed {
 Replayed replay(const std::string& path, const Filter& filter = {}) {
   Recording recording(path, filter);
   Replayed replayed;
-  const std::atomic<bool> stop = false;
-  recording.run(replayed.sink, stop);
+  Deadline never;
+  recording.run(replayed.sink, never);
   replayed.ledger = recording.ledger();
   replayed.remark = recording.remark();
   return replayed;
@@ -117,7 +117,7 @@ TEST(Recording, GivesBackAllSpansEachStreamInItsOrderAndTheLedger) {
   EXPECT_EQ(text_of(replayed.ledger), text_of(source.ledger()));
 }
 
-TEST(Recording, TicksOnceForEachSecondOfItAndAtItsEnd) {
+TEST(Recording, TicksWhereItBeganOnceForEachSecondOfItAndAtItsEnd) {
   const TemporaryFile file;
   CountingSource source;
   record({file.path()}, 1000, source);  // ten seconds and one
@@ -125,7 +125,39 @@ TEST(Recording, TicksOnceForEachSecondOfItAndAtItsEnd) {
   ASSERT_GE(ticks.size(), 10U);
   EXPECT_LE(ticks.size(), 12U);
   EXPECT_TRUE(std::is_sorted(ticks.begin(), ticks.end()));
+  EXPECT_EQ(ticks.front(), kBegin + kSecond / 10);
   EXPECT_EQ(ticks.back(), kBegin + 11 * kSecond);
+}
+
+TEST(Recording, HasRatesOfTheTimeThatItTook) {
+  const TemporaryFile file;
+  CountingSource source;
+  record({file.path()}, 500, source);
+  Recording recording(file.path());
+  TopSnapshotPointer last;
+  TopFeed feed(recording, {}, 10, 100, {.interval_ns = 3600 * kSecond}, false,
+               [&last](TopSnapshotPointer snapshot) { last = std::move(snapshot); });
+  Deadline never;
+  recording.run(feed, never);
+  feed.finish();
+  EXPECT_EQ(last->table.since_ns, 6 * kSecond - kSecond / 10);
+}
+
+TEST(Recording, GoesOnWhenTheClockIsSetBack) {
+  const TemporaryFile file;
+  CountingSource source;
+  Recorder recorder({file.path()});
+  recorder.set_source(source);
+  const KeptSpan span = chat_span(make_process(1));
+  constexpr std::uint64_t kAfter = kBegin - 7200 * kSecond;
+  for (const std::uint64_t now : {kBegin, kAfter, kAfter + kSecond, kAfter + 2 * kSecond}) {
+    recorder.on_tick(now);
+    recorder.on_span(span.span());
+  }
+  const Replayed replayed = replay(file.path());  // it has not ended: nothing is kept back until the clock comes there
+  EXPECT_EQ(replayed.sink.spans.size(), 3U);
+  EXPECT_EQ(replayed.sink.ticks.back(), kAfter + 2 * kSecond);
+  EXPECT_TRUE(recorder.finish());
 }
 
 TEST(Recording, TicksAFewTimesForAYearInWhichNothingCame) {
@@ -371,6 +403,11 @@ TEST(Recorder, KeepsAsManyOlderFilesAsItIsTold) {
   EXPECT_NE(::access((file.path() + ".3").c_str(), F_OK), 0);
   ::unlink(file.path().c_str());
   EXPECT_THROW(Recorder({file.path(), false, 1000, 2}), Failure) << "the older ones are not written over either";
+
+  CountingSource another;
+  record({file.path(), true, 200'000, 4}, 200, another);
+  EXPECT_NE(::access((file.path() + ".1").c_str(), F_OK), 0) << "--force: of the recording before nothing is left";
+  EXPECT_NE(::access((file.path() + ".2").c_str(), F_OK), 0);
 }
 
 }  // namespace

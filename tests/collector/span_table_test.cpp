@@ -160,16 +160,6 @@ TEST(SpanTable, GoesOnWhenTheClockIsSetBack) {
   EXPECT_EQ(table.row({"a", "m"}).window.tally.spans, 0U);
 }
 
-TEST(SpanTable, CountsWhatCameBeforeTheFirstTickForTheTimeThatItTook) {
-  SpanTable table(kByNameAndModel, 10, 10);
-  Span span = invented("a", "m");
-  span.start_unix_ns = kNoon;
-  span.duration_ns = kSecond;
-  table.add(span);
-  table.advance(kNoon + kSecond + kSecond / 2);
-  EXPECT_EQ(table.numbers().window_ns, kSecond / 2);
-}
-
 TEST(SpanTable, TellsErrorsFromCancellations) {
   Table table;
   for (const std::uint8_t status : {kOk, kError, kException, kCancelled, kCancelled, kCancelled}) {

@@ -351,6 +351,11 @@ class ScreenTest(unittest.TestCase):
         self.assert_restored(top, 0)
         top.terminal.wait_for_text("26 entries from 0 processes: 26 delivered, none lost")
 
+    def test_restores_the_terminal_when_its_time_is_over(self):
+        top = self.top("--duration", "500ms")
+        self.assert_restored(top, 0)
+        top.terminal.wait_for_text("none lost")
+
     def test_restores_the_terminal_when_the_source_fails(self):
         top = self.three_rows()
         top.tell_last("fail misfortune")

@@ -21,7 +21,7 @@ constexpr std::uint64_t kNoon = 1'700'000'000 * kSecond;
 
 class NoSource : public Source {
  public:
-  void run(Sink&, const std::atomic<bool>&) override {}
+  void run(Sink&, Deadline&) override {}
   [[nodiscard]] Ledger ledger() const override {
     Ledger ledger;
     ledger.total.delivered = 7;

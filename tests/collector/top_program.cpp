@@ -48,16 +48,17 @@ std::string unescaped(const std::string& word) {
 
 class Invention : public Source {
  public:
-  void run(Sink& sink, const std::atomic<bool>& stop) override {
+  void run(Sink& sink, Deadline& until) override {
+    until.begin();
     // Both ends of each, so that opening waits for nobody.
     const int commands = open(std::getenv("NOPSPAN_TEST_COMMANDS"), O_RDWR | O_CLOEXEC);
     const int answers = open(std::getenv("NOPSPAN_TEST_ANSWERS"), O_RDWR | O_CLOEXEC);
     sink_ = &sink;
     std::string unread;
-    while (!stop && !ended_) {
+    while (!until.is_over() && !ended_) {
       sink.on_tick(now_ns_);
       pollfd waited = {commands, POLLIN, 0};
-      if (poll(&waited, 1, 20) <= 0) continue;
+      if (poll(&waited, 1, until.milliseconds(20)) <= 0) continue;
       char text[4096];
       unread.append(text, static_cast<std::size_t>(std::max<ssize_t>(read(commands, text, sizeof(text)), 0)));
       for (std::size_t end = 0; (end = unread.find('\n')) != std::string::npos && !ended_; unread.erase(0, end + 1)) {

@@ -46,6 +46,16 @@ until_it() {
     sleep 0.1
   done
 }
+is_traced() {
+  $loaded /opt/nopspan ps --json $pid | grep -qE '"(batch|spans)": [1-9]'
+}
+# record RESULT OPTIONS: to /tmp/RESULT.rec; up when the program's gate is.
+record() {
+  local result=$1
+  shift
+  collect record --force --binary /opt/traced "$@" /tmp/$result.rec >/results/$result
+  until_it is_traced
+}
 # Ends the collector, and then the program.
 end() {
   kill -INT $collector

@@ -11,6 +11,7 @@ import guest
 
 RUNS = ("batches", "events", "killed", "executing")
 SAMPLED = ("sampled-batches", "sampled-events")
+MOVED = ("moved-batches", "moved-events")
 
 SCRIPT = """
 is_recorded() {
@@ -43,6 +44,21 @@ for run in batches events; do
   record sampled-$run --sample 2 $mode
   tell "complete kernel.complete 1000 5000"
   end_record sampled-$run
+done
+
+# Of one that is moved out of the wanted cgroup.
+grep -q " cgroup2 " /proc/mounts || mount -t cgroup2 none /sys/fs/cgroup
+cgroups=$(grep " cgroup2 " /proc/mounts | head -n 1 | cut -d " " -f 2)
+mkdir $cgroups/wanted
+for run in batches events; do
+  begin
+  echo $pid >$cgroups/wanted/cgroup.procs
+  if [ $run = batches ]; then mode=; else mode=--per-event; fi
+  record moved-$run --cgroup wanted $mode
+  tell "complete kernel.complete 1000 5000"
+  echo $pid >$cgroups/cgroup.procs
+  tell "complete kernel.complete 500 5000"
+  end_record moved-$run
 done
 
 begin
@@ -84,6 +100,13 @@ class Kernels(guest.GuestTest):
                     self.assertEqual((total["emitted"], total["lost"]), (1000, 0), name)
                     self.assertEqual(recorded["spans"], total["delivered"], name)
                     self.assertTrue(300 < total["filtered"] < 700, (name, total))
+                for name in MOVED:
+                    recorded = json.loads(run.result(name))
+                    total = recorded["ledger"]["total"]
+                    self.assertTrue(total["closes"], name)
+                    self.assertEqual((recorded["spans"], total["lost"]), (total["delivered"], 0), name)
+                # What a thread holds is told where it is when it hands it over, if that comes.
+                self.assertEqual((total["delivered"], total["filtered"]), (1000, 500))
 
 
 if __name__ == "__main__":

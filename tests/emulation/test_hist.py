@@ -39,8 +39,12 @@ class Kernels(guest.GuestTest):
                 run = self.run_in(suite, SCRIPT)
                 documents = {name: json.loads(run.result(name)) for name in RUNS}
                 for document in documents.values():
-                    self.assertTrue(document["ledger"]["closes"])
-                    self.assertEqual(document["ledger"]["lost"], 0)
+                    total = document["ledger"]["total"]
+                    self.assertTrue(total["closes"])
+                    self.assertEqual(total["lost"], 0)
+                    (process,) = document["ledger"]["processes"]
+                    self.assertEqual({name: process[name] for name in total}, total)
+                    self.assertGreater(process["start_ticks"], 0)
                 rows = {row["name"]: row["histogram"] for row in documents["all"]["rows"]}
                 self.assertEqual(rows["kernel.complete"], {"unit": "ns", "sub_bits": 5, "buckets": [[4992, 1000]],
                                                            "count": 1000, "sum": 5000000, "min": 5000, "max": 5000})
@@ -49,8 +53,8 @@ class Kernels(guest.GuestTest):
                 (sampled,) = documents["sampled"]["rows"]
                 taken = sampled["histogram"]["count"]
                 self.assertIn(taken, range(350, 650))
-                self.assertEqual(taken + documents["sampled"]["ledger"]["filtered"],
-                                 documents["all"]["ledger"]["emitted"])
+                self.assertEqual(taken + documents["sampled"]["ledger"]["total"]["filtered"],
+                                 documents["all"]["ledger"]["total"]["emitted"])
 
                 (engine,) = documents["engine"]["rows"]
                 self.assertEqual((engine["engine"], engine["tenant"], engine["histogram"]["buckets"]),

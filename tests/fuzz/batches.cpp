@@ -75,7 +75,7 @@ void keep_account(std::string_view steps) {
         break;
       case 2:
         of_streams[stream][reason] += sequences.count();
-        account.stream_losses(stream, sequences, of_streams[stream], now);
+        account.stream_losses(stream, sequences, of_streams[stream], byte(2), now);
         break;
       case 3:
         of_process[reason] += sequences.count();

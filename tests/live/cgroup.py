@@ -3,7 +3,7 @@
 
 import os
 
-from followed import wait_until
+from waiting import wait_until
 
 
 def _removes(path):
@@ -30,8 +30,23 @@ class Cgroup:
         except OSError as error:
             test.skipTest("no cgroup can be made: %s" % error)
 
+    @property
+    def path(self):
+        """Where it is, as a shell completes it."""
+        return self._outer + "/"
+
     def put(self, pid):
-        with open(os.path.join(self._inner, "cgroup.procs"), "w", encoding="ascii") as file:
+        self._move(pid, self._inner)
+
+    def take_out(self, pid):
+        """Back to where the test itself is."""
+        with open("/proc/self/cgroup", encoding="utf-8") as own:
+            path = next(line.rstrip("\n")[3:] for line in own if line.startswith("0::"))
+        self._move(pid, os.path.dirname(self._outer) + path)
+
+    @staticmethod
+    def _move(pid, folder):
+        with open(os.path.join(folder, "cgroup.procs"), "w", encoding="ascii") as file:
             file.write(str(pid))
 
     def __enter__(self):

@@ -10,8 +10,9 @@ import struct
 import subprocess
 
 import harness
-from followed import Followed, wait_until
+from followed import Followed
 from harness import LIBRARY, Program, program_path
+from waiting import wait_until
 
 LOSSES = ("ring_full", "unreadable", "too_large", "malformed", "missed", "discarded")
 

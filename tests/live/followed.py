@@ -6,23 +6,11 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import threading
-import time
 
-# Far more than anything here takes: a condition that never comes true fails the test, and does not hang it.
-PATIENCE_S = 60
-
-
-def wait_until(condition, what):
-    """Returns condition()'s first true value; fails if none comes."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError("waited in vain: " + what)
-        time.sleep(0.01)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from waiting import PATIENCE_S, wait_until
 
 
 class Followed:

@@ -22,7 +22,8 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import ability
-from followed import PATIENCE_S, Followed, wait_until
+from followed import Followed
+from waiting import PATIENCE_S, wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
@@ -357,6 +358,14 @@ class Test(unittest.TestCase):
         folder = tempfile.mkdtemp(prefix="nopspan-live-")
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
         return folder
+
+    def until_interrupted(self, *command, **options):
+        """The process of a tracer that ends by SIGINT, at the latest with the test, whatever fails. Never by force: that
+        leaves probes up, of files that go away with the test."""
+        process = subprocess.Popen(command, **options)  # pylint: disable=consider-using-with
+        self.addCleanup(process.wait, PATIENCE_S)
+        self.addCleanup(process.send_signal, signal.SIGINT)
+        return process
 
 
 def hold_lock(path):

@@ -10,8 +10,9 @@ import sys
 import harness
 from cgroup import Cgroup
 from collector import Collector, CollectorTest, Counting
-from followed import wait_until
+from waiting import wait_until
 from harness import LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Program
+from test_collector_overload import standing_still
 from test_record import Record, nopspan
 from test_trace import Trace, spans_of
 
@@ -33,7 +34,7 @@ class CgroupOption(CollectorTest):
 
     def test_of_record(self):
         path = os.path.join(self.temporary_folder(), "spans.rec")
-        with Record(path, "--binary", LIBRARY, "--cgroup", self.group.name):
+        with Record(path, "--binary", LIBRARY, "--cgroup", self.group.path):
             self.make_spans()
         lines = [json.loads(line) for line in nopspan("replay", path, "--spans").stdout.splitlines()]
         self.assertEqual([line["name"] for line in lines], ["cgroup.inside"] * 50)
@@ -86,6 +87,108 @@ class CgroupOption(CollectorTest):
         for program in (self.inside, self.outside):
             self.assert_nothing_lost(tracer.counts(program.pid))
 
+    def collector(self, *options):
+        """One that knows that nothing of the cgroup where the programs are that are not put into the wanted one is wanted."""
+        tracer = self.enterContext(Collector("--cgroup", self.group.name, *options))
+        self.make_spans()
+        wait_until(lambda: tracer.ledger_now()["total"]["delivered"] >= 45, "spans of a program in it")
+        return tracer
+
+    def assert_filtered(self, tracer, pid, delivered, filtered):
+        self.assert_closes(tracer.ledger())
+        counts = tracer.counts(pid)
+        self.assert_nothing_lost(counts)
+        self.assertEqual((counts["delivered"], counts["filtered"]), (delivered, filtered), counts)
+
+    def test_what_a_followed_program_emits_elsewhere_is_filtered(self):
+        for options in ((), ("--per-event",), ("--slower-than", "0ms", "--max-age", "20ms")):
+            with self.subTest(options):
+                tracer = self.collector(*options)
+                with Program("traced") as program:
+                    self.group.put(program.pid)
+                    for _ in range(5):
+                        program.ask("thread_span cgroup.inside")
+                    self.group.take_out(program.pid)
+                    for _ in range(7):
+                        program.ask("thread_span cgroup.elsewhere")
+                    self.group.put(program.pid)
+                    program.ask("thread_span cgroup.back")
+                    self.group.take_out(program.pid)
+                    program.ask("span cgroup.elsewhere 9")
+                tracer.stop()
+                self.assertEqual(tracer.names(program.pid), {"cgroup.inside": 5, "cgroup.back": 1})
+                self.assert_filtered(tracer, program.pid, 6, 16)
+
+    def test_of_one_that_is_moved_to_and_fro_under_load_every_entry_is_told(self):
+        tracer = self.collector("--count", "--max-age", "20ms")
+        with Counting(self.temporary_folder(), threads=3, pause_us=100) as program:
+            self.group.put(program.pid)
+            program.ask("start")
+            for _ in range(20):
+                for move in (self.group.take_out, self.group.put):
+                    until = program.entries() + 500
+                    wait_until(lambda until=until: program.entries() > until, "some hundred spans")
+                    move(program.pid)
+            entries = int(program.ask("stop"))
+        tracer.stop()
+        counts = tracer.counts(program.pid)
+        self.assertGreater(counts["delivered"], 1000)
+        self.assertGreater(counts["filtered"], 1000)
+        self.assert_filtered(tracer, program.pid, counts["delivered"], entries - counts["delivered"])
+
+    def test_what_it_holds_elsewhere_is_not_fetched(self):
+        tracer = self.collector("--max-age", "20ms")
+        with Program("traced") as program:
+            self.group.put(program.pid)
+            program.ask("begin cgroup.open")
+            program.ask("span cgroup.inside 5")
+            tracer.wait_for_names(program.pid, {"cgroup.inside": 5})
+            self.group.take_out(program.pid)
+            program.ask("span cgroup.elsewhere 9")
+            # What one that stays there holds is fetched meanwhile.
+            self.inside.ask("begin cgroup.open")
+            self.inside.ask("span cgroup.fetched")
+            tracer.wait_for_names(self.inside.pid, {"cgroup.fetched": 1})
+            self.inside.ask("end")
+            program.ask("end")
+        tracer.stop()
+        self.assertEqual(tracer.names(program.pid), {"cgroup.inside": 5})
+        self.assert_filtered(tracer, program.pid, 5, 10)
+
+    def test_a_program_that_has_moved_on_or_ended_before_it_is_heard_of_is_told_by_where_it_was(self):
+        for has_ended in (False, True):
+            with self.subTest(has_ended=has_ended):
+                tracer = self.collector()
+                with Program("traced") as program:
+                    self.group.put(program.pid)
+                    with standing_still(tracer):
+                        for _ in range(30):
+                            program.ask("thread_span cgroup.early")
+                        self.group.take_out(program.pid)
+                        for _ in range(10):
+                            program.ask("thread_span cgroup.elsewhere")
+                        if has_ended:
+                            program.__exit__(None)
+                            program.__exit__ = lambda *_: None
+                    tracer.wait_for_names(program.pid, {"cgroup.early": 30})
+                tracer.stop()
+                self.assertEqual(tracer.names(program.pid), {"cgroup.early": 30})
+                self.assert_filtered(tracer, program.pid, 30, 10)
+
+    def test_what_a_program_emitted_before_it_was_put_there_is_not_missed(self):
+        tracer = self.collector()
+        with Program("traced") as program:
+            for _ in range(10):
+                program.ask("span cgroup.outside 20")
+            self.group.put(program.pid)
+            program.ask("span cgroup.inside 5")
+        tracer.stop()
+        self.assert_closes(tracer.ledger())
+        counts = tracer.counts(program.pid)
+        self.assert_nothing_lost(counts)
+        self.assertEqual(tracer.names(program.pid)["cgroup.inside"], 5)
+        self.assertLess(counts["emitted"], 200)
+
     def test_has_a_whole_ledger_under_load(self):
         with Collector("--count", "--cgroup", self.group.name) as tracer:
             with Counting(self.temporary_folder(), pause_us=100) as wanted, \
@@ -101,6 +204,20 @@ class CgroupOption(CollectorTest):
         self.assertEqual([row["pid"] for row in ledger["processes"]], [wanted.pid])
         self.assertEqual(tracer.counts(wanted.pid)["delivered"], entries)
         self.assert_closes(ledger)
+
+
+class NoCgroup(harness.Test):
+    def test_is_refused_by_every_command(self):
+        path = os.path.join(self.temporary_folder(), "spans.rec")
+        for command in (["top"], ["trace"], ["hist"], ["record", path]):
+            for cgroup, told in (("nosuch", "nosuch"), ("/no/such", "/no/such"), ("/sys/fs/cgroup/nosuch", "/nosuch")):
+                with self.subTest(command=command, cgroup=cgroup):
+                    done = subprocess.run([NOPSPAN, *command, "--cgroup", cgroup], stdout=subprocess.PIPE,
+                                          stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False)
+                    self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
+                    self.assertIn('no cgroup "%s"' % told, done.stderr)
+                    self.assertIn("nopspan ps", done.stderr)
+        self.assertFalse(os.path.exists(path))
 
 
 if __name__ == "__main__":

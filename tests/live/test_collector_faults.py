@@ -9,7 +9,7 @@ import time
 
 import harness
 from collector import Collector, CollectorTest, Counting
-from harness import LONG, Program, wait_until
+from harness import LONG, Program, program_path, wait_until
 
 # Where a thread's last buffer can be read when it is killed.
 SEES_ENDS = tuple(int(n) for n in os.uname().release.split("-")[0].split(".")[:2]) >= (6, 16)
@@ -66,6 +66,29 @@ class Overload(Faults):
                     self.assert_closes(tracer.ledger_now())
                 program.ask("stop")
             tracer.stop()
+
+
+class Starved(Faults):
+    """Threads that throw away what they have to tell, because there is no room for it in the process."""
+
+    def check(self, times, *options, standstill=False):
+        with Collector("--count", "--max-age", "1h", *options, binary=program_path("starved")) as tracer:
+            with Program("starved") as program:
+                if standstill:
+                    os.kill(tracer.pid, signal.SIGSTOP)
+                entries = sum(int(program.ask("starved 7")) for _ in range(times))
+                if standstill:
+                    os.kill(tracer.pid, signal.SIGCONT)
+            ledger = tracer.stop()
+        self.assert_closes(ledger)
+        counts = tracer.counts(program.pid)
+        self.assertEqual((counts["emitted"], counts["discarded"]), (entries, entries), counts)
+
+    def test_what_a_thread_threw_away_is_counted_when_another_has_its_header(self):
+        self.check(20)
+
+    def test_so_it_is_where_there_was_no_room_to_tell_of_it(self):
+        self.check(100, "--buffer", "4K", standstill=True)
 
 
 class KilledPrograms(Faults):

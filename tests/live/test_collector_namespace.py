@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pid namespaces: a traced program in one of its own, and the collector in one."""
 
+import json
 import os
+import signal
+import subprocess
 import sys
 
 import harness
 from collector import Collector, CollectorTest, Counting
-from harness import Program, program_path, wait_until
+from followed import Followed
+from harness import LIBRARY, Program, program_path, wait_until
 from test_collector_faults import SEES_ENDS
+from test_collector_overload import standing_still
+from test_hist import Hist, by_process, total_of
 
 INSIDE = "NOPSPAN_IN_PID_NAMESPACE"
 
 
 def in_namespace(*command):
-    return [*harness.own_mounts("--pid", "--fork", "--mount-proc"), *command]
+    return [*harness.own_mounts("--pid", "--fork", "--kill-child", "--mount-proc"), *command]
 
 
 def child_of(pid):
@@ -21,6 +27,23 @@ def child_of(pid):
     with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as file:
         children = file.read().split()
     return child_of(int(children[0])) if children else pid
+
+
+class ConfinedCollector(Collector):
+    """One that has a pid namespace of its own."""
+
+    def __init__(self, *options):
+        Followed.__init__(self, in_namespace(program_path("collect"), *options, "--binary", LIBRARY),
+                          stdin=subprocess.PIPE)
+
+    def wait_until_up(self):
+        super().wait_until_up()
+        self.pid = child_of(self.pid)
+
+    def stop(self, signal_number=signal.SIGINT):
+        os.kill(self.pid, signal_number)
+        self.end()
+        return self.ledger()
 
 
 class ProgramInANamespace(CollectorTest):
@@ -58,6 +81,43 @@ class ProgramInANamespace(CollectorTest):
         if SEES_ENDS:
             self.assertEqual((tracer.names(pid), before.names(pid)), ({"held": 4}, {"held": 4}))
 
+    def test_takes_no_room_from_others_where_it_has_no_number(self):
+        with ConfinedCollector("--buffer", "64K") as tracer, Program("traced") as outside:
+            there = ["nsenter", "--target", str(tracer.pid), "--pid", program_path("traced")]
+            with Program("traced", command=there) as program:
+                program.ask("span before 1")
+                with standing_still(tracer):
+                    for _ in range(200):
+                        outside.ask("thread_span outside")
+                    for _ in range(5):
+                        program.ask("thread_span inside")
+            ledger = tracer.stop()
+        self.assert_closes(ledger)
+        self.assertEqual(tracer.names(program.pid), {"before": 1, "inside": 5})
+        self.assertEqual((ledger["total"]["emitted"], ledger["total"]["lost"]), (6, 0))
+
+    def test_is_told_by_that_number_with_histograms(self):
+        with Program("traced", command=in_namespace(program_path("traced"))) as program:
+            pid = child_of(program.process.pid)
+            with Hist("--pid", pid) as hist:
+                program.ask("span hist.inside 5")
+                document = hist.document()
+        self.assertEqual(by_process(document), {pid: 5})
+        self.assertEqual(document["ledger"]["processes"][0]["namespace_pid"], program.pid)
+
+    def test_is_among_others_where_it_has_no_number(self):
+        with Program("traced") as program:
+            hist = Hist("--binary", LIBRARY, "--name", "hist.outside", wrapper=in_namespace())
+            with hist:
+                program.ask("span hist.outside 5")
+                os.kill(child_of(hist.pid), signal.SIGINT)
+                self.assertEqual(hist.end(), 0, hist.said)
+        document = json.loads(hist.printed())
+        self.assertEqual(total_of(document)["delivered"], 5)
+        ledger = document["ledger"]
+        self.assertEqual((ledger["processes"], ledger["others"]["delivered"]), ([], 5))
+        self.assertGreaterEqual(ledger["others"]["processes"], 1)
+
 
 class CollectorInANamespace(CollectorTest):
     """The file runs itself once more in a pid namespace."""
@@ -77,6 +137,12 @@ class CollectorInANamespace(CollectorTest):
         self.assertEqual(tracer.counts(program.pid)["delivered"], entries)
         self.assert_nothing_lost(tracer.counts(program.pid))
 
+    def test_accounts_for_histograms_by_its_numbers(self):
+        with Program("traced") as program, Hist("--pid", program.pid) as hist:
+            program.ask("span hist.inside 5")
+            document = hist.document()
+        self.assertEqual(by_process(document), {program.pid: 5})
+
     def test_counts_what_was_lost(self):
         with Collector("--count", "--buffer", "64K") as tracer:
             with Counting(self.temporary_folder()) as program:
@@ -94,4 +160,4 @@ if __name__ == "__main__":
         status = os.spawnvpe(os.P_WAIT, "unshare", in_namespace(sys.executable, *sys.argv), {**os.environ, INSIDE: "1"})
         if status != 0:
             sys.exit(status)
-    harness.main("unshare")
+    harness.main("unshare", "nsenter")

@@ -9,7 +9,7 @@ import time
 
 import harness
 from collector import LOSSES, Collector, CollectorTest, Counting
-from followed import wait_until
+from waiting import wait_until
 from harness import LONG, Program
 
 MODES = {"batches": (), "per event": ("--per-event",)}

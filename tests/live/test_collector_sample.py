@@ -4,7 +4,7 @@
 import harness
 import test_hist
 from collector import Collector, CollectorTest, Counting
-from followed import wait_until
+from waiting import wait_until
 from harness import Program
 
 MODES = ((), ("--per-event",))

@@ -13,8 +13,9 @@ import tempfile
 
 import harness
 from cgroup import Cgroup
-from followed import Followed, wait_until
+from followed import Followed
 from harness import NOPSPAN, PATIENCE_S, Program, Test, program_path
+from waiting import wait_until
 
 OK, ERROR, CANCELLED, EXCEPTION = 0, 1, 2, 3
 FAILED = (ERROR, EXCEPTION)
@@ -32,6 +33,10 @@ def lower_bound(value):
     """Of the bucket that a time is in: 32 an octave, exact below 64."""
     shift = max(value.bit_length() - 6, 0)
     return value >> shift << shift
+
+
+def without_none(counts):
+    return {key: count for key, count in counts.items() if count}
 
 
 def histogram_of(times):
@@ -62,11 +67,29 @@ def counts_in(document):
     return {key: row["histogram"]["count"] for key, row in rows_in(document).items()}
 
 
+def total_of(document):
+    """The ledger's total, which is what its processes and the others add up to."""
+    ledger = document["ledger"]
+    apart = [*ledger["processes"], ledger["others"]]
+    assert all(row["closes"] for row in apart), ledger
+    for name, count in ledger["total"].items():
+        assert name == "closes" or count == sum(row[name] for row in apart), (name, ledger)
+    return ledger["total"]
+
+
+def by_process(document, count="delivered"):
+    """{pid: count} of the processes that the ledger has."""
+    rows = document["ledger"]["processes"]
+    counts = {row["pid"]: row[count] for row in rows}
+    assert len(counts) == len(rows)
+    return counts
+
+
 class Hist(Followed):
     """nopspan hist --json, from when it counts to SIGINT."""
 
-    def __init__(self, *arguments, json_output=True):
-        super().__init__([NOPSPAN, *(["--json"] if json_output else []), "hist", *map(str, arguments)])
+    def __init__(self, *arguments, json_output=True, wrapper=()):
+        super().__init__([*wrapper, NOPSPAN, *(["--json"] if json_output else []), "hist", *map(str, arguments)])
 
     def wait_until_up(self):
         self.wait_until_it_says("^Counting |waiting for one")
@@ -87,9 +110,9 @@ class Hist(Followed):
     def document(self):
         """The same, as JSON. That it is whole is a part of every test."""
         document = json.loads(self.stop())
-        ledger = document["ledger"]
+        total = total_of(document)
         found = sum(counts_in(document).values()) + document["other"]["histogram"]["count"]
-        assert ledger["closes"] and ledger["delivered"] == found and ledger["lost"] == 0, (ledger, found)
+        assert total["delivered"] == found and total["lost"] == 0, (document["ledger"], found)
         return document
 
 
@@ -170,12 +193,12 @@ class Workload(InAFolder):
         conditions = (lambda e: e.name == "work.inner", lambda e: e.model == "leaf-1", lambda e: e.ns > limit,
                       lambda e: e.status in FAILED, lambda e: self.is_sampled(e.request_id, 3), lambda e: False,
                       lambda e: False)
-        seen = {documents[0]["ledger"]["emitted"]}
+        seen = {total_of(documents[0])["emitted"]}
         for document, condition in zip(documents, conditions):
             rows = rows_in(document)
             rows.pop((CUT, ""), None)  # seen by no handler
             self.assertEqual(rows, rows_of([e for e in ends if condition(e)]))
-            seen.add(document["ledger"]["delivered"] + document["ledger"]["filtered"])
+            seen.add(total_of(document)["delivered"] + total_of(document)["filtered"])
         self.assertEqual(len(seen), 1, "what was left out was counted")
 
     @staticmethod
@@ -227,10 +250,60 @@ class Programs(InAFolder):
         self.assertEqual(rows_in(document)[name, ""]["histogram"],
                          {"unit": "ns", "sub_bits": 5, "buckets": [[lower_bound(time), hits]], "count": hits,
                           "sum": time * hits, "min": time, "max": time})
-        self.assertEqual(document["ledger"]["emitted"], hits)
+        self.assertEqual(by_process(document, "emitted"), {program.pid: each for program in programs})
+
+    def test_accounts_for_each_process(self):
+        with Program("traced") as first, Program("traced") as second, Program("hostile_stop") as hostile:
+            programs = (first, second, hostile)
+            with Hist("--pid", ",".join(str(p.pid) for p in programs), "--name", "hist.wanted") as hist:
+                first.ask("span hist.wanted 30")
+                first.ask("span hist.unwanted 4")
+                second.ask("span hist.wanted 200")
+                wild = int(hostile.ask("wild_texts")) // 2  # names; the rest are models under another name
+                hostile.ask("sequences 77 5 6 9")  # the same
+                document = json.loads(hist.stop())
+        total_of(document)
+        rows = {row["pid"]: row for row in document["ledger"]["processes"]}
+        self.assertEqual(rows.keys(), {p.pid for p in programs})
+        self.assertEqual(document["ledger"]["others"]["emitted"], 0)
+        names = ("delivered", "filtered", "unreadable", "missed")
+        self.assertEqual({pid: tuple(row[name] for name in names) for pid, row in rows.items()},
+                         {first.pid: (30, 4, 0, 0), second.pid: (200, 0, 0, 0), hostile.pid: (0, wild + 3, wild, 2)})
+        for program in programs:
+            row = rows[program.pid]
+            self.assertEqual(row["command"], os.path.basename(program.process.args[0]))
+            self.assertEqual((row["host"], row["namespace_pid"]), (os.uname().nodename, program.pid))
+            self.assertGreater(row["start_ticks"], 0)
+        said = "\n".join(hist.said)
+        self.assertIn("%d hits from 3 processes: 230 in histograms, %d filtered out, %d lost" % (
+            234 + wild + 3 + wild + 2, 4 + wild + 3, wild + 2), said)
+        self.assertIn("  lost by process: %d hostile_stop %d" % (hostile.pid, wild + 2), said)
+
+    def test_accounts_for_processes_that_had_the_same_pid(self):
+        with Hist("--binary", harness.LIBRARY, "--by", "name") as hist:
+            pid = int(harness.run("reused"))
+            document = hist.document()
+        counts = counts_in(document)
+        self.assertEqual((counts["reused.first",], counts["reused.second",]), (1, 400))
+        rows = [row for row in document["ledger"]["processes"] if row["pid"] == pid]
+        self.assertEqual(sum(row["delivered"] for row in rows), 401, rows)
+
+    def test_accounts_for_more_processes_than_it_has_rows_for_as_others(self):
+        copy = self.path("traced")
+        shutil.copy(program_path("traced_static"), copy)
+        most, more = 1024, 30
+        with Hist("--name", "canary", "--binary", copy) as hist:
+            script = 'for ((i = 0; i < %d; ++i)); do "$0" canary many; done' % (most + more)
+            subprocess.run(["bash", "-c", script, copy], check=True, timeout=PATIENCE_S)
+            document = hist.document()
+        self.assertEqual(counts_in(document), {("canary", "many"): most + more})
+        self.assertEqual(list(by_process(document).values()), [1] * most)
+        self.assertEqual({row["command"] for row in document["ledger"]["processes"]}, {"traced"})
+        self.assertEqual(document["ledger"]["others"]["delivered"], more)
+        self.assertIn("  30 are counted without their process", "\n".join(hist.said))
 
     def test_puts_what_finds_no_row_into_one(self):
-        with Program("traced") as program, Hist("--pid", program.pid, "--rows", 5, "--by", "name") as hist:
+        with Program("traced") as program, Hist("--pid", program.pid, "--rows-max", 5, "--by", "name") as hist:
             for number in range(20):
                 program.ask("span hist.name%d %d" % (number, number + 1))
             program.ask("span hist.name3 100")
@@ -305,7 +378,8 @@ class Programs(InAFolder):
                 outside.ask("span hist.outside 6")
                 document = hist.document()
         self.assertEqual(counts_in(document), {("hist.inside", ""): 5})
-        self.assertEqual(document["ledger"]["filtered"], 6)
+        self.assertEqual(by_process(document), {inside.pid: 5, outside.pid: 0})
+        self.assertEqual(by_process(document, "filtered"), {inside.pid: 0, outside.pid: 6})
 
     def test_prints_everything_so_far_each_interval(self):
         with Program("traced") as program, Hist("--pid", program.pid, "--interval", "50ms") as hist:
@@ -323,7 +397,7 @@ class Programs(InAFolder):
         self.assertRegex(shown, r"(?m)^Duration of spans, by name, in .*\n\nhist\.shown  1000\n  p50 .* p99 .* mean ")
         self.assertRegex(shown, r"(?m)^ +\d.* [nu]s +\d+ [#█]+")
         self.assertNotIn("\x1b", shown)
-        self.assertIn("1000 hits: 1000 in histograms, none lost", hist.said)
+        self.assertIn("1000 hits from 1 process: 1000 in histograms, none lost", hist.said)
 
 
 class Recording(InAFolder):
@@ -362,8 +436,8 @@ class Recording(InAFolder):
                 self.assertEqual(code, 0, said)
                 recorded = json.loads(printed)
                 self.assertEqual(rows_in(recorded), rows_in(document))
-                self.assertEqual(recorded["ledger"]["delivered"], document["ledger"]["delivered"])
-                self.assertTrue(recorded["ledger"]["closes"])
+                self.assertEqual(total_of(recorded)["delivered"], total_of(document)["delivered"])
+                self.assertEqual(without_none(by_process(recorded)), without_none(by_process(document)))
 
 
 class Hostile(InAFolder):
@@ -379,13 +453,13 @@ class Hostile(InAFolder):
                     other.ask("span hist.other 10")
                 document = json.loads(hist.stop())
         self.assertEqual(counts_in(document).pop(("hist.other", "")), 10 * len(commands))
-        self.assertTrue(document["ledger"]["closes"])
+        total_of(document)
         self.said = hist.said
         return document, hits
 
     def test_with_wild_pointers_is_counted_as_unreadable(self):
         document, (texts, records) = self.after("wild_texts", "wild_records")
-        self.assertEqual(document["ledger"]["unreadable"], texts)
+        self.assertEqual(total_of(document)["unreadable"], texts)
         self.assertIn("  %d could not be read by the kernel: their texts were not in memory" % texts, self.said)
         self.assertEqual(counts_in(document), {("hist.other", ""): 20, ("hostile.record", ""): records})
 
@@ -394,7 +468,7 @@ class Hostile(InAFolder):
         rows = counts_in(document)
         self.assertEqual(rows["x" * 63, ""], 1)
         self.assertEqual(rows["\x1b[2J\x1b[31mred", ""], 1)
-        self.assertEqual(document["ledger"]["unreadable"], 1)
+        self.assertEqual(total_of(document)["unreadable"], 1)
         self.assertEqual(sum(rows.values()), sum(hits) - 1 + 20)
         shown = ended("--merge", self.path("strange", json.dumps(document)))[1]
         self.assertIn("\\x1b[2J", shown)
@@ -410,13 +484,13 @@ class Hostile(InAFolder):
 
     def test_with_gaps_in_its_sequences_shows_what_was_missed(self):
         document, _ = self.after("sequences 77 5 6 7 11 12 20")
-        self.assertEqual(document["ledger"]["missed"], 3 + 7)
+        self.assertEqual(total_of(document)["missed"], 3 + 7)
         self.assertIn("  10 passed the probe without the kernel running its program", self.said)
-        self.assertEqual(document["ledger"]["emitted"], 10 + 10 + 6)
+        self.assertEqual(total_of(document)["emitted"], 10 + 10 + 6)
         # Another stream at the same place of the kernel's table, and sequences that no library writes.
         document, _ = self.after("sequences 77 5", "sequences %d 900" % (77 + 16384), "sequences 77 9",
                                  "sequences 78 100 50 51 18446744073709551615")
-        self.assertEqual(document["ledger"]["missed"], 0)
+        self.assertEqual(total_of(document)["missed"], 0)
 
 
 class Merge(InAFolder):
@@ -477,7 +551,7 @@ class Misuse(InAFolder):
         plain = shutil.which("true")
         cases = [(2, "--by", ("--by", "color")), (2, "--by", ("--by", "name,name")), (2, "--of", ("--of", "luck")),
                  (2, "--errors", ("--of", "retry", "--errors")), (2, "63 bytes", ("--name", "n" * 64)),
-                 (2, "no process 4194305", ("--pid", 4194305)), (1, "nosuch", ("--cgroup", "nosuch")),
+                 (2, "no process 4194305", ("--pid", 4194305)), (2, "nosuch", ("--cgroup", "nosuch")),
                  (2, plain, ("--binary", plain)), (2, "nowhere", ("--binary", "/nowhere"))]
         for status, word, arguments in cases:
             with self.subTest(arguments):

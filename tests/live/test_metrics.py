@@ -107,12 +107,18 @@ class MetricsTest(Given):
         self.assertEqual(metrics.sum("entries_delivered_total", pid=str(program.pid)), 50)
 
     def test_are_the_ledger_of_histograms(self):
-        with Program("traced") as program:
-            process = self.start("hist", "--pid", str(program.pid))
+        with Program("traced") as program, Program("traced") as other:
+            process = self.start("hist", "--pid", "%d,%d" % (program.pid, other.pid))
             program.ask("span metered 50")
-            counts = json.loads(self.end(process)[0])["ledger"]
-        self.assertEqual(counts["delivered"], 50)
-        self.assert_counts(self.metrics(), counts, pid="other")
+            other.ask("span metered 7")
+            ledger = json.loads(self.end(process)[0])["ledger"]
+        metrics = self.metrics()
+        self.assert_counts(metrics, ledger["total"])
+        for one, delivered in ((program, 50), (other, 7)):
+            (row,) = [row for row in ledger["processes"] if row["pid"] == one.pid]
+            self.assertEqual(row["delivered"], delivered)
+            self.assert_counts(metrics, row, pid=str(one.pid), command="traced")
+        self.assertEqual(metrics.sum("processes_total"), 2)
 
     def test_are_the_ledger_of_tables(self):
         with Program("traced") as program:

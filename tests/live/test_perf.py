@@ -44,17 +44,17 @@ class Perf(harness.Test):
             self.assertEqual(program.gate(), 0, "a probe that nobody records costs nothing")
             # Begun disabled, so that its acknowledgement says that it is enabled.
             # Without build ids, for which perf enters other mount namespaces, and so leaves a chroot.
-            with subprocess.Popen(["perf", "record", "-q", "-B", "-e", event, "-a", "-D", "-1", "-o", data,
-                                   "--control", "fifo:%s,%s" % (control, acknowledge)],
-                                  stderr=subprocess.PIPE, text=True) as recorder:
-                with open(control, "w", encoding="ascii") as write:
-                    write.write("enable\n")
-                with open(acknowledge, encoding="ascii") as read:
-                    self.assertIn("ack", read.readline())
-                wait_until(lambda: program.gate() & GATE_SPANS, "the gate to go up")
-                self.assertEqual(program.ask("span by_perf 10"), "10")
-                recorder.send_signal(signal.SIGINT)
-                recorder.communicate(timeout=harness.PATIENCE_S)
+            recorder = self.until_interrupted("perf", "record", "-q", "-B", "-e", event, "-a", "-D", "-1", "-o", data,
+                                              "--control", "fifo:%s,%s" % (control, acknowledge),
+                                              stderr=subprocess.DEVNULL)
+            with open(control, "w", encoding="ascii") as write:
+                write.write("enable\n")
+            with open(acknowledge, encoding="ascii") as read:
+                self.assertIn("ack", read.readline())
+            wait_until(lambda: program.gate() & GATE_SPANS, "the gate to go up")
+            self.assertEqual(program.ask("span by_perf 10"), "10")
+            recorder.send_signal(signal.SIGINT)
+            recorder.wait(harness.PATIENCE_S)
             program.wait_for_gate(lambda gate: gate == 0, "the gate at zero when perf has ended")
             lines = self.perf("script", "-i", data, "-F", "pid,event,trace").splitlines()
         mine = [line for line in lines if line.split()[:1] == [str(program.pid)]]

@@ -12,6 +12,7 @@ import subprocess
 import unittest
 
 import harness
+from followed import Followed
 from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, program_path, wait_until
 
 UNIT = os.path.join(harness.SOURCE, "packaging", "nopspan.service")
@@ -158,11 +159,10 @@ class Privileges(harness.Test):
     def test_a_recording_needs_none(self):
         path = os.path.join(self.folder, "spans.rec")
         with self.traced() as program:
-            with subprocess.Popen([NOPSPAN, "record", path, "--pid", str(program.pid)], stderr=subprocess.DEVNULL) as process:
-                wait_until(lambda: program.gate() & GATE_BATCH, "the recorder to attach")
+            with Followed([NOPSPAN, "record", path, "--pid", str(program.pid)]) as recorder:
+                recorder.wait_until_it_says("Recording\\.")
                 program.ask("span recorded 50")
-                process.send_signal(signal.SIGINT)
-        self.assertEqual(process.returncode, 0)
+                self.assertEqual(recorder.stop(), 0)
         os.chmod(path, 0o644)
         status, out, errors = self.run_nopspan(set(), "trace", "--json", "--incomplete", "--from", path)
         self.assertEqual(status, 0, errors)

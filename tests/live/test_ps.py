@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 
 import harness
@@ -230,13 +229,9 @@ class Ps(harness.Test):
         with Program("traced") as program, open(LIBRARY, "rb") as library:
             os.set_inheritable(library.fileno(), True)
             script = "usdt:/proc/self/fd/%d:nopspan:span_stop { @ = count(); }" % library.fileno()
-            tracer = subprocess.Popen([harness.BPFTRACE, "-e", script], stdout=subprocess.DEVNULL, close_fds=False)
-            try:
-                program.wait_for_gate(lambda gate: gate & GATE_SPANS, "the gate to go up")
-                self.assertIn(tracer.pid, listeners(self.only_copy(program.pid)))
-            finally:
-                tracer.send_signal(signal.SIGINT)
-                tracer.wait(harness.PATIENCE_S)
+            tracer = self.until_interrupted(harness.BPFTRACE, "-e", script, stdout=subprocess.DEVNULL, close_fds=False)
+            program.wait_for_gate(lambda gate: gate & GATE_SPANS, "the gate to go up")
+            self.assertIn(tracer.pid, listeners(self.only_copy(program.pid)))
 
     def test_what_batches_take_while_somebody_listens_to_them(self):
         with Program("traced") as program:
@@ -255,19 +250,16 @@ class Ps(harness.Test):
     def test_an_event_of_perf_and_who_may_use_it(self):
         with Program("traced") as program:
             place, = (p for p in self.only_copy(program.pid)["probes"] if p["name"] == "span_stop")
-            write_event("p:nopspan_test/ps %s:0x%x(0x%x)" % (LIBRARY, place["offset"], place["semaphore_offset"]))
-            try:
-                with subprocess.Popen(["perf", "record", "-q", "-B", "-e", "nopspan_test:ps", "-a", "-o",
-                                       os.path.join(self.temporary_folder(), "data")],
-                                      stderr=subprocess.DEVNULL) as perf:
-                    program.wait_for_gate(lambda gate: gate & GATE_SPANS, "the gate to go up")
-                    listener = listeners(self.only_copy(program.pid))[perf.pid]
-                    self.assertEqual((listener["kind"], listener["name"]), ("perhaps", "nopspan_test:ps"))
-                    self.assertIn("perf(%d)?" % perf.pid, self.row(program.pid)["LISTENERS"])
-                    perf.send_signal(signal.SIGINT)
-                    perf.wait(harness.PATIENCE_S)
-            finally:
-                write_event("-:nopspan_test/ps")
+            # Events are the whole machine's: another run's, or one that was left behind, is not this one.
+            group = "nopspan_test_%d" % os.getpid()
+            write_event("p:%s/ps %s:0x%x(0x%x)" % (group, LIBRARY, place["offset"], place["semaphore_offset"]))
+            self.addCleanup(write_event, "-:%s/ps" % group)
+            perf = self.until_interrupted("perf", "record", "-q", "-B", "-e", group + ":ps", "-a", "-o",
+                                          os.path.join(self.temporary_folder(), "data"), stderr=subprocess.DEVNULL)
+            program.wait_for_gate(lambda gate: gate & GATE_SPANS, "the gate to go up")
+            listener = listeners(self.only_copy(program.pid))[perf.pid]
+            self.assertEqual((listener["kind"], listener["name"]), ("perhaps", group + ":ps"))
+            self.assertIn("perf(%d)?" % perf.pid, self.row(program.pid)["LISTENERS"])
 
     def test_counts_of_the_library_that_are_not_zero(self):
         with Program("traced") as program:

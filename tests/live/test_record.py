@@ -16,8 +16,9 @@ import example_service
 import harness
 import test_genai
 from example_service import PROMPTS, TRACED, Agent, Server, lines_of, prompts_file
-from followed import Followed, wait_until
+from followed import Followed
 from harness import LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Program, Test
+from waiting import wait_until
 
 sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
 import recording

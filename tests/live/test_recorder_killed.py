@@ -10,7 +10,7 @@ import time
 
 import harness
 from collector import CollectorTest, Counting
-from followed import wait_until
+from waiting import wait_until
 from harness import LONG
 from test_record import Record, nopspan
 

@@ -8,6 +8,7 @@
             process.interrupt()
 """
 
+import functools
 import hashlib
 import os
 import platform
@@ -16,25 +17,15 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import debian
+import waiting
 
 PATIENCE_S = 120
+wait_until = functools.partial(waiting.wait_until, patience_s=PATIENCE_S)
 ENVIRONMENT = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8",
                "DEBIAN_FRONTEND=noninteractive"]
-
-
-def wait_until(condition, what):
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        found = condition()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError("waited in vain for %s" % what)
-        time.sleep(0.1)
 
 
 def bare(packages):

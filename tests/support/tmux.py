@@ -5,9 +5,8 @@ import os
 import shlex
 import subprocess
 import tempfile
-import time
 
-PATIENCE_S = 60
+from waiting import PATIENCE_S, wait_until
 
 
 class Terminal:
@@ -64,15 +63,7 @@ class Terminal:
 
     def wait_for(self, condition, what):
         """Until condition(lines) is true; returns its value."""
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            lines = self.screen()
-            value = condition(lines)
-            if value:
-                return value
-            if time.monotonic() > deadline:
-                raise AssertionError("waited in vain: %s\n%s" % (what, "\n".join(lines)))
-            time.sleep(0.02)
+        return wait_until(lambda: condition(self.screen()), what, seen=lambda: "\n".join(self.screen()))
 
     def wait_for_text(self, text):
         return self.wait_for(lambda lines: any(text in line for line in lines), repr(text))

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/cells.h"
 
+#include "base/utf8.h"
+
 #include <cwchar>
 
 namespace nopspan::collector {
@@ -14,16 +16,11 @@ struct Character {
 
 // Takes the first character away. What is no UTF-8, which does not come from printable(), is one byte in one cell.
 Character take(std::string_view& text) {
-  const auto lead = static_cast<unsigned char>(text[0]);
-  const std::size_t size = lead < 0xc0 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-  Character character{text.substr(0, size), 1};
+  const Utf8Character decoded = first_character(text);
+  Character character{text.substr(0, decoded.bytes > 0 ? decoded.bytes : 1), 1};
   text.remove_prefix(character.bytes.size());
-  if (size == 1) return character;
-  auto code = static_cast<wchar_t>(lead & (0x7fU >> size));
-  for (const char byte : character.bytes.substr(1)) {
-    code = static_cast<wchar_t>((static_cast<unsigned>(code) << 6U) | (static_cast<unsigned char>(byte) & 0x3fU));
-  }
-  const int cells = wcwidth(code);
+  if (decoded.bytes <= 1) return character;
+  const int cells = wcwidth(static_cast<wchar_t>(decoded.code));
   if (cells >= 0) character.cells = static_cast<std::size_t>(cells);
   return character;
 }

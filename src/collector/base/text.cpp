@@ -2,6 +2,7 @@
 #include "base/text.h"
 
 #include "base/failure.h"
+#include "base/utf8.h"
 
 #include <algorithm>
 #include <array>
@@ -17,28 +18,6 @@ namespace {
 
 constexpr char kHexDigits[] = "0123456789abcdef";
 constexpr std::string_view kEllipsis = "…";
-
-struct Character {
-  char32_t code = 0;
-  std::size_t size = 0;  // 0: no UTF-8
-};
-
-// The character that `text` begins with, by the Unicode standard's table of well-formed byte sequences.
-Character first_character(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(0);
-  if (lead < 0x80) return {lead, 1};
-  const std::size_t size = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-  if (lead < 0xc2 || lead > 0xf4 || text.size() < size) return {};
-  char32_t code = lead & (0xffU >> (size + 1));
-  for (std::size_t i = 1; i < size; ++i) {
-    if ((byte(i) & 0xc0U) != 0x80U) return {};
-    code = (code << 6U) | (byte(i) & 0x3fU);
-  }
-  const bool overlong = (size == 3 && code < 0x800) || (size == 4 && code < 0x10000);
-  if (overlong || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) return {};
-  return {code, size};
-}
 
 // What a terminal may obey, what turns the order of its neighbours, or breaks the line.
 bool is_dangerous(char32_t code) {
@@ -87,9 +66,9 @@ std::string printable(std::string_view text, std::size_t most) {
   std::size_t count = 0;  // of the characters in `shown`
   std::size_t fits = 0;   // bytes of it that leave room for the ellipsis
   while (!text.empty()) {
-    const Character character = first_character(text);
-    const bool plain = character.size > 0 && !is_dangerous(character.code);
-    const std::size_t size = character.size > 0 ? character.size : 1;
+    const Utf8Character character = first_character(text);
+    const bool plain = character.bytes > 0 && !is_dangerous(character.code);
+    const std::size_t size = character.bytes > 0 ? character.bytes : 1;
     const std::size_t width = plain ? 1 : 4 * size;
     if (count + width > most) {
       shown.resize(fits);

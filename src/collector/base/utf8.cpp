@@ -7,27 +7,24 @@
 #include <cstring>
 
 namespace nopspan::collector {
-namespace {
 
-// How many bytes the character takes that `text` begins with; 0 if it begins with none. (The Unicode Standard, table
-// 3-7: no surrogates, nothing over U+10FFFF, no longer forms than needed.)
-std::size_t character_bytes(std::string_view text) {
+// By the Unicode Standard's table 3-7 of well-formed byte sequences: no surrogates, nothing over U+10FFFF, no longer
+// forms than needed.
+Utf8Character first_character(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const auto follows = [&](std::size_t i) { return i < text.size() && (byte(i) & 0xc0U) == 0x80U; };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  if (first < 0xc2 || first > 0xf4) return 0;
-  if (!follows(1)) return 0;
-  if (first < 0xe0) return 2;
-  const unsigned second = byte(1);
-  if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f)) return 0;
-  if (!follows(2)) return 0;
-  if (first < 0xf0) return 3;
-  if ((first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f)) return 0;
-  return follows(3) ? 4 : 0;
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return {lead, 1};
+  const std::size_t bytes = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+  if (lead < 0xc2 || lead > 0xf4 || text.size() < bytes) return {};
+  char32_t code = lead & (0xffU >> (bytes + 1));
+  for (std::size_t i = 1; i < bytes; ++i) {
+    if ((byte(i) & 0xc0U) != 0x80U) return {};
+    code = (code << 6U) | (byte(i) & 0x3fU);
+  }
+  const bool is_too_long = (bytes == 3 && code < 0x800) || (bytes == 4 && code < 0x10000);
+  if (is_too_long || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) return {};
+  return {code, bytes};
 }
-
-}  // namespace
 
 bool is_utf8(std::string_view text) {
   while (!text.empty()) {
@@ -39,7 +36,7 @@ bool is_utf8(std::string_view text) {
       text.remove_prefix(some);
       continue;
     }
-    const std::size_t bytes = character_bytes(text);
+    const std::size_t bytes = first_character(text).bytes;
     if (bytes == 0) return false;
     text.remove_prefix(bytes);
   }
@@ -50,7 +47,7 @@ std::string mended_utf8(std::string_view text) {
   std::string mended;
   mended.reserve(text.size());
   while (!text.empty()) {
-    const std::size_t bytes = character_bytes(text);
+    const std::size_t bytes = first_character(text).bytes;
     mended += bytes == 0 ? "?" : text.substr(0, bytes);
     text.remove_prefix(bytes == 0 ? 1 : bytes);
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan hist: how long things take, by name and model.
+#include "base/deadline.h"
 #include "base/failure.h"
 #include "base/output_options.h"
-#include "base/stopping.h"
 #include "command/command.h"
 #include "command/open_source.h"
 #include "command/options.h"
@@ -48,7 +48,9 @@ constexpr char kExamples[] =
     "\"sum\",\n"
     "\"min\", \"max\"}: equal bounds' counts can be added. With --interval each line of output is one such document, "
     "of\n"
-    "everything since the beginning.";
+    "everything since the beginning. \"ledger\" tells what became of every hit, by process as other commands do; a "
+    "merged\n"
+    "one adds up what has the same host, pid and start.";
 
 struct Options {
   SourceOptions source;
@@ -56,7 +58,7 @@ struct Options {
   std::string of = "duration";
   std::uint64_t interval_ns = 0;
   std::size_t most_rows = 512;
-  std::size_t top = 20;
+  std::size_t shown_rows = 20;
   bool no_sequences = false;
   std::vector<std::string> merge;
 };
@@ -87,7 +89,7 @@ class Output {
  public:
   Output(const OutputOptions& common, const Options& options)
       : json_(common.json), lines_(options.interval_ns > 0), style_(HistStyle::of_stdout(common.color)) {
-    style_.most_rows = options.top;
+    style_.most_rows = options.shown_rows;
   }
 
   void show(const HistTable& table) {
@@ -132,9 +134,6 @@ class Progress {
   std::size_t shown_ = SIZE_MAX;
 };
 
-// It is not known which processes the hits were of.
-Ledger ledger_of(const HistTable& table) { return {.processes = {}, .others = table.counts, .total = table.counts}; }
-
 int run_live(const OutputOptions& common, const Options& given, const HistOptions& options) {
   MetricsFile metrics(given.source.metrics, 0);
   HistSource source(options);
@@ -143,22 +142,23 @@ int run_live(const OutputOptions& common, const Options& given, const HistOption
   source.attach_new();
   progress.show(source);
 
-  const auto began = Clock::now();
-  const std::chrono::nanoseconds duration(given.source.duration_ns), interval(given.interval_ns);
-  auto next_output = began + interval;
-  while (!stopping && source.may_see_more()) {
-    auto until = Clock::now() + std::chrono::milliseconds(100);
-    if (duration.count() > 0) until = std::min(until, began + duration);
-    if (interval.count() > 0) until = std::min(until, next_output);
+  Deadline until(given.source.duration_ns);
+  until.begin();
+  const std::chrono::nanoseconds interval(given.interval_ns);
+  auto next_output = Clock::now() + interval;
+  while (!until.is_over() && source.may_see_more()) {
+    std::int64_t wait_ms = until.milliseconds(100);
+    if (interval.count() > 0) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_output - Clock::now()).count();
+      wait_ms = std::clamp<std::int64_t>(left, 0, wait_ms);
+    }
     pollfd watched = {source.watch_fd(), POLLIN, 0};
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now()).count();
-    poll(&watched, 1, static_cast<int>(std::max<std::int64_t>(left, 0)));
-    if (stopping) break;
+    poll(&watched, 1, static_cast<int>(wait_ms));
+    if (until.is_over()) break;
     const auto now = Clock::now();
-    if (duration.count() > 0 && now - began >= duration) break;
     source.attach_new();
     progress.show(source);
-    metrics.write_if_due([&source] { return ledger_of(source.read()); });
+    metrics.write_if_due([&source] { return source.read().ledger.ledger(); });
     if (interval.count() > 0 && now >= next_output) {
       output.show(source.read());
       while (next_output <= now) next_output += interval;
@@ -166,7 +166,7 @@ int run_live(const OutputOptions& common, const Options& given, const HistOption
   }
   source.detach();
   const HistTable table = source.read();
-  metrics.write(ledger_of(table));
+  metrics.write(table.ledger.ledger());
   output.finish(table);
   return 0;
 }
@@ -208,10 +208,12 @@ void add_hist(CLI::App& app, const OutputOptions& common, Run& run_chosen) {
       ->expected(1, 2);
   add_duration_option(*command, "--interval", options->interval_ns, "Print every so often what was seen so far")
       ->check(some_time());
-  command->add_option("--top", options->top, "Show so many rows, the most frequent; 0: all (20)")
+  command->add_option("--rows", options->shown_rows, "Show the first N rows only, the most frequent; 0: all (20)")
       ->type_name("N")
       ->check(whole_number(0));
-  command->add_option("--rows", options->most_rows, "Keep so many rows of 15 KiB; the rest are one row, other (512)")
+  command
+      ->add_option("--rows-max", options->most_rows,
+                   "Rows to count, in 15 KiB of the kernel's memory each; what has none is counted as other (512)")
       ->type_name("N")
       ->check(whole_number(1, 65536));
   command->add_flag("--no-sequences", options->no_sequences,

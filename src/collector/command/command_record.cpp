@@ -54,6 +54,11 @@ void refuse_same_files(const RecordOptions& options) {
   if (!source.from.empty() && is_same_file(source.from, path)) {
     throw Failure(path + " is the file that --from reads", Failure::kMisused);
   }
+  for (unsigned i = 1; !source.from.empty() && options.recorder.max_bytes > 0 && i <= options.recorder.keep; ++i) {
+    if (const std::string older = options.recorder.file(i); is_same_file(source.from, older)) {
+      throw Failure(older + " is the file that --from reads", Failure::kMisused);
+    }
+  }
   if (!source.metrics.empty() && is_same_file(source.metrics, path)) {
     throw Failure(path + " is the file that --metrics writes", Failure::kMisused);
   }
@@ -84,12 +89,14 @@ std::string totals_text(const Recorder::Totals& totals, const std::string& path)
   return text + "\n";
 }
 
-nlohmann::ordered_json to_json(const Recorder::Totals& totals, const std::string& path, const Ledger& ledger) {
+nlohmann::ordered_json to_json(const Recorder::Totals& totals, const std::string& path, const Source& source,
+                               const Ledger& ledger) {
   nlohmann::ordered_json json = {{"file", path}, {"files", totals.files}};
   for (std::size_t i = 0; i < totals.entries.by_kind.size(); ++i)
     json[EntryCounts::kMany[i]] = totals.entries.by_kind[i];
   json["bytes"] = totals.bytes;
   json["dropped"] = totals.dropped;
+  add_clock(json, source);
   json["ledger"] = to_json(ledger);
   return json;
 }
@@ -100,10 +107,10 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
   std::signal(SIGXFSZ, SIG_IGN);
   refuse_same_files(options);
   MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
+  // First: where there is nothing to record, nothing is written over.
+  const std::unique_ptr<Source> source = open_source(options.source);
   Recorder recorder(options.recorder);
-  std::unique_ptr<Source> source;
   try {
-    source = open_source(options.source);
     recorder.set_source(*source);
     Announced announced(recorder);
     Metered metered(announced, metrics, [&recorder] { return recorder.ledger(); });
@@ -118,7 +125,7 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
   const std::string& path = options.recorder.path;
   std::cerr << remark_text(*source);
   if (common.json) {
-    (path == "-" ? std::cerr : std::cout) << to_json(recorder.totals(), path, ledger)
+    (path == "-" ? std::cerr : std::cout) << to_json(recorder.totals(), path, *source, ledger)
                                                  .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
                                           << "\n";
   } else {

@@ -5,6 +5,7 @@
 #include "command/command.h"
 #include "command/open_source.h"
 #include "command/options.h"
+#include "host/cgroup_folder.h"
 #include "host/process_facts.h"
 #include "model/metrics_file.h"
 #include "model/run_source.h"
@@ -76,7 +77,7 @@ class Shower : public Sink {
   void finish() {
     if (!is_done()) assembler_.finish();
   }
-  void print_end(const Ledger& ledger) const;
+  void print_end(const Source& source) const;
   [[nodiscard]] const Filter& filter_for_source() const { return filter_.for_source(); }
 
  private:
@@ -118,13 +119,16 @@ bool Shower::take(const AssembledTrace& trace) {
   return true;
 }
 
-void Shower::print_end(const Ledger& ledger) const {
+void Shower::print_end(const Source& source) const {
+  const Ledger ledger = source.ledger();
   const TraceCounts& counts = assembler_.counts();
   if (common_.json) {
     nlohmann::ordered_json traces = {
         {"shown", shown_}, {"not_wanted", not_wanted_}, {"incomplete_not_shown", incomplete_}};
     traces.update(to_json(counts));
-    const nlohmann::ordered_json end = {{"type", "end"}, {"traces", std::move(traces)}, {"ledger", to_json(ledger)}};
+    nlohmann::ordered_json end = {{"type", "end"}, {"traces", std::move(traces)}};
+    add_clock(end, source);
+    end["ledger"] = to_json(ledger);
     std::cout << end.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
     std::cout.flush();
     return;
@@ -157,7 +161,10 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
   if (options.all_spans) options.limits.shared_kept = options.limits.entries_per_trace;
   options.limits.long_grace_ns = std::max(options.limits.long_grace_ns, 2 * options.limits.grace_ns);
   // Here, since the source gets a filter without them: a request's other processes are wanted too.
-  if (options.source.from.empty()) require_processes(options.source.filter.pids);
+  if (options.source.from.empty()) {
+    require_processes(options.source.filter.pids);
+    require_cgroup(options.source.filter.cgroup);
+  }
   Shower shower(options, common);
   options.source.filter = shower.filter_for_source();
   MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
@@ -166,7 +173,7 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
   run_source(*source, metered, options.source, true);
   shower.finish();
   metrics.write(source->ledger());
-  shower.print_end(source->ledger());
+  shower.print_end(*source);
   std::cerr << remark_text(*source);
   return 0;
 }
@@ -190,9 +197,9 @@ void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
   CLI::App* command = app.add_subcommand("trace", "Show requests as trees of spans, as they end");
   auto options = std::make_shared<TraceOptions>();
   constexpr char kGroup[] = "Traces";
-  command->add_option("--limit", options->limit, "End after so many traces")
+  command->add_option("--limit", options->limit, "End after so many traces (0: do not)")
       ->type_name("N")
-      ->check(whole_number(1))
+      ->check(whole_number(0))
       ->group(kGroup);
   command
       ->add_flag("--all-spans", options->all_spans, "Do not fold siblings of one name, nor spans that requests share")

@@ -3,6 +3,7 @@
 
 #include "base/failure.h"
 #include "base/text.h"
+#include "host/cgroup_folder.h"
 
 #include <CLI/CLI.hpp>
 
@@ -87,6 +88,7 @@ void add_filter_options(CLI::App& app, Filter& filter) {
   app.add_option("--cgroup", filter.cgroup,
                  "Only this cgroup's processes: a path, or the beginning of a container's id")
       ->type_name("CGROUP")
+      ->transform(cgroup_named)
       ->check(some_text())
       ->group(kGroup);
   add_duration_option(app, "--slower-than", filter.slower_than_ns, "Only requests that took longer")->group(kGroup);

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "hist/hist_source.h"
 #include "host/cgroup_folder.h"
+#include "host/pid_namespace.h"
 
 // Before the skeleton, which has its structs.
 #include <hist_events.h>
@@ -64,6 +65,9 @@ nopspan_hist_options knobs_of(const HistOptions& options) {
   knobs.cgroup = filter.cgroup.empty() ? 0 : 1;
   knobs.sample_one_in = filter.sample_one_in;
   knobs.slower_than_ns = filter.slower_than_ns;
+  const PidNamespace numbers = pid_namespace();
+  knobs.namespace_device = numbers.device;
+  knobs.namespace_inode = numbers.inode;
   set_text(knobs.name, filter.name, "--name");
   set_text(knobs.model, filter.model, "--model");
   if (!filter.request.empty()) {
@@ -74,7 +78,10 @@ nopspan_hist_options knobs_of(const HistOptions& options) {
   return knobs;
 }
 
-std::string text_of_part(const char (&part)[NOPSPAN_HIST_TEXT]) { return {part, strnlen(part, sizeof(part))}; }
+template <std::size_t size>
+std::string text_in(const char (&part)[size]) {
+  return {part, strnlen(part, size)};
+}
 
 // What a thread may have left by half, if the row was copied meanwhile (or on kernels without cmpxchg), is put right as
 // far as the buckets tell.
@@ -128,7 +135,7 @@ HistProgram::Object HistProgram::load(const HistOptions& options, bool has_cmpxc
   return object;
 }
 
-HistProgram::HistProgram(const HistOptions& options) {
+HistProgram::HistProgram(const HistOptions& options) : checks_sequences_(options.check_sequences) {
   libbpf_set_print(keep_log);
   OpenFile folder;
   if (!options.filter.cgroup.empty()) folder = open_cgroup(options.filter.cgroup);
@@ -144,7 +151,7 @@ HistProgram::HistProgram(const HistOptions& options) {
     if (error == EPERM || error == EACCES) {
       why += ". It needs CAP_BPF and CAP_PERFMON (before Linux 5.8 CAP_SYS_ADMIN): run it as root; see nopspan doctor";
     } else if (error == ENOMEM || error == E2BIG) {
-      why += ". A smaller --rows takes less memory";
+      why += ". A smaller --rows-max takes less memory";
     } else {
       why += "\n" + libbpf_log();
     }
@@ -169,12 +176,7 @@ std::string HistProgram::attach_failure(const std::string& path, int error) {
   return "cannot attach to " + path + ": " + why_not_attached(error);
 }
 
-void HistProgram::read_into(HistTable& table) const {
-  read_rows(table);
-  read_counts(table.counts);
-}
-
-void HistProgram::read_rows(HistTable& table) const {
+void HistProgram::read_rows_into(HistTable& table) const {
   const int rows = bpf_map__fd(object_->maps.rows);
   nopspan_hist_key key = {}, next = {};
   nopspan_hist_row raw;
@@ -184,31 +186,49 @@ void HistProgram::read_rows(HistTable& table) const {
     HistRow row = row_of(raw);
     if (row.times.count() == 0) continue;  // made, and not yet filled
     HistTable::Key texts;
-    for (std::size_t i = 0; i < table.by.size(); ++i) texts.push_back(text_of_part(key.part[i]));
-    table.counts.delivered += row.times.count();
+    for (std::size_t i = 0; i < table.by.size(); ++i) texts.push_back(text_in(key.part[i]));
     table.rows[texts].merge(row);
   }
   if (bpf_map_lookup_elem(bpf_map__fd(object_->maps.fixed_rows), &kOtherRow, &raw) == 0) {
     table.other.merge(row_of(raw));
-    table.counts.delivered += table.other.times.count();
   }
 }
 
-void HistProgram::read_counts(Counts& counts) const {
-  const int cpus = std::max(1, libbpf_num_possible_cpus());
-  std::vector<nopspan_hist_counts> of_cpus(static_cast<std::size_t>(cpus));
-  const std::uint32_t zero = 0;
+HistHits HistProgram::hits(bool is_final) const {
+  std::vector<nopspan_hist_process> of_cpus(static_cast<std::size_t>(std::max(1, libbpf_num_possible_cpus())));
+  HistHits hits;
   std::uint64_t gaps = 0;
-  if (bpf_map_lookup_elem(bpf_map__fd(object_->maps.counts), &zero, of_cpus.data()) == 0) {
-    for (const nopspan_hist_counts& one : of_cpus) {
+  const auto read = [&](const bpf_map* map, std::uint32_t key) {
+    HistHits::OfProcess process;
+    process.tgid = key;
+    if (bpf_map_lookup_elem(bpf_map__fd(map), &key, of_cpus.data()) != 0) return process;
+    Counts& counts = process.counts;
+    for (const nopspan_hist_process& one : of_cpus) {
+      counts.delivered += one.taken;
       counts.filtered += one.filtered;
       counts.unreadable += one.unreadable;
-      gaps += one.missed;
+      counts.missed += one.missed;
+      if (one.pid != 0) process.pid = one.pid;
+      if (one.command[0] != '\0') process.command = text_in(one.command);
     }
+    counts.emitted = counts.delivered + counts.filtered + counts.lost();
+    gaps += counts.missed;
+    return process;
+  };
+  std::uint32_t tgid = 0;
+  const int processes = bpf_map__fd(object_->maps.processes);
+  for (const void* from = nullptr; bpf_map_get_next_key(processes, from, &tgid) == 0; from = &tgid) {
+    hits.processes.push_back(read(object_->maps.processes, tgid));
   }
-  // The kernel's own count has those before a stream's first hit too, but only some kernels count.
-  counts.missed += std::max(gaps, recursion_misses());
-  counts.emitted = counts.delivered + counts.filtered + counts.lost();
+  hits.others = read(object_->maps.other_processes, 0).counts;
+  // The kernel's own count has those before a stream's first hit too, but only some kernels count. Whose they were is
+  // known when the stream's next hit shows the gap, if it does.
+  const std::uint64_t missed = recursion_misses();
+  if (missed > gaps && (is_final || !checks_sequences_)) {
+    hits.others.missed += missed - gaps;
+    hits.others.emitted += missed - gaps;
+  }
+  return hits;
 }
 
 std::uint64_t HistProgram::recursion_misses() const {

@@ -2,6 +2,7 @@
 // The kernel's side of `nopspan hist`: loaded, attached to sites, and read.
 #pragma once
 
+#include "hist/hist_processes.h"
 #include "hist/hist_table.h"
 #include "host/probe_file.h"
 #include "live/probe_link.h"
@@ -25,8 +26,9 @@ class HistProgram {
   ProbeLink attach(const ProbeFile& file, const Probe& probe, std::uint32_t pid);
   static std::string attach_failure(const std::string& path, int error);
 
-  // Adds its rows and counts.
-  void read_into(HistTable& table) const;
+  void read_rows_into(HistTable& table) const;
+  // What was counted up to now. `is_final`: it is attached no more, and nothing explains a loss later.
+  [[nodiscard]] HistHits hits(bool is_final) const;
 
  private:
   struct Destroy {
@@ -35,13 +37,12 @@ class HistProgram {
   using Object = std::unique_ptr<hist, Destroy>;
   // Null if the kernel refuses the program, and errno says why.
   static Object load(const HistOptions& options, bool has_cmpxchg);
-  void read_rows(HistTable& table) const;
-  void read_counts(Counts& counts) const;
   [[nodiscard]] std::uint64_t recursion_misses() const;
 
   Object object_;
   int program_ = -1;  // file descriptor
   bool has_cmpxchg_ = true;
+  bool checks_sequences_;
 };
 
 }  // namespace nopspan::collector

@@ -25,27 +25,45 @@ class Histograms : public Sink {
     Measured measured;
     if (!measure(span, *options_.of, measured)) return;
     note(span);
+    Counts& counts = counts_of(span);
+    ++counts.emitted;
     if (!is_wanted(span, measured)) {
-      ++table_.counts.filtered;
+      ++counts.filtered;
       return;
     }
+    ++counts.delivered;
     HistTable::Key key;
     for (const KeyPart* part : options_.by) key.emplace_back(text_of(span, measured, *part));
     table_.add(key, measured, options_.most_rows);
   }
   void on_tick(std::uint64_t) override {}
 
-  HistTable take(const Counts& of_recording) {
-    Counts& counts = table_.counts;
-    const Counts own = counts;
-    counts = of_recording;  // what was lost on the way into the recording: of all entries, not only of these
-    counts.delivered = own.delivered;
-    counts.filtered = own.filtered;
-    counts.emitted = counts.delivered + counts.filtered + counts.lost();
+  HistTable take(const Ledger& of_recording) {
+    for (const ProcessLedger& one : of_recording.processes) table_.ledger.of(one.process) += losses_of(one.counts);
+    Ledger rest;
+    rest.others = losses_of(of_recording.rest());
+    if (!rest.others.empty()) rest.others_processes = of_recording.others_processes;
+    table_.ledger.add(rest);
     return std::move(table_);
   }
 
  private:
+  // What was lost on the way into the recording: of all entries, not only of these.
+  static Counts losses_of(Counts counts) {
+    counts.delivered = counts.filtered = 0;
+    counts.emitted = counts.lost();
+    return counts;
+  }
+
+  // Spans of a process come many at a time.
+  Counts& counts_of(const Span& span) {
+    if (counts_ == nullptr || *span.process != process_) {
+      process_ = *span.process;
+      counts_ = &table_.ledger.of(process_);
+    }
+    return *counts_;
+  }
+
   [[nodiscard]] bool is_wanted(const Span& span, const Measured& measured) const {
     const Filter& filter = options_.filter;
     if (!filter.may_want(span)) return false;
@@ -67,6 +85,8 @@ class Histograms : public Sink {
 
   HistOptions options_;
   HistTable table_;
+  ProcessPointer process_;    // of the last span
+  Counts* counts_ = nullptr;  // its
 };
 
 }  // namespace
@@ -75,7 +95,7 @@ HistTable read_recording(Source& source, const SourceOptions& source_options, co
   Histograms histograms(options);
   run_source(source, histograms, source_options, true);
   std::cerr << remark_text(source);
-  return histograms.take(source.ledger().total);
+  return histograms.take(source.ledger());
 }
 
 }  // namespace nopspan::collector

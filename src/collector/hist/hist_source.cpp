@@ -3,6 +3,7 @@
 
 #include "base/failure.h"
 #include "base/text.h"
+#include "hist/hist_processes.h"
 #include "hist/hist_program.h"
 #include "host/hidden_processes.h"
 #include "host/host.h"
@@ -44,6 +45,7 @@ class HistSource::Loaded {
 
   void attach_new() {
     const Host::Changes changes = host_.scan();
+    if (Clock::now() - looked_at_processes_ >= kLook) look_at_processes();
     for (const ProbeFilePointer& gone : changes.gone) {
       std::erase_if(links_, [&](const Attached& one) { return one.file == gone; });
     }
@@ -57,18 +59,23 @@ class HistSource::Loaded {
     }
   }
 
-  [[nodiscard]] HistTable read() const {
+  [[nodiscard]] HistTable read() {
     HistTable table;
     table.by = options_.by;
     table.of = options_.of;
     table.hosts = {host_name()};
     table.began_unix_ns = began_unix_ns_;
     table.ended_unix_ns = now_unix_ns();
-    program_.read_into(table);
+    program_.read_rows_into(table);
+    look_at_processes();
+    table.ledger.add(processes_.ledger());
     return table;
   }
 
-  void detach() { links_.clear(); }
+  void detach() {
+    links_.clear();
+    is_detached_ = true;
+  }
   [[nodiscard]] int watch_fd() const { return host_.watch_fd(); }
   [[nodiscard]] std::size_t attached() const { return links_.size(); }
   [[nodiscard]] bool may_see_more() const {
@@ -78,6 +85,15 @@ class HistSource::Loaded {
   std::vector<std::string> take_warnings() { return std::exchange(warnings_, {}); }
 
  private:
+  using Clock = std::chrono::steady_clock;
+  // No pid is given again within this time, unless they are few.
+  static constexpr std::chrono::seconds kLook{1};
+
+  void look_at_processes() {
+    looked_at_processes_ = Clock::now();
+    processes_.look_at(program_.hits(is_detached_), [this](std::uint32_t pid) { return host_.process(pid); });
+  }
+
   struct Attached {
     ProbeFilePointer file;
     std::uint32_t pid;
@@ -121,6 +137,9 @@ class HistSource::Loaded {
   std::vector<Attached> links_;
   std::set<std::pair<ProbeFilePointer, std::uint32_t>> refused_;
   std::vector<std::string> warnings_;
+  HistProcesses processes_;
+  Clock::time_point looked_at_processes_;
+  bool is_detached_ = false;
   std::uint64_t began_unix_ns_ = now_unix_ns();
 };
 
@@ -133,7 +152,7 @@ int HistSource::watch_fd() const { return loaded_->watch_fd(); }
 std::size_t HistSource::attached() const { return loaded_->attached(); }
 bool HistSource::may_see_more() const { return loaded_->may_see_more(); }
 std::vector<std::string> HistSource::take_warnings() { return loaded_->take_warnings(); }
-HistTable HistSource::read() const { return loaded_->read(); }
+HistTable HistSource::read() { return loaded_->read(); }
 void HistSource::detach() { loaded_->detach(); }
 
 }  // namespace nopspan::collector

@@ -42,7 +42,7 @@ class HistSource {
   std::vector<std::string> take_warnings();
 
   // What was counted up to now. Exact after detach(); before, what is counted meanwhile may be in it by half.
-  [[nodiscard]] HistTable read() const;
+  [[nodiscard]] HistTable read();
   void detach();
 
  private:

@@ -90,7 +90,6 @@ void HistTable::add(const Key& key, const Measured& measured, std::size_t most_r
   auto found = rows.find(key);
   if (found == rows.end() && rows.size() < most_rows) found = rows.try_emplace(key).first;
   (found == rows.end() ? other : found->second).add(measured);
-  ++counts.delivered;
 }
 
 void HistTable::merge(const HistTable& table) {
@@ -101,7 +100,7 @@ void HistTable::merge(const HistTable& table) {
   }
   for (const auto& [key, row] : table.rows) rows[key].merge(row);
   other.merge(table.other);
-  counts += table.counts;
+  ledger.add(table.ledger.ledger());
   for (const std::string& host : table.hosts) {
     if (std::find(hosts.begin(), hosts.end(), host) == hosts.end()) hosts.push_back(host);
   }
@@ -134,7 +133,7 @@ Json to_json(const HistTable& table) {
     rows.push_back(std::move(one));
   }
   write_row(json["other"], table.other);
-  json["ledger"] = to_json(table.counts);
+  json["ledger"] = to_json(table.ledger.ledger());
   return json;
 }
 
@@ -163,7 +162,7 @@ HistTable hist_table_from_json(const Json& json) {
     table.rows[key].merge(read_row(row));
   }
   table.other = read_row(at(json, "other"));
-  table.counts = counts_from_json(at(json, "ledger"));
+  table.ledger.add(whole_ledger_of(at(json, "ledger")));
   return table;
 }
 

@@ -33,10 +33,10 @@ class HistTable {
   std::vector<std::string> hosts;
   std::uint64_t began_unix_ns = 0, ended_unix_ns = 0;
   std::map<Key, HistRow> rows;
-  HistRow other;  // all keys that found no room
-  Counts counts;  // delivered are those in the rows and in `other`
+  HistRow other;     // all keys that found no room
+  LedgerSum ledger;  // delivered are those in the rows and in `other`
 
-  // To the key's row; to `other` if it is new and there are `most_rows`.
+  // To the key's row; to `other` if it is new and there are `most_rows`. The ledger is the caller's to write.
   void add(const Key& key, const Measured& measured, std::size_t most_rows);
   // Throws Failure with kMisused if the other one's `by` or `of` differ.
   void merge(const HistTable& table);
@@ -46,7 +46,8 @@ class HistTable {
 
 // {"of": "duration", "by": ["name", "model"], "hosts": […], "began_unix_ns": …, "ended_unix_ns": …,
 //  "rows": [{"name": …, "model": …, "errors": …, "cancelled": …, "p50": …, "p90": …, "p99": …, "histogram": {…}}],
-//  "other": {… the same without a key …}, "ledger": {…}}; a histogram is as log_linear.h has it.
+//  "other": {… the same without a key …}, "ledger": {…}}; a histogram is as log_linear.h has it, the ledger as
+//  ledger.h.
 nlohmann::ordered_json to_json(const HistTable& table);
 // Throws Failure with kMisused if it is nothing that to_json() made.
 HistTable hist_table_from_json(const nlohmann::ordered_json& json);

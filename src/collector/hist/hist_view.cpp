@@ -151,15 +151,17 @@ std::string to_text(const HistTable& table, const HistStyle& style) {
   const std::size_t shown = style.most_rows == 0 ? rows.size() : std::min(rows.size(), style.most_rows);
   for (std::size_t i = 0; i < shown; ++i) append_row(text, title_of(table, rows[i]->first), rows[i]->second, style);
   if (shown < rows.size()) {
-    text += "\n" + std::to_string(rows.size() - shown) + " more; --top 0 shows all.\n";
+    text += "\n" + std::to_string(rows.size() - shown) + " more; --rows 0 shows all.\n";
   }
   if (table.other.times.count() > 0) append_row(text, "(other: no more rows)", table.other, style);
   return text;
 }
 
 std::string ledger_text(const HistTable& table) {
-  const Counts& counts = table.counts;
-  std::string text = count_text(counts.emitted, "hit") + ": " + std::to_string(counts.delivered) + " in histograms";
+  const Ledger ledger = table.ledger.ledger();
+  const Counts& counts = ledger.total;
+  std::string text = count_text(counts.emitted, "hit") + " from " + processes_text(ledger) + ": " +
+                     std::to_string(counts.delivered) + " in histograms";
   if (counts.filtered > 0) text += ", " + std::to_string(counts.filtered) + " filtered out";
   text += counts.lost() > 0 ? ", " + std::to_string(counts.lost()) + " lost\n" : ", none lost\n";
   const auto line = [&](std::uint64_t count, const char* what) {
@@ -168,7 +170,10 @@ std::string ledger_text(const HistTable& table) {
   line(counts.unreadable, "could not be read by the kernel: their texts were not in memory");
   line(counts.missed, "passed the probe without the kernel running its program");
   line(counts.lost() - counts.unreadable - counts.missed, "were lost before or in the recording");
-  line(table.other.times.count(), "are in the row \"other\": more keys than rows; use --rows, or other keys (--by)");
+  text += worst_text(ledger);
+  line(ledger.others.emitted, "are counted without their process, which is not known here or one too many");
+  line(table.other.times.count(),
+       "are in the row \"other\": more keys than rows; use --rows-max, or other keys (--by)");
   return text;
 }
 

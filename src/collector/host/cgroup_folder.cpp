@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -35,13 +36,29 @@ std::string unescaped(const std::string& text) {
   return plain;
 }
 
-// Where the unified hierarchy is mounted: /sys/fs/cgroup, or /sys/fs/cgroup/unified beside the old ones; "" if nowhere.
-std::string mount_point() {
+struct Mount {
+  std::string point;
+  bool is_unified;   // cgroup2
+  bool is_systemds;  // the old hierarchy that systemd keeps for itself, named in /proc/PID/cgroup like the unified one
+};
+
+std::vector<Mount> cgroup_mounts() {
+  std::vector<Mount> found;
   std::ifstream mounts("/proc/self/mounts");
   for (std::string line; std::getline(mounts, line);) {
     std::istringstream words(line);
-    std::string device, point, type;
-    if (words >> device >> point >> type && type == "cgroup2") return unescaped(point);
+    std::string device, point, type, options;
+    if (!(words >> device >> point >> type >> options) || (type != "cgroup" && type != "cgroup2")) continue;
+    const bool is_systemds = ("," + options + ",").find(",name=systemd,") != std::string::npos;
+    found.push_back({unescaped(point), type == "cgroup2", is_systemds});
+  }
+  return found;
+}
+
+// Where the unified hierarchy is mounted: /sys/fs/cgroup, or /sys/fs/cgroup/unified beside the old ones; "" if nowhere.
+std::string mount_point() {
+  for (const Mount& mount : cgroup_mounts()) {
+    if (mount.is_unified) return mount.point;
   }
   return "";
 }
@@ -51,21 +68,67 @@ std::string without_prefix(const std::string& path, const std::string& prefix) {
   return has_it ? path.substr(prefix.size()) : path;
 }
 
-std::vector<std::string> folders_of_container(const std::string& mount, const std::string& id) {
-  std::vector<std::string> found;
+enum class Walk { on, not_inside, no_more };
+
+// All cgroups of the hierarchy, by their paths in it, until `visit` says otherwise.
+template <class Visit>
+void each_cgroup(const std::string& mount, const Visit& visit) {
   std::error_code error;
   fs::recursive_directory_iterator all(mount, fs::directory_options::skip_permission_denied, error);
   for (; !error && all != fs::recursive_directory_iterator(); all.increment(error)) {
     if (!all->is_directory(error)) continue;
-    const std::string path = all->path().string();
-    if (!container_id(path.substr(mount.size())).starts_with(id)) continue;
-    found.push_back(path);
-    all.disable_recursion_pending();  // what lies within belongs to it
+    const Walk next = visit(all->path().string().substr(mount.size()));
+    if (next == Walk::no_more) return;
+    if (next == Walk::not_inside) all.disable_recursion_pending();
   }
+}
+
+std::vector<std::string> folders_of_container(const std::string& mount, const std::string& id) {
+  std::vector<std::string> found;
+  each_cgroup(mount, [&](const std::string& path) {
+    if (!container_id(path).starts_with(id)) return Walk::on;
+    found.push_back(mount + path);
+    return Walk::not_inside;  // what lies within belongs to it
+  });
   return found;
 }
 
+// The folder that is meant; "" if there is none.
+std::string folder_of(const std::string& mount, const std::string& wanted) {
+  std::string path = without_prefix(without_prefix(wanted, mount), "/sys/fs/cgroup");
+  if (!path.empty() && path.front() != '/') path.insert(0, "/");
+  std::error_code error;
+  if (fs::is_directory(mount + path, error)) return mount + path;
+  if (wanted.find('/') != std::string::npos) return "";
+  const auto found = folders_of_container(mount, wanted);
+  if (found.size() > 1) {
+    throw Failure("--cgroup: " + std::to_string(found.size()) + " containers' ids begin with \"" + printable(wanted) +
+                      "\": give more of it",
+                  Failure::kMisused);
+  }
+  return found.empty() ? "" : found.front();
+}
+
+[[noreturn]] void refuse(const std::string& wanted) {
+  throw Failure("--cgroup: there is no cgroup \"" + printable(wanted) +
+                    "\", and no container whose id begins so. `nopspan ps` shows where processes with probes are",
+                Failure::kMisused);
+}
+
 }  // namespace
+
+std::string cgroup_named(const std::string& wanted) {
+  if (wanted != "." && wanted != ".." && wanted.find('/') == std::string::npos) return wanted;
+  std::string path = fs::path("/" + wanted).lexically_normal();
+  while (path.ends_with('/')) path.pop_back();
+  for (const Mount& mount : cgroup_mounts()) {
+    if (!mount.is_unified && !mount.is_systemds) continue;
+    const std::string inside = without_prefix(path, mount.point);
+    if (inside != path) return inside.empty() ? "/" : inside;
+  }
+  path = without_prefix(path, "/sys/fs/cgroup");
+  return path.empty() ? "/" : path;
+}
 
 OpenFile open_cgroup(const std::string& wanted) {
   const std::string mount = mount_point();
@@ -73,22 +136,22 @@ OpenFile open_cgroup(const std::string& wanted) {
     throw Failure(
         "--cgroup needs the unified hierarchy (cgroup2), which is not mounted: mount -t cgroup2 none /sys/fs/cgroup");
   }
-  std::string path = without_prefix(without_prefix(wanted, mount), "/sys/fs/cgroup");
-  if (!path.empty() && path.front() != '/') path.insert(0, "/");
-  OpenFile folder(open((mount + path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (folder) return folder;
-  const std::string why = std::strerror(errno);
-  if (wanted.find('/') != std::string::npos) throw Failure(printable(mount + path) + ": " + why);
-
-  const auto found = folders_of_container(mount, wanted);
-  if (found.empty()) throw Failure("no cgroup and no container is called \"" + printable(wanted) + "\"");
-  if (found.size() > 1) {
-    throw Failure(std::to_string(found.size()) + " containers' ids begin with \"" + printable(wanted) +
-                  "\": give more of it");
-  }
-  folder.reset(open(found.front().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!folder) throw Failure(printable(found.front()) + ": " + std::strerror(errno));
+  const std::string path = folder_of(mount, wanted);
+  if (path.empty()) refuse(wanted);
+  OpenFile folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder) throw Failure(printable(path) + ": " + std::strerror(errno));
   return folder;
+}
+
+void require_cgroup(const std::string& wanted) {
+  if (wanted.empty()) return;
+  bool has_any = false;
+  for (const Mount& mount : cgroup_mounts()) {
+    if (!mount.is_unified && !mount.is_systemds) continue;
+    has_any = true;
+    if (!folder_of(mount.point, wanted).empty()) return;
+  }
+  if (has_any) refuse(wanted);
 }
 
 std::uint64_t cgroup_id(const std::string& path) {
@@ -96,6 +159,20 @@ std::uint64_t cgroup_id(const std::string& path) {
   struct stat facts = {};
   if (mount.empty() || path.empty() || stat((mount + path).c_str(), &facts) != 0) return 0;
   return facts.st_ino;
+}
+
+std::string path_of_cgroup(std::uint64_t id) {
+  const auto mounts = cgroup_mounts();
+  const bool has_old = std::any_of(mounts.begin(), mounts.end(), [](const Mount& mount) { return !mount.is_unified; });
+  if (id == 0 || mounts.empty() || has_old) return "";
+  if (cgroup_id("/") == id) return "/";
+  std::string found;
+  each_cgroup(mounts.front().point, [&](const std::string& path) {
+    if (cgroup_id(path) != id) return Walk::on;
+    found = path;
+    return Walk::no_more;
+  });
+  return found;
 }
 
 }  // namespace nopspan::collector

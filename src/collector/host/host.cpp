@@ -271,6 +271,7 @@ ProcessPointer Host::Scanner::process(std::uint32_t pid) {
   if (const auto ended = ended_.find(pid); ended != ended_.end()) return ended->second;
   auto unknown = std::make_shared<Process>();
   unknown->pid = pid;
+  unknown->host = host_name();
   return unknown;
 }
 

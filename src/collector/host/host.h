@@ -74,8 +74,8 @@ class Host {
   // Empty if it has none or is gone.
   const std::vector<Copy>& copies(std::uint32_t pid);
   // What is known of a process; never null. Looked up at once if it is not known yet; of one that is gone without a
-  // trace the pid alone is told. The same object as long as the process lives, is in the same cgroup and executes no
-  // other program.
+  // trace the pid and the host alone are told. The same object as long as the process lives, is in the same cgroup and
+  // executes no other program.
   ProcessPointer process(std::uint32_t pid);
   // What could not be looked at, and why, as of the last scan.
   [[nodiscard]] std::vector<Skipped> skipped() const;

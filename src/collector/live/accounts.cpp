@@ -5,11 +5,6 @@
 #include <utility>
 
 namespace nopspan::collector {
-namespace {
-
-bool is_empty(const Counts& counts) { return counts.emitted == 0 && counts.held_by_killed == 0; }
-
-}  // namespace
 
 Accounts::Account* Accounts::find(std::uint32_t pid) {
   const auto found = accounts_.find(pid);
@@ -32,7 +27,7 @@ void Accounts::close(std::uint32_t pid) {
   const auto found = accounts_.find(pid);
   if (found == accounts_.end()) return;
   const Counts counts = found->second.entries.counts();
-  if (!is_empty(counts)) ended_.push_back({found->second.entries.process(), counts});
+  if (!counts.empty()) ended_.push_back({found->second.entries.process(), counts});
   accounts_.erase(found);
   if (ended_.size() <= kMostEnded) return;
   others_ += ended_.front().counts;
@@ -59,7 +54,7 @@ Ledger Accounts::ledger() const {
   ledger.processes.assign(ended_.begin(), ended_.end());
   for (const auto& [pid, account] : accounts_) {
     const Counts counts = account.entries.counts();
-    if (!is_empty(counts)) ledger.processes.push_back({account.entries.process(), counts});
+    if (!counts.empty()) ledger.processes.push_back({account.entries.process(), counts});
   }
   ledger.others = others_;
   ledger.others_processes = others_processes_;

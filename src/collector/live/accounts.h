@@ -16,9 +16,9 @@ class Accounts {
  public:
   struct Account {
     ProcessAccount entries;
-    std::uint32_t tgid = 0;               // as the kernel's programs number it; 0: not known yet
-    bool in_scope = true;                 // one of those that are wanted at all
-    bool is_out_with_its_cgroup = false;  // what was found out of scope is in the cgroup of its last record
+    std::uint32_t tgid = 0;   // as the kernel's programs number it; 0: not known yet
+    bool in_scope = true;     // where it was when its last record was made, it is wanted
+    bool is_followed = true;  // it is, or was: what it emits elsewhere is filtered. Of others nothing is counted
     std::uint64_t closing_round = 0;
     std::uint64_t cgroup = 0;  // where its last record was made; 0: there was none
   };

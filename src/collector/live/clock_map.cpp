@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "live/clock_map.h"
 
+#include <sys/timerfd.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <ctime>
+#include <limits>
 #include <utility>
 
 namespace nopspan::collector {
@@ -21,8 +26,13 @@ std::uint64_t distance(std::uint64_t a, std::uint64_t b) {
 
 }  // namespace
 
-ClockMap::ClockMap()
-    : ClockMap([] { return read_clock(CLOCK_MONOTONIC); }, [] { return read_clock(CLOCK_REALTIME); }) {}
+ClockMap::ClockMap() : ClockMap([] { return read_clock(CLOCK_MONOTONIC); }, [] { return read_clock(CLOCK_REALTIME); }) {
+  // A timer that never expires, and is cancelled by every change.
+  changes_.reset(timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK));
+  itimerspec never{};
+  never.it_value.tv_sec = std::numeric_limits<time_t>::max();
+  timerfd_settime(changes_.get(), TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, nullptr);
+}
 
 ClockMap::ClockMap(Clock monotonic, Clock wall) : monotonic_(std::move(monotonic)), wall_(std::move(wall)) { sample(); }
 
@@ -42,15 +52,21 @@ void ClockMap::sample() {
     }
     before = after;
   }
-  error_ns_ = (width + 1) / 2;
+  const std::uint64_t error_ns = (width + 1) / 2;
+  worst_error_ns_ = std::max(worst_error_ns_, error_ns);
   if (!samples_.empty()) {
     const std::uint64_t change = distance(best.offset_ns, samples_.back().offset_ns);
-    if (change <= std::max(kTolerance, error_ns_)) return;
+    if (change <= std::max(kTolerance, error_ns)) return;
     if (change > 1'000'000) ++steps_;
   }
   // The older half is dropped at once: slewed clocks make a sample every few seconds at most, which is hours.
   if (samples_.size() >= kMostSamples) samples_.erase(samples_.begin(), samples_.begin() + kMostSamples / 2);
   samples_.push_back(best);
+}
+
+bool ClockMap::has_changed() {
+  std::uint64_t times = 0;
+  return changes_ && read(changes_.get(), &times, sizeof(times)) < 0 && errno == ECANCELED;
 }
 
 std::uint64_t ClockMap::offset_at(std::uint64_t monotonic_ns) const {

@@ -2,6 +2,8 @@
 // Wall-clock time of what processes time by CLOCK_MONOTONIC.
 #pragma once
 
+#include "base/open_file.h"
+
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -18,15 +20,20 @@ class ClockMap {
   ClockMap();
   ClockMap(Clock monotonic, Clock wall);
 
-  // Some ten times a second; then every time is right within error_ns(), but those around a step.
+  // Some ten times a second, and at once after a change; then every time is right within error_ns(), but those between
+  // a change and the sample after it.
   void sample();
+  // Readable when the wall clock was set, or the machine has slept. -1: that is not told.
+  [[nodiscard]] int change_fd() const { return changes_.get(); }
+  // Whether it was since the last call.
+  bool has_changed();
   // Before the first sample as of the first, after the last one as of the last.
   [[nodiscard]] std::uint64_t to_unix(std::uint64_t monotonic_ns) const {
     return monotonic_ns +
            (monotonic_ns >= samples_.back().monotonic_ns ? samples_.back().offset_ns : offset_at(monotonic_ns));
   }
-  // How far the mapping of a recent time may be off: the width of the last sample, and what is not noted as a change.
-  [[nodiscard]] std::uint64_t error_ns() const { return error_ns_ + kTolerance; }
+  // How far the mapping of a time may be off: the width of the widest sample, and what is not noted as a change.
+  [[nodiscard]] std::uint64_t error_ns() const { return worst_error_ns_ + kTolerance; }
   [[nodiscard]] std::uint64_t monotonic_now() const { return monotonic_(); }
   // How often the clocks were seen to move against each other by more than a millisecond.
   [[nodiscard]] std::uint64_t steps() const { return steps_; }
@@ -43,8 +50,9 @@ class ClockMap {
   [[nodiscard]] std::uint64_t offset_at(std::uint64_t monotonic_ns) const;
 
   Clock monotonic_, wall_;
+  OpenFile changes_;
   std::vector<Sample> samples_;  // never empty
-  std::uint64_t error_ns_ = 0;
+  std::uint64_t worst_error_ns_ = 0;
   std::uint64_t steps_ = 0;
 };
 

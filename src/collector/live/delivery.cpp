@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "live/delivery.h"
 
-#include "host/cgroup_folder.h"
 #include "live/batch_reader.h"
 #include "live/event_reader.h"
 
@@ -11,28 +10,13 @@
 #include <utility>
 
 namespace nopspan::collector {
-namespace {
-
-// What a record tells is the thread's name: of a process that ends so soon mostly its own.
-ProcessPointer with_command(const ProcessPointer& process, std::string_view command) {
-  auto named = std::make_shared<Process>(*process);
-  named->command = command;
-  return named;
-}
-
-}  // namespace
-
 Delivery::Delivery(const Filter& filter, Host& host, const ClockMap& clocks, bool same_numbers)
-    : filter_(filter), host_(host), clocks_(clocks), same_numbers_(same_numbers), began_ns_(clocks.monotonic_now()) {}
-
-bool Delivery::is_in_scope(const ProcessPointer& process) const {
-  Filter scope;
-  scope.pids = filter_.pids;
-  scope.cgroup = filter_.cgroup;
-  Span any;
-  any.process = &process;
-  return scope.is_in_scope(any);
-}
+    : filter_(filter),
+      scope_(filter),
+      host_(host),
+      clocks_(clocks),
+      same_numbers_(same_numbers),
+      began_ns_(clocks.monotonic_now()) {}
 
 Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid, std::string_view command) {
   if (Account* known = accounts_.find(pid)) {
@@ -46,8 +30,10 @@ Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid, std:
   ProcessPointer process = host_.process(pid);
   if (process->command.empty()) process = with_command(process, command);  // it is gone already
   if (same_numbers_) tgid = pid;
-  const bool in_scope = is_in_scope(process);
-  return accounts_.add(pid, {ProcessAccount(std::move(process), began_ns_, true), tgid, in_scope});
+  const bool in_scope = scope_.has_pid(process) && scope_.has_place(process);
+  // What it emitted in a cgroup that is not wanted, before it was put into another, was not counted.
+  const bool all_are_known = filter_.cgroup.empty();
+  return accounts_.add(pid, {ProcessAccount(std::move(process), began_ns_, all_are_known), tgid, in_scope, in_scope});
 }
 
 void Delivery::record(const nopspan_record& record, std::string_view bytes) {
@@ -60,10 +46,7 @@ void Delivery::record(const nopspan_record& record, std::string_view bytes) {
   const std::string_view command(record.command, strnlen(record.command, sizeof(record.command)));
   Account& account = this->account(pid, record.tgid, command);
   if (account.cgroup != record.cgroup) note_cgroup(pid, account, record);
-  if (!account.in_scope) {
-    if (account.is_out_with_its_cgroup) unwanted_cgroup_ = record.cgroup;
-    return;
-  }
+  if (!account.is_followed) return;
   if (record.kind == NOPSPAN_RECORD_EVENT) {
     event(account, record, bytes);
     return;
@@ -72,9 +55,10 @@ void Delivery::record(const nopspan_record& record, std::string_view bytes) {
   const bool is_held = record.kind != NOPSPAN_RECORD_BATCH;
   if ((record.flags & NOPSPAN_RECORD_GONE) == 0 &&
       !(is_held && is_after_the_end(account, record.stream, record.first))) {
-    const Batch batch{
-        record.stream, {record.first, record.next}, record.discarded, record.capacity, record.header, record.thread_id,
-        record.time_ns};
+    const Batch batch{record.stream,    {record.first, record.next},
+                      record.discarded, record.capacity,
+                      record.header,    record.thread_id,
+                      record.time_ns,   account.in_scope};
     stream = take(account, batch, bytes);
   }
   if (is_held) {
@@ -82,6 +66,7 @@ void Delivery::record(const nopspan_record& record, std::string_view bytes) {
   } else if (stream != nullptr) {
     stream->thread = record.tid;
     stream->closing_round = 0;
+    stream->handed_next = std::max<std::uint64_t>(stream->handed_next, record.next);
   }
 }
 
@@ -89,14 +74,22 @@ void Delivery::note_cgroup(std::uint32_t pid, Account& account, const nopspan_re
   account.cgroup = record.cgroup;
   host_.note_moved(pid);
   const ProcessPointer process = host_.process(pid);
-  if (process->start_ticks == 0 || process->start_ticks != account.entries.process()->start_ticks) return;
-  account.entries.set_moved(process);
-  const bool was_in_scope = std::exchange(account.in_scope, is_in_scope(process));
-  // It may have been moved once more since the record was made, away from a cgroup that is wanted.
-  account.is_out_with_its_cgroup =
-      !account.in_scope && !filter_.cgroup.empty() && cgroup_id(process->cgroup) == record.cgroup;
-  // What it emitted elsewhere is none of this collector's.
-  if (account.in_scope && !was_in_scope) account.entries = ProcessAccount(process, record.time_ns, false);
+  const bool is_alive = process->start_ticks != 0 && process->start_ticks == account.entries.process()->start_ticks;
+  if (is_alive) account.entries.set_moved(process);
+  if (filter_.cgroup.empty()) return;
+  // It may have been moved once more since the record was made.
+  const std::optional<bool> was_there = scope_.has_cgroup(record.cgroup, *process);
+  if (was_there || is_alive) {
+    account.in_scope = scope_.has_pid(account.entries.process()) && was_there.value_or(scope_.has_place(process));
+  }
+  account.is_followed |= account.in_scope;
+  for_kernel_ = {account.tgid, account.is_followed, was_there == false ? record.cgroup : 0};
+}
+
+bool Delivery::is_in_scope_now(std::uint32_t pid) {
+  if (filter_.cgroup.empty()) return true;
+  host_.note_moved(pid);
+  return scope_.has_place(host_.process(pid));
 }
 
 void Delivery::event(Account& account, const nopspan_record& record, std::string_view bytes) {
@@ -112,11 +105,11 @@ void Delivery::event(Account& account, const nopspan_record& record, std::string
     return;
   }
   span.stream = NOPSPAN_EVENT_STREAM(record.stream, static_cast<std::uint64_t>(span.kind));  // it is its own inverse
-  give(account.entries, span);
+  give(account.entries, span, account.in_scope);
 }
 
-void Delivery::give(ProcessAccount& account, const Span& span) {
-  if (filter_.may_want_request_of(span)) {
+void Delivery::give(ProcessAccount& account, const Span& span, bool in_scope) {
+  if (in_scope && filter_.may_want_request_of(span)) {
     account.delivered(1);
     sink_->on_span(span);
   } else {
@@ -184,7 +177,7 @@ void Delivery::deliver(ProcessAccount& account, ProcessAccount::Stream& stream, 
     if (outcome != BatchReader::Outcome::span) {
       account.malformed(1);
     } else {
-      give(account, span);
+      give(account, span, batch.in_scope);
     }
   }
   // What its writer says there is, and is not.
@@ -198,7 +191,8 @@ void Delivery::fetched(Account& account, const nopspan_thread& thread, std::uint
   const Batch batch{
       thread.stream, {thread.first, thread.first + whole}, thread.discarded, thread.capacity, address, thread.thread_id,
       now_ns};
-  if (!is_after_the_end(account, thread.stream, thread.first)) take(account, batch, bytes);
+  if (is_after_the_end(account, thread.stream, thread.first)) return;
+  if (ProcessAccount::Stream* stream = take(account, batch, bytes)) stream->fetched_next = batch.sequences.next;
 }
 
 void Delivery::note_discarded(Account& account, const nopspan_thread& thread, std::uint64_t now_ns) {

@@ -35,7 +35,8 @@ void Drain::begin(std::uint32_t pid, const ProbeFile& file, bool by_batch, std::
   for (const Host::Copy& copy : copies) {
     if (copy.file.get() != &file) continue;
     Account& account = delivery_.account(pid);
-    if (!account.in_scope) return;
+    if (!account.is_followed) return;
+    programs_.follow(account.tgid, true);
     if (!by_batch || copy.gate_address == 0) {
       account.entries.not_all_are_known();
       continue;
@@ -67,10 +68,16 @@ void Drain::run_process(std::uint32_t pid, std::uint64_t max_age_ns, std::uint64
   for (const Host::Copy& copy : copies) {
     if (copy.gate_address == 0 || !settings_.is_attached(*copy.file)) continue;
     Account& account = delivery_.account(pid);
-    if (!account.in_scope) return;
+    if (!account.is_followed) return;
     ThreadHeaders& headers = headers_of(pid, copy);
     if (!headers.read()) continue;
-    for (const ThreadHeaders::Thread& thread : headers.threads()) {
+    // Of a stream that is not known yet, what was handed over before may be in the ring buffer: it begins with that.
+    const auto& threads = headers.threads();
+    const bool has_new = std::any_of(threads.begin(), threads.end(), [&](const ThreadHeaders::Thread& thread) {
+      return thread.header.next > thread.header.first && account.entries.find(thread.header.stream) == nullptr;
+    });
+    if (has_new) settings_.consume();
+    for (const ThreadHeaders::Thread& thread : threads) {
       delivery_.note_discarded(account, thread.header, now_ns);
       if (!is_due(account, thread.header, max_age_ns, now_ns)) continue;
       if (bytes > most) break;  // the others at the next run
@@ -81,18 +88,20 @@ void Drain::run_process(std::uint32_t pid, std::uint64_t max_age_ns, std::uint64
       chunk += one.bytes.size();
       fetched_.push_back(std::move(one));
       if (chunk < kChunkBytes) continue;
-      deliver(account, now_ns);
+      deliver(pid, account, now_ns);
       chunk = 0;
     }
-    deliver(account, now_ns);
+    deliver(pid, account, now_ns);
   }
 }
 
 // What was handed over before it was fetched is in the ring buffer, and comes first.
-void Drain::deliver(Account& account, std::uint64_t now_ns) {
+void Drain::deliver(std::uint32_t pid, Account& account, std::uint64_t now_ns) {
   if (fetched_.empty()) return;
   settings_.consume();
-  for (const Fetched& one : fetched_) delivery_.fetched(account, one.header, one.address, one.bytes, now_ns);
+  if (delivery_.is_in_scope_now(pid)) {
+    for (const Fetched& one : fetched_) delivery_.fetched(account, one.header, one.address, one.bytes, now_ns);
+  }
   fetched_.clear();
 }
 
@@ -100,7 +109,7 @@ void Drain::deliver(Account& account, std::uint64_t now_ns) {
 bool Drain::is_due(Account& account, const nopspan_thread& header, std::uint64_t max_age_ns, std::uint64_t now_ns) {
   if (header.next <= header.first || header.next - header.first > NOPSPAN_MOST_ENTRIES || header.bytes == 0)
     return false;
-  ProcessAccount::Stream& stream = account.entries.open(header.stream, header.first, now_ns);
+  ProcessAccount::Stream& stream = account.entries.open(header.stream, header.first);
   if (header.next <= stream.ledger.next()) {
     stream.held_since_ns = 0;
     return false;

@@ -45,7 +45,7 @@ class Drain {
   void run_process(std::uint32_t pid, std::uint64_t max_age_ns, std::uint64_t now_ns);
   static bool is_due(Account& account, const nopspan_thread& header, std::uint64_t max_age_ns, std::uint64_t now_ns);
   bool may_be_left_out(const Account& account, const ThreadHeaders& headers, const ThreadHeaders::Thread& thread);
-  void deliver(Account& account, std::uint64_t now_ns);
+  void deliver(std::uint32_t pid, Account& account, std::uint64_t now_ns);
   ThreadHeaders& headers_of(std::uint32_t pid, const Host::Copy& copy);
 
   Host& host_;

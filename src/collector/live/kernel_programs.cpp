@@ -171,10 +171,11 @@ void KernelPrograms::consume() {
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
-void KernelPrograms::wait(int fd, int milliseconds) {
-  std::array<pollfd, 2> fds{pollfd{ring_buffer__epoll_fd(ring_), POLLIN, 0}, pollfd{fd, POLLIN, 0}};
+void KernelPrograms::wait(std::initializer_list<int> fds, int milliseconds) {
+  std::vector<pollfd> watched{{ring_buffer__epoll_fd(ring_), POLLIN, 0}};
+  for (const int fd : fds) watched.push_back({fd, POLLIN, 0});
   __atomic_store_n(&skeleton_->bss->is_waiting, 1, __ATOMIC_SEQ_CST);
-  poll(fds.data(), fds.size(), milliseconds);
+  poll(watched.data(), watched.size(), milliseconds);
   __atomic_store_n(&skeleton_->bss->is_waiting, 0, __ATOMIC_SEQ_CST);
 }
 
@@ -205,6 +206,7 @@ std::optional<nopspan_stream_losses> KernelPrograms::losses_of(const nopspan_str
 
 void KernelPrograms::forget_process(std::uint32_t tgid) {
   bpf_map_delete_elem(bpf_map__fd(skeleton_->maps.processes), &tgid);
+  follow(tgid, false);
 }
 
 void KernelPrograms::forget_stream(const nopspan_stream_key& key) {
@@ -236,6 +238,17 @@ void KernelPrograms::forget_fetched(const nopspan_stream_key& key) {
 void KernelPrograms::leave_out_cgroup(std::uint64_t id) {
   const unsigned char yes = 1;
   bpf_map_update_elem(bpf_map__fd(skeleton_->maps.unwanted_cgroups), &id, &yes, BPF_ANY);
+}
+
+void KernelPrograms::follow(std::uint32_t tgid, bool is_followed) {
+  if (skeleton_->rodata->settings.by_cgroup == 0 || tgid == 0) return;
+  const int map = bpf_map__fd(skeleton_->maps.followed);
+  const unsigned char yes = 1;
+  if (is_followed) {
+    bpf_map_update_elem(map, &tgid, &yes, BPF_ANY);
+  } else {
+    bpf_map_delete_elem(map, &tgid);
+  }
 }
 
 }  // namespace nopspan::collector

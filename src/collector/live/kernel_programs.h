@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -50,8 +51,8 @@ class KernelPrograms {
 
   // Gives all records that are there to on_record, until that says no. Throws what it throws.
   void consume();
-  // Until much has come, `fd` is readable, or the time is over. Less than all if interrupted.
-  void wait(int fd, int milliseconds);
+  // Until much has come, one of `fds` is readable, or the time is over. Less than all if interrupted.
+  void wait(std::initializer_list<int> fds, int milliseconds);
 
   using ProcessLosses = std::vector<std::pair<std::uint32_t, Losses>>;
   struct StreamLosses {
@@ -71,8 +72,10 @@ class KernelPrograms {
   // All before `next` was fetched from the stream: no batch with a part of that is left out. False if there is no room.
   bool note_fetched(const nopspan_stream_key& key, std::uint64_t next);
   void forget_fetched(const nopspan_stream_key& key);
-  // Nothing of this cgroup is wanted.
+  // Nothing of this cgroup is wanted. What a process that is followed passes there is counted: one is when it has
+  // passed a site elsewhere, or this has told so.
   void leave_out_cgroup(std::uint64_t id);
+  void follow(std::uint32_t tgid, bool is_followed);
 
  private:
   static int on_sample(void* self, void* data, std::size_t size);

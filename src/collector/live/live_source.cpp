@@ -2,15 +2,15 @@
 #include "live/live_source.h"
 
 #include "host/host.h"
+#include "host/pid_namespace.h"
 #include "live/attachments.h"
 #include "live/clock_map.h"
 #include "live/delivery.h"
 #include "live/drain.h"
 #include "live/kernel_programs.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <string>
 #include <utility>
@@ -34,14 +34,10 @@ std::uint64_t bit_of(std::string_view text) {
 }
 
 nopspan_settings settings_for(const Filter& filter) {
-  // The first pid namespace has this inode on every machine; in another one numbers must be translated.
-  constexpr ino_t kFirstNamespace = 0xEFFFFFFC;
   nopspan_settings settings{};
-  struct stat space {};
-  if (stat("/proc/self/ns/pid", &space) == 0 && space.st_ino != kFirstNamespace) {
-    settings.namespace_device = space.st_dev;
-    settings.namespace_inode = space.st_ino;
-  }
+  const PidNamespace numbers = pid_namespace();
+  settings.namespace_device = numbers.device;
+  settings.namespace_inode = numbers.inode;
   settings.by_cgroup = filter.cgroup.empty() ? 0 : 1;
   settings.slower_than_ns = filter.slower_than_ns;
   settings.only_errors = filter.errors ? 1 : 0;
@@ -63,6 +59,11 @@ bool samples_tails(const nopspan_settings& settings) {
          settings.model_bit != 0 || settings.request_bit != 0 || settings.sample_one_in > 1;
 }
 
+// Where it was while it was seen, nothing is wanted. Of one that was gone before that is not known.
+bool is_foreign(const Accounts::Account& account) {
+  return !account.is_followed && (account.cgroup != 0 || account.entries.process()->start_ticks != 0);
+}
+
 class LiveSource final : public Source {
  public:
   explicit LiveSource(SourceOptions options)
@@ -78,11 +79,16 @@ class LiveSource final : public Source {
     if (!options_.binary.empty()) host_.add_file(options_.binary);
   }
 
-  void run(Sink& sink, const std::atomic<bool>& stop) override;
+  void run(Sink& sink, Deadline& until) override;
   [[nodiscard]] Ledger ledger() const override { return delivery_.accounts().ledger(); }
+  [[nodiscard]] std::string remark() const override;
+  [[nodiscard]] std::optional<ClockState> clock() const override {
+    return ClockState{clocks_.error_ns(), clocks_.steps()};
+  }
 
  private:
   bool on_record(const nopspan_record& record, std::string_view bytes);
+  void tell(const Delivery::ForKernel& news);
   void consume();
   // Whether all has come that kernel programs told before then: the ring buffer may be far behind.
   [[nodiscard]] bool has_come(std::uint64_t time_ns) const { return !is_interrupted_ || told_ns_ >= time_ns; }
@@ -110,11 +116,18 @@ class LiveSource final : public Source {
 bool LiveSource::on_record(const nopspan_record& record, std::string_view bytes) {
   delivery_.record(record, bytes);
   told_ns_ = record.time_ns;
-  if (const std::uint64_t cgroup = delivery_.take_unwanted_cgroup(); cgroup != 0) programs_.leave_out_cgroup(cgroup);
+  tell(delivery_.take_for_kernel());
   // A record may be a batch of hundreds of entries.
   if (++records_ % 8 != 0 || clocks_.monotonic_now() < slice_ends_ns_) return true;
   is_interrupted_ = true;
   return false;
+}
+
+// A hit between the two must neither go uncounted nor be taken for one in a cgroup that may be wanted.
+void LiveSource::tell(const Delivery::ForKernel& news) {
+  if (news.is_followed) programs_.follow(news.tgid, true);
+  if (news.unwanted_cgroup != 0) programs_.leave_out_cgroup(news.unwanted_cgroup);
+  if (!news.is_followed) programs_.follow(news.tgid, false);
 }
 
 void LiveSource::consume() {
@@ -201,28 +214,44 @@ void LiveSource::read_losses() {
   for (const auto& [tgid, losses] : programs_.process_losses()) {
     Accounts::Account* account = accounts.find_tgid(tgid);
     if (account == nullptr && same_numbers) account = &delivery_.account(tgid, tgid);
-    if (account != nullptr) account->entries.process_losses(losses);
+    if (account == nullptr) continue;
+    if (is_foreign(*account)) {
+      programs_.follow(tgid, false);
+    } else {
+      account->entries.process_losses(losses);
+    }
   }
   for (const auto& [key, losses] : programs_.stream_losses()) {
     Accounts::Account* account = accounts.find_tgid(static_cast<std::uint32_t>(key.tgid));
-    if (account == nullptr) continue;
+    if (account == nullptr || is_foreign(*account)) continue;
     Losses entries{};
     std::copy(std::begin(losses.entries), std::end(losses.entries), entries.begin());
-    account->entries.stream_losses(key.stream, {losses.first, losses.next}, entries, clocks_.monotonic_now());
+    account->entries.stream_losses(key.stream, {losses.first, losses.next}, entries, losses.discarded,
+                                   clocks_.monotonic_now());
   }
   accounts.set_others(programs_.other_losses());
 }
 
-void LiveSource::run(Sink& sink, const std::atomic<bool>& stop) {
+std::string LiveSource::remark() const {
+  if (clocks_.steps() == 0) return "";
+  const std::string often = clocks_.steps() == 1 ? "once" : std::to_string(clocks_.steps()) + " times";
+  return "the wall clock was set, or the machine slept, " + often + ": each span has the time that it said then";
+}
+
+void LiveSource::run(Sink& sink, Deadline& until) {
   delivery_.set_sink(&sink);
   scan();
+  until.begin();
   sink.on_tick(clocks_.to_unix(clocks_.monotonic_now()));  // before any span: one may say that it is of any time
   std::uint64_t next_tick = 0, next_scan = 0, next_drain = 0;
   std::uint64_t round_began = 0, drained = 0;
   const std::uint64_t drain_pause =
       std::clamp<std::uint64_t>(options_.max_age_ns / 4, 20 * kMillisecond, 1000 * kMillisecond);
-  while (!stop) {
-    if (!is_interrupted_) programs_.wait(host_.watch_fd(), kPollMilliseconds);
+  while (!until.is_over()) {
+    if (!is_interrupted_) {
+      programs_.wait({host_.watch_fd(), clocks_.change_fd()}, until.milliseconds(kPollMilliseconds));
+    }
+    if (clocks_.has_changed()) clocks_.sample();
     consume();
     const std::uint64_t now = clocks_.monotonic_now();
     const auto is_time = [now](std::uint64_t& next, std::uint64_t pause) {

@@ -4,6 +4,7 @@
 #include <nopspan_probes.h>
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 namespace nopspan::collector {
@@ -52,16 +53,16 @@ ProcessAccount::Stream* ProcessAccount::find(std::uint64_t id) {
   return found == streams_.end() ? nullptr : &found->second;
 }
 
-ProcessAccount::Stream& ProcessAccount::open(std::uint64_t id, std::uint64_t first, std::uint64_t now_ns) {
+ProcessAccount::Stream& ProcessAccount::open(std::uint64_t id, std::uint64_t first) {
   if (Stream* known = find(id)) return *known;
-  begin_stream(id, all_are_known_ ? 0 : first, 0, all_are_known_ ? since_ns_ : now_ns);
+  begin_stream(id, all_are_known_ ? 0 : first, 0, since_ns_);
   Stream& stream = streams_.find(id)->second;
   stream.begins_when_heard_of = !all_are_known_ && !has_forgotten_;
   return stream;
 }
 
 ProcessAccount::Stream* ProcessAccount::arriving(std::uint64_t id, Sequences sequences, std::uint64_t time_ns) {
-  Stream& stream = open(id, sequences.first, time_ns);
+  Stream& stream = open(id, sequences.first);
   const std::uint64_t next = stream.ledger.next();
   if (sequences.next > next) {
     const std::uint64_t since = std::max(time_ns, stream.seen_ns) - stream.seen_ns;
@@ -74,16 +75,19 @@ ProcessAccount::Stream* ProcessAccount::arriving(std::uint64_t id, Sequences seq
   return &stream;
 }
 
-void ProcessAccount::stream_losses(std::uint64_t id, Sequences sequences, const Losses& losses, std::uint64_t now_ns) {
+void ProcessAccount::stream_losses(std::uint64_t id, Sequences sequences, const Losses& losses, std::uint64_t discarded,
+                                   std::uint64_t now_ns) {
   Stream* stream = find(id);
   // What is told of a closed one was told before, or is told of the process too.
-  if (stream != nullptr ? stream->losses == losses : closed_ids_.contains(id)) return;
+  if (stream != nullptr ? stream->losses == losses && stream->discarded >= discarded : closed_ids_.contains(id)) return;
   stream = arriving(id, sequences, now_ns);
   if (stream == nullptr) return;
   // What is told of losses comes later than what came after them.
   if (stream->begins_when_heard_of) stream->ledger.began_at(sequences.first);
   stream->ledger.emitted_until(sequences.next);
   stream->losses = losses;
+  stream->handed_next = std::max(stream->handed_next, sequences.next);
+  stream->discarded = std::max(stream->discarded, discarded);
 }
 
 void ProcessAccount::close(std::unordered_map<std::uint64_t, Stream>::iterator stream) {
@@ -106,15 +110,18 @@ void ProcessAccount::all_were_killed() {
   }
 }
 
-// Those whose threads have ended first, then those of which nothing was heard for longest.
+// Those whose threads have ended first, then those that hold nothing that was told, and of these those of which nothing
+// was heard for longest.
 void ProcessAccount::bound_streams(std::size_t most) {
   if (streams_.size() <= most) return;
   using Iterator = decltype(streams_)::iterator;
   std::vector<Iterator> all;
   for (auto stream = streams_.begin(); stream != streams_.end(); ++stream) all.push_back(stream);
   const auto sooner = [](Iterator a, Iterator b) {
-    const bool a_lives = a->second.closing_round == 0, b_lives = b->second.closing_round == 0;
-    return a_lives != b_lives ? b_lives : a->second.seen_ns < b->second.seen_ns;
+    const auto order = [](const Stream& stream) {
+      return std::tuple(stream.closing_round == 0, stream.holds_fetched(), stream.seen_ns);
+    };
+    return order(a->second) < order(b->second);
   };
   const auto kept = all.end() - static_cast<std::ptrdiff_t>(most);
   std::nth_element(all.begin(), kept, all.end(), sooner);

@@ -23,7 +23,7 @@ using Losses = std::array<std::uint64_t, NOPSPAN_REASONS>;
 class ProcessAccount {
  public:
   // Of a process's streams so many are kept; the least recently used ones are closed for others. Far more than threads
-  // are looked at: of one that is closed while it holds what was fetched, that is told again.
+  // are looked at: those that hold what was fetched stay, because it is told again.
   static constexpr std::size_t kMostStreams = 32768;
 
   struct Stream {
@@ -35,10 +35,15 @@ class ProcessAccount {
     std::uint64_t discarded_base = 0;   // by the library, before this collector
     std::uint64_t discarded = 0;        // in all
     std::uint64_t seen_ns = 0;          // when it was heard of last
+    std::uint64_t fetched_next = 0;     // before it all was fetched that its thread held
+    std::uint64_t handed_next = 0;      // before it all was handed over
     std::uint64_t held_since_ns = 0;    // since when it is known to hold what has not arrived; 0: it does not
     std::uint64_t closing_round = 0;    // its thread has ended: it is closed then; 0: not
     bool begins_when_heard_of = false;  // where it was when this collector began is not known
     Losses losses{};                    // as last told
+
+    // Its thread, or what the kernel reads at its end, will tell again what was fetched.
+    [[nodiscard]] bool holds_fetched() const { return fetched_next > handed_next; }
   };
 
   // `all_are_known`: what streams this collector does not know began after `since_ns`, when it did.
@@ -58,7 +63,7 @@ class ProcessAccount {
   // Null if it is not known.
   Stream* find(std::uint64_t id);
   // The stream; begun if it is not known, of which `first` is the first that is heard of.
-  Stream& open(std::uint64_t id, std::uint64_t first, std::uint64_t now_ns);
+  Stream& open(std::uint64_t id, std::uint64_t first);
   [[nodiscard]] const std::unordered_map<std::uint64_t, Stream>& streams() const { return streams_; }
   std::unordered_map<std::uint64_t, Stream>& streams() { return streams_; }
 
@@ -78,7 +83,9 @@ class ProcessAccount {
 
   // What the kernel's maps say now: of the process first, then of its streams.
   void process_losses(const Losses& losses) { losses_ = losses; }
-  void stream_losses(std::uint64_t id, Sequences sequences, const Losses& losses, std::uint64_t now_ns);
+  // `discarded` by the library, as a thread told with what was lost.
+  void stream_losses(std::uint64_t id, Sequences sequences, const Losses& losses, std::uint64_t discarded,
+                     std::uint64_t now_ns);
 
   // Closes those least recently used beyond so many.
   void bound_streams(std::size_t most);

@@ -80,21 +80,20 @@ ProcessPointer process_of(const nlohmann::ordered_json& json) {
   return std::make_shared<const Process>(std::move(process));
 }
 
-// The processes that lost most, for people to look at.
-std::string worst_text(const Ledger& ledger) {
-  std::vector<const ProcessLedger*> worst;
-  for (const ProcessLedger& one : ledger.processes) {
-    if (one.counts.lost() > 0 && one.process != nullptr) worst.push_back(&one);
+[[noreturn]] void refuse(const std::string& why) { throw Failure("not a ledger: " + why, Failure::kMisused); }
+
+const nlohmann::ordered_json& part_of(const nlohmann::ordered_json& json, const char* name) {
+  const auto found = json.is_object() ? json.find(name) : json.end();
+  if (found == json.end()) refuse(std::string("it has no \"") + name + "\"");
+  return *found;
+}
+
+void require_numbers(const nlohmann::ordered_json& json) {
+  for (const Field& field : kFields) {
+    if (!part_of(json, field.name).is_number_unsigned()) {
+      refuse(std::string("\"") + field.name + "\" must be a number of at least 0");
+    }
   }
-  if (worst.empty() || ledger.processes.size() + ledger.others_processes < 2) return "";
-  std::stable_sort(worst.begin(), worst.end(),
-                   [](const ProcessLedger* a, const ProcessLedger* b) { return a->counts.lost() > b->counts.lost(); });
-  std::string text = "  lost by process:";
-  for (std::size_t i = 0; i < std::min(worst.size(), kMostProcesses); ++i) {
-    text += (i == 0 ? " " : ", ") + std::to_string(worst[i]->process->pid) + " " +
-            printable(worst[i]->process->command, 32) + " " + std::to_string(worst[i]->counts.lost());
-  }
-  return text + (worst.size() > kMostProcesses ? ", …\n" : "\n");
 }
 
 }  // namespace
@@ -104,25 +103,69 @@ Counts& Counts::operator+=(const Counts& other) {
   return *this;
 }
 
+Counts& Counts::operator-=(const Counts& part) {
+  for (const Field& field : kFields) this->*field.count -= part.*field.count;
+  return *this;
+}
+
+Counts Ledger::rest() const {
+  Counts told;
+  for (const ProcessLedger& one : processes) told += one.counts;
+  Counts rest;
+  for (const Field& field : kFields) {
+    rest.*field.count = total.*field.count - std::min(total.*field.count, told.*field.count);
+  }
+  return rest;
+}
+
+ProcessLedger* LedgerSum::find_or_add(const ProcessPointer& process, std::uint64_t number) {
+  if (process == nullptr) return nullptr;
+  const Key key(process->host, process->pid, process->start_ticks, number);
+  const auto found = processes_.find(key);
+  if (found != processes_.end()) return &found->second;
+  if (processes_.size() >= most_processes_) return nullptr;
+  return &processes_.emplace(key, ProcessLedger{process, {}}).first->second;
+}
+
+Counts& LedgerSum::of(const ProcessPointer& process) {
+  ProcessLedger* const known = find_or_add(process, 0);
+  return known == nullptr ? others_ : known->counts;
+}
+
+void LedgerSum::add(const Ledger& ledger) {
+  for (const ProcessLedger& one : ledger.processes) {
+    const bool is_known = one.process != nullptr && one.process->start_ticks != 0;
+    ProcessLedger* const known = find_or_add(one.process, is_known ? 0 : ++without_start_);
+    if (known == nullptr) ++others_processes_;
+    (known == nullptr ? others_ : known->counts) += one.counts;
+  }
+  others_ += ledger.others;
+  others_processes_ += ledger.others_processes;
+}
+
+Counts LedgerSum::total() const {
+  Counts total = others_;
+  for (const auto& each : processes_) total += each.second.counts;
+  return total;
+}
+
+Ledger LedgerSum::ledger() const {
+  Ledger ledger;
+  for (const auto& each : processes_) {
+    if (!each.second.counts.empty()) ledger.processes.push_back(each.second);
+  }
+  ledger.others = others_;
+  ledger.others_processes = others_processes_;
+  ledger.total = total();
+  return ledger;
+}
+
 nlohmann::ordered_json to_json(const Counts& counts) {
   nlohmann::ordered_json json;
   for (const Field& field : kFields) json[field.name] = counts.*field.count;
   json["lost"] = counts.lost();
   json["closes"] = counts.closes();
   return json;
-}
-
-Counts counts_from_json(const nlohmann::ordered_json& json) {
-  Counts counts;
-  for (const Field& field : kFields) {
-    const auto found = json.is_object() ? json.find(field.name) : json.end();
-    if (found == json.end() || !found->is_number_unsigned()) {
-      throw Failure(std::string("not a ledger: \"") + field.name + "\" must be a number of at least 0",
-                    Failure::kMisused);
-    }
-    counts.*field.count = found->get<std::uint64_t>();
-  }
-  return counts;
 }
 
 nlohmann::ordered_json to_json(const Ledger& ledger) {
@@ -164,11 +207,53 @@ Ledger ledger_of(const nlohmann::ordered_json& json) {
   return ledger;
 }
 
+Ledger whole_ledger_of(const nlohmann::ordered_json& json) {
+  const nlohmann::ordered_json& others = part_of(json, "others");
+  require_numbers(part_of(json, "total"));
+  require_numbers(others);
+  if (!part_of(others, "processes").is_number_unsigned()) refuse("\"processes\" must be a number of at least 0");
+  const nlohmann::ordered_json& processes = part_of(json, "processes");
+  if (!processes.is_array()) refuse("\"processes\" must be a list");
+  for (const auto& one : processes) {
+    require_numbers(one);
+    if (!part_of(one, "pid").is_number_unsigned()) refuse("\"pid\" must be a number of at least 0");
+  }
+  Ledger ledger = ledger_of(json);
+  LedgerSum sum;
+  sum.add(ledger);
+  const Counts told = sum.total();
+  for (const Field& field : kFields) {
+    if (told.*field.count == ledger.total.*field.count) continue;
+    refuse(std::string("its processes' \"") + field.name + "\" do not add up to the total");
+  }
+  return ledger;
+}
+
+std::string processes_text(const Ledger& ledger) {
+  const std::uint64_t processes = ledger.processes.size() + ledger.others_processes;
+  return std::to_string(processes) + (processes == 1 ? " process" : " processes");
+}
+
+std::string worst_text(const Ledger& ledger) {
+  std::vector<const ProcessLedger*> worst;
+  for (const ProcessLedger& one : ledger.processes) {
+    if (one.counts.lost() > 0 && one.process != nullptr) worst.push_back(&one);
+  }
+  if (worst.empty() || ledger.processes.size() + ledger.others_processes < 2) return "";
+  std::stable_sort(worst.begin(), worst.end(),
+                   [](const ProcessLedger* a, const ProcessLedger* b) { return a->counts.lost() > b->counts.lost(); });
+  std::string text = "  lost by process:";
+  for (std::size_t i = 0; i < std::min(worst.size(), kMostProcesses); ++i) {
+    text += (i == 0 ? " " : ", ") + std::to_string(worst[i]->process->pid) + " " +
+            printable(worst[i]->process->command, 32) + " " + std::to_string(worst[i]->counts.lost());
+  }
+  return text + (worst.size() > kMostProcesses ? ", …\n" : "\n");
+}
+
 std::string to_text(const Ledger& ledger) {
   const Counts& total = ledger.total;
-  const std::uint64_t processes = ledger.processes.size() + ledger.others_processes;
-  std::string text = spans_text(total.emitted) + " from " + std::to_string(processes) +
-                     (processes == 1 ? " process: " : " processes: ") + std::to_string(total.delivered) + " delivered";
+  std::string text = spans_text(total.emitted) + " from " + processes_text(ledger) + ": " +
+                     std::to_string(total.delivered) + " delivered";
   if (total.filtered > 0) text += ", " + std::to_string(total.filtered) + " filtered out";
   text += total.lost() > 0 ? ", " + std::to_string(total.lost()) + " lost\n" : ", none lost\n";
   for (const Loss& loss : kLosses) {

@@ -4,40 +4,17 @@
 #include "base/stopping.h"
 #include "base/text.h"
 
-#include <chrono>
+#include <nlohmann/json.hpp>
+
 #include <iostream>
+#include <optional>
 
 namespace nopspan::collector {
-namespace {
-
-// Ends the run when its time is over, counted from when the source is live.
-class Limited : public Sink {
- public:
-  Limited(Sink& sink, std::uint64_t duration_ns) : sink_(sink), duration_(duration_ns) {}
-  void on_span(const Span& span) override { sink_.on_span(span); }
-  void on_tick(std::uint64_t now_unix_ns) override {
-    sink_.on_tick(now_unix_ns);
-    const auto now = Clock::now();
-    if (began_ == Clock::time_point()) began_ = now;
-    if (now - began_ >= duration_) stopping = true;
-  }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  Sink& sink_;
-  std::chrono::nanoseconds duration_;
-  Clock::time_point began_;
-};
-
-}  // namespace
 
 void run_source(Source& source, Sink& sink, const SourceOptions& options, bool quiet) {
-  if (options.duration_ns > 0) {
-    Limited limited(sink, options.duration_ns);
-    source.run(limited, stopping);
-  } else {
-    source.run(sink, stopping);
-  }
+  Deadline until(options.duration_ns);
+  source.run(sink, until);
+  if (until.is_over()) stopping = true;  // for who draws meanwhile
   if (quiet) return;
   std::cout.flush();
   std::cerr << remark_text(source) << to_text(source.ledger());
@@ -46,6 +23,11 @@ void run_source(Source& source, Sink& sink, const SourceOptions& options, bool q
 std::string remark_text(const Source& source) {
   const std::string remark = source.remark();
   return remark.empty() ? "" : "nopspan: " + printable(remark) + "\n";
+}
+
+void add_clock(nlohmann::ordered_json& json, const Source& source) {
+  const std::optional<ClockState> clock = source.clock();
+  if (clock) json["clock"] = {{"error_ns", clock->error_ns}, {"changes", clock->changes}};
 }
 
 }  // namespace nopspan::collector

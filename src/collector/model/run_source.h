@@ -4,6 +4,8 @@
 #include "model/source.h"
 #include "model/source_options.h"
 
+#include <nlohmann/json_fwd.hpp>
+
 #include <string>
 
 namespace nopspan::collector {
@@ -13,5 +15,8 @@ namespace nopspan::collector {
 void run_source(Source& source, Sink& sink, const SourceOptions& options, bool quiet = false);
 // The source's remark as a line for stderr; "" if it has none. What run_source() prints with the ledger.
 std::string remark_text(const Source& source);
+
+// "clock": {"error_ns": …, "changes": …} (ClockState), if the source has one.
+void add_clock(nlohmann::ordered_json& json, const Source& source);
 
 }  // namespace nopspan::collector

@@ -85,6 +85,12 @@ bool is_same_process(const Process& a, const Process& b) {
   return &a == &b || (a.pid == b.pid && a.start_ticks == b.start_ticks && a.host == b.host);
 }
 
+ProcessPointer with_command(const ProcessPointer& process, std::string_view command) {
+  auto named = std::make_shared<Process>(*process);
+  named->command = command;
+  return named;
+}
+
 bool TraceId::empty() const {
   return std::all_of(std::begin(bytes), std::end(bytes), [](unsigned char byte) { return byte == 0; });
 }

@@ -26,6 +26,8 @@ using ProcessPointer = std::shared_ptr<const Process>;
 
 // Whether both are the same run of a program.
 bool is_same_process(const Process& a, const Process& b);
+// As the kernel's programs name one that ended before it was looked at: by the thread's name, which mostly is its own.
+ProcessPointer with_command(const ProcessPointer& process, std::string_view command);
 
 enum class Kind : std::uint8_t { span, event, retry, gauge };
 

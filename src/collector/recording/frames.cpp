@@ -69,11 +69,11 @@ bool is_frame_header(std::string_view bytes) {
 
 // Whether read() has an answer, which may be an error. A pipe's writer may take its time: false if this is to stop
 // first.
-bool wait_to_read(int fd) {
+bool wait_to_read(int fd, const Deadline& until) {
   constexpr int kMilliseconds = 100;  // a signal may come just before poll()
   pollfd file = {fd, POLLIN, 0};
-  while (!stopping) {
-    const int ready = ::poll(&file, 1, kMilliseconds);
+  while (!until.is_over()) {
+    const int ready = ::poll(&file, 1, until.milliseconds(kMilliseconds));
     if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
   }
   return false;
@@ -138,7 +138,7 @@ bool FrameWriter::sync() {
 }
 
 FrameReader::FrameReader(OpenFile file, std::string name) : file_(std::move(file)), name_(std::move(name)) {
-  if (fill(kFileHeaderBytes) && held().starts_with(kFileMagic)) {
+  if (fill(kFileHeaderBytes, Deadline()) && held().starts_with(kFileMagic)) {
     const auto version = get<std::uint32_t>(held(), kFileMagic.size());
     if (version == kFormatVersion) return;
     throw Failure(name_ + ": a recording of format " + std::to_string(version) + ", and this nopspan reads format " +
@@ -152,7 +152,7 @@ FrameReader::FrameReader(OpenFile file, std::string name) : file_(std::move(file
 }
 
 // Whether `bytes` more are held. The buffer grows by what arrives, not by what a header says.
-bool FrameReader::fill(std::size_t bytes) {
+bool FrameReader::fill(std::size_t bytes, const Deadline& until) {
   while (end_ - begin_ < bytes) {
     if (at_end_) return false;
     if (begin_ > 0 && buffer_.size() - begin_ < bytes) {
@@ -161,7 +161,7 @@ bool FrameReader::fill(std::size_t bytes) {
       begin_ = 0;
     }
     if (buffer_.size() == end_) buffer_.resize(end_ + kChunk);
-    if (!wait_to_read(file_.get())) {
+    if (!wait_to_read(file_.get(), until)) {
       end_ = begin_;  // nobody knows whether it is the beginning of a frame
       at_end_ = true;
       return false;
@@ -192,19 +192,19 @@ void FrameReader::search() {
   leave_out(1 + (at == std::string_view::npos ? after.size() : at));
 }
 
-bool FrameReader::next(Frame& frame) {
+bool FrameReader::next(Frame& frame, const Deadline& until) {
   begin_ += std::exchange(taken_, 0);
-  while (fill(1)) {
-    if (fill(kFileHeaderBytes) && is_file_header(held())) {
+  while (fill(1, until)) {
+    if (fill(kFileHeaderBytes, until) && is_file_header(held())) {
       begin_ += kFileHeaderBytes;
       continue;
     }
-    if (!fill(kFrameHeaderBytes) || !is_frame_header(held())) {
+    if (!fill(kFrameHeaderBytes, until) || !is_frame_header(held())) {
       search();
       continue;
     }
     const std::size_t bytes = kFrameHeaderBytes + get<std::uint32_t>(held(), 8);
-    if (!fill(bytes)) {
+    if (!fill(bytes, until)) {
       search();
       continue;
     }

@@ -2,6 +2,7 @@
 // The file that `nopspan record` writes: a header, then frames. docs/recording.md has the format for other readers.
 #pragma once
 
+#include "base/deadline.h"
 #include "base/open_file.h"
 
 #include <cstddef>
@@ -56,9 +57,9 @@ class FrameReader {
   // Throws Failure if it is no recording, or of a later format. `name` is for messages.
   FrameReader(OpenFile file, std::string name);
 
-  // The next whole frame; its payload lives until the next call. False at the end, and if the program is to stop
-  // (stopping.h) while more must be read.
-  bool next(Frame& frame);
+  // The next whole frame; its payload lives until the next call. False at the end, and when it is `until` then while
+  // more must be read.
+  bool next(Frame& frame, const Deadline& until = Deadline());
 
   struct State {
     std::uint64_t bytes = 0;     // that were read
@@ -73,7 +74,7 @@ class FrameReader {
 
  private:
   [[nodiscard]] std::string_view held() const { return {buffer_.data() + begin_, end_ - begin_}; }
-  bool fill(std::size_t bytes);
+  bool fill(std::size_t bytes, const Deadline& until);
   void leave_out(std::size_t bytes);
   void search();
 

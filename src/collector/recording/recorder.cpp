@@ -56,18 +56,27 @@ FrameKind frame_kind(Signal signal) {
 
 Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), recording_(random_id()) {
   if (options_.max_bytes > 0) frame_bytes_ = std::min<std::uint64_t>(kFrameBytes, options_.max_bytes / 4);
-  if (!options_.force && options_.max_bytes > 0) {
-    for (unsigned i = 1; i <= options_.keep; ++i) {
-      const std::string older = options_.path + "." + std::to_string(i);
-      if (exists(older)) throw Failure(older + " exists: remove it, or give --force", Failure::kMisused);
+  const auto each_older = [&](const auto& function) {
+    for (unsigned i = 1; options_.max_bytes > 0 && i <= options_.keep; ++i) {
+      if (const std::string older = options_.file(i); exists(older)) function(older);
     }
+  };
+  if (!options_.force) {
+    each_older([](const std::string& older) {
+      throw Failure(older + " exists: remove it, or give --force", Failure::kMisused);
+    });
   }
   open(options_.force);
-  if (write_about()) return;
+  if (write_about()) {
+    each_older([](const std::string& older) { ::unlink(older.c_str()); });  // who reads all would read them too
+    return;
+  }
   const int error = writer_->error();
   abandon();
   throw Failure(options_.path + ": " + std::strerror(error));
 }
+
+std::string RecorderOptions::file(unsigned i) const { return i == 0 ? path : path + "." + std::to_string(i); }
 
 void Recorder::open(bool may_replace) {
   if (options_.path == "-") {
@@ -101,8 +110,14 @@ void Recorder::on_span(const Span& span) {
 }
 
 void Recorder::on_tick(std::uint64_t now_unix_ns) {
-  now_ = std::max(now_, now_unix_ns);
-  if (flushed_at_ == 0) flushed_at_ = ledger_at_ = now_;
+  // The clock may have been set back: how long it has been since then is not known.
+  if (now_unix_ns < now_) flushed_at_ = ledger_at_ = now_unix_ns;
+  now_ = now_unix_ns;
+  if (flushed_at_ == 0) {
+    flushed_at_ = now_;
+    write_ledger();  // of nothing: says when it began
+    return;
+  }
   if (now_ - flushed_at_ >= kFlushEvery) flush();
   const std::uint64_t every = ledger_bytes_ > kLargeLedger ? kLargeLedgerEvery : kLedgerEvery;
   if (now_ - ledger_at_ < every) return;
@@ -191,10 +206,9 @@ void Recorder::make_room(std::size_t payload_bytes) {
 void Recorder::rotate() {
   write_ledger();
   write({FrameKind::end, 0, now_, {}});
-  const auto name = [&](unsigned i) { return i == 0 ? options_.path : options_.path + "." + std::to_string(i); };
   for (unsigned i = options_.keep; i > 0; --i) {
-    if (exists(name(i - 1)) && std::rename(name(i - 1).c_str(), name(i).c_str()) != 0) {
-      complain(name(i) + ": " + std::strerror(errno) + "; going on in the same file");
+    if (exists(options_.file(i - 1)) && std::rename(options_.file(i - 1).c_str(), options_.file(i).c_str()) != 0) {
+      complain(options_.file(i) + ": " + std::strerror(errno) + "; going on in the same file");
       options_.max_bytes = 0;
       return;
     }

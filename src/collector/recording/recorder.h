@@ -21,6 +21,9 @@ struct RecorderOptions {
   bool force = false;           // over a file that is there
   std::uint64_t max_bytes = 0;  // of a file, which then becomes PATH.1, and that PATH.2; 0: no bound
   unsigned keep = 4;            // how many such older ones
+
+  // `path`, and the older ones: the larger `i`, the older.
+  [[nodiscard]] std::string file(unsigned i) const;
 };
 
 class Recorder : public Sink {

@@ -77,13 +77,14 @@ Recording::Recording(const std::string& path, Filter filter)
 
 Recording::~Recording() = default;
 
-void Recording::run(Sink& sink, const std::atomic<bool>& stop) {
+void Recording::run(Sink& sink, Deadline& until) {
+  until.begin();
   Frame frame;
-  while (!stop && reader_.next(frame)) {
+  while (!until.is_over() && reader_.next(frame, until)) {
     tick(frame.time_unix_ns, sink);
     read_frame(frame, sink);
   }
-  is_stopped_ = stop;
+  is_stopped_ = until.is_over();
   if (end_ > 0) sink.on_tick(end_);
 }
 
@@ -153,8 +154,12 @@ void Recording::read_ledger(const Frame& frame) {
 
 void Recording::tick(std::uint64_t now, Sink& sink) {
   if (now == 0) return;
-  if (begin_ == 0) begin_ = end_ = ticked_ = now;
-  end_ = std::max(end_, now);
+  if (now < end_ || end_ == 0) {  // the recorder's clock was set back, or this is where it began
+    ticked_ = end_ = now;
+    sink.on_tick(now);
+    return;
+  }
+  end_ = now;
   if (end_ - ticked_ > kMostTicks * kSecond) ticked_ = end_ - kMostTicks * kSecond;
   while (end_ - ticked_ >= kSecond) {
     ticked_ += kSecond;

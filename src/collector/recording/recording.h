@@ -25,7 +25,7 @@ class Recording : public Source {
   explicit Recording(const std::string& path, Filter filter = {});
   ~Recording() override;
 
-  void run(Sink& sink, const std::atomic<bool>& stop) override;
+  void run(Sink& sink, Deadline& until) override;
   // The recorder's, of all that was read so far; what comes after the last one that it wrote is added.
   [[nodiscard]] Ledger ledger() const override;
 
@@ -34,8 +34,6 @@ class Recording : public Source {
   [[nodiscard]] const FrameReader::State& state() const { return reader_.state(); }
   // Frames that are whole, and yet hold nothing that can be read.
   [[nodiscard]] std::uint64_t broken_frames() const { return broken_; }
-  [[nodiscard]] std::uint64_t begin_unix_ns() const { return begin_; }
-  [[nodiscard]] std::uint64_t end_unix_ns() const { return end_; }
 
  private:
   using ProcessKey = std::pair<std::uint32_t, std::uint64_t>;  // pid and start
@@ -58,7 +56,7 @@ class Recording : public Source {
   OtlpReader otlp_;
   bool is_filtered_;
   bool is_stopped_ = false;  // before the end
-  std::uint64_t begin_ = 0, end_ = 0, ticked_ = 0, broken_ = 0;
+  std::uint64_t end_ = 0, ticked_ = 0, broken_ = 0;
   std::string recording_;  // whose frames these are
   Ledger before_, last_;   // of recordings before this one in the file, and of this one
   std::map<ProcessKey, Tally> tallies_;

@@ -119,7 +119,6 @@ SpanTable::SpanTable(Grouping by, unsigned window_seconds, std::size_t most_rows
 
 void SpanTable::add(const Span& span) {
   if (span.kind != Kind::span && span.kind != Kind::retry) return;
-  if (first_end_ns_ == 0) first_end_ns_ = span.start_unix_ns + span.duration_ns;
   Row& row = row_of(span);
   row.last_second = second_;
   Slice& slice = row.ring[second_ % ring_size_];
@@ -179,12 +178,7 @@ bool SpanTable::make_room() {
 }
 
 void SpanTable::advance(std::uint64_t now_unix_ns) {
-  if (last_now_ns_ == 0) {
-    // What came before the first tick did not come in no time.
-    if (first_end_ns_ != 0 && first_end_ns_ < now_unix_ns) elapsed_ns_ = std::min(kSecond, now_unix_ns - first_end_ns_);
-  } else if (now_unix_ns > last_now_ns_) {
-    elapsed_ns_ += now_unix_ns - last_now_ns_;
-  }
+  if (last_now_ns_ != 0 && now_unix_ns > last_now_ns_) elapsed_ns_ += now_unix_ns - last_now_ns_;
   last_now_ns_ = now_unix_ns;
   if (elapsed_ns_ / kSecond != second_) roll_to(elapsed_ns_ / kSecond);
 }

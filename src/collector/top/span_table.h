@@ -113,7 +113,7 @@ class SpanTable {
   Row other_;
   std::uint64_t evicted_ = 0;
 
-  std::uint64_t elapsed_ns_ = 0, second_ = 0, last_now_ns_ = 0, first_end_ns_ = 0;
+  std::uint64_t elapsed_ns_ = 0, second_ = 0, last_now_ns_ = 0;
   // Rows that may go, the longest idle last; as of `idle_second_`.
   std::vector<Rows::iterator> idle_;
   std::uint64_t idle_second_ = UINT64_MAX;

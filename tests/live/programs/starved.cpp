@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Threads that find no room for what they have to tell: what the library holds is at its bound.
+//
+// `starved N` makes N spans on one thread, and one on another, which has the first one's header before the kernel sees
+// that one end; it answers how many there were.
+#include "commands.h"
+
+#include <nopspan/span.h>
+#include <nopspan_probes.h>
+
+#include <pthread.h>
+#include <semaphore.h>
+
+#include <thread>
+
+extern "C" {
+extern __attribute__((visibility("hidden"))) nopspan_gate_page nopspan_gate;
+}
+
+namespace {
+
+constexpr unsigned long kAllThereIs = 1UL << 40U;
+
+sem_t heir_has_told;
+sem_t first_has_ended;
+std::thread heir;
+
+void make_spans(int count) {
+  for (int i = 0; i < count; ++i) {
+    const nopspan::Span span{"starved"};
+  }
+}
+
+// Runs when the library has let go of the thread, which has not ended yet.
+void leave_to_heir(void*) {
+  heir = std::thread([] {
+    make_spans(1);
+    sem_post(&heir_has_told);
+    sem_wait(&first_has_ended);
+  });
+  sem_wait(&heir_has_told);
+}
+
+int starved(int count) {
+  __atomic_fetch_add(&nopspan_gate.memory_bytes, kAllThereIs, __ATOMIC_RELAXED);
+  sem_init(&heir_has_told, 0, 0);
+  sem_init(&first_has_ended, 0, 0);
+  pthread_key_t end;
+  if (pthread_key_create(&end, leave_to_heir) != 0) return -1;
+  std::thread([count, end] {
+    pthread_setspecific(end, &heir);
+    make_spans(count);
+  }).join();
+  sem_post(&first_has_ended);
+  heir.join();
+  pthread_key_delete(end);
+  __atomic_fetch_sub(&nopspan_gate.memory_bytes, kAllThereIs, __ATOMIC_RELAXED);
+  return count + 1;
+}
+
+}  // namespace
+
+int main() {
+  Commands commands;
+  commands["gate"] = [](std::istringstream&) { return std::to_string(nopspan_gate.gate); };
+  commands["starved"] = [](std::istringstream& a) {
+    int count = 0;
+    a >> count;
+    return std::to_string(starved(count));
+  };
+  return serve(commands);
+}
