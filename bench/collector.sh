@@ -128,8 +128,8 @@ Measured by \`./bench/collector.sh\`, which prints this page, on $(date -u +%Y-%
 
 ## The traced program
 
-ns a span, the least of twenty rounds, which lost nothing unless it is said: a name, ids, four attributes, two clock
-reads (some 40 ns of it). A trace is so many spans, the outermost and its children. The collector is
+ns a span, the least of twenty rounds, which lost nothing unless it is said: a name, ids, four attributes, two
+readings of the clock. A trace is so many spans, the outermost and its children. The collector is
 \`nopspan record /dev/null\`, which reads and encodes every span.
 
 | | 1 span a trace | 4 | 16 | 64 |

@@ -27,6 +27,7 @@ trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$scratch"' EXIT
 measure() {
   local regex=$1 shown=$scratch/shown
   shift
+  : >"$shown" # the last one's said it too
   "$@" >"$shown" 2>&1 &
   local tracer=$!
   until echo | "$program" 1 1 >/dev/null && grep -q "$regex" "$shown"; do

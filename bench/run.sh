@@ -113,7 +113,7 @@ runs within one process: compare lines with each other, not with another machine
 
 | | ns a span |
 | --- | --- |
-| two clock reads, for comparison | $(ns TwoClockReads/repeats:9) |
+| two \`clock_gettime()\`, for comparison: a thread of many spans reads the processor's counter instead | $(ns TwoClockReads/repeats:9) |
 | \`Span\` in a request | $(ns OneHandlerInARequest/repeats:9) |
 | \`Span\`, a request of its own: with 16 random bytes from the kernel | $(ns OneHandler/repeats:9) |
 | the same, four fields | $(ns OneHandlerFourFields/repeats:9) |
@@ -138,7 +138,7 @@ attributes, $("$build/bench/bench_allocations" probe) with a probe.
 | --- | --- |
 | \`StreamMeter::token()\` while nobody listens, above the empty loop | $(over DisabledToken/repeats:9 EmptyLoop/repeats:9) |
 | the same of \`llm::pull_stream()\`, above its source | $(over DisabledPull/repeats:9 BareSource/repeats:9) |
-| one clock read, for comparison | $(ns OneClockRead/repeats:9) |
+| one \`clock_gettime()\`, for comparison | $(ns OneClockRead/repeats:9) |
 | \`StreamMeter::token()\` with one handler | $(ns EnabledToken/repeats:9) |
 | an item of \`llm::pull_stream()\` with one handler | $(ns EnabledPull/repeats:9) |
 | a \`StreamMeter\` begun and ended, no token: above \`AsyncSpan\` | $(over EnabledMeter/repeats:9 EnabledAsyncSpan/repeats:9) |

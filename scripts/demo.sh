@@ -135,8 +135,8 @@ say "The collector. nopspan ps: who has probes"
 nopspan ps
 say "nopspan trace --name llm.tool --limit 1: a request, as it ends, across both programs"
 collect nopspan trace --name llm.tool --limit 1
-say "nopspan hist --duration 5s --by name --top 3: histograms filled in the kernel, the three most frequent"
-collect nopspan hist --duration 5s --by name --top 3
+say "nopspan hist --duration 5s --by name --rows 3: histograms filled in the kernel, the three most frequent"
+collect nopspan hist --duration 5s --by name --rows 3
 say "nopspan record: everything to a file; then nopspan top reads it"
 collect nopspan record "$run/spans.rec" --duration 3s
 nopspan top --plain --from "$run/spans.rec"

@@ -8,7 +8,6 @@
 
 #include <nopspan_probes.h>
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -26,7 +25,7 @@ constexpr std::uint64_t kSecond = 1'000'000'000, kBatch = 16, kProcesses = 4;
 
 class NoSource : public Source {
  public:
-  void run(Sink& /*sink*/, const std::atomic<bool>& /*stop*/) override {}
+  void run(Sink& /*sink*/, Deadline& /*until*/) override {}
   [[nodiscard]] Ledger ledger() const override { return {}; }
 };
 
@@ -129,9 +128,9 @@ int main(int argc, char** argv) {
               is_whole ? "" : "; NOT WHOLE");
   const double before_reading = cpu_seconds();
   CountingSink sink;
-  const std::atomic<bool> stop = false;
+  Deadline never;
   Recording recording(argv[1]);
-  recording.run(sink, stop);
+  recording.run(sink, never);
   std::printf("read: %.0f ns a span\n", (cpu_seconds() - before_reading) / spans * 1e9);
   return is_whole && sink.spans == count ? 0 : 1;
 }
