@@ -121,6 +121,22 @@ TEST_F(Account, BeginsAStreamWhereItIsFirstSeenIfNotAllAreKnown) {
   expect({.emitted = 2, .delivered = 2});
 }
 
+// A thread's first batch may still be in the ring buffer when what it holds since is fetched.
+TEST_F(Account, TakesWhatWasHandedOverBeforeWhatWasFetchedOfAStreamThatWasNotKnown) {
+  account.not_all_are_known();
+  arrive(1, {1, 5});  // fetched
+  arrive(1, {0, 1});
+  arrive(1, {1, 6});
+  expect({.emitted = 6, .delivered = 6});
+}
+
+TEST_F(Account, MissesWhatLiesBetweenThoseTwo) {
+  account.not_all_are_known();
+  arrive(1, {13, 15});  // fetched
+  arrive(1, {10, 11});
+  expect({.emitted = 5, .delivered = 3, .missed = 2});
+}
+
 TEST_F(Account, CountsWhatTheKernelLostOfAStreamFirstSeenByThat) {
   account.not_all_are_known();
   tell(1, {50, 54}, NOPSPAN_REASON_RING_FULL, 4);
@@ -203,6 +219,8 @@ TEST_F(Account, KeepsABoundedNumberOfStreams) {
   expect({.emitted = entries, .delivered = entries});
   // The first one is known no more. What it had emitted before is not missed for that.
   arrive(1, {2, 3});
+  expect({.emitted = entries + 1, .delivered = entries + 1});
+  arrive(1, {0, 2});  // nor taken once more
   expect({.emitted = entries + 1, .delivered = entries + 1});
 }
 

@@ -71,6 +71,9 @@ ProcessAccount::Stream* ProcessAccount::arriving(std::uint64_t id, Sequences seq
       return nullptr;
     }
   }
+  // What was handed over earlier may come later: what a thread holds is fetched past the ring buffer, and what is told
+  // of losses is told by a map.
+  if (stream.begins_when_heard_of) stream.ledger.began_at(sequences.first);
   stream.seen_ns = std::max(stream.seen_ns, time_ns);
   return &stream;
 }
@@ -82,8 +85,6 @@ void ProcessAccount::stream_losses(std::uint64_t id, Sequences sequences, const 
   if (stream != nullptr ? stream->losses == losses && stream->discarded >= discarded : closed_ids_.contains(id)) return;
   stream = arriving(id, sequences, now_ns);
   if (stream == nullptr) return;
-  // What is told of losses comes later than what came after them.
-  if (stream->begins_when_heard_of) stream->ledger.began_at(sequences.first);
   stream->ledger.emitted_until(sequences.next);
   stream->losses = losses;
   stream->handed_next = std::max(stream->handed_next, sequences.next);
