@@ -110,7 +110,8 @@ class ScreenTest(unittest.TestCase):
 
     def test_shows_rates_times_and_errors_of_each_row(self):
         top = self.three_rows()
-        lines = top.terminal.wait_for(lambda lines: lines if "22:13:30" in lines[0] else None, "ten seconds passed")
+        top.terminal.wait_for(lambda lines: "22:13:30" in lines[0], "ten seconds passed")
+        lines = top.terminal.screen()  # whole: it may have been seen while it was drawn
         self.assertIn("2.6 spans/s", lines[0])
         self.assertIn("2 errors/s", lines[0])
         self.assertIn("1 process", lines[0])
@@ -193,7 +194,9 @@ class ScreenTest(unittest.TestCase):
         top.terminal.type("i")
         top.terminal.wait_for_text("No row is left by the filter.")
         top.terminal.type("w", "i")
-        lines = top.terminal.wait_for(lambda lines: lines if "since the beginning, 1m50s" in lines[2] else None, "totals")
+        top.wait_for_names("quick", "usual", "slow")
+        lines = top.terminal.screen()
+        self.assertIn("since the beginning, 1m50s", lines[2])
         self.assertIn("SPANS ", lines[3])
         self.assertRegex(next(line for line in lines if line.startswith("quick")), r"^quick +other-model +20 +999 ns")
 
@@ -317,14 +320,16 @@ class ScreenTest(unittest.TestCase):
                      "\u202eright-to-left", "\U0001f600", "x" * 3000):
             top.tell("span %s m 10 1000" % name)
         top.tell("pass 10")
-        lines = top.terminal.wait_for(lambda lines: lines if len(top.names(lines)) == 8 else None, "eight rows")
+        rates = re.compile(r" 1 +999 ns")
+        lines = top.terminal.wait_for(lambda lines: lines if len(list(filter(rates.search, lines))) == 8 else None,
+                                      "eight rows, with their rates of ten seconds")
         self.assertIn(r"\x1b[2J\x1b]0;title\x07", top.names(lines))
         self.assertIn(r"\xff\xfe", top.names(lines))
         self.assertIn(r"a\x0ab", top.names(lines))
         self.assertIn("模型模型模型", top.names(lines))
         self.assertIn(r"\xe2\x80\xaeright-to-left", top.names(lines))
         # All rates are the same, and end in the same cell.
-        ends = {cells(line[:re.search(r" 1 +999 ns", line).start()]) for line in lines if "999 ns" in line}
+        ends = {cells(line[:rates.search(line).start()]) for line in lines if rates.search(line)}
         self.assertEqual(len(ends), 1, "\n".join(lines))
 
     def test_shows_question_marks_where_the_locale_has_no_such_letter(self):
