@@ -17,6 +17,17 @@
 
 namespace nopspan::detail {
 
+// The counter of this processor, for the machine that a CounterClock is of.
+struct ProcessorCounter {
+#if defined(__x86_64__)
+  static constexpr bool has_counter = true;
+  static std::uint64_t counter() noexcept { return __builtin_ia32_rdtsc(); }
+#else
+  static constexpr bool has_counter = false;
+  static std::uint64_t counter() noexcept { return 0; }
+#endif
+};
+
 // What a CounterClock needs of a machine, all static and noexcept:
 //   std::uint64_t clock();    CLOCK_MONOTONIC, ns
 //   std::uint64_t counter();  ticks; called on machines alone whose clock() is quick

@@ -42,16 +42,8 @@ inline constexpr std::size_t kProbes = 10;
 std::uint64_t monotonic_ns() noexcept;  // CLOCK_MONOTONIC
 std::uint64_t system_ns() noexcept;     // CLOCK_REALTIME
 
-// For CounterClock.
-struct ThisMachine {
+struct ThisMachine : ProcessorCounter {
   static std::uint64_t clock() noexcept { return monotonic_ns(); }
-#if defined(__x86_64__)
-  static constexpr bool has_counter = true;
-  static std::uint64_t counter() noexcept { return __builtin_ia32_rdtsc(); }
-#else
-  static constexpr bool has_counter = false;
-  static std::uint64_t counter() noexcept { return 0; }
-#endif
 };
 
 // Never freed: a thread that ends leaves it to the next one. alignas: `reading` is read by other threads.

@@ -310,14 +310,7 @@ TEST_F(CounterClockTest, CountersOfAllPacesAreFollowed) {
   }
 }
 
-struct Real {
-#if defined(__x86_64__)
-  static constexpr bool has_counter = true;
-  static std::uint64_t counter() noexcept { return __builtin_ia32_rdtsc(); }
-#else
-  static constexpr bool has_counter = false;
-  static std::uint64_t counter() noexcept { return 0; }
-#endif
+struct Real : nopspan::detail::ProcessorCounter {
   static std::uint64_t clock() noexcept {
     timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
