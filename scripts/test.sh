@@ -88,6 +88,7 @@ for preset in "${presets[@]}"; do
       break
     fi
     echo "== $preset: built meanwhile, in $took s"
+    if [[ $preset == "${presets[-1]}" ]]; then background=''; fi # it has ended, and its number may be another's
   fi
   echo "== $preset: test"
   ctest --preset "$preset" --output-on-failure || failed+=("$preset")
