@@ -15,9 +15,10 @@ class Account : public testing::Test {
   std::uint64_t now = 2 * kSecond;
 
   // As a batch does: what is new is delivered.
-  void arrive(std::uint64_t stream, Sequences sequences) {
+  void arrive(std::uint64_t stream, Sequences sequences, std::uint64_t discarded = 0) {
     ProcessAccount::Stream* found = account.arriving(stream, sequences, now);
     if (found == nullptr) return;
+    found->note_discarded(sequences.first, discarded);
     for (const Sequences& part : found->ledger.arrive(sequences)) account.delivered(part.count());
   }
   void tell(std::uint64_t stream, Sequences sequences, unsigned reason, std::uint64_t entries,
@@ -135,6 +136,27 @@ TEST_F(Account, MissesWhatLiesBetweenThoseTwo) {
   arrive(1, {13, 15});  // fetched
   arrive(1, {10, 11});
   expect({.emitted = 5, .delivered = 3, .missed = 2});
+}
+
+TEST_F(Account, DoesNotBelieveThatAStreamBeganBeforeAnyThreadCanHave) {
+  account.not_all_are_known();
+  arrive(1, {1ULL << 60U, (1ULL << 60U) + 3});
+  arrive(1, {0, 2});
+  expect({.emitted = 5, .delivered = 3, .malformed = 2});
+}
+
+TEST_F(Account, CountsARefusedLossOnce) {
+  for (int reads = 0; reads < 5; ++reads) tell(1, {1ULL << 60U, (1ULL << 60U) + 3}, NOPSPAN_REASON_RING_FULL, 3);
+  expect({.emitted = 3, .malformed = 3});
+}
+
+TEST_F(Account, DoesNotExplainAGapByWhatWasDiscardedBeforeAStreamWasFirstSeen) {
+  account.not_all_are_known();
+  arrive(1, {50, 52}, 40);
+  arrive(1, {57, 60}, 42);
+  expect({.emitted = 10, .delivered = 5, .missed = 3, .discarded = 2});
+  arrive(1, {45, 50}, 38);  // handed over before
+  expect({.emitted = 15, .delivered = 10, .missed = 1, .discarded = 4});
 }
 
 TEST_F(Account, CountsWhatTheKernelLostOfAStreamFirstSeenByThat) {

@@ -6,7 +6,8 @@ import os
 from waiting import wait_until
 
 
-def _removes(path):
+def removes(path):
+    """Whether it is gone now: one that has a process yet is not."""
     try:
         os.rmdir(path)
     except OSError:
@@ -14,12 +15,18 @@ def _removes(path):
     return True
 
 
+def mount_points(kind, option=""):
+    """Where hierarchies of a kind are mounted that have an option."""
+    with open("/proc/self/mounts", encoding="utf-8") as mounts:
+        rows = [line.split() for line in mounts]
+    return [row[1] for row in rows if row[2] == kind and (not option or option in row[3].split(","))]
+
+
 class Cgroup:
     """A cgroup with one below it, where programs are put. A context manager; it skips the test where it cannot be."""
 
     def __init__(self, test, name):
-        with open("/proc/self/mounts", encoding="utf-8") as mounts:
-            points = [line.split()[1] for line in mounts if line.split()[2] == "cgroup2"]
+        points = mount_points("cgroup2")
         if not points:
             test.skipTest("no cgroup2")
         self.name = "%s-%d" % (name, os.getpid())
@@ -53,4 +60,4 @@ class Cgroup:
         return self
 
     def __exit__(self, *_):
-        wait_until(lambda: _removes(self._inner) and _removes(self._outer), "the cgroup to be empty")
+        wait_until(lambda: removes(self._inner) and removes(self._outer), "the cgroup to be empty")

@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import harness
-from cgroup import Cgroup
+from cgroup import Cgroup, mount_points, removes
 from collector import Collector, CollectorTest, Counting
 from waiting import wait_until
 from harness import LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Program
@@ -189,6 +190,52 @@ class CgroupOption(CollectorTest):
         self.assertEqual(tracer.names(program.pid)["cgroup.inside"], 5)
         self.assertLess(counts["emitted"], 200)
 
+    def test_what_a_program_holds_is_fetched_when_it_was_put_there(self):
+        tracer = self.collector("--max-age", "20ms")
+        self.outside.ask("begin cgroup.open")
+        self.group.put(self.outside.pid)
+        self.outside.ask("span cgroup.held 5")
+        tracer.wait_for_names(self.outside.pid, {"cgroup.held": 5})
+        self.outside.ask("end")
+        tracer.stop()
+        self.assert_closes(tracer.ledger())
+        self.assert_nothing_lost(tracer.counts(self.outside.pid))
+
+    def know(self, tracer):
+        """Waits until the collector has taken in what programs told before."""
+        seen = tracer.names(self.inside.pid)["cgroup.known"]
+        self.inside.ask("thread_span cgroup.known")
+        tracer.wait_for_names(self.inside.pid, {"cgroup.known": seen + 1})
+
+    # Of a program that began after the collector the kernel leaves out whole batches, of which nobody is told.
+    def test_what_is_left_out_of_a_program_is_counted_when_it_was_put_there(self):
+        with Collector("--cgroup", self.group.name, "--name", "cgroup.known") as tracer, Program("traced") as program:
+            def filtered():
+                return sum(row["filtered"] for row in tracer.ledger_now()["processes"] if row["pid"] == program.pid)
+            program.ask("span cgroup.outside")
+            self.know(tracer)
+            self.group.put(program.pid)
+            program.ask("span cgroup.inside 3000")
+            wait_until(lambda: filtered() > 2000, "what was left out to be counted")
+            tracer.stop()
+        self.assert_closes(tracer.ledger())
+        self.assert_nothing_lost(tracer.counts(program.pid))
+
+    def test_what_is_left_out_before_it_is_known_where_a_program_is_is_none_of_it(self):
+        with Collector("--cgroup", self.group.name, "--name", "cgroup.known") as tracer, Program("traced") as program:
+            with standing_still(tracer):
+                program.ask("span cgroup.outside 3000")
+            self.know(tracer)
+            program.ask("span cgroup.outside 3000")
+            self.group.put(program.pid)
+            program.ask("span cgroup.known 5")
+            tracer.wait_for_names(program.pid, {"cgroup.known": 5})
+            tracer.stop()
+        self.assert_closes(tracer.ledger())
+        counts = tracer.counts(program.pid)
+        self.assert_nothing_lost(counts)
+        self.assertLess(counts["emitted"], 3000)
+
     def test_has_a_whole_ledger_under_load(self):
         with Collector("--count", "--cgroup", self.group.name) as tracer:
             with Counting(self.temporary_folder(), pause_us=100) as wanted, \
@@ -204,6 +251,63 @@ class CgroupOption(CollectorTest):
         self.assertEqual([row["pid"] for row in ledger["processes"]], [wanted.pid])
         self.assertEqual(tracer.counts(wanted.pid)["delivered"], entries)
         self.assert_closes(ledger)
+
+
+class OldHierarchy(CollectorTest):
+    """systemd's own, beside the unified one: in that, where the kernel tells cgroups apart, all are in the root."""
+
+    def test_its_cgroups_are_told_apart_by_what_proc_says(self):
+        points = mount_points("cgroup", "name=systemd")
+        if not points:
+            return  # as on most hosts
+        folder = os.path.join(points[0], "nopspan-old-%d" % os.getpid())
+        os.mkdir(folder)
+        self.addCleanup(wait_until, lambda: removes(folder), "the cgroup to be empty")
+        with Collector("--cgroup", folder) as tracer, Program("traced") as wanted, Program("traced") as other:
+            with open(os.path.join(folder, "cgroup.procs"), "w", encoding="ascii") as procs:
+                procs.write(str(wanted.pid))
+            with standing_still(tracer):
+                other.ask("thread_span old.other")  # tells first
+                for _ in range(20):
+                    wanted.ask("thread_span old.wanted")
+            tracer.wait_for_names(wanted.pid, {"old.wanted": 20})
+            wanted.ask("thread_span old.wanted")
+            tracer.wait_for_names(wanted.pid, {"old.wanted": 21})
+            tracer.stop()
+        self.assertEqual(tracer.names(), {"old.wanted": 21})
+        self.assert_closes(tracer.ledger())
+        done = subprocess.run([NOPSPAN, "hist", "--cgroup", folder], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, timeout=PATIENCE_S, check=False)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("in the unified hierarchy", done.stderr)
+
+
+class OthersComeAndGo(CollectorTest):
+    def test_a_container_is_found_beside_cgroups_that_come_and_go(self):
+        group = self.enterContext(Cgroup(self, "nopspan-churn"))
+        outer = os.path.dirname(group.path)
+        container = os.path.join(outer, "docker-%s.scope" % ("c0ffee" + "%058x" % os.getpid()))
+        folders = [os.path.join(outer, "stays-%d" % i) for i in range(50)] + [container]
+        for folder in folders:
+            os.mkdir(folder)
+            self.addCleanup(os.rmdir, folder)
+        is_over = threading.Event()
+
+        def come_and_go():
+            while not is_over.is_set():
+                os.makedirs(os.path.join(outer, "comes", "goes"))
+                os.removedirs(os.path.join(outer, "comes", "goes"))
+
+        others = threading.Thread(target=come_and_go)
+        others.start()
+        try:
+            for _ in range(20):
+                done = subprocess.run([NOPSPAN, "trace", "--cgroup", "c0ffee", "--duration", "1ms"], check=False, text=True,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE_S)
+                self.assertEqual(done.returncode, 0, done.stderr)
+        finally:
+            is_over.set()
+            others.join()
 
 
 class NoCgroup(harness.Test):

@@ -5,12 +5,13 @@ they made was delivered or is counted."""
 import contextlib
 import os
 import signal
+import subprocess
 import time
 
 import harness
 from collector import LOSSES, Collector, CollectorTest, Counting
 from waiting import wait_until
-from harness import LONG, Program
+from harness import LONG, NOPSPAN, PATIENCE_S, Program
 
 MODES = {"batches": (), "per event": ("--per-event",)}
 ENTRIES = 1_000_000 if LONG else 100_000
@@ -69,6 +70,20 @@ class Overload(OverloadTest):
             for threads in (1, 4):
                 with self.subTest(mode=name, threads=threads):
                     self.check(threads, *mode)
+
+
+class Duration(OverloadTest):
+    def test_ends_while_programs_are_faster(self):
+        for command in (["record", "--force", "/dev/null"], ["trace", "--limit", "0"]):
+            with self.subTest(command), Counting(self.temporary_folder(), threads=4) as program:
+                recorder = subprocess.Popen([NOPSPAN, *command, "--pid", str(program.pid), "--duration", "1s"],
+                                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                try:
+                    program.ask("start")
+                    self.assertEqual(recorder.wait(PATIENCE_S), 0)
+                finally:
+                    program.ask("stop")
+                    recorder.wait()
 
 
 class StandingStill(OverloadTest):

@@ -70,17 +70,20 @@ std::string without_prefix(const std::string& path, const std::string& prefix) {
 
 enum class Walk { on, not_inside, no_more };
 
-// All cgroups of the hierarchy, by their paths in it, until `visit` says otherwise.
+// All cgroups below one of the hierarchy, by their paths in it, until `visit` says otherwise: false then. Of one that
+// goes away meanwhile the others are seen all the same.
 template <class Visit>
-void each_cgroup(const std::string& mount, const Visit& visit) {
+bool each_cgroup(const std::string& mount, const Visit& visit, const std::string& below = "") {
   std::error_code error;
-  fs::recursive_directory_iterator all(mount, fs::directory_options::skip_permission_denied, error);
-  for (; !error && all != fs::recursive_directory_iterator(); all.increment(error)) {
-    if (!all->is_directory(error)) continue;
-    const Walk next = visit(all->path().string().substr(mount.size()));
-    if (next == Walk::no_more) return;
-    if (next == Walk::not_inside) all.disable_recursion_pending();
+  for (fs::directory_iterator all(mount + below, error); !error && all != fs::directory_iterator();
+       all.increment(error)) {
+    std::error_code gone;
+    if (!all->is_directory(gone)) continue;
+    const std::string path = all->path().string().substr(mount.size());
+    const Walk next = visit(path);
+    if (next == Walk::no_more || (next == Walk::on && !each_cgroup(mount, visit, path))) return false;
   }
+  return true;
 }
 
 std::vector<std::string> folders_of_container(const std::string& mount, const std::string& id) {
@@ -137,7 +140,12 @@ OpenFile open_cgroup(const std::string& wanted) {
         "--cgroup needs the unified hierarchy (cgroup2), which is not mounted: mount -t cgroup2 none /sys/fs/cgroup");
   }
   const std::string path = folder_of(mount, wanted);
-  if (path.empty()) refuse(wanted);
+  if (path.empty()) {
+    require_cgroup(wanted);
+    throw Failure("--cgroup: there is no cgroup \"" + printable(wanted) + "\" in the unified hierarchy (" +
+                      printable(mount) + "), by which the kernel tells processes apart",
+                  Failure::kMisused);
+  }
   OpenFile folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder) throw Failure(printable(path) + ": " + std::strerror(errno));
   return folder;
@@ -161,13 +169,18 @@ std::uint64_t cgroup_id(const std::string& path) {
   return facts.st_ino;
 }
 
+bool has_number(const std::string& wanted) {
+  const std::string mount = mount_point();
+  return !mount.empty() && !folder_of(mount, wanted).empty();
+}
+
 std::string path_of_cgroup(std::uint64_t id) {
   const auto mounts = cgroup_mounts();
-  const bool has_old = std::any_of(mounts.begin(), mounts.end(), [](const Mount& mount) { return !mount.is_unified; });
-  if (id == 0 || mounts.empty() || has_old) return "";
-  if (cgroup_id("/") == id) return "/";
+  const auto unified = std::find_if(mounts.begin(), mounts.end(), [](const Mount& mount) { return mount.is_unified; });
+  if (id == 0 || unified == mounts.end()) return "";
+  if (cgroup_id("/") == id) return mounts.size() == 1 ? "/" : "";
   std::string found;
-  each_cgroup(mounts.front().point, [&](const std::string& path) {
+  each_cgroup(unified->point, [&](const std::string& path) {
     if (cgroup_id(path) != id) return Walk::on;
     found = path;
     return Walk::no_more;

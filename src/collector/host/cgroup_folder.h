@@ -22,8 +22,11 @@ OpenFile open_cgroup(const std::string& wanted);
 
 // The number that the kernel's programs know a cgroup by. `path` is as /proc/PID/cgroup has it. 0 if it cannot be told.
 std::uint64_t cgroup_id(const std::string& path);
-// The other way round, which looks at all cgroups. "" if it is gone, or where there are hierarchies beside the unified
-// one: then processes may all be in that one's root.
+// Whether there are such numbers for what --cgroup names: one of systemd's old hierarchy has none, and its processes
+// may be anywhere in the unified one.
+bool has_number(const std::string& wanted);
+// The other way round, which looks at all cgroups. "" if it is gone, and of the root where there are hierarchies beside
+// the unified one: then processes may all be in that one's root.
 std::string path_of_cgroup(std::uint64_t id);
 
 }  // namespace nopspan::collector

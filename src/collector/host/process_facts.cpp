@@ -96,6 +96,8 @@ std::string process_status(std::uint32_t pid, const std::string& key) {
   return from == std::string::npos ? "" : text.substr(from, text.find('\n', from) - from);
 }
 
+std::string cgroup_of(std::uint32_t pid) { return cgroup_path(read_small_file(folder_of(pid) + "/cgroup")); }
+
 Process process_facts(std::uint32_t pid) {
   Process process;
   process.pid = process.namespace_pid = pid;
@@ -105,7 +107,7 @@ Process process_facts(std::uint32_t pid) {
   process.start_ticks = state->start_ticks;
   process.command = state->command;
   if (const std::uint32_t inner = last_number(process_status(pid, "NSpid")); inner != 0) process.namespace_pid = inner;
-  process.cgroup = cgroup_path(read_small_file(folder_of(pid) + "/cgroup"));
+  process.cgroup = cgroup_of(pid);
   process.container = container_id(process.cgroup);
   std::array<char, 4096> link{};
   const ssize_t length = readlink((folder_of(pid) + "/exe").c_str(), link.data(), link.size());

@@ -27,6 +27,9 @@ void require_processes(const std::vector<std::uint32_t>& pids);
 // All but library and library_version. What cannot be read stays empty; a process that is gone has its pid only.
 Process process_facts(std::uint32_t pid);
 
+// Where it is, as /proc/PID/cgroup has it; "" if it is gone.
+std::string cgroup_of(std::uint32_t pid);
+
 // This host's; "" if it has none.
 const std::string& host_name();
 

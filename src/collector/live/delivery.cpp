@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "live/delivery.h"
 
+#include "host/process_facts.h"
 #include "live/batch_reader.h"
 #include "live/event_reader.h"
 
@@ -92,6 +93,20 @@ bool Delivery::is_in_scope_now(std::uint32_t pid) {
   return scope_.has_place(host_.process(pid));
 }
 
+bool Delivery::begins_to_be_followed(std::uint32_t pid, Account& account) {
+  const ProcessPointer& known = account.entries.process();
+  if (account.is_followed || filter_.cgroup.empty() || known->start_ticks == 0 || !scope_.has_pid(known)) return false;
+  if (cgroup_of(pid) == known->cgroup) return false;
+  host_.note_moved(pid);
+  const ProcessPointer process = host_.process(pid);
+  if (process->start_ticks != known->start_ticks) return false;
+  account.entries.set_moved(process);
+  if (!scope_.has_place(process)) return false;
+  account.is_followed = account.in_scope = true;
+  account.cgroup = 0;  // its next record says where it was
+  return true;
+}
+
 void Delivery::event(Account& account, const nopspan_record& record, std::string_view bytes) {
   const Sequences sequence{record.first, record.next};
   ProcessAccount::Stream* stream = account.entries.arriving(record.stream, sequence, record.time_ns);
@@ -143,7 +158,7 @@ ProcessAccount::Stream* Delivery::take(Account& account, const Batch& batch, std
   if (stream == nullptr) return nullptr;
   stream->header = batch.header;
   stream->capacity = batch.capacity;
-  stream->discarded = std::max(stream->discarded, batch.discarded);
+  stream->note_discarded(batch.sequences.first, batch.discarded);
   stream->held_since_ns = 0;
   // Without bytes the header is announced, or the thread was stopped between handing over and saying so.
   if (bytes.empty()) {
@@ -201,7 +216,7 @@ void Delivery::note_discarded(Account& account, const nopspan_thread& thread, st
   if (known != nullptr && thread.discarded <= known->discarded) return;
   ProcessAccount::Stream* stream = account.entries.arriving(thread.stream, {thread.first, thread.first}, now_ns);
   if (stream == nullptr) return;
-  stream->discarded = std::max(stream->discarded, thread.discarded);
+  stream->note_discarded(thread.first, thread.discarded);
   stream->ledger.emitted_until(thread.first);
 }
 

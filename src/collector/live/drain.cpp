@@ -71,7 +71,14 @@ void Drain::run_process(std::uint32_t pid, std::uint64_t max_age_ns, std::uint64
     if (!account.is_followed) return;
     ThreadHeaders& headers = headers_of(pid, copy);
     if (!headers.read()) continue;
-    for (const ThreadHeaders::Thread& thread : headers.threads()) {
+    const auto& threads = headers.threads();
+    // Of a stream that was forgotten, or is not known yet, what was handed over before is to come first: one that is
+    // begun behind that does not take it.
+    const bool has_new = std::any_of(threads.begin(), threads.end(), [&](const ThreadHeaders::Thread& thread) {
+      return thread.header.next > thread.header.first && account.entries.find(thread.header.stream) == nullptr;
+    });
+    if (has_new) settings_.consume();
+    for (const ThreadHeaders::Thread& thread : threads) {
       delivery_.note_discarded(account, thread.header, now_ns);
       if (!is_due(account, thread.header, max_age_ns, now_ns)) continue;
       if (bytes > most) break;  // the others at the next run

@@ -127,7 +127,12 @@ bool LiveSource::on_record(const nopspan_record& record, std::string_view bytes)
 void LiveSource::tell(const Delivery::ForKernel& news) {
   if (news.is_followed) programs_.follow(news.tgid, true);
   if (news.unwanted_cgroup != 0) programs_.leave_out_cgroup(news.unwanted_cgroup);
-  if (!news.is_followed) programs_.follow(news.tgid, false);
+  if (news.is_followed || news.tgid == 0) return;
+  // What was counted before it was known where it is, is none of this collector's.
+  programs_.forget_process(news.tgid);
+  for (const auto& [key, losses] : programs_.stream_losses()) {
+    if (key.tgid == news.tgid) programs_.forget_stream(key);
+  }
 }
 
 void LiveSource::consume() {
@@ -209,17 +214,16 @@ void LiveSource::look_after_accounts() {
 }
 
 void LiveSource::read_losses() {
+  for (auto& [pid, account] : delivery_.accounts().all()) {
+    if (delivery_.begins_to_be_followed(pid, account)) programs_.follow(account.tgid, true);
+  }
   const bool same_numbers = settings_.namespace_inode == 0;
   Accounts& accounts = delivery_.accounts();
   for (const auto& [tgid, losses] : programs_.process_losses()) {
     Accounts::Account* account = accounts.find_tgid(tgid);
     if (account == nullptr && same_numbers) account = &delivery_.account(tgid, tgid);
     if (account == nullptr) continue;
-    if (is_foreign(*account)) {
-      programs_.follow(tgid, false);
-    } else {
-      account->entries.process_losses(losses);
-    }
+    if (!is_foreign(*account)) account->entries.process_losses(losses);
   }
   for (const auto& [key, losses] : programs_.stream_losses()) {
     Accounts::Account* account = accounts.find_tgid(static_cast<std::uint32_t>(key.tgid));
@@ -300,7 +304,11 @@ void LiveSource::finish() {
   };
   host_.scan();
   drain_all();
-  consume_all();
+  // No more than that: programs may be faster than this one.
+  const std::uint64_t drained = clocks_.monotonic_now();
+  do {
+    consume();
+  } while (!has_come(drained));
   attachments_.detach_all();
   consume_all();
   delivery_.set_detached();

@@ -63,13 +63,17 @@ ProcessAccount::Stream& ProcessAccount::open(std::uint64_t id, std::uint64_t fir
 
 ProcessAccount::Stream* ProcessAccount::arriving(std::uint64_t id, Sequences sequences, std::uint64_t time_ns) {
   Stream& stream = open(id, sequences.first);
-  const std::uint64_t next = stream.ledger.next();
-  if (sequences.next > next) {
-    const std::uint64_t since = std::max(time_ns, stream.seen_ns) - stream.seen_ns;
-    if (sequences.next - next > since / kFastestEntryNs + NOPSPAN_MOST_ENTRIES) {
-      malformed_besides(std::min<std::uint64_t>(sequences.count(), NOPSPAN_MOST_ENTRIES));
-      return nullptr;
-    }
+  const std::uint64_t base = stream.ledger.base(), next = stream.ledger.next();
+  const std::uint64_t latest = std::max(time_ns, stream.seen_ns);
+  const auto are_too_many = [](std::uint64_t entries, std::uint64_t in_ns) {
+    return entries > in_ns / kFastestEntryNs + NOPSPAN_MOST_ENTRIES;
+  };
+  const bool is_too_late = sequences.next > next && are_too_many(sequences.next - next, latest - stream.seen_ns);
+  const bool is_too_early =
+      stream.begins_when_heard_of && sequences.first < base && are_too_many(base - sequences.first, latest - since_ns_);
+  if (is_too_late || is_too_early) {
+    malformed_besides(std::min<std::uint64_t>(sequences.count(), NOPSPAN_MOST_ENTRIES));
+    return nullptr;
   }
   // What was handed over earlier may come later: what a thread holds is fetched past the ring buffer, and what is told
   // of losses is told by a map.
@@ -84,7 +88,13 @@ void ProcessAccount::stream_losses(std::uint64_t id, Sequences sequences, const 
   // What is told of a closed one was told before, or is told of the process too.
   if (stream != nullptr ? stream->losses == losses && stream->discarded >= discarded : closed_ids_.contains(id)) return;
   stream = arriving(id, sequences, now_ns);
-  if (stream == nullptr) return;
+  if (stream == nullptr) {
+    // Once: the map tells it again and again.
+    Stream& refused = *find(id);
+    refused.losses = losses;
+    refused.discarded = std::max(refused.discarded, discarded);
+    return;
+  }
   stream->ledger.emitted_until(sequences.next);
   stream->losses = losses;
   stream->handed_next = std::max(stream->handed_next, sequences.next);

@@ -8,6 +8,7 @@
 
 #include <collector_events.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <unordered_map>
@@ -42,6 +43,11 @@ class ProcessAccount {
     bool begins_when_heard_of = false;  // where it was when this collector began is not known
     Losses losses{};                    // as last told
 
+    // What its thread has discarded in all was before `first`, which it held next.
+    void note_discarded(std::uint64_t first, std::uint64_t entries) {
+      if (first == ledger.base()) discarded_base = entries;
+      discarded = std::max(discarded, entries);
+    }
     // Its thread, or what the kernel reads at its end, will tell again what was fetched.
     [[nodiscard]] bool holds_fetched() const { return fetched_next > handed_next; }
   };

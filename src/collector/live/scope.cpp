@@ -23,6 +23,7 @@ bool has(const Filter& filter, const ProcessPointer& process) {
 Scope::Scope(const Filter& filter) {
   by_pid_.pids = filter.pids;
   by_cgroup_.cgroup = filter.cgroup;
+  numbers_tell_ = !filter.cgroup.empty() && has_number(filter.cgroup);
 }
 
 bool Scope::has_pid(const ProcessPointer& process) const { return has(by_pid_, process); }
@@ -30,6 +31,7 @@ bool Scope::has_place(const ProcessPointer& process) const { return has(by_cgrou
 
 std::optional<bool> Scope::has_cgroup(std::uint64_t cgroup, const Process& process) {
   if (by_cgroup_.cgroup.empty()) return true;
+  if (!numbers_tell_) return std::nullopt;
   if (const auto known = known_.find(cgroup); known != known_.end()) return known->second;
   if (known_.size() >= kMostKnown) known_.clear();
   std::optional<bool>& is_wanted = known_[cgroup];

@@ -24,6 +24,7 @@ class Scope {
 
  private:
   Filter by_pid_, by_cgroup_;
+  bool numbers_tell_ = false;
   std::unordered_map<std::uint64_t, std::optional<bool>> known_;
 };
 
