@@ -166,6 +166,12 @@ TEST_F(Account, CountsWhatTheKernelLostOfAStreamFirstSeenByThat) {
   expect({.emitted = 4, .ring_full = 4});
 }
 
+TEST_F(Account, DoesNotTakeALossForWhatWasDiscardedBeforeAStreamWasFirstSeen) {
+  account.not_all_are_known();
+  tell(1, {50, 54}, NOPSPAN_REASON_RING_FULL, 4, 40);
+  expect({.emitted = 4, .ring_full = 4});
+}
+
 TEST_F(Account, BelievesThatMuchWasLostBeforeAStreamWasFirstSeen) {
   account.not_all_are_known();
   tell(1, {50, 100'050}, NOPSPAN_REASON_FILTERED, 100'000);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """--cgroup of nopspan top, record and trace: the processes of a cgroup and of those below it, and no others."""
 
+import contextlib
 import json
 import os
 import signal
@@ -209,17 +210,21 @@ class CgroupOption(CollectorTest):
 
     # Of a program that began after the collector the kernel leaves out whole batches, of which nobody is told.
     def test_what_is_left_out_of_a_program_is_counted_when_it_was_put_there(self):
-        with Collector("--cgroup", self.group.name, "--name", "cgroup.known") as tracer, Program("traced") as program:
-            def filtered():
-                return sum(row["filtered"] for row in tracer.ledger_now()["processes"] if row["pid"] == program.pid)
-            program.ask("span cgroup.outside")
-            self.know(tracer)
-            self.group.put(program.pid)
-            program.ask("span cgroup.inside 3000")
-            wait_until(lambda: filtered() > 2000, "what was left out to be counted")
-            tracer.stop()
-        self.assert_closes(tracer.ledger())
-        self.assert_nothing_lost(tracer.counts(program.pid))
+        for is_known_outside in (True, False):
+            with self.subTest(is_known_outside), contextlib.ExitStack() as ended:
+                tracer = ended.enter_context(Collector("--cgroup", self.group.name, "--name", "cgroup.known"))
+                program = ended.enter_context(Program("traced"))
+                with contextlib.nullcontext() if is_known_outside else standing_still(tracer):
+                    program.ask("span cgroup.outside")
+                    if is_known_outside:
+                        self.know(tracer)
+                    self.group.put(program.pid)
+                self.know(tracer)
+                program.ask("span cgroup.inside 3000")
+                wait_until(lambda: tracer.filtered_now(program.pid) > 2000, "what was left out to be counted")
+                tracer.stop()
+                self.assert_closes(tracer.ledger())
+                self.assert_nothing_lost(tracer.counts(program.pid))
 
     def test_what_is_left_out_before_it_is_known_where_a_program_is_is_none_of_it(self):
         with Collector("--cgroup", self.group.name, "--name", "cgroup.known") as tracer, Program("traced") as program:
@@ -258,8 +263,9 @@ class OldHierarchy(CollectorTest):
 
     def test_its_cgroups_are_told_apart_by_what_proc_says(self):
         points = mount_points("cgroup", "name=systemd")
-        if not points:
-            return  # as on most hosts
+        with open("/proc/self/cgroup", encoding="utf-8") as own:
+            if not points or "0::/" not in own.read().splitlines():
+                return  # as on most hosts
         folder = os.path.join(points[0], "nopspan-old-%d" % os.getpid())
         os.mkdir(folder)
         self.addCleanup(wait_until, lambda: removes(folder), "the cgroup to be empty")
@@ -273,8 +279,16 @@ class OldHierarchy(CollectorTest):
             tracer.wait_for_names(wanted.pid, {"old.wanted": 20})
             wanted.ask("thread_span old.wanted")
             tracer.wait_for_names(wanted.pid, {"old.wanted": 21})
+            with open(os.path.join(points[0], "cgroup.procs"), "w", encoding="ascii") as procs:
+                procs.write(str(wanted.pid))
+
+            def is_elsewhere():
+                wanted.ask("thread_span old.elsewhere")
+                return tracer.filtered_now(wanted.pid) > 0
+            wait_until(is_elsewhere, "it to be known that it was moved")
             tracer.stop()
-        self.assertEqual(tracer.names(), {"old.wanted": 21})
+        self.assertEqual(tracer.names()["old.wanted"], 21)
+        self.assertEqual(tracer.names(other.pid), {})
         self.assert_closes(tracer.ledger())
         done = subprocess.run([NOPSPAN, "hist", "--cgroup", folder], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               text=True, timeout=PATIENCE_S, check=False)
@@ -286,7 +300,7 @@ class OthersComeAndGo(CollectorTest):
     def test_a_container_is_found_beside_cgroups_that_come_and_go(self):
         group = self.enterContext(Cgroup(self, "nopspan-churn"))
         outer = os.path.dirname(group.path)
-        container = os.path.join(outer, "docker-%s.scope" % ("c0ffee" + "%058x" % os.getpid()))
+        container = os.path.join(outer, "docker-%08x%056x.scope" % (os.getpid(), 0xc0ffee))
         folders = [os.path.join(outer, "stays-%d" % i) for i in range(50)] + [container]
         for folder in folders:
             os.mkdir(folder)
@@ -302,7 +316,7 @@ class OthersComeAndGo(CollectorTest):
         others.start()
         try:
             for _ in range(20):
-                done = subprocess.run([NOPSPAN, "trace", "--cgroup", "c0ffee", "--duration", "1ms"], check=False, text=True,
+                done = subprocess.run([NOPSPAN, "trace", "--cgroup", "%08x0" % os.getpid(), "--duration", "1ms"], check=False, text=True,
                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE_S)
                 self.assertEqual(done.returncode, 0, done.stderr)
         finally:

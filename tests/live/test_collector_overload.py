@@ -83,7 +83,7 @@ class Duration(OverloadTest):
                     self.assertEqual(recorder.wait(PATIENCE_S), 0)
                 finally:
                     program.ask("stop")
-                    recorder.wait()
+                    recorder.wait(PATIENCE_S)
 
 
 class StandingStill(OverloadTest):

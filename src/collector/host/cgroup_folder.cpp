@@ -178,7 +178,11 @@ std::string path_of_cgroup(std::uint64_t id) {
   const auto mounts = cgroup_mounts();
   const auto unified = std::find_if(mounts.begin(), mounts.end(), [](const Mount& mount) { return mount.is_unified; });
   if (id == 0 || unified == mounts.end()) return "";
-  if (cgroup_id("/") == id) return mounts.size() == 1 ? "/" : "";
+  if (cgroup_id("/") == id) {
+    const bool is_alone =
+        std::all_of(mounts.begin(), mounts.end(), [](const Mount& mount) { return mount.is_unified; });
+    return is_alone ? "/" : "";
+  }
   std::string found;
   each_cgroup(unified->point, [&](const std::string& path) {
     if (cgroup_id(path) != id) return Walk::on;

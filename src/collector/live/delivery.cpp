@@ -94,14 +94,19 @@ bool Delivery::is_in_scope_now(std::uint32_t pid) {
 }
 
 bool Delivery::begins_to_be_followed(std::uint32_t pid, Account& account) {
-  const ProcessPointer& known = account.entries.process();
-  if (account.is_followed || filter_.cgroup.empty() || known->start_ticks == 0 || !scope_.has_pid(known)) return false;
-  if (cgroup_of(pid) == known->cgroup) return false;
-  host_.note_moved(pid);
-  const ProcessPointer process = host_.process(pid);
-  if (process->start_ticks != known->start_ticks) return false;
-  account.entries.set_moved(process);
-  if (!scope_.has_place(process)) return false;
+  if (filter_.cgroup.empty() || (account.is_followed && scope_.numbers_tell()) || account.closing_round != 0)
+    return false;
+  const ProcessPointer known = account.entries.process();
+  if (known->start_ticks == 0 || !scope_.has_pid(known)) return false;
+  if (cgroup_of(pid) != known->cgroup) {
+    host_.note_moved(pid);
+    const ProcessPointer process = host_.process(pid);
+    if (process->start_ticks != known->start_ticks) return false;
+    account.entries.set_moved(process);
+    // No record tells it.
+    if (!scope_.numbers_tell()) account.in_scope = scope_.has_place(process);
+  }
+  if (account.is_followed || !scope_.has_place(account.entries.process())) return false;
   account.is_followed = account.in_scope = true;
   account.cgroup = 0;  // its next record says where it was
   return true;

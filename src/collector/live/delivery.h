@@ -39,8 +39,8 @@ class Delivery {
   void record(const nopspan_record& record, std::string_view bytes);
   // Whether what a process holds is wanted where it is now.
   [[nodiscard]] bool is_in_scope_now(std::uint32_t pid);
-  // Whether a process that was not followed has been put where it is wanted: what is left out or held of it tells
-  // nobody.
+  // Looks where a process is that records may not tell: what is left out or held of one tells nobody. Whether it is
+  // wanted there and was not followed before.
   bool begins_to_be_followed(std::uint32_t pid, Account& account);
   // What a thread was found to hold, in scope.
   void fetched(Account& account, const nopspan_thread& thread, std::uint64_t address, std::string_view bytes,

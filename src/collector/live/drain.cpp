@@ -72,11 +72,13 @@ void Drain::run_process(std::uint32_t pid, std::uint64_t max_age_ns, std::uint64
     ThreadHeaders& headers = headers_of(pid, copy);
     if (!headers.read()) continue;
     const auto& threads = headers.threads();
-    // Of a stream that was forgotten, or is not known yet, what was handed over before is to come first: one that is
-    // begun behind that does not take it.
-    const bool has_new = std::any_of(threads.begin(), threads.end(), [&](const ThreadHeaders::Thread& thread) {
-      return thread.header.next > thread.header.first && account.entries.find(thread.header.stream) == nullptr;
-    });
+    // A stream of which it is not known whether it was forgotten begins where it is heard of first: what was handed
+    // over before is to come first.
+    const bool has_new =
+        account.entries.has_forgotten() &&
+        std::any_of(threads.begin(), threads.end(), [&](const ThreadHeaders::Thread& thread) {
+          return thread.header.next > thread.header.first && account.entries.find(thread.header.stream) == nullptr;
+        });
     if (has_new) settings_.consume();
     for (const ThreadHeaders::Thread& thread : threads) {
       delivery_.note_discarded(account, thread.header, now_ns);

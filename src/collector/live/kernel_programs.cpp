@@ -205,8 +205,8 @@ std::optional<nopspan_stream_losses> KernelPrograms::losses_of(const nopspan_str
 }
 
 void KernelPrograms::forget_process(std::uint32_t tgid) {
+  follow(tgid, false);  // before it: what is followed is counted
   bpf_map_delete_elem(bpf_map__fd(skeleton_->maps.processes), &tgid);
-  follow(tgid, false);
 }
 
 void KernelPrograms::forget_stream(const nopspan_stream_key& key) {

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -89,6 +90,8 @@ class LiveSource final : public Source {
  private:
   bool on_record(const nopspan_record& record, std::string_view bytes);
   void tell(const Delivery::ForKernel& news);
+  void follow_if_moved(std::uint32_t pid, Accounts::Account& account);
+  void forget(std::set<std::uint32_t> foreign);
   void consume();
   // Whether all has come that kernel programs told before then: the ring buffer may be far behind.
   [[nodiscard]] bool has_come(std::uint64_t time_ns) const { return !is_interrupted_ || told_ns_ >= time_ns; }
@@ -107,6 +110,7 @@ class LiveSource final : public Source {
   KernelPrograms programs_;
   Attachments attachments_;
   Drain drain_;
+  std::set<std::uint32_t> foreign_;  // of whom the kernel may have counted something
   std::uint64_t slice_ends_ns_ = 0;
   std::uint64_t records_ = 0;
   std::uint64_t told_ns_ = 0;    // when the last record was made
@@ -127,11 +131,26 @@ bool LiveSource::on_record(const nopspan_record& record, std::string_view bytes)
 void LiveSource::tell(const Delivery::ForKernel& news) {
   if (news.is_followed) programs_.follow(news.tgid, true);
   if (news.unwanted_cgroup != 0) programs_.leave_out_cgroup(news.unwanted_cgroup);
-  if (news.is_followed || news.tgid == 0) return;
-  // What was counted before it was known where it is, is none of this collector's.
-  programs_.forget_process(news.tgid);
+  if (!news.is_followed && news.tgid != 0) foreign_.insert(news.tgid);
+}
+
+void LiveSource::follow_if_moved(std::uint32_t pid, Accounts::Account& account) {
+  if (delivery_.begins_to_be_followed(pid, account)) programs_.follow(account.tgid, true);
+}
+
+// What was counted of them where nothing is wanted is none of this collector's. All that they told before was read:
+// else it might be of one that is wanted.
+void LiveSource::forget(std::set<std::uint32_t> foreign) {
+  std::erase_if(foreign, [this](std::uint32_t tgid) {
+    Accounts::Account* account = delivery_.accounts().find_tgid(tgid);
+    if (account == nullptr) return true;
+    follow_if_moved(account->entries.process()->pid, *account);
+    return !is_foreign(*account);
+  });
+  if (foreign.empty()) return;
+  for (const std::uint32_t tgid : foreign) programs_.forget_process(tgid);
   for (const auto& [key, losses] : programs_.stream_losses()) {
-    if (key.tgid == news.tgid) programs_.forget_stream(key);
+    if (foreign.contains(static_cast<std::uint32_t>(key.tgid))) programs_.forget_stream(key);
   }
 }
 
@@ -139,6 +158,7 @@ void LiveSource::consume() {
   slice_ends_ns_ = clocks_.monotonic_now() + kSlice;
   is_interrupted_ = false;
   programs_.consume();
+  if (!is_interrupted_ && !foreign_.empty()) forget(std::exchange(foreign_, {}));
 }
 
 std::vector<Attachments::Target> LiveSource::targets() {
@@ -197,6 +217,12 @@ void LiveSource::look_after_accounts() {
   }
   if (gone.empty()) return;
   read_losses();
+  std::set<std::uint32_t> foreign;
+  for (const std::uint32_t pid : gone) {
+    const Accounts::Account& account = *delivery_.accounts().find(pid);
+    if (is_foreign(account)) foreign.insert(account.tgid);
+  }
+  forget(std::move(foreign));
   for (const std::uint32_t pid : gone) {
     Accounts::Account& account = *delivery_.accounts().find(pid);
     if (!programs_.sees_ends()) account.entries.all_were_killed();
@@ -214,20 +240,26 @@ void LiveSource::look_after_accounts() {
 }
 
 void LiveSource::read_losses() {
-  for (auto& [pid, account] : delivery_.accounts().all()) {
-    if (delivery_.begins_to_be_followed(pid, account)) programs_.follow(account.tgid, true);
-  }
+  for (auto& [pid, account] : delivery_.accounts().all()) follow_if_moved(pid, account);
   const bool same_numbers = settings_.namespace_inode == 0;
   Accounts& accounts = delivery_.accounts();
   for (const auto& [tgid, losses] : programs_.process_losses()) {
     Accounts::Account* account = accounts.find_tgid(tgid);
     if (account == nullptr && same_numbers) account = &delivery_.account(tgid, tgid);
     if (account == nullptr) continue;
-    if (!is_foreign(*account)) account->entries.process_losses(losses);
+    if (is_foreign(*account)) {
+      foreign_.insert(tgid);
+    } else {
+      account->entries.process_losses(losses);
+    }
   }
   for (const auto& [key, losses] : programs_.stream_losses()) {
     Accounts::Account* account = accounts.find_tgid(static_cast<std::uint32_t>(key.tgid));
-    if (account == nullptr || is_foreign(*account)) continue;
+    if (account == nullptr) continue;
+    if (is_foreign(*account)) {
+      foreign_.insert(account->tgid);
+      continue;
+    }
     Losses entries{};
     std::copy(std::begin(losses.entries), std::end(losses.entries), entries.begin());
     account->entries.stream_losses(key.stream, {losses.first, losses.next}, entries, losses.discarded,

@@ -87,6 +87,7 @@ void ProcessAccount::stream_losses(std::uint64_t id, Sequences sequences, const 
   Stream* stream = find(id);
   // What is told of a closed one was told before, or is told of the process too.
   if (stream != nullptr ? stream->losses == losses && stream->discarded >= discarded : closed_ids_.contains(id)) return;
+  const bool is_new = stream == nullptr;
   stream = arriving(id, sequences, now_ns);
   if (stream == nullptr) {
     // Once: the map tells it again and again.
@@ -95,6 +96,7 @@ void ProcessAccount::stream_losses(std::uint64_t id, Sequences sequences, const 
     refused.discarded = std::max(refused.discarded, discarded);
     return;
   }
+  if (is_new && stream->begins_when_heard_of) stream->discarded_base = discarded;
   stream->ledger.emitted_until(sequences.next);
   stream->losses = losses;
   stream->handed_next = std::max(stream->handed_next, sequences.next);

@@ -45,7 +45,7 @@ class ProcessAccount {
 
     // What its thread has discarded in all was before `first`, which it held next.
     void note_discarded(std::uint64_t first, std::uint64_t entries) {
-      if (first == ledger.base()) discarded_base = entries;
+      if (first == ledger.base() && first != 0) discarded_base = entries;
       discarded = std::max(discarded, entries);
     }
     // Its thread, or what the kernel reads at its end, will tell again what was fetched.
@@ -66,6 +66,8 @@ class ProcessAccount {
 
   // The stream as it was when this collector began: before `next` nothing is its.
   void begin_stream(std::uint64_t id, std::uint64_t next, std::uint64_t discarded, std::uint64_t now_ns);
+  // Whether streams were closed that go on.
+  [[nodiscard]] bool has_forgotten() const { return has_forgotten_; }
   // Null if it is not known.
   Stream* find(std::uint64_t id);
   // The stream; begun if it is not known, of which `first` is the first that is heard of.

@@ -18,6 +18,8 @@ class Scope {
   [[nodiscard]] bool has_pid(const ProcessPointer& process) const;
   // Whether the process is in a cgroup that is wanted, as far as is known of it now.
   [[nodiscard]] bool has_place(const ProcessPointer& process) const;
+  // Whether the kernel's numbers tell where a process is; else /proc alone does.
+  [[nodiscard]] bool numbers_tell() const { return numbers_tell_; }
   // Whether a cgroup is one, by the kernel's number: `process` was there, and may have been moved on. Nothing if it
   // cannot be told: the cgroup is gone, or numbers are not told apart (path_of_cgroup()).
   std::optional<bool> has_cgroup(std::uint64_t cgroup, const Process& process);
