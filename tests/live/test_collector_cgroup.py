@@ -316,8 +316,9 @@ class OthersComeAndGo(CollectorTest):
         others.start()
         try:
             for _ in range(20):
-                done = subprocess.run([NOPSPAN, "trace", "--cgroup", "%08x0" % os.getpid(), "--duration", "1ms"], check=False, text=True,
-                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE_S)
+                done = subprocess.run([NOPSPAN, "trace", "--cgroup", "%08x0" % os.getpid(), "--duration", "1ms"],
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S,
+                                      check=False)
                 self.assertEqual(done.returncode, 0, done.stderr)
         finally:
             is_over.set()
