@@ -91,6 +91,8 @@ class Run:
                     self.files[member.name.removeprefix("./")] = tar.extractfile(member).read()
         except tarfile.ReadError as error:
             raise AssertionError("the machine left no results: " + console[-4000:]) from error
+        if "status" not in self.files:  # nor the end of an archive, but nothing at all
+            raise AssertionError("the machine went down before it left results: " + console[-4000:])
         self.status = int(self.files["status"])
         self.output = self.result("output")
         self.kernel = self.result("kernel")
