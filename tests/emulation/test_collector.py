@@ -14,16 +14,6 @@ SAMPLED = ("sampled-batches", "sampled-events")
 MOVED = ("moved-batches", "moved-events")
 
 SCRIPT = """
-is_recorded() {
-  $loaded /opt/nopspan ps --json $pid | grep -qE '"(batch|spans)": [1-9]'
-}
-# record RESULT OPTIONS: up when the program's own span was written to the recording.
-record() {
-  local result=$1
-  shift
-  collect record --force --binary /opt/traced "$@" /tmp/$result.rec >/results/$result
-  until_it is_recorded
-}
 end_record() {
   end
   $loaded /opt/nopspan --json replay /tmp/$1.rec >/results/$1.names
