@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The example service, for tests of it: the chat server, the agent, and the files that they write."""
 
+import collections
 import json
 import os
 import signal
@@ -17,6 +18,11 @@ TRACED = {**os.environ, "LD_LIBRARY_PATH": os.path.dirname(LIBRARY)}
 
 # With what the agent calls each of its tools, no tool, and one that fails.
 PROMPTS = ["What is 6 * (3 + 4)?", 'Find "traceparent" in the files.', "Explain spans to me.", "What is 1 / 0?"]
+
+# Handlers see no end of it, and its start as an event; to probes it is a span.
+ITERATION = "agent.operator.iteration"
+# What only handlers are told in these words: probes have the retry, the first token and the gauges.
+HANDLERS_ONLY = {ITERATION + "_start", "gen_ai.retry", "gen_ai.stream.first_token", "engine.stats"}
 
 
 def prompts_file(folder, prompts):
@@ -35,6 +41,32 @@ def need():
 def lines_of(path):
     with open(path, encoding="utf-8") as file:
         return [json.loads(line) for line in file]
+
+
+def canonical(attributes):
+    """A text by which equal is equal: 1 and 1.0 differ."""
+    return json.dumps(attributes, sort_keys=True, ensure_ascii=False)
+
+
+def without_content(line):
+    return {key: value for key, value in line["attributes"].items() if key not in line["content"]}
+
+
+def of_handlers(lines):
+    """(pid, span, probe, name) -> the attributes of each such event, as the record of that probe should have them."""
+    found = collections.defaultdict(list)
+    for line in lines:
+        stem, _, suffix = line["event"].rpartition(".")
+        if line["event"] in HANDLERS_ONLY or suffix == "start":
+            continue
+        if suffix in ("stop", "exception"):
+            probe, name = "span_stop", stem
+        elif line["event"] == "llm.adapter.retry":
+            probe, name = "retry", "llm.step"
+        else:
+            probe, name = "event", line["event"]
+        found[line["pid"], int(line["span_id"], 16), probe, name].append(canonical(without_content(line)))
+    return found
 
 
 class Server:

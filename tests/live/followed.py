@@ -6,10 +6,8 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import threading
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from waiting import PATIENCE_S, wait_until
 
 

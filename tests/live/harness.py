@@ -5,11 +5,13 @@ A test waits for conditions, never for time: a program answers each command when
 tracer is up when it has printed an event of each of its probes from a canary program, because "Attaching N probes..." is
 printed before they are attached, one by one.
 
-Run a file by hand: NOPSPAN_BUILD_DIR=build/dev python3 tests/live/test_attach.py -v
+Run a file by hand: ctest --preset dev -V -R live.attach, or one test of it:
+PYTHONPATH=tests/live:tests/support python3 tests/live/library/test_attach.py -v Attach.test_before_the_program_starts
 """
 
 import collections
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -20,13 +22,11 @@ import tempfile
 import time
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import ability
 from followed import Followed
 from waiting import PATIENCE_S, wait_until
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-SOURCE = os.path.dirname(os.path.dirname(HERE))
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("NOPSPAN_BUILD_DIR", os.path.join(SOURCE, "build", "dev")))
 PROGRAMS = os.path.join(BUILD, "tests", "live")
 LIBRARY = os.path.join(PROGRAMS, "lib", "libnopspan.so.0")
@@ -99,6 +99,15 @@ def run(name, *arguments):
     """Runs a program to its end; returns its stdout."""
     command = [program_path(name), *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE_S).stdout
+
+
+def workload_ends(test, path):
+    """Each end that the handler of programs/workload saw, and wrote into a file: the event, and the span's name."""
+    with open(path, encoding="utf-8") as file:
+        events = [json.loads(line) for line in file]
+    ends = [dict(e, name=e["event"].rpartition(".")[0]) for e in events if not e["event"].endswith(".start")]
+    test.assertGreater(len(ends), 2000)
+    return ends
 
 
 # A canary emits each kind of event once, under a model that names it, on a CPU where one is given.

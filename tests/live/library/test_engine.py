@@ -4,17 +4,14 @@
 import collections
 import os
 import shutil
-import sys
 import tempfile
 
 import example_service
 import harness
+import otlp_attributes
 from engine_clients import CANCELLED, CLIENTS, HANG_UP, MODEL, OPTIONS, SLOTS, Watch, run_clients
 from example_service import TRACED, Server, lines_of
-from harness import SOURCE, Tracer
-
-sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
-import otlp_attributes
+from harness import Tracer
 
 PROBES = ("span_start", "span_stop", "engine_request", "gauge", "first_token", "tokens")
 

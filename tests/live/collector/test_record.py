@@ -8,20 +8,16 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 
 import example_service
 import harness
-import test_genai
+import recording
 from example_service import PROMPTS, TRACED, Agent, Server, lines_of, prompts_file
 from followed import Followed
-from harness import LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Program, Test
+from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, Test
 from waiting import wait_until
-
-sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
-import recording
 
 # What a recorder adds to a process's own attributes (docs/recording.md).
 ADDED = {"nopspan." + name for name in (
@@ -108,11 +104,11 @@ class SameAsHandlers(Test):
         self.assertEqual(names(self.all, self.agent.pid, "logs")["llm.adapter.retry"], summary["retries"])
 
     def test_attributes_are_what_handlers_saw(self):
-        handlers = test_genai.of_handlers(self.lines)
+        handlers = example_service.of_handlers(self.lines)
         recorded = collections.defaultdict(list)
         for entry in self.entries:
             name, probe = name_of(entry), "span_stop"
-            if entry.kind == "metrics" or name == test_genai.ITERATION:
+            if entry.kind == "metrics" or name == example_service.ITERATION:
                 continue
             if entry.kind == "logs":
                 is_retry = entry.message.attributes.get("nopspan.kind") == "retry"
@@ -127,14 +123,14 @@ class SameAsHandlers(Test):
                 attributes = json.loads(text)
                 # All that the handler saw, and of other names only what a recorder adds.
                 same = [found for found in recorded[key]
-                        if test_genai.canonical({name: found.get(name) for name in attributes}) == text
+                        if example_service.canonical({name: found.get(name) for name in attributes}) == text
                         and set(found) - set(attributes) <= ADDED]
                 self.assertTrue(same, (key, attributes, recorded[key]))
 
     def test_times_are_the_handlers(self):
         told = {(line["pid"], int(line["span_id"], 16)): line["measurements"]["duration"] for line in self.lines
                 if line["event"].endswith((".stop", ".exception")) and "duration" in line["measurements"]}
-        spans = [entry for entry in self.entries if entry.kind == "traces" and name_of(entry) != test_genai.ITERATION]
+        spans = [entry for entry in self.entries if entry.kind == "traces" and name_of(entry) != example_service.ITERATION]
         self.assertGreater(len(told), 100)
         for entry in spans:
             message = entry.message

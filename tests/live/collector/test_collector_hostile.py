@@ -5,7 +5,6 @@ other processes is as without it."""
 import os
 
 import harness
-import installed
 from collector import Collector, CollectorTest
 from harness import Program, program_path
 
@@ -119,7 +118,7 @@ class Hostile(CollectorTest):
             self.assertLess(tracer.rss(), 250 << 20)  # the buffer is mapped twice
             ledger = tracer.stop()
         self.assert_closes(ledger)
-        ends = {end["span_id"] for end in installed.workload_ends(self, path)}
+        ends = {end["span_id"] for end in harness.workload_ends(self, path)}
         spans = {row["span_id"] for row in tracer.entries(workload.pid, "span")}
         self.assertEqual(ends - spans, set())
         self.assert_nothing_lost(tracer.counts(workload.pid))

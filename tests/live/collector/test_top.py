@@ -8,19 +8,16 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 
 import example_service
 import harness
+import tmux
 from example_service import PROMPTS, TRACED, Agent, Server, lines_of, prompts_file
 from followed import Followed
-from harness import LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Test
+from harness import LIBRARY, NOPSPAN, PATIENCE_S, Test
 from test_record import Record
 from test_trace import Trace, spans_of
-
-sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
-import tmux
 
 BY = ("--by", "process,name,model", "--total")
 ITERATION = "agent.operator.iteration"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The bpftrace of another Debian suite, on this machine's kernel, processes and files:
 #
-#   NOPSPAN_SUITE=trixie tests/live/suite-bpftrace.sh [ARG...]   as `bpftrace ARG...`; a test's BPFTRACE may be this file
+#   NOPSPAN_SUITE=trixie tests/live/scripts/suite-bpftrace.sh [ARG...]   as `bpftrace ARG...`; a test's BPFTRACE may be this file
 #
 # The suite is fetched once, with debootstrap, from where this machine's apt gets its packages, and kept in
 # ${XDG_CACHE_HOME:-/var/cache}/nopspan-tests/SUITE. Nothing is mounted there and no root is changed: the suite's dynamic

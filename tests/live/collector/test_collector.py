@@ -5,7 +5,6 @@ import collections
 import os
 
 import harness
-import installed
 from collector import Collector, CollectorTest, Counting
 from harness import Program, wait_until
 
@@ -22,7 +21,7 @@ class SameAsHandlers(CollectorTest):
                 self.assertEqual(program.ask("run " + path), "done")
             ledger = tracer.stop()
         self.assert_closes(ledger)
-        return tracer, program, installed.workload_ends(self, path)
+        return tracer, program, harness.workload_ends(self, path)
 
     def check_spans(self, *options):
         tracer, program, ends = self.run_workload(*options)

@@ -6,20 +6,17 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 
 import harness
+import recording
 from cgroup import Cgroup, mount_points, removes
 from collector import Collector, CollectorTest, Counting
 from waiting import wait_until
-from harness import LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Program
+from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program
 from test_collector_overload import standing_still
 from test_record import Record, nopspan
 from test_trace import Trace, spans_of
-
-sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
-import recording
 
 
 class CgroupOption(CollectorTest):

@@ -2,7 +2,7 @@
 """The scripts count the same under newer bpftraces than this Debian's: every test of scripts, with each of them.
 
 With NOPSPAN_LONG=1 alone: 0.23 and 0.27 come from Debian's trixie and sid, fetched once by suite-bpftrace.sh. For one by
-hand: NOPSPAN_SUITE=sid BPFTRACE=$PWD/tests/live/suite-bpftrace.sh tests/live/test_spans_bt.py -v
+hand: NOPSPAN_SUITE=sid BPFTRACE=$PWD/tests/live/scripts/suite-bpftrace.sh ctest --preset dev -R live.spans_bt -V
 """
 
 import glob
@@ -13,8 +13,9 @@ import sys
 import unittest
 
 import harness
-from harness import HERE, LONG, SOURCE, Test
+from harness import LONG, SOURCE, Test
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 RUNS_IT = os.path.join(HERE, "suite-bpftrace.sh")
 # The suites, and the first version that each must have: an older one shows nothing new.
 SUITES = {"trixie": (0, 23), "sid": (0, 27)}
@@ -23,18 +24,17 @@ SUITES = {"trixie": (0, 23), "sid": (0, 27)}
 ON_ONE_CPU = ("trixie",)
 # These compare texts of the bpftrace that the scripts' heads were made with, not counts.
 OF_ONE_VERSION = ("test_parse.py", "test_examples.py")
-WITHOUT_BPFTRACE = ("test_perf_spans.py",)
+OTHERS = ("test_perf_spans_sh.py", os.path.basename(__file__))
 PATIENCE_S = 600
 
 
 def tests_of_scripts():
-    """The files that use installed.py, which is for the scripts as they are, or attach.sh."""
+    """(name, text) of the files of this folder."""
     files = []
     for path in sorted(glob.glob(os.path.join(HERE, "test_*.py"))):
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-        if re.search(r'(?m)^(import|from) installed\b|"attach\.sh"', text) and os.path.basename(path) not in OF_ONE_VERSION + WITHOUT_BPFTRACE:
-            files.append((os.path.basename(path), text))
+        if os.path.basename(path) not in OF_ONE_VERSION + OTHERS:
+            with open(path, encoding="utf-8") as file:
+                files.append((os.path.basename(path), file.read()))
     return files
 
 

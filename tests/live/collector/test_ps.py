@@ -8,8 +8,8 @@ import shutil
 import subprocess
 
 import harness
+from contained import Container
 from harness import GATE_SPANS, LIBRARY, NOPSPAN, PROBES, Bpftrace, Program, program_path, wait_until
-from test_namespace import Container
 
 NOBODY = 65534
 GATE_BATCH = 0xFFFF << 16

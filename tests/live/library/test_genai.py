@@ -5,49 +5,16 @@ import collections
 import json
 import os
 import shutil
-import sys
 import tempfile
 
 import example_service
 import harness
-from example_service import PROMPTS, TRACED, Agent, Server, lines_of, prompts_file
-from harness import SOURCE, Test, Tracer
-
-sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
 import otlp_attributes
+from example_service import ITERATION, PROMPTS, TRACED, Agent, Server, canonical, lines_of, of_handlers, prompts_file
+from harness import SOURCE, Test, Tracer
 
 PRICES = os.path.join(SOURCE, "examples", "prices.json")
 PROBES = ("span_stop", "event", "retry", "first_token", "tokens", "tool_call")
-# Handlers see no end of it, and its start as an event; to probes it is a span.
-ITERATION = "agent.operator.iteration"
-# What only handlers are told in these words: probes have the retry, the first token and the gauges.
-HANDLERS_ONLY = {ITERATION + "_start", "gen_ai.retry", "gen_ai.stream.first_token", "engine.stats"}
-
-
-def canonical(attributes):
-    """A text by which equal is equal: 1 and 1.0 differ."""
-    return json.dumps(attributes, sort_keys=True, ensure_ascii=False)
-
-
-def without_content(line):
-    return {key: value for key, value in line["attributes"].items() if key not in line["content"]}
-
-
-def of_handlers(lines):
-    """(pid, span, probe, name) -> the attributes of each such event, as the record of that probe should have them."""
-    found = collections.defaultdict(list)
-    for line in lines:
-        stem, _, suffix = line["event"].rpartition(".")
-        if line["event"] in HANDLERS_ONLY or suffix == "start":
-            continue
-        if suffix in ("stop", "exception"):
-            probe, name = "span_stop", stem
-        elif line["event"] == "llm.adapter.retry":
-            probe, name = "retry", "llm.step"
-        else:
-            probe, name = "event", line["event"]
-        found[line["pid"], int(line["span_id"], 16), probe, name].append(canonical(without_content(line)))
-    return found
 
 
 def of_records(events):

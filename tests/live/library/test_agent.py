@@ -1,14 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent catalogue on the probes: its calls, tools, compactions and iterations are spans, with parent and duration."""
 
-import os
-import sys
-
 import harness
-from harness import Program, Tracer, canary_in
-
-sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "support"))
 import otlp_attributes
+from harness import Program, Tracer, canary_in
 
 # The trace_id that the iteration is given, and the same 16 bytes as nopspan writes them.
 TRACE_ID = "0123456789abcdef0123456789abcdef"

@@ -2,42 +2,14 @@
 """Programs that the installed library's path does not cover: attach.sh finds their copies."""
 
 import os
-import re
-import shutil
-import subprocess
 
 import harness
-from harness import INSTALLED, LIBRARY, Program, Tracer, canary_in, event_script, program_path, wait_until
+from contained import Container
+from harness import INSTALLED, Program, Tracer, canary_in, event_script, program_path, wait_until
 
 ATTACH = os.path.join(harness.SOURCE, "scripts", "attach.sh")
 # As the project's own scripts say it.
 SCRIPT = event_script(("span_stop",), [INSTALLED])
-
-
-class Container(Program):
-    """`traced` in mount and pid namespaces of its own, in a root with its own copies of everything."""
-
-    def __init__(self, root):
-        self.build_root(root)
-        super().__init__("traced", command=[
-            *harness.own_mounts("--pid", "--fork", "--kill-child", "--mount-proc=" + os.path.join(root, "proc")),
-            "chroot", root, "/app/traced"], env={"LD_LIBRARY_PATH": "/usr/local/lib"})
-        children = "/proc/%d/task/%d/children" % (self.process.pid, self.process.pid)
-        with open(children, encoding="ascii") as file:
-            self.host_pid = int(file.read().split()[0])
-
-    @staticmethod
-    def build_root(root):
-        for folder in ("app", "proc", "usr/local/lib"):
-            os.makedirs(os.path.join(root, folder))
-        shutil.copy(program_path("traced"), os.path.join(root, "app"))
-        shutil.copy(LIBRARY, os.path.join(root, "usr/local/lib", "libnopspan.so.0"))
-        needed = subprocess.run(["ldd", program_path("traced")], check=True, stdout=subprocess.PIPE, text=True).stdout
-        for path in re.findall(r"(/\S+) \(0x", needed):
-            if "libnopspan" not in path:
-                target = root + path
-                os.makedirs(os.path.dirname(target), exist_ok=True)
-                shutil.copy(path, target)
 
 
 class Namespace(harness.Test):

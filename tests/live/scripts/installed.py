@@ -2,7 +2,6 @@
 """For tests of the project's scripts as they are: the library in /usr/local, programs that load it from there."""
 
 import collections
-import json
 import os
 import re
 import signal
@@ -26,15 +25,6 @@ def main(*commands):
         os.environ["LD_LIBRARY_PATH"] = "/usr/local/lib"
         os.execv(WITH_INSTALLED, [WITH_INSTALLED, BUILD, "--", sys.executable, *sys.argv])
     harness.main(*commands)
-
-
-def workload_ends(test, path):
-    """Each end that the handler of programs/workload saw, and wrote into a file: the event, and the span's name."""
-    with open(path, encoding="utf-8") as file:
-        events = [json.loads(line) for line in file]
-    ends = [dict(e, name=e["event"].rpartition(".")[0]) for e in events if not e["event"].endswith(".start")]
-    test.assertGreater(len(ends), 2000)
-    return ends
 
 
 class Script(Bpftrace):

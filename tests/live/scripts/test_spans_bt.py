@@ -4,6 +4,7 @@
 import collections
 import os
 
+import harness
 import installed
 from harness import FLAG_ORPHAN, FLAG_REMOTE_PARENT, Program, Test, canary_in
 
@@ -22,7 +23,7 @@ class SpansBt(Test):
         """Each end that its handler saw: the event, and the span's name."""
         path = os.path.join(self.temporary_folder(), "handler.jsonl")
         self.assertEqual(program.ask("run " + path), "done")
-        return installed.workload_ends(self, path)
+        return harness.workload_ends(self, path)
 
     def check_counts(self, script, ends):
         names = {e["name"] for e in ends}

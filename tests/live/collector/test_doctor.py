@@ -10,8 +10,8 @@ import struct
 import subprocess
 
 import harness
+from contained import Container
 from harness import LIBRARY, NOPSPAN, Program, program_path
-from test_namespace import Container
 
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 

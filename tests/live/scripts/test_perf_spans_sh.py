@@ -134,7 +134,7 @@ class PerfSpans(harness.Test):
                 self.assertEqual(other.gate(), 0, "another process costs nothing")
                 recording.stop()
             self.assertEqual(events_of(recording.pid), [])
-        ends = installed.workload_ends(self, self.path("handler.jsonl"))
+        ends = harness.workload_ends(self, self.path("handler.jsonl"))
         rows, said = self.report()
         self.assertEqual(said, "")
         self.check_report(rows, ends)
@@ -168,7 +168,7 @@ class PerfSpans(harness.Test):
         self.assertIn("recording " + os.path.realpath("/usr/local/lib/libnopspan.so.0"), done.stderr)
         rows, said = self.report()
         self.assertEqual(said, "")
-        self.check_report(rows, installed.workload_ends(self, self.path("handler.jsonl")))
+        self.check_report(rows, harness.workload_ends(self, self.path("handler.jsonl")))
         self.assertEqual(perf_spans("record", "-o", self.data, "--", "sh", "-c", "exit 7").returncode, 7)
 
     def test_report_of_the_whole_host(self):
@@ -177,7 +177,7 @@ class PerfSpans(harness.Test):
                 self.assertEqual(program.ask("run " + self.path("handler.jsonl")), "done")
                 self.assertEqual(other.ask("span work.inner 10"), "10")
             recording.stop()
-        ends = installed.workload_ends(self, self.path("handler.jsonl"))
+        ends = harness.workload_ends(self, self.path("handler.jsonl"))
         rows, _ = self.report()
         inner = sum(e["name"] == "work.inner" for e in ends)
         self.assertEqual(rows["work.inner"]["count"], inner + 10)
@@ -306,7 +306,7 @@ class PerfSpans(harness.Test):
                 self.assertEqual(program.ask("run " + self.path("handler.jsonl")), "done")
                 os.kill(perf, signal.SIGCONT)
                 recording.stop()
-        spans = len(installed.workload_ends(self, self.path("handler.jsonl"))) + CUT[1]
+        spans = len(harness.workload_ends(self, self.path("handler.jsonl"))) + CUT[1]
         rows, said = self.report()
         recorded = len(re.findall(r"^ *nopspan_\w+:span_st", self.lines("-F", "event"), re.M))
         stops = sum(row["count"] for row in rows.values())
