@@ -72,7 +72,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 say "Starting the chat server (some of its answers are 429 and 503, so that there is something to retry)"
-$build/examples/chat_server --port-file "$run/port" --token-delay-us 500 --fail-rate 0.1 --rate-limit 40 --seed 7 \
+$build/examples/chat_service/chat_server --port-file "$run/port" --token-delay-us 500 --fail-rate 0.1 --rate-limit 40 --seed 7 \
   >"$run/server.out" 2>&1 &
 server=$!
 until [[ -s "$run/port" ]]; do
@@ -82,7 +82,7 @@ done
 url=http://127.0.0.1:$(cat "$run/port")
 echo "$url, pid $server"
 
-ask() { $build/examples/agent --base-url "$url" --search-root docs --max-attempts 12 "$@"; }
+ask() { $build/examples/chat_service/agent --base-url "$url" --search-root docs --max-attempts 12 "$@"; }
 
 # A bpftrace script has attached to all its probes when it shows a span of an agent that was started after it.
 attach() {

@@ -10,8 +10,8 @@ import subprocess
 import harness
 from harness import BUILD, LIBRARY, PATIENCE_S, SOURCE, wait_until
 
-SERVER = os.path.join(BUILD, "examples", "chat_server")
-AGENT = os.path.join(BUILD, "examples", "agent")
+SERVER = os.path.join(BUILD, "examples", "chat_service", "chat_server")
+AGENT = os.path.join(BUILD, "examples", "chat_service", "agent")
 # Before the programs' own RUNPATH, which leads to the library of the build tree: the one that a Tracer looks at.
 TRACED = {**os.environ, "LD_LIBRARY_PATH": os.path.dirname(LIBRARY)}
 

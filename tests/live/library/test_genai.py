@@ -13,7 +13,7 @@ import otlp_attributes
 from example_service import ITERATION, PROMPTS, TRACED, Agent, Server, canonical, lines_of, of_handlers, prompts_file
 from harness import SOURCE, Test, Tracer
 
-PRICES = os.path.join(SOURCE, "examples", "prices.json")
+PRICES = os.path.join(SOURCE, "examples", "chat_service", "prices.json")
 PROBES = ("span_stop", "event", "retry", "first_token", "tokens", "tool_call")
 
 

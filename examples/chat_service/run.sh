@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Runs the chat server and the agent together for a moment:
-#   demo.sh build/examples/chat_server build/examples/agent
+#   run.sh build/examples/chat_service/chat_server build/examples/chat_service/agent
 # Exits with 0 if every prompt was answered, although the server fails now and then.
 set -eu
 if [ $# -ne 2 ]; then
-  echo "usage: demo.sh CHAT_SERVER AGENT" >&2
+  echo "usage: run.sh CHAT_SERVER AGENT" >&2
   exit 2
 fi
 server=$1
@@ -26,7 +26,7 @@ trap 'exit 1' INT TERM
 "$server" --port-file "$directory/port" --fail-rate 0.2 --cut-rate 0.1 --seed 1 &
 server_pid=$!
 while [ ! -s "$directory/port" ]; do
-  kill -0 "$server_pid" 2>/dev/null || { echo "demo.sh: the server did not start" >&2; exit 1; }
+  kill -0 "$server_pid" 2>/dev/null || { echo "run.sh: the server did not start" >&2; exit 1; }
   sleep 0.1
 done
 url=http://127.0.0.1:$(cat "$directory/port")

@@ -112,7 +112,7 @@ class HttpServer : public httplib::Server {
 std::string load_corpus(const std::string& path) {
   if (!path.empty()) return example::read_corpus(path);
   const std::filesystem::path sources = EXAMPLES_SOURCE_DIR;
-  std::string corpus = example::read_project_docs(sources.parent_path());
+  std::string corpus = example::read_project_docs(sources.parent_path().parent_path());
   if (corpus.empty()) corpus = example::read_project_docs(sources);
   return corpus;
 }
