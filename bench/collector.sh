@@ -53,15 +53,12 @@ by_bpftrace() {
   go
   stop
 }
-# by_collector "OPTIONS" ARGUMENTS…: nopspan record into nothing, which reads and encodes every span.
+# nopspan record into nothing, which reads and encodes every span.
 by_collector() {
-  local options=$1
-  shift
   begin "$traces" "$@"
-  # shellcheck disable=SC2086
-  "$nopspan" record --force --buffer 64M $options /dev/null >"$scratch/tracer" 2>&1 7>&- &
+  "$nopspan" record --force --buffer 64M /dev/null >"$scratch/tracer" 2>&1 7>&- &
   tracer=$!
-  if [[ "$options" == *per-event* ]]; then wait_for_gate spans; else wait_for_gate batch; fi || return
+  wait_for_gate batch || return
   go
   stop
   # Of lost spans the cost is not what is asked for.
@@ -88,7 +85,7 @@ by_lttng() {
   rm -rf "$scratch/lttng"
 }
 
-per_event_spans=20000 spans=100000 rounds=20
+hits=20000 spans=100000 rounds=20
 row() { # NAME THREADS SPANS COMMAND…
   local name=$1 threads=$2 count=$3
   shift 3
@@ -138,9 +135,8 @@ PAGE
   for threads in 1 2; do
     row "nobody listens" $threads $spans untraced
     row "LTTng-UST, two events a span" $threads $spans by_lttng
-    row "collector, batches" $threads $spans by_collector ""
-    row "collector, \`--per-event\`" $threads $per_event_spans by_collector "--per-event"
-    row "bpftrace \`span_stop { @n = count() }\`" $threads $per_event_spans by_bpftrace
+    row "collector, batches" $threads $spans by_collector
+    row "bpftrace \`span_stop { @n = count() }\`" $threads $hits by_bpftrace
   done | tee "$scratch/rows"
   echo
   awk -F'|' '
@@ -149,11 +145,10 @@ PAGE
       for (name in figure) {
         if (name ~ /batches/) batch = figure[name]
         if (name ~ /LTTng/) lttng = figure[name]
-        if (name ~ /per-event/) event = figure[name]
         if (name ~ /bpftrace/) count = figure[name]
       }
-      printf "At 16 spans a trace, one thread, a span in a batch is %.1f times cheaper than by an event of its own", event / batch
-      printf ", and\n%.1f times cheaper than a probe hit that bpftrace only counts; LTTng-UST takes %.2f times as long.\n", count / batch, lttng / batch
+      printf "At 16 spans a trace, one thread, a span in a batch is %.1f times cheaper than a probe hit that bpftrace only", count / batch
+      printf "\ncounts. LTTng-UST takes %.2f times as long as a span in a batch.\n", lttng / batch
     }' "$scratch/rows"
   cat <<PAGE
 

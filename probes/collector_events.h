@@ -13,7 +13,6 @@
 #define NOPSPAN_RECORD_ENDED 2 /* a thread ended: what it still held */
 #define NOPSPAN_RECORD_LEFT 3  /* a thread executes another program: the same */
 #define NOPSPAN_RECORD_EXEC 4  /* a process executed another program */
-#define NOPSPAN_RECORD_EVENT 5 /* a per-event probe: struct nopspan_event_record */
 
 /* flags */
 #define NOPSPAN_RECORD_GONE 0x1u /* the thread's header could not be read any more: what it held is not known */
@@ -88,47 +87,6 @@ struct nopspan_settings {
   unsigned long model_bit;
   unsigned long request_bit;
   unsigned long sample_one_in;
-  char request_id[24]; /* request_bit's, to per-event probes */
-};
-
-/* A hit of a per-event probe, behind struct nopspan_record: what the probe was given, the record, and what that points
- * at. Texts have a NUL at their end. */
-#define NOPSPAN_EVENT_TEXT 64
-#define NOPSPAN_EVENT_TRACESTATE 520
-struct nopspan_event {
-  unsigned int kind;         /* NOPSPAN_ENTRY_* */
-  unsigned int facts;        /* NOPSPAN_TELLS_*, NOPSPAN_EXTRA_ENGINE */
-  unsigned int links_offset; /* from the first byte of the attributes */
-  unsigned int reserved;
-  unsigned long argument2;
-  unsigned long argument4;
-  struct nopspan_span span;
-  unsigned long engine_times[7]; /* as an entry has them */
-  char argument0[NOPSPAN_EVENT_TEXT];
-  char argument1[NOPSPAN_EVENT_TEXT];
-  char name[NOPSPAN_EVENT_TEXT];
-  char engine[NOPSPAN_EVENT_TEXT];
-  char model[NOPSPAN_EVENT_TEXT];
-  char tenant[NOPSPAN_EVENT_TEXT];
-  char exception_kind[NOPSPAN_EVENT_TEXT];
-  char error_type[NOPSPAN_EVENT_TEXT];
-  char tool[NOPSPAN_EVENT_TEXT];
-  char tracestate[NOPSPAN_EVENT_TRACESTATE];
-  /* attributes; links */
-};
-#define NOPSPAN_EVENT_FEW_ATTRIBUTES 1024
-#define NOPSPAN_EVENT_MOST_ATTRIBUTES 8192
-#define NOPSPAN_EVENT_MOST_LINKS 128
-
-/* Each of these probes counts its own sequences: to maps and records they are streams of their own. */
-#define NOPSPAN_EVENT_STREAM(stream, kind) ((stream) ^ (0x9E3779B97F4A7C15UL * ((kind) + 1)))
-
-/* Map `facts`, by pid << 32 | tid: what probes have told of a span that is about to end. */
-struct nopspan_facts {
-  unsigned long span_id;
-  unsigned long told;
-  unsigned long engine_times[7];
-  char tool[NOPSPAN_EVENT_TEXT];
 };
 
 #endif /* NOPSPAN_COLLECTOR_EVENTS_H */

@@ -112,7 +112,7 @@ struct nopspan_engine {
 struct nopspan_gate_page {
   unsigned long gate;
   unsigned long abi_version;
-  unsigned long size;            /* of what has a meaning here; 0 in a library before batches */
+  unsigned long size;            /* of what has a meaning here */
   unsigned long library_version; /* major << 32 | minor << 16 | patch */
   unsigned long threads;         /* pointer to the first struct nopspan_thread; 0: none yet */
   unsigned long process_mark;    /* pointer to an unsigned long; a header with another mark is not of this process */

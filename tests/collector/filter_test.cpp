@@ -161,18 +161,17 @@ TEST(FilterOptions, RefuseWhatMakesNoSense) {
 
 TEST(SourceOptions, AreUnderstood) {
   const SourceOptions options =
-      options_of({"--buffer", "64M", "--max-age", "5s", "--duration", "1m", "--per-event", "--binary", "/bin/true"});
+      options_of({"--buffer", "64M", "--max-age", "5s", "--duration", "1m", "--binary", "/bin/true"});
   EXPECT_EQ(options.buffer_bytes, 64U << 20U);
   EXPECT_EQ(options.max_age_ns, 5'000'000'000U);
   EXPECT_EQ(options.duration_ns, 60'000'000'000U);
-  EXPECT_TRUE(options.per_event);
   EXPECT_EQ(options.binary, "/bin/true");
 }
 
 TEST(SourceOptions, OfAKernelMakeNoSenseForARecording) {
   EXPECT_EQ(options_of({"--from", "x.rec", "--duration", "1s"}).from, "x.rec");
   EXPECT_THROW(options_of({"--from", "x.rec", "--buffer", "1M"}), CLI::ExcludesError);
-  EXPECT_THROW(options_of({"--from", "x.rec", "--per-event"}), CLI::ExcludesError);
+  EXPECT_THROW(options_of({"--from", "x.rec", "--buffer", "64M"}), CLI::ExcludesError);
 }
 
 }  // namespace

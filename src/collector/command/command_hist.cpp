@@ -222,7 +222,7 @@ void add_hist(CLI::App& app, const OutputOptions& common, Run& run_chosen) {
 
   add_source_options(*command, options->source);
   // There is no buffer: nothing is sent.
-  for (const char* name : {"--buffer", "--max-age", "--per-event"}) command->remove_option(command->get_option(name));
+  for (const char* name : {"--buffer", "--max-age"}) command->remove_option(command->get_option(name));
   say_filters_choose_spans(*command);
   command->get_option("--slower-than")->description("Only times over this one");
   command->callback(

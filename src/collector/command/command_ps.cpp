@@ -32,7 +32,7 @@ std::string probes_text(const ProbeFile& file) {
   std::set<std::string_view> names;
   for (const Probe& probe : file.probes())
     if (probe.provider == "nopspan") names.insert(probe.name);
-  return std::to_string(names.size()) + (file.has_batches() ? "+batch" : "");
+  return std::to_string(names.size()) + (file.batch_probe() != nullptr ? "+batch" : ",no-batch");
 }
 
 std::string nop_text(const ProbeFile& file) {
@@ -77,7 +77,7 @@ std::string place_text(const Process& process) {
 void add_rows(TextTable& table, const ProcessReport& report) {
   const Process& process = *report.process;
   for (const CopyReport& copy : report.copies) {
-    const bool knows = copy.view && copy.view->has_batches;
+    const bool knows = copy.view && copy.view->is_whole;
     const std::string version = copy.view ? copy.view->version : "";
     table.add({std::to_string(process.pid),
                process.namespace_pid == process.pid ? "-" : std::to_string(process.namespace_pid),
@@ -165,7 +165,7 @@ int run_ps(const Options& options, const OutputOptions& common) {
 constexpr char kExplained[] =
     "NSPID      the pid in its own pid namespace, where that is another\n"
     "CONTAINER  the container's id, or else the cgroup\n"
-    "PROBES     how many there are, and whether batches can be had\n"
+    "PROBES     how many there are; +batch if nopspan can trace the file, no-batch if it cannot\n"
     "NOP        the instruction at a probe: 1-byte is right, for another see nopspan doctor\n"
     "GATE       which of its counters are up: spans, batch and points by tracers, span_handlers and point_handlers by\n"
     "           the program itself; down: nobody listens, and spans cost nothing\n"

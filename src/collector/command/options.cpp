@@ -124,14 +124,12 @@ void add_source_options(CLI::App& app, SourceOptions& options) {
   CLI::Option* duration =
       add_duration_option(app, "--duration", options.duration_ns, "End after so long (else: at Ctrl-C)")
           ->check(some_time());
-  CLI::Option* per_event =
-      app.add_flag("--per-event", options.per_event, "One probe hit a span instead of batches: at once, but dearer");
   CLI::Option* metrics =
       app.add_option("--metrics", options.metrics,
                      "Write what was delivered and lost to this file every 10 s, as Prometheus' metrics")
           ->type_name("FILE");
-  for (CLI::Option* option : {from, binary, buffer, max_age, duration, per_event, metrics}) option->group(kGroup);
-  for (CLI::Option* option : {binary, buffer, max_age, per_event, metrics}) from->excludes(option);
+  for (CLI::Option* option : {from, binary, buffer, max_age, duration, metrics}) option->group(kGroup);
+  for (CLI::Option* option : {binary, buffer, max_age, metrics}) from->excludes(option);
 }
 
 }  // namespace nopspan::collector

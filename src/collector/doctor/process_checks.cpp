@@ -39,20 +39,10 @@ void try_attach(const ProbeFile& file, const std::string& path, KernelPrograms* 
   if (programs == nullptr) return;
   const std::string name = "attach to " + path;
   std::string why_not;
-  std::size_t sites = 0;
-  for (const Probe& site : file.probes()) {
-    const bool is_batch = site.provider == NOPSPAN_BATCH_PROVIDER;
-    if (is_batch != file.has_batches() || !programs->can_attach(site)) continue;
-    if (!programs->attach(file, site, getpid(), why_not)) {
-      checks.fail(name, "is refused: " + why_not, "see the check `attach`");
-      return;
-    }
-    ++sites;
-  }
-  if (sites > 0) {
-    checks.ok(name, file.has_batches() ? "works, by batch" : "works, event by event");
+  if (programs->attach(file, getpid(), why_not)) {
+    checks.ok(name, "works");
   } else {
-    checks.fail(name, "it has no probe that nopspan knows", "use a newer nopspan");
+    checks.fail(name, "is refused: " + why_not, "see the check `attach`");
   }
 }
 
@@ -85,8 +75,12 @@ void check_file(const ProbeFile& file, const std::string& printable_path, Kernel
   }
   std::set<NopKind> nops;
   for (const Probe& probe : file.probes()) nops.insert(probe.nop);
-  checks.ok(name, std::to_string(file.probes().size()) + " probe sites" +
-                      (file.has_batches() ? "" : ", none for batches: an older library, traced event by event"));
+  if (file.batch_probe() == nullptr) {
+    checks.fail(name, std::string("nopspan cannot trace it: ") + file.why_not_traceable(),
+                "build it with a released version of nopspan, or trace it with bpftrace");
+  } else {
+    checks.ok(name, std::to_string(file.probes().size()) + " probe sites");
+  }
   if (nops.contains(NopKind::five_byte))
     checks.fail(name, "a site is a 5-byte nop: the kernel's optimised form of it overwrites the program's stack",
                 "build it with the library's own src/probes.S, which has a 1-byte nop");
@@ -94,7 +88,7 @@ void check_file(const ProbeFile& file, const std::string& printable_path, Kernel
     checks.warn(name, "a site is no nop: the kernel will step over it slowly, or refuses it",
                 "build it with the library's own src/probes.S");
   check_gate(file, printable_path, checks);
-  try_attach(file, printable_path, programs, checks);
+  if (file.batch_probe() != nullptr) try_attach(file, printable_path, programs, checks);
 }
 
 bool has_environment(std::uint32_t pid, const std::string& wanted) {

@@ -66,14 +66,13 @@ std::vector<std::pair<const char*, unsigned>> GateCounters::by_name() const {
 
 std::optional<LibraryView> view_library(std::uint32_t pid, std::uint64_t gate_address) {
   nopspan_gate_page page{};
-  // Before batches, the page had the first two words and zeroes.
   if (!read_value(pid, gate_address, page)) return std::nullopt;
   LibraryView view;
   view.gate = GateCounters::of(page.gate);
   view.abi_version = page.abi_version;
   if (page.size >= offsetof(nopspan_gate_page, threads)) view.version = version_text(page.library_version);
-  view.has_batches = page.size >= sizeof(page);
-  if (!view.has_batches) return view;
+  view.is_whole = page.size >= sizeof(page);
+  if (!view.is_whole) return view;
   view.memory_bytes = page.memory_bytes;
   view_threads(pid, page, view);
   view_counts(pid, page, view);

@@ -254,7 +254,12 @@ const Probe* ProbeFile::find(std::string_view provider, std::string_view name) c
   return found == probes_.end() ? nullptr : &*found;
 }
 
-bool ProbeFile::has_batches() const { return find(NOPSPAN_BATCH_PROVIDER, "batch") != nullptr; }
+const Probe* ProbeFile::batch_probe() const { return find(NOPSPAN_BATCH_PROVIDER, "batch"); }
+
+const char* ProbeFile::why_not_traceable() const {
+  return notes_are_missing() ? "its notes are missing (llvm-strip deletes them)"
+                             : "it has probes of nopspan, but not the batch probe, which nopspan reads";
+}
 
 bool ProbeFile::is_same_inode(const ProbeFile& other) const {
   struct stat mine {};

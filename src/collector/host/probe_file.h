@@ -68,7 +68,10 @@ class ProbeFile {
   [[nodiscard]] const std::vector<Probe>& probes() const { return probes_; }
   // The first site of a probe; null if there is none.
   [[nodiscard]] const Probe* find(std::string_view provider, std::string_view name) const;
-  [[nodiscard]] bool has_batches() const;
+  // The probe that nopspan attaches to. Null if there is none: then nopspan cannot trace the file.
+  [[nodiscard]] const Probe* batch_probe() const;
+  // Why there is no batch probe, for people.
+  [[nodiscard]] const char* why_not_traceable() const;
   // nopspan is inside, but its notes are not: llvm-strip deletes them.
   [[nodiscard]] bool notes_are_missing() const { return probes_.empty(); }
 

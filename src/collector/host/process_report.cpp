@@ -54,7 +54,7 @@ ordered_json to_json(const CopyReport& report) {
                       {"semaphore_offset", probe.semaphore_offset},
                       {"nop", to_string(probe.nop)}});
   json["probes"] = std::move(probes);
-  json["batch"] = file.has_batches();
+  json["batch"] = file.batch_probe() != nullptr;
   json["notes_missing"] = file.notes_are_missing();
   json["gate"] = nullptr;
   if (report.view) {
@@ -66,7 +66,7 @@ ordered_json to_json(const CopyReport& report) {
   }
   json["listeners"] = ordered_json::array();
   for (const Heard& heard : report.heard) json["listeners"].push_back(to_json(heard));
-  if (report.view && report.view->has_batches) {
+  if (report.view && report.view->is_whole) {
     json["memory_bytes"] = report.view->memory_bytes;
     json["threads"] = report.view->threads;
     json["held_entries"] = report.view->held_entries;

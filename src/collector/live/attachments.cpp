@@ -3,8 +3,6 @@
 
 #include "base/text.h"
 
-#include <nopspan_probes.h>
-
 #include <algorithm>
 #include <climits>
 #include <iostream>
@@ -28,7 +26,7 @@ std::vector<Attachments::Target> Attachments::set(const std::vector<Target>& tar
 }
 
 void Attachments::detach_all() {
-  for (auto& [key, attached] : attached_) attached.links.clear();
+  for (auto& [key, attached] : attached_) attached.link = {};
 }
 
 bool Attachments::is_attached(const ProbeFile& file) const {
@@ -38,21 +36,9 @@ bool Attachments::is_attached(const ProbeFile& file) const {
 
 bool Attachments::attach(Attached& attached, std::uint64_t now_ns) {
   constexpr std::uint64_t kLongestPause = 30'000'000'000;
-  const ProbeFile& file = *attached.target.file;
-  std::string why_not =
-      file.notes_are_missing() ? "its notes are missing (llvm-strip deletes them)" : "it has no site of that";
-  const bool by_batch = is_by_batch(file);
-  for (const Probe& site : file.probes()) {
-    const bool is_batch = site.provider == NOPSPAN_BATCH_PROVIDER && site.name == "batch";
-    if (by_batch != is_batch || !programs_.can_attach(site)) continue;
-    ProbeLink link = programs_.attach(file, site, attached.target.pid, why_not);
-    if (!link) {
-      attached.links.clear();
-      break;
-    }
-    attached.links.push_back(std::move(link));
-  }
-  attached.is_attached = !attached.links.empty();
+  std::string why_not;
+  attached.link = programs_.attach(*attached.target.file, attached.target.pid, why_not);
+  attached.is_attached = static_cast<bool>(attached.link);
   if (attached.is_attached) {
     attached.why_not.clear();
     return true;

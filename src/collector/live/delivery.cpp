@@ -3,7 +3,6 @@
 
 #include "host/process_facts.h"
 #include "live/batch_reader.h"
-#include "live/event_reader.h"
 
 #include <algorithm>
 #include <cstring>
@@ -48,10 +47,6 @@ void Delivery::record(const nopspan_record& record, std::string_view bytes) {
   Account& account = this->account(pid, record.tgid, command);
   if (account.cgroup != record.cgroup) note_cgroup(pid, account, record);
   if (!account.is_followed) return;
-  if (record.kind == NOPSPAN_RECORD_EVENT) {
-    event(account, record, bytes);
-    return;
-  }
   ProcessAccount::Stream* stream = nullptr;
   const bool is_held = record.kind != NOPSPAN_RECORD_BATCH;
   if ((record.flags & NOPSPAN_RECORD_GONE) == 0 &&
@@ -110,22 +105,6 @@ bool Delivery::begins_to_be_followed(std::uint32_t pid, Account& account) {
   account.is_followed = account.in_scope = true;
   account.cgroup = 0;  // its next record says where it was
   return true;
-}
-
-void Delivery::event(Account& account, const nopspan_record& record, std::string_view bytes) {
-  const Sequences sequence{record.first, record.next};
-  ProcessAccount::Stream* stream = account.entries.arriving(record.stream, sequence, record.time_ns);
-  if (stream == nullptr || stream->ledger.arrive(sequence).empty()) return;
-  Span span;
-  span.thread_id = record.thread_id;
-  span.sequence = record.first;
-  span.process = &stream->process;
-  if (!read_event(bytes, record.time_ns, clocks_, span)) {
-    account.entries.malformed(sequence.count());
-    return;
-  }
-  span.stream = NOPSPAN_EVENT_STREAM(record.stream, static_cast<std::uint64_t>(span.kind));  // it is its own inverse
-  give(account.entries, span, account.in_scope);
 }
 
 void Delivery::give(ProcessAccount& account, const Span& span, bool in_scope) {

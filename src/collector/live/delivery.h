@@ -76,7 +76,6 @@ class Delivery {
   bool is_after_the_end(Account& account, std::uint64_t stream, std::uint64_t first) const;
   ProcessAccount::Stream* take(Account& account, const Batch& batch, std::string_view bytes);
   void deliver(ProcessAccount& account, ProcessAccount::Stream& stream, const Batch& batch, std::string_view bytes);
-  void event(Account& account, const nopspan_record& record, std::string_view bytes);
   void give(ProcessAccount& account, const Span& span, bool in_scope);
   void end_thread(Account& account, const nopspan_record& record, ProcessAccount::Stream* stream) const;
 

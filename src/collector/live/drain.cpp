@@ -30,14 +30,14 @@ ThreadHeaders& Drain::headers_of(std::uint32_t pid, const Host::Copy& copy) {
   return headers;
 }
 
-void Drain::begin(std::uint32_t pid, const ProbeFile& file, bool by_batch, std::uint64_t now_ns) {
+void Drain::begin(std::uint32_t pid, const ProbeFile& file, std::uint64_t now_ns) {
   const std::vector<Host::Copy> copies = host_.copies(pid);
   for (const Host::Copy& copy : copies) {
     if (copy.file.get() != &file) continue;
     Account& account = delivery_.account(pid);
     if (!account.is_followed) return;
     programs_.follow(account.tgid, true);
-    if (!by_batch || copy.gate_address == 0) {
+    if (copy.gate_address == 0) {
       account.entries.not_all_are_known();
       continue;
     }

@@ -28,8 +28,7 @@ class Drain {
       : host_(host), delivery_(delivery), programs_(programs), settings_(std::move(settings)) {}
 
   // Notes what threads of a process have written before this collector was attached to a file: nothing of that is its.
-  // Without batches that cannot be known.
-  void begin(std::uint32_t pid, const ProbeFile& file, bool by_batch, std::uint64_t now_ns);
+  void begin(std::uint32_t pid, const ProbeFile& file, std::uint64_t now_ns);
   // Fetches what has been held for longer than `max_age_ns`; 0: all.
   void run(std::uint64_t max_age_ns, std::uint64_t now_ns);
 

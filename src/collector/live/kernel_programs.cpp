@@ -130,25 +130,15 @@ void KernelPrograms::attach_to_ends() {
   said.clear();
 }
 
-bpf_program* KernelPrograms::program_for(const Probe& site) const {
-  const auto& programs = skeleton_->progs;
-  if (site.provider == NOPSPAN_BATCH_PROVIDER) return site.name == "batch" ? programs.on_batch : nullptr;
-  const std::pair<std::string_view, bpf_program*> per_event[] = {{"span_stop", programs.on_span_stop},
-                                                                 {"event", programs.on_event},
-                                                                 {"retry", programs.on_retry},
-                                                                 {"gauge", programs.on_gauge},
-                                                                 {"tokens", programs.on_tokens},
-                                                                 {"tool_call", programs.on_tool_call},
-                                                                 {"engine_request", programs.on_engine_request}};
-  for (const auto& [name, program] : per_event) {
-    if (site.name == name) return program;
+ProbeLink KernelPrograms::attach(const ProbeFile& file, int pid, std::string& why_not) {
+  const Probe* site = file.batch_probe();
+  if (site == nullptr) {
+    why_not = file.why_not_traceable();
+    return {};
   }
-  return nullptr;
-}
-
-ProbeLink KernelPrograms::attach(const ProbeFile& file, const Probe& site, int pid, std::string& why_not) {
   said.clear();
-  ProbeLink link = attach_to_probe(program_for(site), file.attach_path(), site.offset, site.semaphore_offset, pid);
+  ProbeLink link =
+      attach_to_probe(skeleton_->progs.on_batch, file.attach_path(), site->offset, site->semaphore_offset, pid);
   if (!link) why_not = why_not_attached(errno);
   return link;
 }

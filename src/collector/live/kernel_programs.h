@@ -42,10 +42,8 @@ class KernelPrograms {
   KernelPrograms(const KernelPrograms&) = delete;
   KernelPrograms& operator=(const KernelPrograms&) = delete;
 
-  // Whether there is a program for the site.
-  [[nodiscard]] bool can_attach(const Probe& site) const { return program_for(site) != nullptr; }
-  // To a site of a file; `pid` -1: for all processes. Nothing if that fails: `why_not` then says why, for people.
-  ProbeLink attach(const ProbeFile& file, const Probe& site, int pid, std::string& why_not);
+  // To the batch probe of a file; `pid` -1: for all processes. Returns no link if that fails, and sets `why_not`.
+  ProbeLink attach(const ProbeFile& file, int pid, std::string& why_not);
   // Whether what a killed thread holds is read when it ends.
   [[nodiscard]] bool sees_ends() const { return sees_ends_; }
 
@@ -79,7 +77,6 @@ class KernelPrograms {
 
  private:
   static int on_sample(void* self, void* data, std::size_t size);
-  [[nodiscard]] bpf_program* program_for(const Probe& site) const;
   void attach_to_ends();
 
   ::collector* skeleton_ = nullptr;

@@ -46,12 +46,7 @@ nopspan_settings settings_for(const Filter& filter) {
   settings.model_bit = bit_of(filter.model);
   settings.sample_one_in = filter.sample_one_in;
   const TraceId request = trace_id_of(filter.request);
-  if (request.empty()) return settings;
-  settings.request_bit = std::uint64_t{1} << (request.bytes[15] % 64);
-  Span span;
-  span.trace_id = request;
-  const std::string written = request_id_of(span);
-  std::copy_n(written.begin(), std::min(written.size(), sizeof(settings.request_id) - 1), settings.request_id);
+  if (!request.empty()) settings.request_bit = std::uint64_t{1} << (request.bytes[15] % 64);
   return settings;
 }
 
@@ -73,7 +68,7 @@ class LiveSource final : public Source {
         delivery_(options_.filter, host_, clocks_, settings_.namespace_inode == 0),
         programs_(options_.buffer_bytes, settings_,
                   [this](const nopspan_record& record, std::string_view bytes) { return on_record(record, bytes); }),
-        attachments_(programs_, options_.per_event),
+        attachments_(programs_),
         drain_(host_, delivery_, programs_,
                {samples_tails(settings_), [this](const ProbeFile& file) { return attachments_.is_attached(file); },
                 [this] { consume(); }}) {
@@ -182,9 +177,7 @@ void LiveSource::attach() {
     host_.scan();
     const std::uint64_t now = clocks_.monotonic_now();
     for (const std::uint32_t pid : host_.pids()) {
-      for (const Attachments::Target& target : fresh) {
-        drain_.begin(pid, *target.file, attachments_.is_by_batch(*target.file), now);
-      }
+      for (const Attachments::Target& target : fresh) drain_.begin(pid, *target.file, now);
     }
   }
 }
@@ -309,7 +302,7 @@ void LiveSource::run(Sink& sink, Deadline& until) {
       attach();
     }
     // Each fetch ahead of the ring buffer leaves a gap to be filled.
-    if (!options_.per_event && has_come(drained) && is_time(next_drain, drain_pause)) {
+    if (has_come(drained) && is_time(next_drain, drain_pause)) {
       drained = now;
       drain_.run(options_.max_age_ns, now);
     }
@@ -331,9 +324,7 @@ void LiveSource::finish() {
       consume();
     } while (is_interrupted_);
   };
-  const auto drain_all = [this] {
-    if (!options_.per_event) drain_.run(0, clocks_.monotonic_now());
-  };
+  const auto drain_all = [this] { drain_.run(0, clocks_.monotonic_now()); };
   host_.scan();
   drain_all();
   // No more than that: programs may be faster than this one.

@@ -17,7 +17,6 @@ struct SourceOptions {
   std::uint64_t max_age_ns = 1'000'000'000;  // what a thread has held for so long is fetched from it
   std::uint64_t duration_ns = 0;             // 0: until SIGINT or SIGTERM
   std::string metrics;                       // a file to write the ledger to as metrics; empty: none
-  bool per_event = false;                    // one hit a span instead of batches
 };
 
 }  // namespace nopspan::collector

@@ -23,8 +23,8 @@ class SameAsHandlers(CollectorTest):
         self.assert_closes(ledger)
         return tracer, program, harness.workload_ends(self, path)
 
-    def check_spans(self, *options):
-        tracer, program, ends = self.run_workload(*options)
+    def test_batches_have_every_span_with_all_that_it_is(self):
+        tracer, program, ends = self.run_workload()
         counts = tracer.counts(program.pid)
         self.assert_nothing_lost(counts)
         self.assert_nothing_twice(tracer.entries(program.pid))
@@ -47,12 +47,6 @@ class SameAsHandlers(CollectorTest):
             self.assertEqual(span.get("exception_kind", ""), end.get("kind", ""))
             self.assertEqual(span["command"], "workload")
 
-    def test_batches_have_every_span_with_all_that_it_is(self):
-        self.check_spans()
-
-    def test_so_has_a_hit_for_each_event(self):
-        self.check_spans("--per-event")
-
     def test_a_sample_is_whole_requests_and_the_same_ones_everywhere(self):
         tracer, program, ends = self.run_workload("--sample", 4)
         counts = tracer.counts(program.pid)
@@ -65,8 +59,8 @@ class SameAsHandlers(CollectorTest):
 
 
 class Points(CollectorTest):
-    def check_points(self, *options):
-        with Collector(*options) as tracer:
+    def test_events_retries_and_gauges_come_with_their_values(self):
+        with Collector() as tracer:
             with Program("traced") as program:
                 program.ask("points")
             tracer.stop()
@@ -85,12 +79,6 @@ class Points(CollectorTest):
         self.assertGreater(step["first_token_ns"], 0)
         self.assertEqual(rows["span", "engine.request"]["queue_ns"], 1000)
         self.assertGreater(chat["attributes_bytes"], 0)
-
-    def test_events_retries_and_gauges_come_with_their_values(self):
-        self.check_points()
-
-    def test_so_they_do_by_a_hit_for_each(self):
-        self.check_points("--per-event")
 
 
 class IdleThreads(CollectorTest):

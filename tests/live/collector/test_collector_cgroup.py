@@ -100,7 +100,7 @@ class CgroupOption(CollectorTest):
         self.assertEqual((counts["delivered"], counts["filtered"]), (delivered, filtered), counts)
 
     def test_what_a_followed_program_emits_elsewhere_is_filtered(self):
-        for options in ((), ("--per-event",), ("--slower-than", "0ms", "--max-age", "20ms")):
+        for options in ((), ("--slower-than", "0ms", "--max-age", "20ms")):
             with self.subTest(options):
                 tracer = self.collector(*options)
                 with Program("traced") as program:

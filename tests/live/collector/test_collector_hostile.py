@@ -95,16 +95,6 @@ class Hostile(CollectorTest):
         self.assert_closes(ledger)
         self.assertEqual(tracer.counts(program.pid)["discarded"], 5)
 
-    def test_facts_of_spans_that_never_end_leave_room_for_others(self):
-        with Collector("--per-event", binary=STATIC) as tracer:
-            with Program("hostile") as program, Program("traced_static") as other:
-                tracer.wait_until_it_sees(other)
-                program.ask("endless_facts 9000")
-                other.ask("canary after")
-            tracer.stop()
-        rows = [row for row in tracer.entries(other.pid, "span") if row.get("model") == "after"]
-        self.assertEqual([sum(fact in row for row in rows) for fact in ("tells_tokens", "tells_tool")], [1, 1], rows)
-
     def test_other_processes_data_is_as_without_it(self):
         path = os.path.join(self.temporary_folder(), "ends")
         with Collector("--max-age", "100ms", "--buffer", "64M") as tracer:

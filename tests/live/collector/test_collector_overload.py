@@ -13,7 +13,6 @@ from collector import LOSSES, Collector, CollectorTest, Counting
 from waiting import wait_until
 from harness import LONG, NOPSPAN, PATIENCE_S, Program
 
-MODES = {"batches": (), "per event": ("--per-event",)}
 ENTRIES = 1_000_000 if LONG else 100_000
 STANDSTILL_S = 10 if LONG else 1
 
@@ -50,8 +49,8 @@ class OverloadTest(CollectorTest):
 
 
 class Overload(OverloadTest):
-    def check(self, threads, *mode):
-        with Collector("--count", "--buffer", "64K", *mode) as tracer:
+    def check(self, threads):
+        with Collector("--count", "--buffer", "64K") as tracer:
             with contextlib.ExitStack() as ended:
                 programs = [ended.enter_context(Counting(self.temporary_folder(), threads=threads)) for _ in range(2)]
                 for program in programs:
@@ -66,10 +65,9 @@ class Overload(OverloadTest):
         self.assert_adds_up(ledger)
 
     def test_ledgers_close_to_the_entry(self):
-        for name, mode in MODES.items():
-            for threads in (1, 4):
-                with self.subTest(mode=name, threads=threads):
-                    self.check(threads, *mode)
+        for threads in (1, 4):
+            with self.subTest(threads=threads):
+                self.check(threads)
 
 
 class Duration(OverloadTest):
@@ -88,27 +86,26 @@ class Duration(OverloadTest):
 
 class StandingStill(OverloadTest):
     def test_programs_do_their_work_meanwhile(self):
-        for name, mode in MODES.items():
-            with self.subTest(mode=name), Collector("--brief", "--buffer", "256K", *mode) as tracer:
-                with Program("traced") as program:
-                    program.ask("span before 10")
-                    made = 10
-                    with standing_still(tracer):
-                        # It answers when it has made them all.
-                        end = time.monotonic() + STANDSTILL_S
-                        while made < 20_000 or time.monotonic() < end:
-                            program.ask("span meanwhile 1000")
-                            made += 1000
-                    program.ask("span after 10")
-                    made += 10
-                ledger = tracer.stop()
-                counts = tracer.counts(program.pid)
-                self.assert_all_is_told(counts, made)
-                self.assertGreater(counts["ring_full"], 0)
-                self.assert_adds_up(ledger)
-                rows = tracer.sequences(program.pid)
-                self.assertEqual(len(rows), counts["delivered"])
-                self.assert_nothing_twice(rows)
+        with Collector("--brief", "--buffer", "256K") as tracer:
+            with Program("traced") as program:
+                program.ask("span before 10")
+                made = 10
+                with standing_still(tracer):
+                    # It answers when it has made them all.
+                    end = time.monotonic() + STANDSTILL_S
+                    while made < 20_000 or time.monotonic() < end:
+                        program.ask("span meanwhile 1000")
+                        made += 1000
+                program.ask("span after 10")
+                made += 10
+            ledger = tracer.stop()
+            counts = tracer.counts(program.pid)
+            self.assert_all_is_told(counts, made)
+            self.assertGreater(counts["ring_full"], 0)
+            self.assert_adds_up(ledger)
+            rows = tracer.sequences(program.pid)
+            self.assertEqual(len(rows), counts["delivered"])
+            self.assert_nothing_twice(rows)
 
 
 class FarBehind(OverloadTest):

@@ -7,7 +7,6 @@ from collector import Collector, CollectorTest, Counting
 from waiting import wait_until
 from harness import Program
 
-MODES = ((), ("--per-event",))
 NOBODY = 1_000_000_000  # one request in so many
 
 
@@ -40,35 +39,31 @@ class Sample(CollectorTest):
         self.assert_closes(sample.ledger())
 
     def test_is_of_the_same_requests_as_everywhere(self):
-        for mode in MODES:
-            for one_in in (2, 7):
-                with self.subTest(mode=mode, one_in=one_in):
-                    with Collector(*mode) as everything, Collector("--sample", one_in, *mode) as sample:
-                        with Program("traced") as program:
-                            self.make_entries(program)
-                    self.check(program, everything, sample, one_in)
+        for one_in in (2, 7):
+            with self.subTest(one_in=one_in):
+                with Collector() as everything, Collector("--sample", one_in) as sample:
+                    with Program("traced") as program:
+                        self.make_entries(program)
+                self.check(program, everything, sample, one_in)
 
     def test_is_counted_from_the_beginning_of_a_program_that_ran_before(self):
-        for mode in MODES:
-            with self.subTest(mode=mode), Program("traced") as program:
-                mode = ("--pid", program.pid, *mode)
-                with Collector(*mode, binary=None) as everything, \
-                        Collector("--sample", 7, *mode, binary=None) as sample:
-                    self.make_entries(program)
-                self.check(program, everything, sample, 7)
+        with Program("traced") as program:
+            with Collector("--pid", program.pid, binary=None) as everything, \
+                    Collector("--sample", 7, "--pid", program.pid, binary=None) as sample:
+                self.make_entries(program)
+            self.check(program, everything, sample, 7)
 
     def test_what_it_has_not_takes_no_room(self):
-        for mode in MODES:
-            with self.subTest(mode=mode), Collector("--count", "--buffer", "64K", "--sample", NOBODY, *mode) as tracer:
-                with Counting(self.temporary_folder(), threads=2) as program:
-                    program.ask("start")
-                    wait_until(lambda: program.entries() > 100_000, "many spans")
-                    entries = int(program.ask("stop"))
-                ledger = tracer.stop()
-                counts = tracer.counts(program.pid)
-                self.assertEqual((counts["emitted"], counts["filtered"]), (entries, entries), counts)
-                self.assert_nothing_lost(counts)
-                self.assert_closes(ledger)
+        with Collector("--count", "--buffer", "64K", "--sample", NOBODY) as tracer:
+            with Counting(self.temporary_folder(), threads=2) as program:
+                program.ask("start")
+                wait_until(lambda: program.entries() > 100_000, "many spans")
+                entries = int(program.ask("stop"))
+            ledger = tracer.stop()
+        counts = tracer.counts(program.pid)
+        self.assertEqual((counts["emitted"], counts["filtered"]), (entries, entries), counts)
+        self.assert_nothing_lost(counts)
+        self.assert_closes(ledger)
 
     def test_what_was_fetched_in_part_is_counted_once(self):
         with Collector("--sample", NOBODY, "--max-age", "200ms") as tracer:

@@ -64,7 +64,7 @@ class Doctor(harness.Test):
             found = self.doctor(program.pid, status=0)
             self.assertIn("11 probe sites", found["ok"]["probes of " + LIBRARY])
             self.assertIn("alone in its page", found["ok"]["gate page of " + LIBRARY])
-            self.assertIn("works, by batch", found["ok"]["attach to " + LIBRARY])
+            self.assertIn("works", found["ok"]["attach to " + LIBRARY])
             self.assertEqual(found["failed"], {})
 
     def test_trying_raises_no_gate(self):
@@ -87,6 +87,24 @@ class Doctor(harness.Test):
         subprocess.run(["llvm-strip", path], check=True)
         with Program("", command=[path]) as program:
             self.assertIn("--keep-section=.note.stapsdt", self.doctor(program.pid, status=1)["failed"]["probes of " + path])
+
+    def test_a_program_without_the_batch_probe(self):
+        path = os.path.join(self.temporary_folder(), "other")
+        with open(program_path("traced_static"), "rb") as file:
+            program = file.read()
+        self.assertEqual(program.count(b"nopspan_batch\0batch\0"), 1)
+        with open(path, "wb") as file:
+            file.write(program.replace(b"nopspan_batch\0batch\0", b"nopspan_batch\0other\0"))
+        os.chmod(path, 0o755)
+        with Program("", command=[path]) as program:
+            self.assertIn("not the batch probe", self.doctor(program.pid, status=1)["failed"]["probes of " + path])
+            pid = str(program.pid)
+            told = {command: subprocess.run([NOPSPAN, *command.split(), pid], check=True, stdout=subprocess.PIPE,
+                                            stderr=subprocess.STDOUT, text=True).stdout
+                    for command in ("ps", "trace --duration 100ms --pid")}
+        self.assertIn(" 10,no-batch ", told["ps"])
+        self.assertIn("cannot attach to %s: it has probes of nopspan, but not the batch probe" % path,
+                      told["trace --duration 100ms --pid"])
 
     def test_a_program_with_another_nop(self):
         if platform.machine() != "x86_64":

@@ -167,16 +167,6 @@ int absent(int count) {
   return count;
 }
 
-// Facts of a span that never ends, each on a thread of its own.
-int endless_facts(int count) {
-  nopspan_span record{};
-  record.span_id = 1;
-  for (int i = 0; i < count; ++i) {
-    std::thread([&] { nopspan_site_tokens("", "", 1, "", 1, &record); }).join();
-  }
-  return count;
-}
-
 // The list of threads, for whoever reads it from outside.
 std::vector<nopspan_thread> listed;
 std::uint64_t mark = 1;
@@ -255,7 +245,6 @@ int main() {
   commands["escapes"] = [](std::istringstream&) { return std::to_string(escapes()); };
   commands["amplified"] = [](std::istringstream&) { return std::to_string(amplified()); };
   commands["absent"] = [&](std::istringstream& a) { return std::to_string(absent(number(a))); };
-  commands["endless_facts"] = [&](std::istringstream& a) { return std::to_string(endless_facts(number(a))); };
   commands["list_without_end"] = [](std::istringstream&) { return std::to_string(list_without_end()); };
   commands["heavy_list"] = [](std::istringstream&) { return std::to_string(heavy_list()); };
   commands["discarding_list"] = [](std::istringstream&) { return std::to_string(discarding_list()); };
