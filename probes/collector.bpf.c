@@ -5,8 +5,9 @@
 // per CPU may lie between. What cannot be passed on is counted, by process and by stream.
 //
 // Loads on kernels from 5.10 on, without BTF: no CO-RE; sizes are 64 bits wide and bounded right before they are used.
-#define BPF_NO_PRESERVE_ACCESS_INDEX
-#include "vmlinux.h"
+#include <asm/ptrace.h>
+#include <linux/bpf.h>
+#include <stdbool.h>
 
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>

@@ -4,8 +4,9 @@
 //
 // A uprobe's program can be preempted by another thread's on the same CPU, and rows are shared by all CPUs: every count
 // is an atomic addition. It needs no BTF of the kernel (no CO-RE), and Linux 5.10.
-#define BPF_NO_PRESERVE_ACCESS_INDEX
-#include "vmlinux.h"
+#include <asm/ptrace.h>
+#include <linux/bpf.h>
+#include <stdbool.h>
 
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>

@@ -3,7 +3,7 @@
 #ifndef NOPSPAN_PID_BPF_H
 #define NOPSPAN_PID_BPF_H
 
-#include "vmlinux.h"
+#include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>
 

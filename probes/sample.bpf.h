@@ -3,7 +3,8 @@
 #ifndef NOPSPAN_SAMPLE_BPF_H
 #define NOPSPAN_SAMPLE_BPF_H
 
-#include "vmlinux.h"
+#include <linux/types.h>
+#include <stdbool.h>
 
 #include <bpf/bpf_helpers.h>
 
