@@ -60,7 +60,7 @@ tracing() {
 }
 canary='if (@ready == 0) { @ready = 1; printf("ready\n"); }'
 one() { tracing 100000 ready bpftrace -e "${1//LIB/$library}"; }
-record=$(sed -n '/BEGIN struct nopspan_span /,/END struct nopspan_span/p' probes/nopspan_probes.h | sed '1d;$d')
+record=$(sed -n '/BEGIN struct nopspan_span /,/END struct nopspan_span/p' include/nopspan/probes.h | sed '1d;$d')
 chat_hit=$(tracing 100000 ready chat bpftrace -e "usdt:$library:nopspan:span_stop { $canary }")
 chat_bytes=$(tracing 1000 ready chat bpftrace -e "$record usdt:$library:nopspan:span_stop {
   @bytes = max(((struct nopspan_span *)arg5)->attributes_bytes); $canary }" >/dev/null; sed -n 's/^@bytes: //p' "$scratch/shown")

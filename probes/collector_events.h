@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
  *
  * What the kernel programs of collector.bpf.c and the collector have in common: the records in the ring buffer, the
- * maps' keys and values, and the settings. As nopspan_probes.h it includes nothing and says `unsigned int` and
+ * maps' keys and values, and the settings. As nopspan/probes.h it includes nothing and says `unsigned int` and
  * `unsigned long`. Both sides are of one build: nothing here is stable. */
 #ifndef NOPSPAN_COLLECTOR_EVENTS_H
 #define NOPSPAN_COLLECTOR_EVENTS_H
 
-#include "nopspan_probes.h"
+#include <nopspan/probes.h>
 
 /* What a record in the ring buffer is. */
 #define NOPSPAN_RECORD_BATCH 1 /* the site of the batch probe was passed; bytes 0: a thread's header is announced */

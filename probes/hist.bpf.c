@@ -12,7 +12,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "hist_events.h"
-#include "nopspan_probes.h"
+#include <nopspan/probes.h>
 #include "pid.bpf.h"
 #include "sample.bpf.h"
 

@@ -6,7 +6,7 @@
 #include "model/otlp_attributes.h"
 #include "recording/recorder.h"
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <chrono>
 #include <cstdint>

@@ -91,9 +91,9 @@ class Event {
   [[nodiscard]] std::uint64_t span_id() const noexcept { return context_->span_id(); }
   [[nodiscard]] std::uint64_t parent_id() const noexcept { return parent_id_; }
   [[nodiscard]] const Context& context() const noexcept { return *context_; }
-  // NOPSPAN_STATUS_* of nopspan_probes.h: 0 ok, 1 error, 2 cancelled, 3 exception. 0 except at the end of a span.
+  // NOPSPAN_STATUS_* of nopspan/probes.h: 0 ok, 1 error, 2 cancelled, 3 exception. 0 except at the end of a span.
   [[nodiscard]] unsigned status() const noexcept { return status_; }
-  // NOPSPAN_FLAG_* of nopspan_probes.h.
+  // NOPSPAN_FLAG_* of nopspan/probes.h.
   [[nodiscard]] unsigned flags() const noexcept { return flags_; }
   [[nodiscard]] bool is_orphan() const noexcept { return (flags_ & 1U) != 0; }
 

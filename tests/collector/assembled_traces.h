@@ -6,7 +6,7 @@
 #include "trace/trace_json.h"
 #include "trace/trace_tree.h"
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>

@@ -2,7 +2,7 @@
 // Makes the bytes of a batch as the library does, and lets a test spoil them.
 #pragma once
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <cstdint>
 #include <cstring>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kept_span.h"
 
+#include <nopspan/probes.h>
 #include "base/text.h"
 #include "model/otlp_attributes.h"
-#include "nopspan_probes.h"
 #include "recording/otlp_names.h"
 
 #include <cstring>

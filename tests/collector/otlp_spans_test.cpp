@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kept_span.h"
 
-#include "nopspan_probes.h"
+#include <nopspan/probes.h>
 #include "recording/otlp_reader.h"
 #include "recording/otlp_spans.h"
 

@@ -2,8 +2,8 @@
 // Writes a recording of known spans, for tests that read it by other means: record_examples FILE
 #include "kept_span.h"
 
+#include <nopspan/probes.h>
 #include "model/source.h"
-#include "nopspan_probes.h"
 #include "recording/recorder.h"
 
 #include <cstdint>

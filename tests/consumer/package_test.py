@@ -43,8 +43,8 @@ def main():
     expect(soname == "libnopspan.so.0", f"soname {soname}")
     for link in ("libnopspan.so", "libnopspan.so.0"):
         expect(os.path.samefile(os.path.join(LIBDIR, link), installed_library()), link)
-    expect(os.path.exists(os.path.join(INSTALLED, "include/nopspan/nopspan_probes.h")), "nopspan_probes.h is not installed")
-    expect(not os.path.exists(os.path.join(INSTALLED, "include/nopspan_probes.h")), "a header outside include/nopspan")
+    expect(os.path.exists(os.path.join(INSTALLED, "include/nopspan/probes.h")), "nopspan/probes.h is not installed")
+    expect(not os.path.exists(os.path.join(INSTALLED, "include/probes.h")), "a header outside include/nopspan")
 
     # The tree may be moved: nothing in its text files says where it was configured for or built.
     for folder, _, files in os.walk(INSTALLED):

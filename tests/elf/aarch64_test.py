@@ -29,7 +29,7 @@ class Aarch64(unittest.TestCase):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         path = Path(directory.name) / "probes.so"
-        source = surroundings.SOURCE / "src" / "probes.S"
+        source = surroundings.SOURCE / "probes" / "sites.S"
         subprocess.run([CXX, *INCLUDE, *flags, "-shared", "-nostdlib", source, "-o", path], check=True)
         return ElfFile(path)
 

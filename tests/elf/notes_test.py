@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The built library has exactly the probes of probes/README.md, and its sites are what src/probes.S promises."""
+"""The built library has exactly the probes of probes/README.md, and its sites are what probes/sites.S promises."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ import surroundings
 from elf_file import ElfFile
 from probe_abi import Abi
 
-PROBES = surroundings.SOURCE / "src" / "probes.S"
+PROBES = surroundings.SOURCE / "probes" / "sites.S"
 
 
 class Notes(unittest.TestCase):
@@ -32,14 +32,14 @@ class Notes(unittest.TestCase):
 
 
 class Assembled(unittest.TestCase):
-    """probes.S alone, as each compiler's driver assembles it with the flags that people use."""
+    """sites.S alone, as each compiler's driver assembles it with the flags that people use."""
 
     @classmethod
     def setUpClass(cls):
         cls.abi = Abi(surroundings.SOURCE / "probes" / "README.md")
 
     def linked(self, *command):
-        """A shared library of nothing but probes.S, linked so that addresses are there to look at."""
+        """A shared library of nothing but sites.S, linked so that addresses are there to look at."""
         if shutil.which(command[0]) is None:
             self.skipTest(f"{command[0]} is not installed")
         directory = tempfile.TemporaryDirectory()

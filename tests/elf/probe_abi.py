@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every file with nopspan's sites must look like, from probes/README.md and the promises of src/probes.S."""
+"""What every file with nopspan's sites must look like, from probes/README.md and the promises of probes/sites.S."""
 
 import re
 

@@ -7,9 +7,9 @@
 #include "require.h"
 #include "utf8_model.h"
 
-#include "attributes.h"
-#include "intern.h"
-#include "span_state.h"
+#include "genai/attributes.h"
+#include "state/intern.h"
+#include "state/span_state.h"
 
 #include <nopspan/fields.h>
 #include <nopspan/stats.h>

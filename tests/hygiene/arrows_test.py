@@ -10,17 +10,21 @@ import surroundings
 
 # What a span, an event or a catalogue needs, and what must never reach the registry.
 LIGHT = ("agent.h", "config.h", "context.h", "coroutine.h", "engine.h", "errc.h", "event_names.h", "events.h", "fields.h",
-         "gate.h", "genai_events.h", "llm.h", "log_level.h", "name.h", "semconv.h", "span.h", "stream.h",
+         "gate.h", "genai_events.h", "llm.h", "log_level.h", "name.h", "probes.h", "semconv.h", "span.h", "stream.h",
          "stream_meter.h", "text.h")
 # Of libc and the C++ ABI, what the core library uses: it depends on nothing else.
 SYSTEM = re.compile(r"(cxxabi|errno|fcntl|pthread|sched|signal|time|unistd|sys/\w+)\.h")
 # What it uses of other projects: headers, of which nothing is left at run time.
-BUILD_TIME = {("nlohmann/json.hpp", Path("src/prices.cpp"))}
+BUILD_TIME = {("nlohmann/json.hpp", Path("src/genai/prices.cpp"))}
 # What may look inside: folders, and a program that is the collector's source without a command.
 INSIDE = {("bench", "collector"), ("tests", "collector"), ("tests", "unit"), ("tests", "fuzz"),
           Path("tests/live/programs/collect.cpp")}
-# The collector's rooms, and of which others each may know.
-ROOMS = {"base": "", "model": "base", "host": "base model", "live": "base model host", "recording": "base model host",
+# The rooms of the library and of the collector, and which others the files of each may include.
+LIBRARY_ROOMS = {"base": "", "gate": "base thread state handlers", "thread": "base state emit", "fields": "base state",
+                 "state": "base gate thread fields emit", "genai": "base thread fields state",
+                 "emit": "base gate thread state genai", "handlers": "base gate thread fields state genai",
+                 "span": "base gate thread fields state genai emit handlers", "catalogue": "base thread state span"}
+COLLECTOR_ROOMS = {"base": "", "model": "base", "host": "base model", "live": "base model host", "recording": "base model host",
          "trace": "base model", "top": "base model", "hist": "base model host live", "doctor": "base host live",
          "command": "base model host live recording trace top hist doctor"}
 HANDLERS = {"registry.h", "event.h", "value.h", "log.h", "testing.h", "genai.h"}
@@ -70,33 +74,30 @@ class Arrows(unittest.TestCase):
         self.assertEqual(names - set(LIGHT) - HANDLERS - {"stats.h", "version.h"}, set(), "add it to LIGHT or to HANDLERS")
 
     def test_the_probes_header_includes_nothing(self):
-        self.assertEqual(includes(Path("probes/nopspan_probes.h")), [])
+        self.assertEqual(includes(Path("include/nopspan/probes.h")), [])
 
-    def test_src_includes_itself_the_public_headers_and_the_probes(self):
-        own = {path.name for path in self.folder("src") if path.parent == Path("src")}
+    def test_src_includes_itself_and_the_public_headers(self):
         public = {str(path) for path in self.folder("include", "nopspan")}
         standard = standard_headers()
         for path in self.folder("src"):
             for opening, name in includes(path):
                 if path.parts[1] == "collector":
                     # It knows the library by the ABI of its probes alone.
-                    self.assertFalse(name.startswith("nopspan/") and name != "nopspan/nopspan_probes.h", f"{path}: {name}")
+                    self.assertFalse(name.startswith("nopspan/") and name != "nopspan/probes.h", f"{path}: {name}")
                 elif opening == "<":
                     known = (name in standard or SYSTEM.fullmatch(name) or f"include/{name}" in public
                              or (name, path) in BUILD_TIME)
                     self.assertTrue(known, f"{path} includes <{name}>")
-                else:
-                    self.assertTrue(name in own or name == "../probes/nopspan_probes.h", f'{path} includes "{name}"')
-                if name == "sys/sdt.h":
-                    self.assertEqual(path, Path("src/probes.S"))
+                self.assertNotEqual(name, "sys/sdt.h", f"{path}: the sites are in probes/sites.S")
 
-    def test_the_collectors_rooms_know_each_other_one_way(self):
-        for path in self.folder("src", "collector"):
-            room = path.parts[2]
-            self.assertIn(room, ROOMS, f"{path}: a room that ROOMS does not have")
+    def test_rooms_know_each_other_one_way(self):
+        for path in self.folder("src"):
+            *_, room, _ = path.parts
+            rooms = COLLECTOR_ROOMS if path.parts[1] == "collector" else LIBRARY_ROOMS
+            self.assertIn(room, rooms, f"{path}: a room that the table of rooms does not have")
             for opening, name in includes(path):
                 if opening == '"':
-                    self.assertIn(name.split("/")[0], {room, *ROOMS[room].split()}, f'{path} includes "{name}"')
+                    self.assertIn(name.split("/")[0], {room, *rooms[room].split()}, f'{path} includes "{name}"')
 
     def test_bpf_programs_include_nothing_of_the_collectors(self):
         """The kernel's public headers, the probes' and libbpf's headers, their own events', and what programs share (*.bpf.h)."""
@@ -104,13 +105,13 @@ class Arrows(unittest.TestCase):
             if path.name.endswith(".bpf.c"):
                 own = path.name[:-len(".bpf.c")]
                 for _, name in includes(path):
-                    allowed = (name in ("asm/ptrace.h", "linux/bpf.h", "stdbool.h", "nopspan_probes.h") or
+                    allowed = (name in ("asm/ptrace.h", "linux/bpf.h", "stdbool.h", "nopspan/probes.h") or
                                name.startswith(("bpf/", own)) or name.endswith(".bpf.h"))
                     self.assertTrue(allowed, f"{path} includes {name}")
 
     def test_what_uses_nopspan_uses_its_public_headers(self):
         """Examples, benches and tests; unit tests, the collector's tests and fuzz targets may look inside."""
-        public = {f"nopspan/{path.name}" for path in self.folder("include", "nopspan")} | {"nopspan/nopspan_probes.h"}
+        public = {f"nopspan/{path.name}" for path in self.folder("include", "nopspan")}
         for path in self.folder("examples") + self.folder("bench") + self.folder("tests"):
             inside = path in INSIDE or path.parts[:2] in INSIDE
             for opening, name in includes(path):

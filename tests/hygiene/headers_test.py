@@ -31,7 +31,7 @@ class Headers(unittest.TestCase):
 
     def test_all_of_include_is_installed(self):
         in_tree = {f"nopspan/{path.name}" for path in surroundings.files(".h") if path.parts[0] == "include"}
-        self.assertEqual(set(public_headers()), in_tree | {"nopspan/nopspan_probes.h"})
+        self.assertEqual(set(public_headers()), in_tree)
 
     def test_span_h_preprocesses_within_its_budget(self):
         for compiler in surroundings.COMPILERS:
@@ -59,7 +59,7 @@ class Headers(unittest.TestCase):
         self.assertEqual(surroundings.compile_all(jobs), [])
 
     def test_probes_header_is_c_and_bpf_too(self):
-        header = including("nopspan/nopspan_probes.h")
+        header = including("nopspan/probes.h")
         # As beside vmlinux.h: no header of any kind in reach.
         jobs = [(compiler, [compiler, "-std=c99", *STRICT, "-nostdinc", "-x", "c", "-"], header) for compiler in ("gcc", "clang")]
         jobs.append(("bpf", ["clang", "-target", "bpf", "-nostdinc", *STRICT, "-x", "c", "-"], header))

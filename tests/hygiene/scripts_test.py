@@ -38,12 +38,12 @@ class Scripts(unittest.TestCase):
         return scripts
 
     def test_the_header_marks_every_record(self):
-        text = surroundings.read("probes/nopspan_probes.h")
+        text = surroundings.read("include/nopspan/probes.h")
         structs = set(re.findall(r"^(struct \w+) \{", text, re.M))
-        self.assertEqual(set(blocks("probes/nopspan_probes.h")), structs)
+        self.assertEqual(set(blocks("include/nopspan/probes.h")), structs)
 
     def test_scripts_carry_the_records_verbatim(self):
-        records = blocks("probes/nopspan_probes.h")
+        records = blocks("include/nopspan/probes.h")
         for path in self.scripts():
             for struct, text in blocks(path).items():
                 self.assertIn(struct, records, str(path))
@@ -90,9 +90,9 @@ class Scripts(unittest.TestCase):
     def test_constants_of_systemtap_scripts_agree_with_the_header(self):
         """SystemTap has no structs: its scripts define where the fields are that they read, and the header's constants."""
         struct = "struct nopspan_span"
-        values = offsets(struct, blocks("probes/nopspan_probes.h")[struct])
+        values = offsets(struct, blocks("include/nopspan/probes.h")[struct])
         self.assertEqual(values["nopspan_span_reserved"], 216)
-        header = re.findall(r"^#define (NOPSPAN_\w+) (\w+?)(?:u|UL)?(?: |$)", surroundings.read("probes/nopspan_probes.h"), re.M)
+        header = re.findall(r"^#define (NOPSPAN_\w+) (\w+?)(?:u|UL)?(?: |$)", surroundings.read("include/nopspan/probes.h"), re.M)
         values.update((name, int(value, 0)) for name, value in header if value[0].isdigit())
         scripts = [path for path in self.scripts() if path.suffix == ".stp"]
         self.assertTrue(scripts)

@@ -134,7 +134,7 @@ def canary_in(program, pid=None):
 
 def struct_text(name):
     """The text of a record's struct, as scripts carry it."""
-    with open(os.path.join(SOURCE, "probes", "nopspan_probes.h"), encoding="utf-8") as header:
+    with open(os.path.join(SOURCE, "include", "nopspan", "probes.h"), encoding="utf-8") as header:
         return re.search(r"/\* BEGIN struct %s \*/\n(.*?)/\* END" % name, header.read(), re.S).group(1)
 
 

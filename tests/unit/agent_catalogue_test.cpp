@@ -2,8 +2,8 @@
 // The typed helpers of the agent catalogue set the keys of its table, of those types, and as content what is.
 #include "recorded.h"
 
-#include "span_state.h"
-#include "thread_state.h"
+#include "state/span_state.h"
+#include "thread/thread_state.h"
 
 #include <nopspan/agent.h>
 #include <nopspan/value.h>

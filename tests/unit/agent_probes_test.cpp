@@ -5,8 +5,8 @@
 #include "raised_gate.h"
 #include "recorded.h"
 
-#include "attributes.h"
-#include "thread_state.h"
+#include "genai/attributes.h"
+#include "thread/thread_state.h"
 
 #include <nopspan/agent.h>
 #include <nopspan/stats.h>

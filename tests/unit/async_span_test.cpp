@@ -6,7 +6,7 @@
 #include <nopspan/llm.h>
 #include <nopspan/span.h>
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <thread>
 #include <type_traits>

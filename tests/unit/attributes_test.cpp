@@ -3,9 +3,9 @@
 #include "counted.h"
 #include "recorded.h"
 
-#include "attributes.h"
-#include "field_buffer.h"
-#include "span_state.h"
+#include "fields/field_buffer.h"
+#include "genai/attributes.h"
+#include "state/span_state.h"
 
 #include <nopspan/fields.h>
 #include <nopspan/value.h>

@@ -8,9 +8,9 @@
 #include "sanitizers.h"
 #include "site_hits.h"
 
-#include "gate_page.h"
-#include "nopspan_probes.h"
-#include "span_state.h"
+#include <nopspan/probes.h>
+#include "gate/gate_page.h"
+#include "state/span_state.h"
 
 #include <nopspan/events.h>
 #include <nopspan/llm.h>

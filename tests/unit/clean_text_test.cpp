@@ -2,7 +2,7 @@
 #include "counted.h"
 #include "recorded.h"
 
-#include "clean_text.h"
+#include "base/clean_text.h"
 
 #include <string>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The clock of hot paths on invented machines, and on this one.
-#include "../../src/counter_clock.h"
+#include "thread/counter_clock.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

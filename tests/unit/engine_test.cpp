@@ -10,7 +10,7 @@
 #include <nopspan/span.h>
 #include <nopspan/value.h>
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <cmath>
 #include <cstdint>

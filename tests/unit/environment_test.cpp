@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Run with NOPSPAN_DISABLE=1, with NOPSPAN_CAPTURE_CONTENT=1 and with neither. The argument says what is expected:
 // "disabled", "capturing" or "listening".
-#include "counters.h"
+#include "base/counters.h"
 #include "expect.h"
 
 #include <nopspan/context.h>

@@ -6,7 +6,7 @@
 #include <nopspan/events.h>
 #include <nopspan/span.h>
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <stdexcept>
 #include <string>

@@ -4,7 +4,7 @@
 
 #include <nopspan/span.h>
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <unwind.h>
 

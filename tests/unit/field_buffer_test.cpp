@@ -2,7 +2,7 @@
 // The block of memory that fields are kept in, against a plain model of it.
 #include "recorded.h"
 
-#include "field_buffer.h"
+#include "fields/field_buffer.h"
 
 #include <nopspan/value.h>
 

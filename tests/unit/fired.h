@@ -2,7 +2,7 @@
 // How often a site was passed: seen in the sequence numbers, which count per probe and thread while its counter is up.
 #pragma once
 
-#include "thread_state.h"
+#include "thread/thread_state.h"
 
 #include <array>
 #include <cstddef>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The mapping over a live span's fields: flat, of every kind.
-#include "genai_mapping.h"
+#include "genai/genai_mapping.h"
 
 #include "recorded.h"
 

@@ -2,8 +2,8 @@
 // Base64, hexadecimal digits, hashes and random numbers.
 #include "recorded.h"
 
-#include "identity.h"
-#include "thread_state.h"
+#include "state/identity.h"
+#include "thread/thread_state.h"
 
 #include <cstring>
 #include <random>

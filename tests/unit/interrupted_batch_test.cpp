@@ -8,7 +8,7 @@
 #include "raised_gate.h"
 #include "sanitizers.h"
 #include "site_hits.h"
-#include "thread_state.h"
+#include "thread/thread_state.h"
 
 #include <nopspan/span.h>
 

@@ -5,7 +5,7 @@
 #include "raised_gate.h"
 #include "recorded.h"
 
-#include "labels.h"
+#include "state/labels.h"
 
 #include <nopspan/context.h>
 #include <nopspan/engine.h>

@@ -6,7 +6,7 @@
 #include <nopspan/engine.h>
 #include <nopspan/span.h>
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <set>
 #include <string>

@@ -5,7 +5,7 @@
 
 #include <nopspan/span.h>
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <stdexcept>
 #include <string>

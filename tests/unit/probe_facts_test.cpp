@@ -7,7 +7,7 @@
 #include "raised_gate.h"
 #include "recorded.h"
 
-#include "thread_state.h"
+#include "thread/thread_state.h"
 
 #include <nopspan/engine.h>
 #include <nopspan/events.h>

@@ -4,9 +4,9 @@
 #include "raised_gate.h"
 #include "recorded.h"
 
-#include "catalogue.h"
-#include "intern.h"
-#include "thread_state.h"
+#include "state/catalogue.h"
+#include "state/intern.h"
+#include "thread/thread_state.h"
 
 #include <nopspan/events.h>
 #include <nopspan/log.h>

@@ -6,7 +6,7 @@
 #include <nopspan/context.h>
 #include <nopspan/span.h>
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <set>
 #include <string>

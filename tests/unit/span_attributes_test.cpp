@@ -3,10 +3,10 @@
 #include "raised_gate.h"
 #include "recorded.h"
 
-#include "frames.h"
-#include "probe.h"
-#include "span_attributes.h"
-#include "span_state.h"
+#include "emit/probe.h"
+#include "genai/span_attributes.h"
+#include "state/frames.h"
+#include "state/span_state.h"
 
 #include <nopspan/engine.h>
 #include <nopspan/events.h>

@@ -5,7 +5,7 @@
 
 #include <nopspan/span.h>
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <errno.h>
 #include <time.h>

@@ -3,7 +3,7 @@
 #include "raised_gate.h"
 #include "recorded.h"
 
-#include "nopspan_probes.h"
+#include <nopspan/probes.h>
 
 #include <nopspan/agent.h>
 #include <nopspan/value.h>

@@ -8,12 +8,12 @@
 #include "recorded.h"
 #include "sanitizers.h"
 
-#include "gap_histogram.h"
+#include "span/gap_histogram.h"
 
 #include <nopspan/engine.h>
 #include <nopspan/stream_meter.h>
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <sys/resource.h>
 

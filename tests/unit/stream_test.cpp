@@ -10,7 +10,7 @@
 #include <nopspan/llm.h>
 #include <nopspan/span.h>
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <pthread.h>
 

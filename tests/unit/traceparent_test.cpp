@@ -7,7 +7,7 @@
 #include <nopspan/context.h>
 #include <nopspan/span.h>
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <string>
 

@@ -8,7 +8,7 @@
 #include "host/process_facts.h"
 #include "live/kernel_programs.h"
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -51,7 +51,7 @@ void check_gate(const ProbeFile& file, const std::string& path, Checks& checks) 
   const ProbeFile::Gate& gate = file.gate();
   if (!file.has_gate()) {
     checks.fail(name, "has probes without semaphores: the program does not see that somebody listens",
-                "build it with the library's own src/probes.S");
+                "build it with the library's own probes/sites.S");
   } else if (!gate.is_page_aligned || !gate.is_alone) {
     checks.fail(name, "its gate is not alone in a page: an attach may raise another copy of it",
                 "link it without a script that moves the section .probes");
@@ -83,10 +83,10 @@ void check_file(const ProbeFile& file, const std::string& printable_path, Kernel
   }
   if (nops.contains(NopKind::five_byte))
     checks.fail(name, "a site is a 5-byte nop: the kernel's optimised form of it overwrites the program's stack",
-                "build it with the library's own src/probes.S, which has a 1-byte nop");
+                "build it with the library's own probes/sites.S, which has a 1-byte nop");
   if (nops.contains(NopKind::other))
     checks.warn(name, "a site is no nop: the kernel will step over it slowly, or refuses it",
-                "build it with the library's own src/probes.S");
+                "build it with the library's own probes/sites.S");
   check_gate(file, printable_path, checks);
   if (file.batch_probe() != nullptr) try_attach(file, printable_path, programs, checks);
 }

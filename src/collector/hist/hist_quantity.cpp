@@ -2,7 +2,7 @@
 #include "hist/hist_quantity.h"
 
 #include <hist_events.h>
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <algorithm>
 #include <cstddef>

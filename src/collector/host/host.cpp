@@ -9,7 +9,7 @@
 #include "host/process_facts.h"
 #include "host/process_memory.h"
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <algorithm>
 #include <cerrno>

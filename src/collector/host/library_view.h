@@ -2,7 +2,7 @@
 // What a copy of the library in a process tells of itself: its gate, and what follows it in the gate's page.
 #pragma once
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <cstdint>
 #include <optional>

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <algorithm>
 #include <array>

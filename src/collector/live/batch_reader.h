@@ -5,7 +5,7 @@
 #include "live/clock_map.h"
 #include "model/span.h"
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <cstdint>
 #include <string_view>

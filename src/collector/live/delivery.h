@@ -10,7 +10,7 @@
 #include "model/source.h"
 
 #include <collector_events.h>
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <cstdint>
 #include <string_view>

@@ -6,7 +6,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <collector.skel.h>
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 #include <poll.h>
 #include <sys/utsname.h>
 #include <unistd.h>

@@ -27,7 +27,7 @@ constexpr int kPollMilliseconds = 50;
 // So long it reads from a ring buffer that never gets empty, before it looks after the rest.
 constexpr std::uint64_t kSlice = 20 * kMillisecond;
 
-// As the header has it (probes/nopspan_probes.h).
+// As the header has it (include/nopspan/probes.h).
 std::uint64_t bit_of(std::string_view text) {
   std::uint64_t hash = 0xcbf29ce484222325U;
   for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "live/process_account.h"
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <algorithm>
 #include <tuple>

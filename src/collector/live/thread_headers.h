@@ -2,7 +2,7 @@
 // The threads of a process that write batches, as they are found in its memory, and what they hold.
 #pragma once
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <cstdint>
 #include <string>

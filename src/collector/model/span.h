@@ -31,7 +31,7 @@ ProcessPointer with_command(const ProcessPointer& process, std::string_view comm
 
 enum class Kind : std::uint8_t { span, event, retry, gauge };
 
-// Values of Span::status, as in nopspan_probes.h.
+// Values of Span::status, as in <nopspan/probes.h>.
 inline constexpr std::uint8_t kOk = 0, kError = 1, kCancelled = 2, kException = 3;
 
 struct TraceId {

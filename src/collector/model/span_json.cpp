@@ -6,7 +6,7 @@
 #include "model/otlp_attributes.h"
 #include "model/span_links.h"
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 #include <nlohmann/json.hpp>
 
 #include <array>

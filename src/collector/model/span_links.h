@@ -4,7 +4,7 @@
 
 #include "model/span.h"
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <cstdint>
 #include <cstring>

@@ -3,7 +3,7 @@
 
 #include "model/span_links.h"
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <algorithm>
 #include <array>

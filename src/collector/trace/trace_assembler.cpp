@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trace/trace_assembler.h"
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <algorithm>
 #include <cstring>

@@ -6,7 +6,7 @@
 #include "base/text.h"
 #include "trace/trace_fold.h"
 
-#include <nopspan_probes.h>
+#include <nopspan/probes.h>
 
 #include <algorithm>
 #include <cmath>

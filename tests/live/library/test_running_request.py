@@ -52,7 +52,7 @@ class RunningRequest(harness.Test):
                 program.ask("begin parent")
                 program.ask("span child")
                 program.ask("end")
-                # The doubt lasts a second by design (src/orphans.h): here the condition is a time.
+                # The doubt lasts a second by design (src/state/orphans.h): here the condition is a time.
                 time.sleep(1.1)
                 program.ask("span child_name_never_seen_below")
                 program.ask("span root")

@@ -5,8 +5,8 @@
 // Takes commands (commands.h), each of which answers how often it passed the site.
 #include "commands.h"
 
+#include <nopspan/probes.h>
 #include <nopspan/span.h>
-#include <nopspan_probes.h>
 
 #include <sys/mman.h>
 

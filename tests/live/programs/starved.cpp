@@ -5,8 +5,8 @@
 // that one end; it answers how many there were.
 #include "commands.h"
 
+#include <nopspan/probes.h>
 #include <nopspan/span.h>
-#include <nopspan_probes.h>
 
 #include <pthread.h>
 #include <semaphore.h>

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/clean_text.h"
+
+#include "base/copy_bytes.h"
+#include "base/counters.h"
+
+#include <cstring>
+
+namespace nopspan::detail {
+
+namespace {
+bool is_control(unsigned char byte) { return byte < 0x20 || byte == 0x7f; }
+
+// The length of the character at text[at]; 0 where there is none, or a control character. U+0080 to U+009F are some: a
+// terminal obeys U+009B as it does ESC [.
+std::size_t printable_sequence(std::string_view text, std::size_t at) noexcept {
+  const std::size_t length = utf8_sequence(text, at);
+  if (length == 1 && is_control(static_cast<unsigned char>(text[at]))) return 0;
+  if (length == 2 && text[at] == '\xc2' && static_cast<unsigned char>(text[at + 1]) < 0xa0) return 0;
+  return length;
+}
+
+}  // namespace
+
+std::uint64_t copy_more_bytes(void* to, const void* from, std::size_t size) noexcept {
+  std::memcpy(to, from, size);
+  const auto* in = static_cast<const unsigned char*>(from);
+  std::uint64_t all = 0;
+  std::uint64_t word;
+  for (std::size_t at = 0; at + 8 <= size; at += 8) {
+    std::memcpy(&word, in + at, 8);
+    all |= word;
+  }
+  std::memcpy(&word, in + size - 8, 8);
+  return all | word;
+}
+
+std::size_t utf8_sequence(std::string_view text, std::size_t at) noexcept {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[at + i]); };
+  const std::size_t left = text.size() - at;
+  const auto continues = [&](std::size_t i) { return i < left && (byte(i) & 0xc0U) == 0x80; };
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return 1;
+  if (lead >= 0xc2 && lead <= 0xdf) return continues(1) ? 2 : 0;
+  if (lead >= 0xe0 && lead <= 0xef) {
+    if (!continues(1) || !continues(2)) return 0;
+    if (lead == 0xe0 && byte(1) < 0xa0) return 0;  // overlong
+    if (lead == 0xed && byte(1) > 0x9f) return 0;  // surrogate
+    return 3;
+  }
+  if (lead >= 0xf0 && lead <= 0xf4) {
+    if (!continues(1) || !continues(2) || !continues(3)) return 0;
+    if (lead == 0xf0 && byte(1) < 0x90) return 0;
+    if (lead == 0xf4 && byte(1) > 0x8f) return 0;
+    return 4;
+  }
+  return 0;
+}
+
+bool is_utf8(std::string_view text) noexcept {
+  for (std::size_t i = 0; i < text.size();) {
+    if (i + 8 <= text.size()) {
+      std::uint64_t word;
+      std::memcpy(&word, text.data() + i, 8);
+      if (is_ascii(word)) {
+        i += 8;
+        continue;
+      }
+    }
+    const std::size_t length = utf8_sequence(text, i);
+    if (length == 0) return false;
+    i += length;
+  }
+  return true;
+}
+
+bool is_clean(std::string_view text) noexcept {
+  if (text.empty() || text.size() > kMaxNameBytes) return false;
+  std::size_t i = 0;
+  for (; i + 8 <= text.size() && is_plain(text.data() + i); i += 8) {
+  }
+  for (; i < text.size() && static_cast<unsigned char>(text[i]) < 0x80; ++i) {
+    if (is_control(static_cast<unsigned char>(text[i]))) return false;
+  }
+  for (std::size_t length; i < text.size(); i += length) {
+    length = printable_sequence(text, i);
+    if (length == 0) return false;
+  }
+  return true;
+}
+
+std::size_t clean(std::string_view text, char (&out)[kMaxNameBytes + 1]) noexcept {
+  constexpr std::string_view kEllipsis = "\u2026";  // no dots: a name that was cut is still one of segments
+  const bool cut = text.size() > kMaxNameBytes;
+  const std::size_t limit = cut ? kMaxNameBytes - kEllipsis.size() : text.size();
+  bool mended = false;
+  std::size_t size = 0;
+  for (std::size_t i = 0; i < limit;) {
+    const std::size_t length = printable_sequence(text, i);
+    if (length == 0) {
+      out[size++] = '?';
+      mended = true;
+      ++i;
+      continue;
+    }
+    if (i + length > limit) break;  // never half a character
+    for (std::size_t k = 0; k < length; ++k) out[size++] = text[i + k];
+    i += length;
+  }
+  if (cut) {
+    for (const char c : kEllipsis) out[size++] = c;
+    count(counters.truncated);
+  }
+  if (mended) count(counters.invalid_utf8);
+  out[size] = '\0';
+  return size;
+}
+
+}  // namespace nopspan::detail

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/counters.h"
+
+namespace nopspan {
+namespace detail {
+
+Counters counters;
+std::atomic<bool> capturing_content{false};
+
+}  // namespace detail
+
+Stats stats() noexcept {
+  const auto get = [](const std::atomic<std::uint64_t>& counter) { return counter.load(std::memory_order_relaxed); };
+  const detail::Counters& c = detail::counters;
+  Stats s{};
+  s.spans_dropped = get(c.spans_dropped);
+  s.reentrant = get(c.reentrant);
+  s.inherited = get(c.inherited);
+  s.abandoned = get(c.abandoned);
+  s.wrong_thread = get(c.wrong_thread);
+  s.names_invalid = get(c.names_invalid);
+  s.names_overflow = get(c.names_overflow);
+  s.names_unknown = get(c.names_unknown);
+  s.truncated = get(c.truncated);
+  s.labels_overflow = get(c.labels_overflow);
+  s.invalid_ids = get(c.invalid_ids);
+  s.invalid_tracestate = get(c.invalid_tracestate);
+  s.tracestate_evicted = get(c.tracestate_evicted);
+  s.invalid_utf8 = get(c.invalid_utf8);
+  s.values_clamped = get(c.values_clamped);
+  s.fields_dropped = get(c.fields_dropped);
+  s.attributes_dropped = get(c.attributes_dropped);
+  s.links_dropped = get(c.links_dropped);
+  s.metadata_failures = get(c.metadata_failures);
+  s.handler_failures = get(c.handler_failures);
+  s.recursion_dropped = get(c.recursion_dropped);
+  s.facts_untracked = get(c.facts_untracked);
+  s.trace_ids_differ = get(c.trace_ids_differ);
+  return s;
+}
+
+void capture_content(bool on) noexcept { detail::capturing_content.store(on, std::memory_order_relaxed); }
+
+}  // namespace nopspan

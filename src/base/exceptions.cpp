@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/exceptions.h"
+
+#include <cxxabi.h>
+
+#include <cstdlib>
+#include <exception>
+#include <typeinfo>
+
+namespace nopspan::detail {
+namespace {
+
+std::string demangle(const char* mangled) {
+  int status = 0;
+  char* text = abi::__cxa_demangle(mangled, nullptr, nullptr, &status);
+  if (text == nullptr) return mangled;
+  std::string name = text;
+  std::free(text);
+  // What everybody writes as std::string.
+  if (name == "std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >") return "std::string";
+  return name;
+}
+
+}  // namespace
+
+// Not __cxa_current_exception_type(): of what is no C++ exception, libstdc++ reads a type where there is none.
+bool is_thread_exit() noexcept { return std::current_exception() == nullptr; }
+
+// The C++ ABI for Itanium, 2.2.2: __cxa_eh_globals is a pointer to the caught ones and this count.
+const unsigned* exceptions_in_flight() noexcept {
+  return reinterpret_cast<const unsigned*>(reinterpret_cast<const void* const*>(abi::__cxa_get_globals()) + 1);
+}
+
+Caught describe_caught() noexcept {
+  Caught caught;
+  if (is_thread_exit()) return caught;  // before anything else
+  const std::type_info* type = abi::__cxa_current_exception_type();
+  if (type == nullptr) return caught;
+  caught.kind = "throw";
+  try {
+    caught.type = demangle(type->name());
+    throw;
+  } catch (const std::exception& error) {
+    caught.kind = "error";
+    try {
+      if (const char* what = error.what(); what != nullptr) caught.message = what;
+    } catch (...) {
+    }
+  } catch (const std::string& text) {
+    try {
+      caught.message = text;
+    } catch (...) {
+    }
+  } catch (const char* text) {
+    try {
+      if (text != nullptr) caught.message = text;
+    } catch (...) {
+    }
+  } catch (...) {
+  }
+  return caught;
+}
+
+Value reason_of(const Caught& caught) {
+  return Value::map({{"type", caught.type.empty() ? Value() : Value(caught.type)}, {"message", caught.message}});
+}
+
+}  // namespace nopspan::detail

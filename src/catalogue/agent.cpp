@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+// Events of the agent catalogue that are known at run time only.
+#include <nopspan/agent.h>
+
+#include "base/counters.h"
+#include "state/span_state.h"
+#include "thread/thread_state.h"
+
+#include <nopspan/value.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <new>
+#include <string_view>
+#include <utility>
+
+namespace nopspan::agent {
+namespace {
+
+using nopspan::detail::FieldEntry;
+using nopspan::detail::FieldSink;
+using nopspan::detail::gate;
+using nopspan::detail::Point;
+
+const EventDescription* find_event(std::string_view name) noexcept {
+  for (const EventDescription& event : catalogue()) {
+    if (event.name.view() == name) return &event;
+  }
+  return nullptr;
+}
+
+const FieldDescription* find_metadata(const EventDescription& event, std::string_view key) noexcept {
+  for (const FieldDescription& field : event.metadata) {
+    if (field.key == key) return &field;
+  }
+  return nullptr;
+}
+
+// In this event, or in any where this one has no such key.
+bool is_content(const EventDescription* event, std::string_view key) noexcept {
+  const FieldDescription* own = event != nullptr ? find_metadata(*event, key) : nullptr;
+  if (own != nullptr) return own->content;
+  for (const EventDescription& other : catalogue()) {
+    const FieldDescription* field = find_metadata(other, key);
+    if (field != nullptr && field->content) return true;
+  }
+  return false;
+}
+
+void put_metadata(Fields& fields, const EventDescription* event, const Value& map) noexcept {
+  for (const auto& [key, value] : map.as_map()) {
+    if (is_content(event, key)) {
+      fields.content(key, value);
+    } else {
+      fields.set(key, value);
+    }
+  }
+}
+
+bool is_number(const Value& value) noexcept {
+  return value.type() == Value::Type::integer || value.type() == Value::Type::real;
+}
+
+// What is no attribute: probes have times of their own.
+bool is_time(std::string_view key) noexcept {
+  return key == "duration" || key == "monotonic_time" || key == "system_time";
+}
+
+void put_time(FieldSink& sink, std::string_view key, const Value& time) noexcept {
+  const nopspan::detail::Busy busy;
+  std::uint64_t word = static_cast<std::uint64_t>(time.as_int());
+  const double real = time.as_double();
+  if (time.type() == Value::Type::real) std::memcpy(&word, &real, sizeof(word));
+  nopspan::detail::count_unless(
+      sink.fields.put_word(key, time.type(), word, FieldEntry::kMeasurement | FieldEntry::kAdded));
+}
+
+void put_measurements(FieldSink& sink, const Value& map) noexcept {
+  Fields fields(&sink);
+  for (const auto& [key, value] : map.as_map()) {
+    if (is_time(key)) {
+      put_time(sink, key, value);
+    } else if (value.type() == Value::Type::integer) {
+      fields.measure(key, value.as_int());
+    } else {
+      fields.measure(key, value.as_double());
+    }
+  }
+}
+
+// A span that is over.
+struct Whole {
+  std::uint64_t start_ns;
+  std::uint64_t duration_ns;
+  std::string_view kind;  // of an exception; empty where it is not known
+  const Value* reason;    // the same, and null
+};
+
+bool ends_with(std::string_view name, std::string_view end) noexcept {
+  return name.size() >= end.size() && name.substr(name.size() - end.size()) == end;
+}
+
+// The span that an event ends; null for other events.
+const Name* span_ended_by(std::string_view event) noexcept {
+  if (!ends_with(event, ".stop") && !ends_with(event, ".exception")) return nullptr;
+  static constexpr Name kSpans[] = {llm, tool, compaction};
+  for (const Name& span : kSpans) {
+    if (event.substr(0, event.rfind('.')) == span.view()) return &span;
+  }
+  return nullptr;
+}
+
+// What a type is called, and no sentence: a reason is content.
+bool is_type_name(std::string_view text) noexcept {
+  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_:.<>";
+  return !text.empty() && text.size() <= kMaxNameBytes && text.find_first_not_of(kAllowed) == std::string_view::npos;
+}
+
+std::string_view error_type_of(const Value* reason) noexcept {
+  const Value* type = reason != nullptr ? reason->find("type") : nullptr;
+  const std::string_view known = type != nullptr ? type->as_string() : std::string_view();
+  return is_type_name(known) ? known : "_OTHER";
+}
+
+// The event that ends that span. `set(FieldSink&)` sets what it has.
+template <class Set>
+void emit_end(const Name& name, const EventDescription& event, const Whole& whole, const Set& set) noexcept {
+  nopspan::detail::SpanState* span =
+      nopspan::detail::async_begin(name, Context::current(), {SpanKind::unspecified, whole.start_ns});
+  if (span == nullptr) return;
+  set(*span);
+  nopspan::detail::Over over{whole.duration_ns, nullptr, {}};
+  if (ends_with(event.name.view(), ".exception")) {
+    over.exception_kind = whole.kind == "throw" ? "throw" : whole.kind == "exit" ? "exit" : "error";
+    over.error_type = error_type_of(whole.reason);
+  }
+  nopspan::detail::span_complete_as_given(span, over);
+}
+
+// An event that is one for probes too.
+template <class Set>
+void emit_point(Point point, const EventDescription& event, const Set& set) noexcept {
+  FieldSink* sink = nopspan::detail::point_begin(point, event.name, nullptr);
+  if (sink == nullptr) return;
+  set(*sink);
+  nopspan::detail::point_emit(sink);
+}
+
+// ns; what is less than 0 or no number is 0.
+std::uint64_t duration_of(const Value& value) noexcept {
+  if (value.type() == Value::Type::integer) return value.as_int() > 0 ? static_cast<std::uint64_t>(value.as_int()) : 0;
+  const double duration = value.as_double();
+  if (!(duration > 0)) return 0;
+  return duration < 9e18 ? static_cast<std::uint64_t>(duration) : INT64_MAX;
+}
+
+bool anybody_listens() noexcept { return (gate() & (nopspan::detail::kSpanMask | nopspan::detail::kPointMask)) != 0; }
+
+// The end of a tool's run that began then; `add(Fields&)` sets what wins over `metadata`.
+template <class Add>
+Errc emit_tool_end(Text name, const Value& metadata, std::uint64_t start_ns, Text kind, const Value* reason,
+                   const Add& add) noexcept {
+  if (metadata.type() != Value::Type::map) return Errc::invalid_argument;
+  if (!anybody_listens()) return Errc::ok;
+  const EventDescription& event = *find_event(name.view());
+  const std::uint64_t now = nopspan::detail::thread_ns();
+  const bool began = start_ns != 0 && start_ns <= now;
+  const Whole whole{began ? start_ns : now, began ? now - start_ns : 0, kind.view(), reason};
+  emit_end(tool, event, whole, [&](FieldSink& sink) {
+    put_time(sink, "duration", whole.duration_ns);
+    Fields fields(&sink);
+    put_metadata(fields, &event, metadata);
+    add(fields);
+  });
+  return Errc::ok;
+}
+
+}  // namespace
+
+namespace detail {
+
+void put_map(Fields& fields, Text event, const Value& map) noexcept {
+  if (map.type() != Value::Type::map) nopspan::detail::count(nopspan::detail::counters.fields_dropped);
+  put_metadata(fields, find_event(event.view()), map);
+}
+
+}  // namespace detail
+
+Errc emit(Text name, const Value& measurements, const Value& metadata) noexcept {
+  const EventDescription* event = find_event(name.view());
+  if (event == nullptr || measurements.type() != Value::Type::map || metadata.type() != Value::Type::map) {
+    return Errc::invalid_argument;
+  }
+  for (const auto& [key, value] : measurements.as_map()) {
+    if (!is_number(value)) return Errc::invalid_argument;
+  }
+  if (!anybody_listens()) return Errc::ok;
+  const auto set = [&](FieldSink& sink) {
+    put_measurements(sink, measurements);
+    Fields fields(&sink);
+    put_metadata(fields, event, metadata);
+  };
+  const Value* duration = measurements.find("duration");
+  const Name* span = duration != nullptr ? span_ended_by(event->name.view()) : nullptr;
+  if (span == nullptr) {
+    emit_point(Point::event, *event, set);
+    return Errc::ok;
+  }
+  const std::uint64_t now = nopspan::detail::thread_ns();
+  const std::uint64_t duration_ns = duration_of(*duration);
+  const Value* kind = metadata.find("kind");
+  emit_end(*span, *event,
+           {now > duration_ns ? now - duration_ns : 1, duration_ns,
+            kind != nullptr ? kind->as_string() : std::string_view(), metadata.find("reason")},
+           set);
+  return Errc::ok;
+}
+
+Errc emit_tool_start(const Value& metadata) noexcept {
+  if (metadata.type() != Value::Type::map) return Errc::invalid_argument;
+  if (!anybody_listens()) return Errc::ok;
+  const EventDescription& event = *find_event("agent.tool.start");
+  emit_point(Point::timed, event, [&](FieldSink& sink) {
+    Fields fields(&sink);
+    put_metadata(fields, &event, metadata);
+  });
+  return Errc::ok;
+}
+
+Errc emit_tool_stop(const Value& metadata, const Value& result, std::uint64_t start_ns) noexcept {
+  return emit_tool_end("agent.tool.stop", metadata, start_ns, {}, nullptr,
+                       [&](Fields& fields) { fields.content("result", result); });
+}
+
+Errc emit_tool_exception(const Value& metadata, const Value& error, std::uint64_t start_ns, Text kind) noexcept {
+  return emit_tool_exception(metadata, error, start_ns, kind, Value::list());
+}
+
+Errc emit_tool_exception(const Value& metadata, const Value& error, std::uint64_t start_ns, Text kind,
+                         const Value& stacktrace) noexcept {
+  return emit_tool_end("agent.tool.exception", metadata, start_ns, kind, &error, [&](Fields& fields) {
+    fields.set("kind", kind).content("reason", error).content("stacktrace", stacktrace);
+  });
+}
+
+FixedString<32> generate_trace_id() noexcept { return Context::make().trace_id(); }
+
+}  // namespace nopspan::agent

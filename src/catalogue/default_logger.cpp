@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "catalogue/default_logger.h"
+
+#include "thread/log_line.h"
+
+#include <nopspan/agent.h>
+#include <nopspan/llm.h>
+#include <nopspan/name.h>
+#include <nopspan/registry.h>
+
+#include <new>
+#include <string>
+#include <string_view>
+
+namespace nopspan {
+namespace detail {
+namespace {
+
+std::string logger_id(std::string_view catalogue) { return std::string(catalogue) + "-telemetry-default-logger"; }
+
+// What separates the fields of a line does not stand in one.
+std::string field_text(std::string_view text) { return printable(text, kMaxNameBytes, " []="); }
+
+// Content stays out of the log.
+std::string value_text(const ValueView& value) {
+  if (value.is_null() || value.is_content()) return "unknown";
+  return field_text(value.type() == Value::Type::string ? std::string(value.as_string()) : value.copy().to_string());
+}
+
+std::string line_of(const Event& event, std::string_view key) {
+  std::string line;
+  line += '[';
+  line += event.name();
+  line += "] ";
+  line += key;
+  line += '=';
+  line += value_text(event.metadata(key));
+  line += ' ';
+  const char* separator = "";
+  event.measurements().for_each([&](std::string_view name, const ValueView& number) {
+    line += separator;
+    separator = " ";
+    line += field_text(name);
+    line += '=';
+    line += value_text(number);
+  });
+  return line;
+}
+
+}  // namespace
+
+Errc attach_default_logger(std::string_view catalogue, EventNames events, std::string_view key,
+                           LogLevel level) noexcept {
+  try {
+    return attach_many(logger_id(catalogue), events,
+                       [key, level](const Event& event) { log_line(level, [&] { return line_of(event, key); }); });
+  } catch (const std::bad_alloc&) {
+    return Errc::out_of_memory;
+  }
+}
+
+Errc detach_default_logger(std::string_view catalogue) noexcept {
+  try {
+    return detach(logger_id(catalogue));
+  } catch (const std::bad_alloc&) {
+    return Errc::out_of_memory;
+  }
+}
+
+}  // namespace detail
+
+namespace agent {
+
+Errc attach_default_logger(LogLevel level) noexcept {
+  return nopspan::detail::attach_default_logger(event_prefix(), event_names(), "trace_id", level);
+}
+Errc detach_default_logger() noexcept { return nopspan::detail::detach_default_logger(event_prefix()); }
+
+}  // namespace agent
+
+namespace llm {
+
+Errc attach_default_logger(LogLevel level) noexcept {
+  return nopspan::detail::attach_default_logger(event_prefix(), event_names(), "request_id", level);
+}
+Errc detach_default_logger() noexcept { return nopspan::detail::detach_default_logger(event_prefix()); }
+
+}  // namespace llm
+}  // namespace nopspan

@@ -1,0 +1,468 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "emit/batch.h"
+
+#include "base/counters.h"
+#include "gate/gate_page.h"
+#include "genai/attributes.h"
+#include "genai/span_attributes.h"
+#include "state/frames.h"
+#include "state/labels.h"
+#include "state/tracestate.h"
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <string_view>
+
+static_assert(sizeof(nopspan_thread) == 160 && sizeof(nopspan_entry) == 120 && sizeof(nopspan_gate_page) == 72);
+
+#if NOPSPAN_HAVE_USDT
+extern "C" __attribute__((visibility("hidden"))) void nopspan_site_batch(const void*, std::uint64_t, std::uint64_t,
+                                                                         std::uint64_t, std::uint64_t, const void*);
+#else
+static inline void nopspan_site_batch(const void*, std::uint64_t, std::uint64_t, std::uint64_t, std::uint64_t,
+                                      const void*) {}
+#endif
+
+namespace nopspan::detail {
+namespace {
+
+// After an outermost span has ended, and without one.
+constexpr std::uint64_t kRootWaitNs = 1'000'000;
+constexpr std::uint64_t kWaitNs = 100'000'000;
+
+// More than any entry takes: the fixed part and its extras, ten texts of 63 bytes, tracestate, attributes, links, and
+// what is cleared behind the last of them.
+constexpr std::size_t kMaxEntryBytes = sizeof(nopspan_entry) + 16 * 8 + 10 * 64 + kMaxTracestateBytes + 8 +
+                                       kMaxAttributesBytes + 8 + kMaxLinks * sizeof(nopspan_link) + 8;
+static_assert(kMaxEntryBytes * 2 < kBatchBytes);
+static_assert(kBatchBytes / 8 <= UINT16_MAX);
+
+// What another process, or the kernel, reads while this thread writes.
+template <class T>
+void publish(T& field, std::uint64_t value) noexcept {
+  __atomic_store_n(&field, static_cast<T>(value), __ATOMIC_RELEASE);
+}
+
+unsigned char* buffer_of(const nopspan_thread& header) noexcept {
+  return reinterpret_cast<unsigned char*>(header.buffer);
+}
+
+bool make_buffer(nopspan_thread& header) noexcept {
+  if (__atomic_add_fetch(&nopspan_gate.memory_bytes, kBatchBytes, __ATOMIC_RELAXED) <= kMaxBatchesBytes) {
+    void* mapped = mmap(nullptr, kBatchBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped != MAP_FAILED) {
+      header.capacity = kBatchBytes;
+      publish(header.buffer, reinterpret_cast<std::uintptr_t>(mapped));
+      return true;
+    }
+  }
+  __atomic_sub_fetch(&nopspan_gate.memory_bytes, kBatchBytes, __ATOMIC_RELAXED);
+  return false;
+}
+
+void free_buffer(nopspan_thread& header) noexcept {
+  if (header.buffer == 0) return;
+  void* mapped = buffer_of(header);
+  publish(header.buffer, 0);
+  header.capacity = 0;
+  munmap(mapped, kBatchBytes);
+  __atomic_sub_fetch(&nopspan_gate.memory_bytes, kBatchBytes, __ATOMIC_RELAXED);
+}
+
+// The buffer is empty again, with the sequence going on.
+void empty(BatchBuffer& batch) noexcept {
+  nopspan_thread& header = batch.header;
+  publish(header.bytes, 0);
+  publish(header.first, header.next);
+  __atomic_thread_fence(__ATOMIC_RELEASE);  // a reader that sees the next entry sees that `first` has changed
+  header.open_entries = 0;
+  header.name_bits = header.model_bits = header.request_bits = 0;
+  ++batch.batch;
+  batch.errors = batch.pending = batch.open = 0;
+  batch.pending_root = batch.longest_root_ns = 0;
+}
+
+// Not so where a signal handler has forked while the thread was inside the library, until it leaves that: what it goes
+// on with is the parent's to tell.
+bool is_of_this_process(const BatchBuffer& batch) noexcept { return batch.header.mark == process_mark(); }
+
+void hand_over(BatchBuffer& batch, std::uint64_t now_ns) noexcept {
+  const nopspan_thread& header = batch.header;
+  batch.handed_over_ns = now_ns;
+  if (header.next == header.first) return;
+  if (__builtin_expect(!is_of_this_process(batch), 0)) {
+    empty(batch);
+    return;
+  }
+  __asm__ volatile("" : : "r"(header.buffer), "r"(&header) : "memory");  // in memory up to the site
+  nopspan_site_batch(buffer_of(header), header.bytes, header.next - header.first, batch.longest_root_ns, batch.errors,
+                     &header);
+  empty(batch);
+}
+
+void discard(BatchBuffer& batch) noexcept {
+  nopspan_thread& header = batch.header;
+  header.discarded += header.next - header.first;
+  empty(batch);
+}
+
+// The list of headers is for readers outside: nothing is ever taken from it.
+void link(BatchBuffer& batch) noexcept {
+  if (batch.linked) return;
+  batch.linked = true;
+  publish(nopspan_gate.process_mark, reinterpret_cast<std::uintptr_t>(process_mark_address()));
+  nopspan_thread& header = batch.header;
+  header.magic = NOPSPAN_THREAD_MAGIC;
+  header.size = offsetof(nopspan_thread, reserved);
+  unsigned long first = __atomic_load_n(&nopspan_gate.threads, __ATOMIC_RELAXED);
+  do {
+    header.next_thread = first;
+  } while (!__atomic_compare_exchange_n(&nopspan_gate.threads, &first, reinterpret_cast<std::uintptr_t>(&header), true,
+                                        __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+}
+
+std::uint64_t bit_of(const char* text, std::size_t size) noexcept {
+  std::uint64_t hash = 0xcbf29ce484222325U;
+  for (std::size_t i = 0; i < size; ++i) hash = (hash ^ static_cast<unsigned char>(text[i])) * 0x100000001b3U;
+  return std::uint64_t{1} << (hash >> 58U);
+}
+
+// memcmp() of names and labels, without a call.
+inline bool is_same(const void* one, const void* other, std::size_t size) noexcept {
+  const auto differ = [&](std::size_t at) {
+    std::uint64_t a;
+    std::uint64_t b;
+    std::memcpy(&a, static_cast<const char*>(one) + at, sizeof(a));
+    std::memcpy(&b, static_cast<const char*>(other) + at, sizeof(b));
+    return a ^ b;
+  };
+  if (size < 8 || size > 32) return std::memcmp(one, other, size) == 0;
+  if (size <= 16) return (differ(0) | differ(size - 8)) == 0;
+  return (differ(0) | differ(8) | differ(size - 16) | differ(size - 8)) == 0;
+}
+
+// A text that is not known yet: written to `at`.
+__attribute__((noinline)) void write_known(BatchBuffer::Known& known, const char* text, std::size_t size,
+                                           std::uint32_t batch, std::size_t offset, unsigned char* at) noexcept {
+  std::memcpy(at, text, size);
+  std::memset(at + size, 0, 8);
+  known = {
+      text, bit_of(text, size), batch, {static_cast<unsigned short>(offset / 8), static_cast<unsigned short>(size)}};
+}
+
+// Writes one entry behind the others. Where few entries need something, it is passed by value to a function apart, and
+// comes back: it stays in registers.
+class EntryWriter {
+ public:
+  explicit EntryWriter(BatchBuffer& batch) noexcept
+      : batch_(&batch),
+        begin_(buffer_of(batch.header)),
+        entry_(new (begin_ + batch.header.bytes) nopspan_entry),
+        at_(reinterpret_cast<unsigned char*>(entry_ + 1)) {}
+
+  [[nodiscard]] nopspan_entry& entry() const noexcept { return *entry_; }
+
+  // Parts of an entry in the order of the NOPSPAN_EXTRA_* bits, before any text.
+  template <class... Words>
+  void extra(std::uint32_t bit, Words... words) noexcept {
+    entry_->extras |= bit;
+    const std::uint64_t all[] = {words...};
+    std::memcpy(at_, all, sizeof(all));
+    at_ += sizeof(all);
+  }
+
+  nopspan_text text(const char* text, std::size_t size) noexcept {
+    if (size == 0) return {};
+    std::memcpy(at_, text, size);
+    return written(size);
+  }
+
+  // A text that other entries are likely to have too. `bits` is told of a new one.
+  nopspan_text shared(const char* text, std::size_t size, unsigned long* bits = nullptr) noexcept {
+    if (size == 0) return {};
+    BatchBuffer::Known& known =
+        batch_
+            ->known[((reinterpret_cast<std::uintptr_t>(text) >> 3U) ^ (reinterpret_cast<std::uintptr_t>(text) >> 9U)) %
+                    BatchBuffer::kKnown];
+    // The bytes too: what was a plug-in's name can be another's after a dlclose().
+    if (known.batch == batch_->batch && known.text == text && known.where.length == size &&
+        is_same(begin_ + std::size_t{known.where.offset} * 8, text, size)) {
+      if (bits != nullptr) *bits |= known.bit;
+      return known.where;
+    }
+    write_known(known, text, size, batch_->batch, static_cast<std::size_t>(at_ - begin_), at_);
+    at_ += padded(size);
+    if (bits != nullptr) *bits |= known.bit;
+    return known.where;
+  }
+
+  // Room for at most so many bytes as an entry may have, for somebody else to write; then how many they were.
+  [[nodiscard]] unsigned char* room() const noexcept { return at_; }
+  nopspan_text written(std::size_t size) noexcept {
+    const nopspan_text where{static_cast<unsigned short>(static_cast<std::size_t>(at_ - begin_) / 8),
+                             static_cast<unsigned short>(size)};
+    std::memset(at_ + size, 0, 8);  // the padding
+    at_ += padded(size);
+    return where;
+  }
+
+  // The entry is whole.
+  void finish(std::uint64_t now_ns) noexcept {
+    nopspan_thread& header = batch_->header;
+    entry_->size = static_cast<unsigned>(at_ - reinterpret_cast<unsigned char*>(entry_));
+    header.written_ns = now_ns;
+    publish(header.bytes, static_cast<std::uint64_t>(at_ - begin_));
+    publish(header.next, header.next + 1);
+  }
+
+ private:
+  static std::size_t padded(std::size_t size) { return (size + 7) & ~std::size_t{7}; }
+
+  BatchBuffer* batch_;
+  unsigned char* begin_;
+  nopspan_entry* entry_;
+  unsigned char* at_;
+};
+
+// What spans and events have in common.
+inline void write_place(EntryWriter& out, const SpanState& state) noexcept {
+  using Access = ContextAccess;
+  const Context& context = state.frame.context;
+  nopspan_entry& entry = out.entry();
+  entry.status = static_cast<unsigned char>(state.status);
+  entry.fixed_size = sizeof(nopspan_entry);
+  entry.flags = state.flags;
+  std::memcpy(entry.trace_id, Access::trace_id(context), sizeof(entry.trace_id));
+  entry.span_id = context.span_id();
+  entry.parent_id = state.parent_id;
+  entry.root_id = context.root_id();
+  static_assert(offsetof(nopspan_entry, reserved) + sizeof(entry.reserved) == sizeof(entry));
+  std::memset(&entry.name, 0, sizeof(entry) - offsetof(nopspan_entry, name));
+}
+
+__attribute__((noinline)) EntryWriter write_labels(EntryWriter out, BatchBuffer& batch,
+                                                   const Context& context) noexcept {
+  using Access = ContextAccess;
+  nopspan_entry& entry = out.entry();
+  const auto shared = [&](Access::Label which, unsigned long* bits) {
+    const std::uint16_t number = Access::label(context, which);
+    if (number == kNoLabel) return nopspan_text{};
+    const Interned text = label(number);
+    return out.shared(text.text, text.size, bits);
+  };
+  entry.engine = shared(Access::engine, nullptr);
+  entry.model = shared(Access::model, &batch.header.model_bits);
+  entry.tenant = shared(Access::tenant, nullptr);
+  return out;
+}
+
+// What few have.
+bool has_more(const SpanState& state) noexcept {
+  return state.status != NOPSPAN_STATUS_OK || (state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0 || state.link_count > 0 ||
+         ContextAccess::tracestate(state.frame.context) != 0;
+}
+
+__attribute__((noinline)) EntryWriter write_more(EntryWriter out, const SpanState& state) noexcept {
+  const Context& context = state.frame.context;
+  nopspan_entry& entry = out.entry();
+  if (state.status != NOPSPAN_STATUS_OK) {
+    entry.exception_kind = out.shared(state.exception_kind, std::strlen(state.exception_kind));
+    entry.error_type = out.text(state.error_type, std::strlen(state.error_type));
+  }
+  if ((state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0) {
+    const char* id = visible_id(state);
+    entry.foreign_id = out.text(id, std::strlen(id));
+  }
+  if (ContextAccess::tracestate(context) != 0) {
+    char* room = reinterpret_cast<char*>(out.room());
+    room[0] = '\0';
+    load_tracestate(ContextAccess::tracestate(context), *reinterpret_cast<char(*)[kMaxTracestateBytes + 1]>(room));
+    entry.tracestate = out.written(std::strlen(room));
+  }
+  if (state.link_count > 0) {
+    entry.links = out.text(reinterpret_cast<const char*>(state.links), state.link_count * sizeof(nopspan_link));
+  }
+  return out;
+}
+
+inline void write_attributes(EntryWriter& out, const SpanState& state, bool at_end) noexcept {
+  nopspan_entry& entry = out.entry();
+  if (state.fields.begin() == state.fields.end() && state.catalogue == nullptr &&
+      !has_extra_labels(state.frame.context)) {
+    return;
+  }
+  const EncodedAttributes encoded =
+      encode_attributes(state, at_end, state.is_span ? kSpanAttributesField : kEventAttributesField,
+                        capturing_content.load(std::memory_order_relaxed), out.room());
+  if (encoded.dropped > 0) entry.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
+  entry.attributes = out.written(encoded.size);
+}
+
+// Whether the requests of all entries have ended in the batch.
+inline void note_root(BatchBuffer& batch, const nopspan_entry& entry) noexcept {
+  batch.header.request_bits |= std::uint64_t{1} << (static_cast<unsigned char>(entry.trace_id[15]) % 64U);
+  if (entry.root_id == 0) return;
+  constexpr std::uint32_t kBelow = NOPSPAN_FLAG_REMOTE_PARENT | NOPSPAN_FLAG_ORPHAN;
+  const bool is_root =
+      entry.kind == NOPSPAN_ENTRY_SPAN && entry.span_id == entry.root_id && (entry.flags & kBelow) == 0;
+  if (entry.root_id != batch.pending_root) {
+    batch.open += batch.pending;
+    batch.pending_root = entry.root_id;
+    batch.pending = 0;
+  }
+  if (is_root) {
+    batch.pending = 0;
+    if (entry.duration_ns > batch.longest_root_ns) batch.longest_root_ns = entry.duration_ns;
+  } else {
+    ++batch.pending;
+  }
+  batch.header.open_entries = batch.open + batch.pending;
+}
+
+// A span that several requests share: it tells of each of them, and they go on.
+__attribute__((noinline)) void note_shared(BatchBuffer& batch, const SpanState& span) noexcept {
+  for (std::uint32_t i = 0; i < span.link_count; ++i) {
+    batch.header.request_bits |= std::uint64_t{1} << (static_cast<unsigned char>(span.links[i].trace_id[15]) % 64U);
+  }
+  if ((span.flags & NOPSPAN_FLAG_ORPHAN) == 0) batch.header.open_entries = ++batch.open + batch.pending;
+}
+
+bool has_open_span() noexcept {
+  const Frame* frame = top_frame();
+  while (frame != nullptr && frame->span == nullptr) frame = frame->below;
+  return frame != nullptr;
+}
+
+// A batch that an entry can be written to; null: the entry is counted as discarded.
+inline BatchBuffer* open_batch(ThreadState* thread) noexcept {
+  BatchBuffer& batch = thread->batch;
+  announce_once(thread);
+  if (__builtin_expect(batch.header.buffer == 0, 0) && !make_buffer(batch.header)) {
+    ++batch.header.discarded;
+    publish(batch.header.next, batch.header.next + 1);
+    publish(batch.header.first, batch.header.next);
+    return nullptr;
+  }
+  return &batch;
+}
+
+inline void hand_over_if_due(BatchBuffer& batch, std::uint64_t now_ns, bool is_root) noexcept {
+  if (batch.header.bytes + kMaxEntryBytes > batch.header.capacity || batch.is_late) {
+    hand_over(batch, now_ns);
+    return;
+  }
+  if (now_ns - batch.handed_over_ns >= (is_root ? kRootWaitNs : kWaitNs) && !has_open_span()) hand_over(batch, now_ns);
+}
+
+}  // namespace
+
+void announce_thread(ThreadState* thread) noexcept {
+  BatchBuffer& batch = thread->batch;
+  if (!batch.linked) {
+    link(batch);
+    begin_batches(thread);
+  }
+  if (batch.header.next != batch.header.first) discard(batch);  // from before the gate fell
+  batch.announced = true;
+  batch.handed_over_ns = 0;
+  if (is_of_this_process(batch)) nopspan_site_batch(nullptr, 0, 0, 0, 0, &batch.header);
+}
+
+__attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span, const Facts& facts) noexcept {
+  BatchBuffer* batch = open_batch(thread);
+  if (batch == nullptr) return;
+  EntryWriter out(*batch);
+  nopspan_entry& entry = out.entry();
+  entry.kind = NOPSPAN_ENTRY_SPAN;
+  entry.extras = (facts.tells_tokens ? NOPSPAN_TELLS_TOKENS : 0U) | (facts.tells_tool ? NOPSPAN_TELLS_TOOL : 0U);
+  write_place(out, span);
+  entry.start_ns = span.start_ns;
+  entry.duration_ns = span.duration_ns;
+  if ((span.flags & NOPSPAN_FLAG_HAS_USAGE) != 0) {
+    out.extra(NOPSPAN_EXTRA_USAGE, span.input_tokens, span.output_tokens, span.cached_tokens, span.reasoning_tokens);
+  }
+  if ((span.flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0) out.extra(NOPSPAN_EXTRA_FIRST_TOKEN, span.first_token_ns);
+  if (span.has_engine_times) {
+    const EngineTimes& t = span.engine;
+    out.extra(NOPSPAN_EXTRA_ENGINE, t.arrival_ns != 0 ? t.arrival_ns : span.start_ns, t.queue_ns, t.prefill_ns,
+              t.decode_ns, t.prefill_tokens, t.decode_tokens, t.preemptions);
+  }
+  entry.name = out.shared(span.name.text, span.name.size, &batch->header.name_bits);
+  if (has_labels(span.frame.context)) out = write_labels(out, *batch, span.frame.context);
+  if (span.has_tool) entry.text = out.text(span.tool_name, std::strlen(span.tool_name));
+  if (__builtin_expect(has_more(span), 0)) out = write_more(out, span);
+  if (span.status == NOPSPAN_STATUS_ERROR || span.status == NOPSPAN_STATUS_EXCEPTION) ++batch->errors;
+  write_attributes(out, span, true);
+  note_root(*batch, entry);
+  if (__builtin_expect(span.link_count > 0, 0) && span.parent_id == 0) note_shared(*batch, span);
+  const std::uint64_t now = (span.flags & NOPSPAN_FLAG_GIVEN_TIMES) == 0 ? span.end_ns : thread->clock.now();
+  out.finish(now);
+  hand_over_if_due(*batch, now, entry.span_id == entry.root_id);
+}
+
+void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& point) noexcept {
+  BatchBuffer* batch = open_batch(thread);
+  if (batch == nullptr) return;
+  EntryWriter out(*batch);
+  nopspan_entry& entry = out.entry();
+  entry.kind = point.kind;
+  entry.extras = 0;
+  write_place(out, event);
+  entry.start_ns = point.time_ns;
+  entry.duration_ns = 0;
+  if (point.kind != NOPSPAN_ENTRY_EVENT) out.extra(NOPSPAN_EXTRA_VALUES, point.value, point.number);
+  const std::string_view name = point.name != nullptr ? point.name : std::string_view(event.name.text, event.name.size);
+  entry.name = out.shared(name.data(), name.size());
+  if (has_labels(event.frame.context)) out = write_labels(out, *batch, event.frame.context);
+  if (point.engine != nullptr) entry.engine = out.text(point.engine, std::strlen(point.engine));
+  entry.error_type = out.text(event.retry_reason, std::strlen(event.retry_reason));
+  entry.text = out.shared(event.enclosing.text, event.enclosing.size);
+  if (has_more(event)) out = write_more(out, event);
+  write_attributes(out, event, false);
+  note_root(*batch, entry);
+  out.finish(point.time_ns);
+  hand_over_if_due(*batch, point.time_ns, false);
+}
+
+void discard_batch(ThreadState* thread) noexcept {
+  BatchBuffer& batch = thread->batch;
+  batch.announced = false;
+  if (batch.header.next != batch.header.first) discard(batch);
+  free_buffer(batch.header);
+}
+
+void end_batches(ThreadState* thread) noexcept {
+  BatchBuffer& batch = thread->batch;
+  if (!batch.linked) return;
+  const bool is_its_own = is_of_this_process(batch);
+  if (is_its_own && batch_up()) {
+    // What was thrown away for want of a buffer has passed no site, and the header's next owner counts anew.
+    const bool has_untold = batch.announced && batch.header.discarded != 0 && batch.header.next == batch.header.first;
+    if (has_untold) nopspan_site_batch(nullptr, 0, 0, 0, 0, &batch.header);
+    hand_over(batch, 0);
+  }
+  if (is_its_own && batch.header.next != batch.header.first) discard(batch);
+  publish(batch.header.mark, 0);
+  free_buffer(batch.header);
+}
+
+void begin_batches(ThreadState* thread) noexcept {
+  BatchBuffer& batch = thread->batch;
+  batch.announced = false;
+  batch.is_late = locals.has_ended;
+  if (!batch.linked) return;
+  nopspan_thread& header = batch.header;
+  publish(header.mark, 0);
+  header.thread_id = static_cast<unsigned>(syscall(SYS_gettid));
+  header.stream = thread->stream;
+  header.discarded = 0;
+  header.next = 0;
+  header.first = ~0UL;  // `first` must change, whatever it was
+  empty(batch);
+  publish(header.mark, thread->process_mark);
+}
+
+}  // namespace nopspan::detail

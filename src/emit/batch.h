@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The batch probe: entries are written to a buffer of the thread, and one passing of the site tells of many. The form
+// of an entry and of a thread's header is include/nopspan/probes.h.
+//
+// A batch is handed over when no span is open on the thread and 1 ms has passed since the last one, if an outermost
+// span has ended, or 100 ms if none has; when the buffer is full; and when the thread ends. What a thread holds for
+// longer, because it has nothing more to tell, a tracer fetches by itself.
+#pragma once
+
+#include "emit/facts.h"
+#include "gate/gate_page.h"
+#include "state/span_state.h"
+#include "thread/thread_state.h"
+
+#include <nopspan/gate.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace nopspan::detail {
+
+inline constexpr std::size_t kBatchBytes = 32U << 10U;
+// Of all threads together; what a thread without a buffer would write is counted as discarded.
+inline constexpr std::size_t kMaxBatchesBytes = 256U << 20U;
+
+inline bool batch_up() noexcept { return (own_gate() & kGateBatch) != 0; }
+
+// All of these inside an Entry.
+
+// Tells a tracer of the thread's header, once.
+void announce_thread(ThreadState* thread) noexcept;
+inline void announce_once(ThreadState* thread) noexcept {
+  if (__builtin_expect(batch_up() && !thread->batch.announced, 0)) announce_thread(thread);
+}
+
+// An ended span.
+void batch_span(ThreadState* thread, const SpanState& span, const Facts& facts) noexcept;
+
+// An event (NOPSPAN_ENTRY_EVENT and others) at `time_ns`; `value` and `number` as the kind has them.
+struct PointEntry {
+  unsigned char kind;
+  std::uint64_t time_ns;
+  std::uint64_t value;
+  std::uint64_t number;
+  const char* name;    // of a gauge; null: the event's
+  const char* engine;  // of a gauge; null: the event's
+};
+void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& point) noexcept;
+
+// The gate is down: what the thread holds is thrown away, counted, and the buffer given back.
+void discard_batch(ThreadState* thread) noexcept;
+inline void discard_batch_if_down(ThreadState* thread) noexcept {
+  if (__builtin_expect(thread->batch.announced && !batch_up(), 0)) discard_batch(thread);
+}
+
+// At the end of a thread: what it holds is handed over.
+void end_batches(ThreadState* thread) noexcept;
+// A new life of the state, maybe in another process: what is in the buffer is not of it.
+void begin_batches(ThreadState* thread) noexcept;
+
+}  // namespace nopspan::detail

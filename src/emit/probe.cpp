@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "emit/probe.h"
+
+#include "base/counters.h"
+#include "emit/engine_times.h"
+#include "genai/span_attributes.h"
+#include "state/labels.h"
+#include "state/tracestate.h"
+
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+
+static_assert(sizeof(nopspan_span) == 256 && offsetof(nopspan_span, request_id) == 72 &&
+              sizeof(nopspan_span::reserved) >= 32);
+static_assert(sizeof(nopspan_engine) == 384 && offsetof(nopspan_engine, arrival_ns) == 264);
+
+#if NOPSPAN_HAVE_USDT
+#define NOPSPAN_SITE(probe)                                                                                           \
+  extern "C" __attribute__((visibility("hidden"))) void nopspan_site_##probe(const char*, const char*, std::uint64_t, \
+                                                                             const char*, std::uint64_t, const void*)
+#else
+#define NOPSPAN_SITE(probe)                                                                                    \
+  static inline void nopspan_site_##probe(const char*, const char*, std::uint64_t, const char*, std::uint64_t, \
+                                          const void*) {}
+#endif
+NOPSPAN_SITE(span_start);
+NOPSPAN_SITE(span_stop);
+NOPSPAN_SITE(span_exception);
+NOPSPAN_SITE(event);
+NOPSPAN_SITE(first_token);
+NOPSPAN_SITE(tokens);
+NOPSPAN_SITE(retry);
+NOPSPAN_SITE(tool_call);
+NOPSPAN_SITE(engine_request);
+NOPSPAN_SITE(gauge);
+
+namespace nopspan::detail {
+namespace {
+
+// A BPF program cannot fault a page in: a string that was never touched would arrive empty. Strings here are at most 63
+// bytes, so that first and last byte cover their pages.
+void touch(const char* text, std::size_t size) noexcept {
+  const volatile char* bytes = text;
+  (void)bytes[0];
+  (void)bytes[size];
+}
+
+unsigned long address(const void* pointer) noexcept { return reinterpret_cast<unsigned long>(pointer); }
+
+struct Strings {
+  const char* id;
+  const char* model;
+  char tracestate[kMaxTracestateBytes + 1];
+};
+
+// What all records have in common. `strings` lives as long as the record.
+void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Probe probe, Strings& strings) noexcept {
+  record.size = offsetof(nopspan_span, reserved);
+  record.flags = span.flags;
+  record.status = span.status;
+  const Context& context = span.frame.context;
+  record.span_id = context.span_id();
+  record.parent_id = span.parent_id;
+  record.root_id = context.root_id();
+  record.start_ns = span.start_ns;
+  record.duration_ns = span.duration_ns;
+  record.stream = thread->stream;
+  record.sequence = thread->sequence[static_cast<std::size_t>(probe)]++;
+  std::memcpy(record.request_id, canonical_id(span), sizeof(record.request_id));
+
+  using Access = ContextAccess;
+  const Interned engine = label(Access::label(context, Access::engine));
+  const Interned model = label(Access::label(context, Access::model));
+  const Interned tenant = label(Access::label(context, Access::tenant));
+  touch(span.name.text, span.name.size);
+  touch(engine.text, engine.size);
+  touch(model.text, model.size);
+  touch(tenant.text, tenant.size);
+  touch(span.exception_kind, 0);
+  record.name = address(span.name.text);
+  record.engine = address(engine.text);
+  record.model = address(model.text);
+  record.tenant = address(tenant.text);
+  record.exception_kind = address(span.exception_kind);
+  record.error_type = address(span.error_type);
+  strings.tracestate[0] = '\0';
+  if (Access::tracestate(context) != 0) load_tracestate(Access::tracestate(context), strings.tracestate);
+  record.tracestate = address(strings.tracestate);
+  strings.id = visible_id(span);
+  strings.model = model.text;
+
+  record.links = address(span.links);
+  record.link_count = span.link_count;
+  record.input_tokens = span.input_tokens;
+  record.output_tokens = span.output_tokens;
+  record.cached_tokens = span.cached_tokens;
+  record.reasoning_tokens = span.reasoning_tokens;
+  record.first_token_ns = span.first_token_ns;
+}
+
+void attach_attributes(nopspan_span& record, ThreadState* thread, const SpanState& span, bool at_end) noexcept {
+  if (span.fields.begin() == span.fields.end() && span.catalogue == nullptr && !has_extra_labels(span.frame.context)) {
+    return;
+  }
+  if (thread->attribute_bytes == nullptr) {
+    thread->attribute_bytes = static_cast<unsigned char*>(std::malloc(kMaxAttributesBytes));
+    if (thread->attribute_bytes == nullptr) {
+      count(counters.attributes_dropped);
+      record.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
+      return;
+    }
+  }
+  const EncodedAttributes encoded =
+      encode_attributes(span, at_end, span.is_span ? kSpanAttributesField : kEventAttributesField,
+                        capturing_content.load(std::memory_order_relaxed), thread->attribute_bytes);
+  if (encoded.dropped > 0) record.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
+  record.attributes = address(thread->attribute_bytes);
+  record.attributes_bytes = encoded.size;
+}
+
+// Keeps the record in memory up to the site: what it points at is read by a BPF program, not by this one.
+void finish(const void* record) noexcept { __asm__ volatile("" : : "r"(record) : "memory"); }
+
+struct Record {
+  nopspan_span span{};
+  Strings strings;
+  Record(ThreadState* thread, SpanState& state, Probe probe) noexcept {
+    fill_record(span, thread, state, probe, strings);
+  }
+};
+
+}  // namespace
+
+void fire_span_start(ThreadState* thread, SpanState& span) noexcept {
+  Record r(thread, span, Probe::span_start);
+  attach_attributes(r.span, thread, span, false);
+  finish(&r);
+  nopspan_site_span_start(r.strings.id, span.name.text, span.start_ns, r.strings.model, r.span.span_id, &r.span);
+}
+
+void fire_span_end(ThreadState* thread, SpanState& span) noexcept {
+  Record r(thread, span, Probe::span_stop);
+  attach_attributes(r.span, thread, span, true);
+  finish(&r);
+  nopspan_site_span_stop(r.strings.id, span.name.text, span.duration_ns, r.strings.model, span.status, &r.span);
+  if (span.status != NOPSPAN_STATUS_EXCEPTION) return;
+  r.span.sequence = thread->sequence[static_cast<std::size_t>(Probe::span_exception)]++;
+  finish(&r);
+  nopspan_site_span_exception(r.strings.id, span.name.text, span.duration_ns, r.strings.model, address(span.error_type),
+                              &r.span);
+}
+
+void fire_event(ThreadState* thread, SpanState& event, std::uint64_t time_ns) noexcept {
+  Record r(thread, event, Probe::event);
+  if (r.span.start_ns == 0) r.span.start_ns = time_ns;
+  attach_attributes(r.span, thread, event, false);
+  finish(&r);
+  nopspan_site_event(r.strings.id, event.name.text, time_ns, r.strings.model, r.span.span_id, &r.span);
+}
+
+void fire_retry(ThreadState* thread, SpanState& event, std::uint64_t time_ns) noexcept {
+  Record r(thread, event, Probe::retry);
+  attach_attributes(r.span, thread, event, false);
+  r.span.error_type = address(event.retry_reason);
+  if (r.span.start_ns == 0) r.span.start_ns = time_ns;
+  finish(&r);
+  touch(event.enclosing.text, event.enclosing.size);
+  nopspan_site_retry(r.strings.id, event.enclosing.text, event.retry_delay_ns, r.strings.model, event.retry_attempt,
+                     &r.span);
+}
+
+void fire_first_token(ThreadState* thread, SpanState& span, std::uint64_t tokens_so_far) noexcept {
+  Record r(thread, span, Probe::first_token);
+  finish(&r);
+  nopspan_site_first_token(r.strings.id, span.name.text, span.first_token_ns, r.strings.model, tokens_so_far, &r.span);
+}
+
+void fire_tokens(ThreadState* thread, SpanState& span) noexcept {
+  Record r(thread, span, Probe::tokens);
+  finish(&r);
+  nopspan_site_tokens(r.strings.id, span.name.text, span.input_tokens, r.strings.model, span.output_tokens, &r.span);
+}
+
+void fire_tool_call(ThreadState* thread, SpanState& span) noexcept {
+  Record r(thread, span, Probe::tool_call);
+  finish(&r);
+  nopspan_site_tool_call(r.strings.id, span.tool_name, span.duration_ns, r.strings.model, span.status, &r.span);
+}
+
+void fire_engine_request(ThreadState* thread, SpanState& span) noexcept {
+  nopspan_engine record{};
+  Strings strings;
+  fill_record(record.span, thread, span, Probe::engine_request, strings);
+  record.engine_size = offsetof(nopspan_engine, reserved);
+  record.arrival_ns = span.engine.arrival_ns != 0 ? span.engine.arrival_ns : span.start_ns;
+  record.queue_ns = span.engine.queue_ns;
+  record.prefill_ns = span.engine.prefill_ns;
+  record.decode_ns = span.engine.decode_ns;
+  record.prefill_tokens = span.engine.prefill_tokens;
+  record.decode_tokens = span.engine.decode_tokens;
+  record.preemptions = span.engine.preemptions;
+  finish(&record);
+  nopspan_site_engine_request(strings.id, span.name.text, span.duration_ns, strings.model, time_to_first_token(span),
+                              &record);
+}
+
+void fire_gauge(ThreadState* thread, SpanState& event, const char* engine, const char* name, std::int64_t value,
+                std::int64_t maximum) noexcept {
+  Record r(thread, event, Probe::gauge);
+  finish(&r);
+  nopspan_site_gauge(engine, name, static_cast<std::uint64_t>(value), r.strings.model,
+                     static_cast<std::uint64_t>(maximum), &r.span);
+}
+
+}  // namespace nopspan::detail

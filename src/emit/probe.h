@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernel's side of an event: filling the record and passing the site.
+#pragma once
+
+#include "gate/gate_page.h"
+#include "state/span_state.h"
+#include "thread/thread_state.h"
+
+#include <nopspan/gate.h>
+
+#include <cstdint>
+
+namespace nopspan::detail {
+
+inline bool span_probes_up() noexcept { return (own_gate() & kGateSpans) != 0; }
+inline bool point_probes_up() noexcept { return (own_gate() & kGatePoints) != 0; }
+
+// The probes of a span. Inside an Entry.
+void fire_span_start(ThreadState* thread, SpanState& span) noexcept;
+// span_stop; for an exception span_exception too.
+void fire_span_end(ThreadState* thread, SpanState& span) noexcept;
+
+// The probes of single events. The record is that of the span they belong to. Inside an Entry.
+void fire_event(ThreadState* thread, SpanState& event, std::uint64_t time_ns) noexcept;
+void fire_retry(ThreadState* thread, SpanState& event, std::uint64_t time_ns) noexcept;
+void fire_first_token(ThreadState* thread, SpanState& span, std::uint64_t tokens_so_far) noexcept;
+void fire_tokens(ThreadState* thread, SpanState& span) noexcept;
+void fire_tool_call(ThreadState* thread, SpanState& span) noexcept;
+void fire_engine_request(ThreadState* thread, SpanState& span) noexcept;
+void fire_gauge(ThreadState* thread, SpanState& event, const char* engine, const char* name, std::int64_t value,
+                std::int64_t maximum) noexcept;
+
+}  // namespace nopspan::detail

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fields/field_buffer.h"
+
+#include "base/counters.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace nopspan::detail {
+
+Value copy_value(const FieldEntry& entry) {
+  switch (entry.type) {
+    case Value::Type::null:
+      break;
+    case Value::Type::boolean:
+      return entry.word() != 0;
+    case Value::Type::integer:
+      return entry.as_int();
+    case Value::Type::real:
+      return entry.as_double();
+    case Value::Type::string:
+      return entry.as_string();
+    case Value::Type::list: {
+      Value::List list;
+      for (const unsigned char* at = entry.payload(); at < entry.end(); at = FieldEntry::at(at)->end()) {
+        list.push_back(copy_value(*FieldEntry::at(at)));
+      }
+      return list;
+    }
+    case Value::Type::map: {
+      Value::Map map;
+      for (const unsigned char* at = entry.payload(); at < entry.end(); at = FieldEntry::at(at)->end()) {
+        map.emplace_back(FieldEntry::at(at)->key(), copy_value(*FieldEntry::at(at)));
+      }
+      return map;
+    }
+  }
+  return {};
+}
+
+bool FieldBuffer::grow(std::size_t needed) noexcept {
+  if (needed <= capacity_) return true;
+  if (needed > kMaxBytes) return false;
+  const std::size_t capacity = std::min(kMaxBytes, std::max(needed, 2 * capacity_));
+  auto* data = static_cast<unsigned char*>(data_ == inline_ ? std::malloc(capacity) : std::realloc(data_, capacity));
+  if (data == nullptr) return false;
+  if (data_ == inline_) std::memcpy(data, inline_, size_);
+  data_ = data;
+  capacity_ = capacity;
+  return true;
+}
+
+FieldEntry* FieldBuffer::append(std::string_view key, Value::Type type, std::size_t payload,
+                                std::uint8_t flags) noexcept {
+  if (key.size() > kMaxKeyBytes || payload > kMaxBytes) return nullptr;
+  const std::size_t key_size = padded(key.size() + 1);
+  const std::size_t size = sizeof(FieldEntry) + key_size + padded(payload);
+  if (!grow(size_ + size)) return nullptr;
+  unsigned char* at = data_ + size_;
+  std::memset(at, 0, sizeof(FieldEntry));
+  std::memset(at + sizeof(FieldEntry) + key_size - 8, 0, 8);  // the key's end, before the key
+  auto* entry = reinterpret_cast<FieldEntry*>(at);
+  entry->size = static_cast<std::uint32_t>(size);
+  entry->key_size = static_cast<std::uint16_t>(key.size());
+  entry->type = type;
+  entry->flags = flags;
+  flags_seen_ |= flags;
+  if (!key.empty()) std::memcpy(at + sizeof(FieldEntry), key.data(), key.size());
+  size_ += size;
+  return entry;
+}
+
+namespace {
+// Whether an entry is one of the keys that are bounded.
+bool is_counted(const FieldEntry& entry) noexcept {
+  return (entry.flags & (FieldEntry::kAdded | FieldEntry::kOwn)) == 0;
+}
+}  // namespace
+
+bool FieldBuffer::settle(std::size_t from) noexcept {
+  const FieldEntry* made = FieldEntry::at(data_ + from);
+  const std::uint64_t bit = key_bit(made->key());
+  const bool may_be_there = (keys_seen_ & bit) != 0;
+  keys_seen_ |= bit;
+  for (std::size_t at = 0; may_be_there && at < from; at += FieldEntry::at(data_ + at)->size) {
+    const FieldEntry* there = FieldEntry::at(data_ + at);
+    constexpr std::uint8_t kSort = FieldEntry::kMeasurement | FieldEntry::kProbesOnly;
+    if (there->key() != made->key() || ((there->flags ^ made->flags) & kSort) != 0) continue;
+    if (is_counted(*made) && !is_counted(*there)) {
+      if (keys_ == kMaxKeys) {
+        size_ = from;
+        return false;
+      }
+      ++keys_;
+    } else if (!is_counted(*made) && is_counted(*there)) {
+      --keys_;
+    }
+    const std::size_t old_size = there->size;
+    const std::size_t new_size = made->size;
+    if (old_size == new_size) {
+      std::memcpy(data_ + at, data_ + from, new_size);
+      size_ = from;
+      return true;
+    }
+    std::rotate(data_ + at, data_ + from, data_ + size_);
+    std::memmove(data_ + at + new_size, data_ + at + new_size + old_size, size_ - at - new_size - old_size);
+    size_ -= old_size;
+    return true;
+  }
+  if (!is_counted(*made)) return true;
+  if (keys_ == kMaxKeys) {
+    size_ = from;
+    return false;
+  }
+  ++keys_;
+  return true;
+}
+
+bool FieldBuffer::put_null(std::string_view key, std::uint8_t flags) noexcept {
+  const std::size_t from = size_;
+  return append(key, Value::Type::null, 0, flags) != nullptr && settle(from);
+}
+
+bool FieldBuffer::put_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept {
+  const std::size_t from = size_;
+  return append_word(key, type, word, flags) != nullptr && settle(from);
+}
+
+FieldEntry* FieldBuffer::append_word(std::string_view key, Value::Type type, std::uint64_t word,
+                                     std::uint8_t flags) noexcept {
+  FieldEntry* entry = append(key, type, sizeof(word), flags);
+  if (entry != nullptr) std::memcpy(const_cast<unsigned char*>(entry->payload()), &word, sizeof(word));
+  return entry;
+}
+
+bool FieldBuffer::put_derived(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t sort) noexcept {
+  return find(key, (sort & FieldEntry::kMeasurement) != 0) != nullptr ||
+         put_word(key, type, word, sort | FieldEntry::kOwn);
+}
+
+void FieldBuffer::add_null(std::string_view key, std::uint8_t flags) noexcept {
+  if (append(key, Value::Type::null, 0, flags | FieldEntry::kAdded) != nullptr) keys_seen_ |= key_bit(key);
+}
+
+void FieldBuffer::add_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept {
+  if (append_word(key, type, word, flags | FieldEntry::kAdded) != nullptr) keys_seen_ |= key_bit(key);
+}
+
+void FieldBuffer::add_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept {
+  if (append_string(key, value, flags | FieldEntry::kAdded)) keys_seen_ |= key_bit(key);
+}
+
+bool FieldBuffer::put_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept {
+  const std::size_t from = size_;
+  return append_string(key, value, flags) && settle(from);
+}
+
+bool FieldBuffer::append_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept {
+  if (value.size() > kMaxBytes) return false;
+  const FieldEntry* entry = append(key, Value::Type::string, 8 + value.size() + 1, flags);
+  if (entry == nullptr) return false;
+  auto* payload = const_cast<unsigned char*>(entry->payload());
+  const std::uint64_t size = value.size();
+  std::memcpy(payload, &size, sizeof(size));
+  if (size > 0) std::memcpy(payload + 8, value.data(), size);
+  payload[8 + size] = 0;
+  return true;
+}
+
+bool FieldBuffer::put_value(std::string_view key, const Value& value, std::uint8_t flags) noexcept {
+  const std::size_t from = size_;
+  if (!append_value(key, value, flags, 0)) {
+    size_ = from;
+    return false;
+  }
+  return settle(from);
+}
+
+bool FieldBuffer::put_texts(std::string_view key, const Text* values, std::size_t count, std::uint8_t flags) noexcept {
+  const std::size_t from = size_;
+  bool written = append(key, Value::Type::list, 0, flags) != nullptr;
+  for (std::size_t i = 0; values != nullptr && written && i < count; ++i) {
+    written =
+        values[i].is_null() ? append({}, Value::Type::null, 0, 0) != nullptr : append_string({}, values[i].view(), 0);
+  }
+  if (!written) {
+    size_ = from;
+    return false;
+  }
+  reinterpret_cast<FieldEntry*>(data_ + from)->size = static_cast<std::uint32_t>(size_ - from);
+  return settle(from);
+}
+
+bool FieldBuffer::put_entry(std::string_view key, const FieldEntry& value, std::uint8_t flags) noexcept {
+  if (value.is_wire()) {
+    return value.type == Value::Type::string ? put_string(key, value.as_string(), flags)
+                                             : put_word(key, value.type, value.word(), flags);
+  }
+  const std::size_t from = size_;
+  const auto bytes = static_cast<std::size_t>(value.end() - value.payload());
+  const FieldEntry* entry = append(key, value.type, bytes, flags);
+  if (entry == nullptr) return false;
+  std::memcpy(const_cast<unsigned char*>(entry->payload()), value.payload(), bytes);
+  return settle(from);
+}
+
+bool FieldBuffer::append_value(std::string_view key, const Value& value, std::uint8_t flags, unsigned depth) noexcept {
+  if (depth > kMaxDepth) return false;
+  switch (value.type()) {
+    case Value::Type::null:
+      return append(key, Value::Type::null, 0, flags) != nullptr;
+    case Value::Type::string:
+      return append_string(key, value.as_string(), flags);
+    case Value::Type::boolean:
+    case Value::Type::integer:
+    case Value::Type::real: {
+      const FieldEntry* entry = append(key, value.type(), 8, flags);
+      if (entry == nullptr) return false;
+      const std::int64_t integer = value.type() == Value::Type::boolean ? (value.as_bool() ? 1 : 0) : value.as_int();
+      const double real = value.as_double();
+      std::memcpy(const_cast<unsigned char*>(entry->payload()),
+                  value.type() == Value::Type::real ? static_cast<const void*>(&real) : &integer, 8);
+      return true;
+    }
+    case Value::Type::list:
+    case Value::Type::map:
+      break;
+  }
+  const std::size_t from = size_;
+  if (append(key, value.type(), 0, flags) == nullptr) return false;
+  for (const Value& item : value.as_list()) {
+    if (!append_value({}, item, 0, depth + 1)) return false;
+  }
+  for (const auto& [name, item] : value.as_map()) {
+    if (!append_value(name, item, 0, depth + 1)) return false;
+  }
+  reinterpret_cast<FieldEntry*>(data_ + from)->size = static_cast<std::uint32_t>(size_ - from);
+  return true;
+}
+
+const FieldEntry* FieldBuffer::find(std::string_view key, bool measurement) const noexcept {
+  if ((keys_seen_ & key_bit(key)) == 0) return nullptr;
+  for (const unsigned char* at = begin(); at < end(); at = FieldEntry::at(at)->end()) {
+    const FieldEntry* entry = FieldEntry::at(at);
+    if (((entry->flags & FieldEntry::kMeasurement) != 0) == measurement && entry->key() == key) return entry;
+  }
+  return nullptr;
+}
+
+void FieldBuffer::erase(std::string_view key) noexcept {
+  const FieldEntry* entry = find(key, false);
+  if (entry == nullptr) return;
+  if (is_counted(*entry)) --keys_;
+  const std::size_t size = entry->size;
+  const auto at = static_cast<std::size_t>(reinterpret_cast<const unsigned char*>(entry) - data_);
+  std::memmove(data_ + at, data_ + at + size, size_ - at - size);
+  size_ -= size;
+}
+
+void FieldBuffer::erase_some_measurements(bool added_only) noexcept {
+  std::size_t kept = 0;
+  for (std::size_t at = 0; at < size_;) {
+    const FieldEntry* entry = FieldEntry::at(data_ + at);
+    const std::size_t size = entry->size;
+    const bool added = (entry->flags & FieldEntry::kAdded) != 0;
+    if ((entry->flags & FieldEntry::kMeasurement) != 0 && (added || !added_only)) {
+      if (is_counted(*entry)) --keys_;
+    } else {
+      if (kept != at) std::memmove(data_ + kept, data_ + at, size);
+      kept += size;
+    }
+    at += size;
+  }
+  size_ = kept;
+}
+
+}  // namespace nopspan::detail

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <nopspan/gate.h>
+
+#include "base/counters.h"
+#include "gate/gate_page.h"
+#include "gate/gate_writer.h"
+#include "handlers/registry.h"
+#include "state/orphans.h"
+#include "thread/log.h"
+#include "thread/thread_state.h"
+
+#include <nopspan/version.h>
+
+#include <pthread.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <string_view>
+
+extern "C" {
+#if !NOPSPAN_HAVE_USDT
+alignas(64) nopspan_gate_page nopspan_gate{};
+#endif
+const std::uint64_t* const nopspan_gate_ptr = &nopspan_gate.gate;
+}
+
+namespace nopspan::detail {
+namespace {
+
+// Byte offsets of the handlers' counters in the word.
+constexpr unsigned kSpanHandlersByte = 4;
+constexpr unsigned kPointHandlersByte = 5;
+
+void raise(unsigned byte, bool up) noexcept {
+  auto* bytes = reinterpret_cast<unsigned char*>(&nopspan_gate.gate);
+  __atomic_store_n(bytes + byte, static_cast<unsigned char>(up ? 1 : 0), __ATOMIC_RELAXED);
+}
+
+bool is_set(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value != nullptr && std::string_view(value) == "1";
+}
+
+void before_fork() noexcept {
+  lock_registry();
+  lock_log();
+}
+void after_fork_in_parent() noexcept {
+  unlock_log();
+  unlock_registry();
+}
+void after_fork_in_child() noexcept {
+  forget_other_threads();
+  after_fork_in_parent();
+}
+
+// What a tracer wants to know of this copy of the library.
+void fill_page() {
+  constexpr std::uint64_t kMajor = NOPSPAN_VERSION_MAJOR, kMinor = NOPSPAN_VERSION_MINOR;
+  nopspan_gate.library_version = (kMajor << 32U) | (kMinor << 16U) | NOPSPAN_VERSION_PATCH;
+  nopspan_gate.stats = reinterpret_cast<std::uintptr_t>(&counters);
+  nopspan_gate.stats_count = sizeof(counters) / sizeof(std::uint64_t);
+  nopspan_gate.size = sizeof(nopspan_gate_page);
+}
+
+// Every copy of the library has this object, because it defines nopspan_gate_ptr.
+__attribute__((constructor)) void load() {
+  fill_page();
+  disabled = is_set("NOPSPAN_DISABLE");
+  if (is_set("NOPSPAN_CAPTURE_CONTENT")) capture_content(true);
+  if (!spans_are_unrecorded()) note_gate_up_at_load();
+  pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+}  // namespace
+
+void set_handler_gate(bool spans, bool points) noexcept {
+  raise(kSpanHandlersByte, spans);
+  raise(kPointHandlersByte, points);
+}
+
+}  // namespace nopspan::detail

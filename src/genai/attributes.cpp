@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "genai/attributes.h"
+
+#include "base/clean_text.h"
+#include "base/copy_bytes.h"
+#include "base/counters.h"
+
+#include <cstring>
+#include <string_view>
+
+namespace nopspan::detail {
+namespace {
+
+using namespace wire;
+
+std::size_t delimited_size(std::size_t size) { return 1 + varint_size(size) + size; }
+
+// Tags below are one byte: all field numbers are under 16.
+class Writer {
+ public:
+  explicit Writer(unsigned char* out) : at_(out) {}
+  void varint(std::uint64_t value) { at_ = write_varint(at_, value); }
+  void tag(unsigned field, unsigned type) { *at_++ = wire::tag(field, type); }
+  void begin(unsigned field, std::size_t size) {
+    tag(field, kDelimited);
+    varint(size);
+  }
+  void string(unsigned field, std::string_view text) {
+    begin(field, text.size());
+    if (is_utf8(text)) {
+      std::memcpy(at_, text.data(), text.size());
+      at_ += text.size();
+      return;
+    }
+    count(counters.invalid_utf8);
+    for (std::size_t i = 0; i < text.size();) {  // the length stays
+      const std::size_t length = utf8_sequence(text, i);
+      if (length == 0) {
+        *at_++ = '?';
+        ++i;
+      } else {
+        std::memcpy(at_, text.data() + i, length);
+        at_ += length;
+        i += length;
+      }
+    }
+  }
+  void word(std::uint64_t value) {
+    std::memcpy(at_, &value, sizeof(value));
+    at_ += sizeof(value);
+  }
+  [[nodiscard]] unsigned char* at() const { return at_; }
+
+ private:
+  unsigned char* at_;
+};
+
+std::size_t key_value_size(const FieldEntry& entry);
+
+// The size of an AnyValue.
+std::size_t value_size(const FieldEntry& entry) {
+  switch (entry.type) {
+    case Value::Type::null:
+      return 0;
+    case Value::Type::boolean:
+      return 2;
+    case Value::Type::integer:
+      return 1 + varint_size(entry.word());
+    case Value::Type::real:
+      return 9;
+    case Value::Type::string:
+      return delimited_size(entry.as_string().size());
+    case Value::Type::list:
+    case Value::Type::map:
+      break;
+  }
+  std::size_t size = 0;
+  for (const unsigned char* at = entry.payload(); at < entry.end(); at = FieldEntry::at(at)->end()) {
+    const FieldEntry& item = *FieldEntry::at(at);
+    size += delimited_size(entry.type == Value::Type::list ? value_size(item) : key_value_size(item));
+  }
+  return delimited_size(size);
+}
+
+std::size_t key_value_size(const FieldEntry& entry) {
+  return delimited_size(entry.key_size) + delimited_size(value_size(entry));
+}
+
+void write_key_value(Writer& out, const FieldEntry& entry);
+
+void write_value(Writer& out, const FieldEntry& entry) {
+  switch (entry.type) {
+    case Value::Type::null:
+      return;
+    case Value::Type::boolean:
+      out.tag(kBool, kVarint);
+      out.varint(entry.word());
+      return;
+    case Value::Type::integer:
+      out.tag(kInt, kVarint);
+      out.varint(entry.word());
+      return;
+    case Value::Type::real:
+      out.tag(kDouble, kFixed64);
+      out.word(entry.word());
+      return;
+    case Value::Type::string:
+      out.string(kString, entry.as_string());
+      return;
+    case Value::Type::list:
+    case Value::Type::map:
+      break;
+  }
+  const bool list = entry.type == Value::Type::list;
+  std::size_t size = 0;
+  for (const unsigned char* at = entry.payload(); at < entry.end(); at = FieldEntry::at(at)->end()) {
+    const FieldEntry& item = *FieldEntry::at(at);
+    size += delimited_size(list ? value_size(item) : key_value_size(item));
+  }
+  out.begin(list ? kArray : kKeyValueList, size);
+  for (const unsigned char* at = entry.payload(); at < entry.end(); at = FieldEntry::at(at)->end()) {
+    const FieldEntry& item = *FieldEntry::at(at);
+    out.begin(kValues, list ? value_size(item) : key_value_size(item));
+    if (list) {
+      write_value(out, item);
+    } else {
+      write_key_value(out, item);
+    }
+  }
+}
+
+void write_key_value(Writer& out, const FieldEntry& entry) {
+  out.string(kKey, entry.key());
+  out.begin(kKeyValueValue, value_size(entry));
+  write_value(out, entry);
+}
+
+}  // namespace
+
+const unsigned char* AttributeEncoder::wire_entries(const unsigned char* at, const unsigned char* end) noexcept {
+  unsigned char* to = out_ + encoded_.size;
+  const unsigned char* const limit = out_ + kMaxAttributesBytes - FieldEntry::kMostWire - FieldEntry::kBehindWire;
+  for (; at < end && FieldEntry::at(at)->is_wire() && to <= limit; at = FieldEntry::at(at)->end()) {
+    const FieldEntry& entry = *FieldEntry::at(at);
+    const std::size_t size = entry.wire_size();
+    std::size_t copied = 0;
+    do {
+      std::memcpy(to + copied, entry.wire() + copied, FieldEntry::kBehindWire);
+      copied += FieldEntry::kBehindWire;
+    } while (copied < size);
+    to[0] = tag(field_, kDelimited);
+    to += size;
+  }
+  encoded_.size = static_cast<std::size_t>(to - out_);
+  return at;
+}
+
+template <class Write>
+void AttributeEncoder::write(std::string_view key, std::size_t value_bytes, const Write& write_value) noexcept {
+  const std::size_t size = delimited_size(key.size()) + delimited_size(value_bytes);
+  if (encoded_.size + delimited_size(size) > kMaxAttributesBytes) {
+    ++encoded_.dropped;
+    return;
+  }
+  Writer writer(out_ + encoded_.size);
+  writer.begin(field_, size);
+  writer.string(kKey, key);
+  writer.begin(kKeyValueValue, value_bytes);
+  write_value(writer);
+  encoded_.size = static_cast<std::size_t>(writer.at() - out_);
+}
+
+void AttributeEncoder::text(std::string_view key, std::string_view value, bool content) noexcept {
+  if (content && !with_content_) return;
+  write(key, delimited_size(value.size()), [&](Writer& out) { out.string(kString, value); });
+}
+
+void AttributeEncoder::integer(std::string_view key, std::int64_t value) noexcept {
+  const auto word = static_cast<std::uint64_t>(value);
+  write(key, 1 + varint_size(word), [&](Writer& out) {
+    out.tag(kInt, kVarint);
+    out.varint(word);
+  });
+}
+
+void AttributeEncoder::real(std::string_view key, double value) noexcept {
+  std::uint64_t word;
+  std::memcpy(&word, &value, sizeof(word));
+  write(key, 9, [&](Writer& out) {
+    out.tag(kDouble, kFixed64);
+    out.word(word);
+  });
+}
+
+void AttributeEncoder::boolean(std::string_view key, bool value) noexcept {
+  write(key, 2, [&](Writer& out) {
+    out.tag(kBool, kVarint);
+    out.varint(value ? 1 : 0);
+  });
+}
+
+void AttributeEncoder::texts(std::string_view key, const std::string_view* values, std::size_t count) noexcept {
+  std::size_t size = 0;
+  for (std::size_t i = 0; i < count; ++i) size += delimited_size(delimited_size(values[i].size()));
+  write(key, delimited_size(size), [&](Writer& out) {
+    out.begin(kArray, size);
+    for (std::size_t i = 0; i < count; ++i) {
+      out.begin(kValues, delimited_size(values[i].size()));
+      out.string(kString, values[i]);
+    }
+  });
+}
+
+void AttributeEncoder::entry(std::string_view key, const FieldEntry& value) noexcept {
+  if ((value.flags & FieldEntry::kContent) != 0 && !with_content_) return;
+  write(key, value_size(value), [&](Writer& out) { write_value(out, value); });
+}
+
+void AttributeEncoder::node(std::string_view key, const Node& value) noexcept {
+  if (value.entry() != nullptr) {
+    entry(key, *value.entry());
+    return;
+  }
+  switch (value.type()) {
+    case Value::Type::null:
+      write(key, 0, [](Writer&) {});
+      return;
+    case Value::Type::boolean:
+      boolean(key, value.as_bool());
+      return;
+    case Value::Type::integer:
+      integer(key, value.as_int());
+      return;
+    case Value::Type::real:
+      real(key, value.as_double());
+      return;
+    case Value::Type::string:
+      text(key, value.as_string());
+      return;
+    case Value::Type::list:
+    case Value::Type::map:
+      break;
+  }
+  FieldBuffer flat;
+  if (flat.put_value(key, *value.value(), 0)) {
+    entry(key, *FieldEntry::at(flat.begin()));
+  } else {
+    ++encoded_.dropped;
+  }
+}
+
+EncodedAttributes encode_attributes(const FieldBuffer& fields, unsigned field, bool with_content,
+                                    unsigned char* out) noexcept {
+  AttributeEncoder encoder(field, with_content, out);
+  for (const unsigned char* at = fields.begin(); at < fields.end(); at = FieldEntry::at(at)->end()) {
+    const FieldEntry& entry = *FieldEntry::at(at);
+    if ((entry.flags & FieldEntry::kAdded) == 0) encoder.entry(entry.key(), entry);
+  }
+  return encoder.finish();
+}
+
+}  // namespace nopspan::detail

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fields as OTLP attributes: the bytes that a probe's record points at.
+#pragma once
+
+#include "base/counters.h"
+#include "fields/field_buffer.h"
+#include "fields/metadata.h"
+#include "fields/wire.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace nopspan::detail {
+
+inline constexpr std::size_t kMaxAttributesBytes = 8192;
+
+// Field numbers of `attributes` in opentelemetry.proto.trace.v1.Span and in its Event.
+inline constexpr unsigned kSpanAttributesField = wire::kSpanAttributes;
+inline constexpr unsigned kEventAttributesField = wire::kEventAttributes;
+
+struct EncodedAttributes {
+  std::size_t size = 0;
+  std::uint32_t dropped = 0;  // attributes that did not fit, and were left out whole
+};
+
+// Writes each attribute as one `repeated KeyValue` of number `field` to `out` (kMaxAttributesBytes), so that the bytes
+// are a fragment of the protobuf message and can be spliced into one. Content only where `with_content`. Bytes that are
+// not UTF-8 become "?" (counted).
+class AttributeEncoder {
+ public:
+  AttributeEncoder(unsigned field, bool with_content, unsigned char* out) noexcept
+      : field_(field), with_content_(with_content), out_(out) {}
+
+  // An output of the GenAI mapping; see genai_mapping.h.
+  void text(std::string_view key, std::string_view value, bool content = false) noexcept;
+  void integer(std::string_view key, std::int64_t value) noexcept;
+  void real(std::string_view key, double value) noexcept;
+  void boolean(std::string_view key, bool value) noexcept;
+  void texts(std::string_view key, const std::string_view* values, std::size_t count) noexcept;
+  void node(std::string_view key, const Node& value) noexcept;
+  // A field under another key.
+  void entry(std::string_view key, const FieldEntry& value) noexcept;
+
+  // The fields from `at` on that are in wire form. Returns the first that is not, or does not fit, or `end`.
+  const unsigned char* wire_entries(const unsigned char* at, const unsigned char* end) noexcept;
+
+  // What was written; counts what was left out. Once.
+  [[nodiscard]] EncodedAttributes finish() noexcept {
+    if (encoded_.dropped > 0) count(counters.attributes_dropped, encoded_.dropped);
+    return encoded_;
+  }
+
+ private:
+  template <class Write>
+  void write(std::string_view key, std::size_t value_bytes, const Write& write_value) noexcept;
+
+  unsigned field_;
+  bool with_content_;
+  unsigned char* out_;
+  EncodedAttributes encoded_;
+};
+
+// All fields that are attributes, under their own keys.
+EncodedAttributes encode_attributes(const FieldBuffer& fields, unsigned field, bool with_content,
+                                    unsigned char* out) noexcept;
+
+}  // namespace nopspan::detail

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// The mapping for metadata that is a Value of the reference's shape.
+#include <nopspan/genai.h>
+
+#include "genai/genai_mapping.h"
+#include "genai/metadata_value.h"
+
+#include <utility>
+
+namespace nopspan::genai {
+namespace {
+
+namespace core = nopspan::detail;
+using core::Key;
+using core::Metadata;
+using core::Node;
+using core::Scratch;
+using core::ValueMetadata;
+
+// Attributes as a map.
+class Attributes {
+ public:
+  void text(std::string_view key, std::string_view value, bool /*content*/ = false) { add(key, value); }
+  void integer(std::string_view key, std::int64_t value) { add(key, value); }
+  void real(std::string_view key, double value) { add(key, value); }
+  void texts(std::string_view key, const std::string_view* values, std::size_t count) {
+    add(key, Value::List(values, values + count));
+  }
+  void node(std::string_view key, const Node& node) {
+    if (node.value() != nullptr && core::is_shallow(*node.value())) add(key, *node.value());
+  }
+  Value take() { return Value(std::move(map_)); }
+
+ private:
+  void add(std::string_view key, Value value) { map_.emplace_back(key, std::move(value)); }
+
+  Value::Map map_;
+};
+
+Value or_null(std::string_view text) { return text.data() == nullptr ? Value() : Value(text); }
+
+// What a message is made of where the error is none of the known shapes.
+std::string message_of(const ValueMetadata& given) {
+  Scratch scratch;
+  const std::string_view known = core::error_message(given.metadata, scratch);
+  if (known.data() != nullptr) return std::string(known);
+  const Value* error = given.metadata[Key::error].value();
+  if (error == nullptr || !core::is_shallow(*error)) return {};
+  return error->to_string();
+}
+
+// Metrics, one after the other.
+class Metrics {
+ public:
+  explicit Metrics(const Metadata& metadata) : metadata_(metadata) {}
+
+  void add(std::string_view name, Value value, std::string_view attribute = {}, std::string_view text = {}) {
+    const bool counts = value.type() == Value::Type::integer;
+    Attributes attributes;
+    core::map_metric(metadata_, attributes);
+    core::map_text(attribute, text, attributes);
+    const auto& [boundaries, boundary_count] =
+        counts ? std::pair(semconv::metric::token_boundaries, std::size(semconv::metric::token_boundaries))
+               : std::pair(semconv::metric::duration_boundaries, std::size(semconv::metric::duration_boundaries));
+    metrics_.push_back({name, counts ? semconv::metric::tokens : semconv::metric::seconds, std::move(value), boundaries,
+                        boundary_count, attributes.take()});
+  }
+  // Negative: nothing.
+  void add_tokens(Key key, std::string_view type) {
+    const Node& count = metadata_[key];
+    if (count.is_integer() && count.as_int() >= 0) {
+      add(semconv::metric::client_token_usage, count.as_int(), semconv::gen_ai_token_type, type);
+    }
+  }
+  void add_stream(std::int64_t duration_ns) {
+    if (!core::has_first_chunk(metadata_)) return;
+    const std::int64_t first_ns = metadata_[Key::time_to_first_chunk].as_int();
+    if (first_ns < 0) return;
+    add(semconv::metric::client_operation_time_to_first_chunk, core::seconds_of(first_ns));
+    const std::int64_t tokens = metadata_[Key::output_tokens].as_int();
+    if (duration_ns <= first_ns || tokens <= 0) return;
+    add(semconv::metric::client_operation_time_per_output_chunk,
+        core::seconds_of(duration_ns - first_ns) / static_cast<double>(tokens));
+  }
+  std::vector<Metric> take() { return std::move(metrics_); }
+
+ private:
+  const Metadata& metadata_;
+  std::vector<Metric> metrics_;
+};
+
+}  // namespace
+
+Value start(const Value& metadata) {
+  Attributes out;
+  core::map_start(ValueMetadata(metadata).metadata, out);
+  return out.take();
+}
+
+Value terminal(const Value& metadata) {
+  const ValueMetadata given(metadata);
+  Attributes out;
+  core::map_terminal(given.metadata, out);
+  return out.take();
+}
+
+Value exception(const Value& metadata) {
+  Attributes out;
+  core::map_exception(ValueMetadata(metadata).metadata, out);
+  return out.take();
+}
+
+Value exception_event(const Value& metadata) {
+  const ValueMetadata given(metadata);
+  Attributes out;
+  core::map_exception_event(given.metadata, out);
+  Value event = out.take();
+  if (!given.metadata[Key::error].is_null() && event.find(semconv::exception_message) == nullptr) {
+    event.set(semconv::exception_message, message_of(given));
+  }
+  return event;
+}
+
+std::string error_type(const Value& metadata) {
+  Scratch scratch;
+  return std::string(core::error_type(ValueMetadata(metadata).metadata, scratch));
+}
+
+Value error_status(const Value& metadata) {
+  Scratch scratch;
+  const std::string_view status = core::failed_status(ValueMetadata(metadata).metadata, scratch);
+  if (status.data() == nullptr) return {};
+  return Value::list({status, "HTTP " + std::string(status)});
+}
+
+Value provider_name(const Value& metadata) { return or_null(core::provider_name(ValueMetadata(metadata).metadata)); }
+
+Value request_model(const Value& metadata) {
+  const ValueMetadata given(metadata);
+  const Node& model = core::request_model(given.metadata);
+  return model.is_string() ? Value(model.as_string()) : Value();
+}
+
+Value streaming_ttfc_seconds(const Value& metadata) {
+  const ValueMetadata given(metadata);
+  if (!core::has_first_chunk(given.metadata)) return {};
+  return core::seconds_of(given.metadata[Key::time_to_first_chunk].as_int());
+}
+
+Value cost_breakdown(const Value& metadata) {
+  const ValueMetadata given(metadata);
+  Value costs;
+  for (const auto& [name, key] : {std::pair("input", Key::input_cost), std::pair("output", Key::output_cost),
+                                  std::pair("reasoning", Key::reasoning_cost), std::pair("total", Key::total_cost)}) {
+    if (core::is_finite_number(given.metadata[key])) costs.set(name, *given.metadata[key].value());
+  }
+  return costs;
+}
+
+const Value* present(const Value& value) noexcept { return core::is_present(Node(&value)) ? &value : nullptr; }
+
+std::string operation_name(const Value& metadata) {
+  Scratch scratch;
+  return std::string(core::operation_name(ValueMetadata(metadata).metadata, scratch));
+}
+
+Value output_type(const Value& metadata) { return or_null(core::output_type(ValueMetadata(metadata).metadata)); }
+
+std::string span_name(Text operation, Text model) {
+  std::string name(core::operation_name(operation.view()));
+  if (!model.empty()) (name += ' ') += model.view();
+  return name;
+}
+
+Value span_status(const Value& metadata) {
+  const ValueMetadata given(metadata);
+  if (!given.metadata[Key::error].is_null()) return Value::list({"error", message_of(given)});
+  Scratch scratch;
+  const std::string_view status = core::failed_status(given.metadata, scratch);
+  if (status.data() != nullptr) return Value::list({"error", "HTTP " + std::string(status)});
+  if (given.metadata[Key::finish_reason].as_string() == "error") return Value::list({"error", "request failed"});
+  return Value::list({"ok"});
+}
+
+std::vector<Metric> metrics_stop(const Value& metadata, std::int64_t duration_ns) {
+  if (duration_ns < 0) return {};
+  const ValueMetadata given(metadata);
+  Scratch scratch;
+  Metrics metrics(given.metadata);
+  metrics.add(semconv::metric::client_operation_duration, core::seconds_of(duration_ns), semconv::error_type,
+              core::failed_status(given.metadata, scratch));
+  metrics.add_tokens(Key::input_tokens, semconv::token_type::input);
+  metrics.add_tokens(Key::output_tokens, semconv::token_type::output);
+  metrics.add_stream(duration_ns);
+  return metrics.take();
+}
+
+std::vector<Metric> metrics_exception(const Value& metadata, std::int64_t duration_ns) {
+  if (duration_ns < 0) return {};
+  const ValueMetadata given(metadata);
+  Scratch scratch;
+  Metrics metrics(given.metadata);
+  metrics.add(semconv::metric::client_operation_duration, core::seconds_of(duration_ns), semconv::error_type,
+              core::error_type(given.metadata, scratch));
+  return metrics.take();
+}
+
+}  // namespace nopspan::genai

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "genai/genai_mapping.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <iterator>
+#include <utility>
+
+namespace nopspan::detail {
+namespace {
+
+struct Renamed {
+  std::string_view from, to;
+};
+// ReqLLM's names of what the conventions call otherwise.
+constexpr Renamed kProviders[] = {
+    {"amazon_bedrock", semconv::provider::aws_bedrock}, {"azure", semconv::provider::azure_ai_openai},
+    {"google", semconv::provider::gcp_gen_ai},          {"google_vertex", semconv::provider::gcp_vertex_ai},
+    {"openai_codex", semconv::provider::openai},        {"xai", semconv::provider::x_ai},
+};
+constexpr Renamed kOperations[] = {
+    {"embedding", semconv::operation::embeddings},
+    {"image", semconv::operation::generate_content},
+    {"object", semconv::operation::chat},
+};
+constexpr Renamed kOutputTypes[] = {
+    {"chat", semconv::output_type::text},          {"object", semconv::output_type::json},
+    {"image", semconv::output_type::image},        {"speech", semconv::output_type::speech},
+    {"transcription", semconv::output_type::text},
+};
+constexpr std::string_view kOpenAi[] = {"openai", "openai_codex", "azure"};
+constexpr Renamed kApiTypes[] = {
+    // by a part of the path: the first that is found
+    {"/responses", semconv::api_type::responses},
+    {"/chat/completions", semconv::api_type::chat_completions},
+    {"/embeddings", semconv::api_type::embeddings},
+};
+
+template <std::size_t N>
+std::string_view find(const Renamed (&table)[N], std::string_view name, std::string_view otherwise) noexcept {
+  for (const Renamed& each : table) {
+    if (each.from == name) return each.to;
+  }
+  return otherwise;
+}
+
+// As the application gave it.
+const Node& own_provider(const Metadata& metadata) noexcept {
+  const Node& provider = metadata[Key::provider];
+  return provider.is_null() ? metadata[Key::model_provider] : provider;
+}
+
+}  // namespace
+
+std::string_view scalar_text(const Node& node, Scratch& scratch) noexcept {
+  if (node.is_string()) return node.as_string();
+  if (node.type() == Value::Type::boolean) return node.as_bool() ? "true" : "false";
+  if (!node.is_number()) return {};
+  char* const begin = scratch.text;
+  char* const limit = begin + sizeof(scratch.text);
+  char* end = node.is_integer() ? std::to_chars(begin, limit, node.as_int()).ptr
+                                : std::to_chars(begin, limit, node.as_double()).ptr;
+  const std::string_view digits(begin, static_cast<std::size_t>(end - begin));
+  if (!node.is_integer() && std::isfinite(node.as_double()) && digits.find_first_of(".e") == std::string_view::npos) {
+    *end++ = '.';  // shows that it is a double
+    *end++ = '0';
+  }
+  return {begin, static_cast<std::size_t>(end - begin)};
+}
+
+bool is_kept(const Node& node) noexcept {
+  if (!node.is_list()) return !node.is_null();
+  bool empty = true;
+  node.for_each([&](const Node&) { empty = false; });
+  return !empty;
+}
+
+bool is_present(const Node& node) noexcept {
+  return !node.is_null() && !(node.is_string() && node.as_string().empty());
+}
+
+bool is_finite_number(const Node& node) noexcept { return node.is_number() && std::isfinite(node.as_double()); }
+
+void spread_usage(Metadata& metadata) noexcept {
+  const Node usage = metadata[Key::usage];
+  if (!usage.is_map()) return;
+  const auto fill = [&](Key key, const Node& node) {
+    if (metadata[key].is_null()) metadata[key] = node;
+  };
+  // "tokens" hides the counts that stand beside it, but for the reasoning ones, of which those beside it come first.
+  const Node nested = usage.find("tokens");
+  const Node& tokens = nested.is_map() ? nested : usage;
+  fill(Key::input_tokens, tokens.find("input"));
+  fill(Key::input_tokens, tokens.find("input_tokens"));
+  fill(Key::output_tokens, tokens.find("output"));
+  fill(Key::output_tokens, tokens.find("output_tokens"));
+  fill(Key::cache_read_input_tokens, tokens.find("cached_input"));
+  fill(Key::cache_read_input_tokens, tokens.find("cache_read_input_tokens"));
+  fill(Key::cache_creation_input_tokens, tokens.find("cache_creation"));
+  fill(Key::cache_creation_input_tokens, tokens.find("cache_creation_input_tokens"));
+  fill(Key::reasoning_tokens, usage.find("reasoning_tokens"));
+  if (nested.is_map()) fill(Key::reasoning_tokens, nested.find("reasoning"));
+  fill(Key::input_cost, usage.find("input_cost"));
+  fill(Key::output_cost, usage.find("output_cost"));
+  fill(Key::reasoning_cost, usage.find("reasoning_cost"));
+  fill(Key::total_cost, usage.find("total_cost"));
+}
+
+std::string_view cost_details(const Metadata& metadata, Scratch (&scratch)[8]) noexcept {
+  constexpr std::pair<std::string_view, Key> kCosts[] = {{"\"input\":", Key::input_cost},
+                                                         {"\"output\":", Key::output_cost},
+                                                         {"\"reasoning\":", Key::reasoning_cost},
+                                                         {"\"total\":", Key::total_cost}};
+  char* const begin = scratch[0].text;
+  char* const end = begin + sizeof(scratch);
+  char* at = begin;
+  for (const auto& [name, key] : kCosts) {
+    const Node& cost = metadata[key];
+    if (!is_finite_number(cost)) continue;
+    const char separator = at == begin ? '{' : ',';
+    *at++ = separator;
+    at = std::copy(name.begin(), name.end(), at);
+    at = (cost.is_integer() ? std::to_chars(at, end, cost.as_int()) : std::to_chars(at, end, cost.as_double())).ptr;
+  }
+  if (at == begin) return {};
+  *at++ = '}';
+  return {begin, static_cast<std::size_t>(at - begin)};
+}
+
+std::string_view operation_name(std::string_view operation) noexcept {
+  return operation.empty() ? semconv::operation::chat : find(kOperations, operation, operation);
+}
+
+std::string_view output_type(std::string_view operation) noexcept { return find(kOutputTypes, operation, {}); }
+
+std::string_view operation_name(const Metadata& metadata, Scratch& scratch) noexcept {
+  return operation_name(scalar_text(metadata[Key::operation], scratch));
+}
+
+std::string_view output_type(const Metadata& metadata) noexcept {
+  return output_type(metadata[Key::operation].as_string());
+}
+
+std::string_view provider_name(const Metadata& metadata) noexcept {
+  const std::string_view provider = own_provider(metadata).as_string();
+  return find(kProviders, provider, provider);
+}
+
+bool is_openai(const Metadata& metadata) noexcept {
+  const std::string_view provider = own_provider(metadata).as_string();
+  for (const std::string_view each : kOpenAi) {
+    if (each == provider) return true;
+  }
+  return false;
+}
+
+std::string_view openai_api_type(const Metadata& metadata) noexcept {
+  const std::string_view said = metadata[Key::provider_meta].find("api_type").as_string();
+  if (!said.empty()) return said;
+  const std::string_view path = metadata[Key::server_path].as_string();
+  for (const Renamed& each : kApiTypes) {
+    if (path.find(each.from) != std::string_view::npos) return each.to;
+  }
+  return {};
+}
+
+const Node& request_model(const Metadata& metadata) noexcept {
+  return metadata[Key::model].is_string() ? metadata[Key::model] : metadata[Key::model_id];
+}
+
+const Node& response_model(const Metadata& metadata) noexcept {
+  const Node& model = metadata[Key::response_model];
+  return is_present(model) ? model : request_model(metadata);
+}
+
+const Node& response_id(const Metadata& metadata) noexcept {
+  const Node& id = metadata[Key::response_id];
+  return is_present(id) ? id : metadata[Key::response_alias_id];
+}
+
+bool has_response(const Metadata& metadata) noexcept {
+  constexpr Key kKnown[] = {Key::response_id, Key::response_alias_id, Key::response_model, Key::provider_meta};
+  return metadata[Key::response_payload].is_map() ||
+         std::any_of(std::begin(kKnown), std::end(kKnown), [&](Key key) { return metadata[key].exists(); });
+}
+
+bool is_stream(const Metadata& metadata) noexcept { return metadata[Key::mode].as_string() == "stream"; }
+
+bool has_first_chunk(const Metadata& metadata) noexcept {
+  return is_stream(metadata) && metadata[Key::time_to_first_chunk].is_integer();
+}
+
+double seconds_of(std::int64_t ns) noexcept {
+  const std::int64_t us = ns / 1000 - (ns % 1000 < 0 ? 1 : 0);
+  return static_cast<double>(us) / 1e6;
+}
+
+std::string_view failed_status(const Metadata& metadata, Scratch& scratch) noexcept {
+  const Node& status = metadata[Key::http_status];
+  return status.is_integer() && status.as_int() >= 400 ? scalar_text(status, scratch) : std::string_view();
+}
+
+std::string_view error_type(const Metadata& metadata, Scratch& scratch) noexcept {
+  const Node& error = metadata[Key::error];
+  const std::string_view name = error.is_map() ? error.find("type").as_string() : error.as_string();
+  if (!name.empty()) return name;
+  const Node& status = metadata[Key::http_status];
+  return status.is_integer() ? scalar_text(status, scratch) : semconv::error_type_other;
+}
+
+std::string_view error_message(const Metadata& metadata, Scratch& scratch) noexcept {
+  const Node& error = metadata[Key::error];
+  return error.is_map() ? error.find("message").as_string() : scalar_text(error, scratch);
+}
+
+bool is_finish_reason(const Node& reason) noexcept { return !reason.is_null() && reason.as_string() != "unknown"; }
+
+FinishReasons::FinishReasons(const Node& list) noexcept {
+  list.for_each([this](const Node& reason) {
+    if (is_finish_reason(reason)) add(reason);
+  });
+}
+
+void FinishReasons::add(const Node& reason) noexcept {
+  Scratch scratch;
+  std::string_view text = scalar_text(reason, scratch);
+  const bool rendered = !reason.is_string();
+  if (text.data() == nullptr || size_ == kMost || (rendered && text.size() > sizeof(text_) - text_size_)) {
+    complete_ = false;
+    return;
+  }
+  if (rendered) {
+    std::memcpy(text_ + text_size_, text.data(), text.size());
+    text = {text_ + text_size_, text.size()};
+    text_size_ += text.size();
+  }
+  reasons_[size_++] = text;
+}
+
+}  // namespace nopspan::detail

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+// The GenAI mapping: what metadata is to OpenTelemetry's conventions. There is one, for live spans and for Values; its
+// rules are ReqLLM.OpenTelemetry.Attributes', at the revision 70489b43. Allocates nothing, and looks nothing up by name
+// but in the values that are maps themselves.
+//
+// An Out takes the attributes, in order, each key once:
+//   text(key, std::string_view, bool content = false)   integer(key, std::int64_t)   real(key, double)
+//   texts(key, const std::string_view*, std::size_t)    node(key, const Node&): any value, as it is
+// Numbers that the application gave come as nodes: an integer stays an integer.
+#pragma once
+
+#include "fields/metadata.h"
+
+#include <nopspan/semconv.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace nopspan::detail {
+
+// Room for a number as text.
+struct Scratch {
+  char text[32];
+};
+
+// Spreads a map under Key::usage over the keys of its tokens and costs, where they are absent. Whoever fills in a
+// Metadata calls it last.
+void spread_usage(Metadata&) noexcept;
+
+// A string, number or flag as text; null (its data()) for anything else.
+std::string_view scalar_text(const Node&, Scratch&) noexcept;
+
+// Neither null nor an empty list: what becomes an attribute.
+bool is_kept(const Node&) noexcept;
+// Neither null nor the empty string.
+bool is_present(const Node&) noexcept;
+
+// The costs of what was used, by the prices that the application has set (prices.cpp).
+void add_costs(Metadata&) noexcept;
+// The costs as JSON, the value of langfuse.observation.cost_details; none if none is known.
+std::string_view cost_details(const Metadata&, Scratch (&)[8]) noexcept;
+
+// Strings, where data() is null for "none".
+std::string_view operation_name(const Metadata&, Scratch&) noexcept;  // never none
+std::string_view output_type(const Metadata&) noexcept;
+std::string_view provider_name(const Metadata&) noexcept;
+std::string_view error_type(const Metadata&, Scratch&) noexcept;  // never none
+std::string_view error_message(const Metadata&, Scratch&) noexcept;
+std::string_view failed_status(const Metadata&, Scratch&) noexcept;  // "503"; none under 400
+std::string_view openai_api_type(const Metadata&) noexcept;
+
+// gen_ai.operation.name and gen_ai.output.type of metadata's `operation`.
+std::string_view operation_name(std::string_view operation) noexcept;
+std::string_view output_type(std::string_view operation) noexcept;
+
+// The model's id: a live span's `model` itself.
+const Node& request_model(const Metadata&) noexcept;
+// The response's model, or else the requested one.
+const Node& response_model(const Metadata&) noexcept;
+const Node& response_id(const Metadata&) noexcept;
+// Whether there is a response of which something is known.
+bool has_response(const Metadata&) noexcept;
+bool is_openai(const Metadata&) noexcept;
+bool is_stream(const Metadata&) noexcept;
+// A stream's first chunk is known, and when it came.
+bool has_first_chunk(const Metadata&) noexcept;
+bool is_finite_number(const Node&) noexcept;
+
+// Whole microseconds, rounded down.
+double seconds_of(std::int64_t ns) noexcept;
+
+// The reasons of a list, as strings: without null and "unknown", numbers as text.
+class FinishReasons {
+ public:
+  static constexpr std::size_t kMost = 128;
+
+  explicit FinishReasons(const Node& list) noexcept;
+  // Whether all had a place.
+  [[nodiscard]] bool complete() const noexcept { return complete_; }
+  [[nodiscard]] const std::string_view* data() const noexcept { return reasons_; }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+ private:
+  void add(const Node& reason) noexcept;
+
+  std::string_view reasons_[kMost];
+  std::size_t size_ = 0;
+  char text_[512];
+  std::size_t text_size_ = 0;
+  bool complete_ = true;
+};
+// Whether the reason is one: neither null nor "unknown".
+bool is_finish_reason(const Node&) noexcept;
+
+struct AttributeOf {
+  std::string_view attribute;
+  Key key;
+};
+// What is passed on as it is, in this order.
+inline constexpr AttributeOf kRequestAttributes[] = {
+    {semconv::extension::request_id, Key::request_id},
+    {semconv::gen_ai_request_temperature, Key::temperature},
+    {semconv::gen_ai_request_top_p, Key::top_p},
+    {semconv::gen_ai_request_top_k, Key::top_k},
+    {semconv::gen_ai_request_max_tokens, Key::max_tokens},
+    {semconv::gen_ai_request_frequency_penalty, Key::frequency_penalty},
+    {semconv::gen_ai_request_presence_penalty, Key::presence_penalty},
+    {semconv::gen_ai_request_stop_sequences, Key::stop_sequences},
+    {semconv::gen_ai_request_seed, Key::seed},
+    {semconv::gen_ai_request_choice_count, Key::n},
+    {semconv::gen_ai_request_stream, Key::stream},
+    {semconv::gen_ai_request_encoding_formats, Key::encoding_formats},
+    {semconv::gen_ai_conversation_id, Key::conversation_id},
+};
+inline constexpr AttributeOf kServerAttributes[] = {
+    {semconv::server_address, Key::server_address},
+    {semconv::server_port, Key::server_port},
+};
+inline constexpr AttributeOf kUsageAttributes[] = {
+    {semconv::gen_ai_usage_input_tokens, Key::input_tokens},
+    {semconv::gen_ai_usage_output_tokens, Key::output_tokens},
+    {semconv::gen_ai_usage_cache_read_input_tokens, Key::cache_read_input_tokens},
+    {semconv::gen_ai_usage_cache_creation_input_tokens, Key::cache_creation_input_tokens},
+    {semconv::gen_ai_usage_reasoning_output_tokens, Key::reasoning_tokens},
+};
+
+template <class Out>
+void map_node(std::string_view attribute, const Node& node, Out& out) {
+  if (is_kept(node)) out.node(attribute, node);
+}
+
+template <class Out>
+void map_present(std::string_view attribute, const Node& node, Out& out) {
+  if (is_present(node)) map_node(attribute, node, out);
+}
+
+template <std::size_t N, class Out>
+void map_nodes(const AttributeOf (&attributes)[N], const Metadata& metadata, Out& out) {
+  for (const AttributeOf& each : attributes) map_node(each.attribute, metadata[each.key], out);
+}
+
+template <class Out>
+void map_text(std::string_view attribute, std::string_view text, Out& out) {
+  if (text.data() != nullptr) out.text(attribute, text);
+}
+
+template <class Out>
+void map_finish_reasons(const Node& given, Out& out) {
+  constexpr std::string_view kAttribute = semconv::gen_ai_response_finish_reasons;
+  if (given.is_list()) {
+    const FinishReasons reasons(given);
+    if (!reasons.complete()) {
+      out.node(kAttribute, given);
+    } else if (reasons.size() > 0) {
+      out.texts(kAttribute, reasons.data(), reasons.size());
+    }
+  } else if (is_finish_reason(given)) {
+    Scratch scratch;
+    const std::string_view reason = scalar_text(given, scratch);
+    if (reason.data() != nullptr) out.texts(kAttribute, &reason, 1);
+  }
+}
+
+// A span's attributes at its start.
+template <class Out>
+void map_start(const Metadata& metadata, Out& out) {
+  Scratch scratch;
+  map_text(semconv::gen_ai_provider_name, provider_name(metadata), out);
+  out.text(semconv::gen_ai_operation_name, operation_name(metadata, scratch));
+  map_node(semconv::gen_ai_request_model, request_model(metadata), out);
+  map_text(semconv::gen_ai_output_type, output_type(metadata), out);
+  map_nodes(kRequestAttributes, metadata, out);
+  if (metadata[Key::requested_effort].is_string()) {
+    out.node(semconv::extension::gen_ai_request_reasoning_effort, metadata[Key::requested_effort]);
+  }
+  map_node(semconv::extension::gen_ai_request_reasoning_budget_tokens, metadata[Key::requested_budget_tokens], out);
+  map_nodes(kServerAttributes, metadata, out);
+  if (is_openai(metadata)) {
+    map_text(semconv::openai_api_type, openai_api_type(metadata), out);
+    map_node(semconv::openai_request_service_tier, metadata[Key::service_tier], out);
+  }
+}
+
+// What its end adds.
+template <class Out>
+void map_terminal(const Metadata& metadata, Out& out) {
+  map_finish_reasons(metadata[Key::finish_reason], out);
+  map_nodes(kUsageAttributes, metadata, out);
+  if (is_finite_number(metadata[Key::total_cost])) {
+    out.node(semconv::extension::gen_ai_usage_cost, metadata[Key::total_cost]);
+  }
+  Scratch scratch;
+  if (metadata[Key::dimensions].is_integer() && operation_name(metadata, scratch) == semconv::operation::embeddings) {
+    out.integer(semconv::gen_ai_embeddings_dimension_count, metadata[Key::dimensions].as_int());
+  }
+  if (has_response(metadata)) {
+    map_present(semconv::gen_ai_response_id, response_id(metadata), out);
+    map_node(semconv::gen_ai_response_model, response_model(metadata), out);
+  }
+  if (is_openai(metadata)) {
+    const Node& meta = metadata[Key::provider_meta];
+    map_present(semconv::openai_response_service_tier, meta.find("service_tier"), out);
+    map_present(semconv::openai_response_system_fingerprint, meta.find("system_fingerprint"), out);
+  }
+  if (has_first_chunk(metadata)) {
+    out.real(semconv::gen_ai_response_time_to_first_chunk, seconds_of(metadata[Key::time_to_first_chunk].as_int()));
+  }
+  map_text(semconv::error_type, failed_status(metadata, scratch), out);
+}
+
+// What an exception adds.
+template <class Out>
+void map_exception(const Metadata& metadata, Out& out) {
+  Scratch scratch;
+  out.text(semconv::error_type, error_type(metadata, scratch));
+  map_node(semconv::extension::request_id, metadata[Key::request_id], out);
+}
+
+// The attributes of the event `exception`.
+template <class Out>
+void map_exception_event(const Metadata& metadata, Out& out) {
+  Scratch scratch;
+  out.text(semconv::exception_type, error_type(metadata, scratch));
+  const std::string_view message = error_message(metadata, scratch);
+  if (message.data() != nullptr) out.text(semconv::exception_message, message, true);
+}
+
+// What all metrics of a span have in common.
+template <class Out>
+void map_metric(const Metadata& metadata, Out& out) {
+  Scratch scratch;
+  out.text(semconv::gen_ai_operation_name, operation_name(metadata, scratch));
+  map_text(semconv::gen_ai_provider_name, provider_name(metadata), out);
+  map_node(semconv::gen_ai_request_model, request_model(metadata), out);
+  map_node(semconv::gen_ai_response_model, response_model(metadata), out);
+  map_nodes(kServerAttributes, metadata, out);
+}
+
+}  // namespace nopspan::detail

@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "genai/span_attributes.h"
+
+#include "base/counters.h"
+#include "fields/attribute_keys.h"
+#include "genai/genai_mapping.h"
+#include "state/labels.h"
+#include "state/span_state.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <string_view>
+#include <utility>
+
+namespace nopspan::detail {
+namespace {
+
+using Access = ContextAccess;
+
+// An output of the mapping that keeps fields, for handlers.
+class FieldOutput {
+ public:
+  explicit FieldOutput(FieldBuffer& fields) noexcept : fields_(fields) {}
+
+  void text(std::string_view key, std::string_view value, bool content = false) noexcept {
+    count_unless(fields_.put_string(key, value, content ? kFlags | FieldEntry::kContent : kFlags));
+  }
+  void integer(std::string_view key, std::int64_t value) noexcept {
+    count_unless(fields_.put_word(key, Value::Type::integer, static_cast<std::uint64_t>(value), kFlags));
+  }
+  void real(std::string_view key, double value) noexcept {
+    std::uint64_t word;
+    std::memcpy(&word, &value, sizeof(word));
+    count_unless(fields_.put_word(key, Value::Type::real, word, kFlags));
+  }
+  void boolean(std::string_view key, bool value) noexcept {
+    count_unless(fields_.put_word(key, Value::Type::boolean, value ? 1 : 0, kFlags));
+  }
+  void texts(std::string_view key, const std::string_view* values, std::size_t count) noexcept {
+    Text texts[FinishReasons::kMost];
+    count = std::min(count, FinishReasons::kMost);
+    std::copy(values, values + count, texts);
+    count_unless(fields_.put_texts(key, texts, count, kFlags));
+  }
+  void node(std::string_view key, const Node& value) noexcept {
+    if (value.entry() != nullptr) {
+      entry(key, *value.entry());
+    } else if (value.value() != nullptr) {
+      put_value(key, *value.value());
+    } else if (value.type() == Value::Type::string) {
+      text(key, value.as_string());
+    } else if (value.is_integer()) {
+      integer(key, value.as_int());
+    } else if (value.is_number()) {
+      real(key, value.as_double());
+    } else {
+      boolean(key, value.as_bool());
+    }
+  }
+  void entry(std::string_view key, const FieldEntry& value) noexcept {
+    count_unless(fields_.put_entry(key, value, kFlags | (value.flags & FieldEntry::kContent)));
+  }
+
+ private:
+  static constexpr std::uint8_t kFlags = FieldEntry::kOwn;
+  void put_value(std::string_view key, const Value& value) noexcept {
+    count_unless(fields_.put_value(key, value, kFlags));
+  }
+
+  FieldBuffer& fields_;
+};
+
+// What the application set under a key, as metadata; null if nothing.
+const FieldEntry* find_own(const SpanState& span, std::string_view key) noexcept {
+  constexpr std::uint8_t kNot = FieldEntry::kAdded | FieldEntry::kProbesOnly | FieldEntry::kMeasurement;
+  const FieldBuffer& fields = span.fields;
+  for (const unsigned char* at = fields.begin(); at < fields.end(); at = FieldEntry::at(at)->end()) {
+    const FieldEntry* entry = FieldEntry::at(at);
+    if ((entry->flags & kNot) == 0 && entry->key() == key) return entry;
+  }
+  return nullptr;
+}
+
+bool has_label(const SpanState& span, std::string_view key) noexcept {
+  bool found = false;
+  for_each_extra_label(span.frame.context, [&](std::string_view other, std::string_view) { found |= other == key; });
+  return found;
+}
+
+// An output that leaves out what the application has set under the same name: its own word counts.
+template <class Out>
+class Unless {
+ public:
+  Unless(Out& out, const SpanState* span) noexcept : out_(out), span_(span) {}
+
+  template <class... Rest>
+  void text(std::string_view key, Rest... rest) noexcept {
+    if (!is_own(key)) out_.text(key, rest...);
+  }
+  void integer(std::string_view key, std::int64_t value) noexcept {
+    if (!is_own(key)) out_.integer(key, value);
+  }
+  void real(std::string_view key, double value) noexcept {
+    if (!is_own(key)) out_.real(key, value);
+  }
+  void texts(std::string_view key, const std::string_view* values, std::size_t count) noexcept {
+    if (!is_own(key)) out_.texts(key, values, count);
+  }
+  void node(std::string_view key, const Node& value) noexcept {
+    if (!is_own(key)) out_.node(key, value);
+  }
+  void entry(std::string_view key, const FieldEntry& value) noexcept {
+    if (!is_own(key)) out_.entry(key, value);
+  }
+
+ private:
+  // What is content does not count: whether it is there depends on who listens.
+  [[nodiscard]] bool is_own(std::string_view key) const noexcept {
+    if (span_ == nullptr) return false;
+    const FieldEntry* own = find_own(*span_, key);
+    return (own != nullptr && (own->flags & FieldEntry::kContent) == 0) || has_label(*span_, key);
+  }
+
+  Out& out_;
+  const SpanState* span_;  // null: the application set no name of ours
+};
+
+// An output that looks whether an attribute is made.
+class Finder {
+ public:
+  explicit Finder(std::string_view key) noexcept : key_(key) {}
+  template <class... Value>
+  void text(std::string_view key, const Value&...) noexcept {
+    look_at(key);
+  }
+  void integer(std::string_view key, std::int64_t) noexcept { look_at(key); }
+  void real(std::string_view key, double) noexcept { look_at(key); }
+  void texts(std::string_view key, const std::string_view*, std::size_t) noexcept { look_at(key); }
+  void node(std::string_view key, const Node&) noexcept { look_at(key); }
+  [[nodiscard]] bool found() const noexcept { return found_; }
+
+ private:
+  void look_at(std::string_view key) noexcept { found_ = found_ || key == key_; }
+  std::string_view key_;
+  bool found_ = false;
+};
+
+// Names that the mapping and the table of keys give.
+bool is_our_name(std::string_view key) noexcept {
+  for (const std::string_view prefix :
+       {"gen_ai.", "openai.", "nopspan.", "error.type", "server.", "langfuse.", "http.", "retry."}) {
+    if (key.substr(0, prefix.size()) == prefix) return true;
+  }
+  return false;
+}
+
+// Of a span that is no operation of the conventions, the mapping reads these alone.
+bool is_of_the_response(Key key) noexcept {
+  return (key >= Key::usage && key <= Key::total_cost) || key == Key::finish_reason || key == Key::model ||
+         key == Key::engine || key == Key::request_id;
+}
+
+// An event is not mapped, but says in the conventions' words whose it is.
+std::string_view name_in_event(const SpanState& state, Key input, std::string_view key) noexcept {
+  if (state.is_span) return key;
+  if (input == Key::model) return semconv::gen_ai_request_model;
+  return input == Key::request_id ? semconv::extension::request_id : key;
+}
+
+// What becomes of a field.
+struct Use {
+  bool is_read = false;  // by the mapping, as `input`
+  Key input{};
+  std::string_view attribute;  // its own attribute; "" if it has none
+};
+
+Use use_of(const SpanState& span, AttributeKey::Of keys, bool is_operation, const FieldEntry& entry) noexcept {
+  Use use;
+  const AttributeKey* known = find_attribute_key(entry.key(), keys);
+  if (known == nullptr) {
+    use.attribute = entry.key();
+    return use;
+  }
+  // The mapping gives texts that leave the process: content is not for it.
+  const bool readable = (entry.flags & (FieldEntry::kMeasurement | FieldEntry::kContent)) == 0;
+  use.input = known->input;
+  use.is_read = span.is_span && known->input != AttributeKey::kNoKey && readable &&
+                (is_operation || is_of_the_response(known->input));
+  if (!known->unless.empty() && find_own(span, known->unless) != nullptr) return use;
+  use.attribute = known->attribute;
+  if (known->input == Key::operation && span.catalogue != nullptr && span.catalogue->name == "llm.image") {
+    use.is_read = false;  // generate, edit or variation
+    use.attribute = "nopspan.image.operation";
+  }
+  if (use.attribute.empty() && !use.is_read) use.attribute = name_in_event(span, known->input, entry.key());
+  return use;
+}
+
+Node label_of(const SpanState& span, Access::Label which) noexcept {
+  const Interned text = label(Access::label(span.frame.context, which));
+  return text.size == 0 ? Node() : Node(std::string_view(text.text, text.size));
+}
+
+// From the catalogues' flat fields to what the mapping reads.
+void complete(const SpanState& span, Metadata& m) noexcept {
+  const CatalogueSpan& known = *span.catalogue;
+  const bool is_inference = known.operation == "chat" || known.operation == "image";
+  if (!m[Key::operation].exists() && !known.operation.empty()) m[Key::operation] = Node(known.operation);
+  if (is_inference && !m[Key::model].exists()) m[Key::model] = label_of(span, Access::model);
+  if (is_inference && !m[Key::engine].exists()) m[Key::engine] = label_of(span, Access::engine);
+  if (m[Key::model].is_map()) {
+    m[Key::model_id] = m[Key::model].find("id");
+    m[Key::model_provider] = m[Key::model].find("provider");
+  } else {
+    m[Key::model_id] = m[Key::model];
+  }
+  if (!m[Key::provider].exists() && !m[Key::model_provider].exists()) m[Key::provider] = m[Key::engine];
+  if (!m[Key::request_id].exists()) {
+    const std::string_view id = visible_id(span);
+    if (!id.empty()) m[Key::request_id] = Node(id);
+  }
+  if (known.name == "llm.stream" && !m[Key::stream].exists()) m[Key::stream] = Node(true);
+  if ((span.flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0) {
+    m[Key::mode] = Node(std::string_view("stream"));
+    m[Key::time_to_first_chunk] = Node(static_cast<std::int64_t>(span.first_token_ns));
+  }
+  spread_usage(m);
+}
+
+template <class Each>
+void for_each_field(const SpanState& span, const Each& each) noexcept {
+  const FieldBuffer& fields = span.fields;
+  for (const unsigned char* at = fields.begin(); at < fields.end(); at = FieldEntry::at(at)->end()) {
+    const FieldEntry& entry = *FieldEntry::at(at);
+    if ((entry.flags & FieldEntry::kAdded) == 0) each(entry);
+  }
+}
+
+// What the mapping says of a span.
+template <class Out>
+void write_mapped(const SpanState& span, bool at_end, bool is_operation, Metadata& metadata, Out& out) noexcept {
+  if (is_operation) {
+    map_start(metadata, out);
+  } else {
+    map_node(semconv::gen_ai_request_model, metadata[Key::model_id], out);
+    out.node(semconv::extension::request_id, metadata[Key::request_id]);
+  }
+  if (!at_end) return;
+  const bool failed = span.status == NOPSPAN_STATUS_ERROR || span.status == NOPSPAN_STATUS_EXCEPTION;
+  if (failed) metadata[Key::http_status] = Node();  // what was said of the failure says more
+  add_costs(metadata);
+  map_terminal(metadata, out);
+  Scratch scratch[8];
+  map_text(semconv::extension::langfuse_cost_details, cost_details(metadata, scratch), out);
+  if (failed) out.text(semconv::error_type, span.error_type[0] != '\0' ? span.error_type : semconv::error_type_other);
+}
+
+// The labels that the span has from those around it, or its own, where they are no fields of it.
+template <class Out>
+void write_labels(const SpanState& span, Out& out) noexcept {
+  for_each_extra_label(span.frame.context, [&](std::string_view key, std::string_view value) {
+    if (find_own(span, key) == nullptr) out.text(key, value);
+  });
+}
+
+// Whether metadata of the same key tells the field's attribute.
+bool is_second(const SpanState& span, const FieldEntry& entry) noexcept {
+  return (entry.flags & (FieldEntry::kMeasurement | FieldEntry::kProbesOnly)) != 0 &&
+         find_own(span, entry.key()) != nullptr;
+}
+
+bool is_nothing(const FieldEntry& entry) noexcept {
+  return entry.type == Value::Type::null || (entry.type == Value::Type::list && entry.payload() == entry.end());
+}
+
+template <class Out>
+void write_plain(const SpanState& span, Out& out) noexcept {
+  for_each_field(span, [&](const FieldEntry& entry) {
+    if (!is_second(span, entry)) out.entry(entry.key(), entry);
+  });
+}
+
+// The same, with little to do for fields in wire form.
+void write_plain(const SpanState& span, AttributeEncoder& out) noexcept {
+  const unsigned char* at = span.fields.begin();
+  const unsigned char* const end = span.fields.end();
+  while ((at = out.wire_entries(at, end)) < end) {
+    const FieldEntry& entry = *FieldEntry::at(at);
+    if ((entry.flags & FieldEntry::kAdded) == 0 && !is_second(span, entry)) out.entry(entry.key(), entry);
+    at = entry.end();
+  }
+}
+
+template <class Out>
+void write_catalogued(const SpanState& span, AttributeKey::Of keys, bool at_end, Out& all) noexcept {
+  const bool is_operation = span.is_span && span.catalogue != nullptr && !span.catalogue->operation.empty();
+  Metadata metadata;
+  bool has_own_names = false;  // the application set "gen_ai.…" or the like itself
+  for_each_field(span, [&](const FieldEntry& entry) {
+    const Use use = use_of(span, keys, is_operation, entry);
+    if (use.is_read) metadata[use.input] = Node(&entry);
+    has_own_names = has_own_names || (use.attribute == entry.key() && is_our_name(use.attribute));
+  });
+  for_each_extra_label(span.frame.context,
+                       [&](std::string_view key, std::string_view) { has_own_names |= is_our_name(key); });
+  Unless<Out> out(all, has_own_names ? &span : nullptr);
+  if (span.is_span) {
+    complete(span, metadata);
+    write_mapped(span, at_end, is_operation, metadata, out);
+  }
+  for_each_field(span, [&](const FieldEntry& entry) {
+    const Use use = use_of(span, keys, is_operation, entry);
+    if (use.attribute.empty() || is_nothing(entry) || is_second(span, entry)) return;
+    if (use.attribute != entry.key()) {
+      out.entry(use.attribute, entry);
+      return;
+    }
+    if ((entry.flags & FieldEntry::kContent) != 0 && span.is_span && is_our_name(use.attribute)) {
+      Finder mapped(use.attribute);
+      write_mapped(span, at_end, is_operation, metadata, mapped);
+      if (mapped.found()) return;
+    }
+    all.entry(use.attribute, entry);
+  });
+}
+
+template <class Out>
+void write_attributes(const SpanState& span, bool at_end, Out& out) noexcept {
+  const auto keys = static_cast<AttributeKey::Of>(span.keys);
+  if (keys == AttributeKey::Of{}) {
+    write_plain(span, out);
+  } else {
+    write_catalogued(span, keys, at_end, out);
+  }
+  write_labels(span, out);
+}
+
+__attribute__((noinline)) EncodedAttributes encode_all_attributes(const SpanState& span, bool at_end, unsigned field,
+                                                                  bool with_content, unsigned char* out) noexcept {
+  AttributeEncoder encoder(field, with_content, out);
+  write_attributes(span, at_end, encoder);
+  return encoder.finish();
+}
+
+}  // namespace
+
+EncodedAttributes encode_attributes(const SpanState& span, bool at_end, unsigned field, bool with_content,
+                                    unsigned char* out) noexcept {
+  if (span.keys == 0 && !has_extra_labels(span.frame.context)) {
+    AttributeEncoder usual(field, with_content, out);
+    if (usual.wire_entries(span.fields.begin(), span.fields.end()) == span.fields.end()) return usual.finish();
+  }
+  return encode_all_attributes(span, at_end, field, with_content, out);
+}
+
+void collect_attributes(const SpanState& span, bool at_end, FieldBuffer& out) noexcept {
+  FieldOutput output(out);
+  write_attributes(span, at_end, output);
+}
+
+}  // namespace nopspan::detail

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "handlers/span_dispatch.h"
+
+#include <nopspan/probes.h>
+#include "genai/span_attributes.h"
+#include "handlers/event_access.h"
+#include "handlers/registry.h"
+
+#include <string_view>
+
+namespace nopspan::detail {
+namespace {
+
+void add_measurement(FieldBuffer& fields, std::string_view key, std::uint64_t value) noexcept {
+  fields.add_word(key, Value::Type::integer, value, FieldEntry::kMeasurement);
+}
+
+// An iteration's start is an event beside the span: agent.operator.iteration_start.
+EventName event_name_of(const SpanState& span, std::string_view suffix) noexcept {
+  const std::string_view name(span.name.text, span.name.size);
+  if (shape_of(span) != Shape::iteration) return {name, suffix};
+  return {name.substr(0, name.rfind('.')), ".iteration_start"};
+}
+
+// What system_time was then.
+std::uint64_t system_time_at(std::uint64_t time_ns) noexcept {
+  const std::uint64_t now = monotonic_ns();
+  return system_ns() - (now > time_ns ? now - time_ns : 0);
+}
+
+// The event `<name><suffix>` to its handlers, if it has any; `measure` adds its measurements.
+template <class Measure>
+void dispatch_span(SpanState& span, std::string_view suffix, bool at_end, const Measure& measure) {
+  const EventName event_name = event_name_of(span, suffix);
+  Dispatch dispatch(event_name);
+  if (!dispatch) return;
+  {
+    const Busy busy;
+    measure(span.fields);
+    span.fields.reserve(kIdsBytes);
+  }
+  Event event;
+  EventAccess::set_name(event, dispatch.name());
+  EventAccess::set_request_id(event, visible_id(span));
+  EventAccess::set_context(event, span.frame.context);
+  EventAccess::set_parent_id(event, span.parent_id);
+  EventAccess::set_status(event, span.status);
+  EventAccess::set_flags(event, span.flags);
+  EventAccess::set_fields(event, span.fields);
+  if (!span.has_ids) EventAccess::set_ids_of(event, &span);
+  static_assert(sizeof(Event::Link) == sizeof(nopspan_link));
+  EventAttributes attributes{&span, at_end, {}};
+  EventAccess::set_attributes(event, &attributes);
+  EventAccess::set_links(event, reinterpret_cast<const Event::Link*>(span.links), span.link_count);
+  dispatch.run(event);
+}
+
+}  // namespace
+
+void dispatch_start(SpanState& span) {
+  if (!is_handled(kStart)) return;
+  dispatch_span(span, ".start", false, [&](FieldBuffer& fields) {
+    add_measurement(fields, "system_time", system_time_at(span.start_ns));
+    if (shape_of(span) == Shape::standard) add_measurement(fields, "monotonic_time", span.start_ns);
+  });
+}
+
+void dispatch_end(SpanState& span) {
+  const Shape shape = shape_of(span);
+  const bool exception = span.status == NOPSPAN_STATUS_EXCEPTION && shape != Shape::compaction;  // that just stops
+  if (shape == Shape::iteration || !is_handled(exception ? kException : kStop)) return;
+  dispatch_span(span, exception ? ".exception" : ".stop", true, [&](FieldBuffer& fields) {
+    if (span.as_given) return;
+    if (shape == Shape::compaction) {
+      add_measurement(fields, "system_time", system_time_at(span.end_ns));
+      return;
+    }
+    add_measurement(fields, "duration", span.duration_ns);
+    if (shape == Shape::standard) add_measurement(fields, "monotonic_time", span.end_ns);
+  });
+}
+
+}  // namespace nopspan::detail

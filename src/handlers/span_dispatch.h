@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// A span's events to its handlers. Not inside an Entry.
+#pragma once
+
+#include "state/catalogue.h"
+#include "state/span_state.h"
+
+namespace nopspan::detail {
+
+inline Shape shape_of(const SpanState& span) noexcept {
+  return span.catalogue != nullptr ? span.catalogue->shape : Shape::standard;
+}
+
+void dispatch_start(SpanState& span);
+// .stop or .exception.
+void dispatch_end(SpanState& span);
+
+}  // namespace nopspan::detail

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+// Events that are not a span's. An event borrows a SpanState: the place that its record speaks of.
+#include <nopspan/events.h>
+#include <nopspan/genai_events.h>
+
+#include "base/clean_text.h"
+#include "base/counters.h"
+#include "emit/batch.h"
+#include "emit/probe.h"
+#include "fields/attribute_keys.h"
+#include "genai/span_attributes.h"
+#include "handlers/event_access.h"
+#include "handlers/registry.h"
+#include "state/frames.h"
+#include "state/span_state.h"
+#include "thread/thread_state.h"
+
+#include <cstring>
+#include <new>
+#include <string>
+
+namespace nopspan::detail {
+namespace {
+
+bool point_handlers_up() noexcept { return (gate() & kGatePointHandlers) != 0; }
+
+// The event is where `context` is: in its span, under the same parent where that is a scope of this thread.
+void place(SpanState& event, const Context& context) noexcept {
+  event.frame.context = context;
+  if (context.empty()) return;
+  event.begins_request = false;
+  event.flags |= context_flags(context);
+  if (const Frame* frame = find_scope(context.span_id()); frame != nullptr) {
+    const SpanState* enclosing = frame->span;
+    event.parent_id = enclosing->parent_id;
+    event.start_ns = enclosing->start_ns;
+    event.flags |= enclosing->flags & (NOPSPAN_FLAG_ORPHAN | NOPSPAN_FLAG_REMOTE_PARENT);
+    event.enclosing = enclosing->name;
+  }
+}
+
+// The event to its handlers, if it has any; `add` adds what only they see.
+template <class Add>
+void dispatch_point(SpanState& state, const Add& add) {
+  const std::string_view name(state.name.text, state.name.size);
+  Dispatch dispatch{EventName(name)};
+  if (!dispatch) return;
+  {
+    const Busy busy;
+    add(state.fields);
+  }
+  Event event;
+  EventAccess::set_name(event, name);
+  EventAccess::set_request_id(event, visible_id(state));
+  EventAccess::set_context(event, state.frame.context);
+  EventAccess::set_parent_id(event, state.parent_id);
+  EventAccess::set_status(event, state.status);
+  EventAccess::set_flags(event, state.flags);
+  EventAccess::set_fields(event, state.fields);
+  EventAttributes attributes{&state, false, {}};
+  EventAccess::set_attributes(event, &attributes);
+  dispatch.run(event);
+}
+
+// A gauge that was set, and can be.
+bool find_gauge(const FieldBuffer& fields, std::string_view key, std::int64_t& value) noexcept {
+  const FieldEntry* entry = fields.find(key, true);
+  if (entry == nullptr || entry->type != Value::Type::integer) return false;
+  value = entry->as_int();
+  if (value < 0) count(counters.values_clamped);
+  return value >= 0;
+}
+
+// A gauge to whoever listens outside. `engine` and `name` are clean.
+void tell_gauge(ThreadState* thread, SpanState& event, const char* engine, const char* name, std::int64_t value,
+                std::int64_t maximum) noexcept {
+  if (point_probes_up()) fire_gauge(thread, event, engine, name, value, maximum);
+  if (!batch_up()) return;
+  const PointEntry gauge{NOPSPAN_ENTRY_GAUGE,
+                         thread->clock.now(),
+                         static_cast<std::uint64_t>(value),
+                         static_cast<std::uint64_t>(maximum),
+                         name,
+                         engine};
+  batch_point(thread, event, gauge);
+}
+
+void tell_engine_stats(ThreadState* thread, SpanState& event) noexcept {
+  const Interned engine = label(ContextAccess::label(event.frame.context, ContextAccess::engine));
+  std::int64_t total = 0;
+  const bool has_total = find_gauge(event.fields, "kv_cache_total", total);
+  for (const char* name : {"running", "waiting", "kv_cache_used"}) {
+    std::int64_t value = 0;
+    if (!find_gauge(event.fields, name, value)) continue;
+    tell_gauge(thread, event, engine.text, name, value, std::string_view(name) == "kv_cache_used" ? total : 0);
+  }
+  if (has_total) tell_gauge(thread, event, engine.text, "kv_cache_total", total, 0);
+}
+
+SpanState* begin_point(Name name, const Context* target) noexcept {
+  const Entry entry;
+  if (!entry) return nullptr;
+  SpanState* event = allocate(entry.thread());
+  if (event == nullptr) return nullptr;
+  event->is_span = false;
+  event->begins_request = true;
+  event->name = clean_name(name);
+  event->enclosing = event->name;
+  event->keys = attribute_keys_of({event->name.text, event->name.size});
+  event->keeps_content = point_handlers_up() || capturing_content.load(std::memory_order_relaxed);
+  const Frame* top = top_frame();
+  if (target != nullptr) {
+    place(*event, *target);
+  } else if (top != nullptr) {
+    place(*event, top->context);
+  }
+  return event;
+}
+
+// The event gen_ai.retry, which tells handlers of the same retry in the conventions' words.
+void tell_of_retry(const SpanState& retry) noexcept {
+  SpanState* event = begin_point("gen_ai.retry", &retry.frame.context);
+  if (event == nullptr) return;
+  event->parent_id = retry.parent_id;
+  dispatch_point(*event, [&](FieldBuffer& fields) {
+    constexpr std::string_view kNames[][2] = {{"attempt", "retry.attempt"},
+                                              {"reason", "retry.reason"},
+                                              {"delay_ms", "retry.delay_ms"},
+                                              {"status_code", "http.response.status_code"}};
+    for (const auto& [key, name] : kNames) {
+      const FieldEntry* entry = retry.fields.find(key, false);
+      if (entry == nullptr || (entry->type == Value::Type::string && entry->as_string().empty())) continue;
+      fields.put_entry(name, *entry, entry->flags & FieldEntry::kContent);
+    }
+  });
+  release(event);
+}
+
+// Marks the first token of the span that the event is in, where that is a scope of this thread and had none.
+bool note_first_token(ThreadState* thread, const SpanState& event) noexcept {
+  const Frame* frame = find_scope(event.frame.context.span_id());
+  if (frame == nullptr || frame->span->process_mark != process_mark()) return false;  // or the parent process's
+  const FieldEntry* tokens = event.fields.find("gen_ai.stream.tokens_so_far", false);
+  const std::int64_t count = tokens != nullptr && tokens->type == Value::Type::integer ? tokens->as_int() : 1;
+  mark_first_token(thread, *frame->span, thread->clock.now(), static_cast<std::uint64_t>(count < 0 ? 0 : count));
+  return true;
+}
+
+// An event to whoever listens outside.
+void tell_point(ThreadState* thread, SpanState& event) noexcept {
+  if (event.point == Point::handlers_only) return;
+  if (event.point == Point::first_token && note_first_token(thread, event)) return;
+  if (!point_probes_up() && !batch_up()) return;
+  if (event.point == Point::engine_stats) {
+    tell_engine_stats(thread, event);
+    return;
+  }
+  const std::uint64_t now = thread->clock.now();
+  const bool is_retry = event.point == Point::retry;
+  if (point_probes_up()) {
+    if (is_retry) {
+      fire_retry(thread, event, now);
+    } else {
+      fire_event(thread, event, now);
+    }
+  }
+  if (!batch_up()) return;
+  PointEntry entry{NOPSPAN_ENTRY_EVENT, now, 0, 0, nullptr, nullptr};
+  if (is_retry) entry = {NOPSPAN_ENTRY_RETRY, now, event.retry_delay_ns, event.retry_attempt, nullptr, nullptr};
+  batch_point(thread, event, entry);
+}
+
+// What handlers see besides the fields.
+void add_for_handlers(const SpanState& event, FieldBuffer& fields) noexcept {
+  if (event.point != Point::retry && event.point != Point::timed) return;
+  if (event.point == Point::retry && fields.find("request_id", false) == nullptr) {
+    const char* id = visible_id(event);
+    if (*id == '\0') {
+      fields.add_null("request_id");
+    } else {
+      fields.add_string("request_id", id);
+    }
+  }
+  fields.put_word("system_time", Value::Type::integer, system_ns(), FieldEntry::kMeasurement | FieldEntry::kAdded);
+}
+
+}  // namespace
+
+FieldSink* point_begin(Point point, Name name, const Context* target) noexcept {
+  SpanState* event = begin_point(name, target);
+  if (event == nullptr) return nullptr;
+  event->point = point;
+  if (point == Point::retry) event->keys = AttributeKey::retry;
+  return event;
+}
+
+void point_discard(FieldSink* sink) noexcept { release(static_cast<SpanState*>(sink)); }
+
+void point_emit(FieldSink* sink) noexcept {
+  auto* event = static_cast<SpanState*>(sink);
+  apply_trace_id(*event);
+  {
+    const Entry entry;
+    if (entry) {
+      tell_point(entry.thread(), *event);
+      discard_batch_if_down(entry.thread());
+    }
+  }
+  if (point_handlers_up()) {
+    dispatch_point(*event, [&](FieldBuffer& fields) { add_for_handlers(*event, fields); });
+    if (event->point == Point::retry) tell_of_retry(*event);
+  }
+  release(event);
+}
+
+void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum) noexcept {
+  SpanState* event = begin_point("engine.stats", nullptr);
+  if (event == nullptr) return;
+  char engine_text[kMaxNameBytes + 1];
+  char name_text[kMaxNameBytes + 1];
+  clean(engine.view(), engine_text);
+  clean(name.view(), name_text);
+  {
+    const Entry entry;
+    if (entry) tell_gauge(entry.thread(), *event, engine_text, name_text, value, maximum);
+  }
+  if (point_handlers_up()) {
+    dispatch_point(*event, [&](FieldBuffer& fields) {
+      fields.put_string("engine", engine_text, 0);
+      fields.put_string("gauge", name_text, 0);
+      if (maximum != 0) fields.put_word("maximum", Value::Type::integer, static_cast<std::uint64_t>(maximum), 0);
+      fields.put_word(name_text, Value::Type::integer, static_cast<std::uint64_t>(value), FieldEntry::kMeasurement);
+    });
+  }
+  release(event);
+}
+
+void emit_first_token(const SpanState& span, std::uint64_t tokens_so_far) noexcept {
+  if (!point_handlers_up()) return;
+  SpanState* event = begin_point("gen_ai.stream.first_token", &span.frame.context);
+  if (event == nullptr) return;
+  event->parent_id = span.parent_id;
+  event->flags = span.flags;
+  dispatch_point(*event, [&](FieldBuffer& fields) {
+    fields.put_word("time_to_first_token", Value::Type::integer, span.first_token_ns, FieldEntry::kMeasurement);
+    fields.put_word("gen_ai.stream.tokens_so_far", Value::Type::integer, tokens_so_far, 0);
+  });
+  release(event);
+}
+
+}  // namespace nopspan::detail
+
+namespace nopspan::genai::detail {
+
+void put_finish_reasons(nopspan::detail::FieldSink* sink, const Text* reasons, std::size_t count) noexcept {
+  using nopspan::detail::FieldEntry;
+  const nopspan::detail::Busy busy;
+  if (count == 0) return;
+  constexpr std::string_view kKey = "gen_ai.response.finish_reasons";
+  bool written = false;
+  try {
+    std::string joined;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (i > 0) joined += ',';
+      joined += reasons[i].view();
+    }
+    written = sink->fields.put_texts(kKey, reasons, count, FieldEntry::kProbesOnly) &&
+              sink->fields.put_string(kKey, joined, FieldEntry::kAdded);
+  } catch (const std::bad_alloc&) {
+  }
+  nopspan::detail::count_unless(written);
+}
+
+}  // namespace nopspan::genai::detail

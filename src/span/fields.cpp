@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: Apache-2.0
+// What Fields' setters do: the value goes to the buffer, and a few keys to the record's own fields too.
+#include <nopspan/fields.h>
+
+#include "base/clean_text.h"
+#include "base/counters.h"
+#include "base/work.h"
+#include "fields/attribute_keys.h"
+#include "genai/genai_mapping.h"
+#include "state/span_state.h"
+
+#include <nopspan/value.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <string_view>
+
+namespace nopspan::detail {
+namespace {
+
+// What nopspan measures itself for a span.
+bool is_own_measurement(std::string_view key) noexcept {
+  return key == "duration" || key == "monotonic_time" || key == "system_time";
+}
+
+// A key that may be written now; counts what may not.
+bool accept(FieldSink* sink, Text key, std::uint8_t flags) noexcept {
+  const bool measurement = (flags & FieldEntry::kMeasurement) != 0;
+  if (key.empty() || (measurement && sink->is_span && is_own_measurement(key.view()))) {
+    count(counters.fields_dropped);
+    return false;
+  }
+  if ((flags & FieldEntry::kContent) == 0 || sink->keeps_content) return true;
+  // Content that nobody may see is not even copied; but what it replaces is replaced.
+  sink->fields.erase(key.view());
+  return false;
+}
+
+// What the documents mark as content is content, however it is set.
+std::uint8_t metadata_flags(const FieldSink* sink, Text key, bool content) noexcept {
+  if (!content && sink->keys != 0) {
+    const AttributeKey* known = find_attribute_key(key.view(), static_cast<AttributeKey::Of>(sink->keys));
+    content = known != nullptr && known->is_content;
+  }
+  return content ? FieldEntry::kContent : 0;
+}
+
+void set_label(FieldSink* sink, ContextAccess::Label which, std::string_view text) noexcept {
+  ContextAccess::label(sink->frame.context, which) = intern_label(text);
+}
+
+// The keys that are fields of the record too.
+void note_text(FieldSink* sink, std::string_view key, std::string_view text) noexcept {
+  switch (key.size()) {
+    case 5:
+      if (key == "model") set_label(sink, ContextAccess::model, text);
+      break;
+    case 6:
+      if (key == "engine") set_label(sink, ContextAccess::engine, text);
+      if (key == "tenant") set_label(sink, ContextAccess::tenant, text);
+      if (key == "reason" && !sink->is_span) clean(text, sink->retry_reason);
+      break;
+    case 9:
+      if (key == "tool_name") {
+        clean(text, sink->tool_name);
+        sink->has_tool = true;
+      }
+      break;
+    default:
+      break;
+  }
+}
+
+// Which of the four counts a field is.
+std::uint8_t usage_bit(const FieldSink& sink, const std::uint64_t& field) noexcept {
+  return static_cast<std::uint8_t>(1U << static_cast<unsigned>(&field - &sink.input_tokens));
+}
+
+// Usage is metadata: a measurement of that name is the application's own.
+void note_usage(FieldSink* sink, std::uint64_t& field, std::uint64_t number, bool measurement) noexcept {
+  if (measurement) return;
+  field = number;
+  sink->usage_keys |= usage_bit(*sink, field);
+  sink->flags |= NOPSPAN_FLAG_HAS_USAGE;
+}
+
+// A map of counts, as the references have it.
+void note_usage_map(FieldSink* sink, const Value& map) noexcept {
+  Metadata metadata;
+  metadata[Key::usage] = Node(&map);
+  spread_usage(metadata);
+  const auto note = [&](Key key, std::uint64_t& field) {
+    const Node& count = metadata[key];
+    if (count.is_integer() && count.as_int() >= 0)
+      note_usage(sink, field, static_cast<std::uint64_t>(count.as_int()), false);
+  };
+  note(Key::input_tokens, sink->input_tokens);
+  note(Key::output_tokens, sink->output_tokens);
+  note(Key::cache_read_input_tokens, sink->cached_tokens);
+  note(Key::reasoning_tokens, sink->reasoning_tokens);
+}
+
+std::uint64_t saturating_ms(std::uint64_t ms) noexcept {
+  constexpr std::uint64_t kNsPerMs = 1'000'000;
+  if (ms <= static_cast<std::uint64_t>(INT64_MAX) / kNsPerMs) return ms * kNsPerMs;
+  count(counters.values_clamped);
+  return INT64_MAX;
+}
+
+void note_engine(FieldSink* sink, std::uint64_t& field, std::uint64_t number) noexcept {
+  field = number;
+  sink->engine.known |= engine_bit(sink->engine, field);
+  sink->has_engine_times = true;
+}
+
+// A time that cannot be is as none.
+void forget_time(FieldSink* sink, std::string_view key) noexcept {
+  EngineTimes& engine = sink->engine;
+  const auto forget_it = [&](std::uint64_t& field) {
+    field = 0;
+    engine.known &= static_cast<std::uint8_t>(~engine_bit(engine, field));
+  };
+  if (key == "arrival_ns") forget_it(engine.arrival_ns);
+  if (key == "queue_ns") forget_it(engine.queue_ns);
+  if (key == "prefill_ns") forget_it(engine.prefill_ns);
+  if (key == "decode_ns") forget_it(engine.decode_ns);
+}
+
+constexpr std::string_view kEngineKeys[] = {"arrival_ns", "queue_ns", "prefill_ns", "decode_ns", "preemptions"};
+constexpr std::string_view kUsageKeys[] = {"input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"};
+
+template <std::size_t N>
+bool is_one_of(std::string_view key, const std::string_view (&keys)[N]) noexcept {
+  for (const std::string_view known : keys) {
+    if (key == known) return true;
+  }
+  return false;
+}
+
+// The key has no value that may be known any more.
+void forget(FieldSink* sink, std::string_view key) noexcept {
+  const auto forget_usage = [&](std::uint64_t& field) {
+    field = 0;
+    sink->usage_keys &= static_cast<std::uint8_t>(~usage_bit(*sink, field));
+    if (sink->usage_keys == 0) sink->flags &= ~NOPSPAN_FLAG_HAS_USAGE;
+  };
+  if (key == "model" || key == "engine" || key == "tenant") note_text(sink, key, {});
+  if (key == "tool_name") sink->has_tool = false;
+  if (key == "input_tokens") forget_usage(sink->input_tokens);
+  if (key == "output_tokens") forget_usage(sink->output_tokens);
+  if (key == "cached_tokens") forget_usage(sink->cached_tokens);
+  if (key == "reasoning_tokens") forget_usage(sink->reasoning_tokens);
+}
+
+void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool measurement) noexcept {
+  if (value < 0) {
+    if (is_one_of(key, kEngineKeys) || (!measurement && is_one_of(key, kUsageKeys))) count(counters.values_clamped);
+    if (!measurement) forget(sink, key);
+    forget_time(sink, key);
+    return;
+  }
+  const auto number = static_cast<std::uint64_t>(value);
+  EngineTimes& engine = sink->engine;
+  switch (key.size()) {
+    case 7:
+      if (key == "attempt") sink->retry_attempt = number;
+      break;
+    case 8:
+      if (key == "queue_ns") note_engine(sink, engine.queue_ns, number);
+      if (key == "delay_ms") sink->retry_delay_ns = saturating_ms(number);
+      break;
+    case 9:
+      if (key == "decode_ns") note_engine(sink, engine.decode_ns, number);
+      break;
+    case 10:
+      if (key == "prefill_ns") note_engine(sink, engine.prefill_ns, number);
+      if (key == "arrival_ns") engine.arrival_ns = number;
+      break;
+    case 11:
+      if (key == "preemptions") engine.preemptions = number;
+      break;
+    case 12:
+      if (key == "input_tokens") note_usage(sink, sink->input_tokens, number, measurement);
+      break;
+    case 13:
+      if (key == "output_tokens") note_usage(sink, sink->output_tokens, number, measurement);
+      if (key == "cached_tokens") note_usage(sink, sink->cached_tokens, number, measurement);
+      if (key == "decode_tokens") engine.decode_tokens = number;
+      break;
+    case 14:
+      if (key == "prefill_tokens") engine.prefill_tokens = number;
+      break;
+    case 16:
+      if (key == "reasoning_tokens") note_usage(sink, sink->reasoning_tokens, number, measurement);
+      break;
+    default:
+      break;
+  }
+}
+
+// Whether a label, a tool's name or a count may be taken from the field: content stays with the handlers.
+bool leaves_the_process(std::uint8_t flags) noexcept {
+  return (flags & FieldEntry::kContent) == 0 || capturing_content.load(std::memory_order_relaxed);
+}
+
+void put_integer(FieldSink* sink, Text key, std::int64_t value, std::uint8_t flags) noexcept {
+  if (!accept(sink, key, flags)) return;
+  if (leaves_the_process(flags)) note_number(sink, key.view(), value, (flags & FieldEntry::kMeasurement) != 0);
+  count_unless(sink->fields.put_word(key.view(), Value::Type::integer, static_cast<std::uint64_t>(value), flags));
+}
+
+// Times may come as doubles, counts are integers.
+void note_real(FieldSink* sink, std::string_view key, double value, bool measurement) noexcept {
+  if (!is_one_of(key, kEngineKeys)) return;
+  if (value >= 0 && value < 0x1p63) {
+    note_number(sink, key, static_cast<std::int64_t>(value), measurement);
+  } else {
+    count(counters.values_clamped);
+    forget_time(sink, key);
+  }
+}
+
+void put_real(FieldSink* sink, Text key, double value, std::uint8_t flags) noexcept {
+  if (!accept(sink, key, flags)) return;
+  if (leaves_the_process(flags)) note_real(sink, key.view(), value, (flags & FieldEntry::kMeasurement) != 0);
+  std::uint64_t word;
+  std::memcpy(&word, &value, sizeof(word));
+  count_unless(sink->fields.put_word(key.view(), Value::Type::real, word, flags));
+}
+
+std::int64_t clamp(std::uint64_t value) noexcept {
+  if (value <= static_cast<std::uint64_t>(INT64_MAX)) return static_cast<std::int64_t>(value);
+  count(counters.values_clamped);
+  return INT64_MAX;
+}
+
+// What follows has two ways. Nearly every field is metadata and no content, has a key that is nothing to the record and
+// was not set before, and there is room for it: that is written at once, and nothing else of the library is touched, so
+// that a signal handler may find it half done. All others go the careful way.
+
+// Whether a key is one of note_text()'s.
+bool is_noted_text(std::string_view key) noexcept {
+  switch (key.size()) {
+    case 5:
+      return key == "model";
+    case 6:
+      return key == "engine" || key == "tenant" || key == "reason";
+    case 9:
+      return key == "tool_name";
+    default:
+      return false;
+  }
+}
+
+// Whether a key may be one of note_number()'s: by its last two letters.
+constexpr bool may_be_noted_number(std::string_view key) noexcept {
+  if (key.size() < 7) return false;
+  const char last = key[key.size() - 1];
+  const char before = key[key.size() - 2];
+  return last == 's' ? before == 'n' || before == 'm' : last == 't' && before == 'p';
+}
+constexpr bool may_all_be_noted() noexcept {
+  for (const std::string_view key :
+       {"arrival_ns", "queue_ns", "prefill_ns", "decode_ns", "preemptions", "prefill_tokens", "decode_tokens",
+        "attempt", "delay_ms", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"}) {
+    if (!may_be_noted_number(key)) return false;
+  }
+  return true;
+}
+static_assert(may_all_be_noted());
+
+// Metadata that is no content for certain.
+bool is_plain(const FieldSink* sink, Text key, bool content) noexcept {
+  return !content && sink->keys == 0 && !key.empty();
+}
+
+__attribute__((noinline)) void put_int_carefully(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {
+  const Busy busy;
+  put_integer(sink, key, value, metadata_flags(sink, key, content));
+}
+
+NOPSPAN_WORK void set_int(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {
+  if (is_plain(sink, key, content) && value >= 0 && !may_be_noted_number(key.view()) &&
+      sink->fields.put_usual_word(key.view(), Value::Type::integer, static_cast<std::uint64_t>(value))) {
+    return;
+  }
+  put_int_carefully(sink, key, value, content);
+}
+
+__attribute__((noinline)) void put_double_carefully(FieldSink* sink, Text key, double value, bool content) noexcept {
+  const Busy busy;
+  put_real(sink, key, value, metadata_flags(sink, key, content));
+}
+
+NOPSPAN_WORK void set_double(FieldSink* sink, Text key, double value, bool content) noexcept {
+  if (is_plain(sink, key, content) && !may_be_noted_number(key.view()) &&
+      sink->fields.put_usual_real(key.view(), value)) {
+    return;
+  }
+  put_double_carefully(sink, key, value, content);
+}
+
+__attribute__((noinline)) void put_bool_carefully(FieldSink* sink, Text key, bool value, bool content) noexcept {
+  const Busy busy;
+  const std::uint8_t flags = metadata_flags(sink, key, content);
+  if (!accept(sink, key, flags)) return;
+  count_unless(sink->fields.put_word(key.view(), Value::Type::boolean, value ? 1 : 0, flags));
+}
+
+NOPSPAN_WORK void set_bool(FieldSink* sink, Text key, bool value, bool content) noexcept {
+  if (is_plain(sink, key, content) && sink->fields.put_usual_word(key.view(), Value::Type::boolean, value ? 1 : 0)) {
+    return;
+  }
+  put_bool_carefully(sink, key, value, content);
+}
+
+__attribute__((noinline)) void put_text_carefully(FieldSink* sink, Text key, Text value, bool content) noexcept {
+  const Busy busy;
+  const std::uint8_t flags = metadata_flags(sink, key, content);
+  if (leaves_the_process(flags)) {
+    note_text(sink, key.view(), value.view());
+  } else {
+    forget(sink, key.view());
+  }
+  if (accept(sink, key, flags)) count_unless(sink->fields.put_string(key.view(), value.view(), flags));
+}
+
+NOPSPAN_WORK void set_text(FieldSink* sink, Text key, Text value, bool content) noexcept {
+  if (value.is_null()) {
+    put_null(sink, key, content);
+    return;
+  }
+  if (is_plain(sink, key, content) && !is_noted_text(key.view()) &&
+      sink->fields.put_usual_string(key.view(), value.view())) {
+    return;
+  }
+  put_text_carefully(sink, key, value, content);
+}
+
+}  // namespace
+
+void put_null(FieldSink* sink, Text key, bool content) noexcept {
+  const Busy busy;
+  const std::uint8_t flags = metadata_flags(sink, key, content);
+  forget(sink, key.view());
+  if (accept(sink, key, flags)) count_unless(sink->fields.put_null(key.view(), flags));
+}
+
+void put_bool(FieldSink* sink, Text key, bool value, bool content) noexcept { set_bool(sink, key, value, content); }
+
+void put_int(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {
+  set_int(sink, key, value, content);
+}
+
+void put_uint(FieldSink* sink, Text key, std::uint64_t value, bool content) noexcept {
+  set_int(sink, key, clamp(value), content);
+}
+
+void put_double(FieldSink* sink, Text key, double value, bool content) noexcept {
+  set_double(sink, key, value, content);
+}
+
+void put_text(FieldSink* sink, Text key, Text value, bool content) noexcept { set_text(sink, key, value, content); }
+
+void put_texts(FieldSink* sink, Text key, const Text* values, std::size_t count) noexcept {
+  const Busy busy;
+  const std::uint8_t flags = metadata_flags(sink, key, false);
+  if (accept(sink, key, flags)) count_unless(sink->fields.put_texts(key.view(), values, count, flags));
+}
+
+void put_value(FieldSink* sink, Text key, const Value& value, bool content) noexcept {
+  const Busy busy;
+  switch (value.type()) {
+    case Value::Type::string:
+      put_text(sink, key, value.as_string(), content);
+      return;
+    case Value::Type::integer:
+      put_int(sink, key, value.as_int(), content);
+      return;
+    case Value::Type::real:
+      put_double(sink, key, value.as_double(), content);
+      return;
+    default:
+      break;
+  }
+  const std::uint8_t flags = metadata_flags(sink, key, content);
+  if (key.view() == "usage" && leaves_the_process(flags)) note_usage_map(sink, value);
+  if (accept(sink, key, flags)) count_unless(sink->fields.put_value(key.view(), value, flags));
+}
+
+void measure_int(FieldSink* sink, Text key, std::int64_t value) noexcept {
+  const Busy busy;
+  put_integer(sink, key, value, FieldEntry::kMeasurement);
+}
+
+void measure_uint(FieldSink* sink, Text key, std::uint64_t value) noexcept {
+  const Busy busy;
+  put_integer(sink, key, clamp(value), FieldEntry::kMeasurement);
+}
+
+void measure_double(FieldSink* sink, Text key, double value) noexcept {
+  const Busy busy;
+  put_real(sink, key, value, FieldEntry::kMeasurement);
+}
+
+void put_link(FieldSink* sink, const Context& context) noexcept {
+  const Busy busy;
+  if (context.empty()) return;
+  if (sink->links == nullptr) {
+    sink->links = static_cast<nopspan_link*>(std::malloc(kMaxLinks * sizeof(nopspan_link)));
+  }
+  if (sink->links == nullptr || sink->link_count == kMaxLinks) {
+    sink->flags |= NOPSPAN_FLAG_LINKS_DROPPED;
+    count(counters.links_dropped);
+    return;
+  }
+  nopspan_link& link = sink->links[sink->link_count++];
+  std::memcpy(link.trace_id, ContextAccess::trace_id(context), sizeof(link.trace_id));
+  link.span_id = context.span_id();
+}
+
+}  // namespace nopspan::detail

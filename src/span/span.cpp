@@ -1,0 +1,426 @@
+// SPDX-License-Identifier: Apache-2.0
+// The life of a span while somebody listens.
+#include <nopspan/span.h>
+
+#include "base/clean_text.h"
+#include "base/counters.h"
+#include "base/exceptions.h"
+#include "base/work.h"
+#include "emit/batch.h"
+#include "emit/engine_times.h"
+#include "emit/facts.h"
+#include "emit/probe.h"
+#include "fields/attribute_keys.h"
+#include "gate/gate_page.h"
+#include "gate/gate_writer.h"
+#include "handlers/registry.h"
+#include "handlers/span_dispatch.h"
+#include "state/catalogue.h"
+#include "state/frames.h"
+#include "state/orphans.h"
+#include "state/span_pool.h"
+#include "state/span_state.h"
+#include "thread/thread_state.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <new>
+
+namespace nopspan::detail {
+
+namespace {
+
+using Access = ContextAccess;
+
+bool span_handlers_up() noexcept { return (own_gate() & kGateSpanHandlers) != 0; }
+
+// Gives the span its place under `parent`.
+__attribute__((always_inline)) inline void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept {
+  Context& context = span.frame.context;
+  context = parent;
+  span.parent_id = parent.span_id();
+  if (context.empty()) {
+    span.begins_request = true;
+    make_trace_id(thread, Access::trace_id(context));
+    Access::trace_flags(context) = 1;
+    const std::uint8_t bits = Access::bits(parent);
+    if ((bits & Access::kUnrecorded) != 0 || ((bits & Access::kUntraced) != 0 && !is_stale_doubt(monotonic_ns()))) {
+      span.flags |= NOPSPAN_FLAG_ORPHAN;
+    }
+  } else if (span.parent_id != 0) {
+    if ((Access::bits(parent) & Access::kRemote) != 0) {
+      span.flags |= NOPSPAN_FLAG_REMOTE_PARENT;
+    } else {
+      note_child(thread, span.name);
+    }
+  }
+  constexpr unsigned kOfTheParent = Access::kRemote | Access::kUntraced | Access::kUnrecorded;
+  Access::bits(context) = static_cast<std::uint8_t>((Access::bits(context) | Access::kHasTrace) & ~kOfTheParent);
+  Access::span_id(context) = make_span_id(thread);
+  if (context.root_id() == 0) Access::root_id(context) = context.span_id();
+  span.flags |= context_flags(context);
+}
+
+__attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, const Name& name,
+                                                       const SpanOptions& options) noexcept {
+  announce_once(thread);
+  SpanState* span = take_state(thread);
+  if (span == nullptr) return nullptr;
+  const std::uint64_t now = thread->clock.now();
+  span->name = clean_name(name);
+  span->process_mark = thread->process_mark;
+  span->start_ns = options.start_ns != 0 ? options.start_ns : now;
+  if (may_be_in_catalogue({span->name.text, span->name.size})) {
+    span->catalogue = find_catalogue_span({span->name.text, span->name.size});
+    if (span->catalogue != nullptr) span->keys = attribute_keys_of(span->catalogue->catalogue);
+  }
+  SpanKind kind = options.kind;
+  if (kind == SpanKind::unspecified) kind = span->catalogue != nullptr ? span->catalogue->kind : SpanKind::internal;
+  span->flags = (static_cast<std::uint32_t>(kind) << NOPSPAN_FLAG_KIND_SHIFT) & NOPSPAN_FLAG_KIND_MASK;
+  if (options.start_ns != 0) span->flags |= NOPSPAN_FLAG_GIVEN_TIMES;
+  span->keeps_content = span_handlers_up() || capturing_content.load(std::memory_order_relaxed);
+  return span;
+}
+
+// A span id as metadata.
+void add_id(FieldBuffer& fields, std::string_view key, std::uint64_t id) noexcept {
+  if (id == 0) {
+    fields.add_null(key);
+    return;
+  }
+  unsigned char bytes[8];
+  char text[16];
+  for (unsigned i = 0; i < 8; ++i) bytes[i] = static_cast<unsigned char>(id >> (56U - 8U * i));
+  encode_hex(bytes, sizeof(bytes), text);
+  fields.add_string(key, {text, sizeof(text)});
+}
+
+// What the end adds to the metadata, besides what the application set.
+void add_outcome(SpanState& span) noexcept {
+  FieldBuffer& fields = span.fields;
+  switch (span.status) {
+    case NOPSPAN_STATUS_ERROR:
+      fields.put_string("error.type", span.error_type, FieldEntry::kAdded);  // the record has it
+      break;
+    case NOPSPAN_STATUS_CANCELLED:
+      if (span.error_type[0] != '\0') fields.put_string("cancel.reason", span.error_type, FieldEntry::kOwn);
+      break;
+    case NOPSPAN_STATUS_EXCEPTION:
+      if (shape_of(span) != Shape::compaction) fields.put_string("kind", span.exception_kind, FieldEntry::kAdded);
+      break;
+    default:
+      break;
+  }
+}
+
+// Tells whoever listens outside of the end of a span, with the scopes around it on this thread.
+__attribute__((always_inline)) inline void tell_end(ThreadState* thread, SpanState& span,
+                                                    const Frame* enclosing) noexcept {
+  const std::uint64_t up = own_gate();
+  if ((up & kSpanMask) == 0) note_gate_down();
+  if (span.end_ns == 0) {
+    span.end_ns = thread->clock.now();
+  } else {
+    span.flags |= NOPSPAN_FLAG_GIVEN_TIMES;
+  }
+  span.duration_ns = span.end_ns > span.start_ns ? span.end_ns - span.start_ns : 0;
+  if (span.status != NOPSPAN_STATUS_OK && !span.as_given) add_outcome(span);
+  if (span.catalogue != nullptr) add_engine_times(span);
+  Facts facts;
+  if (has_facts(span)) facts = fire_facts(thread, span, enclosing);  // before its stop: a tracer still has it then
+  if ((up & kGateSpans) != 0) fire_span_end(thread, span);
+  if ((up & kGateBatch) != 0) {
+    batch_span(thread, span, facts);
+  } else {
+    discard_batch_if_down(thread);
+  }
+}
+
+__attribute__((noinline)) void emit_end(SpanState& span, const Frame* enclosing) {
+  {
+    const Entry entry;
+    if (!entry) return;
+    tell_end(entry.thread(), span, enclosing);
+  }
+  if (span_handlers_up()) dispatch_end(span);
+}
+
+// A span that began before fork() belongs to the parent, which emits it.
+bool is_inherited(const SpanState& span) noexcept {
+  if (span.process_mark == process_mark()) return false;
+  count(counters.inherited);
+  return true;
+}
+
+void set_status(SpanState& span, std::uint32_t status, Text type) noexcept {
+  span.status = status;
+  if (!type.empty()) clean(type.view(), span.error_type);
+}
+
+void set_reason(SpanState& span, const Caught& caught) {
+  span.status = NOPSPAN_STATUS_EXCEPTION;
+  span.exception_kind = caught.kind;
+  span.error_type[0] = '\0';
+  if (!caught.type.empty()) clean(caught.type, span.error_type);
+  // The message is content, so that the whole map is.
+  const std::uint8_t flags = FieldEntry::kContent | FieldEntry::kOwn;
+  if (shape_of(span) == Shape::compaction) {  // to handlers it just stops
+    span.fields.put_value("reason", reason_of(caught), flags | FieldEntry::kProbesOnly);
+    return;
+  }
+  span.fields.put_value("reason", reason_of(caught), flags);
+  span.fields.put_value("stacktrace", Value::list(), FieldEntry::kAdded);
+}
+
+// No memory to say why is no reason to end the program.
+void set_reason_safely(SpanState& span, const Caught& caught) noexcept {
+  try {
+    const Busy busy;
+    set_reason(span, caught);
+  } catch (const std::bad_alloc&) {
+    count(counters.fields_dropped);
+  }
+}
+
+}  // namespace
+
+void add_ids(SpanState& span) noexcept {
+  if (span.has_ids) return;
+  span.has_ids = true;
+  FieldBuffer& fields = span.fields;
+  const auto absent = [&](std::string_view key) { return fields.find(key, false) == nullptr; };
+  if (absent("request_id")) fields.add_string("request_id", visible_id(span));
+  if (absent("span_id")) add_id(fields, "span_id", span.frame.context.span_id());
+  if (absent("parent_id")) add_id(fields, "parent_id", span.parent_id);
+}
+
+std::uint32_t context_flags(const Context& context) noexcept {
+  std::uint32_t flags = 0;
+  if ((Access::bits(context) & Access::kForeign) != 0) flags |= NOPSPAN_FLAG_FOREIGN_ID;
+  if (context.sampled()) flags |= NOPSPAN_FLAG_SAMPLED;
+  return flags;
+}
+
+namespace {
+
+NOPSPAN_WORK SpanState* begin_scope(Name name, SpanOptions options) noexcept {
+  const Entry entry;
+  if (!entry) return nullptr;
+  SpanState* span = begin(entry.thread(), name, options);
+  if (span == nullptr) return nullptr;
+  Frame* top = top_frame();
+  if (top == nullptr) {
+    const std::uint64_t now = options.start_ns != 0 ? entry.thread()->clock.now() : span->start_ns;
+    if (is_in_doubt(entry.thread(), span->name, now)) span->flags |= NOPSPAN_FLAG_ORPHAN;
+  }
+  place(entry.thread(), *span, top == nullptr ? no_context : top->context);
+  span->uncaught = *entry.thread()->exceptions_in_flight;
+  span->frame.below = top;
+  locals.top = &span->frame;
+  return span;
+}
+
+NOPSPAN_WORK SpanState* begin_async(Name name, const Context& parent, SpanOptions options) noexcept {
+  const Entry entry;
+  if (!entry) return nullptr;
+  SpanState* span = begin(entry.thread(), name, options);
+  if (span == nullptr) return nullptr;
+  span->flags |= NOPSPAN_FLAG_ASYNC;
+  place(entry.thread(), *span, parent);
+  return span;
+}
+
+__attribute__((noinline)) void tell_start(SpanState* span, bool may_be_known) noexcept {
+  if (may_be_known) apply_trace_id(*span);
+  if (span_probes_up()) {
+    const Entry entry;
+    if (entry) fire_span_start(entry.thread(), *span);
+  }
+  if (may_be_known && span->catalogue == nullptr) check_catalogue(span->name);
+  if (!span->as_given && span_handlers_up()) dispatch_start(*span);
+}
+
+inline void emit_start(SpanState* span) noexcept {
+  span->started = true;
+  const bool may_be_known = may_be_in_catalogue({span->name.text, span->name.size});
+  if (may_be_known || (gate() & (kGateSpans | kGateSpanHandlers)) != 0) tell_start(span, may_be_known);
+}
+
+// Thread exit left the callable for the span's metadata, before its start: what ends has begun.
+void start_late(SpanState* span) noexcept {
+  if (span->started) return;
+  span_started(span);
+  span_exception(span);
+}
+
+// Whether an exception that nobody has seen yet leaves the span's scope.
+bool is_unwinding(const SpanState& span) noexcept {
+  if (span.status == NOPSPAN_STATUS_EXCEPTION) return false;
+  const ThreadState* thread = locals.state;
+  const int now = thread != nullptr ? static_cast<int>(*thread->exceptions_in_flight) : std::uncaught_exceptions();
+  return now > span.uncaught;
+}
+
+NOPSPAN_WORK void start_scope(SpanState* span) noexcept {
+  emit_start(span);
+  span->fields.erase_measurements();
+}
+
+void end_scope_carefully(SpanState* span) noexcept {
+  if (is_inherited(*span)) {
+    remove_frame(&span->frame);
+    release(span);
+    return;
+  }
+  start_late(span);
+  const bool is_here = remove_frame(&span->frame);
+  if (is_here && is_unwinding(*span)) {
+    Caught unseen;
+    unseen.kind = "error";
+    unseen.type = "unknown";
+    set_reason_safely(*span, unseen);
+  }
+  if (is_here) {
+    emit_end(*span, span->frame.below);
+    release(span);
+    return;
+  }
+  // Destroyed on a thread that did not make it. The frame stays on the other thread's stack, which drops it, and
+  // releases the state, when it finds it on top.
+  count(counters.wrong_thread);
+  emit_end(*span, nullptr);
+  span->ended_elsewhere.store(true, std::memory_order_release);
+}
+
+NOPSPAN_WORK void end_scope(SpanState* span) noexcept {
+  // Nearly always it ends on top of the stack it began on, with no handler: one stay inside the library does it all.
+  const ThreadState* here = locals.state;
+  if (locals.top == &span->frame && here != nullptr && !here->busy && span->started && !span_handlers_up() &&
+      !is_unwinding(*span)) {
+    const Entry entry;
+    if (entry && span->process_mark == entry.thread()->process_mark) {
+      locals.top = span->frame.below;
+      tell_end(entry.thread(), *span, span->frame.below);
+      give_back_state(entry.thread(), span);
+      return;
+    }
+  }
+  end_scope_carefully(span);
+}
+
+}  // namespace
+
+SpanState* span_begin(Name name, SpanOptions options) noexcept { return begin_scope(name, options); }
+
+SpanState* async_begin(Name name, const Context& parent, SpanOptions options) noexcept {
+  return begin_async(name, parent, options);
+}
+
+void span_started(SpanState* span) noexcept { start_scope(span); }
+
+void span_end(SpanState* span) noexcept { end_scope(span); }
+
+void async_end(SpanState* span) noexcept {
+  if (is_inherited(*span)) {
+    release(span);
+    return;
+  }
+  emit_end(*span, top_frame());
+  release(span);
+}
+
+void async_abandon(SpanState* span) noexcept {
+  if (is_inherited(*span)) {
+    release(span);
+    return;
+  }
+  start_late(span);
+  if (span->status == NOPSPAN_STATUS_OK) {
+    count(counters.abandoned);
+    span->status = NOPSPAN_STATUS_CANCELLED;
+    span->flags |= NOPSPAN_FLAG_ABANDONED;
+    span->fields.put_word("abandoned", Value::Type::boolean, 1, FieldEntry::kOwn);
+  }
+  async_end(span);
+}
+
+void span_complete(SpanState* span, std::uint64_t duration_ns) noexcept {
+  span->end_ns = span->start_ns + duration_ns;
+  emit_start(span);
+  span->fields.erase_measurements(true);  // the application's are the stop's too
+  async_end(span);
+}
+
+void span_complete_as_given(SpanState* span, const Over& over) noexcept {
+  span->as_given = true;
+  span->has_ids = true;  // none is added
+  span->end_ns = span->start_ns + over.duration_ns;
+  emit_start(span);
+  if (over.exception_kind != nullptr) {
+    set_status(*span, NOPSPAN_STATUS_EXCEPTION, over.error_type);
+    span->exception_kind = over.exception_kind;
+  }
+  async_end(span);
+}
+
+void span_fail(SpanState* span, Text type, Text message) noexcept {
+  if (span->status != NOPSPAN_STATUS_OK) return;
+  set_status(*span, NOPSPAN_STATUS_ERROR, type.empty() ? Text("_OTHER") : type);
+  if (!message.is_null()) put_text(span, "error.message", message, true);
+}
+
+void span_cancel(SpanState* span, Text reason) noexcept {
+  if (span->status != NOPSPAN_STATUS_OK) return;
+  set_status(*span, NOPSPAN_STATUS_CANCELLED, reason);
+}
+
+void span_exception(SpanState* span) noexcept { set_reason_safely(*span, describe_caught()); }
+
+void span_end_at(SpanState* span, std::uint64_t end_ns) noexcept {
+  span->end_ns = end_ns > span->start_ns ? end_ns : span->start_ns;
+}
+
+bool mark_first_token(ThreadState* thread, SpanState& span, std::uint64_t now_ns,
+                      std::uint64_t tokens_so_far) noexcept {
+  if ((span.flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0) return false;
+  span.first_token_ns = now_ns > span.start_ns ? now_ns - span.start_ns : 0;
+  span.flags |= NOPSPAN_FLAG_HAS_FIRST_TOKEN;
+  if (point_probes_up()) fire_first_token(thread, span, tokens_so_far);
+  return true;
+}
+
+void span_first_token(SpanState* span, std::uint64_t tokens_so_far) noexcept {
+  if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) == 0) span_first_token_at(span, thread_ns(), tokens_so_far);
+}
+
+void span_first_token_at(SpanState* span, std::uint64_t now, std::uint64_t tokens_so_far) noexcept {
+  if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0 || span->process_mark != process_mark()) return;
+  {
+    const Entry entry;
+    if (!entry) return;
+    mark_first_token(entry.thread(), *span, now, tokens_so_far);
+  }
+  emit_first_token(*span, tokens_so_far);
+}
+
+Context span_context(SpanState* span) noexcept {
+  if (span == nullptr) return Context::current();
+  note_shared(*span);
+  return span->frame.context;
+}
+
+Context async_context(SpanState* span) noexcept {
+  if (span != nullptr) return span_context(span);
+  Context unknown;
+  Access::bits(unknown) = Access::kUnrecorded;
+  return unknown;
+}
+
+bool metadata_threw() noexcept {
+  if (is_thread_exit()) return false;
+  count(counters.metadata_failures);
+  return true;
+}
+
+}  // namespace nopspan::detail

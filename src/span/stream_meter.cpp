@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <nopspan/stream_meter.h>
+
+#include "base/counters.h"
+#include "span/gap_histogram.h"
+#include "state/span_state.h"
+#include "thread/thread_state.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+
+namespace nopspan::detail {
+
+struct MeterState {
+  std::uint64_t process_mark;
+  std::uint64_t last_ns;  // when the last token came
+  std::uint64_t tokens;
+  GapHistogram gaps;
+};
+
+namespace {
+
+// States that are not in use. A stream often begins on one thread and ends on another, so that they belong to none;
+// each place is taken and filled by one exchange, which neither a signal handler nor fork() finds half done.
+constexpr std::size_t kPlaces = 64;
+std::atomic<MeterState*> unused[kPlaces];
+
+MeterState* take_unused() noexcept {
+  for (std::atomic<MeterState*>& place : unused) {
+    if (place.load(std::memory_order_relaxed) == nullptr) continue;
+    if (MeterState* meter = place.exchange(nullptr, std::memory_order_acquire)) return meter;
+  }
+  return nullptr;
+}
+
+bool keep_unused(MeterState* meter) noexcept {
+  for (std::atomic<MeterState*>& place : unused) {
+    MeterState* none = nullptr;
+    if (place.load(std::memory_order_relaxed) == nullptr &&
+        place.compare_exchange_strong(none, meter, std::memory_order_release, std::memory_order_relaxed)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+MeterState* allocate_meter() noexcept {
+  MeterState* meter = take_unused();
+  if (meter == nullptr) meter = static_cast<MeterState*>(std::malloc(sizeof(MeterState)));
+  if (meter != nullptr) std::memset(meter, 0, sizeof(MeterState));
+  return meter;
+}
+
+void add_tokens(MeterState& meter, std::int64_t n) noexcept {
+  constexpr auto kMost = static_cast<std::uint64_t>(INT64_MAX);
+  meter.tokens =
+      kMost - meter.tokens < static_cast<std::uint64_t>(n) ? kMost : meter.tokens + static_cast<std::uint64_t>(n);
+}
+
+// The first token of a stream, and what counts for none.
+__attribute__((noinline)) void note_first(SpanState* span, MeterState* meter, std::int64_t n) noexcept {
+  if (span->process_mark != process_mark() || n == 0) return;
+  if (n < 0) {
+    count(counters.values_clamped);
+    return;
+  }
+  if (meter == nullptr) {
+    span_first_token(span, static_cast<std::uint64_t>(n));
+    return;
+  }
+  meter->last_ns = thread_ns();
+  add_tokens(*meter, n);
+  span_first_token_at(span, meter->last_ns, static_cast<std::uint64_t>(n));
+}
+
+// Hot: gcc makes a function small and slow that is cold where it is declared.
+__attribute__((hot, noinline)) void note_token(SpanState* span, MeterState* meter, std::int64_t n) noexcept {
+  if (meter == nullptr || meter->last_ns == 0 || n <= 0 || meter->process_mark != process_mark()) {
+    note_first(span, meter, n);
+    return;
+  }
+  const std::uint64_t now = thread_ns();
+  meter->gaps.add(now > meter->last_ns ? now - meter->last_ns : 0);
+  meter->last_ns = now;
+  add_tokens(*meter, n);
+}
+
+void measure(SpanState& span, std::string_view key, std::uint64_t value) noexcept {
+  count_unless(span.fields.put_derived(key, Value::Type::integer, value, FieldEntry::kMeasurement));
+}
+
+}  // namespace
+
+MeterState* meter_begin(SpanState* span) noexcept {
+  const Busy busy;
+  MeterState* meter = allocate_meter();
+  if (meter == nullptr) {
+    count(counters.fields_dropped);
+    return nullptr;
+  }
+  meter->process_mark = span->process_mark;
+  return meter;
+}
+
+void meter_token(SpanState* span, MeterState* meter, std::int64_t n) noexcept { note_token(span, meter, n); }
+
+void meter_opened(SpanState* span) noexcept {
+  if (span->process_mark != process_mark()) return;
+  const std::uint64_t now = thread_ns();
+  measure_uint(span, "opened_ns", now > span->start_ns ? now - span->start_ns : 0);
+}
+
+void meter_end(SpanState* span, MeterState* meter) noexcept {
+  const Busy busy;
+  if (span != nullptr && span->process_mark == process_mark()) {
+    measure(*span, "stream_tokens", meter->tokens);
+    if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0) {
+      measure(*span, "time_to_first_token_ns", span->first_token_ns);
+    }
+    if (!meter->gaps.empty()) {
+      measure(*span, "gap_p50_ns", meter->gaps.quantile(50));
+      measure(*span, "gap_p99_ns", meter->gaps.quantile(99));
+      measure(*span, "gap_max_ns", meter->gaps.longest());
+    }
+  }
+  if (!keep_unused(meter)) std::free(meter);
+}
+
+}  // namespace nopspan::detail

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// The trace_id of an agent's spans and events, and the request's: one, where there is no request yet.
+#include "base/counters.h"
+#include "state/span_state.h"
+#include "thread/thread_state.h"
+
+#include <nopspan/context.h>
+#include <nopspan/gate.h>
+
+#include <cstring>
+#include <string_view>
+
+namespace nopspan::detail {
+namespace {
+
+using Access = ContextAccess;
+constexpr std::string_view kPrefix = "agent.";
+
+// The trace id that was set, if it may leave the process.
+std::string_view given_trace_id(const SpanState& state) noexcept {
+  const FieldEntry* entry = state.fields.find("trace_id", false);
+  if (entry == nullptr || entry->type != Value::Type::string) return {};
+  const bool content = (entry->flags & FieldEntry::kContent) != 0;
+  return content && !capturing_content.load(std::memory_order_relaxed) ? std::string_view() : entry->as_string();
+}
+
+void take_request(SpanState& state, Context request) noexcept {
+  Context& context = state.frame.context;
+  std::memcpy(Access::trace_id(context), Access::trace_id(request), kTraceIdBytes);
+  std::memcpy(Access::foreign(context), Access::foreign(request), sizeof(Access::foreign(context)));
+  Access::trace_flags(context) = Access::trace_flags(request);
+  Access::bits(context) |= Access::bits(request);
+  state.flags |= context_flags(context);
+  state.request_id[0] = '\0';  // to be written again
+}
+
+}  // namespace
+
+void apply_trace_id(SpanState& state) noexcept {
+  if (std::string_view(state.name.text, state.name.size).substr(0, kPrefix.size()) != kPrefix) return;
+  const Busy busy;
+  const std::string_view id = given_trace_id(state);
+  if (id.empty()) return;
+  const Context request = Context::with_request_id(id);
+  if (state.begins_request) {
+    take_request(state, request);
+  } else if (std::memcmp(Access::trace_id(state.frame.context), Access::trace_id(request), kTraceIdBytes) != 0) {
+    count(counters.trace_ids_differ);
+  }
+}
+
+}  // namespace nopspan::detail

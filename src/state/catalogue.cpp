@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "state/catalogue.h"
+
+#include "base/clean_text.h"
+#include "base/counters.h"
+#include "base/hash.h"
+#include "thread/log_line.h"
+#include "thread/thread_state.h"
+
+#include <nopspan/engine.h>
+#include <nopspan/llm.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstring>
+#include <iterator>
+#include <stdexcept>
+#include <string>
+
+namespace nopspan {
+namespace {
+
+using detail::Catalogue;
+using detail::CatalogueSpan;
+using detail::Shape;
+
+// Of each catalogue together.
+constexpr CatalogueSpan kSpans[] = {
+    {"llm.chat", Catalogue::llm, Shape::standard, SpanKind::client, "chat"},
+    {"llm.generate", Catalogue::llm, Shape::standard, SpanKind::client, "chat"},
+    {"llm.image", Catalogue::llm, Shape::standard, SpanKind::client, "image"},
+    {"llm.step", Catalogue::llm, Shape::standard, SpanKind::client, "chat"},
+    {"llm.stream", Catalogue::llm, Shape::standard, SpanKind::client, "chat"},
+    {"llm.tool", Catalogue::llm, Shape::standard, SpanKind::internal, "execute_tool"},
+    {"agent.compaction", Catalogue::agent, Shape::compaction, SpanKind::internal, ""},
+    {"agent.coordinator.iteration", Catalogue::agent, Shape::iteration, SpanKind::internal, "invoke_agent"},
+    {"agent.llm", Catalogue::agent, Shape::agent, SpanKind::client, "chat"},
+    {"agent.operator.iteration", Catalogue::agent, Shape::iteration, SpanKind::internal, "invoke_agent"},
+    {"agent.tool", Catalogue::agent, Shape::agent, SpanKind::internal, "execute_tool"},
+    {"engine.decode", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
+    {"engine.prefill", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
+    {"engine.queue", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
+    {"engine.request", Catalogue::engine, Shape::standard, SpanKind::server, "chat"},
+    {"engine.step", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
+};
+constexpr std::string_view kLlmPrefix = "llm.";
+constexpr std::string_view kPrefixes[] = {kLlmPrefix, "agent.", "engine."};  // as in Catalogue
+
+bool has_prefix(std::string_view name, std::string_view prefix) noexcept {
+  return name.substr(0, prefix.size()) == prefix;
+}
+
+// The catalogue whose prefix the name has; false if none.
+bool find_catalogue(std::string_view name, Catalogue& catalogue) noexcept {
+  for (unsigned i = 0; i < 3; ++i) {
+    if (!has_prefix(name, kPrefixes[i])) continue;
+    catalogue = static_cast<Catalogue>(i);
+    return true;
+  }
+  return false;
+}
+
+// Hashes of names that were reported. Bounded: what finds no place is not logged, only counted.
+constexpr std::size_t kReported = 64;
+std::atomic<std::uint64_t> reported[kReported];
+
+bool first_report(std::string_view name) noexcept {
+  const std::uint64_t hash = detail::hash_bytes(name) | 1U;
+  for (std::atomic<std::uint64_t>& slot : reported) {
+    std::uint64_t there = slot.load(std::memory_order_relaxed);
+    if (there == 0 && slot.compare_exchange_strong(there, hash, std::memory_order_relaxed)) return true;
+    if (there == hash) return false;
+  }
+  return false;
+}
+
+// `last` is the name without its catalogue's prefix.
+std::string unknown_message(std::string_view last, Catalogue catalogue) {
+  const std::string_view prefix = kPrefixes[static_cast<unsigned>(catalogue)];
+  std::string message = "unknown span name \"" + std::string(last) + "\"; valid: ";
+  const char* separator = "";
+  for (const CatalogueSpan& known : kSpans) {
+    if (known.catalogue != catalogue) continue;
+    message += separator;
+    message += known.name.substr(prefix.size());
+    separator = ", ";
+  }
+  return message;
+}
+
+// Not made of kSpans: these are in the order of the documents.
+constexpr std::string_view kLlmEvents[] = {"llm.generate.start", "llm.generate.stop", "llm.generate.exception",  //
+                                           "llm.stream.start",   "llm.stream.stop",   "llm.stream.exception",    //
+                                           "llm.step.start",     "llm.step.stop",     "llm.step.exception",      //
+                                           "llm.chat.start",     "llm.chat.stop",     "llm.chat.exception",      //
+                                           "llm.tool.start",     "llm.tool.stop",     "llm.tool.exception",      //
+                                           "llm.image.start",    "llm.image.stop",    "llm.image.exception",     //
+                                           "llm.adapter.retry"};
+constexpr std::string_view kEngineEvents[] = {
+    "engine.request.start", "engine.request.stop", "engine.request.exception",  //
+    "engine.queue.start",   "engine.queue.stop",   "engine.queue.exception",    //
+    "engine.prefill.start", "engine.prefill.stop", "engine.prefill.exception",  //
+    "engine.decode.start",  "engine.decode.stop",  "engine.decode.exception",   //
+    "engine.step.start",    "engine.step.stop",    "engine.step.exception",     //
+    "engine.stats"};
+
+}  // namespace
+
+namespace detail {
+
+const CatalogueSpan* find_catalogue_span(std::string_view name) noexcept {
+  if (!may_be_in_catalogue(name)) return nullptr;
+  for (const CatalogueSpan& known : kSpans) {
+    if (known.name == name) return &known;
+  }
+  return nullptr;
+}
+
+void check_catalogue(const Interned& name) noexcept {
+  const std::string_view text(name.text, name.size);
+  Catalogue catalogue{};
+  if (!find_catalogue(text, catalogue)) return;
+  count(counters.names_unknown);
+  const ThreadState* thread = locals.state;
+  if (thread != nullptr && thread->busy) return;  // a signal handler interrupted the library, and maybe the log
+  if (!first_report(text)) return;
+  log_line(LogLevel::warning, [&] {
+    const std::string_view last = text.substr(kPrefixes[static_cast<unsigned>(catalogue)].size());
+    return unknown_message(printable(last, kMaxLogTextBytes, "\""), catalogue) + "; it is emitted all the same";
+  });
+}
+
+}  // namespace detail
+
+namespace llm::detail {
+
+const Name* find_span(Text name) noexcept {
+  static constexpr Name kNames[] = {llm::chat, llm::generate, llm::image, llm::step, llm::stream, llm::tool};
+  for (const Name& known : kNames) {
+    if (known.view().substr(kLlmPrefix.size()) == name.view()) return &known;
+  }
+  return nullptr;
+}
+
+void throw_unknown_span(Text name) {
+  char cleaned[kMaxNameBytes + 1];
+  const std::size_t size = nopspan::detail::clean(name.view(), cleaned);
+  throw std::invalid_argument(unknown_message({cleaned, size}, Catalogue::llm));
+}
+
+Name event_name(Text suffix) noexcept {
+  char text[256];  // a longer name is cut to far less
+  std::memcpy(text, kLlmPrefix.data(), kLlmPrefix.size());
+  const std::size_t size = std::min(suffix.size(), sizeof(text) - kLlmPrefix.size());
+  if (size > 0) std::memcpy(text + kLlmPrefix.size(), suffix.data(), size);
+  return Name::intern({text, kLlmPrefix.size() + size});
+}
+
+}  // namespace llm::detail
+
+EventNames llm::event_names() noexcept { return {kLlmEvents, std::size(kLlmEvents)}; }
+
+EventNames engine::event_names() noexcept { return {kEngineEvents, std::size(kEngineEvents)}; }
+
+}  // namespace nopspan

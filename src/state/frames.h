@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// The stack of contexts of the calling thread: its spans' and those that were attached.
+#pragma once
+
+#include "state/span_state.h"
+#include "thread/thread_state.h"
+
+#include <nopspan/context.h>
+
+#include <cstdint>
+
+namespace nopspan::detail {
+
+// Drops from the top of the stack what was ended on another thread.
+Frame* drop_ended() noexcept;
+bool remove_inner_frame(Frame* frame) noexcept;
+
+inline Frame* top_frame() noexcept {
+  Frame* top = locals.top;
+  if (top == nullptr || top->span == nullptr) return top;
+  return __builtin_expect(top->span->ended_elsewhere.load(std::memory_order_acquire), 0) ? drop_ended() : top;
+}
+inline void push_frame(Frame* frame) noexcept {
+  frame->below = top_frame();
+  locals.top = frame;
+}
+// False if the frame is not on this thread's stack.
+inline bool remove_frame(Frame* frame) noexcept {
+  if (__builtin_expect(locals.top != frame, 0)) return remove_inner_frame(frame);
+  locals.top = frame->below;
+  return true;
+}
+// The scope of a span, where that is on this thread's stack.
+const Frame* find_scope(std::uint64_t span_id) noexcept;
+
+}  // namespace nopspan::detail

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ids: where their bytes come from and how they are written.
+#pragma once
+
+#include "thread/thread_state.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace nopspan::detail {
+
+inline constexpr std::size_t kTraceIdBytes = 16;
+inline constexpr std::size_t kRequestIdChars = 22;
+
+// getrandom(2); never fails (without it: clocks and addresses, mixed).
+void system_random(void* out, std::size_t size) noexcept;
+
+// 16 bytes of getrandom(2), not all zero, from the thread's pool of them.
+void make_trace_id(ThreadState* thread, unsigned char (&out)[kTraceIdBytes]) noexcept;
+// Not zero; from the thread's generator.
+inline std::uint64_t make_span_id(ThreadState* thread) noexcept {
+  const auto rotate_left = [](std::uint64_t x, unsigned k) { return (x << k) | (x >> (64U - k)); };
+  std::uint64_t* const state = thread->random;
+  for (;;) {  // xoshiro256**, Blackman and Vigna
+    const std::uint64_t s1 = state[1];
+    const std::uint64_t s2 = state[2] ^ state[0];
+    const std::uint64_t s3 = state[3] ^ s1;
+    state[1] = s1 ^ s2;
+    state[0] ^= s3;
+    state[2] = s2 ^ (s1 << 17U);
+    state[3] = rotate_left(s3, 45);
+    const std::uint64_t id = rotate_left(s1 * 5, 7) * 9;
+    if (__builtin_expect(id != 0, 1)) return id;
+    if ((state[0] | state[1] | state[2] | state[3]) == 0) system_random(state, sizeof(thread->random));
+  }
+}
+
+// URL-safe Base64 without padding; writes 22 characters.
+void encode_request_id(const unsigned char (&id)[kTraceIdBytes], char* out) noexcept;
+// False unless `text` is 22 characters that encode_request_id() could have written, of an id that is not all zero.
+bool decode_request_id(std::string_view text, unsigned char (&out)[kTraceIdBytes]) noexcept;
+
+void encode_hex(const unsigned char* bytes, std::size_t size, char* out) noexcept;
+// Exactly 2*size hexadecimal digits; upper case only where `upper_too`.
+bool decode_hex(std::string_view text, unsigned char* out, std::size_t size, bool upper_too) noexcept;
+
+// The trace id of a request id of another shape: FNV-1a, 128 bits, big-endian; never all zero.
+void hash_request_id(std::string_view text, unsigned char (&out)[kTraceIdBytes]) noexcept;
+
+bool all_zero(const unsigned char* bytes, std::size_t size) noexcept;
+
+}  // namespace nopspan::detail

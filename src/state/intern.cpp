@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "state/intern.h"
+
+#include "base/clean_text.h"
+#include "base/counters.h"
+#include "base/hash.h"
+#include "thread/thread_state.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+
+namespace nopspan {
+namespace detail {
+namespace {
+
+// Open addressing over pointers that are set once and never change: no lock, so that fork() cannot leave one behind.
+class InternTable {
+ public:
+  static constexpr std::size_t kCapacity = 4096;
+  static constexpr std::size_t kSlots = 2 * kCapacity;
+
+  struct Entry {
+    std::uint64_t hash;
+    std::uint32_t size;
+    std::uint32_t number;
+    // The text and a NUL lie behind the entry.
+    [[nodiscard]] const char* text() const noexcept { return reinterpret_cast<const char*>(this + 1); }
+  };
+
+  // Null when the table is full, or memory is.
+  const Entry* intern(std::string_view text) noexcept {
+    const std::uint64_t hash = hash_bytes(text);
+    Entry* made = nullptr;
+    for (std::size_t i = hash % kSlots, probes = 0; probes < kSlots; i = (i + 1) % kSlots, ++probes) {
+      Entry* there = slots_[i].load(std::memory_order_acquire);
+      if (there == nullptr) {
+        if (made == nullptr) made = make(text, hash);
+        if (made == nullptr) return nullptr;
+        if (slots_[i].compare_exchange_strong(there, made, std::memory_order_acq_rel)) {
+          by_number_[made->number].store(made, std::memory_order_release);
+          return made;
+        }
+      }
+      if (there->hash == hash && std::string_view(there->text(), there->size) == text) {
+        if (made != nullptr) {  // somebody else was faster; its number stays unused
+          std::free(made);
+        }
+        return there;
+      }
+    }
+    std::free(made);
+    return nullptr;
+  }
+
+  [[nodiscard]] const Entry* at(std::uint32_t number) const noexcept {
+    return number < kCapacity ? by_number_[number].load(std::memory_order_acquire) : nullptr;
+  }
+
+ private:
+  Entry* make(std::string_view text, std::uint64_t hash) noexcept {
+    std::uint32_t number = used_.load(std::memory_order_relaxed);
+    do {
+      if (number >= kCapacity) return nullptr;
+    } while (!used_.compare_exchange_weak(number, number + 1, std::memory_order_relaxed));
+    auto* entry = static_cast<Entry*>(std::malloc(sizeof(Entry) + text.size() + 1));
+    if (entry == nullptr) return nullptr;
+    entry->hash = hash;
+    entry->size = static_cast<std::uint32_t>(text.size());
+    entry->number = number;
+    char* copy = reinterpret_cast<char*>(entry + 1);
+    std::memcpy(copy, text.data(), text.size());
+    copy[text.size()] = '\0';
+    return entry;
+  }
+
+  std::atomic<Entry*> slots_[kSlots] = {};
+  std::atomic<Entry*> by_number_[kCapacity] = {};
+  std::atomic<std::uint32_t> used_{0};
+};
+
+InternTable names;
+InternTable labels;
+constexpr std::uint16_t kFirstLabel = 2;  // numbers 0 and 1 are "" and "other"
+
+constexpr std::string_view kOverflowName = "nopspan.overflow";
+
+// The cleaned form of a name, from the table.
+Interned intern_clean(std::string_view text) noexcept {
+  char cleaned[kMaxNameBytes + 1];
+  while (!text.empty() && text.back() == '\0') text.remove_suffix(1);  // an array that is longer than its text
+  std::string_view name = text;
+  if (text.empty()) {
+    count(counters.names_invalid);
+    name = "unnamed";
+  } else if (!is_clean(text)) {
+    count(counters.names_invalid);
+    name = {cleaned, clean(text, cleaned)};
+  }
+  const InternTable::Entry* entry = names.intern(name);
+  if (entry == nullptr) {
+    count(counters.names_overflow);
+    return {kOverflowName.data(), kOverflowName.size()};
+  }
+  return {entry->text(), entry->size};
+}
+
+}  // namespace
+
+Interned clean_unusual_name(const Name& name) noexcept {
+  if (__builtin_expect(is_clean(name.view()), 1)) return {name.data(), name.size()};
+  return intern_clean(name.view());
+}
+
+std::uint16_t intern_label(std::string_view text) noexcept {
+  if (text.empty()) return kNoLabel;
+  char cleaned[kMaxNameBytes + 1];
+  if (!is_clean(text)) text = {cleaned, clean(text, cleaned)};
+  const InternTable::Entry* entry = labels.intern(text);
+  if (entry == nullptr) {
+    count(counters.labels_overflow);
+    return 1;
+  }
+  return static_cast<std::uint16_t>(entry->number + kFirstLabel);
+}
+
+Interned label(std::uint16_t number) noexcept {
+  if (number == kNoLabel) return {"", 0};
+  const InternTable::Entry* entry = number >= kFirstLabel ? labels.at(number - kFirstLabel) : nullptr;
+  return entry == nullptr ? Interned{"other", 5} : Interned{entry->text(), entry->size};
+}
+
+}  // namespace detail
+
+Name Name::intern(Text name) noexcept {
+  const detail::Busy busy;
+  const detail::Interned interned = detail::intern_clean(name.view());
+  return {interned.text, interned.size};
+}
+
+}  // namespace nopspan

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "state/labels.h"
+
+#include "base/clean_text.h"
+#include "base/counters.h"
+#include "thread/thread_state.h"
+
+#include <nopspan/context.h>
+#include <nopspan/fields.h>
+
+#include <atomic>
+
+namespace nopspan {
+namespace detail {
+namespace {
+
+// Numbers of labels; set once and never changed.
+std::atomic<std::uint16_t> keys[kExtraLabels];
+
+constexpr std::size_t kNone = kExtraLabels;
+
+std::string_view text_of(std::uint16_t number) noexcept {
+  const Interned text = label(number);
+  return {text.text, text.size};
+}
+
+// kNone: none has that key yet.
+std::size_t find_key(std::string_view key) noexcept {
+  for (std::size_t i = 0; i < kExtraLabels; ++i) {
+    const std::uint16_t number = keys[i].load(std::memory_order_acquire);
+    if (number == kNoLabel) break;
+    if (text_of(number) == key) return i;
+  }
+  return kNone;
+}
+
+// The place of the key, taken if there is one left; else kNone.
+std::size_t take_key(std::string_view key) noexcept {
+  const std::size_t there = find_key(key);
+  if (there != kNone || keys[kExtraLabels - 1].load(std::memory_order_relaxed) != kNoLabel) return there;
+  const std::uint16_t number = intern_label(key);
+  if (text_of(number) != key) return kNone;  // over the bound of labels
+  for (std::size_t i = 0; i < kExtraLabels; ++i) {
+    std::uint16_t taken = kNoLabel;
+    if (keys[i].compare_exchange_strong(taken, number, std::memory_order_acq_rel) || taken == number) return i;
+  }
+  return kNone;
+}
+
+}  // namespace
+
+Interned extra_label_key(std::size_t i) noexcept { return label(keys[i].load(std::memory_order_acquire)); }
+
+void put_label(FieldSink* sink, Text key, Text value) noexcept {
+  const Busy busy;
+  if (key.view() == "engine" || key.view() == "model" || key.view() == "tenant") {
+    put_text(sink, key, value, false);
+    return;
+  }
+  if (key.empty()) {
+    count(counters.fields_dropped);
+    return;
+  }
+  char cleaned[kMaxNameBytes + 1];
+  const std::string_view name(cleaned, clean(key.view(), cleaned));
+  const std::size_t place = take_key(name);
+  if (place == kNone) {
+    count(counters.labels_overflow);
+    put_text(sink, name, value, false);
+    return;
+  }
+  ContextAccess::label(sink->frame.context, extra_label(place)) = intern_label(value.view());
+  // As an attribute it comes from the context, on this span as on those below it.
+  const bool written = value.is_null() ? sink->fields.put_null(name, FieldEntry::kAdded)
+                                       : sink->fields.put_string(name, value.view(), FieldEntry::kAdded);
+  count_unless(written);
+}
+
+}  // namespace detail
+
+FixedString<63> Context::label(Text key) const noexcept {
+  using Access = detail::ContextAccess;
+  char cleaned[kMaxNameBytes + 1];
+  const std::string_view name(cleaned, key.empty() ? 0 : detail::clean(key.view(), cleaned));
+  std::size_t place = 0;
+  if (name == "engine") {
+    place = Access::engine;
+  } else if (name == "model") {
+    place = Access::model;
+  } else if (name == "tenant") {
+    place = Access::tenant;
+  } else {
+    const std::size_t extra = detail::find_key(name);
+    if (extra == detail::kNone) return {};
+    place = detail::extra_label(extra);
+  }
+  return FixedString<63>(detail::text_of(labels_[place]));
+}
+
+}  // namespace nopspan

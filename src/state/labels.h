@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// The labels of a context beside engine, model and tenant: three keys, the first ones that the process uses.
+#pragma once
+
+#include "state/intern.h"
+#include "state/span_state.h"
+
+#include <cstddef>
+#include <string_view>
+
+namespace nopspan::detail {
+
+inline constexpr std::size_t kExtraLabels = 3;
+
+constexpr ContextAccess::Label extra_label(std::size_t i) noexcept {
+  return static_cast<ContextAccess::Label>(ContextAccess::extra + i);
+}
+
+// The key that was taken i-th; empty while there is none. It lives as long as the program.
+Interned extra_label_key(std::size_t i) noexcept;
+
+// Whether it has any, engine, model and tenant included.
+inline bool has_labels(const Context& context) noexcept { return ContextAccess::has_labels(context); }
+
+inline bool has_extra_labels(const Context& context) noexcept {
+  for (std::size_t i = 0; i < kExtraLabels; ++i) {
+    if (ContextAccess::label(context, extra_label(i)) != kNoLabel) return true;
+  }
+  return false;
+}
+
+// Calls `each(key, value)` for the extra labels of a context, in the order in which their keys were first used. Both
+// are clean, end with a NUL and live as long as the program.
+template <class Each>
+void for_each_extra_label(const Context& context, const Each& each) {
+  for (std::size_t i = 0; i < kExtraLabels; ++i) {
+    const std::uint16_t number = ContextAccess::label(context, extra_label(i));
+    if (__builtin_expect(number == kNoLabel, 1)) continue;
+    const Interned key = extra_label_key(i);
+    const Interned value = label(number);
+    each(std::string_view(key.text, key.size), std::string_view(value.text, value.size));
+  }
+}
+
+}  // namespace nopspan::detail

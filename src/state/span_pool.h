@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where states come from: memory that a thread keeps of those it has let go.
+#pragma once
+
+#include "base/counters.h"
+#include "emit/facts.h"
+#include "state/span_state.h"
+#include "thread/thread_state.h"
+
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+
+namespace nopspan::detail {
+
+inline constexpr std::size_t kMaxPooled = 64;
+
+// Both inside an Entry: a signal handler could find the pool, or malloc, half changed.
+
+// Null when there is no memory.
+inline SpanState* take_state(ThreadState* thread) noexcept {
+  SpanState* span = nullptr;
+  if (Pooled* memory = thread->pool; __builtin_expect(memory != nullptr, 1)) {
+    thread->pool = memory->next;
+    --thread->pooled;
+    span = new (memory) SpanState;
+  } else {
+    span = new (std::nothrow) SpanState;
+    if (span == nullptr) {
+      count(counters.spans_dropped);
+      return nullptr;
+    }
+  }
+  span->frame.span = span;
+  return span;
+}
+
+inline void give_back_state(ThreadState* thread, SpanState* span) noexcept {
+  if (span->is_shared) forget_shared(*span);
+  if (span->links != nullptr) std::free(span->links);
+  if (thread->pooled >= kMaxPooled) {
+    delete span;
+    return;
+  }
+  span->~SpanState();
+  thread->pool = new (static_cast<void*>(span)) Pooled{thread->pool};
+  ++thread->pooled;
+}
+
+}  // namespace nopspan::detail
