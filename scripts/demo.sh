@@ -44,13 +44,13 @@ fi
 
 build=build/demo
 if [[ $inside == 0 ]]; then
-  ./scripts/dependencies.sh demo
+  ./.ci/dependencies.sh demo
   say "Building nopspan"
   cmake -S . -B $build/library -G Ninja -DCMAKE_BUILD_TYPE=Release -DNOPSPAN_USDT=ON -DNOPSPAN_TESTS=OFF \
     -DNOPSPAN_EXAMPLES=OFF -DNOPSPAN_BENCH=OFF >/dev/null || fail "cmake failed"
   cmake --build $build/library -- --quiet || fail "the build failed"
   # Not exec: the wrapper cleans up also if this is killed in between.
-  ./scripts/with-installed.sh $build/library -- "$self" --inside "$@"
+  ./.ci/with-installed.sh $build/library -- "$self" --inside "$@"
   exit
 fi
 

@@ -36,9 +36,9 @@ done
 [[ ${#presets[@]} -gt 0 ]] || presets=(dev noprobes asan tsan)
 
 if [[ $NOPSPAN_LONG == 1 ]]; then
-  ./scripts/dependencies.sh long
+  ./.ci/dependencies.sh long
 else
-  ./scripts/dependencies.sh test
+  ./.ci/dependencies.sh test
 fi
 
 build() {

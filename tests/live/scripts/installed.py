@@ -13,7 +13,7 @@ from harness import BUILD, SOURCE, Bpftrace
 
 # epoll_wait and epoll_pwait, by their numbers on x86-64 and aarch64.
 EPOLL_WAIT = ("232", "281", "22")
-WITH_INSTALLED = os.path.join(SOURCE, "scripts", "with-installed.sh")
+WITH_INSTALLED = os.path.join(SOURCE, ".ci", "with-installed.sh")
 
 
 def main(*commands):

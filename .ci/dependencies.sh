@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs the Debian packages that demo.sh, test.sh or test.sh --long needs and that are missing:
-# scripts/dependencies.sh demo|test|long
+# .ci/dependencies.sh demo|test|long
 set -euo pipefail
 
 demo=(cmake ninja-build g++ pkg-config binutils systemtap-sdt-dev bpftrace procps
@@ -17,7 +17,7 @@ case "${1:-}" in
   test) packages=("${test[@]}") ;;
   long) packages=("${long[@]}") ;;
   *)
-    echo "usage: scripts/dependencies.sh demo|test|long" >&2
+    echo "usage: .ci/dependencies.sh demo|test|long" >&2
     exit 2
     ;;
 esac

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Runs a command while nopspan is installed in /usr/local, and takes it away again, whatever happens:
 #
-#   scripts/with-installed.sh BUILD_DIR -- COMMAND [ARG...]
+#   .ci/with-installed.sh BUILD_DIR -- COMMAND [ARG...]
 #
 # One at a time on a machine. Never over a file that it did not install. Exit status: the command's own; 2 if misused.
 set -euo pipefail
@@ -11,7 +11,7 @@ die() {
   echo "with-installed.sh: $1" >&2
   exit 2
 }
-[[ $# -ge 3 && "$2" == -- ]] || die "usage: scripts/with-installed.sh BUILD_DIR -- COMMAND [ARG...]"
+[[ $# -ge 3 && "$2" == -- ]] || die "usage: .ci/with-installed.sh BUILD_DIR -- COMMAND [ARG...]"
 build=$1
 shift 2
 [[ -f "$build/cmake_install.cmake" ]] || die "$build is no configured build of nopspan"
