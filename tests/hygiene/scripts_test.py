@@ -84,7 +84,7 @@ class Scripts(unittest.TestCase):
     def test_scripts_take_the_filters_that_all_have(self):
         for path in self.scripts():
             usage = re.search(r"usage: (.*)", surroundings.read(path))[1]
-            wanted = "[PID" if path.name in ("batch.bt", "gauges.bt") else "[PID [TENANT"
+            wanted = "[PID" if path.name in ("engine-steps.bt", "gauges.bt") else "[PID [TENANT"
             self.assertIn(wanted, usage, str(path))
 
     def test_constants_of_systemtap_scripts_agree_with_the_header(self):

@@ -95,7 +95,7 @@ EXAMPLES = {
     "tools.bt": Example(),
     "inflight.bt": Example(0, "", 1, choose=repeated(r"\d\d:\d\d:\d\d \d+ requests open", lambda block: int(block[0].split()[1]))),
     "queue.bt": Example(),
-    "batch.bt": Example(),
+    "engine-steps.bt": Example(),
     "cancelled.bt": Example(),
     "gauges.bt": Example(),
     "top.bt": Example(begins=r"Totals of \d+ s"),

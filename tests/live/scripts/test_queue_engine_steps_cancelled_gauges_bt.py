@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""queue.bt, batch.bt, cancelled.bt and gauges.bt on the example engine under fifty clients, a third of which hang up:
+"""queue.bt, engine-steps.bt, cancelled.bt and gauges.bt on the example engine under fifty clients, a third of which hang up:
 they show what the servers' own books and the handlers' record of the same run say."""
 
 import collections
@@ -88,7 +88,7 @@ class EngineScripts(harness.Test):
                 # All attach at the same time.
                 scripts = {name: Script(*words) for name, words in {
                     "queue": ("queue.bt",), "queue of one": ("queue.bt", server.pid, TENANT),
-                    "batch": ("batch.bt",), "batch of one": ("batch.bt", server.pid),
+                    "engine-steps": ("engine-steps.bt",), "engine-steps of one": ("engine-steps.bt", server.pid),
                     "cancelled": ("cancelled.bt",), "cancelled of one": ("cancelled.bt", server.pid, TENANT),
                     "gauges": ("gauges.bt",), "gauges of one": ("gauges.bt", server.pid)}.items()}
                 tracer = harness.Tracer(("span_start", "span_stop", "engine_request"), libraries=(harness.INSTALLED,))
@@ -158,7 +158,7 @@ class EngineScripts(harness.Test):
 
     def test_batch(self):
         key = "%s, " % ENGINE
-        for name in ("batch", "batch of one"):
+        for name in ("engine-steps", "engine-steps of one"):
             maps, (runs, _) = self.maps[name], self.of(name)
             told = [line for run in runs for line in run.book_steps]
             steps = [event["measurements"] for run in runs for event in run.steps]
@@ -270,7 +270,7 @@ class EngineScriptsAtTheEdge(harness.Test):
     def setUpClass(cls):
         with contextlib.ExitStack() as stack:
             program = stack.enter_context(harness.Program("traced"))
-            scripts = {name: Script(name + ".bt", program.pid) for name in ("queue", "batch", "cancelled", "gauges")}
+            scripts = {name: Script(name + ".bt", program.pid) for name in ("queue", "engine-steps", "cancelled", "gauges")}
             for script in scripts.values():
                 stack.enter_context(script)
             for value in cls.GAUGE:
@@ -309,7 +309,7 @@ class EngineScriptsAtTheEdge(harness.Test):
         self.assertEqual(maps["total_percent"][fill], linear(percent, 10, 100))
 
     def test_batches_of_all_sizes(self):
-        maps = self.maps["batch"]
+        maps = self.maps["engine-steps"]
         for model, steps in self.STEPS.items():
             key = "traced, " + model
             self.assertEqual({k: n for k, n in maps["steps"].items() if k.startswith(key)},
@@ -321,7 +321,7 @@ class EngineScriptsAtTheEdge(harness.Test):
             self.assertEqual(maps["decode_tokens"][key], histogram(step[2] for step in steps))
 
     def test_steps_that_say_nothing(self):
-        maps = self.maps["batch"]
+        maps = self.maps["engine-steps"]
         self.assertEqual(maps["without_tokens"], {"traced, crowded": 1, "traced, part": 1, ", ": 3})
         steps = {key: maps["steps"][key] for key in ("traced, crowded, 0", "traced, part, 5", ", , 0")}
         self.assertEqual(list(steps.values()), [1, 1, 3])
