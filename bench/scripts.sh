@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Measures what each script costs the program that it traces, and prints the table of scripts/README.md:
+# Measures what each script costs the program that it traces, and prints the figures of scripts/README.md:
 #
 #   bench/scripts.sh [SCRIPT...]
 #
@@ -57,9 +57,6 @@ measure_perf() {
   cat "$figure"
 }
 
-# What so many requests a second cost, in per cent of one CPU.
-load() { awk -v ns="$1" -v rate="$2" 'BEGIN { printf "%.1f %%", ns * 20 * rate / 1e7 }'; }
-
 row() {
   local spans=$1 shown=$2 ns argument
   shift
@@ -67,12 +64,12 @@ row() {
   [[ ${#wanted[@]} -eq 0 || " ${wanted[*]} " == *" $1 "* ]] || return 0
   if [[ $1 == perf-spans.sh ]]; then ns=$(measure_perf "$spans"); else ns=$(measure "$spans" "$@"); fi
   # shellcheck disable=SC2016  # these are Markdown's
-  printf '| `%s` | %.2f us | %s | %s |\n' "$shown" "$(awk -v ns="$ns" 'BEGIN { print ns / 1000 }')" "$(load "$ns" 1000)" "$(load "$ns" 5000)"
+  printf '| `%s` | %.2f us |\n' "$shown" "$(awk -v ns="$ns" 'BEGIN { print ns / 1000 }')"
 }
 
 wanted=("$@")
-echo '| script | a span | 1,000 requests/s | 5,000 requests/s |'
-echo '| --- | --- | --- | --- |'
+echo '| script | cost of a span |'
+echo '| --- | --- |'
 row 100000 spans.bt
 row 100000 spans.bt 0 '' 1
 row 100000 latency.bt llm.step

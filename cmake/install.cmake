@@ -38,4 +38,5 @@ install(
   FILES_MATCHING
   PATTERN "*.bt"
   PATTERN "*.stp"
-  PATTERN "*.awk")
+  PATTERN "*.awk"
+  PATTERN "README.md")

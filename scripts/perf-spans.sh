@@ -1,30 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Spans by perf, for machines without bpftrace: records where spans begin and end, and CPU samples with them; then tells
-# how often and how slow each span was, or draws what the CPU did inside the spans of one name. The rest of it is in
-# perf-spans.awk, perf-report.awk and perf-flamegraph.awk; attach.sh finds the files to record.
+# Spans by perf, for machines without bpftrace: records where spans begin and end, and CPU samples if asked; reports
+# count and latency by span name, or draws what the CPU did inside the spans of one name. perf-spans.awk,
+# perf-report.awk and perf-flamegraph.awk are its other parts; attach.sh finds the files to record.
 #
-# Overhead: some 3.3 us a span in the traced program, measured with a service's request of twenty spans of all kinds
-# (bench/scripts.sh; scripts/README.md has the others).
-#
-# Example: the example chat server, while 8 agents ask it 200 things.
-#
-#   # perf-spans.sh record --cpu
-#   perf-spans.sh: recording /usr/local/lib/libnopspan.so.0.1.0
-#   perf-spans.sh: this machine does not count CPU cycles: sampling by cpu-clock
-#   perf-spans.sh: recording until Ctrl-C
-#   perf-spans.sh: recorded into perf.data
-#   # perf-spans.sh report
-#      count     total_ms    mean_ms     max_ms     p50_ms     p90_ms     p99_ms  errors cancelled  name
-#        200    13096.385     65.482    154.177     74.974    105.840    142.355       0         0  llm.chat
-#   ...
-#        350    13079.269     37.369    130.608     25.759     75.526    111.434       0         0  llm.step
-#        350    12720.960     36.346    129.894     24.062     75.319    111.180       0         0  engine.request
-#        350    12224.019     34.926    126.452     22.298     73.933    109.874       0         0  engine.decode
-#       2916     1647.630      0.565      7.477      0.340      0.911      3.995       0         0  engine.step
-#   ...
-#        200      179.498      0.897      8.578      0.227      2.342      7.233       6         0  llm.tool
-#   # perf-spans.sh flamegraph engine.step >engine.step.svg
+# Overhead: 3.28 us a span in the traced program. scripts/README.md shows a run.
 
 set -euo pipefail
 

@@ -93,9 +93,9 @@ stop
 
 
 def corrections():
-    """What the script's head says to do about SystemTap 4.8."""
-    with open(os.path.join(SOURCE, "scripts", "spans.stp"), encoding="utf-8") as file:
-        return "".join(re.findall(r"^//   ((?:cp|sed) .*\n)", file.read(), re.M))
+    """The commands of scripts/README.md that correct SystemTap 4.8."""
+    with open(os.path.join(SOURCE, "scripts", "README.md"), encoding="utf-8") as file:
+        return "".join(re.findall(r"^(?:cp|sed) .*\n", file.read(), re.M))
 
 
 def is_root(end):

@@ -76,6 +76,27 @@ class Scripts(unittest.TestCase):
             self.assertIn(f"`{path.name}", readme, "scripts/README.md does not have it")
             self.assertNotIn("OVERHEAD", text, str(path))
 
+    def test_heads_are_short(self):
+        """At most 25 lines of comment come before the first line of code. The explanations are in scripts/README.md."""
+        for path in surroundings.files(".bt", ".stp", ".awk", ".sh"):
+            if path.parts[0] != "scripts":
+                continue
+            comments = 0
+            for line in BLOCK.sub("", surroundings.read(path)).splitlines():
+                if line and not line.startswith(("//", "#")):
+                    break
+                comments += bool(line)
+            self.assertLessEqual(comments, 25, str(path))
+
+    def test_the_readme_explains_every_script(self):
+        readme = surroundings.read("scripts/README.md")
+        for path in self.scripts():
+            self.assertRegex(readme, rf"(?m)^### {re.escape(path.name)}$")
+            cost = re.search(r"(?m)^// Overhead: ([\d.]+) us", surroundings.read(path))
+            row = re.search(rf"(?m)^\| \[`{re.escape(path.name)}.*$", readme)
+            self.assertTrue(row, f"{path} is not in the index")
+            self.assertIn(f"| {cost[1]} us |" if cost else "not measured", row[0])
+
     def test_nothing_is_left_to_be_measured(self):
         for path in surroundings.files(".sh", ".md", ".awk"):
             if path.parts[0] == "scripts":

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The example in each script's head is of the form that a run of it prints today, and no map or caption is missing.
+"""Each script's example in scripts/README.md has the form that a run of it prints today, and no map or caption is
+missing. The example in the script's head is its first lines.
 
-With NOPSPAN_WRITE_EXAMPLES=1 it writes this run's output into the heads instead.
+With NOPSPAN_WRITE_EXAMPLES=1 it writes this run's output there instead.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from example_service import Agent, Server
 from harness import SOURCE, Test
 
 WRITE = os.environ.get("NOPSPAN_WRITE_EXAMPLES") == "1"
-# Of a map's rows the last, which have the greatest values; of its histograms; and of other lines, the first.
+# Of a map: the last rows, which have the greatest values, and the first histograms. Of other lines: the first.
 MOST_ROWS, MOST_STACKS, MOST_HISTOGRAMS, MOST_LINES = 6, 2, 2, 60
 LEFT_OUT = "..."
 
@@ -183,25 +184,40 @@ def shortened(lines):
     return short + [LEFT_OUT] * left_out
 
 
-class Head:
-    """The head of a script. The example is what stands after "Example:" and an empty line, three blanks in."""
+README = os.path.join(SOURCE, "scripts", "README.md")
+# How many lines of the README's example are in a script's head too.
+FEW = 6
 
-    PATTERN = re.compile(r"(?m)^// Example:[^\n]*\n(?:// \S[^\n]*\n)*//\n((?://(?:   [^\n]*)?\n)+)")
+
+def replaced(text, span, lines, indentation=""):
+    return text[:span[0]] + "".join((indentation + line).rstrip() + "\n" for line in lines) + text[span[1]:]
+
+
+class Written:
+    """A script's example: in scripts/README.md, the block ```text of the script's section. The script's head has its
+    first lines, after "// Example:" and an empty line."""
 
     def __init__(self, script):
         self.path = os.path.join(SOURCE, "scripts", script)
+        with open(README, encoding="utf-8") as file:
+            self.readme = file.read()
         with open(self.path, encoding="utf-8") as file:
-            self.text = file.read()
-        self.example = self.PATTERN.search(self.text)
+            self.script = file.read()
+        section = r"(?m)^### %s\n(?:(?!### |```text).*\n)*```text\n((?:(?!```).*\n)+)```$" % re.escape(script)
+        self.whole = re.search(section, self.readme)
+        self.first = re.search(r"(?m)^// Example:[^\n]*\n//\n((?://   [^\n]*\n)+)", self.script)
 
     def lines(self):
-        return [line[5:] for line in self.example[1].splitlines() if line[5:].strip()]
+        return self.whole[1].splitlines()
+
+    def first_lines(self):
+        return [line[5:] for line in self.first[1].splitlines()]
 
     def write(self, lines):
-        block = "".join("//   %s\n" % line.rstrip() for line in lines)
-        text = self.text[:self.example.start(1)] + block + self.text[self.example.end(1):]
+        with open(README, "w", encoding="utf-8") as file:
+            file.write(replaced(self.readme, self.whole.span(1), lines))
         with open(self.path, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(replaced(self.script, self.first.span(1), lines[:FEW], "//   "))
 
 
 class Examples(Test):
@@ -223,16 +239,18 @@ class Examples(Test):
         scripts = [name for name in os.listdir(os.path.join(SOURCE, "scripts")) if name.endswith(".bt")]
         self.assertEqual(set(EXAMPLES), set(scripts))
         for name in scripts:
-            self.assertTrue(Head(name).example, name)
+            written = Written(name)
+            self.assertTrue(written.whole and written.first, name)
+            self.assertEqual(written.first_lines(), [line.rstrip() for line in written.lines()[:FEW]], name)
 
     def test_each_is_of_the_form_of_this_run(self):
         for name, part in self.parts.items():
             with self.subTest(name):
-                head = Head(name)
+                written = Written(name)
                 if WRITE:
-                    head.write(shortened(part))
+                    written.write(shortened(part))
                     continue
-                shown = {form(line): line for line in joined(head.lines()) if line.strip() != LEFT_OUT}
+                shown = {form(line): line for line in joined(written.lines()) if line.strip() != LEFT_OUT}
                 printed = {form(line): line for line in joined(part) if line.strip()}
                 by_chance = re.compile(EXAMPLES[name].by_chance)
                 old = [line for key, line in shown.items() if key not in printed and not by_chance.match(line)]
