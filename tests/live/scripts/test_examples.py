@@ -18,7 +18,7 @@ from harness import SOURCE, Test
 
 WRITE = os.environ.get("NOPSPAN_WRITE_EXAMPLES") == "1"
 # Of a map: the last rows, which have the greatest values, and the first histograms. Of other lines: the first.
-MOST_ROWS, MOST_STACKS, MOST_HISTOGRAMS, MOST_LINES = 6, 2, 2, 60
+MOST_ROWS, MOST_STACKS, MOST_HISTOGRAMS, MOST_LINES = 4, 1, 1, 60
 LEFT_OUT = "..."
 
 

@@ -35,7 +35,7 @@ def with_few_rows(folder, script):
     """The path of a copy of the script with room for ROWS rows."""
     with open(os.path.join(SOURCE, "scripts", script), encoding="utf-8") as file:
         text = file.read()
-    few = re.sub(r"(@(?:row|name)_count (?:>=|<)) 100\b", r"\1 %d" % ROWS, text)
+    few = re.sub(r"(@_(?:row|name)_count (?:>=|<)) 100\b", r"\1 %d" % ROWS, text)
     assert few != text
     path = os.path.join(folder, script)
     with open(path, "w", encoding="utf-8") as file:

@@ -22,7 +22,7 @@ SLEEPS = {"wait.sleeps": 100, "wait.polls": 80, "wait.often": 20, "wait.outer": 
 MOST_DEPTH = 16
 MOST_ROWS = 100
 # What is kept of threads, and deleted when their spans are over.
-KEPT = ("depth", "id", "name", "changed", "switched", "out", "kernel", "user")
+KEPT = ("_depth", "_id", "_name", "_changed", "_switched", "_out", "_kernel", "_user")
 
 
 def need_tracefs():
