@@ -14,17 +14,17 @@ usage() {
 usage: attach.sh -p PID SCRIPT [ARG...]    one process: every copy of the library it maps, and no other process
        attach.sh --all SCRIPT [ARG...]     every process, in containers too: every copy that any process maps now
        attach.sh BINARY SCRIPT [ARG...]    a program or library, running or not: its own copy, or the one it would load
-       attach.sh --list -p PID|--all|BINARY    says which files these are, one a line, and does no more
+       attach.sh --list -p PID|--all|BINARY    only prints these files, one a line
 
 SCRIPT is spans.bt, trace.bt or another whose probes are usdt:/usr/*/*/libnopspan.so.0:nopspan:NAME. The ARGs are the
 script's. Data goes to stdout, messages to stderr. Exit status: bpftrace's; 2 when it could not be started.
 
-PID is a pid as this shell sees it, of a process in a container too. With -p bpftrace ends when the process does, unless
-the process has several copies or its file was replaced: then the script runs until Ctrl-C, and other processes with the
-same file pay for the probes without being shown.
+PID is a pid as this shell sees it, also of a process in a container. With -p the script ends when the process ends.
+There are two exceptions: the process has several copies of the library, or its file was replaced. Then the script runs
+until Ctrl-C, and other processes with the same file pay for the probes without being shown.
 
-A copy that a process loads later, or a container that starts later, is not seen: start again. BPFTRACE names another
-bpftrace than the one in PATH.
+A copy that a process loads later, or a container that starts later, is not seen. Start attach.sh again. BPFTRACE names
+another bpftrace than the one in PATH.
 END
 }
 
@@ -37,11 +37,11 @@ die() {
 
 # --- Which probes a file has ------------------------------------------------------------------------------------------
 
-# FILE... -> "provider:name<TAB>file", for the notes of the providers nopspan and nopspan_batch.
+# FILE... -> "provider:name<TAB>file" for each note of the providers nopspan and nopspan_batch.
 probes_in() {
   (($#)) || return 0
   if command -v readelf >/dev/null; then
-    # readelf names the files only when there are several.
+    # readelf names the files only if there are several.
     { readelf -n -- "$@" /dev/null 2>/dev/null || true; } | awk '
       /^File: / { file = substr($0, 7) }
       $1 == "Provider:" { provider = $2 }
@@ -57,8 +57,8 @@ probes_in() {
   done
 }
 
-# grep -q would end early, and pipefail take the SIGPIPE of what writes to it for a failure.
-# FILE -> success if it has the gate's section and no notes at all: they were stripped.
+# FILE -> success if it has the gate's section but no notes, because they were stripped. Not grep -q, which ends early:
+# pipefail would report the SIGPIPE of the command before it as a failure.
 lost_its_notes() {
   command -v readelf >/dev/null || return 1
   readelf -SW -- "$1" 2>/dev/null | grep '[[:space:]]\.probes[[:space:]]' >/dev/null &&
@@ -70,12 +70,12 @@ GNU strip keeps them, and so does llvm-strip --keep-section=.note.stapsdt"
 
 # --- Which files to attach to -----------------------------------------------------------------------------------------
 
-targets=()            # what bpftrace is told, one a file
+targets=()            # the paths in bpftrace's probes, one a file
 declare -A probes=()  # target -> its "provider:name" words
 declare -A known=()   # identities of the targets' inodes
 
-# FILE -> what tells its inode from others. In two containers of one image a file has two device numbers, but only one
-# inode lies below, and probes are set there: attaching by both names would count everything twice.
+# FILE -> an identity of its inode. In two containers of one image a file has two device numbers but one inode below,
+# and the probes are set there. Attaching by both names would count everything twice.
 identity() {
   if [[ $(stat -f -L -c %T -- "$1") == overlayfs ]]; then
     stat -L -c 'overlayfs:%i:%s:%y:%z' -- "$1"
@@ -84,7 +84,7 @@ identity() {
   fi
 }
 
-# FILE NAME PROBES: adds FILE, unless its inode is there already; NAME is what a reader would call it.
+# FILE NAME PROBES: adds FILE unless its inode was added before. NAME is for messages.
 add_target() {
   local file=$1 name=$2 words=$3 id fd
   id=$(identity "$file" 2>/dev/null) || return 0
@@ -95,7 +95,8 @@ add_target() {
     targets+=("$file")
     return
   fi
-  # bpftrace would read these as a pattern or an escape, and a deleted file has no name: hand over an open file.
+  # bpftrace would read these characters as a pattern or an escape, and a deleted file has no name. So the file is
+  # opened.
   if [[ $file == *[\"\\:*?[$'\n']* || $file == /proc/*/map_files/* ]]; then
     { exec {fd}<"$file"; } 2>/dev/null || return 0
     file=/proc/self/fd/$fd
@@ -127,8 +128,8 @@ mapped_files() {
     }'
 }
 
-# PID RANGE INODE PATH -> a name for the mapped file that this process can open: the path itself, the path in the
-# process's own root, or the mapping, if the file was replaced or deleted. Nothing if there is none.
+# PID RANGE INODE PATH -> a name of the mapped file that this shell can open: the path itself, the path in the process's
+# own root, or the mapping if the file was replaced or deleted. Empty if there is none.
 name_of_mapping() {
   local pid=$1 range=$2 inode=$3 path=$4 mapping=/proc/$1/map_files/$2 file wanted format=%d:%i
   if ! wanted=$(stat -L -c "$format" -- "$mapping" 2>/dev/null); then
@@ -143,7 +144,7 @@ name_of_mapping() {
   printf '%s\n' "$mapping"
 }
 
-# PID...: adds each file with probes that one of them maps.
+# PID...: adds each file with probes that one of these processes maps.
 add_mapped() {
   local -a lines=() files=()
   local -A line_of=() words=()
@@ -168,7 +169,7 @@ add_mapped() {
   done
 }
 
-# What a program without a copy of its own would load.
+# BINARY: adds the libraries with probes that it would load.
 add_loaded_by() {
   local binary=$1 file
   while read -r file; do
@@ -185,7 +186,8 @@ add_file() {
 
 # --- The script -------------------------------------------------------------------------------------------------------
 
-# SCRIPT PID -> the script with the targets' paths in its probes; with a PID, its probes return at once for others.
+# SCRIPT PID -> the script with the targets' paths in its probes. With a PID, the probes return at once in other
+# processes.
 rewritten() {
   local line before provider name file word list filter=
   [[ -z $2 ]] || filter=" if (pid != $2) { return; } "
@@ -233,19 +235,19 @@ while (($#)); do
     --all) mode=all; shift ;;
     --list) listing=1; shift ;;
     --) shift; break ;;
-    -*) die "unknown option $1; --help tells more" ;;
+    -*) die "unknown option $1; see --help" ;;
     *) break ;;
   esac
 done
 if [[ $mode == binary ]]; then
-  (($#)) || die "say -p PID, --all or a BINARY; --help tells more"
+  (($#)) || die "say -p PID, --all or a BINARY; see --help"
   binary=$1
   shift
 fi
 if [[ -n $listing ]]; then
-  (($# == 0)) || die "--list takes no SCRIPT; --help tells more"
+  (($# == 0)) || die "--list takes no SCRIPT; see --help"
 else
-  (($#)) || die "no SCRIPT; --help tells more"
+  (($#)) || die "no SCRIPT; see --help"
   script=$1
   shift
   [[ -f $script && -r $script ]] || die "no such script: $script"
@@ -272,8 +274,9 @@ case $mode in
       die "pid $pid ($command_name) maps no file with nopspan's probes"
     fi
     [[ -z $listing ]] || exit 0
-    # bpftrace's -p spares other processes with the same file. But 0.17 then attaches to the first copy in the process
-    # only, and to none whose file is not at its path; 0.27 attaches twice unless the path is the process's own root's.
+    # With -p bpftrace does not attach to other processes with the same file. But 0.17 then attaches only to the first
+    # copy in the process, and only if the file is at its path. 0.27 attaches twice unless the path is in the process's
+    # own root.
     in_root=/proc/$pid/root${targets[0]#"/proc/$pid/root"}
     if ((${#targets[@]} == 1)) && [[ ${targets[0]} != /proc/self/fd/* && ${targets[0]} -ef $in_root ]]; then
       bpftrace_options=(-p "$pid")
@@ -290,7 +293,7 @@ case $mode in
     for directory in /proc/[0-9]*; do
       pids+=("${directory#/proc/}")
     done
-    # The installed library comes first, for the programs that start later.
+    # The installed library too, for programs that start later.
     for file in /usr/*/*/libnopspan.so.0; do
       [[ ! -e $file ]] || add_file "$file"
     done
@@ -317,6 +320,6 @@ if ((count > 500)); then
   export BPFTRACE_MAX_BPF_PROGS=${BPFTRACE_MAX_BPF_PROGS:-$((count + 100))}
 fi
 
-# The rewritten script is an open file without a name: nothing is left behind.
+# The rewritten script is an open file without a name, so nothing has to be deleted.
 exec {text_fd}<<<"$text"
 exec "$bpftrace" -B line "${bpftrace_options[@]}" -- "/proc/self/fd/$text_fd" "$@"

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# For perf-spans.sh flamegraph: sorted lines of a stack (the outermost frame first, \001 between them), a tab and a
-# count -> an SVG, the outermost frame at the bottom. A frame is drawn when the next line does not share it.
+# For perf-spans.sh flamegraph: reads sorted lines of a stack (outermost frame first, separated by \001), a tab and a
+# count. Writes an SVG with the outermost frame at the bottom. A frame is drawn when the next line does not share it.
 #
-# Wants samples, spans, left and lost, and in the environment WANTED, the span's name, and SAMPLING: "HZ EVENT".
+# Variables: samples, spans, left, lost. Environment: WANTED, the span's name, and SAMPLING, "HZ EVENT".
 
-# Names come from programs: bytes that are no UTF-8 would end the XML.
+# Names come from programs. Bytes that are not UTF-8 would make the XML invalid.
 function utf8(text,    out, c, i, n, k, good) {
   if (text !~ /[\200-\377]/) return text
   out = ""
@@ -27,7 +27,7 @@ function xml(text) {
   gsub(/"/, "\\&quot;", text)
   return text
 }
-# As much of it as fits.
+# The part of a text that fits.
 function label(text, width,    room) {
   room = int((width - 6) / letter)
   if (room < 3) return ""
@@ -36,7 +36,7 @@ function label(text, width,    room) {
   sub(/[\300-\377]?[\200-\277]*$/, "", text)
   return xml(text) ".."
 }
-# Of one name always the same: warm ones for programs, blue ones for the kernel.
+# One name always has the same colour: warm for programs, blue for the kernel.
 function colour(name,    hash, i) {
   if (name == wanted) return "rgb(200,200,200)"
   hash = 7

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# For perf-spans.sh report: lines of name, ns and status, between tabs, sorted by name and ns -> a row for each name,
-# which begins with its total, to sort by.
+# For perf-spans.sh report: reads lines of name, ns and status, separated by tabs, sorted by name and ns. Writes a row
+# for each name, which begins with its total, to sort by.
 
 BEGIN { FS = "\t" }
 function ms(ns) { return sprintf("%.3f", ns / 1000000) }
-# The least duration that so many of a hundred do not exceed.
+# The smallest duration that p of a hundred spans do not exceed.
 function percentile(p) { return durations[int((n * p + 99) / 100)] }
 function row() {
   if (!n) return

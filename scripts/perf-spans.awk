@@ -2,17 +2,17 @@
 # For perf-spans.sh: reads the lines of `perf script` in order of time.
 #
 # task=ends    name, ns and status of each span that ended, between tabs
-# task=stacks  stacks of the CPU samples inside spans of the name in the environment's WANTED: the frames, the outermost
-#              first and \001 between them, a tab and a count; and into the file `status` how many samples, spans, spans
-#              left out, events lost
+# task=stacks  stacks of the CPU samples inside spans named WANTED (from the environment): the frames, outermost first
+#              and separated by \001, a tab and a count; and into the file `status` the numbers of samples, spans, spans
+#              left out and events lost
 #
-# `lost` is how many records perf lost, or 0. What is left out is said on stderr.
+# `lost` is the number of records that perf lost, or 0. stderr reports what is left out.
 
 BEGIN { wanted = ENVIRON["WANTED"] }
 
 # --- What a line is ---------------------------------------------------------------------------------------------------
 
-# A field of an event. Numbers come before the strings, and the name last: no name can be taken for a field.
+# A field of an event. Numbers come before strings, and the name is last, so that no name is taken for a field.
 function number_of(key,    at, text) {
   at = index(event, " " key "=")
   text = substr(event, at + length(key) + 2)
@@ -30,7 +30,7 @@ function say(text) { print "perf-spans.sh: " text | "cat 1>&2" }
 
 { event = "" }
 
-# The total of the same losses is in `lost`, if this perf has one.
+# `lost` has the total of the same losses, if this perf counts it.
 /^[ 0-9.:]*PERF_RECORD_LOST lost [0-9]+$/ {
   lost_here += $NF
   next
@@ -55,7 +55,7 @@ function say_losses() {
 
 # --- ends -------------------------------------------------------------------------------------------------------------
 
-# All that is told of a span is in its end; its start says only that there will be one.
+# A span's end has everything about it. Its start only shows that there will be an end.
 task == "ends" && event != "" {
   span = number_of("span")
   if (is_start) {
@@ -78,7 +78,7 @@ function end_of_ends(    span, still) {
 
 # --- stacks -----------------------------------------------------------------------------------------------------------
 
-# Samples are held back until the span that they are in has ended: one whose end was not seen may have ended long ago.
+# Samples are held until the span around them has ended, because a span whose end was not seen may have ended long ago.
 # held[tid] of them are in stack[tid, 1...]; from first[span] on they came after the span's start.
 
 # The sample whose frames were read last.

@@ -16,34 +16,34 @@ usage: perf-spans.sh record [OPTION...] [-p PID | --all | FILE]              unt
        perf-spans.sh flamegraph NAME [-i DATA] [-p PID] [--folded] >NAME.svg
 
 record      writes the start and end of every span of the installed library, /usr/*/*/libnopspan.so.0, into perf.data
-  -p PID            of one process, and of those that it starts: every copy of the library it maps
+  -p PID            of one process and its children: every copy of the library that it maps
   --all             of every copy that any process maps now, in containers too
   FILE              of a program or library: its own copy, or the one it would load
-  -c, --cpu         CPU samples with their stacks too, which flamegraph needs
-  -F, --frequency HZ      samples a second of each CPU (99)
+  -c, --cpu         also CPU samples with their stacks, which flamegraph needs
+  -F, --frequency HZ      samples per second and CPU (99)
   --call-graph MODE       as perf's: fp (needs programs built with -fno-omit-frame-pointer), dwarf or lbr (fp)
-  -s, --seconds N         ends by itself
+  -s, --seconds N         ends after N seconds
   -o, --output DATA       writes another file than perf.data; one that is there becomes DATA.old
-  -m, --buffer SIZE       of each CPU, as perf's -m: a larger one where events were lost (4M)
-report      by span name: how many, total, mean and longest ms, percentiles (nearest rank), errors, cancelled
-  --tsv             the same for machines: tabs between, ns
+  -m, --buffer SIZE       per CPU, as perf's -m; a larger one if events were lost (4M)
+report      by span name: count, total, mean and longest ms, percentiles (nearest rank), errors, cancelled
+  --tsv             the same for machines: separated by tabs, in ns
 flamegraph  an SVG of the CPU samples that were taken inside spans NAME, on the span's thread
-  --folded          its stacks as text, one a line: what FlameGraph's tools and speedscope read
+  --folded          its stacks as text, one a line, for FlameGraph's tools and speedscope
   -i, --input DATA  reads another file than perf.data
   -p, --pid PID     only this process
 
-Only record must be root; it needs perf, readelf (binutils) and tracefs. The other two only read the file. So do perf's
-own commands, as `perf script`: id is the request's, status is 0 ok, 1 error, 2 cancelled, 3 exception.
+record needs root, perf, readelf (binutils) and tracefs. The other two only read the file. perf's own commands, such as
+perf script, read it too: id is the request's, status is 0 ok, 1 error, 2 cancelled, 3 exception.
 
-A recording that was ended by kill -9 leaves its events: end perf, and write -:GROUP/EVENT for each of GROUP nopspan_* in
-/sys/kernel/tracing/uprobe_events into that file.
+If record is killed by kill -9, its events remain. End perf. For each event of a GROUP nopspan_* in
+/sys/kernel/tracing/uprobe_events, write -:GROUP/EVENT into that file.
 
-A graph has the samples of spans whose start and end were both seen, on one thread. An AsyncSpan is bound to no thread:
-its CPU cannot be told, and it is left out. What was left out, and what perf lost, is said on stderr. What recording
-itself costs is in the graph, above nopspan_site_span_start and nopspan_site_span_stop.
+A graph has the samples of spans whose start and end were seen on one thread. AsyncSpans are left out, because they are
+bound to no thread. stderr reports what was left out and what perf lost. The cost of recording is in the graph too,
+above nopspan_site_span_start and nopspan_site_span_stop.
 
-Exit status: of record -- COMMAND, the command's own; else 0 done, 1 failed, 2 misused or perf cannot be used here. PERF
-names another perf than the one in PATH.
+Exit status: of record -- COMMAND, the command's own; otherwise 0 done, 1 failed, 2 misused or perf cannot be used here.
+PERF names another perf than the one in PATH.
 END
 }
 
@@ -65,12 +65,12 @@ workshop=
 
 # --- The events -------------------------------------------------------------------------------------------------------
 #
-# perf can make events of the probes by itself (perf buildid-cache, perf probe sdt_nopspan:span_stop), but those show a
-# string's address in place of its text. Events that are written by hand show the text; with the semaphore's place,
-# which follows in brackets, the kernel raises the gate while they are recorded.
+# perf can make events of the probes (perf buildid-cache, perf probe sdt_nopspan:span_stop), but they show a string's
+# address and not its text. Events that are written by hand show the text. They have the semaphore's offset in brackets,
+# so that the kernel raises the gate while they are recorded.
 
 uprobe_events=''  # tracefs's file
-group=''          # of our events: no other run has it
+group=''          # of this run's events; no other run has it
 made=()           # their names
 
 find_tracefs() {
@@ -98,7 +98,7 @@ sites_in() {
     }'
 }
 
-# FILE ADDRESS -> the offset in the file of what is loaded at the address.
+# FILE ADDRESS -> the offset in the file that is loaded at the address.
 file_offset() {
   local offset address size
   while read -r offset address size; do
@@ -110,7 +110,7 @@ file_offset() {
   return 1
 }
 
-# 8@%rdi, 8@x0: where an argument is -> the same as the kernel calls it: %di, %x0.
+# An argument's place in a note (8@%rdi, 8@x0) -> the kernel's name of it (%di, %x0).
 kernel_register() {
   local register=${1#*@}
   register=${register#%}
@@ -119,7 +119,7 @@ kernel_register() {
   printf '%%%s\n' "$register"
 }
 
-# NAME FILE OFFSET SEMAPHORE_OFFSET ARGUMENT...: one event, of which `made` then has the name.
+# NAME FILE OFFSET SEMAPHORE_OFFSET ARGUMENT...: makes one event and adds its name to `made`.
 make_event() {
   local name=$1 file=$2 offset=$3 semaphore=$4 fields=
   shift 4
@@ -127,8 +127,8 @@ make_event() {
   while [[ " ${made[*]} " == *" $event "* ]]; do
     number=$((number + 1)) event=${name}_$number
   done
-  # The record is arg5: its offsets are the ABI's (probes/README.md). Strings come last, and that whose text may be
-  # anything after the other, so that what reads them cannot be misled.
+  # arg5 is the record, and the offsets are the ABI's (probes/README.md). Strings come last, and the name after the id,
+  # because a name may be any text and must not be taken for a field.
   [[ $name != span_stop ]] || fields="dur=${arguments[2]}:u64 status=${arguments[4]}:u32 "
   fields+="flags=+4(${arguments[5]}):u32 span=+16(${arguments[5]}):x64 id=+72(${arguments[5]}):ustring "
   fields+="name=+0(${arguments[1]}):ustring"
@@ -143,10 +143,10 @@ add_probes() {
   local -a sites=() registers=()
   mapfile -t sites < <(sites_in "$file")
   ((${#sites[@]})) || die "$file has no probe span_start or span_stop"
-  # Where the section was moved after linking (prelink), the notes have the old addresses.
+  # If the section was moved after linking (prelink), the notes have the old addresses.
   base=$(readelf -SW -- "$file" 2>/dev/null | sed -n 's/.* \.stapsdt\.base  *[A-Z]*  *\([0-9a-f]*\) .*/0x\1/p')
   local path=$file
-  # The kernel's parser would end the path at a blank, and the line at a #: hand over an open file.
+  # The kernel's parser ends a path at a blank and a line at a #, so such a file is opened.
   if [[ $file == *[[:space:]#]* ]]; then
     exec {fd}<"$file"
     path=/proc/self/fd/$fd
@@ -183,7 +183,7 @@ remove_events() {
 
 perf_pid='' perf_ended='' interrupted='' launching=''
 
-# However it ends. perf goes first: an event that is recorded cannot be deleted.
+# Runs however the script ends. perf ends first, because an event that is recorded cannot be deleted.
 clean_up() {
   local running=${perf_pid:-${launching:+${!:-}}}
   trap '' INT TERM HUP
@@ -195,7 +195,7 @@ clean_up() {
   [[ -z $workshop ]] || rm -rf -- "$workshop"
 }
 
-# Ctrl-C reaches perf too; a signal to this shell alone does not. perf then writes what it has.
+# Ctrl-C reaches perf too, but a signal to this shell does not. On SIGINT perf writes what it has.
 interrupt() {
   local running=${perf_pid:-${launching:+${!:-}}}
   interrupted=$1
@@ -203,8 +203,8 @@ interrupt() {
   kill -INT "$running" 2>/dev/null || true
 }
 
-# The names of the events that take samples: a freq= of their own, because perf's -F would make every event a sample of
-# itself, those of the probes too.
+# HZ CALL_GRAPH -> the event that takes CPU samples. It has its own freq=, because perf's -F would apply to the probes'
+# events too.
 cpu_event() {
   local event="cycles"
   if ! "$perf" stat -x, -e cycles -- true 2>&1 | grep '^[1-9]' >/dev/null; then
@@ -214,7 +214,7 @@ cpu_event() {
   printf '%s/freq=%s,call-graph=%s/\n' "$event" "$1" "$2"
 }
 
-# Tells perf to begin, and waits for its answer.
+# Makes perf begin, and waits for its answer.
 enable_events() {
   local control=$1 acknowledge=$2
   printf 'enable\n' >&"$control"
@@ -235,8 +235,8 @@ record() {
       --all) [[ $mode == installed ]] || die "say only one of -p, --all and a FILE"; mode=all; shift; continue ;;
       --) shift; command=("$@") wants_command=1; break ;;
       -p | --pid | -F | --frequency | --call-graph | -s | --seconds | -o | --output | -m | --buffer)
-        [[ -n ${2:-} && $2 != -- ]] || die "$1 wants a value; --help tells more" ;;
-      -*) die "record has no option $1; --help tells more" ;;
+        [[ -n ${2:-} && $2 != -- ]] || die "$1 wants a value; see --help" ;;
+      -*) die "record has no option $1; see --help" ;;
       *) [[ $mode == installed ]] || die "say only one of -p, --all and a FILE (a command follows --)"
         mode=file file=$1; shift; continue ;;
     esac
@@ -278,7 +278,7 @@ record() {
       ((${#more[@]})) || die "the library is not installed (/usr/*/*/libnopspan.so.0): say -p PID, --all or a FILE" ;;
     file) more=("$file") ;;
   esac
-  # attach.sh knows which files have the probes, and says what is wrong where none has.
+  # attach.sh finds the files with probes, and explains if there is none.
   local listed one other
   case $mode in
     pid) listed=$("$here/attach.sh" --list -p "$pid") || exit 2 ;;
@@ -307,7 +307,7 @@ record() {
   done
 
   options=(-q -m "$buffer" -o "$data")
-  # No build ids: to get them perf enters other processes' mounts, which in a chroot it does not find back from, and
+  # -B: no build ids. To get them perf enters other processes' mounts, from which it cannot return in a chroot, and
   # copies their files into a cache of the whole machine.
   options+=(-B)
   for one in "${made[@]}"; do
@@ -323,8 +323,8 @@ record() {
     [[ -z $seconds ]] || options+=(-- sleep "$seconds")
   fi
 
-  # In the background, because this shell handles a signal only while it waits. Commands there ignore Ctrl-C, if nobody
-  # tells them otherwise.
+  # In the background, because this shell handles a signal only while it waits. Background commands ignore Ctrl-C by
+  # default.
   local status=0 control acknowledge
   launching=1
   env --default-signal=INT,QUIT "$perf" record "${options[@]}" <&0 &
@@ -336,14 +336,14 @@ record() {
     fi
   fi
   while true; do
-    # Again and again: a signal that comes before perf handles it is lost.
+    # Repeated, because a signal that comes before perf has its handler is lost.
     while [[ -n $interrupted ]] && kill -INT "$perf_pid" 2>/dev/null; do sleep 0.2; done
     status=0
     wait "$perf_pid" || status=$?
     kill -0 "$perf_pid" 2>/dev/null || break
   done
   perf_ended=1
-  # perf ends by the signal that ended the recording.
+  # perf's own status is the signal that ended the recording.
   if [[ -n $interrupted ]] || { ((${#command[@]} == 0)) && ((status == 130)); }; then
     status=0
   fi
@@ -362,7 +362,7 @@ need_perf() {
 
 data=perf.data only_pid=''
 
-# DATA is a recording of ours; tells its events.
+# Checks that DATA was made by record, and prints its events.
 check_data() {
   need_perf
   [[ -e $data ]] || fail "no such file: $data (perf-spans.sh record makes it)"
@@ -373,8 +373,8 @@ check_data() {
   printf '%s\n' "$events"
 }
 
-# How many records perf could not write. `perf script` shows where a buffer was full, but only if something was written
-# after it; since 6.1 there is a total for each event, too, which only this shows.
+# Prints how many records perf could not write. `perf script` shows where a buffer was full only if something was
+# written after it. Since 6.1 there is also a total for each event, which only this command shows.
 lost_records() {
   "$perf" report --stats -i "$data" 2>/dev/null | awk '
     / stats:$/ { is_of_an_event = !/^Aggregated/ }
@@ -382,7 +382,7 @@ lost_records() {
     END { printf "%.0f\n", lost }'
 }
 
-# FIELDS of samples: its lines, in order of time.
+# FIELDS -> the lines of perf script in order of time; FIELDS are those of samples.
 read_data() {
   local -a only=()
   [[ -z $only_pid ]] || only=(--pid "$only_pid")
@@ -399,8 +399,8 @@ report() {
       -h | --help) usage; exit 0 ;;
       --tsv) tsv=1; shift ;;
       -i | --input | -p | --pid) read_option "$@"; shift 2 ;;
-      -*) die "report has no option $1; --help tells more" ;;
-      *) die "report takes no $1; --help tells more" ;;
+      -*) die "report has no option $1; see --help" ;;
+      *) die "report takes no $1; see --help" ;;
     esac
   done
   check_data >/dev/null
@@ -427,7 +427,7 @@ flamegraph() {
       -h | --help) usage; exit 0 ;;
       --folded) folded=1; shift ;;
       -i | --input | -p | --pid) read_option "$@"; shift 2 ;;
-      -*) die "flamegraph has no option $1; --help tells more" ;;
+      -*) die "flamegraph has no option $1; see --help" ;;
       *) [[ -z $has_name ]] || die "say one NAME: $name or $1"; name=$1 has_name=1; shift ;;
     esac
   done
@@ -447,7 +447,7 @@ flamegraph() {
     LC_ALL=C sort >"$workshop/stacks" || fail "perf could not read $data"
   local samples spans left
   read -r samples spans left lost <"$workshop/status"
-  ((samples)) || exit 1  # awk said why
+  ((samples)) || exit 1  # awk has reported why
   if [[ -n $folded ]]; then
     # shellcheck disable=SC2016  # the $ are awk's
     WANTED=$name LC_ALL=C awk -F '\t' '
@@ -463,14 +463,14 @@ flamegraph() {
 
 # -i DATA, -p PID of report and flamegraph.
 read_option() {
-  (($# > 1)) || die "$1 wants a value; --help tells more"
+  (($# > 1)) || die "$1 wants a value; see --help"
   case $1 in
     -i | --input) data=$2 ;;
     *) [[ $2 =~ ^[1-9][0-9]*$ ]] || die "not a pid: $2"; only_pid=$2 ;;
   esac
 }
 
-(($#)) || die "say record, report or flamegraph; --help tells more"
+(($#)) || die "say record, report or flamegraph; see --help"
 action=$1
 shift
 case $action in
@@ -478,5 +478,5 @@ case $action in
   record) record "$@" ;;
   report) report "$@" ;;
   flamegraph) flamegraph "$@" ;;
-  *) die "there is no $action: say record, report or flamegraph; --help tells more" ;;
+  *) die "there is no $action: say record, report or flamegraph; see --help" ;;
 esac
