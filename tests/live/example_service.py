@@ -12,8 +12,9 @@ from harness import BUILD, LIBRARY, PATIENCE_S, SOURCE, wait_until
 
 SERVER = os.path.join(BUILD, "examples", "chat_service", "chat_server")
 AGENT = os.path.join(BUILD, "examples", "chat_service", "agent")
-# Before the programs' own RUNPATH, which leads to the library of the build tree: the one that a Tracer looks at.
+# The programs with the library that a Tracer looks at, and with that of the build tree, to which their RUNPATH leads.
 TRACED = {**os.environ, "LD_LIBRARY_PATH": os.path.dirname(LIBRARY)}
+UNTRACED = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
 
 
 # With what the agent calls each of its tools, no tool, and one that fails.

@@ -29,7 +29,9 @@ from waiting import PATIENCE_S, wait_until
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("NOPSPAN_BUILD_DIR", os.path.join(SOURCE, "build", "dev")))
 PROGRAMS = os.path.join(BUILD, "tests", "live")
-LIBRARY = os.path.join(PROGRAMS, "lib", "libnopspan.so.0")
+BUILT_LIBRARY = os.path.join(PROGRAMS, "lib", "libnopspan.so.0")
+# The calling file's own copy (main()).
+LIBRARY = os.path.join(PROGRAMS, "lib", os.path.splitext(os.path.basename(sys.argv[0]))[0], "libnopspan.so.0")
 # The collector.
 NOPSPAN = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
 # What the scripts of the project say, and attach.sh replaces.
@@ -387,12 +389,20 @@ def hold_lock(path):
 def need(*commands):
     ability.need_bpftrace()
     ability.need(*commands)
-    if not os.path.exists(LIBRARY):
-        ability.unable("no built library at %s: set NOPSPAN_BUILD_DIR" % LIBRARY)
+    if not os.path.exists(BUILT_LIBRARY):
+        ability.unable("no built library at %s: set NOPSPAN_BUILD_DIR" % BUILT_LIBRARY)
 
 
 def main(*commands):
-    """Runs the tests of the calling file, if the machine can."""
+    """Runs the tests of the calling file, if the machine can. What they attach to is a copy of the library that only their
+    programs load, so that other files' tests may run meanwhile."""
     need(*commands)
-    _lock = hold_lock(os.path.join(PROGRAMS, ".lock"))
+    os.makedirs(os.path.dirname(LIBRARY), exist_ok=True)
+    _lock = hold_lock(os.path.join(os.path.dirname(LIBRARY), ".lock"))
+    # Never written into: a process may map it yet.
+    if os.path.exists(LIBRARY):
+        os.remove(LIBRARY)
+    shutil.copy(BUILT_LIBRARY, LIBRARY)
+    # Before the programs' RUNPATH, but behind the library in /usr/local (scripts/installed.py).
+    os.environ.setdefault("LD_LIBRARY_PATH", os.path.dirname(LIBRARY))
     unittest.main()

@@ -10,7 +10,7 @@ import tempfile
 import example_service
 import harness
 import otlp_attributes
-from example_service import ITERATION, PROMPTS, TRACED, Agent, Server, canonical, lines_of, of_handlers, prompts_file
+from example_service import ITERATION, PROMPTS, TRACED, UNTRACED, Agent, Server, canonical, lines_of, of_handlers, prompts_file
 from harness import SOURCE, Test, Tracer
 
 PRICES = os.path.join(SOURCE, "examples", "chat_service", "prices.json")
@@ -52,7 +52,7 @@ class AgentAlone(Seen):
     def test_records_and_handlers_have_the_same_attributes(self):
         folder = self.folder()
         log = os.path.join(folder, "events")
-        with Server(folder) as server:
+        with Server(folder, env=UNTRACED) as server:
             with Tracer(PROBES, details=True, attributes=True) as tracer:
                 agent = Agent(server.url, "--events", log, PROMPTS[0], env=TRACED)
                 tracer.stop()
