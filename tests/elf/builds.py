@@ -10,8 +10,11 @@ from pathlib import Path
 
 from surroundings import BUILD, CMAKE, LONG, SOURCE, unable
 
-LINKERS = ("bfd", "gold", "lld")
 COMPILERS = {"gcc": ("gcc", "g++"), "clang": ("clang", "clang++")}
+# Of each compiler: everything by the first, the others by one kind of program each, unless NOPSPAN_LONG=1.
+LINKERS = {"gcc": ("bfd", "gold"), "clang": ("bfd", "lld")}
+if LONG:
+    LINKERS = dict.fromkeys(COMPILERS, ("bfd", "gold", "lld"))
 LTO_FLAGS = {"gcc": "-flto=auto", "clang": "-flto"}
 
 # What no option can link, and what the toolchain says to it.
@@ -28,13 +31,16 @@ def flavours():
     """The directories that are configured: compiler, and plain or LTO."""
     for compiler in COMPILERS:
         yield compiler, "plain"
-        yield compiler, "lto"
+    yield "gcc", "lto"
     if LONG:
+        yield "clang", "lto"
         yield "clang", "thinlto"
 
 
 def kinds(compiler, linker, flavour):
-    if flavour == "plain":
+    if linker != "bfd" and not LONG:
+        yield from ("pie",) if flavour == "plain" else ()
+    elif flavour == "plain":
         yield from ("pie", "nopie", "pic", "gc")
         if LONG and linker != "bfd":
             yield "icf"
@@ -51,7 +57,7 @@ def directory(compiler, flavour):
 def programs():
     for compiler, flavour in flavours():
         top = directory(compiler, flavour)
-        for linker in LINKERS:
+        for linker in LINKERS[compiler]:
             for kind in kinds(compiler, linker, flavour):
                 for linkage in ("shared", "static"):
                     path = top / f"{linkage}-{linker}-{kind}"
@@ -64,7 +70,7 @@ def programs():
 
 def missing_tools():
     tools = ["gcc", "g++", "clang", "clang++", "llvm-ar", "llvm-ranlib", "readelf", "objdump", "nm"]
-    return [tool for tool in tools + [f"ld.{linker}" for linker in LINKERS] if shutil.which(tool) is None]
+    return [tool for tool in tools + [f"ld.{linker}" for linker in ("bfd", "gold", "lld")] if shutil.which(tool) is None]
 
 
 def build():
@@ -81,7 +87,7 @@ def build():
                 options = [f"-DCMAKE_{tool.upper()}={shutil.which('llvm-' + tool)}" for tool in ("ar", "ranlib")]
         generator = ["-G", "Ninja"] if shutil.which("ninja") else []
         subprocess.run([CMAKE, "-S", Path(__file__).parent / "programs", "-B", top, *generator, "-Wno-dev",
-                        f"-DELF_SOURCE={SOURCE}", f"-DCMAKE_C_COMPILER={cc}", f"-DCMAKE_CXX_COMPILER={cxx}",
+                        f"-DELF_SOURCE={SOURCE}", f"-DELF_LINKERS={';'.join(LINKERS[compiler])}", f"-DCMAKE_C_COMPILER={cc}", f"-DCMAKE_CXX_COMPILER={cxx}",
                         f"-DCMAKE_CXX_FLAGS={flags}", "-DCMAKE_BUILD_TYPE=", "-DNOPSPAN_USDT=ON",
                         f"-DELF_LTO={'OFF' if flavour == 'plain' else 'ON'}", f"-DELF_LONG={'ON' if LONG else 'OFF'}",
                         *options], check=True, stdout=subprocess.DEVNULL)
