@@ -70,12 +70,19 @@ at_exit() {
 }
 trap at_exit EXIT
 
+# The ten tests that took longest, of what ctest printed: seconds, name.
+slowest() {
+  sed -nE 's|^ *[0-9]+/[0-9]+ Test +#[0-9]+: ([^ ]+) .* ([0-9.]+) sec.*|\2 \1|p' "$@" | sort -rn | awk 'NR <= 10'
+}
+
 failed=()
+times=$(printf '%-10s %8s %8s' preset build test)
 for preset in "${presets[@]}"; do
-  began=$SECONDS
   if [[ -z $background ]]; then
     echo "== $preset: build"
+    began=$SECONDS
     build "$preset" || exit 1
+    took=$((SECONDS - began))
     # The others while tests run, with what time they leave: what waits for something does not wait longer for it. In a
     # session of its own, so that all of it can be ended.
     exec {built}< <(exec setsid bash -c 'build_each "$@"' bash "$logs" "${presets[@]:1}")
@@ -91,9 +98,14 @@ for preset in "${presets[@]}"; do
     if [[ $preset == "${presets[-1]}" ]]; then background=''; fi # it has ended, and its number may be another's
   fi
   echo "== $preset: test"
-  ctest --preset "$preset" --output-on-failure || failed+=("$preset")
-  echo "== $preset: $((SECONDS - began)) s"
+  began=$SECONDS
+  ctest --preset "$preset" --output-on-failure | tee "$logs/$preset.tests" || failed+=("$preset")
+  times+=$(printf '\n%-10s %6d s %6d s' "$preset" "$took" $((SECONDS - began)))
 done
+echo "== the slowest tests, in seconds"
+slowest "$logs"/*.tests
+echo "== the time of each preset; all but the first are built while others are tested"
+echo "$times"
 
 if [[ ${#failed[@]} -gt 0 ]]; then
   echo "FAILED: ${failed[*]}"
