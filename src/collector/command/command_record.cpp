@@ -64,21 +64,6 @@ void refuse_same_files(const RecordOptions& options) {
   }
 }
 
-// Says when it has begun: what programs do from then on is recorded.
-class Announced : public Sink {
- public:
-  explicit Announced(Sink& sink) : sink_(sink) {}
-  void on_span(const Span& span) override { sink_.on_span(span); }
-  void on_tick(std::uint64_t now_unix_ns) override {
-    sink_.on_tick(now_unix_ns);
-    if (!std::exchange(announced_, true)) std::cerr << "Recording. Ctrl-C stops.\n";
-  }
-
- private:
-  Sink& sink_;
-  bool announced_ = false;
-};
-
 std::string totals_text(const Recorder::Totals& totals, const std::string& path) {
   std::string text = totals.entries.text();
   text += " in " + (path == "-" ? "stdout" : path);
@@ -112,7 +97,7 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
   Recorder recorder(options.recorder);
   try {
     recorder.set_source(*source);
-    Announced announced(recorder);
+    Announced announced(recorder, "Recording. Ctrl-C stops.\n");
     Metered metered(announced, metrics, [&recorder] { return recorder.ledger(); });
     run_source(*source, options.source.from.empty() ? static_cast<Sink&>(metered) : recorder, options.source, true);
   } catch (...) {

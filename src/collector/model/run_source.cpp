@@ -8,6 +8,7 @@
 
 #include <iostream>
 #include <optional>
+#include <utility>
 
 namespace nopspan::collector {
 
@@ -18,6 +19,11 @@ void run_source(Source& source, Sink& sink, const SourceOptions& options, bool q
   if (quiet) return;
   std::cout.flush();
   std::cerr << remark_text(source) << to_text(source.ledger());
+}
+
+void Announced::on_tick(std::uint64_t now_unix_ns) {
+  sink_.on_tick(now_unix_ns);
+  std::cerr << std::exchange(text_, {});
 }
 
 std::string remark_text(const Source& source) {
