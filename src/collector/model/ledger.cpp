@@ -118,6 +118,21 @@ Counts Ledger::rest() const {
   return rest;
 }
 
+void Ledger::move_delivered(const ProcessPointer& process, std::uint64_t Counts::*to, std::uint64_t entries) {
+  const auto move = [&](Counts& counts) {
+    const std::uint64_t moved = std::min({entries, counts.delivered, total.delivered});
+    for (Counts* const each : {&counts, &total}) {
+      each->delivered -= moved;
+      each->*to += moved;
+    }
+    entries -= moved;
+  };
+  for (ProcessLedger& one : processes) {
+    if (one.process != nullptr && process != nullptr && is_same_process(*one.process, *process)) move(one.counts);
+  }
+  move(others);
+}
+
 ProcessLedger* LedgerSum::find_or_add(const ProcessPointer& process, std::uint64_t number) {
   if (process == nullptr) return nullptr;
   const Key key(process->host, process->pid, process->start_ticks, number);

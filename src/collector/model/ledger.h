@@ -53,6 +53,8 @@ struct Ledger {
 
   // What of the total no process in the list has: `others`, unless the total says more.
   [[nodiscard]] Counts rest() const;
+  // Counts delivered entries as something else, in the total too. A process that is not in the list is in `others`.
+  void move_delivered(const ProcessPointer& process, std::uint64_t Counts::*to, std::uint64_t entries);
 };
 
 // A ledger that is added up process by process. What has the same pid, start and host is one process.

@@ -41,12 +41,6 @@ bool exists(const std::string& path) {
   return ::lstat(path.c_str(), &facts) == 0;
 }
 
-void move_to_dropped(Counts& counts, std::uint64_t entries) {
-  const std::uint64_t moved = std::min(entries, counts.delivered);
-  counts.delivered -= moved;
-  counts.export_dropped += moved;
-}
-
 FrameKind frame_kind(Signal signal) {
   if (signal == Signal::traces) return FrameKind::traces;
   return signal == Signal::logs ? FrameKind::logs : FrameKind::metrics;
@@ -245,12 +239,7 @@ void Recorder::abandon() const {
 Ledger Recorder::ledger() const {
   Ledger ledger = source_->ledger();
   for (const auto& each : dropped_) {
-    const Dropped& dropped = each.second;
-    move_to_dropped(ledger.total, dropped.entries);
-    const auto found = std::find_if(ledger.processes.begin(), ledger.processes.end(), [&](const ProcessLedger& one) {
-      return one.process != nullptr && dropped.process != nullptr && is_same_process(*one.process, *dropped.process);
-    });
-    move_to_dropped(found == ledger.processes.end() ? ledger.others : found->counts, dropped.entries);
+    ledger.move_delivered(each.second.process, &Counts::export_dropped, each.second.entries);
   }
   return ledger;
 }
