@@ -12,10 +12,10 @@ namespace {
 
 constexpr std::array<const char*, kDimensions> kNames = {"name", "model", "tenant", "process", "engine"};
 
-std::string_view text_of(Dimension dimension, const Span& span) {
+std::string_view text_of(Dimension dimension, const Span& span, std::string_view name) {
   switch (dimension) {
     case Dimension::name:
-      return span.name;
+      return name;
     case Dimension::model:
       return span.model;
     case Dimension::tenant:
@@ -64,14 +64,14 @@ std::string to_text(const Grouping& by) {
   return text;
 }
 
-RowKeyView::RowKeyView(const Grouping& by, const Span& span) : count(by.size()) {
+RowKeyView::RowKeyView(const Grouping& by, const Span& span, std::string_view name) : count(by.size()) {
   for (std::size_t i = 0; i < by.size(); ++i) {
     if (by[i] == Dimension::process) {
       process = number_of(**span.process);
       hash = mixed(hash, process);
       continue;
     }
-    texts[i] = text_of(by[i], span).substr(0, kMostBytes);
+    texts[i] = text_of(by[i], span, name).substr(0, kMostBytes);
     hash = mixed(hash, std::hash<std::string_view>()(texts[i]));
   }
 }

@@ -27,7 +27,8 @@ std::string to_text(const Grouping& by);
 struct RowKeyView {
   static constexpr std::size_t kMostBytes = 256;
 
-  RowKeyView(const Grouping& by, const Span& span);
+  // `name` stands in for the name of the span.
+  RowKeyView(const Grouping& by, const Span& span, std::string_view name);
 
   std::array<std::string_view, kDimensions> texts;
   std::size_t count;

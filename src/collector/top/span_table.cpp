@@ -137,12 +137,7 @@ void SpanTable::add(const Span& span) {
 
 SpanTable::Row& SpanTable::row_of(const Span& span) {
   // A retry counts for the span that it is in.
-  RowKeyView view(by_, span);
-  if (span.kind == Kind::retry && !span.text.empty()) {
-    Span enclosing = span;
-    enclosing.name = span.text;
-    view = RowKeyView(by_, enclosing);
-  }
+  const RowKeyView view(by_, span, span.kind == Kind::retry && !span.text.empty() ? span.text : span.name);
   const auto found = rows_.find(view);
   if (found != rows_.end()) return found->second;
   if (rows_.size() >= most_rows_ && !make_room()) return other_;
