@@ -80,18 +80,7 @@ void print_top(const TopOptions& options, bool json, const OpenSource& open) {
 
 void add_top_options(CLI::App& app, TopOptions& options) {
   constexpr char kGroup[] = "Table";
-  app.add_option_function<std::string>(
-         "--by",
-         [&options](const std::string& text) {
-           try {
-             options.request.by = parse_grouping(text);
-           } catch (const Failure& failure) {
-             throw CLI::ValidationError(failure.what());
-           }
-         },
-         "Rows: of name, model, tenant, process, engine one or several (name,model)")
-      ->type_name("WHAT")
-      ->group(kGroup);
+  add_grouping_option(app, options.request.by)->group(kGroup);
   app.add_option("--sort", options.view.sort, "Column to sort by: " + column_ids() + ", or one of --by (spans)")
       ->type_name("COLUMN")
       ->check(

@@ -106,6 +106,20 @@ void say_filters_choose_spans(CLI::App& app) {
   app.get_option("--errors")->description("Only spans that failed");
 }
 
+CLI::Option* add_grouping_option(CLI::App& app, Grouping& by) {
+  const auto read = [&by](const std::string& text) {
+    try {
+      by = parse_grouping(text);
+    } catch (const Failure& failure) {
+      throw CLI::ValidationError(failure.what());
+    }
+  };
+  return app
+      .add_option_function<std::string>("--by", read,
+                                        "Rows: of name, model, tenant, process, engine one or several (name,model)")
+      ->type_name("WHAT");
+}
+
 void add_source_options(CLI::App& app, SourceOptions& options) {
   constexpr char kGroup[] = "Source";
   add_filter_options(app, options.filter);

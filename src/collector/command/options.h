@@ -2,6 +2,7 @@
 // Options that several commands have.
 #pragma once
 
+#include "model/row_key.h"
 #include "model/source_options.h"
 
 #include <cstdint>
@@ -21,6 +22,9 @@ void add_filter_options(CLI::App& app, Filter& filter);
 void add_source_options(CLI::App& app, SourceOptions& options);
 // In the help of a command whose filters ask each span by itself, not its request.
 void say_filters_choose_spans(CLI::App& app);
+
+// Adds --by, the keys of a table's rows.
+CLI::Option* add_grouping_option(CLI::App& app, Grouping& by);
 
 // For CLI::Option::check(): refuse what is no whole number from `least` to `most`, an empty text (a shell's variable
 // that is not set) and no time at all, which would be as if the option had not been given.
