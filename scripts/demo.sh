@@ -135,7 +135,7 @@ say "The collector. nopspan ps: who has probes"
 nopspan ps
 say "nopspan trace --name llm.tool --limit 1: a request, as it ends, across both programs"
 collect nopspan trace --name llm.tool --limit 1
-say "nopspan hist --duration 5s --by name --rows 3: histograms filled in the kernel, the three most frequent"
+say "nopspan hist --duration 5s --by name --rows 3: histograms of durations, the three most frequent"
 collect nopspan hist --duration 5s --by name --rows 3
 say "nopspan record: everything to a file; then nopspan top reads it"
 collect nopspan record "$run/spans.rec" --duration 3s

@@ -87,7 +87,7 @@ class Mistakes(unittest.TestCase):
         self.assert_misused(["trace", "--buffer", "many"], '--buffer: "many" is not a size such as')
         self.assert_misused(["trace", "--pid", "0"], '--pid: "0" is not a positive whole number')
         self.assert_misused(["trace", "--pid"], "--pid needs a value")
-        self.assert_misused(["hist", "--by", "name,model,tenant"], "--by: At Most 2 required but received 3")
+        self.assert_misused(["hist", "--by", "name,color"], '--by name,color: no "color" to group by')
         self.assert_misused(["top", "--window", "61"], '--window: "61" is not a whole number from 1 to 60')
         self.assert_misused(["record", "x", "--keep", "2"], "--keep requires --max-size")
         self.assert_misused(["hist", "--merge", "/"], "/: Is a directory")

@@ -2,7 +2,6 @@
 #include "hist/hist_table.h"
 
 #include "base/failure.h"
-#include "hist_events.h"
 #include "invented_spans.h"
 
 #include <gtest/gtest.h>
@@ -17,9 +16,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-HistTable table_by(const std::vector<std::string>& by, const char* of = "duration") {
+HistTable table_by(const std::string& by, const char* of = "duration") {
   HistTable table;
-  for (const std::string& name : by) table.by.push_back(find_key_part(name));
+  table.by = parse_grouping(by);
   table.of = find_quantity(of);
   table.hosts = {"host1"};
   table.began_unix_ns = 1000;
@@ -34,11 +33,11 @@ ProcessPointer process(std::uint32_t pid, std::uint64_t start_ticks, const std::
 }
 
 HistTable some_table() {
-  HistTable table = table_by({"name", "model"});
-  table.add({"llm.chat", "tiny"}, {5000, kOk, ""}, 2);
-  table.add({"llm.chat", "tiny"}, {7000, kError, ""}, 2);
-  table.add({"llm.tool", ""}, {300, kCancelled, ""}, 2);
-  table.add({"llm.step", ""}, {20, kException, ""}, 2);  // finds no row
+  HistTable table = table_by("name,model");
+  table.row({"llm.chat", "tiny"}, 2).add({5000, kOk, ""});
+  table.row({"llm.chat", "tiny"}, 2).add({7000, kError, ""});
+  table.row({"llm.tool", ""}, 2).add({300, kCancelled, ""});
+  table.row({"llm.step", ""}, 2).add({20, kException, ""});  // finds no row
   table.ledger.of(process(7, 100)) = {.emitted = 5, .delivered = 3, .filtered = 2};
   table.ledger.of(process(8, 200)) = {.emitted = 4, .delivered = 1, .filtered = 2, .missed = 1};
   return table;
@@ -76,12 +75,12 @@ TEST(HistTable, SurvivesJson) {
 
 TEST(HistTable, IsMergedRowByRow) {
   HistTable all = some_table();
-  HistTable more = table_by({"name", "model"});
+  HistTable more = table_by("name,model");
   more.hosts = {"host2"};
   more.began_unix_ns = 500;
   more.ended_unix_ns = 1500;
-  more.add({"llm.chat", "tiny"}, {9000, kOk, ""}, 9);
-  more.add({"llm.chat", "other"}, {1, kOk, ""}, 9);
+  more.row({"llm.chat", "tiny"}, 9).add({9000, kOk, ""});
+  more.row({"llm.chat", "other"}, 9).add({1, kOk, ""});
   more.ledger.of(process(7, 100, "host2")).delivered = 2;
   all.merge(more);
   EXPECT_EQ(all.rows.size(), 3U);
@@ -105,7 +104,7 @@ std::vector<std::string> processes_of(const HistTable& table) {
 
 TEST(HistTable, IsMergedProcessByProcess) {
   const auto table_of = [](const ProcessPointer& process) {
-    HistTable table = table_by({"name"});
+    HistTable table = table_by("name");
     table.ledger.of(process) = {.emitted = 2, .delivered = 2};
     return table;
   };
@@ -125,14 +124,14 @@ TEST(HistTable, IsMergedProcessByProcess) {
 
 TEST(HistTable, IsNotMergedWithOneOfOtherKeysOrTimes) {
   HistTable table = some_table();
-  EXPECT_THROW(table.merge(table_by({"name"})), Failure);
-  EXPECT_THROW(table.merge(table_by({"model", "name"})), Failure);
-  EXPECT_THROW(table.merge(table_by({"name", "model"}, "queue")), Failure);
+  EXPECT_THROW(table.merge(table_by("name")), Failure);
+  EXPECT_THROW(table.merge(table_by("model,name")), Failure);
+  EXPECT_THROW(table.merge(table_by("name,model", "queue")), Failure);
 }
 
 TEST(HistTable, WritesNamesThatAreNoUtf8) {
-  HistTable table = table_by({"name"});
-  table.add({"\xff\x1b[2J"}, {1, kOk, ""}, 9);
+  HistTable table = table_by("name");
+  table.row({"\xff\x1b[2J"}, 9).add({1, kOk, ""});
   const std::string text = to_json(table).dump(-1, ' ', false, Json::error_handler_t::replace);
   EXPECT_EQ(hist_table_from_json(Json::parse(text)).rows.size(), 1U);
 }
@@ -240,18 +239,7 @@ TEST(HistQuantity, OfARetryIsItsDelayUnderItsSpansName) {
   EXPECT_EQ(measured.name, "llm.step");
 }
 
-TEST(HistQuantity, FindsTheTextsOfAKey) {
-  Span span;
-  span.model = "tiny";
-  span.tenant = "acme";
-  span.engine = "llama.cpp";
-  const Measured measured{0, kOk, "named"};
-  const std::vector<std::pair<const char*, const char*>> expected = {
-      {"name", "named"}, {"model", "tiny"}, {"tenant", "acme"}, {"engine", "llama.cpp"}};
-  for (const auto& [part, text] : expected) EXPECT_EQ(text_of(span, measured, *find_key_part(part)), text);
-  EXPECT_EQ(find_key_part("color"), nullptr);
-  EXPECT_EQ(find_quantity("luck"), nullptr);
-}
+TEST(HistQuantity, IsKnownByItsName) { EXPECT_EQ(find_quantity("luck"), nullptr); }
 
 }  // namespace
 }  // namespace nopspan::collector

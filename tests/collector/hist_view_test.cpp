@@ -16,9 +16,9 @@ using testing::Not;
 
 HistTable table_of(const std::string& name, const std::vector<std::uint64_t>& times) {
   HistTable table;
-  table.by = {find_key_part("name")};
+  table.by = {Dimension::name};
   table.of = find_quantity("duration");
-  for (const std::uint64_t time : times) table.add({name}, {time, kOk, ""}, 100);
+  for (const std::uint64_t time : times) table.row({name}, 100).add({time, kOk, ""});
   return table;
 }
 
@@ -82,8 +82,8 @@ TEST(HistView, IsAsWideAsItIsTold) {
 
 TEST(HistView, TellsErrorsAndQuantiles) {
   HistTable table = table_of("llm.chat", {1000, 1000});
-  table.add({"llm.chat"}, {2000, kError, ""}, 100);
-  table.add({"llm.chat"}, {4000, kCancelled, ""}, 100);
+  table.row({"llm.chat"}, 100).add({2000, kError, ""});
+  table.row({"llm.chat"}, 100).add({4000, kCancelled, ""});
   const std::string text = to_text(table, ascii());
   EXPECT_THAT(text, HasSubstr("llm.chat  4, 1 error, 1 cancelled\n"));
   EXPECT_THAT(text, HasSubstr("p50 1.00 us"));
@@ -98,8 +98,8 @@ TEST(HistView, LetsNoNameObeyTheTerminal) {
 
 TEST(HistView, SaysWhatIsNotShown) {
   HistTable table = table_of("first", {1, 2});
-  table.add({"second"}, {1, kOk, ""}, 100);
-  table.add({"third"}, {1, kOk, ""}, 2);
+  table.row({"second"}, 100).add({1, kOk, ""});
+  table.row({"third"}, 2).add({1, kOk, ""});
   HistStyle style = ascii();
   style.most_rows = 1;
   const std::string text = to_text(table, style);
@@ -119,23 +119,29 @@ TEST(HistView, IsColoredOnlyIfAllowed) {
   EXPECT_THAT(to_text(table_of("x", {1}), style), HasSubstr("\x1b[1mx\x1b[0m"));
 }
 
-TEST(HistView, AccountsForEveryHit) {
+TEST(HistView, AccountsForEveryEntry) {
   HistTable table = table_of("x", {1, 2, 3});
   const auto server = std::make_shared<Process>(Process{.pid = 7, .command = "server"});
   const auto agent = std::make_shared<Process>(Process{.pid = 8, .command = "agent\x1b"});
   table.ledger.of(server) = {.emitted = 3, .delivered = 3};
-  EXPECT_EQ(ledger_text(table), "3 hits from 1 process: 3 in histograms, none lost\n");
+  EXPECT_EQ(ledger_text(table), "3 entries from 1 process: 3 delivered, none lost\n");
   table.ledger.of(server) = {.emitted = 8, .delivered = 3, .filtered = 1, .unreadable = 4};
   table.ledger.of(agent) = {.emitted = 6, .filtered = 1, .missed = 5};
+  table.row({"y"}, 0).add({1, kOk, ""});
   const std::string text = ledger_text(table);
-  EXPECT_THAT(text, HasSubstr("14 hits from 2 processes: 3 in histograms, 2 filtered out, 9 lost\n"));
+  EXPECT_EQ(text, to_text(table.ledger.ledger()) +
+                      "  1 are in the row \"other\": more keys than rows; use --rows-max, or other keys (--by)\n");
+  EXPECT_THAT(text, HasSubstr("14 entries from 2 processes: 3 delivered, 2 filtered out, 9 lost\n"));
   EXPECT_THAT(text, HasSubstr("\n  lost by process: 8 agent\\x1b 5, 7 server 4\n"));
-  EXPECT_THAT(text, Not(HasSubstr("without their process")));
-  table.ledger.of(nullptr) = {.emitted = 2, .filtered = 2};
-  EXPECT_THAT(ledger_text(table), HasSubstr("\n  2 are counted without their process"));
-  EXPECT_THAT(text, HasSubstr("  4 could not be read"));
-  EXPECT_THAT(text, HasSubstr("  5 passed the probe without the kernel running its program\n"));
-  EXPECT_THAT(text, Not(HasSubstr("recording")));
+}
+
+TEST(HistView, NamesAllKeys) {
+  HistTable table = table_of("x", {});
+  table.by = parse_grouping("name,model,tenant");
+  table.row({"llm.chat", "", "acme"}, 1).add({1, kOk, ""});
+  const std::string text = to_text(table, ascii());
+  EXPECT_THAT(text, HasSubstr("Duration of spans, by name, model and tenant"));
+  EXPECT_THAT(text, HasSubstr("\nllm.chat  model=-  tenant=acme  1\n"));
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ LIBRARY_ROOMS = {"base": "", "gate": "base thread state handlers", "thread": "ba
                  "emit": "base gate thread state genai", "handlers": "base gate thread fields state genai",
                  "span": "base gate thread fields state genai emit handlers", "catalogue": "base thread state span"}
 COLLECTOR_ROOMS = {"base": "", "model": "base", "host": "base model", "live": "base model host", "recording": "base model host",
-         "trace": "base model", "top": "base model", "hist": "base model host live", "doctor": "base host live",
+         "trace": "base model", "top": "base model", "hist": "base model", "doctor": "base host live",
          "command": "base model host live recording trace top hist doctor"}
 HANDLERS = {"registry.h", "event.h", "value.h", "log.h", "testing.h", "genai.h"}
 

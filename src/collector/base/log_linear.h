@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Histograms of times: log-linear, as kernel programs fill them (probes/collector_events.h) and this program merges
-// them.
+// Log-linear histograms of times, which can be merged.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

@@ -66,10 +66,17 @@ HistRow read_row(const Json& json) {
   return row;
 }
 
-std::string by_text(const HistTable& table) {
+Grouping read_grouping(const Json& json) {
   std::string text;
-  for (const KeyPart* part : table.by) text += (text.empty() ? "" : ",") + std::string(part->name);
-  return text;
+  for (const Json& name : list_at(json, "by")) {
+    if (!name.is_string()) refuse("\"by\" must be a list of texts");
+    text += (text.empty() ? "" : ",") + name.get<std::string>();
+  }
+  try {
+    return parse_grouping(text);
+  } catch (const Failure&) {
+    refuse("\"by\" is not known here");
+  }
 }
 
 }  // namespace
@@ -86,24 +93,26 @@ void HistRow::merge(const HistRow& row) {
   cancelled += row.cancelled;
 }
 
-void HistTable::add(const Key& key, const Measured& measured, std::size_t most_rows) {
-  auto found = rows.find(key);
-  if (found == rows.end() && rows.size() < most_rows) found = rows.try_emplace(key).first;
-  (found == rows.end() ? other : found->second).add(measured);
+HistRow& HistTable::row(const Key& key, std::size_t most_rows) {
+  if (rows.size() < most_rows) return rows[key];
+  const auto found = rows.find(key);
+  return found == rows.end() ? other : found->second;
+}
+
+void HistTable::add_host(const std::string& host) {
+  if (hosts.size() < kMostHosts && std::find(hosts.begin(), hosts.end(), host) == hosts.end()) hosts.push_back(host);
 }
 
 void HistTable::merge(const HistTable& table) {
   if (table.of != of || table.by != by) {
-    throw Failure(std::string("these cannot be merged: one is of ") + of->name + " by " + by_text(*this) +
-                      ", another of " + table.of->name + " by " + by_text(table),
+    throw Failure(std::string("these cannot be merged: one is of ") + of->name + " by " + to_text(by) +
+                      ", another of " + table.of->name + " by " + to_text(table.by),
                   Failure::kMisused);
   }
   for (const auto& [key, row] : table.rows) rows[key].merge(row);
   other.merge(table.other);
   ledger.add(table.ledger.ledger());
-  for (const std::string& host : table.hosts) {
-    if (std::find(hosts.begin(), hosts.end(), host) == hosts.end()) hosts.push_back(host);
-  }
+  for (const std::string& host : table.hosts) add_host(host);
   began_unix_ns = std::min(began_unix_ns, table.began_unix_ns);
   ended_unix_ns = std::max(ended_unix_ns, table.ended_unix_ns);
 }
@@ -121,14 +130,14 @@ Json to_json(const HistTable& table) {
   Json json;
   json["of"] = table.of->name;
   Json& by = json["by"] = Json::array();
-  for (const KeyPart* part : table.by) by.push_back(part->name);
+  for (const Dimension dimension : table.by) by.push_back(name_of(dimension));
   json["hosts"] = table.hosts;
   json["began_unix_ns"] = table.began_unix_ns;
   json["ended_unix_ns"] = table.ended_unix_ns;
   Json& rows = json["rows"] = Json::array();
   for (const auto* row : table.sorted()) {
     Json one;
-    for (std::size_t i = 0; i < table.by.size(); ++i) one[table.by[i]->name] = row->first[i];
+    for (std::size_t i = 0; i < table.by.size(); ++i) one[name_of(table.by[i])] = row->first[i];
     write_row(one, row->second);
     rows.push_back(std::move(one));
   }
@@ -142,14 +151,7 @@ HistTable hist_table_from_json(const Json& json) {
   const std::string of = text_at(json, "of");
   table.of = find_quantity(of);
   if (table.of == nullptr) refuse("it is of \"" + printable(of, 40) + "\", which is unknown here");
-  for (const Json& name : list_at(json, "by")) {
-    const KeyPart* part = name.is_string() ? find_key_part(name.get<std::string>()) : nullptr;
-    if (part == nullptr || std::find(table.by.begin(), table.by.end(), part) != table.by.end()) {
-      refuse("\"by\" is not known here");
-    }
-    table.by.push_back(part);
-  }
-  if (table.by.empty()) refuse("\"by\" is empty");
+  table.by = read_grouping(json);
   for (const Json& host : list_at(json, "hosts")) {
     if (!host.is_string() || table.hosts.size() >= kMostHosts) refuse("\"hosts\" must be a list of names");
     table.hosts.push_back(host.get<std::string>());
@@ -158,7 +160,7 @@ HistTable hist_table_from_json(const Json& json) {
   table.ended_unix_ns = number_at(json, "ended_unix_ns");
   for (const Json& row : list_at(json, "rows")) {
     HistTable::Key key;
-    for (const KeyPart* part : table.by) key.push_back(text_at(row, part->name));
+    for (const Dimension dimension : table.by) key.push_back(text_at(row, name_of(dimension)));
     table.rows[key].merge(read_row(row));
   }
   table.other = read_row(at(json, "other"));

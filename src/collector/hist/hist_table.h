@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rows of `nopspan hist`, wherever they come from: the kernel, a recording, or the JSON of other hosts.
+// The rows of `nopspan hist`, from a source or from the JSON of other hosts.
 #pragma once
 
 #include "base/log_linear.h"
 #include "hist/hist_quantity.h"
 #include "model/ledger.h"
+#include "model/row_key.h"
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -28,7 +29,7 @@ class HistTable {
  public:
   using Key = std::vector<std::string>;  // as many as `by`, as the process wrote them
 
-  std::vector<const KeyPart*> by;
+  Grouping by;
   const Quantity* of = nullptr;
   std::vector<std::string> hosts;
   std::uint64_t began_unix_ns = 0, ended_unix_ns = 0;
@@ -36,8 +37,9 @@ class HistTable {
   HistRow other;     // all keys that found no room
   LedgerSum ledger;  // delivered are those in the rows and in `other`
 
-  // To the key's row; to `other` if it is new and there are `most_rows`. The ledger is the caller's to write.
-  void add(const Key& key, const Measured& measured, std::size_t most_rows);
+  // The key's row, valid as long as the table; `other` if the key is new and there are `most_rows`.
+  HistRow& row(const Key& key, std::size_t most_rows);
+  void add_host(const std::string& host);
   // Throws Failure with kMisused if the other one's `by` or `of` differ.
   void merge(const HistTable& table);
   // The greatest count first.

@@ -84,9 +84,9 @@ std::string title_of(const HistTable& table, const HistTable::Key& key) {
   std::string title;
   for (std::size_t i = 0; i < table.by.size(); ++i) {
     // A name stands for itself; what is another part of the key says so.
-    const bool is_name = std::strcmp(table.by[i]->name, "name") == 0;
+    const bool is_name = table.by[i] == Dimension::name;
     const std::string shown = key[i].empty() ? "-" : printable(key[i], 64);
-    title += (i == 0 ? "" : "  ") + (is_name ? shown : std::string(table.by[i]->name) + "=" + shown);
+    title += (i == 0 ? "" : "  ") + (is_name ? shown : name_of(table.by[i]) + std::string("=") + shown);
   }
   return title;
 }
@@ -138,7 +138,10 @@ HistStyle HistStyle::of_stdout(bool color) {
 
 std::string to_text(const HistTable& table, const HistStyle& style) {
   std::string text = std::string(table.of->of) + ", by ";
-  for (const KeyPart* part : table.by) text += std::string(part == table.by.front() ? "" : " and ") + part->name;
+  for (const Dimension dimension : table.by) {
+    text += (dimension == table.by.front() ? "" : dimension == table.by.back() ? " and " : ", ");
+    text += name_of(dimension);
+  }
   if (table.ended_unix_ns > table.began_unix_ns) {
     text += ", in " + duration_text(table.ended_unix_ns - table.began_unix_ns);
   }
@@ -158,22 +161,11 @@ std::string to_text(const HistTable& table, const HistStyle& style) {
 }
 
 std::string ledger_text(const HistTable& table) {
-  const Ledger ledger = table.ledger.ledger();
-  const Counts& counts = ledger.total;
-  std::string text = count_text(counts.emitted, "hit") + " from " + processes_text(ledger) + ": " +
-                     std::to_string(counts.delivered) + " in histograms";
-  if (counts.filtered > 0) text += ", " + std::to_string(counts.filtered) + " filtered out";
-  text += counts.lost() > 0 ? ", " + std::to_string(counts.lost()) + " lost\n" : ", none lost\n";
-  const auto line = [&](std::uint64_t count, const char* what) {
-    if (count > 0) text += "  " + std::to_string(count) + " " + what + "\n";
-  };
-  line(counts.unreadable, "could not be read by the kernel: their texts were not in memory");
-  line(counts.missed, "passed the probe without the kernel running its program");
-  line(counts.lost() - counts.unreadable - counts.missed, "were lost before or in the recording");
-  text += worst_text(ledger);
-  line(ledger.others.emitted, "are counted without their process, which is not known here or one too many");
-  line(table.other.times.count(),
-       "are in the row \"other\": more keys than rows; use --rows-max, or other keys (--by)");
+  std::string text = to_text(table.ledger.ledger());
+  if (const std::uint64_t others = table.other.times.count(); others > 0) {
+    text += "  " + std::to_string(others) +
+            " are in the row \"other\": more keys than rows; use --rows-max, or other keys (--by)\n";
+  }
   return text;
 }
 

@@ -20,7 +20,7 @@ struct HistStyle {
 };
 
 std::string to_text(const HistTable& table, const HistStyle& style);
-// What became of all hits, in a line, and in lines of their own what was lost.
+// The ledger as all commands print it, and how many times are in the row `other`.
 std::string ledger_text(const HistTable& table);
 
 }  // namespace nopspan::collector

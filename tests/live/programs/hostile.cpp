@@ -66,13 +66,13 @@ std::string entries(int count, const std::string& name) {
 
 // A stream that is as it should be.
 std::uint64_t good_stream = 4711, good_next = 0;
-int good(int count, const std::string& name) {
+int pass_good(int count, const std::string& bytes) {
   const nopspan_thread header = header_of(good_stream, good_next, good_next + count);
   good_next += count;
-  const std::string bytes = entries(count, name);
   pass(bytes.data(), bytes.size(), count, &header);
   return count;
 }
+int good(int count, const std::string& name) { return pass_good(count, entries(count, name)); }
 
 int wild_pointers() {
   const nopspan_thread header = header_of(1, 0, 3);
@@ -135,6 +135,24 @@ int escapes() {
   for (const char* name :
        {"\x1b[2J\x1b[31mred", "\x1b]0;title\x07", "\xff\xfe\xc3\x28", "a\nb\rc\td", "\u202e\u0085x"}) {
     count += good(1, name);
+  }
+  return count;
+}
+
+int strange_numbers() {
+  struct Numbers {
+    const char* name;
+    std::uint64_t duration_ns;
+    std::uint8_t status;
+  };
+  int count = 0;
+  for (const Numbers& numbers : {Numbers{"hostile.long", ~0UL, 0}, Numbers{"hostile.long", ~0UL - 1, 0},
+                                 Numbers{"hostile.zero", 0, 0}, Numbers{"hostile.status", 7, 255}}) {
+    std::string bytes = entries(1, numbers.name);
+    auto& entry = *reinterpret_cast<nopspan_entry*>(bytes.data());
+    entry.duration_ns = numbers.duration_ns;
+    entry.status = numbers.status;
+    count += pass_good(1, bytes);
   }
   return count;
 }
@@ -243,6 +261,7 @@ int main() {
   commands["endless_streams"] = [&](std::istringstream& a) { return std::to_string(endless_streams(number(a))); };
   commands["wild_sequences"] = [](std::istringstream&) { return std::to_string(wild_sequences()); };
   commands["escapes"] = [](std::istringstream&) { return std::to_string(escapes()); };
+  commands["strange_numbers"] = [](std::istringstream&) { return std::to_string(strange_numbers()); };
   commands["amplified"] = [](std::istringstream&) { return std::to_string(amplified()); };
   commands["absent"] = [&](std::istringstream& a) { return std::to_string(absent(number(a))); };
   commands["list_without_end"] = [](std::istringstream&) { return std::to_string(list_without_end()); };

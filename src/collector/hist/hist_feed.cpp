@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hist/hist_feed.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+// "chat_server 1234 on host": pids of several hosts may be the same when their documents are merged.
+HistTable::Key key_of(const RowKeyView& view, const Grouping& by, const Process& process) {
+  HistTable::Key key;
+  for (std::size_t i = 0; i < by.size(); ++i) {
+    key.push_back(by[i] == Dimension::process ? process_text(process) + " on " + process.host
+                                              : std::string(view.texts[i]));
+  }
+  return key;
+}
+
+}  // namespace
+
+Filter filter_for_source(const HistOptions& options) {
+  Filter filter = options.filter;
+  // The kernel compares it with the duration of whole requests, which other times may exceed.
+  filter.slower_than_ns = 0;
+  // The kernel knows the names of spans only.
+  if (options.of->is_named_by_text()) filter.name.clear();
+  return filter;
+}
+
+HistFeed::HistFeed(const Source& source, HistOptions options, Publish publish)
+    : source_(source), options_(std::move(options)), publish_(std::move(publish)) {
+  table_.by = options_.by;
+  table_.of = options_.of;
+}
+
+bool HistFeed::is_wanted(const Span& span, const Measured& measured) const {
+  const Filter& filter = options_.filter;
+  if (!filter.may_want(span.trace_id)) return false;
+  if (filter.slower_than_ns > 0 && measured.value <= filter.slower_than_ns) return false;
+  if (filter.errors && measured.status != kError && measured.status != kException) return false;
+  return (filter.name.empty() || measured.name == filter.name) && filter.has_model(span);
+}
+
+HistRow& HistFeed::row_of(const Span& span, const Measured& measured) {
+  const RowKeyView view(options_.by, span, measured.name);
+  const auto found = rows_.find(view);
+  if (found != rows_.end()) return *found->second;
+  HistRow& row = table_.row(key_of(view, options_.by, **span.process), options_.most_rows);
+  if (&row != &table_.other) rows_.emplace(RowKey(view), &row);
+  return row;
+}
+
+void HistFeed::on_span(const Span& span) {
+  Measured measured;
+  if (measure(span, *options_.of, measured) && is_wanted(span, measured)) {
+    row_of(span, measured).add(measured);
+  } else {
+    leave_out(*span.process);
+  }
+}
+
+// Entries of a process come many at a time.
+void HistFeed::leave_out(const ProcessPointer& process) {
+  if (last_left_out_ == nullptr || process != last_process_) {
+    last_process_ = process;
+    last_left_out_ = &left_out_.of(process);
+  }
+  ++last_left_out_->filtered;
+}
+
+void HistFeed::on_tick(std::uint64_t now_unix_ns) {
+  std::uint64_t& began = table_.began_unix_ns;
+  began = began == 0 ? now_unix_ns : std::min(began, now_unix_ns);
+  table_.ended_unix_ns = std::max(table_.ended_unix_ns, now_unix_ns);
+
+  const std::uint64_t interval = options_.interval_ns;
+  if (interval == 0) return;
+  // The first tick, or the clock was set back.
+  if (next_ns_ == 0 || next_ns_ > now_unix_ns + interval) next_ns_ = now_unix_ns + interval;
+  if (now_unix_ns < next_ns_) return;
+  next_ns_ += ((now_unix_ns - next_ns_) / interval + 1) * interval;
+  publish_(table());
+}
+
+Ledger HistFeed::ledger() const {
+  Ledger ledger = source_.ledger();
+  ledger.others = ledger.rest();
+  const Ledger left_out = left_out_.ledger();
+  for (const ProcessLedger& one : left_out.processes) {
+    ledger.move_delivered(one.process, &Counts::filtered, one.counts.filtered);
+  }
+  ledger.move_delivered(nullptr, &Counts::filtered, left_out.others.filtered);
+  return ledger;
+}
+
+const HistTable& HistFeed::table() {
+  table_.ledger = LedgerSum();
+  table_.ledger.add(ledger());
+  table_.hosts.clear();
+  for (const ProcessLedger& one : table_.ledger.ledger().processes) table_.add_host(one.process->host);
+  return table_;
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `nopspan hist` makes of a source's spans.
+#pragma once
+
+#include "hist/hist_table.h"
+#include "model/filter.h"
+#include "model/row_key.h"
+#include "model/source.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <unordered_map>
+
+namespace nopspan::collector {
+
+struct HistOptions {
+  Grouping by = {Dimension::name, Dimension::model};
+  const Quantity* of = nullptr;
+  Filter filter;                  // each span is tested by itself
+  std::size_t most_rows = 512;    // all other keys share one row
+  std::uint64_t interval_ns = 0;  // between two calls of `publish`; 0: it is never called
+};
+
+// The part of the filter that the source may apply. It never drops an entry that HistFeed would count.
+Filter filter_for_source(const HistOptions& options);
+
+class HistFeed : public Sink {
+ public:
+  using Publish = std::function<void(const HistTable&)>;
+
+  // `source` must outlive the feed. The thread that runs the source calls `publish`.
+  HistFeed(const Source& source, HistOptions options, Publish publish);
+
+  void on_span(const Span& span) override;
+  void on_tick(std::uint64_t now_unix_ns) override;
+  // The source's ledger; entries that are in no histogram are filtered.
+  [[nodiscard]] Ledger ledger() const;
+  // Everything up to now, with the ledger.
+  const HistTable& table();
+
+ private:
+  [[nodiscard]] bool is_wanted(const Span& span, const Measured& measured) const;
+  HistRow& row_of(const Span& span, const Measured& measured);
+  void leave_out(const ProcessPointer& process);
+
+  const Source& source_;
+  const HistOptions options_;
+  const Publish publish_;
+  HistTable table_;
+  // The rows of `table_`, found without making a key.
+  std::unordered_map<RowKey, HistRow*, RowKeyHash, RowKeyEqual> rows_;
+  LedgerSum left_out_;  // `filtered` of each process
+  ProcessPointer last_process_;
+  Counts* last_left_out_ = nullptr;  // of `last_process_`
+  std::uint64_t next_ns_ = 0;
+};
+
+}  // namespace nopspan::collector

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hist/hist_feed.h"
+
+#include "invented_spans.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+// A source that has a ledger only: the tests give the spans.
+class Told : public Source {
+ public:
+  Ledger told;
+
+  void run(Sink& /*sink*/, Deadline& /*until*/) override {}
+  [[nodiscard]] Ledger ledger() const override { return told; }
+};
+
+HistOptions options_of(const char* of, const std::string& by = "name") {
+  HistOptions options;
+  options.of = find_quantity(of);
+  options.by = parse_grouping(by);
+  return options;
+}
+
+class HistFeedTest : public testing::Test {
+ protected:
+  // The only row's key.
+  HistTable::Key key_of(const Span& span, const HistOptions& options) {
+    HistFeed feed(source_, options, {});
+    feed.on_span(span);
+    const HistTable& table = feed.table();
+    return table.rows.size() == 1 ? table.rows.begin()->first : HistTable::Key{};
+  }
+
+  Told source_;
+};
+
+TEST_F(HistFeedTest, CountsAsFilteredWhatIsInNoHistogramByProcess) {
+  const ProcessPointer first = invented_process(1), second = invented_process(2), third = invented_process(3);
+  HistOptions options = options_of("duration");
+  options.filter.name = "wanted";
+  HistFeed feed(source_, options, {});
+  const std::vector<std::pair<ProcessPointer, std::string>> spans = {
+      {first, "wanted"}, {second, "wanted"}, {first, "unwanted"}, {first, "wanted"}, {third, "unwanted"}};
+  for (const auto& [process, name] : spans) {
+    Span span = invented(name, "");
+    span.process = &process;
+    feed.on_span(span);
+  }
+  Span event = invented("wanted", "");
+  event.kind = Kind::event;
+  event.process = &second;
+  feed.on_span(event);
+  source_.told.processes = {{first, {.emitted = 8, .delivered = 3, .filtered = 1, .ring_full = 4}},
+                            {second, {.emitted = 4, .delivered = 2, .missed = 2}}};
+  source_.told.others = {.emitted = 4, .delivered = 1, .discarded = 3};
+  source_.told.others_processes = 6;  // the third among them
+  source_.told.total = {.emitted = 16, .delivered = 6, .filtered = 1, .ring_full = 4, .missed = 2, .discarded = 3};
+
+  const HistTable& table = feed.table();
+  const Ledger ledger = table.ledger.ledger();
+  ASSERT_EQ(ledger.processes.size(), 2U);
+  const Counts of_first = {.emitted = 8, .delivered = 2, .filtered = 2, .ring_full = 4};
+  const Counts of_second = {.emitted = 4, .delivered = 1, .filtered = 1, .missed = 2};
+  const Counts of_others = {.emitted = 4, .filtered = 1, .discarded = 3};
+  EXPECT_EQ(ledger.processes[0].counts, of_first);
+  EXPECT_EQ(ledger.processes[1].counts, of_second);
+  EXPECT_EQ(ledger.others, of_others);
+  EXPECT_EQ(ledger.others_processes, 6U);
+  EXPECT_TRUE(ledger.total.closes());
+  EXPECT_EQ(ledger.total.delivered, table.rows.at({"wanted"}).times.count());
+  EXPECT_EQ(table.hosts, std::vector<std::string>{"host"});
+}
+
+TEST_F(HistFeedTest, HasARowForEachKey) {
+  Span span = invented("llm.tool", "tiny");
+  span.tenant = "acme";
+  span.engine = "llama.cpp";
+  EXPECT_EQ(key_of(span, options_of("duration", "name,model,tenant,engine")),
+            (HistTable::Key{"llm.tool", "tiny", "acme", "llama.cpp"}));
+  EXPECT_EQ(key_of(span, options_of("duration", "model,process")), (HistTable::Key{"tiny", "program 100 on host"}));
+  span.tells_tool = true;
+  span.text = "calculator";
+  EXPECT_EQ(key_of(span, options_of("tool")), HistTable::Key{"calculator"});
+}
+
+TEST_F(HistFeedTest, PutsWhatFindsNoRowIntoOther) {
+  HistOptions options = options_of("duration");
+  options.most_rows = 2;
+  HistFeed feed(source_, options, {});
+  for (const char* name : {"a", "b", "c", "a", "c", "d"}) feed.on_span(invented(name, ""));
+  const HistTable& table = feed.table();
+  ASSERT_EQ(table.rows.size(), 2U);
+  EXPECT_EQ(table.rows.at({"a"}).times.count(), 2U);
+  EXPECT_EQ(table.rows.at({"b"}).times.count(), 1U);
+  EXPECT_EQ(table.other.times.count(), 3U);
+}
+
+TEST_F(HistFeedTest, LetsTheSourceDropNothingThatItWouldCount) {
+  HistOptions options = options_of("tool");
+  options.filter.name = "calculator";
+  options.filter.model = "tiny";
+  options.filter.slower_than_ns = 5;
+  const Filter filter = filter_for_source(options);
+  EXPECT_EQ(filter.name, "");
+  EXPECT_EQ(filter.model, "tiny");
+  EXPECT_EQ(filter.slower_than_ns, 0U);
+  options.of = find_quantity("duration");
+  EXPECT_EQ(filter_for_source(options).name, "calculator");
+}
+
+TEST_F(HistFeedTest, PublishesEverythingAfterEachInterval) {
+  std::vector<std::uint64_t> counts;
+  HistOptions options = options_of("duration");
+  options.interval_ns = 100;
+  HistFeed feed(source_, options,
+                [&](const HistTable& table) { counts.push_back(table.rows.at({"a"}).times.count()); });
+  const auto tick = [&](std::uint64_t now) {
+    feed.on_tick(now);
+    feed.on_span(invented("a", ""));
+    return counts;
+  };
+  using Counts = std::vector<std::uint64_t>;
+  tick(1000);
+  EXPECT_EQ(tick(1099), Counts());
+  EXPECT_EQ(tick(1110), Counts({2}));
+  EXPECT_EQ(tick(1199), Counts({2}));
+  EXPECT_EQ(tick(1200), Counts({2, 4}));
+  EXPECT_EQ(tick(1510), Counts({2, 4, 5}));  // several are one
+  EXPECT_EQ(tick(1599), Counts({2, 4, 5}));
+  EXPECT_EQ(tick(500), Counts({2, 4, 5}));  // the clock was set back
+  EXPECT_EQ(tick(600), Counts({2, 4, 5, 8}));
+  EXPECT_EQ(feed.table().began_unix_ns, 500U);
+  EXPECT_EQ(feed.table().ended_unix_ns, 1599U);
+}
+
+}  // namespace
+}  // namespace nopspan::collector
