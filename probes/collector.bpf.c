@@ -12,10 +12,8 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-#include "collector_events.h"
 #include <nopspan/probes.h>
-#include "pid.bpf.h"
-#include "sample.bpf.h"
+#include "collector_events.h"
 
 // libbpf has it from 1.2 on.
 #ifndef PT_REGS_PARM6
@@ -94,9 +92,19 @@ struct who {
   unsigned int pid;  // in the collector's pid namespace; 0: it has none there. Nothing of it is taken, or counted
 };
 
+// The number of this process in the collector's pid namespace; 0 if it has none there. `tgid` is the number in the
+// first namespace, which is the collector's if the settings have no inode.
+static __always_inline unsigned int pid_in_namespace(unsigned int tgid) {
+  if (!settings.namespace_inode) return tgid;
+  struct bpf_pidns_info info = {};
+  return bpf_get_ns_current_pid_tgid(settings.namespace_device, settings.namespace_inode, &info, sizeof(info))
+             ? 0
+             : info.tgid;
+}
+
 static __always_inline struct who who_is_it(void) {
   struct who who = {.id = bpf_get_current_pid_tgid()};
-  who.pid = pid_in_namespace(who.id >> 32, settings.namespace_device, settings.namespace_inode);
+  who.pid = pid_in_namespace(who.id >> 32);
   return who;
 }
 
@@ -260,6 +268,11 @@ static __noinline unsigned int scope_of(unsigned int tgid) {
 
 // More entries are in no batch of this library. The verifier follows the loop turn by turn.
 #define MOST_LOOKED_AT 512
+
+// As is_sampled() of src/collector/model/filter.h. `folded` is the first eight bytes of a trace id ^ the last eight.
+static __always_inline bool is_in_sample(unsigned long folded, unsigned int one_in) {
+  return (folded * 6364136223846793005UL >> 32) % one_in == 0;
+}
 
 // Whether the sample has no request of the batch. Of a batch that is not as it should be, the collector finds out.
 static __noinline int is_out_of_sample(const struct handed_over* what, unsigned long entries) {

@@ -100,13 +100,13 @@ class Arrows(unittest.TestCase):
                     self.assertIn(name.split("/")[0], {room, *rooms[room].split()}, f'{path} includes "{name}"')
 
     def test_bpf_programs_include_nothing_of_the_collectors(self):
-        """The kernel's public headers, the probes' and libbpf's headers, their own events', and what programs share (*.bpf.h)."""
+        """The kernel's public headers, the probes' and libbpf's headers, and their own events'."""
         for path in surroundings.tree():
             if path.name.endswith(".bpf.c"):
                 own = path.name[:-len(".bpf.c")]
                 for _, name in includes(path):
                     allowed = (name in ("asm/ptrace.h", "linux/bpf.h", "stdbool.h", "nopspan/probes.h") or
-                               name.startswith(("bpf/", own)) or name.endswith(".bpf.h"))
+                               name.startswith(("bpf/", own)))
                     self.assertTrue(allowed, f"{path} includes {name}")
 
     def test_what_uses_nopspan_uses_its_public_headers(self):
