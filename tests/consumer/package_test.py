@@ -30,6 +30,9 @@ def main():
     dotted = ".".join(version())
     code, output = find_package(f"{major}.{minor}")
     expect(code == 0 and f"found {dotted}" in output, output)
+    # docs/compatibility.md: an older version of the same major number is compatible, a newer one is not.
+    code, output = find_package(f"{major}.0.0")
+    expect(code == 0, output)
     for other in (f"{major}.{int(minor) + 1}", f"{int(major) + 1}.0", f"{major}.{minor}.{int(patch) + 1}"):
         code, output = find_package(other)
         expect(code != 0 and "compatible with requested version" in output, f"version {other} is taken: {output}")
@@ -40,8 +43,8 @@ def main():
         run(["pkg-config", "--validate", package], env=environment)
 
     soname = re.search(r"soname: \[(.*)\]", run(["readelf", "-d", installed_library()]))[1]
-    expect(soname == "libnopspan.so.0", f"soname {soname}")
-    for link in ("libnopspan.so", "libnopspan.so.0"):
+    expect(soname == f"libnopspan.so.{major}", f"soname {soname}")
+    for link in ("libnopspan.so", soname):
         expect(os.path.samefile(os.path.join(LIBDIR, link), installed_library()), link)
     expect(os.path.exists(os.path.join(INSTALLED, "include/nopspan/probes.h")), "nopspan/probes.h is not installed")
     expect(not os.path.exists(os.path.join(INSTALLED, "include/probes.h")), "a header outside include/nopspan")

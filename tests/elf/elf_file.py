@@ -53,8 +53,8 @@ class ElfFile:
         return match[1] if match else ""
 
     def symbols(self, table="--syms"):
-        """By name. The value is an address; the section is its name, or UND."""
-        pattern = re.compile(r"\s*\d+: ([0-9a-f]+)\s+(\d+|0x[0-9a-f]+) \S+\s+(\S+)\s+\S+\s+(\S+) (\S+)")
+        """By name, without its version. The value is an address; the section is its name, or UND."""
+        pattern = re.compile(r"\s*\d+: ([0-9a-f]+)\s+(\d+|0x[0-9a-f]+) \S+\s+(\S+)\s+\S+\s+(\S+) ([^\s@]+)")
         symbols = {}
         for line in self._readelf(table, "-W").splitlines():
             match = pattern.match(line)
@@ -68,7 +68,7 @@ class ElfFile:
         return {name: symbol for name, symbol in self.symbols("--dyn-syms").items() if symbol.section != "UND"}
 
     def relocations(self):
-        pattern = re.compile(r"([0-9a-f]{16})\s+[0-9a-f]{16} (R_\S+)\s*(?:[0-9a-f]{16} (\S+))?")
+        pattern = re.compile(r"([0-9a-f]{16})\s+[0-9a-f]{16} (R_\S+)\s*(?:[0-9a-f]{16} ([^\s@]+))?")
         matches = map(pattern.match, self._readelf("-rW").splitlines())
         return [Relocation(int(match[1], 16), match[2], match[3]) for match in matches if match]
 
