@@ -10,9 +10,12 @@
 #include <cmath>
 #include <memory>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
+
+#if NOPSPAN_HAVE_PRICES
+#include <nlohmann/json.hpp>
+#endif
 
 namespace nopspan::genai {
 namespace {
@@ -174,7 +177,11 @@ std::atomic<const PriceTable*> prices{nullptr};
 
 bool PriceTable::parse(Text json, std::string& error) {
   Builder builder(json.view());
+#if NOPSPAN_HAVE_PRICES
   if (!nlohmann::json::sax_parse(json.view(), &builder)) return refuse(error, {}, builder.error());
+#else
+  return refuse(error, {}, "this library was built without price tables (NOPSPAN_PRICES)");
+#endif
   error.clear();
   double unit = 0;
   std::vector<Price> models;
