@@ -1,7 +1,8 @@
-# Debian packages, by `cpack -G DEB` in a build for /usr (preset `package`): libnopspan0, libnopspan-dev and nopspan, one a
-# component of install.cmake.
+# Debian packages: `cmake --workflow --preset package` makes libnopspan0, libnopspan-dev and nopspan, one for each component
+# of install.cmake. They are made by CPack, because the install rules are then the only list of files. A debian/ folder is
+# for the distribution's packager to write.
 
-# Where Debian's libraries lie is known only to a build that was configured for /usr.
+# GNUInstallDirs sets Debian's library folder only if the build is configured for /usr.
 if(NOT CMAKE_INSTALL_PREFIX STREQUAL "/usr")
   return()
 endif()
@@ -9,9 +10,8 @@ endif()
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME nopspan)
 set(CPACK_PACKAGE_VENDOR nopspan)
-if(NOT CPACK_PACKAGE_CONTACT)
-  set(CPACK_PACKAGE_CONTACT "the authors of nopspan <nopspan@localhost>")
-endif()
+set(CPACK_PACKAGE_CONTACT "the authors of nopspan <nopspan@localhost>"
+    CACHE STRING "Maintainer of the Debian packages. If you publish them: Your Name <your@address>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "") # each package has its own, in the first line of its description
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
 set(CPACK_RESOURCE_FILE_LICENSE ${PROJECT_SOURCE_DIR}/LICENSE)
@@ -26,38 +26,38 @@ set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY ">=")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 
-set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME libnopspan0)
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME libnopspan${PROJECT_VERSION_MAJOR})
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_SECTION libs)
-set(CPACK_DEBIAN_LIBRARY_PACKAGE_CONTROL_EXTRA ${PROJECT_SOURCE_DIR}/packaging/debian/triggers)
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_CONTROL_EXTRA ${PROJECT_SOURCE_DIR}/packaging/deb/triggers)
 set(CPACK_COMPONENT_LIBRARY_DESCRIPTION "Spans that are nops until somebody looks: the library
 Programs that use it have USDT probes that cost nothing until bpftrace, perf,
 SystemTap or the program nopspan attaches to them.")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libnopspan-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
-set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "libnopspan0 (= ${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE})")
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "libnopspan${PROJECT_VERSION_MAJOR} (= ${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE})")
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "Spans that are nops until somebody looks: headers and static library
 What programs and libraries that use nopspan are built with.")
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME nopspan)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SECTION utils)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SUGGESTS "bpftrace, linux-perf, systemtap")
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_CONTROL_EXTRA
-    ${PROJECT_SOURCE_DIR}/packaging/debian/postinst ${PROJECT_SOURCE_DIR}/packaging/debian/prerm
-    ${PROJECT_SOURCE_DIR}/packaging/debian/postrm)
+    ${PROJECT_SOURCE_DIR}/packaging/deb/postinst ${PROJECT_SOURCE_DIR}/packaging/deb/prerm
+    ${PROJECT_SOURCE_DIR}/packaging/deb/postrm)
 set(CPACK_COMPONENT_PROGRAM_DESCRIPTION "See the spans of running programs
 The program nopspan shows what processes that use the nopspan library do,
 while they do it: rates, times and tokens, requests as trees, histograms,
 recordings. With scripts for bpftrace, perf and SystemTap, and a systemd unit.")
 
 # Debian wants it compressed; -n: without a time, so that two builds are the same.
-configure_file(packaging/debian/changelog.in ${PROJECT_BINARY_DIR}/changelog.Debian)
+configure_file(packaging/deb/changelog.in ${PROJECT_BINARY_DIR}/changelog.Debian)
 execute_process(
   COMMAND gzip -9nc ${PROJECT_BINARY_DIR}/changelog.Debian OUTPUT_FILE ${PROJECT_BINARY_DIR}/changelog.Debian.gz
   COMMAND_ERROR_IS_FATAL ANY)
 
-foreach(nopspan_package libnopspan0:library libnopspan-dev:development nopspan:program)
+foreach(nopspan_package libnopspan${PROJECT_VERSION_MAJOR}:library libnopspan-dev:development nopspan:program)
   string(REGEX MATCH "^(.*):(.*)$" nopspan_package ${nopspan_package})
   install(
-    FILES packaging/debian/copyright ${PROJECT_BINARY_DIR}/changelog.Debian.gz
+    FILES packaging/deb/copyright ${PROJECT_BINARY_DIR}/changelog.Debian.gz
     DESTINATION share/doc/${CMAKE_MATCH_1}
     COMPONENT ${CMAKE_MATCH_2})
 endforeach()
