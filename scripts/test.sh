@@ -5,7 +5,8 @@
 #   scripts/test.sh [--long] [--only PRESET]...
 #
 #   --long         also the long matrices, soaks, fuzzing, packages and other kernels in emulation (an hour)
-#   --only PRESET  dev, noprobes, asan or tsan; may be given several times (default: all)
+#   --only PRESET  dev, noprobes, asan, tsan or fuzz; may be given several times
+#                  (default: all, but fuzz only with --long)
 #
 # With CI=true a live test that cannot run is a failure, not a skip. Exit status: 0 all passed, 1 not, 2 misused.
 set -euo pipefail
@@ -18,12 +19,12 @@ while [[ $# -gt 0 ]]; do
   case "$1" in
     --long) NOPSPAN_LONG=1 ;;
     --only)
-      [[ "${2:-}" =~ ^(dev|noprobes|asan|tsan)$ ]] || { echo "test.sh: --only takes dev, noprobes, asan or tsan" >&2; exit 2; }
+      [[ "${2:-}" =~ ^(dev|noprobes|asan|tsan|fuzz)$ ]] || { echo "test.sh: --only takes dev, noprobes, asan, tsan or fuzz" >&2; exit 2; }
       presets+=("$2")
       shift
       ;;
     -h | --help)
-      sed -n '3,10s/^# \{0,1\}//p' "$self"
+      sed -n '3,11s/^# \{0,1\}//p' "$self"
       exit 0
       ;;
     *)
@@ -33,7 +34,10 @@ while [[ $# -gt 0 ]]; do
   esac
   shift
 done
-[[ ${#presets[@]} -gt 0 ]] || presets=(dev noprobes asan tsan)
+if [[ ${#presets[@]} -eq 0 ]]; then
+  presets=(dev noprobes asan tsan)
+  if [[ $NOPSPAN_LONG == 1 ]]; then presets+=(fuzz); fi
+fi
 
 if [[ $NOPSPAN_LONG == 1 ]]; then
   ./.ci/dependencies.sh long
