@@ -2,7 +2,7 @@
 #include "emit/batch.h"
 
 #include "base/counters.h"
-#include "gate/gate_page.h"
+#include "gate/gate.h"
 #include "genai/attributes.h"
 #include "genai/span_attributes.h"
 #include "state/frames.h"

@@ -8,11 +8,9 @@
 #pragma once
 
 #include "emit/facts.h"
-#include "gate/gate_page.h"
+#include "gate/gate.h"
 #include "state/span_state.h"
 #include "thread/thread_state.h"
-
-#include <nopspan/gate.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -22,8 +20,6 @@ namespace nopspan::detail {
 inline constexpr std::size_t kBatchBytes = 32U << 10U;
 // Of all threads together; what a thread without a buffer would write is counted as discarded.
 inline constexpr std::size_t kMaxBatchesBytes = 256U << 20U;
-
-inline bool batch_up() noexcept { return (own_gate() & kGateBatch) != 0; }
 
 // All of these inside an Entry.
 

@@ -4,6 +4,7 @@
 #include "base/counters.h"
 #include "emit/batch.h"
 #include "emit/probe.h"
+#include "gate/gate.h"
 
 #include <atomic>
 #include <cstddef>

@@ -2,18 +2,12 @@
 // The kernel's side of an event: filling the record and passing the site.
 #pragma once
 
-#include "gate/gate_page.h"
 #include "state/span_state.h"
 #include "thread/thread_state.h"
-
-#include <nopspan/gate.h>
 
 #include <cstdint>
 
 namespace nopspan::detail {
-
-inline bool span_probes_up() noexcept { return (own_gate() & kGateSpans) != 0; }
-inline bool point_probes_up() noexcept { return (own_gate() & kGatePoints) != 0; }
 
 // The probes of a span. Inside an Entry.
 void fire_span_start(ThreadState* thread, SpanState& span) noexcept;

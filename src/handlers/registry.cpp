@@ -9,7 +9,7 @@
 #include "base/exceptions.h"
 #include "base/hash.h"
 #include "base/no_cancellation.h"
-#include "gate/gate_writer.h"
+#include "gate/gate.h"
 #include "handlers/event_access.h"
 #include "state/orphans.h"
 #include "thread/log_line.h"

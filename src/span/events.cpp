@@ -8,6 +8,7 @@
 #include "emit/batch.h"
 #include "emit/probe.h"
 #include "fields/attribute_keys.h"
+#include "gate/gate.h"
 #include "genai/span_attributes.h"
 #include "handlers/event_access.h"
 #include "handlers/registry.h"
@@ -21,8 +22,6 @@
 
 namespace nopspan::detail {
 namespace {
-
-bool point_handlers_up() noexcept { return (gate() & kGatePointHandlers) != 0; }
 
 // The event is where `context` is: in its span, under the same parent where that is a scope of this thread.
 void place(SpanState& event, const Context& context) noexcept {

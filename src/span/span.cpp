@@ -11,8 +11,7 @@
 #include "emit/facts.h"
 #include "emit/probe.h"
 #include "fields/attribute_keys.h"
-#include "gate/gate_page.h"
-#include "gate/gate_writer.h"
+#include "gate/gate.h"
 #include "handlers/registry.h"
 #include "handlers/span_dispatch.h"
 #include "state/catalogue.h"
@@ -32,8 +31,6 @@ namespace nopspan::detail {
 namespace {
 
 using Access = ContextAccess;
-
-bool span_handlers_up() noexcept { return (own_gate() & kGateSpanHandlers) != 0; }
 
 // Gives the span its place under `parent`.
 __attribute__((always_inline)) inline void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept {

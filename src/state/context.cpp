@@ -4,7 +4,7 @@
 #include "base/clean_text.h"
 #include "base/counters.h"
 #include "emit/facts.h"
-#include "gate/gate_writer.h"
+#include "gate/gate.h"
 #include "state/frames.h"
 #include "state/identity.h"
 #include "state/orphans.h"

@@ -3,7 +3,7 @@
 
 #include "base/hash.h"
 #include "base/no_cancellation.h"
-#include "gate/gate_writer.h"
+#include "gate/gate.h"
 
 #include <fcntl.h>
 #include <sys/syscall.h>

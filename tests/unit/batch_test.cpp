@@ -9,7 +9,7 @@
 #include "site_hits.h"
 
 #include <nopspan/probes.h>
-#include "gate/gate_page.h"
+#include "gate/gate.h"
 #include "state/span_state.h"
 
 #include <nopspan/events.h>

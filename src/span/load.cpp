@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <nopspan/gate.h>
-
+// What happens when the library is loaded and when the process forks.
 #include "base/counters.h"
-#include "gate/gate_page.h"
-#include "gate/gate_writer.h"
+#include "gate/gate.h"
 #include "handlers/registry.h"
 #include "state/orphans.h"
 #include "thread/log.h"
@@ -26,15 +24,6 @@ const std::uint64_t* const nopspan_gate_ptr = &nopspan_gate.gate;
 
 namespace nopspan::detail {
 namespace {
-
-// Byte offsets of the handlers' counters in the word.
-constexpr unsigned kSpanHandlersByte = 4;
-constexpr unsigned kPointHandlersByte = 5;
-
-void raise(unsigned byte, bool up) noexcept {
-  auto* bytes = reinterpret_cast<unsigned char*>(&nopspan_gate.gate);
-  __atomic_store_n(bytes + byte, static_cast<unsigned char>(up ? 1 : 0), __ATOMIC_RELAXED);
-}
 
 bool is_set(const char* variable) {
   const char* value = std::getenv(variable);
@@ -63,7 +52,8 @@ void fill_page() {
   nopspan_gate.size = sizeof(nopspan_gate_page);
 }
 
-// Every copy of the library has this object, because it defines nopspan_gate_ptr.
+// This function must stay in the object that defines nopspan_gate_ptr. Every program that uses spans refers to that
+// pointer, so the linker takes this object from libnopspan.a, and the constructor with it.
 __attribute__((constructor)) void load() {
   fill_page();
   disabled = is_set("NOPSPAN_DISABLE");
@@ -73,10 +63,4 @@ __attribute__((constructor)) void load() {
 }
 
 }  // namespace
-
-void set_handler_gate(bool spans, bool points) noexcept {
-  raise(kSpanHandlersByte, spans);
-  raise(kPointHandlersByte, points);
-}
-
 }  // namespace nopspan::detail
