@@ -3,12 +3,14 @@
 #pragma once
 
 #include "fields/metadata.h"
-#include "state/catalogue.h"
 
 #include <cstdint>
 #include <string_view>
 
 namespace nopspan::detail {
+
+// The sets of names that nopspan gives a meaning to.
+enum class Catalogue : std::uint8_t { llm, agent, engine };
 
 struct AttributeKey {
   // Whose key it is.

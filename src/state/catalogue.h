@@ -3,6 +3,7 @@
 // compiler cannot check.
 #pragma once
 
+#include "fields/attribute_keys.h"
 #include "state/intern.h"
 
 #include <nopspan/span.h>
@@ -12,9 +13,6 @@
 #include <string_view>
 
 namespace nopspan::detail {
-
-// Whose the name is.
-enum class Catalogue : std::uint8_t { llm, agent, engine };
 
 // What handlers see of a span.
 enum class Shape : std::uint8_t {
