@@ -22,19 +22,6 @@ std::size_t printable_sequence(std::string_view text, std::size_t at) noexcept {
 
 }  // namespace
 
-std::uint64_t copy_more_bytes(void* to, const void* from, std::size_t size) noexcept {
-  std::memcpy(to, from, size);
-  const auto* in = static_cast<const unsigned char*>(from);
-  std::uint64_t all = 0;
-  std::uint64_t word;
-  for (std::size_t at = 0; at + 8 <= size; at += 8) {
-    std::memcpy(&word, in + at, 8);
-    all |= word;
-  }
-  std::memcpy(&word, in + size - 8, 8);
-  return all | word;
-}
-
 std::size_t utf8_sequence(std::string_view text, std::size_t at) noexcept {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[at + i]); };
   const std::size_t left = text.size() - at;
