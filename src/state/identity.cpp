@@ -1,12 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "state/identity.h"
 
-#include "base/no_cancellation.h"
-#include "thread/thread_state.h"
-
-#include <errno.h>
-#include <sys/random.h>
-
 #include <cstring>
 
 namespace nopspan::detail {
@@ -31,34 +25,7 @@ int hex_value(char c, bool upper_too) {
   return -1;
 }
 
-std::uint64_t splitmix(std::uint64_t& state) {
-  std::uint64_t z = (state += 0x9e3779b97f4a7c15U);
-  z = (z ^ (z >> 30U)) * 0xbf58476d1ce4e5b9U;
-  z = (z ^ (z >> 27U)) * 0x94d049bb133111ebU;
-  return z ^ (z >> 31U);
-}
-
 }  // namespace
-
-void system_random(void* out, std::size_t size) noexcept {
-  auto* at = static_cast<unsigned char*>(out);
-  const int saved = errno;
-  const NoCancellation no_cancellation;  // getrandom() is a cancellation point
-  while (size > 0) {
-    const ssize_t got = getrandom(at, size, 0);
-    if (got > 0) {
-      at += got;
-      size -= static_cast<std::size_t>(got);
-    } else if (errno != EINTR) {
-      break;
-    }
-  }
-  errno = saved;
-  if (size > 0) {  // a seccomp filter refuses it: ids must still differ
-    std::uint64_t state = monotonic_ns() ^ reinterpret_cast<std::uintptr_t>(&state) ^ (system_ns() << 20U);
-    for (std::size_t i = 0; i < size; ++i) at[i] = static_cast<unsigned char>(splitmix(state));
-  }
-}
 
 void make_trace_id(ThreadState* thread, unsigned char (&out)[kTraceIdBytes]) noexcept {
   do {

@@ -13,9 +13,6 @@ namespace nopspan::detail {
 inline constexpr std::size_t kTraceIdBytes = 16;
 inline constexpr std::size_t kRequestIdChars = 22;
 
-// getrandom(2); never fails (without it: clocks and addresses, mixed).
-void system_random(void* out, std::size_t size) noexcept;
-
 // 16 bytes of getrandom(2), not all zero, from the thread's pool of them.
 void make_trace_id(ThreadState* thread, unsigned char (&out)[kTraceIdBytes]) noexcept;
 // Not zero; from the thread's generator.

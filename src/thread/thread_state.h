@@ -42,6 +42,9 @@ inline constexpr std::size_t kProbes = 10;
 std::uint64_t monotonic_ns() noexcept;  // CLOCK_MONOTONIC
 std::uint64_t system_ns() noexcept;     // CLOCK_REALTIME
 
+// Bytes of getrandom(2). If that fails, they are mixed from clocks and addresses.
+void system_random(void* out, std::size_t size) noexcept;
+
 struct ThisMachine : ProcessorCounter {
   static std::uint64_t clock() noexcept { return monotonic_ns(); }
 };
@@ -108,7 +111,7 @@ inline std::uint64_t process_mark() noexcept {
   return __builtin_expect(mark != 0, 1) ? mark : make_process_mark();
 }
 
-ThreadState* make_thread_state() noexcept;
+ThreadState* make_thread_state() noexcept;  // in span/thread_life.cpp
 
 // This thread's state, made if need be and belonging to this process (after fork(): a new stream, sequence 0, new
 // seeds). Null when there is no memory.

@@ -20,7 +20,7 @@ BUILD_TIME = {("nlohmann/json.hpp", Path("src/genai/prices.cpp"))}
 INSIDE = {("bench", "collector"), ("tests", "collector"), ("tests", "unit"), ("tests", "fuzz"),
           Path("tests/live/programs/collect.cpp")}
 # The rooms of the library and of the collector, and which others the files of each may include.
-LIBRARY_ROOMS = {"base": "", "gate": "", "thread": "base state emit", "fields": "base",
+LIBRARY_ROOMS = {"base": "", "gate": "", "thread": "base", "fields": "base",
                  "state": "base gate thread fields emit", "genai": "base thread fields state",
                  "emit": "base gate thread state genai", "handlers": "base gate thread fields state genai",
                  "span": "base gate thread fields state genai emit handlers", "catalogue": "base thread state span"}
