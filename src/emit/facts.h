@@ -13,15 +13,9 @@ struct Facts {
   bool tells_tool = false;
 };
 
-// The span's context is given away: spans below it may run on other threads, or be no scopes, and must find it.
-void note_shared(SpanState& span) noexcept;
-
-// For a span that ends in another way than by fire_facts().
-void forget_shared(SpanState& span) noexcept;
-
 // Whether there is anything to do for fire_facts().
 inline bool has_facts(const SpanState& span) noexcept {
-  return span.is_shared || span.has_tool || span.has_engine_times || (span.flags & NOPSPAN_FLAG_HAS_USAGE) != 0 ||
+  return span.context_given || span.has_tool || span.has_engine_times || (span.flags & NOPSPAN_FLAG_HAS_USAGE) != 0 ||
          span.usage_below.load(std::memory_order_relaxed) || span.tool_below.load(std::memory_order_relaxed);
 }
 

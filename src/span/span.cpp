@@ -16,6 +16,7 @@
 #include "handlers/span_dispatch.h"
 #include "state/catalogue.h"
 #include "state/frames.h"
+#include "state/given_contexts.h"
 #include "state/orphans.h"
 #include "state/span_pool.h"
 #include "state/span_state.h"
@@ -403,7 +404,7 @@ void span_first_token_at(SpanState* span, std::uint64_t now, std::uint64_t token
 
 Context span_context(SpanState* span) noexcept {
   if (span == nullptr) return Context::current();
-  note_shared(*span);
+  note_given(*span);
   return span->frame.context;
 }
 

@@ -3,9 +3,9 @@
 
 #include "base/clean_text.h"
 #include "base/counters.h"
-#include "emit/facts.h"
 #include "gate/gate.h"
 #include "state/frames.h"
+#include "state/given_contexts.h"
 #include "state/identity.h"
 #include "state/orphans.h"
 #include "state/span_state.h"
@@ -80,7 +80,7 @@ Context Context::make() noexcept { return fresh(); }
 Context Context::current() noexcept {
   const detail::Frame* top = detail::top_frame();
   if (top != nullptr) {
-    if (top->span != nullptr) detail::note_shared(*top->span);
+    if (top->span != nullptr) detail::note_given(*top->span);
     return top->context;
   }
   Context none;

@@ -14,7 +14,7 @@ void release(SpanState* span) noexcept {
     return;
   }
   // At the end of a thread, or in a signal handler that interrupted the library.
-  if (span->is_shared) forget_shared(*span);
+  if (span->context_given) forget_given(*span);
   if (span->links != nullptr) std::free(span->links);
   delete span;
 }

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/counters.h"
-#include "emit/facts.h"
+#include "state/given_contexts.h"
 #include "state/span_state.h"
 #include "thread/thread_state.h"
 
@@ -36,7 +36,7 @@ inline SpanState* take_state(ThreadState* thread) noexcept {
 }
 
 inline void give_back_state(ThreadState* thread, SpanState* span) noexcept {
-  if (span->is_shared) forget_shared(*span);
+  if (span->context_given) forget_given(*span);
   if (span->links != nullptr) std::free(span->links);
   if (thread->pooled >= kMaxPooled) {
     delete span;

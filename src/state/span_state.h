@@ -102,7 +102,7 @@ struct SpanState : FieldSink {
   bool as_given = false;        // handlers see its end alone, with the fields as they were given
   bool begins_request = false;  // it has no request but its own
   bool has_ids = false;         // its ids are in its metadata, for handlers
-  bool is_shared = false;       // see facts.h
+  bool context_given = false;   // see given_contexts.h
   Point point = Point::event;
   std::atomic<bool> ended_elsewhere{false};
   std::atomic<bool> usage_below{false};  // a span inside it had token usage, and fired `tokens`
@@ -144,6 +144,11 @@ void span_first_token_at(SpanState* span, std::uint64_t now, std::uint64_t token
 
 // The event gen_ai.stream.first_token, to handlers.
 void emit_first_token(const SpanState& span, std::uint64_t tokens_so_far) noexcept;
+
+// The parent's id, if the parent is a span of this process; otherwise 0.
+inline std::uint64_t local_parent(const SpanState& state) noexcept {
+  return (state.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0 ? 0 : state.parent_id;
+}
 
 inline bool has_request(const SpanState& state) noexcept { return !state.frame.context.empty(); }
 

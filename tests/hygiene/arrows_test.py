@@ -21,7 +21,7 @@ INSIDE = {("bench", "collector"), ("tests", "collector"), ("tests", "unit"), ("t
           Path("tests/live/programs/collect.cpp")}
 # The rooms of the library and of the collector, and which others the files of each may include.
 LIBRARY_ROOMS = {"base": "", "gate": "", "thread": "base", "fields": "base",
-                 "state": "base gate thread fields emit", "genai": "base thread fields state",
+                 "state": "base gate thread fields", "genai": "base thread fields state",
                  "emit": "base gate thread state genai", "handlers": "base gate thread fields state genai",
                  "span": "base gate thread fields state genai emit handlers", "catalogue": "base thread state span"}
 COLLECTOR_ROOMS = {"base": "", "model": "base", "host": "base model", "live": "base model host", "recording": "base model host",
