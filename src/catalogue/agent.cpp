@@ -3,7 +3,8 @@
 #include <nopspan/agent.h>
 
 #include "base/counters.h"
-#include "state/span_state.h"
+#include "span/span.h"
+#include "state/field_sink.h"
 #include "thread/thread_state.h"
 
 #include <nopspan/value.h>
@@ -130,7 +131,7 @@ void emit_end(const Name& name, const EventDescription& event, const Whole& whol
       nopspan::detail::async_begin(name, Context::current(), {SpanKind::unspecified, whole.start_ns});
   if (span == nullptr) return;
   set(*span);
-  nopspan::detail::Over over{whole.duration_ns, nullptr, {}};
+  nopspan::detail::Outcome over{whole.duration_ns, nullptr, {}};
   if (ends_with(event.name.view(), ".exception")) {
     over.exception_kind = whole.kind == "throw" ? "throw" : whole.kind == "exit" ? "exit" : "error";
     over.error_type = error_type_of(whole.reason);

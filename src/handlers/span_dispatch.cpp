@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "handlers/span_dispatch.h"
 
-#include <nopspan/probes.h>
 #include "genai/span_attributes.h"
 #include "handlers/event_access.h"
 #include "handlers/registry.h"
+
+#include <nopspan/probes.h>
 
 #include <string_view>
 

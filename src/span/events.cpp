@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Events that are not a span's. An event borrows a SpanState: the place that its record speaks of.
-#include <nopspan/events.h>
-#include <nopspan/genai_events.h>
+#include "span/events.h"
 
 #include "base/clean_text.h"
 #include "base/counters.h"
@@ -12,9 +11,14 @@
 #include "genai/span_attributes.h"
 #include "handlers/event_access.h"
 #include "handlers/registry.h"
+#include "span/span.h"
+#include "span/trace_id.h"
 #include "state/frames.h"
-#include "state/span_state.h"
+#include "state/span_pool.h"
 #include "thread/thread_state.h"
+
+#include <nopspan/events.h>
+#include <nopspan/genai_events.h>
 
 #include <cstring>
 #include <new>

@@ -7,7 +7,9 @@
 #include "base/work.h"
 #include "fields/attribute_keys.h"
 #include "genai/genai_mapping.h"
-#include "state/span_state.h"
+#include "state/context_access.h"
+#include "state/field_sink.h"
+#include "state/labels.h"
 
 #include <nopspan/value.h>
 

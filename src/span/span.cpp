@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The life of a span while somebody listens.
-#include <nopspan/span.h>
+#include "span/span.h"
 
 #include "base/clean_text.h"
 #include "base/counters.h"
@@ -14,6 +14,8 @@
 #include "gate/gate.h"
 #include "handlers/registry.h"
 #include "handlers/span_dispatch.h"
+#include "span/events.h"
+#include "span/trace_id.h"
 #include "state/catalogue.h"
 #include "state/frames.h"
 #include "state/given_contexts.h"
@@ -21,6 +23,8 @@
 #include "state/span_pool.h"
 #include "state/span_state.h"
 #include "thread/thread_state.h"
+
+#include <nopspan/span.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -79,19 +83,6 @@ __attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, cons
   if (options.start_ns != 0) span->flags |= NOPSPAN_FLAG_GIVEN_TIMES;
   span->keeps_content = span_handlers_up() || capturing_content.load(std::memory_order_relaxed);
   return span;
-}
-
-// A span id as metadata.
-void add_id(FieldBuffer& fields, std::string_view key, std::uint64_t id) noexcept {
-  if (id == 0) {
-    fields.add_null(key);
-    return;
-  }
-  unsigned char bytes[8];
-  char text[16];
-  for (unsigned i = 0; i < 8; ++i) bytes[i] = static_cast<unsigned char>(id >> (56U - 8U * i));
-  encode_hex(bytes, sizeof(bytes), text);
-  fields.add_string(key, {text, sizeof(text)});
 }
 
 // What the end adds to the metadata, besides what the application set.
@@ -182,16 +173,6 @@ void set_reason_safely(SpanState& span, const Caught& caught) noexcept {
 }
 
 }  // namespace
-
-void add_ids(SpanState& span) noexcept {
-  if (span.has_ids) return;
-  span.has_ids = true;
-  FieldBuffer& fields = span.fields;
-  const auto absent = [&](std::string_view key) { return fields.find(key, false) == nullptr; };
-  if (absent("request_id")) fields.add_string("request_id", visible_id(span));
-  if (absent("span_id")) add_id(fields, "span_id", span.frame.context.span_id());
-  if (absent("parent_id")) add_id(fields, "parent_id", span.parent_id);
-}
 
 std::uint32_t context_flags(const Context& context) noexcept {
   std::uint32_t flags = 0;
@@ -350,14 +331,14 @@ void span_complete(SpanState* span, std::uint64_t duration_ns) noexcept {
   async_end(span);
 }
 
-void span_complete_as_given(SpanState* span, const Over& over) noexcept {
+void span_complete_as_given(SpanState* span, const Outcome& outcome) noexcept {
   span->as_given = true;
   span->has_ids = true;  // none is added
-  span->end_ns = span->start_ns + over.duration_ns;
+  span->end_ns = span->start_ns + outcome.duration_ns;
   emit_start(span);
-  if (over.exception_kind != nullptr) {
-    set_status(*span, NOPSPAN_STATUS_EXCEPTION, over.error_type);
-    span->exception_kind = over.exception_kind;
+  if (outcome.exception_kind != nullptr) {
+    set_status(*span, NOPSPAN_STATUS_EXCEPTION, outcome.error_type);
+    span->exception_kind = outcome.exception_kind;
   }
   async_end(span);
 }

@@ -3,7 +3,7 @@
 
 #include "base/counters.h"
 #include "span/gap_histogram.h"
-#include "state/span_state.h"
+#include "span/span.h"
 #include "thread/thread_state.h"
 
 #include <atomic>

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The trace_id of an agent's spans and events, and the request's: one, where there is no request yet.
+#include "span/trace_id.h"
+
 #include "base/counters.h"
-#include "state/span_state.h"
+#include "span/span.h"
 #include "thread/thread_state.h"
 
 #include <nopspan/context.h>

@@ -4,11 +4,11 @@
 #include "base/clean_text.h"
 #include "base/counters.h"
 #include "gate/gate.h"
+#include "state/context_access.h"
 #include "state/frames.h"
 #include "state/given_contexts.h"
 #include "state/identity.h"
 #include "state/orphans.h"
-#include "state/span_state.h"
 #include "state/tracestate.h"
 #include "thread/thread_state.h"
 

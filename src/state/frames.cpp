@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "state/frames.h"
 
+#include "state/span_pool.h"
+
 namespace nopspan::detail {
 
 Frame* drop_ended() noexcept {

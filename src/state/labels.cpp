@@ -3,6 +3,7 @@
 
 #include "base/clean_text.h"
 #include "base/counters.h"
+#include "state/field_sink.h"
 #include "thread/thread_state.h"
 
 #include <nopspan/context.h>

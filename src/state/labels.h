@@ -2,8 +2,8 @@
 // The labels of a context beside engine, model and tenant: three keys, the first ones that the process uses.
 #pragma once
 
+#include "state/context_access.h"
 #include "state/intern.h"
-#include "state/span_state.h"
 
 #include <cstddef>
 #include <string_view>

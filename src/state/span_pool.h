@@ -47,4 +47,9 @@ inline void give_back_state(ThreadState* thread, SpanState* span) noexcept {
   ++thread->pooled;
 }
 
+// The same for callers in other rooms. release() gives the state to the pool of the calling thread.
+SpanState* allocate(ThreadState* thread) noexcept;
+void release(SpanState* span) noexcept;
+void free_pool(ThreadState* thread) noexcept;
+
 }  // namespace nopspan::detail

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kept_span.h"
 
-#include <nopspan/probes.h>
 #include "base/text.h"
 #include "model/otlp_attributes.h"
 #include "recording/otlp_names.h"
+
+#include <nopspan/probes.h>
 
 #include <cstring>
 #include <sstream>

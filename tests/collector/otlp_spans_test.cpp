@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kept_span.h"
 
-#include <nopspan/probes.h>
 #include "recording/otlp_reader.h"
 #include "recording/otlp_spans.h"
+
+#include <nopspan/probes.h>
 
 #include <gtest/gtest.h>
 

@@ -2,9 +2,10 @@
 // Writes a recording of known spans, for tests that read it by other means: record_examples FILE
 #include "kept_span.h"
 
-#include <nopspan/probes.h>
 #include "model/source.h"
 #include "recording/recorder.h"
+
+#include <nopspan/probes.h>
 
 #include <cstdint>
 #include <cstdio>

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "top/span_table.h"
 
-#include <nopspan/probes.h>
 #include "base/failure.h"
 #include "invented_spans.h"
+
+#include <nopspan/probes.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -2,7 +2,7 @@
 // The typed helpers of the agent catalogue set the keys of its table, of those types, and as content what is.
 #include "recorded.h"
 
-#include "state/span_state.h"
+#include "state/span_pool.h"
 #include "thread/thread_state.h"
 
 #include <nopspan/agent.h>

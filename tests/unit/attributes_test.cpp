@@ -5,7 +5,7 @@
 
 #include "fields/field_buffer.h"
 #include "genai/attributes.h"
-#include "state/span_state.h"
+#include "state/field_sink.h"
 
 #include <nopspan/fields.h>
 #include <nopspan/value.h>

@@ -8,12 +8,12 @@
 #include "sanitizers.h"
 #include "site_hits.h"
 
-#include <nopspan/probes.h>
 #include "gate/gate.h"
 #include "state/span_state.h"
 
 #include <nopspan/events.h>
 #include <nopspan/llm.h>
+#include <nopspan/probes.h>
 #include <nopspan/span.h>
 
 #include <gmock/gmock.h>

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a program with a library of the future looks like to a tracer: the record of its probe is longer than today's,
 // and says so.
-#include <nopspan/probes.h>
 #include "commands.h"
+
+#include <nopspan/probes.h>
 
 #define _SDT_HAS_SEMAPHORES 1
 #include <sys/sdt.h>
