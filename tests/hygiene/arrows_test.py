@@ -19,10 +19,10 @@ BUILD_TIME = {("nlohmann/json.hpp", Path("src/genai/prices.cpp"))}
 # What may look inside: folders, and a program that is the collector's source without a command.
 INSIDE = {("bench", "collector"), ("tests", "collector"), ("tests", "unit"), ("tests", "fuzz"),
           Path("tests/live/programs/collect.cpp")}
-# The rooms of the library and of the collector, and which others the files of each may include.
-LIBRARY_ROOMS = {"base": "", "gate": "", "thread": "base", "fields": "base",
-                 "state": "base gate thread fields", "genai": "base thread fields state",
-                 "emit": "base gate thread state genai", "handlers": "base gate thread fields state genai",
+# The rooms of the library and of the collector, lowest first, and which others the files of each may include.
+LIBRARY_ROOMS = {"base": "", "gate": "", "thread": "base", "fields": "base", "state": "base gate thread fields",
+                 "genai": "base thread fields state", "emit": "base gate thread state genai",
+                 "handlers": "base gate thread fields state genai",
                  "span": "base gate thread fields state genai emit handlers", "catalogue": "base thread state span"}
 COLLECTOR_ROOMS = {"base": "", "model": "base", "host": "base model", "live": "base model host", "recording": "base model host",
          "trace": "base model", "top": "base model", "hist": "base model", "doctor": "base host live",
@@ -90,7 +90,14 @@ class Arrows(unittest.TestCase):
                     self.assertTrue(known, f"{path} includes <{name}>")
                 self.assertNotEqual(name, "sys/sdt.h", f"{path}: the sites are in probes/sites.S")
 
-    def test_rooms_know_each_other_one_way(self):
+    def test_the_tables_of_rooms_run_one_way(self):
+        for rooms in (LIBRARY_ROOMS, COLLECTOR_ROOMS):
+            below = set()
+            for room, known in rooms.items():
+                self.assertLessEqual(set(known.split()), below, f"{room} may include a room that is not below it")
+                below.add(room)
+
+    def test_rooms_include_only_what_the_tables_allow(self):
         for path in self.folder("src"):
             *_, room, _ = path.parts
             rooms = COLLECTOR_ROOMS if path.parts[1] == "collector" else LIBRARY_ROOMS
