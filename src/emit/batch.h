@@ -21,7 +21,7 @@ inline constexpr std::size_t kBatchBytes = 32U << 10U;
 // Of all threads together; what a thread without a buffer would write is counted as discarded.
 inline constexpr std::size_t kMaxBatchesBytes = 256U << 20U;
 
-// All of these inside an Entry.
+// All of these inside a LibraryGuard.
 
 // Tells a tracer of the thread's header, once.
 void announce_thread(ThreadState* thread) noexcept;

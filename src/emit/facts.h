@@ -20,7 +20,7 @@ inline bool has_facts(const SpanState& span) noexcept {
 }
 
 // At the end of a span, with the scopes around it on this thread: `tokens` and `tool_call`, where nothing inside it has
-// told them, and `engine_request`. Inside an Entry.
+// told them, and `engine_request`. Inside a LibraryGuard.
 Facts fire_facts(ThreadState* thread, SpanState& span, const Frame* enclosing) noexcept;
 
 }  // namespace nopspan::detail

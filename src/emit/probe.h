@@ -9,12 +9,12 @@
 
 namespace nopspan::detail {
 
-// The probes of a span. Inside an Entry.
+// The probes of a span. Inside a LibraryGuard.
 void fire_span_start(ThreadState* thread, SpanState& span) noexcept;
 // span_stop; for an exception span_exception too.
 void fire_span_end(ThreadState* thread, SpanState& span) noexcept;
 
-// The probes of single events. The record is that of the span they belong to. Inside an Entry.
+// The probes of single events. The record is that of the span they belong to. Inside a LibraryGuard.
 void fire_event(ThreadState* thread, SpanState& event, std::uint64_t time_ns) noexcept;
 void fire_retry(ThreadState* thread, SpanState& event, std::uint64_t time_ns) noexcept;
 void fire_first_token(ThreadState* thread, SpanState& span, std::uint64_t tokens_so_far) noexcept;

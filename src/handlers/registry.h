@@ -32,7 +32,7 @@ struct EventName {
 };
 
 // One event on its way to its handlers: begun with the name, so that the event is made only if somebody wants it. Not
-// inside an Entry: handlers are application code.
+// inside a LibraryGuard: handlers are application code.
 class Dispatch {
  public:
   explicit Dispatch(const EventName& name) noexcept;

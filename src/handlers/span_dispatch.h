@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A span's events to its handlers. Not inside an Entry.
+// A span's events to its handlers. Not inside a LibraryGuard.
 #pragma once
 
 #include "state/catalogue.h"

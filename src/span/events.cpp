@@ -101,9 +101,9 @@ void tell_engine_stats(ThreadState* thread, SpanState& event) noexcept {
 }
 
 SpanState* begin_point(Name name, const Context* target) noexcept {
-  const Entry entry;
-  if (!entry) return nullptr;
-  SpanState* event = allocate(entry.thread());
+  const LibraryGuard guard;
+  if (!guard) return nullptr;
+  SpanState* event = allocate(guard.thread());
   if (event == nullptr) return nullptr;
   event->is_span = false;
   event->begins_request = true;
@@ -203,10 +203,10 @@ void point_emit(FieldSink* sink) noexcept {
   auto* event = static_cast<SpanState*>(sink);
   apply_trace_id(*event);
   {
-    const Entry entry;
-    if (entry) {
-      tell_point(entry.thread(), *event);
-      discard_batch_if_down(entry.thread());
+    const LibraryGuard guard;
+    if (guard) {
+      tell_point(guard.thread(), *event);
+      discard_batch_if_down(guard.thread());
     }
   }
   if (point_handlers_up()) {
@@ -224,8 +224,8 @@ void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum
   clean(engine.view(), engine_text);
   clean(name.view(), name_text);
   {
-    const Entry entry;
-    if (entry) tell_gauge(entry.thread(), *event, engine_text, name_text, value, maximum);
+    const LibraryGuard guard;
+    if (guard) tell_gauge(guard.thread(), *event, engine_text, name_text, value, maximum);
   }
   if (point_handlers_up()) {
     dispatch_point(*event, [&](FieldBuffer& fields) {

@@ -128,9 +128,9 @@ __attribute__((always_inline)) inline void tell_end(ThreadState* thread, SpanSta
 
 __attribute__((noinline)) void emit_end(SpanState& span, const Frame* enclosing) {
   {
-    const Entry entry;
-    if (!entry) return;
-    tell_end(entry.thread(), span, enclosing);
+    const LibraryGuard guard;
+    if (!guard) return;
+    tell_end(guard.thread(), span, enclosing);
   }
   if (span_handlers_up()) dispatch_end(span);
 }
@@ -184,37 +184,37 @@ std::uint32_t context_flags(const Context& context) noexcept {
 namespace {
 
 NOPSPAN_WORK SpanState* begin_scope(Name name, SpanOptions options) noexcept {
-  const Entry entry;
-  if (!entry) return nullptr;
-  SpanState* span = begin(entry.thread(), name, options);
+  const LibraryGuard guard;
+  if (!guard) return nullptr;
+  SpanState* span = begin(guard.thread(), name, options);
   if (span == nullptr) return nullptr;
   Frame* top = top_frame();
   if (top == nullptr) {
-    const std::uint64_t now = options.start_ns != 0 ? entry.thread()->clock.now() : span->start_ns;
-    if (is_in_doubt(entry.thread(), span->name, now)) span->flags |= NOPSPAN_FLAG_ORPHAN;
+    const std::uint64_t now = options.start_ns != 0 ? guard.thread()->clock.now() : span->start_ns;
+    if (is_in_doubt(guard.thread(), span->name, now)) span->flags |= NOPSPAN_FLAG_ORPHAN;
   }
-  place(entry.thread(), *span, top == nullptr ? no_context : top->context);
-  span->uncaught = *entry.thread()->exceptions_in_flight;
+  place(guard.thread(), *span, top == nullptr ? no_context : top->context);
+  span->uncaught = *guard.thread()->exceptions_in_flight;
   span->frame.below = top;
   locals.top = &span->frame;
   return span;
 }
 
 NOPSPAN_WORK SpanState* begin_async(Name name, const Context& parent, SpanOptions options) noexcept {
-  const Entry entry;
-  if (!entry) return nullptr;
-  SpanState* span = begin(entry.thread(), name, options);
+  const LibraryGuard guard;
+  if (!guard) return nullptr;
+  SpanState* span = begin(guard.thread(), name, options);
   if (span == nullptr) return nullptr;
   span->flags |= NOPSPAN_FLAG_ASYNC;
-  place(entry.thread(), *span, parent);
+  place(guard.thread(), *span, parent);
   return span;
 }
 
 __attribute__((noinline)) void tell_start(SpanState* span, bool may_be_known) noexcept {
   if (may_be_known) apply_trace_id(*span);
   if (span_probes_up()) {
-    const Entry entry;
-    if (entry) fire_span_start(entry.thread(), *span);
+    const LibraryGuard guard;
+    if (guard) fire_span_start(guard.thread(), *span);
   }
   if (may_be_known && span->catalogue == nullptr) check_catalogue(span->name);
   if (!span->as_given && span_handlers_up()) dispatch_start(*span);
@@ -277,11 +277,11 @@ NOPSPAN_WORK void end_scope(SpanState* span) noexcept {
   const ThreadState* here = locals.state;
   if (locals.top == &span->frame && here != nullptr && !here->busy && span->started && !span_handlers_up() &&
       !is_unwinding(*span)) {
-    const Entry entry;
-    if (entry && span->process_mark == entry.thread()->process_mark) {
+    const LibraryGuard guard;
+    if (guard && span->process_mark == guard.thread()->process_mark) {
       locals.top = span->frame.below;
-      tell_end(entry.thread(), *span, span->frame.below);
-      give_back_state(entry.thread(), span);
+      tell_end(guard.thread(), *span, span->frame.below);
+      give_back_state(guard.thread(), span);
       return;
     }
   }
@@ -376,9 +376,9 @@ void span_first_token(SpanState* span, std::uint64_t tokens_so_far) noexcept {
 void span_first_token_at(SpanState* span, std::uint64_t now, std::uint64_t tokens_so_far) noexcept {
   if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0 || span->process_mark != process_mark()) return;
   {
-    const Entry entry;
-    if (!entry) return;
-    mark_first_token(entry.thread(), *span, now, tokens_so_far);
+    const LibraryGuard guard;
+    if (!guard) return;
+    mark_first_token(guard.thread(), *span, now, tokens_so_far);
   }
   emit_first_token(*span, tokens_so_far);
 }

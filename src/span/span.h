@@ -21,8 +21,8 @@ struct Outcome {
 // Emits the span: to probes its start and its end, to handlers its end alone, with the fields as they were given.
 void span_complete_as_given(SpanState* span, const Outcome& outcome) noexcept;
 
-// The first token of a stream came at `now_ns`: fires the probe `first_token`, unless the span has had one. Inside an
-// Entry.
+// The first token of a stream came at `now_ns`: fires the probe `first_token`, unless the span has had one. Inside a
+// LibraryGuard.
 bool mark_first_token(ThreadState* thread, SpanState& span, std::uint64_t now_ns, std::uint64_t tokens_so_far) noexcept;
 // As span_first_token(), at a time that was read already (CLOCK_MONOTONIC, ns).
 void span_first_token_at(SpanState* span, std::uint64_t now, std::uint64_t tokens_so_far) noexcept;

@@ -15,7 +15,7 @@ namespace nopspan::detail {
 
 inline constexpr std::size_t kMaxPooled = 64;
 
-// Both inside an Entry: a signal handler could find the pool, or malloc, half changed.
+// Both inside a LibraryGuard: a signal handler could find the pool, or malloc, half changed.
 
 // Null when there is no memory.
 inline SpanState* take_state(ThreadState* thread) noexcept {

@@ -104,7 +104,7 @@ void forget_other_threads() noexcept {
   }
 }
 
-void Entry::refused() noexcept { count(counters.reentrant); }
-void Entry::no_memory() noexcept { count(counters.spans_dropped); }
+void LibraryGuard::refused() noexcept { count(counters.reentrant); }
+void LibraryGuard::no_memory() noexcept { count(counters.spans_dropped); }
 
 }  // namespace nopspan::detail

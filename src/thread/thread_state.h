@@ -70,7 +70,7 @@ struct alignas(64) ThreadState {
   std::uint64_t random[4] = {};  // xoshiro256**
   unsigned char entropy[512] = {};
   std::size_t entropy_left = 0;
-  CounterClock<ThisMachine> clock;  // CLOCK_MONOTONIC, inside an Entry
+  CounterClock<ThisMachine> clock;  // CLOCK_MONOTONIC, inside an LibraryGuard
 
   bool in_doubt = true;  // see orphans.h
   std::uint64_t doubt_since_ns = 0;
@@ -136,11 +136,11 @@ class KeptErrno {
   int kept_;
 };
 
-// The way into the library. False where nothing may be emitted: NOPSPAN_DISABLE, no memory, or a signal handler that
-// interrupted the library (counted).
-class Entry {
+// Marks the thread as inside the library. False if nothing may be emitted: under NOPSPAN_DISABLE, without memory, or in
+// a signal handler that interrupted the library (counted).
+class LibraryGuard {
  public:
-  Entry() noexcept {
+  LibraryGuard() noexcept {
     if (disabled) return;
     ThreadState* thread = locals.state;
     if (thread != nullptr && __builtin_expect(thread->busy, 0)) {
@@ -156,13 +156,13 @@ class Entry {
     thread_ = thread;
     kept_errno_ = *thread->error_number;
   }
-  ~Entry() {
+  ~LibraryGuard() {
     if (thread_ == nullptr) return;
     *thread_->error_number = kept_errno_;
     thread_->busy = false;
   }
-  Entry(const Entry&) = delete;
-  Entry& operator=(const Entry&) = delete;
+  LibraryGuard(const LibraryGuard&) = delete;
+  LibraryGuard& operator=(const LibraryGuard&) = delete;
 
   explicit operator bool() const noexcept { return thread_ != nullptr; }
   [[nodiscard]] ThreadState* thread() const noexcept { return thread_; }
@@ -175,7 +175,8 @@ class Entry {
   int kept_errno_ = 0;  // as KeptErrno does
 };
 
-// Inside the library too, where nothing is emitted that Entry could refuse: Fields' setters, the registry's writers.
+// Inside the library too, where nothing is emitted that LibraryGuard could refuse: Fields' setters, the registry's
+// writers.
 class Busy {
  public:
   Busy() noexcept : thread_(locals.state != nullptr ? locals.state : thread_state()) {
@@ -194,7 +195,8 @@ class Busy {
   bool before_ = false;
 };
 
-// CLOCK_MONOTONIC as this thread's spans are told it, where there is no Entry. Not for what a span may interrupt.
+// CLOCK_MONOTONIC as this thread's spans are told it, where there is no LibraryGuard. Not for what a span may
+// interrupt.
 inline std::uint64_t thread_ns() noexcept {
   ThreadState* thread = locals.state;
   if (thread == nullptr || thread->busy) return monotonic_ns();

@@ -27,13 +27,13 @@ namespace {
 using nopspan::AsyncSpan;
 using nopspan::Context;
 using nopspan::Span;
-using nopspan::detail::Entry;
+using nopspan::detail::LibraryGuard;
 
 TEST(Reentrancy, EmitsNothingInsideTheLibraryAndCountsIt) {
   const SpanRecorder recorder("work");
   const Counted reentrant(&nopspan::Stats::reentrant);
   {
-    const Entry library;  // a signal handler runs here
+    const LibraryGuard library;  // a signal handler runs here
     ASSERT_TRUE(library);
     { const Span span{"work"}; }
     AsyncSpan{"work"}.end();
@@ -51,7 +51,7 @@ TEST(Reentrancy, OfASpanThatEndsInsideTheLibraryIsNoCrash) {
   const Counted reentrant(&nopspan::Stats::reentrant);
   AsyncSpan span{"work"};
   {
-    const Entry library;
+    const LibraryGuard library;
     span.end();
   }
   EXPECT_GE(reentrant.times(), 1U);
@@ -67,7 +67,7 @@ TEST(Reentrancy, LogsNothingWhileTheLogMayBeLocked) {
   const Counted unknown(&nopspan::Stats::names_unknown);
   const nopspan::detail::Interned name = nopspan::detail::clean_name("llm.unheard-of");
   {
-    const Entry library;
+    const LibraryGuard library;
     nopspan::detail::check_catalogue(name);
     EXPECT_EQ(lines.size(), 0U);
   }
