@@ -5,7 +5,7 @@
 #include "gate/gate.h"
 #include "genai/attributes.h"
 #include "genai/span_attributes.h"
-#include "state/frames.h"
+#include "state/context_stack.h"
 #include "state/labels.h"
 #include "state/tracestate.h"
 

@@ -13,7 +13,7 @@
 #include "handlers/registry.h"
 #include "span/span.h"
 #include "span/trace_id.h"
-#include "state/frames.h"
+#include "state/context_stack.h"
 #include "state/span_pool.h"
 #include "thread/thread_state.h"
 

@@ -17,7 +17,7 @@
 #include "span/events.h"
 #include "span/trace_id.h"
 #include "state/catalogue.h"
-#include "state/frames.h"
+#include "state/context_stack.h"
 #include "state/given_contexts.h"
 #include "state/orphans.h"
 #include "state/span_pool.h"

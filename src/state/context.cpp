@@ -5,7 +5,7 @@
 #include "base/counters.h"
 #include "gate/gate.h"
 #include "state/context_access.h"
-#include "state/frames.h"
+#include "state/context_stack.h"
 #include "state/given_contexts.h"
 #include "state/identity.h"
 #include "state/orphans.h"

@@ -5,7 +5,7 @@
 
 #include "emit/probe.h"
 #include "genai/span_attributes.h"
-#include "state/frames.h"
+#include "state/context_stack.h"
 #include "state/span_state.h"
 
 #include <nopspan/engine.h>

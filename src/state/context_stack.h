@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The stack of contexts of the calling thread: its spans' and those that were attached.
+// The calling thread's stack of contexts: those of its spans, and those that were attached. Each has a Frame.
 #pragma once
 
 #include "state/span_state.h"

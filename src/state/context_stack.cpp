@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "state/frames.h"
+#include "state/context_stack.h"
 
 #include "state/span_pool.h"
 
