@@ -371,13 +371,13 @@ void announce_thread(ThreadState* thread) noexcept {
   if (is_of_this_process(batch)) nopspan_site_batch(nullptr, 0, 0, 0, 0, &batch.header);
 }
 
-__attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span, const Facts& facts) noexcept {
+__attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span, const OnceProbes& fired) noexcept {
   BatchBuffer* batch = open_batch(thread);
   if (batch == nullptr) return;
   EntryWriter out(*batch);
   nopspan_entry& entry = out.entry();
   entry.kind = NOPSPAN_ENTRY_SPAN;
-  entry.extras = (facts.tells_tokens ? NOPSPAN_TELLS_TOKENS : 0U) | (facts.tells_tool ? NOPSPAN_TELLS_TOOL : 0U);
+  entry.extras = (fired.tokens ? NOPSPAN_TELLS_TOKENS : 0U) | (fired.tool_call ? NOPSPAN_TELLS_TOOL : 0U);
   write_place(out, span);
   entry.start_ns = span.start_ns;
   entry.duration_ns = span.duration_ns;

@@ -7,7 +7,7 @@
 // longer, because it has nothing more to tell, a tracer fetches by itself.
 #pragma once
 
-#include "emit/facts.h"
+#include "emit/once_probes.h"
 #include "gate/gate.h"
 #include "state/span_state.h"
 #include "thread/thread_state.h"
@@ -30,7 +30,7 @@ inline void announce_once(ThreadState* thread) noexcept {
 }
 
 // An ended span.
-void batch_span(ThreadState* thread, const SpanState& span, const Facts& facts) noexcept;
+void batch_span(ThreadState* thread, const SpanState& span, const OnceProbes& fired) noexcept;
 
 // An event (NOPSPAN_ENTRY_EVENT and others) at `time_ns`; `value` and `number` as the kind has them.
 struct PointEntry {

@@ -8,7 +8,7 @@
 #include "base/work.h"
 #include "emit/batch.h"
 #include "emit/engine_times.h"
-#include "emit/facts.h"
+#include "emit/once_probes.h"
 #include "emit/probe.h"
 #include "fields/attribute_keys.h"
 #include "gate/gate.h"
@@ -116,11 +116,12 @@ __attribute__((always_inline)) inline void tell_end(ThreadState* thread, SpanSta
   span.duration_ns = span.end_ns > span.start_ns ? span.end_ns - span.start_ns : 0;
   if (span.status != NOPSPAN_STATUS_OK && !span.as_given) add_outcome(span);
   if (span.catalogue != nullptr) add_engine_times(span);
-  Facts facts;
-  if (has_facts(span)) facts = fire_facts(thread, span, enclosing);  // before its stop: a tracer still has it then
+  OnceProbes fired;
+  if (has_once_probes(span))
+    fired = fire_once_probes(thread, span, enclosing);  // before its stop: a tracer still has it then
   if ((up & kGateSpans) != 0) fire_span_end(thread, span);
   if ((up & kGateBatch) != 0) {
-    batch_span(thread, span, facts);
+    batch_span(thread, span, fired);
   } else {
     discard_batch_if_down(thread);
   }

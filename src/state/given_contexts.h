@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The spans whose context was given away. Spans below such a span may run on other threads or be async. They find it
-// here by its id, to report that they have fired a probe that fires once (emit/facts.h).
+// here by its id, to report that they have fired a probe that fires once (emit/once_probes.h).
 #pragma once
 
 #include "state/span_state.h"
@@ -48,7 +48,7 @@ extern GivenContexts given_contexts;
 // The application has asked for the span's context.
 void note_given(SpanState& span) noexcept;
 
-// For a span that ends without fire_facts().
+// For a span that ends without fire_once_probes().
 void forget_given(SpanState& span) noexcept;
 
 }  // namespace nopspan::detail

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "emit/facts.h"
+#include "emit/once_probes.h"
 
 #include "emit/probe.h"
 #include "gate/gate.h"
@@ -13,9 +13,9 @@ namespace {
 
 constexpr std::uint64_t kUsage = GivenContexts::kUsage, kTool = GivenContexts::kTool;
 
-// Marks the spans around this one with the facts, up to where the request began: by their ids, scopes of this thread or
-// those whose context was given away. Where a parent is neither, it is a scope of another thread whose child on that
-// thread goes on from here.
+// Marks the spans around this one with the facts, up to where the request began. They are found by their ids, among the
+// scopes of this thread and the spans whose context was given away. A parent that is neither is a scope of another
+// thread: its child on that thread marks it, and the spans around it, when it ends.
 void mark_ancestors(const SpanState& span, const Frame* frame, std::uint64_t facts) noexcept {
   std::uint64_t wanted = local_parent(span);
   while (wanted != 0) {
@@ -35,23 +35,23 @@ void mark_ancestors(const SpanState& span, const Frame* frame, std::uint64_t fac
 
 }  // namespace
 
-Facts fire_facts(ThreadState* thread, SpanState& span, const Frame* enclosing) noexcept {
-  std::uint64_t told = 0;
+OnceProbes fire_once_probes(ThreadState* thread, SpanState& span, const Frame* enclosing) noexcept {
+  std::uint64_t below = 0;
   if (span.context_given) {
     span.context_given = false;
-    told = given_contexts.end(span.frame.context.span_id());
+    below = given_contexts.end(span.frame.context.span_id());
   }
-  if (span.usage_below.load(std::memory_order_relaxed)) told |= kUsage;
-  if (span.tool_below.load(std::memory_order_relaxed)) told |= kTool;
+  if (span.usage_below.load(std::memory_order_relaxed)) below |= kUsage;
+  if (span.tool_below.load(std::memory_order_relaxed)) below |= kTool;
   const bool has_usage = (span.flags & NOPSPAN_FLAG_HAS_USAGE) != 0;
-  const std::uint64_t facts = told | (has_usage ? kUsage : 0) | (span.has_tool ? kTool : 0);
+  const std::uint64_t facts = below | (has_usage ? kUsage : 0) | (span.has_tool ? kTool : 0);
   if (facts != 0) mark_ancestors(span, enclosing, facts);
-  const Facts tells{has_usage && (told & kUsage) == 0, span.has_tool && (told & kTool) == 0};
-  if (!point_probes_up()) return tells;
-  if (tells.tells_tokens) fire_tokens(thread, span);
-  if (tells.tells_tool) fire_tool_call(thread, span);
+  const OnceProbes fired{has_usage && (below & kUsage) == 0, span.has_tool && (below & kTool) == 0};
+  if (!point_probes_up()) return fired;
+  if (fired.tokens) fire_tokens(thread, span);
+  if (fired.tool_call) fire_tool_call(thread, span);
   if (span.has_engine_times) fire_engine_request(thread, span);
-  return tells;
+  return fired;
 }
 
 }  // namespace nopspan::detail
