@@ -40,7 +40,7 @@ constexpr std::size_t kMaxEntryBytes = sizeof(nopspan_entry) + 16 * 8 + 10 * 64 
 static_assert(kMaxEntryBytes * 2 < kBatchBytes);
 static_assert(kBatchBytes / 8 <= UINT16_MAX);
 
-// What another process, or the kernel, reads while this thread writes.
+// Writes a field that another process, or the kernel, may read at the same time.
 template <class T>
 void publish(T& field, std::uint64_t value) noexcept {
   __atomic_store_n(&field, static_cast<T>(value), __ATOMIC_RELEASE);
@@ -72,7 +72,7 @@ void free_buffer(nopspan_thread& header) noexcept {
   __atomic_sub_fetch(&nopspan_gate.memory_bytes, kBatchBytes, __ATOMIC_RELAXED);
 }
 
-// The buffer is empty again, with the sequence going on.
+// Empties the buffer. The sequence goes on.
 void empty(BatchBuffer& batch) noexcept {
   nopspan_thread& header = batch.header;
   publish(header.bytes, 0);
@@ -81,17 +81,17 @@ void empty(BatchBuffer& batch) noexcept {
   header.open_entries = 0;
   header.name_bits = header.model_bits = header.request_bits = 0;
   ++batch.batch;
-  batch.errors = batch.pending = batch.open = 0;
-  batch.pending_root = batch.longest_root_ns = 0;
+  batch.errors = batch.awaiting = batch.root_elsewhere = 0;
+  batch.awaited_root = batch.longest_root_ns = 0;
 }
 
-// Not so where a signal handler has forked while the thread was inside the library, until it leaves that: what it goes
-// on with is the parent's to tell.
+// False while a thread that was inside the library when a signal handler forked has not left it yet. The entry in
+// progress belongs to the parent.
 bool is_of_this_process(const BatchBuffer& batch) noexcept { return batch.header.mark == process_mark(); }
 
-void hand_over(BatchBuffer& batch, std::uint64_t now_ns) noexcept {
+void flush(BatchBuffer& batch, std::uint64_t now_ns) noexcept {
   const nopspan_thread& header = batch.header;
-  batch.handed_over_ns = now_ns;
+  batch.flushed_ns = now_ns;
   if (header.next == header.first) return;
   if (__builtin_expect(!is_of_this_process(batch), 0)) {
     empty(batch);
@@ -144,12 +144,12 @@ inline bool is_same(const void* one, const void* other, std::size_t size) noexce
   return (differ(0) | differ(8) | differ(size - 16) | differ(size - 8)) == 0;
 }
 
-// A text that is not known yet: written to `at`.
-__attribute__((noinline)) void write_known(BatchBuffer::Known& known, const char* text, std::size_t size,
-                                           std::uint32_t batch, std::size_t offset, unsigned char* at) noexcept {
+// Writes a text that is not in the batch yet to `at`.
+__attribute__((noinline)) void write_text(BatchBuffer::WrittenText& written, const char* text, std::size_t size,
+                                          std::uint32_t batch, std::size_t offset, unsigned char* at) noexcept {
   std::memcpy(at, text, size);
   std::memset(at + size, 0, 8);
-  known = {
+  written = {
       text, bit_of(text, size), batch, {static_cast<unsigned short>(offset / 8), static_cast<unsigned short>(size)}};
 }
 
@@ -180,23 +180,22 @@ class EntryWriter {
     return written(size);
   }
 
-  // A text that other entries are likely to have too. `bits` is told of a new one.
-  nopspan_text shared(const char* text, std::size_t size, unsigned long* bits = nullptr) noexcept {
+  // A text that other entries are likely to have too, so that it is in the batch once. Its bit is added to `bits`.
+  nopspan_text text_once(const char* text, std::size_t size, unsigned long* bits = nullptr) noexcept {
     if (size == 0) return {};
-    BatchBuffer::Known& known =
-        batch_
-            ->known[((reinterpret_cast<std::uintptr_t>(text) >> 3U) ^ (reinterpret_cast<std::uintptr_t>(text) >> 9U)) %
-                    BatchBuffer::kKnown];
+    BatchBuffer::WrittenText& written = batch_->written_texts[((reinterpret_cast<std::uintptr_t>(text) >> 3U) ^
+                                                               (reinterpret_cast<std::uintptr_t>(text) >> 9U)) %
+                                                              BatchBuffer::kWrittenTexts];
     // The bytes too: what was a plug-in's name can be another's after a dlclose().
-    if (known.batch == batch_->batch && known.text == text && known.where.length == size &&
-        is_same(begin_ + std::size_t{known.where.offset} * 8, text, size)) {
-      if (bits != nullptr) *bits |= known.bit;
-      return known.where;
+    if (written.batch == batch_->batch && written.text == text && written.where.length == size &&
+        is_same(begin_ + std::size_t{written.where.offset} * 8, text, size)) {
+      if (bits != nullptr) *bits |= written.bit;
+      return written.where;
     }
-    write_known(known, text, size, batch_->batch, static_cast<std::size_t>(at_ - begin_), at_);
+    write_text(written, text, size, batch_->batch, static_cast<std::size_t>(at_ - begin_), at_);
     at_ += padded(size);
-    if (bits != nullptr) *bits |= known.bit;
-    return known.where;
+    if (bits != nullptr) *bits |= written.bit;
+    return written.where;
   }
 
   // Room for at most so many bytes as an entry may have, for somebody else to write; then how many they were.
@@ -247,15 +246,15 @@ __attribute__((noinline)) EntryWriter write_labels(EntryWriter out, BatchBuffer&
                                                    const Context& context) noexcept {
   using Access = ContextAccess;
   nopspan_entry& entry = out.entry();
-  const auto shared = [&](Access::Label which, unsigned long* bits) {
+  const auto label_text = [&](Access::Label which, unsigned long* bits) {
     const std::uint16_t number = Access::label(context, which);
     if (number == kNoLabel) return nopspan_text{};
     const Interned text = label(number);
-    return out.shared(text.text, text.size, bits);
+    return out.text_once(text.text, text.size, bits);
   };
-  entry.engine = shared(Access::engine, nullptr);
-  entry.model = shared(Access::model, &batch.header.model_bits);
-  entry.tenant = shared(Access::tenant, nullptr);
+  entry.engine = label_text(Access::engine, nullptr);
+  entry.model = label_text(Access::model, &batch.header.model_bits);
+  entry.tenant = label_text(Access::tenant, nullptr);
   return out;
 }
 
@@ -269,7 +268,7 @@ __attribute__((noinline)) EntryWriter write_more(EntryWriter out, const SpanStat
   const Context& context = state.frame.context;
   nopspan_entry& entry = out.entry();
   if (state.status != NOPSPAN_STATUS_OK) {
-    entry.exception_kind = out.shared(state.exception_kind, std::strlen(state.exception_kind));
+    entry.exception_kind = out.text_once(state.exception_kind, std::strlen(state.exception_kind));
     entry.error_type = out.text(state.error_type, std::strlen(state.error_type));
   }
   if ((state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0) {
@@ -308,26 +307,26 @@ inline void note_root(BatchBuffer& batch, const nopspan_entry& entry) noexcept {
   constexpr std::uint32_t kBelow = NOPSPAN_FLAG_REMOTE_PARENT | NOPSPAN_FLAG_ORPHAN;
   const bool is_root =
       entry.kind == NOPSPAN_ENTRY_SPAN && entry.span_id == entry.root_id && (entry.flags & kBelow) == 0;
-  if (entry.root_id != batch.pending_root) {
-    batch.open += batch.pending;
-    batch.pending_root = entry.root_id;
-    batch.pending = 0;
+  if (entry.root_id != batch.awaited_root) {
+    batch.root_elsewhere += batch.awaiting;
+    batch.awaited_root = entry.root_id;
+    batch.awaiting = 0;
   }
   if (is_root) {
-    batch.pending = 0;
+    batch.awaiting = 0;
     if (entry.duration_ns > batch.longest_root_ns) batch.longest_root_ns = entry.duration_ns;
   } else {
-    ++batch.pending;
+    ++batch.awaiting;
   }
-  batch.header.open_entries = batch.open + batch.pending;
+  batch.header.open_entries = batch.root_elsewhere + batch.awaiting;
 }
 
-// A span that several requests share: it tells of each of them, and they go on.
-__attribute__((noinline)) void note_shared(BatchBuffer& batch, const SpanState& span) noexcept {
+// A span that several requests link to: it is part of each of them, and they are still open.
+__attribute__((noinline)) void note_linked_requests(BatchBuffer& batch, const SpanState& span) noexcept {
   for (std::uint32_t i = 0; i < span.link_count; ++i) {
     batch.header.request_bits |= std::uint64_t{1} << (static_cast<unsigned char>(span.links[i].trace_id[15]) % 64U);
   }
-  if ((span.flags & NOPSPAN_FLAG_ORPHAN) == 0) batch.header.open_entries = ++batch.open + batch.pending;
+  if ((span.flags & NOPSPAN_FLAG_ORPHAN) == 0) batch.header.open_entries = ++batch.root_elsewhere + batch.awaiting;
 }
 
 bool has_open_span() noexcept {
@@ -349,12 +348,12 @@ inline BatchBuffer* open_batch(ThreadState* thread) noexcept {
   return &batch;
 }
 
-inline void hand_over_if_due(BatchBuffer& batch, std::uint64_t now_ns, bool is_root) noexcept {
-  if (batch.header.bytes + kMaxEntryBytes > batch.header.capacity || batch.is_late) {
-    hand_over(batch, now_ns);
+inline void flush_if_due(BatchBuffer& batch, std::uint64_t now_ns, bool is_root) noexcept {
+  if (batch.header.bytes + kMaxEntryBytes > batch.header.capacity || batch.thread_has_ended) {
+    flush(batch, now_ns);
     return;
   }
-  if (now_ns - batch.handed_over_ns >= (is_root ? kRootWaitNs : kWaitNs) && !has_open_span()) hand_over(batch, now_ns);
+  if (now_ns - batch.flushed_ns >= (is_root ? kRootWaitNs : kWaitNs) && !has_open_span()) flush(batch, now_ns);
 }
 
 }  // namespace
@@ -367,7 +366,7 @@ void announce_thread(ThreadState* thread) noexcept {
   }
   if (batch.header.next != batch.header.first) discard(batch);  // from before the gate fell
   batch.announced = true;
-  batch.handed_over_ns = 0;
+  batch.flushed_ns = 0;
   if (is_of_this_process(batch)) nopspan_site_batch(nullptr, 0, 0, 0, 0, &batch.header);
 }
 
@@ -390,17 +389,17 @@ __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span,
     out.extra(NOPSPAN_EXTRA_ENGINE, t.arrival_ns != 0 ? t.arrival_ns : span.start_ns, t.queue_ns, t.prefill_ns,
               t.decode_ns, t.prefill_tokens, t.decode_tokens, t.preemptions);
   }
-  entry.name = out.shared(span.name.text, span.name.size, &batch->header.name_bits);
+  entry.name = out.text_once(span.name.text, span.name.size, &batch->header.name_bits);
   if (has_labels(span.frame.context)) out = write_labels(out, *batch, span.frame.context);
   if (span.has_tool) entry.text = out.text(span.tool_name, std::strlen(span.tool_name));
   if (__builtin_expect(has_more(span), 0)) out = write_more(out, span);
   if (span.status == NOPSPAN_STATUS_ERROR || span.status == NOPSPAN_STATUS_EXCEPTION) ++batch->errors;
   write_attributes(out, span, true);
   note_root(*batch, entry);
-  if (__builtin_expect(span.link_count > 0, 0) && span.parent_id == 0) note_shared(*batch, span);
+  if (__builtin_expect(span.link_count > 0, 0) && span.parent_id == 0) note_linked_requests(*batch, span);
   const std::uint64_t now = (span.flags & NOPSPAN_FLAG_GIVEN_TIMES) == 0 ? span.end_ns : thread->clock.now();
   out.finish(now);
-  hand_over_if_due(*batch, now, entry.span_id == entry.root_id);
+  flush_if_due(*batch, now, entry.span_id == entry.root_id);
 }
 
 void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& point) noexcept {
@@ -415,16 +414,16 @@ void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& 
   entry.duration_ns = 0;
   if (point.kind != NOPSPAN_ENTRY_EVENT) out.extra(NOPSPAN_EXTRA_VALUES, point.value, point.number);
   const std::string_view name = point.name != nullptr ? point.name : std::string_view(event.name.text, event.name.size);
-  entry.name = out.shared(name.data(), name.size());
+  entry.name = out.text_once(name.data(), name.size());
   if (has_labels(event.frame.context)) out = write_labels(out, *batch, event.frame.context);
   if (point.engine != nullptr) entry.engine = out.text(point.engine, std::strlen(point.engine));
   entry.error_type = out.text(event.retry_reason, std::strlen(event.retry_reason));
-  entry.text = out.shared(event.enclosing.text, event.enclosing.size);
+  entry.text = out.text_once(event.enclosing.text, event.enclosing.size);
   if (has_more(event)) out = write_more(out, event);
   write_attributes(out, event, false);
   note_root(*batch, entry);
   out.finish(point.time_ns);
-  hand_over_if_due(*batch, point.time_ns, false);
+  flush_if_due(*batch, point.time_ns, false);
 }
 
 void discard_batch(ThreadState* thread) noexcept {
@@ -439,10 +438,12 @@ void end_batches(ThreadState* thread) noexcept {
   if (!batch.linked) return;
   const bool is_its_own = is_of_this_process(batch);
   if (is_its_own && batch_up()) {
-    // What was thrown away for want of a buffer has passed no site, and the header's next owner counts anew.
-    const bool has_untold = batch.announced && batch.header.discarded != 0 && batch.header.next == batch.header.first;
-    if (has_untold) nopspan_site_batch(nullptr, 0, 0, 0, 0, &batch.header);
-    hand_over(batch, 0);
+    // Entries that were discarded because there was no buffer have passed no site, and the header's next owner starts
+    // from zero.
+    const bool has_unreported =
+        batch.announced && batch.header.discarded != 0 && batch.header.next == batch.header.first;
+    if (has_unreported) nopspan_site_batch(nullptr, 0, 0, 0, 0, &batch.header);
+    flush(batch, 0);
   }
   if (is_its_own && batch.header.next != batch.header.first) discard(batch);
   publish(batch.header.mark, 0);
@@ -452,7 +453,7 @@ void end_batches(ThreadState* thread) noexcept {
 void begin_batches(ThreadState* thread) noexcept {
   BatchBuffer& batch = thread->batch;
   batch.announced = false;
-  batch.is_late = locals.has_ended;
+  batch.thread_has_ended = locals.has_ended;
   if (!batch.linked) return;
   nopspan_thread& header = batch.header;
   publish(header.mark, 0);

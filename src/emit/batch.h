@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The batch probe: entries are written to a buffer of the thread, and one passing of the site tells of many. The form
-// of an entry and of a thread's header is include/nopspan/probes.h.
+// The batch probe: a thread writes entries to a buffer of its own, and passes the site once for many. The form of an
+// entry and of a thread's header is in include/nopspan/probes.h.
 //
-// A batch is handed over when no span is open on the thread and 1 ms has passed since the last one, if an outermost
-// span has ended, or 100 ms if none has; when the buffer is full; and when the thread ends. What a thread holds for
-// longer, because it has nothing more to tell, a tracer fetches by itself.
+// A batch is flushed when no span is open on the thread and 1 ms has passed since the last flush, if an outermost span
+// has ended, or 100 ms if none has. It is also flushed when the buffer is full and when the thread ends. If a thread
+// holds entries for longer, because nothing more happens on it, a tracer reads them from the buffer.
 #pragma once
 
 #include "emit/once_probes.h"
@@ -23,7 +23,7 @@ inline constexpr std::size_t kMaxBatchesBytes = 256U << 20U;
 
 // All of these inside a LibraryGuard.
 
-// Tells a tracer of the thread's header, once.
+// Passes the site once with the thread's header alone, so that a tracer knows where it is.
 void announce_thread(ThreadState* thread) noexcept;
 inline void announce_once(ThreadState* thread) noexcept {
   if (__builtin_expect(batch_up() && !thread->batch.announced, 0)) announce_thread(thread);
@@ -43,15 +43,15 @@ struct PointEntry {
 };
 void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& point) noexcept;
 
-// The gate is down: what the thread holds is thrown away, counted, and the buffer given back.
+// The gate is down: the thread's entries are discarded and counted, and its buffer is unmapped.
 void discard_batch(ThreadState* thread) noexcept;
 inline void discard_batch_if_down(ThreadState* thread) noexcept {
   if (__builtin_expect(thread->batch.announced && !batch_up(), 0)) discard_batch(thread);
 }
 
-// At the end of a thread: what it holds is handed over.
+// At the end of a thread: its entries are flushed.
 void end_batches(ThreadState* thread) noexcept;
-// A new life of the state, maybe in another process: what is in the buffer is not of it.
+// The thread state has a new thread or a new process. The entries in the buffer do not belong to it.
 void begin_batches(ThreadState* thread) noexcept;
 
 }  // namespace nopspan::detail
