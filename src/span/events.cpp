@@ -74,9 +74,9 @@ bool find_gauge(const FieldBuffer& fields, std::string_view key, std::int64_t& v
   return value >= 0;
 }
 
-// A gauge to whoever listens outside. `engine` and `name` are clean.
-void tell_gauge(ThreadState* thread, SpanState& event, const char* engine, const char* name, std::int64_t value,
-                std::int64_t maximum) noexcept {
+// Reports a gauge to tracers. `engine` and `name` are clean.
+void report_gauge(ThreadState* thread, SpanState& event, const char* engine, const char* name, std::int64_t value,
+                  std::int64_t maximum) noexcept {
   if (point_probes_up()) fire_gauge(thread, event, engine, name, value, maximum);
   if (!batch_up()) return;
   const PointEntry gauge{NOPSPAN_ENTRY_GAUGE,
@@ -88,16 +88,16 @@ void tell_gauge(ThreadState* thread, SpanState& event, const char* engine, const
   batch_point(thread, event, gauge);
 }
 
-void tell_engine_stats(ThreadState* thread, SpanState& event) noexcept {
+void report_engine_stats(ThreadState* thread, SpanState& event) noexcept {
   const Interned engine = label(ContextAccess::label(event.frame.context, ContextAccess::engine));
   std::int64_t total = 0;
   const bool has_total = find_gauge(event.fields, "kv_cache_total", total);
   for (const char* name : {"running", "waiting", "kv_cache_used"}) {
     std::int64_t value = 0;
     if (!find_gauge(event.fields, name, value)) continue;
-    tell_gauge(thread, event, engine.text, name, value, std::string_view(name) == "kv_cache_used" ? total : 0);
+    report_gauge(thread, event, engine.text, name, value, std::string_view(name) == "kv_cache_used" ? total : 0);
   }
-  if (has_total) tell_gauge(thread, event, engine.text, "kv_cache_total", total, 0);
+  if (has_total) report_gauge(thread, event, engine.text, "kv_cache_total", total, 0);
 }
 
 SpanState* begin_point(Name name, const Context* target) noexcept {
@@ -120,8 +120,8 @@ SpanState* begin_point(Name name, const Context* target) noexcept {
   return event;
 }
 
-// The event gen_ai.retry, which tells handlers of the same retry in the conventions' words.
-void tell_of_retry(const SpanState& retry) noexcept {
+// Dispatches gen_ai.retry, the same retry with the names of the conventions, to handlers.
+void dispatch_retry(const SpanState& retry) noexcept {
   SpanState* event = begin_point("gen_ai.retry", &retry.frame.context);
   if (event == nullptr) return;
   event->parent_id = retry.parent_id;
@@ -149,13 +149,13 @@ bool note_first_token(ThreadState* thread, const SpanState& event) noexcept {
   return true;
 }
 
-// An event to whoever listens outside.
-void tell_point(ThreadState* thread, SpanState& event) noexcept {
+// Reports an event to tracers.
+void report_point(ThreadState* thread, SpanState& event) noexcept {
   if (event.point == Point::handlers_only) return;
   if (event.point == Point::first_token && note_first_token(thread, event)) return;
   if (!point_probes_up() && !batch_up()) return;
   if (event.point == Point::engine_stats) {
-    tell_engine_stats(thread, event);
+    report_engine_stats(thread, event);
     return;
   }
   const std::uint64_t now = thread->clock.now();
@@ -205,13 +205,13 @@ void point_emit(FieldSink* sink) noexcept {
   {
     const LibraryGuard guard;
     if (guard) {
-      tell_point(guard.thread(), *event);
+      report_point(guard.thread(), *event);
       discard_batch_if_down(guard.thread());
     }
   }
   if (point_handlers_up()) {
     dispatch_point(*event, [&](FieldBuffer& fields) { add_for_handlers(*event, fields); });
-    if (event->point == Point::retry) tell_of_retry(*event);
+    if (event->point == Point::retry) dispatch_retry(*event);
   }
   release(event);
 }
@@ -225,7 +225,7 @@ void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum
   clean(name.view(), name_text);
   {
     const LibraryGuard guard;
-    if (guard) tell_gauge(guard.thread(), *event, engine_text, name_text, value, maximum);
+    if (guard) report_gauge(guard.thread(), *event, engine_text, name_text, value, maximum);
   }
   if (point_handlers_up()) {
     dispatch_point(*event, [&](FieldBuffer& fields) {

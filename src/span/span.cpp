@@ -66,6 +66,8 @@ __attribute__((always_inline)) inline void place(ThreadState* thread, SpanState&
 
 __attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, const Name& name,
                                                        const SpanOptions& options) noexcept {
+  // Before its first span since the gate was raised, a thread passes the batch site with its header alone. The header
+  // leads a tracer to entries that the thread holds for long, or that it did not flush because it was killed.
   announce_once(thread);
   SpanState* span = take_state(thread);
   if (span == nullptr) return nullptr;
@@ -103,9 +105,9 @@ void add_outcome(SpanState& span) noexcept {
   }
 }
 
-// Tells whoever listens outside of the end of a span, with the scopes around it on this thread.
-__attribute__((always_inline)) inline void tell_end(ThreadState* thread, SpanState& span,
-                                                    const Frame* enclosing) noexcept {
+// Reports the end of a span to tracers. `enclosing` are the scopes around it on this thread.
+__attribute__((always_inline)) inline void report_end(ThreadState* thread, SpanState& span,
+                                                      const Frame* enclosing) noexcept {
   const std::uint64_t up = own_gate();
   if ((up & kSpanMask) == 0) note_gate_down();
   if (span.end_ns == 0) {
@@ -131,7 +133,7 @@ __attribute__((noinline)) void emit_end(SpanState& span, const Frame* enclosing)
   {
     const LibraryGuard guard;
     if (!guard) return;
-    tell_end(guard.thread(), span, enclosing);
+    report_end(guard.thread(), span, enclosing);
   }
   if (span_handlers_up()) dispatch_end(span);
 }
@@ -163,7 +165,7 @@ void set_reason(SpanState& span, const Caught& caught) {
   span.fields.put_value("stacktrace", Value::list(), FieldEntry::kAdded);
 }
 
-// No memory to say why is no reason to end the program.
+// If there is no memory to describe the error, the description is dropped and the program keeps running.
 void set_reason_safely(SpanState& span, const Caught& caught) noexcept {
   try {
     const Busy busy;
@@ -211,7 +213,7 @@ NOPSPAN_WORK SpanState* begin_async(Name name, const Context& parent, SpanOption
   return span;
 }
 
-__attribute__((noinline)) void tell_start(SpanState* span, bool may_be_known) noexcept {
+__attribute__((noinline)) void report_start(SpanState* span, bool may_be_known) noexcept {
   if (may_be_known) apply_trace_id(*span);
   if (span_probes_up()) {
     const LibraryGuard guard;
@@ -224,7 +226,7 @@ __attribute__((noinline)) void tell_start(SpanState* span, bool may_be_known) no
 inline void emit_start(SpanState* span) noexcept {
   span->started = true;
   const bool may_be_known = may_be_in_catalogue({span->name.text, span->name.size});
-  if (may_be_known || (gate() & (kGateSpans | kGateSpanHandlers)) != 0) tell_start(span, may_be_known);
+  if (may_be_known || (gate() & (kGateSpans | kGateSpanHandlers)) != 0) report_start(span, may_be_known);
 }
 
 // Thread exit left the callable for the span's metadata, before its start: what ends has begun.
@@ -281,7 +283,7 @@ NOPSPAN_WORK void end_scope(SpanState* span) noexcept {
     const LibraryGuard guard;
     if (guard && span->process_mark == guard.thread()->process_mark) {
       locals.top = span->frame.below;
-      tell_end(guard.thread(), *span, span->frame.below);
+      report_end(guard.thread(), *span, span->frame.below);
       give_back_state(guard.thread(), span);
       return;
     }
