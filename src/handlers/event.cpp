@@ -90,7 +90,7 @@ FieldsView Event::attributes() const noexcept {
   }
   // Kept there and not here: the event may be copied.
   if (!attributes_->made) {
-    const detail::Busy busy;
+    const detail::InsideLibrary inside;
     detail::collect_attributes(*attributes_->span, attributes_->at_end, attributes_->fields);
     attributes_->made = true;
   }

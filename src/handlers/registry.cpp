@@ -229,7 +229,7 @@ void free_unread(Registry& r, bool may_wait, std::uint64_t epoch = 0) noexcept {
   for (;;) {
     Retired* old = nullptr;
     {
-      const Busy busy;
+      const InsideLibrary inside;
       std::unique_lock<std::mutex> lock(r.writer, std::defer_lock);
       if (may_wait) {
         lock.lock();
@@ -255,7 +255,7 @@ void free_unread(Registry& r, bool may_wait, std::uint64_t epoch = 0) noexcept {
 void wait_until_gone(Registry& r, std::string_view id, std::uint64_t epoch) noexcept {
   const NoCancellation no_cancellation;
   const auto next = [&]() -> std::uint64_t {
-    const Busy busy;
+    const InsideLibrary inside;
     const std::lock_guard<std::mutex> lock(r.writer);
     for (const Retired& old : r.retired) {
       const bool gone = old.stage.load(std::memory_order_acquire) == Retired::Stage::freed;
@@ -278,7 +278,7 @@ bool remove(std::string_view id, const Attachment* only = nullptr) {
   std::uint64_t epoch = 0;
   bool found = false;
   {
-    const Busy busy;
+    const InsideLibrary inside;
     const std::lock_guard<std::mutex> lock(r.writer);
     const auto at = std::find_if(r.attached.begin(), r.attached.end(), [&](const auto& other) {
       return only != nullptr ? other.get() == only : other->id == id;
@@ -307,7 +307,7 @@ Errc add(std::string_view id, std::vector<std::string> events, Handler handler, 
   Registry& r = registry();
   std::unique_ptr<const Attachment> attachment;  // destroyed after the lock is left: it holds application code
   {
-    const Busy busy;
+    const InsideLibrary inside;
     attachment = std::make_unique<const Attachment>(Attachment{std::string(id), std::move(handler), std::move(config)});
     const std::lock_guard<std::mutex> lock(r.writer);
     for (const auto& other : r.attached) {
@@ -461,7 +461,7 @@ Errc detach(Text id) {
 std::vector<HandlerInfo> list_handlers(Text prefix) {
   std::vector<HandlerInfo> list;
   detail::Registry& r = detail::registry();
-  const detail::Busy busy;
+  const detail::InsideLibrary inside;
   const std::lock_guard<std::mutex> lock(r.writer);
   for (const detail::TableEntry& entry : r.table.load(std::memory_order_relaxed)->entries) {
     if (!detail::under_prefix(entry.event, prefix.view())) continue;

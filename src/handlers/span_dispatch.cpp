@@ -36,7 +36,7 @@ void dispatch_span(SpanState& span, std::string_view suffix, bool at_end, const 
   Dispatch dispatch(event_name);
   if (!dispatch) return;
   {
-    const Busy busy;
+    const InsideLibrary inside;
     measure(span.fields);
     span.fields.reserve(kIdsBytes);
   }

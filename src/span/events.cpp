@@ -49,7 +49,7 @@ void dispatch_point(SpanState& state, const Add& add) {
   Dispatch dispatch{EventName(name)};
   if (!dispatch) return;
   {
-    const Busy busy;
+    const InsideLibrary inside;
     add(state.fields);
   }
   Event event;
@@ -257,7 +257,7 @@ namespace nopspan::genai::detail {
 
 void put_finish_reasons(nopspan::detail::FieldSink* sink, const Text* reasons, std::size_t count) noexcept {
   using nopspan::detail::FieldEntry;
-  const nopspan::detail::Busy busy;
+  const nopspan::detail::InsideLibrary inside;
   if (count == 0) return;
   constexpr std::string_view kKey = "gen_ai.response.finish_reasons";
   bool written = false;

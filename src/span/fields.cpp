@@ -277,7 +277,7 @@ bool is_plain(const FieldSink* sink, Text key, bool content) noexcept {
 }
 
 __attribute__((noinline)) void put_int_carefully(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {
-  const Busy busy;
+  const InsideLibrary inside;
   put_integer(sink, key, value, metadata_flags(sink, key, content));
 }
 
@@ -290,7 +290,7 @@ NOPSPAN_WORK void set_int(FieldSink* sink, Text key, std::int64_t value, bool co
 }
 
 __attribute__((noinline)) void put_double_carefully(FieldSink* sink, Text key, double value, bool content) noexcept {
-  const Busy busy;
+  const InsideLibrary inside;
   put_real(sink, key, value, metadata_flags(sink, key, content));
 }
 
@@ -303,7 +303,7 @@ NOPSPAN_WORK void set_double(FieldSink* sink, Text key, double value, bool conte
 }
 
 __attribute__((noinline)) void put_bool_carefully(FieldSink* sink, Text key, bool value, bool content) noexcept {
-  const Busy busy;
+  const InsideLibrary inside;
   const std::uint8_t flags = metadata_flags(sink, key, content);
   if (!accept(sink, key, flags)) return;
   count_unless(sink->fields.put_word(key.view(), Value::Type::boolean, value ? 1 : 0, flags));
@@ -317,7 +317,7 @@ NOPSPAN_WORK void set_bool(FieldSink* sink, Text key, bool value, bool content) 
 }
 
 __attribute__((noinline)) void put_text_carefully(FieldSink* sink, Text key, Text value, bool content) noexcept {
-  const Busy busy;
+  const InsideLibrary inside;
   const std::uint8_t flags = metadata_flags(sink, key, content);
   if (leaves_the_process(flags)) {
     note_text(sink, key.view(), value.view());
@@ -342,7 +342,7 @@ NOPSPAN_WORK void set_text(FieldSink* sink, Text key, Text value, bool content) 
 }  // namespace
 
 void put_null(FieldSink* sink, Text key, bool content) noexcept {
-  const Busy busy;
+  const InsideLibrary inside;
   const std::uint8_t flags = metadata_flags(sink, key, content);
   forget(sink, key.view());
   if (accept(sink, key, flags)) count_unless(sink->fields.put_null(key.view(), flags));
@@ -365,13 +365,13 @@ void put_double(FieldSink* sink, Text key, double value, bool content) noexcept 
 void put_text(FieldSink* sink, Text key, Text value, bool content) noexcept { set_text(sink, key, value, content); }
 
 void put_texts(FieldSink* sink, Text key, const Text* values, std::size_t count) noexcept {
-  const Busy busy;
+  const InsideLibrary inside;
   const std::uint8_t flags = metadata_flags(sink, key, false);
   if (accept(sink, key, flags)) count_unless(sink->fields.put_texts(key.view(), values, count, flags));
 }
 
 void put_value(FieldSink* sink, Text key, const Value& value, bool content) noexcept {
-  const Busy busy;
+  const InsideLibrary inside;
   switch (value.type()) {
     case Value::Type::string:
       put_text(sink, key, value.as_string(), content);
@@ -391,22 +391,22 @@ void put_value(FieldSink* sink, Text key, const Value& value, bool content) noex
 }
 
 void measure_int(FieldSink* sink, Text key, std::int64_t value) noexcept {
-  const Busy busy;
+  const InsideLibrary inside;
   put_integer(sink, key, value, FieldEntry::kMeasurement);
 }
 
 void measure_uint(FieldSink* sink, Text key, std::uint64_t value) noexcept {
-  const Busy busy;
+  const InsideLibrary inside;
   put_integer(sink, key, clamp(value), FieldEntry::kMeasurement);
 }
 
 void measure_double(FieldSink* sink, Text key, double value) noexcept {
-  const Busy busy;
+  const InsideLibrary inside;
   put_real(sink, key, value, FieldEntry::kMeasurement);
 }
 
 void put_link(FieldSink* sink, const Context& context) noexcept {
-  const Busy busy;
+  const InsideLibrary inside;
   if (context.empty()) return;
   if (sink->links == nullptr) {
     sink->links = static_cast<nopspan_link*>(std::malloc(kMaxLinks * sizeof(nopspan_link)));

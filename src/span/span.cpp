@@ -168,7 +168,7 @@ void set_reason(SpanState& span, const Caught& caught) {
 // If there is no memory to describe the error, the description is dropped and the program keeps running.
 void set_reason_safely(SpanState& span, const Caught& caught) noexcept {
   try {
-    const Busy busy;
+    const InsideLibrary inside;
     set_reason(span, caught);
   } catch (const std::bad_alloc&) {
     count(counters.fields_dropped);

@@ -93,7 +93,7 @@ void measure(SpanState& span, std::string_view key, std::uint64_t value) noexcep
 }  // namespace
 
 MeterState* meter_begin(SpanState* span) noexcept {
-  const Busy busy;
+  const InsideLibrary inside;
   MeterState* meter = allocate_meter();
   if (meter == nullptr) {
     count(counters.fields_dropped);
@@ -112,7 +112,7 @@ void meter_opened(SpanState* span) noexcept {
 }
 
 void meter_end(SpanState* span, MeterState* meter) noexcept {
-  const Busy busy;
+  const InsideLibrary inside;
   if (span != nullptr && span->process_mark == process_mark()) {
     measure(*span, "stream_tokens", meter->tokens);
     if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0) {

@@ -40,7 +40,7 @@ void take_request(SpanState& state, Context request) noexcept {
 
 void apply_trace_id(SpanState& state) noexcept {
   if (std::string_view(state.name.text, state.name.size).substr(0, kPrefix.size()) != kPrefix) return;
-  const Busy busy;
+  const InsideLibrary inside;
   const std::string_view id = given_trace_id(state);
   if (id.empty()) return;
   const Context request = Context::with_request_id(id);

@@ -133,7 +133,7 @@ Interned label(std::uint16_t number) noexcept {
 }  // namespace detail
 
 Name Name::intern(Text name) noexcept {
-  const detail::Busy busy;
+  const detail::InsideLibrary inside;
   const detail::Interned interned = detail::intern_clean(name.view());
   return {interned.text, interned.size};
 }

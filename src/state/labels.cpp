@@ -53,7 +53,7 @@ std::size_t take_key(std::string_view key) noexcept {
 Interned extra_label_key(std::size_t i) noexcept { return label(keys[i].load(std::memory_order_acquire)); }
 
 void put_label(FieldSink* sink, Text key, Text value) noexcept {
-  const Busy busy;
+  const InsideLibrary inside;
   if (key.view() == "engine" || key.view() == "model" || key.view() == "tenant") {
     put_text(sink, key, value, false);
     return;

@@ -49,7 +49,7 @@ const char* to_string(LogLevel level) noexcept {
 void set_log_sink(LogSink new_sink) {
   std::shared_ptr<const Kept> made;
   if (new_sink) made = std::make_shared<const Kept>(Kept{std::move(new_sink)});
-  const detail::Busy busy;
+  const detail::InsideLibrary inside;
   const std::lock_guard<std::mutex> lock(sink().mutex);
   sink().current.swap(made);
 }
@@ -60,7 +60,7 @@ void log(LogLevel level, std::string_view message) noexcept {
   const NoCancellation no_cancellation;
   std::shared_ptr<const Kept> current;
   {
-    const Busy busy;  // a signal handler that logs would wait for the lock for ever
+    const InsideLibrary inside;  // a signal handler that logs would wait for the lock for ever
     const std::lock_guard<std::mutex> lock(sink().mutex);
     current = sink().current;
   }
@@ -71,7 +71,7 @@ void log(LogLevel level, std::string_view message) noexcept {
       if (is_thread_exit()) std::terminate();  // there is no way on through noexcept
     }
   } else if (level >= LogLevel::warning) {
-    const Busy busy;
+    const InsideLibrary inside;
     std::fprintf(stderr, "nopspan: %s: %.*s\n", to_string(level), static_cast<int>(message.size()), message.data());
   }
 }

@@ -24,13 +24,13 @@ template <class Make>
 void log_line(LogLevel level, const Make& make) noexcept {
   std::string line;
   try {
-    const Busy busy;
+    const InsideLibrary inside;
     line = make();
   } catch (const std::bad_alloc&) {
     return;
   }
   log(level, line);
-  const Busy busy;
+  const InsideLibrary inside;
   line = std::string();
 }
 

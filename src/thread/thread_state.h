@@ -177,18 +177,18 @@ class LibraryGuard {
 
 // Inside the library too, where nothing is emitted that LibraryGuard could refuse: Fields' setters, the registry's
 // writers.
-class Busy {
+class InsideLibrary {
  public:
-  Busy() noexcept : thread_(locals.state != nullptr ? locals.state : thread_state()) {
+  InsideLibrary() noexcept : thread_(locals.state != nullptr ? locals.state : thread_state()) {
     if (thread_ == nullptr) return;
     before_ = thread_->busy;
     thread_->busy = true;
   }
-  ~Busy() {
+  ~InsideLibrary() {
     if (thread_ != nullptr) thread_->busy = before_;
   }
-  Busy(const Busy&) = delete;
-  Busy& operator=(const Busy&) = delete;
+  InsideLibrary(const InsideLibrary&) = delete;
+  InsideLibrary& operator=(const InsideLibrary&) = delete;
 
  private:
   ThreadState* thread_;
