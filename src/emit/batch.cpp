@@ -228,13 +228,12 @@ class EntryWriter {
 
 // What spans and events have in common.
 inline void write_place(EntryWriter& out, const SpanState& state) noexcept {
-  using Access = ContextAccess;
   const Context& context = state.frame.context;
   nopspan_entry& entry = out.entry();
   entry.status = static_cast<unsigned char>(state.status);
   entry.fixed_size = sizeof(nopspan_entry);
   entry.flags = state.flags;
-  std::memcpy(entry.trace_id, Access::trace_id(context), sizeof(entry.trace_id));
+  std::memcpy(entry.trace_id, ContextAccess::trace_id(context), sizeof(entry.trace_id));
   entry.span_id = context.span_id();
   entry.parent_id = state.parent_id;
   entry.root_id = context.root_id();
@@ -244,17 +243,16 @@ inline void write_place(EntryWriter& out, const SpanState& state) noexcept {
 
 __attribute__((noinline)) EntryWriter write_labels(EntryWriter out, BatchBuffer& batch,
                                                    const Context& context) noexcept {
-  using Access = ContextAccess;
   nopspan_entry& entry = out.entry();
-  const auto label_text = [&](Access::Label which, unsigned long* bits) {
-    const std::uint16_t number = Access::label(context, which);
+  const auto label_text = [&](ContextAccess::Label which, unsigned long* bits) {
+    const std::uint16_t number = ContextAccess::label(context, which);
     if (number == kNoLabel) return nopspan_text{};
     const Interned text = label(number);
     return out.text_once(text.text, text.size, bits);
   };
-  entry.engine = label_text(Access::engine, nullptr);
-  entry.model = label_text(Access::model, &batch.header.model_bits);
-  entry.tenant = label_text(Access::tenant, nullptr);
+  entry.engine = label_text(ContextAccess::engine, nullptr);
+  entry.model = label_text(ContextAccess::model, &batch.header.model_bits);
+  entry.tenant = label_text(ContextAccess::tenant, nullptr);
   return out;
 }
 

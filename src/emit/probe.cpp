@@ -69,10 +69,9 @@ void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Pro
   record.sequence = thread->sequence[static_cast<std::size_t>(probe)]++;
   std::memcpy(record.request_id, canonical_id(span), sizeof(record.request_id));
 
-  using Access = ContextAccess;
-  const Interned engine = label(Access::label(context, Access::engine));
-  const Interned model = label(Access::label(context, Access::model));
-  const Interned tenant = label(Access::label(context, Access::tenant));
+  const Interned engine = label(ContextAccess::label(context, ContextAccess::engine));
+  const Interned model = label(ContextAccess::label(context, ContextAccess::model));
+  const Interned tenant = label(ContextAccess::label(context, ContextAccess::tenant));
   touch(span.name.text, span.name.size);
   touch(engine.text, engine.size);
   touch(model.text, model.size);
@@ -85,7 +84,7 @@ void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Pro
   record.exception_kind = address(span.exception_kind);
   record.error_type = address(span.error_type);
   strings.tracestate[0] = '\0';
-  if (Access::tracestate(context) != 0) load_tracestate(Access::tracestate(context), strings.tracestate);
+  if (ContextAccess::tracestate(context) != 0) load_tracestate(ContextAccess::tracestate(context), strings.tracestate);
   record.tracestate = address(strings.tracestate);
   strings.id = visible_id(span);
   strings.model = model.text;

@@ -16,8 +16,6 @@
 namespace nopspan::detail {
 namespace {
 
-using Access = ContextAccess;
-
 // An output of the mapping that keeps fields, for handlers.
 class FieldOutput {
  public:
@@ -197,8 +195,8 @@ Use use_of(const SpanState& span, AttributeKey::Of keys, bool is_operation, cons
   return use;
 }
 
-Node label_of(const SpanState& span, Access::Label which) noexcept {
-  const Interned text = label(Access::label(span.frame.context, which));
+Node label_of(const SpanState& span, ContextAccess::Label which) noexcept {
+  const Interned text = label(ContextAccess::label(span.frame.context, which));
   return text.size == 0 ? Node() : Node(std::string_view(text.text, text.size));
 }
 
@@ -207,8 +205,8 @@ void complete(const SpanState& span, Metadata& m) noexcept {
   const CatalogueSpan& known = *span.catalogue;
   const bool is_inference = known.operation == "chat" || known.operation == "image";
   if (!m[Key::operation].exists() && !known.operation.empty()) m[Key::operation] = Node(known.operation);
-  if (is_inference && !m[Key::model].exists()) m[Key::model] = label_of(span, Access::model);
-  if (is_inference && !m[Key::engine].exists()) m[Key::engine] = label_of(span, Access::engine);
+  if (is_inference && !m[Key::model].exists()) m[Key::model] = label_of(span, ContextAccess::model);
+  if (is_inference && !m[Key::engine].exists()) m[Key::engine] = label_of(span, ContextAccess::engine);
   if (m[Key::model].is_map()) {
     m[Key::model_id] = m[Key::model].find("id");
     m[Key::model_provider] = m[Key::model].find("provider");

@@ -35,8 +35,6 @@ namespace nopspan::detail {
 
 namespace {
 
-using Access = ContextAccess;
-
 // Gives the span its place under `parent`.
 __attribute__((always_inline)) inline void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept {
   Context& context = span.frame.context;
@@ -44,23 +42,25 @@ __attribute__((always_inline)) inline void place(ThreadState* thread, SpanState&
   span.parent_id = parent.span_id();
   if (context.empty()) {
     span.begins_request = true;
-    make_trace_id(thread, Access::trace_id(context));
-    Access::trace_flags(context) = 1;
-    const std::uint8_t bits = Access::bits(parent);
-    if ((bits & Access::kUnrecorded) != 0 || ((bits & Access::kUntraced) != 0 && !is_stale_doubt(monotonic_ns()))) {
+    make_trace_id(thread, ContextAccess::trace_id(context));
+    ContextAccess::trace_flags(context) = 1;
+    const std::uint8_t bits = ContextAccess::bits(parent);
+    if ((bits & ContextAccess::kUnrecorded) != 0 ||
+        ((bits & ContextAccess::kUntraced) != 0 && !is_stale_doubt(monotonic_ns()))) {
       span.flags |= NOPSPAN_FLAG_ORPHAN;
     }
   } else if (span.parent_id != 0) {
-    if ((Access::bits(parent) & Access::kRemote) != 0) {
+    if ((ContextAccess::bits(parent) & ContextAccess::kRemote) != 0) {
       span.flags |= NOPSPAN_FLAG_REMOTE_PARENT;
     } else {
       note_child(thread, span.name);
     }
   }
-  constexpr unsigned kOfTheParent = Access::kRemote | Access::kUntraced | Access::kUnrecorded;
-  Access::bits(context) = static_cast<std::uint8_t>((Access::bits(context) | Access::kHasTrace) & ~kOfTheParent);
-  Access::span_id(context) = make_span_id(thread);
-  if (context.root_id() == 0) Access::root_id(context) = context.span_id();
+  constexpr unsigned kOfTheParent = ContextAccess::kRemote | ContextAccess::kUntraced | ContextAccess::kUnrecorded;
+  ContextAccess::bits(context) =
+      static_cast<std::uint8_t>((ContextAccess::bits(context) | ContextAccess::kHasTrace) & ~kOfTheParent);
+  ContextAccess::span_id(context) = make_span_id(thread);
+  if (context.root_id() == 0) ContextAccess::root_id(context) = context.span_id();
   span.flags |= context_flags(context);
 }
 
@@ -179,7 +179,7 @@ void set_reason_safely(SpanState& span, const Caught& caught) noexcept {
 
 std::uint32_t context_flags(const Context& context) noexcept {
   std::uint32_t flags = 0;
-  if ((Access::bits(context) & Access::kForeign) != 0) flags |= NOPSPAN_FLAG_FOREIGN_ID;
+  if ((ContextAccess::bits(context) & ContextAccess::kForeign) != 0) flags |= NOPSPAN_FLAG_FOREIGN_ID;
   if (context.sampled()) flags |= NOPSPAN_FLAG_SAMPLED;
   return flags;
 }
@@ -395,7 +395,7 @@ Context span_context(SpanState* span) noexcept {
 Context async_context(SpanState* span) noexcept {
   if (span != nullptr) return span_context(span);
   Context unknown;
-  Access::bits(unknown) = Access::kUnrecorded;
+  ContextAccess::bits(unknown) = ContextAccess::kUnrecorded;
   return unknown;
 }
 

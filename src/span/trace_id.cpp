@@ -15,7 +15,6 @@
 namespace nopspan::detail {
 namespace {
 
-using Access = ContextAccess;
 constexpr std::string_view kPrefix = "agent.";
 
 // The trace id that was set, if it may leave the process.
@@ -28,10 +27,11 @@ std::string_view given_trace_id(const SpanState& state) noexcept {
 
 void take_request(SpanState& state, Context request) noexcept {
   Context& context = state.frame.context;
-  std::memcpy(Access::trace_id(context), Access::trace_id(request), kTraceIdBytes);
-  std::memcpy(Access::foreign(context), Access::foreign(request), sizeof(Access::foreign(context)));
-  Access::trace_flags(context) = Access::trace_flags(request);
-  Access::bits(context) |= Access::bits(request);
+  std::memcpy(ContextAccess::trace_id(context), ContextAccess::trace_id(request), kTraceIdBytes);
+  std::memcpy(ContextAccess::foreign(context), ContextAccess::foreign(request),
+              sizeof(ContextAccess::foreign(context)));
+  ContextAccess::trace_flags(context) = ContextAccess::trace_flags(request);
+  ContextAccess::bits(context) |= ContextAccess::bits(request);
   state.flags |= context_flags(context);
   state.request_id[0] = '\0';  // to be written again
 }
@@ -46,7 +46,8 @@ void apply_trace_id(SpanState& state) noexcept {
   const Context request = Context::with_request_id(id);
   if (state.begins_request) {
     take_request(state, request);
-  } else if (std::memcmp(Access::trace_id(state.frame.context), Access::trace_id(request), kTraceIdBytes) != 0) {
+  } else if (std::memcmp(ContextAccess::trace_id(state.frame.context), ContextAccess::trace_id(request),
+                         kTraceIdBytes) != 0) {
     count(counters.trace_ids_differ);
   }
 }

@@ -20,7 +20,6 @@
 namespace nopspan {
 namespace {
 
-using Access = detail::ContextAccess;
 using detail::kTraceIdBytes;
 
 constexpr std::uint8_t kSampledFlag = 1;
@@ -29,12 +28,12 @@ constexpr std::uint8_t kSampledFlag = 1;
 Context fresh() noexcept {
   Context context;
   if (detail::ThreadState* thread = detail::thread_state(); thread != nullptr) {
-    detail::make_trace_id(thread, Access::trace_id(context));
+    detail::make_trace_id(thread, detail::ContextAccess::trace_id(context));
   } else {
-    detail::system_random(Access::trace_id(context), kTraceIdBytes);
+    detail::system_random(detail::ContextAccess::trace_id(context), kTraceIdBytes);
   }
-  Access::bits(context) = Access::kHasTrace;
-  Access::trace_flags(context) = kSampledFlag;
+  detail::ContextAccess::bits(context) = detail::ContextAccess::kHasTrace;
+  detail::ContextAccess::trace_flags(context) = kSampledFlag;
   return context;
 }
 
@@ -55,14 +54,14 @@ bool parse_traceparent(std::string_view header, Context& context) noexcept {
   unsigned char flags = 0;
   if (!detail::decode_hex(header.substr(0, 2), &version, 1, false) || version == 0xff) return false;
   if (version == 0 ? header.size() != kSize : header.size() > kSize && header[kSize] != '-') return false;
-  auto& trace_id = Access::trace_id(context);
+  auto& trace_id = detail::ContextAccess::trace_id(context);
   if (!detail::decode_hex(header.substr(3, 32), trace_id, kTraceIdBytes, false)) return false;
   if (detail::all_zero(trace_id, kTraceIdBytes)) return false;
   bool valid = false;
-  Access::span_id(context) = read_span_id(header.substr(36, 16), valid);
+  detail::ContextAccess::span_id(context) = read_span_id(header.substr(36, 16), valid);
   if (!valid || !detail::decode_hex(header.substr(53, 2), &flags, 1, false)) return false;
-  Access::trace_flags(context) = version == 0 ? flags : flags & kSampledFlag;
-  Access::bits(context) = Access::kHasTrace | Access::kRemote;
+  detail::ContextAccess::trace_flags(context) = version == 0 ? flags : flags & kSampledFlag;
+  detail::ContextAccess::bits(context) = detail::ContextAccess::kHasTrace | detail::ContextAccess::kRemote;
   return true;
 }
 

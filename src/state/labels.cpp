@@ -80,16 +80,15 @@ void put_label(FieldSink* sink, Text key, Text value) noexcept {
 }  // namespace detail
 
 FixedString<63> Context::label(Text key) const noexcept {
-  using Access = detail::ContextAccess;
   char cleaned[kMaxNameBytes + 1];
   const std::string_view name(cleaned, key.empty() ? 0 : detail::clean(key.view(), cleaned));
   std::size_t place = 0;
   if (name == "engine") {
-    place = Access::engine;
+    place = detail::ContextAccess::engine;
   } else if (name == "model") {
-    place = Access::model;
+    place = detail::ContextAccess::model;
   } else if (name == "tenant") {
-    place = Access::tenant;
+    place = detail::ContextAccess::tenant;
   } else {
     const std::size_t extra = detail::find_key(name);
     if (extra == detail::kNone) return {};
