@@ -136,7 +136,7 @@ void emit_end(const Name& name, const EventDescription& event, const Whole& whol
     over.exception_kind = whole.kind == "throw" ? "throw" : whole.kind == "exit" ? "exit" : "error";
     over.error_type = error_type_of(whole.reason);
   }
-  nopspan::detail::span_complete_as_given(span, over);
+  nopspan::detail::span_complete_stop_only(span, over);
 }
 
 // An event that is one for probes too.

@@ -71,7 +71,7 @@ void dispatch_end(SpanState& span) {
   const bool exception = span.status == NOPSPAN_STATUS_EXCEPTION && shape != Shape::compaction;  // that just stops
   if (shape == Shape::iteration || !is_handled(exception ? kException : kStop)) return;
   dispatch_span(span, exception ? ".exception" : ".stop", true, [&](FieldBuffer& fields) {
-    if (span.as_given) return;
+    if (span.stop_only) return;
     if (shape == Shape::compaction) {
       add_measurement(fields, "system_time", system_time_at(span.end_ns));
       return;

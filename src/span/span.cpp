@@ -116,7 +116,7 @@ __attribute__((always_inline)) inline void report_end(ThreadState* thread, SpanS
     span.flags |= NOPSPAN_FLAG_GIVEN_TIMES;
   }
   span.duration_ns = span.end_ns > span.start_ns ? span.end_ns - span.start_ns : 0;
-  if (span.status != NOPSPAN_STATUS_OK && !span.as_given) add_outcome(span);
+  if (span.status != NOPSPAN_STATUS_OK && !span.stop_only) add_outcome(span);
   if (span.catalogue != nullptr) add_engine_times(span);
   OnceProbes fired;
   if (has_once_probes(span))
@@ -220,7 +220,7 @@ __attribute__((noinline)) void report_start(SpanState* span, bool may_be_known) 
     if (guard) fire_span_start(guard.thread(), *span);
   }
   if (may_be_known && span->catalogue == nullptr) check_catalogue(span->name);
-  if (!span->as_given && span_handlers_up()) dispatch_start(*span);
+  if (!span->stop_only && span_handlers_up()) dispatch_start(*span);
 }
 
 inline void emit_start(SpanState* span) noexcept {
@@ -334,8 +334,8 @@ void span_complete(SpanState* span, std::uint64_t duration_ns) noexcept {
   async_end(span);
 }
 
-void span_complete_as_given(SpanState* span, const Outcome& outcome) noexcept {
-  span->as_given = true;
+void span_complete_stop_only(SpanState* span, const Outcome& outcome) noexcept {
+  span->stop_only = true;
   span->has_ids = true;  // none is added
   span->end_ns = span->start_ns + outcome.duration_ns;
   emit_start(span);

@@ -18,8 +18,9 @@ struct Outcome {
   const char* exception_kind;   // null: no exception ended it
   std::string_view error_type;  // of an exception; clean
 };
-// Emits the span: to probes its start and its end, to handlers its end alone, with the fields as they were given.
-void span_complete_as_given(SpanState* span, const Outcome& outcome) noexcept;
+// Emits a finished span. Probes see its start and its end. Handlers see its stop event alone, with the fields as the
+// application set them.
+void span_complete_stop_only(SpanState* span, const Outcome& outcome) noexcept;
 
 // The first token of a stream came at `now_ns`: fires the probe `first_token`, unless the span has had one. Inside a
 // LibraryGuard.

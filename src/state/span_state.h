@@ -35,7 +35,7 @@ struct SpanState : FieldSink {
   std::uint32_t status = NOPSPAN_STATUS_OK;
   int uncaught = 0;             // exceptions in flight when it began
   bool started = false;         // its start was emitted
-  bool as_given = false;        // handlers see its end alone, with the fields as they were given
+  bool stop_only = false;       // handlers see its stop event alone, with the fields as the application set them
   bool begins_request = false;  // it has no request but its own
   bool has_ids = false;         // its ids are in its metadata, for handlers
   bool context_given = false;   // see given_contexts.h
