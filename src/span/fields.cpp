@@ -4,7 +4,7 @@
 
 #include "base/clean_text.h"
 #include "base/counters.h"
-#include "base/work.h"
+#include "base/hot.h"
 #include "fields/attribute_keys.h"
 #include "genai/genai_mapping.h"
 #include "state/context_access.h"
@@ -281,7 +281,7 @@ __attribute__((noinline)) void put_int_carefully(FieldSink* sink, Text key, std:
   put_integer(sink, key, value, metadata_flags(sink, key, content));
 }
 
-NOPSPAN_WORK void set_int(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {
+NOPSPAN_HOT void set_int(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {
   if (is_plain(sink, key, content) && value >= 0 && !may_be_noted_number(key.view()) &&
       sink->fields.put_usual_word(key.view(), Value::Type::integer, static_cast<std::uint64_t>(value))) {
     return;
@@ -294,7 +294,7 @@ __attribute__((noinline)) void put_double_carefully(FieldSink* sink, Text key, d
   put_real(sink, key, value, metadata_flags(sink, key, content));
 }
 
-NOPSPAN_WORK void set_double(FieldSink* sink, Text key, double value, bool content) noexcept {
+NOPSPAN_HOT void set_double(FieldSink* sink, Text key, double value, bool content) noexcept {
   if (is_plain(sink, key, content) && !may_be_noted_number(key.view()) &&
       sink->fields.put_usual_real(key.view(), value)) {
     return;
@@ -309,7 +309,7 @@ __attribute__((noinline)) void put_bool_carefully(FieldSink* sink, Text key, boo
   count_unless(sink->fields.put_word(key.view(), Value::Type::boolean, value ? 1 : 0, flags));
 }
 
-NOPSPAN_WORK void set_bool(FieldSink* sink, Text key, bool value, bool content) noexcept {
+NOPSPAN_HOT void set_bool(FieldSink* sink, Text key, bool value, bool content) noexcept {
   if (is_plain(sink, key, content) && sink->fields.put_usual_word(key.view(), Value::Type::boolean, value ? 1 : 0)) {
     return;
   }
@@ -327,7 +327,7 @@ __attribute__((noinline)) void put_text_carefully(FieldSink* sink, Text key, Tex
   if (accept(sink, key, flags)) count_unless(sink->fields.put_string(key.view(), value.view(), flags));
 }
 
-NOPSPAN_WORK void set_text(FieldSink* sink, Text key, Text value, bool content) noexcept {
+NOPSPAN_HOT void set_text(FieldSink* sink, Text key, Text value, bool content) noexcept {
   if (value.is_null()) {
     put_null(sink, key, content);
     return;

@@ -5,7 +5,7 @@
 #include "base/clean_text.h"
 #include "base/counters.h"
 #include "base/exceptions.h"
-#include "base/work.h"
+#include "base/hot.h"
 #include "emit/batch.h"
 #include "emit/engine_times.h"
 #include "emit/once_probes.h"
@@ -186,7 +186,7 @@ std::uint32_t context_flags(const Context& context) noexcept {
 
 namespace {
 
-NOPSPAN_WORK SpanState* begin_scope(Name name, SpanOptions options) noexcept {
+NOPSPAN_HOT SpanState* begin_scope(Name name, SpanOptions options) noexcept {
   const LibraryGuard guard;
   if (!guard) return nullptr;
   SpanState* span = begin(guard.thread(), name, options);
@@ -203,7 +203,7 @@ NOPSPAN_WORK SpanState* begin_scope(Name name, SpanOptions options) noexcept {
   return span;
 }
 
-NOPSPAN_WORK SpanState* begin_async(Name name, const Context& parent, SpanOptions options) noexcept {
+NOPSPAN_HOT SpanState* begin_async(Name name, const Context& parent, SpanOptions options) noexcept {
   const LibraryGuard guard;
   if (!guard) return nullptr;
   SpanState* span = begin(guard.thread(), name, options);
@@ -244,7 +244,7 @@ bool is_unwinding(const SpanState& span) noexcept {
   return now > span.uncaught;
 }
 
-NOPSPAN_WORK void start_scope(SpanState* span) noexcept {
+NOPSPAN_HOT void start_scope(SpanState* span) noexcept {
   emit_start(span);
   span->fields.erase_measurements();
 }
@@ -275,7 +275,7 @@ void end_scope_carefully(SpanState* span) noexcept {
   span->ended_elsewhere.store(true, std::memory_order_release);
 }
 
-NOPSPAN_WORK void end_scope(SpanState* span) noexcept {
+NOPSPAN_HOT void end_scope(SpanState* span) noexcept {
   // Nearly always it ends on top of the stack it began on, with no handler: one stay inside the library does it all.
   const ThreadState* here = locals.state;
   if (locals.top == &span->frame && here != nullptr && !here->busy && span->started && !span_handlers_up() &&
