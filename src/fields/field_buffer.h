@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/copy_bytes.h"
-#include "fields/wire.h"
+#include "fields/otlp_wire.h"
 
 #include <nopspan/value.h>
 

@@ -5,7 +5,7 @@
 #include "base/counters.h"
 #include "fields/field_buffer.h"
 #include "fields/metadata.h"
-#include "fields/wire.h"
+#include "fields/otlp_wire.h"
 
 #include <cstddef>
 #include <cstdint>
