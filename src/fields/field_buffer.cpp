@@ -77,7 +77,7 @@ bool is_counted(const FieldEntry& entry) noexcept {
 }
 }  // namespace
 
-bool FieldBuffer::settle(std::size_t from) noexcept {
+bool FieldBuffer::replace_older(std::size_t from) noexcept {
   const FieldEntry* made = FieldEntry::at(data_ + from);
   const std::uint64_t bit = key_bit(made->key());
   const bool may_be_there = (keys_seen_ & bit) != 0;
@@ -118,12 +118,12 @@ bool FieldBuffer::settle(std::size_t from) noexcept {
 
 bool FieldBuffer::put_null(std::string_view key, std::uint8_t flags) noexcept {
   const std::size_t from = size_;
-  return append(key, Value::Type::null, 0, flags) != nullptr && settle(from);
+  return append(key, Value::Type::null, 0, flags) != nullptr && replace_older(from);
 }
 
 bool FieldBuffer::put_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept {
   const std::size_t from = size_;
-  return append_word(key, type, word, flags) != nullptr && settle(from);
+  return append_word(key, type, word, flags) != nullptr && replace_older(from);
 }
 
 FieldEntry* FieldBuffer::append_word(std::string_view key, Value::Type type, std::uint64_t word,
@@ -152,7 +152,7 @@ void FieldBuffer::add_string(std::string_view key, std::string_view value, std::
 
 bool FieldBuffer::put_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept {
   const std::size_t from = size_;
-  return append_string(key, value, flags) && settle(from);
+  return append_string(key, value, flags) && replace_older(from);
 }
 
 bool FieldBuffer::append_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept {
@@ -173,7 +173,7 @@ bool FieldBuffer::put_value(std::string_view key, const Value& value, std::uint8
     size_ = from;
     return false;
   }
-  return settle(from);
+  return replace_older(from);
 }
 
 bool FieldBuffer::put_texts(std::string_view key, const Text* values, std::size_t count, std::uint8_t flags) noexcept {
@@ -188,7 +188,7 @@ bool FieldBuffer::put_texts(std::string_view key, const Text* values, std::size_
     return false;
   }
   reinterpret_cast<FieldEntry*>(data_ + from)->size = static_cast<std::uint32_t>(size_ - from);
-  return settle(from);
+  return replace_older(from);
 }
 
 bool FieldBuffer::put_entry(std::string_view key, const FieldEntry& value, std::uint8_t flags) noexcept {
@@ -201,7 +201,7 @@ bool FieldBuffer::put_entry(std::string_view key, const FieldEntry& value, std::
   const FieldEntry* entry = append(key, value.type, bytes, flags);
   if (entry == nullptr) return false;
   std::memcpy(const_cast<unsigned char*>(entry->payload()), value.payload(), bytes);
-  return settle(from);
+  return replace_older(from);
 }
 
 bool FieldBuffer::append_value(std::string_view key, const Value& value, std::uint8_t flags, unsigned depth) noexcept {

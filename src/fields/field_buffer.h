@@ -227,8 +227,8 @@ class FieldBuffer {
   bool grow(std::size_t needed) noexcept;
   void erase_some_measurements(bool added_only) noexcept;
   FieldEntry* append_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept;
-  // The entry at `from` is complete: it takes the place of an older one of its key.
-  bool settle(std::size_t from) noexcept;
+  // The entry at `from` is complete. It replaces an older entry of the same key. False if there are too many keys.
+  bool replace_older(std::size_t from) noexcept;
 
   alignas(8) unsigned char inline_[768];
   unsigned char* data_ = inline_;

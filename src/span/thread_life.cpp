@@ -19,8 +19,8 @@ extern "C" __attribute__((visibility("hidden"))) void* __dso_handle;
 namespace nopspan::detail {
 namespace {
 
-// Destructors of such keys run when all that __cxa_thread_atexit() registered is over: a state that one of them makes
-// is given back by ours.
+// Destructors of pthread keys run after all functions that __cxa_thread_atexit() registered. If one of them makes a
+// state again, our key's destructor ends that too.
 pthread_key_t end_key;
 std::atomic<bool> has_end_key{false};
 
@@ -28,12 +28,12 @@ void set_end_key(ThreadState* thread) {
   if (has_end_key.load(std::memory_order_relaxed)) pthread_setspecific(end_key, thread);
 }
 
-// At the end of a thread.
-void give_back(void* state) {
+// At the end of a thread: gives its state to the next one.
+void end_thread(void* state) {
   auto* thread = static_cast<ThreadState*>(state);
   if (locals.state != thread) return;
-  thread->busy = true;   // nobody tells any more what a signal handler writes into it
-  set_end_key(nullptr);  // from here on the library may be unloaded
+  thread->busy = true;   // an entry that a signal handler writes now would never be flushed
+  set_end_key(nullptr);  // the library may be unloaded from now on
   end_batches(thread);
   locals.has_ended = true;
   free_pool(thread);
@@ -44,12 +44,12 @@ void give_back(void* state) {
   thread->in_use.store(false, std::memory_order_release);
 }
 
-__attribute__((constructor)) void make_end_key() { has_end_key = pthread_key_create(&end_key, give_back) == 0; }
+__attribute__((constructor)) void make_end_key() { has_end_key = pthread_key_create(&end_key, end_thread) == 0; }
 __attribute__((destructor)) void delete_end_key() {
   if (has_end_key.exchange(false)) pthread_key_delete(end_key);
 }
 
-void begin_life(ThreadState* thread, std::uint64_t mark) {
+void reset_for_process(ThreadState* thread, std::uint64_t mark) {
   thread->process_mark = mark;
   thread->entropy_left = 0;
   thread->clock = {};
@@ -86,11 +86,11 @@ ThreadState* make_state() {
   thread->in_doubt = true;
   thread->doubt_since_ns = 0;
   locals.state = thread;
-  thread->in_use.store(true);  // where a handler forked before, its child has taken this for another thread's
-  begin_life(thread, process_mark());
-  // Not a thread_local with a destructor: a span in a later destructor of this thread makes a state again, and this can
-  // be registered again. It keeps a library that was dlopen'ed mapped until the thread has ended.
-  abi::__cxa_thread_atexit(give_back, thread, &__dso_handle);
+  thread->in_use.store(true);  // if a signal handler forked before, its child took this for another thread's
+  reset_for_process(thread, process_mark());
+  // Not a thread_local with a destructor, because this can be registered again: a span in a later destructor of this
+  // thread makes a state again. It also keeps a library that was dlopen'ed mapped until the thread has ended.
+  abi::__cxa_thread_atexit(end_thread, thread, &__dso_handle);
   set_end_key(thread);
   thread->busy = false;
   return thread;
@@ -103,7 +103,7 @@ ThreadState* make_thread_state() noexcept {
   if (thread == nullptr) return make_state();
   const KeptErrno kept_errno;
   const bool was_busy = std::exchange(thread->busy, true);
-  begin_life(thread, process_mark());
+  reset_for_process(thread, process_mark());
   thread->busy = was_busy;
   return thread;
 }

@@ -88,8 +88,9 @@ struct ThreadLocals {
   ThreadState* state = nullptr;
   bool has_ended = false;  // its state was given back; what emits now runs in destructors
 };
-// No thread_local: other files would ask for a dynamic initialization. Of the initial-exec model, without which every
-// use in the shared library were a call: these few bytes have their place in any process, after a dlopen() too.
+// Not thread_local, which would add a check for dynamic initialization in every other file. initial-exec TLS, because
+// the default model makes every access in the shared library a call. These few bytes fit into the static TLS block of
+// any process, after a dlopen() too.
 extern __thread ThreadLocals locals __attribute__((tls_model("initial-exec")));
 
 // NOPSPAN_DISABLE=1: this process emits nothing.
@@ -98,8 +99,8 @@ extern bool disabled;
 // All states ever made, for the registry.
 extern std::atomic<ThreadState*> all_threads;
 
-// A page that the kernel hands to a child as zeroes, so that fork() is seen without a call to getpid(), and a raw
-// clone() without pthread_atfork.
+// Holds the process mark. The kernel gives a child this page as zeroes, so that fork() is seen without a call to
+// getpid(), and a raw clone() without pthread_atfork().
 extern std::atomic<std::atomic<std::uint64_t>*> mark_page;
 std::uint64_t make_process_mark() noexcept;
 const void* process_mark_address() noexcept;  // of what process_mark() returns
