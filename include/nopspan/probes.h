@@ -144,12 +144,19 @@ struct nopspan_thread {
   unsigned int open_entries; /* in the buffer, whose request's outermost span is not in it, or began elsewhere; and
                               * spans with links and no parent, which are of the requests that they link to */
   unsigned int reserved_1;
-  unsigned long name_bits;    /* a bit for each name in the buffer: 1 << (its FNV-1a of 64 bits >> 58) */
+  unsigned long name_bits;    /* a bit for each name in the buffer: nopspan_text_bit() */
   unsigned long model_bits;   /* the same of models */
   unsigned long request_bits; /* 1 << (the trace id's last byte % 64), also of what such spans link to */
   char reserved[32];
 };
 /* END struct nopspan_thread */
+
+/* The bit of a text in name_bits and model_bits: FNV-1a of 64 bits, of which the first six number the bit. */
+static inline unsigned long nopspan_text_bit(const char* text, unsigned long size) {
+  unsigned long hash = 0xcbf29ce484222325UL;
+  for (unsigned long i = 0; i < size; ++i) hash = (hash ^ (unsigned char)text[i]) * 0x100000001b3UL;
+  return 1UL << (hash >> 58);
+}
 
 /* What an entry is. A reader skips a kind that it does not know. */
 #define NOPSPAN_ENTRY_SPAN 0  /* an ended span: span_stop, and the facts that NOPSPAN_TELLS_* name */

@@ -124,12 +124,6 @@ void link(BatchBuffer& batch) noexcept {
                                         __ATOMIC_RELEASE, __ATOMIC_RELAXED));
 }
 
-std::uint64_t bit_of(const char* text, std::size_t size) noexcept {
-  std::uint64_t hash = 0xcbf29ce484222325U;
-  for (std::size_t i = 0; i < size; ++i) hash = (hash ^ static_cast<unsigned char>(text[i])) * 0x100000001b3U;
-  return std::uint64_t{1} << (hash >> 58U);
-}
-
 // memcmp() of names and labels, without a call.
 inline bool is_same(const void* one, const void* other, std::size_t size) noexcept {
   const auto differ = [&](std::size_t at) {
@@ -149,8 +143,10 @@ __attribute__((noinline)) void write_text(BatchBuffer::WrittenText& written, con
                                           std::uint32_t batch, std::size_t offset, unsigned char* at) noexcept {
   std::memcpy(at, text, size);
   std::memset(at + size, 0, 8);
-  written = {
-      text, bit_of(text, size), batch, {static_cast<unsigned short>(offset / 8), static_cast<unsigned short>(size)}};
+  written = {text,
+             nopspan_text_bit(text, size),
+             batch,
+             {static_cast<unsigned short>(offset / 8), static_cast<unsigned short>(size)}};
 }
 
 // Writes one entry behind the others. Where few entries need something, it is passed by value to a function apart, and

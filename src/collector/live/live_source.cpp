@@ -27,12 +27,8 @@ constexpr int kPollMilliseconds = 50;
 // So long it reads from a ring buffer that never gets empty, before it looks after the rest.
 constexpr std::uint64_t kSlice = 20 * kMillisecond;
 
-// As the header has it (include/nopspan/probes.h).
-std::uint64_t bit_of(std::string_view text) {
-  std::uint64_t hash = 0xcbf29ce484222325U;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
-  return text.empty() ? 0 : std::uint64_t{1} << (hash >> 58U);
-}
+// 0 for an empty text, which any name matches.
+std::uint64_t bit_of(const std::string& text) { return text.empty() ? 0 : nopspan_text_bit(text.data(), text.size()); }
 
 nopspan_settings settings_for(const Filter& filter) {
   nopspan_settings settings{};
