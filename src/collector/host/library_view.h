@@ -26,7 +26,7 @@ struct LibraryView {
   GateCounters gate;
   std::uint64_t abi_version = 0;
   std::string version;                                        // "" if it does not tell
-  bool is_whole = false;                                   // the rest is known
+  bool is_whole = false;                                      // the rest is known
   std::uint64_t memory_bytes = 0;                             // held for batches by all threads
   std::uint64_t threads = 0;                                  // that have a header and live
   std::uint64_t held_entries = 0;                             // in their buffers, handed to nobody yet
