@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The typed helpers of the agent catalogue set the keys of its table, of those types, and as content what is.
+// Each typed helper of the agent catalogue sets the keys that the catalogue lists, with the listed types. Keys that the
+// catalogue marks as content are set as content.
 #include "recorded.h"
 
 #include "state/span_pool.h"
@@ -35,7 +36,7 @@ struct Written {
 };
 using Keys = std::map<std::string, Written>;
 
-// What the callable writes with a builder: the metadata, or the measurements.
+// The metadata or the measurements that the callable writes with a builder.
 template <class F, class Fill>
 Keys written_by(const Fill& fill, bool measurements = false) {
   nopspan::detail::SpanState* state = nopspan::detail::allocate(nopspan::detail::thread_state());
@@ -104,7 +105,7 @@ std::vector<std::string> names_of(const agent::Table<FieldDescription>& fields) 
   return names;
 }
 
-// Each helper with all its setters.
+// Calls each helper with all of its setters.
 class Helpers : public ::testing::Test {
  protected:
   template <class Helper, class Fill>
@@ -179,7 +180,7 @@ TEST_F(Helpers, OfTheCoordinatorSetExactlyTheKeysOfTheirEvents) {
   EXPECT_THAT(covered_, SizeIs(18));
 }
 
-// The metadata of several events together, each key once.
+// The metadata of several events, merged. Each key appears once.
 std::vector<FieldDescription> together(std::initializer_list<std::string_view> events) {
   std::map<std::string_view, FieldDescription> fields;
   for (const std::string_view name : events) {
@@ -270,7 +271,7 @@ TEST(AgentCatalogue, KeepsWhatPeopleAndModelsWroteAsContent) {
   }
 }
 
-// A list of keys as docs/genai.md writes it.
+// A list of keys in the notation of docs/genai.md.
 std::string documented(const agent::Table<FieldDescription>& fields) {
   std::string text;
   for (const FieldDescription& field : fields) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which probes the agent catalogue's events of run-time names fire.
+// The probes that fire for agent catalogue events whose names are known only at run time.
 #include "counted.h"
 #include "fired.h"
 #include "raised_gate.h"
@@ -67,7 +67,7 @@ TEST(AgentProbes, OfAToolsEndIncludeItsCall) {
   const RaisedGate tracer(RaisedGate::points);
   const Fired fired;
   agent::emit_tool_stop(kTool, 1, 1);
-  agent::emit_tool_stop(Value::map(), 1, 1);  // a tool of no name
+  agent::emit_tool_stop(Value::map(), 1, 1);  // a tool without a name
   EXPECT_EQ(fired[Probe::tool_call], 1U);
   EXPECT_EQ(fired.in_all(), 1U);
 }
@@ -104,7 +104,7 @@ TEST(AgentProbes, CountATraceIdThatDiffersWithoutHandlersToo) {
   EXPECT_EQ(differ.times(), 1U);
 }
 
-// What the last probe of this thread had as attributes, in bytes.
+// The attributes of this thread's last probe hit, in bytes.
 class ProbeAttributes {
  public:
   ProbeAttributes() {

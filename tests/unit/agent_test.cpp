@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The agent catalogue: its spans as handlers see them, and its events of run-time names.
+// The agent catalogue: its spans as handlers receive them, and its events with run-time names.
 #include "allocations.h"
 #include "counted.h"
 #include "recorded.h"
@@ -242,7 +242,7 @@ TEST(AgentEmit, TakesBadValuesAsTheyAre) {
   EXPECT_EQ(events[0]->metadata("response").as_string(), big);
   EXPECT_EQ(events[0]->metadata("intent").as_string(), "bad\xff");
   EXPECT_THAT(events[0], LacksMetadata("deep"));
-  EXPECT_EQ(dropped.times(), 2U);  // what is too deep, and the key that is none
+  EXPECT_EQ(dropped.times(), 2U);  // the value that is nested too deeply, and the invalid key
 }
 
 TEST(AgentEmit, WorksInsideAHandler) {
@@ -312,7 +312,7 @@ TEST(AgentTool, ExceptionHasKindReasonAndStacktrace) {
 }
 
 TEST(AgentTool, ExceptionOfALongKindIsOfNoMemoryOfItsOwn) {
-  const Recorder listener{"agent.tool.stop"};  // of another event
+  const Recorder listener{"agent.tool.stop"};  // listens to a different event
   const Value metadata = Value::map();
   agent::emit_tool_exception(metadata, nullptr, 1, "a kind that no short string holds");
   const std::size_t before = allocations();

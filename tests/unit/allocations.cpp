@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Replaces operator new by one that counts calls per thread.
 #include "allocations.h"
 
 #include <cstdlib>

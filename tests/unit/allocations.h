@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How often this thread has called operator new: allocations.cpp counts it, for programs that it is linked to.
+// The number of calls of operator new on this thread. Link allocations.cpp into a program to count them.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The span that may end anywhere.
+// AsyncSpan, which may end on any thread.
 #include "counted.h"
 #include "recorded.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The attributes of a record as OTLP protobuf, read back by a small decoder that shares no code with the encoder.
+// The attributes of an entry as OTLP protobuf. A small decoder reads them back; it shares no code with the encoder.
 #include "counted.h"
 #include "recorded.h"
 
@@ -54,7 +54,7 @@ class Reader {
     left_.remove_prefix(size);
     return taken;
   }
-  // The next field's number and wire type.
+  // Reads the next field's number and wire type.
   std::pair<unsigned, unsigned> tag() {
     const std::uint64_t tag = varint();
     return {static_cast<unsigned>(tag >> 3U), static_cast<unsigned>(tag & 7U)};
@@ -139,7 +139,7 @@ TEST(Attributes, AreTheBytesThatProtobufWouldWrite) {
   // field 9 of Span: { 1: "k", 2: { 1: "v" } }, then { 1: "n", 2: { 3: 300 } }
   EXPECT_EQ(encode(fields).view(), std::string("\x4a\x08\x0a\x01k\x12\x03\x0a\x01v"
                                                "\x4a\x08\x0a\x01n\x12\x03\x18\xac\x02"));
-  // An Event has them as its field 3.
+  // In an Event the attributes are field 3.
   EXPECT_EQ(encode(fields, kEventAttributesField).view().front(), '\x1a');
 }
 
@@ -200,7 +200,7 @@ TEST(Attributes, HaveContentOnlyWhereItIsCaptured) {
 }
 
 TEST(Attributes, AreNotWhatContentReplaced) {
-  for (const bool kept : {false, true}) {  // whether a handler listens
+  for (const bool kept : {false, true}) {  // with and without a handler
     FieldSink sink;
     sink.keeps_content = kept;
     nopspan::Fields(&sink).set("first", 1).measure("k", 2).set("k", 3).set("last", 4).content("k", "secret");
@@ -238,7 +238,7 @@ TEST(Attributes, FillTheLimitToTheLastByte) {
     FieldBuffer fields;
     fields.put_string("k", std::string(size, 'x'), 0);
     const Encoded encoded = encode(fields);
-    // Its tags and lengths: 1 + 2, 1 + 1 + 1, 1 + 2, 1 + 2.
+    // The tags and lengths take 1 + 2, 1 + 1 + 1, 1 + 2 and 1 + 2 bytes.
     const bool fits = size + 12 <= kMaxAttributesBytes;
     EXPECT_EQ(encoded.result.dropped, fits ? 0U : 1U) << size;
     EXPECT_EQ(encoded.result.size, fits ? size + 12 : 0U) << size;

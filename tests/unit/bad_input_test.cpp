@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the layers do with numbers, texts and shapes that nobody should give them: defined, no crash, no loss without a
-// count. Both kinds of listeners look: a handler, and the probes' encoder.
+// Numbers, texts and shapes that no program should pass. The behaviour must be defined: no crash, and no loss without a
+// count. Each test checks both receivers: a handler, and the encoder for the probes.
 #include "counted.h"
 #include "raised_gate.h"
 #include "recorded.h"

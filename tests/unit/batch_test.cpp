@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the batch probe hands over: the linker puts this file in the place of the site.
+// The contents of batches at the batch probe. The linker replaces the probe's site by the function in this file.
 #include "counted.h"
 #include "fake_clock.h"
 #include "in_child.h"
@@ -52,7 +52,7 @@ struct Batch {
   std::vector<Entry> entries;
 };
 
-// What a tracer would have got of this thread.
+// What a tracer would have received from this thread.
 thread_local std::vector<Batch>* received = nullptr;
 thread_local std::vector<nopspan_thread>* announced = nullptr;
 
@@ -64,7 +64,7 @@ Entry read_entry(const char* batch, std::size_t bytes, std::size_t at) {
   EXPECT_LE(at + fixed.size, bytes);
   EXPECT_EQ(fixed.fixed_size, sizeof(nopspan_entry));
   const auto text = [&](const nopspan_text& where) {
-    EXPECT_LE(std::size_t{where.offset} * 8 + where.length, at + fixed.size);  // never behind the entry itself
+    EXPECT_LE(std::size_t{where.offset} * 8 + where.length, at + fixed.size);  // within the entry
     return std::string(batch + std::size_t{where.offset} * 8, where.length);
   };
   std::size_t words = 0;
@@ -92,7 +92,7 @@ Entry read_entry(const char* batch, std::size_t bytes, std::size_t at) {
 
 SiteHits* SiteHits::noted = nullptr;
 
-// NOLINTNEXTLINE(*-reserved-identifier): the linker's name
+// NOLINTNEXTLINE(*-reserved-identifier): the linker requires this name
 extern "C" void __wrap_nopspan_site_batch(const void* entries, std::uint64_t bytes, std::uint64_t count,
                                           std::uint64_t longest_root_ns, std::uint64_t errors, const void* header) {
   nopspan_thread thread;
@@ -121,7 +121,8 @@ extern "C" void __wrap_nopspan_site_batch(const void* entries, std::uint64_t byt
 
 namespace {
 
-// Runs `work` on a thread of its own while a tracer is attached, and gives what that got, up to the thread's end.
+// Runs `work` on a new thread while a tracer is attached, and keeps everything the tracer received until the thread
+// ended.
 struct Traced {
   std::vector<Batch> batches;
   std::vector<nopspan_thread> announcements;
@@ -158,7 +159,7 @@ struct Traced {
 TEST(Batch, HandsOverARequestWhenItsOutermostSpanEnds) {
   Context context;
   const Traced traced([&] {
-    const Attached scope{Context::make()};  // no doubt that it is a root
+    const Attached scope{Context::make()};  // certainly a root span, not an orphan
     const Span request{"request"};
     context = request.context();
     {
@@ -187,7 +188,7 @@ TEST(Batch, HandsOverARequestWhenItsOutermostSpanEnds) {
   }
   EXPECT_THAT(batch.entries[0].attributes, ::testing::HasSubstr("rows"));
   EXPECT_THAT(batch.entries[1].attributes, IsEmpty());
-  // The name is in it once.
+  // The batch contains the name only once.
   EXPECT_EQ(batch.entries[0].fixed.name.offset, batch.entries[1].fixed.name.offset);
 }
 
@@ -208,7 +209,7 @@ TEST(Batch, HoldsRequestsThatFollowEachOtherAtOnce) {
   const FakeClock clock;
   const Traced traced([&] {
     { const Span span{"first"}; }
-    EXPECT_THAT(*received, SizeIs(1));  // nothing was handed over for long
+    EXPECT_THAT(*received, SizeIs(1));  // flushed, because the last flush was long ago
     { const Span span{"second"}; }
     { const Span span{"third"}; }
     EXPECT_THAT(*received, SizeIs(1));
@@ -317,7 +318,7 @@ TEST(Batch, ThrowsAwayWhatNobodyListensToAnyMore) {
     }
     {
       const RaisedGate handlers(RaisedGate::spans);
-      { const Span span{"unseen"}; }  // finds the gate down
+      { const Span span{"unseen"}; }  // not recorded, because no span handler is attached
     }
     const RaisedGate tracer(RaisedGate::batch);
     { const Span span{"new"}; }
@@ -339,7 +340,7 @@ TEST(Batch, OfAThreadThatEndsAfterTheGateFellIsNotHandedOver) {
   EXPECT_THAT(traced.names(), ElementsAre("delivered"));
 }
 
-// The next thread that has its header counts anew.
+// The count is reset when another thread reuses the header.
 TEST(Batch, OfAThreadWithoutMemoryIsToldAsDiscardedWhenItEnds) {
   constexpr unsigned long kAllThereIs = 1UL << 40U;
   __atomic_fetch_add(&nopspan_gate.memory_bytes, kAllThereIs, __ATOMIC_RELAXED);
@@ -406,7 +407,7 @@ TEST(Batch, SaysWhatTheRecordSays) {
   EXPECT_EQ(entry.extras[1], 4U);
   ASSERT_EQ(entry.links.size(), sizeof(nopspan_link));
   EXPECT_EQ(traced.batches[0].errors, 1U);
-  EXPECT_EQ(traced.batches[0].header.open_entries, 1U);  // its root is another process's
+  EXPECT_EQ(traced.batches[0].header.open_entries, 1U);  // its root span belongs to another process
 }
 
 TEST(Batch, KeepsAForeignIdVisible) {
@@ -474,17 +475,17 @@ struct Late {
 TEST(Batch, IsHandedOverAtOnceByWhatRunsAfterTheThreadsEnd) {
   const Traced traced([] {
     static thread_local std::optional<Late> late;
-    late.emplace();  // destroyed after what spans keep for the thread, which is made later
+    late.emplace();  // destroyed after the thread's span state, because that is created later
     { const Span span{"work"}; }
   });
   EXPECT_THAT(traced.names(), ElementsAre("work", "late"));
 }
 
-// It runs after all destructors of thread_locals.
+// The destructor of a pthread key runs after the destructors of all thread_local variables.
 TEST(Batch, IsHandedOverByADestructorOfAKeyAndLeavesNoMemoryBehind) {
   pthread_key_t key;
   const auto late = [](void*) {
-    // What glibc notes for __cxa_thread_atexit() so late, some 48 bytes, it never frees.
+    // So late in a thread's life, glibc never frees the 48 bytes or so that __cxa_thread_atexit() allocates.
     const NoLeakCheck until_the_end;
     const Span span{"late"};
   };

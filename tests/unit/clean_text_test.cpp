@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Repair of texts: control characters, invalid UTF-8, and length limits.
 #include "counted.h"
 #include "recorded.h"
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The closure form: it returns what the work returns, whatever that is. Each with and without a listener.
+// nopspan::span() with a callable returns what the callable returns, whatever its type. Each test runs with and without
+// a listener.
 #include "recorded.h"
 
 #include <nopspan/llm.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Contexts: current, attached, inherited, sent to other threads.
+// Contexts: current, attached, inherited, and sent to other threads.
 #include "recorded.h"
 
 #include <nopspan/context.h>
@@ -98,7 +98,7 @@ TEST(Context, AttachedEmptyBeginsANewRequestInside) {
   ASSERT_EQ(events.size(), 2U);
   EXPECT_NE(events[1]->request_id(), events[0]->request_id());
   EXPECT_EQ(events[1]->parent_id(), 0U);
-  EXPECT_FALSE(events[1]->is_orphan());  // it was said that there is no parent
+  EXPECT_FALSE(events[1]->is_orphan());  // the attached context states that there is no parent
 }
 
 TEST(Context, MayBeDetachedOutOfOrder) {
@@ -126,10 +126,10 @@ TEST(Context, InheritsLabels) {
   const auto events = recorder.events();
   ASSERT_EQ(events.size(), 3U);
   EXPECT_THAT(events[0], HasMetadata("model", "small"));
-  EXPECT_THAT(events[1], LacksMetadata("model"));  // labels are the probes'; metadata is not inherited
+  EXPECT_THAT(events[1], LacksMetadata("model"));  // only probes carry labels, and metadata is not inherited
 }
 
-// One worker, as pools have them.
+// One worker thread, as in a thread pool.
 class Pool {
  public:
   Pool() : worker_([this] { run(); }) {}
@@ -173,7 +173,7 @@ TEST(Context, TravelsToThePoolsThreads) {
       const Span request{"request"};
       ids.push_back(request.request_id());
       pool.submit([context = Context::current()] {
-        EXPECT_TRUE(nopspan::request_id().empty());  // nothing is left of the job before
+        EXPECT_TRUE(nopspan::request_id().empty());  // the previous job left nothing behind
         const Attached scope{context};
         const Span job{"job"};
       });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Contexts in coroutines (C++20). The scheduler below is the smallest that can interleave, hop and go wrong.
+// Contexts in coroutines (C++20). The scheduler below is the smallest one that can interleave coroutines, move them
+// between threads and fail.
 #include "counted.h"
 #include "recorded.h"
 
@@ -28,7 +29,7 @@ using ::testing::ElementsAre;
 std::string current() { return nopspan::request_id(); }
 Context named(std::string_view id) { return Context::with_request_id(id); }
 
-// A coroutine that starts at once, is resumed by hand, and keeps its exception.
+// A coroutine that starts eagerly, is resumed by hand, and keeps its exception.
 struct Task {
   struct promise_type : nopspan::CoroutinePromise {
     Task get_return_object() { return Task{std::coroutine_handle<promise_type>::from_promise(*this)}; }
@@ -191,7 +192,7 @@ TEST(Coroutine, DestroyedWhileSuspendedLeavesTheThreadAsItIs) {
   }
   EXPECT_EQ(current(), "thread");
   EXPECT_EQ(wrong.times(), 0U);
-  EXPECT_EQ(recorder.size(), 2U);  // abandoned
+  EXPECT_EQ(recorder.size(), 2U);  // both coroutines were abandoned
 }
 
 struct RefusesToSuspend {
@@ -220,7 +221,8 @@ TEST(Coroutine, KeepsItsContextWhenAnAwaitThrows) {
   EXPECT_THAT(seen, ElementsAre("refused", "mine"));
 }
 
-// Awaitables of every shape. Each gives what it was made with, and notes what was current where it ran.
+// Awaitables of every shape. Each returns the value it was made with, and records the context that was current where it
+// ran.
 struct Ready {
   int value;
   bool await_ready() const noexcept { return true; }
@@ -231,7 +233,7 @@ struct ChangesItsMind {
   int value;
   bool await_ready() const noexcept { return false; }
   bool await_suspend(std::coroutine_handle<>) const noexcept {
-    EXPECT_EQ(current(), "thread");  // not the coroutine's: it is about to be suspended
+    EXPECT_EQ(current(), "thread");  // not the coroutine's context, because the coroutine is about to be suspended
     return false;
   }
   int await_resume() const noexcept {
@@ -295,7 +297,7 @@ TEST(Coroutine, AwaitsEveryKindOfAwaitable) {
   EXPECT_EQ(current(), "thread");
 }
 
-// A child that is awaited by symmetric transfer, and goes back to its awaiter the same way.
+// A child coroutine that is awaited by symmetric transfer, and that returns to its awaiter the same way.
 struct Lazy {
   struct promise_type : nopspan::CoroutinePromise {
     Lazy get_return_object() { return Lazy{std::coroutine_handle<promise_type>::from_promise(*this)}; }
@@ -398,7 +400,7 @@ TEST(Coroutine, ThatSuspendsInAChildLeavesTheThreadsContext) {
 }
 
 TEST(Coroutine, ThatIsResumedFromAwaitSuspendOnAnotherThreadIsSafe) {
-  // The other thread may run the coroutine to its end before await_suspend() returns here.
+  // The other thread may run the coroutine to completion before await_suspend() returns here.
   struct Elsewhere {
     bool await_ready() const noexcept { return false; }
     void await_suspend(std::coroutine_handle<> handle) const {
@@ -420,7 +422,7 @@ TEST(Coroutine, ThatIsResumedFromAwaitSuspendOnAnotherThreadIsSafe) {
   EXPECT_THAT(seen, ElementsAre("mine", "mine"));
 }
 
-// A promise with an await_transform of its own, and yield_value(), which goes round await_transform.
+// A promise with its own await_transform, and with yield_value(), which bypasses await_transform.
 struct Generator {
   struct promise_type : nopspan::CoroutinePromise {
     Generator get_return_object() { return Generator{std::coroutine_handle<promise_type>::from_promise(*this)}; }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How often nopspan has counted something since.
+// By how much a counter of nopspan has grown since this object was constructed.
 #pragma once
 
 #include <nopspan/stats.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The clock of hot paths on invented machines, and on this one.
+// The clock of the hot path, on simulated machines and on this one.
 #include "thread/counter_clock.h"
 
 #include <gmock/gmock.h>
@@ -16,18 +16,18 @@ namespace {
 
 using nopspan::detail::CounterClock;
 
-// A machine whose time passes as it is read.
+// A simulated machine. Reading its clock or counter takes simulated time.
 struct Invented {
   static constexpr bool has_counter = true;
 
-  // What passes for the clock while one ns passes, and for the counter.
+  // How far the clock and the counter advance per ns of simulated time.
   static inline double clock_rate = 1;
   static inline double counter_rate = 2.6;
   static inline double clock_takes = 25, counter_takes = 8;  // ns
   static inline double granularity = 1;                      // ns
   static inline double clock_ns = 0, ticks = 0;
   static inline std::uint64_t clock_reads = 0, counter_reads = 0;
-  static inline double interrupted_in = 0, interrupted_ns = 0;  // of so many readings one
+  static inline double interrupted_in = 0, interrupted_ns = 0;  // one reading in `interrupted_in` takes longer
 
   static inline std::mt19937 random{1};
 
@@ -72,7 +72,7 @@ class CounterClockTest : public testing::Test {
  protected:
   CounterClockTest() { Invented::reset(); }
 
-  // One reading: not before the last one, and not later than the true clock.
+  // Takes one reading, and checks that it is neither before the previous reading nor later than the true clock.
   void read() {
     const double before = Invented::clock_ns;
     const std::uint64_t now = clock_.now();
@@ -82,16 +82,16 @@ class CounterClockTest : public testing::Test {
     went_back_ = went_back_ || now < last_;
     last_ = now;
   }
-  // Readings for so long, one in `every_ns`.
+  // Takes readings for `ns`, one every `every_ns` on average.
   void run(double ns, double every_ns = 300) {
     for (const double end = Invented::clock_ns + ns; Invented::clock_ns < end;) {
       read();
       Invented::pass(Invented::any(2 * every_ns));
     }
   }
-  // The largest error since the last time.
+  // The largest error since the previous call.
   double error() { return std::exchange(error_, 0); }
-  // Of a run's readings, how many were the true clock's: per mille.
+  // How many of a run's readings came from the true clock, in per mille.
   double true_readings_in(double ns) {
     Invented::clock_reads = 0;
     std::uint64_t readings = 0;
@@ -143,7 +143,7 @@ TEST_F(CounterClockTest, NeverReadsTheCounterOfAMachineWithASlowClock) {
     Invented::clock_takes = takes;
     clock_ = {};
     last_ = 0;
-    EXPECT_LT(true_readings_in(100e6), 1010) << takes;  // nor tries all the time
+    EXPECT_LT(true_readings_in(100e6), 1010) << takes;  // and does not retry all the time
     run(3e9, 50'000);
     EXPECT_EQ(Invented::counter_reads, 0U) << takes;
     EXPECT_EQ(error(), 0) << takes;
@@ -160,11 +160,11 @@ TEST_F(CounterClockTest, NeverReadsTheCounterBesideACoarseClock) {
 TEST_F(CounterClockTest, FollowsAClockThatIsSlewed) {
   run(10e6);
   for (const double rate : {1 + 500e-6, 1 - 500e-6, 1.0, 1 + 300e-6, 1 - 100e-6, 1.0, 1 - 500e-6, 1 + 500e-6}) {
-    run(Invented::any(1e6), 10);  // it is not the time of a reading of the true clock
+    run(Invented::any(1e6), 10);  // not at the moment at which the true clock was read
     error();
     Invented::clock_rate = rate;
     run(2e6, 10);
-    EXPECT_LT(error(), 1050) << rate;  // from one end to the other
+    EXPECT_LT(error(), 1050) << rate;  // from one end of the interval to the other
     run(20e6, 10);
     error();
     run(20e6, 10);
@@ -174,7 +174,7 @@ TEST_F(CounterClockTest, FollowsAClockThatIsSlewed) {
   EXPECT_LT(true_readings_in(50e6), 2.0);
 }
 
-// By its ticks, as chrony does: up to 10 %.
+// The tick length is adjusted, as chrony does: by up to 10 %.
 TEST_F(CounterClockTest, IsWrongForAMillisecondWhereTheClockIsSlewedFaster) {
   run(10e6);
   for (const double rate : {1.083, 1.0, 0.9, 1.0, 1.1, 0.9, 1.0}) {
@@ -218,7 +218,7 @@ TEST_F(CounterClockTest, IsRightAfterASuspendInWhichTheCounterBeganAnew) {
   EXPECT_LT(true_readings_in(100e6), 2.0);
 }
 
-// A machine that is moved to another, or processors whose counters differ.
+// The virtual machine migrates to another host, or the counters of the processors differ.
 TEST_F(CounterClockTest, NeverGoesBackWhereTheCounterDoes) {
   run(10e6);
   for (const double ns : {300.0, 5e3, 100e3, 900e3}) {
@@ -263,7 +263,7 @@ TEST_F(CounterClockTest, IsNotMisledByInterruptions) {
   }
 }
 
-// The kernel has found the counter unfit, and reads another clock.
+// The kernel has marked the counter as unstable and uses another clock.
 TEST_F(CounterClockTest, LeavesACounterWhoseClockBecomesSlow) {
   run(10e6);
   Invented::clock_takes = 1500;
@@ -287,7 +287,7 @@ TEST_F(CounterClockTest, IsRightAMillisecondAfterTheCounterChangedItsPace) {
   }
 }
 
-// No clock of a kernel does; a test's may.
+// No kernel's clock goes back like this, but a test's clock may.
 TEST_F(CounterClockTest, FollowsAnotherClockThatIsFarBehind) {
   run(10e6);
   Invented::clock_ns -= 2e9;
@@ -320,7 +320,7 @@ struct Real : nopspan::detail::ProcessorCounter {
 
 TEST(CounterClockOfThisMachine, IsTheTrueClock) {
   CounterClock<Real> clock;
-  constexpr std::uint64_t kErrorNs = 1500;  // the machine's clock may be slewed just now
+  constexpr std::uint64_t kErrorNs = 1500;  // the machine's clock may be slewing at the moment
   std::uint64_t last = 0;
   for (const std::uint64_t end = Real::clock() + 300'000'000; last < end;) {
     const std::uint64_t before = Real::clock();

@@ -29,7 +29,7 @@ using ::testing::Not;
 using ::testing::Pair;
 using ::testing::SizeIs;
 
-// Both loggers detached at the end, and the sink the default one.
+// Detaches both loggers and restores the default sink at the end of a test.
 class DefaultLogger : public ::testing::Test {
  protected:
   DefaultLogger() {
@@ -42,7 +42,7 @@ class DefaultLogger : public ::testing::Test {
     nopspan::set_log_sink({});
   }
 
-  // The line of one event.
+  // The log line of one event.
   std::string line_of(const Value& measurements, const Value& metadata) {
     agent::attach_default_logger();
     lines_.clear();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The server's side: what follows from a request's times, and the engine's gauges.
+// The engine catalogue: values derived from a request's times, and the engine's gauges.
 #include "counted.h"
 #include "fake_clock.h"
 #include "fired.h"
@@ -37,7 +37,7 @@ constexpr std::int64_t kMillisecond = 1'000'000;
 
 bool has_measurement(const nopspan::OwnedEvent& event, const char* key) { return event->measurement(key).exists(); }
 
-// The stop of a request with that metadata.
+// The stop event of a request with this metadata.
 template <class M>
 nopspan::OwnedEvent stop_of(M&& metadata) {
   const SpanRecorder recorder("engine.request");
@@ -206,7 +206,7 @@ TEST(EngineRequest, TakesWhatCannotBeForAbsentAndCountsIt) {
   const auto negative_time = stop_of([](auto& m) { m.output_tokens(11).decode_ns(-5).arrival_ns(-1); });
   EXPECT_EQ(mended.times(), 2U);
   EXPECT_FALSE(has_measurement(negative_time, "tokens_per_second"));
-  EXPECT_THAT(negative_time, HasMeasurement("decode_ns", -5));  // as it was set
+  EXPECT_THAT(negative_time, HasMeasurement("decode_ns", -5));  // unchanged
   const auto negative_count = stop_of([](auto& m) { m.output_tokens(-11).decode_ns(5); });
   EXPECT_EQ(mended.times(), 3U);
   EXPECT_FALSE(has_measurement(negative_count, "tokens_per_second"));
@@ -269,7 +269,7 @@ TEST(EngineSpans, HaveTheirOwnBuilders) {
   ASSERT_EQ(events.size(), 5U);
   EXPECT_THAT(events[0], HasMetadata("tenant", "t"));
   EXPECT_THAT(events[1], HasMeasurement("cached_tokens", 3));
-  EXPECT_EQ(events[1]->flags() & NOPSPAN_FLAG_HAS_USAGE, 0U);  // the request has it
+  EXPECT_EQ(events[1]->flags() & NOPSPAN_FLAG_HAS_USAGE, 0U);  // the request's entry carries the usage
   EXPECT_THAT(events[2], HasMeasurement("decode_tokens", 9));
   EXPECT_THAT(events[4], HasMeasurement("batch_size", 2));
   EXPECT_EQ(events[4]->link_count(), 2U);

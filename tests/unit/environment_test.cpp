@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Run with NOPSPAN_DISABLE=1, with NOPSPAN_CAPTURE_CONTENT=1 and with neither. The argument says what is expected:
+// Runs under NOPSPAN_DISABLE=1, NOPSPAN_CAPTURE_CONTENT=1 and neither. The argument names the expected behaviour:
 // "disabled", "capturing" or "listening".
 #include "base/counters.h"
 #include "expect.h"
@@ -41,7 +41,7 @@ int main(int argc, char** argv) {
   EXPECT(calls == (disabled ? 0 : 10));
   EXPECT(evaluated == (disabled ? 0 : 3));
 
-  // What the application asked for itself works all the same.
+  // Functions that the application calls for their result work in every environment.
   {
     const nopspan::Attached here{Context::with_request_id("order-7")};
     EXPECT(nopspan::request_id() == "order-7");
@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
   EXPECT(nopspan::list_handlers().size() == 4);
   EXPECT(nopspan::detach("id") == Errc::ok);
 
-  // Nothing was lost or mended: every count is zero.
+  // Nothing was dropped or repaired, so every counter is zero.
   const nopspan::Stats counts = nopspan::stats();
   const nopspan::Stats none{};
   EXPECT(std::memcmp(&counts, &none, sizeof(none)) == 0);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The lists of the catalogues' event names.
+// The lists of the event names in each catalogue.
 #include "recorded.h"
 
 #include <nopspan/agent.h>

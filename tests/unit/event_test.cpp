@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events that are not a span's.
+// Point events: execute(), and events that belong to no span.
 #include "counted.h"
 #include "recorded.h"
 

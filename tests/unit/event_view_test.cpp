@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a handler reads: Event, FieldsView, ValueView; and OwnedEvent, which it may keep.
+// The types that a handler reads: Event, FieldsView and ValueView. Also OwnedEvent, which a handler may keep.
 #include "recorded.h"
 
 #include <nopspan/events.h>
@@ -47,7 +47,7 @@ TEST(ValueView, OfAnAbsentKeyGivesTheFallbacks) {
 TEST(ValueView, GivesTheFallbackForAnotherType) {
   const OwnedEvent event = event_with([](Fields& f) { f.set("i", 1).set("d", 1.5).set("b", true).set("s", "1"); });
   EXPECT_EQ(event->metadata("d").as_int(9), 9);
-  EXPECT_EQ(event->metadata("i").as_double(9), 1.0);  // the one conversion there is
+  EXPECT_EQ(event->metadata("i").as_double(9), 1.0);  // the only conversion
   EXPECT_EQ(event->metadata("b").as_int(9), 9);
   EXPECT_EQ(event->metadata("s").as_int(9), 9);
   EXPECT_FALSE(event->metadata("i").as_bool(false));
@@ -138,7 +138,7 @@ TEST(Event, MayBeCopiedInsideTheHandler) {
   }
   nopspan::detach("id");
   EXPECT_EQ(first, second);
-  EXPECT_EQ(first.find("span_id"), first.rfind("span_id"));  // the ids are there once
+  EXPECT_EQ(first.find("span_id"), first.rfind("span_id"));  // the id appears once
 }
 
 TEST(Event, ShowsTheSameToEveryHandler) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spans that an exception leaves.
+// Spans that an exception unwinds.
 #include "recorded.h"
 
 #include <nopspan/span.h>
@@ -179,7 +179,7 @@ TEST(Exception, OfAnotherLanguageGoesThroughAsAnExit) {
   cleaned = false;
   static _Unwind_Exception foreign;
   std::memset(&foreign, 0, sizeof(foreign));
-  foreign.exception_class = 0x464f524549474e00;  // nobody's
+  foreign.exception_class = 0x464f524549474e00;  // a class that no language uses
   foreign.exception_cleanup = [](_Unwind_Reason_Code, _Unwind_Exception*) { cleaned = true; };
   bool caught = false;
   try {

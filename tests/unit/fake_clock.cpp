@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A clock_gettime() that comes before libc's.
+// Defines a clock_gettime() that takes precedence over libc's.
 #include "fake_clock.h"
 
 #include <sys/syscall.h>
@@ -19,7 +19,7 @@ std::atomic<std::uint64_t> fake_reads{0};
 extern "C" int clock_gettime(clockid_t clock, timespec* now) noexcept {
   if (clock != CLOCK_MONOTONIC || !faked.load()) {
     const auto result = static_cast<int>(syscall(SYS_clock_gettime, clock, now));
-    if (result == 0) now->tv_nsec -= now->tv_nsec % 1000;  // too coarse for the library to replace it by the counter
+    if (result == 0) now->tv_nsec -= now->tv_nsec % 1000;  // too coarse for the library to use the counter instead
     return result;
   }
   ++fake_reads;

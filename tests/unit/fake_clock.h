@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The clock that the library reads, in a test's hands. Defined in fake_clock.cpp, for programs that link the static
-// library.
+// Lets a test set the clock that the library reads. For programs that link the static library and fake_clock.cpp.
 #pragma once
 
 #include <cstdint>
 
-// While it lives, CLOCK_MONOTONIC stands still but for advance(). One at a time; made and used on one thread.
+// While an instance exists, CLOCK_MONOTONIC advances only by advance(). Use one instance at a time, on one thread.
 class FakeClock {
  public:
   FakeClock();
@@ -15,6 +14,6 @@ class FakeClock {
 
   static void advance(std::uint64_t ns);
   static void go_back(std::uint64_t ns);
-  // How often CLOCK_MONOTONIC was read since the clock was made.
+  // How often CLOCK_MONOTONIC was read since the instance was constructed.
   [[nodiscard]] static std::uint64_t reads();
 };

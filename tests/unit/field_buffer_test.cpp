@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The block of memory that fields are kept in, against a plain model of it.
+// The block of memory that holds fields, compared with a simple model of it.
 #include "recorded.h"
 
 #include "fields/field_buffer.h"
@@ -160,7 +160,7 @@ TEST(FieldBuffer, LeavesEverythingAsItWasWhenSomethingDoesNotFit) {
 }
 
 TEST(FieldBuffer, DoesWhatAListOfPairsWouldDo) {
-  std::mt19937 random(7);  // always the same numbers
+  std::mt19937 random(7);  // the same numbers in every run
   for (int round = 0; round < 200; ++round) {
     FieldBuffer buffer;
     Contents model;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The limits of metadata and measurements: what is over them is left out whole, and counted.
+// The limits of metadata and measurements. A field beyond a limit is dropped as a whole, and counted.
 #include "counted.h"
 #include "recorded.h"
 
@@ -46,7 +46,7 @@ TEST(Fields, HoldOneHundredAndTwentyEightKeysAndCountTheRest) {
   nopspan::execute("a.b", [](Fields& f) {
     for (int i = 0; i < 128; ++i) f.set(key(i), i);
     f.set("over", 1).measure("over", 1);
-    f.set(key(5), "replaced");  // one that is there is no new one
+    f.set(key(5), "replaced");  // an existing key takes no new place
   });
   EXPECT_EQ(dropped.times(), 2U);
   const auto event = recorder.events().at(0);
@@ -65,7 +65,7 @@ TEST(Fields, OfASpanAreBoundedOverItsWholeLife) {
     for (int i = 100; i < 200; ++i) span.set(key(i), i);
   }
   EXPECT_EQ(dropped.times(), 72U);
-  EXPECT_EQ(recorder.stop()->metadata().size(), 128U + 3U);  // and the ids
+  EXPECT_EQ(recorder.stop()->metadata().size(), 128U + 3U);  // and the three ids
   EXPECT_GT(recorder.stop()->monotonic_time_ns(), 0);
   EXPECT_THAT(recorder.stop(), HasMetadata("k127", 127));
   EXPECT_THAT(recorder.stop(), LacksMetadata("k128"));
@@ -133,7 +133,7 @@ TEST(Fields, HoldSixteenMebibytesAndLeaveOutWhatIsOver) {
     Span span{"work"};
     span.set("too big", too_big).set("big", big).set("big too", big).set("small", 1);
     span.set("list", Value::list({too_big}));
-    span.set("small", big);  // does not fit: the value before stays
+    span.set("small", big);  // does not fit, so the previous value remains
   }
   EXPECT_EQ(dropped.times(), 4U);
   EXPECT_EQ(recorder.stop()->metadata("big").as_string().size(), big.size());
@@ -181,7 +181,7 @@ TEST(Fields, ShowContentToHandlersAlways) {
 
 TEST(Fields, NeverMakeALabelOfContent) {
   const SpanRecorder recorder("work");
-  const Counted labels(&nopspan::Stats::truncated);  // an overlong label is cut, and counted
+  const Counted labels(&nopspan::Stats::truncated);  // an overlong label is truncated and counted
   {
     const Span span{"work", [](Fields& f) { f.content("model", std::string(200, 's')); }};
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How often a site was passed: seen in the sequence numbers, which count per probe and thread while its counter is up.
+// Counts a probe's hits by its sequence number. The library increments that number per probe and thread while a tracer
+// has raised the probe's counter in the gate.
 #pragma once
 
 #include "thread/thread_state.h"
@@ -10,7 +11,7 @@
 
 using nopspan::detail::Probe;
 
-// How often a probe was fired by this thread since.
+// How often this thread has fired a probe since the instance was constructed.
 class Fired {
  public:
   Fired() {

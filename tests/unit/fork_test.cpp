@@ -36,7 +36,7 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::UnorderedElementsAre;
 
-// What the child writes with `write(line)`, as lines; the child must end with status 0.
+// The lines that the child writes with `write(line)`. The child must exit with status 0.
 std::vector<std::string> lines_of_child(const std::function<void(const std::function<void(std::string)>&)>& work) {
   int ends[2];
   EXPECT_EQ(pipe(ends), 0);
@@ -68,7 +68,7 @@ std::string span_id(const Span& span) { return std::to_string(span.context().spa
 
 TEST(Fork, GivesParentAndChildDifferentIds) {
   const Recorder recorder{"work.start"};
-  { const Span warm{"work"}; }  // so that there are pools of random bytes to share
+  { const Span warm{"work"}; }  // fills the pools of random bytes, so that parent and child could share them
   const auto make_ids = [](const std::function<void(std::string)>& write) {
     for (int i = 0; i < 100; ++i) {
       const Span span{"work"};
@@ -107,7 +107,7 @@ TEST(Fork, InsideASpanLeavesItToTheParent) {
                     outer.reset();
                     async.end();
                     EXPECT_THAT(mine.names(), ElementsAre("inner.start", "inner.stop"));
-                    // Its own span is a child of the parent's, in the same request.
+                    // The child process's own span is a child of the parent's span, in the same request.
                     EXPECT_EQ(mine.events()[0]->request_id(), recorder.events("outer.start")[0]->request_id());
                     EXPECT_EQ(mine.events()[0]->parent_id(), recorder.events("outer.start")[0]->span_id());
                   }
@@ -151,7 +151,7 @@ TEST(Fork, InsideAHandlerLeavesAWorkingRegistry) {
   EXPECT_THAT(problem, IsEmpty());
 }
 
-// What a child must be able to do whatever other threads were doing.
+// A forked child must be able to do all this, whatever the parent's other threads were doing.
 void use_everything() {
   int calls = 0;
   EXPECT_EQ(nopspan::attach("child", "work.stop", [&](const Event&) { ++calls; }), nopspan::Errc::ok);
@@ -174,7 +174,7 @@ TEST(Fork, WhileAnotherThreadRunsAHandlerDoesNotDeadlockTheChild) {
   EXPECT_TRUE(wait_until([&] { return inside.load(); }));
   EXPECT_THAT(in_child([] {
                 use_everything();
-                // Nobody in the child runs it: there is nothing to wait for.
+                // No thread of the child runs the handler, so detach() does not wait.
                 EXPECT_EQ(nopspan::detach("slow"), nopspan::Errc::ok);
               }),
               IsEmpty());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The mapping over a live span's fields: flat, of every kind.
+// The mapping over a live span's fields, which are flat and of every kind.
 #include "genai/genai_mapping.h"
 
 #include "recorded.h"
@@ -15,7 +15,7 @@ using nopspan::detail::Key;
 using nopspan::detail::Metadata;
 using nopspan::detail::Node;
 
-// What an Out is told, as lines of text.
+// Everything that the mapping reports to its Out, as lines of text.
 struct Lines {
   std::string text_of_all;
 
@@ -52,7 +52,7 @@ TEST(GenAiMapping, ReadsTheFlatFieldsOfALiveSpan) {
   metadata[Key::mode] = Node(std::string_view("stream"));
   metadata[Key::time_to_first_chunk] = Node(std::int64_t{1500000});
   nopspan::detail::spread_usage(metadata);
-  EXPECT_EQ(metadata[Key::output_tokens].as_int(), 6);  // what stands beside the map comes first
+  EXPECT_EQ(metadata[Key::output_tokens].as_int(), 6);  // fields outside the map take precedence
 
   Lines start;
   nopspan::detail::map_start(metadata, start);

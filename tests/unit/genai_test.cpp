@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The GenAI functions over a Value: what the cases do not say, and metadata of the wrong shape.
+// The GenAI functions over a Value: metadata of the wrong shape, and what tests/cases does not cover.
 #include "recorded.h"
 
 #include <nopspan/genai.h>

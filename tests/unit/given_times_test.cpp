@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spans whose times the application knows better.
+// Spans whose start and end times the application supplies.
 #include "in_thread.h"
 #include "recorded.h"
 

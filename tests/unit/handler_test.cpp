@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a handler may do, and what happens to one that throws.
+// What a handler may do, and what happens to a handler that throws.
 #include "counted.h"
 #include "recorded.h"
 
@@ -149,7 +149,7 @@ TEST_F(Handler, MayDetachItself) {
     ++calls;
     EXPECT_EQ(nopspan::detach("self"), Errc::ok);
     EXPECT_EQ(nopspan::detach("self"), Errc::not_found);
-    EXPECT_EQ(*held, 0);  // what it holds lives as long as it runs
+    EXPECT_EQ(*held, 0);  // captures live as long as the handler runs
   });
   held.reset();
   nopspan::execute("a.b");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tests in a process of their own: those that fork, that could end the program, or that fill what cannot be emptied.
+// Runs a test in a process of its own: one that forks, that may crash the program, or that fills a table for good.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 #include <cstdio>
 #include <string>
 
-// Why a child ended otherwise than with status 0; empty if it did not.
+// Describes how a child ended, or "" if it exited with status 0.
 inline std::string wait_for(pid_t child) {
   int status = 0;
   if (waitpid(child, &status, 0) != child) return "waitpid failed";
@@ -18,15 +18,15 @@ inline std::string wait_for(pid_t child) {
   return WEXITSTATUS(status) == 0 ? "" : "exit status " + std::to_string(WEXITSTATUS(status));
 }
 
-// Forks, runs `work` in the child, and gives in the child's stead what went wrong: an expectation that failed
-// (printed), a signal, a hang.
+// Forks and runs `work` in the child. Returns a description of what went wrong there, or "": a failed expectation
+// (which is also printed), a signal or a hang.
 template <class Work>
 std::string in_child(Work work) {
   std::fflush(nullptr);
   const pid_t child = fork();
   if (child < 0) return "fork failed";
   if (child == 0) {
-    alarm(120);  // a child that hangs is killed
+    alarm(120);  // kills a child that hangs
     work();
     std::fflush(nullptr);
     _exit(::testing::Test::HasFailure() ? 1 : 0);

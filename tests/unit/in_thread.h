@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads as POSIX has them: std::thread knows neither pthread_exit() nor cancellation.
+// POSIX threads, because std::thread supports neither pthread_exit() nor cancellation.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -17,7 +17,7 @@ pthread_t start_thread(Work& work) {
   return thread;
 }
 
-// What the thread exited with: null if `work` returned.
+// The thread's exit value, or null if `work` returned.
 template <class Work>
 void* in_thread(Work work) {
   void* result = nullptr;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A signal handler that interrupts the library at any instruction of a span, and forks or makes a span itself: every
-// span is handed over once, by the process that it is of.
+// A signal handler interrupts the library at any instruction of a span, and forks or makes a span itself. Each span
+// must be flushed exactly once, by the process that it belongs to.
 #include "counted.h"
 #include "fake_clock.h"
 #include "in_child.h"
@@ -32,10 +32,10 @@ using nopspan::Span;
 using ::testing::IsEmpty;
 
 SiteHits hits;
-// How many there were soon after the handler was called.
+// The number of hits shortly after the handler was called.
 std::size_t hits_soon;
 
-// Single-steps a piece of code, and calls a function in a signal handler after so many instructions.
+// Single-steps a piece of code, and calls a function in a signal handler after `at` instructions.
 class Interruption {
  public:
   Interruption(long at, void (*call)()) {
@@ -76,7 +76,8 @@ volatile long Interruption::at_, Interruption::steps_;
 volatile bool Interruption::is_over_;
 void (*Interruption::call_)();
 
-// How many entries were handed over, each once and in order; of each stream from the first one on, if it is `new_born`.
+// Returns the number of flushed entries, and checks that each was flushed once and in order. If `new_born`, the
+// sequence of each stream must begin at 0.
 std::uint64_t handed_over(bool new_born) {
   std::map<std::uint64_t, std::uint64_t> next;
   std::uint64_t entries = 0;
@@ -92,13 +93,14 @@ std::uint64_t handed_over(bool new_born) {
 
 void make_span() { const Span span{"work"}; }
 
-// Hands over what the thread holds, and itself.
+// Flushes the entries that the thread holds, and its own.
 void make_last_span() {
   FakeClock::advance(1'000'000'000);
   make_span();
 }
 
-// What a first use of the library allocates is there: an interrupted allocator must not be entered again.
+// Makes the library allocate everything that its first use allocates, because an interrupted allocator must not be
+// entered again.
 void warm_up() {
   const Span outer{"work"};
   const Span inner{"work"};
@@ -111,7 +113,7 @@ class InterruptedBatch : public testing::Test {
     if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "they have signal handlers and calls of their own";
   }
 
-  // Runs `work` on a thread of its own, while a tracer is attached.
+  // Runs `work` on a new thread while a tracer is attached.
   template <class Work>
   static void trace(Work work) {
     const RaisedGate tracer(RaisedGate::batch);
@@ -133,12 +135,12 @@ TEST_F(InterruptedBatch, OfAProcessThatForksInTheHandlerIsHandedOverByItAlone) {
     const std::uint64_t stream = hits.all[0].stream;
     for (long at = 1, steps = 1; at <= steps && !HasFailure(); at += 23) {
       hits.count = 0;
-      make_span();  // held
+      make_span();  // stays in the batch
       FakeClock::advance(1'000'000);
       forked = -1;
       {
         const Interruption interruption(at, [] {
-          // Without what fork() locks, which may be locked.
+          // A plain clone: fork() takes locks, and the interrupted code may hold them.
           forked = static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
           if (forked == 0) hits.count = 0;
         });
@@ -147,8 +149,8 @@ TEST_F(InterruptedBatch, OfAProcessThatForksInTheHandlerIsHandedOverByItAlone) {
       steps = forked < 0 ? 0 : at + 23;
       make_last_span();
       if (forked == 0) {
-        // The span that was interrupted is the parent's, unless the library had not begun with it. Right at the site it
-        // is too late to find that out.
+        // The interrupted span belongs to the parent, unless the library had not begun to work on it. If the signal
+        // arrives right at the site, the library can no longer detect the fork.
         if (hits.count > 0 && hits_soon > 0 && hits.all[0].stream == stream) hits.drop_first();
         EXPECT_GE(handed_over(true), 1U) << at;
         for (std::size_t i = 0; i < hits.count; ++i) EXPECT_NE(hits.all[i].stream, stream) << at;
@@ -163,7 +165,7 @@ TEST_F(InterruptedBatch, OfAProcessThatForksInTheHandlerIsHandedOverByItAlone) {
   });
 }
 
-// Whether the handler ran, as a child tells.
+// Whether the handler ran. Shared memory, because a child sets it.
 volatile bool* was_interrupted;
 
 TEST_F(InterruptedBatch, OfAHandlerThatMakesASpanTellsThatToo) {
@@ -179,7 +181,7 @@ TEST_F(InterruptedBatch, OfAHandlerThatMakesASpanTellsThatToo) {
                     hits.count = 0;
                     const Counted reentrant(&nopspan::Stats::reentrant);
                     {
-                      // The child's first span: the thread's state is made anew.
+                      // The child's first span, for which the library makes new thread state.
                       const Interruption interruption(at, [] {
                         *was_interrupted = true;
                         make_span();
@@ -226,7 +228,7 @@ TEST_F(InterruptedBatch, OfAThreadThatEndsTellsWhatAHandlerMakesThen) {
 
 TEST_F(InterruptedBatch, OfAThreadWhoseFirstSpanAHandlerForksInIsItsOwnInTheChildToo) {
   const RaisedGate tracer(RaisedGate::batch);
-  in_thread([] { warm_up(); });  // it leaves its state to the next thread, which allocates none
+  in_thread([] { warm_up(); });  // leaves its state to the next thread, which then need not allocate
   for (long at = 1, steps = 1; at <= steps && !HasFailure(); at += 7) {
     forked = -1;
     in_thread([&] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Labels beside engine, model and tenant. Their keys are the process's for good: each test has one of its own.
+// Labels other than engine, model and tenant. A process never forgets a label's key, so each test uses its own keys.
 #include "counted.h"
 #include "in_child.h"
 #include "raised_gate.h"
@@ -165,7 +165,7 @@ TEST(Labels, OfManyValuesBecomeOther) {
                 const Span last{"work", [](Fields& f) { f.label("user", "last").label("late", "value"); }};
                 EXPECT_EQ(last.context().label("user"), "other");
                 EXPECT_EQ(first.context().label("user"), "first");
-                EXPECT_TRUE(last.context().label("late").empty());  // a key takes a place too
+                EXPECT_TRUE(last.context().label("late").empty());  // a key needs a place too
                 EXPECT_GE(overflow.times(), 5000U - 4096U);
               }),
               IsEmpty());

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spans where and when one would rather not have any: on the wrong thread, in the last destructors of a thread or
-// program.
+// Spans at unusual times and places: on the wrong thread, or in the last destructors of a thread or a program.
 #include "counted.h"
 #include "in_child.h"
 #include "recorded.h"
@@ -37,7 +36,7 @@ TEST(Lifetime, OfASpanDestroyedOnAnotherThreadIsCountedAndEmitted) {
   EXPECT_EQ(wrong.times(), 1U);
   EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
   EXPECT_EQ(recorder.stop()->span_id(), recorder.start()->span_id());
-  EXPECT_TRUE(Context::current().empty());  // it is no longer current here either
+  EXPECT_TRUE(Context::current().empty());  // no longer current on this thread either
 }
 
 TEST(Lifetime, OfASpanDestroyedOnAnotherThreadLeavesTheOthersInOrder) {
@@ -55,13 +54,13 @@ TEST(Lifetime, OfASpanDestroyedOnAnotherThreadLeavesTheOthersInOrder) {
   EXPECT_EQ(events[3]->parent_id(), 0U);
 }
 
-// In a child, whose memory nobody looks through: nothing is left that could give the span's memory back.
+// In a child process, because the span's memory cannot be freed any more and a leak checker would report it.
 TEST(Lifetime, OfASpanThatOutlivesItsThreadIsNoCrash) {
   EXPECT_EQ(in_child([] {
               const SpanRecorder recorder("work");
               std::unique_ptr<Span> span;
               std::thread([&] { span = std::make_unique<Span>("work"); }).join();
-              std::thread([] { const Span other{"other"}; }).join();  // takes over what the thread left
+              std::thread([] { const Span other{"other"}; }).join();  // reuses the ended thread's state
               span.reset();
               EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
             }),
@@ -72,7 +71,7 @@ TEST(Lifetime, OfAnAttachedContextDestroyedOnAnotherThreadIsCounted) {
   const Counted wrong(&nopspan::Stats::wrong_thread);
   std::optional<nopspan::Attached> here(std::in_place, Context());
   std::thread([] {
-    // A stack of its own: `here` is not on it.
+    // Runs on a stack of its own, which does not contain `here`.
     const nopspan::Attached there{Context::make()};
     EXPECT_FALSE(Context::current().empty());
   }).join();
@@ -93,9 +92,9 @@ TEST(Lifetime, AThreadsLastDestructorsMayEmit) {
   const SpanRecorder recorder("last");
   for (int i = 0; i < 3; ++i) {
     std::thread([] {
-      before.armed = true;  // destroyed after the library's own state of the thread
+      before.armed = true;  // destroyed after the library's own thread state
       { const Span span{"first"}; }
-      after.armed = true;  // destroyed before it
+      after.armed = true;  // destroyed before the library's own thread state
     }).join();
   }
   EXPECT_EQ(recorder.events("last.start").size(), 6U);
@@ -108,7 +107,7 @@ TEST(Lifetime, ManyShortThreadsReuseWhatTheyLeave) {
   EXPECT_EQ(recorder.events("work.stop").size(), 200U);
 }
 
-// A program that ends: its handler writes the names it sees to stderr.
+// A program that ends. Its handler writes the names that it receives to stderr.
 struct AtExit {
   bool armed = false;
   ~AtExit() {

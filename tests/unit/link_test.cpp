@@ -76,7 +76,7 @@ TEST(Link, IsBoundedTo128AndCountedBeyond) {
   ASSERT_EQ(stops.size(), 2U);
   EXPECT_EQ(stops[0]->link_count(), 128U);
   EXPECT_NE(stops[0]->flags() & NOPSPAN_FLAG_LINKS_DROPPED, 0U);
-  EXPECT_EQ(stops[1]->link_count(), 0U);  // the next span of the same memory
+  EXPECT_EQ(stops[1]->link_count(), 0U);  // the next span reuses the memory
   EXPECT_EQ(stops[1]->flags() & NOPSPAN_FLAG_LINKS_DROPPED, 0U);
 }
 
@@ -85,7 +85,7 @@ TEST(Link, ConnectsOneEngineStepToTheEightRequestsItServes) {
   const SpanRecorder steps("engine.step");
   std::vector<AsyncSpan> slots;
   std::vector<Context> contexts;
-  std::thread([&] {  // arrival
+  std::thread([&] {  // a request arrives
     for (int i = 0; i < 8; ++i) {
       slots.emplace_back(nopspan::engine::request, Context::make(), nopspan::SpanOptions{nopspan::SpanKind::server},
                          [](auto& m) { m.model("small"); });
@@ -98,7 +98,7 @@ TEST(Link, ConnectsOneEngineStepToTheEightRequestsItServes) {
     step.measure("batch_size", slots.size());
     for (const AsyncSpan& slot : slots) step.link(slot.context());
   }
-  std::thread([&] {  // the last byte
+  std::thread([&] {  // the last byte is sent
     for (AsyncSpan& slot : slots) {
       slot.with<nopspan::engine::RequestFields>([](auto& m) { m.queue_ns(5).output_tokens(3); });
       slot.end();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where nopspan says what went wrong.
+// The log: where nopspan reports its own errors and warnings.
 #include "recorded.h"
 
 #include <nopspan/events.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names: what does not compile, what is mended, what is bounded.
+// Names: types that must not compile as a name, repaired names, and limits.
 #include "counted.h"
 #include "in_child.h"
 #include "recorded.h"
@@ -29,7 +29,7 @@ using Literal = const char (&)[9];
 using Buffer = char (&)[9];
 static_assert(std::is_constructible_v<Name, Literal> && std::is_convertible_v<Literal, Name>);
 static_assert(std::is_constructible_v<Span, Literal> && std::is_constructible_v<AsyncSpan, Literal>);
-// The address of a name is kept: what may change or go away does not compile.
+// The library keeps the address of a name. Text that may change or disappear must therefore not compile.
 static_assert(!std::is_constructible_v<Name, Buffer>);
 static_assert(!std::is_constructible_v<Span, Buffer>);
 static_assert(!std::is_constructible_v<Span, Buffer, nopspan::SpanOptions>);
@@ -40,7 +40,7 @@ static_assert(!std::is_constructible_v<Name, std::string> && !std::is_constructi
 static_assert(!std::is_constructible_v<Name, std::string_view> && !std::is_constructible_v<Name, std::nullptr_t>);
 static_assert(!std::is_default_constructible_v<Name>);
 
-// The name under which a span of `name` comes out.
+// The name that a span of `name` is reported with.
 template <class N>
 std::string emitted(const N& name, const std::vector<std::string>& candidates) {
   const Recorder recorder(candidates);
@@ -76,7 +76,7 @@ TEST(Name, ThatIsLongerIsCutVisiblyAndCounted) {
 }
 
 TEST(Name, IsNeverCutInsideACharacter) {
-  // 59 bytes and then characters of three: the 60th byte would be the first of one.
+  // 59 bytes, followed by characters of three bytes each. The 60th byte would be the first of such a character.
   EXPECT_EQ(Name::intern(FIFTY "aaaaaaaaa\u20ac\u20ac").view(), FIFTY "aaaaaaaaa\u2026");
 }
 
@@ -139,7 +139,7 @@ TEST(Name, InterningIsBoundedAndTheRestIsOverflow) {
                 for (int i = 1; i < 5000; ++i) Name::intern("name." + std::to_string(i));
                 EXPECT_GE(overflow.times(), 5000U - 4096U);
                 EXPECT_EQ(Name::intern("one.more").view(), "nopspan.overflow");
-                EXPECT_EQ(Name::intern("name.0").data(), first.data());  // what is there is still found
+                EXPECT_EQ(Name::intern("name.0").data(), first.data());  // existing names are still found
                 const Recorder recorder{"nopspan.overflow.start"};
                 { const Span span{Name::intern("and.another")}; }
                 EXPECT_EQ(recorder.size(), 1U);

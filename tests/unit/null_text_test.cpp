@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A null pointer where a text is wanted: never a crash.
+// A null pointer in place of a text must never crash.
 #include "counted.h"
 #include "recorded.h"
 
@@ -53,7 +53,7 @@ TEST(NullText, IsNoKey) {
     span.set(nullptr, "text").measure(kNull, 1.5).set(nullptr, Value::map({{"a", 1}})).set(nullptr, nullptr);
   }
   EXPECT_EQ(dropped.times(), 8U);
-  EXPECT_EQ(recorder.stop()->metadata().size(), 3U);  // the ids
+  EXPECT_EQ(recorder.stop()->metadata().size(), 3U);  // the three ids
 }
 
 TEST(NullText, IsANullValue) {

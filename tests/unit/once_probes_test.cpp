@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each fact fires its probe once.
+// Each fact fires exactly one probe.
 #include "counted.h"
 #include "fired.h"
 #include "in_child.h"
@@ -100,7 +100,7 @@ TEST(Tokens, FireAtTheEndOfTheInnermostSpanThatHasThem) {
         EXPECT_EQ(fired[Probe::tokens], 0U);
       }
       EXPECT_EQ(fired[Probe::tokens], 1U);
-      step.set("output_tokens", 9);  // the same ones, summed up on the way out
+      step.set("output_tokens", 9);  // the same tokens, summed up by the outer span
     }
     chat.set("output_tokens", 9);
   }
@@ -127,7 +127,7 @@ TEST(Tokens, OfASpanWhoseInsideHasNoneFire) {
   {
     Span chat{llm::chat};
     { const Span step{llm::step}; }
-    chat.set("input_tokens", 0);  // absent is not zero
+    chat.set("input_tokens", 0);  // 0 is a value, not a missing one
   }
   EXPECT_EQ(fired[Probe::tokens], 1U);
   { const Span chat{llm::chat}; }
@@ -211,7 +211,7 @@ TEST(Tokens, OfAnAsyncChainFireAtItsInnermostEnd) {
   AsyncSpan generate{llm::generate, step.context()};
   generate.set("output_tokens", 9);
   generate.end();
-  step.end();  // has none itself, and passes on that they were told
+  step.end();  // has no tokens itself, but passes on that they were reported
   chat.set("output_tokens", 9);
   chat.end();
   EXPECT_EQ(fired[Probe::tokens], 1U);

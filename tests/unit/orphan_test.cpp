@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tracer that is attached in the middle of a request makes no false roots.
+// Orphans: a tracer that attaches in the middle of a request must not turn its spans into false root spans.
 #include "in_child.h"
 #include "recorded.h"
 #include "wait_until.h"
@@ -34,7 +34,7 @@ std::int64_t monotonic_ns() {
   return std::int64_t{now.tv_sec} * kSecond + now.tv_nsec;
 }
 
-// A span of the calling thread without a parent: whether it counts as an orphan.
+// Begins a span without a parent on the calling thread. Returns whether it counts as an orphan.
 bool is_orphan(const Recorder& recorder) {
   { const Span probe{"probe"}; }
   return recorder.events("probe.start").back()->is_orphan();
@@ -98,7 +98,7 @@ TEST(Orphan, IsNoAsyncSpanThatIsGivenNoParent) {
 }
 
 TEST(Orphan, IsNoSpanOfAThreadThatWasStartedAfterTheHandler) {
-  for (int i = 0; i < 10; ++i) {  // at any place within the kernel's ticks of 10 ms
+  for (int i = 0; i < 10; ++i) {  // at different points of the kernel's 10 ms tick
     std::atomic<bool> go_on{false};
     bool older_is_orphan = false;
     bool is_known = false;
@@ -149,7 +149,7 @@ TEST(Orphan, IsALateSpanOfANameThatIsKnownAsAChild) {
   const std::int64_t attached = monotonic_ns();
   {
     const AsyncSpan other_request{"request"};
-    const AsyncSpan step{"step", other_request.context()};  // so steps are somebody's children
+    const AsyncSpan step{"step", other_request.context()};  // from now on the library knows that steps have parents
   }
   const auto step_is_orphan = [&] {
     { const Span step{"step"}; }
@@ -158,7 +158,7 @@ TEST(Orphan, IsALateSpanOfANameThatIsKnownAsAChild) {
   EXPECT_TRUE(step_is_orphan());
   ASSERT_TRUE(wait_until([&] { return monotonic_ns() > attached + kSecond; }));
   EXPECT_TRUE(step_is_orphan());
-  EXPECT_FALSE(is_orphan(recorder));  // a name that was never seen inside: the doubt is over
+  EXPECT_FALSE(is_orphan(recorder));  // a name never seen below another span ends the doubt
   EXPECT_FALSE(step_is_orphan());
 }
 
@@ -166,7 +166,7 @@ TEST(Orphan, IsASpanInsideOneThatBeganWhileOnlyOtherEventsHadHandlers) {
   std::optional<Recorder> points;
   points.emplace(std::vector<std::string>{"cache.hit"});
   const std::int64_t began = monotonic_ns();
-  const Span outer{"outer"};  // spans are not recorded for the sake of cache.hit
+  const Span outer{"outer"};  // a handler of cache.hit does not make the library record spans
   EXPECT_FALSE(outer);
   ASSERT_TRUE(wait_until([&] { return monotonic_ns() > began + kSecond; }));
   const Recorder recorder{"inner.start"};
@@ -185,7 +185,7 @@ TEST(Orphan, IsASpanInsideOneThatBeganWhileTheHandlerWasAway) {
 TEST(Orphan, IsNoSpanInARequestOfItsOwnOnceTheDoubtIsOver) {
   const Recorder recorder{"probe.start", "job.start"};
   ASSERT_TRUE(wait_until([&] { return !is_orphan(recorder); }));
-  // What is current here is known to be nothing, so that work sent from here is no orphan.
+  // From now on this thread is known to have no current span, so work sent from here is not an orphan.
   std::thread([context = Context::current()] {
     const Attached scope{context};
     const Span job{"job"};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// fail(), cancel(), and who wins.
+// fail() and cancel(), and which of them wins.
 #include "counted.h"
 #include "recorded.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of prices: what it reads, what it refuses, and what a usage costs.
+// The price table: what it accepts, what it refuses, and what a usage costs.
 #include "recorded.h"
 
 #include <nopspan/genai.h>
@@ -27,7 +27,7 @@ PriceTable table_of(const std::string& prices, const std::string& unit = "per_to
 
 Value tokens(std::initializer_list<Value::Map::value_type> counts) { return Value::map(counts); }
 
-// The costs that the table adds to a usage: "input output reasoning total", "-" where there is none.
+// The costs that the table adds to a usage, as "input output reasoning total". "-" stands for a missing cost.
 std::string costs(const PriceTable& table, const Value& usage) {
   const Value priced = table.with_costs(usage, "m");
   std::string text;
@@ -74,8 +74,8 @@ TEST(Prices, ChargeCachedInputApart) {
   };
   EXPECT_EQ(costs(table, usage(4, 2)), "244.0 - - 244.0");
   EXPECT_EQ(costs(table, usage(nullptr, nullptr)), "100.0 - - 100.0");
-  EXPECT_EQ(costs(table, usage(12, 2)), "10.0 - - 10.0");    // more than the whole is the whole
-  EXPECT_EQ(costs(table, usage(4, 12)), "604.0 - - 604.0");  // of what is left
+  EXPECT_EQ(costs(table, usage(12, 2)), "10.0 - - 10.0");    // at most 10 tokens can be cached
+  EXPECT_EQ(costs(table, usage(4, 12)), "604.0 - - 604.0");  // only 6 of the 10 remain
   EXPECT_EQ(costs(table, usage(-4, -2)), "100.0 - - 100.0");
   EXPECT_EQ(costs(table_of(R"({"input": 10})"), usage(4, 2)), "100.0 - - 100.0");
 }
@@ -97,7 +97,7 @@ TEST(Prices, LetCostsStandThatAreThere) {
   EXPECT_EQ(costs(table, tokens({{"input_tokens", 3}, {"total_cost", 7}})), "3.0 - - 7");
   EXPECT_EQ(costs(table, tokens({{"input_tokens", 3}, {"input_cost", "free"}})), "\"free\" - - -");
   EXPECT_EQ(costs(table, tokens({{"input_tokens", 3}, {"input_cost", nullptr}})), "3.0 - - 3.0");
-  // Reasoning that is paid for is not paid for again as output.
+  // Reasoning tokens that already have a cost are not charged again as output.
   EXPECT_EQ(costs(table, tokens({{"output_tokens", 3}, {"reasoning_tokens", 1}, {"reasoning_cost", 5.0}})),
             "- 20.0 5.0 25.0");
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernel does when a tracer attaches: it raises counters in the gate.
+// Raises counters in the gate, as the kernel does when a tracer attaches.
 #pragma once
 
 #include <nopspan/gate.h>

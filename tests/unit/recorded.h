@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the tests look at events with. <gmock/gmock.h> comes first, so that nopspan/testing.h has its matchers.
+// Recorders and matchers for events. It includes <gmock/gmock.h> first, because nopspan/testing.h then defines its
+// matchers.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -20,10 +21,10 @@ inline std::vector<std::string> keys_of(nopspan::FieldsView fields) {
   return keys;
 }
 
-// Records the three events of one span.
+// Records the start, stop and exception events of one span.
 struct SpanRecorder : nopspan::testing::Recorder {
   explicit SpanRecorder(std::string_view span) : Recorder(span_events({span})), span_(span) {}
-  // The first event of that kind; a test that asks for one that was not emitted stops with std::out_of_range.
+  // The first event of that kind. If there is none, the test fails with std::out_of_range.
   [[nodiscard]] nopspan::OwnedEvent start() const { return events(span_ + ".start").at(0); }
   [[nodiscard]] nopspan::OwnedEvent stop() const { return events(span_ + ".stop").at(0); }
   [[nodiscard]] nopspan::OwnedEvent exception() const { return events(span_ + ".exception").at(0); }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// nopspan::testing: what users' tests are written with.
+// nopspan::testing, the header for users' own tests.
 #include "recorded.h"
 
 #include <nopspan/events.h>

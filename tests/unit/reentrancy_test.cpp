@@ -33,7 +33,7 @@ TEST(Reentrancy, EmitsNothingInsideTheLibraryAndCountsIt) {
   const SpanRecorder recorder("work");
   const Counted reentrant(&nopspan::Stats::reentrant);
   {
-    const LibraryGuard library;  // a signal handler runs here
+    const LibraryGuard library;  // as if a signal handler ran inside the library
     ASSERT_TRUE(library);
     { const Span span{"work"}; }
     AsyncSpan{"work"}.end();
@@ -62,7 +62,7 @@ TEST(Reentrancy, LogsNothingWhileTheLogMayBeLocked) {
   std::vector<std::string> lines;
   nopspan::set_log_sink([&](nopspan::LogLevel, std::string_view line) {
     lines.emplace_back(line);
-    EXPECT_FALSE(nopspan::detail::locals.state->busy);  // the sink is the application's
+    EXPECT_FALSE(nopspan::detail::locals.state->busy);  // the sink is application code
   });
   const Counted unknown(&nopspan::Stats::names_unknown);
   const nopspan::detail::Interned name = nopspan::detail::clean_name("llm.unheard-of");
@@ -88,7 +88,7 @@ TEST(Reentrancy, LetsASignalHandlerEmitWhereverItInterrupts) {
     ++signals;
     const Span span{"signal"};
   };
-  {  // memory for the handler's span too: it must not allocate
+  {  // allocates memory for the handler's span too, because a signal handler must not allocate
     const Span outer{"outer"};
     const Span inner{"inner"};
   }
@@ -97,7 +97,7 @@ TEST(Reentrancy, LetsASignalHandlerEmitWhereverItInterrupts) {
   ASSERT_EQ(setitimer(ITIMER_PROF, &often, nullptr), 0);
   for (int i = 0; signals < 100 && i < 100'000'000; ++i) {
     Span span{"work"};
-    span.set("key", "value");  // its memory is inside the library too
+    span.set("key", "value");  // makes the library allocate, so that signals also interrupt that
     const Context context = Context::current();
     ASSERT_EQ(context.span_id(), span.context().span_id());
   }

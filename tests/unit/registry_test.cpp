@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// attach, attach_many, detach, list_handlers.
+// attach(), attach_many(), detach() and list_handlers().
 #include "recorded.h"
 
 #include <nopspan/events.h>
@@ -28,7 +28,7 @@ std::vector<std::string> listed(std::string_view prefix) {
   return list;
 }
 
-// Detaches what a test has attached.
+// Detaches the handlers that a test has attached.
 class Registry : public ::testing::Test {
  protected:
   void TearDown() override {
@@ -165,7 +165,7 @@ TEST_F(Registry, RaisesTheGateForWhatIsAttachedAndNoMore) {
   using nopspan::detail::kGateSpanHandlers;
   EXPECT_EQ(gate() & (kGateSpanHandlers | kGatePointHandlers), 0U);
   nopspan::attach("point", "cache.hit", kNothing);
-  EXPECT_EQ(gate() & kGateSpanHandlers, 0U);  // a handler of other events does not make spans pay
+  EXPECT_EQ(gate() & kGateSpanHandlers, 0U);  // a handler of other events does not make spans cost anything
   EXPECT_NE(gate() & kGatePointHandlers, 0U);
   nopspan::attach("span", "work.stop", kNothing);
   EXPECT_NE(gate() & kGateSpanHandlers, 0U);

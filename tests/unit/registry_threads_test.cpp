@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The registry when several threads use it.
+// The registry, used by several threads.
 #include "in_child.h"
 #include "recorded.h"
 #include "wait_until.h"
@@ -46,7 +46,7 @@ TEST(RegistryThreads, DetachWaitsForAHandlerThatRunsElsewhere) {
     EXPECT_EQ(nopspan::detach("slow"), Errc::ok);
     detached = true;
   });
-  // The handler is gone from the list at once; detach() itself is still waiting.
+  // The handler leaves the list immediately, while detach() is still waiting.
   EXPECT_TRUE(wait_until([] { return nopspan::list_handlers("a.b").empty(); }));
   EXPECT_FALSE(detached);
   EXPECT_FALSE(watched.expired());
@@ -60,7 +60,7 @@ TEST(RegistryThreads, DetachWaitsUntilWhatAHandlerHeldIsGone) {
   struct Slow {
     std::atomic<bool>& destroyed;
     ~Slow() {
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));  // not waited for: so that others may be quicker
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));  // gives other threads time to overtake
       destroyed = true;
     }
   };
@@ -79,7 +79,7 @@ TEST(RegistryThreads, DetachWaitsUntilWhatAHandlerHeldIsGone) {
   emitter.join();
 }
 
-// Emits an event when the last handler that holds it is gone.
+// Emits an event when the last handler that holds it is destroyed.
 struct Farewell {
   Farewell() = default;
   ~Farewell() { nopspan::execute("farewell"); }
@@ -87,7 +87,7 @@ struct Farewell {
   Farewell& operator=(const Farewell&) = delete;
 };
 
-// A handler that detaches itself: the emitting thread destroys what it held.
+// Attaches a handler that detaches itself, so that the emitting thread destroys its captures.
 void attach_once(const std::string& id, std::shared_ptr<void> held) {
   ASSERT_EQ(nopspan::attach(id, "a.b", [id, held = std::move(held)](const Event&) { nopspan::detach(id); }), Errc::ok);
 }
@@ -104,14 +104,14 @@ TEST(RegistryThreads, WhatAHandlerHeldMayEmitWhenItIsDestroyed) {
   attach_once("once", std::make_shared<Farewell>());
   std::thread emitter([] { nopspan::execute("a.b"); });
   ASSERT_TRUE(wait_until([&] { return inside.load(); }));
-  nopspan::attach("other", "c.d", [](const Event&) {});  // replaces the table that the emitter is in
+  nopspan::attach("other", "c.d", [](const Event&) {});  // replaces the table that the emitter is using
   go_on = true;
   emitter.join();
   EXPECT_TRUE(second);
   for (const char* id : {"first", "second", "other"}) EXPECT_EQ(nopspan::detach(id), Errc::ok);
 }
 
-// Has a thread that detaches "flush", which waits for the handlers that run; its end waits for that thread.
+// Its destructor waits for a thread that detaches "flush". That detach() waits for the running handlers.
 struct Exporter {
   std::atomic<bool> stop{false};
   std::thread worker{[this] {
@@ -223,7 +223,7 @@ TEST(RegistryThreads, AForkWhileSomethingIsDestroyedLetsTheChildDetach) {
   std::thread emitter([] { nopspan::execute("a.b"); });
   ASSERT_TRUE(wait_until([&] { return begun.load(); }));
   EXPECT_THAT(in_child([] { EXPECT_EQ(nopspan::detach("mine"), Errc::ok); }), IsEmpty());
-  EXPECT_EQ(nopspan::detach("mine"), Errc::ok);  // nor does it wait here for what is not its own
+  EXPECT_EQ(nopspan::detach("mine"), Errc::ok);  // does not wait for the handler that another thread runs
   go_on = true;
   emitter.join();
 }
@@ -258,7 +258,7 @@ TEST(RegistryThreads, DetachInsideAHandlerDoesNotWaitForOthers) {
     return [&inside, other](const Event&) {
       ++inside;
       EXPECT_TRUE(wait_until([&] { return inside.load() == 2; }));
-      EXPECT_EQ(nopspan::detach(other), Errc::ok);  // each while the other runs
+      EXPECT_EQ(nopspan::detach(other), Errc::ok);  // each detaches while the other runs
     };
   };
   nopspan::attach("left", "left.event", detach_the_other("right"));
@@ -300,8 +300,8 @@ TEST(RegistryThreads, OneOfTwoThatAttachTheSameIdSucceeds) {
 }
 
 TEST(RegistryThreads, AttachDetachAndEmitAtTheSameTime) {
-  // What a handler refers to is destroyed right after detach(): a call that came later would be seen by the sanitizers,
-  // and by `alive`.
+  // The data that a handler refers to is destroyed right after detach(). The sanitizers and `alive` would detect a
+  // later call.
   std::atomic<bool> stop{false};
   std::atomic<int> dead_calls{0};
   std::atomic<int> calls{0};

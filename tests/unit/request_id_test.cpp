@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Request ids: made, and supplied in every shape.
+// Request ids: generated ones, and supplied ones in every form.
 #include "counted.h"
 #include "recorded.h"
 
@@ -20,7 +20,7 @@ using nopspan::RequestId;
 using nopspan::Span;
 using ::testing::MatchesRegex;
 
-// 22 characters of URL-safe Base64 as hexadecimal digits.
+// Converts 22 characters of URL-safe Base64 to hexadecimal digits.
 std::string hex_of(std::string_view id) {
   constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
   constexpr char kDigits[] = "0123456789abcdef";
@@ -38,7 +38,7 @@ TEST(RequestId, HasItsShape) {
   for (int i = 0; i < 200; ++i) {
     const std::string id = nopspan::make_request_id();
     EXPECT_EQ(id.size(), 22U);
-    // GoogleTest's own regular expressions know no {n}.
+    // GoogleTest's own regular expressions do not support {n}.
     EXPECT_EQ(id.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"),
               std::string::npos);
     EXPECT_NE(std::string("AQgw").find(id.back()), std::string::npos);
@@ -79,7 +79,7 @@ TEST(RequestId, OfAContextThatWasMadeIsOfThatShape) {
 }
 
 TEST(RequestId, ThatWouldNotConvertBackIsForeign) {
-  // 22 characters whose last one carries bits that are not the id's, and the id that is all zero.
+  // In the first, the last of 22 characters has bits that do not belong to the id. The second is the id zero.
   for (const char* id : {"AAAAAAAAAAAAAAAAAAAAAB", "AAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAA+Q"}) {
     const Context context = Context::with_request_id(id);
     EXPECT_EQ(context.request_id(), id);
@@ -127,7 +127,7 @@ TEST(RequestId, ThatIsTooLongIsCutVisiblyAndCounted) {
   const Context two = Context::with_request_id(std::string(100, 'i') + "2");
   EXPECT_EQ(truncated.times(), 2U);
   EXPECT_EQ(one.request_id(), std::string(60, 'i') + "\u2026");
-  EXPECT_NE(one.trace_id(), two.trace_id());  // the whole id is hashed
+  EXPECT_NE(one.trace_id(), two.trace_id());  // the hash covers the whole id
 }
 
 TEST(RequestId, WithBytesThatCannotStayIsMended) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the sanitizers cannot do.
+// Workarounds for what the sanitizers cannot handle.
 #pragma once
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -26,11 +26,12 @@ inline constexpr bool kThreadSanitizer = false;
 #if defined(NOPSPAN_TEST_ASAN)
 inline constexpr bool kAddressSanitizer = true;
 extern "C" void __asan_handle_no_return();
-// Before a call that may leave by a forced unwind: AddressSanitizer would take the frames that are left for live ones.
+// Call this before a call that may be left by a forced unwind, because AddressSanitizer would regard the abandoned
+// frames as live.
 inline void before_forced_unwind() { __asan_handle_no_return(); }
 extern "C" void __lsan_disable();
 extern "C" void __lsan_enable();
-// What this thread allocates while one lives is no leak.
+// While an instance exists, allocations of this thread do not count as leaks.
 struct NoLeakCheck {
   NoLeakCheck() { __lsan_disable(); }
   ~NoLeakCheck() { __lsan_enable(); }

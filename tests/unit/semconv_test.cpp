@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The conventions' names, and their renames.
+// The names in the semantic conventions, and their renames between versions.
 #include "recorded.h"
 
 #include <nopspan/semconv.h>

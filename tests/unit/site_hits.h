@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Passings of the batch site, noted without any memory but their own: for code that was interrupted anywhere.
+// Records the hits of the batch site in its own memory only, so that it works in code interrupted anywhere.
 #pragma once
 
 #include <algorithm>
@@ -15,6 +15,6 @@ struct SiteHits {
 
   void drop_first() { std::copy(all + 1, all + count--, all); }
 
-  // Where they are noted, and nowhere else; null: not. In batch_test.cpp.
+  // The only place where hits are recorded, or null to record none. Defined in batch_test.cpp.
   static SiteHits* noted;
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a span or event is as attributes: one mapping for handlers and probes.
+// The attributes of spans and events. Handlers and probes use the same mapping.
 #include "raised_gate.h"
 #include "recorded.h"
 
@@ -358,14 +358,14 @@ TEST(RetryEvent, KeepsWhatIsContentAsContent) {
   EXPECT_TRUE(recorder.events().at(0)->metadata("retry.reason").is_content());
 }
 
-// The bytes that a probe would carry.
+// The attribute bytes that a probe would carry.
 std::string encoded(const Span&, nopspan::detail::SpanState& state, bool with_content) {
   static unsigned char bytes[nopspan::detail::kMaxAttributesBytes];
   const auto done = encode_attributes(state, true, nopspan::detail::kSpanAttributesField, with_content, bytes);
   return {reinterpret_cast<const char*>(bytes), done.size};
 }
 
-// How often a key is in them.
+// How often a key occurs in the bytes.
 std::size_t occurrences(const std::string& bytes, std::string_view key) {
   const std::string field = "\x0a" + std::string(1, static_cast<char>(key.size())) + std::string(key);
   std::size_t count = 0;
@@ -373,7 +373,7 @@ std::size_t occurrences(const std::string& bytes, std::string_view key) {
   return count;
 }
 
-// What a probe would carry of a span that is made here.
+// The attribute bytes that a probe would carry for a span made here.
 template <class N, class Fill>
 std::string carried(const N& name, const Fill& fill, bool with_content = false) {
   const RaisedGate tracer(RaisedGate::spans);
@@ -426,7 +426,7 @@ TEST(SpanAttributes, OfOneThatIsEmptyAreNone) {
 
 TEST(SpanAttributes, KeepContentOfEveryKindFromProbes) {
   const RaisedGate tracer(RaisedGate::spans);
-  const SpanRecorder handler("llm.chat");  // so that content is kept at all
+  const SpanRecorder handler("llm.chat");  // otherwise content is not kept at all
   Span span{llm::chat, [](auto& m) {
               m.system_instructions("CANARY-1").input_messages("CANARY-2").tool_definitions("CANARY-3");
               m.content("finish_reason", "CANARY-4").content("model", "CANARY-5").content("usage", "CANARY-6");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The scope: what a Span emits, and when.
+// Span: the events that it emits, and when.
 #include "counted.h"
 #include "recorded.h"
 

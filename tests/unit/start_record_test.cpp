@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a tracer sees of a span at its start: the linker puts this file in the place of the site.
+// The data that a tracer receives when a span starts. The linker replaces the probe's site by the function in this
+// file.
 #include "raised_gate.h"
 #include "recorded.h"
 
@@ -19,11 +20,12 @@ struct Start {
   std::string error_type;
   std::string exception_kind;
 };
-thread_local std::optional<Start> seen;  // other tests here start spans on several threads at once
+// Per thread, because other tests in this program start spans on several threads.
+thread_local std::optional<Start> seen;
 
 }  // namespace
 
-// NOLINTNEXTLINE(*-reserved-identifier): the linker's name
+// NOLINTNEXTLINE(*-reserved-identifier): the linker requires this name
 extern "C" void __wrap_nopspan_site_span_start(const char*, const char*, std::uint64_t, const char*, std::uint64_t,
                                                const void* record) {
   const auto& span = *static_cast<const nopspan_span*>(record);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a StreamMeter measures, by a clock that the tests move.
+// StreamMeter, measured by a clock that the tests advance.
 #include "counted.h"
 #include "fake_clock.h"
 #include "fired.h"
@@ -85,7 +85,7 @@ TEST(StreamMeter, MeasuresTokensTheFirstOneAndTheGaps) {
   EXPECT_NEAR(static_cast<double>(stop->measurement("gap_p50_ns").as_int()), 1e6, 0.031e6);
   EXPECT_NEAR(static_cast<double>(stop->measurement("gap_p99_ns").as_int()), 1e6, 0.031e6);
   EXPECT_EQ(stop->duration_ns(), 11'000'000);
-  EXPECT_EQ(stop->flags() & NOPSPAN_FLAG_HAS_USAGE, 0U);  // tokens of a stream are no token usage
+  EXPECT_EQ(stop->flags() & NOPSPAN_FLAG_HAS_USAGE, 0U);  // the tokens of a stream are not token usage
 }
 
 TEST(StreamMeter, ReadsTheClockOnceAToken) {
@@ -93,7 +93,7 @@ TEST(StreamMeter, ReadsTheClockOnceAToken) {
   StreamMeter meter{AsyncSpan{"work"}};
   const FakeClock clock;
   meter.token();
-  EXPECT_EQ(clock.reads(), 1U);  // the first token is no second read
+  EXPECT_EQ(clock.reads(), 1U);  // the first token does not read the clock twice
   for (int i = 0; i < 10; ++i) meter.token();
   EXPECT_EQ(clock.reads(), 11U);
   meter.end();
@@ -168,7 +168,7 @@ TEST(StreamMeter, LeavesTheApplicationsMeasurementsAsTheyAre) {
   meter.token();
   meter.end();
   EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 77));
-  EXPECT_THAT(recorder.stop(), HasMetadata("gap_max_ns", "text"));  // metadata is another thing
+  EXPECT_THAT(recorder.stop(), HasMetadata("gap_max_ns", "text"));  // metadata is separate from measurements
   EXPECT_TRUE(recorder.stop()->measurement("gap_max_ns").exists());
 }
 
@@ -259,7 +259,7 @@ TEST(StreamMeter, WhoseSpanIsEndedWithoutItIsOverToo) {
 
 extern "C" void on_token(const char*, void* user) { static_cast<StreamMeter*>(user)->token(); }
 
-// An engine's API.
+// A typical API of an engine.
 extern "C" int generate_with_callback(void (*callback)(const char*, void*), void* user) {
   for (const char* text : {"To", "be", "or"}) callback(text, user);
   return 0;
@@ -303,7 +303,7 @@ TEST(StreamMeter, UsesItsMemoryAgainAndStartsFromNothing) {
   SpanRecorder recorder("work");
   for (int i = 0; i < 200; ++i) {
     std::vector<StreamMeter> meters;
-    for (int k = 0; k < 100; ++k) meters.emplace_back(AsyncSpan{"work"});  // more than are kept
+    for (int k = 0; k < 100; ++k) meters.emplace_back(AsyncSpan{"work"});  // more than the library keeps for reuse
     for (StreamMeter& meter : meters) {
       meter.token();
       clock.advance(1 + static_cast<std::uint64_t>(i));
@@ -320,7 +320,7 @@ TEST(StreamMeter, UsesItsMemoryAgainAndStartsFromNothing) {
   }
 }
 
-// Takes what memory there is, for as long as it lives.
+// Makes every allocation fail as long as it exists.
 class NoMemory {
  public:
   NoMemory() {
@@ -427,7 +427,7 @@ TEST(GapHistogram, IsWithinItsErrorAtBothEndsOfEveryBucket) {
       for (const std::uint64_t gap : {base + base * step / 64, base + base * step / 64 - 1}) {
         const auto histogram = std::make_unique<GapHistogram>();  // zero-filled
         histogram->add(gap);
-        histogram->add(GapHistogram::kRange);  // so that the longest one does not give the answer away
+        histogram->add(GapHistogram::kRange);  // otherwise the maximum alone would give the median away
         const auto found = static_cast<double>(histogram->quantile(50));
         const double allowed = gap < 1024 ? 32 : static_cast<double>(gap) / 33 + 1;
         ASSERT_NEAR(found, static_cast<double>(gap), allowed) << gap;

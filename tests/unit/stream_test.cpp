@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lazy streams: their span lives as long as somebody consumes them, and nothing is read that nobody asked for.
+// Lazy streams: their span lasts as long as a consumer reads them, and nothing is read ahead.
 #include "allocations.h"
 #include "counted.h"
 #include "in_thread.h"
@@ -43,14 +43,14 @@ using ::testing::IsEmpty;
 
 constexpr auto kNoMetadata = [](auto&) {};
 
-// Gives 1, 2, … `count`.
+// Yields 1, 2, … `count`.
 struct Counter {
   int count;
   int given = 0;
   std::optional<int> operator()() { return given < count ? std::optional<int>(++given) : std::nullopt; }
 };
 
-// A range that computes each item when it is asked for, and remembers how far it was.
+// A range that computes each item on request, and remembers how far it was read.
 struct LazyRange {
   struct Sentinel {};
   struct Iterator {
@@ -81,7 +81,7 @@ struct LazyRange {
   static Sentinel end() { return {}; }
 };
 
-// The recorder's one end.
+// Checks that the recorder has exactly one end, with status ok.
 void expect_ok(const SpanRecorder& recorder, std::int64_t tokens) {
   ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
   EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_OK));
@@ -130,7 +130,7 @@ TEST(PullStream, NeverReadsAhead) {
     EXPECT_EQ(stream.next(), i);
     EXPECT_EQ(source.given, i);
   }
-  EXPECT_EQ(recorder.events("llm.stream.stop").size(), 0U);  // nobody has seen its end
+  EXPECT_EQ(recorder.events("llm.stream.stop").size(), 0U);  // the consumer has not reached the end yet
   EXPECT_EQ(stream.next(), std::nullopt);
   expect_ok(recorder, 3);
 }
@@ -187,7 +187,7 @@ TEST(PullStream, EndsByAnExceptionOfItsSource) {
   EXPECT_THROW(stream.next(), std::runtime_error);
   expect_exception(recorder, "connection reset");
   EXPECT_THAT(recorder.exception(), HasMeasurement("stream_tokens", 1));
-  EXPECT_EQ(stream.next(), 3);  // the source's own affair
+  EXPECT_EQ(stream.next(), 3);  // the source decides what follows an exception
   EXPECT_EQ(recorder.size(), 2U);
 }
 
@@ -257,7 +257,7 @@ TEST(PullStream, IsBelowTheContextInWhichItWasMade) {
   {
     const Span chat{llm::chat};
     stream.emplace(llm::pull_stream(Counter{1}));
-    EXPECT_EQ(Context::current().span_id(), chat.context().span_id());  // an AsyncSpan: never current
+    EXPECT_EQ(Context::current().span_id(), chat.context().span_id());  // an AsyncSpan is never current
   }
   const auto events = recorder.events();
   ASSERT_EQ(events.size(), 2U);
@@ -281,7 +281,7 @@ TEST(PullStream, AllocatesNothingForAnItem) {
     std::optional<SpanRecorder> second;
     if (enabled) second.emplace("llm.stream");
     auto stream = llm::pull_stream(Counter{1000});
-    stream.next();  // the first token is an event for handlers
+    stream.next();  // the first token emits an event to handlers
     const std::size_t before = allocations();
     for (int i = 1; i < 1000; ++i) stream.next();
     EXPECT_EQ(allocations(), before);
@@ -358,7 +358,7 @@ TEST(StreamRange, NeverReadsAheadAndLooksAtAnItemOnce) {
   const SpanRecorder recorder("llm.stream");
   LazyRange source{3};
   auto stream = llm::stream_range(source);
-  EXPECT_EQ(source.at, 0);  // not even its begin()
+  EXPECT_EQ(source.at, 0);  // not even begin() was called
   for (auto&& item : stream) {
     EXPECT_EQ(source.at, item);
     EXPECT_EQ(source.looked_at, item);
@@ -407,7 +407,7 @@ TEST(StreamRange, IsAbandonedWhenNobodyConsumesIt) {
 }
 
 TEST(StreamRange, EndsByAnExceptionOfItsSource) {
-  for (const int at : {1, 2}) {  // in begin(), and in between
+  for (const int at : {1, 2}) {  // in begin(), and between two items
     const SpanRecorder recorder("llm.stream");
     int items = 0;
     const auto consume = [&] {

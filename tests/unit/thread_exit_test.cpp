@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads that end inside a span, by pthread_exit() or by cancellation: a forced unwind that must be let through.
-// Whatever is wrong here ends the program, so each runs in a process of its own.
+// Threads that end inside a span, by pthread_exit() or by cancellation. The library must let the forced unwind pass. An
+// error here would end the program, so each test runs in a process of its own.
 #include "in_child.h"
 #include "in_thread.h"
 #include "recorded.h"
@@ -39,7 +39,7 @@ void* const kExit = &marker;
 
 [[noreturn]] void exit_thread() { pthread_exit(kExit); }
 
-// Runs `work` on a thread that is cancelled while it is in the callable that `work` is given.
+// Runs `work` on a new thread. The thread is cancelled while it is inside the callable that `work` receives.
 template <class Work>
 void* cancelled_in(Work work) {
   std::atomic<bool> there{false};
@@ -131,13 +131,13 @@ TEST(Cancellation, LeavesAScopeWithStop) {
               IsEmpty());
 }
 
-// What each does that calls a callable for fields.
+// Every function that calls a callable for fields.
 template <class Leave>
 void expect_balanced_events(Leave leave) {
   const auto runs = [&](auto use, bool ends_spans) {
     const Recorder recorder(Recorder::span_events({"work"}));
     leave(use);
-    // Nothing is left begun, and nothing ends that has not begun.
+    // Each span that began has ended, and no other span has ended.
     EXPECT_EQ(recorder.events("work.start").size(),
               recorder.events("work.stop").size() + recorder.events("work.exception").size());
     if (ends_spans) {
@@ -203,8 +203,9 @@ TEST(ThreadExit, InsideMetadataLeavesNoSpanCurrent) {
               IsEmpty());
 }
 
-// A cancellation that is pending must not act inside the library, whose functions are noexcept: it waits for the next
-// cancellation point of the application. The first span of a thread reads files and random numbers.
+// A pending cancellation must not act inside the library, because its functions are noexcept. It must wait for the
+// application's next cancellation point. The first span of a thread reads files and random numbers, which are such
+// points.
 template <class Use>
 void expect_passable_with_a_pending_cancellation(Use use) {
   bool passed = false;

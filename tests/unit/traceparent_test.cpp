@@ -87,7 +87,7 @@ TEST(Traceparent, OfARequestWithoutASpanHasAParentThatIsNotZeroAndStaysTheSame) 
   EXPECT_EQ(back.trace_id(), context.trace_id());
   EXPECT_NE(back.span_id(), 0U);
   EXPECT_TRUE(back.sampled());
-  // The half of the trace id that it is made of may itself be zero.
+  // The half of the trace id that becomes the parent id may itself be zero.
   EXPECT_FALSE(
       Context::from_traceparent(Context::with_request_id("0af7651916cd43dd0000000000000000").traceparent()).empty());
 }
@@ -103,7 +103,7 @@ TEST(Traceparent, OfALaterVersionIsReadAsFarAsItIsKnown) {
     // "Vendors MUST use these fields to construct the new traceparent according to the highest version known."
     EXPECT_EQ(context.traceparent(), kHeader) << header;
   }
-  // Of the flags of a later version only this bit is known.
+  // In later versions, only this flag bit is known.
   EXPECT_EQ(Context::from_traceparent("01-" + kTraceId + "-" + kParentId + "-ff").traceparent(), kHeader);
 }
 
@@ -116,7 +116,7 @@ TEST(Traceparent, ThatIsMalformedIsIgnoredAndCounted) {
       "00-" + kTraceId + "-" + kParentId + "-01-what-comes-after",  // version 00 is exactly this long
       "00-" + kTraceId + "-" + kParentId + "-01.",
       "00-" + kTraceId + "-" + kParentId + "-01-",
-      "01-" + kTraceId + "-" + kParentId + "-01.what",  // a later version goes on with a dash
+      "01-" + kTraceId + "-" + kParentId + "-01.what",  // a later version continues with a dash
       "cc-" + kTraceId + "-" + kParentId + "-0",        // shorter than 55
       "00-" + kTraceId + "-" + kParentId + "-1",
       "00-" + kTraceId + "-" + kParentId,
@@ -128,7 +128,7 @@ TEST(Traceparent, ThatIsMalformedIsIgnoredAndCounted) {
       "00-" + kTraceId + "-B7AD6B7169203331-01",
       "00-" + zeros + "-" + kParentId + "-01",  // all zero
       "00-" + kTraceId + "-0000000000000000-01",
-      "00-.af7651916cd43dd8448eb211c80319c-" + kParentId + "-01",  // no hexadecimal digit
+      "00-.af7651916cd43dd8448eb211c80319c-" + kParentId + "-01",  // not a hexadecimal digit
       "00-" + kTraceId + "-b7ad6b716920333g-01",
       ".0-" + kTraceId + "-" + kParentId + "-01",
       "00_" + kTraceId + "-" + kParentId + "-01",  // the dashes

@@ -60,7 +60,7 @@ TEST(Tracestate, LosesBlanksAndEmptyMembers) {
   EXPECT_EQ(passed_on(",a=1,, ,b=2,"), "a=1,b=2");
   EXPECT_EQ(passed_on(""), "");
   EXPECT_EQ(passed_on(" ,\t,"), "");
-  EXPECT_EQ(invalid.times(), 0U);  // all this is allowed
+  EXPECT_EQ(invalid.times(), 0U);  // all of these are allowed
 }
 
 TEST(Tracestate, MayHaveThirtyTwoMembersAndNoMore) {
@@ -109,7 +109,7 @@ TEST(Tracestate, OverItsLimitLosesWholeMembersTheLongFirst) {
   std::string list =
       "first=1," + long_one + ",short=2," + other_long + "," + std::string("last=") + std::string(110, 'x');
   ASSERT_GT(list.size(), 512U);
-  // The last of the long ones goes: then it fits.
+  // Dropping the last of the long members makes the list fit.
   EXPECT_EQ(passed_on(list), "first=1," + long_one + ",short=2,last=" + std::string(110, 'x'));
   EXPECT_EQ(invalid.times(), 1U);
 }
@@ -154,7 +154,7 @@ TEST(Tracestate, IsWholeWhoeverStoresMeanwhile) {
       const std::string mine = "k=" + std::string(100, static_cast<char>('a' + t));
       for (int i = 0; i < 3000; ++i) {
         const std::string back = passed_on(mine);
-        ASSERT_TRUE(back == mine || back.empty()) << back;  // evicted in between
+        ASSERT_TRUE(back == mine || back.empty()) << back;  // it may have been evicted in between
       }
     });
   }

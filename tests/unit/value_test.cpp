@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Value: any shape that metadata can have.
+// Value: every shape that metadata can have.
 #include "recorded.h"
 
 #include <nopspan/value.h>
@@ -73,7 +73,7 @@ TEST(Value, EqualsMapsWhateverTheirOrder) {
   EXPECT_EQ(Value::map({{"a", 1}, {"b", 2}}), Value::map({{"b", 2}, {"a", 1}}));
   EXPECT_NE(Value::map({{"a", 1}}), Value::map({{"a", 1}, {"b", 2}}));
   EXPECT_NE(Value::map({{"a", 1}, {"b", 2}}), Value::map({{"a", 1}, {"c", 2}}));
-  // Equality is symmetric for maps with a key twice as well.
+  // Equality is symmetric for maps with duplicate keys as well.
   const Value twice(Value::Map{{"a", 1}, {"a", 1}});
   const Value other = Value::map({{"a", 1}, {"b", 2}});
   EXPECT_NE(twice, other);

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <thread>
 
-// Waits for a condition. The deadline is no expectation: it only keeps a broken build from hanging.
+// Waits for a condition. The deadline only keeps a broken build from hanging. Nothing depends on its length.
 template <class Condition>
 bool wait_until(Condition condition) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(90);
