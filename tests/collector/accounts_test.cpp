@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The accounts of all processes: who has one, and when it is closed.
 #include "live/accounts.h"
 
 #include <gtest/gtest.h>

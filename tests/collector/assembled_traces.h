@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spans to assemble, and what became of them.
+// Spans for the tests of the trace assembler, and what the assembler made of them.
 #pragma once
 
 #include "trace/trace_assembler.h"
@@ -22,7 +22,7 @@ namespace nopspan::collector {
 
 constexpr std::uint64_t kMillisecond = 1'000'000;
 constexpr std::uint64_t kSecond = 1'000'000'000;
-constexpr std::uint64_t kBegin = 1'700'000'000 * kSecond;  // of time
+constexpr std::uint64_t kBegin = 1'700'000'000 * kSecond;  // Unix time
 
 inline TraceId trace_number(std::uint8_t number) {
   TraceId id;
@@ -62,7 +62,7 @@ inline Span event_of(std::uint64_t span_id, std::string_view name = "said") {
   return event;
 }
 
-// Links for a span; to be kept as long as it.
+// Encodes links. A span refers to the result, so keep it as long as the span.
 inline std::string links_to(const std::vector<std::pair<TraceId, std::uint64_t>>& targets) {
   std::string bytes;
   for (const auto& [trace, span_id] : targets) {
@@ -74,7 +74,7 @@ inline std::string links_to(const std::vector<std::pair<TraceId, std::uint64_t>>
   return bytes;
 }
 
-// A span that requests share: in a trace of its own, without a parent.
+// A linked span: a span without a parent, in a trace of its own, with links to requests.
 inline Span shared_span(std::uint64_t id, std::string_view links, std::string_view name = "engine.step") {
   Span span = span_of(id, 0, name);
   span.trace_id = TraceId();
@@ -85,7 +85,7 @@ inline Span shared_span(std::uint64_t id, std::string_view links, std::string_vi
   return span;
 }
 
-// A trace that was handed over.
+// A trace that the assembler delivered.
 struct Seen {
   TraceId id;
   TraceEnd end;
@@ -93,15 +93,15 @@ struct Seen {
   std::size_t over_limit, over_limit_failed, duplicates, conflicts, circles;
   std::uint64_t duration_ns, longest_outermost_ns;
   bool earlier_part_was_shown;
-  std::map<std::uint64_t, std::uint64_t> parents;  // of each span; 0: it is a top
+  std::map<std::uint64_t, std::uint64_t> parents;  // of each span. 0: the span is at the top
   std::map<std::uint64_t, Top> tops;
-  std::map<std::string, std::uint64_t> events;                            // their span; 0: none
-  std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> shared;  // which span each name links to, how many do
+  std::map<std::string, std::uint64_t> events;                            // the span of each event. 0: none
+  std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> shared;  // linked span: target, requests
   std::string text;
   nlohmann::ordered_json json;
 };
 
-// An assembler, what it handed over, and its clock.
+// An assembler with a clock. It records the traces that the assembler delivers.
 class Assembly {
  public:
   explicit Assembly(const TraceLimits& limits = {}, TraceAssembler::Mark mark = {}, TraceAssembler::Wants wants = {})
@@ -109,13 +109,13 @@ class Assembly {
             limits, std::move(mark), [this](const AssembledTrace& trace) { return take(trace); }, std::move(wants)) {}
 
   void add(const Span& span) { assembler.add(span); }
-  // So much time passes in which nothing comes.
+  // Lets time pass without any new entry.
   void wait(std::uint64_t ns) {
     constexpr std::uint64_t kStep = 100 * kMillisecond;
     for (; ns >= kStep; ns -= kStep) assembler.tick(now += kStep);
     assembler.tick(now += ns);
   }
-  // All that goes in is somewhere.
+  // Whether every entry and link that went in is counted exactly once.
   [[nodiscard]] bool adds_up() const {
     const TraceCounts& counts = assembler.counts();
     const TraceCounts::Links& links = counts.links;
@@ -126,9 +126,9 @@ class Assembly {
 
   std::vector<Seen> seen;
   TreeStyle style;
-  bool shows = true;     // what it says of traces
-  bool draws = false;    // each as text too
-  bool encodes = false;  // each as JSON too
+  bool shows = true;     // what the caller answers when it receives a trace
+  bool draws = false;    // also renders each trace as text
+  bool encodes = false;  // also renders each trace as JSON
   std::uint64_t now = kBegin;
   TraceAssembler assembler;
 

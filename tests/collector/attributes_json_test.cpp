@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attributes, decoded: those that a library writes, and any bytes.
+// Decoding of attributes: bytes that a library writes, and arbitrary bytes.
 #include "model/attributes_json.h"
 
 #include "model/otlp_attributes.h"
@@ -21,7 +21,7 @@ namespace {
 
 using protozero::pbf_writer;
 
-// A KeyValue of field 9, whose value is what `write` writes of an AnyValue.
+// Encodes a KeyValue for field 9. `write` encodes its AnyValue.
 std::string attribute(const std::string& key, const std::function<void(pbf_writer&)>& write, unsigned field = 9) {
   std::string bytes;
   pbf_writer message(bytes);
@@ -119,7 +119,8 @@ TEST(AttributesJson, LeavesOutWhatIsNoUtf8) {
 
 TEST(AttributesJson, GoesDownABoundedNumberOfLevels) {
   for (const int levels : {1, 40, 60, 4000}) {
-    // AnyValue { array { values: … } }, from the innermost on; sizes as protobuf has them.
+    // Nested AnyValue { array { values: … } }, built from the innermost outwards, with the sizes that protobuf
+    // requires.
     std::string bytes;
     for (int i = 1; i < levels; ++i) {
       std::string list;
@@ -139,7 +140,7 @@ TEST(AttributesJson, GoesDownABoundedNumberOfLevels) {
 }
 
 TEST(AttributesJson, TakesAnyBytes) {
-  std::mt19937 random(7);  // always the same numbers
+  std::mt19937 random(7);  // the same numbers in every run
   const std::string valid = text_attribute("key", "text") + attribute("list", [](pbf_writer& value) {
                               pbf_writer list(value, 5);
                               list.add_message(1, std::string("\x18\x01", 2));
@@ -150,7 +151,7 @@ TEST(AttributesJson, TakesAnyBytes) {
       bytes[random() % bytes.size()] = static_cast<char>(random());
     }
     bytes.resize(1 + random() % bytes.size());
-    // In memory that ends where they do: a sanitizer sees a read beyond.
+    // Exactly sized memory, so that a sanitizer detects a read beyond the end.
     const std::string exact(bytes.begin(), bytes.end());
     bool malformed = false;
     decoded(exact, &malformed);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes the bytes of a batch as the library does, and lets a test spoil them.
+// Builds the bytes of a batch as the library does. A test may then damage them.
 #pragma once
 
 #include <nopspan/probes.h>
@@ -14,7 +14,7 @@ namespace nopspan::collector {
 
 class BatchBuilder {
  public:
-  // Begins an entry; what follows is put into it. What it returns is where it lies until the next call.
+  // Begins an entry. The calls that follow add to it. The reference is valid until the next call.
   nopspan_entry& entry(unsigned char kind = NOPSPAN_ENTRY_SPAN) {
     begin_ = bytes_.size();
     bytes_.resize(begin_ + sizeof(nopspan_entry));
@@ -42,7 +42,7 @@ class BatchBuilder {
     last().size = static_cast<unsigned>(bytes_.size() - begin_);
     return *this;
   }
-  // A span as programs have it most.
+  // A typical span.
   BatchBuilder& span(std::string_view name, std::uint64_t span_id) {
     nopspan_entry& added = entry();
     added.span_id = added.root_id = span_id;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Reading of batches: valid ones, damaged ones, and random bytes.
 #include "live/batch_reader.h"
 
 #include "batch_builder.h"
@@ -15,7 +16,7 @@ namespace {
 using testing::ElementsAre;
 using Outcome = BatchReader::Outcome;
 
-constexpr std::uint64_t kOffset = 1'000'000;  // of the wall clock
+constexpr std::uint64_t kOffset = 1'000'000;  // of the wall clock from the monotonic clock
 
 class Batch : public testing::Test {
  protected:
@@ -23,9 +24,10 @@ class Batch : public testing::Test {
   BatchBuilder batch;
   std::string copy;
 
-  // Reads it to its end. Names of what was read; "?" for what was not.
+  // Reads the batch to its end. Returns the names of its spans, "unknown" for an unknown kind, and "?" for a malformed
+  // entry.
   std::vector<std::string> names(std::uint64_t count) {
-    copy = batch.bytes();  // of its own, so that a sanitizer sees what is read beyond its end
+    copy = batch.bytes();  // exactly sized, so that a sanitizer detects a read beyond the end
     copy.shrink_to_fit();
     BatchReader reader(copy, count, clocks);
     std::vector<std::string> all;
@@ -36,7 +38,7 @@ class Batch : public testing::Test {
     }
   }
   std::vector<std::string> names() { return names(batch.count()); }
-  // The only entry's.
+  // Reads the only entry.
   Span only() {
     copy = batch.bytes();
     Span span;
@@ -185,7 +187,7 @@ TEST_F(Batch, ReadsNoMoreEntriesThanItIsTold) {
   EXPECT_EQ(BatchReader::whole_entries(batch.bytes().substr(0, batch.bytes().size() - 1), 1000), 1);
 }
 
-// What is wrong with one entry is not wrong with the others.
+// A defect of one entry must not affect the others.
 using Spoil = void (*)(nopspan_entry& entry);
 struct Spoiled {
   const char* what;
@@ -235,7 +237,7 @@ INSTANTIATE_TEST_SUITE_P(
       return name;
     });
 
-// Where the next one begins is not known then.
+// With such a size, the start of the next entry is unknown.
 class MalformedSize : public Batch, public testing::WithParamInterface<unsigned> {};
 TEST_P(MalformedSize, EndsTheBatch) {
   batch.span("before", 1).span("middle", 2);

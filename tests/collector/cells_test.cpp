@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Widths of texts in terminal cells.
 #include "base/cells.h"
 
 #include <gmock/gmock.h>
@@ -10,7 +11,7 @@
 namespace nopspan::collector {
 namespace {
 
-// How wide a character is depends on the locale.
+// The width of a character depends on the locale.
 class Cells : public testing::Test {
  protected:
   void SetUp() override {

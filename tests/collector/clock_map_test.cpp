@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Conversion of monotonic times to Unix times.
 #include "live/clock_map.h"
 
 #include <gtest/gtest.h>
@@ -8,7 +9,7 @@ namespace {
 
 constexpr std::uint64_t kSecond = 1'000'000'000;
 
-// Clocks that a test turns. To read one takes a moment.
+// Clocks that a test can set. Reading one takes some time.
 class Clocks : public testing::Test {
  protected:
   std::uint64_t monotonic = 100 * kSecond;
@@ -36,7 +37,7 @@ TEST_F(Clocks, MapsTheWallClock) {
 TEST_F(Clocks, MapsEachTimeAsTheClockWasThen) {
   const std::uint64_t before = monotonic, old_offset = offset;
   pass(10 * kSecond);
-  offset -= 5 * kSecond;  // somebody set the clock
+  offset -= 5 * kSecond;  // the clock was set back
   pass(kSecond);
   const std::uint64_t after = monotonic;
   pass(10 * kSecond);
@@ -53,7 +54,7 @@ TEST_F(Clocks, FollowsASuspendInWhichTheMonotonicClockStands) {
 }
 
 TEST_F(Clocks, FollowsAClockThatIsSlewed) {
-  for (int i = 0; i < 100'000; ++i) {  // 500 ppm for nearly three hours: more samples than are kept
+  for (int i = 0; i < 100'000; ++i) {  // 500 ppm for nearly three hours, which is more samples than the map keeps
     offset += 50'000;
     pass(kSecond / 10);
   }

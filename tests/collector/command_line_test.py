@@ -35,7 +35,7 @@ def commands():
 
 
 def options_in(text):
-    """{"--help", "-h", ...} of what --help prints."""
+    """{"--help", "-h", ...}: the options that --help prints."""
     rows = re.findall(r"(?m)^  (-.*?)(?:  |$)", text)
     return {word for row in rows for word in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", row)}
 
@@ -146,7 +146,8 @@ class Mistakes(unittest.TestCase):
 
 
 class Shell(unittest.TestCase):
-    """A shell's completion, in a folder with some files; the program is on the shell's PATH as `nopspan`."""
+    """Completion in one shell. The working folder has some files, and the program is on the shell's PATH as
+    `nopspan`."""
 
     shell = None
 
@@ -171,7 +172,7 @@ class Shell(unittest.TestCase):
 
 
 class Completes:
-    """What every shell must do. `complete(words)` gives what is offered for the last word."""
+    """Tests for every shell. `complete(words)` returns what the shell offers for the last word."""
 
     def test_commands(self):
         self.assertLessEqual(set(commands()), set(self.complete("")))
@@ -196,7 +197,7 @@ class Bash(Completes, Shell):
     shell = "bash"
 
     def complete(self, *words):
-        # As readline does it: a word for each =, and the function that `complete` registered.
+        # Readline makes each = a word of its own, and calls the function that `complete` registered.
         code = r"""source ./.script
 complete -p nopspan >/dev/null || exit 1
 COMP_WORDS=(nopspan "$@") COMP_CWORD=$#
@@ -210,7 +211,8 @@ printf '%s\n' "${COMPREPLY[@]}"
         self.assertLessEqual({"spans.rec", "spans two.rec", "other"}, set(self.complete("trace", "--from", "=")))
 
     def test_a_key_pressed_in_a_real_terminal(self):
-        """Interactive bash in a pseudo terminal: what is typed, TAB, and the line that bash makes of it."""
+        """Interactive bash in a pseudo terminal: the test types words and TAB, and checks the completed command
+        line."""
         import pty  # pylint: disable=import-outside-toplevel
         child, terminal = pty.fork()
         if child == 0:
@@ -224,7 +226,7 @@ printf '%s\n' "${COMPREPLY[@]}"
             while chunk := os.read(terminal, 4096):
                 seen += chunk
         except OSError:
-            pass  # the terminal's other side was closed: bash has ended
+            pass  # bash has ended and closed its side of the terminal
         os.waitpid(child, 0)
         os.close(terminal)
         self.assertIn(b"<trace><--slower-than><2s><--from><other>", seen)
@@ -240,14 +242,14 @@ class Fish(Completes, Shell):
 
 
 class Zsh(Completes, Shell):
-    """In a pseudo terminal of zsh's own (zpty): its completion works only where somebody could type."""
+    """zsh completes only on a terminal, so it runs in a pseudo terminal of its own zpty module."""
 
     shell = "zsh"
 
     def complete(self, *words):
         os.makedirs(os.path.join(self.folder, "functions"), exist_ok=True)
         shutil.copy(self.script, os.path.join(self.folder, "functions", "_nopspan"))
-        # compadd is what every completion ends in: this one writes down what would be offered.
+        # Every completion ends in a call of compadd. This replacement prints what would be offered.
         code = r"""
 zmodload zsh/zpty
 zpty inner 'PS1= zsh -f -i'

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The deadline at which a command ends.
 #include "base/deadline.h"
 
 #include <gtest/gtest.h>
@@ -23,7 +24,7 @@ TEST(Deadline, CountsFromItsBeginning) {
   EXPECT_EQ(soon.milliseconds(50), 50);
   soon.begin();
   while (!soon.is_over()) continue;
-  soon.begin();  // not again
+  soon.begin();  // has no effect, because it has already begun
   EXPECT_TRUE(soon.is_over());
   EXPECT_EQ(soon.milliseconds(50), 0);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which requests a command wants.
+// Filters: which requests a command selects.
 #include "model/filter.h"
 
 #include "command/options.h"
@@ -36,7 +36,7 @@ class FilterTest : public testing::Test {
   Span span_;
 };
 
-// What a command line makes of it.
+// The filter that a command line produces.
 SourceOptions options_of(std::vector<std::string> words) {
   CLI::App app;
   SourceOptions options;
@@ -117,7 +117,7 @@ TEST(Sample, TakesAllOfOneInOneAndWhatIsInNoRequest) {
 }
 
 TEST(Sample, IsTheOneThatIsPromised) {
-  // Other hosts and kernel programs count on it: ((low ^ high) * constant >> 32) % N over little-endian halves.
+  // Other hosts and BPF programs rely on this formula: ((low ^ high) * constant >> 32) % N over little-endian halves.
   const TraceId id = trace_id_of("01000000000000000000000000000000");
   EXPECT_TRUE(is_sampled(id, 6364136223846793005U >> 32U));
   EXPECT_FALSE(is_sampled(id, (6364136223846793005U >> 32U) - 1));

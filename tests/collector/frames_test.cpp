@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The frames of a recording: writing, reading, damaged files and full disks.
 #include "recording/frames.h"
 
 #include "base/failure.h"
@@ -193,7 +194,7 @@ TEST(Frames, AreNotLookedForInAFileThatIsNoRecording) {
   EXPECT_THROW(FrameReader(OpenFile(::open("/", O_RDONLY)), "/"), Failure);
 }
 
-// Files may have so many bytes and no more: as a full disk, without one.
+// Limits the size of files, which has the effect of a full disk.
 class FullDisk {
  public:
   explicit FullDisk(rlim_t most) {
@@ -224,7 +225,7 @@ TEST(Frames, AreWholeOrNotThereOnAFullDisk) {
       ASSERT_EQ(file.bytes().size(), writer.bytes());
     }
     EXPECT_LT(written, 3U);
-    EXPECT_TRUE(writer.write({FrameKind::end, 0, 2, {}}));  // there is room again
+    EXPECT_TRUE(writer.write({FrameKind::end, 0, 2, {}}));  // there is space again
     const Found found = read(file.open());
     EXPECT_EQ(found.frames.size(), written + 1);
     EXPECT_TRUE(found.state.is_whole());
@@ -263,7 +264,7 @@ TEST(Frames, ThatAPipeTookAPartOfAreSkippedByItsReader) {
     }
   };
   drain();
-  for (int i = 0; i < 3; ++i) {  // the torn one's length swallows the first of them
+  for (int i = 0; i < 3; ++i) {  // the length of the torn frame swallows the first of these
     EXPECT_TRUE(writer.write({FrameKind::traces, 1, 1, payload}));
     drain();
   }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The last value and the maximum of each gauge.
 #include "top/gauge_board.h"
 
 #include "invented_spans.h"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The table of histograms: grouping, merging, JSON, and its limits.
 #include "hist/hist_table.h"
 
 #include "base/failure.h"
@@ -37,7 +38,7 @@ HistTable some_table() {
   table.row({"llm.chat", "tiny"}, 2).add({5000, kOk, ""});
   table.row({"llm.chat", "tiny"}, 2).add({7000, kError, ""});
   table.row({"llm.tool", ""}, 2).add({300, kCancelled, ""});
-  table.row({"llm.step", ""}, 2).add({20, kException, ""});  // finds no row
+  table.row({"llm.step", ""}, 2).add({20, kException, ""});  // no row is left for it
   table.ledger.of(process(7, 100)) = {.emitted = 5, .delivered = 3, .filtered = 2};
   table.ledger.of(process(8, 200)) = {.emitted = 4, .delivered = 1, .filtered = 2, .missed = 1};
   return table;
@@ -109,11 +110,11 @@ TEST(HistTable, IsMergedProcessByProcess) {
     return table;
   };
   HistTable all = table_of(process(7, 100));
-  all.merge(table_of(process(7, 100)));           // another time's
-  all.merge(table_of(process(7, 100, "host2")));  // the same numbers are of another process there
-  all.merge(table_of(process(7, 300)));           // and here, because it was given again
+  all.merge(table_of(process(7, 100)));           // the same process at another time
+  all.merge(table_of(process(7, 100, "host2")));  // the same numbers on another host are another process
+  all.merge(table_of(process(7, 300)));           // a reused pid is another process
   all.merge(table_of(process(9, 0)));
-  all.merge(table_of(process(9, 0)));  // nobody knows whether it is the same
+  all.merge(table_of(process(9, 0)));  // without a start time, this may be another process
   EXPECT_EQ(processes_of(all), (std::vector<std::string>{"host1 7 100: 4", "host1 7 300: 2", "host1 9 0: 2",
                                                          "host1 9 0: 2", "host2 7 100: 2"}));
   EXPECT_EQ(processes_of(hist_table_from_json(to_json(all))), processes_of(all));
@@ -175,7 +176,7 @@ TEST(HistTable, RefusesJsonThatItDidNotWrite) {
   EXPECT_THROW(hist_table_from_json(bad), Failure) << "no key";
 }
 
-// What a recording has of each quantity.
+// The recorded values of each quantity.
 struct Case {
   const char* of;
   std::uint64_t value;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Histograms as text: bars, tables, and their headings.
 #include "hist/hist_view.h"
 
 #include <gmock/gmock.h>
@@ -29,7 +30,7 @@ HistStyle ascii(std::size_t width = 60) {
   return style;
 }
 
-// The lines of bars: "   1.02 us  3 ###".
+// The lines with bars: "   1.02 us  3 ###".
 std::vector<std::string> bars_in(const std::string& text) {
   std::vector<std::string> bars;
   std::istringstream lines(text);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files with probes and their processes, as this very process and its children are some.
+// Finding files with probes and their processes. This process and its children are such processes.
 #include "host/host.h"
 
 #include "base/failure.h"
@@ -56,7 +56,7 @@ bool is_in(const std::vector<Host::Found>& files, const std::string& path) {
   return std::any_of(files.begin(), files.end(), [&](const Host::Found& found) { return found.path == path; });
 }
 
-// Scans until something is so.
+// Scans until a condition is true.
 void scan_until(Host& host, const std::function<bool(const Host::Changes&)>& is_so) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   while (!is_so(host.scan())) {
@@ -65,10 +65,10 @@ void scan_until(Host& host, const std::function<bool(const Host::Changes&)>& is_
   }
 }
 
-// A child of this process, which lives until it is told to end.
+// A child process, which lives until the test ends it.
 class Child {
  public:
-  // It runs `run`, tells that this is done, and waits.
+  // Calls `run` in the child, and returns when that is done. The child then waits.
   explicit Child(const std::function<void()>& run = [] {}) {
     int done[2];
     int end[2];
@@ -157,7 +157,7 @@ TEST(Host, FindsALibraryThatAKnownProcessLoads) {
   int go[2];
   ASSERT_EQ(pipe2(go, O_CLOEXEC), 0);
   const Child child([&] {
-    // In a thread of its own, so that the child is ready before.
+    // On a thread of its own, so that the child reports before it happens.
     std::thread([&] {
       char byte = 0;
       if (read(go[0], &byte, 1) == 1) load(path);
@@ -254,7 +254,7 @@ TEST(Host, IsNotFooledByAnInodeNumberThatIsUsedAgain) {
   {
     const std::string path = folder / "libplain.so";
     std::filesystem::copy_file("/proc/self/exe", path);
-    // Damaged: it has no probes.
+    // Damaged, so it has no probes.
     std::filesystem::resize_file(path, 4096);
     ASSERT_EQ(stat(path.c_str(), &before), 0);
     const Child child([&] {
@@ -313,7 +313,7 @@ TEST(Host, ForgetsTheProgramThatAnExecReplaced) {
   EXPECT_EQ(host.copies(static_cast<std::uint32_t>(pid)).size(), 1U);
   const ProcessPointer before = host.process(static_cast<std::uint32_t>(pid));
   ASSERT_EQ(write(question[1], "ec", 2), 2);
-  ASSERT_EQ(read(answer[0], &byte, 1), 1);  // cat runs
+  ASSERT_EQ(read(answer[0], &byte, 1), 1);  // cat is running
   host.scan();
   EXPECT_TRUE(host.copies(static_cast<std::uint32_t>(pid)).empty());
   EXPECT_EQ(host.process(static_cast<std::uint32_t>(pid))->command, "cat");

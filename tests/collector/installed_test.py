@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What is installed beside the program: where the shells, man and systemd look for it, and as the program itself writes it.
+"""Files installed with the program: shell completion, manual page and systemd unit, in the folders where they are
+searched.
 
 By hand: NOPSPAN_STAGE=build/dev/stage python3 tests/collector/installed_test.py -v
 """
@@ -33,11 +34,11 @@ class Installed(unittest.TestCase):
             self.skipTest("systemd-analyze is not installed")
         with tempfile.TemporaryDirectory() as folder:
             unit = Path(folder, UNIT.name)
-            # The manual is looked for on this machine, where it is not installed.
+            # Without this line systemd-analyze would look for the manual on this machine, where it is not installed.
             unit.write_text(re.sub("(?m)^Documentation=.*\n", "", UNIT.read_text(encoding="utf-8")), encoding="utf-8")
             done = subprocess.run(["systemd-analyze", "verify", unit], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                   check=False, env={**os.environ, "SYSTEMD_LOG_LEVEL": "warning"})
-            # What it says of other units of this machine is not about this one.
+            # systemd-analyze also complains about other units of this machine.
             self.assertEqual([line for line in done.stdout.splitlines() if "nopspan" in line], [])
             rated = subprocess.run(["systemd-analyze", "security", "--offline=yes", unit], stdout=subprocess.PIPE, text=True,
                                    check=True).stdout

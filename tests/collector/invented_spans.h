@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spans of no process.
+// Spans that no process emitted.
 #pragma once
 
 #include "model/span.h"
@@ -19,7 +19,7 @@ inline ProcessPointer invented_process(std::uint32_t pid, std::uint64_t start_ti
   return process;
 }
 
-// Its texts live as long as what they were given.
+// The texts of the result refer to the arguments.
 inline Span invented(std::string_view name, std::string_view model) {
   static const ProcessPointer process = invented_process(100);
   Span span;

@@ -42,7 +42,7 @@ std::string any_text(std::mt19937_64& random) {
 
 std::string any_attributes(std::mt19937_64& random, bool of_event) {
   std::string run;
-  std::uint64_t used = 0;  // no key twice
+  std::uint64_t used = 0;  // so that no key occurs twice
   for (std::uint64_t i = random() % 6; i > 0; --i) {
     const std::uint64_t name = random() % (kNames + 4);
     if ((used >> name & 1U) != 0) continue;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spans that outlive the call, and spans of any kind, for tests of what must not change one.
+// Spans that own their texts, and random spans, for tests that a span survives a round trip unchanged.
 #pragma once
 
 #include "model/source.h"
@@ -12,14 +12,14 @@
 #include <string_view>
 #include <vector>
 
-// A span with texts of its own.
+// A span that owns its texts.
 class KeptSpan {
  public:
   explicit KeptSpan(const nopspan::collector::Span& span);
   KeptSpan(const KeptSpan& other) : KeptSpan(other.span()) {}
   KeptSpan& operator=(const KeptSpan&) = delete;
   [[nodiscard]] const nopspan::collector::Span& span() const { return span_; }
-  // Each field that another one has otherwise, for people; "" if none.
+  // Describes each field that differs from the other span's. "" if all are equal.
   [[nodiscard]] std::string difference(const nopspan::collector::Span& other) const;
 
  private:
@@ -39,11 +39,12 @@ class KeptSpans : public nopspan::collector::Sink {
 
 nopspan::collector::ProcessPointer make_process(std::uint32_t pid, const std::string& command = "server");
 
-// OTLP KeyValues of field 9, or 3 of an event.
+// A KeyValue of OTLP: field 9 of a span, or field 3 of an event.
 std::string text_attribute(std::string_view key, std::string_view value, bool of_event = false);
 std::string integer_attribute(std::string_view key, std::int64_t value, bool of_event = false);
 
-// A span of the GenAI conventions with much of what one can have.
+// A span with most of the fields that a GenAI span can have.
 KeptSpan chat_span(const nopspan::collector::ProcessPointer& process);
-// One with some fields, each of any value; its attributes may tell some of them, rightly or not.
+// A span with some fields, each with a random value. Its attributes may repeat some of these fields, with equal or
+// different values.
 KeptSpan any_span(std::mt19937_64& random, const std::vector<nopspan::collector::ProcessPointer>& processes);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A ledger as metrics: every number is there, and no counter goes back.
+// The ledger as Prometheus metrics: every number is exported, and no counter decreases.
 #include "model/ledger_metrics.h"
 
 #include <gmock/gmock.h>
@@ -78,14 +78,14 @@ TEST(LedgerMetrics, TellNothingOfABufferWhereThereIsNone) {
   EXPECT_THAT(LedgerMetrics(0).text({}, 0), Not(HasSubstr("nopspan_buffer_bytes")));
 }
 
-// Whatever a process calls itself, a row is one line.
+// A process may have any name, but a row must stay on one line.
 TEST(LedgerMetrics, AreNotBrokenByACommandsName) {
   Ledger ledger;
   ledger.processes.push_back(process_ledger(7, 1, "a\"b\\c\nd\xff", 5));
   EXPECT_THAT(LedgerMetrics(0).text(ledger, 0), HasSubstr(delivered_of("7", R"(a\"b\\c\\x0ad\\xff)", 5)));
 }
 
-// Equal labels twice would make the whole file invalid.
+// Two rows with equal labels would make the whole file invalid.
 TEST(LedgerMetrics, HaveOneRowOfTwoProcessesThatHadTheSamePid) {
   Ledger ledger;
   ledger.processes.push_back(process_ledger(7, 1, "server", 5));
@@ -110,7 +110,7 @@ TEST(LedgerMetrics, LeaveAmongTheOthersWhoWasThere) {
   Ledger ledger;
   for (std::uint32_t pid = 1; pid <= kMost + 1; ++pid) ledger.processes.push_back(process_ledger(pid, pid, "a", 10));
   metrics.text(ledger, 0);
-  // The first one's row is free now. It is for the next process, and not for that which is among the others.
+  // The first process's row is free now. A new process gets it, but not the process that was counted among the others.
   ledger.others.delivered = 10;
   ledger.processes.erase(ledger.processes.begin());
   ledger.processes.push_back(process_ledger(999, 999, "next", 7));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What became of every entry, as it is told.
+// The ledger: what became of every entry.
 #include "model/ledger.h"
 
 #include <nlohmann/json.hpp>
@@ -107,7 +107,7 @@ TEST(Ledger, TellsWhatOfTheTotalNoProcessHas) {
   ledger.total = {.emitted = 9, .delivered = 1, .missed = 7};
   const Counts rest = ledger.rest();
   EXPECT_EQ(rest.emitted, 4U);
-  EXPECT_EQ(rest.delivered, 0U);  // such a total is wrong
+  EXPECT_EQ(rest.delivered, 0U);  // this total is inconsistent
   EXPECT_EQ(rest.missed, 4U);
 }
 

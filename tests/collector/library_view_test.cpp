@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a process tells of its copy of the library, read from this very process.
+// What the memory of a process shows about its copy of the library. The tests read this process's own memory.
 #include "host/library_view.h"
 
 #include "temporary_folder.h"
@@ -37,7 +37,7 @@ TEST(LibraryView, HasTheVersion) {
   EXPECT_EQ(view_own()->abi_version, 1U);
 }
 
-// Any tracer on this host may have raised the probes' parts.
+// Any tracer on this host may have raised counters of the probes.
 TEST(LibraryView, TellsWhichPartsOfTheGateAreUp) {
   using testing::_;
   EXPECT_THAT(view_own()->gate.by_name(),
@@ -75,7 +75,7 @@ TEST(LibraryView, IsEmptyForWhatCannotBeRead) {
   EXPECT_EQ(errno, EFAULT);
 }
 
-// Names in the library's header and here are the same, in the same order.
+// The collector and the library's header must have the same names in the same order.
 TEST(LibraryView, KnowsEveryCountOfTheLibrary) {
   const std::string header = contents_of(NOPSPAN_SOURCE_DIR "/include/nopspan/stats.h");
   const std::regex field("uint64_t (\\w+);");

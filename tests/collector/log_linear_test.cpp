@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The histogram with log-linear buckets: errors, extremes, merging and JSON.
 #include "base/log_linear.h"
 
 #include "base/failure.h"
@@ -17,7 +18,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Values of every size: as many of each octave.
+// Values of every magnitude: the same number in each octave.
 std::vector<std::uint64_t> values_of_all_sizes(std::size_t count, unsigned seed, unsigned bits = 64) {
   std::mt19937_64 random(seed);
   std::vector<std::uint64_t> values;
@@ -62,7 +63,7 @@ TEST(LogLinear, AnswersTheQuantilesOfAllSizesWithinItsError) {
   const LogLinear histogram = histogram_of(values);
   std::sort(values.begin(), values.end());
   for (unsigned percent = 0; percent <= 100; ++percent) {
-    // The least value that so many percent do not exceed.
+    // The smallest value such that at least this percentage of the values is not above it.
     const auto exact = std::find_if(values.begin(), values.end() - 1, [&](std::uint64_t value) {
       const auto not_above = std::upper_bound(values.begin(), values.end(), value) - values.begin();
       return static_cast<std::size_t>(not_above) * 100 >= values.size() * percent;
@@ -72,7 +73,7 @@ TEST(LogLinear, AnswersTheQuantilesOfAllSizesWithinItsError) {
 }
 
 TEST(LogLinear, TakesTheNearestRank) {
-  // 0.9 as a double is a little more than nine tenths: of ten values it would be the tenth.
+  // Computed in floating point, 0.9 of ten values would be slightly more than nine, and the tenth value would be taken.
   const LogLinear ten = histogram_of({1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
   EXPECT_EQ(ten.quantile(90), 9U);
   EXPECT_EQ(ten.quantile(91), 10U);
@@ -100,7 +101,7 @@ TEST(LogLinear, KnowsItsExtremesAndSumExactly) {
 }
 
 TEST(LogLinear, TellsNoQuantileBeyondAnExtreme) {
-  // All in one bucket, whose middle is greater than all of them, and less.
+  // All values are in one bucket. The bucket's middle is above all of them, or below.
   EXPECT_EQ(histogram_of({1 << 20, 1 << 20}).quantile(50), 1U << 20);
   const std::uint64_t last = (33U << 15) - 1;
   EXPECT_EQ(histogram_of({last, last}).quantile(50), last);
@@ -181,18 +182,18 @@ TEST(LogLinear, RefusesJsonThatIsNoHistogram) {
       {{"buckets", {7}}},
       {{"buckets", {{70, 2, 1}}}},
       {{"buckets", {{70, -2}, {999424, 1}}}},
-      {{"buckets", {{71, 2}, {999424, 1}}}},           // no bucket's bound
+      {{"buckets", {{71, 2}, {999424, 1}}}},           // not the bound of a bucket
       {{"buckets", {{999424, 1}, {70, 2}}}},           // descending
       {{"buckets", {{70, 1}, {70, 2}}}},               // twice
       {{"buckets", {{70, 3}, {999424, 0}}}},           // empty
-      {{"buckets", {{70, UINT64_MAX}, {999424, 4}}}},  // 3, if one lets it overflow
+      {{"buckets", {{70, UINT64_MAX}, {999424, 4}}}},  // 3 if the sum overflows
       {{"count", 4}},
       {{"count", 3.5}},
       {{"sum", -1}},
       {{"min", 1}},
       {{"max", 1}},
       {{"min", 2'000'000}},
-      {{"count", 0}, {"buckets", Json::array()}},  // empty, and yet with a sum
+      {{"count", 0}, {"buckets", Json::array()}},  // empty, but with a sum
   };
   for (const Json& replacement : replacements) {
     Json bad = good;

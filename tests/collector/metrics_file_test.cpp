@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// --metrics FILE: what is refused, and what goes on when it cannot be written.
+// --metrics FILE: which files are refused, and how a run continues when the file cannot be written.
 #include "model/metrics_file.h"
 
 #include "base/failure.h"
@@ -60,7 +60,7 @@ TEST(MetricsFile, IsRefusedWhereNoneCanBe) {
   EXPECT_TRUE(std::filesystem::is_fifo(folder / "fifo"));
 }
 
-// What a run that was killed left must not stop the next, nor lead it elsewhere.
+// A killed run may leave a temporary file or link. It must neither stop the next run nor redirect its output.
 TEST(MetricsFile, ReplacesWhatAnotherRunLeft) {
   const TemporaryFolder folder;
   write_file(folder / "precious", "precious");

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Spans as OTLP messages: the round trip of every field, and hostile attributes.
 #include "kept_span.h"
 
 #include "recording/otlp_reader.h"
@@ -68,7 +69,7 @@ TEST(OtlpSpans, RestoresManySpansOfManyProcessesAndThreadsEachStreamInItsOrder) 
   std::map<Stream, std::deque<KeptSpan>> before, after;
   const auto stream_of = [](const Span& span) { return Stream((**span.process).pid, span.stream, span.thread_id); };
   std::string message;
-  for (int round = 0; round < 3; ++round) {  // an encoder is used again
+  for (int round = 0; round < 3; ++round) {  // the encoder is reused
     for (int i = 0; i < 2000; ++i) {
       const KeptSpan kept = any_span(random, processes);
       const Span& span = kept.span();
@@ -122,7 +123,8 @@ TEST(OtlpSpans, SaysWhoseEntriesAMessageHas) {
   EXPECT_EQ(encoder.entries(), 0U);
 }
 
-// What a message may not have, or its receiver refuses it with the spans of all others in it.
+// Attributes that a message must not contain. A receiver would refuse the whole message, with the spans of all other
+// processes in it.
 class HostileAttributes : public testing::TestWithParam<std::string> {};
 
 TEST_P(HostileAttributes, AreLeftOutAndCountedAndNothingElseIs) {
@@ -156,12 +158,12 @@ std::string deep_attribute(int levels) {
 }
 
 INSTANTIATE_TEST_SUITE_P(OtlpSpans, HostileAttributes,
-                         testing::Values(std::string("\x4a\x7f rest", 6),                 // longer than there is
+                         testing::Values(std::string("\x4a\x7f rest", 6),                 // longer than the data
                                          std::string("\x4a\x03\x0a\x01\xff", 5),          // a key that is not UTF-8
-                                         std::string("\x4a\x05\x12\x03\x0a\x01\xc0", 7),  // a value that is not
-                                         std::string("\x4a\x02\x12\x7f", 4),  // a value that is longer than its field
-                                         std::string("\x4a\x03\x12\x01\x1b", 5),  // a group
-                                         std::string("\x2a\x04more", 6),          // another field: the name
+                                         std::string("\x4a\x05\x12\x03\x0a\x01\xc0", 7),  // a value that is not UTF-8
+                                         std::string("\x4a\x02\x12\x7f", 4),              // a value that is too long
+                                         std::string("\x4a\x03\x12\x01\x1b", 5),          // a group
+                                         std::string("\x2a\x04more", 6),                  // another field: the name
                                          std::string("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 11),
                                          deep_attribute(60)));
 

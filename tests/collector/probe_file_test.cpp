@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a file has of nopspan: real files as they are built and stripped, and such as nobody would build.
+// The probes that a file has: real files, built and stripped, and files that no linker would produce.
 #include "host/probe_file.h"
 
 #include "temporary_folder.h"
@@ -28,7 +28,7 @@ namespace {
 using testing::HasSubstr;
 
 const std::string kLibrary = NOPSPAN_LIBRARY;
-// This program: it has the static library in it.
+// The path of this program, which has linked the static library.
 const std::string kProgram = "/proc/self/exe";
 
 std::set<std::string> names_in(const ProbeFile& file) {
@@ -37,7 +37,7 @@ std::set<std::string> names_in(const ProbeFile& file) {
   return names;
 }
 
-// A copy of the library to be changed.
+// A copy of the library that a test can change.
 class Copy {
  public:
   Copy() : contents(contents_of(kLibrary)), path(folder_ / "libcopy.so") {}
@@ -54,13 +54,13 @@ class Copy {
       if (name == contents.data() + names + sections[i].sh_name) return sections[i];
     throw std::runtime_error("no section " + name);
   }
-  // Calls it with the three addresses of each note.
+  // Calls `change` with the three addresses of each note.
   void for_each_note(const std::function<void(std::uint64_t* words)>& change) {
     const Elf64_Shdr notes = section(".note.stapsdt");
     for (std::size_t at_byte = notes.sh_offset; at_byte < notes.sh_offset + notes.sh_size;) {
       const auto& note = at<Elf64_Nhdr>(at_byte);
       char* place = contents.data() + at_byte + sizeof(note) + 8;
-      std::uint64_t words[3];  // a note lies at any 4 bytes
+      std::uint64_t words[3];  // a note is aligned to 4 bytes only
       std::memcpy(words, place, sizeof(words));
       change(words);
       std::memcpy(place, words, sizeof(words));
@@ -205,7 +205,7 @@ TEST(ProbeFile, RefusesOtherMachinesAndKindsOfFiles) {
 TEST(ProbeFile, SeesThroughPrelink) {
   const auto original = ProbeFile::read(kLibrary);
   Copy copy;
-  // As if everything had been linked a page higher, and prelink had moved it down.
+  // As if everything had been linked one page higher, and prelink had moved it down.
   copy.for_each_note([](std::uint64_t* words) {
     for (int i = 0; i < 3; ++i) words[i] += 4096;
   });
@@ -236,7 +236,7 @@ TEST(ProbeFile, LeavesOutSitesThatNoKernelWouldTake) {
       Copy copy;
       bool is_first = true;
       copy.for_each_note([&](std::uint64_t* words) {
-        // A semaphore of 0 means that there is none.
+        // A semaphore address of 0 means that the probe has none.
         if (std::exchange(is_first, false)) words[word] = word == 2 && wild == 0 ? words[0] : wild;
       });
       const auto file = copy.read();
@@ -248,7 +248,7 @@ TEST(ProbeFile, LeavesOutSitesThatNoKernelWouldTake) {
 
 TEST(ProbeFile, RefusesAFileWithCountlessSites) {
   Copy copy;
-  // Section headers at the end of the file, 30 of which name the same notes.
+  // Adds section headers at the end of the file. 30 of them name the same notes.
   const Elf64_Ehdr& header = copy.header();
   const Elf64_Shdr notes = copy.section(".note.stapsdt");
   const std::string sections = copy.contents.substr(header.e_shoff, header.e_shnum * sizeof(Elf64_Shdr));
@@ -261,7 +261,7 @@ TEST(ProbeFile, RefusesAFileWithCountlessSites) {
   EXPECT_THAT(copy.why_not(), HasSubstr("more than 256 probe sites"));
 }
 
-// A small one: written some hundred times below.
+// A small library, because the tests below write it several hundred times.
 std::string stripped_library() {
   Copy copy;
   copy.read();
@@ -274,7 +274,7 @@ TEST(ProbeFile, ReadsAFileThatIsCutAnywhere) {
   const std::string whole = stripped_library();
   for (std::size_t length = 0; length < whole.size(); length += 1 + whole.size() / 200) {
     copy.contents = whole.substr(0, length);
-    // The headers of sections come last: what was cut has none.
+    // The section headers are at the end, so a truncated file has none.
     EXPECT_EQ(copy.read(), nullptr) << length;
   }
 }
@@ -309,7 +309,7 @@ TEST(ProbeFile, ReadsNoMoreThanIsReasonableOfAHugeFile) {
   copy.section(".note.stapsdt").sh_size = std::uint64_t{1} << 39U;
   copy.section(".symtab").sh_size = std::uint64_t{1} << 39U;
   copy.read();
-  ASSERT_EQ(truncate(copy.path.c_str(), off_t{1} << 40U), 0);  // sparse
+  ASSERT_EQ(truncate(copy.path.c_str(), off_t{1} << 40U), 0);  // a sparse file
   const auto file = ProbeFile::read(copy.path);
   ASSERT_NE(file, nullptr);
   EXPECT_TRUE(file->notes_are_missing());

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// One process's account: entries emitted, delivered and lost, by reason.
 #include "live/process_account.h"
 
 #include <gmock/gmock.h>
@@ -14,7 +15,7 @@ class Account : public testing::Test {
   ProcessAccount account{std::make_shared<Process>(), kSecond, true};
   std::uint64_t now = 2 * kSecond;
 
-  // As a batch does: what is new is delivered.
+  // A batch arrives. New entries count as delivered.
   void arrive(std::uint64_t stream, Sequences sequences, std::uint64_t discarded = 0) {
     ProcessAccount::Stream* found = account.arriving(stream, sequences, now);
     if (found == nullptr) return;
@@ -84,7 +85,7 @@ TEST_F(Account, ExplainsGapsByWhatTheKernelSaysOfTheProcess) {
   arrive(1, {0, 1});
   tell_of_process(NOPSPAN_REASON_UNREADABLE, 3);
   expect({.emitted = 4, .delivered = 1, .unreadable = 3});
-  // The stream's next batch shows that the three were its own.
+  // The stream's next batch shows that the three entries belonged to it.
   arrive(1, {4, 5});
   expect({.emitted = 5, .delivered = 2, .unreadable = 3});
 }
@@ -122,7 +123,7 @@ TEST_F(Account, BeginsAStreamWhereItIsFirstSeenIfNotAllAreKnown) {
   expect({.emitted = 2, .delivered = 2});
 }
 
-// A thread's first batch may still be in the ring buffer when what it holds since is fetched.
+// A thread's first batch may still be in the ring buffer when the collector fetches the thread's later entries.
 TEST_F(Account, TakesWhatWasHandedOverBeforeWhatWasFetchedOfAStreamThatWasNotKnown) {
   account.not_all_are_known();
   arrive(1, {1, 5});  // fetched
@@ -155,7 +156,7 @@ TEST_F(Account, DoesNotExplainAGapByWhatWasDiscardedBeforeAStreamWasFirstSeen) {
   arrive(1, {50, 52}, 40);
   arrive(1, {57, 60}, 42);
   expect({.emitted = 10, .delivered = 5, .missed = 3, .discarded = 2});
-  arrive(1, {45, 50}, 38);  // handed over before
+  arrive(1, {45, 50}, 38);  // flushed before
   expect({.emitted = 15, .delivered = 10, .missed = 1, .discarded = 4});
 }
 
@@ -200,14 +201,15 @@ TEST_F(Account, ClosesStreamsOfEndedThreads) {
   EXPECT_NE(account.find(1), nullptr);
   account.close_ended(6);
   EXPECT_EQ(account.find(1), nullptr);
-  tell(1, {4, 6}, NOPSPAN_REASON_RING_FULL, 2);  // as long as the kernel has not forgotten it
+  tell(1, {4, 6}, NOPSPAN_REASON_RING_FULL, 2);  // the kernel repeats the message until it forgets the thread
   EXPECT_EQ(account.find(1), nullptr);
   EXPECT_THAT(account.take_closed(), testing::ElementsAre(1));
   EXPECT_THAT(account.take_closed(), testing::IsEmpty());
   expect({.emitted = 6, .delivered = 4, .ring_full = 2});
 }
 
-// What they hold is fetched again and again until they hand it over: a stream that was forgotten would be told twice.
+// Held entries are fetched repeatedly until the thread flushes them. If the account forgot a stream, its entries would
+// be delivered twice.
 TEST_F(Account, KeepsTheStreamOfEveryThreadThatIsLookedAt) {
   constexpr std::uint64_t kThreads = 16384;
   for (int times = 0; times < 2; ++times) {
@@ -224,7 +226,7 @@ TEST_F(Account, KeepsStreamsThatHoldWhatWasFetchedBeforeAllThatDoNot) {
   }
   ++now;
   for (std::uint64_t i = 0; i < kOthers; ++i) arrive(1'000'000 + i, {0, 1});
-  for (std::uint64_t stream = 1; stream <= kThreads; ++stream) arrive(stream, {0, 3});  // handed over
+  for (std::uint64_t stream = 1; stream <= kThreads; ++stream) arrive(stream, {0, 3});  // flushed
   expect({.emitted = 3 * kThreads + kOthers, .delivered = 3 * kThreads + kOthers});
 }
 
@@ -245,10 +247,10 @@ TEST_F(Account, KeepsABoundedNumberOfStreams) {
     ASSERT_LE(account.streams().size(), ProcessAccount::kMostStreams);
   }
   expect({.emitted = entries, .delivered = entries});
-  // The first one is known no more. What it had emitted before is not missed for that.
+  // The account has forgotten the first stream. The stream's earlier entries must not count as missed.
   arrive(1, {2, 3});
   expect({.emitted = entries + 1, .delivered = entries + 1});
-  arrive(1, {0, 2});  // nor taken once more
+  arrive(1, {0, 2});  // and they are not delivered again
   expect({.emitted = entries + 1, .delivered = entries + 1});
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a recording of known spans, for tests that read it by other means: record_examples FILE
+// Writes a recording of known spans, for tests that read it with other tools: record_examples FILE
 #include "kept_span.h"
 
 #include "model/source.h"
@@ -83,7 +83,7 @@ void EightEntries::run(Sink& sink, Deadline& /*until*/) {
   thrown.exception_kind = "error";
   thrown.error_type = "std::runtime_error";
   thrown.parent_id = thrown.root_id = 0x2222222222222222U;
-  thrown.sequence = sequence_ += 5;  // something was lost
+  thrown.sequence = sequence_ += 5;  // leaves a gap in the sequence
   sink.on_span(thrown);
 
   sequence_ += 1;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What is in a recording, by its documented format and protobuf's own compiler; and what `nopspan replay` says of it.
+"""Checks recordings against their documented format with protoc, and checks how `nopspan replay` reports them.
 
 By hand: NOPSPAN_PROGRAM=build/dev/nopspan NOPSPAN_EXAMPLES=build/dev/tests/collector/record_examples \
     python3 tests/collector/recording_format_test.py -v
@@ -42,7 +42,7 @@ def bytes_in(pipe):
 
 
 def waits_in(pid):
-    """The kernel's function in which the process sleeps; "0" if it does not."""
+    """The name of the kernel function in which the process sleeps, or "0" if it does not sleep."""
     return Path(f"/proc/{pid}/wchan").read_text(encoding="ascii")
 
 
@@ -249,7 +249,8 @@ class Replay(RecordingTest):
             path = os.path.join(self.folder.name, f"{len(data)}.pipe")
             os.mkfifo(path)
             with subprocess.Popen([PROGRAM, "replay", path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                  text=True) as reader, open(path, "wb") as pipe:  # open() waits for the reader's
+                                  # open() waits until the reader has opened the pipe.
+                                  text=True) as reader, open(path, "wb") as pipe:
                 pipe.write(data)
                 pipe.flush()
                 wait_until(lambda pipe=pipe: bytes_in(pipe) == 0, "all to be read")
@@ -271,7 +272,8 @@ class Replay(RecordingTest):
         many = self.file_of(self.data * 50)
         reader, writer = os.pipe()
         fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
-        os.write(writer, b"\n" * fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ))  # a write that waits has written nothing
+        # Fills the pipe, so that the program's write blocks before its first byte.
+        os.write(writer, b"\n" * fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ))
         with subprocess.Popen([PROGRAM, "replay", "--spans", many], stdout=writer, stderr=subprocess.PIPE) as program:
             os.close(writer)
             wait_until(lambda: "pipe" in waits_in(program.pid), "it to wait for its reader")
@@ -290,7 +292,7 @@ class Replay(RecordingTest):
 
 
 class Record(RecordingTest):
-    """What needs no process to record from: the source is a recording."""
+    """Tests that need no process to record: the source is a recording."""
 
     def test_a_recording_of_a_recording_has_the_same(self):
         copy = os.path.join(self.folder.name, "copy.rec")
@@ -350,7 +352,7 @@ class Record(RecordingTest):
         self.assertEqual((done.returncode, done.stderr), (1, "nopspan: /dev/full: No space left on device\n"))
 
     def test_a_reader_that_goes_away_ends_it(self):
-        # One that reads nothing: what is written to it fails at once.
+        # The reader has already closed the pipe, so the first write fails.
         out, end = os.pipe()
         os.close(out)
         done = subprocess.run([PROGRAM, "record", "-", "--from", self.path], stdout=end, stderr=subprocess.PIPE, text=True,

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Recording and replaying: what comes back, parts, ticks, and damaged files.
 #include "recording/recording.h"
 
 #include "base/failure.h"
@@ -30,7 +31,7 @@ namespace {
 
 constexpr std::uint64_t kSecond = 1'000'000'000, kBegin = 1'790'000'000 * kSecond;
 
-// Counts what its spans are.
+// Counts its spans in a ledger.
 class CountingSource : public Source {
  public:
   void run(Sink& /*sink*/, Deadline& /*until*/) override {}
@@ -67,7 +68,7 @@ Replayed replay(const std::string& path, const Filter& filter = {}) {
 
 std::string text_of(const Ledger& ledger) { return to_json(ledger).dump(2); }
 
-// Records so many spans, a hundred a second.
+// Records `count` spans, one hundred per second.
 std::vector<KeptSpan> record(RecorderOptions options, std::size_t count, CountingSource& source) {
   std::mt19937_64 random(count);
   const std::vector<ProcessPointer> processes = {make_process(1), make_process(2), make_process(3)};
@@ -120,7 +121,7 @@ TEST(Recording, GivesBackAllSpansEachStreamInItsOrderAndTheLedger) {
 TEST(Recording, TicksWhereItBeganOnceForEachSecondOfItAndAtItsEnd) {
   const TemporaryFile file;
   CountingSource source;
-  record({file.path()}, 1000, source);  // ten seconds and one
+  record({file.path()}, 1000, source);  // ten seconds, and the tick at the end
   const auto ticks = replay(file.path()).sink.ticks;
   ASSERT_GE(ticks.size(), 10U);
   EXPECT_LE(ticks.size(), 12U);
@@ -154,7 +155,8 @@ TEST(Recording, GoesOnWhenTheClockIsSetBack) {
     recorder.on_tick(now);
     recorder.on_span(span.span());
   }
-  const Replayed replayed = replay(file.path());  // it has not ended: nothing is kept back until the clock comes there
+  // The file has no end frame yet. Replay must still deliver all that was recorded, without waiting for the clock.
+  const Replayed replayed = replay(file.path());
   EXPECT_EQ(replayed.sink.spans.size(), 3U);
   EXPECT_EQ(replayed.sink.ticks.back(), kAfter + 2 * kSecond);
   EXPECT_TRUE(recorder.finish());
@@ -245,7 +247,7 @@ TEST(Recording, TakesAnyBytes) {
   }
 }
 
-// A file of these frames, which are right as frames.
+// A file with these frames. Each is valid as a frame.
 std::string file_of(const std::vector<std::pair<FrameKind, std::string>>& frames) {
   const TemporaryFile file;
   FrameWriter writer(file.open(O_CREAT | O_WRONLY));
@@ -381,7 +383,7 @@ TEST(Recorder, BeginsAnotherFileWhenOneIsFullAndAllTogetherHaveEverything) {
   for (unsigned i = 9; i > 0; --i) {
     std::ifstream in(name + "." + std::to_string(i), std::ios::binary);
     const std::string part{std::istreambuf_iterator<char>(in), {}};
-    EXPECT_LT(part.size(), 1'010'000U);  // with its ledger and end
+    EXPECT_LT(part.size(), 1'010'000U);  // the ledger and the end included
     if (part.empty()) continue;
     ++files;
     bytes += part;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ids of requests, in all the forms that people know them by.
+// Request ids, in all forms that users may type.
 #include "model/span.h"
 
 #include <gtest/gtest.h>
@@ -53,14 +53,14 @@ TEST(TraceIdOf, ReadsWhatRequestIdOfWrites) {
   }
 }
 
-// Values of FNV-1a, 128 bits, as published.
+// Published test values of FNV-1a with 128 bits.
 TEST(TraceIdOf, HashesWhatTheApplicationSupplied) {
   EXPECT_EQ(trace_id_of("a"), trace_id_of("d228cb696f1a8caf78912b704e4a8964"));
   EXPECT_EQ(trace_id_of("foobar"), trace_id_of("343e1662793c64bf6f0d3597ba446f18"));
 }
 
 TEST(TraceIdOf, HashesWhatOnlyLooksLikeOne) {
-  const std::string not_canonical = "AAECAwQFBgcICQoLDA0ODx";  // its last bits would be lost
+  const std::string not_canonical = "AAECAwQFBgcICQoLDA0ODx";  // the last bits would be lost
   EXPECT_NE(trace_id_of(not_canonical), kCounting);
   EXPECT_FALSE(trace_id_of(std::string(22, 'A')).empty()) << "all zero is no id";
   EXPECT_FALSE(trace_id_of(std::string(32, '0')).empty());

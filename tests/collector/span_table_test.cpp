@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The table behind `nopspan top`: rows, rates, quantiles, the window, and limits.
 #include "top/span_table.h"
 
 #include "base/failure.h"
@@ -43,7 +44,7 @@ struct Table : SpanTable {
   }
 };
 
-// What a fraction of the sorted values does not exceed.
+// The smallest of the sorted values that this fraction does not exceed.
 std::uint64_t exact(const std::vector<std::uint64_t>& sorted, unsigned percent) {
   return sorted[(sorted.size() * percent + 99) / 100 - 1];
 }
@@ -112,7 +113,7 @@ TEST(SpanTable, TellsQuantilesOfTheWindowAndOfAll) {
   }
   const RowNumbers row = table.row({"a", "m"});
   expect_right(row.total.duration_ns, all);
-  // Three whole seconds, and what has passed of the current one.
+  // Three whole seconds, and the elapsed part of the current one.
   expect_right(row.window.duration_ns, {all.end() - 400, all.end()});
 }
 
@@ -313,7 +314,7 @@ TEST(SpanTable, KeepsRowsThatHaveSomethingInTheWindow) {
 }
 
 TEST(SpanTable, CountsDurationsThatItsMemoryHasNoRoomFor) {
-  // Each row has all octaves in each second.
+  // Each row has values in all octaves in each second.
   constexpr std::size_t kRows = 700;
   Table table(kByNameAndModel, 10, kRows);
   for (std::uint64_t second = 0; second < 8; ++second) {
@@ -333,7 +334,7 @@ TEST(SpanTable, CountsDurationsThatItsMemoryHasNoRoomFor) {
   std::uint64_t placed = 0;
   for (const RowNumbers& row : numbers.rows) placed += row.total.duration_ns.count;
   EXPECT_EQ(placed + numbers.total.unplaced, numbers.total.spans);
-  // There is room again when they have left the window.
+  // When these values have left the window, there is room again.
   table.advance(kNoon + 100 * kSecond);
   table.add(invented("name 0", "m"));
   EXPECT_EQ(table.row({"name 0", "m"}).window.duration_ns.count, 1U);

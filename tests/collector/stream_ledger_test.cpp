@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The sequences of one thread: which entries are new, and which are missing.
 #include "live/stream_ledger.h"
 
 #include <gmock/gmock.h>
@@ -79,7 +80,7 @@ TEST(StreamLedger, GivesTheOldestGapUpWhenThereAreTooMany) {
   EXPECT_THAT(stream.arrive({98 * 4 + 1, 99 * 4}), ElementsAre(Sequences{98 * 4 + 1, 99 * 4})) << "a young gap is open";
 }
 
-// As a plain set of sequences has it.
+// A plain set of sequences as the model.
 TEST(StreamLedger, AgreesWithASetOfSequences) {
   std::mt19937 random(5);  // NOLINT: the same in every run
   for (int round = 0; round < 300; ++round) {

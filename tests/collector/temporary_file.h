@@ -8,7 +8,7 @@
 
 #include <string>
 
-// A path in a folder of its own, which goes with all that is in it.
+// A path in a temporary folder. The folder and its contents are removed with this object.
 class TemporaryFile {
  public:
   [[nodiscard]] std::string path() const { return folder_ / "file"; }

@@ -9,7 +9,7 @@
 
 namespace nopspan::collector {
 
-// A folder that is gone with its owner.
+// A temporary folder that is removed with this object.
 class TemporaryFolder {
  public:
   TemporaryFolder() {

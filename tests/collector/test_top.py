@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`nopspan top` with spans that the test invents: on a terminal, where keys are typed by tmux and the screen is read back,
-and without one."""
+"""`nopspan top` with spans that the test invents. On a terminal, tmux types the keys and reads the screen back. Without
+a terminal, the tests read stdout."""
 
 import json
 import os
@@ -22,7 +22,7 @@ PROGRAM = os.environ.get("NOPSPAN_TOP_PROGRAM", "build/dev/tests/collector/top_p
 
 
 class Told:
-    """A program that is told which spans there are."""
+    """The program, with a pipe on which the test sends it spans."""
 
     def __init__(self, *arguments):
         self.command = [os.path.abspath(PROGRAM), "--window", "60", *arguments]
@@ -30,7 +30,7 @@ class Told:
         paths = [os.path.join(self.folder.name, name) for name in ("commands", "answers")]
         for path in paths:
             os.mkfifo(path)
-        # Both ends, so that opening waits for nobody.
+        # Opening both ends, so that open() does not block.
         self.commands = os.open(paths[0], os.O_RDWR)
         self.answers = os.open(paths[1], os.O_RDWR)
         self.environment = {"NOPSPAN_TEST_COMMANDS": paths[0], "NOPSPAN_TEST_ANSWERS": paths[1], "TZ": "UTC",
@@ -52,12 +52,12 @@ class Told:
             assert os.read(self.answers, 5) == b"done\n"
 
     def tell_last(self, command):
-        """One that it may not live to answer."""
+        """Sends a command that the program may not answer before it ends."""
         os.write(self.commands, (command + "\n").encode())
 
 
 class Top(Told):
-    """It on a terminal."""
+    """The program on a terminal."""
 
     def __init__(self, *arguments, width=160, height=30, env=None):
         super().__init__(*arguments)
@@ -111,7 +111,7 @@ class ScreenTest(unittest.TestCase):
     def test_shows_rates_times_and_errors_of_each_row(self):
         top = self.three_rows()
         top.terminal.wait_for(lambda lines: "22:13:30" in lines[0], "ten seconds passed")
-        lines = top.terminal.screen()  # whole: it may have been seen while it was drawn
+        lines = top.terminal.screen()  # read again, because the wait may have seen a half-drawn screen
         self.assertIn("2.6 spans/s", lines[0])
         self.assertIn("2 errors/s", lines[0])
         self.assertIn("1 process", lines[0])
@@ -153,7 +153,7 @@ class ScreenTest(unittest.TestCase):
         top.terminal.write("other-m")
         top.terminal.type("Enter")
         top.wait_for_names("quick")
-        # It is typed no more.
+        # The keys go to the table again, not to the filter.
         top.terminal.type("r")
         top.terminal.wait_for_text("reversed")
         top.terminal.type("Escape")
@@ -180,7 +180,8 @@ class ScreenTest(unittest.TestCase):
         top.terminal.type("p")
         top.terminal.wait_for_text("PAUSED")
         top.tell("span later m 100 1", "pass 10")
-        # Keys are answered, with the old numbers: so what came was not overlooked for being late.
+        # The program answers the key with the old numbers. This proves that it has processed the new spans and did not
+        # show them.
         top.terminal.type("w")
         top.terminal.wait_for_text("since the beginning, 10.0 s")
         self.assertEqual(top.names(), ["quick", "usual", "slow"])
@@ -227,7 +228,7 @@ class ScreenTest(unittest.TestCase):
         top.terminal.type("End", "Enter")
         top.terminal.wait_for_text("name slow, model m")
         top.terminal.wait_for(lambda lines: any(re.match(r"65\.5 us - 131 us +3  █+$", line) for line in lines), "a bar")
-        # It goes on with the numbers.
+        # The histogram is updated with the table.
         top.tell("span slow m 1 100000", "pass 2")
         top.terminal.wait_for(lambda lines: any(re.match(r"65\.5 us - 131 us +4  █+$", line) for line in lines), "more")
 
@@ -282,7 +283,7 @@ class ScreenTest(unittest.TestCase):
     def test_shows_what_has_no_row(self):
         top = self.top("--rows-max", "10")
         top.tell("rows 20", "pass 10")
-        # Rows 11 to 20, of 155 spans together.
+        # Rows 11 to 20, with 155 spans in total.
         top.terminal.wait_for(lambda lines: any(re.match(r"other +15\.5 ", line) for line in lines), "other")
         top.terminal.type("w")
         top.terminal.wait_for(lambda lines: any(re.match(r"other +155 ", line) for line in lines), "other")
@@ -328,7 +329,7 @@ class ScreenTest(unittest.TestCase):
         self.assertIn(r"a\x0ab", top.names(lines))
         self.assertIn("模型模型模型", top.names(lines))
         self.assertIn(r"\xe2\x80\xaeright-to-left", top.names(lines))
-        # All rates are the same, and end in the same cell.
+        # All rates are equal, and must end in the same column.
         ends = {cells(line[:rates.search(line).start()]) for line in lines if rates.search(line)}
         self.assertEqual(len(ends), 1, "\n".join(lines))
 
@@ -399,7 +400,7 @@ class ScreenTest(unittest.TestCase):
         top.terminal.wait_for_text("a-message-on-stderr")
 
     def test_keeps_a_recording_on_the_screen_and_reads_it_again(self):
-        # The second reading goes on with what the test tells then.
+        # The program reads the same pipe again, and continues with the spans that the test sends then.
         top = self.top("--from", "recording")
         top.tell(*THREE)
         top.tell_last("end")
@@ -416,7 +417,7 @@ class ScreenTest(unittest.TestCase):
 
 
 class Piped(Told):
-    """It without a terminal."""
+    """The program without a terminal."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -428,7 +429,7 @@ class Piped(Told):
         return self.rest()
 
     def rest(self):
-        """Its exit status, and what it still printed on stdout and stderr."""
+        """Its exit status, and the rest of stdout and stderr."""
         out, errors = self.process.communicate(timeout=tmux.PATIENCE_S)
         return self.process.returncode, out, errors
 
@@ -546,7 +547,7 @@ class PlainTest(unittest.TestCase):
 
 
 def cells(text):
-    """How many cells it takes, as tmux draws it."""
+    """The width in terminal cells, as tmux draws it."""
     wide = sum(1 for letter in text if unicodedata.east_asian_width(letter) in "WF")
     return len(text) + wide - sum(1 for letter in text if unicodedata.combining(letter))
 

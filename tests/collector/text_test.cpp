@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How values look, and how what people type is read.
+// How values are printed, and how values that users type are parsed.
 #include "base/text.h"
 
 #include "base/failure.h"
@@ -121,7 +121,7 @@ TEST(BytesText, IsInPowersOf1024) {
 }
 
 TEST(TimeText, IsLocalTime) {
-  setenv("TZ", "UTC-2", 1);  // two hours east
+  setenv("TZ", "UTC-2", 1);  // two hours east of Greenwich
   tzset();
   EXPECT_EQ(time_text(1'700'000'003'123'456'789), "00:13:23.123");
   setenv("TZ", "UTC", 1);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The feed of `nopspan top`: from spans and ticks to snapshots.
 #include "top/top_feed.h"
 
 #include "invented_spans.h"
@@ -29,7 +30,7 @@ class NoSource : public Source {
   }
 };
 
-// Whose snapshots are kept.
+// A feed whose snapshots are kept.
 struct Feed {
   explicit Feed(Filter filter = {}, bool at_once = false)
       : feed(source, std::move(filter), 10, 100, {.interval_ns = 2 * kSecond}, at_once,

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// `nopspan top` without a terminal: tables as text and JSON.
 #include "top/top_print.h"
 
 #include "invented_spans.h"
@@ -24,8 +25,8 @@ using testing::SizeIs;
 constexpr std::uint64_t kSecond = 1'000'000'000;
 constexpr std::uint64_t kNoon = 1'700'000'000 * kSecond;
 
-// Of ten seconds: chat/m ten times with tokens, failing/m four times with two errors and a cancellation, a retry, a
-// gauge.
+// Ten seconds with these spans: chat/m ten times with tokens, failing/m four times with two errors and one
+// cancellation. In addition one retry and one gauge.
 TopSnapshot snapshot(std::size_t rows = 10) {
   SpanTable table({Dimension::name, Dimension::model}, 60, rows);
   table.advance(kNoon);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `nopspan top` of spans that a test invents, in a time that the test lets pass. It reads commands, a line each, from
-// the FIFO that NOPSPAN_TEST_COMMANDS names, and writes "done" for each to the one of NOPSPAN_TEST_ANSWERS:
+// `nopspan top` with spans that a test invents, and with a clock that the test advances. Reads commands, one per line,
+// from the FIFO that NOPSPAN_TEST_COMMANDS names. Answers each with "done" on the FIFO that NOPSPAN_TEST_ANSWERS names.
 //
 //   span NAME MODEL COUNT DURATION_NS [error | cancelled]   "\xNN" in a word is that byte, "" is no text
 //   chat NAME MODEL COUNT INPUT OUTPUT FIRST_TOKEN_NS       spans with tokens
@@ -50,7 +50,7 @@ class Invention : public Source {
  public:
   void run(Sink& sink, Deadline& until) override {
     until.begin();
-    // Both ends of each, so that opening waits for nobody.
+    // Opens both ends of each, so that open() does not block.
     const int commands = open(std::getenv("NOPSPAN_TEST_COMMANDS"), O_RDWR | O_CLOEXEC);
     const int answers = open(std::getenv("NOPSPAN_TEST_ANSWERS"), O_RDWR | O_CLOEXEC);
     sink_ = &sink;

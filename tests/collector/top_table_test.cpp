@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The table of `nopspan top` on a screen: columns, sorting, and narrow terminals.
 #include "top/top_table.h"
 
 #include "base/cells.h"
@@ -19,7 +20,8 @@ using testing::IsEmpty;
 constexpr std::uint64_t kSecond = 1'000'000'000;
 constexpr std::uint64_t kNoon = 1'700'000'000 * kSecond;
 
-// slow/m once of 9 ms, usual/m five times of 2 ms, quick/n twenty times of 1 us with an error each; of ten seconds.
+// Ten seconds with these spans: slow/m once with 9 ms, usual/m five times with 2 ms, quick/n twenty times with 1 us and
+// an error each.
 TableNumbers three_rows() {
   SpanTable table({Dimension::name, Dimension::model}, 60, 10);
   table.advance(kNoon);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spans to whole traces, in whatever order they come.
+// Assembling spans to whole traces, whatever the order in which they arrive.
 #include "trace/trace_assembler.h"
 
 #include "assembled_traces.h"
@@ -77,7 +77,7 @@ TEST(TraceAssembler, MakesTheSameTreeOfEveryOrder) {
 
 TEST(TraceAssembler, DoesNotTakeTheFirstTickForALongTime) {
   Assembly assembly;
-  assembly.add(span_of(2, 1));  // before any tick
+  assembly.add(span_of(2, 1));  // before the first tick
   assembly.wait(100 * kMillisecond);
   assembly.add(span_of(1, 0));
   assembly.wait(100 * kMillisecond);
@@ -237,7 +237,7 @@ TEST(TraceAssembler, GivesUpWhatBeganBeforeTheAttach) {
   Span orphan = span_of(2, 0);
   orphan.flags = NOPSPAN_FLAG_ORPHAN;
   assembly.add(orphan);
-  assembly.add(remote_span(3, 2));  // in it: another process's
+  assembly.add(remote_span(3, 2));  // a span of another process, below the orphan
   assembly.wait(kSecond);
   EXPECT_THAT(assembly.seen, IsEmpty());
   assembly.wait(kSecond);
@@ -307,7 +307,7 @@ TEST(TraceAssembler, WaitsForTheSharedSpansOfATraceThatHasEnded) {
   const std::string links = links_to({{trace_number(1), 1}});
   assembly.add(span_of(1, 0));
   assembly.wait(kSecond);
-  assembly.add(shared_span(100, links));  // its thread held it for so long
+  assembly.add(shared_span(100, links));  // the thread held it this long
   assembly.wait(kSecond);
   EXPECT_THAT(assembly.seen, IsEmpty());
   assembly.wait(kSecond);
@@ -521,7 +521,7 @@ TEST(TraceAssembler, EvictsTheQuietestWhenThereAreTooMany) {
     Span span = span_of(2, 1);
     span.trace_id = trace_number(trace);
     assembly.add(span);
-    assembly.add(span_of(100U + trace, 99));  // trace 1 is always the latest
+    assembly.add(span_of(100U + trace, 99));  // keeps trace 1 the most recently used
     EXPECT_LE(assembly.assembler.open_traces(), 10U);
   }
   EXPECT_THAT(assembly.seen, SizeIs(20));
@@ -652,7 +652,7 @@ TEST(TraceAssembler, KeepsSpansOfTwoProcessesWithOneIdApart) {
   EXPECT_EQ(assembly.seen[0].conflicts, 1U);
   EXPECT_EQ(assembly.seen[0].json["span_count"], 4);
   EXPECT_TRUE(assembly.adds_up());
-  // The child is its own process's.
+  // Each child belongs to its own process's span.
   std::string above;
   for (const auto& span : assembly.seen[0].json["spans"]) {
     EXPECT_TRUE(span["name"] != "child" || above == "true");
@@ -662,7 +662,7 @@ TEST(TraceAssembler, KeepsSpansOfTwoProcessesWithOneIdApart) {
 
 TEST(TraceAssembler, CutsCircles) {
   Assembly assembly;
-  // 1 is its own parent; 2, 3 and 4 are each other's, with 5 below.
+  // Span 1 is its own parent. Spans 2, 3 and 4 form a circle, with 5 below.
   for (const auto& [id, parent] : {std::pair(1, 1), {2, 4}, {3, 2}, {4, 3}, {5, 4}}) {
     assembly.add(span_of(static_cast<std::uint64_t>(id), static_cast<std::uint64_t>(parent)));
   }

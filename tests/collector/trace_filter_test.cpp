@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which traces are wanted.
+// Filters of whole traces.
 #include "trace/trace_filter.h"
 
 #include "assembled_traces.h"
@@ -34,7 +34,7 @@ class TraceFilterTest : public testing::Test {
     root_ = span_of(1, 0, "root");
     chat_ = span_of(2, 1, "llm.chat");
     chat_.model = "tiny-1";
-    chat_.duration_ns = 2 * kSecond;  // it outlived its parent
+    chat_.duration_ns = 2 * kSecond;  // longer than its parent
     failed_ = span_of(3, 1, "llm.tool");
     failed_.status = kError;
     failed_.process = &other_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Traces as programs read them.
+// Traces as JSON.
 #include "trace/trace_json.h"
 
 #include "assembled_traces.h"

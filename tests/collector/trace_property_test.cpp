@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random trees, delivered in random order with random loss, give exactly the tree that is left.
+// Random trees are delivered in random order with random losses. The assembled trace must be exactly the tree of the
+// delivered spans.
 #include "assembled_traces.h"
 
 #include <gmock/gmock.h>
@@ -25,7 +26,7 @@ class RandomTraces {
   std::size_t below(std::size_t bound) { return std::uniform_int_distribution<std::size_t>(0, bound - 1)(random_); }
   bool one_in(std::size_t n) { return below(n) == 0; }
 
-  // A tree over some processes: a span's parent is any earlier one.
+  // A tree over several processes. The parent of a span is a random earlier one.
   std::vector<Sent> trace(std::uint8_t number) {
     std::vector<Sent> sent(1 + below(60));
     for (std::size_t i = 0; i < sent.size(); ++i) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Traces as people see them.
+// Traces as text.
 #include "trace/trace_tree.h"
 
 #include "assembled_traces.h"
@@ -21,7 +21,7 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::SizeIs;
 
-// A span of some milliseconds.
+// A span with times in milliseconds.
 Span timed(std::uint64_t id, std::uint64_t parent, std::uint64_t start_ms, std::uint64_t duration_ms,
            std::string_view name) {
   Span span = span_of(id, parent, name);
@@ -278,7 +278,7 @@ TEST_F(TraceTree, PrintsNothingThatATerminalObeys) {
   Span span = timed(1, 0, 0, 1, "na\x1b[2Jme\n");
   span.text = "\x1b[31m";
   span.model = "\r\xff\xfe";
-  span.error_type = "\xe2\x80\xae";  // writes from right to left
+  span.error_type = "\xe2\x80\xae";  // U+202E, which reverses the direction of text
   span.status = kError;
   span.foreign_id = "id\x1b[A";
   span.process = &evil;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// UTF-8 decoding.
 #include "base/utf8.h"
 
 #include <gtest/gtest.h>
@@ -10,7 +11,7 @@ namespace {
 
 using std::string_literals::operator""s;
 
-// The last and first ones of each row of the Unicode Standard's table 3-7.
+// The first and last sequences of each row of table 3-7 of the Unicode Standard.
 TEST(Utf8, IsWhatTheStandardSays) {
   const std::pair<std::string, char32_t> characters[] = {
       {"\0"s, 0},
