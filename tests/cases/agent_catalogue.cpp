@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// agent_catalogue.json: the events of the agent catalogue, each emitted with made values.
+// agent_catalogue.json: the events of the agent catalogue, each emitted with generated values.
 #include <nopspan/agent.h>
 #include <nopspan/value.h>
 
@@ -14,7 +14,7 @@ namespace {
 
 namespace agent = nopspan::agent;
 
-// The name that nopspan's table has for a type.
+// nopspan's name for a type of the table.
 std::string type_name(const Json& type) {
   if (!type.is_string()) throw Inexpressible("a type is no string: " + type.dump());
   const std::string name = type.get<std::string>();
@@ -45,7 +45,7 @@ Json named_types(const Json& types) {
   return names;
 }
 
-// {key: type} of the table.
+// The {key: type} of the table.
 Json types_of(const agent::Table<agent::FieldDescription>& fields, bool optional_ones) {
   Json types = Json::object();
   for (const agent::FieldDescription& field : fields) {
@@ -54,7 +54,7 @@ Json types_of(const agent::Table<agent::FieldDescription>& fields, bool optional
   return types;
 }
 
-// Those that are not the event's anyway.
+// The keys of "emitted_also" that are not in the event's own metadata.
 Json emitted_also(const Json& one_case) {
   Json types = Json::object();
   const Json also = optional(one_case, "emitted_also");
@@ -85,7 +85,7 @@ Mismatches compare_table(const Json& one_case, const std::string& name) {
   return comparison.mismatches(bindings);
 }
 
-// Emits the event and compares what a handler sees: exactly that.
+// Emits the event, and checks that a handler receives exactly its keys and values.
 Mismatches compare_emitted(const std::string& name, const Json& measurements, const Json& metadata) {
   const RecordedEvents recorded({name});
   const nopspan::Errc error = agent::emit(name, to_value(measurements), to_value(metadata));

@@ -126,7 +126,7 @@ struct LogLine {
   std::string message;
 };
 
-// Leaves no logger and no sink behind.
+// Removes all loggers and the sink at the end of a case.
 class Logger {
  public:
   Logger() {
@@ -162,7 +162,7 @@ Json run_logger_operation(const Json& op, const Json& opts) {
   return as_returned(opts.is_null() ? agent::attach_default_logger() : agent::attach_default_logger(level_of(opts)));
 }
 
-// The reference's prefix at the beginning of `text`, after `before`, becomes nopspan's.
+// Replaces the reference's prefix by nopspan's, where it begins `text` or follows `before`.
 Json with_own_prefix(const Json& text, const std::string& before) {
   const std::string theirs = before + "beamlens";
   if (!text.is_string() || text.get<std::string>().compare(0, theirs.size(), theirs) != 0) return text;

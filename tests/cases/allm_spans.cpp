@@ -18,7 +18,7 @@ namespace {
 
 namespace llm = nopspan::llm;
 
-// --- Understanding
+// --- Parsing
 
 void check_span(const Json& call) {
   only_keys(call, "a span", {"op", "name", "start_metadata", "body"});
@@ -63,7 +63,7 @@ Json run_span(const Json& call, bool& body_called) {
       });
 }
 
-// What a key of the metadata is on all events, if it is the same; null if not, or if there are none.
+// The value of a metadata key that all events share. Null if it differs or if there are no events.
 Json on_all_events(const RecordedEvents& recorded, const char* key) {
   const std::vector<Delivery>& events = recorded.events();
   if (events.empty()) return nullptr;
@@ -114,7 +114,7 @@ Mismatches compare_execute(const Json& when, const Json& expect) {
     set_metadata(fields, optional(when, "metadata"));
   });
   Comparison comparison;
-  // It returns nothing, and cannot fail.
+  // execute() returns nothing and cannot fail.
   if (expect.contains("returns")) comparison.add("returns", expect["returns"], "ok");
   recorded.compare(expect, comparison);
   Bindings bindings;

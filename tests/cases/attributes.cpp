@@ -44,7 +44,7 @@ std::string type_of(const nopspan::Value& value) {
   return "unknown";
 }
 
-// An error that is an exception, or a map of some kind; both are maps here.
+// An error is an exception or a map. Both are maps here.
 Json as_map(const Json& error) {
   if (!error.is_object() || error.size() != 1) return error;
   if (error.contains("$map")) return error["$map"];

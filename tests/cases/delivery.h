@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A call of a handler, kept for comparison.
+// One call of a handler, recorded for comparison.
 #ifndef NOPSPAN_TESTS_CASES_DELIVERY_H
 #define NOPSPAN_TESTS_CASES_DELIVERY_H
 
@@ -19,14 +19,16 @@ class Delivery {
   [[nodiscard]] const std::string& event_name() const noexcept { return event_name_; }
   [[nodiscard]] const Json& metadata() const noexcept { return metadata_; }
 
-  // handler, event, measurements, metadata and config in the terms in which `expected` speaks: what is absent there is
-  // left out, and the metadata is as_metadata().
+  // The handler, event, measurements, metadata and config in the notation of `expected`. Parts that `expected` lacks
+  // are omitted. The metadata is as_metadata().
   [[nodiscard]] Json as_expected(const Json& expected) const;
 
-  // The metadata in the terms in which `expected` speaks. Of a span's events, request_id, span_id and parent_id are
-  // left out unless named (nopspan adds them), telemetry_span_context is the span id; a reason of an exception or a
-  // failed handler that is named as a string is the map's message, and whatever is named for an exit (which carries
-  // none).
+  // The metadata in the notation of `expected`:
+  // - request_id, span_id and parent_id of a span's events are omitted unless `expected` names them, because nopspan
+  //   adds them.
+  // - telemetry_span_context is the span id.
+  // - The reason of an exception or a failed handler is the map's message, if `expected` has it as a string.
+  // - An exit carries no reason, so any reason that `expected` names is accepted.
   [[nodiscard]] Json as_metadata(const Json& expected) const;
 
  private:

@@ -11,7 +11,7 @@
 namespace cases {
 namespace {
 
-// What fail() threw last. Compared by identity: "the same exception then goes on to the caller".
+// The exception that fail() threw last. Compared by identity, because "the same exception then goes on to the caller".
 std::exception_ptr last_thrown;
 
 std::string text_of(const Json& failure) {
@@ -59,7 +59,7 @@ void run(Call& call) {
 
 void* run_thread(void* argument) {
   auto& call = *static_cast<Call*>(argument);
-  // Stands if run() does not return.
+  // The outcome if run() does not return.
   call.outcome.raised = true;
   call.outcome.failure_class = "exit";
   Call inside{call.work, {}};
@@ -119,7 +119,7 @@ Json as_raised(const Outcome& outcome, const Json& expected) {
     } else if (key == "type") {
       raised[key] = outcome.type;
     } else if (key == "reason" || key == "message") {
-      raised[key] = is_exit ? value : Json(outcome.message);  // the end of a thread carries no value
+      raised[key] = is_exit ? value : Json(outcome.message);  // a thread's end carries no value
     } else if (key == "message_contains") {
       const bool contains = value.is_string() && outcome.message.find(value.get<std::string>()) != std::string::npos;
       raised[key] = contains ? value : Json(outcome.message);

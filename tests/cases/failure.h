@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Failures that a case asks for: class error (a std::exception), throw (any other thrown value) and exit (the thread
-// ends).
+// Failures that a case causes: class "error" (a std::exception), "throw" (any other thrown value) and "exit" (the
+// thread ends).
 #ifndef NOPSPAN_TESTS_CASES_FAILURE_H
 #define NOPSPAN_TESTS_CASES_FAILURE_H
 
@@ -11,29 +11,29 @@
 
 namespace cases {
 
-// Refuses what is no failure: {"class", "reason"}, or {"class": "error", "type", "message"} with a type of the
-// references'.
+// Rejects an object that is not a failure. A failure is {"class", "reason"}, or {"class": "error", "type", "message"}
+// with a type of the references.
 void check_failure(const Json& failure);
-// Does what it says; never returns.
+// Fails as described. Never returns.
 [[noreturn]] void fail(const Json& failure);
 
-// RuntimeError for std::runtime_error, ArgumentError for std::invalid_argument; others are their own.
+// std::runtime_error is RuntimeError, and std::invalid_argument is ArgumentError. Other types keep their names.
 std::string reference_type(const std::string& cpp_type);
 
-// What became of a call.
+// The outcome of a call.
 struct Outcome {
   Json returned;
   bool raised = false;
-  bool same_exception = true;  // what came out is the very exception that fail() threw
+  bool same_exception = true;  // whether the exception is the object that fail() threw
   std::string failure_class;
-  std::string type;     // as the references name it
-  std::string message;  // of an error what(), of a thrown string the string
+  std::string type;     // in the references' notation
+  std::string message;  // what() of a std::exception, or the thrown string
 };
 
-// Calls `work`; on a thread of its own if that may end.
+// Calls `work`, on a new thread if it may end the thread.
 Outcome observe(const std::function<Json()>& work, bool may_end_thread);
 
-// `outcome` in the terms in which `expected` ("raises" of a case) speaks.
+// `outcome` in the notation of `expected` ("raises" of a case).
 Json as_raised(const Outcome& outcome, const Json& expected);
 
 }  // namespace cases

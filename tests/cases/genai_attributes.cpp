@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// genai_attributes.json: metadata, and the attributes or the value that a function makes of it.
+// genai_attributes.json: metadata, and the attributes or the value that a function derives from it.
 #include <nopspan/genai.h>
 
 #include "attributes.h"
@@ -38,7 +38,7 @@ const Function& find_function(const std::string& name) {
   throw Inexpressible("unknown function \"" + name + "\"");
 }
 
-// present() gives what it is given, or nothing.
+// present() returns its argument, or nothing.
 void run_present(const Json& input, const Json& expected, Comparison& comparison) {
   only_keys(input, "the input of present", {"value"});
   only_keys(expected, "an expectation", {"value"});

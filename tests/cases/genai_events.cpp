@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// genai_events.json: what handlers see of the GenAI span events, emitted inside a span by the typed setters.
+// genai_events.json: the GenAI span events that handlers receive. The typed setters emit them inside a span.
 #include <nopspan/event.h>
 #include <nopspan/genai_events.h>
 #include <nopspan/registry.h>
@@ -18,14 +18,15 @@ namespace {
 
 namespace genai = nopspan::genai;
 
-// The fields of a payload that nopspan has a setter for; others are ignored, as the reference does. Null is unset.
+// Sets the fields of a payload that nopspan has a setter for. Other fields are ignored, as in the reference. Null means
+// unset.
 template <class F>
 struct Setter {
   std::string_view key;
   void (*set)(F& fields, const Json& value);
 };
 
-// Passes a number on as what it is.
+// Passes a number on with its own type.
 template <class Set>
 void with_number(const Json& value, const Set& set) {
   if (value.is_number_float()) {
@@ -86,7 +87,7 @@ constexpr Setter<genai::StreamFirstTokenFields> kStreamFirstToken[] = {
      [](auto& fields, const Json& value) { with_number(value, [&](auto n) { fields.tokens_so_far(n); }); }},
 };
 
-// The setters run where nothing may be thrown out of: what they refuse is kept.
+// The setters run where no exception may escape, so an Inexpressible is kept for later.
 template <class F, class SpanEvent, std::size_t N>
 void emit(const SpanEvent& event, const Setter<F> (&setters)[N], const Json& payload) {
   if (payload.is_null()) return event();
@@ -165,7 +166,7 @@ struct Seen {
   std::uint64_t span_id;
 };
 
-// What handlers saw of the calls, and of the span around them.
+// The events of the calls and of the span around them, as handlers received them.
 struct Run {
   std::vector<Seen> events;
   Json start, stop;
@@ -202,7 +203,7 @@ Run run(const std::vector<Call>& calls) {
 
 void compare_events(const std::string& name, const Json& expected, const Run& seen, Comparison& comparison) {
   if (name != "sequence") {
-    if (seen.events.empty()) return;  // the count tells
+    if (seen.events.empty()) return;  // the count already reports this
     comparison.add("name", expected["name"], seen.events[0].name);
     return compare_attributes(expected, seen.events[0].metadata, comparison);
   }

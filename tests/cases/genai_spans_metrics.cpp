@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// genai_spans_metrics.json: names and status of spans, and what their ends record.
+// genai_spans_metrics.json: names and status of spans, and the metrics that a span's end records.
 #include <nopspan/genai.h>
 
 #include <cstdint>
@@ -61,7 +61,7 @@ constexpr Function kFunctions[] = {
     {"metrics_exception", metrics<genai::metrics_exception>},
 };
 
-// Metrics with nopspan's keys; boundaries are doubles, however they are written.
+// Metrics with nopspan's keys. Boundaries are doubles, even if they are written as integers.
 Json as_expected(Json value) {
   if (!value.is_array()) return value;
   for (Json& metric : value) {

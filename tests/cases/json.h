@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all parts of the reader share: JSON in insertion order, and the refusal of what a case may not contain.
+// Used by all parts of the reader: JSON in insertion order, and errors for cases that it does not understand.
 #ifndef NOPSPAN_TESTS_CASES_JSON_H
 #define NOPSPAN_TESTS_CASES_JSON_H
 
@@ -13,20 +13,20 @@ namespace cases {
 
 using Json = nlohmann::ordered_json;
 
-// The case says something that the reader does not know how to run or compare: a failure, never a skip.
+// The reader does not know how to run or compare a part of the case. This is a failure, never a skip.
 class Inexpressible : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-// Throws Inexpressible unless `object` is an object with no other keys than these.
+// Throws Inexpressible unless `object` is an object without other keys than these.
 void only_keys(const Json& object, std::string_view what, std::initializer_list<std::string_view> known);
 
-// The value under a key; Inexpressible where it is missing or of the wrong type.
+// The value of a key. Throws Inexpressible if it is missing or has the wrong type.
 const Json& required(const Json& object, std::string_view what, const std::string& key);
 std::string required_string(const Json& object, std::string_view what, const std::string& key);
 
-// The value under a key, null where it is absent.
+// The value of a key, or null if it is missing.
 Json optional(const Json& object, const std::string& key);
 
 }  // namespace cases

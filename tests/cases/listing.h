@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lists of texts that a function gives: names, or the ids of several calls.
+// Lists of texts that a function returns: names, or the ids of several calls.
 #ifndef NOPSPAN_TESTS_CASES_LISTING_H
 #define NOPSPAN_TESTS_CASES_LISTING_H
 
@@ -11,8 +11,8 @@
 
 namespace cases {
 
-// Refuses an expectation with other keys than these: length, distinct (how many), equals (event names), matches (a
-// regular expression, of each).
+// Rejects an expectation with other keys than these: length, distinct (the number of distinct items), equals (event
+// names), and matches (a regular expression that each item must match).
 void check_listing(const Json& expect);
 Mismatches compare_listing(const Json& expect, const std::vector<std::string>& list);
 

@@ -15,7 +15,7 @@
 namespace cases {
 namespace {
 
-// Beyond this a list in any order is tried in too many ways.
+// A longer list in any order would have too many permutations.
 constexpr std::size_t kMostInAnyOrder = 8;
 
 bool is_matcher(const Json& json) {
@@ -62,11 +62,11 @@ bool at_least(const Json& value, const Json& bound) {
   return value.get<double>() >= bound.get<double>();
 }
 
-// An expression over a capture that is no integer.
+// An expression over a capture that is not an integer.
 struct NoValue {};
 
-// Recursive descent over: sum = product {(+|-) product}; product = factor {* factor}; factor = integer, name, (sum),
-// -factor.
+// Recursive descent for this grammar: sum = product {(+|-) product}; product = factor {* factor}; factor = integer,
+// name, (sum), -factor.
 class Expression {
  public:
   Expression(const std::string& text, const Bindings& bindings) : text_(text), bindings_(bindings) {}
@@ -143,7 +143,7 @@ const Json& bound(const Bindings& bindings, const Json& argument, const std::str
 
 bool equal(const Json& expected, const Json& seen, const Bindings& bindings);
 
-// One matcher of an object of matchers.
+// Applies one matcher of an object of matchers.
 bool holds(const std::string& matcher, const Json& argument, const Json& seen, const Bindings& bindings) {
   if (matcher == "$type") return has_type(seen, string_of(argument, matcher));
   if (matcher == "$ge") return number_of(argument, matcher), at_least(seen, argument);
@@ -193,7 +193,7 @@ std::string short_dump(const Json& json) {
   return text;
 }
 
-// Walks an expectation beside what was seen and gathers what differs, each with its path.
+// Walks through an expectation and what was seen in parallel, and collects the differences with their paths.
 class Walk {
  public:
   Walk(const Bindings& bindings, Mismatches& mismatches) : bindings_(bindings), mismatches_(mismatches) {}
@@ -251,7 +251,8 @@ bool equal(const Json& expected, const Json& seen, const Bindings& bindings) {
   return mismatches.empty();
 }
 
-// Announces the captures of an expectation: null until they are made. A name stands for one value in a comparison.
+// Declares the captures of an expectation. They are null until they are made. A name stands for one value in a
+// comparison.
 void declare(const Json& expected, Bindings& bindings, std::set<std::string>& names) {
   if (is_matcher(expected) && expected.contains("$bind")) {
     const std::string name = string_of(expected["$bind"], "$bind");
@@ -275,7 +276,7 @@ void capture(const Json& expected, const Json& seen, Bindings& bindings) {
   }
 }
 
-// Throws Inexpressible for a matcher that is not known, also where it would not be reached.
+// Throws Inexpressible for an unknown matcher, even if the comparison would not reach it.
 void check(const Json& expected) {
   static const std::set<std::string> known = {"$type", "$ge",   "$ge_ms", "$bind", "$same",    "$differs",  "$ge_bound",
                                               "$not",  "$expr", "$any",   "$list", "$matches", "$near_zero"};
@@ -341,7 +342,8 @@ Mismatches Comparison::mismatches(Bindings& bindings) const {
     std::iota(order.begin(), order.end(), std::size_t{0});
     orders.push_back(std::move(order));
   }
-  // Every order of every list that may be in any, until one matches; the mismatches told are those of the order seen.
+  // Tries every order of every list that may be in any order, until one matches. If none does, the reported mismatches
+  // are those of the order that was seen.
   Bindings first_bindings = bindings;
   Mismatches first = compare(first_bindings, orders);
   if (first.empty()) {

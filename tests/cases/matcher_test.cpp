@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The matchers, each with what it must accept and what it must refuse.
+// The matchers: the values that each must accept and must refuse.
 #include "matcher.h"
 
 #include <gtest/gtest.h>

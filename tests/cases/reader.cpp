@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs the cases in tests/cases/run, or in the folder that NOPSPAN_CASES_DIR names: every *.json there, by its name.
-// Prints passed and failed by file and function; exits 1 if anything failed, a case or file that it does not understand
-// included.
+// Runs every *.json in tests/cases/run, or in the folder that NOPSPAN_CASES_DIR names, in the order of their names.
+// Prints the numbers of passed and failed cases by file and function. Exits with 1 if a case failed, or if the reader
+// does not understand a case or a file.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -34,7 +34,7 @@ void print_failure(const std::string& file, std::size_t number, const std::strin
   std::printf("FAILED %s case %zu: %s\n", file.c_str(), number, why.c_str());
 }
 
-// Counts a case as passed if all of its checks did.
+// Counts a case as passed if all of its checks passed.
 void run_case(const std::string& file, std::size_t number, const Json& one_case, cases::RunCase run, Report& report) {
   bool passed = true;
   try {
@@ -58,7 +58,7 @@ void run_case(const std::string& file, std::size_t number, const Json& one_case,
   ++(passed ? report.cases.passed : report.cases.failed);
 }
 
-// Whether every case of the file passed.
+// Runs all cases of the file. Returns whether all passed.
 bool run_file(const std::filesystem::path& path) {
   const std::string file = path.filename().string();
   const cases::RunCase run = cases::find_runner(file);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks the reader itself: that a case with any other expectation fails, and that nothing is skipped.
+"""Tests the reader itself: a case with a changed expectation must fail, and no part of a case may be skipped.
 
 usage: reader_test.py READER CASES_FOLDER
 """
@@ -15,13 +15,13 @@ import tempfile
 READER, CASES = sys.argv[1:3]
 FILE = "telemetry_registry.json"
 
-# Comments, and the facts about the trace that a case may leave out without expecting less of nopspan.
+# Comments, and facts about the trace that a case may omit without testing nopspan less strictly.
 COMMENTS = {"given", "note"}
 NOT_EXACT = {"telemetry_span_context"}
 
 
 def run(files):
-    """Runs the reader over a folder of {name: text}; returns (exit code, output)."""
+    """Runs the reader on a folder of {name: text}. Returns (exit code, output)."""
     with tempfile.TemporaryDirectory() as folder:
         for name, text in files.items():
             with open(os.path.join(folder, name), "w", encoding="utf-8") as out:
@@ -36,7 +36,7 @@ def run_folder(folder):
 
 
 def run_cases(cases, file=FILE):
-    """Runs a list of cases; returns (exit code, {number of a failed case: its messages})."""
+    """Runs a list of cases. Returns (exit code, {number of a failed case: its messages})."""
     code, output = run({file: json.dumps(cases)})
     failed = {}
     for number, message in re.findall(rf"^FAILED {re.escape(file)} case (\d+): (.*)$", output, re.M):
@@ -48,7 +48,7 @@ def run_cases(cases, file=FILE):
 
 
 def matcher_mutants(matcher):
-    """Matchers that what `matcher` takes does not match."""
+    """Matchers that refuse the values that `matcher` accepts."""
     if "$type" in matcher:
         yield {"$type": "string"}
     if "$list" in matcher:
@@ -66,7 +66,7 @@ def matcher_mutants(matcher):
 
 
 def mutants(value, key=None):
-    """Other values than `value`, each different in one place."""
+    """Changed copies of `value`, each different in one place."""
     if isinstance(value, dict) and any(k.startswith("$") for k in value):
         yield from matcher_mutants(value)
     elif isinstance(value, dict):
@@ -78,7 +78,7 @@ def mutants(value, key=None):
         if key in ("metadata", "measurements"):
             yield {**value, "not_there": 1}
             for k in value:
-                bound = isinstance(value[k], dict) and "$bind" in value[k]  # used elsewhere
+                bound = isinstance(value[k], dict) and "$bind" in value[k]  # another item uses the capture
                 if k not in NOT_EXACT and not bound:
                     yield {other: v for other, v in value.items() if other != k}
     elif isinstance(value, list):
@@ -93,7 +93,8 @@ def mutants(value, key=None):
         elif key == "mentions":
             yield value + ["not in the log"]
         else:
-            # One item less, one more; without a capture that another item uses, or a second capture of one name.
+            # One item less or one more. Not an item whose capture another item uses, and no second capture of the same
+            # name.
             if value and '"$bind": "t0"' not in json.dumps(value[0]):
                 yield value[1:]
             if value:
@@ -114,7 +115,7 @@ def mutants(value, key=None):
         yield 0
         yield "null"
     elif key == "raises":
-        return  # "badarg": another is not expressible, and "returns" instead is below
+        return  # no other result than "badarg" can be expressed, and "returns" is tested below
     else:
         yield value + "x"
         yield None
@@ -174,7 +175,7 @@ def genai_cases(name):
 
 
 def genai_mutants(value, key=None):
-    """Other expectations than `value` in the files of the GenAI layer, each different in one place."""
+    """Changed copies of an expectation in the files of the GenAI layer, each different in one place."""
     if isinstance(value, dict):
         for k in value:
             if k not in ("exact", "ordered"):
@@ -199,7 +200,7 @@ def genai_mutants(value, key=None):
         yield str(value)
         if isinstance(value, float):
             yield value + 1e-8
-        elif key != "item":  # a boundary may be written as an integer
+        elif key != "item":  # a boundary may also be written as an integer
             yield float(value)
     elif value is None:
         yield "null"
@@ -304,7 +305,7 @@ def test_unknown_notation_fails(_):
 
 
 def test_failures_of_the_thread_and_nested_spans(_):
-    """What the cases of this file do not use yet, and those of the catalogues will."""
+    """Notation that the cases here do not use yet, but that cases of the catalogues will use."""
     watch = {"op": "attach_many", "args": {"id": "w", "events": ["o.start", "o.exception", "i.stop"],
                                            "handler": {"kind": "record"}}, "expect": {"returns": "ok"}}
 

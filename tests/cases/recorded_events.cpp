@@ -24,7 +24,7 @@ Json only_named(const Json& seen, const Json& expected) {
   return named;
 }
 
-// The event in the terms in which `expected` speaks.
+// The event in the notation of `expected`.
 Json in_terms_of(const Delivery& event, const Json& expected) {
   Json seen = event.as_expected(expected);
   if (!expected.is_object()) return seen;

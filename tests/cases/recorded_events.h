@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The events that a case causes, compared with those it expects.
+// The events that a case causes, compared with the expected events.
 #ifndef NOPSPAN_TESTS_CASES_RECORDED_EVENTS_H
 #define NOPSPAN_TESTS_CASES_RECORDED_EVENTS_H
 
@@ -12,7 +12,7 @@
 
 namespace cases {
 
-// Records the events of these names while it lives.
+// Records the events with these names while it exists.
 class RecordedEvents {
  public:
   explicit RecordedEvents(const std::vector<std::string>& names);
@@ -22,8 +22,9 @@ class RecordedEvents {
 
   [[nodiscard]] const std::vector<Delivery>& events() const noexcept { return events_; }
 
-  // `events` and `event_names` of an expectation, where it has them. The measurements and the metadata of an event are
-  // all that it has where the case says `exact` (or measurements_exact, metadata_exact); else what is named.
+  // Compares with `events` and `event_names` of an expectation, if present. If the case says `exact` (or
+  // measurements_exact, metadata_exact), an event must have exactly the named measurements and metadata. Otherwise it
+  // may have more.
   static void check(const Json& expect);
   void compare(const Json& expect, Comparison& comparison) const;
 

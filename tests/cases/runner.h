@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the cases of a file are run: by the file's name, and by nothing else.
+// Selects how the cases of a file are run. Only the file's name decides.
 #ifndef NOPSPAN_TESTS_CASES_RUNNER_H
 #define NOPSPAN_TESTS_CASES_RUNNER_H
 
@@ -12,17 +12,17 @@
 
 namespace cases {
 
-// A part of a case: what function it was about, and what was wrong.
+// One check of a case: the function that it tests, and the mismatches.
 struct Check {
   std::string function;
   Mismatches mismatches;
 };
 
-// Runs one case and leaves nothing behind. Throws Inexpressible for a case that it does not understand, before it runs
-// it where it can.
+// Runs one case and restores the state before it. Throws Inexpressible for a case that it does not understand, if
+// possible before running it.
 using RunCase = std::vector<Check> (*)(const Json& one_case);
 
-// Null for a file of an unknown name.
+// Null if no runner has this file name.
 RunCase find_runner(std::string_view file_name) noexcept;
 
 std::vector<Check> run_agent_catalogue(const Json& one_case);

@@ -10,7 +10,7 @@
 namespace cases {
 namespace {
 
-// "nested" is one span, or a list of them in turn.
+// "nested" is one span, or a list of consecutive spans.
 std::vector<Json> nested_spans(const Json& body) {
   const Json nested = optional(body, "nested");
   if (nested.is_null()) return {};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The work of a span in a case: `return` with `stop_metadata` (or `extras`) and `extra_measurements`, `fail`, `nested`.
+// The work inside a span of a case: `return` with `stop_metadata` (or `extras`) and `extra_measurements`, `fail`,
+// `nested`.
 #ifndef NOPSPAN_TESTS_CASES_SPAN_BODY_H
 #define NOPSPAN_TESTS_CASES_SPAN_BODY_H
 
@@ -12,7 +13,7 @@
 
 namespace cases {
 
-// The work of a span, to be given to nopspan::span() or a catalogue's.
+// A callable for nopspan::span() or a catalogue's span.
 class SpanBody {
  public:
   // Runs a nested span: the object under "nested".
@@ -20,9 +21,9 @@ class SpanBody {
 
   SpanBody(const Json& body, RunNested run_nested) : body_(body), run_nested_(std::move(run_nested)) {}
 
-  // Refuses a body that cannot be run; `check_nested` is called with every nested span.
+  // Rejects a body that cannot be run. Calls `check_nested` with every nested span.
   static void check(const Json& body, const std::function<void(const Json&)>& check_nested);
-  // Whether it, or a span nested in it, ends the thread.
+  // Whether the body, or a span nested in it, ends the thread.
   static bool ends_thread(const Json& body);
 
   auto operator()() const {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// telemetry_registry.json: steps on the handler registry, each with what it returns, delivers and logs.
+// telemetry_registry.json: steps on the handler registry, each with the result, deliveries and log lines that it must
+// cause.
 #include <nopspan/events.h>
 #include <nopspan/log.h>
 #include <nopspan/registry.h>
@@ -27,7 +28,7 @@ struct LogLine {
 
 struct Operation;
 
-// What a handler does: record the call, fail, or run operations.
+// The behaviour of a handler: record the call, fail, or run operations.
 struct HandlerPlan {
   std::string kind;
   Json failure;
@@ -36,11 +37,11 @@ struct HandlerPlan {
   bool record = false;
 };
 
-// An operation, understood as a whole before the case runs.
+// An operation, parsed as a whole before the case runs.
 struct Operation {
   std::string op;
   std::string id;
-  std::vector<std::string> events;  // attach, execute: one
+  std::vector<std::string> events;  // exactly one for attach and execute
   std::string prefix;
   Json config;
   Json measurements;
@@ -54,7 +55,7 @@ struct Step {
   Json expect;
 };
 
-// --- Understanding
+// --- Parsing
 
 Operation parse_operation(const std::string& op, const Json& args);
 
@@ -185,7 +186,7 @@ std::vector<Step> parse(const Json& one_case) {
 
 // --- Running
 
-// The registry's state of one case, and what its handlers saw.
+// The state of the registry during one case, and the calls that its handlers recorded.
 class Session {
  public:
   Session() {
@@ -226,7 +227,7 @@ class Session {
   Bindings bindings_;
 };
 
-// What the references raise for an argument that is refused is an error value in nopspan.
+// If the references raise an exception for a refused argument, nopspan returns an error value.
 Json bad_argument() { return {{"raises", "badarg"}}; }
 
 Json as_returned(nopspan::Errc error) {
@@ -286,7 +287,7 @@ Json Session::perform(const Operation& operation) {
       set_measurements(fields, operation.measurements);
       set_metadata(fields, operation.metadata);
     });
-    return "ok";  // it returns nothing, and cannot fail
+    return "ok";  // execute() returns nothing and cannot fail
   }
   return run_span(operation.span);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Between a case's JSON and nopspan's values and names.
+// Conversions between a case's JSON and nopspan's values and names.
 #ifndef NOPSPAN_TESTS_CASES_VALUES_H
 #define NOPSPAN_TESTS_CASES_VALUES_H
 
@@ -12,18 +12,18 @@
 
 namespace cases {
 
-// An input value. Inexpressible for an object in the notation of matchers ("$…"), which is no value.
+// An input value. Inexpressible for an object in the notation of matchers ("$…"), which is not a value.
 nopspan::Value to_value(const Json& json);
 Json to_json(const nopspan::Value& value);
 
-// "a.b" for ["a", "b"] and for "a.b"; "" for []. The references' prefixes become nopspan's: allm is llm, beamlens is
-// agent.
+// "a.b" for ["a", "b"] and for "a.b"; "" for []. nopspan's prefixes replace the references': llm for allm, and agent
+// for beamlens.
 std::string dotted_name(const Json& name);
 
-// `json` with every list of strings under a key "event" or "event_name" made a dotted name.
+// A copy of `json` in which every list of strings under a key "event" or "event_name" is a dotted name.
 Json with_dotted_events(Json json);
 
-// Writes a case's metadata and measurements; null is none.
+// Checks and sets a case's metadata and measurements. Null means that there are none.
 void check_metadata(const Json& metadata);
 void check_measurements(const Json& measurements);
 void set_metadata(nopspan::Fields& fields, const Json& metadata);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Builds a consumer's project and runs it: build_test.py KIND (see kinds.py)."""
+"""Builds the project of one kind of consumer and runs its program: build_test.py KIND (see kinds.py)."""
 import os
 import re
 import subprocess

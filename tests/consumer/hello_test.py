@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""examples/hello.cpp against the installed tree, built by the project that it comes with, and run."""
+"""Builds examples/hello.cpp against the installed tree with its own project, and runs it."""
 import os
 
 from surroundings import CMAKE, CXX, CXX_FLAGS, INSTALLED, SOURCE, WARNINGS, expect, fresh, run

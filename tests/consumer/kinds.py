@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ways to use nopspan in a project: how each is built, what to trace it by, and with what environment it runs."""
+"""The ways to use nopspan in a project: how each is built, which file to trace, and in which environment the program
+runs."""
 import glob
 import os
 import shlex
@@ -52,7 +53,8 @@ def no_exceptions(build):
 
 
 def subdirectory(build):
-    """add_subdirectory() of the source tree. Its warnings are its own: the project's flags do not make them errors."""
+    """add_subdirectory() of the source tree. The library decides on its own warnings: the project's -Werror does not
+    apply to it."""
     folder = os.path.join(WORK, "subdirectory")
     if build:
         fresh("subdirectory")
@@ -63,7 +65,7 @@ def subdirectory(build):
 
 
 def pkg_config(package, *arguments):
-    """pkg-config's flags for the installed tree, which need not lie where it was configured for."""
+    """pkg-config's flags for the installed tree, which need not be at the path that it was configured for."""
     environment = {**os.environ, "PKG_CONFIG_PATH": os.path.join(LIBDIR, "pkgconfig")}
     return shlex.split(run(["pkg-config", *arguments, package], env=environment))
 

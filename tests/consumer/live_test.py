@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Traces a consumer's program, as build_test.py KIND left it, by the path of the file that has its probes.
+"""Traces the program that build_test.py KIND has built, by the path of the file that contains its probes.
 
-No handler is attached in it: that its spans live shows that the kernel's counter reaches the word that the program reads.
-"""
+The program attaches no handler. If its spans are live, the kernel's counter has reached the word that the program
+reads."""
 import re
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def main(kind):
     bpftrace = tracer.Tracer(consumer.traced, lambda: start("canary"))
     try:
         said = []
-        # Three spans, each with a start and a stop.
+        # Three spans, each with a start and a stop event.
         lines = bpftrace.lines_of(lambda: said.append(start("traced")), 6)
     finally:
         bpftrace.stop()
@@ -41,7 +41,7 @@ def main(kind):
         ("stop", "consumer.async", request, "a-model", "1"),
         ("stop", "consumer.scope", request, "a-model", "0"),
     ]
-    # Sorted: bpftrace reads a buffer for each CPU, and the program may move between them.
+    # Sorted, because bpftrace reads one buffer per CPU and the program may move between CPUs.
     expect(sorted(lines) == sorted(expected), "bpftrace saw\n" + "\n".join(map(str, lines)))
     expect(start("traced").count("nobody listens") == 3, "spans live after the tracer is gone")
 

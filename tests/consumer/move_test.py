@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Moves the installed tree: the other tests use it where it was never installed to."""
+"""Moves the installed tree. The other tests use it in a place where it was never installed."""
 import os
 import shutil
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The installed tree: its version is version.h's everywhere, and a version that does not fit is refused."""
+"""The package files of the installed tree. All state the version of version.h, and a request for an incompatible
+version is refused."""
 import os
 import re
 import subprocess
@@ -49,7 +50,7 @@ def main():
     expect(os.path.exists(os.path.join(INSTALLED, "include/nopspan/probes.h")), "nopspan/probes.h is not installed")
     expect(not os.path.exists(os.path.join(INSTALLED, "include/probes.h")), "a header outside include/nopspan")
 
-    # The tree may be moved: nothing in its text files says where it was configured for or built.
+    # The tree can be moved, so none of its text files may contain the path that it was configured for or built in.
     for folder, _, files in os.walk(INSTALLED):
         for name in files:
             if name.endswith((".cmake", ".pc", ".h", ".bt", ".stp", ".awk", ".sh")):

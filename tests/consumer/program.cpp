@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a consumer's program does: a Span, a closure in it, an AsyncSpan. Compiles without exceptions and RTTI too.
+// A consumer's typical program: a Span, a span around a closure in it, and an AsyncSpan. Also compiles without
+// exceptions and RTTI.
 //
-//   canary   one span, for whoever waits for a tracer to be attached
-//   handled  attaches a handler, works, prints what the handler saw
-//   traced   no handler: spans live by the tracer's counter alone; prints each span's request id, or that nobody
-//   listens hold     works, prints "holding", works again when stdin ends, prints "survived"
+//   canary   makes one span, for a test that waits until its tracer is attached
+//   handled  attaches a handler, works, prints the events that the handler received
+//   traced   attaches no handler, works, prints each span's request id, or that nobody listens
+//   hold     works, prints "holding", works again when stdin ends, prints "survived"
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 

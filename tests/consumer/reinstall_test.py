@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A second install replaces the library's file and does not write into it: a process that maps the old one goes on."""
+"""A second install must replace the library's file, not write into it. A process that maps the old file must
+survive."""
 import hashlib
 import os
 import subprocess
@@ -29,11 +30,11 @@ def main():
         while not said or said[-1] not in ("holding\n", ""):
             said.append(process.stdout.readline())
         expect(said[-1] == "holding\n", "".join(said))
-        # The file that the process maps, whatever becomes of the name.
+        # Keeps the mapped file open, because its name may soon refer to another file.
         mapped = os.open(library, os.O_RDONLY)
         before = digest(f"/proc/self/fd/{mapped}")
 
-        # cmake leaves a file of the same time alone, so this one must look older than what is installed.
+        # cmake does not copy a file whose time is equal, so the installed file must look older.
         os.utime(library, (0, 0))
         run(install)
         second = os.stat(library)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real bpftrace on the span probes of one file."""
+"""Runs a real bpftrace on the span probes of one file."""
 import os
 import queue
 import signal
@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-# How long a condition may take to come true on a loaded machine. Nothing sleeps for it.
+# A generous limit for a loaded machine. Tests wait for a condition, never for this time.
 DEADLINE_S = 60
 
 SCRIPT = """
@@ -18,10 +18,11 @@ usdt:"{path}":nopspan:span_stop {{ printf("stop %s %s %s %d\\n", str(arg1), str(
 
 
 class Tracer:
-    """Lines are (event, name, request id, model[, status])."""
+    """Reads lines as (event, name, request id, model[, status])."""
 
     def __init__(self, path, canary):
-        """Returns when both probes are known to be attached: `canary` runs a program until its events come."""
+        """Returns when both probes are attached. Calls `canary`, which runs a program with one span, until its events
+        arrive."""
         self._process = subprocess.Popen(["bpftrace", "-B", "line", "-e", SCRIPT.format(path=path)], stdout=subprocess.PIPE,
                                          stderr=subprocess.PIPE, text=True)
         self._lines = queue.Queue()
@@ -43,7 +44,7 @@ class Tracer:
         self._complaints.extend(self._process.stderr)
 
     def _canaries(self, seconds):
-        """Runs canaries until one of them shows in both probes; returns the lines of others before."""
+        """Runs canaries until both probes report one of them. Returns the other programs' lines before it."""
         seen, others = set(), []
         deadline = time.monotonic() + seconds
         while seen != {"start", "stop"}:
@@ -66,7 +67,8 @@ class Tracer:
         return others
 
     def lines_of(self, work, count):
-        """Runs `work`; the lines it caused: waits until there are `count`, and that a canary afterwards brings no more."""
+        """Runs `work` and returns the lines that it caused. Waits until there are `count` lines, and until a later
+        canary proves that no more will arrive."""
         work()
         lines = []
         deadline = time.monotonic() + DEADLINE_S

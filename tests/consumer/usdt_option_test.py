@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""NOPSPAN_USDT: what AUTO, ON, OFF and nonsense do, on a machine without <sys/sdt.h> and on this one."""
+"""NOPSPAN_USDT=AUTO, ON, OFF and an invalid value, on a machine without <sys/sdt.h> and on this machine."""
 import os
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ WARNING = "nopspan is built without probes"
 
 
 def absent(folder, cc, cxx, flags):
-    """Options for compilers that do not find <sys/sdt.h>."""
+    """Compiler options that hide <sys/sdt.h>."""
     return [f"-DCMAKE_C_COMPILER={cc}", f"-DCMAKE_C_FLAGS={without_sdt.flags(cc, 'c', folder)}",
             f"-DCMAKE_CXX_COMPILER={cxx}", f"-DCMAKE_CXX_FLAGS={without_sdt.flags(cxx, 'c++', folder)} {flags}"]
 
@@ -21,12 +21,12 @@ def configure(folder, *options):
     done = subprocess.run([CMAKE, "-S", SOURCE, "-B", folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Debug", "-DNOPSPAN_TESTS=OFF",
                            "-DNOPSPAN_EXAMPLES=OFF", "-DNOPSPAN_BENCH=OFF", "-DNOPSPAN_COLLECTOR=OFF", *options],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    # CMake wraps its messages.
+    # CMake wraps its messages, so join their lines.
     return done.returncode, " ".join(done.stdout.split())
 
 
 def compilers():
-    """(C compiler, C++ compiler, flags): that of the build that is tested, with its flags, and what else is here."""
+    """(C compiler, C++ compiler, flags) of the build under test, and of other compilers on this machine."""
     yield CC, CXX, CXX_FLAGS
     for cc, cxx in (("gcc", "g++"), ("clang", "clang++")):
         found = shutil.which(cxx)
@@ -69,7 +69,7 @@ def main():
         code, output = configure(build_folder("bogus"), f"-DNOPSPAN_USDT={nonsense}", *no_header)
         expect(code != 0 and f'NOPSPAN_USDT is "{nonsense}": it must be AUTO, ON or OFF' in output, f"{nonsense}: {output}")
 
-    # OFF: no warning, and everything is compiled where the header does not exist; by every compiler that is here.
+    # With OFF there is no warning, and everything compiles without the header, with every compiler on this machine.
     for cc, cxx, flags in compilers():
         off(os.path.join(work, os.path.basename(cxx)), cc, cxx, flags)
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A machine without <sys/sdt.h>: the compiler's own search path, with every folder that has the header replaced by a copy
-of links that leaves it out."""
+"""Imitates a machine without <sys/sdt.h>. In the compiler's search path, each folder that contains the header is
+replaced by a mirror of links without the header."""
 import os
 import re
 import subprocess
@@ -24,16 +24,16 @@ def link_all(source, target, without):
 
 
 def mirror(source, target):
-    """`source` without sys/sdt.h."""
+    """Mirrors `source` without sys/sdt.h."""
     link_all(source, target, {"sys"})
     link_all(os.path.join(source, "sys"), os.path.join(target, "sys"), {"sdt.h"})
 
 
 def flags(compiler, language, folder):
-    """Flags with which `compiler` does not find the header; mirrors go into `folder`."""
+    """Compiler options that hide <sys/sdt.h> from `compiler`. The mirrors are made in `folder`."""
     result = ["-nostdinc"]
     for i, path in enumerate(search_path(compiler, language)):
-        # A folder of the path may lie inside another one that is mirrored; the path stays as it is.
+        # A folder of the search path may be inside another mirrored folder. The order of the path is unchanged.
         if os.path.exists(os.path.join(path, "sys/sdt.h")):
             target = os.path.join(folder, f"{language}-{i}")
             if not os.path.exists(target):
