@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cross-compiled for aarch64: the notes name x0 to x5, and the gate has a page of 64 KiB, the largest there is."""
+"""A library that is cross-compiled for aarch64: the notes name x0 to x5, and the gate has a page of 64 KiB, the largest
+page size there."""
 
 import glob
 import os
@@ -14,7 +15,8 @@ from elf_file import ElfFile
 from probe_abi import Abi
 
 CXX = "aarch64-linux-gnu-g++"
-# The host's <sys/sdt.h> serves: it is the same for all machines. Searched last, so that nothing else is found there.
+# The host's <sys/sdt.h> is the same file for all machines. Its folder is searched last, so that no other header of the
+# host is found.
 INCLUDE = ["-idirafter", os.path.dirname(os.path.dirname((glob.glob("/usr/include/*-linux-gnu/sys/sdt.h") + [
     "/usr/include/sys/sdt.h"])[0]))]
 BUILD = surroundings.BUILD / "aarch64"

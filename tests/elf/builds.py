@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The programs of programs/, built by every compiler and linker. As a script: builds them (ctest's fixture)."""
+"""The programs in programs/, built with every compiler and linker. Run as a script, it builds them (ctest's
+fixture)."""
 
 import os
 import shutil
@@ -11,24 +12,24 @@ from pathlib import Path
 from surroundings import BUILD, CMAKE, LONG, SOURCE, unable
 
 COMPILERS = {"gcc": ("gcc", "g++"), "clang": ("clang", "clang++")}
-# Of each compiler: everything by the first, the others by one kind of program each, unless NOPSPAN_LONG=1.
+# The first linker of each compiler links every kind of program. The others link one kind, unless NOPSPAN_LONG=1.
 LINKERS = {"gcc": ("bfd", "gold"), "clang": ("bfd", "lld")}
 if LONG:
     LINKERS = dict.fromkeys(COMPILERS, ("bfd", "gold", "lld"))
 LTO_FLAGS = {"gcc": "-flto=auto", "clang": "-flto"}
 
-# What no option can link, and what the toolchain says to it.
+# Combinations that no option can link, each with the reason and the toolchain's message.
 IMPOSSIBLE = {
     ("gcc", "lto", "lld"): ("lld reads no GIMPLE, and takes no plug-in of gcc's that does", "undefined symbol: main"),
 }
 
-# A built program. `sites`: the file with the probe sites; `reader`: the file whose code reads the gate; `kind`: what is
-# asked of the compiler and linker.
+# A built program. `sites`: the file with the probe sites. `reader`: the file whose code reads the gate. `kind`: the
+# options for the compiler and linker.
 Program = namedtuple("Program", "name compiler linker linkage kind path sites reader")
 
 
 def flavours():
-    """The directories that are configured: compiler, and plain or LTO."""
+    """The configured build directories: a compiler, and plain or LTO."""
     for compiler in COMPILERS:
         yield compiler, "plain"
     yield "gcc", "lto"
@@ -77,12 +78,12 @@ def build():
     for compiler, flavour in flavours():
         top = directory(compiler, flavour)
         cc, cxx = COMPILERS[compiler]
-        # -ffunction-sections for the library too: --gc-sections then has most to take away.
+        # The library too is compiled with -ffunction-sections, so that --gc-sections can remove as much as possible.
         flags = "-O2 -ffunction-sections -fdata-sections"
         options = []
         if flavour != "plain":
             flags = f"-O2 {LTO_FLAGS[compiler] if flavour == 'lto' else '-flto=thin'}"
-            # An archive of LLVM bitcode has an index only if llvm-ar makes it.
+            # Only llvm-ar makes an index for an archive of LLVM bitcode.
             if compiler == "clang":
                 options = [f"-DCMAKE_{tool.upper()}={shutil.which('llvm-' + tool)}" for tool in ("ar", "ranlib")]
         generator = ["-G", "Ninja"] if shutil.which("ninja") else []

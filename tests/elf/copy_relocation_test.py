@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program that reads the gate through the header reads the library's word, not a copy of it.
+"""A program that reads the gate through the header must read the library's word, not a copy of it.
 
-A word that is read directly by an executable gets a copy relocation: the kernel raises the library's, the program
-reads its own, and attaching silently yields nothing. The pointer may be copied; what it points at is not. That the
-programs see the raised gate is in matrix_live_test.py, for these very files.
+If an executable read the word directly, the linker would give it a copy relocation. The kernel would then raise the
+library's word while the program reads its own copy, and attaching would silently yield nothing. The header therefore
+reads the word through a pointer. The pointer may be copied, because the copy still points to the library's word.
+matrix_live_test.py shows for the same files that the programs see the raised gate.
 """
 
 import unittest
@@ -25,13 +26,13 @@ class CopyRelocation(unittest.TestCase):
                 if program.linkage == "static":
                     self.assertEqual(set(), ours)
             copied[program.name] = bool(ours)
-        # Without a program whose pointer is copied this would prove nothing.
+        # At least one pointer must be copied, or this test would prove nothing.
         self.assertTrue(copied["gcc-plain-shared-bfd-pie"])
         self.assertTrue(copied["gcc-plain-shared-bfd-nopie"])
         print(f"{sum(copied.values())} of {len(copied)} programs have a copy of the pointer, none of the gate")
 
     def test_the_gate_cannot_be_named_from_outside(self):
-        """Hidden in every file: no program can be linked that reads it directly."""
+        """The word is hidden in every file, so no program that reads it directly can be linked."""
         for sites in sorted({program.sites for program in builds.programs()}):
             with self.subTest(str(sites)):
                 visible = ElfFile(sites).dynamic_symbols()

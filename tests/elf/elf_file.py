@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An ELF file as readelf sees it: sections, notes of probes, symbols, relocations."""
+"""An ELF file as readelf prints it: sections, notes of probes, symbols and relocations."""
 
 import re
 import struct
@@ -39,7 +39,7 @@ class ElfFile:
 
     @property
     def notes(self):
-        """Those of nopspan's probes, in the order of the file."""
+        """The notes of nopspan's probes, in the order of the file."""
         found = re.findall(
             r"stapsdt .*?Provider: (\S+)\s+Name: (\S+)\s+Location: 0x([0-9a-f]+), Base: 0x([0-9a-f]+), "
             r"Semaphore: 0x([0-9a-f]+)\s+Arguments: ([^\n]*)", self._readelf("-nW"), re.DOTALL)
@@ -48,12 +48,12 @@ class ElfFile:
 
     @property
     def properties(self):
-        """The line of .note.gnu.property: which promises of CET or BTI the file makes."""
+        """The line of .note.gnu.property, which lists the CET or BTI features that the file supports."""
         match = re.search(r"Properties: ([^\n]*)", self._readelf("-nW"))
         return match[1] if match else ""
 
     def symbols(self, table="--syms"):
-        """By name, without its version. The value is an address; the section is its name, or UND."""
+        """Symbols by name without version. The value is an address. The section is its name, or UND."""
         pattern = re.compile(r"\s*\d+: ([0-9a-f]+)\s+(\d+|0x[0-9a-f]+) \S+\s+(\S+)\s+\S+\s+(\S+) ([^\s@]+)")
         symbols = {}
         for line in self._readelf(table, "-W").splitlines():
@@ -64,7 +64,7 @@ class ElfFile:
         return symbols
 
     def dynamic_symbols(self):
-        """Those that other files see."""
+        """The symbols that other files can see."""
         return {name: symbol for name, symbol in self.symbols("--dyn-syms").items() if symbol.section != "UND"}
 
     def relocations(self):
@@ -73,7 +73,7 @@ class ElfFile:
         return [Relocation(int(match[1], 16), match[2], match[3]) for match in matches if match]
 
     def read(self, address, size):
-        """Bytes as the file has them at an address."""
+        """The bytes at an address, read from the file."""
         for section in self.sections.values():
             inside = section.address <= address < section.address + section.size
             if inside and "A" in section.flags and section.type != "NOBITS":
@@ -85,7 +85,7 @@ class ElfFile:
         return struct.unpack("<Q", self.read(address, 8))[0]
 
     def loads(self):
-        """(file offset, address, size in the file, size in memory) of what is mapped."""
+        """(file offset, address, size in the file, size in memory) of each loaded segment."""
         pattern = re.compile(r"\s*LOAD\s+0x([0-9a-f]+) 0x([0-9a-f]+) 0x[0-9a-f]+ 0x([0-9a-f]+) 0x([0-9a-f]+)")
         matches = map(pattern.match, self._readelf("-lW").splitlines())
         return [tuple(int(number, 16) for number in match.groups()) for match in matches if match]

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a span that nobody listens to executes, at -O2: no call, no thread-local access, no clock, a dozen instructions.
+"""The instructions that a disabled span executes at -O2: about a dozen, with no call, no thread-local access and no
+clock.
 
-The instructions are those that programs/count_instructions.cpp passed, single-stepped, not those that look reachable.
+The test does not guess from the disassembly. programs/count_instructions.cpp single-steps the functions and lists the
+instructions that they executed.
 """
 
 import re
@@ -16,16 +18,16 @@ MODES = ("pie", "nopie", "pic")
 PAIRS = ("hot_scope", "hot_scope_metadata", "hot_catalogue", "hot_closure", "hot_closure_metadata", "hot_async",
          "hot_retry", "hot_scope_100")
 
-# Instructions more than the same function without a span: what the project promises.
+# How many instructions a disabled span may add to a function. The project promises these numbers.
 PROMISED = {("gcc", "pie"): 12, ("gcc", "nopie"): 12, ("gcc", "pic"): 14}
 PROMISED.update({("clang", mode): 16 for mode in MODES})
-# What saves more registers for its cold part, and a loop of a hundred spans: as gcc 12 and clang 14 were measured,
-# and one.
+# Higher limits for functions that save more registers for their cold part, and for a loop of a hundred spans. Measured
+# with gcc 12 and clang 14, plus one.
 MEASURED = {
     "gcc": {"hot_catalogue": 18, "hot_closure_metadata": 15, "hot_scope_100": 312},
     "clang": {"hot_scope_metadata": 21, "hot_catalogue": 22, "hot_closure_metadata": 21, "hot_scope_100": 711},
 }
-# Bytes of hot .text that a span adds, as measured and three or so.
+# The bytes of hot .text that a span adds: the measured value plus about three.
 HOT_BYTES = {
     "gcc": {"hot_scope": 41, "hot_scope_metadata": 45, "hot_catalogue": 53, "hot_closure": 41,
             "hot_closure_metadata": 47, "hot_async": 41, "hot_retry": 43, "hot_scope_100": 57},
@@ -39,7 +41,7 @@ Instruction = namedtuple("Instruction", "address size text")
 
 
 def disassemble(path):
-    """Instructions by function; NAME.cold is a function of its own."""
+    """The instructions of each function. NAME.cold is a function of its own."""
     text = subprocess.run(["objdump", "-d", "-w", path], check=True, capture_output=True, text=True).stdout
     functions = {}
     for line in text.splitlines():
@@ -51,7 +53,7 @@ def disassemble(path):
 
 
 def sections_of_functions(path):
-    """Of an object file or archive."""
+    """The section of each function in an object file or archive."""
     text = subprocess.run(["objdump", "-t", path], check=True, capture_output=True, text=True).stdout
     pattern = re.compile(r"^[0-9a-f]{16} .{7} (\.text\S*)\s+[0-9a-f]{16} (?:\.hidden )?(\S+)$", re.MULTILINE)
     return {symbol: section for section, symbol in pattern.findall(text)}
@@ -70,7 +72,7 @@ class Hot:
 
 
 class Code:
-    """The functions of hot.cpp in one file, and what of them was executed."""
+    """The functions of hot.cpp in one file, and the instructions that each executed."""
 
     def __init__(self, compiler, linkage, mode):
         self.compiler, self.linkage, self.mode = compiler, linkage, mode
@@ -90,7 +92,7 @@ class Code:
         return f"{self.compiler:5} {self.linkage:6} {self.mode:5}"
 
     def added_bytes(self, name):
-        """Of .text, by the span: those up to the last one executed, and all."""
+        """The bytes of .text that the span adds: up to the last executed instruction, and in total."""
         hot, plain = self.hot[name], self.hot["hot_plain_100" if name.endswith("_100") else "hot_plain"]
         return hot.hot_bytes - plain.hot_bytes, hot.all_bytes - plain.all_bytes
 
@@ -102,7 +104,7 @@ class MachineCode(unittest.TestCase):
                      for mode in MODES]
 
     def for_each(self, check):
-        """Calls check(a file's Code, the name of a function in it)."""
+        """Calls check(code, name) for each file's Code and each function's name."""
         for code in self.codes:
             for name in PAIRS:
                 with self.subTest(compiler=code.compiler, linkage=code.linkage, mode=code.mode, function=name):
@@ -125,14 +127,15 @@ class MachineCode(unittest.TestCase):
                 if instruction.text.startswith("call"):
                     self.assertIn(f"<{BODY}>", instruction.text, "calls only what the function without it calls")
                 self.assertNotRegex(instruction.text, r"%[fg]s:|rdtsc|syscall|lock ")
-            # The rest of what was passed is the called function: nothing was reached by a jump either.
+            # All other executed instructions belong to the called function, so no jump led elsewhere either.
             elsewhere = code.passed[name] - {i.address for i in executed} - {i.address for i in code.functions[BODY]}
             self.assertEqual(set(), elsewhere)
 
         self.for_each(check)
 
     def test_what_runs_for_a_listener_is_out_of_the_way(self):
-        """gcc: in NAME.cold, in .text.unlikely. clang 14 does not split functions: behind what is executed."""
+        """gcc moves the code for listeners to NAME.cold in .text.unlikely. clang 14 does not split functions: it puts
+        that code after the executed code."""
         def check(code, name):
             hot = code.hot[name]
             if code.compiler == "gcc":
@@ -140,14 +143,14 @@ class MachineCode(unittest.TestCase):
                 self.assertTrue(hot.cold)
                 return
             self.assertTrue(hot.skipped_calls)
-            # In a loop, clang puts it behind the loop, in front of the function's last instructions.
+            # In a loop, clang puts that code after the loop and before the function's last instructions.
             last = max(i.address for i in hot.executed if not name.endswith("_100") or i.text.startswith("call"))
             self.assertEqual([], [i.text for i in hot.skipped_calls if i.address < last])
 
         self.for_each(check)
 
     def test_the_cold_parts_lie_in_a_section_of_their_own(self):
-        """Seen in the object file: the linker puts all of .text.unlikely together."""
+        """Checks the object file, because the linker merges all .text.unlikely sections."""
         for mode in MODES:
             path = builds.directory("gcc", "plain") / "CMakeFiles" / f"shared-hot-{mode}-objects.dir" / "hot.cpp.o"
             sections = sections_of_functions(path)
@@ -157,7 +160,7 @@ class MachineCode(unittest.TestCase):
                 self.assertTrue(section.startswith(".text.unlikely"), f"{symbol} is in {section}")
 
     def test_functions_that_the_headers_call_are_cold(self):
-        """gcc puts what is declared cold into .text.unlikely."""
+        """gcc puts functions that are declared cold into .text.unlikely."""
         archive = builds.directory("gcc", "plain") / "nopspan" / "libnopspan.a"
         where = sections_of_functions(archive)
         called = set()
@@ -171,10 +174,11 @@ class MachineCode(unittest.TestCase):
                 self.assertTrue(where[symbol].startswith(".text.unlikely"), f"in {where[symbol]}")
 
     def test_the_headers_declare_them_cold(self):
-        """Every function of nopspan::detail in the headers, bar one: looking up a name is asked for by the program."""
+        """Every function of nopspan::detail in the headers is declared cold, except one. find_span() is not, because
+        the program asks for that lookup itself."""
         declared = 0
         for header in sorted((surroundings.SOURCE / "include" / "nopspan").glob("*.h")):
-            # nopspan::detail { … }, llm::detail { … }: up to the brace that stands alone.
+            # The blocks nopspan::detail { … } and llm::detail { … }, up to the closing brace on a line of its own.
             for block in re.findall(r"^namespace detail \{$(.*?)^\}", header.read_text(encoding="utf-8"), re.M | re.S):
                 for line in re.findall(r"^(?:\[\[.*?\]\] )?NOPSPAN_API[^;{]*\(", block, re.M):
                     declared += 1

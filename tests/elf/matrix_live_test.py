@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiler × linker × kind of code × linkage: each yields its exact events to bpftrace, before and after."""
+"""For every compiler, linker, kind of code and linkage: bpftrace receives exactly the program's events, whether it
+attaches before or after the program starts."""
 
 import itertools
 import os
@@ -14,7 +15,8 @@ import surroundings
 from tracer import Tracer
 
 RECORD = 216  # offsetof(struct nopspan_span, reserved)
-# What programs/work.cpp does, as tracer.py prints it: name, model, a check of the time or its value, arg4, record size.
+# The events of programs/work.cpp as tracer.py prints them: name, model, a check of the time or its value, arg4, record
+# size.
 EVENTS = Counter([
     f"span_start matrix.scope a-model 1 1 {RECORD}",
     f"span_start matrix.async a-model 1 1 {RECORD}",
@@ -31,7 +33,7 @@ numbers = itertools.count()
 
 
 class Run:
-    """One process of a program; it begins its request when it is released."""
+    """One process of a program. It begins its request when the test releases it."""
 
     def __init__(self, program, **environment):
         self.program = program
@@ -41,12 +43,12 @@ class Run:
         assert self._process.stdout.readline() == "ready\n"
 
     def stop(self):
-        """Lets it run to its end, if it has not yet."""
+        """Lets the process finish, unless it already has."""
         if self._process.returncode is None:
             self._process.communicate()
 
     def release(self):
-        """Lets it run to its end; the gate as the program read it, and whether it ended well."""
+        """Lets the process finish. Returns the gate as the program read it, and the exit status."""
         output, _ = self._process.communicate()
         gate = re.fullmatch(r"gate ([0-9a-f]{16})\n", output)
         return int(gate[1], 16) if gate else None, self._process.returncode
@@ -59,7 +61,7 @@ class Matrix(unittest.TestCase):
         cls.files = sorted({str(program.sites) for program in cls.programs})
 
     def attach(self):
-        """A tracer on all files, known to be up: a run of each program that begins now shows all its events."""
+        """Attaches a tracer to all files. When this returns, the tracer reports all events of a run that begins now."""
         started = time.monotonic()
         tracer = Tracer(self.files)
         self.addCleanup(tracer.stop)
@@ -68,7 +70,7 @@ class Matrix(unittest.TestCase):
             canaries = [Run(program) for program in dark]
             for canary in canaries:
                 canary.release()
-            # What the last of them fires is printed within moments, or it was not attached to.
+            # If a probe is attached, its output appears within a fraction of a second.
             tracer.wait(lambda: all(tracer.lines(canary.request) == EVENTS for canary in canaries), timeout=1)
             dark = [canary.program for canary in canaries if tracer.lines(canary.request) != EVENTS]
         self.assertEqual([], [program.name for program in dark], f"never traced; bpftrace said: {tracer.complaints}")
@@ -90,7 +92,7 @@ class Matrix(unittest.TestCase):
                 self.assertNotEqual(0, gate >> 48, "points: the program does not see the raised gate")
         tracer.wait(lambda: all(tracer.lines(run.request) == EVENTS for _, run in runs), timeout=20)
         started = time.monotonic()
-        tracer.stop()  # so that an event too many is seen too
+        tracer.stop()  # also reads the remaining output, so that superfluous events are seen
         print(f"detached after {time.monotonic() - started:.1f} s")
         for when, run in runs:
             with self.subTest(run.program.name, attached=when):
@@ -98,7 +100,7 @@ class Matrix(unittest.TestCase):
         self.assertEqual([], tracer.complaints)
 
     def test_attached_before_and_after_the_program_starts(self):
-        """One tracer for both: the kernel takes 0.1 s to let go of each probe."""
+        """One tracer for both cases, because the kernel takes 0.1 s to detach each probe."""
         runs = self.start_all("after")
         tracer = self.attach()
         self.check(tracer, runs + self.start_all("before"))

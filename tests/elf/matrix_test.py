@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever compiler, linker and kind of code: every note is there once, and the gate is where every reader looks."""
+"""Whatever the compiler, linker and kind of code: every note is there once, and the gate is where every tracer looks
+for it."""
 
 import subprocess
 import unittest
@@ -19,7 +20,7 @@ class Matrix(unittest.TestCase):
                    (program.path, program.sites, program.reader)}
 
     def test_the_matrix_is_whole(self):
-        """Nothing falls out without a word: what is not built is in builds.IMPOSSIBLE."""
+        """A combination that is not built must be listed in builds.IMPOSSIBLE."""
         asked = {(compiler, linker, kind) for compiler in ("gcc", "clang") for linker in ("bfd", "gold", "lld")
                  for kind in ("pie", "nopie", "pic", "lto", "gc")}
         if not surroundings.LONG:
@@ -46,7 +47,7 @@ class Matrix(unittest.TestCase):
                     self.assertNotIn(".probes", self.elf[path].sections)
 
     def test_no_constant_of_the_headers_pins_a_plug_in(self):
-        """gcc makes a visible inline variable STB_GNU_UNIQUE, and glibc never unloads a file that has one."""
+        """gcc makes a visible inline variable STB_GNU_UNIQUE, and glibc never unloads a file that has such a symbol."""
         for path, elf in self.elf.items():
             with self.subTest(str(path)):
                 self.assertEqual([], [symbol.name for symbol in elf.symbols("--dyn-syms").values()

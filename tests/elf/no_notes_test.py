@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A library that is built without USDT has no probe that a tracer could find and wait for in vain."""
+"""A library that is built without USDT must have no probe, because a tracer would attach to it and wait in vain."""
 
 import unittest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The built library has exactly the probes of probes/README.md, and its sites are what probes/sites.S promises."""
+"""The built library has exactly the probes of probes/README.md, and its sites are as probes/sites.S promises."""
 
 import shutil
 import subprocess
@@ -32,14 +32,14 @@ class Notes(unittest.TestCase):
 
 
 class Assembled(unittest.TestCase):
-    """sites.S alone, as each compiler's driver assembles it with the flags that people use."""
+    """sites.S alone, assembled by each compiler's driver with common flags."""
 
     @classmethod
     def setUpClass(cls):
         cls.abi = Abi(surroundings.SOURCE / "probes" / "README.md")
 
     def linked(self, *command):
-        """A shared library of nothing but sites.S, linked so that addresses are there to look at."""
+        """Links sites.S alone into a shared library, which gives its symbols addresses."""
         if shutil.which(command[0]) is None:
             self.skipTest(f"{command[0]} is not installed")
         directory = tempfile.TemporaryDirectory()
@@ -52,7 +52,7 @@ class Assembled(unittest.TestCase):
     def test_by_every_driver(self):
         for driver in ("gcc", "g++", "clang", "clang++"):
             for flags in ([], ["-std=c++17"], ["-std=c++17", "-O2", "-g", "-fPIC", "-flto"], ["-fcf-protection=none"]):
-                # -std=c++17 is no language of C's drivers, and gcc refuses it for them.
+                # -std=c++17 is not valid for the C drivers, and gcc refuses it.
                 if "-std=c++17" in flags and not driver.endswith("++"):
                     continue
                 with self.subTest(driver=driver, flags=flags):

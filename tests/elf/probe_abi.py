@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every file with nopspan's sites must look like, from probes/README.md and the promises of probes/sites.S."""
+"""The form of every file with nopspan's sites, according to probes/README.md and probes/sites.S."""
 
 import re
 
@@ -7,7 +7,7 @@ from elf_file import REGISTERS
 
 COUNTERS = {"spans": 0, "batch": 2, "points": 6}  # byte offsets in the gate
 PAGE = {62: 4096, 183: 65536}
-# After an optional landing pad, what a site is.
+# The instructions of a site, after an optional landing pad.
 SITE = {62: re.compile(rb"(\xf3\x0f\x1e\xfa)?\x90\xc3", re.DOTALL),
         183: re.compile(rb"(\x5f\x24\x03\xd5)?\x1f\x20\x03\xd5\xc0\x03\x5f\xd6", re.DOTALL)}
 
@@ -22,7 +22,7 @@ class Abi:
         self.probes = {row[0].strip("`"): row[-1] for row in rows if len(row) == 8}  # name: counter
 
     def defects(self, elf, stripped=False):
-        """What is wrong with a file that has the sites; an empty list is what a test wants."""
+        """The defects of a file that has the sites. An empty list means that there are none."""
         found = []
         names = [note.name for note in elf.notes]
         if sorted(names) != sorted(self.probes):
@@ -55,7 +55,8 @@ class Abi:
 
     @staticmethod
     def _not_alone(elf, gate, page):
-        """The kernel finds the word by its place in the file: exactly one mapping may show that page of the file."""
+        """The kernel finds the word by its offset in the file, so exactly one mapping may contain that page of the
+        file."""
         found = [f"{other.name} is in the gate's page" for other in elf.sections.values()
                  if other.name != ".probes" and "A" in other.flags and "T" not in other.flags and other.size and
                  other.address < gate.address + page and gate.address < other.address + other.size]
@@ -73,7 +74,8 @@ class Abi:
             found.append(f"{note.name}: arguments {note.arguments}")
         if note.semaphore - gate.address != COUNTERS.get(self.probes.get(note.name)):
             found.append(f"{note.name}: semaphore at gate{note.semaphore - gate.address:+}")
-        # gold and lld drop .stapsdt.base with --gc-sections and leave a zero: readers then correct nothing, rightly.
+        # gold and lld drop .stapsdt.base with --gc-sections and write zero as the base. A tracer then corrects nothing,
+        # which is right.
         if note.base != (base.address if base else 0):
             found.append(f"{note.name}: base {note.base:#x}, .stapsdt.base is {base}")
         nop = {62: b"\x90", 183: b"\x1f\x20\x03\xd5"}[elf.machine]

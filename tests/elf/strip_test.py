@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What strip leaves: GNU strip keeps the notes, llvm-strip's default deletes them, and can be told to keep them."""
+"""What strip leaves in a file. GNU strip keeps the notes. llvm-strip deletes them by default, but has options to keep
+them."""
 
 import shutil
 import subprocess
@@ -22,7 +23,8 @@ KEEPS = {
     "llvm-unneeded": ["llvm-strip", "--strip-unneeded"],
 }
 DELETES = {"llvm": ["llvm-strip"], "llvm-all": ["llvm-strip", "--strip-all"]}
-# A program with its own copy, and the shared library; one that lld linked, whose layout is the other one.
+# A program with its own copy of the library, and one with the shared library. Also one that lld linked, because its
+# layout differs.
 PROGRAMS = ("gcc-plain-static-bfd-pie", "clang-plain-static-lld-pie", "gcc-plain-shared-bfd-pie")
 
 
@@ -34,7 +36,7 @@ class Strip(unittest.TestCase):
 
     @staticmethod
     def stripped(program, how, command):
-        """A copy of the program, whose file with the sites went through strip."""
+        """A copy of the program. The copy's file with the sites is stripped."""
         directory = surroundings.BUILD / "stripped" / f"{how}-{program.name}"
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
@@ -67,7 +69,7 @@ class Live(unittest.TestCase):
 
     @staticmethod
     def traced(tracer, program):
-        # The shared library is found beside the program, not by its RUNPATH.
+        # The program finds the shared library beside it, not by its RUNPATH.
         run = Run(program, LD_LIBRARY_PATH=str(program.sites).rpartition("/")[0])
         run.release()
         return tracer.wait(lambda: tracer.lines(run.request) == EVENTS, timeout=0.5)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the tests run: what ctest tells them (CMakeLists.txt), and how they say that they cannot."""
+"""The settings that ctest passes to these tests (see CMakeLists.txt), and how a test reports that it cannot run."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from ability import need_bpftrace, unable
 
 SOURCE = Path(os.environ["NOPSPAN_SOURCE"])
 BUILD = Path(os.environ["NOPSPAN_ELF_BUILD"])
-LIBRARY = Path(os.environ["NOPSPAN_LIBRARY"])  # libnopspan.so of the build that is tested
+LIBRARY = Path(os.environ["NOPSPAN_LIBRARY"])  # libnopspan.so of the build under test
 CMAKE = os.environ["NOPSPAN_CMAKE"]
 X86_64 = platform.machine() in ("x86_64", "AMD64")
 LONG = os.environ.get("NOPSPAN_LONG") == "1"

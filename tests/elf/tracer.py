@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real bpftrace on many files at once, and what it prints."""
+"""A real bpftrace on many files at the same time, and its output."""
 
 import os
 import signal
@@ -9,13 +9,13 @@ import threading
 import time
 from collections import Counter
 
-# One program of bpftrace per file and probe, one clause per probe: arg0 (the request id) says which run it was, so that
-# process ids and their namespaces do not matter. The record's first word is its size.
+# One clause per probe, with one attach point per file. arg0 (the request id) identifies the run, so process ids and
+# their namespaces do not matter. The record's first word is its size.
 SCRIPT = """
 struct record {{ unsigned int size; }};
 {clauses}
 """
-# What bpftrace 0.17 says on kernels where it does not need what it asks for: it attaches, and detaches, all the same.
+# Warnings of bpftrace 0.17 on kernels that do not need what it tries to set up. It attaches and detaches nevertheless.
 HARMLESS = ("RLIMIT_MEMLOCK", "tracing/uprobe_events", "failed to detach probe: usdt:")
 FORMATS = {
     "span_start": ("%s %s %s %d %d", "str(arg0), str(arg1), str(arg3), arg2 > 0, arg4 != 0"),
@@ -33,7 +33,7 @@ def clause(probe, files):
 
 
 class Tracer:
-    """`lines` of a request are what bpftrace printed for it, without the id."""
+    """`lines` of a request are the lines that bpftrace printed for it, without the id."""
 
     def __init__(self, files, probes=tuple(FORMATS)):
         self._script = tempfile.NamedTemporaryFile("w", suffix=".bt")
@@ -68,7 +68,7 @@ class Tracer:
         return Counter(self._seen.get(request, []))
 
     def wait(self, condition, timeout=60):
-        """Whether the condition came true before the deadline."""
+        """Returns whether the condition became true before the deadline."""
         deadline = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > deadline or not self.alive():
@@ -77,7 +77,7 @@ class Tracer:
         return True
 
     def stop(self):
-        """Detaches, and reads what is left of the output."""
+        """Detaches, and reads the remaining output."""
         if self.alive():
             self._process.send_signal(signal.SIGINT)
         self._process.wait()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The collector as it is built here, on other kernels: with programs/traced in machines of several suites."""
+"""The collector of this build on other kernels. It runs with programs/traced on machines with several Debian suites."""
 
 import os
 import re
@@ -17,10 +17,11 @@ import machine
 PROGRAMS = {"/opt/nopspan": os.path.join(BUILD, "nopspan"),
             "/opt/traced": os.path.join(BUILD, "tests", "live", "traced_static")}
 
-# A suite's own kernel: 5.10, 6.1, 6.12, and the newest.
+# Each suite has its own kernel: 5.10, 6.1, 6.12, and the newest.
 SUITES = ("bullseye", "bookworm", "trixie", "sid")
 
-# What scripts begin with. Programs are this machine's, with its libraries: a suite's own may be older.
+# The beginning of each script. The programs are this machine's and use its libraries, because a suite's own libraries
+# may be older.
 SHELL = """
 loaded="/opt/lib/ld-linux-x86-64.so.2 --library-path /opt/lib"
 # A program that is told what to do; $pid is its own.
@@ -68,7 +69,7 @@ end() {
 
 
 def with_libraries(programs):
-    """Files of a machine: programs, and what they load."""
+    """The files that a machine needs to run these programs: the programs and the libraries that they load."""
     files = dict(programs)
     for program in programs.values():
         for line in subprocess.check_output(["ldd", program], text=True).splitlines():
@@ -80,7 +81,7 @@ def with_libraries(programs):
 
 class GuestTest(unittest.TestCase):
     def run_in(self, suite, script):
-        """The machine.Run of a script that follows SHELL, and that the kernel did not complain of."""
+        """Runs SHELL and a script. Returns the machine.Run, after checking the exit status and the kernel's log."""
         computer = machine.Machine(suite, ["linux-image-amd64"])
         self.addCleanup(computer.close)
         print(suite, computer.release, file=sys.stderr, flush=True)
@@ -91,7 +92,7 @@ class GuestTest(unittest.TestCase):
 
 
 def main():
-    """Runs the tests of the calling file, if the machine can."""
+    """Runs the tests of the calling file, if this machine can."""
     machine.need_long()
     for program in PROGRAMS.values():
         if not os.path.exists(program):

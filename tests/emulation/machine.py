@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A machine with another kernel: a Debian of a suite and packages of one's choice, booted in emulation (KVM is not needed).
+"""A machine with another kernel: a Debian suite with a choice of packages, booted in emulation (KVM is not needed).
 
     machine = Machine("bookworm", ["linux-image-amd64", "libstdc++6"])
     run = machine.boot("uname -r; cp FILE /results", {"/usr/local/bin/tool": "build/tool"})
     run.status, run.output, run.result("FILE")
 
-The first use of a suite with its packages fetches it from where this machine's apt gets its own Debian, in minutes. It is
-kept in ${XDG_CACHE_HOME:-/var/cache}/nopspan-tests. Delete that folder for newer packages.
+The first use of a suite with its packages takes minutes, because it downloads them from where this machine's apt gets
+Debian. They are kept in ${XDG_CACHE_HOME:-/var/cache}/nopspan-tests. Delete that folder to get newer packages.
 """
 
 import fcntl
@@ -29,12 +29,12 @@ import debian
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DISK_BYTES = 4 << 30
 RESULTS_BYTES = 64 << 20
-# A boot takes 20 s on a machine that is busy. What never ends fails the test, and does not hang it.
+# A boot takes 20 s on a busy machine. These limits make a machine that hangs fail its test.
 BOOT_PATIENCE_S = 300
 SCRIPT_PATIENCE_S = 300
 
-# On the disk. The rest comes with the files, on the second disk as a tar archive; so does what is sent back, on the third:
-# nothing of what the kernel says on the console gets into it.
+# The first process, on the first disk. The second disk has a tar archive of the script and its files. The third
+# receives the archive of results, which keeps messages of the kernel on the console out of it.
 START = """#!/bin/sh
 tar -xf /dev/vdb -C /
 exec bash /first-process
@@ -59,7 +59,7 @@ tar -cf /dev/vdc -C /results .
 """
 
 def need_long():
-    """For tests that take minutes: that they are asked for, and need()."""
+    """For tests that take minutes: skips unless long tests are requested, and then calls need()."""
     if os.environ.get("NOPSPAN_LONG") != "1":
         print("skipped: a long test; scripts/test.sh --long runs it", file=sys.stderr)
         sys.exit(77)
@@ -67,7 +67,7 @@ def need_long():
 
 
 def need():
-    """What this machine must have for it."""
+    """Skips unless this machine has everything that an emulated one needs."""
     if platform.machine() != "x86_64":
         ability.unable("emulation here is of x86-64 only")
     if os.geteuid() != 0:
@@ -80,7 +80,8 @@ def by_version(path):
 
 
 class Run:
-    """What came of a script: its exit status, what it wrote, the kernel's log, and the files it left in /results."""
+    """The outcome of a script: its exit status, its output, the kernel's log, and the files that it left in
+    /results."""
 
     def __init__(self, archive, console):
         self.console = console
@@ -91,7 +92,7 @@ class Run:
                     self.files[member.name.removeprefix("./")] = tar.extractfile(member).read()
         except tarfile.ReadError as error:
             raise AssertionError("the machine left no results: " + console[-4000:]) from error
-        if "status" not in self.files:  # nor the end of an archive, but nothing at all
+        if "status" not in self.files:  # the disk is still empty, without even the end of an archive
             raise AssertionError("the machine went down before it left results: " + console[-4000:])
         self.status = int(self.files["status"])
         self.output = self.result("output")
@@ -102,7 +103,7 @@ class Run:
 
 
 class Machine:
-    """A suite with packages: a tree of files to build in, and a disk to boot from."""
+    """A suite with packages: a file tree to build in, and a disk to boot from."""
 
     def __init__(self, suite, packages, kernel="vmlinuz-*"):
         self.suite = suite
@@ -112,7 +113,7 @@ class Machine:
         self.tree = os.path.join(self.folder, "tree")
         self.disk = os.path.join(self.folder, "disk")
         os.makedirs(self.folder, exist_ok=True)
-        # One test at a time: inside() puts files into the tree.
+        # One test at a time, because inside() puts files into the tree.
         self.lock = open(os.path.join(self.folder, "lock"), "w", encoding="ascii")
         fcntl.flock(self.lock, fcntl.LOCK_EX)
         self.placed = os.path.join(self.folder, "placed")
@@ -138,7 +139,7 @@ class Machine:
         os.rename(self.disk + ".new", self.disk)
 
     def _take_away(self):
-        """What inside() has put into the tree, in a run that was killed too."""
+        """Removes the files that inside() has put into the tree, also in a run that was killed."""
         if os.path.exists(self.placed):
             with open(self.placed, encoding="utf-8") as file:
                 for path in file.read().splitlines():
@@ -149,8 +150,8 @@ class Machine:
             os.remove(self.placed)
 
     def inside(self, command, files=None, results=()):
-        """Runs a command in the tree, natively, in an empty folder with files that are there only meanwhile. Returns its
-        exit status, what it printed, and the named results: {name: bytes}."""
+        """Runs a command in the tree, natively, in a folder that contains only these files and is removed afterwards.
+        Returns the exit status, the output, and the named results: {name: bytes}."""
         folder = tempfile.mkdtemp(dir=os.path.join(self.tree, "tmp"))
         targets = {self.tree + path: source for path, source in (files or {}).items()}
         assert not any(map(os.path.lexists, targets)), "a file of the suite's own would be replaced: %s" % list(targets)
@@ -174,8 +175,8 @@ class Machine:
             self._take_away()
 
     def boot(self, script, files=None, patience_s=SCRIPT_PATIENCE_S):
-        """Boots, runs a script of bash as root in a copy of the disk that has these files ({path there: path here, or
-        bytes}), powers off. Returns its Run. A script that is not done in time is killed: status 137."""
+        """Boots a copy of the disk with these files ({path there: path here, or bytes}), runs a bash script as root,
+        and powers off. Returns the Run. A script that takes too long is killed, with status 137."""
         first = FIRST_PROCESS % (PATH, patience_s)
         files = {**(files or {}), "/script": script.encode(), "/first-process": first.encode()}
         with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wall-clock times of recorded spans while the clock is set forward, set back, and stands still because the machine sleeps:
-each is what the clock said when the span was made, within the error that the recorder states.
+"""Wall-clock times of recorded spans while the clock is set forward, is set back, or stands still because the machine
+sleeps. Each must be the clock's time at which the span was made, within the error that the recorder states.
 
 NOPSPAN_LONG=1 NOPSPAN_BUILD_DIR=build/dev python3 tests/emulation/test_clock.py -v
 """
@@ -78,7 +78,7 @@ class Clock(guest.GuestTest):
                     for name, (begin, end) in times.items()}
         for name in list(times)[:4]:
             self.assertTrue(is_right.pop(name), (name, times[name], spans[name]))
-        # Right after a change too, if the collector is not late to look: its CPU is an emulated one.
+        # Right after a change too, unless the collector reads the clock late because its CPU is emulated.
         self.assertEqual(len(is_right), 7)
         self.assertGreaterEqual(sum(is_right.values()), 4, is_right)
 

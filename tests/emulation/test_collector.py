@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The collector on other kernels than this machine's: each loads its programs, every span is delivered, and what a killed
-program held is read from it.
+"""The collector on other kernels than this machine's. Each kernel must load its BPF programs, every span must be
+delivered, and the spans that a killed program held must be fetched from its memory.
 
 NOPSPAN_LONG=1 NOPSPAN_BUILD_DIR=build/dev python3 tests/emulation/test_collector.py -v
 """

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/spans.stp on Debian's own kernel: compiled for it as an operator does, loaded in emulation, and its numbers are
-those of the traced program's own handler."""
+"""scripts/spans.stp on Debian's own kernel. It is compiled as an operator does and loaded in emulation. Its numbers
+must agree with those of a handler in the traced program."""
 
 import collections
 import json
@@ -24,10 +24,11 @@ COLUMNS = ("spans", "rate", "errors", "cancelled", "mean_us", "max_us")
 FLAG_ORPHAN = 0x1
 FLAG_REMOTE_PARENT = 0x2
 
-# An emulated CPU may stand still for longer than the 10 ms after which a hit that waits for another is given up.
+# An emulated CPU may stand still for longer than the 10 ms for which a hit waits for another one before it is dropped.
 COMPILE = "stap -R $PWD/stap-runtime -DMAXTRYLOCK=1000000 -DSTP_NO_OVERLOAD -r %s -p4 -m spans /spans.stp"
 
-# It is up when a new process has its gate up. With -x only that process has: then when it shows a canary of it.
+# The tracer is attached when a new process finds its gate raised. With -x only the traced process has. Then the tracer
+# is attached when it shows a canary span of that process.
 SCRIPT = r"""
 set -e
 export LD_LIBRARY_PATH=/usr/local/lib
@@ -93,7 +94,7 @@ stop
 
 
 def corrections():
-    """The commands of scripts/README.md that correct SystemTap 4.8."""
+    """The commands in scripts/README.md that patch SystemTap 4.8."""
     with open(os.path.join(SOURCE, "scripts", "README.md"), encoding="utf-8") as file:
         return "".join(re.findall(r"^(?:cp|sed) .*\n", file.read(), re.M))
 
@@ -103,7 +104,7 @@ def is_root(end):
 
 
 class Output:
-    """What the script printed: of its totals the rows, {name: values}, the histograms, and the slowest requests."""
+    """The output of the script: the rows of its totals as {name: values}, the histograms, and the slowest requests."""
 
     def __init__(self, run, name):
         self.text = run.result(name)
@@ -153,7 +154,7 @@ class SpansStp(unittest.TestCase):
             name: cls.boot.result(name) for name in cls.boot.files if name.endswith(".err")})
 
     def ends(self, name):
-        """Each end that the workload's handler saw."""
+        """Each span end that the workload's handler received."""
         events = map(json.loads, self.boot.result(name).splitlines())
         return [dict(e, name=e["event"].rpartition(".")[0]) for e in events if not e["event"].endswith(".start")]
 
@@ -161,7 +162,7 @@ class SpansStp(unittest.TestCase):
         of_name = collections.defaultdict(list)
         for end in ends:
             of_name[end["name"]].append(end)
-        # The handler cannot ask for a name that was cut.
+        # The script truncates long names, so these rows do not match the handler's names.
         rows = {name: row for name, row in output.rows.items() if not name.endswith("…")}
         for name, same in of_name.items():
             with self.subTest(name):
@@ -185,7 +186,7 @@ class SpansStp(unittest.TestCase):
         cut = [row["spans"] for name, row in output.rows.items() if name.endswith("…")]
         self.assertEqual(cut, [80])
         self.assertEqual(output.spans, len(ends) + 80)
-        # The 80 are roots, too.
+        # These 80 are root spans, too.
         self.assertEqual(output.requests, sum(map(is_root, ends)) + 80 - self.steps(ends))
 
     @staticmethod
@@ -218,7 +219,7 @@ class SpansStp(unittest.TestCase):
         self.check_nothing_lost(output)
         of_id = {end["span_id"]: end for end in self.ends("tenant.jsonl")}
 
-        # A span has its parent's tenant where it is given none.
+        # A span without a tenant inherits its parent's.
         def tenant(end):
             return end.get("tenant") or (tenant(of_id[end["parent_id"]]) if end["parent_id"] in of_id else None)
 
@@ -234,7 +235,7 @@ class SpansStp(unittest.TestCase):
         self.assertEqual((len(many.rows), many.others, many.spans), (100, 100, 300))
         full = Output(self.boot, "full")
         self.check_nothing_lost(full)
-        # One of the CPUs may have seen too few names to be full: then the sum of all is.
+        # If one CPU saw too few names to fill its table, the sum is still complete.
         self.assertEqual(sum(full.column("spans").values()) + full.others, 460)
         self.assertEqual(full.spans, 460)
         self.assertEqual(len(full.slowest), 10)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each SystemTap script parses, and its names, types and probes are found (stap -p2), however it is called. This needs no
-kernel: a folder stands for one's headers. That it compiles for one and counts is test_spans_stp.py."""
+"""Each SystemTap script parses, and its names, types and probes are found (stap -p2), with every combination of
+arguments. This needs no kernel, because a folder replaces the kernel's headers. test_spans_stp.py checks that the
+script compiles for a kernel and counts correctly."""
 
 import glob
 import os
@@ -18,7 +19,7 @@ sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
 import ability
 
 CONFIG = "".join("CONFIG_%s=y\n" % name for name in ("TRACEPOINTS", "ARCH_SUPPORTS_UPROBES", "UPROBES"))
-# All that stap asks of headers before it compiles.
+# The only headers that stap looks for before it compiles.
 HEADERS = {".config": CONFIG, "Module.symvers": "", "include/config/kernel.release": "6.1.0\n"}
 
 
@@ -37,7 +38,7 @@ class StapPasses(unittest.TestCase):
         done = subprocess.run(["stap", "-r", self.headers, "-p2", *arguments], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
-        # That there is no kernel to take symbols from is no fault of the script's.
+        # stap also warns that there is no kernel to read symbols from, which is not the script's fault.
         warnings = [line for line in done.stderr.splitlines()
                     if "WARNING" in line and "symbol table missing" not in line]
         self.assertEqual(warnings, [], done.stderr)

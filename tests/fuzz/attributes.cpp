@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an application may set on a span, and what leaves the process of it: the bytes of an input are calls of Fields'
-// setters. The first byte: what is listened for. Then a letter for each setter, capital where it is content, and what
-// it takes.
+// Calls of the setters of Fields, and the attributes that leave the process as a result. The first byte of an input
+// selects the listeners. After it comes a letter for each setter (upper case for content), followed by the setter's
+// arguments.
 #include "attributes_model.h"
 #include "protobuf_reader.h"
 #include "require.h"
@@ -33,10 +33,10 @@ using nopspan::Value;
 using nopspan::detail::ContextAccess;
 using nopspan::detail::kMaxAttributesBytes;
 
-// Begins every text that is content. No other text has its first character.
+// The prefix of every text that is content. No other text contains its first character.
 constexpr std::string_view kCanary = "~this is content";
 
-// An input's bytes; zeros behind their end.
+// The bytes of an input, followed by zeros.
 class Input {
  public:
   Input(const std::uint8_t* data, std::size_t size) : left_(reinterpret_cast<const char*>(data), size) {}
@@ -46,7 +46,7 @@ class Input {
     const std::string_view one = take(1);
     return one.empty() ? 0 : static_cast<unsigned char>(one[0]);
   }
-  // Of each length that a varint can have.
+  // A number of any length that a varint can have.
   std::uint64_t word() {
     std::uint64_t value = 0;
     for (unsigned i = byte() % 9; i > 0; --i) value = value << 8U | byte();
@@ -68,7 +68,7 @@ class Input {
     std::string text;
     if (size < 0xe0) {
       text = take(size);
-    } else {  // long, and not of the input's own bytes
+    } else {  // long, by repetition
       const std::string_view pattern = take(1 + size % 4);
       std::size_t times = size == 0xff ? 16384 : 64 * (size - 0xdfU);
       for (times = std::min(times, repeats_); times > 0; --times, --repeats_) text += pattern;
@@ -139,12 +139,12 @@ class Input {
   }
 
   std::string_view left_;
-  // Far from the 16 MiB that a span may have, and fast.
+  // Small, for speed: a span's limit is 16 MiB.
   std::size_t repeats_ = 32768;
   unsigned levels_ = 200;
 };
 
-// One setter, on both.
+// Calls one setter on both the fields and the model.
 void set_one(Input& input, Fields& fields, AttributesModel& model) {
   static const std::string huge((16U << 20U) + 1, 'x');
   const unsigned operation = input.byte();
@@ -227,7 +227,7 @@ bool same(const Value& a, const Value& b) {
     std::memcpy(&word, &real, sizeof(word));
     return word;
   };
-  if (a.type() == Value::Type::real) return bits(a.as_double()) == bits(b.as_double());  // a NaN is itself
+  if (a.type() == Value::Type::real) return bits(a.as_double()) == bits(b.as_double());  // a NaN equals itself here
   const auto same_entry = [](const auto& p, const auto& q) { return p.first == q.first && same(p.second, q.second); };
   return a.as_bool() == b.as_bool() && a.as_int() == b.as_int() && a.as_string() == b.as_string() &&
          std::equal(a.as_list().begin(), a.as_list().end(), b.as_list().begin(), same) &&
@@ -286,7 +286,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   require(nopspan::stats().fields_dropped - dropped_before == model.dropped(), "fields that are left out are counted");
 
-  // The key is none that an application has set here.
+  // No setter has used this key.
   sink.fields.add_string(kCanary, kCanary);
   check_attributes(sink.fields, model, field, false);
   check_attributes(sink.fields, model, field, true);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the fields of a span are to become as attributes, kept as a plain list.
+// The attributes that a span's fields must result in, computed with a plain list.
 #pragma once
 
 #include "utf8_model.h"
@@ -24,7 +24,7 @@ class AttributesModel {
   };
   struct Attributes {
     std::vector<KeyValue> all;
-    std::uint64_t dropped = 0;  // did not fit
+    std::uint64_t dropped = 0;  // attributes that did not fit
     std::uint64_t mended = 0;   // strings and keys that were not UTF-8
   };
 
@@ -48,7 +48,7 @@ class AttributesModel {
       fields_.push_back(std::move(field));
     }
   }
-  // A field that is larger than a span may be.
+  // A field that is larger than a span's limit.
   void refuse(const Field& field) {
     if (is_kept(field)) ++dropped_;
   }
@@ -79,7 +79,7 @@ class AttributesModel {
  private:
   using Value = nopspan::Value;
 
-  // Whether such a field is looked at; if not, for it is content, what it replaces is gone all the same.
+  // Whether a field is kept. Content that is not captured still removes the field that it would replace.
   bool is_kept(const Field& field) {
     const bool own = field.key == "duration" || field.key == "monotonic_time" || field.key == "system_time";
     if (field.key.empty() || (field.measurement && is_span_ && own)) {
@@ -99,7 +99,7 @@ class AttributesModel {
            std::all_of(value.as_map().begin(), value.as_map().end(), entry_fits);
   }
 
-  // A field of a number under 16 that holds so many bytes.
+  // The size of a protobuf field with a number under 16 and `size` bytes.
   static std::size_t block_size(std::size_t size) { return 1 + varint_size(size) + size; }
   static std::size_t varint_size(std::uint64_t value) { return value < 128 ? 1 : 1 + varint_size(value / 128); }
   static std::size_t key_value_size(const std::string& key, const Value& value) {

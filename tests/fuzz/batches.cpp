@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What traced processes hand over, which may be anything, and the account of it. The first byte of an input: a batch
-// (then the number of entries that it is said to have), or steps of an account.
+// Batches from traced processes, which may contain anything, and the account of one process. The first byte of an input
+// selects: a batch (the next byte is its number of entries), or steps of an account.
 #include "require.h"
 
 #include "live/batch_reader.h"
@@ -53,7 +53,7 @@ void read_batch(std::string_view bytes, std::uint64_t entries) {
   require(unshared <= bytes.size(), "it gives out no more bytes than it was given");
 }
 
-// Every entry that arrives is delivered; whatever else happens, the account closes.
+// Every entry that arrives is delivered, and the account closes whatever else happens.
 void keep_account(std::string_view steps) {
   ProcessAccount account(std::make_shared<Process>(), 0, (steps.size() & 1U) == 0);
   Losses of_process{};
@@ -102,7 +102,7 @@ void keep_account(std::string_view steps) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 2) return 0;
-  // Of its own, so that a sanitizer sees what is read beyond its end.
+  // Exactly sized memory, so that a sanitizer detects a read beyond the end.
   const std::string bytes(reinterpret_cast<const char*>(data) + 2, size - 2);
   const std::unique_ptr<char[]> exact(new char[bytes.size()]);
   bytes.copy(exact.get(), bytes.size());

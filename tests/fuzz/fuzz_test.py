@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a libFuzzer program for 15 s, or for ten minutes with NOPSPAN_LONG=1: fuzz_test.py PROGRAM SEEDS
 
-What is new to it goes to PROGRAM.corpus, from which the next run goes on. An input that fails is kept in
-PROGRAM.failures until the next run, and printed as hex with what runs it again.
+Inputs that reach new code are saved in PROGRAM.corpus, where the next run continues. A failing input is kept in
+PROGRAM.failures until the next run. It is also printed as hex, with the command that repeats it.
 """
 import os
 import re
@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 SECONDS = 600 if os.environ.get("NOPSPAN_LONG") == "1" else 15
-MAX_BYTES = 2048  # room for some headers, or hundreds of fields
-# A run that tries fewer inputs than this has tested nothing: usual is thousands a second.
+MAX_BYTES = 2048  # enough for some headers, or hundreds of fields
+# A run with fewer inputs than this has tested nothing. Thousands per second are usual.
 FEWEST_RUNS = 1000
 
 
@@ -31,12 +31,12 @@ def main():
     artifacts.mkdir(exist_ok=True)
     for old in artifacts.iterdir():
         old.unlink()
-    # Behind the tests that wait for something: 15 s are 15 s.
+    # Low priority, because other tests wait for conditions and this one runs for a fixed time.
     done = subprocess.run(
         ["nice", "-n", "19", program, f"-max_total_time={SECONDS}", f"-max_len={MAX_BYTES}", "-rss_limit_mb=1024", "-timeout=20",
          f"-artifact_prefix={artifacts}/", corpus, seeds],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", check=False,
-        env={**os.environ, "ASAN_OPTIONS": "malloc_context_size=2"})  # several times as fast as with whole stacks
+        env={**os.environ, "ASAN_OPTIONS": "malloc_context_size=2"})  # several times as fast as with complete stacks
     if done.returncode != 0:
         print(done.stdout[-8000:])
         for artifact in artifacts.iterdir():

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// KeyValue and AnyValue of opentelemetry.proto.common.v1, read by the wire format's definition; shares nothing with the
-// library's encoder. What no encoder should write is refused: unknown fields, longer varints than needed, bad UTF-8.
+// Reads KeyValue and AnyValue of opentelemetry.proto.common.v1 according to the wire format. Shares no code with the
+// library's encoder. Refuses bytes that no encoder should write: unknown fields, varints longer than necessary, and
+// invalid UTF-8.
 #pragma once
 
 #include "require.h"
@@ -22,7 +23,7 @@ class ProtobufReader {
   explicit ProtobufReader(std::string_view bytes) : left_(bytes) {}
   [[nodiscard]] bool done() const { return left_.empty(); }
 
-  // The next field, which must be the KeyValue of that number.
+  // Reads the next field, which must be a KeyValue with this number.
   KeyValue key_value(unsigned field) {
     ProtobufReader reader(block(field));
     std::string key = reader.string(1);
@@ -32,7 +33,7 @@ class ProtobufReader {
   }
 
  private:
-  // All that is left.
+  // The remaining bytes.
   nopspan::Value any_value() {
     if (done()) return {};
     nopspan::Value value;

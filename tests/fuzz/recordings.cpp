@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a recording may hold, which may be anything. The first byte of an input: what of OTLP follows (traces, logs,
-// metrics), or frames.
+// The contents of a recording, which may be anything. The first byte of an input selects: an OTLP message (traces, logs
+// or metrics), or frames.
 #include "require.h"
 
 #include "../collector/kept_span.h"
@@ -43,7 +43,7 @@ bool is_mended(const Span& span) {
   return false;
 }
 
-// What was read is written and read again: it is the same, but for text that is not UTF-8.
+// Writes what was read and reads it again. The result must be the same, except for text that is not UTF-8.
 void read_message(Signal signal, std::string_view message) {
   for (const KeptSpan& span : spans_of(signal, message, false)) {
     OtlpEncoder encoder(signal);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A target's main() without libFuzzer: runs it over the files of the folders that are given.
+// main() of a target without libFuzzer. Runs the target on each file of the given folders.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>

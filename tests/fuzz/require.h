@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What must hold for every input. abort() is what libFuzzer takes for a finding.
+// Conditions that must hold for every input. libFuzzer reports an abort() as a finding.
 #pragma once
 
 #include <cstdio>

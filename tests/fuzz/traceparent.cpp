@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What other processes send: traceparent, tracestate and request ids of any bytes. An input is three lines, one for
-// each; all of it is tried as each of the three too.
+// Headers from other processes: traceparent, tracestate and request ids with any bytes. An input has three lines, one
+// for each header. The whole input is also tried as each of the three.
 #include "require.h"
 #include "utf8_model.h"
 #include "w3c_model.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// UTF-8 by its definition, code point by code point; shares nothing with the library's.
+// UTF-8 according to its definition, code point by code point. Shares no code with the library.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 #include <string_view>
 
 struct CodePoint {
-  std::size_t size = 0;  // in bytes; 0: there is none
+  std::size_t size = 0;  // in bytes. 0: not a valid code point
   std::uint32_t value = 0;
 };
 
@@ -32,7 +32,7 @@ inline CodePoint first_code_point(std::string_view text) {
   return {size, value};
 }
 
-// `text` with "?" for each byte that belongs to no code point.
+// `text` with "?" in place of each byte that does not belong to a code point.
 inline std::string mended(std::string_view text) {
   std::string out;
   while (!text.empty()) {
@@ -50,7 +50,7 @@ inline std::string mended(std::string_view text) {
 
 inline bool is_utf8_text(std::string_view text) { return mended(text) == text; }
 
-// At most 63 bytes that a terminal shows and does not obey: UTF-8 without the control characters of Unicode (Cc).
+// At most 63 bytes that a terminal prints and does not interpret: UTF-8 without Unicode's control characters (Cc).
 inline bool is_printable_name(std::string_view text) {
   if (text.size() > 63 || !is_utf8_text(text)) return false;
   while (!text.empty()) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The headers of W3C Trace Context (https://www.w3.org/TR/trace-context/) by their grammar; shares nothing with the
-// library's parser.
+// The headers of W3C Trace Context (https://www.w3.org/TR/trace-context/) according to their grammar. Shares no code
+// with the library's parser.
 #pragma once
 
 #include <algorithm>
@@ -23,7 +23,7 @@ inline std::vector<std::string> split(std::string_view text, char separator) {
   return parts;
 }
 
-// Whether all of `text` is of these characters.
+// Whether `text` consists of these characters only.
 inline bool is_of(std::string_view text, std::string_view characters) {
   return text.find_first_not_of(characters) == std::string_view::npos;
 }
@@ -54,8 +54,8 @@ inline Traceparent read_traceparent(std::string_view header) {
 }
 
 struct Tracestate {
-  std::string header;          // what is to be passed on
-  std::uint64_t left_out = 0;  // members for their length; or 1, the header, which was malformed
+  std::string header;          // the header to pass on
+  std::uint64_t left_out = 0;  // members dropped for their length, or 1 for a malformed header
 };
 
 inline bool is_tracestate_key(const std::string& key) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What the documents promise: that they are there, and that their C++ compiles.
+"""The documents: their links and references exist, and their C++ compiles.
 
 Each block marked ```cpp is compiled as a file of its own, as C++17; one marked ```cpp c++20 as C++20.
 """
@@ -54,7 +54,7 @@ class Documents(unittest.TestCase):
             self.assertTrue(found[0], f"docs/genai.md does not have the key {key}")
             if attribute == "{}" or attribute == f'"nopspan.{key}"':
                 continue
-            # Written out, or by its last part after a sibling's: "gen_ai.tool.name, gen_ai.tool.call.id", ".type".
+            # In full, or as the last part after a sibling: "gen_ai.tool.name, gen_ai.tool.call.id", ".type".
             name = attribute.strip('"')
             said = any(name in row or "." + name.rsplit(".", 1)[-1] in row for row in found)
             self.assertTrue(said, f"docs/genai.md does not say that {key} is {name}")

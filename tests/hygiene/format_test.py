@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""C++ as clang-format 14 writes it. `format_test.py --fix`, or the build's target `format`, rewrites what is not."""
+"""All C++ is formatted by clang-format 14. `format_test.py --fix` or the build's target `format` does it."""
 import re
 import subprocess
 import sys

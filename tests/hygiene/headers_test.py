@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Public headers are light, and each compiles alone."""
+"""The public headers are light, and each compiles alone."""
 import os
 import re
 import subprocess
@@ -10,7 +10,7 @@ import surroundings
 
 INCLUDE = os.path.join(os.environ["NOPSPAN_STAGE"], "include")
 MOST_LINES = 15000
-# Kept out of span.h, directly and through other headers.
+# Headers that span.h must not include, directly or indirectly.
 HEAVY = {"atomic", "functional", "memory", "chrono", "string", "iostream", "optional", "variant"}
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", "-I", INCLUDE]
 
@@ -44,7 +44,7 @@ class Headers(unittest.TestCase):
             text = self.preprocessed(compiler, "nopspan/span.h")
             entered = set(re.findall(r'^# \d+ "[^"]*/([^/"]+)" 1', text, re.M))
             self.assertIn("span.h", entered)
-            self.assertIn("string_view", entered)  # the pattern does see standard headers
+            self.assertIn("string_view", entered)  # the pattern does find standard headers
             self.assertEqual(entered & HEAVY, set(), compiler)
 
     def test_each_compiles_alone(self):
@@ -54,13 +54,13 @@ class Headers(unittest.TestCase):
                 for options in (["-std=c++17"], ["-std=c++17", "-fno-exceptions", "-fno-rtti"],
                                 ["-std=c++20", "-fno-exceptions", "-fno-rtti"], ["-std=c++20"]):
                     command = [compiler, *options, *STRICT, "-x", "c++", "-"]
-                    # Twice: a header guards itself.
+                    # Included twice, to test the include guard.
                     jobs.append((" ".join([header, *command]), command, including(header) * 2))
         self.assertEqual(surroundings.compile_all(jobs), [])
 
     def test_probes_header_is_c_and_bpf_too(self):
         header = including("nopspan/probes.h")
-        # As beside vmlinux.h: no header of any kind in reach.
+        # Without any system header, as beside vmlinux.h.
         jobs = [(compiler, [compiler, "-std=c99", *STRICT, "-nostdinc", "-x", "c", "-"], header) for compiler in ("gcc", "clang")]
         jobs.append(("bpf", ["clang", "-target", "bpf", "-nostdinc", *STRICT, "-x", "c", "-"], header))
         self.assertEqual(surroundings.compile_all(jobs), [])

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Scripts carry the records as the probes' header has them, and heads that tell what an operator must know."""
+"""The scripts declare the records as the probes' header does, and their heads explain what an operator must know."""
 import re
 import unittest
 
@@ -10,7 +10,7 @@ BLOCK = re.compile(r"^/\* BEGIN (struct \w+) \*/\n(.*?)^/\* END (struct \w+) \*/
 
 
 def blocks(path):
-    """{struct: text} of a file's BEGIN/END blocks."""
+    """{struct: text} of the BEGIN/END blocks in a file."""
     found = {}
     for begin, text, end in BLOCK.findall(surroundings.read(path)):
         assert begin == end and begin not in found, f"{path}: BEGIN {begin}, END {end}"
@@ -22,7 +22,7 @@ SIZES = {"unsigned int": 4, "unsigned long": 8, "char": 1}
 
 
 def offsets(struct, text):
-    """{struct_field: its offset} of a record, which has no padding."""
+    """{struct_field: offset} of a record. Records have no padding."""
     at, found = 0, {}
     for kind, field, count in re.findall(r"^  (unsigned \w+|char) (\w+)(?:\[(\d+)\])?;", text, re.M):
         assert at % SIZES[kind] == 0, f"padding before {field}"
@@ -58,7 +58,7 @@ class Scripts(unittest.TestCase):
             self.assertLessEqual(used, defined, f"{path} uses a record that it does not define")
 
     def test_scripts_come_after_their_records(self):
-        """bpftrace wants a struct before the first probe."""
+        """bpftrace requires structs before the first probe."""
         for path in self.scripts():
             text = surroundings.read(path)
             first_probe = re.search(r"^(BEGIN|usdt:|probe )", text, re.M)
@@ -109,7 +109,8 @@ class Scripts(unittest.TestCase):
             self.assertIn(wanted, usage, str(path))
 
     def test_constants_of_systemtap_scripts_agree_with_the_header(self):
-        """SystemTap has no structs: its scripts define where the fields are that they read, and the header's constants."""
+        """SystemTap has no structs, so its scripts define the offsets of the fields that they read, and the header's
+        constants."""
         struct = "struct nopspan_span"
         values = offsets(struct, blocks("include/nopspan/probes.h")[struct])
         self.assertEqual(values["nopspan_span_reserved"], 216)

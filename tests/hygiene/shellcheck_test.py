@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""shellcheck has nothing to say about the shell scripts, whatever they are called."""
+"""shellcheck accepts all shell scripts, with and without the suffix .sh."""
 import subprocess
 import sys
 

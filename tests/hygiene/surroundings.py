@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of this folder are told by ctest, and the tree that they look at."""
+"""The settings that ctest passes to the tests of this folder, and the source tree that they check."""
 import concurrent.futures
 import os
 import subprocess
@@ -15,16 +15,16 @@ COMPILERS = ("g++", "clang++")
 
 
 def git(*arguments):
-    """git's output; empty where the tree is no clone."""
+    """The output of git, or "" if the tree is not a clone."""
     if not (SOURCE / ".git").exists():
         return ""
-    # The tree may belong to another user than the one who tests it.
+    # The tree may belong to another user.
     return subprocess.run(["git", "-c", "safe.directory=*", "-C", SOURCE, *arguments], stdout=subprocess.PIPE, text=True,
                           check=True).stdout
 
 
 def tree():
-    """The project's files, relative to SOURCE: what is in git, or would be added."""
+    """The project's files, relative to SOURCE: those in git, and those that `git add` would add."""
     listed = git("ls-files", "--cached", "--others", "--exclude-standard").splitlines()
     if not listed:
         listed = [path.relative_to(SOURCE) for path in SOURCE.rglob("*")]
@@ -40,13 +40,13 @@ def read(path):
 
 
 def compile_all(jobs):
-    """Runs compilers over (name, command, input) side by side; the names and errors of those that failed."""
+    """Runs compilers for each (name, command, input) in parallel. Returns the names and errors of those that failed."""
     def run(job):
         name, command, text = job
         done = subprocess.run(command, input=text, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
         return None if done.returncode == 0 else f"{name}\n{done.stderr}"
 
-    # What this process may use, which is less than the machine has where CPUs are set apart.
+    # The CPUs that this process may use. The machine may have more.
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         return [failure for failure in pool.map(run, jobs) if failure]
 

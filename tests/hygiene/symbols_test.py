@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The shared library exports nopspan's names and nothing else; the static one nothing."""
+"""The shared library exports nopspan's names only. The static library exports nothing."""
 import os
 import re
 import subprocess
@@ -13,7 +13,7 @@ STATIC = os.environ["NOPSPAN_STATIC"]
 
 
 def symbols(*arguments):
-    """[(type, binding, visibility, section, demangled name)] of readelf -s."""
+    """[(type, binding, visibility, section, demangled name)] as readelf -s prints them."""
     table = subprocess.run(["readelf", "-sW", *arguments], stdout=subprocess.PIPE, text=True, check=True).stdout
     rows = re.findall(r"^ *\d+: [0-9a-f]+ +\S+ +(\S+) +(\S+) +(\S+)(?: +\[.*?\])? +(\S+) +(\S+)", table, re.M)
     names = subprocess.run(["c++filt"], input="\n".join(row[4].split("@")[0] for row in rows), stdout=subprocess.PIPE,
@@ -42,14 +42,14 @@ class Symbols(unittest.TestCase):
         self.assertEqual(versions, {f"NOPSPAN_{soname[1]}"})
 
     def test_the_shared_library_exports_no_more_than_the_headers_declare(self):
-        """A name of the library's own, by accident not hidden, would be in the ABI for good."""
+        """An internal name that is accidentally visible would be part of the ABI for good."""
         text = "".join(surroundings.read(path) for path in surroundings.files(".h") if path.parts[0] == "include")
         for row in defined(symbols("--dyn-syms", SHARED)):
             name = re.sub(r"\(.*", "", row[4]).split("[abi")[0].split("::")[-1].lstrip("~")
             self.assertTrue(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text), row[4])
 
     def test_the_static_library_hides_all_of_nopspan(self):
-        # Instances of std templates over std types are the same in every copy; one over a nopspan type is not.
+        # Instances of std templates over std types are the same in every copy. Instances over nopspan's types are not.
         visible = [row for row in defined(symbols(STATIC)) if row[2] == "DEFAULT"]
         self.assertEqual([row[4] for row in visible if "nopspan" in row[4]], [])
         self.assertEqual([row[4] for row in visible if not re.search(r"\b(std|__gnu_cxx)::", row[4])], [])

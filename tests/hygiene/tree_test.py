@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What is in the tree, and what is not."""
+"""What the source tree must not contain: names of machines, second copies of the version, and the like."""
 import os
 import re
 import subprocess
@@ -10,20 +10,21 @@ from pathlib import Path
 import surroundings
 
 SOURCES = (".h", ".cpp", ".c", ".S", ".py", ".sh", ".bt", ".stp")
-# Written so that this file does not contain what it looks for. /tmp is a developer's only where somebody reads it as theirs.
+# The patterns are written such that this file does not match them. /tmp belongs to a developer only where the text
+# presents it as theirs.
 MACHINE_PATHS = re.compile(r"(?<![\w.$}])/(?:wor[k]|roo[t]|hom[e]/\w+|User[s]/\w+|mn[t]/\w+)/")
 TEMPORARY_PATHS = re.compile(r"(?<![\w.$}:-])/tm[p]/\w")
 REGISTRIES = re.compile(r"https?://[^\s/\"'`)]*(?:artifactor[y]|nexu[s]|registr[y]|pypi-?prox[y]|goprox[y]|mirro[r]|/simpl[e])")
-# Places that everybody has: they say nothing of the machine.
+# Paths that every machine has. They reveal nothing about this one.
 PUBLIC = re.compile(r"(^|\.)(debian\.org|ubuntu\.com|pypi\.org|pythonhosted\.org|npmjs\.org|golang\.org|github\.com|crates\.io|"
                     r"nodesource\.com|google\.com|kernel\.org)$")
-# Published definitions, as they are.
+# Published definitions, unchanged.
 PUBLISHED = ("tests", "support", "otlp")
 SAYS_NOTHING = re.compile(r"(?i)^(utils?|commons?|helpers?|misc)([._-]|$)|[._-](utils?|commons?|helpers?|misc)([._-]|$)")
 
 
 def configured_hosts():
-    """Hosts that this machine gets its packages from, unless everybody does."""
+    """The hosts from which this machine gets its packages, except public ones."""
     texts = [value for name, value in os.environ.items() if re.search(r"(?i)index_url|find_links|registry|goproxy", name)]
     home = Path.home()
     for folder, pattern in ((Path("/etc"), "apt/sources.list"), (Path("/etc"), "apt/sources.list.d/*"), (Path("/etc"), "pip.conf"),
@@ -32,7 +33,7 @@ def configured_hosts():
             try:
                 texts.append(path.read_text(encoding="utf-8", errors="replace"))
             except OSError:
-                continue  # not for this user: nothing of it can have come into the tree by this user
+                continue  # not readable by this user, so its contents cannot have come into the tree
     hosts = set(re.findall(r"https?://(?:[^\s/@]+@)?([\w.-]+)", "\n".join(texts)))
     return {host for host in hosts if "." in host and not PUBLIC.search(host)}
 
@@ -73,7 +74,7 @@ class Tree(unittest.TestCase):
     def test_the_version_stands_in_one_place(self):
         header = surroundings.read("include/nopspan/version.h")
         version = ".".join(re.search(rf"NOPSPAN_VERSION_{part} (\d+)", header)[1] for part in ("MAJOR", "MINOR", "PATCH"))
-        # Documents tell of versions; everything else takes it from the header.
+        # Documents may name versions. All other files take the version from the header.
         elsewhere = [str(path) for path, text in text_files()
                      if path.suffix not in (".md", ".json") and re.search(rf"(?<![\d.]){re.escape(version)}(?![\d.])", text)]
         self.assertEqual(elsewhere, [])

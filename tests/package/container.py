@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A throw-away Debian in a container on this machine's kernel, with systemd as its first process and every capability.
+"""A temporary Debian in a container on this machine's kernel, with systemd as its first process and every capability.
 
     with Container(folder) as container:
         container.run("apt-get", "update")
@@ -29,7 +29,7 @@ ENVIRONMENT = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 
 def bare(packages):
-    """The tree of this machine's own release with these packages; made once, and kept."""
+    """The tree of this machine's own release with these packages. It is made once and kept."""
     suite = platform.freedesktop_os_release()["VERSION_CODENAME"]
     key = hashlib.sha256(" ".join([suite, *sorted(packages)]).encode()).hexdigest()[:12]
     tree = os.path.join(debian.CACHE, "bare-%s-%s" % (suite, key))
@@ -41,10 +41,10 @@ def bare(packages):
 
 
 class Process:
-    """A command in the container. What it writes is kept; a context manager that kills what still runs."""
+    """A command in the container. It keeps the output. As a context manager, it kills the command at the end."""
 
     def __init__(self, entered, command):
-        # The pid that it has there comes first: a signal to nsenter does not reach it.
+        # The shell prints its pid in the container first, because a signal to nsenter does not reach the command.
         self.process = subprocess.Popen([*entered, "sh", "-c", 'echo $$; exec "$@"', "sh", *command], text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.entered = entered
@@ -76,7 +76,7 @@ class Process:
         return self.next_line()
 
     def interrupt(self):
-        """SIGINT; returns its exit status and what it said since."""
+        """Sends SIGINT. Returns the exit status and the remaining output."""
         subprocess.run([*self.entered, "sh", "-c", "kill -INT %d" % self.pid], check=True)
         status = self.process.wait(PATIENCE_S)
         self.reader.join()
@@ -107,7 +107,7 @@ class Container:
         self.tree = tree
 
     def __enter__(self):
-        # The host's own systemd, if there is one, is not asked for anything. It dies with this test.
+        # Independent of the host's own systemd, if there is one. The container dies with this test.
         self.console = open(self.tree + ".console", "w+", encoding="utf-8")
         self.nspawn = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot",
@@ -140,14 +140,14 @@ class Container:
         return ["nsenter", "--target", str(self.first), "--all", "env", "-i", *ENVIRONMENT]
 
     def run(self, *command, check=True):
-        """(exit status, what it wrote)"""
+        """Returns (exit status, output)."""
         done = subprocess.run([*self._entered(), *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, check=False)
         assert not check or done.returncode == 0, "%s: status %d: %s" % (command, done.returncode, done.stdout[-4000:])
         return done.returncode, done.stdout
 
     def output(self, *command):
-        """What a command that succeeds writes on stdout."""
+        """The output of a command that must succeed."""
         return subprocess.run([*self._entered(), *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
                               check=True).stdout
 
@@ -155,7 +155,7 @@ class Container:
         return Process(self._entered(), command)
 
     def __exit__(self, *_):
-        self.nspawn.kill()  # and so its first process, and all that are in its namespace
+        self.nspawn.kill()  # kills the first process too, and thereby every process in its namespace
         self.nspawn.wait()
         self.console.close()
         subprocess.run(["rm", "-rf", "--one-file-system", self.tree, self.tree + ".console"], check=False)

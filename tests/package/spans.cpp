@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A user's program: makes so many spans as a line of stdin says, and says when it has.
+// A user's program. Reads numbers from stdin, one per line, makes that many spans, and reports when it has.
 #include <nopspan/span.h>
 
 #include <cstdio>

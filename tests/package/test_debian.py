@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Debian packages: built, installed by apt on a Debian that has nothing else of nopspan, used there, the service run
-by a real systemd, removed and purged.
+"""The Debian packages: built, installed by apt on a Debian without any other file of nopspan, used there, removed and
+purged. A real systemd runs the service.
 
 NOPSPAN_LONG=1 NOPSPAN_BUILD_DIR=build/dev python3 tests/package/test_debian.py -v
 """
@@ -23,7 +23,7 @@ import ability
 from container import Container, wait_until
 
 PACKAGES = ("libnopspan0", "libnopspan-dev", "nopspan")
-# What the container has before: systemd, and what a user's program is built with.
+# The container's own packages: systemd, and the packages that build a user's program.
 BARE = ["systemd", "g++", "make", "cmake", "pkg-config"]
 RECORDINGS = "/var/lib/nopspan"
 METRICS = "/run/nopspan/nopspan.prom"
@@ -34,12 +34,12 @@ find_package(nopspan REQUIRED)
 add_executable(by-cmake spans.cpp)
 target_link_libraries(by-cmake PRIVATE nopspan::nopspan)
 """
-# What apt, dpkg and systemd note of what they did.
+# Files in which apt, dpkg and systemd record their actions.
 NOTES = r"/(var/(log|cache|lib/(dpkg|apt|systemd))|run|tmp|var/tmp|root|srv|proc|sys|dev)"
 
 
 def built_packages():
-    """Paths of the packages of this source, built in a folder of their own, as CONTRIBUTING says."""
+    """Builds the packages from this source tree in a folder of their own, as in CONTRIBUTING. Returns their paths."""
     folder = os.path.join(WORK, "build")
     for old in glob.glob(os.path.join(folder, "*.deb")):
         os.remove(old)
@@ -52,7 +52,7 @@ def built_packages():
 
 
 class Packages(unittest.TestCase):
-    """In the order of their names: each goes on where the one before ended."""
+    """The tests run in the order of their names. Each continues where the previous one ended."""
 
     @classmethod
     def setUpClass(cls):
@@ -62,7 +62,7 @@ class Packages(unittest.TestCase):
 
     @classmethod
     def files(cls):
-        """All paths there but those where apt, dpkg and systemd note what they did."""
+        """All paths in the container, except the records of apt, dpkg and systemd."""
         found = cls.there.output("find", "/", "-xdev", "-regextype", "posix-extended", "-regex", NOTES, "-prune", "-o",
                                  "-print")
         return set(found.splitlines())
@@ -75,7 +75,7 @@ class Packages(unittest.TestCase):
         return self.there.output("find", RECORDINGS + "/", "-name", "*.rec").split()
 
     def replayed(self, path):
-        """Of a recording of packaged programs: its ledger's counts, and how many spans there are of each name."""
+        """The ledger's counts and the number of spans per name, from a recording of packaged programs."""
         summary = json.loads(self.there.output("nopspan", "--json", "replay", path))
         names = {row["name"]: row["spans"] for row in summary["names"]}
         return summary["ledger"]["total"], names
@@ -84,12 +84,12 @@ class Packages(unittest.TestCase):
         return self.there.output("systemctl", "show", "--value", "--property", name, "nopspan.service").strip()
 
     def metrics_of(self, pid):
-        """Entries that the service delivered of a process, as another user reads it."""
+        """The entries of a process that the service delivered, as another user reads them."""
         text = self.there.output("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "cat", METRICS)
         return re.findall(r'(?m)^nopspan_entries_delivered_total{pid="%d",command="[^"]*"} (\d+)$' % pid, text)
 
     def wait_for_recorder(self, times):
-        """Until the service has begun to record so many times since it was first started."""
+        """Waits until the service has begun to record this many times since its first start."""
         def begun():
             said = self.there.output("journalctl", "--quiet", "--output", "cat", "--unit", "nopspan.service")
             if self.unit("ActiveState") == "failed":
@@ -100,7 +100,7 @@ class Packages(unittest.TestCase):
     def test_1_have_no_errors_for_lintian(self):
         if shutil.which("lintian") is None:
             self.skipTest("lintian is not installed")
-        # Who makes packages for others gives an address: CPACK_PACKAGE_CONTACT.
+        # Without CPACK_PACKAGE_CONTACT the packages have no valid address. A real packager sets it.
         allowed = "bogus-mail-host,bogus-mail-host-in-debian-changelog"
         done = subprocess.run(["lintian", "--fail-on", "error", "--allow-root", "--suppress-tags", allowed, *self.debs],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -145,7 +145,8 @@ class Packages(unittest.TestCase):
     def test_4_the_service_is_what_systemd_expects(self):
         status, said = self.there.run("systemd-analyze", "verify", "--man=no", "nopspan.service", check=False)
         self.assertEqual((status, said), (0, ""))
-        # Of 100: 96 is a service without any protection. What is left is what it needs, as the unit says.
+        # The exposure is at most 20 of 100, where an unprotected service has 96. The unit explains the remaining
+        # permissions.
         status, said = self.there.run("systemd-analyze", "security", "--no-pager", "--threshold=20", "nopspan.service",
                                       check=False)
         self.assertEqual(status, 0, said)
@@ -161,7 +162,7 @@ class Packages(unittest.TestCase):
             self.wait_for_recorder(2)
             self.assertEqual(traced.ask("200"), "done")
             before = self.recordings()
-            # What was killed has what was written until then; that is once a second.
+            # A killed recorder leaves what it has written. It writes once a second.
             wait_until(lambda: any(self.replayed(path)[1] == {"packaged.work": 200} for path in self.recordings()),
                        "the recording to have what was traced")
             self.there.run("systemctl", "kill", "--signal=KILL", "nopspan")

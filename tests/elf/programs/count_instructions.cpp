@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counts the instructions that each function of hot.cpp executes, by single-stepping a child from its first instruction
-// to its return. A line a pair: NAME PLAIN SPANNED, then the addresses that the spanned one passed, as the file has
-// them. x86-64 only.
+// Counts the instructions that each function of hot.cpp executes. It single-steps a child process from the function's
+// first instruction to its return. Prints one line per pair: NAME PLAIN SPANNED, followed by the addresses (as in the
+// file) that the function with the span executed. x86-64 only.
 
 #include "hot.h"
 
@@ -61,7 +61,7 @@ Trace trace(int (*function)(int)) {
   Address at = instruction_of(child, &stack);
   while (at != entry) at = step(child, &stack);
   const auto back = static_cast<Address>(ptrace(PTRACE_PEEKDATA, child, stack, nullptr));
-  const Address outside = stack;  // below it: still inside
+  const Address outside = stack;  // while the stack pointer is below this, the function has not returned
 
   Trace result;
   while (at != back || stack <= outside) {

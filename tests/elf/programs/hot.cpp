@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+// See hot.h. Each function has the same work with and without a span.
 #include "hot.h"
 
 #include <nopspan/events.h>
 #include <nopspan/llm.h>
 
 __attribute__((visibility("hidden"))) int hot_body(int x);
-__attribute__((visibility("hidden"))) int hot_cost(int x);  // nobody may call it while nobody listens
+__attribute__((visibility("hidden"))) int hot_cost(int x);  // must not be called by a disabled span
 
 #define HOT extern "C" __attribute__((noinline, visibility("hidden"))) int
 
-// The + 1 after the call: with a plain tail call the function without a span would not be the same function.
+// The + 1 after the call prevents a tail call. With a tail call, the function without a span would be a different one.
 HOT hot_plain(int x) { return hot_body(x) + 1; }
 
 HOT hot_scope(int x) {
@@ -56,7 +57,7 @@ HOT hot_retry(int x) {
   return hot_body(x) + 1;
 }
 
-// Per hundred: what is hoisted out of a loop does not count a hundred times.
+// A loop of a hundred spans: the compiler may hoist instructions out of it, which then count once.
 HOT hot_plain_100(int x) {
   int sum = 0;
   for (int i = 0; i < 100; ++i) sum += hot_body(x) + 1;

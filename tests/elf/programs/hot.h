@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pairs of functions: one with a span that nobody listens to, and the same without. machine_code_test.py looks at them.
+// Pairs of functions, one with a disabled span and one without. machine_code_test.py compares them.
 #pragma once
 
 struct Pair {

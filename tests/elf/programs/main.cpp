@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Says "ready", waits for the end of its input, and runs one request: PROGRAM REQUEST_ID.
+// Prints "ready", waits for the end of its input, and runs one request: PROGRAM REQUEST_ID.
 
 #include <unistd.h>
 

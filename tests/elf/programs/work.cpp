@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One request with every kind of span. matrix_test.py knows its events by heart. Prints the gate as the header reads
-// it.
+// One request with every kind of span. matrix_test.py lists the exact events. Prints the gate as the header reads it.
 
 #include <nopspan/events.h>
 #include <nopspan/llm.h>
