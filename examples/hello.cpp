@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The smallest program that has a span: g++ hello.cpp -lnopspan && ./a.out
-// While it runs, look at it from another terminal: nopspan top, or bpftrace scripts/spans.bt
+// The smallest program with a span: g++ hello.cpp -lnopspan && ./a.out
+// While it runs, watch it from another terminal: nopspan top, or bpftrace scripts/spans.bt
 #include <nopspan/span.h>
 
 #include <chrono>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An agent that answers prompts with an OpenAI-compatible server and two tools of its own: see README.md.
+// An agent that answers prompts with an OpenAI-compatible server and two local tools. See README.md.
 #include <nopspan/genai.h>
 
 #include <CLI/CLI.hpp>
@@ -43,24 +43,24 @@ struct Options {
   bool json = false;
 };
 
-// Describes the options to the command line's parser.
+// Declares the options for the command-line parser.
 void declare_options(CLI::App& app, Options& options) {
-  app.add_option("prompts", options.prompts, "what to ask");
-  app.add_option("--prompts", options.prompts_file, "file with a prompt a line");
-  app.add_option("--requests", options.requests, "ask so many of the prompts, again and again, or of a built-in set")
+  app.add_option("prompts", options.prompts, "the prompts");
+  app.add_option("--prompts", options.prompts_file, "file with one prompt per line");
+  app.add_option("--requests", options.requests, "number of requests; repeats the prompts, or a built-in set")
       ->check(CLI::Range(1, 1000000000));
   app.add_option("--concurrency", options.concurrency, "prompts at the same time")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  app.add_option("--rate", options.rate, "prompts a second at most; 0: as fast as they are answered")
+  app.add_option("--rate", options.rate, "prompts per second at most; 0: no limit")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
   app.add_option("--base-url", options.client.base_url, "the server, http://host:port or http://host:port/v1")
       ->required();
   app.add_option("--api-key", options.client.api_key, "key for the server")->envname("OPENAI_API_KEY");
-  app.add_option("--organization", options.client.organization, "sent to the server; the label tenant of the spans");
-  app.add_option("--route", options.client.route, "sent to the server; the label route of the spans");
-  app.add_option("--model", options.loop.model, "model; the server's first one if not given");
+  app.add_option("--organization", options.client.organization, "sent to the server; the spans' label tenant");
+  app.add_option("--route", options.client.route, "sent to the server; the spans' label route");
+  app.add_option("--model", options.loop.model, "model (default: the server's first one)");
   app.add_option("--timeout", options.client.timeout_s,
                  "seconds to wait for a connection and for each piece of an answer")
       ->check(CLI::Range(1, 3600))
@@ -70,25 +70,25 @@ void declare_options(CLI::App& app, Options& options) {
   app.add_option("--search-root", options.search_root, "directory that file_search searches")
       ->check(CLI::ExistingDirectory)
       ->capture_default_str();
-  app.add_option("--max-steps", options.loop.max_steps, "model calls for one prompt")
+  app.add_option("--max-steps", options.loop.max_steps, "model calls per prompt at most")
       ->check(CLI::Range(1, 100))
       ->capture_default_str();
-  app.add_option("--max-tokens", options.loop.max_tokens, "tokens of one answer")
+  app.add_option("--max-tokens", options.loop.max_tokens, "tokens per answer at most")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
-  app.add_option("--temperature", options.loop.temperature, "0: the likeliest words")
+  app.add_option("--temperature", options.loop.temperature, "randomness of the answers; 0: always the likeliest word")
       ->check(CLI::Range(0.0, 2.0))
       ->capture_default_str();
-  app.add_option("--seed", options.loop.seed, "for the model's and the retries' chance")->capture_default_str();
-  app.add_flag("--ignore-eos", options.loop.ignore_eos, "answers of exactly --max-tokens, where the server can");
-  app.add_option("--max-attempts", options.loop.retry.attempts, "attempts at one model call")
+  app.add_option("--seed", options.loop.seed, "seed of the answers and of the retries' delays")->capture_default_str();
+  app.add_flag("--ignore-eos", options.loop.ignore_eos, "answers of exactly --max-tokens, if the server supports it");
+  app.add_option("--max-attempts", options.loop.retry.attempts, "attempts per model call at most")
       ->check(CLI::Range(1, 100))
       ->capture_default_str();
   app.add_option("--retry-delay-ms", options.retry_delay_ms, "delay before the second attempt; doubles each time")
       ->check(CLI::Range(0, 60000))
       ->capture_default_str();
-  app.add_option("--prices", options.prices, "file with what models cost: spans carry the costs");
-  app.add_option("--events", options.events, "write the events that nopspan's handlers see to this file");
+  app.add_option("--prices", options.prices, "file with the prices of models; spans then carry the costs");
+  app.add_option("--events", options.events, "write the events that nopspan's handlers receive to this file");
   app.add_flag("--json", options.json, "print one JSON object");
 }
 
@@ -116,7 +116,7 @@ void read_prices(const std::string& path) {
   nopspan::genai::set_prices(prices);
 }
 
-// Asks all prompts on several threads, and collects what became of them.
+// Sends all prompts from several threads, and collects the outcomes.
 class Run {
  public:
   Run(const Options& options, std::vector<std::string> prompts)
@@ -135,7 +135,7 @@ class Run {
     for (std::thread& thread : threads) thread.join();
   }
 
-  // Prints the summary, and the answers unless it was a load. Returns the number of prompts that failed.
+  // Prints the summary, and the answers unless this is a load. Returns the number of failed prompts.
   [[nodiscard]] int report() const {
     const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
     if (options_.json) {
@@ -158,7 +158,7 @@ class Run {
   void work(std::uint64_t worker) {
     example::ChatClient client(options_.client);
     example::LoopOptions loop_options = options_.loop;
-    loop_options.seed += worker << 32;  // for the chance in delays; the model's seed is of the prompt's number
+    loop_options.seed += worker << 32;  // seeds the random delays; the model's seed comes from the prompt's number
     example::AgentLoop loop(client, tools_, loop_options);
     for (std::uint64_t n = next_++; n < count_; n = next_++) {
       if (options_.rate > 0.0) {
@@ -217,7 +217,7 @@ int main(int argc, char** argv) {
   options.loop.tenant = options.client.organization;
   options.loop.route = options.client.route;
   options.loop.retry.first_delay = std::chrono::milliseconds(options.retry_delay_ms);
-  std::signal(SIGPIPE, SIG_IGN);  // a server may close a connection while a request is sent
+  std::signal(SIGPIPE, SIG_IGN);  // a server may close a connection while the agent writes to it
   try {
     if (options.loop.model.empty()) options.loop.model = example::ChatClient(options.client).first_model();
   } catch (const std::exception& error) {

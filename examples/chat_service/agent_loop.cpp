@@ -68,7 +68,7 @@ void set_response(llm::StepFields& fields, const ChatReply& reply) {
       .step_result(reply.message.content);
 }
 
-// Fields of the agent catalogue's events: whose they are.
+// The fields that every event of the agent catalogue has.
 template <class F>
 F& of_operator(F& fields) {
   fields.operator_name(kOperator).trace_id(nopspan::Context::current().trace_id());
@@ -160,7 +160,7 @@ bool AgentLoop::step(Json& body, Outcome& outcome) {
       });
 }
 
-// Calls the model until it answers or another attempt makes no sense; then throws StepFailed.
+// Calls the model until it answers. Throws StepFailed if another attempt makes no sense.
 ChatReply AgentLoop::ask(const Json& body, nopspan::Span& span, Outcome& outcome) {
   const auto on_first_token = [&] {
     span.first_token();

@@ -19,7 +19,7 @@ namespace example {
 
 struct LoopOptions {
   std::string model;
-  std::string tenant;  // labels of the spans
+  std::string tenant;  // a label of the spans
   std::string route;
   bool stream = false;
   bool tools = true;
@@ -31,19 +31,19 @@ struct LoopOptions {
   RetryPolicy retry;
 };
 
-// What became of one prompt.
+// The outcome of one prompt.
 struct Outcome {
   bool ok = false;
   std::string answer;
   std::string error;
-  std::string request_id;  // nopspan's, if it was traced
+  std::string request_id;  // nopspan's request id, if the prompt was traced
   int steps = 0;
   int retries = 0;
   int tool_calls = 0;
   int tool_errors = 0;
-  Usage usage;  // of all steps
+  Usage usage;  // the sum over all steps
   double duration_ms = 0.0;
-  double first_token_ms = -1.0;  // of a stream's first step
+  double first_token_ms = -1.0;  // of the first step, if it was a stream
 };
 
 // A model call failed for good.
@@ -52,8 +52,12 @@ class StepFailed : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Answers prompts: asks the model, runs the tools that it calls, tells it the results, until it answers. For one
-// thread.
+// Answers prompts: asks the model, runs the tools that it calls, sends it the results, and repeats until it answers.
+// Use one instance per thread.
+//
+// In a trace, a prompt is an llm.chat span. Each round below it is agent.operator.iteration. In a round, the model call
+// is llm.step, and each tool that the model called is an llm.tool span below that. The agent is an operator of the
+// agent catalogue, whose events describe what it does. gen_ai.* events describe the messages between it and the model.
 //
 // In a trace a prompt is llm.chat, every round below it agent.operator.iteration, its model call llm.step, every tool
 // that the model called llm.tool below that. The agent is an operator of the agent catalogue, whose events tell what it
@@ -63,14 +67,14 @@ class AgentLoop {
   AgentLoop(ChatClient& client, const AgentTools& tools, const LoopOptions& options)
       : client_(client), tools_(tools), options_(options), random_(options.seed) {}
 
-  // `number` tells the seeds of prompts apart.
+  // `number` makes the seeds of prompts differ.
   Outcome answer(const std::string& prompt, std::uint64_t number);
 
  private:
   void chat(const std::string& prompt, std::uint64_t number, Outcome& outcome);
   // Asks the model and runs the tools that it calls, until it answers. Throws StepFailed.
   void run(Json& body, Outcome& outcome);
-  // Makes one step; true if the model called tools, whose results are now in `messages`.
+  // Makes one step. Returns true if the model called tools, whose results are now in `messages`.
   bool step(Json& body, Outcome& outcome);
   void set_request(nopspan::llm::StepFields& fields, const Json& body) const;
   ChatReply ask(const Json& body, nopspan::Span& span, Outcome& outcome);

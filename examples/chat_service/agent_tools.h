@@ -11,19 +11,19 @@ namespace example {
 
 struct ToolResult {
   bool ok = true;
-  std::string text;        // for the model; of a failure: "error: " and what was wrong
-  std::string error_type;  // of a failure
+  std::string text;        // for the model. If the tool failed: "error: " and the reason
+  std::string error_type;  // set if the tool failed
 };
 
-// The tools of the agent, a calculator and a search through files. Safe to call from several threads.
+// The agent's tools: a calculator, and a search through files. Thread-safe.
 class AgentTools {
  public:
   explicit AgentTools(std::filesystem::path search_root) : search_root_(std::move(search_root)) {}
 
-  // The tools as the protocol describes them.
+  // The tools in the notation of the protocol.
   static Json definitions();
 
-  // Runs a tool. What goes wrong is part of the result, since the model has to see it.
+  // Runs a tool. Errors are part of the result, because the model must see them.
   ToolResult run(const ToolCall& call) const;
 
  private:

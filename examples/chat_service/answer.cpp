@@ -10,9 +10,9 @@
 namespace example {
 namespace {
 
-// How soon a client that hangs up is noticed.
+// How soon the server notices that a client hung up.
 constexpr std::chrono::milliseconds kLookInterval{10};
-constexpr int kClientClosed = 499;  // as nginx writes into its log; nobody receives it
+constexpr int kClientClosed = 499;  // nginx logs this status; no client receives it
 
 std::int64_t ns_between(GenerationTimes::Clock::time_point from, GenerationTimes::Clock::time_point to) {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(to - from).count();
@@ -41,7 +41,7 @@ std::string Answer::whole() {
     throw shutting_down();
   }
   if (!calls_.empty()) {
-    message.content.clear();  // it was the arguments of the calls
+    message.content.clear();  // it contained the arguments of the calls
     message.tool_calls = calls_;
   }
   std::string json = chat_completion(head_, message, finish_reason(), usage());
@@ -49,7 +49,7 @@ std::string Answer::whole() {
   return json;
 }
 
-// Waits for the next piece of text; false at the end. Gives the request up if the client hangs up.
+// Waits for the next piece of text. Returns false at the end. Cancels the request if the client hangs up.
 bool Answer::next_piece(std::string& text, int status_if_gone) {
   for (;;) {
     const Piece piece = generation_->next(text, kLookInterval);
@@ -82,7 +82,7 @@ std::string Answer::next_events(bool include_usage) {
   return {};
 }
 
-// The arguments of all calls come as one text; here it is divided among them again.
+// The model generates the arguments of all calls as one text. This divides the text among the calls.
 std::string Answer::tool_call_events(std::string_view text) {
   std::string events;
   while (!text.empty() && call_ < calls_.size()) {

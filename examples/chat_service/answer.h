@@ -15,16 +15,16 @@
 
 namespace example {
 
-// Whom an answer is for.
+// The client that an answer is for.
 struct Caller {
   std::string request_id;
   GenerationTimes::Clock::time_point arrival;
   ClientWatch watch;
 };
 
-// One answer while it is generated: its head, the tool calls that it consists of (or none), and the engine's
-// generation. It ends the request's span, and writes it into the books: when the answer has been read to its end, or
-// when it is abandoned before.
+// One answer while it is generated: its head, its tool calls (if any), and the engine's generation. It ends the
+// request's span and writes the request into the books, either when the answer has been read to its end or when it is
+// abandoned before.
 class Answer {
  public:
   Answer(AnswerHead head, std::vector<ToolCall> calls, std::size_t prompt_tokens,
@@ -39,16 +39,16 @@ class Answer {
   Answer(const Answer&) = delete;
   Answer& operator=(const Answer&) = delete;
 
-  // The whole answer as a JSON text. Throws ApiError if the client hung up or the server is shutting down.
+  // The whole answer as JSON text. Throws ApiError if the client hung up or the server is shutting down.
   std::string whole();
 
-  // The next events of the answer as a stream; empty after the last, and when the client hung up.
+  // The next events of the streamed answer. Empty after the last event, or if the client hung up.
   std::string next_events(bool include_usage);
 
-  // The client is gone, or the server breaks off: the generation is cancelled.
+  // Cancels the generation, because the client is gone or the server ends the stream early.
   void abandon(const char* reason, int status = 200);
 
-  // Whether it ended before its end.
+  // Whether the answer was abandoned before its end.
   bool abandoned() const { return abandoned_; }
 
  private:
@@ -71,8 +71,8 @@ class Answer {
   ServerBooks& books_;
   State state_ = State::kNew;
   bool abandoned_ = false;
-  std::size_t call_ = 0;        // the call whose arguments come next
-  std::size_t call_bytes_ = 0;  // how many bytes of them have come
+  std::size_t call_ = 0;        // the call whose arguments are generated next
+  std::size_t call_bytes_ = 0;  // how many bytes of them have been generated
 };
 
 }  // namespace example

@@ -100,14 +100,14 @@ void BatchEngine::run() {
   for (const auto& generation : waiting_) drop(*generation, "shutdown");
 }
 
-// Waits until there is something to do, and fills the free slots. False when the engine stops.
+// Waits until there is work, and fills the free slots. Returns false when the engine stops.
 bool BatchEngine::admit() {
   std::unique_lock<std::mutex> lock(mutex_);
   const auto has_work = [this] { return stopping_ || occupied_ > 0 || !waiting_.empty(); };
   if (!has_work()) {
     lock.unlock();
     reported_ = {};
-    report();  // that nothing runs: the next report comes with the next request
+    report();  // reports that nothing is running, because the next report only comes with the next request
     lock.lock();
   }
   submitted_.wait(lock, has_work);
@@ -121,7 +121,7 @@ bool BatchEngine::admit() {
   return !stopping_;
 }
 
-// Ends the requests that were given up, whatever they wait for.
+// Ends the cancelled requests, whatever they wait for.
 void BatchEngine::let_go_of_cancelled() {
   for (Slot& slot : slots_) {
     const char* why = slot.generation != nullptr ? slot.generation->cancelled() : nullptr;
@@ -135,7 +135,7 @@ void BatchEngine::let_go_of_cancelled() {
   waiting_.erase(std::remove_if(waiting_.begin(), waiting_.end(), gone), waiting_.end());
 }
 
-// Ends a request that never got a slot.
+// Ends a request that never had a slot.
 void BatchEngine::drop(Generation& generation, const char* why) {
   generation.phase_.cancel(why);
   generation.end(Finish::kCancelled);
@@ -157,7 +157,7 @@ BatchEngine::Slot& BatchEngine::best_free_slot(const std::vector<Token>& prompt)
 
 void BatchEngine::occupy(Slot& slot, std::shared_ptr<Generation> generation) {
   const std::vector<Token>& prompt = generation->request_.prompt;
-  // The last prompt token is always read again: the first token of the answer follows from it.
+  // The last prompt token is always processed again, because the first token of the answer is computed from it.
   const std::size_t cached = std::min(common_prefix(slot.sequence.tokens(), prompt), prompt.size() - 1);
   slot.sequence.truncate(cached);
   slot.prompt_done = cached;
@@ -197,7 +197,7 @@ void BatchEngine::step() {
   books_.add_step(batch, prefilled, decoded);
 }
 
-// The engine's gauges, at most ten times a second.
+// Emits the engine's gauges, at most ten times a second.
 void BatchEngine::report() {
   const Clock::time_point now = Clock::now();
   if (now - reported_ < kReportInterval) return;
@@ -218,7 +218,7 @@ void BatchEngine::report() {
   });
 }
 
-// Reads up to `budget` tokens of the slot's prompt, and returns how many it read.
+// Processes up to `budget` tokens of the slot's prompt. Returns how many it processed.
 std::size_t BatchEngine::prefill(Slot& slot, std::size_t budget) {
   const std::vector<Token>& prompt = slot.generation->request_.prompt;
   const std::size_t count = std::min(budget, prompt.size() - slot.prompt_done);
@@ -226,7 +226,7 @@ std::size_t BatchEngine::prefill(Slot& slot, std::size_t budget) {
   return count;
 }
 
-// Generates the slot's next token; returns 0 if the text ends instead, else 1.
+// Generates the slot's next token. Returns 1, or 0 if the text ends instead.
 std::size_t BatchEngine::decode(Slot& slot) {
   Generation& generation = *slot.generation;
   const GenerationRequest& request = generation.request_;
@@ -260,7 +260,7 @@ std::size_t BatchEngine::decode(Slot& slot) {
   return 1;
 }
 
-// Ends the span of prefill or decode. The first token is the prefill's.
+// Ends the span of prefill or decode. The first token belongs to prefill.
 void BatchEngine::end_phase(Slot& slot, const char* cancelled_why) {
   Generation& generation = *slot.generation;
   if (generation.completion_tokens_ == 0) {

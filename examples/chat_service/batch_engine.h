@@ -24,63 +24,64 @@
 
 namespace example {
 
-// The label `engine` of spans and gauges.
+// The label `engine` of the spans and gauges.
 constexpr const char* kEngineName = "example";
 
 struct EngineOptions {
   std::size_t slots = 8;                      // requests in one batch
-  std::size_t waiting = 256;                  // requests that may wait for a slot
+  std::size_t waiting = 256;                  // requests that may wait for a slot. More are refused
   std::size_t context_tokens = 8192;          // prompt and answer of one request
-  std::size_t prefill_tokens = 512;           // prompt tokens in one step, of all requests together
-  std::chrono::microseconds step_delay{200};  // what a step of a large model would take
+  std::size_t prefill_tokens = 512;           // prompt tokens that one step processes, for all requests together
+  std::chrono::microseconds step_delay{200};  // how long a large model's step would take
 };
 
 struct GenerationRequest {
   std::vector<Token> prompt;
-  std::vector<Token> given;  // what the model is made to say first: a tool call, the words before a tool's result
+  // The beginning of the answer, not generated: a tool call, or the words before a tool's result.
+  std::vector<Token> given;
   bool only_given = false;
   std::size_t max_tokens = 128;
   double temperature = 0.8;
   std::uint64_t seed = 0;
   std::vector<std::string> stop;
-  bool ignore_end = false;  // goes on to max_tokens, whatever the model says
+  bool ignore_end = false;  // generate max_tokens tokens, even if the model ends the text
 };
 
 enum class Finish { kStop, kLength, kCancelled };
 
-// When a request passed from one phase to the next. What it never reached is the time of its end.
+// When a request entered each phase. For a phase that it never reached: when it ended.
 struct GenerationTimes {
   using Clock = std::chrono::steady_clock;  // CLOCK_MONOTONIC
   Clock::time_point submitted;
   Clock::time_point admitted;
   Clock::time_point first_token;
-  Clock::time_point first_token_told;  // when the request's span knew of it
+  Clock::time_point first_token_told;  // when the request's span had recorded it
   Clock::time_point ended;
 };
 
 // Why next() returned.
 enum class Piece { kText, kNothingYet, kEnd };
 
-// One request in the engine. The engine's thread writes it, the thread that serves the request reads it.
+// One request in the engine. The engine's thread writes it. The thread that serves the request reads it.
 class Generation {
  public:
-  // `context` is where the spans of the engine's phases go: the request's span, or what it would be below.
+  // `context` is the parent of the spans of the engine's phases: the request's span, or its parent if it is not traced.
   Generation(GenerationRequest request, const nopspan::Context& context);
 
-  // Waits for the next piece of text, at most so long.
+  // Waits for the next piece of text, at most this long.
   Piece next(std::string& text, std::chrono::milliseconds patience);
 
-  // Gives the request up and waits until the engine has let go of it. `reason` is kept: a literal.
+  // Cancels the request, and waits until the engine no longer uses it. `reason` must be a string literal.
   void cancel(const char* reason);
 
-  // After next() has returned kEnd.
+  // Valid after next() has returned kEnd.
   Finish finish() const { return finish_; }
   std::size_t cached_tokens() const { return cached_tokens_; }
   std::size_t prefill_tokens() const { return prefill_tokens_; }
   std::size_t completion_tokens() const { return completion_tokens_; }
   const GenerationTimes& times() const { return times_; }
 
-  // The request's span; belongs to the engine until next() has returned kEnd.
+  // The request's span. It belongs to the engine until next() has returned kEnd.
   nopspan::StreamMeter& meter() { return meter_; }
 
  private:
@@ -88,7 +89,7 @@ class Generation {
 
   void deliver(const std::string& text);
   void end(Finish finish);
-  // Why it was given up; null if it was not.
+  // Why it was cancelled. Null if it was not.
   const char* cancelled();
 
   const GenerationRequest request_;
@@ -98,7 +99,7 @@ class Generation {
   StopFilter filter_;
   LanguageModel::Random random_;
   std::size_t cached_tokens_ = 0;
-  std::size_t prefill_tokens_ = 0;  // of the prompt what was read, and not found in the cache
+  std::size_t prefill_tokens_ = 0;  // prompt tokens that were processed, without those found in the cache
   std::size_t completion_tokens_ = 0;
   GenerationTimes times_;
 
@@ -110,9 +111,9 @@ class Generation {
   const char* cancelled_ = nullptr;
 };
 
-// Generates for many requests at once, as inference servers do: in each step every request in a slot gets one token,
-// and a bounded number of prompt tokens is read. A slot keeps its sequence, and a prompt that begins the same way
-// begins there.
+// Generates for many requests at the same time, as inference servers do. In each step every request in a slot gets one
+// token, and a limited number of prompt tokens is processed. A slot keeps its sequence, so a prompt with the same
+// beginning continues there.
 class BatchEngine {
  public:
   // `books` must outlive the engine.
@@ -121,18 +122,18 @@ class BatchEngine {
   BatchEngine(const BatchEngine&) = delete;
   BatchEngine& operator=(const BatchEngine&) = delete;
 
-  // Queues a request, whose prompt must be shorter than context_tokens, and takes its span. False, and the span is left
-  // where it is, if too many wait or after stop().
+  // Queues a request and takes its span. The prompt must be shorter than context_tokens. If too many requests wait, or
+  // after stop(), returns false and does not take the span.
   bool submit(const std::shared_ptr<Generation>& generation, nopspan::AsyncSpan& span);
 
-  // Cancels all requests and ends the engine's thread.
+  // Cancels all requests and stops the engine's thread.
   void stop();
 
  private:
   struct Slot {
     Sequence sequence;
-    std::shared_ptr<Generation> generation;  // null: free
-    std::size_t prompt_done = 0;             // prompt tokens that are in `sequence`
+    std::shared_ptr<Generation> generation;  // null if the slot is free
+    std::size_t prompt_done = 0;             // how many prompt tokens are in `sequence`
   };
 
   void run();
@@ -152,8 +153,8 @@ class BatchEngine {
   const Tokenizer& tokenizer_;
   const EngineOptions options_;
   ServerBooks& books_;
-  std::vector<Slot> slots_;   // the engine's thread's
-  std::size_t occupied_ = 0;  // the engine's thread's
+  std::vector<Slot> slots_;   // used by the engine's thread only
+  std::size_t occupied_ = 0;  // used by the engine's thread only
   GenerationTimes::Clock::time_point reported_;
 
   std::mutex mutex_;

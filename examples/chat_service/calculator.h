@@ -8,7 +8,7 @@
 
 namespace example {
 
-// What is wrong with an expression, in words for the one who wrote it.
+// An error in an expression. what() explains it to the author of the expression.
 class CalculatorError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -17,7 +17,7 @@ class CalculatorError : public std::runtime_error {
 // The value of an expression of decimal numbers, + - * /, signs and parentheses. Throws CalculatorError.
 double calculate(std::string_view expression);
 
-// The same as text: whole numbers without a decimal point, others with up to 15 significant digits.
+// The same as text. Integers have no decimal point, other numbers up to 15 significant digits.
 std::string calculate_text(std::string_view expression);
 
 }  // namespace example

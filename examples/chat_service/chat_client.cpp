@@ -35,7 +35,7 @@ BaseUrl split_base_url(const std::string& url) {
   const std::size_t path = std::min(url.find('/', host), url.size());
   BaseUrl base{url.substr(0, path), url.substr(path), url.substr(host, path - host), host == 8 ? 443 : 80};
   const std::size_t colon = base.host.rfind(':');
-  if (colon != std::string::npos && base.host.back() != ']') {  // an IPv6 address has colons inside brackets
+  if (colon != std::string::npos && base.host.back() != ']') {  // the colons of an IPv6 address are inside brackets
     base.port = std::atoi(base.host.c_str() + colon + 1);
     base.host.resize(colon);
   }
@@ -83,7 +83,7 @@ Attempt ChatClient::attempt(const Json& body, const std::function<void()>& on_fi
   request.body = to_text(body);
 
   StreamedReply streamed(on_first_token);
-  std::string received;  // a whole answer, or an error's body
+  std::string received;  // a complete answer, or the body of an error
   std::string bad_reply;
   bool as_stream = body.value("stream", false);
   request.response_handler = [&](const httplib::Response& response) {

@@ -18,7 +18,7 @@ struct ClientOptions {
   std::string base_url;  // "http://host:port" or "http://host:port/v1"
   std::string api_key;
   std::string organization;
-  std::string route;  // sent as X-Route: a label of the server's spans
+  std::string route;  // sent as X-Route, which becomes a label of the server's spans
   int timeout_s = 60;
 };
 
@@ -30,24 +30,24 @@ struct ChatReply {
   Usage usage;
 };
 
-// What an attempt came to: a reply, or a failure.
+// The outcome of one attempt: a reply, or a failure.
 struct Attempt {
   bool ok = false;
   ChatReply reply;
   HttpFailure failure;
 };
 
-// A connection to an OpenAI-compatible server, for one thread. Sends the current span's `traceparent`.
+// A connection to an OpenAI-compatible server. Sends the current span's `traceparent`. Use one instance per thread.
 class ChatClient {
  public:
-  // Throws std::invalid_argument if the base URL is none.
+  // Throws std::invalid_argument if the base URL is invalid.
   explicit ChatClient(const ClientOptions& options);
 
-  // Makes one attempt at a chat completion; a stream if body["stream"] is true. `on_first_token` is called when the
-  // first piece of a streamed answer arrives.
+  // Makes one attempt at a chat completion. It is streamed if body["stream"] is true. When the first piece of a
+  // streamed answer arrives, calls `on_first_token`.
   Attempt attempt(const Json& body, const std::function<void()>& on_first_token);
 
-  // Where the server is.
+  // The server's address.
   const std::string& host() const { return host_; }
   int port() const { return port_; }
 

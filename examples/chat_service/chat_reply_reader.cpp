@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::size_t kMostToolCalls = 64;
 
-// The member, or null if there is none; never throws.
+// The member, or null if it is missing. Never throws.
 const Json& member(const Json& object, const char* key) {
   static const Json null;
   const auto found = object.is_object() ? object.find(key) : object.end();
@@ -107,7 +107,7 @@ void StreamedReply::read_delta(const Json& delta) {
   for (std::size_t i = 0; calls.is_array() && i < calls.size(); ++i) read_tool_call(calls[i]);
 }
 
-// A call comes in pieces: its id and name in the first, its arguments a few characters at a time.
+// A call arrives in pieces: the id and the name in the first one, and then a few characters of the arguments at a time.
 void StreamedReply::read_tool_call(const Json& delta) {
   token_came();
   const std::size_t index = count_of(delta, "index");

@@ -13,19 +13,19 @@
 
 namespace example {
 
-// What a server answered was not what the protocol says, or an error in the middle of a stream.
+// A server's answer violates the protocol, or reports an error in the middle of a stream.
 class BadReply : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-// Reads a whole chat completion. Throws BadReply.
+// Parses a complete chat completion. Throws BadReply.
 ChatReply read_reply(const std::string& body);
 
-// The message of an error's body, or the body itself.
+// The message in the body of an error, or the body itself.
 std::string read_error_message(const std::string& body);
 
-// Puts a reply together from the chunks of a stream.
+// Assembles a reply from the chunks of a stream.
 class StreamedReply {
  public:
   explicit StreamedReply(std::function<void()> on_first_token);
@@ -33,7 +33,7 @@ class StreamedReply {
   // Throws BadReply.
   void feed(std::string_view bytes) { sse_.feed(bytes); }
 
-  // The reply. Throws BadReply if the stream did not come to its end.
+  // The reply. Throws BadReply if the stream was not complete.
   ChatReply finish();
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An OpenAI-compatible chat server around a small language model: see README.md.
+// An OpenAI-compatible chat server around a small language model. See README.md.
 #include <httplib.h>
 #include <pthread.h>
 #include <sys/socket.h>
@@ -42,7 +42,7 @@ struct Options {
   example::ServiceOptions service;
 };
 
-// Describes the options to the command line's parser.
+// Declares the options for the command-line parser.
 void declare_options(CLI::App& app, Options& options) {
   app.add_option("--host", options.host, "address to listen on")->capture_default_str();
   app.add_option("--port", options.port, "port; 0 takes a free one")
@@ -51,7 +51,7 @@ void declare_options(CLI::App& app, Options& options) {
   app.add_option("--port-file", options.port_file, "write the port to this file once the server listens");
   app.add_option("--corpus", options.corpus, "text file, or directory of .md and .txt files, to learn from");
   app.add_option("--books", options.books, "write the server's own account of requests and steps to this file");
-  app.add_option("--events", options.events, "write the events that nopspan's handlers see to this file");
+  app.add_option("--events", options.events, "write the events that nopspan's handlers receive to this file");
   app.add_option("--model", options.service.model, "the model's name")->capture_default_str();
   app.add_option("--threads", options.threads, "connections served at the same time")
       ->check(CLI::Range(1, 512))
@@ -63,7 +63,7 @@ void declare_options(CLI::App& app, Options& options) {
       ->check(CLI::Range(64, 1 << 20))
       ->capture_default_str();
   app.add_option("--prefill-tokens", options.engine.prefill_tokens,
-                 "prompt tokens that one step of the engine reads at most")
+                 "prompt tokens that one step of the engine processes at most")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   app.add_option("--token-delay-us", options.token_delay_us,
@@ -71,14 +71,16 @@ void declare_options(CLI::App& app, Options& options) {
                  "in the batch a token")
       ->check(CLI::Range(0, 10000000))
       ->capture_default_str();
-  app.add_option("--seed", options.service.seed, "for faults, and for requests without a seed")->capture_default_str();
-  app.add_option("--fail-rate", options.service.faults.fail_rate, "part of the requests that get a 500, 502 or 503")
+  app.add_option("--seed", options.service.seed, "seed of the faults, and of requests without a seed")
+      ->capture_default_str();
+  app.add_option("--fail-rate", options.service.faults.fail_rate, "fraction of requests that get a 500, 502 or 503")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  app.add_option("--cut-rate", options.service.faults.cut_rate, "part of the streams that end in the middle")
+  app.add_option("--cut-rate", options.service.faults.cut_rate, "fraction of streams that are cut off in the middle")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  app.add_option("--rate-limit", options.service.faults.rate_limit, "requests a second; more get a 429; 0: no limit")
+  app.add_option("--rate-limit", options.service.faults.rate_limit,
+                 "requests per second; others get a 429; 0: no limit")
       ->check(CLI::Range(0.0, 1e9))
       ->capture_default_str();
 }
@@ -87,28 +89,28 @@ class HttpServer : public httplib::Server {
  public:
   explicit HttpServer(std::size_t threads) {
     new_task_queue = [threads] { return new httplib::ThreadPool(threads); };
-    // The library's default, SO_REUSEPORT, would let two servers share one port.
+    // The library sets SO_REUSEPORT by default, which would let two servers share one port.
     set_socket_options([](int socket) {
       const int on = 1;
       setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     });
     set_tcp_nodelay(true);
     set_keep_alive_max_count(1U << 30);
-    set_keep_alive_timeout(1);  // s; an idle connection occupies a thread, and delays the shutdown
+    set_keep_alive_timeout(1);  // in seconds. An idle connection occupies a thread and delays the shutdown
     set_payload_max_length(example::kLargestBodyBytes);
   }
 
-  // Returns the port, or -1.
+  // Returns the port, or -1 on failure.
   int bind(const std::string& host, int port) {
     if (port == 0) return bind_to_any_port(host);
     return bind_to_port(host, port) ? port : -1;
   }
 
-  // The library listens with a backlog of 5; a burst of clients would wait a second for their connections.
+  // The library listens with a backlog of 5. In a burst of clients, some would wait a second for their connections.
   void widen_backlog() { ::listen(svr_sock_, 1024); }
 };
 
-// What --corpus names; else the project's documentation, or at least that of the examples.
+// The corpus that --corpus names. By default the project's documentation, or at least that of the examples.
 std::string load_corpus(const std::string& path) {
   if (!path.empty()) return example::read_corpus(path);
   const std::filesystem::path sources = EXAMPLES_SOURCE_DIR;
@@ -119,7 +121,7 @@ std::string load_corpus(const std::string& path) {
 
 constexpr std::chrono::seconds kShutdownPatience{10};
 
-// Serves until SIGINT or SIGTERM, which the calling thread and those it starts must have blocked.
+// Serves until SIGINT or SIGTERM. Both must be blocked in the calling thread, and so in the threads that it starts.
 int serve(const Options& options, const example::Tokenizer& tokenizer, const example::LanguageModel& model,
           example::ServerBooks& books, const std::function<int(int)>& close_files, const sigset_t& ending_signals) {
   HttpServer server(options.threads);
@@ -141,10 +143,11 @@ int serve(const Options& options, const example::Tokenizer& tokenizer, const exa
 
   int signal = 0;
   sigwait(&ending_signals, &signal);
-  engine.stop();                                           // first, so that no answer is waited for
-  while (!server.is_running()) std::this_thread::yield();  // stop() does nothing before
+  engine.stop();                                           // first, so that no thread waits for an answer
+  while (!server.is_running()) std::this_thread::yield();  // before that, stop() has no effect
   server.stop();
-  // It waits for clients, who may send a byte of a request now and then, for as long as they like.
+  // The join below waits for clients, which may take as long as they like to send a request. After this time the
+  // process exits anyway.
   std::thread([close_files] {
     std::this_thread::sleep_for(kShutdownPatience);
     std::_Exit(close_files(0));
@@ -160,7 +163,7 @@ example::ServerBooks open_books(const Options& options) {
                                        {"prefill_tokens", options.engine.prefill_tokens}}};
 }
 
-// The exit status of a server that ended with `status`, when what its files lost is told.
+// The exit status of a server that ended with `status`. Reports lost lines of its files, which make it a failure.
 int close_files(int status, example::ServerBooks& books, example::EventLog* events) {
   for (const std::string& error : {books.close(), events != nullptr ? events->close() : std::string()}) {
     if (error.empty()) continue;

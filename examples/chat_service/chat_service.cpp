@@ -19,7 +19,7 @@ constexpr const char* kTenantHeader = "OpenAI-Organization";
 constexpr const char* kRouteHeader = "X-Route";
 constexpr std::size_t kCutStreamAfterEvents = 4;
 
-// Spreads a counter over 64 bits (splitmix64's constants).
+// Spreads a counter over 64 bits, with the constants of splitmix64.
 std::uint64_t mix(std::uint64_t value) {
   value += 0x9E3779B97F4A7C15U;
   value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9U;
@@ -36,7 +36,7 @@ void write_error(httplib::Response& response, const ApiError& error, std::chrono
   response.status = error.status();
   response.set_content(error.body(), kJsonType);
   if (retry_after.count() <= 0) return;
-  // Retry-After knows whole seconds only; clients that look for it get the exact time.
+  // Retry-After can only express whole seconds. Clients that look for retry-after-ms get the exact time.
   response.set_header("Retry-After", std::to_string((retry_after.count() + 999) / 1000));
   response.set_header("retry-after-ms", std::to_string(retry_after.count()));
 }
@@ -72,7 +72,8 @@ ChatService::ChatService(const Tokenizer& tokenizer, BatchEngine& engine, Servic
     : tokenizer_(tokenizer), engine_(engine), options_(std::move(options)), books_(books), faults_(options_.faults) {}
 
 void ChatService::serve_on(httplib::Server& server) {
-  // Reads the body itself: the library's own reading takes what curl sends by default for a form of at most 8 KiB.
+  // Reads the body itself, because the library limits a body with the content type of a form to 8 KiB, and curl sends
+  // that content type by default.
   server.Post("/v1/chat/completions",
               [this](const httplib::Request& http, httplib::Response& response, const httplib::ContentReader& read) {
                 const Clock::time_point arrival = Clock::now();
@@ -152,7 +153,7 @@ void ChatService::chat_completions(const httplib::Request& http, const std::stri
   }
 }
 
-// A request that never came to the engine.
+// Writes a request into the books that never reached the engine.
 void ChatService::refuse(const ApiError& error, const Fault& fault, const Caller& caller, nopspan::AsyncSpan& span,
                          httplib::Response& response) {
   write_error(response, error, fault.retry_after);

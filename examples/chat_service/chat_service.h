@@ -31,12 +31,12 @@ struct ServiceOptions {
   FaultOptions faults;
 };
 
-// The HTTP side of the chat server: reads requests, lets the engine generate, writes answers whole or as a stream.
-// Every request of a chat is one span, engine.request, from its arrival to its last byte, in the trace of the client's
-// `traceparent`.
+// The HTTP side of the chat server. It reads requests, lets the engine generate, and writes answers as a whole or as a
+// stream. Each chat request is one span, engine.request, from its arrival to its last byte. The span belongs to the
+// trace of the client's `traceparent`.
 class ChatService {
  public:
-  // What it refers to must outlive it.
+  // The arguments must outlive the service.
   ChatService(const Tokenizer& tokenizer, BatchEngine& engine, ServiceOptions options, ServerBooks& books);
 
   // Adds the paths of the protocol to a server.
@@ -51,7 +51,7 @@ class ChatService {
                                 Clock::time_point arrival) const;
   void refuse(const ApiError& error, const Fault& fault, const Caller& caller, nopspan::AsyncSpan& span,
               httplib::Response& response);
-  // Checks and queues the request; throws ApiError. Takes the span if it succeeds.
+  // Validates and queues the request. Takes the span on success. Otherwise throws ApiError.
   std::shared_ptr<Generation> start(const ChatRequest& request, const std::vector<ToolCall>& calls,
                                     nopspan::AsyncSpan& span, const nopspan::Context& context,
                                     std::size_t& prompt_tokens);

@@ -9,8 +9,8 @@
 
 namespace example {
 
-// A conversation as the model reads it: the tools, every message behind the token of its role, and the token of the
-// assistant, who is to speak next. A longer conversation begins with the tokens of the shorter one.
+// A conversation in the model's tokens: the tools, each message after the token of its role, and the token of the
+// assistant, who speaks next. The tokens of a conversation are a prefix of those of its continuation.
 std::vector<Token> prompt_tokens(const ChatRequest& request, const Tokenizer& tokenizer);
 
 }  // namespace example

@@ -27,7 +27,7 @@ bool has_peer(int socket, const std::string& host, const std::string& port) {
 
 }  // namespace
 
-// The library does not say which socket a request came by (0.11); it is the one that leads to its sender.
+// cpp-httplib 0.11 does not expose the socket of a request. It is the socket whose peer is the request's sender.
 ClientWatch::ClientWatch(const httplib::Request& http) {
   const std::string port = std::to_string(http.remote_port);
   std::error_code error;

@@ -6,13 +6,13 @@
 
 namespace example {
 
-// Sees whether the client of a request is still there, while nothing is written to it. Valid until its answer is
+// Detects that the client of a request is gone, even while the server writes nothing. Valid until the answer is
 // complete.
 class ClientWatch {
  public:
   explicit ClientWatch(const httplib::Request& http);
 
-  // Whether it has hung up, or closed its side of the connection.
+  // Whether the client has closed its side of the connection.
   bool gone() const;
 
  private:

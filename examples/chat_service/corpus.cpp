@@ -33,15 +33,15 @@ std::vector<fs::path> text_files_below(const fs::path& directory) {
 
 bool begins_with(std::string_view text, std::string_view prefix) { return text.substr(0, prefix.size()) == prefix; }
 
-// Appends a line of running text without its marks of emphasis and code.
+// Appends a line of running text, without Markdown's marks for emphasis and code.
 void append_prose(std::string_view line, std::string& prose) {
   for (char c : line) {
     if (c != '*' && c != '`') prose += c;
   }
 }
 
-// The paragraphs and list entries of a Markdown text, a line each, an empty line between them. Code, tables and
-// headings are left out: a model of words has nothing to learn from them.
+// The paragraphs and list entries of a Markdown text, one per line, separated by empty lines. Code, tables and headings
+// are omitted, because a model of words learns nothing from them.
 std::string prose_of_markdown(std::istream& markdown) {
   std::string prose;
   std::string line;

@@ -10,15 +10,15 @@
 
 namespace example {
 
-// Reads a text file, or all .md and .txt files below a directory, in the order of their names. Throws
-// std::runtime_error with a message for the user when there is nothing to read or more than 16 MiB.
+// Reads a text file, or all .md and .txt files below a directory in the order of their names. If there is nothing to
+// read or more than 16 MiB, throws std::runtime_error with a message for the user.
 std::string read_corpus(const std::filesystem::path& path);
 
-// Reads README.md and docs/ of the source tree `root`, as far as they exist.
+// Reads README.md and docs/ of the source tree `root`, if they exist.
 std::string read_project_docs(const std::filesystem::path& root);
 
-// Teaches the tokenizer the corpus and returns it in tokens, kEnd after every paragraph. Throws std::runtime_error when
-// the corpus is too short to learn from.
+// Adds the words of the corpus to the tokenizer, and returns the corpus in tokens, with kEnd after each paragraph.
+// Throws std::runtime_error if the corpus is too short to learn from.
 std::vector<Token> tokenize_corpus(const std::string& corpus, Tokenizer& tokenizer);
 
 }  // namespace example

@@ -87,14 +87,14 @@ std::vector<std::string> all_event_names() {
 }  // namespace
 
 EventLog::EventLog(const std::string& path) : lines_(path) {
-  // Runs on the thread that emits: it takes what it needs of the event, and keeps no reference to it.
+  // Runs on the emitting thread. It copies what it needs, because the event is valid only during the call.
   const auto write = [this](const nopspan::Event& event) { lines_.write(line_of(event)); };
   const nopspan::Errc attached = nopspan::attach_many(kHandlerId, all_event_names(), write);
   if (attached != nopspan::Errc::ok) throw std::runtime_error("cannot attach the handler " + std::string(kHandlerId));
 }
 
 std::string EventLog::close() {
-  nopspan::detach(kHandlerId);  // waits for those that run
+  nopspan::detach(kHandlerId);  // waits for running calls
   return lines_.flush();
 }
 

@@ -10,8 +10,8 @@
 
 namespace example {
 
-// How handlers are used: one for all events of the catalogues, which writes each as a line of JSON. Handlers see
-// content; attributes that are content are listed under "content".
+// An example of a handler. It receives all events of the catalogues and writes each as a line of JSON. Handlers receive
+// content. Attributes with content are listed under "content".
 class EventLog {
  public:
   // Throws std::runtime_error.
@@ -20,7 +20,7 @@ class EventLog {
   EventLog(const EventLog&) = delete;
   EventLog& operator=(const EventLog&) = delete;
 
-  // Detaches the handler and writes the rest. Empty, or how many lines were lost, and why.
+  // Detaches the handler and writes the remaining lines. Returns "", or how many lines were lost and why.
   std::string close();
 
  private:

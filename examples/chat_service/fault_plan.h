@@ -9,16 +9,16 @@
 namespace example {
 
 struct FaultOptions {
-  double fail_rate = 0.0;   // of requests that get a 500, 502 or 503
-  double cut_rate = 0.0;    // of streams whose connection ends in the middle
-  double rate_limit = 0.0;  // requests a second, above which a request gets a 429; 0: no limit
+  double fail_rate = 0.0;   // the fraction of requests that get a 500, 502 or 503
+  double cut_rate = 0.0;    // the fraction of streams that are cut off in the middle
+  double rate_limit = 0.0;  // requests per second. Requests above this rate get a 429. 0: no limit
   std::uint64_t seed = 0;
 };
 
-// What goes wrong with a request. The n-th request of a server fails or not by the seed and n alone.
+// The fault of one request. Only the seed and n decide whether the n-th request of a server fails.
 struct Fault {
-  int status = 0;                           // 0: none; 429, 500, 502 or 503
-  std::chrono::milliseconds retry_after{};  // for the headers of a 429 and a 503
+  int status = 0;                           // 429, 500, 502 or 503. 0: none
+  std::chrono::milliseconds retry_after{};  // sent in the headers of a 429 and a 503
   bool cut_stream = false;
 };
 
@@ -33,7 +33,7 @@ class FaultPlan {
   using Clock = std::chrono::steady_clock;
 
   double burst() const { return options_.rate_limit < 1.0 ? 1.0 : options_.rate_limit; }
-  // How long to wait until the bucket has a token for a request; zero when it had one, which is taken.
+  // Takes a token for a request from the bucket and returns zero. If the bucket is empty, returns how long to wait.
   std::chrono::milliseconds take_token();
 
   const FaultOptions options_;

@@ -41,7 +41,7 @@ std::vector<fs::path> files_below(const fs::path& root, std::size_t limit, bool&
   return files;
 }
 
-// The beginning of a line, which does not end within a UTF-8 character.
+// The beginning of a line, cut between two UTF-8 characters.
 std::string_view cut(std::string_view line, std::size_t longest) {
   const std::size_t first = std::min(line.find_first_not_of(" \t"), line.size());
   line.remove_prefix(first);

@@ -14,17 +14,16 @@ struct SearchLimits {
   std::size_t matches = 10;
   std::size_t files = 5000;
   std::size_t file_bytes = std::size_t{1} << 20;  // larger files are not read
-  std::size_t line_bytes = 160;                   // longer lines are cut
+  std::size_t line_bytes = 160;                   // longer lines are truncated
 };
 
 struct SearchResult {
-  std::vector<std::string> matches;  // "path:line: text", the path relative to the root
-  bool complete = true;              // false when a limit was reached
+  std::vector<std::string> matches;  // "path:line: text", where the path is relative to the root
+  bool complete = true;              // false if a limit was reached
 };
 
-// The lines below `root` that contain `text`, whatever the case of ASCII letters. Binary and hidden files are left out,
-// symbolic links are not followed, what cannot be read is passed over. Throws std::runtime_error if the root is no
-// directory.
+// The lines below `root` that contain `text`, without regard to the case of ASCII letters. Skips binary, hidden and
+// unreadable files. Does not follow symbolic links. Throws std::runtime_error if the root is not a directory.
 SearchResult search_files(const std::filesystem::path& root, std::string_view text, const SearchLimits& limits = {});
 
 }  // namespace example

@@ -10,10 +10,10 @@
 
 namespace example {
 
-// A file with a JSON object a line. What cannot be written is counted. Thread-safe.
+// A file with one JSON object per line. Lines that cannot be written are counted. Thread-safe.
 class JsonLines {
  public:
-  // Begins an empty file. Throws std::runtime_error.
+  // Creates an empty file. Throws std::runtime_error.
   explicit JsonLines(const std::string& path);
   ~JsonLines();
   JsonLines(const JsonLines&) = delete;
@@ -21,7 +21,7 @@ class JsonLines {
 
   void write(const Json& line);
 
-  // Writes what is still in memory. Empty, or how many lines were lost since the start, and why.
+  // Writes the buffered lines. Returns "", or how many lines have been lost since the start and why.
   std::string flush();
 
  private:
@@ -31,9 +31,9 @@ class JsonLines {
   const int file_;
   std::mutex mutex_;
   std::string waiting_;
-  bool is_torn_ = false;  // what was written last is a part of a line
+  bool is_torn_ = false;  // the last line was written only in part
   std::size_t lost_ = 0;
-  int error_ = 0;  // errno of the first that was lost
+  int error_ = 0;  // the errno of the first lost line
 };
 
 }  // namespace example

@@ -8,8 +8,8 @@
 namespace example {
 namespace {
 
-constexpr double kDiscount = 0.35;         // taken from every count and given to the shorter contexts
-constexpr double kPromptPreference = 3.0;  // how much likelier a word becomes when the conversation has it
+constexpr double kDiscount = 0.35;         // subtracted from each count, for the shorter contexts
+constexpr double kPromptPreference = 3.0;  // how much likelier a word becomes if the conversation contains it
 
 double uniform(LanguageModel::Random& random) { return static_cast<double>(random() >> 11) * 0x1p-53; }
 
@@ -37,9 +37,9 @@ void LanguageModel::learn(const std::vector<Token>& tokens) {
 }
 
 void LanguageModel::learn_contexts(const std::vector<Token>& tokens, std::size_t size) {
-  std::vector<std::pair<std::uint64_t, Token>> seen;  // a context's hash, and what followed it
+  std::vector<std::pair<std::uint64_t, Token>> seen;  // the hash of a context, and the token after it
   seen.reserve(tokens.size());
-  Context context{{kEnd}, 1};  // what stands before the first token
+  Context context{{kEnd}, 1};  // the context of the first token
   for (Token token : tokens) {
     if (context.size >= size) seen.emplace_back(hash(context, size), token);
     if (token == kEnd) {
@@ -94,7 +94,7 @@ Token LanguageModel::next(const Sequence& sequence, double temperature, Random& 
   for (std::size_t size = context.size; size > 0; --size) {
     const auto found = contexts_.find(hash(context, size));
     if (found == contexts_.end()) continue;
-    const bool beginning = size == 1 && context.last[0] == kEnd;  // a text begins as some text of the corpus did
+    const bool beginning = size == 1 && context.last[0] == kEnd;  // a text begins like some text of the corpus
     if (draw(found->second, !beginning, &sequence, temperature, random, token)) return token;
   }
   draw(any_, false, nullptr, temperature, random, token);
@@ -129,7 +129,7 @@ bool LanguageModel::draw(Range range, bool may_back_off, const Sequence* prefer,
     }
   }
   if (may_back_off) return false;
-  token = (last - 1)->token;  // the sum's rounding error
+  token = (last - 1)->token;  // only after a rounding error of the sum
   return true;
 }
 

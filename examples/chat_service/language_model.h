@@ -13,8 +13,9 @@
 
 namespace example {
 
-// The tokens of one conversation and which of them occur in it: what the model remembers while it generates, as a
-// transformer keeps its KV cache. It can be cut back to a prefix and used again for a prompt that begins the same way.
+// The tokens of one conversation, with the number of times that each occurs. This is what the model remembers while it
+// generates, like the KV cache of a transformer. It can be cut back to a prefix, and reused for a prompt that begins
+// the same way.
 class Sequence {
  public:
   void append(Token token);
@@ -28,18 +29,19 @@ class Sequence {
   std::unordered_map<Token, std::uint32_t> occurrences_;
 };
 
-// A back-off model over words: the next token is drawn from what followed the last three tokens in the corpus, or, with
-// the probability that absolute discounting leaves over, from what followed the last two, the last, any. Words of the
-// prompt are preferred. Not a clever model, but a real one: it predicts one token at a time from those before it.
+// A back-off model over words. It draws the next token from those that followed the last three tokens in the corpus.
+// With the probability that absolute discounting leaves, it draws from those that followed the last two tokens, the
+// last one, or any. It prefers words of the prompt. It is a weak model but a real one: it predicts one token at a time
+// from the tokens before.
 class LanguageModel {
  public:
   using Random = std::mt19937_64;
 
-  // Learns from texts in tokens, in which kEnd stands after every text. Called once, before next().
+  // Learns from texts in tokens, each ended by kEnd. Call it once, before next().
   void learn(const std::vector<Token>& tokens);
 
-  // Draws the token that follows `sequence`. Temperature 0 takes the likeliest. Never returns a special token other
-  // than kEnd. Safe to call from several threads.
+  // Draws the token that follows `sequence`. Temperature 0 takes the likeliest token. kEnd is the only special token
+  // that it can return. Safe to call from several threads.
   Token next(const Sequence& sequence, double temperature, Random& random) const;
 
  private:
@@ -61,12 +63,12 @@ class LanguageModel {
   static Context context_of(const Sequence& sequence);
   static std::uint64_t hash(const Context& context, std::size_t size);
   void learn_contexts(const std::vector<Token>& tokens, std::size_t size);
-  // False when the draw fell to the shorter contexts.
+  // Returns false if the draw fell to the shorter contexts.
   bool draw(Range range, bool may_back_off, const Sequence* prefer, double temperature, Random& random,
             Token& token) const;
 
-  std::vector<Follower> followers_;                    // of all contexts, each context's together
-  std::unordered_map<std::uint64_t, Range> contexts_;  // by the hash of one to three tokens
+  std::vector<Follower> followers_;                    // the followers of each context are adjacent
+  std::unordered_map<std::uint64_t, Range> contexts_;  // keys: hashes of one to three tokens
   Range any_{0, 0};                                    // the followers of the empty context
 };
 

@@ -8,7 +8,7 @@
 namespace example {
 
 // The n-th prompt of a load: questions for the model alone, for the calculator (some of which fail), for the file
-// search, and for both tools. The same n gives the same prompt.
+// search, or for both tools. The same n gives the same prompt.
 std::string load_prompt(std::uint64_t n);
 
 }  // namespace example

@@ -7,7 +7,7 @@
 namespace example {
 namespace {
 
-// Not ordered_json, whose objects take quadratic time: who sends many keys must not stop the server.
+// Not ordered_json: its objects take quadratic time, so a client that sends many keys could block the server.
 using RequestJson = nlohmann::json;
 
 constexpr std::size_t kMostTokens = 1U << 20;
@@ -49,7 +49,7 @@ std::size_t count_field(const RequestJson& object, const char* key, std::size_t 
   return static_cast<std::size_t>(number);
 }
 
-// A content is a text, or a list of parts of which the texts are taken.
+// Content is a text, or a list of parts. Only its text parts are used.
 std::string parse_content(const RequestJson& content, const std::string& where) {
   if (content.is_string()) return content.get<std::string>();
   if (!content.is_array()) throw bad_request(where + "content must be a string or a list of parts");
@@ -96,7 +96,7 @@ Message parse_message(const RequestJson& json, const std::string& where) {
   return message;
 }
 
-// A tool's first parameter: the first that is required, else the first there is.
+// A tool's first parameter: the first required one, or else the first one.
 std::string first_parameter(const RequestJson& function) {
   const RequestJson* parameters = find(function, "parameters");
   if (parameters == nullptr || !parameters->is_object()) return {};

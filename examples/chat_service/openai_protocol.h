@@ -14,7 +14,7 @@ namespace example {
 
 using Json = nlohmann::ordered_json;
 
-// An error as the protocol writes it: an HTTP status and a JSON object with a message, a type and a code.
+// An error in the notation of the protocol: an HTTP status, and a JSON object with a message, a type and a code.
 class ApiError : public std::runtime_error {
  public:
   ApiError(int status, std::string type, std::string code, const std::string& message)
@@ -31,20 +31,20 @@ class ApiError : public std::runtime_error {
   std::string code_;
 };
 
-// A 400 that the client has to mend.
+// A 400: the client must change the request.
 ApiError bad_request(const std::string& message);
 
 struct ToolCall {
   std::string id;
   std::string name;
-  std::string arguments;  // a JSON object as text, as the protocol has it
+  std::string arguments;  // a JSON object as text, as in the protocol
 };
 
 struct Message {
   std::string role;
   std::string content;
-  std::vector<ToolCall> tool_calls;  // of an assistant's message
-  std::string tool_call_id;          // of a tool's message
+  std::vector<ToolCall> tool_calls;  // in a message of the assistant
+  std::string tool_call_id;          // in a message of a tool
 };
 
 struct ToolDefinition {
@@ -57,7 +57,7 @@ struct ChatRequest {
   std::string model;
   std::vector<Message> messages;
   std::vector<ToolDefinition> tools;
-  std::string tool_choice = "auto";  // none, auto, required or a tool's name
+  std::string tool_choice = "auto";  // none, auto, required, or the name of a tool
   std::vector<std::string> stop;
   std::size_t max_tokens = 128;
   double temperature = 0.8;
@@ -65,7 +65,7 @@ struct ChatRequest {
   bool has_seed = false;
   bool stream = false;
   bool include_usage = false;
-  bool ignore_eos = false;  // an extension that vLLM and llama.cpp have: answers of exactly max_tokens tokens
+  bool ignore_eos = false;  // an extension of vLLM and llama.cpp: answers have exactly max_tokens tokens
 };
 
 // Throws ApiError.
@@ -74,10 +74,10 @@ ChatRequest parse_chat_request(const std::string& body);
 struct Usage {
   std::size_t prompt_tokens = 0;
   std::size_t completion_tokens = 0;
-  std::size_t cached_tokens = 0;  // of the prompt's
+  std::size_t cached_tokens = 0;  // prompt tokens found in the cache
 };
 
-// What is the same in all chunks of an answer.
+// The fields that all chunks of an answer share.
 struct AnswerHead {
   std::string id;
   std::string model;
@@ -87,7 +87,7 @@ struct AnswerHead {
 std::string chat_completion(const AnswerHead& head, const Message& message, const std::string& finish_reason,
                             const Usage& usage);
 
-// Server-sent events. `delta` is the protocol's: {"role": …}, {"content": …}, {"tool_calls": …} or empty.
+// Formats server-sent events. `delta` is the protocol's: {"role": …}, {"content": …}, {"tool_calls": …} or empty.
 std::string delta_event(const AnswerHead& head, const Json& delta, const char* finish_reason = nullptr);
 std::string usage_event(const AnswerHead& head, const Usage& usage);
 std::string error_event(const ApiError& error);
@@ -96,7 +96,7 @@ constexpr const char* kDoneEvent = "data: [DONE]\n\n";
 Json tool_call_json(const ToolCall& call);
 std::string model_list(const std::string& model, std::time_t created);
 
-// JSON text; bytes that are not UTF-8 become U+FFFD.
+// JSON text. Bytes that are not UTF-8 become U+FFFD.
 std::string to_text(const Json& json);
 
 }  // namespace example

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Runs the chat server and the agent together for a moment:
 #   run.sh build/examples/chat_service/chat_server build/examples/chat_service/agent
-# Exits with 0 if every prompt was answered, although the server fails now and then.
+# Exits with 0 if every prompt was answered, although the server simulates failures.
 set -eu
 if [ $# -ne 2 ]; then
   echo "usage: run.sh CHAT_SERVER AGENT" >&2

@@ -6,7 +6,7 @@
 namespace example {
 namespace {
 
-// The first token is the prefill's: decoding makes the others.
+// The first token belongs to prefill, so decode generates the others.
 Json tokens_per_second(const RequestEntry& request) {
   if (request.output_tokens < 2 || request.decode_ns <= 0) return nullptr;
   return static_cast<double>(request.output_tokens - 1) * 1e9 / static_cast<double>(request.decode_ns);

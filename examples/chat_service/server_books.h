@@ -11,36 +11,36 @@
 
 namespace example {
 
-// What the server knows of a request when it ends.
+// The server's own record of a request, complete when the request ends.
 struct RequestEntry {
   std::string request_id;
   std::int64_t arrival_ns = 0;  // CLOCK_MONOTONIC
   std::int64_t queue_ns = 0;
   std::int64_t prefill_ns = 0;
   std::int64_t decode_ns = 0;
-  std::int64_t ttft_ns = -1;         // from arrival; negative: no token came
-  std::int64_t ttft_latest_ns = -1;  // when nopspan had been told of it
+  std::int64_t ttft_ns = -1;         // from arrival. Negative if no token was generated
+  std::int64_t ttft_latest_ns = -1;  // when nopspan had recorded it
   std::size_t input_tokens = 0;
   std::size_t output_tokens = 0;
   std::size_t cached_tokens = 0;
   std::string finish_reason;
   bool cancelled = false;
-  int status = 200;  // HTTP's
+  int status = 200;  // the HTTP status
 };
 
-// The server's own account of its work, a line of JSON for each request and each step of the engine. It knows nothing
-// of nopspan, so that what nopspan says can be compared with it. Thread-safe.
+// The server's own account of its work: one line of JSON for each request and each step of the engine. It does not use
+// nopspan, so that nopspan's results can be compared with it. Thread-safe.
 class ServerBooks {
  public:
-  // Keeps none.
+  // Writes nothing.
   ServerBooks() = default;
-  // Begins the file with a line about the server, which must be on the disk. Throws std::runtime_error.
+  // Creates the file with a line about the server, which must reach the disk. Throws std::runtime_error.
   ServerBooks(const std::string& path, const Json& server);
 
   void add(const RequestEntry& request);
   void add_step(std::size_t batch_size, std::size_t prefill_tokens, std::size_t decode_tokens);
 
-  // Writes the rest. Empty, or how many lines were lost, and why.
+  // Writes the remaining lines. Returns "", or how many lines were lost and why.
   std::string close() { return lines_ != nullptr ? lines_->flush() : std::string(); }
 
  private:

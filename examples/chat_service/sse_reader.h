@@ -8,11 +8,10 @@
 
 namespace example {
 
-// Finds the events in a stream of server-sent events, however it is divided into pieces. Only `data` is of interest
-// here.
+// Finds the events in a stream of server-sent events, whatever the pieces in which it arrives. Uses only their `data`.
 class SseReader {
  public:
-  // `on_data` gets the data of each event, its lines joined by "\n".
+  // Calls `on_data` with the data of each event, whose lines are joined by "\n".
   explicit SseReader(std::function<void(const std::string&)> on_data) : on_data_(std::move(on_data)) {}
 
   void feed(std::string_view bytes);

@@ -7,7 +7,7 @@
 namespace example {
 namespace {
 
-// How many bytes at the end of `text` are a UTF-8 character that has begun but not ended.
+// How many bytes at the end of `text` belong to an incomplete UTF-8 character.
 std::size_t unfinished_character(std::string_view text) {
   for (std::size_t back = 1; back <= std::min<std::size_t>(3, text.size()); ++back) {
     const auto byte = static_cast<unsigned char>(text[text.size() - back]);
@@ -24,7 +24,7 @@ std::size_t unfinished_character(std::string_view text) {
   return 0;
 }
 
-// The length of the longest end of `text` that `stop` begins with.
+// The length of the longest suffix of `text` that is a prefix of `stop`.
 std::size_t begun(std::string_view text, std::string_view stop) {
   for (std::size_t length = std::min(text.size(), stop.size() - 1); length > 0; --length) {
     if (text.substr(text.size() - length) == stop.substr(0, length)) return length;

@@ -8,19 +8,19 @@
 
 namespace example {
 
-// Turns the bytes of tokens into text that may be shown: it keeps back half a UTF-8 character, and what may be the
+// Turns the bytes of tokens into text that may be sent. It holds back an incomplete UTF-8 character, and a possible
 // beginning of a stop string, until the next token decides.
 class StopFilter {
  public:
   explicit StopFilter(std::vector<std::string> stop_strings) : stop_strings_(std::move(stop_strings)) {}
 
-  // Returns the text that is now certain.
+  // Returns the text that may be sent now.
   std::string add(std::string_view bytes);
 
-  // Returns what was kept back, at the end of the text.
+  // Returns the text that was held back. Call it at the end of the text.
   std::string finish();
 
-  // True when a stop string was met; it and what follows it are never shown.
+  // True after a stop string. The stop string and everything after it are never sent.
   bool stopped() const { return stopped_; }
 
  private:

@@ -9,7 +9,7 @@
 namespace example {
 namespace {
 
-// The smallest value that at least `part` of all values do not exceed; 0 if there are none.
+// The smallest value such that at least `part` of all values are not above it. 0 if there are no values.
 double quantile(std::vector<double> values, double part) {
   if (values.empty()) return 0.0;
   const auto rank = static_cast<std::size_t>(std::ceil(part * static_cast<double>(values.size())));

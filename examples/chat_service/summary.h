@@ -10,17 +10,17 @@
 
 namespace example {
 
-// What became of all prompts together.
+// The outcomes of all prompts together.
 class Summary {
  public:
   void add(const Outcome& outcome);
 
   int failed() const { return failed_; }
 
-  // Five lines for people.
+  // Five lines of text.
   std::string text(double seconds) const;
 
-  // The same and more for programs.
+  // The same as JSON, with more detail.
   Json json(double seconds) const;
 
  private:
@@ -35,7 +35,7 @@ class Summary {
   std::vector<double> first_tokens_ms_;
 };
 
-// One outcome for programs.
+// One outcome as JSON.
 Json outcome_json(const std::string& prompt, const Outcome& outcome);
 
 }  // namespace example

@@ -17,7 +17,7 @@ Kind kind_of(char c) {
   return Kind::kMark;
 }
 
-// The length of the piece that `text` begins with; `text` is not empty.
+// The length of the piece at the beginning of `text`, which must not be empty.
 std::size_t piece_length(std::string_view text) {
   std::size_t begin = 0;
   if (text[0] == ' ' && text.size() > 1) {
@@ -30,7 +30,7 @@ std::size_t piece_length(std::string_view text) {
   if (kind == Kind::kDigit) longest = begin + 3;
   std::size_t end = begin + 1;
   while (end < text.size() && end < longest && kind_of(text[end]) == kind) ++end;
-  // The last blank of a run belongs to the word after it.
+  // The last blank of a run belongs to the next word.
   if (kind == Kind::kBlank && end > 1 && end < text.size() && text[end - 1] == ' ' &&
       kind_of(text[end]) != Kind::kLineBreak) {
     --end;

@@ -14,9 +14,9 @@ namespace example {
 
 using Token = std::uint32_t;
 
-// Tokens below 256 are single bytes, so that every text can be written in tokens, whatever the vocabulary.
+// Tokens below 256 are single bytes, so every text can be expressed, whatever the vocabulary.
 constexpr Token kFirstSpecial = 256;
-constexpr Token kEnd = 256;  // the end of a text, and so also the beginning of the next
+constexpr Token kEnd = 256;  // the end of a text, and thus the context of the next one's first token
 constexpr Token kSystem = 257;
 constexpr Token kUser = 258;
 constexpr Token kAssistant = 259;
@@ -25,7 +25,8 @@ constexpr Token kFirstWord = 261;
 
 inline bool is_special(Token token) { return token >= kFirstSpecial && token < kFirstWord; }
 
-// Words, each with the blank before it, and single bytes for what is not in the vocabulary. decode(encode(t)) is t.
+// Tokens are words, each with the blank before it, and single bytes for text that is not in the vocabulary.
+// decode(encode(t)) is t.
 class Tokenizer {
  public:
   // Adds the words of `text` to the vocabulary.
@@ -33,14 +34,14 @@ class Tokenizer {
 
   std::vector<Token> encode(std::string_view text) const;
 
-  // The bytes that a token stands for; none for a special token. Valid as long as the tokenizer lives.
+  // The bytes of a token. Empty for a special token. Valid as long as the tokenizer exists.
   std::string_view text(Token token) const;
 
-  // One more than the highest token.
+  // The highest token plus one.
   std::size_t size() const { return kFirstWord + words_.size(); }
 
  private:
-  std::deque<std::string> words_;  // a deque: its strings stay where they are, `index_` looks into them
+  std::deque<std::string> words_;  // a deque, because `index_` refers to its strings and they must not move
   std::unordered_map<std::string_view, Token> index_;
 };
 

@@ -38,7 +38,7 @@ std::string lower(std::string_view text) {
   return result;
 }
 
-// Where the words behind `verb` begin in `text`, as a word of its own; npos if it is not there.
+// The position of the words after `verb`, if `text` contains it as a whole word. Otherwise npos.
 std::size_t after_word(std::string_view text, std::string_view verb) {
   for (std::size_t at = text.find(verb); at != std::string_view::npos; at = text.find(verb, at + 1)) {
     const std::size_t end = at + verb.size();
@@ -69,7 +69,7 @@ ToolCall call(const ToolDefinition& tool, const char* usual_argument, const std:
   return {"", tool.name, to_text(Json{{argument, value}})};
 }
 
-// The beginning of a result, cut at a line or between two characters.
+// The beginning of a result, cut at a line end or between two characters.
 std::string_view cut(std::string_view result) {
   result = trim(result, " \n\r\t");
   if (result.size() <= kLongestQuotedResult) return result;
@@ -134,7 +134,7 @@ std::vector<ToolCall> intended_tool_calls(const ChatRequest& request) {
   if (calculator != nullptr && !expression.empty()) calls.push_back(call(*calculator, "expression", expression));
   if (file_search != nullptr && !search.empty()) calls.push_back(call(*file_search, "query", search));
   if (!calls.empty() || request.tool_choice == "auto") return calls;
-  // A call is demanded: the tool that was named, else the first, gets the whole message.
+  // A call is required: the named tool, or else the first one, gets the whole message.
   const auto named = std::find_if(request.tools.begin(), request.tools.end(),
                                   [&](const ToolDefinition& tool) { return tool.name == request.tool_choice; });
   calls.push_back(call(named == request.tools.end() ? request.tools.front() : *named, "input", last.content));

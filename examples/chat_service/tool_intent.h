@@ -10,19 +10,19 @@
 
 namespace example {
 
-// The tool calls that the last message asks for, by rules instead of a model's judgement, so that a test knows them
-// beforehand: an arithmetic expression goes to the tool `calculator`, "search for x", "find x", "look for x" and "grep
-// x" to `file_search`; one message may ask for both. Empty when the tools are not there, the last message is not the
-// user's, or tool_choice forbids. The calls have no ids yet.
+// The tool calls that the last message asks for. Rules decide this instead of a model's judgement, so that tests can
+// predict it. An arithmetic expression calls the tool `calculator`. "search for x", "find x", "look for x" and "grep x"
+// call `file_search`. One message may call both. Empty if the tools are not offered, if the last message is not the
+// user's, or if tool_choice forbids calls. The calls have no ids yet.
 std::vector<ToolCall> intended_tool_calls(const ChatRequest& request);
 
-// The longest arithmetic expression in a text that has at least one operator between two numbers; else empty.
+// The longest arithmetic expression in a text that has at least one operator between two numbers, or "".
 std::string find_expression(std::string_view text);
 
-// What a text asks to search for; else empty.
+// The text that a message asks to search for, or "".
 std::string find_search(std::string_view text);
 
-// The words with which an answer begins that follows on the results of tools; empty when the last message is none.
+// The beginning of an answer that follows tool results. Empty if the last message is not a tool result.
 std::string answer_from_tool_results(const ChatRequest& request);
 
 }  // namespace example
