@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prints the allocations of a chat span of twelve attributes: `bench_allocations handler|attributes|probe`.
+// Prints how many allocations a chat span with twelve attributes makes: `bench_allocations handler|attributes|probe`.
 #include "chat.h"
 
 #include <nopspan/gate.h>
@@ -18,7 +18,7 @@ namespace {
 unsigned long allocations = 0;
 }
 
-// The library's calls come here too: the program's symbols are found first.
+// The library calls these functions too, because the program's symbols take precedence.
 extern "C" void* malloc(std::size_t size) {
   ++allocations;
   return __libc_malloc(size);
@@ -46,7 +46,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   int turns = 0;
-  bench::chat(turns);  // what a thread needs once
+  bench::chat(turns);  // makes the thread's first allocations
   constexpr unsigned long kSpans = 10000;
   const unsigned long before = allocations;
   for (unsigned long i = 0; i < kSpans; ++i) bench::chat(turns);

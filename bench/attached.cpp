@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ends spans in rounds and prints what one cost, ns, the least of the rounds: `bench_attached SPANS ROUNDS [KIND]`.
-// KIND chat is an llm.chat with twelve attributes, request a request of twenty spans of all kinds (SPANS is rounded up
-// to whole requests). Waits for a line on standard input before it begins, so that a tracer can attach first.
+// Ends spans in several rounds and prints the cost of one span in ns, the minimum of the rounds: `bench_attached SPANS
+// ROUNDS [KIND]`. KIND chat is an llm.chat with twelve attributes. KIND request is a request of twenty spans of all
+// kinds, where SPANS is rounded up to whole requests. The program waits for a line on standard input, so that a tracer
+// can attach before it begins.
 #include "chat.h"
 #include "request.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a span of the llm catalogue costs, with its twelve attributes: nobody, a handler, a probe that is up. The
-// probe's figure is the library's own part: the kernel's comes on top, where a tracer is attached.
+// The cost of an llm.chat span with twelve attributes: disabled, with a handler, and with a raised probe. The figure
+// for the probe is the library's part only. If a tracer is attached, the kernel's part is added.
 #include "chat.h"
 #include "minimum.h"
 
@@ -23,7 +23,7 @@ void attach_reader(const benchmark::State&) {
 }
 void detach_handler(const benchmark::State&) { nopspan::detach("chat"); }
 
-// What the kernel does when a tracer attaches to the spans' probes: it raises the first counter of the gate.
+// The counter that the kernel raises when a tracer attaches to the probes of spans: the first one in the gate.
 std::uint16_t* spans_counter() {
   return reinterpret_cast<std::uint16_t*>(const_cast<std::uint64_t*>(nopspan_gate_ptr));
 }

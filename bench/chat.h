@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A chat as it is in a service: twelve attributes, four of them from the response.
+// A typical chat span of a service: twelve attributes, four of them from the response.
 #pragma once
 
 #include <nopspan/llm.h>

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What the collector costs a traced program, and itself, in one run, beside bpftrace and LTTng-UST; prints
-# docs/overhead-collector.md: bench/collector.sh [SECONDS] >docs/overhead-collector.md
-# SECONDS is how long each of the sustained rates runs (60). Needs root, bpftrace and, to compare, lttng-tools and
-# liblttng-ust-dev; what is missing is said in its line.
+# Measures what the collector costs a traced program and itself, with bpftrace and LTTng-UST for comparison, in one run.
+# Prints docs/overhead-collector.md: bench/collector.sh [SECONDS] >docs/overhead-collector.md
+# SECONDS is the duration of each sustained rate (default 60). Needs root and bpftrace. The comparison needs lttng-tools
+# and liblttng-ust-dev. If they are missing, its lines say so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
@@ -18,8 +18,8 @@ nopspan=$PWD/$build/nopspan traces=$PWD/$build/bench/bench_traces library=$PWD/$
 scratch=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$scratch"' EXIT
 
-# measure COMMAND...: prints what COMMAND prints after a line on its standard input, which it gets when the tracer whose
-# pid is in $tracer has attached to it: `attached` says so.
+# begin COMMAND... starts COMMAND, which waits for a line on its standard input. `go` sends the line when the tracer
+# (pid $tracer) has attached, waits for COMMAND and prints its output.
 begin() {
   rm -f "$scratch/go"
   mkfifo "$scratch/go"
@@ -33,7 +33,7 @@ go() {
   wait "$program"
   cat "$scratch/figure"
 }
-# The collector has attached when the gate of a program that maps the library is up.
+# The collector has attached when it has raised the gate of a program that maps the library.
 wait_for_gate() {
   until "$nopspan" ps --json "$program" 2>/dev/null | grep -qE "\"$1\": [1-9]"; do
     kill -0 "$tracer" 2>/dev/null || { cat "$scratch/tracer" >&2; return 1; }
@@ -53,7 +53,7 @@ by_bpftrace() {
   go
   stop
 }
-# nopspan record into nothing, which reads and encodes every span.
+# nopspan record to /dev/null, which reads and encodes every span.
 by_collector() {
   begin "$traces" "$@"
   "$nopspan" record --force --buffer 64M /dev/null >"$scratch/tracer" 2>&1 7>&- &
@@ -61,7 +61,7 @@ by_collector() {
   wait_for_gate batch || return
   go
   stop
-  # Of lost spans the cost is not what is asked for.
+  # A lost span costs less, so a figure with losses is marked.
   grep -q 'none lost' "$scratch/tracer" || echo "(with losses)"
   tail -1 "$scratch/tracer" >>"$scratch/ledgers"
 }
@@ -95,7 +95,8 @@ row() { # NAME THREADS SPANS COMMAND…
   echo
 }
 
-# sustained RATE "COMMAND…": the collector at that rate for so long: received, lost, CPU, memory.
+# sustained RATE COMMAND...: runs the collector's COMMAND at this rate. Prints the rate, CPU time per span, memory and
+# ledger.
 sustained() {
   local rate=$1
   shift
@@ -108,7 +109,7 @@ sustained() {
   local got
   go >"$scratch/rate"
   got=$(cat "$scratch/rate")
-  sleep 2 # what is held is fetched within a second
+  sleep 2 # the collector fetches what idle threads hold within a second
   after=$(awk '{ print $14 + $15 }' "/proc/$tracer/stat")
   memory=$(awk '/VmHWM/ { print int($2 / 1024) }' "/proc/$tracer/status")
   stop
@@ -121,20 +122,21 @@ sustained() {
 # What the collector costs
 
 Measured by \`./bench/collector.sh\`, which prints this page, on $(date -u +%Y-%m-%d): $(uname -sr), $(nproc) cores
-($(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo)). Compare lines with each other, not with another machine's.
+($(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo)). Compare lines with each other, not with those of another machine.
 
 ## The traced program
 
-ns a span, the least of twenty rounds, which lost nothing unless it is said: a name, ids, four attributes, two
-readings of the clock. A trace is so many spans, the outermost and its children. The collector is
-\`nopspan record /dev/null\`, which reads and encodes every span.
+Nanoseconds per span, the minimum of twenty rounds. No span was lost, except in lines that say so. A
+span has a name, ids, four attributes and two times. A trace has the given number of spans: a root
+span and its children. The collector is \`nopspan record /dev/null\`, which reads and encodes every
+span.
 
-| | 1 span a trace | 4 | 16 | 64 |
+| | 1 span per trace | 4 | 16 | 64 |
 | --- | --- | --- | --- | --- |
 PAGE
   for threads in 1 2; do
-    row "nobody listens" $threads $spans untraced
-    row "LTTng-UST, two events a span" $threads $spans by_lttng
+    row "disabled" $threads $spans untraced
+    row "LTTng-UST, two events per span" $threads $spans by_lttng
     row "collector, batches" $threads $spans by_collector
     row "bpftrace \`span_stop { @n = count() }\`" $threads $hits by_bpftrace
   done | tee "$scratch/rows"
@@ -147,19 +149,19 @@ PAGE
         if (name ~ /LTTng/) lttng = figure[name]
         if (name ~ /bpftrace/) count = figure[name]
       }
-      printf "At 16 spans a trace, one thread, a span in a batch is %.1f times cheaper than a probe hit that bpftrace only", count / batch
-      printf "\ncounts. LTTng-UST takes %.2f times as long as a span in a batch.\n", lttng / batch
+      printf "With 16 spans per trace on one thread, a probe hit that bpftrace only counts costs %.1f times as much as", count / batch
+      printf "\na span in a batch. A span with LTTng-UST costs %.2f times as much.\n", lttng / batch
     }' "$scratch/rows"
   cat <<PAGE
 
-Two threads are all cores of this machine: the collector runs beside them.
+Two threads use all cores of this machine, so the collector competes with them.
 
 ## The collector itself
 
-Sixteen spans a trace from one thread, $seconds s each; its CPU is that of all its threads and of both modes, its
-memory the most that was resident, of which 64 MiB are the kernel's buffer of 32, mapped twice.
+Sixteen spans per trace from one thread, for $seconds s. CPU is the time of all threads in user and kernel
+mode. Memory is the peak resident size. It includes 64 MiB for the ring buffer: 32 MiB, mapped twice.
 
-| | rate | CPU a span | memory | |
+| | rate | CPU per span | memory | ledger |
 | --- | --- | --- | --- | --- |
 | \`nopspan top\` | $(sustained 1000000 top --plain --buffer 32M --interval 10)
 | \`nopspan record\` | $(sustained 300000 record --force --buffer 32M "$scratch/spans.rec")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What bench_traces does, told by LTTng-UST: two events a span, with the same name, ids and four attributes; its clock
-// is LTTng's own. `bench_lttng_traces SPANS_PER_TRACE SPANS ROUNDS THREADS`.
+// The counterpart of bench_traces with LTTng-UST: two events per span, with the same name, ids and four attributes. The
+// clock is LTTng's own. `bench_lttng_traces SPANS_PER_TRACE SPANS ROUNDS THREADS`.
 #define LTTNG_UST_TRACEPOINT_CREATE_PROBES
 #define LTTNG_UST_TRACEPOINT_DEFINE
 #include "lttng_traces.h"
@@ -22,7 +22,7 @@ double now_ns() {
   return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
 }
 
-// Ids as cheap as they can be made.
+// The cheapest possible ids.
 unsigned long next_id(unsigned long& state) {
   state ^= state << 13U;
   state ^= state >> 7U;

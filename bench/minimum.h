@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The machines are noisy: what a piece of code costs is the least of several runs, compared with others of one process.
+// Benchmark machines are noisy. The cost of a piece of code is therefore the minimum of several runs. Compare it only
+// with other figures of the same process.
 #pragma once
 
 #include <benchmark/benchmark.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A request as an agent service and its engine serve it together: twenty spans, and the events and gauges between them.
+// A request, as an agent service and its engine process it together: twenty spans, with events and gauges between them.
 #pragma once
 
 #include <nopspan/agent.h>
@@ -11,7 +11,7 @@ namespace bench {
 
 inline constexpr int kSpansOfARequest = 20;
 
-// engine.request with its three phases, and two steps of the engine: six spans.
+// engine.request with its three phases, and two steps of the engine: six spans in total.
 inline void serve() {
   namespace engine = nopspan::engine;
   nopspan::AsyncSpan request{engine::request, nopspan::Context::current(), {nopspan::SpanKind::server}, [](auto& m) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Measures every claim of docs/overhead.md, in one run, and prints that page: bench/run.sh >docs/overhead.md
-# Needs root and bpftrace for the line on an attached tracer; without them it says so there.
+# Measures every figure of docs/overhead.md in one run, and prints that page: bench/run.sh >docs/overhead.md
+# The figures with a tracer need root and bpftrace. Without them, the page says that they were not measured.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,15 +15,15 @@ trap 'rm -rf "$scratch"; kill $(jobs -p) 2>/dev/null || true' EXIT
 echo "running the benchmarks (two minutes)" >&2
 "$build/bench/bench_span" --benchmark_min_time=0.2 --benchmark_format=csv 2>/dev/null >"$scratch/spans.csv"
 
-# The least CPU time of a benchmark, ns.
+# The minimum CPU time of a benchmark in ns.
 ns() {
   awk -F, -v name="\"$1_min\"" '$1 == name { printf "%.2f", $4 }' "$scratch/spans.csv"
 }
 over() { awk -v a="$(ns "$1")" -v b="$(ns "$2")" 'BEGIN { printf "%.2f", a - b }'; }
 
-# tracing SPANS REGEX COMMAND...: what a span costs with that tracer on it, the least of five rounds of SPANS. The program
-# waits for a line while the tracer attaches, which it has when it prints REGEX of a canary's span: bpftrace says that it
-# is attached before it is.
+# tracing SPANS REGEX COMMAND...: prints the cost of a span with this tracer attached, the minimum of five rounds of
+# SPANS. The program waits while the tracer attaches. The tracer is attached when its output matches REGEX for a
+# canary's span. bpftrace's own message that it is attached comes too early.
 library=$PWD/$build/libnopspan.so.0
 tracing() {
   local spans=$1 regex=$2 kind=()
@@ -73,7 +73,7 @@ spans=$(script 100000 bench.span scripts/spans.bt)
 spans_checked=$(script 100000 bench.span scripts/spans.bt 0 '' 1)
 trace=$(script 100 bench.span scripts/trace.bt)
 
-# The hot part of the function, and the time to compile the file, the least of seven.
+# The hot bytes of the function. Below, the compile time of the file, the minimum of seven runs.
 hot_bytes() {
   "$1" -std=c++17 -O2 -DWITH_SPAN="$2" -Iinclude -c bench/site.cpp -o "$scratch/site.o"
   printf '%d\n' "0x$(nm -S "$scratch/site.o" | awk '$4 == "_Z4sitev" { print $2 }')"
@@ -93,14 +93,14 @@ cat <<PAGE
 # What nopspan costs
 
 Measured by \`./bench/run.sh\`, which prints this page, on $(date -u +%Y-%m-%d): $(uname -sr), $(nproc) cores
-($(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo)), $(c++ --version | head -1). Each figure is the least of nine
-runs within one process: compare lines with each other, not with another machine's.
+($(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo)), $(c++ --version | head -1). Each figure is the minimum
+of nine runs in one process. Compare lines with each other, not with those of another machine.
 
-## Nobody listens
+## Disabled: no handler and no tracer
 
-| loop body | ns | above the empty loop |
+| loop body | ns | more than the empty loop |
 | --- | --- | --- |
-| nothing but the work | $(ns EmptyLoop/repeats:9) | |
+| empty loop | $(ns EmptyLoop/repeats:9) | |
 | a bare probe of \`<sys/sdt.h>\` | $(ns BareSdtProbe/repeats:9) | $(over BareSdtProbe/repeats:9 EmptyLoop/repeats:9) |
 | \`Span\` | $(ns DisabledSpan/repeats:9) | $(over DisabledSpan/repeats:9 EmptyLoop/repeats:9) |
 | \`Span\`, four lazy fields | $(ns DisabledSpanFourLazyFields/repeats:9) | $(over DisabledSpanFourLazyFields/repeats:9 EmptyLoop/repeats:9) |
@@ -109,56 +109,56 @@ runs within one process: compare lines with each other, not with another machine
 | \`AsyncSpan\` | $(ns DisabledAsyncSpan/repeats:9) | $(over DisabledAsyncSpan/repeats:9 EmptyLoop/repeats:9) |
 | \`execute()\` | $(ns DisabledEvent/repeats:9) | $(over DisabledEvent/repeats:9 EmptyLoop/repeats:9) |
 
-## One in-process handler on the span's stop
+## One in-process handler of the span's stop event
 
-| | ns a span |
+| | ns per span |
 | --- | --- |
-| two \`clock_gettime()\`, for comparison: a thread of many spans reads the processor's counter instead | $(ns TwoClockReads/repeats:9) |
+| two \`clock_gettime()\`, for comparison. A busy thread reads the CPU's time-stamp counter instead | $(ns TwoClockReads/repeats:9) |
 | \`Span\` in a request | $(ns OneHandlerInARequest/repeats:9) |
-| \`Span\`, a request of its own: with 16 random bytes from the kernel | $(ns OneHandler/repeats:9) |
-| the same, four fields | $(ns OneHandlerFourFields/repeats:9) |
+| \`Span\`, as a request of its own, whose id needs 16 random bytes from the kernel | $(ns OneHandler/repeats:9) |
+| the same with four fields | $(ns OneHandlerFourFields/repeats:9) |
 | CPU time on 1, 2, 4, 8 threads | $(ns OneHandlerThreads/repeats:9/threads:1), $(ns OneHandlerThreads/repeats:9/threads:2), $(ns OneHandlerThreads/repeats:9/threads:4), $(ns OneHandlerThreads/repeats:9/threads:8) |
 
 ## An \`llm.chat\` with twelve attributes
 
-| | ns a span |
+| | ns per span |
 | --- | --- |
-| nobody listens, above the empty loop | $(over DisabledChat/repeats:9 EmptyLoop/repeats:9) |
+| disabled, more than the empty loop | $(over DisabledChat/repeats:9 EmptyLoop/repeats:9) |
 | one handler | $(ns HandledChat/repeats:9) |
-| one handler that looks at the attributes | $(ns HandledChatWithAttributes/repeats:9) |
-| probes up: the library's part, start and stop, attributes encoded twice | $(ns ProbedChat/repeats:9) |
-| bpftrace, \`span_stop\`, a script that does next to nothing | $chat_hit |
+| one handler that reads the attributes | $(ns HandledChatWithAttributes/repeats:9) |
+| start and stop probe, library's part only (attributes are encoded twice) | $(ns ProbedChat/repeats:9) |
+| bpftrace, \`span_stop\`, a nearly empty script | $chat_hit |
 
-Its attributes are ${chat_bytes:-not measured} bytes at the end. Allocations a span, after a thread's first: $("$build/bench/bench_allocations" handler) with a handler, $("$build/bench/bench_allocations" attributes) if that looks at the
-attributes, $("$build/bench/bench_allocations" probe) with a probe.
+Its attributes have ${chat_bytes:-not measured} bytes at the end. Allocations per span, after the first ones of a thread: $("$build/bench/bench_allocations" handler)
+with a handler, $("$build/bench/bench_allocations" attributes) with a handler that reads the attributes, $("$build/bench/bench_allocations" probe) with a probe.
 
 ## A stream
 
-| | ns a token |
+| | ns per token |
 | --- | --- |
-| \`StreamMeter::token()\` while nobody listens, above the empty loop | $(over DisabledToken/repeats:9 EmptyLoop/repeats:9) |
-| the same of \`llm::pull_stream()\`, above its source | $(over DisabledPull/repeats:9 BareSource/repeats:9) |
+| \`StreamMeter::token()\` disabled, more than the empty loop | $(over DisabledToken/repeats:9 EmptyLoop/repeats:9) |
+| \`llm::pull_stream()\` disabled, more than its source | $(over DisabledPull/repeats:9 BareSource/repeats:9) |
 | one \`clock_gettime()\`, for comparison | $(ns OneClockRead/repeats:9) |
 | \`StreamMeter::token()\` with one handler | $(ns EnabledToken/repeats:9) |
 | an item of \`llm::pull_stream()\` with one handler | $(ns EnabledPull/repeats:9) |
-| a \`StreamMeter\` begun and ended, no token: above \`AsyncSpan\` | $(over EnabledMeter/repeats:9 EnabledAsyncSpan/repeats:9) |
+| a \`StreamMeter\` without a token, more than an \`AsyncSpan\` | $(over EnabledMeter/repeats:9 EnabledAsyncSpan/repeats:9) |
 
 ## A tracer
 
-| bpftrace $(bpftrace --version 2>/dev/null | awk '{ print $2 }') | a span |
+| bpftrace $(bpftrace --version 2>/dev/null | awk '{ print $2 }') | per span |
 | --- | --- |
-| \`span_stop\`, a script that does next to nothing | $hit |
+| \`span_stop\`, a nearly empty script | $hit |
 | \`span_stop { @n = count() }\` | $count_all |
 | \`span_stop { @h[str(arg1)] = hist(arg2) }\` | $hist_all |
-| start and stop, joined by span id | $both |
+| start and stop, matched by span id | $both |
 | \`scripts/spans.bt\` | $spans |
-| \`scripts/spans.bt 0 '' 1\`, which looks for lost spans | $spans_checked |
-| \`scripts/trace.bt\`, two lines a span | $trace |
+| \`scripts/spans.bt 0 '' 1\`, which checks for lost spans | $spans_checked |
+| \`scripts/trace.bt\`, two lines per span | $trace |
 
 ## Size
 
 | | gcc | clang |
 | --- | --- | --- |
-| hot bytes of a function, without and with a span | $(hot_bytes g++ 0), $(hot_bytes g++ 1) | $(hot_bytes clang++ 0), $(hot_bytes clang++ 1) |
-| compiling that file, ms | $(compile_ms g++ 0), $(compile_ms g++ 1) | $(compile_ms clang++ 0), $(compile_ms clang++ 1) |
+| hot bytes of a function without a span, with a span | $(hot_bytes g++ 0), $(hot_bytes g++ 1) | $(hot_bytes clang++ 0), $(hot_bytes clang++ 1) |
+| time to compile that file without and with a span, ms | $(compile_ms g++ 0), $(compile_ms g++ 1) | $(compile_ms clang++ 0), $(compile_ms clang++ 1) |
 PAGE

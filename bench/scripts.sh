@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Measures what each script costs the program that it traces, and prints the figures of scripts/README.md:
+# Measures what each script costs the program that it traces, and prints the table of scripts/README.md:
 #
 #   bench/scripts.sh [SCRIPT...]
 #
-# A request is twenty spans of all kinds with their events and gauges (bench/request.h), served on one thread; the figure
-# is the least of five rounds, by the wall clock. Needs root, bpftrace, and an idle machine.
+# A request is twenty spans of all kinds with their events and gauges (bench/request.h), on one thread. The figure is
+# wall-clock time, the minimum of five rounds. Needs root, bpftrace, and an idle machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [[ $EUID -eq 0 ]] || { echo "bench/scripts.sh: needs root, for bpftrace" >&2; exit 1; }
-# Some scripts want tracefs: in a mount namespace of its own it is mounted for them alone.
+# Some scripts need tracefs. If it is not mounted, mount it in a private mount namespace.
 if [[ "${NOPSPAN_BENCH_INSIDE:-}" != 1 && ! -e /sys/kernel/tracing/events ]]; then
   NOPSPAN_BENCH_INSIDE=1 exec unshare --mount sh -c 'mount -t tracefs tracefs /sys/kernel/tracing && exec "$@"' sh \
     "$PWD/bench/scripts.sh" "$@"
@@ -24,13 +24,13 @@ library=$PWD/$build/libnopspan.so.0
 scratch=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$scratch"' EXIT
 
-# SPANS SCRIPT [ARG...] -> ns a span while it is attached.
+# measure SPANS SCRIPT [ARG...]: prints ns per span while the script is attached.
 measure() {
   local spans=$1 script=$2 figure=$scratch/figure shown=$scratch/shown
   shift 2
   BPFTRACE_PERF_RB_PAGES=1024 ./scripts/attach.sh "$library" "scripts/$script" "$@" >"$shown" 2>&1 &
   local tracer=$!
-  # It is attached when it waits for events: epoll_wait, epoll_pwait.
+  # The script is attached when bpftrace waits for events in epoll_wait or epoll_pwait.
   until grep -q '^\(232\|281\|22\) ' "/proc/$tracer/syscall" && [[ "$(cat "/proc/$tracer/comm")" == bpftrace* ]]; do
     kill -0 $tracer 2>/dev/null || { cat "$shown" >&2; echo "bench/scripts.sh: $script did not attach" >&2; return 1; }
     sleep 0.1
@@ -42,7 +42,7 @@ measure() {
   cat "$figure"
 }
 
-# SPANS -> the same for perf-spans.sh, which says when it records.
+# measure_perf SPANS: the same for perf-spans.sh, which reports when it begins to record.
 measure_perf() {
   local shown=$scratch/shown figure=$scratch/figure
   ./scripts/perf-spans.sh record -o "$scratch/perf.data" "$library" >"$shown" 2>&1 &
@@ -63,7 +63,7 @@ row() {
   for argument in "${@:2}"; do shown+=" ${argument:-''}"; done
   [[ ${#wanted[@]} -eq 0 || " ${wanted[*]} " == *" $1 "* ]] || return 0
   if [[ $1 == perf-spans.sh ]]; then ns=$(measure_perf "$spans"); else ns=$(measure "$spans" "$@"); fi
-  # shellcheck disable=SC2016  # these are Markdown's
+  # shellcheck disable=SC2016  # the backquotes are Markdown
   printf '| `%s` | %.2f us |\n' "$shown" "$(awk -v ns="$ns" 'BEGIN { print ns / 1000 }')"
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The same function with a span and without: bench/run.sh compares their sizes and times their compilation.
+// The same function with a span and without. bench/run.sh compares their sizes and compile times.
 #if WITH_SPAN
 #include <nopspan/span.h>
 #endif

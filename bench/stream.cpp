@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a token of a stream costs.
+// The cost of one token of a stream.
 #include "minimum.h"
 
 #include <nopspan/llm.h>

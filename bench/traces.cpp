@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Traces of a given number of spans: `bench_traces SPANS_PER_TRACE SPANS ROUNDS THREADS [RATE]`. Each span has a name,
-// its ids and four attributes. Without RATE as fast as they go: prints what one cost, ns, the least of the rounds. With
-// RATE so many spans a second on each thread: prints how many a second there were. Waits for a line on standard input
-// before it begins, so that a tracer can attach first.
+// Traces with a given number of spans: `bench_traces SPANS_PER_TRACE SPANS ROUNDS THREADS [RATE]`. Each span has a
+// name, ids and four attributes. Without RATE the spans are made at full speed, and the program prints the cost of one
+// span in ns, the minimum of the rounds. With RATE each thread makes that many spans per second, and the program prints
+// the rate that it reached. It waits for a line on standard input, so that a tracer can attach before it begins.
 #include <nopspan/context.h>
 #include <nopspan/span.h>
 
@@ -35,7 +35,8 @@ void trace(long spans) {
   }
 }
 
-// Before a round: a tracer reads meanwhile what it has got, and loses nothing. What is lost costs less.
+// A pause before each round. The tracer reads what is buffered, so it loses nothing. Losses would make spans look
+// cheaper.
 constexpr std::chrono::milliseconds kPause{100};
 
 double run(long spans_per_trace, long spans, long rounds) {
@@ -50,7 +51,7 @@ double run(long spans_per_trace, long spans, long rounds) {
   return least;
 }
 
-// In pieces of a millisecond: what came too late is made up for.
+// In slices of one millisecond. A slice that is late is made up for by the next ones.
 double run_at(double rate, long spans_per_trace, long spans) {
   const double began = now_ns();
   long done = 0;

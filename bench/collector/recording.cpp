@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `nopspan record` does with a span, without a process that sends it: bench_recording FILE [SPANS [THREADS]]
+// The cost of one span to `nopspan record`, without a process that sends it: bench_recording FILE [SPANS [THREADS]]
 //
-// The span is the one of docs/overhead.md: a name, ids, four attributes. Batches of 16 come from each thread in turn.
+// The span is that of docs/overhead.md: a name, ids and four attributes. The threads take turns with batches of 16.
 #include "recording/recording.h"
 #include "model/otlp_attributes.h"
 #include "recording/recorder.h"
@@ -36,7 +36,7 @@ class CountingSink : public Sink {
   std::uint64_t spans = 0;
 };
 
-// Of this process, with what the kernel does for it.
+// The CPU time of this process in user and kernel mode.
 double cpu_seconds() {
   timespec time = {};
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
@@ -98,7 +98,7 @@ void record(Recorder& recorder, std::uint64_t count, std::uint64_t threads) {
     span.sequence = sequences[thread]++;
     span.process = &processes[thread % processes.size()];
     recorder.on_span(span);
-    now += 3333;  // 300,000 a second
+    now += 3333;  // 300,000 per second
     if (i % 30'000 == 0) recorder.on_tick(now);
   }
 }

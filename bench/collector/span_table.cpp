@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a span costs `nopspan top` once it has been received: into a table of so many rows, with a time to first token
-// in one of four and a second that ends every 100,000 spans; and what a look at the table costs.
+// The cost of one received span to `nopspan top`. Every fourth span has a time to first token, and a second passes
+// every 100,000 spans. Also the cost of reading the table, for several numbers of rows.
 #include "top/span_table.h"
 
 #include <benchmark/benchmark.h>
