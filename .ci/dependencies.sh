@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs the Debian packages that demo.sh, test.sh or test.sh --long needs and that are missing:
+# Installs those Debian packages for demo.sh, test.sh or test.sh --long that are missing:
 # .ci/dependencies.sh demo|test|long
 set -euo pipefail
 
@@ -31,7 +31,7 @@ done
 sudo=()
 if [[ $EUID -ne 0 ]]; then
   command -v sudo >/dev/null || {
-    echo "dependencies.sh: these packages are missing, and installing them needs root or sudo: ${missing[*]}" >&2
+    echo "dependencies.sh: missing packages, whose installation needs root or sudo: ${missing[*]}" >&2
     exit 1
   }
   sudo=(sudo)

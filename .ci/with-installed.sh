@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Runs a command while nopspan is installed in /usr/local, and takes it away again, whatever happens:
+# Runs a command while nopspan is installed in /usr/local. Uninstalls it at the end, whatever happens:
 #
 #   .ci/with-installed.sh BUILD_DIR -- COMMAND [ARG...]
 #
-# One at a time on a machine. Never over a file that it did not install. Exit status: the command's own; 2 if misused.
+# Only one instance runs on a machine at a time. It never overwrites a file that it did not install. Exit status: the
+# command's own, or 2 for a usage error.
 set -euo pipefail
 
 die() {
@@ -14,13 +15,13 @@ die() {
 [[ $# -ge 3 && "$2" == -- ]] || die "usage: .ci/with-installed.sh BUILD_DIR -- COMMAND [ARG...]"
 build=$1
 shift 2
-[[ -f "$build/cmake_install.cmake" ]] || die "$build is no configured build of nopspan"
-[[ $EUID -eq 0 ]] || die "installing into /usr/local needs root: run it by sudo"
+[[ -f "$build/cmake_install.cmake" ]] || die "$build is not a configured build of nopspan"
+[[ $EUID -eq 0 ]] || die "installing into /usr/local needs root: run it with sudo"
 
 prefix=/usr/local
-# All files are made here and then moved. The manifest says which files those are, by inode and time, and is there
-# before the first is moved, so that a run that was killed is cleaned up by the next; what somebody else has put in
-# their place since is left alone.
+# All files are made in this folder and then moved. The manifest lists them by inode and time. It is written before the
+# first file is moved, so that the next run can clean up after a killed one. A file that somebody has replaced since
+# then is left alone.
 workshop=$prefix/share/nopspan-with-installed
 manifest=$workshop/manifest
 
@@ -28,7 +29,7 @@ exec 9>/run/lock/nopspan-usr-local
 flock 9
 
 refuse() {
-  [[ ! -e "$1" && ! -L "$1" ]] || die "$1 is there, and not from here: uninstall it first"
+  [[ ! -e "$1" && ! -L "$1" ]] || die "$1 exists, and was not installed by this script: uninstall it first"
 }
 identity() { stat -c '%i:%.9Y' "$1" 2>/dev/null || echo gone; }
 
@@ -38,7 +39,7 @@ take_away() {
     while IFS=$'\t' read -r is file; do
       [[ "$(identity "$prefix/$file")" != "$is" ]] || rm -f "$prefix/$file"
     done <"$manifest"
-    # Folders that are now empty; Debian's own are made again below.
+    # Remove folders that are now empty. Debian's own folders are made again below.
     while IFS=$'\t' read -r _ file; do
       (cd "$prefix" && rmdir -p --ignore-fail-on-non-empty "$(dirname "$file")" 2>/dev/null) || true
     done <"$manifest"
@@ -62,7 +63,8 @@ for file in /usr/lib/*/libnopspan.so*; do
   refuse "$file"
 done
 for file in "${files[@]}"; do
-  # So that an installation of the same build does not take it for its own; not now, or what was built on it were stale.
+  # Each file gets a time of its own, so that a second installation of the same build is not mistaken for this one. The
+  # time is in the past: with the current time, programs built against the file would be out of date.
   touch -h -r "$workshop/made$prefix/$file" -d '-1 second' "$workshop/made$prefix/$file"
   printf '%s\t%s\n' "$(identity "$workshop/made$prefix/$file")" "$file"
 done >"$manifest.new"

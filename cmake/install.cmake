@@ -1,6 +1,7 @@
-# Installing, in three components: the library, what builds against it (development), and what looks at it (program: the
-# collector, if it is built, and the scripts). The library's file is replaced, never written in place: that would kill traced processes with SIGBUS (cmake
-# removes the old file first; tests/consumer checks that it does).
+# Installation in three components: the library, what other programs need to build against it (development), and the
+# tools (program: the scripts, and the collector if it is built). An installation replaces the library's file and never
+# writes into it, because that would kill traced processes with SIGBUS. CMake removes the old file first. tests/consumer
+# checks this.
 
 install(
   TARGETS nopspan nopspan_static
@@ -20,7 +21,7 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/nopspan-config-version.cm
 install(FILES ${PROJECT_BINARY_DIR}/nopspan-config.cmake ${PROJECT_BINARY_DIR}/nopspan-config-version.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/nopspan COMPONENT development)
 
-# Found from where the .pc file lies, as CMake's package is: `cmake --install --prefix` decides only then.
+# The prefix is relative to the .pc file, as in CMake's package, because `cmake --install --prefix` may change it later.
 file(RELATIVE_PATH nopspan_prefix_from_pc ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 string(REGEX REPLACE "/$" "" nopspan_prefix_from_pc "${nopspan_prefix_from_pc}")
 foreach(nopspan_pc nopspan nopspan-static)

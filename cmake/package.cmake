@@ -48,7 +48,7 @@ The program nopspan shows what processes that use the nopspan library do,
 while they do it: rates, times and tokens, requests as trees, histograms,
 recordings. With scripts for bpftrace, perf and SystemTap, and a systemd unit.")
 
-# Debian wants it compressed; -n: without a time, so that two builds are the same.
+# Debian requires compression. -n omits the time, so that two builds are identical.
 configure_file(packaging/deb/changelog.in ${PROJECT_BINARY_DIR}/changelog.Debian)
 execute_process(
   COMMAND gzip -9nc ${PROJECT_BINARY_DIR}/changelog.Debian OUTPUT_FILE ${PROJECT_BINARY_DIR}/changelog.Debian.gz

@@ -1,4 +1,4 @@
-# Sets nopspan_have_usdt, from NOPSPAN_USDT and what the machine has.
+# Sets nopspan_have_usdt, depending on NOPSPAN_USDT and on this machine.
 include(CheckIncludeFile)
 
 set(nopspan_have_usdt FALSE)

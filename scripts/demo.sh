@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The main job on real input: builds nopspan, installs it in /usr/local, runs the example chat server and agent against
-# it, attaches bpftrace and then the collector `nopspan` to the running programs, shows traces and histograms, and takes
-# everything away again:
+# A demonstration on real programs. Builds nopspan, installs it in /usr/local, and runs the example chat server and
+# agent. Attaches bpftrace and then the collector `nopspan` to them, and shows traces and histograms. Then removes
+# everything:
 #
 #   scripts/demo.sh [--keep]
 #
-#   --keep   goes on until Ctrl-C
+#   --keep   keep running until Ctrl-C
 #
-# Installs the Debian packages it needs. Needs root or sudo. Exit status: 0 done, 1 failed, 2 misused.
+# Installs the Debian packages that it needs. Needs root or sudo. Exit status: 0 success, 1 failure, 2 usage error.
 set -euo pipefail
 self=$(realpath "$0")
 cd "$(dirname "$self")/.."
@@ -38,7 +38,7 @@ for argument in "$@"; do
   esac
 done
 if [[ $EUID -ne 0 ]]; then
-  command -v sudo >/dev/null || fail "it installs into /usr/local and attaches bpftrace: run it as root, or install sudo"
+  command -v sudo >/dev/null || fail "needs root to install into /usr/local and to attach: run it as root, or install sudo"
   exec sudo -- "$self" "$@"
 fi
 
@@ -49,7 +49,7 @@ if [[ $inside == 0 ]]; then
   cmake -S . -B $build/library -G Ninja -DCMAKE_BUILD_TYPE=Release -DNOPSPAN_USDT=ON -DNOPSPAN_TESTS=OFF \
     -DNOPSPAN_EXAMPLES=OFF -DNOPSPAN_BENCH=OFF >/dev/null || fail "cmake failed"
   cmake --build $build/library -- --quiet || fail "the build failed"
-  # Not exec: the wrapper cleans up also if this is killed in between.
+  # Not exec, because the wrapper must clean up even if this script is killed.
   ./.ci/with-installed.sh $build/library -- "$self" --inside "$@"
   exit
 fi
@@ -71,7 +71,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-say "Starting the chat server (some of its answers are 429 and 503, so that there is something to retry)"
+say "Starting the chat server (it answers some requests with 429 or 503, so that the agent has to retry)"
 $build/examples/chat_service/chat_server --port-file "$run/port" --token-delay-us 500 --fail-rate 0.1 --rate-limit 40 --seed 7 \
   >"$run/server.out" 2>&1 &
 server=$!
@@ -84,7 +84,8 @@ echo "$url, pid $server"
 
 ask() { $build/examples/chat_service/agent --base-url "$url" --search-root docs --max-attempts 12 "$@"; }
 
-# A bpftrace script has attached to all its probes when it shows a span of an agent that was started after it.
+# attach SCRIPT OUTPUT REGEX: a bpftrace script has attached to all its probes when its output matches REGEX, for an
+# agent that was started later.
 attach() {
   local script=$1 output=$2
   bpftrace "scripts/$script" >"$output" 2>"$output.err" &
@@ -115,7 +116,7 @@ grep -F -- "$request" "$run/trace"
 say "bpftrace scripts/spans.bt: count, rate, latency, errors and the slowest requests"
 attach spans.bt "$run/spans" 'llm.chat'
 if [[ $keep == 1 ]]; then
-  echo "going on until Ctrl-C"
+  echo "running until Ctrl-C"
   tail -n +1 -f "$run/spans" &
   while ask --stream --requests 40 --concurrency 8 >/dev/null 2>&1 || true; do :; done
 fi
@@ -123,7 +124,7 @@ ask --stream --requests 120 --concurrency 8
 detach
 awk '/^Totals/ { on = 1 } on' "$run/spans" | cat -s
 
-# The collector shows what begins after it has attached: it is asked for so many requests.
+# The collector shows only requests that begin after it has attached, so this sends requests until it ends.
 collect() {
   "$@" >"$run/collected" 2>"$run/collected.err" &
   local collector=$!
@@ -131,15 +132,15 @@ collect() {
   wait $collector || { cat "$run/collected" "$run/collected.err" >&2; fail "$* failed"; }
   cat "$run/collected" "$run/collected.err"
 }
-say "The collector. nopspan ps: who has probes"
+say "The collector. nopspan ps: processes with probes"
 nopspan ps
-say "nopspan trace --name llm.tool --limit 1: a request, as it ends, across both programs"
+say "nopspan trace --name llm.tool --limit 1: one request across both programs, shown when it ends"
 collect nopspan trace --name llm.tool --limit 1
-say "nopspan hist --duration 5s --by name --rows 3: histograms of durations, the three most frequent"
+say "nopspan hist --duration 5s --by name --rows 3: histograms of durations for the three most frequent names"
 collect nopspan hist --duration 5s --by name --rows 3
-say "nopspan record: everything to a file; then nopspan top reads it"
+say "nopspan record: all entries to a file, which nopspan top then reads"
 collect nopspan record "$run/spans.rec" --duration 3s
 nopspan top --plain --from "$run/spans.rec"
 
-say "Detached: the server runs on, untraced"
-ask 'What is 1 + 1?' >/dev/null && echo "it answers"
+say "Detached: the server keeps running, untraced"
+ask 'What is 1 + 1?' >/dev/null && echo "it still answers"

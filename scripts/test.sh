@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what is missing, builds nopspan and runs every test:
+# Installs missing packages, builds nopspan and runs every test:
 #
 #   scripts/test.sh [--long] [--only PRESET]...
 #
-#   --long         also the long matrices, soaks, fuzzing, packages and other kernels in emulation (an hour)
+#   --long         also run the long matrices, soaks, fuzzing, packages and other kernels in emulation (one hour)
 #   --only PRESET  dev, noprobes, asan, tsan or fuzz; may be given several times
 #                  (default: all, but fuzz only with --long)
 #
-# With CI=true a live test that cannot run is a failure, not a skip. Exit status: 0 all passed, 1 not, 2 misused.
+# With CI=true a live test that cannot run fails instead of being skipped. Exit status: 0 all passed, 1 failure,
+# 2 usage error.
 set -euo pipefail
 self=$(realpath "$0")
 cd "$(dirname "$self")/.."
@@ -24,7 +25,7 @@ while [[ $# -gt 0 ]]; do
       shift
       ;;
     -h | --help)
-      sed -n '3,11s/^# \{0,1\}//p' "$self"
+      sed -n '3,12s/^# \{0,1\}//p' "$self"
       exit 0
       ;;
     *)
@@ -51,8 +52,9 @@ build() {
   cmake --build --preset "$1" -- --quiet
 }
 
-# Of each preset a line when it is done: its exit status, and how long it took. Only with what time others leave, where
-# the kernel lets it: of sessions each gets its share (autogroup), whatever their processes are.
+# Builds the presets one after the other, and prints a line for each: exit status and seconds. If the kernel allows it,
+# the builds use only idle time. That needs autogroup as well as chrt, because with autogroup the kernel divides the
+# time between sessions, whatever the priorities of their processes.
 build_each() {
   local logs=$1 preset status
   shift
@@ -74,7 +76,7 @@ at_exit() {
 }
 trap at_exit EXIT
 
-# The ten tests that took longest, of what ctest printed: seconds, name.
+# The ten tests that took longest according to ctest's output: seconds, name.
 slowest() {
   sed -nE 's|^ *[0-9]+/[0-9]+ Test +#[0-9]+: ([^ ]+) .* ([0-9.]+) sec.*|\2 \1|p' "$@" | sort -rn | awk 'NR <= 10'
 }
@@ -87,19 +89,20 @@ for preset in "${presets[@]}"; do
     began=$SECONDS
     build "$preset" || exit 1
     took=$((SECONDS - began))
-    # The others while tests run, with what time they leave: what waits for something does not wait longer for it. In a
-    # session of its own, so that all of it can be ended.
+    # Builds the other presets in the background, at low priority so that the tests do not become slower. The builds run
+    # in a session of their own, which can be killed as a whole.
     exec {built}< <(exec setsid bash -c 'build_each "$@"' bash "$logs" "${presets[@]:1}")
     background=$!
   else
-    read -r status took <&"$built" || { echo "the build of $preset was ended"; exit 1; }
+    read -r status took <&"$built" || { echo "the build of $preset was killed"; exit 1; }
     cat "$logs/$preset"
     if [[ $status != 0 ]]; then
       failed+=("$preset (its build)")
       break
     fi
-    echo "== $preset: built meanwhile, in $took s"
-    if [[ $preset == "${presets[-1]}" ]]; then background=''; fi # it has ended, and its number may be another's
+    echo "== $preset: built in the background in $took s"
+    # The background session has ended, and its pid may be reused.
+    if [[ $preset == "${presets[-1]}" ]]; then background=''; fi
   fi
   echo "== $preset: test"
   began=$SECONDS
@@ -108,7 +111,7 @@ for preset in "${presets[@]}"; do
 done
 echo "== the slowest tests, in seconds"
 slowest "$logs"/*.tests
-echo "== the time of each preset; all but the first are built while others are tested"
+echo "== the time of each preset (all but the first are built while others are tested)"
 echo "$times"
 
 if [[ ${#failed[@]} -gt 0 ]]; then
