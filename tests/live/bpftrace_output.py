@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What bpftrace printed of a script's maps, as values."""
+"""Parses the maps that bpftrace prints."""
 
 import collections
 import re
@@ -28,9 +28,9 @@ def _value(text):
 
 
 def maps(lines):
-    """{map: {key: value}} of lines; a key is the text between [ and ], "" without one; of what was printed several
-    times the last. A value is an int, Stats, a text, or a histogram {lower bound: count} (None: below the range), of
-    which only buckets that are not empty are in it."""
+    """{map: {key: value}} of the lines. A key is the text between [ and ], or "" if there is none. If a map was printed
+    several times, the last one counts. A value is an int, Stats, a text, or a histogram {lower bound: count} (None:
+    below the range) without its empty buckets."""
     found = collections.defaultdict(dict)
     histogram = None
     for line in lines:
@@ -49,10 +49,10 @@ def maps(lines):
 
 
 def log2_bucket(value):
-    """The lower bound of hist()'s bucket of a value."""
+    """The lower bound of the bucket in which hist() counts a value."""
     return value if value < 2 else 1 << (value.bit_length() - 1)
 
 
 def histogram(values):
-    """What hist() makes of values."""
+    """The histogram that hist() makes of the values."""
     return dict(collections.Counter(log2_bucket(value) for value in values))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program that is traced in a container, with its own copies of everything."""
+"""A traced program in a container, with its own copies of all files."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from harness import LIBRARY, Program, program_path
 
 
 class Container(Program):
-    """`traced` in mount and pid namespaces of its own, in a root with its own copies of everything."""
+    """`traced` in its own mount and pid namespaces, with a root folder that has copies of all its files."""
 
     def __init__(self, root):
         self.build_root(root)

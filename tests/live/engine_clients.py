@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fifty clients of the example server at once, a third of which hang up: in the queue, in prefill, in decode."""
+"""Fifty concurrent clients of the example server. A third of them hang up: in the queue, in prefill, or in decode."""
 
 import base64
 import http.client
@@ -15,16 +15,17 @@ OPTIONS = ("--slots", str(SLOTS), "--threads", "64", "--context", "16384", "--pr
            "--token-delay-us", "5000")
 
 CANCELLED = 2
-FOREVER = 7000  # tokens: far more than are generated before somebody hangs up
+FOREVER = 7000  # tokens: far more than can be generated before a client hangs up
 MODEL = "nopspan-ngram"
 SHARED = "You are one of many clients, all of which begin with these words, so that they are read once. " * 3
-# How many clients hang up, and in which phase their requests are then.
+# How many clients hang up, and the phase in which their requests are then.
 HANG_UP = {"decode": 7, "queue": 6, "prefill": 4}
 CLIENTS = 50
 
 
 class Watch:
-    """Which spans of which requests the tracer has seen begin and end, while it runs. Reads each of its lines once."""
+    """The spans that the tracer has seen begin and end, by request, while it runs. Reads each line of its output
+    once."""
 
     def __init__(self, tracer):
         self.tracer = tracer
@@ -51,7 +52,7 @@ class Watch:
 
 
 class Client(threading.Thread):
-    """One request of its own trace. `leaves` is the phase in which it hangs up, or None."""
+    """One request, with a trace of its own. `leaves` is the phase in which the client hangs up, or None."""
 
     def __init__(self, number, server, watch, stream, leaves=None, after=None):
         super().__init__(daemon=True)
@@ -109,7 +110,8 @@ class Client(threading.Thread):
 
 
 def run_clients(server, watch):
-    """All of them at once: when those that leave the queue do, the others wait there too, behind some that decode."""
+    """Runs all clients together. When some leave the queue, others still wait there too, because the slots are busy
+    with decoding."""
     full, go = threading.Event(), threading.Event()
     numbers = iter(range(CLIENTS))
     clients = [Client(next(numbers), server, watch, True, "decode", after=go) for _ in range(SLOTS)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The example service, for tests of it: the chat server, the agent, and the files that they write."""
+"""The chat server, the agent, and the files that they write, for tests of the example service."""
 
 import collections
 import json
@@ -12,17 +12,18 @@ from harness import BUILD, LIBRARY, PATIENCE_S, SOURCE, wait_until
 
 SERVER = os.path.join(BUILD, "examples", "chat_service", "chat_server")
 AGENT = os.path.join(BUILD, "examples", "chat_service", "agent")
-# The programs with the library that a Tracer looks at, and with that of the build tree, to which their RUNPATH leads.
+# The environments of the programs: with the library that a Tracer attaches to, and with the library of the build tree,
+# to which their RUNPATH leads.
 TRACED = {**os.environ, "LD_LIBRARY_PATH": os.path.dirname(LIBRARY)}
 UNTRACED = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
 
 
-# With what the agent calls each of its tools, no tool, and one that fails.
+# Prompts that make the agent call each of its tools, no tool, and a tool that fails.
 PROMPTS = ["What is 6 * (3 + 4)?", 'Find "traceparent" in the files.', "Explain spans to me.", "What is 1 / 0?"]
 
-# Handlers see no end of it, and its start as an event; to probes it is a span.
+# Handlers receive its start only, as an event. For probes it is a span.
 ITERATION = "agent.operator.iteration"
-# What only handlers are told in these words: probes have the retry, the first token and the gauges.
+# Events that only handlers receive under these names. Probes have the retry, the first token and the gauges instead.
 HANDLERS_ONLY = {ITERATION + "_start", "gen_ai.retry", "gen_ai.stream.first_token", "engine.stats"}
 
 
@@ -45,7 +46,7 @@ def lines_of(path):
 
 
 def canonical(attributes):
-    """A text by which equal is equal: 1 and 1.0 differ."""
+    """A text that is equal for equal values only: 1 and 1.0 differ."""
     return json.dumps(attributes, sort_keys=True, ensure_ascii=False)
 
 
@@ -71,7 +72,7 @@ def of_handlers(lines):
 
 
 class Server:
-    """The chat server. A context manager: it listens when entered, and has ended when left."""
+    """The chat server. A context manager: the server listens on entry and has ended on exit."""
 
     def __init__(self, folder, *options, env=None):
         port_file = os.path.join(folder, "port")
@@ -95,7 +96,7 @@ class Server:
 
 
 class Agent:
-    """A run of the agent: its exit status, and the object that --json prints."""
+    """Runs the agent. Returns its exit status, and the object that --json prints."""
 
     def __init__(self, url, *arguments, env=None):
         process = subprocess.Popen(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that is followed: what it prints and says is there for a test while it runs."""
+"""A process whose output a test reads while it runs."""
 
 import os
 import re
@@ -12,10 +12,10 @@ from waiting import PATIENCE_S, wait_until
 
 
 class Followed:
-    """A command from its start to SIGINT. `lines` of its stdout and `said` on its stderr grow while it runs. A context
-    manager: up when entered, ended when left."""
+    """Runs a command until SIGINT. `lines` (stdout) and `said` (stderr) grow while it runs. A context manager: the
+    command is running (and attached) on entry and has ended on exit."""
 
-    # What is done about output that is not UTF-8.
+    # how to decode output that is not UTF-8
     decoding_errors = "strict"
 
     def __init__(self, command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=None):
@@ -38,7 +38,7 @@ class Followed:
         try:
             self.wait_until_up()
         except BaseException:
-            # Its output may be held open by a child that lives on.
+            # A child that lives on may hold its output open.
             self.process.kill()
             self.process.wait()
             raise
@@ -49,13 +49,13 @@ class Followed:
             self.stop()
 
     def wait_until_up(self):
-        """For those that have a way to tell that they are attached."""
+        """Waits until it is attached. Subclasses that can detect this override it."""
 
     def is_running(self):
         return self.process.poll() is None
 
     def wait_while_it_runs(self, condition, what):
-        """wait_until() that fails when the process ends."""
+        """Like wait_until(), but fails when the process ends."""
         def checked():
             if not self.is_running():
                 raise AssertionError("%s ended: %s" % (self.command_line, "\n".join(self.said + self.lines[-20:])))
@@ -70,17 +70,17 @@ class Followed:
                                 "%s to say %s" % (self.command_line, pattern))
 
     def stop(self, signal_number=signal.SIGINT):
-        """Ends it by a signal, as a user does; returns its exit status."""
+        """Ends the process by a signal, as a user does. Returns its exit status."""
         self.process.send_signal(signal_number)
         return self.end()
 
     def kill(self):
-        """As SIGKILL does it; what it had printed is there."""
+        """Ends the process by SIGKILL. The output until then is kept."""
         self.process.kill()
         self.end()
 
     def end(self):
-        """Waits for its end; returns its exit status."""
+        """Waits until the process ends. Returns its exit status."""
         code = self.process.wait(PATIENCE_S)
         for reader in self._readers:
             reader.join()

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What live tests share: the programs they trace, and bpftrace as the tracer.
+"""Used by all live tests: the traced programs, and bpftrace as the tracer.
 
-A test waits for conditions, never for time: a program answers each command when it is done (programs/commands.h), and a
-tracer is up when it has printed an event of each of its probes from a canary program, because "Attaching N probes..." is
-printed before they are attached, one by one.
+A test waits for conditions, never for a fixed time. A program answers each command when it is done
+(programs/commands.h). A tracer is attached when it has printed an event of each of its probes from a canary program.
+bpftrace's own "Attaching N probes..." is too early, because it then attaches the probes one by one.
 
-Run a file by hand: ctest --preset dev -V -R live.attach, or one test of it:
+To run a file by hand: ctest --preset dev -V -R live.attach. To run one test of it:
 PYTHONPATH=tests/live:tests/support python3 tests/live/library/test_attach.py -v Attach.test_before_the_program_starts
 """
 
@@ -30,11 +30,11 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 BUILD = os.path.abspath(os.environ.get("NOPSPAN_BUILD_DIR", os.path.join(SOURCE, "build", "dev")))
 PROGRAMS = os.path.join(BUILD, "tests", "live")
 BUILT_LIBRARY = os.path.join(PROGRAMS, "lib", "libnopspan.so.0")
-# The calling file's own copy (main()).
+# The calling file's own copy of the library (see main()).
 LIBRARY = os.path.join(PROGRAMS, "lib", os.path.splitext(os.path.basename(sys.argv[0]))[0], "libnopspan.so.0")
 # The collector.
 NOPSPAN = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
-# What the scripts of the project say, and attach.sh replaces.
+# The path in the project's scripts, which attach.sh replaces.
 INSTALLED = "/usr/*/*/libnopspan.so.0"
 LONG = os.environ.get("NOPSPAN_LONG") == "1"
 # Another bpftrace than the one in PATH, or a command that runs one.
@@ -46,7 +46,7 @@ FLAG_ORPHAN = 0x1
 FLAG_REMOTE_PARENT = 0x2
 FLAG_FOREIGN_ID = 0x4
 
-# The gate's parts (include/nopspan/gate.h).
+# The parts of the gate (include/nopspan/gate.h).
 GATE_SPANS = 0xFFFF
 GATE_POINTS = 0xFFFF << 48
 
@@ -56,7 +56,7 @@ def program_path(name):
 
 
 class Program:
-    """A program that takes commands, or runs by itself."""
+    """A program that takes commands, or that runs by itself."""
 
     def __init__(self, name, *arguments, command=None, env=None):
         command = command or [program_path(name), *arguments]
@@ -85,7 +85,7 @@ class Program:
         return self
 
     def __exit__(self, failed, *_):
-        """The end of its stdin ends it. That it ended well is a part of every test."""
+        """Ends the program by closing its stdin. Every test checks that it exits successfully."""
         self.process.stdin.close()
         try:
             code = self.process.wait(PATIENCE_S)
@@ -98,13 +98,14 @@ class Program:
 
 
 def run(name, *arguments):
-    """Runs a program to its end; returns its stdout."""
+    """Runs a program to its end. Returns its stdout."""
     command = [program_path(name), *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE_S).stdout
 
 
 def workload_ends(test, path):
-    """Each end that the handler of programs/workload saw, and wrote into a file: the event, and the span's name."""
+    """Each span end that the handler of programs/workload received and wrote into a file: the event, and the span's
+    name."""
     with open(path, encoding="utf-8") as file:
         events = [json.loads(line) for line in file]
     ends = [dict(e, name=e["event"].rpartition(".")[0]) for e in events if not e["event"].endswith(".start")]
@@ -112,7 +113,7 @@ def workload_ends(test, path):
     return ends
 
 
-# A canary emits each kind of event once, under a model that names it, on a CPU where one is given.
+# A canary emits one event of each kind, under a model that identifies it, on the given CPU.
 
 def canary_program(name):
     """A canary that is a process of its own."""
@@ -123,7 +124,7 @@ def canary_program(name):
 
 
 def canary_in(program, pid=None):
-    """A canary that is a program which takes commands: for a tracer that looks at that program alone."""
+    """A canary in a program that takes commands, for a tracer of that program alone."""
     pid = pid or program.pid
 
     def emit(model, cpu=None):
@@ -135,19 +136,19 @@ def canary_in(program, pid=None):
 
 
 def struct_text(name):
-    """The text of a record's struct, as scripts carry it."""
+    """The text of a record's struct, as the scripts contain it."""
     with open(os.path.join(SOURCE, "include", "nopspan", "probes.h"), encoding="utf-8") as header:
         return re.search(r"/\* BEGIN struct %s \*/\n(.*?)/\* END" % name, header.read(), re.S).group(1)
 
 
-# One line an event. What comes first is common to all probes; arg4's text only means something for span_exception.
+# One line per event. It begins with the fields that all probes have. arg4 is a text for span_exception only.
 FIELDS = (("pid", "%d", "pid"), ("id", "%s", "str(arg0)"), ("name", "%s", "str(arg1)"), ("arg2", "%lu", "arg2"),
           ("model", "%s", "str(arg3)"), ("arg4", "%lu", "arg4"), ("size", "%u", "$r->size"), ("flags", "%u", "$r->flags"),
           ("status", "%u", "$r->status"), ("link_count", "%u", "$r->link_count"), ("span_id", "%lx", "$r->span_id"),
           ("parent_id", "%lx", "$r->parent_id"), ("root_id", "%lx", "$r->root_id"), ("start_ns", "%lu", "$r->start_ns"),
           ("duration_ns", "%lu", "$r->duration_ns"), ("stream", "%lx", "$r->stream"), ("sequence", "%lu", "$r->sequence"),
           ("request_id", "%s", "$r->request_id"))
-# More lines, matched by stream and sequence: BPF's stack has not room for all of it in one printf().
+# Further lines, matched by stream and sequence, because BPF's stack is too small to print everything in one printf().
 DETAILS = (("engine", "%s", "str($r->engine)"), ("tenant", "%s", "str($r->tenant)"),
            ("kind", "%s", "str($r->exception_kind)"), ("error_type", "%s", "str($r->error_type)"),
            ("tracestate", "%s", "str($r->tracestate)"))
@@ -163,30 +164,31 @@ SEPARATOR = "\x1f"
 
 
 def in_chroot():
-    """Whether "/" is a folder of the machine's and no mount: what enters other mounts does not find back there."""
+    """Whether "/" is a plain folder and not a mount. A process that enters other mounts could not find back to it."""
     return len(own_mounts()) > 2
 
 
 def own_mounts(*options):
-    """The command that gives what follows a mount namespace, and what options of unshare(1) say."""
+    """The beginning of a command that runs the rest in a mount namespace, with these options of unshare(1)."""
     command = ["unshare", "--mount"]
     tried = subprocess.run([*command, "true"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     if tried.returncode == 0:
         return [*command, *options]
-    # In a chroot "/" is no mount whose propagation could change. But /sys may be shared with the machine outside: what is
-    # mounted or unmounted here must not be there.
+    # If "/" is not a mount (as in a chroot), its propagation cannot change. /sys may still be shared with the machine
+    # outside, where nothing must be mounted or unmounted.
     return [*command, "--propagation", "unchanged", *options, "sh", "-c", 'mount --make-rprivate /sys; exec "$@"', "sh"]
 
 
 def with_tracefs(command):
-    """The command that is `command` with tracefs, mounted for it alone where the machine has it not. Its pid is the same."""
+    """Wraps `command` such that it has tracefs. If the machine has no tracefs mounted, it is mounted in a private
+    namespace. The pid stays the same."""
     mount = '[ -e /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing; exec "$@"'
     return [*own_mounts(), "sh", "-c", mount, "sh", *command]
 
 
 def run_in_tracefs():
-    """Runs the calling file again in mounts of its own with tracefs, where the machine has it not: mounted for all it
-    would change what other tracers on this machine do."""
+    """If the machine has no tracefs mounted, runs the calling file again in a private mount namespace with tracefs.
+    Mounting it for all processes would change what other tracers on this machine do."""
     events = "/sys/kernel/tracing/uprobe_events"
     if not os.path.exists(events) and os.geteuid() == 0 and "NOPSPAN_IN_TRACEFS" not in os.environ:
         os.environ["NOPSPAN_IN_TRACEFS"] = "1"
@@ -208,13 +210,13 @@ def _parse(fields, words):
     return values
 
 
-# The probes whose record has attributes, and how many bytes of them are printed: 64 at a time.
+# The probes whose records have attributes, and how many bytes of the attributes are printed, 64 at a time.
 WITH_ATTRIBUTES = ("span_start", "span_stop", "span_exception", "event", "retry")
 ATTRIBUTE_CHUNKS = 32
 
 
 def _print_attributes(probe):
-    # The last piece begins earlier where it would go on beyond the end: what follows may be no memory.
+    # The last piece begins earlier if it would extend beyond the end, because the memory after it may be unmapped.
     return ('$n = (int64)$r->attributes_bytes; $a = (int64)$r->attributes; $i = (int64)0;\n'
             '  unroll(%d) {\n    if ($i < $n) {\n      $o = $i; if ($i + 64 > $n && $n >= 64) { $o = $n - 64; }\n'
             '      printf("%s@%s%%lx%s%%lu%s%%lu%s%%lu%s%%rx\\n", $r->stream, $r->sequence, $n, $o, buf((uint8*)($a + $o), 64));\n'
@@ -242,34 +244,34 @@ def event_script(probes, libraries=(LIBRARY,), details=False, attributes=False):
 
 
 class Event(dict):
-    """One event that a tracer printed: its fields by name."""
+    """One event that a tracer printed, with its fields as attributes."""
 
     __getattr__ = dict.__getitem__
 
 
 class Bpftrace(Followed):
-    """bpftrace with some script."""
+    """A bpftrace that runs a script."""
 
-    # Whether a test goes on that was not shown everything.
+    # Whether a test may continue if events were lost.
     may_lose = False
-    # It prints what bytes a program has.
+    # Whether the output may contain arbitrary bytes of the program.
     decoding_errors = "surrogateescape"
 
     def __init__(self, command, env=None):
-        # Big per-CPU buffers: a lost event would fail a test for no defect of the library's.
+        # Large per-CPU buffers, because a lost event would fail a test without a defect of the library.
         super().__init__(command, env={"BPFTRACE_PERF_RB_PAGES": "2048", **(env or {})})
 
     def lost(self):
-        """How many events it says that it lost. 0.17 and 0.23 say so on stdout, 0.27 on stderr."""
+        """How many events bpftrace reports as lost. 0.17 and 0.23 report this on stdout, 0.27 on stderr."""
         said = (re.match(r"Lost (\d+) events", line) for line in self.lines + self.said)
         return sum(int(match[1]) for match in said if match)
 
     def stop(self, signal_number=signal.SIGINT):
-        """Ends it by a signal, as a user does; returns the lines it printed."""
+        """Ends it by a signal, as a user does. Returns the lines that it printed."""
         if self.process.poll() is None:
             self.process.send_signal(signal_number)
-        # bpftrace 0.17 forgets a SIGINT that comes while it handles an event, until its next system call is interrupted;
-        # being stopped and continued interrupts one, and does nothing else.
+        # bpftrace 0.17 ignores a SIGINT that arrives while it handles an event, until a system call is interrupted.
+        # Stopping and continuing it interrupts a system call, and has no other effect.
         deadline = time.monotonic() + PATIENCE_S
         while self.process.poll() is None:
             try:
@@ -288,7 +290,7 @@ class Bpftrace(Followed):
 
 
 class Tracer(Bpftrace):
-    """bpftrace printing events of some probes. A context manager: up when entered, ended when left."""
+    """A bpftrace that prints the events of some probes. A context manager: attached on entry and ended on exit."""
 
     def __init__(self, probes=("span_stop",), libraries=(LIBRARY,), details=False, canaries=None, options=(),
                  command=None, script=None, attributes=False):
@@ -305,9 +307,10 @@ class Tracer(Bpftrace):
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def stop(self, signal_number=signal.SIGINT):
-        """Ends it, after it has printed all that happened before this call; returns the lines."""
+        """Ends it after it has printed everything that happened before this call. Returns the lines."""
         if self.is_running() and self.canaries and signal_number == signal.SIGINT:
-            # It throws away what it has not read yet when the signal comes. What it reads of one CPU is in order.
+            # On a signal, bpftrace discards what it has not read yet. It reads the events of each CPU in order, so a
+            # canary per CPU shows when everything before has been printed.
             for cpu in sorted(os.sched_getaffinity(0)):
                 self._wait_for_canary(self.canaries[0], "last-on-%d" % cpu, self.probes[:1], cpu)
         return super().stop(signal_number)
@@ -349,7 +352,7 @@ class Tracer(Bpftrace):
         return events
 
     def events(self, probe=None, pid=None):
-        """What it printed so far, canaries left out. Complete only after stop()."""
+        """The events printed so far, without the canaries. Complete only after stop()."""
         return [e for e in self._parsed() if not e.name.startswith("canary") and probe in (None, e.probe)
                 and pid in (None, e.pid)]
 
@@ -361,7 +364,7 @@ class Tracer(Bpftrace):
 
 
 class Test(unittest.TestCase):
-    """A test of a machine that is able to: what it lacks is said, and skips the file (main())."""
+    """A test that needs a capable machine. If something is missing, main() names it and skips the file."""
 
     longMessage = True
 
@@ -371,8 +374,8 @@ class Test(unittest.TestCase):
         return folder
 
     def until_interrupted(self, *command, **options):
-        """The process of a tracer that ends by SIGINT, at the latest with the test, whatever fails. Never by force: that
-        leaves probes up, of files that go away with the test."""
+        """Starts a tracer that SIGINT ends, at the latest at the end of the test. It is never killed, because that
+        would leave probes attached to files that disappear with the test."""
         process = subprocess.Popen(command, **options)  # pylint: disable=consider-using-with
         self.addCleanup(process.wait, PATIENCE_S)
         self.addCleanup(process.send_signal, signal.SIGINT)
@@ -380,7 +383,7 @@ class Test(unittest.TestCase):
 
 
 def hold_lock(path):
-    """Waits for the one place on this machine where `path` stands for; held until this process ends."""
+    """Takes the machine-wide lock that `path` stands for. This process holds it until it ends."""
     lock = open(path, "w", encoding="utf-8")  # pylint: disable=consider-using-with
     fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
@@ -394,15 +397,15 @@ def need(*commands):
 
 
 def main(*commands):
-    """Runs the tests of the calling file, if the machine can. What they attach to is a copy of the library that only their
-    programs load, so that other files' tests may run meanwhile."""
+    """Runs the tests of the calling file, if the machine can. They attach to a copy of the library that only their
+    programs load, so that the tests of other files can run at the same time."""
     need(*commands)
     os.makedirs(os.path.dirname(LIBRARY), exist_ok=True)
     _lock = hold_lock(os.path.join(os.path.dirname(LIBRARY), ".lock"))
-    # Never written into: a process may map it yet.
+    # The file is replaced and never written into, because a process may still map it.
     if os.path.exists(LIBRARY):
         os.remove(LIBRARY)
     shutil.copy(BUILT_LIBRARY, LIBRARY)
-    # Before the programs' RUNPATH, but behind the library in /usr/local (scripts/installed.py).
+    # Searched before the programs' RUNPATH, but after the library in /usr/local (scripts/installed.py).
     os.environ.setdefault("LD_LIBRARY_PATH", os.path.dirname(LIBRARY))
     unittest.main()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a test needs of the machine that it runs on. Where that is missing it is skipped, with exit status 77; with
-CI=true, where everything is there, it fails."""
+"""What a test needs from the machine that it runs on. If something is missing, the test is skipped with exit status 77.
+With CI=true, where everything must be present, it fails instead."""
 import os
 import shutil
 import subprocess
@@ -26,7 +26,7 @@ def need_bpftrace():
     need("bpftrace")
     if not os.path.exists("/sys/bus/event_source/devices/uprobe"):
         unable("no uprobes in this kernel (CONFIG_UPROBE_EVENTS, /sys/bus/event_source/devices/uprobe)")
-    # BEGIN is a uprobe on bpftrace itself: where this works, ours do.
+    # BEGIN is a uprobe on bpftrace itself. If this works, uprobes on our programs work too.
     tried = subprocess.run(["bpftrace", "-e", "BEGIN { exit(); }"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                            text=True, check=False)
     if tried.returncode != 0:

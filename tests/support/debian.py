@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Debian of its own, from where this machine's apt gets its Debian. Needs root and debootstrap."""
+"""A Debian in a folder, from the mirror that this machine's apt uses. Needs root and debootstrap."""
 
 import glob
 import os
@@ -10,7 +10,7 @@ CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or "/var/cache", "nopspan-
 
 
 def mirror():
-    """Where this machine's apt gets Debian itself, however its sources are written."""
+    """The URL from which this machine's apt gets Debian, in whichever format its sources are written."""
     listed = subprocess.run(["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)",
                              "Created-By: Packages"], check=True, stdout=subprocess.PIPE, text=True).stdout
     for line in listed.splitlines():
@@ -21,9 +21,9 @@ def mirror():
 
 
 def bootstrap(suite, packages, tree):
-    """A bare Debian with these packages, in a folder that is replaced."""
+    """Installs a bare Debian with these packages into a folder, which it replaces."""
     print("fetching Debian %s with %s" % (suite, " ".join(packages)), file=sys.stderr, flush=True)
-    # One that was killed may have left the kernel's file systems mounted in it.
+    # A killed run may have left the kernel's file systems mounted in the folder.
     subprocess.run(["rm", "-rf", "--one-file-system", tree], check=False)
     done = subprocess.run(["debootstrap", "--variant=minbase", "--include=" + ",".join(packages), suite, tree, mirror()],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)

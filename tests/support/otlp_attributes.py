@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attribute bytes of a record, decoded by protobuf's own compiler: protoc --decode, with the published OTLP definitions."""
+"""The attribute bytes of a record, decoded by protobuf's own compiler (protoc --decode) with the published OTLP
+definitions."""
 
 import os
 import re
@@ -23,12 +24,13 @@ def _delimited(field, data):
 
 
 def _unquote(text):
-    """A string of protobuf's text format: C escapes over UTF-8, or over any bytes, which are surrogates then."""
+    """A string of protobuf's text format, which has C escapes. Bytes that are not UTF-8 become surrogates."""
     return text[1:-1].encode("ascii").decode("unicode_escape").encode("latin-1").decode("utf-8", "surrogateescape")
 
 
 def parse_text(text):
-    """Text format as nested lists of (name, value); a message's value is such a list. Strings and bytes are texts."""
+    """Parses the text format to nested lists of (name, value). The value of a message is such a list. Strings and bytes
+    are str."""
     stack = [[]]
     name = None
     for word, string, number, sign in _TOKEN.findall(text):
@@ -85,7 +87,7 @@ def key_values(messages):
 
 
 def decode(fragments, of_events=False):
-    """The attributes of each fragment, which is a part of an OTLP Span (or of its Event): [{key: value}]."""
+    """[{key: value}]: the attributes of each fragment. A fragment is a part of an OTLP Span (or of its Event)."""
     wrapped = [_delimited(11, fragment) if of_events else fragment for fragment in fragments]
     scope_spans = b"".join(_delimited(2, fragment) for fragment in wrapped)
     done = subprocess.run(

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recording of `nopspan record`, read by nothing of nopspan's: its format is in docs/recording.md, and its messages are
-decoded by protobuf's own compiler."""
+"""Reads a recording of `nopspan record` without any code of nopspan. docs/recording.md documents the format, and
+protobuf's own compiler decodes the messages."""
 
 import collections
 import json
@@ -25,11 +25,11 @@ Frame = collections.namedtuple("Frame", "kind entries time_unix_ns payload")
 
 
 class Cut(Exception):
-    """What follows the frames that were read is none."""
+    """The bytes after the last complete frame are not a frame."""
 
 
 def frames(data):
-    """The frames of a file's bytes. Raises Cut behind the last one, if that is not the end."""
+    """The frames in the bytes of a file. Raises Cut after the last one unless that is the end."""
     magic, version, zero = FILE_HEADER.unpack_from(data)
     if (magic, version, zero) != (b"NOPSPAN\0", 1, 0):
         raise ValueError("no recording: %r" % data[:16])
@@ -49,7 +49,7 @@ def frames(data):
 
 
 def whole_frames(path):
-    """The frames of a file up to where it is cut, and whether it is not."""
+    """The complete frames at the beginning of a file, and whether the file ends there."""
     with open(path, "rb") as file:
         data = file.read()
     found = []
@@ -72,7 +72,7 @@ def _decode(kind, payload):
 
 
 class Message(dict):
-    """A message's fields by name: a list of values each. `attributes` are {key: value}."""
+    """The fields of a message: {name: list of values}. `attributes` is {key: value}."""
 
     def one(self, name, default=None):
         values = self.get(name, [])
@@ -99,7 +99,7 @@ Entry = collections.namedtuple("Entry", "kind resource scope message")
 
 
 def entries(frame):
-    """The spans, log records or metrics of a frame: their messages, with the attributes of resource and scope."""
+    """The messages of the spans, log records or metrics in a frame, with the attributes of resource and scope."""
     found = []
     inner = {"traces": ("resource_spans", "scope_spans", "spans"), "logs": ("resource_logs", "scope_logs", "log_records"),
              "metrics": ("resource_metrics", "scope_metrics", "metrics")}[frame.kind]
@@ -114,7 +114,7 @@ def entries(frame):
 
 
 def all_entries(path):
-    """All of a file that must be whole."""
+    """The entries of a file that must be complete."""
     found, is_whole = whole_frames(path)
     if not is_whole:
         raise ValueError(path + " is not whole")
@@ -122,5 +122,5 @@ def all_entries(path):
 
 
 def ledger(path):
-    """The last one."""
+    """The last ledger."""
     return json.loads([frame.payload for frame in whole_frames(path)[0] if frame.kind == "ledger"][-1])

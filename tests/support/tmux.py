@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A terminal for a program to draw on, by tmux: keys are typed, the screen is read back."""
+"""A terminal for a program, provided by tmux: tests type keys and read the screen."""
 
 import os
 import shlex
@@ -10,7 +10,7 @@ from waiting import PATIENCE_S, wait_until
 
 
 class Terminal:
-    """A context manager. It has a tmux server of its own, which nobody else's is touched by."""
+    """A context manager. It runs a tmux server of its own, so that no other server is affected."""
 
     def __init__(self, command, width=160, height=40, env=None):
         self.folder = tempfile.TemporaryDirectory()
@@ -18,8 +18,8 @@ class Terminal:
         self.status = os.path.join(self.folder.name, "status")
         self.width, self.height = width, height
         settings = " ".join("%s=%s" % (name, shlex.quote(value)) for name, value in (env or {}).items())
-        # A shell with jobs that lives on, as a user's does: what the program leaves behind on the terminal is seen, and
-        # a stopped one is continued by Enter.
+        # The program runs in a shell with job control, as a user's does. The shell lives on, so that tests see what the
+        # program leaves on the terminal. Enter continues a stopped program.
         self.line = ("set -m; env %s %s; code=$?; "
                      "while [ $code = 148 ]; do echo it is stopped; read line; fg; code=$?; done; "
                      "echo $code > %s; stty -a > %s.stty; echo; echo it has ended; exec cat") % (
@@ -44,7 +44,7 @@ class Terminal:
         self.folder.cleanup()
 
     def type(self, *keys):
-        """Names of keys as tmux has them (Enter, Up, NPage), or single characters."""
+        """Types keys by tmux's names (Enter, Up, NPage), or single characters."""
         self.tmux("send-keys", *keys)
 
     def write(self, text):
@@ -55,14 +55,14 @@ class Terminal:
         self.tmux("resize-window", "-x", str(width), "-y", str(height))
 
     def screen(self, *options):
-        """Its lines, without the blanks at their ends."""
+        """The lines of the screen, without trailing blanks."""
         return [line.rstrip() for line in self.tmux("capture-pane", "-p", *options).split("\n")[:self.height]]
 
     def pid(self):
         return int(self.tmux("display-message", "-p", "#{pane_pid}"))
 
     def wait_for(self, condition, what):
-        """Until condition(lines) is true; returns its value."""
+        """Waits until condition(lines) is true. Returns its value."""
         return wait_until(lambda: condition(self.screen()), what, seen=lambda: "\n".join(self.screen()))
 
     def wait_for_text(self, text):
@@ -72,12 +72,12 @@ class Terminal:
         return self.wait_for(lambda lines: all(text not in line for line in lines), "no " + repr(text))
 
     def wait_for_end(self):
-        """Until the program has ended; returns its exit status."""
+        """Waits until the program has ended. Returns its exit status."""
         self.wait_for_text("it has ended")
         with open(self.status, encoding="ascii") as status:
             return int(status.read())
 
     def settings(self):
-        """What stty says of the terminal after the program's end."""
+        """The output of stty after the program has ended."""
         with open(self.status + ".stty", encoding="ascii") as settings:
             return settings.read()

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How tests wait: for a condition, never for time."""
+"""Waiting in tests: always for a condition, never for a fixed time."""
 
 import time
 
-# Far more than anything here takes: a condition that never comes true fails the test, and does not hang it.
+# Far longer than anything here takes. It makes a test fail, instead of hang, if a condition never becomes true.
 PATIENCE_S = 60
 
 
 def wait_until(condition, what, patience_s=PATIENCE_S, seen=lambda: ""):
-    """Returns condition()'s first true value; fails if none comes, and then tells what there is to be seen."""
+    """Returns condition()'s first true value. If there is none in time, fails with a description of the current
+    state."""
     deadline = time.monotonic() + patience_s
     while True:
         value = condition()
