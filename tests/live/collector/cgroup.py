@@ -7,7 +7,7 @@ from waiting import wait_until
 
 
 def removes(path):
-    """Whether it is gone now: one that has a process yet is not."""
+    """Removes a cgroup. Returns whether it is gone; one that still has a process is not."""
     try:
         os.rmdir(path)
     except OSError:
@@ -16,14 +16,15 @@ def removes(path):
 
 
 def mount_points(kind, option=""):
-    """Where hierarchies of a kind are mounted that have an option."""
+    """The mount points of hierarchies of this kind, with this mount option."""
     with open("/proc/self/mounts", encoding="utf-8") as mounts:
         rows = [line.split() for line in mounts]
     return [row[1] for row in rows if row[2] == kind and (not option or option in row[3].split(","))]
 
 
 class Cgroup:
-    """A cgroup with one below it, where programs are put. A context manager; it skips the test where it cannot be."""
+    """A cgroup with another one inside, which programs are put into. A context manager. If no cgroup can be made, the
+    test is skipped."""
 
     def __init__(self, test, name):
         points = mount_points("cgroup2")
@@ -39,14 +40,14 @@ class Cgroup:
 
     @property
     def path(self):
-        """Where it is, as a shell completes it."""
+        """Its path, with the slash that a shell's completion appends."""
         return self._outer + "/"
 
     def put(self, pid):
         self._move(pid, self._inner)
 
     def take_out(self, pid):
-        """Back to where the test itself is."""
+        """Moves a process back to the test's own cgroup."""
         with open("/proc/self/cgroup", encoding="utf-8") as own:
             path = next(line.rstrip("\n")[3:] for line in own if line.startswith("0::"))
         self._move(pid, os.path.dirname(self._outer) + path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The collector's source as a live test sees it: programs/collect prints each span and event, and the ledger."""
+"""The collector's source in live tests: programs/collect prints each span and event, and the ledger."""
 
 import collections
 import itertools
@@ -18,22 +18,22 @@ LOSSES = ("ring_full", "unreadable", "too_large", "malformed", "missed", "discar
 
 
 class Collector(Followed):
-    """programs/collect. A context manager: attached when entered, ended by SIGINT when left."""
+    """programs/collect. A context manager: attached on entry and ended by SIGINT on exit."""
 
     def __init__(self, *options, binary=LIBRARY):
-        # Attached to the file before any process maps it, so that what a program does first is seen.
+        # Attaches to the file before any process maps it, so that a program's first spans are not missed.
         super().__init__([program_path("collect"), *map(str, options), *(["--binary", binary] if binary else [])],
                          stdin=subprocess.PIPE)
 
     def _read(self, stream, lines):
-        # A line that a killed collector did not finish is none.
+        # Ignores an incomplete line of a killed collector.
         super()._read(itertools.takewhile(lambda line: line.endswith(b"\n"), stream), lines)
 
     def wait_until_up(self):
         self.wait_while_it_runs(lambda: self.lines, "the collector to attach")
 
     def stop(self, signal_number=signal.SIGINT):
-        """Ends it as a user does; returns the ledger."""
+        """Ends it as a user does. Returns the ledger."""
         code = super().stop(signal_number)
         if code != 0:
             raise AssertionError("the collector ended with %d: %s" % (code, "\n".join(self.said)))
@@ -61,7 +61,7 @@ class Collector(Followed):
         return self._asked("rss")
 
     def entries(self, pid=None, kind=None):
-        """What was given to the command so far: dictionaries, in order."""
+        """The entries that the command has received so far: dictionaries, in order."""
         rows = (json.loads(line) for line in list(self.lines) if line.startswith('{"kind"'))
         return [row for row in rows if pid in (None, row["pid"]) and kind in (None, row["kind"])]
 
@@ -77,7 +77,8 @@ class Collector(Followed):
         return {name: count for name, count in self.names(pid).items() if name != "canary"}
 
     def wait_until_it_sees(self, program, command="span canary"):
-        """Until it is attached to a file that it has to find. A raised gate would not tell: it may be another tracer's."""
+        """Waits until it has found and attached to the program's file. A raised gate would not prove this, because
+        another tracer may have raised it."""
         def sees():
             program.ask(command)
             return self.names(program.pid)["canary"]
@@ -90,7 +91,7 @@ class Collector(Followed):
         return json.loads(self.lines[-1])["ledger"]
 
     def counts(self, pid=None):
-        """Of one process, or the total."""
+        """The counts of one process, or the total."""
         ledger = self.ledger()
         if pid is None:
             return ledger["total"]
@@ -101,7 +102,7 @@ class Collector(Followed):
 
 
 class Counting(Program):
-    """programs/counting: what it has done is known also when it was killed."""
+    """programs/counting. Its counts are known even after it was killed."""
 
     def __init__(self, folder, threads=2, pause_us=0, depth=3):
         self.path = os.path.join(folder, "counted")

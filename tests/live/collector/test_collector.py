@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the collector's source gives to commands is what in-process handlers saw in the same run."""
+"""The collector's source delivers to commands exactly what in-process handlers received in the same run."""
 
 import collections
 import os
@@ -9,7 +9,7 @@ from collector import Collector, CollectorTest, Counting
 from harness import Program, wait_until
 
 CANCELLED = 2
-# A handler cannot ask for a name that was cut.
+# Truncated, so no handler can be attached under this name.
 CUT = "work.a_name_of_more_than_sixty_three_bytes_which_is_cut_so_t…"
 
 
@@ -30,7 +30,7 @@ class SameAsHandlers(CollectorTest):
         self.assert_nothing_twice(tracer.entries(program.pid))
         self.assertEqual(counts["emitted"], len(tracer.entries(program.pid)))
         spans = {span["span_id"]: span for span in tracer.entries(program.pid, "span") if span["name"] != CUT}
-        # A handler sees both ends of an exception's span.
+        # For a span with an exception, a handler receives both ends.
         expected = {end["span_id"]: end for end in ends}
         self.assertEqual(len(spans), len(expected))
         for span_id, end in expected.items():
@@ -38,11 +38,11 @@ class SameAsHandlers(CollectorTest):
             same = ("name", "request_id", "parent_id", "root_id", "status", "flags", "duration_ns", "link_count")
             self.assertEqual({key: span[key] for key in same}, {key: end[key] for key in same})
             self.assertEqual(span.get("tracestate", ""), end["tracestate"])
-            # A handler sees a span's own labels, a tracer the enclosing ones' too.
+            # A handler receives a span's own labels only, and a tracer receives inherited ones too.
             for key in ("model", "engine", "tenant"):
                 if key in end:
                     self.assertEqual(span[key], end[key])
-            if end["status"] != CANCELLED:  # its reason is no handler's error type
+            if end["status"] != CANCELLED:  # a handler receives the reason of a cancellation, not an error type
                 self.assertEqual(span.get("error_type", ""), end.get("error.type", end.get("type", "")))
             self.assertEqual(span.get("exception_kind", ""), end.get("kind", ""))
             self.assertEqual(span["command"], "workload")
@@ -127,7 +127,8 @@ class IdleThreads(CollectorTest):
 class Filters(CollectorTest):
     def test_the_kernel_leaves_fast_requests_out_and_counts_them(self):
         with Collector("--slower-than", "1h") as tracer:
-            # With a pause a thread hands over when a request has ended, and not in the middle because its buffer is full.
+            # With the pause, a thread flushes when a request has ended, and not in its middle because the buffer is
+            # full.
             with Counting(self.temporary_folder(), pause_us=200) as program:
                 program.ask("start")
                 wait_until(lambda: program.entries() > 5000, "some thousand spans")
@@ -144,7 +145,7 @@ class Filters(CollectorTest):
             with Program("traced") as program:
                 for _ in range(3):
                     program.ask("span fine 10")
-                program.ask("points")  # has a tool that fails
+                program.ask("points")  # one of its tools fails
             tracer.stop()
         self.assertTrue({"llm.chat", "llm.step", "llm.tool"} <= set(tracer.names(program.pid)))
         self.assert_nothing_lost(tracer.counts(program.pid))
@@ -161,7 +162,7 @@ class Filters(CollectorTest):
         self.assertEqual([row["pid"] for row in tracer.ledger()["processes"]], [one.pid])
 
     def test_what_was_fetched_in_part_is_not_left_out_as_a_whole(self):
-        # A request that lasts longer than it is looked at for, and that the filter would leave out when it ends.
+        # This request lasts longer than --max-age, so it is fetched in part. The filter would drop it when it ends.
         with Collector("--errors", "--max-age", "200ms") as tracer:
             with Program("traced") as program:
                 program.ask("begin open")

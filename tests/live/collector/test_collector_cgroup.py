@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--cgroup of nopspan top, record and trace: the processes of a cgroup and of those below it, and no others."""
+"""--cgroup of nopspan top, record and trace: exactly the processes in a cgroup and in the cgroups below it."""
 
 import contextlib
 import json
@@ -21,13 +21,13 @@ from test_trace import Trace, spans_of
 
 class CgroupOption(CollectorTest):
     def setUp(self):
-        # The cgroup can be removed when the programs are gone: they end before it.
+        # The programs must end before the cgroup is removed.
         self.group = self.enterContext(Cgroup(self, "nopspan-collector"))
         self.inside, self.outside = (self.enterContext(Program("traced")) for _ in range(2))
         self.group.put(self.inside.pid)
 
     def make_spans(self):
-        for _ in range(10):  # the first ones of a process tell where it is
+        for _ in range(10):  # the first spans show where a process is
             self.inside.ask("span cgroup.inside 5")
             self.outside.ask("span cgroup.outside 6")
 
@@ -59,7 +59,7 @@ class CgroupOption(CollectorTest):
     def test_of_trace_is_of_traces_with_a_span_there(self):
         with Trace("--json", "--cgroup", self.group.name) as trace:
             for program in (self.inside, self.outside):
-                # One request of both, and one of its own.
+                # One request that both programs share, and one for each program.
                 for request, name in ((os.getpid(), "both"), (program.pid, "alone")):
                     program.ask("attach order-%d" % request)
                     program.ask("span cgroup.%s 2" % name)
@@ -72,7 +72,7 @@ class CgroupOption(CollectorTest):
     def test_follows_a_program_that_is_moved(self):
         with Collector("--cgroup", self.group.name) as tracer:
             self.make_spans()
-            tracer.wait_for_names(self.inside.pid, {"cgroup.inside": 45})  # by then it is known where both are
+            tracer.wait_for_names(self.inside.pid, {"cgroup.inside": 45})  # by then the collector knows where both are
             self.group.put(self.outside.pid)
             self.outside.ask("span cgroup.moved 7")
             tracer.wait_for_names(self.outside.pid, {"cgroup.moved": 7})
@@ -80,14 +80,14 @@ class CgroupOption(CollectorTest):
             ledger = tracer.stop()
         names = tracer.names(self.outside.pid)
         self.assertEqual(names["cgroup.moved"], 7)
-        self.assertGreaterEqual(names["cgroup.outside"], 60)  # and of those before the move what it still held
+        self.assertGreaterEqual(names["cgroup.outside"], 60)  # and what it still held from before the move
         self.assertEqual(tracer.names(self.inside.pid), {"cgroup.inside": 100})
         self.assert_closes(ledger)
         for program in (self.inside, self.outside):
             self.assert_nothing_lost(tracer.counts(program.pid))
 
     def collector(self, *options):
-        """One that knows that nothing of the cgroup where the programs are that are not put into the wanted one is wanted."""
+        """A collector that knows that the programs outside the wanted cgroup are to be filtered out."""
         tracer = self.enterContext(Collector("--cgroup", self.group.name, *options))
         self.make_spans()
         wait_until(lambda: tracer.ledger_now()["total"]["delivered"] >= 45, "spans of a program in it")
@@ -144,7 +144,7 @@ class CgroupOption(CollectorTest):
             tracer.wait_for_names(program.pid, {"cgroup.inside": 5})
             self.group.take_out(program.pid)
             program.ask("span cgroup.elsewhere 9")
-            # What one that stays there holds is fetched meanwhile.
+            # Meanwhile, the entries that a thread outside holds are fetched.
             self.inside.ask("begin cgroup.open")
             self.inside.ask("span cgroup.fetched")
             tracer.wait_for_names(self.inside.pid, {"cgroup.fetched": 1})
@@ -200,12 +200,13 @@ class CgroupOption(CollectorTest):
         self.assert_nothing_lost(tracer.counts(self.outside.pid))
 
     def know(self, tracer):
-        """Waits until the collector has taken in what programs told before."""
+        """Waits until the collector has read everything that the programs have sent."""
         seen = tracer.names(self.inside.pid)["cgroup.known"]
         self.inside.ask("thread_span cgroup.known")
         tracer.wait_for_names(self.inside.pid, {"cgroup.known": seen + 1})
 
-    # Of a program that began after the collector the kernel leaves out whole batches, of which nobody is told.
+    # If a program begins after the collector, the kernel filters whole batches, of which the collector receives
+    # nothing.
     def test_what_is_left_out_of_a_program_is_counted_when_it_was_put_there(self):
         for is_known_outside in (True, False):
             with self.subTest(is_known_outside), contextlib.ExitStack() as ended:
@@ -256,13 +257,14 @@ class CgroupOption(CollectorTest):
 
 
 class OldHierarchy(CollectorTest):
-    """systemd's own, beside the unified one: in that, where the kernel tells cgroups apart, all are in the root."""
+    """systemd's own hierarchy, beside the unified one. In the unified one, by which the kernel distinguishes cgroups,
+    all processes are in the root."""
 
     def test_its_cgroups_are_told_apart_by_what_proc_says(self):
         points = mount_points("cgroup", "name=systemd")
         with open("/proc/self/cgroup", encoding="utf-8") as own:
             if not points or "0::/" not in own.read().splitlines():
-                return  # as on most hosts
+                return  # most hosts have no such hierarchy
         folder = os.path.join(points[0], "nopspan-old-%d" % os.getpid())
         os.mkdir(folder)
         self.addCleanup(wait_until, lambda: removes(folder), "the cgroup to be empty")
@@ -270,7 +272,7 @@ class OldHierarchy(CollectorTest):
             with open(os.path.join(folder, "cgroup.procs"), "w", encoding="ascii") as procs:
                 procs.write(str(wanted.pid))
             with standing_still(tracer):
-                other.ask("thread_span old.other")  # tells first
+                other.ask("thread_span old.other")  # sends first
                 for _ in range(20):
                     wanted.ask("thread_span old.wanted")
             tracer.wait_for_names(wanted.pid, {"old.wanted": 20})

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The collector's ledger closes when programs are faster than it, when they are killed, and when it is: nothing is told
-twice, and nothing is lost without a count."""
+"""The collector's ledger closes if programs are faster than the collector, if programs are killed, and if the collector
+is killed. Nothing is delivered twice, and nothing is lost without a count."""
 
 import os
 import random
@@ -11,13 +11,13 @@ import harness
 from collector import Collector, CollectorTest, Counting
 from harness import LONG, Program, program_path, wait_until
 
-# Where a thread's last buffer can be read when it is killed.
+# Kernels on which the last buffer of a killed thread can be read.
 SEES_ENDS = tuple(int(n) for n in os.uname().release.split("-")[0].split(".")[:2]) >= (6, 16)
 
 
 class Faults(CollectorTest):
     def assert_streams_are_whole(self, rows):
-        """From the first entry on, without a gap: what was lost is at the end of a stream, if anywhere."""
+        """The sequence of each stream begins at 0 and has no gap. Losses can only be at the end of a stream."""
         streams = {}
         for stream, sequence in rows:
             streams.setdefault(stream, set()).add(sequence)
@@ -69,7 +69,7 @@ class Overload(Faults):
 
 
 class Starved(Faults):
-    """Threads that throw away what they have to tell, because there is no room for it in the process."""
+    """Threads that discard entries because the process has no room for them."""
 
     def check(self, times, *options, standstill=False):
         with Collector("--count", "--max-age", "1h", *options, binary=program_path("starved")) as tracer:
@@ -93,7 +93,7 @@ class Starved(Faults):
 
 class KilledPrograms(Faults):
     def killed(self, tracer, seed, **options):
-        """A program that was killed at a random point of its work."""
+        """A program that is killed at a random point of its work."""
         program = Counting(self.temporary_folder(), **options)
         program.ask("start")
         wait_until(lambda: program.entries() > 0, "its first span")
@@ -107,7 +107,7 @@ class KilledPrograms(Faults):
         self.assert_nothing_twice(rows)
         self.assertEqual(counts["emitted"], counts["delivered"] + counts["ring_full"], counts)
         self.assertEqual(len(rows), counts["delivered"])
-        # A span that is counted was written; of one more it is not known, for each thread.
+        # Every counted span was written. Each thread may have written one more, which is not counted yet.
         self.assertLessEqual(program.entries(), counts["emitted"] + counts["held_by_killed"])
         self.assertLessEqual(counts["emitted"], program.entries() + len(program.threads()))
         if SEES_ENDS:
@@ -153,7 +153,7 @@ class KilledPrograms(Faults):
         with Collector() as before, Program("traced") as program:
             program.ask("begin open")
             with Collector("--max-age", "1h") as tracer:
-                # Its thread has announced itself to the other collector only.
+                # The thread has announced itself to the other collector only.
                 program.ask("span held 4")
                 program.process.kill()
                 program.process.wait()

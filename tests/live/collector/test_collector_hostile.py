@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process may pass the batch site with anything: the collector stays up, its memory bounded, and what it tells of
-other processes is as without it."""
+"""A process may pass anything to the batch site. The collector must survive it with bounded memory, and its results for
+other processes must not change."""
 
 import os
 
@@ -13,7 +13,8 @@ STATIC = program_path("hostile")
 
 class Hostile(CollectorTest):
     def attacks(self, *commands, options=()):
-        """The collector after a hostile program did these, and that program."""
+        """Runs these commands of a hostile program under a collector. Returns the collector and the program's
+        counts."""
         with Collector("--max-age", "100ms", *options, binary=STATIC) as tracer:
             with Program("hostile") as program:
                 program.ask("good 3")
@@ -27,7 +28,7 @@ class Hostile(CollectorTest):
 
     def test_wild_pointers_are_counted_as_unreadable(self):
         _, counts = self.attacks("wild_pointers")
-        # Three entries with each of six wild headers; six times the same three ones, at wild places.
+        # Three entries with each of six invalid headers, and six times the same three entries at invalid addresses.
         self.assertEqual((counts["unreadable"], counts["malformed"]), (6 * 3 + 3, 0))
 
     def test_entries_on_an_absent_page_are_counted_as_unreadable(self):
@@ -46,7 +47,7 @@ class Hostile(CollectorTest):
 
     def test_endless_streams_are_bounded(self):
         _, counts = self.attacks("endless_streams 20000", options=("--buffer", "64M"))
-        # And seven good ones, and a span by the library itself.
+        # Plus seven valid ones, and a span by the library itself.
         self.assertEqual((counts["emitted"], counts["delivered"]), (20_008, 20_008))
 
     def test_wild_sequences_are_not_believed(self):
@@ -82,7 +83,7 @@ class Hostile(CollectorTest):
                 program.ask("heavy_list")
                 ledger = tracer.stop()
         self.assert_closes(ledger)
-        # 8 GiB of entries would be 70 millions.
+        # 8 GiB of entries would be 70 million entries.
         emitted = tracer.counts(program.pid)["emitted"]
         self.assertGreater(emitted, 1_000_000)
         self.assertLess(emitted, 10_000_000)
@@ -105,7 +106,7 @@ class Hostile(CollectorTest):
                     program.ask(command)
                 self.assertEqual(workload.ask("run " + path), "done")
                 program.ask("garbage 500")
-            self.assertLess(tracer.rss(), 250 << 20)  # the buffer is mapped twice
+            self.assertLess(tracer.rss(), 250 << 20)  # the ring buffer is mapped twice
             ledger = tracer.stop()
         self.assert_closes(ledger)
         ends = {end["span_id"] for end in harness.workload_ends(self, path)}

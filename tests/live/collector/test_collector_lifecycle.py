@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes come and go while the collector runs, execute other programs, load the library late or in another version
-of it: each is seen, once."""
+"""Processes start and end while the collector runs, execute other programs, and load the library late or in another
+version. Each is traced, exactly once."""
 
 import os
 import shutil
@@ -132,7 +132,7 @@ class Files(CollectorTest):
                 self.assertEqual(tracer.names_but_canaries(program.pid), {"static": 3})
 
     def library_of_its_own(self):
-        """(folder, environment): a copy of the library that programs load instead of the build's."""
+        """(folder, environment): a copy of the library that programs load in place of the build's."""
         folder = self.temporary_folder()
         shutil.copy(LIBRARY, os.path.join(folder, "libnopspan.so.0"))
         return folder, {"LD_LIBRARY_PATH": folder}
@@ -179,7 +179,7 @@ class Files(CollectorTest):
 
 class WithoutPrivilege(CollectorTest):
     def test_it_says_what_it_needs(self):
-        # As nobody, who may read the program by an open descriptor.
+        # As user nobody, who can read the program through an open descriptor only.
         with open(program_path("collect"), "rb") as file:
             ended = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
                                     "/proc/self/fd/%d" % file.fileno()], pass_fds=[file.fileno()], check=False,

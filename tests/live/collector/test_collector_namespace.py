@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pid namespaces: a traced program in one of its own, and the collector in one."""
+"""Pid namespaces: a traced program in a namespace of its own, and a collector in one."""
 
 import os
 import signal
@@ -22,14 +22,14 @@ def in_namespace(*command):
 
 
 def child_of(pid):
-    """The only child, which a wrapper has."""
+    """The innermost process of a chain of wrappers, each with one child."""
     with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as file:
         children = file.read().split()
     return child_of(int(children[0])) if children else pid
 
 
 class ConfinedCollector(Collector):
-    """One that has a pid namespace of its own."""
+    """A collector in a pid namespace of its own."""
 
     def __init__(self, *options):
         Followed.__init__(self, in_namespace(program_path("collect"), *options, "--binary", LIBRARY),
@@ -106,7 +106,7 @@ class ProgramInANamespace(CollectorTest):
 
 
 class CollectorInANamespace(CollectorTest):
-    """The file runs itself once more in a pid namespace."""
+    """Runs this file again in a pid namespace."""
 
     def setUp(self):
         if INSIDE not in os.environ:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that are faster than the collector, and a collector that stands still: programs go on, and every entry that
-they made was delivered or is counted."""
+"""Programs that are faster than the collector, and a collector that is stopped. The programs continue, and each of
+their entries is delivered or counted as lost."""
 
 import contextlib
 import os
@@ -35,14 +35,14 @@ def standing_still(tracer):
 
 class OverloadTest(CollectorTest):
     def assert_adds_up(self, ledger):
-        """The total is the sum of all rows, and each row closes."""
+        """Each row closes, and the total is the sum of all rows."""
         self.assert_closes(ledger)
         rows = (ledger["others"], *ledger["processes"])
         for name in ("emitted", "delivered", "filtered", "lost", *LOSSES):
             self.assertEqual(ledger["total"][name], sum(row[name] for row in rows), name)
 
     def assert_all_is_told(self, counts, entries):
-        """Delivered, or lost because there was no room: nothing else may happen here."""
+        """Each entry is delivered, or lost because there was no room. No other loss may happen here."""
         self.assertEqual(counts["emitted"], entries, counts)
         self.assertEqual(counts["delivered"] + counts["ring_full"], entries, counts)
         self.assertEqual(counts["held_by_killed"], 0)
@@ -91,7 +91,7 @@ class StandingStill(OverloadTest):
                 program.ask("span before 10")
                 made = 10
                 with standing_still(tracer):
-                    # It answers when it has made them all.
+                    # The program answers when it has made all of them.
                     end = time.monotonic() + STANDSTILL_S
                     while made < 20_000 or time.monotonic() < end:
                         program.ask("span meanwhile 1000")
@@ -109,7 +109,7 @@ class StandingStill(OverloadTest):
 
 
 class FarBehind(OverloadTest):
-    """A command that is slow, and a buffer that has what it has not come to."""
+    """A slow command, so that the collector lags behind its buffer."""
 
     @staticmethod
     def collector(*programs):
@@ -140,7 +140,7 @@ class FarBehind(OverloadTest):
 
     def test_what_a_program_made_that_was_killed_is_its_own(self):
         made, emitted = self.check_one_that_is_gone(Counting.kill)
-        # Of one span of each thread it is not known.
+        # Each thread may have made one more span than it has counted.
         self.assertTrue(made <= emitted <= made + 2, (made, emitted))
 
     def test_what_is_fetched_ahead_of_the_buffer_is_no_gap_for_good(self):
@@ -152,11 +152,11 @@ class FarBehind(OverloadTest):
                     wait_until(lambda: other.entries() > 200_000, "many spans")
                     others = int(other.ask("stop"))
                 made = 1
-                # Each of the program's buffers is fetched in part, while what it has handed over has to wait.
+                # Parts of the program's batch are fetched while its earlier batches still wait in the ring buffer.
                 while len(tracer.lines) < others:
                     program.ask("span inner 40")
                     made += 40
-                    time.sleep(0.01)  # a buffer lasts for a fetch or two
+                    time.sleep(0.01)  # so that each batch is fetched once or twice
                 program.ask("end")
                 tracer.stop()
         counts = tracer.counts(program.pid)

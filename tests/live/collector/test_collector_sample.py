@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--sample: the same requests as everywhere, and what the kernel leaves out takes no room in the buffer."""
+"""--sample takes the same requests on every host. Entries that the kernel filters take no room in the buffer."""
 
 import harness
 import test_hist
@@ -7,7 +7,7 @@ from collector import Collector, CollectorTest, Counting
 from waiting import wait_until
 from harness import Program
 
-NOBODY = 1_000_000_000  # one request in so many
+NOBODY = 1_000_000_000  # one request in this many
 
 
 def is_sampled(row, one_in):
@@ -22,10 +22,10 @@ class Sample(CollectorTest):
             program.ask("begin outer")
             program.ask("span inner 5")
             program.ask("end")
-            program.ask("points")  # has gauges, which are in no request
+            program.ask("points")  # includes gauges, which belong to no request
 
     def check(self, program, everything, sample, one_in):
-        """What two collectors were given that have ended."""
+        """Compares the entries that two finished collectors delivered."""
         def keys(rows):
             return sorted((row["stream"], row["sequence"]) for row in rows)
         rows = everything.entries(program.pid)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nopspan doctor: what stands in the way of an attach is found, and what does not is not."""
+"""nopspan doctor reports everything that prevents an attach, and nothing else."""
 
 import ctypes
 import json
@@ -17,12 +17,12 @@ NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
 
 def refuse_system_calls(*numbers):
-    """Has the kernel answer them by EPERM in this process, as the seccomp filters of container engines do."""
+    """Makes these system calls of this process fail with EPERM, as the seccomp filters of container engines do."""
     def instruction(code, yes, no, value):
         return struct.pack("HBBI", code, yes, no, value)
-    program = instruction(0x20, 0, 0, 0)  # load the number
+    program = instruction(0x20, 0, 0, 0)  # load the number of the system call
     for left, number in zip(range(len(numbers), 0, -1), numbers):
-        program += instruction(0x15, left, 0, number)  # if it is that: to the last
+        program += instruction(0x15, left, 0, number)  # if it is this number, jump to the last instruction
     program += instruction(0x06, 0, 0, 0x7fff0000) + instruction(0x06, 0, 0, 0x00050000 | 1)
     buffer = ctypes.create_string_buffer(program, len(program))
     filters = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
@@ -33,7 +33,7 @@ def refuse_system_calls(*numbers):
 
 class Doctor(harness.Test):
     def copy_for_nobody(self):
-        """The program where everybody may read it."""
+        """A copy of the program that every user can read."""
         path = os.path.join(self.temporary_folder(), "nopspan")
         os.chmod(os.path.dirname(path), 0o755)
         return shutil.copy(NOPSPAN, path)
@@ -161,7 +161,7 @@ class Doctor(harness.Test):
         self.assertIn("CAP_SYS_PTRACE", failed["other users' processes"])
 
     def test_with_capabilities_for_bpf_alone(self):
-        """Whether that is enough to attach depends on the kernel: newer ones want CAP_SYS_ADMIN."""
+        """Whether these capabilities suffice depends on the kernel. Newer ones require CAP_SYS_ADMIN."""
         capabilities = "-all,+bpf,+perfmon,+sys_ptrace"
         command = [*NOBODY, "--inh-caps=" + capabilities, "--ambient-caps=" + capabilities, "--bounding-set=+all"]
         done = subprocess.run([*command, self.copy_for_nobody(), "doctor", "--json"], stdout=subprocess.PIPE, text=True,

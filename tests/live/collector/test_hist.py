@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nopspan hist: its histograms, bucket by bucket, are what handlers make of the same run."""
+"""nopspan hist: each bucket of its histograms agrees with what handlers received in the same run."""
 
 import base64
 import collections
@@ -20,9 +20,9 @@ from waiting import wait_until
 OK, ERROR, CANCELLED, EXCEPTION = 0, 1, 2, 3
 FAILED = (ERROR, EXCEPTION)
 GATE_BATCH = 0xFFFF << 16
-# The name that the workload has and no handler can be attached to.
+# Truncated, so no handler can be attached under this name.
 CUT = "work.a_name_of_more_than_sixty_three_bytes_which_is_cut_so_t…"
-# Ids that are shown cut stand for what they were.
+# The complete ids of those that are printed truncated.
 WHOLE_IDS = {"a-request-id-of-more-than-sixty-three-bytes-which-is-cut-so-…":
              "a-request-id-of-more-than-sixty-three-bytes-which-is-cut-so-that-it-can-be-seen"}
 
@@ -30,7 +30,7 @@ End = collections.namedtuple("End", "name model status ns request_id")
 
 
 def lower_bound(value):
-    """Of the bucket that a time is in: 32 an octave, exact below 64."""
+    """The lower bound of the bucket of a time. There are 32 buckets per octave, and times below 64 are exact."""
     shift = max(value.bit_length() - 6, 0)
     return value >> shift << shift
 
@@ -46,7 +46,7 @@ def histogram_of(times):
 
 
 def rows_of(ends, by=("name", "model")):
-    """What the rows must be, by their keys."""
+    """The expected rows, by their keys."""
     groups = collections.defaultdict(list)
     for end in ends:
         groups[tuple(getattr(end, key) for key in by)].append(end)
@@ -55,7 +55,7 @@ def rows_of(ends, by=("name", "model")):
 
 
 def rows_in(document):
-    """The same of an output."""
+    """The rows of an output, by their keys."""
     rows = {}
     for row in document["rows"]:
         rows[tuple(row[part] for part in document["by"])] = {k: row[k] for k in ("errors", "cancelled", "histogram")}
@@ -68,7 +68,7 @@ def counts_in(document):
 
 
 def total_of(document):
-    """The ledger's total, which is what its processes and the others add up to."""
+    """The ledger's total, after checking that it is the sum of all processes and the others."""
     ledger = document["ledger"]
     apart = [*ledger["processes"], ledger["others"]]
     assert all(row["closes"] for row in apart), ledger
@@ -78,7 +78,7 @@ def total_of(document):
 
 
 def by_process(document, count="delivered"):
-    """{pid: count} of the processes that the ledger has."""
+    """{pid: count} of the processes in the ledger."""
     rows = document["ledger"]["processes"]
     counts = {row["pid"]: row[count] for row in rows}
     assert len(counts) == len(rows)
@@ -86,7 +86,7 @@ def by_process(document, count="delivered"):
 
 
 class Hist(Followed):
-    """nopspan hist --json, from when it counts to SIGINT."""
+    """nopspan hist --json. A context manager: it counts from entry to SIGINT."""
 
     def __init__(self, *arguments, json_output=True):
         super().__init__([NOPSPAN, *(["--json"] if json_output else []), "hist", *map(str, arguments)])
@@ -101,14 +101,14 @@ class Hist(Followed):
         return "\n".join(self.lines)
 
     def stop(self, signal_number=signal.SIGINT):
-        """Ends it as a user does; returns what it printed."""
+        """Ends it as a user does. Returns its output."""
         code = super().stop(signal_number)
         if code != 0:
             raise AssertionError("nopspan hist ended with %d: %s" % (code, self.said))
         return self.printed()
 
     def document(self):
-        """The same, as JSON. That it is whole is a part of every test."""
+        """Ends it and returns its output as JSON. Checks that nothing was lost."""
         document = json.loads(self.stop())
         total = total_of(document)
         found = sum(counts_in(document).values()) + document["other"]["histogram"]["count"]
@@ -117,7 +117,7 @@ class Hist(Followed):
 
 
 def ended(*arguments, stdin=None, wrapper=()):
-    """A run that ends by itself: exit status, stdout, stderr."""
+    """Runs a command that ends by itself. Returns its exit status, stdout and stderr."""
     run = subprocess.run([*wrapper, NOPSPAN, "hist", *map(str, arguments)], input=stdin, stdout=subprocess.PIPE,
                          stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False)
     return run.returncode, run.stdout, run.stderr
@@ -137,10 +137,10 @@ class InAFolder(Test):
 
 
 class Workload(InAFolder):
-    """Several threads' spans of every kind, and several collectors with different wishes over one run of them."""
+    """One run with spans of every kind from several threads, under several collectors with different options."""
 
     def ends(self, path):
-        """What the handlers saw. The model is the span's own, or the nearest enclosing one's."""
+        """The ends that the handlers received. A span without a model has the model of the nearest enclosing span."""
         with open(path, encoding="utf-8") as file:
             events = [json.loads(line) for line in file]
         starts = {e["span_id"]: e for e in events if e["event"].endswith(".start")}
@@ -155,7 +155,7 @@ class Workload(InAFolder):
                     e["request_id"]) for e in events if not e["event"].endswith(".start")]
 
     def run_under(self, *wishes):
-        """The ends that handlers saw, and each collector's document."""
+        """The ends that handlers received, and the document of each collector."""
         path = self.path("events.jsonl")
         with Program("workload") as program:
             collectors = []
@@ -196,14 +196,14 @@ class Workload(InAFolder):
         seen = {total_of(documents[0])["emitted"]}
         for document, condition in zip(documents, conditions):
             rows = rows_in(document)
-            rows.pop((CUT, ""), None)  # seen by no handler
+            rows.pop((CUT, ""), None)  # no handler received it
             self.assertEqual(rows, rows_of([e for e in ends if condition(e)]))
             seen.add(total_of(document)["delivered"] + total_of(document)["filtered"])
         self.assertEqual(len(seen), 1, "what was left out was counted")
 
     @staticmethod
     def is_sampled(request_id, one_in):
-        """The same as the collector's other commands take, on every host."""
+        """Whether --sample takes a request. All commands take the same ones, on every host."""
         trace_id = trace_id_of(request_id)
         word = int.from_bytes(trace_id[:8], "little") ^ int.from_bytes(trace_id[8:], "little")
         return (word * 6364136223846793005 % 2**64 >> 32) % one_in == 0
@@ -236,7 +236,7 @@ class Programs(InAFolder):
         programs = [Program("traced") for _ in range(4)]
         try:
             with Hist("--pid", ",".join(str(p.pid) for p in programs), "--buffer", "64M") as hist:
-                for program in programs:  # all at once
+                for program in programs:  # all at the same time
                     program.process.stdin.write("complete %s %d %d\n" % (name, each, time))
                     program.process.stdin.flush()
                 for program in programs:
@@ -265,12 +265,12 @@ class Programs(InAFolder):
     def test_accounts_for_each_process(self):
         with Program("traced") as first, Program("traced") as second, Program("hostile") as hostile:
             programs = (first, second, hostile)
-            # The kernel does not know this filter: it would not read the hostile batch.
+            # The kernel cannot apply this filter. If it could, it would not read the hostile batch.
             with Hist("--pid", ",".join(str(p.pid) for p in programs), "--slower-than", "2us") as hist:
                 first.ask("complete hist.wanted 30 2001")
                 first.ask("complete hist.unwanted 4 2000")
                 second.ask("complete hist.wanted 200 5000")
-                hostile.ask("good 3")  # they take no time
+                hostile.ask("good 3")  # these take no time
                 absent = int(hostile.ask("absent 20"))
                 document = json.loads(hist.stop())
         total_of(document)
@@ -375,7 +375,7 @@ class Programs(InAFolder):
             def sees():
                 program.ask("span hist.first")
                 return any("hist.first" in line for line in list(hist.lines))
-            wait_until(sees, "the program to be found")  # a raised gate may be another tracer's
+            wait_until(sees, "the program to be found")  # a raised gate could be another tracer's
             program.ask("span hist.later 7")
             document = json.loads(hist.stop().splitlines()[-1])
         self.assertEqual(counts_in(document)["hist.later", ""], 7)
@@ -411,7 +411,7 @@ class Programs(InAFolder):
     def test_prints_everything_so_far_each_interval(self):
         with Program("traced") as program, Hist("--pid", program.pid, "--interval", "100ms") as hist:
             program.ask("span hist.first 4")
-            # What it reads after this has them.
+            # Everything that it reads later includes these spans.
             program.ask("span hist.second 5")
             lines = hist.stop().splitlines()
         self.assertEqual(counts_in(json.loads(lines[-1])), {("hist.first", ""): 4, ("hist.second", ""): 5})
@@ -436,7 +436,7 @@ class Recording(InAFolder):
         path = self.path("spans.rec")
         with Program("workload") as workload, Program("traced") as traced:
             pids = ("--pid", "%d,%d" % (workload.pid, traced.pid))
-            # Of all that map the library: when one has its gate up, so has the other.
+            # The recorder is attached to all programs that map the library. If one has a raised gate, so has the other.
             recorder = subprocess.Popen([NOPSPAN, "record", path, "--binary", harness.LIBRARY], stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, text=True)
             collectors = []
@@ -468,10 +468,11 @@ class Recording(InAFolder):
 
 
 class Hostile(InAFolder):
-    """A process may write anything at the site. The histograms of others are not harmed, and losses are counted."""
+    """A process may pass anything to the site. The histograms of other processes are not affected, and losses are
+    counted."""
 
     def after(self, *commands):
-        """The document; another process has spans meanwhile."""
+        """The document of a collector during these commands. Another process makes spans at the same time."""
         with Program("hostile") as hostile, Program("traced") as other:
             with Hist("--pid", "%d,%d" % (hostile.pid, other.pid), "--max-age", "100ms") as hist:
                 for command in commands:
@@ -533,10 +534,10 @@ class Merge(InAFolder):
         self.assertEqual(rows_in(merged), rows_in(together))
         self.assertEqual(merged["ledger"], together["ledger"])
 
-        # What was merged can be merged on, here with nothing.
+        # The result of a merge can be merged again, here with nothing.
         code, again, said = ended("--json", "--merge", "-", stdin=printed)
         self.assertEqual((code, json.loads(again)), (0, merged), said)
-        # Of --interval's documents the last has everything.
+        # The last document of --interval includes the others.
         lines = self.path("lines", "".join(json.dumps(d) + "\n" for d in (apart[0], merged)))
         self.assertEqual(rows_in(json.loads(ended("--json", "--merge", lines)[1])), rows_in(together))
         self.assertIn("hist.both", ended("--merge", *files)[1])

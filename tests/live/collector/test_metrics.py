@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--metrics FILE: what Prometheus reads from it are the numbers of the ledger that the command prints."""
+"""--metrics FILE: Prometheus reads the numbers of the ledger that the command prints."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from collector import Counting
 from harness import PATIENCE_S, Program, wait_until
 
 NOPSPAN = os.environ.get("NOPSPAN_PROGRAM") or os.path.join(harness.BUILD, "nopspan")
-# Debian's, which has its packages; CMake may have found another.
+# Debian's Python, which has Debian's packages. CMake may have found another one.
 PYTHON = "/usr/bin/python3"
 PARSER = """
 import json, sys
@@ -25,7 +25,7 @@ ATTACHED = {"record": "Recording.", "trace": "Waiting for", "hist": "Counting th
 
 
 class Metrics:
-    """What Prometheus' own parser reads: {(name, labels): value}."""
+    """{(name, labels): value}, read by the parser of Prometheus' client library."""
 
     def __init__(self, text):
         done = subprocess.run([PYTHON, "-c", PARSER], input=text, stdout=subprocess.PIPE, text=True, check=True)
@@ -58,7 +58,7 @@ class MetricsTest(Given):
         return metrics
 
     def start(self, command, *words):
-        """A command with --metrics that is attached."""
+        """A command with --metrics, after it has attached."""
         process = subprocess.Popen([NOPSPAN, "--json", command, "--metrics", self.path, *words], text=True,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(process.wait)
@@ -69,7 +69,7 @@ class MetricsTest(Given):
         raise AssertionError("nopspan %s ended" % command)
 
     def end(self, process):
-        """SIGINT; returns the last line of its output, and what it said."""
+        """Sends SIGINT. Returns the last line of its output, and its stderr."""
         process.send_signal(signal.SIGINT)
         out, said = process.communicate(timeout=PATIENCE_S)
         self.assertEqual(process.returncode, 0, said)
@@ -122,7 +122,7 @@ class MetricsTest(Given):
 
     def test_are_the_ledger_of_tables(self):
         with Program("traced") as program:
-            # It prints tables until then, and its ledger as text.
+            # Until then it prints tables, and its ledger as text.
             process = subprocess.Popen(
                 [NOPSPAN, "top", "--plain", "--interval", "100ms", "--metrics", self.path, "--pid", str(program.pid)],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -153,7 +153,7 @@ class MetricsTest(Given):
         self.assert_counts(self.metrics(), json.loads(out)["ledger"]["total"])
 
     def test_a_full_disk_leaves_the_metrics_before(self):
-        # As much room as one text takes: for the next beside it there is none.
+        # There is space for one text, but not for the next one beside it.
         script = 'mount -t tmpfs -o size=4k none "$1" && shift && exec "$@"'
         disk = os.path.join(self.folder, "disk")
         os.mkdir(disk)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which capabilities the program needs, each taken away alone: what it is for fails, and says so. What packaging/nopspan.service
-gives is enough, and on kernels that have uprobe_multi (6.6) CAP_SYS_ADMIN is not among it for anything."""
+"""The capabilities that the program needs. If any one is removed, the function that needs it must fail with a clear
+error. The capabilities in packaging/nopspan.service are sufficient. On kernels with uprobe_multi (6.6), nothing needs
+CAP_SYS_ADMIN."""
 
 import json
 import os
@@ -25,7 +26,8 @@ def kernel():
 
 
 HAS_UPROBE_MULTI = kernel() >= (6, 6)
-# What a function needs. On an older kernel attaching may be CAP_SYS_ADMIN's, which is CAP_BPF and CAP_PERFMON as well.
+# The capabilities that a function needs. On older kernels attaching may need CAP_SYS_ADMIN, which includes CAP_BPF and
+# CAP_PERFMON.
 TRACING = {"bpf", "perfmon", "sys_ptrace"} if HAS_UPROBE_MULTI else {"bpf", "perfmon", "sys_ptrace", "sys_admin"}
 
 
@@ -36,7 +38,7 @@ def unit_capabilities():
 
 
 def with_capabilities(capabilities, command):
-    """The command as nobody, with these capabilities and no way to others."""
+    """The command as user nobody, with exactly these capabilities."""
     sets = "-all" + "".join(",+" + name for name in sorted(capabilities))
     return ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--no-new-privs", "--bounding-set", sets,
             "--inh-caps", sets, "--ambient-caps", sets, *command]
@@ -44,7 +46,7 @@ def with_capabilities(capabilities, command):
 
 class Privileges(harness.Test):
     def setUp(self):
-        # Where nobody may go, unlike the build tree.
+        # In a folder that user nobody can enter, unlike the build tree.
         self.folder = self.temporary_folder()
         os.chmod(self.folder, 0o755)
         self.nopspan = shutil.copy(NOPSPAN, self.folder)
@@ -54,7 +56,7 @@ class Privileges(harness.Test):
         shutil.copy(program_path("traced"), self.folder)
 
     def traced(self):
-        """A program of root's, on a library of its own."""
+        """A program of root, with a library of its own."""
         return Program("traced", command=[os.path.join(self.folder, "traced")], env={"LD_LIBRARY_PATH": self.libraries})
 
     def start(self, capabilities, *words):
@@ -62,13 +64,13 @@ class Privileges(harness.Test):
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/")
 
     def run_nopspan(self, capabilities, *words):
-        """(exit status, stdout, stderr) of a command that ends by itself."""
+        """Runs a command that ends by itself. Returns (exit status, stdout, stderr)."""
         with self.start(capabilities, *words) as process:
             out, errors = process.communicate(timeout=PATIENCE_S)
             return process.returncode, out, errors
 
     def names_seen(self, program, capabilities):
-        """Names of the spans in the three traces that `trace` shows of a program, which makes them until then."""
+        """Runs `trace` while a program makes traces. Returns the names of the spans in the first three traces."""
         with self.start(capabilities, "trace", "--json", "--pid", str(program.pid), "--limit", "3", "--max-age", "100ms") as process:
             def ended():
                 program.ask("span privileged")
@@ -87,13 +89,13 @@ class Privileges(harness.Test):
             self.assertEqual(self.names_seen(program, capabilities), ["privileged"] * 3)
 
     def refusal(self, capabilities, *words):
-        """What a command says that ends because it may not."""
+        """The error of a command that ends because it lacks a privilege."""
         status, out, errors = self.run_nopspan(capabilities, *words)
         self.assertEqual((status, out), (1, ""), errors)
         return errors
 
     def warning(self, capabilities, *words):
-        """What a command says first on stderr that goes on until it is told to end."""
+        """The first line on stderr of a command that runs until it is ended."""
         with self.start(capabilities, *words) as process:
             said = process.stderr.readline()
             process.send_signal(signal.SIGINT)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nopspan ps: every process with probes, by whatever way it has them, its gate as it is, and who listens."""
+"""nopspan ps lists every process with probes, whichever way it has them, with the state of its gate and its tracers."""
 
 import json
 import os
@@ -26,23 +26,23 @@ def in_proc(pid, name):
 
 
 def gate_of(word):
-    """A gate's word by its parts."""
+    """The parts of a gate's word."""
     return {"spans": word & 0xffff, "batch": word >> 16 & 0xffff, "span_handlers": word >> 32 & 0xff,
             "point_handlers": word >> 40 & 0xff, "points": word >> 48}
 
 
 def listeners(copy):
-    """By their pids. Other tracers on this machine may be among them."""
+    """The rows by pid. Other tracers may run on this machine."""
     return {listener["pid"]: listener for listener in copy["listeners"]}
 
 
 def write_event(text):
-    # Python's append mode seeks, which this file does not allow.
+    # Python's append mode seeks, which this file does not support.
     subprocess.run(["sh", "-c", 'echo "$1" >> /sys/kernel/tracing/uprobe_events', "sh", text], check=True)
 
 
 class Listening(Bpftrace):
-    """bpftrace on one probe of one file. Up when entered: when its part of the gate is."""
+    """A bpftrace on one probe of one file. On entry, it has raised its part of the gate."""
 
     def __init__(self, program, probe="nopspan:span_stop", library=LIBRARY, command="gate"):
         self.program, self.command = program, command
@@ -51,14 +51,14 @@ class Listening(Bpftrace):
 
     def wait_until_up(self):
         wait_until(lambda: int(self.program.ask(self.command)) & self.part, "the gate to go up")
-        # A collector of somebody else may have raised it.
+        # Another collector may have raised it.
         if self.part == GATE_BATCH:
             wait_until(lambda: str(self.pid) in run(self.program.pid).stdout, "bpftrace to be named")
 
 
 class Ps(harness.Test):
     def ps(self, *arguments, **options):
-        """What it prints as JSON, by pid."""
+        """The JSON output, by pid."""
         done = run("--json", *arguments, **options)
         self.assertEqual(done.returncode, 0, done.stderr)
         document = json.loads(done.stdout)
@@ -75,14 +75,14 @@ class Ps(harness.Test):
         return copies[0]
 
     def row(self, pid):
-        """The cells of the one row that the table has for a process."""
+        """The cells of the only row for a process."""
         done = run(pid)
         self.assertEqual(done.returncode, 0, done.stderr)
         heading, line = done.stdout.splitlines()
         return dict(zip(heading.split(), re.split(r"\s\s+", line.strip())))
 
     def assert_gate_of(self, program):
-        """What it says of a gate is what the program sees. Other tracers on this machine may come and go."""
+        """The reported gate is the one that the program sees. Other tracers on this machine may come and go."""
         def same():
             return self.only_copy(program.pid)["gate"] == gate_of(program.gate())
         wait_until(same, "the gate to be shown as it is")
@@ -225,7 +225,7 @@ class Ps(harness.Test):
             self.assertNotIn(listening.pid, listeners(copy))
 
     def test_a_tracer_of_the_open_file_is_named_too(self):
-        """As attach.sh gives bpftrace a file: by a descriptor."""
+        """attach.sh passes a file to bpftrace in this way: as a descriptor."""
         with Program("traced") as program, open(LIBRARY, "rb") as library:
             os.set_inheritable(library.fileno(), True)
             script = "usdt:/proc/self/fd/%d:nopspan:span_stop { @ = count(); }" % library.fileno()
@@ -250,7 +250,7 @@ class Ps(harness.Test):
     def test_an_event_of_perf_and_who_may_use_it(self):
         with Program("traced") as program:
             place, = (p for p in self.only_copy(program.pid)["probes"] if p["name"] == "span_stop")
-            # Events are the whole machine's: another run's, or one that was left behind, is not this one.
+            # Events are machine-wide. Events of another run, or left behind by one, do not count.
             group = "nopspan_test_%d" % os.getpid()
             write_event("p:%s/ps %s:0x%x(0x%x)" % (group, LIBRARY, place["offset"], place["semaphore_offset"]))
             self.addCleanup(write_event, "-:%s/ps" % group)
@@ -339,6 +339,6 @@ if __name__ == "__main__":
     if not os.path.exists(NOPSPAN):
         harness.ability.unable("no nopspan at %s: it was built without the collector" % NOPSPAN)
     harness.run_in_tracefs()
-    # The events of the kernel are one for the machine.
+    # The kernel's events are machine-wide.
     _perf = harness.hold_lock("/run/lock/nopspan-perf") if os.geteuid() == 0 else None
     harness.main("perf", "unshare", "chroot", "ldd", "llvm-strip", "setpriv")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nopspan record: what is in the file, read by other means, is what in-process handlers saw in the same run; and what is
-left when the recorder is killed or the disk is full."""
+"""nopspan record: the recording, read by independent code, has what in-process handlers received in the same run. Also
+what remains when the recorder is killed or the disk is full."""
 
 import collections
 import json
@@ -19,7 +19,7 @@ from followed import Followed
 from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, Test
 from waiting import wait_until
 
-# What a recorder adds to a process's own attributes (docs/recording.md).
+# The attributes that a recorder adds to a process's own ones (docs/recording.md).
 ADDED = {"nopspan." + name for name in (
     "model", "engine", "tenant", "text", "reason", "flags", "outcome", "exception_kind", "root_id", "parent_id",
     "first_token_ns", "kind", "delay_ns", "attempt", "maximum", "sequence", "request_id")} | {"error.type"}
@@ -31,7 +31,7 @@ def nopspan(*words):
 
 
 class Record(Followed):
-    """nopspan record FILE, which is attached when it is entered and ended by SIGINT when it is left."""
+    """nopspan record FILE. A context manager: attached on entry and ended by SIGINT on exit."""
 
     def __init__(self, path, *options, command=()):
         super().__init__([*command, NOPSPAN, "record", path, *map(str, options)], stdout=subprocess.DEVNULL)
@@ -71,7 +71,7 @@ def span_id(entry):
 
 
 class SameAsHandlers(Test):
-    """One run of the example service, in which requests fail and are made again."""
+    """One run of the example service with failing requests and retries."""
 
     @classmethod
     def setUpClass(cls):
@@ -121,7 +121,7 @@ class SameAsHandlers(Test):
             self.assertEqual(len(texts), len(recorded[key]), key)
             for text in texts:
                 attributes = json.loads(text)
-                # All that the handler saw, and of other names only what a recorder adds.
+                # All attributes that the handler received. Other attributes must be the recorder's own.
                 same = [found for found in recorded[key]
                         if example_service.canonical({name: found.get(name) for name in attributes}) == text
                         and set(found) - set(attributes) <= ADDED]
@@ -191,7 +191,7 @@ class Times(Test):
         with Program("traced") as program:
             attached = threading.Event()
 
-            # It is the first one that the recorder is given.
+            # This is the first span that the recorder receives.
             def work():
                 while not attached.is_set():
                     program.ask("at future 9000000000000000000")
@@ -231,7 +231,7 @@ class SlowReader(Test):
 
 
 class SmallDisk:
-    """A tmpfs in mounts of its own, of which `bytes_free` are free until make_room()."""
+    """A tmpfs in a private mount namespace. `bytes_free` bytes are free until make_room()."""
 
     def __init__(self, folder, bytes_free):
         self._ballast_bytes = 64 << 20
@@ -246,11 +246,11 @@ class SmallDisk:
             file.write(b"x" * self._ballast_bytes)
 
     def path(self, inside):
-        """The path from outside."""
+        """The path as seen from outside the namespace."""
         return "/proc/%d/root%s" % (self._holder.pid, inside)
 
     def command(self):
-        """What runs a command inside."""
+        """The beginning of a command that runs the rest inside."""
         return ["nsenter", "--target", str(self._holder.pid), "--mount", "--root", "--wd", "--"]
 
     def make_room(self):

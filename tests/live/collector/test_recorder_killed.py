@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nopspan record killed at random points while a program makes spans: each recording is read up to its last whole
-frame, the next recorder goes on, and between them nothing is there twice."""
+"""nopspan record is killed at random points while a program makes spans. Each recording can be read up to its last
+complete frame. The next recorder continues, and no span is recorded twice."""
 
 import collections
 import json
@@ -16,7 +16,7 @@ from test_record import Record, nopspan
 
 
 def spans(path, pid):
-    """What `nopspan replay` has of a process."""
+    """The spans of a process according to `nopspan replay`."""
     lines = (json.loads(line) for line in nopspan("replay", path, "--spans").stdout.splitlines())
     return [line for line in lines if line["pid"] == pid]
 
@@ -29,11 +29,11 @@ class KilledRecorders(CollectorTest):
     def killed(self, path, program, seed):
         with self.record(path, program) as recorder:
             wait_until(lambda: os.path.getsize(path) > 20_000, "some frames")
-            time.sleep(random.Random(seed).uniform(0, 0.7))  # it flushes twice a second
+            time.sleep(random.Random(seed).uniform(0, 0.7))  # the recorder flushes twice a second
             recorder.kill()
 
     def check_cut(self, path):
-        """A recording without an end: what it says of itself is what is in it."""
+        """A recording without an end. Its summary must agree with its contents."""
         summary = json.loads(nopspan("replay", path, "--json").stdout)
         self.assertFalse(summary["whole"])
         self.assertGreater(summary["entries"], 0)

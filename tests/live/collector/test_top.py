@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nopspan top on a terminal, as text, as JSON and of a recording: of the same run of the example service the same
-numbers, which are those that handlers saw."""
+"""nopspan top on a terminal, as text, as JSON and from a recording. For the same run of the example service, all must
+show the same numbers, and these must be the numbers that handlers received."""
 
 import collections
 import json
@@ -27,7 +27,7 @@ COUNTS = {"SPANS": "spans", "ERRORS": "errors", "CANC": "cancelled", "IN TOK": "
 
 
 class Json(Followed):
-    """nopspan top --json: a table each tenth of a second."""
+    """nopspan top --json, with a table every tenth of a second."""
 
     def __init__(self):
         super().__init__([NOPSPAN, "--json", "top", "--binary", LIBRARY, *BY, "--interval", "100ms"])
@@ -40,14 +40,15 @@ class Json(Followed):
 
 
 def rows_in(document, pids):
-    """{(process, name, model): numbers since the beginning} of these processes. Rates are of a time of their own."""
+    """{(process, name, model): numbers since the beginning} of these processes. Rates are omitted, because they depend
+    on the time."""
     return {(row["process"], row["name"], row["model"]):
             {key: value for key, value in row["total"].items() if not key.endswith("_per_s")}
             for row in document["rows"] if int(row["process"].split()[-1]) in pids}
 
 
 def rows_of_text(lines):
-    """The same of a table as people see it: {(process, name, model): {title: text}}, in its order."""
+    """The rows of a table as text: {(process, name, model): {title: text}}, in order."""
     head = next(i for i, line in enumerate(lines) if line.startswith("PROCESS"))
     titles = re.split("  +", lines[head])
     cells = (re.split("  +", line) for line in lines[head + 1:])
@@ -56,7 +57,7 @@ def rows_of_text(lines):
 
 
 def number(text):
-    """What a cell stands for, and by how much that may be off: three digits are shown."""
+    """The number in a cell, and its possible error. Three digits are shown."""
     digits, unit = re.fullmatch(r"([\d.]+)([kMG]?)", text).groups()
     value = float(digits) * 1000 ** " kMG".index(unit or " ")
     return value, 0.005 * value if unit else 0
@@ -74,7 +75,7 @@ class TheSameNumbers(Test):
                                      {"TERM": "screen-256color", "LC_ALL": "C.UTF-8"})
         cls.enterClassContext(cls.terminal)
         cls.terminal.wait_for_text("since the beginning")
-        # One table: the last one.
+        # Only one table, at the end.
         plain = Followed([NOPSPAN, "top", "--binary", LIBRARY, *BY, "--plain", "--count", "1", "--interval", "1h"])
         live, recorder, cls.trace = Json(), Record(cls.recording, "--binary", LIBRARY), Trace("--json")
         with live, recorder, cls.trace, plain:
@@ -90,20 +91,21 @@ class TheSameNumbers(Test):
         cls.events = [event for log in logs for event in lines_of(log)]
 
     def expected(self):
-        """{row: counts} of what handlers saw."""
+        """{row: counts} that follow from what handlers received."""
         starts = {(event["pid"], event["span_id"]): event for event in self.events
                   if event["event"].endswith((".start", ".iteration_start"))}
         processes = {pid: process for process, pid in self.pids.items()}
 
         def row(event, name):
             place = event
-            while place is not None and "model" not in place["metadata"]:  # its own, or the nearest enclosing span's
+            # Its own, or that of the nearest enclosing span.
+            while place is not None and "model" not in place["metadata"]:
                 place = starts.get((place["pid"], place["parent_id"]))
             return processes[event["pid"]], name, place["metadata"]["model"] if place else ""
         counts = collections.defaultdict(collections.Counter)
         for event in self.events:
             name, _, what = event["event"].rpartition(".")
-            if event["event"] == "agent.operator.iteration_start":  # an iteration has no stop
+            if event["event"] == "agent.operator.iteration_start":  # handlers receive no stop of an iteration
                 counts[row(event, ITERATION)]["spans"] += 1
             elif event["event"] == "llm.adapter.retry":
                 step = starts[event["pid"], event["parent_id"]]
@@ -155,7 +157,7 @@ class TheSameNumbers(Test):
             self.assertEqual(spans_of(recorded[trace_id]), spans_of(found))
             self.assertEqual(recorded[trace_id]["end"], found["end"])
         spans = collections.Counter(span.name for found in live.values() for span in spans_of(found).values())
-        # What requests share is in each of them.
+        # A linked span is part of each request that it links to.
         shared = {group["name"] for found in live.values() for group in found.get("shared", [])}
         self.assertEqual(shared, {"engine.step"})
         in_rows = collections.Counter()
@@ -165,7 +167,7 @@ class TheSameNumbers(Test):
         self.assertEqual(spans, in_rows)
 
     def assert_shown(self, shown, processes):
-        """A table for people has these processes' rows, with their numbers."""
+        """A table as text has the rows of these processes, with the right numbers."""
         wanted = {row: numbers for row, numbers in self.rows.items() if row[0] in processes}
         shown = {row: cells for row, cells in shown.items() if row[0] in processes}
         self.assertEqual(set(shown), set(wanted))
@@ -175,7 +177,7 @@ class TheSameNumbers(Test):
                 self.assertAlmostEqual(value, numbers[what], delta=off_by, msg=(row, title))
 
     def all_of(self, shown, process):
-        """The rows, if a screen has all of this process's numbers; else None."""
+        """The rows, if a screen has all numbers of this process. Otherwise None."""
         try:
             self.assert_shown(shown, [process])
         except AssertionError:
@@ -183,7 +185,7 @@ class TheSameNumbers(Test):
         return shown
 
     def sorted_rows(self, process, key, reverse=True):
-        rows = sorted(row for row in self.rows if row[0] == process)  # those of the same number are in this order
+        rows = sorted(row for row in self.rows if row[0] == process)  # rows with equal numbers are in this order
         return sorted(rows, key=lambda row: self.rows[row][key], reverse=reverse)
 
     def test_are_on_the_screen_which_sorts_filters_and_gives_the_terminal_back(self):
@@ -193,7 +195,7 @@ class TheSameNumbers(Test):
             self.terminal.type("/")
             self.terminal.write(process)
             self.terminal.type("Enter")
-            # What a thread held when it fell idle comes within a second.
+            # Entries that an idle thread holds arrive within a second.
             rows = self.terminal.wait_for(shows(lambda rows, process=process: self.all_of(rows, process)), process)
             spans = [self.rows[row]["spans"] for row in rows]
             self.assertEqual(spans, sorted(spans, reverse=True))

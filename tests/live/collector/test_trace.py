@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nopspan trace: its trees are what handlers saw in the same run, whole if they satisfy the filter, and not else."""
+"""nopspan trace: its trees agree with what handlers received in the same run. A trace that satisfies the filter is
+complete, and no other trace is shown."""
 
 import base64
 import collections
@@ -31,10 +32,10 @@ Span = collections.namedtuple("Span", "parent_id name pid status duration_ns")
 
 
 class Trace(Followed):
-    """nopspan trace. A context manager: attached when entered, ended by SIGINT when left."""
+    """nopspan trace. A context manager: attached on entry and ended by SIGINT on exit."""
 
     def __init__(self, *options, stdout=subprocess.PIPE, env=None):
-        # Attached to the library before a process has it, so that what a program does first is seen.
+        # Attaches to the library before any process maps it, so that a program's first spans are not missed.
         super().__init__([NOPSPAN, "trace", "--binary", LIBRARY, *map(str, options)], stdout=stdout, env=env)
 
     def wait_until_up(self):
@@ -44,7 +45,7 @@ class Trace(Followed):
         return [json.loads(line) for line in list(self.lines)]
 
     def traces(self, *pids):
-        """Those with a span of one of these processes: others on this machine are traced too."""
+        """The traces with a span of one of these processes. Others on this machine are traced too."""
         return [found for found in self.objects()
                 if found["type"] == "trace" and set(pids) & {process["pid"] for process in found["processes"]}]
 
@@ -55,19 +56,20 @@ class Trace(Followed):
 
 
 def spans_of(trace):
-    """{span id: Span} of an object that --json printed."""
+    """{span id: Span} of a trace that --json printed."""
     return {span["span_id"]: Span(span.get("parent_id"), span["name"], trace["processes"][span["process"]]["pid"],
                                   span["status"], span["duration_ns"]) for span in trace["spans"]}
 
 
 def shared_of(trace):
-    """What it shares, added up. Two collectors have the same times but for when they last asked what time it is."""
+    """The sums of the linked spans. Absolute times are omitted, because two collectors read the wall clock at different
+    times."""
     return [{key: value for key, value in shared.items() if key != "spans" and not key.endswith("_unix_ns")}
             for shared in trace.get("shared", ())]
 
 
 class ChatService(Test):
-    """One run of both programs under collectors with different filters, and handlers' record of it."""
+    """One run of both programs, under collectors with different filters and with a record by handlers."""
 
     FILTERS = {"all": (), "name": ("--name", "llm.tool"), "model": ("--model", "no-such-model"), "errors": ("--errors",),
                "slow": ("--slower-than", "60ms"), "sample": ("--sample", "2"),
@@ -100,7 +102,8 @@ class ChatService(Test):
                      for name, tracer in tracers.items()}
 
     def expected(self, request_id):
-        """{span id: Span} as handlers saw them. An iteration has no stop: how long it took is not known."""
+        """{span id: Span} as handlers received them. They receive no stop of an iteration, so its duration is
+        unknown."""
         found = {}
         for event in self.events:
             if event["request_id"] != request_id:
@@ -115,7 +118,7 @@ class ChatService(Test):
         return found
 
     def assert_shown(self, name, wanted, some_are=True):
-        """Of the agent's requests those and no others, whole."""
+        """Exactly these requests of the agent are shown, and each is complete."""
         ids = [request_id for request_id in self.ids if wanted(self.expected(request_id))]
         self.assertEqual(sorted(set(self.shown[name]) & set(self.ids)), sorted(ids))
         self.assertTrue(not some_are or set(ids) and set(ids) != set(self.ids), "the filter decides nothing here")
@@ -243,7 +246,7 @@ class ChatService(Test):
     def test_slower_than_shows_traces_whose_outermost_span_took_as_long(self):
         def is_slow(spans):
             return any(span.parent_id is None and span.duration_ns >= 60_000_000 for span in spans.values())
-        self.assert_shown("slow", is_slow, some_are=False)  # this machine may be fast or slow
+        self.assert_shown("slow", is_slow, some_are=False)  # depends on the speed of this machine
 
     def test_all_filters_must_be_satisfied(self):
         self.assert_shown("both", lambda spans: self.has_failed(spans) and
@@ -282,13 +285,13 @@ class ChatService(Test):
 
 
 class FilterEarly(Test):
-    """What the kernel leaves out is counted to the last entry, and nothing that it passes on is cut."""
+    """The kernel filters exactly: every filtered entry is counted, and no request that it forwards is truncated."""
 
     FILTERS = {"name": ("--name", "counting.root"), "no such name": ("--name", "no.such"), "model": ("--model", "none"),
                "errors": ("--errors",), "slow": ("--slower-than", "1h"), "both": ("--errors", "--name", "counting.inner")}
 
     def ledgers(self, *options, threads=4, pause_us=50):
-        """What each filter's ledger says of a process with many spans, and how many it made."""
+        """Each filter's ledger of a process with many spans, and how many spans that process made."""
         tracers = {name: Trace("--json", "--filter-early", *filters, *options) for name, filters in self.FILTERS.items()}
         try:
             for tracer in tracers.values():
@@ -325,7 +328,7 @@ class FilterEarly(Test):
 
 
 class Requests(Test):
-    """Traces of the program `traced`, under names that nobody else has."""
+    """Traces of the program `traced`, with names that no other program uses."""
 
     def name(self, what):
         return "trace_test.%d.%s" % (os.getpid(), what)
@@ -371,13 +374,13 @@ class Requests(Test):
                 program.ask("span " + self.name("fast"))
                 program.ask("begin " + self.name("slow"))
                 program.ask("span " + self.name("inner"))
-                time.sleep(1)  # for so long it runs at least
+                time.sleep(1)  # it lasts at least this long
                 program.ask("end")
         trace, = tracer.traces(program.pid)
         self.assertEqual([span["name"] for span in trace["spans"]], [self.name("slow"), self.name("inner")])
 
     def test_filter_early_lets_the_kernel_decide(self):
-        def bit(name):  # of a batch's name_bits
+        def bit(name):  # a bit of a batch's name_bits
             value = 0xCBF29CE484222325
             for byte in name.encode():
                 value = (value ^ byte) * 0x100000001B3 & (1 << 64) - 1
@@ -396,7 +399,7 @@ class Requests(Test):
         self.assertGreater(counts["filtered"], 5000)
 
     def check_incomplete(self, *options):
-        """The spans inside one that has not ended when the collector does."""
+        """The spans inside one that has not ended when the collector ends."""
         with Trace("--json", "--name", self.name("inner"), *options) as tracer:
             with Program("traced") as program:
                 program.ask("begin " + self.name("outer"))
@@ -416,7 +419,8 @@ class Requests(Test):
         self.assertEqual([(span["name"], span["top"]) for span in trace["spans"]], [(self.name("inner"), "missing")])
 
     def text_of(self, *options, columns=None, env=None):
-        """What is printed of a trace with a failed span, many siblings and a retry; on a terminal if it has columns."""
+        """The output for a trace with a failed span, many siblings and a retry. With `columns`, the output is a
+        terminal."""
         master, slave = pty.openpty() if columns else (None, None)
         if columns:
             fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
@@ -434,7 +438,7 @@ class Requests(Test):
                         if not chunk:
                             break
                         printed.append(chunk)
-                except OSError:  # all have closed it
+                except OSError:  # all processes have closed it
                     pass
             reader = threading.Thread(target=read, daemon=True)
             reader.start()
