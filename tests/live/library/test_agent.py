@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The agent catalogue on the probes: its calls, tools, compactions and iterations are spans, with parent and duration."""
+"""The agent catalogue on the probes: calls, tools, compactions and iterations are spans with parents and durations."""
 
 import harness
 import otlp_attributes
 from harness import Program, Tracer, canary_in
 
-# The trace_id that the iteration is given, and the same 16 bytes as nopspan writes them.
+# The trace_id of the iteration, and the same 16 bytes in nopspan's notation.
 TRACE_ID = "0123456789abcdef0123456789abcdef"
 REQUEST_ID = "ASNFZ4mrze8BI0VniavN7w"
 KIND_SHIFT, INTERNAL, CLIENT = 12, 1, 3

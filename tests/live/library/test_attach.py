@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attaching and detaching: before and after a program starts, two tracers at once, one process alone."""
+"""Attaching and detaching: before and after a program starts, with two tracers together, and to one process only."""
 
 import harness
 from harness import GATE_SPANS, Program, Tracer, canary_in, canary_program, run
@@ -45,7 +45,7 @@ class Attach(harness.Test):
                 tracer.stop()
                 program.wait_for_gate(lambda gate: gate == 0, "the gate at zero after the detach")
                 self.assertEqual(program.ask("span unseen"), "0")
-                # Begun while a tracer looked, ended when none does.
+                # Begins while a tracer is attached, and ends when none is.
                 program.ask("end")
             self.assertEqual(tracer.names("span_stop", program.pid), {"seen": 1})
             self.assertEqual(tracer.names("span_start", program.pid), {"open": 1, "seen": 1})

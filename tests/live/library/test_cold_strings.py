@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first event's strings are there, though a BPF program cannot fault a page in (DESIGN: non-resident strings)."""
+"""The strings of the first event are complete, although a BPF program cannot fault a page in."""
 
 import os
 
@@ -16,7 +16,7 @@ def name_at(offset):
 
 class ColdStrings(harness.Test):
     def setUp(self):
-        # At the start of a page, and across the seam of two.
+        # At the start of a page, and across the boundary of two.
         self.offsets = [page * PAGE for page in range(0, PAGES, 2)] + [page * PAGE - 16 for page in range(1, PAGES, 2)]
         self.path = os.path.join(self.temporary_folder(), "names")
         with open(self.path, "wb") as file:

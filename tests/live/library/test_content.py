@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Content never reaches a probe without the switch: all that the probes carry is looked through for texts of each kind."""
+"""Content reaches a probe only if content capture is enabled. The test searches all bytes of the probes for texts of
+each kind."""
 
 import harness
 from harness import PROBES, Program, Tracer, canary_in
@@ -7,7 +8,7 @@ from harness import PROBES, Program, Tracer, canary_in
 
 class Content(harness.Test):
     def carried(self, env):
-        """(what was emitted, what handlers saw, all bytes that the probes carried)."""
+        """(emitted texts, texts that handlers received, all bytes of the probes)."""
         with Program("content", env=env) as program:
             with Tracer(PROBES, details=True, attributes=True, canaries=[canary_in(program)]) as tracer:
                 emitted = program.ask("emit").split()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tracers that come and go under load: the program's own arithmetic stays right, and the gate ends at zero."""
+"""Tracers attach and detach repeatedly under load. The program's own arithmetic stays right, and its gate is zero at
+the end."""
 
 import harness
 import usdt
@@ -29,7 +30,7 @@ class Cycles(harness.Test):
 
     def test_bpftrace(self):
         def cycle(program, _):
-            # Counting in the kernel: four threads' events would be more than bpftrace can print.
+            # Counted in the kernel, because bpftrace could not print four threads' events fast enough.
             script = ('usdt:%s:nopspan:span_stop { @spans[pid] = count(); }\n'
                       'usdt:%s:nopspan:span_stop /str(arg1) == "canary"/ { printf("up\\n"); }\n' % (LIBRARY, LIBRARY))
             with Tracer(script=script, canaries=[]) as tracer:

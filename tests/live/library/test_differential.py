@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Differential: the same run, seen by an in-process handler and by bpftrace, is the same."""
+"""An in-process handler and bpftrace receive the same from the same run."""
 
 import json
 import os
@@ -13,7 +13,7 @@ SPAN_PROBES = ("span_start", "span_stop", "span_exception")
 
 
 class Differential(harness.Test):
-    """One run of some 2,000 spans of every kind; each test compares one thing of all of them."""
+    """One run of about 2,000 spans of every kind. Each test compares one property of all spans."""
 
     @classmethod
     def setUpClass(cls):
@@ -25,7 +25,8 @@ class Differential(harness.Test):
             with Program("workload") as program:
                 assert program.ask("run " + path) == "done"
             tracer.stop()
-        # A handler cannot ask for a name that was cut: the tracer alone sees those.
+        # Truncated names are missing, because no handler can be attached under them. Only the tracer receives those
+        # spans.
         events = {probe: [e for e in tracer.events(probe) if not e.name.endswith("…")] for probe in SPAN_PROBES}
         cls.cut = {e.name for e in tracer.events() if e.name.endswith("…")}
         cls.probes = {probe: {"%x" % e.span_id: e for e in events[probe]} for probe in SPAN_PROBES}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The example engine under fifty clients, a third of which hang up: bpftrace and the server's own books agree."""
+"""The example engine with fifty clients, a third of which hang up. bpftrace and the server's own books must agree."""
 
 import collections
 import os
@@ -15,15 +15,15 @@ from harness import Tracer
 
 PROBES = ("span_start", "span_stop", "engine_request", "gauge", "first_token", "tokens")
 
-# The clock is read by the books, by nopspan, and by the books again: how long that takes as a rule. A thread that loses
-# the processor in between takes longer, which the books see.
+# The books read the clock, nopspan reads it, and the books read it again. This is the usual time between them. If the
+# thread is preempted in between, it takes longer, which shows in the books.
 USUAL_CLOCK_TOLERANCE_NS = 1_000_000
-# tokens_per_second is a double of the same two integers.
+# tokens_per_second is a double that is computed from the same two integers.
 RATE_TOLERANCE = 1e-12
 
 
 class Engine(harness.Test):
-    """One run; each test compares one thing."""
+    """One run. Each test compares one property."""
 
     @classmethod
     def setUpClass(cls):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""fork() and exec() inside a span: both sides right, nothing told twice."""
+"""fork() and exec() inside a span. Both processes are traced correctly, and nothing is reported twice."""
 
 import harness
 from harness import Program, Tracer, run

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The example service as bpftrace sees it, as its handlers see it (--events), and as the agent counts: all the same."""
+"""The example service according to bpftrace, to its handlers (--events), and to the agent's own counts. All three must
+agree."""
 
 import collections
 import json
@@ -18,7 +19,7 @@ PROBES = ("span_stop", "event", "retry", "first_token", "tokens", "tool_call")
 
 
 def of_records(events):
-    """The same of what bpftrace saw: the bytes, decoded by protoc."""
+    """The same according to bpftrace, with the bytes decoded by protoc."""
     found = collections.defaultdict(list)
     for probes, of_events in ((("span_stop",), False), (("event", "retry"), True)):
         records = [e for e in events if e.probe in probes and e.name != ITERATION]
@@ -29,7 +30,7 @@ def of_records(events):
 
 
 class Seen(Test):
-    """What all runs share. Each test looks at one thing."""
+    """Used by all runs. Each test checks one property."""
 
     @classmethod
     def folder(cls):
@@ -59,7 +60,7 @@ class AgentAlone(Seen):
         self.assertEqual(agent.status, 0)
         lines = lines_of(log)
         self.assertEqual({line["pid"] for line in lines}, {agent.pid})
-        # chat, 2 steps, tool; 2 prompts and responses, tool call; started, think, done, loop_stopped.
+        # Spans: chat, 2 steps, tool. Events: 2 prompts and responses, tool call, started, think, done, loop_stopped.
         self.assertEqual(self.assert_same_attributes(tracer, lines), 4 + 5 + 4)
         step = next(line for line in lines if line["event"] == "llm.step.stop")
         self.assertIn("nopspan.step_result", step["content"])
@@ -68,7 +69,7 @@ class AgentAlone(Seen):
 
 
 class Service(Seen):
-    """One run of both, in which requests fail and are made again."""
+    """One run of both programs, with failing requests and retries."""
 
     @classmethod
     def setUpClass(cls):

@@ -10,7 +10,7 @@ from harness import Program, Tracer, wait_until
 class KilledTracer(harness.Test):
     def test_the_program_goes_on_and_the_next_attach_works(self):
         with Program("load") as load, Program("traced") as program:
-            # Not of span_stop: what four threads make of it is too much to print. The gate is the same.
+            # Not span_stop, because bpftrace could not print that many events of four threads. The gate is the same.
             tracer = Tracer(("span_exception",))
             with tracer:
                 program.ask("span open")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""perf sees the probes, as SDT events of the build-id cache, and raises the gate."""
+"""perf finds the probes as SDT events of the build-id cache, and raises the gate."""
 
 import os
 import re
@@ -23,7 +23,7 @@ class Perf(harness.Test):
         return done.stdout
 
     def add_event(self, probe):
-        """Returns its name, which has a number where somebody else's event has the plain one."""
+        """Returns the event's name, which has a number appended if another event already has the plain name."""
         added = self.perf("probe", "-f", "-x", LIBRARY, "--add", "sdt_nopspan:" + probe)
         event = re.search(r"^\s*(sdt_nopspan:%s\w*)\s" % probe, added, re.M).group(1)
         self.addCleanup(self.perf, "probe", "--del", event)
@@ -42,8 +42,8 @@ class Perf(harness.Test):
         os.mkfifo(acknowledge)
         with Program("traced") as program:
             self.assertEqual(program.gate(), 0, "a probe that nobody records costs nothing")
-            # Begun disabled, so that its acknowledgement says that it is enabled.
-            # Without build ids, for which perf enters other mount namespaces, and so leaves a chroot.
+            # Starts disabled, so that perf acknowledges when it has enabled the events.
+            # Without build ids, because perf would enter other mount namespaces for them, and thereby leave a chroot.
             recorder = self.until_interrupted("perf", "record", "-q", "-B", "-e", event, "-a", "-D", "-1", "-o", data,
                                               "--control", "fifo:%s,%s" % (control, acknowledge),
                                               stderr=subprocess.DEVNULL)
@@ -59,12 +59,12 @@ class Perf(harness.Test):
             lines = self.perf("script", "-i", data, "-F", "pid,event,trace").splitlines()
         mine = [line for line in lines if line.split()[:1] == [str(program.pid)]]
         self.assertEqual(len(mine), 10, "\n".join(lines))
-        # In numbers: perf shows no strings of SDT events. arg5 is the status, arg3 the duration.
+        # As numbers, because perf prints no strings of SDT events. arg5 is the status, arg3 the duration.
         self.assertRegex(mine[0], r"arg3=\d+ .*arg5=0 ")
 
 
 if __name__ == "__main__":
     harness.run_in_tracefs()
-    # The events of the kernel are one for the machine.
+    # The kernel's events are machine-wide.
     _perf = harness.hold_lock("/run/lock/nopspan-perf") if os.geteuid() == 0 else None
     harness.main("perf", "unshare")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plug-ins: a library that comes with dlopen() after the attach, and static copies, each with a gate of its own."""
+"""Plug-ins: a library that dlopen() loads after the attach, and static copies, each with its own gate."""
 
 import harness
 from harness import GATE_SPANS, LIBRARY, Program, Tracer, canary_program, program_path
@@ -15,7 +15,7 @@ class Plugin(harness.Test):
                 self.assertEqual(host.ask("load " + SHARED), "loaded")
                 self.assertNotEqual(int(host.ask("plugin_gate")) & GATE_SPANS, 0)
                 host.ask("plugin_span first")
-                # The plug-in goes; the library stays (-z nodelete).
+                # The plug-in is unloaded, and the library remains (-z nodelete).
                 self.assertEqual(host.ask("unload"), "unloaded")
                 self.assertEqual(host.ask("load " + SHARED), "loaded")
                 host.ask("plugin_span second")
@@ -77,7 +77,7 @@ class Plugin(harness.Test):
                 tracer.wait_for_name("seen")
                 tracer.stop()
             self.assertEqual(tracer.names(pid=host.pid), {"seen": 1})
-            # Not nodelete: that is the shared library's. What was attached to is gone, and comes back with its gate down.
+            # Static copies are not nodelete. The traced copy is unloaded, and returns with its gate down.
             self.assertEqual(host.ask("unload"), "unloaded")
             self.assertEqual(host.ask("load " + STATIC), "loaded")
             self.assertEqual(int(host.ask("plugin_gate")), 0)

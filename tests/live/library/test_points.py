@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tokens, tool_call, first_token, retry, engine_request, gauge and event arrive once each, with the right numbers."""
+"""The probes tokens, tool_call, first_token, retry, engine_request, gauge and event fire once each, with the right
+numbers."""
 
 import harness
 from harness import PROBES, Program, Tracer
 
 
 class Points(harness.Test):
-    """One run; each test looks at one probe."""
+    """One run. Each test checks one probe."""
 
     @classmethod
     def setUpClass(cls):
@@ -33,7 +34,7 @@ class Points(harness.Test):
     def test_all_belong_to_one_request(self):
         for event in self.events(None):
             self.assertEqual(event.request_id, self.stops["llm.chat"].id, event.probe)
-            if event.probe != "gauge":  # its first argument is the engine
+            if event.probe != "gauge":  # the first argument of gauge is the engine
                 self.assertEqual(event.id, event.request_id, event.probe)
 
     def test_tokens_of_the_innermost_span(self):

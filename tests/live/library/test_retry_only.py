@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attaching to `retry` does not make plain spans pay."""
+"""A tracer that is attached to `retry` only does not make plain spans cost anything."""
 
 import harness
 from harness import GATE_POINTS, GATE_SPANS, Program, Tracer
@@ -11,7 +11,7 @@ class RetryOnly(harness.Test):
             with Tracer(("retry",), details=True) as tracer:
                 gate = program.gate()
                 self.assertNotEqual(gate & GATE_POINTS, 0)
-                # Every bit that a plain span tests is one of the low 40 (kSpanMask).
+                # A plain span tests only the low 40 bits (kSpanMask).
                 self.assertEqual(gate & ((1 << 40) - 1), 0)
                 self.assertEqual(program.ask("span plain 1000"), "0", "no plain span has a state")
                 self.assertEqual(program.ask("chat"), "1", "a catalogue's span has: it may feed a point probe")

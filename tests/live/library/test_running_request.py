@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tracer that attaches in the middle of a request makes no false roots."""
+"""A tracer that attaches in the middle of a request does not create false root spans."""
 
 import time
 
@@ -18,7 +18,8 @@ class RunningRequest(harness.Test):
             program.ask("begin running")
             with Tracer(("span_start", "span_stop")) as tracer:
                 program.ask("span inside")
-                # The kernel tells when a thread began to 10 ms; a thread that may be older than the attach is in doubt.
+                # The kernel reports the start of a thread with a resolution of 10 ms. A thread that may be older than
+                # the attach is in doubt.
                 time.sleep(0.02)
                 program.ask("thread_span new_thread")
                 program.ask("end")
@@ -52,7 +53,7 @@ class RunningRequest(harness.Test):
                 program.ask("begin parent")
                 program.ask("span child")
                 program.ask("end")
-                # The doubt lasts a second by design (src/state/orphans.h): here the condition is a time.
+                # The doubt lasts one second by design (src/state/orphans.h). Here the condition is a time.
                 time.sleep(1.1)
                 program.ask("span child_name_never_seen_below")
                 program.ask("span root")

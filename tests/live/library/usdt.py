@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tracer of a few lines: the probes of a file by its ELF notes, and attaching by perf_event_open(2) as perf does."""
+"""A minimal tracer. It finds the probes of a file by its ELF notes, and attaches with perf_event_open(2) as perf
+does."""
 
 import ctypes
 import os
@@ -29,7 +30,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Attached:
-    """A counting uprobe on one probe, in all processes; `ref_ctr_offset` makes the kernel raise the semaphore."""
+    """A counting uprobe on one probe in all processes. `ref_ctr_offset` makes the kernel raise the semaphore."""
 
     def __init__(self, path, place):
         offset, semaphore = place

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Agents and their coordinator, from several threads, and a record of all of it: what a handler saw of each event, and
-// of iterations, of whose end handlers are not told, what the program gave them.
+// Agents and their coordinator on several threads. The program records what a handler receives of each event. Handlers
+// receive no end of an iteration, so it also records the iterations itself.
 //
-// Takes commands (commands.h): `run FILE [TENANT]`, where FILE gets a JSON object a line; `rows COUNT`, iterations and
-// changes of state of that many operators; `canary ID`.
+// Takes commands (commands.h). `run FILE [TENANT]` writes one JSON object per line to FILE. `rows COUNT` makes
+// iterations and state changes of that many operators. `canary ID` emits a canary.
 #include "canary.h"
 #include "commands.h"
 
@@ -81,7 +81,8 @@ class Record {
   nopspan::Errc error_ = nopspan::Errc::ok;
 };
 
-// Names of some lengths around those at which their encoding changes, and what is in a place that a script must skip.
+// Names with lengths just below and above those at which their encoding changes. The last one is a key that the script
+// must not take for a name.
 const std::string kOperators[] = {"ets",
                                   "disk",
                                   "grün",
@@ -170,7 +171,7 @@ std::string run(const std::string& file, const std::string& tenant) {
           given(
               record, agent::operator_iteration, name, round,
               [&](auto& m) {
-                // Before and after the name there is more.
+                // Other attributes precede and follow the name.
                 m.set("zone", "eu");
                 m.operator_name(name).iteration(round).operator_state("healthy");
                 m.label("gen_ai.agent.nam", "shorter").label("gen_ai.agent.names", "longer");

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Burns CPU time in functions whose names a profile shows, inside spans and outside of them.
+// Uses CPU time in functions with names that a profile shows, inside and outside of spans.
 //
-// Takes commands (commands.h): `burn NAME FUNCTION` burns in burn_in_FUNCTION inside a span NAME, `nest NAME` inside
-// spans NAME in each other, `outside` inside none, `at_once` in two threads with a span each, `async NAME` inside an
-// AsyncSpan; `begin NAME` and `end`; `leave NAME` inside a span that never ends.
+// Takes commands (commands.h):
+// `burn NAME FUNCTION` runs burn_in_FUNCTION inside a span NAME. `nest NAME` does so inside nested spans NAME, and
+// `outside` outside of any span. `at_once` uses two threads with a span each. `async NAME` runs inside an AsyncSpan.
+// `begin NAME` and `end` begin and end a span. `leave NAME` runs inside a span that never ends.
 #include "commands.h"
 
 #include <nopspan/context.h>
@@ -20,7 +21,7 @@
 
 namespace {
 
-// Of the thread's own CPU time, so that a busy machine changes nothing: some 12 samples at 99 Hz.
+// Measured as CPU time of the thread, so the load of the machine does not matter. About 12 samples at 99 Hz.
 constexpr std::uint64_t kBurnNs = 120'000'000;
 
 std::uint64_t cpu_ns() {
@@ -31,7 +32,8 @@ std::uint64_t cpu_ns() {
 
 }  // namespace
 
-// Each computes something else, or the compiler made one of them. In no namespace, for names that are easy to read.
+// The functions compute different values, because the compiler would otherwise merge them. They are in no namespace, so
+// that their names are easy to read.
 #define BURN_IN(function, factor)                                     \
   __attribute__((noinline)) void burn_in_##function() {               \
     volatile std::uint64_t value = 1;                                 \
@@ -102,7 +104,7 @@ int main() {
     return "ended";
   };
   commands["leave"] = [](std::istringstream& a) {
-    // In memory that nobody frees: the process ends first.
+    // In memory that is never freed, because the process ends first.
     new nopspan::Span{nopspan::Name::intern(word(a))};
     burn_in_b();
     return "left";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A canary: an event of each kind, by which a test sees that a tracer is up.
+// A canary emits one event of each kind. When a tracer reports it, the tracer is attached.
 #pragma once
 
 #include <nopspan/engine.h>
@@ -10,10 +10,10 @@
 #include <stdexcept>
 #include <string>
 
-// A catalogue's name, so that the span is there whichever probe is attached.
+// A name of a catalogue, so that the span is recorded whichever probe is attached.
 inline constexpr nopspan::SpanName<nopspan::engine::RequestFields> canary{"canary"};
 
-// Fires each of the ten probes once, if it is attached.
+// Fires each of the ten probes once, if a tracer is attached to it.
 inline void emit_each(const std::string& id) {
   try {
     nopspan::span(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spans whose names lie in pages that nothing has touched yet: a BPF program cannot fault a page in, so that such a
-// name arrives empty unless the library touches it. Says of each name whether its page was present just before the
-// span.
+// Spans whose names are in pages that the process has not touched yet. A BPF program cannot fault a page in, so such a
+// name would be read as empty unless the library touches it first. Prints for each name whether its page was present
+// just before the span.
 //
 //   cold_names FILE    `span OFFSET` makes a span named by the 31 characters and the NUL at that offset of FILE.
 #include "commands.h"
@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::size_t kPage = 4096;
 
-// From /proc/self/pagemap: bit 63 is "present". mincore(2) would tell of the page cache, not of this process.
+// Bit 63 in /proc/self/pagemap means "present". mincore(2) would report the page cache instead of this process.
 bool is_present(const char* address) {
   const int file = open("/proc/self/pagemap", O_RDONLY);
   std::uint64_t entry = 0;
@@ -44,7 +44,7 @@ int main(int, char** arguments) {
     std::size_t offset = 0;
     a >> offset;
     const char* name = names + offset;
-    // A fault on a neighbour may have mapped this page too ("fault around").
+    // A fault on a neighbouring page may have mapped this page too ("fault around").
     madvise(const_cast<char*>(names), size, MADV_DONTNEED);
     const bool present = is_present(name) || is_present(name + 31);
     nopspan::Span span{*reinterpret_cast<const char(*)[32]>(name)};

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the collector's source gives to commands, as it is: a JSON object a line for each span and event, and the ledger
-// as the last one. The first line says that it is attached.
+// Prints what the collector's source delivers to a command: one JSON object per line for each span and event, and the
+// ledger in the last line. The first line reports that the collector has attached.
 //
 //   collect [--count | --brief] [--slow US] [options of the source, as all commands have them]
 //
-// --count prints no spans, --brief only process, stream and sequence of each: "=PID STREAM SEQUENCE". --slow is a
-// command that is busy with each for so many microseconds. Lines on stdin are answered: "ledger" by the ledger as of
-// now, "rss" by the memory that it has.
+// --count prints no spans. --brief prints only process, stream and sequence of each: "=PID STREAM SEQUENCE". --slow
+// makes the command take this many microseconds for each. Lines on stdin are requests: "ledger" prints the current
+// ledger, and "rss" the memory in use.
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "command/open_source.h"

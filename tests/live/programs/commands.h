@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program that does what it is told: one command a line on stdin, one line of answer on stdout. So that a test can
-// wait for a condition between two steps of the program, and never for time.
+// A program that executes commands: one per line on stdin, with one line of answer on stdout. A test can therefore wait
+// for a condition, and never for a fixed time, between two steps of the program.
 #pragma once
 
 #include <unistd.h>
@@ -20,7 +20,7 @@ inline std::string word(std::istringstream& arguments) {
   return text;
 }
 
-// Answers until stdin ends. The first line of all says that the program runs, and its pid.
+// Executes commands until stdin ends. The very first line of output reports that the program runs, and its pid.
 inline int serve(const Commands& commands) {
   std::cout << "ready " << getpid() << std::endl;
   std::string line;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Emits every kind of content that there is, each a text of its own (CANARY-...), when it is told to: one line of
-// answer says which. A handler of everything writes down which of them it saw.
+// On command, emits every kind of content, each with a different text (CANARY-...). One line of answer lists these
+// texts. A handler of all events records which of them it received.
 #include "canary.h"
 #include "commands.h"
 
@@ -27,7 +27,7 @@ using nopspan::Value;
 
 std::vector<std::string> made;
 
-// A new text to look for.
+// A new text to search for.
 std::string canary(const std::string& kind) {
   made.push_back("CANARY-" + std::to_string(made.size()) + "-" + kind + "-END");
   return made.back();
@@ -61,7 +61,7 @@ void emit_llm() {
   chat.with<llm::ChatFields>([](auto& m) { m.chat_result(canary("chat")); });
 }
 
-// Content under keys that are something else to nopspan: it must not leave as what they are.
+// Content under keys that have another meaning for nopspan. It must not be exported with that meaning.
 void emit_disguised() {
   nopspan::Span span{llm::tool, [](auto& m) {
                        for (const char* key : {"model", "engine", "tenant", "tool_name", "finish_reason", "provider",
@@ -75,7 +75,7 @@ void emit_disguised() {
   request.end();
 }
 
-// Every event of the agent catalogue, with a canary under each key that it says is content.
+// Every event of the agent catalogue, with a canary under each key that the catalogue marks as content.
 void emit_agent() {
   for (const auto& event : agent::catalogue()) {
     Value metadata = Value::map();

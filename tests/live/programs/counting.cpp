@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads that make spans as fast as they can, or as slowly as they are told, and count them in a file that is there
-// when the program no longer is.
+// Threads that make spans at full speed or with pauses, and count them in a file that remains when the program is gone.
 //
 //   counting FILE THREADS PAUSE_US DEPTH
 //
-// Each thread makes a root, DEPTH spans in it and an event, then pauses. The file has three 64-bit numbers a thread:
-// spans begun, spans ended, events. Takes commands (commands.h): `start`, and `stop`, which answers how many entries
-// there were in all.
+// Each thread makes a root span with DEPTH spans inside and an event, and then pauses. The file has three 64-bit
+// numbers per thread: spans begun, spans ended, events. Takes commands (commands.h): `start`, and `stop`, which answers
+// with the total number of entries.
 #include "commands.h"
 
 #include <nopspan/events.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// fork() inside a span: parent and child both go on making spans, and each is told apart.
+// fork() inside a span. Parent and child both continue to make spans, which a tracer can tell apart.
 #include <nopspan/context.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
@@ -27,7 +27,7 @@ int side(const char* who, nopspan::Name inner, nopspan::Name root, nopspan::Span
 }  // namespace
 
 int main() {
-  // On the heap, so that both sides can end it before they go on.
+  // On the heap, so that both processes can end it before they continue.
   auto* outer = new nopspan::Span{"fork.outer"};
   { nopspan::Span before{"fork.before"}; }
   const pid_t child = fork();

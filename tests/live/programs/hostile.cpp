@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Passes the batch site with whatever it likes: what a broken or hostile process may do to a tracer. It has the
-// library's site and gate's page, as every static program has, and uses nothing else of the library.
+// Passes arbitrary data to the batch site, as a broken or hostile process might do. It has the library's site and the
+// page of the gate, as every static program has, and uses nothing else of the library.
 //
-// Takes commands (commands.h), each of which answers how many entries it claimed to hand over.
+// Takes commands (commands.h). Each answers with the number of entries that it claimed to flush.
 #include "commands.h"
 
 #include <nopspan/probes.h>
@@ -47,7 +47,7 @@ nopspan_thread header_of(std::uint64_t stream, std::uint64_t first, std::uint64_
   return header;
 }
 
-// Entries as they should be, of one name.
+// Valid entries with one name.
 std::string entries(int count, const std::string& name) {
   std::string bytes;
   for (int i = 0; i < count; ++i) {
@@ -64,7 +64,7 @@ std::string entries(int count, const std::string& name) {
   return bytes;
 }
 
-// A stream that is as it should be.
+// A valid stream.
 std::uint64_t good_stream = 4711, good_next = 0;
 int pass_good(int count, const std::string& bytes) {
   const nopspan_thread header = header_of(good_stream, good_next, good_next + count);
@@ -185,7 +185,7 @@ int absent(int count) {
   return count;
 }
 
-// The list of threads, for whoever reads it from outside.
+// The list of threads, which the collector reads from outside.
 std::vector<nopspan_thread> listed;
 std::uint64_t mark = 1;
 void publish() {
@@ -204,7 +204,7 @@ int list_without_end() {
   publish();
   return 0;
 }
-// Many threads that all hold the same bytes, which are entries: 8 GiB of them.
+// Many threads that all claim to hold the same bytes, which are valid entries: 8 GiB in total.
 std::vector<nopspan_entry> held;
 int heavy_list() {
   held.assign((512U << 10U) / sizeof(nopspan_entry), nopspan_entry{});
@@ -215,7 +215,7 @@ int heavy_list() {
     header.stream = 1000 + i;
     header.buffer = reinterpret_cast<std::uintptr_t>(held.data());
     header.bytes = held.size() * sizeof(nopspan_entry);
-    header.written_ns = ~0UL >> 1U;  // not for long yet
+    header.written_ns = ~0UL >> 1U;  // far in the future, so not due yet
     header.next_thread = i + 1 < listed.size() ? reinterpret_cast<std::uintptr_t>(&listed[i + 1]) : 0;
   }
   publish();
@@ -245,7 +245,7 @@ int wild_list() {
 }  // namespace
 
 int main() {
-  // The constructor that fills the gate's page is linked with whatever uses the library.
+  // The constructor that fills the gate's page is only linked into a program that uses the library.
   { nopspan::Span span{"hostile.begins"}; }
   Commands commands;
   const auto number = [](std::istringstream& a) {

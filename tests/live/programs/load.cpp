@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Four threads that make nested spans as fast as they can, and whose own arithmetic shows whether a tracer that comes
-// and goes harmed them.
+// Four threads make nested spans at full speed. Their own arithmetic shows whether a tracer that attaches and detaches
+// has harmed them.
 #include "commands.h"
 
 #include <nopspan/gate.h>
@@ -50,7 +50,7 @@ int main() {
     for (Worker& worker : workers) {
       worker.thread.join();
       const std::uint64_t n = worker.rounds.load();
-      // Modulo 2^64, and halved before it is multiplied: a fast machine makes more rounds than 2^32.
+      // Modulo 2^64, and halved before the multiplication, because a fast machine makes more than 2^32 rounds.
       const std::uint64_t right = n % 2 == 0 ? n / 2 * (n + 1) : (n + 1) / 2 * n;
       if (worker.sum != right) {
         wrong = "wrong: " + std::to_string(n) + " rounds make " + std::to_string(worker.sum);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Model calls and tool calls with the names and numbers that it is told: for what the example service never does, and
-// for more names than a script has rows for.
+// Model calls and tool calls with given names and numbers: calls that the example service never makes, and more names
+// than a script has rows.
 //
-// Takes commands (commands.h), and `canary ID`. A tenant of - is none.
+// Takes commands (commands.h), and `canary ID`. A tenant of "-" means none.
 //
 //   call MODEL TENANT INPUT OUTPUT CACHED REASONING [early]
-//                                                       a streamed llm.step within an llm.chat; early: by the end that
-//                                                       it gives, it ended before its first token
-//   retry MODEL TENANT REASON ATTEMPT DELAY_MS REQUEST  a retry within an llm.step; with a request id of its own
+//                                                       a streamed llm.step within an llm.chat. With `early` its given
+//                                                       end is before its first token
+//   retry MODEL TENANT REASON ATTEMPT DELAY_MS REQUEST  a retry within an llm.step, with this request id
 //   tool NAME TENANT ok|fail|cancel|throw TYPE          a call of a tool
 #include "canary.h"
 #include "commands.h"
@@ -24,7 +24,7 @@ namespace llm = nopspan::llm;
 
 namespace {
 
-// A chat around `work`: spans within it have its tenant.
+// A chat around `work`. Spans inside inherit its tenant.
 template <class Work>
 std::string within_chat(const std::string& tenant, Work work) {
   const nopspan::Span chat{llm::chat, [&](auto& m) {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a program with a library of the future looks like to a tracer: the record of its probe is longer than today's,
-// and says so.
+// Imitates a program with a future library: the record of its probe is longer than today's, and its size says so.
 #include "commands.h"
 
 #include <nopspan/probes.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A plug-in that uses spans; built once with the shared library and once with a static copy of its own.
+// A plug-in that uses spans. It is built with the shared library, and again with its own static copy.
 #include <nopspan/gate.h>
 #include <nopspan/span.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Commands that load a plug-in, call it and let it go.
+// Commands that load, call and unload a plug-in.
 #pragma once
 
 #include "commands.h"

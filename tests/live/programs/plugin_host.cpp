@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program that knows nothing of nopspan, and loads plug-ins that do.
+// A program that does not use nopspan itself, but loads plug-ins that do.
 #include "plugin_commands.h"
 
 int main() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two processes, one after the other, that have the same pid, which is printed. The second one goes on for longer than
-// the first one's account stays open.
+// Two consecutive processes with the same pid, which the program prints. The second one outlasts the time for which the
+// collector keeps the first one's account open.
 #include <nopspan/span.h>
 
 #include <linux/sched.h>
@@ -15,7 +15,7 @@
 
 namespace {
 
-// fork() with a pid that is free.
+// fork() with a given pid, which must be free.
 pid_t fork_as(pid_t pid) {
   clone_args arguments{};
   arguments.exit_signal = SIGCHLD;
@@ -47,7 +47,7 @@ int main() {
   const pid_t pid = fork();
   if (pid == 0) _exit(0);
   if (pid < 0 || waitpid(pid, nullptr, 0) != pid) return 1;
-  const timespec pause{0, 20'000'000};  // so that they do not start in the same tick
+  const timespec pause{0, 20'000'000};  // so that the two do not start in the same tick
   if (!run(pid, "reused.first", 1) || nanosleep(&pause, nullptr) != 0 || !run(pid, "reused.second", 400)) {
     std::perror("clone3 with a pid");
     return 1;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads that find no room for what they have to tell: what the library holds is at its bound.
+// Threads that have no room for their entries, because the library has reached its memory limit.
 //
-// `starved N` makes N spans on one thread, and one on another, which has the first one's header before the kernel sees
-// that one end; it answers how many there were.
+// `starved N` makes N spans on one thread, and one span on another. The second thread reuses the first one's header
+// before the kernel sees the first one end. The answer is the number of spans.
 #include "commands.h"
 
 #include <nopspan/probes.h>
@@ -31,7 +31,7 @@ void make_spans(int count) {
   }
 }
 
-// Runs when the library has let go of the thread, which has not ended yet.
+// Runs after the library has released the thread's state, while the thread still exists.
 void leave_to_heir(void*) {
   heir = std::thread([] {
     make_spans(1);

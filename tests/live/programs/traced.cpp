@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program that most live tests trace: it makes spans and events when it is told to, and shows its gate.
+// The program that most live tests trace. On command it makes spans and events, and prints its gate.
 //
-//   traced             takes commands (commands.h)
-//   traced canary ID   emits each kind of event once, under the model ID, and ends
+//   traced             executes commands (commands.h)
+//   traced canary ID   emits one event of each kind under the model ID, and exits
 #include "canary.h"
 #include "plugin_commands.h"
 
@@ -35,7 +35,7 @@ std::uint64_t now_ns() {
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-// Every probe that is no span's, with numbers that differ from each other.
+// Fires every probe that does not belong to spans, with different numbers for each.
 void emit_points() {
   nopspan::Span chat{nopspan::llm::chat, [](auto& m) { m.engine("llama.cpp").model("tiny-1").tenant("acme"); }};
   {
@@ -44,7 +44,7 @@ void emit_points() {
     step.first_token(3);
     step.with([](nopspan::Fields& f) { f.input_tokens(11).output_tokens(7).cached_tokens(5).reasoning_tokens(2); });
   }
-  // The enclosing span reports usage too: the probe fires for the innermost one alone.
+  // The enclosing span reports usage too, but the probe fires for the innermost span only.
   chat.with([](nopspan::Fields& f) { f.input_tokens(11).output_tokens(7); });
   {
     nopspan::Span tool{nopspan::llm::tool, [](auto& m) { m.tool_name("calculator").tool_call_id("call-1"); }};
@@ -62,7 +62,7 @@ void emit_points() {
   request.end();
 }
 
-// The agent catalogue as spans: an iteration with a call to the model and tools inside it, then a compaction.
+// The agent catalogue as spans: an iteration with a model call and tools inside, followed by a compaction.
 void emit_agents() {
   namespace agent = nopspan::agent;
   {
@@ -82,7 +82,7 @@ void emit_agents() {
   const nopspan::Span compaction{agent::compaction, [](auto& m) { m.message_count(40).strategy("summarize"); }};
 }
 
-// Labels that a span of a name of the application's own gives to the catalogues' spans within it.
+// Labels of a span with an application-defined name, which the catalogues' spans inside inherit.
 void emit_within_a_plain_span() {
   const nopspan::Span outer{"app.request", [](nopspan::Fields& f) { f.tenant("acme").model("outer-model"); }};
   {
@@ -126,7 +126,7 @@ int main(int count, char** arguments) {
     emit_agents();
     return "done";
   };
-  // span NAME [COUNT]: answers how many of them had a state, which is what a listened-to span costs.
+  // span NAME [COUNT]: answers how many of the spans had state, which only recorded spans have.
   commands["span"] = [](std::istringstream& a) {
     const nopspan::Name name = nopspan::Name::intern(word(a));
     int times = 1;
@@ -138,7 +138,7 @@ int main(int count, char** arguments) {
     }
     return std::to_string(states);
   };
-  // complete NAME TIMES DURATION_NS: spans that took as long as is said.
+  // complete NAME TIMES DURATION_NS: spans with this duration.
   commands["complete"] = [](std::istringstream& a) {
     const nopspan::Name name = nopspan::Name::intern(word(a));
     std::uint64_t times = 0, duration_ns = 0;
@@ -147,7 +147,7 @@ int main(int count, char** arguments) {
     for (; times > 0; --times) nopspan::complete(name, {}, start_ns, duration_ns);
     return "done";
   };
-  // at NAME START_NS: a span of that time.
+  // at NAME START_NS: a span with this start.
   commands["at"] = [](std::istringstream& a) {
     const nopspan::Name name = nopspan::Name::intern(word(a));
     std::uint64_t start_ns = 0;
@@ -174,7 +174,7 @@ int main(int count, char** arguments) {
     nopspan::gauge(engine, name, value, maximum);
     return "done";
   };
-  // cancel MODEL PREFILL_NS PREFILL_TOKENS REASON: a request to an inference server that is cancelled.
+  // cancel MODEL PREFILL_NS PREFILL_TOKENS REASON: a cancelled request to an inference server.
   commands["cancel"] = [](std::istringstream& a) {
     const std::string model = word(a);
     std::int64_t time = 0, tokens = 0;
@@ -186,7 +186,8 @@ int main(int count, char** arguments) {
     request.cancel(word(a));
     return "done";
   };
-  // step MODEL BATCH PREFILL_TOKENS DECODE_TOKENS BYTES: a step of an engine, with BYTES of something else before them.
+  // step MODEL BATCH PREFILL_TOKENS DECODE_TOKENS BYTES: a step of an engine. BYTES of another attribute precede its
+  // own.
   commands["step"] = [](std::istringstream& a) {
     const std::string model = word(a);
     std::int64_t batch = 0, prefill = 0, decode = 0;
@@ -224,7 +225,7 @@ int main(int count, char** arguments) {
     execv("/proc/self/exe", arguments);
     return "exec failed";
   };
-  // fork: a child that does nothing; its pid. reap: ends it.
+  // fork: starts a child that does nothing, and answers with its pid. reap: ends the child.
   pid_t child = 0;
   commands["fork"] = [&](std::istringstream&) {
     child = fork();

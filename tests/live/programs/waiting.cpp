@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spans that compute and wait, and what the program itself measured of each: wall clock and switches of its thread,
-// just outside the span and just inside it.
+// Spans that compute and wait. The program measures each itself, just outside and just inside the span: wall clock time
+// and context switches of its thread.
 //
-// Takes commands (commands.h): `run FILE`, where FILE gets a JSON object a line; `deep COUNT`, spans in each other;
-// `names COUNT`, spans of that many names; `open NAME [TENANT]`, `close` and `sleep MS`; `thread` and `exec`, which
-// leave a span open; `canary ID`.
+// Takes commands (commands.h). `run FILE` writes one JSON object per line to FILE. `deep COUNT` makes nested spans.
+// `names COUNT` makes spans with that many names. `open NAME [TENANT]`, `close` and `sleep MS` do what they say.
+// `thread` and `exec` leave a span open. `canary ID` emits a canary.
 #include "canary.h"
 #include "commands.h"
 
@@ -40,11 +40,11 @@ std::uint64_t read_clock(clockid_t clock) {
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-// Of the calling thread, until some moment.
+// The calling thread's totals at one moment.
 struct Reading {
   std::int64_t wall_ns = 0;
-  std::int64_t asleep = 0;    // times that it gave up the processor to wait
-  std::int64_t runnable = 0;  // times that the processor was taken from it
+  std::int64_t asleep = 0;    // how often the thread waited
+  std::int64_t runnable = 0;  // how often the thread was preempted
 
   static Reading now() {
     rusage usage;
@@ -61,7 +61,7 @@ struct Reading {
   }
 };
 
-// What the spans in a span measured, which it is not itself in.
+// The sums over the spans inside a span, which do not count as the span's own.
 struct Children {
   Reading least, most;
 };
@@ -88,7 +88,8 @@ class Book {
 
 thread_local Children* around = nullptr;
 
-// A span around `work`, in the book: what it was itself in, its children left out, is between least and most.
+// Makes a span around `work` and records it in the book. The span's own numbers, without those of its children, are
+// between `least` and `most`.
 void measured(Book& book, const char* name, const std::function<void()>& work) {
   Children children;
   Children* const outer = around;
@@ -116,7 +117,7 @@ void compute(std::uint64_t ns) {
   }
 }
 
-// Frames that a test looks for in the stacks of what they call: not inlined, and no last call.
+// Functions that a test looks for in stacks. They must be neither inlined nor replaced by tail calls.
 __attribute__((noinline)) void sleep_for(std::uint64_t ns) {
   const timespec time{static_cast<time_t>(ns / 1'000'000'000U), static_cast<long>(ns % 1'000'000'000U)};
   clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr);
@@ -135,14 +136,14 @@ extern "C" __attribute__((noinline)) void waiting_polls(int ms) {
   asm volatile("");
 }
 
-// The times are in test_offcpu_bt.py too.
+// test_offcpu_bt.py has the same times.
 void thread(Book& book) {
   measured(book, "wait.outer", [&] {
     compute(20 * kMs);
     measured(book, "wait.computes", [] { compute(60 * kMs); });
     measured(book, "wait.sleeps", [] { waiting_sleeps(100 * kMs); });
     measured(book, "wait.polls", [] { waiting_polls(80); });
-    // Bound to no thread: what the thread does is its scope spans' all the same.
+    // An AsyncSpan is not bound to a thread. What the thread does belongs to its scoped spans nevertheless.
     AsyncSpan asynchronous{"wait.async"};
     measured(book, "wait.often", [] {
       for (int i = 0; i < 20; ++i) sleep_for(kMs);
@@ -150,12 +151,12 @@ void thread(Book& book) {
     waiting_sleeps(30 * kMs);
     asynchronous.end();
   });
-  // In no span.
+  // Outside of any span.
   sleep_for(50 * kMs);
   compute(10 * kMs);
 }
 
-// Threads that live until the program ends: bpftrace 0.17 names the stacks of living ones only.
+// Threads that live until the program ends, because bpftrace 0.17 resolves the stacks of living threads only.
 class Workers {
  public:
   ~Workers() {
@@ -166,7 +167,7 @@ class Workers {
     changed_.notify_all();
     for (std::thread& each : threads_) each.join();
   }
-  // Runs `work` on some, and waits until it is done.
+  // Runs `work` on several threads, and waits until all are done.
   void run(const std::function<void()>& work) {
     int left = kThreads;
     for (int i = 0; i < kThreads; ++i) {
@@ -198,7 +199,7 @@ void deep(int count) {
   }
 }
 
-// A span that is open when what it is bound to has ended.
+// A span that is still open when its thread or program ends.
 void leave_open(const char* name) { std::make_unique<Span>(nopspan::Name::intern(name)).release(); }
 
 }  // namespace

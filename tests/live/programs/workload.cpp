@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Some 2,000 spans of every kind, from several threads, and a handler that writes what it saw of each start and end to
-// a file: what a tracer saw of the same run must be the same.
+// About 2,000 spans of every kind on several threads. A handler writes each start and end that it receives to a file. A
+// tracer of the same run must receive the same.
 //
-// Takes commands (commands.h): `run FILE`, where FILE gets a JSON object a line, and `canary ID`.
+// Takes commands (commands.h): `run FILE`, which writes one JSON object per line to FILE, and `canary ID`.
 #include "canary.h"
 #include "commands.h"
 
@@ -54,8 +54,8 @@ class Recorder {
   [[nodiscard]] nopspan::Errc error() const { return error_; }
 
  private:
-  // Names as they are emitted: cleaned. A name that was cut has none of its own: with "..." and ".stop" it has an empty
-  // segment, which no handler may ask for.
+  // The names as they are emitted, after repair. A truncated name has no handler, because a handler's event name must
+  // not have an empty segment, as in "..." followed by ".stop".
   static std::vector<std::string> names() {
     return {"work.root",     "work.inner",     "work.leaf",     "work.fails",     "work.cancelled",
             "work.throws",   "work.unwound",   "work.async",    "work.abandoned", "work.linked",
