@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For tests of the project's scripts as they are: the library in /usr/local, programs that load it from there."""
+"""For tests of the project's scripts as users run them: the library is in /usr/local, and the programs load it from
+there."""
 
 import collections
 import os
@@ -11,24 +12,26 @@ import bpftrace_output
 import harness
 from harness import BUILD, SOURCE, Bpftrace
 
-# epoll_wait and epoll_pwait, by their numbers on x86-64 and aarch64.
+# The numbers of epoll_wait and epoll_pwait on x86-64 and aarch64.
 EPOLL_WAIT = ("232", "281", "22")
 WITH_INSTALLED = os.path.join(SOURCE, ".ci", "with-installed.sh")
 
 
 def main(*commands):
-    """As harness.main(), with the library installed while the tests run: with-installed.sh runs the file again."""
+    """Like harness.main(), but with the library installed while the tests run. with-installed.sh runs the file
+    again."""
     harness.need(*commands)
     if os.environ.get("NOPSPAN_LIVE_INSTALLED") != "1":
         os.environ["NOPSPAN_LIVE_INSTALLED"] = "1"
-        # Before the programs' own RUNPATH, which leads to the build tree.
+        # Searched before the programs' own RUNPATH, which leads to the build tree.
         os.environ["LD_LIBRARY_PATH"] = "/usr/local/lib"
         os.execv(WITH_INSTALLED, [WITH_INSTALLED, BUILD, "--", sys.executable, *sys.argv])
     harness.main(*commands)
 
 
 class Script(Bpftrace):
-    """One of the project's scripts, typed as a user types it. A context manager: up when entered, ended when left."""
+    """One of the project's scripts, started as a user starts it. A context manager: attached on entry and ended on
+    exit."""
 
     def __init__(self, name, *arguments, canary=None, env=None):
         self.name = name
@@ -41,12 +44,12 @@ class Script(Bpftrace):
         super().__init__(command, env=env)
 
     def wait_until_up(self):
-        """It waits for events only after the last of its probes is attached."""
+        """bpftrace begins to wait for events when its last probe is attached."""
         self.wait_while_it_runs(self.is_in_epoll_wait, "bpftrace %s to attach" % self.name)
 
     def is_in_epoll_wait(self):
         try:
-            # Of a wrapper (a chroot's) it is the last child that is bpftrace.
+            # In a wrapper (for example of a chroot), bpftrace is the last child.
             pid = self.pid
             while True:
                 with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as file:
@@ -57,32 +60,33 @@ class Script(Bpftrace):
             with open("/proc/%d/comm" % pid, encoding="utf-8") as comm, open("/proc/%d/syscall" % pid, encoding="ascii") as call:
                 return comm.read().strip().startswith("bpftrace") and call.read().split()[0] in EPOLL_WAIT
         except (FileNotFoundError, ProcessLookupError):
-            return False  # bpftrace 0.17 begins with a child that asks for clang's paths, and it ended meanwhile
+            return False  # bpftrace 0.17 first runs a child that asks clang for its paths, and it ended meanwhile
 
     def has(self, pattern):
         return any(re.search(pattern, line) for line in list(self.lines))
 
     def wait_for(self, action, patterns):
-        """Does something again and again until there is a line for each pattern."""
+        """Repeats the action until there is a line for each pattern."""
         def seen():
             action()
             return all(self.has(pattern) for pattern in patterns)
         self.wait_while_it_runs(seen, "lines with each of %s, in %s" % (patterns, self.lines[-40:]))
 
     def maps(self):
-        """What it printed of its maps: bpftrace_output.maps()."""
+        """The maps that it printed: bpftrace_output.maps()."""
         return bpftrace_output.maps(self.lines)
 
 
 def is_sampled(request_id, one_in):
-    """Whether a script's argument N takes this request: the same hash of the record's request id."""
+    """Whether a script's argument N takes this request. The script computes the same hash of the record's request
+    id."""
     words = request_id.encode()
     word = int.from_bytes(words[:8], "little") ^ int.from_bytes(words[8:16], "little")
     return (word * 6364136223846793005 % 2**64 >> 32) % one_in == 0
 
 
 def kill(program):
-    """The end of a program of which nothing is asked any more."""
+    """Ends a program that is no longer needed."""
     if program.process.poll() is None:
         program.process.kill()
         program.process.wait()
@@ -91,7 +95,7 @@ def kill(program):
 
 
 class SpansScript(Script):
-    """spans.bt. It counts in the kernel, so that its totals are complete whenever it is ended."""
+    """spans.bt. It counts in the kernel, so its totals are complete whenever it is ended."""
 
     def __init__(self, *arguments, canary=None):
         super().__init__("spans.bt", *arguments, canary=canary)
@@ -100,7 +104,7 @@ class SpansScript(Script):
         self.wait_for(lambda: self.canary("up"), [r"^@spans\[canary\]: "])
 
     def totals(self):
-        """{"total": {name: count}, "total_errors": ..., "total_cancelled": ...} and the single numbers."""
+        """{"total": {name: count}, "total_errors": ..., "total_cancelled": ...} and the other numbers."""
         found = collections.defaultdict(dict)
         for line in self.lines:
             row = re.match(r"@(total\w*)\[(.*)\]: (\d+)$", line)
@@ -119,19 +123,19 @@ class TraceScript(Script):
         super().__init__("trace.bt", *arguments, canary=canary)
 
     def wait_until_up(self):
-        # One of each of its probes.
+        # One line of each of its probes.
         self.wait_for(lambda: self.canary("up"),
                       [r"\+ canary", r"- canary", r"\. first token", r"\. retry", r"\. tool call canary.tool", r"\. event canary"])
 
     def stop(self, signal_number=signal.SIGINT):
-        """As Tracer.stop(): only what it has read when the signal comes is printed."""
+        """Like Tracer.stop(), because on a signal it prints only what it has already read."""
         for cpu in sorted(os.sched_getaffinity(0)):
             self.wait_for(lambda cpu=cpu: self.canary("last-on-%d" % cpu, cpu),
                           [r"\+ canary last-on-%d" % cpu])
         return super().stop(signal_number)
 
     def rows(self):
-        """(pid, request id, depth, mark, what follows) of each line, from which canaries are left out."""
+        """(pid, request id, depth, mark, rest) of each line, without the canaries."""
         rows, in_canary = [], set()
         for line in self.lines:
             row = re.match(r" *[\d.]+ +(\d+) (\S+) +((?:\|  )*)([+.-]) (.*)$", line)

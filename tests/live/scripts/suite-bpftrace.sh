@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The bpftrace of another Debian suite, on this machine's kernel, processes and files:
+# Runs the bpftrace of another Debian suite on this machine's kernel, processes and files:
 #
-#   NOPSPAN_SUITE=trixie tests/live/scripts/suite-bpftrace.sh [ARG...]   as `bpftrace ARG...`; a test's BPFTRACE may be this file
+#   NOPSPAN_SUITE=trixie tests/live/scripts/suite-bpftrace.sh [ARG...]   (tests may use it as BPFTRACE)
 #
-# The suite is fetched once, with debootstrap, from where this machine's apt gets its packages, and kept in
-# ${XDG_CACHE_HOME:-/var/cache}/nopspan-tests/SUITE. Nothing is mounted there and no root is changed: the suite's dynamic
-# linker runs its bpftrace with its libraries. So all paths mean what they mean outside, and nothing is left behind.
+# debootstrap downloads the suite once, from where this machine's apt gets its packages, to
+# ${XDG_CACHE_HOME:-/var/cache}/nopspan-tests/SUITE. The script mounts nothing there and does not change the root: the
+# suite's dynamic linker runs its bpftrace with its libraries. All paths therefore mean the same as outside, and nothing
+# is left behind.
 set -euo pipefail
 
 die() {
@@ -22,7 +23,7 @@ root=$cache/$suite
 fetch() {
   local uri
   command -v debootstrap >/dev/null || die "debootstrap is not installed"
-  # One of the two files is not there, which sed takes for a failure.
+  # One of the two files does not exist, which makes sed fail.
   uri=$({ sed -nE 's/^URIs: *([^ ]+).*/\1/p; s/^deb +(\[[^]]*\] +)?([^ ]+).*/\2/p' \
     /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null || true; } | sed -n 1p)
   [[ -n $uri ]] || die "apt's configuration names no place to get Debian from"
@@ -30,7 +31,7 @@ fetch() {
   rm -rf --one-file-system "$root"
   debootstrap --variant=minbase --include=bpftrace "$suite" "$root" "$uri" >"$cache/$suite.log" 2>&1 ||
     die "debootstrap of $suite failed: $(tail -n 3 "$cache/$suite.log")"
-  # A process is called as the file that was executed; here it shall be bpftrace.
+  # The name of a process is that of the executed file, and here it must be bpftrace.
   ln -s "$(echo "$root"/usr/lib/*-linux-gnu/ld-linux-*.so.*)" "$root/bpftrace"
   touch "$root/.complete"
 }
@@ -46,11 +47,11 @@ fi
 libraries=$(dirname "$(readlink "$root/bpftrace")"):$root/usr/lib
 command=("$root/bpftrace" --library-path "$libraries" "$root/usr/bin/bpftrace" "$@")
 
-# From 0.24 on it does not start without tracefs, which every system with systemd has. Where it is not there it is
-# mounted for this process alone.
+# From 0.24 on, bpftrace does not start without tracefs. Every system with systemd has it mounted. Elsewhere it is
+# mounted for this process only.
 [[ ! -e /sys/kernel/tracing/available_events ]] || exec "${command[@]}"
 own_mounts=(unshare --mount)
-# In a chroot "/" is no mount whose propagation could change.
+# In a chroot, "/" is not a mount, so its propagation cannot change.
 "${own_mounts[@]}" true 2>/dev/null || own_mounts+=(--propagation unchanged)
-# shellcheck disable=SC2016  # the inner shell's
+# shellcheck disable=SC2016  # expanded by the inner shell
 exec "${own_mounts[@]}" sh -c 'mount --make-rprivate /sys 2>/dev/null; mount -t tracefs nodev /sys/kernel/tracing && exec "$@"' sh "${command[@]}"

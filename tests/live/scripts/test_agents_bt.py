@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/agents.bt: what it counts of agents and their coordinator is what handlers of the same run counted."""
+"""scripts/agents.bt counts the same events of agents and their coordinator as handlers in the same run."""
 
 import collections
 import os
@@ -25,7 +25,8 @@ class AgentsScript(installed.Script):
 
 
 def spans_of(lines):
-    """A program's record, with the spans that it has of handlers as those that it has of its own."""
+    """The lines of a program's record, with the spans that handlers received in the same form as those that the program
+    recorded itself."""
     for line in lines:
         span, _, end = line.get("event", "").rpartition(".")
         if span in ("agent.llm", "agent.tool") and end in ("stop", "exception"):
@@ -36,12 +37,12 @@ def spans_of(lines):
 
 
 def key(*parts):
-    """A row's: names are cut to 63 bytes."""
+    """The key of a row. Names are truncated to 63 bytes."""
     return ", ".join(part.encode()[:63].decode() for part in parts)
 
 
 def expected(lines):
-    """What the script's maps are, of a record."""
+    """The expected maps of the script, computed from a record."""
     counts = {name: collections.Counter() for name in MAPS}
     durations = collections.defaultdict(list)
     for line in spans_of(lines):
@@ -55,7 +56,7 @@ def expected(lines):
         name = line["event"]
         span = name.rpartition(".")[0]
         if span in CALLS or name.endswith(".iteration_start"):
-            continue  # no events for probes
+            continue  # probes do not report these events
         operator = line.get("operator", "")
         if name == "agent.operator.state_change":
             counts["states"][key(operator, line["from"], line["to"])] += 1
@@ -65,7 +66,7 @@ def expected(lines):
             counts["decisions"][key(name, line.get("skill", ""))] += 1
         if "ms" in line:
             counts["wait_ms"][key(name, operator)] += line["ms"]
-    # A row of no errors is none; one of no time is one.
+    # A row without errors is missing, but a row without waiting time is there.
     maps = {name: {row: n for row, n in counter.items() if n or name == "wait_ms"} for name, counter in counts.items()}
     for (name, row), values in durations.items():
         maps[name][row] = histogram(values)
@@ -73,7 +74,7 @@ def expected(lines):
 
 
 class AgentsBt(Test):
-    """One run under several of it; each test looks at one thing."""
+    """One run under several instances of the script. Each test checks one thing."""
 
     maxDiff = None
 
@@ -103,7 +104,7 @@ class AgentsBt(Test):
         cls.log = [dict(line["metadata"], **{"event": line["event"], "status": line["status"]})
                    for line in lines_of(log) if line["event"].startswith("agent.")]
         cls.summary = agent.summary
-        # Handlers are not told of an iteration's end: what the probe said of it.
+        # Handlers receive no end of an iteration, so use the probe's.
         cls.iterations = [{"span": e.name, "of": "example", "duration_ns": e.arg2, "status": e.arg4}
                           for e in tracer.events("span_stop", agent.pid) if e.name == "agent.operator.iteration"]
 
@@ -121,7 +122,7 @@ class AgentsBt(Test):
         self.check("tenant", expected(self.records["acme"]))
 
     def test_the_example_agent(self):
-        """Among all of the host: its operator's name is its own."""
+        """Its operator has a name of its own, which identifies it among all agents of the host."""
         self.assertEqual(len(self.iterations), sum(e["event"] == "agent.operator.iteration_start" for e in self.log))
         maps = expected(self.log + self.iterations)
         self.assertGreater(self.summary["failed"], 0)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scripts of events that are no spans, each alone: what a plain span set goes to the events within it all the same."""
+"""Scripts of events that are not spans, each run alone. The attributes of an enclosing plain span reach the events
+inside it nevertheless."""
 
 import os
 import re
@@ -7,7 +8,7 @@ import re
 import installed
 from harness import SOURCE, Program, Test
 
-# What each shows of `within_plain` of programs/traced.cpp.
+# What each script shows of `within_plain` in programs/traced.cpp.
 SHOWN = {
     "tokens.bt": ("requests", {"llm.step, outer-model": 1}),
     "retries.bt": ("retries", {"busy, llm.step, outer-model": 1}),

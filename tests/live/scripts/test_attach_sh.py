@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that the installed library's path does not cover: attach.sh finds their copies."""
+"""Programs with copies of the library outside the installed path. attach.sh finds the copies."""
 
 import os
 
@@ -8,7 +8,7 @@ from contained import Container
 from harness import INSTALLED, Program, Tracer, canary_in, event_script, program_path, wait_until
 
 ATTACH = os.path.join(harness.SOURCE, "scripts", "attach.sh")
-# As the project's own scripts say it.
+# The path in the project's own scripts.
 SCRIPT = event_script(("span_stop",), [INSTALLED])
 
 

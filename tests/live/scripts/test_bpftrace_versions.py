@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scripts count the same under newer bpftraces than this Debian's: every test of scripts, with each of them.
+"""The scripts count the same with newer versions of bpftrace than this Debian's. Runs each test of the scripts with
+each version.
 
-With NOPSPAN_LONG=1 alone: 0.23 and 0.27 come from Debian's trixie and sid, fetched once by suite-bpftrace.sh. For one by
-hand: NOPSPAN_SUITE=sid BPFTRACE=$PWD/tests/live/scripts/suite-bpftrace.sh ctest --preset dev -R live.spans_bt -V
+Runs only with NOPSPAN_LONG=1. 0.23 and 0.27 come from Debian's trixie and sid. suite-bpftrace.sh downloads them once.
+By hand: NOPSPAN_SUITE=sid BPFTRACE=$PWD/tests/live/scripts/suite-bpftrace.sh ctest --preset dev -R live.spans_bt -V
 """
 
 import glob
@@ -17,19 +18,19 @@ from harness import LONG, SOURCE, Test
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 RUNS_IT = os.path.join(HERE, "suite-bpftrace.sh")
-# The suites, and the first version that each must have: an older one shows nothing new.
+# The suites, and the minimum version of each. An older version would test nothing new.
 SUITES = {"trixie": (0, 23), "sid": (0, 27)}
-# 0.23 loses one of two first counts of a key that two CPUs make at the same moment, and says so ("File exists"):
-# count(), sum() and histograms, mended in 0.24. On one CPU there are no two.
+# If two CPUs make the first count of a key at the same time, 0.23 loses one of them and reports "File exists". This
+# concerns count(), sum() and histograms, and is fixed in 0.24. These tests therefore run on one CPU.
 ON_ONE_CPU = ("trixie",)
-# These compare texts of the bpftrace that the scripts' heads were made with, not counts.
+# These tests compare texts of the bpftrace that printed the examples of the scripts, not counts.
 OF_ONE_VERSION = ("test_parse.py", "test_examples.py")
 OTHERS = ("test_perf_spans_sh.py", os.path.basename(__file__))
 PATIENCE_S = 600
 
 
 def tests_of_scripts():
-    """(name, text) of the files of this folder."""
+    """(name, text) of the files in this folder."""
     files = []
     for path in sorted(glob.glob(os.path.join(HERE, "test_*.py"))):
         if os.path.basename(path) not in OF_ONE_VERSION + OTHERS:
@@ -39,7 +40,7 @@ def tests_of_scripts():
 
 
 def environment(suite):
-    # The file itself waits for the library in /usr/local.
+    # Each file waits for the library in /usr/local itself.
     return {**os.environ, "BPFTRACE": RUNS_IT, "NOPSPAN_SUITE": suite, "NOPSPAN_LIVE_INSTALLED": "0"}
 
 
@@ -60,7 +61,7 @@ class Versions(Test):
 
     def check(self, suite, file):
         on = [min(os.sched_getaffinity(0))] if suite in ON_ONE_CPU else os.sched_getaffinity(0)
-        # timeout ends all that the file started.
+        # timeout also kills the processes that the file started.
         command = ["timeout", str(PATIENCE_S), "taskset", "--cpu-list", ",".join(map(str, on)),
                    sys.executable, os.path.join(HERE, file), "-v"]
         done = subprocess.run(command, env=environment(suite), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -72,7 +73,7 @@ class Versions(Test):
 
 def add_tests():
     for suite in SUITES:
-        # Ordered by name: the suite's version comes before its files.
+        # Sorted by name: the version of a suite comes before its files.
         setattr(Versions, "test_%s" % suite, unittest.skipUnless(LONG, "NOPSPAN_LONG=1")(
             lambda self, suite=suite: self.check_version(suite)))
         for file, _ in tests_of_scripts():
@@ -81,7 +82,7 @@ def add_tests():
 
 
 if __name__ == "__main__":
-    # Without the locks of harness.main(): the files take them.
+    # Without the locks of harness.main(), because the files take them.
     harness.need(*(["debootstrap", "taskset", "timeout"] if LONG else []))
     add_tests()
     unittest.main()

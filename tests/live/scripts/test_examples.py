@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each script's example in scripts/README.md has the form that a run of it prints today, and no map or caption is
-missing. The example in the script's head is its first lines.
+"""Each script's example in scripts/README.md has the form of today's output, and contains every map and caption. The
+example in the script's head is the beginning of it.
 
 With NOPSPAN_WRITE_EXAMPLES=1 it writes this run's output there instead.
 """
@@ -17,14 +17,15 @@ from example_service import Agent, Server
 from harness import SOURCE, Test
 
 WRITE = os.environ.get("NOPSPAN_WRITE_EXAMPLES") == "1"
-# Of a map: the last rows, which have the greatest values, and the first histograms. Of other lines: the first.
+# Which lines an example keeps. Of a map: the last rows, which have the largest values, and the first histograms. Of
+# other lines: the first ones.
 MOST_ROWS, MOST_STACKS, MOST_HISTOGRAMS, MOST_LINES = 4, 1, 1, 60
 LEFT_OUT = "..."
 
 
 class Example:
-    """How a script is run for its example, and which part of what it prints that is: from the last line that `begins`
-    matches, to the end. Maps that match `by_chance` are there in some runs and not in others."""
+    """How to run a script for its example, and which part of its output to use: from the last line that `begins`
+    matches to the end. Maps that match `by_chance` are missing in some runs."""
 
     def __init__(self, *arguments, begins=r"In \d+ s", choose=None, by_chance=r"(?!)"):
         self.arguments, self.begins, self.choose, self.by_chance = arguments, begins, choose, by_chance
@@ -39,7 +40,8 @@ class Example:
 
 
 def one_request(lines):
-    """The head of trace.bt's columns, and the request of which the most different things are told, but not too many."""
+    """The caption of trace.bt's columns, and one request: the one with the most kinds of lines, but not with too many
+    lines."""
     by_request = {}
     for line in lines:
         row = re.match(r" *[\d.]+ +\d+ (\S+) ", line)
@@ -55,7 +57,8 @@ def one_request(lines):
 
 
 def block_of(begin, score):
-    """Of what begins with a line like `begin` and goes on to an empty line, the one that scores most."""
+    """Chooses a block of lines, which begins with a line that `begin` matches and ends at an empty line: the one with
+    the highest score."""
     def choose(lines):
         blocks = []
         for line in lines:
@@ -68,7 +71,7 @@ def block_of(begin, score):
 
 
 def repeated(begin, score):
-    """The same for what begins again and again, whatever is in it."""
+    """The same for blocks that follow each other and may contain empty lines."""
     def choose(lines):
         blocks = []
         for line in lines:
@@ -112,7 +115,7 @@ def kind_of(value):
 
 
 def form(line):
-    """What two lines of one kind have in common: numbers, ids and names are left out of it."""
+    """The form of a line: the line without its numbers, ids and names."""
     if re.match(r"[\[(]\S+?(, \S+)?[\])] +\d+ \|[@ ]*\|$", line):
         return "BAR"
     entry = re.match(r"(@\w+)(?:\[(.*)\])?: ?(.*)$", line)
@@ -132,7 +135,7 @@ def form(line):
 
 
 def joined(lines):
-    """Each entry with stacks as one text: it is printed in many lines."""
+    """Joins each entry with stacks, which is printed in many lines, into one text."""
     whole, open_entry = [], None
     for line in lines:
         if open_entry is not None:
@@ -185,7 +188,7 @@ def shortened(lines):
 
 
 README = os.path.join(SOURCE, "scripts", "README.md")
-# How many lines of the README's example are in a script's head too.
+# How many lines of the README's example are also in the script's head.
 FEW = 6
 
 
@@ -194,8 +197,8 @@ def replaced(text, span, lines, indentation=""):
 
 
 class Written:
-    """A script's example: in scripts/README.md, the block ```text of the script's section. The script's head has its
-    first lines, after "// Example:" and an empty line."""
+    """A script's example. In scripts/README.md it is the block ```text in the script's section. The script's head has
+    its first lines, after "// Example:" and an empty line."""
 
     def __init__(self, script):
         self.path = os.path.join(SOURCE, "scripts", script)
@@ -255,7 +258,7 @@ class Examples(Test):
                 by_chance = re.compile(EXAMPLES[name].by_chance)
                 old = [line for key, line in shown.items() if key not in printed and not by_chance.match(line)]
                 self.assertEqual(old, [], "no longer printed")
-                # Rows differ from run to run; maps and captions do not.
+                # Rows differ between runs, but maps and captions do not.
                 new = [line for key, line in printed.items() if key not in shown and re.match(r"@|[A-Z][a-z]", line)
                        and not by_chance.match(line)]
                 self.assertEqual(new, [], "printed, and not in the example")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/inflight.bt: the requests that are open, where they are, and what became of those of killed processes."""
+"""scripts/inflight.bt: the open requests, the span in which each is, and the requests of killed processes."""
 
 import collections
 import os
@@ -14,9 +14,9 @@ import installed
 from example_service import AGENT, Server, lines_of
 from harness import PATIENCE_S, SOURCE, Program, Test, wait_until
 
-# More than there are slots.
+# More than the script can hold.
 NEVER_ENDING = 6000
-# Where five requests are, in the agent and in a server that is busy with one of them.
+# The spans in which five requests are, in the agent and in a server that works on one of them.
 WHERE = {"llm.step": 5, "engine.prefill": 1, "engine.queue": 4}
 
 
@@ -25,7 +25,8 @@ class Inflight(installed.Script):
         super().__init__("inflight.bt", pid, tenant, 1)
 
     def shown(self):
-        """What it printed each time: (number of open requests, {(request id, pid, span, span within): age}, maps)."""
+        """Everything that it printed: (number of open requests, {(request id, pid, span, innermost span): age}, maps),
+        once per interval."""
         blocks = []
         for line in list(self.lines):
             head = re.match(r"\d\d:\d\d:\d\d (\d+) requests open", line)
@@ -47,7 +48,8 @@ class Inflight(installed.Script):
         return rows, maps
 
     def wait_for_rows(self, expected, pids, died=None):
-        """Until it shows exactly these rows of some processes, and how many requests died with which."""
+        """Waits until it shows exactly these rows of these processes, and these numbers of died requests per
+        process."""
         def found():
             for _, rows, maps in self.shown():
                 if ({key for key in rows if key[1] in pids} == expected and
@@ -64,7 +66,7 @@ def begin(program, request_id, *names):
 
 
 class Commands(Test):
-    """What the programs do is told to them."""
+    """Programs that make spans on command."""
 
     def program(self):
         program = Program("traced")
@@ -82,7 +84,7 @@ class Commands(Test):
                 program.ask("end")
                 program.ask("span brief 3")
                 begin(other, "second", "alone")
-                other.ask("points")  # all of it ends
+                other.ask("points")  # ends everything
                 begin(killed, "third", "a", "b")
                 begin(killed, "fourth", "c")
                 begin(replaced, "fifth", "d", "e")
@@ -141,7 +143,8 @@ class Service(Test):
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
         files = [os.path.join(folder, name) for name in ("server", "agent")]
         with Inflight() as script, Inflight(0, "acme") as tenant, Inflight(0, "other") as other:
-            # One request has the slot. A step reads one token of its prompt: all take longer than anybody waits here.
+            # One request has the slot. A step processes one token of its prompt, so no request ends while the test
+            # runs.
             with Server(folder, "--token-delay-us", "1000000", "--prefill-tokens", "1", "--slots", "1", "--events",
                         files[0]) as server:
                 agent = subprocess.Popen(
@@ -163,7 +166,7 @@ class Service(Test):
         cls.record = [event for file in files for event in lines_of(file)]
 
     def expected(self):
-        """Which requests were open, and which span of each began last: none went on before the server ended."""
+        """The open requests, and the span of each that began last. No request made progress before the server ended."""
         outermost, last = {}, {}
         for event in self.record:
             name, _, what = event["event"].rpartition(".")

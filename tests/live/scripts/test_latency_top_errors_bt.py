@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""latency.bt, top.bt and errors.bt over one run of the example service: their maps are what the handlers of the agents
-and the server make of the same run."""
+"""latency.bt, top.bt and errors.bt in one run of the example service. Their maps must agree with what the handlers of
+the agents and the server received."""
 
 import collections
 import os
@@ -18,13 +18,13 @@ from harness import SOURCE, Program, Test
 PROMPTS = ["What is 6 * (3 + 4)?", "What is 1 / 0?", "Explain spans to me.", "What is 1 / 0?"]
 TENANT = "acme"
 MODEL, NO_MODEL = "nopspan-ngram", "no-such-model"
-# A span of which handlers are told the beginning alone.
+# Handlers receive only the start of this span.
 ITERATION = "agent.operator.iteration"
 OK, ERROR, CANCELLED, EXCEPTION = 0, 1, 2, 3
 FAILED = (ERROR, EXCEPTION)
-# latency.bt: of how many spans that end well it takes the median; and where its linear histogram ends, in per cent.
+# latency.bt takes the median of the first 31 successful spans. Its linear histogram ends at 300 per cent.
 FIRST, FAR = 31, 300
-# For what is over the limit of rows, a script with one of its own.
+# A lower limit of rows in a copy of the script, to test what happens beyond it.
 ROWS = 3
 THREADS = 4  # of workload.cpp
 
@@ -32,7 +32,7 @@ End = collections.namedtuple("End", "time name engine model tenant kind reason s
 
 
 def with_few_rows(folder, script):
-    """The path of a copy of the script with room for ROWS rows."""
+    """Makes a copy of the script with room for ROWS rows. Returns its path."""
     with open(os.path.join(SOURCE, "scripts", script), encoding="utf-8") as file:
         text = file.read()
     few = re.sub(r"(@_(?:row|name)_count (?:>=|<)) 100\b", r"\1 %d" % ROWS, text)
@@ -44,7 +44,8 @@ def with_few_rows(folder, script):
 
 
 def ends_of(path):
-    """The spans that a file of events tells the ends of, in their order; what one has not itself is its parent's."""
+    """The spans whose ends are in a file of events, in the file's order. Values that a span lacks are inherited from
+    its parents."""
     events = lines_of(path)
     spans = {e["span_id"]: e for e in events if e["event"].endswith((".start", ITERATION + "_start"))}
 
@@ -98,7 +99,7 @@ class LatencyTopErrors(Test):
             for script in cls.scripts.values():
                 script.__enter__()
                 cls.addClassCleanup(script.__exit__)
-            # One prompt after the other first and last: which spans are the first, and the last, is known.
+            # The first and last prompts run one after the other, so the order of their spans is known.
             agent("first", 40, 1, "--organization", TENANT)
             agent("many", 24, 4, "--organization", "umbrella")
             agent("refused", 4, 1, "--model", NO_MODEL)
@@ -154,7 +155,7 @@ class LatencyTopErrors(Test):
 
     def test_latency_around_the_median_of_the_first(self):
         ends = [end for end in self.named("llm.step") if end.model == MODEL]
-        # The first agent's are in their order; what comes after them need not be.
+        # The first agent's spans are in their order. Later spans need not be.
         well = [number for number, end in enumerate(ends) if end.status == OK][:FIRST]
         median = sorted(ends[number].ns for number in well)[FIRST // 2]
         before = well[-1] + 1
@@ -183,7 +184,7 @@ class LatencyTopErrors(Test):
     def test_latency_of_no_name(self):
         script = installed.Script("latency.bt")
         harness.wait_until(lambda: not script.is_running(), "latency.bt to end")
-        # 0.27 says what it attaches on stderr.
+        # 0.27 prints on stderr what it attaches.
         lines = [line for line in script.stop() if line and not line.startswith("Attaching")]
         self.assertEqual(lines, ["usage: bpftrace scripts/latency.bt NAME [PID [TENANT]]"])
 
@@ -232,7 +233,7 @@ class LatencyTopErrors(Test):
     # errors.bt
 
     def failed(self, ends):
-        """An exception of a step passes through its iteration too."""
+        """An exception in a step also passes through the step's iteration."""
         failed = [end for end in ends if end.status in FAILED]
         return failed + [end._replace(name=ITERATION) for end in failed if end.name == "llm.step"]
 
@@ -281,10 +282,11 @@ class LatencyTopErrors(Test):
         self.assertNotIn("not_shown", every)
         self.assertEqual(every["failed"], {"": len(ends)})
 
-        # Which rows come first is the threads' affair.
+        # Which rows come first depends on the threads.
         self.assertEqual((few["failed"], few["seen"]), (every["failed"], every["seen"]))
         self.assertLess(len(few["errors"]), len(rows))
-        # Of threads that make a row's first error at once all but one find no room: they are counted as not shown.
+        # If several threads make the first error of a row at the same time, all but one find no room and are counted as
+        # not shown.
         for row, count in few["errors"].items():
             self.assertTrue(rows[row] - THREADS < count <= rows[row], (row, count, rows[row]))
         self.assertEqual(few["not_shown"], {"errors": len(ends) - sum(few["errors"].values())})

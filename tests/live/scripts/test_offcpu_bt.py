@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/offcpu.bt: its times and waits are what the program itself measured of its spans."""
+"""scripts/offcpu.bt: its times and waits agree with what the program itself measured."""
 
 import collections
 import os
@@ -15,13 +15,13 @@ from harness import PATIENCE_S, Program, Test, ability
 
 MS = 1_000_000
 
-# What each of a run's threads asks for (programs/waiting.cpp), in ms.
+# How long each thread of a run computes and sleeps (programs/waiting.cpp), in ms.
 THREADS = 3
 COMPUTES = {"wait.computes": 60, "wait.outer": 20}
 SLEEPS = {"wait.sleeps": 100, "wait.polls": 80, "wait.often": 20, "wait.outer": 30}
 MOST_DEPTH = 16
 MOST_ROWS = 100
-# What is kept of threads, and deleted when their spans are over.
+# The maps in which the script keeps data of threads. It must delete the data when the spans are over.
 KEPT = ("_depth", "_id", "_name", "_changed", "_switched", "_out", "_kernel", "_user")
 
 
@@ -40,14 +40,14 @@ class OffCpuScript(installed.Script):
         self.wait_for_line(lambda line: line.startswith("Counting"), "offcpu.bt to count")
 
     def stacks(self):
-        """(name, the kernel's stack and the program's as a text) of those printed last."""
+        """(name, the stacks of kernel and program as one text) of the stacks printed last."""
         text = "\n".join(self.lines)
         text = text[text.rindex("\nIn "):]
         return re.findall(r"^@stacks_ms\[([^,]*), \n(.*?)^\]: \d+$", text, re.M | re.S)
 
 
 class OffCpuBt(Test):
-    """One run under several of it; each test looks at one thing."""
+    """One run under several instances of the script. Each test checks one thing."""
 
     maxDiff = None
 
@@ -82,7 +82,7 @@ class OffCpuBt(Test):
 
     @classmethod
     def telling(cls):
-        """A copy of the script that does not clear what it keeps of threads, so that it is printed at the end."""
+        """A copy of the script that does not clear its per-thread maps at the end, so that they are printed."""
         with open(os.path.join(harness.SOURCE, "scripts", "offcpu.bt"), encoding="utf-8") as file:
             text = file.read()
         path = os.path.join(cls.folder, "telling.bt")
@@ -92,7 +92,7 @@ class OffCpuBt(Test):
 
     @staticmethod
     def leave_open(program):
-        """Spans whose thread, process or program ends before they do."""
+        """Makes spans whose thread, program or process ends before they do."""
         program.ask("thread")
         assert program.ask("exec").startswith("ready")
         program.ask("sleep 20")
@@ -100,15 +100,16 @@ class OffCpuBt(Test):
             killed.ask("open left.by_kill")
             killed.process.kill()
             killed.process.wait(PATIENCE_S)
-            # What __exit__ would take for a failure.
+            # __exit__ would take any other status for a failure.
             killed.process.returncode = 0
 
     def bounds(self, name, key):
-        """Between what and what the sum of a name's spans is, by what was measured inside and outside of them."""
+        """The range in which the sum over the spans of this name must be, measured just inside and just outside of
+        them."""
         return tuple(sum(span[side][key] for span in self.spans[name]) for side in ("least", "most"))
 
     def unsure(self, name):
-        """How many times the script says that it could not count."""
+        """How many measurements of a name the script reports as unsure."""
         return self.maps["pid"]["unsure"].get(name, 0)
 
     def times(self, name, script="pid"):
@@ -121,7 +122,7 @@ class OffCpuBt(Test):
             times = self.times(name)
             least, most = self.bounds(name, "wall_ns")
             self.assertLessEqual(sum(times.values()) * MS, most, (name, times))
-            # Printed are whole ms, rounded down.
+            # The script prints whole milliseconds, rounded down.
             if self.unsure(name) == 0:
                 self.assertGreater((sum(times.values()) + len(times)) * MS, least, (name, times))
 
@@ -131,13 +132,13 @@ class OffCpuBt(Test):
             for key in ("asleep", "runnable"):
                 least, most = self.bounds(name, key)
                 waits = sum(self.maps["pid"][key + "_us"].get(name, {}).values())
-                # Not every switch is traced by every kernel: Linux 6.18 was seen to leave out one in a hundred.
+                # Not every kernel traces every context switch: Linux 6.18 missed one in a hundred.
                 untraced = 3 + most // 20
                 self.assertTrue(least - unsure - untraced <= waits <= most + untraced,
                                 (name, key, least, waits, most, unsure))
 
     def test_computing_is_on_and_sleeping_off_the_cpu(self):
-        # Half of it is far from what else a span does, and from what the clocks can differ by.
+        # Half of the time is far above what else a span does, and above the difference of the clocks.
         for name, ms in COMPUTES.items():
             self.assertGreater(self.times(name)["on_cpu_ms"], THREADS * ms / 2, name)
         for name, ms in SLEEPS.items():
@@ -161,8 +162,9 @@ class OffCpuBt(Test):
             for stack in stacks:
                 self.assertIn(kernel, stack)
             if harness.in_chroot():
-                continue  # libbcc finds no names there
-            # Of one thread at least: libbcc 0.26 may close the files that it reads names from (iovisor/bcc#5193).
+                continue  # libbcc resolves no names there
+            # At least one thread must have names, because libbcc 0.26 may close the files from which it reads them
+            # (iovisor/bcc#5193).
             self.assertTrue(any(re.search(r"\n +%s\+" % function, stack) for stack in stacks), stacks)
 
     def test_deep_spans_are_the_last_known_ones(self):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bpftrace takes every script as it is, without a word of warning, with its arguments and without the optional ones."""
+"""bpftrace accepts every script unchanged and without a warning, with all arguments and with the required ones only."""
 
 import os
 import subprocess
@@ -8,9 +8,9 @@ import harness
 import installed
 from harness import SOURCE, Test
 
-# Arguments that must be given.
+# The required arguments.
 NEEDED = {"latency.bt": ["llm.chat"], "slow.bt": ["100"]}
-# Whose own are more than [PID [TENANT]].
+# Scripts with other optional arguments than [PID [TENANT]].
 ALL = {"latency.bt": ["llm.chat", "1", "acme"], "slow.bt": ["100", "1", "acme", "10", "60"], "spans.bt": ["1", "acme", "1"],
        "trace.bt": ["order-4711", "1", "acme", "10"], "inflight.bt": ["1", "acme", "1"]}
 HARMLESS = ("couldn't set RLIMIT_MEMLOCK", "Error while reading traceable functions")
@@ -23,7 +23,7 @@ class Parse(Test):
         return scripts
 
     def parse(self, path, arguments):
-        """What bpftrace says of a script that it reads and checks, but does not run."""
+        """bpftrace's output when it parses and checks a script without running it."""
         command = harness.with_tracefs(["bpftrace", "-d", path, *arguments])
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         said = [line for line in done.stdout.splitlines() if "ERROR" in line or "WARNING" in line]

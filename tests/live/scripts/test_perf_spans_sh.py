@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/perf-spans.sh, as typed: what perf recorded is what a known workload's own handler recorded, and a flame
-graph has what ran inside the spans of its name and nothing else."""
+"""scripts/perf-spans.sh as users run it. perf must record what the workload's own handler recorded. A flame graph must
+have exactly the functions that ran inside the spans with its name."""
 
 import collections
 import os
@@ -16,7 +16,7 @@ from harness import LIBRARY, PATIENCE_S, SOURCE, Program, program_path, wait_unt
 
 SCRIPT = os.path.join(SOURCE, "scripts", "perf-spans.sh")
 TRACEFS = "/sys/kernel/tracing"
-# The handler cannot ask for a name that was cut: 4 threads with 20 roots each have one.
+# No handler can be attached under a truncated name. 4 threads with 20 root spans each use this one.
 CUT = ("work.a_name_of_more_than_sixty_three_bytes_which_is_cut_so_t…", 80)
 
 
@@ -26,19 +26,19 @@ def perf_spans(*arguments, **options):
 
 
 def events_of(pid):
-    """The kernel's list of events, those of the script with this pid."""
+    """The kernel's events that the script with this pid made."""
     with open(os.path.join(TRACEFS, "uprobe_events"), encoding="utf-8") as file:
         return [line for line in file if line.startswith("p:nopspan_%d_" % pid)]
 
 
 class Recording:
-    """`perf-spans.sh record` until Ctrl-C. A context manager: it records when entered, and has ended when left."""
+    """`perf-spans.sh record` until Ctrl-C. A context manager: it records on entry and has ended on exit."""
 
     def __init__(self, data, *arguments):
         self.data = data
         self.messages = data + ".messages"
         with open(self.messages, "w", encoding="utf-8") as messages:
-            # Whoever runs the tests may ignore Ctrl-C, which the script would inherit.
+            # The process that runs the tests may ignore SIGINT, and the script would inherit that.
             self.process = subprocess.Popen(["env", "--default-signal=INT", SCRIPT, "record", "-o", data, *arguments],
                                             stderr=messages, stdin=subprocess.DEVNULL, start_new_session=True)
         self.pid = self.process.pid
@@ -56,7 +56,7 @@ class Recording:
         return self
 
     def stop(self, signal_number=signal.SIGINT, send=os.killpg):
-        """As a terminal does it: Ctrl-C is for all that runs in it."""
+        """As a terminal does: Ctrl-C goes to all processes in it."""
         send(self.pid, signal_number)
         if self.process.wait(PATIENCE_S) != 0:
             raise AssertionError("perf-spans.sh: exit %d: %s" % (self.process.returncode, self.said()))
@@ -81,14 +81,14 @@ class PerfSpans(harness.Test):
         return os.path.join(self.folder, name)
 
     def record_command(self, *arguments, commands, options=()):
-        """Records a program that takes commands, to its end."""
+        """Records a program that takes commands until it ends."""
         done = perf_spans("record", "-o", self.data, *options, "--", *arguments,
                           input="".join(line + "\n" for line in commands))
         self.assertEqual(done.returncode, 0, done.stderr)
         return done
 
     def report(self, data=None, *options):
-        """{name: {column: number}}, and what it said."""
+        """Runs report. Returns {name: {column: number}}, and stderr."""
         done = perf_spans("report", "-i", data or self.data, "--tsv", *options)
         self.assertEqual(done.returncode, 0, done.stderr)
         head, *rows = [line.split("\t") for line in done.stdout.splitlines()]
@@ -96,7 +96,8 @@ class PerfSpans(harness.Test):
         return {row[0]: dict(zip(head[1:], map(int, row[1:]))) for row in rows}, done.stderr
 
     def folded(self, name, *options, data=None):
-        """[(frames, count)], the span's name first, and what it said."""
+        """Runs the flame graph's folding. Returns [(frames, count)], where the first frame is the span's name, and
+        stderr."""
         done = perf_spans("flamegraph", name, "--folded", "-i", data or self.data, *options)
         stacks = []
         for line in done.stdout.splitlines():
@@ -138,18 +139,18 @@ class PerfSpans(harness.Test):
         rows, said = self.report()
         self.assertEqual(said, "")
         self.check_report(rows, ends)
-        # Span by span.
+        # Compares span by span.
         stop = r":span_stop: \(\w+\) dur=(\d+) status=(\d) flags=(\d+) span=0x(\w+) id=\"(.*?)\" name=\"(.*)\"\n"
         recorded = re.findall(stop, self.lines("-F", "event,trace"))
         self.assertEqual(sorted((e["span_id"], e["duration_ns"], e["status"], e["flags"], e["name"]) for e in ends),
                          sorted((span, int(ns), int(status), int(flags), name)
                                 for ns, status, flags, span, _, name in recorded if name != CUT[0]))
-        # The id is the request's; those that the application supplied in another shape are hashed.
+        # The id is the request's. Supplied ids in other forms are hashed.
         ids = {span: request_id for _, _, _, span, request_id, _ in recorded}
         for end in ends:
             if not end["flags"] & harness.FLAG_FOREIGN_ID:
                 self.assertEqual(ids[end["span_id"]], end["request_id"])
-        # For people: the same, in ms, the longest total first.
+        # As a table: the same numbers in ms, with the longest total first.
         table = [line.split(None, 9) for line in perf_spans("report", "-i", self.data).stdout.splitlines()]
         self.assertEqual(table[0], ["count", "total_ms", "mean_ms", "max_ms", "p50_ms", "p90_ms", "p99_ms", "errors",
                                     "cancelled", "name"])
@@ -204,7 +205,7 @@ class PerfSpans(harness.Test):
             with Recording(self.data, "--cpu", "-p", str(program.pid)) as first:
                 self.assertEqual(program.ask("begin ends_late"), "begun")
                 with Recording(other, "--cpu", "-p", str(program.pid)) as second:
-                    # Each has events of its own.
+                    # Each instance has its own events.
                     self.assertEqual((len(events_of(first.pid)), len(events_of(second.pid))), (2, 2))
                     self.assertEqual(program.ask("burn inside a"), "done")
                     first.stop()
@@ -222,7 +223,7 @@ class PerfSpans(harness.Test):
             self.assertGreater(late["ends_late"]["total_ns"], late["inside"]["total_ns"], "the whole span")
             self.assertIn("1 span of which no start was recorded: counted", said)
             self.assertIn("left out: 1 span of which no end was recorded", said)
-            # What the CPU did in a part of a span is no graph of it.
+            # A flame graph does not include spans that were recorded only in part.
             for data, name, missing in ((self.data, "ends_late", "end"), (other, "ends_late", "start"),
                                         (other, "never_ends", "end")):
                 stacks, said = self.folded(name, data=data)
@@ -249,7 +250,8 @@ class PerfSpans(harness.Test):
         # Callers come first.
         frames = next(frames for frames, _ in graphs["burn.a"] if "burn_in_a" in frames and "main" in frames)
         self.assertLess(frames.index("main"), frames.index("burn_in_a"))
-        # None is missed, and in spans within spans of one name none is counted twice: it runs nowhere else.
+        # burn_in_a runs only inside these spans, so each of its samples must be counted exactly once, also in nested
+        # spans with the same name.
         in_a = [block for block in self.lines("-F", "sw:ip,sym", "-F", "hw:ip,sym", "-F", "trace:event").split("\n\n")
                 if re.search(r"\bburn_in_a$", block, re.M)]
         self.assertEqual(len(in_a), samples("burn.a", "burn_in_a") + samples("burn.nested", "burn_in_a"))
@@ -279,7 +281,7 @@ class PerfSpans(harness.Test):
         for group in svg.iter(space + "g"):
             title, count = re.match(r"(.*) \((\d+) samples?, [\d.]+%\)$", group.find(space + "title").text).groups()
             drawn[title] += int(count)
-            # As wide as it has samples.
+            # The width is proportional to the number of samples.
             width = float(group.find(space + "rect").get("width"))
             self.assertAlmostEqual(width, 1180 * int(count) / total, delta=0.1)
         expected = collections.Counter()
@@ -302,7 +304,7 @@ class PerfSpans(harness.Test):
         with Program("workload") as program:
             with Recording(self.data, "-m", "1", "-p", str(program.pid)) as recording:
                 perf = recording.perf_pid()
-                os.kill(perf, signal.SIGSTOP)  # its buffer of a page is soon full
+                os.kill(perf, signal.SIGSTOP)  # its buffer of one page is full soon
                 self.assertEqual(program.ask("run " + self.path("handler.jsonl")), "done")
                 os.kill(perf, signal.SIGCONT)
                 recording.stop()
@@ -312,7 +314,7 @@ class PerfSpans(harness.Test):
         stops = sum(row["count"] for row in rows.values())
         self.assertLess(stops, spans)
         lost = int(re.search(r"perf lost (\d+) records", said)[1])
-        # It may have lost some of the workload's threads, too: 4, and one a round of each.
+        # perf may also have lost records of threads: 4, and one per round of each.
         self.assertGreaterEqual(recorded + lost, 2 * spans)
         self.assertLess(recorded + lost, 2 * spans + 300)
 

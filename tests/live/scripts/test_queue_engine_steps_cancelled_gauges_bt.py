@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""queue.bt, engine-steps.bt, cancelled.bt and gauges.bt on the example engine under fifty clients, a third of which hang up:
-they show what the servers' own books and the handlers' record of the same run say."""
+"""queue.bt, engine-steps.bt, cancelled.bt and gauges.bt on the example engine with fifty clients, a third of which hang
+up. Their output must agree with the servers' own books and with the handlers' record of the same run."""
 
 import collections
 import contextlib
@@ -20,29 +20,29 @@ from installed import Script
 PHASES = ("queue", "prefill", "decode")
 TENANT = "org-1"
 ENGINE = "example"
-LISTED = 10  # requests in @latest of cancelled.bt
+LISTED = 10  # the number of requests in @latest of cancelled.bt
 ROWS = 100
 REASONS = 500
 
 
 def tuples(lines, name):
-    """[(key, numbers)] of all that was printed of a map of tuples of numbers."""
+    """[(key, numbers)] of everything that was printed of a map of tuples of numbers."""
     found = (re.match(r"@%s\[(.*)\]: \((.*)\)$" % name, line) for line in lines)
     return [(row[1], tuple(map(int, row[2].split(", ")))) for row in found if row]
 
 
 def average(values):
-    """As bpftrace divides: towards 0."""
+    """Division as in bpftrace: towards 0."""
     return sum(values) // len(values) if sum(values) >= 0 else -(-sum(values) // len(values))
 
 
 def linear(values, width, end):
-    """What lhist() from 0 to `end` makes of values."""
+    """The histogram that lhist() makes of the values, from 0 to `end`."""
     return dict(collections.Counter(min(value // width * width, end) for value in values))
 
 
 def grouped(pairs):
-    """{key: [values]} of (key, value)."""
+    """{key: [values]} of the (key, value) pairs."""
     groups = collections.defaultdict(list)
     for key, value in pairs:
         groups[key].append(value)
@@ -50,7 +50,7 @@ def grouped(pairs):
 
 
 class Run:
-    """What one of the servers said of itself when it has ended."""
+    """The books of one of the servers, read after it has ended."""
 
     def __init__(self, folder, pid):
         self.pid = pid
@@ -60,7 +60,7 @@ class Run:
         self.events = lines_of(os.path.join(folder, "events"))
         self.requests = self.named("engine.request.stop")
         self.steps = self.named("engine.step.stop")
-        # The first says that nothing runs, when the server starts: before the scripts.
+        # The first gauges report an idle server at its start, before the scripts are attached.
         self.stats = [event["measurements"] for event in self.named("engine.stats")][1:]
 
     def named(self, name):
@@ -72,7 +72,7 @@ class Run:
 
 
 class EngineScripts(harness.Test):
-    """One run of two servers; each test compares one script, with and without its filters."""
+    """One run of two servers. Each test checks one script, with and without its filters."""
 
     @classmethod
     def setUpClass(cls):
@@ -124,18 +124,18 @@ class EngineScripts(harness.Test):
         self.assertTrue([e for e in cancelled if e["metadata"]["tenant"] == TENANT])
 
     def of(self, name):
-        """The runs that a script was to see, and a predicate of the requests in them."""
+        """The runs that a script must include, and a predicate for their requests."""
         if "of one" not in name:
             return (self.one, self.other), lambda event: True
         return (self.one,), lambda event: event["metadata"]["tenant"] == TENANT
 
     def rows(self, name, of, begin):
-        """A map's rows of this run; of a script with filters all: there are to be no others."""
+        """The rows of this run in a map. A script with filters must have no other rows."""
         rows = self.maps[name][of] if isinstance(of, str) else of
         return {k: v for k, v in rows.items() if "of one" in name or k.startswith(begin)}
 
     def requests(self, name):
-        """(event of the handlers, line of the books, ends of its phases) of each."""
+        """(event of the handlers, line of the books, ends of its phases) of each request."""
         runs, wanted = self.of(name)
         return [(event, run.books[event["request_id"]], run.phase_ends(event["request_id"]))
                 for run in runs for event in run.requests if wanted(event)]
@@ -183,7 +183,7 @@ class EngineScripts(harness.Test):
         for name in ("cancelled", "cancelled of one"):
             maps, requests = self.maps[name], self.requests(name)
             shown = {of: self.rows(name, of, MODEL) for of in maps if of != "latest"}
-            # The phase is that whose span was cancelled, whatever the times of the request are.
+            # The phase is the one whose span was cancelled, whatever the times of the request are.
             cancelled = [(event, ends, [phase for phase, end in ends.items() if end["status"] == CANCELLED])
                          for event, _, ends in requests if event["status"] == CANCELLED]
             for event, _, phases in cancelled:
@@ -205,7 +205,8 @@ class EngineScripts(harness.Test):
                              {k: histogram(ages) for k, ages in by_phase(lambda e, _: age_us(e)).items()})
             self.assertEqual(shown["output_tokens"],
                              {k: sum(n) for k, n in by_phase(lambda e, _: e["metadata"]["output_tokens"]).items()})
-            # Of one that was cancelled before its first step nothing was read, which looks like a server that does not say.
+            # A request that was cancelled before its first step has processed no prompt token. This looks like a server
+            # that does not report the number.
             began = [row for row in cancelled if row[2] != ["queue"]]
             read = by_phase(lambda _, ends: ends["prefill"]["measurements"]["prefill_tokens"], began)
             self.assertEqual(shown["prompt_tokens"], {k: sum(n) for k, n in read.items() if sum(n)})
@@ -218,7 +219,7 @@ class EngineScripts(harness.Test):
             self.assertEqual({i: row[:3] for i, row in said.items()},
                              {event["request_id"]: (MODEL, phases[0], age_us(event)) for event, _, phases in cancelled
                               if event["request_id"] in said})
-            # Two that end at the same instant may be listed as one.
+            # Two requests that end at the same moment may share an entry.
             self.assertGreater(len(said), min(LISTED, len(cancelled)) // 2)
             if name == "cancelled":
                 self.assertEqual(max(said, key=lambda i: said[i][3]), self.last_cancelled)
@@ -241,7 +242,7 @@ class EngineScripts(harness.Test):
         self.assertEqual(max(stats["running"] for stats in self.one.stats), SLOTS)
 
     def test_gauges_since_the_last_time(self):
-        """What is shown of a gauge every 5 s is of values that came one after another."""
+        """The values that it prints of a gauge every 5 s are consecutive."""
         runs = {run.pid: run for run in (self.one, self.other)}
         shown = collections.Counter()
         for key, (last, low, mean, high, count, total) in tuples(self.lines["gauges"], "gauge"):
@@ -249,7 +250,7 @@ class EngineScripts(harness.Test):
             if int(pid) not in runs:
                 continue  # a canary
             values = [stats[gauge] for stats in runs[int(pid)].stats]
-            # Some may have come between printing and clearing.
+            # Some values may have arrived between printing and clearing.
             parts = [values[at:at + count] for at in range(shown[key], len(values) - count + 1)]
             self.assertIn((last, low, mean, high, total),
                           [(part[-1], min(part), average(part), max(part), sum(part)) for part in parts], key)
@@ -258,9 +259,11 @@ class EngineScripts(harness.Test):
 
 
 class EngineScriptsAtTheEdge(harness.Test):
-    """A program that says what no server says in a short run: numbers below zero, long ones, none, too many rows."""
+    """A program with values that no server has in a short run: negative numbers, long ones, missing ones, too many
+    rows."""
 
-    # Of a record's 8192 bytes of attributes so many leave no room for the step's own, or not for the last of them.
+    # A record has 8192 bytes for attributes. CROWD bytes leave no room for the step's own attributes, and PART bytes
+    # leave no room for the last one.
     CROWD, PART = 8055, 8004
     STEPS = {"long": [(300, 100000, 127), (128, 128, 16384), (127, 2097152, 2097151), (4, 0, 3)]}
     GAUGE = [5, -20, 3, -7, 11]

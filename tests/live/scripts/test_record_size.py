@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Old scripts with newer libraries, and the reverse: the record begins with its size, and fields are only appended."""
+"""Old scripts with newer libraries, and the reverse. The record begins with its size, and new fields are only
+appended."""
 
 import os
 import re
@@ -12,7 +13,7 @@ NEWER = program_path("newer_library")
 
 class RecordSize(harness.Test):
     def lines_of(self, script, canary):
-        """What a script prints of one program, once it has seen a canary that prints `up`."""
+        """The output of a script for one program, after it has printed `up` for a canary."""
         path = os.path.join(self.temporary_folder(), "script.bt")
         with open(path, "w", encoding="utf-8") as file:
             file.write(script)
@@ -22,7 +23,7 @@ class RecordSize(harness.Test):
         return [line for line in tracer.stop() if line.startswith("seen ")]
 
     def test_an_old_script_with_the_present_library(self):
-        # The struct as it might have been in a first version: what came later is not in it.
+        # The struct of an older version, without the later fields.
         old = re.sub(r"  unsigned long engine;.*", "};\n", struct_text("nopspan_span"), flags=re.S)
         self.assertLess(len(old), len(struct_text("nopspan_span")) - 200)
         script = old + ('usdt:%s:nopspan:span_stop { $r = (struct nopspan_span *)arg5; printf("seen %%s %%s %%d\\n", '
@@ -33,7 +34,8 @@ class RecordSize(harness.Test):
         self.assertTrue(lines)
 
     def test_a_new_script_with_the_present_library(self):
-        # The struct of a future version: a field more out of reserved, for which the script has to ask the size.
+        # The struct of a future version, with one more field in place of reserved. The script must check the size
+        # before it reads it.
         new = struct_text("nopspan_span").replace("char reserved[40];", "unsigned long gpu_ns;\n  char reserved[32];")
         script = new + ('usdt:%s:nopspan:span_stop { $r = (struct nopspan_span *)arg5; $gpu_ns = (uint64)0;\n'
                         '  if ($r->size >= 224) { $gpu_ns = $r->gpu_ns; }\n'

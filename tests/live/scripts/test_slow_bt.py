@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/slow.bt: which requests were slow, and all of their spans, are what handlers saw in both processes."""
+"""scripts/slow.bt: the slow requests and all of their spans agree with what handlers received in both processes."""
 
 import collections
 import itertools
@@ -19,9 +19,10 @@ MODEL = "nopspan-ngram"
 STATUS = ("ok", "error", "cancelled", "exception")
 SLOW_MS = 150
 ONE_IN = 3
-# More than there are slots.
+# More than the script can hold.
 NEVER_ENDING = 6000
-# Answers of a few tokens and of many, at 3 ms a token: on both sides of SLOW_MS. That is no condition of the tests.
+# Answers of a few tokens and of many, at 3 ms per token, which gives requests on both sides of SLOW_MS. The tests do
+# not rely on this.
 FAST, SLOW = ("acme", "5"), ("other", "120")
 
 HEAD = re.compile(r"\d\d:\d\d:\d\d (.*) (\S+) (\d+)\.(\d{3}) ms$")
@@ -37,7 +38,7 @@ def microseconds(whole, thousandths):
 
 
 def trees(lines):
-    """What it printed: a Tree for each request that is printed to its end; times in us, None for `open` and `-`."""
+    """A Tree for each request that was printed completely. Times are in us, or None for `open` and `-`."""
     found, rows, notes = [], [], []
     for line in lines:
         head, row = HEAD.match(line), ROW.match(line)
@@ -55,7 +56,7 @@ def trees(lines):
 
 
 class Span:
-    """One of the record. An iteration's end is not told to handlers: its stop is None."""
+    """One span of the record. Handlers receive no end of an iteration, so it has no end here."""
 
     def __init__(self, start):
         self.id, self.parent_id, self.pid = start["span_id"], start["parent_id"], start["pid"]
@@ -72,7 +73,7 @@ class Span:
 
 
 def record_of(*files):
-    """{request id: its spans in the order in which they began}, of which the first is the outermost."""
+    """{request id: its spans in the order in which they began}. The first one is the root span."""
     spans = {}
     for event in itertools.chain(*map(lines_of, files)):
         if event["event"] == "agent.operator.iteration_start" or event["event"].endswith(".start"):
@@ -81,13 +82,13 @@ def record_of(*files):
             spans[event["span_id"]].end(event)
     requests = collections.defaultdict(list)
     for span in sorted(spans.values(), key=lambda span: span.begun):
-        if span.name != "engine.step":  # serves requests and is none
+        if span.name != "engine.step":  # it serves requests and belongs to none
             requests[span.request_id].append(span)
     return dict(requests)
 
 
 def sequence(spans):
-    """(depth, span) in the order of a tree: one thing at a time happens in the example's requests."""
+    """(depth, span) in the order of a tree. The spans of an example's request never overlap their siblings."""
     children = collections.defaultdict(list)
     for span in spans:
         children[span.parent_id].append(span)
@@ -116,7 +117,7 @@ def run_service(folder):
 
 
 class Service(Test):
-    """One run under all scripts; each test looks at one thing."""
+    """One run under all scripts. Each test checks one thing."""
 
     @classmethod
     def setUpClass(cls):
@@ -144,14 +145,14 @@ class Service(Test):
 
     @classmethod
     def read_trace(cls, script, ids):
-        """(pid, request id) of the lines of this run's requests, once the ends of these have been read."""
+        """(pid, request id) of the lines for this run's requests, after their ends have been printed."""
         script.wait_for(lambda: None, [r" %s - llm\.chat " % re.escape(i) for i in ids])
         rows = (re.match(r" *[\d.]+ +(\d+) (\S+) +(?:\|  )*[+.-] ", line) for line in script.stop())
         return {(int(row[1]), row[2]) for row in rows if row and row[2] in cls.record}
 
     @classmethod
     def read(cls, script, ids):
-        """Waits for the trees of these requests; returns all of this run, and the counts."""
+        """Waits for the trees of these requests. Returns all trees of this run, and the counts."""
         wait_until(lambda: set(ids) <= {tree.request_id for tree in trees(list(script.lines))},
                    "trees of %s in %s" % (ids, script.lines[-40:]))
         script.stop()
@@ -173,7 +174,7 @@ class Service(Test):
         for row, (_, span) in zip(tree.rows, expected):
             if span.start_ns is not None:
                 self.assertEqual(row.start, (span.start_ns - outermost.start_ns) // 1000, row)
-            if row.us is None:  # when the request was printed; so it ended after it
+            if row.us is None:  # open when the request was printed, so it ended later
                 self.assertGreater(span.end_ns, outermost.end_ns)
                 self.assertEqual((row.self_us, row.rest), (None, ""))
                 continue
@@ -188,7 +189,7 @@ class Service(Test):
             if all(child.duration_ns is not None for child in below):
                 self_ns = max(0, span.duration_ns - sum(child.duration_ns for child in below))
                 self.assertEqual((row.self_us, row.marked), (self_ns // 1000, self_ns >= outermost.duration_ns // 4))
-            else:  # what was printed of them is cut to us
+            else:  # their printed times are truncated to us
                 least = span.duration_ns // 1000 - sum(row_of[child.id].us + 1 for child in below)
                 self.assertTrue(least <= row.self_us <= least + len(below) + 1, (row, least))
 
@@ -207,7 +208,7 @@ class Service(Test):
             self.assertEqual({row.pid == self.server_pid for row in tree.rows}, {True, False})
 
     def test_counts_at_the_end(self):
-        # Those of canaries and of other programs may be among them.
+        # Requests of canaries and of other programs may be included.
         requests, slower = (self.slow[1][name][""] for name in ("requests", "slower"))
         self.assertGreaterEqual(requests, len(self.record))
         self.assertGreaterEqual(slower, len(self.slow_ids))
@@ -225,7 +226,7 @@ class Service(Test):
         self.assertEqual({i for pid, i in rows if pid != self.server_pid}, ids)
 
     def test_trace_of_one_request_in_some(self):
-        """trace.bt takes the same ones, and each in both processes."""
+        """trace.bt takes the same requests, and each of them in both processes."""
         self.check_traced(self.traced_sampled, self.sampled_ids)
 
     def test_trace_of_one_tenant(self):
@@ -233,7 +234,7 @@ class Service(Test):
 
 
 class Commands(Test):
-    """What the program does is told to it."""
+    """Programs that make spans on command."""
 
     def request(self, program, request_id, *commands):
         program.ask("attach " + request_id)
@@ -267,7 +268,7 @@ class Commands(Test):
                 self.request(program, "last", "span one")
                 self.wait_for_trees(script, "mine", "last")
                 script.stop()
-        # `within_it` has a known request, and a parent only if another tracer was there before.
+        # `within_it` belongs to a known request. It only has a parent if another tracer was attached before.
         found = trees(script.lines)
         self.assertEqual({tree.request_id for tree in found} - {"before"}, {"mine", "last"})
         self.assertLessEqual({row.name for tree in found if tree.request_id == "before" for row in tree.rows},
@@ -286,14 +287,14 @@ class Commands(Test):
         tree = self.tree(script, "long")
         self.assertEqual([row.name for row in tree.rows], ["outer", "short"] + ["leaf"] * 2 + ["inner"] + ["leaf"] * 59)
         self.assertEqual((tree.notes, tree.spans), (["+20 more spans"], 84))
-        # What had children that are not shown has no self time.
+        # A span with children that are not shown has no self time.
         self.assertEqual([row.self_us is None for row in tree.rows[:5]], [True, False, False, False, True])
         after = self.tree(script, "after")
         self.assertEqual(([row.name for row in after.rows], after.notes), (["outer", "leaf", "leaf"], []))
         self.assertIsNotNone(after.rows[0].self_us)
 
     def test_requests_that_never_end(self):
-        """They fill all there is, which is said; they are given up, and there is room again."""
+        """They fill all slots, and the script reports this. It then discards them, and there is room again."""
         stuck = Program("traced")
         self.addCleanup(installed.kill, stuck)
         with Program("traced") as program:

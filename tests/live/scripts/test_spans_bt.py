@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/spans.bt, as typed: what it counts is what a known workload's own handler counted."""
+"""scripts/spans.bt as users run it counts what the handler of a known workload counted."""
 
 import collections
 import os
@@ -17,10 +17,11 @@ def is_root(end):
 
 
 class SpansBt(Test):
-    """The workload runs once in each test. Others may use the library on this host: theirs are names we do not know."""
+    """The workload runs once in each test. Other programs on this host may use the library, under names that the test
+    does not know."""
 
     def run_workload(self, program):
-        """Each end that its handler saw: the event, and the span's name."""
+        """Each span end that its handler received: the event, and the span's name."""
         path = os.path.join(self.temporary_folder(), "handler.jsonl")
         self.assertEqual(program.ask("run " + path), "done")
         return harness.workload_ends(self, path)
@@ -46,16 +47,18 @@ class SpansBt(Test):
                 lines = script.stop()
         self.check_counts(script, ends)
         totals = script.totals()
-        # The handler cannot ask for a name that was cut: only the script saw those, 4 threads with 20 roots each.
+        # No handler can be attached under the truncated name. Only the script saw those spans: 4 threads with 20 root
+        # spans each.
         cut = [name for name in totals["total"] if name.endswith("…")]
         self.assertEqual([totals["total"][name] for name in cut], [80])
         self.assertEqual(totals["seen"], len(ends) + 80 + totals["total"]["canary"])
         self.assertEqual(totals["seen"], sum(totals["total"].values()))
         roots = sum(is_root(e) for e in ends)
-        # Canaries of the first second are in doubt (the process ran when the script attached), and no roots.
+        # Canaries of the first second count as orphans, not as root spans, because their process ran when the script
+        # attached.
         self.assertGreaterEqual(totals["requests"], roots + 80)
         self.assertLessEqual(totals["requests"], roots + 80 + totals["total"]["canary"])
-        # The third argument looks for losses by sequence numbers: there are none, and nothing was counted twice.
+        # The third argument checks the sequence numbers for losses. None was lost, and none was counted twice.
         self.assertFalse([line for line in lines if line.startswith(("@lost", "@counted_twice"))])
 
     def test_slowest_requests_by_their_ids(self):
@@ -87,7 +90,8 @@ class SpansBt(Test):
         self.assertEqual(total, {"wanted": 7})
 
     def test_one_tenant(self):
-        """With the check for losses, which is of all tenants: else the others' numbers would look like lost ones."""
+        """The check for losses covers all tenants, because the numbers of other tenants would otherwise look like
+        losses."""
         with Program("workload") as program:
             with installed.Script("spans.bt", program.pid, "acme", 1) as script:
                 ends = self.run_workload(program)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The example service under spans.bt and trace.bt: counts are the agent's own, and one trace crosses both processes."""
+"""The example service under spans.bt and trace.bt. The counts are the agent's own, and one trace crosses both
+processes."""
 
 import collections
 import shutil
@@ -12,7 +13,7 @@ from harness import Test
 
 
 class ChatService(Test):
-    """One run under both scripts; each test looks at one thing."""
+    """One run under both scripts. Each test checks one thing."""
 
     @classmethod
     def setUpClass(cls):

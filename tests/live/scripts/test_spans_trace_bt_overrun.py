@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Half a million spans, as fast as four threads make them: spans.bt counts each, or says what was lost, and trace.bt, which
-cannot keep up with printing, says how many lines it lost."""
+"""Half a million spans from four threads at full speed. spans.bt counts each, or reports the losses. trace.bt cannot
+print that fast, and reports how many lines it lost."""
 
 import os
 import re
@@ -10,24 +10,25 @@ import installed
 from harness import SOURCE, Bpftrace, Program, Test, wait_until
 
 SPANS = 500_000
-# Of a burst for trace.bt, which is to be too long for small buffers.
+# The length of a burst for trace.bt, which must be too long for small buffers.
 BURST = 20_000
 
 
 def make_spans(spans):
-    """At least so many of programs/load.cpp, half of them inside the others; returns its pid and how many of each."""
+    """Runs programs/load.cpp until it has made at least this many spans, half of them inside the others. Returns its
+    pid and the number of each."""
     with Program("load") as program:
         wait_until(lambda: 2 * int(program.ask("rounds")) >= spans, "%d spans" % spans)
-        # Its own arithmetic, that a tracer did it no harm.
+        # The program's own arithmetic shows that a tracer did it no harm.
         if program.ask("stop") != "right":
             raise AssertionError("the program miscounted")
         return program.pid, int(program.ask("rounds"))
 
 
 class LeakySpansScript(installed.SpansScript):
-    """spans.bt, but now and then a probe hit does nothing: as if the kernel had missed it."""
+    """spans.bt, changed such that some probe hits do nothing, as if the kernel had missed them."""
 
-    # Never a thread's last span, of which nobody could tell that it is not there.
+    # Never the last span of a thread, whose loss cannot be detected.
     LEAK = '  if (strncmp(str(arg1), "load.inner", 63) == 0 && $r->sequence / 2 %% %d == %d) {\n    return;\n  }\n'
     EVERY = 5000
 
@@ -82,7 +83,7 @@ class ManySpans(Test):
 
     def test_lines_shown_and_lines_lost_are_lines_made(self):
         with Program("traced") as program:
-            # 0.27 counts only what is lost on CPU 0.
+            # 0.27 counts only the losses on CPU 0.
             os.sched_setaffinity(program.pid, {min(os.sched_getaffinity(0))})
             with OverrunTraceScript(program.pid) as script:
                 program.ask("span burst %d" % BURST)
@@ -92,7 +93,7 @@ class ManySpans(Test):
                     seen = script.shown(), script.lost()
                     if sum(seen) == 2 * state["spans"]:
                         return True
-                    # Losses are told with the next line that there is room for.
+                    # Losses are reported with the next line that finds room.
                     if seen == state["seen"]:
                         program.ask("span after")
                         state["spans"] += 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/trace.bt, as typed: the tree of a known request, and of one request alone."""
+"""scripts/trace.bt as users run it: the tree of a known request, and one request only."""
 
 import collections
 import os
@@ -8,7 +8,7 @@ import re
 import installed
 from harness import Program, Test, canary_in
 
-# What `points` of programs/traced.cpp does, as (depth, mark, text); times are cut off.
+# The spans and events of `points` in programs/traced.cpp, as (depth, mark, text). Times are removed.
 TREE = [
     (0, "+", "llm.chat tiny-1"),
     (1, "+", "llm.step tiny-2"),
@@ -33,13 +33,13 @@ def without_times(text):
 
 
 def on_one_cpu(program):
-    """bpftrace prints what happened on one CPU in order, and the CPUs' as it comes to them."""
+    """bpftrace prints the events of each CPU in order, but switches between CPUs at any time."""
     os.sched_setaffinity(program.pid, {min(os.sched_getaffinity(0))})
 
 
 def tree_of(script, pid):
     rows = [row for row in script.rows() if row[0] == pid]
-    # Probes go up one by one: of the first canaries only the rest is there, if they ran in this program.
+    # The probes are attached one by one, so only the ends of the first canaries are there if they ran in this program.
     while rows and rows[0][4] != "llm.chat tiny-1":
         del rows[0]
     return [(depth, mark, without_times(text)) for _, _, depth, mark, text in rows], {row[1] for row in rows}
@@ -77,9 +77,9 @@ class TraceBt(Test):
                 other.ask("points")
                 program.ask("attach wanted")
                 program.ask("span without_tenant")
-                program.ask("points")  # all of it has the tenant
+                program.ask("points")  # everything inside has this tenant
                 program.ask("detach")
-                # bpftrace reads on when there is more.
+                # bpftrace continues to read if there is more.
                 program.ask("attach more")
                 script.wait_for(lambda: program.ask("points"), [r" wanted +- llm\.chat "])
                 program.ask("detach")
@@ -91,7 +91,7 @@ class TraceBt(Test):
                          collections.Counter((mark, text.split()[0].rstrip(",")) for _, mark, text in TREE))
 
     def test_spans_that_never_end(self):
-        """Their depths are forgotten, and those of the next are right again."""
+        """The script forgets their depths, and the depths of later spans are right again."""
         stuck = Program("traced")
         self.addCleanup(installed.kill, stuck)
         with installed.TraceScript() as script:

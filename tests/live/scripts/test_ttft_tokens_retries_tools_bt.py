@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ttft.bt, tokens.bt, retries.bt and tools.bt: their numbers are those that handlers in the traced programs saw."""
+"""ttft.bt, tokens.bt, retries.bt and tools.bt. Their numbers must agree with what handlers in the traced programs
+received."""
 
 import collections
 import concurrent.futures
@@ -23,7 +24,8 @@ MORE = ROWS + 3
 
 @contextlib.contextmanager
 def attached(runs):
-    """Starts all scripts, waits until each is up, and leaves none behind. `runs`: {key: (script, arguments...)}."""
+    """Starts all scripts and waits until each is attached. Ends all of them in any case. `runs`: {key: (script,
+    arguments...)}."""
     scripts = {}
     try:
         for key, run in runs.items():
@@ -39,7 +41,7 @@ def attached(runs):
 
 
 def stop(scripts):
-    """Ends them, after each has printed by itself too."""
+    """Ends them, after each has also printed on its own interval."""
     for script in scripts.values():
         script.wait_for_line(lambda line: "so far" in line, "what was seen so far")
     with concurrent.futures.ThreadPoolExecutor(len(scripts)) as executor:
@@ -55,7 +57,7 @@ def average(values):
 
 
 class Groups(collections.defaultdict):
-    """Lists of values, by what bpftrace prints as a map's key."""
+    """Lists of values, by the keys that bpftrace prints for a map."""
 
     def __init__(self):
         super().__init__(list)
@@ -68,7 +70,7 @@ class Groups(collections.defaultdict):
 
 
 class Handlers:
-    """What the handlers of some processes saw (--events), as values by the keys of the scripts' maps."""
+    """The values that the handlers of some processes received (--events), by the keys of the scripts' maps."""
 
     def __init__(self, files):
         """files: [(path, tenant of the whole process or None)]."""
@@ -118,7 +120,7 @@ class Handlers:
 
 
 class ExampleService(Test):
-    """One run of the service for two tenants under the four scripts; each test looks at one of them."""
+    """One run of the service for two tenants under the four scripts. Each test checks one script."""
 
     @classmethod
     def setUpClass(cls):
@@ -207,8 +209,9 @@ class ExampleService(Test):
 
 
 class Calls(Test):
-    """Three programs that make calls with known numbers: what the service never does, more names than there are rows,
-    and two processes and four tenants of which the scripts are to see one. `maps`: by script, and whom it sees."""
+    """Three programs that make calls with known numbers: calls that the service never makes, and more names than there
+    are rows. Some scripts must only include one of two processes, or one of four tenants. `maps`: by script and
+    filter."""
 
     TENANTS = ("acme", "acme-eu", "acm", "-")
 
@@ -256,14 +259,14 @@ class Calls(Test):
 
     @classmethod
     def make_a_hundred_names(cls, program):
-        """With those of its tenants as many as there are rows."""
+        """Together with the names of its tenants, this is the number of rows."""
         for number in range(ROWS - len(cls.TENANTS)):
             cls.ask(program, "call n%d - 10 5 2 1" % number, "tool n%d - fail type" % number,
                     "retry n%d - reason 1 10 id" % number)
 
     @classmethod
     def make_too_many(cls, program):
-        """MORE names of each kind, two of each; those of the calls above have rows already."""
+        """MORE names of each kind, two calls of each. The names of the calls above already have rows."""
         for _ in range(2):
             for number in range(MORE):
                 cls.ask(program, "call model-%03d tenant-%03d 10 5 2 1" % (number, number),
@@ -325,14 +328,15 @@ class Calls(Test):
         self.assertEqual(maps["errors"]["t, std::runtime_error"], 1)
 
     def check_rows(self, script, table, key, named_before, value):
-        """As many as were left when these names came have complete rows: the first ones."""
+        """The first of these names have complete rows, as many as there were free rows."""
         found = self.maps[script, "calls"][table]
         wanted = {key % {"n": "%03d" % number}: value for number in range(ROWS - named_before)}
         self.assertEqual({key: found.get(key) for key in wanted}, wanted)
         self.assertEqual(len(found), ROWS)
 
     def test_the_first_hundred_names_have_rows_and_the_others_are_counted(self):
-        # Before them: four models, with "later", of two tenants; two reasons; a tool, and three types of error.
+        # These names had rows before: four models (with "later") of two tenants, two reasons, one tool, and three types
+        # of error.
         def left_out(named_before):
             return 2 * (MORE - ROWS + named_before)
         ttft = self.maps["ttft.bt", "calls"]
