@@ -61,22 +61,13 @@ struct {
   __type(value, unsigned long);
 } fetched SEC(".maps");
 
-// Written by the collector, which sees by a record that nothing of its cgroup is wanted.
+// The cgroup of --cgroup. The collector replaces it when the folder was removed and made again.
 struct {
-  __uint(type, BPF_MAP_TYPE_HASH);
-  __uint(max_entries, 4096);
-  __type(key, unsigned long);
-  __type(value, unsigned char);
-} unwanted_cgroups SEC(".maps");
-
-// Processes that passed a site where it is not known to be unwanted, until the collector takes one back: what they pass
-// in an unwanted cgroup is counted. Others' is not.
-struct {
-  __uint(type, BPF_MAP_TYPE_LRU_HASH);
-  __uint(max_entries, 4096);
+  __uint(type, BPF_MAP_TYPE_CGROUP_ARRAY);
+  __uint(max_entries, 1);
   __type(key, unsigned int);
-  __type(value, unsigned char);
-} followed SEC(".maps");
+  __type(value, unsigned int);
+} cgroup SEC(".maps");
 
 const volatile struct nopspan_settings settings = {};
 
@@ -250,20 +241,8 @@ static __noinline void note_header(unsigned long id, unsigned long address) {
   known->address[NOPSPAN_HEADERS - 1] = address;
 }
 
-#define IN_SCOPE 0
-#define OUT_OF_SCOPE 1  // of a followed process: it is filtered
-#define NOT_OURS 2
-
-static __noinline unsigned int scope_of(unsigned int tgid) {
-  if (!settings.by_cgroup) return IN_SCOPE;
-  unsigned long cgroup = bpf_get_current_cgroup_id();
-  const void* known = bpf_map_lookup_elem(&followed, &tgid);
-  if (bpf_map_lookup_elem(&unwanted_cgroups, &cgroup)) return known ? OUT_OF_SCOPE : NOT_OURS;
-  if (!known) {
-    const unsigned char yes = 1;
-    bpf_map_update_elem(&followed, &tgid, &yes, BPF_ANY);
-  }
-  return IN_SCOPE;
+static __always_inline int is_in_other_cgroup(void) {
+  return settings.by_cgroup && bpf_current_task_under_cgroup(&cgroup, 0) != 1;
 }
 
 // More entries are in no batch of this library. The verifier follows the loop turn by turn.
@@ -336,8 +315,6 @@ int on_batch(struct pt_regs* ctx) {
   };
   if (!what.who.pid) return 0;
   const unsigned int tgid = what.who.id >> 32;
-  const unsigned int scope = scope_of(tgid);
-  if (scope == NOT_OURS) return 0;
   unsigned long entries = PT_REGS_PARM3(ctx);
   const unsigned long most = entries < NOPSPAN_MOST_ENTRIES ? entries : NOPSPAN_MOST_ENTRIES;
   struct nopspan_thread thread;
@@ -351,8 +328,8 @@ int on_batch(struct pt_regs* ctx) {
     return 0;
   }
   note_header(what.who.id, what.header);
-  if (scope == OUT_OF_SCOPE ||
-      (what.bytes && is_unwanted(&what, &thread, PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx)) && leave_out(tgid, &thread))) {
+  if (what.bytes && (is_in_other_cgroup() || (is_unwanted(&what, &thread, PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx)) &&
+                                              leave_out(tgid, &thread)))) {
     lose(tgid, &thread, NOPSPAN_REASON_FILTERED);
     return 0;
   }
@@ -376,12 +353,18 @@ static __noinline void pass_on_held(unsigned long address, unsigned int kind) {
   }
   if (thread.magic != NOPSPAN_THREAD_MAGIC || thread.next - thread.first > NOPSPAN_MOST_ENTRIES) return;
   if (!thread.mark) thread.first = thread.next;  // it has ended its stream itself
+  const unsigned int tgid = what.who.id >> 32;
   if (thread.next != thread.first) {
-    what.address = thread.buffer;
-    what.bytes = thread.bytes;
+    if (is_in_other_cgroup()) {
+      lose(tgid, &thread, NOPSPAN_REASON_FILTERED);
+      thread.first = thread.next;  // only the end of the thread is reported
+    } else {
+      what.address = thread.buffer;
+      what.bytes = thread.bytes;
+    }
   }
   const unsigned long reason = pass_on(&what, &thread);
-  if (reason != PASSED_ON) lose(what.who.id >> 32, &thread, reason);
+  if (reason != PASSED_ON) lose(tgid, &thread, reason);
 }
 
 static __always_inline int pass_on_all_held(unsigned int kind) {

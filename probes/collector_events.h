@@ -79,7 +79,7 @@ struct nopspan_settings {
   unsigned long wake_bytes;       /* so much in the ring buffer wakes the collector up */
   unsigned long namespace_device; /* of the collector's pid namespace, where that is not the first one */
   unsigned long namespace_inode;
-  unsigned long by_cgroup; /* nothing of those in the map `unwanted_cgroups` */
+  unsigned long by_cgroup; /* only what is emitted below the one in the map `cgroup` */
   /* A batch is left out if it can be told from it alone that none of its requests is wanted. */
   unsigned long slower_than_ns;
   unsigned long only_errors;

@@ -397,11 +397,10 @@ TEST(ContainerId, IsReadFromEachKindOfPath) {
   for (const auto& [path, expected] : cases) EXPECT_EQ(container_id(path), expected) << path;
 }
 
-TEST(CgroupPath, IsThatOfTheUnifiedHierarchy) {
+TEST(CgroupPath, IsThatOfVersion2) {
   EXPECT_EQ(cgroup_path("0::/a/b\n"), "/a/b");
   EXPECT_EQ(cgroup_path("4:memory:/x\n1:name=systemd:/s\n0::/u\n"), "/u");
-  EXPECT_EQ(cgroup_path("4:memory:/x\n1:name=systemd:/s\n0::/\n"), "/s") << "nothing is in the unified one";
-  EXPECT_EQ(cgroup_path("4:memory:/x\n1:name=systemd:/s\n"), "/s");
+  EXPECT_EQ(cgroup_path("4:memory:/x\n1:name=systemd:/s\n"), "");
   EXPECT_EQ(cgroup_path(""), "");
 }
 

@@ -5,12 +5,6 @@
 #include "base/text.h"
 #include "host/container.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -36,31 +30,16 @@ std::string unescaped(const std::string& text) {
   return plain;
 }
 
-struct Mount {
-  std::string point;
-  bool is_unified;   // cgroup2
-  bool is_systemds;  // the old hierarchy that systemd keeps for itself, named in /proc/PID/cgroup like the unified one
-};
-
-std::vector<Mount> cgroup_mounts() {
-  std::vector<Mount> found;
+// Where hierarchies of a type ("cgroup" or "cgroup2") are mounted.
+std::vector<std::string> mount_points(const std::string& type) {
+  std::vector<std::string> found;
   std::ifstream mounts("/proc/self/mounts");
   for (std::string line; std::getline(mounts, line);) {
     std::istringstream words(line);
-    std::string device, point, type, options;
-    if (!(words >> device >> point >> type >> options) || (type != "cgroup" && type != "cgroup2")) continue;
-    const bool is_systemds = ("," + options + ",").find(",name=systemd,") != std::string::npos;
-    found.push_back({unescaped(point), type == "cgroup2", is_systemds});
+    std::string device, point, this_type;
+    if (words >> device >> point >> this_type && this_type == type) found.push_back(unescaped(point));
   }
   return found;
-}
-
-// Where the unified hierarchy is mounted: /sys/fs/cgroup, or /sys/fs/cgroup/unified beside the old ones; "" if nowhere.
-std::string mount_point() {
-  for (const Mount& mount : cgroup_mounts()) {
-    if (mount.is_unified) return mount.point;
-  }
-  return "";
 }
 
 std::string without_prefix(const std::string& path, const std::string& prefix) {
@@ -68,54 +47,32 @@ std::string without_prefix(const std::string& path, const std::string& prefix) {
   return has_it ? path.substr(prefix.size()) : path;
 }
 
-enum class Walk { on, not_inside, no_more };
-
-// All cgroups below one of the hierarchy, by their paths in it, until `visit` says otherwise: false then. Of one that
-// goes away meanwhile the others are seen all the same.
-template <class Visit>
-bool each_cgroup(const std::string& mount, const Visit& visit, const std::string& below = "") {
+// The cgroups of containers whose ids begin with `id`, by their paths, below one cgroup. A cgroup that is removed
+// meanwhile does not end the search.
+void find_containers(const std::string& mount, const std::string& below, const std::string& id,
+                     std::vector<std::string>& found) {
   std::error_code error;
   for (fs::directory_iterator all(mount + below, error); !error && all != fs::directory_iterator();
        all.increment(error)) {
     std::error_code gone;
     if (!all->is_directory(gone)) continue;
     const std::string path = all->path().string().substr(mount.size());
-    const Walk next = visit(path);
-    if (next == Walk::no_more || (next == Walk::on && !each_cgroup(mount, visit, path))) return false;
+    if (container_id(path).starts_with(id)) {
+      found.push_back(path);  // cgroups inside it are the same container's
+    } else {
+      find_containers(mount, path, id, found);
+    }
   }
-  return true;
 }
 
-std::vector<std::string> folders_of_container(const std::string& mount, const std::string& id) {
-  std::vector<std::string> found;
-  each_cgroup(mount, [&](const std::string& path) {
-    if (!container_id(path).starts_with(id)) return Walk::on;
-    found.push_back(mount + path);
-    return Walk::not_inside;  // what lies within belongs to it
-  });
-  return found;
-}
-
-// The folder that is meant; "" if there is none.
-std::string folder_of(const std::string& mount, const std::string& wanted) {
-  std::string path = without_prefix(without_prefix(wanted, mount), "/sys/fs/cgroup");
-  if (!path.empty() && path.front() != '/') path.insert(0, "/");
-  std::error_code error;
-  if (fs::is_directory(mount + path, error)) return mount + path;
-  if (wanted.find('/') != std::string::npos) return "";
-  const auto found = folders_of_container(mount, wanted);
-  if (found.size() > 1) {
-    throw Failure("--cgroup: " + std::to_string(found.size()) + " containers' ids begin with \"" + printable(wanted) +
-                      "\": give more of it",
-                  Failure::kMisused);
+// In a hierarchy of cgroup v1: "/sys/fs/cgroup/memory/x", also without "/sys/fs/cgroup".
+bool is_of_version_1(const std::string& wanted) {
+  for (const std::string& mount : mount_points("cgroup")) {
+    if (without_prefix(wanted, mount) != wanted ||
+        without_prefix("/sys/fs/cgroup" + wanted, mount).size() < wanted.size())
+      return true;
   }
-  return found.empty() ? "" : found.front();
-}
-
-[[noreturn]] void refuse(const std::string& wanted) {
-  throw Failure("--cgroup: there is no cgroup \"" + printable(wanted) +
-                    "\", and no container whose id begins so. `nopspan ps` shows where processes with probes are",
-                Failure::kMisused);
+  return false;
 }
 
 }  // namespace
@@ -124,72 +81,47 @@ std::string cgroup_named(const std::string& wanted) {
   if (wanted != "." && wanted != ".." && wanted.find('/') == std::string::npos) return wanted;
   std::string path = fs::path("/" + wanted).lexically_normal();
   while (path.ends_with('/')) path.pop_back();
-  for (const Mount& mount : cgroup_mounts()) {
-    if (!mount.is_unified && !mount.is_systemds) continue;
-    const std::string inside = without_prefix(path, mount.point);
+  for (const std::string& mount : mount_points("cgroup2")) {
+    const std::string inside = without_prefix(path, mount);
     if (inside != path) return inside.empty() ? "/" : inside;
   }
   path = without_prefix(path, "/sys/fs/cgroup");
   return path.empty() ? "/" : path;
 }
 
-OpenFile open_cgroup(const std::string& wanted) {
-  const std::string mount = mount_point();
-  if (mount.empty()) {
-    throw Failure(
-        "--cgroup needs the unified hierarchy (cgroup2), which is not mounted: mount -t cgroup2 none /sys/fs/cgroup");
-  }
-  const std::string path = folder_of(mount, wanted);
-  if (path.empty()) {
-    require_cgroup(wanted);
-    throw Failure("--cgroup: there is no cgroup \"" + printable(wanted) + "\" in the unified hierarchy (" +
-                      printable(mount) + "), by which the kernel tells processes apart",
+CgroupFolder find_cgroup(const std::string& wanted) {
+  const auto mounts = mount_points("cgroup2");
+  if (mounts.empty()) {
+    throw Failure("--cgroup needs cgroup v2, which is not mounted: mount -t cgroup2 none /sys/fs/cgroup",
                   Failure::kMisused);
   }
-  OpenFile folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!folder) throw Failure(printable(path) + ": " + std::strerror(errno));
-  return folder;
+  const std::string& mount = mounts.front();
+  std::string path = without_prefix(without_prefix(wanted, mount), "/sys/fs/cgroup");
+  if (!path.starts_with('/')) path.insert(0, "/");
+  std::error_code error;
+  if (fs::is_directory(mount + path, error)) return {path, mount + path};
+  if (is_of_version_1(wanted)) {
+    throw Failure("--cgroup: \"" + printable(wanted) +
+                      "\" is in a hierarchy of cgroup v1. Give a cgroup of version 2: " + printable(mount) + "/…",
+                  Failure::kMisused);
+  }
+  std::vector<std::string> found;
+  if (wanted.find('/') == std::string::npos) find_containers(mount, "", wanted, found);
+  if (found.size() > 1) {
+    throw Failure("--cgroup: " + std::to_string(found.size()) + " containers' ids begin with \"" + printable(wanted) +
+                      "\": give more of it",
+                  Failure::kMisused);
+  }
+  if (found.empty()) {
+    throw Failure("--cgroup: there is no cgroup \"" + printable(wanted) +
+                      "\", and no container whose id begins so. `nopspan ps` shows where processes with probes are",
+                  Failure::kMisused);
+  }
+  return {found.front(), mount + found.front()};
 }
 
 void require_cgroup(const std::string& wanted) {
-  if (wanted.empty()) return;
-  bool has_any = false;
-  for (const Mount& mount : cgroup_mounts()) {
-    if (!mount.is_unified && !mount.is_systemds) continue;
-    has_any = true;
-    if (!folder_of(mount.point, wanted).empty()) return;
-  }
-  if (has_any) refuse(wanted);
-}
-
-std::uint64_t cgroup_id(const std::string& path) {
-  static const std::string mount = mount_point();
-  struct stat facts = {};
-  if (mount.empty() || path.empty() || stat((mount + path).c_str(), &facts) != 0) return 0;
-  return facts.st_ino;
-}
-
-bool has_number(const std::string& wanted) {
-  const std::string mount = mount_point();
-  return !mount.empty() && !folder_of(mount, wanted).empty();
-}
-
-std::string path_of_cgroup(std::uint64_t id) {
-  const auto mounts = cgroup_mounts();
-  const auto unified = std::find_if(mounts.begin(), mounts.end(), [](const Mount& mount) { return mount.is_unified; });
-  if (id == 0 || unified == mounts.end()) return "";
-  if (cgroup_id("/") == id) {
-    const bool is_alone =
-        std::all_of(mounts.begin(), mounts.end(), [](const Mount& mount) { return mount.is_unified; });
-    return is_alone ? "/" : "";
-  }
-  std::string found;
-  each_cgroup(unified->point, [&](const std::string& path) {
-    if (cgroup_id(path) != id) return Walk::on;
-    found = path;
-    return Walk::no_more;
-  });
-  return found;
+  if (!wanted.empty()) find_cgroup(wanted);
 }
 
 }  // namespace nopspan::collector

@@ -34,15 +34,11 @@ std::string_view id_in(std::string_view part) {
 }  // namespace
 
 std::string cgroup_path(std::string_view text) {
-  std::string systemd;
-  std::string unified;
   while (!text.empty()) {
     const std::string_view line = take_line(text, '\n');
-    if (line.starts_with("0::")) unified = line.substr(3);
-    if (const std::size_t at = line.find(":name=systemd:"); at != std::string_view::npos)
-      systemd = line.substr(at + 14);
+    if (line.starts_with("0::")) return std::string(line.substr(3));
   }
-  return unified.size() > 1 || systemd.empty() ? unified : systemd;
+  return "";
 }
 
 std::string container_id(std::string_view cgroup) {

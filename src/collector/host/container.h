@@ -6,8 +6,7 @@
 
 namespace nopspan::collector {
 
-// The path of a process's cgroup in the unified hierarchy, or in systemd's where there is no unified one, from the text
-// of /proc/PID/cgroup. "" if neither is there.
+// The path of a process's cgroup (version 2) in the text of /proc/PID/cgroup. "" if there is none.
 std::string cgroup_path(std::string_view text);
 
 // The id of the container that a cgroup belongs to, as docker, containerd, CRI-O, podman, Kubernetes and ECS spell

@@ -16,9 +16,7 @@ class Accounts {
  public:
   struct Account {
     ProcessAccount entries;
-    std::uint32_t tgid = 0;   // as the kernel's programs number it; 0: not known yet
-    bool in_scope = true;     // where it was when its last record was made, it is wanted
-    bool is_followed = true;  // it is, or was: what it emits elsewhere is filtered. Of others nothing is counted
+    std::uint32_t tgid = 0;  // as the kernel's programs number it; 0: not known yet
     std::uint64_t closing_round = 0;
     std::uint64_t cgroup = 0;  // where its last record was made; 0: there was none
   };

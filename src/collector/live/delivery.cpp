@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "live/delivery.h"
 
-#include "host/process_facts.h"
 #include "live/batch_reader.h"
 
 #include <algorithm>
@@ -11,12 +10,7 @@
 
 namespace nopspan::collector {
 Delivery::Delivery(const Filter& filter, Host& host, const ClockMap& clocks, bool same_numbers)
-    : filter_(filter),
-      scope_(filter),
-      host_(host),
-      clocks_(clocks),
-      same_numbers_(same_numbers),
-      began_ns_(clocks.monotonic_now()) {}
+    : filter_(filter), host_(host), clocks_(clocks), same_numbers_(same_numbers), began_ns_(clocks.monotonic_now()) {}
 
 Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid, std::string_view command) {
   if (Account* known = accounts_.find(pid)) {
@@ -30,10 +24,7 @@ Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid, std:
   ProcessPointer process = host_.process(pid);
   if (process->command.empty()) process = with_command(process, command);  // it is gone already
   if (same_numbers_) tgid = pid;
-  const bool in_scope = scope_.has_pid(process) && scope_.has_place(process);
-  // What it emitted in a cgroup that is not wanted, before it was put into another, was not counted.
-  const bool all_are_known = filter_.cgroup.empty();
-  return accounts_.add(pid, {ProcessAccount(std::move(process), began_ns_, all_are_known), tgid, in_scope, in_scope});
+  return accounts_.add(pid, {ProcessAccount(std::move(process), began_ns_, true), tgid});
 }
 
 void Delivery::record(const nopspan_record& record, std::string_view bytes) {
@@ -45,16 +36,17 @@ void Delivery::record(const nopspan_record& record, std::string_view bytes) {
   }
   const std::string_view command(record.command, strnlen(record.command, sizeof(record.command)));
   Account& account = this->account(pid, record.tgid, command);
-  if (account.cgroup != record.cgroup) note_cgroup(pid, account, record);
-  if (!account.is_followed) return;
+  if (account.cgroup != record.cgroup) {
+    account.cgroup = record.cgroup;
+    note_moved(pid, account);
+  }
   ProcessAccount::Stream* stream = nullptr;
   const bool is_held = record.kind != NOPSPAN_RECORD_BATCH;
   if ((record.flags & NOPSPAN_RECORD_GONE) == 0 &&
       !(is_held && is_after_the_end(account, record.stream, record.first))) {
-    const Batch batch{record.stream,    {record.first, record.next},
-                      record.discarded, record.capacity,
-                      record.header,    record.thread_id,
-                      record.time_ns,   account.in_scope};
+    const Batch batch{
+        record.stream, {record.first, record.next}, record.discarded, record.capacity, record.header, record.thread_id,
+        record.time_ns};
     stream = take(account, batch, bytes);
   }
   if (is_held) {
@@ -66,49 +58,15 @@ void Delivery::record(const nopspan_record& record, std::string_view bytes) {
   }
 }
 
-void Delivery::note_cgroup(std::uint32_t pid, Account& account, const nopspan_record& record) {
-  account.cgroup = record.cgroup;
+void Delivery::note_moved(std::uint32_t pid, Account& account) {
   host_.note_moved(pid);
   const ProcessPointer process = host_.process(pid);
-  const bool is_alive = process->start_ticks != 0 && process->start_ticks == account.entries.process()->start_ticks;
-  if (is_alive) account.entries.set_moved(process);
-  if (filter_.cgroup.empty()) return;
-  // It may have been moved once more since the record was made.
-  const std::optional<bool> was_there = scope_.has_cgroup(record.cgroup, *process);
-  if (was_there || is_alive) {
-    account.in_scope = scope_.has_pid(account.entries.process()) && was_there.value_or(scope_.has_place(process));
-  }
-  account.is_followed |= account.in_scope;
-  for_kernel_ = {account.tgid, account.is_followed, was_there == false ? record.cgroup : 0};
-}
-
-bool Delivery::is_in_scope_now(std::uint32_t pid) {
-  if (filter_.cgroup.empty()) return true;
-  host_.note_moved(pid);
-  return scope_.has_place(host_.process(pid));
-}
-
-bool Delivery::begins_to_be_followed(std::uint32_t pid, Account& account) {
-  if (filter_.cgroup.empty() || (account.is_followed && scope_.numbers_tell()) || account.closing_round != 0)
-    return false;
-  const ProcessPointer known = account.entries.process();
-  if (known->start_ticks == 0 || !scope_.has_pid(known)) return false;
-  if (cgroup_of(pid) != known->cgroup) {
-    host_.note_moved(pid);
-    const ProcessPointer process = host_.process(pid);
-    if (process->start_ticks != known->start_ticks) return false;
+  if (process->start_ticks != 0 && process->start_ticks == account.entries.process()->start_ticks)
     account.entries.set_moved(process);
-    // No record tells it.
-    if (!scope_.numbers_tell()) account.in_scope = scope_.has_place(process);
-  }
-  if (account.is_followed || !scope_.has_place(account.entries.process())) return false;
-  account.is_followed = account.in_scope = true;
-  account.cgroup = 0;  // its next record says where it was
-  return true;
 }
 
-void Delivery::give(ProcessAccount& account, const Span& span, bool in_scope) {
-  if (in_scope && filter_.may_want_request_of(span)) {
+void Delivery::give(ProcessAccount& account, const Span& span) {
+  if (filter_.may_want_request_of(span)) {
     account.delivered(1);
     sink_->on_span(span);
   } else {
@@ -176,7 +134,7 @@ void Delivery::deliver(ProcessAccount& account, ProcessAccount::Stream& stream, 
     if (outcome != BatchReader::Outcome::span) {
       account.malformed(1);
     } else {
-      give(account, span, batch.in_scope);
+      give(account, span);
     }
   }
   // What its writer says there is, and is not.

@@ -5,7 +5,6 @@
 #include "host/host.h"
 #include "live/accounts.h"
 #include "live/clock_map.h"
-#include "live/scope.h"
 #include "model/filter.h"
 #include "model/source.h"
 
@@ -14,7 +13,6 @@
 
 #include <cstdint>
 #include <string_view>
-#include <utility>
 
 namespace nopspan::collector {
 
@@ -37,25 +35,13 @@ class Delivery {
 
   // What a kernel program told.
   void record(const nopspan_record& record, std::string_view bytes);
-  // Whether what a process holds is wanted where it is now.
-  [[nodiscard]] bool is_in_scope_now(std::uint32_t pid);
-  // Looks where a process is that records may not tell: what is left out or held of one tells nobody. Whether it is
-  // wanted there and was not followed before.
-  bool begins_to_be_followed(std::uint32_t pid, Account& account);
-  // What a thread was found to hold, in scope.
+  // What a thread of a wanted process was found to hold.
   void fetched(Account& account, const nopspan_thread& thread, std::uint64_t address, std::string_view bytes,
                std::uint64_t now_ns);
 
   // What a thread has thrown away for want of a buffer passes no probe.
   void note_discarded(Account& account, const nopspan_thread& thread, std::uint64_t now_ns);
 
-  // What kernel programs are to know, from the last record.
-  struct ForKernel {
-    std::uint32_t tgid = 0;  // whether it is followed; 0: nothing new
-    bool is_followed = false;
-    std::uint64_t unwanted_cgroup = 0;  // 0: none
-  };
-  ForKernel take_for_kernel() { return std::exchange(for_kernel_, {}); }
   // Counts on: what has ended before the last two rounds is closed.
   void next_round();
   [[nodiscard]] std::uint64_t round() const { return round_; }
@@ -67,20 +53,18 @@ class Delivery {
     std::uint64_t discarded = 0, capacity = 0, header = 0;
     std::uint32_t thread_id = 0;
     std::uint64_t time_ns = 0;
-    bool in_scope = true;
   };
 
-  // Its first record, or it was moved: what is known of it may be older.
-  void note_cgroup(std::uint32_t pid, Account& account, const nopspan_record& record);
+  // Its first record, or it is in another cgroup: what is known of it may be older.
+  void note_moved(std::uint32_t pid, Account& account);
   // Whether what a thread holds may follow on what went elsewhere.
   bool is_after_the_end(Account& account, std::uint64_t stream, std::uint64_t first) const;
   ProcessAccount::Stream* take(Account& account, const Batch& batch, std::string_view bytes);
   void deliver(ProcessAccount& account, ProcessAccount::Stream& stream, const Batch& batch, std::string_view bytes);
-  void give(ProcessAccount& account, const Span& span, bool in_scope);
+  void give(ProcessAccount& account, const Span& span);
   void end_thread(Account& account, const nopspan_record& record, ProcessAccount::Stream* stream) const;
 
   const Filter& filter_;
-  Scope scope_;
   Host& host_;
   const ClockMap& clocks_;
   bool same_numbers_;
@@ -89,7 +73,6 @@ class Delivery {
   Sink* sink_ = nullptr;
   Accounts accounts_;
   std::uint64_t round_ = 1;
-  ForKernel for_kernel_;
 };
 
 }  // namespace nopspan::collector

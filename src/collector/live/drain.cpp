@@ -31,12 +31,11 @@ ThreadHeaders& Drain::headers_of(std::uint32_t pid, const Host::Copy& copy) {
 }
 
 void Drain::begin(std::uint32_t pid, const ProbeFile& file, std::uint64_t now_ns) {
+  if (!processes_.has_pid(pid)) return;
   const std::vector<Host::Copy> copies = host_.copies(pid);
   for (const Host::Copy& copy : copies) {
     if (copy.file.get() != &file) continue;
     Account& account = delivery_.account(pid);
-    if (!account.is_followed) return;
-    programs_.follow(account.tgid, true);
     if (copy.gate_address == 0) {
       account.entries.not_all_are_known();
       continue;
@@ -58,7 +57,9 @@ void Drain::run(std::uint64_t max_age_ns, std::uint64_t now_ns) {
   const std::vector<std::uint32_t> pids = host_.pids();
   std::erase_if(headers_,
                 [&](const auto& entry) { return !std::binary_search(pids.begin(), pids.end(), entry.first.first); });
-  for (const std::uint32_t pid : pids) run_process(pid, max_age_ns, now_ns);
+  for (const std::uint32_t pid : pids) {
+    if (processes_.wants(pid)) run_process(pid, max_age_ns, now_ns);
+  }
 }
 
 void Drain::run_process(std::uint32_t pid, std::uint64_t max_age_ns, std::uint64_t now_ns) {
@@ -68,7 +69,6 @@ void Drain::run_process(std::uint32_t pid, std::uint64_t max_age_ns, std::uint64
   for (const Host::Copy& copy : copies) {
     if (copy.gate_address == 0 || !settings_.is_attached(*copy.file)) continue;
     Account& account = delivery_.account(pid);
-    if (!account.is_followed) return;
     ThreadHeaders& headers = headers_of(pid, copy);
     if (!headers.read()) continue;
     const auto& threads = headers.threads();
@@ -91,20 +91,18 @@ void Drain::run_process(std::uint32_t pid, std::uint64_t max_age_ns, std::uint64
       chunk += one.bytes.size();
       fetched_.push_back(std::move(one));
       if (chunk < kChunkBytes) continue;
-      deliver(pid, account, now_ns);
+      deliver(account, now_ns);
       chunk = 0;
     }
-    deliver(pid, account, now_ns);
+    deliver(account, now_ns);
   }
 }
 
 // What was handed over before it was fetched is in the ring buffer, and comes first.
-void Drain::deliver(std::uint32_t pid, Account& account, std::uint64_t now_ns) {
+void Drain::deliver(Account& account, std::uint64_t now_ns) {
   if (fetched_.empty()) return;
   settings_.consume();
-  if (delivery_.is_in_scope_now(pid)) {
-    for (const Fetched& one : fetched_) delivery_.fetched(account, one.header, one.address, one.bytes, now_ns);
-  }
+  for (const Fetched& one : fetched_) delivery_.fetched(account, one.header, one.address, one.bytes, now_ns);
   fetched_.clear();
 }
 

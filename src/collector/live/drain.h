@@ -6,6 +6,7 @@
 #include "host/host.h"
 #include "live/delivery.h"
 #include "live/kernel_programs.h"
+#include "live/process_filter.h"
 #include "live/thread_headers.h"
 
 #include <cstdint>
@@ -24,8 +25,8 @@ class Drain {
     std::function<bool(const ProbeFile& file)> is_attached;  // others' batches may go anywhere
     std::function<void()> consume;                           // delivers what is in the ring buffer
   };
-  Drain(Host& host, Delivery& delivery, KernelPrograms& programs, Settings settings)
-      : host_(host), delivery_(delivery), programs_(programs), settings_(std::move(settings)) {}
+  Drain(Host& host, const ProcessFilter& processes, Delivery& delivery, KernelPrograms& programs, Settings settings)
+      : host_(host), processes_(processes), delivery_(delivery), programs_(programs), settings_(std::move(settings)) {}
 
   // Notes what threads of a process have written before this collector was attached to a file: nothing of that is its.
   void begin(std::uint32_t pid, const ProbeFile& file, std::uint64_t now_ns);
@@ -44,10 +45,11 @@ class Drain {
   void run_process(std::uint32_t pid, std::uint64_t max_age_ns, std::uint64_t now_ns);
   static bool is_due(Account& account, const nopspan_thread& header, std::uint64_t max_age_ns, std::uint64_t now_ns);
   bool may_be_left_out(const Account& account, const ThreadHeaders& headers, const ThreadHeaders::Thread& thread);
-  void deliver(std::uint32_t pid, Account& account, std::uint64_t now_ns);
+  void deliver(Account& account, std::uint64_t now_ns);
   ThreadHeaders& headers_of(std::uint32_t pid, const Host::Copy& copy);
 
   Host& host_;
+  const ProcessFilter& processes_;
   Delivery& delivery_;
   KernelPrograms& programs_;
   Settings settings_;

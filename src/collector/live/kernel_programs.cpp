@@ -195,7 +195,6 @@ std::optional<nopspan_stream_losses> KernelPrograms::losses_of(const nopspan_str
 }
 
 void KernelPrograms::forget_process(std::uint32_t tgid) {
-  follow(tgid, false);  // before it: what is followed is counted
   bpf_map_delete_elem(bpf_map__fd(skeleton_->maps.processes), &tgid);
 }
 
@@ -225,20 +224,10 @@ void KernelPrograms::forget_fetched(const nopspan_stream_key& key) {
   bpf_map_delete_elem(bpf_map__fd(skeleton_->maps.fetched), &key);
 }
 
-void KernelPrograms::leave_out_cgroup(std::uint64_t id) {
-  const unsigned char yes = 1;
-  bpf_map_update_elem(bpf_map__fd(skeleton_->maps.unwanted_cgroups), &id, &yes, BPF_ANY);
-}
-
-void KernelPrograms::follow(std::uint32_t tgid, bool is_followed) {
-  if (skeleton_->rodata->settings.by_cgroup == 0 || tgid == 0) return;
-  const int map = bpf_map__fd(skeleton_->maps.followed);
-  const unsigned char yes = 1;
-  if (is_followed) {
-    bpf_map_update_elem(map, &tgid, &yes, BPF_ANY);
-  } else {
-    bpf_map_delete_elem(map, &tgid);
-  }
+void KernelPrograms::set_cgroup(int folder) {
+  const std::uint32_t zero = 0;
+  if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.cgroup), &zero, &folder, BPF_ANY) != 0)
+    fail("cannot filter by the cgroup", errno);
 }
 
 }  // namespace nopspan::collector

@@ -70,10 +70,8 @@ class KernelPrograms {
   // All before `next` was fetched from the stream: no batch with a part of that is left out. False if there is no room.
   bool note_fetched(const nopspan_stream_key& key, std::uint64_t next);
   void forget_fetched(const nopspan_stream_key& key);
-  // Nothing of this cgroup is wanted. What a process that is followed passes there is counted: one is when it has
-  // passed a site elsewhere, or this has told so.
-  void leave_out_cgroup(std::uint64_t id);
-  void follow(std::uint32_t tgid, bool is_followed);
+  // With settings.by_cgroup: entries that are emitted elsewhere are filtered, and so are all until this is called.
+  void set_cgroup(int folder);
 
  private:
   static int on_sample(void* self, void* data, std::size_t size);

@@ -8,11 +8,11 @@
 #include "live/delivery.h"
 #include "live/drain.h"
 #include "live/kernel_programs.h"
+#include "live/process_filter.h"
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -51,21 +51,17 @@ bool samples_tails(const nopspan_settings& settings) {
          settings.model_bit != 0 || settings.request_bit != 0 || settings.sample_one_in > 1;
 }
 
-// Where it was while it was seen, nothing is wanted. Of one that was gone before that is not known.
-bool is_foreign(const Accounts::Account& account) {
-  return !account.is_followed && (account.cgroup != 0 || account.entries.process()->start_ticks != 0);
-}
-
 class LiveSource final : public Source {
  public:
   explicit LiveSource(SourceOptions options)
       : options_(std::move(options)),
         settings_(settings_for(options_.filter)),
+        processes_(options_.filter),
         delivery_(options_.filter, host_, clocks_, settings_.namespace_inode == 0),
         programs_(options_.buffer_bytes, settings_,
                   [this](const nopspan_record& record, std::string_view bytes) { return on_record(record, bytes); }),
         attachments_(programs_),
-        drain_(host_, delivery_, programs_,
+        drain_(host_, processes_, delivery_, programs_,
                {samples_tails(settings_), [this](const ProbeFile& file) { return attachments_.is_attached(file); },
                 [this] { consume(); }}) {
     if (!options_.binary.empty()) host_.add_file(options_.binary);
@@ -80,9 +76,6 @@ class LiveSource final : public Source {
 
  private:
   bool on_record(const nopspan_record& record, std::string_view bytes);
-  void tell(const Delivery::ForKernel& news);
-  void follow_if_moved(std::uint32_t pid, Accounts::Account& account);
-  void forget(std::set<std::uint32_t> foreign);
   void consume();
   // Whether all has come that kernel programs told before then: the ring buffer may be far behind.
   [[nodiscard]] bool has_come(std::uint64_t time_ns) const { return !is_interrupted_ || told_ns_ >= time_ns; }
@@ -97,11 +90,11 @@ class LiveSource final : public Source {
   nopspan_settings settings_;
   ClockMap clocks_;
   Host host_;
+  ProcessFilter processes_;
   Delivery delivery_;
   KernelPrograms programs_;
   Attachments attachments_;
   Drain drain_;
-  std::set<std::uint32_t> foreign_;  // of whom the kernel may have counted something
   std::uint64_t slice_ends_ns_ = 0;
   std::uint64_t records_ = 0;
   std::uint64_t told_ns_ = 0;    // when the last record was made
@@ -111,45 +104,16 @@ class LiveSource final : public Source {
 bool LiveSource::on_record(const nopspan_record& record, std::string_view bytes) {
   delivery_.record(record, bytes);
   told_ns_ = record.time_ns;
-  tell(delivery_.take_for_kernel());
   // A record may be a batch of hundreds of entries.
   if (++records_ % 8 != 0 || clocks_.monotonic_now() < slice_ends_ns_) return true;
   is_interrupted_ = true;
   return false;
 }
 
-// A hit between the two must neither go uncounted nor be taken for one in a cgroup that may be wanted.
-void LiveSource::tell(const Delivery::ForKernel& news) {
-  if (news.is_followed) programs_.follow(news.tgid, true);
-  if (news.unwanted_cgroup != 0) programs_.leave_out_cgroup(news.unwanted_cgroup);
-  if (!news.is_followed && news.tgid != 0) foreign_.insert(news.tgid);
-}
-
-void LiveSource::follow_if_moved(std::uint32_t pid, Accounts::Account& account) {
-  if (delivery_.begins_to_be_followed(pid, account)) programs_.follow(account.tgid, true);
-}
-
-// What was counted of them where nothing is wanted is none of this collector's. All that they told before was read:
-// else it might be of one that is wanted.
-void LiveSource::forget(std::set<std::uint32_t> foreign) {
-  std::erase_if(foreign, [this](std::uint32_t tgid) {
-    Accounts::Account* account = delivery_.accounts().find_tgid(tgid);
-    if (account == nullptr) return true;
-    follow_if_moved(account->entries.process()->pid, *account);
-    return !is_foreign(*account);
-  });
-  if (foreign.empty()) return;
-  for (const std::uint32_t tgid : foreign) programs_.forget_process(tgid);
-  for (const auto& [key, losses] : programs_.stream_losses()) {
-    if (foreign.contains(static_cast<std::uint32_t>(key.tgid))) programs_.forget_stream(key);
-  }
-}
-
 void LiveSource::consume() {
   slice_ends_ns_ = clocks_.monotonic_now() + kSlice;
   is_interrupted_ = false;
   programs_.consume();
-  if (!is_interrupted_ && !foreign_.empty()) forget(std::exchange(foreign_, {}));
 }
 
 std::vector<Attachments::Target> LiveSource::targets() {
@@ -179,6 +143,7 @@ void LiveSource::attach() {
 }
 
 void LiveSource::scan() {
+  if (const OpenFile folder = processes_.open_if_new()) programs_.set_cgroup(folder.get());
   host_.scan();
   attach();
 }
@@ -206,12 +171,6 @@ void LiveSource::look_after_accounts() {
   }
   if (gone.empty()) return;
   read_losses();
-  std::set<std::uint32_t> foreign;
-  for (const std::uint32_t pid : gone) {
-    const Accounts::Account& account = *delivery_.accounts().find(pid);
-    if (is_foreign(account)) foreign.insert(account.tgid);
-  }
-  forget(std::move(foreign));
   for (const std::uint32_t pid : gone) {
     Accounts::Account& account = *delivery_.accounts().find(pid);
     if (!programs_.sees_ends()) account.entries.all_were_killed();
@@ -229,26 +188,16 @@ void LiveSource::look_after_accounts() {
 }
 
 void LiveSource::read_losses() {
-  for (auto& [pid, account] : delivery_.accounts().all()) follow_if_moved(pid, account);
   const bool same_numbers = settings_.namespace_inode == 0;
   Accounts& accounts = delivery_.accounts();
   for (const auto& [tgid, losses] : programs_.process_losses()) {
     Accounts::Account* account = accounts.find_tgid(tgid);
     if (account == nullptr && same_numbers) account = &delivery_.account(tgid, tgid);
-    if (account == nullptr) continue;
-    if (is_foreign(*account)) {
-      foreign_.insert(tgid);
-    } else {
-      account->entries.process_losses(losses);
-    }
+    if (account != nullptr) account->entries.process_losses(losses);
   }
   for (const auto& [key, losses] : programs_.stream_losses()) {
     Accounts::Account* account = accounts.find_tgid(static_cast<std::uint32_t>(key.tgid));
     if (account == nullptr) continue;
-    if (is_foreign(*account)) {
-      foreign_.insert(account->tgid);
-      continue;
-    }
     Losses entries{};
     std::copy(std::begin(losses.entries), std::end(losses.entries), entries.begin());
     account->entries.stream_losses(key.stream, {losses.first, losses.next}, entries, losses.discarded,

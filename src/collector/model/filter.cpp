@@ -21,12 +21,16 @@ std::string hierarchy_path(std::string_view given) {
 
 bool is_in_cgroup(const Process& process, const std::string& wanted) {
   if (!process.container.empty() && process.container.starts_with(wanted)) return true;
-  const std::string path = hierarchy_path(wanted);
-  return process.cgroup.starts_with(path) &&
-         (process.cgroup.size() == path.size() || path.empty() || process.cgroup[path.size()] == '/');
+  return is_below_cgroup(process.cgroup, hierarchy_path(wanted));
 }
 
 }  // namespace
+
+bool is_below_cgroup(std::string_view cgroup, std::string_view wanted) {
+  while (wanted.ends_with('/')) wanted.remove_suffix(1);
+  return cgroup.starts_with(wanted) &&
+         (cgroup.size() == wanted.size() || wanted.empty() || cgroup[wanted.size()] == '/');
+}
 
 bool is_sampled(const TraceId& id, std::uint32_t one_in) {
   if (one_in <= 1 || id.empty()) return true;

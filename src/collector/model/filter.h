@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace nopspan::collector {
@@ -38,5 +39,8 @@ struct Filter {
 // Whether a sample of one in N has this request: (low 8 bytes ^ high 8 bytes) * 6364136223846793005 >> 32, modulo N is
 // 0. What is in no request is in every sample.
 bool is_sampled(const TraceId& id, std::uint32_t one_in);
+
+// Whether a cgroup is another one, or below it, by their paths.
+bool is_below_cgroup(std::string_view cgroup, std::string_view wanted);
 
 }  // namespace nopspan::collector

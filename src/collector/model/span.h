@@ -16,7 +16,7 @@ struct Process {
   std::uint64_t start_ticks = 0;    // /proc/PID/stat's starttime: with the pid it names a process for good
   std::string command;              // comm
   std::string executable;           // "" if it cannot be told
-  std::string cgroup;               // path in the unified hierarchy
+  std::string cgroup;               // path in cgroup v2
   std::string container;            // id from the cgroup's path; "" outside containers
   std::string library;              // the file with the probes, as the process names it
   std::string library_version;      // "" if it does not tell

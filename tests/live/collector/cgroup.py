@@ -15,11 +15,11 @@ def removes(path):
     return True
 
 
-def mount_points(kind, option=""):
-    """The mount points of hierarchies of this kind, with this mount option."""
+def mount_points(kind):
+    """The mount points of hierarchies of this kind."""
     with open("/proc/self/mounts", encoding="utf-8") as mounts:
         rows = [line.split() for line in mounts]
-    return [row[1] for row in rows if row[2] == kind and (not option or option in row[3].split(","))]
+    return [row[1] for row in rows if row[2] == kind]
 
 
 class Cgroup:
@@ -45,6 +45,14 @@ class Cgroup:
 
     def put(self, pid):
         self._move(pid, self._inner)
+
+    def make_again(self):
+        """Moves its processes out, removes it and makes it again, as a restart of a service does."""
+        with open(os.path.join(self._inner, "cgroup.procs"), encoding="ascii") as file:
+            for pid in file:
+                self.take_out(int(pid))
+        self.__exit__()
+        os.makedirs(self._inner)
 
     def take_out(self, pid):
         """Moves a process back to the test's own cgroup."""

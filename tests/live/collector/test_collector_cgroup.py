@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """--cgroup of nopspan top, record and trace: exactly the processes in a cgroup and in the cgroups below it."""
 
-import contextlib
 import json
 import os
 import signal
@@ -39,7 +38,8 @@ class CgroupOption(CollectorTest):
         self.assertEqual([line["name"] for line in lines], ["cgroup.inside"] * 50)
         ledger = recording.ledger(path)
         self.assert_closes(ledger)
-        self.assertEqual([(row["pid"], row["delivered"]) for row in ledger["processes"]], [(self.inside.pid, 50)])
+        delivered = {row["pid"]: row["delivered"] for row in ledger["processes"]}
+        self.assertEqual(delivered, {self.inside.pid: 50, self.outside.pid: 0})
 
     def test_of_top(self):
         top = subprocess.Popen([NOPSPAN, "--json", "top", "--binary", LIBRARY, "--cgroup", self.group.name, "--total",
@@ -87,7 +87,6 @@ class CgroupOption(CollectorTest):
             self.assert_nothing_lost(tracer.counts(program.pid))
 
     def collector(self, *options):
-        """A collector that knows that the programs outside the wanted cgroup are to be filtered out."""
         tracer = self.enterContext(Collector("--cgroup", self.group.name, *options))
         self.make_spans()
         wait_until(lambda: tracer.ledger_now()["total"]["delivered"] >= 45, "spans of a program in it")
@@ -99,7 +98,7 @@ class CgroupOption(CollectorTest):
         self.assert_nothing_lost(counts)
         self.assertEqual((counts["delivered"], counts["filtered"]), (delivered, filtered), counts)
 
-    def test_what_a_followed_program_emits_elsewhere_is_filtered(self):
+    def test_what_a_program_emits_elsewhere_is_filtered(self):
         for options in ((), ("--slower-than", "0ms", "--max-age", "20ms")):
             with self.subTest(options):
                 tracer = self.collector(*options)
@@ -174,19 +173,37 @@ class CgroupOption(CollectorTest):
                 self.assertEqual(tracer.names(program.pid), {"cgroup.early": 30})
                 self.assert_filtered(tracer, program.pid, 30, 10)
 
-    def test_what_a_program_emitted_before_it_was_put_there_is_not_missed(self):
+    def test_what_a_program_emitted_before_it_was_put_there_is_filtered(self):
+        for options in ((), ("--name", "cgroup.inside")):
+            with self.subTest(options):
+                tracer = self.collector(*options)
+                with Program("traced") as program:
+                    with standing_still(tracer):
+                        for _ in range(30):
+                            program.ask("thread_span cgroup.outside")
+                    program.ask("span cgroup.outside 3000")
+                    self.group.put(program.pid)
+                    program.ask("span cgroup.inside 5")
+                tracer.stop()
+                names = tracer.names(program.pid)
+                self.assertEqual(names["cgroup.inside"], 5)
+                self.assertEqual(tracer.counts(program.pid)["emitted"], 3035)
+                # What it still held when it was moved was handed over there.
+                self.assert_filtered(tracer, program.pid, sum(names.values()), 3035 - sum(names.values()))
+
+    def test_one_that_is_made_again_under_its_path_is_the_same(self):
         tracer = self.collector()
+        self.group.make_again()
         with Program("traced") as program:
-            for _ in range(10):
-                program.ask("span cgroup.outside 20")
             self.group.put(program.pid)
-            program.ask("span cgroup.inside 5")
+
+            def is_delivered():
+                program.ask("thread_span cgroup.again")
+                return tracer.names(program.pid)["cgroup.again"] > 0
+            wait_until(is_delivered, "the new cgroup to be looked up")
         tracer.stop()
         self.assert_closes(tracer.ledger())
-        counts = tracer.counts(program.pid)
-        self.assert_nothing_lost(counts)
-        self.assertEqual(tracer.names(program.pid)["cgroup.inside"], 5)
-        self.assertLess(counts["emitted"], 200)
+        self.assert_nothing_lost(tracer.counts(program.pid))
 
     def test_what_a_program_holds_is_fetched_when_it_was_put_there(self):
         tracer = self.collector("--max-age", "20ms")
@@ -199,46 +216,6 @@ class CgroupOption(CollectorTest):
         self.assert_closes(tracer.ledger())
         self.assert_nothing_lost(tracer.counts(self.outside.pid))
 
-    def know(self, tracer):
-        """Waits until the collector has read everything that the programs have sent."""
-        seen = tracer.names(self.inside.pid)["cgroup.known"]
-        self.inside.ask("thread_span cgroup.known")
-        tracer.wait_for_names(self.inside.pid, {"cgroup.known": seen + 1})
-
-    # If a program begins after the collector, the kernel filters whole batches, of which the collector receives
-    # nothing.
-    def test_what_is_left_out_of_a_program_is_counted_when_it_was_put_there(self):
-        for is_known_outside in (True, False):
-            with self.subTest(is_known_outside), contextlib.ExitStack() as ended:
-                tracer = ended.enter_context(Collector("--cgroup", self.group.name, "--name", "cgroup.known"))
-                program = ended.enter_context(Program("traced"))
-                with contextlib.nullcontext() if is_known_outside else standing_still(tracer):
-                    program.ask("span cgroup.outside")
-                    if is_known_outside:
-                        self.know(tracer)
-                    self.group.put(program.pid)
-                self.know(tracer)
-                program.ask("span cgroup.inside 3000")
-                wait_until(lambda: tracer.filtered_now(program.pid) > 2000, "what was left out to be counted")
-                tracer.stop()
-                self.assert_closes(tracer.ledger())
-                self.assert_nothing_lost(tracer.counts(program.pid))
-
-    def test_what_is_left_out_before_it_is_known_where_a_program_is_is_none_of_it(self):
-        with Collector("--cgroup", self.group.name, "--name", "cgroup.known") as tracer, Program("traced") as program:
-            with standing_still(tracer):
-                program.ask("span cgroup.outside 3000")
-            self.know(tracer)
-            program.ask("span cgroup.outside 3000")
-            self.group.put(program.pid)
-            program.ask("span cgroup.known 5")
-            tracer.wait_for_names(program.pid, {"cgroup.known": 5})
-            tracer.stop()
-        self.assert_closes(tracer.ledger())
-        counts = tracer.counts(program.pid)
-        self.assert_nothing_lost(counts)
-        self.assertLess(counts["emitted"], 3000)
-
     def test_has_a_whole_ledger_under_load(self):
         with Collector("--count", "--cgroup", self.group.name) as tracer:
             with Counting(self.temporary_folder(), pause_us=100) as wanted, \
@@ -249,46 +226,34 @@ class CgroupOption(CollectorTest):
                 for program in (wanted, other):
                     wait_until(lambda program=program: program.entries() > 3000, "some thousand spans")
                 entries = int(wanted.ask("stop"))
-                other.ask("stop")
+                others = int(other.ask("stop"))
             ledger = tracer.stop()
-        self.assertEqual([row["pid"] for row in ledger["processes"]], [wanted.pid])
-        self.assertEqual(tracer.counts(wanted.pid)["delivered"], entries)
+        self.assertEqual(sorted(row["pid"] for row in ledger["processes"]), sorted([wanted.pid, other.pid]))
+        self.assert_filtered(tracer, wanted.pid, entries, 0)
+        self.assert_filtered(tracer, other.pid, 0, others)
         self.assert_closes(ledger)
 
 
-class OldHierarchy(CollectorTest):
-    """systemd's own hierarchy, beside the unified one. In the unified one, by which the kernel distinguishes cgroups,
-    all processes are in the root."""
+class Version1(harness.Test):
+    def test_is_refused(self):
+        points = mount_points("cgroup")
+        if not points:
+            self.skipTest("no hierarchy of cgroup v1 is mounted")
+        for command in ("top", "trace", "hist"):
+            for path in (points[0], points[0] + "/x", points[0].removeprefix("/sys/fs/cgroup")):
+                with self.subTest(command=command, path=path):
+                    done = subprocess.run([NOPSPAN, command, "--cgroup", path], stdout=subprocess.PIPE,
+                                          stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False)
+                    self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
+                    self.assertIn("is in a hierarchy of cgroup v1", done.stderr)
 
-    def test_its_cgroups_are_told_apart_by_what_proc_says(self):
-        points = mount_points("cgroup", "name=systemd")
-        with open("/proc/self/cgroup", encoding="utf-8") as own:
-            if not points or "0::/" not in own.read().splitlines():
-                return  # most hosts have no such hierarchy
-        folder = os.path.join(points[0], "nopspan-old-%d" % os.getpid())
-        os.mkdir(folder)
-        self.addCleanup(wait_until, lambda: removes(folder), "the cgroup to be empty")
-        with Collector("--cgroup", folder) as tracer, Program("traced") as wanted, Program("traced") as other:
-            with open(os.path.join(folder, "cgroup.procs"), "w", encoding="ascii") as procs:
-                procs.write(str(wanted.pid))
-            with standing_still(tracer):
-                other.ask("thread_span old.other")  # sends first
-                for _ in range(20):
-                    wanted.ask("thread_span old.wanted")
-            tracer.wait_for_names(wanted.pid, {"old.wanted": 20})
-            wanted.ask("thread_span old.wanted")
-            tracer.wait_for_names(wanted.pid, {"old.wanted": 21})
-            with open(os.path.join(points[0], "cgroup.procs"), "w", encoding="ascii") as procs:
-                procs.write(str(wanted.pid))
-
-            def is_elsewhere():
-                wanted.ask("thread_span old.elsewhere")
-                return tracer.filtered_now(wanted.pid) > 0
-            wait_until(is_elsewhere, "it to be known that it was moved")
-            tracer.stop()
-        self.assertEqual(tracer.names()["old.wanted"], 21)
-        self.assertEqual(tracer.names(other.pid), {})
-        self.assert_closes(tracer.ledger())
+    def test_is_told_where_version_2_is_not_mounted(self):
+        hidden = 'umount -l %s; exec "$@"' % " ".join(mount_points("cgroup2"))
+        done = subprocess.run(["unshare", "-m", "sh", "-c", hidden, "sh", NOPSPAN, "trace", "--cgroup", "any"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S,
+                              check=False)
+        self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
+        self.assertIn("--cgroup needs cgroup v2, which is not mounted", done.stderr)
 
 
 class OthersComeAndGo(CollectorTest):

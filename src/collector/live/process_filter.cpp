@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "live/process_filter.h"
+
+#include "host/process_facts.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+namespace nopspan::collector {
+
+ProcessFilter::ProcessFilter(const Filter& filter) : pids_(filter.pids) {
+  if (!filter.cgroup.empty()) cgroup_ = find_cgroup(filter.cgroup);
+}
+
+bool ProcessFilter::has_pid(std::uint32_t pid) const {
+  return pids_.empty() || std::find(pids_.begin(), pids_.end(), pid) != pids_.end();
+}
+
+bool ProcessFilter::wants(std::uint32_t pid) const {
+  return has_pid(pid) && (cgroup_.path.empty() || is_below_cgroup(cgroup_of(pid), cgroup_.path));
+}
+
+OpenFile ProcessFilter::open_if_new() {
+  if (cgroup_.folder.empty()) return {};
+  OpenFile folder(open(cgroup_.folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  struct stat status {};
+  if (!folder || fstat(folder.get(), &status) != 0 || status.st_ino == inode_) return {};
+  inode_ = status.st_ino;
+  return folder;
+}
+
+}  // namespace nopspan::collector
