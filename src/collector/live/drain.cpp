@@ -53,61 +53,76 @@ void Drain::begin(std::uint32_t pid, const ProbeFile& file, std::uint64_t now_ns
   }
 }
 
-void Drain::run(std::uint64_t max_age_ns, std::uint64_t now_ns) {
+void Drain::begin_round(std::uint64_t max_age_ns, std::uint64_t now_ns) {
+  round_ = {};
+  round_.max_age_ns = max_age_ns;
+  round_.now_ns = now_ns;
   const std::vector<std::uint32_t> pids = host_.pids();
   std::erase_if(headers_,
                 [&](const auto& entry) { return !std::binary_search(pids.begin(), pids.end(), entry.first.first); });
   for (const std::uint32_t pid : pids) {
-    if (processes_.wants(pid)) run_process(pid, max_age_ns, now_ns);
+    for (const Host::Copy& copy : host_.copies(pid)) {
+      // Batches of a file that is not attached to may have gone anywhere.
+      if (copy.gate_address != 0 && attachments_.is_attached(*copy.file)) round_.copies.push_back({pid, copy});
+    }
   }
 }
 
-void Drain::run_process(std::uint32_t pid, std::uint64_t max_age_ns, std::uint64_t now_ns) {
-  const std::vector<Host::Copy> copies = host_.copies(pid);
-  const std::uint64_t most = max_age_ns != 0 ? kMostBytesOfProcess : kMostBytesAtTheEnd;
-  std::uint64_t bytes = 0, chunk = 0;
-  for (const Host::Copy& copy : copies) {
-    if (copy.gate_address == 0 || !settings_.is_attached(*copy.file)) continue;
-    Account& account = delivery_.account(pid);
-    ThreadHeaders& headers = headers_of(pid, copy);
-    if (!headers.read()) continue;
+bool Drain::fetch() {
+  while (round_.copy < round_.copies.size()) {
+    const Copy& copy = round_.copies[round_.copy];
+    if (fetch_from(copy)) return true;
+    ++round_.copy;
+    round_.headers = nullptr;
+    if (round_.copy < round_.copies.size() && round_.copies[round_.copy].pid != copy.pid) round_.bytes = 0;
+  }
+  return false;
+}
+
+bool Drain::fetch_from(const Copy& copy) {
+  if (round_.headers == nullptr && !processes_.wants(copy.pid)) return false;
+  Account& account = delivery_.account(copy.pid);
+  if (round_.headers == nullptr) {
+    ThreadHeaders& headers = headers_of(copy.pid, copy.copy);
+    if (!headers.read()) return false;
+    round_.headers = &headers;
+    round_.thread = 0;
     const auto& threads = headers.threads();
-    // A stream of which it is not known whether it was forgotten begins where it is heard of first: what was handed
-    // over before is to come first.
-    const bool has_new =
-        account.entries.has_forgotten() &&
+    // If streams were forgotten, one that is not known begins where it is first seen: what was handed over earlier must
+    // be delivered first.
+    if (account.entries.has_forgotten() &&
         std::any_of(threads.begin(), threads.end(), [&](const ThreadHeaders::Thread& thread) {
           return thread.header.next > thread.header.first && account.entries.find(thread.header.stream) == nullptr;
-        });
-    if (has_new) settings_.consume();
-    for (const ThreadHeaders::Thread& thread : threads) {
-      delivery_.note_discarded(account, thread.header, now_ns);
-      if (!is_due(account, thread.header, max_age_ns, now_ns)) continue;
-      if (bytes > most) break;  // the others at the next run
-      Fetched one{thread.header, thread.address, {}};
-      if (!headers.fetch(thread, one.bytes) || (settings_.tail_sampling && may_be_left_out(account, headers, thread)))
-        continue;
-      bytes += one.bytes.size();
-      chunk += one.bytes.size();
-      fetched_.push_back(std::move(one));
-      if (chunk < kChunkBytes) continue;
-      deliver(account, now_ns);
-      chunk = 0;
-    }
-    deliver(account, now_ns);
+        }))
+      return true;
   }
+  const std::uint64_t most = round_.max_age_ns != 0 ? kMostBytesOfProcess : kMostBytesAtTheEnd;
+  const auto& threads = round_.headers->threads();
+  for (std::uint64_t chunk = 0; chunk < kChunkBytes && round_.thread < threads.size(); ++round_.thread) {
+    const ThreadHeaders::Thread& thread = threads[round_.thread];
+    delivery_.note_discarded(account, thread.header, round_.now_ns);
+    if (!is_due(account, thread.header)) continue;
+    if (round_.bytes > most) break;  // the others at the next round
+    Fetched one{thread.header, thread.address, {}};
+    if (!round_.headers->fetch(thread, one.bytes) ||
+        (tail_sampling_ && may_be_left_out(account, *round_.headers, thread)))
+      continue;
+    round_.bytes += one.bytes.size();
+    chunk += one.bytes.size();
+    fetched_.push_back(std::move(one));
+  }
+  return !fetched_.empty();
 }
 
-// What was handed over before it was fetched is in the ring buffer, and comes first.
-void Drain::deliver(Account& account, std::uint64_t now_ns) {
-  if (fetched_.empty()) return;
-  settings_.consume();
-  for (const Fetched& one : fetched_) delivery_.fetched(account, one.header, one.address, one.bytes, now_ns);
+void Drain::deliver_fetched() {
+  Account& account = delivery_.account(round_.copies[round_.copy].pid);
+  for (const Fetched& one : fetched_) delivery_.fetched(account, one.header, one.address, one.bytes, round_.now_ns);
   fetched_.clear();
 }
 
 // A thread that goes on writing has its first entry for longer than written_ns tells.
-bool Drain::is_due(Account& account, const nopspan_thread& header, std::uint64_t max_age_ns, std::uint64_t now_ns) {
+bool Drain::is_due(Account& account, const nopspan_thread& header) const {
+  const std::uint64_t max_age_ns = round_.max_age_ns, now_ns = round_.now_ns;
   if (header.next <= header.first || header.next - header.first > NOPSPAN_MOST_ENTRIES || header.bytes == 0)
     return false;
   ProcessAccount::Stream& stream = account.entries.open(header.stream, header.first);

@@ -61,9 +61,7 @@ class LiveSource final : public Source {
         programs_(options_.buffer_bytes, settings_,
                   [this](const nopspan_record& record, std::string_view bytes) { return on_record(record, bytes); }),
         attachments_(programs_),
-        drain_(host_, processes_, delivery_, programs_,
-               {samples_tails(settings_), [this](const ProbeFile& file) { return attachments_.is_attached(file); },
-                [this] { consume(); }}) {
+        drain_(host_, processes_, attachments_, delivery_, programs_, samples_tails(settings_)) {
     if (!options_.binary.empty()) host_.add_file(options_.binary);
   }
 
@@ -77,6 +75,7 @@ class LiveSource final : public Source {
  private:
   bool on_record(const nopspan_record& record, std::string_view bytes);
   void consume();
+  void drain(std::uint64_t max_age_ns);
   // Whether all has come that kernel programs told before then: the ring buffer may be far behind.
   [[nodiscard]] bool has_come(std::uint64_t time_ns) const { return !is_interrupted_ || told_ns_ >= time_ns; }
   void scan();
@@ -114,6 +113,14 @@ void LiveSource::consume() {
   slice_ends_ns_ = clocks_.monotonic_now() + kSlice;
   is_interrupted_ = false;
   programs_.consume();
+}
+
+void LiveSource::drain(std::uint64_t max_age_ns) {
+  drain_.begin_round(max_age_ns, clocks_.monotonic_now());
+  while (drain_.fetch()) {
+    consume();
+    drain_.deliver_fetched();
+  }
 }
 
 std::vector<Attachments::Target> LiveSource::targets() {
@@ -249,7 +256,7 @@ void LiveSource::run(Sink& sink, Deadline& until) {
     // Each fetch ahead of the ring buffer leaves a gap to be filled.
     if (has_come(drained) && is_time(next_drain, drain_pause)) {
       drained = now;
-      drain_.run(options_.max_age_ns, now);
+      drain(options_.max_age_ns);
     }
     if (is_time(next_tick, kTick)) {
       clocks_.sample();
@@ -269,9 +276,8 @@ void LiveSource::finish() {
       consume();
     } while (is_interrupted_);
   };
-  const auto drain_all = [this] { drain_.run(0, clocks_.monotonic_now()); };
   host_.scan();
-  drain_all();
+  drain(0);
   // No more than that: programs may be faster than this one.
   const std::uint64_t drained = clocks_.monotonic_now();
   do {
@@ -280,7 +286,7 @@ void LiveSource::finish() {
   attachments_.detach_all();
   consume_all();
   delivery_.set_detached();
-  drain_all();
+  drain(0);
   consume_all();
   read_losses();
 }
