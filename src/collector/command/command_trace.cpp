@@ -150,7 +150,7 @@ void Shower::print_end(const Source& source) const {
   add(counts.duplicates, "duplicates");
   add(counts.over_limit, "beyond --max-spans");
   // A filter leaves out some of the requests, not what they share with others.
-  if (options_.source.filter.empty()) add(counts.links.unknown, "links to requests that were not seen");
+  if (filter_.for_source().empty()) add(counts.links.unknown, "links to requests that were not seen");
   add(counts.links.over_limit, "links not followed, for want of memory (--memory)");
   std::cerr << text << "\n" << to_text(ledger);
 }
@@ -166,11 +166,12 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
     require_cgroup(options.source.filter.cgroup);
   }
   Shower shower(options, common);
-  options.source.filter = shower.filter_for_source();
-  MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
-  const std::unique_ptr<Source> source = open_source(options.source);
+  SourceOptions source_options = options.source;
+  source_options.filter = shower.filter_for_source();
+  MetricsFile metrics(source_options.metrics, source_options.buffer_bytes);
+  const std::unique_ptr<Source> source = open_source(source_options);
   Metered metered(shower, metrics, [&source] { return source->ledger(); });
-  run_source(*source, metered, options.source, true);
+  run_source(*source, metered, source_options, true);
   shower.finish();
   metrics.write(source->ledger());
   shower.print_end(*source);
