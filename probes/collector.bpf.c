@@ -123,20 +123,15 @@ static __noinline struct nopspan_stream_losses* losses_of(unsigned int tgid, uns
 }
 
 // The stream's count comes first: whoever reads the process's first never sees more there than streams account for.
-static __noinline void lose_sequences(unsigned int tgid, unsigned long stream, unsigned long first, unsigned long next,
-                                      unsigned long reason) {
-  struct nopspan_stream_losses* losses = losses_of(tgid, stream, first);
-  if (losses && reason < NOPSPAN_REASONS) {
-    losses->next = next;
-    __sync_fetch_and_add(&losses->entries[reason], next - first);
-  }
-  lose_of_process(tgid, reason, next - first);
-}
-
-static __always_inline void lose(unsigned int tgid, const struct nopspan_thread* thread, unsigned long reason) {
+static __noinline void lose(unsigned int tgid, const struct nopspan_thread* thread, unsigned long reason) {
+  const unsigned long entries = thread->next - thread->first;
   struct nopspan_stream_losses* losses = losses_of(tgid, thread->stream, thread->first);
-  if (losses) losses->discarded = thread->discarded;
-  lose_sequences(tgid, thread->stream, thread->first, thread->next, reason);
+  if (losses && reason < NOPSPAN_REASONS) {
+    losses->discarded = thread->discarded;
+    losses->next = thread->next;
+    __sync_fetch_and_add(&losses->entries[reason], entries);
+  }
+  lose_of_process(tgid, reason, entries);
 }
 
 // When much has come. And soon, when `is_news`: what is to be known of a process must be read before it is gone.
