@@ -200,6 +200,7 @@ void KernelPrograms::forget_process(std::uint32_t tgid) {
 
 void KernelPrograms::forget_stream(const nopspan_stream_key& key) {
   bpf_map_delete_elem(bpf_map__fd(skeleton_->maps.streams), &key);
+  bpf_map_delete_elem(bpf_map__fd(skeleton_->maps.fetched), &key);
 }
 
 void KernelPrograms::note_thread(std::uint32_t tgid, std::uint32_t tid, std::uint64_t header) {
@@ -218,10 +219,6 @@ void KernelPrograms::note_thread(std::uint32_t tgid, std::uint32_t tid, std::uin
 
 bool KernelPrograms::note_fetched(const nopspan_stream_key& key, std::uint64_t next) {
   return bpf_map_update_elem(bpf_map__fd(skeleton_->maps.fetched), &key, &next, BPF_ANY) == 0;
-}
-
-void KernelPrograms::forget_fetched(const nopspan_stream_key& key) {
-  bpf_map_delete_elem(bpf_map__fd(skeleton_->maps.fetched), &key);
 }
 
 void KernelPrograms::set_cgroup(int folder) {

@@ -63,13 +63,13 @@ class KernelPrograms {
   [[nodiscard]] Losses other_losses() const;
   std::optional<nopspan_stream_losses> losses_of(const nopspan_stream_key& key);
   void forget_process(std::uint32_t tgid);
+  // Its losses, and what was fetched from it.
   void forget_stream(const nopspan_stream_key& key);
 
   // A thread has its header there; from here on it is looked at when it ends.
   void note_thread(std::uint32_t tgid, std::uint32_t tid, std::uint64_t header);
   // All before `next` was fetched from the stream: no batch with a part of that is left out. False if there is no room.
   bool note_fetched(const nopspan_stream_key& key, std::uint64_t next);
-  void forget_fetched(const nopspan_stream_key& key);
   // With settings.by_cgroup: entries that are emitted elsewhere are filtered, and so are all until this is called.
   void set_cgroup(int folder);
 

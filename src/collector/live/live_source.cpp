@@ -81,7 +81,12 @@ class LiveSource final : public Source {
   void scan();
   void attach();
   std::vector<Attachments::Target> targets();
-  void look_after_accounts();
+  // Notes which processes have ended, and closes their accounts two rounds later.
+  void update_accounts();
+  void close_ended_accounts();
+  [[nodiscard]] bool has_ended(const Accounts::Account& account) const {
+    return account.closing_round != 0 && account.closing_round + 2 <= delivery_.round();
+  }
   void read_losses();
   void finish();
 
@@ -155,15 +160,12 @@ void LiveSource::scan() {
   attach();
 }
 
-void LiveSource::look_after_accounts() {
-  std::vector<std::uint32_t> gone;
+void LiveSource::update_accounts() {
+  bool have_ended = false;
   for (auto& [pid, account] : delivery_.accounts().all()) {
-    for (const std::uint64_t stream : account.entries.take_closed()) {
-      programs_.forget_stream({account.tgid, stream});
-      if (samples_tails(settings_)) programs_.forget_fetched({account.tgid, stream});
-    }
+    for (const std::uint64_t stream : account.entries.take_closed()) programs_.forget_stream({account.tgid, stream});
     if (account.closing_round != 0) {
-      if (account.closing_round + 2 <= delivery_.round()) gone.push_back(pid);
+      have_ended |= has_ended(account);
       continue;
     }
     const ProcessPointer process = host_.process(pid);
@@ -176,16 +178,20 @@ void LiveSource::look_after_accounts() {
       account.entries.set_process(process);
     }
   }
-  if (gone.empty()) return;
+  if (have_ended) close_ended_accounts();
+}
+
+void LiveSource::close_ended_accounts() {
   read_losses();
-  for (const std::uint32_t pid : gone) {
+  std::vector<std::uint32_t> ended;
+  for (const auto& [pid, account] : delivery_.accounts().all()) {
+    if (has_ended(account)) ended.push_back(pid);
+  }
+  for (const std::uint32_t pid : ended) {
     Accounts::Account& account = *delivery_.accounts().find(pid);
     if (!programs_.sees_ends()) account.entries.all_were_killed();
     programs_.forget_process(account.tgid);
-    for (const auto& [stream, state] : account.entries.streams()) {
-      programs_.forget_stream({account.tgid, stream});
-      if (samples_tails(settings_)) programs_.forget_fetched({account.tgid, stream});
-    }
+    for (const auto& [stream, state] : account.entries.streams()) programs_.forget_stream({account.tgid, stream});
     const std::uint64_t started = account.entries.process()->start_ticks;
     delivery_.accounts().close(pid);
     // What another one that has its pid now told first went to its account.
@@ -247,7 +253,7 @@ void LiveSource::run(Sink& sink, Deadline& until) {
       if (has_come(round_began)) {
         round_began = now;
         delivery_.next_round();
-        look_after_accounts();
+        update_accounts();
       }
     } else {
       host_.scan_noted();
