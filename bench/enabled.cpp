@@ -37,7 +37,7 @@ BENCHMARK(OneHandler)->Setup(attach_one)->Teardown(detach_one)->Apply(bench::sev
 
 // The usual case: the request already has an id.
 void OneHandlerInARequest(benchmark::State& state) {
-  const nopspan::Attached request{nopspan::Context::make()};
+  const nopspan::ContextScope request{nopspan::Context::make()};
   for (auto _ : state) const nopspan::Span span{"bench.span"};
 }
 BENCHMARK(OneHandlerInARequest)->Setup(attach_one)->Teardown(detach_one)->Apply(bench::several);

@@ -24,7 +24,7 @@ using RequestId = FixedString<63>;
 NOPSPAN_API RequestId make_request_id() noexcept;
 
 // The current thread's request id; empty when there is none. A request has one from its outermost span on while
-// somebody listens, and from an attached Context at any time.
+// somebody listens, and inside a ContextScope at any time.
 NOPSPAN_API RequestId request_id() noexcept;
 
 // The place of some work in a trace: the request (16 bytes, the W3C and OTLP trace id), the innermost span, and the
@@ -38,8 +38,9 @@ class Context {
   // A context for a new request.
   NOPSPAN_API static Context make() noexcept;
 
-  // The calling thread's: that of its innermost Span or Attached. Empty when there is neither; a span that ran before
-  // anybody listened is unknown, and a context taken from it marks the spans below as orphans rather than as new roots.
+  // The calling thread's: that of its innermost Span or ContextScope. Empty when there is neither; a span that ran
+  // before anybody listened is unknown, and a context taken from it marks the spans below as orphans rather than as new
+  // roots.
   NOPSPAN_API static Context current() noexcept;
 
   // A context for a request whose id comes from elsewhere. 22 characters of the shape that make_request_id() gives, and
@@ -105,7 +106,7 @@ NOPSPAN_CONSTANT Context no_context{};
 // One entry of a thread's stack of contexts.
 struct Frame {
   Frame* below = nullptr;
-  SpanState* span = nullptr;  // null for an attached context
+  SpanState* span = nullptr;  // null for a ContextScope
   Context context;
 };
 }  // namespace detail
@@ -113,16 +114,16 @@ struct Frame {
 // Makes a context the calling thread's for as long as this object lives, whether or not anybody listens. Costs one
 // thread-local write. Destroy it on the thread that made it, innermost first; never hold one across a co_await
 // (nopspan/coroutine.h has what is needed there).
-class Attached {
+class ContextScope {
  public:
-  explicit Attached(const Context& context) noexcept { attach(context); }
-  ~Attached() { detach(); }
-  Attached(const Attached&) = delete;
-  Attached& operator=(const Attached&) = delete;
+  explicit ContextScope(const Context& context) noexcept { enter(context); }
+  ~ContextScope() { leave(); }
+  ContextScope(const ContextScope&) = delete;
+  ContextScope& operator=(const ContextScope&) = delete;
 
  private:
-  NOPSPAN_API void attach(const Context& context) noexcept;
-  NOPSPAN_API void detach() noexcept;
+  NOPSPAN_API void enter(const Context& context) noexcept;
+  NOPSPAN_API void leave() noexcept;
 
   detail::Frame frame_;
 };

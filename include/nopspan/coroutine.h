@@ -5,7 +5,7 @@
 //
 //   Task answer(Request request) {
 //     nopspan::AsyncSpan span{"llm.chat", nopspan::Context::from_traceparent(request.traceparent)};
-//     auto scope = co_await nopspan::attach_context(span.context());   // current in this coroutine from here on
+//     auto scope = co_await nopspan::context_scope(span.context());   // current in this coroutine from here on
 //     co_await model.run();                                            // and again here, whichever thread resumes it
 //   }
 //
@@ -139,10 +139,10 @@ class ContextAwaiter {
   awaiter_t<T> awaiter_;
 };
 
-struct AttachContext {
+struct EnterScope {
   Context context;
 };
-struct AttachContextAwaiter {
+struct EnterScopeAwaiter {
   CoroutineContext& owner;
   Context context;
   [[nodiscard]] static bool await_ready() noexcept { return true; }
@@ -153,9 +153,9 @@ struct AttachContextAwaiter {
 
 }  // namespace detail
 
-// In a coroutine whose promise is a CoroutinePromise: `auto scope = co_await attach_context(context);` makes it the
+// In a coroutine whose promise is a CoroutinePromise: `auto scope = co_await context_scope(context);` makes it the
 // coroutine's until the scope ends; it does not suspend.
-inline detail::AttachContext attach_context(const Context& context) noexcept { return {context}; }
+inline detail::EnterScope context_scope(const Context& context) noexcept { return {context}; }
 
 // A base for promise types: every co_await of the coroutine restores and puts back the context. A promise that has an
 // await_transform of its own calls transform() for what it returns; so does yield_value(), which goes round
@@ -168,8 +168,8 @@ class CoroutinePromise {
   }
   template <class T>
   auto transform(T&& awaitable) {
-    if constexpr (std::is_same_v<std::decay_t<T>, detail::AttachContext>) {
-      return detail::AttachContextAwaiter{context_, awaitable.context};
+    if constexpr (std::is_same_v<std::decay_t<T>, detail::EnterScope>) {
+      return detail::EnterScopeAwaiter{context_, awaitable.context};
     } else {
       return detail::ContextAwaiter<T>(context_, std::forward<T>(awaitable));
     }

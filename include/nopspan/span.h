@@ -199,7 +199,8 @@ class Span {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_end_at(state_, end_ns);
   }
 
-  // The span's place in its trace. Of a span that nobody listens to: the attached context, if there is one.
+  // The span's place in its trace. Of a span that nobody listens to: the context of the enclosing ContextScope, if
+  // there is one.
   [[nodiscard]] Context context() const noexcept { return detail::span_context(state_); }
   [[nodiscard]] RequestId request_id() const noexcept { return context().request_id(); }
 
@@ -314,7 +315,7 @@ class AsyncSpan {
   // The span's place in its trace; once it has ended, or while nobody listens, an unknown one: spans below it are
   // orphans.
   [[nodiscard]] Context context() const noexcept { return detail::async_context(state_); }
-  // The same, but `parent` while nobody listens: what a server passes on, so that an attached trace is not lost.
+  // The same, but `parent` while nobody listens: what a server passes on, so that a trace from outside is not lost.
   [[nodiscard]] Context context_or(const Context& parent) const noexcept {
     return state_ != nullptr ? detail::async_context(state_) : parent;
   }

@@ -160,12 +160,12 @@ FixedString<512> Context::tracestate() const noexcept {
   return FixedString<512>(std::string_view(text, size));
 }
 
-void Attached::attach(const Context& context) noexcept {
+void ContextScope::enter(const Context& context) noexcept {
   frame_.context = context;
   detail::push_frame(&frame_);
 }
 
-void Attached::detach() noexcept {
+void ContextScope::leave() noexcept {
   if (!detail::remove_frame(&frame_)) detail::count(detail::counters.wrong_thread);
 }
 

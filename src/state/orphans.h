@@ -3,7 +3,7 @@
 //
 // A span that began while nobody listened has left no trace (that is what makes it free), so that spans inside it look
 // like roots after a tracer has attached. Only these are certainly roots: those of a process that was started after the
-// attach, those on threads started after it (10 ms after, if it was a tracer's), and those under an attached context
+// attach, those on threads started after it (10 ms after, if it was a tracer's), and those inside a ContextScope
 // without a span. Others are in doubt, and are marked as orphans (NOPSPAN_FLAG_ORPHAN) rather than shown as false
 // roots: all of them for the first second after the gate was first seen up, and until a minute has passed those whose
 // name has been seen as some span's child. The doubt of a thread ends with the first span after that second whose name

@@ -70,7 +70,7 @@ void check_request_id(std::string_view id) {
   if (!id.empty() && is_printable_name(id)) require(visible == id, "an id that can be printed stays as it is");
   require(Context::with_request_id(visible).request_id() == visible, "a visible id stays as it is");
 
-  const nopspan::Attached here{context};
+  const nopspan::ContextScope here{context};
   require(nopspan::request_id() == visible && Context::current().traceparent() == context.traceparent(),
           "an attached context is the current one");
 }

@@ -114,7 +114,7 @@ TEST(AsyncSpan, HasChildrenByItsContext) {
   const AsyncSpan outer{"outer"};
   const AsyncSpan async{"async", outer.context()};
   {
-    const nopspan::Attached here{async.context()};
+    const nopspan::ContextScope here{async.context()};
     const Span scope{"scope"};
   }
   const auto events = recorder.events();

@@ -30,8 +30,8 @@
 namespace {
 
 using nopspan::AsyncSpan;
-using nopspan::Attached;
 using nopspan::Context;
+using nopspan::ContextScope;
 using nopspan::Fields;
 using nopspan::Span;
 using ::testing::ElementsAre;
@@ -159,7 +159,7 @@ struct Traced {
 TEST(Batch, HandsOverARequestWhenItsOutermostSpanEnds) {
   Context context;
   const Traced traced([&] {
-    const Attached scope{Context::make()};  // certainly a root span, not an orphan
+    const ContextScope scope{Context::make()};  // certainly a root span, not an orphan
     const Span request{"request"};
     context = request.context();
     {
@@ -228,9 +228,9 @@ TEST(Batch, HoldsRequestsThatFollowEachOtherAtOnce) {
 TEST(Batch, HoldsSpansOfARequestThatIsElsewhereFor100Ms) {
   const FakeClock clock;
   const Traced traced([&] {
-    const Attached scope{Context::make()};
+    const ContextScope scope{Context::make()};
     const AsyncSpan elsewhere{"elsewhere", Context::current()};
-    const Attached inside{elsewhere.context()};
+    const ContextScope inside{elsewhere.context()};
     { const Span span{"part"}; }
     EXPECT_THAT(*received, SizeIs(1));
     FakeClock::advance(99'999'999);
@@ -248,7 +248,7 @@ TEST(Batch, IsOfTheRequestsThatASharedSpanLinksTo) {
   const Traced traced([&] {
     const Context one = Context::make();
     const Context other = Context::make();
-    const Attached scope{Context::make()};
+    const ContextScope scope{Context::make()};
     Span step{"step"};
     for (const Context& context : {one, other, Context::current()}) {
       bits |= std::uint64_t{1} << (nopspan::detail::ContextAccess::trace_id(context)[15] % 64);
@@ -262,7 +262,7 @@ TEST(Batch, IsOfTheRequestsThatASharedSpanLinksTo) {
 
 TEST(Batch, LeavesALinkedSpanWithAParentToItsRequest) {
   const Traced traced([] {
-    const Attached scope{Context::make()};
+    const ContextScope scope{Context::make()};
     const Span request{"request"};
     Span inner{"inner"};
     inner.link(Context::make());
@@ -382,7 +382,7 @@ TEST(Batch, InAChildOfForkBeginsAnew) {
 
 TEST(Batch, SaysWhatTheRecordSays) {
   const Traced traced([] {
-    const Attached scope{
+    const ContextScope scope{
         Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "vendor=value")};
     Span span{
         "work", [](Fields& f) {
@@ -412,7 +412,7 @@ TEST(Batch, SaysWhatTheRecordSays) {
 
 TEST(Batch, KeepsAForeignIdVisible) {
   const Traced traced([] {
-    const Attached scope{Context::with_request_id("order 17")};
+    const ContextScope scope{Context::with_request_id("order 17")};
     const Span span{"work"};
   });
   EXPECT_EQ(traced.only().foreign_id, "order 17");

@@ -16,8 +16,8 @@
 
 namespace {
 
-using nopspan::Attached;
 using nopspan::Context;
+using nopspan::ContextScope;
 using nopspan::Fields;
 using nopspan::Span;
 using nopspan::testing::HasMetadata;
@@ -26,7 +26,7 @@ using nopspan::testing::LacksMetadata;
 using nopspan::testing::Recorder;
 
 static_assert(std::is_trivially_copyable_v<Context> && sizeof(Context) <= 128);
-static_assert(!std::is_copy_constructible_v<Attached> && !std::is_move_constructible_v<Attached>);
+static_assert(!std::is_copy_constructible_v<ContextScope> && !std::is_move_constructible_v<ContextScope>);
 
 TEST(Context, IsEmptyWhereThereIsNone) {
   EXPECT_TRUE(Context().empty());
@@ -53,15 +53,15 @@ TEST(Context, OfTheCurrentSpanIsTheSpans) {
   EXPECT_EQ(recorder.start()->span_id(), span.context().span_id());
 }
 
-TEST(Context, StaysAttachedWithTheGateDown) {
+TEST(Context, StaysCurrentWithTheGateDown) {
   const Context context = Context::with_request_id("order-7");
   {
-    const Attached here{context};
+    const ContextScope here{context};
     EXPECT_EQ(nopspan::request_id(), "order-7");
     const Span span{"work"};
     EXPECT_EQ(span.request_id(), "order-7");
     {
-      const Attached inner{Context::with_request_id("order-8")};
+      const ContextScope inner{Context::with_request_id("order-8")};
       EXPECT_EQ(nopspan::request_id(), "order-8");
     }
     EXPECT_EQ(nopspan::request_id(), "order-7");
@@ -69,10 +69,10 @@ TEST(Context, StaysAttachedWithTheGateDown) {
   EXPECT_TRUE(nopspan::request_id().empty());
 }
 
-TEST(Context, AttachedIsTheParentOfSpans) {
+TEST(Context, OfAScopeIsTheParentOfSpans) {
   const Recorder recorder{"first.start", "second.start", "inner.start"};
   {
-    const Attached here{Context::with_request_id("order-7")};
+    const ContextScope here{Context::with_request_id("order-7")};
     { const Span first{"first"}; }
     const Span second{"second"};
     const Span inner{"inner"};
@@ -86,11 +86,11 @@ TEST(Context, AttachedIsTheParentOfSpans) {
   EXPECT_THAT(events[2], IsChildOf(events[1]));
 }
 
-TEST(Context, AttachedEmptyBeginsANewRequestInside) {
+TEST(Context, EmptyBeginsANewRequestInside) {
   const Recorder recorder{"outer.start", "inner.start"};
   {
     const Span outer{"outer"};
-    const Attached nothing{Context()};
+    const ContextScope nothing{Context()};
     EXPECT_TRUE(nopspan::request_id().empty());
     const Span inner{"inner"};
   }
@@ -102,16 +102,16 @@ TEST(Context, AttachedEmptyBeginsANewRequestInside) {
 }
 
 TEST(Context, MayBeDetachedOutOfOrder) {
-  std::optional<Attached> outer(std::in_place, Context::with_request_id("outer"));
-  std::optional<Attached> inner(std::in_place, Context::with_request_id("inner"));
+  std::optional<ContextScope> outer(std::in_place, Context::with_request_id("outer"));
+  std::optional<ContextScope> inner(std::in_place, Context::with_request_id("inner"));
   outer.reset();
   EXPECT_EQ(nopspan::request_id(), "inner");
   inner.reset();
   EXPECT_TRUE(nopspan::request_id().empty());
 }
 
-TEST(Context, OfAnUntracedSpanIsStillTheAttachedOne) {
-  const Attached here{Context::with_request_id("order-7")};
+TEST(Context, OfAnUntracedSpanIsStillThatOfTheScope) {
+  const ContextScope here{Context::with_request_id("order-7")};
   const Span span{"work"};
   EXPECT_EQ(Context::current().request_id(), "order-7");
 }
@@ -174,7 +174,7 @@ TEST(Context, TravelsToThePoolsThreads) {
       ids.push_back(request.request_id());
       pool.submit([context = Context::current()] {
         EXPECT_TRUE(nopspan::request_id().empty());  // the previous job left nothing behind
-        const Attached scope{context};
+        const ContextScope scope{context};
         const Span job{"job"};
       });
     }
@@ -192,9 +192,9 @@ TEST(Context, TravelsToThePoolsThreadsWithTheGateDown) {
   nopspan::RequestId seen;
   {
     Pool pool;
-    const Attached here{Context::with_request_id("order-7")};
+    const ContextScope here{Context::with_request_id("order-7")};
     pool.submit([&seen, context = Context::current()] {
-      const Attached scope{context};
+      const ContextScope scope{context};
       seen = nopspan::request_id();
     });
   }

@@ -18,8 +18,8 @@
 namespace {
 
 using nopspan::AsyncSpan;
-using nopspan::Attached;
 using nopspan::Context;
+using nopspan::ContextScope;
 using nopspan::RequestId;
 using nopspan::Span;
 using nopspan::testing::IsChildOf;
@@ -57,14 +57,14 @@ struct Task {
 TEST(Coroutine, TwoOnOneThreadKeepTheirContextsApart) {
   std::vector<std::string> seen;
   const auto work = [&](std::string id) -> Task {
-    const auto scope = co_await nopspan::attach_context(named(id));
+    const auto scope = co_await nopspan::context_scope(named(id));
     for (int i = 0; i < 3; ++i) {
       seen.push_back(id + " sees " + current());
       co_await std::suspend_always();
     }
     seen.push_back(id + " sees " + current());
   };
-  const Attached thread{named("thread")};
+  const ContextScope thread{named("thread")};
   const Task a = work("a");
   const Task b = work("b");
   while (!a.done()) {
@@ -81,7 +81,7 @@ TEST(Coroutine, TwoOnOneThreadKeepTheirContextsApart) {
 TEST(Coroutine, TakesItsContextToWhicheverThreadResumesIt) {
   std::vector<std::string> seen;
   const auto work = [&]() -> Task {
-    const auto scope = co_await nopspan::attach_context(named("mine"));
+    const auto scope = co_await nopspan::context_scope(named("mine"));
     for (int i = 0; i < 3; ++i) {
       co_await std::suspend_always();
       seen.push_back(current());
@@ -91,7 +91,7 @@ TEST(Coroutine, TakesItsContextToWhicheverThreadResumesIt) {
   EXPECT_EQ(current(), "");
   for (int i = 0; i < 3; ++i) {
     std::thread([&] {
-      const Attached pool{named("pool")};
+      const ContextScope pool{named("pool")};
       task.resume();
       EXPECT_EQ(current(), "pool");
     }).join();
@@ -104,7 +104,7 @@ TEST(Coroutine, MakesSpansChildrenOfItsOwn) {
   const Recorder recorder{"request.start", "request.stop", "step.start"};
   const auto work = [&]() -> Task {
     AsyncSpan request{"request"};
-    const auto scope = co_await nopspan::attach_context(request.context());
+    const auto scope = co_await nopspan::context_scope(request.context());
     co_await std::suspend_always();
     { const Span step{"step"}; }
     co_await std::suspend_always();
@@ -133,10 +133,10 @@ TEST(Coroutine, RestoresTheScopeAroundANestedOne) {
   const auto work = [&]() -> Task {
     seen.push_back(current());
     {
-      const auto outer = co_await nopspan::attach_context(named("outer"));
+      const auto outer = co_await nopspan::context_scope(named("outer"));
       seen.push_back(current());
       {
-        const auto inner = co_await nopspan::attach_context(named("inner"));
+        const auto inner = co_await nopspan::context_scope(named("inner"));
         co_await std::suspend_always();
         seen.push_back(current());
       }
@@ -148,7 +148,7 @@ TEST(Coroutine, RestoresTheScopeAroundANestedOne) {
     co_await std::suspend_always();
     seen.push_back(current());
   };
-  const Attached thread{named("thread")};
+  const ContextScope thread{named("thread")};
   const Task task = work();
   while (!task.done()) {
     EXPECT_EQ(current(), "thread");
@@ -165,7 +165,7 @@ TEST(Coroutine, WithoutAContextOfItsOwnHasTheThreads) {
     seen.push_back(current());
   };
   const Task task = work();
-  const Attached thread{named("thread")};
+  const ContextScope thread{named("thread")};
   task.resume();
   EXPECT_THAT(seen, ElementsAre("", "thread"));
 }
@@ -175,12 +175,12 @@ TEST(Coroutine, DestroyedWhileSuspendedLeavesTheThreadAsItIs) {
   const Counted wrong(&nopspan::Stats::wrong_thread);
   const auto work = []() -> Task {
     const AsyncSpan request{"request"};
-    const auto outer = co_await nopspan::attach_context(request.context());
-    const auto inner = co_await nopspan::attach_context(named("inner"));
+    const auto outer = co_await nopspan::context_scope(request.context());
+    const auto inner = co_await nopspan::context_scope(named("inner"));
     co_await std::suspend_always();
     ADD_FAILURE();
   };
-  const Attached thread{named("thread")};
+  const ContextScope thread{named("thread")};
   {
     const Task task = work();
     EXPECT_EQ(current(), "thread");
@@ -204,7 +204,7 @@ struct RefusesToSuspend {
 TEST(Coroutine, KeepsItsContextWhenAnAwaitThrows) {
   std::vector<std::string> seen;
   const auto work = [&]() -> Task {
-    const auto scope = co_await nopspan::attach_context(named("mine"));
+    const auto scope = co_await nopspan::context_scope(named("mine"));
     try {
       co_await RefusesToSuspend();
     } catch (const std::runtime_error& error) {
@@ -213,7 +213,7 @@ TEST(Coroutine, KeepsItsContextWhenAnAwaitThrows) {
     }
     co_await RefusesToSuspend();
   };
-  const Attached thread{named("thread")};
+  const ContextScope thread{named("thread")};
   const Task task = work();
   EXPECT_TRUE(task.done());
   EXPECT_THROW(std::rethrow_exception(task.thrown()), std::runtime_error);
@@ -271,7 +271,7 @@ struct GivesAReference {
 TEST(Coroutine, AwaitsEveryKindOfAwaitable) {
   int sum = 0;
   const auto work = [&]() -> Task {
-    const auto scope = co_await nopspan::attach_context(named("mine"));
+    const auto scope = co_await nopspan::context_scope(named("mine"));
     sum += co_await Ready{1};
     sum += co_await ChangesItsMind{2};
     sum += co_await ByMember{4};
@@ -289,7 +289,7 @@ TEST(Coroutine, AwaitsEveryKindOfAwaitable) {
     sum += target;
     EXPECT_EQ(current(), "mine");
   };
-  const Attached thread{named("thread")};
+  const ContextScope thread{named("thread")};
   const Task task = work();
   ASSERT_TRUE(task.done());
   if (task.thrown()) std::rethrow_exception(task.thrown());
@@ -342,14 +342,14 @@ TEST(Coroutine, ChangesContextsOverSymmetricTransfer) {
   std::vector<std::string> seen;
   const auto child = [&](int depth) -> Lazy {
     seen.push_back("child enters " + current());
-    const auto scope = co_await nopspan::attach_context(named("child" + std::to_string(depth)));
+    const auto scope = co_await nopspan::context_scope(named("child" + std::to_string(depth)));
     co_await std::suspend_never();
     seen.push_back("child has " + current());
     if (depth == 2) throw std::runtime_error("deep");
     co_return depth;
   };
   const auto parent = [&]() -> Task {
-    const auto scope = co_await nopspan::attach_context(named("parent"));
+    const auto scope = co_await nopspan::context_scope(named("parent"));
     const int one = co_await child(1);
     seen.push_back("parent has " + current());
     try {
@@ -359,7 +359,7 @@ TEST(Coroutine, ChangesContextsOverSymmetricTransfer) {
     }
     EXPECT_EQ(one, 1);
   };
-  const Attached thread{named("thread")};
+  const ContextScope thread{named("thread")};
   const Task task = parent();
   ASSERT_TRUE(task.done());
   if (task.thrown()) std::rethrow_exception(task.thrown());
@@ -378,20 +378,20 @@ TEST(Coroutine, ThatSuspendsInAChildLeavesTheThreadsContext) {
     void await_resume() const noexcept {}
   };
   const auto child = [&]() -> Lazy {
-    const auto scope = co_await nopspan::attach_context(named("child"));
+    const auto scope = co_await nopspan::context_scope(named("child"));
     co_await Park{innermost};
     seen.push_back(current());
     co_return 1;
   };
   const auto parent = [&]() -> Task {
-    const auto scope = co_await nopspan::attach_context(named("parent"));
+    const auto scope = co_await nopspan::context_scope(named("parent"));
     co_await child();
     seen.push_back(current());
   };
   const Task task = parent();
   EXPECT_EQ(current(), "");
   std::thread([&] {
-    const Attached pool{named("pool")};
+    const ContextScope pool{named("pool")};
     innermost.resume();
     EXPECT_EQ(current(), "pool");
   }).join();
@@ -410,13 +410,13 @@ TEST(Coroutine, ThatIsResumedFromAwaitSuspendOnAnotherThreadIsSafe) {
   };
   std::vector<std::string> seen;
   const auto work = [&]() -> Task {
-    const auto scope = co_await nopspan::attach_context(named("mine"));
+    const auto scope = co_await nopspan::context_scope(named("mine"));
     co_await Elsewhere();
     seen.push_back(current());
     co_await Elsewhere();
     seen.push_back(current());
   };
-  const Attached thread{named("thread")};
+  const ContextScope thread{named("thread")};
   const Task task = work();
   EXPECT_EQ(current(), "thread");
   EXPECT_THAT(seen, ElementsAre("mine", "mine"));
@@ -451,13 +451,13 @@ struct Generator {
 
 TEST(Coroutine, ThatYieldsPutsTheThreadsContextBack) {
   const auto count = [](int n) -> Generator {
-    const auto scope = co_await nopspan::attach_context(named("generator"));
+    const auto scope = co_await nopspan::context_scope(named("generator"));
     for (int i = 0; i < n; ++i) {
       EXPECT_EQ(current(), "generator");
       co_yield i;
     }
   };
-  const Attached thread{named("thread")};
+  const ContextScope thread{named("thread")};
   const Generator generator = count(3);
   std::vector<int> values;
   for (generator.handle.resume(); !generator.handle.done(); generator.handle.resume()) {

@@ -84,7 +84,7 @@ TEST_F(DefaultLogger, LogsAtItsLevel) {
 
 TEST_F(DefaultLogger, OfTheLlmCatalogueSaysTheRequestAndTheMeasurements) {
   llm::attach_default_logger();
-  const nopspan::Attached request{nopspan::Context::with_request_id("order-7")};
+  const nopspan::ContextScope request{nopspan::Context::with_request_id("order-7")};
   nopspan::span(llm::image, [] { return nopspan::result([](llm::ImageFields& m) { m.image_count(2); }); });
   ASSERT_THAT(lines_, SizeIs(2));
   EXPECT_THAT(lines_[0].second,

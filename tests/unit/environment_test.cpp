@@ -43,7 +43,7 @@ int main(int argc, char** argv) {
 
   // Functions that the application calls for their result work in every environment.
   {
-    const nopspan::Attached here{Context::with_request_id("order-7")};
+    const nopspan::ContextScope here{Context::with_request_id("order-7")};
     EXPECT(nopspan::request_id() == "order-7");
   }
   const char* const header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

@@ -105,10 +105,10 @@ TEST(Execute, HasTheParentOfAScopeThatIsNotTheInnermost) {
   EXPECT_EQ(recorder.events().at(0)->parent_id(), outer.context().span_id());
 }
 
-TEST(Execute, BelongsToAnAttachedContextWithoutASpan) {
+TEST(Execute, BelongsToAContextScopeWithoutASpan) {
   const Recorder recorder{"cache.hit"};
   const Context context = Context::with_request_id("order-7");
-  const nopspan::Attached here{context};
+  const nopspan::ContextScope here{context};
   nopspan::execute("cache.hit");
   EXPECT_EQ(recorder.events()[0]->request_id(), "order-7");
   EXPECT_EQ(recorder.events()[0]->span_id(), 0U);
@@ -116,7 +116,8 @@ TEST(Execute, BelongsToAnAttachedContextWithoutASpan) {
 
 TEST(Execute, HasTheFlagsOfTheSpanThatItBelongsTo) {
   const Recorder recorder{"inner.start", "cache.hit"};
-  const nopspan::Attached here{Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")};
+  const nopspan::ContextScope here{
+      Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")};
   const Span inner{"inner"};
   nopspan::execute("cache.hit");
   const auto events = recorder.events();

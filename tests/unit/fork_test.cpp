@@ -132,8 +132,8 @@ TEST(Fork, LeavesTheFirstTokenOfASpanToTheParentToo) {
   EXPECT_EQ(recorder.size(), 1U);
 }
 
-TEST(Fork, KeepsAnAttachedContext) {
-  const nopspan::Attached here{Context::with_request_id("order-7")};
+TEST(Fork, KeepsTheContextOfAScope) {
+  const nopspan::ContextScope here{Context::with_request_id("order-7")};
   EXPECT_THAT(lines_of_child([](const auto& write) { write(nopspan::request_id()); }), ElementsAre("order-7"));
 }
 

@@ -67,12 +67,12 @@ TEST(Lifetime, OfASpanThatOutlivesItsThreadIsNoCrash) {
             "");
 }
 
-TEST(Lifetime, OfAnAttachedContextDestroyedOnAnotherThreadIsCounted) {
+TEST(Lifetime, OfAContextScopeDestroyedOnAnotherThreadIsCounted) {
   const Counted wrong(&nopspan::Stats::wrong_thread);
-  std::optional<nopspan::Attached> here(std::in_place, Context());
+  std::optional<nopspan::ContextScope> here(std::in_place, Context());
   std::thread([] {
     // Runs on a stack of its own, which does not contain `here`.
-    const nopspan::Attached there{Context::make()};
+    const nopspan::ContextScope there{Context::make()};
     EXPECT_FALSE(Context::current().empty());
   }).join();
   here.reset();

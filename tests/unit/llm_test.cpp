@@ -182,7 +182,7 @@ TEST(Llm, NamesThatOnlyLookLikeItsOwnAreNotChecked) {
 TEST(Retry, HasTheReferencesKeysAndNoOthers) {
   const Recorder recorder{"llm.adapter.retry"};
   {
-    const nopspan::Attached here{Context::with_request_id("order-7")};
+    const nopspan::ContextScope here{Context::with_request_id("order-7")};
     llm::retry([](auto& r) { r.attempt(2).delay_ms(500).reason("rate_limit"); });
   }
   const auto event = recorder.events().at(0);

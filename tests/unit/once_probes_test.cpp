@@ -27,8 +27,8 @@ namespace {
 
 namespace llm = nopspan::llm;
 using nopspan::AsyncSpan;
-using nopspan::Attached;
 using nopspan::Context;
+using nopspan::ContextScope;
 using nopspan::Fields;
 using nopspan::Span;
 using nopspan::Value;
@@ -154,7 +154,7 @@ TEST(Tokens, FireOnceAcrossAnAsyncSpanBetweenTwoScopes) {
     Span chat{llm::chat};
     const AsyncSpan request{nopspan::engine::request, Context::current()};
     {
-      const Attached here{request.context()};
+      const ContextScope here{request.context()};
       Span step{llm::step};
       step.set("output_tokens", 9);
     }
@@ -171,7 +171,7 @@ TEST(Tokens, OfAnAsyncSpanFireNotAgainAfterTheScopeInsideIt) {
   const Fired fired;
   AsyncSpan request{nopspan::engine::request};
   {
-    const Attached here{request.context()};
+    const ContextScope here{request.context()};
     Span step{llm::step};
     step.set("output_tokens", 9);
   }
@@ -189,7 +189,7 @@ TEST(Tokens, FireOnceAcrossThreads) {
     const Context context = chat.context();
     in_thread([&] {
       const Fired there;
-      const Attached here{context};
+      const ContextScope here{context};
       {
         const Span between{"work"};
         Span step{llm::step};
@@ -260,10 +260,10 @@ TEST(Tokens, OfABranchAreNotThoseOfAnotherOnTheSameThread) {
   AsyncSpan root{llm::chat};
   AsyncSpan branch{llm::step, root.context()};
   {
-    const Attached to_root{root.context()};
+    const ContextScope to_root{root.context()};
     Span other{llm::step};
     {
-      const Attached to_branch{branch.context()};
+      const ContextScope to_branch{branch.context()};
       Span generate{llm::generate};
       generate.set("output_tokens", 3);
     }
@@ -310,11 +310,11 @@ TEST(Tokens, OfASecondRootOfARequestAreNotTheFirstOnes) {
   const RaisedGate tracer(RaisedGate::points);
   const Context request = Context::make();
   const Fired fired;
-  const Attached here{request};
+  const ContextScope here{request};
   {
     Span first{llm::chat};
     {
-      const Attached again{request};
+      const ContextScope again{request};
       const Span second{llm::chat};
       Span child{llm::generate};
       child.set("output_tokens", 7);
@@ -330,7 +330,7 @@ TEST(Tokens, OfACallThatCameBackAreNotTheCallers) {
   {
     Span caller{llm::chat};
     {
-      const Attached served{Context::from_traceparent(Context::current().traceparent())};
+      const ContextScope served{Context::from_traceparent(Context::current().traceparent())};
       Span request{nopspan::engine::request};
       request.set("output_tokens", 7);
     }
@@ -368,7 +368,7 @@ TEST(Tokens, OfAScopeAreNotAScopesOfAnotherRequestAroundIt) {
   {
     Span batch{llm::step};
     {
-      const Attached request{Context::make()};
+      const ContextScope request{Context::make()};
       Span generate{llm::generate};
       generate.set("output_tokens", 9);
     }
@@ -462,7 +462,8 @@ TEST(Probes, TakeSpansWithEverything) {
   const Fired fired;
   nopspan::capture_content(true);
   {
-    const Attached here{Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=1")};
+    const ContextScope here{
+        Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=1")};
     Span span{
         llm::tool, [](auto& m) {
           m.engine("e").model(std::string(100, 'm')).tenant("t").tool_name("search").tool_call_id("1");

@@ -18,8 +18,8 @@
 namespace {
 
 using nopspan::AsyncSpan;
-using nopspan::Attached;
 using nopspan::Context;
+using nopspan::ContextScope;
 using nopspan::Event;
 using nopspan::Span;
 using nopspan::testing::IsChildOf;
@@ -57,8 +57,8 @@ TEST(Orphan, IsASpanInsideOneThatBeganBeforeTheHandler) {
   EXPECT_TRUE(events[2]->is_orphan());
 }
 
-TEST(Orphan, IsNoSpanUnderAnAttachedContextWhoseIdItTakes) {
-  const Attached here{Context::with_request_id("order-7")};
+TEST(Orphan, IsNoSpanInAContextScopeWhoseIdItTakes) {
+  const ContextScope here{Context::with_request_id("order-7")};
   const Span outer{"outer"};
   const Recorder recorder{"inner.start"};
   { const Span inner{"inner"}; }
@@ -71,7 +71,7 @@ TEST(Orphan, IsAnAsyncChildOfASpanThatNobodyRecorded) {
   const Recorder recorder{"inner.start", "under.start"};
   { const AsyncSpan inner{"inner", outer.context()}; }
   {
-    const Attached here{outer.context()};
+    const ContextScope here{outer.context()};
     const Span under{"under"};
   }
   const auto events = recorder.events();
@@ -85,7 +85,7 @@ TEST(Orphan, IsWorkSentToAPoolFromASpanThatNobodyRecorded) {
   const Context context = Context::current();
   const Recorder recorder{"job.start"};
   std::thread([&] {
-    const Attached scope{context};
+    const ContextScope scope{context};
     const Span job{"job"};
   }).join();
   EXPECT_TRUE(recorder.events().at(0)->is_orphan());
@@ -187,7 +187,7 @@ TEST(Orphan, IsNoSpanInARequestOfItsOwnOnceTheDoubtIsOver) {
   ASSERT_TRUE(wait_until([&] { return !is_orphan(recorder); }));
   // From now on this thread is known to have no current span, so work sent from here is not an orphan.
   std::thread([context = Context::current()] {
-    const Attached scope{context};
+    const ContextScope scope{context};
     const Span job{"job"};
   }).join();
   EXPECT_FALSE(recorder.events("job.start").at(0)->is_orphan());

@@ -16,8 +16,8 @@ namespace {
 
 namespace agent = nopspan::agent;
 using nopspan::AsyncSpan;
-using nopspan::Attached;
 using nopspan::Context;
+using nopspan::ContextScope;
 using nopspan::Fields;
 using nopspan::Span;
 using nopspan::Value;
@@ -73,7 +73,7 @@ TEST_F(TraceId, OfAnAsyncSpanAndOfACompleteOneIsTakenToo) {
 }
 
 TEST_F(TraceId, InsideARequestStaysMetadataAndIsCounted) {
-  const Attached request{Context::with_request_id("order-7")};
+  const ContextScope request{Context::with_request_id("order-7")};
   {
     const Span call{agent::llm, [](auto& m) { m.trace_id("run-4"); }};
     EXPECT_EQ(call.request_id(), "order-7");
@@ -90,7 +90,7 @@ TEST_F(TraceId, InsideARequestStaysMetadataAndIsCounted) {
 }
 
 TEST_F(TraceId, ThatIsTheRequestsIsNotCounted) {
-  const Attached request{Context::make()};
+  const ContextScope request{Context::make()};
   const std::string id = Context::current().trace_id();
   const Span call{agent::llm, [&](auto& m) { m.trace_id(id); }};
   const Span tool{agent::tool, [&](auto& m) { m.trace_id(nopspan::request_id()); }};

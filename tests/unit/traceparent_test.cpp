@@ -13,8 +13,8 @@
 
 namespace {
 
-using nopspan::Attached;
 using nopspan::Context;
+using nopspan::ContextScope;
 using nopspan::Span;
 
 const std::string kTraceId = "0af7651916cd43dd8448eb211c80319c";
@@ -35,7 +35,7 @@ TEST(Traceparent, NamesTraceParentAndSampling) {
 TEST(Traceparent, GoesOutAsItCameInWithTheGateDown) {
   for (const char* flags : {"00", "01", "02", "03", "09", "ff"}) {
     const std::string header = "00-" + kTraceId + "-" + kParentId + "-" + flags;
-    const Attached here{Context::from_traceparent(header)};
+    const ContextScope here{Context::from_traceparent(header)};
     const Span untraced{"work"};
     EXPECT_EQ(Context::current().traceparent(), header);
     EXPECT_EQ(untraced.context().traceparent(), header);
@@ -45,7 +45,7 @@ TEST(Traceparent, GoesOutAsItCameInWithTheGateDown) {
 TEST(Traceparent, IsTheParentOfSpans) {
   const SpanRecorder recorder("work");
   {
-    const Attached here{Context::from_traceparent(kHeader)};
+    const ContextScope here{Context::from_traceparent(kHeader)};
     const Span span{"work"};
     EXPECT_EQ(span.context().trace_id(), kTraceId);
     const std::string out = span.context().traceparent();
@@ -64,7 +64,7 @@ TEST(Traceparent, IsTheParentOfSpans) {
 TEST(Traceparent, OfASpanInsideIsNotRemote) {
   const nopspan::testing::Recorder recorder{"inner.start"};
   {
-    const Attached here{Context::from_traceparent(kHeader)};
+    const ContextScope here{Context::from_traceparent(kHeader)};
     const Span outer{"outer"};
     const Span inner{"inner"};
   }
@@ -73,7 +73,7 @@ TEST(Traceparent, OfASpanInsideIsNotRemote) {
 
 TEST(Traceparent, OfASpanKeepsOnlyTheFlagsThatAreDefined) {
   const SpanRecorder recorder("work");
-  const Attached here{Context::from_traceparent("00-" + kTraceId + "-" + kParentId + "-ff")};
+  const ContextScope here{Context::from_traceparent("00-" + kTraceId + "-" + kParentId + "-ff")};
   const Span span{"work"};
   EXPECT_EQ(std::string(span.context().traceparent()).substr(53), "03");  // sampled and random
 }

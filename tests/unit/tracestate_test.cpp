@@ -41,14 +41,14 @@ TEST(Tracestate, GoesOutAsItCameIn) {
 
 TEST(Tracestate, GoesOutOfSpansToo) {
   const nopspan::testing::Recorder recorder{"inner.start"};
-  const nopspan::Attached here{Context::from_traceparent(kParent, "congo=1")};
+  const nopspan::ContextScope here{Context::from_traceparent(kParent, "congo=1")};
   const Span outer{"outer"};
   const Span inner{"inner"};
   EXPECT_EQ(inner.context().tracestate(), "congo=1");
 }
 
 TEST(Tracestate, GoesOutWithTheGateDown) {
-  const nopspan::Attached here{Context::from_traceparent(kParent, "congo=1")};
+  const nopspan::ContextScope here{Context::from_traceparent(kParent, "congo=1")};
   const Span untraced{"work"};
   EXPECT_EQ(Context::current().tracestate(), "congo=1");
 }

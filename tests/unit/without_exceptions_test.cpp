@@ -132,7 +132,7 @@ void streams_end() {
 }
 
 void contexts_travel() {
-  const nopspan::Attached here{Context::with_request_id("order-7")};
+  const nopspan::ContextScope here{Context::with_request_id("order-7")};
   EXPECT(nopspan::request_id() == "order-7");
   const std::string id = Context::current().request_id();
   EXPECT(id == "order-7");

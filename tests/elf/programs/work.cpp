@@ -9,7 +9,7 @@
 
 void work(const char* request_id) {
   std::printf("gate %016llx\n", static_cast<unsigned long long>(nopspan::detail::gate()));
-  nopspan::Attached request{nopspan::Context::with_request_id(request_id)};
+  nopspan::ContextScope request{nopspan::Context::with_request_id(request_id)};
   nopspan::Span scope{"matrix.scope", [](nopspan::Fields& m) { m.model("a-model"); }};
   nopspan::AsyncSpan async{"matrix.async", scope.context()};
   nopspan::llm::retry([](auto& m) { m.attempt(2).delay_ms(500).reason("rate_limit"); });

@@ -55,7 +55,7 @@ std::string retry(std::istringstream& a) {
   const std::string reason = word(a);
   std::int64_t attempt = 0, delay_ms = 0;
   a >> attempt >> delay_ms;
-  const nopspan::Attached request{nopspan::Context::with_request_id(word(a))};
+  const nopspan::ContextScope request{nopspan::Context::with_request_id(word(a))};
   return within_chat(tenant, [&] {
     const nopspan::Span step{llm::step, [&](auto& m) { m.model(model); }};
     llm::retry([&](auto& r) { r.attempt(attempt).delay_ms(delay_ms).reason(reason); });

@@ -106,7 +106,7 @@ int main(int count, char** arguments) {
   }
 
   std::vector<std::unique_ptr<nopspan::Span>> open;
-  std::vector<std::unique_ptr<nopspan::Attached>> attached;
+  std::vector<std::unique_ptr<nopspan::ContextScope>> scopes;
   Commands commands;
   add_plugin_commands(commands);
   commands["gate"] = [](std::istringstream&) { return std::to_string(nopspan::detail::gate()); };
@@ -214,11 +214,11 @@ int main(int count, char** arguments) {
     return "done";
   };
   commands["attach"] = [&](std::istringstream& a) {
-    attached.push_back(std::make_unique<nopspan::Attached>(nopspan::Context::with_request_id(word(a))));
+    scopes.push_back(std::make_unique<nopspan::ContextScope>(nopspan::Context::with_request_id(word(a))));
     return std::string(nopspan::request_id());
   };
   commands["detach"] = [&](std::istringstream&) {
-    attached.pop_back();
+    scopes.pop_back();
     return "detached";
   };
   commands["exec"] = [&](std::istringstream&) -> std::string {

@@ -24,8 +24,8 @@
 namespace {
 
 using nopspan::AsyncSpan;
-using nopspan::Attached;
 using nopspan::Context;
+using nopspan::ContextScope;
 using nopspan::Name;
 using nopspan::Span;
 using nopspan::Value;
@@ -146,10 +146,10 @@ void supplied_ids() {
   const char* ids[] = {"order-4711", "0af7651916cd43dd8448eb211c80319c", "an id with blanks",
                        "a-request-id-of-more-than-sixty-three-bytes-which-is-cut-so-that-it-can-be-seen"};
   for (const char* id : ids) {
-    Attached scope{Context::with_request_id(id)};
+    ContextScope scope{Context::with_request_id(id)};
     Span root{"work.root"};
   }
-  Attached remote{
+  ContextScope remote{
       Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "vendor=opaque")};
   Span server{"work.root", {nopspan::SpanKind::server}};
   Span inner{"work.inner"};
