@@ -2,7 +2,7 @@
 // The cost of a disabled span, compared with the same loop without it.
 #include "minimum.h"
 
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/llm.h>
 #include <nopspan/span.h>
 

@@ -16,8 +16,7 @@
 
 #include <nopspan/config.h>
 #include <nopspan/errc.h>
-#include <nopspan/event_names.h>
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/fields.h>
 #include <nopspan/log_level.h>
 #include <nopspan/name.h>

@@ -7,9 +7,9 @@
 #define NOPSPAN_ENGINE_H
 
 #include <nopspan/config.h>
-#include <nopspan/event_names.h>
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/fields.h>
+#include <nopspan/name.h>
 #include <nopspan/span.h>
 #include <nopspan/stream_meter.h>
 #include <nopspan/text.h>

@@ -9,10 +9,10 @@
 
 #include <nopspan/config.h>
 #include <nopspan/errc.h>
-#include <nopspan/event_names.h>
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/fields.h>
 #include <nopspan/log_level.h>
+#include <nopspan/name.h>
 #include <nopspan/span.h>
 #include <nopspan/stream.h>
 #include <nopspan/text.h>

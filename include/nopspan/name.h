@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The name of a span or an event.
+// Names of spans and events.
 #ifndef NOPSPAN_NAME_H
 #define NOPSPAN_NAME_H
 
@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <string_view>
+#include <type_traits>
 
 namespace nopspan {
 
@@ -41,6 +42,33 @@ class Name {
 
   const char* data_;  // ends with a NUL at data_[size_]
   std::size_t size_;
+};
+
+/// The names of a catalogue's events (`llm::event_names()`): a list in static storage. It converts to a container of
+/// strings, as std::vector<std::string>, which is what attach_many() takes.
+class EventNames {
+ public:
+  using value_type = std::string_view;
+
+  constexpr EventNames() noexcept = default;
+  constexpr EventNames(const std::string_view* names, std::size_t size) noexcept : names_(names), size_(size) {}
+
+  [[nodiscard]] constexpr const std::string_view* begin() const noexcept { return names_; }
+  [[nodiscard]] constexpr const std::string_view* end() const noexcept { return names_ + size_; }
+  [[nodiscard]] constexpr std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] constexpr bool empty() const noexcept { return size_ == 0; }
+  constexpr std::string_view operator[](std::size_t i) const noexcept { return names_[i]; }
+
+  template <class C, std::enable_if_t<std::is_constructible_v<typename C::value_type, std::string_view> &&
+                                          std::is_constructible_v<C, const std::string_view*, const std::string_view*>,
+                                      int> = 0>
+  operator C() const {  // NOLINT(*-explicit-*)
+    return C(begin(), end());
+  }
+
+ private:
+  const std::string_view* names_ = nullptr;
+  std::size_t size_ = 0;
 };
 
 }  // namespace nopspan

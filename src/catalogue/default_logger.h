@@ -3,8 +3,8 @@
 #pragma once
 
 #include <nopspan/errc.h>
-#include <nopspan/event_names.h>
 #include <nopspan/log_level.h>
+#include <nopspan/name.h>
 
 #include <string_view>
 

@@ -17,7 +17,7 @@
 #include "state/span_pool.h"
 #include "thread/thread_state.h"
 
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/genai_events.h>
 
 #include <cstring>

@@ -9,7 +9,7 @@
 #include "thread/thread_state.h"
 
 #include <nopspan/context.h>
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/probes.h>
 #include <nopspan/span.h>
 

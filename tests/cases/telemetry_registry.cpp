@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // telemetry_registry.json: steps on the handler registry, each with the result, deliveries and log lines that it must
 // cause.
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/log.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>

@@ -9,7 +9,7 @@ from pathlib import Path
 import surroundings
 
 # What a span, an event or a catalogue needs, and what must never reach the registry.
-LIGHT = ("agent.h", "config.h", "context.h", "coroutine.h", "engine.h", "errc.h", "event_names.h", "events.h", "fields.h",
+LIGHT = ("agent.h", "config.h", "context.h", "coroutine.h", "engine.h", "errc.h", "execute.h", "fields.h",
          "gate.h", "genai_events.h", "llm.h", "log_level.h", "name.h", "probes.h", "semconv.h", "span.h", "stream.h",
          "stream_meter.h", "text.h")
 # Of libc and the C++ ABI, what the core library uses: it depends on nothing else.

@@ -7,7 +7,7 @@
 
 #include <nopspan/agent.h>
 #include <nopspan/engine.h>
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/genai.h>
 #include <nopspan/llm.h>
 #include <nopspan/span.h>

@@ -11,7 +11,7 @@
 #include "gate/gate.h"
 #include "state/span_state.h"
 
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/llm.h>
 #include <nopspan/probes.h>
 #include <nopspan/span.h>

@@ -3,7 +3,7 @@
 #include "recorded.h"
 
 #include <nopspan/context.h>
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/span.h>
 
 #include <condition_variable>

@@ -5,7 +5,7 @@
 #include "expect.h"
 
 #include <nopspan/context.h>
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/gate.h>
 #include <nopspan/llm.h>
 #include <nopspan/registry.h>

@@ -4,9 +4,9 @@
 
 #include <nopspan/agent.h>
 #include <nopspan/engine.h>
-#include <nopspan/event_names.h>
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/llm.h>
+#include <nopspan/name.h>
 #include <nopspan/registry.h>
 
 #include <list>

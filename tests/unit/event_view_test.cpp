@@ -2,7 +2,7 @@
 // The types that a handler reads: Event, FieldsView and ValueView. Also OwnedEvent, which a handler may keep.
 #include "recorded.h"
 
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/span.h>
 
 #include <memory>

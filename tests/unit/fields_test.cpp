@@ -3,7 +3,7 @@
 #include "counted.h"
 #include "recorded.h"
 
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/span.h>
 
 #include <cstdint>

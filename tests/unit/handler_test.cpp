@@ -3,7 +3,7 @@
 #include "counted.h"
 #include "recorded.h"
 
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/log.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>

@@ -9,7 +9,7 @@
 
 #include <nopspan/context.h>
 #include <nopspan/engine.h>
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/llm.h>
 #include <nopspan/span.h>
 

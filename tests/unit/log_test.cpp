@@ -2,7 +2,7 @@
 // The log: where nopspan reports its own errors and warnings.
 #include "recorded.h"
 
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/log.h>
 #include <nopspan/registry.h>
 

@@ -4,7 +4,7 @@
 #include "in_child.h"
 #include "recorded.h"
 
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/llm.h>
 #include <nopspan/name.h>
 #include <nopspan/span.h>

@@ -10,7 +10,7 @@
 #include "thread/thread_state.h"
 
 #include <nopspan/engine.h>
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/llm.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>

@@ -2,7 +2,7 @@
 // nopspan::testing, the header for users' own tests.
 #include "recorded.h"
 
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/span.h>
 
 #include <atomic>

@@ -8,7 +8,7 @@
 #include "state/intern.h"
 #include "thread/thread_state.h"
 
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/log.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>

@@ -2,7 +2,7 @@
 // attach(), attach_many(), detach() and list_handlers().
 #include "recorded.h"
 
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/gate.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>

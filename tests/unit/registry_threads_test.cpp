@@ -4,7 +4,7 @@
 #include "recorded.h"
 #include "wait_until.h"
 
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/log.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>

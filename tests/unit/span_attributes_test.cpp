@@ -9,7 +9,7 @@
 #include "state/span_state.h"
 
 #include <nopspan/engine.h>
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/genai.h>
 #include <nopspan/llm.h>
 #include <nopspan/span.h>

@@ -5,7 +5,7 @@
 
 #include <nopspan/agent.h>
 #include <nopspan/context.h>
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/stats.h>
 #include <nopspan/value.h>
 

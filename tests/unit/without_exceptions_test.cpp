@@ -7,7 +7,7 @@
 #include <nopspan/coroutine.h>
 #include <nopspan/engine.h>
 #include <nopspan/event.h>
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/fields.h>
 #include <nopspan/llm.h>
 #include <nopspan/log.h>

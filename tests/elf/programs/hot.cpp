@@ -2,7 +2,7 @@
 // See hot.h. Each function has the same work with and without a span.
 #include "hot.h"
 
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/llm.h>
 
 __attribute__((visibility("hidden"))) int hot_body(int x);

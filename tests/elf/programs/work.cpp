@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One request with every kind of span. matrix_test.py lists the exact events. Prints the gate as the header reads it.
 
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/llm.h>
 
 #include <cstdio>

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <nopspan/engine.h>
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/llm.h>
 #include <nopspan/span.h>
 

@@ -6,7 +6,7 @@
 
 #include <nopspan/agent.h>
 #include <nopspan/engine.h>
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/genai_events.h>
 #include <nopspan/llm.h>
 #include <nopspan/registry.h>

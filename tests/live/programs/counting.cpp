@@ -8,7 +8,7 @@
 // with the total number of entries.
 #include "commands.h"
 
-#include <nopspan/events.h>
+#include <nopspan/execute.h>
 #include <nopspan/gate.h>
 #include <nopspan/span.h>
 

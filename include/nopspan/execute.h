@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Events that are not a span's: one moment, emitted once.
-#ifndef NOPSPAN_EVENTS_H
-#define NOPSPAN_EVENTS_H
+#ifndef NOPSPAN_EXECUTE_H
+#define NOPSPAN_EXECUTE_H
 
 #include <nopspan/config.h>
 #include <nopspan/context.h>
@@ -139,4 +139,4 @@ inline void gauge(Text engine, Text name, std::int64_t value, std::int64_t maxim
 
 }  // namespace nopspan
 
-#endif  // NOPSPAN_EVENTS_H
+#endif  // NOPSPAN_EXECUTE_H
