@@ -15,8 +15,8 @@
 #define NOPSPAN_AGENT_H
 
 #include <nopspan/config.h>
+#include <nopspan/detail/named_event.h>
 #include <nopspan/errc.h>
-#include <nopspan/execute.h>
 #include <nopspan/fields.h>
 #include <nopspan/log_level.h>
 #include <nopspan/name.h>

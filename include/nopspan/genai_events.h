@@ -10,7 +10,7 @@
 #define NOPSPAN_GENAI_EVENTS_H
 
 #include <nopspan/config.h>
-#include <nopspan/execute.h>
+#include <nopspan/detail/named_event.h>
 #include <nopspan/fields.h>
 #include <nopspan/name.h>
 #include <nopspan/span.h>

@@ -284,7 +284,12 @@ inline void execute(Text suffix, M&& fields) {
 // The same for a span that is named: a Span, an AsyncSpan or a Context.
 template <class S, class M>
 inline void execute(const S& span, Text suffix, M&& fields) {
-  if (nopspan::detail::points_wanted()) nopspan::execute(span, detail::event_name(suffix), fields);
+  if (!nopspan::detail::points_wanted()) return;
+  if constexpr (std::is_same_v<S, Context>) {
+    nopspan::execute(span, detail::event_name(suffix), fields);
+  } else {
+    span.event(detail::event_name(suffix), fields);
+  }
 }
 
 // Logs every event of the catalogue in a line, "[llm.chat.stop] request_id=… duration=… monotonic_time=…", to the sink

@@ -1,134 +1,174 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spans: a name, a beginning, an end. With nobody listening a span costs one test of the gate where it starts and one
-// of its own state where it ends; all else here is cold.
+/// @file
+/// Spans: a name, a start, an end. While no tracer or handler is attached, a span loads one word (the gate) when it
+/// starts and tests one pointer when it ends. All other code is out of line and cold.
+///
+/// @code
+/// // A closure: span() returns what the work returns.
+/// int rows = nopspan::span("db.query", [] { return 42; });
+///
+/// // A scope: the span ends where the scope ends.
+/// nopspan::Span span{"db.update", [&](nopspan::Fields& f) { f.set("rows", rows); }};
+/// if (rows == 0) span.fail("not_found");
+/// span.event("db.retry", [](nopspan::Fields& f) { f.set("attempt", 2); });
+///
+/// // A span that may end anywhere: in a callback, in a slot of a batching engine, in a coroutine.
+/// nopspan::AsyncSpan request{"engine.request", nopspan::Context::current()};
+/// request.set("queue", "high");
+/// request.end();
+/// @endcode
+///
+/// Metadata is lazy: a callable that sets fields runs only if a tracer or handler is attached. nopspan never throws,
+/// and it swallows and counts what such a callable throws (stats().metadata_failures).
+///
+/// Thread safety: different threads may use different spans at the same time. One span belongs to one thread at a time.
+/// A Span starts and ends on the same thread. An AsyncSpan may move between threads.
 #ifndef NOPSPAN_SPAN_H
 #define NOPSPAN_SPAN_H
 
 #include <nopspan/config.h>
 #include <nopspan/context.h>
+#include <nopspan/detail/point.h>
+#include <nopspan/detail/span_calls.h>
+#include <nopspan/detail/span_result.h>
 #include <nopspan/fields.h>
 #include <nopspan/gate.h>
 #include <nopspan/name.h>
 #include <nopspan/text.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 #include <utility>
 
+/// C++ tracing for LLM services.
 namespace nopspan {
 
-class Span;
-class AsyncSpan;
 class StreamMeter;
 
-// OTLP's SpanKind.
+/// The role of a span in a call, with OTLP's numbers for SpanKind.
 enum class SpanKind : std::uint8_t {
-  unspecified = 0,
-  internal = 1,
-  server = 2,
-  client = 3,
-  producer = 4,
-  consumer = 5
+  unspecified = 0,  ///< the catalogue's kind for the names of a catalogue, otherwise internal
+  internal = 1,     ///< work inside this process
+  server = 2,       ///< handles a request from another process
+  client = 3,       ///< calls another process, and waits
+  producer = 4,     ///< sends a message
+  consumer = 5      ///< handles a message
 };
 
-// What a span is started with beside its name.
+/// What a span is started with beside its name.
 struct SpanOptions {
-  SpanKind kind = SpanKind::unspecified;  // the catalogue's for a name that is in one, else internal
-  std::uint64_t start_ns = 0;             // CLOCK_MONOTONIC, ns; 0: now
+  SpanKind kind = SpanKind::unspecified;  ///< the role of the span
+  std::uint64_t start_ns = 0;             ///< the start, CLOCK_MONOTONIC in ns; 0 means now
 };
 
-// The name of a catalogue's span, which knows the builder of its metadata: llm::chat. Converts to Name.
+/// The name of a catalogue's span (llm::chat). It carries the type of the builder that the span's callables take.
+/// It converts to Name.
 template <class F>
 class SpanName : public Name {
  public:
-  using Builder = F;
+  using Builder = F;  ///< the builder of the span's fields
+  /// From a literal; see Name.
   template <std::size_t N>
   constexpr explicit SpanName(const char (&literal)[N]) noexcept : Name(literal) {}
+  /// From a Name, whose text is not copied.
   constexpr explicit SpanName(const Name& name) noexcept : Name(name) {}
 };
 
-namespace detail {
-
-NOPSPAN_API NOPSPAN_COLD SpanState* span_begin(Name name, SpanOptions options) noexcept;
-NOPSPAN_API NOPSPAN_COLD SpanState* async_begin(Name name, const Context& parent, SpanOptions options) noexcept;
-NOPSPAN_API NOPSPAN_COLD void span_started(SpanState*) noexcept;  // emits start
-NOPSPAN_API NOPSPAN_COLD void span_end(SpanState*) noexcept;      // emits stop or exception, and lets go of the state
-NOPSPAN_API NOPSPAN_COLD void async_end(SpanState*) noexcept;
-NOPSPAN_API NOPSPAN_COLD void async_abandon(SpanState*) noexcept;
-NOPSPAN_API NOPSPAN_COLD void span_fail(SpanState*, Text type, Text message) noexcept;
-NOPSPAN_API NOPSPAN_COLD void span_cancel(SpanState*, Text reason) noexcept;
-NOPSPAN_API NOPSPAN_COLD void span_exception(SpanState*) noexcept;  // only inside catch (...)
-NOPSPAN_API NOPSPAN_COLD void span_end_at(SpanState*, std::uint64_t end_ns) noexcept;
-NOPSPAN_API NOPSPAN_COLD void span_first_token(SpanState*, std::uint64_t tokens_so_far) noexcept;
-NOPSPAN_API NOPSPAN_COLD Context span_context(SpanState*) noexcept;   // of null: the thread's
-NOPSPAN_API NOPSPAN_COLD Context async_context(SpanState*) noexcept;  // of null: unknown
-NOPSPAN_API NOPSPAN_COLD void span_complete(SpanState*, std::uint64_t duration_ns) noexcept;
-
-// A SpanState begins with its FieldSink: part of the ABI.
-inline FieldSink* sink_of(SpanState* span) noexcept { return reinterpret_cast<FieldSink*>(span); }
-
-// Called in catch (...) around an application's callable. False: what is in flight is thread exit or cancellation,
-// which must go on; true: an exception, swallowed and counted (stats().metadata_failures).
-NOPSPAN_API NOPSPAN_COLD bool metadata_threw() noexcept;
-
-// Runs a callable that fills in fields. Instrumentation does not throw into the application: what it throws is counted.
-template <class F, class Fill>
-inline void fill(FieldSink* sink, Fill&& callable) {
-  F fields{sink};
-#if NOPSPAN_EXCEPTIONS
-  try {
-    callable(fields);
-  } catch (...) {
-    if (!metadata_threw()) throw;
-  }
-#else
-  callable(fields);
-#endif
-}
-
-template <class N>
-struct builder_of {
-  using type = Fields;
-};
-template <class F>
-struct builder_of<SpanName<F>> {
-  using type = F;
-};
-template <class N>
-using builder_t = typename builder_of<std::decay_t<N>>::type;
-
-// N is deduced as a forwarding reference, so that a buffer that may change is seen as one, and refused as Name refuses
-// it.
-template <class N>
-inline constexpr bool is_name = std::is_convertible_v<N, Name>;
-
-template <class N>
-struct span_mask {
-  static constexpr std::uint64_t value = kSpanMask;
-};
-template <class F>
-struct span_mask<SpanName<F>> {
-  static constexpr std::uint64_t value = kFeedingSpanMask;
-};
-template <class N>
-inline bool span_wanted() noexcept {
-  return spans_wanted<span_mask<std::decay_t<N>>::value>();
-}
-
-}  // namespace detail
-
-// A span of the current scope: it is current on its thread while it lives, and ends where the scope ends. Neither
-// copied nor moved; make it and destroy it on one thread, innermost first. Never hold one across a co_await: AsyncSpan
-// is for that.
-//
-// It emits `<name>.start` when made; when destroyed `<name>.stop`, or `<name>.exception` if it is left by an exception.
-// A destructor that runs in unwinding cannot see the exception: its reason is "unknown" (the closure form, span(), sees
-// it). Under thread exit or cancellation a destructor sees nothing at all and emits stop.
-class Span {
+/// The members that Span and AsyncSpan have in common; not used by itself. On a span that is not recorded each of them
+/// does nothing, and its arguments cost what the caller computes for them: use with() or `if (span)` for what is
+/// expensive.
+template <class Self>
+class SpanSetters {
  public:
+  SpanSetters(const SpanSetters&) = delete;             ///< spans are not copied
+  SpanSetters& operator=(const SpanSetters&) = delete;  ///< spans are not copied
+
+  /// Whether the span is recorded: it started while a tracer or handler was attached, and has not ended. Use it to skip
+  /// expensive computations.
+  explicit operator bool() const noexcept { return state_ != nullptr; }
+
+  /// Adds metadata to the end of the span; see Fields::set().
+  template <class T>
+  Self& set(Text key, const T& value) {
+    if (__builtin_expect(state_ != nullptr, 0)) detail::put(detail::sink_of(state_), key, value, false);
+    return static_cast<Self&>(*this);
+  }
+  /// Adds a measurement to the end of the span; see Fields::measure().
+  template <class T>
+  Self& measure(Text key, T number) {
+    if (__builtin_expect(state_ != nullptr, 0)) Fields(detail::sink_of(state_)).measure(key, number);
+    return static_cast<Self&>(*this);
+  }
+  /// Calls `fill(F&)` if the span is recorded. F is Fields, or the builder of a catalogue's span:
+  /// `span.with<llm::ChatFields>([&](auto& m) { m.output_tokens(n); })`.
+  template <class F = Fields, class M>
+  Self& with(M&& fill) {
+    if (__builtin_expect(state_ != nullptr, 0)) detail::fill<F>(detail::sink_of(state_), fill);
+    return static_cast<Self&>(*this);
+  }
+
+  /// Emits an event that belongs to this span, with what `fields(Fields&)` sets and nothing else. Probes see `event`,
+  /// handlers an event of that name with the span's ids. The callable runs only if somebody listens to events, whether
+  /// or not the span itself is recorded. Without a callable the event has no fields.
+  template <class M>
+  void event(Name name, M&& fields) const {
+    if (detail::points_wanted()) {
+      const Context context = self().context();
+      detail::point<Fields>(detail::Point::event, name, &context, fields);
+    }
+  }
+  /// @overload
+  void event(Name name) const {
+    event(name, [](Fields&) {});
+  }
+
+  /// The first token of a stream came now; `tokens_so_far` includes it. Only the first call on a span counts.
+  void first_token(std::uint64_t tokens_so_far = 1) noexcept {
+    if (__builtin_expect(state_ != nullptr, 0)) detail::span_first_token(state_, tokens_so_far);
+  }
+  /// Links the span to another one; see Fields::link().
+  void link(const Context& context) noexcept {
+    if (__builtin_expect(state_ != nullptr, 0)) detail::put_link(detail::sink_of(state_), context);
+  }
+  /// Sets the end of the span, CLOCK_MONOTONIC in ns, where it is not the time at which it ends. A time before the
+  /// start counts as the start.
+  void end_at(std::uint64_t end_ns) noexcept {
+    if (__builtin_expect(state_ != nullptr, 0)) detail::span_end_at(state_, end_ns);
+  }
+
+  /// The request id of the span's context; empty if there is no request.
+  [[nodiscard]] RequestId request_id() const noexcept { return self().context().request_id(); }
+
+ protected:
+  /// @cond INTERNAL
+  constexpr SpanSetters() noexcept = default;
+  ~SpanSetters() = default;
+
+  detail::SpanState* state_ = nullptr;  // null: not recorded, or ended
+
+ private:
+  const Self& self() const noexcept { return static_cast<const Self&>(*this); }
+  /// @endcond
+};
+
+/// A span of the current scope. It is the thread's current span while it lives, so spans that start inside are its
+/// children. It ends where the scope ends. It is neither copied nor moved.
+///
+/// - Create and destroy it on one thread, innermost first.
+/// - Never hold one across a co_await; AsyncSpan is for coroutines.
+///
+/// It emits `NAME.start` when it is created. When it is destroyed it emits `NAME.stop`, or `NAME.exception` if an
+/// exception leaves the scope. A destructor that runs during unwinding cannot see the exception, so its reason is
+/// "unknown"; span(), the closure form, reports kind and reason. A destructor cannot see thread exit or cancellation
+/// either, and emits stop.
+class Span : public SpanSetters<Span> {
+ public:
+  /// Starts a span. `name` is a string literal, a Name, or the name of a catalogue's span (llm::chat).
   template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
   explicit Span(N&& name) noexcept : Span(name, SpanOptions{}) {}
 
+  /// Starts a span with options.
   template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
   Span(N&& name, SpanOptions options) noexcept {
     if (detail::span_wanted<N>()) {
@@ -137,109 +177,63 @@ class Span {
     }
   }
 
-  // `metadata` takes the builder of the name's fields (Fields&, or the catalogue's own); called only if somebody
-  // listens.
+  /// Starts a span with metadata. `metadata` takes the builder of the name's fields: Fields&, or the catalogue's own.
+  /// It runs only if the span is recorded, and on this thread before the constructor returns.
   template <class N, class M,
             std::enable_if_t<detail::is_name<N> && std::is_invocable_v<M&, detail::builder_t<N>&>, int> = 0>
   Span(N&& name, M&& metadata) : Span(name, SpanOptions{}, metadata) {}
 
+  /// Starts a span with options and metadata.
   template <class N, class M, std::enable_if_t<detail::is_name<N>, int> = 0>
   Span(N&& name, SpanOptions options, M&& metadata) {
     if (detail::span_wanted<N>()) start<detail::builder_t<N>>(Name(name), options, metadata);
   }
 
+  /// Ends the span.
   ~Span() {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_end(state_);
   }
-  Span(const Span&) = delete;
-  Span& operator=(const Span&) = delete;
 
-  // Whether somebody listens to this span: guards what is dear to compute.
-  explicit operator bool() const noexcept { return state_ != nullptr; }
-
-  // Adds metadata for the end of the span; see Fields::set().
-  template <class T>
-  Span& set(Text key, const T& value) {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::put(detail::sink_of(state_), key, value, false);
-    return *this;
-  }
-  // Adds a measurement for the end of the span; see Fields::measure().
-  template <class T>
-  Span& measure(Text key, T number) {
-    if (__builtin_expect(state_ != nullptr, 0)) Fields(detail::sink_of(state_)).measure(key, number);
-    return *this;
-  }
-  // Calls `fill(Fields&)` if somebody listens.
-  template <class F = Fields, class M>
-  Span& with(M&& fill) {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::fill<F>(detail::sink_of(state_), fill);
-    return *this;
-  }
-
-  // The work failed without an exception: status 1, `error.type` = type; `message` is content. The first of fail() and
-  // cancel() wins; an exception that leaves the scope wins over both.
+  /// The work failed without an exception: status 1 (error), `error.type` = `type`. `message` is content (see
+  /// Fields::content()). The first call of fail() or cancel() wins; an exception that leaves the scope wins over both.
   void fail(Text type, Text message = {}) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_fail(state_, type, message);
   }
-  // The work was given up: status 2, no error in rates.
+  /// The work was abandoned on purpose: status 2 (cancelled), which error rates do not count.
   void cancel(Text reason = {}) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_cancel(state_, reason);
   }
-  // The first token of a stream came now. Counts once a span: later calls do nothing.
-  void first_token(std::uint64_t tokens_so_far = 1) noexcept {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::span_first_token(state_, tokens_so_far);
-  }
-  // Links the span to another; see Fields::link().
-  void link(const Context& context) noexcept {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::put_link(detail::sink_of(state_), context);
-  }
-  // The end of the span, CLOCK_MONOTONIC in ns, where it is not the end of the scope. A time before the start counts as
-  // the start.
-  void end_at(std::uint64_t end_ns) noexcept {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::span_end_at(state_, end_ns);
-  }
 
-  // The span's place in its trace. Of a span that nobody listens to: the context of the enclosing ContextScope, if
-  // there is one.
+  /// The span's place in its trace. For a span that is not recorded: the thread's current context, as
+  /// Context::current() returns it.
   [[nodiscard]] Context context() const noexcept { return detail::span_context(state_); }
-  [[nodiscard]] RequestId request_id() const noexcept { return context().request_id(); }
-
-  // For span(): the exception that catch (...) holds leaves the span.
-  void caught() noexcept {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::span_exception(state_);
-  }
 
  private:
+  friend struct detail::SpanAccess;
   template <class F, class M>
   void start(Name name, SpanOptions options, M&& metadata) {
     detail::SpanState* state = detail::span_begin(name, options);
     if (state == nullptr) return;
-#if NOPSPAN_EXCEPTIONS
-    try {
-      detail::fill<F>(detail::sink_of(state), metadata);
-    } catch (...) {
-      detail::span_end(state);  // thread exit inside the callable
-      throw;
-    }
-#else
-    detail::fill<F>(detail::sink_of(state), metadata);
-#endif
+    detail::fill_begun<F, detail::span_end>(state, metadata);
     state_ = state;
     detail::span_started(state);
   }
-
-  detail::SpanState* state_ = nullptr;
 };
 
-// A span that may end anywhere: a slot of a batching engine, a callback, a coroutine. Eight bytes, movable, empty by
-// default. It never touches the current context of a thread: its parent is what it is given (none: it begins a new
-// request), and children take span.context(). Ends on any thread by end(), fail() or cancel(), of which the first
-// counts; destroyed or assigned over before that, it ends as cancelled and abandoned. Not to be used from two threads
-// at once.
-class AsyncSpan {
+/// A span that may end anywhere: in a slot of a batching engine, in a callback, in a coroutine. Eight bytes, movable,
+/// empty by default.
+///
+/// - It never changes the current context of a thread. Its parent is the context that it is given; without one it
+/// starts
+///   a new request. Children take span.context().
+/// - It ends on any thread by end(), fail(), cancel() or caught(). The first call counts; later ones do nothing.
+/// - If it is destroyed or assigned to before that, it ends as cancelled, and is counted (stats().abandoned).
+class AsyncSpan : public SpanSetters<AsyncSpan> {
  public:
+  /// An empty span, on which every member does nothing.
   constexpr AsyncSpan() noexcept = default;
 
+  /// Starts a span below `parent`. `name` is as for Span.
   template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
   explicit AsyncSpan(N&& name, const Context& parent = detail::no_context, SpanOptions options = {}) noexcept {
     if (detail::span_wanted<N>()) {
@@ -248,16 +242,20 @@ class AsyncSpan {
     }
   }
 
+  /// Starts a span with metadata; see Span.
   template <class N, class M,
             std::enable_if_t<detail::is_name<N> && std::is_invocable_v<M&, detail::builder_t<N>&>, int> = 0>
   AsyncSpan(N&& name, const Context& parent, M&& metadata) : AsyncSpan(name, parent, SpanOptions{}, metadata) {}
 
+  /// Starts a span with options and metadata.
   template <class N, class M, std::enable_if_t<detail::is_name<N>, int> = 0>
   AsyncSpan(N&& name, const Context& parent, SpanOptions options, M&& metadata) {
     if (detail::span_wanted<N>()) start<detail::builder_t<N>>(Name(name), parent, options, metadata);
   }
 
-  AsyncSpan(AsyncSpan&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+  /// Takes the span over; `other` is empty afterwards.
+  AsyncSpan(AsyncSpan&& other) noexcept { state_ = std::exchange(other.state_, nullptr); }
+  /// Abandons the span that this one holds, and takes over the other.
   AsyncSpan& operator=(AsyncSpan&& other) noexcept {
     if (this != &other) {
       abandon();
@@ -265,69 +263,43 @@ class AsyncSpan {
     }
     return *this;
   }
+  /// Abandons the span if it has not ended.
   ~AsyncSpan() { abandon(); }
 
-  // Whether somebody listens to this span and it has not ended.
-  explicit operator bool() const noexcept { return state_ != nullptr; }
-
-  // As those of Span.
-  template <class T>
-  AsyncSpan& set(Text key, const T& value) {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::put(detail::sink_of(state_), key, value, false);
-    return *this;
-  }
-  template <class T>
-  AsyncSpan& measure(Text key, T number) {
-    if (__builtin_expect(state_ != nullptr, 0)) Fields(detail::sink_of(state_)).measure(key, number);
-    return *this;
-  }
-  template <class F = Fields, class M>
-  AsyncSpan& with(M&& fill) {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::fill<F>(detail::sink_of(state_), fill);
-    return *this;
-  }
-  void first_token(std::uint64_t tokens_so_far = 1) noexcept {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::span_first_token(state_, tokens_so_far);
-  }
-  void link(const Context& context) noexcept {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::put_link(detail::sink_of(state_), context);
-  }
-  void end_at(std::uint64_t end_ns) noexcept {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::span_end_at(state_, end_ns);
-  }
-
+  /// Ends the span: status 0 (ok).
   void end() noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::async_end(std::exchange(state_, nullptr));
   }
+  /// Ends the span as failed; see Span::fail().
   void fail(Text type, Text message = {}) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) {
       detail::span_fail(state_, type, message);
       detail::async_end(std::exchange(state_, nullptr));
     }
   }
+  /// Ends the span as cancelled; see Span::cancel().
   void cancel(Text reason = {}) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) {
       detail::span_cancel(state_, reason);
       detail::async_end(std::exchange(state_, nullptr));
     }
   }
-
-  // The span's place in its trace; once it has ended, or while nobody listens, an unknown one: spans below it are
-  // orphans.
-  [[nodiscard]] Context context() const noexcept { return detail::async_context(state_); }
-  // The same, but `parent` while nobody listens: what a server passes on, so that a trace from outside is not lost.
-  [[nodiscard]] Context context_or(const Context& parent) const noexcept {
-    return state_ != nullptr ? detail::async_context(state_) : parent;
-  }
-  [[nodiscard]] RequestId request_id() const noexcept { return context().request_id(); }
-
-  // Inside catch (...): the exception that it holds ends the span, which emits `<name>.exception`. Rethrow it then:
-  // thread exit and cancellation are seen as one too.
+  /// Ends the span with the exception that is being handled, and emits `NAME.exception`. Call it inside catch (...),
+  /// and rethrow afterwards, because catch (...) catches thread exit and cancellation too.
   void caught() noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) {
       detail::span_exception(state_);
       detail::async_end(std::exchange(state_, nullptr));
     }
+  }
+
+  /// The span's place in its trace. For a span that is not recorded, or has ended: an unknown context, below which
+  /// spans are orphans.
+  [[nodiscard]] Context context() const noexcept { return detail::async_context(state_); }
+  /// The same, but `parent` for a span that is not recorded. A server forwards this one, so that a trace from outside
+  /// is not lost in a process that records nothing.
+  [[nodiscard]] Context context_or(const Context& parent) const noexcept {
+    return state_ != nullptr ? detail::async_context(state_) : parent;
   }
 
  private:
@@ -339,153 +311,69 @@ class AsyncSpan {
   void start(Name name, const Context& parent, SpanOptions options, M&& metadata) {
     detail::SpanState* state = detail::async_begin(name, parent, options);
     if (state == nullptr) return;
-#if NOPSPAN_EXCEPTIONS
-    try {
-      detail::fill<F>(detail::sink_of(state), metadata);
-    } catch (...) {
-      detail::async_abandon(state);  // thread exit inside the callable
-      throw;
-    }
-#else
-    detail::fill<F>(detail::sink_of(state), metadata);
-#endif
+    detail::fill_begun<F, detail::async_abandon>(state, metadata);
     state_ = state;
     detail::span_started(state);
   }
-
-  detail::SpanState* state_ = nullptr;
 };
 static_assert(sizeof(AsyncSpan) == 8);
 
-namespace detail {
-
-// What result() and result_ref() return: the value, and the callable that adds to the stop event.
-template <class T, class Stop>
-struct Result {
-  T value;
-  Stop stop;
-
-  template <class F>
-  void operator()(F& fields) {
-    if constexpr (std::is_invocable_v<Stop&, const std::remove_reference_t<T>&, F&>) {
-      stop(static_cast<const std::remove_reference_t<T>&>(value), fields);
-    } else {
-      stop(fields);
-    }
-  }
-  T take() { return static_cast<T&&>(value); }
-};
-template <class Stop>
-struct Result<void, Stop> {
-  Stop stop;
-
-  template <class F>
-  void operator()(F& fields) {
-    stop(fields);
-  }
-  void take() {}
-};
-
-template <class R>
-struct result_traits {
-  static constexpr bool wrapped = false;
-  using type = R;
-};
-template <class T, class Stop>
-struct result_traits<Result<T, Stop>> {
-  static constexpr bool wrapped = true;
-  using type = T;
-};
-
-template <class Fn>
-decltype(auto) call(Fn& work, Span& span) {
-  if constexpr (std::is_invocable_v<Fn&, Span&>) {
-    return work(span);
-  } else {
-    return work();
-  }
-}
-template <class Fn>
-using called_t = decltype(call(std::declval<Fn&>(), std::declval<Span&>()));
-template <class Fn>
-using span_result_t = typename result_traits<called_t<Fn>>::type;
-
-template <class F, class Fn>
-inline span_result_t<Fn> run(Span& scope, Fn& work) {
-#if NOPSPAN_EXCEPTIONS
-  try {
-#endif
-    if constexpr (result_traits<called_t<Fn>>::wrapped) {
-      auto result = call(work, scope);
-      scope.template with<F>(result);
-      return result.take();
-    } else {
-      return call(work, scope);
-    }
-#if NOPSPAN_EXCEPTIONS
-  } catch (...) {
-    scope.caught();
-    throw;
-  }
-#endif
-}
-
-}  // namespace detail
-
-// Runs `work` inside a span and returns what it returns: values (never moved), references, move-only and non-movable
-// types, void. `work` takes nothing or the Span&. An exception gives `<name>.exception` with its kind and reason, and
-// goes on to the caller unchanged. As any catch (...), it ends the program if a thread exits by pthread_exit() or
-// cancellation while it is inside a catch handler: a thread that may be cancelled there uses a Span.
+/// Runs `work` inside a span and returns what it returns: values (never moved), references, types that can only be
+/// moved or not even that, void. `work` takes nothing or the Span&.
+///
+/// An exception ends the span as `NAME.exception` with its kind and reason, and goes on to the caller unchanged. Like
+/// any catch (...), span() ends the program if a thread exits by pthread_exit() or cancellation while it is inside a
+/// catch handler; in threads that may be cancelled there, use a Span.
 template <class N, class Fn, std::enable_if_t<detail::is_name<N>, int> = 0>
 inline detail::span_result_t<Fn> span(N&& name, Fn&& work) {
   Span scope{name};
   return detail::run<detail::builder_t<N>>(scope, work);
 }
 
-// The same with start metadata, lazily: `metadata` takes the builder of the name's fields.
+/// The same with metadata for the start: `metadata` takes the builder of the name's fields, and runs only if the span
+/// is recorded.
 template <class N, class M, class Fn, std::enable_if_t<detail::is_name<N>, int> = 0>
 inline detail::span_result_t<Fn> span(N&& name, M&& metadata, Fn&& work) {
   Span scope{name, SpanOptions{}, metadata};
   return detail::run<detail::builder_t<N>>(scope, work);
 }
 
-// For a work that returns its result and what the stop event adds together: `stop` takes (const T& value, Fields&), or
-// the Fields& alone, and is called only if somebody listens. The value is decayed, so that it cannot dangle.
+/// Returned by the work of span() to set fields of the stop event from the result. `stop` takes (const T& value,
+/// Fields&) or (Fields&), and runs only if the span is recorded. The value is decayed, so that it cannot dangle.
+///
+/// @code
+/// int rows = nopspan::span("db.query", [] {
+///   return nopspan::result(42, [](int n, nopspan::Fields& f) { f.measure("rows", n); });
+/// });
+/// @endcode
 template <class T, class Stop>
 inline detail::Result<std::decay_t<T>, std::decay_t<Stop>> result(T&& value, Stop&& stop) {
   return {std::forward<T>(value), std::forward<Stop>(stop)};
 }
-// The same for a work that returns a reference; what it refers to must outlive the span.
+/// The same for a work that returns a reference. The object must outlive the span.
 template <class T, class Stop>
 inline detail::Result<T&, std::decay_t<Stop>> result_ref(T& reference, Stop&& stop) {
   return {reference, std::forward<Stop>(stop)};
 }
-// The same for a work that returns nothing.
+/// The same for a work that returns nothing.
 template <class Stop>
 inline detail::Result<void, std::decay_t<Stop>> result(Stop&& stop) {
   return {std::forward<Stop>(stop)};
 }
 
-// Emits a span that is over already (queue time, GPU time): start and stop at once. Times are CLOCK_MONOTONIC in ns;
-// `fields` is called only if somebody listens; what it sets is on both events.
+/// Emits a span that is already over (time in a queue, time on a GPU): start and stop together. `start_ns` is
+/// CLOCK_MONOTONIC in ns, `duration_ns` is in ns. What `fields` sets is on both events; it runs only if a tracer or
+/// handler is attached. Without a callable the span has no fields.
 template <class N, class M, std::enable_if_t<detail::is_name<N>, int> = 0>
 inline void complete(N&& name, const Context& parent, std::uint64_t start_ns, std::uint64_t duration_ns, M&& fields) {
   if (detail::span_wanted<N>()) {
     detail::SpanState* state = detail::async_begin(Name(name), parent, {SpanKind::unspecified, start_ns});
     if (state == nullptr) return;
-#if NOPSPAN_EXCEPTIONS
-    try {
-      detail::fill<detail::builder_t<N>>(detail::sink_of(state), fields);
-    } catch (...) {
-      detail::async_abandon(state);
-      throw;
-    }
-#else
-    detail::fill<detail::builder_t<N>>(detail::sink_of(state), fields);
-#endif
+    detail::fill_begun<detail::builder_t<N>, detail::async_abandon>(state, fields);
     detail::span_complete(state, duration_ns);
   }
 }
+/// @overload
 template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
 inline void complete(N&& name, const Context& parent, std::uint64_t start_ns, std::uint64_t duration_ns) {
   complete(name, parent, start_ns, duration_ns, [](auto&) {});

@@ -50,9 +50,13 @@ class Arrows(unittest.TestCase):
         self.assertTrue(found, f"there is nothing in {'/'.join(parts)}")
         return found
 
+    def public_headers(self):
+        """As they are included; those in nopspan/detail/ are for the others."""
+        return {str(path.relative_to("include")) for path in self.folder("include", "nopspan")}
+
     def test_public_headers_include_nopspan_and_the_standard_library(self):
         standard = standard_headers()
-        public = {f"nopspan/{path.name}" for path in self.folder("include", "nopspan")}
+        public = self.public_headers()
         for path in self.folder("include"):
             for opening, name in includes(path):
                 self.assertEqual(opening, "<", f"{path}: {name}")
@@ -70,7 +74,7 @@ class Arrows(unittest.TestCase):
             self.assertEqual(reached & HANDLERS, set(), f"{header} reaches {reached & HANDLERS}")
 
     def test_every_public_header_is_light_or_known_not_to_be(self):
-        names = {path.name for path in self.folder("include", "nopspan")}
+        names = {path.name for path in self.folder("include", "nopspan") if path.parent.name != "detail"}
         self.assertEqual(names - set(LIGHT) - HANDLERS - {"stats.h", "version.h"}, set(), "add it to LIGHT or to HANDLERS")
 
     def test_the_probes_header_includes_nothing(self):
@@ -118,7 +122,7 @@ class Arrows(unittest.TestCase):
 
     def test_what_uses_nopspan_uses_its_public_headers(self):
         """Examples, benches and tests; unit tests, the collector's tests and fuzz targets may look inside."""
-        public = {f"nopspan/{path.name}" for path in self.folder("include", "nopspan")}
+        public = {name for name in self.public_headers() if "/detail/" not in name}
         for path in self.folder("examples") + self.folder("bench") + self.folder("tests"):
             inside = path in INSIDE or path.parts[:2] in INSIDE
             for opening, name in includes(path):

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import unittest
+from pathlib import Path
 
 import surroundings
 
@@ -16,7 +17,7 @@ STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", "-I", IN
 
 
 def public_headers():
-    return sorted(f"nopspan/{name}" for name in os.listdir(os.path.join(INCLUDE, "nopspan")))
+    return sorted(str(path.relative_to(INCLUDE)) for path in Path(INCLUDE, "nopspan").rglob("*.h"))
 
 
 def including(header):
@@ -30,7 +31,7 @@ class Headers(unittest.TestCase):
         return done.stdout
 
     def test_all_of_include_is_installed(self):
-        in_tree = {f"nopspan/{path.name}" for path in surroundings.files(".h") if path.parts[0] == "include"}
+        in_tree = {str(path.relative_to("include")) for path in surroundings.files(".h") if path.parts[0] == "include"}
         self.assertEqual(set(public_headers()), in_tree)
 
     def test_span_h_preprocesses_within_its_budget(self):

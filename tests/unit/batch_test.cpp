@@ -454,6 +454,24 @@ TEST(Batch, HasEventsRetriesAndGauges) {
   EXPECT_THAT(entries[2].extras, ElementsAre(17U, 32U));
 }
 
+TEST(Batch, HasTheIdsOfTheSpanOfAnEvent) {
+  const Traced traced([] {
+    const Span outer{"outer"};
+    AsyncSpan async{"async", Context::current()};
+    const Span inner{"inner"};
+    outer.event("of.outer");
+    async.event("of.async", [](Fields& f) { f.set("key", "k"); });
+    async.end();
+  });
+  ASSERT_THAT(traced.names(), ElementsAre("of.outer", "of.async", "async", "inner", "outer"));
+  const std::vector<Entry>& entries = traced.batches[0].entries;
+  EXPECT_EQ(entries[0].fixed.kind, NOPSPAN_ENTRY_EVENT);
+  EXPECT_EQ(entries[0].fixed.span_id, entries[4].fixed.span_id);
+  EXPECT_EQ(entries[0].text, "outer");
+  EXPECT_EQ(entries[1].fixed.span_id, entries[2].fixed.span_id);
+  EXPECT_THAT(entries[1].attributes, ::testing::HasSubstr("key"));
+}
+
 TEST(Batch, ListsTheHeadersOfAllThreadsFromTheGatesPage) {
   const Traced traced([] { const Span span{"work"}; });
   bool found = false;

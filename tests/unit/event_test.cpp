@@ -77,15 +77,15 @@ TEST(Execute, BelongsToTheCurrentSpan) {
   EXPECT_THAT(events[2], LacksMetadata("of"));
 }
 
-TEST(Execute, BelongsToTheSpanThatIsNamed) {
+TEST(SpanEvent, BelongsToItsSpan) {
   const Recorder recorder{"cache.hit"};
   const Span outer{"outer"};
   const AsyncSpan named{"named"};
   const Span inner{"inner"};
   nopspan::execute(named.context(), "cache.hit", [](Fields&) {});
-  nopspan::execute(named, "cache.hit", [](Fields&) {});
-  nopspan::execute(inner, "cache.hit", [](Fields&) {});
-  nopspan::execute(outer, "cache.hit", [](Fields&) {});
+  named.event("cache.hit", [](Fields&) {});
+  inner.event("cache.hit", [](Fields&) {});
+  outer.event("cache.hit", [](Fields&) {});
   const auto events = recorder.events();
   ASSERT_EQ(events.size(), 4U);
   EXPECT_EQ(events[0]->span_id(), named.context().span_id());
@@ -96,12 +96,38 @@ TEST(Execute, BelongsToTheSpanThatIsNamed) {
   EXPECT_EQ(events[3]->span_id(), outer.context().span_id());
 }
 
-TEST(Execute, HasTheParentOfAScopeThatIsNotTheInnermost) {
+TEST(SpanEvent, HasWhatIsSetAndNothingElse) {
+  const Recorder recorder{"cache.hit"};
+  const Span span{"work", [](Fields& f) { f.set("of", "work").measure("n", 1); }};
+  span.event("cache.hit", [](Fields& f) { f.set("key", "k").measure("age", 3); });
+  ASSERT_EQ(recorder.size(), 1U);
+  EXPECT_THAT(keys_of(recorder.events()[0]->metadata()), ElementsAre("key"));
+  EXPECT_THAT(keys_of(recorder.events()[0]->measurements()), ElementsAre("age"));
+}
+
+TEST(SpanEvent, EvaluatesNothingWhenNobodyListens) {
+  const Span span{"work"};
+  const AsyncSpan async{"work"};
+  span.event("cache.hit", [](Fields&) { FAIL(); });
+  async.event("cache.hit", [](Fields&) { FAIL(); });
+}
+
+TEST(SpanEvent, OfASpanThatIsNotRecordedBelongsToTheRequest) {
+  const nopspan::ContextScope here{Context::with_request_id("order-7")};
+  const Span before{"work"};
+  const Recorder recorder{"cache.hit"};
+  before.event("cache.hit");
+  ASSERT_EQ(recorder.size(), 1U);
+  EXPECT_EQ(recorder.events()[0]->request_id(), "order-7");
+  EXPECT_EQ(recorder.events()[0]->span_id(), 0U);
+}
+
+TEST(SpanEvent, HasTheParentOfAScopeThatIsNotTheInnermost) {
   const Recorder recorder{"cache.hit"};
   const Span outer{"outer"};
   const Span middle{"middle"};
   const Span inner{"inner"};
-  nopspan::execute(middle, "cache.hit");
+  middle.event("cache.hit");
   EXPECT_EQ(recorder.events().at(0)->parent_id(), outer.context().span_id());
 }
 

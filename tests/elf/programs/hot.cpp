@@ -2,8 +2,8 @@
 // See hot.h. Each function has the same work with and without a span.
 #include "hot.h"
 
-#include <nopspan/execute.h>
 #include <nopspan/llm.h>
+#include <nopspan/span.h>
 
 __attribute__((visibility("hidden"))) int hot_body(int x);
 __attribute__((visibility("hidden"))) int hot_cost(int x);  // must not be called by a disabled span
@@ -57,6 +57,12 @@ HOT hot_retry(int x) {
   return hot_body(x) + 1;
 }
 
+const nopspan::AsyncSpan no_span;
+HOT hot_event(int x) {
+  no_span.event("hot.event", [&](nopspan::Fields& f) { f.set("cost", hot_cost(x)); });
+  return hot_body(x) + 1;
+}
+
 // A loop of a hundred spans: the compiler may hoist instructions out of it, which then count once.
 HOT hot_plain_100(int x) {
   int sum = 0;
@@ -80,6 +86,7 @@ const Pair pairs[] = {
     {"hot_closure_metadata", hot_plain, hot_closure_metadata},
     {"hot_async", hot_plain, hot_async},
     {"hot_retry", hot_plain, hot_retry},
+    {"hot_event", hot_plain, hot_event},
     {"hot_scope_100", hot_plain_100, hot_scope_100},
 };
 const int pair_count = sizeof pairs / sizeof pairs[0];

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The calls for an event that is not the start or end of a span: a point in time.
+#ifndef NOPSPAN_DETAIL_POINT_H
+#define NOPSPAN_DETAIL_POINT_H
+
+#include <nopspan/config.h>
+#include <nopspan/context.h>
+#include <nopspan/detail/span_calls.h>
+#include <nopspan/fields.h>
+#include <nopspan/name.h>
+#include <nopspan/text.h>
+
+#include <cstdint>
+
+namespace nopspan::detail {
+
+// Which probe an event fires, and what handlers see beside its fields.
+enum class Point : std::uint8_t {
+  event,          // probe `event`
+  timed,          // the same; handlers see the measurement system_time
+  retry,          // probe `retry`; handlers see system_time and request_id
+  first_token,    // probe `first_token`, if it is the span's first
+  handlers_only,  // no probe: the fact has one of its own
+  engine_stats,   // probe `gauge`, once for each of the engine's gauges among its measurements
+};
+
+// If `target` is null, the event belongs to the thread's current context.
+NOPSPAN_API NOPSPAN_COLD FieldSink* point_begin(Point point, Name name, const Context* target) noexcept;
+NOPSPAN_API NOPSPAN_COLD void point_emit(FieldSink*) noexcept;
+NOPSPAN_API NOPSPAN_COLD void point_discard(FieldSink*) noexcept;
+NOPSPAN_API NOPSPAN_COLD void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum) noexcept;
+
+template <class F, class Fill>
+inline void point(Point which, Name name, const Context* target, Fill&& callable) {
+  FieldSink* sink = point_begin(which, name, target);
+  if (sink == nullptr) return;
+  fill_begun<F, point_discard>(sink, callable);
+  point_emit(sink);
+}
+
+}  // namespace nopspan::detail
+
+#endif  // NOPSPAN_DETAIL_POINT_H

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// The calls that span.h makes into the library, and how it chooses the gate's mask and the builder from a name.
+#ifndef NOPSPAN_DETAIL_SPAN_CALLS_H
+#define NOPSPAN_DETAIL_SPAN_CALLS_H
+
+#include <nopspan/config.h>
+#include <nopspan/context.h>
+#include <nopspan/fields.h>
+#include <nopspan/gate.h>
+#include <nopspan/name.h>
+#include <nopspan/text.h>
+
+#include <cstdint>
+#include <type_traits>
+
+namespace nopspan {
+
+struct SpanOptions;
+template <class F>
+class SpanName;
+
+}  // namespace nopspan
+
+namespace nopspan::detail {
+
+NOPSPAN_API NOPSPAN_COLD SpanState* span_begin(Name name, SpanOptions options) noexcept;
+NOPSPAN_API NOPSPAN_COLD SpanState* async_begin(Name name, const Context& parent, SpanOptions options) noexcept;
+NOPSPAN_API NOPSPAN_COLD void span_started(SpanState*) noexcept;  // emits start
+NOPSPAN_API NOPSPAN_COLD void span_end(SpanState*) noexcept;      // emits stop or exception, and releases the state
+NOPSPAN_API NOPSPAN_COLD void async_end(SpanState*) noexcept;
+NOPSPAN_API NOPSPAN_COLD void async_abandon(SpanState*) noexcept;
+NOPSPAN_API NOPSPAN_COLD void span_fail(SpanState*, Text type, Text message) noexcept;
+NOPSPAN_API NOPSPAN_COLD void span_cancel(SpanState*, Text reason) noexcept;
+NOPSPAN_API NOPSPAN_COLD void span_exception(SpanState*) noexcept;  // only inside catch (...)
+NOPSPAN_API NOPSPAN_COLD void span_end_at(SpanState*, std::uint64_t end_ns) noexcept;
+NOPSPAN_API NOPSPAN_COLD void span_first_token(SpanState*, std::uint64_t tokens_so_far) noexcept;
+NOPSPAN_API NOPSPAN_COLD Context span_context(SpanState*) noexcept;   // of null: the thread's
+NOPSPAN_API NOPSPAN_COLD Context async_context(SpanState*) noexcept;  // of null: unknown
+NOPSPAN_API NOPSPAN_COLD void span_complete(SpanState*, std::uint64_t duration_ns) noexcept;
+
+// A SpanState begins with its FieldSink: part of the ABI.
+inline FieldSink* sink_of(SpanState* span) noexcept { return reinterpret_cast<FieldSink*>(span); }
+
+// Called in catch (...) around an application's callable. Returns true for an exception, which is swallowed and counted
+// (stats().metadata_failures), and false for thread exit and cancellation, which must be rethrown.
+NOPSPAN_API NOPSPAN_COLD bool metadata_threw() noexcept;
+
+// Runs a callable that sets fields. Instrumentation does not throw into the application: an exception is counted.
+template <class F, class Fill>
+inline void fill(FieldSink* sink, Fill&& callable) {
+  F fields{sink};
+#if NOPSPAN_EXCEPTIONS
+  try {
+    callable(fields);
+  } catch (...) {
+    if (!metadata_threw()) throw;
+  }
+#else
+  callable(fields);
+#endif
+}
+
+// The same for a span or event that has begun and is not yet emitted. If the thread exits inside the callable,
+// `discard` releases it.
+template <class F, auto discard, class State, class Fill>
+inline void fill_begun(State* begun, Fill&& callable) {
+#if NOPSPAN_EXCEPTIONS
+  try {
+    fill<F>(reinterpret_cast<FieldSink*>(begun), callable);
+  } catch (...) {
+    discard(begun);
+    throw;
+  }
+#else
+  fill<F>(reinterpret_cast<FieldSink*>(begun), callable);
+#endif
+}
+
+// The builder of a name's fields: Fields, or that of a catalogue's SpanName.
+template <class N>
+struct builder_of {
+  using type = Fields;
+};
+template <class F>
+struct builder_of<SpanName<F>> {
+  using type = F;
+};
+template <class N>
+using builder_t = typename builder_of<std::decay_t<N>>::type;
+
+// N is deduced as a forwarding reference, so that Name sees a buffer that may change, and refuses it.
+template <class N>
+inline constexpr bool is_name = std::is_convertible_v<N, Name>;
+
+template <class N>
+struct span_mask {
+  static constexpr std::uint64_t value = kSpanMask;
+};
+template <class F>
+struct span_mask<SpanName<F>> {
+  static constexpr std::uint64_t value = kFeedingSpanMask;
+};
+template <class N>
+inline bool span_wanted() noexcept {
+  return spans_wanted<span_mask<std::decay_t<N>>::value>();
+}
+
+}  // namespace nopspan::detail
+
+#endif  // NOPSPAN_DETAIL_SPAN_CALLS_H
