@@ -38,9 +38,9 @@ int main(int argc, char** argv) {
     ++*reinterpret_cast<std::uint16_t*>(const_cast<std::uint64_t*>(nopspan_gate_ptr));
   } else if (listener == "handler" || listener == "attributes") {
     const bool reads = listener == "attributes";
-    nopspan::attach("bench", "llm.chat.stop", [reads](const nopspan::Event& e) {
+    static_cast<void>(nopspan::attach("bench", "llm.chat.stop", [reads](const nopspan::Event& e) {
       if (reads) static_cast<void>(e.attributes());
-    });
+    }));
   } else {
     std::fputs("usage: bench_allocations handler|attributes|probe\n", stderr);
     return 2;

@@ -14,14 +14,15 @@
 namespace {
 
 void attach_handler(const benchmark::State&) {
-  nopspan::attach("chat", "llm.chat.stop",
-                  [](const nopspan::Event& event) { benchmark::DoNotOptimize(event.duration_ns()); });
+  static_cast<void>(nopspan::attach(
+      "chat", "llm.chat.stop", [](const nopspan::Event& event) { benchmark::DoNotOptimize(event.duration_ns()); }));
 }
 void attach_reader(const benchmark::State&) {
-  nopspan::attach("chat", "llm.chat.stop",
-                  [](const nopspan::Event& event) { benchmark::DoNotOptimize(event.attributes().size()); });
+  static_cast<void>(nopspan::attach("chat", "llm.chat.stop", [](const nopspan::Event& event) {
+    benchmark::DoNotOptimize(event.attributes().size());
+  }));
 }
-void detach_handler(const benchmark::State&) { nopspan::detach("chat"); }
+void detach_handler(const benchmark::State&) { static_cast<void>(nopspan::detach("chat")); }
 
 // The counter that the kernel raises when a tracer attaches to the probes of spans: the first one in the gate.
 std::uint16_t* spans_counter() {

@@ -94,7 +94,7 @@ EventLog::EventLog(const std::string& path) : lines_(path) {
 }
 
 std::string EventLog::close() {
-  nopspan::detach(kHandlerId);  // waits for running calls
+  static_cast<void>(nopspan::detach(kHandlerId));  // waits for running calls
   return lines_.flush();
 }
 

@@ -116,7 +116,7 @@ struct Frame {
 // (nopspan/coroutine.h has what is needed there).
 class ContextScope {
  public:
-  explicit ContextScope(const Context& context) noexcept { enter(context); }
+  [[nodiscard]] explicit ContextScope(const Context& context) noexcept { enter(context); }
   ~ContextScope() { leave(); }
   ContextScope(const ContextScope&) = delete;
   ContextScope& operator=(const ContextScope&) = delete;

@@ -166,11 +166,11 @@ class Span : public SpanSetters<Span> {
  public:
   /// Starts a span. `name` is a string literal, a Name, or the name of a catalogue's span (llm::chat).
   template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
-  explicit Span(N&& name) noexcept : Span(name, SpanOptions{}) {}
+  [[nodiscard]] explicit Span(N&& name) noexcept : Span(name, SpanOptions{}) {}
 
   /// Starts a span with options.
   template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
-  Span(N&& name, SpanOptions options) noexcept {
+  [[nodiscard]] Span(N&& name, SpanOptions options) noexcept {
     if (detail::span_wanted<N>()) {
       state_ = detail::span_begin(Name(name), options);
       if (state_ != nullptr) detail::span_started(state_);
@@ -181,11 +181,11 @@ class Span : public SpanSetters<Span> {
   /// It runs only if the span is recorded, and on this thread before the constructor returns.
   template <class N, class M,
             std::enable_if_t<detail::is_name<N> && std::is_invocable_v<M&, detail::builder_t<N>&>, int> = 0>
-  Span(N&& name, M&& metadata) : Span(name, SpanOptions{}, metadata) {}
+  [[nodiscard]] Span(N&& name, M&& metadata) : Span(name, SpanOptions{}, metadata) {}
 
   /// Starts a span with options and metadata.
   template <class N, class M, std::enable_if_t<detail::is_name<N>, int> = 0>
-  Span(N&& name, SpanOptions options, M&& metadata) {
+  [[nodiscard]] Span(N&& name, SpanOptions options, M&& metadata) {
     if (detail::span_wanted<N>()) start<detail::builder_t<N>>(Name(name), options, metadata);
   }
 
@@ -235,7 +235,8 @@ class AsyncSpan : public SpanSetters<AsyncSpan> {
 
   /// Starts a span below `parent`. `name` is as for Span.
   template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
-  explicit AsyncSpan(N&& name, const Context& parent = detail::no_context, SpanOptions options = {}) noexcept {
+  [[nodiscard]] explicit AsyncSpan(N&& name, const Context& parent = detail::no_context,
+                                   SpanOptions options = {}) noexcept {
     if (detail::span_wanted<N>()) {
       state_ = detail::async_begin(Name(name), parent, options);
       if (state_ != nullptr) detail::span_started(state_);
@@ -245,11 +246,12 @@ class AsyncSpan : public SpanSetters<AsyncSpan> {
   /// Starts a span with metadata; see Span.
   template <class N, class M,
             std::enable_if_t<detail::is_name<N> && std::is_invocable_v<M&, detail::builder_t<N>&>, int> = 0>
-  AsyncSpan(N&& name, const Context& parent, M&& metadata) : AsyncSpan(name, parent, SpanOptions{}, metadata) {}
+  [[nodiscard]] AsyncSpan(N&& name, const Context& parent, M&& metadata)
+      : AsyncSpan(name, parent, SpanOptions{}, metadata) {}
 
   /// Starts a span with options and metadata.
   template <class N, class M, std::enable_if_t<detail::is_name<N>, int> = 0>
-  AsyncSpan(N&& name, const Context& parent, SpanOptions options, M&& metadata) {
+  [[nodiscard]] AsyncSpan(N&& name, const Context& parent, SpanOptions options, M&& metadata) {
     if (detail::span_wanted<N>()) start<detail::builder_t<N>>(Name(name), parent, options, metadata);
   }
 

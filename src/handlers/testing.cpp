@@ -24,7 +24,7 @@ Recorder::Recorder(const std::vector<std::string>& events) : state_(std::make_sh
   });
 }
 
-Recorder::~Recorder() { detach(state_->id); }
+Recorder::~Recorder() { static_cast<void>(detach(state_->id)); }
 
 std::vector<std::string> Recorder::span_events(std::initializer_list<std::string_view> spans) {
   std::vector<std::string> names;

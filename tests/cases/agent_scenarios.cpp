@@ -135,7 +135,7 @@ class Logger {
     });
   }
   ~Logger() {
-    agent::detach_default_logger();
+    static_cast<void>(agent::detach_default_logger());
     nopspan::set_log_sink({});
   }
   Logger(const Logger&) = delete;

@@ -179,7 +179,7 @@ Run run(const std::vector<Call>& calls) {
   Run seen;
   std::vector<std::string> names = {"cases.around.start", "cases.around.stop"};
   for (const Function& function : kFunctions) names.emplace_back(function.event);
-  nopspan::attach_many(kId, names, [&](const nopspan::Event& event) {
+  static_cast<void>(nopspan::attach_many(kId, names, [&](const nopspan::Event& event) {
     if (event.name() == "cases.around.start") {
       seen.start = to_json(event.metadata().copy());
     } else if (event.name() == "cases.around.stop") {
@@ -188,16 +188,16 @@ Run run(const std::vector<Call>& calls) {
     } else {
       seen.events.push_back({std::string(event.name()), event.metadata().copy(), event.span_id()});
     }
-  });
+  }));
   try {
     const nopspan::Span span("cases.around");
     seen.span_id = span.context().span_id();
     for (const Call& call : calls) call.function.emit(call.payload);
   } catch (...) {
-    nopspan::detach(kId);
+    static_cast<void>(nopspan::detach(kId));
     throw;
   }
-  nopspan::detach(kId);
+  static_cast<void>(nopspan::detach(kId));
   return seen;
 }
 

@@ -45,7 +45,7 @@ RecordedEvents::RecordedEvents(const std::vector<std::string>& names) {
   if (error != nopspan::Errc::ok) throw std::runtime_error(nopspan::describe(error));
 }
 
-RecordedEvents::~RecordedEvents() { nopspan::detach(kId); }
+RecordedEvents::~RecordedEvents() { static_cast<void>(nopspan::detach(kId)); }
 
 void RecordedEvents::check(const Json& expect) {
   for (const Json& event : optional(expect, "events")) {

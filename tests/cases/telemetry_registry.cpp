@@ -195,7 +195,7 @@ class Session {
     });
   }
   ~Session() {
-    for (const nopspan::HandlerInfo& handler : nopspan::list_handlers()) nopspan::detach(handler.id);
+    for (const nopspan::HandlerInfo& handler : nopspan::list_handlers()) static_cast<void>(nopspan::detach(handler.id));
     nopspan::set_log_sink({});
   }
   Session(const Session&) = delete;

@@ -31,9 +31,9 @@ const Value kTool = Value::map({{"tool_name", "x"}, {"reason", Value::map({{"typ
 TEST(AgentProbes, OfTheEndOfASpanAreAWholeSpans) {
   const RaisedGate tracer(RaisedGate::spans);
   const Fired fired;
-  agent::emit("agent.llm.stop", kLasted, Value::map());
-  agent::emit("agent.tool.stop", kLasted, kTool);
-  agent::emit("agent.compaction.stop", kLasted, Value::map());
+  EXPECT_EQ(agent::emit("agent.llm.stop", kLasted, Value::map()), nopspan::Errc::ok);
+  EXPECT_EQ(agent::emit("agent.tool.stop", kLasted, kTool), nopspan::Errc::ok);
+  EXPECT_EQ(agent::emit("agent.compaction.stop", kLasted, Value::map()), nopspan::Errc::ok);
   EXPECT_EQ(fired[Probe::span_start], 3U);
   EXPECT_EQ(fired[Probe::span_stop], 3U);
   EXPECT_EQ(fired.in_all(), 6U);
@@ -42,8 +42,8 @@ TEST(AgentProbes, OfTheEndOfASpanAreAWholeSpans) {
 TEST(AgentProbes, OfAnExceptionSayItIsOne) {
   const RaisedGate tracer(RaisedGate::spans);
   const Fired fired;
-  agent::emit("agent.tool.exception", kLasted, kTool);
-  agent::emit_tool_exception(Value::map(), "timeout", 1);
+  EXPECT_EQ(agent::emit("agent.tool.exception", kLasted, kTool), nopspan::Errc::ok);
+  EXPECT_EQ(agent::emit_tool_exception(Value::map(), "timeout", 1), nopspan::Errc::ok);
   EXPECT_EQ(fired[Probe::span_start], 2U);
   EXPECT_EQ(fired[Probe::span_stop], 2U);
   EXPECT_EQ(fired[Probe::span_exception], 2U);
@@ -53,11 +53,11 @@ TEST(AgentProbes, OfWhatIsNoEndOfASpanAreAnEvent) {
   const RaisedGate spans(RaisedGate::spans);
   const RaisedGate points(RaisedGate::points);
   const Fired fired;
-  agent::emit_tool_start(kTool);
-  agent::emit("agent.llm.start", kLasted, Value::map());
-  agent::emit("agent.llm.stop", Value::map(), Value::map());  // without a duration
-  agent::emit("agent.operator.iteration_start", kLasted, Value::map());
-  agent::emit("agent.coordinator.done", kLasted, Value::map());
+  EXPECT_EQ(agent::emit_tool_start(kTool), nopspan::Errc::ok);
+  EXPECT_EQ(agent::emit("agent.llm.start", kLasted, Value::map()), nopspan::Errc::ok);
+  EXPECT_EQ(agent::emit("agent.llm.stop", Value::map(), Value::map()), nopspan::Errc::ok);  // without a duration
+  EXPECT_EQ(agent::emit("agent.operator.iteration_start", kLasted, Value::map()), nopspan::Errc::ok);
+  EXPECT_EQ(agent::emit("agent.coordinator.done", kLasted, Value::map()), nopspan::Errc::ok);
   agent::operators::iteration_start([](auto& e) { e.iteration(1); });
   EXPECT_EQ(fired[Probe::event], 6U);
   EXPECT_EQ(fired.in_all(), 6U);
@@ -66,8 +66,8 @@ TEST(AgentProbes, OfWhatIsNoEndOfASpanAreAnEvent) {
 TEST(AgentProbes, OfAToolsEndIncludeItsCall) {
   const RaisedGate tracer(RaisedGate::points);
   const Fired fired;
-  agent::emit_tool_stop(kTool, 1, 1);
-  agent::emit_tool_stop(Value::map(), 1, 1);  // a tool without a name
+  EXPECT_EQ(agent::emit_tool_stop(kTool, 1, 1), nopspan::Errc::ok);
+  EXPECT_EQ(agent::emit_tool_stop(Value::map(), 1, 1), nopspan::Errc::ok);  // a tool without a name
   EXPECT_EQ(fired[Probe::tool_call], 1U);
   EXPECT_EQ(fired.in_all(), 1U);
 }
@@ -75,7 +75,8 @@ TEST(AgentProbes, OfAToolsEndIncludeItsCall) {
 TEST(AgentProbes, OfAToolInsideAnotherFireItsCallOnce) {
   const RaisedGate tracer(RaisedGate::points);
   const Fired fired;
-  agent::tool_span([](auto& m) { m.tool_name("outer"); }, [] { agent::emit_tool_stop(kTool, 1, 1); });
+  agent::tool_span([](auto& m) { m.tool_name("outer"); },
+                   [] { EXPECT_EQ(agent::emit_tool_stop(kTool, 1, 1), nopspan::Errc::ok); });
   EXPECT_EQ(fired[Probe::tool_call], 1U);
 }
 
@@ -86,7 +87,8 @@ TEST(AgentProbes, AndHandlersAreToldOnceEach) {
   const Counted differ(&nopspan::Stats::trace_ids_differ);
   const Fired fired;
   const Span around{agent::llm};
-  agent::emit("agent.tool.stop", kLasted, Value::map({{"tool_name", "x"}, {"trace_id", "other"}}));
+  EXPECT_EQ(agent::emit("agent.tool.stop", kLasted, Value::map({{"tool_name", "x"}, {"trace_id", "other"}})),
+            nopspan::Errc::ok);
   EXPECT_THAT(recorder.names(), ElementsAre("agent.llm.start", "agent.tool.stop"));
   EXPECT_EQ(recorder.events()[1]->measurements().copy(), kLasted);
   EXPECT_EQ(fired[Probe::span_start], 2U);
@@ -100,7 +102,7 @@ TEST(AgentProbes, CountATraceIdThatDiffersWithoutHandlersToo) {
   const RaisedGate tracer(RaisedGate::spans);
   const Counted differ(&nopspan::Stats::trace_ids_differ);
   const Span around{agent::llm};
-  agent::emit("agent.tool.stop", kLasted, Value::map({{"trace_id", "other"}}));
+  EXPECT_EQ(agent::emit("agent.tool.stop", kLasted, Value::map({{"trace_id", "other"}})), nopspan::Errc::ok);
   EXPECT_EQ(differ.times(), 1U);
 }
 
@@ -126,7 +128,8 @@ TEST(AgentProbes, OfAnEndHaveTheAttributesThatHandlersSee) {
   const RaisedGate tracer(RaisedGate::spans);
   const Recorder recorder{"agent.llm.stop"};
   const ProbeAttributes probe;
-  agent::emit("agent.llm.stop", Value::map({{"duration", 5}, {"system_time", 9}, {"cost", 7}}), kCall);
+  EXPECT_EQ(agent::emit("agent.llm.stop", Value::map({{"duration", 5}, {"system_time", 9}, {"cost", 7}}), kCall),
+            nopspan::Errc::ok);
   const nopspan::OwnedEvent event = recorder.events().at(0);
   EXPECT_EQ(event->attributes().find("gen_ai.operation.name").as_string(), "chat");
   EXPECT_EQ(event->attributes().find("gen_ai.request.model").as_string(), "gpt");
@@ -146,7 +149,7 @@ TEST(AgentProbes, OfAnExceptionHaveTheAttributesThatHandlersSee) {
   const RaisedGate tracer(RaisedGate::spans);
   const Recorder recorder{"agent.tool.exception"};
   const ProbeAttributes probe;
-  agent::emit_tool_exception(kTool, Value::map({{"type", "app::Timeout"}}), 1, "exit");
+  EXPECT_EQ(agent::emit_tool_exception(kTool, Value::map({{"type", "app::Timeout"}}), 1, "exit"), nopspan::Errc::ok);
   const nopspan::OwnedEvent event = recorder.events().at(0);
   EXPECT_EQ(event->attributes().find("error.type").as_string(), "app::Timeout");
   EXPECT_EQ(event->attributes().find("nopspan.exception.kind").as_string(), "exit");
@@ -157,14 +160,14 @@ TEST(AgentProbes, OfAnExceptionHaveTheAttributesThatHandlersSee) {
 
 TEST(AgentProbes, AndHandlersGetTheirAttributesWithoutTheOthers) {
   const Recorder recorder{"agent.llm.stop"};
-  agent::emit("agent.llm.stop", kLasted, kCall);
+  EXPECT_EQ(agent::emit("agent.llm.stop", kLasted, kCall), nopspan::Errc::ok);
   EXPECT_EQ(recorder.events().at(0)->attributes().find("gen_ai.request.model").as_string(), "gpt");
 }
 
 TEST(AgentProbes, WithoutHandlersHaveTheirAttributes) {
   const RaisedGate tracer(RaisedGate::spans);
   const ProbeAttributes probe;
-  agent::emit("agent.llm.stop", kLasted, kCall);
+  EXPECT_EQ(agent::emit("agent.llm.stop", kLasted, kCall), nopspan::Errc::ok);
   EXPECT_TRUE(probe.have("gen_ai.request.model"));
 }
 
@@ -172,12 +175,12 @@ TEST(AgentProbes, OfAToolsStartHaveNoSystemTime) {
   const RaisedGate tracer(RaisedGate::points);
   const Recorder recorder{"agent.tool.start"};
   const ProbeAttributes probe;
-  agent::emit_tool_start(kTool);
+  EXPECT_EQ(agent::emit_tool_start(kTool), nopspan::Errc::ok);
   EXPECT_TRUE(probe.have("gen_ai.tool.name"));
   EXPECT_FALSE(probe.have("system_time"));
   EXPECT_GT(recorder.events().at(0)->system_time_ns(), 0);
   EXPECT_FALSE(recorder.events().at(0)->attributes().find("system_time").exists());
-  agent::emit("agent.tool.start", Value::map({{"system_time", 7}}), kTool);
+  EXPECT_EQ(agent::emit("agent.tool.start", Value::map({{"system_time", 7}}), kTool), nopspan::Errc::ok);
   EXPECT_FALSE(probe.have("system_time"));
   EXPECT_EQ(recorder.events().at(1)->system_time_ns(), 7);
 }
@@ -188,7 +191,8 @@ TEST(AgentProbes, AndHandlersHaveTheFieldsOfOneSetting) {
   const Recorder recorder(agent::event_names());
   const Counted dropped(&nopspan::Stats::fields_dropped);
   const Counted clamped(&nopspan::Stats::values_clamped);
-  agent::emit("agent.llm.stop", kLasted, Value::map({{std::string(300, 'k'), 1}, {"input_tokens", -1}}));
+  EXPECT_EQ(agent::emit("agent.llm.stop", kLasted, Value::map({{std::string(300, 'k'), 1}, {"input_tokens", -1}})),
+            nopspan::Errc::ok);
   EXPECT_EQ(dropped.times(), 1U);
   EXPECT_EQ(clamped.times(), 1U);
 }
@@ -196,7 +200,7 @@ TEST(AgentProbes, AndHandlersHaveTheFieldsOfOneSetting) {
 TEST(AgentProbes, AndHandlersSeeTheSameSpan) {
   const Recorder recorder{"agent.tool.stop"};
   const Span around{agent::llm};
-  agent::emit_tool_stop(kTool, 1, 1);
+  EXPECT_EQ(agent::emit_tool_stop(kTool, 1, 1), nopspan::Errc::ok);
   EXPECT_EQ(recorder.events().at(0)->parent_id(), around.context().span_id());
   EXPECT_NE(recorder.events().at(0)->span_id(), around.context().span_id());
 }
@@ -204,7 +208,7 @@ TEST(AgentProbes, AndHandlersSeeTheSameSpan) {
 TEST(AgentProbes, TakeForAnErrorTypeWhatLooksLikeOneAlone) {
   const Recorder recorder{"agent.tool.exception"};
   const auto type_of = [&](const Value& type) {
-    agent::emit_tool_exception(Value::map(), Value::map({{"type", type}}), 1);
+    EXPECT_EQ(agent::emit_tool_exception(Value::map(), Value::map({{"type", type}}), 1), nopspan::Errc::ok);
     return std::string(recorder.events().back()->attributes().find("error.type").as_string());
   };
   for (const std::string& type :
@@ -223,8 +227,10 @@ TEST(AgentProbes, TakeDurationsOfAnySort) {
   const Fired fired;
   for (const Value& duration : {Value(INT64_MIN), Value(-1), Value(INT64_MAX), Value(1e300), Value(-0.5),
                                 Value(__builtin_nan("")), Value(__builtin_inf())}) {
-    agent::emit("agent.llm.stop", Value::map({{"duration", duration}, {"system_time", 1}, {"monotonic_time", 1}}),
-                Value::map());
+    EXPECT_EQ(
+        agent::emit("agent.llm.stop", Value::map({{"duration", duration}, {"system_time", 1}, {"monotonic_time", 1}}),
+                    Value::map()),
+        nopspan::Errc::ok);
   }
   EXPECT_EQ(fired[Probe::span_stop], 7U);
   EXPECT_EQ(dropped.times(), 0U);

@@ -192,9 +192,12 @@ TEST(AgentEmit, EmitsWhatIsGivenAndNothingElse) {
 
 TEST(AgentEmit, EmitsTheEndOfASpanOnce) {
   const Recorder recorder(agent::event_names());
-  agent::emit("agent.llm.stop", Value::map({{"duration", 5}}), Value::map({{"response", "r"}}));
-  agent::emit("agent.llm.exception", Value::map({{"duration", 5}}), Value::map({{"reason", "r"}}));
-  agent::emit("agent.compaction.stop", Value::map({{"system_time", 5}, {"message_count", 6}}), Value::map());
+  EXPECT_EQ(agent::emit("agent.llm.stop", Value::map({{"duration", 5}}), Value::map({{"response", "r"}})),
+            nopspan::Errc::ok);
+  EXPECT_EQ(agent::emit("agent.llm.exception", Value::map({{"duration", 5}}), Value::map({{"reason", "r"}})),
+            nopspan::Errc::ok);
+  EXPECT_EQ(agent::emit("agent.compaction.stop", Value::map({{"system_time", 5}, {"message_count", 6}}), Value::map()),
+            nopspan::Errc::ok);
   ASSERT_THAT(recorder.names(), ElementsAre("agent.llm.stop", "agent.llm.exception", "agent.compaction.stop"));
   EXPECT_EQ(recorder.events()[0]->measurements().copy(), Value::map({{"duration", 5}}));
   EXPECT_EQ(recorder.events()[1]->metadata().copy(), Value::map({{"reason", "r"}}));
@@ -247,12 +250,16 @@ TEST(AgentEmit, TakesBadValuesAsTheyAre) {
 
 TEST(AgentEmit, WorksInsideAHandler) {
   const Recorder recorder(agent::event_names());
-  nopspan::attach("answer", "agent.operator.wait", [](const nopspan::Event&) {
-    agent::emit("agent.operator.done", Value::map(), Value::map({{"operator", "o"}}));
-    agent::tool_span(Value::map(), [] { return 1; });
-  });
+  EXPECT_EQ(nopspan::attach("answer", "agent.operator.wait",
+                            [](const nopspan::Event&) {
+                              EXPECT_EQ(
+                                  agent::emit("agent.operator.done", Value::map(), Value::map({{"operator", "o"}})),
+                                  nopspan::Errc::ok);
+                              agent::tool_span(Value::map(), [] { return 1; });
+                            }),
+            nopspan::Errc::ok);
   agent::operators::wait([](auto& e) { e.ms(1); });
-  nopspan::detach("answer");
+  EXPECT_EQ(nopspan::detach("answer"), nopspan::Errc::ok);
   EXPECT_THAT(recorder.names(),
               ElementsAre("agent.operator.wait", "agent.operator.done", "agent.tool.start", "agent.tool.stop"));
 }
@@ -287,8 +294,8 @@ TEST(AgentTool, WithoutAStartThatHasBeenTookNoTime) {
   const Recorder recorder(agent::event_names());
   for (const std::uint64_t start : {std::uint64_t{0}, monotonic_ns() + 3'600'000'000'000, UINT64_MAX,
                                     static_cast<std::uint64_t>(std::int64_t{-1})}) {
-    agent::emit_tool_stop(Value::map(), nullptr, start);
-    agent::emit_tool_exception(Value::map(), nullptr, start);
+    EXPECT_EQ(agent::emit_tool_stop(Value::map(), nullptr, start), nopspan::Errc::ok);
+    EXPECT_EQ(agent::emit_tool_exception(Value::map(), nullptr, start), nopspan::Errc::ok);
   }
   const auto events = recorder.events();
   ASSERT_THAT(events, SizeIs(8));
@@ -298,9 +305,9 @@ TEST(AgentTool, WithoutAStartThatHasBeenTookNoTime) {
 TEST(AgentTool, ExceptionHasKindReasonAndStacktrace) {
   const Recorder recorder(agent::event_names());
   const Value metadata = Value::map({{"kind", "x"}, {"reason", "y"}, {"stacktrace", "z"}, {"trace_id", "t"}});
-  agent::emit_tool_exception(metadata, "timeout", 1);
-  agent::emit_tool_exception(metadata, Value::map({{"type", "T"}}), 1, "exit");
-  agent::emit_tool_exception(metadata, 5, 1, "throw", Value::list({"f1", "f2"}));
+  EXPECT_EQ(agent::emit_tool_exception(metadata, "timeout", 1), nopspan::Errc::ok);
+  EXPECT_EQ(agent::emit_tool_exception(metadata, Value::map({{"type", "T"}}), 1, "exit"), nopspan::Errc::ok);
+  EXPECT_EQ(agent::emit_tool_exception(metadata, 5, 1, "throw", Value::list({"f1", "f2"})), nopspan::Errc::ok);
   const auto events = recorder.events("agent.tool.exception");
   ASSERT_THAT(events, SizeIs(3));
   EXPECT_THAT(events[0], AllOf(HasMetadata("kind", "error"), HasMetadata("reason", "timeout"),
@@ -314,9 +321,9 @@ TEST(AgentTool, ExceptionHasKindReasonAndStacktrace) {
 TEST(AgentTool, ExceptionOfALongKindIsOfNoMemoryOfItsOwn) {
   const Recorder listener{"agent.tool.stop"};  // listens to a different event
   const Value metadata = Value::map();
-  agent::emit_tool_exception(metadata, nullptr, 1, "a kind that no short string holds");
+  EXPECT_EQ(agent::emit_tool_exception(metadata, nullptr, 1, "a kind that no short string holds"), nopspan::Errc::ok);
   const std::size_t before = allocations();
-  agent::emit_tool_exception(metadata, nullptr, 1, "a kind that no short string holds");
+  EXPECT_EQ(agent::emit_tool_exception(metadata, nullptr, 1, "a kind that no short string holds"), nopspan::Errc::ok);
   EXPECT_EQ(allocations(), before);
 }
 

@@ -37,14 +37,14 @@ class DefaultLogger : public ::testing::Test {
         [this](LogLevel level, std::string_view line) { lines_.emplace_back(level, std::string(line)); });
   }
   ~DefaultLogger() override {
-    agent::detach_default_logger();
-    llm::detach_default_logger();
+    static_cast<void>(agent::detach_default_logger());
+    static_cast<void>(llm::detach_default_logger());
     nopspan::set_log_sink({});
   }
 
   // The log line of one event.
   std::string line_of(const Value& measurements, const Value& metadata) {
-    agent::attach_default_logger();
+    static_cast<void>(agent::attach_default_logger());
     lines_.clear();
     EXPECT_EQ(agent::emit("agent.operator.done", measurements, metadata), Errc::ok);
     return lines_.size() == 1 ? lines_[0].second : "lines: " + std::to_string(lines_.size());
@@ -73,8 +73,8 @@ TEST_F(DefaultLogger, IsAttachedOnceAndDetachedOnce) {
 }
 
 TEST_F(DefaultLogger, LogsAtItsLevel) {
-  agent::attach_default_logger();
-  llm::attach_default_logger(LogLevel::warning);
+  EXPECT_EQ(agent::attach_default_logger(), nopspan::Errc::ok);
+  EXPECT_EQ(llm::attach_default_logger(LogLevel::warning), nopspan::Errc::ok);
   agent::operators::started([](auto& e) { e.operator_name("ets"); });
   llm::retry([](auto&) {});
   ASSERT_THAT(lines_, SizeIs(2));
@@ -83,7 +83,7 @@ TEST_F(DefaultLogger, LogsAtItsLevel) {
 }
 
 TEST_F(DefaultLogger, OfTheLlmCatalogueSaysTheRequestAndTheMeasurements) {
-  llm::attach_default_logger();
+  EXPECT_EQ(llm::attach_default_logger(), nopspan::Errc::ok);
   const nopspan::ContextScope request{nopspan::Context::with_request_id("order-7")};
   nopspan::span(llm::image, [] { return nopspan::result([](llm::ImageFields& m) { m.image_count(2); }); });
   ASSERT_THAT(lines_, SizeIs(2));
@@ -97,7 +97,7 @@ TEST_F(DefaultLogger, SaysUnknownWhereThereIsNoId) {
   EXPECT_EQ(line_of(Value::map({{"n", 1}}), Value::map()), "[agent.operator.done] trace_id=unknown n=1");
   EXPECT_EQ(line_of(Value::map({{"n", 1}}), Value::map({{"trace_id", nullptr}})),
             "[agent.operator.done] trace_id=unknown n=1");
-  llm::attach_default_logger();
+  EXPECT_EQ(llm::attach_default_logger(), nopspan::Errc::ok);
   lines_.clear();
   llm::execute("adapter.retry", [](nopspan::Fields&) {});
   EXPECT_THAT(lines_, ElementsAre(Pair(LogLevel::debug, "[llm.adapter.retry] request_id=unknown ")));
@@ -132,11 +132,11 @@ TEST_F(DefaultLogger, LetsNoTextForgeAField) {
 }
 
 TEST_F(DefaultLogger, WritesNoContent) {
-  llm::attach_default_logger();
+  EXPECT_EQ(llm::attach_default_logger(), nopspan::Errc::ok);
   {
     const Span call{llm::chat, [](auto& m) { m.content("request_id", "SECRET"); }};
   }
-  agent::attach_default_logger();
+  EXPECT_EQ(agent::attach_default_logger(), nopspan::Errc::ok);
   agent::operators::wait([](auto& e) { e.content("trace_id", "SECRET"); });
   agent::operators::wait([](auto& e) { e.content("trace_id", Value::list({"SECRET"})); });
   ASSERT_THAT(lines_, SizeIs(4));
@@ -151,15 +151,15 @@ TEST_F(DefaultLogger, CutsALongId) {
 }
 
 TEST_F(DefaultLogger, IsQuietOnceDetached) {
-  agent::attach_default_logger();
-  agent::detach_default_logger();
+  EXPECT_EQ(agent::attach_default_logger(), nopspan::Errc::ok);
+  EXPECT_EQ(agent::detach_default_logger(), nopspan::Errc::ok);
   agent::operators::started([](auto& e) { e.operator_name("ets"); });
   EXPECT_THAT(lines_, IsEmpty());
 }
 
 TEST_F(DefaultLogger, SurvivesASinkThatThrows) {
   nopspan::set_log_sink([](LogLevel, std::string_view) { throw 7; });
-  agent::attach_default_logger();
+  EXPECT_EQ(agent::attach_default_logger(), nopspan::Errc::ok);
   agent::operators::started([](auto& e) { e.operator_name("ets"); });
   EXPECT_THAT(nopspan::list_handlers("agent"), SizeIs(44));
 }

@@ -128,15 +128,17 @@ TEST(Event, OfNothingGivesZeroesAndEmptyTexts) {
 TEST(Event, MayBeCopiedInsideTheHandler) {
   std::string first;
   std::string second;
-  nopspan::attach("id", "work.stop", [&](const Event& event) {
-    const Event copy = event;
-    second = copy.metadata().copy().to_string();
-    first = event.metadata().copy().to_string();
-  });
+  EXPECT_EQ(nopspan::attach("id", "work.stop",
+                            [&](const Event& event) {
+                              const Event copy = event;
+                              second = copy.metadata().copy().to_string();
+                              first = event.metadata().copy().to_string();
+                            }),
+            nopspan::Errc::ok);
   {
     const Span span{"work", [](Fields& f) { f.set("k", 1); }};
   }
-  nopspan::detach("id");
+  EXPECT_EQ(nopspan::detach("id"), nopspan::Errc::ok);
   EXPECT_EQ(first, second);
   EXPECT_EQ(first.find("span_id"), first.rfind("span_id"));  // the id appears once
 }
@@ -146,42 +148,46 @@ TEST(Event, ShowsTheSameToEveryHandler) {
   const auto record = [&](const Event& event) {
     seen.push_back(event.metadata().copy().to_string() + event.measurements().copy().to_string());
   };
-  nopspan::attach("one", "work.stop", record);
-  nopspan::attach("two", "work.stop", record);
+  EXPECT_EQ(nopspan::attach("one", "work.stop", record), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("two", "work.stop", record), nopspan::Errc::ok);
   {
     Span span{"work", [](Fields& f) { f.set("big", std::string(5000, 'x')); }};
     span.measure("rows", 1);
   }
-  nopspan::detach("one");
-  nopspan::detach("two");
+  EXPECT_EQ(nopspan::detach("one"), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::detach("two"), nopspan::Errc::ok);
   ASSERT_EQ(seen.size(), 2U);
   EXPECT_EQ(seen[0], seen[1]);
 }
 
 TEST(Event, ShowsMeasurementsToAHandlerThatLooksAtThemFirst) {
-  nopspan::attach("id", "work.stop", [](const Event& event) {
-    const FieldsView measurements = event.measurements();
-    EXPECT_EQ(keys_of(event.metadata()).size(), 4U);
-    EXPECT_THAT(keys_of(measurements), ElementsAre("duration", "monotonic_time"));  // still valid
-    EXPECT_THAT(keys_of(event.measurements()), ElementsAre("duration", "monotonic_time"));
-  });
+  EXPECT_EQ(nopspan::attach("id", "work.stop",
+                            [](const Event& event) {
+                              const FieldsView measurements = event.measurements();
+                              EXPECT_EQ(keys_of(event.metadata()).size(), 4U);
+                              EXPECT_THAT(keys_of(measurements),
+                                          ElementsAre("duration", "monotonic_time"));  // still valid
+                              EXPECT_THAT(keys_of(event.measurements()), ElementsAre("duration", "monotonic_time"));
+                            }),
+            nopspan::Errc::ok);
   {
     const Span span{"work", [](Fields& f) { f.set("k", std::string(700, 'x')); }};
   }
-  nopspan::detach("id");
+  EXPECT_EQ(nopspan::detach("id"), nopspan::Errc::ok);
 }
 
 TEST(OwnedEvent, OutlivesTheSpanAndTheHandler) {
   std::vector<OwnedEvent> kept;
-  nopspan::attach(
-      "id", "work.stop", [&](const Event& event) { kept.emplace_back(event); }, "config");
+  EXPECT_EQ(nopspan::attach(
+                "id", "work.stop", [&](const Event& event) { kept.emplace_back(event); }, "config"),
+            nopspan::Errc::ok);
   const nopspan::Context request = nopspan::Context::make();
   {
     Span span{"work", [](Fields& f) { f.set("k", Value::list({1, "two"})); }};
     span.link(request);
     span.measure("rows", 3);
   }
-  nopspan::detach("id");
+  EXPECT_EQ(nopspan::detach("id"), nopspan::Errc::ok);
   { const Span other{"other"}; }
   ASSERT_EQ(kept.size(), 1U);
   const OwnedEvent copy = kept[0];

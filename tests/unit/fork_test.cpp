@@ -139,15 +139,17 @@ TEST(Fork, KeepsTheContextOfAScope) {
 
 TEST(Fork, InsideAHandlerLeavesAWorkingRegistry) {
   std::string problem = "not called";
-  nopspan::attach("forks", "a.b", [&](const Event&) {
-    problem = in_child([] {
-      EXPECT_EQ(nopspan::attach("child", "c.d", [](const Event&) {}), nopspan::Errc::ok);
-      nopspan::execute("c.d");
-      EXPECT_EQ(nopspan::detach("child"), nopspan::Errc::ok);
-    });
-  });
+  EXPECT_EQ(nopspan::attach("forks", "a.b",
+                            [&](const Event&) {
+                              problem = in_child([] {
+                                EXPECT_EQ(nopspan::attach("child", "c.d", [](const Event&) {}), nopspan::Errc::ok);
+                                nopspan::execute("c.d");
+                                EXPECT_EQ(nopspan::detach("child"), nopspan::Errc::ok);
+                              });
+                            }),
+            nopspan::Errc::ok);
   nopspan::execute("a.b");
-  nopspan::detach("forks");
+  EXPECT_EQ(nopspan::detach("forks"), nopspan::Errc::ok);
   EXPECT_THAT(problem, IsEmpty());
 }
 
@@ -166,10 +168,12 @@ void use_everything() {
 TEST(Fork, WhileAnotherThreadRunsAHandlerDoesNotDeadlockTheChild) {
   std::atomic<bool> inside{false};
   std::atomic<bool> go_on{false};
-  nopspan::attach("slow", "a.b", [&](const Event&) {
-    inside = true;
-    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
-  });
+  EXPECT_EQ(nopspan::attach("slow", "a.b",
+                            [&](const Event&) {
+                              inside = true;
+                              EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+                            }),
+            nopspan::Errc::ok);
   std::thread emitter([] { nopspan::execute("a.b"); });
   EXPECT_TRUE(wait_until([&] { return inside.load(); }));
   EXPECT_THAT(in_child([] {
@@ -180,7 +184,7 @@ TEST(Fork, WhileAnotherThreadRunsAHandlerDoesNotDeadlockTheChild) {
               IsEmpty());
   go_on = true;
   emitter.join();
-  nopspan::detach("slow");
+  EXPECT_EQ(nopspan::detach("slow"), nopspan::Errc::ok);
 }
 
 TEST(Fork, WhileOtherThreadsEmitAndWriteTheRegistryDoesNotDeadlockTheChild) {
@@ -191,8 +195,8 @@ TEST(Fork, WhileOtherThreadsEmitAndWriteTheRegistryDoesNotDeadlockTheChild) {
   std::vector<std::thread> threads;
   threads.emplace_back([&] {
     while (!stop) {
-      nopspan::attach("busy", "work.start", [](const Event&) {});
-      nopspan::detach("busy");
+      EXPECT_EQ(nopspan::attach("busy", "work.start", [](const Event&) {}), nopspan::Errc::ok);
+      EXPECT_EQ(nopspan::detach("busy"), nopspan::Errc::ok);
     }
   });
   threads.emplace_back([&] {

@@ -38,7 +38,7 @@ class Handler : public ::testing::Test {
     nopspan::set_log_sink([this](LogLevel level, std::string_view line) { log_.emplace_back(level, line); });
   }
   void TearDown() override {
-    while (!nopspan::list_handlers().empty()) nopspan::detach(nopspan::list_handlers()[0].id);
+    while (!nopspan::list_handlers().empty()) static_cast<void>(nopspan::detach(nopspan::list_handlers()[0].id));
     nopspan::set_log_sink({});
   }
   std::vector<std::pair<LogLevel, std::string>> log_;
@@ -48,13 +48,14 @@ TEST_F(Handler, ThatThrowsIsDetachedAndReported) {
   const Recorder failures{"telemetry.handler.failure"};
   const Counted counted(&nopspan::Stats::handler_failures);
   int calls = 0;
-  nopspan::attach(
-      "bad", "a.b",
-      [&](const Event&) {
-        ++calls;
-        throw std::runtime_error("boom");
-      },
-      Value::map({{"k", 1}}));
+  EXPECT_EQ(nopspan::attach(
+                "bad", "a.b",
+                [&](const Event&) {
+                  ++calls;
+                  throw std::runtime_error("boom");
+                },
+                Value::map({{"k", 1}})),
+            nopspan::Errc::ok);
   nopspan::execute("a.b");
   nopspan::execute("a.b");
   EXPECT_EQ(calls, 1);
@@ -79,7 +80,8 @@ TEST_F(Handler, ThatThrowsIsDetachedAndReported) {
 TEST_F(Handler, ThatThrowsForgesNoLine) {
   const Recorder failures{"telemetry.handler.failure"};
   const std::string message = "first\nnopspan: error: forged\x1b[2J\u0085\u2028" + std::string(1U << 16U, 'x');
-  nopspan::attach("bad\n\"id\"", "a.\u2028b", [&](const Event&) { throw std::runtime_error(message); });
+  EXPECT_EQ(nopspan::attach("bad\n\"id\"", "a.\u2028b", [&](const Event&) { throw std::runtime_error(message); }),
+            nopspan::Errc::ok);
   nopspan::execute("a.\u2028b");
   ASSERT_THAT(log_, SizeIs(1));
   EXPECT_THAT(log_[0].second, StartsWith("handler \"bad??id?\" of event a.?b failed with error std::runtime_error: "
@@ -92,7 +94,7 @@ TEST_F(Handler, ThatThrowsForgesNoLine) {
 
 TEST_F(Handler, ThatThrowsWhatIsNoExceptionIsDetachedToo) {
   const Recorder failures{"telemetry.handler.failure"};
-  nopspan::attach("bad", "a.b", [](const Event&) { throw 7; });
+  EXPECT_EQ(nopspan::attach("bad", "a.b", [](const Event&) { throw 7; }), nopspan::Errc::ok);
   nopspan::execute("a.b");
   EXPECT_EQ(nopspan::detach("bad"), Errc::not_found);
   EXPECT_THAT(failures.events().at(0), HasMetadata("kind", "throw"));
@@ -100,10 +102,12 @@ TEST_F(Handler, ThatThrowsWhatIsNoExceptionIsDetachedToo) {
 
 TEST_F(Handler, ThatThrowsIsDetachedFromAllItsEvents) {
   int calls = 0;
-  nopspan::attach_many("bad", {"a.b", "c.d"}, [&](const Event&) {
-    ++calls;
-    throw std::runtime_error("");
-  });
+  EXPECT_EQ(nopspan::attach_many("bad", {"a.b", "c.d"},
+                                 [&](const Event&) {
+                                   ++calls;
+                                   throw std::runtime_error("");
+                                 }),
+            nopspan::Errc::ok);
   nopspan::execute("a.b");
   nopspan::execute("c.d");
   EXPECT_EQ(calls, 1);
@@ -111,19 +115,22 @@ TEST_F(Handler, ThatThrowsIsDetachedFromAllItsEvents) {
 
 TEST_F(Handler, ThatThrowsDisturbsNeitherTheOthersNorTheApplication) {
   std::string order;
-  nopspan::attach("first", "work.stop", [&](const Event&) { order += "1"; });
-  nopspan::attach("bad", "work.stop", [&](const Event&) {
-    order += "x";
-    throw std::runtime_error("");
-  });
-  nopspan::attach("last", "work.stop", [&](const Event&) { order += "2"; });
+  EXPECT_EQ(nopspan::attach("first", "work.stop", [&](const Event&) { order += "1"; }), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("bad", "work.stop",
+                            [&](const Event&) {
+                              order += "x";
+                              throw std::runtime_error("");
+                            }),
+            nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("last", "work.stop", [&](const Event&) { order += "2"; }), nopspan::Errc::ok);
   EXPECT_EQ(nopspan::span("work", [] { return 7; }), 7);
   EXPECT_EQ(nopspan::span("work", [] { return 7; }), 7);
   EXPECT_EQ(order, "1x212");
 }
 
 TEST_F(Handler, ThatThrowsWhileAnExceptionUnwindsDisturbsNothing) {
-  nopspan::attach("bad", "work.exception", [](const Event&) { throw std::runtime_error("handler"); });
+  EXPECT_EQ(nopspan::attach("bad", "work.exception", [](const Event&) { throw std::runtime_error("handler"); }),
+            nopspan::Errc::ok);
   try {
     const Span span{"work"};
     throw std::logic_error("application");
@@ -134,8 +141,10 @@ TEST_F(Handler, ThatThrowsWhileAnExceptionUnwindsDisturbsNothing) {
 }
 
 TEST_F(Handler, OfFailuresThatThrowsIsDetachedAsWell) {
-  nopspan::attach("worse", "telemetry.handler.failure", [](const Event&) { throw std::runtime_error("again"); });
-  nopspan::attach("bad", "a.b", [](const Event&) { throw std::runtime_error("once"); });
+  EXPECT_EQ(
+      nopspan::attach("worse", "telemetry.handler.failure", [](const Event&) { throw std::runtime_error("again"); }),
+      nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("bad", "a.b", [](const Event&) { throw std::runtime_error("once"); }), nopspan::Errc::ok);
   nopspan::execute("a.b");
   EXPECT_THAT(nopspan::list_handlers(), SizeIs(0));
   EXPECT_THAT(log_, SizeIs(2));
@@ -145,12 +154,14 @@ TEST_F(Handler, MayDetachItself) {
   int calls = 0;
   auto held = std::make_shared<int>(0);
   const std::weak_ptr<int> watched = held;
-  nopspan::attach("self", "a.b", [&, held](const Event&) {
-    ++calls;
-    EXPECT_EQ(nopspan::detach("self"), Errc::ok);
-    EXPECT_EQ(nopspan::detach("self"), Errc::not_found);
-    EXPECT_EQ(*held, 0);  // captures live as long as the handler runs
-  });
+  EXPECT_EQ(nopspan::attach("self", "a.b",
+                            [&, held](const Event&) {
+                              ++calls;
+                              EXPECT_EQ(nopspan::detach("self"), Errc::ok);
+                              EXPECT_EQ(nopspan::detach("self"), Errc::not_found);
+                              EXPECT_EQ(*held, 0);  // captures live as long as the handler runs
+                            }),
+            nopspan::Errc::ok);
   held.reset();
   nopspan::execute("a.b");
   EXPECT_TRUE(watched.expired());
@@ -160,11 +171,13 @@ TEST_F(Handler, MayDetachItself) {
 
 TEST_F(Handler, MayDetachAnotherAndTheDispatchGoesOnWithThoseItBeganWith) {
   std::string order;
-  nopspan::attach("first", "a.b", [&](const Event&) {
-    order += "1";
-    nopspan::detach("second");
-  });
-  nopspan::attach("second", "a.b", [&](const Event&) { order += "2"; });
+  EXPECT_EQ(nopspan::attach("first", "a.b",
+                            [&](const Event&) {
+                              order += "1";
+                              static_cast<void>(nopspan::detach("second"));
+                            }),
+            nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("second", "a.b", [&](const Event&) { order += "2"; }), nopspan::Errc::ok);
   nopspan::execute("a.b");
   EXPECT_EQ(order, "12");
   nopspan::execute("a.b");
@@ -173,10 +186,12 @@ TEST_F(Handler, MayDetachAnotherAndTheDispatchGoesOnWithThoseItBeganWith) {
 
 TEST_F(Handler, MayAttachAnotherWhichSeesTheNextEvent) {
   std::string order;
-  nopspan::attach("first", "a.b", [&](const Event&) {
-    order += "1";
-    nopspan::attach("second", "a.b", [&](const Event&) { order += "2"; });
-  });
+  EXPECT_EQ(nopspan::attach("first", "a.b",
+                            [&](const Event&) {
+                              order += "1";
+                              static_cast<void>(nopspan::attach("second", "a.b", [&](const Event&) { order += "2"; }));
+                            }),
+            nopspan::Errc::ok);
   nopspan::execute("a.b");
   EXPECT_EQ(order, "1");
   nopspan::execute("a.b");
@@ -185,10 +200,12 @@ TEST_F(Handler, MayAttachAnotherWhichSeesTheNextEvent) {
 
 TEST_F(Handler, MayEmitOtherEventsAndSpans) {
   const Recorder recorder{"from.handler", "inside.start", "inside.stop"};
-  nopspan::attach("emits", "work.stop", [](const Event& e) {
-    nopspan::execute("from.handler", [&](Fields& f) { f.set("of", e.name()); });
-    const Span span{"inside"};
-  });
+  EXPECT_EQ(nopspan::attach("emits", "work.stop",
+                            [](const Event& e) {
+                              nopspan::execute("from.handler", [&](Fields& f) { f.set("of", e.name()); });
+                              const Span span{"inside"};
+                            }),
+            nopspan::Errc::ok);
   { const Span span{"work"}; }
   EXPECT_THAT(recorder.names(), ElementsAre("from.handler", "inside.start", "inside.stop"));
 }
@@ -197,11 +214,13 @@ TEST_F(Handler, ThatEmitsItsOwnEventIsStoppedAtSixteenDeepAndCounted) {
   const Counted dropped(&nopspan::Stats::recursion_dropped);
   int depth = 0;
   int deepest = 0;
-  nopspan::attach("recursive", "a.b", [&](const Event&) {
-    deepest = std::max(deepest, ++depth);
-    nopspan::execute("a.b");
-    --depth;
-  });
+  EXPECT_EQ(nopspan::attach("recursive", "a.b",
+                            [&](const Event&) {
+                              deepest = std::max(deepest, ++depth);
+                              nopspan::execute("a.b");
+                              --depth;
+                            }),
+            nopspan::Errc::ok);
   nopspan::execute("a.b");
   EXPECT_EQ(deepest, 16);
   EXPECT_EQ(dropped.times(), 1U);
@@ -210,17 +229,21 @@ TEST_F(Handler, ThatEmitsItsOwnEventIsStoppedAtSixteenDeepAndCounted) {
 }
 
 TEST_F(Handler, MayListHandlersAndSetTheLogSink) {
-  nopspan::attach("id", "a.b", [](const Event&) {
-    EXPECT_THAT(nopspan::list_handlers(), SizeIs(1));
-    nopspan::set_log_sink({});
-  });
+  EXPECT_EQ(nopspan::attach("id", "a.b",
+                            [](const Event&) {
+                              EXPECT_THAT(nopspan::list_handlers(), SizeIs(1));
+                              nopspan::set_log_sink({});
+                            }),
+            nopspan::Errc::ok);
   nopspan::execute("a.b");
 }
 
 TEST_F(Handler, MayChangeTheEventsOfTheSpanItRunsIn) {
-  nopspan::attach_many("id", {"work.start", "work.stop"}, [](const Event& e) {
-    if (e.name() == "work.start") nopspan::execute("a.b");
-  });
+  EXPECT_EQ(nopspan::attach_many("id", {"work.start", "work.stop"},
+                                 [](const Event& e) {
+                                   if (e.name() == "work.start") nopspan::execute("a.b");
+                                 }),
+            nopspan::Errc::ok);
   const Recorder recorder{"a.b"};
   {
     const Span span{"work"};

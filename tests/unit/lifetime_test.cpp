@@ -114,7 +114,7 @@ struct AtExit {
     if (!armed) return;
     const Span span{"at.exit"};
     AsyncSpan{"async.at.exit"}.end();
-    nopspan::detach("recorder that is gone");
+    EXPECT_EQ(nopspan::detach("recorder that is gone"), nopspan::Errc::ok);
   }
 };
 AtExit static_at_exit;
@@ -131,7 +131,8 @@ TEST(LifetimeDeathTest, StaticDestructorsMayEmit) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(
       {
-        nopspan::attach_many("names", {"at.exit.start", "at.exit.stop", "async.at.exit.stop"}, write_name);
+        EXPECT_EQ(nopspan::attach_many("names", {"at.exit.start", "at.exit.stop", "async.at.exit.stop"}, write_name),
+                  nopspan::Errc::ok);
         static_at_exit.armed = true;
         std::exit(0);
       },
@@ -142,7 +143,7 @@ TEST(LifetimeDeathTest, ThreadLocalDestructorsOfTheMainThreadMayEmit) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(
       {
-        nopspan::attach_many("names", {"at.exit.start", "at.exit.stop"}, write_name);
+        EXPECT_EQ(nopspan::attach_many("names", {"at.exit.start", "at.exit.stop"}, write_name), nopspan::Errc::ok);
         thread_local_at_exit.armed = true;
         { const Span span{"work"}; }
         std::exit(0);
@@ -154,7 +155,7 @@ TEST(LifetimeDeathTest, AProgramMayExitInsideASpan) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(
       {
-        nopspan::attach_many("names", {"work.start", "work.stop"}, write_name);
+        EXPECT_EQ(nopspan::attach_many("names", {"work.start", "work.stop"}, write_name), nopspan::Errc::ok);
         const Span span{"work"};
         std::exit(0);
       },

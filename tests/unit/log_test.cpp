@@ -22,7 +22,7 @@ using ::testing::SizeIs;
 
 // Makes nopspan log an error.
 void provoke() {
-  nopspan::attach("bad", "a.b", [](const Event&) { throw std::runtime_error("boom"); });
+  EXPECT_EQ(nopspan::attach("bad", "a.b", [](const Event&) { throw std::runtime_error("boom"); }), nopspan::Errc::ok);
   nopspan::execute("a.b");
 }
 

@@ -32,7 +32,7 @@ std::vector<std::string> listed(std::string_view prefix) {
 class Registry : public ::testing::Test {
  protected:
   void TearDown() override {
-    while (!nopspan::list_handlers().empty()) nopspan::detach(nopspan::list_handlers()[0].id);
+    while (!nopspan::list_handlers().empty()) static_cast<void>(nopspan::detach(nopspan::list_handlers()[0].id));
   }
 };
 
@@ -47,7 +47,7 @@ TEST_F(Registry, CallsAHandlerForItsEventAndNoOther) {
 
 TEST_F(Registry, CallsNoHandlerOnceItIsDetached) {
   int calls = 0;
-  nopspan::attach("id", "work.stop", [&](const Event&) { ++calls; });
+  EXPECT_EQ(nopspan::attach("id", "work.stop", [&](const Event&) { ++calls; }), nopspan::Errc::ok);
   EXPECT_EQ(nopspan::detach("id"), Errc::ok);
   { const Span span{"work"}; }
   EXPECT_EQ(calls, 0);
@@ -124,12 +124,12 @@ TEST_F(Registry, RegistersNothingForNoEvents) {
 TEST_F(Registry, CallsInOrderOfAttachment) {
   std::string order;
   for (const char* id : {"z", "m", "a", "q"}) {
-    nopspan::attach(id, "a.b", [&order, id](const Event&) { order += id; });
+    EXPECT_EQ(nopspan::attach(id, "a.b", [&order, id](const Event&) { order += id; }), nopspan::Errc::ok);
   }
   nopspan::execute("a.b");
   EXPECT_EQ(order, "zmaq");
-  nopspan::detach("m");
-  nopspan::attach("m", "a.b", [&](const Event&) { order += "m"; });
+  EXPECT_EQ(nopspan::detach("m"), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("m", "a.b", [&](const Event&) { order += "m"; }), nopspan::Errc::ok);
   nopspan::execute("a.b");
   EXPECT_EQ(order, "zmaqzaqm");
 }
@@ -137,18 +137,18 @@ TEST_F(Registry, CallsInOrderOfAttachment) {
 TEST_F(Registry, GivesEachHandlerItsOwnConfig) {
   std::vector<Value> seen;
   const auto record = [&](const Event& e) { seen.push_back(e.config()); };
-  nopspan::attach("one", "a.b", record, Value::map({{"threshold", 5}}));
-  nopspan::attach("two", "a.b", record, "text");
-  nopspan::attach("three", "a.b", record);
+  EXPECT_EQ(nopspan::attach("one", "a.b", record, Value::map({{"threshold", 5}})), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("two", "a.b", record, "text"), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("three", "a.b", record), nopspan::Errc::ok);
   nopspan::execute("a.b");
   EXPECT_THAT(seen, ElementsAre(Value::map({{"threshold", 5}}), Value("text"), Value()));
 }
 
 TEST_F(Registry, ListsByPrefixOfWholeSegmentsInOrderOfAttachment) {
-  nopspan::attach("1", "llm.chat.stop", kNothing, 7);
-  nopspan::attach_many("2", {"llm.chat.start", "llm.tool.stop"}, kNothing);
-  nopspan::attach("3", "llm.chatter", kNothing);
-  nopspan::attach("4", "llmx", kNothing);
+  EXPECT_EQ(nopspan::attach("1", "llm.chat.stop", kNothing, 7), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach_many("2", {"llm.chat.start", "llm.tool.stop"}, kNothing), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("3", "llm.chatter", kNothing), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("4", "llmx", kNothing), nopspan::Errc::ok);
   EXPECT_THAT(listed(""),
               ElementsAre("1 llm.chat.stop", "2 llm.chat.start", "2 llm.tool.stop", "3 llm.chatter", "4 llmx"));
   EXPECT_THAT(listed("llm"), ElementsAre("1 llm.chat.stop", "2 llm.chat.start", "2 llm.tool.stop", "3 llm.chatter"));
@@ -164,26 +164,27 @@ TEST_F(Registry, RaisesTheGateForWhatIsAttachedAndNoMore) {
   using nopspan::detail::kGatePointHandlers;
   using nopspan::detail::kGateSpanHandlers;
   EXPECT_EQ(gate() & (kGateSpanHandlers | kGatePointHandlers), 0U);
-  nopspan::attach("point", "cache.hit", kNothing);
+  EXPECT_EQ(nopspan::attach("point", "cache.hit", kNothing), nopspan::Errc::ok);
   EXPECT_EQ(gate() & kGateSpanHandlers, 0U);  // a handler of other events does not make spans cost anything
   EXPECT_NE(gate() & kGatePointHandlers, 0U);
-  nopspan::attach("span", "work.stop", kNothing);
+  EXPECT_EQ(nopspan::attach("span", "work.stop", kNothing), nopspan::Errc::ok);
   EXPECT_NE(gate() & kGateSpanHandlers, 0U);
-  nopspan::detach("span");
+  EXPECT_EQ(nopspan::detach("span"), nopspan::Errc::ok);
   EXPECT_EQ(gate() & kGateSpanHandlers, 0U);
-  nopspan::detach("point");
+  EXPECT_EQ(nopspan::detach("point"), nopspan::Errc::ok);
   EXPECT_EQ(gate() & (kGateSpanHandlers | kGatePointHandlers), 0U);
 }
 
 TEST_F(Registry, DestroysWhatAHandlerHeldByTheTimeDetachReturns) {
   auto held = std::make_shared<int>(7);
   const std::weak_ptr<int> watched = held;
-  nopspan::attach(
-      "id", "a.b", [held](const Event&) {}, "config");
+  EXPECT_EQ(nopspan::attach(
+                "id", "a.b", [held](const Event&) {}, "config"),
+            nopspan::Errc::ok);
   held.reset();
   nopspan::execute("a.b");
   EXPECT_FALSE(watched.expired());
-  nopspan::detach("id");
+  EXPECT_EQ(nopspan::detach("id"), nopspan::Errc::ok);
   EXPECT_TRUE(watched.expired());
 }
 

@@ -89,22 +89,28 @@ struct Farewell {
 
 // Attaches a handler that detaches itself, so that the emitting thread destroys its captures.
 void attach_once(const std::string& id, std::shared_ptr<void> held) {
-  ASSERT_EQ(nopspan::attach(id, "a.b", [id, held = std::move(held)](const Event&) { nopspan::detach(id); }), Errc::ok);
+  ASSERT_EQ(
+      nopspan::attach(
+          id, "a.b", [id, held = std::move(held)](const Event&) { EXPECT_EQ(nopspan::detach(id), nopspan::Errc::ok); }),
+      Errc::ok);
 }
 
 TEST(RegistryThreads, WhatAHandlerHeldMayEmitWhenItIsDestroyed) {
   std::atomic<bool> inside{false};
   std::atomic<bool> go_on{false};
   std::atomic<bool> second{false};
-  nopspan::attach("first", "farewell", [&](const Event&) {
-    inside = true;
-    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
-  });
-  nopspan::attach("second", "farewell", [&](const Event&) { second = true; });
+  EXPECT_EQ(nopspan::attach("first", "farewell",
+                            [&](const Event&) {
+                              inside = true;
+                              EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+                            }),
+            nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("second", "farewell", [&](const Event&) { second = true; }), nopspan::Errc::ok);
   attach_once("once", std::make_shared<Farewell>());
   std::thread emitter([] { nopspan::execute("a.b"); });
   ASSERT_TRUE(wait_until([&] { return inside.load(); }));
-  nopspan::attach("other", "c.d", [](const Event&) {});  // replaces the table that the emitter is using
+  EXPECT_EQ(nopspan::attach("other", "c.d", [](const Event&) {}),
+            nopspan::Errc::ok);  // replaces the table that the emitter is using
   go_on = true;
   emitter.join();
   EXPECT_TRUE(second);
@@ -139,9 +145,9 @@ TEST(RegistryThreads, WhatAHandlerHeldIsNotDestroyedInsideAnotherOne) {
   ASSERT_EQ(nopspan::attach("held", "a.b", [held = std::make_shared<Exporter>()](const Event&) {}), Errc::ok);
   ASSERT_EQ(nopspan::attach("detacher", "a.b",
                             [](const Event&) {
-                              nopspan::detach("held");
-                              nopspan::attach("other", "c.d", [](const Event&) {});
-                              nopspan::detach("other");
+                              EXPECT_EQ(nopspan::detach("held"), nopspan::Errc::ok);
+                              EXPECT_EQ(nopspan::attach("other", "c.d", [](const Event&) {}), nopspan::Errc::ok);
+                              EXPECT_EQ(nopspan::detach("other"), nopspan::Errc::ok);
                             }),
             Errc::ok);
   nopspan::execute("a.b");
@@ -160,7 +166,7 @@ TEST(RegistryThreads, WhatManyHandlersHeldIsDestroyedOneByOne) {
     }
   };
   deepest = 0;
-  nopspan::attach("listener", "farewell", [](const Event&) {});
+  EXPECT_EQ(nopspan::attach("listener", "farewell", [](const Event&) {}), nopspan::Errc::ok);
   constexpr int kHandlers = 100;
   for (int i = 0; i < kHandlers; ++i) attach_once("once." + std::to_string(i), std::make_shared<Nesting>());
   nopspan::execute("a.b");
@@ -175,12 +181,14 @@ TEST(RegistryThreads, DetachWaitsForAHandlerThatHasDetachedItself) {
   std::atomic<bool> ended{false};
   auto held = std::make_shared<int>(7);
   const std::weak_ptr<int> watched = held;
-  nopspan::attach("once", "a.b", [&, held](const Event&) {
-    nopspan::detach("once");
-    gone = true;
-    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
-    ended = true;
-  });
+  EXPECT_EQ(nopspan::attach("once", "a.b",
+                            [&, held](const Event&) {
+                              EXPECT_EQ(nopspan::detach("once"), nopspan::Errc::ok);
+                              gone = true;
+                              EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+                              ended = true;
+                            }),
+            nopspan::Errc::ok);
   held.reset();
   std::thread emitter([] { nopspan::execute("a.b"); });
   ASSERT_TRUE(wait_until([&] { return gone.load(); }));
@@ -219,7 +227,7 @@ TEST(RegistryThreads, AForkWhileSomethingIsDestroyedLetsTheChildDetach) {
   std::atomic<bool> begun{false};
   std::atomic<bool> go_on{false};
   attach_once("once", std::shared_ptr<Slow>(new Slow{begun, go_on}));
-  nopspan::attach("mine", "c.d", [](const Event&) {});
+  EXPECT_EQ(nopspan::attach("mine", "c.d", [](const Event&) {}), nopspan::Errc::ok);
   std::thread emitter([] { nopspan::execute("a.b"); });
   ASSERT_TRUE(wait_until([&] { return begun.load(); }));
   EXPECT_THAT(in_child([] { EXPECT_EQ(nopspan::detach("mine"), Errc::ok); }), IsEmpty());
@@ -233,15 +241,17 @@ TEST(RegistryThreads, DetachWaitsForADispatchThatHasNotYetReachedTheHandler) {
   std::atomic<bool> go_on{false};
   std::atomic<bool> detached{false};
   std::atomic<bool> late{false};
-  nopspan::attach("first", "a.b", [&](const Event&) {
-    inside = true;
-    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
-  });
-  nopspan::attach("second", "a.b", [&](const Event&) { late = detached.load(); });
+  EXPECT_EQ(nopspan::attach("first", "a.b",
+                            [&](const Event&) {
+                              inside = true;
+                              EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+                            }),
+            nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("second", "a.b", [&](const Event&) { late = detached.load(); }), nopspan::Errc::ok);
   std::thread emitter([] { nopspan::execute("a.b"); });
   ASSERT_TRUE(wait_until([&] { return inside.load(); }));
   std::thread detacher([&] {
-    nopspan::detach("second");
+    EXPECT_EQ(nopspan::detach("second"), nopspan::Errc::ok);
     detached = true;
   });
   EXPECT_TRUE(wait_until([] { return nopspan::list_handlers("a.b").size() == 1; }));
@@ -249,7 +259,7 @@ TEST(RegistryThreads, DetachWaitsForADispatchThatHasNotYetReachedTheHandler) {
   emitter.join();
   detacher.join();
   EXPECT_FALSE(late);
-  nopspan::detach("first");
+  EXPECT_EQ(nopspan::detach("first"), nopspan::Errc::ok);
 }
 
 TEST(RegistryThreads, DetachInsideAHandlerDoesNotWaitForOthers) {
@@ -261,8 +271,8 @@ TEST(RegistryThreads, DetachInsideAHandlerDoesNotWaitForOthers) {
       EXPECT_EQ(nopspan::detach(other), Errc::ok);  // each detaches while the other runs
     };
   };
-  nopspan::attach("left", "left.event", detach_the_other("right"));
-  nopspan::attach("right", "right.event", detach_the_other("left"));
+  EXPECT_EQ(nopspan::attach("left", "left.event", detach_the_other("right")), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("right", "right.event", detach_the_other("left")), nopspan::Errc::ok);
   std::thread left([] { nopspan::execute("left.event"); });
   std::thread right([] { nopspan::execute("right.event"); });
   left.join();
@@ -272,7 +282,7 @@ TEST(RegistryThreads, DetachInsideAHandlerDoesNotWaitForOthers) {
 
 TEST(RegistryThreads, AHandlerSeesEveryEventOfEveryThread) {
   std::atomic<int> calls{0};
-  nopspan::attach("count", "work.stop", [&](const Event&) { ++calls; });
+  EXPECT_EQ(nopspan::attach("count", "work.stop", [&](const Event&) { ++calls; }), nopspan::Errc::ok);
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([] {
@@ -281,7 +291,7 @@ TEST(RegistryThreads, AHandlerSeesEveryEventOfEveryThread) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(calls, 2000);
-  nopspan::detach("count");
+  EXPECT_EQ(nopspan::detach("count"), nopspan::Errc::ok);
 }
 
 TEST(RegistryThreads, OneOfTwoThatAttachTheSameIdSucceeds) {

@@ -337,18 +337,20 @@ TEST(SpanAttributes, SayWhyASpanFailedWhateverElseTheApplicationSays) {
 
 TEST(SpanAttributes, MayBeAskedForByCopiesOfAnEvent) {
   std::size_t sizes[2] = {};
-  nopspan::attach("copies", "work.stop", [&](const nopspan::Event& event) {
-    const nopspan::Event copy = event;
-    const nopspan::FieldsView first = event.attributes();
-    sizes[1] = copy.attributes().size();
-    sizes[0] = first.size();
-  });
+  EXPECT_EQ(nopspan::attach("copies", "work.stop",
+                            [&](const nopspan::Event& event) {
+                              const nopspan::Event copy = event;
+                              const nopspan::FieldsView first = event.attributes();
+                              sizes[1] = copy.attributes().size();
+                              sizes[0] = first.size();
+                            }),
+            nopspan::Errc::ok);
   {
     const Span span{"work", [](Fields& f) {
                       for (int i = 0; i < 100; ++i) f.set("key" + std::to_string(i), i);
                     }};
   }
-  nopspan::detach("copies");
+  EXPECT_EQ(nopspan::detach("copies"), nopspan::Errc::ok);
   EXPECT_THAT(sizes, ElementsAre(100, 100));
 }
 

@@ -313,7 +313,7 @@ TEST(Span, EndsQuietlyIfTheHandlerWasDetachedMeanwhile) {
 }
 
 TEST(Span, LeavesErrnoAlone) {
-  nopspan::attach("id", "work.stop", [](const nopspan::Event&) { errno = EINVAL; });
+  EXPECT_EQ(nopspan::attach("id", "work.stop", [](const nopspan::Event&) { errno = EINVAL; }), nopspan::Errc::ok);
   errno = ENOENT;
   std::thread([] {
     errno = ENOENT;
@@ -322,7 +322,7 @@ TEST(Span, LeavesErrnoAlone) {
   }).join();
   { const Span span{"work"}; }
   EXPECT_EQ(errno, ENOENT);
-  nopspan::detach("id");
+  EXPECT_EQ(nopspan::detach("id"), nopspan::Errc::ok);
 }
 
 TEST(Span, EmitsNothingForAHandlerAttachedAfterItsStart) {

@@ -38,7 +38,9 @@ namespace {
 TEST(StartRecord, OfWhatIsOverHasNoOutcome) {
   const RaisedGate tracer(RaisedGate::spans);
   seen.reset();
-  nopspan::agent::emit_tool_exception(nopspan::Value::map(), nopspan::Value::map({{"type", "app::Timeout"}}), 1);
+  EXPECT_EQ(
+      nopspan::agent::emit_tool_exception(nopspan::Value::map(), nopspan::Value::map({{"type", "app::Timeout"}}), 1),
+      nopspan::Errc::ok);
   ASSERT_TRUE(seen.has_value());
   EXPECT_EQ(seen->status, 0U);
   EXPECT_EQ(seen->error_type, "");

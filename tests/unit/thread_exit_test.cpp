@@ -270,13 +270,15 @@ TEST(Cancellation, ThatIsPendingDoesNotActWhereHandlersAreAttachedAndDetached) {
 TEST(Cancellation, DoesNotStopAHandlerHalfWay) {
   EXPECT_THAT(in_child([] {
                 bool whole = false;
-                nopspan::attach("id", "work.start", [&](const Event&) {
-                  pthread_testcancel();
-                  whole = true;
-                });
+                EXPECT_EQ(nopspan::attach("id", "work.start",
+                                          [&](const Event&) {
+                                            pthread_testcancel();
+                                            whole = true;
+                                          }),
+                          nopspan::Errc::ok);
                 expect_passable_with_a_pending_cancellation([] { const Span span{"work"}; });
                 EXPECT_TRUE(whole);
-                nopspan::detach("id");
+                EXPECT_EQ(nopspan::detach("id"), nopspan::Errc::ok);
               }),
               IsEmpty());
 }

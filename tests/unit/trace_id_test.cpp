@@ -81,7 +81,7 @@ TEST_F(TraceId, InsideARequestStaysMetadataAndIsCounted) {
   EXPECT_EQ(differ_.times(), 1U);
   agent::operators::done([](auto& e) { e.trace_id("run-4"); });
   EXPECT_EQ(differ_.times(), 2U);
-  agent::emit_tool_stop(Value::map({{"trace_id", "run-4"}}), 1, 1);
+  EXPECT_EQ(agent::emit_tool_stop(Value::map({{"trace_id", "run-4"}}), 1, 1), nopspan::Errc::ok);
   EXPECT_EQ(differ_.times(), 3U);
   for (const auto& event : recorder_.events()) {
     EXPECT_EQ(event->request_id(), "order-7");
@@ -102,8 +102,8 @@ TEST_F(TraceId, OfAnEventWithoutARequestIsItsRequestId) {
   agent::operators::started([](auto& e) { e.operator_name("o"); });
   agent::operators::done([](auto& e) { e.trace_id("run-5"); });
   agent::operators::done(Context(), [](auto& e) { e.trace_id("run-6"); });
-  agent::emit("agent.operator.wait", Value::map(), Value::map({{"trace_id", "run-7"}}));
-  agent::emit_tool_stop(Value::map({{"trace_id", "run-8"}}), 1, 1);
+  EXPECT_EQ(agent::emit("agent.operator.wait", Value::map(), Value::map({{"trace_id", "run-7"}})), nopspan::Errc::ok);
+  EXPECT_EQ(agent::emit_tool_stop(Value::map({{"trace_id", "run-8"}}), 1, 1), nopspan::Errc::ok);
   const auto events = recorder_.events();
   ASSERT_THAT(events, SizeIs(5));
   EXPECT_EQ(events[0]->request_id(), "");

@@ -47,7 +47,7 @@ class Record {
     for (const std::string_view name : agent::event_names()) events.emplace_back(name);
     error_ = nopspan::attach_many("record", events, [this](const nopspan::Event& event) { write(event); });
   }
-  ~Record() { nopspan::detach("record"); }
+  ~Record() { static_cast<void>(nopspan::detach("record")); }
   [[nodiscard]] nopspan::Errc error() const { return error_; }
 
   void span(std::string_view name, std::string_view of, std::uint64_t duration_ns, int status) {
@@ -136,7 +136,7 @@ void calls(Record& record, int round) {
         agent::tool, [](auto& m) { m.tool_name("broken"); }, [] { throw std::runtime_error("why"); });
   } catch (const std::runtime_error&) {
   }
-  agent::emit_tool_stop(Value::map({{"tool_name", "late"}}), 1, now_ns() - 5'000'000);
+  static_cast<void>(agent::emit_tool_stop(Value::map({{"tool_name", "late"}}), 1, now_ns() - 5'000'000));
   given(
       record, agent::compaction, "summarize", round, [](auto& m) { m.message_count(40).strategy("summarize"); }, [] {});
 }

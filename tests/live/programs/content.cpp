@@ -84,7 +84,7 @@ void emit_agent() {
     }
     Value measurements = Value::map();
     for (const auto& field : event.measurements) measurements.set(field.key, 1);
-    agent::emit(event.name.view(), measurements, metadata);
+    static_cast<void>(agent::emit(event.name.view(), measurements, metadata));
   }
   agent::operators::think([](auto& e) { e.thought(canary("thought")); });
   agent::operators::execute_complete([](auto& e) { e.code(canary("code")).result(canary("code-result")); });
@@ -101,13 +101,13 @@ int main() {
     for (const std::string_view name : list) names.emplace_back(name);
   }
   for (const char* name : {"app.event", "gen_ai.tool.call"}) names.emplace_back(name);
-  nopspan::attach_many("canaries", names, [&](const nopspan::Event& event) {
+  static_cast<void>(nopspan::attach_many("canaries", names, [&](const nopspan::Event& event) {
     const std::string text = event.metadata().copy().to_string();
     const std::lock_guard<std::mutex> lock(mutex);
     for (const std::string& each : made) {
       if (text.find(each) != std::string::npos) handled.insert(each);
     }
-  });
+  }));
   Commands commands;
   commands["canary"] = [](std::istringstream& a) {
     emit_each(word(a));

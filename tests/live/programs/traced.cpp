@@ -76,8 +76,8 @@ void emit_agents() {
     agent::operators::state_change([](auto& e) { e.operator_name("ets").from("healthy").to("warning"); });
     agent::tool_span([](auto& m) { m.tool_name("memory"); }, [] { return 1024; });
     const std::uint64_t before = now_ns() - 5'000'000;
-    agent::emit_tool_stop(nopspan::Value::map({{"tool_name", "late"}}), 1, before);
-    agent::emit_tool_exception(nopspan::Value::map({{"tool_name", "broken"}}), "timeout", before);
+    static_cast<void>(agent::emit_tool_stop(nopspan::Value::map({{"tool_name", "late"}}), 1, before));
+    static_cast<void>(agent::emit_tool_exception(nopspan::Value::map({{"tool_name", "broken"}}), "timeout", before));
   }
   const nopspan::Span compaction{agent::compaction, [](auto& m) { m.message_count(40).strategy("summarize"); }};
 }

@@ -50,7 +50,7 @@ class Recorder {
     }
     error_ = nopspan::attach_many("recorder", events, [this](const nopspan::Event& event) { write(event); });
   }
-  ~Recorder() { nopspan::detach("recorder"); }
+  ~Recorder() { static_cast<void>(nopspan::detach("recorder")); }
   [[nodiscard]] nopspan::Errc error() const { return error_; }
 
  private:
