@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every nopspan header needs to know of the compiler and of the way the library is linked.
+/// @file
+/// Settings that every nopspan header needs: the compiler, and how the library is linked. Programs do not
+/// include it themselves.
 #ifndef NOPSPAN_CONFIG_H
 #define NOPSPAN_CONFIG_H
 
@@ -13,21 +15,23 @@
 #error "nopspan's records and gate are for 64-bit little-endian machines"
 #endif
 
-// The static library (CMake target nopspan::nopspan_static, which defines NOPSPAN_STATIC) hides all its symbols, so
-// that every copy is complete in itself; the shared one exports just what is declared with NOPSPAN_API.
+/// The visibility of what the library defines. The static library (CMake target nopspan::nopspan_static, which defines
+/// NOPSPAN_STATIC) hides all its symbols, so that every copy is complete in itself. The shared library exports what is
+/// declared with NOPSPAN_API, and nothing else.
 #if defined(NOPSPAN_STATIC)
 #define NOPSPAN_API __attribute__((visibility("hidden")))
 #else
 #define NOPSPAN_API __attribute__((visibility("default")))
 #endif
 
-// For constants that headers define. Visible, gcc makes them STB_GNU_UNIQUE, and a plug-in that has one can never be
-// unloaded again.
+/// For constants that headers define. With default visibility gcc makes them STB_GNU_UNIQUE, and a plug-in that has one
+/// can never be unloaded.
 #define NOPSPAN_CONSTANT inline constexpr __attribute__((visibility("hidden")))
 
-// For what runs only when somebody listens: it is kept out of the caller's hot code.
+/// For functions that run only while a tracer or handler is attached: they are kept out of the caller's hot code.
 #define NOPSPAN_COLD __attribute__((cold, noinline))
 
+/// 1 if the program is compiled with exceptions, otherwise 0.
 #if defined(__cpp_exceptions)
 #define NOPSPAN_EXCEPTIONS 1
 #else

@@ -1,5 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which request this is: ids, and how they travel between threads, coroutines and processes.
+/// @file
+/// Which request this is: ids, and how they travel between threads, coroutines and processes.
+///
+/// @code
+/// // A server: the request continues the trace of its caller.
+/// const char* traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+/// nopspan::ContextScope scope{nopspan::Context::from_traceparent(traceparent)};
+///
+/// // To another thread:
+/// auto task = [context = nopspan::Context::current()] {
+///   nopspan::ContextScope here{context};
+///   return nopspan::request_id();
+/// };
+///
+/// // To another process: the value of its "traceparent" header.
+/// std::string header = nopspan::Context::current().traceparent();
+/// @endcode
+///
+/// Thread safety: the free functions and the static functions of Context may be called from any thread at any time. A
+/// Context is a plain value, with the thread safety of one. A ContextScope belongs to the thread that created it.
 #ifndef NOPSPAN_CONTEXT_H
 #define NOPSPAN_CONTEXT_H
 
@@ -17,65 +36,70 @@ struct ContextAccess;
 struct SpanState;
 }  // namespace detail
 
-// A request id in visible form: 22 characters of URL-safe Base64 (or a supplied id of another shape, at most 63 bytes).
+/// A request id as text: 22 characters of URL-safe Base64, or an id of another form that the application chose, of at
+/// most 63 bytes.
 using RequestId = FixedString<63>;
 
-// A request id that nobody has used: 22 characters over 16 bytes from getrandom(2). Thread-safe.
+/// Makes a new request id: 22 characters for 16 bytes from getrandom(2).
 NOPSPAN_API RequestId make_request_id() noexcept;
 
-// The current thread's request id; empty when there is none. A request has one from its outermost span on while
-// somebody listens, and inside a ContextScope at any time.
+/// The request id of the thread's current context; empty if there is none. A ContextScope sets it at any time. Without
+/// one, a request has an id from its outermost span on, and only if that span is recorded.
 NOPSPAN_API RequestId request_id() noexcept;
 
-// The place of some work in a trace: the request (16 bytes, the W3C and OTLP trace id), the innermost span, and the
-// labels that spans below inherit. A plain value: copy it, keep it, send it to another thread. Its members are
-// thread-safe as a plain value's are.
+/// A place in a trace: the request (16 bytes, the trace id of W3C and OTLP), the innermost span, and the labels that
+/// spans below inherit. A plain value of at most 128 bytes: copy it, keep it, send it to another thread.
 class Context {
  public:
-  // An empty context: a span below it begins a new request.
+  /// An empty context. A span below it starts a new request.
   constexpr Context() noexcept = default;
 
-  // A context for a new request.
+  /// A context for a new request.
   NOPSPAN_API static Context make() noexcept;
 
-  // The calling thread's: that of its innermost Span or ContextScope. Empty when there is neither; a span that ran
-  // before anybody listened is unknown, and a context taken from it marks the spans below as orphans rather than as new
-  // roots.
+  /// The calling thread's context: that of its innermost Span or ContextScope. It is empty if there is neither. Inside
+  /// a span that was not recorded it is marked as unknown, so that spans below it are orphans and not false roots.
   NOPSPAN_API static Context current() noexcept;
 
-  // A context for a request whose id comes from elsewhere. 22 characters of the shape that make_request_id() gives, and
-  // 32 hexadecimal digits, are the trace id itself. Another text is kept as the visible id (control characters and
-  // bytes that are not UTF-8 replaced by "?", at most 63 bytes, cut visibly and counted) and hashed to the trace id.
-  // Null and empty give a new id, and are counted (stats().invalid_ids).
+  /// A context for a request whose id comes from elsewhere.
+  ///
+  /// - 22 characters as make_request_id() returns them, and 32 hexadecimal digits, are the trace id itself.
+  /// - Other text is kept as the visible id and hashed to the trace id. Control characters and bytes that are not UTF-8
+  ///   become "?". More than 63 bytes are truncated with "…" and counted (stats().truncated).
+  /// - Null and empty text give a new id, and are counted (stats().invalid_ids).
   NOPSPAN_API static Context with_request_id(Text id) noexcept;
 
-  // The context that W3C Trace Context headers name (https://www.w3.org/TR/trace-context/). Empty if `traceparent` is
-  // null or empty, or malformed, which is counted (stats().invalid_ids); a malformed `tracestate` alone is left out,
-  // and counted (stats().invalid_tracestate). Over 512 bytes, whole members of `tracestate` are left out: those over
-  // 128 bytes first, then from the end.
+  /// The context that the headers of W3C Trace Context name (https://www.w3.org/TR/trace-context/). It is empty if
+  /// `traceparent` is null, empty or malformed; a malformed one is counted (stats().invalid_ids). If `tracestate` alone
+  /// is malformed, it is dropped and counted (stats().invalid_tracestate). A tracestate of more than 512 bytes loses
+  /// whole members: first those of more than 128 bytes, then those at the end.
   NOPSPAN_API static Context from_traceparent(Text traceparent, Text tracestate = {}) noexcept;
 
+  /// Whether the context names no request.
   [[nodiscard]] constexpr bool empty() const noexcept { return (bits_ & kHasTrace) == 0; }
+  /// Whether the context names a request.
   constexpr explicit operator bool() const noexcept { return !empty(); }
 
-  // The visible id; empty for an empty context.
+  /// The visible id; empty for an empty context.
   [[nodiscard]] NOPSPAN_API RequestId request_id() const noexcept;
-  // 32 lower-case hexadecimal digits; empty for an empty context.
+  /// The trace id: 32 lower-case hexadecimal digits; empty for an empty context.
   [[nodiscard]] NOPSPAN_API FixedString<32> trace_id() const noexcept;
-  // The innermost span; 0 when no span has begun yet.
+  /// The innermost span; 0 if no span has started yet.
   [[nodiscard]] constexpr std::uint64_t span_id() const noexcept { return span_id_; }
-  // The outermost span of this process; 0 when none has begun yet.
+  /// The outermost span of this process; 0 if none has started yet.
   [[nodiscard]] constexpr std::uint64_t root_id() const noexcept { return root_id_; }
-  // Whether the caller of this process asked for the trace to be kept (the sampled flag of its traceparent).
+  /// Whether the caller of this process wants the trace kept: the sampled flag of its traceparent.
   [[nodiscard]] constexpr bool sampled() const noexcept { return (trace_flags_ & 1U) != 0; }
 
-  // The label that spans below inherit: "engine", "model", "tenant" and the keys of Fields::label(). Empty where there
-  // is none; "other" where there were too many.
+  /// The value of a label that spans below inherit: "engine", "model", "tenant", or a key of Fields::label(). Empty if
+  /// it is not set; "other" if the process has used too many values.
   [[nodiscard]] NOPSPAN_API FixedString<63> label(Text key) const noexcept;
 
-  // The headers for a call to another process. Empty for an empty context. What came in by from_traceparent() goes out
-  // unchanged where no span has begun in between, so that an untraced hop breaks nobody's trace.
+  /// The header `traceparent` for a call to another process; empty for an empty context. A context from
+  /// from_traceparent() below which no span was recorded gives the same headers again, so that a process that records
+  /// nothing breaks no trace.
   [[nodiscard]] NOPSPAN_API FixedString<55> traceparent() const noexcept;
+  /// The header `tracestate`; empty if there is none.
   [[nodiscard]] NOPSPAN_API FixedString<512> tracestate() const noexcept;
 
  private:
@@ -83,8 +107,8 @@ class Context {
   static constexpr std::uint8_t kHasTrace = 1;     // trace_id_ is set
   static constexpr std::uint8_t kRemote = 2;       // span_id_ is another process's
   static constexpr std::uint8_t kForeign = 4;      // foreign_ is the visible id
-  static constexpr std::uint8_t kUntraced = 8;     // taken where a span may be running that nobody recorded
-  static constexpr std::uint8_t kUnrecorded = 16;  // taken from an AsyncSpan that nobody recorded, or that has ended
+  static constexpr std::uint8_t kUntraced = 8;     // a span may be running here that was not recorded
+  static constexpr std::uint8_t kUnrecorded = 16;  // from an AsyncSpan that was not recorded, or that has ended
   static constexpr std::size_t kLabels = 6;        // engine, model, tenant, and three more
 
   unsigned char trace_id_[16] = {};
@@ -111,15 +135,19 @@ struct Frame {
 };
 }  // namespace detail
 
-// Makes a context the calling thread's for as long as this object lives, whether or not anybody listens. Costs one
-// thread-local write. Destroy it on the thread that made it, innermost first; never hold one across a co_await
-// (nopspan/coroutine.h has what is needed there).
+/// Makes a context the calling thread's current one for as long as this object lives, whether or not a tracer or
+/// handler is attached. It costs one thread-local write.
+///
+/// - Destroy it on the thread that created it, innermost first.
+/// - Never hold one across a co_await; coroutine.h has a scope for coroutines.
 class ContextScope {
  public:
+  /// Makes `context`, which is copied, the current one. An empty context is allowed: spans inside start a new request.
   [[nodiscard]] explicit ContextScope(const Context& context) noexcept { enter(context); }
+  /// Restores the context that was current before.
   ~ContextScope() { leave(); }
-  ContextScope(const ContextScope&) = delete;
-  ContextScope& operator=(const ContextScope&) = delete;
+  ContextScope(const ContextScope&) = delete;             ///< a scope is not copied
+  ContextScope& operator=(const ContextScope&) = delete;  ///< a scope is not copied
 
  private:
   NOPSPAN_API void enter(const Context& context) noexcept;

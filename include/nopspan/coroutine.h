@@ -1,41 +1,65 @@
 // SPDX-License-Identifier: Apache-2.0
-// Contexts in coroutines: restored at each resume, on whatever thread, and the thread's own put back at each suspend.
-//
-//   struct Task { struct promise_type : nopspan::CoroutinePromise { … }; };
-//
-//   Task answer(Request request) {
-//     nopspan::AsyncSpan span{"llm.chat", nopspan::Context::from_traceparent(request.traceparent)};
-//     auto scope = co_await nopspan::context_scope(span.context());   // current in this coroutine from here on
-//     co_await model.run();                                            // and again here, whichever thread resumes it
-//   }
-//
-// The header is C++17: it needs no <coroutine>, and what it defines is inert until C++20 uses it.
+/// @file
+/// Contexts in coroutines: a coroutine's context becomes current each time it resumes, on whatever thread, and the
+/// thread's own context is restored each time it suspends.
+///
+/// @code
+/// #include <nopspan/coroutine.h>
+/// #include <nopspan/span.h>
+///
+/// #include <coroutine>
+///
+/// struct Task {
+///   struct promise_type : nopspan::CoroutinePromise {
+///     Task get_return_object() { return {}; }
+///     std::suspend_never initial_suspend() noexcept { return {}; }
+///     std::suspend_never final_suspend() noexcept { return {}; }
+///     void return_void() {}
+///     void unhandled_exception() {}
+///   };
+/// };
+///
+/// Task answer(const char* traceparent) {
+///   nopspan::AsyncSpan span{"llm.chat", nopspan::Context::from_traceparent(traceparent)};
+///   auto scope = co_await nopspan::context_scope(span.context());  // current in this coroutine from here on
+///   co_await std::suspend_always{};                                // and again here, whichever thread resumes it
+///   span.end();
+/// }
+/// @endcode
+///
+/// The header is C++17. It does not include `<coroutine>`, and what it defines is inert until C++20 code uses it.
+///
+/// Thread safety: the objects of a coroutine are used by one thread at a time, as the coroutine is.
 #ifndef NOPSPAN_COROUTINE_H
 #define NOPSPAN_COROUTINE_H
 
 #include <nopspan/config.h>
 #include <nopspan/context.h>
+#include <nopspan/detail/awaiter.h>
 
 #include <type_traits>
 #include <utility>
 
 namespace nopspan {
 
-// The context of one coroutine. Lives in the coroutine's frame; used by one thread at a time, as the coroutine is.
+/// The context of one coroutine, which lives in the coroutine's frame. CoroutinePromise has one; a promise or awaiter
+/// of another design may use it directly.
 class CoroutineContext {
  public:
+  /// No context yet: enter() does nothing.
   CoroutineContext() noexcept = default;
+  /// Restores the thread's own context if the coroutine's is current.
   ~CoroutineContext() { leave(); }
-  CoroutineContext(const CoroutineContext&) = delete;
-  CoroutineContext& operator=(const CoroutineContext&) = delete;
+  CoroutineContext(const CoroutineContext&) = delete;             ///< not copied
+  CoroutineContext& operator=(const CoroutineContext&) = delete;  ///< not copied
 
-  // Makes `context` the coroutine's, and current on this thread; returns the one before.
+  /// Makes `context` the coroutine's, and current on this thread. Returns the coroutine's previous context.
   NOPSPAN_API Context exchange(const Context& context) noexcept;
-  // Before a suspend: puts the thread's own context back.
+  /// Before a suspend: restores the thread's own context.
   NOPSPAN_API void leave() noexcept;
-  // After a resume: makes the coroutine's context current on this thread.
+  /// After a resume: makes the coroutine's context current on this thread.
   NOPSPAN_API void enter() noexcept;
-  // Whether it is current on a thread now.
+  /// Whether it is current on a thread now.
   [[nodiscard]] bool entered() const noexcept { return entered_; }
 
  private:
@@ -45,20 +69,23 @@ class CoroutineContext {
   bool entered_ = false;  // it is on a thread's stack now
 };
 
-// Keeps a context the coroutine's until the end of its scope, then restores the one before. A local of the coroutine.
+/// Makes a context the coroutine's until the scope ends, then restores the previous one. It is a local variable of the
+/// coroutine; `co_await context_scope(context)` returns it.
 class [[nodiscard]] CoroutineScope {
  public:
+  /// Makes `context` that of the coroutine which has `owner` in its frame.
   CoroutineScope(CoroutineContext& owner, const Context& context) noexcept
       : owner_(owner), nested_(owner.armed_), before_(owner.exchange(context)) {}
+  /// Restores the coroutine's previous context.
   ~CoroutineScope() {
-    const bool running = owner_.entered();  // not, if the coroutine is destroyed where it was suspended
+    const bool running = owner_.entered();  // false if the coroutine is destroyed while it is suspended
     owner_.leave();
     owner_.armed_ = nested_;
     owner_.frame_.context = before_;
     if (running) owner_.enter();
   }
-  CoroutineScope(const CoroutineScope&) = delete;
-  CoroutineScope& operator=(const CoroutineScope&) = delete;
+  CoroutineScope(const CoroutineScope&) = delete;             ///< a scope is not copied
+  CoroutineScope& operator=(const CoroutineScope&) = delete;  ///< a scope is not copied
 
  private:
   CoroutineContext& owner_;
@@ -68,38 +95,7 @@ class [[nodiscard]] CoroutineScope {
 
 namespace detail {
 
-template <class T>
-auto member_co_await([[maybe_unused]] T&& awaitable, int)
-#if defined(__cpp_impl_coroutine)
-    -> decltype(std::forward<T>(awaitable).operator co_await()) {
-  return std::forward<T>(awaitable).operator co_await();
-}
-#else
-    -> std::enable_if_t<sizeof(T) == 0> {
-}
-#endif
-template <class T>
-T&& member_co_await(T&& awaitable, long) {
-  return std::forward<T>(awaitable);
-}
-template <class T>
-auto free_co_await([[maybe_unused]] T&& awaitable, int)
-#if defined(__cpp_impl_coroutine)
-    -> decltype(operator co_await(std::forward<T>(awaitable))) {
-  return operator co_await(std::forward<T>(awaitable));
-}
-#else
-    -> std::enable_if_t<sizeof(T) == 0> {
-}
-#endif
-template <class T>
-auto free_co_await(T&& awaitable, long) -> decltype(member_co_await(std::forward<T>(awaitable), 0)) {
-  return member_co_await(std::forward<T>(awaitable), 0);
-}
-template <class T>
-using awaiter_t = decltype(free_co_await(std::declval<T>(), 0));
-
-// Wraps an awaitable: leaves the coroutine's context before it suspends, enters it again after it resumed.
+// Wraps an awaitable: leaves the coroutine's context before the coroutine suspends, enters it after it resumed.
 template <class T>
 class ContextAwaiter {
  public:
@@ -153,19 +149,21 @@ struct EnterScopeAwaiter {
 
 }  // namespace detail
 
-// In a coroutine whose promise is a CoroutinePromise: `auto scope = co_await context_scope(context);` makes it the
-// coroutine's until the scope ends; it does not suspend.
+/// In a coroutine whose promise is a CoroutinePromise, `auto scope = co_await context_scope(context);` makes `context`
+/// the coroutine's until the scope ends. It does not suspend.
 inline detail::EnterScope context_scope(const Context& context) noexcept { return {context}; }
 
-// A base for promise types: every co_await of the coroutine restores and puts back the context. A promise that has an
-// await_transform of its own calls transform() for what it returns; so does yield_value(), which goes round
-// await_transform.
+/// A base for promise types: every co_await of the coroutine leaves the context when it suspends, and enters it when it
+/// resumes.
 class CoroutinePromise {
  public:
+  /// Called by co_await.
   template <class T>
   auto await_transform(T&& awaitable) {
     return transform(std::forward<T>(awaitable));
   }
+  /// For a promise that has an await_transform() of its own: it passes its result through this. So does yield_value(),
+  /// because co_yield does not call await_transform().
   template <class T>
   auto transform(T&& awaitable) {
     if constexpr (std::is_same_v<std::decay_t<T>, detail::EnterScope>) {

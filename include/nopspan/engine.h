@@ -1,8 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The server's side: what an inference engine knows of a request.
-//
-//   slot.span = nopspan::AsyncSpan{nopspan::engine::request, nopspan::Context::from_traceparent(header),
-//                                  [&](auto& m) { m.model(name).arrival_ns(arrival); }};
+/// @file
+/// The engine catalogue: spans and gauges of an inference engine, the server's side of a request.
+///
+/// @code
+/// namespace engine = nopspan::engine;
+/// nopspan::AsyncSpan span{engine::request, nopspan::Context::current(),
+///                         [](auto& m) { m.model("llama-3").arrival_ns(1'000'000); }};
+/// span.with<engine::RequestFields>([](auto& m) { m.queue_ns(2'000).prefill_ns(30'000).decode_ns(400'000); });
+/// span.end();
+///
+/// engine::stats([](auto& m) { m.running(3).waiting(1).kv_cache_used(512).kv_cache_total(1024); });
+/// @endcode
+///
+/// Thread safety: as spans (span.h). stats() and event_names() may be called from any thread at any time.
 #ifndef NOPSPAN_ENGINE_H
 #define NOPSPAN_ENGINE_H
 
@@ -17,23 +27,28 @@
 #include <cstdint>
 #include <string_view>
 
+/// The engine catalogue.
 namespace nopspan::engine {
 
-namespace detail {
-// CRTP so that a chain of setters keeps the builder's own type.
+/// The setters of all spans of an engine, which return the builder's own type. Not used by itself.
 template <class Self>
-class Builder : public Fields {
+class CommonFields : public Fields {
  public:
   using Fields::Fields;
+  /// The name of the engine; see Fields::engine().
   Self& engine(Text name) { return put("engine", name); }
+  /// The name of the model; see Fields::model().
   Self& model(Text name) { return put("model", name); }
+  /// On whose behalf; see Fields::tenant().
   Self& tenant(Text name) { return put("tenant", name); }
+  /// A label; see Fields::label().
   Self& label(Text key, Text value) {
     Fields::label(key, value);
     return self();
   }
 
  protected:
+  /// @cond INTERNAL
   template <class T>
   Self& put(Text key, const T& value) {
     set(key, value);
@@ -43,97 +58,126 @@ class Builder : public Fields {
     measure(key, value);
     return self();
   }
+  /// @endcond
 
  private:
   Self& self() { return static_cast<Self&>(*this); }
 };
-}  // namespace detail
 
-// Metadata of engine.request, arrival to last byte. Its end fires the `engine_request` probe with these times.
-//
-// At its end nopspan adds, where they are known and the application did not set them: the measurements ttft_ns
-// (arrival, or else the span's start, to the first token), time_per_output_token_ns (decode_ns / (output_tokens - 1),
-// rounded down; absent for fewer than two tokens) and tokens_per_second (the inverse, a double; absent for a decode_ns
-// of 0); and the metadata `cancelled`, a bool.
-//
-// What cannot be is taken for absent there and in the probes, and counted (stats().values_clamped); handlers see it as
-// it was set: a negative time or count, a time that is not a number, a first token before the arrival. Token counts
-// over 2^53 count as 2^53 in the rates.
-class RequestFields : public detail::Builder<RequestFields> {
+/// Metadata of engine.request, from the arrival of a request to the last byte of its response. Its end fires the probe
+/// `engine_request` with these times.
+///
+/// At the end nopspan adds what can be computed and was not set:
+///
+/// | key | is |
+/// | --- | --- |
+/// | ttft_ns | from the arrival (or else the start of the span) to the first token |
+/// | time_per_output_token_ns | decode_ns / (output_tokens - 1), rounded down; absent below two tokens |
+/// | tokens_per_second | the inverse, a double; absent if decode_ns is 0 |
+/// | cancelled | metadata: a bool |
+///
+/// Impossible values are a negative time or count, a time that is not a number, and a first token before the arrival.
+/// They count as absent in these computations and in the probes, and are counted (stats().values_clamped). Handlers
+/// receive them as they were set. Token counts over 2^53 count as 2^53 in the rates.
+class RequestFields : public CommonFields<RequestFields> {
  public:
-  using Builder::Builder;
+  using CommonFields::CommonFields;
+  /// Tokens of the prompt, including those from a cache.
   RequestFields& input_tokens(std::int64_t count) { return put("input_tokens", count); }
+  /// Tokens that were generated.
   RequestFields& output_tokens(std::int64_t count) { return put("output_tokens", count); }
+  /// Tokens of the prompt that came from a cache.
   RequestFields& cached_tokens(std::int64_t count) { return put("cached_tokens", count); }
+  /// Generated tokens that were reasoning.
   RequestFields& reasoning_tokens(std::int64_t count) { return put("reasoning_tokens", count); }
+  /// Why the generation ended ("stop", "length").
   RequestFields& finish_reason(Text reason) { return put("finish_reason", reason); }
 
-  // When the request came, CLOCK_MONOTONIC in ns; 0: not known.
+  /// When the request arrived, CLOCK_MONOTONIC in ns; 0 means unknown.
   RequestFields& arrival_ns(std::int64_t time) { return put("arrival_ns", time); }
-  // How long it waited, read its prompt and generated, ns.
+  /// How long the request waited, in ns.
   RequestFields& queue_ns(std::int64_t time) { return number("queue_ns", time); }
+  /// How long the prefill (reading the prompt) took, in ns.
   RequestFields& prefill_ns(std::int64_t time) { return number("prefill_ns", time); }
+  /// How long the decode (generating tokens) took, in ns.
   RequestFields& decode_ns(std::int64_t time) { return number("decode_ns", time); }
-  // Of its prompt what was read so far, without what was in a cache; all of it unless the request ended early.
+  /// Tokens of the prompt that were read, without those from a cache. Fewer than the prompt has if the request ended
+  /// early.
   RequestFields& prefill_tokens(std::int64_t count) { return number("prefill_tokens", count); }
+  /// How often the request was preempted.
   RequestFields& preemptions(std::int64_t count) { return number("preemptions", count); }
 };
 
-// Metadata of engine.queue: a request waits.
-class QueueFields : public detail::Builder<QueueFields> {
+/// Metadata of engine.queue: a request waits.
+class QueueFields : public CommonFields<QueueFields> {
  public:
-  using Builder::Builder;
+  using CommonFields::CommonFields;
 };
 
-// Metadata of engine.prefill: a request's prompt is read. Its tokens are measurements: the request has the usage.
-class PrefillFields : public detail::Builder<PrefillFields> {
+/// Metadata of engine.prefill: a request's prompt is read. Its token counts are measurements, because the usage belongs
+/// to the request.
+class PrefillFields : public CommonFields<PrefillFields> {
  public:
-  using Builder::Builder;
+  using CommonFields::CommonFields;
+  /// Tokens that were read.
   PrefillFields& prefill_tokens(std::int64_t count) { return number("prefill_tokens", count); }
+  /// Tokens that came from a cache.
   PrefillFields& cached_tokens(std::int64_t count) { return number("cached_tokens", count); }
 };
 
-// Metadata of engine.decode: a request's tokens are generated.
-class DecodeFields : public detail::Builder<DecodeFields> {
+/// Metadata of engine.decode: a request's tokens are generated.
+class DecodeFields : public CommonFields<DecodeFields> {
  public:
-  using Builder::Builder;
+  using CommonFields::CommonFields;
+  /// Tokens that were generated.
   DecodeFields& decode_tokens(std::int64_t count) { return number("decode_tokens", count); }
 };
 
-// Metadata of engine.step: one forward pass for many requests, to which it has links.
-class StepFields : public detail::Builder<StepFields> {
+/// Metadata of engine.step: one forward pass for many requests, to which it has links.
+class StepFields : public CommonFields<StepFields> {
  public:
-  using Builder::Builder;
+  using CommonFields::CommonFields;
+  /// How many requests the pass served.
   StepFields& batch_size(std::int64_t count) { return number("batch_size", count); }
+  /// Tokens of prompts that the pass read.
   StepFields& prefill_tokens(std::int64_t count) { return number("prefill_tokens", count); }
+  /// Tokens that the pass generated.
   StepFields& decode_tokens(std::int64_t count) { return number("decode_tokens", count); }
+  /// A request that the pass served; see Fields::link().
   StepFields& link(const Context& request) {
     Fields::link(request);
     return *this;
   }
 };
 
+/// @{
+/// The name of a span: `AsyncSpan span{engine::request, parent, [&](auto& m) { m.model(name); }};`
 NOPSPAN_CONSTANT SpanName<RequestFields> request{"engine.request"};
 NOPSPAN_CONSTANT SpanName<QueueFields> queue{"engine.queue"};
 NOPSPAN_CONSTANT SpanName<PrefillFields> prefill{"engine.prefill"};
 NOPSPAN_CONSTANT SpanName<DecodeFields> decode{"engine.decode"};
 NOPSPAN_CONSTANT SpanName<StepFields> step{"engine.step"};
+/// @}
 
-// The gauges of an engine. A negative one does not go to the probes, and is counted (stats().values_clamped).
-class StatsFields : public detail::Builder<StatsFields> {
+/// The gauges of an engine. A negative one does not reach the probes, and is counted (stats().values_clamped).
+class StatsFields : public CommonFields<StatsFields> {
  public:
-  using Builder::Builder;
+  using CommonFields::CommonFields;
+  /// Requests that are being served.
   StatsFields& running(std::int64_t requests) { return number("running", requests); }
+  /// Requests that wait.
   StatsFields& waiting(std::int64_t requests) { return number("waiting", requests); }
+  /// Blocks of the KV cache in use.
   StatsFields& kv_cache_used(std::int64_t blocks) { return number("kv_cache_used", blocks); }
+  /// Blocks that the KV cache has; the maximum of kv_cache_used.
   StatsFields& kv_cache_total(std::int64_t blocks) { return number("kv_cache_total", blocks); }
 };
 
+/// The event that handlers receive from stats().
 NOPSPAN_CONSTANT Name stats_event{"engine.stats"};
 
-// A reading of the engine's gauges: `fields(StatsFields&)` is called only if somebody listens. To handlers one event
-// engine.stats with what was set; one `gauge` probe for each gauge that was, with kv_cache_total as the maximum of
-// kv_cache_used.
+/// Reports the gauges of an engine. `fields(StatsFields&)` runs only if a tracer or handler is attached. Handlers
+/// receive one event engine.stats with what was set. Probes see `gauge` for each gauge that was set.
 template <class M>
 inline void stats(M&& fields) {
   if (nopspan::detail::points_wanted()) {
@@ -141,9 +185,9 @@ inline void stats(M&& fields) {
   }
 }
 
-// The prefix of every name here.
+/// The prefix of all names here.
 constexpr std::string_view event_prefix() noexcept { return "engine"; }
-// The names of all events: three of each span, and engine.stats, which gauges emit.
+/// The names of all events: three of each span (start, stop, exception), and engine.stats.
 NOPSPAN_API EventNames event_names() noexcept;
 
 }  // namespace nopspan::engine

@@ -1,5 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the registry's functions return.
+/// @file
+/// The error codes of the functions that can fail: those of registry.h, agent::emit() and its siblings, and the default
+/// loggers.
+///
+/// @code
+/// const nopspan::Errc error = nopspan::Errc::not_found;  // what nopspan::detach("id") returned
+/// if (error != nopspan::Errc::ok) puts(nopspan::describe(error));
+/// @endcode
+///
+/// Thread safety: describe() may be called from any thread at any time.
 #ifndef NOPSPAN_ERRC_H
 #define NOPSPAN_ERRC_H
 
@@ -9,16 +18,18 @@
 
 namespace nopspan {
 
-// The compiler warns of one that is ignored.
+/// The result of a call. The compiler warns if it is ignored.
 enum class [[nodiscard]] Errc : std::uint8_t{
-    ok = 0,
-    already_exists,    // attach: a handler has this id, whatever its events
-    not_found,         // detach: no handler has it
-    invalid_argument,  // a null or empty id; an event name that is null, empty, over 127 bytes or has an empty segment,
-                       // a control character or a NUL, or is not the catalogue's; an empty handler
-    out_of_memory,
+    ok = 0,            ///< the call did what it is for
+    already_exists,    ///< a handler with this id is attached, to whatever events
+    not_found,         ///< no handler with this id is attached
+    invalid_argument,  ///< an id that is null or empty; an event name that is null, empty, longer than 127 bytes, or
+                       ///< has an empty segment, a control character or a NUL; a handler that is empty; in a
+                       ///< catalogue's functions, a name that the catalogue does not have, or a Value of the wrong type
+    out_of_memory,     ///< nothing was changed
 };
-// What the value means, for a message.
+
+/// The meaning of a code, for a message ("no handler of this id is attached"). Static storage, never null.
 NOPSPAN_API const char* describe(Errc error) noexcept;
 
 }  // namespace nopspan

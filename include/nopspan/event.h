@@ -1,5 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a handler is given.
+/// @file
+/// The event that a handler receives: its ids, measurements and metadata. registry.h attaches handlers.
+///
+/// @code
+/// auto handler = [](const nopspan::Event& e) {
+///   const std::int64_t tokens = e.metadata("output_tokens").as_int();
+///   e.metadata().for_each([](std::string_view key, nopspan::ValueView value) {
+///     if (!value.is_content()) printf("%.*s\n", int(key.size()), key.data());
+///   });
+///   printf("%lld tokens in %lld ns\n", (long long)tokens, (long long)e.duration_ns());
+/// };
+/// @endcode
+///
+/// Thread safety: an event and its views are read by one thread at a time, the one that runs the handler. An OwnedEvent
+/// may move to another thread.
 #ifndef NOPSPAN_EVENT_H
 #define NOPSPAN_EVENT_H
 
@@ -21,24 +35,30 @@ namespace detail {
 struct EventAttributes;
 }
 
-// A value inside an event, without a copy. Valid as long as the event.
+/// A value inside an event, without a copy. Valid as long as the event.
 class ValueView {
  public:
+  /// An absent value.
   ValueView() noexcept = default;
-  // Whether the event has such a key. All accessors of an absent value give their fallback.
+  /// Whether the event has such a key. All accessors of an absent value return their fallback.
   [[nodiscard]] bool exists() const noexcept { return entry_ != nullptr; }
-  [[nodiscard]] NOPSPAN_API Value::Type type() const noexcept;  // of an absent value: null
+  /// The type of the value; null for an absent value.
+  [[nodiscard]] NOPSPAN_API Value::Type type() const noexcept;
+  /// Whether the value is null or absent.
   [[nodiscard]] bool is_null() const noexcept { return type() == Value::Type::null; }
-  // The value, if it has that type; otherwise `fallback`; as_double() takes an integer too.
+  /// @{
+  /// The value if it has that type, otherwise `fallback`. Nothing is converted, except that as_double() takes an
+  /// integer too.
   [[nodiscard]] NOPSPAN_API bool as_bool(bool fallback = false) const noexcept;
   [[nodiscard]] NOPSPAN_API std::int64_t as_int(std::int64_t fallback = 0) const noexcept;
   [[nodiscard]] NOPSPAN_API double as_double(double fallback = 0) const noexcept;
   [[nodiscard]] NOPSPAN_API std::string_view as_string(std::string_view fallback = {}) const noexcept;
-  // The value under a key of a map; an absent one, if it is no map or has no such key.
+  /// @}
+  /// The value under a key of a map; absent if the value is not a map or lacks the key.
   [[nodiscard]] NOPSPAN_API ValueView find(std::string_view key) const noexcept;
-  // Whether it is content, which leaves the process only with capture_content(true).
+  /// Whether the value is content, which reaches probes only with capture_content(true).
   [[nodiscard]] NOPSPAN_API bool is_content() const noexcept;
-  // An owning copy; of an absent value: null.
+  /// An owning copy; null for an absent value.
   [[nodiscard]] NOPSPAN_API Value copy() const;
 
  private:
@@ -47,22 +67,25 @@ class ValueView {
   const unsigned char* entry_ = nullptr;
 };
 
-// The measurements or the metadata of an event, in the order in which they were set. Valid as long as the event.
+/// The measurements or the metadata of an event, in the order in which they were set. Valid as long as the event.
 class FieldsView {
  public:
-  // The value under a key; an absent one, if there is none.
+  /// The value under a key; absent if there is none.
   [[nodiscard]] NOPSPAN_API ValueView find(std::string_view key) const noexcept;
+  /// The same as find().
   ValueView operator[](std::string_view key) const noexcept { return find(key); }
+  /// How many there are.
   [[nodiscard]] NOPSPAN_API std::size_t size() const noexcept;
+  /// Whether there are none.
   [[nodiscard]] bool empty() const noexcept { return size() == 0; }
-  // Calls visit(std::string_view key, ValueView value) for each.
+  /// Calls `visit(std::string_view key, ValueView value)` for each.
   template <class Visit>
   void for_each(Visit&& visit) const {
     for (const unsigned char* entry = first(); entry != nullptr; entry = next(entry)) {
       visit(key_of(entry), ValueView(entry));
     }
   }
-  // An owning copy: a map.
+  /// An owning copy: a map.
   [[nodiscard]] NOPSPAN_API Value copy() const;
 
  private:
@@ -78,52 +101,65 @@ class FieldsView {
   bool measurements_ = false;
 };
 
-// One event, as a handler sees it. Valid while the handler runs; OwnedEvent keeps a copy. Read by one thread at a time.
+/// One event, as a handler receives it. It is valid while the handler runs; OwnedEvent keeps a copy.
 class Event {
  public:
+  /// An event without a name or anything else.
   Event() noexcept = default;
 
-  // "llm.chat.stop"
+  /// The name: "llm.chat.stop".
   [[nodiscard]] std::string_view name() const noexcept { return name_; }
-  // The visible request id; empty where there is no request.
+  /// The visible request id; empty if there is no request.
   [[nodiscard]] std::string_view request_id() const noexcept { return request_id_; }
-  // The span the event belongs to and its parent; 0 where there is none.
+  /// The span that the event belongs to; 0 if there is none.
   [[nodiscard]] std::uint64_t span_id() const noexcept { return context_->span_id(); }
+  /// The parent of that span; 0 if there is none, or if it is not known.
   [[nodiscard]] std::uint64_t parent_id() const noexcept { return parent_id_; }
+  /// The place of that span in its trace.
   [[nodiscard]] const Context& context() const noexcept { return *context_; }
-  // NOPSPAN_STATUS_* of nopspan/probes.h: 0 ok, 1 error, 2 cancelled, 3 exception. 0 except at the end of a span.
+  /// How the span ended, as NOPSPAN_STATUS_* of nopspan/probes.h: 0 ok, 1 error, 2 cancelled, 3 exception. It is 0 for
+  /// events that are not the end of a span.
   [[nodiscard]] unsigned status() const noexcept { return status_; }
-  // NOPSPAN_FLAG_* of nopspan/probes.h.
+  /// Flags of the span, as NOPSPAN_FLAG_* of nopspan/probes.h.
   [[nodiscard]] unsigned flags() const noexcept { return flags_; }
+  /// Whether the span has, or may have, a parent that was not recorded.
   [[nodiscard]] bool is_orphan() const noexcept { return (flags_ & 1U) != 0; }
 
-  // Measurements in ns; 0 where the event has none of that name.
+  /// How long the span took, in ns: the measurement `duration`. 0 if the event has none.
   [[nodiscard]] std::int64_t duration_ns() const noexcept { return measurement("duration").as_int(); }
+  /// When the event was, CLOCK_MONOTONIC in ns: the measurement `monotonic_time`. 0 if the event has none.
   [[nodiscard]] std::int64_t monotonic_time_ns() const noexcept { return measurement("monotonic_time").as_int(); }
+  /// When the event was, in ns since 1970: the measurement `system_time`. 0 if the event has none.
   [[nodiscard]] std::int64_t system_time_ns() const noexcept { return measurement("system_time").as_int(); }
 
+  /// All measurements: numbers.
   [[nodiscard]] FieldsView measurements() const noexcept { return view(true); }
-  // A span's events also have the ids: request_id, span_id and parent_id (16 hexadecimal digits, or null).
+  /// All metadata. The events of a span also have its ids: request_id, span_id and parent_id (16 hexadecimal digits, or
+  /// null).
   [[nodiscard]] FieldsView metadata() const noexcept {
     if (ids_of_ != nullptr) add_ids();
     return view(false);
   }
+  /// One measurement; absent if the event has none of that key.
   [[nodiscard]] ValueView measurement(std::string_view key) const noexcept { return measurements().find(key); }
+  /// The metadata of one key; absent if the event has none.
   [[nodiscard]] ValueView metadata(std::string_view key) const noexcept { return metadata().find(key); }
 
-  // What the event is in OpenTelemetry's terms: the attributes that probes carry too (docs/genai.md). Those that are
-  // content are here always, and marked (ValueView::is_content()). Made when first asked for.
+  /// The event in OpenTelemetry's terms: the attributes that probes carry too (docs/genai.md). Content is always
+  /// included, and marked (ValueView::is_content()). They are computed at the first call.
   [[nodiscard]] NOPSPAN_API FieldsView attributes() const noexcept;
 
-  // What was given to attach().
+  /// The `config` that was given to attach(), for this handler.
   [[nodiscard]] NOPSPAN_API const Value& config() const noexcept;
 
-  // The spans this one is linked to.
+  /// A span that this one is linked to.
   struct Link {
-    unsigned char trace_id[16];
-    std::uint64_t span_id;
+    unsigned char trace_id[16];  ///< its request
+    std::uint64_t span_id;       ///< its id in that request
   };
+  /// The links: link_count() of them.
   [[nodiscard]] const Link* links() const noexcept { return links_; }
+  /// How many links there are.
   [[nodiscard]] std::size_t link_count() const noexcept { return link_count_; }
 
  private:
@@ -155,21 +191,29 @@ class Event {
   const Value* config_ = nullptr;
 };
 
-// An event that may be kept.
+/// A copy of an event, which may be kept. `owned->name()` reads it.
 class OwnedEvent {
  public:
+  /// Copies the event, its attributes included. Throws std::bad_alloc if there is no memory.
   NOPSPAN_API explicit OwnedEvent(const Event& event);
+  /// Copies.
   NOPSPAN_API OwnedEvent(const OwnedEvent& other);
+  /// Copies.
   NOPSPAN_API OwnedEvent& operator=(const OwnedEvent& other);
-  // Leaves an event without a name or anything else.
+  /// Moves; leaves an event without a name or anything else.
   OwnedEvent(OwnedEvent&& other) noexcept { take(other); }
+  /// Moves; leaves an event without a name or anything else.
   OwnedEvent& operator=(OwnedEvent&& other) noexcept {
     if (this != &other) take(other);
     return *this;
   }
+
+  /// Releases the copy.
   ~OwnedEvent() = default;
 
+  /// The event, valid as long as this object.
   const Event& operator*() const noexcept { return event_; }
+  /// The event, valid as long as this object.
   const Event* operator->() const noexcept { return &event_; }
 
  private:

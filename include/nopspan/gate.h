@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The gate: one word that is zero until somebody listens. It is all that a disabled span reads.
+/// @file
+/// The gate: one word that is zero until a tracer or handler is attached. It is all that a disabled span reads. The
+/// inline functions of the other headers use it; programs do not include it themselves.
+///
+/// Thread safety: the word may be read from any thread at any time.
 #ifndef NOPSPAN_GATE_H
 #define NOPSPAN_GATE_H
 
@@ -7,8 +11,8 @@
 
 #include <cstdint>
 
-// Where the gate is. Read through a pointer: a word read directly by a default (PIE) executable gets a copy relocation,
-// and the kernel would then raise the library's word while the program reads its own copy.
+/// Where the gate is. It is read through a pointer, because a default (PIE) executable that named the word itself would
+/// get a copy relocation: the kernel would raise the library's word while the program reads its own copy.
 extern "C" NOPSPAN_API const std::uint64_t* const nopspan_gate_ptr;
 
 namespace nopspan::detail {
@@ -30,11 +34,10 @@ inline constexpr std::uint64_t kPointMask = kGateBatch | kGatePointHandlers | kG
 
 inline std::uint64_t gate() noexcept { return __atomic_load_n(nopspan_gate_ptr, __ATOMIC_RELAXED); }
 
-// A catalogue's span feeds other probes too (tokens, tool_call, first_token, engine_request), so it also runs for
-// those.
+// A catalogue's span feeds other probes too (tokens, tool_call, first_token, engine_request), so it also runs for them.
 inline constexpr std::uint64_t kFeedingSpanMask = kSpanMask | kGatePoints;
 
-// Whether a span that starts now is of interest to anybody.
+// Whether a span that starts now has a listener.
 template <std::uint64_t mask = kSpanMask>
 inline bool spans_wanted() noexcept {
   return __builtin_expect((gate() & mask) != 0, 0);

@@ -1,15 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
-// OpenTelemetry's GenAI conventions: from metadata to attributes, names, status and metrics. Spans of the llm, agent
-// and engine catalogues carry these attributes by themselves (docs/genai.md); the functions here are for metadata that
-// comes from elsewhere, and give the same.
-//
-// The rules are ReqLLM.OpenTelemetry.Attributes' (https://hexdocs.pm/req_llm). `metadata` is a map:
-//   request_id, operation, provider, model {id, provider}, mode ("stream"), finish_reason, http_status, error,
-//   request_options {temperature, top_p, …}, server {address, port, path}, reasoning {requested_effort, …},
-//   usage {tokens {input, output, …}} or usage {input_tokens, …}, with input_cost, output_cost, …,
-//   response_payload {id, model, provider_meta}, response_summary {dimensions}, streaming {time_to_first_chunk}.
-// What is missing, null, or no map where a map is read is left out. All functions are thread-safe, and throw only
-// std::bad_alloc.
+/// @file
+/// OpenTelemetry's GenAI conventions: from metadata to attributes, names, status, metrics and costs. The spans of the
+/// llm, agent and engine catalogues carry these attributes already (docs/genai.md). The functions here are for metadata
+/// from elsewhere, and give the same. The rules are those of ReqLLM.OpenTelemetry.Attributes
+/// (https://hexdocs.pm/req_llm).
+///
+/// @code
+/// using nopspan::Value;
+/// Value metadata = Value::map({{"model", Value::map({{"id", "gpt-5"}})}, {"provider", "openai"}});
+/// Value attributes = nopspan::genai::start(metadata);       // gen_ai.request.model and others
+/// std::string name = nopspan::genai::span_name("chat", "gpt-5");  // "chat gpt-5"
+///
+/// nopspan::genai::PriceTable prices;
+/// std::string error;
+/// if (!prices.parse(R"({"unit": "per_million_tokens", "models": {"gpt-5": {"input": 1.25, "output": 10}}})", error)) {
+///   fprintf(stderr, "prices: %s\n", error.c_str());
+/// }
+/// nopspan::genai::set_prices(prices);
+/// @endcode
+///
+/// `metadata` is a map. Keys that are missing, null, or not a map where a map is read are ignored:
+///
+/// | key | value |
+/// | --- | --- |
+/// | request_id, operation, provider | strings |
+/// | model | a map of id, provider |
+/// | mode | "stream" for a stream |
+/// | finish_reason, http_status, error | how the request ended |
+/// | request_options | a map of temperature, top_p, … |
+/// | server | a map of address, port, path |
+/// | reasoning | a map of requested_effort, … |
+/// | usage | a map with tokens: a map of input, output, …; or of input_tokens, …; and input_cost, output_cost, … |
+/// | response_payload | a map of id, model, provider_meta |
+/// | response_summary | a map of dimensions |
+/// | streaming | a map of time_to_first_chunk |
+///
+/// All functions throw std::bad_alloc if there is no memory, and nothing else.
+///
+/// Thread safety: all functions may be called from any thread at any time. A PriceTable is an ordinary value.
 #ifndef NOPSPAN_GENAI_H
 #define NOPSPAN_GENAI_H
 
@@ -24,76 +52,91 @@
 #include <string_view>
 #include <vector>
 
+/// OpenTelemetry's GenAI conventions.
 namespace nopspan::genai {
 
-// The attributes of a span, as a map: at its start; what its end adds; what an exception adds (error.type, always).
+/// The attributes of a span at its start: a map.
 NOPSPAN_API Value start(const Value& metadata);
+/// The attributes that the end of a span adds: a map.
 NOPSPAN_API Value terminal(const Value& metadata);
+/// The attributes that an exception adds: a map, which always has error.type.
 NOPSPAN_API Value exception(const Value& metadata);
-// The attributes of the event `exception`: exception.type, and exception.message where there is one.
+/// The attributes of the event `exception`: exception.type, and exception.message if there is one.
 NOPSPAN_API Value exception_event(const Value& metadata);
 
-// The exception's type, the error's name, the HTTP status, or "_OTHER".
+/// The first that is known of: the exception's type, the error's name, the HTTP status, "_OTHER".
 NOPSPAN_API std::string error_type(const Value& metadata);
-// A list of type and description ("503", "HTTP 503") for an http_status from 400 on; otherwise null.
+/// For an http_status from 400 on, a list of type and description ("503", "HTTP 503"); otherwise null.
 NOPSPAN_API Value error_status(const Value& metadata);
-// A string, or null. The conventions' name of the provider, where they have one.
+/// The conventions' name of the provider if they have one, otherwise the name in the metadata: a string, or null.
 NOPSPAN_API Value provider_name(const Value& metadata);
-// A string (which may be empty), or null.
+/// The model that was asked for: a string, which may be empty, or null.
 NOPSPAN_API Value request_model(const Value& metadata);
-// Seconds, a multiple of 1e-6; null if it was no stream, or had no chunk.
+/// The time to the first chunk in seconds, a multiple of 1e-6; null if there was no stream, or no chunk.
 NOPSPAN_API Value streaming_ttfc_seconds(const Value& metadata);
-// A map of input, output, reasoning and total, as far as they are known; null if none is.
+/// The known costs among input, output, reasoning and total: a map; null if none is known.
 NOPSPAN_API Value cost_breakdown(const Value& metadata);
-// `value` itself; null (the pointer) for null and for the empty string.
+/// The address of `value`; a null pointer if it is null or an empty string.
 NOPSPAN_API const Value* present(const Value& value) noexcept;
 
-// gen_ai.operation.name: "chat", if the metadata names no operation.
+/// gen_ai.operation.name; "chat" if the metadata names no operation.
 NOPSPAN_API std::string operation_name(const Value& metadata);
-// gen_ai.output.type: a string, or null.
+/// gen_ai.output.type: a string, or null.
 NOPSPAN_API Value output_type(const Value& metadata);
-// "{operation} {model}"; the operation alone without a model. `operation` as in metadata; null is "chat".
+/// The conventions' name of a span, "{operation} {model}"; the operation alone without a model. `operation` is as in
+/// metadata; null means "chat".
 NOPSPAN_API std::string span_name(Text operation, Text model);
-// A list: "ok", or "error" and a description.
+/// The status of a span, as a list: "ok", or "error" and a description.
 NOPSPAN_API Value span_status(const Value& metadata);
 
 namespace detail {
 struct PriceAccess;
 }
 
-// A value that a histogram of the conventions takes.
+/// A value that one of the conventions' histograms records.
 struct Metric {
-  std::string_view name;
-  std::string_view unit;
-  Value value;  // an integer for tokens, a double for seconds
-  const double* boundaries;
-  std::size_t boundary_count;
-  Value attributes;  // a map
+  std::string_view name;       ///< of the histogram
+  std::string_view unit;       ///< of the value
+  Value value;                 ///< an integer for tokens, a double for seconds
+  const double* boundaries;    ///< upper bounds of the buckets, in static storage
+  std::size_t boundary_count;  ///< how many there are
+  Value attributes;            ///< a map
 };
-// What the end of a span, or its exception, records. A negative duration is "unknown": nothing.
+/// The values that the end of a span records. A negative duration means unknown, and then there are none.
 NOPSPAN_API std::vector<Metric> metrics_stop(const Value& metadata, std::int64_t duration_ns);
+/// The values that a span records which ended by an exception.
 NOPSPAN_API std::vector<Metric> metrics_exception(const Value& metadata, std::int64_t duration_ns);
 
-// What models cost, as data.
+/// The prices of models.
 class PriceTable {
  public:
+  /// A table without models.
   PriceTable() noexcept = default;
 
-  // Reads JSON: {"unit": "per_million_tokens", "models": {"gpt-5": {"input": 1.25, "cached_input": 0.125,
-  // "output": 10.0, "reasoning": 10.0}}}. "unit" may also be per_thousand_tokens or per_token. All prices are optional:
-  // cached_input and cache_creation fall back to input, and reasoning is part of output unless it has a price of its
-  // own. False, and a message that names the place in `error`, for anything else: unknown keys, a key twice, prices
-  // that are negative or no numbers. The table then stays what it was.
+  /// Replaces the table by what `json` says:
+  ///
+  ///     {"unit": "per_million_tokens", "models": {"gpt-5":
+  ///         {"input": 1.25, "cached_input": 0.125, "output": 10.0, "reasoning": 10.0}}}
+  ///
+  /// "unit" may also be per_thousand_tokens or per_token. All prices are optional: cached_input and cache_creation
+  /// default to input, and reasoning is part of output unless it has a price of its own.
+  ///
+  /// @return false if `json` is anything else: an unknown key, a key twice, a price that is negative or not a number.
+  ///         Then the table is unchanged, and `error` names the place.
   NOPSPAN_API bool parse(Text json, std::string& error);
 
-  // `usage` (as in metadata) with input_cost, output_cost, reasoning_cost and total_cost added, as far as counts and
-  // prices are known. Costs that it already has stay, and count in the total, which needs the cost of everything that
-  // was counted. For an unknown model nothing is added: no cost, never zero.
-  //
-  // As in the conventions, the input includes what was read from and written to the cache, and the output the
-  // reasoning: where a part is larger than the whole, it counts as the whole. A negative count is unknown.
+  /// A copy of `usage` (as in metadata) with input_cost, output_cost, reasoning_cost and total_cost added, as far as
+  /// counts and prices are known.
+  ///
+  /// - Costs that it already has stay, and count in the total.
+  /// - The total is added only if the cost of everything that was counted is known.
+  /// - For an unknown model nothing is added: the cost is unknown, and not zero.
+  /// - As in the conventions, input includes what was read from and written to the cache, and output includes
+  /// reasoning.
+  ///   A part that is larger than the whole counts as the whole. A negative count is unknown.
   [[nodiscard]] NOPSPAN_API Value with_costs(const Value& usage, Text model) const;
 
+  /// Whether the table has no models.
   [[nodiscard]] bool empty() const noexcept { return models_.empty(); }
 
  private:
@@ -107,9 +150,9 @@ class PriceTable {
   std::vector<Price> models_;  // by name
 };
 
-// What spans of the catalogues cost from now on: their ends carry gen_ai.usage.cost and
-// langfuse.observation.cost_details where the model, or the one that answered, has a price. A table that is replaced
-// stays in memory: set few. Thread-safe.
+/// Sets the prices that the catalogues' spans use from now on. If the model that was asked for, or the one that
+/// responded, has a price, the end of a span carries gen_ai.usage.cost and langfuse.observation.cost_details. A table
+/// that is replaced stays in memory, so call this seldom.
 NOPSPAN_API void set_prices(const PriceTable& table);
 
 }  // namespace nopspan::genai

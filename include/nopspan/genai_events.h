@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The GenAI span events: moments in the life of a request to a model, which a trace's timeline shows inside its span.
-// Names and keys are autotel's (https://github.com/jagreehal/autotel).
-//
-//   nopspan::genai::prompt_sent([&](auto& event) { event.model("gpt-4o").message_count(3); });
-//
-// Each belongs to the thread's current span, or to the one that is named: a Span, an AsyncSpan, or a Context. They set
-// nothing on the span. Handlers get an event of the name, probes `event`. The callable runs only if somebody listens.
+/// @file
+/// The GenAI span events: moments in the life of a request to a model, which a timeline shows inside the request's
+/// span. Names and keys are those of autotel (https://github.com/jagreehal/autotel).
+///
+/// @code
+/// nopspan::Span span{"llm.chat"};
+/// nopspan::genai::prompt_sent([](auto& event) { event.model("gpt-4o").message_count(3); });
+/// nopspan::genai::tool_call(span, [](auto& event) { event.tool_name("calculator"); });
+/// @endcode
+///
+/// An event belongs to the thread's current span, or to the Span, AsyncSpan or Context that is its first argument. It
+/// sets nothing on that span. Handlers receive an event of its name, and the probe `event` fires. The callable runs
+/// only if a tracer or handler is attached. Texts that are empty are left out, unless a setter says otherwise. Numbers
+/// stay integers or doubles.
+///
+/// Thread safety: events may be emitted from any thread at any time.
 #ifndef NOPSPAN_GENAI_EVENTS_H
 #define NOPSPAN_GENAI_EVENTS_H
 
@@ -25,7 +34,6 @@ namespace nopspan::genai {
 
 namespace detail {
 
-// A number keeps whether it is an integer or a double. An empty text is left out.
 template <class Self>
 class EventFields : public Fields {
  public:
@@ -47,107 +55,127 @@ class EventFields : public Fields {
 NOPSPAN_API NOPSPAN_COLD void put_finish_reasons(nopspan::detail::FieldSink*, const Text* reasons,
                                                  std::size_t count) noexcept;
 
-// One of the five.
 template <class F, nopspan::detail::Point point = nopspan::detail::Point::event>
 using SpanEvent = nopspan::detail::NamedEvent<F, point>;
 
 }  // namespace detail
 
+/// Fields of prompt_sent.
 class PromptSentFields : public detail::EventFields<PromptSentFields> {
  public:
   using EventFields::EventFields;
+  /// The model that is asked for.
   PromptSentFields& model(Text name) { return text("gen_ai.request.model", name); }
-  // An estimate, made before the call.
+  /// Tokens of the prompt: an estimate, made before the call.
   template <class T>
   PromptSentFields& prompt_tokens(T count) {
     return number("gen_ai.usage.input_tokens", count);
   }
+  /// Messages of the prompt.
   template <class T>
   PromptSentFields& message_count(T count) {
     return number("gen_ai.request.message_count", count);
   }
+  /// The operation: "chat", "embedding".
   PromptSentFields& operation(Text name) { return text("gen_ai.operation.name", name); }
 };
 
+/// Fields of response_received.
 class ResponseReceivedFields : public detail::EventFields<ResponseReceivedFields> {
  public:
   using EventFields::EventFields;
+  /// The model that responded.
   ResponseReceivedFields& model(Text name) { return text("gen_ai.response.model", name); }
+  /// Tokens of the prompt.
   template <class T>
   ResponseReceivedFields& prompt_tokens(T count) {
     return number("gen_ai.usage.input_tokens", count);
   }
+  /// Tokens of the response.
   template <class T>
   ResponseReceivedFields& completion_tokens(T count) {
     return number("gen_ai.usage.output_tokens", count);
   }
+  /// Tokens of both.
   template <class T>
   ResponseReceivedFields& total_tokens(T count) {
     return number("gen_ai.usage.total_tokens", count);
   }
-  // One for each choice, in order. Handlers see them joined by ",", probes a list.
+  /// Why the generation ended: one reason for each choice, in order. Handlers receive them joined by ",", probes
+  /// receive a list.
   ResponseReceivedFields& finish_reasons(const Text* reasons, std::size_t count) {
     detail::put_finish_reasons(sink(), reasons, count);
     return *this;
   }
+  /// The same.
   ResponseReceivedFields& finish_reasons(std::initializer_list<Text> reasons) {
     return finish_reasons(reasons.begin(), reasons.size());
   }
 };
 
+/// Fields of retry.
 class RetryFields : public detail::EventFields<RetryFields> {
  public:
   using EventFields::EventFields;
+  /// The number of the attempt, as the application counts them.
   template <class T>
   RetryFields& attempt(T number_of_it) {
     return number("retry.attempt", number_of_it);
   }
-  RetryFields& reason(Text reason) { return text("retry.reason", reason); }  // llm::retry_reason::rate_limit, …
+  /// Why the attempt failed: llm::retry_reason::rate_limit, or a reason of the program's own.
+  RetryFields& reason(Text reason) { return text("retry.reason", reason); }
+  /// How long the program waits before the next attempt, in ms.
   template <class T>
   RetryFields& delay_ms(T delay) {
     return number("retry.delay_ms", delay);
   }
+  /// The HTTP status of the attempt that failed.
   template <class T>
   RetryFields& status_code(T code) {
     return number("http.response.status_code", code);
   }
 };
 
+/// Fields of tool_call.
 class ToolCallFields : public detail::EventFields<ToolCallFields> {
  public:
   using EventFields::EventFields;
-  ToolCallFields& tool_name(Text name) {  // an empty one is kept
+  /// The name of the tool. An empty one is kept.
+  ToolCallFields& tool_name(Text name) {
     set("gen_ai.tool.name", name);
     return *this;
   }
+  /// The model's id of the call.
   ToolCallFields& tool_call_id(Text id) { return text("gen_ai.tool.call.id", id); }
-  // As they were sent: content.
+  /// Content: the arguments, as the model sent them.
   ToolCallFields& arguments(Text serialised) {
     if (!serialised.empty()) content("gen_ai.tool.arguments", serialised);
     return *this;
   }
 };
 
+/// Fields of stream_first_token.
 class StreamFirstTokenFields : public detail::EventFields<StreamFirstTokenFields> {
  public:
   using EventFields::EventFields;
+  /// Tokens so far, including the first.
   template <class T>
   StreamFirstTokenFields& tokens_so_far(T count) {
     return number("gen_ai.stream.tokens_so_far", count);
   }
 };
 
-// The prompt goes to the provider.
+/// The prompt is sent to the provider.
 NOPSPAN_CONSTANT detail::SpanEvent<PromptSentFields> prompt_sent{"gen_ai.prompt.sent"};
-// The response is here; of a stream, all of it.
+/// The response has arrived; that of a stream, all of it.
 NOPSPAN_CONSTANT detail::SpanEvent<ResponseReceivedFields> response_received{"gen_ai.response.received"};
-// An attempt failed and will be made again; call it before the sleep. llm::retry() emits this one too, and feeds the
-// probe `retry`: use that inside an llm span.
+/// An attempt failed and is going to be repeated. Emit it before the wait. Inside an llm span use llm::retry() instead,
+/// which emits this event too and fires the probe `retry`.
 NOPSPAN_CONSTANT detail::SpanEvent<RetryFields> retry{"gen_ai.retry"};
-// The model asked for a tool. Several may occur in one response; the run of the tool is a span, llm::tool.
+/// The model asked for a tool. One response may have several. The run of the tool is a span, llm::tool.
 NOPSPAN_CONSTANT detail::SpanEvent<ToolCallFields> tool_call{"gen_ai.tool.call"};
-// The first token of a stream came now. The span's first token too, where it had none and is a scope of this thread
-// (the probe `first_token`): Span::first_token() does both.
+/// The first token of a stream came now. If the span is a scope of this thread and had no first token, it is the span's
+/// first token too, and the probe `first_token` fires. Span::first_token() does both.
 NOPSPAN_CONSTANT detail::SpanEvent<StreamFirstTokenFields, nopspan::detail::Point::first_token> stream_first_token{
     "gen_ai.stream.first_token"};
 

@@ -1,9 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// The llm catalogue: spans of an LLM client, and its retries.
-//
-//   nopspan::Span span{nopspan::llm::chat, [&](auto& m) { m.engine("llama.cpp").model(name); }};
-//
-// The names are ALLM.Telemetry's (https://hexdocs.pm/allm), under the prefix "llm".
+/// @file
+/// The llm catalogue: spans of an LLM client, with typed metadata, and its retries. stream.h, which this header
+/// includes, has the span of a lazy stream.
+///
+/// @code
+/// namespace llm = nopspan::llm;
+/// int tokens = nopspan::span(
+///     llm::chat, [](auto& m) { m.engine("llama.cpp").model("llama-3").temperature(0.2); },
+///     [](nopspan::Span& span) {
+///       llm::retry([](auto& r) { r.attempt(2).delay_ms(500).reason(llm::retry_reason::rate_limit); });
+///       span.with<llm::ChatFields>([](auto& m) { m.output_tokens(34).finish_reason("stop"); });
+///       return 34;
+///     });
+/// @endcode
+///
+/// The names are those of ALLM.Telemetry (https://hexdocs.pm/allm), under the prefix "llm". docs/genai.md lists the
+/// attribute that each key becomes.
+///
+/// Thread safety: builders belong to the thread that runs the callable. The functions may be called from any thread at
+/// any time.
 #ifndef NOPSPAN_LLM_H
 #define NOPSPAN_LLM_H
 
@@ -23,29 +38,40 @@
 #include <type_traits>
 #include <utility>
 
+/// The llm catalogue.
 namespace nopspan::llm {
 
-namespace detail {
-// CRTP so that a chain of setters keeps the builder's own type. What each is as an attribute: docs/genai.md.
+/// The setters of all spans of the catalogue, which return the builder's own type. Not used by itself.
 template <class Self>
-class Builder : public Fields {
+class CommonFields : public Fields {
  public:
   using Fields::Fields;
+  /// The program or service that runs the model; see Fields::engine().
   Self& engine(Text name) { return put("engine", name); }
+  /// The model that is asked for; see Fields::model().
   Self& model(Text name) { return put("model", name); }
+  /// On whose behalf; see Fields::tenant().
   Self& tenant(Text name) { return put("tenant", name); }
-  Self& provider(Text name) { return put("provider", name); }  // the engine's name, if it is not set
+  /// The provider ("openai"). If it is not set, it is the engine's name.
+  Self& provider(Text name) { return put("provider", name); }
+  /// A label; see Fields::label().
   Self& label(Text key, Text value) {
     Fields::label(key, value);
     return static_cast<Self&>(*this);
   }
+  /// Tokens of the prompt, including those from a cache; see Fields::input_tokens().
   Self& input_tokens(std::int64_t count) { return put("input_tokens", count); }
+  /// Tokens of the response, including those of reasoning.
   Self& output_tokens(std::int64_t count) { return put("output_tokens", count); }
+  /// Tokens of the prompt that were read from a cache.
   Self& cached_tokens(std::int64_t count) { return put("cached_tokens", count); }
+  /// Tokens of the prompt that were written to a cache.
   Self& cache_creation_tokens(std::int64_t count) { return put("cache_creation_tokens", count); }
+  /// Tokens of the response that were reasoning.
   Self& reasoning_tokens(std::int64_t count) { return put("reasoning_tokens", count); }
 
  protected:
+  /// @cond INTERNAL
   template <class T>
   Self& put(Text key, const T& value) {
     set(key, value);
@@ -56,58 +82,85 @@ class Builder : public Fields {
     content(key, value);
     return static_cast<Self&>(*this);
   }
+  /// @endcond
 };
 
-// What a request to a model has, and its response.
+/// The setters of a request to a model and its response. Not used by itself.
 template <class Self>
-class InferenceBuilder : public Builder<Self> {
+class InferenceFields : public CommonFields<Self> {
  public:
-  using Builder<Self>::Builder;
+  using CommonFields<Self>::CommonFields;
 
-  // The request, at the span's start. A number that the conventions call a double is one.
-  Self& operation(Text name) { return this->put("operation", name); }  // "chat", if it is not set; "embedding", …
+  /// The operation: "chat" (if it is not set), "embedding", "text_completion".
+  Self& operation(Text name) { return this->put("operation", name); }
+  /// Sampling temperature.
   Self& temperature(double value) { return this->put("temperature", value); }
+  /// Nucleus sampling: the probability mass, 0 to 1.
   Self& top_p(double value) { return this->put("top_p", value); }
+  /// Sampling from the k most likely tokens.
   Self& top_k(double value) { return this->put("top_k", value); }
+  /// The most tokens that the response may have.
   Self& max_tokens(std::int64_t count) { return this->put("max_tokens", count); }
+  /// Penalty of frequent tokens.
   Self& frequency_penalty(double value) { return this->put("frequency_penalty", value); }
+  /// Penalty of tokens that occurred.
   Self& presence_penalty(double value) { return this->put("presence_penalty", value); }
+  /// Texts at which the generation stops.
   Self& stop_sequences(std::initializer_list<Text> texts) { return put_texts("stop_sequences", texts); }
+  /// Seed of the sampling.
   Self& seed(std::int64_t value) { return this->put("seed", value); }
+  /// How many responses are asked for.
   Self& choice_count(std::int64_t count) { return this->put("n", count); }
+  /// Whether the response is streamed.
   Self& stream(bool on) { return this->put("stream", on); }
+  /// Formats of embeddings ("float", "base64").
   Self& encoding_formats(std::initializer_list<Text> names) { return put_texts("encoding_formats", names); }
+  /// The conversation that the request belongs to.
   Self& conversation_id(Text id) { return this->put("conversation_id", id); }
+  /// The provider's class of service.
   Self& service_tier(Text name) { return this->put("service_tier", name); }
+  /// How much the model shall reason ("low", "high").
   Self& reasoning_effort(Text level) { return this->put("reasoning_effort", level); }
+  /// The most tokens of reasoning.
   Self& reasoning_budget_tokens(std::int64_t count) { return this->put("reasoning_budget_tokens", count); }
-  // Where it goes. A path tells an OpenAI API's type ("/v1/responses").
+  /// Host name or address of the server.
   Self& server(Text address) { return this->put("server.address", address); }
+  /// Host name or address, and port, of the server.
   Self& server(Text address, std::int64_t port) { return server(address).put("server.port", port); }
+  /// Path of the request. It identifies the type of an OpenAI API ("/v1/responses").
   Self& server_path(Text path) { return this->put("server_path", path); }
 
-  // The response, at its end.
+  /// The provider's id of the response.
   Self& response_id(Text id) { return this->put("response_id", id); }
+  /// The model that responded.
   Self& response_model(Text name) { return this->put("response_model", name); }
+  /// Why the generation ended ("stop", "length", "tool_calls").
   Self& finish_reason(Text reason) { return this->put("finish_reason", reason); }
+  /// The same for several choices, in their order.
   Self& finish_reasons(std::initializer_list<Text> reasons) { return put_texts("finish_reason", reasons); }
+  /// Status of the HTTP response.
   Self& http_status(std::int64_t code) { return this->put("http_status", code); }
+  /// Dimensions of the embedding.
   Self& embedding_dimensions(std::int64_t count) { return this->put("dimensions", count); }
+  /// The cost of the request. genai.h computes it from a table of prices.
   Self& total_cost(double cost) { return this->put("total_cost", cost); }
 
-  // Content: texts, or Values of the conventions' shape.
+  /// Content: the instructions to the model, as text or as a Value in the form of the conventions.
   template <class T>
   Self& system_instructions(const T& value) {
     return this->put_content("system_instructions", value);
   }
+  /// Content: the messages to the model.
   template <class T>
   Self& input_messages(const T& value) {
     return this->put_content("input_messages", value);
   }
+  /// Content: the messages of the model.
   template <class T>
   Self& output_messages(const T& value) {
     return this->put_content("output_messages", value);
   }
+  /// Content: the tools that the model may call.
   template <class T>
   Self& tool_definitions(const T& value) {
     return this->put_content("tool_definitions", value);
@@ -119,90 +172,106 @@ class InferenceBuilder : public Builder<Self> {
     return static_cast<Self&>(*this);
   }
 };
-}  // namespace detail
 
-// Metadata of llm.generate and llm.stream.
-class GenerateFields : public detail::InferenceBuilder<GenerateFields> {
+/// Metadata of llm.generate and llm.stream.
+class GenerateFields : public InferenceFields<GenerateFields> {
  public:
-  using InferenceBuilder::InferenceBuilder;
+  using InferenceFields::InferenceFields;
+  /// Content: the response.
   template <class T>
   GenerateFields& response(const T& value) {
     return put_content("response", value);
   }
 };
 
-// Metadata of llm.step: one model call within a chat.
-class StepFields : public detail::InferenceBuilder<StepFields> {
+/// Metadata of llm.step: one call of a model within a chat.
+class StepFields : public InferenceFields<StepFields> {
  public:
-  using InferenceBuilder::InferenceBuilder;
+  using InferenceFields::InferenceFields;
+  /// Content: the result of the step.
   template <class T>
   StepFields& step_result(const T& value) {
     return put_content("step_result", value);
   }
 };
 
-// Metadata of llm.chat: a whole loop of steps and tools.
-class ChatFields : public detail::InferenceBuilder<ChatFields> {
+/// Metadata of llm.chat: a whole loop of steps and tools.
+class ChatFields : public InferenceFields<ChatFields> {
  public:
-  using InferenceBuilder::InferenceBuilder;
+  using InferenceFields::InferenceFields;
+  /// Content: the result of the chat.
   template <class T>
   ChatFields& chat_result(const T& value) {
     return put_content("chat_result", value);
   }
 };
 
-// Metadata of llm.tool: one tool call. Its end fires the `tool_call` probe with the tool's name.
-class ToolFields : public detail::Builder<ToolFields> {
+/// Metadata of llm.tool: one tool call. Its end fires the probe `tool_call` with the tool's name.
+class ToolFields : public CommonFields<ToolFields> {
  public:
-  using Builder::Builder;
+  using CommonFields::CommonFields;
+  /// The model's id of the call.
   ToolFields& tool_call_id(Text id) { return put("tool_call_id", id); }
+  /// The name of the tool.
   ToolFields& tool_name(Text name) { return put("tool_name", name); }
-  ToolFields& tool_type(Text type) { return put("tool_type", type); }  // function, extension, datastore
+  /// The type of the tool: "function", "extension" or "datastore".
+  ToolFields& tool_type(Text type) { return put("tool_type", type); }
+  /// A description of the tool.
   ToolFields& tool_description(Text text) { return put("tool_description", text); }
+  /// Content: the arguments of the call.
   template <class T>
   ToolFields& arguments(const T& value) {
     return put_content("arguments", value);
   }
+  /// Content: what the tool returned.
   template <class T>
   ToolFields& result(const T& value) {
     return put_content("result", value);
   }
 };
 
-// Metadata of llm.image.
-class ImageFields : public detail::InferenceBuilder<ImageFields> {
+/// Metadata of llm.image.
+class ImageFields : public InferenceFields<ImageFields> {
  public:
-  using InferenceBuilder::InferenceBuilder;
-  ImageFields& operation(Text name) { return put("operation", name); }  // generate, edit, variation
+  using InferenceFields::InferenceFields;
+  /// "generate", "edit" or "variation".
+  ImageFields& operation(Text name) { return put("operation", name); }
+  /// How many images are asked for.
   ImageFields& n(std::int64_t count) { return put("n", count); }
+  /// How many images were made: a measurement.
   ImageFields& image_count(std::int64_t count) {
     measure("image_count", count);
     return *this;
   }
+  /// The usage: a map.
   template <class T>
   ImageFields& usage(const T& value) {
     return put("usage", value);
   }
+  /// Content: the response.
   template <class T>
   ImageFields& response(const T& value) {
     return put_content("response", value);
   }
+  /// Content: the error.
   template <class T>
   ImageFields& error(const T& value) {
     return put_content("error", value);
   }
 };
 
+/// @{
+/// The name of a span: `Span span{llm::chat, [&](auto& m) { m.model(name); }};` (llm::stream is in stream.h).
 NOPSPAN_CONSTANT SpanName<GenerateFields> generate{"llm.generate"};
-// `stream`, llm.stream, is in nopspan/stream.h.
 NOPSPAN_CONSTANT SpanName<StepFields> step{"llm.step"};
 NOPSPAN_CONSTANT SpanName<ChatFields> chat{"llm.chat"};
 NOPSPAN_CONSTANT SpanName<ToolFields> tool{"llm.tool"};
 NOPSPAN_CONSTANT SpanName<ImageFields> image{"llm.image"};
+/// @}
 
-// The prefix of every name here.
+/// The prefix of all names here.
 constexpr std::string_view event_prefix() noexcept { return "llm"; }
-// The names of all events: three of each span, and the retry's.
+/// The names of all events: three of each span (start, stop, exception), and llm.adapter.retry.
 NOPSPAN_API EventNames event_names() noexcept;
 
 namespace detail {
@@ -214,18 +283,22 @@ NOPSPAN_API const Name* find_span(Text name) noexcept;
 [[noreturn]] NOPSPAN_API NOPSPAN_COLD void throw_unknown_span(Text name);
 }  // namespace detail
 
-// Whether the catalogue has a span of that name ("chat"); for programs without exceptions.
+/// Whether the catalogue has a span of that name ("chat").
 inline bool has_span(Text name) noexcept { return detail::find_span(name) != nullptr; }
 
 #if NOPSPAN_EXCEPTIONS
-// A span whose name is known only at run time: "chat" for llm.chat. Throws std::invalid_argument, naming the valid
-// ones, before `work` is called if there is no such span; this is nopspan's only throw.
+/// Runs `work` inside a span whose name is known only at run time: "chat" for llm.chat. See nopspan::span().
+///
+/// @throw std::invalid_argument if the catalogue has no such span; see has_span(). The message lists the valid names.
+/// It
+///        is thrown before `work` is called. No other function of nopspan throws an exception of its own.
 template <class M, class Fn>
 inline nopspan::detail::span_result_t<Fn> span(Text name, M&& metadata, Fn&& work) {
   const Name* known = detail::find_span(name);
   if (known == nullptr) detail::throw_unknown_span(name);
   return nopspan::span(SpanName<Fields>(*known), std::forward<M>(metadata), std::forward<Fn>(work));
 }
+/// @overload
 template <class Fn>
 inline nopspan::detail::span_result_t<Fn> span(Text name, Fn&& work) {
   return llm::span(
@@ -233,20 +306,27 @@ inline nopspan::detail::span_result_t<Fn> span(Text name, Fn&& work) {
 }
 #endif
 
-// Well-known reasons of a retry.
+/// Well-known reasons of a retry.
 namespace retry_reason {
+/// @{
+/// For RetryFields::reason().
 NOPSPAN_CONSTANT std::string_view rate_limit = "rate_limit";
 NOPSPAN_CONSTANT std::string_view timeout = "timeout";
 NOPSPAN_CONSTANT std::string_view provider_error = "provider_error";
+/// @}
 }  // namespace retry_reason
 
-// Metadata of a retry.
+/// Metadata of a retry.
 class RetryFields : public Fields {
  public:
   using Fields::Fields;
+  /// The number of the attempt, as the application counts them.
   RetryFields& attempt(std::int64_t number) { return put("attempt", number); }
+  /// How long the program waits before the next attempt, in ms.
   RetryFields& delay_ms(std::int64_t delay) { return put("delay_ms", delay); }
-  RetryFields& reason(Text reason) { return put("reason", reason); }  // retry_reason::rate_limit, …
+  /// Why the attempt failed: retry_reason::rate_limit, or a reason of the program's own.
+  RetryFields& reason(Text reason) { return put("reason", reason); }
+  /// The HTTP status of the attempt that failed.
   RetryFields& status_code(std::int64_t code) { return put("status_code", code); }
 
  private:
@@ -257,17 +337,19 @@ class RetryFields : public Fields {
   }
 };
 
+/// The event that handlers receive from retry().
 NOPSPAN_CONSTANT Name adapter_retry{"llm.adapter.retry"};
 
-// An attempt failed and will be made again; call it before the sleep. Event `llm.adapter.retry` to handlers
-// (measurement system_time; metadata attempt, delay_ms, reason, request_id), probe `retry`.
+/// An attempt failed and is going to be repeated. Call it before the wait. It belongs to the thread's current span.
+/// Handlers receive llm.adapter.retry (measurement system_time; metadata attempt, delay_ms, reason, request_id), and
+/// the probe `retry` fires. `fields(RetryFields&)` runs only if a tracer or handler is attached.
 template <class M>
 inline void retry(M&& fields) {
   if (nopspan::detail::points_wanted()) {
     nopspan::detail::point<RetryFields>(nopspan::detail::Point::retry, adapter_retry, nullptr, fields);
   }
 }
-// The same for a span that is named.
+/// The same for a span of which the context was kept.
 template <class M>
 inline void retry(const Context& span, M&& fields) {
   if (nopspan::detail::points_wanted()) {
@@ -275,13 +357,13 @@ inline void retry(const Context& span, M&& fields) {
   }
 }
 
-// Emits the event "llm." + suffix ("adapter.retry") with what `fields(Fields&)` sets, and nothing else; as
-// nopspan::execute(), for a name that is interned (see Name::intern()).
+/// Emits the event "llm." + suffix ("adapter.retry") with what `fields(Fields&)` sets and nothing else, as
+/// nopspan::execute() does. The name is interned; see Name::intern() for the limit.
 template <class M>
 inline void execute(Text suffix, M&& fields) {
   if (nopspan::detail::points_wanted()) nopspan::execute(detail::event_name(suffix), fields);
 }
-// The same for a span that is named: a Span, an AsyncSpan or a Context.
+/// The same for an event that belongs to `span`: a Span, an AsyncSpan or a Context.
 template <class S, class M>
 inline void execute(const S& span, Text suffix, M&& fields) {
   if (!nopspan::detail::points_wanted()) return;
@@ -292,10 +374,15 @@ inline void execute(const S& span, Text suffix, M&& fields) {
   }
 }
 
-// Logs every event of the catalogue in a line, "[llm.chat.stop] request_id=… duration=… monotonic_time=…", to the sink
-// of set_log_sink(); without one nothing below warning is shown. One handler, "llm-telemetry-default-logger":
-// already_exists if it is attached, not_found if it is not. Thread-safe.
+/// Attaches a handler that logs every event of the catalogue, one line each:
+/// "[llm.chat.stop] request_id=… duration=… monotonic_time=…". The lines go to the sink of set_log_sink(). The default
+/// sink shows only levels from warning on.
+///
+/// @return ok; already_exists if it is attached; out_of_memory.
 NOPSPAN_API Errc attach_default_logger(LogLevel level = LogLevel::debug) noexcept;
+/// Detaches it.
+///
+/// @return ok; not_found if it is not attached; out_of_memory.
 NOPSPAN_API Errc detach_default_logger() noexcept;
 
 }  // namespace nopspan::llm

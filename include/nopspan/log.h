@@ -1,5 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where nopspan says what went wrong.
+/// @file
+/// Where nopspan logs: its own warnings and errors, and the lines of the default loggers.
+///
+/// @code
+/// nopspan::set_log_sink([](nopspan::LogLevel level, std::string_view message) {
+///   fprintf(stderr, "[%s] %.*s\n", nopspan::to_string(level), int(message.size()), message.data());
+/// });
+/// @endcode
+///
+/// Thread safety: set_log_sink() may be called from any thread at any time. The sink must be prepared to run on several
+/// threads at once.
 #ifndef NOPSPAN_LOG_H
 #define NOPSPAN_LOG_H
 
@@ -11,12 +21,13 @@
 
 namespace nopspan {
 
-// Called on the thread that has something to say, with no lock held. What it throws is swallowed.
+/// Receives messages, on the thread that logs, while nopspan holds no lock. The message is one line without a newline
+/// at its end, valid during the call. An exception that the sink throws is swallowed.
 using LogSink = std::function<void(LogLevel, std::string_view message)>;
 
-// Replaces the sink; an empty one restores the default, which writes warnings and errors to stderr as
-// "nopspan: LEVEL: MESSAGE". A call that runs on another thread may still use the old one when this returns.
-// Thread-safe.
+/// Replaces the sink. An empty one restores the default, which writes warnings and errors to stderr as
+/// "nopspan: LEVEL: MESSAGE", and drops the rest. A thread that is logging may still use the old sink after this
+/// returns, so what the old sink refers to must stay valid.
 NOPSPAN_API void set_log_sink(LogSink sink);
 
 }  // namespace nopspan

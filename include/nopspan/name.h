@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of spans and events.
+/// @file
+/// Names of spans and events: dotted text ("llm.chat"), whose address is kept rather than its characters copied.
+///
+/// @code
+/// constexpr nopspan::Name query{"db.query"};                         // a literal: nothing is copied
+/// nopspan::Name table = nopspan::Name::intern(std::string("db.") + "orders");  // made at run time: copied once
+/// @endcode
+///
+/// Thread safety: Name and EventNames are plain values. Name::intern() may be called from any thread at any time.
 #ifndef NOPSPAN_NAME_H
 #define NOPSPAN_NAME_H
 
@@ -12,29 +20,34 @@
 
 namespace nopspan {
 
-// The longest name, request id or label that leaves the process whole, in bytes: bpftrace's str() shows no more. What
-// is longer is cut to 60 bytes and "…", and counted (stats().truncated).
+/// The longest name, request id or label that leaves the process unchanged, in bytes, because str() of bpftrace shows
+/// no more. Longer text is truncated to 60 bytes and "…", and counted (stats().truncated).
 inline constexpr std::size_t kMaxNameBytes = 63;
 
-// A dotted name ("llm.chat"). Made from a string literal, whose address is kept: it must stay valid for as long as the
-// program runs. A buffer that may change does not compile; intern() takes those.
-//
-// A name that is empty, too long, not UTF-8 or has control characters is emitted in a cleaned form ("?" for each byte
-// that cannot stay, "unnamed" for an empty one), and counted.
+/// The name of a span or event. It keeps the address of a string literal, which must stay valid until the program ends.
+/// A buffer that may change does not compile; intern() takes such text.
+///
+/// A name that is empty, too long, not UTF-8 or has control characters is emitted in a cleaned form, and counted
+/// (stats().names_invalid): "?" replaces each byte that cannot stay, and an empty name becomes "unnamed".
 class Name {
  public:
+  /// From a string literal.
   template <std::size_t N>
   constexpr Name(const char (&literal)[N]) noexcept : data_(literal), size_(N - 1) {}  // NOLINT(*-explicit-*)
+  /// Refuses a buffer, because it may change while its address is kept; use intern().
   template <std::size_t N>
-  Name(char (&buffer)[N]) = delete;  // use Name::intern(): the buffer may change while its address is kept
+  Name(char (&buffer)[N]) = delete;
 
-  // Copies a name made at run time into a table that lives as long as the program. The table is bounded: once it holds
-  // 4096 names, a new one gives the name "nopspan.overflow", and is counted (stats().names_overflow). A null gives
-  // "unnamed". Thread-safe; the same text gives the same pointer.
+  /// Copies a name that is made at run time into a table that lives until the program ends. The same text gives the
+  /// same pointer. The table holds 4096 names; after that a new one gives the name "nopspan.overflow", and is counted
+  /// (stats().names_overflow). Null text gives "unnamed".
   NOPSPAN_API static Name intern(Text name) noexcept;
 
+  /// The name as it was given.
   [[nodiscard]] constexpr std::string_view view() const noexcept { return {data_, size_}; }
+  /// The name as it was given; it ends with a NUL.
   [[nodiscard]] constexpr const char* data() const noexcept { return data_; }
+  /// Its length in bytes, without the NUL.
   [[nodiscard]] constexpr std::size_t size() const noexcept { return size_; }
 
  private:
@@ -44,21 +57,29 @@ class Name {
   std::size_t size_;
 };
 
-/// The names of a catalogue's events (`llm::event_names()`): a list in static storage. It converts to a container of
-/// strings, as std::vector<std::string>, which is what attach_many() takes.
+/// The names of a catalogue's events (llm::event_names()): a list in static storage. It converts to a container of
+/// strings, such as std::vector<std::string>, which is what attach_many() takes.
 class EventNames {
  public:
-  using value_type = std::string_view;
+  using value_type = std::string_view;  ///< one name
 
+  /// An empty list.
   constexpr EventNames() noexcept = default;
+  /// A list of `size` names in static storage.
   constexpr EventNames(const std::string_view* names, std::size_t size) noexcept : names_(names), size_(size) {}
 
+  /// The first name.
   [[nodiscard]] constexpr const std::string_view* begin() const noexcept { return names_; }
+  /// Behind the last name.
   [[nodiscard]] constexpr const std::string_view* end() const noexcept { return names_ + size_; }
+  /// How many names there are.
   [[nodiscard]] constexpr std::size_t size() const noexcept { return size_; }
+  /// Whether there are none.
   [[nodiscard]] constexpr bool empty() const noexcept { return size_ == 0; }
+  /// The name at position `i`, which must be less than size().
   constexpr std::string_view operator[](std::size_t i) const noexcept { return names_[i]; }
 
+  /// Copies the names into a container of strings.
   template <class C, std::enable_if_t<std::is_constructible_v<typename C::value_type, std::string_view> &&
                                           std::is_constructible_v<C, const std::string_view*, const std::string_view*>,
                                       int> = 0>

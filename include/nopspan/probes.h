@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
  *
- * The records that nopspan's probes carry, and the constants that go with them: the whole of the probe ABI that a
- * reader needs. The text of the ABI is probes/README.md. The library, BPF programs and (as a verbatim copy between the
- * BEGIN and END lines) the bpftrace scripts use this one definition. It includes nothing: <stdint.h> cannot be compiled
- * for BPF beside vmlinux.h, and bpftrace 0.17 wants `unsigned int`, `unsigned long` and `char[]`.
+ * The probe ABI: the records that nopspan's probes carry, and their constants. BPF programs, tracers and the library
+ * use this header; probes/README.md is the manual of the ABI. In a BPF program, a span that took longer than a second:
  *
- * 64-bit little-endian only. Times are CLOCK_MONOTONIC in ns. A record is wholly present and zero-filled: a read of
- * sizeof(struct) bytes is valid whatever version wrote it. New fields are taken from the front of `reserved`; `size` is
- * where the writer's `reserved` begins: a field that ends at or before it may be used.
+ *     struct nopspan_span span;
+ *     if (duration_ns > 1000000000 && bpf_probe_read_user(&span, sizeof span, record) == 0) {
+ *       bpf_printk("%llx %s", span.span_id, span.status == NOPSPAN_STATUS_OK ? "ok" : "not ok");
+ *     }
+ *
+ * The bpftrace scripts have verbatim copies of the structs between the BEGIN and END lines. This header includes
+ * nothing: <stdint.h> does not compile for BPF beside the kernel's types, and bpftrace 0.17 needs `unsigned int`,
+ * `unsigned long` and `char[]`.
+ *
+ * 64-bit little-endian only. Times are CLOCK_MONOTONIC in ns. A record is always complete and zero-filled, so a read of
+ * sizeof(struct) bytes is valid whatever version wrote it. New fields are taken from the front of `reserved`. `size` is
+ * where the writer's `reserved` starts: a field that ends at or before it may be used.
  */
 #ifndef NOPSPAN_PROBES_H
 #define NOPSPAN_PROBES_H
@@ -99,8 +106,8 @@ struct nopspan_engine {
 
 /* ---- Batches: provider nopspan_batch, probe `batch` ----
  *
- * While it is up, a thread writes what it would tell the probes above, as entries, into a buffer of its own, and passes
- * the site once for many: arg0 the first entry's address, arg1 bytes, arg2 entries, arg3 the duration of the longest
+ * While it is up, a thread writes entries with what the probes above report into a buffer of its own, and passes the
+ * site once for many: arg0 the first entry's address, arg1 bytes, arg2 entries, arg3 the duration of the longest
  * span among them that is its request's outermost (ns), arg4 entries with status 1 or 3, arg5 the thread's header. An
  * entry holds no pointer: a text lies at an offset from arg0. A hit with arg1 0 announces a thread's header.
  *
@@ -158,7 +165,7 @@ static inline unsigned long nopspan_text_bit(const char* text, unsigned long siz
   return 1UL << (hash >> 58);
 }
 
-/* What an entry is. A reader skips a kind that it does not know. */
+/* The kind of an entry. A reader skips a kind that it does not know. */
 #define NOPSPAN_ENTRY_SPAN 0  /* an ended span: span_stop, and the facts that NOPSPAN_TELLS_* name */
 #define NOPSPAN_ENTRY_EVENT 1 /* the probe `event`: start_ns is its time */
 #define NOPSPAN_ENTRY_RETRY 2 /* `retry`: value delay_ns, number the attempt, error_type the reason */

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// In-process handlers: the same events as the probes, where eBPF cannot reach. The semantics are :telemetry's
-// (https://hexdocs.pm/telemetry).
-//
-//   nopspan::attach("slow-chats", "llm.chat.stop", [](const nopspan::Event& e) {
-//     if (e.duration_ns() > 1'000'000'000) log(e.request_id(), e.name());
-//   });
+/// @file
+/// In-process handlers: functions that receive the same events as the probes, where eBPF cannot reach (tests,
+/// locked-down hosts). The semantics are those of Erlang's :telemetry (https://hexdocs.pm/telemetry).
+///
+/// @code
+/// nopspan::Errc error = nopspan::attach("slow-chats", "llm.chat.stop", [](const nopspan::Event& e) {
+///   if (e.duration_ns() > 1'000'000'000) printf("%.*s\n", int(e.request_id().size()), e.request_id().data());
+/// });
+/// if (error != nopspan::Errc::ok) fprintf(stderr, "attach: %s\n", nopspan::describe(error));
+/// @endcode
+///
+/// Thread safety: all functions may be called from any thread at any time, also inside a handler.
 #ifndef NOPSPAN_REGISTRY_H
 #define NOPSPAN_REGISTRY_H
 
@@ -21,32 +27,59 @@
 
 namespace nopspan {
 
-// Runs on the thread that emits, in order of attachment. One that throws is detached, and the event
-// `telemetry.handler.failure` (metadata event_name, handler_id, handler_config, kind, reason, stacktrace) is emitted.
-// It may attach, detach and emit; it must not end its thread.
+/// A handler. It runs on the thread that emits the event, before the emitting call returns. Handlers of one event run
+/// in the order in which they were attached.
+///
+/// - It may attach, detach and emit. Events that handlers of handlers emit more than 16 deep reach no handler, and are
+///   counted (stats().recursion_dropped).
+/// - It must not end its thread.
+/// - If it throws, it is detached and counted (stats().handler_failures), an error is logged, and the event
+///   `telemetry.handler.failure` is emitted, with the metadata event_name, handler_id, handler_config, kind, reason and
+///   stacktrace. The exception does not reach the application.
 using Handler = std::function<void(const Event&)>;
 
-// Attaches a handler to one event, or to several under one id, for events emitted from now on. `config` is what
-// Event::config() returns. Nothing is registered unless the whole call is valid; attaching to no events is ok and
-// registers nothing. Thread-safe.
+/// Attaches a handler to one event ("llm.chat.stop"). It receives the events that are emitted from now on.
+///
+/// @param id      names the handler; copied. One id has one handler, whatever its events.
+/// @param event   the full name of the event; copied. It need not be known yet.
+/// @param handler is kept until it is detached, by detach() or because it threw.
+/// @param config  a value for the handler's own use: Event::config() returns it. One function can so serve several ids
+///                that differ in, say, a threshold.
+/// @return ok; already_exists; invalid_argument for a null or empty id, an invalid event name (see
+///         Errc::invalid_argument) or an empty handler; out_of_memory. Unless it returns ok, nothing is attached.
 NOPSPAN_API Errc attach(Text id, Text event, Handler handler, Value config = {});
+
+/// The same for several events under one id. Either all are attached or none. An empty list is ok, and attaches
+/// nothing.
 NOPSPAN_API Errc attach_many(Text id, const std::vector<std::string>& events, Handler handler, Value config = {});
 
-// Detaches a handler from all its events. When it returns, with whatever result, no other thread runs a handler of that
-// id that was attached before, or will, and what it had captured is destroyed: what it refers to may be destroyed too.
-// It waits for all handlers that run at the time: do not hold a lock that one of them takes. Called from inside any
-// handler, or from a destructor of what one had captured, it does not wait: a dispatch that runs goes on with the
-// handlers it began with, and what they had captured is destroyed by a later event, attach() or detach(), on its
-// thread. So such a destructor must not take a lock under which somebody emits. Thread-safe.
+/// Detaches a handler from all its events. Called outside of handlers, it waits for the handlers that are running on
+/// other threads. When it has returned, whatever it returned:
+///
+/// - no other thread is running a handler of that id that was attached before, or will run it;
+/// - what the handler had captured has been destroyed, so the objects that it referred to may be destroyed too.
+///
+/// Do not call it while holding a lock that a handler takes: it would wait for that handler for ever.
+///
+/// Called inside a handler, or in the destructor of something that a handler had captured, it does not wait:
+///
+/// - an event that is being dispatched still goes to all the handlers that it had at its start;
+/// - what the handler had captured is destroyed by a later event, attach() or detach(), on that call's thread. So such
+/// a
+///   destructor must not take a lock under which a thread emits events.
+///
+/// @return ok; not_found, also for a null or empty id; out_of_memory, and the handler stays attached.
 NOPSPAN_API Errc detach(Text id);
 
+/// One event of an attached handler.
 struct HandlerInfo {
-  std::string id;
-  std::string event;
-  Value config;
+  std::string id;     ///< as given to attach()
+  std::string event;  ///< one of its events
+  Value config;       ///< as given to attach()
 };
-// The handlers attached to events under a prefix of whole segments ("llm", "llm.chat"; "" for all), an entry for each
-// event, in order of attachment. Thread-safe.
+/// The handlers that are attached to events under a prefix, in the order in which they were attached: one entry for
+/// each event of a handler. The prefix is of whole segments: "llm.chat" selects llm.chat.stop, but not llm.chatter. ""
+/// selects all. Throws std::bad_alloc if there is no memory for the list.
 NOPSPAN_API std::vector<HandlerInfo> list_handlers(Text prefix = "");
 
 }  // namespace nopspan

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The names that OpenTelemetry's GenAI conventions give to attributes, values, metrics and events.
-//
-// v1_41 is v1.41.1 of open-telemetry/semantic-conventions (ead83b9b0fa3), what nopspan writes unless told otherwise.
-// next is open-telemetry/semantic-conventions-genai, where the conventions moved, as far as it has been merged at
-// 32c328e85013 (its migration.md). All of it is in development there: names may still change.
+/// @file
+/// The names that OpenTelemetry's GenAI conventions give to attributes, values, metrics and events.
+///
+/// @code
+/// namespace semconv = nopspan::semconv;
+/// std::string_view key = semconv::renamed(semconv::gen_ai_usage_cache_creation_input_tokens, nopspan::Semconv::next);
+/// @endcode
+///
+/// Thread safety: everything here is constant.
 #ifndef NOPSPAN_SEMCONV_H
 #define NOPSPAN_SEMCONV_H
 
@@ -13,11 +17,17 @@
 
 namespace nopspan {
 
-enum class Semconv : unsigned char { v1_41, next };
+/// Versions of the conventions. In both the names are in development: they may still change.
+enum class Semconv : unsigned char {
+  v1_41,  ///< v1.41.1 of open-telemetry/semantic-conventions (ead83b9b0fa3), which nopspan writes by default
+  next    ///< open-telemetry/semantic-conventions-genai, where the conventions moved, as merged at 32c328e85013
+};
 
+/// The names of the conventions, as of v1_41.
 namespace semconv {
 
-// Attributes: the key, with "_" for ".".
+/// @{
+/// The key of an attribute, with "_" for ".".
 NOPSPAN_CONSTANT std::string_view error_type = "error.type";
 NOPSPAN_CONSTANT std::string_view exception_message = "exception.message";
 NOPSPAN_CONSTANT std::string_view exception_stacktrace = "exception.stacktrace";
@@ -72,18 +82,24 @@ NOPSPAN_CONSTANT std::string_view openai_api_type = "openai.api.type";
 NOPSPAN_CONSTANT std::string_view openai_request_service_tier = "openai.request.service_tier";
 NOPSPAN_CONSTANT std::string_view openai_response_service_tier = "openai.response.service_tier";
 NOPSPAN_CONSTANT std::string_view openai_response_system_fingerprint = "openai.response.system_fingerprint";
+/// @}
 
-// Attributes that ReqLLM or nopspan add: the conventions do not have them.
+/// Attributes that the conventions do not have: ReqLLM or nopspan add them.
 namespace extension {
+/// @{
+/// The key of an attribute.
 NOPSPAN_CONSTANT std::string_view request_id = "nopspan.request_id";
 NOPSPAN_CONSTANT std::string_view gen_ai_request_reasoning_budget_tokens = "gen_ai.request.reasoning.budget_tokens";
 NOPSPAN_CONSTANT std::string_view gen_ai_request_reasoning_effort = "gen_ai.request.reasoning.effort";
 NOPSPAN_CONSTANT std::string_view gen_ai_usage_cost = "gen_ai.usage.cost";
 NOPSPAN_CONSTANT std::string_view langfuse_cost_details = "langfuse.observation.cost_details";
+/// @}
 }  // namespace extension
 
-// Values of gen_ai.operation.name.
+/// Values of gen_ai.operation.name.
 namespace operation {
+/// @{
+/// A value.
 NOPSPAN_CONSTANT std::string_view chat = "chat";
 NOPSPAN_CONSTANT std::string_view create_agent = "create_agent";
 NOPSPAN_CONSTANT std::string_view embeddings = "embeddings";
@@ -93,10 +109,13 @@ NOPSPAN_CONSTANT std::string_view invoke_agent = "invoke_agent";
 NOPSPAN_CONSTANT std::string_view invoke_workflow = "invoke_workflow";
 NOPSPAN_CONSTANT std::string_view retrieval = "retrieval";
 NOPSPAN_CONSTANT std::string_view text_completion = "text_completion";
+/// @}
 }  // namespace operation
 
-// Values of gen_ai.provider.name.
+/// Values of gen_ai.provider.name.
 namespace provider {
+/// @{
+/// A value.
 NOPSPAN_CONSTANT std::string_view anthropic = "anthropic";
 NOPSPAN_CONSTANT std::string_view aws_bedrock = "aws.bedrock";
 NOPSPAN_CONSTANT std::string_view azure_ai_inference = "azure.ai.inference";
@@ -112,41 +131,56 @@ NOPSPAN_CONSTANT std::string_view mistral_ai = "mistral_ai";
 NOPSPAN_CONSTANT std::string_view openai = "openai";
 NOPSPAN_CONSTANT std::string_view perplexity = "perplexity";
 NOPSPAN_CONSTANT std::string_view x_ai = "x_ai";
+/// @}
 }  // namespace provider
 
-// Values of gen_ai.output.type.
+/// Values of gen_ai.output.type.
 namespace output_type {
+/// @{
+/// A value.
 NOPSPAN_CONSTANT std::string_view image = "image";
 NOPSPAN_CONSTANT std::string_view json = "json";
 NOPSPAN_CONSTANT std::string_view speech = "speech";
 NOPSPAN_CONSTANT std::string_view text = "text";
+/// @}
 }  // namespace output_type
 
-// Values of gen_ai.token.type.
+/// Values of gen_ai.token.type.
 namespace token_type {
+/// @{
+/// A value.
 NOPSPAN_CONSTANT std::string_view input = "input";
 NOPSPAN_CONSTANT std::string_view output = "output";
+/// @}
 }  // namespace token_type
 
-// Values of gen_ai.tool.type.
+/// Values of gen_ai.tool.type.
 namespace tool_type {
+/// @{
+/// A value.
 NOPSPAN_CONSTANT std::string_view datastore = "datastore";
 NOPSPAN_CONSTANT std::string_view extension = "extension";
 NOPSPAN_CONSTANT std::string_view function = "function";
+/// @}
 }  // namespace tool_type
 
-// Values of openai.api.type. The conventions have no "embeddings": it is ReqLLM's.
+/// Values of openai.api.type. "embeddings" is ReqLLM's; the conventions lack it.
 namespace api_type {
+/// @{
+/// A value.
 NOPSPAN_CONSTANT std::string_view chat_completions = "chat_completions";
 NOPSPAN_CONSTANT std::string_view embeddings = "embeddings";
 NOPSPAN_CONSTANT std::string_view responses = "responses";
+/// @}
 }  // namespace api_type
 
-// The value of error.type where no other is known.
+/// The value of error.type if no other is known.
 NOPSPAN_CONSTANT std::string_view error_type_other = "_OTHER";
 
-// Histograms, their units and the upper bounds of their buckets.
+/// Histograms, their units and the upper bounds of their buckets.
 namespace metric {
+/// @{
+/// The name of a histogram.
 NOPSPAN_CONSTANT std::string_view client_token_usage = "gen_ai.client.token.usage";
 NOPSPAN_CONSTANT std::string_view client_operation_duration = "gen_ai.client.operation.duration";
 NOPSPAN_CONSTANT std::string_view client_operation_time_to_first_chunk = "gen_ai.client.operation.time_to_first_chunk";
@@ -155,11 +189,16 @@ NOPSPAN_CONSTANT std::string_view client_operation_time_per_output_chunk =
 NOPSPAN_CONSTANT std::string_view server_request_duration = "gen_ai.server.request.duration";
 NOPSPAN_CONSTANT std::string_view server_time_per_output_token = "gen_ai.server.time_per_output_token";
 NOPSPAN_CONSTANT std::string_view server_time_to_first_token = "gen_ai.server.time_to_first_token";
+/// @}
 
+/// @{
+/// A unit.
 NOPSPAN_CONSTANT std::string_view seconds = "s";
 NOPSPAN_CONSTANT std::string_view tokens = "{token}";
+/// @}
 
-// Of every duration but the two below.
+/// @{
+/// Upper bounds of buckets. duration_boundaries are those of all durations that have none of their own.
 NOPSPAN_CONSTANT double duration_boundaries[] = {0.01, 0.02, 0.04, 0.08,  0.16,  0.32,  0.64,
                                                  1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92};
 NOPSPAN_CONSTANT double token_boundaries[] = {1,     4,     16,     64,      256,     1024,     4096,
@@ -168,14 +207,18 @@ NOPSPAN_CONSTANT double server_time_per_output_token_boundaries[] = {0.01, 0.025
                                                                      0.3,  0.4,   0.5,  0.75,  1,   2.5};
 NOPSPAN_CONSTANT double server_time_to_first_token_boundaries[] = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1,
                                                                    0.25,  0.5,   0.75, 1,    2.5,  5,    7.5,  10};
+/// @}
 }  // namespace metric
 
-// Names of events. The GenAI span events (genai_events.h) are not the conventions'.
+/// Names of events. Those of genai_events.h are not part of the conventions.
 namespace event {
+/// @{
+/// The name of an event.
 NOPSPAN_CONSTANT std::string_view exception = "exception";
 NOPSPAN_CONSTANT std::string_view client_inference_operation_details = "gen_ai.client.inference.operation.details";
 NOPSPAN_CONSTANT std::string_view client_operation_exception = "gen_ai.client.operation.exception";
 NOPSPAN_CONSTANT std::string_view evaluation_result = "gen_ai.evaluation.result";
+/// @}
 }  // namespace event
 
 namespace detail {
@@ -192,7 +235,7 @@ NOPSPAN_CONSTANT Rename renames[] = {
 };
 }  // namespace detail
 
-// An attribute's key, or a type of span, as `version` calls what v1.41 calls `key`: mostly `key` itself.
+/// The name in `version` of an attribute, or a type of span, that v1_41 calls `key`. Most are `key` itself.
 constexpr std::string_view renamed(std::string_view key, Semconv version) noexcept {
   if (version == Semconv::v1_41) return key;
   for (const detail::Rename& rename : detail::renames) {

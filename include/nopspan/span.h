@@ -56,7 +56,7 @@ enum class SpanKind : std::uint8_t {
   consumer = 5      ///< handles a message
 };
 
-/// What a span is started with beside its name.
+/// The options of a span.
 struct SpanOptions {
   SpanKind kind = SpanKind::unspecified;  ///< the role of the span
   std::uint64_t start_ns = 0;             ///< the start, CLOCK_MONOTONIC in ns; 0 means now
@@ -320,8 +320,8 @@ class AsyncSpan : public SpanSetters<AsyncSpan> {
 };
 static_assert(sizeof(AsyncSpan) == 8);
 
-/// Runs `work` inside a span and returns what it returns: values (never moved), references, types that can only be
-/// moved or not even that, void. `work` takes nothing or the Span&.
+/// Runs `work` inside a span and returns what it returns: values (never moved), references, types that cannot be copied
+/// or moved, void. `work` takes nothing or the Span&.
 ///
 /// An exception ends the span as `NAME.exception` with its kind and reason, and goes on to the caller unchanged. Like
 /// any catch (...), span() ends the program if a thread exits by pthread_exit() or cancellation while it is inside a
@@ -364,8 +364,8 @@ inline detail::Result<void, std::decay_t<Stop>> result(Stop&& stop) {
 }
 
 /// Emits a span that is already over (time in a queue, time on a GPU): start and stop together. `start_ns` is
-/// CLOCK_MONOTONIC in ns, `duration_ns` is in ns. What `fields` sets is on both events; it runs only if a tracer or
-/// handler is attached. Without a callable the span has no fields.
+/// CLOCK_MONOTONIC in ns, `duration_ns` is in ns. Both events have the fields that `fields` sets. The callable runs
+/// only if a tracer or handler is attached. Without a callable the span has no fields.
 template <class N, class M, std::enable_if_t<detail::is_name<N>, int> = 0>
 inline void complete(N&& name, const Context& parent, std::uint64_t start_ns, std::uint64_t duration_ns, M&& fields) {
   if (detail::span_wanted<N>()) {

@@ -1,36 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lazy streams: wrappers whose llm.stream span ends when the stream does. A part of nopspan/llm.h: include that.
-//
-//   auto stream = nopspan::llm::open_pull([&](auto& m) { m.model(name); }, [&] { return client.open(prompt); });
-//   while (auto chunk = stream.next()) show(*chunk);
-//
-// Three shapes: a source that is asked for the next item (pull), a range, and a sink that items are given to (push).
-// The span is below the current context of where the stream is made, and ends once: by exhaustion, or when the consumer
-// has enough and says so by finish() (ok), by fail(), by cancel(), by an exception that leaves the source
-// (llm.stream.exception, as from span()), or, destroyed before that, as cancelled and abandoned. Nothing is read ahead,
-// an item more or a moment sooner than the consumer asks.
-//
-// Its stop has the metadata `response`, always null, and what StreamMeter measures, and `opened_ns`: from the span's
-// start until the opener returned, or until the stream was made where there is none. An opener that throws ends the
-// span.
-//
-// `tokens(item)` says how many tokens an item is (else one); it is called only while somebody listens, and what it
-// throws is counted (stats().metadata_failures). A source, sink or `tokens` that is an rvalue is moved in; one that is
-// an lvalue is referred to, and must outlive the stream. A stream may be consumed on another thread than the one that
-// made it, but not on two at once; it may be moved, but a StreamRange not while an iterator is in use. Once its span
-// has ended a stream still passes everything on.
+/// @file
+/// Lazy streams: wrappers whose llm.stream span ends when the stream ends. This header is a part of llm.h: include
+/// that.
+///
+/// @code
+/// #include <nopspan/llm.h>
+///
+/// #include <optional>
+/// #include <string>
+///
+/// std::optional<std::string> next_chunk();  // the client's source; empty at the end
+/// void show(const std::string& chunk);
+///
+/// void answer() {
+///   auto stream = nopspan::llm::open_pull([](auto& m) { m.model("llama-3"); }, [] { return next_chunk; });
+///   while (auto chunk = stream.next()) show(*chunk);
+/// }
+/// @endcode
+///
+/// There are three forms: a source that is asked for the next item (pull), a range, and a sink that items are passed to
+/// (push). Nothing is read ahead: the source is asked when the consumer asks.
+///
+/// The span is a child of the context that is current where the stream is created. It ends once, by the first of these:
+///
+/// | what happens | the span ends as |
+/// | --- | --- |
+/// | the source is exhausted, or the consumer calls finish() (end() of a push stream) | ok |
+/// | the consumer calls fail() | error |
+/// | the consumer calls cancel() | cancelled |
+/// | an exception leaves the opener, the source or the sink | llm.stream.exception, as from span() |
+/// | the stream is destroyed | cancelled, and counted (stats().abandoned) |
+///
+/// After that the stream still passes everything on. The stop event has the metadata `response`, which is always null,
+/// the measurements of StreamMeter, and `opened_ns`: the time from the start of the span until the opener returned.
+///
+/// A `tokens(item)` returns how many tokens an item is; without it an item is one. It is called only if the span is
+/// recorded, and what it throws is counted (stats().metadata_failures).
+///
+/// Lifetime: a source, sink or `tokens` that is an rvalue is moved into the stream. One that is an lvalue is referred
+/// to, and must outlive the stream. A stream may be moved, but a StreamRange not while an iterator is in use.
+///
+/// Thread safety: a stream is used by one thread at a time. It may be consumed on another thread than the one that
+/// created it.
 #ifndef NOPSPAN_STREAM_H
 #define NOPSPAN_STREAM_H
 
 #include <nopspan/config.h>
-#include <nopspan/context.h>
-#include <nopspan/fields.h>
+#include <nopspan/detail/stream_span.h>
 #include <nopspan/span.h>
-#include <nopspan/stream_meter.h>
 #include <nopspan/text.h>
 
-#include <cstdint>
-#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -38,163 +57,30 @@ namespace nopspan::llm {
 
 class GenerateFields;  // nopspan/llm.h
 
+/// The name of a stream's span, for a program that makes the span itself.
 NOPSPAN_CONSTANT SpanName<GenerateFields> stream{"llm.stream"};
 
-namespace detail {
-
-struct NoMetadata {
-  template <class F>
-  void operator()(F&) const noexcept {}
-};
-struct OneToken {
-  template <class Item>
-  std::int64_t operator()(const Item&) const noexcept {
-    return 1;
-  }
-};
-struct Opening {};  // tag: the source is what the callable returns
-
-// The span of a stream.
-class StreamSpan {
- public:
-  template <class M>
-  explicit StreamSpan(M& metadata) {
-    if (nopspan::detail::span_wanted<SpanName<GenerateFields>>()) {
-      meter_ = StreamMeter{AsyncSpan{stream, Context::current(), metadata}};
-    }
-  }
-  StreamSpan(StreamSpan&&) noexcept = default;
-  StreamSpan& operator=(StreamSpan&& other) noexcept {
-    if (this != &other) {
-      closing();
-      meter_ = std::move(other.meter_);
-    }
-    return *this;
-  }
-  ~StreamSpan() { closing(); }
-
-  void opened() noexcept { meter_.opened(); }
-  template <class Tokens, class Item>
-  void item(Tokens& tokens, const Item& item) {
-    if (listened()) meter_.token(tokens_of(tokens, item));
-  }
-  void end() noexcept {
-    closing();
-    meter_.end();
-  }
-  void fail(Text type, Text message) noexcept {
-    closing();
-    meter_.fail(type, message);
-  }
-  void cancel(Text reason) noexcept {
-    closing();
-    meter_.cancel(reason);
-  }
-
-  // Runs a piece of the source: what leaves it by an exception ends the span.
-  template <class Work>
-  decltype(auto) guard(Work&& work) {
-#if NOPSPAN_EXCEPTIONS
-    try {
-      return work();
-    } catch (...) {
-      meter_.caught();
-      throw;
-    }
-#else
-    return work();
-#endif
-  }
-
-  [[nodiscard]] AsyncSpan& span() noexcept { return meter_.span(); }
-
- private:
-  [[nodiscard]] bool listened() const noexcept { return __builtin_expect(static_cast<bool>(meter_), 0); }
-  void closing() noexcept {
-    meter_.span().with([](Fields& f) { f.content("response", nullptr); });
-  }
-  // A pull stream's item may be a std::optional or a pointer: `tokens` takes what it holds, if it does not take that.
-  template <class Tokens, class Item>
-  static std::int64_t asked(Tokens& tokens, const Item& item) {
-    if constexpr (std::is_invocable_v<Tokens&, const Item&>) {
-      return static_cast<std::int64_t>(tokens(item));
-    } else {
-      return static_cast<std::int64_t>(tokens(*item));
-    }
-  }
-  template <class Tokens, class Item>
-  static std::int64_t tokens_of(Tokens& tokens, const Item& item) {
-#if NOPSPAN_EXCEPTIONS
-    try {
-      return asked(tokens, item);
-    } catch (...) {
-      if (!nopspan::detail::metadata_threw()) throw;
-      return 1;
-    }
-#else
-    return asked(tokens, item);
-#endif
-  }
-
-  StreamMeter meter_;
-};
-
-// What an opener takes: nothing, or the stream's span, whose context the call to the model may pass on.
-template <class Open>
-decltype(auto) open(Open& opener, AsyncSpan& span) {
-  if constexpr (std::is_invocable_v<Open&, AsyncSpan&>) {
-    return opener(span);
-  } else {
-    return opener();
-  }
-}
-template <class T>
-struct owned {
-  using type = std::remove_cv_t<std::remove_reference_t<T>>;
-};
-template <class T>
-struct owned<T&> {
-  using type = T&;
-};
-// What a stream keeps of what its opener returns.
-template <class Open>
-using opened_t = typename owned<decltype(detail::open(std::declval<Open&>(), std::declval<AsyncSpan&>()))>::type;
-
-// begin() and end() as a range-based for finds them.
-namespace range_access {
-using std::begin;
-using std::end;
-template <class Range>
-auto first(Range& range) -> decltype(begin(range)) {
-  return begin(range);
-}
-template <class Range>
-auto last(Range& range) -> decltype(end(range)) {
-  return end(range);
-}
-}  // namespace range_access
-
-}  // namespace detail
-
-// A source that is asked for items: `Next` takes nothing and returns what is false at the end (a pointer, a
-// std::optional). Made by pull_stream() and open_pull().
+/// A source that is asked for items: `Next` takes nothing, and returns a pointer, a std::optional or another type that
+/// is false at the end. pull_stream() and open_pull() make it.
 template <class Next, class Tokens = detail::OneToken>
 class PullStream {
  public:
+  /// For pull_stream().
   template <class M>
   PullStream(M& metadata, Next&& next, Tokens&& tokens)
-      : span_(metadata), next_(std::forward<Next>(next)), tokens_(std::forward<Tokens>(tokens)) {
+      : span_(llm::stream, metadata), next_(std::forward<Next>(next)), tokens_(std::forward<Tokens>(tokens)) {
     span_.opened();
   }
+  /// For open_pull().
   template <class M, class Open>
   PullStream(detail::Opening, M& metadata, Open& opener, Tokens&& tokens)
-      : span_(metadata),
+      : span_(llm::stream, metadata),
         next_(span_.guard([&]() -> decltype(auto) { return detail::open(opener, span_.span()); })),
         tokens_(std::forward<Tokens>(tokens)) {
     span_.opened();
   }
 
-  // The source's next item, unchanged.
+  /// The source's next item, unchanged.
   decltype(auto) next() {
     using Item = std::invoke_result_t<std::remove_reference_t<Next>&>;
     Item item = span_.guard([&]() -> decltype(auto) { return next_(); });
@@ -210,11 +96,13 @@ class PullStream {
     }
   }
 
-  // The consumer has enough; the stream failed without an exception; it was given up.
+  /// Ends the span as ok: the consumer has enough.
   void finish() noexcept { span_.end(); }
+  /// Ends the span as failed, without an exception; see Span::fail().
   void fail(Text type, Text message = {}) noexcept { span_.fail(type, message); }
+  /// Ends the span as cancelled; see Span::cancel().
   void cancel(Text reason = {}) noexcept { span_.cancel(reason); }
-  // For its fields (token usage) and its context. Ended through this the span lacks what the meter measures.
+  /// The span, for its fields (token usage) and its context. If it is ended through this, it lacks the measurements.
   [[nodiscard]] AsyncSpan& span() noexcept { return span_.span(); }
 
  private:
@@ -223,9 +111,9 @@ class PullStream {
   Tokens tokens_;
 };
 
-// The same for a range: `for (auto&& chunk : stream)`. The source's begin() is called when the stream's is, each of its
-// items is looked at once, where the consumer looks at it, and one that is passed over is not counted. Made by
-// stream_range() and open_range().
+/// The same for a range: `for (auto&& chunk : stream)`. The source's begin() is called when the stream's begin() is. An
+/// item is counted when the consumer reads it for the first time, so one that is skipped is not counted. stream_range()
+/// and open_range() make it.
 template <class Range, class Tokens = detail::OneToken>
 class StreamRange {
   using Source = std::remove_reference_t<Range>;
@@ -234,8 +122,10 @@ class StreamRange {
 
  public:
   class Iterator;
+  /// The end of the range.
   class Sentinel {
    public:
+    /// For end().
     explicit Sentinel(SourceSentinel&& source) : source_(std::move(source)) {}
 
    private:
@@ -243,11 +133,13 @@ class StreamRange {
     SourceSentinel source_;
   };
 
-  // For a range-based for: single-pass, and compared only with end().
+  /// For a range-based for: single-pass, and compared only with end().
   class Iterator {
    public:
+    /// For begin().
     Iterator(StreamRange& owner, SourceIterator&& source) : stream_(&owner), source_(std::move(source)) {}
 
+    /// The source's item, unchanged.
     decltype(auto) operator*() {
       using Item = decltype(*source_);
       Item item = stream_->span_.guard([&]() -> decltype(auto) { return *source_; });
@@ -259,16 +151,19 @@ class StreamRange {
         return item;
       }
     }
+    /// Advances the source.
     Iterator& operator++() {
       stream_->span_.guard([&] { ++source_; });
       counted_ = false;
       return *this;
     }
+    /// Whether there are more items. If not, the span ends.
     bool operator!=(const Sentinel& sentinel) {
       const bool more = stream_->span_.guard([&] { return static_cast<bool>(source_ != sentinel.source_); });
       if (!more) stream_->span_.end();
       return more;
     }
+    /// The opposite of !=.
     bool operator==(const Sentinel& sentinel) { return !(*this != sentinel); }
 
    private:
@@ -277,30 +172,37 @@ class StreamRange {
     bool counted_ = false;
   };
 
+  /// For stream_range().
   template <class M>
   StreamRange(M& metadata, Range&& range, Tokens&& tokens)
-      : span_(metadata), range_(std::forward<Range>(range)), tokens_(std::forward<Tokens>(tokens)) {
+      : span_(llm::stream, metadata), range_(std::forward<Range>(range)), tokens_(std::forward<Tokens>(tokens)) {
     span_.opened();
   }
+  /// For open_range().
   template <class M, class Open>
   StreamRange(detail::Opening, M& metadata, Open& opener, Tokens&& tokens)
-      : span_(metadata),
+      : span_(llm::stream, metadata),
         range_(span_.guard([&]() -> decltype(auto) { return detail::open(opener, span_.span()); })),
         tokens_(std::forward<Tokens>(tokens)) {
     span_.opened();
   }
 
+  /// Begins the source, once.
   [[nodiscard]] Iterator begin() {
     return Iterator(*this, span_.guard([&] { return detail::range_access::first(range_); }));
   }
+  /// The end of the source.
   [[nodiscard]] Sentinel end() {
     return Sentinel(span_.guard([&] { return detail::range_access::last(range_); }));
   }
 
-  // As those of PullStream.
+  /// Ends the span as ok: the consumer has enough.
   void finish() noexcept { span_.end(); }
+  /// Ends the span as cancelled; see Span::cancel().
   void cancel(Text reason = {}) noexcept { span_.cancel(reason); }
+  /// Ends the span as failed, without an exception; see Span::fail().
   void fail(Text type, Text message = {}) noexcept { span_.fail(type, message); }
+  /// The span; see PullStream::span().
   [[nodiscard]] AsyncSpan& span() noexcept { return span_.span(); }
 
  private:
@@ -309,26 +211,31 @@ class StreamRange {
   Tokens tokens_;
 };
 
-// A sink that items are given to. It does not know the end: say end(). Made by push_stream().
+/// A sink that items are passed to. It cannot see the end of the stream: call end(). push_stream() makes it.
 template <class Sink, class Tokens = detail::OneToken>
 class PushStream {
  public:
+  /// For push_stream().
   template <class M>
   PushStream(M& metadata, Sink&& sink, Tokens&& tokens)
-      : span_(metadata), sink_(std::forward<Sink>(sink)), tokens_(std::forward<Tokens>(tokens)) {
+      : span_(llm::stream, metadata), sink_(std::forward<Sink>(sink)), tokens_(std::forward<Tokens>(tokens)) {
     span_.opened();
   }
 
-  // Counts the item, gives it to the sink, and returns what that returns.
+  /// Counts the item, passes it to the sink, and returns what the sink returns.
   template <class Item>
   decltype(auto) operator()(Item&& item) {
     span_.item(tokens_, item);
     return span_.guard([&]() -> decltype(auto) { return sink_(std::forward<Item>(item)); });
   }
 
+  /// Ends the span as ok.
   void end() noexcept { span_.end(); }
+  /// Ends the span as failed, without an exception; see Span::fail().
   void fail(Text type, Text message = {}) noexcept { span_.fail(type, message); }
+  /// Ends the span as cancelled; see Span::cancel().
   void cancel(Text reason = {}) noexcept { span_.cancel(reason); }
+  /// The span; see PullStream::span().
   [[nodiscard]] AsyncSpan& span() noexcept { return span_.span(); }
 
  private:
@@ -337,38 +244,45 @@ class PushStream {
   Tokens tokens_;
 };
 
-// `metadata` takes the GenerateFields&, and is called only if somebody listens.
+/// Wraps a source. `metadata(GenerateFields&)` runs only if the span is recorded.
 template <class M, class Next, class Tokens = detail::OneToken>
 inline PullStream<Next, Tokens> pull_stream(M&& metadata, Next&& next, Tokens&& tokens = {}) {
   return PullStream<Next, Tokens>(metadata, std::forward<Next>(next), std::forward<Tokens>(tokens));
 }
+/// @overload
 template <class Next>
 inline PullStream<Next> pull_stream(Next&& next) {
   return llm::pull_stream(detail::NoMetadata(), std::forward<Next>(next));
 }
-// `opener` returns the source; it is called here, inside the span, with nothing or the span (AsyncSpan&).
+/// Opens a source inside the span, and wraps it. `opener` is called before this returns, with nothing or the span
+/// (AsyncSpan&), and returns the source. An exception that leaves it ends the span.
 template <class M, class Open, class Tokens = detail::OneToken>
 inline PullStream<detail::opened_t<Open>, Tokens> open_pull(M&& metadata, Open&& opener, Tokens&& tokens = {}) {
   return PullStream<detail::opened_t<Open>, Tokens>(detail::Opening(), metadata, opener, std::forward<Tokens>(tokens));
 }
 
+/// Wraps a range. `metadata(GenerateFields&)` runs only if the span is recorded.
 template <class M, class Range, class Tokens = detail::OneToken>
 inline StreamRange<Range, Tokens> stream_range(M&& metadata, Range&& range, Tokens&& tokens = {}) {
   return StreamRange<Range, Tokens>(metadata, std::forward<Range>(range), std::forward<Tokens>(tokens));
 }
+/// @overload
 template <class Range>
 inline StreamRange<Range> stream_range(Range&& range) {
   return llm::stream_range(detail::NoMetadata(), std::forward<Range>(range));
 }
+/// Opens a range inside the span, and wraps it; see open_pull().
 template <class M, class Open, class Tokens = detail::OneToken>
 inline StreamRange<detail::opened_t<Open>, Tokens> open_range(M&& metadata, Open&& opener, Tokens&& tokens = {}) {
   return StreamRange<detail::opened_t<Open>, Tokens>(detail::Opening(), metadata, opener, std::forward<Tokens>(tokens));
 }
 
+/// Wraps a sink. `metadata(GenerateFields&)` runs only if the span is recorded.
 template <class M, class Sink, class Tokens = detail::OneToken>
 inline PushStream<Sink, Tokens> push_stream(M&& metadata, Sink&& sink, Tokens&& tokens = {}) {
   return PushStream<Sink, Tokens>(metadata, std::forward<Sink>(sink), std::forward<Tokens>(tokens));
 }
+/// @overload
 template <class Sink>
 inline PushStream<Sink> push_stream(Sink&& sink) {
   return llm::push_stream(detail::NoMetadata(), std::forward<Sink>(sink));

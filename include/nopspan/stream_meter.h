@@ -1,5 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pace of a stream of tokens: how many, when the first one came, and how long the others took.
+/// @file
+/// The pace of a stream of tokens: how many there were, when the first one came, and the gaps between them.
+///
+/// @code
+/// nopspan::StreamMeter meter{nopspan::AsyncSpan{"engine.request", nopspan::Context::current()}};
+/// for (int i = 0; i < 3; ++i) meter.token();
+/// meter.end();
+///
+/// // As a callback of a C library, with the meter as user data: token() does not throw.
+/// void (*on_token)(const char*, void*) = [](const char*, void* user) {
+///   static_cast<nopspan::StreamMeter*>(user)->token();
+/// };
+/// @endcode
+///
+/// Thread safety: a meter belongs to one thread at a time, and may move between threads.
 #ifndef NOPSPAN_STREAM_METER_H
 #define NOPSPAN_STREAM_METER_H
 
@@ -17,36 +31,37 @@ struct MeterState;
 NOPSPAN_API NOPSPAN_COLD MeterState* meter_begin(SpanState*) noexcept;
 NOPSPAN_API NOPSPAN_COLD void meter_token(SpanState*, MeterState*, std::int64_t n) noexcept;
 NOPSPAN_API NOPSPAN_COLD void meter_opened(SpanState*) noexcept;
-NOPSPAN_API NOPSPAN_COLD void meter_end(SpanState*, MeterState*) noexcept;  // adds the measurements; the span goes on
+NOPSPAN_API NOPSPAN_COLD void meter_end(SpanState*, MeterState*) noexcept;  // adds the measurements
 }  // namespace detail
 
-// A span that measures the tokens which pass: it takes over an AsyncSpan, and ends as one does.
-//
-//   nopspan::StreamMeter meter{nopspan::AsyncSpan{nopspan::engine::request, context}};
-//   while (generate(token)) meter.token();
-//   meter.end();
-//
-// At the end, whichever it is, the span gets the measurements stream_tokens, time_to_first_token_ns (from the span's
-// start) and, where there were at least two calls of token(), gap_p50_ns, gap_p99_ns and gap_max_ns: the times between
-// the calls. A measurement that the application set itself stays. The quantiles are within 3.1 % between 1 us and 275 s
-// (shorter: within 32 ns; longer: 275 s); the maximum is exact. It takes 2 KiB of memory that is used again; where
-// there is none, the span goes on without these measurements, and stats().fields_dropped counts it.
-//
-// Enabled, a token costs one clock read and a few ns more, and no probe: `first_token` fires once. Disabled it is one
-// test. Not thread-safe, but it may move between threads. In the child of fork() a meter of the parent does nothing.
-//
-// From a C callback by its user data; nothing here throws:
-//
-//   extern "C" void on_token(const char* text, void* user) { static_cast<nopspan::StreamMeter*>(user)->token(); }
-//   generate_with_callback(prompt, on_token, &meter);
+/// A span that measures its stream: it takes over an AsyncSpan, and ends as one does. At the end it adds these
+/// measurements, except those that the application set itself:
+///
+/// | measurement | is |
+/// | --- | --- |
+/// | stream_tokens | how many tokens there were |
+/// | time_to_first_token_ns | from the start of the span to the first call of token() |
+/// | gap_p50_ns, gap_p99_ns, gap_max_ns | the times between calls of token(), if there were at least two |
+///
+/// The quantiles are within 3.1 % between 1 us and 275 s. Shorter gaps are within 32 ns, and longer ones count as 275
+/// s. The maximum is exact.
+///
+/// A recorded span takes 2 KiB of memory, which is reused. If there is none, the span has no measurements, and is
+/// counted (stats().fields_dropped). A token of a recorded span costs one clock read and a few ns. It fires no probe,
+/// except the first, which fires `first_token` once. A token of any other span costs one test. In the child of fork() a
+/// meter of the parent does nothing.
 class StreamMeter {
  public:
+  /// A meter without a span, on which every member does nothing.
   constexpr StreamMeter() noexcept = default;
-  explicit StreamMeter(AsyncSpan&& span) noexcept : span_(std::move(span)) {
+  /// Takes over a span, and begins to measure.
+  [[nodiscard]] explicit StreamMeter(AsyncSpan&& span) noexcept : span_(std::move(span)) {
     if (__builtin_expect(span_.state_ != nullptr, 0)) meter_ = detail::meter_begin(span_.state_);
   }
+  /// Takes over the span and what was measured; `other` is without a span afterwards.
   StreamMeter(StreamMeter&& other) noexcept
       : span_(std::move(other.span_)), meter_(std::exchange(other.meter_, nullptr)) {}
+  /// Abandons the span that this one holds, and takes over the other.
   StreamMeter& operator=(StreamMeter&& other) noexcept {
     if (this != &other) {
       measure();
@@ -55,41 +70,46 @@ class StreamMeter {
     }
     return *this;
   }
+  /// Abandons the span if it has not ended, with what was measured.
   ~StreamMeter() { measure(); }
 
-  // Whether somebody listens, and the span has not ended.
+  /// Whether the span is recorded, and has not ended.
   explicit operator bool() const noexcept { return static_cast<bool>(span_); }
 
-  // `n` tokens came now. 0 is no token, and does nothing; fewer are counted (stats().values_clamped) and do nothing.
+  /// `n` tokens came now. 0 does nothing. A negative number does nothing, and is counted (stats().values_clamped).
   void token(std::int64_t n = 1) noexcept {
     if (__builtin_expect(span_.state_ != nullptr, 0)) detail::meter_token(span_.state_, meter_, n);
   }
 
-  // The source of the stream is open: measurement opened_ns, from the span's start to now.
+  /// The source of the stream is open now: sets the measurement opened_ns, the time since the start of the span.
   void opened() noexcept {
     if (__builtin_expect(span_.state_ != nullptr, 0)) detail::meter_opened(span_.state_);
   }
 
-  // As those of AsyncSpan: the first one ends the span.
+  /// Ends the span; see AsyncSpan::end(). The first call of end(), fail(), cancel() or caught() counts.
   void end() noexcept {
     measure();
     span_.end();
   }
+  /// Ends the span as failed; see AsyncSpan::fail().
   void fail(Text type, Text message = {}) noexcept {
     measure();
     span_.fail(type, message);
   }
+  /// Ends the span as cancelled; see AsyncSpan::cancel().
   void cancel(Text reason = {}) noexcept {
     measure();
     span_.cancel(reason);
   }
+  /// Ends the span with the exception that is being handled; see AsyncSpan::caught().
   void caught() noexcept {
     measure();
     span_.caught();
   }
 
-  // For its fields and its context. Ended through this it lacks the measurements.
+  /// The span, for its fields, events and context. If it is ended through this, it lacks the measurements.
   [[nodiscard]] AsyncSpan& span() noexcept { return span_; }
+  /// @overload
   [[nodiscard]] const AsyncSpan& span() const noexcept { return span_; }
 
  private:

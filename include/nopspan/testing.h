@@ -1,10 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// For the tests of programs that use nopspan: a recorder of events, and matchers for GoogleTest (where <gmock/gmock.h>
-// is included before this header).
-//
-//   nopspan::testing::Recorder recorder{"llm.chat.start", "llm.chat.stop"};
-//   answer(prompt);
-//   EXPECT_THAT(recorder.events(), ElementsAre(EventNamed("llm.chat.start"), EventNamed("llm.chat.stop")));
+/// @file
+/// For the tests of programs that use nopspan: a recorder of events, and matchers for GoogleTest. The matchers exist if
+/// `<gmock/gmock.h>` is included before this header.
+///
+/// @code
+/// #include <gmock/gmock.h>
+/// #include <nopspan/span.h>
+/// #include <nopspan/testing.h>
+///
+/// using nopspan::testing::EventNamed;
+/// using ::testing::ElementsAre;
+///
+/// TEST(Chat, IsASpan) {
+///   nopspan::testing::Recorder recorder{"llm.chat.start", "llm.chat.stop"};
+///   { nopspan::Span span{"llm.chat"}; }  // the code under test
+///   EXPECT_THAT(recorder.events(), ElementsAre(EventNamed("llm.chat.start"), EventNamed("llm.chat.stop")));
+/// }
+/// @endcode
+///
+/// Thread safety: a Recorder records the events of all threads, and may be used from any thread.
 #ifndef NOPSPAN_TESTING_H
 #define NOPSPAN_TESTING_H
 
@@ -19,29 +33,37 @@
 #include <string_view>
 #include <vector>
 
+/// For tests.
 namespace nopspan::testing {
 
-// Records every event of the given names from when it is made until it is destroyed, on all threads. Thread-safe. A
-// second recorder sees the same events.
+/// Records every event of the given names from its construction to its destruction. Several recorders record the same
+/// events.
 class Recorder {
  public:
+  /// Records events of these names; see error().
   NOPSPAN_API explicit Recorder(const std::vector<std::string>& events);
+  /// The same.
   Recorder(std::initializer_list<std::string> events) : Recorder(std::vector<std::string>(events)) {}
+  /// Stops recording; see detach() for what it waits for.
   NOPSPAN_API ~Recorder();
-  Recorder(const Recorder&) = delete;
-  Recorder& operator=(const Recorder&) = delete;
+  Recorder(const Recorder&) = delete;             ///< not copied
+  Recorder& operator=(const Recorder&) = delete;  ///< not copied
 
-  // The three events of a span: start, stop, exception.
+  /// The names of the three events of each span: start, stop, exception.
   [[nodiscard]] NOPSPAN_API static std::vector<std::string> span_events(std::initializer_list<std::string_view> spans);
 
-  // What attach_many() returned: not ok where an event name is none.
+  /// The result of attach_many(): invalid_argument if one of the names is not that of an event. Then nothing is
+  /// recorded.
   [[nodiscard]] NOPSPAN_API Errc error() const noexcept;
-  // The events so far, in the order in which they were emitted.
+  /// Copies of the events so far, in the order in which they were emitted.
   [[nodiscard]] NOPSPAN_API std::vector<OwnedEvent> events() const;
-  // Those of one name.
+  /// Those of one name.
   [[nodiscard]] NOPSPAN_API std::vector<OwnedEvent> events(std::string_view name) const;
+  /// The names of the events so far.
   [[nodiscard]] NOPSPAN_API std::vector<std::string> names() const;
+  /// How many events there are so far.
   [[nodiscard]] NOPSPAN_API std::size_t size() const;
+  /// Forgets the events so far.
   NOPSPAN_API void clear();
 
  private:
@@ -54,11 +76,12 @@ class Recorder {
 #if defined(GMOCK_INCLUDE_GMOCK_GMOCK_H_) || defined(GOOGLEMOCK_INCLUDE_GMOCK_GMOCK_H_)
 
 namespace nopspan {
-// How GoogleTest prints an event.
+/// How GoogleTest prints an event.
 inline void PrintTo(const OwnedEvent& event, std::ostream* out) {
   *out << event->name() << " request " << event->request_id() << " measurements "
        << event->measurements().copy().to_string() << " metadata " << event->metadata().copy().to_string();
 }
+/// How GoogleTest prints a value.
 inline void PrintTo(const Value& value, std::ostream* out) { *out << value.to_string(); }
 }  // namespace nopspan
 
@@ -66,7 +89,7 @@ namespace nopspan::testing {
 
 MATCHER_P(EventNamed, expected, "is the event " + std::string(expected)) { return arg->name() == expected; }
 
-// Whether the metadata has a key with that value (of that type: 1 is not 1.0).
+// Whether the metadata has a key with that value, of that type: 1 is not 1.0.
 MATCHER_P2(HasMetadata, key, value, "has the metadata " + std::string(key)) {
   const ValueView found = arg->metadata(key);
   return found.exists() && found.copy() == Value(value);
@@ -79,7 +102,7 @@ MATCHER_P2(HasMeasurement, key, value, "has the measurement " + std::string(key)
 MATCHER_P(HasStatus, expected, "has the status " + ::testing::PrintToString(expected)) {
   return arg->status() == static_cast<unsigned>(expected);
 }
-// Whether its span is a child of `parent`'s span, in the same request.
+// Whether the event's span is a child of the span of `parent`, in the same request.
 MATCHER_P(IsChildOf, parent, "is a child of " + std::string(parent->name())) {
   return arg->parent_id() == parent->span_id() && arg->request_id() == parent->request_id();
 }

@@ -1,5 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A value of any shape that metadata can have.
+/// @file
+/// A value of any type that metadata can have: null, bool, integer, double, string, list or map.
+///
+/// @code
+/// nopspan::Value usage = nopspan::Value::map({{"input", 12}, {"tags", nopspan::Value::list({"a", "b"})}});
+/// usage.set("output", 34);
+/// std::int64_t input = usage.find("input")->as_int();
+/// @endcode
+///
+/// Thread safety: a Value is an ordinary value, as thread-safe as a std::string.
 #ifndef NOPSPAN_VALUE_H
 #define NOPSPAN_VALUE_H
 
@@ -17,17 +26,20 @@
 
 namespace nopspan {
 
-// Null, bool, integer, double, string, list or map, nested; maps keep the order of insertion. An integer stays an
-// integer and a double a double. An ordinary value: copying copies, and it is as thread-safe as a std::string.
+/// A value that owns its contents; copying it copies them. Lists and maps may be nested. Maps keep the order of
+/// insertion. Integers and doubles stay what they are.
 class Value {
  public:
+  /// The types.
   enum class Type : std::uint8_t { null, boolean, integer, real, string, list, map };
-  using List = std::vector<Value>;
-  using Map = std::vector<std::pair<std::string, Value>>;
+  using List = std::vector<Value>;                         ///< the items of a list
+  using Map = std::vector<std::pair<std::string, Value>>;  ///< the entries of a map
 
+  /// Null.
   Value() noexcept = default;
+  /// Null.
   Value(std::nullptr_t) noexcept {}  // NOLINT(*-explicit-*)
-  // Integers over 2^63-1 become that. A null pointer becomes null.
+  /// A bool, integer or double. An integer over 2^63-1 becomes 2^63-1.
   template <class T, std::enable_if_t<std::is_arithmetic_v<T>, int> = 0>
   Value(T number) noexcept {  // NOLINT(*-explicit-*)
     if constexpr (std::is_same_v<T, bool>) {
@@ -45,6 +57,7 @@ class Value {
       }
     }
   }
+  /// A string, which is copied; a null pointer gives null.
   template <class S, std::enable_if_t<std::is_convertible_v<const S&, Text> && !std::is_arithmetic_v<S> &&
                                           !std::is_same_v<S, std::nullptr_t>,
                                       int> = 0>
@@ -54,16 +67,24 @@ class Value {
     type_ = Type::string;
     string_.assign(given.data(), given.size());
   }
+  /// A list.
   Value(List list) noexcept : type_(Type::list), list_(std::move(list)) {}  // NOLINT(*-explicit-*)
-  Value(Map map) noexcept : type_(Type::map), map_(std::move(map)) {}       // NOLINT(*-explicit-*)
+  /// A map; its keys should differ.
+  Value(Map map) noexcept : type_(Type::map), map_(std::move(map)) {}  // NOLINT(*-explicit-*)
 
+  /// A list of the items.
   static Value list(std::initializer_list<Value> items = {}) { return Value(List(items)); }
+  /// A map of the entries.
   static Value map(std::initializer_list<Map::value_type> items = {}) { return Value(Map(items)); }
 
+  /// The type of the value.
   [[nodiscard]] Type type() const noexcept { return type_; }
+  /// Whether it is null.
   [[nodiscard]] bool is_null() const noexcept { return type_ == Type::null; }
 
-  // The value, if it has that type; otherwise `fallback`. No conversion, but that as_double() takes an integer too.
+  /// @{
+  /// The value if it has that type, otherwise `fallback`. Nothing is converted, except that as_double() takes an
+  /// integer too. The view of as_string() is valid until the value changes.
   [[nodiscard]] bool as_bool(bool fallback = false) const noexcept {
     return type_ == Type::boolean ? integer_ != 0 : fallback;
   }
@@ -76,19 +97,24 @@ class Value {
   [[nodiscard]] std::string_view as_string(std::string_view fallback = {}) const noexcept {
     return type_ == Type::string ? std::string_view(string_) : fallback;
   }
-  // Empty, if it is no list (map).
+  /// @}
+  /// The items of a list; empty for other types.
   [[nodiscard]] const List& as_list() const noexcept { return list_; }
+  /// The entries of a map; empty for other types.
   [[nodiscard]] const Map& as_map() const noexcept { return map_; }
-  // The value under a key of a map; null (the pointer), if it is no map or has no such key.
+  /// The value under a key of a map, valid until the map changes. A null pointer if the value is not a map or lacks the
+  /// key.
   [[nodiscard]] NOPSPAN_API const Value* find(std::string_view key) const noexcept;
-  // Adds to a map, or replaces what is under that key; makes a map of what is none.
+  /// Adds an entry to a map, or replaces the value under that key. A value of another type becomes a map first. Returns
+  /// this value.
   NOPSPAN_API Value& set(std::string_view key, Value value);
 
-  // Maps are equal whatever the order of their keys; 1 and 1.0 differ.
+  /// Whether type and contents are equal. The order of a map's keys does not matter; 1 and 1.0 differ.
   NOPSPAN_API friend bool operator==(const Value& a, const Value& b) noexcept;
+  /// The opposite of ==.
   friend bool operator!=(const Value& a, const Value& b) noexcept { return !(a == b); }
 
-  // As JSON, for messages.
+  /// The value as JSON, for messages.
   [[nodiscard]] NOPSPAN_API std::string to_string() const;
 
  private:
@@ -100,7 +126,9 @@ class Value {
   Map map_;
 };
 
+/// @cond INTERNAL
 NOPSPAN_API bool operator==(const Value& a, const Value& b) noexcept;
+/// @endcond
 
 }  // namespace nopspan
 

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one place where the version stands: CMake, pkg-config and the library read it from here.
+/// @file
+/// The version of nopspan. It stands here and nowhere else: CMake and pkg-config read it from this file.
+///
+/// @code
+/// static_assert(NOPSPAN_VERSION_MAJOR == 0 && NOPSPAN_VERSION_MINOR >= 1, "needs nopspan 0.1");
+/// @endcode
 #ifndef NOPSPAN_VERSION_H
 #define NOPSPAN_VERSION_H
 
-#define NOPSPAN_VERSION_MAJOR 0
-#define NOPSPAN_VERSION_MINOR 1
-#define NOPSPAN_VERSION_PATCH 0
+#define NOPSPAN_VERSION_MAJOR 0  ///< changes with incompatible releases, from 1.0 on
+#define NOPSPAN_VERSION_MINOR 1  ///< changes with new features; before 1.0 with incompatible releases
+#define NOPSPAN_VERSION_PATCH 0  ///< changes with fixes
 
 #endif  // NOPSPAN_VERSION_H

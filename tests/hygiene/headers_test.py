@@ -24,6 +24,18 @@ def including(header):
     return f"#include <{header}>\n"
 
 
+def examples():
+    """[(file:line, text)] of the blocks between @code and @endcode: files, if they begin with an #include, or else the
+    body of a function."""
+    for header in public_headers():
+        text = Path(INCLUDE, header).read_text(encoding="utf-8")
+        for match in re.finditer(r"^ */// @code\n(.*?)^ */// @endcode$", text, re.M | re.S):
+            body = re.sub(r"^ */// ?", "", match[1], flags=re.M)
+            if not body.startswith("#include"):
+                body = f"#include <cstdio>\n#include <string>\n{including(header)}void example() {{\n{body}}}\n"
+            yield f"{header}:{text.count(chr(10), 0, match.start()) + 1}", body
+
+
 class Headers(unittest.TestCase):
     def preprocessed(self, compiler, header):
         done = subprocess.run([compiler, "-std=c++17", "-E", "-I", INCLUDE, "-x", "c++", "-"], input=including(header),
@@ -58,6 +70,37 @@ class Headers(unittest.TestCase):
                     # Included twice, to test the include guard.
                     jobs.append((" ".join([header, *command]), command, including(header) * 2))
         self.assertEqual(surroundings.compile_all(jobs), [])
+
+    def test_each_opens_with_its_purpose_and_an_example(self):
+        for header in public_headers():
+            if "/detail/" not in header and header not in ("nopspan/config.h", "nopspan/gate.h", "nopspan/probes.h"):
+                top = Path(INCLUDE, header).read_text(encoding="utf-8").split("#ifndef")[0]
+                self.assertRegex(top, r"^// SPDX[^\n]*\n/// @file\n/// \w", header)
+                self.assertIn("/// @code\n", top, header)
+                if header != "nopspan/version.h":
+                    self.assertIn("\n/// Thread safety: ", top, header)
+
+    def test_examples_compile(self):
+        found = list(examples())
+        self.assertGreater(len(found), 20)
+        jobs = []
+        for place, text in found:
+            standard = "c++20" if "<coroutine>" in text else "c++17"
+            for compiler in surroundings.COMPILERS:
+                command = [compiler, f"-std={standard}", "-Wall", "-Wextra", "-Werror", "-Wno-unused", "-fsyntax-only", "-I",
+                           INCLUDE, "-x", "c++", "-"]
+                jobs.append((f"{place} with {compiler}", command, text))
+        failures = surroundings.compile_all(jobs)
+        self.assertEqual(failures, [], "\n".join(failures))
+
+    def test_a_temporary_span_and_an_ignored_error_warn(self):
+        for statement in ('nopspan::Span{"x"};', 'nopspan::Span("x", [](auto&) {});', 'nopspan::AsyncSpan{"x"};',
+                          "nopspan::ContextScope{nopspan::Context()};", 'nopspan::detach("x");'):
+            text = including("nopspan/registry.h") + including("nopspan/span.h") + f"void f() {{ {statement} }}\n"
+            for compiler in surroundings.COMPILERS:
+                done = subprocess.run([compiler, "-std=c++17", "-Wall", "-fsyntax-only", "-I", INCLUDE, "-x", "c++", "-"],
+                                      input=text, stderr=subprocess.PIPE, text=True, check=True)
+                self.assertIn("nodiscard", done.stderr, f"{compiler}: {statement}")
 
     def test_probes_header_is_c_and_bpf_too(self):
         header = including("nopspan/probes.h")

@@ -60,7 +60,7 @@ inline void fill(FieldSink* sink, Fill&& callable) {
 #endif
 }
 
-// The same for a span or event that has begun and is not yet emitted. If the thread exits inside the callable,
+// The same for a span or event that has started and is not yet emitted. If the thread exits inside the callable,
 // `discard` releases it.
 template <class F, auto discard, class State, class Fill>
 inline void fill_begun(State* begun, Fill&& callable) {
