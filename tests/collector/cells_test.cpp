@@ -15,7 +15,7 @@ namespace {
 class Cells : public testing::Test {
  protected:
   void SetUp() override {
-    if (std::setlocale(LC_CTYPE, "C.UTF-8") == nullptr) GTEST_SKIP() << "there is no C.UTF-8";
+    if (std::setlocale(LC_CTYPE, "C.UTF-8") == nullptr) GTEST_SKIP() << "the locale C.UTF-8 is missing";
   }
   void TearDown() override { std::setlocale(LC_CTYPE, "C"); }
 };
@@ -41,12 +41,12 @@ TEST_F(Cells, AreCut) {
   EXPECT_EQ(fit("abcde", 1), "…");
   EXPECT_EQ(fit("abcde", 0), "");
   EXPECT_EQ(fit("模型模", 5), "模型…");
-  EXPECT_EQ(fit("模型模", 4), "模… ") << "half of a wide letter is none";
+  EXPECT_EQ(fit("模型模", 4), "模… ") << "a wide letter is not cut in half";
 }
 
 TEST_F(Cells, HaveAtMostTwoMarksEach) {
   EXPECT_EQ(fit("e\u0301\u0301\u0301\u0301z", 3), "e\u0301\u0301z ");
-  EXPECT_EQ(fit("\u0301z", 2), "z ") << "a mark at the beginning would be drawn into the cell before";
+  EXPECT_EQ(fit("\u0301z", 2), "z ") << "a combining mark at the beginning would change the cell before";
 }
 
 TEST_F(Cells, AreOfTheWidthThatWasAskedWhateverTheText) {

@@ -69,7 +69,7 @@ TEST_F(Clocks, SaysHowFarItMayBeOff) {
   EXPECT_LE(map.error_ns(), 410'000);
   reading_ns = 20;
   pass(kSecond);
-  EXPECT_GE(map.error_ns(), 400'000) << "times were mapped by that one";
+  EXPECT_GE(map.error_ns(), 400'000) << "times were mapped by that sample";
 }
 
 TEST_F(Clocks, MapsWhatWasBeforeTheFirstSampleToo) { expect_unix(1, 1 + offset); }

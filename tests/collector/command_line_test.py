@@ -100,7 +100,7 @@ class Mistakes(unittest.TestCase):
                 words = [command, f"{option}={wrong}"] if option else [command, "--", wrong]
                 self.assert_misused(words, f'{option or "PID"}: "{wrong}" is not a ', "whole number")
 
-    def test_a_process_that_is_none_is_told(self):
+    def test_a_pid_without_a_process_is_an_error(self):
         none = "4194305"  # a pid has 22 bits
         path = os.path.join(tempfile.gettempdir(), "nopspan-never-written")
         for words in (["ps", none], ["doctor", none], ["hist", "--pid", none], ["trace", "--pid", none],
@@ -132,7 +132,7 @@ class Mistakes(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertEqual(done.stderr, "nopspan: stdout: No space left on device\n")
 
-    def test_the_reason_is_not_guessed_where_it_is_known_no_more(self):
+    def test_an_unknown_reason_is_not_guessed(self):
         with open("/dev/full", "w", encoding="utf-8") as full:
             done = subprocess.run([PROGRAM, "man-page"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
         self.assertEqual((done.returncode, done.stderr), (1, "nopspan: stdout: not all of the output could be written\n"))
@@ -287,7 +287,7 @@ class ManPage(unittest.TestCase):
         for option in options_in(help_of()):
             self.assertRegex(page, rf"(?m)^\.B .*(?<![\w-]){re.escape(option)}(?![\w-])")
 
-    def test_groff_has_nothing_to_say_against_it(self):
+    def test_groff_accepts_it(self):
         ability.need("groff")
         done = subprocess.run(["groff", "-man", "-Kutf8", "-Tutf8", "-ww", "-z"], input=run("man-page").stdout, stderr=subprocess.PIPE, text=True,
                               check=True)

@@ -50,7 +50,7 @@ Filter filter_of(const std::vector<std::string>& words) { return options_of(word
 TEST_F(FilterTest, WantsEverythingWhenEmpty) {
   EXPECT_TRUE(Filter().empty());
   EXPECT_TRUE(wants(Filter()));
-  EXPECT_TRUE(Filter().may_want(Span())) << "also what is in no request and of no process";
+  EXPECT_TRUE(Filter().may_want(Span())) << "also entries without a request and a process";
 }
 
 TEST_F(FilterTest, FindsARequestByEachFormOfItsId) {

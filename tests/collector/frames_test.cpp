@@ -108,7 +108,7 @@ TEST(Frames, OfWhichAnyByteIsWrongAreLeftOutAndTheOthersAreRead) {
     for (const KeptFrame& frame : kFrames) {
       if (i < found.frames.size() && found.frames[i] == frame) ++i;
     }
-    ASSERT_EQ(i, found.frames.size()) << "a frame that nobody wrote, byte " << at;
+    ASSERT_EQ(i, found.frames.size()) << "a frame that was never written, byte " << at;
   }
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The feed of `nopspan hist`: which entries count, in which row.
 #include "hist/hist_feed.h"
 
 #include "invented_spans.h"
@@ -12,7 +13,7 @@
 namespace nopspan::collector {
 namespace {
 
-// A source that has a ledger only: the tests give the spans.
+// A source with a ledger only. The tests pass the spans to the feed themselves.
 class Told : public Source {
  public:
   Ledger told;

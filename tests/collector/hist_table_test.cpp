@@ -168,7 +168,7 @@ TEST(HistTable, RefusesJsonThatItDidNotWrite) {
   }
   bad = good;
   bad["ledger"]["processes"][0]["filtered"] = 3;
-  EXPECT_THROW(hist_table_from_json(bad), Failure) << "processes that are not the total";
+  EXPECT_THROW(hist_table_from_json(bad), Failure) << "processes that do not add up to the total";
   bad = good;
   bad["by"] = {"name", "name"};
   EXPECT_THROW(hist_table_from_json(bad), Failure) << "a key twice";

@@ -86,7 +86,7 @@ class Format(RecordingTest):
         kinds = [frame.kind for frame in recording.frames(self.data)]
         self.assertEqual(kinds, ["about", "ledger", "logs", "traces", "metrics", "ledger", "ledger", "end"])
 
-    def test_the_first_frame_tells_of_the_recording(self):
+    def test_the_first_frame_describes_the_recording(self):
         about = json.loads(next(iter(recording.frames(self.data))).payload)
         self.assertEqual(about["part"], 1)
         self.assertRegex(about["recording"], "^[0-9a-f]{16}$")
@@ -142,7 +142,7 @@ class Format(RecordingTest):
             "nopspan.exception_kind": "the application's own", "nopspan.recorded.exception_kind": "error",
             "error.type": "std::runtime_error", "nopspan.outcome": "exception", "nopspan.sequence": 50})
 
-    def test_a_cancelled_span_is_none(self):
+    def test_a_cancelled_span_is_not_an_error(self):
         span = self.one("tool").message
         self.assertNotIn("status", span)
         self.assertEqual(int(span.one("flags")), 0x300)
@@ -151,7 +151,7 @@ class Format(RecordingTest):
             "nopspan.outcome": "cancelled", "nopspan.reason": "deadline", "nopspan.request_id": "req-17",
             "nopspan.text": "search", "nopspan.flags": 4 | 2 | 16 << 32})
 
-    def test_what_no_receiver_would_take_is_left_out_and_counted(self):
+    def test_attributes_that_receivers_refuse_are_dropped_and_counted(self):
         span = self.one("\x1b[2J?").message
         self.assertEqual(span.attributes["good"], "1")
         self.assertEqual(span.one("dropped_attributes_count"), "1")
@@ -322,14 +322,14 @@ class Record(RecordingTest):
         self.assertEqual((done.returncode, done.stderr), (2, f"nopspan: {older} is the file that --from reads\n"))
         self.assertEqual(Path(older).read_bytes(), self.data)
 
-    def test_it_writes_over_nothing_where_there_is_nothing_to_record(self):
+    def test_it_keeps_an_existing_file_if_there_is_nothing_to_record(self):
         there = self.file_of(b"precious")
         Path(there + ".1").write_bytes(b"older")
         for source in (("--from", "/nowhere/at/all"), ("--from", there), ("--pid", "99999999"), ("--cgroup", "/no/such")):
             self.assertEqual(run("record", there, *source, "--force", "--max-size", "1M").returncode, 2)
         self.assertEqual((Path(there).read_bytes(), Path(there + ".1").read_bytes()), (b"precious", b"older"))
 
-    def test_it_leaves_no_file_where_there_is_nothing_to_read(self):
+    def test_it_leaves_no_file_if_there_is_nothing_to_read(self):
         path = os.path.join(self.folder.name, "none.rec")
         self.assertEqual(run("record", path, "--from", "/nowhere/at/all").returncode, 2)
         self.assertFalse(os.path.exists(path))
@@ -340,7 +340,7 @@ class Record(RecordingTest):
         self.assertEqual(len(recording.all_entries(self.file_of(done.stdout))), 8)
         self.assertIn(b"5 spans", done.stderr)
 
-    def test_it_tells_programs_what_it_did(self):
+    def test_it_reports_what_it_did_as_json(self):
         path = os.path.join(self.folder.name, "told.rec")
         told = json.loads(run("record", path, "--from", self.path, "--json").stdout)
         self.assertEqual((told["spans"], told["events"], told["dropped"], told["file"]), (5, 1, 0, path))

@@ -404,11 +404,11 @@ TEST(Recorder, KeepsAsManyOlderFilesAsItIsTold) {
   EXPECT_EQ(::access((file.path() + ".2").c_str(), F_OK), 0);
   EXPECT_NE(::access((file.path() + ".3").c_str(), F_OK), 0);
   ::unlink(file.path().c_str());
-  EXPECT_THROW(Recorder({file.path(), false, 1000, 2}), Failure) << "the older ones are not written over either";
+  EXPECT_THROW(Recorder({file.path(), false, 1000, 2}), Failure) << "older parts are not overwritten either";
 
   CountingSource another;
   record({file.path(), true, 200'000, 4}, 200, another);
-  EXPECT_NE(::access((file.path() + ".1").c_str(), F_OK), 0) << "--force: of the recording before nothing is left";
+  EXPECT_NE(::access((file.path() + ".1").c_str(), F_OK), 0) << "--force leaves nothing of the previous recording";
   EXPECT_NE(::access((file.path() + ".2").c_str(), F_OK), 0);
 }
 

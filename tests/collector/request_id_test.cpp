@@ -62,7 +62,7 @@ TEST(TraceIdOf, HashesWhatTheApplicationSupplied) {
 TEST(TraceIdOf, HashesWhatOnlyLooksLikeOne) {
   const std::string not_canonical = "AAECAwQFBgcICQoLDA0ODx";  // the last bits would be lost
   EXPECT_NE(trace_id_of(not_canonical), kCounting);
-  EXPECT_FALSE(trace_id_of(std::string(22, 'A')).empty()) << "all zero is no id";
+  EXPECT_FALSE(trace_id_of(std::string(22, 'A')).empty()) << "all zeros are not a valid id";
   EXPECT_FALSE(trace_id_of(std::string(32, '0')).empty());
 }
 

@@ -96,7 +96,7 @@ TEST(SpanTable, TellsExtremeDurations) {
   const RowNumbers row = table.row({"a", ""});
   EXPECT_EQ(row.window.duration_ns.p50, 1U);
   EXPECT_EQ(row.window.duration_ns.maximum, UINT64_MAX);
-  EXPECT_EQ(row.window.tally.duration_sum_ns, UINT64_MAX) << "a sum that does not fit stays at its greatest value";
+  EXPECT_EQ(row.window.tally.duration_sum_ns, UINT64_MAX) << "a sum that overflows stays at the maximum";
 }
 
 TEST(SpanTable, TellsQuantilesOfTheWindowAndOfAll) {

@@ -175,7 +175,7 @@ class ScreenTest(unittest.TestCase):
         top.terminal.write("nothing like it")
         top.terminal.wait_for_text("No row is left by the filter.")
 
-    def test_stands_still_while_it_is_paused(self):
+    def test_does_not_change_while_paused(self):
         top = self.three_rows()
         top.terminal.type("p")
         top.terminal.wait_for_text("PAUSED")
@@ -288,7 +288,7 @@ class ScreenTest(unittest.TestCase):
         top.terminal.type("w")
         top.terminal.wait_for(lambda lines: any(re.match(r"other +155 ", line) for line in lines), "other")
 
-    def test_tells_what_was_lost_and_why(self):
+    def test_reports_losses_and_their_reasons(self):
         top = self.three_rows()
         top.tell("lose 1234", "pass 2")
         top.terminal.wait_for_text("26 delivered, 1234 lost (1234 buffer full)")
@@ -338,7 +338,7 @@ class ScreenTest(unittest.TestCase):
         top.tell("span Größe m 10 1000", "pass 2")
         top.wait_for_names("Gr??e")
 
-    def test_has_no_color_unless_it_may(self):
+    def test_has_color_only_if_allowed(self):
         color = re.compile(r"\x1b\[(?:[0-9;]*;)?[34][0-7][;m]")
         top = self.three_rows()
         self.assertIsNone(color.search("\n".join(top.terminal.screen("-e"))))
@@ -502,20 +502,20 @@ class PipedTest(unittest.TestCase):
         self.assertEqual(out.count("NAME"), 1)
         self.assertRegex(out, r"\nquick +other-model +20 ")
 
-    def test_sorts_and_cuts_as_it_is_told(self):
+    def test_sorts_and_limits_rows_by_options(self):
         top = self.piped("--sort", "max", "--rows", "2", "--total")
         top.tell(*THREE[:3], "pass 2")
         table = top.table()
         self.assertEqual([line.split()[0] for line in table[2:]], ["NAME", "slow", "usual", "and"])
         self.assertEqual(table[-1], "and 1 more rows")
 
-    def test_tells_what_was_wrong_and_fails_where_it_must(self):
+    def test_reports_errors_and_fails_where_it_must(self):
         top = self.piped()
         top.tell("span a m 1 1")
         top.tell_last("fail misfortune")
         self.assertEqual(top.rest(), (1, "", "top: misfortune\n"))
 
-    def test_ends_when_nobody_reads_it_any_more(self):
+    def test_ends_when_its_reader_is_gone(self):
         top = self.piped()
         top.process.stdout.close()
         top.tell("span a m 1 1")

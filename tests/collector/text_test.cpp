@@ -27,7 +27,7 @@ TEST(Printable, EscapesWhatATerminalObeys) {
   EXPECT_EQ(printable("\xc2\x9b"
                       "31m"),
             R"(\xc2\x9b31m)")
-      << "U+009B is CSI: it begins what a terminal obeys";
+      << "U+009B is CSI, which begins a control sequence";
 }
 
 TEST(Printable, EscapesWhatTurnsTheOrderOrBreaksTheLine) {
@@ -51,7 +51,7 @@ TEST(Printable, CutsWithAnEllipsis) {
   EXPECT_EQ(printable("123456", 6), "123456");
   EXPECT_EQ(printable("1234567", 6), "12345…");
   EXPECT_EQ(printable("ööööööö", 6), "ööööö…");
-  EXPECT_EQ(printable("ab\n", 4), "ab…") << "no half of an escape";
+  EXPECT_EQ(printable("ab\n", 4), "ab…") << "an escape is not cut in half";
   EXPECT_EQ(printable("abc", 1), "…");
   EXPECT_EQ(printable("abc", 0), "");
 }
@@ -62,7 +62,7 @@ TEST(Printable, IsPlainTextForAnyBytes) {
     std::string bytes(random() % 24, '\0');
     for (char& c : bytes) c = static_cast<char>(random() % 3 == 0 ? random() % 256 : 0x80 + random() % 128);
     const std::string shown = printable(bytes);
-    EXPECT_EQ(printable(shown, 1000), shown) << "shown once, it is plain";
+    EXPECT_EQ(printable(shown, 1000), shown) << "its output is plain text";
     for (const char c : shown) EXPECT_TRUE(static_cast<unsigned char>(c) >= 0x20 && c != 0x7f);
   }
 }
@@ -126,7 +126,7 @@ TEST(TimeText, IsLocalTime) {
   EXPECT_EQ(time_text(1'700'000'003'123'456'789), "00:13:23.123");
   setenv("TZ", "UTC", 1);
   tzset();
-  EXPECT_EQ(time_text(1'700'000'003'999'999'999), "22:13:23.999") << "cut, so that it never comes from the future";
+  EXPECT_EQ(time_text(1'700'000'003'999'999'999), "22:13:23.999") << "truncated, so that it is never in the future";
 }
 
 TEST(ParseDuration, KnowsUnits) {

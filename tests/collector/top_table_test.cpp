@@ -57,7 +57,8 @@ TEST(TopTable, SortsNumbersDescendingAndTextsAscendingUnlessReversed) {
   EXPECT_THAT(names(table, {.sort = "p99"}), ElementsAre("slow", "usual", "quick"));
   EXPECT_THAT(names(table, {.sort = "name"}), ElementsAre("quick", "slow", "usual"));
   EXPECT_THAT(names(table, {.sort = "name", .reverse = true}), ElementsAre("usual", "slow", "quick"));
-  EXPECT_THAT(names(table, {.sort = "model"}), ElementsAre("slow", "usual", "quick")) << "equal ones by their texts";
+  EXPECT_THAT(names(table, {.sort = "model"}), ElementsAre("slow", "usual", "quick"))
+      << "equal rows are sorted by their texts";
   EXPECT_THAT(names(table, {.sort = "retries"}), ElementsAre("quick", "slow", "usual"));
   EXPECT_THAT(names(table, {.sort = "tenant"}), ElementsAre("quick", "usual", "slow")) << "it has no such column";
 }

@@ -339,7 +339,7 @@ TEST(TraceAssembler, HoldsSharedSpansUntilTheirTraceComes) {
     assembly.add(shared_span(id, links));
     assembly.wait(kSecond);
   }
-  EXPECT_EQ(assembly.assembler.open_traces(), 1U) << "the last shared one, which waits for its grace time";
+  EXPECT_EQ(assembly.assembler.open_traces(), 1U) << "the last linked span, which waits for its grace time";
   assembly.add(span_of(1, 0));
   assembly.wait(2 * kSecond);
   ASSERT_THAT(assembly.seen, SizeIs(1));
@@ -508,7 +508,7 @@ TEST(TraceAssembler, RemembersABoundedNumberOfTraces) {
     assembly.add(span);
     assembly.wait(2 * kSecond);
   }
-  EXPECT_EQ(assembly.seen[2].end, TraceEnd::finished) << "as if it were another";
+  EXPECT_EQ(assembly.seen[2].end, TraceEnd::finished) << "as a second trace";
 }
 
 // ---- Bounds
@@ -593,7 +593,7 @@ TEST(TraceAssembler, BoundsAWideTraceAndCountsTheRest) {
   ASSERT_THAT(assembly.seen, SizeIs(1));
   const Seen& trace = assembly.seen[0];
   EXPECT_THAT(trace.parents, SizeIs(1002));
-  EXPECT_THAT(trace.tops, ElementsAre(Pair(1, Top::root))) << "the parents of what is kept are kept too";
+  EXPECT_THAT(trace.tops, ElementsAre(Pair(1, Top::root))) << "the parents of kept spans are kept too";
   EXPECT_EQ(trace.over_limit, kSpans - 1000);
   EXPECT_EQ(trace.over_limit_failed, kSpans / 1000 - 1);
   EXPECT_TRUE(assembly.adds_up());

@@ -225,7 +225,7 @@ TEST_F(TraceTree, FoldsSharedSpansBelowTheSpanThatTheyLinkTo) {
 TEST_F(TraceTree, ShowsEachSharedSpanWhenAsked) {
   const std::string links = links_to({{trace_number(1), 2}, {trace_number(2), 1}});
   const std::string text = drawn(an_engines_steps(links), {.all_spans = true}, {.shared_kept = 15});
-  EXPECT_THAT(lines_of(text), SizeIs(3 + 15 + 1)) << "of the others no more is known";
+  EXPECT_THAT(lines_of(text), SizeIs(3 + 15 + 1)) << "nothing more is known about the others";
   EXPECT_THAT(text, HasSubstr("├─ engine.step, shared by 2 requests  error  engine[9]\n"));
   EXPECT_THAT(text, HasSubstr("└─ 20 × engine.step, shared, "));
 }

@@ -110,7 +110,7 @@ class Matrix(unittest.TestCase):
         tracer = self.attach()
         self.check(tracer, self.start_all("before"))
 
-    def test_nobody_attached(self):
+    def test_without_a_tracer(self):
         for program in self.programs:
             with self.subTest(program.name):
                 self.assertEqual((0, 0), Run(program).release())

@@ -24,7 +24,7 @@ SUITES = ("bullseye", "bookworm", "trixie", "sid")
 # may be older.
 SHELL = """
 loaded="/opt/lib/ld-linux-x86-64.so.2 --library-path /opt/lib"
-# A program that is told what to do; $pid is its own.
+# begin: starts a program that takes commands (programs/commands.h). $pid is its pid.
 begin() {
   mkfifo in out
   $loaded /opt/traced <in >out &
@@ -35,12 +35,12 @@ tell() {
   echo "$1" >&3
   read -r -u 4 _
 }
-# collect OPTIONS: $collector in the background. What it says is in the file `said`.
+# collect OPTIONS: starts the collector in the background as $collector. The file `said` has its stderr.
 collect() {
   $loaded /opt/nopspan --json "$@" 2>said &
   collector=$!
 }
-# until_it COMMAND: the collector must live until the command succeeds.
+# until_it COMMAND: repeats the command until it succeeds. Fails if the collector ends before.
 until_it() {
   until "$@"; do
     kill -0 $collector || { cat said; exit 1; }
@@ -50,7 +50,7 @@ until_it() {
 is_traced() {
   $loaded /opt/nopspan ps --json $pid | grep -qE '"(batch|spans)": [1-9]'
 }
-# record RESULT OPTIONS: to /tmp/RESULT.rec; up when the program's gate is.
+# record RESULT OPTIONS: records to /tmp/RESULT.rec. Returns when the program's gate is raised.
 record() {
   local result=$1
   shift

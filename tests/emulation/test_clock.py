@@ -10,7 +10,7 @@ import json
 import guest
 
 SCRIPT = """
-# made NAME: a span, and what the clock said before and after it, in us.
+# made NAME: makes a span, and prints the clock before and after it, in us.
 made() {
   local before=${EPOCHREALTIME/[.,]/}
   tell "span $1 1"
@@ -22,7 +22,7 @@ times_asleep() {
 has_looked() {
   [ $(times_asleep) -ge $looked ]
 }
-# The collector slept, and looked at its clocks when it woke: not only before what has just happened.
+# The collector slept too. It must also read its clocks after it woke, not only before.
 let_it_look() {
   looked=$(($(times_asleep) + 2))
   until_it has_looked

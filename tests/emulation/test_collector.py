@@ -29,7 +29,7 @@ record sampled --sample 2
 tell "complete kernel.complete 1000 5000"
 end_record sampled
 
-# Of one that is moved out of the wanted cgroup.
+# A program that is moved out of the wanted cgroup.
 grep -q " cgroup2 " /proc/mounts || mount -t cgroup2 none /sys/fs/cgroup
 cgroups=$(grep " cgroup2 " /proc/mounts | head -n 1 | cut -d " " -f 2)
 mkdir $cgroups/wanted

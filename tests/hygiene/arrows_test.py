@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Which part may include which: the arrows of docs/architecture.md go one way."""
+"""Which part of the tree may include which. The arrows of docs/architecture.md go one way."""
 import re
 import subprocess
 import unittest
@@ -8,18 +8,18 @@ from pathlib import Path
 
 import surroundings
 
-# What a span, an event or a catalogue needs, and what must never reach the registry.
+# The headers of spans, events and catalogues. They must not include the registry, directly or indirectly.
 LIGHT = ("agent.h", "config.h", "context.h", "coroutine.h", "engine.h", "errc.h", "execute.h", "fields.h",
          "gate.h", "genai_events.h", "llm.h", "log_level.h", "name.h", "probes.h", "semconv.h", "span.h", "stream.h",
          "stream_meter.h", "text.h")
-# Of libc and the C++ ABI, what the core library uses: it depends on nothing else.
+# The headers of libc and the C++ ABI that the library uses. It depends on nothing else.
 SYSTEM = re.compile(r"(cxxabi|errno|fcntl|pthread|sched|signal|time|unistd|sys/\w+)\.h")
-# What it uses of other projects: headers, of which nothing is left at run time.
+# Headers of other projects that the library uses. Nothing of them is left at run time.
 BUILD_TIME = {("nlohmann/json.hpp", Path("src/genai/prices.cpp"))}
-# What may look inside: folders, and a program that is the collector's source without a command.
+# Folders whose files may include internal headers, and one program that is the collector's source without a command.
 INSIDE = {("bench", "collector"), ("tests", "collector"), ("tests", "unit"), ("tests", "fuzz"),
           Path("tests/live/programs/collect.cpp")}
-# The rooms of the library and of the collector, lowest first, and which others the files of each may include.
+# The rooms of the library and of the collector, lowest first, with the other rooms that the files of each may include.
 LIBRARY_ROOMS = {"base": "", "gate": "", "thread": "base", "fields": "base", "state": "base gate thread fields",
                  "genai": "base thread fields state", "emit": "base gate thread state genai",
                  "handlers": "base gate thread fields state genai",
@@ -36,7 +36,7 @@ def includes(path):
 
 
 def standard_headers():
-    """The names that the compiler finds as C++ standard headers."""
+    """The names of the C++ standard headers that the compiler finds."""
     done = subprocess.run(["g++", "-v", "-E", "-x", "c++", "/dev/null"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                           text=True, check=True)
     listed = re.search(r"search starts here:\n(.*?)End of search list", done.stderr, re.S)[1].split()
@@ -86,7 +86,7 @@ class Arrows(unittest.TestCase):
         for path in self.folder("src"):
             for opening, name in includes(path):
                 if path.parts[1] == "collector":
-                    # It knows the library by the ABI of its probes alone.
+                    # The collector knows the library by the ABI of its probes only.
                     self.assertFalse(name.startswith("nopspan/") and name != "nopspan/probes.h", f"{path}: {name}")
                 elif opening == "<":
                     known = (name in standard or SYSTEM.fullmatch(name) or f"include/{name}" in public
@@ -111,7 +111,8 @@ class Arrows(unittest.TestCase):
                     self.assertIn(name.split("/")[0], {room, *rooms[room].split()}, f'{path} includes "{name}"')
 
     def test_bpf_programs_include_nothing_of_the_collectors(self):
-        """The kernel's public headers, the probes' and libbpf's headers, and their own events'."""
+        """BPF programs include only the kernel's public headers, the probes' and libbpf's headers, and the headers of
+        their own events."""
         for path in surroundings.tree():
             if path.name.endswith(".bpf.c"):
                 own = path.name[:-len(".bpf.c")]
@@ -121,7 +122,8 @@ class Arrows(unittest.TestCase):
                     self.assertTrue(allowed, f"{path} includes {name}")
 
     def test_what_uses_nopspan_uses_its_public_headers(self):
-        """Examples, benches and tests; unit tests, the collector's tests and fuzz targets may look inside."""
+        """Examples, benchmarks and tests include public headers only. Unit tests, the collector's tests and fuzz
+        targets may include internal ones."""
         public = {name for name in self.public_headers() if "/detail/" not in name}
         for path in self.folder("examples") + self.folder("bench") + self.folder("tests"):
             inside = path in INSIDE or path.parts[:2] in INSIDE

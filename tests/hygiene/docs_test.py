@@ -28,7 +28,7 @@ def snippets():
 
 
 class Documents(unittest.TestCase):
-    def test_all_are_there(self):
+    def test_all_exist(self):
         missing = [name for name in DOCUMENTS if not (surroundings.SOURCE / name).is_file()]
         self.assertEqual(missing, [])
 

@@ -53,7 +53,7 @@ class Tree(unittest.TestCase):
                    if "SPDX-License-Identifier:" not in "\n".join(surroundings.read(path).splitlines()[:4])]
         self.assertEqual(without, [])
 
-    def test_no_file_has_a_name_that_says_nothing(self):
+    def test_no_file_has_a_meaningless_name(self):
         named = [path for path in surroundings.tree() if path.parts[:3] != PUBLISHED]
         self.assertEqual([str(path) for path in named if any(map(SAYS_NOTHING.search, path.parts))], [])
 
@@ -81,7 +81,7 @@ class Tree(unittest.TestCase):
         others = [str(path) for path, text in text_files() if re.search(r"(?m)^\s*#\s*define NOPSPAN_VERSION_MAJOR", text)]
         self.assertEqual(others, ["include/nopspan/version.h"])
 
-    def test_programs_that_are_started_may_be(self):
+    def test_programs_are_executable(self):
         scripts = [path for path in surroundings.tree() if path.parts[0] in ("scripts", ".ci")
                    and surroundings.read(path).startswith("#!")]
         self.assertEqual([str(path) for path in scripts if not os.access(surroundings.SOURCE / path, os.X_OK)], [])

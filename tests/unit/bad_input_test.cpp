@@ -51,7 +51,7 @@ TEST_F(BadInput, NumbersThatAreNoneStayWhatTheyAre) {
   EXPECT_TRUE(std::isnan(stop->attributes().find("gen_ai.request.temperature").as_double()));
   EXPECT_EQ(stop->attributes().find("gen_ai.request.top_p").as_double(), kInfinity);
   EXPECT_EQ(stop->measurement("load").as_double(), -kInfinity);
-  EXPECT_FALSE(stop->attributes().find("gen_ai.usage.cost").exists()) << "no cost is known";
+  EXPECT_FALSE(stop->attributes().find("gen_ai.usage.cost").exists()) << "the cost is unknown";
 }
 
 TEST_F(BadInput, MetricsTakeNoNumberThatIsNone) {
@@ -103,7 +103,7 @@ TEST_F(BadInput, TextsThatAreNoUtf8LeaveAsQuestionMarks) {
   EXPECT_EQ(recorder.stop()->metadata("text").as_string(),
             "a\xff"
             "b")
-      << "handlers see what was given";
+      << "handlers receive the values unchanged";
   EXPECT_GT(mended.times(), 0U);
 }
 
@@ -115,7 +115,7 @@ TEST_F(BadInput, AMebibyteIsKeptForHandlersAndLeftOutOfTheRecordWhole) {
     const Span span{llm::chat, [&](auto& m) { m.model("m").set("big", big); }};
   }
   EXPECT_EQ(recorder.stop()->metadata("big").as_string().size(), big.size());
-  EXPECT_EQ(dropped.times(), 2U) << "of the start's record, and of the stop's";
+  EXPECT_EQ(dropped.times(), 2U) << "in the record of the start, and in that of the stop";
 }
 
 TEST_F(BadInput, WhatIsTooMuchIsCountedOnceAnEventHoweverManyProbesItHas) {
@@ -182,7 +182,7 @@ TEST_F(BadInput, AStopWithoutAStartIsAnEventOfItsOwn) {
   EXPECT_EQ(agent::emit("agent.compaction.stop", Value::map(), Value::map()), nopspan::Errc::ok);
   ASSERT_EQ(recorder.size(), 3U);
   EXPECT_EQ(recorder.events()[0]->duration_ns(), 0);
-  EXPECT_EQ(recorder.events()[1]->duration_ns(), -7) << "as it was given";
+  EXPECT_EQ(recorder.events()[1]->duration_ns(), -7) << "unchanged";
 }
 
 TEST_F(BadInput, AnEngineThatCannotCountIsBelievedNothing) {

@@ -257,7 +257,7 @@ TEST(Batch, IsOfTheRequestsThatASharedSpanLinksTo) {
     step.link(other);
   });
   EXPECT_EQ(traced.batches.at(0).header.request_bits, bits);
-  EXPECT_EQ(traced.batches.at(0).header.open_entries, 1U) << "these requests go on";
+  EXPECT_EQ(traced.batches.at(0).header.open_entries, 1U) << "these requests have not ended";
 }
 
 TEST(Batch, LeavesALinkedSpanWithAParentToItsRequest) {

@@ -126,7 +126,7 @@ TEST(FieldBuffer, KeepsNoOthersSo) {
   EXPECT_FALSE(buffer.put_usual_string("k", "at the very end of a text of forty bytes \xff"));
   EXPECT_EQ(buffer.begin(), buffer.end());
   EXPECT_TRUE(buffer.put_usual_string("k", "t"));
-  EXPECT_FALSE(buffer.put_usual_word("k", Value::Type::integer, 1)) << "there is one of that key";
+  EXPECT_FALSE(buffer.put_usual_word("k", Value::Type::integer, 1)) << "the key is already present";
   EXPECT_EQ(contents(buffer), (Contents{{"k", "t"}}));
   EXPECT_TRUE(buffer.put_entry("other", *FieldEntry::at(buffer.begin()), FieldEntry::kOwn));
   EXPECT_EQ(contents(buffer), (Contents{{"k", "t"}, {"other", "t"}}));

@@ -120,7 +120,7 @@ TEST(SpanAttributes, HaveTheCostOfAModelThatHasAPrice) {
   EXPECT_EQ(attribute(priced, "gen_ai.usage.cost"), Value(4.0));
   EXPECT_EQ(attribute(priced, "langfuse.observation.cost_details"), Value(R"({"input":2,"output":2,"total":4})"));
   const auto unknown = recorder.events("llm.step.stop").at(1);
-  EXPECT_FALSE(unknown->attributes().find("gen_ai.usage.cost").exists()) << "no cost is not a cost of zero";
+  EXPECT_FALSE(unknown->attributes().find("gen_ai.usage.cost").exists()) << "a missing cost is not a cost of zero";
   EXPECT_FALSE(unknown->attributes().find("langfuse.observation.cost_details").exists());
 }
 

@@ -82,7 +82,7 @@ class Points(CollectorTest):
 
 
 class IdleThreads(CollectorTest):
-    def test_what_an_idle_thread_holds_is_fetched_and_not_told_again(self):
+    def test_what_an_idle_thread_holds_is_fetched_once(self):
         with Collector("--max-age", "200ms") as tracer:
             with Program("traced") as program:
                 program.ask("begin open")

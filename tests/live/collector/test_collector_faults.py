@@ -87,7 +87,7 @@ class Starved(Faults):
     def test_what_a_thread_threw_away_is_counted_when_another_has_its_header(self):
         self.check(20)
 
-    def test_so_it_is_where_there_was_no_room_to_tell_of_it(self):
+    def test_so_it_is_if_there_was_no_room_to_report_it(self):
         self.check(100, "--buffer", "4K", standstill=True)
 
 
@@ -113,7 +113,7 @@ class KilledPrograms(Faults):
         if SEES_ENDS:
             self.assertEqual(counts["held_by_killed"], 0)
 
-    def test_all_that_they_wrote_is_told_wherever_they_were(self):
+    def test_all_that_they_wrote_is_delivered(self):
         with Collector("--brief", "--buffer", "64M") as tracer:
             programs = [self.killed(tracer, seed, threads=2, pause_us=(1, 20, 500)[seed % 3], depth=seed % 5)
                         for seed in range(30 if LONG else 12)]
@@ -124,7 +124,7 @@ class KilledPrograms(Faults):
             self.assertEqual(tracer.counts(program.pid)["ring_full"], 0)
             self.assert_streams_are_whole(tracer.sequences(program.pid))
 
-    def test_all_is_told_or_counted_where_there_was_no_room(self):
+    def test_all_is_delivered_or_counted_if_there_was_no_room(self):
         with Collector("--brief", "--buffer", "64K") as tracer:
             programs = [self.killed(tracer, seed, threads=1 + seed % 3) for seed in range(30 if LONG else 6)]
             ledger = tracer.stop()
@@ -133,7 +133,7 @@ class KilledPrograms(Faults):
         for program in programs:
             self.check_killed(tracer, program)
 
-    def test_what_an_idle_one_held_is_told(self):
+    def test_what_an_idle_one_held_is_delivered(self):
         with Collector("--max-age", "1h") as tracer:
             program = Program("traced")
             program.ask("begin open")
@@ -166,7 +166,7 @@ class KilledPrograms(Faults):
 
 
 class KilledCollectors(Faults):
-    def test_the_next_one_tells_nothing_again(self):
+    def test_the_next_one_delivers_nothing_again(self):
         with Counting(self.temporary_folder(), pause_us=100) as program:
             program.ask("start")
             told = []

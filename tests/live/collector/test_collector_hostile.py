@@ -77,7 +77,7 @@ class Hostile(CollectorTest):
                     ledger = tracer.stop()
                 self.assert_closes(ledger)
 
-    def test_what_it_says_it_holds_keeps_nobody_waiting_at_the_end(self):
+    def test_what_it_claims_to_hold_does_not_delay_the_end(self):
         with Collector("--count", "--max-age", "1h", binary=STATIC) as tracer:
             with Program("hostile") as program:
                 program.ask("heavy_list")

@@ -14,7 +14,7 @@ SPANS = 100
 
 
 class Processes(CollectorTest):
-    def test_the_shortest_lived_is_told_with_its_name(self):
+    def test_a_short_lived_process_is_reported_with_its_name(self):
         with Collector() as tracer:
             pids = []
             for _ in range(20):
@@ -31,7 +31,7 @@ class Processes(CollectorTest):
             self.assertEqual({row["command"] for row in tracer.entries(pid)}, {"traced"})
             self.assertEqual(tracer.counts(pid)["command"], "traced")
 
-    def test_both_sides_of_a_fork_tell_their_own(self):
+    def test_both_sides_of_a_fork_report_their_own_spans(self):
         with Collector() as tracer:
             sides = {line.split()[0]: int(line.split()[1]) for line in run("forker").splitlines()}
             ledger = tracer.stop()
@@ -51,7 +51,7 @@ class Processes(CollectorTest):
         rows = [row for row in ledger["processes"] if row["pid"] == pid]
         self.assertEqual(sum(row["emitted"] for row in rows), 401, rows)
 
-    def test_what_a_process_held_is_told_when_it_executes_another_program(self):
+    def test_what_a_process_held_is_delivered_when_it_executes_another_program(self):
         with Collector("--max-age", "1h") as tracer:
             with Program("traced") as program:
                 program.ask("begin before_exec")

@@ -50,7 +50,7 @@ class ProgramInANamespace(CollectorTest):
         if INSIDE in os.environ:
             self.skipTest("seen from outside")
 
-    def test_is_told_by_the_number_that_it_has_outside(self):
+    def test_is_reported_by_its_pid_outside(self):
         with Collector("--max-age", "200ms") as tracer:
             with Program("traced", command=in_namespace(program_path("traced"))) as program:
                 pid = child_of(program.process.pid)
@@ -80,7 +80,7 @@ class ProgramInANamespace(CollectorTest):
         if SEES_ENDS:
             self.assertEqual((tracer.names(pid), before.names(pid)), ({"held": 4}, {"held": 4}))
 
-    def test_takes_no_room_from_others_where_it_has_no_number(self):
+    def test_takes_no_room_from_others_if_it_has_no_pid(self):
         with ConfinedCollector("--buffer", "64K") as tracer, Program("traced") as outside:
             there = ["nsenter", "--target", str(tracer.pid), "--pid", program_path("traced")]
             with Program("traced", command=there) as program:
@@ -95,7 +95,7 @@ class ProgramInANamespace(CollectorTest):
         self.assertEqual(tracer.names(program.pid), {"before": 1, "inside": 5})
         self.assertEqual((ledger["total"]["emitted"], ledger["total"]["lost"]), (6, 0))
 
-    def test_is_told_by_that_number_with_histograms(self):
+    def test_is_reported_by_that_pid_with_histograms(self):
         with Program("traced", command=in_namespace(program_path("traced"))) as program:
             pid = child_of(program.process.pid)
             with Hist("--pid", pid) as hist:
@@ -123,7 +123,7 @@ class CollectorInANamespace(CollectorTest):
         self.assertEqual(tracer.counts(program.pid)["delivered"], entries)
         self.assert_nothing_lost(tracer.counts(program.pid))
 
-    def test_accounts_for_histograms_by_its_numbers(self):
+    def test_accounts_for_histograms_by_its_pids(self):
         with Program("traced") as program, Hist("--pid", program.pid) as hist:
             program.ask("span hist.inside 5")
             document = hist.document()

@@ -121,7 +121,7 @@ class Doctor(harness.Test):
         with Program("", command=[path]) as program:
             self.assertIn("5-byte nop", self.doctor(program.pid, status=1)["failed"]["probes of " + path])
 
-    def test_a_program_that_is_told_to_keep_out(self):
+    def test_a_program_with_nopspan_disabled(self):
         with Program("traced", env={"NOPSPAN_DISABLE": "1"}) as program:
             failed = self.doctor(program.pid, status=1)["failed"]
             self.assertIn("NOPSPAN_DISABLE=1", failed["process %d" % program.pid])

@@ -316,7 +316,7 @@ class Programs(InAFolder):
         self.assertEqual(document["ledger"]["others"]["processes"], more)
         self.assertIn(" from %d processes: %d delivered, " % (most + more, most + more), "\n".join(hist.said))
 
-    def test_puts_what_finds_no_row_into_one(self):
+    def test_puts_keys_beyond_the_limit_into_one_row(self):
         with Program("traced") as program, Hist("--pid", program.pid, "--rows-max", 5, "--by", "name") as hist:
             for number in range(20):
                 program.ask("span hist.name%d %d" % (number, number + 1))
@@ -328,7 +328,7 @@ class Programs(InAFolder):
         self.assertEqual(document["other"]["histogram"]["count"], sum(range(6, 21)))
         self.assertIn('  195 are in the row "other"', "\n".join(hist.said))
 
-    def test_measures_what_other_probes_tell(self):
+    def test_measures_what_other_probes_report(self):
         row = ("llm.step", "tiny-2")
         request = ("engine.request", "tiny-1")
         wishes = {"retry": {row: [500_000_000]}, "queue": {request: [1000]}, "prefill": {request: [2000]},
@@ -565,7 +565,7 @@ class Merge(InAFolder):
 
 
 class Misuse(InAFolder):
-    def test_is_told_what_is_wrong(self):
+    def test_errors_name_the_mistake(self):
         plain = shutil.which("true")
         cases = [(2, "--by", ("--by", "color")), (2, "--by", ("--by", "name,name")), (2, "--of", ("--of", "luck")),
                  (2, "--errors", ("--of", "retry", "--errors")), (2, "--interval", ("--interval", "99ms")),

@@ -158,7 +158,7 @@ class Privileges(harness.Test):
             self.assertIn("CAP_CHECKPOINT_RESTORE", self.run_nopspan(without, "ps", str(program.pid))[2])
             self.assertEqual(self.names_seen(program, TRACING | without | {"checkpoint_restore"}), ["privileged"] * 3)
 
-    def test_a_recording_needs_none(self):
+    def test_a_recording_needs_no_capability(self):
         path = os.path.join(self.folder, "spans.rec")
         with self.traced() as program:
             with Followed([NOPSPAN, "record", path, "--pid", str(program.pid)]) as recorder:

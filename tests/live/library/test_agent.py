@@ -46,17 +46,17 @@ class Agent(harness.Test):
         self.assertEqual({event.request_id for event in inside}, {REQUEST_ID})
         self.assertNotEqual(self.stop("agent.compaction").request_id, REQUEST_ID)
 
-    def test_knows_how_long_a_tool_took_that_told_of_its_end_alone(self):
+    def test_knows_how_long_a_tool_took_that_reported_its_end_only(self):
         late = [event for event in self.stops if event.name == "agent.tool" and event.flags & FLAG_GIVEN_TIMES]
         self.assertEqual(sorted(event.status for event in late), [0, 3])
         for event in late:
             self.assertGreaterEqual(event.duration_ns, 5_000_000)
             self.assertEqual(event.arg2, event.duration_ns)
 
-    def test_tells_of_each_tool_once(self):
+    def test_reports_each_tool_once(self):
         self.assertEqual(sorted(event.name for event in self.calls), ["broken", "late", "memory"])
 
-    def test_tells_of_single_events(self):
+    def test_reports_single_events(self):
         change, = [event for event in self.events if event.name == "agent.operator.state_change"]
         self.assertEqual(change.span_id, self.stop("agent.operator.iteration").span_id)
         attributes, = otlp_attributes.decode([bytes(change.attributes)], of_events=True)

@@ -78,7 +78,7 @@ class Engine(harness.Test):
                 self.assertEqual(attributes["nopspan.stream_tokens"], tokens[1])
         self.assertGreater(sum(line["cached_tokens"] for line in self.book_lines), 0, "prefixes were shared")
 
-    def test_tokens_are_what_clients_were_told(self):
+    def test_tokens_are_what_clients_received(self):
         answered = [client for client in self.clients.values() if not client.leaves]
         self.assertEqual(len(answered), CLIENTS - sum(HANG_UP.values()))
         for client in answered:

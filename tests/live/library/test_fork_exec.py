@@ -17,7 +17,7 @@ class ForkExec(harness.Test):
         sides = {line[0]: int(line[1]) for line in lines}
         return tracer, sides
 
-    def test_each_side_tells_its_own_spans_and_the_parent_the_one_around_the_fork(self):
+    def test_each_side_reports_its_own_spans_and_the_parent_the_one_around_the_fork(self):
         tracer, sides = self.fork()
         self.assertEqual(tracer.names("span_stop", sides["parent"]),
                          {"fork.outer": 1, "fork.before": 1, "fork.parent": SPANS, "fork.parent_root": SPANS})

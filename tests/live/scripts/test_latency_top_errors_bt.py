@@ -212,7 +212,7 @@ class LatencyTopErrors(Test):
     def test_top_of_a_process(self):
         self.check_top("top of a process", [end for end in self.ends if end.pid == self.server_pid])
 
-    def test_top_draws_its_screen_anew(self):
+    def test_top_redraws_its_screen(self):
         lines = self.lines["top"]
         screens = [number for number, line in enumerate(lines) if line.startswith("\033[H\033[2J")]
         rows = [number for number, line in enumerate(lines) if re.match(r"@spans\[engine\.step, \]: [1-9]\d*$", line)]

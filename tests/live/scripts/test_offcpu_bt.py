@@ -183,7 +183,7 @@ class OffCpuBt(Test):
         self.assertEqual(list(maps["other_names"].values()), [MOST_ROWS - named])
         self.assertIn("", maps["on_cpu_ms"])
 
-    def test_nothing_is_kept_of_spans_that_were_left_open(self):
+    def test_nothing_is_kept_of_spans_that_never_ended(self):
         kept = {name: self.maps["all"][name] for name in KEPT if self.maps["all"].get(name)}
         self.assertEqual(kept, {})
 

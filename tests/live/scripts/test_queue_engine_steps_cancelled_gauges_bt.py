@@ -323,7 +323,7 @@ class EngineScriptsAtTheEdge(harness.Test):
             self.assertEqual(maps["prefill_tokens"][key], histogram(step[1] for step in steps))
             self.assertEqual(maps["decode_tokens"][key], histogram(step[2] for step in steps))
 
-    def test_steps_that_say_nothing(self):
+    def test_steps_without_numbers(self):
         maps = self.maps["engine-steps"]
         self.assertEqual(maps["without_tokens"], {"traced, crowded": 1, "traced, part": 1, ", ": 3})
         steps = {key: maps["steps"][key] for key in ("traced, crowded, 0", "traced, part, 5", ", , 0")}

@@ -303,7 +303,7 @@ class Calls(Test):
                          (100003, 20002))
         self.assertEqual((maps["tenant_input"][", llm.step"], maps["tenant_output"][", llm.step"]), (3, 1))
 
-    def test_a_stream_that_has_no_gaps_is_in_none(self):
+    def test_a_stream_without_gaps_is_not_in_the_gaps(self):
         maps = self.maps["ttft.bt", "calls"]
         for model in ("soon", "early", "one"):
             self.assertEqual(sum(maps["first_token_us"]["llm.step, " + model].values()), 1, model)
