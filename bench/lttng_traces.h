@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * LTTng-UST's tracepoints with the fields of a span: what bench/lttng_traces.cpp compares with. */
+ * LTTng-UST tracepoints with the fields of a span, for bench/lttng_traces.cpp. */
 #undef LTTNG_UST_TRACEPOINT_PROVIDER
 #define LTTNG_UST_TRACEPOINT_PROVIDER bench_span
 

@@ -36,7 +36,7 @@ set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libnopspan-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "libnopspan${PROJECT_VERSION_MAJOR} (= ${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE})")
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "Spans that are nops until somebody looks: headers and static library
-What programs and libraries that use nopspan are built with.")
+The files that are needed to build programs and libraries that use nopspan.")
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME nopspan)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SECTION utils)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SUGGESTS "bpftrace, linux-perf, systemtap")
@@ -44,9 +44,10 @@ set(CPACK_DEBIAN_PROGRAM_PACKAGE_CONTROL_EXTRA
     ${PROJECT_SOURCE_DIR}/packaging/deb/postinst ${PROJECT_SOURCE_DIR}/packaging/deb/prerm
     ${PROJECT_SOURCE_DIR}/packaging/deb/postrm)
 set(CPACK_COMPONENT_PROGRAM_DESCRIPTION "See the spans of running programs
-The program nopspan shows what processes that use the nopspan library do,
-while they do it: rates, times and tokens, requests as trees, histograms,
-recordings. With scripts for bpftrace, perf and SystemTap, and a systemd unit.")
+The program nopspan shows the activity of running processes that use the
+nopspan library: rates, times and tokens, requests as trees, histograms and
+recordings. Scripts for bpftrace, perf and SystemTap and a systemd unit are
+included.")
 
 # Debian requires compression. -n omits the time, so that two builds are identical.
 configure_file(packaging/deb/changelog.in ${PROJECT_BINARY_DIR}/changelog.Debian)

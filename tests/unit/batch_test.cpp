@@ -318,7 +318,7 @@ TEST(Batch, ThrowsAwayWhatNobodyListensToAnyMore) {
     }
     {
       const RaisedGate handlers(RaisedGate::spans);
-      { const Span span{"unseen"}; }  // not recorded, because no span handler is attached
+      { const Span span{"unseen"}; }  // the batch part of the gate is down
     }
     const RaisedGate tracer(RaisedGate::batch);
     { const Span span{"new"}; }

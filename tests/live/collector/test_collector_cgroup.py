@@ -118,7 +118,7 @@ class CgroupOption(CollectorTest):
                 self.assertEqual(tracer.names(program.pid), {"cgroup.inside": 5, "cgroup.back": 1})
                 self.assert_filtered(tracer, program.pid, 6, 16)
 
-    def test_of_one_that_is_moved_to_and_fro_under_load_every_entry_is_told(self):
+    def test_every_entry_of_a_program_moved_to_and_fro_is_accounted_for(self):
         tracer = self.collector("--count", "--max-age", "20ms")
         with Counting(self.temporary_folder(), threads=3, pause_us=100) as program:
             self.group.put(program.pid)
@@ -154,7 +154,7 @@ class CgroupOption(CollectorTest):
         self.assertEqual(tracer.names(program.pid), {"cgroup.inside": 5})
         self.assert_filtered(tracer, program.pid, 5, 10)
 
-    def test_a_program_that_has_moved_on_or_ended_before_it_is_heard_of_is_told_by_where_it_was(self):
+    def test_a_program_that_moved_or_ended_early_is_filtered_by_where_it_was(self):
         for has_ended in (False, True):
             with self.subTest(has_ended=has_ended):
                 tracer = self.collector()
@@ -189,7 +189,7 @@ class CgroupOption(CollectorTest):
                 names = tracer.names(program.pid)
                 self.assertEqual(names["cgroup.inside"], 5)
                 self.assertEqual(tracer.counts(program.pid)["emitted"], 3035)
-                # What it still held when it was moved was handed over there.
+                # Entries that it held when it was moved were flushed there.
                 self.assert_filtered(tracer, program.pid, sum(names.values()), 3035 - sum(names.values()))
 
     def test_one_that_is_made_again_under_its_path_is_the_same(self):
@@ -248,7 +248,7 @@ class Version1(harness.Test):
                     self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
                     self.assertIn("is in a hierarchy of cgroup v1", done.stderr)
 
-    def test_is_told_where_version_2_is_not_mounted(self):
+    def test_fails_clearly_if_version_2_is_not_mounted(self):
         hidden = 'umount -l %s; exec "$@"' % " ".join(mount_points("cgroup2"))
         done = subprocess.run(["unshare", "-m", "sh", "-c", hidden, "sh", NOPSPAN, "trace", "--cgroup", "any"],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S,
