@@ -58,10 +58,6 @@ class StepFailed : public std::runtime_error {
 // In a trace, a prompt is an llm.chat span. Each round below it is agent.operator.iteration. In a round, the model call
 // is llm.step, and each tool that the model called is an llm.tool span below that. The agent is an operator of the
 // agent catalogue, whose events describe what it does. gen_ai.* events describe the messages between it and the model.
-//
-// In a trace a prompt is llm.chat, every round below it agent.operator.iteration, its model call llm.step, every tool
-// that the model called llm.tool below that. The agent is an operator of the agent catalogue, whose events tell what it
-// is about; gen_ai.* events tell what passes between it and the model.
 class AgentLoop {
  public:
   AgentLoop(ChatClient& client, const AgentTools& tools, const LoopOptions& options)

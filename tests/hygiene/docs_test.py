@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documents: their links and references exist, and their C++ compiles.
 
-Each block marked ```cpp is compiled as a file of its own, as C++17; one marked ```cpp c++20 as C++20.
+Each block marked ```cpp is compiled as a file of its own, as C++17. Blocks marked ```cpp c++20 are C++20.
 """
 import os
 import re

@@ -7,7 +7,7 @@ from waiting import wait_until
 
 
 def removes(path):
-    """Removes a cgroup. Returns whether it is gone; one that still has a process is not."""
+    """Removes a cgroup. Returns whether it is gone. A cgroup that still has a process cannot be removed."""
     try:
         os.rmdir(path)
     except OSError:
