@@ -56,8 +56,11 @@ trap 'exit 143' TERM
 mkdir -p "$workshop/made"
 DESTDIR=$workshop/made cmake --install "$build" --prefix "$prefix" >/dev/null
 mapfile -d '' -t files < <(cd "$workshop/made$prefix" && find . \( -type f -o -type l \) -printf '%P\0')
-for file in "${files[@]}" lib/libnopspan.so.0; do
+for file in "${files[@]}"; do
   refuse "$prefix/$file"
+done
+for file in "$prefix"/lib/libnopspan.so.*; do
+  refuse "$file"
 done
 for file in /usr/lib/*/libnopspan.so*; do
   refuse "$file"

@@ -13,7 +13,7 @@ seconds=${1:-60}
 build=build/bench
 cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DNOPSPAN_TESTS=OFF -DNOPSPAN_EXAMPLES=OFF >/dev/null
 cmake --build "$build" --target nopspan nopspan_program bench_traces -- --quiet >&2
-nopspan=$PWD/$build/nopspan traces=$PWD/$build/bench/bench_traces library=$PWD/$build/libnopspan.so.0
+nopspan=$PWD/$build/nopspan traces=$PWD/$build/bench/bench_traces library=$(realpath "$build/libnopspan.so")
 
 scratch=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$scratch"' EXIT

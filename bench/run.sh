@@ -24,7 +24,7 @@ over() { awk -v a="$(ns "$1")" -v b="$(ns "$2")" 'BEGIN { printf "%.2f", a - b }
 # tracing SPANS REGEX COMMAND...: prints the cost of a span with this tracer attached, the minimum of five rounds of
 # SPANS. The program waits while the tracer attaches. The tracer is attached when its output matches REGEX for a
 # canary's span. bpftrace's own message that it is attached comes too early.
-library=$PWD/$build/libnopspan.so.0
+library=$(realpath "$build/libnopspan.so")
 tracing() {
   local spans=$1 regex=$2 kind=()
   shift 2

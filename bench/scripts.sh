@@ -19,7 +19,7 @@ build=build/bench
 cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DNOPSPAN_TESTS=OFF -DNOPSPAN_EXAMPLES=OFF -DNOPSPAN_COLLECTOR=OFF >/dev/null
 cmake --build "$build" -- --quiet bench_attached >&2
 program=$build/bench/bench_attached
-library=$PWD/$build/libnopspan.so.0
+library=$(realpath "$build/libnopspan.so")
 
 scratch=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$scratch"' EXIT

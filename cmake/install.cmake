@@ -17,7 +17,7 @@ install(
 
 configure_package_config_file(cmake/nopspan-config.cmake.in ${PROJECT_BINARY_DIR}/nopspan-config.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/nopspan)
-write_basic_package_version_file(${PROJECT_BINARY_DIR}/nopspan-config-version.cmake COMPATIBILITY SameMajorVersion)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/nopspan-config-version.cmake COMPATIBILITY ${nopspan_compatibility})
 install(FILES ${PROJECT_BINARY_DIR}/nopspan-config.cmake ${PROJECT_BINARY_DIR}/nopspan-config-version.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/nopspan COMPONENT development)
 

@@ -1,4 +1,4 @@
-# Debian packages: `cmake --workflow --preset package` makes libnopspan0, libnopspan-dev and nopspan, one for each component
+# Debian packages: `cmake --workflow --preset package` makes libnopspan0.1, libnopspan-dev and nopspan, one for each component
 # of install.cmake. They are made by CPack, because the install rules are then the only list of files. A debian/ folder is
 # for the distribution's packager to write.
 
@@ -26,7 +26,7 @@ set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY ">=")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 
-set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME libnopspan${PROJECT_VERSION_MAJOR})
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME libnopspan${nopspan_abi})
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_SECTION libs)
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_CONTROL_EXTRA ${PROJECT_SOURCE_DIR}/packaging/deb/triggers)
 set(CPACK_COMPONENT_LIBRARY_DESCRIPTION "Spans that are nops until somebody looks: the library
@@ -34,7 +34,7 @@ Programs that use it have USDT probes that cost nothing until bpftrace, perf,
 SystemTap or the program nopspan attaches to them.")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libnopspan-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
-set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "libnopspan${PROJECT_VERSION_MAJOR} (= ${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE})")
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "libnopspan${nopspan_abi} (= ${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE})")
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "Spans that are nops until somebody looks: headers and static library
 The files that are needed to build programs and libraries that use nopspan.")
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME nopspan)
@@ -55,7 +55,7 @@ execute_process(
   COMMAND gzip -9nc ${PROJECT_BINARY_DIR}/changelog.Debian OUTPUT_FILE ${PROJECT_BINARY_DIR}/changelog.Debian.gz
   COMMAND_ERROR_IS_FATAL ANY)
 
-foreach(nopspan_package libnopspan${PROJECT_VERSION_MAJOR}:library libnopspan-dev:development nopspan:program)
+foreach(nopspan_package libnopspan${nopspan_abi}:library libnopspan-dev:development nopspan:program)
   string(REGEX MATCH "^(.*):(.*)$" nopspan_package ${nopspan_package})
   install(
     FILES packaging/deb/copyright ${PROJECT_BINARY_DIR}/changelog.Debian.gz

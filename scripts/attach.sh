@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Runs one of these bpftrace scripts on copies of the library that the scripts' own path does not cover: in a
 # container, in a build tree, in a static executable or in a plug-in. It finds the files, writes them into the script's
-# probes in place of usdt:/usr/*/*/libnopspan.so.0, and executes bpftrace.
+# probes in place of usdt:/usr/*/*/libnopspan.so.*, and executes bpftrace.
 
 set -euo pipefail
 export LC_ALL=C
 
-readonly pattern='usdt:/usr/*/*/libnopspan.so.0:'
+readonly pattern='usdt:/usr/*/*/libnopspan.so.*:'
 
 usage() {
   cat <<'END'
@@ -16,7 +16,7 @@ usage: attach.sh -p PID SCRIPT [ARG...]    one process: every copy of the librar
        attach.sh BINARY SCRIPT [ARG...]    a program or library, running or not: its own copy, or the one it would load
        attach.sh --list -p PID|--all|BINARY    only prints these files, one a line
 
-SCRIPT is spans.bt, trace.bt or another whose probes are usdt:/usr/*/*/libnopspan.so.0:nopspan:NAME. The ARGs are the
+SCRIPT is spans.bt, trace.bt or another whose probes are usdt:/usr/*/*/libnopspan.so.*:nopspan:NAME. The ARGs are the
 script's. Data goes to stdout, messages to stderr. Exit status: bpftrace's; 2 when it could not be started.
 
 PID is a pid as this shell sees it, also of a process in a container. With -p the script ends when the process ends.
@@ -192,7 +192,7 @@ rewritten() {
   local line before provider name file word list filter=
   [[ -z $2 ]] || filter=" if (pid != $2) { return; } "
   local pending=
-  local probe_re='^(.*)usdt:/usr/\*/\*/libnopspan\.so\.0:([A-Za-z0-9_]+):([A-Za-z0-9_*?]+)(.*)$'
+  local probe_re='^(.*)usdt:/usr/\*/\*/libnopspan\.so\.\*:([A-Za-z0-9_]+):([A-Za-z0-9_*?]+)(.*)$'
   while IFS= read -r line || [[ -n $line ]]; do
     if [[ $line =~ ^[[:space:]]*// ]]; then
       printf '%s\n' "$line"
@@ -294,7 +294,7 @@ case $mode in
       pids+=("${directory#/proc/}")
     done
     # The installed library too, for programs that start later.
-    for file in /usr/*/*/libnopspan.so.0; do
+    for file in /usr/*/*/libnopspan.so.*; do
       [[ ! -e $file ]] || add_file "$file"
     done
     add_mapped "${pids[@]}"

@@ -15,7 +15,7 @@ usage: perf-spans.sh record [OPTION...] [-p PID | --all | FILE]              unt
        perf-spans.sh report [-i DATA] [-p PID] [--tsv]
        perf-spans.sh flamegraph NAME [-i DATA] [-p PID] [--folded] >NAME.svg
 
-record      writes the start and end of every span of the installed library, /usr/*/*/libnopspan.so.0, into perf.data
+record      writes the start and end of every span of the installed library, /usr/*/*/libnopspan.so.*, into perf.data
   -p PID            of one process and its children: every copy of the library that it maps
   --all             of every copy that any process maps now, in containers too
   FILE              of a program or library: its own copy, or the one it would load
@@ -272,10 +272,10 @@ record() {
 
   case $mode in
     installed)
-      for file in /usr/*/*/libnopspan.so.0; do
+      for file in /usr/*/*/libnopspan.so.*; do
         [[ ! -e $file ]] || more+=("$file")
       done
-      ((${#more[@]})) || die "the library is not installed (/usr/*/*/libnopspan.so.0): say -p PID, --all or a FILE" ;;
+      ((${#more[@]})) || die "the library is not installed (/usr/*/*/libnopspan.so.*): say -p PID, --all or a FILE" ;;
     file) more=("$file") ;;
   esac
   # attach.sh finds the files with probes, and explains if there is none.

@@ -5,7 +5,7 @@ import glob
 import os
 import shlex
 
-from surroundings import (CC, CMAKE, CXX, CXX_FLAGS, HERE, INSTALLED, LIBDIR, SOURCE, USDT, WARNINGS, WORK, fresh, run, version)
+from surroundings import (CC, CMAKE, CXX, CXX_FLAGS, HERE, INSTALLED, LIBDIR, SOURCE, USDT, WARNINGS, WORK, abi, fresh, run, version)
 
 PROGRAM = os.path.join(HERE, "program.cpp")
 
@@ -18,7 +18,7 @@ class Consumer:
 
 
 def installed_library():
-    return os.path.join(LIBDIR, f"libnopspan.so.{'.'.join(version())}")
+    return os.path.join(LIBDIR, f"libnopspan.so.{abi()}")
 
 
 def configure(project, folder, *options):

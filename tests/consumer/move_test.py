@@ -4,8 +4,8 @@
 import os
 import shutil
 
-from surroundings import INSTALLED, LIBDIR, expect, version
+from surroundings import INSTALLED, LIBDIR, abi, expect
 
 shutil.rmtree(INSTALLED, ignore_errors=True)
 shutil.copytree(os.environ["NOPSPAN_STAGE"], INSTALLED, symlinks=True)
-expect(os.path.exists(os.path.join(LIBDIR, f"libnopspan.so.{'.'.join(version())}")), "there is no library in the tree")
+expect(os.path.exists(os.path.join(LIBDIR, f"libnopspan.so.{abi()}")), "there is no library in the tree")

@@ -7,7 +7,7 @@ import re
 import subprocess
 
 from kinds import installed_library
-from surroundings import CMAKE, INSTALLED, LIBDIR, expect, fresh, run, version
+from surroundings import CMAKE, INSTALLED, LIBDIR, abi, expect, fresh, run, version
 
 PROJECT = """\
 cmake_minimum_required(VERSION 3.25)
@@ -31,10 +31,12 @@ def main():
     dotted = ".".join(version())
     code, output = find_package(f"{major}.{minor}")
     expect(code == 0 and f"found {dotted}" in output, output)
-    # docs/compatibility.md: an older version of the same major number is compatible, a newer one is not.
-    code, output = find_package(f"{major}.0.0")
+    # docs/compatibility.md: a newer version is not compatible; before 1.0 nor is another minor version.
+    older = f"{major}.0.0" if major != "0" else f"0.{minor}.0"
+    code, output = find_package(older)
     expect(code == 0, output)
-    for other in (f"{major}.{int(minor) + 1}", f"{int(major) + 1}.0", f"{major}.{minor}.{int(patch) + 1}"):
+    others = [] if major != "0" else [f"0.{int(minor) - 1}"]
+    for other in (*others, f"{major}.{int(minor) + 1}", f"{int(major) + 1}.0", f"{major}.{minor}.{int(patch) + 1}"):
         code, output = find_package(other)
         expect(code != 0 and "compatible with requested version" in output, f"version {other} is taken: {output}")
 
@@ -44,7 +46,7 @@ def main():
         run(["pkg-config", "--validate", package], env=environment)
 
     soname = re.search(r"soname: \[(.*)\]", run(["readelf", "-d", installed_library()]))[1]
-    expect(soname == f"libnopspan.so.{major}", f"soname {soname}")
+    expect(soname == f"libnopspan.so.{abi()}", f"soname {soname}")
     for link in ("libnopspan.so", soname):
         expect(os.path.samefile(os.path.join(LIBDIR, link), installed_library()), link)
     expect(os.path.exists(os.path.join(INSTALLED, "include/nopspan/probes.h")), "nopspan/probes.h is not installed")

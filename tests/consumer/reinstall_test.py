@@ -6,7 +6,7 @@ import hashlib
 import os
 import subprocess
 
-from surroundings import BUILD, CMAKE, CXX, CXX_FLAGS, HERE, expect, fresh, run, version
+from surroundings import BUILD, CMAKE, CXX, CXX_FLAGS, HERE, abi, expect, fresh, run
 
 
 def digest(path):
@@ -17,7 +17,7 @@ def digest(path):
 def main():
     prefix = fresh("reinstall")
     libdir = os.path.join(prefix, os.environ["NOPSPAN_LIBDIR"])
-    library = os.path.join(libdir, f"libnopspan.so.{'.'.join(version())}")
+    library = os.path.join(libdir, f"libnopspan.so.{abi()}")
     install = [CMAKE, "--install", BUILD, "--prefix", prefix]
     run(install)
     first = os.stat(library)

@@ -51,3 +51,9 @@ def version():
     with open(os.path.join(SOURCE, "include/nopspan/version.h"), encoding="utf-8") as file:
         text = file.read()
     return tuple(re.search(rf"#define NOPSPAN_VERSION_{part} (\d+)", text)[1] for part in ("MAJOR", "MINOR", "PATCH"))
+
+
+def abi():
+    """The number in the SONAME (docs/compatibility.md): MAJOR.MINOR before 1.0, then MAJOR."""
+    major, minor, _ = version()
+    return f"0.{minor}" if major == "0" else major

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import without_sdt
-from surroundings import CC, CMAKE, CXX, CXX_FLAGS, HERE, SOURCE, expect, fresh, run, version
+from surroundings import CC, CMAKE, CXX, CXX_FLAGS, HERE, SOURCE, abi, expect, fresh, run
 
 WARNING = "nopspan is built without probes"
 
@@ -40,7 +40,7 @@ def off(folder, cc, cxx, flags):
     code, output = configure(build, "-DNOPSPAN_USDT=OFF", *absent(folder, cc, cxx, flags))
     expect(code == 0 and "Warning" not in output, f"OFF with {cxx}: {output}")
     run([CMAKE, "--build", build, "--target", "nopspan"])
-    library = os.path.join(build, f"libnopspan.so.{'.'.join(version())}")
+    library = os.path.join(build, f"libnopspan.so.{abi()}")
     expect("stapsdt" not in run(["readelf", "-n", library]), "probes in a library without them")
     program = os.path.join(folder, "program")
     run([cxx, "-std=c++17", *flags.split(), f"-I{SOURCE}/include", os.path.join(HERE, "program.cpp"), "-o", program,

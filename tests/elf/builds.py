@@ -64,7 +64,7 @@ def programs():
                     path = top / f"{linkage}-{linker}-{kind}"
                     reader = top / f"lib{path.name}-plugin.so" if kind == "pic" else path
                     library = "plain" if kind in ("pie", "nopie", "pic") else kind
-                    shared = top / f"lib-{linker}-{library}" / "libnopspan.so.0"
+                    shared = (top / f"lib-{linker}-{library}" / "libnopspan.so").resolve()
                     yield Program(f"{compiler}-{flavour}-{path.name}", compiler, linker, linkage, kind, path,
                                   reader if linkage == "static" else shared, reader)
 

@@ -19,7 +19,8 @@ import bpftrace_output
 import machine
 
 PACKAGES = ("linux-image-amd64", "linux-headers-amd64", "systemtap", "libstdc++6")
-LIBRARY = {"/usr/local/lib/libnopspan.so.0": os.path.join(PROGRAMS, "lib", "libnopspan.so.0")}
+SONAME = os.path.basename(os.path.realpath(os.path.join(BUILD, "libnopspan.so")))
+LIBRARY = {"/usr/local/lib/" + SONAME: os.path.join(PROGRAMS, "lib", SONAME)}
 COLUMNS = ("spans", "rate", "errors", "cancelled", "mean_us", "max_us")
 FLAG_ORPHAN = 0x1
 FLAG_REMOTE_PARENT = 0x2

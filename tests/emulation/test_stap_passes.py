@@ -14,7 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.abspath(os.environ.get("NOPSPAN_BUILD_DIR", os.path.join(SOURCE, "build", "dev")))
 PROGRAMS = os.path.join(BUILD, "tests", "live")
-LIBRARY = os.path.join(PROGRAMS, "lib", "libnopspan.so.0")
+LIBRARY = os.path.join(PROGRAMS, "lib", os.path.basename(os.path.realpath(os.path.join(BUILD, "libnopspan.so"))))
 sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
 import ability
 

@@ -36,7 +36,7 @@ class Symbols(unittest.TestCase):
 
     def test_exported_names_have_the_version_of_the_soname(self):
         dynamic = subprocess.run(["readelf", "-dW", SHARED], stdout=subprocess.PIPE, text=True, check=True).stdout
-        soname = re.search(r"soname: \[libnopspan\.so\.(\d+)\]", dynamic)
+        soname = re.search(r"soname: \[libnopspan\.so\.([\d.]+)\]", dynamic)
         table = subprocess.run(["readelf", "--dyn-syms", "-W", SHARED], stdout=subprocess.PIPE, text=True, check=True).stdout
         versions = set(re.findall(r" DEFAULT +(?:\[.*?\] +)?\d+ \S*nopspan\S*@@(\S+)", table))
         self.assertEqual(versions, {f"NOPSPAN_{soname[1]}"})

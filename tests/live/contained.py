@@ -27,7 +27,7 @@ class Container(Program):
         for folder in ("app", "proc", "usr/local/lib"):
             os.makedirs(os.path.join(root, folder))
         shutil.copy(program_path("traced"), os.path.join(root, "app"))
-        shutil.copy(LIBRARY, os.path.join(root, "usr/local/lib", "libnopspan.so.0"))
+        shutil.copy(LIBRARY, os.path.join(root, "usr/local/lib", os.path.basename(LIBRARY)))
         needed = subprocess.run(["ldd", program_path("traced")], check=True, stdout=subprocess.PIPE, text=True).stdout
         for path in re.findall(r"(/\S+) \(0x", needed):
             if "libnopspan" not in path:

@@ -29,13 +29,15 @@ from waiting import PATIENCE_S, wait_until
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("NOPSPAN_BUILD_DIR", os.path.join(SOURCE, "build", "dev")))
 PROGRAMS = os.path.join(BUILD, "tests", "live")
-BUILT_LIBRARY = os.path.join(PROGRAMS, "lib", "libnopspan.so.0")
+# libnopspan.so.ABI: the name of the file, and the SONAME.
+SONAME = os.path.basename(os.path.realpath(os.path.join(BUILD, "libnopspan.so")))
+BUILT_LIBRARY = os.path.join(PROGRAMS, "lib", SONAME)
 # The calling file's own copy of the library (see main()).
-LIBRARY = os.path.join(PROGRAMS, "lib", os.path.splitext(os.path.basename(sys.argv[0]))[0], "libnopspan.so.0")
+LIBRARY = os.path.join(PROGRAMS, "lib", os.path.splitext(os.path.basename(sys.argv[0]))[0], SONAME)
 # The collector.
 NOPSPAN = os.environ.get("NOPSPAN_PROGRAM", os.path.join(BUILD, "nopspan"))
 # The path in the project's scripts, which attach.sh replaces.
-INSTALLED = "/usr/*/*/libnopspan.so.0"
+INSTALLED = "/usr/*/*/libnopspan.so.*"
 LONG = os.environ.get("NOPSPAN_LONG") == "1"
 # Another bpftrace than the one in PATH, or a command that runs one.
 BPFTRACE = os.environ.get("BPFTRACE", "bpftrace")

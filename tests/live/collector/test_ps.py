@@ -9,7 +9,7 @@ import subprocess
 
 import harness
 from contained import Container
-from harness import GATE_SPANS, LIBRARY, NOPSPAN, PROBES, Bpftrace, Program, program_path, wait_until
+from harness import GATE_SPANS, LIBRARY, NOPSPAN, PROBES, SONAME, Bpftrace, Program, program_path, wait_until
 
 NOBODY = 65534
 GATE_BATCH = 0xFFFF << 16
@@ -157,7 +157,7 @@ class Ps(harness.Test):
 
     def test_a_library_that_was_replaced_by_rename(self):
         folder = self.temporary_folder()
-        path = os.path.join(folder, "libnopspan.so.0")
+        path = os.path.join(folder, "libnopspan.so.0.1")
         shutil.copy(LIBRARY, path)
         environment = {"LD_LIBRARY_PATH": folder}
         with Program("traced", env=environment) as old:
@@ -190,8 +190,8 @@ class Ps(harness.Test):
             process = self.process(container.host_pid)
             self.assertEqual(process["namespace_pid"], 1)
             copy = process["copies"][0]
-            self.assert_same_file(copy, os.path.join(root, "usr/local/lib/libnopspan.so.0"))
-            with Listening(container, library=os.path.join(root, "usr/local/lib/libnopspan.so.0")) as listening:
+            self.assert_same_file(copy, os.path.join(root, "usr/local/lib", SONAME))
+            with Listening(container, library=os.path.join(root, "usr/local/lib", SONAME)) as listening:
                 copy = self.only_copy(container.host_pid)
                 self.assertEqual(copy["gate"]["spans"], container.gate() & GATE_SPANS)
                 self.assertIn(listening.pid, listeners(copy))

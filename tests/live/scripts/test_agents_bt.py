@@ -10,7 +10,7 @@ import example_service
 import installed
 from bpftrace_output import histogram
 from example_service import PROMPTS, Agent, Server, lines_of, prompts_file
-from harness import Program, Test, Tracer
+from harness import SONAME, Program, Test, Tracer
 
 CALLS = ("agent.llm", "agent.tool", "agent.compaction")
 MAPS = ("iterations", "iteration_us", "iteration_errors", "states", "operator_events", "wait_ms", "decisions", "calls",
@@ -88,7 +88,7 @@ class AgentsBt(Test):
             scripts = {"all": AgentsScript(), "pid": AgentsScript(program.pid), "tenant": AgentsScript(0, "acme"),
                        "wide": AgentsScript(wide.pid)}
             with scripts["all"], scripts["pid"], scripts["tenant"], scripts["wide"], \
-                    Tracer(libraries=["/usr/local/lib/libnopspan.so.0"]) as tracer:
+                    Tracer(libraries=[os.path.join("/usr/local/lib", SONAME)]) as tracer:
                 for tenant, record in records.items():
                     assert program.ask("run %s %s" % (record, tenant)) == "done"
                 with Server(folder, "--fail-rate", "0.3", "--seed", "7") as server:
