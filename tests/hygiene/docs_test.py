@@ -11,7 +11,8 @@ import unittest
 import surroundings
 
 INCLUDE = os.path.join(os.environ["NOPSPAN_STAGE"], "include")
-DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs/architecture.md", "docs/genai.md",
+DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs/README.md", "docs/architecture.md",
+             "docs/compatibility.md", "docs/developers.md", "docs/genai.md", "docs/install.md", "docs/operators.md",
              "docs/overhead.md", "docs/overhead-collector.md", "docs/recording.md", "docs/trace.md", "probes/README.md")
 MOST_README_LINES = 200
 
