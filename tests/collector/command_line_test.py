@@ -47,10 +47,10 @@ class Help(unittest.TestCase):
             with self.subTest(command=command):
                 done = run(*command, "--help")
                 self.assertEqual((done.returncode, done.stderr), (0, ""))
-                self.assertTrue(done.stdout.startswith("Usage: " + " ".join(["nopspan", *command])))
+                self.assertRegex(done.stdout, r"(?m)^Usage: " + " ".join(["nopspan", *command]) + r" \[OPTIONS\]")
                 self.assertRegex(done.stdout, r"(?m)^Examples:\n  nopspan " + " ".join(command))
-                self.assertLessEqual(max(map(len, done.stdout.splitlines())), 120)
-                self.assertNotRegex(done.stdout, r"(?m)^  -.*(\n +.*)*\n[^ \n]", "an option's text left its column")
+                self.assertLessEqual(max(map(len, done.stdout.splitlines())), 80)
+                self.assertNotRegex(done.stdout, r"(?m)^  -.*(\n .*)*\n[^ \n]", "an option's text left its column")
                 self.assertEqual(run(*command, "-h").stdout, done.stdout)
 
     def test_every_command_understands_the_programs_options(self):
@@ -72,15 +72,15 @@ class Mistakes(unittest.TestCase):
             self.assertIn(part, done.stderr)
 
     def test_an_unknown_option_is_named(self):
-        self.assert_misused(["--jsno"], "unknown option --jsno", "did you mean --json?", "see nopspan --help")
+        self.assert_misused(["--jsno"], "nopspan: ", "not expected: --jsno", "see nopspan --help")
         for command in commands():
             self.assert_misused([command, "--frobnicate=3"], "--frobnicate", f"nopspan {command}: ")
 
     def test_an_unknown_command_is_named(self):
-        self.assert_misused(["trcae"], "unknown command trcae", "did you mean trace?")
+        self.assert_misused(["trcae"], "not expected: trcae", "commands are " + " ".join(commands()))
 
     def test_two_commands_are_one_too_many(self):
-        self.assert_misused(["top", "trace"], "trace")
+        self.assert_misused(["top", "trace"], "nopspan top: ", "not expected: trace")
 
     def test_a_wrong_value_is_shown_with_what_would_be_right(self):
         self.assert_misused(["trace", "--slower-than", "soon"], '--slower-than: "soon" is not a time such as 250ms')

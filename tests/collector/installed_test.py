@@ -64,7 +64,7 @@ class Installed(unittest.TestCase):
     def test_the_unit_records_with_options_that_record_has(self):
         command = re.search(r"(?m)^ExecStart=.*nopspan (\w+) (.*)$", UNIT.read_text(encoding="utf-8"))
         text = subprocess.run([PROGRAM, command[1], "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
-        self.assertTrue(text.startswith("Usage: nopspan record "))
+        self.assertRegex(text, "(?m)^Usage: nopspan record ")
         for option in re.findall(r"--[a-z-]+", command[2]):
             self.assertRegex(text, rf"(?m)^ +(-\w, )?{option}\b")
 

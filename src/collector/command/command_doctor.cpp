@@ -70,16 +70,16 @@ int run_doctor(const Options& options, const OutputOptions& common) {
 }
 
 constexpr char kExplained[] =
-    "It tries what the collector does: loads BPF programs, attaches to a probe of its own, and to those of the files "
-    "that\n"
-    "processes map, in a way that raises nobody's gate.\n"
+    "It tries what the collector does: it loads BPF programs, and attaches them to a\n"
+    "probe of its own and to the probes in the files that processes map. No gate of\n"
+    "another process is raised.\n"
     "\n"
     "Examples:\n"
     "  nopspan doctor\n"
     "  nopspan doctor 4711\n"
     "  nopspan doctor --json | jq '.checks[] | select(.result != \"ok\")'\n"
     "\n"
-    "Exit status: 0 an attach would work, 1 it would not, 2 misused.";
+    "Exit status: 0 an attach would work, 1 it would not, 2 usage error.";
 
 }  // namespace
 

@@ -30,26 +30,31 @@ namespace {
 constexpr std::uint64_t kLeastInterval = 100'000'000;  // the live source's tick
 
 constexpr char kDescription[] =
-    "Histograms of durations and other times of spans, by name and model. The relative error is at most 1.6 %.\n"
-    "The JSON documents of many hosts can be merged.";
+    "Histograms of durations and other times of spans, by name and model. The\n"
+    "relative error is at most 1.6 %. The JSON documents of many hosts can be merged.";
 constexpr char kExamples[] =
-    "A time is counted when its span ends, also the time to the first token. Entries that are in no histogram are\n"
-    "filtered in the ledger. If the collector is slower than the programs, spans are lost and counted: see --buffer.\n"
-    "The bpftrace scripts latency.bt, ttft.bt and queue.bt fill their histograms in the kernel.\n"
+    "A time is counted when its span ends, also the time to the first token. Entries\n"
+    "that are in no histogram are filtered in the ledger. If the collector is slower\n"
+    "than the programs, spans are lost and counted: see --buffer.\n"
+    "The bpftrace scripts latency.bt, ttft.bt and queue.bt fill their histograms in\n"
+    "the kernel.\n"
     "\n"
     "Examples:\n"
-    "  nopspan hist --duration 10s                     all spans of the next ten seconds\n"
-    "  nopspan hist --name llm.chat --by model,tenant  one kind of span, by other keys\n"
-    "  nopspan hist --of first-token --interval 5s     time to first token, every 5 s what was seen so far\n"
-    "  nopspan hist --of queue --by engine             how long requests waited in inference servers\n"
+    "  nopspan hist --duration 10s                     all spans of ten seconds\n"
+    "  nopspan hist --name llm.chat --by model,tenant  one kind of span, other keys\n"
+    "  nopspan hist --of first-token --interval 5s     time to first token so far,\n"
+    "                                                  every 5 s\n"
+    "  nopspan hist --of queue --by engine             how long requests waited in\n"
+    "                                                  inference servers\n"
     "  nopspan hist --from spans.rec                   of a recording\n"
-    "  nopspan hist --json >host1.json                 for this, on each host:\n"
-    "  nopspan hist --merge host1.json host2.json      all hosts' histograms as one\n"
+    "  nopspan hist --json >host1.json                 on each host, for this:\n"
+    "  nopspan hist --merge host1.json host2.json      histograms of all hosts\n"
     "\n"
-    "A histogram in JSON is {\"unit\": \"ns\", \"sub_bits\": 5, \"buckets\": [[lower bound, count], ...], \"count\", "
-    "\"sum\",\n"
-    "\"min\", \"max\"}. To merge two, add the counts of equal bounds. With --interval each line of output is one\n"
-    "document of everything since the beginning. A merged ledger adds up what has the same host, pid and start.";
+    "A histogram in JSON is {\"unit\": \"ns\", \"sub_bits\": 5, \"buckets\": [[lower bound,\n"
+    "count], ...], \"count\", \"sum\", \"min\", \"max\"}. To merge two, add the counts of\n"
+    "equal bounds. With --interval each line of output is one document of everything\n"
+    "since the beginning. A merged ledger adds up what has the same host, pid and\n"
+    "start.";
 
 struct Options {
   SourceOptions source;
@@ -142,9 +147,9 @@ int run(const OutputOptions& common, Options& options) {
 }  // namespace
 
 void add_hist(CLI::App& app, const OutputOptions& common, Run& run_chosen) {
-  CLI::App* command = app.add_subcommand("hist", kDescription);
+  CLI::App* command = app.add_subcommand("hist", "Histograms of how long spans take");
   auto options = std::make_shared<Options>();
-  command->footer(kExamples);
+  command->footer(std::string(kDescription) + "\n\n" + kExamples);
   std::vector<std::string> names;
   for (const Quantity& quantity : quantities()) names.emplace_back(quantity.name);
 

@@ -163,27 +163,32 @@ int run_ps(const Options& options, const OutputOptions& common) {
 }
 
 constexpr char kExplained[] =
-    "NSPID      the pid in its own pid namespace, where that is another\n"
-    "CONTAINER  the container's id, or else the cgroup\n"
-    "PROBES     how many there are; +batch if nopspan can trace the file, no-batch if it cannot\n"
-    "NOP        the instruction at a probe: 1-byte is right, for another see nopspan doctor\n"
-    "GATE       which of its counters are up: spans, batch and points by tracers, span_handlers and point_handlers by\n"
-    "           the program itself; down: nobody listens, and spans cost nothing\n"
-    "LISTENERS  who is attached to this file; with a ? it may be, the kernel does not tell\n"
-    "HELD       memory that it holds for batches, of so many THREADS\n"
-    "LIBRARY    the file with the probes; a process has several rows if it has several copies\n"
+    "NSPID      pid in the process's own pid namespace, if that is another one\n"
+    "CONTAINER  id of the container, or else the cgroup\n"
+    "PROBES     number of probes. +batch: nopspan can trace the file, no-batch: it\n"
+    "           cannot\n"
+    "NOP        instruction at a probe: 1-byte is right. If it is another, nopspan\n"
+    "           doctor says what to do.\n"
+    "GATE       which of the gate's counters are up. Tracers raise spans, batch and\n"
+    "           points; the program itself raises span_handlers and point_handlers.\n"
+    "           down: nothing is attached, and spans cost nothing\n"
+    "LISTENERS  programs that are attached to this file. ?: it may be attached, but\n"
+    "           the kernel does not report it\n"
+    "HELD       memory that the process holds for the batches of so many THREADS\n"
+    "LIBRARY    file with the probes. A process has a row for each copy.\n"
     "\n"
     "Examples:\n"
     "  nopspan ps\n"
     "  nopspan ps 4711 --json | jq '.processes[].copies[].gate'\n"
     "\n"
-    "Other users' processes need CAP_SYS_PTRACE, deleted files CAP_CHECKPOINT_RESTORE, listeners CAP_SYS_ADMIN.";
+    "CAP_SYS_PTRACE is needed for other users' processes, CAP_CHECKPOINT_RESTORE for\n"
+    "deleted files, CAP_SYS_ADMIN for listeners.";
 
 }  // namespace
 
 void add_ps(CLI::App& app, const OutputOptions& common, Run& run) {
   auto options = std::make_shared<Options>();
-  CLI::App* ps = app.add_subcommand("ps", "Processes with probes of nopspan: their library, gate and listeners");
+  CLI::App* ps = app.add_subcommand("ps", "Processes with nopspan probes, and who listens");
   ps->add_option("PID", options->pids, "Only these processes")->type_name("PID")->check(whole_number(1));
   ps->footer(kExplained);
   ps->callback([options, &common, &run] { run = [options, &common] { return run_ps(*options, common); }; });

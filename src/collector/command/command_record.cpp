@@ -26,15 +26,17 @@ namespace nopspan::collector {
 namespace {
 
 constexpr char kDescription[] =
-    "Writes spans, events, retries and gauges to a file, until Ctrl-C. Other commands read it: nopspan replay FILE,\n"
-    "nopspan top --from FILE, nopspan trace --from FILE. A file that was cut is read up to where it is whole.\n"
-    "Of filters on whole requests (--name, --model, --slower-than, --errors) the file has what the kernel cannot\n"
-    "decide: give them again when reading.";
+    "Writes spans, events, retries and gauges to a file until Ctrl-C. Other commands\n"
+    "read it: nopspan replay FILE, nopspan top --from FILE, nopspan trace --from\n"
+    "FILE. If a file was truncated, they read its intact part.\n"
+    "The kernel applies filters on whole requests (--name, --model, --slower-than,\n"
+    "--errors) only in part: give them again when you read the file.";
 constexpr char kExamples[] =
     "Examples:\n"
     "  nopspan record spans.rec --duration 10s\n"
-    "  nopspan record spans.rec --pid 4711 --max-size 1G      at most five files of 1 GiB\n"
-    "  nopspan record - | zstd > spans.rec.zst                then: zstd -dc spans.rec.zst | nopspan replay -";
+    "  nopspan record spans.rec --pid 4711 --max-size 1G  at most five files of 1 GiB\n"
+    "  nopspan record - | zstd > spans.rec.zst            compressed\n"
+    "  zstd -dc spans.rec.zst | nopspan replay -          and read again";
 
 struct RecordOptions {
   SourceOptions source;

@@ -19,8 +19,9 @@ namespace nopspan::collector {
 namespace {
 
 constexpr char kDescription[] =
-    "Shows what a recording has: its times, processes, names, and the ledger of what was not recorded. Other commands\n"
-    "read recordings too: nopspan top --from FILE, nopspan trace --from FILE.";
+    "Shows the times, processes and names in a recording, and the ledger of what was\n"
+    "not recorded. Other commands read recordings too: nopspan top --from FILE,\n"
+    "nopspan trace --from FILE.";
 constexpr char kExamples[] =
     "Examples:\n"
     "  nopspan replay spans.rec\n"

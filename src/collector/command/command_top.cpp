@@ -28,19 +28,22 @@ constexpr std::uint64_t kInterval = 2'000'000'000, kLeastInterval = 100'000'000;
 constexpr std::uint64_t kWholeRecording = 1'000'000'000'000'000'000;
 
 constexpr char kExamples[] =
-    "Rates and quantiles are of the last ten seconds (--window); quantiles are within 1.6 %. A request's tokens are\n"
-    "counted once, at the innermost span that tells them. --name, --model, --errors and --slower-than choose single\n"
-    "spans here, the other filters whole requests.\n"
-    "On the screen: h help, q quit, < > sort by, r reverse, / filter, t group by, w window or since the beginning,\n"
-    "Enter a row's histogram, g gauges, i without idle rows, p pause, + - interval.\n"
+    "Rates and quantiles cover the last ten seconds (--window). Quantiles are within\n"
+    "1.6 %. The tokens of a request are counted once, at the innermost span that\n"
+    "reports them. --name, --model, --errors and --slower-than choose single spans\n"
+    "here. The other filters choose whole requests.\n"
+    "Keys on the screen: h help, q quit, < > sort by, r reverse, / filter, t group\n"
+    "by, w window or since the beginning, Enter histogram of a row, g gauges,\n"
+    "i without idle rows, p pause, + - interval.\n"
     "\n"
     "Examples:\n"
-    "  nopspan top                               rates, times and tokens of each span and model\n"
-    "  nopspan top --by process                  the same of each process\n"
-    "  nopspan top --sort p99 --model llama-3    one model's spans, the slowest first\n"
-    "  nopspan top --plain --count 1             one table as text\n"
-    "  nopspan top --json --interval 10s         an object a line for programs: *_ns are nanoseconds, *_per_s rates\n"
-    "  nopspan top --from spans.rec              what a recording holds";
+    "  nopspan top                              rates, times and tokens of each span\n"
+    "  nopspan top --by process                 the same of each process\n"
+    "  nopspan top --sort p99 --model llama-3   spans of one model, slowest first\n"
+    "  nopspan top --plain --count 1            one table as text\n"
+    "  nopspan top --json --interval 10s        for programs, an object a line:\n"
+    "                                           *_ns are nanoseconds, *_per_s rates\n"
+    "  nopspan top --from spans.rec             the same of a recording";
 
 // Prints each snapshot. What nobody reads any more, or cannot be written, ends the run.
 class Printer {
@@ -125,7 +128,7 @@ void run_top(TopOptions options, const OutputOptions& common, const OpenSource& 
 }
 
 void add_top(CLI::App& app, const OutputOptions& common, Run& run) {
-  CLI::App* command = app.add_subcommand("top", "Rates, times, errors and tokens of each span and model, live");
+  CLI::App* command = app.add_subcommand("top", "Rates, times, errors and tokens of each span, live");
   command->footer(kExamples);
   const auto options = std::make_shared<TopOptions>();
   add_top_options(*command, *options);

@@ -180,17 +180,20 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
 }
 
 constexpr char kDescription[] =
-    "What requests share (engine.step: no parent, links to them) is shown within each of them, added up. Filters by "
-    "name,\n"
-    "model, process and --errors are met by it too; --slower-than asks for the request's own time.";
+    "Spans that requests share (engine.step has no parent, but links to requests)\n"
+    "are shown within each of these requests, added up. They are also matched by\n"
+    "--name, --model, --pid and --errors. --slower-than compares the request's own\n"
+    "duration.";
 
 constexpr char kExamples[] =
     "Examples:\n"
-    "  nopspan trace                                     every request, as it ends\n"
-    "  nopspan trace --slower-than 2s --limit 1          the next one that takes longer\n"
-    "  nopspan trace --request Lnz4mrze8BI0VniavN7wAA    one request, by any form of its id\n"
-    "  nopspan trace --errors --name llm.tool --json     requests with an error and a tool call, for jq\n"
-    "  nopspan trace --from spans.rec --incomplete       a recording, what never ended too";
+    "  nopspan trace                                    every request, as it ends\n"
+    "  nopspan trace --slower-than 2s --limit 1         the next slow request\n"
+    "  nopspan trace --request Lnz4mrze8BI0VniavN7wAA   one request by its id\n"
+    "  nopspan trace --errors --name llm.tool --json    failed requests that have a\n"
+    "                                                   tool call, for jq\n"
+    "  nopspan trace --from spans.rec --incomplete      a recording, including\n"
+    "                                                   unfinished requests";
 
 }  // namespace
 

@@ -5,11 +5,8 @@
 #include "base/stopping.h"
 #include "base/text.h"
 #include "command/command.h"
-#include "command/command_words.h"
 #include "command/completion.h"
-#include "command/help_text.h"
 #include "command/man_page.h"
-#include "command/suggestion.h"
 
 #include <CLI/CLI.hpp>
 
@@ -23,6 +20,7 @@
 #include <cstring>
 #include <exception>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,18 +30,47 @@ namespace nopspan::collector {
 namespace {
 
 constexpr char kDescription[] =
-    "Shows the spans of programs that use the nopspan library, while they run: which requests ran, how long each step\n"
-    "took, how many tokens, which errors. The programs are not restarted, and cost nothing again when it ends.";
+    "Shows the spans of programs that use the nopspan library, while they run:\n"
+    "which requests ran, how long each step took, how many tokens it used, and\n"
+    "which errors it had. The programs are not restarted.\n";
 constexpr char kExamples[] =
     "Examples:\n"
-    "  nopspan ps                          which processes have spans to show\n"
-    "  nopspan top                         rates, times and tokens of each span, live\n"
-    "  nopspan trace --slower-than 2s      requests that took longer, as trees\n"
-    "  nopspan record spans.rec            everything into a file; nopspan replay spans.rec\n"
-    "  nopspan doctor                      why it sees nothing\n"
+    "  nopspan ps                        list the processes that have spans to show\n"
+    "  nopspan top                       rates, times and tokens of each span, live\n"
+    "  nopspan trace --slower-than 2s    show slow requests as trees\n"
+    "  nopspan record spans.rec          write everything to a file\n"
+    "  nopspan replay spans.rec          summarize that file\n"
+    "  nopspan doctor                    find out why no spans arrive\n"
     "\n"
     "Tracing needs root, or the capabilities that nopspan doctor names.\n"
-    "Exit status: 0 done, 1 failed, 2 misused.";
+    "Exit status: 0 done, 1 failed, 2 usage error.";
+
+// CLI11's help, with two differences: the description of an option is wrapped, and the options that it excludes are not
+// listed.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  HelpFormatter() {
+    column_width(kColumn);
+    label("SUBCOMMAND", "COMMAND");
+    label("Positionals", "Arguments");
+  }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    return option->get_type_size() == 0 || option->get_positional() ? "" : " " + option->get_type_name();
+  }
+  std::string make_option_desc(const CLI::Option* option) const override {
+    std::string text = option->get_description();
+    for (std::size_t line = 0; text.size() - line > kWidth - kColumn;) {
+      const std::size_t end = text.rfind(' ', line + kWidth - kColumn);
+      if (end == std::string::npos || end < line) break;
+      text[end] = '\n';
+      line = end + 1;
+    }
+    return text;
+  }
+
+ private:
+  static constexpr std::size_t kColumn = 24, kWidth = 80;
+};
 
 // The second one ends the program at once: whoever presses Ctrl-C twice does not want to wait.
 void stop_on_signals() {
@@ -64,54 +91,39 @@ bool color_allowed() {
          isatty(STDOUT_FILENO) == 1;
 }
 
-void add_commands(CLI::App& app, const OutputOptions& common, Run& run) {
+void add_output_options(CLI::App& app, OutputOptions& common, bool& no_color) {
+  app.add_flag("--json", common.json, "Print JSON, for programs to read");
+  app.add_flag("--no-color", no_color, "Print no colors (so does NO_COLOR=1)");
+}
+
+void add_commands(CLI::App& app, OutputOptions& common, bool& no_color, Run& run) {
   using Add = void (*)(CLI::App&, const OutputOptions&, Run&);
   for (const Add add : {add_ps, add_top, add_trace, add_hist, add_record, add_replay, add_doctor}) {
     add(app, common, run);
   }
-}
-
-const CLI::App& chosen(const CLI::App& app) {
-  const auto commands = app.get_subcommands();
-  return commands.empty() ? app : chosen(*commands.front());
-}
-
-int misused(const CLI::App& app, const std::string& what) {
-  const std::string name = full_name_of(chosen(app));
-  std::cerr << name << ": " << what << "; see " << name << " --help\n";
-  return Failure::kMisused;
-}
-
-// A word that nothing takes, and what may have been meant.
-std::string unknown(const CLI::App& app, const std::string& word) {
-  const CLI::App& command = chosen(app);
-  const bool option = word.starts_with('-');
-  std::vector<std::string> known;
-  if (option) {
-    for (const CLI::Option* one : all_options_of(command)) {
-      for (const std::string& name : names_of(*one)) known.push_back(name);
-    }
-  } else {
-    for (const CLI::App* one : commands_of(command)) known.push_back(one->get_name());
+  for (CLI::App* command : app.get_subcommands({})) {
+    command->group("Commands");
+    add_output_options(*command, common, no_color);
   }
-  const char* kind = option ? "unknown option " : known.empty() ? "unexpected argument " : "unknown command ";
-  const std::string meant = suggestion_for(word.substr(0, word.find('=')), known);
-  return kind + printable(word) + (meant.empty() ? "" : " (did you mean " + meant + "?)");
 }
 
-// What CLI11 threw: a wish for help or the version, or a mistake.
+// What CLI11 threw: --help, --version, or a usage error.
 int explain(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);
-  // A word that nothing takes comes before what is missing: it may be what is missing, mistyped.
+  // An unknown word is reported before a missing one, because it may be the missing one, mistyped.
   std::vector<std::string> extras = app.remaining(true);
-  std::erase(extras, "--");  // CLI11 counts it among them
-  if (!extras.empty()) return misused(app, unknown(app, extras.front()));
-  std::string what = error.what();
-  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
-    // "--pid: 1 required PID missing"
-    if (what.ends_with(" missing")) what = what.substr(0, what.find(':')) + " needs a value";
+  std::erase(extras, "--");  // CLI11 lists it among them
+  std::string what = extras.empty() ? error.what() : CLI::ExtrasError(extras).what();
+  if (what.ends_with(" missing")) what = what.substr(0, what.find(':')) + " needs a value";  // "--pid: 1 required PID"
+  std::string name = app.get_name();
+  if (const auto chosen = app.get_subcommands(); !chosen.empty()) {
+    name += " " + chosen.front()->get_name();
+  } else if (!extras.empty()) {
+    what += "; commands are";
+    for (const CLI::App* command : app.get_subcommands({})) what += " " + command->get_name();
   }
-  return misused(app, printable(what, 1000));
+  std::cerr << name << ": " << printable(what, 1000) << "; see " << name << " --help\n";
+  return Failure::kMisused;
 }
 
 // What went wrong names files and processes, whose names may hold what a terminal obeys.
@@ -153,14 +165,12 @@ int run_program(int argc, char** argv) {
   Run run;
   std::string shell;
   bool no_color = false;
-  app.fallthrough();  // options of the program are understood behind a command's name too
-  app.formatter(help_formatter());
+  app.formatter(std::make_shared<HelpFormatter>());
   app.set_version_flag("--version", "nopspan " NOPSPAN_VERSION, "Print the version and exit");
   app.set_help_flag("-h,--help", "Print this help and exit");
-  app.add_flag("--json", common.json, "Print JSON, for programs to read");
-  app.add_flag("--no-color", no_color, "Print no colors (so does NO_COLOR=1)");
+  add_output_options(app, common, no_color);
   app.require_subcommand(0, 1);
-  add_commands(app, common, run);
+  add_commands(app, common, no_color, run);
   add_hidden_commands(app, run, shell);
   app.footer(kExamples);  // now: a command that is added takes it over
   try {
