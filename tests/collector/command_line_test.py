@@ -83,8 +83,8 @@ class Mistakes(unittest.TestCase):
         self.assert_misused(["top", "trace"], "nopspan top: ", "not expected: trace")
 
     def test_a_wrong_value_is_shown_with_what_would_be_right(self):
-        self.assert_misused(["trace", "--slower-than", "soon"], '--slower-than: "soon" is not a time such as 250ms')
-        self.assert_misused(["trace", "--buffer", "many"], '--buffer: "many" is not a size such as')
+        self.assert_misused(["trace", "--slower-than", "soon"], "--slower-than: soon unit not recognized", "{d,h,m,min,ms,ns,s,us}")
+        self.assert_misused(["trace", "--buffer", "many"], "--buffer: many unit not recognized", "kib")
         self.assert_misused(["trace", "--pid", "0"], '--pid: "0" is not a positive whole number')
         self.assert_misused(["trace", "--pid"], "--pid needs a value")
         self.assert_misused(["hist", "--by", "name,color"], '--by name,color: no "color" to group by')

@@ -2,7 +2,6 @@
 // How values are printed, and how values that users type are parsed.
 #include "base/text.h"
 
-#include "base/failure.h"
 
 #include <gtest/gtest.h>
 
@@ -127,55 +126,6 @@ TEST(TimeText, IsLocalTime) {
   setenv("TZ", "UTC", 1);
   tzset();
   EXPECT_EQ(time_text(1'700'000'003'999'999'999), "22:13:23.999") << "truncated, so that it is never in the future";
-}
-
-TEST(ParseDuration, KnowsUnits) {
-  EXPECT_EQ(parse_duration("7"), 7'000'000'000U);
-  EXPECT_EQ(parse_duration("12ns"), 12U);
-  EXPECT_EQ(parse_duration("10us"), 10'000U);
-  EXPECT_EQ(parse_duration("10µs"), 10'000U);
-  EXPECT_EQ(parse_duration("250ms"), 250'000'000U);
-  EXPECT_EQ(parse_duration("1.5s"), 1'500'000'000U);
-  EXPECT_EQ(parse_duration("2m"), 120'000'000'000U);
-  EXPECT_EQ(parse_duration("1h"), 3'600'000'000'000U);
-  EXPECT_EQ(parse_duration("0"), 0U);
-}
-
-TEST(ParseDuration, ReadsWhatDurationTextWrites) {
-  for (const std::uint64_t ns : {412ULL, 3'410'000ULL, 1'250'000'000ULL, 125'000'000'000ULL, 3'720'000'000'000ULL}) {
-    EXPECT_EQ(parse_duration(duration_text(ns)), ns) << duration_text(ns);
-  }
-}
-
-TEST(ParseDuration, RefusesTheRest) {
-  for (const char* text : {"", "s", "-1s", "+1s", "1x", "1s2", "x1s", "1..5s", ".", "1e3s", "0x10", "inf", "nan",
-                           "1 s s", " 1s", "99999999999999999999d"}) {
-    EXPECT_THROW(parse_duration(text), Failure) << text;
-  }
-  try {
-    parse_duration("soon\x1b[0m");
-    FAIL();
-  } catch (const Failure& failure) {
-    EXPECT_EQ(failure.exit_status, Failure::kMisused);
-    EXPECT_STREQ(failure.what(),
-                 "\"soon\\x1b[0m\" is not a time such as 250ms, 1.5s, 2m or 1h (without a unit: seconds)");
-  }
-}
-
-TEST(ParseBytes, KnowsUnits) {
-  EXPECT_EQ(parse_bytes("4096"), 4096U);
-  EXPECT_EQ(parse_bytes("64K"), 65536U);
-  EXPECT_EQ(parse_bytes("64k"), 65536U);
-  EXPECT_EQ(parse_bytes("16MB"), 16U << 20U);
-  EXPECT_EQ(parse_bytes("1GiB"), 1U << 30U);
-  EXPECT_EQ(parse_bytes("1.5 KiB"), 1536U);
-  EXPECT_EQ(parse_bytes("12 B"), 12U);
-}
-
-TEST(ParseBytes, RefusesTheRest) {
-  for (const char* text : {"", "M", "-1M", "1Q", "1Mi", "1KiBs", "1M1K", "1 M M", "9999999999T", "0x10"}) {
-    EXPECT_THROW(parse_bytes(text), Failure) << text;
-  }
 }
 
 TEST(HexText, IsLowerCase) {

@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/text.h"
 
-#include "base/failure.h"
 #include "base/utf8.h"
 
-#include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <ctime>
-#include <utility>
-#include <vector>
 
 namespace nopspan::collector {
 namespace {
@@ -35,28 +30,6 @@ std::string format(const char* pattern, std::uint64_t a, std::uint64_t b) {
   char text[64];
   std::snprintf(text, sizeof(text), pattern, static_cast<unsigned long long>(a), static_cast<unsigned long long>(b));
   return text;
-}
-
-[[noreturn]] void refuse(const std::string& text, const char* wanted) {
-  throw Failure("\"" + printable(text, 40) + "\" is not " + wanted, Failure::kMisused);
-}
-
-// A number at the beginning of `text`, without sign or exponent; takes it and the blanks behind it away.
-bool take_number(std::string_view& text, double& value) {
-  const auto end = text.find_first_not_of("0123456789.");
-  const std::string_view digits = text.substr(0, end);
-  const auto read = std::from_chars(digits.data(), digits.data() + digits.size(), value, std::chars_format::fixed);
-  if (read.ec != std::errc() || read.ptr != digits.data() + digits.size()) return false;
-  text.remove_prefix(digits.size());
-  text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
-  return true;
-}
-
-std::string_view take_unit(std::string_view& text) {
-  const std::string_view unit = text.substr(0, text.find_first_of("0123456789. "));
-  text.remove_prefix(unit.size());
-  text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
-  return unit;
 }
 
 }  // namespace
@@ -140,45 +113,6 @@ std::string time_text(std::uint64_t unix_ns) {
   std::snprintf(text, sizeof(text), "%02d:%02d:%02d.%03u", local.tm_hour, local.tm_min, local.tm_sec,
                 static_cast<unsigned>(unix_ns / 1'000'000 % 1000));
   return text;
-}
-
-std::uint64_t parse_duration(const std::string& text) {
-  static constexpr char kWanted[] = "a time such as 250ms, 1.5s, 2m or 1h (without a unit: seconds)";
-  static const std::vector<std::pair<std::string_view, double>> kUnits = {
-      {"ns", 1}, {"us", 1e3}, {"µs", 1e3},   {"ms", 1e6},   {"s", 1e9},
-      {"", 1e9}, {"m", 60e9}, {"min", 60e9}, {"h", 3600e9}, {"d", 86400e9}};
-  std::string_view rest = text;
-  double sum = 0;
-  do {
-    double value = 0;
-    if (!take_number(rest, value)) refuse(text, kWanted);
-    const std::string_view unit = take_unit(rest);
-    const auto found =
-        std::find_if(kUnits.begin(), kUnits.end(), [&](const auto& known) { return known.first == unit; });
-    const bool one_of_several = !rest.empty() || sum > 0;
-    if (found == kUnits.end() || (unit.empty() && one_of_several)) refuse(text, kWanted);
-    sum += value * found->second;
-  } while (!rest.empty());
-  if (sum > 9e18) refuse(text, kWanted);
-  return static_cast<std::uint64_t>(std::llround(sum));
-}
-
-std::uint64_t parse_bytes(const std::string& text) {
-  static constexpr char kWanted[] = "a size such as 4096, 64K, 16M or 1GiB";
-  static constexpr std::string_view kPrefixes = "KMGT";
-  std::string_view rest = text;
-  double value = 0;
-  if (!take_number(rest, value)) refuse(text, kWanted);
-  std::string unit(take_unit(rest));
-  if (!rest.empty()) refuse(text, kWanted);
-  if (!unit.empty() && unit != "B") {
-    const auto prefix = kPrefixes.find(static_cast<char>(unit[0] == 'k' ? 'K' : unit[0]));
-    const std::string_view behind = std::string_view(unit).substr(1);
-    if (prefix == std::string_view::npos || (!behind.empty() && behind != "B" && behind != "iB")) refuse(text, kWanted);
-    value = std::ldexp(value, 10 * (static_cast<int>(prefix) + 1));
-  }
-  if (value > 9e18) refuse(text, kWanted);
-  return static_cast<std::uint64_t>(std::llround(value));
 }
 
 std::string hex_text(std::string_view bytes) {

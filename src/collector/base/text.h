@@ -20,10 +20,6 @@ std::string number_text(double value);
 std::string bytes_text(std::uint64_t bytes);
 // "12:00:03.123", in local time.
 std::string time_text(std::uint64_t unix_ns);
-// "250ms", "1.5s", "10us", "7" (seconds) to ns. Throws Failure with kMisused.
-std::uint64_t parse_duration(const std::string& text);
-// "64M", "1GiB", "4096" to bytes. Throws Failure with kMisused.
-std::uint64_t parse_bytes(const std::string& text);
 
 std::string hex_text(std::string_view bytes);
 

@@ -8,26 +8,10 @@
 #include <CLI/CLI.hpp>
 
 #include <charconv>
+#include <cmath>
+#include <map>
 
 namespace nopspan::collector {
-
-namespace {
-
-using Parse = std::uint64_t (*)(const std::string&);
-
-CLI::Option* add_parsed(CLI::App& app, const std::string& name, std::uint64_t& value, const std::string& what,
-                        Parse parse) {
-  const auto read = [&value, parse, name](const std::string& text) {
-    try {
-      value = parse(text);
-    } catch (const Failure& failure) {
-      throw CLI::ValidationError(name, failure.what());
-    }
-  };
-  return app.add_option_function<std::string>(name, read, what);
-}
-
-}  // namespace
 
 CLI::Validator whole_number(std::uint64_t least, std::uint64_t most) {
   std::string wanted = least > 0 ? "a positive whole number" : "a whole number";
@@ -46,22 +30,26 @@ CLI::Validator some_text() {
 }
 
 CLI::Validator some_time() {
-  const auto refusal = [](const std::string& text) -> std::string {
-    try {
-      return parse_duration(text) == 0 ? "must be more than 0" : "";
-    } catch (const Failure& failure) {
-      return failure.what();
-    }
-  };
-  return {refusal, ""};
+  // Behind the units: a number of seconds. Less than a nanosecond would be rounded to 0.
+  return {[](const std::string& seconds) { return std::stod(seconds) >= 1e-9 ? "" : "must be more than 0"; }, ""};
 }
 
 CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::uint64_t& ns, const std::string& what) {
-  return add_parsed(app, name, ns, what, parse_duration)->type_name("TIME");
+  static const std::map<std::string, double> kSeconds = {{"ns", 1e-9}, {"us", 1e-6}, {"ms", 1e-3},  {"s", 1},
+                                                         {"m", 60},    {"min", 60},  {"h", 3600.0}, {"d", 86400}};
+  const auto set = [&ns](double seconds) { ns = static_cast<std::uint64_t>(std::llround(seconds * 1e9)); };
+  return app.add_option_function<double>(name, set, what)
+      ->transform(CLI::AsNumberWithUnit(kSeconds, CLI::AsNumberWithUnit::CASE_SENSITIVE).description(""))
+      ->check(CLI::Range(0.0, 9e9).description(""))  // in ns it fits into 64 bits
+      ->type_name("TIME");
 }
 
 CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint64_t& bytes, const std::string& what) {
-  return add_parsed(app, name, bytes, what, parse_bytes)->type_name("SIZE");
+  // CLI11 reads -1 as the largest number: the range refuses it.
+  return app.add_option(name, bytes, what)
+      ->transform(CLI::AsSizeValue(false).description(""))
+      ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{1} << 62U).description(""))
+      ->type_name("SIZE");
 }
 
 void add_filter_options(CLI::App& app, Filter& filter) {

@@ -32,7 +32,8 @@ CLI::Validator whole_number(std::uint64_t least, std::uint64_t most = UINT32_MAX
 CLI::Validator some_text();
 CLI::Validator some_time();
 
-// An option that is given as "250ms", "1.5s", "2m", and one as "64M", "1GiB" (text.h); a wrong one is a misuse.
+// An option whose value is a time such as 250ms, 1.5s, 2m or 7 (seconds), and one whose value is a size such as 64M, 1GiB
+// or 4096 (bytes; units are powers of 1024). Times have six significant digits.
 CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::uint64_t& ns, const std::string& what);
 CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint64_t& bytes, const std::string& what);
 

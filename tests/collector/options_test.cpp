@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "command/options.h"
+
+#include <CLI/CLI.hpp>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <string>
+
+namespace nopspan::collector {
+namespace {
+
+// Of `--value=TEXT`. Throws CLI::ParseError.
+std::uint64_t duration(const std::string& text) {
+  CLI::App app;
+  std::uint64_t value = 0;
+  add_duration_option(app, "--value", value, "");
+  app.parse("--value='" + text + "'");
+  return value;
+}
+
+std::uint64_t bytes(const std::string& text) {
+  CLI::App app;
+  std::uint64_t value = 0;
+  add_bytes_option(app, "--value", value, "");
+  app.parse("--value='" + text + "'");
+  return value;
+}
+
+TEST(DurationOption, KnowsUnits) {
+  EXPECT_EQ(duration("7"), 7'000'000'000U);
+  EXPECT_EQ(duration("12ns"), 12U);
+  EXPECT_EQ(duration("10us"), 10'000U);
+  EXPECT_EQ(duration("250ms"), 250'000'000U);
+  EXPECT_EQ(duration("1.5s"), 1'500'000'000U);
+  EXPECT_EQ(duration("3.41 ms"), 3'410'000U);
+  EXPECT_EQ(duration("2m"), 120'000'000'000U);
+  EXPECT_EQ(duration("2min"), 120'000'000'000U);
+  EXPECT_EQ(duration("1h"), 3'600'000'000'000U);
+  EXPECT_EQ(duration("1d"), 86'400'000'000'000U);
+  EXPECT_EQ(duration("0"), 0U);
+}
+
+TEST(DurationOption, RefusesTheRest) {
+  for (const char* text : {"", "-1s", "1x", "1s2", "x1s", "1..5s", ".", "inf", "nan", "1 s s", "2m05s", "250Ms",
+                           "10000000000", "99999999999999999999d", "1e999s"}) {
+    EXPECT_THROW(duration(text), CLI::ParseError) << text;
+  }
+  try {
+    duration("soon");
+    FAIL();
+  } catch (const CLI::ParseError& error) {
+    EXPECT_STREQ(error.what(), "--value: soon unit not recognized. Allowed values: {d,h,m,min,ms,ns,s,us}");
+  }
+}
+
+TEST(BytesOption, KnowsUnitsOf1024) {
+  EXPECT_EQ(bytes("4096"), 4096U);
+  EXPECT_EQ(bytes("64K"), 65536U);
+  EXPECT_EQ(bytes("64k"), 65536U);
+  EXPECT_EQ(bytes("64KiB"), 65536U);
+  EXPECT_EQ(bytes("16MB"), 16U << 20U);
+  EXPECT_EQ(bytes("1GiB"), 1U << 30U);
+  EXPECT_EQ(bytes("12 B"), 12U);
+}
+
+TEST(BytesOption, RefusesTheRest) {
+  for (const char* text : {"", "-1", "-1M", "15E", "1Q", "1KiBs", "1M1K", "1 M M", "99999999999T", "1.5G"}) {
+    EXPECT_THROW(bytes(text), CLI::ParseError) << text;
+  }
+}
+
+}  // namespace
+}  // namespace nopspan::collector
