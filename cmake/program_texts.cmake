@@ -1,43 +1,48 @@
-# The man page and the shells' completion: the program writes them of itself.
+# What is installed beside the program: completion for shells, and man pages that help2man writes.
 
-set(nopspan_texts_dir ${PROJECT_BINARY_DIR}/texts)
-file(MAKE_DIRECTORY ${nopspan_texts_dir})
-function(nopspan_program_text file)
-  add_custom_command(
-    OUTPUT ${nopspan_texts_dir}/${file}
-    COMMAND nopspan_program ${ARGN} > ${nopspan_texts_dir}/${file}
-    DEPENDS nopspan_program
-    COMMENT "${file}"
-    VERBATIM)
-endfunction()
-nopspan_program_text(nopspan.1 man-page)
-nopspan_program_text(nopspan.bash completion bash)
-nopspan_program_text(_nopspan completion zsh)
-nopspan_program_text(nopspan.fish completion fish)
-install(
-  FILES ${nopspan_texts_dir}/nopspan.bash
-  DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
-  RENAME nopspan
-  COMPONENT program)
-install(FILES ${nopspan_texts_dir}/nopspan.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d
-        COMPONENT program)
-# Debian's packages have man pages compressed, and its zsh looks elsewhere than others for what packages bring.
+# Debian's packages have compressed man pages, and its zsh has a folder of its own for what packages bring.
 if(CMAKE_INSTALL_PREFIX STREQUAL "/usr" AND EXISTS /etc/debian_version)
-  set(nopspan_page nopspan.1.gz)
+  set(nopspan_compress gzip -9nf)
+  set(nopspan_page_type 1.gz)
   set(nopspan_zsh_folder vendor-completions)
-  add_custom_command(
-    OUTPUT ${nopspan_texts_dir}/nopspan.1.gz
-    COMMAND gzip -9nc ${nopspan_texts_dir}/nopspan.1 > ${nopspan_texts_dir}/nopspan.1.gz
-    DEPENDS ${nopspan_texts_dir}/nopspan.1
-    COMMENT "nopspan.1.gz"
-    VERBATIM)
 else()
-  set(nopspan_page nopspan.1)
+  set(nopspan_compress ${CMAKE_COMMAND} -E true)
+  set(nopspan_page_type 1)
   set(nopspan_zsh_folder site-functions)
 endif()
-add_custom_target(
-  nopspan_texts ALL DEPENDS ${nopspan_texts_dir}/${nopspan_page} ${nopspan_texts_dir}/nopspan.bash
-                            ${nopspan_texts_dir}/_nopspan ${nopspan_texts_dir}/nopspan.fish)
+foreach(completion bash:bash-completion/completions/nopspan zsh:zsh/${nopspan_zsh_folder}/_nopspan
+                   fish:fish/vendor_completions.d/nopspan.fish)
+  string(REGEX MATCH "^(.*):(.*)/(.*)$" completion ${completion})
+  install(
+    FILES ${PROJECT_SOURCE_DIR}/packaging/completion.${CMAKE_MATCH_1}
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/${CMAKE_MATCH_2}
+    RENAME ${CMAKE_MATCH_3}
+    COMPONENT program)
+endforeach()
 
-install(FILES ${nopspan_texts_dir}/${nopspan_page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT program)
-install(FILES ${nopspan_texts_dir}/_nopspan DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/${nopspan_zsh_folder} COMPONENT program)
+find_program(NOPSPAN_HELP2MAN help2man)
+if(CMAKE_CROSSCOMPILING)
+  message(STATUS "nopspan: no man pages, because help2man runs the program, which does not run here")
+  return()
+elseif(NOT NOPSPAN_HELP2MAN)
+  message(STATUS "nopspan: no man pages, because help2man was not found (Debian: apt-get install help2man)")
+  return()
+endif()
+
+set(nopspan_commands ps top trace hist record replay doctor)
+set(nopspan_pages_dir ${PROJECT_BINARY_DIR}/man)
+file(MAKE_DIRECTORY ${nopspan_pages_dir})
+list(TRANSFORM nopspan_commands PREPEND ${nopspan_pages_dir}/nopspan- OUTPUT_VARIABLE nopspan_pages)
+list(PREPEND nopspan_pages ${nopspan_pages_dir}/nopspan)
+list(TRANSFORM nopspan_pages APPEND .1 OUTPUT_VARIABLE nopspan_plain_pages)
+list(TRANSFORM nopspan_pages APPEND .${nopspan_page_type})
+add_custom_command(
+  OUTPUT ${nopspan_pages}
+  COMMAND ${PROJECT_SOURCE_DIR}/packaging/man-pages.sh $<TARGET_FILE:nopspan_program> ${PROJECT_VERSION}
+          ${nopspan_pages_dir} ${nopspan_commands}
+  COMMAND ${nopspan_compress} ${nopspan_plain_pages}
+  DEPENDS nopspan_program ${PROJECT_SOURCE_DIR}/packaging/man-pages.sh ${PROJECT_SOURCE_DIR}/packaging/nopspan.h2m
+  COMMENT "man pages"
+  VERBATIM)
+add_custom_target(nopspan_man_pages ALL DEPENDS ${nopspan_pages})
+install(FILES ${nopspan_pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT program)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Files installed with the program: shell completion, manual page and systemd unit, in the folders where they are
+"""Files installed with the program: shell completion, man pages and systemd unit, in the folders where they are
 searched.
 
 By hand: NOPSPAN_STAGE=build/dev/stage python3 tests/collector/installed_test.py -v
@@ -15,19 +15,55 @@ from pathlib import Path
 
 STAGE = Path(os.environ["NOPSPAN_STAGE"]).resolve()
 PROGRAM = STAGE / "bin" / "nopspan"
-TEXTS = {"share/man/man1/nopspan.1": ["man-page"], "share/bash-completion/completions/nopspan": ["completion", "bash"],
-         "share/zsh/site-functions/_nopspan": ["completion", "zsh"],
-         "share/fish/vendor_completions.d/nopspan.fish": ["completion", "fish"]}
+SOURCE = Path(__file__).resolve().parents[2]
+COMPLETION = {"bash": "share/bash-completion/completions/nopspan", "zsh": "share/zsh/site-functions/_nopspan",
+              "fish": "share/fish/vendor_completions.d/nopspan.fish"}
+PAGES = STAGE / "share/man/man1"
 UNIT = STAGE / "lib/systemd/system/nopspan.service"
 GENERATOR = STAGE / "lib/systemd/system-generators/nopspan-generator"
 
 
+OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
+
+
+def help_of(*command):
+    return subprocess.run([PROGRAM, *command, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
 class Installed(unittest.TestCase):
-    def test_texts_are_what_the_program_writes(self):
-        for path, command in TEXTS.items():
-            with self.subTest(path=path):
-                written = subprocess.run([PROGRAM, *command], stdout=subprocess.PIPE, text=True, check=True).stdout
-                self.assertEqual((STAGE / path).read_text(encoding="utf-8"), written)
+    def test_completion_is_where_the_shells_look(self):
+        for shell, path in COMPLETION.items():
+            self.assertEqual((STAGE / path).read_bytes(), (SOURCE / "packaging" / f"completion.{shell}").read_bytes())
+
+    def test_each_command_has_a_man_page_with_its_options(self):
+        listed = re.search(r"\nCommands:\n((?:  .*\n)+)", help_of())[1]
+        pages = {"nopspan.1": []}
+        pages.update({f"nopspan-{command}.1": [command] for command in re.findall(r"(?m)^  (\w+)", listed)})
+        self.assertGreater(len(pages), 1)
+        self.assertEqual(sorted(path.name for path in PAGES.iterdir()), sorted(pages))
+        for name, command in pages.items():
+            page = re.sub(r"\\f[BIR]", "", (PAGES / name).read_text(encoding="utf-8")).replace("\\-", "-")
+            described = {word for row in re.findall(r"(?m)^\.TP\n(-.*)", page) for word in OPTION.findall(row)}
+            rows = re.findall(r"(?m)^  (-.*?)(?:  |$)", help_of(*command))
+            self.assertEqual(described, {word for row in rows for word in OPTION.findall(row)}, name)
+            self.assertRegex(page, rf"(?m)^\.TH {name[:-2].upper()} ")
+            self.assertRegex(page, rf"(?m)^\.SH NAME\n{name[:-2]} - \w")
+            self.assertRegex(page, r"(?m)^\.SH EXAMPLES\n")
+
+    def test_the_man_page_says_what_help_does_not(self):
+        page = (PAGES / "nopspan.1").read_text(encoding="utf-8")
+        sections = re.findall(r'(?m)^\.SH "?([A-Z ]+)"?$', page)
+        self.assertLessEqual({"PRIVILEGES", "LEDGER", "FILES", "ENVIRONMENT", "EXIT STATUS", "SEE ALSO"}, set(sections))
+        # The pages that it refers to are there.
+        for other in re.findall(r"(nopspan-\w+) \(1\)", page):
+            self.assertTrue((PAGES / f"{other}.1").exists(), other)
+
+    def test_groff_has_nothing_to_say_against_the_man_pages(self):
+        if shutil.which("groff") is None:
+            self.skipTest("groff is not installed")
+        for path in PAGES.iterdir():
+            done = subprocess.run(["groff", "-man", "-Kutf8", "-Tutf8", "-ww", "-z", path], stderr=subprocess.PIPE, text=True, check=True)
+            self.assertEqual(done.stderr, "", path)
 
     def test_systemd_understands_the_unit(self):
         if shutil.which("systemd-analyze") is None:

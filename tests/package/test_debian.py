@@ -115,7 +115,8 @@ class Packages(unittest.TestCase):
         self.assertRegex(self.there.output("nopspan", "--version"), r"^nopspan \d+\.\d+\.\d+$")
         status, said = self.there.run("nopspan", "doctor", check=False)
         self.assertEqual(status, 0, said)
-        for path in ("/usr/share/man/man1/nopspan.1.gz", "/usr/share/bash-completion/completions/nopspan",
+        for path in ("/usr/share/man/man1/nopspan.1.gz", "/usr/share/man/man1/nopspan-top.1.gz",
+                     "/usr/share/bash-completion/completions/nopspan",
                      "/usr/share/zsh/vendor-completions/_nopspan", "/usr/share/fish/vendor_completions.d/nopspan.fish"):
             self.there.run("test", "-s", path)
         self.assertEqual(self.unit("UnitFileState"), "disabled")

@@ -5,8 +5,6 @@
 #include "base/stopping.h"
 #include "base/text.h"
 #include "command/command.h"
-#include "command/completion.h"
-#include "command/man_page.h"
 
 #include <CLI/CLI.hpp>
 
@@ -46,13 +44,16 @@ constexpr char kExamples[] =
     "Exit status: 0 done, 1 failed, 2 usage error.";
 
 // CLI11's help, with two differences: the description of an option is wrapped, and the options that it excludes are not
-// listed.
+// listed. help2man and the shells' completion (packaging/) read it.
 class HelpFormatter : public CLI::Formatter {
  public:
   HelpFormatter() {
     column_width(kColumn);
     label("SUBCOMMAND", "COMMAND");
     label("Positionals", "Arguments");
+  }
+  std::string make_option_name(const CLI::Option* option, bool is_positional) const override {
+    return CLI::detail::find_and_replace(CLI::Formatter::make_option_name(option, is_positional), ",", ", ");
   }
   std::string make_option_opts(const CLI::Option* option) const override {
     return option->get_type_size() == 0 || option->get_positional() ? "" : " " + option->get_type_name();
@@ -148,22 +149,10 @@ int finish(int exit_status) {
   return exit_status;
 }
 
-// Commands that packages are made with; `completion` is told of in the man page.
-void add_hidden_commands(CLI::App& app, Run& run, std::string& shell) {
-  CLI::App* completion = app.add_subcommand("completion", "Print a shell's completion script")->group("");
-  completion->add_option("SHELL", shell, "bash, zsh or fish")
-      ->required()
-      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
-  completion->callback([&] { run = [&] { return std::cout << completion_script(app, shell), 0; }; });
-  CLI::App* page = app.add_subcommand("man-page", "Print the man page's source")->group("");
-  page->callback([&] { run = [&] { return std::cout << man_page(app, NOPSPAN_VERSION), 0; }; });
-}
-
 int run_program(int argc, char** argv) {
   CLI::App app{kDescription, "nopspan"};
   OutputOptions common;
   Run run;
-  std::string shell;
   bool no_color = false;
   app.formatter(std::make_shared<HelpFormatter>());
   app.set_version_flag("--version", "nopspan " NOPSPAN_VERSION, "Print the version and exit");
@@ -171,7 +160,6 @@ int run_program(int argc, char** argv) {
   add_output_options(app, common, no_color);
   app.require_subcommand(0, 1);
   add_commands(app, common, no_color, run);
-  add_hidden_commands(app, run, shell);
   app.footer(kExamples);  // now: a command that is added takes it over
   try {
     app.parse(argc, argv);

@@ -1,0 +1,16 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Writes nopspan.1, and nopspan-COMMAND.1 for each command, from what --help prints.
+# usage: man-pages.sh PROGRAM VERSION FOLDER COMMAND...
+set -eu
+program=$1 version=$2 folder=$3
+shift 3
+help2man --no-info --name="show the spans of running programs" --version-string="$version" \
+  --include="$(dirname "$0")/nopspan.h2m" "$program" >"$folder/nopspan.1"
+for command in "$@"; do
+  summary=$("$program" "$command" --help | head -n 1)
+  help2man --no-info --name="$summary" --version-string="$version" --help-option="$command --help" "$program" |
+    sed "/^\\.TH/s/NOPSPAN/NOPSPAN-$(echo "$command" | tr '[:lower:]' '[:upper:]')/; s/^nopspan \\\\-/nopspan-$command \\\\-/" \
+      >"$folder/nopspan-$command.1"
+  printf '.SH "SEE ALSO"\n.BR nopspan (1)\n' >>"$folder/nopspan-$command.1"
+done
