@@ -2,7 +2,6 @@
 // How values are printed, and how values that users type are parsed.
 #include "base/text.h"
 
-
 #include <gtest/gtest.h>
 
 #include <cstdlib>

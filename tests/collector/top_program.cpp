@@ -7,8 +7,8 @@
 //   retry NAME MODEL; gauge ENGINE NAME VALUE MAXIMUM; rows COUNT
 //   lose COUNT; say TEXT; pass SECONDS; fail WORD; end
 #include "base/failure.h"
-#include "base/output_options.h"
 #include "base/stopping.h"
+#include "command/command.h"
 #include "command/command_top.h"
 #include "command/options.h"
 #include "invented_spans.h"

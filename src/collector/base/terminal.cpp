@@ -11,6 +11,7 @@
 #include <langinfo.h>
 #include <poll.h>
 #include <sys/stat.h>
+#include <termcap.h>
 #include <unistd.h>
 
 #include <array>
@@ -36,6 +37,12 @@ bool is_same_terminal(int a, int b) {
 }
 
 }  // namespace
+
+bool has_screen() {
+  const char* type = std::getenv("TERM");
+  return isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1 && type != nullptr && tgetent(nullptr, type) == 1 &&
+         tgetstr("cm", nullptr) != nullptr;
+}
 
 Terminal::Terminal(bool color) : color_(color), has_utf8_(std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0) {
   screen_ = newterm(nullptr, stdout, stdin);

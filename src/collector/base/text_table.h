@@ -2,13 +2,9 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace nopspan::collector {
-
-// How many columns of a terminal a text takes.
-std::size_t columns_of(std::string_view text);
 
 // Rows of texts under headings, each column as wide as its widest text. Texts must be printable (text.h).
 class TextTable {

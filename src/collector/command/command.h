@@ -2,8 +2,6 @@
 // A command of the program: its options, and what it does.
 #pragma once
 
-#include "base/output_options.h"
-
 #include <functional>
 
 namespace CLI {
@@ -11,6 +9,12 @@ class App;
 }
 
 namespace nopspan::collector {
+
+// Options that every command has.
+struct OutputOptions {
+  bool json = false;
+  bool color = false;  // stdout is a terminal, and neither NO_COLOR nor --no-color is given
+};
 
 // What main() calls after the command line was understood: the exit status.
 using Run = std::function<int()>;

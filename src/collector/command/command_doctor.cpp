@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan doctor: why an attach would fail, and what to do.
 #include "base/failure.h"
-#include "base/output_options.h"
 #include "base/text.h"
 #include "command/command.h"
 #include "command/options.h"

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan hist: histograms of times, by name and model.
 #include "base/failure.h"
-#include "base/output_options.h"
 #include "base/stopping.h"
 #include "command/command.h"
-#include "command/open_source.h"
 #include "command/options.h"
 #include "hist/hist_feed.h"
 #include "hist/hist_merge.h"

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan ps: which processes have probes, and who listens to them.
-#include "base/output_options.h"
 #include "base/text.h"
 #include "base/text_table.h"
 #include "command/command.h"

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/failure.h"
-#include "base/output_options.h"
 #include "base/text.h"
 #include "command/command.h"
-#include "command/open_source.h"
 #include "command/options.h"
 #include "model/metrics_file.h"
 #include "model/run_source.h"

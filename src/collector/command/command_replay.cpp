@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/output_options.h"
 #include "base/stopping.h"
 #include "command/command.h"
 #include "command/options.h"

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "command/command_top.h"
 #include "base/failure.h"
-#include "base/output_options.h"
 #include "base/stopping.h"
 #include "command/command.h"
-#include "command/open_source.h"
 #include "command/options.h"
 #include "model/metrics_file.h"
 #include "model/run_source.h"

@@ -2,7 +2,7 @@
 // What `nopspan top` does, of any source of spans.
 #pragma once
 
-#include "base/output_options.h"
+#include "command/command.h"
 #include "top/top_options.h"
 
 namespace CLI {

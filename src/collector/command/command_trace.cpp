@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/output_options.h"
 #include "base/stopping.h"
 #include "base/text.h"
 #include "command/command.h"
-#include "command/open_source.h"
 #include "command/options.h"
 #include "host/cgroup_folder.h"
 #include "host/process_facts.h"

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The program: reads the command line, runs the command, and turns what went wrong into a message and an exit status.
 #include "base/failure.h"
-#include "base/output_options.h"
 #include "base/stopping.h"
 #include "base/text.h"
 #include "command/command.h"

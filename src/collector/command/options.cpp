@@ -3,12 +3,17 @@
 
 #include "base/failure.h"
 #include "base/text.h"
+#include "host/capabilities.h"
 #include "host/cgroup_folder.h"
+#include "host/process_facts.h"
+#include "live/live_source.h"
+#include "recording/recording.h"
 
 #include <CLI/CLI.hpp>
 
 #include <charconv>
 #include <cmath>
+#include <iostream>
 #include <map>
 
 namespace nopspan::collector {
@@ -132,6 +137,18 @@ void add_source_options(CLI::App& app, SourceOptions& options) {
           ->type_name("FILE");
   for (CLI::Option* option : {from, binary, buffer, max_age, duration, metrics}) option->group(kGroup);
   for (CLI::Option* option : {binary, buffer, max_age, metrics}) from->excludes(option);
+}
+
+std::unique_ptr<Source> open_source(const SourceOptions& options) {
+  if (!options.from.empty()) return open_recording(options);
+  require_processes(options.filter.pids);
+  require_cgroup(options.filter.cgroup);
+  auto source = open_live_source(options);
+  if (!has_capability(Capability::sys_ptrace)) {
+    std::cerr << "nopspan: without " << to_string(Capability::sys_ptrace)
+              << " it sees the processes of its own user only; see nopspan doctor\n";
+  }
+  return source;
 }
 
 }  // namespace nopspan::collector

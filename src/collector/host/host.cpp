@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/host.h"
 
-#include "base/numbered_folder.h"
+#include "base/numeric_entries.h"
 #include "host/capabilities.h"
 #include "host/known_files.h"
 #include "host/library_view.h"
@@ -92,7 +92,7 @@ void Host::Scanner::scan() {
   const auto now = Clock::now();
   std::set<std::uint32_t> gone;
   for (const auto& [pid, known] : processes) gone.insert(pid);
-  for_each_number("/proc", [&](std::uint32_t pid) {
+  for_each_numeric_entry("/proc", [&](std::uint32_t pid) {
     const auto state = process_state(pid);
     if (!state || state->memory_bytes == 0) return;
     gone.erase(pid);

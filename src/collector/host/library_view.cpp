@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/library_view.h"
 
-#include "base/version_text.h"
 #include "host/process_memory.h"
 
 #include <algorithm>
@@ -10,6 +9,13 @@
 
 namespace nopspan::collector {
 namespace {
+
+// "1.2.3" of a library's version as struct nopspan_gate_page has it (major << 32 | minor << 16 | patch); "" of 0.
+std::string version_text(std::uint64_t version) {
+  if (version == 0) return "";
+  return std::to_string(version >> 32) + "." + std::to_string((version >> 16) & 0xffff) + "." +
+         std::to_string(version & 0xffff);
+}
 
 constexpr std::size_t kMaximumThreads = 65536;
 constexpr std::size_t kMaximumCounts = 256;

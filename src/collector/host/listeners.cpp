@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/listeners.h"
 
-#include "base/numbered_folder.h"
+#include "base/numeric_entries.h"
 #include "base/open_file.h"
 #include "host/process_facts.h"
 #include "host/trace_events.h"
@@ -126,7 +126,7 @@ void ListenerSearch::add(Listener::Kind kind, std::uint32_t pid, std::uint32_t p
 
 void ListenerSearch::look_at_process(std::uint32_t pid) {
   const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
-  const int error = for_each_number(folder, [&](std::uint32_t fd) {
+  const int error = for_each_numeric_entry(folder, [&](std::uint32_t fd) {
     std::array<char, 64> link{};
     const ssize_t length = readlink((folder + "/" + std::to_string(fd)).c_str(), link.data(), link.size());
     const std::string_view kind(link.data(), length > 0 ? static_cast<std::size_t>(length) : 0);
@@ -224,7 +224,7 @@ void ListenerSearch::look_at_events() {
 Listeners Listeners::find() {
   Listeners result;
   ListenerSearch search(result);
-  for_each_number("/proc", [&](std::uint32_t pid) { search.look_at_process(pid); });
+  for_each_numeric_entry("/proc", [&](std::uint32_t pid) { search.look_at_process(pid); });
   search.look_at_links();
   search.look_at_events();
   return result;

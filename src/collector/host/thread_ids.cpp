@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/thread_ids.h"
 
-#include "base/numbered_folder.h"
+#include "base/numeric_entries.h"
 #include "host/process_facts.h"
 
 #include <charconv>
@@ -25,8 +25,8 @@ std::uint32_t own_number(std::uint32_t id) {
 std::unordered_map<std::uint32_t, std::uint32_t> thread_ids(const Process& process) {
   std::unordered_map<std::uint32_t, std::uint32_t> ids;
   const bool same = process.namespace_pid == process.pid;
-  for_each_number("/proc/" + std::to_string(process.pid) + "/task",
-                  [&](std::uint32_t id) { ids.emplace(same ? id : own_number(id), id); });
+  for_each_numeric_entry("/proc/" + std::to_string(process.pid) + "/task",
+                         [&](std::uint32_t id) { ids.emplace(same ? id : own_number(id), id); });
   return ids;
 }
 

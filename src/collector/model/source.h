@@ -2,7 +2,7 @@
 // Where spans come from: this host's processes (live_source.h) or a file (recording.h).
 #pragma once
 
-#include "base/deadline.h"
+#include "base/stopping.h"
 #include "model/ledger.h"
 #include "model/span.h"
 

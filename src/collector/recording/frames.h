@@ -2,8 +2,8 @@
 // The file that `nopspan record` writes: a header, then frames. docs/recording.md has the format for other readers.
 #pragma once
 
-#include "base/deadline.h"
 #include "base/open_file.h"
+#include "base/stopping.h"
 
 #include <cstddef>
 #include <cstdint>

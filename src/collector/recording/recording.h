@@ -62,7 +62,7 @@ class Recording : public Source {
   std::map<ProcessKey, Tally> tallies_;
 };
 
-// What command/open_source.h opens for --from.
+// What command/options.h opens for --from.
 std::unique_ptr<Source> open_recording(const SourceOptions& options);
 
 }  // namespace nopspan::collector

@@ -9,7 +9,6 @@
 // ledger, and "rss" the memory in use.
 #include "base/failure.h"
 #include "base/stopping.h"
-#include "command/open_source.h"
 #include "command/options.h"
 #include "model/ledger.h"
 #include "model/run_source.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The deadline at which a command ends.
-#include "base/deadline.h"
+#include "base/stopping.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/numbered_folder.h"
+#include "base/numeric_entries.h"
 
 #include <dirent.h>
 
@@ -10,7 +10,7 @@
 
 namespace nopspan::collector {
 
-int for_each_number(const std::string& folder, const std::function<void(std::uint32_t)>& on_number) {
+int for_each_numeric_entry(const std::string& folder, const std::function<void(std::uint32_t)>& on_number) {
   const std::unique_ptr<DIR, int (*)(DIR*)> opened(opendir(folder.c_str()), closedir);
   if (!opened) return errno;
   while (const dirent* entry = readdir(opened.get())) {

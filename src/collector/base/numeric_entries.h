@@ -9,6 +9,6 @@ namespace nopspan::collector {
 
 // Calls `on_number` for each entry of a folder that is a number: of /proc the pids, of /proc/PID/fd the descriptors.
 // Returns 0, or the error number.
-int for_each_number(const std::string& folder, const std::function<void(std::uint32_t)>& on_number);
+int for_each_numeric_entry(const std::string& folder, const std::function<void(std::uint32_t)>& on_number);
 
 }  // namespace nopspan::collector
