@@ -61,7 +61,7 @@ class Help(unittest.TestCase):
 
 
 class Mistakes(unittest.TestCase):
-    def assert_misused(self, words, *parts):
+    def assert_usage_error(self, words, *parts):
         done = run(*words)
         self.assertEqual((done.returncode, done.stdout), (2, ""), words)
         self.assertEqual(done.stderr.count("\n"), 1, f"one line: {done.stderr}")
@@ -69,25 +69,25 @@ class Mistakes(unittest.TestCase):
             self.assertIn(part, done.stderr)
 
     def test_an_unknown_option_is_named(self):
-        self.assert_misused(["--jsno"], "nopspan: ", "not expected: --jsno", "see nopspan --help")
+        self.assert_usage_error(["--jsno"], "nopspan: ", "not expected: --jsno", "see nopspan --help")
         for command in commands():
-            self.assert_misused([command, "--frobnicate=3"], "--frobnicate", f"nopspan {command}: ")
+            self.assert_usage_error([command, "--frobnicate=3"], "--frobnicate", f"nopspan {command}: ")
 
     def test_an_unknown_command_is_named(self):
-        self.assert_misused(["trcae"], "not expected: trcae", "commands are " + " ".join(commands()))
+        self.assert_usage_error(["trcae"], "not expected: trcae", "commands are " + " ".join(commands()))
 
     def test_two_commands_are_one_too_many(self):
-        self.assert_misused(["top", "trace"], "nopspan top: ", "not expected: trace")
+        self.assert_usage_error(["top", "trace"], "nopspan top: ", "not expected: trace")
 
     def test_a_wrong_value_is_shown_with_what_would_be_right(self):
-        self.assert_misused(["trace", "--slower-than", "soon"], "--slower-than: soon unit not recognized", "{d,h,m,min,ms,ns,s,us}")
-        self.assert_misused(["trace", "--buffer", "many"], "--buffer: many unit not recognized", "kib")
-        self.assert_misused(["trace", "--pid", "0"], '--pid: "0" is not a positive whole number')
-        self.assert_misused(["trace", "--pid"], "--pid needs a value")
-        self.assert_misused(["hist", "--by", "name,color"], '--by name,color: no "color" to group by')
-        self.assert_misused(["top", "--window", "61"], '--window: "61" is not a whole number from 1 to 60')
-        self.assert_misused(["record", "x", "--keep", "2"], "--keep requires --max-size")
-        self.assert_misused(["hist", "--merge", "/"], "/: Is a directory")
+        self.assert_usage_error(["trace", "--slower-than", "soon"], "--slower-than: soon unit not recognized", "{d,h,m,min,ms,ns,s,us}")
+        self.assert_usage_error(["trace", "--buffer", "many"], "--buffer: many unit not recognized", "kib")
+        self.assert_usage_error(["trace", "--pid", "0"], '--pid: "0" is not a positive whole number')
+        self.assert_usage_error(["trace", "--pid"], "--pid needs a value")
+        self.assert_usage_error(["hist", "--by", "name,color"], '--by name,color: no "color" to group by')
+        self.assert_usage_error(["top", "--window", "61"], '--window: "61" is not a whole number from 1 to 60')
+        self.assert_usage_error(["record", "x", "--keep", "2"], "--keep requires --max-size")
+        self.assert_usage_error(["hist", "--merge", "/"], "/: Is a directory")
 
     def test_a_number_is_whole_and_not_negative(self):
         for command, option in (("trace", "--limit"), ("trace", "--max-spans"), ("trace", "--sample"), ("top", "--rows"),
@@ -95,30 +95,30 @@ class Mistakes(unittest.TestCase):
                                 ("doctor", None)):
             for wrong in ("-1", "1.5", "1x", "0x1", "one", "99999999999"):
                 words = [command, f"{option}={wrong}"] if option else [command, "--", wrong]
-                self.assert_misused(words, f'{option or "PID"}: "{wrong}" is not a ', "whole number")
+                self.assert_usage_error(words, f'{option or "PID"}: "{wrong}" is not a ', "whole number")
 
     def test_a_pid_without_a_process_is_an_error(self):
         none = "4194305"  # a pid has 22 bits
         path = os.path.join(tempfile.gettempdir(), "nopspan-never-written")
         for words in (["ps", none], ["doctor", none], ["hist", "--pid", none], ["trace", "--pid", none],
                       ["top", "--pid", none], ["record", path, "--pid", none]):
-            self.assert_misused(words, f"there is no process {none}: give a pid")
+            self.assert_usage_error(words, f"there is no process {none}: give a pid")
         self.assertFalse(os.path.exists(path))
 
     def test_an_empty_value_is_not_taken_for_none(self):
         for option in ("--request", "--name", "--model", "--cgroup", "--from", "--binary"):
-            self.assert_misused(["trace", option, ""], f"{option}: its value is empty")
+            self.assert_usage_error(["trace", option, ""], f"{option}: its value is empty")
         for command in ("record", "replay"):
-            self.assert_misused([command, ""], "FILE: its value is empty")
+            self.assert_usage_error([command, ""], "FILE: its value is empty")
         for command, option in (("trace", "--duration"), ("hist", "--interval")):
             for none in ("0s", "0.1ns"):
-                self.assert_misused([command, option, none], f"{option}: must be more than 0")
+                self.assert_usage_error([command, option, none], f"{option}: must be more than 0")
 
     def test_what_was_typed_is_printed_as_plain_text(self):
-        self.assert_misused(["trace", "--x\x1b[31m"], r"--x\x1b[31m")
-        self.assert_misused(["trace", "--slower-than", "\x1b]0;x\x07"], r"\x1b]0;x\x07")
+        self.assert_usage_error(["trace", "--x\x1b[31m"], r"--x\x1b[31m")
+        self.assert_usage_error(["trace", "--slower-than", "\x1b]0;x\x07"], r"\x1b]0;x\x07")
         for words in (["replay"], ["trace", "--from"], ["trace", "--binary"], ["hist", "--merge"]):
-            self.assert_misused([*words, "/\x1b[31m"], r"/\x1b[31m: No such file or directory")
+            self.assert_usage_error([*words, "/\x1b[31m"], r"/\x1b[31m: No such file or directory")
 
     def test_no_command_gets_the_help(self):
         done = run()

@@ -178,7 +178,7 @@ std::string why_not(const std::string& bytes) {
   try {
     read(bytes);
   } catch (const Failure& failure) {
-    EXPECT_EQ(failure.exit_status, Failure::kMisused);
+    EXPECT_EQ(failure.exit_status, Failure::kUsageError);
     return failure.what();
   }
   return "";

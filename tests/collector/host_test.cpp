@@ -348,7 +348,7 @@ TEST(Host, RefusesAFileWithoutProbes) {
       ADD_FAILURE() << file;
     } catch (const Failure& failure) {
       EXPECT_THAT(failure.what(), HasSubstr(expected));
-      EXPECT_EQ(failure.exit_status, Failure::kMisused);
+      EXPECT_EQ(failure.exit_status, Failure::kUsageError);
     }
   }
 }

@@ -26,12 +26,12 @@ Ledger delivered(std::uint64_t entries) {
   return {.processes = {}, .others = counts, .total = counts};
 }
 
-void expect_misused(const std::string& path) {
+void expect_usage_error(const std::string& path) {
   try {
     MetricsFile file(path, 0);
     ADD_FAILURE() << path << " was taken";
   } catch (const Failure& failure) {
-    EXPECT_EQ(failure.exit_status, Failure::kMisused);
+    EXPECT_EQ(failure.exit_status, Failure::kUsageError);
     EXPECT_THAT(failure.what(), HasSubstr(path));
   }
 }
@@ -53,10 +53,10 @@ TEST(MetricsFile, IsNothingWithoutAPath) {
 
 TEST(MetricsFile, IsRefusedWhereNoneCanBe) {
   const TemporaryFolder folder;
-  expect_misused(folder / "no/such/folder/metrics.prom");
-  expect_misused(folder / "");
+  expect_usage_error(folder / "no/such/folder/metrics.prom");
+  expect_usage_error(folder / "");
   ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
-  expect_misused(folder / "fifo");
+  expect_usage_error(folder / "fifo");
   EXPECT_TRUE(std::filesystem::is_fifo(folder / "fifo"));
 }
 

@@ -291,7 +291,7 @@ TEST(Recorder, DoesNotWriteOverAFileUnlessForced) {
     const Recorder recorder({file.path()});
     ADD_FAILURE() << "it did";
   } catch (const Failure& failure) {
-    EXPECT_EQ(failure.exit_status, Failure::kMisused);
+    EXPECT_EQ(failure.exit_status, Failure::kUsageError);
   }
   EXPECT_EQ(file.bytes(), "precious");
   CountingSource source;
@@ -314,7 +314,7 @@ TEST(Recorder, FailsAtOnceWhereNothingCanBeWritten) {
     const Recorder recorder({"/dev/null", true, 1000});
     ADD_FAILURE() << "a device cannot be renamed";
   } catch (const Failure& failure) {
-    EXPECT_EQ(failure.exit_status, Failure::kMisused);
+    EXPECT_EQ(failure.exit_status, Failure::kUsageError);
   }
 }
 

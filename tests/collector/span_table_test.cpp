@@ -380,7 +380,7 @@ TEST(Grouping, IsRefusedWithWordsToHelp) {
       parse_grouping(text);
       ADD_FAILURE() << text;
     } catch (const Failure& failure) {
-      EXPECT_EQ(failure.exit_status, Failure::kMisused);
+      EXPECT_EQ(failure.exit_status, Failure::kUsageError);
       EXPECT_THAT(failure.what(), testing::HasSubstr("--by"));
     }
   }

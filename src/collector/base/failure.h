@@ -10,7 +10,7 @@ namespace nopspan::collector {
 class Failure : public std::runtime_error {
  public:
   static constexpr int kFailed = 1;
-  static constexpr int kMisused = 2;
+  static constexpr int kUsageError = 2;
 
   explicit Failure(const std::string& what, int status = kFailed) : std::runtime_error(what), exit_status(status) {}
 

@@ -25,7 +25,7 @@ std::uint64_t saturating_product(std::uint64_t a, std::uint64_t b) {
   return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
 }
 
-[[noreturn]] void refuse(const std::string& why) { throw Failure("not a histogram: " + why, Failure::kMisused); }
+[[noreturn]] void refuse(const std::string& why) { throw Failure("not a histogram: " + why, Failure::kUsageError); }
 
 std::uint64_t unsigned_at(const nlohmann::ordered_json& json, const char* key) {
   const auto found = json.find(key);

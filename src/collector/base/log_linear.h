@@ -69,7 +69,7 @@ class LogLinear {
 // buckets that are not empty, ascending. Whoever has two of these merges them by adding the counts of the same bounds,
 // counts and sums, and taking the lesser min and the greater max. An empty one has zeros.
 nlohmann::ordered_json to_json(const LogLinear& histogram);
-// Throws Failure with kMisused if it is no such object.
+// Throws Failure with kUsageError if it is no such object.
 LogLinear log_linear_from_json(const nlohmann::ordered_json& json);
 
 }  // namespace nopspan::collector

@@ -110,7 +110,8 @@ int run_merge(const OutputOptions& common, const Options& options) {
   const SourceOptions& source = options.source;
   if (!source.filter.empty() || !source.from.empty() || !source.binary.empty() || source.duration_ns > 0 ||
       !source.metrics.empty()) {
-    throw Failure("--merge takes histograms as they are: no other source and no filter beside it", Failure::kMisused);
+    throw Failure("--merge takes histograms as they are: no other source and no filter beside it",
+                  Failure::kUsageError);
   }
   Output(common, options).finish(merged(options.merge));
   return 0;
@@ -122,10 +123,10 @@ int run(const OutputOptions& common, Options& options) {
   hist.of = find_quantity(options.of);
   hist.filter = options.source.filter;
   if (hist.filter.errors && !hist.of->has_status()) {
-    throw Failure("--errors cannot be used with --of " + options.of + ", which has no status", Failure::kMisused);
+    throw Failure("--errors cannot be used with --of " + options.of + ", which has no status", Failure::kUsageError);
   }
   if (hist.interval_ns != 0 && hist.interval_ns < kLeastInterval) {
-    throw Failure("--interval must be at least 100ms", Failure::kMisused);
+    throw Failure("--interval must be at least 100ms", Failure::kUsageError);
   }
   options.source.filter = filter_for_source(hist);
   MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);

@@ -52,15 +52,15 @@ void refuse_same_files(const RecordOptions& options) {
   const std::string& path = options.recorder.path;
   const SourceOptions& source = options.source;
   if (!source.from.empty() && is_same_file(source.from, path)) {
-    throw Failure(path + " is the file that --from reads", Failure::kMisused);
+    throw Failure(path + " is the file that --from reads", Failure::kUsageError);
   }
   for (unsigned i = 1; !source.from.empty() && options.recorder.max_bytes > 0 && i <= options.recorder.keep; ++i) {
     if (const std::string older = options.recorder.file(i); is_same_file(source.from, older)) {
-      throw Failure(older + " is the file that --from reads", Failure::kMisused);
+      throw Failure(older + " is the file that --from reads", Failure::kUsageError);
     }
   }
   if (!source.metrics.empty() && is_same_file(source.metrics, path)) {
-    throw Failure(path + " is the file that --metrics writes", Failure::kMisused);
+    throw Failure(path + " is the file that --metrics writes", Failure::kUsageError);
   }
 }
 

@@ -115,7 +115,7 @@ void run_top(TopOptions options, const OutputOptions& common, const OpenSource& 
   const bool is_recording = !options.source.from.empty();
   std::uint64_t& interval = options.request.interval_ns;
   if (interval == 0) interval = is_recording ? kWholeRecording : kInterval;
-  if (interval < kLeastInterval) throw Failure("--interval must be at least 100ms", Failure::kMisused);
+  if (interval < kLeastInterval) throw Failure("--interval must be at least 100ms", Failure::kUsageError);
   if (is_recording) options.view.total = true;
   const bool prints = options.plain || common.json || options.count != 0 || options.shown_rows != 0;
   if (prints || !has_screen()) {

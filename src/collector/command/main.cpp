@@ -123,7 +123,7 @@ int explain(const CLI::App& app, const CLI::ParseError& error) {
     for (const CLI::App* command : app.get_subcommands({})) what += " " + command->get_name();
   }
   std::cerr << name << ": " << printable(what, 1000) << "; see " << name << " --help\n";
-  return Failure::kMisused;
+  return Failure::kUsageError;
 }
 
 // What went wrong names files and processes, whose names may hold what a terminal obeys.
@@ -167,7 +167,7 @@ int run_program(int argc, char** argv) {
   }
   if (!run) {
     std::cerr << app.help();
-    return Failure::kMisused;
+    return Failure::kUsageError;
   }
   common.color = !no_color && color_allowed();
   return run();

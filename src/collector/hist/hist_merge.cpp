@@ -24,13 +24,13 @@ std::string contents_of(const std::string& path) {
   std::ifstream file;
   if (path != "-") {
     file.open(path, std::ios::binary);
-    if (!file) throw Failure(printable(path) + ": " + std::strerror(errno), Failure::kMisused);
+    if (!file) throw Failure(printable(path) + ": " + std::strerror(errno), Failure::kUsageError);
   }
   std::istream& stream = path == "-" ? std::cin : file;
   try {
     return {std::istreambuf_iterator<char>(stream), {}};
   } catch (const std::ios_base::failure& failure) {  // of a folder, for one
-    throw Failure(printable(path) + ": " + failure.code().message(), Failure::kMisused);
+    throw Failure(printable(path) + ": " + failure.code().message(), Failure::kUsageError);
   }
 }
 
@@ -50,7 +50,7 @@ HistTable read_file(const std::string& path) {
     if (json.is_discarded()) throw Failure("it is no JSON, or cut off");
     return hist_table_from_json(json);
   } catch (const Failure& failure) {
-    throw Failure(printable(path) + ": " + failure.what(), Failure::kMisused);
+    throw Failure(printable(path) + ": " + failure.what(), Failure::kUsageError);
   }
 }
 

@@ -18,7 +18,7 @@ using Json = nlohmann::ordered_json;
 constexpr std::size_t kMostHosts = 10000;
 
 [[noreturn]] void refuse(const std::string& why) {
-  throw Failure("not the output of nopspan hist --json: " + why, Failure::kMisused);
+  throw Failure("not the output of nopspan hist --json: " + why, Failure::kUsageError);
 }
 
 const Json& at(const Json& json, const char* key) {
@@ -107,7 +107,7 @@ void HistTable::merge(const HistTable& table) {
   if (table.of != of || table.by != by) {
     throw Failure(std::string("these cannot be merged: one is of ") + of->name + " by " + to_text(by) +
                       ", another of " + table.of->name + " by " + to_text(table.by),
-                  Failure::kMisused);
+                  Failure::kUsageError);
   }
   for (const auto& [key, row] : table.rows) rows[key].merge(row);
   other.merge(table.other);

@@ -40,7 +40,7 @@ class HistTable {
   // The key's row, valid as long as the table; `other` if the key is new and there are `most_rows`.
   HistRow& row(const Key& key, std::size_t most_rows);
   void add_host(const std::string& host);
-  // Throws Failure with kMisused if the other one's `by` or `of` differ.
+  // Throws Failure with kUsageError if the other one's `by` or `of` differ.
   void merge(const HistTable& table);
   // The greatest count first.
   [[nodiscard]] std::vector<const std::pair<const Key, HistRow>*> sorted() const;
@@ -51,7 +51,7 @@ class HistTable {
 //  "other": {… the same without a key …}, "ledger": {…}}; a histogram is as log_linear.h has it, the ledger as
 //  ledger.h.
 nlohmann::ordered_json to_json(const HistTable& table);
-// Throws Failure with kMisused if it is nothing that to_json() made.
+// Throws Failure with kUsageError if it is nothing that to_json() made.
 HistTable hist_table_from_json(const nlohmann::ordered_json& json);
 
 }  // namespace nopspan::collector

@@ -93,7 +93,7 @@ CgroupFolder find_cgroup(const std::string& wanted) {
   const auto mounts = mount_points("cgroup2");
   if (mounts.empty()) {
     throw Failure("--cgroup needs cgroup v2, which is not mounted: mount -t cgroup2 none /sys/fs/cgroup",
-                  Failure::kMisused);
+                  Failure::kUsageError);
   }
   const std::string& mount = mounts.front();
   std::string path = without_prefix(without_prefix(wanted, mount), "/sys/fs/cgroup");
@@ -103,19 +103,19 @@ CgroupFolder find_cgroup(const std::string& wanted) {
   if (is_of_version_1(wanted)) {
     throw Failure("--cgroup: \"" + printable(wanted) +
                       "\" is in a hierarchy of cgroup v1. Give a cgroup of version 2: " + printable(mount) + "/…",
-                  Failure::kMisused);
+                  Failure::kUsageError);
   }
   std::vector<std::string> found;
   if (wanted.find('/') == std::string::npos) find_containers(mount, "", wanted, found);
   if (found.size() > 1) {
     throw Failure("--cgroup: " + std::to_string(found.size()) + " containers' ids begin with \"" + printable(wanted) +
                       "\": give more of it",
-                  Failure::kMisused);
+                  Failure::kUsageError);
   }
   if (found.empty()) {
     throw Failure("--cgroup: there is no cgroup \"" + printable(wanted) +
                       "\", and no container whose id begins so. `nopspan ps` shows where processes with probes are",
-                  Failure::kMisused);
+                  Failure::kUsageError);
   }
   return {found.front(), mount + found.front()};
 }

@@ -15,8 +15,8 @@ struct CgroupFolder {
   std::string path;    // as /proc/PID/cgroup shows it
   std::string folder;  // with the mount point
 };
-// Throws Failure with kMisused if cgroup v2 is not mounted, there is no such cgroup, it is one of cgroup v1, or several
-// containers' ids begin so.
+// Throws Failure with kUsageError if cgroup v2 is not mounted, there is no such cgroup, it is one of cgroup v1, or
+// several containers' ids begin so.
 CgroupFolder find_cgroup(const std::string& wanted);
 // Throws Failure as find_cgroup(). "" is every cgroup.
 void require_cgroup(const std::string& wanted);

@@ -99,11 +99,11 @@ ProbeFilePointer KnownFiles::find(std::uint32_t pid, const Mapping& mapping, con
 void KnownFiles::add(const std::string& path) {
   std::string why_not;
   ProbeFilePointer file = ProbeFile::read(path, &why_not);
-  if (!file) throw Failure("cannot attach to " + path + ": " + why_not, Failure::kMisused);
+  if (!file) throw Failure("cannot attach to " + path + ": " + why_not, Failure::kUsageError);
   if (file->notes_are_missing())
     throw Failure("cannot attach to " + path + ": it was stripped of its notes. llvm-strip does so by default; " +
                       "GNU strip keeps them, and so does llvm-strip --keep-section=.note.stapsdt",
-                  Failure::kMisused);
+                  Failure::kUsageError);
   File& kept = keep(file, path, 0);
   kept.is_added = true;
 }

@@ -83,7 +83,7 @@ void require_processes(const std::vector<std::uint32_t>& pids) {
     if (process_state(pid)) continue;
     throw Failure(
         "there is no process " + std::to_string(pid) + ": give a pid as this shell sees it, or none for all processes",
-        Failure::kMisused);
+        Failure::kUsageError);
   }
 }
 

@@ -80,7 +80,7 @@ ProcessPointer process_of(const nlohmann::ordered_json& json) {
   return std::make_shared<const Process>(std::move(process));
 }
 
-[[noreturn]] void refuse(const std::string& why) { throw Failure("not a ledger: " + why, Failure::kMisused); }
+[[noreturn]] void refuse(const std::string& why) { throw Failure("not a ledger: " + why, Failure::kUsageError); }
 
 const nlohmann::ordered_json& part_of(const nlohmann::ordered_json& json, const char* name) {
   const auto found = json.is_object() ? json.find(name) : json.end();

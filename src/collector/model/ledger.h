@@ -89,7 +89,7 @@ nlohmann::ordered_json to_json(const Counts& counts);
 nlohmann::ordered_json to_json(const Ledger& ledger);
 // The ledger that to_json() wrote; of other JSON what there is of it.
 Ledger ledger_of(const nlohmann::ordered_json& json);
-// The same; throws Failure with kMisused if it is nothing that to_json() made, or its processes are not its total.
+// The same; throws Failure with kUsageError if it is nothing that to_json() made, or its processes are not its total.
 Ledger whole_ledger_of(const nlohmann::ordered_json& json);
 // One or a few lines for people, as commands print on stderr when they end: what was delivered, and what was lost why.
 std::string to_text(const Ledger& ledger);

@@ -56,10 +56,10 @@ MetricsFile::MetricsFile(std::string path, std::uint64_t buffer_bytes)
   if (path_.empty()) return;
   if (!is_replaceable(path_)) {
     throw Failure("--metrics wants a file that it can replace, and " + printable(path_) + " is none",
-                  Failure::kMisused);
+                  Failure::kUsageError);
   }
   const int error = replace(path_, metrics_.text({}, 0));
-  if (error != 0) throw Failure("--metrics " + printable(path_) + ": " + std::strerror(error), Failure::kMisused);
+  if (error != 0) throw Failure("--metrics " + printable(path_) + ": " + std::strerror(error), Failure::kUsageError);
 }
 
 void MetricsFile::write(const Ledger& ledger) {

@@ -15,7 +15,7 @@ namespace nopspan::collector {
 
 class MetricsFile {
  public:
-  // Writes a first one, of nothing yet. Throws Failure with kMisused if it cannot. No path: nothing is ever written.
+  // Writes a first one, of nothing yet. Throws Failure with kUsageError if it cannot. No path: nothing is ever written.
   MetricsFile(std::string path, std::uint64_t buffer_bytes);
 
   // Who reads it sees the text before or this one, and never a part. What fails is told of once, and counted.

@@ -29,7 +29,7 @@ std::string_view text_of(Dimension dimension, const Span& span, std::string_view
 }
 
 [[noreturn]] void refuse(const std::string& text, const std::string& why) {
-  throw Failure("--by " + text + ": " + why, Failure::kMisused);
+  throw Failure("--by " + text + ": " + why, Failure::kUsageError);
 }
 
 std::size_t mixed(std::size_t hash, std::size_t value) { return (hash ^ value) * 0x9E3779B97F4A7C15U; }

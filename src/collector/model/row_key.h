@@ -18,7 +18,7 @@ inline constexpr std::size_t kDimensions = 5;
 using Grouping = std::vector<Dimension>;  // each at most once
 
 const char* name_of(Dimension dimension);
-// "name,model". Throws Failure with kMisused.
+// "name,model". Throws Failure with kUsageError.
 Grouping parse_grouping(const std::string& text);
 std::string to_text(const Grouping& by);
 

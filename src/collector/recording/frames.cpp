@@ -143,12 +143,12 @@ FrameReader::FrameReader(OpenFile file, std::string name) : file_(std::move(file
     if (version == kFormatVersion) return;
     throw Failure(name_ + ": a recording of format " + std::to_string(version) + ", and this nopspan reads format " +
                       std::to_string(kFormatVersion) + " alone",
-                  Failure::kMisused);
+                  Failure::kUsageError);
   }
   if (stopping) throw Failure(name_ + ": stopped before anything of it was read");
-  if (state_.error != 0) throw Failure(name_ + ": " + std::strerror(state_.error), Failure::kMisused);
+  if (state_.error != 0) throw Failure(name_ + ": " + std::strerror(state_.error), Failure::kUsageError);
   throw Failure(name_ + (held().empty() ? ": an empty file, and no recording" : ": no recording of nopspan record"),
-                Failure::kMisused);
+                Failure::kUsageError);
 }
 
 // Whether `bytes` more are held. The buffer grows by what arrives, not by what a header says.

@@ -57,7 +57,7 @@ Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), reco
   };
   if (!options_.force) {
     each_older([](const std::string& older) {
-      throw Failure(older + " exists: remove it, or give --force", Failure::kMisused);
+      throw Failure(older + " exists: remove it, or give --force", Failure::kUsageError);
     });
   }
   open(options_.force);
@@ -74,7 +74,7 @@ std::string RecorderOptions::file(unsigned i) const { return i == 0 ? path : pat
 
 void Recorder::open(bool may_replace) {
   if (options_.path == "-") {
-    if (options_.max_bytes > 0) throw Failure("--max-size is for files, and - is stdout", Failure::kMisused);
+    if (options_.max_bytes > 0) throw Failure("--max-size is for files, and - is stdout", Failure::kUsageError);
     writer_ = std::make_unique<FrameWriter>(OpenFile(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)));
     return;
   }
@@ -84,12 +84,13 @@ void Recorder::open(bool may_replace) {
   OpenFile file(
       ::open(options_.path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (may_replace ? O_TRUNC : O_EXCL), kMode));
   if (!file && errno == EEXIST) {
-    throw Failure(options_.path + " exists: give another name, or --force to write over it", Failure::kMisused);
+    throw Failure(options_.path + " exists: give another name, or --force to write over it", Failure::kUsageError);
   }
   if (!file) throw Failure(options_.path + ": " + std::strerror(errno));
   struct stat facts = {};
   if (options_.max_bytes > 0 && (::fstat(file.get(), &facts) != 0 || !S_ISREG(facts.st_mode))) {
-    throw Failure("--max-size is for a file that can be renamed, and " + options_.path + " is none", Failure::kMisused);
+    throw Failure("--max-size is for a file that can be renamed, and " + options_.path + " is none",
+                  Failure::kUsageError);
   }
   is_ours_ = is_new;
   writer_ = std::make_unique<FrameWriter>(std::move(file));

@@ -27,7 +27,7 @@ FrameReader open_file(const std::string& path) {
   if (path == "-") return {OpenFile(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)), "stdin"};
   // A named pipe is not waited for here, where nothing could stop it: its reader does (frames.cpp).
   OpenFile file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-  if (!file) throw Failure(path + ": " + std::strerror(errno), Failure::kMisused);
+  if (!file) throw Failure(path + ": " + std::strerror(errno), Failure::kUsageError);
   return {std::move(file), path};
 }
 

@@ -21,7 +21,7 @@ struct SourceOptions;
 
 class Recording : public Source {
  public:
-  // "-": stdin. Throws Failure with kMisused if it is no recording.
+  // "-": stdin. Throws Failure with kUsageError if it is no recording.
   explicit Recording(const std::string& path, Filter filter = {});
   ~Recording() override;
 

@@ -175,7 +175,7 @@ class MetricsTest(Given):
 
 
 class Misuse(Given):
-    def assert_misused(self, *words):
+    def assert_usage_error(self, *words):
         done = subprocess.run([NOPSPAN, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE_S)
         self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
@@ -185,20 +185,20 @@ class Misuse(Given):
         path = os.path.join(self.folder, "none", "nopspan.prom")
         for words in (["trace"], ["top", "--plain"], ["hist"], ["record", os.path.join(self.folder, "spans.rec")]):
             with self.subTest(words):
-                self.assertIn(path + ": No such file or directory", self.assert_misused(*words, "--metrics", path))
+                self.assertIn(path + ": No such file or directory", self.assert_usage_error(*words, "--metrics", path))
         self.assertEqual(os.listdir(self.folder), [])
 
     def test_the_recording_itself(self):
         path = os.path.join(self.folder, "spans.rec")
         with open(path, "w", encoding="ascii") as file:
             file.write("precious")
-        said = self.assert_misused("record", path, "--force", "--metrics", os.path.join(self.folder, ".", "spans.rec"))
+        said = self.assert_usage_error("record", path, "--force", "--metrics", os.path.join(self.folder, ".", "spans.rec"))
         self.assertIn("--metrics", said)
         with open(path, encoding="ascii") as file:
             self.assertEqual(file.read(), "precious")
 
     def test_a_recording_has_no_metrics(self):
-        self.assertIn("--metrics", self.assert_misused("trace", "--from", "spans.rec", "--metrics", self.path))
+        self.assertIn("--metrics", self.assert_usage_error("trace", "--from", "spans.rec", "--metrics", self.path))
 
 
 if __name__ == "__main__":
