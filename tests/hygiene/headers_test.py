@@ -25,8 +25,8 @@ def including(header):
 
 
 def examples():
-    """[(file:line, text)] of the blocks between @code and @endcode: files, if they begin with an #include, or else the
-    body of a function."""
+    """[(file:line, text)] of the blocks between @code and @endcode. A block that begins with an #include is a file.
+    Other blocks are bodies of functions."""
     for header in public_headers():
         text = Path(INCLUDE, header).read_text(encoding="utf-8")
         for match in re.finditer(r"^ */// @code\n(.*?)^ */// @endcode$", text, re.M | re.S):
