@@ -11,8 +11,8 @@ namespace nopspan::detail {
 namespace {
 bool is_control(unsigned char byte) { return byte < 0x20 || byte == 0x7f; }
 
-// The length of the character at text[at]; 0 where there is none, or a control character. U+0080 to U+009F are some: a
-// terminal obeys U+009B as it does ESC [.
+// The length of the character at text[at], or 0 if it is invalid or a control character. U+0080 to U+009F are control
+// characters too: a terminal treats U+009B like ESC [.
 std::size_t printable_sequence(std::string_view text, std::size_t at) noexcept {
   const std::size_t length = utf8_sequence(text, at);
   if (length == 1 && is_control(static_cast<unsigned char>(text[at]))) return 0;
@@ -77,7 +77,8 @@ bool is_clean(std::string_view text) noexcept {
 }
 
 std::size_t clean(std::string_view text, char (&out)[kMaxNameBytes + 1]) noexcept {
-  constexpr std::string_view kEllipsis = "\u2026";  // no dots: a name that was cut is still one of segments
+  // One character instead of three dots, because dots separate the segments of a name.
+  constexpr std::string_view kEllipsis = "\u2026";
   const bool cut = text.size() > kMaxNameBytes;
   const std::size_t limit = cut ? kMaxNameBytes - kEllipsis.size() : text.size();
   bool mended = false;
@@ -90,7 +91,7 @@ std::size_t clean(std::string_view text, char (&out)[kMaxNameBytes + 1]) noexcep
       ++i;
       continue;
     }
-    if (i + length > limit) break;  // never half a character
+    if (i + length > limit) break;  // do not split a character
     for (std::size_t k = 0; k < length; ++k) out[size++] = text[i + k];
     i += length;
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What may leave the process as a name, an id or a label: at most 63 bytes of UTF-8 without control characters.
+// Validates and repairs names, ids and labels. They leave the process as at most 63 bytes of UTF-8 without control
+// characters.
 #pragma once
 
 #include <nopspan/name.h>
@@ -11,27 +12,28 @@
 
 namespace nopspan::detail {
 
-// The length of the UTF-8 sequence that begins at text[at]; 0 where the bytes there are none (overlong forms,
-// surrogates and code points over U+10FFFF included).
+// The length of the UTF-8 sequence that begins at text[at], or 0 if it is invalid. Overlong forms, surrogates and code
+// points above U+10FFFF are invalid.
 std::size_t utf8_sequence(std::string_view text, std::size_t at) noexcept;
 bool is_utf8(std::string_view text) noexcept;
 
-// Whether the text can leave the process as it is.
+// True if the text can leave the process unchanged.
 bool is_clean(std::string_view text) noexcept;
 
-// Whether eight bytes are ASCII and no control characters, all at once.
+// True if all of the eight bytes are ASCII and none is a control character. Tests them in one 64-bit word.
 inline bool is_plain(const char* bytes) noexcept {
   constexpr std::uint64_t kOnes = 0x0101010101010101U;
   constexpr std::uint64_t kHigh = 0x8080808080808080U;
   std::uint64_t word;
   std::memcpy(&word, bytes, sizeof(word));
-  // With no high bit set no byte borrows from the next: below 0x20, and 0x7f made zero.
+  // Byte by byte: `below` gets a high bit from a byte below 0x20, and `del` from 0x7f. Only such a byte (or one that is
+  // not ASCII) borrows from the next byte, so eight good bytes never fail.
   const std::uint64_t below = word - 0x20U * kOnes;
   const std::uint64_t del = (word ^ (0x7fU * kOnes)) - kOnes;
   return ((word | below | del) & kHigh) == 0;
 }
 
-// is_clean() without a call, for what names usually are: 8 to 24 such bytes.
+// An inline shortcut for is_clean(): true if the text is 8 to 24 bytes that pass is_plain(), as most names are.
 inline bool is_usual_name(std::string_view text) noexcept {
   const std::size_t size = text.size();
   if (size < 8 || size > 24) return false;
@@ -39,8 +41,8 @@ inline bool is_usual_name(std::string_view text) noexcept {
   return is_plain(bytes) && is_plain(bytes + size - 8) && (size <= 16 || is_plain(bytes + 8));
 }
 
-// Copies `text` to `out` (64 bytes), "?" for each byte that cannot stay, cut to 60 bytes and "…" if over 63; ends it
-// with a NUL. Counts what was cut. Returns the length.
+// Copies `text` to `out` (64 bytes) and adds a NUL. Replaces each byte that is not allowed with "?". A text of more
+// than 63 bytes is truncated to 60 bytes, and "…" is added. Counts truncated and repaired texts. Returns the length.
 std::size_t clean(std::string_view text, char (&out)[kMaxNameBytes + 1]) noexcept;
 
 }  // namespace nopspan::detail

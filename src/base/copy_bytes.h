@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// memcpy() for short texts, which also reports whether they are ASCII.
 #pragma once
 
 #include <cstddef>
@@ -7,11 +8,11 @@
 
 namespace nopspan::detail {
 
-// memcpy() of more than 64 bytes; see below.
+// copy_bytes() for more than 64 bytes.
 std::uint64_t copy_more_bytes(void* to, const void* from, std::size_t size) noexcept;
 
-// memcpy() of a short text whose size the compiler does not know, without a call: in loads of fixed sizes, which may
-// overlap. Returns all bytes or'ed together, eight at a time: see is_ascii().
+// Copies bytes like memcpy(), but inline even if the size is not a constant: it uses loads and stores of fixed sizes,
+// which may overlap. Returns the bitwise OR of all bytes, in groups of eight, for is_ascii().
 inline std::uint64_t copy_bytes(void* to, const void* from, std::size_t size) noexcept {
   auto* out = static_cast<unsigned char*>(to);
   const auto* in = static_cast<const unsigned char*>(from);
@@ -35,7 +36,7 @@ inline std::uint64_t copy_bytes(void* to, const void* from, std::size_t size) no
   return copy(0, std::uint8_t{}) | copy(size / 2, std::uint8_t{}) | copy(size - 1, std::uint8_t{});
 }
 
-// Of what copy_bytes() returned.
+// `all` is a return value of copy_bytes(). True if all the bytes were ASCII.
 constexpr bool is_ascii(std::uint64_t all) noexcept { return (all & 0x8080808080808080U) == 0; }
 
 }  // namespace nopspan::detail

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The counts behind nopspan::stats().
+// The counters that nopspan::stats() reads.
 #pragma once
 
 #include <nopspan/stats.h>
@@ -9,7 +9,7 @@
 
 namespace nopspan::detail {
 
-// One atomic for each field of Stats, in its order.
+// One atomic for each field of Stats, in the same order. Tracers read them by that order: nopspan_gate_page::stats.
 struct Counters {
   std::atomic<std::uint64_t> spans_dropped, reentrant, inherited, abandoned, wrong_thread, names_invalid,
       names_overflow, names_unknown, truncated, labels_overflow, invalid_ids, invalid_tracestate, tracestate_evicted,
@@ -22,11 +22,11 @@ inline void count(std::atomic<std::uint64_t>& counter, std::uint64_t by = 1) noe
   counter.fetch_add(by, std::memory_order_relaxed);
 }
 
-// For a field that had no place.
+// Counts a field as dropped unless it was written.
 inline void count_unless(bool written) noexcept {
   if (!written) count(counters.fields_dropped);
 }
 
-extern std::atomic<bool> capturing_content;
+extern std::atomic<bool> capturing_content;  // what capture_content() set
 
 }  // namespace nopspan::detail

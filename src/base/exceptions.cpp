@@ -16,24 +16,25 @@ std::string demangle(const char* mangled) {
   if (text == nullptr) return mangled;
   std::string name = text;
   std::free(text);
-  // What everybody writes as std::string.
+  // Report the name that programmers use.
   if (name == "std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >") return "std::string";
   return name;
 }
 
 }  // namespace
 
-// Not __cxa_current_exception_type(): of what is no C++ exception, libstdc++ reads a type where there is none.
+// __cxa_current_exception_type() is unsuitable: if the exception is not a C++ exception, libstdc++ reads a type that is
+// not there.
 bool is_thread_exit() noexcept { return std::current_exception() == nullptr; }
 
-// The C++ ABI for Itanium, 2.2.2: __cxa_eh_globals is a pointer to the caught ones and this count.
+// Itanium C++ ABI, section 2.2.2: __cxa_eh_globals is a pointer to the caught exceptions, followed by this count.
 const unsigned* exceptions_in_flight() noexcept {
   return reinterpret_cast<const unsigned*>(reinterpret_cast<const void* const*>(abi::__cxa_get_globals()) + 1);
 }
 
 Caught describe_caught() noexcept {
   Caught caught;
-  if (is_thread_exit()) return caught;  // before anything else
+  if (is_thread_exit()) return caught;  // must come first: the calls below are valid for C++ exceptions only
   const std::type_info* type = abi::__cxa_current_exception_type();
   if (type == nullptr) return caught;
   caught.kind = "throw";

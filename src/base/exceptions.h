@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is in flight inside a catch (...).
+// Describes the exception that a catch (...) has caught.
 #pragma once
 
 #include <nopspan/value.h>
@@ -8,22 +8,22 @@
 
 namespace nopspan::detail {
 
-// Thread exit, cancellation or another language's exception: never to be rethrown inside a helper, which would abort
-// the program, and never to be swallowed.
+// True if the caught exception is a thread exit, a cancellation or an exception of another language. Such an exception
+// must not be rethrown inside a helper, because that aborts the program, and it must not be swallowed.
 bool is_thread_exit() noexcept;
 
-// Where the runtime counts the exceptions in flight on the calling thread: what std::uncaught_exceptions() returns
-// after two calls. The thread's for good.
+// The address of the runtime's count of uncaught exceptions on the calling thread. Reading it replaces
+// std::uncaught_exceptions(), which makes two calls. The address is valid until the thread exits.
 const unsigned* exceptions_in_flight() noexcept;
 
 struct Caught {
-  const char* kind = "exit";  // error: a std::exception; throw: anything else; exit
+  const char* kind = "exit";  // "error" (a std::exception), "throw" (any other C++ exception) or "exit"
   std::string type;           // demangled; empty for exit
-  std::string message;        // what(), or the string that was thrown
+  std::string message;        // what(), or the thrown string
 };
 Caught describe_caught() noexcept;
 
-// The metadata `reason`: {type, message}.
+// The value of the metadata key `reason`: {type, message}.
 Value reason_of(const Caught& caught);
 
 }  // namespace nopspan::detail

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// A fast hash of short texts.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +9,7 @@
 
 namespace nopspan::detail {
 
-// For tables in this process; the value differs between versions.
+// For hash tables inside this process only. The value may change with each version of the library.
 inline std::uint64_t hash_bytes(std::string_view text) noexcept {
   std::uint64_t hash = text.size() * 0x9e3779b97f4a7c15U;
   const char* at = text.data();
@@ -22,7 +23,7 @@ inline std::uint64_t hash_bytes(std::string_view text) noexcept {
     std::memcpy(&word, at, 8);
     mix(word);
   }
-  // The rest in loads of fixed sizes, which may overlap: a memcpy() of `left` bytes would be a call.
+  // Reads the rest with loads of fixed sizes, which may overlap, because a memcpy() of `left` bytes would be a call.
   if (left >= 4) {
     std::uint32_t low;
     std::uint32_t high;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+// A guard that disables thread cancellation.
 #pragma once
 
 #include <pthread.h>
 
 namespace nopspan::detail {
 
-// Keeps pthread_cancel() off the current scope. Spans begin and end in functions that cannot be unwound (a destructor
-// is one): a thread that was cancelled at a read() or in a handler there would end the program.
+// Defers pthread_cancel() until the end of the current scope. Spans begin and end in noexcept functions, for example in
+// destructors. If a thread were cancelled there, at a read() or in a handler, the unwinding would end the program.
 class NoCancellation {
  public:
   NoCancellation() noexcept { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_); }

@@ -38,7 +38,7 @@ void write_double(double number, std::string& out) {
   auto* const end = std::to_chars(text, text + sizeof(text), number).ptr;
   const std::string_view written(text, static_cast<std::size_t>(end - text));
   out += written;
-  if (written.find_first_of(".e") == std::string_view::npos) out += ".0";  // stays a double
+  if (written.find_first_of(".e") == std::string_view::npos) out += ".0";  // so that a reader gets a double again
 }
 
 void write(const Value& value, std::string& out) {
@@ -104,7 +104,7 @@ Value& Value::set(std::string_view key, Value value) {
 }
 
 namespace {
-// Under each key the first value counts, as for find(): a map may have been made with a key twice.
+// A map may have been made with the same key twice. As in find(), the first value of each key counts.
 bool same_entries(const Value& a, const Value& b) noexcept {
   const auto in_a = [&](const auto& entry) { return a.find(entry.first) != nullptr; };
   const auto same = [&](const auto& entry) {

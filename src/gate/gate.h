@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The gate, and the page around it that tracers read.
+// The gate and its page, which tracers read. A part of the gate word is not zero while a tracer or a handler wants
+// spans or point events.
 #pragma once
 
 #include <nopspan/gate.h>
@@ -8,13 +9,13 @@
 #include <cstdint>
 
 extern "C" {
-// In sites.S, alone in its page. Without probes in span/load.cpp.
+// Defined in sites.S, alone in its page. In a build without probes it is defined in span/load.cpp.
 extern __attribute__((visibility("hidden"))) nopspan_gate_page nopspan_gate;
 }
 
 namespace nopspan::detail {
 
-// gate() for the library itself, which needs no pointer to it.
+// Like gate() in the public header, but without the pointer: the library knows the address of the gate.
 inline std::uint64_t own_gate() noexcept { return __atomic_load_n(&nopspan_gate.gate, __ATOMIC_RELAXED); }
 
 inline bool span_probes_up() noexcept { return (own_gate() & kGateSpans) != 0; }
@@ -22,10 +23,11 @@ inline bool point_probes_up() noexcept { return (own_gate() & kGatePoints) != 0;
 inline bool batch_up() noexcept { return (own_gate() & kGateBatch) != 0; }
 inline bool span_handlers_up() noexcept { return (own_gate() & kGateSpanHandlers) != 0; }
 inline bool point_handlers_up() noexcept { return (own_gate() & kGatePointHandlers) != 0; }
-// True if a span that begins now is recorded by nobody.
+// True if no tracer and no handler wants spans: a span that begins now is not recorded.
 inline bool spans_are_unrecorded() noexcept { return (own_gate() & kSpanMask) == 0; }
 
-// The registry's bytes of the gate. The other parts are the kernel's counters, which the library never writes.
+// Sets the two bytes of the gate that the registry owns. The other parts are semaphores, which the kernel increments
+// and decrements. The library never writes them, so it stores single bytes.
 inline void set_handler_gate(bool spans, bool points) noexcept {
   constexpr unsigned kSpanHandlersByte = 4;
   constexpr unsigned kPointHandlersByte = 5;
