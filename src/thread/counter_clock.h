@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// CLOCK_MONOTONIC, read from the processor's counter: half of what an ended span costs would be clock_gettime().
+// CLOCK_MONOTONIC, computed from the processor's counter, because two calls of clock_gettime() would be half the cost
+// of a span.
 //
-// A thread reads the true clock every millisecond, with the counter before and behind it, and learns how fast the
-// counter runs by the clock; between two such readings it reads the counter alone. Nothing is taken on trust: that the
-// counter may be read at all, and is what the clock is made of, is shown by a clock that takes less than a system call
-// does (kQuickNs), and that it is steady by rates that agree. While that is not shown, each reading is the true
-// clock's.
+// How it works: a thread reads the true clock (clock_gettime) once per millisecond, and the counter before and after
+// it. Two such readings give the counter's rate. In between, the thread reads only the counter.
 //
-// What is told never goes back on a thread, and is within 100 ns of the true clock. When the clock's rate changes, it
-// is wrong for a few milliseconds by a ns for each ppm more: 500 of them by adjtime(), and as many as 100 000 by the
-// clock's ticks (chrony makes 83 000). Where the counter itself jumps, or the clock does by more than the counter (a
-// virtual machine that is moved or restored), what is told is wrong by that for the rest of a millisecond.
+// Why it is safe: it relies on nothing that it has not measured. A true clock that answers in less than kQuickNs is
+// faster than any system call. So the vDSO computes it from the counter, and this program may read the counter too. The
+// counter is steady if kProofs successive rates agree. If either condition fails, every reading is a reading of the
+// true clock, until both hold again.
+//
+// Limits: on one thread the time never goes backwards, and it is within 100 ns of the true clock. If the rate of the
+// true clock changes, the time is wrong for a few milliseconds, by 1 ns per ppm of the change: adjtime() changes it by
+// up to 500 ppm, and setting the clock's tick by up to 100,000 ppm (chrony: 83,000 ppm). If the counter jumps, or the
+// clock jumps without it (a virtual machine that is moved or restored), the time is wrong by the size of the jump for
+// up to one millisecond.
 #pragma once
 
 #include <cstdint>
 
 namespace nopspan::detail {
 
-// The counter of this processor, for the machine that a CounterClock is of.
+// The processor's counter: the base of a Machine.
 struct ProcessorCounter {
 #if defined(__x86_64__)
   static constexpr bool has_counter = true;
@@ -28,21 +32,21 @@ struct ProcessorCounter {
 #endif
 };
 
-// What a CounterClock needs of a machine, all static and noexcept:
-//   std::uint64_t clock();    CLOCK_MONOTONIC, ns
-//   std::uint64_t counter();  ticks; called on machines alone whose clock() is quick
-//   bool has_counter;
+// A Machine has these static members, which do not throw:
+//   std::uint64_t clock();    the true clock: CLOCK_MONOTONIC in ns
+//   std::uint64_t counter();  the counter in ticks; called only after clock() was found to be quick
+//   bool has_counter;         if false, counter() is never called
 template <class Machine>
 class CounterClock {
  public:
-  static constexpr std::uint64_t kAnchorNs = 1'000'000;     // how long a reading of the true clock is good for
-  static constexpr std::uint64_t kQuickNs = 100;            // a clock that is read from the counter, and no system call
-  static constexpr std::uint64_t kTrustNs = 1'000'000'000;  // after that long, all is to be shown anew
-  static constexpr unsigned kReadingsBefore = 16;           // a thread of few spans does not try
-  static constexpr unsigned kProofs = 4;
-  static constexpr unsigned kSlowReadings = 16;
+  static constexpr std::uint64_t kAnchorNs = 1'000'000;     // how long a reading of the true clock is used
+  static constexpr std::uint64_t kQuickNs = 100;            // a clock that is faster than this makes no system call
+  static constexpr std::uint64_t kTrustNs = 1'000'000'000;  // after so long without a reading, it starts over
+  static constexpr unsigned kReadingsBefore = 16;           // readings before the first try: a short thread never tries
+  static constexpr unsigned kProofs = 4;                    // rates that must agree, one per kAnchorNs
+  static constexpr unsigned kSlowReadings = 16;             // slow readings in a row that end the trust
 
-  // ns. Of one thread, and not while it is called already: a signal handler must not.
+  // The time in ns. Not thread-safe and not reentrant: a signal handler must not call it while it runs.
   std::uint64_t now() noexcept {
     if constexpr (!Machine::has_counter) return Machine::clock();
     if (__builtin_expect(good_for_ != 0, 1)) {
@@ -55,15 +59,15 @@ class CounterClock {
 
  private:
   static constexpr unsigned kRateBits = 32;
-  // Rates agree that differ by less than 1 : 2^11: about as much as adjtime() slews the clock.
+  // Two rates agree if they differ by at most 1/2^11 (488 ppm), about as much as adjtime() slews the clock.
   static constexpr unsigned kSteadyBits = 11;
 
   enum class Stage : unsigned char { untried, learning, trusted };
 
   struct Reading {
     std::uint64_t ns;
-    std::uint64_t counter;  // in the middle of what the clock took
-    std::uint64_t took;     // ticks
+    std::uint64_t counter;  // halfway through the call of clock()
+    std::uint64_t took;     // the duration of that call in ticks
   };
 
   static Reading read_both() noexcept {
@@ -85,12 +89,14 @@ class CounterClock {
     return follow();
   }
 
-  // What may be told where the true clock says `ns`: it waits for what was told, unless it is another clock.
+  // The time to report if the true clock reads `ns`. If the last reported time is ahead by less than kAnchorNs, that
+  // time is repeated until the true clock reaches it. If it is ahead by more, the clock itself was changed, and its
+  // reading is reported unchanged.
   [[nodiscard]] std::uint64_t not_before_told(std::uint64_t ns) const noexcept {
     return ns < last_ns_ && last_ns_ - ns < kAnchorNs ? last_ns_ : ns;
   }
 
-  // All is to be shown anew, from `ns` on.
+  // Starts over: from time `ns` on, every condition must be measured again.
   std::uint64_t distrust(std::uint64_t ns) noexcept {
     good_for_ = 0;
     stage_ = Stage::untried;
@@ -107,7 +113,7 @@ class CounterClock {
     bool quick = false;
     for (int i = 0; i < 3; ++i) {
       const std::uint64_t next = Machine::clock();
-      quick = quick || next - now - 1 < kQuickNs;  // a clock that stood still is a coarse one
+      quick = quick || next - now - 1 < kQuickNs;  // false if next == now: such a clock is too coarse to be measured
       now = next;
     }
     if (quick) {
@@ -118,12 +124,12 @@ class CounterClock {
     return not_before_told(now);
   }
 
-  // Whether nothing came between the reading's parts, and the clock is read from the counter still.
+  // True if the call of clock() made no system call and was not interrupted.
   static bool is_quick(const Reading& reading, std::uint64_t rate) noexcept {
     return (reading.took * rate) >> kRateBits < kQuickNs;
   }
 
-  // Whether the rate since the last reading is to be had; in `rate`.
+  // Sets `rate` to the counter's rate since the last reading. False if no valid rate can be computed.
   bool rate_since(const Reading& reading, std::uint64_t& rate) const noexcept {
     const std::uint64_t ns = reading.ns - true_ns_;
     const std::uint64_t ticks = reading.counter - counter_;
@@ -141,7 +147,7 @@ class CounterClock {
     true_ns_ = reading.ns;
     told_ns_ = told_ns;
     good_for_ = (kAnchorNs << kRateBits) / true_rate_;
-    rate_ = true_rate_ - ((told_ns - reading.ns) << kRateBits) / good_for_;  // where it is ahead it waits for the clock
+    rate_ = true_rate_ - ((told_ns - reading.ns) << kRateBits) / good_for_;  // slower while it is ahead of the clock
   }
 
   std::uint64_t learn() noexcept {
@@ -163,7 +169,7 @@ class CounterClock {
     return told;
   }
 
-  // What was told last is no longer good.
+  // Called once per kAnchorNs while the counter is trusted: reads both again and corrects the rate.
   std::uint64_t follow() noexcept {
     const Reading reading = read_both();
     std::uint64_t rate = 0;
@@ -177,13 +183,13 @@ class CounterClock {
     return told;
   }
 
-  std::uint64_t counter_ = 0;   // where the last reading of the true clock was,
-  std::uint64_t good_for_ = 0;  // for how many ticks behind it it is good (0: each reading is the true clock's),
-  std::uint64_t told_ns_ = 0;   // what was told there,
-  std::uint64_t rate_ = 0;      // and how fast what is told runs: ns for 2^kRateBits ticks
-  std::uint64_t last_ns_ = 0;   // what was told last
-  std::uint64_t true_ns_ = 0;   // the true clock and its rate, there
-  std::uint64_t true_rate_ = 0;
+  std::uint64_t counter_ = 0;    // the counter at the last reading of the true clock
+  std::uint64_t good_for_ = 0;   // ticks for which that reading is used; 0: always read the true clock
+  std::uint64_t told_ns_ = 0;    // the time that was reported at that reading
+  std::uint64_t rate_ = 0;       // ns per 2^kRateBits ticks, as the reported time advances
+  std::uint64_t last_ns_ = 0;    // the last reported time
+  std::uint64_t true_ns_ = 0;    // the true clock at the last reading
+  std::uint64_t true_rate_ = 0;  // ns per 2^kRateBits ticks, as the true clock advances
   std::uint64_t try_after_ns_ = 0;
   unsigned readings_ = 0;
   unsigned proofs_ = 0;

@@ -14,8 +14,8 @@
 namespace nopspan {
 namespace {
 
-// A type of this file: what std templates are made over it stays in this copy of the library, and is not merged with
-// another static copy's.
+// std templates are instantiated over this local type, so that their instances stay in this copy of the library. The
+// linker would merge instances over a public type with those of another static copy.
 struct Kept {
   LogSink sink;
 };
@@ -24,7 +24,7 @@ struct Sink {
   std::mutex mutex;
   std::shared_ptr<const Kept> current;  // null: the default
 };
-// Never destroyed: spans may still end while the program's own statics are.
+// Never destroyed, because spans may still end while the destructors of static objects run.
 Sink& sink() {
   static Sink* const instance = new Sink;
   return *instance;
@@ -60,7 +60,8 @@ void log(LogLevel level, std::string_view message) noexcept {
   const NoCancellation no_cancellation;
   std::shared_ptr<const Kept> current;
   {
-    const InsideLibrary inside;  // a signal handler that logs would wait for the lock for ever
+    // Refuses spans in a signal handler that interrupts this block: if one logged, it would deadlock on the mutex.
+    const InsideLibrary inside;
     const std::lock_guard<std::mutex> lock(sink().mutex);
     current = sink().current;
   }
@@ -68,7 +69,7 @@ void log(LogLevel level, std::string_view message) noexcept {
     try {
       current->sink(level, message);
     } catch (...) {
-      if (is_thread_exit()) std::terminate();  // there is no way on through noexcept
+      if (is_thread_exit()) std::terminate();  // it must not be swallowed, and it cannot leave a noexcept function
     }
   } else if (level >= LogLevel::warning) {
     const InsideLibrary inside;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The log: messages to the application's sink, or to stderr if there is none.
 #pragma once
 
 #include <nopspan/log.h>
@@ -9,7 +10,7 @@ namespace nopspan::detail {
 
 void log(LogLevel level, std::string_view message) noexcept;
 
-// Around fork(): no lock is held by another thread in the child.
+// Called before and after fork(), so that no other thread holds the lock when the child is copied.
 void lock_log() noexcept;
 void unlock_log() noexcept;
 

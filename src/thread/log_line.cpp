@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::string_view kEllipsis = "\u2026";
 
-// Control characters, and the separators of lines and paragraphs.
+// True for control characters, and for Unicode's line and paragraph separators.
 bool is_unseen(std::string_view sequence) noexcept {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(sequence[i]); };
   if (sequence.size() == 1) return byte(0) < 0x20 || byte(0) == 0x7f;
@@ -24,7 +24,7 @@ std::string printable(std::string_view text, std::size_t limit, std::string_view
   std::string line;
   for (std::size_t i = 0; i < end;) {
     const std::string_view sequence = text.substr(i, utf8_sequence(text, i));
-    if (i + sequence.size() > end) break;  // never half a character
+    if (i + sequence.size() > end) break;  // do not split a character
     const bool stays = !sequence.empty() && !is_unseen(sequence) && refused.find(sequence) == std::string_view::npos;
     line += stays ? sequence : "?";
     i += sequence.empty() ? 1 : sequence.size();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lines of the log that say what the application said.
+// Log lines that contain texts of the application. Such a text must not be able to forge or break a line.
 #pragma once
 
 #include "thread/log.h"
@@ -14,12 +14,12 @@ namespace nopspan::detail {
 
 inline constexpr std::size_t kMaxLogTextBytes = 256;
 
-// The text as it may stand in a line: "?" for each byte that is no UTF-8, for a character that is none to see or ends a
-// line, and for those in `refused`; cut with "…" if it is over `limit` bytes.
+// The text, safe to print inside a line. Each invalid UTF-8 byte, each control character or line separator, and each
+// character in `refused` becomes "?". A text of more than `limit` bytes is truncated, and "…" is added.
 std::string printable(std::string_view text, std::size_t limit = kMaxLogTextBytes, std::string_view refused = {});
 
-// Logs what `make()` returns. Making and freeing it is inside the library, where a signal handler emits nothing; the
-// sink, which is the application's, is not. Without memory nothing is logged.
+// Logs the string that `make()` returns. The string is made and freed inside the library (see InsideLibrary), but the
+// sink is called outside of it, because it is application code. If memory runs out, nothing is logged.
 template <class Make>
 void log_line(LogLevel level, const Make& make) noexcept {
   std::string line;

@@ -35,7 +35,8 @@ std::atomic<std::uint64_t>* find_mark() {
   void* mapped = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) return &mark_without_page;
 #if defined(MADV_WIPEONFORK)
-  if (madvise(mapped, size, MADV_WIPEONFORK) != 0) {  // before Linux 4.14: forget_other_threads() does it
+  // Linux before 4.14 refuses this. The mark is then a plain variable, which forget_other_threads() resets.
+  if (madvise(mapped, size, MADV_WIPEONFORK) != 0) {
     munmap(mapped, size);
     return &mark_without_page;
   }
@@ -72,7 +73,7 @@ void system_random(void* out, std::size_t size) noexcept {
     }
   }
   errno = saved;
-  if (size > 0) {  // a seccomp filter refuses it: ids must still differ
+  if (size > 0) {  // a seccomp filter may refuse getrandom(), but ids must still differ
     std::uint64_t state = monotonic_ns() ^ reinterpret_cast<std::uintptr_t>(&state) ^ (system_ns() << 20U);
     for (std::size_t i = 0; i < size; ++i) at[i] = static_cast<unsigned char>(splitmix(state));
   }
@@ -98,7 +99,7 @@ void forget_other_threads() noexcept {
   for (ThreadState* thread = all_threads.load(); thread != nullptr; thread = thread->next) {
     if (thread == locals.state) continue;
     thread->reading.store(0);
-    thread->pool = nullptr;  // may have been half changed
+    thread->pool = nullptr;  // leaked, because that thread may have been changing it during the fork
     thread->pooled = 0;
     thread->in_use.store(false);
   }

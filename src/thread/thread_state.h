@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the library keeps for each thread that emitted something, and how it is entered.
+// The state that the library keeps for each thread, and the guards through which every function enters the library.
 #pragma once
 
 #include "thread/batch_buffer.h"
@@ -24,7 +24,7 @@ struct Pooled {
   Pooled* next;
 };
 
-// One for each site in sites.S.
+// The sites in sites.S, without the batch site.
 enum class Probe : std::uint8_t {
   span_start,
   span_stop,
@@ -42,68 +42,71 @@ inline constexpr std::size_t kProbes = 10;
 std::uint64_t monotonic_ns() noexcept;  // CLOCK_MONOTONIC
 std::uint64_t system_ns() noexcept;     // CLOCK_REALTIME
 
-// Bytes of getrandom(2). If that fails, they are mixed from clocks and addresses.
+// Fills `out` from getrandom(2). If that fails, mixes clocks and an address instead.
 void system_random(void* out, std::size_t size) noexcept;
 
 struct ThisMachine : ProcessorCounter {
   static std::uint64_t clock() noexcept { return monotonic_ns(); }
 };
 
-// Never freed: a thread that ends leaves it to the next one. alignas: `reading` is read by other threads.
+// Never freed: a new thread takes over the state of a thread that has ended. Aligned to a cache line because other
+// threads read `reading`.
 struct alignas(64) ThreadState {
-  // The epoch of the registry's table that this thread reads; 0: none. See registry.cpp.
+  // The epoch in which this thread began to read the registry's table; 0 if it is not reading. See registry.cpp.
   std::atomic<std::uint64_t> reading{0};
   std::atomic<bool> in_use{true};
-  ThreadState* next = nullptr;  // all of them; set before it is published
+  ThreadState* next = nullptr;  // in all_threads; set before the state is published
 
-  // The thread's own, which it would take calls to find.
+  // Addresses of the thread's own variables, kept because finding them takes a call.
   int* error_number = nullptr;                     // errno
   const unsigned* exceptions_in_flight = nullptr;  // see exceptions.h
 
   unsigned dispatching = 0;  // depth of nested dispatches
   unsigned destroying = 0;   // depth of destructors of detached handlers
-  bool busy = false;         // inside the library, outside any application code: a signal handler must not enter
+  bool busy = false;         // inside the library, not in application code: a signal handler must not enter
 
-  std::uint64_t process_mark = 0;  // of the process that the fields below belong to
+  std::uint64_t process_mark = 0;  // identifies the process that the fields below belong to
   std::uint64_t stream = 0;
   std::uint64_t sequence[kProbes] = {};
   std::uint64_t random[4] = {};  // xoshiro256**
   unsigned char entropy[512] = {};
   std::size_t entropy_left = 0;
-  CounterClock<ThisMachine> clock;  // CLOCK_MONOTONIC, inside an LibraryGuard
+  CounterClock<ThisMachine> clock;  // use only inside a LibraryGuard
 
   bool in_doubt = true;  // see orphans.h
   std::uint64_t doubt_since_ns = 0;
-  const char* noted_children[kNotedChildren] = {};  // names that this thread has noted
+  const char* noted_children[kNotedChildren] = {};  // names that this thread has passed to note_new_child()
 
   Pooled* pool = nullptr;
   std::size_t pooled = 0;
   BatchBuffer batch;
-  unsigned char* attribute_bytes = nullptr;  // kMaxAttributesBytes, made when first needed
+  unsigned char* attribute_bytes = nullptr;  // kMaxAttributesBytes, allocated at first use
 };
 
-// Thread-local storage proper: trivial, so that it can be used before and after everything else of the thread.
+// The thread-local variables. The type is trivial, so they can be used before any constructor of the thread has run and
+// after all of its destructors.
 struct ThreadLocals {
   Frame* top = nullptr;
   ThreadState* state = nullptr;
-  bool has_ended = false;  // its state was given back; what emits now runs in destructors
+  bool has_ended = false;  // the state was released; spans can now come only from later destructors of the thread
 };
-// Not thread_local, which would add a check for dynamic initialization in every other file. initial-exec TLS, because
-// the default model makes every access in the shared library a call. These few bytes fit into the static TLS block of
-// any process, after a dlopen() too.
+// __thread, because thread_local would add a check for dynamic initialization in every other file. initial-exec TLS,
+// because the default model makes every access in the shared library a call. The few bytes fit into the static TLS
+// block of any process, even after a dlopen().
 extern __thread ThreadLocals locals __attribute__((tls_model("initial-exec")));
 
-// NOPSPAN_DISABLE=1: this process emits nothing.
+// True under NOPSPAN_DISABLE=1: this process emits nothing.
 extern bool disabled;
 
-// All states ever made, for the registry.
+// The list of all states ever made. The registry walks it to find readers.
 extern std::atomic<ThreadState*> all_threads;
 
-// Holds the process mark. The kernel gives a child this page as zeroes, so that fork() is seen without a call to
-// getpid(), and a raw clone() without pthread_atfork().
+// The page that holds the process mark. The kernel gives a child process this page filled with zeroes
+// (MADV_WIPEONFORK). So the library detects fork() without calling getpid(), and a raw clone() without
+// pthread_atfork().
 extern std::atomic<std::atomic<std::uint64_t>*> mark_page;
 std::uint64_t make_process_mark() noexcept;
-const void* process_mark_address() noexcept;  // of what process_mark() returns
+const void* process_mark_address() noexcept;  // the address that process_mark() reads
 
 // A number that differs between this process and its children by fork() or clone().
 inline std::uint64_t process_mark() noexcept {
@@ -114,18 +117,19 @@ inline std::uint64_t process_mark() noexcept {
 
 ThreadState* make_thread_state() noexcept;  // in span/thread_life.cpp
 
-// This thread's state, made if need be and belonging to this process (after fork(): a new stream, sequence 0, new
-// seeds). Null when there is no memory.
+// This thread's state, made at first use. In a child process the inherited state gets a new stream, sequence 0 and new
+// seeds first. Null if memory runs out.
 inline ThreadState* thread_state() noexcept {
   ThreadState* thread = locals.state;
   return __builtin_expect(thread != nullptr && thread->process_mark == process_mark(), 1) ? thread
                                                                                           : make_thread_state();
 }
 
-// In the child of fork(): no other thread lives.
+// Called in the child after fork(), where no other thread exists: makes the states of the other threads available
+// again.
 void forget_other_threads() noexcept;
 
-// What the application finds in errno is its own.
+// Restores errno at the end of the scope, because errno belongs to the application.
 class KeptErrno {
  public:
   KeptErrno() noexcept : kept_(errno) {}
@@ -137,8 +141,9 @@ class KeptErrno {
   int kept_;
 };
 
-// Marks the thread as inside the library. False if nothing may be emitted: under NOPSPAN_DISABLE, without memory, or in
-// a signal handler that interrupted the library (counted).
+// Marks the thread as inside the library until the end of the scope, and keeps errno. Converts to false if nothing may
+// be emitted: under NOPSPAN_DISABLE, if memory runs out (counted), or in a signal handler that interrupted the library
+// (counted).
 class LibraryGuard {
  public:
   LibraryGuard() noexcept {
@@ -173,11 +178,11 @@ class LibraryGuard {
   static void no_memory() noexcept;
 
   ThreadState* thread_ = nullptr;
-  int kept_errno_ = 0;  // as KeptErrno does
+  int kept_errno_ = 0;
 };
 
-// Inside the library too, where nothing is emitted that LibraryGuard could refuse: Fields' setters, the registry's
-// writers.
+// Also marks the thread as inside the library, for code that emits nothing and therefore never refuses: the setters of
+// Fields and the registry's writers. It nests.
 class InsideLibrary {
  public:
   InsideLibrary() noexcept : thread_(locals.state != nullptr ? locals.state : thread_state()) {
@@ -196,8 +201,8 @@ class InsideLibrary {
   bool before_ = false;
 };
 
-// CLOCK_MONOTONIC as this thread's spans are told it, where there is no LibraryGuard. Not for what a span may
-// interrupt.
+// The time on the clock of this thread's spans, for callers without a LibraryGuard. If the thread is inside the library
+// already, for example in a signal handler, this is CLOCK_MONOTONIC itself.
 inline std::uint64_t thread_ns() noexcept {
   ThreadState* thread = locals.state;
   if (thread == nullptr || thread->busy) return monotonic_ns();
