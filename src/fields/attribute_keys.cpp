@@ -144,7 +144,7 @@ constexpr std::size_t kCount = sizeof(kAttributeKeys) / sizeof(kAttributeKeys[0]
 constexpr std::size_t kSlots = 512;
 static_assert(2 * kCount <= kSlots);
 
-// Cheap, and good enough for these keys.
+// A cheap hash. A collision only makes the search one step longer.
 constexpr std::size_t slot_of(std::string_view key) noexcept {
   const auto byte = [key](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(key[i])); };
   if (key.empty()) return 0;
@@ -155,7 +155,7 @@ constexpr std::size_t slot_of(std::string_view key) noexcept {
 }
 
 struct Slots {
-  std::array<std::uint8_t, kSlots> number{};  // of the key, from 1
+  std::array<std::uint8_t, kSlots> number{};  // index in kAttributeKeys + 1; 0: empty
 };
 constexpr Slots make_slots() noexcept {
   Slots slots;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The keys that the catalogues' builders set, and what they are as attributes: docs/genai.md has the same table.
+// The table of known field keys: the keys that the catalogues' builders set, and the attribute that each one becomes.
+// docs/genai.md has the same table.
 #pragma once
 
 #include "fields/metadata.h"
@@ -13,29 +14,29 @@ namespace nopspan::detail {
 enum class Catalogue : std::uint8_t { llm, agent, engine };
 
 struct AttributeKey {
-  // Whose key it is.
+  // The catalogues, or the retry event, that the key belongs to.
   enum Of : std::uint8_t { llm = 1, agent = 2, engine = 4, retry = 8, all = llm | agent | engine };
 
-  std::string_view key;        // of a span's or event's field
-  Key input = kNoKey;          // the mapping reads it, and says what becomes of it; or
-  std::string_view attribute;  // its attribute; "" if it has none of its own
-  Of of = all;
-  bool is_content = false;       // leaves the process only with the switch, however it is set
-  std::string_view unless = {};  // not an attribute where this key is set: it is the same one
+  std::string_view key;          // the key of a field of a span or event
+  Key input = kNoKey;            // if set: an input of the mapping, which decides which attributes it becomes
+  std::string_view attribute;    // otherwise: the attribute's name; "" if the field does not become an attribute
+  Of of = all;                   // where the key has this meaning
+  bool is_content = false;       // content, however it is set: it leaves the process only under capture_content(true)
+  std::string_view unless = {};  // no attribute is made if a field with this key is set, because it is the same one
 
   static constexpr Key kNoKey = static_cast<Key>(0xff);
 };
 
-// Whose keys the fields of a catalogue's span have.
+// The keys that have a meaning on a span of this catalogue.
 constexpr AttributeKey::Of attribute_keys_of(Catalogue catalogue) noexcept {
   return catalogue == Catalogue::llm     ? AttributeKey::llm
          : catalogue == Catalogue::agent ? AttributeKey::agent
                                          : AttributeKey::engine;
 }
-// The same of an event of that name; none, if it is the application's own.
+// The keys that have a meaning on an event of this name. 0 if the event is the application's own.
 AttributeKey::Of attribute_keys_of(std::string_view name) noexcept;
 
-// Null for a key that is the application's own, and an attribute as it is.
+// Null if the key is the application's own. Such a field becomes an attribute under its own key.
 const AttributeKey* find_attribute_key(std::string_view key, AttributeKey::Of of) noexcept;
 
 }  // namespace nopspan::detail

@@ -58,7 +58,7 @@ FieldEntry* FieldBuffer::append(std::string_view key, Value::Type type, std::siz
   if (!grow(size_ + size)) return nullptr;
   unsigned char* at = data_ + size_;
   std::memset(at, 0, sizeof(FieldEntry));
-  std::memset(at + sizeof(FieldEntry) + key_size - 8, 0, 8);  // the key's end, before the key
+  std::memset(at + sizeof(FieldEntry) + key_size - 8, 0, 8);  // the padding; the key is written over it below
   auto* entry = reinterpret_cast<FieldEntry*>(at);
   entry->size = static_cast<std::uint32_t>(size);
   entry->key_size = static_cast<std::uint16_t>(key.size());
@@ -71,7 +71,7 @@ FieldEntry* FieldBuffer::append(std::string_view key, Value::Type type, std::siz
 }
 
 namespace {
-// Whether an entry is one of the keys that are bounded.
+// True if the entry counts against kMaxKeys.
 bool is_counted(const FieldEntry& entry) noexcept {
   return (entry.flags & (FieldEntry::kAdded | FieldEntry::kOwn)) == 0;
 }

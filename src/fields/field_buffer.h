@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fields as a sequence of entries in one block of memory: no allocation for the usual few, one copy to keep them.
+// The fields of a span or event, as a sequence of entries in one block of memory.
+//
+// How it works: each setter appends an entry. If the key was set before, the new entry replaces the old one at its
+// place. The first 768 bytes are inside the buffer, so a few fields need no allocation, and a copy of all fields is one
+// copy of bytes. Short fields are stored in the bytes that OTLP has for them (wire form), so that the encoder only
+// copies them. Finding a key is a linear search, but a 64-bit filter of the keys (keys_seen_) avoids most searches.
+//
+// Limits: 128 keys, 255 bytes per key, 16 MiB in total and 64 levels of nesting. A field beyond them is dropped, and
+// the caller counts it. Not thread-safe. Only the setters allocate.
 #pragma once
 
 #include "base/copy_bytes.h"
@@ -16,38 +24,42 @@
 
 namespace nopspan::detail {
 
-// An entry: this header, the key and a NUL padded to 8 bytes, the payload padded to 8 bytes. The payload of a string is
-// its length and its bytes with a NUL; of a list or map its entries (a list's have an empty key); of a number 8 bytes.
+// An entry has one of two forms.
 //
-// Most are in wire form (kWire) instead: behind the header are the bytes that the attribute is for probes, a whole
-// `repeated KeyValue`, a NUL, and padding. That is metadata and no content, a flag, a number or a text of at most
-// kMostWireText bytes under a key of at most kMostWireKey, all of them ASCII, so that every length is one byte.
+// Plain form: this header, the key with a NUL, padded to 8 bytes, and the payload, padded to 8 bytes. The payload of a
+// number or flag has 8 bytes. The payload of a string is its length (8 bytes), its bytes and a NUL. The payload of a
+// list or map is its entries; those of a list have an empty key.
+//
+// Wire form (kWire): this header, the attribute as OTLP encodes it (one element of `repeated KeyValue`), a NUL and
+// padding. It is used for metadata that is not content: flags, numbers and texts of at most kMostWireText bytes. The
+// key has at most kMostWireKey bytes. Key and text are ASCII. So every length in it takes one byte.
 struct FieldEntry {
-  std::uint32_t size;  // of the whole entry, a multiple of 8
+  std::uint32_t size;  // of the whole entry in bytes, a multiple of 8
   std::uint16_t key_size;
   Value::Type type;
   std::uint8_t flags;
 
-  static constexpr std::uint8_t kMeasurement = 1;
+  static constexpr std::uint8_t kMeasurement = 1;  // otherwise: metadata
   static constexpr std::uint8_t kContent = 2;
-  static constexpr std::uint8_t kOwn = 8;    // nopspan's, and an attribute: has its place whatever the application set
-  static constexpr std::uint8_t kAdded = 4;  // by nopspan for handlers: not an attribute
-  static constexpr std::uint8_t kProbesOnly = 16;  // an attribute that handlers see in another form
-  static constexpr std::uint8_t kWire = 32;        // has no other flag
+  static constexpr std::uint8_t kOwn = 8;          // set by nopspan; becomes an attribute; not counted against kMaxKeys
+  static constexpr std::uint8_t kAdded = 4;        // set by nopspan for handlers; does not become an attribute
+  static constexpr std::uint8_t kProbesOnly = 16;  // only becomes an attribute: handlers see it in another form
+  static constexpr std::uint8_t kWire = 32;        // in wire form; no other flag is set
 
   static constexpr std::size_t kMostWireKey = 32;
   static constexpr std::size_t kMostWireText = 64;
-  // The attribute's tag and length, its key's; its value's, and the tag and length of what that is.
+  // The key follows the tags and lengths of the attribute and of the key: 4 bytes. Then come the tag and length of the
+  // value: 2 bytes.
   static constexpr std::size_t kWireKeyAt = 4;
   static constexpr std::size_t kWireValueAt = 2;
   static constexpr std::size_t kMostWire = kWireKeyAt + kMostWireKey + kWireValueAt + 2 + kMostWireText;
   static_assert(kMostWire - 2 < 0x80);
-  static constexpr std::size_t kBehindWire = 16;  // that may be read with it, so that it is copied in whole blocks
+  static constexpr std::size_t kBehindWire = 16;  // readable bytes after an entry, so that it can be copied in blocks
 
   [[nodiscard]] bool is_wire() const noexcept { return (flags & kWire) != 0; }
   [[nodiscard]] const unsigned char* wire() const noexcept { return reinterpret_cast<const unsigned char*>(this + 1); }
   [[nodiscard]] std::size_t wire_size() const noexcept { return 2 + std::size_t{wire()[1]}; }
-  // The tag of what the value is; the value follows, after its length if it is a string.
+  // The tag of the value's type. The value follows it. The value of a string begins with its length.
   [[nodiscard]] const unsigned char* wire_value() const noexcept {
     return wire() + kWireKeyAt + key_size + kWireValueAt;
   }
@@ -55,12 +67,12 @@ struct FieldEntry {
   [[nodiscard]] std::string_view key() const noexcept {
     return {reinterpret_cast<const char*>(wire()) + (is_wire() ? kWireKeyAt : 0), key_size};
   }
-  // Not of an entry in wire form.
+  // Only for entries in plain form.
   [[nodiscard]] const unsigned char* payload() const noexcept { return wire() + ((key_size + 8U) & ~7U); }
   [[nodiscard]] const unsigned char* end() const noexcept {
     return reinterpret_cast<const unsigned char*>(this) + size;
   }
-  // Of a number or flag.
+  // Only for numbers and flags.
   [[nodiscard]] std::uint64_t word() const noexcept {
     if (is_wire() && type != Value::Type::real) return wire::read_varint(wire_value() + 1);
     std::uint64_t value;
@@ -88,7 +100,7 @@ static_assert(sizeof(FieldEntry) == 8);
 
 Value copy_value(const FieldEntry& entry);
 
-// Which of 64 bits stands for a key.
+// The bit of a key in keys_seen_: a hash of its first and last bytes.
 inline std::uint64_t key_bit(std::string_view key) noexcept {
   std::uint64_t first = 0;
   std::uint64_t last = 0;
@@ -120,8 +132,8 @@ class FieldBuffer {
   FieldBuffer(const FieldBuffer&) = delete;
   FieldBuffer& operator=(const FieldBuffer&) = delete;
 
-  // Each replaces what is under that key (of that sort), at its place. False: over a limit, or no memory; nothing
-  // changed.
+  // Each sets a field. If there is a field with that key and of that sort (see kMeasurement, kProbesOnly), it is
+  // replaced at its place. False, with nothing changed, if a limit is exceeded or memory runs out.
   bool put_null(std::string_view key, std::uint8_t flags) noexcept;
   bool put_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept;
   bool put_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept;
@@ -129,8 +141,8 @@ class FieldBuffer {
   bool put_texts(std::string_view key, const Text* values, std::size_t count, std::uint8_t flags) noexcept;
   bool put_entry(std::string_view key, const FieldEntry& value, std::uint8_t flags) noexcept;
 
-  // The usual case of these, without a call: the field can have the wire form, its key is new, and there is room. Asks
-  // for no memory. False: it is not so, and nothing was done.
+  // Inline shortcuts for the usual case: the field can be stored in wire form, its key is new, and there is room. They
+  // do not allocate. False, with nothing changed, in all other cases.
   bool put_usual_word(std::string_view key, Value::Type type, std::uint64_t word) noexcept {
     const WireEntry entry = begin_wire(key, type, 1 + wire::varint_size(word));
     if (entry.value == nullptr) return false;
@@ -159,20 +171,21 @@ class FieldBuffer {
     return true;
   }
 
-  // What nopspan derives (FieldEntry::kOwn), unless there is a field of that key and sort. False as above.
+  // Sets a field that nopspan derives (FieldEntry::kOwn), unless there is a field of that key and sort. Returns false
+  // as the setters above do.
   bool put_derived(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t sort) noexcept;
 
-  // What nopspan adds for handlers (FieldEntry::kAdded): not counted as a key, and not looked for; it must not be
-  // there.
+  // Add a field for handlers (FieldEntry::kAdded), which is not counted against kMaxKeys. The key must be new: there is
+  // no search for an older entry.
   void add_null(std::string_view key, std::uint8_t flags = 0) noexcept;
   void add_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags = 0) noexcept;
   void add_string(std::string_view key, std::string_view value, std::uint8_t flags = 0) noexcept;
 
-  // Makes room for so many bytes more, so that adding them does not move the entries.
+  // Makes room for `more` bytes, so that adding them does not move the entries.
   void reserve(std::size_t more) noexcept { grow(size_ + more); }
 
   [[nodiscard]] const FieldEntry* find(std::string_view key, bool measurement) const noexcept;
-  // Removes the metadata under that key, if there is some.
+  // Removes the metadata with that key, if there is any.
   void erase(std::string_view key) noexcept;
   void erase_measurements(bool added_only = false) noexcept {
     if ((flags_seen_ & FieldEntry::kMeasurement) != 0) erase_some_measurements(added_only);
@@ -184,13 +197,13 @@ class FieldBuffer {
  private:
   static constexpr std::size_t padded(std::size_t size) noexcept { return (size + 7U) & ~std::size_t{7}; }
 
-  // An entry that is written behind the last one, and no entry before finish_wire().
+  // An entry that is being written after the last one. It becomes part of the buffer in finish_wire().
   struct WireEntry {
-    unsigned char* value;  // where it comes; null: it is no usual one
-    std::size_t end;       // what size_ will be
+    unsigned char* value;  // where to write the value; null if the field is not a usual one
+    std::size_t end;       // the value of size_ after finish_wire()
     std::uint64_t key_bit;
   };
-  // Writes all but the value, which takes `value_size` bytes. There are kBehindWire bytes more in the block.
+  // Writes the entry except its value, which has `value_size` bytes. Leaves kBehindWire bytes free after the entry.
   __attribute__((always_inline)) WireEntry begin_wire(std::string_view key, Value::Type type,
                                                       std::size_t value_size) noexcept {
     constexpr std::size_t kBeforeKey = sizeof(FieldEntry) + FieldEntry::kWireKeyAt;
@@ -220,7 +233,7 @@ class FieldBuffer {
     keys_seen_ |= entry.key_bit;
   }
 
-  // Appends an entry with room for `payload` bytes; null if it does not fit.
+  // Appends an entry with room for `payload` bytes. Null if it does not fit.
   FieldEntry* append(std::string_view key, Value::Type type, std::size_t payload, std::uint8_t flags) noexcept;
   bool append_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept;
   bool append_value(std::string_view key, const Value& value, std::uint8_t flags, unsigned depth) noexcept;
@@ -234,9 +247,9 @@ class FieldBuffer {
   unsigned char* data_ = inline_;
   std::size_t size_ = 0;
   std::size_t capacity_ = sizeof(inline_);
-  std::size_t keys_ = 0;         // without what nopspan added
-  std::uint64_t keys_seen_ = 0;  // the bits of all keys, and maybe of others
-  std::uint8_t flags_seen_ = 0;  // the flags of all entries, and maybe others
+  std::size_t keys_ = 0;         // the number of entries without kAdded and kOwn
+  std::uint64_t keys_seen_ = 0;  // the bits of all keys, and possibly of keys that were removed
+  std::uint8_t flags_seen_ = 0;  // the flags of all entries, and possibly of removed ones
 };
 
 }  // namespace nopspan::detail

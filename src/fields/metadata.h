@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Metadata as the GenAI mapping reads it: by key, wherever it is kept. There is one mapping for a live span, whose
-// fields are flat ("temperature"), and for a Value of the reference's shape ("request_options": {"temperature": …}).
+// Metadata as the GenAI mapping reads it: nodes by key. A node hides where the value is stored, so that one mapping
+// serves a live span, whose fields are flat ("temperature"), and a Value of the reference's shape
+// ("request_options": {"temperature": …}).
 #pragma once
 
 #include "fields/field_buffer.h"
@@ -13,7 +14,8 @@
 
 namespace nopspan::detail {
 
-// A value, wherever it is kept. Absent by default. Valid as long as what it was made of.
+// A view of a value: of a Value, of a field's entry, or of a constant. Absent by default. It is valid as long as the
+// object that it was made from.
 class Node {
  public:
   constexpr Node() noexcept = default;
@@ -26,7 +28,7 @@ class Node {
   explicit Node(double number) noexcept : kind_(Kind::real), real_(number) {}
 
   [[nodiscard]] bool exists() const noexcept { return kind_ != Kind::absent; }
-  // Of what is absent: null.
+  // Null if the node is absent.
   [[nodiscard]] Value::Type type() const noexcept {
     switch (kind_) {
       case Kind::absent:
@@ -52,12 +54,12 @@ class Node {
   [[nodiscard]] bool is_number() const noexcept { return is_integer() || type() == Value::Type::real; }
   [[nodiscard]] bool is_list() const noexcept { return type() == Value::Type::list; }
   [[nodiscard]] bool is_map() const noexcept { return type() == Value::Type::map; }
-  // Whether it may leave the process only with the switch.
+  // True if the value is content, which leaves the process only under capture_content(true).
   [[nodiscard]] bool is_content() const noexcept {
     return kind_ == Kind::entry && (entry()->flags & FieldEntry::kContent) != 0;
   }
 
-  // The value, if it has that type; otherwise false, 0, "". as_double() takes an integer too.
+  // The value, if it has that type. Otherwise false, 0 or "". as_double() accepts an integer too.
   [[nodiscard]] bool as_bool() const noexcept {
     if (type() != Value::Type::boolean) return false;
     return kind_ == Kind::value ? value()->as_bool() : kind_ == Kind::entry ? entry()->word() != 0 : number_ != 0;
@@ -76,7 +78,8 @@ class Node {
     if (!is_string()) return {};
     return kind_ == Kind::value ? value()->as_string() : entry()->as_string();
   }
-  // Under a key of a map: absent, if it is no map or has no such key. Of two such keys, the first.
+  // The value of a key of a map. Absent if the node is not a map or has no such key. If a key occurs twice, the first
+  // one is found.
   [[nodiscard]] Node find(std::string_view key) const noexcept {
     if (kind_ == Kind::value) return Node(value()->find(key));
     if (kind_ != Kind::entry || !is_map()) return {};
@@ -85,7 +88,7 @@ class Node {
     }
     return {};
   }
-  // Calls `each(Node)` for the items of a list, if it is one.
+  // Calls `each(Node)` for each item if the node is a list.
   template <class Each>
   void for_each(const Each& each) const {
     if (!is_list()) return;
@@ -98,7 +101,7 @@ class Node {
     }
   }
 
-  // What it was made of; null if that was something else.
+  // The object that the node was made from. Null if that was something else.
   [[nodiscard]] const Value* value() const noexcept {
     return kind_ == Kind::value ? static_cast<const Value*>(at_) : nullptr;
   }
@@ -119,8 +122,8 @@ class Node {
 };
 static_assert(sizeof(Node) == 16);
 
-// What the mapping knows. The comment says where it stands in the reference's metadata; a live span has it under
-// `flat` of kMetadataKeys.
+// The inputs of the mapping. The comments give the path of each one in the reference's metadata. On a live span it is
+// the field whose AttributeKey::input is this key.
 enum class Key : std::uint8_t {
   request_id,      // request_id
   operation,       // operation
@@ -167,7 +170,7 @@ enum class Key : std::uint8_t {
   provider_meta,        // response_payload.provider_meta
   dimensions,           // response_summary.dimensions
   time_to_first_chunk,  // streaming.time_to_first_chunk, ns
-  // What only live spans have: the catalogues' own.
+  // Only live spans have the following ones. They are the catalogues' own.
   engine,
   tool_name,
   tool_call_id,

@@ -11,13 +11,13 @@ namespace nopspan::detail::wire {
 inline constexpr unsigned kKey = 1, kKeyValueValue = 2;                                                  // KeyValue
 inline constexpr unsigned kString = 1, kBool = 2, kInt = 3, kDouble = 4, kArray = 5, kKeyValueList = 6;  // AnyValue
 inline constexpr unsigned kValues = 1;                                                                   // both lists
-// That of `attributes` in opentelemetry.proto.trace.v1.Span and in its Event.
+// The field `attributes` of opentelemetry.proto.trace.v1.Span and of its Event.
 inline constexpr unsigned kSpanAttributes = 9;
 inline constexpr unsigned kEventAttributes = 3;
 
 inline constexpr unsigned kVarint = 0, kFixed64 = 1, kDelimited = 2;  // wire types
 
-// One byte: all field numbers are under 16.
+// A tag is one byte, because all field numbers here are below 16.
 constexpr unsigned char tag(unsigned field, unsigned type) noexcept {
   return static_cast<unsigned char>((field << 3U) | type);
 }
@@ -27,14 +27,14 @@ constexpr std::size_t varint_size(std::uint64_t value) noexcept {
   return (70 - static_cast<unsigned>(__builtin_clzll(value))) / 7;
 }
 
-// Writes a varint and returns where it ends.
+// Writes a varint and returns the address after it.
 inline unsigned char* write_varint(unsigned char* at, std::uint64_t value) noexcept {
   for (; value >= 0x80; value >>= 7U) *at++ = static_cast<unsigned char>(value | 0x80U);
   *at++ = static_cast<unsigned char>(value);
   return at;
 }
 
-// Of what write_varint() wrote.
+// Reads a varint that write_varint() wrote. Other input is not checked.
 inline std::uint64_t read_varint(const unsigned char* at) noexcept {
   std::uint64_t value = 0;
   unsigned shift = 0;
