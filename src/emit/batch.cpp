@@ -29,12 +29,13 @@ static inline void nopspan_site_batch(const void*, std::uint64_t, std::uint64_t,
 namespace nopspan::detail {
 namespace {
 
-// After an outermost span has ended, and without one.
+// How long a batch waits: the time since the last flush after which it is flushed when a root span ends, and when any
+// other entry is written.
 constexpr std::uint64_t kRootWaitNs = 1'000'000;
 constexpr std::uint64_t kWaitNs = 100'000'000;
 
-// More than any entry takes: the fixed part and its extras, ten texts of 63 bytes, tracestate, attributes, links, and
-// what is cleared behind the last of them.
+// An upper bound of the size of an entry: the fixed part and its extras, ten texts of 63 bytes, tracestate, attributes,
+// links, and the padding that is cleared after the last of them.
 constexpr std::size_t kMaxEntryBytes = sizeof(nopspan_entry) + 16 * 8 + 10 * 64 + kMaxTracestateBytes + 8 +
                                        kMaxAttributesBytes + 8 + kMaxLinks * sizeof(nopspan_link) + 8;
 static_assert(kMaxEntryBytes * 2 < kBatchBytes);
@@ -72,12 +73,12 @@ void free_buffer(nopspan_thread& header) noexcept {
   __atomic_sub_fetch(&nopspan_gate.memory_bytes, kBatchBytes, __ATOMIC_RELAXED);
 }
 
-// Empties the buffer. The sequence goes on.
+// Empties the buffer. The sequence numbers continue.
 void empty(BatchBuffer& batch) noexcept {
   nopspan_thread& header = batch.header;
   publish(header.bytes, 0);
   publish(header.first, header.next);
-  __atomic_thread_fence(__ATOMIC_RELEASE);  // a reader that sees the next entry sees that `first` has changed
+  __atomic_thread_fence(__ATOMIC_RELEASE);  // a reader that sees the next entry also sees the new `first`
   header.open_entries = 0;
   header.name_bits = header.model_bits = header.request_bits = 0;
   ++batch.batch;
@@ -85,8 +86,8 @@ void empty(BatchBuffer& batch) noexcept {
   batch.awaited_root = batch.longest_root_ns = 0;
 }
 
-// False while a thread that was inside the library when a signal handler forked has not left it yet. The entry in
-// progress belongs to the parent.
+// False in one case: a signal handler interrupted the library and forked, and the child has not left the library yet.
+// The entry in progress belongs to the parent, so the child must not flush it.
 bool is_of_this_process(const BatchBuffer& batch) noexcept { return batch.header.mark == process_mark(); }
 
 void flush(BatchBuffer& batch, std::uint64_t now_ns) noexcept {
@@ -97,7 +98,8 @@ void flush(BatchBuffer& batch, std::uint64_t now_ns) noexcept {
     empty(batch);
     return;
   }
-  __asm__ volatile("" : : "r"(header.buffer), "r"(&header) : "memory");  // in memory up to the site
+  // The compiler must store the entries and the header before the site, because only a BPF program reads them.
+  __asm__ volatile("" : : "r"(header.buffer), "r"(&header) : "memory");
   nopspan_site_batch(buffer_of(header), header.bytes, header.next - header.first, batch.longest_root_ns, batch.errors,
                      &header);
   empty(batch);
@@ -109,7 +111,7 @@ void discard(BatchBuffer& batch) noexcept {
   empty(batch);
 }
 
-// The list of headers is for readers outside: nothing is ever taken from it.
+// Adds the header to the list that tracers read from outside the process. Headers are never removed from it.
 void link(BatchBuffer& batch) noexcept {
   if (batch.linked) return;
   batch.linked = true;
@@ -124,7 +126,7 @@ void link(BatchBuffer& batch) noexcept {
                                         __ATOMIC_RELEASE, __ATOMIC_RELAXED));
 }
 
-// memcmp() of names and labels, without a call.
+// Compares bytes like memcmp(), but inline for 8 to 32 bytes, the usual size of names and labels.
 inline bool is_same(const void* one, const void* other, std::size_t size) noexcept {
   const auto differ = [&](std::size_t at) {
     std::uint64_t a;
@@ -138,7 +140,7 @@ inline bool is_same(const void* one, const void* other, std::size_t size) noexce
   return (differ(0) | differ(8) | differ(size - 16) | differ(size - 8)) == 0;
 }
 
-// Writes a text that is not in the batch yet to `at`.
+// Writes a text that the batch does not contain yet to `at`, and records where it is.
 __attribute__((noinline)) void write_text(BatchBuffer::WrittenText& written, const char* text, std::size_t size,
                                           std::uint32_t batch, std::size_t offset, unsigned char* at) noexcept {
   std::memcpy(at, text, size);
@@ -149,8 +151,8 @@ __attribute__((noinline)) void write_text(BatchBuffer::WrittenText& written, con
              {static_cast<unsigned short>(offset / 8), static_cast<unsigned short>(size)}};
 }
 
-// Writes one entry behind the others. Where few entries need something, it is passed by value to a function apart, and
-// comes back: it stays in registers.
+// Writes one entry after the others. Parts that few entries have are written by functions that are not inlined. They
+// take the writer by value and return it, so that it stays in registers.
 class EntryWriter {
  public:
   explicit EntryWriter(BatchBuffer& batch) noexcept
@@ -161,7 +163,7 @@ class EntryWriter {
 
   [[nodiscard]] nopspan_entry& entry() const noexcept { return *entry_; }
 
-  // Parts of an entry in the order of the NOPSPAN_EXTRA_* bits, before any text.
+  // Adds an optional part. Call it in the order of the NOPSPAN_EXTRA_* bits, before any text is written.
   template <class... Words>
   void extra(std::uint32_t bit, Words... words) noexcept {
     entry_->extras |= bit;
@@ -176,13 +178,14 @@ class EntryWriter {
     return written(size);
   }
 
-  // A text that other entries are likely to have too, so that it is in the batch once. Its bit is added to `bits`.
+  // Writes a text that other entries are likely to have too, unless the batch contains it already. Adds its bit to
+  // `bits`. The cache is found by the text's address.
   nopspan_text text_once(const char* text, std::size_t size, unsigned long* bits = nullptr) noexcept {
     if (size == 0) return {};
     BatchBuffer::WrittenText& written = batch_->written_texts[((reinterpret_cast<std::uintptr_t>(text) >> 3U) ^
                                                                (reinterpret_cast<std::uintptr_t>(text) >> 9U)) %
                                                               BatchBuffer::kWrittenTexts];
-    // The bytes too: what was a plug-in's name can be another's after a dlclose().
+    // The bytes must be compared too: after a dlclose() another text may be at the same address.
     if (written.batch == batch_->batch && written.text == text && written.where.length == size &&
         is_same(begin_ + std::size_t{written.where.offset} * 8, text, size)) {
       if (bits != nullptr) *bits |= written.bit;
@@ -194,7 +197,8 @@ class EntryWriter {
     return written.where;
   }
 
-  // Room for at most so many bytes as an entry may have, for somebody else to write; then how many they were.
+  // For texts that another function writes: it writes to room(), at most as many bytes as kMaxEntryBytes allows for.
+  // Then written() adds the `size` bytes that it wrote.
   [[nodiscard]] unsigned char* room() const noexcept { return at_; }
   nopspan_text written(std::size_t size) noexcept {
     const nopspan_text where{static_cast<unsigned short>(static_cast<std::size_t>(at_ - begin_) / 8),
@@ -204,7 +208,7 @@ class EntryWriter {
     return where;
   }
 
-  // The entry is whole.
+  // Publishes the entry to readers.
   void finish(std::uint64_t now_ns) noexcept {
     nopspan_thread& header = batch_->header;
     entry_->size = static_cast<unsigned>(at_ - reinterpret_cast<unsigned char*>(entry_));
@@ -222,7 +226,7 @@ class EntryWriter {
   unsigned char* at_;
 };
 
-// What spans and events have in common.
+// Writes the fixed fields that spans and events share, and clears the texts.
 inline void write_place(EntryWriter& out, const SpanState& state) noexcept {
   const Context& context = state.frame.context;
   nopspan_entry& entry = out.entry();
@@ -252,7 +256,7 @@ __attribute__((noinline)) EntryWriter write_labels(EntryWriter out, BatchBuffer&
   return out;
 }
 
-// What few have.
+// True if the entry needs write_more(), which few do.
 bool has_more(const SpanState& state) noexcept {
   return state.status != NOPSPAN_STATUS_OK || (state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0 || state.link_count > 0 ||
          ContextAccess::tracestate(state.frame.context) != 0;
@@ -294,7 +298,10 @@ inline void write_attributes(EntryWriter& out, const SpanState& state, bool at_e
   entry.attributes = out.written(encoded.size);
 }
 
-// Whether the requests of all entries have ended in the batch.
+// Updates the header's open_entries and request_bits for a new entry. The batch counts two kinds of entries whose root
+// span is not in it: `awaiting` for the latest root, which may still end in this batch, and `root_elsewhere` for
+// earlier ones. Because only the latest root is tracked, entries of an earlier one stay open even if it ends in this
+// batch.
 inline void note_root(BatchBuffer& batch, const nopspan_entry& entry) noexcept {
   batch.header.request_bits |= std::uint64_t{1} << (static_cast<unsigned char>(entry.trace_id[15]) % 64U);
   if (entry.root_id == 0) return;
@@ -315,7 +322,8 @@ inline void note_root(BatchBuffer& batch, const nopspan_entry& entry) noexcept {
   batch.header.open_entries = batch.root_elsewhere + batch.awaiting;
 }
 
-// A span that several requests link to: it is part of each of them, and they are still open.
+// For a span that links to several requests (for example a step of an engine): it belongs to each of them, and they are
+// still open.
 __attribute__((noinline)) void note_linked_requests(BatchBuffer& batch, const SpanState& span) noexcept {
   for (std::uint32_t i = 0; i < span.link_count; ++i) {
     batch.header.request_bits |= std::uint64_t{1} << (static_cast<unsigned char>(span.links[i].trace_id[15]) % 64U);
@@ -329,7 +337,8 @@ bool has_open_span() noexcept {
   return frame != nullptr;
 }
 
-// A batch that an entry can be written to; null: the entry is counted as discarded.
+// Returns the thread's batch, with room for an entry. If there is no memory for a buffer, returns null and counts the
+// entry as discarded.
 inline BatchBuffer* open_batch(ThreadState* thread) noexcept {
   BatchBuffer& batch = thread->batch;
   announce_once(thread);
@@ -358,7 +367,7 @@ void announce_thread(ThreadState* thread) noexcept {
     link(batch);
     begin_batches(thread);
   }
-  if (batch.header.next != batch.header.first) discard(batch);  // from before the gate fell
+  if (batch.header.next != batch.header.first) discard(batch);  // entries for an earlier tracer, which has detached
   batch.announced = true;
   batch.flushed_ns = 0;
   if (is_of_this_process(batch)) nopspan_site_batch(nullptr, 0, 0, 0, 0, &batch.header);
@@ -432,8 +441,8 @@ void end_batches(ThreadState* thread) noexcept {
   if (!batch.linked) return;
   const bool is_its_own = is_of_this_process(batch);
   if (is_its_own && batch_up()) {
-    // Entries that were discarded because there was no buffer have passed no site, and the header's next owner starts
-    // from zero.
+    // Entries that were discarded for lack of a buffer have not been reported, and the next owner of the header resets
+    // the count. So the header passes the site once more.
     const bool has_unreported =
         batch.announced && batch.header.discarded != 0 && batch.header.next == batch.header.first;
     if (has_unreported) nopspan_site_batch(nullptr, 0, 0, 0, 0, &batch.header);
@@ -455,7 +464,7 @@ void begin_batches(ThreadState* thread) noexcept {
   header.stream = thread->stream;
   header.discarded = 0;
   header.next = 0;
-  header.first = ~0UL;  // `first` must change, whatever it was
+  header.first = ~0UL;  // so that empty() changes `first`, and a concurrent reader discards what it has read
   empty(batch);
   publish(header.mark, thread->process_mark);
 }

@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The batch probe: a thread writes entries to a buffer of its own, and passes the site once for many. The form of an
-// entry and of a thread's header is in include/nopspan/probes.h.
+// The batch probe. A thread writes entries into its own buffer and passes the site once for many of them, because a hit
+// costs the program most of a microsecond. include/nopspan/probes.h defines an entry and a thread's header.
 //
-// A batch is flushed when no span is open on the thread and 1 ms has passed since the last flush, if an outermost span
-// has ended, or 100 ms if none has. It is also flushed when the buffer is full and when the thread ends. If a thread
-// holds entries for longer, because nothing more happens on it, a tracer reads them from the buffer.
+// When it flushes: a batch is flushed after an entry if no span is open on the thread and enough time has passed since
+// the last flush: 1 ms if the entry is a root span, otherwise 100 ms. So a batch usually has whole requests. A batch is
+// also flushed if the buffer might not hold another entry, and when the thread ends. After that, in later destructors
+// of the thread, each entry is flushed at once. If a thread emits nothing more before a flush is due, the collector
+// fetches the entries from the buffer.
+//
+// Why a fetch is safe: an entry holds no pointers. Its thread publishes `next` after the entry, and changes `first`
+// whenever it empties the buffer. A copy is valid if `first`, `mark` and `buffer` are the same before and after it.
+//
+// Limits: 32 KiB per thread and 256 MiB for all threads. If a thread gets no buffer, its entries are counted as
+// discarded. If the last tracer detaches, the entries in the buffer are counted as discarded too.
 #pragma once
 
 #include "emit/once_probes.h"
@@ -18,40 +26,42 @@
 namespace nopspan::detail {
 
 inline constexpr std::size_t kBatchBytes = 32U << 10U;
-// Of all threads together; what a thread without a buffer would write is counted as discarded.
+// The limit for the buffers of all threads together.
 inline constexpr std::size_t kMaxBatchesBytes = 256U << 20U;
 
-// All of these inside a LibraryGuard.
+// All functions below must be called inside a LibraryGuard.
 
-// Passes the site once with the thread's header alone, so that a tracer knows where it is.
+// Passes the batch site without entries, so that a tracer learns the address of the thread's header. This happens
+// before the thread's first span or entry, so that a tracer can fetch from a thread that never flushes.
 void announce_thread(ThreadState* thread) noexcept;
 inline void announce_once(ThreadState* thread) noexcept {
   if (__builtin_expect(batch_up() && !thread->batch.announced, 0)) announce_thread(thread);
 }
 
-// An ended span.
+// Adds an ended span to the batch.
 void batch_span(ThreadState* thread, const SpanState& span, const OnceProbes& fired) noexcept;
 
-// An event (NOPSPAN_ENTRY_EVENT and others) at `time_ns`; `value` and `number` as the kind has them.
+// Adds a point event, retry or gauge to the batch.
 struct PointEntry {
-  unsigned char kind;
-  std::uint64_t time_ns;
-  std::uint64_t value;
-  std::uint64_t number;
-  const char* name;    // of a gauge; null: the event's
-  const char* engine;  // of a gauge; null: the event's
+  unsigned char kind;     // NOPSPAN_ENTRY_*
+  std::uint64_t time_ns;  // CLOCK_MONOTONIC
+  std::uint64_t value;    // the retry's delay in ns, or the gauge's value
+  std::uint64_t number;   // the retry's attempt, or the gauge's maximum
+  const char* name;       // the gauge's name; null: the event's name
+  const char* engine;     // the gauge's engine; null: the event's label
 };
 void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& point) noexcept;
 
-// The gate is down: the thread's entries are discarded and counted, and its buffer is unmapped.
+// Called when the gate is down: discards and counts the thread's entries, and unmaps its buffer.
 void discard_batch(ThreadState* thread) noexcept;
 inline void discard_batch_if_down(ThreadState* thread) noexcept {
   if (__builtin_expect(thread->batch.announced && !batch_up(), 0)) discard_batch(thread);
 }
 
-// At the end of a thread: its entries are flushed.
+// Called at the end of a thread: flushes its entries and unmaps its buffer.
 void end_batches(ThreadState* thread) noexcept;
-// The thread state has a new thread or a new process. The entries in the buffer do not belong to it.
+// Called when the thread state belongs to a new thread, or to a new process after fork(). Drops the entries in the
+// buffer, because they do not belong to it.
 void begin_batches(ThreadState* thread) noexcept;
 
 }  // namespace nopspan::detail

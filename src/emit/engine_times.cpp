@@ -9,7 +9,7 @@
 namespace nopspan::detail {
 namespace {
 
-// Up to here a double is exact.
+// The largest count up to which a double is exact.
 constexpr std::uint64_t kMostTokens = std::uint64_t{1} << 53U;
 
 void add(SpanState& span, std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept {
@@ -39,7 +39,7 @@ void add_time_to_first_token(SpanState& span) noexcept {
   measure(span, "ttft_ns", time_to_first_token(span));
 }
 
-// Those that were given at the start, and are on the start's event alone.
+// Repeats the times that were given at the start, because handlers have seen them only with the start event.
 void add_times(SpanState& span) noexcept {
   const EngineTimes& times = span.engine;
   const auto add_known = [&](std::string_view key, const std::uint64_t& field) {
@@ -50,7 +50,7 @@ void add_times(SpanState& span) noexcept {
   add_known("decode_ns", times.decode_ns);
 }
 
-// The first token is the prefill's: decoding makes the others.
+// The prefill makes the first token. Decoding makes the others, so they are one fewer than output_tokens.
 void add_decode_rate(SpanState& span) noexcept {
   std::uint64_t output = span.output_tokens;
   if ((span.engine.known & engine_bit(span.engine, span.engine.decode_ns)) == 0 || output < 2) return;

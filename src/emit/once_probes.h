@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// OnceProbes that have probes of their own: each is told once, by the innermost span that has it.
+// The probes that fire once for a fact: `tokens` for token usage and `tool_call` for a tool call. Several nested spans
+// may carry the same fact, so only the innermost of them fires the probe. It marks its ancestors (given_contexts.h).
 #pragma once
 
 #include "state/span_state.h"
@@ -7,7 +8,7 @@
 
 namespace nopspan::detail {
 
-// The probes for which an ended span is the innermost.
+// The probes that an ended span fires, because it is the innermost span with the fact.
 struct OnceProbes {
   bool tokens = false;
   bool tool_call = false;
@@ -19,8 +20,8 @@ inline bool has_once_probes(const SpanState& span) noexcept {
          span.usage_below.load(std::memory_order_relaxed) || span.tool_below.load(std::memory_order_relaxed);
 }
 
-// At the end of a span: fires `tokens` and `tool_call`, unless a span inside it has fired them, and `engine_request`.
-// `enclosing` are the scopes around the span on this thread. Inside a LibraryGuard.
+// Called at the end of a span, inside a LibraryGuard. Fires `tokens` and `tool_call`, unless a span inside this one has
+// fired them, and `engine_request`. `enclosing` is the innermost scope around the span on this thread.
 OnceProbes fire_once_probes(ThreadState* thread, SpanState& span, const Frame* enclosing) noexcept;
 
 }  // namespace nopspan::detail

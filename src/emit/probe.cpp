@@ -38,8 +38,8 @@ NOPSPAN_SITE(gauge);
 namespace nopspan::detail {
 namespace {
 
-// A BPF program cannot fault a page in: a string that was never touched would arrive empty. Strings here are at most 63
-// bytes, so that first and last byte cover their pages.
+// Faults in the pages of a string, because a BPF program cannot: it would read a string that was never touched as
+// empty. Strings here have at most 63 bytes, so the first and the last byte cover all their pages.
 void touch(const char* text, std::size_t size) noexcept {
   const volatile char* bytes = text;
   (void)bytes[0];
@@ -54,7 +54,7 @@ struct Strings {
   char tracestate[kMaxTracestateBytes + 1];
 };
 
-// What all records have in common. `strings` lives as long as the record.
+// Fills the fields that all records have. The record points into `strings`, which must live as long as it.
 void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Probe probe, Strings& strings) noexcept {
   record.size = offsetof(nopspan_span, reserved);
   record.flags = span.flags;
@@ -118,7 +118,7 @@ void attach_attributes(nopspan_span& record, ThreadState* thread, const SpanStat
   record.attributes_bytes = encoded.size;
 }
 
-// Keeps the record in memory up to the site: what it points at is read by a BPF program, not by this one.
+// Makes the compiler store the record before the site, because only a BPF program reads it.
 void finish(const void* record) noexcept { __asm__ volatile("" : : "r"(record) : "memory"); }
 
 struct Record {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel's side of an event: filling the record and passing the site.
+// The per-event probes: each function fills a record and passes a site. All must be called inside a LibraryGuard.
 #pragma once
 
 #include "state/span_state.h"
@@ -9,12 +9,13 @@
 
 namespace nopspan::detail {
 
-// The probes of a span. Inside a LibraryGuard.
+// The probes of a span.
 void fire_span_start(ThreadState* thread, SpanState& span) noexcept;
-// span_stop; for an exception span_exception too.
+// Fires span_stop. If the span ended with an exception, also fires span_exception.
 void fire_span_end(ThreadState* thread, SpanState& span) noexcept;
 
-// The probes of single events. The record is that of the span they belong to. Inside a LibraryGuard.
+// The probes of point events, retries and gauges, and of single facts. The record is that of the span or event that
+// they belong to.
 void fire_event(ThreadState* thread, SpanState& event, std::uint64_t time_ns) noexcept;
 void fire_retry(ThreadState* thread, SpanState& event, std::uint64_t time_ns) noexcept;
 void fire_first_token(ThreadState* thread, SpanState& span, std::uint64_t tokens_so_far) noexcept;
