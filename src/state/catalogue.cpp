@@ -25,7 +25,7 @@ using detail::Catalogue;
 using detail::CatalogueSpan;
 using detail::Shape;
 
-// Of each catalogue together.
+// Sorted by catalogue.
 constexpr CatalogueSpan kSpans[] = {
     {"llm.chat", Catalogue::llm, Shape::standard, SpanKind::client, "chat"},
     {"llm.generate", Catalogue::llm, Shape::standard, SpanKind::client, "chat"},
@@ -45,13 +45,13 @@ constexpr CatalogueSpan kSpans[] = {
     {"engine.step", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
 };
 constexpr std::string_view kLlmPrefix = "llm.";
-constexpr std::string_view kPrefixes[] = {kLlmPrefix, "agent.", "engine."};  // as in Catalogue
+constexpr std::string_view kPrefixes[] = {kLlmPrefix, "agent.", "engine."};  // in the order of Catalogue
 
 bool has_prefix(std::string_view name, std::string_view prefix) noexcept {
   return name.substr(0, prefix.size()) == prefix;
 }
 
-// The catalogue whose prefix the name has; false if none.
+// Sets `catalogue` to the one whose prefix the name has. False if there is none.
 bool find_catalogue(std::string_view name, Catalogue& catalogue) noexcept {
   for (unsigned i = 0; i < 3; ++i) {
     if (!has_prefix(name, kPrefixes[i])) continue;
@@ -61,7 +61,7 @@ bool find_catalogue(std::string_view name, Catalogue& catalogue) noexcept {
   return false;
 }
 
-// Hashes of names that were reported. Bounded: what finds no place is not logged, only counted.
+// Hashes of the unknown names that were logged. If the table is full, further names are counted but not logged.
 constexpr std::size_t kReported = 64;
 std::atomic<std::uint64_t> reported[kReported];
 
@@ -89,7 +89,7 @@ std::string unknown_message(std::string_view last, Catalogue catalogue) {
   return message;
 }
 
-// Not made of kSpans: these are in the order of the documents.
+// Not generated from kSpans, because these are in the order of the documents.
 constexpr std::string_view kLlmEvents[] = {"llm.generate.start", "llm.generate.stop", "llm.generate.exception",  //
                                            "llm.stream.start",   "llm.stream.stop",   "llm.stream.exception",    //
                                            "llm.step.start",     "llm.step.stop",     "llm.step.exception",      //
@@ -123,11 +123,11 @@ void check_catalogue(const Interned& name) noexcept {
   if (!find_catalogue(text, catalogue)) return;
   count(counters.names_unknown);
   const ThreadState* thread = locals.state;
-  if (thread != nullptr && thread->busy) return;  // a signal handler interrupted the library, and maybe the log
+  if (thread != nullptr && thread->busy) return;  // a signal handler that may have interrupted the log
   if (!first_report(text)) return;
   log_line(LogLevel::warning, [&] {
     const std::string_view last = text.substr(kPrefixes[static_cast<unsigned>(catalogue)].size());
-    return unknown_message(printable(last, kMaxLogTextBytes, "\""), catalogue) + "; it is emitted all the same";
+    return unknown_message(printable(last, kMaxLogTextBytes, "\""), catalogue) + "; it is emitted anyway";
   });
 }
 
@@ -150,7 +150,7 @@ void throw_unknown_span(Text name) {
 }
 
 Name event_name(Text suffix) noexcept {
-  char text[256];  // a longer name is cut to far less
+  char text[256];  // enough, because intern() truncates names to 63 bytes
   std::memcpy(text, kLlmPrefix.data(), kLlmPrefix.size());
   const std::size_t size = std::min(suffix.size(), sizeof(text) - kLlmPrefix.size());
   if (size > 0) std::memcpy(text + kLlmPrefix.size(), suffix.data(), size);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The spans that nopspan knows by name: how they look to handlers, what they are to the GenAI conventions, and what the
-// compiler cannot check.
+// The table of the spans that nopspan knows by name: which measurements handlers see, their kind, and their operation
+// in the GenAI conventions. It also reports unknown names under a catalogue's prefix, which the compiler cannot check.
 #pragma once
 
 #include "fields/attribute_keys.h"
@@ -14,12 +14,12 @@
 
 namespace nopspan::detail {
 
-// What handlers see of a span.
+// The events and measurements that handlers see of a span.
 enum class Shape : std::uint8_t {
   standard,    // .start: system_time, monotonic_time; .stop, .exception: duration, monotonic_time
   agent,       // .start: system_time; .stop, .exception: duration
   compaction,  // .start and .stop: system_time; no .exception
-  iteration,   // _start (a name of its own): system_time; nothing at its end
+  iteration,   // _start (its own event name): system_time; no event at its end
 };
 
 struct CatalogueSpan {
@@ -27,11 +27,11 @@ struct CatalogueSpan {
   Catalogue catalogue;
   Shape shape;
   SpanKind kind;
-  std::string_view
-      operation;  // as genai::start() takes it: "chat", "image"; "" if it is no operation of the conventions
+  std::string_view operation;  // as in genai::start(), for example "chat"; "" if the conventions have none for it
 };
 
-// Whether a name begins as the catalogues' do (llm., agent., engine.): their first two letters tell nearly all others.
+// False if the name cannot be under a catalogue's prefix (llm., agent., engine.). Compares only the first two letters,
+// which rules out most other names.
 inline bool may_be_in_catalogue(std::string_view name) noexcept {
   if (name.size() < 2) return false;
   const auto letters = [](const char* two) { return two[0] | two[1] << 8; };
@@ -42,8 +42,8 @@ inline bool may_be_in_catalogue(std::string_view name) noexcept {
 // Null for a name that is in no catalogue.
 const CatalogueSpan* find_catalogue_span(std::string_view name) noexcept;
 
-// For a span that find_catalogue_span() did not find: under a catalogue's prefix ("llm.chats") it is counted, and
-// logged once.
+// Call it for a span that find_catalogue_span() did not find. If the name has a catalogue's prefix ("llm.chats"), it is
+// counted, and logged once per name.
 void check_catalogue(const Interned& name) noexcept;
 
 }  // namespace nopspan::detail

@@ -24,7 +24,7 @@ using detail::kTraceIdBytes;
 
 constexpr std::uint8_t kSampledFlag = 1;
 
-// A context over ids that were made now. Works with no thread state too.
+// A context of a new request. If there is no memory for a thread state, its id comes from system_random().
 Context fresh() noexcept {
   Context context;
   if (detail::ThreadState* thread = detail::thread_state(); thread != nullptr) {
@@ -45,8 +45,8 @@ std::uint64_t read_span_id(std::string_view hex, bool& valid) noexcept {
   return valid ? id : 0;
 }
 
-// The header's fields; false where it is malformed. Version 00 is exactly these 55 characters; of a later version they
-// come first and a dash follows (W3C Trace Context, 3.2.4 and 4.3).
+// Parses a traceparent header. False if it is malformed. Version 00 has exactly 55 characters. A later version begins
+// with the same 55 characters and may continue after a dash (W3C Trace Context, sections 3.2.4 and 4.3).
 bool parse_traceparent(std::string_view header, Context& context) noexcept {
   constexpr std::size_t kSize = 55;
   if (header.size() < kSize || header[2] != '-' || header[35] != '-' || header[52] != '-') return false;
@@ -140,7 +140,8 @@ FixedString<55> Context::traceparent() const noexcept {
   text[2] = '-';
   detail::encode_hex(trace_id_, kTraceIdBytes, text + 3);
   text[35] = '-';
-  // A parent id may not be zero. Where no span has begun it is a function of the trace id, so that it stays the same.
+  // A parent id must not be zero. If no span has begun, it is derived from the trace id, so that every call returns the
+  // same one.
   unsigned char parent[8];
   for (unsigned i = 0; i < 8; ++i) {
     parent[i] = span_id_ != 0 ? static_cast<unsigned char>(span_id_ >> (56U - 8U * i)) : trace_id_[8 + i];
@@ -148,7 +149,7 @@ FixedString<55> Context::traceparent() const noexcept {
   if (detail::all_zero(parent, sizeof(parent))) parent[7] = 1;
   detail::encode_hex(parent, sizeof(parent), text + 36);
   text[52] = '-';
-  // Flags that this version does not define are passed on only with a header that goes out as it came in.
+  // Flags that this version does not define are sent only if the context came unchanged from a traceparent.
   const unsigned char flags = (bits_ & kRemote) != 0 ? trace_flags_ : trace_flags_ & 3U;
   detail::encode_hex(&flags, 1, text + 53);
   return FixedString<55>(std::string_view(text, sizeof(text)));

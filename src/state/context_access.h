@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parts of a Context, for the library.
+// Access to the private parts of a Context, for the library.
 #pragma once
 
 #include "state/identity.h"
@@ -16,7 +16,7 @@ struct ContextAccess {
   static constexpr std::uint8_t kForeign = Context::kForeign;
   static constexpr std::uint8_t kUntraced = Context::kUntraced;
   static constexpr std::uint8_t kUnrecorded = Context::kUnrecorded;
-  enum Label : std::uint8_t { engine, model, tenant, extra };  // extra and two more: labels.h
+  enum Label : std::uint8_t { engine, model, tenant, extra };  // `extra` is the first of three: labels.h
 
   static unsigned char (&trace_id(Context& c))[kTraceIdBytes] { return c.trace_id_; }
   static const unsigned char (&trace_id(const Context& c))[kTraceIdBytes] { return c.trace_id_; }

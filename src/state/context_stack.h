@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The calling thread's stack of contexts: those of its spans, and those that were attached. Each has a Frame.
+// The calling thread's context stack: the contexts of its open spans, and contexts that the application made current.
+// Each has a Frame. The frames are linked from the innermost (locals.top) to the outermost, and each is inside the
+// object that it belongs to, so that nothing is allocated.
 #pragma once
 
 #include "state/span_state.h"
@@ -11,7 +13,7 @@
 
 namespace nopspan::detail {
 
-// Drops from the top of the stack what was ended on another thread.
+// Removes from the top of the stack the spans that another thread has ended, and releases them. Returns the new top.
 Frame* drop_ended() noexcept;
 bool remove_inner_frame(Frame* frame) noexcept;
 
@@ -30,7 +32,7 @@ inline bool remove_frame(Frame* frame) noexcept {
   locals.top = frame->below;
   return true;
 }
-// The scope of a span, where that is on this thread's stack.
+// The frame of the span with this id. Null if it is not on this thread's stack.
 const Frame* find_scope(std::uint64_t span_id) noexcept;
 
 }  // namespace nopspan::detail

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sink that Fields writes to. A span and an event are the same to it.
+// The object that Fields writes to: the common part of a span and an event.
 #pragma once
 
 #include "base/clean_text.h"
@@ -16,37 +16,37 @@ namespace nopspan::detail {
 
 inline constexpr std::size_t kMaxLinks = 128;
 
-// What only an inference server's request has.
+// The times and counts that only a request of an inference server has.
 struct EngineTimes {
   std::uint64_t arrival_ns = 0, queue_ns = 0, prefill_ns = 0, decode_ns = 0;
   std::uint64_t prefill_tokens = 0, decode_tokens = 0, preemptions = 0;
-  std::uint8_t known = 0;  // which were given: engine_bit()
+  std::uint8_t known = 0;  // engine_bit() of each field that was set
 };
 inline std::uint8_t engine_bit(const EngineTimes& times, const std::uint64_t& field) noexcept {
   return static_cast<std::uint8_t>(1U << static_cast<unsigned>(&field - &times.arrival_ns));
 }
 
 struct FieldSink {
-  // Texts are begun and not cleared: this is made for every span.
+  // Only the first byte of a text is set, because this constructor runs for every span.
   FieldSink() noexcept { tool_name[0] = retry_reason[0] = '\0'; }
 
-  // In the order in which they are cleared with the fewest stores.
+  // This order needs the fewest stores to clear.
   std::uint32_t flags = 0;  // NOPSPAN_FLAG_*
   std::uint32_t link_count = 0;
-  nopspan_link* links = nullptr;  // kMaxLinks of them, made when first needed
+  nopspan_link* links = nullptr;  // an array of kMaxLinks, allocated at first use
   std::uint64_t input_tokens = 0, output_tokens = 0, cached_tokens = 0, reasoning_tokens = 0;
   std::uint64_t retry_delay_ns = 0, retry_attempt = 0;
   EngineTimes engine;
-  std::uint8_t usage_keys = 0;  // which of the tokens are set, from the first one's bit on
-  std::uint8_t keys = 0;        // AttributeKey::Of: whose keys its fields have
+  std::uint8_t usage_keys = 0;  // a bit for each of the four token counts that is set; input_tokens is bit 0
+  std::uint8_t keys = 0;        // AttributeKey::Of: the known keys that have a meaning here
   bool has_tool = false;
   bool has_engine_times = false;
-  bool keeps_content = false;  // a handler may want it, or probes may
+  bool keeps_content = false;  // content is stored, because a handler or a probe may get it
   bool is_span = true;
   char tool_name[kMaxNameBytes + 1];
   char retry_reason[kMaxNameBytes + 1];
   FieldBuffer fields;
-  Frame frame;  // its context, and its place on its thread's stack
+  Frame frame;  // its context, and its place on its thread's context stack
 };
 
 }  // namespace nopspan::detail

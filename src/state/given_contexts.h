@@ -1,6 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The spans whose context was given away. Spans below such a span may run on other threads or be async. They find it
-// here by its id, to report that they have fired a probe that fires once (emit/once_probes.h).
+// A table of the spans whose context was given away. Spans below such a span may run on other threads or be async. They
+// find it here by its id, to report that they have fired a probe that fires once (emit/once_probes.h).
+//
+// How it works: a span's id selects 32 places of the table, and its entry is in one of them. A word of the entry holds
+// the id, but its last three bits hold the facts that were reported and whether the span has ended. An ended span's
+// entry stays until another span needs the place, because a span below may end later and need the parent id in it.
+//
+// Why it is safe: there are no locks. add() owns a place after its word was exchanged for kTaken, and publishes the id
+// after the parent id. mark() reads the parent id, then exchanges the word. The exchange fails if the place was reused
+// in between.
+//
+// Limits: 8192 entries. If all 32 places are taken by open spans, the span is counted (facts_untracked), and a probe
+// may fire for it although a span below has fired that probe.
 #pragma once
 
 #include "state/span_state.h"
@@ -11,12 +22,9 @@
 
 namespace nopspan::detail {
 
-// An entry is a span's id, whose last three bits give way to what is known of the span. It stands in one of the places
-// that follow from the id, and is looked up there alone, so an empty place disturbs no other entry. The entry of an
-// ended span stays until its place is needed, because a span that began inside it may end later and need its parent.
 class GivenContexts {
  public:
-  // What a span below has reported.
+  // The facts that a span below may report.
   static constexpr std::uint64_t kUsage = 1, kTool = 2, kFacts = kUsage | kTool;
 
   // False if all places are taken.
@@ -25,7 +33,7 @@ class GivenContexts {
   // Adds facts to a span and sets `parent_id` to its parent. False if the span has no entry.
   bool mark(std::uint64_t id, std::uint64_t facts, std::uint64_t& parent_id) noexcept;
 
-  // The span has ended. Returns the facts that were reported to it.
+  // Marks the span as ended. Returns the facts that were reported to it.
   std::uint64_t end(std::uint64_t id) noexcept;
 
  private:
@@ -33,7 +41,7 @@ class GivenContexts {
   static constexpr std::size_t kPlaces = 32;
   static constexpr std::uint64_t kEnded = 4;
   static constexpr std::uint64_t kBits = kFacts | kEnded;
-  static constexpr std::uint64_t kTaken = kFacts;  // no span's: an id without its last bits is not 0
+  static constexpr std::uint64_t kTaken = kFacts;  // a place that is being written; not the word of any span
 
   struct Place {
     std::atomic<std::uint64_t> word{0};
@@ -45,10 +53,10 @@ class GivenContexts {
 };
 extern GivenContexts given_contexts;
 
-// The application has asked for the span's context.
+// Called when the application takes the span's context. Adds the span to the table if a tracer wants these probes.
 void note_given(SpanState& span) noexcept;
 
-// For a span that ends without fire_once_probes().
+// Called for a span that ends without fire_once_probes().
 void forget_given(SpanState& span) noexcept;
 
 }  // namespace nopspan::detail

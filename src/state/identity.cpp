@@ -58,7 +58,7 @@ bool decode_request_id(std::string_view text, unsigned char (&out)[kTraceIdBytes
     values[i] = base64_value(text[i]);
     if (values[i] < 0) return false;
   }
-  if ((values[21] & 15) != 0) return false;  // would not convert back
+  if ((values[21] & 15) != 0) return false;  // unused bits: encode_request_id() writes them as 0
   for (std::size_t i = 0; i < 5; ++i) {
     const int* v = values + 4 * i;
     out[3 * i] = static_cast<unsigned char>((v[0] << 2) | (v[1] >> 4));

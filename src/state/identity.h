@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ids: where their bytes come from and how they are written.
+// Trace ids, span ids and request ids: how they are generated and encoded.
 #pragma once
 
 #include "thread/thread_state.h"
@@ -13,9 +13,9 @@ namespace nopspan::detail {
 inline constexpr std::size_t kTraceIdBytes = 16;
 inline constexpr std::size_t kRequestIdChars = 22;
 
-// 16 bytes of getrandom(2), not all zero, from the thread's pool of them.
+// Makes a trace id: 16 bytes of getrandom(2), not all zero. A thread fetches 512 bytes at a time.
 void make_trace_id(ThreadState* thread, unsigned char (&out)[kTraceIdBytes]) noexcept;
-// Not zero; from the thread's generator.
+// Makes a span id: not zero, from the thread's pseudo-random generator.
 inline std::uint64_t make_span_id(ThreadState* thread) noexcept {
   const auto rotate_left = [](std::uint64_t x, unsigned k) { return (x << k) | (x >> (64U - k)); };
   std::uint64_t* const state = thread->random;
@@ -33,16 +33,16 @@ inline std::uint64_t make_span_id(ThreadState* thread) noexcept {
   }
 }
 
-// URL-safe Base64 without padding; writes 22 characters.
+// Encodes a trace id as a request id: 22 characters of URL-safe Base64, without padding and without a NUL.
 void encode_request_id(const unsigned char (&id)[kTraceIdBytes], char* out) noexcept;
-// False unless `text` is 22 characters that encode_request_id() could have written, of an id that is not all zero.
+// Decodes a request id. False unless encode_request_id() could have written `text` for an id that is not all zero.
 bool decode_request_id(std::string_view text, unsigned char (&out)[kTraceIdBytes]) noexcept;
 
 void encode_hex(const unsigned char* bytes, std::size_t size, char* out) noexcept;
-// Exactly 2*size hexadecimal digits; upper case only where `upper_too`.
+// False unless `text` has exactly 2 * size hexadecimal digits. Digits in upper case are accepted only if `upper_too`.
 bool decode_hex(std::string_view text, unsigned char* out, std::size_t size, bool upper_too) noexcept;
 
-// The trace id of a request id of another shape: FNV-1a, 128 bits, big-endian; never all zero.
+// The trace id for a request id that is not in the canonical form: its 128-bit FNV-1a hash, big-endian, never all zero.
 void hash_request_id(std::string_view text, unsigned char (&out)[kTraceIdBytes]) noexcept;
 
 bool all_zero(const unsigned char* bytes, std::size_t size) noexcept;

@@ -14,7 +14,9 @@ namespace nopspan {
 namespace detail {
 namespace {
 
-// Open addressing over pointers that are set once and never change: no lock, so that fork() cannot leave one behind.
+// A hash set with open addressing. Slots are pointers to immutable entries. Each is set once, by compare-and-swap, and
+// never changes or is freed. So readers and writers need no lock, and fork() cannot leave one locked. At most half of
+// the slots are used, so a search always ends.
 class InternTable {
  public:
   static constexpr std::size_t kCapacity = 4096;
@@ -24,11 +26,11 @@ class InternTable {
     std::uint64_t hash;
     std::uint32_t size;
     std::uint32_t number;
-    // The text and a NUL lie behind the entry.
+    // The text and a NUL follow the entry in memory.
     [[nodiscard]] const char* text() const noexcept { return reinterpret_cast<const char*>(this + 1); }
   };
 
-  // Null when the table is full, or memory is.
+  // Null if the table is full or memory runs out.
   const Entry* intern(std::string_view text) noexcept {
     const std::uint64_t hash = hash_bytes(text);
     Entry* made = nullptr;
@@ -43,7 +45,7 @@ class InternTable {
         }
       }
       if (there->hash == hash && std::string_view(there->text(), there->size) == text) {
-        if (made != nullptr) {  // somebody else was faster; its number stays unused
+        if (made != nullptr) {  // another thread was faster; the number of `made` stays unused
           std::free(made);
         }
         return there;
@@ -85,10 +87,10 @@ constexpr std::uint16_t kFirstLabel = 2;  // numbers 0 and 1 are "" and "other"
 
 constexpr std::string_view kOverflowName = "nopspan.overflow";
 
-// The cleaned form of a name, from the table.
+// The valid form of a name, interned.
 Interned intern_clean(std::string_view text) noexcept {
   char cleaned[kMaxNameBytes + 1];
-  while (!text.empty() && text.back() == '\0') text.remove_suffix(1);  // an array that is longer than its text
+  while (!text.empty() && text.back() == '\0') text.remove_suffix(1);  // a char array that is longer than its text
   std::string_view name = text;
   if (text.empty()) {
     count(counters.names_invalid);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bounded tables of strings that live as long as the program: names, and the labels that contexts carry by number.
+// Bounded tables of strings that live as long as the program: names, and the labels that contexts refer to by number.
+// Each table holds up to 4096 strings.
 #pragma once
 
 #include "base/clean_text.h"
@@ -18,14 +19,14 @@ struct Interned {
   std::size_t size;
 };
 
-// `name` as it may leave the process: itself, or a cleaned copy (counted).
+// Returns `name` itself if it is valid, otherwise an interned and repaired copy (counted).
 Interned clean_unusual_name(const Name& name) noexcept;
 inline Interned clean_name(const Name& name) noexcept {
   return __builtin_expect(is_usual_name(name.view()), 1) ? Interned{name.data(), name.size()}
                                                          : clean_unusual_name(name);
 }
 
-// Labels by number. 0 is "" and 1 is "other", which any label over the bound (4094 different ones) becomes, counted.
+// Labels by number. 0 is "" and 1 is "other". If the table is full, a new label becomes "other" and is counted.
 inline constexpr std::uint16_t kNoLabel = 0;
 std::uint16_t intern_label(std::string_view text) noexcept;
 Interned label(std::uint16_t number) noexcept;

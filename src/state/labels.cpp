@@ -15,7 +15,7 @@ namespace nopspan {
 namespace detail {
 namespace {
 
-// Numbers of labels; set once and never changed.
+// The keys, as numbers of interned labels. Each is set once and never changes.
 std::atomic<std::uint16_t> keys[kExtraLabels];
 
 constexpr std::size_t kNone = kExtraLabels;
@@ -25,7 +25,7 @@ std::string_view text_of(std::uint16_t number) noexcept {
   return {text.text, text.size};
 }
 
-// kNone: none has that key yet.
+// The index of a key that was taken, or kNone.
 std::size_t find_key(std::string_view key) noexcept {
   for (std::size_t i = 0; i < kExtraLabels; ++i) {
     const std::uint16_t number = keys[i].load(std::memory_order_acquire);
@@ -35,12 +35,12 @@ std::size_t find_key(std::string_view key) noexcept {
   return kNone;
 }
 
-// The place of the key, taken if there is one left; else kNone.
+// The index of a key. If the key is new, it takes the next free place. kNone if no place is free.
 std::size_t take_key(std::string_view key) noexcept {
   const std::size_t there = find_key(key);
   if (there != kNone || keys[kExtraLabels - 1].load(std::memory_order_relaxed) != kNoLabel) return there;
   const std::uint16_t number = intern_label(key);
-  if (text_of(number) != key) return kNone;  // over the bound of labels
+  if (text_of(number) != key) return kNone;  // the table of labels is full
   for (std::size_t i = 0; i < kExtraLabels; ++i) {
     std::uint16_t taken = kNoLabel;
     if (keys[i].compare_exchange_strong(taken, number, std::memory_order_acq_rel) || taken == number) return i;
@@ -71,7 +71,7 @@ void put_label(FieldSink* sink, Text key, Text value) noexcept {
     return;
   }
   ContextAccess::label(sink->frame.context, extra_label(place)) = intern_label(value.view());
-  // As an attribute it comes from the context, on this span as on those below it.
+  // kAdded, because the attribute is made from the context, for this span and for the spans below it.
   const bool written = value.is_null() ? sink->fields.put_null(name, FieldEntry::kAdded)
                                        : sink->fields.put_string(name, value.view(), FieldEntry::kAdded);
   count_unless(written);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The labels of a context beside engine, model and tenant: three keys, the first ones that the process uses.
+// The extra labels of a context, beyond engine, model and tenant. There are three keys: the first three that the
+// process uses. A label with any other key becomes a field of its span alone, and is counted.
 #pragma once
 
 #include "state/context_access.h"
@@ -16,10 +17,10 @@ constexpr ContextAccess::Label extra_label(std::size_t i) noexcept {
   return static_cast<ContextAccess::Label>(ContextAccess::extra + i);
 }
 
-// The key that was taken i-th; empty while there is none. It lives as long as the program.
+// The i-th key, or an empty text if it is not taken yet. It lives as long as the program.
 Interned extra_label_key(std::size_t i) noexcept;
 
-// Whether it has any, engine, model and tenant included.
+// True if the context has any label, including engine, model and tenant.
 inline bool has_labels(const Context& context) noexcept { return ContextAccess::has_labels(context); }
 
 inline bool has_extra_labels(const Context& context) noexcept {
@@ -30,7 +31,7 @@ inline bool has_extra_labels(const Context& context) noexcept {
 }
 
 // Calls `each(key, value)` for the extra labels of a context, in the order in which their keys were first used. Both
-// are clean, end with a NUL and live as long as the program.
+// texts are valid, end with a NUL and live as long as the program.
 template <class Each>
 void for_each_extra_label(const Context& context, const Each& each) {
   for (std::size_t i = 0; i < kExtraLabels; ++i) {

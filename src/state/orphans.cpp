@@ -18,17 +18,17 @@
 namespace nopspan::detail {
 namespace {
 
-constexpr std::uint64_t kDoubtNs = 1'000'000'000;
-constexpr std::uint64_t kKnownChildDoubtNs = 60'000'000'000;
+constexpr std::uint64_t kDoubtNs = 1'000'000'000;             // for any name
+constexpr std::uint64_t kKnownChildDoubtNs = 60'000'000'000;  // for names that were seen as a child's
 constexpr std::uint64_t kUpAtLoad = 1;
 constexpr std::uint64_t kTickNs = 10'000'000;  // USER_HZ is 100 on both platforms
 
-// When the gate was first seen up, CLOCK_MONOTONIC; 0: not yet, or it was seen down since.
+// When the gate was first seen up (CLOCK_MONOTONIC), or kUpAtLoad. 0 if it was not seen up since it was last seen down.
 std::atomic<std::uint64_t> raised_at{0};
-// The youngest thread when this process raised it itself; 0: it did not, or that cannot be told.
+// The id of the youngest thread when attach() raised the gate. 0 if a tracer raised it, or if the id is unknown.
 std::atomic<long> youngest_then{0};
 
-// Hashes of names that were seen as a span's child. Bounded; a name that finds no place stays unknown.
+// Hashes of the names that were seen as a span's child. If a name finds no place, it stays unknown.
 constexpr std::size_t kNames = 1024;
 constexpr std::size_t kProbesLength = 16;
 std::atomic<std::uint64_t> child_names[kNames];
@@ -45,7 +45,7 @@ bool is_child_name(const Interned& name) noexcept {
   return false;
 }
 
-// The beginning of a file of /proc as a string; false if there is none.
+// Reads the beginning of a file of /proc as a string. False if it cannot be read.
 template <std::size_t N>
 bool read_proc(const char* path, char (&text)[N]) noexcept {
   const NoCancellation no_cancellation;
@@ -57,7 +57,7 @@ bool read_proc(const char* path, char (&text)[N]) noexcept {
   return size > 0;
 }
 
-// The thread that was started last, in this pid namespace.
+// The id of the thread or process that was started last in this pid namespace: the last field of /proc/loadavg.
 long youngest_thread() noexcept {
   char text[128];
   if (!read_proc("/proc/loadavg", text)) return 0;
@@ -65,11 +65,11 @@ long youngest_thread() noexcept {
   return last == nullptr ? 0 : std::strtol(last, nullptr, 10);
 }
 
-// When the calling thread was started, on CLOCK_MONOTONIC and at the latest 10 ms too early; 0 if that cannot be told.
+// When the calling thread was started (CLOCK_MONOTONIC), at most 10 ms too early. 0 if that is unknown.
 std::uint64_t thread_started_ns(std::uint64_t now_ns) noexcept {
   char text[1024];
   if (!read_proc("/proc/thread-self/stat", text)) return 0;
-  const char* at = std::strrchr(text, ')');  // the command's name may hold anything
+  const char* at = std::strrchr(text, ')');  // the last one, because the command's name may contain any character
   for (int field = 2; at != nullptr && field < 22; ++field) at = std::strchr(at + 1, ' ');  // 22: starttime
   if (at == nullptr) return 0;
   timespec boot;
@@ -89,20 +89,20 @@ std::uint64_t raise_time(std::uint64_t now_ns) noexcept {
 }
 
 bool started_before(std::uint64_t raised, std::uint64_t now_ns) noexcept {
-  // The gate was down when the library was loaded, on this thread or before it.
+  // The gate was down when the library was loaded, and the main thread existed then.
   if (syscall(SYS_gettid) == getpid()) return true;
-  // The kernel tells the start in ticks, rounded down. One that began in the tick of the raise is taken for older, but
-  // for those that are known to be younger: "attach, then start the threads" is what programs do.
+  // The kernel reports the start in ticks of 10 ms, rounded down. A thread that began in the tick of the raise counts
+  // as older, unless its id shows that it is younger. Programs typically call attach() and then start their threads.
   const std::uint64_t started = thread_started_ns(now_ns);
   if (started > raised || started + kTickNs <= raised) return started <= raised;
   const long youngest = youngest_then.load(std::memory_order_relaxed);
   return youngest == 0 || syscall(SYS_gettid) <= youngest;
 }
 
-// Whether this thread ran before the gate was raised, and nothing has ended the doubt since.
+// True if this thread ran before the gate was raised, and its doubt has not ended since.
 bool began_before(ThreadState* thread, std::uint64_t raised, std::uint64_t now_ns) noexcept {
   if (raised == kUpAtLoad) return false;
-  if (thread->doubt_since_ns != raised) {  // the first time that is asked since then
+  if (thread->doubt_since_ns != raised) {  // the first call on this thread since the gate was raised
     thread->doubt_since_ns = raised;
     thread->in_doubt = started_before(raised, now_ns);
   }
@@ -116,7 +116,8 @@ void note_gate_raised() noexcept {
   const std::uint64_t now_ns = monotonic_ns();
   youngest_then.store(youngest_thread(), std::memory_order_relaxed);
   raised_at.store(now_ns, std::memory_order_release);
-  if (ThreadState* thread = thread_state(); thread != nullptr) {  // this thread, whatever its age is told to be
+  // This thread is older than the raise, whatever the rounded start time says.
+  if (ThreadState* thread = thread_state(); thread != nullptr) {
     thread->doubt_since_ns = now_ns;
     thread->in_doubt = true;
   }
@@ -126,7 +127,7 @@ void note_gate_down() noexcept {
 }
 
 void note_new_child(const Interned& name, const char*& noted) noexcept {
-  if (raised_at.load(std::memory_order_relaxed) == kUpAtLoad) return;  // there is no doubt
+  if (raised_at.load(std::memory_order_relaxed) == kUpAtLoad) return;  // no span is ever in doubt
   noted = name.text;
   const std::uint64_t hash = name_hash(name);
   for (std::size_t i = 0; i < kProbesLength; ++i) {
@@ -138,7 +139,7 @@ void note_new_child(const Interned& name, const char*& noted) noexcept {
 }
 
 bool is_in_doubt(ThreadState* thread, const Interned& name, std::uint64_t now_ns) noexcept {
-  if (spans_are_unrecorded()) return true;  // a catalogue's span, which runs for other probes' sake
+  if (spans_are_unrecorded()) return true;  // a catalogue's span, which runs only because it feeds other probes
   const std::uint64_t raised = raise_time(now_ns);
   if (!began_before(thread, raised, now_ns)) return false;
   if (now_ns < raised + kDoubtNs) return true;

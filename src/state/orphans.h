@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a span without a parent is a root, or has a parent that nobody recorded.
+// Decides whether a span without a parent is a root span, or an orphan: a span whose parent was not recorded.
 //
-// A span that began while nobody listened has left no trace (that is what makes it free), so that spans inside it look
-// like roots after a tracer has attached. Only these are certainly roots: those of a process that was started after the
-// attach, those on threads started after it (10 ms after, if it was a tracer's), and those inside a ContextScope
-// without a span. Others are in doubt, and are marked as orphans (NOPSPAN_FLAG_ORPHAN) rather than shown as false
-// roots: all of them for the first second after the gate was first seen up, and until a minute has passed those whose
-// name has been seen as some span's child. The doubt of a thread ends with the first span after that second whose name
-// has not. So a false root is possible where a request that was running at the attach begins its first span of a kind
-// later than a second after it; and where one tracer followed another with no span ending in between, which leaves no
-// sign that the gate was down.
+// The problem: a span that begins while the gate is down is not recorded, which is why it costs nothing. If a tracer
+// attaches in the middle of a request, the spans inside it look like root spans.
+//
+// What is certain: a span is a root if its process was started after the attach, if its thread was started after the
+// attach (10 ms after, for a tracer's attach, because the kernel reports a thread's age in such steps), or if it is the
+// first span inside a ContextScope whose context has no span.
+//
+// The heuristic: any other span without a parent is in doubt. It is marked as an orphan (NOPSPAN_FLAG_ORPHAN) during
+// the first second after the gate was first seen up. Until a minute has passed, it is still marked if a span of the
+// same name has been seen as a child. After the first second, the first span whose name has not been seen as a child
+// ends the doubt of its thread.
+//
+// Limits: root spans may be marked as orphans during that second (or minute). A false root is possible in two cases.
+// First, a request that was running at the attach begins its first span of a kind more than a second later. Second, one
+// tracer detached and another attached while no span ended, so the library did not see that the gate was down.
 #pragma once
 
 #include "state/intern.h"
@@ -19,25 +25,25 @@
 
 namespace nopspan::detail {
 
-// The gate was up when the library was loaded: nothing began before it.
+// Called if the gate is up when the library is loaded: every span was recorded from the beginning.
 void note_gate_up_at_load() noexcept;
-// attach() raises a gate that was down.
+// Called when attach() is about to raise a gate that is down.
 void note_gate_raised() noexcept;
-// A span ended and found the gate down: what begins now is not recorded.
+// Called when the gate is seen down: spans that begin now are not recorded.
 void note_gate_down() noexcept;
 
-// A span began inside another one of this process.
+// Called when a span begins below another span of this process: records the name as a child's.
 void note_new_child(const Interned& name, const char*& noted) noexcept;
 inline void note_child(ThreadState* thread, const Interned& name) noexcept {
   const char*& noted = thread->noted_children[(reinterpret_cast<std::uintptr_t>(name.text) >> 3U) % kNotedChildren];
   if (noted != name.text) note_new_child(name, noted);
 }
-// Whether a context that was taken in doubt (not from a span) can no longer be one of a request that was running at the
-// attach.
+// For a context that was taken without a span while may_be_untraced() was true: true if it can no longer belong to a
+// request that was running at the attach.
 bool is_stale_doubt(std::uint64_t now_ns) noexcept;
-// Whether an unrecorded span may be running on this thread, for a context taken from it.
+// For a context that is taken from this thread while it has none: true if an unrecorded span may be open on the thread.
 bool may_be_untraced(ThreadState* thread) noexcept;
-// A scope began on this thread with no context at all.
+// For a scope that begins on this thread without a context: true if it must be marked as an orphan.
 bool is_in_doubt(ThreadState* thread, const Interned& name, std::uint64_t now_ns) noexcept;
 
 }  // namespace nopspan::detail

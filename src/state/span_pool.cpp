@@ -13,7 +13,7 @@ void release(SpanState* span) noexcept {
     thread->busy = false;
     return;
   }
-  // At the end of a thread, or in a signal handler that interrupted the library.
+  // The thread has no state any more, or this is a signal handler that interrupted the library.
   if (span->context_given) forget_given(*span);
   if (span->links != nullptr) std::free(span->links);
   delete span;

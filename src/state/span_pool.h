@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where states come from: memory that a thread keeps of those it has let go.
+// Allocates the states of spans and events. Each thread keeps the memory of up to 64 released states for its next ones.
 #pragma once
 
 #include "base/counters.h"
@@ -15,9 +15,10 @@ namespace nopspan::detail {
 
 inline constexpr std::size_t kMaxPooled = 64;
 
-// Both inside a LibraryGuard: a signal handler could find the pool, or malloc, half changed.
+// Call the next two functions only inside a LibraryGuard, because a signal handler could otherwise find the pool, or
+// malloc, in the middle of a change.
 
-// Null when there is no memory.
+// Null if memory runs out (counted).
 inline SpanState* take_state(ThreadState* thread) noexcept {
   SpanState* span = nullptr;
   if (Pooled* memory = thread->pool; __builtin_expect(memory != nullptr, 1)) {
@@ -47,7 +48,8 @@ inline void give_back_state(ThreadState* thread, SpanState* span) noexcept {
   ++thread->pooled;
 }
 
-// The same for callers in other rooms. release() gives the state to the pool of the calling thread.
+// allocate() is take_state() without inlining. release() may be called anywhere, and gives the state to the pool of the
+// calling thread. free_pool() is called at the end of a thread.
 SpanState* allocate(ThreadState* thread) noexcept;
 void release(SpanState* span) noexcept;
 void free_pool(ThreadState* thread) noexcept;

@@ -4,7 +4,7 @@
 namespace nopspan::detail {
 namespace {
 
-// A span id as metadata.
+// Adds a span id as metadata: 16 hexadecimal digits, or null if it is 0.
 void add_id(FieldBuffer& fields, std::string_view key, std::uint64_t id) noexcept {
   if (id == 0) {
     fields.add_null(key);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A live span or event: what its handle points at.
+// The state of a live span or event. The handle in the application, for example a Span, points to it.
 #pragma once
 
 #include "state/catalogue.h"
@@ -23,33 +23,33 @@ namespace nopspan::detail {
 struct SpanState : FieldSink {
   SpanState() noexcept { error_type[0] = '\0'; }
 
-  const CatalogueSpan* catalogue = nullptr;  // null: in none, or an event
+  const CatalogueSpan* catalogue = nullptr;  // null if the span is in no catalogue, or for an event
   Interned name{};
-  Interned enclosing{};  // of an event: the name of the span around it, or its own
+  Interned enclosing{};  // only for an event: the name of the span around it, or the event's own name
   std::uint64_t process_mark = 0;
   std::uint64_t parent_id = 0;
   std::uint64_t start_ns = 0;
-  std::uint64_t end_ns = 0;  // 0: the moment of ending
+  std::uint64_t end_ns = 0;  // 0: the time is read when the span ends
   std::uint64_t duration_ns = 0;
   std::uint64_t first_token_ns = 0;
   std::uint32_t status = NOPSPAN_STATUS_OK;
   int uncaught = 0;             // exceptions in flight when it began
   bool started = false;         // its start was emitted
-  bool stop_only = false;       // handlers see its stop event alone, with the fields as the application set them
-  bool begins_request = false;  // it has no request but its own
-  bool has_ids = false;         // its ids are in its metadata, for handlers
-  bool context_given = false;   // see given_contexts.h
+  bool stop_only = false;       // handlers see only its stop event, and only the fields that the application set
+  bool begins_request = false;  // it began a new request
+  bool has_ids = false;         // add_ids() was called, or must do nothing
+  bool context_given = false;   // it is in the table of given_contexts.h
   Point point = Point::event;
   std::atomic<bool> ended_elsewhere{false};
   std::atomic<bool> usage_below{false};  // a span inside it had token usage, and fired `tokens`
   std::atomic<bool> tool_below{false};   // the same for `tool_call`
   const char* exception_kind = "";
   char error_type[kMaxNameBytes + 1];
-  mutable char request_id[24] = {};  // see canonical_id()
+  mutable char request_id[24] = {};  // use canonical_id()
 };
 
-// Adds the span's ids to its metadata, for handlers; once a span. Where the application set such a key itself, its own
-// stays. Does not move the fields, if kIdsBytes were reserved.
+// Adds the span's ids to its metadata, for handlers. Does so once per span. If the application has set such a key, its
+// value is kept. The fields do not move if kIdsBytes were reserved.
 inline constexpr std::size_t kIdsBytes = 256;
 void add_ids(SpanState& span) noexcept;
 
@@ -60,8 +60,8 @@ inline std::uint64_t local_parent(const SpanState& state) noexcept {
 
 inline bool has_request(const SpanState& state) noexcept { return !state.frame.context.empty(); }
 
-// The request id in its canonical shape, 24 bytes with NULs at the end; they are NULs alone where there is no request.
-// Written when somebody asks for it.
+// The request id in its canonical form: 22 characters and two NULs. All 24 bytes are NULs if there is no request. It is
+// encoded at the first call.
 inline const char (&canonical_id(const SpanState& state) noexcept)[24] {
   if (state.request_id[0] == '\0' && has_request(state)) {
     encode_request_id(ContextAccess::trace_id(state.frame.context), state.request_id);
@@ -69,7 +69,7 @@ inline const char (&canonical_id(const SpanState& state) noexcept)[24] {
   return state.request_id;
 }
 
-// The id that is shown: the canonical one, or a foreign one.
+// The request id that users see: the one that the application supplied if it is in another form, else the canonical id.
 inline const char* visible_id(const SpanState& state) noexcept {
   if (!has_request(state)) return "";
   return (state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0 ? ContextAccess::foreign(state.frame.context)

@@ -15,7 +15,10 @@ constexpr std::size_t kSlots = 4096;
 constexpr std::size_t kMaxMembers = 32;  // W3C Trace Context, 3.3.1.1
 constexpr std::size_t kWords = kMaxTracestateBytes / 8;
 
-// A seqlock over words: readers and writers never wait, so that fork() and signals cannot leave a lock behind.
+// One text, protected by a seqlock. A writer makes the generation odd, writes, and makes it even again. A reader copies
+// the words, and uses the copy only if the generation was the same before and after. Words are atomic, so the race is
+// not undefined behaviour. Nobody ever waits: a writer skips a slot that is being written, so fork() and signals cannot
+// leave a lock behind.
 struct Slot {
   std::atomic<std::uint64_t> generation;  // odd while it is written
   std::atomic<std::uint64_t> size;
@@ -26,7 +29,7 @@ std::atomic<std::uint64_t> next_slot{0};
 
 bool is_lower_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
-// simple-key or tenant@system of the specification.
+// True for a simple-key, or a multi-tenant key tenant@system, of the specification.
 bool is_key(std::string_view key) {
   const std::size_t at = key.find('@');
   const auto is_part = [](std::string_view part, std::size_t longest, bool digit_first) {
@@ -35,7 +38,7 @@ bool is_key(std::string_view key) {
     return std::all_of(part.begin(), part.end(),
                        [](char c) { return is_lower_or_digit(c) || c == '_' || c == '-' || c == '*' || c == '/'; });
   };
-  // The second edition lets a simple key begin with a digit too.
+  // The second edition of the specification allows a simple key to begin with a digit.
   if (at == std::string_view::npos) return is_part(key, 256, true);
   return is_part(key.substr(0, at), 241, true) && is_part(key.substr(at + 1), 14, false);
 }
@@ -55,10 +58,10 @@ std::string_view trim(std::string_view text) {
 struct Members {
   std::array<std::string_view, kMaxMembers> at;
   std::size_t count = 0;
-  std::size_t bytes = 0;  // with the commas between
+  std::size_t bytes = 0;  // of all members with the commas between them
 };
 
-// The list of members; no members at all where the header is malformed.
+// Splits a header into its members. False if it is malformed.
 bool parse(std::string_view header, Members& members) {
   while (true) {
     const std::size_t comma = header.find(',');
@@ -69,7 +72,7 @@ bool parse(std::string_view header, Members& members) {
       const std::string_view key = member.substr(0, equals);
       if (!is_key(key) || !is_value(member.substr(equals + 1)) || members.count == kMaxMembers) return false;
       for (std::size_t i = 0; i < members.count; ++i) {
-        if (members.at[i].substr(0, members.at[i].find('=')) == key) return false;  // a key may stand once
+        if (members.at[i].substr(0, members.at[i].find('=')) == key) return false;  // a key may occur only once
       }
       members.at[members.count++] = member;
       members.bytes += member.size() + (members.count > 1 ? 1 : 0);
@@ -79,7 +82,8 @@ bool parse(std::string_view header, Members& members) {
   }
 }
 
-// Leaves out whole members until the rest fits: those over 128 bytes first, then from the end (3.3.1.5).
+// Removes whole members, and counts them, until the rest fits: first those of more than 128 bytes, then from the end
+// (W3C Trace Context, section 3.3.1.5).
 void shorten(Members& members) {
   const auto remove = [&](std::size_t i) {
     members.bytes -= members.at[i].size() + (members.count > 1 ? 1 : 0);
@@ -119,7 +123,7 @@ std::uint64_t store_tracestate(std::string_view header) noexcept {
     const std::uint64_t number = next_slot.fetch_add(1, std::memory_order_relaxed) % kSlots;
     Slot& slot = slots[number];
     std::uint64_t generation = slot.generation.load(std::memory_order_relaxed);
-    if ((generation & 1U) != 0) continue;  // being written, or left so by fork()
+    if ((generation & 1U) != 0) continue;  // another thread is writing, or was when this process was forked
     if (!slot.generation.compare_exchange_strong(generation, generation + 1, std::memory_order_acquire)) continue;
     std::atomic_thread_fence(std::memory_order_release);
     slot.size.store(size, std::memory_order_relaxed);

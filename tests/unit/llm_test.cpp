@@ -150,7 +150,7 @@ TEST(Llm, LiteralThatTheCatalogueDoesNotKnowIsEmittedCountedAndLoggedOnce) {
   EXPECT_EQ(unknown.times(), 2U);
   EXPECT_THAT(recorder.names(), SizeIs(4));
   EXPECT_THAT(log.lines(), ElementsAre("unknown span name \"chats\"; valid: chat, generate, image, step, stream, tool; "
-                                       "it is emitted all the same"));
+                                       "it is emitted anyway"));
 }
 
 TEST(Llm, LiteralThatTheCatalogueDoesNotKnowForgesNoLine) {
