@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The functions by which handlers read an event: views of its fields, and owning copies.
 #include <nopspan/event.h>
 
 #include "fields/field_buffer.h"
@@ -88,7 +89,7 @@ FieldsView Event::attributes() const noexcept {
     view.end_ = attributes_end_;
     return view;
   }
-  // Kept there and not here: the event may be copied.
+  // The result is kept in `attributes_`, not in the event, because the event may be copied.
   if (!attributes_->made) {
     const detail::InsideLibrary inside;
     detail::collect_attributes(*attributes_->span, attributes_->at_end, attributes_->fields);

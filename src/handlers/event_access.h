@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the library fills in an Event.
+// Access to the private parts of an Event, for the library.
 #pragma once
 
 #include "fields/field_buffer.h"
@@ -19,9 +19,9 @@ struct EventAccess {
     e.begin_ = fields.begin();
     e.end_ = fields.end();
   }
-  // The metadata gets this span's ids when somebody looks at it.
+  // The span's ids are added to the metadata when a handler first reads it.
   static void set_ids_of(Event& e, detail::SpanState* span) { e.ids_of_ = span; }
-  // The attributes are made from this when somebody asks for them; it must outlive the event.
+  // The attributes are made from this when a handler first reads them. It must outlive the event.
   static void set_attributes(Event& e, detail::EventAttributes* attributes) { e.attributes_ = attributes; }
   static void set_links(Event& e, const Event::Link* links, std::size_t count) {
     e.links_ = links;

@@ -1,8 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// One writer at a time, readers without a lock: the handlers are an immutable table behind one pointer. A reader
-// announces in its thread's `reading` the epoch it began in; a writer publishes a new table and begins a new epoch.
-// What it replaced, and what it detached, is freed when no thread reads in an older one, by whichever thread finds that
-// out.
+// The registry of handlers: an immutable table behind one pointer. Writers (attach, detach) take a mutex. Readers,
+// which dispatch events, take no lock.
+//
+// How it works: a reader stores the current epoch in its thread's `reading`, then loads the table, and clears `reading`
+// when it is done. A writer publishes a new table, then begins a new epoch. It puts the old table and the detached
+// handler on the list `retired`, with the number of the new epoch. They are freed when every `reading` is 0 or at least
+// that number, by the first thread that finds it so.
+//
+// Why it is safe: a reader with at least that number loaded the table after the new one was published. If a writer's
+// look at `reading` misses a reader, that reader loads the table later still, because all these accesses are
+// sequentially consistent. So nobody can be using what is freed.
+//
+// Limits: detach() waits for running handlers and for the destruction of what they captured. Inside a handler, or
+// inside such a destructor, nothing waits, because it would wait for itself. A dispatch nested more than 16 deep is
+// dropped and counted.
 #include "handlers/registry.h"
 
 #include "base/counters.h"
@@ -30,7 +41,7 @@ namespace detail {
 
 std::atomic<unsigned> handled_suffixes{0};
 
-// What attach() was given.
+// The arguments of one attach().
 struct Attachment {
   std::string id;
   Handler handler;
@@ -54,7 +65,7 @@ struct TableEntry {
   std::string event;
 };
 
-// Names are hashed in two parts, so that a span's events are looked up without being put together.
+// The two parts of a name are hashed separately, so that the lookup of a span's event need not join them.
 std::uint64_t hash_of(const EventName& name) noexcept {
   return hash_bytes(name.base) * 0x9e3779b97f4a7c15U + hash_bytes(name.suffix);
 }
@@ -68,7 +79,7 @@ bool is_named(const HandlerList& list, const EventName& name) noexcept {
 struct Table {
   std::vector<TableEntry> entries;  // in order of attachment
   std::vector<HandlerList> lists;
-  std::vector<const HandlerList*> slots;  // open addressing, a power of two, at least half empty
+  std::vector<const HandlerList*> slots;  // a hash table with open addressing: a power of two, at most half full
 
   void index();
   [[nodiscard]] const HandlerList* find(const EventName& event) const noexcept {
@@ -99,15 +110,15 @@ void Table::index() {
   }
 }
 
-// A table that was replaced, and what was detached with it.
+// A replaced table, and the attachment that was detached with it, if any.
 struct Retired {
   enum class Stage : std::uint8_t { waiting, freeing, freed };
 
-  std::uint64_t epoch = 0;  // who began to read in it, or later, reads something newer
+  std::uint64_t epoch = 0;  // readers that began in this epoch or later have a newer table
   std::unique_ptr<const Table> table;
   std::unique_ptr<const Attachment> attachment;
-  std::string id;                            // the attachment's
-  std::atomic<Stage> stage{Stage::waiting};  // `freed` is set without the lock, by the thread that frees it
+  std::string id;                            // the id of the attachment
+  std::atomic<Stage> stage{Stage::waiting};  // the freeing thread sets `freed` without the lock
 };
 
 struct Registry {
@@ -116,16 +127,16 @@ struct Registry {
   std::atomic<std::uint64_t> epoch{1};
   std::vector<std::unique_ptr<const Attachment>> attached;  // guarded by `writer`
   std::list<Retired> retired;                               // guarded by `writer`
-  std::atomic<bool> has_waiting{false};                     // something retired that nobody frees yet
+  std::atomic<bool> has_waiting{false};                     // an element of `retired` is in stage `waiting`
 };
 
-// Never destroyed: spans may still end while the program's own statics are.
+// Never destroyed, because spans may still end while the destructors of static objects run.
 Registry& registry() {
   static auto* const instance = new Registry;
   return *instance;
 }
 
-// The oldest epoch that a thread reads in; without `self`, if that is given.
+// The oldest epoch in which a thread is reading, not counting `self`. UINT64_MAX if no thread is reading.
 std::uint64_t oldest_reader(const ThreadState* self) noexcept {
   std::uint64_t oldest = UINT64_MAX;
   for (const ThreadState* thread = all_threads.load(std::memory_order_acquire); thread != nullptr;
@@ -137,16 +148,17 @@ std::uint64_t oldest_reader(const ThreadState* self) noexcept {
   return oldest;
 }
 
-// kStart, kStop or kException of a span's event; 0 for another event.
+// kStart, kStop or kException for a span's event. 0 for any other event.
 unsigned suffix_of(std::string_view name) noexcept {
-  if (name == "gen_ai.stream.first_token") return kStop;  // told by a span, which must run for it
+  if (name == "gen_ai.stream.first_token") return kStop;  // emitted by a span, so spans must be live
   const std::string_view suffix = EventName(name).suffix;
   if (suffix == ".start" || suffix == ".iteration_start") return kStart;
   if (suffix == ".stop") return kStop;
   return suffix == ".exception" ? kException : 0U;
 }
 
-// Publishes a table that is indexed. `place` is one element, for what it replaces. With `writer` held.
+// Publishes an indexed table. `place` is a list of one element, which receives the old table: it was allocated before,
+// so that this cannot fail. The caller holds `writer`.
 void publish(Registry& r, std::unique_ptr<Table> table, std::list<Retired>& place,
              std::unique_ptr<const Attachment> detached) noexcept {
   unsigned suffixes = 0;
@@ -179,7 +191,7 @@ bool under_prefix(std::string_view name, std::string_view prefix) noexcept {
          (name.substr(0, prefix.size()) == prefix && (name.size() == prefix.size() || name[prefix.size()] == '.'));
 }
 
-// Between two looks at what other threads do.
+// Pauses between two checks of what other threads do: yields at first, sleeps 50 us after 100 checks.
 void pause_after(unsigned looks) noexcept {
   if (looks < 100) {
     sched_yield();
@@ -196,12 +208,13 @@ void wait_for_readers(std::uint64_t epoch) noexcept {
   for (unsigned looks = 0; oldest_reader(self) < epoch; ++looks) pause_after(looks);
 }
 
-// Inside a handler, or in the destructor of what one had captured.
+// True inside a handler, and inside a destructor of what a handler had captured.
 bool inside_handler() noexcept {
   return locals.state != nullptr && (locals.state->dispatching > 0 || locals.state->destroying > 0);
 }
 
-// Takes one of the retired that nobody reads any more: that of `epoch`, or any, for 0. With `writer` held.
+// Claims one retired element that no thread can be reading, or returns null. If `epoch` is not 0, only the element of
+// that epoch is considered. Also removes the freed elements from the list. The caller holds `writer`.
 Retired* take_unread(Registry& r, std::uint64_t epoch) noexcept {
   using Stage = Retired::Stage;
   r.retired.remove_if([](const Retired& old) { return old.stage.load(std::memory_order_acquire) == Stage::freed; });
@@ -221,9 +234,9 @@ Retired* take_unread(Registry& r, std::uint64_t epoch) noexcept {
   return taken;
 }
 
-// Frees what nobody reads any more, one by one, so that what waits for one waits for no other. Without the lock: the
-// destructors are application code, which may emit, attach and detach. Gives up if the lock is taken, unless it
-// `may_wait`.
+// Frees the retired elements that no thread can be reading. Frees them one by one, so that a thread that waits for one
+// of them does not wait for the others. The destructors run without the lock, because they are application code, which
+// may emit, attach and detach. If the lock is taken and `may_wait` is false, the function returns without freeing.
 void free_unread(Registry& r, bool may_wait, std::uint64_t epoch = 0) noexcept {
   ThreadState* thread = thread_state();
   for (;;) {
@@ -250,8 +263,8 @@ void free_unread(Registry& r, bool may_wait, std::uint64_t epoch = 0) noexcept {
   }
 }
 
-// Waits until all that was detached under `id`, in `epoch` or before, has ended and is destroyed. Frees it too: whoever
-// else could have done it may have left it.
+// Waits until every handler that was detached under `id`, in `epoch` or before, has returned and is destroyed. Frees
+// them itself if no other thread does.
 void wait_until_gone(Registry& r, std::string_view id, std::uint64_t epoch) noexcept {
   const NoCancellation no_cancellation;
   const auto next = [&]() -> std::uint64_t {
@@ -271,8 +284,8 @@ void wait_until_gone(Registry& r, std::string_view id, std::uint64_t epoch) noex
   }
 }
 
-// Removes the attachment of an id, or only this one; whether there was one. Waits for those of the id that were
-// detached before, too: a handler that has detached itself may still be running.
+// Detaches the attachment with this id, or, if `only` is given, that attachment. Returns true if it was attached. Also
+// waits for earlier attachments of the id, because a handler that has detached itself may still be running.
 bool remove(std::string_view id, const Attachment* only = nullptr) {
   Registry& r = registry();
   std::uint64_t epoch = 0;
@@ -297,7 +310,7 @@ bool remove(std::string_view id, const Attachment* only = nullptr) {
     }
     epoch = r.epoch.load(std::memory_order_relaxed);
   }
-  if (inside_handler()) return found;  // whoever leaves the last handler frees it
+  if (inside_handler()) return found;  // freed after the last handler has returned
   wait_until_gone(r, id, epoch);
   free_unread(r, true);
   return found;
@@ -305,7 +318,7 @@ bool remove(std::string_view id, const Attachment* only = nullptr) {
 
 Errc add(std::string_view id, std::vector<std::string> events, Handler handler, Value config) {
   Registry& r = registry();
-  std::unique_ptr<const Attachment> attachment;  // destroyed after the lock is left: it holds application code
+  std::unique_ptr<const Attachment> attachment;  // destroyed after the unlock, because its destructor runs user code
   {
     const InsideLibrary inside;
     attachment = std::make_unique<const Attachment>(Attachment{std::string(id), std::move(handler), std::move(config)});
@@ -370,7 +383,7 @@ Dispatch::Dispatch(const EventName& name) noexcept {
   Registry& r = registry();
   thread_ = thread;
   ++thread->dispatching;
-  // Not by the count: a signal handler may dispatch between any two of these lines.
+  // Decided by `reading`, not by the depth, because a signal handler may dispatch between any two of these lines.
   outermost_ = thread->reading.load(std::memory_order_relaxed) == 0;
   if (outermost_) thread->reading.store(r.epoch.load(std::memory_order_seq_cst), std::memory_order_seq_cst);
   handlers_ = r.table.load(std::memory_order_seq_cst)->find(name);
@@ -381,7 +394,7 @@ Dispatch::~Dispatch() {
   if (outermost_) thread_->reading.store(0, std::memory_order_release);
   --thread_->dispatching;
   Registry& r = registry();
-  // Not one inside the other: what a destructor emits leaves the rest to the loop that it was called from.
+  // Freeing does not nest: if a destructor emits an event, the loop that called the destructor frees the rest.
   if (outermost_ && __builtin_expect(r.has_waiting.load(std::memory_order_relaxed), 0) && thread_->destroying == 0) {
     free_unread(r, false);
   }
@@ -399,7 +412,7 @@ void Dispatch::run(Event& event) {
       const Caught caught = describe_caught();
       try {
         report_failure(*attachment, handlers_->event, caught);
-      } catch (...) {  // no memory to report it
+      } catch (...) {  // memory ran out while the failure was reported
         if (is_thread_exit()) throw;
       }
       if (is_thread_exit()) throw;
@@ -417,12 +430,12 @@ const char* describe(Errc error) noexcept {
     case Errc::ok:
       return "ok";
     case Errc::already_exists:
-      return "a handler of this id is attached already: detach it first, or choose another id";
+      return "a handler with this id is attached already: detach it first, or choose another id";
     case Errc::not_found:
-      return "no handler of this id is attached";
+      return "no handler with this id is attached";
     case Errc::invalid_argument:
       return "a handler needs an id, a callable, and event names of non-empty segments joined by dots (at most 127 "
-             "bytes, no control characters), as \"llm.chat.stop\"";
+             "bytes, no control characters), for example \"llm.chat.stop\"";
     case Errc::out_of_memory:
       return "out of memory";
   }

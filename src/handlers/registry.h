@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The in-process side of an event: who gets it.
+// Dispatches an event to the handlers in this process. registry.cpp explains the registry.
 #pragma once
 
 #include "thread/thread_state.h"
@@ -14,14 +14,14 @@ namespace nopspan::detail {
 
 struct HandlerList;
 
-// Which ends of event names have a handler: a span asks before it takes part in the registry.
+// The suffixes of event names that have a handler. A span checks its suffix first, which is cheaper than a Dispatch.
 inline constexpr unsigned kStart = 1, kStop = 2, kException = 4;
 extern std::atomic<unsigned> handled_suffixes;
 inline bool is_handled(unsigned suffix) noexcept {
   return (handled_suffixes.load(std::memory_order_relaxed) & suffix) != 0;
 }
 
-// An event's name: `suffix` is its last segment, with the dot.
+// An event's name in two parts. `suffix` is its last segment, with the dot.
 struct EventName {
   constexpr EventName(std::string_view span, std::string_view end) noexcept : base(span), suffix(end) {}
   explicit constexpr EventName(std::string_view name) noexcept
@@ -31,8 +31,8 @@ struct EventName {
   std::string_view suffix;
 };
 
-// One event on its way to its handlers: begun with the name, so that the event is made only if somebody wants it. Not
-// inside a LibraryGuard: handlers are application code.
+// Dispatches one event. It is constructed with the name alone, so that the event is built only if it has a handler.
+// Must not be used inside a LibraryGuard, because handlers are application code.
 class Dispatch {
  public:
   explicit Dispatch(const EventName& name) noexcept;
@@ -40,21 +40,22 @@ class Dispatch {
   Dispatch(const Dispatch&) = delete;
   Dispatch& operator=(const Dispatch&) = delete;
 
-  // Whether the event has a handler.
+  // True if the event has a handler.
   explicit operator bool() const noexcept { return handlers_ != nullptr; }
-  // The event's name as a whole, if it has a handler.
+  // The whole name of the event. Only if it has a handler.
   [[nodiscard]] std::string_view name() const noexcept;
-  // Calls the handlers, in order of attachment. Passes on nothing but thread exit.
+  // Calls the handlers in the order in which they were attached. A handler that throws is detached and reported. Only a
+  // thread exit leaves this function.
   void run(Event& event);
 
  private:
-  ThreadState* thread_ = nullptr;  // set while this thread reads the table
-  bool outermost_ = false;         // and began to here
+  ThreadState* thread_ = nullptr;  // null if nothing is dispatched
+  bool outermost_ = false;         // this Dispatch set the thread's `reading`
   const HandlerList* handlers_ = nullptr;
   KeptErrno kept_errno_;
 };
 
-// Around fork().
+// Called before and after fork(), so that no other thread holds the lock when the child is copied.
 void lock_registry() noexcept;
 void unlock_registry() noexcept;
 

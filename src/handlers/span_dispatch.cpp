@@ -16,20 +16,20 @@ void add_measurement(FieldBuffer& fields, std::string_view key, std::uint64_t va
   fields.add_word(key, Value::Type::integer, value, FieldEntry::kMeasurement);
 }
 
-// An iteration's start is an event beside the span: agent.operator.iteration_start.
+// An iteration's start has an event name of its own: agent.operator.iteration_start.
 EventName event_name_of(const SpanState& span, std::string_view suffix) noexcept {
   const std::string_view name(span.name.text, span.name.size);
   if (shape_of(span) != Shape::iteration) return {name, suffix};
   return {name.substr(0, name.rfind('.')), ".iteration_start"};
 }
 
-// What system_time was then.
+// The value of CLOCK_REALTIME at a time of CLOCK_MONOTONIC.
 std::uint64_t system_time_at(std::uint64_t time_ns) noexcept {
   const std::uint64_t now = monotonic_ns();
   return system_ns() - (now > time_ns ? now - time_ns : 0);
 }
 
-// The event `<name><suffix>` to its handlers, if it has any; `measure` adds its measurements.
+// Dispatches the event `<name><suffix>`, if it has handlers. `measure` adds its measurements.
 template <class Measure>
 void dispatch_span(SpanState& span, std::string_view suffix, bool at_end, const Measure& measure) {
   const EventName event_name = event_name_of(span, suffix);
@@ -68,7 +68,8 @@ void dispatch_start(SpanState& span) {
 
 void dispatch_end(SpanState& span) {
   const Shape shape = shape_of(span);
-  const bool exception = span.status == NOPSPAN_STATUS_EXCEPTION && shape != Shape::compaction;  // that just stops
+  // A compaction has no exception event, so handlers get its stop event instead.
+  const bool exception = span.status == NOPSPAN_STATUS_EXCEPTION && shape != Shape::compaction;
   if (shape == Shape::iteration || !is_handled(exception ? kException : kStop)) return;
   dispatch_span(span, exception ? ".exception" : ".stop", true, [&](FieldBuffer& fields) {
     if (span.stop_only) return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A span's events to its handlers. Not inside a LibraryGuard.
+// Dispatches a span's events to handlers. Must not be called inside a LibraryGuard.
 #pragma once
 
 #include "state/catalogue.h"
@@ -12,7 +12,7 @@ inline Shape shape_of(const SpanState& span) noexcept {
 }
 
 void dispatch_start(SpanState& span);
-// .stop or .exception.
+// Dispatches .stop or .exception.
 void dispatch_end(SpanState& span);
 
 }  // namespace nopspan::detail

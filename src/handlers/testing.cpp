@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// nopspan::testing::Recorder, a handler that keeps the events it receives.
 #include <nopspan/testing.h>
 
 #include <atomic>
