@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events that are not a span's. An event borrows a SpanState: the place that its record speaks of.
+// Point events, retries and gauges. An event uses a SpanState, which holds its fields and describes the span that it is
+// in.
 #include "span/events.h"
 
 #include "base/clean_text.h"
@@ -27,7 +28,8 @@
 namespace nopspan::detail {
 namespace {
 
-// The event is where `context` is: in its span, under the same parent where that is a scope of this thread.
+// Places the event in the span of `context`. If that span is a scope of this thread, the event gets its parent, start
+// and name.
 void place(SpanState& event, const Context& context) noexcept {
   event.frame.context = context;
   if (context.empty()) return;
@@ -42,7 +44,7 @@ void place(SpanState& event, const Context& context) noexcept {
   }
 }
 
-// The event to its handlers, if it has any; `add` adds what only they see.
+// Dispatches the event, if it has handlers. `add` adds the fields that only handlers see.
 template <class Add>
 void dispatch_point(SpanState& state, const Add& add) {
   const std::string_view name(state.name.text, state.name.size);
@@ -65,7 +67,7 @@ void dispatch_point(SpanState& state, const Add& add) {
   dispatch.run(event);
 }
 
-// A gauge that was set, and can be.
+// Sets `value` to a gauge's value. False if it was not set, is not an integer or is negative (counted).
 bool find_gauge(const FieldBuffer& fields, std::string_view key, std::int64_t& value) noexcept {
   const FieldEntry* entry = fields.find(key, true);
   if (entry == nullptr || entry->type != Value::Type::integer) return false;
@@ -139,10 +141,11 @@ void dispatch_retry(const SpanState& retry) noexcept {
   release(event);
 }
 
-// Marks the first token of the span that the event is in, where that is a scope of this thread and had none.
+// Marks the first token of the span that the event is in, unless the span has had one. False if that span is not a
+// scope of this thread.
 bool note_first_token(ThreadState* thread, const SpanState& event) noexcept {
   const Frame* frame = find_scope(event.frame.context.span_id());
-  if (frame == nullptr || frame->span->process_mark != process_mark()) return false;  // or the parent process's
+  if (frame == nullptr || frame->span->process_mark != process_mark()) return false;  // inherited through fork()
   const FieldEntry* tokens = event.fields.find("gen_ai.stream.tokens_so_far", false);
   const std::int64_t count = tokens != nullptr && tokens->type == Value::Type::integer ? tokens->as_int() : 1;
   mark_first_token(thread, *frame->span, thread->clock.now(), static_cast<std::uint64_t>(count < 0 ? 0 : count));
@@ -173,7 +176,7 @@ void report_point(ThreadState* thread, SpanState& event) noexcept {
   batch_point(thread, event, entry);
 }
 
-// What handlers see besides the fields.
+// Adds the fields that only handlers see.
 void add_for_handlers(const SpanState& event, FieldBuffer& fields) noexcept {
   if (event.point != Point::retry && event.point != Point::timed) return;
   if (event.point == Point::retry && fields.find("request_id", false) == nullptr) {

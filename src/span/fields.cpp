@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What Fields' setters do: the value goes to the buffer, and a few keys to the record's own fields too.
+// The setters of Fields. They write the value to the field buffer. For a few keys they also set the fields of the
+// probes' record: labels, token counts, engine times, the tool and the retry.
 #include <nopspan/fields.h>
 
 #include "base/clean_text.h"
@@ -20,12 +21,12 @@
 namespace nopspan::detail {
 namespace {
 
-// What nopspan measures itself for a span.
+// True for the measurements that nopspan makes for every span. The application cannot set them.
 bool is_own_measurement(std::string_view key) noexcept {
   return key == "duration" || key == "monotonic_time" || key == "system_time";
 }
 
-// A key that may be written now; counts what may not.
+// True if the key may be written now. Counts a key that is not allowed.
 bool accept(FieldSink* sink, Text key, std::uint8_t flags) noexcept {
   const bool measurement = (flags & FieldEntry::kMeasurement) != 0;
   if (key.empty() || (measurement && sink->is_span && is_own_measurement(key.view()))) {
@@ -33,12 +34,12 @@ bool accept(FieldSink* sink, Text key, std::uint8_t flags) noexcept {
     return false;
   }
   if ((flags & FieldEntry::kContent) == 0 || sink->keeps_content) return true;
-  // Content that nobody may see is not even copied; but what it replaces is replaced.
+  // Neither handlers nor probes get this content, so it is not copied. An older value of the key is still removed.
   sink->fields.erase(key.view());
   return false;
 }
 
-// What the documents mark as content is content, however it is set.
+// A key that docs/genai.md marks as content is content, however it is set.
 std::uint8_t metadata_flags(const FieldSink* sink, Text key, bool content) noexcept {
   if (!content && sink->keys != 0) {
     const AttributeKey* known = find_attribute_key(key.view(), static_cast<AttributeKey::Of>(sink->keys));
@@ -51,7 +52,7 @@ void set_label(FieldSink* sink, ContextAccess::Label which, std::string_view tex
   ContextAccess::label(sink->frame.context, which) = intern_label(text);
 }
 
-// The keys that are fields of the record too.
+// Sets the record's fields that are texts.
 void note_text(FieldSink* sink, std::string_view key, std::string_view text) noexcept {
   switch (key.size()) {
     case 5:
@@ -73,12 +74,12 @@ void note_text(FieldSink* sink, std::string_view key, std::string_view text) noe
   }
 }
 
-// Which of the four counts a field is.
+// The bit of one of the four token counts in usage_keys.
 std::uint8_t usage_bit(const FieldSink& sink, const std::uint64_t& field) noexcept {
   return static_cast<std::uint8_t>(1U << static_cast<unsigned>(&field - &sink.input_tokens));
 }
 
-// Usage is metadata: a measurement of that name is the application's own.
+// Token usage is metadata. A measurement with the same key is the application's own and is ignored here.
 void note_usage(FieldSink* sink, std::uint64_t& field, std::uint64_t number, bool measurement) noexcept {
   if (measurement) return;
   field = number;
@@ -86,7 +87,7 @@ void note_usage(FieldSink* sink, std::uint64_t& field, std::uint64_t number, boo
   sink->flags |= NOPSPAN_FLAG_HAS_USAGE;
 }
 
-// A map of counts, as the references have it.
+// Sets the counts from a map in the shape of the reference's `usage`.
 void note_usage_map(FieldSink* sink, const Value& map) noexcept {
   Metadata metadata;
   metadata[Key::usage] = Node(&map);
@@ -115,7 +116,7 @@ void note_engine(FieldSink* sink, std::uint64_t& field, std::uint64_t number) no
   sink->has_engine_times = true;
 }
 
-// A time that cannot be is as none.
+// An impossible time counts as absent.
 void forget_time(FieldSink* sink, std::string_view key) noexcept {
   EngineTimes& engine = sink->engine;
   const auto forget_it = [&](std::uint64_t& field) {
@@ -139,7 +140,7 @@ bool is_one_of(std::string_view key, const std::string_view (&keys)[N]) noexcept
   return false;
 }
 
-// The key has no value that may be known any more.
+// Clears the record's field of a key, because its new value is invalid or is content.
 void forget(FieldSink* sink, std::string_view key) noexcept {
   const auto forget_usage = [&](std::uint64_t& field) {
     field = 0;
@@ -200,7 +201,7 @@ void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool
   }
 }
 
-// Whether a label, a tool's name or a count may be taken from the field: content stays with the handlers.
+// True if the record's fields may be set from a field with these flags. Content stays in the process.
 bool leaves_the_process(std::uint8_t flags) noexcept {
   return (flags & FieldEntry::kContent) == 0 || capturing_content.load(std::memory_order_relaxed);
 }
@@ -211,7 +212,7 @@ void put_integer(FieldSink* sink, Text key, std::int64_t value, std::uint8_t fla
   count_unless(sink->fields.put_word(key.view(), Value::Type::integer, static_cast<std::uint64_t>(value), flags));
 }
 
-// Times may come as doubles, counts are integers.
+// Times may be given as doubles. Counts are integers.
 void note_real(FieldSink* sink, std::string_view key, double value, bool measurement) noexcept {
   if (!is_one_of(key, kEngineKeys)) return;
   if (value >= 0 && value < 0x1p63) {
@@ -236,11 +237,11 @@ std::int64_t clamp(std::uint64_t value) noexcept {
   return INT64_MAX;
 }
 
-// What follows has two ways. Nearly every field is metadata and no content, has a key that is nothing to the record and
-// was not set before, and there is room for it: that is written at once, and nothing else of the library is touched, so
-// that a signal handler may find it half done. All others go the careful way.
+// Each setter below has a fast path and a careful path. The fast path is for nearly all fields: metadata that is not
+// content, under a new key that the record does not need, with room in the buffer. It writes only to the field buffer,
+// so a signal handler may interrupt it. The careful path handles all other fields, inside the library (InsideLibrary).
 
-// Whether a key is one of note_text()'s.
+// True if note_text() needs the key.
 bool is_noted_text(std::string_view key) noexcept {
   switch (key.size()) {
     case 5:
@@ -254,7 +255,7 @@ bool is_noted_text(std::string_view key) noexcept {
   }
 }
 
-// Whether a key may be one of note_number()'s: by its last two letters.
+// False if note_number() does not need the key. Compares only the last two letters.
 constexpr bool may_be_noted_number(std::string_view key) noexcept {
   if (key.size() < 7) return false;
   const char last = key[key.size() - 1];
@@ -271,7 +272,7 @@ constexpr bool may_all_be_noted() noexcept {
 }
 static_assert(may_all_be_noted());
 
-// Metadata that is no content for certain.
+// True if the key certainly is not content.
 bool is_plain(const FieldSink* sink, Text key, bool content) noexcept {
   return !content && sink->keys == 0 && !key.empty();
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Times between the tokens of a stream, counted in buckets of constant relative width.
+// A histogram of the times between the tokens of a stream, with buckets of constant relative width.
 #pragma once
 
 #include <cstddef>
@@ -7,9 +7,9 @@
 
 namespace nopspan::detail {
 
-// 16 buckets of equal width for the times below 1024 ns, and for each power of two from there to 2^38 ns (275 s); one
-// more for what is longer. A quantile between 1 us and 275 s is within 1/33 of an exact one, below that within 32 ns;
-// in the last bucket it is 2^38. Zero-filled memory is an empty one.
+// There are 16 buckets of equal width below 1024 ns, and 16 for each power of two from there to 2^38 ns (275 s). One
+// more bucket holds all longer times. The error of a quantile is at most 32 ns below 1 us and at most 1/33 up to 275 s.
+// A quantile in the last bucket is reported as 2^38 ns. Zero-filled memory is an empty histogram.
 class GapHistogram {
  public:
   static constexpr std::uint64_t kRange = std::uint64_t{1} << 38U;
@@ -23,7 +23,7 @@ class GapHistogram {
   [[nodiscard]] bool empty() const noexcept { return total() == 0; }
   [[nodiscard]] std::uint64_t longest() const noexcept { return longest_; }
 
-  // The time that `percent` of 100 gaps are not longer than (the nearest rank); 0 of none.
+  // The quantile by nearest rank: `percent` of 100 gaps are at most this long. 0 if the histogram is empty.
   [[nodiscard]] std::uint64_t quantile(unsigned percent) const noexcept {
     const std::uint64_t rank = (total() * percent + 99) / 100;
     std::uint64_t seen = 0;
@@ -36,7 +36,7 @@ class GapHistogram {
 
  private:
   static constexpr unsigned kSplit = 4;   // 2^kSplit buckets in each power of two
-  static constexpr unsigned kFirst = 10;  // the first of them
+  static constexpr unsigned kFirst = 10;  // the first power of two that is split
   static constexpr std::size_t kBuckets = ((38 - kFirst + 1) << kSplit) + 1;
 
   static std::size_t index(std::uint64_t gap_ns) noexcept {
@@ -45,13 +45,14 @@ class GapHistogram {
     return (std::size_t{power - kFirst} << kSplit) + (gap_ns >> (power - kSplit));
   }
 
-  // Of the narrow ones the arithmetic middle, of the others what is as far, relatively, from either end.
+  // The value that a bucket reports. For the buckets below 1024 ns it is the arithmetic mean of the ends. For others it
+  // has the same relative distance from both ends.
   static std::uint64_t middle(std::size_t i) noexcept {
     if (i == kBuckets - 1) return kRange;
     const std::size_t steps = std::size_t{1} << kSplit;
     const std::size_t power = i < steps ? 0 : (i >> kSplit) - 1;
     const std::uint64_t width = std::uint64_t{1} << (power + kFirst - kSplit);
-    const std::uint64_t widths = i - (power << kSplit);  // to the bucket's begin
+    const std::uint64_t widths = i - (power << kSplit);  // the start of the bucket, in units of its width
     return widths * width + (i < steps ? width / 2 : widths * width / (2 * widths + 1));
   }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What happens when the library is loaded and when the process forks.
+// Initializes the library when it is loaded, and keeps its locks usable across fork().
 #include "base/counters.h"
 #include "gate/gate.h"
 #include "handlers/registry.h"
@@ -43,7 +43,7 @@ void after_fork_in_child() noexcept {
   after_fork_in_parent();
 }
 
-// What a tracer wants to know of this copy of the library.
+// Fills in the page around the gate, which describes this copy of the library to tracers.
 void fill_page() {
   constexpr std::uint64_t kMajor = NOPSPAN_VERSION_MAJOR, kMinor = NOPSPAN_VERSION_MINOR;
   nopspan_gate.library_version = (kMajor << 32U) | (kMinor << 16U) | NOPSPAN_VERSION_PATCH;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The life of a span while somebody listens.
+// Spans from begin to end, while the gate is up. Everything here runs only then, or for spans that began then.
 #include "span/span.h"
 
 #include "base/clean_text.h"
@@ -35,7 +35,7 @@ namespace nopspan::detail {
 
 namespace {
 
-// Gives the span its place under `parent`.
+// Places the span under `parent`: sets its ids, its parent and the flags that follow from them.
 __attribute__((always_inline)) inline void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept {
   Context& context = span.frame.context;
   context = parent;
@@ -87,12 +87,12 @@ __attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, cons
   return span;
 }
 
-// What the end adds to the metadata, besides what the application set.
+// Adds the metadata that follows from the span's status.
 void add_outcome(SpanState& span) noexcept {
   FieldBuffer& fields = span.fields;
   switch (span.status) {
     case NOPSPAN_STATUS_ERROR:
-      fields.put_string("error.type", span.error_type, FieldEntry::kAdded);  // the record has it
+      fields.put_string("error.type", span.error_type, FieldEntry::kAdded);  // kAdded: tracers read it in the record
       break;
     case NOPSPAN_STATUS_CANCELLED:
       if (span.error_type[0] != '\0') fields.put_string("cancel.reason", span.error_type, FieldEntry::kOwn);
@@ -105,7 +105,7 @@ void add_outcome(SpanState& span) noexcept {
   }
 }
 
-// Reports the end of a span to tracers. `enclosing` are the scopes around it on this thread.
+// Reports the end of a span to tracers. `enclosing` is the innermost scope around it on this thread.
 __attribute__((always_inline)) inline void report_end(ThreadState* thread, SpanState& span,
                                                       const Frame* enclosing) noexcept {
   const std::uint64_t up = own_gate();
@@ -120,7 +120,8 @@ __attribute__((always_inline)) inline void report_end(ThreadState* thread, SpanS
   if (span.catalogue != nullptr) add_engine_times(span);
   OnceProbes fired;
   if (has_once_probes(span))
-    fired = fire_once_probes(thread, span, enclosing);  // before its stop: a tracer still has it then
+    fired =
+        fire_once_probes(thread, span, enclosing);  // before span_stop, where tracers drop what they keep for a span
   if ((up & kGateSpans) != 0) fire_span_end(thread, span);
   if ((up & kGateBatch) != 0) {
     batch_span(thread, span, fired);
@@ -138,7 +139,7 @@ __attribute__((noinline)) void emit_end(SpanState& span, const Frame* enclosing)
   if (span_handlers_up()) dispatch_end(span);
 }
 
-// A span that began before fork() belongs to the parent, which emits it.
+// True (and counted) if the span began before fork(). It belongs to the parent process, which emits it.
 bool is_inherited(const SpanState& span) noexcept {
   if (span.process_mark == process_mark()) return false;
   count(counters.inherited);
@@ -155,9 +156,9 @@ void set_reason(SpanState& span, const Caught& caught) {
   span.exception_kind = caught.kind;
   span.error_type[0] = '\0';
   if (!caught.type.empty()) clean(caught.type, span.error_type);
-  // The message is content, so that the whole map is.
+  // The message is content, so the whole map is content.
   const std::uint8_t flags = FieldEntry::kContent | FieldEntry::kOwn;
-  if (shape_of(span) == Shape::compaction) {  // to handlers it just stops
+  if (shape_of(span) == Shape::compaction) {  // handlers see that it stops, but no exception
     span.fields.put_value("reason", reason_of(caught), flags | FieldEntry::kProbesOnly);
     return;
   }
@@ -229,14 +230,15 @@ inline void emit_start(SpanState* span) noexcept {
   if (may_be_known || (gate() & (kGateSpans | kGateSpanHandlers)) != 0) report_start(span, may_be_known);
 }
 
-// Thread exit left the callable for the span's metadata, before its start: what ends has begun.
+// Emits the start of a span that was not started: a thread exit interrupted the application's callable that sets its
+// fields. A span must not end without a start.
 void start_late(SpanState* span) noexcept {
   if (span->started) return;
   span_started(span);
   span_exception(span);
 }
 
-// Whether an exception that nobody has seen yet leaves the span's scope.
+// True if the span's scope is left by an exception that was not recorded yet.
 bool is_unwinding(const SpanState& span) noexcept {
   if (span.status == NOPSPAN_STATUS_EXCEPTION) return false;
   const ThreadState* thread = locals.state;
@@ -268,15 +270,15 @@ void end_scope_carefully(SpanState* span) noexcept {
     release(span);
     return;
   }
-  // Destroyed on a thread that did not make it. The frame stays on the other thread's stack, which drops it, and
-  // releases the state, when it finds it on top.
+  // The span is destroyed on a thread that did not begin it. Its frame stays on the stack of the other thread. That
+  // thread removes the frame and releases the state when it finds the frame on top.
   count(counters.wrong_thread);
   emit_end(*span, nullptr);
   span->ended_elsewhere.store(true, std::memory_order_release);
 }
 
 NOPSPAN_HOT void end_scope(SpanState* span) noexcept {
-  // Nearly always it ends on top of the stack it began on, with no handler: one stay inside the library does it all.
+  // The usual case: the span is on top of its thread's stack and has no handlers. Then one LibraryGuard is enough.
   const ThreadState* here = locals.state;
   if (locals.top == &span->frame && here != nullptr && !here->busy && span->started && !span_handlers_up() &&
       !is_unwinding(*span)) {
@@ -330,13 +332,13 @@ void async_abandon(SpanState* span) noexcept {
 void span_complete(SpanState* span, std::uint64_t duration_ns) noexcept {
   span->end_ns = span->start_ns + duration_ns;
   emit_start(span);
-  span->fields.erase_measurements(true);  // the application's are the stop's too
+  span->fields.erase_measurements(true);  // those of the application are reported at the stop too
   async_end(span);
 }
 
 void span_complete_stop_only(SpanState* span, const Outcome& outcome) noexcept {
   span->stop_only = true;
-  span->has_ids = true;  // none is added
+  span->has_ids = true;  // so that add_ids() adds none
   span->end_ns = span->start_ns + outcome.duration_ns;
   emit_start(span);
   if (outcome.exception_kind != nullptr) {

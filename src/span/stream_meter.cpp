@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Measures a stream of tokens: the time to the first token, and the gaps between tokens.
 #include <nopspan/stream_meter.h>
 
 #include "base/counters.h"
@@ -14,15 +15,15 @@ namespace nopspan::detail {
 
 struct MeterState {
   std::uint64_t process_mark;
-  std::uint64_t last_ns;  // when the last token came
+  std::uint64_t last_ns;  // the time of the last token; 0: none yet
   std::uint64_t tokens;
   GapHistogram gaps;
 };
 
 namespace {
 
-// States that are not in use. A stream often begins on one thread and ends on another, so that they belong to none;
-// each place is taken and filled by one exchange, which neither a signal handler nor fork() finds half done.
+// States that are not in use. They are shared by all threads, because a stream often begins on one thread and ends on
+// another. A place is emptied or filled by one atomic exchange, so a signal handler or fork() cannot find it half done.
 constexpr std::size_t kPlaces = 64;
 std::atomic<MeterState*> unused[kPlaces];
 
@@ -58,7 +59,7 @@ void add_tokens(MeterState& meter, std::int64_t n) noexcept {
       kMost - meter.tokens < static_cast<std::uint64_t>(n) ? kMost : meter.tokens + static_cast<std::uint64_t>(n);
 }
 
-// The first token of a stream, and what counts for none.
+// Handles the rare cases: the first token, a count that is 0 or negative, no state, and a stream from before fork().
 __attribute__((noinline)) void note_first(SpanState* span, MeterState* meter, std::int64_t n) noexcept {
   if (span->process_mark != process_mark() || n == 0) return;
   if (n < 0) {
@@ -74,7 +75,7 @@ __attribute__((noinline)) void note_first(SpanState* span, MeterState* meter, st
   span_first_token_at(span, meter->last_ns, static_cast<std::uint64_t>(n));
 }
 
-// Hot: gcc makes a function small and slow that is cold where it is declared.
+// The usual case. It has its own function, because meter_token() is declared cold (see base/hot.h).
 __attribute__((hot, noinline)) void note_token(SpanState* span, MeterState* meter, std::int64_t n) noexcept {
   if (meter == nullptr || meter->last_ns == 0 || n <= 0 || meter->process_mark != process_mark()) {
     note_first(span, meter, n);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the state of a thread begins and ends. It stands in the room span, because both need the thread's batch and its
-// pool of span states, which the room thread does not know.
+// Begins and ends a thread's use of a ThreadState. This file is in the room span, because it needs the thread's batch
+// and its pool of span states, which the room thread may not include.
 #include "base/exceptions.h"
 #include "emit/batch.h"
 #include "state/span_pool.h"
@@ -19,8 +19,8 @@ extern "C" __attribute__((visibility("hidden"))) void* __dso_handle;
 namespace nopspan::detail {
 namespace {
 
-// Destructors of pthread keys run after all functions that __cxa_thread_atexit() registered. If one of them makes a
-// state again, our key's destructor ends that too.
+// Destructors of pthread keys run after all functions that __cxa_thread_atexit() registered. If such a destructor emits
+// a span, a state is made again. The destructor of this key ends that state too.
 pthread_key_t end_key;
 std::atomic<bool> has_end_key{false};
 
@@ -28,12 +28,12 @@ void set_end_key(ThreadState* thread) {
   if (has_end_key.load(std::memory_order_relaxed)) pthread_setspecific(end_key, thread);
 }
 
-// At the end of a thread: gives its state to the next one.
+// Called at the end of a thread: flushes its batch, and releases its state for the next thread.
 void end_thread(void* state) {
   auto* thread = static_cast<ThreadState*>(state);
   if (locals.state != thread) return;
-  thread->busy = true;   // an entry that a signal handler writes now would never be flushed
-  set_end_key(nullptr);  // the library may be unloaded from now on
+  thread->busy = true;   // because an entry that a signal handler writes now would never be flushed
+  set_end_key(nullptr);  // because the library may be unloaded from now on
   end_batches(thread);
   locals.has_ended = true;
   free_pool(thread);
@@ -80,16 +80,18 @@ ThreadState* make_state() {
   }
   thread->dispatching = 0;
   thread->destroying = 0;
-  thread->busy = true;  // until it is whole
+  thread->busy = true;  // until the state is complete
   thread->error_number = &errno;
   thread->exceptions_in_flight = detail::exceptions_in_flight();
   thread->in_doubt = true;
   thread->doubt_since_ns = 0;
   locals.state = thread;
-  thread->in_use.store(true);  // if a signal handler forked before, its child took this for another thread's
+  // Again, because a signal handler may have forked just now. In the child, forget_other_threads() has cleared it.
+  thread->in_use.store(true);
   reset_for_process(thread, process_mark());
-  // Not a thread_local with a destructor, because this can be registered again: a span in a later destructor of this
-  // thread makes a state again. It also keeps a library that was dlopen'ed mapped until the thread has ended.
+  // A thread_local with a destructor would run only once, but this can be registered again if a span in a later
+  // destructor of this thread makes a state again. It also keeps a library that was loaded by dlopen() mapped until the
+  // thread has ended.
   abi::__cxa_thread_atexit(end_thread, thread, &__dso_handle);
   set_end_key(thread);
   thread->busy = false;

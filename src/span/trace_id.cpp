@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The trace_id of an agent's spans and events, and the request's: one, where there is no request yet.
+// If an agent's span or event has the metadata trace_id and begins a new request, the request gets that id.
 #include "span/trace_id.h"
 
 #include "base/counters.h"
@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::string_view kPrefix = "agent.";
 
-// The trace id that was set, if it may leave the process.
+// The trace id that was set. Empty if there is none, or if it is content that must not leave the process.
 std::string_view given_trace_id(const SpanState& state) noexcept {
   const FieldEntry* entry = state.fields.find("trace_id", false);
   if (entry == nullptr || entry->type != Value::Type::string) return {};
@@ -33,7 +33,7 @@ void take_request(SpanState& state, Context request) noexcept {
   ContextAccess::trace_flags(context) = ContextAccess::trace_flags(request);
   ContextAccess::bits(context) |= ContextAccess::bits(request);
   state.flags |= context_flags(context);
-  state.request_id[0] = '\0';  // to be written again
+  state.request_id[0] = '\0';  // canonical_id() encodes it again
 }
 
 }  // namespace
