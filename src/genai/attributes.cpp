@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Protobuf needs the size of a message before its bytes. So each value is walked twice: once for its size, and once to
+// write it.
 #include "genai/attributes.h"
 
 #include "base/clean_text.h"
@@ -15,7 +17,7 @@ using namespace wire;
 
 std::size_t delimited_size(std::size_t size) { return 1 + varint_size(size) + size; }
 
-// Tags below are one byte: all field numbers are under 16.
+// Writes protobuf. The caller has checked that there is room.
 class Writer {
  public:
   explicit Writer(unsigned char* out) : at_(out) {}
@@ -33,7 +35,7 @@ class Writer {
       return;
     }
     count(counters.invalid_utf8);
-    for (std::size_t i = 0; i < text.size();) {  // the length stays
+    for (std::size_t i = 0; i < text.size();) {  // keeps the length, which was written already
       const std::size_t length = utf8_sequence(text, i);
       if (length == 0) {
         *at_++ = '?';

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fields as OTLP attributes: the bytes that a probe's record points at.
+// Encodes fields as OTLP attributes, for the records of the probes and the entries of a batch.
 #pragma once
 
 #include "base/counters.h"
@@ -21,12 +21,12 @@ inline constexpr unsigned kEventAttributesField = wire::kEventAttributes;
 
 struct EncodedAttributes {
   std::size_t size = 0;
-  std::uint32_t dropped = 0;  // attributes that did not fit, and were left out whole
+  std::uint32_t dropped = 0;  // attributes that did not fit; none is truncated
 };
 
-// Writes each attribute as one `repeated KeyValue` of number `field` to `out` (kMaxAttributesBytes), so that the bytes
-// are a fragment of the protobuf message and can be spliced into one. Content only where `with_content`. Bytes that are
-// not UTF-8 become "?" (counted).
+// Writes each attribute to `out` (kMaxAttributesBytes) as one element of the `repeated KeyValue` with number `field`.
+// So the bytes are a fragment of a protobuf message and can be spliced into one. Content is written only if
+// `with_content`. Bytes that are not UTF-8 become "?" (counted).
 class AttributeEncoder {
  public:
   AttributeEncoder(unsigned field, bool with_content, unsigned char* out) noexcept
@@ -39,13 +39,14 @@ class AttributeEncoder {
   void boolean(std::string_view key, bool value) noexcept;
   void texts(std::string_view key, const std::string_view* values, std::size_t count) noexcept;
   void node(std::string_view key, const Node& value) noexcept;
-  // A field under another key.
+  // Writes a field under another key.
   void entry(std::string_view key, const FieldEntry& value) noexcept;
 
-  // The fields from `at` on that are in wire form. Returns the first that is not, or does not fit, or `end`.
+  // Copies the fields from `at` on that are in wire form. Stops at the first that is not, or that may not fit, and
+  // returns it. Returns `end` if it copied all.
   const unsigned char* wire_entries(const unsigned char* at, const unsigned char* end) noexcept;
 
-  // What was written; counts what was left out. Once.
+  // Returns the result, and counts the dropped attributes. Call it once.
   [[nodiscard]] EncodedAttributes finish() noexcept {
     if (encoded_.dropped > 0) count(counters.attributes_dropped, encoded_.dropped);
     return encoded_;
@@ -61,7 +62,7 @@ class AttributeEncoder {
   EncodedAttributes encoded_;
 };
 
-// All fields that are attributes, under their own keys.
+// Encodes all fields that are attributes, under their own keys.
 EncodedAttributes encode_attributes(const FieldBuffer& fields, unsigned field, bool with_content,
                                     unsigned char* out) noexcept;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The mapping for metadata that is a Value of the reference's shape.
+// The public functions of nopspan::genai: the GenAI mapping for metadata that is a Value of the reference's shape.
 #include <nopspan/genai.h>
 
 #include "genai/genai_mapping.h"
@@ -17,7 +17,7 @@ using core::Node;
 using core::Scratch;
 using core::ValueMetadata;
 
-// Attributes as a map.
+// An output of the mapping that makes a map.
 class Attributes {
  public:
   void text(std::string_view key, std::string_view value, bool /*content*/ = false) { add(key, value); }
@@ -39,7 +39,7 @@ class Attributes {
 
 Value or_null(std::string_view text) { return text.data() == nullptr ? Value() : Value(text); }
 
-// What a message is made of where the error is none of the known shapes.
+// The error's message. If the error has none of the known shapes, it is the whole error as JSON.
 std::string message_of(const ValueMetadata& given) {
   Scratch scratch;
   const std::string_view known = core::error_message(given.metadata, scratch);
@@ -49,7 +49,7 @@ std::string message_of(const ValueMetadata& given) {
   return error->to_string();
 }
 
-// Metrics, one after the other.
+// Collects metrics.
 class Metrics {
  public:
   explicit Metrics(const Metadata& metadata) : metadata_(metadata) {}
@@ -65,7 +65,7 @@ class Metrics {
     metrics_.push_back({name, counts ? semconv::metric::tokens : semconv::metric::seconds, std::move(value), boundaries,
                         boundary_count, attributes.take()});
   }
-  // Negative: nothing.
+  // A negative count adds nothing.
   void add_tokens(Key key, std::string_view type) {
     const Node& count = metadata_[key];
     if (count.is_integer() && count.as_int() >= 0) {

@@ -14,7 +14,7 @@ namespace {
 struct Renamed {
   std::string_view from, to;
 };
-// ReqLLM's names of what the conventions call otherwise.
+// Names of ReqLLM for which the conventions have other names.
 constexpr Renamed kProviders[] = {
     {"amazon_bedrock", semconv::provider::aws_bedrock}, {"azure", semconv::provider::azure_ai_openai},
     {"google", semconv::provider::gcp_gen_ai},          {"google_vertex", semconv::provider::gcp_vertex_ai},
@@ -32,7 +32,7 @@ constexpr Renamed kOutputTypes[] = {
 };
 constexpr std::string_view kOpenAi[] = {"openai", "openai_codex", "azure"};
 constexpr Renamed kApiTypes[] = {
-    // by a part of the path: the first that is found
+    // by a part of the path; the first match counts
     {"/responses", semconv::api_type::responses},
     {"/chat/completions", semconv::api_type::chat_completions},
     {"/embeddings", semconv::api_type::embeddings},
@@ -46,7 +46,7 @@ std::string_view find(const Renamed (&table)[N], std::string_view name, std::str
   return otherwise;
 }
 
-// As the application gave it.
+// The provider as the application gave it, not renamed.
 const Node& own_provider(const Metadata& metadata) noexcept {
   const Node& provider = metadata[Key::provider];
   return provider.is_null() ? metadata[Key::model_provider] : provider;
@@ -64,7 +64,7 @@ std::string_view scalar_text(const Node& node, Scratch& scratch) noexcept {
                                 : std::to_chars(begin, limit, node.as_double()).ptr;
   const std::string_view digits(begin, static_cast<std::size_t>(end - begin));
   if (!node.is_integer() && std::isfinite(node.as_double()) && digits.find_first_of(".e") == std::string_view::npos) {
-    *end++ = '.';  // shows that it is a double
+    *end++ = '.';  // so that a reader can see that it is a double
     *end++ = '0';
   }
   return {begin, static_cast<std::size_t>(end - begin)};
@@ -89,7 +89,8 @@ void spread_usage(Metadata& metadata) noexcept {
   const auto fill = [&](Key key, const Node& node) {
     if (metadata[key].is_null()) metadata[key] = node;
   };
-  // "tokens" hides the counts that stand beside it, but for the reasoning ones, of which those beside it come first.
+  // If there is a map `tokens`, the counts beside it are ignored, except for reasoning_tokens, where the count beside
+  // it has precedence.
   const Node nested = usage.find("tokens");
   const Node& tokens = nested.is_map() ? nested : usage;
   fill(Key::input_tokens, tokens.find("input"));

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The GenAI mapping: what metadata is to OpenTelemetry's conventions. There is one, for live spans and for Values; its
-// rules are ReqLLM.OpenTelemetry.Attributes', at the revision 70489b43. Allocates nothing, and looks nothing up by name
-// but in the values that are maps themselves.
+// The GenAI mapping: from metadata to the attributes of OpenTelemetry's GenAI conventions. One mapping serves live
+// spans and Values. Its rules are those of ReqLLM.OpenTelemetry.Attributes, revision 70489b43. It does not allocate,
+// and does not look up keys by name, except inside values that are maps.
 //
-// An Out takes the attributes, in order, each key once:
+// The mapping is a set of templates over an Out, which receives the attributes in order, each key once:
 //   text(key, std::string_view, bool content = false)   integer(key, std::int64_t)   real(key, double)
-//   texts(key, const std::string_view*, std::size_t)    node(key, const Node&): any value, as it is
-// Numbers that the application gave come as nodes: an integer stays an integer.
+//   texts(key, const std::string_view*, std::size_t)    node(key, const Node&): any value, unchanged
+// Numbers that the application gave are passed as nodes, so that an integer stays an integer.
 #pragma once
 
 #include "fields/metadata.h"
@@ -24,59 +24,59 @@ struct Scratch {
   char text[32];
 };
 
-// Spreads a map under Key::usage over the keys of its tokens and costs, where they are absent. Whoever fills in a
-// Metadata calls it last.
+// Sets the keys of tokens and costs that are absent from the map under Key::usage. Call it last when filling in a
+// Metadata.
 void spread_usage(Metadata&) noexcept;
 
-// A string, number or flag as text; null (its data()) for anything else.
+// A string, number or flag as text. data() is null for any other value.
 std::string_view scalar_text(const Node&, Scratch&) noexcept;
 
-// Neither null nor an empty list: what becomes an attribute.
+// True if the node is neither null nor an empty list. Only such a node becomes an attribute.
 bool is_kept(const Node&) noexcept;
-// Neither null nor the empty string.
+// True if the node is neither null nor the empty string.
 bool is_present(const Node&) noexcept;
 
-// The costs of what was used, by the prices that the application has set (prices.cpp).
+// Adds the costs of the tokens, computed from the prices that the application has set (prices.cpp).
 void add_costs(Metadata&) noexcept;
-// The costs as JSON, the value of langfuse.observation.cost_details; none if none is known.
+// The costs as JSON: the value of langfuse.observation.cost_details. data() is null if no cost is known.
 std::string_view cost_details(const Metadata&, Scratch (&)[8]) noexcept;
 
-// Strings, where data() is null for "none".
-std::string_view operation_name(const Metadata&, Scratch&) noexcept;  // never none
+// Texts of attributes. data() is null if there is none.
+std::string_view operation_name(const Metadata&, Scratch&) noexcept;  // never null
 std::string_view output_type(const Metadata&) noexcept;
 std::string_view provider_name(const Metadata&) noexcept;
-std::string_view error_type(const Metadata&, Scratch&) noexcept;  // never none
+std::string_view error_type(const Metadata&, Scratch&) noexcept;  // never null
 std::string_view error_message(const Metadata&, Scratch&) noexcept;
-std::string_view failed_status(const Metadata&, Scratch&) noexcept;  // "503"; none under 400
+std::string_view failed_status(const Metadata&, Scratch&) noexcept;  // for example "503"; null below 400
 std::string_view openai_api_type(const Metadata&) noexcept;
 
-// gen_ai.operation.name and gen_ai.output.type of metadata's `operation`.
+// gen_ai.operation.name and gen_ai.output.type for a value of the metadata `operation`.
 std::string_view operation_name(std::string_view operation) noexcept;
 std::string_view output_type(std::string_view operation) noexcept;
 
-// The model's id: a live span's `model` itself.
+// The id of the requested model. On a live span it is `model` itself.
 const Node& request_model(const Metadata&) noexcept;
-// The response's model, or else the requested one.
+// The response's model. If it is absent, the requested one.
 const Node& response_model(const Metadata&) noexcept;
 const Node& response_id(const Metadata&) noexcept;
-// Whether there is a response of which something is known.
+// True if anything is known about a response.
 bool has_response(const Metadata&) noexcept;
 bool is_openai(const Metadata&) noexcept;
 bool is_stream(const Metadata&) noexcept;
-// A stream's first chunk is known, and when it came.
+// True for a stream whose time to the first chunk is known.
 bool has_first_chunk(const Metadata&) noexcept;
 bool is_finite_number(const Node&) noexcept;
 
-// Whole microseconds, rounded down.
+// Seconds from nanoseconds, rounded down to whole microseconds.
 double seconds_of(std::int64_t ns) noexcept;
 
-// The reasons of a list, as strings: without null and "unknown", numbers as text.
+// The finish reasons in a list, as strings. Skips null and "unknown". Numbers become text.
 class FinishReasons {
  public:
   static constexpr std::size_t kMost = 128;
 
   explicit FinishReasons(const Node& list) noexcept;
-  // Whether all had a place.
+  // False if there were too many reasons, or one cannot be a string.
   [[nodiscard]] bool complete() const noexcept { return complete_; }
   [[nodiscard]] const std::string_view* data() const noexcept { return reasons_; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
@@ -90,14 +90,14 @@ class FinishReasons {
   std::size_t text_size_ = 0;
   bool complete_ = true;
 };
-// Whether the reason is one: neither null nor "unknown".
+// True if the reason is neither null nor "unknown".
 bool is_finish_reason(const Node&) noexcept;
 
 struct AttributeOf {
   std::string_view attribute;
   Key key;
 };
-// What is passed on as it is, in this order.
+// Values that become attributes unchanged, in this order.
 inline constexpr AttributeOf kRequestAttributes[] = {
     {semconv::extension::request_id, Key::request_id},
     {semconv::gen_ai_request_temperature, Key::temperature},
@@ -162,7 +162,7 @@ void map_finish_reasons(const Node& given, Out& out) {
   }
 }
 
-// A span's attributes at its start.
+// The attributes of a span at its start.
 template <class Out>
 void map_start(const Metadata& metadata, Out& out) {
   Scratch scratch;
@@ -182,7 +182,7 @@ void map_start(const Metadata& metadata, Out& out) {
   }
 }
 
-// What its end adds.
+// The attributes that the end adds.
 template <class Out>
 void map_terminal(const Metadata& metadata, Out& out) {
   map_finish_reasons(metadata[Key::finish_reason], out);
@@ -209,7 +209,7 @@ void map_terminal(const Metadata& metadata, Out& out) {
   map_text(semconv::error_type, failed_status(metadata, scratch), out);
 }
 
-// What an exception adds.
+// The attributes that an exception adds.
 template <class Out>
 void map_exception(const Metadata& metadata, Out& out) {
   Scratch scratch;
@@ -226,7 +226,7 @@ void map_exception_event(const Metadata& metadata, Out& out) {
   if (message.data() != nullptr) out.text(semconv::exception_message, message, true);
 }
 
-// What all metrics of a span have in common.
+// The attributes that all metrics of a span have.
 template <class Out>
 void map_metric(const Metadata& metadata, Out& out) {
   Scratch scratch;

@@ -9,6 +9,7 @@
 namespace nopspan::detail {
 namespace {
 
+// The key of a member of a map.
 struct Place {
   std::string_view name;
   Key key;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Value of the reference's shape as Metadata.
+// Reads a Value of the reference's shape as Metadata.
 #pragma once
 
 #include "fields/metadata.h"
@@ -8,10 +8,10 @@
 
 namespace nopspan::detail {
 
-// Whether it is nested as deep as a field may be, and no deeper.
+// False if the value is nested deeper than a field may be (FieldBuffer::kMaxDepth).
 bool is_shallow(const Value& value, unsigned depth = 0) noexcept;
 
-// Valid as long as `given`. Not copied: `metadata` may point into it.
+// Valid as long as `given`. Cannot be copied, because `metadata` may point into this object.
 struct ValueMetadata {
   explicit ValueMetadata(const Value& given);
   ValueMetadata(const ValueMetadata&) = delete;
@@ -20,7 +20,7 @@ struct ValueMetadata {
   Metadata metadata;
 
  private:
-  Value finish_reasons_;  // where some of them are lists or maps: those as JSON
+  Value finish_reasons_;  // used if some finish reasons are lists or maps, which become JSON texts here
 };
 
 }  // namespace nopspan::detail

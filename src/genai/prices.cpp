@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What models cost.
+// Price tables: parses them, and computes the cost of the tokens that a request used.
 #include <nopspan/genai.h>
 
 #include "genai/genai_mapping.h"
@@ -25,7 +25,8 @@ using core::Key;
 
 // --- Reading JSON
 
-// Makes a Value of what the parser reads: nlohmann's own would lose a key that stands there twice. Numbers are doubles.
+// Builds a Value from the parser's events. nlohmann's own value type would hide a duplicate key. Numbers become
+// doubles.
 class Builder {
  public:
   explicit Builder(std::string_view text) : text_(text) {}
@@ -50,7 +51,7 @@ class Builder {
     const auto line = 1 + std::count(before.begin(), before.end(), '\n');
     const std::size_t line_start = before.rfind('\n') == std::string_view::npos ? 0 : before.rfind('\n') + 1;
     error_ = "line " + std::to_string(line) + ", column " + std::to_string(before.size() - line_start + 1) +
-             ": this is not JSON";
+             ": not valid JSON";
     return false;
   }
 
@@ -61,7 +62,7 @@ class Builder {
   static constexpr std::size_t kMaxDepth = 8;
 
   struct Open {
-    std::string key;  // of the member that comes next
+    std::string key;  // the key of the next member
     Value::List items;
     Value::Map members;
     bool is_map;
@@ -99,9 +100,9 @@ class Builder {
   std::string error_;
 };
 
-// --- Understanding it
+// --- Checking it
 
-// Says in `error` what is wrong at a place ("models.gpt-5"); false.
+// Sets `error` to what is wrong at a place ("models.gpt-5"). Returns false.
 bool refuse(std::string& error, const std::string& place, std::string_view what) {
   error = place.empty() ? std::string() : core::printable(place) + ": ";
   error += what;
@@ -110,14 +111,14 @@ bool refuse(std::string& error, const std::string& place, std::string_view what)
 
 std::string inside(const std::string& place, const std::string& key) { return place.empty() ? key : place + '.' + key; }
 
-// Calls `read(key, value, place)` for what is in a map, as long as that says true.
+// Calls `read(key, value, place)` for each member of a map, until it returns false.
 template <class Read>
 bool read_map(const Value& map, const std::string& place, std::string& error, const Read& read) {
   if (map.type() != Value::Type::map) return refuse(error, place, "not an object");
   std::set<std::string_view> read_before;
   for (const auto& [key, value] : map.as_map()) {
     const std::string here = inside(place, key);
-    if (!read_before.insert(key).second) return refuse(error, here, "stands here twice");
+    if (!read_before.insert(key).second) return refuse(error, here, "duplicate key");
     if (!read(key, value, here)) return false;
   }
   return true;
@@ -142,13 +143,13 @@ std::int64_t count_of(const core::Metadata& metadata, Key key) {
   return count.is_integer() && count.as_int() >= 0 ? count.as_int() : static_cast<std::int64_t>(kUnknown);
 }
 
-// A part's count, which is none if it is unknown, and never more than the whole.
+// The count of a part: 0 if it is unknown, and at most the whole.
 std::int64_t part_of(std::int64_t whole, std::int64_t part) { return std::clamp<std::int64_t>(part, 0, whole); }
 
 double cost(std::int64_t tokens, double price) { return static_cast<double>(tokens) * price; }
 
-// Puts a cost where none is given, and adds what is there to the total. `tokens` are what the cost is of; it may be
-// unknown although they are not.
+// Sets the costs that the application has not given, and computes their total. If the cost of some tokens is unknown,
+// there is no total.
 class Total {
  public:
   void add(core::Node& given, std::int64_t tokens, double cost) {
@@ -170,7 +171,7 @@ class Total {
   bool complete_ = true;
 };
 
-// What spans are priced by. Tables that were replaced stay: a span may be reading one.
+// The table that spans use. Replaced tables are never freed, because a span may be reading one.
 std::atomic<const PriceTable*> prices{nullptr};
 
 }  // namespace
@@ -194,7 +195,7 @@ bool PriceTable::parse(Text json, std::string& error) {
                                                  : nullptr;
     if (to == nullptr) return refuse(error, place, "not a known price");
     *to = value.as_double(kUnknown);
-    return *to >= 0 || refuse(error, place, "a price is a number, and not negative");
+    return *to >= 0 || refuse(error, place, "a price must be a number that is not negative");
   };
   const auto read_model = [&](const std::string& name, const Value& prices, const std::string& place) {
     Price price;
@@ -202,10 +203,10 @@ bool PriceTable::parse(Text json, std::string& error) {
     if (!read_map(prices, place, error, [&](const auto&... member) { return read_price(price, member...); }))
       return false;
     if (price.input < 0 && std::max(price.cached_input, price.cache_creation) >= 0) {
-      return refuse(error, place, "a price of cached input, and none of input");
+      return refuse(error, place, "a price of cached input needs a price of input");
     }
     if (price.output < 0 && price.reasoning >= 0)
-      return refuse(error, place, "a price of reasoning, and none of output");
+      return refuse(error, place, "a price of reasoning needs a price of output");
     models.push_back(std::move(price));
     return true;
   };
@@ -235,7 +236,7 @@ const PriceTable::Price* PriceTable::find(std::string_view model) const noexcept
   return found == models_.end() || found->model != model ? nullptr : &*found;
 }
 
-// The costs of what metadata counts, where the model has prices.
+// Adds the costs of the tokens in the metadata. False if the table has no prices for the model.
 struct detail::PriceAccess {
   static bool add_costs(const PriceTable& table, core::Metadata& metadata, std::string_view model) noexcept;
 };
@@ -288,7 +289,8 @@ Value PriceTable::with_costs(const Value& usage, Text model) const {
 
 void set_prices(const PriceTable& table) {
   static std::mutex mutex;
-  static auto* const kept = new std::vector<std::unique_ptr<const PriceTable>>;  // never destroyed: spans may read it
+  // Never destroyed, because spans may read the tables until the process exits.
+  static auto* const kept = new std::vector<std::unique_ptr<const PriceTable>>;
   auto made = std::make_unique<const PriceTable>(table);
   const std::lock_guard<std::mutex> lock(mutex);
   kept->push_back(std::move(made));

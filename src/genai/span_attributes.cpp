@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+// The attributes of a span are its fields. If it is in a catalogue, the GenAI mapping reads some of the fields and
+// makes attributes of them, and the other fields follow under the names of the table in attribute_keys.cpp. Labels come
+// last. If the application has set an attribute itself, its value is used.
 #include "genai/span_attributes.h"
 
 #include "base/counters.h"
@@ -16,7 +19,7 @@
 namespace nopspan::detail {
 namespace {
 
-// An output of the mapping that keeps fields, for handlers.
+// An output of the mapping that writes fields, for handlers.
 class FieldOutput {
  public:
   explicit FieldOutput(FieldBuffer& fields) noexcept : fields_(fields) {}
@@ -69,7 +72,7 @@ class FieldOutput {
   FieldBuffer& fields_;
 };
 
-// What the application set under a key, as metadata; null if nothing.
+// The metadata that the application set with this key. Null if there is none.
 const FieldEntry* find_own(const SpanState& span, std::string_view key) noexcept {
   constexpr std::uint8_t kNot = FieldEntry::kAdded | FieldEntry::kProbesOnly | FieldEntry::kMeasurement;
   const FieldBuffer& fields = span.fields;
@@ -86,7 +89,7 @@ bool has_label(const SpanState& span, std::string_view key) noexcept {
   return found;
 }
 
-// An output that leaves out what the application has set under the same name: its own word counts.
+// An output that skips attributes that the application has set itself.
 template <class Out>
 class Unless {
  public:
@@ -113,7 +116,7 @@ class Unless {
   }
 
  private:
-  // What is content does not count: whether it is there depends on who listens.
+  // Content does not count as set, because it is stored only if a handler or a probe may get it.
   [[nodiscard]] bool is_own(std::string_view key) const noexcept {
     if (span_ == nullptr) return false;
     const FieldEntry* own = find_own(*span_, key);
@@ -121,10 +124,10 @@ class Unless {
   }
 
   Out& out_;
-  const SpanState* span_;  // null: the application set no name of ours
+  const SpanState* span_;  // null if the application has set no attribute with a name of ours
 };
 
-// An output that looks whether an attribute is made.
+// An output that only records whether the mapping makes an attribute with this key.
 class Finder {
  public:
   explicit Finder(std::string_view key) noexcept : key_(key) {}
@@ -144,7 +147,7 @@ class Finder {
   bool found_ = false;
 };
 
-// Names that the mapping and the table of keys give.
+// True if the mapping, or the table of keys, may make an attribute with this name.
 bool is_our_name(std::string_view key) noexcept {
   for (const std::string_view prefix :
        {"gen_ai.", "openai.", "nopspan.", "error.type", "server.", "langfuse.", "http.", "retry."}) {
@@ -153,24 +156,24 @@ bool is_our_name(std::string_view key) noexcept {
   return false;
 }
 
-// Of a span that is no operation of the conventions, the mapping reads these alone.
+// The only inputs that the mapping reads from a span that is not an operation of the conventions.
 bool is_of_the_response(Key key) noexcept {
   return (key >= Key::usage && key <= Key::total_cost) || key == Key::finish_reason || key == Key::model ||
          key == Key::engine || key == Key::request_id;
 }
 
-// An event is not mapped, but says in the conventions' words whose it is.
+// Events are not mapped, but their model and request id have the conventions' names.
 std::string_view name_in_event(const SpanState& state, Key input, std::string_view key) noexcept {
   if (state.is_span) return key;
   if (input == Key::model) return semconv::gen_ai_request_model;
   return input == Key::request_id ? semconv::extension::request_id : key;
 }
 
-// What becomes of a field.
+// How a field is used.
 struct Use {
-  bool is_read = false;  // by the mapping, as `input`
+  bool is_read = false;  // the mapping reads it as `input`
   Key input{};
-  std::string_view attribute;  // its own attribute; "" if it has none
+  std::string_view attribute;  // the attribute that it becomes; "" if none
 };
 
 Use use_of(const SpanState& span, AttributeKey::Of keys, bool is_operation, const FieldEntry& entry) noexcept {
@@ -180,7 +183,7 @@ Use use_of(const SpanState& span, AttributeKey::Of keys, bool is_operation, cons
     use.attribute = entry.key();
     return use;
   }
-  // The mapping gives texts that leave the process: content is not for it.
+  // The attributes of the mapping leave the process, so it must not read content.
   const bool readable = (entry.flags & (FieldEntry::kMeasurement | FieldEntry::kContent)) == 0;
   use.input = known->input;
   use.is_read = span.is_span && known->input != AttributeKey::kNoKey && readable &&
@@ -188,7 +191,7 @@ Use use_of(const SpanState& span, AttributeKey::Of keys, bool is_operation, cons
   if (!known->unless.empty() && find_own(span, known->unless) != nullptr) return use;
   use.attribute = known->attribute;
   if (known->input == Key::operation && span.catalogue != nullptr && span.catalogue->name == "llm.image") {
-    use.is_read = false;  // generate, edit or variation
+    use.is_read = false;  // because it is not a name of the conventions: generate, edit or variation
     use.attribute = "nopspan.image.operation";
   }
   if (use.attribute.empty() && !use.is_read) use.attribute = name_in_event(span, known->input, entry.key());
@@ -200,7 +203,7 @@ Node label_of(const SpanState& span, ContextAccess::Label which) noexcept {
   return text.size == 0 ? Node() : Node(std::string_view(text.text, text.size));
 }
 
-// From the catalogues' flat fields to what the mapping reads.
+// Completes the metadata with what a live span has elsewhere: in its labels, its catalogue, its context and its record.
 void complete(const SpanState& span, Metadata& m) noexcept {
   const CatalogueSpan& known = *span.catalogue;
   const bool is_inference = known.operation == "chat" || known.operation == "image";
@@ -235,7 +238,7 @@ void for_each_field(const SpanState& span, const Each& each) noexcept {
   }
 }
 
-// What the mapping says of a span.
+// Writes the attributes that the mapping makes of a span.
 template <class Out>
 void write_mapped(const SpanState& span, bool at_end, bool is_operation, Metadata& metadata, Out& out) noexcept {
   if (is_operation) {
@@ -246,7 +249,7 @@ void write_mapped(const SpanState& span, bool at_end, bool is_operation, Metadat
   }
   if (!at_end) return;
   const bool failed = span.status == NOPSPAN_STATUS_ERROR || span.status == NOPSPAN_STATUS_EXCEPTION;
-  if (failed) metadata[Key::http_status] = Node();  // what was said of the failure says more
+  if (failed) metadata[Key::http_status] = Node();  // error.type below is more specific
   add_costs(metadata);
   map_terminal(metadata, out);
   Scratch scratch[8];
@@ -254,7 +257,7 @@ void write_mapped(const SpanState& span, bool at_end, bool is_operation, Metadat
   if (failed) out.text(semconv::error_type, span.error_type[0] != '\0' ? span.error_type : semconv::error_type_other);
 }
 
-// The labels that the span has from those around it, or its own, where they are no fields of it.
+// Writes the extra labels in the span's context, except those that the span has as a field.
 template <class Out>
 void write_labels(const SpanState& span, Out& out) noexcept {
   for_each_extra_label(span.frame.context, [&](std::string_view key, std::string_view value) {
@@ -262,12 +265,13 @@ void write_labels(const SpanState& span, Out& out) noexcept {
   });
 }
 
-// Whether metadata of the same key tells the field's attribute.
+// True if the attribute is made from metadata with the same key instead.
 bool is_second(const SpanState& span, const FieldEntry& entry) noexcept {
   return (entry.flags & (FieldEntry::kMeasurement | FieldEntry::kProbesOnly)) != 0 &&
          find_own(span, entry.key()) != nullptr;
 }
 
+// True for null and for an empty list.
 bool is_nothing(const FieldEntry& entry) noexcept {
   return entry.type == Value::Type::null || (entry.type == Value::Type::list && entry.payload() == entry.end());
 }
@@ -279,7 +283,7 @@ void write_plain(const SpanState& span, Out& out) noexcept {
   });
 }
 
-// The same, with little to do for fields in wire form.
+// The same, but copies fields in wire form.
 void write_plain(const SpanState& span, AttributeEncoder& out) noexcept {
   const unsigned char* at = span.fields.begin();
   const unsigned char* const end = span.fields.end();
@@ -294,7 +298,7 @@ template <class Out>
 void write_catalogued(const SpanState& span, AttributeKey::Of keys, bool at_end, Out& all) noexcept {
   const bool is_operation = span.is_span && span.catalogue != nullptr && !span.catalogue->operation.empty();
   Metadata metadata;
-  bool has_own_names = false;  // the application set "gen_ai.…" or the like itself
+  bool has_own_names = false;  // the application has set an attribute with a name of ours, for example "gen_ai.…"
   for_each_field(span, [&](const FieldEntry& entry) {
     const Use use = use_of(span, keys, is_operation, entry);
     if (use.is_read) metadata[use.input] = Node(&entry);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A span or event as OpenTelemetry attributes: one way for probes and handlers.
+// Makes the OpenTelemetry attributes of a span or event. Probes get them encoded, handlers as fields.
 #pragma once
 
 #include "fields/field_buffer.h"
@@ -11,19 +11,20 @@ namespace nopspan::detail {
 
 struct SpanState;
 
-// `at_end`: those of a span's stop or exception; what its start has is among them.
+// Encodes the attributes to `out` (kMaxAttributesBytes). If `at_end`, those of a span's stop or exception, which
+// include those of its start.
 EncodedAttributes encode_attributes(const SpanState& span, bool at_end, unsigned field, bool with_content,
                                     unsigned char* out) noexcept;
 
-// The same as fields, content included and marked.
+// Makes the same attributes as fields. Content is included and marked.
 void collect_attributes(const SpanState& span, bool at_end, FieldBuffer& out) noexcept;
 
-// What an Event needs to make its attributes when somebody asks for them.
+// An Event makes its attributes from this when a handler first reads them.
 struct EventAttributes {
   const SpanState* span;
   bool at_end;
   FieldBuffer fields;
-  bool made = false;  // `fields` are them
+  bool made = false;  // `fields` contains them
 };
 
 }  // namespace nopspan::detail

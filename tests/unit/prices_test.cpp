@@ -152,16 +152,16 @@ TEST(Prices, StayWhatTheyWereAfterARefusal) {
 }
 
 TEST(Prices, AreRefusedWithTheirPlace) {
-  EXPECT_EQ(refused_model(R"({"input": -1})"), "models.m.input: a price is a number, and not negative");
-  EXPECT_EQ(refused_model(R"({"output": "1"})"), "models.m.output: a price is a number, and not negative");
-  EXPECT_EQ(refused_model(R"({"output": null})"), "models.m.output: a price is a number, and not negative");
-  EXPECT_EQ(refused_model(R"({"output": [1]})"), "models.m.output: a price is a number, and not negative");
+  EXPECT_EQ(refused_model(R"({"input": -1})"), "models.m.input: a price must be a number that is not negative");
+  EXPECT_EQ(refused_model(R"({"output": "1"})"), "models.m.output: a price must be a number that is not negative");
+  EXPECT_EQ(refused_model(R"({"output": null})"), "models.m.output: a price must be a number that is not negative");
+  EXPECT_EQ(refused_model(R"({"output": [1]})"), "models.m.output: a price must be a number that is not negative");
   EXPECT_EQ(refused_model(R"({"inptu": 1})"), "models.m.inptu: not a known price");
-  EXPECT_EQ(refused_model(R"({"input": 1, "input": 1})"), "models.m.input: stands here twice");
-  EXPECT_EQ(refused_model(R"({}, "m": {})"), "models.m: stands here twice");
+  EXPECT_EQ(refused_model(R"({"input": 1, "input": 1})"), "models.m.input: duplicate key");
+  EXPECT_EQ(refused_model(R"({}, "m": {})"), "models.m: duplicate key");
   EXPECT_EQ(refused_model("1"), "models.m: not an object");
-  EXPECT_EQ(refused_model(R"({"cached_input": 1})"), "models.m: a price of cached input, and none of input");
-  EXPECT_EQ(refused_model(R"({"reasoning": 1})"), "models.m: a price of reasoning, and none of output");
+  EXPECT_EQ(refused_model(R"({"cached_input": 1})"), "models.m: a price of cached input needs a price of input");
+  EXPECT_EQ(refused_model(R"({"reasoning": 1})"), "models.m: a price of reasoning needs a price of output");
   EXPECT_EQ(refusal(R"({"unit": "per_token", "models": []})"), "models: not an object");
   EXPECT_EQ(refusal(R"({"unit": "per_word", "models": {}})"),
             "unit: not per_million_tokens, per_thousand_tokens or per_token");
@@ -180,12 +180,12 @@ TEST(Prices, AreRefusedInOneLineThatCanBeRead) {
 }
 
 TEST(Prices, AreRefusedWhereTheyAreNotJson) {
-  EXPECT_EQ(refusal("{\"unit\": \"per_token\",\n  models}"), "line 2, column 3: this is not JSON");
-  EXPECT_EQ(refusal(""), "line 1, column 1: this is not JSON");
-  EXPECT_EQ(refusal({}), "line 1, column 1: this is not JSON");
+  EXPECT_EQ(refusal("{\"unit\": \"per_token\",\n  models}"), "line 2, column 3: not valid JSON");
+  EXPECT_EQ(refusal(""), "line 1, column 1: not valid JSON");
+  EXPECT_EQ(refusal({}), "line 1, column 1: not valid JSON");
   for (const char* odd : {"{", "{}x", "{\"a\":}", "nul", "{\"a\": NaN}", "{\"a\": 1e999}", "{\"a\": -1e999}",
                           "{'a': 1}", "{\"a\": \"\xff\"}", "{\"a\": 01}", "// prices\n{}", "{\"a\": 1,}"}) {
-    EXPECT_NE(refusal(odd).find("this is not JSON"), std::string::npos) << odd;
+    EXPECT_NE(refusal(odd).find("not valid JSON"), std::string::npos) << odd;
   }
   EXPECT_EQ(refused_model(R"({"input": )" + std::string(100000, '[')), "models.m.input.....: nested too deep");
 }
