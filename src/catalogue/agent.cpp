@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events of the agent catalogue that are known at run time only.
+// The functions of nopspan::agent that emit events whose name or fields are known only at run time.
 #include <nopspan/agent.h>
 
 #include "base/counters.h"
@@ -38,7 +38,7 @@ const FieldDescription* find_metadata(const EventDescription& event, std::string
   return nullptr;
 }
 
-// In this event, or in any where this one has no such key.
+// True if the event marks the key as content. If the event does not have the key, true if any other event does so.
 bool is_content(const EventDescription* event, std::string_view key) noexcept {
   const FieldDescription* own = event != nullptr ? find_metadata(*event, key) : nullptr;
   if (own != nullptr) return own->content;
@@ -63,7 +63,7 @@ bool is_number(const Value& value) noexcept {
   return value.type() == Value::Type::integer || value.type() == Value::Type::real;
 }
 
-// What is no attribute: probes have times of their own.
+// Times become no attributes, because the probes have their own times.
 bool is_time(std::string_view key) noexcept {
   return key == "duration" || key == "monotonic_time" || key == "system_time";
 }
@@ -90,19 +90,19 @@ void put_measurements(FieldSink& sink, const Value& map) noexcept {
   }
 }
 
-// A span that is over.
+// A finished span.
 struct Whole {
   std::uint64_t start_ns;
   std::uint64_t duration_ns;
-  std::string_view kind;  // of an exception; empty where it is not known
-  const Value* reason;    // the same, and null
+  std::string_view kind;  // the kind of its exception; empty if unknown
+  const Value* reason;    // the reason of its exception; null if unknown
 };
 
 bool ends_with(std::string_view name, std::string_view end) noexcept {
   return name.size() >= end.size() && name.substr(name.size() - end.size()) == end;
 }
 
-// The span that an event ends; null for other events.
+// The span that this event ends. Null if the event does not end a span.
 const Name* span_ended_by(std::string_view event) noexcept {
   if (!ends_with(event, ".stop") && !ends_with(event, ".exception")) return nullptr;
   static constexpr Name kSpans[] = {llm, tool, compaction};
@@ -112,7 +112,7 @@ const Name* span_ended_by(std::string_view event) noexcept {
   return nullptr;
 }
 
-// What a type is called, and no sentence: a reason is content.
+// True if the text looks like the name of a type. Any other text could be a message, which is content.
 bool is_type_name(std::string_view text) noexcept {
   constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_:.<>";
   return !text.empty() && text.size() <= kMaxNameBytes && text.find_first_not_of(kAllowed) == std::string_view::npos;
@@ -124,7 +124,7 @@ std::string_view error_type_of(const Value* reason) noexcept {
   return is_type_name(known) ? known : "_OTHER";
 }
 
-// The event that ends that span. `set(FieldSink&)` sets what it has.
+// Emits the event that ends the span `name`. `set(FieldSink&)` sets its fields.
 template <class Set>
 void emit_end(const Name& name, const EventDescription& event, const Whole& whole, const Set& set) noexcept {
   nopspan::detail::SpanState* span =
@@ -139,7 +139,7 @@ void emit_end(const Name& name, const EventDescription& event, const Whole& whol
   nopspan::detail::span_complete_stop_only(span, over);
 }
 
-// An event that is one for probes too.
+// Emits an event that does not end a span. `set(FieldSink&)` sets its fields.
 template <class Set>
 void emit_point(Point point, const EventDescription& event, const Set& set) noexcept {
   FieldSink* sink = nopspan::detail::point_begin(point, event.name, nullptr);
@@ -148,7 +148,7 @@ void emit_point(Point point, const EventDescription& event, const Set& set) noex
   nopspan::detail::point_emit(sink);
 }
 
-// ns; what is less than 0 or no number is 0.
+// A duration in ns. 0 if the value is negative or not a number.
 std::uint64_t duration_of(const Value& value) noexcept {
   if (value.type() == Value::Type::integer) return value.as_int() > 0 ? static_cast<std::uint64_t>(value.as_int()) : 0;
   const double duration = value.as_double();
@@ -158,7 +158,7 @@ std::uint64_t duration_of(const Value& value) noexcept {
 
 bool anybody_listens() noexcept { return (gate() & (nopspan::detail::kSpanMask | nopspan::detail::kPointMask)) != 0; }
 
-// The end of a tool's run that began then; `add(Fields&)` sets what wins over `metadata`.
+// Emits the end of a tool call that began at `start_ns`. `add(Fields&)` sets fields that override `metadata`.
 template <class Add>
 Errc emit_tool_end(Text name, const Value& metadata, std::uint64_t start_ns, Text kind, const Value* reason,
                    const Add& add) noexcept {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The agent catalogue as a table; the facts are Beamlens.Telemetry's.
+// The agent catalogue as a table: the events of Beamlens.Telemetry, with their measurements and metadata.
 #include <nopspan/agent.h>
 
 #include <array>
@@ -36,7 +36,7 @@ constexpr FieldDescription kThought{"thought", Type::string, kContent};
 constexpr FieldDescription kMessage{"message", Type::string, kContent};
 constexpr FieldDescription kSkill{"skill", Type::symbol};
 constexpr FieldDescription kStatus{"status", Type::symbol};
-// Of any event of the coordinator.
+// Any event of the coordinator may have these.
 constexpr FieldDescription kRunning{"running", Type::boolean, !kContent, kOptional};
 constexpr FieldDescription kNotifications{"notification_count", Type::uint, !kContent, kOptional};
 

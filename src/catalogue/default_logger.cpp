@@ -18,10 +18,10 @@ namespace {
 
 std::string logger_id(std::string_view catalogue) { return std::string(catalogue) + "-telemetry-default-logger"; }
 
-// What separates the fields of a line does not stand in one.
+// The text without the characters that separate the fields of a line.
 std::string field_text(std::string_view text) { return printable(text, kMaxNameBytes, " []="); }
 
-// Content stays out of the log.
+// The text of a value. Content is not logged.
 std::string value_text(const ValueView& value) {
   if (value.is_null() || value.is_content()) return "unknown";
   return field_text(value.type() == Value::Type::string ? std::string(value.as_string()) : value.copy().to_string());

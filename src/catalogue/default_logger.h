@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The handler that logs every event of a catalogue, a line each.
+// The default logger: a handler that logs every event of a catalogue, one line each.
 #pragma once
 
 #include <nopspan/errc.h>
@@ -10,8 +10,8 @@
 
 namespace nopspan::detail {
 
-// Attaches it as `<catalogue>-telemetry-default-logger`. A line has the metadata under `key`, which is in static
-// storage, and the measurements.
+// Attaches the logger with the id `<catalogue>-telemetry-default-logger`. A line has the metadata with the key `key`
+// and all measurements. `key` must be in static storage.
 Errc attach_default_logger(std::string_view catalogue, EventNames events, std::string_view key,
                            LogLevel level) noexcept;
 Errc detach_default_logger(std::string_view catalogue) noexcept;
