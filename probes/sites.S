@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The gate and the probe sites. One assembler file, so that no optimiser, LTO mode or linker option can inline, clone,
-// drop or re-argument a site: in C++, clang's LTO inlined one into main with an argument in the red zone, and gcc's
-// -flto-partition=max lost the semaphore's alias. docs/architecture.md tells the rest; probes/README.md is the ABI.
+// The gate and the probe sites. They are in an assembler file so that no optimiser, LTO mode or linker option can
+// inline, clone or drop a site, or move its arguments. When they were in C++, clang's LTO inlined a site into main with
+// an argument in the red zone, and gcc's -flto-partition=max lost the semaphore's alias. docs/architecture.md has more
+// reasons, and probes/README.md is the ABI.
 
-// clang++ defines this for assembler too when -std= is given; sdt.h would then include <cstddef>.
+// If -std= is given, clang++ defines this for assembler too, and sdt.h would include <cstddef>.
 #undef __cplusplus
 #define _SDT_HAS_SEMAPHORES 1
 #include <sys/sdt.h>
@@ -28,9 +29,10 @@
 #error "nopspan's probes are for x86-64 and little-endian aarch64; build with NOPSPAN_USDT=OFF elsewhere"
 #endif
 
-// The gate word, alone in its page: lld maps the page at the RELRO/.data seam twice, and an attach made before the
-// program starts would raise the other copy. The section's name matters: bpftrace 0.17 and perf find the semaphore's
-// file offset by it. The layout is compiled into programs (include/nopspan/gate.h) and cannot change.
+// The gate word, alone in its page. lld maps the page at the boundary of RELRO and .data twice, so if the gate were in
+// that page, an attach before the program starts would raise the wrong copy. The section must be named .probes, because
+// bpftrace 0.17 and perf find the semaphore's file offset by that name. The layout is compiled into programs
+// (include/nopspan/gate.h) and cannot change.
         .section .probes,"aw",@progbits
         .balign GATE_PAGE
         .globl  nopspan_gate
@@ -39,10 +41,10 @@
 nopspan_gate:
         .quad   0                       // spans:16 batch:16 span_handlers:8 point_handlers:8 points:16
         .quad   1                       // NOPSPAN_ABI_VERSION
-        .zero   GATE_PAGE-16            // struct nopspan_gate_page: filled when the library is loaded
+        .zero   GATE_PAGE-16            // the rest of struct nopspan_gate_page, filled when the library is loaded
         .size   nopspan_gate,GATE_PAGE
 
-// Several notes share one semaphore. The names are those that sdt.h's notes refer to: PROVIDER_PROBE_semaphore.
+// Several notes share one semaphore. The notes of sdt.h refer to it by the name PROVIDER_PROBE_semaphore.
 #define COUNTER(name, offset) .hidden nopspan_##name##_semaphore; .set nopspan_##name##_semaphore, nopspan_gate+offset
         COUNTER(span_start, 0)
         COUNTER(span_stop, 0)
@@ -54,12 +56,13 @@ nopspan_gate:
         COUNTER(tool_call, 6)
         COUNTER(engine_request, 6)
         COUNTER(gauge, 6)
-        // A provider of its own, so that `perf record -e 'sdt_nopspan:*'` and usdt:…:nopspan:* leave it alone.
+        // Its own provider, so that `perf record -e 'sdt_nopspan:*'` and usdt:…:nopspan:* do not attach to it.
         .hidden nopspan_batch_batch_semaphore
         .set    nopspan_batch_batch_semaphore, nopspan_gate+2
 
-// A site is `nop; ret`, after the landing pad that CET or BTI wants where they are on. The one-byte nop of sdt.h is on
-// purpose: the kernel's optimised form of a five-byte one is a CALL, which writes into the traced function's red zone.
+// A site is `nop; ret`, after the landing pad that CET or BTI needs if it is enabled. It uses the one-byte nop of sdt.h
+// on purpose: the kernel optimises a probe on a five-byte nop to a CALL, which writes into the red zone of the traced
+// function.
         .text
 #if defined(__CET__)
 #define LANDING endbr64
@@ -116,8 +119,8 @@ SITE(batch)
 END(batch)
 
         .section .note.GNU-stack,"",@progbits
-// Says that this object keeps the promises of CET (IBT and shadow stack) or of BTI, so that linking it does not switch
-// them off.
+// Marks this object as compatible with CET (IBT and shadow stack) or BTI. Without the mark, linking it would disable
+// them for the whole program.
 #if defined(__x86_64__) && defined(__CET__)
 #define FEATURES 0xc0000002, 4, 3
 #elif defined(__ARM_FEATURE_BTI_DEFAULT) && defined(__ARM_FEATURE_PAC_DEFAULT)
