@@ -51,8 +51,8 @@ class CounterClock {
     if constexpr (!Machine::has_counter) return Machine::clock();
     if (__builtin_expect(good_for_ != 0, 1)) {
       const std::uint64_t ticks = Machine::counter() - counter_;
-      const std::uint64_t told = told_ns_ + ((ticks * rate_) >> kRateBits);
-      if (__builtin_expect(ticks < good_for_ && told >= last_ns_, 1)) return last_ns_ = told;
+      const std::uint64_t reported = reported_ns_ + ((ticks * rate_) >> kRateBits);
+      if (__builtin_expect(ticks < good_for_ && reported >= last_ns_, 1)) return last_ns_ = reported;
     }
     return last_ns_ = read();
   }
@@ -92,7 +92,7 @@ class CounterClock {
   // The time to report if the true clock reads `ns`. If the last reported time is ahead by less than kAnchorNs, that
   // time is repeated until the true clock reaches it. If it is ahead by more, the clock itself was changed, and its
   // reading is reported unchanged.
-  [[nodiscard]] std::uint64_t not_before_told(std::uint64_t ns) const noexcept {
+  [[nodiscard]] std::uint64_t not_before_last(std::uint64_t ns) const noexcept {
     return ns < last_ns_ && last_ns_ - ns < kAnchorNs ? last_ns_ : ns;
   }
 
@@ -102,12 +102,12 @@ class CounterClock {
     stage_ = Stage::untried;
     readings_ = 0;
     try_after_ns_ = ns;
-    return not_before_told(ns);
+    return not_before_last(ns);
   }
 
   std::uint64_t try_clock() noexcept {
     std::uint64_t now = Machine::clock();
-    if (now < try_after_ns_ || ++readings_ < kReadingsBefore) return not_before_told(now);
+    if (now < try_after_ns_ || ++readings_ < kReadingsBefore) return not_before_last(now);
     readings_ = 0;
     try_after_ns_ = now + kTrustNs;
     bool quick = false;
@@ -121,7 +121,7 @@ class CounterClock {
       proofs_ = 0;
       true_ns_ = 0;
     }
-    return not_before_told(now);
+    return not_before_last(now);
   }
 
   // True if the call of clock() made no system call and was not interrupted.
@@ -142,31 +142,32 @@ class CounterClock {
     return (one > other ? one - other : other - one) <= other >> kSteadyBits;
   }
 
-  void anchor(const Reading& reading, std::uint64_t told_ns) noexcept {
+  void anchor(const Reading& reading, std::uint64_t reported_ns) noexcept {
     counter_ = reading.counter;
     true_ns_ = reading.ns;
-    told_ns_ = told_ns;
+    reported_ns_ = reported_ns;
     good_for_ = (kAnchorNs << kRateBits) / true_rate_;
-    rate_ = true_rate_ - ((told_ns - reading.ns) << kRateBits) / good_for_;  // slower while it is ahead of the clock
+    // While the reported time is ahead of the true clock, it advances more slowly.
+    rate_ = true_rate_ - ((reported_ns - reading.ns) << kRateBits) / good_for_;
   }
 
   std::uint64_t learn() noexcept {
     const std::uint64_t now = Machine::clock();
-    if (now - true_ns_ < kAnchorNs) return not_before_told(now);
+    if (now - true_ns_ < kAnchorNs) return not_before_last(now);
     const Reading reading = read_both();
-    const std::uint64_t told = not_before_told(reading.ns);
+    const std::uint64_t reported = not_before_last(reading.ns);
     std::uint64_t rate = 0;
     const bool is_proof = true_ns_ != 0 && rate_since(reading, rate) && is_quick(reading, rate);
     proofs_ = is_proof && agree(rate, true_rate_) ? proofs_ + 1 : 0;
     true_rate_ = rate;
     counter_ = reading.counter;
     true_ns_ = reading.ns;
-    if (proofs_ == kProofs && told == reading.ns) {
+    if (proofs_ == kProofs && reported == reading.ns) {
       stage_ = Stage::trusted;
       slow_ = 0;
-      anchor(reading, told);
+      anchor(reading, reported);
     }
-    return told;
+    return reported;
   }
 
   // Called once per kAnchorNs while the counter is trusted: reads both again and corrects the rate.
@@ -174,22 +175,22 @@ class CounterClock {
     const Reading reading = read_both();
     std::uint64_t rate = 0;
     if (!rate_since(reading, rate)) return distrust(reading.ns);
-    const std::uint64_t told = not_before_told(reading.ns);
-    if (!is_quick(reading, true_rate_)) return ++slow_ < kSlowReadings ? told : distrust(reading.ns);
+    const std::uint64_t reported = not_before_last(reading.ns);
+    if (!is_quick(reading, true_rate_)) return ++slow_ < kSlowReadings ? reported : distrust(reading.ns);
     slow_ = 0;
     if (!agree(rate, true_rate_)) return distrust(reading.ns);
     true_rate_ = rate > true_rate_ ? true_rate_ + (rate - true_rate_) / 4 : true_rate_ - (true_rate_ - rate) / 4;
-    anchor(reading, told);
-    return told;
+    anchor(reading, reported);
+    return reported;
   }
 
-  std::uint64_t counter_ = 0;    // the counter at the last reading of the true clock
-  std::uint64_t good_for_ = 0;   // ticks for which that reading is used; 0: always read the true clock
-  std::uint64_t told_ns_ = 0;    // the time that was reported at that reading
-  std::uint64_t rate_ = 0;       // ns per 2^kRateBits ticks, as the reported time advances
-  std::uint64_t last_ns_ = 0;    // the last reported time
-  std::uint64_t true_ns_ = 0;    // the true clock at the last reading
-  std::uint64_t true_rate_ = 0;  // ns per 2^kRateBits ticks, as the true clock advances
+  std::uint64_t counter_ = 0;      // the counter at the last reading of the true clock
+  std::uint64_t good_for_ = 0;     // ticks for which that reading is used; 0: always read the true clock
+  std::uint64_t reported_ns_ = 0;  // the time that was reported at that reading
+  std::uint64_t rate_ = 0;         // ns per 2^kRateBits ticks, as the reported time advances
+  std::uint64_t last_ns_ = 0;      // the last reported time
+  std::uint64_t true_ns_ = 0;      // the true clock at the last reading
+  std::uint64_t true_rate_ = 0;    // ns per 2^kRateBits ticks, as the true clock advances
   std::uint64_t try_after_ns_ = 0;
   unsigned readings_ = 0;
   unsigned proofs_ = 0;
