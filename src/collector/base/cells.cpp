@@ -14,7 +14,7 @@ struct Character {
   std::size_t cells = 0;
 };
 
-// Takes the first character away. What is no UTF-8, which does not come from printable(), is one byte in one cell.
+// Removes the first character. A byte that is not UTF-8 counts as one cell; printable() never produces one.
 Character take(std::string_view& text) {
   const Utf8Character decoded = first_character(text);
   Character character{text.substr(0, decoded.bytes > 0 ? decoded.bytes : 1), 1};
@@ -37,7 +37,7 @@ std::string fit(std::string_view text, std::size_t width, Align align) {
   constexpr std::size_t kMostMarks = 2;
   std::string shown;
   std::size_t cells = 0, marks = 0;
-  std::size_t room_bytes = 0, room_cells = 0;  // of `shown`, as far as it leaves room for the ellipsis
+  std::size_t room_bytes = 0, room_cells = 0;  // the part of `shown` that leaves room for the ellipsis
   while (!text.empty()) {
     const Character character = take(text);
     if (cells + character.cells > width) {

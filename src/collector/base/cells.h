@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Texts in the cells of a terminal. All take UTF-8 as printable() gives it, and ask the locale's LC_CTYPE how wide a
-// character is.
+// Measures texts in the cells of a terminal. All functions take UTF-8 as printable() returns it, and use the locale's
+// LC_CTYPE for the width of a character.
 #pragma once
 
 #include <cstddef>
@@ -9,15 +9,15 @@
 
 namespace nopspan::collector {
 
-// How many cells it takes.
+// The number of cells that `text` occupies.
 std::size_t cells_of(std::string_view text);
 
 enum class Align { left, right };
-// Exactly `width` cells: filled up with blanks, or cut with "…" at its end. A character that is no letter of its own
-// (a combining mark) stays with the one before it, but no more than two do.
+// Returns exactly `width` cells. A shorter text is padded with blanks, a longer one is cut and ends with "…". Combining
+// marks stay with the character before them, at most two per character.
 std::string fit(std::string_view text, std::size_t width, Align align = Align::left);
 
-// What a terminal that is not for UTF-8 can show: "?" for each character beyond ASCII.
+// Replaces each character beyond ASCII with "?", for terminals without UTF-8.
 std::string ascii_only(std::string_view text);
 
 }  // namespace nopspan::collector

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The exception that ends a command.
 #pragma once
 
 #include <stdexcept>
@@ -6,7 +7,7 @@
 
 namespace nopspan::collector {
 
-// What ends a command, told to people: what was wrong, and what to do. main() prints it and returns `exit_status`.
+// what() is for people: what went wrong and what to do about it. main() prints it and returns `exit_status`.
 class Failure : public std::runtime_error {
  public:
   static constexpr int kFailed = 1;

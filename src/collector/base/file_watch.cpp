@@ -69,7 +69,7 @@ std::vector<std::string> FileWatch::appeared() {
       at += sizeof(event) + event.len;
       const auto folder = folders_.find(event.wd);
       if (folder == folders_.end()) continue;
-      if ((event.mask & IN_IGNORED) != 0) {  // the folder itself is gone
+      if ((event.mask & IN_IGNORED) != 0) {  // the folder was removed
         folders_.erase(folder);
         continue;
       }

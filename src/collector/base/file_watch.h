@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Watches folders with inotify for files that appear in them. An upgraded library is written beside the old one and
+// then renamed, so watching the file itself would miss it.
 #pragma once
 
 #include "base/open_file.h"
@@ -10,28 +12,27 @@
 
 namespace nopspan::collector {
 
-// Watches folders for files that come into being there (inotify): a library that is upgraded is written beside the old
-// one and then renamed.
+// Watches the folders of the given paths. Not thread-safe.
 class FileWatch {
  public:
   FileWatch();
 
-  // Readable when appeared() has something to tell. -1: this host lets us watch nothing.
+  // Readable when appeared() has something to return. -1 if inotify is not available on this host.
   [[nodiscard]] int fd() const { return fd_.get(); }
 
-  // Watches the folder of `path` for files whose name begins as the name of `path` does, up to ".so" in it. As many
-  // folders as are reasonable; returns false for one too many, and for one that cannot be watched.
+  // Watches the folder of `path` for files whose name begins like the name of `path`, compared up to ".so" if the name
+  // has it. Returns false if the folder cannot be watched, or if 256 folders are already watched.
   bool watch(const std::string& path);
   void forget(const std::string& path);
   [[nodiscard]] std::size_t size() const { return folders_.size(); }
 
-  // The paths of files that were written or renamed to such a name since the last call.
+  // The paths of the matching files that were written or renamed since the last call.
   std::vector<std::string> appeared();
 
  private:
   struct Folder {
     std::string path;
-    std::map<std::string, int, std::less<>> stems;  // and by how many they are watched
+    std::map<std::string, int, std::less<>> stems;  // the number of paths that watch each
   };
 
   OpenFile fd_;

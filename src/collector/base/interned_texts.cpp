@@ -11,7 +11,7 @@ std::uint32_t InternedTexts::intern(std::string_view text) {
   const std::string& kept = texts_.emplace_back(text);
   const auto number = static_cast<std::uint32_t>(texts_.size());
   numbers_.emplace(kept, number);
-  constexpr std::size_t kPerText = sizeof(std::string) + 64;  // a node of the map, about
+  constexpr std::size_t kPerText = sizeof(std::string) + 64;  // approximately a node of the map
   bytes_ += kept.size() + kPerText;
   return number;
 }

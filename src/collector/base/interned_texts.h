@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Texts that come again and again (names, models, …), kept once each.
+// Stores texts that occur again and again (names, models, …) once each.
 #pragma once
 
 #include <cstddef>
@@ -11,23 +11,24 @@
 
 namespace nopspan::collector {
 
-// Texts stay for as long as it lives, so that it is bounded: what comes when it is full, or is long, is refused.
+// Texts are kept until this object is destroyed, so their number and length are bounded. Texts beyond these bounds are
+// refused.
 class InternedTexts {
  public:
   static constexpr std::size_t kMaxTexts = 8192;
   static constexpr std::size_t kMaxTextBytes = 256;
   static constexpr std::uint32_t kRefused = UINT32_MAX;
 
-  // The text's number, 0 for ""; kRefused.
+  // Returns the text's number, 0 for "", or kRefused.
   std::uint32_t intern(std::string_view text);
-  // Of a number that intern() has returned.
+  // `number` must come from intern(), and must not be kRefused.
   [[nodiscard]] std::string_view text(std::uint32_t number) const {
     return number == 0 ? std::string_view() : texts_[number - 1];
   }
   [[nodiscard]] std::size_t bytes() const { return bytes_; }
 
  private:
-  std::deque<std::string> texts_;  // which never move
+  std::deque<std::string> texts_;  // a deque, because `numbers_` has views of its elements
   std::unordered_map<std::string_view, std::uint32_t> numbers_;
   std::size_t bytes_ = 0;
 };

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kInOctave = std::size_t{1} << LogLinear::kSubBits;
 
-// A sum that would not fit stays at its greatest value: it came from no real times.
+// Sums saturate instead of wrapping around. Real times never get that large.
 std::uint64_t saturating_sum(std::uint64_t a, std::uint64_t b) {
   std::uint64_t sum;
   return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
@@ -88,7 +88,8 @@ void LogLinear::clear() {
   minimum_ = UINT64_MAX;
 }
 
-// In integers: 0.9 is no double, and 0.9 * 10 may be more than 9. In parts of 100, so that nothing can overflow.
+// Uses integers, because 0.9 is not exact as a double and 0.9 * 10 could exceed 9. Splitting `count` by 100 avoids an
+// overflow.
 std::uint64_t LogLinear::rank_of(std::uint64_t count, unsigned percent) {
   percent = std::min(percent, 100U);
   const std::uint64_t rank = count / 100 * percent + (count % 100 * percent + 99) / 100;
@@ -101,12 +102,12 @@ std::uint64_t LogLinear::quantile(unsigned percent) const {
   std::uint64_t before = 0;
   for (std::size_t bucket = 0; bucket < kBuckets; ++bucket) {
     if (!octaves_[bucket >> kSubBits]) {
-      bucket += kInOctave - 1;  // the loop's ++ goes on to the next octave
+      bucket += kInOctave - 1;  // the loop's ++ moves to the next octave
       continue;
     }
     before += (*octaves_[bucket >> kSubBits])[bucket % kInOctave];
     if (before < rank) continue;
-    // The extremes are known exactly; the middle of their bucket may lie beyond them.
+    // The extremes are exact. The middle of their bucket may lie outside them.
     const bool has_maximum = bucket == bucket_of(maximum_), has_minimum = bucket == bucket_of(minimum_);
     if (has_minimum && rank == 1) return minimum_;
     if (has_maximum && rank == count_) return maximum_;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Lists the numeric entries of a folder of /proc.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +8,8 @@
 
 namespace nopspan::collector {
 
-// Calls `on_number` for each entry of a folder that is a number: of /proc the pids, of /proc/PID/fd the descriptors.
-// Returns 0, or the error number.
+// Calls `on_number` for each entry whose name is a number: pids in /proc, descriptors in /proc/PID/fd. Returns 0 or an
+// errno value.
 int for_each_numeric_entry(const std::string& folder, const std::function<void(std::uint32_t)>& on_number);
 
 }  // namespace nopspan::collector

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// An owned file descriptor.
 #pragma once
 
 #include <unistd.h>
@@ -7,7 +8,7 @@
 
 namespace nopspan::collector {
 
-// A file descriptor that is closed with its owner. -1: none.
+// Closes its descriptor when it is destroyed. The descriptor is -1 if there is none.
 class OpenFile {
  public:
   OpenFile() = default;

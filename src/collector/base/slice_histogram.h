@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Histograms of one second's values: very many of them, each soon emptied again, out of one bounded store.
+// Histograms of one second's values. There are very many of them and each is cleared soon, so they share one bounded
+// store.
 #pragma once
 
 #include "base/log_linear.h"
@@ -12,8 +13,8 @@
 
 namespace nopspan::collector {
 
-// The buckets of an octave, for as many octaves as were promised and no more: what processes tell cannot make it grow
-// beyond that. Blocks that were given back are used again.
+// A store of blocks; a block has the buckets of one octave. The store has a fixed maximum, so the values that processes
+// send cannot make it grow beyond that. Returned blocks are used again.
 class BlockStore {
  public:
   using Block = std::array<std::uint32_t, std::size_t{1} << LogLinear::kSubBits>;
@@ -21,7 +22,7 @@ class BlockStore {
 
   explicit BlockStore(std::size_t most_blocks) : most_(most_blocks) {}
 
-  std::uint32_t take();  // zero-filled; kNone: there is none left
+  std::uint32_t take();  // zero-filled; kNone if none is left
   void give_back(std::uint32_t block) { free_.push_back(block); }
   Block& at(std::uint32_t block) { return (*slabs_[block / kSlab])[block % kSlab]; }
   [[nodiscard]] const Block& at(std::uint32_t block) const { return (*slabs_[block / kSlab])[block % kSlab]; }
@@ -33,10 +34,11 @@ class BlockStore {
   std::size_t made_ = 0, most_;
 };
 
-// Has LogLinear's buckets. Whoever owns it clears it before it goes.
+// Has the same buckets as LogLinear. The owner must clear it before destroying it, because only clear() returns its
+// blocks to the store.
 class SliceHistogram {
  public:
-  // False: the store is exhausted, and the value is not in.
+  // Returns false if the store is exhausted; the value is then not added.
   bool add(BlockStore& store, std::uint64_t value) {
     const std::size_t bucket = LogLinear::bucket_of(value);
     if (!blocks_) make();
@@ -47,7 +49,7 @@ class SliceHistogram {
   }
   void clear(BlockStore& store);
 
-  // `visit(octave, block)` for each that has something, ascending.
+  // Calls `visit(octave, block)` for each octave that has values, in ascending order.
   template <typename Visit>
   void for_each(const BlockStore& store, Visit visit) const {
     if (!blocks_) return;
@@ -61,7 +63,7 @@ class SliceHistogram {
   using Blocks = std::array<std::uint32_t, kOctaves>;
   void make();
 
-  std::unique_ptr<Blocks> blocks_;  // kept when cleared
+  std::unique_ptr<Blocks> blocks_;  // clear() keeps this array
 };
 
 }  // namespace nopspan::collector

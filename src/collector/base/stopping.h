@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// When a command stops: at a signal, when it has what it was asked for, or after its --duration.
+// Decides when a command stops: on a signal, when it has what the user asked for, or after its --duration.
 #pragma once
 
 #include <algorithm>
@@ -9,22 +9,22 @@
 
 namespace nopspan::collector {
 
-// Set by SIGINT and SIGTERM, and by a command that has what it was asked for.
+// Set by SIGINT and SIGTERM, and by a command that has what the user asked for.
 inline std::atomic<bool> stopping = false;
 
-// When a loop is to end: with its --duration, and whenever the program is to stop.
+// The end of a loop: after --duration, or as soon as the program must stop.
 class Deadline {
  public:
-  // No duration (0) is without an end. `stop` outlives this.
+  // A duration of 0 means no limit. `stop` must outlive this object.
   explicit Deadline(std::uint64_t duration_ns = 0, const std::atomic<bool>& stop = stopping)
       : stop_(stop), duration_(duration_ns) {}
 
-  // From here on the duration counts. Once.
+  // Starts the duration. Later calls have no effect.
   void begin() {
     if (began_ == Clock::time_point()) began_ = Clock::now();
   }
   [[nodiscard]] bool is_over() const { return stop_ || (has_end() && Clock::now() >= began_ + duration_); }
-  // How long poll(2) may wait, not beyond the end.
+  // The timeout for poll(2): at most `most`, and not beyond the end.
   [[nodiscard]] int milliseconds(int most) const {
     if (!has_end()) return most;
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(began_ + duration_ - Clock::now()).count();

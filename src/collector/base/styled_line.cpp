@@ -45,7 +45,7 @@ void StyledLine::add(std::string_view text, Style style) {
 }
 
 std::string StyledLine::text() const {
-  // Blanks at the end are nothing to see, and in the way of whoever copies the line.
+  // Trailing blanks are invisible, and a nuisance when the line is copied.
   return text_.substr(0, text_.find_last_not_of(' ') + 1) + "\n";
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A line for a terminal: colours, if it may have them, and cut to its width.
+// A line for a terminal, optionally with colours, cut to the terminal's width.
 #pragma once
 
 #include <cstddef>
@@ -13,13 +13,13 @@ enum class Style : std::uint8_t { plain, bold, dim, red, yellow, cyan };
 
 class StyledLine {
  public:
-  // `width` in cells; 0: as long as it gets.
+  // `width` is in cells. 0 means no limit.
   StyledLine(bool color, bool utf8, std::size_t width)
       : color_(color), utf8_(utf8), left_(width), bounded_(width > 0) {}
 
-  // `text` is printable(). What has no room ends with an ellipsis, or without UTF-8 with "~".
+  // `text` must be printable(). A text that does not fit ends with "…", or with "~" without UTF-8.
   void add(std::string_view text, Style style = Style::plain);
-  // With its end.
+  // Includes the final newline.
   [[nodiscard]] std::string text() const;
 
  private:

@@ -27,7 +27,7 @@ namespace {
 
 constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
 
-// Color pairs.
+// Numbers of ncurses color pairs.
 enum Pair : short { kHeader = 1, kSorted, kSelected, kGood, kBad };
 
 bool is_same_terminal(int a, int b) {
@@ -79,7 +79,7 @@ void Terminal::restore() {
   release_stderr();
 }
 
-// Into a pipe: as much as that takes, and no more.
+// Redirects stderr into a pipe. Text beyond the pipe's capacity is lost.
 void Terminal::hold_stderr() {
   int ends[2];
   if (!is_same_terminal(STDOUT_FILENO, STDERR_FILENO) || pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return;
@@ -93,7 +93,8 @@ void Terminal::release_stderr() {
   if (held_fd_ < 0) return;
   dup2(stderr_fd_, STDERR_FILENO);
   close(stderr_fd_);
-  // A write that did not fit into the pipe is no reason to say nothing any more.
+  // A write that did not fit into the pipe has set the streams' error state. Clear it, so that later messages are
+  // written.
   std::cerr.clear();
   clearerr(stderr);
   std::array<char, 4096> text;
@@ -165,7 +166,7 @@ std::uint32_t Terminal::key() {
   if (what != KEY_CODE_YES) {
     if (typed == '\r' || typed == '\n') return enter;
     if (typed == '\b' || typed == 0x7f) return erase;
-    if (typed == ('L' & 0x1f)) {  // somebody else has written on it
+    if (typed == ('L' & 0x1f)) {  // Ctrl-L: another program has written to the screen, so redraw all of it
       clearok(curscr, true);
       return other;
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A terminal as a screen of cells, by ncurses, which is known to terminal.cpp alone.
+// A terminal as a screen of cells. Only terminal.cpp uses ncurses.
 #pragma once
 
 #include <csignal>
@@ -10,15 +10,15 @@
 
 namespace nopspan::collector {
 
-// Whether stdin and stdout are a terminal whose cursor can be placed.
+// Whether stdin and stdout are a terminal whose cursor can be positioned.
 bool has_screen();
 
-// One at a time. While it lives SIGINT, SIGTERM and SIGHUP set `stopping` however often they come, and what is written
-// to stderr is held back, if that is this terminal too.
+// Only one can exist at a time. While it exists, SIGINT, SIGTERM and SIGHUP only set `stopping`, however often they
+// arrive. Text written to stderr is held back if stderr is the same terminal.
 class Terminal {
  public:
   enum class Style : std::uint8_t { plain, strong, header, sorted, selected, good, bad, faint };
-  // What is no character: above all of them.
+  // Keys that are not characters have numbers above all characters.
   enum Key : std::uint32_t {
     none = 0,
     escape = 27,
@@ -35,30 +35,30 @@ class Terminal {
     other
   };
 
-  // Throws Failure.
+  // Throws Failure if the terminal cannot be used.
   explicit Terminal(bool color);
   ~Terminal() { restore(); }
   Terminal(const Terminal&) = delete;
   Terminal& operator=(const Terminal&) = delete;
 
-  // The terminal as it was, and then what was held back. Once.
+  // Restores the terminal and then prints the text that was held back. Later calls have no effect.
   void restore();
 
-  // As of the last begin(): a frame is begin(), put(), end().
+  // The size at the last begin(). A frame is begin(), put() calls, end().
   [[nodiscard]] std::size_t width() const { return width_; }
   [[nodiscard]] std::size_t height() const { return height_; }
   void begin();
-  // What is printable(), cut where the screen ends; nothing outside of it.
+  // `text` must be printable(). It is cut at the edge of the screen; a position outside the screen is ignored.
   void put(std::size_t row, std::size_t column, std::string_view text, Style style = Style::plain);
-  // A whole line.
+  // Fills the whole line.
   void put_line(std::size_t row, std::string_view text, Style style = Style::plain);
   // Shows the cursor there until the next begin().
   void put_cursor(std::size_t row, std::size_t column) const;
   static void end();
 
-  // A key or character that was typed; `none` if there is none. A resize is `other`.
+  // The next key or character that was typed; `none` if there is none. A resize is returned as `other`.
   static std::uint32_t key();
-  // Waits until a key, something on `fd`, a signal or the time comes. False: the terminal is gone.
+  // Waits for a key, for input on `fd`, for a signal or for the timeout. Returns false if the terminal is gone.
   static bool wait(int fd, int milliseconds);
   [[nodiscard]] bool has_utf8() const { return has_utf8_; }
 

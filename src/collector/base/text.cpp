@@ -14,7 +14,7 @@ namespace {
 constexpr char kHexDigits[] = "0123456789abcdef";
 constexpr std::string_view kEllipsis = "…";
 
-// What a terminal may obey, what turns the order of its neighbours, or breaks the line.
+// Characters that a terminal may interpret, that change the direction of text, or that break the line.
 bool is_dangerous(char32_t code) {
   return code < 0x20 || (code >= 0x7f && code <= 0x9f) || code == 0x61c || code == 0x200e || code == 0x200f ||
          (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069) || code == 0xfeff;
@@ -36,8 +36,8 @@ std::string format(const char* pattern, std::uint64_t a, std::uint64_t b) {
 
 std::string printable(std::string_view text, std::size_t most) {
   std::string shown;
-  std::size_t count = 0;  // of the characters in `shown`
-  std::size_t fits = 0;   // bytes of it that leave room for the ellipsis
+  std::size_t count = 0;  // characters in `shown`
+  std::size_t fits = 0;   // bytes of `shown` that leave room for the ellipsis
   while (!text.empty()) {
     const Utf8Character character = first_character(text);
     const bool plain = character.bytes > 0 && !is_dangerous(character.code);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How values look to people.
+// Formats values for people.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,9 @@
 
 namespace nopspan::collector {
 
-// `text` without anything that a terminal could obey or that breaks a line: control characters and what is no UTF-8
-// become \xNN, also DEL, C1 controls and bidirectional marks. Cut to `most` characters with "…" at its end.
+// Makes `text` safe to print: a terminal cannot interpret it, and it stays on one line. Control characters (also DEL
+// and C1), bidirectional marks and bytes that are not UTF-8 become \xNN. The result has at most `most` characters; a
+// text that was cut ends with "…".
 std::string printable(std::string_view text, std::size_t most = 200);
 
 // "412 ns", "3.41 ms", "1.25 s", "2m05s": three significant digits.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// A table of texts with aligned columns.
 #pragma once
 
 #include <string>
@@ -6,7 +7,7 @@
 
 namespace nopspan::collector {
 
-// Rows of texts under headings, each column as wide as its widest text. Texts must be printable (text.h).
+// Each column is as wide as its widest text. Texts must be printable (text.h).
 class TextTable {
  public:
   enum class Align : unsigned char { left, right };

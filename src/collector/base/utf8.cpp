@@ -8,8 +8,8 @@
 
 namespace nopspan::collector {
 
-// By the Unicode Standard's table 3-7 of well-formed byte sequences: no surrogates, nothing over U+10FFFF, no longer
-// forms than needed.
+// Follows table 3-7 (well-formed UTF-8) of the Unicode Standard: no surrogates, nothing above U+10FFFF, no overlong
+// forms.
 Utf8Character first_character(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char lead = byte(0);
@@ -28,7 +28,7 @@ Utf8Character first_character(std::string_view text) {
 
 bool is_utf8(std::string_view text) {
   while (!text.empty()) {
-    // Nearly all text is ASCII.
+    // Skips eight ASCII bytes at a time, because nearly all text is ASCII.
     std::uint64_t word = 0;
     const std::size_t some = std::min(text.size(), sizeof(word));
     std::memcpy(&word, text.data(), some);

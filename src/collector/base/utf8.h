@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether text is UTF-8: protobuf's strings must be, or a receiver refuses the whole message.
+// Checks and repairs UTF-8. Strings in protobuf messages must be UTF-8, or a receiver refuses the whole message.
 #pragma once
 
 #include <cstddef>
@@ -10,9 +10,9 @@ namespace nopspan::collector {
 
 struct Utf8Character {
   char32_t code = 0;
-  std::size_t bytes = 0;  // that it takes; 0: it is none
+  std::size_t bytes = 0;  // its length; 0 if the text does not begin with a valid character
 };
-// The one that `text` begins with, which is not empty.
+// Decodes the first character of `text`, which must not be empty.
 Utf8Character first_character(std::string_view text);
 
 bool is_utf8(std::string_view text);
