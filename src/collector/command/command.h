@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A command of the program: its options, and what it does.
+// The commands of the program: each adds its options to the command line and, if it is chosen, sets the function that
+// runs it.
 #pragma once
 
 #include <functional>
@@ -16,10 +17,10 @@ struct OutputOptions {
   bool color = false;  // stdout is a terminal, and neither NO_COLOR nor --no-color is given
 };
 
-// What main() calls after the command line was understood: the exit status.
+// Runs the chosen command and returns its exit status. main() calls it after the command line has been parsed.
 using Run = std::function<int()>;
 
-// Each adds a command to `app` and sets `run` when it was chosen.
+// Each function adds its command to `app`, and sets `run` if the user chose that command.
 void add_ps(CLI::App& app, const OutputOptions& common, Run& run);
 void add_top(CLI::App& app, const OutputOptions& common, Run& run);
 void add_hist(CLI::App& app, const OutputOptions& common, Run& run);

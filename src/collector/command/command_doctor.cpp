@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// nopspan doctor: why an attach would fail, and what to do.
+// nopspan doctor: reports why an attach would fail, and what to do about it.
 #include "base/failure.h"
 #include "base/text.h"
 #include "command/command.h"

@@ -25,7 +25,7 @@
 namespace nopspan::collector {
 namespace {
 
-constexpr std::uint64_t kLeastInterval = 100'000'000;  // the live source's tick
+constexpr std::uint64_t kLeastInterval = 100'000'000;  // 100 ms, the live source's tick
 
 constexpr char kDescription[] =
     "Histograms of durations and other times of spans, by name and model. The\n"
@@ -90,7 +90,7 @@ class Output {
   HistStyle style_;
 };
 
-// Stops when all processes that --pid names have ended.
+// Passes everything on to `sink`, and stops the run when all processes that --pid names have ended.
 class WhileTheyRun : public Sink {
  public:
   WhileTheyRun(Sink& sink, const std::vector<std::uint32_t>& pids) : sink_(sink), pids_(pids) {}

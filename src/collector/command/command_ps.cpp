@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// nopspan ps: which processes have probes, and who listens to them.
+// nopspan ps: lists the processes that have probes, and the programs that listen to them.
 #include "base/text.h"
 #include "base/text_table.h"
 #include "command/command.h"
@@ -53,7 +53,7 @@ std::string gate_text(const CopyReport& report) {
 }
 
 std::string listeners_text(const CopyReport& report) {
-  // One of a kind for each process.
+  // A set, because one process often listens several times (a BPF link per probe) and is named once.
   std::set<std::string> names;
   for (const Heard& heard : report.heard) {
     const Listener& listener = *heard.listener;
@@ -87,7 +87,7 @@ void add_rows(TextTable& table, const ProcessReport& report) {
   }
 }
 
-// What does not fit into a row.
+// The library's counters, which do not fit into a row. They are printed only if any is above 0.
 void print_counts(const ProcessReport& report) {
   for (const CopyReport& copy : report.copies) {
     if (!copy.view || copy.view->counts.empty()) continue;
@@ -97,7 +97,7 @@ void print_counts(const ProcessReport& report) {
   }
 }
 
-// To stderr: what is not shown, and why. Of many processes with one reason, how many they are.
+// Prints to stderr what could not be examined, and why. Processes with the same reason are counted in one line.
 void print_skipped(const Host& host, const std::set<std::uint32_t>& wanted, const Listeners& listeners) {
   std::map<std::string, std::vector<const Host::Skipped*>> by_reason;
   const auto skipped = host.skipped();

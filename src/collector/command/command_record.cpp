@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// nopspan record: writes a source's entries to a file.
 #include "base/failure.h"
 #include "base/text.h"
 #include "command/command.h"
@@ -47,7 +48,8 @@ bool is_same_file(const std::string& one, const std::string& other) {
          std::filesystem::weakly_canonical(one, none) == std::filesystem::weakly_canonical(other, none);
 }
 
-// To write over what is read, or twice to one file, would leave nothing of either.
+// Refuses an output file that --from reads or --metrics writes, because both files would be destroyed. The older files
+// of --max-size are checked too, because they are renamed and deleted.
 void refuse_same_files(const RecordOptions& options) {
   const std::string& path = options.recorder.path;
   const SourceOptions& source = options.source;
@@ -87,12 +89,13 @@ nlohmann::ordered_json to_json(const Recorder::Totals& totals, const std::string
 }
 
 int run_record(const RecordOptions& options, const OutputOptions& common) {
-  // A reader that goes away, or a limit on files' size, is told of like any other error.
+  // If these signals are ignored, write() fails with EPIPE or EFBIG instead, and the failure is reported like any
+  // other.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
   refuse_same_files(options);
   MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
-  // First: where there is nothing to record, nothing is written over.
+  // The source is opened before the recorder: if recording cannot start, an existing file is left untouched.
   const std::unique_ptr<Source> source = open_source(options.source);
   Recorder recorder(options.recorder);
   try {

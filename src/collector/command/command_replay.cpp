@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// nopspan replay: summarizes a recording, or prints its entries as JSON.
 #include "base/stopping.h"
 #include "command/command.h"
 #include "command/options.h"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// nopspan top: its options, and the choice between the screen and printed tables.
 #include "command/command_top.h"
 #include "base/failure.h"
 #include "base/stopping.h"
@@ -22,7 +23,7 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::uint64_t kInterval = 2'000'000'000, kLeastInterval = 100'000'000;
-// A recording is one table, unless an interval was asked for.
+// Longer than any recording: without --interval a recording gives one table.
 constexpr std::uint64_t kWholeRecording = 1'000'000'000'000'000'000;
 
 constexpr char kExamples[] =
@@ -43,7 +44,7 @@ constexpr char kExamples[] =
     "                                           *_ns are nanoseconds, *_per_s rates\n"
     "  nopspan top --from spans.rec             the same of a recording";
 
-// Prints each snapshot. What nobody reads any more, or cannot be written, ends the run.
+// Prints each snapshot. If a write fails, for example because the reader has closed the pipe, the run ends.
 class Printer {
  public:
   Printer(const TopOptions& options, bool json) : options_(options), json_(json) {}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `nopspan top` does, of any source of spans.
+// `nopspan top` for any source. A test runs it with a source of its own.
 #pragma once
 
 #include "command/command.h"
@@ -13,7 +13,8 @@ namespace nopspan::collector {
 
 void add_top_options(CLI::App& app, TopOptions& options);
 
-// On a screen if stdin and stdout are a terminal that can show one, and neither plain text nor JSON was asked for.
+// Shows a screen if stdin and stdout are a terminal that supports one. Otherwise, or if plain text, JSON, --count or
+// --rows was requested, prints tables.
 void run_top(TopOptions options, const OutputOptions& common, const OpenSource& open);
 
 }  // namespace nopspan::collector

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// nopspan trace: assembles traces from a source's entries and prints those that the filter wants.
 #include "base/stopping.h"
 #include "base/text.h"
 #include "command/command.h"
@@ -33,7 +34,7 @@ namespace {
 struct TraceOptions {
   SourceOptions source;
   TraceLimits limits;
-  std::uint64_t limit = 0;  // traces to show; 0: all
+  std::uint64_t limit = 0;  // number of traces to show; 0: no limit
   bool all_spans = false;
   bool incomplete = false;
   bool ascii = false;
@@ -45,10 +46,10 @@ bool locale_is_utf8() { return std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0; 
 std::size_t terminal_width() {
   winsize size = {};
   if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) return 0;
-  return size.ws_col;  // 0 on a terminal that does not know it
+  return size.ws_col;  // 0 if the terminal does not report its width
 }
 
-// Shows traces as they finish.
+// Prints each wanted trace when it is complete, and the counts of all others at the end.
 class Shower : public Sink {
  public:
   Shower(const TraceOptions& options, const OutputOptions& common)
@@ -87,9 +88,9 @@ class Shower : public Sink {
   TraceFilter filter_;
   TraceAssembler assembler_;
   bool is_live_ = false;
-  std::uint64_t shown_ = 0;       // traces
-  std::uint64_t not_wanted_ = 0;  // by the filter
-  std::uint64_t incomplete_ = 0;  // wanted, but not shown
+  std::uint64_t shown_ = 0;       // number of traces
+  std::uint64_t not_wanted_ = 0;  // removed by the filter
+  std::uint64_t incomplete_ = 0;  // wanted, but not shown without --incomplete
 };
 
 bool Shower::take(const AssembledTrace& trace) {
@@ -109,7 +110,7 @@ bool Shower::take(const AssembledTrace& trace) {
     style.utf8 = !options_.ascii && locale_is_utf8();
     style.color = common_.color;
     style.all_spans = options_.all_spans;
-    style.width = terminal_width();  // each time: the window's size may change
+    style.width = terminal_width();  // read each time, because the window's size may change
     std::cout << (shown_ > 0 ? "\n" : "") << trace_text(trace, style);
   }
   ++shown_;
@@ -147,18 +148,20 @@ void Shower::print_end(const Source& source) const {
   add(counts.shared, "shared by requests");
   add(counts.duplicates, "duplicates");
   add(counts.over_limit, "beyond --max-spans");
-  // A filter leaves out some of the requests, not what they share with others.
+  // A filter removes requests, but not the linked spans that they share with other requests. Links to unseen requests
+  // are then normal, so their count is not printed.
   if (filter_.for_source().empty()) add(counts.links.unknown, "links to requests that were not seen");
   add(counts.links.over_limit, "links not followed, for want of memory (--memory)");
   std::cerr << text << "\n" << to_text(ledger);
 }
 
 int run_trace(TraceOptions& options, const OutputOptions& common) {
-  // What threads may hold back is what a trace must wait for.
+  // A trace must wait at least as long as a thread may hold its entries (--max-age).
   options.limits.grace_ns = options.source.max_age_ns + options.source.max_age_ns / 2;
   if (options.all_spans) options.limits.shared_kept = options.limits.entries_per_trace;
   options.limits.long_grace_ns = std::max(options.limits.long_grace_ns, 2 * options.limits.grace_ns);
-  // Here, since the source gets a filter without them: a request's other processes are wanted too.
+  // Checked here, because the source's filter has neither: the spans that a request has in other processes are wanted
+  // too.
   if (options.source.from.empty()) {
     require_processes(options.source.filter.pids);
     require_cgroup(options.source.filter.cgroup);

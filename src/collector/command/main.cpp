@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program: reads the command line, runs the command, and turns what went wrong into a message and an exit status.
+// The program nopspan: parses the command line, runs the chosen command, and turns exceptions into messages and an exit
+// status.
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "base/text.h"
@@ -42,8 +43,8 @@ constexpr char kExamples[] =
     "Tracing needs root, or the capabilities that nopspan doctor names.\n"
     "Exit status: 0 done, 1 failed, 2 usage error.";
 
-// CLI11's help, with two differences: the description of an option is wrapped, and the options that it excludes are not
-// listed. help2man and the shells' completion (packaging/) read it.
+// CLI11's help with two differences: descriptions of options are wrapped, and the options that an option excludes are
+// not listed. help2man and the shells' completion (packaging/) parse this help.
 class HelpFormatter : public CLI::Formatter {
  public:
   HelpFormatter() {
@@ -72,15 +73,16 @@ class HelpFormatter : public CLI::Formatter {
   static constexpr std::size_t kColumn = 24, kWidth = 80;
 };
 
-// The second one ends the program at once: whoever presses Ctrl-C twice does not want to wait.
+// The first signal asks the command to stop. The second signal ends the program immediately, because SA_RESETHAND has
+// restored the default action.
 void stop_on_signals() {
   struct sigaction action = {};
   action.sa_handler = [](int) { stopping = true; };
-  // Restarted is what waits for whoever reads the output: a line that a signal cuts would be lost, and all behind it.
-  // What may wait long for something else does so in poll(), which is not restarted.
+  // A write() that waits for a slow reader is restarted. If the signal interrupted it, the rest of a line and
+  // everything behind it would be lost. Long waits for anything else use poll(), which is never restarted.
   action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
   for (const int signal_number : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal_number, &action, nullptr);
-  // Whoever reads the output may go away (`| head`): that ends the program, without a word.
+  // If the reader of the output closes the pipe (`| head`), the program ends without a message.
   signal(SIGPIPE, SIG_DFL);
 }
 
@@ -107,12 +109,12 @@ void add_commands(CLI::App& app, OutputOptions& common, bool& no_color, Run& run
   }
 }
 
-// What CLI11 threw: --help, --version, or a usage error.
+// Handles an exception of CLI11: --help, --version, or a usage error. Returns the exit status.
 int explain(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);
   // An unknown word is reported before a missing one, because it may be the missing one, mistyped.
   std::vector<std::string> extras = app.remaining(true);
-  std::erase(extras, "--");  // CLI11 lists it among them
+  std::erase(extras, "--");  // CLI11 includes it in the list
   std::string what = extras.empty() ? error.what() : CLI::ExtrasError(extras).what();
   if (what.ends_with(" missing")) what = what.substr(0, what.find(':')) + " needs a value";  // "--pid: 1 required PID"
   std::string name = app.get_name();
@@ -126,9 +128,10 @@ int explain(const CLI::App& app, const CLI::ParseError& error) {
   return Failure::kUsageError;
 }
 
-// What went wrong names files and processes, whose names may hold what a terminal obeys.
+// Prints an error. It may contain names of files and processes, so control characters are printed as \xNN: the terminal
+// would execute an escape sequence.
 void tell(std::string_view what) {
-  constexpr std::size_t kLongest = 10'000;  // of a line: libbpf's log has many
+  constexpr std::size_t kLongest = 10'000;  // bytes per line; libbpf's log has many lines
   std::cerr << "nopspan: ";
   for (std::size_t end = 0; end != std::string_view::npos; what.remove_prefix(std::min(end + 1, what.size()))) {
     end = what.find('\n');
@@ -136,9 +139,9 @@ void tell(std::string_view what) {
   }
 }
 
-// Data that did not arrive is a failure: a full disk shows only now.
+// Output that was not written is a failure. A full disk may show only when stdout is flushed here.
 int finish(int exit_status) {
-  const bool was_lost = std::ferror(stdout) != 0 || !std::cout;  // what errno said of it is no longer known
+  const bool was_lost = std::ferror(stdout) != 0 || !std::cout;  // errno has been overwritten since
   std::cout.flush();
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout) {
     std::cerr << "nopspan: stdout: " << (was_lost ? "not all of the output could be written" : std::strerror(errno))
@@ -159,7 +162,7 @@ int run_program(int argc, char** argv) {
   add_output_options(app, common, no_color);
   app.require_subcommand(0, 1);
   add_commands(app, common, no_color, run);
-  app.footer(kExamples);  // now: a command that is added takes it over
+  app.footer(kExamples);  // set last, because commands inherit it when they are added
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -178,7 +181,7 @@ int run_program(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using nopspan::collector::Failure;
-  std::setlocale(LC_CTYPE, "");  // a terminal's wide characters; numbers stay as C writes them
+  std::setlocale(LC_CTYPE, "");  // for wide characters on a terminal; LC_NUMERIC stays "C"
   nopspan::collector::stop_on_signals();
   int exit_status = Failure::kFailed;
   try {

@@ -35,7 +35,8 @@ CLI::Validator some_text() {
 }
 
 CLI::Validator some_time() {
-  // Behind the units: a number of seconds. Less than a nanosecond would be rounded to 0.
+  // This check runs after the conversion of units, so the text is a number of seconds. Less than a nanosecond would be
+  // rounded to 0.
   return {[](const std::string& seconds) { return std::stod(seconds) >= 1e-9 ? "" : "must be more than 0"; }, ""};
 }
 
@@ -45,12 +46,12 @@ CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::ui
   const auto set = [&ns](double seconds) { ns = static_cast<std::uint64_t>(std::llround(seconds * 1e9)); };
   return app.add_option_function<double>(name, set, what)
       ->transform(CLI::AsNumberWithUnit(kSeconds, CLI::AsNumberWithUnit::CASE_SENSITIVE).description(""))
-      ->check(CLI::Range(0.0, 9e9).description(""))  // in ns it fits into 64 bits
+      ->check(CLI::Range(0.0, 9e9).description(""))  // in nanoseconds this fits into 64 bits
       ->type_name("TIME");
 }
 
 CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint64_t& bytes, const std::string& what) {
-  // CLI11 reads -1 as the largest number: the range refuses it.
+  // CLI11 parses -1 as the largest 64-bit number, which the range refuses.
   return app.add_option(name, bytes, what)
       ->transform(CLI::AsSizeValue(false).description(""))
       ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{1} << 62U).description(""))

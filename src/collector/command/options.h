@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Options that several commands have, and the source that they name.
+// Options that several commands share, and the source that these options choose.
 #pragma once
 
 #include "model/row_key.h"
@@ -20,24 +20,25 @@ namespace nopspan::collector {
 
 // Adds --request, --name, --model, --pid, --cgroup, --slower-than, --errors and --sample to a command.
 void add_filter_options(CLI::App& app, Filter& filter);
-// Those, and where spans come from.
+// Adds the filter options, and the options that choose and configure the source (--from, --binary, --buffer, …).
 void add_source_options(CLI::App& app, SourceOptions& options);
-// This host's processes, or the recording that --from names. Throws Failure.
+// Opens the recording that --from names, or otherwise a live source of this host's processes. Throws Failure.
 std::unique_ptr<Source> open_source(const SourceOptions& options);
-// In the help of a command whose filters ask each span by itself, not its request.
+// Changes the filters' help for a command that applies them to single spans instead of requests.
 void say_filters_choose_spans(CLI::App& app);
 
-// Adds --by, the keys of a table's rows.
+// Adds --by, which chooses the keys of a table's rows.
 CLI::Option* add_grouping_option(CLI::App& app, Grouping& by);
 
-// For CLI::Option::check(): refuse what is no whole number from `least` to `most`, an empty text (a shell's variable
-// that is not set) and no time at all, which would be as if the option had not been given.
+// For CLI::Option::check(). whole_number() accepts whole numbers from `least` to `most`. some_text() refuses an empty
+// text, for example from an unset shell variable. some_time() refuses 0, because 0 means that the option was not given.
 CLI::Validator whole_number(std::uint64_t least, std::uint64_t most = UINT32_MAX);
 CLI::Validator some_text();
 CLI::Validator some_time();
 
-// An option whose value is a time such as 250ms, 1.5s, 2m or 7 (seconds), and one whose value is a size such as 64M,
-// 1GiB or 4096 (bytes; units are powers of 1024). Times have six significant digits.
+// The first adds an option whose value is a time, such as 250ms, 1.5s, 2m or 7 (seconds), with six significant digits.
+// The second adds an option whose value is a size, such as 64M, 1GiB or 4096 (bytes). Units of sizes are powers of
+// 1024.
 CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::uint64_t& ns, const std::string& what);
 CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint64_t& bytes, const std::string& what);
 
