@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `doctor` looks at.
+// The results of `nopspan doctor`: one Check for each thing that it examines.
 #pragma once
 
 #include <cstdint>
@@ -12,13 +12,13 @@ namespace nopspan::collector {
 struct Check {
   enum class Result : std::uint8_t {
     ok,
-    warning,  // something is less than it could be, or surprises
-    failed,   // an attach fails because of it, or shows nothing
+    warning,  // tracing works, but is limited, or something is unusual
+    failed,   // an attach would fail because of it, or show nothing
   };
   Result result = Result::ok;
-  std::string name;    // what was looked at
-  std::string found;   // what it is
-  std::string advice;  // what to do; "" if nothing
+  std::string name;    // what was examined
+  std::string found;   // the state that was found
+  std::string advice;  // what to do; "" if nothing is to be done
 };
 inline const char* to_string(Check::Result result) {
   static constexpr const char* kNames[] = {"ok", "warning", "failed"};

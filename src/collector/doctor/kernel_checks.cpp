@@ -49,7 +49,7 @@ void check_uprobe_multi(Checks& checks) {
                                                : "the kernel has them not, or refuses them: perf events are used");
 }
 
-// What programs are charged for before Linux 5.11.
+// Before Linux 5.11, the memory of BPF programs and maps counts against RLIMIT_MEMLOCK.
 void check_memlock(Checks& checks) {
   rlimit limit{};
   getrlimit(RLIMIT_MEMLOCK, &limit);

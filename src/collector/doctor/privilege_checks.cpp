@@ -22,7 +22,7 @@ namespace {
 
 std::uint32_t own_pid() { return static_cast<std::uint32_t>(getpid()); }
 
-// Whether capabilities here are those of the machine: in a user namespace they are not.
+// In a user namespace, capabilities do not count for tracing. Only the initial namespace maps all 4294967295 uids.
 bool is_in_user_namespace() {
   const std::string map = read_small_file("/proc/self/uid_map", 4096);
   return map.find("4294967295") == std::string::npos;
@@ -37,7 +37,7 @@ std::string missing(const std::vector<Capability>& wanted) {
   return names;
 }
 
-// What to do when the kernel refused something that needs these.
+// The advice for an operation that needs the capabilities `wanted` and that the kernel refused with `error`.
 std::string advice(int error, const std::vector<Capability>& wanted) {
   if (error == ENOSYS) return "a kernel with it, or a container whose seccomp filter lets it through";
   if (error != EPERM && error != EACCES) return "";
@@ -89,7 +89,7 @@ void check_ring_buffer(Checks& checks) {
   }
 }
 
-// Whether programs can be loaded at all: else what needs them is not tried.
+// Returns whether BPF programs can be loaded. If not, checks that need one are skipped.
 bool check_self_probe(Checks& checks) {
   const SelfProbe probe = try_self_probe();
   const auto refused = [&probe](const char* what) { return std::string(what) + ": " + std::strerror(probe.error); };
@@ -101,7 +101,8 @@ bool check_self_probe(Checks& checks) {
   }
   checks.ok("BPF program", "can be loaded");
   if (probe.refused != Step::none) {
-    // By perf events the kernel wants CAP_SYS_ADMIN since a mend of 2025, also where CAP_PERFMON was enough before.
+    // For a uprobe through perf events the kernel requires CAP_SYS_ADMIN since a fix of 2025. Before that fix,
+    // CAP_PERFMON was enough.
     std::vector<Capability> wanted = {Capability::perfmon};
     if (!has_uprobe_multi()) wanted.push_back(Capability::sys_admin);
     checks.fail("attach", refused("the kernel refuses a uprobe in this program"), advice(probe.error, wanted));
@@ -136,7 +137,7 @@ void check_own_programs(Checks& checks) {
   }
 }
 
-// What only `ps` and drains need.
+// Privileges that the attach itself does not need: to find processes, fetch batches, and list listeners.
 void check_others(Checks& checks) {
   const OpenFile maps(open("/proc/1/maps", O_RDONLY | O_CLOEXEC));
   if (maps || has_capability(Capability::sys_ptrace)) {

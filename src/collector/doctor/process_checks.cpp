@@ -24,7 +24,7 @@ namespace {
 constexpr const char* kKeepNotes =
     "strip it by GNU strip, or by llvm-strip --keep-section=.note.stapsdt: llvm-strip deletes the notes by default";
 
-// The programs of the collector; null if they cannot be loaded, which other checks tell.
+// Loads the collector's BPF programs. Returns null if they cannot be loaded, which other checks report.
 std::unique_ptr<KernelPrograms> load_programs() {
   try {
     return std::make_unique<KernelPrograms>(std::uint64_t{1} << 16U, nopspan_settings{},
@@ -34,7 +34,7 @@ std::unique_ptr<KernelPrograms> load_programs() {
   }
 }
 
-// Attaches as the collector would, but for this program alone, which does not map the file: nobody's gate is raised.
+// Attaches as the collector does, but only to this program. It does not map the file, so no gate is raised.
 void try_attach(const ProbeFile& file, const std::string& path, KernelPrograms* programs, Checks& checks) {
   if (programs == nullptr) return;
   const std::string name = "attach to " + path;
@@ -102,7 +102,7 @@ std::string link_of(const std::string& path) {
   return {link.data(), length > 0 ? static_cast<std::size_t>(length) : 0};
 }
 
-// It maps no file with probes: why?
+// Explains why the process maps no file with probes.
 void explain_none(Host& host, std::uint32_t pid, const std::string& name, Checks& checks) {
   bool is_explained = false;
   for (const Host::Skipped& skipped : host.skipped()) {
@@ -191,7 +191,7 @@ void check_process(Host& host, const Listeners& listeners, std::uint32_t pid, Ch
 
 void check_files(Host& host, Checks& checks) {
   const auto programs = load_programs();
-  // A file by all names that processes have for it.
+  // Each file with all paths by which processes map it.
   std::map<ProbeFilePointer, std::set<std::string>> files;
   std::size_t disabled = 0;
   std::size_t replaced = 0;

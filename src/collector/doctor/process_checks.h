@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The checks of `nopspan doctor` that concern processes and the files that they map.
 #pragma once
 
 #include "doctor/check.h"
@@ -9,10 +10,10 @@
 
 namespace nopspan::collector {
 
-// A process: whether it has probes, and whether an attach to them would work and show anything.
+// Checks whether the process has probes, and whether an attach to them would work and show anything.
 void check_process(Host& host, const Listeners& listeners, std::uint32_t pid, Checks& checks);
 
-// All files with probes that processes of this host map.
+// Checks all files with probes that processes of this host map.
 void check_files(Host& host, Checks& checks);
 
 }  // namespace nopspan::collector

@@ -18,7 +18,7 @@
 #include <cstdlib>
 #include <optional>
 
-// In assembler, as the library's own: a function that nobody inlines, clones or changes.
+// Written in assembler like the library's sites, so that the compiler does not inline, clone or change it.
 asm(".pushsection .text\n"
     ".balign 16\n"
     ".globl nopspan_doctor_site\n"
@@ -34,7 +34,8 @@ extern "C" void nopspan_doctor_site();
 namespace nopspan::collector {
 namespace {
 
-// In a part of memory that is in the file: zeroes are not, elsewhere.
+// In .data, because the kernel finds a semaphore by its offset in the file. As a zero it would be in .bss, which is not
+// in the file.
 [[gnu::section(".data"), gnu::used]] volatile std::uint16_t semaphore = 0;
 
 constexpr const char* kOwnFile = "/proc/self/exe";
@@ -51,7 +52,7 @@ std::optional<std::uint64_t> own_offset_of(std::uint64_t address) {
 
 std::uint64_t site_offset() { return own_offset_of(reinterpret_cast<std::uint64_t>(&nopspan_doctor_site)).value_or(0); }
 
-// Adds 1 to the value of the map.
+// Loads a BPF program that adds 1 to the value in the map.
 OpenFile load_program(int map, std::uint32_t expected_attach_type) {
   const auto instruction = [](std::uint8_t code, std::uint8_t to, std::uint8_t from, std::int32_t value) {
     bpf_insn result{};
@@ -62,7 +63,7 @@ OpenFile load_program(int map, std::uint32_t expected_attach_type) {
     return result;
   };
   const std::array program = {
-      // NOLINTNEXTLINE(misc-redundant-expression): zeros that have names
+      // NOLINTNEXTLINE(misc-redundant-expression): named constants that are 0
       instruction(BPF_LD | BPF_DW | BPF_IMM, BPF_REG_1, BPF_PSEUDO_MAP_VALUE, map),
       instruction(0, 0, 0, 0),
       instruction(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_2, 0, 1),
@@ -90,11 +91,12 @@ OpenFile open_uprobe() {
   attributes.uprobe_path = reinterpret_cast<std::uint64_t>(kOwnFile);
   attributes.probe_offset = site_offset();
   attributes.config = semaphore_offset() << 32U;
-  // For all processes, as the collector attaches: any CPU will do, the program runs on all.
+  // pid -1 means all processes, as in the collector's attach. The CPU does not matter, because the program runs on
+  // every CPU.
   return OpenFile(static_cast<int>(syscall(SYS_perf_event_open, &attributes, -1, 0, -1, PERF_FLAG_FD_CLOEXEC)));
 }
 
-// The link, or the event; `refused` says which step it was that failed.
+// Returns the link or the perf event. On failure, `refused` is the step that failed.
 OpenFile attach(int program, SelfProbe::Step& refused) {
   if (has_uprobe_multi()) {
     refused = SelfProbe::Step::attach;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A probe of this program's own, to find out whether tracing works here: nobody else is disturbed.
+// A probe in this program itself. Attaching to it shows whether tracing works here, without disturbing other programs.
 #pragma once
 
 #include <cstdint>
@@ -8,17 +8,17 @@
 namespace nopspan::collector {
 
 struct SelfProbe {
-  // The step that was refused, and why: "" if all were done.
+  // The step that the kernel refused, and its errno; `none` and 0 if all steps succeeded.
   enum class Step : std::uint8_t { map, program, event, attach, none };
   Step refused = Step::none;
   int error = 0;
-  std::uint64_t hits = 0;       // that the BPF program counted, of one
-  bool semaphore_rose = false;  // while it was attached
-  bool semaphore_fell = false;  // after that
+  std::uint64_t hits = 0;       // counted by the BPF program; 1 is right
+  bool semaphore_rose = false;  // while the probe was attached
+  bool semaphore_fell = false;  // after the detach
 };
 
-// Loads a BPF program that counts, attaches it to a site in this program for all processes, as the collector does
-// (probe_link.h), passes the site once, and takes all away.
+// Loads a BPF program that counts hits, attaches it to a site in this program for all processes, as the collector does
+// (probe_link.h), passes the site once, and detaches.
 SelfProbe try_self_probe();
 
 }  // namespace nopspan::collector
