@@ -22,9 +22,9 @@ HistTable::Key key_of(const RowKeyView& view, const Grouping& by, const Process&
 
 Filter filter_for_source(const HistOptions& options) {
   Filter filter = options.filter;
-  // The kernel compares it with the duration of whole requests, which other times may exceed.
+  // The kernel compares --slower-than with the duration of whole requests, which other times may exceed.
   filter.slower_than_ns = 0;
-  // The kernel knows the names of spans only.
+  // The kernel compares --name with the names of spans only, and these entries are named by their text.
   if (options.of->is_named_by_text()) filter.name.clear();
   return filter;
 }
@@ -61,7 +61,7 @@ void HistFeed::on_span(const Span& span) {
   }
 }
 
-// Entries of a process come many at a time.
+// Entries arrive in batches of one process, so the counts of the last process are looked up once.
 void HistFeed::leave_out(const ProcessPointer& process) {
   if (last_left_out_ == nullptr || process != last_process_) {
     last_process_ = process;
@@ -77,7 +77,7 @@ void HistFeed::on_tick(std::uint64_t now_unix_ns) {
 
   const std::uint64_t interval = options_.interval_ns;
   if (interval == 0) return;
-  // The first tick, or the clock was set back.
+  // At the first tick, or if the clock was set back.
   if (next_ns_ == 0 || next_ns_ > now_unix_ns + interval) next_ns_ = now_unix_ns + interval;
   if (now_unix_ns < next_ns_) return;
   next_ns_ += ((now_unix_ns - next_ns_) / interval + 1) * interval;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `nopspan hist` makes of a source's spans.
+// Counts a source's entries in the histograms of `nopspan hist`.
 #pragma once
 
 #include "hist/hist_table.h"
@@ -34,9 +34,9 @@ class HistFeed : public Sink {
 
   void on_span(const Span& span) override;
   void on_tick(std::uint64_t now_unix_ns) override;
-  // The source's ledger; entries that are in no histogram are filtered.
+  // The source's ledger, in which entries that are in no histogram count as filtered.
   [[nodiscard]] Ledger ledger() const;
-  // Everything up to now, with the ledger.
+  // All rows up to now, with the current ledger.
   const HistTable& table();
 
  private:
@@ -48,7 +48,7 @@ class HistFeed : public Sink {
   const HistOptions options_;
   const Publish publish_;
   HistTable table_;
-  // The rows of `table_`, found without making a key.
+  // The rows of `table_`. An entry's row is found here without building a Key.
   std::unordered_map<RowKey, HistRow*, RowKeyHash, RowKeyEqual> rows_;
   LedgerSum left_out_;  // `filtered` of each process
   ProcessPointer last_process_;

@@ -29,7 +29,7 @@ std::string contents_of(const std::string& path) {
   std::istream& stream = path == "-" ? std::cin : file;
   try {
     return {std::istreambuf_iterator<char>(stream), {}};
-  } catch (const std::ios_base::failure& failure) {  // of a folder, for one
+  } catch (const std::ios_base::failure& failure) {  // for example, the path is a folder
     throw Failure(printable(path) + ": " + failure.code().message(), Failure::kUsageError);
   }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `nopspan hist` makes histograms of.
+// The times that `nopspan hist` can measure (--of).
 #pragma once
 
 #include "model/span.h"
@@ -13,13 +13,13 @@ namespace nopspan::collector {
 struct Quantity {
   enum class In : std::uint8_t { span, first_token, tool, engine, queue, prefill, decode, retry };
 
-  const char* name;  // as --of has it
+  const char* name;  // the value of --of
   const char* of;    // for people: "duration of spans"
   In in;
 
-  // Whether the status of the span belongs to it.
+  // Whether the span's status also applies to the measured time, so that errors can be counted.
   [[nodiscard]] bool has_status() const { return in != In::first_token && in != In::retry; }
-  // Whether its name is Span::text: a tool's, or of a retry the name of the span that it is in.
+  // Whether the entry is named by Span::text: the name of the tool, or the name of the span that the retry is in.
   [[nodiscard]] bool is_named_by_text() const { return in == In::tool || in == In::retry; }
 };
 const std::vector<Quantity>& quantities();

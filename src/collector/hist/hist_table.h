@@ -27,31 +27,32 @@ struct HistRow {
 
 class HistTable {
  public:
-  using Key = std::vector<std::string>;  // as many as `by`, as the process wrote them
+  using Key = std::vector<std::string>;  // a text for each dimension of `by`, as the process wrote it
 
   Grouping by;
   const Quantity* of = nullptr;
   std::vector<std::string> hosts;
   std::uint64_t began_unix_ns = 0, ended_unix_ns = 0;
   std::map<Key, HistRow> rows;
-  HistRow other;     // all keys that found no room
-  LedgerSum ledger;  // delivered are those in the rows and in `other`
+  HistRow other;     // all keys beyond the limit of rows
+  LedgerSum ledger;  // delivered: the entries in `rows` and `other`
 
-  // The key's row, valid as long as the table; `other` if the key is new and there are `most_rows`.
+  // Returns the key's row, which is valid as long as the table. Returns `other` if the key is new and there are already
+  // `most_rows` rows.
   HistRow& row(const Key& key, std::size_t most_rows);
   void add_host(const std::string& host);
-  // Throws Failure with kUsageError if the other one's `by` or `of` differ.
+  // Throws Failure with kUsageError if `by` or `of` differ.
   void merge(const HistTable& table);
-  // The greatest count first.
+  // The rows, the most frequent first.
   [[nodiscard]] std::vector<const std::pair<const Key, HistRow>*> sorted() const;
 };
 
 // {"of": "duration", "by": ["name", "model"], "hosts": […], "began_unix_ns": …, "ended_unix_ns": …,
 //  "rows": [{"name": …, "model": …, "errors": …, "cancelled": …, "p50": …, "p90": …, "p99": …, "histogram": {…}}],
-//  "other": {… the same without a key …}, "ledger": {…}}; a histogram is as log_linear.h has it, the ledger as
-//  ledger.h.
+//  "other": {… the same without a key …}, "ledger": {…}}; log_linear.h describes a histogram,
+//  ledger.h the ledger.
 nlohmann::ordered_json to_json(const HistTable& table);
-// Throws Failure with kUsageError if it is nothing that to_json() made.
+// Throws Failure with kUsageError if `json` was not made by to_json().
 HistTable hist_table_from_json(const nlohmann::ordered_json& json);
 
 }  // namespace nopspan::collector

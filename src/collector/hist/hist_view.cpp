@@ -21,10 +21,11 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::size_t kLeastWidth = 40, kGreatestWidth = 160;
-// A histogram of fewer octaves is shown by halves of them.
+// A histogram of fewer octaves has two bars per octave.
 constexpr unsigned kFewOctaves = 8;
 
-// Bars are numbered from 0 up: two for each octave, of the lower and the upper half.
+// Bars are numbered by half octaves: 0 is the value 0; the octave from 2^n on is 2n + 2 (lower half) and 2n + 3 (upper
+// half).
 unsigned half_octave_of(std::uint64_t value) {
   if (value == 0) return 0;
   const auto exponent = static_cast<unsigned>(std::bit_width(value)) - 1;
@@ -66,7 +67,7 @@ std::string bar_text(std::uint64_t count, std::uint64_t greatest, std::size_t wi
   const double share = static_cast<double>(count) / static_cast<double>(greatest) * static_cast<double>(width);
   std::string text;
   if (!blocks) return text.append(std::max<std::size_t>(1, static_cast<std::size_t>(std::llround(share))), '#');
-  // What there is, is seen.
+  // A count above 0 is always visible.
   const std::size_t eighths = std::max<std::size_t>(1, static_cast<std::size_t>(std::llround(share * 8)));
   for (std::size_t i = 0; i < eighths / 8; ++i) text += "█";
   return text += kEighths[eighths % 8];
@@ -83,7 +84,7 @@ std::string count_text(std::uint64_t count, const char* what) {
 std::string title_of(const HistTable& table, const HistTable::Key& key) {
   std::string title;
   for (std::size_t i = 0; i < table.by.size(); ++i) {
-    // A name stands for itself; what is another part of the key says so.
+    // A name is shown as it is, other parts of the key with the name of their dimension: "model=llama-3".
     const bool is_name = table.by[i] == Dimension::name;
     const std::string shown = key[i].empty() ? "-" : printable(key[i], 64);
     title += (i == 0 ? "" : "  ") + (is_name ? shown : name_of(table.by[i]) + std::string("=") + shown);
@@ -99,13 +100,13 @@ void append_row(std::string& text, const std::string& title, const HistRow& row,
   text += "\n  p50 " + duration_text(times.quantile(50)) + "  p90 " + duration_text(times.quantile(90)) + "  p99 " +
           duration_text(times.quantile(99)) + "  min " + duration_text(times.minimum()) + "  max " +
           duration_text(times.maximum());
-  // A sum that stayed at its greatest says nothing.
+  // If the sum is saturated, the mean is unknown.
   if (times.sum() < UINT64_MAX) text += "  mean " + duration_text(times.sum() / times.count());
   text += "\n";
 
   const Bars bars = bars_of(times);
   const std::size_t number_width = std::to_string(bars.greatest).size();
-  std::size_t bound_width = 8;  // of most of them
+  std::size_t bound_width = 8;  // enough for most bounds
   for (unsigned bar = bars.first; bar <= bars.last; bar += bars.step) {
     bound_width = std::max(bound_width, duration_text(lower_bound_of(bar)).size());
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How histograms look to people.
+// Prints a table of histograms as text.
 #pragma once
 
 #include "hist/hist_table.h"
@@ -12,15 +12,16 @@ namespace nopspan::collector {
 struct HistStyle {
   std::size_t width = 80;  // columns
   bool color = false;
-  bool blocks = true;         // UTF-8's; else ASCII
+  bool blocks = true;         // UTF-8 block characters instead of ASCII
   std::size_t most_rows = 0;  // 0: all
 
-  // As stdout is: its width if it is a terminal (else COLUMNS, else 80), blocks where the locale has UTF-8.
+  // Suits stdout: `width` is that of the terminal (otherwise COLUMNS, otherwise 80), and `blocks` is set if the locale
+  // is UTF-8.
   static HistStyle of_stdout(bool color);
 };
 
 std::string to_text(const HistTable& table, const HistStyle& style);
-// The ledger as all commands print it, and how many times are in the row `other`.
+// The ledger as all commands print it, and the number of times in the row `other`.
 std::string ledger_text(const HistTable& table);
 
 }  // namespace nopspan::collector
