@@ -1,6 +1,6 @@
-# What is installed beside the program: completion for shells, and man pages that help2man writes.
+# Installs the shells' completion, and the man pages that help2man writes.
 
-# Debian's packages have compressed man pages, and its zsh has a folder of its own for what packages bring.
+# Debian compresses the man pages of its packages, and its zsh reads the completion of packages from a separate folder.
 if(CMAKE_INSTALL_PREFIX STREQUAL "/usr" AND EXISTS /etc/debian_version)
   set(nopspan_compress gzip -9nf)
   set(nopspan_page_type 1.gz)
