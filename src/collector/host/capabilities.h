@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The capabilities of processes.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +7,7 @@
 
 namespace nopspan::collector {
 
-// By the numbers of <linux/capability.h>, also where that is too old to know them.
+// Numbered as in <linux/capability.h>. Written out here because an older header lacks the newer ones.
 enum class Capability : std::uint8_t {
   dac_override = 1,
   dac_read_search = 2,
@@ -21,9 +22,9 @@ enum class Capability : std::uint8_t {
 };
 std::string to_string(Capability capability);  // "CAP_SYS_PTRACE"
 
-// Whether this process has it now.
+// Whether this process has the capability in its effective set now.
 bool has_capability(Capability capability);
-// The same of a set as /proc/PID/status has it ("000001ffffffffff").
+// Whether a set has the capability. The set is written as in /proc/PID/status ("000001ffffffffff").
 bool has_capability(const std::string& hexadecimal_set, Capability capability);
 
 }  // namespace nopspan::collector

@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// /proc/self/mounts writes blanks and the like as \040.
+// /proc/self/mounts escapes blanks and similar characters: \040 is a blank.
 std::string unescaped(const std::string& text) {
   std::string plain;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -30,7 +30,7 @@ std::string unescaped(const std::string& text) {
   return plain;
 }
 
-// Where hierarchies of a type ("cgroup" or "cgroup2") are mounted.
+// The mount points of hierarchies of a type ("cgroup" or "cgroup2").
 std::vector<std::string> mount_points(const std::string& type) {
   std::vector<std::string> found;
   std::ifstream mounts("/proc/self/mounts");
@@ -47,8 +47,8 @@ std::string without_prefix(const std::string& path, const std::string& prefix) {
   return has_it ? path.substr(prefix.size()) : path;
 }
 
-// The cgroups of containers whose ids begin with `id`, by their paths, below one cgroup. A cgroup that is removed
-// meanwhile does not end the search.
+// Appends the paths of the cgroups below `below` that belong to containers whose ids begin with `id`. A cgroup that is
+// removed during the search is skipped.
 void find_containers(const std::string& mount, const std::string& below, const std::string& id,
                      std::vector<std::string>& found) {
   std::error_code error;
@@ -58,14 +58,14 @@ void find_containers(const std::string& mount, const std::string& below, const s
     if (!all->is_directory(gone)) continue;
     const std::string path = all->path().string().substr(mount.size());
     if (container_id(path).starts_with(id)) {
-      found.push_back(path);  // cgroups inside it are the same container's
+      found.push_back(path);  // no recursion: the cgroups inside it belong to the same container
     } else {
       find_containers(mount, path, id, found);
     }
   }
 }
 
-// In a hierarchy of cgroup v1: "/sys/fs/cgroup/memory/x", also without "/sys/fs/cgroup".
+// Whether the path is in a hierarchy of cgroup v1, with or without "/sys/fs/cgroup": "/sys/fs/cgroup/memory/x".
 bool is_of_version_1(const std::string& wanted) {
   for (const std::string& mount : mount_points("cgroup")) {
     if (without_prefix(wanted, mount) != wanted ||

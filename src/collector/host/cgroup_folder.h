@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a cgroup is, as --cgroup names it: by its path, with or without "/sys/fs/cgroup", or by the beginning of a
-// container's id. Only cgroup v2 is known.
+// Finds the cgroup that --cgroup names. The user gives its path, with or without "/sys/fs/cgroup", or the beginning of
+// a container's id. Only cgroup v2 is supported.
 #pragma once
 
 #include <string>
 
 namespace nopspan::collector {
 
-// A path as /proc/PID/cgroup would show it: without the mount point, "." and double slashes. A name without a slash
-// may be the beginning of a container's id and is returned unchanged.
+// Normalises a path to the form of /proc/PID/cgroup: without the mount point, "." and double slashes. A name without a
+// slash is returned unchanged, because it may be the beginning of a container's id.
 std::string cgroup_named(const std::string& wanted);
 
 struct CgroupFolder {
   std::string path;    // as /proc/PID/cgroup shows it
-  std::string folder;  // with the mount point
+  std::string folder;  // the same with the mount point
 };
-// Throws Failure with kUsageError if cgroup v2 is not mounted, there is no such cgroup, it is one of cgroup v1, or
-// several containers' ids begin so.
+// Throws Failure with kUsageError if cgroup v2 is not mounted, the cgroup does not exist, it is a cgroup v1 path, or
+// the ids of several containers begin with `wanted`.
 CgroupFolder find_cgroup(const std::string& wanted);
-// Throws Failure as find_cgroup(). "" is every cgroup.
+// Throws Failure under the same conditions as find_cgroup(). "" means every cgroup and never throws.
 void require_cgroup(const std::string& wanted);
 
 }  // namespace nopspan::collector

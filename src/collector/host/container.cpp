@@ -18,11 +18,11 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 bool all(std::string_view text, bool (*is)(char)) { return !text.empty() && std::all_of(text.begin(), text.end(), is); }
 
-// "docker-<id>.scope", "cri-containerd-<id>.scope", "crio-<id>.scope", "libpod-<id>.scope", "<id>",
-// "kubepods-burstable-pod<uid>.slice:cri-containerd:<id>", and of ECS "<32 digits>-<number>".
+// Accepts "docker-<id>.scope", "cri-containerd-<id>.scope", "crio-<id>.scope", "libpod-<id>.scope", "<id>",
+// "kubepods-burstable-pod<uid>.slice:cri-containerd:<id>", and ECS's "<32 digits>-<number>".
 std::string_view id_in(std::string_view part) {
   if (part.ends_with(".scope")) part.remove_suffix(6);
-  // What runs a container, beside it: no process of it.
+  // The monitor of a container has a cgroup beside the container's, but is not in the container.
   if (part.find("conmon") != std::string_view::npos) return {};
   const std::size_t dash = part.rfind('-');
   if (dash == 32 && all(part.substr(0, dash), is_hex) && all(part.substr(dash + 1), is_digit)) return part;
@@ -46,7 +46,7 @@ std::string container_id(std::string_view cgroup) {
   std::string_view previous;
   while (!cgroup.empty()) {
     const std::string_view part = take_line(cgroup, '/');
-    // In a container within a container the inner one is meant: the last.
+    // If containers are nested, the innermost one counts. It comes last in the path.
     if (const std::string_view id = id_in(part); !id.empty()) found = id;
     if (previous == "lxc" || previous == "lxc.payload") found = part;
     if (part.starts_with("lxc.payload.")) found = part.substr(12);

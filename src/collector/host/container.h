@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Reads the paths of cgroups: the container that a process belongs to.
 #pragma once
 
 #include <string>
@@ -6,11 +7,11 @@
 
 namespace nopspan::collector {
 
-// The path of a process's cgroup (version 2) in the text of /proc/PID/cgroup. "" if there is none.
+// The path of the process's cgroup (version 2) from the text of /proc/PID/cgroup. "" if the text has none.
 std::string cgroup_path(std::string_view text);
 
-// The id of the container that a cgroup belongs to, as docker, containerd, CRI-O, podman, Kubernetes and ECS spell
-// their paths, or the name of an LXC container. "" outside containers.
+// The id of the container that a cgroup belongs to, or the name of an LXC container. Knows the paths of docker,
+// containerd, CRI-O, podman, Kubernetes and ECS. "" outside containers.
 std::string container_id(std::string_view cgroup);
 
 }  // namespace nopspan::collector

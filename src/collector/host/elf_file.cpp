@@ -11,8 +11,8 @@
 namespace nopspan::collector {
 namespace {
 
-// Of one file, all its sections together: far more than any real file has, so that a hostile one cannot make us read
-// without end. Several headers may name the same bytes.
+// The most bytes that are read from one file, summed over its sections. Real files need far less. Without a limit a
+// hostile file could make the collector read without end, because several section headers may name the same bytes.
 constexpr std::uint64_t kMaximumRead = 128U << 20U;
 constexpr std::size_t kMaximumName = 63;
 
@@ -22,7 +22,7 @@ constexpr unsigned kMachine = EM_AARCH64;
 constexpr unsigned kMachine = EM_X86_64;
 #endif
 
-// Checked before libelf sees the file: it would allocate as much as the headers ask for.
+// Runs before libelf sees the file, because libelf allocates as much memory as the headers ask for.
 bool is_ours(const Elf64_Ehdr& header, std::string& why_not) {
   const unsigned char* ident = header.e_ident;
   if (std::memcmp(ident, ELFMAG, SELFMAG) != 0) {
@@ -142,7 +142,7 @@ void ElfFile::for_each_note(const Section& section, const OnNote& on_note) const
   std::size_t description_at = 0;
   for (std::size_t at = 0, next = 0; (next = gelf_getnote(data, at, &note, &name_at, &description_at)) > at;
        at = next) {
-    // n_namesz counts the NUL.
+    // n_namesz includes the NUL.
     const std::string_view name(bytes + name_at, note.n_namesz == 0 ? 0 : note.n_namesz - 1);
     on_note(name, note.n_type, {bytes + description_at, note.n_descsz});
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a reader of probes asks an ELF file, whatever its bytes are.
+// The parts of ELF files that a reader of probes needs. The file may have any content, also hostile content.
 #pragma once
 
 #include <cstdint>
@@ -14,31 +14,32 @@ struct Elf;
 
 namespace nopspan::collector {
 
-// 64-bit, little-endian, for this machine, a program or shared library. Read by pread(2), never mapped: a file that is
-// cut while it is read ends no one.
+// A program or shared library: 64-bit, little-endian, for this machine. It is read with pread(2) and never mapped,
+// because a file that is truncated while it is mapped would kill the collector with SIGBUS.
 class ElfFile {
  public:
-  // `fd` must stay open. Empty if it is no such file; `why_not` then says so.
+  // `fd` must stay open. Empty if the file is not such a file; `why_not` then has the reason.
   static std::optional<ElfFile> open(int fd, std::uint64_t size, std::string& why_not);
 
   struct Section {
-    std::string name;  // its first 63 characters
+    std::string name;  // at most its first 63 characters
     std::uint64_t index = 0, type = 0, address = 0, offset = 0, size = 0, link = 0;
     bool is_loaded = false;
-    bool is_tls_bss = false;  // takes no place where its address says
+    bool is_tls_bss = false;  // occupies no memory at its address
   };
   [[nodiscard]] const std::vector<Section>& sections() const { return sections_; }
-  [[nodiscard]] const Section* section(std::string_view name) const;  // the first of this name; null: none
+  [[nodiscard]] const Section* section(std::string_view name) const;  // the first with this name; null if there is none
 
   enum class Use : std::uint8_t { code, data };
-  // Where in the file an address of the program lies: empty if no executable (writable) segment has it.
+  // The file offset of an address of the program. Empty if no executable segment (for code) or writable segment (for
+  // data) has the address.
   [[nodiscard]] std::optional<std::uint64_t> offset_of(std::uint64_t address, Use use) const;
-  // Whether all bytes could be read.
+  // Returns whether all bytes could be read.
   [[nodiscard]] bool read(std::uint64_t offset, void* to, std::size_t size) const;
 
   using OnNote = std::function<void(std::string_view name, std::uint32_t type, std::string_view description)>;
   void for_each_note(const Section& section, const OnNote& on_note) const;
-  // The value of a symbol that the file defines, dynamic or not. Empty if there is none.
+  // The value of a symbol that the file defines, in either symbol table. Empty if there is none.
   [[nodiscard]] std::optional<std::uint64_t> symbol(std::string_view name) const;
 
  private:
@@ -57,7 +58,7 @@ class ElfFile {
 
   int fd_ = -1;
   std::uint64_t size_ = 0;
-  mutable std::uint64_t read_ = 0;  // bytes of sections so far
+  mutable std::uint64_t read_ = 0;  // bytes of sections read so far
   std::unique_ptr<Elf, End> elf_;
   std::vector<Section> sections_;
   std::vector<Segment> segments_;

@@ -23,11 +23,12 @@ namespace nopspan::collector {
 namespace {
 
 using Clock = KnownFiles::Clock;
-// How soon the maps of a process whose memory changed are read again, and of one where that led to nothing so far.
+// When the maps of a process are read again after its memory size has changed. kLater applies after kInVain reads in a
+// row that showed nothing new.
 constexpr auto kSoon = std::chrono::milliseconds(250);
 constexpr auto kLater = std::chrono::milliseconds(900);
 constexpr unsigned kInVain = 8;
-// And of one that did not change: something may have been mapped in the place of something else.
+// If the size has not changed, the maps are still read this often, because one mapping may have replaced another.
 constexpr auto kNowAndThen = std::chrono::seconds(30);
 
 constexpr std::size_t kMaximumEnded = 4096;
@@ -40,7 +41,7 @@ const char* why_forbidden() {
                                                 : "looking at it needs CAP_SYS_PTRACE, or its user";
 }
 
-// A mapping of a file's code that was looked at.
+// A mapping of a file's code that was examined.
 struct Seen {
   std::uint64_t device, inode, start;
   friend auto operator<=>(const Seen&, const Seen&) = default;  // NOLINT(modernize-use-nullptr): there is none
@@ -49,9 +50,9 @@ struct Seen {
 struct Known {
   ProcessState state;
   Clock::time_point read_at;
-  bool is_due = true;          // its maps are to be read
-  bool is_settled = false;     // and were, at least once after its last change
-  unsigned reads_in_vain = 0;  // in a row, that showed nothing new
+  bool is_due = true;          // its maps must be read
+  bool is_settled = false;     // its maps were read at least once after its last change
+  unsigned reads_in_vain = 0;  // successive reads that showed nothing new
   std::map<Seen, ProbeFilePointer> seen;
   std::vector<Host::Copy> copies;
   std::vector<Host::Skipped> skipped;
@@ -67,7 +68,7 @@ class Host::Scanner {
   void note(std::uint32_t pid);
   void note_exit(std::uint32_t pid);
   void note_moved(std::uint32_t pid);
-  // Null if it is gone.
+  // Null if the process is gone.
   Known* look_at(std::uint32_t pid);
   ProcessPointer process(std::uint32_t pid);
   Changes changes();
@@ -120,7 +121,7 @@ void Host::Scanner::note_exit(std::uint32_t pid) {
 void Host::Scanner::note_moved(std::uint32_t pid) {
   const auto found = processes.find(pid);
   const auto state = process_state(pid);
-  // One that is gone stays as it was.
+  // If the process is gone, its last description is kept.
   if (found == processes.end() || !state || state->start_ticks != found->second.state.start_ticks) return;
   describe(pid, found->second);
 }
@@ -147,7 +148,7 @@ Known* Host::Scanner::look_at(std::uint32_t pid) {
 
 void Host::Scanner::update(std::uint32_t pid, Known& known, const ProcessState& state, Clock::time_point now) {
   const bool is_new = known.state.start_ticks != state.start_ticks || known.state.stack_start != state.stack_start;
-  if (is_new) {  // or another program
+  if (is_new) {  // a new process, or another program in the same one
     known = Known();
   } else if (known.state.memory_bytes != state.memory_bytes) {
     known.is_settled = false;
@@ -157,7 +158,7 @@ void Host::Scanner::update(std::uint32_t pid, Known& known, const ProcessState& 
                       (!known.is_settled && age >= (known.reads_in_vain < kInVain ? kSoon : kLater));
   known.state = state;
   if (!is_due) return;
-  // A program that is just being loaded is looked at once more.
+  // A program that is still being loaded is read once more.
   known.is_settled = !is_new && !known.is_due;
   known.is_due = false;
   known.read_at = now;
@@ -176,7 +177,7 @@ void Host::Scanner::read_maps(std::uint32_t pid, Known& known) {
   }
 }
 
-// Whether there is anything new.
+// Returns whether anything has changed or is incomplete, so that another read soon is worthwhile.
 bool Host::Scanner::find_files(std::uint32_t pid, Known& known) {
   std::map<Seen, ProbeFilePointer> seen;
   bool is_new = false;
@@ -204,7 +205,7 @@ bool Host::Scanner::find_files(std::uint32_t pid, Known& known) {
   const bool is_less = std::count_if(seen.begin(), seen.end(), has_probes) !=
                        std::count_if(known.seen.begin(), known.seen.end(), has_probes);
   known.seen = std::move(seen);
-  // A copy whose gate was not there yet is looked for again.
+  // A copy may be found before its gate is mapped. It is looked for again.
   const bool is_incomplete = std::any_of(known.copies.begin(), known.copies.end(), [](const Copy& copy) {
     return copy.file->has_gate() && copy.gate_address == 0;
   });
@@ -212,7 +213,7 @@ bool Host::Scanner::find_files(std::uint32_t pid, Known& known) {
 }
 
 void Host::Scanner::find_copies(std::uint32_t pid, Known& known) {
-  // By device and inode, as maps has them.
+  // Keyed by device and inode as /proc/PID/maps has them.
   std::map<std::pair<std::uint64_t, std::uint64_t>, ProbeFilePointer> wanted;
   for (const auto& [seen, file] : known.seen)
     if (file) wanted[{seen.device, seen.inode}] = file;
@@ -247,13 +248,14 @@ void Host::Scanner::describe(std::uint32_t pid, Known& known) {
   if (!known.copies.empty()) {
     const Copy& copy = known.copies.front();
     process->library = copy.path;
-    // Written when the library is loaded.
+    // The version is written when the library is loaded.
     const auto view = copy.gate_address != 0 ? view_library(pid, copy.gate_address) : std::nullopt;
     process->library_version = view ? view->version : "";
   }
   const auto ended = ended_.find(pid);
-  if (!known.process && ended != ended_.end()) known.process = ended->second;  // we were told too early
-  // Those that hold an old one go on with it: only its cgroup and what it has of the library may have changed.
+  if (!known.process && ended != ended_.end()) known.process = ended->second;  // its exit was reported too early
+  // Objects that hold the old description keep it. As long as the process runs the same program, only its cgroup and
+  // the library's fields can differ.
   const auto& before = known.process;
   if (!before || before->start_ticks != process->start_ticks || before->executable != process->executable ||
       before->cgroup != process->cgroup || before->library != process->library ||

@@ -11,9 +11,9 @@
 namespace nopspan::collector {
 namespace {
 
-// A program that runs again and again shall be attached to once.
+// Long enough that a program which is started again and again is attached to only once.
 constexpr auto kGoneAfter = std::chrono::seconds(2);
-// Files that no process maps, but any may map by the name that they have.
+// The limit of files that no process maps now, but that a process may map again under their name.
 constexpr std::size_t kMaximumUnmapped = 256;
 constexpr std::size_t kGeneration = 8192;
 
@@ -22,10 +22,10 @@ constexpr std::size_t kGeneration = 8192;
 KnownFiles::File* KnownFiles::known(const FileId& id) {
   for (std::size_t i = 0; i < files_.size(); ++i) {
     File& file = files_[i];
-    // It is held open: no other file has this number.
+    // The file is held open, so no other file can have this inode number.
     if (file.id.device != id.device || file.id.inode != id.inode) continue;
     if (file.id.size != id.size || file.id.modified_ns != id.modified_ns) {
-      // Touched, or written to in its place, which spoils what runs from it.
+      // The file was touched, or overwritten in place. The latter also corrupts the processes that map it.
       const auto now = ProbeFile::read(file.found.file->attach_path());
       if (!now || now->probes() != file.found.file->probes()) {
         drop(i);
@@ -42,7 +42,8 @@ KnownFiles::File& KnownFiles::keep(const ProbeFilePointer& file, const std::stri
   for (File& other : files_)
     if (other.found.file->is_same_inode(*file)) return other;
   File& kept = files_.emplace_back(File{{file, path, pid}, file->id(), Clock::now()});
-  // Where it is that file for us too. What replaces it in a container is seen when a process maps it.
+  // Watch the folder only if the path leads to the same file in this mount namespace. A replacement inside a container
+  // is found when a process maps it.
   struct stat status {};
   const bool is_here =
       stat(path.c_str(), &status) == 0 && status.st_ino == kept.id.inode && status.st_dev == kept.id.device;
@@ -88,7 +89,7 @@ ProbeFilePointer KnownFiles::find(std::uint32_t pid, const Mapping& mapping, con
   if (!opened) {
     why_not = mapped.why_not();
   } else if (auto file = ProbeFile::read(std::move(opened)); file != nullptr) {
-    if (file->id().inode != mapped.id().inode) return nullptr;  // the mapping is another one by now
+    if (file->id().inode != mapped.id().inode) return nullptr;  // the mapping has changed since
     return keep(file, path, pid).found.file;
   }
   if (without_.size() >= kGeneration) old_without_ = std::exchange(without_, {});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The files that were looked at: those with probes, which are held open, and the many without.
+// The files that were examined. Files with probes are held open; of the many others only their identity is kept.
 #pragma once
 
 #include "base/file_watch.h"
@@ -20,16 +20,16 @@ class KnownFiles {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // The file behind a mapping; null if it has no probes or cannot be looked at: `why_not` says why, "" if there is
-  // nothing to say.
+  // The file behind a mapping. Null if it has no probes or cannot be examined; `why_not` then has the reason, or "" if
+  // there is nothing to report.
   ProbeFilePointer find(std::uint32_t pid, const Mapping& mapping, const std::string& path, std::string& why_not);
-  // A file by its name, which stays although nobody maps it. Throws Failure.
+  // Adds a file by its name. It is kept even if no process maps it. Throws Failure.
   void add(const std::string& path);
-  // Looks at what appeared in watched folders.
+  // Examines the files that appeared in watched folders.
   void look_at_watched();
-  // Some process still maps it.
+  // A process still maps the file.
   void note_mapped(const ProbeFilePointer& file, Clock::time_point now);
-  // What came and went since the last call.
+  // The files that appeared or disappeared since the last call.
   Host::Changes changes(Clock::time_point now);
 
   [[nodiscard]] std::vector<Host::Found> files() const;
@@ -38,10 +38,10 @@ class KnownFiles {
  private:
   struct File {
     Host::Found found;
-    FileId id;  // as last seen
+    FileId id;  // its identity when last seen
     Clock::time_point mapped_at;
-    bool is_added = false;    // by its name
-    bool is_watched = false;  // the folder is, that its path is in
+    bool is_added = false;    // by add()
+    bool is_watched = false;  // its path's folder is watched
   };
 
   File* known(const FileId& id);
@@ -52,7 +52,8 @@ class KnownFiles {
   std::vector<File> files_;
   Host::Changes changes_;
   FileWatch watch_;
-  // Files without probes, two generations of them: what was not asked for in one is forgotten.
+  // Files without probes, with the reason why not. Two generations: a file that is not looked up during one generation
+  // is forgotten.
   std::unordered_map<FileId, std::string, FileIdHash> without_, old_without_;
 };
 

@@ -10,7 +10,7 @@
 namespace nopspan::collector {
 namespace {
 
-// "1.2.3" of a library's version as struct nopspan_gate_page has it (major << 32 | minor << 16 | patch); "" of 0.
+// Formats the version of struct nopspan_gate_page (major << 32 | minor << 16 | patch) as "1.2.3"; "" for 0.
 std::string version_text(std::uint64_t version) {
   if (version == 0) return "";
   return std::to_string(version >> 32) + "." + std::to_string((version >> 16) & 0xffff) + "." +
@@ -20,7 +20,7 @@ std::string version_text(std::uint64_t version) {
 constexpr std::size_t kMaximumThreads = 65536;
 constexpr std::size_t kMaximumCounts = 256;
 
-// In the order of include/nopspan/stats.h, which a test compares with this.
+// In the order of include/nopspan/stats.h. A test compares the two.
 constexpr std::array kCounts = {"spans_dropped",      "reentrant",       "inherited",         "abandoned",
                                 "wrong_thread",       "names_invalid",   "names_overflow",    "names_unknown",
                                 "truncated",          "labels_overflow", "invalid_ids",       "invalid_tracestate",
@@ -35,7 +35,7 @@ void view_threads(std::uint32_t pid, const nopspan_gate_page& page, LibraryView&
   for (std::size_t seen = 0; at != 0 && seen < kMaximumThreads; ++seen) {
     nopspan_thread thread{};
     if (!read_value(pid, at, thread) || thread.magic != NOPSPAN_THREAD_MAGIC) return;
-    // After fork, the headers of the parent's threads are still there.
+    // After a fork the list still has the headers of the parent's threads. They have another mark.
     if (thread.mark == mark && mark != 0) {
       ++view.threads;
       view.held_entries += thread.next - thread.first;
@@ -49,7 +49,7 @@ void view_counts(std::uint32_t pid, const nopspan_gate_page& page, LibraryView& 
   const std::size_t got = read_memory(pid, page.stats, counts.data(), counts.size() * sizeof(std::uint64_t));
   for (std::size_t i = 0; i < got / sizeof(std::uint64_t); ++i) {
     if (counts[i] == 0) continue;
-    // A newer library has more than we know.
+    // A newer library may have counters that this version has no name for.
     view.counts.emplace_back(i < kCounts.size() ? kCounts[i] : "count_" + std::to_string(i), counts[i]);
   }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a copy of the library in a process tells of itself: its gate, and what follows it in the gate's page.
+// Reads the state of a copy of the library from its process: its gate, and the fields that follow in the gate's page.
 #pragma once
 
 #include <nopspan/probes.h>
@@ -12,7 +12,7 @@
 
 namespace nopspan::collector {
 
-// The parts of the gate (probes/README.md). Not 0: somebody listens; the value is no count of tracers.
+// The parts of the gate (probes/README.md). Only zero or non-zero is meaningful; a value does not count tracers.
 struct GateCounters {
   std::uint16_t spans = 0, batch = 0;
   std::uint8_t span_handlers = 0, point_handlers = 0;
@@ -25,16 +25,16 @@ struct GateCounters {
 struct LibraryView {
   GateCounters gate;
   std::uint64_t abi_version = 0;
-  std::string version;                                        // "" if it does not tell
-  bool is_whole = false;                                      // the rest is known
-  std::uint64_t memory_bytes = 0;                             // held for batches by all threads
-  std::uint64_t threads = 0;                                  // that have a header and live
-  std::uint64_t held_entries = 0;                             // in their buffers, handed to nobody yet
-  std::vector<std::pair<std::string, std::uint64_t>> counts;  // of nopspan::Stats, those that are not 0
+  std::string version;                                        // "" if the page has none
+  bool is_whole = false;                                      // the page has the fields below
+  std::uint64_t memory_bytes = 0;                             // held by all threads for batches
+  std::uint64_t threads = 0;                                  // live threads that have a header
+  std::uint64_t held_entries = 0;                             // in their buffers, not flushed yet
+  std::vector<std::pair<std::string, std::uint64_t>> counts;  // the fields of nopspan::Stats that are not 0
 };
 
-// Reads it from the process. Empty if that cannot be done: errno says why. What a hostile process wrote there costs a
-// bounded time.
+// Empty if the page cannot be read; errno then has the reason. The time is bounded, whatever a hostile process has
+// written into its memory.
 std::optional<LibraryView> view_library(std::uint32_t pid, std::uint64_t gate_address);
 
 }  // namespace nopspan::collector

@@ -20,8 +20,8 @@
 namespace nopspan::collector {
 namespace {
 
-// struct bpf_link_info of newer kernels than the headers that we may be built with (6.6, 6.8). A kernel that knows less
-// fills less.
+// Values of struct bpf_link_info that the installed headers may lack: they were added in Linux 6.6 and 6.8. An older
+// kernel leaves the fields empty.
 constexpr std::uint32_t kLinkPerfEvent = 7;
 constexpr std::uint32_t kLinkUprobeMulti = 12;
 constexpr std::uint32_t kEventUprobe = 1;  // enum bpf_perf_event_type
@@ -63,7 +63,8 @@ std::string command_of(std::uint32_t pid) {
 
 }  // namespace
 
-// One search: first what processes hold, then links that it did not explain, then events of tracefs.
+// One search. It examines the descriptors that processes hold, then the links that it did not find there, then the
+// events of tracefs.
 class ListenerSearch {
  public:
   explicit ListenerSearch(Listeners& to) : to_(to) {}
@@ -81,12 +82,12 @@ class ListenerSearch {
 
   Listeners& to_;
   std::map<std::uint32_t, std::uint32_t> holder_of_link_;  // link id to pid
-  // The listener of a kind, pid, program or name, and file.
+  // Index of listeners by kind, pid, program, name and file.
   std::map<std::tuple<Listener::Kind, std::uint32_t, std::uint32_t, std::string, std::string>, std::size_t> index_;
   std::set<std::tuple<std::uint32_t, std::uint64_t>> seen_;  // program and offset
 };
 
-// What the name led to when the listener attached, as far as that can be told now.
+// Finds the file that the name led to when the listener attached, as far as that can be found out now.
 void ListenerSearch::identify(Listener& listener) {
   constexpr std::string_view kSelf = "/proc/self/";
   std::string path = listener.file;
@@ -187,7 +188,7 @@ void ListenerSearch::look_at_link(const OpenFile& link) {
     info.multi.offsets = reinterpret_cast<std::uint64_t>(offsets.data());
     info.multi.count = static_cast<std::uint32_t>(offsets.size());
   }
-  // More sites than there is room for (ENOSPC): the first ones were filled in.
+  // ENOSPC means that there are more sites than room. The first ones were filled in.
   if (bpf_obj_get_info_by_fd(link.get(), &info, &size) != 0 && errno != ENOSPC) return;
   if (type == kLinkPerfEvent) {
     if (info.event.type != kEventUprobe && info.event.type != kEventUretprobe) return;
@@ -206,7 +207,7 @@ void ListenerSearch::look_at_links() {
     const OpenFile link(bpf_link_get_fd_by_id(id));
     if (link) look_at_link(link);
   }
-  // ENOENT: that was the last. EINVAL: a kernel before links.
+  // ENOENT: there is no further link. EINVAL: this kernel has no links.
   if (errno == EPERM) to_.incomplete_ = "who listens is told with CAP_SYS_ADMIN only";
 }
 
@@ -214,7 +215,7 @@ void ListenerSearch::look_at_events() {
   for (const TraceEvent& event : uprobe_events()) {
     const std::string name = event.group + ":" + event.name;
     if (event.is_enabled) add(Listener::Kind::event, 0, 0, name, event.file, event.offset);
-    // perf uses such an event without a sign of it: any of those that have events may.
+    // perf uses such an event without a visible sign. Each process with perf events of its own may be the one.
     if (!event.is_enabled)
       for (const auto& [pid, command] : to_.others_)
         add(Listener::Kind::perhaps, pid, 0, name, event.file, event.offset);

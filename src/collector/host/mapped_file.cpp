@@ -17,7 +17,7 @@
 namespace nopspan::collector {
 namespace {
 
-// What stat(2) would say, as far as it is known here: a file server is not asked.
+// The result of stat(2) from cached data, because a file server may never answer.
 bool look(const std::string& path, struct statx& status) {
   return statx(AT_FDCWD, path.c_str(), AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &status) == 0;
 }
@@ -28,7 +28,7 @@ FileId id_of(const struct statx& status) {
           ns(status.stx_ctime)};
 }
 
-// The type of the file system that a device is, by the mounts that a process sees. "" if it sees none.
+// The type of the file system on a device, from the mounts that the process sees. "" if it sees none.
 std::string file_system_of(std::uint32_t pid, std::uint64_t device) {
   std::ifstream mounts("/proc/" + std::to_string(pid) + "/mountinfo");
   const std::string wanted = std::to_string(major(device)) + ":" + std::to_string(minor(device));
@@ -42,7 +42,7 @@ std::string file_system_of(std::uint32_t pid, std::uint64_t device) {
   return "";
 }
 
-// Where the kernel keeps files of memory (memfd_create), which is mounted nowhere.
+// The device of files in memory (memfd_create). It is not mounted anywhere.
 std::uint64_t device_of_memory_files() {
   static const std::uint64_t device = [] {
     const OpenFile file(memfd_create("nopspan", MFD_CLOEXEC));
@@ -76,14 +76,14 @@ MappedFile::Answer MappedFile::by_name(std::uint32_t pid, const Mapping& mapping
   if (!S_ISREG(status.stx_mode)) return Answer::gone;
   if (id_.inode != mapping.inode) return Answer::forbidden;
   if (id_.device == mapping.device) return Answer::found;
-  // These have other device numbers for files than the one that mappings tell.
+  // On these file systems stat(2) reports another device number than the mappings do.
   const std::string type = file_system_of(pid, id_.device) + "," + file_system_of(pid, mapping.device);
   return type.find("overlay") != std::string::npos || type.find("btrfs") != std::string::npos ? Answer::found
                                                                                               : Answer::forbidden;
 }
 
 bool MappedFile::may_be_touched(std::uint32_t pid, const Mapping& mapping) {
-  // File systems on a disk have a major number.
+  // File systems on a disk have a non-zero major number.
   if (major(id_.device) != 0 || id_.device == device_of_memory_files()) return true;
   std::string type = file_system_of(pid, id_.device);
   if (type.empty()) type = file_system_of(pid, mapping.device);

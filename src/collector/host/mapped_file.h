@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Finds and opens the file behind a mapping of another process.
 #pragma once
 
 #include "base/open_file.h"
@@ -11,19 +12,19 @@
 
 namespace nopspan::collector {
 
-// The file behind a mapping of another process: found by the mapping itself where that is allowed, else by its name in
-// the process's root. Nothing here waits for a file server: what lies on one of FUSE, which any user can be, is not
-// touched.
+// The file is found through /proc/PID/map_files if that is allowed, otherwise by its name in the process's root. No
+// function waits for a file server. Files on FUSE are not opened, because any user can be the server of such a file
+// system and may never answer.
 class MappedFile {
  public:
-  // What it is, without opening it. False if it cannot be told: why_not() says why, "" if the mapping or the process is
-  // gone or it is no regular file.
+  // Identifies the file without opening it. Returns false if that is not possible; why_not() then has the reason, or ""
+  // if the mapping or the process is gone or the file is not a regular file.
   bool find(std::uint32_t pid, const Mapping& mapping);
   [[nodiscard]] const FileId& id() const { return id_; }
   [[nodiscard]] bool is_deleted() const { return is_deleted_; }
   [[nodiscard]] const std::string& why_not() const { return why_not_; }
 
-  // Opens what find() found. Empty if that may not be done: why_not() says why.
+  // Opens the file that find() found. Empty if that is not allowed; why_not() then has the reason.
   OpenFile open(std::uint32_t pid, const Mapping& mapping);
 
  private:

@@ -14,7 +14,7 @@
 namespace nopspan::collector {
 namespace {
 
-// Takes a number off the front, and the one character after it.
+// Removes a number from the front of `text`, and the one character after it.
 bool take(std::string_view& text, int base, std::uint64_t& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
   if (error != std::errc()) return false;
@@ -44,7 +44,7 @@ bool parse(std::string_view line, Mapping& mapping) {
 int for_each_mapping(std::uint32_t pid, const std::function<bool(const Mapping&)>& on_mapping) {
   const OpenFile file(::open(("/proc/" + std::to_string(pid) + "/maps").c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return errno;
-  // The kernel escapes a path of at most 4095 bytes to at most four times as many.
+  // A path has at most 4095 bytes, and escaping makes it at most four times as long.
   std::vector<char> buffer(std::size_t{64} << 10U);
   std::size_t held = 0;
   while (true) {

@@ -6,7 +6,7 @@
 namespace nopspan::collector {
 
 PidNamespace pid_namespace() {
-  // The first one has this inode on every machine.
+  // The initial namespace has this inode on every machine.
   constexpr ino_t kFirst = 0xEFFFFFFC;
   struct stat space {};
   if (stat("/proc/self/ns/pid", &space) != 0 || space.st_ino == kFirst) return {};

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+// The pid namespace of this program.
 #pragma once
 
 #include <cstdint>
 
 namespace nopspan::collector {
 
-// This program's pid namespace, as kernel programs ask for a process's number in it (probes/collector.bpf.c).
+// The BPF programs use these two numbers to ask for a process's pid in that namespace (probes/collector.bpf.c).
 struct PidNamespace {
   std::uint64_t device = 0;
-  std::uint64_t inode = 0;  // 0: it is the first one, which has the kernel's own numbers
+  std::uint64_t inode = 0;  // 0 if it is the initial namespace, which has the kernel's own numbers
 };
 PidNamespace pid_namespace();
 

@@ -20,7 +20,7 @@
 namespace nopspan::collector {
 namespace {
 
-// A library has a dozen; some linkers keep several copies of one object.
+// A library has about a dozen sites. Some linkers keep several copies of one object.
 constexpr std::size_t kMaximumSites = 256;
 constexpr std::string_view kNotes = ".note.stapsdt";
 constexpr std::string_view kSection = ".probes";
@@ -31,7 +31,7 @@ constexpr std::uint64_t kGatePage = 65536;
 constexpr std::uint64_t kGatePage = 4096;
 #endif
 
-// One note, as sys/sdt.h writes it.
+// One note in the format of sys/sdt.h.
 struct Note {
   std::uint64_t address, base, semaphore;
   std::string_view provider, name, arguments;
@@ -57,7 +57,7 @@ std::optional<Note> parse_note(std::string_view description) {
   return Note{words[0], words[1], words[2], *provider, *name, arguments.value_or("")};
 }
 
-// What the instructions at a site are, and what is right before it.
+// Determines the nop at a site, and whether a landing instruction is directly before it.
 void look_at_site(const ElfFile& elf, Probe& probe) {
   constexpr std::size_t kBefore = 4;
   std::array<unsigned char, kBefore + 5> bytes{};
@@ -69,7 +69,7 @@ void look_at_site(const ElfFile& elf, Probe& probe) {
     return std::equal(what.begin(), what.end(), at);
   };
 #if defined(__aarch64__)
-  if (is(site, {0x1f, 0x20, 0x03, 0xd5})) probe.nop = NopKind::one_byte;  // the one nop that there is
+  if (is(site, {0x1f, 0x20, 0x03, 0xd5})) probe.nop = NopKind::one_byte;  // aarch64 has only one nop
   probe.has_landing = has_before && is(bytes.data(), {0x5f, 0x24, 0x03, 0xd5});
 #else
   if (is(site, {0x90})) probe.nop = NopKind::one_byte;
@@ -80,7 +80,7 @@ void look_at_site(const ElfFile& elf, Probe& probe) {
 
 }  // namespace
 
-// Reads one file: ProbeFile's parts, in the order of its members.
+// Reads one file. The functions fill ProbeFile's members in their order.
 class ProbeFileReader {
  public:
   static ProbeFilePointer read(OpenFile file, std::string& why_not);
@@ -108,7 +108,7 @@ bool ProbeFileReader::read_notes(std::string& why_not) {
       const auto note = parse_note(description);
       if (!note || (note->provider != NOPSPAN_PROVIDER && note->provider != NOPSPAN_BATCH_PROVIDER)) return;
       if (to_.probes_.size() == kMaximumSites) too_many = true;
-      // prelink moves sections, but not what notes say of them: the section's address tells by how much.
+      // prelink moves sections without updating the notes. The section's address shows by how much.
       else
         add_site(*note, base != nullptr && note->base != 0 ? base->address - note->base : 0);
     });
@@ -120,7 +120,7 @@ bool ProbeFileReader::read_notes(std::string& why_not) {
 void ProbeFileReader::add_site(const Note& note, std::uint64_t shift) {
   Probe probe;
   const auto offset = elf_.offset_of(note.address + shift, ElfFile::Use::code);
-  if (!offset) return;  // no kernel would take it
+  if (!offset) return;  // the kernel would reject it
   probe.provider = note.provider;
   probe.name = note.name.substr(0, 63);
   probe.arguments = note.arguments.substr(0, 255);
@@ -140,7 +140,8 @@ std::uint64_t ProbeFileReader::gate_by_symbol() const {
   if (const auto gate = elf_.symbol("nopspan_gate")) return *gate;
   const ElfFile::Section* section = elf_.section(kSection);
   if (section == nullptr) return 0;
-  // Other libraries have semaphores in a section of this name: without a symbol it must look like a gate's page.
+  // Other libraries have semaphores in a section of this name. Without a symbol, accept the section only if it looks
+  // like a gate's page.
   std::array<std::uint64_t, 2> words{};
   if (section->address % kGatePage != 0 || section->size < kGatePage) return 0;
   if (!elf_.read(section->offset, words.data(), sizeof(words))) return 0;
@@ -149,7 +150,7 @@ std::uint64_t ProbeFileReader::gate_by_symbol() const {
 }
 
 void ProbeFileReader::find_gate() {
-  // The semaphore of the span probes is the gate's first part.
+  // The span probes' semaphore is the first part of the gate.
   for (const Probe& probe : to_.probes_)
     if (probe.semaphore_address != 0 && probe.name.starts_with("span_")) return look_at_gate(probe.semaphore_address);
   if (to_.probes_.empty() && elf_.section(kSection) != nullptr) look_at_gate(gate_by_symbol());
@@ -239,7 +240,7 @@ ProbeFilePointer ProbeFile::read(OpenFile file, std::string* why_not) {
 }
 
 ProbeFilePointer ProbeFile::read(const std::string& path, std::string* why_not) {
-  // O_NONBLOCK: a FIFO of that name shall not stop us.
+  // O_NONBLOCK, because opening a FIFO would otherwise block.
   OpenFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!file) {
     if (why_not != nullptr) *why_not = std::strerror(errno);
@@ -267,7 +268,7 @@ bool ProbeFile::is_same_inode(const ProbeFile& other) const {
   if (fstat(fd(), &mine) != 0 || fstat(other.fd(), &others) != 0) return false;
   FileId a = FileId::of(mine);
   FileId b = FileId::of(others);
-  // Both are open, so that neither number was given to another file.
+  // Both files are open, so neither inode number can have been reused.
   if (a.device == b.device) return a.inode == b.inode;
   if (!on_overlay_ && !other.on_overlay_) return false;
   a.device = b.device = 0;

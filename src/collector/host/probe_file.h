@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one ELF file has of nopspan: its probes, where they are in the file, and its gate.
+// The parts of nopspan in one ELF file: its probes, their offsets in the file, and its gate.
 #pragma once
 
 #include "base/open_file.h"
@@ -14,8 +14,8 @@ struct stat;
 
 namespace nopspan::collector {
 
-// What tells one state of a file from others, as stat(2) tells it. An inode's number alone does not: it is used again
-// after the file was deleted.
+// Identifies one state of a file by the fields of stat(2). The inode number alone is not enough, because it is reused
+// after the file is deleted.
 struct FileId {
   std::uint64_t device = 0, inode = 0, size = 0;
   std::int64_t modified_ns = 0, changed_ns = 0;
@@ -28,67 +28,68 @@ struct FileIdHash {
 };
 
 enum class NopKind : std::uint8_t {
-  one_byte,   // what nopspan has
+  one_byte,   // the one that nopspan emits
   five_byte,  // the kernel's optimised form would write into the traced function's red zone
   other,
 };
 const char* to_string(NopKind kind);
 
-// One site of a probe. Offsets count from the file's first byte: what uprobes are set by.
+// One site of a probe. Offsets count from the file's first byte, as uprobes expect.
 struct Probe {
   std::string provider;  // "nopspan" or "nopspan_batch"
   std::string name;
   std::uint64_t address = 0;  // as linked
   std::uint64_t offset = 0;
-  std::uint64_t semaphore_address = 0;  // as linked; 0: the note has no semaphore
+  std::uint64_t semaphore_address = 0;  // as linked; 0 if the note has no semaphore
   std::uint64_t semaphore_offset = 0;   // ref_ctr_offset
   std::string arguments;                // "8@%rdi 8@%rsi …"
   NopKind nop = NopKind::other;
-  bool has_landing = false;  // endbr64 (x86-64) or bti c (aarch64) right before it
+  bool has_landing = false;  // endbr64 (x86-64) or bti c (aarch64) is directly before it
 
   friend bool operator==(const Probe&, const Probe&) = default;
 };
 
-// A file with probes of nopspan, or one that has lost its notes. It is held open, so that /proc/self/fd/N reaches it
-// also when it was replaced or lies in another mount namespace, and so that nothing else gets its inode's number.
+// A file with nopspan's probes, or one that has lost its notes. It is held open for two reasons. /proc/self/fd/N
+// reaches it even if it was replaced or is in another mount namespace, and its inode number cannot be reused.
 class ProbeFile {
  public:
-  // Reads an opened file. Null if nopspan is not in it or it is no 64-bit little-endian ELF file for this machine;
-  // `why_not` then says so. Safe with files that are damaged, hostile, or change while they are read.
+  // Reads an open file. Null if it does not contain nopspan or is not a 64-bit little-endian ELF file for this machine;
+  // `why_not` then has the reason. Safe with files that are damaged, hostile, or change while they are read.
   static std::shared_ptr<const ProbeFile> read(OpenFile file, std::string* why_not = nullptr);
   static std::shared_ptr<const ProbeFile> read(const std::string& path, std::string* why_not = nullptr);
 
   [[nodiscard]] int fd() const { return file_.get(); }
-  // What to attach to: "/proc/self/fd/N", as long as this object lives.
+  // The path to attach to, "/proc/self/fd/N". Valid as long as this object exists.
   [[nodiscard]] const std::string& attach_path() const { return attach_path_; }
-  // When it was read.
+  // The file's state when it was read.
   [[nodiscard]] const FileId& id() const { return id_; }
 
-  // All sites, as the notes have them. Empty only if notes_are_missing().
+  // All sites that the notes describe. Empty only if notes_are_missing().
   [[nodiscard]] const std::vector<Probe>& probes() const { return probes_; }
-  // The first site of a probe; null if there is none.
+  // The first site of a probe. Null if there is none.
   [[nodiscard]] const Probe* find(std::string_view provider, std::string_view name) const;
-  // The probe that nopspan attaches to. Null if there is none: then nopspan cannot trace the file.
+  // The probe that nopspan attaches to. Null if there is none; nopspan then cannot trace the file.
   [[nodiscard]] const Probe* batch_probe() const;
-  // Why there is no batch probe, for people.
+  // The reason why there is no batch probe, for people.
   [[nodiscard]] const char* why_not_traceable() const;
-  // nopspan is inside, but its notes are not: llvm-strip deletes them.
+  // Whether the file contains nopspan but not its notes. llvm-strip deletes them.
   [[nodiscard]] bool notes_are_missing() const { return probes_.empty(); }
 
-  // Where struct nopspan_gate_page is: in the section .probes, by the notes' semaphores or, without notes, by a symbol
-  // or the section itself.
+  // The place of struct nopspan_gate_page, normally in the section .probes. It is found by the notes' semaphores, or
+  // without notes by a symbol or by the section itself.
   struct Gate {
-    std::uint64_t address = 0, offset = 0;  // as linked, and in the file
-    std::uint64_t section_size = 0;  // of .probes; 0: the gate is not in it, so that bpftrace 0.17 does not find it
+    std::uint64_t address = 0, offset = 0;  // the address as linked, and the file offset
+    std::uint64_t section_size =
+        0;  // size of .probes; 0 if the gate is elsewhere, where bpftrace 0.17 does not find it
     bool is_page_aligned = false;
-    bool is_alone = false;          // no other section in its page
+    bool is_alone = false;          // no other section is in its page
     std::uint64_t abi_version = 0;  // as the file has it
   };
   [[nodiscard]] bool has_gate() const { return gate_.address != 0; }
   [[nodiscard]] const Gate& gate() const { return gate_; }
 
-  // Whether both are one inode for the kernel, that is to be attached to once. In two containers of one image a file
-  // has two device numbers, but one inode lies below.
+  // Whether the kernel sees both files as one inode, which must be attached to only once. In two containers of one
+  // image a file has two device numbers, but one inode below the overlay.
   [[nodiscard]] bool is_same_inode(const ProbeFile& other) const;
 
  private:

@@ -56,7 +56,7 @@ std::optional<ProcessState> process_state(std::uint32_t pid) {
   const ssize_t got = file ? ::read(file.get(), buffer.data(), buffer.size()) : 0;
   if (got <= 0) return std::nullopt;
   std::string_view text(buffer.data(), static_cast<std::size_t>(got));
-  // The command is in parentheses, and may have any in it.
+  // The command is in parentheses, and may contain parentheses itself.
   const std::size_t command_end = text.rfind(") ");
   if (command_end == std::string_view::npos) return std::nullopt;
   ProcessState result;

@@ -9,7 +9,7 @@
 namespace nopspan::collector {
 
 std::size_t read_memory(std::uint32_t pid, std::uint64_t address, void* to, std::size_t size) {
-  // The kernel reads up to the first piece of `remote` that it cannot read whole: pieces that end where pages do.
+  // process_vm_readv(2) stops at the first piece that it cannot read completely, so the pieces end at page boundaries.
   constexpr std::uint64_t kPage = 4096;
   constexpr std::size_t kPieces = 64;
   auto* bytes = static_cast<char*>(to);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Another process's memory. Needs the right to trace it: CAP_SYS_PTRACE, unless it is of the same user.
+// Reads another process's memory. This needs the right to trace the process: CAP_SYS_PTRACE, unless it belongs to the
+// same user.
 #pragma once
 
 #include <cstddef>
@@ -8,11 +9,11 @@
 
 namespace nopspan::collector {
 
-// Reads up to `size` bytes into `to`; returns how many from the first one on could be read. 0: none, and errno says why
-// (ESRCH: the process is gone, EPERM, EFAULT).
+// Reads up to `size` bytes into `to`. Returns how many bytes could be read from the start. If it returns 0, errno has
+// the reason (ESRCH: the process is gone, EPERM, EFAULT).
 std::size_t read_memory(std::uint32_t pid, std::uint64_t address, void* to, std::size_t size);
 
-// Whether all of the value could be read.
+// Returns whether the whole value could be read.
 template <typename T>
 bool read_value(std::uint32_t pid, std::uint64_t address, T& value) {
   static_assert(std::is_trivially_copyable_v<T>);

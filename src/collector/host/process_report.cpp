@@ -83,7 +83,7 @@ ProcessReport report_process(Host& host, const Listeners& listeners, std::uint32
   ProcessReport report;
   report.process = host.process(pid);
   for (const Host::Copy& copy : host.copies(pid)) report.copies.push_back(report_copy(pid, copy, listeners));
-  // It has ended, or is another one by now: what was read is of nobody.
+  // The process has ended or its pid has been reused, so the data may be from neither process.
   const auto state = process_state(pid);
   if (!state || state->start_ticks != report.process->start_ticks) report.copies.clear();
   return report;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `ps` tells of the processes that have probes.
+// The report of `nopspan ps` on a process that has probes.
 #pragma once
 
 #include "host/host.h"
@@ -17,7 +17,7 @@ namespace nopspan::collector {
 
 struct CopyReport {
   Host::Copy copy;
-  std::optional<LibraryView> view;  // empty: its memory could not be read
+  std::optional<LibraryView> view;  // empty if its memory could not be read
   std::string why_no_view;
   std::vector<Heard> heard;
 };
@@ -27,7 +27,7 @@ struct ProcessReport {
   std::vector<CopyReport> copies;
 };
 
-// Of one process; `copies` is empty if it has no probes or has ended meanwhile.
+// `copies` is empty if the process has no probes or has ended meanwhile.
 ProcessReport report_process(Host& host, const Listeners& listeners, std::uint32_t pid);
 
 nlohmann::ordered_json to_json(const ProcessReport& report);

@@ -10,7 +10,7 @@
 namespace nopspan::collector {
 namespace {
 
-// Of a thread in another namespace: the last of its numbers.
+// The number of a thread in its own namespace: the last number in the line NSpid.
 std::uint32_t own_number(std::uint32_t id) {
   const std::string numbers = process_status(id, "NSpid");
   const auto last = numbers.find_last_of(" \t");

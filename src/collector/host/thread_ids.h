@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Translates thread ids between pid namespaces.
 #pragma once
 
 #include "model/span.h"
@@ -8,8 +9,7 @@
 
 namespace nopspan::collector {
 
-// A process's threads: by the numbers that they have in their own pid namespace, those that they have in the
-// collector's.
+// The threads of a process. Key: the id in the process's own pid namespace. Value: the id in the collector's.
 std::unordered_map<std::uint32_t, std::uint32_t> thread_ids(const Process& process);
 
 }  // namespace nopspan::collector

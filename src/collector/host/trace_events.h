@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Reads the uprobe events of tracefs.
 #pragma once
 
 #include <cstdint>
@@ -7,18 +8,18 @@
 
 namespace nopspan::collector {
 
-// An event on a place in a file, as `perf probe` or a hand writes it into tracefs' uprobe_events.
+// An event at a place in a file, written to tracefs' uprobe_events by `perf probe` or by hand.
 struct TraceEvent {
   std::string group, name;
   std::string file;
   std::uint64_t offset = 0;
-  bool is_enabled = false;  // in tracefs itself; perf switches on its own events without that
+  bool is_enabled = false;  // in tracefs; perf enables its own events without it
 };
 
-// Where tracefs is mounted; "" if it is not, or may not be read.
+// The mount point of tracefs; "" if it is not mounted or not readable.
 std::string tracefs();
 
-// What tracefs has, as far as it can be read.
+// The events in tracefs, as far as they can be read.
 std::vector<TraceEvent> uprobe_events();
 
 }  // namespace nopspan::collector
