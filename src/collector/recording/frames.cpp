@@ -67,10 +67,10 @@ bool is_frame_header(std::string_view bytes) {
          get<std::uint32_t>(bytes, 28) == crc_of(bytes.substr(0, 28));
 }
 
-// Whether read() has an answer, which may be an error. A pipe's writer may take its time: false if this is to stop
-// first.
+// Waits until read() would not block, because of data, the end or an error. Returns false if `until` is over first,
+// which matters for a pipe with a slow writer.
 bool wait_to_read(int fd, const Deadline& until) {
-  constexpr int kMilliseconds = 100;  // a signal may come just before poll()
+  constexpr int kMilliseconds = 100;  // short, because a signal just before poll() does not interrupt it
   pollfd file = {fd, POLLIN, 0};
   while (!until.is_over()) {
     const int ready = ::poll(&file, 1, until.milliseconds(kMilliseconds));
@@ -124,7 +124,8 @@ bool FrameWriter::write_all(std::string_view head, std::string_view payload) {
   return true;
 }
 
-// What was written of a frame would make readers search for the next one; a pipe's reader has to.
+// Removes an incomplete frame from the file, so that readers need not search for the next frame. A pipe cannot be cut,
+// so its reader has to search.
 void FrameWriter::cut_back(std::size_t written) {
   if (written == 0 || !can_be_cut_) return;
   const auto at = static_cast<off_t>(base_ + bytes_);
@@ -151,7 +152,8 @@ FrameReader::FrameReader(OpenFile file, std::string name) : file_(std::move(file
                 Failure::kUsageError);
 }
 
-// Whether `bytes` more are held. The buffer grows by what arrives, not by what a header says.
+// Returns whether at least `bytes` bytes are in the buffer. The buffer grows with the data that arrives and not with
+// the length in a header, which may be wrong.
 bool FrameReader::fill(std::size_t bytes, const Deadline& until) {
   while (end_ - begin_ < bytes) {
     if (at_end_) return false;
@@ -162,7 +164,7 @@ bool FrameReader::fill(std::size_t bytes, const Deadline& until) {
     }
     if (buffer_.size() == end_) buffer_.resize(end_ + kChunk);
     if (!wait_to_read(file_.get(), until)) {
-      end_ = begin_;  // nobody knows whether it is the beginning of a frame
+      end_ = begin_;  // not damage: it may be the beginning of a frame
       at_end_ = true;
       return false;
     }
@@ -184,9 +186,9 @@ void FrameReader::leave_out(std::size_t bytes) {
   state_.ended = false;
 }
 
-// Goes on to what may be a header's first byte.
+// Skips to the next byte that may begin a header.
 void FrameReader::search() {
-  if (held().empty()) return;  // reading was stopped
+  if (held().empty()) return;  // fill() stopped before the end of the file
   const std::string_view after = held().substr(1);
   const std::size_t at = after.find('N');
   leave_out(1 + (at == std::string_view::npos ? after.size() : at));
@@ -210,8 +212,8 @@ bool FrameReader::next(Frame& frame, const Deadline& until) {
     }
     frame.payload = held().substr(kFrameHeaderBytes, bytes - kFrameHeaderBytes);
     if (get<std::uint32_t>(held(), 24) != crc_of(frame.payload)) {
-      // Its header is right, so the next frame begins behind it; to look for one inside would take a hostile file for
-      // ever.
+      // The header is intact, so the next frame begins behind this one. A search inside this frame could take very
+      // long in a hostile file.
       leave_out(bytes);
       continue;
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The file that `nopspan record` writes: a header, then frames. docs/recording.md has the format for other readers.
+// The file that `nopspan record` writes: a header, then frames. docs/recording.md describes the format for other
+// readers.
 #pragma once
 
 #include "base/open_file.h"
@@ -17,27 +18,28 @@ enum class FrameKind : std::uint32_t { about = 1, traces = 2, logs = 3, metrics 
 
 struct Frame {
   FrameKind kind = FrameKind::about;
-  std::uint32_t entries = 0;       // spans, events, retries, gauges in it
-  std::uint64_t time_unix_ns = 0;  // when it was written, by the source's time
+  std::uint32_t entries = 0;       // number of spans, events, retries and gauges in it
+  std::uint64_t time_unix_ns = 0;  // when it was written, by the source's clock
   std::string_view payload;
 };
 
 inline constexpr std::uint32_t kFormatVersion = 1;
 inline constexpr std::size_t kFileHeaderBytes = 16, kFrameHeaderBytes = 32;
-// A longer one is no frame, and none is written.
+// The limit of a payload in bytes. Longer frames are not written, and readers treat them as damage.
 inline constexpr std::size_t kMostPayload = 16U << 20U;
 
-// Writes whole frames, or nothing of them where the file can be cut back.
+// Writes whole frames. If a write fails, an incomplete frame is removed again, unless the file is a pipe.
 class FrameWriter {
  public:
-  // `file` is written from where it stands. What is written first is the file's header.
+  // Writes to `file` from its current position. The file's header precedes the first frame.
   explicit FrameWriter(OpenFile file);
 
-  // False if it could not be written: error() says why. It may be tried again, with this or another frame.
+  // Returns false if the frame could not be written; error() is the errno. The caller may try again, with this frame or
+  // another one.
   bool write(const Frame& frame);
-  bool sync();  // to the disk
+  bool sync();  // writes the file to the disk; false on failure
   [[nodiscard]] int error() const { return error_; }
-  // Of whole frames, with the file's header.
+  // The bytes of the whole frames and of the file's header.
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
 
  private:
@@ -45,28 +47,28 @@ class FrameWriter {
   void cut_back(std::size_t written);
 
   OpenFile file_;
-  std::uint64_t base_ = 0;   // where the file begins in what was opened
-  bool can_be_cut_ = false;  // a pipe cannot
+  std::uint64_t base_ = 0;   // offset of the file's header in `file_`
+  bool can_be_cut_ = false;  // false for a pipe
   std::uint64_t bytes_ = 0;
   int error_ = 0;
 };
 
-// Reads frames of a file that may be cut, damaged, or hostile. Files one after the other (`cat a b`) are one.
+// Reads the frames of a file that may be truncated, damaged or hostile. Concatenated files (`cat a b`) are read as one.
 class FrameReader {
  public:
-  // Throws Failure if it is no recording, or of a later format. `name` is for messages.
+  // Throws Failure if the file is not a recording, or has a later format. `name` is used in messages.
   FrameReader(OpenFile file, std::string name);
 
-  // The next whole frame; its payload lives until the next call. False at the end, and when it is `until` then while
-  // more must be read.
+  // Reads the next whole frame. Its payload is valid until the next call. Returns false at the end of the file, and if
+  // `until` is over while more must be read.
   bool next(Frame& frame, const Deadline& until = Deadline());
 
   struct State {
-    std::uint64_t bytes = 0;     // that were read
-    std::uint64_t frames = 0;    // whole ones
-    std::uint64_t left_out = 0;  // bytes that are no whole frame
-    bool ended = false;          // the last frame is the one that a recorder writes when it ends
-    int error = 0;               // that ended reading
+    std::uint64_t bytes = 0;     // bytes that were read
+    std::uint64_t frames = 0;    // number of whole frames
+    std::uint64_t left_out = 0;  // bytes outside of whole frames
+    bool ended = false;          // the last frame is the recorder's `end` frame
+    int error = 0;               // errno of the read() that failed; 0: none
     [[nodiscard]] bool is_whole() const { return ended && left_out == 0 && error == 0; }
   };
   [[nodiscard]] const State& state() const { return state_; }
@@ -82,7 +84,7 @@ class FrameReader {
   std::string name_;
   std::vector<char> buffer_;
   std::size_t begin_ = 0, end_ = 0;
-  std::size_t taken_ = 0;  // of the frame that was given last
+  std::size_t taken_ = 0;  // bytes of the frame that next() returned last
   bool at_end_ = false;
   State state_;
 };

@@ -49,7 +49,7 @@ static_assert(!kTexts.back().empty());
 
 constexpr std::size_t kLongest = 36;
 
-// The names of one length, as a chain: most keys have a length that few names have, or none.
+// A chain of names for each length. Most keys of other origin have a length that few names have, or none.
 struct Chains {
   std::array<std::uint8_t, kLongest + 1> first{};
   std::array<std::uint8_t, kNames> next{};
@@ -75,7 +75,7 @@ Name find(std::string_view key) {
   return Name::count;
 }
 
-constexpr unsigned kBools = 32;  // where they begin in the word
+constexpr unsigned kBools = 32;  // position of the five bools in the word
 
 }  // namespace
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Under which names a span's fields are attributes, where OTLP has no place for them.
+// The attribute names of a span's fields for which OTLP has no field of its own.
 //
-// A process tells some of them itself, under the names of the GenAI conventions or the library's own. What it does not
-// tell is added under a name of ours; where it uses that name for something else, under "nopspan.recorded.…". So no
-// name is there twice, and whoever reads both finds each field as it was: the added one, else the process's own.
+// A process writes some of these attributes itself, under the names of the GenAI conventions or of the library. The
+// recorder adds the other fields under "nopspan." names. If the process uses such a name for something else, the
+// recorder adds the field as "nopspan.recorded.…". No name therefore occurs twice. A reader restores each field from
+// the added attribute, or else from the process's own.
 #pragma once
 
 #include "model/otlp_attributes.h"
@@ -17,7 +18,7 @@
 namespace nopspan::collector {
 
 enum class Name : std::uint8_t {
-  // Told by processes.
+  // Names that processes write, and the recorder if necessary.
   request_model,
   tool_name,
   error_type,
@@ -35,7 +36,7 @@ enum class Name : std::uint8_t {
   prefill_tokens,
   decode_tokens,
   preemptions,
-  // Ours alone.
+  // Names that only the recorder writes.
   model,
   text,
   reason,
@@ -56,32 +57,32 @@ enum class Name : std::uint8_t {
   attempt,
   maximum,
   sequence,
-  count  // of names
+  count  // number of names
 };
 inline constexpr auto kNames = static_cast<std::size_t>(Name::count);
 
 inline constexpr std::string_view kRecorded = "nopspan.recorded.";
 
 std::string_view text_of(Name name);
-// Name::count if it is none of these. "nopspan.recorded.x" is "nopspan.x" where `added`.
+// Returns Name::count if the key is not in the list. If `added`, the key "nopspan.recorded.x" stands for "nopspan.x".
 Name name_of(std::string_view key, bool added);
 
-// The attributes of these names that a span has, by name.
+// The attributes of one span that have a Name, found by it.
 class Told {
  public:
   void clear() { present_ = 0; }
-  // False if the key is none of these.
+  // Stores the attribute. Returns false if its key is not in the list.
   bool note(const Attribute& attribute, bool added);
-  // Only that it is there.
+  // Marks the name as present without storing a value.
   void mark(Name name) { present_ |= std::uint64_t{1} << static_cast<unsigned>(name); }
   [[nodiscard]] bool has(Name name) const { return (present_ >> static_cast<unsigned>(name) & 1U) != 0; }
   [[nodiscard]] bool has_any(Name first, Name last) const {
     const std::uint64_t upto = (std::uint64_t{2} << static_cast<unsigned>(last)) - 1;
     return (present_ & upto) >> static_cast<unsigned>(first) != 0;
   }
-  // As a text; "" if it is none.
+  // Returns the value if it is a text, otherwise "".
   [[nodiscard]] std::string_view text(Name name) const;
-  // As a number; 0 if it is none.
+  // Returns the value if it is an integer, otherwise 0.
   [[nodiscard]] std::uint64_t number(Name name) const;
 
  private:
@@ -90,7 +91,7 @@ class Told {
 };
 static_assert(kNames <= 64);
 
-// Fields that are attributes of their own.
+// Groups of fields, in which each field is an attribute of its own.
 template <class Group>
 struct NumberField {
   Name name;
@@ -109,19 +110,20 @@ inline constexpr NumberField<EngineTimes> kEngineFields[] = {
     {Name::preemptions, &EngineTimes::preemptions},
 };
 
-// A span's flags and its five bools as one word: the value of "nopspan.flags".
+// A span's flags and its five bools as one word, which is the value of "nopspan.flags".
 std::uint64_t flag_word(const Span& span);
 void set_flag_word(Span& span, std::uint64_t word);
 
-// What OTLP's own fields say of flags.
+// The flags that OTLP's own fields imply.
 struct OtlpFlags {
   unsigned kind = 0;
   bool sampled = false, remote_parent = false, attributes_dropped = false, links_dropped = false;
 };
-// The word that holds where there is no "nopspan.flags": from OTLP's fields and the attributes, told and added. What an
-// event tells of tokens or tools is not its own.
+// The word to use if there is no "nopspan.flags". It follows from OTLP's fields and from the attributes: the process's
+// own (`told`) and the recorder's (`added`). On an event, the process's own attributes about tokens and tools do not
+// count, because they describe its span.
 std::uint64_t implied_flag_word(Kind kind, const OtlpFlags& flags, const Told& told, const Told& added);
-// The root id that holds where none is written.
+// The root id to use if none is written.
 std::uint64_t implied_root_id(const Span& span);
 
 }  // namespace nopspan::collector

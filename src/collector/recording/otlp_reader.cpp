@@ -15,8 +15,8 @@ namespace {
 using Wire = protozero::pbf_wire_type;
 using protozero::tag_and_type;
 
-constexpr std::size_t kMostProcesses = 4096;  // remembered at once
-// More than a batch can carry.
+constexpr std::size_t kMostProcesses = 4096;  // limit of remembered processes
+// Limits in bytes that exceed what a batch can hold.
 constexpr std::size_t kMostText = 65535, kMostAttributes = 1U << 17U, kMostLinks = 1U << 17U;
 
 std::string_view text_of(protozero::pbf_reader& reader) { return view_of(reader).substr(0, kMostText); }
@@ -27,7 +27,7 @@ void for_each_message(std::string_view message, unsigned field, const Each& each
   while (reader.next(field, Wire::length_delimited)) each(view_of(reader));
 }
 
-// An id's bytes, the first one the most significant.
+// OTLP writes an id with the most significant byte first.
 std::uint64_t id_of(std::string_view bytes) {
   if (bytes.size() != sizeof(std::uint64_t)) return 0;
   std::uint64_t id = 0;
@@ -398,7 +398,7 @@ void OtlpReader::finish(Kind kind, const Each& each) {
   span_.attributes = attributes_.empty() ? run_ : std::string_view(attributes_);
   span_.links = links_;
   if (added_.has(Name::links)) {
-    // Aligned as a reader may want them: not where they lie.
+    // Copied, because readers may need the links aligned.
     links_ = added_.text(Name::links);
     span_.links = std::string_view(links_).substr(0, links_.size() / sizeof(nopspan_link) * sizeof(nopspan_link));
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// OTLP messages as spans again: the reverse of otlp_spans.h. It takes any bytes: what is no such message ends it.
+// Decodes OTLP messages to spans: the reverse of otlp_spans.h. The bytes may be anything: reading ends at the first
+// error.
 #pragma once
 
 #include "model/span.h"
@@ -17,8 +18,8 @@ namespace nopspan::collector {
 class OtlpReader {
  public:
   using Each = std::function<void(const Span&)>;
-  // Calls `each` with every entry; their texts live as long as the call and `message`. False if `message` is broken:
-  // what came before has been given.
+  // Calls `each` with every entry, whose texts are valid during the call. Returns false if `message` is malformed;
+  // `each` has then been called for the entries before the error.
   bool read(Signal signal, std::string_view message, const Each& each);
 
  private:
@@ -40,21 +41,21 @@ class OtlpReader {
   void restore_outcome();
 
   Signal signal_ = Signal::traces;
-  // Processes by their resources' bytes: a recording has them many times.
+  // Processes by the bytes of their resource, because a recording contains each resource many times.
   std::unordered_map<std::string, ProcessPointer> processes_;
   ProcessPointer process_;
   std::uint32_t thread_id_ = 0;
   std::uint64_t stream_ = 0, sequence_ = 0;
 
-  // The entry that is being read.
+  // State of the entry that is being read.
   Span span_;
-  bool is_theirs_ = true;  // attributes are the process's own, until a time is met
+  bool is_theirs_ = true;  // attributes before the entry's time are the process's own
   std::uint64_t end_ = 0;
   unsigned code_ = 0;
   OtlpFlags flags_;
   Told told_, added_;
-  std::string_view run_;    // of own attributes, as they lie in the message
-  std::string attributes_;  // or as they must be
+  std::string_view run_;    // own attributes, if they are contiguous in the message
+  std::string attributes_;  // otherwise their copy
   std::string links_;
 };
 

@@ -12,13 +12,13 @@ namespace nopspan::collector {
 namespace {
 
 constexpr unsigned kStatusError = 2;  // opentelemetry.proto.trace.v1.Status.STATUS_CODE_ERROR
-// SpanFlags: whether the parent is remote is known, and it is.
+// opentelemetry.proto.trace.v1.SpanFlags: it is known whether the parent is remote, and it is remote.
 constexpr std::uint32_t kHasIsRemote = 0x100, kIsRemote = 0x200;
-constexpr std::size_t kScopeBytes = 96;  // nearly, for bytes()
+constexpr std::size_t kScopeBytes = 96;  // an estimate, for bytes()
 
 std::string_view view_of(const TraceId& id) { return {reinterpret_cast<const char*>(id.bytes), sizeof(id.bytes)}; }
 
-// As span ids are written: OTLP's are bytes, nopspan's numbers; the first byte is the most significant one.
+// OTLP writes span ids as bytes, the most significant one first. nopspan has them as numbers.
 std::array<char, 8> bytes_of(std::uint64_t id) {
   std::array<char, 8> bytes{};
   for (char& byte : bytes) {
@@ -69,7 +69,7 @@ void append_text_unless_empty(std::string& out, std::string_view key, std::strin
 
 std::string resource_of(const Process& process) {
   std::string out;
-  // OTLP wants a name of each service. A comm may be empty; ours then says so.
+  // OTLP requires a service name. If the comm is empty, "nopspan.command" preserves that.
   append_text_attribute(out, kResourceAttributes, "service.name",
                         process.command.empty() ? "unknown_service" : std::string_view(process.command));
   if (process.command.empty()) append_text_attribute(out, kResourceAttributes, "nopspan.command", "");
@@ -114,7 +114,7 @@ void OtlpEncoder::add_hex(std::string& out, Name name, std::uint64_t value) {
   add_text(out, name, {text.data(), text.size()});
 }
 
-// The process's attributes, as they are where they can be.
+// Copies the process's own attributes, unchanged if possible. Malformed ones are dropped and counted in `dropped_`.
 void OtlpEncoder::write_own_attributes(const Span& span, std::string& out) {
   told_.clear();
   added_.clear();
@@ -139,7 +139,7 @@ void OtlpEncoder::write_own_attributes(const Span& span, std::string& out) {
   });
 }
 
-// What the process may tell itself.
+// Adds the fields that the process's own attributes lack or contradict.
 void OtlpEncoder::write_told_fields(const Span& span, std::string& out) {
   const auto text = [&](Name told, Name ours, std::string_view value) {
     if (value != told_.text(told)) add_text(out, ours, value);
@@ -157,7 +157,7 @@ void OtlpEncoder::write_told_fields(const Span& span, std::string& out) {
   if (span.foreign_id != (is_foreign ? told_.text(Name::request_id) : std::string_view())) {
     add_text(out, Name::request_id, span.foreign_id);
   }
-  // What is not said to be there means nothing, whatever it is.
+  // If has_usage or has_engine_times is false, the numbers have no meaning and are not written.
   for (const auto& [name, field] : kUsageFields) {
     if (span.has_usage && span.usage.*field != told_.number(name)) add_number(out, name, span.usage.*field);
   }
@@ -170,7 +170,7 @@ void OtlpEncoder::write_told_fields(const Span& span, std::string& out) {
   if (span.root_id != implied_root_id(span)) add_hex(out, Name::root_id, span.root_id);
 }
 
-// What OTLP has a place for in spans alone.
+// Adds the fields that OTLP has for spans, but not for logs and gauges.
 void OtlpEncoder::write_event_fields(const Span& span, std::string& out) {
   if (span.parent_id != 0) add_hex(out, Name::parent_id, span.parent_id);
   if (span.duration_ns != 0) add_number(out, Name::duration_ns, span.duration_ns);
@@ -188,7 +188,8 @@ void OtlpEncoder::write_flag_word(const Span& span, const OtlpFlags& flags, std:
   if (word != implied_flag_word(span.kind, said, told_, added_)) add_number(out, Name::flags, word);
 }
 
-// First what the process wrote, then a fixed field, then what is added: so a reader can tell them apart.
+// The process's own attributes come first, then a fixed field, then the added attributes, so that a reader can
+// distinguish them.
 void OtlpEncoder::write_span(const Span& span, bool in_sequence) {
   const OtlpFlags flags = otlp_flags_of(span);
   std::string& out = entry_;
@@ -307,7 +308,8 @@ void OtlpEncoder::add(const Span& span) {
   ++entries_;
 }
 
-// An InstrumentationScope. A stream's entries are numbered from the first one's sequence, unless they say otherwise.
+// Encodes an InstrumentationScope. It has the sequence of its first entry. The others follow in sequence, unless they
+// have one of their own.
 std::string OtlpEncoder::scope_of(const Group& group) const {
   std::string scope;
   append_text(scope, 1, "nopspan");
@@ -327,8 +329,8 @@ std::vector<OtlpEncoder::Share> OtlpEncoder::finish(std::string& out) {
   });
   std::string head, scope;
   for (auto run = runs_.cbegin(); run != runs_.cend();) {
-    // A resource's bytes are counted before they are written: its length comes first.
-    std::vector<std::pair<const Run*, std::string>> scopes;  // where each begins, and its head
+    // The size of a resource is computed before it is written, because its length precedes it.
+    std::vector<std::pair<const Run*, std::string>> scopes;  // the first run of each scope, and its encoded head
     const std::uint32_t share = run->share;
     head.clear();
     append_bytes(head, 1, shares_[share].resource);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spans as OTLP messages. docs/recording.md says what becomes of each field.
+// Encodes spans as OTLP messages. docs/recording.md describes the mapping of each field.
 #pragma once
 
 #include "model/span.h"
@@ -14,7 +14,7 @@
 
 namespace nopspan::collector {
 
-// OTLP's three: spans, events and retries, gauges.
+// OTLP's three signals: traces for spans, logs for events and retries, metrics for gauges.
 enum class Signal : std::uint8_t { traces, logs, metrics };
 inline constexpr std::size_t kSignals = 3;
 constexpr Signal signal_of(Kind kind) {
@@ -22,15 +22,16 @@ constexpr Signal signal_of(Kind kind) {
   return kind == Kind::gauge ? Signal::metrics : Signal::logs;
 }
 
-// Collects entries of one signal, and makes one message of them: TracesData, LogsData or MetricsData, whose bytes are
-// those of the Export…ServiceRequest too. A process is a resource, a thread's stream an instrumentation scope.
+// Collects entries of one signal and encodes them as one message: TracesData, LogsData or MetricsData. The bytes are
+// also a valid Export…ServiceRequest. Each process is a resource, and each sequence_id of a thread an instrumentation
+// scope.
 class OtlpEncoder {
  public:
   explicit OtlpEncoder(Signal signal) : signal_(signal) {}
 
   void add(const Span& span);
   [[nodiscard]] std::uint64_t entries() const { return entries_; }
-  // Of the message, nearly.
+  // An estimate of the message's size.
   [[nodiscard]] std::size_t bytes() const { return buffer_.size() + head_bytes_; }
 
   struct Share {
@@ -38,7 +39,7 @@ class OtlpEncoder {
     std::uint64_t entries = 0;
     std::string resource = {};
   };
-  // Writes the message to `out`, over what is there, and begins a new one. Returns whose entries it has.
+  // Replaces `out` by the message and begins a new one. Returns how many entries it contains of each process.
   std::vector<Share> finish(std::string& out);
 
  private:
@@ -69,9 +70,9 @@ class OtlpEncoder {
   [[nodiscard]] std::string scope_of(const Group& group) const;
 
   Signal signal_;
-  unsigned attributes_ = 0;  // the field that they are in
+  unsigned attributes_ = 0;  // number of the field that holds the attributes
   std::uint64_t entries_ = 0;
-  std::uint32_t dropped_ = 0;  // of the entry's attributes: such as no receiver would take
+  std::uint32_t dropped_ = 0;  // malformed attributes of the entry, which no receiver would accept
   std::size_t head_bytes_ = 0;
   std::string buffer_, entry_, point_, key_;
   Told told_, added_;
@@ -82,7 +83,7 @@ class OtlpEncoder {
   std::vector<Run> runs_;
 };
 
-// The attributes of an OTLP Resource that a process is.
+// Encodes a process as the attributes of an OTLP Resource.
 std::string resource_of(const Process& process);
 
 }  // namespace nopspan::collector

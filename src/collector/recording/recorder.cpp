@@ -23,10 +23,11 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::uint64_t kSecond = 1'000'000'000, kFlushEvery = kSecond / 2, kLedgerEvery = kSecond;
-// A ledger of many processes is written less often, and one of very many without them.
+// A ledger over kLargeLedger bytes is written less often. A ledger over kMostLedger bytes is written without its
+// processes.
 constexpr std::size_t kLargeLedger = 64U << 10U, kMostLedger = 1U << 20U;
 constexpr std::uint64_t kLargeLedgerEvery = 10 * kSecond;
-constexpr std::size_t kMostDropped = 4096;  // processes
+constexpr std::size_t kMostDropped = 4096;  // processes whose dropped entries are counted apart
 
 std::string random_id() {
   std::uint64_t id = 0;
@@ -62,7 +63,7 @@ Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), reco
   }
   open(options_.force);
   if (write_about()) {
-    each_older([](const std::string& older) { ::unlink(older.c_str()); });  // who reads all would read them too
+    each_older([](const std::string& older) { ::unlink(older.c_str()); });  // they belong to another recording
     return;
   }
   const int error = writer_->error();
@@ -78,7 +79,7 @@ void Recorder::open(bool may_replace) {
     writer_ = std::make_unique<FrameWriter>(OpenFile(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)));
     return;
   }
-  // What spans carry is not for everybody.
+  // Only the user may read the file, because spans may contain private data.
   constexpr mode_t kMode = S_IRUSR | S_IWUSR;
   const bool is_new = !exists(options_.path);
   OpenFile file(
@@ -105,12 +106,12 @@ void Recorder::on_span(const Span& span) {
 }
 
 void Recorder::on_tick(std::uint64_t now_unix_ns) {
-  // The clock may have been set back: how long it has been since then is not known.
+  // If the clock was set back, the time since the last flush is unknown, so it is counted from now.
   if (now_unix_ns < now_) flushed_at_ = ledger_at_ = now_unix_ns;
   now_ = now_unix_ns;
   if (flushed_at_ == 0) {
     flushed_at_ = now_;
-    write_ledger();  // of nothing: says when it began
+    write_ledger();  // an empty ledger, which records the start time
     return;
   }
   if (now_ - flushed_at_ >= kFlushEvery) flush();
@@ -120,7 +121,7 @@ void Recorder::on_tick(std::uint64_t now_unix_ns) {
   write_ledger();
 }
 
-// Events before spans: so whoever puts traces together has a span's events when the span comes.
+// Logs come before spans, so that a reader that assembles traces already has a span's events when the span arrives.
 void Recorder::flush() {
   flush_signal(Signal::logs);
   flush_signal(Signal::traces);
@@ -192,7 +193,7 @@ void Recorder::write_ledger() {
   write({FrameKind::ledger, 0, now_, text});
 }
 
-// Begins another file, if this one would become too large.
+// Begins another file if this one would become too large.
 void Recorder::make_room(std::size_t payload_bytes) {
   const std::uint64_t needed = writer_->bytes() + kFrameHeaderBytes + payload_bytes;
   if (options_.max_bytes > 0 && part_has_entries_ && needed > options_.max_bytes) rotate();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes everything that it is told of to a file (frames.h).
+// A sink that writes all entries, and the source's ledger, to a file (frames.h).
 #pragma once
 
 #include "model/entry_counts.h"
@@ -18,11 +18,11 @@ namespace nopspan::collector {
 
 struct RecorderOptions {
   std::string path;             // "-": stdout
-  bool force = false;           // over a file that is there
-  std::uint64_t max_bytes = 0;  // of a file, which then becomes PATH.1, and that PATH.2; 0: no bound
-  unsigned keep = 4;            // how many such older ones
+  bool force = false;           // overwrite an existing file
+  std::uint64_t max_bytes = 0;  // then PATH is renamed to PATH.1, and that to PATH.2; 0: no limit
+  unsigned keep = 4;            // number of older files to keep
 
-  // `path`, and the older ones: the larger `i`, the older.
+  // Returns `path` if `i` is 0, otherwise an older file: the larger `i`, the older.
   [[nodiscard]] std::string file(unsigned i) const;
 };
 
@@ -31,21 +31,21 @@ class Recorder : public Sink {
   // Opens the file. Throws Failure.
   explicit Recorder(RecorderOptions options);
 
-  // Whose ledger is written beside its spans. It must outlive finish().
+  // Sets the source whose ledger is written with the entries. `source` must outlive finish().
   void set_source(const Source& source) { source_ = &source; }
 
   void on_span(const Span& span) override;
   void on_tick(std::uint64_t now_unix_ns) override;
-  // Writes what is left, and the end. False if the file does not have everything.
+  // Writes pending entries and the end of the recording. Returns false if the file is not complete.
   bool finish();
-  // Removes a file that has no spans: when there was nothing to record from.
+  // Removes the file if it is new and has no entries, for use when the source cannot be opened or fails.
   void abandon() const;
 
-  // The source's, with what could not be written as export_dropped.
+  // The source's ledger, in which entries that could not be written count as export_dropped.
   [[nodiscard]] Ledger ledger() const;
 
   struct Totals {
-    EntryCounts entries;  // written
+    EntryCounts entries;  // that were written
     std::uint64_t bytes = 0;
     std::uint64_t dropped = 0;  // entries that could not be written
     unsigned files = 1;
@@ -64,22 +64,22 @@ class Recorder : public Sink {
   void complain(const std::string& what);
 
   RecorderOptions options_;
-  std::string recording_;  // random: parts of one recording have the same
+  std::string recording_;  // random id that all parts of the recording share
   const Source* source_ = nullptr;
   std::unique_ptr<FrameWriter> writer_;
-  bool is_ours_ = false;  // the file was made here
-  bool is_gone_ = false;  // nobody reads the pipe any more
+  bool is_ours_ = false;  // this recorder created the file
+  bool is_gone_ = false;  // the pipe has no reader any more
   bool complained_ = false;
   std::array<OtlpEncoder, kSignals> encoders_ = {OtlpEncoder(Signal::traces), OtlpEncoder(Signal::logs),
                                                  OtlpEncoder(Signal::metrics)};
   std::array<EntryCounts, kSignals> pending_;
   static constexpr std::size_t kFrameBytes = 1U << 20U;
-  std::size_t frame_bytes_ = kFrameBytes;  // when so many have come together, they are written
+  std::size_t frame_bytes_ = kFrameBytes;  // a frame is written when it has this size
   std::string message_;
   std::uint64_t now_ = 0, flushed_at_ = 0, ledger_at_ = 0;
   std::size_t ledger_bytes_ = 0;
   Totals totals_;
-  std::uint64_t closed_bytes_ = 0;  // of parts before this one
+  std::uint64_t closed_bytes_ = 0;  // size of the earlier parts
   bool part_has_entries_ = false;
 
   struct Dropped {

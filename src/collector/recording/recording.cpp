@@ -17,21 +17,22 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::uint64_t kSecond = 1'000'000'000;
-// Of a time in which nothing was recorded a sink sees the end.
+// The most ticks, one per second, for a time in which nothing was recorded.
 constexpr std::uint64_t kMostTicks = 60;
-// A ledger's JSON, and a text of it, takes many times as much memory.
+// The limit in bytes of a frame's JSON, because the parsed form needs many times as much memory.
 constexpr std::size_t kMostJson = 1U << 20U;
-constexpr std::size_t kMostProcesses = 4096;  // whose entries are counted apart
+constexpr std::size_t kMostProcesses = 4096;  // whose entries are counted separately
 
 FrameReader open_file(const std::string& path) {
   if (path == "-") return {OpenFile(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)), "stdin"};
-  // A named pipe is not waited for here, where nothing could stop it: its reader does (frames.cpp).
+  // O_NONBLOCK, so that open() does not wait for the writer of a named pipe. Nothing could stop that wait. FrameReader
+  // waits instead, and can be stopped.
   OpenFile file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (!file) throw Failure(path + ": " + std::strerror(errno), Failure::kUsageError);
   return {std::move(file), path};
 }
 
-// Deep nesting takes a parser long, and nothing that is recorded is deep.
+// Refuses deep nesting, which takes a parser long. Recorders never write any.
 bool is_flat(std::string_view json) {
   int depth = 0;
   bool in_text = false;
@@ -103,7 +104,7 @@ void Recording::read_frame(const Frame& frame, Sink& sink) {
     case FrameKind::end:
       break;
   }
-  // Another kind is a later recorder's, which this one can do without.
+  // Other kinds of a later recorder are ignored.
 }
 
 void Recording::read_entries(Signal signal, const Frame& frame, Sink& sink) {
@@ -135,7 +136,7 @@ void Recording::read_about(const Frame& frame) {
     return;
   }
   const auto id = found->get<std::string>();
-  if (id == recording_) return;  // the next part of it, whose ledger goes on
+  if (id == recording_) return;  // the next part of the same recording continues the ledger
   add(before_, since_before());
   tallies_.clear();
   last_ = {};
@@ -154,7 +155,7 @@ void Recording::read_ledger(const Frame& frame) {
 
 void Recording::tick(std::uint64_t now, Sink& sink) {
   if (now == 0) return;
-  if (now < end_ || end_ == 0) {  // the recorder's clock was set back, or this is where it began
+  if (now < end_ || end_ == 0) {  // the recorder's clock was set back, or this is the first time
     ticked_ = end_ = now;
     sink.on_tick(now);
     return;

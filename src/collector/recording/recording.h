@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file of `nopspan record` as a source of spans.
+// A source that reads a file of `nopspan record`.
 #pragma once
 
 #include "model/filter.h"
@@ -21,25 +21,26 @@ struct SourceOptions;
 
 class Recording : public Source {
  public:
-  // "-": stdin. Throws Failure with kUsageError if it is no recording.
+  // Opens `path` ("-": stdin). Throws Failure with kUsageError if it is not a recording.
   explicit Recording(const std::string& path, Filter filter = {});
   ~Recording() override;
 
   void run(Sink& sink, Deadline& until) override;
-  // The recorder's, of all that was read so far; what comes after the last one that it wrote is added.
+  // The recorder's last ledger, plus the entries that were read after it. Entries that the filter removed count as
+  // filtered.
   [[nodiscard]] Ledger ledger() const override;
 
-  // What was not read, for people; "" if everything was.
+  // A message about everything that could not be read; "" if all was read.
   [[nodiscard]] std::string remark() const override;
   [[nodiscard]] const FrameReader::State& state() const { return reader_.state(); }
-  // Frames that are whole, and yet hold nothing that can be read.
+  // Number of frames with a valid checksum and unreadable content.
   [[nodiscard]] std::uint64_t broken_frames() const { return broken_; }
 
  private:
   using ProcessKey = std::pair<std::uint32_t, std::uint64_t>;  // pid and start
   struct Tally {
     ProcessPointer process;
-    std::uint64_t delivered = 0;  // after the last ledger
+    std::uint64_t delivered = 0;  // since the last ledger
     std::uint64_t filtered = 0;
   };
 
@@ -55,14 +56,14 @@ class Recording : public Source {
   Filter filter_;
   OtlpReader otlp_;
   bool is_filtered_;
-  bool is_stopped_ = false;  // before the end
+  bool is_stopped_ = false;  // before the end of the file
   std::uint64_t end_ = 0, ticked_ = 0, broken_ = 0;
-  std::string recording_;  // whose frames these are
-  Ledger before_, last_;   // of recordings before this one in the file, and of this one
+  std::string recording_;  // id of the recording that is being read
+  Ledger before_, last_;   // of earlier recordings in the same file, and of this one
   std::map<ProcessKey, Tally> tallies_;
 };
 
-// What command/options.h opens for --from.
+// Opens the recording for open_source() (command/options.h).
 std::unique_ptr<Source> open_recording(const SourceOptions& options);
 
 }  // namespace nopspan::collector

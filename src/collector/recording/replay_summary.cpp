@@ -12,9 +12,9 @@
 namespace nopspan::collector {
 namespace {
 
-// Counted apart: the rest are one.
+// Names and processes beyond these limits are counted together.
 constexpr std::size_t kMostNames = 4096, kMostProcesses = 4096;
-constexpr std::size_t kMostRows = 20;  // of a table for people
+constexpr std::size_t kMostRows = 20;  // rows of a printed table
 
 std::string padded(const std::string& text, std::size_t width) {
   return text.size() < width ? std::string(width - text.size(), ' ') + text : text;

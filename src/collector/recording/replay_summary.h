@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a recording has, counted.
+// A sink that counts a recording's entries by name and process, for `nopspan replay`.
 #pragma once
 
 #include "model/entry_counts.h"
@@ -21,7 +21,7 @@ class ReplaySummary : public Sink {
   void on_span(const Span& span) override;
   void on_tick(std::uint64_t /*now_unix_ns*/) override {}
 
-  // After the recording was run.
+  // Valid after the recording has run.
   [[nodiscard]] std::string text(const Recording& recording) const;
   [[nodiscard]] nlohmann::ordered_json json(const Recording& recording) const;
 
@@ -43,7 +43,7 @@ class ReplaySummary : public Sink {
   std::map<std::string, NameCount, std::less<>> names_;
   std::map<std::pair<std::uint32_t, std::uint64_t>, ProcessCount> processes_;
   NameCount other_names_;
-  std::uint64_t other_processes_ = 0;  // entries of those over the bound
+  std::uint64_t other_processes_ = 0;  // entries of processes beyond the limit
 };
 
 }  // namespace nopspan::collector
