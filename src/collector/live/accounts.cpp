@@ -12,7 +12,7 @@ Accounts::Account* Accounts::find(std::uint32_t pid) {
 }
 
 Accounts::Account* Accounts::find_tgid(std::uint32_t tgid) {
-  // In the first pid namespace, where collectors run, they are the same.
+  // In the initial pid namespace, where collectors usually run, pid and tgid are equal.
   if (Account* account = find(tgid); account != nullptr && account->tgid == tgid) return account;
   const auto found =
       std::find_if(accounts_.begin(), accounts_.end(), [tgid](const auto& entry) { return entry.second.tgid == tgid; });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The accounts of all processes, those that ended too, and the ledger that they make.
+// Keeps the accounts of all processes, including ended ones, and makes the ledger from them.
 #pragma once
 
 #include "live/process_account.h"
@@ -16,30 +16,30 @@ class Accounts {
  public:
   struct Account {
     ProcessAccount entries;
-    std::uint32_t tgid = 0;  // as the kernel's programs number it; 0: not known yet
+    std::uint32_t tgid = 0;  // the kernel programs' number of the process; 0 if not known yet
     std::uint64_t closing_round = 0;
-    std::uint64_t cgroup = 0;  // where its last record was made; 0: there was none
+    std::uint64_t cgroup = 0;  // the cgroup of its last record; 0 if there was none
   };
 
-  // By the pid in the collector's namespace. Null if there is none.
+  // Finds an account by the pid in the collector's namespace. Null if there is none.
   Account* find(std::uint32_t pid);
   Account* find_tgid(std::uint32_t tgid);
   Account& add(std::uint32_t pid, Account account);
   [[nodiscard]] std::map<std::uint32_t, Account>& all() { return accounts_; }
-  // The process is gone, and all that can come of it has come.
+  // Closes the account of a process that is gone. No more records of it can arrive.
   void close(std::uint32_t pid);
 
-  // Closes streams of those that have most, where they are too many in all.
+  // If there are more than kMostStreams streams, closes streams of the processes that have the most.
   void bound_streams();
 
-  // Of processes that are not known.
+  // Sets the losses of processes that have no account.
   void set_others(const Losses& losses) { others_losses_ = losses; }
   [[nodiscard]] Ledger ledger() const;
 
  private:
-  // Of ended processes so many have a row of their own.
+  // The number of ended processes with a row of their own. Older ones are added to `others_`.
   static constexpr std::size_t kMostEnded = 1000;
-  // Of all processes.
+  // The limit for all processes together.
   static constexpr std::size_t kMostStreams = 65536;
 
   std::map<std::uint32_t, Account> accounts_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which files the kernel's programs are attached to.
+// Attaches the kernel programs to files, and detaches them.
 #pragma once
 
 #include "host/probe_file.h"
@@ -18,15 +18,16 @@ class Attachments {
   struct Target {
     ProbeFilePointer file;
     std::string path;  // for people
-    int pid = -1;      // -1: all processes that map it
+    int pid = -1;      // -1 for all processes that map the file
   };
 
   explicit Attachments(KernelPrograms& programs) : programs_(programs) {}
 
-  // Attaches to those that are not attached to yet, and detaches from all others. What fails is tried again, ever less
-  // often, and told on stderr when its reason changes. Returns those that are attached now and were not before.
+  // Attaches to the targets that are not attached yet, and detaches from all others. A failed target is tried again
+  // after a pause that doubles up to 30 s. The reason of a failure is printed to stderr when it changes. Returns the
+  // targets that are newly attached.
   std::vector<Target> set(const std::vector<Target>& targets, std::uint64_t now_ns);
-  // Also after detach_all().
+  // Still true after detach_all().
   [[nodiscard]] bool is_attached(const ProbeFile& file) const;
   void detach_all();
 

@@ -7,14 +7,16 @@
 namespace nopspan::collector {
 namespace {
 
-// What every version's writer knows of the fixed part.
+// The fixed part of an entry that every version of the library writes.
 constexpr std::size_t kFixed = sizeof(nopspan_entry);
-// Names, labels and ids are at most 63 bytes, tracestate 512. Far more is no writer's of this library.
+// The library writes at most 63 bytes for a name, label or id, and 512 for a tracestate. Longer texts than these limits
+// did not come from it.
 constexpr std::size_t kMostLabel = 255;
 constexpr std::size_t kMostTracestate = 2048;
 constexpr std::size_t kMostAttributes = 64U << 10U;
 
-// Of the entry that begins there; 0: there is none. Without the right size it is not known where the next one begins.
+// The size of the entry at the start of `bytes`. 0 if there is none: with an invalid size, the start of the next entry
+// is unknown.
 std::size_t entry_size(std::string_view bytes) {
   if (bytes.size() < kFixed) return 0;
   unsigned size = 0;
@@ -23,7 +25,7 @@ std::size_t entry_size(std::string_view bytes) {
   return size % 8 == 0 && size >= kFixed && size <= bytes.size() ? size : 0;
 }
 
-// The words of an extra, if the entry has it and has room for it.
+// Reads the words of an extra. Returns false if the entry has no room for them.
 template <std::size_t N>
 bool take_extra(std::string_view& left, std::uint64_t (&words)[N]) {
   if (left.size() < sizeof(words)) return false;
@@ -43,7 +45,7 @@ std::uint64_t BatchReader::whole_entries(std::string_view bytes, std::uint64_t e
 BatchReader::Outcome BatchReader::next(Span& span) {
   const std::size_t size = index_ < entries_ ? entry_size(bytes_.substr(offset_)) : 0;
   if (size == 0) return Outcome::end;
-  // Where the bytes come from (the ring buffer, a string) it would be aligned; a copy does not have to rely on it.
+  // Copied, so that the bytes need not be aligned. In the ring buffer and in a string they are.
   nopspan_entry entry;
   std::memcpy(&entry, bytes_.data() + offset_, sizeof(entry));
   const std::string_view bytes = bytes_.substr(offset_, size);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bytes of a batch, as spans. They come from another process and may be anything.
+// Decodes the bytes of a batch into spans. The bytes come from another process and may have any content.
 #pragma once
 
 #include "live/clock_map.h"
@@ -12,23 +12,23 @@
 
 namespace nopspan::collector {
 
-// Reads the entries of a batch one after the other; never beyond its bytes, whatever they are.
+// Reads the entries of a batch in order. It never reads beyond the batch, whatever the bytes are.
 class BatchReader {
  public:
-  // `entries` is how many its writer says they are; bytes behind them are not looked at. Both the bytes and the clocks
-  // must outlive the reader and what it gives out.
+  // `entries` is the number of entries that the writer reported; bytes after them are ignored. The bytes and the clocks
+  // must outlive the reader and the spans that it returns.
   BatchReader(std::string_view bytes, std::uint64_t entries, const ClockMap& clocks)
       : bytes_(bytes), entries_(entries), clocks_(clocks), unshared_left_(bytes.size()) {}
 
   enum class Outcome {
-    span,       // `span` is set, but for what is not in an entry: process, thread_id, stream, sequence
-    malformed,  // the entry is none; the next one may be
-    unknown,    // of a kind that this version does not know
-    end,        // no more entries that could be found
+    span,       // `span` is set, except what is not in an entry: process, thread_id, stream, sequence
+    malformed,  // the entry is invalid; the next one may be valid
+    unknown,    // this version does not know the entry's kind
+    end,        // no further entry can be found
   };
   Outcome next(Span& span);
 
-  // How many of at most `entries` lie wholly in the bytes.
+  // The number of entries that are completely in the bytes, at most `entries`.
   static std::uint64_t whole_entries(std::string_view bytes, std::uint64_t entries);
 
  private:
@@ -43,8 +43,9 @@ class BatchReader {
   const ClockMap& clocks_;
   std::uint64_t index_ = 0;
   std::size_t offset_ = 0;
-  // What entries of one batch do not share cannot be longer in all than the batch: without this, a thousand entries
-  // that point at the same bytes would be a thousand times as much.
+  // The bytes left for attributes and links. Entries never share these, so together they cannot be longer than the
+  // batch. Without this limit, a thousand entries that point at the same bytes would expand to a thousand times their
+  // size.
   std::size_t unshared_left_;
 };
 

@@ -27,7 +27,7 @@ std::uint64_t distance(std::uint64_t a, std::uint64_t b) {
 }  // namespace
 
 ClockMap::ClockMap() : ClockMap([] { return read_clock(CLOCK_MONOTONIC); }, [] { return read_clock(CLOCK_REALTIME); }) {
-  // A timer that never expires, and is cancelled by every change.
+  // This timer never expires. The kernel cancels it whenever the wall clock is set.
   changes_.reset(timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK));
   itimerspec never{};
   never.it_value.tv_sec = std::numeric_limits<time_t>::max();
@@ -36,8 +36,8 @@ ClockMap::ClockMap() : ClockMap([] { return read_clock(CLOCK_MONOTONIC); }, [] {
 
 ClockMap::ClockMap(Clock monotonic, Clock wall) : monotonic_(std::move(monotonic)), wall_(std::move(wall)) { sample(); }
 
-// The wall clock is read between two readings of the other: it was read somewhere between them. Of a few tries the
-// narrowest, because one may have been interrupted.
+// The wall clock is read between two readings of the monotonic clock, so its value belongs to a time between them. The
+// narrowest of several tries is used, because a try may be interrupted.
 void ClockMap::sample() {
   constexpr int kTries = 4;
   std::uint64_t width = UINT64_MAX;
@@ -59,7 +59,8 @@ void ClockMap::sample() {
     if (change <= std::max(kTolerance, error_ns)) return;
     if (change > 1'000'000) ++steps_;
   }
-  // The older half is dropped at once: slewed clocks make a sample every few seconds at most, which is hours.
+  // Removes the older half in one step. A slewed clock adds a sample every few seconds at most, so that half is hours
+  // old.
   if (samples_.size() >= kMostSamples) samples_.erase(samples_.begin(), samples_.begin() + kMostSamples / 2);
   samples_.push_back(best);
 }

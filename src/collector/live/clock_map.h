@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Wall-clock time of what processes time by CLOCK_MONOTONIC.
+// Converts the CLOCK_MONOTONIC times that processes report to wall-clock time.
 #pragma once
 
 #include "base/open_file.h"
@@ -10,41 +10,43 @@
 
 namespace nopspan::collector {
 
-// Samples how far the clocks are apart. That changes when the time is set or stepped, slowly when it is slewed, and by
-// a suspend, in which CLOCK_MONOTONIC stands still: so every time is mapped by what was measured when it was.
+// Samples the offset between the two clocks. The offset changes when the wall clock is set or stepped, slowly while it
+// is slewed, and after a suspend, during which CLOCK_MONOTONIC stands still. Each time is therefore converted with the
+// offset that was measured at that time.
 class ClockMap {
  public:
-  // In ns. In tests others than the kernel's.
+  // Returns ns. Tests pass clocks of their own.
   using Clock = std::function<std::uint64_t()>;
 
   ClockMap();
   ClockMap(Clock monotonic, Clock wall);
 
-  // Some ten times a second, and at once after a change; then every time is right within error_ns(), but those between
-  // a change and the sample after it.
+  // Call this about ten times per second, and immediately after a change. Every time is then right within error_ns(),
+  // except between a change and the next sample.
   void sample();
-  // Readable when the wall clock was set, or the machine has slept. -1: that is not told.
+  // Readable when the wall clock was set or the machine has slept. -1 if the kernel cannot report it.
   [[nodiscard]] int change_fd() const { return changes_.get(); }
-  // Whether it was since the last call.
+  // Whether the wall clock was set since the last call.
   bool has_changed();
-  // Before the first sample as of the first, after the last one as of the last.
+  // Times before the first sample use the first offset, times after the last sample use the last one.
   [[nodiscard]] std::uint64_t to_unix(std::uint64_t monotonic_ns) const {
     return monotonic_ns +
            (monotonic_ns >= samples_.back().monotonic_ns ? samples_.back().offset_ns : offset_at(monotonic_ns));
   }
-  // How far the mapping of a time may be off: the width of the widest sample, and what is not noted as a change.
+  // The largest error of a converted time: half the width of the widest sample, plus changes that are too small to be
+  // recorded.
   [[nodiscard]] std::uint64_t error_ns() const { return worst_error_ns_ + kTolerance; }
   [[nodiscard]] std::uint64_t monotonic_now() const { return monotonic_(); }
-  // How often the clocks were seen to move against each other by more than a millisecond.
+  // How many times the offset changed by more than 1 ms.
   [[nodiscard]] std::uint64_t steps() const { return steps_; }
 
  private:
-  // A smaller change is not noted.
+  // ns. A smaller change adds no sample.
   static constexpr std::uint64_t kTolerance = 5'000;
   static constexpr std::size_t kMostSamples = 4096;
 
   struct Sample {
-    std::uint64_t monotonic_ns;  // from here on
+    std::uint64_t monotonic_ns;  // valid from this time on
     std::uint64_t offset_ns;     // modulo 2^64
   };
   [[nodiscard]] std::uint64_t offset_at(std::uint64_t monotonic_ns) const;

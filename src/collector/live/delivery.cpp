@@ -15,21 +15,21 @@ Delivery::Delivery(const Filter& filter, Host& host, const ClockMap& clocks, boo
 Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid, std::string_view command) {
   if (Account* known = accounts_.find(pid)) {
     if (tgid != 0) known->tgid = tgid;
-    // Its losses were read before its first record came.
+    // The account was created from losses, before the first record had the command.
     if (!command.empty() && known->entries.process()->command.empty()) {
       known->entries.set_process(with_command(known->entries.process(), command));
     }
     return *known;
   }
   ProcessPointer process = host_.process(pid);
-  if (process->command.empty()) process = with_command(process, command);  // it is gone already
+  if (process->command.empty()) process = with_command(process, command);  // the process is gone already
   if (same_numbers_) tgid = pid;
   return accounts_.add(pid, {ProcessAccount(std::move(process), began_ns_, true), tgid});
 }
 
 void Delivery::record(const nopspan_record& record, std::string_view bytes) {
   const std::uint32_t pid = record.pid;
-  if (pid == 0) return;  // of another pid namespace: nothing can be told of it
+  if (pid == 0) return;  // the process is in another pid namespace, so nothing can be found out about it
   if (record.kind == NOPSPAN_RECORD_EXEC) {
     host_.note_pid(pid);
     return;
@@ -76,11 +76,11 @@ void Delivery::give(ProcessAccount& account, const Span& span) {
 
 void Delivery::end_thread(Account& account, const nopspan_record& record, ProcessAccount::Stream* stream) const {
   if (stream != nullptr) {
-    // A header is given to another thread before the one that had it has wholly ended.
+    // A header may be reused by another thread before its former owner has ended completely.
     if (stream->thread == 0 || stream->thread == record.tid) stream->closing_round = round_;
     return;
   }
-  // Its memory was gone: which stream it was is known by where its header was.
+  // The kernel had freed the thread's memory. The address of its header shows which stream it was.
   for (auto& [id, known] : account.entries.streams()) {
     if (known.header != record.header || known.closing_round != 0) continue;
     known.closing_round = round_;
@@ -102,7 +102,8 @@ ProcessAccount::Stream* Delivery::take(Account& account, const Batch& batch, std
   stream->capacity = batch.capacity;
   stream->note_discarded(batch.sequences.first, batch.discarded);
   stream->held_since_ns = 0;
-  // Without bytes the header is announced, or the thread was stopped between handing over and saying so.
+  // A record has no bytes in two cases: it announces a header, or the thread was stopped after it flushed and before it
+  // updated its header.
   if (bytes.empty()) {
     stream->ledger.emitted_until(batch.sequences.next);
   } else {
@@ -137,13 +138,13 @@ void Delivery::deliver(ProcessAccount& account, ProcessAccount::Stream& stream, 
       give(account, span);
     }
   }
-  // What its writer says there is, and is not.
+  // Entries that the writer reported and that the bytes do not have.
   for (; next_unread < batch.sequences.next; ++next_unread) account.malformed(is_fresh(next_unread) ? 1 : 0);
 }
 
 void Delivery::fetched(Account& account, const nopspan_thread& thread, std::uint64_t address, std::string_view bytes,
                        std::uint64_t now_ns) {
-  // The header may have been read while the last entry was being added.
+  // The header may have been read while the thread was adding its last entry.
   const std::uint64_t whole = BatchReader::whole_entries(bytes, thread.next - thread.first);
   const Batch batch{
       thread.stream, {thread.first, thread.first + whole}, thread.discarded, thread.capacity, address, thread.thread_id,
@@ -162,7 +163,7 @@ void Delivery::note_discarded(Account& account, const nopspan_thread& thread, st
   stream->ledger.emitted_until(thread.first);
 }
 
-// What was fetched from a thread before it ended has been delivered after one round.
+// After one full round, everything that was fetched from a thread before it ended has been delivered.
 void Delivery::next_round() {
   ++round_;
   for (auto& [pid, account] : accounts_.all()) account.entries.close_ended(round_ - 1);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What comes from processes goes to the command here: every entry once, and with an account of each.
+// Delivers entries of processes to the command. Each entry is delivered once, and accounted for.
 #pragma once
 
 #include "host/host.h"
@@ -20,29 +20,30 @@ class Delivery {
  public:
   using Account = Accounts::Account;
 
-  // `same_numbers`: the kernel's programs number processes as this program does.
+  // `same_numbers`: the kernel programs see the same pids as this program.
   Delivery(const Filter& filter, Host& host, const ClockMap& clocks, bool same_numbers);
 
   void set_sink(Sink* sink) { sink_ = sink; }
-  // From here on entries may have gone elsewhere that a gap would be made of: nothing is taken after one.
+  // After the detach, a gap in a stream may consist of entries that another collector received. Entries after a gap are
+  // no longer accepted.
   void set_detached() { is_detached_ = true; }
 
-  // The account of a process; made when it is first asked for. `command` is its name if nobody else knows it any more.
-  // `tgid` 0: not known.
+  // The account of a process. It is created on first use. `command` is the process's name, in case the process is gone
+  // already. `tgid` is 0 if it is not known.
   Account& account(std::uint32_t pid, std::uint32_t tgid = 0, std::string_view command = {});
   [[nodiscard]] Accounts& accounts() { return accounts_; }
   [[nodiscard]] const Accounts& accounts() const { return accounts_; }
 
-  // What a kernel program told.
+  // Handles a record of a kernel program.
   void record(const nopspan_record& record, std::string_view bytes);
-  // What a thread of a wanted process was found to hold.
+  // Handles entries that were fetched from a thread of a wanted process.
   void fetched(Account& account, const nopspan_thread& thread, std::uint64_t address, std::string_view bytes,
                std::uint64_t now_ns);
 
-  // What a thread has thrown away for want of a buffer passes no probe.
+  // Counts entries that a thread discarded because it had no buffer. They pass no probe.
   void note_discarded(Account& account, const nopspan_thread& thread, std::uint64_t now_ns);
 
-  // Counts on: what has ended before the last two rounds is closed.
+  // Begins the next round, and closes streams whose threads ended at least two rounds ago.
   void next_round();
   [[nodiscard]] std::uint64_t round() const { return round_; }
 
@@ -55,9 +56,10 @@ class Delivery {
     std::uint64_t time_ns = 0;
   };
 
-  // Its first record, or it is in another cgroup: what is known of it may be older.
+  // Called for a process's first record and when its cgroup has changed, because the description of the process may be
+  // older.
   void note_moved(std::uint32_t pid, Account& account);
-  // Whether what a thread holds may follow on what went elsewhere.
+  // Whether entries that a thread holds may follow entries that another collector received.
   bool is_after_the_end(Account& account, std::uint64_t stream, std::uint64_t first) const;
   ProcessAccount::Stream* take(Account& account, const Batch& batch, std::string_view bytes);
   void deliver(ProcessAccount& account, ProcessAccount::Stream& stream, const Batch& batch, std::string_view bytes);

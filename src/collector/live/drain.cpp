@@ -9,11 +9,11 @@
 namespace nopspan::collector {
 namespace {
 
-// What is fetched at once, before it is delivered; and of one process in one run, so that none keeps the others
-// waiting.
+// Limits on what is fetched before it is delivered, and from one process in one round, so that no process delays the
+// others.
 constexpr std::uint64_t kChunkBytes = 1U << 20U;
 constexpr std::uint64_t kMostBytesOfProcess = 16U << 20U;
-// And in the last run: all that a process with the library can hold, in two copies of it.
+// The limit in the last round: everything that a process can hold in two copies of the library.
 constexpr std::uint64_t kMostBytesAtTheEnd = 512U << 20U;
 
 }  // namespace
@@ -22,7 +22,7 @@ ThreadHeaders& Drain::headers_of(std::uint32_t pid, const Host::Copy& copy) {
   const ProcessPointer process = host_.process(pid);
   auto& [of, headers] =
       headers_.try_emplace({pid, copy.gate_address}, process, ThreadHeaders(pid, copy.gate_address)).first->second;
-  // Another program has that pid now, or the process executed one.
+  // The pid was reused, or the process executed another program.
   if (of != process) {
     of = process;
     headers = ThreadHeaders(pid, copy.gate_address);
@@ -62,7 +62,7 @@ void Drain::begin_round(std::uint64_t max_age_ns, std::uint64_t now_ns) {
                 [&](const auto& entry) { return !std::binary_search(pids.begin(), pids.end(), entry.first.first); });
   for (const std::uint32_t pid : pids) {
     for (const Host::Copy& copy : host_.copies(pid)) {
-      // Batches of a file that is not attached to may have gone anywhere.
+      // If a file is not attached, its batches may have gone to another tracer.
       if (copy.gate_address != 0 && attachments_.is_attached(*copy.file)) round_.copies.push_back({pid, copy});
     }
   }
@@ -88,8 +88,8 @@ bool Drain::fetch_from(const Copy& copy) {
     round_.headers = &headers;
     round_.thread = 0;
     const auto& threads = headers.threads();
-    // If streams were forgotten, one that is not known begins where it is first seen: what was handed over earlier must
-    // be delivered first.
+    // If streams were forgotten, an unknown stream begins where it is first seen. Batches that it flushed earlier must
+    // therefore be delivered first.
     if (account.entries.has_forgotten() &&
         std::any_of(threads.begin(), threads.end(), [&](const ThreadHeaders::Thread& thread) {
           return thread.header.next > thread.header.first && account.entries.find(thread.header.stream) == nullptr;
@@ -102,7 +102,7 @@ bool Drain::fetch_from(const Copy& copy) {
     const ThreadHeaders::Thread& thread = threads[round_.thread];
     delivery_.note_discarded(account, thread.header, round_.now_ns);
     if (!is_due(account, thread.header)) continue;
-    if (round_.bytes > most) break;  // the others at the next round
+    if (round_.bytes > most) break;  // the remaining threads follow in the next round
     Fetched one{thread.header, thread.address, {}};
     if (!round_.headers->fetch(thread, one.bytes) ||
         (tail_sampling_ && may_be_left_out(account, *round_.headers, thread)))
@@ -120,7 +120,8 @@ void Drain::deliver_fetched() {
   fetched_.clear();
 }
 
-// A thread that goes on writing has its first entry for longer than written_ns tells.
+// `written_ns` is the time of the last entry. A thread that keeps writing has held its first entry for longer, so the
+// time since the collector saw it hold entries is compared too.
 bool Drain::is_due(Account& account, const nopspan_thread& header) const {
   const std::uint64_t max_age_ns = round_.max_age_ns, now_ns = round_.now_ns;
   if (header.next <= header.first || header.next - header.first > NOPSPAN_MOST_ENTRIES || header.bytes == 0)
@@ -135,8 +136,8 @@ bool Drain::is_due(Account& account, const nopspan_thread& header) const {
   return now_ns - stream.held_since_ns >= max_age_ns / 4 * 3 || header.written_ns + max_age_ns < now_ns;
 }
 
-// The kernel's program is told that a part was fetched, and then asked whether it has left the batch out: one of the
-// two sees the other.
+// Announces the fetch to the kernel program, and then checks whether it has filtered the batch out. The kernel program
+// does the two steps in the opposite order, so at least one side sees the other.
 bool Drain::may_be_left_out(const Account& account, const ThreadHeaders& headers, const ThreadHeaders::Thread& thread) {
   const nopspan_stream_key key{account.tgid, thread.header.stream};
   if (account.tgid == 0 || !programs_.note_fetched(key, thread.header.next)) return true;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fetches from threads what they have held for long: no thread of the library's runs in the traced programs, and one
-// that has nothing more to tell hands nothing over.
+// Fetches entries that threads have held for a long time. The library starts no thread in the traced programs, so a
+// thread that emits nothing more does not flush.
 #pragma once
 
 #include "host/host.h"
@@ -21,7 +21,7 @@ namespace nopspan::collector {
 
 class Drain {
  public:
-  // `tail_sampling`: kernel programs leave out whole batches, but not what was fetched in part.
+  // `tail_sampling`: the kernel programs filter out whole batches, but no batch of which a part was fetched.
   Drain(Host& host, const ProcessFilter& processes, const Attachments& attachments, Delivery& delivery,
         KernelPrograms& programs, bool tail_sampling)
       : host_(host),
@@ -31,13 +31,15 @@ class Drain {
         programs_(programs),
         tail_sampling_(tail_sampling) {}
 
-  // Notes what threads of a process have written before this collector was attached to a file: nothing of that is its.
+  // Records what the threads of a process wrote before this collector attached to a file. Those entries are not
+  // counted.
   void begin(std::uint32_t pid, const ProbeFile& file, std::uint64_t now_ns);
 
-  // Begins a round, in which everything is fetched that threads have held for longer than `max_age_ns` (0: everything).
+  // Begins a round. A round fetches everything that threads have held for longer than `max_age_ns` (0 means
+  // everything).
   void begin_round(std::uint64_t max_age_ns, std::uint64_t now_ns);
-  // Fetches the next part. False if nothing is left in this round. Otherwise consume the ring buffer and then call
-  // deliver_fetched(): what was handed over before the fetch must come first.
+  // Fetches the next part. Returns false if nothing is left in this round. Otherwise the caller must consume the ring
+  // buffer and then call deliver_fetched(), because batches that were flushed before the fetch must be delivered first.
   bool fetch();
   void deliver_fetched();
 
@@ -56,13 +58,13 @@ class Drain {
   struct Round {
     std::uint64_t max_age_ns = 0, now_ns = 0;
     std::vector<Copy> copies;
-    std::size_t copy = 0;              // the one that is fetched from
-    ThreadHeaders* headers = nullptr;  // of it; null: they are not read yet
-    std::size_t thread = 0;            // the next one of it
-    std::uint64_t bytes = 0;           // that were fetched from its process
+    std::size_t copy = 0;              // index of the current copy
+    ThreadHeaders* headers = nullptr;  // of that copy; null if they have not been read yet
+    std::size_t thread = 0;            // index of its next thread
+    std::uint64_t bytes = 0;           // bytes fetched from its process in this round
   };
 
-  // False if nothing is left to fetch from that copy.
+  // Returns false if nothing is left to fetch from that copy.
   bool fetch_from(const Copy& copy);
   bool is_due(Account& account, const nopspan_thread& header) const;
   bool may_be_left_out(const Account& account, const ThreadHeaders& headers, const ThreadHeaders::Thread& thread);

@@ -21,7 +21,7 @@
 namespace nopspan::collector {
 namespace {
 
-// What libbpf said last: the reason of a failure.
+// libbpf's last warnings. They explain a failure.
 std::string said;
 
 int listen_to_libbpf(libbpf_print_level level, const char* format, va_list arguments) {
@@ -44,7 +44,7 @@ int listen_to_libbpf(libbpf_print_level level, const char* format, va_list argum
                 "`nopspan doctor` says what this host lacks.");
 }
 
-// A ring buffer is a power of two of pages.
+// The size of a ring buffer must be a power of two and a multiple of the page size.
 std::uint32_t ring_bytes(std::uint64_t wanted) {
   const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
   return static_cast<std::uint32_t>(std::bit_ceil(std::clamp<std::uint64_t>(wanted, page, 1U << 30U)));
@@ -63,7 +63,7 @@ Losses entries_of(const unsigned long (&entries)[NOPSPAN_REASONS]) {
   return losses;
 }
 
-// All that is in a hash map, some hundred at a time.
+// Visits all elements of a hash map in batches.
 template <typename Key, typename Value, typename Each>
 void for_each(const bpf_map* map, Each each) {
   constexpr std::uint32_t kAtOnce = 512;
@@ -113,7 +113,7 @@ KernelPrograms::~KernelPrograms() {
   collector__destroy(skeleton_);
 }
 
-// Where the kernel is older than a tracepoint that comes early enough, a kprobe is needed, which not every kernel has.
+// On kernels whose tracepoint comes too late or does not exist, a kprobe is needed. Not every kernel supports kprobes.
 void KernelPrograms::attach_to_ends() {
   const auto attach_one = [this](bpf_program* program) {
     Link link(bpf_program__attach(program));
@@ -147,7 +147,7 @@ int KernelPrograms::on_sample(void* self, void* data, std::size_t size) {
   auto* programs = static_cast<KernelPrograms*>(self);
   const auto* record = static_cast<const nopspan_record*>(data);
   if (size < sizeof(*record) || record->bytes > size - sizeof(*record)) return 0;
-  // libbpf is C: nothing may be thrown through it.
+  // libbpf is C code, so no exception may pass through it.
   try {
     return programs->on_record_(*record, {reinterpret_cast<const char*>(record + 1), record->bytes}) ? 0 : -ECANCELED;
   } catch (...) {

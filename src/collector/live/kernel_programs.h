@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The programs of probes/collector.bpf.c in the kernel: loaded, attached, and what they tell.
+// Loads the BPF programs of probes/collector.bpf.c, attaches them, and reads their records and maps.
 #pragma once
 
 #include "host/probe_file.h"
@@ -33,23 +33,25 @@ using Link = std::unique_ptr<bpf_link, LinkDeleter>;
 
 class KernelPrograms {
  public:
-  // What a record says, and the bytes behind it. Returns whether to go on.
+  // Receives a record and the bytes after it. Returns whether to continue.
   using OnRecord = std::function<bool(const nopspan_record& record, std::string_view bytes)>;
 
-  // Loads them, and attaches those that look at the ends of threads. Throws Failure.
+  // Loads the programs, and attaches those that run when a thread ends. Throws Failure.
   KernelPrograms(std::uint64_t buffer_bytes, const nopspan_settings& settings, OnRecord on_record);
   ~KernelPrograms();
   KernelPrograms(const KernelPrograms&) = delete;
   KernelPrograms& operator=(const KernelPrograms&) = delete;
 
-  // To the batch probe of a file; `pid` -1: for all processes. Returns no link if that fails, and sets `why_not`.
+  // Attaches to the batch probe of a file; `pid` -1 means all processes. If that fails, returns an empty link and sets
+  // `why_not`.
   ProbeLink attach(const ProbeFile& file, int pid, std::string& why_not);
-  // Whether what a killed thread holds is read when it ends.
+  // Whether the entries that a killed thread holds are read when it ends.
   [[nodiscard]] bool sees_ends() const { return sees_ends_; }
 
-  // Gives all records that are there to on_record, until that says no. Throws what it throws.
+  // Passes all available records to on_record, until it returns false. Rethrows its exceptions.
   void consume();
-  // Until much has come, one of `fds` is readable, or the time is over. Less than all if interrupted.
+  // Waits until the ring buffer is a quarter full, a thread has announced its header, one of `fds` is readable, or the
+  // timeout expires. A signal ends the wait early.
   void wait(std::initializer_list<int> fds, int milliseconds);
 
   using ProcessLosses = std::vector<std::pair<std::uint32_t, Losses>>;
@@ -57,20 +59,22 @@ class KernelPrograms {
     nopspan_stream_key key;
     nopspan_stream_losses losses;
   };
-  // What could not be passed on, by process, and by stream; and of processes that had no place in the map.
+  // Entries that could not be forwarded: by process, by stream, and of processes for which the map had no room.
   ProcessLosses process_losses();
   std::vector<StreamLosses> stream_losses();
   [[nodiscard]] Losses other_losses() const;
   std::optional<nopspan_stream_losses> losses_of(const nopspan_stream_key& key);
   void forget_process(std::uint32_t tgid);
-  // Its losses, and what was fetched from it.
+  // Forgets the stream's losses and how far it was fetched.
   void forget_stream(const nopspan_stream_key& key);
 
-  // A thread has its header there; from here on it is looked at when it ends.
+  // Registers the address of a thread's header, so that the thread's entries are read when it ends.
   void note_thread(std::uint32_t tgid, std::uint32_t tid, std::uint64_t header);
-  // All before `next` was fetched from the stream: no batch with a part of that is left out. False if there is no room.
+  // Records that all entries of the stream before `next` were fetched. No batch with one of these entries is filtered
+  // out afterwards. Returns false if the map is full.
   bool note_fetched(const nopspan_stream_key& key, std::uint64_t next);
-  // With settings.by_cgroup: entries that are emitted elsewhere are filtered, and so are all until this is called.
+  // With settings.by_cgroup, entries that are emitted outside this cgroup are filtered. Before the first call all
+  // entries are filtered.
   void set_cgroup(int folder);
 
  private:

@@ -24,10 +24,10 @@ constexpr std::uint64_t kMillisecond = 1'000'000;
 constexpr std::uint64_t kTick = 100 * kMillisecond;
 constexpr std::uint64_t kScan = 250 * kMillisecond;
 constexpr int kPollMilliseconds = 50;
-// So long it reads from a ring buffer that never gets empty, before it looks after the rest.
+// The longest time that is spent on a ring buffer that never becomes empty, before other work is done.
 constexpr std::uint64_t kSlice = 20 * kMillisecond;
 
-// 0 for an empty text, which any name matches.
+// 0 for an empty text, because an empty filter matches any name.
 std::uint64_t bit_of(const std::string& text) { return text.empty() ? 0 : nopspan_text_bit(text.data(), text.size()); }
 
 nopspan_settings settings_for(const Filter& filter) {
@@ -76,12 +76,12 @@ class LiveSource final : public Source {
   bool on_record(const nopspan_record& record, std::string_view bytes);
   void consume();
   void drain(std::uint64_t max_age_ns);
-  // Whether all has come that kernel programs told before then: the ring buffer may be far behind.
+  // Whether all records that kernel programs made before `time_ns` have been read. The ring buffer may be far behind.
   [[nodiscard]] bool has_come(std::uint64_t time_ns) const { return !is_interrupted_ || told_ns_ >= time_ns; }
   void scan();
   void attach();
   std::vector<Attachments::Target> targets();
-  // Notes which processes have ended, and closes their accounts two rounds later.
+  // Finds processes that have ended, and closes their accounts two rounds later.
   void update_accounts();
   void close_ended_accounts();
   [[nodiscard]] bool has_ended(const Accounts::Account& account) const {
@@ -101,14 +101,14 @@ class LiveSource final : public Source {
   Drain drain_;
   std::uint64_t slice_ends_ns_ = 0;
   std::uint64_t records_ = 0;
-  std::uint64_t told_ns_ = 0;    // when the last record was made
-  bool is_interrupted_ = false;  // there are more records
+  std::uint64_t told_ns_ = 0;    // the time of the last record that was read
+  bool is_interrupted_ = false;  // consume() stopped before the ring buffer was empty
 };
 
 bool LiveSource::on_record(const nopspan_record& record, std::string_view bytes) {
   delivery_.record(record, bytes);
   told_ns_ = record.time_ns;
-  // A record may be a batch of hundreds of entries.
+  // A record may be a batch of hundreds of entries, so the clock is read every eight records.
   if (++records_ % 8 != 0 || clocks_.monotonic_now() < slice_ends_ns_) return true;
   is_interrupted_ = true;
   return false;
@@ -134,15 +134,15 @@ std::vector<Attachments::Target> LiveSource::targets() {
     for (const Host::Found& found : host_.files()) targets.push_back({found.file, found.path, -1});
     return targets;
   }
-  // Of these processes alone the gates are raised.
+  // Attaches to these processes only, so that no other process's gate is raised.
   for (const std::uint32_t pid : options_.filter.pids) {
     for (const Host::Copy& copy : host_.copies(pid)) targets.push_back({copy.file, copy.path, static_cast<int>(pid)});
   }
   return targets;
 }
 
-// Who maps a file may have changed since the scan that found it: only after another one all are known that did when it
-// was attached to.
+// The set of processes that map a file may have changed since the scan that found the file. A scan after the attach
+// finds all processes that mapped it when it was attached.
 void LiveSource::attach() {
   for (auto fresh = attachments_.set(targets(), clocks_.monotonic_now()); !fresh.empty();
        fresh = attachments_.set(targets(), clocks_.monotonic_now())) {
@@ -194,7 +194,7 @@ void LiveSource::close_ended_accounts() {
     for (const auto& [stream, state] : account.entries.streams()) programs_.forget_stream({account.tgid, stream});
     const std::uint64_t started = account.entries.process()->start_ticks;
     delivery_.accounts().close(pid);
-    // What another one that has its pid now told first went to its account.
+    // If the pid was reused, the first entries of the new process were counted in the old account.
     const std::uint64_t now = host_.process(pid)->start_ticks;
     if (now != 0 && now != started) delivery_.account(pid).entries.not_all_are_known();
   }
@@ -229,7 +229,8 @@ void LiveSource::run(Sink& sink, Deadline& until) {
   delivery_.set_sink(&sink);
   scan();
   until.begin();
-  sink.on_tick(clocks_.to_unix(clocks_.monotonic_now()));  // before any span: one may say that it is of any time
+  // The first tick comes before any span: the sink needs the current time, and a span may have any time.
+  sink.on_tick(clocks_.to_unix(clocks_.monotonic_now()));
   std::uint64_t next_tick = 0, next_scan = 0, next_drain = 0;
   std::uint64_t round_began = 0, drained = 0;
   const std::uint64_t drain_pause =
@@ -249,7 +250,7 @@ void LiveSource::run(Sink& sink, Deadline& until) {
     if (is_time(next_scan, kScan)) {
       scan();
       read_losses();
-      // Of processes and threads that have ended nothing may come any more when they are closed.
+      // Accounts and streams are closed only when no more records of them can arrive.
       if (has_come(round_began)) {
         round_began = now;
         delivery_.next_round();
@@ -259,7 +260,8 @@ void LiveSource::run(Sink& sink, Deadline& until) {
       host_.scan_noted();
       attach();
     }
-    // Each fetch ahead of the ring buffer leaves a gap to be filled.
+    // A fetch ahead of the ring buffer leaves a gap that later records must fill. So no fetch begins until all records
+    // from before the last fetch have been read.
     if (has_come(drained) && is_time(next_drain, drain_pause)) {
       drained = now;
       drain(options_.max_age_ns);
@@ -273,9 +275,9 @@ void LiveSource::run(Sink& sink, Deadline& until) {
   sink.on_tick(clocks_.to_unix(clocks_.monotonic_now()));
 }
 
-// What is held now is fetched while the programs are still attached, so that nothing can go unseen between the two.
-// What is written until they are gone is fetched after, if it follows on without a gap: other collectors may have been
-// handed what is between.
+// Entries that threads hold now are fetched while the programs are still attached, so that none is missed between the
+// two steps. Entries that are written until the programs are detached are fetched afterwards, if they follow without a
+// gap. Another collector may have received the entries in a gap.
 void LiveSource::finish() {
   const auto consume_all = [this] {
     do {
@@ -284,7 +286,7 @@ void LiveSource::finish() {
   };
   host_.scan();
   drain(0);
-  // No more than that: programs may be faster than this one.
+  // Reads only the records up to this time, because the traced programs may write faster than this program reads.
   const std::uint64_t drained = clocks_.monotonic_now();
   do {
     consume();

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The source that traces this host's processes.
 #pragma once
 
 #include "model/source.h"
@@ -8,7 +9,7 @@
 
 namespace nopspan::collector {
 
-// This host's processes, those that are to come too. Throws Failure if the kernel does not let it.
+// Traces the current and future processes of this host. Throws Failure if the kernel does not permit it.
 std::unique_ptr<Source> open_live_source(const SourceOptions& options);
 
 }  // namespace nopspan::collector

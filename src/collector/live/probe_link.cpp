@@ -14,7 +14,7 @@
 namespace nopspan::collector {
 namespace {
 
-// union bpf_attr's part for it.
+// The part of union bpf_attr that creates such a link.
 struct CreateUprobeMulti {
   std::uint32_t program, target, attach_type, flags;
   std::uint64_t path, offsets, semaphore_offsets, cookies;
@@ -22,10 +22,10 @@ struct CreateUprobeMulti {
 };
 constexpr auto kAttachType = static_cast<bpf_attach_type>(kUprobeMulti);
 
-// By trying what cannot succeed: a kernel that knows the kind says that a folder is no file to attach to. The first
-// ones, until Linux 6.10 and fixes of stable series, took a pid for that of a thread, and did not see the process's
-// others. Those that do it right refuse a negative one before they look at the file, and that is how they are told, by
-// libbpf too.
+// Makes two calls that must fail, and checks their errors. First, attaching to a folder fails with EBADF if the kernel
+// knows this kind of link. Second, a negative pid fails with EINVAL, before the file is examined, on kernels that
+// handle pids correctly. Kernels before Linux 6.10 (and before the fixes in stable series) take the pid for a thread's
+// id and miss the process's other threads. libbpf uses the same check.
 bool try_uprobe_multi() {
   const bpf_insn instructions[] = {
       {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},

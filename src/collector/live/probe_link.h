@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A BPF program attached to a probe's site in a file. From Linux 6.6 on by a link of the kind uprobe_multi, which asks
-// for CAP_BPF and CAP_PERFMON; before by a perf event, for which kernels from mid-2025 on (stable series too) want
-// CAP_SYS_ADMIN.
+// A BPF program that is attached to a probe's site in a file. Linux 6.6 and later use a link of the kind uprobe_multi,
+// which needs CAP_BPF and CAP_PERFMON. Older kernels use a perf event; for that, kernels since mid-2025 (stable series
+// too) require CAP_SYS_ADMIN.
 #pragma once
 
 #include "base/open_file.h"
@@ -18,7 +18,7 @@ namespace nopspan::collector {
 
 class ProbeLink {
  public:
-  ProbeLink() = default;  // of nothing
+  ProbeLink() = default;  // an empty link
   explicit operator bool() const { return event_ != nullptr || multi_; }
 
  private:
@@ -31,24 +31,26 @@ class ProbeLink {
   OpenFile multi_;
 };
 
-// Says of each of its programs in a section "uprobe" how it will be attached: after opening, before loading.
+// Sets how each program in a section "uprobe" will be attached. Call this after opening the object and before loading
+// it.
 void prepare_for_probes(bpf_object* object);
 
-// To the instruction at an offset in a file, whose semaphore at another (0: it has none) goes up with it; in one
-// process, or in all (-1). Nothing if the kernel refuses, and errno says why.
+// Attaches to the instruction at an offset in a file, in one process or in all (`pid` -1). The semaphore at
+// `semaphore_offset` (0: none) is raised while the program is attached. If the kernel refuses, the link is empty and
+// errno has the reason.
 ProbeLink attach_to_probe(const bpf_program* program, const std::string& path, std::uint64_t offset,
                           std::uint64_t semaphore_offset, int pid);
 
-// The kind of a link, which a program must be loaded for: BPF_TRACE_UPROBE_MULTI of <linux/bpf.h> of Linux 6.6, which
-// is newer than the headers that we may be built with.
+// The link's kind; a program must be loaded for it. This is BPF_TRACE_UPROBE_MULTI of Linux 6.6's <linux/bpf.h>, which
+// the installed headers may lack.
 inline constexpr std::uint32_t kUprobeMulti = 48;
-// Whether the kernel has it, and lets this program have it.
+// Whether the kernel supports this kind and lets this program use it.
 bool has_uprobe_multi();
-// As attach_to_probe() does it, of a program by its descriptor; `pid` 0: in all processes.
+// Like attach_to_probe(), for a program's descriptor. `pid` 0 means all processes.
 OpenFile create_uprobe_multi(int program, const char* path, std::uint64_t offset, std::uint64_t semaphore_offset,
                              std::uint32_t pid);
 
-// What attach_to_probe()'s error means, for people.
+// Explains an error of attach_to_probe() to people.
 std::string why_not_attached(int error);
 
 }  // namespace nopspan::collector

@@ -10,7 +10,7 @@
 namespace nopspan::collector {
 namespace {
 
-// No thread writes an entry in less.
+// The shortest time in which a thread can write an entry.
 constexpr std::uint64_t kFastestEntryNs = 8;
 
 std::uint64_t take(std::uint64_t& from, std::uint64_t at_most) {
@@ -21,8 +21,8 @@ std::uint64_t take(std::uint64_t& from, std::uint64_t at_most) {
 
 }  // namespace
 
-// What has not arrived of a stream was discarded, as its header says, or lost, as the kernel says of this stream; what
-// is left may still be explained by what the kernel says of the process.
+// Explains the missing entries of a stream: first as discarded (by the thread's header), then as lost (by the kernel's
+// counts of this stream). The kernel's counts of the process may explain the rest later.
 void ProcessAccount::Gaps::add(const Stream& stream) {
   std::uint64_t missing = stream.ledger.missing();
   arrived += stream.ledger.next() - stream.ledger.base() - missing;
@@ -75,8 +75,7 @@ ProcessAccount::Stream* ProcessAccount::arriving(std::uint64_t id, Sequences seq
     malformed_besides(std::min<std::uint64_t>(sequences.count(), NOPSPAN_MOST_ENTRIES));
     return nullptr;
   }
-  // What was handed over earlier may come later: what a thread holds is fetched past the ring buffer, and what is told
-  // of losses is told by a map.
+  // Earlier batches may arrive later, because fetched entries bypass the ring buffer and losses come from a map.
   if (stream.begins_when_heard_of) stream.ledger.began_at(sequences.first);
   stream.seen_ns = std::max(stream.seen_ns, time_ns);
   return &stream;
@@ -85,12 +84,12 @@ ProcessAccount::Stream* ProcessAccount::arriving(std::uint64_t id, Sequences seq
 void ProcessAccount::stream_losses(std::uint64_t id, Sequences sequences, const Losses& losses, std::uint64_t discarded,
                                    std::uint64_t now_ns) {
   Stream* stream = find(id);
-  // What is told of a closed one was told before, or is told of the process too.
+  // Losses of a closed stream were counted when it was closed, or are in the process's losses too.
   if (stream != nullptr ? stream->losses == losses && stream->discarded >= discarded : closed_ids_.contains(id)) return;
   const bool is_new = stream == nullptr;
   stream = arriving(id, sequences, now_ns);
   if (stream == nullptr) {
-    // Once: the map tells it again and again.
+    // Remember the values, so that they are refused only once. The map reports them at each read.
     Stream& refused = *find(id);
     refused.losses = losses;
     refused.discarded = std::max(refused.discarded, discarded);
@@ -123,8 +122,8 @@ void ProcessAccount::all_were_killed() {
   }
 }
 
-// Those whose threads have ended first, then those that hold nothing that was told, and of these those of which nothing
-// was heard for longest.
+// Streams are closed in this order: streams whose threads have ended, then streams whose threads hold no fetched
+// entries, then the rest. Within each group the least recently used stream is closed first.
 void ProcessAccount::bound_streams(std::size_t most) {
   if (streams_.size() <= most) return;
   using Iterator = decltype(streams_)::iterator;
@@ -139,7 +138,7 @@ void ProcessAccount::bound_streams(std::size_t most) {
   const auto kept = all.end() - static_cast<std::ptrdiff_t>(most);
   std::nth_element(all.begin(), kept, all.end(), sooner);
   for (auto stream = all.begin(); stream != kept; ++stream) {
-    // If it is heard of again, what came before is known no more.
+    // If the stream appears again, its earlier entries are no longer known.
     if ((*stream)->second.closing_round == 0) {
       all_are_known_ = false;
       has_forgotten_ = true;
@@ -156,8 +155,8 @@ Counts ProcessAccount::counts() const {
   Losses lost = gaps.explained;
   for (std::size_t reason = 0; reason < NOPSPAN_REASONS; ++reason) {
     counts.emitted += gaps.explained[reason];
-    // What the kernel could not tell of a stream, because it could not read which, or had no place to note it: it may
-    // be a gap in a stream that went on, or all that there was of one.
+    // Losses that the kernel counted for the process but for no stream, because it could not read the header or the map
+    // was full. They may be a gap in a stream that continued, or all that a stream has emitted.
     const std::uint64_t besides = losses_[reason] - std::min(losses_[reason], gaps.told[reason]);
     lost[reason] += besides;
     counts.emitted += besides - take(gaps.unexplained, besides);

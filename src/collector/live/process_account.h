@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What became of the entries of one process: from what arrived of its streams, and what the kernel's programs counted.
+// Accounts for the entries of one process, from what arrived of its streams and from the kernel programs' counts.
 #pragma once
 
 #include "live/stream_ledger.h"
@@ -18,100 +18,105 @@
 
 namespace nopspan::collector {
 
-// Entries that kernel programs could not pass on, by NOPSPAN_REASON_*.
+// Entries that kernel programs could not forward, by NOPSPAN_REASON_*.
 using Losses = std::array<std::uint64_t, NOPSPAN_REASONS>;
 
 class ProcessAccount {
  public:
-  // Of a process's streams so many are kept; the least recently used ones are closed for others. Far more than threads
-  // are looked at: those that hold what was fetched stay, because it is told again.
+  // The most streams that are kept per process; beyond it the least recently used ones are closed. The limit is well
+  // above the number of threads that are examined, because streams with fetched entries must stay: these entries arrive
+  // again.
   static constexpr std::size_t kMostStreams = 32768;
 
   struct Stream {
     StreamLedger ledger;
-    ProcessPointer process;    // as it was when the stream began: it may execute another program
-    std::uint32_t thread = 0;  // as the kernel's programs number it; 0: not known
+    ProcessPointer process;    // as of the stream's beginning, because the process may execute another program
+    std::uint32_t thread = 0;  // the kernel programs' number of the thread; 0 if not known
     std::uint64_t header = 0;
-    std::uint64_t capacity = 0;         // of its buffer, bytes
-    std::uint64_t discarded_base = 0;   // by the library, before this collector
-    std::uint64_t discarded = 0;        // in all
-    std::uint64_t seen_ns = 0;          // when it was heard of last
-    std::uint64_t fetched_next = 0;     // before it all was fetched that its thread held
-    std::uint64_t handed_next = 0;      // before it all was handed over
-    std::uint64_t held_since_ns = 0;    // since when it is known to hold what has not arrived; 0: it does not
-    std::uint64_t closing_round = 0;    // its thread has ended: it is closed then; 0: not
-    bool begins_when_heard_of = false;  // where it was when this collector began is not known
-    Losses losses{};                    // as last told
+    std::uint64_t capacity = 0;        // of its buffer, in bytes
+    std::uint64_t discarded_base = 0;  // by the library, before this collector attached
+    std::uint64_t discarded = 0;       // by the library, in total
+    std::uint64_t seen_ns = 0;         // when something of it last arrived
+    std::uint64_t fetched_next = 0;    // all entries before this one that the thread held were fetched
+    std::uint64_t handed_next = 0;     // all entries before this one were flushed
+    std::uint64_t held_since_ns =
+        0;  // since when it is known to hold entries that have not arrived; 0 if it holds none
+    std::uint64_t closing_round = 0;    // the round in which its thread ended; 0 if it lives
+    bool begins_when_heard_of = false;  // its position when this collector began is not known
+    Losses losses{};                    // as last read
 
-    // What its thread has discarded in all was before `first`, which it held next.
+    // `entries` is the total that the thread has discarded. All of them came before `first`, the entry that it held
+    // next.
     void note_discarded(std::uint64_t first, std::uint64_t entries) {
       if (first == ledger.base() && first != 0) discarded_base = entries;
       discarded = std::max(discarded, entries);
     }
-    // Its thread, or what the kernel reads at its end, will tell again what was fetched.
+    // Whether fetched entries will arrive again: the thread flushes them later, or the kernel program reads them when
+    // the thread ends.
     [[nodiscard]] bool holds_fetched() const { return fetched_next > handed_next; }
   };
 
-  // `all_are_known`: what streams this collector does not know began after `since_ns`, when it did.
+  // `since_ns` is when this collector began. `all_are_known` means that every stream that it does not know began after
+  // that.
   ProcessAccount(ProcessPointer process, std::uint64_t since_ns, bool all_are_known)
       : process_(std::move(process)), since_ns_(since_ns), all_are_known_(all_are_known) {}
 
   [[nodiscard]] const ProcessPointer& process() const { return process_; }
-  // It executed another program.
+  // The process executed another program.
   void set_process(ProcessPointer process) { process_ = std::move(process); }
-  // It is in another cgroup.
+  // The process is in another cgroup.
   void set_moved(const ProcessPointer& process);
-  // Some streams could not be looked at: those that appear begin where they are first seen.
+  // Some streams could not be examined. From now on an unknown stream begins where it is first seen.
   void not_all_are_known() { all_are_known_ = false; }
 
-  // The stream as it was when this collector began: before `next` nothing is its.
+  // Sets a stream's state at the time when this collector began. Entries before `next` are not counted.
   void begin_stream(std::uint64_t id, std::uint64_t next, std::uint64_t discarded, std::uint64_t now_ns);
-  // Whether streams were closed that go on.
+  // Whether streams were closed whose threads still live.
   [[nodiscard]] bool has_forgotten() const { return has_forgotten_; }
-  // Null if it is not known.
+  // Null if the stream is not known.
   Stream* find(std::uint64_t id);
-  // The stream; begun if it is not known, of which `first` is the first that is heard of.
+  // The stream. An unknown stream is begun: at `first` if not all streams are known, otherwise at 0.
   Stream& open(std::uint64_t id, std::uint64_t first);
   [[nodiscard]] const std::unordered_map<std::uint64_t, Stream>& streams() const { return streams_; }
   std::unordered_map<std::uint64_t, Stream>& streams() { return streams_; }
 
-  // Entries that came. Null if no thread could have emitted so many: that is counted as malformed. Which of them are
-  // new says the stream's ledger.
+  // Registers entries that have arrived. Returns null if no thread could have emitted that many in the time; they are
+  // counted as malformed. The stream's ledger decides which of them are new.
   Stream* arriving(std::uint64_t id, Sequences sequences, std::uint64_t time_ns);
 
-  // What became of those that were new.
+  // What happened to the new ones among them.
   void delivered(std::uint64_t entries) { delivered_ += entries; }
   void filtered(std::uint64_t entries) { filtered_ += entries; }
   void malformed(std::uint64_t entries) { malformed_ += entries; }
-  // Of no stream that is known: emitted and lost in one.
+  // Entries of no known stream. They are counted as emitted and as lost.
   void malformed_besides(std::uint64_t entries) { malformed_besides_ += entries; }
   void held_by_killed(std::uint64_t at_most) { held_by_killed_ += at_most; }
-  // The process is gone, and the kernel lets nobody see what its threads held.
+  // The process is gone, and this kernel does not let anybody read what its threads held.
   void all_were_killed();
 
-  // What the kernel's maps say now: of the process first, then of its streams.
+  // The current contents of the kernel programs' maps. Set the process's losses first, then its streams'.
   void process_losses(const Losses& losses) { losses_ = losses; }
-  // `discarded` by the library, as a thread told with what was lost.
+  // `discarded` is the library's count, as the thread reported it with the lost batch.
   void stream_losses(std::uint64_t id, Sequences sequences, const Losses& losses, std::uint64_t discarded,
                      std::uint64_t now_ns);
 
-  // Closes those least recently used beyond so many.
+  // Closes the least recently used streams beyond `most`.
   void bound_streams(std::size_t most);
-  // Closes streams whose thread has ended before `round`.
+  // Closes streams whose threads ended before `round`.
   void close_ended(std::uint64_t round);
-  // Those closed since it was asked last: the kernel's maps need not have them any more.
+  // The streams that were closed since the last call. They can be deleted from the kernel programs' maps.
   std::unordered_set<std::uint64_t> take_closed() { return std::exchange(closed_ids_, {}); }
 
   [[nodiscard]] Counts counts() const;
 
  private:
-  // The gaps of streams, by what explains them.
+  // The missing entries of streams, by explanation.
   struct Gaps {
     std::uint64_t arrived = 0;
     std::uint64_t discarded = 0;
     Losses explained{};
     std::uint64_t unexplained = 0;
-    Losses told{};  // by the kernel of these streams, also where what was lost had been fetched before
+    Losses told{};  // the kernel's counts for these streams, including lost entries that had been fetched before
     void add(const Stream& stream);
   };
 
@@ -120,7 +125,7 @@ class ProcessAccount {
   ProcessPointer process_;
   std::uint64_t since_ns_;
   bool all_are_known_;
-  bool has_forgotten_ = false;  // streams that live
+  bool has_forgotten_ = false;  // live streams were closed
   std::unordered_map<std::uint64_t, Stream> streams_;
   Gaps closed_;
   std::unordered_set<std::uint64_t> closed_ids_;

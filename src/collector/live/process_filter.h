@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which processes a filter wants, by pid and by the cgroup that they are in.
+// Decides which processes a filter wants, by their pid and their cgroup.
 #pragma once
 
 #include "base/open_file.h"
@@ -13,14 +13,14 @@ namespace nopspan::collector {
 
 class ProcessFilter {
  public:
-  // Throws Failure if there is no such cgroup.
+  // Throws Failure if the cgroup does not exist.
   explicit ProcessFilter(const Filter& filter);
 
   [[nodiscard]] bool has_pid(std::uint32_t pid) const;
-  // Whether the process is wanted in the cgroup where it is now.
+  // Whether the process is wanted, by the cgroup in which it is now.
   [[nodiscard]] bool wants(std::uint32_t pid) const;
-  // The folder of the wanted cgroup, if it is another cgroup than the last time: a service that restarts gets a new one
-  // under the same path. Nothing if it is the same, is gone, or every cgroup is wanted.
+  // Opens the folder of the wanted cgroup if it is another cgroup than at the last call: a service that restarts gets a
+  // new cgroup under the same path. Empty if it is the same, if it is gone, or if every cgroup is wanted.
   OpenFile open_if_new();
 
  private:

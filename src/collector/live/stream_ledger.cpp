@@ -12,7 +12,7 @@ const std::vector<Sequences>& StreamLedger::arrive(Sequences sequences) {
   sequences.first = std::max(sequences.first, base_);
   if (sequences.first >= sequences.next) return new_;
   emitted_until(sequences.next);
-  // What comes next in order, as nearly all does.
+  // Fast path: nearly all entries arrive in order.
   if (ranges_.empty() || sequences.first > ranges_.back().next) {
     ranges_.push_back(sequences);
     new_.push_back(sequences);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which entries of one stream have arrived. The same ones may come several times: a thread's buffer is fetched from it,
-// handed over by it later, and read once more when it ends.
+// Records which entries of one stream have arrived. The same entry may arrive up to three times: fetched from the
+// thread's buffer, flushed by the thread, and read once more when the thread ends.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 
 namespace nopspan::collector {
 
-// Sequences from `first` up to, but without, `next`.
+// The sequences from `first` up to and excluding `next`.
 struct Sequences {
   std::uint64_t first = 0, next = 0;
   [[nodiscard]] std::uint64_t count() const { return next - first; }
@@ -19,24 +19,25 @@ struct Sequences {
 
 class StreamLedger {
  public:
-  // Entries before `base` are none of this collector's: they were there before it was.
+  // Entries before `base` are not counted, because they were emitted before this collector began.
   explicit StreamLedger(std::uint64_t base = 0) : base_(base), top_(base) {}
 
-  // Notes that these have arrived; tells which of them had not before, in order. What it returns is good until the next
-  // call.
+  // Records that these entries have arrived. Returns those that had not arrived before, in order. The result is valid
+  // until the next call.
   const std::vector<Sequences>& arrive(Sequences sequences);
-  // It began earlier than was known.
+  // The stream began earlier than was known.
   void began_at(std::uint64_t first) { base_ = std::min(base_, first); }
-  // The stream has emitted all before `next`, whether they arrive or not.
+  // The stream has emitted all entries before `next`, whether or not they arrive.
   void emitted_until(std::uint64_t next);
 
   [[nodiscard]] std::uint64_t base() const { return base_; }
   [[nodiscard]] std::uint64_t next() const { return top_; }
-  // All that have been emitted and have not arrived.
+  // The number of entries that were emitted and have not arrived.
   [[nodiscard]] std::uint64_t missing() const { return top_ - base_ - arrived_; }
 
  private:
-  // Beyond, the oldest gap is taken as one for good: what still comes of it is dropped, as it was counted.
+  // Beyond this number the oldest gap becomes permanent. Its entries count as missing and are ignored if they arrive
+  // later.
   static constexpr std::size_t kMostRanges = 16;
 
   void insert(Sequences sequences);
@@ -44,7 +45,7 @@ class StreamLedger {
 
   std::uint64_t base_, top_;
   std::uint64_t arrived_ = 0;
-  std::vector<Sequences> ranges_;  // that arrived or were given up, in order, apart from each other
+  std::vector<Sequences> ranges_;  // that arrived or were given up, in order and disjoint
   std::vector<Sequences> new_;
 };
 

@@ -12,14 +12,14 @@
 namespace nopspan::collector {
 namespace {
 
-// Far more than any version's buffer.
+// Larger than the buffer of any version of the library.
 constexpr std::uint64_t kMostBytes = 512U << 10U;
 
 bool is_plausible(const nopspan_thread& header) {
   return header.magic == NOPSPAN_THREAD_MAGIC && header.mark != 0 && header.bytes <= kMostBytes;
 }
 
-// In another process.
+// The address is in another process.
 iovec at(std::uint64_t address, std::size_t size) {
   return {reinterpret_cast<void*>(address), size};  // NOLINT(performance-no-int-to-ptr): it came as a number
 }
@@ -41,7 +41,7 @@ bool ThreadHeaders::read() {
   return true;
 }
 
-// New ones are put before those that were there.
+// New headers are inserted at the front of the list.
 bool ThreadHeaders::find_new(std::uint64_t first) {
   std::uint64_t address = first;
   while (address != 0 && address != newest_) {
@@ -58,7 +58,7 @@ bool ThreadHeaders::find_new(std::uint64_t first) {
   return true;
 }
 
-// Many with one system call: a process may have thousands.
+// Reads many headers with one system call, because a process may have thousands.
 void ThreadHeaders::read_known() {
   constexpr std::size_t kAtOnce = 512;
   headers_.resize(addresses_.size());
@@ -69,13 +69,13 @@ void ThreadHeaders::read_known() {
     iovec local{&headers_[done], count * sizeof(nopspan_thread)};
     const ssize_t got = process_vm_readv(static_cast<pid_t>(pid_), &local, 1, remote.data(), count, 0);
     const std::size_t whole = got <= 0 ? 0 : static_cast<std::size_t>(got) / sizeof(nopspan_thread);
-    // The one that could not be read is left out.
+    // Skip the header that could not be read.
     if (whole < count) headers_[done + whole] = nopspan_thread{};
     done += whole < count ? whole + 1 : count;
   }
 }
 
-// The header is read after the bytes: if `first` is as it was, nothing was overwritten before they were read.
+// The header is read after the bytes. If `first` has not changed, no byte was overwritten before it was read.
 bool ThreadHeaders::fetch(const Thread& thread, std::string& bytes) const {
   bytes.resize(thread.header.bytes);
   nopspan_thread after{};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The threads of a process that write batches, as they are found in its memory, and what they hold.
+// Finds the threads of a process that write batches, in the process's memory, and fetches what they hold.
 #pragma once
 
 #include <nopspan/probes.h>
@@ -10,7 +10,8 @@
 
 namespace nopspan::collector {
 
-// Of one copy of the library in a process. What is read may be anything: it is bounded, and nothing else is promised.
+// The threads of one copy of the library in a process. The memory may have any content; the work and the memory used
+// are bounded.
 class ThreadHeaders {
  public:
   struct Thread {
@@ -20,17 +21,17 @@ class ThreadHeaders {
 
   ThreadHeaders(std::uint32_t pid, std::uint64_t gate_address) : pid_(pid), gate_address_(gate_address) {}
 
-  // Reads all of them. False if the process could not be read (errno says why).
+  // Reads all headers. Returns false if the process could not be read; errno then has the reason.
   bool read();
-  // Those in use, as of the last read(). After a fork the parent's are there too, but not in use.
+  // The headers in use, as of the last read(). After a fork the parent's headers are in memory too, but not in use.
   [[nodiscard]] const std::vector<Thread>& threads() const { return threads_; }
-  // There were more than are looked at.
+  // There were more than kMostThreads headers. The others are ignored.
   [[nodiscard]] bool too_many() const { return too_many_; }
 
-  // What a thread holds, from its first entry on, read without its doing. False if it has handed that over meanwhile,
-  // or it could not be read.
+  // Copies the entries that a thread holds, from the first one on. The thread does not take part. Returns false if the
+  // thread has flushed them meanwhile or they cannot be read.
   bool fetch(const Thread& thread, std::string& bytes) const;
-  // Whether it still holds it.
+  // Whether the thread still holds these entries.
   [[nodiscard]] bool still_holds(const Thread& thread) const;
 
  private:
@@ -42,8 +43,8 @@ class ThreadHeaders {
   std::uint32_t pid_;
   std::uint64_t gate_address_;
   std::uint64_t mark_ = 0;
-  std::uint64_t newest_ = 0;              // the list's first one at the last read
-  std::vector<std::uint64_t> addresses_;  // of all: none is ever taken from the list
+  std::uint64_t newest_ = 0;              // the first one in the list at the last read
+  std::vector<std::uint64_t> addresses_;  // all addresses: no header is ever removed from the list
   std::vector<nopspan_thread> headers_;
   std::vector<Thread> threads_;
   bool too_many_ = false;
