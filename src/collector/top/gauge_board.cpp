@@ -9,7 +9,7 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::size_t kMostBytes = 256;
-// A gauge that was not told for so long gives its place to a new one.
+// A gauge that has not been reported for one minute may be replaced by a new one.
 constexpr std::uint64_t kOld = 60'000'000'000;
 
 std::string cut(std::string_view text) { return std::string(text.substr(0, kMostBytes)); }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The last value of each gauge that engines told.
+// The last value of each gauge that inference engines reported.
 #pragma once
 
 #include "model/span.h"
@@ -26,12 +26,12 @@ class GaugeBoard {
   static constexpr std::size_t kMost = 256;
 
   void add(const Span& gauge, std::uint64_t now_unix_ns);
-  // By process, engine, model and name.
+  // All readings, sorted by process, engine, model and name.
   [[nodiscard]] std::vector<GaugeReading> readings() const;
-  [[nodiscard]] std::uint64_t left_out() const { return left_out_; }  // values of gauges that found no place
+  [[nodiscard]] std::uint64_t left_out() const { return left_out_; }  // values of gauges beyond kMost
 
  private:
-  // The process by its pid and start.
+  // The first two are the pid and the start of the process.
   using Key = std::tuple<std::uint32_t, std::uint64_t, std::string, std::string, std::string>;
 
   bool make_room(std::uint64_t now_unix_ns);

@@ -13,17 +13,18 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::uint64_t kSecond = 1'000'000'000;
-// 32 MiB: 1000 rows of ten seconds take some 9 MiB, unless their durations are spread over all orders of magnitude.
+// 32 MiB. 1000 rows with a window of ten seconds need about 9 MiB, unless their durations spread over all orders of
+// magnitude.
 constexpr std::size_t kMostBlocks = (std::size_t{32} << 20U) / sizeof(BlockStore::Block);
 
 void add_to(std::uint64_t& sum, std::uint64_t value) {
   if (__builtin_add_overflow(sum, value, &sum)) sum = UINT64_MAX;
 }
 
-constexpr std::size_t kOctave = std::size_t{1} << LogLinear::kSubBits;  // buckets of one
+constexpr std::size_t kOctave = std::size_t{1} << LogLinear::kSubBits;  // number of buckets in one octave
 constexpr std::size_t kOctaves = LogLinear::kBuckets / kOctave;
 
-// Buckets of several histograms, to read quantiles from.
+// The sum of several histograms, from which quantiles are read.
 class Merged {
  public:
   void add(const SliceHistogram& histogram, const BlockStore& store) {
@@ -136,7 +137,7 @@ void SpanTable::add(const Span& span) {
 }
 
 SpanTable::Row& SpanTable::row_of(const Span& span) {
-  // A retry counts for the span that it is in.
+  // A retry counts in the row of the span that it belongs to.
   const RowKeyView view(by_, span, span.kind == Kind::retry && !span.text.empty() ? span.text : span.name);
   const auto found = rows_.find(view);
   if (found != rows_.end()) return found->second;
@@ -147,7 +148,8 @@ SpanTable::Row& SpanTable::row_of(const Span& span) {
   return row;
 }
 
-// The row that has been idle for the longest goes into `other`; none that has something in the window does.
+// Moves the row that has been idle for the longest time into `other`. Rows with entries in the window stay. Returns
+// whether there was an idle row.
 bool SpanTable::make_room() {
   if (idle_second_ != second_) {
     idle_second_ = second_;
@@ -161,7 +163,7 @@ bool SpanTable::make_room() {
   while (!idle_.empty()) {
     const Rows::iterator row = idle_.back();
     idle_.pop_back();
-    if (row->second.last_second == second_) continue;  // something came since
+    if (row->second.last_second == second_) continue;  // it has new entries, so it is not idle any more
     other_.retired += row->second.retired;
     other_.retired_durations.merge(row->second.retired_durations);
     other_.retired_first_tokens.merge(row->second.retired_first_tokens);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What spans add up to, by name and model or another grouping: over the last seconds, and since the beginning.
+// Adds up spans by name and model or by another grouping: over a window of seconds, and since the beginning.
 #pragma once
 
 #include "base/log_linear.h"
@@ -17,24 +17,24 @@
 
 namespace nopspan::collector {
 
-// What adds up. What would not fit stays at its greatest value: it came from no real span.
+// Sums over spans. A sum that would overflow stays at its maximum, which no real spans can reach.
 struct Tally {
   std::uint64_t spans = 0;
   std::uint64_t errors = 0;  // fail() and exceptions
   std::uint64_t cancelled = 0;
-  std::uint64_t requests = 0;  // spans that are a request's outermost, in its process; not what requests share
-  std::uint64_t orphans = 0;   // may be, or not: they began before the attach (NOPSPAN_FLAG_ORPHAN)
-  std::uint64_t input_tokens = 0, output_tokens = 0;  // of spans with tells_tokens, so that none counts twice
+  std::uint64_t requests = 0;                         // root spans, without linked spans
+  std::uint64_t orphans = 0;                          // root spans or not: unknown, NOPSPAN_FLAG_ORPHAN
+  std::uint64_t input_tokens = 0, output_tokens = 0;  // of spans with tells_tokens: no token counts twice
   std::uint64_t retries = 0;
   std::uint64_t duration_sum_ns = 0, duration_max_ns = 0;
-  std::uint64_t first_tokens = 0;  // spans that had one
+  std::uint64_t first_tokens = 0;  // number of spans that had a first token
   std::uint64_t first_token_sum_ns = 0, first_token_max_ns = 0;
-  std::uint64_t unplaced = 0;  // values that quantiles do not know of, because the store of histograms was full
+  std::uint64_t unplaced = 0;  // values missing in the quantiles, because the memory for histograms was full
 
   Tally& operator+=(const Tally& other);
 };
 
-// Within 1.6 %; the maximum is exact. 0 where `count` is.
+// Quantiles are within 1.6 %; the maximum is exact. All are 0 if `count` is 0.
 struct Quantiles {
   std::uint64_t count = 0, p50 = 0, p90 = 0, p99 = 0, maximum = 0;
 };
@@ -45,22 +45,22 @@ struct Numbers {
 };
 
 struct RowNumbers {
-  std::vector<std::string> texts;  // as the process wrote them; one for each of the grouping's dimensions
-  std::uint64_t process = 0;       // which process it is, where the grouping has processes
+  std::vector<std::string> texts;  // for each dimension of the grouping, as the process wrote it
+  std::uint64_t process = 0;       // identifies the process, if the grouping has processes
   Numbers window, total;
 };
 
 struct TableNumbers {
   Grouping by;
   std::uint64_t now_unix_ns = 0;
-  std::uint64_t window_ns = 0, since_ns = 0;  // how long a time `window` and `total` are of
-  std::vector<RowNumbers> rows;               // in no order
-  RowNumbers other;                           // what had no row
-  Tally window, total;                        // of all rows and other
-  std::uint64_t evicted = 0;                  // rows that went into other for a new one, because nothing came for long
+  std::uint64_t window_ns = 0, since_ns = 0;  // the time that `window` and `total` cover
+  std::vector<RowNumbers> rows;               // unsorted
+  RowNumbers other;                           // spans of keys beyond the limit of rows
+  Tally window, total;                        // sums of all rows and `other`
+  std::uint64_t evicted = 0;                  // idle rows that were moved into `other` for a new row
 };
 
-// A row's durations: buckets of LogLinear and how many are in them, ascending.
+// A row's durations in ascending order: buckets of LogLinear with their counts.
 using Buckets = std::vector<std::pair<std::size_t, std::uint64_t>>;
 struct RowDetail {
   RowNumbers numbers;
@@ -69,19 +69,20 @@ struct RowDetail {
 
 class SpanTable {
  public:
-  // Rates and quantiles are of the last `window_seconds` and what has passed of the current one.
+  // The window has the last `window_seconds` whole seconds and the current one.
   SpanTable(Grouping by, unsigned window_seconds, std::size_t most_rows);
   ~SpanTable() = default;
   SpanTable(const SpanTable&) = delete;
   SpanTable& operator=(const SpanTable&) = delete;
 
-  // Spans and retries; others are none of its business. It counts for the second that advance() told last.
+  // Adds a span or retry to the current second, which advance() sets. Ignores other entries.
   void add(const Span& span);
-  // The time goes on. A clock that is set back does not take the table's back.
+  // Sets the time. If the clock was set back, the table's time stands still instead.
   void advance(std::uint64_t now_unix_ns);
 
   [[nodiscard]] TableNumbers numbers() const;
-  // Of the row with these texts and process; with no texts, of `other`.
+  // Details of the row with these texts and process, or of `other` if there are no texts. Nothing if there is no such
+  // row.
   [[nodiscard]] std::optional<RowDetail> detail(const std::vector<std::string>& texts, std::uint64_t process) const;
 
  private:
@@ -91,11 +92,11 @@ class SpanTable {
   };
   struct Row {
     std::vector<Slice> ring;
-    std::uint64_t last_second = 0;  // that something came in
-    // What has left the ring.
+    std::uint64_t last_second = 0;  // the last second with an entry
+    // Sums of the slices that have left the ring.
     Tally retired;
     LogLinear retired_durations, retired_first_tokens;
-    std::string process;  // its text
+    std::string process;  // the process as text
   };
   using Rows = std::unordered_map<RowKey, Row, RowKeyHash, RowKeyEqual>;
 
@@ -114,7 +115,7 @@ class SpanTable {
   std::uint64_t evicted_ = 0;
 
   std::uint64_t elapsed_ns_ = 0, second_ = 0, last_now_ns_ = 0;
-  // Rows that may go, the longest idle last; as of `idle_second_`.
+  // Rows that may be evicted, the one that is idle for the longest time last. Computed in `idle_second_`.
   std::vector<Rows::iterator> idle_;
   std::uint64_t idle_second_ = UINT64_MAX;
 };

@@ -22,7 +22,7 @@ std::string times_text(const Quantiles& times, std::uint64_t sum_ns) {
          duration_text(times.p90) + ", p99 " + duration_text(times.p99) + ", max " + duration_text(times.maximum);
 }
 
-// How many durations are below which power of two; several of them in one bar where there is no room for all.
+// The count of durations in an octave, or in several octaves if there is no room for a bar for each.
 struct Bar {
   std::uint64_t from_ns = 0, to_ns = 0, count = 0;
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One row of `nopspan top` in full.
+// One row of `nopspan top` in full: its counts, times and histogram.
 #pragma once
 
 #include "top/span_table.h"
@@ -10,7 +10,7 @@
 
 namespace nopspan::collector {
 
-// Its counts, times and the histogram of its durations in at most `lines` lines, as far as it can be cut down to that.
+// Returns at most `lines` lines, but at least the counts, the times and a histogram of a few bars.
 std::vector<std::string> top_detail(const RowDetail& detail, const TableNumbers& table, bool total, std::size_t width,
                                     std::size_t lines, bool has_utf8);
 

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::uint64_t kSecond = 1'000'000'000;
 
-// A request's filters say which requests are wanted; here each span is asked by itself.
+// Elsewhere these filters choose whole requests. `top` applies them to each span.
 bool chooses(const Filter& filter) {
   return !filter.name.empty() || !filter.model.empty() || filter.errors || filter.slower_than_ns > 0;
 }
@@ -68,7 +68,7 @@ void TopFeed::on_tick(std::uint64_t now_unix_ns) {
   if (is_asked_.load(std::memory_order_relaxed)) take_request();
   table_->advance(now_unix_ns);
   if (next_ns_ == 0) next_ns_ = at_once_ ? now_unix_ns : now_unix_ns + request_.interval_ns;
-  // A clock that was set back must not stop it.
+  // If the clock was set back, the next snapshot is due after one interval.
   if (next_ns_ > now_unix_ns + request_.interval_ns) next_ns_ = now_unix_ns + request_.interval_ns;
   if (now_unix_ns < next_ns_) return;
   next_ns_ = now_unix_ns - next_ns_ < request_.interval_ns ? next_ns_ + request_.interval_ns

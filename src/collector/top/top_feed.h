@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `nopspan top` makes of a source's spans: numbers, every now and then.
+// A sink that counts a source's entries for `nopspan top` and publishes snapshots of the counts.
 #pragma once
 
 #include "model/filter.h"
@@ -23,19 +23,19 @@ namespace nopspan::collector {
 
 struct TopSnapshot {
   TableNumbers table;
-  std::optional<RowDetail> detail;  // of the row that was asked for
+  std::optional<RowDetail> detail;  // of the requested row
   std::vector<GaugeReading> gauges;
   std::uint64_t gauges_left_out = 0;
-  std::uint64_t events = 0;    // since the beginning: they have no row
-  std::string host;            // of the processes; several: "host-1, ..."
-  std::size_t processes = 0;   // that something came from within the window
-  Counts counts;               // of the ledger
+  std::uint64_t events = 0;    // point events since the beginning, which have no row
+  std::string host;            // of the processes; if there are several: "host-1, ..."
+  std::size_t processes = 0;   // number of processes with entries in the window
+  Counts counts;               // the total of the ledger
   std::uint64_t sequence = 0;  // 1, 2, …
   bool is_last = false;        // the source has ended
 };
 using TopSnapshotPointer = std::shared_ptr<const TopSnapshot>;
 
-// What a snapshot is to have. May change while the source runs.
+// The content of the next snapshots. It may change while the source runs.
 struct TopRequest {
   struct Row {
     std::vector<std::string> texts;
@@ -43,7 +43,7 @@ struct TopRequest {
     friend bool operator==(const Row& a, const Row& b) = default;
   };
 
-  Grouping by = {Dimension::name, Dimension::model};  // another one begins with an empty table
+  Grouping by = {Dimension::name, Dimension::model};  // a change clears the table
   std::uint64_t interval_ns = 0;
   std::optional<Row> detail;
 };
@@ -52,17 +52,17 @@ class TopFeed : public Sink {
  public:
   using Publish = std::function<void(TopSnapshotPointer)>;
 
-  // `publish` is called by the thread that runs the source, after each interval and by finish(). `source` outlives
-  // the feed. The first snapshot comes with the first tick, if `at_once`.
+  // The thread that runs the source calls `publish` after each interval and in finish(). If `at_once`, the first
+  // snapshot is published at the first tick. `source` must outlive the feed.
   TopFeed(const Source& source, Filter filter, unsigned window_seconds, std::size_t most_rows,
           const TopRequest& request, bool at_once, Publish publish);
 
   void on_span(const Span& span) override;
   void on_tick(std::uint64_t now_unix_ns) override;
-  // The source has ended: what came since the last snapshot. May be called again, to have what was asked for since.
+  // Publishes a last snapshot after the source has ended. May be called again, to apply a later ask().
   void finish();
 
-  // From any thread: another snapshot, with the next tick.
+  // Changes the request, from any thread. The next tick publishes a snapshot for it.
   void ask(const TopRequest& request);
 
  private:
@@ -74,7 +74,7 @@ class TopFeed : public Sink {
 
   const Source& source_;
   const Filter filter_;
-  const bool chooses_;  // whether the filter says something of a single span
+  const bool chooses_;  // whether the filter has conditions on single spans
   const unsigned window_seconds_;
   const std::size_t most_rows_;
   const Publish publish_;
@@ -82,9 +82,10 @@ class TopFeed : public Sink {
   std::unique_ptr<SpanTable> table_;
   GaugeBoard gauges_;
   std::uint64_t events_ = 0, sequence_ = 0;
-  std::uint64_t now_ns_ = 0, next_ns_ = 0;  // 0: with the next tick, or an interval after it
+  std::uint64_t now_ns_ = 0, next_ns_ = 0;  // next_ns_ is 0 before the first tick
   bool at_once_;
-  // Until when each counts as alive. The last one that something came from is remembered: spans come in batches.
+  // The time until which each process counts as present. The last process is remembered, because entries arrive in
+  // batches.
   std::unordered_map<std::uint64_t, std::uint64_t> processes_;
   const Process* last_process_ = nullptr;  // since the last tick
   std::string host_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `nopspan top` was asked.
+// The options of `nopspan top`.
 #pragma once
 
 #include "model/source.h"
@@ -19,13 +19,13 @@ struct TopOptions {
   TopRequest request;
   TopView view;
   unsigned window_seconds = 10;
-  std::size_t most_rows = 1000;  // of the table; what has none is `other`
-  std::size_t shown_rows = 0;    // of plain text and JSON; 0: all
-  std::uint64_t count = 0;       // of tables, then it ends; 0: until it is stopped
+  std::size_t most_rows = 1000;  // limit of rows; keys beyond it are counted as `other`
+  std::size_t shown_rows = 0;    // limit for plain text and JSON; 0: all
+  std::uint64_t count = 0;       // number of tables to print; 0: no limit
   bool plain = false;
 };
 
-// May be called again, for a recording that is to be read again.
+// Opens the source. It may be called again, to read a recording once more.
 using OpenSource = std::function<std::unique_ptr<Source>()>;
 
 }  // namespace nopspan::collector

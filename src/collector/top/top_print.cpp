@@ -14,7 +14,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Wide enough for all columns: whoever reads it has no screen whose width would matter.
+// Wide enough for all columns, because printed text need not fit a screen.
 constexpr std::size_t kWidth = 1000;
 
 void add_line(std::string& text, std::string line) {
@@ -31,7 +31,7 @@ std::string joined(const TopLayout& layout, const std::vector<std::string>& cell
   return text;
 }
 
-// Times of a quantile: null where there is none.
+// Adds the quantiles in nanoseconds, or null if nothing was counted.
 void add_times(Json& json, const std::string& what, const Quantiles& quantiles) {
   const auto add = [&](const char* which, std::uint64_t ns) {
     json[what + "_" + which + "_ns"] = quantiles.count == 0 ? Json() : Json(ns);
@@ -42,7 +42,7 @@ void add_times(Json& json, const std::string& what, const Quantiles& quantiles) 
   add("max", quantiles.maximum);
 }
 
-// Counts, and how many a second they are.
+// Counts and rates per second.
 Json to_json(const Tally& tally, std::uint64_t ns) {
   static constexpr std::pair<const char*, std::uint64_t Tally::*> kCounts[] = {
       {"spans", &Tally::spans},

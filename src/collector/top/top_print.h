@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `nopspan top` without a screen: a table as text, or as JSON.
+// Prints the table of `nopspan top` as text or JSON, without a screen.
 #pragma once
 
 #include "top/top_feed.h"
@@ -12,10 +12,11 @@
 
 namespace nopspan::collector {
 
-// Lines, with a blank one at the end. Of no more than `most_rows` rows, 0: all; how many were left out is told.
+// A table with a blank line at the end. It has at most `most_rows` rows (0: all) and the number of rows left out.
 std::string top_text(const TopSnapshot& snapshot, const TopView& view, std::size_t most_rows);
 
-// What `nopspan top --help` and the man page describe. `view` orders the rows; those that it hides are not in it.
+// The JSON that `nopspan top --help` and the man page describe. `view` sorts the rows, and rows that it hides are
+// omitted.
 nlohmann::ordered_json top_json(const TopSnapshot& snapshot, const TopView& view, std::size_t most_rows);
 
 }  // namespace nopspan::collector

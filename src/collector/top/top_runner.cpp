@@ -24,7 +24,8 @@ TopRunner::TopRunner(const TopOptions& options, const OpenSource& open)
       request_(options.request) {
   if (wake_fd_ < 0) throw Failure(std::string("eventfd: ") + std::strerror(errno));
   make_feed();
-  // Signals are for the thread that draws: it restores the terminal.
+  // The thread that runs the source blocks all signals, so the thread that draws receives them and can restore the
+  // terminal.
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -35,7 +36,7 @@ TopRunner::TopRunner(const TopOptions& options, const OpenSource& open)
 TopRunner::~TopRunner() {
   try {
     stop();
-  } catch (...) {  // whoever wanted to know has called stop()
+  } catch (...) {  // a caller that needs the error has called stop()
   }
   close(wake_fd_);
 }
@@ -89,7 +90,7 @@ void TopRunner::publish(TopSnapshotPointer snapshot) {
 
 void TopRunner::wake() const {
   const std::uint64_t one = 1;
-  // It fails only if it is readable anyway.
+  // write() fails only if the counter is at its maximum. The file is then readable anyway.
   [[maybe_unused]] const auto written = write(wake_fd_, &one, sizeof(one));
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The thread that runs the source while another one draws.
+// Runs the source of `nopspan top` on a thread of its own, while the calling thread draws.
 #pragma once
 
 #include "model/metrics_file.h"
@@ -17,22 +17,23 @@ namespace nopspan::collector {
 
 class TopRunner {
  public:
-  // Opens the source at once, on the calling thread: throws Failure.
+  // Opens the source on the calling thread, and starts the thread. Throws Failure.
   TopRunner(const TopOptions& options, const OpenSource& open);
   ~TopRunner();
   TopRunner(const TopRunner&) = delete;
   TopRunner& operator=(const TopRunner&) = delete;
 
-  // Readable when there is something new; latest() empties it.
+  // A file descriptor that is readable if there is a new snapshot. latest() empties it.
   [[nodiscard]] int wake_fd() const { return wake_fd_; }
-  // Null before the first.
+  // The last snapshot; null before the first.
   TopSnapshotPointer latest();
-  // Of a recording that has been read it is answered too; for another grouping it is read again.
+  // Changes what snapshots contain. It also works after a recording has been read: for another grouping the recording
+  // is read again.
   void ask(const TopRequest& request);
-  // Whether the source failed: then stop() throws why.
+  // Whether the source failed. If so, stop() throws the error.
   [[nodiscard]] bool has_failed();
 
-  // Ends the source and waits for it. Returns the ledger, as text.
+  // Stops the source, waits for its thread, and returns the ledger as text.
   std::string stop();
 
  private:

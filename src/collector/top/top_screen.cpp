@@ -20,7 +20,7 @@ constexpr std::uint64_t kMillisecond = 1'000'000;
 constexpr std::uint64_t kIntervals[] = {100 * kMillisecond,   200 * kMillisecond,   500 * kMillisecond,
                                         1000 * kMillisecond,  2000 * kMillisecond,  5000 * kMillisecond,
                                         10000 * kMillisecond, 30000 * kMillisecond, 60000 * kMillisecond};
-constexpr int kSignalsWithinMs = 100;  // signals are seen at the latest then
+constexpr int kSignalsWithinMs = 100;  // longest wait before `stopping` is checked
 constexpr std::size_t kMostFilterBytes = 200;
 
 const std::vector<std::string> kHelp = {
@@ -48,7 +48,7 @@ void append_character(std::string& text, std::uint32_t code) {
     return;
   }
   constexpr unsigned kLeads[] = {0xc0, 0xe0, 0xf0};
-  const unsigned more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;  // bytes behind the first
+  const unsigned more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;  // number of bytes after the first
   text += static_cast<char>(kLeads[more - 1] | code >> (6 * more));
   for (unsigned i = more; i-- > 0;) text += static_cast<char>(0x80U | (code >> (6 * i) & 0x3fU));
 }
@@ -76,7 +76,7 @@ void show_top(const TopOptions& options, bool color, const OpenSource& open) {
       }
     }
   }
-  // The terminal is a terminal again before the source, which may take its time.
+  // The terminal is restored first, because stopping the source may take some time.
   std::fputs(runner.stop().c_str(), stderr);
 }
 
@@ -434,7 +434,7 @@ void TopScreen::group_by_next() {
 void TopScreen::change_interval(int step) {
   if (is_recording_) return;
   const auto* found = std::lower_bound(std::begin(kIntervals), std::end(kIntervals), request_.interval_ns);
-  // From an interval that was given, and is none of these, "+" goes to the next longer one.
+  // If the current interval is not in the list, `found` is already the next longer one.
   if (step < 0 && found != std::begin(kIntervals)) --found;
   if (step > 0 && found != std::end(kIntervals) && *found == request_.interval_ns) ++found;
   if (found == std::end(kIntervals)) return;

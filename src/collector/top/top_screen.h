@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `nopspan top` on a terminal.
+// `nopspan top` on a terminal: draws the table and handles keys.
 #pragma once
 
 #include "base/terminal.h"
@@ -14,18 +14,18 @@
 
 namespace nopspan::collector {
 
-// Until q or a signal; then the ledger to stderr.
+// Runs until q or a signal, then prints the ledger to stderr.
 void show_top(const TopOptions& options, bool color, const OpenSource& open);
 
-// What is on the screen, and what keys do to it.
+// The state of the screen, and the effect of each key.
 class TopScreen {
  public:
   TopScreen(Terminal& terminal, TopRunner& runner, const TopOptions& options);
 
-  // Whether it is another one than before.
+  // Shows the snapshot unless paused. Returns whether it is a new one.
   bool take(const TopSnapshotPointer& snapshot);
   void draw();
-  // False: the user wants to go.
+  // Handles a key. Returns false if the user quits.
   bool type(std::uint32_t key);
 
  private:
@@ -55,15 +55,15 @@ class TopScreen {
   TopRequest request_;
   TopView view_;
   std::vector<Grouping> groupings_;
-  std::uint64_t buffer_bytes_;  // 0: it has none
+  std::uint64_t buffer_bytes_;  // 0: the source has no buffer
   bool is_recording_;
 
   Mode mode_ = Mode::table;
-  TopSnapshotPointer shown_, newest_;    // they differ while it is paused
-  std::vector<const RowNumbers*> rows_;  // of shown_
+  TopSnapshotPointer shown_, newest_;    // they differ while paused
+  std::vector<const RowNumbers*> rows_;  // of `shown_`, in the order of the view
   TopLayout layout_;
   std::size_t selected_ = 0, first_row_ = 0, page_ = 1;
-  std::size_t scrolled_ = 0, most_scrolled_ = 0;  // of help and gauges
+  std::size_t scrolled_ = 0, most_scrolled_ = 0;  // lines scrolled in help and gauges
   bool paused_ = false, is_filtering_ = false;
   std::string filter_before_;
   std::optional<RowDetail> detail_;

@@ -15,13 +15,13 @@ namespace {
 
 constexpr std::size_t kWidestText = 40, kNarrowestText = 8;
 
-// The cell of a row: negative where there is none.
+// A number in the table; negative if there is none.
 struct Cell {
   double value = -1;
   enum class Unit { number, ns, percent } unit = Unit::number;
 };
 
-// Counts are divided by the second number: the seconds that they are of, or 1.
+// Counts are divided by the second argument: the length of the window in seconds, or 1 for totals.
 using Read = Cell (*)(const Numbers&, double);
 
 template <std::uint64_t Tally::*kCount>
@@ -42,8 +42,8 @@ Cell error_percent(const Numbers& numbers, double) {
 
 struct NumberColumn {
   const char* id;
-  const char* title;        // of the window
-  const char* total_title;  // since the beginning
+  const char* title;        // title for the window, with rates
+  const char* total_title;  // title for totals
   Read read;
 };
 
@@ -83,7 +83,7 @@ bool is_shown(const RowNumbers& row, const TopView& view) {
 std::size_t sorted_column(const std::vector<TopColumn>& columns, const TopView& view) {
   const auto found =
       std::find_if(columns.begin(), columns.end(), [&](const TopColumn& column) { return column.id == view.sort; });
-  // A grouping may not have it: then by the first number.
+  // If the grouping does not have the column, the first number is the sort column.
   if (found != columns.end()) return static_cast<std::size_t>(found - columns.begin());
   return static_cast<std::size_t>(
       std::find_if(columns.begin(), columns.end(), [](const TopColumn& column) { return !column.is_text; }) -
@@ -92,7 +92,7 @@ std::size_t sorted_column(const std::vector<TopColumn>& columns, const TopView& 
 
 std::size_t width_of_number(const TopColumn& column) { return std::max<std::size_t>(column.title.size(), 7); }
 
-// As many as fit into `room`, and `needed` among them.
+// The columns that fit into `room`. `needed` is among them, if necessary instead of the first ones.
 std::vector<TopColumn> fitting(const std::vector<TopColumn>& numbers, const TopColumn& needed, std::size_t room,
                                std::size_t gap) {
   std::vector<TopColumn> taken;
@@ -123,8 +123,7 @@ std::size_t widest(const TopColumn& column, const TableNumbers& table) {
   return std::max<std::size_t>(width, 5);  // "other"
 }
 
-// The widths of texts that have `room` together: each has its share, and what narrow ones leave of theirs goes to
-// others.
+// Distributes `room` among text columns. Each gets an equal share; what narrow columns do not need goes to the others.
 std::vector<std::size_t> shared_out(std::size_t room, const std::vector<TopColumn>& texts, const TableNumbers& table) {
   std::vector<std::size_t> widths, by_width;
   for (const TopColumn& column : texts) {
@@ -229,8 +228,8 @@ TopLayout layout_of(const TableNumbers& table, const TopView& view, std::size_t 
     (column.is_text ? texts : numbers).push_back(column);
     if (!column.is_text) numbers_width += layout.gap + width_of_number(column);
   }
-  // Texts have what numbers leave, but half of the width in any case; the last ones go where that is too little for
-  // all.
+  // Texts get the width that numbers leave, and at least half of the total. If that is too little for all texts, the
+  // last ones are omitted.
   std::size_t room = std::max(width > numbers_width ? width - numbers_width : 0, width / 2);
   while (texts.size() > 1 && room < texts.size() * (kNarrowestText + layout.gap)) {
     texts.erase(texts.end() - (texts.back().id == sorted.id ? 2 : 1));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the numbers of `nopspan top` become a table: columns, their order and widths, and which rows come first.
+// Lays out the numbers of `nopspan top` as a table: columns, widths, and the order of rows.
 #pragma once
 
 #include "top/span_table.h"
@@ -10,44 +10,44 @@
 
 namespace nopspan::collector {
 
-// Which rows, in which order, and which numbers of them.
+// The user's choice of rows, of their order, and of numbers.
 struct TopView {
   std::string sort = "spans";  // a column's id
-  bool reverse = false;        // else numbers descend and texts ascend
-  bool total = false;          // since the beginning, instead of the window
-  bool hide_idle = false;      // rows without anything in the window
-  std::string filter;          // a part of one of the row's texts, letters of either case
+  bool reverse = false;        // otherwise numbers descend and texts ascend
+  bool total = false;          // numbers since the beginning instead of the window
+  bool hide_idle = false;      // hide rows without entries in the window
+  std::string filter;          // part of one of the row's texts, ignoring case
 };
 
 struct TopColumn {
   std::string id, title;
   bool is_text = false;
-  std::size_t index = 0;  // of a text: among the row's texts. Of a number: see top_table.cpp
+  std::size_t index = 0;  // into the row's texts, or into kNumbers (top_table.cpp)
 };
-// The grouping's dimensions, then the numbers.
+// The columns of a table: the grouping's dimensions, then the numbers.
 std::vector<TopColumn> columns_of(const Grouping& by, bool total);
-// Whether some grouping's table has such a column; and all ids, for a message.
+// Whether any grouping has this column. column_ids() lists the numbers' ids for a message.
 bool is_column(const std::string& id);
 std::string column_ids();
 
-// For people: printable, "-" for what there is none of.
+// A cell as text that is safe to print; "-" if there is no value.
 std::string cell_text(const TopColumn& column, const RowNumbers& row, const TableNumbers& table, bool total);
 
-// What is shown, in its order. Pointers into `table`.
+// The rows to show, in order. The pointers point into `table`.
 std::vector<const RowNumbers*> arranged(const TableNumbers& table, const TopView& view);
 [[nodiscard]] bool has_anything(const RowNumbers& row);
 
-// Which columns fit, and how wide they are. What `view` sorts by is among them.
+// The columns that fit and their widths. The sort column is always among them.
 struct TopLayout {
   std::vector<TopColumn> columns;
   std::vector<std::size_t> widths;
-  std::size_t gap = 2;     // cells between two
-  std::size_t sorted = 0;  // which of `columns` the rows are sorted by
+  std::size_t gap = 2;     // cells between two columns
+  std::size_t sorted = 0;  // index of the sort column
 };
 TopLayout layout_of(const TableNumbers& table, const TopView& view, std::size_t width);
 
-// The cells of a line, each as wide as the layout says: of the titles, of a row, and of what has no row (its first text
-// is "other").
+// The cells of a line, padded to the widths of the layout: the titles, a row, and the row `other`, whose first text is
+// "other".
 std::vector<std::string> header_cells(const TopLayout& layout);
 std::vector<std::string> row_cells(const TopLayout& layout, const RowNumbers& row, const TableNumbers& table,
                                    bool total);
