@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What was done for a trace's request and others at once (span_links.h): spans that are in no request of their own,
-// added up by their name and by the span that they link to.
+// Linked spans (span_links.h): spans of work that was done for several requests, such as an engine's steps. They belong
+// to no request of their own. Each trace that they link to adds them up, by their name and by the span that they link
+// to.
 #pragma once
 
 #include "base/log_linear.h"
@@ -15,7 +16,7 @@ namespace nopspan::collector {
 struct SharedSpan {
   TraceId trace_id;
   std::uint64_t span_id = 0, start_unix_ns = 0, duration_ns = 0;
-  std::uint32_t requests = 0;  // to which it has links
+  std::uint32_t requests = 0;  // number of requests that it links to
   std::uint8_t status = kOk;
 
   [[nodiscard]] bool failed() const { return status == kError || status == kException; }
@@ -25,14 +26,14 @@ struct SharedSpan {
 };
 
 struct SharedSpans {
-  std::uint64_t linked_id = 0;          // the trace's span that they link to
+  std::uint64_t linked_id = 0;          // the span of the trace that they link to
   std::uint32_t name = 0, process = 0;  // as in TraceEntry
   std::uint64_t failed = 0;
   std::uint64_t start_unix_ns = UINT64_MAX, end_unix_ns = 0;
   LogLinear times;
-  std::vector<SharedSpan> each;  // the first of them, if they are kept
+  std::vector<SharedSpan> each;  // the first few, if they are kept one by one
 
-  // Returns by how many bytes it has grown, about.
+  // Returns about how many bytes of memory were added.
   std::size_t add(const SharedSpan& span, std::size_t most_kept);
 };
 

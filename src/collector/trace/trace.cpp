@@ -12,7 +12,7 @@ namespace {
 constexpr std::uint32_t kOwnText = 0x80000000U;
 constexpr std::size_t kFirstChunkWords = 64;
 constexpr std::size_t kMaxChunkWords = 8192;
-// Kinds of shared spans in one trace: names, times the spans that they link to. They are searched one by one.
+// The limit of sums of linked spans in one trace: one for each name and linked-to span. They are searched linearly.
 constexpr std::size_t kMostShared = 256;
 
 // TraceEntry::parts
@@ -36,8 +36,8 @@ std::uint8_t parts_of(const Span& span) {
                                    (span.tells_tokens ? kTellsTokens : 0) | (span.tells_tool ? kTellsTool : 0));
 }
 
-// Calls on_part(part, bytes) for each optional part that is there, in the order in which they lie. Writing and reading
-// are the same walk.
+// Calls on_part(part, bytes) for each optional part that exists, in the order of their layout. Writing and reading use
+// this same walk.
 template <class SpanType, class OnPart>
 void walk_parts(std::uint8_t parts, SpanType& span, Values& values, const OnPart& on_part) {
   if ((parts & kHasUsage) != 0) on_part(&span.usage, sizeof(span.usage));
@@ -65,7 +65,7 @@ std::uint64_t* Trace::allocate(std::size_t words) {
 std::uint32_t Trace::keep(std::string_view text) {
   const std::uint32_t number = texts_->intern(text);
   if (number != InternedTexts::kRefused) return number;
-  // The same texts often come one after the other.
+  // Only the last few are searched, because the same texts often come one after the other.
   const std::size_t recent = std::min<std::size_t>(own_texts_.size(), 8);
   const auto found = std::find(own_texts_.end() - static_cast<std::ptrdiff_t>(recent), own_texts_.end(), text);
   if (found != own_texts_.end()) return kOwnText | static_cast<std::uint32_t>(found - own_texts_.begin());
@@ -84,7 +84,8 @@ std::uint32_t Trace::process_number(const ProcessPointer* process) {
   const auto found = std::find_if(processes_.begin(), processes_.end(),
                                   [&](const ProcessPointer& other) { return is_same_process(*other, *known); });
   if (found != processes_.end()) return static_cast<std::uint32_t>(found - processes_.begin());
-  // A trace over so many is none: they are hostile, and the search above is linear.
+  // Such a trace is hostile, and the search above is linear. Processes beyond the limit are shown as one unknown
+  // process.
   constexpr std::size_t kMaxProcesses = 1024;
   if (processes_.size() > kMaxProcesses) return kMaxProcesses;
   processes_.push_back(processes_.size() == kMaxProcesses ? unknown : known);

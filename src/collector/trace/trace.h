@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is known of one trace: its spans, events and retries in the order in which they came, copied into little memory.
+// The entries of one trace: its spans, point events and retries, in the order of their arrival, copied into compact
+// memory.
 #pragma once
 
 #include "base/interned_texts.h"
@@ -15,11 +16,11 @@
 
 namespace nopspan::collector {
 
-// How an entry lies in a trace's memory: this, then its optional parts. Texts are numbers of InternedTexts or, with the
-// highest bit, of the trace's own.
+// An entry's layout in a trace's memory: this struct, then its optional parts. Texts are numbers of InternedTexts; if
+// the highest bit is set, numbers of the trace's own texts.
 struct TraceEntry {
   std::uint64_t span_id, parent_id, root_id, start_unix_ns, duration_ns;
-  std::uint32_t size;  // with its parts; a multiple of 8
+  std::uint32_t size;  // bytes including the parts; a multiple of 8
   std::uint32_t flags, thread_id, process;
   std::uint32_t name, engine, model, tenant, exception_kind, error_type, text, tracestate;
   std::uint32_t attributes_bytes, links_bytes;
@@ -29,7 +30,7 @@ struct TraceEntry {
   [[nodiscard]] bool is_span() const { return kind == Kind::span; }
   [[nodiscard]] bool failed() const { return is_span() && (status == kError || status == kException); }
   [[nodiscard]] bool has(std::uint32_t flag) const { return (flags & flag) != 0; }
-  // No clock goes beyond it, whatever a process says.
+  // Saturates instead of overflowing, whatever duration a process reports.
   [[nodiscard]] std::uint64_t end_unix_ns() const {
     return duration_ns > UINT64_MAX - start_unix_ns ? UINT64_MAX : start_unix_ns + duration_ns;
   }
@@ -37,28 +38,30 @@ struct TraceEntry {
 
 class Trace {
  public:
-  // `texts` outlives it.
+  // `texts` must outlive the trace.
   Trace(const TraceId& id, InternedTexts& texts) : id_(id), texts_(&texts) {}
   Trace(const Trace&) = delete;
   Trace& operator=(const Trace&) = delete;
 
   void add(const Span& span);
-  // The same without attributes and links.
+  // Adds the span without its attributes and links.
   void add_bare(Span span);
-  // A span of another trace that links to this one's span `linked_id`; `requests` are all that it links to. Returns
-  // whether it could be added: kinds of them are bounded. The first `most_kept` are kept one by one.
+  // Adds a linked span to the sum for its name and for `linked_id`, this trace's span that it links to. `requests` is
+  // the number of requests that it links to. The first `most_kept` spans of a sum are also kept one by one. Returns
+  // false if the trace has too many sums.
   bool add_shared(std::uint64_t linked_id, const Span& span, std::uint32_t requests, std::size_t most_kept);
   [[nodiscard]] const std::vector<std::unique_ptr<SharedSpans>>& shared() const { return shared_; }
-  // Whether such a span would be added up with others: then it takes hardly any memory.
+  // Whether a sum exists for such a span. If so, adding it needs hardly any memory.
   [[nodiscard]] bool knows_shared(std::uint64_t linked_id, const Span& span) const;
 
   [[nodiscard]] const TraceId& id() const { return id_; }
-  // As people know it.
+  // The id that users see.
   [[nodiscard]] std::string request_id() const;
-  [[nodiscard]] std::size_t size() const { return size_; }    // entries
-  [[nodiscard]] std::size_t bytes() const { return bytes_; }  // of memory, about
+  [[nodiscard]] std::size_t size() const { return size_; }    // number of entries
+  [[nodiscard]] std::size_t bytes() const { return bytes_; }  // memory in use, estimated
   [[nodiscard]] std::vector<const TraceEntry*> entries() const;
-  // The entry as it came, but for its stream and sequence. Valid as long as the trace, and until the next add().
+  // The entry as it arrived, without its sequence and sequence_id. Valid until the next add(), and at most as long as
+  // the trace.
   [[nodiscard]] Span view(const TraceEntry& entry) const;
   [[nodiscard]] std::string_view text(std::uint32_t number) const;
   [[nodiscard]] const std::vector<ProcessPointer>& processes() const { return processes_; }
@@ -66,7 +69,7 @@ class Trace {
  private:
   struct Chunk {
     std::unique_ptr<std::uint64_t[]> words;
-    std::size_t used, capacity;  // words
+    std::size_t used, capacity;  // in words
   };
 
   std::uint64_t* allocate(std::size_t words);

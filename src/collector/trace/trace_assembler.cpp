@@ -11,33 +11,33 @@
 
 namespace nopspan::collector {
 
-// A trace that is not over yet.
+// A trace that has not been delivered yet.
 struct TraceAssembler::Open {
   Open(const TraceId& id, InternedTexts& texts) : trace(id, texts) {}
 
   Trace trace;
-  List* list = nullptr;              // that it is in
-  std::uint64_t quiet_since_ns = 0;  // of clock_ns_; not yet known while `fresh`
-  bool fresh = true;                 // something came since the last tick
+  List* list = nullptr;              // the list that it is in
+  std::uint64_t quiet_since_ns = 0;  // time of clock_ns_; not yet known while `fresh`
+  bool fresh = true;                 // an entry has arrived since the last tick
   bool has_root = false, has_remote = false, has_orphan = false;
   bool late = false, earlier_part_was_shown = false;
   std::uint32_t marks = 0;
-  std::size_t bytes = 0;  // as they are counted in bytes_
+  std::size_t bytes = 0;  // its share of `bytes_`
   std::size_t over_limit = 0, over_limit_failed = 0, extra = 0;
-  std::size_t spans = 0, shared_spans = 0;  // of the spans those that are shared with other traces
-  std::uint64_t end_unix_ns = 0;            // of the last of them
-  std::uint64_t links = 0;                  // to this trace, by which it has the shared spans of others
-  // Of a trace over its limit: parents that are still to come, for which there is always some room, so that what is
-  // kept hangs together.
+  std::size_t spans = 0, shared_spans = 0;  // shared_spans: linked spans among `spans`
+  std::uint64_t end_unix_ns = 0;            // end of the span that ended last
+  std::uint64_t links = 0;                  // links to this trace, counted for its linked spans
+  // For a trace over its limit: parents that have not arrived yet. There is always some room for them, so that the
+  // spans that are kept remain connected.
   std::unique_ptr<std::unordered_set<std::uint64_t>> wanted;
 
-  // It is no trace of its own: there is nothing but what belongs to others.
+  // Whether it consists of linked spans only. It is then no trace of its own, and its spans belong to other traces.
   [[nodiscard]] bool is_shared() const { return spans > 0 && shared_spans == spans && over_limit == 0 && !late; }
 };
 
 namespace {
 
-// A node of a list and one of a map, and what malloc needs for them.
+// An estimate of a list node, a map node, and malloc's overhead.
 constexpr std::size_t kOpenBytes = 160;
 constexpr std::size_t kWantedBytes = 48;
 
@@ -64,7 +64,7 @@ std::size_t TraceAssembler::HashId::operator()(const TraceId& id) const {
 
 TraceAssembler::TraceAssembler(const TraceLimits& limits, Mark mark, Take take, Wants wants)
     : limits_(limits), mark_(std::move(mark)), take_(std::move(take)), wants_(std::move(wants)) {
-  // Ids are the traced processes' choice: what they hash to is not.
+  // The hash has a random seed, because hostile processes could choose trace ids with equal hashes.
   std::random_device random;
   const HashId hash{std::uint64_t{random()} << 32U | random()};
   open_ = decltype(open_)(64, hash);
@@ -122,15 +122,15 @@ void TraceAssembler::count_bytes(Open& open) {
   open.bytes = bytes;
 }
 
-// The grace time begins anew.
+// Restarts the grace time.
 void TraceAssembler::stir(List::iterator open) {
   open->fresh = true;
   active_.splice(active_.end(), *open->list, open);
   open->list = &active_;
 }
 
-// The traces that a shared span links to wait until it is added to them, behind it in the list. What begins after one
-// has ended does not keep it.
+// Restarts the grace time of the traces that a linked span links to. They are moved behind it in the list, so they wait
+// until it is added to them. A linked span that began after a trace's end does not prolong it.
 void TraceAssembler::stir_linked(const Span& span) {
   for_each_link(span.links, [&](const SpanLink& link) {
     const auto known = open_.find(link.trace_id);
@@ -152,7 +152,7 @@ TraceAssembler::List::iterator TraceAssembler::find_or_begin(const TraceId& id) 
   return open;
 }
 
-// The first ones are kept; of those that come later a few outermost spans, and the ancestors of what is kept.
+// The first entries are kept. Beyond the limit, a few root spans and the ancestors of kept entries are kept too.
 bool TraceAssembler::has_room(Open& open, const Span& span) const {
   if (open.trace.size() < limits_.entries_per_trace && open.trace.bytes() < limits_.bytes_per_trace) return true;
   if (span.kind != Kind::span) return false;
@@ -177,8 +177,8 @@ bool TraceAssembler::has_room(Open& open, const Span& span) const {
   return true;
 }
 
-// What nothing is known of but its shared spans goes first, then what is probably whole, then those for which nothing
-// came for the longest time.
+// Evicts traces until memory suffices, in this order: those of which only linked spans are known, those that are
+// probably complete, and those without a new entry for the longest time.
 void TraceAssembler::make_room() {
   while (open_.size() > 1 && (bytes_ > limits_.bytes || open_.size() > limits_.traces)) {
     if (!expected_.empty()) {
@@ -195,7 +195,7 @@ void TraceAssembler::make_room() {
   }
 }
 
-// Of one that nothing more is waited for.
+// How a trace ends if it is not waited for any longer.
 TraceEnd TraceAssembler::end_of(const Open& open, const TraceLinks& links) {
   if (open.late) return TraceEnd::late;
   const bool whole = open.has_root || (links.has_top(Top::remote) && !links.awaits_spans());
@@ -220,7 +220,7 @@ void TraceAssembler::tick(std::uint64_t now_ns) {
   while (is_quiet(expected_, limits_.long_grace_ns)) forget(expected_.begin());
 }
 
-// Nothing came for the grace time.
+// Decides what to do with a trace without a new entry for the grace time: deliver it, or wait longer.
 void TraceAssembler::settle(List::iterator open) {
   const auto move_to = [&](List& list) {
     list.splice(list.end(), active_, open);
@@ -237,7 +237,7 @@ void TraceAssembler::settle(List::iterator open) {
     if (links.has_top(Top::orphan) && links.awaits_spans()) {  // NOLINT(bugprone-branch-clone): in this order
       move_to(patient_);
     } else if (links.has_top(Top::orphan) && !links.has_top(Top::remote)) {
-      hand_over(open, TraceEnd::unfinished, links);  // what is above began before the attach, and will not come
+      hand_over(open, TraceEnd::unfinished, links);  // its ancestors began before the attach and will not arrive
     } else if (links.awaits_spans()) {
       move_to(dormant_);
     } else if (!links.has_top(Top::remote) || parents_may_come(links, open->trace)) {
@@ -301,7 +301,7 @@ void TraceAssembler::forget(List::iterator open) {
   open->list->erase(open);
 }
 
-// To the traces that they link to.
+// Adds linked spans to the traces that they link to.
 void TraceAssembler::share(const Open& open, const TraceLinks& links) {
   for (const TraceLinks::Node& node : links.nodes()) {
     if (!node.entry->is_span()) continue;
@@ -314,7 +314,7 @@ void TraceAssembler::share(const Open& open, const TraceLinks& links) {
   }
 }
 
-// Returns what counts the link.
+// Adds one linked span to the trace of `link`. Returns the counter of the link's outcome.
 std::uint64_t* TraceAssembler::share_with(const SpanLink& link, const Span& span, std::uint32_t requests,
                                           std::uint32_t marks) {
   TraceCounts::Links& counts = counts_.links;
@@ -347,7 +347,8 @@ TraceAssembler::List::iterator TraceAssembler::expect(const TraceId& id) {
   return open;
 }
 
-// No trace is given up for another's shared spans.
+// Makes room for a linked span. Evicts only traces of which nothing else has arrived, because no other trace is given
+// up for linked spans.
 bool TraceAssembler::make_room_for_shared() {
   const auto is_full = [&] { return bytes_ > limits_.bytes || open_.size() >= limits_.traces; };
   while (is_full() && !expected_.empty()) forget(expected_.begin());
@@ -372,7 +373,7 @@ void TraceAssembler::remember(const TraceId& id, bool shown) {
 }
 
 void TraceAssembler::finish() {
-  // What is shared belongs to the others.
+  // Linked spans first, because they belong to the traces that are still open.
   for (auto next = active_.begin(); next != active_.end();) {
     const auto open = next++;
     if (open->is_shared()) hand_over(open, TraceEnd::finished);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spans, as they come from any process and thread in any order, to whole traces. Shared spans (span_links.h) are no
-// traces of their own: they are added to those that they link to.
+// Assembles entries, which arrive from all processes and threads in any order, to complete traces. Linked spans
+// (span_links.h) form no traces of their own, but are added to the traces that they link to. docs/trace.md describes
+// the rules.
 #pragma once
 
 #include "model/remote_parents.h"
@@ -21,72 +22,73 @@
 namespace nopspan::collector {
 
 struct TraceLimits {
-  std::size_t bytes = 64U << 20U;  // of all traces that are held
-  std::size_t traces = 50'000;     // that are held
+  std::size_t bytes = 64U << 20U;  // limit for all open traces together
+  std::size_t traces = 50'000;     // limit of open traces
   std::size_t entries_per_trace = 10'000;
   std::size_t bytes_per_trace = 8U << 20U;
-  std::size_t shared_kept = 0;      // shared spans of each kind that a trace keeps one by one
-  std::size_t remembered = 32'768;  // traces that were handed over, so that late spans are known for what they are
-  // A trace whose outermost span has ended is whole when nothing came for so long: a little more than threads hold
-  // spans back (--max-age).
+  std::size_t shared_kept = 0;      // linked spans of each sum that a trace keeps one by one
+  std::size_t remembered = 32'768;  // delivered traces, to recognize late spans
+  // A trace whose root span has ended is complete if no entry arrives for this time. It is a little more than the time
+  // that a thread may hold entries (--max-age).
   std::uint64_t grace_ns = 1'500'000'000;
-  // The same where that span has a parent in another process that is probably seen too (remote_parents.h). Then also
-  // what began before the attach and lacks more than that is given up, and what is only known by its shared spans.
+  // The longer wait if the root span has a parent in another process that is probably traced too (remote_parents.h).
+  // After this time, traces are also given up that began before the attach and lack other spans as well, and traces of
+  // which only linked spans have arrived.
   std::uint64_t long_grace_ns = 10'000'000'000;
 };
 
 enum class TraceEnd : std::uint8_t {
   finished,
-  late,        // spans of a trace that was handed over before
-  evicted,     // unfinished, and its memory was needed
-  unfinished,  // when the source ended, or because its beginning was not recorded
+  late,        // spans of a trace that was delivered before
+  evicted,     // incomplete, because its memory was needed
+  unfinished,  // incomplete at the end of the source, or its beginning was not recorded
 };
 
-// Entries given = outside + duplicates + over_limit + shared + held + handed_over, always. An entry is a span, event or
-// retry. Links of shared spans = joined + late + unknown + unwanted + over_limit + held.
+// It is always true that entries = outside + duplicates + over_limit + shared + held + handed_over. An entry is a span,
+// point event or retry. For the links of linked spans, all = joined + late + unknown + unwanted + over_limit + held.
 struct TraceCounts {
   std::uint64_t entries = 0;
-  std::uint64_t outside = 0;                                                // in no request
-  std::uint64_t duplicates = 0;                                             // spans that a process told of twice
-  std::uint64_t over_limit = 0;                                             // of a trace with too many
-  std::uint64_t handed_over = 0;                                            // entries of the traces below
-  std::uint64_t held = 0;                                                   // of traces that are not over
+  std::uint64_t outside = 0;                                                // entries in no request
+  std::uint64_t duplicates = 0;                                             // spans that a process emitted twice
+  std::uint64_t over_limit = 0;                                             // entries beyond a trace's limit
+  std::uint64_t handed_over = 0;                                            // entries of delivered traces
+  std::uint64_t held = 0;                                                   // entries of open traces
   std::uint64_t late = 0;                                                   // entries of `late_parts`
-  std::uint64_t finished = 0, late_parts = 0, evicted = 0, unfinished = 0;  // traces, by TraceEnd
-  std::uint64_t hurried = 0;    // of `finished`: before the grace time was over, because memory was needed
-  std::uint64_t conflicts = 0;  // spans of two processes with one id: both are shown
+  std::uint64_t finished = 0, late_parts = 0, evicted = 0, unfinished = 0;  // delivered traces by TraceEnd
+  std::uint64_t hurried = 0;  // part of `finished`: delivered before the grace time was over, because memory was needed
+  std::uint64_t conflicts = 0;  // spans of two processes with the same id; both are shown
   std::uint64_t circles = 0;    // spans that were their own ancestors
-  std::uint64_t shared = 0;     // entries of shared spans, which are no traces of their own
+  std::uint64_t shared = 0;     // linked spans and their events
   struct Links {
     std::uint64_t all = 0;
-    std::uint64_t joined = 0;      // to traces that were handed over with them
-    std::uint64_t late = 0;        // to traces that had been handed over before
-    std::uint64_t unknown = 0;     // to traces of which nothing came
-    std::uint64_t unwanted = 0;    // to traces that nobody wants
-    std::uint64_t over_limit = 0;  // for want of memory, or of too many kinds
-    std::uint64_t held = 0;        // to traces that are not over
+    std::uint64_t joined = 0;      // to traces that were delivered with the linked span
+    std::uint64_t late = 0;        // to traces that had already been delivered
+    std::uint64_t unknown = 0;     // to traces of which no entry arrived
+    std::uint64_t unwanted = 0;    // to traces that the filter removes
+    std::uint64_t over_limit = 0;  // not followed: no memory, or too many sums
+    std::uint64_t held = 0;        // to open traces
   } links;
 };
 
-// Valid during the call that hands it over.
+// Valid only during the call of `take`.
 struct AssembledTrace {
   const Trace& trace;
   const TraceLinks& links;
   TraceEnd end;
-  std::uint32_t marks;     // of all entries, those over the limit too
-  std::size_t over_limit;  // entries that are not here
+  std::uint32_t marks;     // bits of all entries, including those over the limit
+  std::size_t over_limit;  // number of entries that were not kept
   std::size_t over_limit_failed;
-  bool earlier_part_was_shown;  // of a late part
+  bool earlier_part_was_shown;  // for a late part
 };
 
 class TraceAssembler {
  public:
-  // What a caller wants to know of a trace is bits that it finds on its entries.
+  // Returns bits for an entry. The bits of all entries of a trace are combined in AssembledTrace::marks.
   using Mark = std::function<std::uint32_t(const Span&)>;
-  // Returns whether the trace was shown.
+  // Receives a trace. Returns whether the trace was shown.
   using Take = std::function<bool(const AssembledTrace&)>;
 
-  // Whether a trace that a shared span links to is wanted at all.
+  // Whether the filter may want the trace that a linked span links to.
   using Wants = std::function<bool(const TraceId&)>;
 
   TraceAssembler(const TraceLimits& limits, Mark mark, Take take, Wants wants = {});
@@ -94,15 +96,15 @@ class TraceAssembler {
   TraceAssembler(const TraceAssembler&) = delete;
   TraceAssembler& operator=(const TraceAssembler&) = delete;
 
-  // Gauges are no part of a trace: they are not counted.
+  // Adds an entry. Gauges belong to no trace and are not counted.
   void add(const Span& span);
-  // `now_ns` may be of any clock, and jump.
+  // Delivers the traces that are due. `now_ns` may be of any clock, and the clock may jump.
   void tick(std::uint64_t now_ns);
-  // There will be no more: hands over everything.
+  // Delivers all open traces, after the last entry.
   void finish();
 
   [[nodiscard]] const TraceCounts& counts() const { return counts_; }
-  // Those of which there are shared spans alone are none.
+  // The number of open traces, without those of which only linked spans have arrived.
   [[nodiscard]] std::size_t open_traces() const { return open_.size() - expected_.size(); }
   [[nodiscard]] std::size_t bytes() const;
 
@@ -141,14 +143,15 @@ class TraceAssembler {
   InternedTexts texts_;
   RemoteParents remote_parents_;
   const Process* last_process_ = nullptr;
-  // Each sorted by when something last came: waiting for the grace time, for the long one, and for more spans.
+  // Open traces, each list sorted by the time of the last entry. They wait for the short grace time (active), for the
+  // long one (patient), or for more spans (dormant).
   List active_, patient_, dormant_;
-  List expected_;  // of which there are shared spans alone, sorted by when one last came
+  List expected_;  // traces of which only linked spans have arrived, sorted likewise
   std::unordered_map<TraceId, List::iterator, HashId> open_;
-  std::unordered_map<TraceId, bool, HashId> remembered_;  // whether it was shown
+  std::unordered_map<TraceId, bool, HashId> remembered_;  // delivered traces, and whether they were shown
   std::deque<TraceId> remembered_order_;
   std::size_t bytes_ = 0;
-  std::uint64_t clock_ns_ = 0;  // goes on with tick(), and never back
+  std::uint64_t clock_ns_ = 0;  // advanced by tick(); never goes back
   std::uint64_t last_tick_ns_ = 0;
   TraceCounts counts_;
 };

@@ -13,8 +13,9 @@ TraceFilter::TraceFilter(const Filter& filter, bool early) : filter_(filter), fo
   by_request_.sample_one_in = filter.sample_one_in;
   by_process_.pids = filter.pids;
   by_process_.cgroup = filter.cgroup;
-  // The kernel sees what one thread hands over. A request's id, a sample and the duration of its outermost span tell of
-  // the whole; that there is no error, no such name, model or process tells of this thread's part alone.
+  // The kernel sees one batch of one thread. The id, the sample and the duration of the root span decide for the whole
+  // request. If a batch has no error, or no span of the name, model or process, other threads of the request may still
+  // have one.
   if (!early) {
     for_source_.pids.clear();
     for_source_.cgroup.clear();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which traces are wanted: a filter's conditions may be met by different spans of a trace, all of them must be by one.
+// Decides which traces are wanted. Different spans of a trace may satisfy different conditions of the filter, but each
+// condition must be satisfied by some span.
 #pragma once
 
 #include "model/filter.h"
@@ -11,18 +12,19 @@ namespace nopspan::collector {
 
 class TraceFilter {
  public:
-  // `early`: the source may leave out any part of a trace in which nothing is wanted.
+  // If `early`, the source may drop any part of a trace that contains nothing wanted.
   explicit TraceFilter(const Filter& filter, bool early = false);
 
-  // What decides for a whole trace by any of its spans: the request's id and the sample.
+  // Whether the trace may be wanted, by the conditions that any entry can decide for the whole trace: the request's id
+  // and the sample.
   [[nodiscard]] bool may_want(const Span& span) const { return by_request_.may_want_request_of(span); }
   [[nodiscard]] bool may_want(const TraceId& id) const { return by_request_.may_want(id); }
-  // The conditions that this entry meets, as bits.
+  // Returns the conditions that this entry satisfies, as bits.
   [[nodiscard]] std::uint32_t mark(const Span& span) const;
-  // Late parts: also when the earlier one was wanted.
+  // Whether the trace is wanted. A late part is also wanted if the earlier part was shown.
   [[nodiscard]] bool wants(const AssembledTrace& trace) const;
 
-  // What the source may filter by: unless `early`, what leaves out whole traces only.
+  // The filter for the source. Unless `early`, it removes whole traces only.
   [[nodiscard]] const Filter& for_source() const { return for_source_; }
 
  private:

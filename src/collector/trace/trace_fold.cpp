@@ -10,10 +10,10 @@ namespace {
 
 struct Group {
   std::size_t count = 0, shown = 0;
-  std::size_t item = SIZE_MAX;  // that stands for the others
+  std::size_t item = SIZE_MAX;  // index of the item into which siblings are folded
 };
 
-// Each of them as far as they were kept, and the rest as one.
+// If `all`, adds an item for each linked span that was kept, and one for the rest. Otherwise adds one item for all.
 void add_shared(const SharedSpans& shared, bool all, std::vector<TreeItem>& items) {
   TreeItem item{TraceLinks::kNone};
   item.shared = &shared;
@@ -89,7 +89,7 @@ std::vector<TreeItem> TraceFold::items(std::uint32_t first, bool all) const {
     }
     Group& group = groups[key_of(i)];
     const std::size_t shown_apart = group.count <= kShownSiblings || one.failed ? kShownSiblings : 0;
-    // One more is shown rather than folded alone.
+    // If only one sibling is left, it is shown instead of a fold of one.
     if (group.shown < shown_apart || group.count == group.shown + 1) {
       ++group.shown;
       items.push_back(one);

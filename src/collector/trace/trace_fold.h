@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is shown of a node's children: each, or many of one name as one.
+// Selects what the tree shows of a node's children: each child, or many of the same name as one item.
 #pragma once
 
 #include "trace/shared_spans.h"
@@ -12,41 +12,42 @@
 
 namespace nopspan::collector {
 
-// More siblings of one name than this are folded. Of those in which something failed as many are shown.
+// If more than this many siblings have the same name, they are folded. This many of the failed ones are shown by
+// themselves.
 inline constexpr std::size_t kShownSiblings = 5;
 
-// A node, or several siblings; or spans that other requests share.
+// A node, several siblings folded into one, or linked spans.
 struct TreeItem {
-  std::uint32_t node;        // the first of them; kNone: shared ones
-  std::uint64_t count = 1;   // more: folded
-  std::uint64_t inside = 0;  // spans below them
-  bool failed = false;       // in each of them something did
+  std::uint32_t node;        // the first of the siblings; kNone: linked spans
+  std::uint64_t count = 1;   // more than 1: folded
+  std::uint64_t inside = 0;  // number of spans below them
+  bool failed = false;       // each of them, or a span below it, failed
   std::uint64_t sum_ns = 0, longest_ns = 0;
   std::uint64_t start_unix_ns = 0, end_unix_ns = 0;
   const SharedSpans* shared = nullptr;
-  const SharedSpan* one = nullptr;  // of those
+  const SharedSpan* one = nullptr;  // one of `shared`, if it is shown by itself
 };
 
 class TraceFold {
  public:
   TraceFold(const Trace& trace, const TraceLinks& links);
 
-  // Of what is below a node, in order: its children, and the shared spans that link to it. kNone: the outermost, and
-  // what links to none that is here.
+  // The items below a node, in order: its children, and the linked spans that link to it. For kNone: the tops, and the
+  // linked spans whose span is not in the trace.
   [[nodiscard]] std::vector<TreeItem> items_below(std::uint32_t node, bool all) const;
 
  private:
   struct Below {
-    std::uint32_t spans = 0;  // itself not counted
-    bool failed = false;      // itself counted
+    std::uint32_t spans = 0;  // without the node itself
+    bool failed = false;      // including the node itself
   };
 
-  // Of a node and its siblings that follow.
+  // The items for the node `first` and the siblings after it.
   [[nodiscard]] std::vector<TreeItem> items(std::uint32_t first, bool all) const;
 
   const TraceLinks& links_;
   std::vector<Below> below_;
-  std::multimap<std::uint32_t, const SharedSpans*> shared_;  // by the node that they link to
+  std::multimap<std::uint32_t, const SharedSpans*> shared_;  // linked spans by the node that they link to
 };
 
 }  // namespace nopspan::collector

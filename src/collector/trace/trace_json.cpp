@@ -39,7 +39,7 @@ Json span_json(const Span& span, const TraceEntry& entry, Top top) {
   return json;
 }
 
-// An event or a retry.
+// A point event or a retry.
 Json point_json(const Span& point, const TraceEntry& entry) {
   Json json = {{"type", point.kind == Kind::retry ? "retry" : "event"}};
   add_facts(json, point);
@@ -72,10 +72,10 @@ nlohmann::ordered_json to_json(const AssembledTrace& assembled) {
   const Trace& trace = assembled.trace;
   const TraceLinks& links = assembled.links;
   Json spans = Json::array();
-  Json events = Json::array();  // whose span is not here
+  Json events = Json::array();  // events whose span is not in the trace
   std::size_t failed = 0;
   constexpr std::size_t kNowhere = SIZE_MAX;
-  std::vector<std::size_t> place(links.nodes().size(), kNowhere);  // of a node in `spans`
+  std::vector<std::size_t> place(links.nodes().size(), kNowhere);  // index in `spans` of each node
   for (const std::uint32_t i : links.preorder()) {
     const TraceLinks::Node& node = links.nodes()[i];
     const Span span = trace.view(*node.entry);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A trace, and what became of all traces, as JSON for programs. docs/trace.md says what the fields mean.
+// A trace, and the counts of all traces, as JSON. docs/trace.md describes the fields.
 #pragma once
 
 #include "trace/trace_assembler.h"
@@ -8,7 +8,7 @@
 
 namespace nopspan::collector {
 
-// {"type": "trace", …, "spans": [{…}, …]}: spans flat, each behind its parent.
+// {"type": "trace", …, "spans": [{…}, …]}. The spans are a flat list, each after its parent.
 nlohmann::ordered_json to_json(const AssembledTrace& assembled);
 nlohmann::ordered_json to_json(const TraceCounts& counts);
 

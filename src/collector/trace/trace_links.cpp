@@ -11,7 +11,7 @@ namespace nopspan::collector {
 TraceLinks::TraceLinks(const Trace& trace) {
   std::vector<const TraceEntry*> entries = trace.entries();
   leave_out_duplicates(entries);
-  // Those that begin at once stay as they came, spans before what is in them.
+  // Sorted by start. With equal starts, spans come before events, and otherwise the order of arrival is kept.
   std::stable_sort(entries.begin(), entries.end(), [](const TraceEntry* a, const TraceEntry* b) {
     return std::tuple(a->start_unix_ns, !a->is_span()) < std::tuple(b->start_unix_ns, !b->is_span());
   });
@@ -44,7 +44,8 @@ void TraceLinks::leave_out_duplicates(std::vector<const TraceEntry*>& entries) {
   if (duplicates_ > 0) entries.erase(std::remove(entries.begin(), entries.end(), nullptr), entries.end());
 }
 
-// The span of this id: that of the process itself, or preferably of another, which is where a remote parent is.
+// Finds the span with this id. If several processes have one, the span of `process` is returned, or with `prefer_other`
+// that of another process, because a remote parent is in another one.
 std::uint32_t TraceLinks::find(std::uint64_t span_id, std::uint32_t process, bool prefer_other) const {
   const auto first = std::lower_bound(ids_.begin(), ids_.end(), span_id,
                                       [](const Id& id, std::uint64_t wanted) { return id.span_id < wanted; });
@@ -73,12 +74,13 @@ void TraceLinks::find_parents() {
                : entry.has(NOPSPAN_FLAG_ORPHAN) ? Top::orphan
                : above == 0                     ? Top::root
                                                 : Top::missing;
-    // An event in a context that came from elsewhere has no root here.
+    // An event without a root id is in a context from another process, so no span of this process is missing.
     if (node.top == Top::missing && (entry.is_span() || entry.root_id != 0)) awaits_spans_ = true;
   }
 }
 
-// Each node is walked over once: up to one that is known to lead to a top, or to one of the same walk, a circle.
+// Each node is visited once. A walk upwards ends at a top, at a node that an earlier walk has visited, or at a node of
+// the same walk, which is then part of a circle.
 void TraceLinks::cut_circles() {
   std::vector<std::uint32_t> walk_of(nodes_.size(), kNone);
   for (std::uint32_t start = 0; start < nodes_.size(); ++start) {
@@ -91,7 +93,7 @@ void TraceLinks::cut_circles() {
   }
 }
 
-// The first of a circle to have begun is taken for the outermost.
+// The node of the circle with the earliest start becomes its top.
 void TraceLinks::cut_circle_of(std::uint32_t node) {
   std::uint32_t first = node;
   for (std::uint32_t at = nodes_[node].parent; at != node; at = nodes_[at].parent) first = std::min(first, at);
@@ -101,7 +103,7 @@ void TraceLinks::cut_circle_of(std::uint32_t node) {
 }
 
 void TraceLinks::join() {
-  // From the last to the first, each before the siblings that it has so far: no list of last children is needed.
+  // From the last node to the first, each inserted before its siblings, so no list of last children is needed.
   for (auto i = static_cast<std::uint32_t>(nodes_.size()); i-- > 0;) {
     Node& node = nodes_[i];
     std::uint32_t& first = node.parent == kNone ? first_top_ : nodes_[node.parent].first_child;

@@ -19,7 +19,7 @@
 namespace nopspan::collector {
 namespace {
 
-// Deeper levels are not indented any further: 10^5 of them would be lines of 300 KB.
+// Deeper levels are not indented further, because 10^5 levels would make lines of 300 KB.
 constexpr std::size_t kMaxLevels = 24;
 constexpr std::size_t kMostOfAName = 64;
 constexpr std::size_t kDurationColumns = 8, kOffsetColumns = 9;
@@ -48,7 +48,7 @@ class Tree {
   std::string text();
 
  private:
-  // Siblings, and which comes next.
+  // Siblings and the index of the next one.
   struct Level {
     std::vector<TreeItem> items;
     std::size_t next = 0;
@@ -85,7 +85,7 @@ class Tree {
   const Drawing& draw_;
   TraceFold fold_;
   std::size_t bar_columns_;
-  std::uint64_t begin_ = 0, low_ = 0, high_ = 0;  // what offsets count from, and the bar's ends
+  std::uint64_t begin_ = 0, low_ = 0, high_ = 0;  // the zero of offsets, and the ends of the bar
   StyledLine line_;
   std::string text_;
 };
@@ -113,7 +113,7 @@ Tree::Tree(const AssembledTrace& trace, const TreeStyle& style)
 
 std::string Tree::text() {
   add_header();
-  // No recursion: a trace may be as deep as it has spans.
+  // Without recursion, because a trace may be as deep as it has spans.
   std::vector<Level> levels;
   levels.push_back({fold_.items_below(TraceLinks::kNone, style_.all_spans)});
   while (!levels.empty()) {
@@ -164,7 +164,7 @@ void Tree::add_header() {
   end_line();
 }
 
-// In the order in which the tree shows them.
+// Adds the processes in the order in which the tree shows them.
 void Tree::add_processes() {
   constexpr std::size_t kShown = 6;
   const auto& processes = trace_.processes();
@@ -181,7 +181,7 @@ void Tree::add_processes() {
   if (processes.size() > kShown) line_.add(" and " + std::to_string(processes.size() - kShown) + " more");
 }
 
-// What is not shown.
+// Adds the counts of entries that are not shown.
 void Tree::add_rest() {
   const auto add = [&](const std::string& what) {
     line_.add(std::string(kDurationColumns + 1, ' ') + what, Style::yellow);
@@ -226,7 +226,7 @@ void Tree::add_bar(const TreeItem& item) {
   };
   const double from = column_of(item.start_unix_ns);
   const double to = column_of(item.end_unix_ns);
-  // What is shorter than a column has its mark in the column where it begins.
+  // A span that is shorter than a column gets a mark in the column of its start.
   const auto first = std::min(static_cast<std::size_t>(from), bar_columns_ - 1);
   const bool is_short = to - from < 0.5;
   const std::size_t end =
@@ -336,12 +336,12 @@ void Tree::add_measures(const Span& span) {
   if (span.has_first_token) line_.add("  first " + duration_text(span.first_token_ns));
 }
 
-// The process and thread, where they are others than the parent's.
+// Adds the process and thread if they differ from the parent's.
 void Tree::add_place(const TraceLinks::Node& node, const Span& span) {
   const TraceEntry* parent = node.parent == TraceLinks::kNone ? nullptr : links_.nodes()[node.parent].entry;
   if (parent == nullptr || parent->process != node.entry->process) {
     line_.add("  " + name_of(**span.process), Style::cyan);
-    // The first thread's number is the process's own.
+    // The id of the first thread is the pid, so it is not shown.
     const Process& process = **span.process;
     if (span.thread_id != process.namespace_pid && span.thread_id != process.pid) {
       line_.add(" thread " + std::to_string(span.thread_id), Style::dim);

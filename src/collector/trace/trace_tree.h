@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A trace as a tree, for people.
+// Prints a trace as a tree.
 #pragma once
 
 #include "trace/trace_assembler.h"
@@ -12,14 +12,14 @@ namespace nopspan::collector {
 struct TreeStyle {
   bool utf8 = true;
   bool color = false;
-  bool all_spans = false;  // do not fold siblings of one name, nor shared spans
-  std::size_t width = 0;   // of the terminal; 0: lines are as long as they get
+  bool all_spans = false;  // do not fold siblings of the same name or linked spans
+  std::size_t width = 0;   // columns of the terminal; 0: no limit
 };
 
-// A header line (request, wall time, duration, spans, errors, processes), then a line for each span, event and retry:
-// duration, offset from the trace's start, a bar of where it lies in the trace, and the tree with what is known of it.
-// Many siblings of one name are one line, unless they failed. So are the spans that it shares with other requests,
-// below the span that they link to.
+// Returns a header line (request, wall time, duration, spans, errors, processes) and a line for each span, point event
+// and retry. A line has the duration, the offset from the trace's start, a bar that shows the position in the trace,
+// and the tree with the entry's details. Many siblings of the same name share one line, unless they failed. Linked
+// spans are shown in one line below the span that they link to.
 std::string trace_text(const AssembledTrace& trace, const TreeStyle& style);
 
 }  // namespace nopspan::collector
