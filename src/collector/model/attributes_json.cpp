@@ -21,10 +21,10 @@ Json real_json(double value) {
   return value;
 }
 
-// What read_attribute() and read_value() have read is nested no deeper than protobuf's decoders go, so that the
-// recursion here is bounded, and all that is in it can be read.
+// read_attribute() and read_value() reject values that are nested deeper than protobuf's decoders allow. The recursion
+// is therefore bounded, and every nested item can be read.
 Json value_json(const Attribute& attribute) {
-  constexpr unsigned kItems = 1;  // of an ArrayValue or KeyValueList
+  constexpr unsigned kItems = 1;  // the field of the items in ArrayValue and KeyValueList
   switch (attribute.type) {
     case Attribute::Type::none:
       return nullptr;

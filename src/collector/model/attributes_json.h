@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attributes as JSON: what a probe carries as protobuf bytes of OTLP, decoded.
+// Converts attributes to JSON. Probes carry attributes as protobuf bytes of OTLP.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -8,10 +8,12 @@
 
 namespace nopspan::collector {
 
-// `bytes` are fields of the number `field`, each a KeyValue (otlp_attributes.h). Returns an object: strings, booleans
-// and numbers are what they are in JSON, lists arrays, maps objects; a value that is none is null, bytes are their
-// hexadecimal digits, and a number that JSON does not have is its name ("NaN", "Infinity", "-Infinity", as in
-// protobuf's JSON). Of a key that comes twice the first counts. What cannot be read is left out, and sets `malformed`.
+// `bytes` is a sequence of fields with the number `field`, each a KeyValue (otlp_attributes.h). Returns an object.
+// - Strings, booleans and numbers stay what they are, lists become arrays, and maps become objects.
+// - An empty value becomes null, and bytes become hexadecimal digits.
+// - Numbers that JSON does not have become strings, as in protobuf's JSON: "NaN", "Infinity", "-Infinity".
+// - If a key occurs twice, the first value is used.
+// - Fields that cannot be read are left out, and `malformed` is set.
 nlohmann::ordered_json attributes_json(std::string_view bytes, unsigned field, bool& malformed);
 
 }  // namespace nopspan::collector

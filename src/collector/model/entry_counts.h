@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Counts entries by their kind.
 #pragma once
 
 #include "model/span.h"
@@ -10,7 +11,6 @@
 
 namespace nopspan::collector {
 
-// Entries by their kind.
 struct EntryCounts {
   static constexpr std::array<const char*, 4> kOne = {"span", "event", "retry", "gauge"};
   static constexpr std::array<const char*, 4> kMany = {"spans", "events", "retries", "gauges"};
@@ -23,7 +23,7 @@ struct EntryCounts {
     return *this;
   }
   [[nodiscard]] std::uint64_t all() const { return by_kind[0] + by_kind[1] + by_kind[2] + by_kind[3]; }
-  // "5 spans, 1 event"; spans also if there are none.
+  // "5 spans, 1 event". Spans are included even if there are none.
   [[nodiscard]] std::string text() const {
     std::string text;
     for (std::size_t i = 0; i < by_kind.size(); ++i) {

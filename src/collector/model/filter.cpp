@@ -11,7 +11,7 @@
 namespace nopspan::collector {
 namespace {
 
-// "/sys/fs/cgroup/system.slice/" and "system.slice" are "/system.slice", as /proc/PID/cgroup has it.
+// Turns "/sys/fs/cgroup/system.slice/" and "system.slice" into "/system.slice", the form of /proc/PID/cgroup.
 std::string hierarchy_path(std::string_view given) {
   constexpr std::string_view kMount = "/sys/fs/cgroup";
   if (given.starts_with(kMount)) given.remove_prefix(kMount.size());

@@ -53,7 +53,7 @@ constexpr ProcessText kProcessTexts[] = {
     {"command", &Process::command}, {"cgroup", &Process::cgroup}, {"container", &Process::container},
     {"library", &Process::library}, {"host", &Process::host},
 };
-constexpr std::size_t kMostProcesses = 5;  // in text
+constexpr std::size_t kMostProcesses = 5;  // in worst_text()
 
 std::string spans_text(std::uint64_t count) { return std::to_string(count) + (count == 1 ? " entry" : " entries"); }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What became of every entry that processes emitted: nothing is lost without a count.
+// Accounts for every entry that processes emitted. No entry is lost without being counted.
 #pragma once
 
 #include "model/span.h"
@@ -15,20 +15,20 @@
 
 namespace nopspan::collector {
 
-// Entries (spans, events, retries, gauges). emitted = the sum of all others but held_by_killed and estimated, and
-// closes exactly unless processes were killed where the kernel does not let their last buffer be read.
+// Counts of entries (spans, events, retries, gauges). `emitted` is the sum of all others except `held_by_killed`. The
+// sum is exact unless processes were killed and the kernel does not let their last buffers be read.
 struct Counts {
-  std::uint64_t emitted = 0;         // from the sequences that processes number their entries by
-  std::uint64_t delivered = 0;       // given to the command
-  std::uint64_t filtered = 0;        // left out as the filter says, in the kernel or here
-  std::uint64_t ring_full = 0;       // no room in the ring buffer: a larger --buffer, or a filter
-  std::uint64_t unreadable = 0;      // the kernel could not read them: a page was not in memory
-  std::uint64_t too_large = 0;       // a batch over the largest size class
-  std::uint64_t malformed = 0;       // no entries as the ABI has them: a hostile or broken process
+  std::uint64_t emitted = 0;         // from the sequence numbers that threads give to their entries
+  std::uint64_t delivered = 0;       // delivered to the command
+  std::uint64_t filtered = 0;        // removed by the filter, in the kernel or here
+  std::uint64_t ring_full = 0;       // no room in the ring buffer; a larger --buffer or a filter helps
+  std::uint64_t unreadable = 0;      // the kernel could not read them, because a page was not in memory
+  std::uint64_t too_large = 0;       // batches beyond the largest size class
+  std::uint64_t malformed = 0;       // invalid by the ABI, from a hostile or broken process
   std::uint64_t missed = 0;          // the kernel did not run the program for a hit
-  std::uint64_t discarded = 0;       // by the library, because nobody listened any more
-  std::uint64_t export_dropped = 0;  // delivered here, and then lost by the command: disk full, receiver down
-  std::uint64_t held_by_killed = 0;  // at most so many more were in buffers of killed processes; not in emitted
+  std::uint64_t discarded = 0;       // by the library, because no tracer can get them
+  std::uint64_t export_dropped = 0;  // delivered, and then lost by the command: disk full, receiver down
+  std::uint64_t held_by_killed = 0;  // upper bound of further entries in buffers of killed processes; not in `emitted`
 
   [[nodiscard]] std::uint64_t lost() const {
     return ring_full + unreadable + too_large + malformed + missed + discarded + export_dropped;
@@ -46,34 +46,38 @@ struct ProcessLedger {
 };
 
 struct Ledger {
-  std::vector<ProcessLedger> processes;  // those that ended too, up to a bound: the rest are in `others`
+  std::vector<ProcessLedger> processes;  // includes ended processes up to a limit; the rest is in `others`
   Counts others;
   std::uint64_t others_processes = 0;
   Counts total;
 
-  // What of the total no process in the list has: `others`, unless the total says more.
+  // The part of the total that no listed process has: `others`, or more if the total is larger than that.
   [[nodiscard]] Counts rest() const;
-  // Counts delivered entries as something else, in the total too. A process that is not in the list is in `others`.
+  // Moves delivered entries to another count, in the total too. For a process that is not in the list, `others` is
+  // changed.
   void move_delivered(const ProcessPointer& process, std::uint64_t Counts::*to, std::uint64_t entries);
 };
 
-// A ledger that is added up process by process. What has the same pid, start and host is one process.
+// Adds up ledgers, process by process. The same pid, start and host mean the same process.
 class LedgerSum {
  public:
   static constexpr std::size_t kMostProcesses = 16384;
   explicit LedgerSum(std::size_t most_processes = kMostProcesses) : most_processes_(most_processes) {}
 
-  // The process's counts, valid as long as this is; the others' if it finds no room or is null.
+  // The counts of a process, or of the others if it is null or there is no room for it. Valid as long as this object
+  // exists.
   Counts& of(const ProcessPointer& process);
-  // A process whose start its ledger does not know stays apart: another ledger's of that pid may be another.
+  // A process without a known start gets a row of its own, because the same pid in another ledger may be another
+  // process.
   void add(const Ledger& ledger);
 
   [[nodiscard]] Counts total() const;
-  // Processes of which there is no entry are left out.
+  // Processes without entries are left out.
   [[nodiscard]] Ledger ledger() const;
 
  private:
-  using Key = std::tuple<std::string, std::uint32_t, std::uint64_t, std::uint64_t>;  // host, pid, start, and a number
+  using Key = std::tuple<std::string, std::uint32_t, std::uint64_t,
+                         std::uint64_t>;  // host, pid, start, and a number that separates processes without a start
   ProcessLedger* find_or_add(const ProcessPointer& process, std::uint64_t number);
 
   std::size_t most_processes_;
@@ -87,15 +91,17 @@ class LedgerSum {
 nlohmann::ordered_json to_json(const Counts& counts);
 // {"total": {…}, "processes": [{"pid": …, "command": …, …}]}
 nlohmann::ordered_json to_json(const Ledger& ledger);
-// The ledger that to_json() wrote; of other JSON what there is of it.
+// Reads a ledger that to_json() wrote. Missing parts of other JSON stay empty.
 Ledger ledger_of(const nlohmann::ordered_json& json);
-// The same; throws Failure with kUsageError if it is nothing that to_json() made, or its processes are not its total.
+// The same, with checks. Throws Failure with kUsageError if to_json() cannot have written it, or if its processes do
+// not add up to its total.
 Ledger whole_ledger_of(const nlohmann::ordered_json& json);
-// One or a few lines for people, as commands print on stderr when they end: what was delivered, and what was lost why.
+// A few lines for people, which commands print to stderr when they end: the number of delivered entries, and the losses
+// by reason.
 std::string to_text(const Ledger& ledger);
 // "2 processes".
 std::string processes_text(const Ledger& ledger);
-// A line with the processes that lost most; "" if none has or it was the only one.
+// A line with the processes that lost most; "" if none lost entries, or if there is only one process.
 std::string worst_text(const Ledger& ledger);
 
 }  // namespace nopspan::collector

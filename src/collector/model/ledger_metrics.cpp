@@ -31,7 +31,7 @@ constexpr Family kFamilies[] = {
      "At most so many entries more were in buffers of killed processes; not among those emitted.",
      &Counts::held_by_killed},
 };
-// The reasons are what the ledger calls them in JSON.
+// The reasons have the names of the ledger's JSON.
 constexpr Family kLost = {
     "nopspan_entries_lost_total",
     "Entries that did not come, by reason. ring_full: a larger --buffer or a filter helps; export_dropped: they came, "
@@ -119,7 +119,8 @@ bool LedgerMetrics::has_row(const ProcessPointer& process) const {
 std::string LedgerMetrics::text(const Ledger& ledger, std::uint64_t failed_writes) {
   choose_rows(ledger);
   const Labels others = {"other", "other"};
-  // By labels: of two processes that had the same pid there is one row, because labels must differ.
+  // Rows are keyed by their labels, because labels must be unique. Two processes that had the same pid and command
+  // share one row.
   Rows rows = {{others, ledger.others}};
   for (const auto& [process, counts] : ledger.processes) {
     rows[has_row(process) ? Labels(std::to_string(process->pid), printable(process->command, kMostCommand)) : others] +=

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A ledger as metrics, in Prometheus' text form.
+// Formats a ledger as metrics in Prometheus' text format.
 #pragma once
 
 #include "model/ledger.h"
@@ -14,13 +14,14 @@ namespace nopspan::collector {
 
 class LedgerMetrics {
  public:
-  // So many processes have rows of their own, and one row has all others: metrics cost their readers by the row.
+  // The number of processes with a row of their own. All others share one row, because each row costs the readers of
+  // metrics.
   static constexpr std::size_t kMostProcesses = 100;
 
-  // Of the kernel's ring buffer; 0: there is none.
+  // The size of the kernel's ring buffer; 0 if there is none.
   explicit LedgerMetrics(std::uint64_t buffer_bytes) : buffer_bytes_(buffer_bytes) {}
 
-  // `failed_writes`: how often the text could not be written before.
+  // `failed_writes`: how many times writing the text has failed so far.
   std::string text(const Ledger& ledger, std::uint64_t failed_writes);
 
  private:
@@ -30,7 +31,8 @@ class LedgerMetrics {
   [[nodiscard]] bool has_row(const ProcessPointer& process) const;
 
   std::uint64_t buffer_bytes_;
-  // Of the ledger's processes. One that was among the others stays there: else their counters would go back.
+  // Whether each of the ledger's processes has a row. A process without one never gets one later, because the counters
+  // of the shared row would decrease.
   std::map<ProcessKey, bool> has_row_;
 };
 

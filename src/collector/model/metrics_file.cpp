@@ -21,7 +21,7 @@ namespace {
 
 constexpr std::chrono::seconds kInterval(10);
 
-// 0, or errno.
+// Returns 0 or an errno value.
 int write_all(int fd, std::string_view text) {
   while (!text.empty()) {
     const ssize_t written = ::write(fd, text.data(), text.size());
@@ -31,10 +31,10 @@ int write_all(int fd, std::string_view text) {
   return 0;
 }
 
-// Puts another file in the place of `path`. 0, or errno.
+// Replaces `path` by a new file with `text`. Returns 0 or an errno value.
 int replace(const std::string& path, const std::string& text) {
   const std::string next = path + ".new";
-  ::unlink(next.c_str());  // of one that was killed
+  ::unlink(next.c_str());  // left over from a killed process
   const OpenFile file(::open(next.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (!file) return errno;
   int error = write_all(file.get(), text);
@@ -43,7 +43,7 @@ int replace(const std::string& path, const std::string& text) {
   return error;
 }
 
-// What is there and no file (/dev/null, a folder) must not be replaced by one.
+// An existing /dev/null or folder must not be replaced by a file.
 bool is_replaceable(const std::string& path) {
   struct stat facts = {};
   return ::stat(path.c_str(), &facts) != 0 || S_ISREG(facts.st_mode);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// --metrics FILE: the ledger while a command runs, for the textfile collector of Prometheus' node_exporter.
+// Writes the ledger to --metrics FILE while a command runs, for the textfile collector of Prometheus' node_exporter.
 #pragma once
 
 #include "model/ledger_metrics.h"
@@ -15,12 +15,13 @@ namespace nopspan::collector {
 
 class MetricsFile {
  public:
-  // Writes a first one, of nothing yet. Throws Failure with kUsageError if it cannot. No path: nothing is ever written.
+  // Writes an empty ledger first. Throws Failure with kUsageError if that fails. If `path` is empty, nothing is ever
+  // written.
   MetricsFile(std::string path, std::uint64_t buffer_bytes);
 
-  // Who reads it sees the text before or this one, and never a part. What fails is told of once, and counted.
+  // Replaces the file atomically. Failures are counted; the first one is printed to stderr.
   void write(const Ledger& ledger);
-  // Every ten seconds.
+  // Writes if 10 s have passed since the last write.
   void write_if_due(const std::function<Ledger()>& ledger);
 
  private:
@@ -32,7 +33,7 @@ class MetricsFile {
   std::uint64_t failed_ = 0;
 };
 
-// Tells of a ledger while a source runs.
+// Writes the ledger to the file while a source runs.
 class Metered : public Sink {
  public:
   Metered(Sink& sink, MetricsFile& file, std::function<Ledger()> ledger)

@@ -13,8 +13,8 @@ namespace {
 
 using Wire = protozero::pbf_wire_type;
 
-// Protobuf's decoders refuse a message that is nested deeper than 100. A KeyValue is the fifth from outside in spans
-// and log records, the seventh in metrics.
+// Protobuf's decoders reject messages that are nested deeper than 100 levels. A KeyValue is at level 5 in spans and log
+// records, and at level 7 in metrics.
 constexpr unsigned kMostNested = 100 - 7;
 
 bool is_valid_value(std::string_view any_value, unsigned depth, Attribute* value);
@@ -24,7 +24,7 @@ bool is_valid_key_value(std::string_view bytes, unsigned depth, Attribute* attri
   protozero::pbf_reader reader(bytes.data(), bytes.size());
   while (reader.next()) {
     if (reader.wire_type() != Wire::length_delimited) return false;
-    const auto tag = reader.tag();  // protozero's debug build forgets it with the reading
+    const auto tag = reader.tag();  // read it before the value: protozero's debug build forgets it after that
     const std::string_view part = view_of(reader);
     if (tag == 1) {
       if (!is_utf8(part)) return false;
@@ -36,7 +36,7 @@ bool is_valid_key_value(std::string_view bytes, unsigned depth, Attribute* attri
   return true;
 }
 
-// An ArrayValue, or a KeyValueList: both have their items in field 1.
+// The items of an ArrayValue or a KeyValueList. Both have them in field 1.
 bool are_valid_items(std::string_view bytes, bool are_key_values, unsigned depth) {
   if (depth > kMostNested) return false;
   protozero::pbf_reader reader(bytes.data(), bytes.size());
@@ -65,7 +65,7 @@ bool is_valid_value(std::string_view any_value, unsigned depth, Attribute* value
         break;
       case protozero::tag_and_type(2, Wire::varint):
         out.type = Type::boolean;
-        out.integer = reader.get_uint64() != 0 ? 1 : 0;  // get_bool() reads a byte that may not be there
+        out.integer = reader.get_uint64() != 0 ? 1 : 0;  // not get_bool(), which may read beyond the end
         break;
       case protozero::tag_and_type(3, Wire::varint):
         out.type = Type::integer;
@@ -94,10 +94,10 @@ bool is_valid_value(std::string_view any_value, unsigned depth, Attribute* value
 
 std::size_t varint_bytes(std::uint64_t value) { return static_cast<std::size_t>(protozero::length_of_varint(value)); }
 
-// A varint into `at`; returns its end. There must be room.
+// Writes a varint to `at` and returns its end. The caller provides the room.
 char* put_varint(char* at, std::uint64_t value) { return at + protozero::add_varint_to_buffer(at, value); }
 
-// A KeyValue up to where the value's own bytes begin: tag, length, key, and the tag and length of the AnyValue.
+// Appends a KeyValue up to the value's own bytes: tag, length, key, and the tag and length of the AnyValue.
 void append_key(std::string& out, unsigned field, std::string_view key, std::size_t value_bytes) {
   const std::size_t key_value_bytes =
       1 + varint_bytes(key.size()) + key.size() + 1 + varint_bytes(value_bytes) + value_bytes;

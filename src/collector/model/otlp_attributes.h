@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attributes as OTLP has them: protobuf KeyValues, one after the other, each with the tag of the field that it is in.
+// Reads and writes OTLP attributes: a sequence of protobuf KeyValues, each with the tag of the field that it is in.
 #pragma once
 
 #include <protozero/pbf_reader.hpp>
@@ -10,11 +10,11 @@
 
 namespace nopspan::collector {
 
-// Fields of the messages in which KeyValues are.
+// The numbers of the fields that have KeyValues.
 inline constexpr unsigned kSpanAttributes = 9, kEventAttributes = 3, kLogAttributes = 6, kPointAttributes = 7;
 inline constexpr unsigned kResourceAttributes = 1, kScopeAttributes = 3;
 
-// The bytes of a field that is a message, a text or bytes.
+// The bytes of a field that is a message, a string or bytes.
 inline std::string_view view_of(protozero::pbf_reader& reader) {
   const protozero::data_view view = reader.get_view();
   return {view.data(), view.size()};
@@ -25,19 +25,19 @@ struct Attribute {
 
   std::string_view key;
   Type type = Type::none;
-  std::string_view text;  // of a list or map its message
+  std::string_view text;  // for a list or map the bytes of its message
   std::int64_t integer = 0;
   double real = 0;
 };
 
-// The attribute that a KeyValue's bytes are. False if they are none that every receiver would take: wrong protobuf,
-// text that is not UTF-8, or deeper than protobuf's decoders go.
+// Reads a KeyValue. Returns false if some receivers would reject it: malformed protobuf, text that is not UTF-8, or
+// nested deeper than protobuf's decoders allow.
 bool read_attribute(std::string_view key_value, Attribute& attribute);
-// An AnyValue's: all but the key.
+// Reads an AnyValue, so everything except the key.
 bool read_value(std::string_view any_value, Attribute& value);
 
-// Calls `each(key_value, whole)` for each field of number `field` in a run of such; `whole` is with its tag and length.
-// False where it meets something else; what comes before it has been given.
+// Calls `each(key_value, whole)` for each field with the number `field`; `whole` includes tag and length. Returns false
+// at the first field that is something else. The fields before it have been passed to `each`.
 template <class Each>
 bool for_each_key_value(std::string_view run, unsigned field, const Each& each) {
   try {
@@ -56,12 +56,12 @@ bool for_each_key_value(std::string_view run, unsigned field, const Each& each) 
   return true;
 }
 
-// Append a message's parts. Text that is not UTF-8 is mended.
+// These append the parts of a message. In texts, "?" replaces bytes that are not UTF-8.
 void append_varint(std::string& out, unsigned field, std::uint64_t value);
 void append_fixed32(std::string& out, unsigned field, std::uint32_t value);
 void append_fixed64(std::string& out, unsigned field, std::uint64_t value);
 void append_bytes(std::string& out, unsigned field, std::string_view bytes);
-// What comes before `bytes` bytes that the caller appends.
+// Appends the tag and the length of a field whose `bytes` bytes the caller appends next.
 void append_length(std::string& out, unsigned field, std::size_t bytes);
 void append_text(std::string& out, unsigned field, std::string_view text);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether the clients of a process are processes that are seen here too: learnt from the traces that were seen whole.
+// Learns from complete traces whether the clients of a process are processes that are traced here too.
 #pragma once
 
 #include "model/span.h"
@@ -11,19 +11,20 @@
 
 namespace nopspan::collector {
 
-// A server's span is at hand as soon as it has ended, its client's when that has: for a retry this can be much later.
-// It is worth waiting for where it will come, and a delay for nothing where clients are on other hosts.
+// A server's span is available as soon as it has ended, but its client's span only when the client has ended. With
+// retries that can be much later. Waiting is useful if the client's span will arrive, and only a delay if the clients
+// are on other hosts.
 class RemoteParents {
  public:
-  // A process has spans.
+  // Records that a process has spans.
   void saw(const Process& process);
-  // A span of this process had a parent in another process, which was seen, or was not.
+  // Records whether the parent span, in another process, of a span of this process was seen.
   void learn(const Process& process, bool seen);
-  // Whether to wait for the parent of this process's span. Without experience: once.
+  // Whether to wait for the parent of this process's span. True for a process without experience.
   [[nodiscard]] bool may_come(const Process& process) const;
 
  private:
-  static constexpr std::size_t kMaxProcesses = 4096;  // more: all are forgotten
+  static constexpr std::size_t kMaxProcesses = 4096;  // beyond it all are forgotten
   using Key = std::tuple<std::uint32_t, std::uint64_t>;
   enum class Clients : std::uint8_t { unknown, unseen, seen };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a row of a table of spans stands for.
+// The key of a row in a table of spans.
 #pragma once
 
 #include "model/span.h"
@@ -15,24 +15,24 @@ namespace nopspan::collector {
 
 enum class Dimension : std::uint8_t { name, model, tenant, process, engine };
 inline constexpr std::size_t kDimensions = 5;
-using Grouping = std::vector<Dimension>;  // each at most once
+using Grouping = std::vector<Dimension>;  // each dimension at most once
 
 const char* name_of(Dimension dimension);
-// "name,model". Throws Failure with kUsageError.
+// Parses "name,model". Throws Failure with kUsageError.
 Grouping parse_grouping(const std::string& text);
 std::string to_text(const Grouping& by);
 
-// A key as a span has it: views, so that looking a row up allocates nothing. Longer texts are cut: two that differ only
-// behind kMostBytes have one row.
+// The key of a span, made of views, so that looking up a row allocates nothing. Longer texts are truncated: two texts
+// that differ only after kMostBytes share a row.
 struct RowKeyView {
   static constexpr std::size_t kMostBytes = 256;
 
-  // `name` stands in for the name of the span.
+  // `name` replaces the span's name.
   RowKeyView(const Grouping& by, const Span& span, std::string_view name);
 
   std::array<std::string_view, kDimensions> texts;
   std::size_t count;
-  std::uint64_t process = 0;  // the text of a process is not looked at
+  std::uint64_t process = 0;  // replaces the text of the dimension `process`
   std::size_t hash = 0;
 };
 
@@ -59,7 +59,7 @@ struct RowKeyEqual {
   bool operator()(const RowKey& a, const RowKeyView& b) const { return (*this)(b, a); }
 };
 
-// With its start a process has another number than a later one of the same pid.
+// A number for a process. It includes the start time, so a later process with the same pid has another number.
 std::uint64_t number_of(const Process& process);
 // "chat_server 1234"
 std::string process_text(const Process& process);

@@ -15,7 +15,7 @@ namespace nopspan::collector {
 void run_source(Source& source, Sink& sink, const SourceOptions& options, bool quiet) {
   Deadline until(options.duration_ns);
   source.run(sink, until);
-  if (until.is_over()) stopping = true;  // for who draws meanwhile
+  if (until.is_over()) stopping = true;  // for threads that draw meanwhile
   if (quiet) return;
   std::cout.flush();
   std::cerr << remark_text(source) << to_text(source.ledger());

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Runs a source for a command and reports its end.
 #pragma once
 
 #include "model/source.h"
@@ -11,10 +12,10 @@
 
 namespace nopspan::collector {
 
-// Runs the source until it ends, `stopping` (base/stopping.h) or --duration; then prints the ledger to stderr
-// (to_text), unless `quiet`.
+// Runs the source until it ends, `stopping` (base/stopping.h) is set, or --duration is over. Then prints the ledger to
+// stderr (to_text), unless `quiet`.
 void run_source(Source& source, Sink& sink, const SourceOptions& options, bool quiet = false);
-// Writes a text to stderr when the source is live: everything that ends from then on is reported.
+// Writes a text to stderr when the source is live. Every span that ends after that is reported.
 class Announced : public Sink {
  public:
   Announced(Sink& sink, std::string text) : sink_(sink), text_(std::move(text)) {}
@@ -26,10 +27,10 @@ class Announced : public Sink {
   std::string text_;
 };
 
-// The source's remark as a line for stderr; "" if it has none. What run_source() prints with the ledger.
+// The source's remark as a line for stderr; "" if it has none. run_source() prints it with the ledger.
 std::string remark_text(const Source& source);
 
-// "clock": {"error_ns": …, "changes": …} (ClockState), if the source has one.
+// Adds "clock": {"error_ns": …, "changes": …} (ClockState) if the source has one.
 void add_clock(nlohmann::ordered_json& json, const Source& source);
 
 }  // namespace nopspan::collector

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where spans come from: this host's processes (live_source.h) or a file (recording.h).
+// The interfaces between the origin of entries (Source) and a command (Sink). A source is this host's processes
+// (live_source.h) or a file (recording.h).
 #pragma once
 
 #include "base/stopping.h"
@@ -12,33 +13,35 @@
 
 namespace nopspan::collector {
 
-// Who is told. All calls come from the thread that runs the source.
+// Receives the entries. All calls come from the thread that runs the source.
 class Sink {
  public:
   virtual ~Sink() = default;
   virtual void on_span(const Span& span) = 0;
-  // About ten times a second while the source is live, also when nothing comes; of a recording after each second of it.
-  // The first comes before anything else. `now_unix_ns` goes on with the source's time, which may be set back.
+  // Called about ten times per second while the source is live, even if no entries arrive; for a recording, after each
+  // second of it. The first call comes before any entry. `now_unix_ns` follows the source's clock, which may be set
+  // back.
   virtual void on_tick(std::uint64_t now_unix_ns) = 0;
 };
 
-// How well CLOCK_MONOTONIC, by which processes time, is known in wall-clock time.
+// The quality of the conversion from CLOCK_MONOTONIC, which processes use, to wall-clock time.
 struct ClockState {
-  std::uint64_t error_ns = 0;  // the largest so far, but for the moments in which the clock changed
-  std::uint64_t changes = 0;   // how often it was set, or the machine slept: by more than a millisecond
+  std::uint64_t error_ns = 0;  // the largest error so far, except in the moments when the clock changed
+  std::uint64_t changes =
+      0;  // how many times the clock was set or the machine slept, if that moved it by more than 1 ms
 };
 
 class Source {
  public:
   virtual ~Source() = default;
-  // Gives everything to `sink` until then, or until the recording ends. The duration begins when the source is live.
-  // Throws Failure (failure.h).
+  // Passes everything to `sink` until the deadline or the end of the recording. The duration begins when the source is
+  // live. Throws Failure (failure.h).
   virtual void run(Sink& sink, Deadline& until) = 0;
-  // What was emitted and where it went. Whole after run(); while it runs, as of the last tick, for a sink to show.
+  // The ledger. It is complete after run(). During run(), on the thread that runs it, it is as of the last tick.
   [[nodiscard]] virtual Ledger ledger() const = 0;
-  // What a user should know besides, in a line; "" if nothing: a recording that was cut.
+  // A remark for the user in one line, for example that a recording was cut; "" if there is none.
   [[nodiscard]] virtual std::string remark() const { return {}; }
-  // Nothing: times were mapped by another.
+  // Empty if this source does not convert times itself.
   [[nodiscard]] virtual std::optional<ClockState> clock() const { return {}; }
 };
 

@@ -35,7 +35,7 @@ std::string base64_of(const TraceId& id) {
   return text += kAlphabet[(bits << (6 - held)) & 63U];
 }
 
-// False unless base64_of() could have written it.
+// Returns false unless base64_of() could have written the text.
 bool read_base64(std::string_view text, TraceId& id) {
   if (text.size() != kBase64Characters) return false;
   std::uint32_t bits = 0;
@@ -65,7 +65,7 @@ bool read_hex(std::string_view text, TraceId& id) {
   return !id.empty();
 }
 
-// FNV-1a of 128 bits, big-endian, as the ABI has it for ids of another shape.
+// 128-bit FNV-1a, big-endian, as the ABI specifies for ids of another shape.
 TraceId hash_of(std::string_view text) {
   __extension__ using Wide = unsigned __int128;
   const Wide prime = (Wide{1} << 88U) | 0x13bU;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all commands work on: one span or event, as a process told of it or as it was read from a recording.
+// The data that all commands work on: one span or event, from a process or from a recording.
 #pragma once
 
 #include <cstdint>
@@ -9,24 +9,25 @@
 
 namespace nopspan::collector {
 
-// A process that has spans. Kept by those that refer to it after it has ended.
+// A process that has spans. Objects that refer to it keep it after it has ended.
 struct Process {
-  std::uint32_t pid = 0;            // as the collector's pid namespace numbers it
-  std::uint32_t namespace_pid = 0;  // as its own does
-  std::uint64_t start_ticks = 0;    // /proc/PID/stat's starttime: with the pid it names a process for good
+  std::uint32_t pid = 0;            // in the collector's pid namespace
+  std::uint32_t namespace_pid = 0;  // in its own pid namespace
+  std::uint64_t start_ticks = 0;    // /proc/PID/stat's starttime; together with the pid it is unique
   std::string command;              // comm
-  std::string executable;           // "" if it cannot be told
+  std::string executable;           // "" if it cannot be read
   std::string cgroup;               // path in cgroup v2
   std::string container;            // id from the cgroup's path; "" outside containers
-  std::string library;              // the file with the probes, as the process names it
-  std::string library_version;      // "" if it does not tell
+  std::string library;              // the process's name for the file with the probes
+  std::string library_version;      // "" if the library does not report it
   std::string host;
 };
 using ProcessPointer = std::shared_ptr<const Process>;
 
-// Whether both are the same run of a program.
+// Whether both are the same process: same pid, start and host.
 bool is_same_process(const Process& a, const Process& b);
-// As the kernel's programs name one that ended before it was looked at: by the thread's name, which mostly is its own.
+// A copy with another command. For a process that ended before it was examined, the kernel programs report the thread's
+// name, which usually is the command.
 ProcessPointer with_command(const ProcessPointer& process, std::string_view command);
 
 enum class Kind : std::uint8_t { span, event, retry, gauge };
@@ -49,43 +50,44 @@ struct EngineTimes {
   std::uint64_t prefill_tokens = 0, decode_tokens = 0, preemptions = 0;
 };
 
-// A view: texts and bytes live as long as the call that it is given to. Texts are as the process wrote them, at most a
-// few KiB; whoever prints one sends it through printable() (text.h).
+// A view: its texts and bytes are valid only during the call that receives it. Texts are as the process wrote them, at
+// most a few KiB. Pass a text through printable() (text.h) before printing it.
 struct Span {
   Kind kind = Kind::span;
   std::uint8_t status = kOk;
   std::uint32_t flags = 0;  // NOPSPAN_FLAG_*
-  TraceId trace_id;         // empty: in no request
+  TraceId trace_id;         // empty if it is in no request
   std::uint64_t span_id = 0, parent_id = 0;
-  std::uint64_t root_id = 0;        // the outermost span of that process in that trace
-  std::uint64_t start_unix_ns = 0;  // of an event, retry or gauge its own time
+  std::uint64_t root_id = 0;        // the root span: the request's first span in that process
+  std::uint64_t start_unix_ns = 0;  // for an event, retry or gauge its time
   std::uint64_t duration_ns = 0;
   std::string_view name, engine, model, tenant;
-  std::string_view exception_kind, error_type;  // of a retry: its reason
-  std::string_view foreign_id;                  // the request's id as the application supplied it, else ""
+  std::string_view exception_kind, error_type;  // for a retry its reason
+  std::string_view foreign_id;                  // the request's id from the application, else ""
   std::string_view tracestate;
-  std::string_view text;        // a tool's name; of an event or retry the name of the span that it is in
-  std::string_view attributes;  // OTLP KeyValues: field 9 of a Span, of events and retries field 3 of its Event
+  std::string_view text;        // a tool's name; for an event or retry the name of the span that it is in
+  std::string_view attributes;  // OTLP KeyValues: field 9 of a Span; for events and retries field 3 of an Event
   std::string_view links;       // struct nopspan_link[]
   bool has_usage = false, has_first_token = false, has_engine_times = false;
-  bool tells_tokens = false, tells_tool = false;  // count tokens and tools where these say so: once a fact
+  bool tells_tokens = false,
+       tells_tool = false;  // count tokens and tools only where set, so that each fact counts once
   Usage usage;
   std::uint64_t first_token_ns = 0;  // from the span's start
   EngineTimes engine_times;
-  std::int64_t value = 0;    // of a gauge; of a retry the delay in ns
-  std::uint64_t number = 0;  // of a gauge its maximum, 0: none; of a retry the attempt
+  std::int64_t value = 0;    // for a gauge its value; for a retry the delay in ns
+  std::uint64_t number = 0;  // for a gauge its maximum (0: none); for a retry the attempt
   std::uint32_t thread_id = 0;
   std::uint64_t stream = 0, sequence = 0;
-  const ProcessPointer* process = nullptr;  // never null where a sink sees it
+  const ProcessPointer* process = nullptr;  // never null when a sink receives the span
 
   [[nodiscard]] bool failed() const { return status == kError || status == kException; }
 };
 
-// The id that people know a request by: the supplied one, else 22 characters of URL-safe Base64; "" where there is
-// none.
+// The request id for people: the application's id, otherwise 22 characters of URL-safe Base64; "" if the span is in no
+// request.
 std::string request_id_of(const Span& span);
-// The trace id of a request's id in any of its forms: 22 characters of Base64, 32 hexadecimal digits, a traceparent, or
-// what the application supplied, which is hashed as the ABI says. Empty for "".
+// Converts a request id in any of its forms to a trace id: 22 characters of Base64, 32 hexadecimal digits, or a
+// traceparent. Any other text is an application's id and is hashed as the ABI specifies. Empty for "".
 TraceId trace_id_of(std::string_view request);
 
 }  // namespace nopspan::collector

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A span, event, retry or gauge as one JSON object. docs/recording.md says what the fields mean.
+// Formats a span, event, retry or gauge as one JSON object. docs/recording.md describes the fields.
 #pragma once
 
 #include "model/span.h"
@@ -14,13 +14,13 @@ namespace nopspan::collector {
 
 nlohmann::ordered_json to_json(const Span& span);
 
-// The parts of it: all but `type`, ids, process, thread and stream.
+// Adds all fields except `type`, ids, process, thread and stream.
 void add_facts(nlohmann::ordered_json& json, const Span& span);
 // "ok", "error", …
 const char* status_name(std::uint8_t status);
-// Unless it is empty.
+// Adds the text unless it is empty.
 void add_text(nlohmann::ordered_json& json, const char* key, std::string_view text);
-// As in a traceparent: 16 and 32 hexadecimal digits.
+// Hexadecimal digits as in a traceparent: 16 for a span id, 32 for a trace id.
 std::string id_text(std::uint64_t id);
 std::string id_text(const TraceId& id);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The links of a span, and what a span is that has some and no parent.
+// Reads the links of a span, and recognises spans that several requests share.
 #pragma once
 
 #include "model/span.h"
@@ -17,7 +17,7 @@ struct SpanLink {
   std::uint64_t span_id = 0;
 };
 
-// Calls on_link(SpanLink) for each.
+// Calls on_link(SpanLink) for each link.
 template <class OnLink>
 void for_each_link(std::string_view links, const OnLink& on_link) {
   for (; links.size() >= sizeof(nopspan_link); links.remove_prefix(sizeof(nopspan_link))) {
@@ -31,7 +31,8 @@ void for_each_link(std::string_view links, const OnLink& on_link) {
   }
 }
 
-// What was done for several requests at once, as an engine's step is: it has links to them, and no parent.
+// Whether this is a linked span: one with links and no parent. It was done for several requests at once, like an
+// engine's step.
 inline bool is_shared(const Span& span) {
   return span.kind == Kind::span && span.parent_id == 0 && span.links.size() >= sizeof(nopspan_link);
 }
