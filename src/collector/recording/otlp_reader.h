@@ -49,7 +49,7 @@ class OtlpReader {
 
   // State of the entry that is being read.
   Span span_;
-  bool is_theirs_ = true;  // attributes before the entry's time are the process's own
+  bool is_theirs_ = true;  // attributes before the time field are the process's own
   std::uint64_t end_ = 0;
   unsigned code_ = 0;
   OtlpFlags flags_;

@@ -31,9 +31,9 @@ struct TraceLimits {
   // A trace whose root span has ended is complete if no entry arrives for this time. It is a little more than the time
   // that a thread may hold entries (--max-age).
   std::uint64_t grace_ns = 1'500'000'000;
-  // The longer wait if the root span has a parent in another process that is probably traced too (remote_parents.h).
-  // After this time, traces are also given up that began before the attach and lack other spans as well, and traces of
-  // which only linked spans have arrived.
+  // The longer wait if the root span has a parent in another process that is probably traced too (remote_parents.h). It
+  // is also the time after which a trace is given up if it began before the attach and lacks other spans as well, or if
+  // only linked spans have arrived.
   std::uint64_t long_grace_ns = 10'000'000'000;
 };
 
