@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
-// The collector's kernel programs: pass batches on as they are handed over, and what threads still hold when they end.
+// The collector's kernel programs. They forward batches when threads flush them, and when a thread ends or executes
+// another program, the entries that it still holds.
 //
-// A batch is read from the process straight into the ring buffer: a uprobe's program can be preempted, so that nothing
-// per CPU may lie between. What cannot be passed on is counted, by process and by stream.
+// A batch is read from the process directly into the ring buffer. uprobe programs can be preempted, so no per-CPU
+// scratch buffer is used. Entries that cannot be forwarded are counted, by process and by stream.
 //
-// Loads on kernels from 5.10 on, without BTF: no CO-RE; sizes are 64 bits wide and bounded right before they are used.
+// Loads on kernels from 5.10 on, without BTF, so it does not use CO-RE. Sizes are 64 bits wide and bounded directly
+// before they are used, so that the verifiers of all these kernels know the bound.
 #include <asm/ptrace.h>
 #include <linux/bpf.h>
 #include <stdbool.h>
@@ -15,7 +17,7 @@
 #include <nopspan/probes.h>
 #include "collector_events.h"
 
-// libbpf has it from 1.2 on.
+// libbpf defines it from 1.2 on. Version 1.1 is supported too.
 #ifndef PT_REGS_PARM6
 #if defined(__TARGET_ARCH_x86)
 #define PT_REGS_PARM6(ctx) ((ctx)->r9)
@@ -26,7 +28,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-// Its size is set before it is made.
+// The collector sets the size before the map is created.
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
   __uint(max_entries, 1 << 24);
@@ -53,7 +55,7 @@ struct {
   __type(value, struct nopspan_thread_headers);
 } threads SEC(".maps");
 
-// Written by the collector: up to which sequence it has fetched a stream by itself.
+// Written by the collector: the sequence up to which it has fetched a stream.
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, 32768);
@@ -61,7 +63,7 @@ struct {
   __type(value, unsigned long);
 } fetched SEC(".maps");
 
-// The cgroup of --cgroup. The collector replaces it when the folder was removed and made again.
+// The cgroup of --cgroup. The collector replaces it if the folder was removed and created again.
 struct {
   __uint(type, BPF_MAP_TYPE_CGROUP_ARRAY);
   __uint(max_entries, 1);
@@ -71,20 +73,20 @@ struct {
 
 const volatile struct nopspan_settings settings = {};
 
-// The collector says that it waits; whoever wakes it up takes that back, so that one does.
+// Set by the collector while it waits. The program that wakes the collector clears it, so that only one program does.
 unsigned long is_waiting = 0;
-unsigned long woken_ns = 0;  // when it was last
-// Of processes that found no place in `processes`.
+unsigned long woken_ns = 0;  // time of the last wake-up
+// The losses of processes for which `processes` has no room.
 struct nopspan_process_losses other_losses = {};
 
-// Who passes a site: the ids by which maps have it.
+// The ids of the current thread.
 struct who {
   unsigned long id;
-  unsigned int pid;  // in the collector's pid namespace; 0: it has none there. Nothing of it is taken, or counted
+  unsigned int pid;  // the process in the collector's pid namespace; 0 if it is not in it. Such a process is ignored
 };
 
-// The number of this process in the collector's pid namespace; 0 if it has none there. `tgid` is the number in the
-// first namespace, which is the collector's if the settings have no inode.
+// Returns the pid of this process in the collector's pid namespace, or 0 if it is not in it. `tgid` is its pid in the
+// initial namespace. If the settings have no inode, that is the collector's namespace.
 static __always_inline unsigned int pid_in_namespace(unsigned int tgid) {
   if (!settings.namespace_inode) return tgid;
   struct bpf_pidns_info info = {};
@@ -122,7 +124,8 @@ static __noinline struct nopspan_stream_losses* losses_of(unsigned int tgid, uns
   return bpf_map_lookup_elem(&streams, &key);
 }
 
-// The stream's count comes first: whoever reads the process's first never sees more there than streams account for.
+// Counts the stream's loss before the process's. A reader that reads the process's count first therefore never finds
+// more losses there than in the streams.
 static __noinline void lose(unsigned int tgid, const struct nopspan_thread* thread, unsigned long reason) {
   const unsigned long entries = thread->next - thread->first;
   struct nopspan_stream_losses* losses = losses_of(tgid, thread->stream, thread->first);
@@ -134,7 +137,9 @@ static __noinline void lose(unsigned int tgid, const struct nopspan_thread* thre
   lose_of_process(tgid, reason, entries);
 }
 
-// When much has come. And soon, when `is_news`: what is to be known of a process must be read before it is gone.
+// Returns the flags for bpf_ringbuf_submit(). They wake a waiting collector if the ring buffer holds `wake_bytes`. If
+// `is_news`, they wake it also if the last wake-up was more than 2 ms ago, because the collector must examine a new
+// process before the process is gone.
 static __always_inline unsigned long wake_up(int is_news) {
   if (!is_waiting) return BPF_RB_NO_WAKEUP;
   const unsigned long now = bpf_ktime_get_ns();
@@ -167,7 +172,7 @@ static __always_inline void fill_thread(struct nopspan_record* record, const str
   record->capacity = thread->capacity;
 }
 
-// What a thread hands over, or held: where it lies, and of how many bytes it is.
+// A batch that a thread flushes, or the entries that it still holds: its address and size.
 struct handed_over {
   struct who who;
   unsigned int kind;
@@ -178,7 +183,7 @@ struct handed_over {
 
 #define PASSED_ON NOPSPAN_REASONS
 
-// A size class each: what is reserved must be a constant.
+// One size class. The size of a reservation must be a constant.
 #define PASS_ON_IF_IT_FITS(SIZE)                                                                           \
   if (what->bytes <= (SIZE)) {                                                                             \
     struct nopspan_record* record = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_record) + (SIZE), 0); \
@@ -197,7 +202,7 @@ struct handed_over {
     return PASSED_ON;                                                                                      \
   }
 
-// Why not, or PASSED_ON.
+// Forwards a batch. Returns PASSED_ON, or the reason why it was not forwarded.
 static __noinline unsigned long pass_on(const struct handed_over* what, const struct nopspan_thread* thread) {
   if (!what->bytes) {
     struct nopspan_record* record = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_record), 0);
@@ -240,15 +245,17 @@ static __always_inline int is_in_other_cgroup(void) {
   return settings.by_cgroup && bpf_current_task_under_cgroup(&cgroup, 0) != 1;
 }
 
-// More entries are in no batch of this library. The verifier follows the loop turn by turn.
+// No batch of this library has more entries. The verifier follows every iteration of the loop, so it must be short.
 #define MOST_LOOKED_AT 512
 
-// As is_sampled() of src/collector/model/filter.h. `folded` is the first eight bytes of a trace id ^ the last eight.
+// The same rule as is_sampled() in src/collector/model/filter.h. `folded` is the first eight bytes of a trace id ^ the
+// last eight.
 static __always_inline bool is_in_sample(unsigned long folded, unsigned int one_in) {
   return (folded * 6364136223846793005UL >> 32) % one_in == 0;
 }
 
-// Whether the sample has no request of the batch. Of a batch that is not as it should be, the collector finds out.
+// Returns whether the sample includes no request of the batch. A malformed batch returns 0: it is forwarded, and the
+// collector counts its entries as malformed.
 static __noinline int is_out_of_sample(const struct handed_over* what, unsigned long entries) {
   unsigned long at = 0;
   for (unsigned long i = 0; i < MOST_LOOKED_AT; ++i) {
@@ -257,9 +264,9 @@ static __noinline int is_out_of_sample(const struct handed_over* what, unsigned 
     if (bpf_probe_read_user(&entry, sizeof(entry), (const void*)(what->address + at))) return 0;
     unsigned long trace_id[2];
     __builtin_memcpy(trace_id, entry.trace_id, sizeof(trace_id));
-    // What is in no request is in every sample: all zero is.
+    // The trace id of an entry without a request is all zero, which is in every sample.
     if (is_in_sample(trace_id[0] ^ trace_id[1], settings.sample_one_in)) return 0;
-    // A span with links and no parent is of the requests that it links to.
+    // A linked span belongs to the requests that it links to, so the batch is not filtered out.
     if (entry.links.length && !entry.parent_id) return 0;
     if (entry.size < sizeof(entry) || entry.size > what->bytes - at) return 0;
     at += entry.size;
@@ -267,8 +274,8 @@ static __noinline int is_out_of_sample(const struct handed_over* what, unsigned 
   return 0;
 }
 
-// Whether no request in the batch can be wanted: the batch has no entry of one that is, or all its requests have ended
-// in it and none of them is as it must be.
+// Returns whether no request of the batch can be wanted. Either the batch has no entry of the wanted request, or all
+// its requests have ended in it and none of them meets the conditions, or none of them is in the sample.
 static __always_inline int is_unwanted(const struct handed_over* what, const struct nopspan_thread* thread,
                                        unsigned long longest_ns, unsigned long errors) {
   if (settings.request_bit && !(thread->request_bits & settings.request_bit)) return 1;
@@ -279,14 +286,16 @@ static __always_inline int is_unwanted(const struct handed_over* what, const str
   return settings.sample_one_in > 1 && is_out_of_sample(what, thread->next - thread->first);
 }
 
-// What the collector has fetched a part of must not be left out as a whole. It says so before it looks whether the
-// batch was left out, and here it is the other way round: one of the two sees the other.
+// Registers that a batch is filtered out. Returns 0 if it must be forwarded instead, because the collector has fetched
+// a part of it or the map `streams` is full. The collector announces a fetch before it checks whether the batch was
+// filtered out. This function announces first and checks second too, so at least one side sees the other.
 static __noinline int leave_out(unsigned int tgid, const struct nopspan_thread* thread) {
   struct nopspan_stream_losses* losses = losses_of(tgid, thread->stream, thread->first);
   if (!losses) return 0;
   const unsigned long before = losses->filtered_next;
   losses->filtered_next = thread->next;
-  // A barrier. The compiler would make another instruction of a constant 0, which kernels know from 5.12 on.
+  // This atomic addition of 0 is a barrier. If the operand were a constant, the compiler would use an instruction that
+  // only kernels from 5.12 on know.
   unsigned long nothing = 0;
   barrier_var(nothing);
   __sync_fetch_and_add(&losses->entries[NOPSPAN_REASON_FILTERED], nothing);
@@ -333,7 +342,7 @@ int on_batch(struct pt_regs* ctx) {
   return 0;
 }
 
-// What the thread holds that has its header there.
+// Forwards the entries that a thread still holds. `address` is its header's.
 static __noinline void pass_on_held(unsigned long address, unsigned int kind) {
   struct handed_over what = {.who = who_is_it(), .kind = kind, .header = address};
   struct nopspan_thread thread;
@@ -347,7 +356,7 @@ static __noinline void pass_on_held(unsigned long address, unsigned int kind) {
     return;
   }
   if (thread.magic != NOPSPAN_THREAD_MAGIC || thread.next - thread.first > NOPSPAN_MOST_ENTRIES) return;
-  if (!thread.mark) thread.first = thread.next;  // it has ended its stream itself
+  if (!thread.mark) thread.first = thread.next;  // the thread has ended its stream already
   const unsigned int tgid = what.who.id >> 32;
   if (thread.next != thread.first) {
     if (is_in_other_cgroup()) {
@@ -374,14 +383,14 @@ static __always_inline int pass_on_all_held(unsigned int kind) {
   return 0;
 }
 
-// From Linux 6.16 on the thread still has its memory here; before, do_exit is where it has.
+// From Linux 6.16 on, the thread still has its memory at this tracepoint. On older kernels it has it at do_exit.
 SEC("raw_tp/sched_process_exit")
 int on_exit(void* ctx) { return pass_on_all_held(NOPSPAN_RECORD_ENDED); }
 
 SEC("kprobe/do_exit")
 int on_do_exit(struct pt_regs* ctx) { return pass_on_all_held(NOPSPAN_RECORD_ENDED); }
 
-// From Linux 6.10 on; before, begin_new_exec is where the process still has its old memory.
+// This tracepoint exists from Linux 6.10 on. On older kernels, the process still has its old memory at begin_new_exec.
 SEC("raw_tp/sched_prepare_exec")
 int on_prepare_exec(void* ctx) { return pass_on_all_held(NOPSPAN_RECORD_LEFT); }
 
@@ -390,7 +399,8 @@ int on_begin_new_exec(struct pt_regs* ctx) { return pass_on_all_held(NOPSPAN_REC
 
 SEC("raw_tp/sched_process_exec")
 int on_exec(void* ctx) {
-  pass_on_all_held(NOPSPAN_RECORD_LEFT);  // nothing can be read any more; known from here on is that it was not
+  // The old memory is gone. This only reports that threads which were not read before can no longer be read.
+  pass_on_all_held(NOPSPAN_RECORD_LEFT);
   struct who who = who_is_it();
   if (!who.pid) return 0;
   struct nopspan_record* record = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_record), 0);

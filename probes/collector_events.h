@@ -1,33 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
  *
- * What the kernel programs of collector.bpf.c and the collector have in common: the records in the ring buffer, the
- * maps' keys and values, and the settings. As nopspan/probes.h it includes nothing and says `unsigned int` and
- * `unsigned long`. Both sides are of one build: nothing here is stable. */
+ * The interface between the kernel programs of collector.bpf.c and the collector: the records in the ring buffer, the
+ * keys and values of the maps, and the settings. Like nopspan/probes.h it includes only headers that compile for BPF
+ * and uses `unsigned int` and `unsigned long`. Both sides come from one build, so nothing here is stable. */
 #ifndef NOPSPAN_COLLECTOR_EVENTS_H
 #define NOPSPAN_COLLECTOR_EVENTS_H
 
 #include <nopspan/probes.h>
 
-/* What a record in the ring buffer is. */
-#define NOPSPAN_RECORD_BATCH 1 /* the site of the batch probe was passed; bytes 0: a thread's header is announced */
-#define NOPSPAN_RECORD_ENDED 2 /* a thread ended: what it still held */
-#define NOPSPAN_RECORD_LEFT 3  /* a thread executes another program: the same */
+/* Kinds of records in the ring buffer. */
+#define NOPSPAN_RECORD_BATCH 1 /* a batch from the batch probe; if `bytes` is 0, a thread announces its header */
+#define NOPSPAN_RECORD_ENDED 2 /* a thread ended: the entries that it still held */
+#define NOPSPAN_RECORD_LEFT 3  /* a thread executes another program: the entries that it still held */
 #define NOPSPAN_RECORD_EXEC 4  /* a process executed another program */
 
 /* flags */
-#define NOPSPAN_RECORD_GONE 0x1u /* the thread's header could not be read any more: what it held is not known */
+#define NOPSPAN_RECORD_GONE 0x1u /* the thread's header could no longer be read: its entries are unknown */
 
-/* Begins every record. Behind it are `bytes` bytes. */
+/* The start of every record. `bytes` bytes follow it. */
 struct nopspan_record {
   unsigned int kind;
   unsigned int flags;
-  unsigned int tgid; /* process and thread, as the first pid namespace numbers them */
+  unsigned int tgid; /* process and thread in the initial pid namespace */
   unsigned int tid;
-  unsigned int pid;       /* the process as the collector's pid namespace numbers it; 0: it is not in it */
-  unsigned int thread_id; /* from here on of struct nopspan_thread */
+  unsigned int pid;       /* the process in the collector's pid namespace; 0 if it is not in it */
+  unsigned int thread_id; /* this, and `stream` to `capacity`, are from struct nopspan_thread */
   unsigned long time_ns;  /* CLOCK_MONOTONIC */
   unsigned long cgroup;
-  unsigned long header; /* its address */
+  unsigned long header; /* address of the thread's struct nopspan_thread */
   unsigned long stream;
   unsigned long first;
   unsigned long next;
@@ -37,12 +37,12 @@ struct nopspan_record {
   char command[16];
 };
 
-/* Why a program could not pass a hit on. */
+/* Reasons why a program did not forward a batch. */
 #define NOPSPAN_REASON_RING_FULL 0
-#define NOPSPAN_REASON_UNREADABLE 1 /* a page was not in memory, or the address is none */
+#define NOPSPAN_REASON_UNREADABLE 1 /* a page was not in memory, or the address is invalid */
 #define NOPSPAN_REASON_TOO_LARGE 2
 #define NOPSPAN_REASON_FILTERED 3
-#define NOPSPAN_REASON_MALFORMED 4 /* the header is none */
+#define NOPSPAN_REASON_MALFORMED 4 /* the header is invalid */
 #define NOPSPAN_REASONS 5
 
 /* Map `processes`, by tgid. */
@@ -51,36 +51,36 @@ struct nopspan_process_losses {
   unsigned long hits[NOPSPAN_REASONS];
 };
 
-/* Map `streams`: of those of which hits were not passed on, so that what they emitted is known whether or not anything
- * of them ever arrives. */
+/* Map `streams`: the streams with batches that were not forwarded. With it the collector knows what such a stream has
+ * emitted even if nothing of it ever arrives. */
 struct nopspan_stream_key {
   unsigned long tgid;
   unsigned long stream;
 };
 struct nopspan_stream_losses {
-  unsigned long first;         /* of the first of these hits */
-  unsigned long next;          /* of the last one */
-  unsigned long filtered_next; /* of the last one that a filter left out */
-  unsigned long discarded;     /* as the thread's header had it at the last one */
+  unsigned long first;         /* `first` of the first of these batches */
+  unsigned long next;          /* `next` of the last one */
+  unsigned long filtered_next; /* `next` of the last one that was filtered out */
+  unsigned long discarded;     /* from the thread's header, at the last one */
   unsigned long entries[NOPSPAN_REASONS];
 };
 
-/* Map `threads`, by pid << 32 | tid: where a thread has its headers, one for each copy of the library. */
+/* Map `threads`, by tgid << 32 | tid: the addresses of a thread's headers, one for each copy of the library. */
 #define NOPSPAN_HEADERS 4
 struct nopspan_thread_headers {
   unsigned long address[NOPSPAN_HEADERS];
 };
 
-/* No batch has more entries: its texts are found by 16 bits, in units of 8 bytes. */
+/* No batch has more entries, because 16 bits address its texts, in units of 8 bytes. */
 #define NOPSPAN_MOST_ENTRIES 8192
 
-/* Settings: read-only data, which is set before the programs are loaded. 0: whatever it is. */
+/* Settings: read-only data that is set before the programs are loaded. 0 means no condition. */
 struct nopspan_settings {
-  unsigned long wake_bytes;       /* so much in the ring buffer wakes the collector up */
-  unsigned long namespace_device; /* of the collector's pid namespace, where that is not the first one */
+  unsigned long wake_bytes;       /* fill level of the ring buffer that wakes the collector */
+  unsigned long namespace_device; /* the collector's pid namespace; 0 if it is the initial one */
   unsigned long namespace_inode;
-  unsigned long by_cgroup; /* only what is emitted below the one in the map `cgroup` */
-  /* A batch is left out if it can be told from it alone that none of its requests is wanted. */
+  unsigned long by_cgroup; /* only entries emitted in the cgroup of the map `cgroup`, or below it */
+  /* The conditions below filter out a batch if it alone shows that none of its requests is wanted. */
   unsigned long slower_than_ns;
   unsigned long only_errors;
   unsigned long name_bit;

@@ -137,7 +137,7 @@ bool Drain::is_due(Account& account, const nopspan_thread& header) const {
 }
 
 // Announces the fetch to the kernel program, and then checks whether it has filtered the batch out. The kernel program
-// does the two steps in the opposite order, so at least one side sees the other.
+// announces first and checks second too, so at least one side sees the other.
 bool Drain::may_be_left_out(const Account& account, const ThreadHeaders& headers, const ThreadHeaders::Thread& thread) {
   const nopspan_stream_key key{account.tgid, thread.header.stream};
   if (account.tgid == 0 || !programs_.note_fetched(key, thread.header.next)) return true;
