@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Host::Scanner reads /proc and keeps what is known of each process. KnownFiles has the files.
 #include "host/host.h"
 
 #include "base/numeric_entries.h"

@@ -77,7 +77,7 @@ class Host {
   // was never examined, only the pid and the host are set. The same object is returned as long as the process executes
   // no other program, stays in its cgroup, and has the same library.
   ProcessPointer process(std::uint32_t pid);
-  // What could not be examined, and why, as of the last scan.
+  // Processes and files that could not be examined, and why, as of the last scan.
   [[nodiscard]] std::vector<Skipped> skipped() const;
 
  private:

@@ -16,12 +16,12 @@ struct Listener {
   enum class Kind : std::uint8_t {
     program,  // a BPF program on a perf event or link
     event,    // an event in tracefs (by perf probe or written by hand) that is enabled there
-    perhaps,  // such an event that is not enabled, and a process that may use it (perf record): the kernel does not
-              // report users
+    // Such an event that is not enabled, and a process that may use it (perf record). The kernel does not report users.
+    perhaps,
   };
   Kind kind = Kind::program;
-  std::uint32_t pid =
-      0;  // the process that holds it; 0 if none does (pinned in bpffs, or an event that is enabled in tracefs)
+  // The process that holds it. 0 if none does: it is pinned in bpffs, or is an event that is enabled in tracefs.
+  std::uint32_t pid = 0;
   std::string command;                  // the command of that process
   std::string name;                     // the BPF program's name, or the event's "group:name"
   std::uint32_t program = 0;            // the BPF program's id
@@ -47,15 +47,15 @@ class Listeners {
   [[nodiscard]] std::vector<Heard> of(const ProbeFile& file, const std::string& path) const;
 
   [[nodiscard]] const std::vector<Listener>& all() const { return listeners_; }
-  // What could not be examined, and which privilege it needs; "" if nothing.
+  // The part of the host that could not be examined, and the privilege that it needs; "" if nothing was left out.
   [[nodiscard]] const std::string& incomplete() const { return incomplete_; }
 
  private:
   friend class ListenerSearch;
 
   std::vector<Listener> listeners_;
-  std::map<std::uint32_t, std::string>
-      others_;  // processes with perf events that belong to no program: pid and command
+  // Processes with perf events that belong to no program: pid and command.
+  std::map<std::uint32_t, std::string> others_;
   std::string incomplete_;
 };
 

@@ -79,8 +79,8 @@ class ProbeFile {
   // without notes by a symbol or by the section itself.
   struct Gate {
     std::uint64_t address = 0, offset = 0;  // the address as linked, and the file offset
-    std::uint64_t section_size =
-        0;  // size of .probes; 0 if the gate is elsewhere, where bpftrace 0.17 does not find it
+    // The size of .probes. 0 if the gate is in another section, where bpftrace 0.17 does not find it.
+    std::uint64_t section_size = 0;
     bool is_page_aligned = false;
     bool is_alone = false;          // no other section is in its page
     std::uint64_t abi_version = 0;  // as the file has it

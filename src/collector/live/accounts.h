@@ -16,9 +16,9 @@ class Accounts {
  public:
   struct Account {
     ProcessAccount entries;
-    std::uint32_t tgid = 0;  // the kernel programs' number of the process; 0 if not known yet
-    std::uint64_t closing_round = 0;
-    std::uint64_t cgroup = 0;  // the cgroup of its last record; 0 if there was none
+    std::uint32_t tgid = 0;           // the kernel programs' number of the process; 0 if not known yet
+    std::uint64_t closing_round = 0;  // when the process was found to have ended; 0 if it was not
+    std::uint64_t cgroup = 0;         // the cgroup of its last record; 0 if there was none
   };
 
   // Finds an account by the pid in the collector's namespace. Null if there is none.

@@ -9,8 +9,8 @@ namespace {
 
 // The fixed part of an entry that every version of the library writes.
 constexpr std::size_t kFixed = sizeof(nopspan_entry);
-// The library writes at most 63 bytes for a name, label or id, and 512 for a tracestate. Longer texts than these limits
-// did not come from it.
+// The library writes at most 63 bytes for a name, label or id, and 512 for a tracestate. A text beyond the limits below
+// makes its entry malformed.
 constexpr std::size_t kMostLabel = 255;
 constexpr std::size_t kMostTracestate = 2048;
 constexpr std::size_t kMostAttributes = 64U << 10U;

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+// The live source's loop. Each turn waits up to 50 ms for records, reads records for at most 20 ms, and does the work
+// that is due: a scan of the host every 250 ms, a fetch from threads every max_age_ns / 4 (20 ms to 1 s), and a tick
+// for the sink every 100 ms. A scan also ends a round, if all records from before that round have been read.
 #include "live/live_source.h"
 
 #include "host/host.h"

@@ -39,8 +39,8 @@ class ProcessAccount {
     std::uint64_t seen_ns = 0;         // when something of it last arrived
     std::uint64_t fetched_next = 0;    // all entries before this one that the thread held were fetched
     std::uint64_t handed_next = 0;     // all entries before this one were flushed
-    std::uint64_t held_since_ns =
-        0;  // since when it is known to hold entries that have not arrived; 0 if it holds none
+    // Since when the thread is known to hold entries that have not arrived; 0 if it holds none.
+    std::uint64_t held_since_ns = 0;
     std::uint64_t closing_round = 0;    // the round in which its thread ended; 0 if it lives
     bool begins_when_heard_of = false;  // its position when this collector began is not known
     Losses losses{};                    // as last read
@@ -84,7 +84,7 @@ class ProcessAccount {
   // counted as malformed. The stream's ledger decides which of them are new.
   Stream* arriving(std::uint64_t id, Sequences sequences, std::uint64_t time_ns);
 
-  // What happened to the new ones among them.
+  // These count the new entries among them, by outcome.
   void delivered(std::uint64_t entries) { delivered_ += entries; }
   void filtered(std::uint64_t entries) { filtered_ += entries; }
   void malformed(std::uint64_t entries) { malformed_ += entries; }

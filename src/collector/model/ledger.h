@@ -76,8 +76,8 @@ class LedgerSum {
   [[nodiscard]] Ledger ledger() const;
 
  private:
-  using Key = std::tuple<std::string, std::uint32_t, std::uint64_t,
-                         std::uint64_t>;  // host, pid, start, and a number that separates processes without a start
+  // host, pid, start, and a number that separates processes without a start
+  using Key = std::tuple<std::string, std::uint32_t, std::uint64_t, std::uint64_t>;
   ProcessLedger* find_or_add(const ProcessPointer& process, std::uint64_t number);
 
   std::size_t most_processes_;

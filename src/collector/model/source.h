@@ -27,8 +27,8 @@ class Sink {
 // The quality of the conversion from CLOCK_MONOTONIC, which processes use, to wall-clock time.
 struct ClockState {
   std::uint64_t error_ns = 0;  // the largest error so far, except in the moments when the clock changed
-  std::uint64_t changes =
-      0;  // how many times the clock was set or the machine slept, if that moved it by more than 1 ms
+  // How many times the clock was set or the machine slept, if that moved it by more than 1 ms.
+  std::uint64_t changes = 0;
 };
 
 class Source {

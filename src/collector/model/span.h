@@ -69,8 +69,8 @@ struct Span {
   std::string_view attributes;  // OTLP KeyValues: field 9 of a Span; for events and retries field 3 of an Event
   std::string_view links;       // struct nopspan_link[]
   bool has_usage = false, has_first_token = false, has_engine_times = false;
-  bool tells_tokens = false,
-       tells_tool = false;  // count tokens and tools only where set, so that each fact counts once
+  // Tokens and tools are counted only where these are set, so that each fact counts once.
+  bool tells_tokens = false, tells_tool = false;
   Usage usage;
   std::uint64_t first_token_ns = 0;  // from the span's start
   EngineTimes engine_times;
