@@ -121,15 +121,16 @@ sustained() {
   cat <<PAGE
 # What the collector costs
 
-Measured by \`./bench/collector.sh\`, which prints this page, on $(date -u +%Y-%m-%d): $(uname -sr), $(nproc) cores
-($(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo)). Compare lines with each other, not with those of another machine.
+Measured by \`./bench/collector.sh\`, which prints this page, on $(date -u +%Y-%m-%d):
+$(uname -sr), $(nproc) cores ($(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo)). Compare the figures with each other, not with
+figures of another machine.
 
 ## The traced program
 
-Nanoseconds per span, the minimum of twenty rounds. No span was lost, except in lines that say so. A
-span has a name, ids, four attributes and two times. A trace has the given number of spans: a root
-span and its children. The collector is \`nopspan record /dev/null\`, which reads and encodes every
-span.
+The figures are nanoseconds per span in the traced program, the minimum of twenty rounds. If spans
+were lost, the figure is marked. A span has a name, ids, four attributes and two times. A trace has
+the given number of spans: a root span and its children. The collector is
+\`nopspan record /dev/null\`, which receives spans in batches and encodes every span.
 
 | | 1 span per trace | 4 | 16 | 64 |
 | --- | --- | --- | --- | --- |
@@ -149,24 +150,25 @@ PAGE
         if (name ~ /LTTng/) lttng = figure[name]
         if (name ~ /bpftrace/) count = figure[name]
       }
-      printf "With 16 spans per trace on one thread, a probe hit that bpftrace only counts costs %.1f times as much as", count / batch
-      printf "\na span in a batch. A span with LTTng-UST costs %.2f times as much.\n", lttng / batch
+      printf "With 16 spans per trace on one thread, a span costs %.1f times as much with bpftrace, which only\n", count / batch
+      printf "counts it, as with the collector. With LTTng-UST it costs %.2f times as much as with the collector.\n", lttng / batch
     }' "$scratch/rows"
   cat <<PAGE
 
-Two threads use all cores of this machine, so the collector competes with them.
+Two traced threads use all cores of this machine, so the collector competes with them for time.
 
 ## The collector itself
 
-Sixteen spans per trace from one thread, for $seconds s. CPU is the time of all threads in user and kernel
-mode. Memory is the peak resident size. It includes 64 MiB for the ring buffer: 32 MiB, mapped twice.
+One thread emits traces of 16 spans for $seconds s. CPU is the time of all threads of the
+collector in user and kernel mode. Memory is its peak resident size. This includes 64 MiB for the
+ring buffer, which has 32 MiB and is mapped twice.
 
 | | rate | CPU per span | memory | ledger |
 | --- | --- | --- | --- | --- |
 | \`nopspan top\` | $(sustained 1000000 top --plain --buffer 32M --interval 10)
 | \`nopspan record\` | $(sustained 300000 record --force --buffer 32M "$scratch/spans.rec")
 
-A recorded span takes $(($(stat -c %s "$scratch/spans.rec") / (300000 * seconds))) bytes.
+A span takes $(($(stat -c %s "$scratch/spans.rec") / (300000 * seconds))) bytes in the recording.
 PAGE
 }
 cat "$scratch/ledgers" >&2 2>/dev/null || true

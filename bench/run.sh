@@ -94,11 +94,12 @@ cat <<PAGE
 
 Measured by \`./bench/run.sh\`, which prints this page, on $(date -u +%Y-%m-%d): $(uname -sr), $(nproc) cores
 ($(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo)), $(c++ --version | head -1). Each figure is the minimum
-of nine runs in one process. Compare lines with each other, not with those of another machine.
+of nine runs in one process. Compare the figures with each other, not with figures of another
+machine.
 
 ## Disabled: no handler and no tracer
 
-| loop body | ns | more than the empty loop |
+| loop body | ns | ns in addition to the empty loop |
 | --- | --- | --- |
 | empty loop | $(ns EmptyLoop/repeats:9) | |
 | a bare probe of \`<sys/sdt.h>\` | $(ns BareSdtProbe/repeats:9) | $(over BareSdtProbe/repeats:9 EmptyLoop/repeats:9) |
@@ -113,35 +114,35 @@ of nine runs in one process. Compare lines with each other, not with those of an
 
 | | ns per span |
 | --- | --- |
-| two \`clock_gettime()\`, for comparison. A busy thread reads the CPU's time-stamp counter instead | $(ns TwoClockReads/repeats:9) |
-| \`Span\` in a request | $(ns OneHandlerInARequest/repeats:9) |
-| \`Span\`, as a request of its own, whose id needs 16 random bytes from the kernel | $(ns OneHandler/repeats:9) |
-| the same with four fields | $(ns OneHandlerFourFields/repeats:9) |
-| CPU time on 1, 2, 4, 8 threads | $(ns OneHandlerThreads/repeats:9/threads:1), $(ns OneHandlerThreads/repeats:9/threads:2), $(ns OneHandlerThreads/repeats:9/threads:4), $(ns OneHandlerThreads/repeats:9/threads:8) |
+| two \`clock_gettime()\`, for comparison (on a busy thread nopspan reads the CPU's time-stamp counter instead) | $(ns TwoClockReads/repeats:9) |
+| \`Span\` inside a request | $(ns OneHandlerInARequest/repeats:9) |
+| \`Span\` that starts a new request, whose id needs 16 random bytes from the kernel | $(ns OneHandler/repeats:9) |
+| the same, with four fields | $(ns OneHandlerFourFields/repeats:9) |
+| \`Span\` that starts a new request, CPU time on 1, 2, 4, 8 threads | $(ns OneHandlerThreads/repeats:9/threads:1), $(ns OneHandlerThreads/repeats:9/threads:2), $(ns OneHandlerThreads/repeats:9/threads:4), $(ns OneHandlerThreads/repeats:9/threads:8) |
 
 ## An \`llm.chat\` with twelve attributes
 
 | | ns per span |
 | --- | --- |
-| disabled, more than the empty loop | $(over DisabledChat/repeats:9 EmptyLoop/repeats:9) |
+| disabled, in addition to the empty loop | $(over DisabledChat/repeats:9 EmptyLoop/repeats:9) |
 | one handler | $(ns HandledChat/repeats:9) |
 | one handler that reads the attributes | $(ns HandledChatWithAttributes/repeats:9) |
-| start and stop probe, library's part only (attributes are encoded twice) | $(ns ProbedChat/repeats:9) |
+| \`span_start\` and \`span_stop\` attached, without the kernel's part (attributes are encoded twice) | $(ns ProbedChat/repeats:9) |
 | bpftrace, \`span_stop\`, a nearly empty script | $chat_hit |
 
-Its attributes have ${chat_bytes:-not measured} bytes at the end. Allocations per span, after the first ones of a thread: $("$build/bench/bench_allocations" handler)
-with a handler, $("$build/bench/bench_allocations" attributes) with a handler that reads the attributes, $("$build/bench/bench_allocations" probe) with a probe.
+When the span ends, its attributes take ${chat_bytes:-not measured} bytes. Allocations per span, after the first ones of a
+thread: $("$build/bench/bench_allocations" handler) with a handler, $("$build/bench/bench_allocations" attributes) with a handler that reads the attributes, $("$build/bench/bench_allocations" probe) with a probe.
 
 ## A stream
 
 | | ns per token |
 | --- | --- |
-| \`StreamMeter::token()\` disabled, more than the empty loop | $(over DisabledToken/repeats:9 EmptyLoop/repeats:9) |
-| \`llm::pull_stream()\` disabled, more than its source | $(over DisabledPull/repeats:9 BareSource/repeats:9) |
+| \`StreamMeter::token()\` disabled, in addition to the empty loop | $(over DisabledToken/repeats:9 EmptyLoop/repeats:9) |
+| an item of \`llm::pull_stream()\` disabled, in addition to its source | $(over DisabledPull/repeats:9 BareSource/repeats:9) |
 | one \`clock_gettime()\`, for comparison | $(ns OneClockRead/repeats:9) |
 | \`StreamMeter::token()\` with one handler | $(ns EnabledToken/repeats:9) |
 | an item of \`llm::pull_stream()\` with one handler | $(ns EnabledPull/repeats:9) |
-| a \`StreamMeter\` without a token, more than an \`AsyncSpan\` | $(over EnabledMeter/repeats:9 EnabledAsyncSpan/repeats:9) |
+| per stream, not per token: a \`StreamMeter\` that gets no token, in addition to its \`AsyncSpan\` | $(over EnabledMeter/repeats:9 EnabledAsyncSpan/repeats:9) |
 
 ## A tracer
 
@@ -150,7 +151,7 @@ with a handler, $("$build/bench/bench_allocations" attributes) with a handler th
 | \`span_stop\`, a nearly empty script | $hit |
 | \`span_stop { @n = count() }\` | $count_all |
 | \`span_stop { @h[str(arg1)] = hist(arg2) }\` | $hist_all |
-| start and stop, matched by span id | $both |
+| \`span_start\` and \`span_stop\`, matched by span id | $both |
 | \`scripts/spans.bt\` | $spans |
 | \`scripts/spans.bt 0 '' 1\`, which checks for lost spans | $spans_checked |
 | \`scripts/trace.bt\`, two lines per span | $trace |
@@ -159,6 +160,6 @@ with a handler, $("$build/bench/bench_allocations" attributes) with a handler th
 
 | | gcc | clang |
 | --- | --- | --- |
-| hot bytes of a function without a span, with a span | $(hot_bytes g++ 0), $(hot_bytes g++ 1) | $(hot_bytes clang++ 0), $(hot_bytes clang++ 1) |
-| time to compile that file without and with a span, ms | $(compile_ms g++ 0), $(compile_ms g++ 1) | $(compile_ms clang++ 0), $(compile_ms clang++ 1) |
+| bytes of a function's hot path without and with a span | $(hot_bytes g++ 0), $(hot_bytes g++ 1) | $(hot_bytes clang++ 0), $(hot_bytes clang++ 1) |
+| time to compile the file of this function without and with a span, ms | $(compile_ms g++ 0), $(compile_ms g++ 1) | $(compile_ms clang++ 0), $(compile_ms clang++ 1) |
 PAGE
