@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The smallest program with a span: g++ hello.cpp -lnopspan && ./a.out
-// While it runs, watch it from another terminal: nopspan top, or bpftrace scripts/spans.bt
+// While it runs, trace it from another terminal, as root: nopspan top, or bpftrace scripts/spans.bt
 #include <nopspan/span.h>
 
 #include <chrono>
@@ -14,6 +14,6 @@ int main(int argc, char** argv) {
     nopspan::Span span{"hello"};  // ends with its scope
     std::this_thread::sleep_for(std::chrono::seconds(number > 0));
     if (span) span.set("number", number);
-    std::puts(span ? "hello, whoever is looking" : "hello, nobody is looking");
+    std::puts(span ? "hello, somebody is tracing" : "hello, nobody is tracing");
   }
 }
