@@ -10,27 +10,27 @@
 /// int found = agent::tool_span([](auto& m) { m.tool_name("search"); }, [] { return 3; });
 /// @endcode
 ///
-/// The 44 events are those of Beamlens.Telemetry (https://hexdocs.pm/beamlens), under the prefix "agent". Handlers
-/// receive the measurements of that catalogue and no others. For probes the calls of models and tools, the compactions
-/// and the iterations are spans like all others. The end of a span has the metadata of its start, and its own on top.
+/// The 44 events are those of Beamlens.Telemetry (https://hexdocs.pm/beamlens), with the prefix "agent". Handlers
+/// receive the measurements of that catalogue and no others. For probes, model calls, tool calls, compactions and
+/// iterations are ordinary spans. The end of a span has the metadata of its start, and the metadata that is set later.
 ///
-/// The trace_id of a span's start, or of an event, becomes the request id if there is no request yet. A trace_id that
-/// differs from the request's id stays metadata, and is counted (stats().trace_ids_differ).
+/// If there is no request yet, the trace_id of a span's start or of an event becomes the request id. A trace_id that
+/// differs from the request's id is kept as metadata, and counted (stats().trace_ids_differ).
 ///
-/// A builder has one setter for each key of its event; any other setter does not compile. Text that a model or a person
-/// wrote, and the results of tools, are content.
+/// A builder has one setter for each key of its event. Any other setter does not compile. Text that was written by a
+/// model or a person, and the results of tools, are content.
 ///
 /// | setters | value |
 /// | --- | --- |
-/// | operator_name, operator_state, from, to | a symbol: a word of the program's own |
+/// | operator_name, operator_state, from, to | a symbol: a word that the program chooses |
 /// | final_state, status, strategy, skill | a symbol |
 /// | trace_id, snapshot_id, notification_id, operator_pid | an id |
-/// | skills, notification_ids | a list of these: { "a", "b" }, or a pointer and a count |
+/// | skills, notification_ids | a list of skills or ids: { "a", "b" }, or a pointer and a count |
 /// | tool_name, tool_selected | the name of a tool |
 /// | iteration, count, unread_count, retry_count, notification_count | an integer |
-/// | context_size | messages |
-/// | message_count | messages, a measurement: before a compaction at its start, after it at its end |
-/// | ms | ms |
+/// | context_size | a number of messages |
+/// | message_count | a measurement: the number of messages, at the start before the compaction, at the end after it |
+/// | ms | a time in ms |
 /// | running, has_unread, will_retry | a bool |
 /// | config | a Value |
 /// | code, intent, message, thought | a text; content |
@@ -60,13 +60,13 @@
 /// The agent catalogue.
 namespace nopspan::agent {
 
-/// Metadata of agent.llm; its end adds tool_selected, intent and response.
+/// Metadata of agent.llm. Set tool_selected, intent and response at its end.
 using LlmFields = detail::Builder<detail::TraceId, detail::Iteration, detail::ContextSize, detail::ToolSelected,
                                   detail::Intent, detail::Response>;
-/// Metadata of agent.tool. Its end fires the probe `tool_call` with the tool's name.
+/// Metadata of agent.tool. The end of the span fires the probe `tool_call` with the tool's name.
 using ToolFields =
     detail::Builder<detail::TraceId, detail::Iteration, detail::ToolName, detail::Intent, detail::Result>;
-/// Metadata of agent.compaction, and its measurement message_count.
+/// Metadata of agent.compaction, and the measurement message_count.
 using CompactionFields =
     detail::Builder<detail::TraceId, detail::Iteration, detail::Strategy, detail::Config, detail::MessageCount>;
 /// Metadata of agent.operator.iteration.
@@ -81,7 +81,8 @@ using CoordinatorIterationFields =
 NOPSPAN_CONSTANT SpanName<LlmFields> llm{"agent.llm"};
 NOPSPAN_CONSTANT SpanName<ToolFields> tool{"agent.tool"};
 /// @}
-/// The name of a span. Handlers receive agent.compaction.stop also if an exception ends it; status() is 3 then.
+/// The name of a span. If an exception ends it, handlers receive agent.compaction.stop with status() 3, because the
+/// reference has no exception event for it.
 NOPSPAN_CONSTANT SpanName<CompactionFields> compaction{"agent.compaction"};
 /// @{
 /// The name of a span. Handlers receive its start as agent.operator.iteration_start or
@@ -92,14 +93,15 @@ NOPSPAN_CONSTANT SpanName<CoordinatorIterationFields> coordinator_iteration{"age
 
 /// The events of an operator. All have the setter operator_name().
 ///
-/// An event is called with a callable that takes its builder: `operators::wait([](auto& e) { e.ms(5); });`. If it
-/// belongs to another span than the thread's current one, the span (a Span, AsyncSpan or Context) is the first
+/// Call an event with a callable that takes its builder: `operators::wait([](auto& e) { e.ms(5); });`. The event
+/// belongs to the thread's current span. For another span, pass that span (a Span, AsyncSpan or Context) as the first
 /// argument. The callable runs only if a tracer or handler is attached. Handlers receive the measurement system_time,
 /// and the probe `event` fires. The types in the angle brackets are the event's setters: detail::TraceId is trace_id().
 namespace operators {
 
 /// @{
-/// An event of the catalogue. A span operator_iteration emits iteration_start already.
+/// An event of the catalogue. Do not emit iteration_start if the iteration is a span operator_iteration, because the
+/// start of that span emits it.
 NOPSPAN_CONSTANT detail::Event<> started{"agent.operator.started"};
 NOPSPAN_CONSTANT detail::Event<detail::TraceId, detail::Iteration, detail::OperatorState> iteration_start{
     "agent.operator.iteration_start"};
@@ -134,7 +136,8 @@ NOPSPAN_CONSTANT detail::Event<detail::Message> unexpected_message{"agent.operat
 namespace coordinator {
 
 /// @{
-/// An event of the catalogue. A span coordinator_iteration emits iteration_start already.
+/// An event of the catalogue. Do not emit iteration_start if the iteration is a span coordinator_iteration, because the
+/// start of that span emits it.
 NOPSPAN_CONSTANT detail::CoordinatorEvent<> started{"agent.coordinator.started"};
 NOPSPAN_CONSTANT detail::CoordinatorEvent<detail::TraceId, detail::Iteration> iteration_start{
     "agent.coordinator.iteration_start"};
@@ -170,8 +173,8 @@ NOPSPAN_CONSTANT detail::CoordinatorEvent<detail::Iteration> max_iterations_reac
 
 }  // namespace coordinator
 
-/// The intended type of a key's value. In a Value, symbol, string and process_id are strings; integer and uint (not
-/// negative) are integers; record is a map or a string.
+/// The intended type of a key's value. In a Value, symbol, string and process_id are strings. integer and uint are
+/// integers, and a uint is not negative. A record is a map or a string.
 enum class FieldType : std::uint8_t {
   symbol,
   string,
@@ -195,7 +198,7 @@ struct FieldDescription {
   std::string_view key;             ///< as handlers receive it
   FieldType type = FieldType::any;  ///< the intended type of its value
   bool content = false;             ///< reaches probes only with capture_content()
-  bool optional = false;            ///< present only if it is known; not in the reference's list
+  bool optional = false;            ///< only present if its value is known; the reference does not list it
 };
 
 /// A list in static storage.
@@ -210,7 +213,7 @@ class Table {
 
   /// The first item.
   [[nodiscard]] constexpr const T* begin() const noexcept { return items_; }
-  /// Behind the last item.
+  /// The position after the last item.
   [[nodiscard]] constexpr const T* end() const noexcept { return items_ + size_; }
   /// How many items there are.
   [[nodiscard]] constexpr std::size_t size() const noexcept { return size_; }
@@ -226,43 +229,47 @@ class Table {
 struct EventDescription {
   Name name;                             ///< "agent.llm.start"
   Table<FieldDescription> measurements;  ///< the keys of its measurements
-  Table<FieldDescription> metadata;  ///< the keys of its metadata; the end of a span does not repeat those of its start
+  Table<FieldDescription> metadata;      ///< the keys of its metadata; the end of a span also has all keys of its
+                                         ///< start, whether or not they are listed again
 };
 
 /// All events, in the order of event_names().
 NOPSPAN_API Table<EventDescription> catalogue() noexcept;
-/// The prefix of all names here.
+/// The prefix of all names in this catalogue.
 constexpr std::string_view event_prefix() noexcept { return "agent"; }
 /// The names of all 44 events.
 NOPSPAN_API EventNames event_names() noexcept;
 
-/// Emits an event whose name and values are known only at run time, with what is given and no more. Keys that are
-/// content in the catalogue are content.
+/// Emits an event whose name and values are known only at run time. The event has only the given measurements and
+/// metadata. Keys that are content in the catalogue are content here too.
 ///
-/// - The end of an llm, a tool or a compaction that has the measurement `duration` (ns) is a whole span for probes: it
-///   ended now, under the thread's current span. All others are `event`. Handlers see that span's ids in the Event, and
-///   its attributes.
-/// - The error type of an exception is `reason.type` if that is at most 63 letters, digits and "_:.<>". Otherwise it is
-///   "_OTHER", because a reason is content.
+/// - If the event is the stop or exception of agent.llm, agent.tool or agent.compaction, and `measurements` has
+///   `duration` (in ns), probes see a whole span, from its start to its end. The span ended now and took that long. Its
+///   parent is the thread's current span. Handlers receive the one event, with the ids and attributes of that span.
+/// - For every other event, the probe `event` fires.
+/// - The error type of an exception is `reason.type`, if that is at most 63 letters, digits and "_:.<>". Otherwise it
+///   is "_OTHER", because other text may be content.
 /// - `duration`, `system_time` and `monotonic_time` do not become attributes.
 ///
-/// @return ok; invalid_argument for a name that the catalogue does not have, for a Value that is not a map, and for a
-///         measurement that is not a number. Then nothing is emitted.
+/// @return ok, also if no tracer or handler is attached; invalid_argument if the catalogue has no event of that name,
+///         if `measurements` or `metadata` is not a map, or if a measurement is not a number. After invalid_argument,
+///         nothing was emitted.
 NOPSPAN_API Errc emit(Text name, const Value& measurements, const Value& metadata) noexcept;
 
-/// A tool that tool_span() cannot enclose starts. `metadata` is a map.
+/// Reports the start of a tool call that tool_span() cannot enclose. `metadata` is a map.
 ///
-/// @return ok; invalid_argument if `metadata` is not a map.
+/// @return ok; invalid_argument if `metadata` is not a map, and then nothing was emitted.
 NOPSPAN_API Errc emit_tool_start(const Value& metadata) noexcept;
-/// That tool ends. As with emit(), it is a whole span for probes. `start_ns` is when it started, CLOCK_MONOTONIC in ns;
-/// 0 or a time in the future gives the duration 0. `result` wins over the same key in `metadata`.
+/// Reports the end of that tool call. Probes see a whole span, as with emit(). `start_ns` is the time at which the call
+/// started, CLOCK_MONOTONIC in ns. If it is 0 or in the future, the duration is 0. `result` replaces a `result` in
+/// `metadata`.
 ///
-/// @return ok; invalid_argument if `metadata` is not a map.
+/// @return ok; invalid_argument if `metadata` is not a map, and then nothing was emitted.
 NOPSPAN_API Errc emit_tool_stop(const Value& metadata, const Value& result, std::uint64_t start_ns) noexcept;
-/// That tool ends by an exception. `kind` is "error", "throw" or "exit". Without a stacktrace the event has an empty
-/// list.
+/// Reports that an exception ended that tool call. `kind` is "error", "throw" or "exit". Without a `stacktrace`, the
+/// event has an empty list.
 ///
-/// @return ok; invalid_argument if `metadata` is not a map.
+/// @return ok; invalid_argument if `metadata` is not a map, and then nothing was emitted.
 NOPSPAN_API Errc emit_tool_exception(const Value& metadata, const Value& error, std::uint64_t start_ns,
                                      Text kind = "error") noexcept;
 /// @overload
@@ -301,9 +308,9 @@ nopspan::detail::span_result_t<Fn> run_tool(Span& scope, Fn& work) {
 
 }  // namespace detail
 
-/// Runs a tool inside a span agent.tool and returns what it returns, as nopspan::span() does. If that is a Value, a
-/// number, a bool or a text, it becomes the `result` of the stop event. Otherwise `work` may set it by
-/// nopspan::result(). `metadata` is a callable that takes ToolFields&, or a Value that is a map.
+/// Runs a tool inside a span agent.tool and returns what the tool returns; see nopspan::span(). If the tool returns a
+/// Value, a number, a bool or a text, that becomes the `result` of the stop event. Otherwise `work` may set a result
+/// with nopspan::result(). `metadata` is a callable that takes ToolFields&, or a Value that is a map.
 template <class M, class Fn>
 inline nopspan::detail::span_result_t<Fn> tool_span(M&& metadata, Fn&& work) {
   if constexpr (std::is_invocable_v<M&, ToolFields&>) {
@@ -316,17 +323,17 @@ inline nopspan::detail::span_result_t<Fn> tool_span(M&& metadata, Fn&& work) {
   }
 }
 
-/// Makes a new trace id: 32 lower-case hexadecimal digits for 16 bytes from getrandom(2).
+/// Makes a new trace id: 16 bytes from getrandom(2), as 32 lower-case hexadecimal digits.
 NOPSPAN_API FixedString<32> generate_trace_id() noexcept;
 
-/// Attaches a handler that logs every event of the catalogue, one line each, with all its measurements:
-/// "[agent.tool.stop] trace_id=… duration=…". The lines go to the sink of set_log_sink(). The default sink shows only
-/// levels from warning on. A trace_id that is content is shown as "unknown". Blanks, brackets, "=" and characters that
-/// cannot be displayed are shown as "?" in ids and names.
+/// Attaches a handler that logs every event of the catalogue as one line with all its measurements, for example
+/// `[agent.tool.stop] trace_id=… duration=…`. The lines go to the sink of set_log_sink(). The default sink shows only
+/// warnings and errors. A trace_id that is content is shown as "unknown". In ids and names, blanks, brackets, "=" and
+/// characters that cannot be displayed are shown as "?".
 ///
-/// @return ok; already_exists if it is attached; out_of_memory.
+/// @return ok; already_exists if it is attached already; out_of_memory.
 NOPSPAN_API Errc attach_default_logger(LogLevel level = LogLevel::debug) noexcept;
-/// Detaches it.
+/// Detaches the handler of attach_default_logger().
 ///
 /// @return ok; not_found if it is not attached; out_of_memory.
 NOPSPAN_API Errc detach_default_logger() noexcept;

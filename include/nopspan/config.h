@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Settings that every nopspan header needs: the compiler, and how the library is linked. Programs do not
-/// include it themselves.
+/// Settings that every nopspan header needs: the compiler, and how the library is linked. Programs do not include it
+/// themselves.
 #ifndef NOPSPAN_CONFIG_H
 #define NOPSPAN_CONFIG_H
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Contexts in coroutines: a coroutine's context becomes current each time it resumes, on whatever thread, and the
-/// thread's own context is restored each time it suspends.
+/// Contexts in coroutines. Each time a coroutine resumes, its context becomes current on the thread that resumes it.
+/// Each time it suspends, the thread's own context is restored.
 ///
 /// @code
 /// #include <nopspan/coroutine.h>
@@ -20,16 +20,17 @@
 /// };
 ///
 /// Task answer(const char* traceparent) {
-///   nopspan::AsyncSpan span{"llm.chat", nopspan::Context::from_traceparent(traceparent)};
-///   auto scope = co_await nopspan::context_scope(span.context());  // current in this coroutine from here on
-///   co_await std::suspend_always{};                                // and again here, whichever thread resumes it
+///   const nopspan::Context caller = nopspan::Context::from_traceparent(traceparent);
+///   nopspan::AsyncSpan span{"llm.chat", caller};
+///   auto scope = co_await nopspan::context_scope(span.context_or(caller));  // current in this coroutine from here on
+///   co_await std::suspend_always{};  // and again after this line, on the thread that resumes the coroutine
 ///   span.end();
 /// }
 /// @endcode
 ///
-/// The header is C++17. It does not include `<coroutine>`, and what it defines is inert until C++20 code uses it.
+/// The header compiles as C++17, because it does not include `<coroutine>`. Only C++20 code can use what it defines.
 ///
-/// Thread safety: the objects of a coroutine are used by one thread at a time, as the coroutine is.
+/// Thread safety: a coroutine runs on one thread at a time, and so do the objects in its frame.
 #ifndef NOPSPAN_COROUTINE_H
 #define NOPSPAN_COROUTINE_H
 
@@ -42,8 +43,8 @@
 
 namespace nopspan {
 
-/// The context of one coroutine, which lives in the coroutine's frame. CoroutinePromise has one; a promise or awaiter
-/// of another design may use it directly.
+/// The context of one coroutine. It lives in the coroutine's frame. CoroutinePromise has one. A program with a promise
+/// or awaiter of its own may use it directly.
 class CoroutineContext {
  public:
   /// No context yet: enter() does nothing.
@@ -53,11 +54,11 @@ class CoroutineContext {
   CoroutineContext(const CoroutineContext&) = delete;             ///< not copied
   CoroutineContext& operator=(const CoroutineContext&) = delete;  ///< not copied
 
-  /// Makes `context` the coroutine's, and current on this thread. Returns the coroutine's previous context.
+  /// Makes `context` the coroutine's context, and current on this thread. Returns the coroutine's previous context.
   NOPSPAN_API Context exchange(const Context& context) noexcept;
-  /// Before a suspend: restores the thread's own context.
+  /// Restores the thread's own context. Call it before the coroutine suspends.
   NOPSPAN_API void leave() noexcept;
-  /// After a resume: makes the coroutine's context current on this thread.
+  /// Makes the coroutine's context current on this thread. Call it after the coroutine resumed.
   NOPSPAN_API void enter() noexcept;
   /// Whether it is current on a thread now.
   [[nodiscard]] bool entered() const noexcept { return entered_; }
@@ -69,11 +70,11 @@ class CoroutineContext {
   bool entered_ = false;  // it is on a thread's stack now
 };
 
-/// Makes a context the coroutine's until the scope ends, then restores the previous one. It is a local variable of the
-/// coroutine; `co_await context_scope(context)` returns it.
+/// Makes a context the coroutine's context until the scope ends, then restores the previous one. It is a local variable
+/// of the coroutine. `co_await context_scope(context)` returns it.
 class [[nodiscard]] CoroutineScope {
  public:
-  /// Makes `context` that of the coroutine which has `owner` in its frame.
+  /// Makes `context` the context of the coroutine that has `owner` in its frame.
   CoroutineScope(CoroutineContext& owner, const Context& context) noexcept
       : owner_(owner), nested_(owner.armed_), before_(owner.exchange(context)) {}
   /// Restores the coroutine's previous context.
@@ -105,7 +106,7 @@ class ContextAwaiter {
   bool await_ready() { return awaiter_.await_ready(); }
   template <class Handle>
   auto await_suspend(Handle handle) {
-    // Before the inner call: when that returns, the coroutine may already run elsewhere, or be gone.
+    // Leave before the inner call. When that returns, the coroutine may already run on another thread, or be destroyed.
     CoroutineContext& context = context_;
     context.leave();
 #if NOPSPAN_EXCEPTIONS
@@ -120,7 +121,7 @@ class ContextAwaiter {
       }
 #if NOPSPAN_EXCEPTIONS
     } catch (...) {
-      context.enter();  // the coroutine goes on with the exception
+      context.enter();  // the coroutine continues with the exception
       throw;
     }
 #endif
@@ -150,11 +151,11 @@ struct EnterScopeAwaiter {
 }  // namespace detail
 
 /// In a coroutine whose promise is a CoroutinePromise, `auto scope = co_await context_scope(context);` makes `context`
-/// the coroutine's until the scope ends. It does not suspend.
+/// the coroutine's context until the scope ends. This does not suspend the coroutine.
 inline detail::EnterScope context_scope(const Context& context) noexcept { return {context}; }
 
-/// A base for promise types: every co_await of the coroutine leaves the context when it suspends, and enters it when it
-/// resumes.
+/// A base class for promise types. Every co_await of the coroutine leaves the context when the coroutine suspends, and
+/// enters it when the coroutine resumes.
 class CoroutinePromise {
  public:
   /// Called by co_await.
@@ -162,8 +163,8 @@ class CoroutinePromise {
   auto await_transform(T&& awaitable) {
     return transform(std::forward<T>(awaitable));
   }
-  /// For a promise that has an await_transform() of its own: it passes its result through this. So does yield_value(),
-  /// because co_yield does not call await_transform().
+  /// For a promise that has an await_transform() of its own: call this with the awaitable that it would return, and
+  /// return the result. Do the same in yield_value(), because co_yield does not call await_transform().
   template <class T>
   auto transform(T&& awaitable) {
     if constexpr (std::is_same_v<std::decay_t<T>, detail::EnterScope>) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Events that belong to no span of which the program has the object, and readings of gauges: one moment, emitted once.
-/// An event of a span in hand is emitted by Span::event() and AsyncSpan::event().
+/// Point events and gauges. A point event has a time and no duration. It belongs to the thread's current span, if there
+/// is one. If the program has the span object, it may call Span::event() or AsyncSpan::event() instead.
 ///
 /// @code
 /// nopspan::execute("cache.hit", [](nopspan::Fields& f) { f.set("shard", 4).measure("age_ms", 12); });
@@ -27,9 +27,9 @@
 
 namespace nopspan {
 
-/// Emits one event with what `fields(Fields&)` sets, and nothing else: no metadata is inherited, no measurement is
-/// added. Probes see `event`, handlers an event of that name. The event has the ids of the thread's current span, if
-/// there is one. Without a callable it has no fields.
+/// Emits one event that has only the fields that `fields(Fields&)` sets: it inherits no metadata, and nopspan adds no
+/// measurement. The event has the ids of the thread's current span, if there is one. The probe `event` fires. Handlers
+/// receive an event of that name. Without a callable the event has no fields.
 template <class M, std::enable_if_t<std::is_invocable_v<M&, Fields&>, int> = 0>
 inline void execute(Name name, M&& fields) {
   if (detail::points_wanted()) detail::point<Fields>(detail::Point::event, name, nullptr, fields);
@@ -39,7 +39,8 @@ inline void execute(Name name) {
   execute(name, [](Fields&) {});
 }
 
-/// The same for a context that was kept (Context::current(), span.context()): the event has the ids of its span.
+/// The same, but the event has the ids of the span in `context` (a copy of Context::current() or span.context())
+/// instead of the current one.
 template <class M>
 inline void execute(const Context& context, Name name, M&& fields) {
   if (detail::points_wanted()) detail::point<Fields>(detail::Point::event, name, &context, fields);
@@ -49,9 +50,9 @@ inline void execute(const Context& context, Name name) {
   execute(context, name, [](Fields&) {});
 }
 
-/// Reports a gauge of an engine or instance. Probes see `gauge`, handlers the event `engine.stats` (measurement:
-/// `name`; metadata: engine, gauge, maximum). A `maximum` of 0 means that there is none. A negative value does not
-/// reach the probes, and is counted (stats().values_clamped).
+/// Reports the value of a gauge of an engine or instance. The probe `gauge` fires. Handlers receive the event
+/// `engine.stats` with the measurement `name` and the metadata engine, gauge and maximum. A `maximum` of 0 means that
+/// there is none. A negative value does not reach the probes, and is counted (stats().values_clamped).
 inline void gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum = 0) noexcept {
   if (detail::points_wanted()) detail::emit_gauge(engine, name, value, maximum);
 }

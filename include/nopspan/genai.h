@@ -132,8 +132,7 @@ class PriceTable {
   /// - The total is added only if the cost of everything that was counted is known.
   /// - For an unknown model nothing is added: the cost is unknown, and not zero.
   /// - As in the conventions, input includes what was read from and written to the cache, and output includes
-  /// reasoning.
-  ///   A part that is larger than the whole counts as the whole. A negative count is unknown.
+  ///   reasoning. A part that is larger than the whole counts as the whole. A negative count is unknown.
   [[nodiscard]] NOPSPAN_API Value with_costs(const Value& usage, Text model) const;
 
   /// Whether the table has no models.

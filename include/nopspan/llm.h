@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// The llm catalogue: spans of an LLM client, with typed metadata, and its retries. stream.h, which this header
-/// includes, has the span of a lazy stream.
+/// The llm catalogue: spans of an LLM client with typed metadata, and retries. stream.h, which this header includes,
+/// has wrappers for streamed responses.
 ///
 /// @code
 /// namespace llm = nopspan::llm;
 /// int tokens = nopspan::span(
 ///     llm::chat, [](auto& m) { m.engine("llama.cpp").model("llama-3").temperature(0.2); },
 ///     [](nopspan::Span& span) {
-///       llm::retry([](auto& r) { r.attempt(2).delay_ms(500).reason(llm::retry_reason::rate_limit); });
+///       llm::retry([](auto& r) { r.attempt(1).delay_ms(500).reason(llm::retry_reason::rate_limit); });
 ///       span.with<llm::ChatFields>([](auto& m) { m.output_tokens(34).finish_reason("stop"); });
 ///       return 34;
 ///     });
 /// @endcode
 ///
-/// The names are those of ALLM.Telemetry (https://hexdocs.pm/allm), under the prefix "llm". docs/genai.md lists the
+/// The names are those of ALLM.Telemetry (https://hexdocs.pm/allm), with the prefix "llm". docs/genai.md lists the
 /// attribute that each key becomes.
 ///
 /// Thread safety: builders belong to the thread that runs the callable. The functions may be called from any thread at
@@ -41,7 +41,7 @@
 /// The llm catalogue.
 namespace nopspan::llm {
 
-/// The setters of all spans of the catalogue, which return the builder's own type. Not used by itself.
+/// The setters that all spans of the catalogue have. They return the builder's own type. It is not used by itself.
 template <class Self>
 class CommonFields : public Fields {
  public:
@@ -50,7 +50,7 @@ class CommonFields : public Fields {
   Self& engine(Text name) { return put("engine", name); }
   /// The model that is asked for; see Fields::model().
   Self& model(Text name) { return put("model", name); }
-  /// On whose behalf; see Fields::tenant().
+  /// The customer or user for whom the work is done; see Fields::tenant().
   Self& tenant(Text name) { return put("tenant", name); }
   /// The provider ("openai"). If it is not set, it is the engine's name.
   Self& provider(Text name) { return put("provider", name); }
@@ -67,7 +67,7 @@ class CommonFields : public Fields {
   Self& cached_tokens(std::int64_t count) { return put("cached_tokens", count); }
   /// Tokens of the prompt that were written to a cache.
   Self& cache_creation_tokens(std::int64_t count) { return put("cache_creation_tokens", count); }
-  /// Tokens of the response that were reasoning.
+  /// Tokens of the response that the model used for reasoning.
   Self& reasoning_tokens(std::int64_t count) { return put("reasoning_tokens", count); }
 
  protected:
@@ -85,13 +85,13 @@ class CommonFields : public Fields {
   /// @endcond
 };
 
-/// The setters of a request to a model and its response. Not used by itself.
+/// The setters for a request to a model and its response. It is not used by itself.
 template <class Self>
 class InferenceFields : public CommonFields<Self> {
  public:
   using CommonFields<Self>::CommonFields;
 
-  /// The operation: "chat" (if it is not set), "embedding", "text_completion".
+  /// The operation: "chat" (the default), "embedding", "text_completion".
   Self& operation(Text name) { return this->put("operation", name); }
   /// Sampling temperature.
   Self& temperature(double value) { return this->put("temperature", value); }
@@ -101,9 +101,9 @@ class InferenceFields : public CommonFields<Self> {
   Self& top_k(double value) { return this->put("top_k", value); }
   /// The most tokens that the response may have.
   Self& max_tokens(std::int64_t count) { return this->put("max_tokens", count); }
-  /// Penalty of frequent tokens.
+  /// The penalty for tokens that occur often.
   Self& frequency_penalty(double value) { return this->put("frequency_penalty", value); }
-  /// Penalty of tokens that occurred.
+  /// The penalty for tokens that have occurred.
   Self& presence_penalty(double value) { return this->put("presence_penalty", value); }
   /// Texts at which the generation stops.
   Self& stop_sequences(std::initializer_list<Text> texts) { return put_texts("stop_sequences", texts); }
@@ -119,9 +119,9 @@ class InferenceFields : public CommonFields<Self> {
   Self& conversation_id(Text id) { return this->put("conversation_id", id); }
   /// The provider's class of service.
   Self& service_tier(Text name) { return this->put("service_tier", name); }
-  /// How much the model shall reason ("low", "high").
+  /// How much the model is asked to reason ("low", "high").
   Self& reasoning_effort(Text level) { return this->put("reasoning_effort", level); }
-  /// The most tokens of reasoning.
+  /// The most tokens that the model may use for reasoning.
   Self& reasoning_budget_tokens(std::int64_t count) { return this->put("reasoning_budget_tokens", count); }
   /// Host name or address of the server.
   Self& server(Text address) { return this->put("server.address", address); }
@@ -145,7 +145,7 @@ class InferenceFields : public CommonFields<Self> {
   /// The cost of the request. genai.h computes it from a table of prices.
   Self& total_cost(double cost) { return this->put("total_cost", cost); }
 
-  /// Content: the instructions to the model, as text or as a Value in the form of the conventions.
+  /// Content: the instructions to the model, as text, or as a Value that follows the GenAI conventions.
   template <class T>
   Self& system_instructions(const T& value) {
     return this->put_content("system_instructions", value);
@@ -206,7 +206,7 @@ class ChatFields : public InferenceFields<ChatFields> {
   }
 };
 
-/// Metadata of llm.tool: one tool call. Its end fires the probe `tool_call` with the tool's name.
+/// Metadata of llm.tool: one tool call. The end of the span fires the probe `tool_call` with the tool's name.
 class ToolFields : public CommonFields<ToolFields> {
  public:
   using CommonFields::CommonFields;
@@ -243,7 +243,7 @@ class ImageFields : public InferenceFields<ImageFields> {
     measure("image_count", count);
     return *this;
   }
-  /// The usage: a map.
+  /// The token usage: a map.
   template <class T>
   ImageFields& usage(const T& value) {
     return put("usage", value);
@@ -269,9 +269,9 @@ NOPSPAN_CONSTANT SpanName<ToolFields> tool{"llm.tool"};
 NOPSPAN_CONSTANT SpanName<ImageFields> image{"llm.image"};
 /// @}
 
-/// The prefix of all names here.
+/// The prefix of all names in this catalogue.
 constexpr std::string_view event_prefix() noexcept { return "llm"; }
-/// The names of all events: three of each span (start, stop, exception), and llm.adapter.retry.
+/// The names of all events: three for each span (start, stop, exception), and llm.adapter.retry.
 NOPSPAN_API EventNames event_names() noexcept;
 
 namespace detail {
@@ -290,8 +290,7 @@ inline bool has_span(Text name) noexcept { return detail::find_span(name) != nul
 /// Runs `work` inside a span whose name is known only at run time: "chat" for llm.chat. See nopspan::span().
 ///
 /// @throw std::invalid_argument if the catalogue has no such span; see has_span(). The message lists the valid names.
-/// It
-///        is thrown before `work` is called. No other function of nopspan throws an exception of its own.
+///        It is thrown before `work` is called.
 template <class M, class Fn>
 inline nopspan::detail::span_result_t<Fn> span(Text name, M&& metadata, Fn&& work) {
   const Name* known = detail::find_span(name);
@@ -320,7 +319,7 @@ NOPSPAN_CONSTANT std::string_view provider_error = "provider_error";
 class RetryFields : public Fields {
  public:
   using Fields::Fields;
-  /// The number of the attempt, as the application counts them.
+  /// The number of the attempt that failed. The first attempt is 1.
   RetryFields& attempt(std::int64_t number) { return put("attempt", number); }
   /// How long the program waits before the next attempt, in ms.
   RetryFields& delay_ms(std::int64_t delay) { return put("delay_ms", delay); }
@@ -340,16 +339,17 @@ class RetryFields : public Fields {
 /// The event that handlers receive from retry().
 NOPSPAN_CONSTANT Name adapter_retry{"llm.adapter.retry"};
 
-/// An attempt failed and is going to be repeated. Call it before the wait. It belongs to the thread's current span.
-/// Handlers receive llm.adapter.retry (measurement system_time; metadata attempt, delay_ms, reason, request_id), and
-/// the probe `retry` fires. `fields(RetryFields&)` runs only if a tracer or handler is attached.
+/// Reports that an attempt failed and will be repeated. Call it before the wait. The event belongs to the thread's
+/// current span. The probe `retry` fires. Handlers receive llm.adapter.retry, with the measurement system_time and the
+/// metadata attempt, delay_ms, reason and request_id, and they receive gen_ai.retry. `fields(RetryFields&)` runs only
+/// if a tracer or handler is attached.
 template <class M>
 inline void retry(M&& fields) {
   if (nopspan::detail::points_wanted()) {
     nopspan::detail::point<RetryFields>(nopspan::detail::Point::retry, adapter_retry, nullptr, fields);
   }
 }
-/// The same for a span of which the context was kept.
+/// The same, but the event belongs to the span in the context `span`.
 template <class M>
 inline void retry(const Context& span, M&& fields) {
   if (nopspan::detail::points_wanted()) {
@@ -357,8 +357,8 @@ inline void retry(const Context& span, M&& fields) {
   }
 }
 
-/// Emits the event "llm." + suffix ("adapter.retry") with what `fields(Fields&)` sets and nothing else, as
-/// nopspan::execute() does. The name is interned; see Name::intern() for the limit.
+/// Emits the event "llm." + suffix ("adapter.retry"), which has only the fields that `fields(Fields&)` sets; see
+/// nopspan::execute(). The name is interned; see Name::intern() for the limit.
 template <class M>
 inline void execute(Text suffix, M&& fields) {
   if (nopspan::detail::points_wanted()) nopspan::execute(detail::event_name(suffix), fields);
@@ -374,13 +374,13 @@ inline void execute(const S& span, Text suffix, M&& fields) {
   }
 }
 
-/// Attaches a handler that logs every event of the catalogue, one line each:
-/// "[llm.chat.stop] request_id=… duration=… monotonic_time=…". The lines go to the sink of set_log_sink(). The default
-/// sink shows only levels from warning on.
+/// Attaches a handler that logs every event of the catalogue as one line, for example `[llm.chat.stop] request_id=…
+/// duration=… monotonic_time=…`. The lines go to the sink of set_log_sink(). The default sink shows only warnings and
+/// errors.
 ///
-/// @return ok; already_exists if it is attached; out_of_memory.
+/// @return ok; already_exists if it is attached already; out_of_memory.
 NOPSPAN_API Errc attach_default_logger(LogLevel level = LogLevel::debug) noexcept;
-/// Detaches it.
+/// Detaches the handler of attach_default_logger().
 ///
 /// @return ok; not_found if it is not attached; out_of_memory.
 NOPSPAN_API Errc detach_default_logger() noexcept;

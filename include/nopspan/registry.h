@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// In-process handlers: functions that receive the same events as the probes, where eBPF cannot reach (tests,
-/// locked-down hosts). The semantics are those of Erlang's :telemetry (https://hexdocs.pm/telemetry).
+/// In-process handlers: functions in the program that receive the events of spans. They need no tracer, no privileges
+/// and no probes, so they also work in tests and on hosts where eBPF is not allowed. Their semantics are those of
+/// Erlang's :telemetry (https://hexdocs.pm/telemetry).
 ///
 /// @code
 /// nopspan::Errc error = nopspan::attach("slow-chats", "llm.chat.stop", [](const nopspan::Event& e) {
@@ -9,6 +10,9 @@
 /// });
 /// if (error != nopspan::Errc::ok) fprintf(stderr, "attach: %s\n", nopspan::describe(error));
 /// @endcode
+///
+/// If a span ends by an exception, handlers receive `NAME.exception` instead of `NAME.stop`. A handler that counts all
+/// ends attaches to both.
 ///
 /// Thread safety: all functions may be called from any thread at any time, also inside a handler.
 #ifndef NOPSPAN_REGISTRY_H
@@ -30,45 +34,46 @@ namespace nopspan {
 /// A handler. It runs on the thread that emits the event, before the emitting call returns. Handlers of one event run
 /// in the order in which they were attached.
 ///
-/// - It may attach, detach and emit. Events that handlers of handlers emit more than 16 deep reach no handler, and are
-///   counted (stats().recursion_dropped).
+/// - It may attach and detach handlers, and emit events, which reach handlers too. If handlers nest more than 16 deep
+///   in this way, no handler receives the event, and the event is counted (stats().recursion_dropped).
 /// - It must not end its thread.
-/// - If it throws, it is detached and counted (stats().handler_failures), an error is logged, and the event
-///   `telemetry.handler.failure` is emitted, with the metadata event_name, handler_id, handler_config, kind, reason and
+/// - If it throws, it is detached and counted (stats().handler_failures). An error is logged, and the event
+///   `telemetry.handler.failure` is emitted with the metadata event_name, handler_id, handler_config, kind, reason and
 ///   stacktrace. The exception does not reach the application.
 using Handler = std::function<void(const Event&)>;
 
 /// Attaches a handler to one event ("llm.chat.stop"). It receives the events that are emitted from now on.
 ///
-/// @param id      names the handler; copied. One id has one handler, whatever its events.
-/// @param event   the full name of the event; copied. It need not be known yet.
-/// @param handler is kept until it is detached, by detach() or because it threw.
-/// @param config  a value for the handler's own use: Event::config() returns it. One function can so serve several ids
-///                that differ in, say, a threshold.
-/// @return ok; already_exists; invalid_argument for a null or empty id, an invalid event name (see
-///         Errc::invalid_argument) or an empty handler; out_of_memory. Unless it returns ok, nothing is attached.
+/// @param id      the name of the handler; copied. An id can be attached once, whatever the events.
+/// @param event   the full name of the event; copied. No span or event of that name need exist yet.
+/// @param handler the function. It is kept until it is detached, by detach() or because it threw.
+/// @param config  a value for the handler's own use, which Event::config() returns. With it one function can serve
+///                several ids, for example with different thresholds.
+/// @return ok; already_exists if a handler with this id is attached; invalid_argument for a null or empty id, an
+///         invalid event name (see Errc::invalid_argument) or an empty handler; out_of_memory. If the result is not ok,
+///         nothing was attached.
 NOPSPAN_API Errc attach(Text id, Text event, Handler handler, Value config = {});
 
-/// The same for several events under one id. Either all are attached or none. An empty list is ok, and attaches
-/// nothing.
+/// The same for several events under one id. The handler is attached to all of them or to none. With an empty list the
+/// result is ok, and nothing is attached.
 NOPSPAN_API Errc attach_many(Text id, const std::vector<std::string>& events, Handler handler, Value config = {});
 
-/// Detaches a handler from all its events. Called outside of handlers, it waits for the handlers that are running on
-/// other threads. When it has returned, whatever it returned:
+/// Detaches a handler from all its events. Outside of handlers, it waits until the handler has returned on all other
+/// threads. If it then returns ok, or not_found for an id that another thread is detaching:
 ///
-/// - no other thread is running a handler of that id that was attached before, or will run it;
-/// - what the handler had captured has been destroyed, so the objects that it referred to may be destroyed too.
+/// - No thread runs the handler any more, and none will.
+/// - The handler's captures have been destroyed, so the objects that they refer to may be destroyed too.
 ///
-/// Do not call it while holding a lock that a handler takes: it would wait for that handler for ever.
+/// Do not call it while holding a lock that a handler takes, because it would wait for that handler forever.
 ///
-/// Called inside a handler, or in the destructor of something that a handler had captured, it does not wait:
+/// Inside a handler, or in the destructor of a handler's capture, it does not wait:
 ///
-/// - an event that is being dispatched still goes to all the handlers that it had at its start;
-/// - what the handler had captured is destroyed by a later event, attach() or detach(), on that call's thread. So such
-/// a
-///   destructor must not take a lock under which a thread emits events.
+/// - An event that is being dispatched still reaches all handlers that were attached when the dispatch began.
+/// - The captures are destroyed later, on the thread of a later event, attach() or detach(). The destructor of a
+///   capture must therefore not take a lock that a thread holds while it emits events.
 ///
-/// @return ok; not_found, also for a null or empty id; out_of_memory, and the handler stays attached.
+/// @return ok; not_found if no handler with this id is attached, also for a null or empty id; out_of_memory, and then
+///         the handler stays attached.
 NOPSPAN_API Errc detach(Text id);
 
 /// One event of an attached handler.
@@ -77,9 +82,9 @@ struct HandlerInfo {
   std::string event;  ///< one of its events
   Value config;       ///< as given to attach()
 };
-/// The handlers that are attached to events under a prefix, in the order in which they were attached: one entry for
-/// each event of a handler. The prefix is of whole segments: "llm.chat" selects llm.chat.stop, but not llm.chatter. ""
-/// selects all. Throws std::bad_alloc if there is no memory for the list.
+/// Lists the handlers of all events under a prefix, in the order in which they were attached. The list has one entry
+/// for each event of a handler. A prefix is made of whole segments: "llm.chat" selects llm.chat.stop, but not
+/// llm.chatter. "" selects all. Throws std::bad_alloc if there is no memory for the list.
 NOPSPAN_API std::vector<HandlerInfo> list_handlers(Text prefix = "");
 
 }  // namespace nopspan

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Spans: a name, a start, an end. While no tracer or handler is attached, a span loads one word (the gate) when it
-/// starts and tests one pointer when it ends. All other code is out of line and cold.
+/// Spans: named pieces of work with a start and an end. While no tracer or handler is attached, a span loads one word
+/// (the gate) and falls through one branch when it starts, and tests one pointer when it ends. All other code is out of
+/// line and cold.
 ///
 /// @code
-/// // A closure: span() returns what the work returns.
+/// // A closure: span() returns what the closure returns.
 /// int rows = nopspan::span("db.query", [] { return 42; });
 ///
 /// // A scope: the span ends where the scope ends.
 /// nopspan::Span span{"db.update", [&](nopspan::Fields& f) { f.set("rows", rows); }};
 /// if (rows == 0) span.fail("not_found");
-/// span.event("db.retry", [](nopspan::Fields& f) { f.set("attempt", 2); });
+/// span.event("db.retry", [](nopspan::Fields& f) { f.set("attempt", 1); });
 ///
 /// // A span that may end anywhere: in a callback, in a slot of a batching engine, in a coroutine.
 /// nopspan::AsyncSpan request{"engine.request", nopspan::Context::current()};
@@ -18,8 +19,16 @@
 /// request.end();
 /// @endcode
 ///
-/// Metadata is lazy: a callable that sets fields runs only if a tracer or handler is attached. nopspan never throws,
-/// and it swallows and counts what such a callable throws (stats().metadata_failures).
+/// A span emits events. Tracers and in-process handlers see its end differently:
+///
+/// | the span | handlers receive | probes that fire |
+/// | --- | --- | --- |
+/// | starts | NAME.start | span_start |
+/// | ends without an exception | NAME.stop | span_stop |
+/// | ends by an exception | NAME.exception, and no NAME.stop | span_stop, then span_exception |
+///
+/// Metadata is lazy: a callable that sets fields runs only if a tracer or handler is attached. Instrumentation never
+/// throws. If such a callable throws, the exception is swallowed and counted (stats().metadata_failures).
 ///
 /// Thread safety: different threads may use different spans at the same time. One span belongs to one thread at a time.
 /// A Span starts and ends on the same thread. An AsyncSpan may move between threads.
@@ -46,9 +55,9 @@ namespace nopspan {
 
 class StreamMeter;
 
-/// The role of a span in a call, with OTLP's numbers for SpanKind.
+/// The role of a span in a call. The numbers are those of OTLP's SpanKind.
 enum class SpanKind : std::uint8_t {
-  unspecified = 0,  ///< the catalogue's kind for the names of a catalogue, otherwise internal
+  unspecified = 0,  ///< the kind that the catalogue has for this name; internal for all other names
   internal = 1,     ///< work inside this process
   server = 2,       ///< handles a request from another process
   client = 3,       ///< calls another process, and waits
@@ -56,14 +65,14 @@ enum class SpanKind : std::uint8_t {
   consumer = 5      ///< handles a message
 };
 
-/// The options of a span.
+/// Options for the start of a span.
 struct SpanOptions {
   SpanKind kind = SpanKind::unspecified;  ///< the role of the span
   std::uint64_t start_ns = 0;             ///< the start, CLOCK_MONOTONIC in ns; 0 means now
 };
 
-/// The name of a catalogue's span (llm::chat). It carries the type of the builder that the span's callables take.
-/// It converts to Name.
+/// The name of a catalogue's span (llm::chat). It carries the type of the builder that the span's callables take. It
+/// converts to Name.
 template <class F>
 class SpanName : public Name {
  public:
@@ -75,26 +84,26 @@ class SpanName : public Name {
   constexpr explicit SpanName(const Name& name) noexcept : Name(name) {}
 };
 
-/// The members that Span and AsyncSpan have in common; not used by itself. On a span that is not recorded each of them
-/// does nothing, and its arguments cost what the caller computes for them: use with() or `if (span)` for what is
-/// expensive.
+/// The members that Span and AsyncSpan have in common. It is not used by itself.
+///
+/// A span is recorded if it started while a tracer or handler was attached. On a span that is not recorded, the setters
+/// do nothing, but their arguments are still computed. If that is expensive, use with() or `if (span)`.
 template <class Self>
 class SpanSetters {
  public:
   SpanSetters(const SpanSetters&) = delete;             ///< spans are not copied
   SpanSetters& operator=(const SpanSetters&) = delete;  ///< spans are not copied
 
-  /// Whether the span is recorded: it started while a tracer or handler was attached, and has not ended. Use it to skip
-  /// expensive computations.
+  /// Whether the span is recorded and has not ended. Use it to skip expensive computations.
   explicit operator bool() const noexcept { return state_ != nullptr; }
 
-  /// Adds metadata to the end of the span; see Fields::set().
+  /// Sets metadata that is reported when the span ends; see Fields::set().
   template <class T>
   Self& set(Text key, const T& value) {
     if (__builtin_expect(state_ != nullptr, 0)) detail::put(detail::sink_of(state_), key, value, false);
     return static_cast<Self&>(*this);
   }
-  /// Adds a measurement to the end of the span; see Fields::measure().
+  /// Sets a measurement that is reported when the span ends; see Fields::measure().
   template <class T>
   Self& measure(Text key, T number) {
     if (__builtin_expect(state_ != nullptr, 0)) Fields(detail::sink_of(state_)).measure(key, number);
@@ -108,9 +117,9 @@ class SpanSetters {
     return static_cast<Self&>(*this);
   }
 
-  /// Emits an event that belongs to this span, with what `fields(Fields&)` sets and nothing else. Probes see `event`,
-  /// handlers an event of that name with the span's ids. The callable runs only if somebody listens to events, whether
-  /// or not the span itself is recorded. Without a callable the event has no fields.
+  /// Emits an event that belongs to this span and has only the fields that `fields(Fields&)` sets. The probe `event`
+  /// fires. Handlers receive an event of that name with the span's ids. The callable runs only if a tracer or handler
+  /// is attached to events, whether or not the span itself is recorded. Without a callable the event has no fields.
   template <class M>
   void event(Name name, M&& fields) const {
     if (detail::points_wanted()) {
@@ -123,7 +132,8 @@ class SpanSetters {
     event(name, [](Fields&) {});
   }
 
-  /// The first token of a stream came now; `tokens_so_far` includes it. Only the first call on a span counts.
+  /// Reports that the first token of a stream came now. `tokens_so_far` includes that token. Only the first call on a
+  /// span counts.
   void first_token(std::uint64_t tokens_so_far = 1) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_first_token(state_, tokens_so_far);
   }
@@ -131,8 +141,8 @@ class SpanSetters {
   void link(const Context& context) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::put_link(detail::sink_of(state_), context);
   }
-  /// Sets the end of the span, CLOCK_MONOTONIC in ns, where it is not the time at which it ends. A time before the
-  /// start counts as the start.
+  /// Sets the time at which the span ended, CLOCK_MONOTONIC in ns. Without this call it is the time at which the span
+  /// object ends. A time before the start counts as the start.
   void end_at(std::uint64_t end_ns) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_end_at(state_, end_ns);
   }
@@ -155,13 +165,16 @@ class SpanSetters {
 /// A span of the current scope. It is the thread's current span while it lives, so spans that start inside are its
 /// children. It ends where the scope ends. It is neither copied nor moved.
 ///
-/// - Create and destroy it on one thread, innermost first.
-/// - Never hold one across a co_await; AsyncSpan is for coroutines.
+/// - Destroy it on the thread that created it.
+/// - Destroy nested spans innermost first.
+/// - Never hold one across a co_await. Coroutines use AsyncSpan.
 ///
-/// It emits `NAME.start` when it is created. When it is destroyed it emits `NAME.stop`, or `NAME.exception` if an
-/// exception leaves the scope. A destructor that runs during unwinding cannot see the exception, so its reason is
-/// "unknown"; span(), the closure form, reports kind and reason. A destructor cannot see thread exit or cancellation
-/// either, and emits stop.
+/// Handlers receive `NAME.start` when it is created. When it is destroyed, they receive `NAME.stop`, or
+/// `NAME.exception` instead if an exception leaves the scope. The probe `span_stop` fires at every end.
+///
+/// A destructor that runs during unwinding cannot see the exception, so the reason is reported as "unknown". The
+/// closure form span() reports kind and reason. A destructor cannot see thread exit or cancellation either: the span
+/// then ends as NAME.stop.
 class Span : public SpanSetters<Span> {
  public:
   /// Starts a span. `name` is a string literal, a Name, or the name of a catalogue's span (llm::chat).
@@ -177,8 +190,8 @@ class Span : public SpanSetters<Span> {
     }
   }
 
-  /// Starts a span with metadata. `metadata` takes the builder of the name's fields: Fields&, or the catalogue's own.
-  /// It runs only if the span is recorded, and on this thread before the constructor returns.
+  /// Starts a span with metadata. The argument of `metadata` is the builder of the name's fields: Fields&, or the
+  /// catalogue's own. `metadata` runs only if the span is recorded, on this thread, before the constructor returns.
   template <class N, class M,
             std::enable_if_t<detail::is_name<N> && std::is_invocable_v<M&, detail::builder_t<N>&>, int> = 0>
   [[nodiscard]] Span(N&& name, M&& metadata) : Span(name, SpanOptions{}, metadata) {}
@@ -194,12 +207,13 @@ class Span : public SpanSetters<Span> {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_end(state_);
   }
 
-  /// The work failed without an exception: status 1 (error), `error.type` = `type`. `message` is content (see
-  /// Fields::content()). The first call of fail() or cancel() wins; an exception that leaves the scope wins over both.
+  /// Reports that the work failed without an exception: the status is 1 (error), and `error.type` is `type`. `message`
+  /// is content (see Fields::content()). Only the first call of fail() or cancel() counts. An exception that leaves the
+  /// scope overrides both.
   void fail(Text type, Text message = {}) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_fail(state_, type, message);
   }
-  /// The work was abandoned on purpose: status 2 (cancelled), which error rates do not count.
+  /// Reports that the work was given up on purpose: the status is 2 (cancelled), which error rates do not count.
   void cancel(Text reason = {}) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_cancel(state_, reason);
   }
@@ -220,13 +234,14 @@ class Span : public SpanSetters<Span> {
   }
 };
 
-/// A span that may end anywhere: in a slot of a batching engine, in a callback, in a coroutine. Eight bytes, movable,
-/// empty by default.
+/// A span that may end anywhere: in a slot of a batching engine, in a callback, in a coroutine. It has eight bytes, can
+/// be moved, and is empty by default.
 ///
-/// - It never changes the current context of a thread. Its parent is the context that it is given; without one it
-/// starts
-///   a new request. Children take span.context().
-/// - It ends on any thread by end(), fail(), cancel() or caught(). The first call counts; later ones do nothing.
+/// - It never changes the current context of a thread. Its parent is the context that the constructor is given. Without
+///   one, it starts a new request. Give its children span.context().
+/// - To forward the trace to another process, use span.context_or(parent), because a span that is not recorded has no
+///   known context.
+/// - It ends on any thread by end(), fail(), cancel() or caught(). The first call ends it, and later calls do nothing.
 /// - If it is destroyed or assigned to before that, it ends as cancelled, and is counted (stats().abandoned).
 class AsyncSpan : public SpanSetters<AsyncSpan> {
  public:
@@ -255,9 +270,9 @@ class AsyncSpan : public SpanSetters<AsyncSpan> {
     if (detail::span_wanted<N>()) start<detail::builder_t<N>>(Name(name), parent, options, metadata);
   }
 
-  /// Takes the span over; `other` is empty afterwards.
+  /// Takes the span from `other`, which is empty afterwards.
   AsyncSpan(AsyncSpan&& other) noexcept { state_ = std::exchange(other.state_, nullptr); }
-  /// Abandons the span that this one holds, and takes over the other.
+  /// Abandons the span that this object holds, and takes the span from `other`, which is empty afterwards.
   AsyncSpan& operator=(AsyncSpan&& other) noexcept {
     if (this != &other) {
       abandon();
@@ -295,11 +310,11 @@ class AsyncSpan : public SpanSetters<AsyncSpan> {
     }
   }
 
-  /// The span's place in its trace. For a span that is not recorded, or has ended: an unknown context, below which
-  /// spans are orphans.
+  /// The span's place in its trace. If the span is not recorded or has ended, the result is an unknown context: it is
+  /// empty, and spans below it are orphans.
   [[nodiscard]] Context context() const noexcept { return detail::async_context(state_); }
-  /// The same, but `parent` for a span that is not recorded. A server forwards this one, so that a trace from outside
-  /// is not lost in a process that records nothing.
+  /// The same, but `parent` if the span is not recorded or has ended. Forward this context to other processes and
+  /// coroutines, so that a trace from outside is not lost in a process that records nothing.
   [[nodiscard]] Context context_or(const Context& parent) const noexcept {
     return state_ != nullptr ? detail::async_context(state_) : parent;
   }
@@ -320,28 +335,30 @@ class AsyncSpan : public SpanSetters<AsyncSpan> {
 };
 static_assert(sizeof(AsyncSpan) == 8);
 
-/// Runs `work` inside a span and returns what it returns: values (never moved), references, types that cannot be copied
-/// or moved, void. `work` takes nothing or the Span&.
+/// Runs `work` inside a span and returns what `work` returns: a value (never moved), a reference, a type that cannot be
+/// copied or moved, or nothing. `work` takes no argument, or the Span&.
 ///
-/// An exception ends the span as `NAME.exception` with its kind and reason, and goes on to the caller unchanged. Like
-/// any catch (...), span() ends the program if a thread exits by pthread_exit() or cancellation while it is inside a
-/// catch handler; in threads that may be cancelled there, use a Span.
+/// An exception ends the span as `NAME.exception` with its kind and reason, and reaches the caller unchanged.
+///
+/// If a thread calls pthread_exit() or is cancelled inside a catch handler within `work`, the program ends, as with any
+/// catch (...). If that can happen, use a Span instead.
 template <class N, class Fn, std::enable_if_t<detail::is_name<N>, int> = 0>
 inline detail::span_result_t<Fn> span(N&& name, Fn&& work) {
   Span scope{name};
   return detail::run<detail::builder_t<N>>(scope, work);
 }
 
-/// The same with metadata for the start: `metadata` takes the builder of the name's fields, and runs only if the span
-/// is recorded.
+/// The same with metadata for the start. The argument of `metadata` is the builder of the name's fields. `metadata`
+/// runs only if the span is recorded.
 template <class N, class M, class Fn, std::enable_if_t<detail::is_name<N>, int> = 0>
 inline detail::span_result_t<Fn> span(N&& name, M&& metadata, Fn&& work) {
   Span scope{name, SpanOptions{}, metadata};
   return detail::run<detail::builder_t<N>>(scope, work);
 }
 
-/// Returned by the work of span() to set fields of the stop event from the result. `stop` takes (const T& value,
-/// Fields&) or (Fields&), and runs only if the span is recorded. The value is decayed, so that it cannot dangle.
+/// Sets fields of the stop event from the result: the work of span() returns what this function returns. `stop` takes
+/// (const T& value, Fields&) or (Fields&), and runs only if the span is recorded. The value is decayed, so that it
+/// cannot dangle.
 ///
 /// @code
 /// int rows = nopspan::span("db.query", [] {
@@ -352,20 +369,20 @@ template <class T, class Stop>
 inline detail::Result<std::decay_t<T>, std::decay_t<Stop>> result(T&& value, Stop&& stop) {
   return {std::forward<T>(value), std::forward<Stop>(stop)};
 }
-/// The same for a work that returns a reference. The object must outlive the span.
+/// The same for work that returns a reference. The object must outlive the span.
 template <class T, class Stop>
 inline detail::Result<T&, std::decay_t<Stop>> result_ref(T& reference, Stop&& stop) {
   return {reference, std::forward<Stop>(stop)};
 }
-/// The same for a work that returns nothing.
+/// The same for work that returns nothing.
 template <class Stop>
 inline detail::Result<void, std::decay_t<Stop>> result(Stop&& stop) {
   return {std::forward<Stop>(stop)};
 }
 
-/// Emits a span that is already over (time in a queue, time on a GPU): start and stop together. `start_ns` is
-/// CLOCK_MONOTONIC in ns, `duration_ns` is in ns. Both events have the fields that `fields` sets. The callable runs
-/// only if a tracer or handler is attached. Without a callable the span has no fields.
+/// Emits a span that has already ended, for example the time in a queue or on a GPU. Its start and its stop are emitted
+/// together, and both have the fields that `fields` sets. `start_ns` is CLOCK_MONOTONIC in ns, `duration_ns` is in ns.
+/// The callable runs only if a tracer or handler is attached. Without a callable the span has no fields.
 template <class N, class M, std::enable_if_t<detail::is_name<N>, int> = 0>
 inline void complete(N&& name, const Context& parent, std::uint64_t start_ns, std::uint64_t duration_ns, M&& fields) {
   if (detail::span_wanted<N>()) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Lazy streams: wrappers whose llm.stream span ends when the stream ends. This header is a part of llm.h: include
-/// that.
+/// Lazy streams: wrappers whose llm.stream span ends when the stream ends. Include llm.h, which includes this header.
 ///
 /// @code
 /// #include <nopspan/llm.h>
@@ -19,9 +18,9 @@
 /// @endcode
 ///
 /// There are three forms: a source that is asked for the next item (pull), a range, and a sink that items are passed to
-/// (push). Nothing is read ahead: the source is asked when the consumer asks.
+/// (push). The wrappers do not read ahead. They ask the source for an item only when the consumer asks for it.
 ///
-/// The span is a child of the context that is current where the stream is created. It ends once, by the first of these:
+/// The span is a child of the context that is current when the stream is created. The first of these ends it:
 ///
 /// | what happens | the span ends as |
 /// | --- | --- |
@@ -31,14 +30,17 @@
 /// | an exception leaves the opener, the source or the sink | llm.stream.exception, as from span() |
 /// | the stream is destroyed | cancelled, and counted (stats().abandoned) |
 ///
-/// After that the stream still passes everything on. The stop event has the metadata `response`, which is always null,
-/// the measurements of StreamMeter, and `opened_ns`: the time from the start of the span until the opener returned.
+/// After the span has ended, the stream still passes items on. The stop event has the metadata `response`, which is
+/// always null, the measurements of StreamMeter, and `opened_ns`: the time from the start of the span until the opener
+/// returned.
 ///
-/// A `tokens(item)` returns how many tokens an item is; without it an item is one. It is called only if the span is
-/// recorded, and what it throws is counted (stats().metadata_failures).
+/// The callable `tokens(item)` returns the number of tokens in an item. Without it, each item counts as one token. It
+/// is called only if the span is recorded. If it throws, the exception is swallowed and counted
+/// (stats().metadata_failures), and the item counts as one token.
 ///
-/// Lifetime: a source, sink or `tokens` that is an rvalue is moved into the stream. One that is an lvalue is referred
-/// to, and must outlive the stream. A stream may be moved, but a StreamRange not while an iterator is in use.
+/// Lifetime: a source, sink or `tokens` that is an rvalue is moved into the stream. If it is an lvalue, the stream
+/// keeps a reference, and it must outlive the stream. A stream may be moved, except a StreamRange while an iterator is
+/// in use.
 ///
 /// Thread safety: a stream is used by one thread at a time. It may be consumed on another thread than the one that
 /// created it.
@@ -60,8 +62,8 @@ class GenerateFields;  // nopspan/llm.h
 /// The name of a stream's span, for a program that makes the span itself.
 NOPSPAN_CONSTANT SpanName<GenerateFields> stream{"llm.stream"};
 
-/// A source that is asked for items: `Next` takes nothing, and returns a pointer, a std::optional or another type that
-/// is false at the end. pull_stream() and open_pull() make it.
+/// A stream that is asked for its items. `Next` takes no argument, and returns a pointer, a std::optional or another
+/// type that is false at the end of the stream. pull_stream() and open_pull() make it.
 template <class Next, class Tokens = detail::OneToken>
 class PullStream {
  public:
@@ -96,13 +98,14 @@ class PullStream {
     }
   }
 
-  /// Ends the span as ok: the consumer has enough.
+  /// Ends the span as ok: the consumer needs no more items.
   void finish() noexcept { span_.end(); }
   /// Ends the span as failed, without an exception; see Span::fail().
   void fail(Text type, Text message = {}) noexcept { span_.fail(type, message); }
   /// Ends the span as cancelled; see Span::cancel().
   void cancel(Text reason = {}) noexcept { span_.cancel(reason); }
-  /// The span, for its fields (token usage) and its context. If it is ended through this, it lacks the measurements.
+  /// The span, for its fields (token usage) and its context. Do not end it through this reference, because the
+  /// measurements would be missing.
   [[nodiscard]] AsyncSpan& span() noexcept { return span_.span(); }
 
  private:
@@ -111,9 +114,9 @@ class PullStream {
   Tokens tokens_;
 };
 
-/// The same for a range: `for (auto&& chunk : stream)`. The source's begin() is called when the stream's begin() is. An
-/// item is counted when the consumer reads it for the first time, so one that is skipped is not counted. stream_range()
-/// and open_range() make it.
+/// A stream that is a range: `for (auto&& chunk : stream)`. The stream's begin() calls the begin() of its source. An
+/// item is counted when the consumer reads it for the first time, so an item that is skipped is not counted.
+/// stream_range() and open_range() make it.
 template <class Range, class Tokens = detail::OneToken>
 class StreamRange {
   using Source = std::remove_reference_t<Range>;
@@ -133,7 +136,7 @@ class StreamRange {
     SourceSentinel source_;
   };
 
-  /// For a range-based for: single-pass, and compared only with end().
+  /// An iterator for a range-based for loop. It is single-pass, and can be compared only with end().
   class Iterator {
    public:
     /// For begin().
@@ -157,7 +160,7 @@ class StreamRange {
       counted_ = false;
       return *this;
     }
-    /// Whether there are more items. If not, the span ends.
+    /// Whether there are more items. If there are none, this ends the span.
     bool operator!=(const Sentinel& sentinel) {
       const bool more = stream_->span_.guard([&] { return static_cast<bool>(source_ != sentinel.source_); });
       if (!more) stream_->span_.end();
@@ -187,7 +190,7 @@ class StreamRange {
     span_.opened();
   }
 
-  /// Begins the source, once.
+  /// Calls begin() of the source. Call it once.
   [[nodiscard]] Iterator begin() {
     return Iterator(*this, span_.guard([&] { return detail::range_access::first(range_); }));
   }
@@ -196,7 +199,7 @@ class StreamRange {
     return Sentinel(span_.guard([&] { return detail::range_access::last(range_); }));
   }
 
-  /// Ends the span as ok: the consumer has enough.
+  /// Ends the span as ok: the consumer needs no more items.
   void finish() noexcept { span_.end(); }
   /// Ends the span as cancelled; see Span::cancel().
   void cancel(Text reason = {}) noexcept { span_.cancel(reason); }
@@ -211,7 +214,7 @@ class StreamRange {
   Tokens tokens_;
 };
 
-/// A sink that items are passed to. It cannot see the end of the stream: call end(). push_stream() makes it.
+/// A stream to which items are passed. It cannot detect the end of the stream, so call end(). push_stream() makes it.
 template <class Sink, class Tokens = detail::OneToken>
 class PushStream {
  public:
@@ -254,8 +257,8 @@ template <class Next>
 inline PullStream<Next> pull_stream(Next&& next) {
   return llm::pull_stream(detail::NoMetadata(), std::forward<Next>(next));
 }
-/// Opens a source inside the span, and wraps it. `opener` is called before this returns, with nothing or the span
-/// (AsyncSpan&), and returns the source. An exception that leaves it ends the span.
+/// Opens a source inside the span, and wraps it. `opener` takes no argument, or the span (AsyncSpan&), and returns the
+/// source. It is called before this function returns. An exception that leaves it ends the span.
 template <class M, class Open, class Tokens = detail::OneToken>
 inline PullStream<detail::opened_t<Open>, Tokens> open_pull(M&& metadata, Open&& opener, Tokens&& tokens = {}) {
   return PullStream<detail::opened_t<Open>, Tokens>(detail::Opening(), metadata, opener, std::forward<Tokens>(tokens));

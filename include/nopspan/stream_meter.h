@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// The pace of a stream of tokens: how many there were, when the first one came, and the gaps between them.
+/// The pace of a stream of tokens: the number of tokens, the time to the first one, and the gaps between them.
 ///
 /// @code
 /// nopspan::StreamMeter meter{nopspan::AsyncSpan{"engine.request", nopspan::Context::current()}};
@@ -34,34 +34,35 @@ NOPSPAN_API NOPSPAN_COLD void meter_opened(SpanState*) noexcept;
 NOPSPAN_API NOPSPAN_COLD void meter_end(SpanState*, MeterState*) noexcept;  // adds the measurements
 }  // namespace detail
 
-/// A span that measures its stream: it takes over an AsyncSpan, and ends as one does. At the end it adds these
+/// Measures the stream of tokens of one span. It takes an AsyncSpan, owns it, and ends it. At the end it adds these
 /// measurements, except those that the application set itself:
 ///
-/// | measurement | is |
+/// | measurement | value |
 /// | --- | --- |
-/// | stream_tokens | how many tokens there were |
-/// | time_to_first_token_ns | from the start of the span to the first call of token() |
-/// | gap_p50_ns, gap_p99_ns, gap_max_ns | the times between calls of token(), if there were at least two |
+/// | stream_tokens | the number of tokens |
+/// | time_to_first_token_ns | from the start of the span to the first token (ttft_ns of engine.h is from the arrival) |
+/// | gap_p50_ns, gap_p99_ns, gap_max_ns | the times between calls of token(), if there were at least two calls |
 ///
-/// The quantiles are within 3.1 % between 1 us and 275 s. Shorter gaps are within 32 ns, and longer ones count as 275
-/// s. The maximum is exact.
+/// The two quantiles are within 3.1 % for gaps between 1 us and 275 s. For shorter gaps they are within 32 ns. A longer
+/// gap counts as 275 s. The maximum is exact.
 ///
-/// A recorded span takes 2 KiB of memory, which is reused. If there is none, the span has no measurements, and is
-/// counted (stats().fields_dropped). A token of a recorded span costs one clock read and a few ns. It fires no probe,
-/// except the first, which fires `first_token` once. A token of any other span costs one test. In the child of fork() a
-/// meter of the parent does nothing.
+/// - A recorded span takes 2 KiB of memory, which is reused. If there is no memory, the span has no measurements, and
+///   this is counted (stats().fields_dropped).
+/// - A call of token() on a recorded span costs one clock read and a few ns. On any other span it costs one test.
+/// - The first token fires the probe `first_token`. Later tokens fire no probe.
+/// - In the child of fork(), a meter of the parent does nothing.
 class StreamMeter {
  public:
   /// A meter without a span, on which every member does nothing.
   constexpr StreamMeter() noexcept = default;
-  /// Takes over a span, and begins to measure.
+  /// Takes the span, and begins to measure.
   [[nodiscard]] explicit StreamMeter(AsyncSpan&& span) noexcept : span_(std::move(span)) {
     if (__builtin_expect(span_.state_ != nullptr, 0)) meter_ = detail::meter_begin(span_.state_);
   }
-  /// Takes over the span and what was measured; `other` is without a span afterwards.
+  /// Takes the span and its measurements from `other`, which has no span afterwards.
   StreamMeter(StreamMeter&& other) noexcept
       : span_(std::move(other.span_)), meter_(std::exchange(other.meter_, nullptr)) {}
-  /// Abandons the span that this one holds, and takes over the other.
+  /// Abandons the span that this meter holds, and takes the span and its measurements from `other`.
   StreamMeter& operator=(StreamMeter&& other) noexcept {
     if (this != &other) {
       measure();
@@ -70,18 +71,20 @@ class StreamMeter {
     }
     return *this;
   }
-  /// Abandons the span if it has not ended, with what was measured.
+  /// If the span has not ended, abandons it with its measurements so far.
   ~StreamMeter() { measure(); }
 
   /// Whether the span is recorded, and has not ended.
   explicit operator bool() const noexcept { return static_cast<bool>(span_); }
 
-  /// `n` tokens came now. 0 does nothing. A negative number does nothing, and is counted (stats().values_clamped).
+  /// Reports that `n` tokens came now. 0 does nothing. A negative number does nothing, and is counted
+  /// (stats().values_clamped).
   void token(std::int64_t n = 1) noexcept {
     if (__builtin_expect(span_.state_ != nullptr, 0)) detail::meter_token(span_.state_, meter_, n);
   }
 
-  /// The source of the stream is open now: sets the measurement opened_ns, the time since the start of the span.
+  /// Reports that the source of the stream is open now. Sets the measurement opened_ns: the time since the start of the
+  /// span.
   void opened() noexcept {
     if (__builtin_expect(span_.state_ != nullptr, 0)) detail::meter_opened(span_.state_);
   }
@@ -107,7 +110,8 @@ class StreamMeter {
     span_.caught();
   }
 
-  /// The span, for its fields, events and context. If it is ended through this, it lacks the measurements.
+  /// The span, for its fields, events and context. Do not end it through this reference, because the measurements would
+  /// be missing.
   [[nodiscard]] AsyncSpan& span() noexcept { return span_; }
   /// @overload
   [[nodiscard]] const AsyncSpan& span() const noexcept { return span_; }
