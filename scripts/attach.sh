@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Runs one of these bpftrace scripts on copies of the library that the scripts' own path does not cover: in a
-# container, in a build tree, in a static executable or in a plug-in. It finds the files, writes them into the script's
-# probes in place of usdt:/usr/*/*/libnopspan.so.*, and executes bpftrace.
+# Runs a bpftrace script of this folder on copies of the library that are not installed in /usr: in a container, in a
+# build tree, in a static executable or in a plug-in. attach.sh finds the files. It replaces
+# usdt:/usr/*/*/libnopspan.so.* in the script's probes with them, and executes bpftrace.
 
 set -euo pipefail
 export LC_ALL=C
@@ -11,20 +11,21 @@ readonly pattern='usdt:/usr/*/*/libnopspan.so.*:'
 
 usage() {
   cat <<'END'
-usage: attach.sh -p PID SCRIPT [ARG...]    one process: every copy of the library it maps, and no other process
+usage: attach.sh -p PID SCRIPT [ARG...]    one process: every copy of the library that it maps
        attach.sh --all SCRIPT [ARG...]     every process, in containers too: every copy that any process maps now
        attach.sh BINARY SCRIPT [ARG...]    a program or library, running or not: its own copy, or the one it would load
-       attach.sh --list -p PID|--all|BINARY    only prints these files, one a line
+       attach.sh --list -p PID|--all|BINARY    only prints these files, one per line
 
-SCRIPT is spans.bt, trace.bt or another whose probes are usdt:/usr/*/*/libnopspan.so.*:nopspan:NAME. The ARGs are the
-script's. Data goes to stdout, messages to stderr. Exit status: bpftrace's; 2 when it could not be started.
+SCRIPT is spans.bt, trace.bt or another script whose probes are usdt:/usr/*/*/libnopspan.so.*:nopspan:NAME. The ARGs
+are those of the script. Data goes to stdout, messages to stderr. The exit status is that of bpftrace, or 2 if bpftrace
+could not be started.
 
-PID is a pid as this shell sees it, also of a process in a container. With -p the script ends when the process ends.
+PID is a pid as this shell sees it. The process may run in a container. With -p the script ends when the process ends.
 There are two exceptions: the process has several copies of the library, or its file was replaced. Then the script runs
-until Ctrl-C, and other processes with the same file pay for the probes without being shown.
+until Ctrl-C. Other processes that map the same file are slowed down by the probes too, but are not shown.
 
-A copy that a process loads later, or a container that starts later, is not seen. Start attach.sh again. BPFTRACE names
-another bpftrace than the one in PATH.
+attach.sh finds the copies once. If a process loads another copy later, or another container starts, run attach.sh
+again. To use another bpftrace than the one in PATH, set BPFTRACE to its path.
 END
 }
 

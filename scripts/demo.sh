@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A demonstration on real programs. Builds nopspan, installs it in /usr/local, and runs the example chat server and
-# agent. Attaches bpftrace and then the collector `nopspan` to them, and shows traces and histograms. Then removes
-# everything:
+# Demonstrates nopspan on the example chat server and agent. Builds nopspan, installs it in /usr/local and runs the
+# example. Attaches bpftrace and then the collector `nopspan`, and shows traces and histograms. At the end it stops the
+# programs and uninstalls nopspan:
 #
 #   scripts/demo.sh [--keep]
 #

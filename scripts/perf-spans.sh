@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Spans by perf, for machines without bpftrace: records where spans begin and end, and CPU samples if asked; reports
-# count and latency by span name, or draws what the CPU did inside the spans of one name. perf-spans.awk,
-# perf-report.awk and perf-flamegraph.awk are its other parts; attach.sh finds the files to record.
+# Traces spans with perf, for machines without bpftrace. Records when spans begin and end, and CPU samples if asked.
+# Reports count and latency by span name, or draws a flame graph of the CPU samples inside the spans of one name. Uses
+# perf-spans.awk, perf-report.awk and perf-flamegraph.awk. attach.sh finds the files to record.
 #
-# Overhead: 3.28 us a span in the traced program. scripts/README.md shows a run.
+# Overhead: 3.28 us per span in the traced program. scripts/README.md shows a run.
 
 set -euo pipefail
 
@@ -18,31 +18,32 @@ usage: perf-spans.sh record [OPTION...] [-p PID | --all | FILE]              unt
 record      writes the start and end of every span of the installed library, /usr/*/*/libnopspan.so.*, into perf.data
   -p PID            of one process and its children: every copy of the library that it maps
   --all             of every copy that any process maps now, in containers too
-  FILE              of a program or library: its own copy, or the one it would load
+  FILE              of a program or library: the copy in it, or the one that it would load
   -c, --cpu         also CPU samples with their stacks, which flamegraph needs
   -F, --frequency HZ      samples per second and CPU (99)
   --call-graph MODE       as perf's: fp (needs programs built with -fno-omit-frame-pointer), dwarf or lbr (fp)
   -s, --seconds N         ends after N seconds
-  -o, --output DATA       writes another file than perf.data; one that is there becomes DATA.old
-  -m, --buffer SIZE       per CPU, as perf's -m; a larger one if events were lost (4M)
+  -o, --output DATA       writes this file instead of perf.data; an existing file becomes DATA.old
+  -m, --buffer SIZE       size of the buffer of each CPU, as perf's -m (4M); use a larger one if events were lost
 report      by span name: count, total, mean and longest ms, percentiles (nearest rank), errors, cancelled
-  --tsv             the same for machines: separated by tabs, in ns
+  --tsv             the same for programs to read: separated by tabs, in ns
 flamegraph  an SVG of the CPU samples that were taken inside spans NAME, on the span's thread
-  --folded          its stacks as text, one a line, for FlameGraph's tools and speedscope
-  -i, --input DATA  reads another file than perf.data
+  --folded          the stacks as text, one per line, for FlameGraph's tools and speedscope
+  -i, --input DATA  reads this file instead of perf.data
   -p, --pid PID     only this process
 
-record needs root, perf, readelf (binutils) and tracefs. The other two only read the file. perf's own commands, such as
-perf script, read it too: id is the request's, status is 0 ok, 1 error, 2 cancelled, 3 exception.
+record needs root, perf, readelf (binutils) and tracefs. report and flamegraph only read the file. perf's own commands,
+such as perf script, read it too. There id is the request's id, and status is 0 ok, 1 error, 2 cancelled, 3 exception.
 
-If record is killed by kill -9, its events remain. End perf. For each event of a GROUP nopspan_* in
-/sys/kernel/tracing/uprobe_events, write -:GROUP/EVENT into that file.
+If record is killed with kill -9, its uprobe events remain in the kernel. To delete them, end perf. Then write a line
+-:GROUP/EVENT into /sys/kernel/tracing/uprobe_events for each event in that file whose GROUP begins with nopspan_.
 
-A graph has the samples of spans whose start and end were seen on one thread. AsyncSpans are left out, because they are
-bound to no thread. stderr reports what was left out and what perf lost. The cost of recording is in the graph too,
-above nopspan_site_span_start and nopspan_site_span_stop.
+A flame graph shows the samples of spans that began and ended on one thread. AsyncSpans are left out, because they are
+not bound to a thread. stderr reports what was left out and what perf lost. The graph includes the cost of recording, as
+frames above nopspan_site_span_start and nopspan_site_span_stop.
 
-Exit status: of record -- COMMAND, the command's own; otherwise 0 done, 1 failed, 2 misused or perf cannot be used here.
+Exit status: with record -- COMMAND, that of COMMAND. Otherwise 0 success, 1 failure, 2 usage error or perf cannot be
+used on this machine.
 PERF names another perf than the one in PATH.
 END
 }

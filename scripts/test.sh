@@ -4,12 +4,12 @@
 #
 #   scripts/test.sh [--long] [--only PRESET]...
 #
-#   --long         also run the long matrices, soaks, fuzzing, packages and other kernels in emulation (one hour)
-#   --only PRESET  dev, noprobes, asan, tsan or fuzz; may be given several times
+#   --long         also run soaks, fuzzing, every compiler and linker, packages, other kernels in emulation (one hour)
+#   --only PRESET  build and test only this preset: dev, noprobes, asan, tsan or fuzz; may be repeated
 #                  (default: all, but fuzz only with --long)
 #
-# With CI=true a live test that cannot run fails instead of being skipped. Exit status: 0 all passed, 1 failure,
-# 2 usage error.
+# A live test that cannot run is skipped. With CI=true it fails instead. Exit status: 0 all passed, 1 failure, 2 usage
+# error.
 set -euo pipefail
 self=$(realpath "$0")
 cd "$(dirname "$self")/.."

@@ -92,7 +92,7 @@ class Scripts(unittest.TestCase):
         readme = surroundings.read("scripts/README.md")
         for path in self.scripts():
             self.assertRegex(readme, rf"(?m)^### {re.escape(path.name)}$")
-            cost = re.search(r"(?m)^// Overhead: ([\d.]+) us", surroundings.read(path))
+            cost = re.search(r"(?m)^// Overhead: ([\d.]+) us per span\b", surroundings.read(path))
             row = re.search(rf"(?m)^\| \[`{re.escape(path.name)}.*$", readme)
             self.assertTrue(row, f"{path} is not in the index")
             self.assertIn(f"| {cost[1]} us |" if cost else "not measured", row[0])
