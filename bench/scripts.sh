@@ -68,7 +68,7 @@ row() {
 }
 
 wanted=("$@")
-echo '| script | cost of a span |'
+echo '| script | cost per span |'
 echo '| --- | --- |'
 row 100000 spans.bt
 row 100000 spans.bt 0 '' 1
