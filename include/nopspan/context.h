@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Which request this is: ids, and how they travel between threads, coroutines and processes.
+/// Request ids and contexts: which request a span belongs to, and how that is passed between threads, coroutines and
+/// processes.
 ///
 /// @code
 /// // A server: the request continues the trace of its caller.
@@ -18,7 +19,7 @@
 /// @endcode
 ///
 /// Thread safety: the free functions and the static functions of Context may be called from any thread at any time. A
-/// Context is a plain value, with the thread safety of one. A ContextScope belongs to the thread that created it.
+/// Context is a plain value, as thread-safe as an int. A ContextScope belongs to the thread that created it.
 #ifndef NOPSPAN_CONTEXT_H
 #define NOPSPAN_CONTEXT_H
 
@@ -43,12 +44,13 @@ using RequestId = FixedString<63>;
 /// Makes a new request id: 22 characters for 16 bytes from getrandom(2).
 NOPSPAN_API RequestId make_request_id() noexcept;
 
-/// The request id of the thread's current context; empty if there is none. A ContextScope sets it at any time. Without
-/// one, a request has an id from its outermost span on, and only if that span is recorded.
+/// The request id of the thread's current context; empty if there is none. Inside a ContextScope with a request, it is
+/// always known. Without one, a request gets its id from its outermost span, and only if that span is recorded.
 NOPSPAN_API RequestId request_id() noexcept;
 
 /// A place in a trace: the request (16 bytes, the trace id of W3C and OTLP), the innermost span, and the labels that
-/// spans below inherit. A plain value of at most 128 bytes: copy it, keep it, send it to another thread.
+/// spans below inherit. It is a plain value of at most 128 bytes, which may be copied, kept, and sent to another
+/// thread.
 class Context {
  public:
   /// An empty context. A span below it starts a new request.
@@ -57,8 +59,9 @@ class Context {
   /// A context for a new request.
   NOPSPAN_API static Context make() noexcept;
 
-  /// The calling thread's context: that of its innermost Span or ContextScope. It is empty if there is neither. Inside
-  /// a span that was not recorded it is marked as unknown, so that spans below it are orphans and not false roots.
+  /// The calling thread's context: that of its innermost Span or ContextScope. It is empty if there is neither. If a
+  /// span that was not recorded may enclose the call, the empty context is marked as unknown: spans below it are
+  /// reported as orphans and not as root spans.
   NOPSPAN_API static Context current() noexcept;
 
   /// A context for a request whose id comes from elsewhere.
@@ -69,7 +72,7 @@ class Context {
   /// - Null and empty text give a new id, and are counted (stats().invalid_ids).
   NOPSPAN_API static Context with_request_id(Text id) noexcept;
 
-  /// The context that the headers of W3C Trace Context name (https://www.w3.org/TR/trace-context/). It is empty if
+  /// The context in the headers of W3C Trace Context (https://www.w3.org/TR/trace-context/). It is empty if
   /// `traceparent` is null, empty or malformed; a malformed one is counted (stats().invalid_ids). If `tracestate` alone
   /// is malformed, it is dropped and counted (stats().invalid_tracestate). A tracestate of more than 512 bytes loses
   /// whole members: first those of more than 128 bytes, then those at the end.
@@ -86,7 +89,7 @@ class Context {
   [[nodiscard]] NOPSPAN_API FixedString<32> trace_id() const noexcept;
   /// The innermost span; 0 if no span has started yet.
   [[nodiscard]] constexpr std::uint64_t span_id() const noexcept { return span_id_; }
-  /// The outermost span of this process; 0 if none has started yet.
+  /// The outermost span of the request in this process; 0 if none has started yet.
   [[nodiscard]] constexpr std::uint64_t root_id() const noexcept { return root_id_; }
   /// Whether the caller of this process wants the trace kept: the sampled flag of its traceparent.
   [[nodiscard]] constexpr bool sampled() const noexcept { return (trace_flags_ & 1U) != 0; }
@@ -96,8 +99,8 @@ class Context {
   [[nodiscard]] NOPSPAN_API FixedString<63> label(Text key) const noexcept;
 
   /// The header `traceparent` for a call to another process; empty for an empty context. A context from
-  /// from_traceparent() below which no span was recorded gives the same headers again, so that a process that records
-  /// nothing breaks no trace.
+  /// from_traceparent() below which no span was recorded returns the headers that it was made from, so a process that
+  /// records nothing does not break the trace.
   [[nodiscard]] NOPSPAN_API FixedString<55> traceparent() const noexcept;
   /// The header `tracestate`; empty if there is none.
   [[nodiscard]] NOPSPAN_API FixedString<512> tracestate() const noexcept;
@@ -124,7 +127,7 @@ class Context {
 static_assert(std::is_trivially_copyable_v<Context> && sizeof(Context) <= 128);
 
 namespace detail {
-// The default of a parameter: a temporary would be zeroed, 120 bytes of it, before the gate is read.
+// The default value of a parameter. A temporary would cost zeroing 120 bytes before the gate is read.
 NOPSPAN_CONSTANT Context no_context{};
 
 // One entry of a thread's stack of contexts.
@@ -138,8 +141,9 @@ struct Frame {
 /// Makes a context the calling thread's current one for as long as this object lives, whether or not a tracer or
 /// handler is attached. It costs one thread-local write.
 ///
-/// - Destroy it on the thread that created it, innermost first.
-/// - Never hold one across a co_await; coroutine.h has a scope for coroutines.
+/// - Destroy it on the thread that created it.
+/// - Destroy nested scopes innermost first.
+/// - Never hold one across a co_await. coroutine.h has a scope for coroutines.
 class ContextScope {
  public:
   /// Makes `context`, which is copied, the current one. An empty context is allowed: spans inside start a new request.

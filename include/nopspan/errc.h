@@ -20,16 +20,17 @@ namespace nopspan {
 
 /// The result of a call. The compiler warns if it is ignored.
 enum class [[nodiscard]] Errc : std::uint8_t{
-    ok = 0,            ///< the call did what it is for
-    already_exists,    ///< a handler with this id is attached, to whatever events
+    ok = 0,            ///< the call succeeded
+    already_exists,    ///< a handler with this id is attached, to these or other events
     not_found,         ///< no handler with this id is attached
-    invalid_argument,  ///< an id that is null or empty; an event name that is null, empty, longer than 127 bytes, or
-                       ///< has an empty segment, a control character or a NUL; a handler that is empty; in a
-                       ///< catalogue's functions, a name that the catalogue does not have, or a Value of the wrong type
-    out_of_memory,     ///< nothing was changed
+    invalid_argument,  ///< a null or empty id; an empty handler; an event name that is null, empty or longer than 127
+                       ///< bytes, or has an empty segment, a control character or a NUL; for a catalogue's functions, a
+                       ///< name that the catalogue does not have, or a Value of the wrong type
+    out_of_memory,     ///< there was no memory, and nothing was changed
 };
 
-/// The meaning of a code, for a message ("no handler of this id is attached"). Static storage, never null.
+/// The meaning of a code, for a message ("no handler with this id is attached"). The text is in static storage. It is
+/// never null.
 NOPSPAN_API const char* describe(Errc error) noexcept;
 
 }  // namespace nopspan

@@ -12,8 +12,8 @@
 /// };
 /// @endcode
 ///
-/// Thread safety: an event and its views are read by one thread at a time, the one that runs the handler. An OwnedEvent
-/// may move to another thread.
+/// Thread safety: only the thread that runs the handler may read an event and its views. An OwnedEvent may move to
+/// another thread.
 #ifndef NOPSPAN_EVENT_H
 #define NOPSPAN_EVENT_H
 
@@ -35,12 +35,12 @@ namespace detail {
 struct EventAttributes;
 }
 
-/// A value inside an event, without a copy. Valid as long as the event.
+/// A view of a value inside an event. It is valid as long as the event.
 class ValueView {
  public:
-  /// An absent value.
+  /// A view of an absent value.
   ValueView() noexcept = default;
-  /// Whether the event has such a key. All accessors of an absent value return their fallback.
+  /// Whether the event has the key. If not, the value is absent, and all accessors return their fallback.
   [[nodiscard]] bool exists() const noexcept { return entry_ != nullptr; }
   /// The type of the value; null for an absent value.
   [[nodiscard]] NOPSPAN_API Value::Type type() const noexcept;
@@ -67,18 +67,19 @@ class ValueView {
   const unsigned char* entry_ = nullptr;
 };
 
-/// The measurements or the metadata of an event, in the order in which they were set. Valid as long as the event.
+/// A view of the measurements or the metadata of an event, in the order in which they were set. It is valid as long as
+/// the event.
 class FieldsView {
  public:
   /// The value under a key; absent if there is none.
   [[nodiscard]] NOPSPAN_API ValueView find(std::string_view key) const noexcept;
   /// The same as find().
   ValueView operator[](std::string_view key) const noexcept { return find(key); }
-  /// How many there are.
+  /// The number of keys.
   [[nodiscard]] NOPSPAN_API std::size_t size() const noexcept;
-  /// Whether there are none.
+  /// Whether there are no keys.
   [[nodiscard]] bool empty() const noexcept { return size() == 0; }
-  /// Calls `visit(std::string_view key, ValueView value)` for each.
+  /// Calls `visit(std::string_view key, ValueView value)` for each key.
   template <class Visit>
   void for_each(Visit&& visit) const {
     for (const unsigned char* entry = first(); entry != nullptr; entry = next(entry)) {
@@ -104,7 +105,7 @@ class FieldsView {
 /// One event, as a handler receives it. It is valid while the handler runs; OwnedEvent keeps a copy.
 class Event {
  public:
-  /// An event without a name or anything else.
+  /// An empty event: no name, ids or fields.
   Event() noexcept = default;
 
   /// The name: "llm.chat.stop".
@@ -115,7 +116,7 @@ class Event {
   [[nodiscard]] std::uint64_t span_id() const noexcept { return context_->span_id(); }
   /// The parent of that span; 0 if there is none, or if it is not known.
   [[nodiscard]] std::uint64_t parent_id() const noexcept { return parent_id_; }
-  /// The place of that span in its trace.
+  /// The place of that span in its trace; see Context.
   [[nodiscard]] const Context& context() const noexcept { return *context_; }
   /// How the span ended, as NOPSPAN_STATUS_* of nopspan/probes.h: 0 ok, 1 error, 2 cancelled, 3 exception. It is 0 for
   /// events that are not the end of a span.
@@ -127,26 +128,26 @@ class Event {
 
   /// How long the span took, in ns: the measurement `duration`. 0 if the event has none.
   [[nodiscard]] std::int64_t duration_ns() const noexcept { return measurement("duration").as_int(); }
-  /// When the event was, CLOCK_MONOTONIC in ns: the measurement `monotonic_time`. 0 if the event has none.
+  /// The time of the event, CLOCK_MONOTONIC in ns: the measurement `monotonic_time`. 0 if the event has none.
   [[nodiscard]] std::int64_t monotonic_time_ns() const noexcept { return measurement("monotonic_time").as_int(); }
-  /// When the event was, in ns since 1970: the measurement `system_time`. 0 if the event has none.
+  /// The time of the event, in ns since 1970: the measurement `system_time`. 0 if the event has none.
   [[nodiscard]] std::int64_t system_time_ns() const noexcept { return measurement("system_time").as_int(); }
 
   /// All measurements: numbers.
   [[nodiscard]] FieldsView measurements() const noexcept { return view(true); }
-  /// All metadata. The events of a span also have its ids: request_id, span_id and parent_id (16 hexadecimal digits, or
-  /// null).
+  /// All metadata. The events of a span also have its ids: request_id, span_id and parent_id. The last two have 16
+  /// hexadecimal digits, or are null.
   [[nodiscard]] FieldsView metadata() const noexcept {
     if (ids_of_ != nullptr) add_ids();
     return view(false);
   }
-  /// One measurement; absent if the event has none of that key.
+  /// One measurement; absent if the event does not have it.
   [[nodiscard]] ValueView measurement(std::string_view key) const noexcept { return measurements().find(key); }
-  /// The metadata of one key; absent if the event has none.
+  /// The metadata of one key; absent if the event does not have it.
   [[nodiscard]] ValueView metadata(std::string_view key) const noexcept { return metadata().find(key); }
 
-  /// The event in OpenTelemetry's terms: the attributes that probes carry too (docs/genai.md). Content is always
-  /// included, and marked (ValueView::is_content()). They are computed at the first call.
+  /// The attributes of the event under OpenTelemetry's names (docs/genai.md). Probes report the same attributes, except
+  /// that here content is always included, and marked (ValueView::is_content()). The first call computes them.
   [[nodiscard]] NOPSPAN_API FieldsView attributes() const noexcept;
 
   /// The `config` that was given to attach(), for this handler.
@@ -157,9 +158,9 @@ class Event {
     unsigned char trace_id[16];  ///< its request
     std::uint64_t span_id;       ///< its id in that request
   };
-  /// The links: link_count() of them.
+  /// The links: an array of link_count() elements.
   [[nodiscard]] const Link* links() const noexcept { return links_; }
-  /// How many links there are.
+  /// The number of links.
   [[nodiscard]] std::size_t link_count() const noexcept { return link_count_; }
 
  private:
@@ -191,18 +192,19 @@ class Event {
   const Value* config_ = nullptr;
 };
 
-/// A copy of an event, which may be kept. `owned->name()` reads it.
+/// A copy of an event that the program may keep. `owned->name()` reads it. Its copies throw std::bad_alloc if there is
+/// no memory.
 class OwnedEvent {
  public:
-  /// Copies the event, its attributes included. Throws std::bad_alloc if there is no memory.
+  /// Copies the event and its attributes. Throws std::bad_alloc if there is no memory.
   NOPSPAN_API explicit OwnedEvent(const Event& event);
   /// Copies.
   NOPSPAN_API OwnedEvent(const OwnedEvent& other);
   /// Copies.
   NOPSPAN_API OwnedEvent& operator=(const OwnedEvent& other);
-  /// Moves; leaves an event without a name or anything else.
+  /// Moves the event. `other` is empty afterwards.
   OwnedEvent(OwnedEvent&& other) noexcept { take(other); }
-  /// Moves; leaves an event without a name or anything else.
+  /// Moves the event. `other` is empty afterwards.
   OwnedEvent& operator=(OwnedEvent&& other) noexcept {
     if (this != &other) take(other);
     return *this;

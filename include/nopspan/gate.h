@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// The gate: one word that is zero until a tracer or handler is attached. It is all that a disabled span reads. The
-/// inline functions of the other headers use it; programs do not include it themselves.
+/// The gate: one word that is zero while no tracer or handler is attached. A disabled span loads only this word. The
+/// inline functions of the other headers use it. Programs do not include this header themselves.
 ///
 /// Thread safety: the word may be read from any thread at any time.
 #ifndef NOPSPAN_GATE_H
@@ -11,8 +11,9 @@
 
 #include <cstdint>
 
-/// Where the gate is. It is read through a pointer, because a default (PIE) executable that named the word itself would
-/// get a copy relocation: the kernel would raise the library's word while the program reads its own copy.
+/// The address of the gate. The gate is read through this pointer, because a PIE executable that reads the word
+/// directly gets a copy relocation: the kernel would then raise the library's word while the program reads its own
+/// copy.
 extern "C" NOPSPAN_API const std::uint64_t* const nopspan_gate_ptr;
 
 namespace nopspan::detail {
@@ -37,13 +38,13 @@ inline std::uint64_t gate() noexcept { return __atomic_load_n(nopspan_gate_ptr, 
 // A catalogue's span feeds other probes too (tokens, tool_call, first_token, engine_request), so it also runs for them.
 inline constexpr std::uint64_t kFeedingSpanMask = kSpanMask | kGatePoints;
 
-// Whether a span that starts now has a listener.
+// Whether a tracer or handler is attached that receives a span that starts now.
 template <std::uint64_t mask = kSpanMask>
 inline bool spans_wanted() noexcept {
   return __builtin_expect((gate() & mask) != 0, 0);
 }
 
-// The same for an event that is not a span's.
+// The same for a point event.
 inline bool points_wanted() noexcept { return __builtin_expect((gate() & kPointMask) != 0, 0); }
 
 }  // namespace nopspan::detail

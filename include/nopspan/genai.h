@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// OpenTelemetry's GenAI conventions: from metadata to attributes, names, status, metrics and costs. The spans of the
-/// llm, agent and engine catalogues carry these attributes already (docs/genai.md). The functions here are for metadata
-/// from elsewhere, and give the same. The rules are those of ReqLLM.OpenTelemetry.Attributes
-/// (https://hexdocs.pm/req_llm).
+/// OpenTelemetry's GenAI conventions: these functions convert metadata to attributes, names, status, metrics and costs.
+/// The spans of the llm, agent and engine catalogues have these attributes already (docs/genai.md). Use the functions
+/// for metadata that does not come from these catalogues; the results are the same. The rules are those of
+/// ReqLLM.OpenTelemetry.Attributes (https://hexdocs.pm/req_llm).
 ///
 /// @code
 /// using nopspan::Value;
@@ -19,7 +19,8 @@
 /// nopspan::genai::set_prices(prices);
 /// @endcode
 ///
-/// `metadata` is a map. Keys that are missing, null, or not a map where a map is read are ignored:
+/// `metadata` is a map with the keys below. A key may be missing or null. If a map is expected and the value is
+/// something else, it is ignored.
 ///
 /// | key | value |
 /// | --- | --- |
@@ -64,17 +65,17 @@ NOPSPAN_API Value exception(const Value& metadata);
 /// The attributes of the event `exception`: exception.type, and exception.message if there is one.
 NOPSPAN_API Value exception_event(const Value& metadata);
 
-/// The first that is known of: the exception's type, the error's name, the HTTP status, "_OTHER".
+/// The value of error.type: the exception's type, else the error's name, else the HTTP status, else "_OTHER".
 NOPSPAN_API std::string error_type(const Value& metadata);
 /// For an http_status from 400 on, a list of type and description ("503", "HTTP 503"); otherwise null.
 NOPSPAN_API Value error_status(const Value& metadata);
 /// The conventions' name of the provider if they have one, otherwise the name in the metadata: a string, or null.
 NOPSPAN_API Value provider_name(const Value& metadata);
-/// The model that was asked for: a string, which may be empty, or null.
+/// The model that was asked for: a string, which may be empty; or null.
 NOPSPAN_API Value request_model(const Value& metadata);
 /// The time to the first chunk in seconds, a multiple of 1e-6; null if there was no stream, or no chunk.
 NOPSPAN_API Value streaming_ttfc_seconds(const Value& metadata);
-/// The known costs among input, output, reasoning and total: a map; null if none is known.
+/// The costs for input, output, reasoning and total that are known: a map; null if none is known.
 NOPSPAN_API Value cost_breakdown(const Value& metadata);
 /// The address of `value`; a null pointer if it is null or an empty string.
 NOPSPAN_API const Value* present(const Value& value) noexcept;
@@ -104,7 +105,7 @@ struct Metric {
 };
 /// The values that the end of a span records. A negative duration means unknown, and then there are none.
 NOPSPAN_API std::vector<Metric> metrics_stop(const Value& metadata, std::int64_t duration_ns);
-/// The values that a span records which ended by an exception.
+/// The values that the end of a span records if an exception ended it.
 NOPSPAN_API std::vector<Metric> metrics_exception(const Value& metadata, std::int64_t duration_ns);
 
 /// The prices of models.
@@ -113,25 +114,25 @@ class PriceTable {
   /// A table without models.
   PriceTable() noexcept = default;
 
-  /// Replaces the table by what `json` says:
+  /// Replaces the table by the prices in `json`:
   ///
   ///     {"unit": "per_million_tokens", "models": {"gpt-5":
   ///         {"input": 1.25, "cached_input": 0.125, "output": 10.0, "reasoning": 10.0}}}
   ///
-  /// "unit" may also be per_thousand_tokens or per_token. All prices are optional: cached_input and cache_creation
-  /// default to input, and reasoning is part of output unless it has a price of its own.
+  /// "unit" may also be per_thousand_tokens or per_token. All prices are optional. Without cached_input or
+  /// cache_creation, the price of input is used. Without a price of its own, reasoning is part of output.
   ///
-  /// @return false if `json` is anything else: an unknown key, a key twice, a price that is negative or not a number.
-  ///         Then the table is unchanged, and `error` names the place.
+  /// @return false if `json` is not in this form, for example if it has an unknown key, a key twice, or a price that is
+  ///         negative or not a number. Then the table is unchanged, and `error` names the place.
   NOPSPAN_API bool parse(Text json, std::string& error);
 
   /// A copy of `usage` (as in metadata) with input_cost, output_cost, reasoning_cost and total_cost added, as far as
   /// counts and prices are known.
   ///
-  /// - Costs that it already has stay, and count in the total.
-  /// - The total is added only if the cost of everything that was counted is known.
-  /// - For an unknown model nothing is added: the cost is unknown, and not zero.
-  /// - As in the conventions, input includes what was read from and written to the cache, and output includes
+  /// - Costs that `usage` already has are kept, and count in the total.
+  /// - The total is added only if the costs of all counted tokens are known.
+  /// - For an unknown model nothing is added, because the cost is unknown and not zero.
+  /// - As in the conventions, input includes tokens that were read from and written to the cache, and output includes
   ///   reasoning. A part that is larger than the whole counts as the whole. A negative count is unknown.
   [[nodiscard]] NOPSPAN_API Value with_costs(const Value& usage, Text model) const;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// The GenAI span events: moments in the life of a request to a model, which a timeline shows inside the request's
-/// span. Names and keys are those of autotel (https://github.com/jagreehal/autotel).
+/// The GenAI span events: points in time of a request to a model, which a timeline shows inside the request's span.
+/// Names and keys are those of autotel (https://github.com/jagreehal/autotel).
 ///
 /// @code
 /// nopspan::Span span{"llm.chat"};
@@ -9,10 +9,10 @@
 /// nopspan::genai::tool_call(span, [](auto& event) { event.tool_name("calculator"); });
 /// @endcode
 ///
-/// An event belongs to the thread's current span, or to the Span, AsyncSpan or Context that is its first argument. It
-/// sets nothing on that span. Handlers receive an event of its name, and the probe `event` fires. The callable runs
-/// only if a tracer or handler is attached. Texts that are empty are left out, unless a setter says otherwise. Numbers
-/// stay integers or doubles.
+/// An event belongs to the thread's current span. For another span, pass a Span, AsyncSpan or Context as the first
+/// argument. The event sets no field on that span. Handlers receive an event of that name, and the probe `event` fires.
+/// The callable runs only if a tracer or handler is attached. An empty text is ignored, unless a setter's comment says
+/// otherwise.
 ///
 /// Thread safety: events may be emitted from any thread at any time.
 #ifndef NOPSPAN_GENAI_EVENTS_H
@@ -66,7 +66,7 @@ class PromptSentFields : public detail::EventFields<PromptSentFields> {
   using EventFields::EventFields;
   /// The model that is asked for.
   PromptSentFields& model(Text name) { return text("gen_ai.request.model", name); }
-  /// Tokens of the prompt: an estimate, made before the call.
+  /// Tokens of the prompt: an estimate that is made before the call.
   template <class T>
   PromptSentFields& prompt_tokens(T count) {
     return number("gen_ai.usage.input_tokens", count);
@@ -117,7 +117,7 @@ class ResponseReceivedFields : public detail::EventFields<ResponseReceivedFields
 class RetryFields : public detail::EventFields<RetryFields> {
  public:
   using EventFields::EventFields;
-  /// The number of the attempt, as the application counts them.
+  /// The number of the attempt that failed. The first attempt is 1.
   template <class T>
   RetryFields& attempt(T number_of_it) {
     return number("retry.attempt", number_of_it);
@@ -167,15 +167,15 @@ class StreamFirstTokenFields : public detail::EventFields<StreamFirstTokenFields
 
 /// The prompt is sent to the provider.
 NOPSPAN_CONSTANT detail::SpanEvent<PromptSentFields> prompt_sent{"gen_ai.prompt.sent"};
-/// The response has arrived; that of a stream, all of it.
+/// The response has arrived completely, also if it was streamed.
 NOPSPAN_CONSTANT detail::SpanEvent<ResponseReceivedFields> response_received{"gen_ai.response.received"};
-/// An attempt failed and is going to be repeated. Emit it before the wait. Inside an llm span use llm::retry() instead,
-/// which emits this event too and fires the probe `retry`.
+/// An attempt failed and will be repeated. Emit it before the wait. Inside an llm span use llm::retry() instead:
+/// handlers then receive this event too, and the probe `retry` fires instead of `event`.
 NOPSPAN_CONSTANT detail::SpanEvent<RetryFields> retry{"gen_ai.retry"};
 /// The model asked for a tool. One response may have several. The run of the tool is a span, llm::tool.
 NOPSPAN_CONSTANT detail::SpanEvent<ToolCallFields> tool_call{"gen_ai.tool.call"};
-/// The first token of a stream came now. If the span is a scope of this thread and had no first token, it is the span's
-/// first token too, and the probe `first_token` fires. Span::first_token() does both.
+/// The first token of a stream came now. If the span is a scope of this thread and has had no first token, this also
+/// sets the span's first token, and the probe `first_token` fires. Span::first_token() does all of this.
 NOPSPAN_CONSTANT detail::SpanEvent<StreamFirstTokenFields, nopspan::detail::Point::first_token> stream_first_token{
     "gen_ai.stream.first_token"};
 

@@ -21,13 +21,13 @@
 
 namespace nopspan {
 
-/// Receives messages, on the thread that logs, while nopspan holds no lock. The message is one line without a newline
-/// at its end, valid during the call. An exception that the sink throws is swallowed.
+/// Receives messages. It runs on the thread that logs, while nopspan holds no lock. The message is one line without a
+/// newline at its end, and is valid during the call. An exception that the sink throws is swallowed.
 using LogSink = std::function<void(LogLevel, std::string_view message)>;
 
-/// Replaces the sink. An empty one restores the default, which writes warnings and errors to stderr as
-/// "nopspan: LEVEL: MESSAGE", and drops the rest. A thread that is logging may still use the old sink after this
-/// returns, so what the old sink refers to must stay valid.
+/// Replaces the sink. An empty sink restores the default, which writes warnings and errors to stderr and drops the
+/// rest. It writes lines of the form "nopspan: LEVEL: MESSAGE". A thread that is logging may still use the old sink
+/// after this returns, so what the old sink refers to must stay valid.
 NOPSPAN_API void set_log_sink(LogSink sink);
 
 }  // namespace nopspan

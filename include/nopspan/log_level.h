@@ -16,7 +16,7 @@
 
 namespace nopspan {
 
-/// From the least to the most severe.
+/// The levels, from the least to the most severe.
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
 /// "debug", "info", "warning" or "error": static storage, never null.
 NOPSPAN_API const char* to_string(LogLevel level) noexcept;

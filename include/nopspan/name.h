@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Names of spans and events: dotted text ("llm.chat"), whose address is kept rather than its characters copied.
+/// Names of spans and events: dotted text ("llm.chat"). A Name keeps the address of the text and copies no characters.
 ///
 /// @code
 /// constexpr nopspan::Name query{"db.query"};                         // a literal: nothing is copied
@@ -20,26 +20,26 @@
 
 namespace nopspan {
 
-/// The longest name, request id or label that leaves the process unchanged, in bytes, because str() of bpftrace shows
-/// no more. Longer text is truncated to 60 bytes and "…", and counted (stats().truncated).
+/// The longest name, request id or label, in bytes, that is reported unchanged. It is the most that str() of bpftrace
+/// shows. Longer text is truncated to 60 bytes and "…", and counted (stats().truncated).
 inline constexpr std::size_t kMaxNameBytes = 63;
 
 /// The name of a span or event. It keeps the address of a string literal, which must stay valid until the program ends.
 /// A buffer that may change does not compile; intern() takes such text.
 ///
-/// A name that is empty, too long, not UTF-8 or has control characters is emitted in a cleaned form, and counted
-/// (stats().names_invalid): "?" replaces each byte that cannot stay, and an empty name becomes "unnamed".
+/// A name that is empty, is longer than 63 bytes, is not UTF-8 or has control characters is repaired before it is
+/// emitted, and counted (stats().names_invalid). "?" replaces each invalid byte. An empty name becomes "unnamed".
 class Name {
  public:
   /// From a string literal.
   template <std::size_t N>
   constexpr Name(const char (&literal)[N]) noexcept : data_(literal), size_(N - 1) {}  // NOLINT(*-explicit-*)
-  /// Refuses a buffer, because it may change while its address is kept; use intern().
+  /// A buffer does not compile, because it may change while its address is kept. Use intern().
   template <std::size_t N>
   Name(char (&buffer)[N]) = delete;
 
   /// Copies a name that is made at run time into a table that lives until the program ends. The same text gives the
-  /// same pointer. The table holds 4096 names; after that a new one gives the name "nopspan.overflow", and is counted
+  /// same pointer. The table holds 4096 names. A new name beyond that becomes "nopspan.overflow", and is counted
   /// (stats().names_overflow). Null text gives "unnamed".
   NOPSPAN_API static Name intern(Text name) noexcept;
 
@@ -70,9 +70,9 @@ class EventNames {
 
   /// The first name.
   [[nodiscard]] constexpr const std::string_view* begin() const noexcept { return names_; }
-  /// Behind the last name.
+  /// The position after the last name.
   [[nodiscard]] constexpr const std::string_view* end() const noexcept { return names_ + size_; }
-  /// How many names there are.
+  /// The number of names.
   [[nodiscard]] constexpr std::size_t size() const noexcept { return size_; }
   /// Whether there are none.
   [[nodiscard]] constexpr bool empty() const noexcept { return size_ == 0; }

@@ -28,13 +28,13 @@
 /* status */
 #define NOPSPAN_STATUS_OK 0
 #define NOPSPAN_STATUS_ERROR 1     /* fail() */
-#define NOPSPAN_STATUS_CANCELLED 2 /* cancel(), or an AsyncSpan destroyed unended; not an error in rates */
+#define NOPSPAN_STATUS_CANCELLED 2 /* cancel(), or an AsyncSpan destroyed before its end; not an error in rates */
 #define NOPSPAN_STATUS_EXCEPTION 3
 
 /* flags */
 #define NOPSPAN_FLAG_ORPHAN 0x1u              /* the parent may have begun before the tracer attached: not a root */
 #define NOPSPAN_FLAG_REMOTE_PARENT 0x2u       /* parent_id is a span of another process (traceparent) */
-#define NOPSPAN_FLAG_FOREIGN_ID 0x4u          /* arg0 is a supplied id in another form; request_id is from its hash */
+#define NOPSPAN_FLAG_FOREIGN_ID 0x4u          /* arg0 is a supplied id of another form; request_id is from its hash */
 #define NOPSPAN_FLAG_ABANDONED 0x8u           /* an AsyncSpan destroyed without end(): status is cancelled */
 #define NOPSPAN_FLAG_ATTRIBUTES_DROPPED 0x10u /* whole attributes beyond the limit were dropped, and counted */
 #define NOPSPAN_FLAG_LINKS_DROPPED 0x20u      /* links beyond the limit were dropped, and counted */

@@ -36,8 +36,8 @@
 /// For tests.
 namespace nopspan::testing {
 
-/// Records every event of the given names from its construction to its destruction. Several recorders record the same
-/// events.
+/// Records every event of the given names from its construction to its destruction. Several recorders may record the
+/// same events at the same time.
 class Recorder {
  public:
   /// Records events of these names; see error().
@@ -52,18 +52,18 @@ class Recorder {
   /// The names of the three events of each span: start, stop, exception.
   [[nodiscard]] NOPSPAN_API static std::vector<std::string> span_events(std::initializer_list<std::string_view> spans);
 
-  /// The result of attach_many(): invalid_argument if one of the names is not that of an event. Then nothing is
-  /// recorded.
+  /// What attach_many() returned: ok; invalid_argument if one of the names is not a valid event name. If it is not ok,
+  /// nothing is recorded.
   [[nodiscard]] NOPSPAN_API Errc error() const noexcept;
   /// Copies of the events so far, in the order in which they were emitted.
   [[nodiscard]] NOPSPAN_API std::vector<OwnedEvent> events() const;
-  /// Those of one name.
+  /// Copies of the events of one name.
   [[nodiscard]] NOPSPAN_API std::vector<OwnedEvent> events(std::string_view name) const;
   /// The names of the events so far.
   [[nodiscard]] NOPSPAN_API std::vector<std::string> names() const;
-  /// How many events there are so far.
+  /// The number of events so far.
   [[nodiscard]] NOPSPAN_API std::size_t size() const;
-  /// Forgets the events so far.
+  /// Removes the events so far.
   NOPSPAN_API void clear();
 
  private:

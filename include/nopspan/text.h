@@ -18,8 +18,8 @@
 
 namespace nopspan {
 
-/// A string argument. It converts from everything that a std::string_view converts from, and from a null pointer, which
-/// means "no string". The callee copies what it keeps: the characters need not outlive the call.
+/// A string argument. Everything that converts to std::string_view converts to Text, and so does a null pointer, which
+/// means "no string". The callee copies what it keeps, so the characters need not outlive the call.
 class Text {
  public:
   /// No string.
@@ -36,7 +36,7 @@ class Text {
                                           !std::is_convertible_v<const S&, const char*>,
                                       int> = 0>
   constexpr Text(const S& text) : Text(std::string_view(text)) {}  // NOLINT(*-explicit-*)
-  /// A view; one whose pointer is null means no string.
+  /// A view. If its pointer is null, there is no string.
   constexpr Text(std::string_view text) noexcept : data_(text.data()), size_(text.size()) {}  // NOLINT(*-explicit-*)
 
   /// Whether there is no string.

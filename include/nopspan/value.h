@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// A value of any type that metadata can have: null, bool, integer, double, string, list or map.
+/// A value of any type that metadata may have: null, bool, integer, double, string, list or map.
 ///
 /// @code
 /// nopspan::Value usage = nopspan::Value::map({{"input", 12}, {"tags", nopspan::Value::list({"a", "b"})}});
@@ -26,8 +26,8 @@
 
 namespace nopspan {
 
-/// A value that owns its contents; copying it copies them. Lists and maps may be nested. Maps keep the order of
-/// insertion. Integers and doubles stay what they are.
+/// A value that owns its contents. A copy copies them. Lists and maps may be nested. Maps keep the order of insertion.
+/// Integers and doubles are different types, and are not converted into each other.
 class Value {
  public:
   /// The types.
@@ -69,7 +69,7 @@ class Value {
   }
   /// A list.
   Value(List list) noexcept : type_(Type::list), list_(std::move(list)) {}  // NOLINT(*-explicit-*)
-  /// A map; its keys should differ.
+  /// A map. Its keys should be different.
   Value(Map map) noexcept : type_(Type::map), map_(std::move(map)) {}  // NOLINT(*-explicit-*)
 
   /// A list of the items.
