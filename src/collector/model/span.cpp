@@ -65,7 +65,7 @@ bool read_hex(std::string_view text, TraceId& id) {
   return !id.empty();
 }
 
-// 128-bit FNV-1a, big-endian, as the ABI specifies for ids of another shape.
+// 128-bit FNV-1a, big-endian, as the ABI specifies for ids of another form.
 TraceId hash_of(std::string_view text) {
   __extension__ using Wide = unsigned __int128;
   const Wide prime = (Wide{1} << 88U) | 0x13bU;
