@@ -80,8 +80,10 @@ class Mistakes(unittest.TestCase):
         self.assert_usage_error(["top", "trace"], "nopspan top: ", "not expected: trace")
 
     def test_a_wrong_value_is_shown_with_what_would_be_right(self):
-        self.assert_usage_error(["trace", "--slower-than", "soon"], "--slower-than: soon unit not recognized", "{d,h,m,min,ms,ns,s,us}")
-        self.assert_usage_error(["trace", "--buffer", "many"], "--buffer: many unit not recognized", "kib")
+        self.assert_usage_error(["trace", "--slower-than", "soon"], '--slower-than: "soon" is not a time', "(ns, us, ms, s, m, h, d)")
+        self.assert_usage_error(["trace", "--slower-than", "104167d"], '--slower-than: "104167d" is not between 0s and 104166d')
+        self.assert_usage_error(["trace", "--buffer", "many"], '--buffer: "many" is not a size', "(K, M, G, T)")
+        self.assert_usage_error(["trace", "--buffer", "-1"], '--buffer: "-1" is not between 0 and 4E')
         self.assert_usage_error(["trace", "--pid", "0"], '--pid: "0" is not a positive whole number')
         self.assert_usage_error(["trace", "--pid"], "--pid needs a value")
         self.assert_usage_error(["hist", "--by", "name,color"], '--by name,color: no "color" to group by')
@@ -107,12 +109,12 @@ class Mistakes(unittest.TestCase):
 
     def test_an_empty_value_is_not_taken_for_none(self):
         for option in ("--request", "--name", "--model", "--cgroup", "--from", "--binary"):
-            self.assert_usage_error(["trace", option, ""], f"{option}: its value is empty")
+            self.assert_usage_error(["trace", option, ""], f"{option}: the value must not be empty")
         for command in ("record", "replay"):
-            self.assert_usage_error([command, ""], "FILE: its value is empty")
+            self.assert_usage_error([command, ""], "FILE: the value must not be empty")
         for command, option in (("trace", "--duration"), ("hist", "--interval")):
             for none in ("0s", "0.1ns"):
-                self.assert_usage_error([command, option, none], f"{option}: must be more than 0")
+                self.assert_usage_error([command, option, none], f"{option}: must be greater than 0")
 
     def test_what_was_typed_is_printed_as_plain_text(self):
         self.assert_usage_error(["trace", "--x\x1b[31m"], r"--x\x1b[31m")

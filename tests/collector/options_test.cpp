@@ -50,7 +50,14 @@ TEST(DurationOption, RefusesTheRest) {
     duration("soon");
     FAIL();
   } catch (const CLI::ParseError& error) {
-    EXPECT_STREQ(error.what(), "--value: soon unit not recognized. Allowed values: {d,h,m,min,ms,ns,s,us}");
+    EXPECT_STREQ(error.what(),
+                 "--value: \"soon\" is not a time: use a number with a unit (ns, us, ms, s, m, h, d), such as 250ms");
+  }
+  try {
+    duration("-1s");
+    FAIL();
+  } catch (const CLI::ParseError& error) {
+    EXPECT_STREQ(error.what(), "--value: \"-1s\" is not between 0s and 104166d");
   }
 }
 

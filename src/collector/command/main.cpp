@@ -28,20 +28,23 @@ namespace nopspan::collector {
 namespace {
 
 constexpr char kDescription[] =
-    "Shows the spans of programs that use the nopspan library, while they run:\n"
-    "which requests ran, how long each step took, how many tokens it used, and\n"
-    "which errors it had. The programs are not restarted.\n";
+    "Trace programs that use the nopspan library while they run: which requests\n"
+    "they serve, how long each step takes, how many tokens it uses, and which\n"
+    "errors occur. The programs need no restart.\n";
 constexpr char kExamples[] =
     "Examples:\n"
-    "  nopspan ps                        list the processes that have spans to show\n"
-    "  nopspan top                       rates, times and tokens of each span, live\n"
+    "  nopspan ps                        list the processes that can be traced\n"
+    "  nopspan top                       show rates, times and tokens live\n"
     "  nopspan trace --slower-than 2s    show slow requests as trees\n"
-    "  nopspan record spans.rec          write everything to a file\n"
-    "  nopspan replay spans.rec          summarize that file\n"
+    "  nopspan record spans.rec          record everything to a file\n"
+    "  nopspan replay spans.rec          summarize the recording\n"
     "  nopspan doctor                    find out why no spans arrive\n"
     "\n"
-    "Tracing needs root, or the capabilities that nopspan doctor names.\n"
-    "Exit status: 0 done, 1 failed, 2 usage error.";
+    "TIME is a number with a unit: ns, us, ms, s, m, h or d (without one: seconds).\n"
+    "SIZE is a number of bytes, or a multiple of 1024: K, M, G or T.\n"
+    "\n"
+    "Tracing needs root, or the capabilities that nopspan doctor lists.\n"
+    "Exit status: 0 success, 1 failure, 2 usage error.";
 
 // CLI11's help with two differences: descriptions of options are wrapped, and the options that an option excludes are
 // not listed. help2man and the shells' completion (packaging/) parse this help.
@@ -94,8 +97,8 @@ bool color_allowed() {
 }
 
 void add_output_options(CLI::App& app, OutputOptions& common, bool& no_color) {
-  app.add_flag("--json", common.json, "Print JSON, for programs to read");
-  app.add_flag("--no-color", no_color, "Print no colors (so does NO_COLOR=1)");
+  app.add_flag("--json", common.json, "Print JSON instead of text");
+  app.add_flag("--no-color", no_color, "Do not use colors (same as NO_COLOR=1)");
 }
 
 void add_commands(CLI::App& app, OutputOptions& common, bool& no_color, Run& run) {
@@ -121,7 +124,7 @@ int explain(const CLI::App& app, const CLI::ParseError& error) {
   if (const auto chosen = app.get_subcommands(); !chosen.empty()) {
     name += " " + chosen.front()->get_name();
   } else if (!extras.empty()) {
-    what += "; commands are";
+    what += "; the commands are";
     for (const CLI::App* command : app.get_subcommands({})) what += " " + command->get_name();
   }
   std::cerr << name << ": " << printable(what, 1000) << "; see " << name << " --help\n";

@@ -31,13 +31,28 @@ CLI::Validator whole_number(std::uint64_t least, std::uint64_t most) {
 }
 
 CLI::Validator some_text() {
-  return {[](const std::string& text) { return text.empty() ? "its value is empty" : ""; }, ""};
+  return {[](const std::string& text) { return text.empty() ? "the value must not be empty" : ""; }, ""};
 }
 
 CLI::Validator some_time() {
   // This check runs after the conversion of units, so the text is a number of seconds. Less than a nanosecond would be
   // rounded to 0.
-  return {[](const std::string& seconds) { return std::stod(seconds) >= 1e-9 ? "" : "must be more than 0"; }, ""};
+  return {[](const std::string& seconds) { return std::stod(seconds) >= 1e-9 ? "" : "must be greater than 0"; }, ""};
+}
+
+// Converts a number with a unit, and checks the converted number. CLI11's own messages do not show a correct value.
+CLI::Validator number_with_unit(const CLI::Validator& convert, const CLI::Validator& range, const std::string& kind,
+                                const std::string& bounds) {
+  const auto attempt = [=](std::string& text) {
+    const std::string given = "\"" + printable(text, 40) + "\" is not ";
+    try {
+      if (!convert(text).empty()) return given + kind;
+    } catch (const CLI::ValidationError&) {
+      return given + kind;
+    }
+    return range(text).empty() ? "" : given + bounds;
+  };
+  return {attempt, ""};
 }
 
 CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::uint64_t& ns, const std::string& what) {
@@ -45,34 +60,37 @@ CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::ui
                                                          {"m", 60},    {"min", 60},  {"h", 3600.0}, {"d", 86400}};
   const auto set = [&ns](double seconds) { ns = static_cast<std::uint64_t>(std::llround(seconds * 1e9)); };
   return app.add_option_function<double>(name, set, what)
-      ->transform(CLI::AsNumberWithUnit(kSeconds, CLI::AsNumberWithUnit::CASE_SENSITIVE).description(""))
-      ->check(CLI::Range(0.0, 9e9).description(""))  // in nanoseconds this fits into 64 bits
+      ->transform(number_with_unit(CLI::AsNumberWithUnit(kSeconds, CLI::AsNumberWithUnit::CASE_SENSITIVE),
+                                   CLI::Range(0.0, 9e9),  // in nanoseconds this fits into 64 bits
+                                   "a time: use a number with a unit (ns, us, ms, s, m, h, d), such as 250ms",
+                                   "between 0s and 104166d"))
       ->type_name("TIME");
 }
 
 CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint64_t& bytes, const std::string& what) {
   // CLI11 parses -1 as the largest 64-bit number, which the range refuses.
   return app.add_option(name, bytes, what)
-      ->transform(CLI::AsSizeValue(false).description(""))
-      ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{1} << 62U).description(""))
+      ->transform(number_with_unit(CLI::AsSizeValue(false), CLI::Range(std::uint64_t{0}, std::uint64_t{1} << 62U),
+                                   "a size: use a whole number with a unit (K, M, G, T), such as 64M",
+                                   "between 0 and 4E"))
       ->type_name("SIZE");
 }
 
 void add_filter_options(CLI::App& app, Filter& filter) {
   constexpr char kGroup[] = "Filters";
-  app.add_option("--request", filter.request, "Only this request: its id, trace id or traceparent")
+  app.add_option("--request", filter.request, "Only the request with this request id, trace id or traceparent")
       ->type_name("ID")
       ->check(some_text())
       ->group(kGroup);
-  app.add_option("--name", filter.name, "Only requests with a span of this name")
+  app.add_option("--name", filter.name, "Only requests that contain a span with this name")
       ->type_name("NAME")
       ->check(some_text())
       ->group(kGroup);
-  app.add_option("--model", filter.model, "Only requests with a span of this model")
+  app.add_option("--model", filter.model, "Only requests that contain a span with this model")
       ->type_name("MODEL")
       ->check(some_text())
       ->group(kGroup);
-  app.add_option("--pid", filter.pids, "Only this process; may be given several times, or as 1,2,3")
+  app.add_option("--pid", filter.pids, "Only these processes; repeat the option, or write 1,2,3")
       ->type_name("PID")
       ->delimiter(',')
       ->check(whole_number(1))
@@ -80,23 +98,25 @@ void add_filter_options(CLI::App& app, Filter& filter) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->group(kGroup);
   app.add_option("--cgroup", filter.cgroup,
-                 "Only this cgroup's processes: a path, or the beginning of a container's id")
+                 "Only processes in or below this cgroup: a path, or the beginning of a container id")
       ->type_name("CGROUP")
       ->transform(cgroup_named)
       ->check(some_text())
       ->group(kGroup);
-  add_duration_option(app, "--slower-than", filter.slower_than_ns, "Only requests that took longer")->group(kGroup);
-  app.add_flag("--errors", filter.errors, "Only requests with an error")->group(kGroup);
-  app.add_option("--sample", filter.sample_one_in, "Only one request in N, the same ones on every host")
+  add_duration_option(app, "--slower-than", filter.slower_than_ns,
+                      "Only requests that took longer than this, such as 500ms")
+      ->group(kGroup);
+  app.add_flag("--errors", filter.errors, "Only requests that contain an error")->group(kGroup);
+  app.add_option("--sample", filter.sample_one_in, "Only 1 in N requests, the same ones on every host")
       ->type_name("N")
       ->check(whole_number(1))
       ->group(kGroup);
 }
 
 void say_filters_choose_spans(CLI::App& app) {
-  app.get_option("--name")->description("Only spans of this name");
-  app.get_option("--model")->description("Only spans of this model");
-  app.get_option("--slower-than")->description("Only spans that took longer");
+  app.get_option("--name")->description("Only spans with this name");
+  app.get_option("--model")->description("Only spans with this model");
+  app.get_option("--slower-than")->description("Only spans that took longer than this, such as 500ms");
   app.get_option("--errors")->description("Only spans that failed");
 }
 
@@ -110,31 +130,33 @@ CLI::Option* add_grouping_option(CLI::App& app, Grouping& by) {
   };
   return app
       .add_option_function<std::string>("--by", read,
-                                        "Rows: of name, model, tenant, process, engine one or several (name,model)")
+                                        "Group rows by one or more of name, model, tenant, process, engine "
+                                        "(default: name,model)")
       ->type_name("WHAT");
 }
 
 void add_source_options(CLI::App& app, SourceOptions& options) {
   constexpr char kGroup[] = "Source";
   add_filter_options(app, options.filter);
-  CLI::Option* from =
-      app.add_option("--from", options.from, "Read a recording (nopspan record) instead of this host's processes")
-          ->type_name("FILE")
-          ->check(some_text());
-  CLI::Option* binary =
-      app.add_option("--binary", options.binary, "Trace this program or library too, also before it is started")
-          ->type_name("FILE")
-          ->check(some_text());
+  CLI::Option* from = app.add_option("--from", options.from, "Read this recording instead of tracing this host")
+                          ->type_name("FILE")
+                          ->check(some_text());
+  CLI::Option* binary = app.add_option("--binary", options.binary,
+                                       "Also attach to this program or library, even if no process uses it yet")
+                            ->type_name("FILE")
+                            ->check(some_text());
   CLI::Option* buffer = add_bytes_option(app, "--buffer", options.buffer_bytes,
-                                         "Kernel's buffer: a larger one loses less under load (16M)");
-  CLI::Option* max_age =
-      add_duration_option(app, "--max-age", options.max_age_ns, "Fetch what an idle thread has held for so long (1s)");
+                                         "Size of the kernel's ring buffer; increase it if entries are lost "
+                                         "(default: 16M)");
+  CLI::Option* max_age = add_duration_option(app, "--max-age", options.max_age_ns,
+                                             "Fetch entries that an idle thread has held for this long (default: 1s)");
   CLI::Option* duration =
-      add_duration_option(app, "--duration", options.duration_ns, "End after so long (else: at Ctrl-C)")
+      add_duration_option(app, "--duration", options.duration_ns, "Stop after this time (default: run until Ctrl-C)")
           ->check(some_time());
   CLI::Option* metrics =
       app.add_option("--metrics", options.metrics,
-                     "Write what was delivered and lost to this file every 10 s, as Prometheus' metrics")
+                     "Write the counts of delivered, filtered and lost entries to this file every 10 s, as Prometheus "
+                     "metrics")
           ->type_name("FILE");
   for (CLI::Option* option : {from, binary, buffer, max_age, duration, metrics}) option->group(kGroup);
   for (CLI::Option* option : {binary, buffer, max_age, metrics}) from->excludes(option);
@@ -147,7 +169,7 @@ std::unique_ptr<Source> open_source(const SourceOptions& options) {
   auto source = open_live_source(options);
   if (!has_capability(Capability::sys_ptrace)) {
     std::cerr << "nopspan: without " << to_string(Capability::sys_ptrace)
-              << " it sees the processes of its own user only; see nopspan doctor\n";
+              << ", only the processes of this user are traced; see nopspan doctor\n";
   }
   return source;
 }

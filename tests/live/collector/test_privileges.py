@@ -131,7 +131,7 @@ class Privileges(harness.Test):
     def test_other_users_processes_need_sys_ptrace(self):
         for command in ("trace", "hist"):
             with self.traced() as program, self.subTest(command=command):
-                self.assertIn("without CAP_SYS_PTRACE it sees the processes of its own user only",
+                self.assertIn("without CAP_SYS_PTRACE, only the processes of this user are traced",
                               self.warning(TRACING - {"sys_ptrace"}, command))
                 self.assertEqual(program.gate(), 0)
                 status, out, errors = self.run_nopspan(TRACING - {"sys_ptrace"}, "ps", str(program.pid))
