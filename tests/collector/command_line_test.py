@@ -104,7 +104,7 @@ class Mistakes(unittest.TestCase):
         path = os.path.join(tempfile.gettempdir(), "nopspan-never-written")
         for words in (["ps", none], ["doctor", none], ["hist", "--pid", none], ["trace", "--pid", none],
                       ["top", "--pid", none], ["record", path, "--pid", none]):
-            self.assert_usage_error(words, f"there is no process {none}: give a pid")
+            self.assert_usage_error(words, f"there is no process {none} in this pid namespace")
         self.assertFalse(os.path.exists(path))
 
     def test_an_empty_value_is_not_taken_for_none(self):

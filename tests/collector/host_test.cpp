@@ -340,7 +340,7 @@ TEST(Host, RefusesAFileWithoutProbes) {
   const std::string path = copy_library(folder / "libnopspan.so.0.1");
   ASSERT_EQ(std::system((NOPSPAN_LLVM_STRIP " '" + path + "'").c_str()), 0);
   const std::pair<std::string, const char*> cases[] = {
-      {path, "stripped of its notes"}, {"/bin/sh", "no probes of nopspan"}, {folder / "nothing", "No such file"}};
+      {path, "were stripped"}, {"/bin/sh", "no nopspan probes"}, {folder / "nothing", "No such file"}};
   for (const auto& [file, expected] : cases) {
     Host host;
     try {

@@ -177,10 +177,10 @@ TEST(ProbeFile, IsNullWithAReasonForWhatHasNoProbes) {
   write_file(folder / "text", "nopspan");
   write_file(folder / "empty", "");
   const std::pair<std::string, const char*> cases[] = {
-      {"/proc/self/nothing", "No such file"}, {"/", "no regular file"},
-      {"/dev/zero", "no regular file"},       {fifo, "no regular file"},
-      {folder / "text", "no ELF file"},       {folder / "empty", "no ELF file"},
-      {"/bin/sh", "no probes of nopspan"}};
+      {"/proc/self/nothing", "No such file"}, {"/", "not a regular file"},
+      {"/dev/zero", "not a regular file"},    {fifo, "not a regular file"},
+      {folder / "text", "not an ELF file"},   {folder / "empty", "not an ELF file"},
+      {"/bin/sh", "no nopspan probes"}};
   for (const auto& [path, expected] : cases) {
     std::string why_not;
     EXPECT_EQ(ProbeFile::read(path, &why_not), nullptr) << path;
@@ -194,7 +194,7 @@ TEST(ProbeFile, RefusesOtherMachinesAndKindsOfFiles) {
     change(copy.header());
     return copy.why_not();
   };
-  EXPECT_THAT(why_not([](Elf64_Ehdr& header) { header.e_machine = EM_S390; }), HasSubstr("another kind of machine"));
+  EXPECT_THAT(why_not([](Elf64_Ehdr& header) { header.e_machine = EM_S390; }), HasSubstr("another architecture"));
   EXPECT_THAT(why_not([](Elf64_Ehdr& header) { header.e_ident[EI_CLASS] = ELFCLASS32; }), HasSubstr("64-bit"));
   EXPECT_THAT(why_not([](Elf64_Ehdr& header) { header.e_ident[EI_DATA] = ELFDATA2MSB; }), HasSubstr("little-endian"));
   EXPECT_THAT(why_not([](Elf64_Ehdr& header) { header.e_type = ET_REL; }), HasSubstr("neither"));

@@ -43,7 +43,7 @@ void print_text(const Checks& checks, bool color) {
     std::cout << paint(result) << std::string(9 - result.size(), ' ') << check.name << ": " << check.found << "\n";
     if (!check.advice.empty()) std::cout << "         -> " << check.advice << "\n";
   }
-  std::cout << (checks.failed() ? "An attach would fail, or show less than it should.\n" : "An attach would work.\n");
+  std::cout << (checks.failed() ? "Tracing would fail or be incomplete.\n" : "Tracing would work.\n");
 }
 
 int run_doctor(const Options& options, const OutputOptions& common) {
@@ -69,23 +69,24 @@ int run_doctor(const Options& options, const OutputOptions& common) {
 }
 
 constexpr char kExplained[] =
-    "It tries what the collector does: it loads BPF programs, and attaches them to a\n"
-    "probe of its own and to the probes in the files that processes map. No gate of\n"
-    "another process is raised.\n"
+    "Loads BPF programs and attaches them as nopspan trace does: to a probe in this\n"
+    "program, and to the probes in files that processes map. No other program is\n"
+    "affected, because no gate of another process is raised.\n"
     "\n"
     "Examples:\n"
     "  nopspan doctor\n"
     "  nopspan doctor 4711\n"
     "  nopspan doctor --json | jq '.checks[] | select(.result != \"ok\")'\n"
     "\n"
-    "Exit status: 0 an attach would work, 1 it would not, 2 usage error.";
+    "Exit status: 0 if tracing would work, 1 if it would fail or be incomplete, 2\n"
+    "for a usage error.";
 
 }  // namespace
 
 void add_doctor(CLI::App& app, const OutputOptions& common, Run& run) {
   auto options = std::make_shared<Options>();
-  CLI::App* doctor = app.add_subcommand("doctor", "Why an attach would fail, and what to do");
-  doctor->add_option("PID", options->pid, "This process, instead of all")->type_name("PID")->check(whole_number(1));
+  CLI::App* doctor = app.add_subcommand("doctor", "Find out why tracing would fail, and how to fix it");
+  doctor->add_option("PID", options->pid, "Check only this process")->type_name("PID")->check(whole_number(1));
   doctor->footer(kExplained);
   doctor->callback([options, &common, &run] { run = [options, &common] { return run_doctor(*options, common); }; });
 }

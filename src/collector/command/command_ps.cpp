@@ -105,7 +105,7 @@ void print_skipped(const Host& host, const std::set<std::uint32_t>& wanted, cons
     if (wanted.empty() || wanted.contains(each.pid)) by_reason[each.reason].push_back(&each);
   for (const auto& [reason, all] : by_reason) {
     const Host::Skipped& first = *all.front();
-    std::cerr << "nopspan: not looked at: process " << first.pid
+    std::cerr << "nopspan: not examined: process " << first.pid
               << (first.path.empty() ? "" : ", " + printable(first.path)) << ": " << reason;
     if (all.size() > 1) std::cerr << " (and " << all.size() - 1 << " more)";
     std::cerr << "\n";
@@ -147,7 +147,7 @@ int run_ps(const Options& options, const OutputOptions& common) {
                    {"PROBES"},
                    {"NOP"},
                    {"GATE"},
-                   {"LISTENERS"},
+                   {"TRACERS"},
                    {"HELD", TextTable::Align::right},
                    {"THREADS", TextTable::Align::right},
                    {"LIBRARY"}});
@@ -156,39 +156,41 @@ int run_ps(const Options& options, const OutputOptions& common) {
   for (const ProcessReport& report : reports) print_counts(report);
   print_skipped(host, wanted, listeners);
   if (reports.empty())
-    std::cerr << (wanted.empty() ? "nopspan: no process that could be looked at has probes of nopspan\n"
-                                 : "nopspan: none of these processes has probes of nopspan\n");
+    std::cerr << (wanted.empty() ? "nopspan: no process with nopspan probes was found\n"
+                                 : "nopspan: none of these processes has nopspan probes\n");
   return 0;
 }
 
 constexpr char kExplained[] =
-    "NSPID      pid in the process's own pid namespace, if that is another one\n"
-    "CONTAINER  id of the container, or else the cgroup\n"
-    "PROBES     number of probes. +batch: nopspan can trace the file, no-batch: it\n"
-    "           cannot\n"
-    "NOP        instruction at a probe: 1-byte is right. If it is another, nopspan\n"
-    "           doctor says what to do.\n"
-    "GATE       which of the gate's counters are up. Tracers raise spans, batch and\n"
-    "           points; the program itself raises span_handlers and point_handlers.\n"
-    "           down: nothing is attached, and spans cost nothing\n"
-    "LISTENERS  programs that are attached to this file. ?: it may be attached, but\n"
-    "           the kernel does not report it\n"
-    "HELD       memory that the process holds for the batches of so many THREADS\n"
-    "LIBRARY    file with the probes. A process has a row for each copy.\n"
+    "NSPID      pid in the process's own pid namespace, if it has one\n"
+    "CONTAINER  container id; outside a container, the cgroup\n"
+    "PROBES     number of probes. +batch: nopspan can trace this file.\n"
+    "           ,no-batch: it cannot. stripped: the notes about probes are missing.\n"
+    "NOP        instruction at the probes. 1-byte is correct. For anything else, see\n"
+    "           nopspan doctor.\n"
+    "GATE       parts of the gate that are raised. Tracers raise spans, batch and\n"
+    "           points. Handlers in the program raise span_handlers and\n"
+    "           point_handlers. down: nothing is attached, and spans are nops.\n"
+    "TRACERS    programs that are attached to this file. A ? marks a program that may\n"
+    "           be attached: the kernel does not report it.\n"
+    "HELD       memory of the process's batch buffers\n"
+    "THREADS    threads that have a batch buffer\n"
+    "LIBRARY    file that contains the probes. If a process has loaded several copies\n"
+    "           of the library, each copy has a row.\n"
     "\n"
     "Examples:\n"
     "  nopspan ps\n"
     "  nopspan ps 4711 --json | jq '.processes[].copies[].gate'\n"
     "\n"
-    "CAP_SYS_PTRACE is needed for other users' processes, CAP_CHECKPOINT_RESTORE for\n"
-    "deleted files, CAP_SYS_ADMIN for listeners.";
+    "Without root, CAP_SYS_PTRACE is needed for processes of other users,\n"
+    "CAP_CHECKPOINT_RESTORE for deleted files, and CAP_SYS_ADMIN for TRACERS.";
 
 }  // namespace
 
 void add_ps(CLI::App& app, const OutputOptions& common, Run& run) {
   auto options = std::make_shared<Options>();
-  CLI::App* ps = app.add_subcommand("ps", "Processes with nopspan probes, and who listens");
-  ps->add_option("PID", options->pids, "Only these processes")->type_name("PID")->check(whole_number(1));
+  CLI::App* ps = app.add_subcommand("ps", "List processes with nopspan probes, and their tracers");
+  ps->add_option("PID", options->pids, "List only these processes")->type_name("PID")->check(whole_number(1));
   ps->footer(kExplained);
   ps->callback([options, &common, &run] { run = [options, &common] { return run_ps(*options, common); }; });
 }

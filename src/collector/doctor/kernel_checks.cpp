@@ -28,7 +28,8 @@ void check_version(Checks& checks) {
   const std::string found = std::string(name.release) + ", " + name.machine;
   const bool is_known = std::sscanf(name.release, "%u.%u", &major, &minor) == 2;
   if (is_known && (major < 5 || (major == 5 && minor < 10))) {
-    checks.warn("kernel", found, "nopspan is tested with Linux 5.10 and later; the ring buffer came with 5.8");
+    checks.warn("kernel", found,
+                "upgrade: nopspan is tested with Linux 5.10 and later, and needs the ring buffer of 5.8");
   } else {
     checks.ok("kernel", found);
   }
@@ -36,17 +37,18 @@ void check_version(Checks& checks) {
 
 void check_uprobes(Checks& checks) {
   if (access("/sys/bus/event_source/devices/uprobe", F_OK) != 0) {
-    checks.fail("uprobes", "the kernel has none", "a kernel with CONFIG_UPROBE_EVENTS=y, and /sys mounted");
+    checks.fail("uprobes", "the kernel does not support them, or /sys is not mounted",
+                "mount /sys, or use a kernel with CONFIG_UPROBE_EVENTS=y");
   } else if (access("/sys/bus/event_source/devices/uprobe/format/ref_ctr_offset", F_OK) != 0) {
-    checks.fail("uprobes", "without reference counters: the gate would not be raised", "Linux 4.20 or later");
+    checks.fail("uprobes", "no reference counters, so the gate would not be raised", "use Linux 4.20 or later");
   } else {
-    checks.ok("uprobes", "with reference counters");
+    checks.ok("uprobes", "supported, with reference counters");
   }
 }
 
 void check_uprobe_multi(Checks& checks) {
-  checks.ok("uprobe links", has_uprobe_multi() ? "the kernel has them (uprobe_multi)"
-                                               : "the kernel has them not, or refuses them: perf events are used");
+  checks.ok("uprobe links", has_uprobe_multi() ? "supported (uprobe_multi)"
+                                               : "not supported or not permitted; perf events are used instead");
 }
 
 // Before Linux 5.11, the memory of BPF programs and maps counts against RLIMIT_MEMLOCK.
@@ -64,9 +66,10 @@ void check_memlock(Checks& checks) {
   const bool counts =
       std::sscanf(name.release, "%u.%u", &major, &minor) == 2 && (major < 5 || (major == 5 && minor < 11));
   if (counts && !can_raise && limit.rlim_cur != RLIM_INFINITY) {
-    checks.warn("RLIMIT_MEMLOCK", found + ", and may not be raised", "CAP_SYS_RESOURCE, or LimitMEMLOCK=infinity");
+    checks.warn("RLIMIT_MEMLOCK", found + ", and this program may not raise it",
+                "grant CAP_SYS_RESOURCE, or set LimitMEMLOCK=infinity in the systemd unit");
   } else {
-    checks.ok("RLIMIT_MEMLOCK", found + (counts ? "" : ", which does not count for BPF since Linux 5.11"));
+    checks.ok("RLIMIT_MEMLOCK", found + (counts ? "" : " (does not limit BPF memory since Linux 5.11)"));
   }
 }
 
@@ -74,7 +77,8 @@ void check_settings(Checks& checks) {
   const std::string lockdown = setting("/sys/kernel/security/lockdown");
   if (lockdown.find("[confidentiality]") != std::string::npos) {
     checks.warn("lockdown", "confidentiality",
-                "BPF programs may not read the kernel's memory: what a killed thread held is not fetched");
+                "boot without lockdown=confidentiality: BPF programs may not read kernel memory, so the entries that a "
+                "killed thread held are counted but not fetched");
   } else {
     checks.ok("lockdown", lockdown == "unknown" ? "none" : lockdown);
   }
@@ -82,11 +86,11 @@ void check_settings(Checks& checks) {
   checks.ok("perf_event_paranoid", setting("/proc/sys/kernel/perf_event_paranoid"));
   checks.ok("kptr_restrict", setting("/proc/sys/kernel/kptr_restrict"));
   const bool has_btf = access("/sys/kernel/btf/vmlinux", R_OK) == 0;
-  checks.ok("BTF", has_btf ? "the kernel tells its types" : "the kernel does not tell its types: they are not needed");
+  checks.ok("BTF", has_btf ? "available" : "not available (not needed)");
   const std::string folder = tracefs();
   if (folder.empty()) {
-    checks.warn("tracefs", "not mounted, or not readable",
-                "not needed to attach; `ps` does not see perf's events: mount -t tracefs tracefs /sys/kernel/tracing");
+    checks.warn("tracefs", "not mounted, or not readable; `nopspan ps` does not see events of perf",
+                "mount -t tracefs tracefs /sys/kernel/tracing (not needed for tracing)");
   } else {
     checks.ok("tracefs", folder);
   }

@@ -39,17 +39,17 @@ std::string missing(const std::vector<Capability>& wanted) {
 
 // The advice for an operation that needs the capabilities `wanted` and that the kernel refused with `error`.
 std::string advice(int error, const std::vector<Capability>& wanted) {
-  if (error == ENOSYS) return "a kernel with it, or a container whose seccomp filter lets it through";
+  if (error == ENOSYS) return "use a kernel that supports this, or a container whose seccomp filter permits it";
   if (error != EPERM && error != EACCES) return "";
   if (is_in_user_namespace())
-    return "this is a user namespace, where capabilities do not count for this: run it on the host, as root";
+    return "run nopspan on the host as root: capabilities in a user namespace do not permit this";
   const std::string names = missing(wanted);
   if (!names.empty())
-    return "run it as root, or give it " + names + " (setcap, or AmbientCapabilities= of its systemd unit)";
+    return "run nopspan as root, or grant it " + names + " (setcap, or AmbientCapabilities= in its systemd unit)";
   if (has_seccomp_filter())
-    return "a seccomp filter of this container refuses it: run it with --security-opt seccomp=unconfined, or on the "
-           "host";
-  return "it has the capabilities: a security module or lockdown refuses it; see the kernel's log";
+    return "run the container with --security-opt seccomp=unconfined, or run nopspan on the host: the seccomp filter "
+           "of this container forbids it";
+  return "see the kernel log: nopspan has the capabilities, so a security module or lockdown forbids it";
 }
 
 void check_self(Checks& checks) {
@@ -64,27 +64,27 @@ void check_self(Checks& checks) {
     if (has_capability(capability)) has += (has.empty() ? "" : ", ") + to_string(capability);
   const std::string lacks = missing(all);
   checks.ok("capabilities",
-            (has.empty() ? "none of those that tracing needs" : has) + (lacks.empty() ? "" : "; not " + lacks));
+            (has.empty() ? "none of those that tracing needs" : has) + (lacks.empty() ? "" : "; missing: " + lacks));
   if (is_in_user_namespace())
-    checks.warn("user namespace", "this is one of its own",
-                "capabilities in it do not count for tracing: run it on the host");
+    checks.warn("user namespace", "not the initial one, so capabilities do not permit tracing",
+                "run nopspan on the host");
   const std::string seccomp = process_status(own_pid(), "Seccomp");
   const bool is_bound = process_status(own_pid(), "NoNewPrivs") == "1";
   checks.ok("seccomp", std::string(seccomp == "2"   ? "a filter"
                                    : seccomp == "1" ? "strict"
                                                     : "none") +
-                           (is_bound ? ", and NoNewPrivs: file capabilities (setcap) do not count" : ""));
+                           (is_bound ? "; NoNewPrivs is set, so file capabilities (setcap) have no effect" : ""));
 }
 
 void check_ring_buffer(Checks& checks) {
   const auto page = static_cast<std::uint32_t>(sysconf(_SC_PAGESIZE));
   const OpenFile map(bpf_map_create(BPF_MAP_TYPE_RINGBUF, "nopspan_doctor", 0, 0, page, nullptr));
   if (map) {
-    checks.ok("ring buffer", "can be made");
+    checks.ok("ring buffer", "can be created");
   } else if (errno == EINVAL) {
-    checks.fail("ring buffer", "the kernel has none", "Linux 5.8 or later");
+    checks.fail("ring buffer", "the kernel does not support it", "use Linux 5.8 or later");
   } else {
-    checks.fail("ring buffer", std::string("cannot be made: ") + std::strerror(errno),
+    checks.fail("ring buffer", std::string("cannot be created: ") + std::strerror(errno),
                 advice(errno, {Capability::bpf}));
   }
 }
@@ -95,7 +95,7 @@ bool check_self_probe(Checks& checks) {
   const auto refused = [&probe](const char* what) { return std::string(what) + ": " + std::strerror(probe.error); };
   using Step = SelfProbe::Step;
   if (probe.refused == Step::map || probe.refused == Step::program) {
-    checks.fail("BPF program", refused("the kernel refuses one"),
+    checks.fail("BPF program", refused("cannot be loaded"),
                 advice(probe.error, {Capability::bpf, Capability::perfmon}));
     return false;
   }
@@ -105,18 +105,18 @@ bool check_self_probe(Checks& checks) {
     // CAP_PERFMON was enough.
     std::vector<Capability> wanted = {Capability::perfmon};
     if (!has_uprobe_multi()) wanted.push_back(Capability::sys_admin);
-    checks.fail("attach", refused("the kernel refuses a uprobe in this program"), advice(probe.error, wanted));
+    checks.fail("attach", refused("cannot attach a uprobe to this program"), advice(probe.error, wanted));
     return true;
   }
   if (probe.hits != 1) {
-    checks.fail("attach",
-                "a uprobe in this program was attached, but told of " + std::to_string(probe.hits) + " hits of 1",
-                "the kernel has a defect, or /proc/self/exe lies on a file system that has no uprobes");
+    checks.fail("attach", "a uprobe in this program was hit once, but counted " + std::to_string(probe.hits) + " hits",
+                "copy nopspan to another file system: the one of /proc/self/exe may not support uprobes. If that does "
+                "not help, the kernel has a defect");
   } else if (!probe.semaphore_rose || !probe.semaphore_fell) {
-    checks.fail("attach", "a uprobe in this program told of its hit, but its semaphore did not rise and fall",
-                "a kernel from 4.20 on, with reference counters of uprobes");
+    checks.fail("attach", "a uprobe in this program counted its hit, but did not raise and lower its semaphore",
+                "use Linux 4.20 or later, which has reference counters for uprobes");
   } else {
-    checks.ok("attach", "a uprobe in this program, with its semaphore, told of its hit");
+    checks.ok("attach", "a uprobe in this program works, including its semaphore");
   }
   return true;
 }
@@ -125,15 +125,16 @@ void check_own_programs(Checks& checks) {
   try {
     const KernelPrograms programs(std::uint64_t{1} << 16U, nopspan_settings{},
                                   [](const nopspan_record&, std::string_view) { return true; });
-    checks.ok("nopspan's programs", programs.sees_ends() ? "can be loaded, and see threads end" : "can be loaded");
+    checks.ok("nopspan's programs",
+              programs.sees_ends() ? "can be loaded, including the one for thread exits" : "can be loaded");
     if (!programs.sees_ends())
-      checks.warn("ends of threads", "are not seen: what a killed thread held is not fetched, but counted",
-                  "Linux 6.16, or a kernel with kprobes");
+      checks.warn("thread exits", "cannot be traced: the entries that a killed thread held are counted but not fetched",
+                  "use Linux 6.16 or later, or a kernel with kprobes");
   } catch (const Failure& failure) {
     std::string what = failure.what();
     what.resize(std::min(what.find('\n'), what.size()));
     checks.fail("nopspan's programs", what,
-                "if a BPF program can be loaded otherwise: report this, with the kernel's version");
+                "if the check `BPF program` is ok, report this as a bug, with the kernel version");
   }
 }
 
@@ -141,22 +142,22 @@ void check_own_programs(Checks& checks) {
 void check_others(Checks& checks) {
   const OpenFile maps(open("/proc/1/maps", O_RDONLY | O_CLOEXEC));
   if (maps || has_capability(Capability::sys_ptrace)) {
-    checks.ok("other users' processes", "may be looked at");
+    checks.ok("other users' processes", "can be examined");
   } else {
-    checks.fail("other users' processes", "may not be looked at: only those of this user are found",
+    checks.fail("other users' processes", "cannot be examined: only processes of this user are found",
                 advice(EPERM, {Capability::sys_ptrace}));
   }
   if (has_capability(Capability::checkpoint_restore) || has_capability(Capability::sys_admin)) {
-    checks.ok("deleted files", "may be opened by who maps them");
+    checks.ok("deleted files", "can be opened while a process maps them");
   } else {
-    checks.warn("deleted files", "may not be opened: a process whose library was replaced is not seen",
+    checks.warn("deleted files", "cannot be opened: a process whose library was replaced cannot be traced",
                 advice(EPERM, {Capability::checkpoint_restore}));
   }
   std::uint32_t id = 0;
   if (bpf_link_get_next_id(0, &id) == 0 || errno == ENOENT) {
-    checks.ok("listeners", "may be listed");
+    checks.ok("tracers", "can be listed");
   } else {
-    checks.warn("listeners", std::string("may not be listed: ") + std::strerror(errno),
+    checks.warn("tracers", std::string("cannot be listed: ") + std::strerror(errno),
                 advice(errno, {Capability::sys_admin}));
   }
 }

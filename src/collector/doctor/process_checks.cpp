@@ -22,7 +22,7 @@ namespace nopspan::collector {
 namespace {
 
 constexpr const char* kKeepNotes =
-    "strip it by GNU strip, or by llvm-strip --keep-section=.note.stapsdt: llvm-strip deletes the notes by default";
+    "strip it with GNU strip or llvm-strip --keep-section=.note.stapsdt: llvm-strip deletes the notes by default";
 
 // Loads the collector's BPF programs. Returns null if they cannot be loaded, which other checks report.
 std::unique_ptr<KernelPrograms> load_programs() {
@@ -42,7 +42,7 @@ void try_attach(const ProbeFile& file, const std::string& path, KernelPrograms* 
   if (programs->attach(file, getpid(), why_not)) {
     checks.ok(name, "works");
   } else {
-    checks.fail(name, "is refused: " + why_not, "see the check `attach`");
+    checks.fail(name, "fails: " + why_not, "see the check `attach`");
   }
 }
 
@@ -50,27 +50,28 @@ void check_gate(const ProbeFile& file, const std::string& path, Checks& checks) 
   const std::string name = "gate page of " + path;
   const ProbeFile::Gate& gate = file.gate();
   if (!file.has_gate()) {
-    checks.fail(name, "has probes without semaphores: the program does not see that somebody listens",
+    checks.fail(name, "missing: the probes have no semaphores, so the program does not notice a tracer",
                 "build it with the library's own probes/sites.S");
   } else if (!gate.is_page_aligned || !gate.is_alone) {
-    checks.fail(name, "its gate is not alone in a page: an attach may raise another copy of it",
-                "link it without a script that moves the section .probes");
+    checks.fail(name, "the gate is not alone in its page, so an attach may raise another copy of it",
+                "link it without a linker script that moves the section .probes");
   } else if (gate.section_size == 0) {
-    checks.warn(name, "its gate is not in a section .probes", "bpftrace 0.17 and perf will not raise it; nopspan does");
+    checks.warn(name, "the gate is not in a section .probes, so bpftrace 0.17 and perf do not raise it",
+                "use nopspan, or link it without a linker script that renames the section");
   } else {
-    checks.ok(name, "its gate is alone in its page, in section .probes");
+    checks.ok(name, "the gate is alone in its page, in section .probes");
   }
   if (gate.abi_version > NOPSPAN_ABI_VERSION)
     checks.warn(name,
-                "has ABI version " + std::to_string(gate.abi_version) + ", newer than this program's " +
+                "has ABI version " + std::to_string(gate.abi_version) + "; this nopspan knows version " +
                     std::to_string(NOPSPAN_ABI_VERSION),
-                "what is new in it is not shown: use a newer nopspan");
+                "use a newer nopspan: this one does not show what later versions added");
 }
 
 void check_file(const ProbeFile& file, const std::string& printable_path, KernelPrograms* programs, Checks& checks) {
   const std::string name = "probes of " + printable_path;
   if (file.notes_are_missing()) {
-    checks.fail(name, "has lost its notes, which say where its probes are", kKeepNotes);
+    checks.fail(name, "the notes that describe the probes were stripped", kKeepNotes);
     return;
   }
   std::set<NopKind> nops;
@@ -82,10 +83,10 @@ void check_file(const ProbeFile& file, const std::string& printable_path, Kernel
     checks.ok(name, std::to_string(file.probes().size()) + " probe sites");
   }
   if (nops.contains(NopKind::five_byte))
-    checks.fail(name, "a site is a 5-byte nop: the kernel's optimised form of it overwrites the program's stack",
-                "build it with the library's own probes/sites.S, which has a 1-byte nop");
+    checks.fail(name, "a site is a 5-byte nop: if the kernel optimizes it, it overwrites the stack of the program",
+                "build it with the library's own probes/sites.S, which uses a 1-byte nop");
   if (nops.contains(NopKind::other))
-    checks.warn(name, "a site is no nop: the kernel will step over it slowly, or refuses it",
+    checks.warn(name, "a site is not a nop, so each hit is slow, or the kernel refuses to attach",
                 "build it with the library's own probes/sites.S");
   check_gate(file, printable_path, checks);
   if (file.batch_probe() != nullptr) try_attach(file, printable_path, programs, checks);
@@ -109,7 +110,7 @@ void explain_none(Host& host, std::uint32_t pid, const std::string& name, Checks
     if (skipped.pid != pid) continue;
     is_explained = true;
     checks.fail(name,
-                (skipped.path.empty() ? "could not be looked at" : printable(skipped.path) + " could not be looked at"),
+                (skipped.path.empty() ? "could not be examined" : printable(skipped.path) + " could not be examined"),
                 skipped.reason);
   }
   std::set<std::string> seen;
@@ -122,23 +123,25 @@ void explain_none(Host& host, std::uint32_t pid, const std::string& name, Checks
     return seen.size() < 8;
   });
   if (!is_explained)
-    checks.fail(name, "maps no file with probes of nopspan",
-                "link it with nopspan, or make it load the plug-in that is; a static copy without probes was built "
-                "with NOPSPAN_USDT=OFF");
+    checks.fail(
+        name, "maps no file with nopspan probes",
+        "link it with nopspan, or wait until it loads a plug-in that is linked with nopspan. If it has a static "
+        "copy, build that with NOPSPAN_USDT=ON");
 }
 
 void check_view(std::uint32_t pid, const Host::Copy& copy, const Listeners& listeners, Checks& checks) {
   const std::string name = "gate of " + printable(copy.path);
   if (copy.gate_address == 0) {
-    checks.warn(name, "is not in the process's memory yet",
-                "it is being loaded, or something else maps the file: try again");
+    checks.warn(name, "is not in the memory of the process",
+                "try again: the file may be loading, or the process maps it without running it");
     return;
   }
   const auto view = view_library(pid, copy.gate_address);
   if (!view) {
-    checks.fail(
-        name, std::string("cannot be read: ") + std::strerror(errno),
-        errno == EPERM ? "run it as root, or give it CAP_SYS_PTRACE: batches of idle threads are fetched so" : "");
+    checks.fail(name, std::string("cannot be read: ") + std::strerror(errno),
+                errno == EPERM
+                    ? "run nopspan as root, or grant it CAP_SYS_PTRACE, which fetching from idle threads needs"
+                    : "");
     return;
   }
   std::string up;
@@ -146,10 +149,11 @@ void check_view(std::uint32_t pid, const Host::Copy& copy, const Listeners& list
     if (value != 0) up += (up.empty() ? "" : ", ") + std::string(part);
   const bool is_traced = view->gate.spans != 0 || view->gate.batch != 0 || view->gate.points != 0;
   if (is_traced && listeners.incomplete().empty() && listeners.of(*copy.file, copy.path).empty()) {
-    checks.warn(name, "is up (" + up + "), but nobody who listens was found",
-                "a tracer of another kind (SystemTap), or a fork of a traced process");
+    checks.warn(name, "is raised (" + up + "), but no tracer was found",
+                "look for a tracer of another kind, such as SystemTap. A child that was forked while its parent was "
+                "traced also has a raised gate");
   } else {
-    checks.ok(name, up.empty() ? "is down: nobody listens" : "is up: " + up);
+    checks.ok(name, up.empty() ? "is down: no tracer is attached" : "is raised: " + up);
   }
   if (!view->version.empty()) checks.ok("version of " + printable(copy.path), view->version);
 }
@@ -164,26 +168,28 @@ void check_process(Host& host, const Listeners& listeners, std::uint32_t pid, Ch
             printable(process->command) +
                 (process->container.empty() ? "" : ", in container " + printable(process->container.substr(0, 12))));
   if (has_environment(pid, "NOPSPAN_DISABLE=1"))
-    checks.fail(name, "has NOPSPAN_DISABLE=1 in its environment: it tells nothing", "start it without that");
+    checks.fail(name, "has NOPSPAN_DISABLE=1 in its environment, so it emits nothing",
+                "restart it without NOPSPAN_DISABLE");
   if (link_of(folder + "/ns/mnt") != link_of("/proc/self/ns/mnt"))
-    checks.ok(name, "is in another mount namespace: its files are opened by what it maps");
+    checks.ok(name, "is in another mount namespace: its files are opened through its mappings");
   if (process_status(pid, "Seccomp") == "2")
-    checks.ok(name, "has a seccomp filter, which a one-byte nop's uprobe does not meet: it makes no system call");
+    checks.ok(name,
+              "has a seccomp filter, which does not affect tracing: a uprobe on a 1-byte nop makes no system call");
   const auto copies = host.copies(pid);
   if (copies.empty()) {
     explain_none(host, pid, name, checks);
     return;
   }
   if (copies.size() > 1)
-    checks.warn(
-        name, "has " + std::to_string(copies.size()) + " copies of the library, each with a gate of its own",
-        "nopspan attaches to all; bpftrace sees one unless attach.sh is used. Plug-ins should link the shared library");
+    checks.warn(name, "has " + std::to_string(copies.size()) + " copies of the library, each with its own gate",
+                "link plug-ins with the shared library. nopspan attaches to all copies, bpftrace to one unless you use "
+                "attach.sh");
   const auto programs = load_programs();
   std::set<const ProbeFile*> seen;
   for (const Host::Copy& copy : copies) {
     if (copy.is_deleted)
-      checks.warn("file " + printable(copy.path), "was deleted or replaced: the process runs on the old one",
-                  "nopspan attaches to it all the same; bpftrace by this name does not. A restart ends it");
+      checks.warn("file " + printable(copy.path), "was deleted or replaced; the process still uses the old file",
+                  "restart the process. Until then nopspan traces it, but bpftrace with this path does not");
     if (seen.insert(copy.file.get()).second) check_file(*copy.file, printable(copy.path), programs.get(), checks);
     check_view(pid, copy, listeners, checks);
   }
@@ -204,22 +210,22 @@ void check_files(Host& host, Checks& checks) {
   }
   const std::size_t processes = host.pids().size();
   if (files.empty()) {
-    checks.warn("processes", "none that could be looked at has probes of nopspan",
-                "start a program that is linked with it, or ask for one by its pid: nopspan doctor PID");
+    checks.warn("processes", "no process with nopspan probes was found",
+                "start a program that is linked with nopspan, or check a process: nopspan doctor PID");
     return;
   }
   checks.ok("processes", std::to_string(processes) + " with probes, in " + std::to_string(files.size()) + " files");
   if (disabled > 0)
-    checks.warn("processes", std::to_string(disabled) + " have NOPSPAN_DISABLE=1: they tell nothing",
-                "start them without that");
+    checks.warn("processes", std::to_string(disabled) + " with NOPSPAN_DISABLE=1, which emit nothing",
+                "restart them without NOPSPAN_DISABLE");
   if (replaced > 0)
-    checks.warn("processes", std::to_string(replaced) + " run on a library or program that was deleted or replaced",
-                "nopspan attaches to it all the same; bpftrace by its name does not. A restart ends it");
+    checks.warn("processes", std::to_string(replaced) + " with a library or program that was deleted or replaced",
+                "restart them. Until then nopspan traces them, but bpftrace with the file's path does not");
   for (const auto& [file, names] : files) {
     check_file(*file, printable(*names.begin()), programs.get(), checks);
     if (names.size() > 1)
       checks.ok("file " + printable(*names.begin()), "has " + std::to_string(names.size()) + " names, another is " +
-                                                         printable(*names.rbegin()) + ": it is attached to once");
+                                                         printable(*names.rbegin()) + "; nopspan attaches once");
   }
 }
 

@@ -26,11 +26,11 @@ constexpr unsigned kMachine = EM_X86_64;
 bool is_ours(const Elf64_Ehdr& header, std::string& why_not) {
   const unsigned char* ident = header.e_ident;
   if (std::memcmp(ident, ELFMAG, SELFMAG) != 0) {
-    why_not = "it is no ELF file";
+    why_not = "it is not an ELF file";
   } else if (ident[EI_CLASS] != ELFCLASS64 || ident[EI_DATA] != ELFDATA2LSB) {
     why_not = "it is not 64-bit little-endian";
   } else if (header.e_machine != kMachine) {
-    why_not = "it is for another kind of machine";
+    why_not = "it is for another architecture";
   } else if (header.e_type != ET_EXEC && header.e_type != ET_DYN) {
     why_not = "it is neither a program nor a shared library";
   } else if (header.e_shoff == 0 || header.e_shnum == 0) {
@@ -54,7 +54,7 @@ std::optional<ElfFile> ElfFile::open(int fd, std::uint64_t size, std::string& wh
   file.size_ = size;
   Elf64_Ehdr header{};
   if (!file.read(0, &header, sizeof(header))) {
-    why_not = "it is no ELF file";
+    why_not = "it is not an ELF file";
     return std::nullopt;
   }
   if (!is_ours(header, why_not)) return std::nullopt;

@@ -37,9 +37,9 @@ constexpr std::size_t kMaximumFilesOfAProcess = 4096;
 constexpr std::size_t kMaximumSkippedOfAProcess = 16;
 
 const char* why_forbidden() {
-  return has_capability(Capability::sys_ptrace) ? "the kernel forbids it although this program has CAP_SYS_PTRACE: "
-                                                  "another user namespace, or a security module"
-                                                : "looking at it needs CAP_SYS_PTRACE, or its user";
+  return has_capability(Capability::sys_ptrace) ? "permission denied despite CAP_SYS_PTRACE: the process is in another "
+                                                  "user namespace, or a security module forbids it"
+                                                : "examining it needs CAP_SYS_PTRACE or the same user";
 }
 
 // A mapping of a file's code that was examined.

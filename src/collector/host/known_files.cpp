@@ -102,8 +102,8 @@ void KnownFiles::add(const std::string& path) {
   ProbeFilePointer file = ProbeFile::read(path, &why_not);
   if (!file) throw Failure("cannot attach to " + path + ": " + why_not, Failure::kUsageError);
   if (file->notes_are_missing())
-    throw Failure("cannot attach to " + path + ": it was stripped of its notes. llvm-strip does so by default; " +
-                      "GNU strip keeps them, and so does llvm-strip --keep-section=.note.stapsdt",
+    throw Failure("cannot attach to " + path + ": the notes that describe its probes were stripped. Strip it with " +
+                      "GNU strip or llvm-strip --keep-section=.note.stapsdt",
                   Failure::kUsageError);
   File& kept = keep(file, path, 0);
   kept.is_added = true;

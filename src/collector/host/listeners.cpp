@@ -135,7 +135,7 @@ void ListenerSearch::look_at_process(std::uint32_t pid) {
     if (kind == "anon_inode:bpf_link") look_at_link_fd(pid, fd);
   });
   if (error == EACCES && to_.incomplete_.empty())
-    to_.incomplete_ = "not all processes could be asked what they listen to: that needs CAP_SYS_PTRACE";
+    to_.incomplete_ = "tracers run by other users are not listed: that needs CAP_SYS_PTRACE";
 }
 
 void ListenerSearch::look_at_event(std::uint32_t pid, std::uint32_t fd) {
@@ -148,7 +148,7 @@ void ListenerSearch::look_at_event(std::uint32_t pid, std::uint32_t fd) {
   if (bpf_task_fd_query(static_cast<int>(pid), static_cast<int>(fd), 0, file.data(), &size, &program, &type, &offset,
                         &address) != 0) {
     if (errno == ENOENT) to_.others_.try_emplace(pid, command_of(pid));
-    if (errno == EPERM) to_.incomplete_ = "who listens is told with CAP_SYS_ADMIN only";
+    if (errno == EPERM) to_.incomplete_ = "tracers are not listed: that needs CAP_SYS_ADMIN";
     return;
   }
   if (type != BPF_FD_TYPE_UPROBE && type != BPF_FD_TYPE_URETPROBE) return;
@@ -208,7 +208,7 @@ void ListenerSearch::look_at_links() {
     if (link) look_at_link(link);
   }
   // ENOENT: there is no further link. EINVAL: this kernel has no links.
-  if (errno == EPERM) to_.incomplete_ = "who listens is told with CAP_SYS_ADMIN only";
+  if (errno == EPERM) to_.incomplete_ = "tracers are not listed: that needs CAP_SYS_ADMIN";
 }
 
 void ListenerSearch::look_at_events() {

@@ -88,8 +88,8 @@ bool MappedFile::may_be_touched(std::uint32_t pid, const Mapping& mapping) {
   std::string type = file_system_of(pid, id_.device);
   if (type.empty()) type = file_system_of(pid, mapping.device);
   if (!type.empty() && !type.starts_with("fuse")) return true;
-  why_not_ = type.empty() ? "its file system is not mounted where the process is"
-                          : "it lies on " + type + ", where reading may never end: name it with --binary";
+  why_not_ = type.empty() ? "its file system is not mounted in the mount namespace of the process"
+                          : "it is on " + type + ", where a read may block forever; to read it anyway, use --binary";
   return false;
 }
 

@@ -187,7 +187,7 @@ ProbeFilePointer ProbeFileReader::read(OpenFile file, std::string& why_not) {
     return nullptr;
   }
   if (!S_ISREG(status.st_mode)) {
-    why_not = "it is no regular file";
+    why_not = "it is not a regular file";
     return nullptr;
   }
   const auto elf = ElfFile::open(file.get(), static_cast<std::uint64_t>(status.st_size), why_not);
@@ -197,7 +197,7 @@ ProbeFilePointer ProbeFileReader::read(OpenFile file, std::string& why_not) {
   if (!reader.read_notes(why_not)) return nullptr;
   reader.find_gate();
   if (result->probes_.empty() && !result->has_gate()) {
-    why_not = "it has no probes of nopspan";
+    why_not = "it has no nopspan probes";
     return nullptr;
   }
   struct statfs system {};
@@ -259,7 +259,7 @@ const Probe* ProbeFile::batch_probe() const { return find(NOPSPAN_BATCH_PROVIDER
 
 const char* ProbeFile::why_not_traceable() const {
   return notes_are_missing() ? "its notes are missing (llvm-strip deletes them)"
-                             : "it has probes of nopspan, but not the batch probe, which nopspan reads";
+                             : "it has nopspan probes, but not the batch probe, which nopspan needs";
 }
 
 bool ProbeFile::is_same_inode(const ProbeFile& other) const {

@@ -81,9 +81,9 @@ std::optional<ProcessState> process_state(std::uint32_t pid) {
 void require_processes(const std::vector<std::uint32_t>& pids) {
   for (const std::uint32_t pid : pids) {
     if (process_state(pid)) continue;
-    throw Failure(
-        "there is no process " + std::to_string(pid) + ": give a pid as this shell sees it, or none for all processes",
-        Failure::kUsageError);
+    throw Failure("there is no process " + std::to_string(pid) +
+                      " in this pid namespace; nopspan ps lists the processes that can be traced",
+                  Failure::kUsageError);
   }
 }
 

@@ -103,7 +103,7 @@ class Doctor(harness.Test):
                                             stderr=subprocess.STDOUT, text=True).stdout
                     for command in ("ps", "trace --duration 100ms --pid")}
         self.assertIn(" 10,no-batch ", told["ps"])
-        self.assertIn("cannot attach to %s: it has probes of nopspan, but not the batch probe" % path,
+        self.assertIn("cannot attach to %s: it has nopspan probes, but not the batch probe" % path,
                       told["trace --duration 100ms --pid"])
 
     def test_a_program_with_another_nop(self):
@@ -129,7 +129,7 @@ class Doctor(harness.Test):
     def test_a_program_without_probes(self):
         with Program("plugin_host") as program:
             failed = self.doctor(program.pid, status=1)["failed"]
-            self.assertIn("maps no file with probes", failed["process %d" % program.pid])
+            self.assertIn("maps no file with nopspan probes", failed["process %d" % program.pid])
 
     def test_a_library_that_was_replaced(self):
         path = os.path.join(self.temporary_folder(), "libnopspan.so.0.1")
@@ -169,7 +169,7 @@ class Doctor(harness.Test):
         checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
         self.assertEqual(checks["BPF program"]["result"], "ok")
         if checks["attach"]["result"] == "failed":
-            self.assertIn("give it CAP_SYS_ADMIN", checks["attach"]["advice"])
+            self.assertIn("grant it CAP_SYS_ADMIN", checks["attach"]["advice"])
             self.assertEqual(done.returncode, 1)
 
     def test_in_a_container_whose_filter_refuses_bpf(self):

@@ -147,7 +147,7 @@ class Privileges(harness.Test):
         os.chmod(self.libraries, stat.S_IRWXU)
         with self.traced() as program:
             self.assertEqual(self.names_seen(program, TRACING | {"dac_read_search"}), ["privileged"] * 3)
-            self.assertIn("not looked at: process %d" % program.pid,
+            self.assertIn("not examined: process %d" % program.pid,
                           self.run_nopspan(TRACING - {"sys_admin"}, "ps", str(program.pid))[2])
 
     def test_a_library_that_was_replaced_needs_checkpoint_restore(self):

@@ -218,7 +218,7 @@ class Ps(harness.Test):
                 self.assertFalse(listener["by_name"])
                 row = self.row(program.pid)
                 self.assertIn("spans", row["GATE"].split(","))
-                self.assertIn("bpftrace(%d)" % listening.pid, row["LISTENERS"].split(","))
+                self.assertIn("bpftrace(%d)" % listening.pid, row["TRACERS"].split(","))
                 listening.stop()
             copy = self.only_copy(program.pid)
             self.assertEqual(copy["gate"]["spans"], 0)
@@ -259,7 +259,7 @@ class Ps(harness.Test):
             program.wait_for_gate(lambda gate: gate & GATE_SPANS, "the gate to go up")
             listener = listeners(self.only_copy(program.pid))[perf.pid]
             self.assertEqual((listener["kind"], listener["name"]), ("perhaps", group + ":ps"))
-            self.assertIn("perf(%d)?" % perf.pid, self.row(program.pid)["LISTENERS"])
+            self.assertIn("perf(%d)?" % perf.pid, self.row(program.pid)["TRACERS"])
 
     def test_counts_of_the_library_that_are_not_zero(self):
         with Program("traced") as program:
@@ -299,7 +299,7 @@ class Ps(harness.Test):
     def test_a_process_without_probes_is_no_failure(self):
         done = run(os.getpid())
         self.assertEqual((done.returncode, done.stdout), (0, ""))
-        self.assertIn("none of these processes has probes", done.stderr)
+        self.assertIn("none of these processes has nopspan probes", done.stderr)
         self.assertEqual(self.ps(os.getpid()), {})
 
     def test_processes_that_end_while_they_are_looked_at(self):
@@ -327,12 +327,12 @@ class Ps(harness.Test):
             rows = [line.split() for line in done.stdout.splitlines()[1:]]
             self.assertEqual([row[0] for row in rows], [str(own.pid)])
             self.assertEqual(rows[0][7], "down")
-            self.assertRegex(done.stderr, r"not looked at: process \d+: looking at it needs CAP_SYS_PTRACE")
-            self.assertIn("who listens is told with CAP_SYS_ADMIN only", done.stderr)
+            self.assertRegex(done.stderr, r"not examined: process \d+: examining it needs CAP_SYS_PTRACE")
+            self.assertIn("tracers are not listed: that needs CAP_SYS_ADMIN", done.stderr)
             done = subprocess.run([*nopspan, str(other.pid)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                   check=False)
             self.assertEqual((done.returncode, done.stdout), (0, ""))
-            self.assertIn("process %d: looking at it needs CAP_SYS_PTRACE" % other.pid, done.stderr)
+            self.assertIn("process %d: examining it needs CAP_SYS_PTRACE" % other.pid, done.stderr)
 
 
 if __name__ == "__main__":
