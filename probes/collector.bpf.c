@@ -73,7 +73,8 @@ struct {
 
 const volatile struct nopspan_settings settings = {};
 
-// Set by the collector while it waits. The program that wakes the collector clears it, so that only one program does.
+// Set by the collector while it waits. The program that wakes the collector clears it, so that only one program wakes
+// it.
 unsigned long is_waiting = 0;
 unsigned long woken_ns = 0;  // time of the last wake-up
 // The losses of processes for which `processes` has no room.
@@ -399,7 +400,7 @@ int on_begin_new_exec(struct pt_regs* ctx) { return pass_on_all_held(NOPSPAN_REC
 
 SEC("raw_tp/sched_process_exec")
 int on_exec(void* ctx) {
-  // The old memory is gone. This only reports that threads which were not read before can no longer be read.
+  // The old memory is gone. This call only reports the threads that were not read before: they can no longer be read.
   pass_on_all_held(NOPSPAN_RECORD_LEFT);
   struct who who = who_is_it();
   if (!who.pid) return 0;

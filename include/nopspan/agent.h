@@ -244,8 +244,9 @@ NOPSPAN_API EventNames event_names() noexcept;
 /// metadata. Keys that are content in the catalogue are content here too.
 ///
 /// - If the event is the stop or exception of agent.llm, agent.tool or agent.compaction, and `measurements` has
-///   `duration` (in ns), probes see a whole span, from its start to its end. The span ended now and took that long. Its
-///   parent is the thread's current span. Handlers receive the one event, with the ids and attributes of that span.
+///   `duration` (in ns), probes see a whole span, from its start to its end. The span ends now and has that duration.
+///   Its parent is the thread's current span. Handlers receive only this event, with the ids and attributes of that
+///   span.
 /// - For every other event, the probe `event` fires.
 /// - The error type of an exception is `reason.type`, if that is at most 63 letters, digits and "_:.<>". Otherwise it
 ///   is "_OTHER", because other text may be content.

@@ -45,7 +45,7 @@ using RequestId = FixedString<63>;
 NOPSPAN_API RequestId make_request_id() noexcept;
 
 /// The request id of the thread's current context; empty if there is none. Inside a ContextScope with a request, it is
-/// always known. Without one, a request gets its id from its outermost span, and only if that span is recorded.
+/// always known. Without one, a request gets its id from its root span, and only if that span is recorded.
 NOPSPAN_API RequestId request_id() noexcept;
 
 /// A place in a trace: the request (16 bytes, the trace id of W3C and OTLP), the innermost span, and the labels that
@@ -67,7 +67,7 @@ class Context {
   /// A context for a request whose id comes from elsewhere.
   ///
   /// - 22 characters as make_request_id() returns them, and 32 hexadecimal digits, are the trace id itself.
-  /// - Other text is kept as the visible id and hashed to the trace id. Control characters and bytes that are not UTF-8
+  /// - Other text is kept as the request id and hashed to the trace id. Control characters and bytes that are not UTF-8
   ///   become "?". More than 63 bytes are truncated with "…" and counted (stats().truncated).
   /// - Null and empty text give a new id, and are counted (stats().invalid_ids).
   NOPSPAN_API static Context with_request_id(Text id) noexcept;
@@ -83,13 +83,13 @@ class Context {
   /// Whether the context names a request.
   constexpr explicit operator bool() const noexcept { return !empty(); }
 
-  /// The visible id; empty for an empty context.
+  /// The request id; empty for an empty context.
   [[nodiscard]] NOPSPAN_API RequestId request_id() const noexcept;
   /// The trace id: 32 lower-case hexadecimal digits; empty for an empty context.
   [[nodiscard]] NOPSPAN_API FixedString<32> trace_id() const noexcept;
   /// The innermost span; 0 if no span has started yet.
   [[nodiscard]] constexpr std::uint64_t span_id() const noexcept { return span_id_; }
-  /// The outermost span of the request in this process; 0 if none has started yet.
+  /// The root span of the request in this process; 0 if none has started yet.
   [[nodiscard]] constexpr std::uint64_t root_id() const noexcept { return root_id_; }
   /// Whether the caller of this process wants the trace kept: the sampled flag of its traceparent.
   [[nodiscard]] constexpr bool sampled() const noexcept { return (trace_flags_ & 1U) != 0; }
@@ -109,7 +109,7 @@ class Context {
   friend struct detail::ContextAccess;
   static constexpr std::uint8_t kHasTrace = 1;     // trace_id_ is set
   static constexpr std::uint8_t kRemote = 2;       // span_id_ is another process's
-  static constexpr std::uint8_t kForeign = 4;      // foreign_ is the visible id
+  static constexpr std::uint8_t kForeign = 4;      // foreign_ is the request id
   static constexpr std::uint8_t kUntraced = 8;     // a span may be running here that was not recorded
   static constexpr std::uint8_t kUnrecorded = 16;  // from an AsyncSpan that was not recorded, or that has ended
   static constexpr std::size_t kLabels = 6;        // engine, model, tenant, and three more

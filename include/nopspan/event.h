@@ -47,8 +47,8 @@ class ValueView {
   /// Whether the value is null or absent.
   [[nodiscard]] bool is_null() const noexcept { return type() == Value::Type::null; }
   /// @{
-  /// The value if it has that type, otherwise `fallback`. Nothing is converted, except that as_double() takes an
-  /// integer too.
+  /// The value if it has that type, otherwise `fallback`. Nothing is converted, except that as_double() also accepts an
+  /// integer.
   [[nodiscard]] NOPSPAN_API bool as_bool(bool fallback = false) const noexcept;
   [[nodiscard]] NOPSPAN_API std::int64_t as_int(std::int64_t fallback = 0) const noexcept;
   [[nodiscard]] NOPSPAN_API double as_double(double fallback = 0) const noexcept;
@@ -110,7 +110,7 @@ class Event {
 
   /// The name: "llm.chat.stop".
   [[nodiscard]] std::string_view name() const noexcept { return name_; }
-  /// The visible request id; empty if there is no request.
+  /// The request id as users see it; empty if there is no request.
   [[nodiscard]] std::string_view request_id() const noexcept { return request_id_; }
   /// The span that the event belongs to; 0 if there is none.
   [[nodiscard]] std::uint64_t span_id() const noexcept { return context_->span_id(); }

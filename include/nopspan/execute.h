@@ -51,8 +51,8 @@ inline void execute(const Context& context, Name name) {
 }
 
 /// Reports the value of a gauge of an engine or instance. The probe `gauge` fires. Handlers receive the event
-/// `engine.stats` with the measurement `name` and the metadata engine, gauge and maximum. A `maximum` of 0 means that
-/// there is none. A negative value does not reach the probes, and is counted (stats().values_clamped).
+/// `engine.stats` with a measurement whose key is `name`, and with the metadata engine, gauge and maximum. A `maximum`
+/// of 0 means that there is none. The value may be negative: probes receive it as a signed integer.
 inline void gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum = 0) noexcept {
   if (detail::points_wanted()) detail::emit_gauge(engine, name, value, maximum);
 }

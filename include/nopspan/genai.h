@@ -103,7 +103,7 @@ struct Metric {
   std::size_t boundary_count;  ///< how many there are
   Value attributes;            ///< a map
 };
-/// The values that the end of a span records. A negative duration means unknown, and then there are none.
+/// The values that the end of a span records. If the duration is negative, it is unknown, and the list is empty.
 NOPSPAN_API std::vector<Metric> metrics_stop(const Value& metadata, std::int64_t duration_ns);
 /// The values that the end of a span records if an exception ended it.
 NOPSPAN_API std::vector<Metric> metrics_exception(const Value& metadata, std::int64_t duration_ns);
@@ -114,7 +114,7 @@ class PriceTable {
   /// A table without models.
   PriceTable() noexcept = default;
 
-  /// Replaces the table by the prices in `json`:
+  /// Replaces the table with the prices in `json`:
   ///
   ///     {"unit": "per_million_tokens", "models": {"gpt-5":
   ///         {"input": 1.25, "cached_input": 0.125, "output": 10.0, "reasoning": 10.0}}}

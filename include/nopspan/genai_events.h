@@ -174,7 +174,7 @@ NOPSPAN_CONSTANT detail::SpanEvent<ResponseReceivedFields> response_received{"ge
 NOPSPAN_CONSTANT detail::SpanEvent<RetryFields> retry{"gen_ai.retry"};
 /// The model asked for a tool. One response may have several. The run of the tool is a span, llm::tool.
 NOPSPAN_CONSTANT detail::SpanEvent<ToolCallFields> tool_call{"gen_ai.tool.call"};
-/// The first token of a stream came now. If the span is a scope of this thread and has had no first token, this also
+/// The first token of a stream arrived now. If the span is a scope of this thread and has had no first token, this also
 /// sets the span's first token, and the probe `first_token` fires. Span::first_token() does all of this.
 NOPSPAN_CONSTANT detail::SpanEvent<StreamFirstTokenFields, nopspan::detail::Point::first_token> stream_first_token{
     "gen_ai.stream.first_token"};

@@ -108,7 +108,7 @@ struct nopspan_engine {
 /* ---- Batches: provider nopspan_batch, probe `batch` ----
  *
  * While this probe is attached, each thread writes its ended spans and its events as entries into its own buffer, and
- * passes the site once for many of them. The arguments:
+ * calls the site once for many of them. The arguments:
  *
  *   arg0 address of the first entry             arg3 duration of the longest root span among them, ns
  *   arg1 bytes                                  arg4 number of entries with status 1 or 3

@@ -11,8 +11,8 @@
 /// if (error != nopspan::Errc::ok) fprintf(stderr, "attach: %s\n", nopspan::describe(error));
 /// @endcode
 ///
-/// If a span ends by an exception, handlers receive `NAME.exception` instead of `NAME.stop`. A handler that counts all
-/// ends attaches to both.
+/// If a span ends with an exception, handlers receive `NAME.exception` instead of `NAME.stop`. A handler that counts
+/// all ends attaches to both.
 ///
 /// Thread safety: all functions may be called from any thread at any time, also inside a handler.
 #ifndef NOPSPAN_REGISTRY_H
@@ -44,7 +44,7 @@ using Handler = std::function<void(const Event&)>;
 
 /// Attaches a handler to one event ("llm.chat.stop"). It receives the events that are emitted from now on.
 ///
-/// @param id      the name of the handler; copied. An id can be attached once, whatever the events.
+/// @param id      the name of the handler; copied. An id can be attached only once, even for different events.
 /// @param event   the full name of the event; copied. No span or event of that name need exist yet.
 /// @param handler the function. It is kept until it is detached, by detach() or because it threw.
 /// @param config  a value for the handler's own use, which Event::config() returns. With it one function can serve

@@ -25,7 +25,7 @@
 /// | --- | --- | --- |
 /// | starts | NAME.start | span_start |
 /// | ends without an exception | NAME.stop | span_stop |
-/// | ends by an exception | NAME.exception, and no NAME.stop | span_stop, then span_exception |
+/// | ends with an exception | NAME.exception, and no NAME.stop | span_stop, then span_exception |
 ///
 /// Metadata is lazy: a callable that sets fields runs only if a tracer or handler is attached. Instrumentation never
 /// throws. If such a callable throws, the exception is swallowed and counted (stats().metadata_failures).
@@ -132,8 +132,8 @@ class SpanSetters {
     event(name, [](Fields&) {});
   }
 
-  /// Reports that the first token of a stream came now. `tokens_so_far` includes that token. Only the first call on a
-  /// span counts.
+  /// Reports that the first token of a stream arrived now. `tokens_so_far` includes that token. Only the first call on
+  /// a span counts.
   void first_token(std::uint64_t tokens_so_far = 1) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_first_token(state_, tokens_so_far);
   }
@@ -163,7 +163,7 @@ class SpanSetters {
 };
 
 /// A span of the current scope. It is the thread's current span while it lives, so spans that start inside are its
-/// children. It ends where the scope ends. It is neither copied nor moved.
+/// children. It ends where the scope ends. It cannot be copied or moved.
 ///
 /// - Destroy it on the thread that created it.
 /// - Destroy nested spans innermost first.
@@ -213,7 +213,7 @@ class Span : public SpanSetters<Span> {
   void fail(Text type, Text message = {}) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_fail(state_, type, message);
   }
-  /// Reports that the work was given up on purpose: the status is 2 (cancelled), which error rates do not count.
+  /// Reports that the work was stopped on purpose: the status is 2 (cancelled), which error rates do not count.
   void cancel(Text reason = {}) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_cancel(state_, reason);
   }
@@ -241,7 +241,8 @@ class Span : public SpanSetters<Span> {
 ///   one, it starts a new request. Give its children span.context().
 /// - To forward the trace to another process, use span.context_or(parent), because a span that is not recorded has no
 ///   known context.
-/// - It ends on any thread by end(), fail(), cancel() or caught(). The first call ends it, and later calls do nothing.
+/// - It may end on any thread, by end(), fail(), cancel() or caught(). The first call ends it, and later calls do
+///   nothing.
 /// - If it is destroyed or assigned to before that, it ends as cancelled, and is counted (stats().abandoned).
 class AsyncSpan : public SpanSetters<AsyncSpan> {
  public:
@@ -356,9 +357,9 @@ inline detail::span_result_t<Fn> span(N&& name, M&& metadata, Fn&& work) {
   return detail::run<detail::builder_t<N>>(scope, work);
 }
 
-/// Sets fields of the stop event from the result: the work of span() returns what this function returns. `stop` takes
-/// (const T& value, Fields&) or (Fields&), and runs only if the span is recorded. The value is decayed, so that it
-/// cannot dangle.
+/// For the work of span(), which returns result(value, stop) instead of `value`. span() then returns `value`, and
+/// `stop` sets fields of the stop event. `stop` takes (const T& value, Fields&) or (Fields&), and runs only if the span
+/// is recorded. The value is decayed, so that it cannot dangle.
 ///
 /// @code
 /// int rows = nopspan::span("db.query", [] {

@@ -77,7 +77,7 @@ class StreamMeter {
   /// Whether the span is recorded, and has not ended.
   explicit operator bool() const noexcept { return static_cast<bool>(span_); }
 
-  /// Reports that `n` tokens came now. 0 does nothing. A negative number does nothing, and is counted
+  /// Reports that `n` tokens arrived now. 0 does nothing. A negative number does nothing, and is counted
   /// (stats().values_clamped).
   void token(std::int64_t n = 1) noexcept {
     if (__builtin_expect(span_.state_ != nullptr, 0)) detail::meter_token(span_.state_, meter_, n);

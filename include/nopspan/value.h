@@ -83,8 +83,8 @@ class Value {
   [[nodiscard]] bool is_null() const noexcept { return type_ == Type::null; }
 
   /// @{
-  /// The value if it has that type, otherwise `fallback`. Nothing is converted, except that as_double() takes an
-  /// integer too. The view of as_string() is valid until the value changes.
+  /// The value if it has that type, otherwise `fallback`. Nothing is converted, except that as_double() also accepts an
+  /// integer. The view of as_string() is valid until the value changes.
   [[nodiscard]] bool as_bool(bool fallback = false) const noexcept {
     return type_ == Type::boolean ? integer_ != 0 : fallback;
   }

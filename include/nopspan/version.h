@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// The version of nopspan. It stands here and nowhere else: CMake and pkg-config read it from this file.
+/// The version of nopspan. It is defined only here: CMake and pkg-config read it from this file.
 ///
 /// @code
 /// static_assert(NOPSPAN_VERSION_MAJOR == 0 && NOPSPAN_VERSION_MINOR >= 1, "needs nopspan 0.1");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The calls that set the fields of a span or event, and which of them a value's type takes.
+// The calls that set the fields of a span or event, and the choice of the call by the type of the value.
 #ifndef NOPSPAN_DETAIL_FIELD_CALLS_H
 #define NOPSPAN_DETAIL_FIELD_CALLS_H
 

@@ -16,9 +16,9 @@
 
 namespace nopspan::detail {
 
-// Called with a callable that takes the builder of its fields, or with the span that it belongs to (a Span, an
-// AsyncSpan or a Context) and that callable. Without the callable it has no fields. Without a span it belongs to the
-// thread's current one.
+// One event of a catalogue. It is called with a callable that takes the builder of the event's fields, or with the span
+// that the event belongs to (a Span, an AsyncSpan or a Context) and such a callable. Without a callable the event has
+// no fields. Without a span the event belongs to the thread's current span.
 template <class F, Point point_kind>
 class NamedEvent {
  public:

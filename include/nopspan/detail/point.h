@@ -14,7 +14,7 @@
 
 namespace nopspan::detail {
 
-// Which probe an event fires, and what handlers see beside its fields.
+// Which probe an event fires, and what handlers see in addition to its fields.
 enum class Point : std::uint8_t {
   event,          // probe `event`
   timed,          // the same; handlers see the measurement system_time
