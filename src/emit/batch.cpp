@@ -151,8 +151,8 @@ __attribute__((noinline)) void write_text(BatchBuffer::WrittenText& written, con
              {static_cast<unsigned short>(offset / 8), static_cast<unsigned short>(size)}};
 }
 
-// Writes one entry after the others. Parts that few entries have are written by functions that are not inlined. They
-// take the writer by value and return it, so that it stays in registers.
+// Appends one entry to the batch. Parts that few entries have are written by functions that are not inlined. They take
+// the writer by value and return it, so that it stays in registers.
 class EntryWriter {
  public:
   explicit EntryWriter(BatchBuffer& batch) noexcept
@@ -442,7 +442,7 @@ void end_batches(ThreadState* thread) noexcept {
   const bool is_its_own = is_of_this_process(batch);
   if (is_its_own && batch_up()) {
     // Entries that were discarded for lack of a buffer have not been reported, and the next owner of the header resets
-    // the count. So the header passes the site once more.
+    // the count. So the site is called with the header once more.
     const bool has_unreported =
         batch.announced && batch.header.discarded != 0 && batch.header.next == batch.header.first;
     if (has_unreported) nopspan_site_batch(nullptr, 0, 0, 0, 0, &batch.header);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The batch probe. A thread writes entries into its own buffer and passes the site once for many of them, because a hit
+// The batch probe. A thread writes entries into its own buffer and calls the site once for many of them, because a hit
 // costs the program most of a microsecond. include/nopspan/probes.h defines an entry and a thread's header.
 //
 // When it flushes: a batch is flushed after an entry if no span is open on the thread and enough time has passed since
@@ -31,8 +31,8 @@ inline constexpr std::size_t kMaxBatchesBytes = 256U << 20U;
 
 // All functions below must be called inside a LibraryGuard.
 
-// Passes the batch site without entries, so that a tracer learns the address of the thread's header. This happens
-// before the thread's first span or entry, so that a tracer can fetch from a thread that never flushes.
+// Calls the batch site without entries, so that a tracer learns the address of the thread's header. This happens before
+// the thread's first span or entry, so that a tracer can fetch from a thread that never flushes.
 void announce_thread(ThreadState* thread) noexcept;
 inline void announce_once(ThreadState* thread) noexcept {
   if (__builtin_expect(batch_up() && !thread->batch.announced, 0)) announce_thread(thread);

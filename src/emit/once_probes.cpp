@@ -14,9 +14,9 @@ namespace {
 constexpr std::uint64_t kUsage = GivenContexts::kUsage, kTool = GivenContexts::kTool;
 
 // Marks the ancestors of this span with the facts. An ancestor is found by its id, first among the scopes of this
-// thread (`frame` and below), then among the spans whose context was given away. The walk ends at a parent that is
-// neither, because it is a scope of another thread. Its child on that thread marks it, and its ancestors, when that
-// child ends.
+// thread (`frame` and below), then among the spans whose context was copied (given_contexts.h). The walk ends at a
+// parent that is neither, because it is a scope of another thread. Its child on that thread marks it, and its
+// ancestors, when that child ends.
 void mark_ancestors(const SpanState& span, const Frame* frame, std::uint64_t facts) noexcept {
   std::uint64_t wanted = local_parent(span);
   while (wanted != 0) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The per-event probes: each function fills a record and passes a site. All must be called inside a LibraryGuard.
+// The per-event probes: each function fills a record and calls a site. All must be called inside a LibraryGuard.
 #pragma once
 
 #include "state/span_state.h"

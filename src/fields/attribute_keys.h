@@ -22,7 +22,7 @@ struct AttributeKey {
   std::string_view attribute;    // otherwise: the attribute's name; "" if the field does not become an attribute
   Of of = all;                   // where the key has this meaning
   bool is_content = false;       // content, however it is set: it leaves the process only under capture_content(true)
-  std::string_view unless = {};  // no attribute is made if a field with this key is set, because it is the same one
+  std::string_view unless = {};  // if a field with this key is set, that one becomes the attribute instead
 
   static constexpr Key kNoKey = static_cast<Key>(0xff);
 };

@@ -24,8 +24,8 @@ struct Scratch {
   char text[32];
 };
 
-// Sets the keys of tokens and costs that are absent from the map under Key::usage. Call it last when filling in a
-// Metadata.
+// Sets those keys of tokens and costs that are still absent, from the map under Key::usage. Call it last when filling
+// in a Metadata.
 void spread_usage(Metadata&) noexcept;
 
 // A string, number or flag as text. data() is null for any other value.

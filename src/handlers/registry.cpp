@@ -5,11 +5,11 @@
 // How it works: a reader stores the current epoch in its thread's `reading`, then loads the table, and clears `reading`
 // when it is done. A writer publishes a new table, then begins a new epoch. It puts the old table and the detached
 // handler on the list `retired`, with the number of the new epoch. They are freed when every `reading` is 0 or at least
-// that number, by the first thread that finds it so.
+// that number, by the first thread that notices this.
 //
-// Why it is safe: a reader with at least that number loaded the table after the new one was published. If a writer's
-// look at `reading` misses a reader, that reader loads the table later still, because all these accesses are
-// sequentially consistent. So nobody can be using what is freed.
+// Why it is safe: a reader with at least that number loaded the table after the new one was published. If a writer does
+// not see the value that a reader stores in `reading`, that reader loads the table even later, because all these
+// accesses are sequentially consistent. So no thread can be using what is freed.
 //
 // Limits: detach() waits for running handlers and for the destruction of what they captured. Inside a handler, or
 // inside such a destructor, nothing waits, because it would wait for itself. A dispatch nested more than 16 deep is

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spans from begin to end, while the gate is up. Everything here runs only then, or for spans that began then.
+// Spans from begin to end. Everything here runs only while the gate is raised, or for spans that began then.
 #include "span/span.h"
 
 #include "base/clean_text.h"
@@ -66,7 +66,7 @@ __attribute__((always_inline)) inline void place(ThreadState* thread, SpanState&
 
 __attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, const Name& name,
                                                        const SpanOptions& options) noexcept {
-  // Before its first span since the gate was raised, a thread passes the batch site with its header alone. The header
+  // Before its first span since the gate was raised, a thread calls the batch site with its header alone. The header
   // leads a tracer to entries that the thread holds for long, or that it did not flush because it was killed.
   announce_once(thread);
   SpanState* span = take_state(thread);

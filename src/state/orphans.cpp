@@ -23,7 +23,8 @@ constexpr std::uint64_t kKnownChildDoubtNs = 60'000'000'000;  // for names that 
 constexpr std::uint64_t kUpAtLoad = 1;
 constexpr std::uint64_t kTickNs = 10'000'000;  // USER_HZ is 100 on both platforms
 
-// When the gate was first seen up (CLOCK_MONOTONIC), or kUpAtLoad. 0 if it was not seen up since it was last seen down.
+// When the gate was first seen raised (CLOCK_MONOTONIC), or kUpAtLoad. 0 if it was not seen raised since it was last
+// seen down.
 std::atomic<std::uint64_t> raised_at{0};
 // The id of the youngest thread when attach() raised the gate. 0 if a tracer raised it, or if the id is unknown.
 std::atomic<long> youngest_then{0};

@@ -9,12 +9,12 @@
 // first span inside a ContextScope whose context has no span.
 //
 // The heuristic: any other span without a parent is in doubt. It is marked as an orphan (NOPSPAN_FLAG_ORPHAN) during
-// the first second after the gate was first seen up. Until a minute has passed, it is still marked if a span of the
+// the first second after the gate was first seen raised. Until a minute has passed, it is still marked if a span of the
 // same name has been seen as a child. After the first second, the first span whose name has not been seen as a child
 // ends the doubt of its thread.
 //
 // Limits: root spans may be marked as orphans during that second (or minute). A false root is possible in two cases.
-// First, a request that was running at the attach begins its first span of a kind more than a second later. Second, one
+// First, a request that was running at the attach begins its first span of a name more than a second later. Second, one
 // tracer detached and another attached while no span ended, so the library did not see that the gate was down.
 #pragma once
 
@@ -25,7 +25,7 @@
 
 namespace nopspan::detail {
 
-// Called if the gate is up when the library is loaded: every span was recorded from the beginning.
+// Called if the gate is raised when the library is loaded: every span was recorded from the beginning.
 void note_gate_up_at_load() noexcept;
 // Called when attach() is about to raise a gate that is down.
 void note_gate_raised() noexcept;

@@ -22,7 +22,7 @@ struct BatchBuffer {
 
   nopspan_thread header{};
   bool linked = false;                // the header is in the process's list; it is never removed
-  bool announced = false;             // the header has passed the batch site since the gate was raised
+  bool announced = false;             // the batch site was called with the header since the gate was raised
   bool thread_has_ended = false;      // each entry is flushed at once, because it may be the last
   std::uint32_t batch = 1;            // the number of the batch that is being filled
   std::uint32_t errors = 0;           // its entries with status error or exception
