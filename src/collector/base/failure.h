@@ -7,7 +7,8 @@
 
 namespace nopspan::collector {
 
-// what() is for people: what went wrong and what to do about it. main() prints it and returns `exit_status`.
+// what() is a message for the user: what went wrong and what to do about it. main() prints it and returns
+// `exit_status`.
 class Failure : public std::runtime_error {
  public:
   static constexpr int kFailed = 1;

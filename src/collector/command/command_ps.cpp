@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// nopspan ps: lists the processes that have probes, and the programs that listen to them.
+// nopspan ps: lists the processes that have probes, and the tracers that are attached to them.
 #include "base/text.h"
 #include "base/text_table.h"
 #include "command/command.h"
@@ -53,7 +53,7 @@ std::string gate_text(const CopyReport& report) {
 }
 
 std::string listeners_text(const CopyReport& report) {
-  // A set, because one process often listens several times (a BPF link per probe) and is named once.
+  // A set, because one process is often attached several times (a BPF link per probe) and is named once.
   std::set<std::string> names;
   for (const Heard& heard : report.heard) {
     const Listener& listener = *heard.listener;

@@ -18,7 +18,7 @@ struct SelfProbe {
 };
 
 // Loads a BPF program that counts hits, attaches it to a site in this program for all processes, as the collector does
-// (probe_link.h), passes the site once, and detaches.
+// (probe_link.h), calls the site once, and detaches.
 SelfProbe try_self_probe();
 
 }  // namespace nopspan::collector

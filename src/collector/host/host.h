@@ -52,11 +52,12 @@ class Host {
   // Examines only the processes that note_pid() named, and the watched folders.
   Changes scan_noted();
 
-  // The process executed a program or mapped a file. Its maps are read at the next scan.
+  // Call it when the process has executed a program or mapped a file. Its maps are read at the next scan.
   void note_pid(std::uint32_t pid);
-  // The process has ended. Its description is kept for a while, because entries that it emitted may still arrive.
+  // Call it when the process has ended. Its description is kept for a while, because entries that it emitted may still
+  // arrive.
   void note_exit(std::uint32_t pid);
-  // The process may have moved to another cgroup. It is described again immediately.
+  // Call it when the process may have moved to another cgroup. It is described again immediately.
   void note_moved(std::uint32_t pid);
 
   // Readable when a file has appeared in a folder that has a known library. Then call scan_noted().

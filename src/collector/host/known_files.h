@@ -27,7 +27,7 @@ class KnownFiles {
   void add(const std::string& path);
   // Examines the files that appeared in watched folders.
   void look_at_watched();
-  // A process still maps the file.
+  // Records that a process still maps the file.
   void note_mapped(const ProbeFilePointer& file, Clock::time_point now);
   // The files that appeared or disappeared since the last call.
   Host::Changes changes(Clock::time_point now);

@@ -40,7 +40,7 @@ class Delivery {
   void fetched(Account& account, const nopspan_thread& thread, std::uint64_t address, std::string_view bytes,
                std::uint64_t now_ns);
 
-  // Counts entries that a thread discarded because it had no buffer. They pass no probe.
+  // Counts entries that a thread discarded because it had no buffer. No probe hit reports them.
   void note_discarded(Account& account, const nopspan_thread& thread, std::uint64_t now_ns);
 
   // Begins the next round, and closes streams whose threads ended at least two rounds ago.

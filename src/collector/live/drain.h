@@ -31,8 +31,8 @@ class Drain {
         programs_(programs),
         tail_sampling_(tail_sampling) {}
 
-  // Records what the threads of a process wrote before this collector attached to a file. Those entries are not
-  // counted.
+  // Records which entries the threads of a process had written before this collector attached to a file. Those entries
+  // are not counted.
   void begin(std::uint32_t pid, const ProbeFile& file, std::uint64_t now_ns);
 
   // Begins a round. A round fetches everything that threads have held for longer than `max_age_ns` (0 means

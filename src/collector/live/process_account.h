@@ -45,8 +45,8 @@ class ProcessAccount {
     bool begins_when_heard_of = false;  // its position when this collector began is not known
     Losses losses{};                    // as last read
 
-    // `entries` is the total that the thread has discarded. All of them came before `first`, the entry that it held
-    // next.
+    // `entries` is the total that the thread has discarded. All of them have sequences below `first`, that of the first
+    // entry that it holds.
     void note_discarded(std::uint64_t first, std::uint64_t entries) {
       if (first == ledger.base() && first != 0) discarded_base = entries;
       discarded = std::max(discarded, entries);
@@ -62,9 +62,9 @@ class ProcessAccount {
       : process_(std::move(process)), since_ns_(since_ns), all_are_known_(all_are_known) {}
 
   [[nodiscard]] const ProcessPointer& process() const { return process_; }
-  // The process executed another program.
+  // Call it when the process has executed another program.
   void set_process(ProcessPointer process) { process_ = std::move(process); }
-  // The process is in another cgroup.
+  // Call it when the process has moved to another cgroup.
   void set_moved(const ProcessPointer& process);
   // Some streams could not be examined. From now on an unknown stream begins where it is first seen.
   void not_all_are_known() { all_are_known_ = false; }

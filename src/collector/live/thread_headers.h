@@ -25,7 +25,7 @@ class ThreadHeaders {
   bool read();
   // The headers in use, as of the last read(). After a fork the parent's headers are in memory too, but not in use.
   [[nodiscard]] const std::vector<Thread>& threads() const { return threads_; }
-  // There were more than kMostThreads headers. The others are ignored.
+  // Whether there were more than kMostThreads headers. The others are ignored.
   [[nodiscard]] bool too_many() const { return too_many_; }
 
   // Copies the entries that a thread holds, from the first one on. The thread does not take part. Returns false if the

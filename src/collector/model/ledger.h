@@ -96,8 +96,8 @@ Ledger ledger_of(const nlohmann::ordered_json& json);
 // The same, with checks. Throws Failure with kUsageError if to_json() cannot have written it, or if its processes do
 // not add up to its total.
 Ledger whole_ledger_of(const nlohmann::ordered_json& json);
-// A few lines for people, which commands print to stderr when they end: the number of delivered entries, and the losses
-// by reason.
+// A summary in a few lines, which commands print to stderr when they end: the number of delivered entries, and the
+// losses by reason.
 std::string to_text(const Ledger& ledger);
 // "2 processes".
 std::string processes_text(const Ledger& ledger);

@@ -31,7 +31,7 @@ int write_all(int fd, std::string_view text) {
   return 0;
 }
 
-// Replaces `path` by a new file with `text`. Returns 0 or an errno value.
+// Replaces `path` with a new file that contains `text`. Returns 0 or an errno value.
 int replace(const std::string& path, const std::string& text) {
   const std::string next = path + ".new";
   ::unlink(next.c_str());  // left over from a killed process

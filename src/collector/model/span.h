@@ -83,8 +83,8 @@ struct Span {
   [[nodiscard]] bool failed() const { return status == kError || status == kException; }
 };
 
-// The request id for people: the application's id, otherwise 22 characters of URL-safe Base64; "" if the span is in no
-// request.
+// The request id as users see it: the application's id, otherwise 22 characters of URL-safe Base64; "" if the span is
+// in no request.
 std::string request_id_of(const Span& span);
 // Converts a request id in any of its forms to a trace id: 22 characters of Base64, 32 hexadecimal digits, or a
 // traceparent. Any other text is an application's id and is hashed as the ABI specifies. Empty for "".

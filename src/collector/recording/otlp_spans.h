@@ -39,7 +39,7 @@ class OtlpEncoder {
     std::uint64_t entries = 0;
     std::string resource = {};
   };
-  // Replaces `out` by the message and begins a new one. Returns how many entries it contains of each process.
+  // Replaces `out` with the message and begins a new one. Returns how many entries it contains of each process.
   std::vector<Share> finish(std::string& out);
 
  private:
