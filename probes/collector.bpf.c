@@ -3,7 +3,7 @@
 // another program, the entries that it still holds.
 //
 // A batch is read from the process directly into the ring buffer. uprobe programs can be preempted, so no per-CPU
-// scratch buffer is used. Entries that cannot be forwarded are counted, by process and by stream.
+// scratch buffer is used. Entries that cannot be forwarded are counted, by process and by thread.
 //
 // Loads on kernels from 5.10 on, without BTF, so it does not use CO-RE. Sizes are 64 bits wide and bounded directly
 // before they are used, so that the verifiers of all these kernels know the bound.
@@ -39,14 +39,14 @@ struct {
   __uint(max_entries, 4096);
   __type(key, unsigned int);
   __type(value, struct nopspan_process_losses);
-} processes SEC(".maps");
+} process_losses SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, 16384);
-  __type(key, struct nopspan_stream_key);
-  __type(value, struct nopspan_stream_losses);
-} streams SEC(".maps");
+  __type(key, struct nopspan_thread_key);
+  __type(value, struct nopspan_thread_losses);
+} thread_losses SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
@@ -55,11 +55,11 @@ struct {
   __type(value, struct nopspan_thread_headers);
 } threads SEC(".maps");
 
-// Written by the collector: the sequence up to which it has fetched a stream.
+// Written by the collector: the sequence up to which it has fetched a thread's entries.
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, 32768);
-  __type(key, struct nopspan_stream_key);
+  __type(key, struct nopspan_thread_key);
   __type(value, unsigned long);
 } fetched SEC(".maps");
 
@@ -104,32 +104,32 @@ static __always_inline struct who who_is_it(void) {
 
 static __noinline void lose_of_process(unsigned int tgid, unsigned long reason, unsigned long entries) {
   if (reason >= NOPSPAN_REASONS) return;
-  struct nopspan_process_losses* losses = bpf_map_lookup_elem(&processes, &tgid);
+  struct nopspan_process_losses* losses = bpf_map_lookup_elem(&process_losses, &tgid);
   if (!losses) {
     struct nopspan_process_losses none = {};
-    bpf_map_update_elem(&processes, &tgid, &none, BPF_NOEXIST);
-    losses = bpf_map_lookup_elem(&processes, &tgid);
+    bpf_map_update_elem(&process_losses, &tgid, &none, BPF_NOEXIST);
+    losses = bpf_map_lookup_elem(&process_losses, &tgid);
     if (!losses) losses = &other_losses;
   }
   __sync_fetch_and_add(&losses->entries[reason], entries);
   __sync_fetch_and_add(&losses->hits[reason], 1);
 }
 
-static __noinline struct nopspan_stream_losses* losses_of(unsigned int tgid, unsigned long stream,
+static __noinline struct nopspan_thread_losses* losses_of(unsigned int tgid, unsigned long sequence_id,
                                                           unsigned long first) {
-  struct nopspan_stream_key key = {.tgid = tgid, .stream = stream};
-  struct nopspan_stream_losses* losses = bpf_map_lookup_elem(&streams, &key);
+  struct nopspan_thread_key key = {.tgid = tgid, .sequence_id = sequence_id};
+  struct nopspan_thread_losses* losses = bpf_map_lookup_elem(&thread_losses, &key);
   if (losses) return losses;
-  struct nopspan_stream_losses none = {.first = first};
-  bpf_map_update_elem(&streams, &key, &none, BPF_NOEXIST);
-  return bpf_map_lookup_elem(&streams, &key);
+  struct nopspan_thread_losses none = {.first = first};
+  bpf_map_update_elem(&thread_losses, &key, &none, BPF_NOEXIST);
+  return bpf_map_lookup_elem(&thread_losses, &key);
 }
 
-// Counts the stream's loss before the process's. A reader that reads the process's count first therefore never finds
-// more losses there than in the streams.
+// Counts the thread's loss before the process's. A reader that reads the process's count first therefore never finds
+// more losses there than of the threads.
 static __noinline void lose(unsigned int tgid, const struct nopspan_thread* thread, unsigned long reason) {
   const unsigned long entries = thread->next - thread->first;
-  struct nopspan_stream_losses* losses = losses_of(tgid, thread->stream, thread->first);
+  struct nopspan_thread_losses* losses = losses_of(tgid, thread->sequence_id, thread->first);
   if (losses && reason < NOPSPAN_REASONS) {
     losses->discarded = thread->discarded;
     losses->next = thread->next;
@@ -166,7 +166,7 @@ static __always_inline void fill_thread(struct nopspan_record* record, const str
                                         unsigned long header) {
   record->header = header;
   record->thread_id = thread->thread_id;
-  record->stream = thread->stream;
+  record->sequence_id = thread->sequence_id;
   record->first = thread->first;
   record->next = thread->next;
   record->discarded = thread->discarded;
@@ -288,10 +288,10 @@ static __always_inline int is_unwanted(const struct handed_over* what, const str
 }
 
 // Registers that a batch is filtered out. Returns 0 if it must be forwarded instead, because the collector has fetched
-// a part of it or the map `streams` is full. The collector announces a fetch before it checks whether the batch was
-// filtered out. This function announces first and checks second too, so at least one side sees the other.
+// a part of it or the map `thread_losses` is full. The collector announces a fetch before it checks whether the batch
+// was filtered out. This function announces first and checks second too, so at least one side sees the other.
 static __noinline int leave_out(unsigned int tgid, const struct nopspan_thread* thread) {
-  struct nopspan_stream_losses* losses = losses_of(tgid, thread->stream, thread->first);
+  struct nopspan_thread_losses* losses = losses_of(tgid, thread->sequence_id, thread->first);
   if (!losses) return 0;
   const unsigned long before = losses->filtered_next;
   losses->filtered_next = thread->next;
@@ -300,7 +300,7 @@ static __noinline int leave_out(unsigned int tgid, const struct nopspan_thread* 
   unsigned long nothing = 0;
   barrier_var(nothing);
   __sync_fetch_and_add(&losses->entries[NOPSPAN_REASON_FILTERED], nothing);
-  struct nopspan_stream_key key = {.tgid = tgid, .stream = thread->stream};
+  struct nopspan_thread_key key = {.tgid = tgid, .sequence_id = thread->sequence_id};
   const unsigned long* fetched_next = bpf_map_lookup_elem(&fetched, &key);
   if (fetched_next && *fetched_next > thread->first) {
     losses->filtered_next = before;
@@ -357,7 +357,7 @@ static __noinline void pass_on_held(unsigned long address, unsigned int kind) {
     return;
   }
   if (thread.magic != NOPSPAN_THREAD_MAGIC || thread.next - thread.first > NOPSPAN_MOST_ENTRIES) return;
-  if (!thread.mark) thread.first = thread.next;  // the thread has ended its stream already
+  if (!thread.mark) thread.first = thread.next;  // the thread has ended its sequence already
   const unsigned int tgid = what.who.id >> 32;
   if (thread.next != thread.first) {
     if (is_in_other_cgroup()) {

@@ -24,11 +24,11 @@ struct nopspan_record {
   unsigned int tgid; /* process and thread in the initial pid namespace */
   unsigned int tid;
   unsigned int pid;       /* the process in the collector's pid namespace; 0 if it is not in it */
-  unsigned int thread_id; /* this, and `stream` to `capacity`, are from struct nopspan_thread */
+  unsigned int thread_id; /* this, and `sequence_id` to `capacity`, are from struct nopspan_thread */
   unsigned long time_ns;  /* CLOCK_MONOTONIC */
   unsigned long cgroup;
   unsigned long header; /* address of the thread's struct nopspan_thread */
-  unsigned long stream;
+  unsigned long sequence_id;
   unsigned long first;
   unsigned long next;
   unsigned long discarded;
@@ -45,19 +45,19 @@ struct nopspan_record {
 #define NOPSPAN_REASON_MALFORMED 4 /* the header is invalid */
 #define NOPSPAN_REASONS 5
 
-/* Map `processes`, by tgid. */
+/* Map `process_losses`, by tgid. */
 struct nopspan_process_losses {
   unsigned long entries[NOPSPAN_REASONS];
   unsigned long hits[NOPSPAN_REASONS];
 };
 
-/* Map `streams`: the streams with batches that were not forwarded. With it the collector knows what such a stream has
- * emitted even if nothing of it ever arrives. */
-struct nopspan_stream_key {
+/* Map `thread_losses`: the threads with batches that were not forwarded. With it the collector knows what such a thread
+ * has emitted even if nothing of it ever arrives. */
+struct nopspan_thread_key {
   unsigned long tgid;
-  unsigned long stream;
+  unsigned long sequence_id;
 };
-struct nopspan_stream_losses {
+struct nopspan_thread_losses {
   unsigned long first;         /* `first` of the first of these batches */
   unsigned long next;          /* `next` of the last one */
   unsigned long filtered_next; /* `next` of the last one that was filtered out */

@@ -94,7 +94,7 @@ void record(Recorder& recorder, std::uint64_t count, std::uint64_t threads) {
     span.has_usage = span.tells_tokens = true;
     span.usage = {212, 384, 0, 0};
     span.thread_id = static_cast<std::uint32_t>(5000 + thread);
-    span.stream = 0x9e3779b97f4a7c15U * (thread + 1);
+    span.sequence_id = 0x9e3779b97f4a7c15U * (thread + 1);
     span.sequence = sequences[thread]++;
     span.process = &processes[thread % processes.size()];
     recorder.on_span(span);

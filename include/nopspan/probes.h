@@ -57,7 +57,7 @@ struct nopspan_span {
   unsigned long root_id;
   unsigned long start_ns;
   unsigned long duration_ns;
-  unsigned long stream;
+  unsigned long sequence_id;
   unsigned long sequence;
   char request_id[24];
   unsigned long name;
@@ -138,21 +138,21 @@ struct nopspan_gate_page {
 #define NOPSPAN_THREAD_MAGIC 0x314854414e50534eUL /* "NSPNATH1" */
 
 /* The header of a thread's buffer. Only the thread writes it, and any process may read it. Headers are never freed: a
- * later thread takes over the header of a thread that has ended, with another `stream`. */
+ * later thread takes over the header of a thread that has ended, with another `sequence_id`. */
 /* BEGIN struct nopspan_thread */
 struct nopspan_thread {
   unsigned long magic;
   unsigned int size;         /* offset at which `reserved` begins */
   unsigned int thread_id;    /* in the thread's own pid namespace */
   unsigned long next_thread; /* pointer to the next struct nopspan_thread; 0: this is the last */
-  unsigned long mark;        /* *process_mark when the stream began; 0: not in use */
-  unsigned long stream;      /* random; identifies one life of a thread, whose entries are numbered from 0 */
+  unsigned long mark;        /* *process_mark when sequence_id was set; 0: not in use */
+  unsigned long sequence_id; /* random; stands for one life of a thread, whose entries are numbered from 0 */
   unsigned long first;       /* sequence of the first entry in the buffer; changes whenever the buffer is emptied */
   unsigned long next;        /* sequence of the next entry; the buffer has next - first entries */
   unsigned long bytes;       /* of these entries */
   unsigned long buffer;      /* pointer; 0: none yet */
   unsigned long capacity;    /* of the buffer, bytes */
-  unsigned long discarded;   /* entries of this stream that no tracer can get: no tracer was left, or no memory */
+  unsigned long discarded;   /* entries of this thread that no tracer can get: no tracer was left, or no memory */
   unsigned long written_ns;  /* when the last entry was written (CLOCK_MONOTONIC) */
   unsigned int open_entries; /* entries in the buffer whose root span is not in it or began elsewhere; also spans with
                               * links and no parent, which belong to the requests that they link to */

@@ -461,7 +461,7 @@ void begin_batches(ThreadState* thread) noexcept {
   nopspan_thread& header = batch.header;
   publish(header.mark, 0);
   header.thread_id = static_cast<unsigned>(syscall(SYS_gettid));
-  header.stream = thread->stream;
+  header.sequence_id = thread->sequence_id;
   header.discarded = 0;
   header.next = 0;
   header.first = ~0UL;  // so that empty() changes `first`, and a concurrent reader discards what it has read

@@ -55,7 +55,7 @@ void reset_for_process(ThreadState* thread, std::uint64_t mark) {
   thread->clock = {};
   std::memset(thread->sequence, 0, sizeof(thread->sequence));
   system_random(thread->random, sizeof(thread->random));
-  system_random(&thread->stream, sizeof(thread->stream));
+  system_random(&thread->sequence_id, sizeof(thread->sequence_id));
   begin_batches(thread);
 }
 

@@ -66,7 +66,7 @@ struct alignas(64) ThreadState {
   bool busy = false;         // inside the library, not in application code: a signal handler must not enter
 
   std::uint64_t process_mark = 0;  // identifies the process that the fields below belong to
-  std::uint64_t stream = 0;
+  std::uint64_t sequence_id = 0;
   std::uint64_t sequence[kProbes] = {};
   std::uint64_t random[4] = {};  // xoshiro256**
   unsigned char entropy[512] = {};

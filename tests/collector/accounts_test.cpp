@@ -10,11 +10,11 @@
 namespace nopspan::collector {
 namespace {
 
-void add_process(Accounts& accounts, std::uint32_t pid, std::uint64_t streams) {
+void add_process(Accounts& accounts, std::uint32_t pid, std::uint64_t threads) {
   auto process = std::make_shared<Process>();
   process->pid = pid;
   ProcessAccount& entries = accounts.add(pid, {ProcessAccount(std::move(process), 0, true)}).entries;
-  for (std::uint64_t stream = 1; stream <= streams; ++stream) entries.begin_stream(stream, 0, 0, stream);
+  for (std::uint64_t thread = 1; thread <= threads; ++thread) entries.begin_thread(thread, 0, 0, thread);
 }
 
 TEST(Accounts, ClosesStreamsOfThoseThatHaveMost) {
@@ -22,12 +22,12 @@ TEST(Accounts, ClosesStreamsOfThoseThatHaveMost) {
   Accounts accounts;
   for (std::uint32_t pid = 1; pid <= 4; ++pid) add_process(accounts, pid, 20'000);
   add_process(accounts, kModest, 8'000);
-  accounts.bound_streams();
-  EXPECT_EQ(accounts.find(kModest)->entries.streams().size(), 8'000U);
-  std::size_t streams = 0;
-  for (const auto& [pid, account] : accounts.all()) streams += account.entries.streams().size();
-  EXPECT_LE(streams, 65'536U);
-  EXPECT_GE(streams, 48'000U);
+  accounts.bound_threads();
+  EXPECT_EQ(accounts.find(kModest)->entries.threads().size(), 8'000U);
+  std::size_t threads = 0;
+  for (const auto& [pid, account] : accounts.all()) threads += account.entries.threads().size();
+  EXPECT_LE(threads, 65'536U);
+  EXPECT_GE(threads, 48'000U);
 }
 
 }  // namespace

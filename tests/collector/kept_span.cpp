@@ -96,7 +96,7 @@ std::string KeptSpan::difference(const Span& other) const {
   compare("value", span_.value, other.value);
   compare("number", span_.number, other.number);
   compare("thread_id", span_.thread_id, other.thread_id);
-  compare("stream", span_.stream, other.stream);
+  compare("sequence_id", span_.sequence_id, other.sequence_id);
   compare("sequence", span_.sequence, other.sequence);
   const Process& mine = *process_;
   const Process& theirs = **other.process;
@@ -169,7 +169,7 @@ KeptSpan chat_span(const ProcessPointer& process) {
   span.usage = {12, 30, 0, 0};
   span.first_token_ns = 45'000'000;
   span.thread_id = 4711;
-  span.stream = 0xaabbccddeeff0011U;
+  span.sequence_id = 0xaabbccddeeff0011U;
   span.sequence = 5;
   span.process = &process;
   return KeptSpan(span);
@@ -206,7 +206,7 @@ KeptSpan any_span(std::mt19937_64& random, const std::vector<ProcessPointer>& pr
     span.number = any_number(random);
   }
   span.thread_id = static_cast<std::uint32_t>(random() % 3);
-  span.stream = random() % 3 == 0 ? random() : random() % 4;
+  span.sequence_id = random() % 3 == 0 ? random() : random() % 4;
   span.sequence = any_number(random);
   span.process = &processes[random() % processes.size()];
   return KeptSpan(span);

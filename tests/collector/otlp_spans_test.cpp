@@ -67,7 +67,9 @@ TEST(OtlpSpans, RestoresManySpansOfManyProcessesAndThreadsEachStreamInItsOrder) 
   OtlpEncoder encoder(Signal::traces);
   using Stream = std::tuple<std::uint32_t, std::uint64_t, std::uint32_t>;
   std::map<Stream, std::deque<KeptSpan>> before, after;
-  const auto stream_of = [](const Span& span) { return Stream((**span.process).pid, span.stream, span.thread_id); };
+  const auto stream_of = [](const Span& span) {
+    return Stream((**span.process).pid, span.sequence_id, span.thread_id);
+  };
   std::string message;
   for (int round = 0; round < 3; ++round) {  // the encoder is reused
     for (int i = 0; i < 2000; ++i) {

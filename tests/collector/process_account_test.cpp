@@ -16,17 +16,17 @@ class Account : public testing::Test {
   std::uint64_t now = 2 * kSecond;
 
   // A batch arrives. New entries count as delivered.
-  void arrive(std::uint64_t stream, Sequences sequences, std::uint64_t discarded = 0) {
-    ProcessAccount::Stream* found = account.arriving(stream, sequences, now);
+  void arrive(std::uint64_t thread, Sequences sequences, std::uint64_t discarded = 0) {
+    ProcessAccount::Thread* found = account.arriving(thread, sequences, now);
     if (found == nullptr) return;
     found->note_discarded(sequences.first, discarded);
     for (const Sequences& part : found->ledger.arrive(sequences)) account.delivered(part.count());
   }
-  void tell(std::uint64_t stream, Sequences sequences, unsigned reason, std::uint64_t entries,
+  void tell(std::uint64_t thread, Sequences sequences, unsigned reason, std::uint64_t entries,
             std::uint64_t discarded = 0) {
     Losses losses{};
     losses[reason] = entries;
-    account.stream_losses(stream, sequences, losses, discarded, now);
+    account.thread_losses(thread, sequences, losses, discarded, now);
   }
   void tell_of_process(unsigned reason, std::uint64_t entries) {
     Losses losses{};
@@ -85,7 +85,7 @@ TEST_F(Account, ExplainsGapsByWhatTheKernelSaysOfTheProcess) {
   arrive(1, {0, 1});
   tell_of_process(NOPSPAN_REASON_UNREADABLE, 3);
   expect({.emitted = 4, .delivered = 1, .unreadable = 3});
-  // The stream's next batch shows that the three entries belonged to it.
+  // The thread's next batch shows that the three entries belonged to it.
   arrive(1, {4, 5});
   expect({.emitted = 5, .delivered = 2, .unreadable = 3});
 }
@@ -111,7 +111,7 @@ TEST_F(Account, KnowsWhatTheLibraryDiscardedFromAHitThatTheKernelCouldNotPassOn)
 }
 
 TEST_F(Account, DoesNotCountWhatWasThereBefore) {
-  account.begin_stream(1, 100, 7, now);
+  account.begin_thread(1, 100, 7, now);
   arrive(1, {98, 103});
   account.find(1)->discarded = 7;
   expect({.emitted = 3, .delivered = 3});
@@ -187,7 +187,7 @@ TEST_F(Account, KnowsWhatTheKernelLostBeforeWhatWasFirstSeen) {
 }
 
 TEST_F(Account, DoesNotCountWhatTheKernelLostOfWhatWasThereBefore) {
-  account.begin_stream(1, 100, 0, now);
+  account.begin_thread(1, 100, 0, now);
   arrive(1, {100, 110});
   tell(1, {95, 100}, NOPSPAN_REASON_FILTERED, 5);
   expect({.emitted = 10, .delivered = 10});
@@ -208,25 +208,25 @@ TEST_F(Account, ClosesStreamsOfEndedThreads) {
   expect({.emitted = 6, .delivered = 4, .ring_full = 2});
 }
 
-// Held entries are fetched repeatedly until the thread flushes them. If the account forgot a stream, its entries would
+// Held entries are fetched repeatedly until the thread flushes them. If the account forgot a thread, its entries would
 // be delivered twice.
 TEST_F(Account, KeepsTheStreamOfEveryThreadThatIsLookedAt) {
   constexpr std::uint64_t kThreads = 16384;
   for (int times = 0; times < 2; ++times) {
-    for (std::uint64_t stream = 1; stream <= kThreads; ++stream) arrive(stream, {0, 2});
+    for (std::uint64_t thread = 1; thread <= kThreads; ++thread) arrive(thread, {0, 2});
   }
   expect({.emitted = 2 * kThreads, .delivered = 2 * kThreads});
 }
 
 TEST_F(Account, KeepsStreamsThatHoldWhatWasFetchedBeforeAllThatDoNot) {
-  constexpr std::uint64_t kThreads = 16384, kOthers = 2 * ProcessAccount::kMostStreams;
-  for (std::uint64_t stream = 1; stream <= kThreads; ++stream) {
-    arrive(stream, {0, 2});
-    account.find(stream)->fetched_next = 2;
+  constexpr std::uint64_t kThreads = 16384, kOthers = 2 * ProcessAccount::kMostThreads;
+  for (std::uint64_t thread = 1; thread <= kThreads; ++thread) {
+    arrive(thread, {0, 2});
+    account.find(thread)->fetched_next = 2;
   }
   ++now;
   for (std::uint64_t i = 0; i < kOthers; ++i) arrive(1'000'000 + i, {0, 1});
-  for (std::uint64_t stream = 1; stream <= kThreads; ++stream) arrive(stream, {0, 3});  // flushed
+  for (std::uint64_t thread = 1; thread <= kThreads; ++thread) arrive(thread, {0, 3});  // flushed
   expect({.emitted = 3 * kThreads + kOthers, .delivered = 3 * kThreads + kOthers});
 }
 
@@ -240,14 +240,14 @@ TEST_F(Account, LooksUponWhatWasHandedOverAsHeldNoMore) {
 
 TEST_F(Account, KeepsABoundedNumberOfStreams) {
   std::uint64_t entries = 0;
-  for (std::uint64_t stream = 1; stream < 4 * ProcessAccount::kMostStreams; ++stream) {
-    arrive(stream, {0, 2});
+  for (std::uint64_t thread = 1; thread < 4 * ProcessAccount::kMostThreads; ++thread) {
+    arrive(thread, {0, 2});
     entries += 2;
     ++now;
-    ASSERT_LE(account.streams().size(), ProcessAccount::kMostStreams);
+    ASSERT_LE(account.threads().size(), ProcessAccount::kMostThreads);
   }
   expect({.emitted = entries, .delivered = entries});
-  // The account has forgotten the first stream. The stream's earlier entries must not count as missed.
+  // The account has forgotten the first thread. The thread's earlier entries must not count as missed.
   arrive(1, {2, 3});
   expect({.emitted = entries + 1, .delivered = entries + 1});
   arrive(1, {0, 2});  // and they are not delivered again
@@ -257,9 +257,9 @@ TEST_F(Account, KeepsABoundedNumberOfStreams) {
 TEST_F(Account, ClosesEndedThreadsFirstWhenThereAreTooMany) {
   arrive(1, {0, 2});
   ++now;
-  for (std::uint64_t stream = 2; account.streams().size() < ProcessAccount::kMostStreams; ++stream) {
-    arrive(stream, {0, 1});
-    if (stream % 2 == 0) account.find(stream)->closing_round = 1;
+  for (std::uint64_t thread = 2; account.threads().size() < ProcessAccount::kMostThreads; ++thread) {
+    arrive(thread, {0, 1});
+    if (thread % 2 == 0) account.find(thread)->closing_round = 1;
   }
   arrive(1'000'000, {0, 1});
   EXPECT_NE(account.find(1), nullptr);

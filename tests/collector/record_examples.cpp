@@ -42,7 +42,7 @@ Span EightEntries::next(Kind kind, const char* name) {
   span.span_id = 0x1111111111111111U;
   span.start_unix_ns = kBegin + sequence_;
   span.thread_id = 77;
-  span.stream = 0xfffffffffffffff0U;
+  span.sequence_id = 0xfffffffffffffff0U;
   span.sequence = sequence_++;
   span.process = &process_;
   return span;
@@ -67,7 +67,7 @@ void EightEntries::run(Sink& sink, Deadline& /*until*/) {
   KeptSpan chat = chat_span(process_);
   Span span = chat.span();
   span.thread_id = 77;
-  span.stream = 0xfffffffffffffff0U;
+  span.sequence_id = 0xfffffffffffffff0U;
   span.sequence = sequence_++;
   sink.on_span(span);
 

@@ -109,7 +109,7 @@ class Format(RecordingTest):
                 "container.id": "4f5e6d", "nopspan.start_ticks": 1012, "nopspan.library": "/usr/lib/libnopspan.so.0.1",
                 "nopspan.library_version": "1.2.3"})
             self.assertEqual((entry.scope.one("name"), entry.scope.one("version")), ("nopspan", "1.2.3"))
-            self.assertEqual((entry.scope.attributes["thread.id"], entry.scope.attributes["nopspan.stream"]), (77, -16))
+            self.assertEqual((entry.scope.attributes["thread.id"], entry.scope.attributes["nopspan.sequence_id"]), (77, -16))
 
     def test_a_chat_is_a_span_with_its_own_attributes_and_what_they_do_not_say(self):
         span = self.one("llm.chat").message
@@ -203,7 +203,7 @@ class Replay(RecordingTest):
             "name": "llm.chat", "kind": "client", "start_unix_ns": 1_790_000_000_123_456_789,
             "duration_ns": 345_678_901, "status": "ok", "engine": "llama.cpp", "model": "small-1", "tenant": "acme",
             "usage": {"input": 12, "output": 30, "cached": 0, "reasoning": 0}, "first_token_ns": 45_000_000, "pid": 12,
-            "command": "server", "container": "4f5e6d", "host": "host-1", "thread_id": 77, "stream": "fffffffffffffff0",
+            "command": "server", "container": "4f5e6d", "host": "host-1", "thread_id": 77, "sequence_id": "fffffffffffffff0",
             "sequence": 42, "flags": ["sampled"], "tracestate": "vendor=1",
             "attributes": {"gen_ai.operation.name": "chat", "gen_ai.request.model": "small-1",
                            "nopspan.engine": "llama.cpp", "gen_ai.usage.input_tokens": 12,

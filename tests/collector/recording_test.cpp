@@ -89,7 +89,7 @@ std::vector<KeptSpan> record(RecorderOptions options, std::size_t count, Countin
 }
 
 using Key = std::tuple<std::uint32_t, std::uint64_t, std::uint32_t, Signal>;
-Key key_of(const Span& span) { return {(**span.process).pid, span.stream, span.thread_id, signal_of(span.kind)}; }
+Key key_of(const Span& span) { return {(**span.process).pid, span.sequence_id, span.thread_id, signal_of(span.kind)}; }
 
 void expect_same(const std::vector<KeptSpan>& before, const std::deque<KeptSpan>& after) {
   ASSERT_EQ(before.size(), after.size());

@@ -57,38 +57,38 @@ void read_batch(std::string_view bytes, std::uint64_t entries) {
 void keep_account(std::string_view steps) {
   ProcessAccount account(std::make_shared<Process>(), 0, (steps.size() & 1U) == 0);
   Losses of_process{};
-  Losses of_streams[4]{};
+  Losses of_threads[4]{};
   std::uint64_t round = 1;
   for (; steps.size() >= 4; steps.remove_prefix(4)) {
     const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(steps[i]); };
-    const std::uint64_t stream = byte(0) & 3U;
+    const std::uint64_t thread = byte(0) & 3U;
     const Sequences sequences{byte(1), byte(1) + byte(2) % 16U};
     const unsigned reason = byte(3) % NOPSPAN_REASONS;
     const std::uint64_t now = std::uint64_t{byte(3)} << (byte(0) & 31U);
     switch (byte(0) >> 5U) {
       case 0:
       case 1:
-        if (ProcessAccount::Stream* found = account.arriving(stream, sequences, now)) {
+        if (ProcessAccount::Thread* found = account.arriving(thread, sequences, now)) {
           for (const Sequences& part : found->ledger.arrive(sequences)) account.delivered(part.count());
         }
         break;
       case 2:
-        of_streams[stream][reason] += sequences.count();
-        account.stream_losses(stream, sequences, of_streams[stream], byte(2), now);
+        of_threads[thread][reason] += sequences.count();
+        account.thread_losses(thread, sequences, of_threads[thread], byte(2), now);
         break;
       case 3:
         of_process[reason] += sequences.count();
         account.process_losses(of_process);
         break;
       case 4:
-        if (ProcessAccount::Stream* found = account.find(stream)) found->discarded += byte(2);
+        if (ProcessAccount::Thread* found = account.find(thread)) found->discarded += byte(2);
         break;
       case 5:
-        if (ProcessAccount::Stream* found = account.find(stream)) found->closing_round = round;
+        if (ProcessAccount::Thread* found = account.find(thread)) found->closing_round = round;
         account.close_ended(++round);
         break;
       case 6:
-        account.bound_streams(byte(1) % 4U);
+        account.bound_threads(byte(1) % 4U);
         break;
       default:
         account.malformed_besides(byte(1));

@@ -148,9 +148,9 @@ FIELDS = (("pid", "%d", "pid"), ("id", "%s", "str(arg0)"), ("name", "%s", "str(a
           ("model", "%s", "str(arg3)"), ("arg4", "%lu", "arg4"), ("size", "%u", "$r->size"), ("flags", "%u", "$r->flags"),
           ("status", "%u", "$r->status"), ("link_count", "%u", "$r->link_count"), ("span_id", "%lx", "$r->span_id"),
           ("parent_id", "%lx", "$r->parent_id"), ("root_id", "%lx", "$r->root_id"), ("start_ns", "%lu", "$r->start_ns"),
-          ("duration_ns", "%lu", "$r->duration_ns"), ("stream", "%lx", "$r->stream"), ("sequence", "%lu", "$r->sequence"),
+          ("duration_ns", "%lu", "$r->duration_ns"), ("sequence_id", "%lx", "$r->sequence_id"), ("sequence", "%lu", "$r->sequence"),
           ("request_id", "%s", "$r->request_id"))
-# Further lines, matched by stream and sequence, because BPF's stack is too small to print everything in one printf().
+# Further lines, matched by sequence_id and sequence, because BPF's stack is too small to print everything in one printf().
 DETAILS = (("engine", "%s", "str($r->engine)"), ("tenant", "%s", "str($r->tenant)"),
            ("kind", "%s", "str($r->exception_kind)"), ("error_type", "%s", "str($r->error_type)"),
            ("tracestate", "%s", "str($r->tracestate)"))
@@ -161,7 +161,7 @@ ENGINE = (("engine_size", "%d", "$e->engine_size"), ("arrival_ns", "%lu", "$e->a
           ("prefill_ns", "%lu", "$e->prefill_ns"), ("decode_ns", "%lu", "$e->decode_ns"),
           ("preemptions", "%lu", "$e->preemptions"))
 STRINGS = {"id", "name", "model", "request_id", "engine", "tenant", "kind", "error_type", "tracestate", "reason"}
-HEX = {"span_id", "parent_id", "root_id", "stream"}
+HEX = {"span_id", "parent_id", "root_id", "sequence_id"}
 SEPARATOR = "\x1f"
 
 
@@ -221,13 +221,13 @@ def _print_attributes(probe):
     # The last piece begins earlier if it would extend beyond the end, because the memory after it may be unmapped.
     return ('$n = (int64)$r->attributes_bytes; $a = (int64)$r->attributes; $i = (int64)0;\n'
             '  unroll(%d) {\n    if ($i < $n) {\n      $o = $i; if ($i + 64 > $n && $n >= 64) { $o = $n - 64; }\n'
-            '      printf("%s@%s%%lx%s%%lu%s%%lu%s%%lu%s%%rx\\n", $r->stream, $r->sequence, $n, $o, buf((uint8*)($a + $o), 64));\n'
+            '      printf("%s@%s%%lx%s%%lu%s%%lu%s%%lu%s%%rx\\n", $r->sequence_id, $r->sequence, $n, $o, buf((uint8*)($a + $o), 64));\n'
             '    }\n    $i = $i + 64;\n  }\n') % ((ATTRIBUTE_CHUNKS, probe) + (SEPARATOR,) * 5)
 
 
 def event_script(probes, libraries=(LIBRARY,), details=False, attributes=False):
     """A script that prints every event of some probes of some files."""
-    key = (("stream", "%lx", "$r->stream"), ("sequence", "%lu", "$r->sequence"))
+    key = (("sequence_id", "%lx", "$r->sequence_id"), ("sequence", "%lu", "$r->sequence"))
     text = struct_text("nopspan_span") + (struct_text("nopspan_engine") if "engine_request" in probes else "")
     for probe in probes:
         places = ",\n".join("usdt:%s:nopspan:%s" % (library, probe) for library in libraries)
@@ -338,7 +338,7 @@ class Tracer(Bpftrace):
             if words[0] == probe:
                 event = Event(_parse(FIELDS, words[1:]), probe=probe, attributes=bytearray())
                 events.append(event)
-                by_key[probe, event.stream, event.sequence] = event
+                by_key[probe, event.sequence_id, event.sequence] = event
                 continue
             if words[0][-1] == "@":
                 size, offset = int(words[3]), int(words[4])

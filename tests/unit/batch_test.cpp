@@ -99,7 +99,7 @@ extern "C" void __wrap_nopspan_site_batch(const void* entries, std::uint64_t byt
   std::memcpy(&thread, header, sizeof(thread));
   if (SiteHits* hits = SiteHits::noted) {
     if (hits->count < std::size(hits->all))
-      hits->all[hits->count++] = {thread.stream, thread.next - count, thread.next};
+      hits->all[hits->count++] = {thread.sequence_id, thread.next - count, thread.next};
     return;
   }
   if (received == nullptr) return;
@@ -201,7 +201,7 @@ TEST(Batch, AnnouncesItsThreadOnce) {
   const nopspan_thread& header = traced.announcements[0];
   EXPECT_EQ(header.magic, NOPSPAN_THREAD_MAGIC);
   EXPECT_EQ(header.next, 0U);
-  EXPECT_NE(header.stream, 0U);
+  EXPECT_NE(header.sequence_id, 0U);
   EXPECT_EQ(header.mark, *reinterpret_cast<const unsigned long*>(nopspan_gate.process_mark));
 }
 
@@ -353,7 +353,7 @@ TEST(Batch, OfAThreadWithoutMemoryIsToldAsDiscardedWhenItEnds) {
   EXPECT_THAT(traced.batches, IsEmpty());
   ASSERT_THAT(traced.announcements, SizeIs(2));
   EXPECT_EQ(traced.announcements[0].discarded, 0U);
-  EXPECT_EQ(traced.announcements[1].stream, traced.announcements[0].stream);
+  EXPECT_EQ(traced.announcements[1].sequence_id, traced.announcements[0].sequence_id);
   EXPECT_EQ(traced.announcements[1].discarded, 3U);
   EXPECT_EQ(traced.announcements[1].next, 3U);
   EXPECT_NE(traced.announcements[1].mark, 0U);
@@ -364,7 +364,7 @@ TEST(Batch, InAChildOfForkBeginsAnew) {
     const FakeClock clock;
     { const Span span{"delivered"}; }
     { const Span span{"held by the parent"}; }
-    const std::uint64_t stream = received->at(0).header.stream;
+    const std::uint64_t sequence_id = received->at(0).header.sequence_id;
     EXPECT_THAT(in_child([&] {
                   received->clear();
                   FakeClock::advance(1'000'000'000);
@@ -373,7 +373,7 @@ TEST(Batch, InAChildOfForkBeginsAnew) {
                   ASSERT_THAT(received->at(0).entries, SizeIs(1));
                   EXPECT_EQ(received->at(0).entries[0].name, "child");
                   EXPECT_EQ(received->at(0).header.first, 0U);
-                  EXPECT_NE(received->at(0).header.stream, stream);
+                  EXPECT_NE(received->at(0).header.sequence_id, sequence_id);
                 }),
                 IsEmpty());
   });
@@ -479,7 +479,7 @@ TEST(Batch, ListsTheHeadersOfAllThreadsFromTheGatesPage) {
     const auto* header = reinterpret_cast<const nopspan_thread*>(at);
     EXPECT_EQ(header->magic, NOPSPAN_THREAD_MAGIC);
     EXPECT_EQ(header->mark, 0U);  // that thread has ended
-    found = found || header->stream == traced.batches.at(0).header.stream;
+    found = found || header->sequence_id == traced.batches.at(0).header.sequence_id;
     at = header->next_thread;
   }
   EXPECT_TRUE(found);

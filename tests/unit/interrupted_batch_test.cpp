@@ -77,13 +77,13 @@ volatile bool Interruption::is_over_;
 void (*Interruption::call_)();
 
 // Returns the number of flushed entries, and checks that each was flushed once and in order. If `new_born`, the
-// sequence of each stream must begin at 0.
+// sequence of each thread must begin at 0.
 std::uint64_t handed_over(bool new_born) {
   std::map<std::uint64_t, std::uint64_t> next;
   std::uint64_t entries = 0;
   for (std::size_t i = 0; i < hits.count; ++i) {
     const SiteHits::Hit& hit = hits.all[i];
-    const auto known = next.try_emplace(hit.stream, new_born ? 0 : hit.first).first;
+    const auto known = next.try_emplace(hit.sequence_id, new_born ? 0 : hit.first).first;
     EXPECT_EQ(hit.first, known->second);
     known->second = hit.next;
     entries += hit.next - hit.first;
@@ -132,7 +132,7 @@ TEST_F(InterruptedBatch, OfAProcessThatForksInTheHandlerIsHandedOverByItAlone) {
   trace([] {
     warm_up();
     make_last_span();
-    const std::uint64_t stream = hits.all[0].stream;
+    const std::uint64_t sequence_id = hits.all[0].sequence_id;
     for (long at = 1, steps = 1; at <= steps && !HasFailure(); at += 23) {
       hits.count = 0;
       make_span();  // stays in the batch
@@ -151,9 +151,9 @@ TEST_F(InterruptedBatch, OfAProcessThatForksInTheHandlerIsHandedOverByItAlone) {
       if (forked == 0) {
         // The interrupted span belongs to the parent, unless the library had not begun to work on it. If the signal
         // arrives right at the site, the library can no longer detect the fork.
-        if (hits.count > 0 && hits_soon > 0 && hits.all[0].stream == stream) hits.drop_first();
+        if (hits.count > 0 && hits_soon > 0 && hits.all[0].sequence_id == sequence_id) hits.drop_first();
         EXPECT_GE(handed_over(true), 1U) << at;
-        for (std::size_t i = 0; i < hits.count; ++i) EXPECT_NE(hits.all[i].stream, stream) << at;
+        for (std::size_t i = 0; i < hits.count; ++i) EXPECT_NE(hits.all[i].sequence_id, sequence_id) << at;
         std::fflush(nullptr);
         _exit(HasFailure() ? 1 : 0);
       }

@@ -8,7 +8,7 @@
 
 struct SiteHits {
   struct Hit {
-    std::uint64_t stream, first, next;
+    std::uint64_t sequence_id, first, next;
   };
   Hit all[64];
   std::size_t count = 0;

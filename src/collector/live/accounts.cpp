@@ -35,17 +35,17 @@ void Accounts::close(std::uint32_t pid) {
   ended_.pop_front();
 }
 
-void Accounts::bound_streams() {
-  std::size_t streams = 0;
-  for (const auto& [pid, account] : accounts_) streams += account.entries.streams().size();
+void Accounts::bound_threads() {
+  std::size_t threads = 0;
+  for (const auto& [pid, account] : accounts_) threads += account.entries.threads().size();
   const auto has_fewer = [](const auto& a, const auto& b) {
-    return a.second.entries.streams().size() < b.second.entries.streams().size();
+    return a.second.entries.threads().size() < b.second.entries.threads().size();
   };
-  while (streams > kMostStreams) {
+  while (threads > kMostThreads) {
     ProcessAccount& largest = std::max_element(accounts_.begin(), accounts_.end(), has_fewer)->second.entries;
-    const std::size_t before = largest.streams().size();
-    largest.bound_streams(before / 2);
-    streams -= before - largest.streams().size();
+    const std::size_t before = largest.threads().size();
+    largest.bound_threads(before / 2);
+    threads -= before - largest.threads().size();
   }
 }
 

@@ -29,8 +29,8 @@ class Accounts {
   // Closes the account of a process that is gone. No more records of it can arrive.
   void close(std::uint32_t pid);
 
-  // If there are more than kMostStreams streams, closes streams of the processes that have the most.
-  void bound_streams();
+  // If there are more than kMostThreads threads, closes the ledgers of threads of the processes that have the most.
+  void bound_threads();
 
   // Sets the losses of processes that have no account.
   void set_others(const Losses& losses) { others_losses_ = losses; }
@@ -40,7 +40,7 @@ class Accounts {
   // The number of ended processes with a row of their own. Older ones are added to `others_`.
   static constexpr std::size_t kMostEnded = 1000;
   // The limit for all processes together.
-  static constexpr std::size_t kMostStreams = 65536;
+  static constexpr std::size_t kMostThreads = 65536;
 
   std::map<std::uint32_t, Account> accounts_;
   std::deque<ProcessLedger> ended_;

@@ -21,7 +21,7 @@ class BatchReader {
       : bytes_(bytes), entries_(entries), clocks_(clocks), unshared_left_(bytes.size()) {}
 
   enum class Outcome {
-    span,       // `span` is set, except what is not in an entry: process, thread_id, stream, sequence
+    span,       // `span` is set, except what is not in an entry: process, thread_id, sequence_id, sequence
     malformed,  // the entry is invalid; the next one may be valid
     unknown,    // this version does not know the entry's kind
     end,        // no further entry can be found

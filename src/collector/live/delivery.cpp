@@ -40,21 +40,22 @@ void Delivery::record(const nopspan_record& record, std::string_view bytes) {
     account.cgroup = record.cgroup;
     note_moved(pid, account);
   }
-  ProcessAccount::Stream* stream = nullptr;
+  ProcessAccount::Thread* thread = nullptr;
   const bool is_held = record.kind != NOPSPAN_RECORD_BATCH;
   if ((record.flags & NOPSPAN_RECORD_GONE) == 0 &&
-      !(is_held && is_after_the_end(account, record.stream, record.first))) {
-    const Batch batch{
-        record.stream, {record.first, record.next}, record.discarded, record.capacity, record.header, record.thread_id,
-        record.time_ns};
-    stream = take(account, batch, bytes);
+      !(is_held && is_after_the_end(account, record.sequence_id, record.first))) {
+    const Batch batch{record.sequence_id, {record.first, record.next},
+                      record.discarded,   record.capacity,
+                      record.header,      record.thread_id,
+                      record.time_ns};
+    thread = take(account, batch, bytes);
   }
   if (is_held) {
-    end_thread(account, record, stream);
-  } else if (stream != nullptr) {
-    stream->thread = record.tid;
-    stream->closing_round = 0;
-    stream->handed_next = std::max<std::uint64_t>(stream->handed_next, record.next);
+    end_thread(account, record, thread);
+  } else if (thread != nullptr) {
+    thread->tid = record.tid;
+    thread->closing_round = 0;
+    thread->handed_next = std::max<std::uint64_t>(thread->handed_next, record.next);
   }
 }
 
@@ -74,14 +75,14 @@ void Delivery::give(ProcessAccount& account, const Span& span) {
   }
 }
 
-void Delivery::end_thread(Account& account, const nopspan_record& record, ProcessAccount::Stream* stream) const {
-  if (stream != nullptr) {
+void Delivery::end_thread(Account& account, const nopspan_record& record, ProcessAccount::Thread* thread) const {
+  if (thread != nullptr) {
     // A header may be reused by another thread before its former owner has ended completely.
-    if (stream->thread == 0 || stream->thread == record.tid) stream->closing_round = round_;
+    if (thread->tid == 0 || thread->tid == record.tid) thread->closing_round = round_;
     return;
   }
-  // The kernel had freed the thread's memory. The address of its header shows which stream it was.
-  for (auto& [id, known] : account.entries.streams()) {
+  // The kernel had freed the thread's memory. The address of its header shows which thread held it.
+  for (auto& [id, known] : account.entries.threads()) {
     if (known.header != record.header || known.closing_round != 0) continue;
     known.closing_round = round_;
     account.entries.held_by_killed(known.capacity / sizeof(nopspan_entry));
@@ -89,38 +90,38 @@ void Delivery::end_thread(Account& account, const nopspan_record& record, Proces
   }
 }
 
-bool Delivery::is_after_the_end(Account& account, std::uint64_t stream, std::uint64_t first) const {
+bool Delivery::is_after_the_end(Account& account, std::uint64_t thread, std::uint64_t first) const {
   if (!is_detached_) return false;
-  const ProcessAccount::Stream* known = account.entries.find(stream);
+  const ProcessAccount::Thread* known = account.entries.find(thread);
   return known == nullptr || first > known->ledger.next();
 }
 
-ProcessAccount::Stream* Delivery::take(Account& account, const Batch& batch, std::string_view bytes) {
-  ProcessAccount::Stream* stream = account.entries.arriving(batch.stream, batch.sequences, batch.time_ns);
-  if (stream == nullptr) return nullptr;
-  stream->header = batch.header;
-  stream->capacity = batch.capacity;
-  stream->note_discarded(batch.sequences.first, batch.discarded);
-  stream->held_since_ns = 0;
+ProcessAccount::Thread* Delivery::take(Account& account, const Batch& batch, std::string_view bytes) {
+  ProcessAccount::Thread* thread = account.entries.arriving(batch.sequence_id, batch.sequences, batch.time_ns);
+  if (thread == nullptr) return nullptr;
+  thread->header = batch.header;
+  thread->capacity = batch.capacity;
+  thread->note_discarded(batch.sequences.first, batch.discarded);
+  thread->held_since_ns = 0;
   // A record has no bytes in two cases: it announces a header, or the thread was stopped after it flushed and before it
   // updated its header.
   if (bytes.empty()) {
-    stream->ledger.emitted_until(batch.sequences.next);
+    thread->ledger.emitted_until(batch.sequences.next);
   } else {
-    deliver(account.entries, *stream, batch, bytes);
+    deliver(account.entries, *thread, batch, bytes);
   }
-  return stream;
+  return thread;
 }
 
-void Delivery::deliver(ProcessAccount& account, ProcessAccount::Stream& stream, const Batch& batch,
+void Delivery::deliver(ProcessAccount& account, ProcessAccount::Thread& thread, const Batch& batch,
                        std::string_view bytes) {
-  const std::vector<Sequences>& fresh = stream.ledger.arrive(batch.sequences);
+  const std::vector<Sequences>& fresh = thread.ledger.arrive(batch.sequences);
   if (fresh.empty()) return;
   BatchReader reader(bytes, batch.sequences.count(), clocks_);
   Span span;
   span.thread_id = batch.thread_id;
-  span.stream = batch.stream;
-  span.process = &stream.process;
+  span.sequence_id = batch.sequence_id;
+  span.process = &thread.process;
   auto part = fresh.begin();
   std::uint64_t next_unread = batch.sequences.first;
   const auto is_fresh = [&](std::uint64_t sequence) {
@@ -142,32 +143,36 @@ void Delivery::deliver(ProcessAccount& account, ProcessAccount::Stream& stream, 
   for (; next_unread < batch.sequences.next; ++next_unread) account.malformed(is_fresh(next_unread) ? 1 : 0);
 }
 
-void Delivery::fetched(Account& account, const nopspan_thread& thread, std::uint64_t address, std::string_view bytes,
+void Delivery::fetched(Account& account, const nopspan_thread& header, std::uint64_t address, std::string_view bytes,
                        std::uint64_t now_ns) {
   // The header may have been read while the thread was adding its last entry.
-  const std::uint64_t whole = BatchReader::whole_entries(bytes, thread.next - thread.first);
-  const Batch batch{
-      thread.stream, {thread.first, thread.first + whole}, thread.discarded, thread.capacity, address, thread.thread_id,
-      now_ns};
-  if (is_after_the_end(account, thread.stream, thread.first)) return;
-  if (ProcessAccount::Stream* stream = take(account, batch, bytes)) stream->fetched_next = batch.sequences.next;
+  const std::uint64_t whole = BatchReader::whole_entries(bytes, header.next - header.first);
+  const Batch batch{header.sequence_id,
+                    {header.first, header.first + whole},
+                    header.discarded,
+                    header.capacity,
+                    address,
+                    header.thread_id,
+                    now_ns};
+  if (is_after_the_end(account, header.sequence_id, header.first)) return;
+  if (ProcessAccount::Thread* thread = take(account, batch, bytes)) thread->fetched_next = batch.sequences.next;
 }
 
-void Delivery::note_discarded(Account& account, const nopspan_thread& thread, std::uint64_t now_ns) {
-  if (is_detached_ || thread.discarded == 0) return;
-  const ProcessAccount::Stream* known = account.entries.find(thread.stream);
-  if (known != nullptr && thread.discarded <= known->discarded) return;
-  ProcessAccount::Stream* stream = account.entries.arriving(thread.stream, {thread.first, thread.first}, now_ns);
-  if (stream == nullptr) return;
-  stream->note_discarded(thread.first, thread.discarded);
-  stream->ledger.emitted_until(thread.first);
+void Delivery::note_discarded(Account& account, const nopspan_thread& header, std::uint64_t now_ns) {
+  if (is_detached_ || header.discarded == 0) return;
+  const ProcessAccount::Thread* known = account.entries.find(header.sequence_id);
+  if (known != nullptr && header.discarded <= known->discarded) return;
+  ProcessAccount::Thread* thread = account.entries.arriving(header.sequence_id, {header.first, header.first}, now_ns);
+  if (thread == nullptr) return;
+  thread->note_discarded(header.first, header.discarded);
+  thread->ledger.emitted_until(header.first);
 }
 
 // After one full round, everything that was fetched from a thread before it ended has been delivered.
 void Delivery::next_round() {
   ++round_;
   for (auto& [pid, account] : accounts_.all()) account.entries.close_ended(round_ - 1);
-  accounts_.bound_streams();
+  accounts_.bound_threads();
 }
 
 }  // namespace nopspan::collector

@@ -24,8 +24,8 @@ class Delivery {
   Delivery(const Filter& filter, Host& host, const ClockMap& clocks, bool same_numbers);
 
   void set_sink(Sink* sink) { sink_ = sink; }
-  // After the detach, a gap in a stream may consist of entries that another collector received. Entries after a gap are
-  // no longer accepted.
+  // After the detach, a gap in a thread's sequence may consist of entries that another collector received. Entries
+  // after a gap are no longer accepted.
   void set_detached() { is_detached_ = true; }
 
   // The account of a process. It is created on first use. `command` is the process's name, in case the process is gone
@@ -43,13 +43,13 @@ class Delivery {
   // Counts entries that a thread discarded because it had no buffer. No probe hit reports them.
   void note_discarded(Account& account, const nopspan_thread& thread, std::uint64_t now_ns);
 
-  // Begins the next round, and closes streams whose threads ended at least two rounds ago.
+  // Begins the next round, and closes the ledgers of threads that ended at least two rounds ago.
   void next_round();
   [[nodiscard]] std::uint64_t round() const { return round_; }
 
  private:
   struct Batch {
-    std::uint64_t stream = 0;
+    std::uint64_t sequence_id = 0;
     Sequences sequences;
     std::uint64_t discarded = 0, capacity = 0, header = 0;
     std::uint32_t thread_id = 0;
@@ -60,11 +60,11 @@ class Delivery {
   // older.
   void note_moved(std::uint32_t pid, Account& account);
   // Whether entries that a thread holds may follow entries that another collector received.
-  bool is_after_the_end(Account& account, std::uint64_t stream, std::uint64_t first) const;
-  ProcessAccount::Stream* take(Account& account, const Batch& batch, std::string_view bytes);
-  void deliver(ProcessAccount& account, ProcessAccount::Stream& stream, const Batch& batch, std::string_view bytes);
+  bool is_after_the_end(Account& account, std::uint64_t sequence_id, std::uint64_t first) const;
+  ProcessAccount::Thread* take(Account& account, const Batch& batch, std::string_view bytes);
+  void deliver(ProcessAccount& account, ProcessAccount::Thread& thread, const Batch& batch, std::string_view bytes);
   void give(ProcessAccount& account, const Span& span);
-  void end_thread(Account& account, const nopspan_record& record, ProcessAccount::Stream* stream) const;
+  void end_thread(Account& account, const nopspan_record& record, ProcessAccount::Thread* thread) const;
 
   const Filter& filter_;
   Host& host_;

@@ -44,8 +44,8 @@ void Drain::begin(std::uint32_t pid, const ProbeFile& file, std::uint64_t now_ns
     if (!headers.read() || headers.too_many()) account.entries.not_all_are_known();
     const auto ids = thread_ids(*account.entries.process());
     for (const ThreadHeaders::Thread& thread : headers.threads()) {
-      if (account.entries.find(thread.header.stream) == nullptr) {
-        account.entries.begin_stream(thread.header.stream, thread.header.next, thread.header.discarded, now_ns);
+      if (account.entries.find(thread.header.sequence_id) == nullptr) {
+        account.entries.begin_thread(thread.header.sequence_id, thread.header.next, thread.header.discarded, now_ns);
       }
       const auto id = ids.find(thread.header.thread_id);
       if (account.tgid != 0 && id != ids.end()) programs_.note_thread(account.tgid, id->second, thread.address);
@@ -88,11 +88,11 @@ bool Drain::fetch_from(const Copy& copy) {
     round_.headers = &headers;
     round_.thread = 0;
     const auto& threads = headers.threads();
-    // If streams were forgotten, an unknown stream begins where it is first seen. Batches that it flushed earlier must
-    // therefore be delivered first.
+    // If ledgers of live threads were closed, an unknown thread begins where it is first seen. Batches that it flushed
+    // earlier must therefore be delivered first.
     if (account.entries.has_forgotten() &&
         std::any_of(threads.begin(), threads.end(), [&](const ThreadHeaders::Thread& thread) {
-          return thread.header.next > thread.header.first && account.entries.find(thread.header.stream) == nullptr;
+          return thread.header.next > thread.header.first && account.entries.find(thread.header.sequence_id) == nullptr;
         }))
       return true;
   }
@@ -126,20 +126,20 @@ bool Drain::is_due(Account& account, const nopspan_thread& header) const {
   const std::uint64_t max_age_ns = round_.max_age_ns, now_ns = round_.now_ns;
   if (header.next <= header.first || header.next - header.first > NOPSPAN_MOST_ENTRIES || header.bytes == 0)
     return false;
-  ProcessAccount::Stream& stream = account.entries.open(header.stream, header.first);
-  if (header.next <= stream.ledger.next()) {
-    stream.held_since_ns = 0;
+  ProcessAccount::Thread& thread = account.entries.open(header.sequence_id, header.first);
+  if (header.next <= thread.ledger.next()) {
+    thread.held_since_ns = 0;
     return false;
   }
   if (max_age_ns == 0) return true;
-  if (stream.held_since_ns == 0) stream.held_since_ns = now_ns;
-  return now_ns - stream.held_since_ns >= max_age_ns / 4 * 3 || header.written_ns + max_age_ns < now_ns;
+  if (thread.held_since_ns == 0) thread.held_since_ns = now_ns;
+  return now_ns - thread.held_since_ns >= max_age_ns / 4 * 3 || header.written_ns + max_age_ns < now_ns;
 }
 
 // Announces the fetch to the kernel program, and then checks whether it has filtered the batch out. The kernel program
 // announces first and checks second too, so at least one side sees the other.
 bool Drain::may_be_left_out(const Account& account, const ThreadHeaders& headers, const ThreadHeaders::Thread& thread) {
-  const nopspan_stream_key key{account.tgid, thread.header.stream};
+  const nopspan_thread_key key{account.tgid, thread.header.sequence_id};
   if (account.tgid == 0 || !programs_.note_fetched(key, thread.header.next)) return true;
   const auto losses = programs_.losses_of(key);
   return (losses && losses->filtered_next > thread.header.first) || !headers.still_holds(thread);

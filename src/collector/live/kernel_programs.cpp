@@ -172,14 +172,14 @@ void KernelPrograms::wait(std::initializer_list<int> fds, int milliseconds) {
 KernelPrograms::ProcessLosses KernelPrograms::process_losses() {
   ProcessLosses all;
   for_each<std::uint32_t, nopspan_process_losses>(
-      skeleton_->maps.processes,
+      skeleton_->maps.process_losses,
       [&](std::uint32_t tgid, const auto& losses) { all.emplace_back(tgid, entries_of(losses.entries)); });
   return all;
 }
 
-std::vector<KernelPrograms::StreamLosses> KernelPrograms::stream_losses() {
-  std::vector<StreamLosses> all;
-  for_each<nopspan_stream_key, nopspan_stream_losses>(skeleton_->maps.streams,
+std::vector<KernelPrograms::ThreadLosses> KernelPrograms::thread_losses() {
+  std::vector<ThreadLosses> all;
+  for_each<nopspan_thread_key, nopspan_thread_losses>(skeleton_->maps.thread_losses,
                                                       [&](const auto& key, const auto& losses) {
                                                         all.push_back({key, losses});
                                                       });
@@ -188,18 +188,18 @@ std::vector<KernelPrograms::StreamLosses> KernelPrograms::stream_losses() {
 
 Losses KernelPrograms::other_losses() const { return entries_of(skeleton_->bss->other_losses.entries); }
 
-std::optional<nopspan_stream_losses> KernelPrograms::losses_of(const nopspan_stream_key& key) {
-  nopspan_stream_losses losses{};
-  if (bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.streams), &key, &losses) != 0) return std::nullopt;
+std::optional<nopspan_thread_losses> KernelPrograms::losses_of(const nopspan_thread_key& key) {
+  nopspan_thread_losses losses{};
+  if (bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.thread_losses), &key, &losses) != 0) return std::nullopt;
   return losses;
 }
 
 void KernelPrograms::forget_process(std::uint32_t tgid) {
-  bpf_map_delete_elem(bpf_map__fd(skeleton_->maps.processes), &tgid);
+  bpf_map_delete_elem(bpf_map__fd(skeleton_->maps.process_losses), &tgid);
 }
 
-void KernelPrograms::forget_stream(const nopspan_stream_key& key) {
-  bpf_map_delete_elem(bpf_map__fd(skeleton_->maps.streams), &key);
+void KernelPrograms::forget_thread(const nopspan_thread_key& key) {
+  bpf_map_delete_elem(bpf_map__fd(skeleton_->maps.thread_losses), &key);
   bpf_map_delete_elem(bpf_map__fd(skeleton_->maps.fetched), &key);
 }
 
@@ -217,7 +217,7 @@ void KernelPrograms::note_thread(std::uint32_t tgid, std::uint32_t tid, std::uin
   }
 }
 
-bool KernelPrograms::note_fetched(const nopspan_stream_key& key, std::uint64_t next) {
+bool KernelPrograms::note_fetched(const nopspan_thread_key& key, std::uint64_t next) {
   return bpf_map_update_elem(bpf_map__fd(skeleton_->maps.fetched), &key, &next, BPF_ANY) == 0;
 }
 

@@ -55,24 +55,24 @@ class KernelPrograms {
   void wait(std::initializer_list<int> fds, int milliseconds);
 
   using ProcessLosses = std::vector<std::pair<std::uint32_t, Losses>>;
-  struct StreamLosses {
-    nopspan_stream_key key;
-    nopspan_stream_losses losses;
+  struct ThreadLosses {
+    nopspan_thread_key key;
+    nopspan_thread_losses losses;
   };
-  // Entries that could not be forwarded: by process, by stream, and of processes for which the map had no room.
+  // Entries that could not be forwarded: by process, by thread, and of processes for which the map had no room.
   ProcessLosses process_losses();
-  std::vector<StreamLosses> stream_losses();
+  std::vector<ThreadLosses> thread_losses();
   [[nodiscard]] Losses other_losses() const;
-  std::optional<nopspan_stream_losses> losses_of(const nopspan_stream_key& key);
+  std::optional<nopspan_thread_losses> losses_of(const nopspan_thread_key& key);
   void forget_process(std::uint32_t tgid);
-  // Forgets the stream's losses and how far it was fetched.
-  void forget_stream(const nopspan_stream_key& key);
+  // Forgets the thread's losses and how far it was fetched.
+  void forget_thread(const nopspan_thread_key& key);
 
   // Registers the address of a thread's header, so that the thread's entries are read when it ends.
   void note_thread(std::uint32_t tgid, std::uint32_t tid, std::uint64_t header);
-  // Records that all entries of the stream before `next` were fetched. No batch with one of these entries is filtered
+  // Records that all entries of the thread before `next` were fetched. No batch with one of these entries is filtered
   // out afterwards. Returns false if the map is full.
-  bool note_fetched(const nopspan_stream_key& key, std::uint64_t next);
+  bool note_fetched(const nopspan_thread_key& key, std::uint64_t next);
   // With settings.by_cgroup, entries that are emitted outside this cgroup are filtered. Before the first call all
   // entries are filtered.
   void set_cgroup(int folder);

@@ -166,7 +166,7 @@ void LiveSource::scan() {
 void LiveSource::update_accounts() {
   bool have_ended = false;
   for (auto& [pid, account] : delivery_.accounts().all()) {
-    for (const std::uint64_t stream : account.entries.take_closed()) programs_.forget_stream({account.tgid, stream});
+    for (const std::uint64_t thread : account.entries.take_closed()) programs_.forget_thread({account.tgid, thread});
     if (account.closing_round != 0) {
       have_ended |= has_ended(account);
       continue;
@@ -194,7 +194,7 @@ void LiveSource::close_ended_accounts() {
     Accounts::Account& account = *delivery_.accounts().find(pid);
     if (!programs_.sees_ends()) account.entries.all_were_killed();
     programs_.forget_process(account.tgid);
-    for (const auto& [stream, state] : account.entries.streams()) programs_.forget_stream({account.tgid, stream});
+    for (const auto& [thread, state] : account.entries.threads()) programs_.forget_thread({account.tgid, thread});
     const std::uint64_t started = account.entries.process()->start_ticks;
     delivery_.accounts().close(pid);
     // If the pid was reused, the first entries of the new process were counted in the old account.
@@ -211,12 +211,12 @@ void LiveSource::read_losses() {
     if (account == nullptr && same_numbers) account = &delivery_.account(tgid, tgid);
     if (account != nullptr) account->entries.process_losses(losses);
   }
-  for (const auto& [key, losses] : programs_.stream_losses()) {
+  for (const auto& [key, losses] : programs_.thread_losses()) {
     Accounts::Account* account = accounts.find_tgid(static_cast<std::uint32_t>(key.tgid));
     if (account == nullptr) continue;
     Losses entries{};
     std::copy(std::begin(losses.entries), std::end(losses.entries), entries.begin());
-    account->entries.stream_losses(key.stream, {losses.first, losses.next}, entries, losses.discarded,
+    account->entries.thread_losses(key.sequence_id, {losses.first, losses.next}, entries, losses.discarded,
                                    clocks_.monotonic_now());
   }
   accounts.set_others(programs_.other_losses());
@@ -253,7 +253,7 @@ void LiveSource::run(Sink& sink, Deadline& until) {
     if (is_time(next_scan, kScan)) {
       scan();
       read_losses();
-      // Accounts and streams are closed only when no more records of them can arrive.
+      // Accounts and ledgers of threads are closed only when no more records of them can arrive.
       if (has_come(round_began)) {
         round_began = now;
         delivery_.next_round();

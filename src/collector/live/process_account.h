@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Accounts for the entries of one process, from what arrived of its streams and from the kernel programs' counts.
+// Accounts for the entries of one process, from what arrived of its threads and from the kernel programs' counts.
 #pragma once
 
-#include "live/stream_ledger.h"
+#include "live/thread_ledger.h"
 #include "model/ledger.h"
 #include "model/span.h"
 
@@ -23,15 +23,15 @@ using Losses = std::array<std::uint64_t, NOPSPAN_REASONS>;
 
 class ProcessAccount {
  public:
-  // The most streams that are kept per process; beyond it the least recently used ones are closed. The limit is well
-  // above the number of threads that are examined, because streams with fetched entries must stay: these entries arrive
+  // The most threads that are kept per process; beyond it the least recently used ledgers are closed. The limit is well
+  // above the number of threads that are examined, because ledgers with fetched entries must stay: these entries arrive
   // again.
-  static constexpr std::size_t kMostStreams = 32768;
+  static constexpr std::size_t kMostThreads = 32768;
 
-  struct Stream {
-    StreamLedger ledger;
-    ProcessPointer process;    // as of the stream's beginning, because the process may execute another program
-    std::uint32_t thread = 0;  // the kernel programs' number of the thread; 0 if not known
+  struct Thread {
+    ThreadLedger ledger;
+    ProcessPointer process;  // as of the thread's beginning, because the process may execute another program
+    std::uint32_t tid = 0;   // in the initial pid namespace; 0 if not known
     std::uint64_t header = 0;
     std::uint64_t capacity = 0;        // of its buffer, in bytes
     std::uint64_t discarded_base = 0;  // by the library, before this collector attached
@@ -56,7 +56,7 @@ class ProcessAccount {
     [[nodiscard]] bool holds_fetched() const { return fetched_next > handed_next; }
   };
 
-  // `since_ns` is when this collector began. `all_are_known` means that every stream that it does not know began after
+  // `since_ns` is when this collector began. `all_are_known` means that every thread that it does not know began after
   // that.
   ProcessAccount(ProcessPointer process, std::uint64_t since_ns, bool all_are_known)
       : process_(std::move(process)), since_ns_(since_ns), all_are_known_(all_are_known) {}
@@ -66,67 +66,68 @@ class ProcessAccount {
   void set_process(ProcessPointer process) { process_ = std::move(process); }
   // Call it when the process has moved to another cgroup.
   void set_moved(const ProcessPointer& process);
-  // Some streams could not be examined. From now on an unknown stream begins where it is first seen.
+  // Some threads could not be examined. From now on an unknown thread begins where it is first seen.
   void not_all_are_known() { all_are_known_ = false; }
 
-  // Sets a stream's state at the time when this collector began. Entries before `next` are not counted.
-  void begin_stream(std::uint64_t id, std::uint64_t next, std::uint64_t discarded, std::uint64_t now_ns);
-  // Whether streams were closed whose threads still live.
+  // Sets a thread's state at the time when this collector began. Entries before `next` are not counted.
+  void begin_thread(std::uint64_t id, std::uint64_t next, std::uint64_t discarded, std::uint64_t now_ns);
+  // Whether ledgers of live threads were closed.
   [[nodiscard]] bool has_forgotten() const { return has_forgotten_; }
-  // Null if the stream is not known.
-  Stream* find(std::uint64_t id);
-  // The stream. An unknown stream is begun: at `first` if not all streams are known, otherwise at 0.
-  Stream& open(std::uint64_t id, std::uint64_t first);
-  [[nodiscard]] const std::unordered_map<std::uint64_t, Stream>& streams() const { return streams_; }
-  std::unordered_map<std::uint64_t, Stream>& streams() { return streams_; }
+  // Null if the thread is not known.
+  Thread* find(std::uint64_t id);
+  // The thread. An unknown thread is begun: at `first` if not all threads are known, otherwise at 0.
+  Thread& open(std::uint64_t id, std::uint64_t first);
+  [[nodiscard]] const std::unordered_map<std::uint64_t, Thread>& threads() const { return threads_; }
+  std::unordered_map<std::uint64_t, Thread>& threads() { return threads_; }
 
   // Registers entries that have arrived. Returns null if no thread could have emitted that many in the time; they are
-  // counted as malformed. The stream's ledger decides which of them are new.
-  Stream* arriving(std::uint64_t id, Sequences sequences, std::uint64_t time_ns);
+  // counted as malformed. The thread's ledger decides which of them are new.
+  Thread* arriving(std::uint64_t id, Sequences sequences, std::uint64_t time_ns);
 
   // These count the new entries among them, by outcome.
   void delivered(std::uint64_t entries) { delivered_ += entries; }
   void filtered(std::uint64_t entries) { filtered_ += entries; }
   void malformed(std::uint64_t entries) { malformed_ += entries; }
-  // Entries of no known stream. They are counted as emitted and as lost.
+  // Entries of no known thread. They are counted as emitted and as lost.
   void malformed_besides(std::uint64_t entries) { malformed_besides_ += entries; }
   void held_by_killed(std::uint64_t at_most) { held_by_killed_ += at_most; }
   // The process is gone, and this kernel does not let anybody read what its threads held.
   void all_were_killed();
 
-  // The current contents of the kernel programs' maps. Set the process's losses first, then its streams'.
+  // The current contents of the kernel programs' maps. Set the process's losses first, then its threads'.
   void process_losses(const Losses& losses) { losses_ = losses; }
   // `discarded` is the library's count, as the thread reported it with the lost batch.
-  void stream_losses(std::uint64_t id, Sequences sequences, const Losses& losses, std::uint64_t discarded,
+  void thread_losses(std::uint64_t id, Sequences sequences, const Losses& losses, std::uint64_t discarded,
                      std::uint64_t now_ns);
 
-  // Closes the least recently used streams beyond `most`.
-  void bound_streams(std::size_t most);
-  // Closes streams whose threads ended before `round`.
+  // Closes the least recently used ledgers of threads beyond `most`.
+  void bound_threads(std::size_t most);
+  // Closes the ledgers of threads that ended before `round`.
   void close_ended(std::uint64_t round);
-  // The streams that were closed since the last call. They can be deleted from the kernel programs' maps.
+  // The sequence_ids of ledgers that were closed since the last call. They can be deleted from the kernel programs'
+  // maps.
   std::unordered_set<std::uint64_t> take_closed() { return std::exchange(closed_ids_, {}); }
 
   [[nodiscard]] Counts counts() const;
 
  private:
-  // The missing entries of streams, by explanation.
+  // The missing entries of threads, by explanation.
   struct Gaps {
     std::uint64_t arrived = 0;
     std::uint64_t discarded = 0;
     Losses explained{};
     std::uint64_t unexplained = 0;
-    Losses told{};  // the kernel's counts for these streams, including lost entries that had been fetched before
-    void add(const Stream& stream);
+    Losses told{};  // the kernel's counts for these threads, including lost entries that had been fetched before
+    void add(const Thread& thread);
   };
 
-  void close(std::unordered_map<std::uint64_t, Stream>::iterator stream);
+  void close(std::unordered_map<std::uint64_t, Thread>::iterator thread);
 
   ProcessPointer process_;
   std::uint64_t since_ns_;
   bool all_are_known_;
-  bool has_forgotten_ = false;  // live streams were closed
-  std::unordered_map<std::uint64_t, Stream> streams_;
+  bool has_forgotten_ = false;  // ledgers of live threads were closed
+  std::unordered_map<std::uint64_t, Thread> threads_;
   Gaps closed_;
   std::unordered_set<std::uint64_t> closed_ids_;
   Losses losses_{};

@@ -85,13 +85,13 @@ bool ThreadHeaders::fetch(const Thread& thread, std::string& bytes) const {
       process_vm_readv(static_cast<pid_t>(pid_), local.data(), local.size(), remote.data(), remote.size(), 0);
   if (got < 0 || static_cast<std::size_t>(got) != bytes.size() + sizeof(after)) return false;
   return after.first == thread.header.first && after.mark == thread.header.mark &&
-         after.stream == thread.header.stream && after.buffer == thread.header.buffer;
+         after.sequence_id == thread.header.sequence_id && after.buffer == thread.header.buffer;
 }
 
 bool ThreadHeaders::still_holds(const Thread& thread) const {
   nopspan_thread now{};
   return read_value(pid_, thread.address, now) && now.first == thread.header.first && now.mark == thread.header.mark &&
-         now.stream == thread.header.stream;
+         now.sequence_id == thread.header.sequence_id;
 }
 
 }  // namespace nopspan::collector

@@ -77,7 +77,7 @@ struct Span {
   std::int64_t value = 0;    // for a gauge its value; for a retry the delay in ns
   std::uint64_t number = 0;  // for a gauge its maximum (0: none); for a retry the attempt
   std::uint32_t thread_id = 0;
-  std::uint64_t stream = 0, sequence = 0;
+  std::uint64_t sequence_id = 0, sequence = 0;
   const ProcessPointer* process = nullptr;  // never null when a sink receives the span
 
   [[nodiscard]] bool failed() const { return status == kError || status == kException; }

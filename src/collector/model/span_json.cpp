@@ -150,7 +150,7 @@ nlohmann::ordered_json to_json(const Span& span) {
   add_text(json, "container", process.container);
   add_text(json, "host", process.host);
   json["thread_id"] = span.thread_id;
-  json["stream"] = id_text(span.stream);
+  json["sequence_id"] = id_text(span.sequence_id);
   json["sequence"] = span.sequence;
   return json;
 }

@@ -14,7 +14,7 @@ namespace nopspan::collector {
 
 nlohmann::ordered_json to_json(const Span& span);
 
-// Adds all fields except `type`, ids, process, thread and stream.
+// Adds all fields except `type`, ids, process, thread and sequence.
 void add_facts(nlohmann::ordered_json& json, const Span& span);
 // "ok", "error", …
 const char* status_name(std::uint8_t status);

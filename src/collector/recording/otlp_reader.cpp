@@ -119,14 +119,14 @@ void OtlpReader::read_scope(std::string_view message) {
     if (!read_attribute(key_value, attribute) || attribute.type != Attribute::Type::integer) return;
     const auto number = static_cast<std::uint64_t>(attribute.integer);
     if (attribute.key == "thread.id") thread_id_ = static_cast<std::uint32_t>(number);
-    if (attribute.key == "nopspan.stream") stream_ = number;
+    if (attribute.key == "nopspan.sequence_id") sequence_id_ = number;
     if (attribute.key == "nopspan.sequence") sequence_ = number;
   });
 }
 
 void OtlpReader::read_scope_spans(std::string_view message, const Each& each) {
   thread_id_ = 0;
-  stream_ = sequence_ = 0;
+  sequence_id_ = sequence_ = 0;
   for_each_message(message, 1, [&](std::string_view scope) { read_scope(scope); });
   for_each_message(message, 2, [&](std::string_view entry) {
     if (signal_ == Signal::metrics) {
@@ -403,7 +403,7 @@ void OtlpReader::finish(Kind kind, const Each& each) {
     span_.links = std::string_view(links_).substr(0, links_.size() / sizeof(nopspan_link) * sizeof(nopspan_link));
   }
   span_.thread_id = thread_id_;
-  span_.stream = stream_;
+  span_.sequence_id = sequence_id_;
   span_.sequence = added_.has(Name::sequence) ? added_.number(Name::sequence) : sequence_;
   sequence_ = span_.sequence + 1;
   span_.process = &process_;

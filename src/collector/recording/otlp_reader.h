@@ -45,7 +45,7 @@ class OtlpReader {
   std::unordered_map<std::string, ProcessPointer> processes_;
   ProcessPointer process_;
   std::uint32_t thread_id_ = 0;
-  std::uint64_t stream_ = 0, sequence_ = 0;
+  std::uint64_t sequence_id_ = 0, sequence_ = 0;
 
   // State of the entry that is being read.
   Span span_;

@@ -268,18 +268,18 @@ std::uint32_t OtlpEncoder::share_of(const ProcessPointer& process) {
 
 OtlpEncoder::Group& OtlpEncoder::group_of(const Span& span) {
   const auto is_it = [&](const Group& group) {
-    return group.stream == span.stream && group.thread_id == span.thread_id &&
+    return group.sequence_id == span.sequence_id && group.thread_id == span.thread_id &&
            shares_[group.share].process == *span.process;
   };
   if (!runs_.empty() && is_it(groups_[runs_.back().group])) return groups_[runs_.back().group];
   auto number = static_cast<std::uint32_t>(groups_.size());
-  const auto [begin, end] = group_numbers_.equal_range(span.stream);
+  const auto [begin, end] = group_numbers_.equal_range(span.sequence_id);
   const auto found = std::find_if(begin, end, [&](const auto& each) { return is_it(groups_[each.second]); });
   if (found != end) {
     number = found->second;
   } else {
-    group_numbers_.emplace(span.stream, number);
-    groups_.push_back({share_of(*span.process), span.stream, span.sequence, span.sequence, span.thread_id});
+    group_numbers_.emplace(span.sequence_id, number);
+    groups_.push_back({share_of(*span.process), span.sequence_id, span.sequence, span.sequence, span.thread_id});
     head_bytes_ += kScopeBytes;
   }
   runs_.push_back({groups_[number].share, number, buffer_.size(), buffer_.size()});
@@ -316,7 +316,8 @@ std::string OtlpEncoder::scope_of(const Group& group) const {
   const std::string& version = shares_[group.share].process->library_version;
   if (!version.empty()) append_text(scope, 2, version);
   append_integer_attribute(scope, kScopeAttributes, "thread.id", group.thread_id);
-  append_integer_attribute(scope, kScopeAttributes, "nopspan.stream", static_cast<std::int64_t>(group.stream));
+  append_integer_attribute(scope, kScopeAttributes, "nopspan.sequence_id",
+                           static_cast<std::int64_t>(group.sequence_id));
   append_integer_attribute(scope, kScopeAttributes, "nopspan.sequence",
                            static_cast<std::int64_t>(group.first_sequence));
   return scope;

@@ -45,7 +45,7 @@ class OtlpEncoder {
  private:
   struct Group {
     std::uint32_t share;
-    std::uint64_t stream, first_sequence, next_sequence;
+    std::uint64_t sequence_id, first_sequence, next_sequence;
     std::uint32_t thread_id;
     std::size_t bytes = 0;
   };

@@ -66,9 +66,9 @@ class Collector(Followed):
         return [row for row in rows if pid in (None, row["pid"]) and kind in (None, row["kind"])]
 
     def sequences(self, pid):
-        """[(stream, sequence), …] of a process, as --brief prints them."""
+        """[(sequence_id, sequence), …] of a process, as --brief prints them."""
         rows = (line[1:].split() for line in list(self.lines) if line.startswith("="))
-        return [(stream, int(sequence)) for number, stream, sequence in rows if int(number) == pid]
+        return [(sequence_id, int(sequence)) for number, sequence_id, sequence in rows if int(number) == pid]
 
     def names(self, pid=None, kind="span"):
         return collections.Counter(row["name"] for row in self.entries(pid, kind))
@@ -134,5 +134,5 @@ class CollectorTest(harness.Test):
         self.assertEqual(counts["held_by_killed"], 0)
 
     def assert_nothing_twice(self, rows):
-        keys = [(row["stream"], row["sequence"]) if isinstance(row, dict) else row for row in rows]
+        keys = [(row["sequence_id"], row["sequence"]) if isinstance(row, dict) else row for row in rows]
         self.assertEqual([key for key, count in collections.Counter(keys).items() if count > 1], [])

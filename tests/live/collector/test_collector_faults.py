@@ -17,11 +17,11 @@ SEES_ENDS = tuple(int(n) for n in os.uname().release.split("-")[0].split(".")[:2
 
 class Faults(CollectorTest):
     def assert_streams_are_whole(self, rows):
-        """The sequence of each stream begins at 0 and has no gap. Losses can only be at the end of a stream."""
-        streams = {}
-        for stream, sequence in rows:
-            streams.setdefault(stream, set()).add(sequence)
-        for sequences in streams.values():
+        """The sequence of each thread begins at 0 and has no gap. Losses can only be at the end of a thread."""
+        threads = {}
+        for sequence_id, sequence in rows:
+            threads.setdefault(sequence_id, set()).add(sequence)
+        for sequences in threads.values():
             self.assertEqual(sequences, set(range(len(sequences))))
 
 

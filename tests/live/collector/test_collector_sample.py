@@ -27,7 +27,7 @@ class Sample(CollectorTest):
     def check(self, program, everything, sample, one_in):
         """Compares the entries that two finished collectors delivered."""
         def keys(rows):
-            return sorted((row["stream"], row["sequence"]) for row in rows)
+            return sorted((row["sequence_id"], row["sequence"]) for row in rows)
         rows = everything.entries(program.pid)
         wanted = [row for row in rows if is_sampled(row, one_in)]
         self.assertTrue(0 < len(wanted) < len(rows))

@@ -42,10 +42,10 @@ class KilledRecorders(CollectorTest):
         self.assertTrue(total["closes"])
 
     def assert_streams_have_no_gap(self, rows):
-        streams = collections.defaultdict(list)
+        threads = collections.defaultdict(list)
         for row in rows:
-            streams[row["stream"]].append(int(row["sequence"]))
-        for sequences in streams.values():
+            threads[row["sequence_id"]].append(int(row["sequence"]))
+        for sequences in threads.values():
             self.assertEqual(sorted(sequences), list(range(min(sequences), max(sequences) + 1)))
 
     def test_nothing_is_there_twice_and_the_last_lost_nothing(self):

@@ -40,9 +40,9 @@ class ForkExec(harness.Test):
         self.assertEqual(len({e.span_id for e in stops}), len(stops))
         roots = [e.id for e in stops if e.name.endswith("_root")]
         self.assertEqual(len(set(roots)), 2 * SPANS)
-        streams = [{e.stream for e in tracer.events(pid=pid)} for pid in sides.values()]
-        self.assertEqual([len(s) for s in streams], [1, 1])
-        self.assertTrue(streams[0].isdisjoint(streams[1]))
+        ids = [{e.sequence_id for e in tracer.events(pid=pid)} for pid in sides.values()]
+        self.assertEqual([len(s) for s in ids], [1, 1])
+        self.assertTrue(ids[0].isdisjoint(ids[1]))
 
     def test_sequences_have_no_gap_on_either_side(self):
         tracer, sides = self.fork()
@@ -63,7 +63,7 @@ class ForkExec(harness.Test):
         self.assertEqual(tracer.names("span_start", program.pid), {"before_exec": 1, "inside": 1, "after_exec": 1})
         self.assertEqual(tracer.names("span_stop", program.pid), {"inside": 1, "after_exec": 1})
         before, after = (next(e for e in tracer.events("span_stop") if e.name == n) for n in ("inside", "after_exec"))
-        self.assertNotEqual(before.stream, after.stream)
+        self.assertNotEqual(before.sequence_id, after.sequence_id)
         self.assertNotEqual(before.id, after.id)
         self.assertEqual((after.parent_id, after.flags & harness.FLAG_ORPHAN), (0, 0))
 

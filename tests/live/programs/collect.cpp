@@ -4,9 +4,9 @@
 //
 //   collect [--count | --brief] [--slow US] [options of the source, as all commands have them]
 //
-// --count prints no spans. --brief prints only process, stream and sequence of each: "=PID STREAM SEQUENCE". --slow
-// makes the command take this many microseconds for each. Lines on stdin are requests: "ledger" prints the current
-// ledger, and "rss" the memory in use.
+// --count prints no spans. --brief prints only process, sequence_id and sequence of each: "=PID SEQUENCE_ID SEQUENCE".
+// --slow makes the command take this many microseconds for each. Lines on stdin are requests: "ledger" prints the
+// current ledger, and "rss" the memory in use.
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "command/options.h"
@@ -46,7 +46,7 @@ nlohmann::ordered_json json_of(const nc::Span& span) {
                               {"pid", (*span.process)->pid},
                               {"command", (*span.process)->command},
                               {"thread", span.thread_id},
-                              {"stream", hex(span.stream)},
+                              {"sequence_id", hex(span.sequence_id)},
                               {"sequence", span.sequence},
                               {"request_id", nc::request_id_of(span)},
                               {"name", span.name},
@@ -91,7 +91,7 @@ class Printer : public nc::Sink {
     }
     if (count_only_) return;
     if (brief_) {
-      std::printf("=%u %llx %llu\n", (*span.process)->pid, static_cast<unsigned long long>(span.stream),
+      std::printf("=%u %llx %llu\n", (*span.process)->pid, static_cast<unsigned long long>(span.sequence_id),
                   static_cast<unsigned long long>(span.sequence));
     } else {
       std::cout << line_of(json_of(span)) << '\n';

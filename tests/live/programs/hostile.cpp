@@ -35,12 +35,12 @@ void pass(const void* bytes, std::uint64_t size, std::uint64_t count, const nops
 
 const void* wild(std::uint64_t address) { return reinterpret_cast<const void*>(address); }
 
-nopspan_thread header_of(std::uint64_t stream, std::uint64_t first, std::uint64_t next) {
+nopspan_thread header_of(std::uint64_t sequence_id, std::uint64_t first, std::uint64_t next) {
   nopspan_thread header{};
   header.magic = NOPSPAN_THREAD_MAGIC;
   header.size = offsetof(nopspan_thread, reserved);
   header.mark = 1;
-  header.stream = stream;
+  header.sequence_id = sequence_id;
   header.first = first;
   header.next = next;
   header.capacity = 32768;
@@ -64,7 +64,7 @@ std::string entries(int count, const std::string& name) {
   return bytes;
 }
 
-// A valid stream.
+// A valid thread.
 std::uint64_t good_stream = 4711, good_next = 0;
 int pass_good(int count, const std::string& bytes) {
   const nopspan_thread header = header_of(good_stream, good_next, good_next + count);
@@ -113,7 +113,7 @@ int garbage(int hits) {
 }
 
 int endless_streams(int hits) {
-  const std::string bytes = entries(1, "hostile.stream");
+  const std::string bytes = entries(1, "hostile.sequence_id");
   for (int i = 0; i < hits; ++i) {
     const nopspan_thread header = header_of(chance(), 0, 1);
     pass(bytes.data(), bytes.size(), 1, &header);
@@ -196,7 +196,7 @@ int list_without_end() {
   listed.assign(100'000, header_of(50, 0, 5));
   for (std::size_t i = 0; i < listed.size(); ++i) {
     nopspan_thread& header = listed[i];
-    header.stream = 1000 + i;
+    header.sequence_id = 1000 + i;
     header.buffer = i % 3 == 0 ? 0xdeadbeef : reinterpret_cast<std::uintptr_t>(listed.data());
     header.bytes = i % 5 == 0 ? ~0UL : 4096;
     header.next_thread = reinterpret_cast<std::uintptr_t>(&listed[(i + 1) % listed.size()]);
@@ -212,7 +212,7 @@ int heavy_list() {
   listed.assign(16'000, header_of(70, 0, held.size()));
   for (std::size_t i = 0; i < listed.size(); ++i) {
     nopspan_thread& header = listed[i];
-    header.stream = 1000 + i;
+    header.sequence_id = 1000 + i;
     header.buffer = reinterpret_cast<std::uintptr_t>(held.data());
     header.bytes = held.size() * sizeof(nopspan_entry);
     header.written_ns = ~0UL >> 1U;  // far in the future, so not due yet

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "live/stream_ledger.h"
+#include "live/thread_ledger.h"
 
 #include <algorithm>
 
 namespace nopspan::collector {
 
-void StreamLedger::emitted_until(std::uint64_t next) { top_ = std::max(top_, next); }
+void ThreadLedger::emitted_until(std::uint64_t next) { top_ = std::max(top_, next); }
 
-const std::vector<Sequences>& StreamLedger::arrive(Sequences sequences) {
+const std::vector<Sequences>& ThreadLedger::arrive(Sequences sequences) {
   new_.clear();
   sequences.first = std::max(sequences.first, base_);
   if (sequences.first >= sequences.next) return new_;
@@ -27,7 +27,7 @@ const std::vector<Sequences>& StreamLedger::arrive(Sequences sequences) {
   return new_;
 }
 
-void StreamLedger::insert(Sequences sequences) {
+void ThreadLedger::insert(Sequences sequences) {
   std::vector<Sequences> merged;
   std::uint64_t from = sequences.first;
   for (const Sequences& range : ranges_) {
@@ -49,7 +49,7 @@ void StreamLedger::insert(Sequences sequences) {
   ranges_ = std::move(merged);
 }
 
-void StreamLedger::close_oldest_gap() {
+void ThreadLedger::close_oldest_gap() {
   ranges_[1].first = ranges_[0].first;
   ranges_.erase(ranges_.begin());
 }

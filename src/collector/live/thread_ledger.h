@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Records which entries of one stream have arrived. The same entry may arrive up to three times: fetched from the
+// Records which entries of one thread have arrived. The same entry may arrive up to three times: fetched from the
 // thread's buffer, flushed by the thread, and read once more when the thread ends.
 #pragma once
 
@@ -17,17 +17,17 @@ struct Sequences {
   friend bool operator==(const Sequences&, const Sequences&) = default;
 };
 
-class StreamLedger {
+class ThreadLedger {
  public:
   // Entries before `base` are not counted, because they were emitted before this collector began.
-  explicit StreamLedger(std::uint64_t base = 0) : base_(base), top_(base) {}
+  explicit ThreadLedger(std::uint64_t base = 0) : base_(base), top_(base) {}
 
   // Records that these entries have arrived. Returns those that had not arrived before, in order. The result is valid
   // until the next call.
   const std::vector<Sequences>& arrive(Sequences sequences);
-  // The stream began earlier than was known.
+  // The thread began earlier than was known.
   void began_at(std::uint64_t first) { base_ = std::min(base_, first); }
-  // The stream has emitted all entries before `next`, whether or not they arrive.
+  // The thread has emitted all entries before `next`, whether or not they arrive.
   void emitted_until(std::uint64_t next);
 
   [[nodiscard]] std::uint64_t base() const { return base_; }
