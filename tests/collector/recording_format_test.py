@@ -82,12 +82,12 @@ class Format(RecordingTest):
         entry, = self.by_name[name]
         return entry
 
-    def test_frames_come_in_their_order(self):
-        kinds = [frame.kind for frame in recording.frames(self.data)]
+    def test_chunks_come_in_their_order(self):
+        kinds = [chunk.kind for chunk in recording.chunks(self.data)]
         self.assertEqual(kinds, ["about", "ledger", "logs", "traces", "metrics", "ledger", "ledger", "end"])
 
-    def test_the_first_frame_describes_the_recording(self):
-        about = json.loads(next(iter(recording.frames(self.data))).payload)
+    def test_the_first_chunk_describes_the_recording(self):
+        about = json.loads(next(iter(recording.chunks(self.data))).payload)
         self.assertEqual(about["part"], 1)
         self.assertRegex(about["recording"], "^[0-9a-f]{16}$")
         self.assertEqual(about["host"], os.uname().nodename)
@@ -226,7 +226,7 @@ class Replay(RecordingTest):
         done = run("replay", cut)
         self.assertEqual(done.returncode, 0)
         self.assertIn("5 spans", done.stdout)
-        self.assertIn("bytes are no whole frame, and were left out", done.stdout)
+        self.assertIn("bytes are no whole chunk, and were left out", done.stdout)
         summary = json.loads(run("replay", cut, "--json").stdout)
         self.assertFalse(summary["whole"] or summary["ended"])
         self.assertGreater(summary["left_out_bytes"], 0)

@@ -155,7 +155,7 @@ TEST(Recording, GoesOnWhenTheClockIsSetBack) {
     recorder.on_tick(now);
     recorder.on_span(span.span());
   }
-  // The file has no end frame yet. Replay must still deliver all that was recorded, without waiting for the clock.
+  // The file has no end chunk yet. Replay must still deliver all that was recorded, without waiting for the clock.
   const Replayed replayed = replay(file.path());
   EXPECT_EQ(replayed.sink.spans.size(), 3U);
   EXPECT_EQ(replayed.sink.ticks.back(), kAfter + 2 * kSecond);
@@ -247,33 +247,33 @@ TEST(Recording, TakesAnyBytes) {
   }
 }
 
-// A file with these frames. Each is valid as a frame.
-std::string file_of(const std::vector<std::pair<FrameKind, std::string>>& frames) {
+// A file with these chunks. Each is valid as a chunk.
+std::string file_of(const std::vector<std::pair<ChunkKind, std::string>>& chunks) {
   const TemporaryFile file;
-  FrameWriter writer(file.open(O_CREAT | O_WRONLY));
-  for (const auto& [kind, payload] : frames) EXPECT_TRUE(writer.write({kind, 7, kBegin, payload}));
+  ChunkWriter writer(file.open(O_CREAT | O_WRONLY));
+  for (const auto& [kind, payload] : chunks) EXPECT_TRUE(writer.write({kind, 7, kBegin, payload}));
   return file.bytes();
 }
 
-TEST(Recording, TakesFramesThatHoldAnything) {
+TEST(Recording, TakesChunksThatHoldAnything) {
   const TemporaryFile file;
   const std::string deep(900'000, '[');
   file.set_bytes(
-      file_of({{FrameKind::about, "no JSON"},
-               {FrameKind::about, "{\"recording\": 5}"},
-               {FrameKind::about, deep},
-               {FrameKind::ledger, deep},
-               {FrameKind::ledger, "[]"},
-               {FrameKind::ledger,
+      file_of({{ChunkKind::about, "no JSON"},
+               {ChunkKind::about, "{\"recording\": 5}"},
+               {ChunkKind::about, deep},
+               {ChunkKind::ledger, deep},
+               {ChunkKind::ledger, "[]"},
+               {ChunkKind::ledger,
                 R"({"total": {"emitted": -5, "delivered": 1e99, "filtered": "x"}, "processes": [1, {"pid": {}}]})"},
-               {FrameKind::traces, "no protobuf"},
-               {FrameKind::logs, std::string("\x0a\xff\xff\xff\xff\x0f", 6)},
-               {FrameKind::metrics, ""},
-               {static_cast<FrameKind>(99), "a later recorder's"},
-               {FrameKind::end, "and more"}}));
+               {ChunkKind::traces, "no protobuf"},
+               {ChunkKind::logs, std::string("\x0a\xff\xff\xff\xff\x0f", 6)},
+               {ChunkKind::metrics, ""},
+               {static_cast<ChunkKind>(99), "a later recorder's"},
+               {ChunkKind::end, "and more"}}));
   const Replayed replayed = replay(file.path());
   EXPECT_TRUE(replayed.sink.spans.empty());
-  EXPECT_EQ(replayed.remark, file.path() + ": 7 frames hold nothing that can be read");
+  EXPECT_EQ(replayed.remark, file.path() + ": 7 chunks hold nothing that can be read");
   EXPECT_EQ(replayed.ledger.total.emitted, 0U);
 }
 

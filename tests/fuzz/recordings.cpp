@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The contents of a recording, which may be anything. The first byte of an input selects: an OTLP message (traces, logs
-// or metrics), or frames.
+// or metrics), or chunks.
 #include "require.h"
 
 #include "../collector/kept_span.h"
 
 #include "base/utf8.h"
-#include "recording/frames.h"
+#include "recording/chunks.h"
 #include "recording/otlp_reader.h"
 #include "recording/otlp_spans.h"
 
@@ -58,18 +58,18 @@ void read_message(Signal signal, std::string_view message) {
   }
 }
 
-void read_frames(std::string_view bytes) {
+void read_chunks(std::string_view bytes) {
   std::string file("NOPSPAN\0\x01\0\0\0\0\0\0\0", kFileHeaderBytes);
   file += bytes;
-  OpenFile in(memfd_create("frames", MFD_CLOEXEC));
+  OpenFile in(memfd_create("chunks", MFD_CLOEXEC));
   require(pwrite(in.get(), file.data(), file.size(), 0) == static_cast<ssize_t>(file.size()), "there is memory");
-  FrameReader reader(std::move(in), "input");
+  ChunkReader reader(std::move(in), "input");
   std::size_t whole = 0;
-  for (Frame frame; reader.next(frame);) whole += kFrameHeaderBytes + frame.payload.size();
-  const FrameReader::State& state = reader.state();
+  for (Chunk chunk; reader.next(chunk);) whole += kChunkHeaderBytes + chunk.payload.size();
+  const ChunkReader::State& state = reader.state();
   require(state.bytes == file.size(), "all of it is read");
   require((state.bytes - state.left_out - whole) % kFileHeaderBytes == 0,
-          "each byte is of a frame, a header, or left out");
+          "each byte is of a chunk, a header, or left out");
 }
 
 }  // namespace
@@ -88,7 +88,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       read_message(Signal::metrics, rest);
       break;
     default:
-      read_frames(rest);
+      read_chunks(rest);
   }
   return 0;
 }

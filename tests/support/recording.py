@@ -21,15 +21,15 @@ MESSAGES = {
     "metrics": ("nopspan.otlp.MetricsData", "otlp_logs_metrics.proto"),
 }
 
-Frame = collections.namedtuple("Frame", "kind entries time_unix_ns payload")
+Chunk = collections.namedtuple("Chunk", "kind entries time_unix_ns payload")
 
 
 class Cut(Exception):
-    """The bytes after the last complete frame are not a frame."""
+    """The bytes after the last complete chunk are not a chunk."""
 
 
-def frames(data):
-    """The frames in the bytes of a file. Raises Cut after the last one unless that is the end."""
+def chunks(data):
+    """The chunks in the bytes of a file. Raises Cut after the last one unless that is the end."""
     magic, version, zero = FILE_HEADER.unpack_from(data)
     if (magic, version, zero) != (b"NOPSPAN\0", 1, 0):
         raise ValueError("no recording: %r" % data[:16])
@@ -45,17 +45,17 @@ def frames(data):
         if len(payload) < length or zlib.crc32(payload) != crc:
             raise Cut(at)
         at += length
-        yield Frame(KINDS[kind], entries, time_unix_ns, payload)
+        yield Chunk(KINDS[kind], entries, time_unix_ns, payload)
 
 
-def whole_frames(path):
-    """The complete frames at the beginning of a file, and whether the file ends there."""
+def whole_chunks(path):
+    """The complete chunks at the beginning of a file, and whether the file ends there."""
     with open(path, "rb") as file:
         data = file.read()
     found = []
     try:
-        for frame in frames(data):
-            found.append(frame)
+        for chunk in chunks(data):
+            found.append(chunk)
     except Cut:
         return found, False
     return found, bool(found) and found[-1].kind == "end"
@@ -98,29 +98,29 @@ def _message(fields):
 Entry = collections.namedtuple("Entry", "kind resource scope message")
 
 
-def entries(frame):
-    """The messages of the spans, log records or metrics in a frame, with the attributes of resource and scope."""
+def entries(chunk):
+    """The messages of the spans, log records or metrics in a chunk, with the attributes of resource and scope."""
     found = []
     inner = {"traces": ("resource_spans", "scope_spans", "spans"), "logs": ("resource_logs", "scope_logs", "log_records"),
-             "metrics": ("resource_metrics", "scope_metrics", "metrics")}[frame.kind]
-    data = _message(_decode(frame.kind, frame.payload))
+             "metrics": ("resource_metrics", "scope_metrics", "metrics")}[chunk.kind]
+    data = _message(_decode(chunk.kind, chunk.payload))
     for resource in data.get(inner[0], []):
         for scope in resource.get(inner[1], []):
             for message in scope.get(inner[2], []):
-                found.append(Entry(frame.kind, resource.one("resource").attributes, scope.one("scope"), message))
-    if len(found) != frame.entries:
-        raise ValueError("%d entries in a frame of %d" % (len(found), frame.entries))
+                found.append(Entry(chunk.kind, resource.one("resource").attributes, scope.one("scope"), message))
+    if len(found) != chunk.entries:
+        raise ValueError("%d entries in a chunk of %d" % (len(found), chunk.entries))
     return found
 
 
 def all_entries(path):
     """The entries of a file that must be complete."""
-    found, is_whole = whole_frames(path)
+    found, is_whole = whole_chunks(path)
     if not is_whole:
         raise ValueError(path + " is not whole")
-    return [entry for frame in found if frame.kind in MESSAGES for entry in entries(frame)]
+    return [entry for chunk in found if chunk.kind in MESSAGES for entry in entries(chunk)]
 
 
 def ledger(path):
     """The last ledger."""
-    return json.loads([frame.payload for frame in whole_frames(path)[0] if frame.kind == "ledger"][-1])
+    return json.loads([chunk.payload for chunk in whole_chunks(path)[0] if chunk.kind == "ledger"][-1])

@@ -42,15 +42,15 @@ bool exists(const std::string& path) {
   return ::lstat(path.c_str(), &facts) == 0;
 }
 
-FrameKind frame_kind(Signal signal) {
-  if (signal == Signal::traces) return FrameKind::traces;
-  return signal == Signal::logs ? FrameKind::logs : FrameKind::metrics;
+ChunkKind chunk_kind(Signal signal) {
+  if (signal == Signal::traces) return ChunkKind::traces;
+  return signal == Signal::logs ? ChunkKind::logs : ChunkKind::metrics;
 }
 
 }  // namespace
 
 Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), recording_(random_id()) {
-  if (options_.max_bytes > 0) frame_bytes_ = std::min<std::uint64_t>(kFrameBytes, options_.max_bytes / 4);
+  if (options_.max_bytes > 0) chunk_bytes_ = std::min<std::uint64_t>(kChunkBytes, options_.max_bytes / 4);
   const auto each_older = [&](const auto& function) {
     for (unsigned i = 1; options_.max_bytes > 0 && i <= options_.keep; ++i) {
       if (const std::string older = options_.file(i); exists(older)) function(older);
@@ -76,7 +76,7 @@ std::string RecorderOptions::file(unsigned i) const { return i == 0 ? path : pat
 void Recorder::open(bool may_replace) {
   if (options_.path == "-") {
     if (options_.max_bytes > 0) throw Failure("--max-size is for files, and - is stdout", Failure::kUsageError);
-    writer_ = std::make_unique<FrameWriter>(OpenFile(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)));
+    writer_ = std::make_unique<ChunkWriter>(OpenFile(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)));
     return;
   }
   // Only the user may read the file, because spans may contain private data.
@@ -94,7 +94,7 @@ void Recorder::open(bool may_replace) {
                   Failure::kUsageError);
   }
   is_ours_ = is_new;
-  writer_ = std::make_unique<FrameWriter>(std::move(file));
+  writer_ = std::make_unique<ChunkWriter>(std::move(file));
 }
 
 void Recorder::on_span(const Span& span) {
@@ -102,7 +102,7 @@ void Recorder::on_span(const Span& span) {
   const auto signal = static_cast<std::size_t>(signal_of(span.kind));
   encoders_[signal].add(span);
   ++pending_[signal][span.kind];
-  if (encoders_[signal].bytes() >= frame_bytes_) flush();
+  if (encoders_[signal].bytes() >= chunk_bytes_) flush();
 }
 
 void Recorder::on_tick(std::uint64_t now_unix_ns) {
@@ -136,7 +136,7 @@ void Recorder::flush_signal(Signal signal) {
   const auto shares = encoders_[index].finish(message_);
   const EntryCounts counts = std::exchange(pending_[index], {});
   make_room(message_.size());
-  if (write({frame_kind(signal), static_cast<std::uint32_t>(entries), now_, message_})) {
+  if (write({chunk_kind(signal), static_cast<std::uint32_t>(entries), now_, message_})) {
     totals_.entries += counts;
     part_has_entries_ = true;
     return;
@@ -151,8 +151,8 @@ void Recorder::flush_signal(Signal signal) {
   }
 }
 
-bool Recorder::write(const Frame& frame) {
-  if (!is_gone_ && writer_->write(frame)) return true;
+bool Recorder::write(const Chunk& chunk) {
+  if (!is_gone_ && writer_->write(chunk)) return true;
   is_gone_ = is_gone_ || writer_->error() == EPIPE;
   if (is_gone_) {
     stopping = true;
@@ -172,7 +172,7 @@ bool Recorder::write_about() {
   about["part"] = totals_.files;
   about["host"] = host_name();
   const std::string text = about.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-  return writer_->write({FrameKind::about, 0, now_, text});
+  return writer_->write({ChunkKind::about, 0, now_, text});
 }
 
 void Recorder::write_ledger() {
@@ -190,18 +190,18 @@ void Recorder::write_ledger() {
     text = text_of();
   }
   ledger_bytes_ = text.size();
-  write({FrameKind::ledger, 0, now_, text});
+  write({ChunkKind::ledger, 0, now_, text});
 }
 
 // Begins another file if this one would become too large.
 void Recorder::make_room(std::size_t payload_bytes) {
-  const std::uint64_t needed = writer_->bytes() + kFrameHeaderBytes + payload_bytes;
+  const std::uint64_t needed = writer_->bytes() + kChunkHeaderBytes + payload_bytes;
   if (options_.max_bytes > 0 && part_has_entries_ && needed > options_.max_bytes) rotate();
 }
 
 void Recorder::rotate() {
   write_ledger();
-  write({FrameKind::end, 0, now_, {}});
+  write({ChunkKind::end, 0, now_, {}});
   for (unsigned i = options_.keep; i > 0; --i) {
     if (exists(options_.file(i - 1)) && std::rename(options_.file(i - 1).c_str(), options_.file(i).c_str()) != 0) {
       complain(options_.file(i) + ": " + std::strerror(errno) + "; going on in the same file");
@@ -228,7 +228,7 @@ void Recorder::rotate() {
 bool Recorder::finish() {
   flush();
   write_ledger();
-  const bool ended = write({FrameKind::end, 0, now_, {}});
+  const bool ended = write({ChunkKind::end, 0, now_, {}});
   const bool synced = ended && writer_->sync();
   if (ended && !synced) complain(std::strerror(writer_->error()));
   return synced && totals_.dropped == 0;

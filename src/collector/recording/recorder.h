@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A sink that writes all entries, and the source's ledger, to a file (frames.h).
+// A sink that writes all entries, and the source's ledger, to a file (chunks.h).
 #pragma once
 
 #include "model/entry_counts.h"
 #include "model/source.h"
-#include "recording/frames.h"
+#include "recording/chunks.h"
 #include "recording/otlp_spans.h"
 
 #include <array>
@@ -58,7 +58,7 @@ class Recorder : public Sink {
   void flush_signal(Signal signal);
   bool write_about();
   void write_ledger();
-  bool write(const Frame& frame);
+  bool write(const Chunk& chunk);
   void make_room(std::size_t payload_bytes);
   void rotate();
   void complain(const std::string& what);
@@ -66,15 +66,15 @@ class Recorder : public Sink {
   RecorderOptions options_;
   std::string recording_;  // random id that all parts of the recording share
   const Source* source_ = nullptr;
-  std::unique_ptr<FrameWriter> writer_;
+  std::unique_ptr<ChunkWriter> writer_;
   bool is_ours_ = false;  // this recorder created the file
   bool is_gone_ = false;  // the pipe has no reader any more
   bool complained_ = false;
   std::array<OtlpEncoder, kSignals> encoders_ = {OtlpEncoder(Signal::traces), OtlpEncoder(Signal::logs),
                                                  OtlpEncoder(Signal::metrics)};
   std::array<EntryCounts, kSignals> pending_;
-  static constexpr std::size_t kFrameBytes = 1U << 20U;
-  std::size_t frame_bytes_ = kFrameBytes;  // a frame is written when it has this size
+  static constexpr std::size_t kChunkBytes = 1U << 20U;
+  std::size_t chunk_bytes_ = kChunkBytes;  // a chunk is written when it has this size
   std::string message_;
   std::uint64_t now_ = 0, flushed_at_ = 0, ledger_at_ = 0;
   std::size_t ledger_bytes_ = 0;

@@ -19,13 +19,13 @@ namespace {
 constexpr std::uint64_t kSecond = 1'000'000'000;
 // The most ticks, one per second, for a time in which nothing was recorded.
 constexpr std::uint64_t kMostTicks = 60;
-// The limit in bytes of a frame's JSON, because the parsed form needs many times as much memory.
+// The limit in bytes of a chunk's JSON, because the parsed form needs many times as much memory.
 constexpr std::size_t kMostJson = 1U << 20U;
 constexpr std::size_t kMostProcesses = 4096;  // whose entries are counted separately
 
-FrameReader open_file(const std::string& path) {
+ChunkReader open_file(const std::string& path) {
   if (path == "-") return {OpenFile(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)), "stdin"};
-  // O_NONBLOCK, so that open() does not wait for the writer of a named pipe. Nothing could stop that wait. FrameReader
+  // O_NONBLOCK, so that open() does not wait for the writer of a named pipe. Nothing could stop that wait. ChunkReader
   // waits instead, and can be stopped.
   OpenFile file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (!file) throw Failure(path + ": " + std::strerror(errno), Failure::kUsageError);
@@ -80,35 +80,35 @@ Recording::~Recording() = default;
 
 void Recording::run(Sink& sink, Deadline& until) {
   until.begin();
-  Frame frame;
-  while (!until.is_over() && reader_.next(frame, until)) {
-    tick(frame.time_unix_ns, sink);
-    read_frame(frame, sink);
+  Chunk chunk;
+  while (!until.is_over() && reader_.next(chunk, until)) {
+    tick(chunk.time_unix_ns, sink);
+    read_chunk(chunk, sink);
   }
   is_stopped_ = until.is_over();
   if (end_ > 0) sink.on_tick(end_);
 }
 
-void Recording::read_frame(const Frame& frame, Sink& sink) {
-  switch (frame.kind) {
-    case FrameKind::about:
-      return read_about(frame);
-    case FrameKind::traces:
-      return read_entries(Signal::traces, frame, sink);
-    case FrameKind::logs:
-      return read_entries(Signal::logs, frame, sink);
-    case FrameKind::metrics:
-      return read_entries(Signal::metrics, frame, sink);
-    case FrameKind::ledger:
-      return read_ledger(frame);
-    case FrameKind::end:
+void Recording::read_chunk(const Chunk& chunk, Sink& sink) {
+  switch (chunk.kind) {
+    case ChunkKind::about:
+      return read_about(chunk);
+    case ChunkKind::traces:
+      return read_entries(Signal::traces, chunk, sink);
+    case ChunkKind::logs:
+      return read_entries(Signal::logs, chunk, sink);
+    case ChunkKind::metrics:
+      return read_entries(Signal::metrics, chunk, sink);
+    case ChunkKind::ledger:
+      return read_ledger(chunk);
+    case ChunkKind::end:
       break;
   }
   // Other kinds of a later recorder are ignored.
 }
 
-void Recording::read_entries(Signal signal, const Frame& frame, Sink& sink) {
-  const bool is_whole = otlp_.read(signal, frame.payload, [&](const Span& span) {
+void Recording::read_entries(Signal signal, const Chunk& chunk, Sink& sink) {
+  const bool is_whole = otlp_.read(signal, chunk.payload, [&](const Span& span) {
     Tally& tally = tally_of(*span.process);
     ++tally.delivered;
     if (is_filtered_ && !(filter_.may_want_request_of(span) && filter_.is_in_scope(span))) {
@@ -128,8 +128,8 @@ Recording::Tally& Recording::tally_of(const ProcessPointer& process) {
   return tallies_.emplace(key, Tally{process}).first->second;
 }
 
-void Recording::read_about(const Frame& frame) {
-  const auto about = json_of(frame.payload);
+void Recording::read_about(const Chunk& chunk) {
+  const auto about = json_of(chunk.payload);
   const auto found = about.is_object() ? about.find("recording") : about.end();
   if (!about.is_object() || found == about.end() || !found->is_string()) {
     ++broken_;
@@ -143,8 +143,8 @@ void Recording::read_about(const Frame& frame) {
   recording_ = id;
 }
 
-void Recording::read_ledger(const Frame& frame) {
-  const auto json = json_of(frame.payload);
+void Recording::read_ledger(const Chunk& chunk) {
+  const auto json = json_of(chunk.payload);
   if (!json.is_object()) {
     ++broken_;
     return;
@@ -200,12 +200,12 @@ Ledger Recording::since_before() const {
 }
 
 std::string Recording::remark() const {
-  const FrameReader::State& state = reader_.state();
+  const ChunkReader::State& state = reader_.state();
   std::string text;
   const auto say = [&](const std::string& what) { text += (text.empty() ? reader_.name() + ": " : ", ") + what; };
   if (state.error != 0) say(std::strerror(state.error));
-  if (state.left_out > 0) say(std::to_string(state.left_out) + " bytes are no whole frame, and were left out");
-  if (broken_ > 0) say(std::to_string(broken_) + " frames hold nothing that can be read");
+  if (state.left_out > 0) say(std::to_string(state.left_out) + " bytes are no whole chunk, and were left out");
+  if (broken_ > 0) say(std::to_string(broken_) + " chunks hold nothing that can be read");
   if (is_stopped_ && !state.ended) {
     say("not read to its end");
   } else if (!state.ended) {

@@ -4,7 +4,7 @@
 
 #include "model/filter.h"
 #include "model/source.h"
-#include "recording/frames.h"
+#include "recording/chunks.h"
 #include "recording/otlp_reader.h"
 
 #include <nlohmann/json_fwd.hpp>
@@ -32,9 +32,9 @@ class Recording : public Source {
 
   // A message about everything that could not be read; "" if all was read.
   [[nodiscard]] std::string remark() const override;
-  [[nodiscard]] const FrameReader::State& state() const { return reader_.state(); }
-  // Number of frames with a valid checksum and unreadable content.
-  [[nodiscard]] std::uint64_t broken_frames() const { return broken_; }
+  [[nodiscard]] const ChunkReader::State& state() const { return reader_.state(); }
+  // Number of chunks with a valid checksum and unreadable content.
+  [[nodiscard]] std::uint64_t broken_chunks() const { return broken_; }
 
  private:
   using ProcessKey = std::pair<std::uint32_t, std::uint64_t>;  // pid and start
@@ -44,15 +44,15 @@ class Recording : public Source {
     std::uint64_t filtered = 0;
   };
 
-  void read_frame(const Frame& frame, Sink& sink);
-  void read_entries(Signal signal, const Frame& frame, Sink& sink);
-  void read_about(const Frame& frame);
-  void read_ledger(const Frame& frame);
+  void read_chunk(const Chunk& chunk, Sink& sink);
+  void read_entries(Signal signal, const Chunk& chunk, Sink& sink);
+  void read_about(const Chunk& chunk);
+  void read_ledger(const Chunk& chunk);
   void tick(std::uint64_t now, Sink& sink);
   [[nodiscard]] Ledger since_before() const;
   Tally& tally_of(const ProcessPointer& process);
 
-  FrameReader reader_;
+  ChunkReader reader_;
   Filter filter_;
   OtlpReader otlp_;
   bool is_filtered_;

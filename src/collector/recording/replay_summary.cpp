@@ -63,8 +63,8 @@ std::vector<ReplaySummary::ProcessCount> ReplaySummary::processes() const {
 }
 
 std::string ReplaySummary::text(const Recording& recording) const {
-  const FrameReader::State& state = recording.state();
-  std::string out = bytes_text(state.bytes) + " in " + std::to_string(state.frames) + " frames";
+  const ChunkReader::State& state = recording.state();
+  std::string out = bytes_text(state.bytes) + " in " + std::to_string(state.chunks) + " chunks";
   if (counts_.all() > 0) {
     out += ", " + std::to_string(state.bytes / counts_.all()) + " bytes each entry\n" + time_text(first_ns_) + " to " +
            time_text(last_ns_) + " (" + duration_text(last_ns_ - first_ns_) + "): " + counts_.text();
@@ -94,10 +94,10 @@ std::string ReplaySummary::text(const Recording& recording) const {
 
 nlohmann::ordered_json ReplaySummary::json(const Recording& recording) const {
   using Json = nlohmann::ordered_json;
-  const FrameReader::State& state = recording.state();
+  const ChunkReader::State& state = recording.state();
   Json json = {
-      {"bytes", state.bytes},    {"frames", state.frames},           {"whole", recording.remark().empty()},
-      {"ended", state.ended},    {"left_out_bytes", state.left_out}, {"broken_frames", recording.broken_frames()},
+      {"bytes", state.bytes},    {"chunks", state.chunks},           {"whole", recording.remark().empty()},
+      {"ended", state.ended},    {"left_out_bytes", state.left_out}, {"broken_chunks", recording.broken_chunks()},
       {"entries", counts_.all()}};
   for (std::size_t i = 0; i < counts_.by_kind.size(); ++i) json[EntryCounts::kMany[i]] = counts_.by_kind[i];
   if (counts_.all() > 0) {

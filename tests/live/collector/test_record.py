@@ -57,8 +57,8 @@ def names(entries, pid, kind="traces"):
 
 
 def entries_so_far(path):
-    return [entry for frame in recording.whole_frames(path)[0] if frame.kind in recording.MESSAGES
-            for entry in recording.entries(frame)]
+    return [entry for chunk in recording.whole_chunks(path)[0] if chunk.kind in recording.MESSAGES
+            for entry in recording.entries(chunk)]
 
 
 def row_of(ledger, pid):
@@ -170,9 +170,9 @@ class Killed(Test):
                 program.ask("span second 5000")
                 record.kill()
             program.ask("span third 10")
-        found, is_whole = recording.whole_frames(path)
+        found, is_whole = recording.whole_chunks(path)
         self.assertFalse(is_whole)
-        self.assertNotIn("end", [frame.kind for frame in found])
+        self.assertNotIn("end", [chunk.kind for chunk in found])
         entries = entries_so_far(path)
         counts = names(entries, program.pid)
         self.assertEqual((counts["first"], counts["third"]), (500, 0))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """nopspan record is killed at random points while a program makes spans. Each recording can be read up to its last
-complete frame. The next recorder continues, and no span is recorded twice."""
+complete chunk. The next recorder continues, and no span is recorded twice."""
 
 import collections
 import json
@@ -28,7 +28,7 @@ class KilledRecorders(CollectorTest):
 
     def killed(self, path, program, seed):
         with self.record(path, program) as recorder:
-            wait_until(lambda: os.path.getsize(path) > 20_000, "some frames")
+            wait_until(lambda: os.path.getsize(path) > 20_000, "some chunks")
             time.sleep(random.Random(seed).uniform(0, 0.7))  # the recorder flushes twice a second
             recorder.kill()
 
@@ -57,7 +57,7 @@ class KilledRecorders(CollectorTest):
             for seed, path in enumerate(killed):
                 self.killed(path, program, seed)
             with self.record(last, program):
-                wait_until(lambda: os.path.getsize(last) > 20_000, "some frames")
+                wait_until(lambda: os.path.getsize(last) > 20_000, "some chunks")
                 entries = int(program.ask("stop"))
         found = {path: spans(path, program.pid) for path in (*killed, last)}
         for path in killed:

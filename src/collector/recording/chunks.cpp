@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "recording/frames.h"
+#include "recording/chunks.h"
 
 #include "base/failure.h"
 #include "base/stopping.h"
@@ -21,7 +21,7 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::string_view kFileMagic{"NOPSPAN\0", 8};
-constexpr std::string_view kFrameMagic = "NSPF";
+constexpr std::string_view kChunkMagic = "NSPF";
 constexpr std::size_t kChunk = 1U << 20U;
 
 std::uint32_t crc_of(std::string_view bytes) {
@@ -47,14 +47,14 @@ void put_file_header(char* at) {
   put(at, std::uint32_t{0});
 }
 
-void put_frame_header(char* at, const Frame& frame) {
+void put_chunk_header(char* at, const Chunk& chunk) {
   char* const begin = at;
-  std::memcpy(at, kFrameMagic.data(), kFrameMagic.size());
-  at = put(at + kFrameMagic.size(), static_cast<std::uint32_t>(frame.kind));
-  at = put(at, static_cast<std::uint32_t>(frame.payload.size()));
-  at = put(at, frame.entries);
-  at = put(at, frame.time_unix_ns);
-  at = put(at, crc_of(frame.payload));
+  std::memcpy(at, kChunkMagic.data(), kChunkMagic.size());
+  at = put(at + kChunkMagic.size(), static_cast<std::uint32_t>(chunk.kind));
+  at = put(at, static_cast<std::uint32_t>(chunk.payload.size()));
+  at = put(at, chunk.entries);
+  at = put(at, chunk.time_unix_ns);
+  at = put(at, crc_of(chunk.payload));
   put(at, crc_of({begin, static_cast<std::size_t>(at - begin)}));
 }
 
@@ -62,8 +62,8 @@ bool is_file_header(std::string_view bytes) {
   return bytes.starts_with(kFileMagic) && get<std::uint32_t>(bytes, kFileMagic.size()) == kFormatVersion;
 }
 
-bool is_frame_header(std::string_view bytes) {
-  return bytes.starts_with(kFrameMagic) && get<std::uint32_t>(bytes, 8) <= kMostPayload &&
+bool is_chunk_header(std::string_view bytes) {
+  return bytes.starts_with(kChunkMagic) && get<std::uint32_t>(bytes, 8) <= kMostPayload &&
          get<std::uint32_t>(bytes, 28) == crc_of(bytes.substr(0, 28));
 }
 
@@ -81,7 +81,7 @@ bool wait_to_read(int fd, const Deadline& until) {
 
 }  // namespace
 
-FrameWriter::FrameWriter(OpenFile file) : file_(std::move(file)) {
+ChunkWriter::ChunkWriter(OpenFile file) : file_(std::move(file)) {
   struct stat facts = {};
   if (::fstat(file_.get(), &facts) != 0 || !S_ISREG(facts.st_mode)) return;
   const int flags = ::fcntl(file_.get(), F_GETFL);
@@ -91,19 +91,19 @@ FrameWriter::FrameWriter(OpenFile file) : file_(std::move(file)) {
   can_be_cut_ = true;
 }
 
-bool FrameWriter::write(const Frame& frame) {
-  if (frame.payload.size() > kMostPayload) {
+bool ChunkWriter::write(const Chunk& chunk) {
+  if (chunk.payload.size() > kMostPayload) {
     error_ = EFBIG;
     return false;
   }
-  std::array<char, kFileHeaderBytes + kFrameHeaderBytes> head{};
+  std::array<char, kFileHeaderBytes + kChunkHeaderBytes> head{};
   put_file_header(head.data());
-  put_frame_header(head.data() + kFileHeaderBytes, frame);
+  put_chunk_header(head.data() + kFileHeaderBytes, chunk);
   const std::string_view whole(head.data(), head.size());
-  return write_all(bytes_ == 0 ? whole : whole.substr(kFileHeaderBytes), frame.payload);
+  return write_all(bytes_ == 0 ? whole : whole.substr(kFileHeaderBytes), chunk.payload);
 }
 
-bool FrameWriter::write_all(std::string_view head, std::string_view payload) {
+bool ChunkWriter::write_all(std::string_view head, std::string_view payload) {
   const std::size_t all = head.size() + payload.size();
   std::size_t written = 0;
   while (written < all) {
@@ -124,21 +124,21 @@ bool FrameWriter::write_all(std::string_view head, std::string_view payload) {
   return true;
 }
 
-// Removes an incomplete frame from the file, so that readers need not search for the next frame. A pipe cannot be cut,
+// Removes an incomplete chunk from the file, so that readers need not search for the next chunk. A pipe cannot be cut,
 // so its reader has to search.
-void FrameWriter::cut_back(std::size_t written) {
+void ChunkWriter::cut_back(std::size_t written) {
   if (written == 0 || !can_be_cut_) return;
   const auto at = static_cast<off_t>(base_ + bytes_);
   if (::ftruncate(file_.get(), at) != 0 || ::lseek(file_.get(), at, SEEK_SET) < 0) can_be_cut_ = false;
 }
 
-bool FrameWriter::sync() {
+bool ChunkWriter::sync() {
   if (::fdatasync(file_.get()) == 0 || errno == EINVAL || errno == EROFS) return true;  // a pipe has no disk
   error_ = errno;
   return false;
 }
 
-FrameReader::FrameReader(OpenFile file, std::string name) : file_(std::move(file)), name_(std::move(name)) {
+ChunkReader::ChunkReader(OpenFile file, std::string name) : file_(std::move(file)), name_(std::move(name)) {
   if (fill(kFileHeaderBytes, Deadline()) && held().starts_with(kFileMagic)) {
     const auto version = get<std::uint32_t>(held(), kFileMagic.size());
     if (version == kFormatVersion) return;
@@ -154,7 +154,7 @@ FrameReader::FrameReader(OpenFile file, std::string name) : file_(std::move(file
 
 // Returns whether at least `bytes` bytes are in the buffer. The buffer grows with the data that arrives and not with
 // the length in a header, which may be wrong.
-bool FrameReader::fill(std::size_t bytes, const Deadline& until) {
+bool ChunkReader::fill(std::size_t bytes, const Deadline& until) {
   while (end_ - begin_ < bytes) {
     if (at_end_) return false;
     if (begin_ > 0 && buffer_.size() - begin_ < bytes) {
@@ -164,7 +164,7 @@ bool FrameReader::fill(std::size_t bytes, const Deadline& until) {
     }
     if (buffer_.size() == end_) buffer_.resize(end_ + kChunk);
     if (!wait_to_read(file_.get(), until)) {
-      end_ = begin_;  // not damage: it may be the beginning of a frame
+      end_ = begin_;  // not damage: it may be the beginning of a chunk
       at_end_ = true;
       return false;
     }
@@ -180,49 +180,49 @@ bool FrameReader::fill(std::size_t bytes, const Deadline& until) {
   return true;
 }
 
-void FrameReader::leave_out(std::size_t bytes) {
+void ChunkReader::leave_out(std::size_t bytes) {
   begin_ += bytes;
   state_.left_out += bytes;
   state_.ended = false;
 }
 
 // Skips to the next byte that may begin a header.
-void FrameReader::search() {
+void ChunkReader::search() {
   if (held().empty()) return;  // fill() stopped before the end of the file
   const std::string_view after = held().substr(1);
   const std::size_t at = after.find('N');
   leave_out(1 + (at == std::string_view::npos ? after.size() : at));
 }
 
-bool FrameReader::next(Frame& frame, const Deadline& until) {
+bool ChunkReader::next(Chunk& chunk, const Deadline& until) {
   begin_ += std::exchange(taken_, 0);
   while (fill(1, until)) {
     if (fill(kFileHeaderBytes, until) && is_file_header(held())) {
       begin_ += kFileHeaderBytes;
       continue;
     }
-    if (!fill(kFrameHeaderBytes, until) || !is_frame_header(held())) {
+    if (!fill(kChunkHeaderBytes, until) || !is_chunk_header(held())) {
       search();
       continue;
     }
-    const std::size_t bytes = kFrameHeaderBytes + get<std::uint32_t>(held(), 8);
+    const std::size_t bytes = kChunkHeaderBytes + get<std::uint32_t>(held(), 8);
     if (!fill(bytes, until)) {
       search();
       continue;
     }
-    frame.payload = held().substr(kFrameHeaderBytes, bytes - kFrameHeaderBytes);
-    if (get<std::uint32_t>(held(), 24) != crc_of(frame.payload)) {
-      // The header is intact, so the next frame begins behind this one. A search inside this frame could take very
+    chunk.payload = held().substr(kChunkHeaderBytes, bytes - kChunkHeaderBytes);
+    if (get<std::uint32_t>(held(), 24) != crc_of(chunk.payload)) {
+      // The header is intact, so the next chunk begins behind this one. A search inside this chunk could take very
       // long in a hostile file.
       leave_out(bytes);
       continue;
     }
-    frame.kind = static_cast<FrameKind>(get<std::uint32_t>(held(), 4));
-    frame.entries = get<std::uint32_t>(held(), 12);
-    frame.time_unix_ns = get<std::uint64_t>(held(), 16);
+    chunk.kind = static_cast<ChunkKind>(get<std::uint32_t>(held(), 4));
+    chunk.entries = get<std::uint32_t>(held(), 12);
+    chunk.time_unix_ns = get<std::uint64_t>(held(), 16);
     taken_ = bytes;
-    ++state_.frames;
-    state_.ended = frame.kind == FrameKind::end;
+    ++state_.chunks;
+    state_.ended = chunk.kind == ChunkKind::end;
     return true;
   }
   return false;

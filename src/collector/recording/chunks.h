@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The file that `nopspan record` writes: a header, then frames. docs/recording.md describes the format for other
+// The file that `nopspan record` writes: a header, then chunks. docs/recording.md describes the format for other
 // readers.
 #pragma once
 
@@ -14,32 +14,32 @@
 
 namespace nopspan::collector {
 
-enum class FrameKind : std::uint32_t { about = 1, traces = 2, logs = 3, metrics = 4, ledger = 5, end = 6 };
+enum class ChunkKind : std::uint32_t { about = 1, traces = 2, logs = 3, metrics = 4, ledger = 5, end = 6 };
 
-struct Frame {
-  FrameKind kind = FrameKind::about;
+struct Chunk {
+  ChunkKind kind = ChunkKind::about;
   std::uint32_t entries = 0;       // number of spans, events, retries and gauges in it
   std::uint64_t time_unix_ns = 0;  // when it was written, by the source's clock
   std::string_view payload;
 };
 
 inline constexpr std::uint32_t kFormatVersion = 1;
-inline constexpr std::size_t kFileHeaderBytes = 16, kFrameHeaderBytes = 32;
-// The limit of a payload in bytes. Longer frames are not written, and readers treat them as damage.
+inline constexpr std::size_t kFileHeaderBytes = 16, kChunkHeaderBytes = 32;
+// The limit of a payload in bytes. Longer chunks are not written, and readers treat them as damage.
 inline constexpr std::size_t kMostPayload = 16U << 20U;
 
-// Writes whole frames. If a write fails, an incomplete frame is removed again, unless the file is a pipe.
-class FrameWriter {
+// Writes whole chunks. If a write fails, an incomplete chunk is removed again, unless the file is a pipe.
+class ChunkWriter {
  public:
-  // Writes to `file` from its current position. The file's header precedes the first frame.
-  explicit FrameWriter(OpenFile file);
+  // Writes to `file` from its current position. The file's header precedes the first chunk.
+  explicit ChunkWriter(OpenFile file);
 
-  // Returns false if the frame could not be written; error() is the errno. The caller may try again, with this frame or
+  // Returns false if the chunk could not be written; error() is the errno. The caller may try again, with this chunk or
   // another one.
-  bool write(const Frame& frame);
+  bool write(const Chunk& chunk);
   bool sync();  // writes the file to the disk; false on failure
   [[nodiscard]] int error() const { return error_; }
-  // The bytes of the whole frames and of the file's header.
+  // The bytes of the whole chunks and of the file's header.
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
 
  private:
@@ -53,21 +53,21 @@ class FrameWriter {
   int error_ = 0;
 };
 
-// Reads the frames of a file that may be truncated, damaged or hostile. Concatenated files (`cat a b`) are read as one.
-class FrameReader {
+// Reads the chunks of a file that may be truncated, damaged or hostile. Concatenated files (`cat a b`) are read as one.
+class ChunkReader {
  public:
   // Throws Failure if the file is not a recording, or has a later format. `name` is used in messages.
-  FrameReader(OpenFile file, std::string name);
+  ChunkReader(OpenFile file, std::string name);
 
-  // Reads the next whole frame. Its payload is valid until the next call. Returns false at the end of the file, and if
+  // Reads the next whole chunk. Its payload is valid until the next call. Returns false at the end of the file, and if
   // `until` is over while more must be read.
-  bool next(Frame& frame, const Deadline& until = Deadline());
+  bool next(Chunk& chunk, const Deadline& until = Deadline());
 
   struct State {
     std::uint64_t bytes = 0;     // bytes that were read
-    std::uint64_t frames = 0;    // number of whole frames
-    std::uint64_t left_out = 0;  // bytes outside of whole frames
-    bool ended = false;          // the last frame is the recorder's `end` frame
+    std::uint64_t chunks = 0;    // number of whole chunks
+    std::uint64_t left_out = 0;  // bytes outside of whole chunks
+    bool ended = false;          // the last chunk is the recorder's `end` chunk
     int error = 0;               // errno of the read() that failed; 0: none
     [[nodiscard]] bool is_whole() const { return ended && left_out == 0 && error == 0; }
   };
@@ -84,7 +84,7 @@ class FrameReader {
   std::string name_;
   std::vector<char> buffer_;
   std::size_t begin_ = 0, end_ = 0;
-  std::size_t taken_ = 0;  // bytes of the frame that next() returned last
+  std::size_t taken_ = 0;  // bytes of the chunk that next() returned last
   bool at_end_ = false;
   State state_;
 };

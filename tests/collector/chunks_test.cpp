@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The frames of a recording: writing, reading, damaged files and full disks.
-#include "recording/frames.h"
+// The chunks of a recording: writing, reading, damaged files and full disks.
+#include "recording/chunks.h"
 
 #include "base/failure.h"
 #include "temporary_file.h"
@@ -25,142 +25,142 @@ using namespace nopspan::collector;
 
 namespace {
 
-struct KeptFrame {
-  FrameKind kind;
+struct KeptChunk {
+  ChunkKind kind;
   std::uint32_t entries;
   std::uint64_t time;
   std::string payload;
-  friend bool operator==(const KeptFrame&, const KeptFrame&) = default;
+  friend bool operator==(const KeptChunk&, const KeptChunk&) = default;
 };
 
 struct Found {
-  std::vector<KeptFrame> frames;
-  FrameReader::State state;
+  std::vector<KeptChunk> chunks;
+  ChunkReader::State state;
 };
 
 Found read(OpenFile file) {
-  FrameReader reader(std::move(file), "file");
+  ChunkReader reader(std::move(file), "file");
   Found found;
-  Frame frame;
-  while (reader.next(frame)) {
-    found.frames.push_back({frame.kind, frame.entries, frame.time_unix_ns, std::string(frame.payload)});
+  Chunk chunk;
+  while (reader.next(chunk)) {
+    found.chunks.push_back({chunk.kind, chunk.entries, chunk.time_unix_ns, std::string(chunk.payload)});
   }
   found.state = reader.state();
   return found;
 }
 
 Found read(const std::string& bytes) {
-  OpenFile file(::memfd_create("frames", MFD_CLOEXEC));
+  OpenFile file(::memfd_create("chunks", MFD_CLOEXEC));
   EXPECT_EQ(::pwrite(file.get(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
   return read(std::move(file));
 }
 
-const std::vector<KeptFrame> kFrames = {{FrameKind::about, 0, 1, "{}"},
-                                        {FrameKind::traces, 3, 2, std::string(300, 'N')},
-                                        {FrameKind::logs, 1, 0xffffffffffffffffU, ""},
-                                        {FrameKind::ledger, 0, 4, "NSPF NSPF NOPSPAN"},
-                                        {FrameKind::end, 0, 5, ""}};
+const std::vector<KeptChunk> kChunks = {{ChunkKind::about, 0, 1, "{}"},
+                                        {ChunkKind::traces, 3, 2, std::string(300, 'N')},
+                                        {ChunkKind::logs, 1, 0xffffffffffffffffU, ""},
+                                        {ChunkKind::ledger, 0, 4, "NSPF NSPF NOPSPAN"},
+                                        {ChunkKind::end, 0, 5, ""}};
 
-std::string file_of(const std::vector<KeptFrame>& frames) {
+std::string file_of(const std::vector<KeptChunk>& chunks) {
   const TemporaryFile file;
-  FrameWriter writer(file.open(O_CREAT | O_WRONLY));
-  for (const KeptFrame& frame : frames) {
-    EXPECT_TRUE(writer.write({frame.kind, frame.entries, frame.time, frame.payload}));
+  ChunkWriter writer(file.open(O_CREAT | O_WRONLY));
+  for (const KeptChunk& chunk : chunks) {
+    EXPECT_TRUE(writer.write({chunk.kind, chunk.entries, chunk.time, chunk.payload}));
   }
   EXPECT_TRUE(writer.sync());
   EXPECT_EQ(writer.bytes(), file.bytes().size());
   return file.bytes();
 }
 
-TEST(Frames, AreReadAsTheyWereWritten) {
-  const Found found = read(file_of(kFrames));
-  EXPECT_EQ(found.frames, kFrames);
+TEST(Chunks, AreReadAsTheyWereWritten) {
+  const Found found = read(file_of(kChunks));
+  EXPECT_EQ(found.chunks, kChunks);
   EXPECT_TRUE(found.state.is_whole());
 }
 
-TEST(Frames, OfAFileThatWasCutAnywhereAreReadUpToTheLastWholeOne) {
-  const std::string whole = file_of(kFrames);
+TEST(Chunks, OfAFileThatWasCutAnywhereAreReadUpToTheLastWholeOne) {
+  const std::string whole = file_of(kChunks);
   std::vector<std::size_t> ends = {kFileHeaderBytes};
-  for (const KeptFrame& frame : kFrames) ends.push_back(ends.back() + kFrameHeaderBytes + frame.payload.size());
+  for (const KeptChunk& chunk : kChunks) ends.push_back(ends.back() + kChunkHeaderBytes + chunk.payload.size());
   ASSERT_EQ(ends.back(), whole.size());
   for (std::size_t size = kFileHeaderBytes; size < whole.size(); ++size) {
     const Found found = read(whole.substr(0, size));
-    std::size_t frames = 0;
-    while (frames + 1 < ends.size() && ends[frames + 1] <= size) ++frames;
-    ASSERT_EQ(found.frames.size(), frames) << size;
-    ASSERT_TRUE(std::equal(found.frames.begin(), found.frames.end(), kFrames.begin())) << size;
-    ASSERT_EQ(found.state.left_out, size - ends[frames]) << size;
+    std::size_t chunks = 0;
+    while (chunks + 1 < ends.size() && ends[chunks + 1] <= size) ++chunks;
+    ASSERT_EQ(found.chunks.size(), chunks) << size;
+    ASSERT_TRUE(std::equal(found.chunks.begin(), found.chunks.end(), kChunks.begin())) << size;
+    ASSERT_EQ(found.state.left_out, size - ends[chunks]) << size;
     ASSERT_FALSE(found.state.ended) << size;
     ASSERT_FALSE(found.state.is_whole()) << size;
   }
 }
 
-TEST(Frames, OfWhichAnyByteIsWrongAreLeftOutAndTheOthersAreRead) {
-  const std::string whole = file_of(kFrames);
+TEST(Chunks, OfWhichAnyByteIsWrongAreLeftOutAndTheOthersAreRead) {
+  const std::string whole = file_of(kChunks);
   for (std::size_t at = kFileHeaderBytes; at < whole.size(); ++at) {
     std::string broken = whole;
     broken[at] = static_cast<char>(broken[at] ^ 0x10);
     const Found found = read(broken);
-    ASSERT_EQ(found.frames.size(), kFrames.size() - 1) << at;
-    ASSERT_GE(found.state.left_out, kFrameHeaderBytes) << at;
+    ASSERT_EQ(found.chunks.size(), kChunks.size() - 1) << at;
+    ASSERT_GE(found.state.left_out, kChunkHeaderBytes) << at;
     ASSERT_FALSE(found.state.is_whole()) << at;
     std::size_t i = 0;
-    for (const KeptFrame& frame : kFrames) {
-      if (i < found.frames.size() && found.frames[i] == frame) ++i;
+    for (const KeptChunk& chunk : kChunks) {
+      if (i < found.chunks.size() && found.chunks[i] == chunk) ++i;
     }
-    ASSERT_EQ(i, found.frames.size()) << "a frame that was never written, byte " << at;
+    ASSERT_EQ(i, found.chunks.size()) << "a chunk that was never written, byte " << at;
   }
 }
 
-TEST(Frames, AreFoundBehindBytesThatAreNone) {
-  const std::string whole = file_of(kFrames);
+TEST(Chunks, AreFoundBehindBytesThatAreNone) {
+  const std::string whole = file_of(kChunks);
   const std::string header = whole.substr(0, kFileHeaderBytes), rest = whole.substr(kFileHeaderBytes);
   for (const std::string& garbage : {std::string("x"), std::string("NSPF"), std::string(5000, 'N'),
                                      std::string("NOPSPAN\0\x09\0\0\0\0\0\0\0", 16), rest.substr(0, 40)}) {
     const Found found = read(header + garbage + rest);
-    EXPECT_EQ(found.frames.size(), kFrames.size() + (garbage.starts_with(rest.substr(0, 34)) ? 1 : 0));
+    EXPECT_EQ(found.chunks.size(), kChunks.size() + (garbage.starts_with(rest.substr(0, 34)) ? 1 : 0));
     EXPECT_TRUE(found.state.ended);
     EXPECT_GT(found.state.left_out, 0U);
   }
 }
 
-TEST(Frames, OfFilesOneAfterTheOtherAreRead) {
-  const std::string whole = file_of(kFrames);
+TEST(Chunks, OfFilesOneAfterTheOtherAreRead) {
+  const std::string whole = file_of(kChunks);
   const Found found = read(whole + whole);
-  EXPECT_EQ(found.frames.size(), 2 * kFrames.size());
+  EXPECT_EQ(found.chunks.size(), 2 * kChunks.size());
   EXPECT_TRUE(found.state.is_whole());
 }
 
-TEST(Frames, OfHugeLengthTakeNoMemoryAndNoTime) {
+TEST(Chunks, OfHugeLengthTakeNoMemoryAndNoTime) {
   std::string bytes = file_of({}) + std::string("NOPSPAN\0\x01\0\0\0\0\0\0\0", 16);
-  const std::string frame = file_of({{FrameKind::traces, 1, 1, ""}}).substr(kFileHeaderBytes);
+  const std::string chunk = file_of({{ChunkKind::traces, 1, 1, ""}}).substr(kFileHeaderBytes);
   for (const std::uint32_t length : {0xffffffffU, 0x80000000U, static_cast<std::uint32_t>(kMostPayload) + 1}) {
-    std::string wrong = frame;
+    std::string wrong = chunk;
     std::memcpy(wrong.data() + 8, &length, sizeof(length));
     bytes += wrong;
   }
-  bytes += frame;
+  bytes += chunk;
   const Found found = read(bytes);
-  EXPECT_EQ(found.frames.size(), 1U);
-  EXPECT_EQ(found.state.left_out, 3 * kFrameHeaderBytes);
+  EXPECT_EQ(found.chunks.size(), 1U);
+  EXPECT_EQ(found.state.left_out, 3 * kChunkHeaderBytes);
 }
 
-TEST(Frames, AsLargeAsTheyMayBeAreReadAndLargerOnesAreNotWritten) {
+TEST(Chunks, AsLargeAsTheyMayBeAreReadAndLargerOnesAreNotWritten) {
   const TemporaryFile file;
-  FrameWriter writer(file.open(O_CREAT | O_WRONLY));
+  ChunkWriter writer(file.open(O_CREAT | O_WRONLY));
   const std::string most(kMostPayload, 'x'), more(kMostPayload + 1, 'x');
-  EXPECT_TRUE(writer.write({FrameKind::traces, 1, 1, most}));
-  EXPECT_FALSE(writer.write({FrameKind::traces, 1, 1, more}));
-  EXPECT_TRUE(writer.write({FrameKind::end, 0, 1, {}}));
+  EXPECT_TRUE(writer.write({ChunkKind::traces, 1, 1, most}));
+  EXPECT_FALSE(writer.write({ChunkKind::traces, 1, 1, more}));
+  EXPECT_TRUE(writer.write({ChunkKind::end, 0, 1, {}}));
   const Found found = read(file.open());
-  ASSERT_EQ(found.frames.size(), 2U);
-  EXPECT_EQ(found.frames[0].payload, most);
+  ASSERT_EQ(found.chunks.size(), 2U);
+  EXPECT_EQ(found.chunks[0].payload, most);
   EXPECT_TRUE(found.state.is_whole());
 }
 
-TEST(Frames, OfAnyBytesAreNone) {
+TEST(Chunks, OfAnyBytesAreNone) {
   std::mt19937_64 random(4);
-  const std::string whole = file_of(kFrames);
+  const std::string whole = file_of(kChunks);
   for (int i = 0; i < 2000; ++i) {
     std::string bytes = whole.substr(0, kFileHeaderBytes);
     for (std::uint64_t pieces = random() % 20; pieces > 0; --pieces) {
@@ -168,8 +168,8 @@ TEST(Frames, OfAnyBytesAreNone) {
       bytes += random() % 2 == 0 ? whole.substr(at, random() % 100)
                                  : std::string(random() % 50, static_cast<char>(random()));
     }
-    for (const KeptFrame& frame : read(bytes).frames) {
-      EXPECT_NE(std::find(kFrames.begin(), kFrames.end(), frame), kFrames.end());
+    for (const KeptChunk& chunk : read(bytes).chunks) {
+      EXPECT_NE(std::find(kChunks.begin(), kChunks.end(), chunk), kChunks.end());
     }
   }
 }
@@ -184,14 +184,14 @@ std::string why_not(const std::string& bytes) {
   return "";
 }
 
-TEST(Frames, AreNotLookedForInAFileThatIsNoRecording) {
+TEST(Chunks, AreNotLookedForInAFileThatIsNoRecording) {
   EXPECT_EQ(why_not(""), "file: an empty file, and no recording");
   EXPECT_EQ(why_not("%PDF-1.7 and so on, for many bytes"), "file: no recording of nopspan record");
   EXPECT_EQ(why_not("NOPSPAN"), "file: no recording of nopspan record");
-  std::string later = file_of(kFrames);
+  std::string later = file_of(kChunks);
   later[8] = 2;
   EXPECT_EQ(why_not(later), "file: a recording of format 2, and this nopspan reads format 1 alone");
-  EXPECT_THROW(FrameReader(OpenFile(::open("/", O_RDONLY)), "/"), Failure);
+  EXPECT_THROW(ChunkReader(OpenFile(::open("/", O_RDONLY)), "/"), Failure);
 }
 
 // Limits the size of files, which has the effect of a full disk.
@@ -212,49 +212,49 @@ class FullDisk {
   }
 };
 
-TEST(Frames, AreWholeOrNotThereOnAFullDisk) {
+TEST(Chunks, AreWholeOrNotThereOnAFullDisk) {
   const std::string payload(1000, 'p');
   for (rlim_t most = 20; most < 3000; most += 61) {
     const TemporaryFile file;
-    FrameWriter writer(file.open(O_CREAT | O_WRONLY));
+    ChunkWriter writer(file.open(O_CREAT | O_WRONLY));
     std::size_t written = 0;
     {
       const FullDisk full(most);
-      for (int i = 0; i < 5; ++i) written += writer.write({FrameKind::traces, 1, 1, payload}) ? 1 : 0;
+      for (int i = 0; i < 5; ++i) written += writer.write({ChunkKind::traces, 1, 1, payload}) ? 1 : 0;
       EXPECT_EQ(writer.error(), EFBIG);
       ASSERT_EQ(file.bytes().size(), writer.bytes());
     }
     EXPECT_LT(written, 3U);
-    EXPECT_TRUE(writer.write({FrameKind::end, 0, 2, {}}));  // there is space again
+    EXPECT_TRUE(writer.write({ChunkKind::end, 0, 2, {}}));  // there is space again
     const Found found = read(file.open());
-    EXPECT_EQ(found.frames.size(), written + 1);
+    EXPECT_EQ(found.chunks.size(), written + 1);
     EXPECT_TRUE(found.state.is_whole());
   }
 }
 
-TEST(Frames, AreAppendedToWhatIsInTheFileAlready) {
+TEST(Chunks, AreAppendedToWhatIsInTheFileAlready) {
   const TemporaryFile file;
-  const std::string before = file_of(kFrames);
+  const std::string before = file_of(kChunks);
   file.set_bytes(before);
   {
     const FullDisk full(static_cast<rlim_t>(before.size() + 100));
-    FrameWriter writer(file.open(O_APPEND | O_WRONLY));
-    EXPECT_FALSE(writer.write({FrameKind::traces, 1, 1, std::string(1000, 'p')}));
-    EXPECT_TRUE(writer.write({FrameKind::end, 0, 2, {}}));
+    ChunkWriter writer(file.open(O_APPEND | O_WRONLY));
+    EXPECT_FALSE(writer.write({ChunkKind::traces, 1, 1, std::string(1000, 'p')}));
+    EXPECT_TRUE(writer.write({ChunkKind::end, 0, 2, {}}));
   }
   const Found found = read(file.open());
-  EXPECT_EQ(found.frames.size(), kFrames.size() + 1);
+  EXPECT_EQ(found.chunks.size(), kChunks.size() + 1);
   EXPECT_TRUE(found.state.is_whole());
 }
 
-TEST(Frames, ThatAPipeTookAPartOfAreSkippedByItsReader) {
+TEST(Chunks, ThatAPipeTookAPartOfAreSkippedByItsReader) {
   int ends[2];
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
-  FrameWriter writer{OpenFile(ends[1])};
+  ChunkWriter writer{OpenFile(ends[1])};
   const OpenFile in(ends[0]);
   const std::string payload(100'000, 'N');
   std::size_t written = 0;
-  while (writer.write({FrameKind::traces, 1, 1, payload})) ++written;
+  while (writer.write({ChunkKind::traces, 1, 1, payload})) ++written;
   EXPECT_EQ(writer.error(), EAGAIN);
   std::string bytes;
   const auto drain = [&] {
@@ -264,14 +264,14 @@ TEST(Frames, ThatAPipeTookAPartOfAreSkippedByItsReader) {
     }
   };
   drain();
-  for (int i = 0; i < 3; ++i) {  // the length of the torn frame swallows the first of these
-    EXPECT_TRUE(writer.write({FrameKind::traces, 1, 1, payload}));
+  for (int i = 0; i < 3; ++i) {  // the length of the torn chunk swallows the first of these
+    EXPECT_TRUE(writer.write({ChunkKind::traces, 1, 1, payload}));
     drain();
   }
-  EXPECT_TRUE(writer.write({FrameKind::end, 0, 2, {}}));
+  EXPECT_TRUE(writer.write({ChunkKind::end, 0, 2, {}}));
   drain();
   const Found found = read(bytes);
-  EXPECT_GE(found.frames.size(), written + 3);
+  EXPECT_GE(found.chunks.size(), written + 3);
   EXPECT_GT(found.state.left_out, 0U);
   EXPECT_TRUE(found.state.ended);
 }
