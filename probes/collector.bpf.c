@@ -151,26 +151,26 @@ static __always_inline unsigned long wake_up(int is_news) {
   return BPF_RB_FORCE_WAKEUP;
 }
 
-static __always_inline void fill(struct nopspan_record* record, unsigned int kind, const struct who* who) {
-  __builtin_memset(record, 0, sizeof(*record));
-  record->kind = kind;
-  record->tgid = who->id >> 32;
-  record->tid = who->id;
-  record->pid = who->pid;
-  record->time_ns = bpf_ktime_get_ns();
-  record->cgroup = bpf_get_current_cgroup_id();
-  bpf_get_current_comm(record->command, sizeof(record->command));
+static __always_inline void fill(struct nopspan_message* message, unsigned int kind, const struct who* who) {
+  __builtin_memset(message, 0, sizeof(*message));
+  message->kind = kind;
+  message->tgid = who->id >> 32;
+  message->tid = who->id;
+  message->pid = who->pid;
+  message->time_ns = bpf_ktime_get_ns();
+  message->cgroup = bpf_get_current_cgroup_id();
+  bpf_get_current_comm(message->command, sizeof(message->command));
 }
 
-static __always_inline void fill_thread(struct nopspan_record* record, const struct nopspan_thread* thread,
+static __always_inline void fill_thread(struct nopspan_message* message, const struct nopspan_thread* thread,
                                         unsigned long header) {
-  record->header = header;
-  record->thread_id = thread->thread_id;
-  record->sequence_id = thread->sequence_id;
-  record->first = thread->first;
-  record->next = thread->next;
-  record->discarded = thread->discarded;
-  record->capacity = thread->capacity;
+  message->header = header;
+  message->thread_id = thread->thread_id;
+  message->sequence_id = thread->sequence_id;
+  message->first = thread->first;
+  message->next = thread->next;
+  message->discarded = thread->discarded;
+  message->capacity = thread->capacity;
 }
 
 // A batch that a thread flushes, or the entries that it still holds: its address and size.
@@ -185,32 +185,32 @@ struct handed_over {
 #define PASSED_ON NOPSPAN_REASONS
 
 // One size class. The size of a reservation must be a constant.
-#define PASS_ON_IF_IT_FITS(SIZE)                                                                           \
-  if (what->bytes <= (SIZE)) {                                                                             \
-    struct nopspan_record* record = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_record) + (SIZE), 0); \
-    if (!record) return NOPSPAN_REASON_RING_FULL;                                                          \
-    unsigned long bytes = what->bytes;                                                                     \
-    barrier_var(bytes);                                                                                    \
-    if (bytes > (SIZE)) bytes = (SIZE);                                                                    \
-    if (bpf_probe_read_user(record + 1, bytes, (const void*)what->address)) {                              \
-      bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);                                                       \
-      return NOPSPAN_REASON_UNREADABLE;                                                                    \
-    }                                                                                                      \
-    fill(record, what->kind, &what->who);                                                                  \
-    fill_thread(record, thread, what->header);                                                             \
-    record->bytes = bytes;                                                                                 \
-    bpf_ringbuf_submit(record, wake_up(0));                                                                \
-    return PASSED_ON;                                                                                      \
+#define PASS_ON_IF_IT_FITS(SIZE)                                                                              \
+  if (what->bytes <= (SIZE)) {                                                                                \
+    struct nopspan_message* message = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_message) + (SIZE), 0); \
+    if (!message) return NOPSPAN_REASON_RING_FULL;                                                            \
+    unsigned long bytes = what->bytes;                                                                        \
+    barrier_var(bytes);                                                                                       \
+    if (bytes > (SIZE)) bytes = (SIZE);                                                                       \
+    if (bpf_probe_read_user(message + 1, bytes, (const void*)what->address)) {                                \
+      bpf_ringbuf_discard(message, BPF_RB_NO_WAKEUP);                                                         \
+      return NOPSPAN_REASON_UNREADABLE;                                                                       \
+    }                                                                                                         \
+    fill(message, what->kind, &what->who);                                                                    \
+    fill_thread(message, thread, what->header);                                                               \
+    message->bytes = bytes;                                                                                   \
+    bpf_ringbuf_submit(message, wake_up(0));                                                                  \
+    return PASSED_ON;                                                                                         \
   }
 
 // Forwards a batch. Returns PASSED_ON, or the reason why it was not forwarded.
 static __noinline unsigned long pass_on(const struct handed_over* what, const struct nopspan_thread* thread) {
   if (!what->bytes) {
-    struct nopspan_record* record = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_record), 0);
-    if (!record) return NOPSPAN_REASON_RING_FULL;
-    fill(record, what->kind, &what->who);
-    fill_thread(record, thread, what->header);
-    bpf_ringbuf_submit(record, wake_up(what->kind == NOPSPAN_RECORD_BATCH));
+    struct nopspan_message* message = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_message), 0);
+    if (!message) return NOPSPAN_REASON_RING_FULL;
+    fill(message, what->kind, &what->who);
+    fill_thread(message, thread, what->header);
+    bpf_ringbuf_submit(message, wake_up(what->kind == NOPSPAN_MESSAGE_BATCH));
     return PASSED_ON;
   }
   PASS_ON_IF_IT_FITS(1 << 10)
@@ -313,7 +313,7 @@ SEC("uprobe")
 int on_batch(struct pt_regs* ctx) {
   struct handed_over what = {
       .who = who_is_it(),
-      .kind = NOPSPAN_RECORD_BATCH,
+      .kind = NOPSPAN_MESSAGE_BATCH,
       .header = PT_REGS_PARM6(ctx),
       .address = PT_REGS_PARM1(ctx),
       .bytes = PT_REGS_PARM2(ctx),
@@ -348,12 +348,12 @@ static __noinline void pass_on_held(unsigned long address, unsigned int kind) {
   struct handed_over what = {.who = who_is_it(), .kind = kind, .header = address};
   struct nopspan_thread thread;
   if (bpf_probe_read_user(&thread, sizeof(thread), (const void*)address)) {
-    struct nopspan_record* record = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_record), 0);
-    if (!record) return;
-    fill(record, kind, &what.who);
-    record->flags = NOPSPAN_RECORD_GONE;
-    record->header = address;
-    bpf_ringbuf_submit(record, wake_up(0));
+    struct nopspan_message* message = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_message), 0);
+    if (!message) return;
+    fill(message, kind, &what.who);
+    message->flags = NOPSPAN_MESSAGE_GONE;
+    message->header = address;
+    bpf_ringbuf_submit(message, wake_up(0));
     return;
   }
   if (thread.magic != NOPSPAN_THREAD_MAGIC || thread.next - thread.first > NOPSPAN_MOST_ENTRIES) return;
@@ -386,27 +386,27 @@ static __always_inline int pass_on_all_held(unsigned int kind) {
 
 // From Linux 6.16 on, the thread still has its memory at this tracepoint. On older kernels it has it at do_exit.
 SEC("raw_tp/sched_process_exit")
-int on_exit(void* ctx) { return pass_on_all_held(NOPSPAN_RECORD_ENDED); }
+int on_exit(void* ctx) { return pass_on_all_held(NOPSPAN_MESSAGE_ENDED); }
 
 SEC("kprobe/do_exit")
-int on_do_exit(struct pt_regs* ctx) { return pass_on_all_held(NOPSPAN_RECORD_ENDED); }
+int on_do_exit(struct pt_regs* ctx) { return pass_on_all_held(NOPSPAN_MESSAGE_ENDED); }
 
 // This tracepoint exists from Linux 6.10 on. On older kernels, the process still has its old memory at begin_new_exec.
 SEC("raw_tp/sched_prepare_exec")
-int on_prepare_exec(void* ctx) { return pass_on_all_held(NOPSPAN_RECORD_LEFT); }
+int on_prepare_exec(void* ctx) { return pass_on_all_held(NOPSPAN_MESSAGE_LEFT); }
 
 SEC("kprobe/begin_new_exec")
-int on_begin_new_exec(struct pt_regs* ctx) { return pass_on_all_held(NOPSPAN_RECORD_LEFT); }
+int on_begin_new_exec(struct pt_regs* ctx) { return pass_on_all_held(NOPSPAN_MESSAGE_LEFT); }
 
 SEC("raw_tp/sched_process_exec")
 int on_exec(void* ctx) {
   // The old memory is gone. This call only reports the threads that were not read before: they can no longer be read.
-  pass_on_all_held(NOPSPAN_RECORD_LEFT);
+  pass_on_all_held(NOPSPAN_MESSAGE_LEFT);
   struct who who = who_is_it();
   if (!who.pid) return 0;
-  struct nopspan_record* record = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_record), 0);
-  if (!record) return 0;
-  fill(record, NOPSPAN_RECORD_EXEC, &who);
-  bpf_ringbuf_submit(record, wake_up(0));
+  struct nopspan_message* message = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_message), 0);
+  if (!message) return 0;
+  fill(message, NOPSPAN_MESSAGE_EXEC, &who);
+  bpf_ringbuf_submit(message, wake_up(0));
   return 0;
 }

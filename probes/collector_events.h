@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
  *
- * The interface between the kernel programs of collector.bpf.c and the collector: the records in the ring buffer, the
+ * The interface between the kernel programs of collector.bpf.c and the collector: the messages in the ring buffer, the
  * keys and values of the maps, and the settings. Like nopspan/probes.h it includes only headers that compile for BPF
  * and uses `unsigned int` and `unsigned long`. Both sides come from one build, so nothing here is stable. */
 #ifndef NOPSPAN_COLLECTOR_EVENTS_H
@@ -8,17 +8,17 @@
 
 #include <nopspan/probes.h>
 
-/* Kinds of records in the ring buffer. */
-#define NOPSPAN_RECORD_BATCH 1 /* a batch from the batch probe; if `bytes` is 0, a thread announces its header */
-#define NOPSPAN_RECORD_ENDED 2 /* a thread ended: the entries that it still held */
-#define NOPSPAN_RECORD_LEFT 3  /* a thread executes another program: the entries that it still held */
-#define NOPSPAN_RECORD_EXEC 4  /* a process executed another program */
+/* Kinds of messages in the ring buffer. */
+#define NOPSPAN_MESSAGE_BATCH 1 /* a batch from the batch probe; if `bytes` is 0, a thread announces its header */
+#define NOPSPAN_MESSAGE_ENDED 2 /* a thread ended: the entries that it still held */
+#define NOPSPAN_MESSAGE_LEFT 3  /* a thread executes another program: the entries that it still held */
+#define NOPSPAN_MESSAGE_EXEC 4  /* a process executed another program */
 
 /* flags */
-#define NOPSPAN_RECORD_GONE 0x1u /* the thread's header could no longer be read: its entries are unknown */
+#define NOPSPAN_MESSAGE_GONE 0x1u /* the thread's header could no longer be read: its entries are unknown */
 
-/* The start of every record. `bytes` bytes follow it. */
-struct nopspan_record {
+/* The start of every message. `bytes` bytes follow it. */
+struct nopspan_message {
   unsigned int kind;
   unsigned int flags;
   unsigned int tgid; /* process and thread in the initial pid namespace */

@@ -124,7 +124,7 @@ bool check_self_probe(Checks& checks) {
 void check_own_programs(Checks& checks) {
   try {
     const KernelPrograms programs(std::uint64_t{1} << 16U, nopspan_settings{},
-                                  [](const nopspan_record&, std::string_view) { return true; });
+                                  [](const nopspan_message&, std::string_view) { return true; });
     checks.ok("nopspan's programs",
               programs.sees_ends() ? "can be loaded, including the one for thread exits" : "can be loaded");
     if (!programs.sees_ends())

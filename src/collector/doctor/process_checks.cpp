@@ -28,7 +28,7 @@ constexpr const char* kKeepNotes =
 std::unique_ptr<KernelPrograms> load_programs() {
   try {
     return std::make_unique<KernelPrograms>(std::uint64_t{1} << 16U, nopspan_settings{},
-                                            [](const nopspan_record&, std::string_view) { return true; });
+                                            [](const nopspan_message&, std::string_view) { return true; });
   } catch (const Failure&) {
     return nullptr;
   }

@@ -18,7 +18,7 @@ class Accounts {
     ProcessAccount entries;
     std::uint32_t tgid = 0;           // the kernel programs' number of the process; 0 if not known yet
     std::uint64_t closing_round = 0;  // when the process was found to have ended; 0 if it was not
-    std::uint64_t cgroup = 0;         // the cgroup of its last record; 0 if there was none
+    std::uint64_t cgroup = 0;         // the cgroup of its last message; 0 if there was none
   };
 
   // Finds an account by the pid in the collector's namespace. Null if there is none.
@@ -26,7 +26,7 @@ class Accounts {
   Account* find_tgid(std::uint32_t tgid);
   Account& add(std::uint32_t pid, Account account);
   [[nodiscard]] std::map<std::uint32_t, Account>& all() { return accounts_; }
-  // Closes the account of a process that is gone. No more records of it can arrive.
+  // Closes the account of a process that is gone. No more messages of it can arrive.
   void close(std::uint32_t pid);
 
   // If there are more than kMostThreads threads, closes the ledgers of threads of the processes that have the most.

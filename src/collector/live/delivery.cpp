@@ -15,7 +15,7 @@ Delivery::Delivery(const Filter& filter, Host& host, const ClockMap& clocks, boo
 Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid, std::string_view command) {
   if (Account* known = accounts_.find(pid)) {
     if (tgid != 0) known->tgid = tgid;
-    // The account was created from losses, before the first record had the command.
+    // The account was created from losses, before the first message had the command.
     if (!command.empty() && known->entries.process()->command.empty()) {
       known->entries.set_process(with_command(known->entries.process(), command));
     }
@@ -27,35 +27,35 @@ Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid, std:
   return accounts_.add(pid, {ProcessAccount(std::move(process), began_ns_, true), tgid});
 }
 
-void Delivery::record(const nopspan_record& record, std::string_view bytes) {
-  const std::uint32_t pid = record.pid;
+void Delivery::on_message(const nopspan_message& message, std::string_view bytes) {
+  const std::uint32_t pid = message.pid;
   if (pid == 0) return;  // the process is in another pid namespace, so nothing can be found out about it
-  if (record.kind == NOPSPAN_RECORD_EXEC) {
+  if (message.kind == NOPSPAN_MESSAGE_EXEC) {
     host_.note_pid(pid);
     return;
   }
-  const std::string_view command(record.command, strnlen(record.command, sizeof(record.command)));
-  Account& account = this->account(pid, record.tgid, command);
-  if (account.cgroup != record.cgroup) {
-    account.cgroup = record.cgroup;
+  const std::string_view command(message.command, strnlen(message.command, sizeof(message.command)));
+  Account& account = this->account(pid, message.tgid, command);
+  if (account.cgroup != message.cgroup) {
+    account.cgroup = message.cgroup;
     note_moved(pid, account);
   }
   ProcessAccount::Thread* thread = nullptr;
-  const bool is_held = record.kind != NOPSPAN_RECORD_BATCH;
-  if ((record.flags & NOPSPAN_RECORD_GONE) == 0 &&
-      !(is_held && is_after_the_end(account, record.sequence_id, record.first))) {
-    const Batch batch{record.sequence_id, {record.first, record.next},
-                      record.discarded,   record.capacity,
-                      record.header,      record.thread_id,
-                      record.time_ns};
+  const bool is_held = message.kind != NOPSPAN_MESSAGE_BATCH;
+  if ((message.flags & NOPSPAN_MESSAGE_GONE) == 0 &&
+      !(is_held && is_after_the_end(account, message.sequence_id, message.first))) {
+    const Batch batch{message.sequence_id, {message.first, message.next},
+                      message.discarded,   message.capacity,
+                      message.header,      message.thread_id,
+                      message.time_ns};
     thread = take(account, batch, bytes);
   }
   if (is_held) {
-    end_thread(account, record, thread);
+    end_thread(account, message, thread);
   } else if (thread != nullptr) {
-    thread->tid = record.tid;
+    thread->tid = message.tid;
     thread->closing_round = 0;
-    thread->handed_next = std::max<std::uint64_t>(thread->handed_next, record.next);
+    thread->handed_next = std::max<std::uint64_t>(thread->handed_next, message.next);
   }
 }
 
@@ -75,15 +75,15 @@ void Delivery::give(ProcessAccount& account, const Span& span) {
   }
 }
 
-void Delivery::end_thread(Account& account, const nopspan_record& record, ProcessAccount::Thread* thread) const {
+void Delivery::end_thread(Account& account, const nopspan_message& message, ProcessAccount::Thread* thread) const {
   if (thread != nullptr) {
     // A header may be reused by another thread before its former owner has ended completely.
-    if (thread->tid == 0 || thread->tid == record.tid) thread->closing_round = round_;
+    if (thread->tid == 0 || thread->tid == message.tid) thread->closing_round = round_;
     return;
   }
   // The kernel had freed the thread's memory. The address of its header shows which thread held it.
   for (auto& [id, known] : account.entries.threads()) {
-    if (known.header != record.header || known.closing_round != 0) continue;
+    if (known.header != message.header || known.closing_round != 0) continue;
     known.closing_round = round_;
     account.entries.held_by_killed(known.capacity / sizeof(nopspan_entry));
     return;
@@ -103,8 +103,8 @@ ProcessAccount::Thread* Delivery::take(Account& account, const Batch& batch, std
   thread->capacity = batch.capacity;
   thread->note_discarded(batch.sequences.first, batch.discarded);
   thread->held_since_ns = 0;
-  // A record has no bytes in two cases: it announces a header, or the thread was stopped after it flushed and before it
-  // updated its header.
+  // A message has no bytes in two cases: it announces a header, or the thread was stopped after it flushed and before
+  // it updated its header.
   if (bytes.empty()) {
     thread->ledger.emitted_until(batch.sequences.next);
   } else {

@@ -34,8 +34,8 @@ class Delivery {
   [[nodiscard]] Accounts& accounts() { return accounts_; }
   [[nodiscard]] const Accounts& accounts() const { return accounts_; }
 
-  // Handles a record of a kernel program.
-  void record(const nopspan_record& record, std::string_view bytes);
+  // Handles a message of a kernel program.
+  void on_message(const nopspan_message& message, std::string_view bytes);
   // Handles entries that were fetched from a thread of a wanted process.
   void fetched(Account& account, const nopspan_thread& thread, std::uint64_t address, std::string_view bytes,
                std::uint64_t now_ns);
@@ -56,7 +56,7 @@ class Delivery {
     std::uint64_t time_ns = 0;
   };
 
-  // Called for a process's first record and when its cgroup has changed, because the description of the process may be
+  // Called for a process's first message and when its cgroup has changed, because the description of the process may be
   // older.
   void note_moved(std::uint32_t pid, Account& account);
   // Whether entries that a thread holds may follow entries that another collector received.
@@ -64,7 +64,7 @@ class Delivery {
   ProcessAccount::Thread* take(Account& account, const Batch& batch, std::string_view bytes);
   void deliver(ProcessAccount& account, ProcessAccount::Thread& thread, const Batch& batch, std::string_view bytes);
   void give(ProcessAccount& account, const Span& span);
-  void end_thread(Account& account, const nopspan_record& record, ProcessAccount::Thread* thread) const;
+  void end_thread(Account& account, const nopspan_message& message, ProcessAccount::Thread* thread) const;
 
   const Filter& filter_;
   Host& host_;

@@ -84,8 +84,8 @@ void for_each(const bpf_map* map, Each each) {
 
 void LinkDeleter::operator()(bpf_link* link) const { bpf_link__destroy(link); }
 
-KernelPrograms::KernelPrograms(std::uint64_t buffer_bytes, const nopspan_settings& settings, OnRecord on_record)
-    : on_record_(std::move(on_record)) {
+KernelPrograms::KernelPrograms(std::uint64_t buffer_bytes, const nopspan_settings& settings, OnMessage on_message)
+    : on_message_(std::move(on_message)) {
   libbpf_set_print(listen_to_libbpf);
   said.clear();
   skeleton_ = collector__open();
@@ -145,11 +145,12 @@ ProbeLink KernelPrograms::attach(const ProbeFile& file, int pid, std::string& wh
 
 int KernelPrograms::on_sample(void* self, void* data, std::size_t size) {
   auto* programs = static_cast<KernelPrograms*>(self);
-  const auto* record = static_cast<const nopspan_record*>(data);
-  if (size < sizeof(*record) || record->bytes > size - sizeof(*record)) return 0;
+  const auto* message = static_cast<const nopspan_message*>(data);
+  if (size < sizeof(*message) || message->bytes > size - sizeof(*message)) return 0;
   // libbpf is C code, so no exception may pass through it.
   try {
-    return programs->on_record_(*record, {reinterpret_cast<const char*>(record + 1), record->bytes}) ? 0 : -ECANCELED;
+    return programs->on_message_(*message, {reinterpret_cast<const char*>(message + 1), message->bytes}) ? 0
+                                                                                                         : -ECANCELED;
   } catch (...) {
     programs->failure_ = std::current_exception();
     return -ECANCELED;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loads the BPF programs of probes/collector.bpf.c, attaches them, and reads their records and maps.
+// Loads the BPF programs of probes/collector.bpf.c, attaches them, and reads their messages and maps.
 #pragma once
 
 #include "host/probe_file.h"
@@ -33,11 +33,11 @@ using Link = std::unique_ptr<bpf_link, LinkDeleter>;
 
 class KernelPrograms {
  public:
-  // Receives a record and the bytes after it. Returns whether to continue.
-  using OnRecord = std::function<bool(const nopspan_record& record, std::string_view bytes)>;
+  // Receives a message and the bytes after it. Returns whether to continue.
+  using OnMessage = std::function<bool(const nopspan_message& message, std::string_view bytes)>;
 
   // Loads the programs, and attaches those that run when a thread ends. Throws Failure.
-  KernelPrograms(std::uint64_t buffer_bytes, const nopspan_settings& settings, OnRecord on_record);
+  KernelPrograms(std::uint64_t buffer_bytes, const nopspan_settings& settings, OnMessage on_message);
   ~KernelPrograms();
   KernelPrograms(const KernelPrograms&) = delete;
   KernelPrograms& operator=(const KernelPrograms&) = delete;
@@ -48,7 +48,7 @@ class KernelPrograms {
   // Whether the entries that a killed thread holds are read when it ends.
   [[nodiscard]] bool sees_ends() const { return sees_ends_; }
 
-  // Passes all available records to on_record, until it returns false. Rethrows its exceptions.
+  // Passes all available messages to on_message, until it returns false. Rethrows its exceptions.
   void consume();
   // Waits until the ring buffer is a quarter full, a thread has announced its header, one of `fds` is readable, or the
   // timeout expires. A signal ends the wait early.
@@ -83,7 +83,7 @@ class KernelPrograms {
 
   ::collector* skeleton_ = nullptr;
   ring_buffer* ring_ = nullptr;
-  OnRecord on_record_;
+  OnMessage on_message_;
   std::exception_ptr failure_;
   std::vector<Link> ends_;
   bool sees_ends_ = false;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The live source's loop. Each turn waits up to 50 ms for records, reads records for at most 20 ms, and does the work
+// The live source's loop. Each turn waits up to 50 ms for messages, reads messages for at most 20 ms, and does the work
 // that is due: a scan of the host every 250 ms, a fetch from threads every max_age_ns / 4 (20 ms to 1 s), and a tick
-// for the sink every 100 ms. A scan also ends a round, if all records from before that round have been read.
+// for the sink every 100 ms. A scan also ends a round, if all messages from before that round have been read.
 #include "live/live_source.h"
 
 #include "host/host.h"
@@ -61,8 +61,9 @@ class LiveSource final : public Source {
         settings_(settings_for(options_.filter)),
         processes_(options_.filter),
         delivery_(options_.filter, host_, clocks_, settings_.namespace_inode == 0),
-        programs_(options_.buffer_bytes, settings_,
-                  [this](const nopspan_record& record, std::string_view bytes) { return on_record(record, bytes); }),
+        programs_(
+            options_.buffer_bytes, settings_,
+            [this](const nopspan_message& message, std::string_view bytes) { return on_message(message, bytes); }),
         attachments_(programs_),
         drain_(host_, processes_, attachments_, delivery_, programs_, samples_tails(settings_)) {
     if (!options_.binary.empty()) host_.add_file(options_.binary);
@@ -76,11 +77,11 @@ class LiveSource final : public Source {
   }
 
  private:
-  bool on_record(const nopspan_record& record, std::string_view bytes);
+  bool on_message(const nopspan_message& message, std::string_view bytes);
   void consume();
   void drain(std::uint64_t max_age_ns);
-  // Whether all records that kernel programs made before `time_ns` have been read. The ring buffer may be far behind.
-  [[nodiscard]] bool has_come(std::uint64_t time_ns) const { return !is_interrupted_ || told_ns_ >= time_ns; }
+  // Whether all messages that kernel programs made before `time_ns` have been read. The ring buffer may be far behind.
+  [[nodiscard]] bool has_come(std::uint64_t time_ns) const { return !is_interrupted_ || read_until_ns_ >= time_ns; }
   void scan();
   void attach();
   std::vector<Attachments::Target> targets();
@@ -103,16 +104,16 @@ class LiveSource final : public Source {
   Attachments attachments_;
   Drain drain_;
   std::uint64_t slice_ends_ns_ = 0;
-  std::uint64_t records_ = 0;
-  std::uint64_t told_ns_ = 0;    // the time of the last record that was read
-  bool is_interrupted_ = false;  // consume() stopped before the ring buffer was empty
+  std::uint64_t messages_ = 0;
+  std::uint64_t read_until_ns_ = 0;  // the time of the last message that was read
+  bool is_interrupted_ = false;      // consume() stopped before the ring buffer was empty
 };
 
-bool LiveSource::on_record(const nopspan_record& record, std::string_view bytes) {
-  delivery_.record(record, bytes);
-  told_ns_ = record.time_ns;
-  // A record may be a batch of hundreds of entries, so the clock is read every eight records.
-  if (++records_ % 8 != 0 || clocks_.monotonic_now() < slice_ends_ns_) return true;
+bool LiveSource::on_message(const nopspan_message& message, std::string_view bytes) {
+  delivery_.on_message(message, bytes);
+  read_until_ns_ = message.time_ns;
+  // A message may be a batch of hundreds of entries, so the clock is read every eight messages.
+  if (++messages_ % 8 != 0 || clocks_.monotonic_now() < slice_ends_ns_) return true;
   is_interrupted_ = true;
   return false;
 }
@@ -253,7 +254,7 @@ void LiveSource::run(Sink& sink, Deadline& until) {
     if (is_time(next_scan, kScan)) {
       scan();
       read_losses();
-      // Accounts and ledgers of threads are closed only when no more records of them can arrive.
+      // Accounts and ledgers of threads are closed only when no more messages of them can arrive.
       if (has_come(round_began)) {
         round_began = now;
         delivery_.next_round();
@@ -263,8 +264,8 @@ void LiveSource::run(Sink& sink, Deadline& until) {
       host_.scan_noted();
       attach();
     }
-    // A fetch ahead of the ring buffer leaves a gap that later records must fill. So no fetch begins until all records
-    // from before the last fetch have been read.
+    // A fetch ahead of the ring buffer leaves a gap that later messages must fill. So no fetch begins until all
+    // messages from before the last fetch have been read.
     if (has_come(drained) && is_time(next_drain, drain_pause)) {
       drained = now;
       drain(options_.max_age_ns);
@@ -289,7 +290,7 @@ void LiveSource::finish() {
   };
   host_.scan();
   drain(0);
-  // Reads only the records up to this time, because the traced programs may write faster than this program reads.
+  // Reads only the messages up to this time, because the traced programs may write faster than this program reads.
   const std::uint64_t drained = clocks_.monotonic_now();
   do {
     consume();
