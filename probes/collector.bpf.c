@@ -81,7 +81,7 @@ unsigned long woken_ns = 0;  // time of the last wake-up
 struct nopspan_process_losses other_losses = {};
 
 // The ids of the current thread.
-struct who {
+struct task {
   unsigned long id;
   unsigned int pid;  // the process in the collector's pid namespace; 0 if it is not in it. Such a process is ignored
 };
@@ -96,13 +96,13 @@ static __always_inline unsigned int pid_in_namespace(unsigned int tgid) {
              : info.tgid;
 }
 
-static __always_inline struct who who_is_it(void) {
-  struct who who = {.id = bpf_get_current_pid_tgid()};
-  who.pid = pid_in_namespace(who.id >> 32);
-  return who;
+static __always_inline struct task current_task(void) {
+  struct task task = {.id = bpf_get_current_pid_tgid()};
+  task.pid = pid_in_namespace(task.id >> 32);
+  return task;
 }
 
-static __noinline void lose_of_process(unsigned int tgid, unsigned long reason, unsigned long entries) {
+static __noinline void count_process_loss(unsigned int tgid, unsigned long reason, unsigned long entries) {
   if (reason >= NOPSPAN_REASONS) return;
   struct nopspan_process_losses* losses = bpf_map_lookup_elem(&process_losses, &tgid);
   if (!losses) {
@@ -127,7 +127,7 @@ static __noinline struct nopspan_thread_losses* losses_of(unsigned int tgid, uns
 
 // Counts the thread's loss before the process's. A reader that reads the process's count first therefore never finds
 // more losses there than of the threads.
-static __noinline void lose(unsigned int tgid, const struct nopspan_thread* thread, unsigned long reason) {
+static __noinline void count_loss(unsigned int tgid, const struct nopspan_thread* thread, unsigned long reason) {
   const unsigned long entries = thread->next - thread->first;
   struct nopspan_thread_losses* losses = losses_of(tgid, thread->sequence_id, thread->first);
   if (losses && reason < NOPSPAN_REASONS) {
@@ -135,7 +135,7 @@ static __noinline void lose(unsigned int tgid, const struct nopspan_thread* thre
     losses->next = thread->next;
     __sync_fetch_and_add(&losses->entries[reason], entries);
   }
-  lose_of_process(tgid, reason, entries);
+  count_process_loss(tgid, reason, entries);
 }
 
 // Returns the flags for bpf_ringbuf_submit(). They wake a waiting collector if the ring buffer holds `wake_bytes`. If
@@ -151,12 +151,12 @@ static __always_inline unsigned long wake_up(int is_news) {
   return BPF_RB_FORCE_WAKEUP;
 }
 
-static __always_inline void fill(struct nopspan_message* message, unsigned int kind, const struct who* who) {
+static __always_inline void fill(struct nopspan_message* message, unsigned int kind, const struct task* task) {
   __builtin_memset(message, 0, sizeof(*message));
   message->kind = kind;
-  message->tgid = who->id >> 32;
-  message->tid = who->id;
-  message->pid = who->pid;
+  message->tgid = task->id >> 32;
+  message->tid = task->id;
+  message->pid = task->pid;
   message->time_ns = bpf_ktime_get_ns();
   message->cgroup = bpf_get_current_cgroup_id();
   bpf_get_current_comm(message->command, sizeof(message->command));
@@ -174,53 +174,53 @@ static __always_inline void fill_thread(struct nopspan_message* message, const s
 }
 
 // A batch that a thread flushes, or the entries that it still holds: its address and size.
-struct handed_over {
-  struct who who;
+struct batch {
+  struct task task;
   unsigned int kind;
   unsigned long header;
   unsigned long address;
   unsigned long bytes;
 };
 
-#define PASSED_ON NOPSPAN_REASONS
+#define FORWARDED NOPSPAN_REASONS
 
 // One size class. The size of a reservation must be a constant.
-#define PASS_ON_IF_IT_FITS(SIZE)                                                                              \
-  if (what->bytes <= (SIZE)) {                                                                                \
+#define FORWARD_IF_IT_FITS(SIZE)                                                                              \
+  if (batch->bytes <= (SIZE)) {                                                                               \
     struct nopspan_message* message = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_message) + (SIZE), 0); \
     if (!message) return NOPSPAN_REASON_RING_FULL;                                                            \
-    unsigned long bytes = what->bytes;                                                                        \
+    unsigned long bytes = batch->bytes;                                                                       \
     barrier_var(bytes);                                                                                       \
     if (bytes > (SIZE)) bytes = (SIZE);                                                                       \
-    if (bpf_probe_read_user(message + 1, bytes, (const void*)what->address)) {                                \
+    if (bpf_probe_read_user(message + 1, bytes, (const void*)batch->address)) {                               \
       bpf_ringbuf_discard(message, BPF_RB_NO_WAKEUP);                                                         \
       return NOPSPAN_REASON_UNREADABLE;                                                                       \
     }                                                                                                         \
-    fill(message, what->kind, &what->who);                                                                    \
-    fill_thread(message, thread, what->header);                                                               \
+    fill(message, batch->kind, &batch->task);                                                                 \
+    fill_thread(message, thread, batch->header);                                                              \
     message->bytes = bytes;                                                                                   \
     bpf_ringbuf_submit(message, wake_up(0));                                                                  \
-    return PASSED_ON;                                                                                         \
+    return FORWARDED;                                                                                         \
   }
 
-// Forwards a batch. Returns PASSED_ON, or the reason why it was not forwarded.
-static __noinline unsigned long pass_on(const struct handed_over* what, const struct nopspan_thread* thread) {
-  if (!what->bytes) {
+// Forwards a batch. Returns FORWARDED, or the reason why it was not forwarded.
+static __noinline unsigned long forward(const struct batch* batch, const struct nopspan_thread* thread) {
+  if (!batch->bytes) {
     struct nopspan_message* message = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_message), 0);
     if (!message) return NOPSPAN_REASON_RING_FULL;
-    fill(message, what->kind, &what->who);
-    fill_thread(message, thread, what->header);
-    bpf_ringbuf_submit(message, wake_up(what->kind == NOPSPAN_MESSAGE_BATCH));
-    return PASSED_ON;
+    fill(message, batch->kind, &batch->task);
+    fill_thread(message, thread, batch->header);
+    bpf_ringbuf_submit(message, wake_up(batch->kind == NOPSPAN_MESSAGE_BATCH));
+    return FORWARDED;
   }
-  PASS_ON_IF_IT_FITS(1 << 10)
-  PASS_ON_IF_IT_FITS(2 << 10)
-  PASS_ON_IF_IT_FITS(4 << 10)
-  PASS_ON_IF_IT_FITS(8 << 10)
-  PASS_ON_IF_IT_FITS(16 << 10)
-  PASS_ON_IF_IT_FITS(32 << 10)
-  PASS_ON_IF_IT_FITS(64 << 10)
-  PASS_ON_IF_IT_FITS(128 << 10)
+  FORWARD_IF_IT_FITS(1 << 10)
+  FORWARD_IF_IT_FITS(2 << 10)
+  FORWARD_IF_IT_FITS(4 << 10)
+  FORWARD_IF_IT_FITS(8 << 10)
+  FORWARD_IF_IT_FITS(16 << 10)
+  FORWARD_IF_IT_FITS(32 << 10)
+  FORWARD_IF_IT_FITS(64 << 10)
+  FORWARD_IF_IT_FITS(128 << 10)
   return NOPSPAN_REASON_TOO_LARGE;
 }
 
@@ -247,7 +247,7 @@ static __always_inline int is_in_other_cgroup(void) {
 }
 
 // No batch of this library has more entries. The verifier follows every iteration of the loop, so it must be short.
-#define MOST_LOOKED_AT 512
+#define MOST_EXAMINED 512
 
 // The same rule as is_sampled() in src/collector/model/filter.h. `folded` is the first eight bytes of a trace id ^ the
 // last eight.
@@ -257,19 +257,19 @@ static __always_inline bool is_in_sample(unsigned long folded, unsigned int one_
 
 // Returns whether the sample includes no request of the batch. A malformed batch returns 0: it is forwarded, and the
 // collector counts its entries as malformed.
-static __noinline int is_out_of_sample(const struct handed_over* what, unsigned long entries) {
+static __noinline int is_out_of_sample(const struct batch* batch, unsigned long entries) {
   unsigned long at = 0;
-  for (unsigned long i = 0; i < MOST_LOOKED_AT; ++i) {
-    if (i == entries) return at == what->bytes;
+  for (unsigned long i = 0; i < MOST_EXAMINED; ++i) {
+    if (i == entries) return at == batch->bytes;
     struct nopspan_entry entry;
-    if (bpf_probe_read_user(&entry, sizeof(entry), (const void*)(what->address + at))) return 0;
+    if (bpf_probe_read_user(&entry, sizeof(entry), (const void*)(batch->address + at))) return 0;
     unsigned long trace_id[2];
     __builtin_memcpy(trace_id, entry.trace_id, sizeof(trace_id));
     // The trace id of an entry without a request is all zero, which is in every sample.
     if (is_in_sample(trace_id[0] ^ trace_id[1], settings.sample_one_in)) return 0;
     // A linked span belongs to the requests that it links to, so the batch is not filtered out.
     if (entry.links.length && !entry.parent_id) return 0;
-    if (entry.size < sizeof(entry) || entry.size > what->bytes - at) return 0;
+    if (entry.size < sizeof(entry) || entry.size > batch->bytes - at) return 0;
     at += entry.size;
   }
   return 0;
@@ -277,20 +277,20 @@ static __noinline int is_out_of_sample(const struct handed_over* what, unsigned 
 
 // Returns whether no request of the batch can be wanted. Either the batch has no entry of the wanted request, or all
 // its requests have ended in it and none of them meets the conditions, or none of them is in the sample.
-static __always_inline int is_unwanted(const struct handed_over* what, const struct nopspan_thread* thread,
-                                       unsigned long longest_ns, unsigned long errors) {
+static __always_inline int is_filtered_out(const struct batch* batch, const struct nopspan_thread* thread,
+                                           unsigned long longest_ns, unsigned long errors) {
   if (settings.request_bit && !(thread->request_bits & settings.request_bit)) return 1;
   if (!thread->open_entries && (longest_ns < settings.slower_than_ns || (settings.only_errors && !errors) ||
                                 (settings.name_bit && !(thread->name_bits & settings.name_bit)) ||
                                 (settings.model_bit && !(thread->model_bits & settings.model_bit))))
     return 1;
-  return settings.sample_one_in > 1 && is_out_of_sample(what, thread->next - thread->first);
+  return settings.sample_one_in > 1 && is_out_of_sample(batch, thread->next - thread->first);
 }
 
 // Registers that a batch is filtered out. Returns 0 if it must be forwarded instead, because the collector has fetched
 // a part of it or the map `thread_losses` is full. The collector announces a fetch before it checks whether the batch
 // was filtered out. This function announces first and checks second too, so at least one side sees the other.
-static __noinline int leave_out(unsigned int tgid, const struct nopspan_thread* thread) {
+static __noinline int mark_filtered(unsigned int tgid, const struct nopspan_thread* thread) {
   struct nopspan_thread_losses* losses = losses_of(tgid, thread->sequence_id, thread->first);
   if (!losses) return 0;
   const unsigned long before = losses->filtered_next;
@@ -311,46 +311,47 @@ static __noinline int leave_out(unsigned int tgid, const struct nopspan_thread* 
 
 SEC("uprobe")
 int on_batch(struct pt_regs* ctx) {
-  struct handed_over what = {
-      .who = who_is_it(),
+  struct batch batch = {
+      .task = current_task(),
       .kind = NOPSPAN_MESSAGE_BATCH,
       .header = PT_REGS_PARM6(ctx),
       .address = PT_REGS_PARM1(ctx),
       .bytes = PT_REGS_PARM2(ctx),
   };
-  if (!what.who.pid) return 0;
-  const unsigned int tgid = what.who.id >> 32;
+  if (!batch.task.pid) return 0;
+  const unsigned int tgid = batch.task.id >> 32;
   unsigned long entries = PT_REGS_PARM3(ctx);
   const unsigned long most = entries < NOPSPAN_MOST_ENTRIES ? entries : NOPSPAN_MOST_ENTRIES;
   struct nopspan_thread thread;
-  if (bpf_probe_read_user(&thread, sizeof(thread), (const void*)what.header)) {
-    lose_of_process(tgid, NOPSPAN_REASON_UNREADABLE, most);
+  if (bpf_probe_read_user(&thread, sizeof(thread), (const void*)batch.header)) {
+    count_process_loss(tgid, NOPSPAN_REASON_UNREADABLE, most);
     return 0;
   }
-  if (!what.bytes) thread.first = thread.next;
+  if (!batch.bytes) thread.first = thread.next;
   if (thread.magic != NOPSPAN_THREAD_MAGIC || thread.next - thread.first != entries || entries != most) {
-    lose_of_process(tgid, NOPSPAN_REASON_MALFORMED, most);
+    count_process_loss(tgid, NOPSPAN_REASON_MALFORMED, most);
     return 0;
   }
-  note_header(what.who.id, what.header);
-  if (what.bytes && (is_in_other_cgroup() || (is_unwanted(&what, &thread, PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx)) &&
-                                              leave_out(tgid, &thread)))) {
-    lose(tgid, &thread, NOPSPAN_REASON_FILTERED);
+  note_header(batch.task.id, batch.header);
+  if (batch.bytes &&
+      (is_in_other_cgroup() ||
+       (is_filtered_out(&batch, &thread, PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx)) && mark_filtered(tgid, &thread)))) {
+    count_loss(tgid, &thread, NOPSPAN_REASON_FILTERED);
     return 0;
   }
-  const unsigned long reason = pass_on(&what, &thread);
-  if (reason != PASSED_ON) lose(tgid, &thread, reason);
+  const unsigned long reason = forward(&batch, &thread);
+  if (reason != FORWARDED) count_loss(tgid, &thread, reason);
   return 0;
 }
 
 // Forwards the entries that a thread still holds. `address` is its header's.
-static __noinline void pass_on_held(unsigned long address, unsigned int kind) {
-  struct handed_over what = {.who = who_is_it(), .kind = kind, .header = address};
+static __noinline void forward_held(unsigned long address, unsigned int kind) {
+  struct batch batch = {.task = current_task(), .kind = kind, .header = address};
   struct nopspan_thread thread;
   if (bpf_probe_read_user(&thread, sizeof(thread), (const void*)address)) {
     struct nopspan_message* message = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_message), 0);
     if (!message) return;
-    fill(message, kind, &what.who);
+    fill(message, kind, &batch.task);
     message->flags = NOPSPAN_MESSAGE_GONE;
     message->header = address;
     bpf_ringbuf_submit(message, wake_up(0));
@@ -358,27 +359,27 @@ static __noinline void pass_on_held(unsigned long address, unsigned int kind) {
   }
   if (thread.magic != NOPSPAN_THREAD_MAGIC || thread.next - thread.first > NOPSPAN_MOST_ENTRIES) return;
   if (!thread.mark) thread.first = thread.next;  // the thread has ended its sequence already
-  const unsigned int tgid = what.who.id >> 32;
+  const unsigned int tgid = batch.task.id >> 32;
   if (thread.next != thread.first) {
     if (is_in_other_cgroup()) {
-      lose(tgid, &thread, NOPSPAN_REASON_FILTERED);
+      count_loss(tgid, &thread, NOPSPAN_REASON_FILTERED);
       thread.first = thread.next;  // only the end of the thread is reported
     } else {
-      what.address = thread.buffer;
-      what.bytes = thread.bytes;
+      batch.address = thread.buffer;
+      batch.bytes = thread.bytes;
     }
   }
-  const unsigned long reason = pass_on(&what, &thread);
-  if (reason != PASSED_ON) lose(tgid, &thread, reason);
+  const unsigned long reason = forward(&batch, &thread);
+  if (reason != FORWARDED) count_loss(tgid, &thread, reason);
 }
 
-static __always_inline int pass_on_all_held(unsigned int kind) {
+static __always_inline int forward_all_held(unsigned int kind) {
   const unsigned long id = bpf_get_current_pid_tgid();
   const struct nopspan_thread_headers* known = bpf_map_lookup_elem(&threads, &id);
   if (!known) return 0;
 #pragma unroll
   for (int i = 0; i < NOPSPAN_HEADERS; ++i) {
-    if (known->address[i]) pass_on_held(known->address[i], kind);
+    if (known->address[i]) forward_held(known->address[i], kind);
   }
   bpf_map_delete_elem(&threads, &id);
   return 0;
@@ -386,27 +387,27 @@ static __always_inline int pass_on_all_held(unsigned int kind) {
 
 // From Linux 6.16 on, the thread still has its memory at this tracepoint. On older kernels it has it at do_exit.
 SEC("raw_tp/sched_process_exit")
-int on_exit(void* ctx) { return pass_on_all_held(NOPSPAN_MESSAGE_ENDED); }
+int on_exit(void* ctx) { return forward_all_held(NOPSPAN_MESSAGE_ENDED); }
 
 SEC("kprobe/do_exit")
-int on_do_exit(struct pt_regs* ctx) { return pass_on_all_held(NOPSPAN_MESSAGE_ENDED); }
+int on_do_exit(struct pt_regs* ctx) { return forward_all_held(NOPSPAN_MESSAGE_ENDED); }
 
 // This tracepoint exists from Linux 6.10 on. On older kernels, the process still has its old memory at begin_new_exec.
 SEC("raw_tp/sched_prepare_exec")
-int on_prepare_exec(void* ctx) { return pass_on_all_held(NOPSPAN_MESSAGE_LEFT); }
+int on_prepare_exec(void* ctx) { return forward_all_held(NOPSPAN_MESSAGE_LEFT); }
 
 SEC("kprobe/begin_new_exec")
-int on_begin_new_exec(struct pt_regs* ctx) { return pass_on_all_held(NOPSPAN_MESSAGE_LEFT); }
+int on_begin_new_exec(struct pt_regs* ctx) { return forward_all_held(NOPSPAN_MESSAGE_LEFT); }
 
 SEC("raw_tp/sched_process_exec")
 int on_exec(void* ctx) {
   // The old memory is gone. This call only reports the threads that were not read before: they can no longer be read.
-  pass_on_all_held(NOPSPAN_MESSAGE_LEFT);
+  forward_all_held(NOPSPAN_MESSAGE_LEFT);
   struct who who = who_is_it();
   if (!who.pid) return 0;
   struct nopspan_message* message = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_message), 0);
   if (!message) return 0;
-  fill(message, NOPSPAN_MESSAGE_EXEC, &who);
+  fill(message, NOPSPAN_MESSAGE_EXEC, &task);
   bpf_ringbuf_submit(message, wake_up(0));
   return 0;
 }
