@@ -403,8 +403,8 @@ SEC("raw_tp/sched_process_exec")
 int on_exec(void* ctx) {
   // The old memory is gone. This call only reports the threads that were not read before: they can no longer be read.
   forward_all_held(NOPSPAN_MESSAGE_LEFT);
-  struct who who = who_is_it();
-  if (!who.pid) return 0;
+  struct task task = current_task();
+  if (!task.pid) return 0;
   struct nopspan_message* message = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_message), 0);
   if (!message) return 0;
   fill(message, NOPSPAN_MESSAGE_EXEC, &task);

@@ -31,7 +31,7 @@ class NoSource : public Source {
 
 class CountingSink : public Sink {
  public:
-  void on_span(const Span& /*span*/) override { ++spans; }
+  void on_entry(const Entry& /*span*/) override { ++spans; }
   void on_tick(std::uint64_t /*now_unix_ns*/) override {}
   std::uint64_t spans = 0;
 };
@@ -81,23 +81,23 @@ void record(Recorder& recorder, std::uint64_t count, std::uint64_t threads) {
   std::uint64_t state = 88172645463325252U, now = 1'790'000'000 * kSecond;
   for (std::uint64_t i = 0; i < count; ++i) {
     const std::uint64_t thread = i / kBatch % threads;
-    Span span;
-    span.flags = NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_SAMPLED | 3U << NOPSPAN_FLAG_KIND_SHIFT;
-    for (unsigned char& byte : span.trace_id.bytes) byte = static_cast<unsigned char>(i / 5 * 37 + 1);
-    span.span_id = random_word(state);
-    span.parent_id = span.root_id = random_word(state);
-    span.duration_ns = 1'000'000 + i % 1000;
-    span.start_unix_ns = now - span.duration_ns;
-    span.name = "llm.chat";
-    span.model = "small-1";
-    span.attributes = own;
-    span.has_usage = span.tells_tokens = true;
-    span.usage = {212, 384, 0, 0};
-    span.thread_id = static_cast<std::uint32_t>(5000 + thread);
-    span.sequence_id = 0x9e3779b97f4a7c15U * (thread + 1);
-    span.sequence = sequences[thread]++;
-    span.process = &processes[thread % processes.size()];
-    recorder.on_span(span);
+    Entry entry;
+    entry.flags = NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_SAMPLED | 3U << NOPSPAN_FLAG_KIND_SHIFT;
+    for (unsigned char& byte : entry.trace_id.bytes) byte = static_cast<unsigned char>(i / 5 * 37 + 1);
+    entry.span_id = random_word(state);
+    entry.parent_id = entry.root_id = random_word(state);
+    entry.duration_ns = 1'000'000 + i % 1000;
+    entry.start_unix_ns = now - entry.duration_ns;
+    entry.name = "llm.chat";
+    entry.model = "small-1";
+    entry.attributes = own;
+    entry.has_usage = entry.tells_tokens = true;
+    entry.usage = {212, 384, 0, 0};
+    entry.thread_id = static_cast<std::uint32_t>(5000 + thread);
+    entry.sequence_id = 0x9e3779b97f4a7c15U * (thread + 1);
+    entry.sequence = sequences[thread]++;
+    entry.process = &processes[thread % processes.size()];
+    recorder.on_entry(entry);
     now += 3333;  // 300,000 per second
     if (i % 30'000 == 0) recorder.on_tick(now);
   }

@@ -27,16 +27,16 @@ class Spans {
     random_ ^= random_ << 13U;
     random_ ^= random_ >> 7U;
     random_ ^= random_ << 17U;
-    Span span;
-    span.name = names_[random_ % names_.size()];
-    span.model = "llama-3.1-8b-instruct";
-    span.duration_ns = 1'000'000 + random_ % 16'000'000;
-    span.has_first_token = random_ % 4 == 0;
-    span.first_token_ns = random_ % 1'000'000;
-    span.has_usage = span.tells_tokens = true;
-    span.usage = {100, 20, 0, 0};
-    span.process = &process_;
-    table.add(span);
+    Entry entry;
+    entry.name = names_[random_ % names_.size()];
+    entry.model = "llama-3.1-8b-instruct";
+    entry.duration_ns = 1'000'000 + random_ % 16'000'000;
+    entry.has_first_token = random_ % 4 == 0;
+    entry.first_token_ns = random_ % 1'000'000;
+    entry.has_usage = entry.tells_tokens = true;
+    entry.usage = {100, 20, 0, 0};
+    entry.process = &process_;
+    table.add(entry);
     if (++added_ % 100'000 == 0) table.advance(now_ += kSecond);
   }
 

@@ -40,23 +40,23 @@ inline ProcessPointer process_number(std::uint32_t pid, const std::string& comma
 }
 
 // A span of trace 1, thread and process 7, 1 s long.
-inline Span span_of(std::uint64_t id, std::uint64_t parent, std::string_view name = "step") {
+inline Entry span_of(std::uint64_t id, std::uint64_t parent, std::string_view name = "step") {
   static const ProcessPointer process = process_number(7);
-  Span span;
-  span.trace_id = trace_number(1);
-  span.span_id = id;
-  span.parent_id = parent;
-  span.root_id = 1;
-  span.start_unix_ns = kBegin + id;
-  span.duration_ns = kSecond;
-  span.name = name;
-  span.thread_id = 7;
-  span.process = &process;
-  return span;
+  Entry entry;
+  entry.trace_id = trace_number(1);
+  entry.span_id = id;
+  entry.parent_id = parent;
+  entry.root_id = 1;
+  entry.start_unix_ns = kBegin + id;
+  entry.duration_ns = kSecond;
+  entry.name = name;
+  entry.thread_id = 7;
+  entry.process = &process;
+  return entry;
 }
 
-inline Span event_of(std::uint64_t span_id, std::string_view name = "said") {
-  Span event = span_of(span_id, 0, name);
+inline Entry event_of(std::uint64_t span_id, std::string_view name = "said") {
+  Entry event = span_of(span_id, 0, name);
   event.kind = Kind::event;
   event.duration_ns = 0;
   return event;
@@ -75,14 +75,14 @@ inline std::string links_to(const std::vector<std::pair<TraceId, std::uint64_t>>
 }
 
 // A linked span: a span without a parent, in a trace of its own, with links to requests.
-inline Span shared_span(std::uint64_t id, std::string_view links, std::string_view name = "engine.step") {
-  Span span = span_of(id, 0, name);
-  span.trace_id = TraceId();
-  for (std::size_t i = 0; i < 8; ++i) span.trace_id.bytes[8 + i] = static_cast<unsigned char>(id >> (8 * i));
-  span.root_id = id;
-  span.duration_ns = kMillisecond;
-  span.links = links;
-  return span;
+inline Entry shared_span(std::uint64_t id, std::string_view links, std::string_view name = "engine.step") {
+  Entry entry = span_of(id, 0, name);
+  entry.trace_id = TraceId();
+  for (std::size_t i = 0; i < 8; ++i) entry.trace_id.bytes[8 + i] = static_cast<unsigned char>(id >> (8 * i));
+  entry.root_id = id;
+  entry.duration_ns = kMillisecond;
+  entry.links = links;
+  return entry;
 }
 
 // A trace that the assembler delivered.
@@ -108,7 +108,7 @@ class Assembly {
       : assembler(
             limits, std::move(mark), [this](const AssembledTrace& trace) { return take(trace); }, std::move(wants)) {}
 
-  void add(const Span& span) { assembler.add(span); }
+  void add(const Entry& entry) { assembler.add(entry); }
   // Lets time pass without any new entry.
   void wait(std::uint64_t ns) {
     constexpr std::uint64_t kStep = 100 * kMillisecond;

@@ -31,19 +31,21 @@ class Batch : public testing::Test {
     copy.shrink_to_fit();
     BatchReader reader(copy, count, clocks);
     std::vector<std::string> all;
-    for (Span span;;) {
-      const Outcome outcome = reader.next(span);
+    for (Entry entry;;) {
+      const Outcome outcome = reader.next(entry);
       if (outcome == Outcome::end) return all;
-      all.push_back(outcome == Outcome::span ? std::string(span.name) : outcome == Outcome::unknown ? "unknown" : "?");
+      all.push_back(outcome == Outcome::entry     ? std::string(entry.name)
+                    : outcome == Outcome::unknown ? "unknown"
+                                                  : "?");
     }
   }
   std::vector<std::string> names() { return names(batch.count()); }
   // Reads the only entry.
-  Span only() {
+  Entry only() {
     copy = batch.bytes();
-    Span span;
-    EXPECT_EQ(BatchReader(copy, 1, clocks).next(span), Outcome::span);
-    return span;
+    Entry entry;
+    EXPECT_EQ(BatchReader(copy, 1, clocks).next(entry), Outcome::entry);
+    return entry;
   }
 };
 
@@ -63,16 +65,16 @@ TEST_F(Batch, LeavesNothingOfTheEntryBefore) {
   batch.span("next", 1);
   copy = batch.bytes();
   BatchReader reader(copy, 2, clocks);
-  Span span;
-  ASSERT_EQ(reader.next(span), Outcome::span);
-  EXPECT_EQ(span.engine_times.preemptions, 37U);
-  ASSERT_EQ(reader.next(span), Outcome::span);
-  EXPECT_EQ(span.name, "next");
-  EXPECT_EQ(span.usage.input + span.usage.output + span.usage.cached + span.usage.reasoning, 0U);
-  EXPECT_EQ(span.first_token_ns, 0U);
-  EXPECT_EQ(span.engine_times.arrival_ns + span.engine_times.preemptions, 0U);
-  EXPECT_EQ(span.value, 0);
-  EXPECT_EQ(span.number, 0U);
+  Entry entry;
+  ASSERT_EQ(reader.next(entry), Outcome::entry);
+  EXPECT_EQ(entry.engine_times.preemptions, 37U);
+  ASSERT_EQ(reader.next(entry), Outcome::entry);
+  EXPECT_EQ(entry.name, "next");
+  EXPECT_EQ(entry.usage.input + entry.usage.output + entry.usage.cached + entry.usage.reasoning, 0U);
+  EXPECT_EQ(entry.first_token_ns, 0U);
+  EXPECT_EQ(entry.engine_times.arrival_ns + entry.engine_times.preemptions, 0U);
+  EXPECT_EQ(entry.value, 0);
+  EXPECT_EQ(entry.number, 0U);
 }
 
 TEST_F(Batch, ReadsAllOfASpan) {
@@ -100,44 +102,44 @@ TEST_F(Batch, ReadsAllOfASpan) {
       .text(&nopspan_entry::text, "calculator")
       .text(&nopspan_entry::attributes, "attributes")
       .text(&nopspan_entry::links, std::string(48, 'x'));
-  const Span span = only();
-  EXPECT_EQ(span.kind, Kind::span);
-  EXPECT_EQ(span.status, kException);
-  EXPECT_EQ(span.flags, NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_FOREIGN_ID);
-  EXPECT_EQ(span.trace_id.bytes[15], 9);
-  EXPECT_EQ(span.span_id, 1);
-  EXPECT_EQ(span.parent_id, 2);
-  EXPECT_EQ(span.root_id, 3);
-  EXPECT_EQ(span.start_unix_ns, kOffset + 1000);
-  EXPECT_EQ(span.duration_ns, 70);
-  EXPECT_TRUE(span.tells_tokens);
-  EXPECT_FALSE(span.tells_tool);
-  EXPECT_TRUE(span.has_usage && span.has_first_token && span.has_engine_times);
-  EXPECT_EQ(span.usage.input, 11);
-  EXPECT_EQ(span.usage.reasoning, 14);
-  EXPECT_EQ(span.first_token_ns, 21);
-  EXPECT_EQ(span.engine_times.arrival_ns, 31);
-  EXPECT_EQ(span.engine_times.preemptions, 37);
-  EXPECT_EQ(span.name, "llm.chat");
-  EXPECT_EQ(span.engine, "llama.cpp");
-  EXPECT_EQ(span.model, "tiny");
-  EXPECT_EQ(span.tenant, "acme");
-  EXPECT_EQ(span.exception_kind, "error");
-  EXPECT_EQ(span.error_type, "std::runtime_error");
-  EXPECT_EQ(span.foreign_id, "order-4711");
-  EXPECT_EQ(span.tracestate, "a=b");
-  EXPECT_EQ(span.text, "calculator");
-  EXPECT_EQ(span.attributes, "attributes");
-  EXPECT_EQ(span.links.size(), 48);
+  const Entry entry = only();
+  EXPECT_EQ(entry.kind, Kind::span);
+  EXPECT_EQ(entry.status, kException);
+  EXPECT_EQ(entry.flags, NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_FOREIGN_ID);
+  EXPECT_EQ(entry.trace_id.bytes[15], 9);
+  EXPECT_EQ(entry.span_id, 1);
+  EXPECT_EQ(entry.parent_id, 2);
+  EXPECT_EQ(entry.root_id, 3);
+  EXPECT_EQ(entry.start_unix_ns, kOffset + 1000);
+  EXPECT_EQ(entry.duration_ns, 70);
+  EXPECT_TRUE(entry.tells_tokens);
+  EXPECT_FALSE(entry.tells_tool);
+  EXPECT_TRUE(entry.has_usage && entry.has_first_token && entry.has_engine_times);
+  EXPECT_EQ(entry.usage.input, 11);
+  EXPECT_EQ(entry.usage.reasoning, 14);
+  EXPECT_EQ(entry.first_token_ns, 21);
+  EXPECT_EQ(entry.engine_times.arrival_ns, 31);
+  EXPECT_EQ(entry.engine_times.preemptions, 37);
+  EXPECT_EQ(entry.name, "llm.chat");
+  EXPECT_EQ(entry.engine, "llama.cpp");
+  EXPECT_EQ(entry.model, "tiny");
+  EXPECT_EQ(entry.tenant, "acme");
+  EXPECT_EQ(entry.exception_kind, "error");
+  EXPECT_EQ(entry.error_type, "std::runtime_error");
+  EXPECT_EQ(entry.foreign_id, "order-4711");
+  EXPECT_EQ(entry.tracestate, "a=b");
+  EXPECT_EQ(entry.text, "calculator");
+  EXPECT_EQ(entry.attributes, "attributes");
+  EXPECT_EQ(entry.links.size(), 48);
 }
 
 TEST_F(Batch, ReadsAGauge) {
   batch.entry(NOPSPAN_ENTRY_GAUGE);
   batch.extra(NOPSPAN_EXTRA_VALUES, {static_cast<std::uint64_t>(-5), 4096});
-  const Span span = only();
-  EXPECT_EQ(span.kind, Kind::gauge);
-  EXPECT_EQ(span.value, -5);
-  EXPECT_EQ(span.number, 4096);
+  const Entry entry = only();
+  EXPECT_EQ(entry.kind, Kind::gauge);
+  EXPECT_EQ(entry.value, -5);
+  EXPECT_EQ(entry.number, 4096);
 }
 
 TEST_F(Batch, KeepsNothingOfTheEntryBefore) {
@@ -146,13 +148,13 @@ TEST_F(Batch, KeepsNothingOfTheEntryBefore) {
   batch.span("plain", 1);
   copy = batch.bytes();
   BatchReader reader(copy, 2, clocks);
-  Span span;
-  reader.next(span);
-  reader.next(span);
-  EXPECT_EQ(span.error_type, "");
-  EXPECT_EQ(span.value, 0);
-  EXPECT_EQ(span.number, 0);
-  EXPECT_FALSE(span.has_usage);
+  Entry entry;
+  reader.next(entry);
+  reader.next(entry);
+  EXPECT_EQ(entry.error_type, "");
+  EXPECT_EQ(entry.value, 0);
+  EXPECT_EQ(entry.number, 0);
+  EXPECT_FALSE(entry.has_usage);
 }
 
 TEST_F(Batch, SharesATextOfAnEntryBefore) {
@@ -264,10 +266,10 @@ TEST_F(Batch, GivesNoMoreBytesOfAttributesOutThanItHas) {
   copy = batch.bytes();
   BatchReader reader(copy, batch.count(), clocks);
   std::size_t given = 0;
-  for (Span span;;) {
-    const Outcome outcome = reader.next(span);
+  for (Entry entry;;) {
+    const Outcome outcome = reader.next(entry);
     if (outcome == Outcome::end) break;
-    if (outcome == Outcome::span) given += span.attributes.size();
+    if (outcome == Outcome::entry) given += entry.attributes.size();
   }
   EXPECT_LE(given, copy.size());
 }
@@ -282,8 +284,8 @@ TEST_F(Batch, SurvivesAnyBytes) {
     for (int i = 0; i < 1 + round % 6; ++i) bytes[random() % bytes.size()] = static_cast<char>(random());
     copy = bytes;
     BatchReader reader(copy, random() % 10, clocks);
-    for (Span span; reader.next(span) != Outcome::end;) {
-      for (const std::string_view text : {span.name, span.model, span.attributes, span.links, span.tracestate}) {
+    for (Entry entry; reader.next(entry) != Outcome::end;) {
+      for (const std::string_view text : {entry.name, entry.model, entry.attributes, entry.links, entry.tracestate}) {
         EXPECT_TRUE(text.empty() ||
                     (text.data() >= copy.data() && text.data() + text.size() <= copy.data() + copy.size()));
       }

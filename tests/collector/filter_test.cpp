@@ -33,7 +33,7 @@ class FilterTest : public testing::Test {
   bool wants(const Filter& filter) const { return filter.may_want(span_); }
 
   ProcessPointer process_;
-  Span span_;
+  Entry span_;
 };
 
 // The filter that a command line produces.
@@ -50,7 +50,7 @@ Filter filter_of(const std::vector<std::string>& words) { return options_of(word
 TEST_F(FilterTest, WantsEverythingWhenEmpty) {
   EXPECT_TRUE(Filter().empty());
   EXPECT_TRUE(wants(Filter()));
-  EXPECT_TRUE(Filter().may_want(Span())) << "also entries without a request and a process";
+  EXPECT_TRUE(Filter().may_want(Entry())) << "also entries without a request and a process";
 }
 
 TEST_F(FilterTest, FindsARequestByEachFormOfItsId) {

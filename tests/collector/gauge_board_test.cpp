@@ -14,13 +14,13 @@ namespace {
 
 using testing::SizeIs;
 
-Span gauge(std::string_view engine, std::string_view name, std::int64_t value, std::uint64_t maximum = 0) {
-  Span span = invented(name, "m");
-  span.kind = Kind::gauge;
-  span.engine = engine;
-  span.value = value;
-  span.number = maximum;
-  return span;
+Entry gauge(std::string_view engine, std::string_view name, std::int64_t value, std::uint64_t maximum = 0) {
+  Entry entry = invented(name, "m");
+  entry.kind = Kind::gauge;
+  entry.engine = engine;
+  entry.value = value;
+  entry.number = maximum;
+  return entry;
 }
 
 TEST(GaugeBoard, HasTheLastValueOfEach) {
@@ -40,14 +40,14 @@ TEST(GaugeBoard, HasTheLastValueOfEach) {
 TEST(GaugeBoard, TellsEnginesModelsAndProcessesApart) {
   GaugeBoard board;
   const ProcessPointer another = invented_process(200);
-  Span span = gauge("e", "running", 1);
-  board.add(span, 1);
-  span.process = &another;
-  board.add(span, 1);
-  span.engine = "f";
-  board.add(span, 1);
-  span.model = "n";
-  board.add(span, 1);
+  Entry entry = gauge("e", "running", 1);
+  board.add(entry, 1);
+  entry.process = &another;
+  board.add(entry, 1);
+  entry.engine = "f";
+  board.add(entry, 1);
+  entry.model = "n";
+  board.add(entry, 1);
   EXPECT_THAT(board.readings(), SizeIs(4));
 }
 

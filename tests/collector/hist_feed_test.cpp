@@ -32,9 +32,9 @@ HistOptions options_of(const char* of, const std::string& by = "name") {
 class HistFeedTest : public testing::Test {
  protected:
   // The only row's key.
-  HistTable::Key key_of(const Span& span, const HistOptions& options) {
+  HistTable::Key key_of(const Entry& entry, const HistOptions& options) {
     HistFeed feed(source_, options, {});
-    feed.on_span(span);
+    feed.on_entry(entry);
     const HistTable& table = feed.table();
     return table.rows.size() == 1 ? table.rows.begin()->first : HistTable::Key{};
   }
@@ -50,14 +50,14 @@ TEST_F(HistFeedTest, CountsAsFilteredWhatIsInNoHistogramByProcess) {
   const std::vector<std::pair<ProcessPointer, std::string>> spans = {
       {first, "wanted"}, {second, "wanted"}, {first, "unwanted"}, {first, "wanted"}, {third, "unwanted"}};
   for (const auto& [process, name] : spans) {
-    Span span = invented(name, "");
-    span.process = &process;
-    feed.on_span(span);
+    Entry entry = invented(name, "");
+    entry.process = &process;
+    feed.on_entry(entry);
   }
-  Span event = invented("wanted", "");
+  Entry event = invented("wanted", "");
   event.kind = Kind::event;
   event.process = &second;
-  feed.on_span(event);
+  feed.on_entry(event);
   source_.told.processes = {{first, {.emitted = 8, .delivered = 3, .filtered = 1, .ring_full = 4}},
                             {second, {.emitted = 4, .delivered = 2, .missed = 2}}};
   source_.told.others = {.emitted = 4, .delivered = 1, .discarded = 3};
@@ -80,22 +80,22 @@ TEST_F(HistFeedTest, CountsAsFilteredWhatIsInNoHistogramByProcess) {
 }
 
 TEST_F(HistFeedTest, HasARowForEachKey) {
-  Span span = invented("llm.tool", "tiny");
-  span.tenant = "acme";
-  span.engine = "llama.cpp";
-  EXPECT_EQ(key_of(span, options_of("duration", "name,model,tenant,engine")),
+  Entry entry = invented("llm.tool", "tiny");
+  entry.tenant = "acme";
+  entry.engine = "llama.cpp";
+  EXPECT_EQ(key_of(entry, options_of("duration", "name,model,tenant,engine")),
             (HistTable::Key{"llm.tool", "tiny", "acme", "llama.cpp"}));
-  EXPECT_EQ(key_of(span, options_of("duration", "model,process")), (HistTable::Key{"tiny", "program 100 on host"}));
-  span.tells_tool = true;
-  span.text = "calculator";
-  EXPECT_EQ(key_of(span, options_of("tool")), HistTable::Key{"calculator"});
+  EXPECT_EQ(key_of(entry, options_of("duration", "model,process")), (HistTable::Key{"tiny", "program 100 on host"}));
+  entry.tells_tool = true;
+  entry.text = "calculator";
+  EXPECT_EQ(key_of(entry, options_of("tool")), HistTable::Key{"calculator"});
 }
 
 TEST_F(HistFeedTest, PutsWhatFindsNoRowIntoOther) {
   HistOptions options = options_of("duration");
   options.most_rows = 2;
   HistFeed feed(source_, options, {});
-  for (const char* name : {"a", "b", "c", "a", "c", "d"}) feed.on_span(invented(name, ""));
+  for (const char* name : {"a", "b", "c", "a", "c", "d"}) feed.on_entry(invented(name, ""));
   const HistTable& table = feed.table();
   ASSERT_EQ(table.rows.size(), 2U);
   EXPECT_EQ(table.rows.at({"a"}).times.count(), 2U);
@@ -124,7 +124,7 @@ TEST_F(HistFeedTest, PublishesEverythingAfterEachInterval) {
                 [&](const HistTable& table) { counts.push_back(table.rows.at({"a"}).times.count()); });
   const auto tick = [&](std::uint64_t now) {
     feed.on_tick(now);
-    feed.on_span(invented("a", ""));
+    feed.on_entry(invented("a", ""));
     return counts;
   };
   using Counts = std::vector<std::uint64_t>;

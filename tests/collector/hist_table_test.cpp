@@ -186,18 +186,18 @@ struct Case {
 
 class QuantityOfASpan : public testing::TestWithParam<Case> {
  protected:
-  static Span whole_span() {
-    Span span;
-    span.name = "llm.tool";
-    span.text = "calculator";
-    span.status = kError;
-    span.duration_ns = 1;
-    span.has_first_token = span.has_engine_times = span.tells_tool = true;
-    span.first_token_ns = 2;
-    span.engine_times.queue_ns = 3;
-    span.engine_times.prefill_ns = 4;
-    span.engine_times.decode_ns = 5;
-    return span;
+  static Entry whole_span() {
+    Entry entry;
+    entry.name = "llm.tool";
+    entry.text = "calculator";
+    entry.status = kError;
+    entry.duration_ns = 1;
+    entry.has_first_token = entry.has_engine_times = entry.tells_tool = true;
+    entry.first_token_ns = 2;
+    entry.engine_times.queue_ns = 3;
+    entry.engine_times.prefill_ns = 4;
+    entry.engine_times.decode_ns = 5;
+    return entry;
   }
 };
 
@@ -212,13 +212,13 @@ TEST_P(QuantityOfASpan, IsReadFromIt) {
 
 TEST_P(QuantityOfASpan, IsNotReadFromAnythingElse) {
   Measured measured;
-  Span span = whole_span();
+  Entry entry = whole_span();
   for (const Kind kind : {Kind::event, Kind::gauge, Kind::retry}) {
-    span.kind = kind;
-    EXPECT_FALSE(measure(span, *find_quantity(GetParam().of), measured));
+    entry.kind = kind;
+    EXPECT_FALSE(measure(entry, *find_quantity(GetParam().of), measured));
   }
-  span = Span{};
-  EXPECT_EQ(measure(span, *find_quantity(GetParam().of), measured), std::string(GetParam().of) == "duration");
+  entry = Entry{};
+  EXPECT_EQ(measure(entry, *find_quantity(GetParam().of), measured), std::string(GetParam().of) == "duration");
 }
 
 INSTANTIATE_TEST_SUITE_P(HistQuantity, QuantityOfASpan,
@@ -229,7 +229,7 @@ INSTANTIATE_TEST_SUITE_P(HistQuantity, QuantityOfASpan,
                                          Case{"decode", 5, "llm.tool", kError}));
 
 TEST(HistQuantity, OfARetryIsItsDelayUnderItsSpansName) {
-  Span retry;
+  Entry retry;
   retry.kind = Kind::retry;
   retry.value = 500;
   retry.text = "llm.step";

@@ -2,7 +2,7 @@
 // Spans that no process emitted.
 #pragma once
 
-#include "model/span.h"
+#include "model/entry.h"
 
 #include <cstdint>
 #include <memory>
@@ -20,16 +20,16 @@ inline ProcessPointer invented_process(std::uint32_t pid, std::uint64_t start_ti
 }
 
 // The texts of the result refer to the arguments.
-inline Span invented(std::string_view name, std::string_view model) {
+inline Entry invented(std::string_view name, std::string_view model) {
   static const ProcessPointer process = invented_process(100);
-  Span span;
-  span.name = name;
-  span.model = model;
-  span.duration_ns = 1000;
-  span.span_id = 2;
-  span.parent_id = span.root_id = 1;
-  span.process = &process;
-  return span;
+  Entry entry;
+  entry.name = name;
+  entry.model = model;
+  entry.duration_ns = 1000;
+  entry.span_id = 2;
+  entry.parent_id = entry.root_id = 1;
+  entry.process = &process;
+  return entry;
 }
 
 }  // namespace nopspan::collector

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Spans as OTLP messages: the round trip of every field, and hostile attributes.
-#include "kept_span.h"
+#include "kept_entry.h"
 
 #include "recording/otlp_reader.h"
 #include "recording/otlp_spans.h"
@@ -20,44 +20,44 @@ using namespace nopspan::collector;
 
 namespace {
 
-std::deque<KeptSpan> read_back(Signal signal, const std::string& message) {
-  std::deque<KeptSpan> spans;
+std::deque<KeptEntry> read_back(Signal signal, const std::string& message) {
+  std::deque<KeptEntry> spans;
   OtlpReader reader;
-  EXPECT_TRUE(reader.read(signal, message, [&](const Span& span) { spans.emplace_back(span); }));
+  EXPECT_TRUE(reader.read(signal, message, [&](const Entry& entry) { spans.emplace_back(entry); }));
   return spans;
 }
 
-std::deque<KeptSpan> there_and_back(const Span& span) {
-  OtlpEncoder encoder(signal_of(span.kind));
-  encoder.add(span);
+std::deque<KeptEntry> there_and_back(const Entry& entry) {
+  OtlpEncoder encoder(signal_of(entry.kind));
+  encoder.add(entry);
   std::string message;
   encoder.finish(message);
-  return read_back(signal_of(span.kind), message);
+  return read_back(signal_of(entry.kind), message);
 }
 
-void expect_unchanged(const Span& span) {
-  const KeptSpan before(span);
-  const auto after = there_and_back(span);
+void expect_unchanged(const Entry& entry) {
+  const KeptEntry before(entry);
+  const auto after = there_and_back(entry);
   ASSERT_EQ(after.size(), 1U);
-  EXPECT_EQ(before.difference(after.front().span()), "");
+  EXPECT_EQ(before.difference(after.front().entry()), "");
 }
 
-TEST(OtlpSpans, RestoresAChat) { expect_unchanged(chat_span(make_process(12)).span()); }
+TEST(OtlpSpans, RestoresAChat) { expect_unchanged(chat_span(make_process(12)).entry()); }
 
 TEST(OtlpSpans, RestoresASpanThatHasNothing) {
   const ProcessPointer process = std::make_shared<const Process>();
-  Span span;
-  span.process = &process;
+  Entry entry;
+  entry.process = &process;
   for (const Kind kind : {Kind::span, Kind::event, Kind::retry, Kind::gauge}) {
-    span.kind = kind;
-    expect_unchanged(span);
+    entry.kind = kind;
+    expect_unchanged(entry);
   }
 }
 
 TEST(OtlpSpans, RestoresAnySpanOfAnyKind) {
   std::mt19937_64 random(1);
   const std::vector<ProcessPointer> processes = {make_process(1), make_process(2), make_process(15, "")};
-  for (int i = 0; i < 20000 && !testing::Test::HasFailure(); ++i) expect_unchanged(any_span(random, processes).span());
+  for (int i = 0; i < 20000 && !testing::Test::HasFailure(); ++i) expect_unchanged(any_span(random, processes).entry());
 }
 
 TEST(OtlpSpans, RestoresManySpansOfManyProcessesAndThreadsEachStreamInItsOrder) {
@@ -66,54 +66,55 @@ TEST(OtlpSpans, RestoresManySpansOfManyProcessesAndThreadsEachStreamInItsOrder) 
   for (std::uint32_t pid = 1; pid <= 20; ++pid) processes.push_back(make_process(pid));
   OtlpEncoder encoder(Signal::traces);
   using Stream = std::tuple<std::uint32_t, std::uint64_t, std::uint32_t>;
-  std::map<Stream, std::deque<KeptSpan>> before, after;
-  const auto stream_of = [](const Span& span) {
-    return Stream((**span.process).pid, span.sequence_id, span.thread_id);
+  std::map<Stream, std::deque<KeptEntry>> before, after;
+  const auto stream_of = [](const Entry& entry) {
+    return Stream((**entry.process).pid, entry.sequence_id, entry.thread_id);
   };
   std::string message;
   for (int round = 0; round < 3; ++round) {  // the encoder is reused
     for (int i = 0; i < 2000; ++i) {
-      const KeptSpan kept = any_span(random, processes);
-      const Span& span = kept.span();
-      if (span.kind != Kind::span) continue;
-      encoder.add(span);
-      before[stream_of(span)].emplace_back(span);
+      const KeptEntry kept = any_span(random, processes);
+      const Entry& entry = kept.entry();
+      if (entry.kind != Kind::span) continue;
+      encoder.add(entry);
+      before[stream_of(entry)].emplace_back(entry);
     }
     encoder.finish(message);
-    for (const KeptSpan& span : read_back(Signal::traces, message)) after[stream_of(span.span())].emplace_back(span);
+    for (const KeptEntry& entry : read_back(Signal::traces, message))
+      after[stream_of(entry.entry())].emplace_back(entry);
   }
   ASSERT_EQ(before.size(), after.size());
   for (const auto& [stream, spans] : before) {
     const auto& found = after[stream];
     ASSERT_EQ(spans.size(), found.size());
-    for (std::size_t i = 0; i < spans.size(); ++i) ASSERT_EQ(spans[i].difference(found[i].span()), "");
+    for (std::size_t i = 0; i < spans.size(); ++i) ASSERT_EQ(spans[i].difference(found[i].entry()), "");
   }
 }
 
 TEST(OtlpSpans, LeavesOutWhatIsNotSaidToBeThere) {
   const ProcessPointer process = make_process(1);
-  Span span, left;
-  span.process = left.process = &process;
-  span.usage = {1, 2, 3, 4};
-  span.engine_times.queue_ns = span.first_token_ns = span.number = 5;
-  span.value = 6;
+  Entry entry, left;
+  entry.process = left.process = &process;
+  entry.usage = {1, 2, 3, 4};
+  entry.engine_times.queue_ns = entry.first_token_ns = entry.number = 5;
+  entry.value = 6;
   for (const Kind kind : {Kind::span, Kind::event}) {
-    span.kind = left.kind = kind;
-    const auto after = there_and_back(span);
+    entry.kind = left.kind = kind;
+    const auto after = there_and_back(entry);
     ASSERT_EQ(after.size(), 1U);
-    EXPECT_EQ(KeptSpan(left).difference(after.front().span()), "");
+    EXPECT_EQ(KeptEntry(left).difference(after.front().entry()), "");
   }
 }
 
 TEST(OtlpSpans, SaysWhoseEntriesAMessageHas) {
   const ProcessPointer one = make_process(1), two = make_process(2);
   OtlpEncoder encoder(Signal::traces);
-  Span span;
-  span.process = &one;
-  encoder.add(span);
-  encoder.add(span);
-  span.process = &two;
-  encoder.add(span);
+  Entry entry;
+  entry.process = &one;
+  encoder.add(entry);
+  encoder.add(entry);
+  entry.process = &two;
+  encoder.add(entry);
   EXPECT_EQ(encoder.entries(), 3U);
   std::string message;
   const auto shares = encoder.finish(message);
@@ -132,16 +133,16 @@ class HostileAttributes : public testing::TestWithParam<std::string> {};
 TEST_P(HostileAttributes, AreLeftOutAndCountedAndNothingElseIs) {
   const std::string good = text_attribute("good", "1"), better = text_attribute("better", "2");
   const std::string attributes = good + GetParam() + better;
-  KeptSpan chat = chat_span(make_process(1));
-  Span span = chat.span();
-  span.attributes = attributes;
-  span.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
-  const auto after = there_and_back(span);
+  KeptEntry chat = chat_span(make_process(1));
+  Entry entry = chat.entry();
+  entry.attributes = attributes;
+  entry.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
+  const auto after = there_and_back(entry);
   ASSERT_EQ(after.size(), 1U);
-  const std::string_view kept = after.front().span().attributes;
+  const std::string_view kept = after.front().entry().attributes;
   EXPECT_TRUE(kept == good + better || kept == good) << kept;
-  span.attributes = kept;
-  EXPECT_EQ(KeptSpan(span).difference(after.front().span()), "");
+  entry.attributes = kept;
+  EXPECT_EQ(KeptEntry(entry).difference(after.front().entry()), "");
 }
 
 std::string deep_attribute(int levels) {
@@ -170,30 +171,30 @@ INSTANTIATE_TEST_SUITE_P(OtlpSpans, HostileAttributes,
                                          deep_attribute(60)));
 
 TEST(OtlpSpans, KeepsAsDeepAttributesAsReceiversTake) {
-  KeptSpan chat = chat_span(make_process(1));
-  Span span = chat.span();
+  KeptEntry chat = chat_span(make_process(1));
+  Entry entry = chat.entry();
   const std::string deep = deep_attribute(40);
-  span.attributes = deep;
-  span.model = span.engine = "";
-  span.usage = {};
-  span.has_usage = span.tells_tokens = false;
-  span.flags &= ~std::uint32_t{NOPSPAN_FLAG_HAS_USAGE};
-  expect_unchanged(span);
+  entry.attributes = deep;
+  entry.model = entry.engine = "";
+  entry.usage = {};
+  entry.has_usage = entry.tells_tokens = false;
+  entry.flags &= ~std::uint32_t{NOPSPAN_FLAG_HAS_USAGE};
+  expect_unchanged(entry);
 }
 
 TEST(OtlpSpans, MendsTextThatIsNotUtf8) {
   const ProcessPointer process = make_process(1,
                                               "a\xff"
                                               "b");
-  Span span;
-  span.name = "na\xffme";
-  span.model = "\xed\xa0\x80";
-  span.process = &process;
-  const auto after = there_and_back(span);
+  Entry entry;
+  entry.name = "na\xffme";
+  entry.model = "\xed\xa0\x80";
+  entry.process = &process;
+  const auto after = there_and_back(entry);
   ASSERT_EQ(after.size(), 1U);
-  EXPECT_EQ(after.front().span().name, "na?me");
-  EXPECT_EQ(after.front().span().model, "???");
-  EXPECT_EQ((**after.front().span().process).command, "a?b");
+  EXPECT_EQ(after.front().entry().name, "na?me");
+  EXPECT_EQ(after.front().entry().model, "???");
+  EXPECT_EQ((**after.front().entry().process).command, "a?b");
 }
 
 TEST(OtlpReader, TakesAnyBytes) {
@@ -202,8 +203,8 @@ TEST(OtlpReader, TakesAnyBytes) {
   for (const Signal signal : {Signal::traces, Signal::logs, Signal::metrics}) {
     OtlpEncoder encoder(signal);
     for (int i = 0; i < 40; ++i) {
-      const KeptSpan span = any_span(random, processes);
-      if (signal_of(span.span().kind) == signal) encoder.add(span.span());
+      const KeptEntry entry = any_span(random, processes);
+      if (signal_of(entry.entry().kind) == signal) encoder.add(entry.entry());
     }
     std::string message;
     encoder.finish(message);
@@ -214,8 +215,9 @@ TEST(OtlpReader, TakesAnyBytes) {
       for (std::uint64_t flips = random() % 4 + 1; flips > 0; --flips) {
         broken[random() % broken.size()] = static_cast<char>(random());
       }
-      reader.read(signal, broken, [&](const Span& span) { seen += span.name.size() + (**span.process).pid; });
-      reader.read(signal, std::string_view(message).substr(0, random() % message.size()), [&](const Span&) { ++seen; });
+      reader.read(signal, broken, [&](const Entry& entry) { seen += entry.name.size() + (**entry.process).pid; });
+      reader.read(signal, std::string_view(message).substr(0, random() % message.size()),
+                  [&](const Entry&) { ++seen; });
     }
     EXPECT_GT(seen, 0U);
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes a recording of known spans, for tests that read it with other tools: record_examples FILE
-#include "kept_span.h"
+#include "kept_entry.h"
 
 #include "model/source.h"
 #include "recording/recorder.h"
@@ -29,54 +29,54 @@ class EightEntries : public Source {
   }
 
  private:
-  Span next(Kind kind, const char* name);
+  Entry next(Kind kind, const char* name);
   ProcessPointer process_;
   std::uint64_t sequence_ = 40;
 };
 
-Span EightEntries::next(Kind kind, const char* name) {
-  Span span;
-  span.kind = kind;
-  span.name = name;
-  for (unsigned char i = 0; i < sizeof(span.trace_id.bytes); ++i) span.trace_id.bytes[i] = i + 1;
-  span.span_id = 0x1111111111111111U;
-  span.start_unix_ns = kBegin + sequence_;
-  span.thread_id = 77;
-  span.sequence_id = 0xfffffffffffffff0U;
-  span.sequence = sequence_++;
-  span.process = &process_;
-  return span;
+Entry EightEntries::next(Kind kind, const char* name) {
+  Entry entry;
+  entry.kind = kind;
+  entry.name = name;
+  for (unsigned char i = 0; i < sizeof(entry.trace_id.bytes); ++i) entry.trace_id.bytes[i] = i + 1;
+  entry.span_id = 0x1111111111111111U;
+  entry.start_unix_ns = kBegin + sequence_;
+  entry.thread_id = 77;
+  entry.sequence_id = 0xfffffffffffffff0U;
+  entry.sequence = sequence_++;
+  entry.process = &process_;
+  return entry;
 }
 
 void EightEntries::run(Sink& sink, Deadline& /*until*/) {
   sink.on_tick(kBegin);
-  Span event = next(Kind::event, "gen_ai.prompt.sent");
+  Entry event = next(Kind::event, "gen_ai.prompt.sent");
   const std::string event_attributes = text_attribute("prompt", "größe", true) + integer_attribute("turn", -3, true);
   event.attributes = event_attributes;
   event.root_id = event.span_id;
   event.text = "llm.chat";
-  sink.on_span(event);
+  sink.on_entry(event);
 
-  Span retry = next(Kind::retry, "llm.adapter.retry");
+  Entry retry = next(Kind::retry, "llm.adapter.retry");
   retry.value = 500'000'000;
   retry.number = 2;
   retry.error_type = "rate_limit";
   retry.root_id = retry.span_id;
-  sink.on_span(retry);
+  sink.on_entry(retry);
 
-  KeptSpan chat = chat_span(process_);
-  Span span = chat.span();
-  span.thread_id = 77;
-  span.sequence_id = 0xfffffffffffffff0U;
-  span.sequence = sequence_++;
-  sink.on_span(span);
+  KeptEntry chat = chat_span(process_);
+  Entry entry = chat.entry();
+  entry.thread_id = 77;
+  entry.sequence_id = 0xfffffffffffffff0U;
+  entry.sequence = sequence_++;
+  sink.on_entry(entry);
 
-  Span plain = next(Kind::span, "db.query");
+  Entry plain = next(Kind::span, "db.query");
   plain.root_id = plain.span_id;
   plain.duration_ns = 1000;
-  sink.on_span(plain);
+  sink.on_entry(plain);
 
-  Span thrown = next(Kind::span, "db.query");
+  Entry thrown = next(Kind::span, "db.query");
   const std::string thrown_attributes = text_attribute("nopspan.exception_kind", "the application's own");
   thrown.attributes = thrown_attributes;
   thrown.status = kException;
@@ -84,10 +84,10 @@ void EightEntries::run(Sink& sink, Deadline& /*until*/) {
   thrown.error_type = "std::runtime_error";
   thrown.parent_id = thrown.root_id = 0x2222222222222222U;
   thrown.sequence = sequence_ += 5;  // leaves a gap in the sequence
-  sink.on_span(thrown);
+  sink.on_entry(thrown);
 
   sequence_ += 1;
-  Span cancelled = next(Kind::span, "tool");
+  Entry cancelled = next(Kind::span, "tool");
   cancelled.status = kCancelled;
   cancelled.error_type = "deadline";
   cancelled.flags = NOPSPAN_FLAG_FOREIGN_ID | NOPSPAN_FLAG_REMOTE_PARENT;
@@ -96,21 +96,21 @@ void EightEntries::run(Sink& sink, Deadline& /*until*/) {
   cancelled.root_id = cancelled.span_id;
   cancelled.text = "search";
   cancelled.tells_tool = true;
-  sink.on_span(cancelled);
+  sink.on_entry(cancelled);
 
-  Span hostile = next(Kind::span, "\x1b[2J\xff");
+  Entry hostile = next(Kind::span, "\x1b[2J\xff");
   const std::string hostile_attributes = text_attribute("good", "1") + std::string("\x4a\x03\x0a\x01\xff", 5);
   hostile.attributes = hostile_attributes;
   hostile.root_id = hostile.span_id;
-  sink.on_span(hostile);
+  sink.on_entry(hostile);
 
-  Span gauge = next(Kind::gauge, "kv_cache.used");
+  Entry gauge = next(Kind::gauge, "kv_cache.used");
   gauge.trace_id = {};
   gauge.span_id = 0;
   gauge.engine = "llama.cpp";
   gauge.value = -17;
   gauge.number = 4096;
-  sink.on_span(gauge);
+  sink.on_entry(gauge);
   sink.on_tick(kBegin + 2'000'000'000);
 }
 

@@ -3,7 +3,7 @@
 #include "recording/recording.h"
 
 #include "base/failure.h"
-#include "kept_span.h"
+#include "kept_entry.h"
 #include "recording/recorder.h"
 #include "temporary_file.h"
 #include "top/top_feed.h"
@@ -36,10 +36,10 @@ class CountingSource : public Source {
  public:
   void run(Sink& /*sink*/, Deadline& /*until*/) override {}
   [[nodiscard]] Ledger ledger() const override { return ledger_; }
-  void count(const Span& span) {
+  void count(const Entry& entry) {
     auto found = std::find_if(ledger_.processes.begin(), ledger_.processes.end(),
-                              [&](const ProcessLedger& one) { return one.process == *span.process; });
-    if (found == ledger_.processes.end()) found = ledger_.processes.insert(found, {*span.process, {}});
+                              [&](const ProcessLedger& one) { return one.process == *entry.process; });
+    if (found == ledger_.processes.end()) found = ledger_.processes.insert(found, {*entry.process, {}});
     Counts& counts = found->counts;
     ++counts.emitted, ++counts.delivered;
     ++ledger_.total.emitted, ++ledger_.total.delivered;
@@ -51,7 +51,7 @@ class CountingSource : public Source {
 };
 
 struct Replayed {
-  KeptSpans sink;
+  KeptEntries sink;
   Ledger ledger;
   std::string remark;
 };
@@ -69,18 +69,18 @@ Replayed replay(const std::string& path, const Filter& filter = {}) {
 std::string text_of(const Ledger& ledger) { return to_json(ledger).dump(2); }
 
 // Records `count` spans, one hundred per second.
-std::vector<KeptSpan> record(RecorderOptions options, std::size_t count, CountingSource& source) {
+std::vector<KeptEntry> record(RecorderOptions options, std::size_t count, CountingSource& source) {
   std::mt19937_64 random(count);
   const std::vector<ProcessPointer> processes = {make_process(1), make_process(2), make_process(3)};
-  std::vector<KeptSpan> spans;
+  std::vector<KeptEntry> spans;
   Recorder recorder(std::move(options));
   recorder.set_source(source);
   std::uint64_t now = kBegin;
   for (std::size_t i = 0; i < count; ++i) {
     if (i % 10 == 0) recorder.on_tick(now += kSecond / 10);
     spans.push_back(any_span(random, processes));
-    source.count(spans.back().span());
-    recorder.on_span(spans.back().span());
+    source.count(spans.back().entry());
+    recorder.on_entry(spans.back().entry());
   }
   recorder.on_tick(now + kSecond);
   EXPECT_TRUE(recorder.finish());
@@ -89,18 +89,20 @@ std::vector<KeptSpan> record(RecorderOptions options, std::size_t count, Countin
 }
 
 using Key = std::tuple<std::uint32_t, std::uint64_t, std::uint32_t, Signal>;
-Key key_of(const Span& span) { return {(**span.process).pid, span.sequence_id, span.thread_id, signal_of(span.kind)}; }
+Key key_of(const Entry& entry) {
+  return {(**entry.process).pid, entry.sequence_id, entry.thread_id, signal_of(entry.kind)};
+}
 
-void expect_same(const std::vector<KeptSpan>& before, const std::deque<KeptSpan>& after) {
+void expect_same(const std::vector<KeptEntry>& before, const std::deque<KeptEntry>& after) {
   ASSERT_EQ(before.size(), after.size());
-  std::map<Key, std::vector<const KeptSpan*>> expected;
-  for (const KeptSpan& span : before) expected[key_of(span.span())].push_back(&span);
+  std::map<Key, std::vector<const KeptEntry*>> expected;
+  for (const KeptEntry& entry : before) expected[key_of(entry.entry())].push_back(&entry);
   std::map<Key, std::size_t> seen;
-  for (const KeptSpan& span : after) {
-    const Key key = key_of(span.span());
+  for (const KeptEntry& entry : after) {
+    const Key key = key_of(entry.entry());
     const std::size_t i = seen[key]++;
     ASSERT_LT(i, expected[key].size());
-    ASSERT_EQ(expected[key][i]->difference(span.span()), "");
+    ASSERT_EQ(expected[key][i]->difference(entry.entry()), "");
   }
 }
 
@@ -149,11 +151,11 @@ TEST(Recording, GoesOnWhenTheClockIsSetBack) {
   CountingSource source;
   Recorder recorder({file.path()});
   recorder.set_source(source);
-  const KeptSpan span = chat_span(make_process(1));
+  const KeptEntry entry = chat_span(make_process(1));
   constexpr std::uint64_t kAfter = kBegin - 7200 * kSecond;
   for (const std::uint64_t now : {kBegin, kAfter, kAfter + kSecond, kAfter + 2 * kSecond}) {
     recorder.on_tick(now);
-    recorder.on_span(span.span());
+    recorder.on_entry(entry.entry());
   }
   // The file has no end chunk yet. Replay must still deliver all that was recorded, without waiting for the clock.
   const Replayed replayed = replay(file.path());
@@ -168,11 +170,11 @@ TEST(Recording, TicksAFewTimesForAYearInWhichNothingCame) {
   {
     Recorder recorder({file.path()});
     recorder.set_source(source);
-    const KeptSpan span = chat_span(make_process(1));
+    const KeptEntry entry = chat_span(make_process(1));
     recorder.on_tick(kBegin);
-    recorder.on_span(span.span());
+    recorder.on_entry(entry.entry());
     recorder.on_tick(kBegin + kSecond);
-    recorder.on_span(span.span());
+    recorder.on_entry(entry.entry());
     recorder.on_tick(kBegin + 365 * 86400 * kSecond);
     EXPECT_TRUE(recorder.finish());
   }
@@ -209,8 +211,8 @@ TEST(Recording, TellsWhatItsFilterLeavesOut) {
   Filter filter;
   filter.pids = {2};
   const Replayed replayed = replay(file.path(), filter);
-  const auto wanted = static_cast<std::uint64_t>(
-      std::count_if(spans.begin(), spans.end(), [](const KeptSpan& each) { return (**each.span().process).pid == 2; }));
+  const auto wanted = static_cast<std::uint64_t>(std::count_if(
+      spans.begin(), spans.end(), [](const KeptEntry& each) { return (**each.entry().process).pid == 2; }));
   EXPECT_EQ(replayed.sink.spans.size(), wanted);
   EXPECT_EQ(replayed.ledger.total.delivered, wanted);
   EXPECT_EQ(replayed.ledger.total.filtered, 1000 - wanted);
@@ -337,9 +339,9 @@ TEST(Recorder, CountsWhatItCouldNotWriteAndGoesOnWhenThereIsRoomAgain) {
   const auto record_second = [&] {
     recorder.on_tick(now += kSecond);
     for (int i = 0; i < 100; ++i) {
-      const KeptSpan span = any_span(random, processes);
-      source.count(span.span());
-      recorder.on_span(span.span());
+      const KeptEntry entry = any_span(random, processes);
+      source.count(entry.entry());
+      recorder.on_entry(entry.entry());
     }
   };
   record_second();
@@ -367,9 +369,9 @@ TEST(Recorder, CountsWhatItCouldNotWriteAndGoesOnWhenThereIsRoomAgain) {
   EXPECT_TRUE(ledger.total.closes());
   for (const ProcessLedger& one : ledger.processes) {
     EXPECT_TRUE(one.counts.closes());
-    const auto there = std::count_if(replayed.sink.spans.begin(), replayed.sink.spans.end(), [&](const KeptSpan& span) {
-      return (**span.span().process).pid == one.process->pid;
-    });
+    const auto there =
+        std::count_if(replayed.sink.spans.begin(), replayed.sink.spans.end(),
+                      [&](const KeptEntry& entry) { return (**entry.entry().process).pid == one.process->pid; });
     EXPECT_EQ(one.counts.delivered, static_cast<std::uint64_t>(there));
   }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Request ids, in all forms that users may type.
-#include "model/span.h"
+#include "model/entry.h"
 
 #include <gtest/gtest.h>
 
@@ -20,21 +20,21 @@ TraceId id_of(const std::string& bytes) {
 const TraceId kCounting = id_of(std::string("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f", 16));
 
 TEST(RequestId, IsTheTraceIdInBase64) {
-  Span span;
-  span.trace_id = kCounting;
-  EXPECT_EQ(request_id_of(span), "AAECAwQFBgcICQoLDA0ODw");
-  span.trace_id = id_of(std::string(16, '\xff'));
-  EXPECT_EQ(request_id_of(span), "_____________________w");
+  Entry entry;
+  entry.trace_id = kCounting;
+  EXPECT_EQ(request_id_of(entry), "AAECAwQFBgcICQoLDA0ODw");
+  entry.trace_id = id_of(std::string(16, '\xff'));
+  EXPECT_EQ(request_id_of(entry), "_____________________w");
 }
 
 TEST(RequestId, IsTheApplicationsOwnWhereItSuppliedOne) {
-  Span span;
-  span.trace_id = kCounting;
-  span.foreign_id = "order-17";
-  EXPECT_EQ(request_id_of(span), "order-17");
+  Entry entry;
+  entry.trace_id = kCounting;
+  entry.foreign_id = "order-17";
+  EXPECT_EQ(request_id_of(entry), "order-17");
 }
 
-TEST(RequestId, IsEmptyWhereThereIsNoRequest) { EXPECT_EQ(request_id_of(Span()), ""); }
+TEST(RequestId, IsEmptyWhereThereIsNoRequest) { EXPECT_EQ(request_id_of(Entry()), ""); }
 
 TEST(TraceIdOf, ReadsEveryForm) {
   EXPECT_EQ(trace_id_of("AAECAwQFBgcICQoLDA0ODw"), kCounting);
@@ -45,11 +45,11 @@ TEST(TraceIdOf, ReadsEveryForm) {
 }
 
 TEST(TraceIdOf, ReadsWhatRequestIdOfWrites) {
-  Span span;
+  Entry entry;
   for (unsigned round = 1; round < 500; ++round) {
     for (std::size_t i = 0; i < 16; ++i)
-      span.trace_id.bytes[i] = static_cast<unsigned char>(round * (7 * i + 31) >> 2U);
-    EXPECT_EQ(trace_id_of(request_id_of(span)), span.trace_id);
+      entry.trace_id.bytes[i] = static_cast<unsigned char>(round * (7 * i + 31) >> 2U);
+    EXPECT_EQ(trace_id_of(request_id_of(entry)), entry.trace_id);
   }
 }
 

@@ -72,11 +72,11 @@ TEST(SpanTable, TellsQuantilesOfDurationsWithin2Percent) {
     for (std::size_t i = 0; i < count; ++i) {
       durations.push_back(static_cast<std::uint64_t>(usual(random)));
       first_tokens.push_back(static_cast<std::uint64_t>(usual(random)));
-      Span span = invented("llm.chat", "m");
-      span.duration_ns = durations.back();
-      span.has_first_token = true;
-      span.first_token_ns = first_tokens.back();
-      table.add(span);
+      Entry entry = invented("llm.chat", "m");
+      entry.duration_ns = durations.back();
+      entry.has_first_token = true;
+      entry.first_token_ns = first_tokens.back();
+      table.add(entry);
     }
     const RowNumbers row = table.row({"llm.chat", "m"});
     expect_right(row.window.duration_ns, durations);
@@ -89,9 +89,9 @@ TEST(SpanTable, TellsQuantilesOfDurationsWithin2Percent) {
 TEST(SpanTable, TellsExtremeDurations) {
   Table table;
   for (const std::uint64_t duration : {std::uint64_t{0}, std::uint64_t{1}, UINT64_MAX}) {
-    Span span = invented("a", "");
-    span.duration_ns = duration;
-    table.add(span);
+    Entry entry = invented("a", "");
+    entry.duration_ns = duration;
+    table.add(entry);
   }
   const RowNumbers row = table.row({"a", ""});
   EXPECT_EQ(row.window.duration_ns.p50, 1U);
@@ -105,10 +105,10 @@ TEST(SpanTable, TellsQuantilesOfTheWindowAndOfAll) {
   for (std::uint64_t second = 0; second < 20; ++second) {
     table.advance(kNoon + second * kSecond);
     for (std::uint64_t i = 1; i <= 100; ++i) {
-      Span span = invented("a", "m");
-      span.duration_ns = (second + 1) * 1'000'000 + i;
-      all.push_back(span.duration_ns);
-      table.add(span);
+      Entry entry = invented("a", "m");
+      entry.duration_ns = (second + 1) * 1'000'000 + i;
+      all.push_back(entry.duration_ns);
+      table.add(entry);
     }
   }
   const RowNumbers row = table.row({"a", "m"});
@@ -165,9 +165,9 @@ TEST(SpanTable, GoesOnWhenTheClockIsSetBack) {
 TEST(SpanTable, TellsErrorsFromCancellations) {
   Table table;
   for (const std::uint8_t status : {kOk, kError, kException, kCancelled, kCancelled, kCancelled}) {
-    Span span = invented("a", "m");
-    span.status = status;
-    table.add(span);
+    Entry entry = invented("a", "m");
+    entry.status = status;
+    table.add(entry);
   }
   const Tally tally = table.row({"a", "m"}).window.tally;
   EXPECT_EQ(tally.spans, 6U);
@@ -177,11 +177,11 @@ TEST(SpanTable, TellsErrorsFromCancellations) {
 
 TEST(SpanTable, CountsTokensOnceAFact) {
   Table table;
-  Span outer = invented("agent.run", "m");
+  Entry outer = invented("agent.run", "m");
   outer.has_usage = true;
   outer.usage.input = 100;
   outer.usage.output = 20;
-  Span inner = outer;
+  Entry inner = outer;
   inner.name = "llm.chat";
   inner.tells_tokens = true;
   table.add(inner);
@@ -194,7 +194,7 @@ TEST(SpanTable, CountsTokensOnceAFact) {
 
 TEST(SpanTable, CountsARetryForTheSpanThatItIsIn) {
   Table table;
-  Span retry = invented("llm.adapter.retry", "m");
+  Entry retry = invented("llm.adapter.retry", "m");
   retry.kind = Kind::retry;
   retry.text = "llm.chat";
   table.add(retry);
@@ -207,14 +207,14 @@ TEST(SpanTable, CountsARetryForTheSpanThatItIsIn) {
 
 TEST(SpanTable, CountsOutermostSpansAsRequestsButOrphans) {
   Table table;
-  Span span = invented("a", "m");
-  span.span_id = span.root_id = 5;
-  table.add(span);
-  span.span_id = 6;
-  table.add(span);
-  span.span_id = span.root_id = 7;
-  span.flags = NOPSPAN_FLAG_ORPHAN;
-  table.add(span);
+  Entry entry = invented("a", "m");
+  entry.span_id = entry.root_id = 5;
+  table.add(entry);
+  entry.span_id = 6;
+  table.add(entry);
+  entry.span_id = entry.root_id = 7;
+  entry.flags = NOPSPAN_FLAG_ORPHAN;
+  table.add(entry);
   const Tally tally = table.row({"a", "m"}).window.tally;
   EXPECT_EQ(tally.requests, 1U);
   EXPECT_EQ(tally.orphans, 1U);
@@ -223,35 +223,35 @@ TEST(SpanTable, CountsOutermostSpansAsRequestsButOrphans) {
 
 TEST(SpanTable, TakesAnEnginesStepForNoRequest) {
   Table table;
-  Span span = invented("engine.step", "");
-  span.span_id = span.root_id = 5;
-  span.parent_id = 0;
+  Entry entry = invented("engine.step", "");
+  entry.span_id = entry.root_id = 5;
+  entry.parent_id = 0;
   const nopspan_link link{};
-  span.links = {reinterpret_cast<const char*>(&link), sizeof(link)};
-  table.add(span);
+  entry.links = {reinterpret_cast<const char*>(&link), sizeof(link)};
+  table.add(entry);
   EXPECT_EQ(table.row({"engine.step", ""}).window.tally.requests, 0U);
 }
 
 TEST(SpanTable, LeavesEventsAndGaugesAlone) {
   Table table;
-  Span span = invented("a", "m");
+  Entry entry = invented("a", "m");
   for (const Kind kind : {Kind::event, Kind::gauge}) {
-    span.kind = kind;
-    table.add(span);
+    entry.kind = kind;
+    table.add(entry);
   }
   EXPECT_THAT(table.numbers().rows, IsEmpty());
 }
 
 TEST(SpanTable, GroupsByWhatIsAsked) {
-  Span span = invented("a", "m");
-  span.tenant = "t";
-  span.engine = "e";
+  Entry entry = invented("a", "m");
+  entry.tenant = "t";
+  entry.engine = "e";
   Table by_all({Dimension::engine, Dimension::process, Dimension::name, Dimension::tenant, Dimension::model});
-  by_all.add(span);
+  by_all.add(entry);
   EXPECT_EQ(by_all.row({"e", "program 100", "a", "t", "m"}).total.tally.spans, 1U);
 
   Table by_tenant({Dimension::tenant});
-  by_tenant.add(span);
+  by_tenant.add(entry);
   by_tenant.add(invented("b", "n"));
   EXPECT_EQ(by_tenant.row({"t"}).total.tally.spans, 1U);
   EXPECT_EQ(by_tenant.row({""}).total.tally.spans, 1U);
@@ -260,10 +260,10 @@ TEST(SpanTable, GroupsByWhatIsAsked) {
 TEST(SpanTable, TellsAProcessFromALaterOneWithItsPid) {
   Table table({Dimension::process});
   const ProcessPointer former = invented_process(100, 1), later = invented_process(100, 2);
-  Span span = invented("a", "m");
+  Entry entry = invented("a", "m");
   for (const ProcessPointer* process : {&former, &later, &later}) {
-    span.process = process;
-    table.add(span);
+    entry.process = process;
+    table.add(entry);
   }
   ASSERT_THAT(table.numbers().rows, SizeIs(2));
   EXPECT_THAT(table.numbers().rows[0].texts, ElementsAre("program 100"));
@@ -321,10 +321,10 @@ TEST(SpanTable, CountsDurationsThatItsMemoryHasNoRoomFor) {
     table.advance(kNoon + second * kSecond);
     for (std::size_t row = 0; row < kRows; ++row) {
       const std::string name = "name " + std::to_string(row);
-      Span span = invented(name, "m");
+      Entry entry = invented(name, "m");
       for (unsigned bit = 0; bit < 64; ++bit) {
-        span.duration_ns = std::uint64_t{1} << bit;
-        table.add(span);
+        entry.duration_ns = std::uint64_t{1} << bit;
+        table.add(entry);
       }
     }
   }
@@ -351,13 +351,13 @@ TEST(SpanTable, CutsEndlessTexts) {
 
 TEST(SpanTable, ShowsTheHistogramOfARow) {
   Table table(kByNameAndModel, 2);
-  Span span = invented("a", "m");
-  span.duration_ns = 5;
-  table.add(span);
+  Entry entry = invented("a", "m");
+  entry.duration_ns = 5;
+  table.add(entry);
   table.advance(kNoon + 100 * kSecond);
-  span.duration_ns = 7;
-  table.add(span);
-  table.add(span);
+  entry.duration_ns = 7;
+  table.add(entry);
+  table.add(entry);
   const auto detail = table.detail({"a", "m"}, 0);
   ASSERT_TRUE(detail);
   EXPECT_THAT(detail->window, ElementsAre(std::pair<std::size_t, std::uint64_t>(7, 2)));

@@ -50,7 +50,7 @@ TEST(TopFeed, TellsTheNumbersAfterEachInterval) {
   Feed feed;
   feed.feed.on_tick(kNoon);
   for (int i = 0; i < 5; ++i) {
-    feed.feed.on_span(invented("a", "m"));
+    feed.feed.on_entry(invented("a", "m"));
     feed.pass(2);
   }
   ASSERT_THAT(feed.snapshots, SizeIs(5));
@@ -70,7 +70,7 @@ TEST(TopFeed, TellsTheFirstAtOnceWhereThatIsWanted) {
 
 TEST(TopFeed, TellsTheLastWhenTheSourceHasEnded) {
   Feed feed;
-  feed.feed.on_span(invented("a", "m"));
+  feed.feed.on_entry(invented("a", "m"));
   feed.feed.finish();
   ASSERT_THAT(feed.snapshots, SizeIs(1));
   EXPECT_TRUE(feed.snapshots[0]->is_last);
@@ -92,7 +92,7 @@ TEST(TopFeed, GoesOnWhenTheClockLeapsOrIsSetBack) {
 TEST(TopFeed, TellsARowsDetailAndBeginsAnewByAnotherGroupingWithTheNextTick) {
   Feed feed;
   feed.feed.on_tick(kNoon);
-  feed.feed.on_span(invented("a", "m"));
+  feed.feed.on_entry(invented("a", "m"));
   TopRequest request;
   request.detail = TopRequest::Row{{"a", "m"}, 0};
   feed.feed.ask(request);
@@ -105,7 +105,7 @@ TEST(TopFeed, TellsARowsDetailAndBeginsAnewByAnotherGroupingWithTheNextTick) {
   request.detail.reset();
   feed.feed.ask(request);
   feed.feed.on_tick(kNoon + 2);
-  feed.feed.on_span(invented("a", "m"));
+  feed.feed.on_entry(invented("a", "m"));
   feed.feed.finish();
   ASSERT_THAT(feed.snapshots, SizeIs(3));
   EXPECT_EQ(feed.snapshots[1]->table.total.spans, 0U);
@@ -120,12 +120,12 @@ TEST(TopFeed, CountsSpansThatTheFilterChooses) {
                                                     {"slower-than", {.slower_than_ns = 1000}}};
   for (const auto& [what, filter] : filters) {
     Feed feed(filter);
-    Span span = invented("a", "m");
-    span.status = kError;
-    feed.feed.on_span(span);
-    Span other = invented("b", "n");
+    Entry entry = invented("a", "m");
+    entry.status = kError;
+    feed.feed.on_entry(entry);
+    Entry other = invented("b", "n");
     other.duration_ns = 999;
-    feed.feed.on_span(other);
+    feed.feed.on_entry(other);
     feed.feed.finish();
     EXPECT_EQ(feed.snapshots[0]->table.total.spans, 1U) << what;
     EXPECT_EQ(feed.snapshots[0]->table.total.errors, 1U) << what;
@@ -136,14 +136,14 @@ TEST(TopFeed, CountsProcessesAsLongAsSomethingComesFromThem) {
   Feed feed;
   feed.pass(2);
   const ProcessPointer first = invented_process(1), second = invented_process(2);
-  Span span = invented("a", "m");
+  Entry entry = invented("a", "m");
   for (const ProcessPointer* process : {&first, &second}) {
-    span.process = process;
-    feed.feed.on_span(span);
+    entry.process = process;
+    feed.feed.on_entry(entry);
   }
   feed.pass(8);
   EXPECT_EQ(feed.snapshots.back()->processes, 2U);
-  feed.feed.on_span(span);
+  feed.feed.on_entry(entry);
   feed.pass(4);
   EXPECT_EQ(feed.snapshots.back()->processes, 1U);
   EXPECT_EQ(feed.snapshots.back()->host, "host");
@@ -151,11 +151,11 @@ TEST(TopFeed, CountsProcessesAsLongAsSomethingComesFromThem) {
 
 TEST(TopFeed, CountsEventsAndReadsGauges) {
   Feed feed;
-  Span span = invented("a", "m");
-  span.kind = Kind::event;
-  feed.feed.on_span(span);
-  span.kind = Kind::gauge;
-  feed.feed.on_span(span);
+  Entry entry = invented("a", "m");
+  entry.kind = Kind::event;
+  feed.feed.on_entry(entry);
+  entry.kind = Kind::gauge;
+  feed.feed.on_entry(entry);
   feed.feed.finish();
   EXPECT_EQ(feed.snapshots[0]->events, 1U);
   EXPECT_THAT(feed.snapshots[0]->gauges, SizeIs(1));

@@ -30,7 +30,7 @@ constexpr std::uint64_t kNoon = 1'700'000'000 * kSecond;
 TopSnapshot snapshot(std::size_t rows = 10) {
   SpanTable table({Dimension::name, Dimension::model}, 60, rows);
   table.advance(kNoon);
-  Span chat = invented("chat", "m");
+  Entry chat = invented("chat", "m");
   chat.span_id = chat.root_id;
   chat.duration_ns = 40;
   chat.has_usage = chat.tells_tokens = chat.has_first_token = true;
@@ -38,7 +38,7 @@ TopSnapshot snapshot(std::size_t rows = 10) {
   chat.usage.output = 20;
   chat.first_token_ns = 30;
   for (int i = 0; i < 10; ++i) table.add(chat);
-  Span failing = invented("failing", "m");
+  Entry failing = invented("failing", "m");
   for (const std::uint8_t status : {kOk, kError, kException, kCancelled}) {
     failing.status = status;
     table.add(failing);

@@ -77,8 +77,8 @@ class Invention : public Source {
   }
 
  private:
-  void give(const Span& span, std::uint64_t times = 1) {
-    for (std::uint64_t i = 0; i < times; ++i) sink_->on_span(span);
+  void give(const Entry& entry, std::uint64_t times = 1) {
+    for (std::uint64_t i = 0; i < times; ++i) sink_->on_entry(entry);
     counts_.emitted += times;
     counts_.delivered += times;
   }
@@ -89,34 +89,34 @@ class Invention : public Source {
     std::uint64_t count = 0;
     words >> what;
     if (what == "span") {
-      Span span;
+      Entry entry;
       words >> name >> model >> count;
       name = unescaped(name);
       model = unescaped(model);
-      span = invented(name, model);
-      words >> span.duration_ns >> status;
-      if (status == "error") span.status = kError;
-      if (status == "cancelled") span.status = kCancelled;
-      give(span, count);
+      entry = invented(name, model);
+      words >> entry.duration_ns >> status;
+      if (status == "error") entry.status = kError;
+      if (status == "cancelled") entry.status = kCancelled;
+      give(entry, count);
     } else if (what == "chat") {
       words >> name >> model >> count;
-      Span span = invented(name, model);
-      span.has_usage = span.tells_tokens = span.has_first_token = true;
-      words >> span.usage.input >> span.usage.output >> span.first_token_ns;
-      give(span, count);
+      Entry entry = invented(name, model);
+      entry.has_usage = entry.tells_tokens = entry.has_first_token = true;
+      words >> entry.usage.input >> entry.usage.output >> entry.first_token_ns;
+      give(entry, count);
     } else if (what == "retry") {
       words >> name >> model;
-      Span span = invented("llm.adapter.retry", model);
-      span.kind = Kind::retry;
-      span.text = name;
-      give(span);
+      Entry entry = invented("llm.adapter.retry", model);
+      entry.kind = Kind::retry;
+      entry.text = name;
+      give(entry);
     } else if (what == "gauge") {
       words >> model >> name;
-      Span span = invented(name, "");
-      span.kind = Kind::gauge;
-      span.engine = model;
-      words >> span.value >> span.number;
-      give(span);
+      Entry entry = invented(name, "");
+      entry.kind = Kind::gauge;
+      entry.engine = model;
+      words >> entry.value >> entry.number;
+      give(entry);
     } else if (what == "rows") {
       words >> count;
       for (std::uint64_t i = 1; i <= count; ++i) {

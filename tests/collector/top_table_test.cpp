@@ -25,15 +25,15 @@ constexpr std::uint64_t kNoon = 1'700'000'000 * kSecond;
 TableNumbers three_rows() {
   SpanTable table({Dimension::name, Dimension::model}, 60, 10);
   table.advance(kNoon);
-  Span span = invented("slow", "m");
-  span.duration_ns = 9'000'000;
-  table.add(span);
-  span = invented("usual", "m");
-  span.duration_ns = 2'000'000;
-  for (int i = 0; i < 5; ++i) table.add(span);
-  span = invented("quick", "n");
-  span.status = kError;
-  for (int i = 0; i < 20; ++i) table.add(span);
+  Entry entry = invented("slow", "m");
+  entry.duration_ns = 9'000'000;
+  table.add(entry);
+  entry = invented("usual", "m");
+  entry.duration_ns = 2'000'000;
+  for (int i = 0; i < 5; ++i) table.add(entry);
+  entry = invented("quick", "n");
+  entry.status = kError;
+  for (int i = 0; i < 20; ++i) table.add(entry);
   table.advance(kNoon + 10 * kSecond);
   return table.numbers();
 }
@@ -110,9 +110,9 @@ TEST(TopTable, TellsRatesOfTheWindowAndCountsOfAll) {
 
 TEST(TopTable, TellsTheGreatestDurationThereCanBe) {
   SpanTable spans({Dimension::name}, 10, 10);
-  Span span = invented("a", "");
-  span.duration_ns = UINT64_MAX;
-  spans.add(span);
+  Entry entry = invented("a", "");
+  entry.duration_ns = UINT64_MAX;
+  spans.add(entry);
   const TableNumbers table = spans.numbers();
   EXPECT_EQ(cell_text(columns_of(table.by, true)[5], table.rows[0], table, true), "213504d00h");
 }

@@ -22,11 +22,11 @@ using testing::IsEmpty;
 using testing::Pair;
 using testing::SizeIs;
 
-Span remote_span(std::uint64_t id, std::uint64_t parent) {
-  Span span = span_of(id, parent);
-  span.flags = NOPSPAN_FLAG_REMOTE_PARENT;
-  span.root_id = id;
-  return span;
+Entry remote_span(std::uint64_t id, std::uint64_t parent) {
+  Entry entry = span_of(id, parent);
+  entry.flags = NOPSPAN_FLAG_REMOTE_PARENT;
+  entry.root_id = id;
+  return entry;
 }
 
 TEST(TraceAssembler, HandsOverATraceWhenNothingCameForTheGraceTime) {
@@ -61,8 +61,8 @@ TEST(TraceAssembler, MakesTheSameTreeOfEveryOrder) {
   //  1 ─┬─ 2 ─┬─ 3
   //     │     └─ 4
   //     └─ 5, an event in 4 and one in 1
-  std::vector<Span> spans = {span_of(1, 0), span_of(2, 1),          span_of(3, 2),        span_of(4, 2),
-                             span_of(5, 1), event_of(4, "in four"), event_of(1, "in one")};
+  std::vector<Entry> spans = {span_of(1, 0), span_of(2, 1),          span_of(3, 2),        span_of(4, 2),
+                              span_of(5, 1), event_of(4, "in four"), event_of(1, "in one")};
   std::vector<std::size_t> order(spans.size());
   std::iota(order.begin(), order.end(), 0);
   do {
@@ -95,7 +95,7 @@ TEST(TraceAssembler, OutlivesAClockThatIsSetBack) {
 
 TEST(TraceAssembler, KeepsTracesApart) {
   Assembly assembly;
-  Span other = span_of(1, 0);
+  Entry other = span_of(1, 0);
   other.trace_id = trace_number(2);
   assembly.add(span_of(1, 0));
   assembly.add(other);
@@ -108,10 +108,10 @@ TEST(TraceAssembler, KeepsTracesApart) {
 
 TEST(TraceAssembler, CountsWhatIsInNoRequest) {
   Assembly assembly;
-  Span nowhere = event_of(0);
+  Entry nowhere = event_of(0);
   nowhere.trace_id = {};
   assembly.add(nowhere);
-  Span gauge = nowhere;
+  Entry gauge = nowhere;
   gauge.kind = Kind::gauge;
   assembly.add(gauge);
   EXPECT_EQ(assembly.assembler.counts().outside, 1U);
@@ -144,7 +144,7 @@ TEST(TraceAssembler, HoldsATraceWhoseOutermostSpanIsStillToCome) {
 
 TEST(TraceAssembler, HandsOverWhatNeverEndedWhenTheSourceEnds) {
   Assembly assembly;
-  Span ended = span_of(1, 0);
+  Entry ended = span_of(1, 0);
   ended.trace_id = trace_number(2);
   assembly.add(span_of(2, 1));
   assembly.add(ended);
@@ -161,11 +161,11 @@ TEST(TraceAssembler, HandsOverWhatNeverEndedWhenTheSourceEnds) {
 TEST(TraceAssembler, JoinsProcesses) {
   Assembly assembly;
   const ProcessPointer server = process_number(8, "server");
-  Span request = remote_span(10, 2);
+  Entry request = remote_span(10, 2);
   request.process = &server;
-  Span decode = span_of(11, 10);
+  Entry decode = span_of(11, 10);
   decode.process = &server;
-  for (const Span& span : {decode, request, span_of(2, 1), span_of(1, 0)}) assembly.add(span);
+  for (const Entry& entry : {decode, request, span_of(2, 1), span_of(1, 0)}) assembly.add(entry);
   assembly.wait(2 * kSecond);
   ASSERT_THAT(assembly.seen, SizeIs(1));
   EXPECT_THAT(assembly.seen[0].parents, ElementsAre(Pair(1, 0), Pair(2, 1), Pair(10, 2), Pair(11, 10)));
@@ -184,12 +184,12 @@ TEST(TraceAssembler, TakesARemoteParentThatIsNotSeenForOutermost) {
 TEST(TraceAssembler, WaitsLongerForARemoteParentWhereClientsAreSeen) {
   Assembly assembly;
   const ProcessPointer server = process_number(8, "server");
-  Span request = remote_span(10, 2);
+  Entry request = remote_span(10, 2);
   request.process = &server;
   assembly.add(span_of(1, 0));
   assembly.wait(2 * kSecond);
   assembly.seen.clear();
-  Span client = span_of(2, 0);
+  Entry client = span_of(2, 0);
   request.trace_id = client.trace_id = trace_number(2);
   assembly.add(request);
   assembly.wait(5 * kSecond);
@@ -206,7 +206,7 @@ TEST(TraceAssembler, LearnsThatClientsAreOnOtherHosts) {
   assembly.add(span_of(1, 0));  // of another process
   assembly.wait(2 * kSecond);
   for (const std::uint8_t trace : {2, 3}) {
-    Span request = remote_span(10, 99);
+    Entry request = remote_span(10, 99);
     request.process = &server;
     request.trace_id = trace_number(trace);
     assembly.seen.clear();
@@ -221,20 +221,20 @@ TEST(TraceAssembler, LearnsThatClientsAreOnOtherHosts) {
 TEST(TraceAssembler, KnowsByAnEventThatItsSpanGoesOn) {
   Assembly assembly;
   const ProcessPointer server = process_number(8, "server");
-  Span request = remote_span(10, 2);
+  Entry request = remote_span(10, 2);
   request.process = &server;
   assembly.add(request);
   assembly.add(event_of(2, "prompt.sent"));
   assembly.wait(60 * kSecond);
   EXPECT_THAT(assembly.seen, IsEmpty());
-  for (const Span& span : {span_of(2, 1), span_of(1, 0)}) assembly.add(span);
+  for (const Entry& entry : {span_of(2, 1), span_of(1, 0)}) assembly.add(entry);
   assembly.wait(2 * kSecond);
   EXPECT_THAT(assembly.seen, SizeIs(1));
 }
 
 TEST(TraceAssembler, GivesUpWhatBeganBeforeTheAttach) {
   Assembly assembly;
-  Span orphan = span_of(2, 0);
+  Entry orphan = span_of(2, 0);
   orphan.flags = NOPSPAN_FLAG_ORPHAN;
   assembly.add(orphan);
   assembly.add(remote_span(3, 2));  // a span of another process, below the orphan
@@ -248,7 +248,7 @@ TEST(TraceAssembler, GivesUpWhatBeganBeforeTheAttach) {
 
 TEST(TraceAssembler, GivesUpWhatBeganBeforeTheAttachAlsoIfItLacksMore) {
   Assembly assembly;
-  Span orphan = span_of(2, 0);
+  Entry orphan = span_of(2, 0);
   orphan.flags = NOPSPAN_FLAG_ORPHAN;
   assembly.add(orphan);
   assembly.add(span_of(5, 4));
@@ -265,12 +265,12 @@ TEST(TraceAssembler, GivesUpWhatBeganBeforeTheAttachAlsoIfItLacksMore) {
 TEST(TraceAssembler, AddsASharedSpanToTheTracesThatItLinksTo) {
   Assembly assembly;
   assembly.encodes = true;
-  Span other = span_of(1, 0);
+  Entry other = span_of(1, 0);
   other.trace_id = trace_number(2);
   const std::string both = links_to({{trace_number(1), 2}, {trace_number(2), 1}});
   const std::string one = links_to({{trace_number(1), 2}});
   for (std::uint64_t id = 100; id < 110; ++id) assembly.add(shared_span(id, id == 105 ? one : both));
-  for (const Span& span : {span_of(2, 1), span_of(1, 0), other}) assembly.add(span);
+  for (const Entry& entry : {span_of(2, 1), span_of(1, 0), other}) assembly.add(entry);
   assembly.wait(2 * kSecond);
   ASSERT_THAT(assembly.seen, SizeIs(2)) << "no traces of their own";
   EXPECT_THAT(assembly.seen[0].shared, ElementsAre(Pair("engine.step", Pair(2, 10))));
@@ -321,9 +321,9 @@ TEST(TraceAssembler, DoesNotWaitForWhatBeginsAfterATraceHasEnded) {
   assembly.add(span_of(1, 0));
   for (std::uint64_t id = 100; id < 110; ++id) {
     assembly.wait(500 * kMillisecond);
-    Span span = shared_span(id, links);
-    span.start_unix_ns += 10 * kSecond;
-    assembly.add(span);
+    Entry entry = shared_span(id, links);
+    entry.start_unix_ns += 10 * kSecond;
+    assembly.add(entry);
   }
   ASSERT_THAT(assembly.seen, SizeIs(1));
   assembly.wait(2 * kSecond);
@@ -366,9 +366,9 @@ TEST(TraceAssembler, LeavesOutAndCountsWhatLinksToNothingThatIsKnown) {
 }
 
 TEST(TraceAssembler, MarksATraceByItsSharedSpansToo) {
-  Assembly assembly({}, [](const Span& span) { return span.failed() ? 2U : 1U; });
+  Assembly assembly({}, [](const Entry& entry) { return entry.failed() ? 2U : 1U; });
   const std::string links = links_to({{trace_number(1), 1}});
-  Span failed = shared_span(100, links);
+  Entry failed = shared_span(100, links);
   failed.status = kError;
   assembly.add(failed);
   assembly.add(span_of(1, 0));
@@ -391,8 +391,8 @@ TEST(TraceAssembler, FollowsNoLinkToATraceThatNobodyWants) {
 TEST(TraceAssembler, TakesATraceThatHasMoreThanLinksForOneOfItsOwn) {
   Assembly assembly;
   const std::string links = links_to({{trace_number(1), 1}});
-  const Span consumer = shared_span(100, links, "consume");
-  Span child = span_of(101, 100);
+  const Entry consumer = shared_span(100, links, "consume");
+  Entry child = span_of(101, 100);
   child.trace_id = consumer.trace_id;
   assembly.add(child);
   assembly.add(consumer);
@@ -405,7 +405,7 @@ TEST(TraceAssembler, TakesATraceThatHasMoreThanLinksForOneOfItsOwn) {
 TEST(TraceAssembler, TakesASharedSpanInDoubtForOne) {
   Assembly assembly;
   const std::string links = links_to({{trace_number(1), 1}});
-  Span step = shared_span(100, links);
+  Entry step = shared_span(100, links);
   step.flags = NOPSPAN_FLAG_ORPHAN;
   assembly.add(step);
   assembly.add(span_of(1, 0));
@@ -430,9 +430,9 @@ TEST(TraceAssembler, BoundsWhatSharedSpansTake) {
       targets.emplace_back(target, i % 3);
     }
     const std::string links = links_to(targets);
-    Span span = shared_span(id, links);
-    span.duration_ns = id << (id % 50);
-    assembly.add(span);
+    Entry entry = shared_span(id, links);
+    entry.duration_ns = id << (id % 50);
+    assembly.add(entry);
     if (id % 10 == 0) assembly.wait(100 * kMillisecond);
     ASSERT_LE(assembly.assembler.bytes(), (1U << 20U) + 10'000U);
     ASSERT_TRUE(assembly.adds_up());
@@ -503,9 +503,9 @@ TEST(TraceAssembler, RemembersABoundedNumberOfTraces) {
   limits.remembered = 1;
   Assembly assembly(limits);
   for (const std::uint8_t trace : {1, 2, 1}) {
-    Span span = span_of(1, 0);
-    span.trace_id = trace_number(trace);
-    assembly.add(span);
+    Entry entry = span_of(1, 0);
+    entry.trace_id = trace_number(trace);
+    assembly.add(entry);
     assembly.wait(2 * kSecond);
   }
   EXPECT_EQ(assembly.seen[2].end, TraceEnd::finished) << "as a second trace";
@@ -518,9 +518,9 @@ TEST(TraceAssembler, EvictsTheQuietestWhenThereAreTooMany) {
   limits.traces = 10;
   Assembly assembly(limits);
   for (std::uint8_t trace = 1; trace <= 30; ++trace) {
-    Span span = span_of(2, 1);
-    span.trace_id = trace_number(trace);
-    assembly.add(span);
+    Entry entry = span_of(2, 1);
+    entry.trace_id = trace_number(trace);
+    assembly.add(entry);
     assembly.add(span_of(100U + trace, 99));  // keeps trace 1 the most recently used
     EXPECT_LE(assembly.assembler.open_traces(), 10U);
   }
@@ -541,11 +541,11 @@ TEST(TraceAssembler, KeepsWithinItsMemory) {
   Assembly assembly(limits);
   const std::string attributes(4000, 'a');
   for (std::uint32_t i = 0; i < 5000; ++i) {
-    Span span = span_of(i + 1, i % 7 == 0 ? 0 : 999'999);
-    span.trace_id.bytes[1] = static_cast<unsigned char>(i % 250);
-    span.trace_id.bytes[2] = static_cast<unsigned char>(i / 1000);
-    span.attributes = attributes;
-    assembly.add(span);
+    Entry entry = span_of(i + 1, i % 7 == 0 ? 0 : 999'999);
+    entry.trace_id.bytes[1] = static_cast<unsigned char>(i % 250);
+    entry.trace_id.bytes[2] = static_cast<unsigned char>(i / 1000);
+    entry.attributes = attributes;
+    assembly.add(entry);
     ASSERT_LE(assembly.assembler.bytes(), (1U << 20U) + 10'000U);
   }
   EXPECT_GT(assembly.assembler.counts().evicted + assembly.assembler.counts().hurried, 0U);
@@ -570,7 +570,7 @@ TEST(TraceAssembler, HandsOverWhatHasEndedBeforeItEvicts) {
   limits.traces = 1;
   Assembly assembly(limits);
   assembly.add(span_of(1, 0));
-  Span other = span_of(1, 0);
+  Entry other = span_of(1, 0);
   other.trace_id = trace_number(2);
   assembly.add(other);
   ASSERT_THAT(assembly.seen, SizeIs(1));
@@ -584,11 +584,11 @@ TEST(TraceAssembler, BoundsAWideTraceAndCountsTheRest) {
   Assembly assembly(limits);
   constexpr std::uint64_t kSpans = 100'000;
   for (std::uint64_t id = 3; id < kSpans + 3; ++id) {
-    Span span = span_of(id, 2);
-    if (id % 1000 == 0) span.status = kError;
-    assembly.add(span);
+    Entry entry = span_of(id, 2);
+    if (id % 1000 == 0) entry.status = kError;
+    assembly.add(entry);
   }
-  for (const Span& span : {span_of(2, 1), span_of(1, 0)}) assembly.add(span);
+  for (const Entry& entry : {span_of(2, 1), span_of(1, 0)}) assembly.add(entry);
   assembly.wait(2 * kSecond);
   ASSERT_THAT(assembly.seen, SizeIs(1));
   const Seen& trace = assembly.seen[0];
@@ -602,7 +602,7 @@ TEST(TraceAssembler, BoundsAWideTraceAndCountsTheRest) {
 TEST(TraceAssembler, MarksATraceByWhatIsOverItsLimitToo) {
   TraceLimits limits;
   limits.entries_per_trace = 1;
-  Assembly assembly(limits, [](const Span& span) { return span.name == "wanted" ? 2U : 1U; });
+  Assembly assembly(limits, [](const Entry& entry) { return entry.name == "wanted" ? 2U : 1U; });
   assembly.add(span_of(1, 0));
   assembly.add(span_of(2, 1, "wanted"));
   assembly.assembler.finish();
@@ -616,9 +616,9 @@ TEST(TraceAssembler, BoundsTheBytesOfATrace) {
   Assembly assembly(limits);
   const std::string attributes(8000, 'a');
   for (std::uint64_t id = 1; id < 1000; ++id) {
-    Span span = span_of(id, id == 1 ? 0 : 1);
-    span.attributes = attributes;
-    assembly.add(span);
+    Entry entry = span_of(id, id == 1 ? 0 : 1);
+    entry.attributes = attributes;
+    assembly.add(entry);
     ASSERT_LE(assembly.assembler.bytes(), 200'000U);
   }
   assembly.assembler.finish();
@@ -631,7 +631,7 @@ TEST(TraceAssembler, BoundsTheBytesOfATrace) {
 TEST(TraceAssembler, LeavesOutDuplicates) {
   Assembly assembly;
   for (int i = 0; i < 3; ++i) {
-    for (const Span& span : {span_of(1, 0), span_of(2, 1)}) assembly.add(span);
+    for (const Entry& entry : {span_of(1, 0), span_of(2, 1)}) assembly.add(entry);
   }
   assembly.wait(2 * kSecond);
   ASSERT_THAT(assembly.seen, SizeIs(1));
@@ -642,11 +642,11 @@ TEST(TraceAssembler, LeavesOutDuplicates) {
 
 TEST(TraceAssembler, KeepsSpansOfTwoProcessesWithOneIdApart) {
   const ProcessPointer hostile = process_number(666, "hostile");
-  Span forged = span_of(2, 1, "forged");
+  Entry forged = span_of(2, 1, "forged");
   forged.process = &hostile;
   Assembly assembly;
   assembly.encodes = true;
-  for (const Span& span : {forged, span_of(3, 2, "child"), span_of(2, 1, "true"), span_of(1, 0)}) assembly.add(span);
+  for (const Entry& entry : {forged, span_of(3, 2, "child"), span_of(2, 1, "true"), span_of(1, 0)}) assembly.add(entry);
   assembly.wait(2 * kSecond);
   ASSERT_THAT(assembly.seen, SizeIs(1));
   EXPECT_EQ(assembly.seen[0].conflicts, 1U);
@@ -654,9 +654,9 @@ TEST(TraceAssembler, KeepsSpansOfTwoProcessesWithOneIdApart) {
   EXPECT_TRUE(assembly.adds_up());
   // Each child belongs to its own process's span.
   std::string above;
-  for (const auto& span : assembly.seen[0].json["spans"]) {
-    EXPECT_TRUE(span["name"] != "child" || above == "true");
-    above = span["name"];
+  for (const auto& entry : assembly.seen[0].json["spans"]) {
+    EXPECT_TRUE(entry["name"] != "child" || above == "true");
+    above = entry["name"];
   }
 }
 
@@ -691,13 +691,13 @@ TEST(TraceAssembler, TakesAHundredThousandLevels) {
 TEST(TraceAssembler, TakesTimesThatCannotBe) {
   Assembly assembly;
   assembly.draws = assembly.encodes = true;
-  Span span = span_of(1, 0);
-  span.start_unix_ns = 0;
-  assembly.add(span);
-  span = span_of(2, 1);
-  span.start_unix_ns = UINT64_MAX - 1;
-  span.duration_ns = UINT64_MAX;
-  assembly.add(span);
+  Entry entry = span_of(1, 0);
+  entry.start_unix_ns = 0;
+  assembly.add(entry);
+  entry = span_of(2, 1);
+  entry.start_unix_ns = UINT64_MAX - 1;
+  entry.duration_ns = UINT64_MAX;
+  assembly.add(entry);
   assembly.assembler.finish();
   EXPECT_THAT(assembly.seen, SizeIs(1));
 }

@@ -3,7 +3,7 @@
 #include "trace/trace_filter.h"
 
 #include "assembled_traces.h"
-#include "model/span_json.h"
+#include "model/entry_json.h"
 
 #include <gtest/gtest.h>
 
@@ -13,15 +13,15 @@
 namespace nopspan::collector {
 namespace {
 
-bool wants(const Filter& wanted, const std::vector<Span>& spans) {
+bool wants(const Filter& wanted, const std::vector<Entry>& spans) {
   const TraceFilter filter(wanted);
   bool wanted_trace = false;
   TraceAssembler assembler(
-      {}, [&](const Span& span) { return filter.mark(span); },
+      {}, [&](const Entry& entry) { return filter.mark(entry); },
       [&](const AssembledTrace& trace) { return wanted_trace = filter.wants(trace); },
       [&](const TraceId& id) { return filter.may_want(id); });
-  for (const Span& span : spans) {
-    if (filter.may_want(span)) assembler.add(span);
+  for (const Entry& entry : spans) {
+    if (filter.may_want(entry)) assembler.add(entry);
   }
   assembler.finish();
   return wanted_trace;
@@ -42,7 +42,7 @@ class TraceFilterTest : public testing::Test {
   [[nodiscard]] bool wanted_by(const Filter& filter) const { return wants(filter, {failed_, chat_, root_}); }
 
   ProcessPointer other_;
-  Span root_, chat_, failed_;
+  Entry root_, chat_, failed_;
 };
 
 TEST_F(TraceFilterTest, WantsEverythingWhenEmpty) { EXPECT_TRUE(wanted_by({})); }
@@ -72,7 +72,7 @@ TEST_F(TraceFilterTest, WantsATraceWhoseOutermostSpanTookThatLong) {
 TEST_F(TraceFilterTest, WantsATraceInWhichSomethingFailed) {
   EXPECT_TRUE(wanted_by({.errors = true}));
   EXPECT_FALSE(wants({.errors = true}, {root_, chat_}));
-  Span cancelled = failed_;
+  Entry cancelled = failed_;
   cancelled.status = kCancelled;
   EXPECT_FALSE(wants({.errors = true}, {root_, cancelled}));
 }
@@ -87,7 +87,7 @@ TEST_F(TraceFilterTest, KnowsARequestByAnyFormOfItsId) {
     EXPECT_TRUE(wanted_by({.request = id}));
   }
   EXPECT_FALSE(wanted_by({.request = "order-4711"}));
-  Span foreign = root_;
+  Entry foreign = root_;
   foreign.trace_id = trace_id_of("order-4711");
   EXPECT_TRUE(wants({.request = "order-4711"}, {foreign}));
 }
@@ -95,8 +95,8 @@ TEST_F(TraceFilterTest, KnowsARequestByAnyFormOfItsId) {
 TEST_F(TraceFilterTest, TakesASampleByTheTraceAlone) {
   int taken = 0;
   for (std::uint8_t number = 0; number < 200; ++number) {
-    Span root = root_;
-    Span child = failed_;
+    Entry root = root_;
+    Entry child = failed_;
     root.trace_id = child.trace_id = trace_number(number);
     const TraceFilter filter({.sample_one_in = 4});
     EXPECT_EQ(filter.may_want(root), filter.may_want(child));
@@ -108,7 +108,7 @@ TEST_F(TraceFilterTest, TakesASampleByTheTraceAlone) {
 
 TEST_F(TraceFilterTest, WantsWhatTheRequestSharesWithOthers) {
   const std::string links = links_to({{trace_number(2), 1}, {trace_number(1), 1}});
-  Span step = shared_span(100, links);
+  Entry step = shared_span(100, links);
   const TraceFilter filter({.request = id_text(trace_number(1))});
   EXPECT_TRUE(filter.may_want(step));
   EXPECT_TRUE(filter.may_want(trace_number(1)));
@@ -121,7 +121,7 @@ TEST_F(TraceFilterTest, WantsWhatTheRequestSharesWithOthers) {
 
 TEST_F(TraceFilterTest, WantsATraceWithASharedSpanThatSatisfiesIt) {
   const std::string links = links_to({{trace_number(1), 1}});
-  Span step = shared_span(100, links);
+  Entry step = shared_span(100, links);
   EXPECT_TRUE(wants({.name = "engine.step"}, {step, root_}));
   EXPECT_FALSE(wants({.errors = true}, {step, root_}));
   EXPECT_FALSE(wants({.slower_than_ns = 2 * kSecond}, {step, root_}));
@@ -159,7 +159,7 @@ TEST_F(TraceFilterTest, WantsTheLatePartOfWhatWasShown) {
   const TraceFilter filter({.name = "root"});
   std::vector<bool> wanted;
   TraceAssembler assembler(
-      {}, [&](const Span& span) { return filter.mark(span); },
+      {}, [&](const Entry& entry) { return filter.mark(entry); },
       [&](const AssembledTrace& trace) {
         wanted.push_back(filter.wants(trace));
         return wanted.back();

@@ -19,10 +19,10 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json encoded(const std::vector<Span>& spans) {
+Json encoded(const std::vector<Entry>& spans) {
   Assembly assembly;
   assembly.encodes = true;
-  for (const Span& span : spans) assembly.add(span);
+  for (const Entry& entry : spans) assembly.add(entry);
   assembly.assembler.finish();
   return assembly.seen.size() == 1 ? assembly.seen[0].json : Json("not one trace");
 }
@@ -55,31 +55,32 @@ TEST(TraceJson, HasTheTraceAndItsIds) {
 }
 
 TEST(TraceJson, HasAllThatASpanTells) {
-  Span span = span_of(0x0102030405060708, 0xf0, "llm.chat");
-  span.flags = NOPSPAN_FLAG_REMOTE_PARENT | NOPSPAN_FLAG_ASYNC | NOPSPAN_FLAG_ABANDONED | 3U << NOPSPAN_FLAG_KIND_SHIFT;
-  span.status = kException;
-  span.error_type = "std::bad_alloc";
-  span.exception_kind = "error";
-  span.engine = "llama.cpp";
-  span.model = "tiny-1";
-  span.tenant = "acme";
-  span.text = "calculator";
-  span.tracestate = "a=b";
-  span.has_usage = span.has_first_token = span.has_engine_times = true;
-  span.usage = {.input = 1, .output = 2, .cached = 3, .reasoning = 4};
-  span.first_token_ns = 5;
-  span.engine_times = {6, 7, 8, 9, 10, 11, 12};
+  Entry entry = span_of(0x0102030405060708, 0xf0, "llm.chat");
+  entry.flags =
+      NOPSPAN_FLAG_REMOTE_PARENT | NOPSPAN_FLAG_ASYNC | NOPSPAN_FLAG_ABANDONED | 3U << NOPSPAN_FLAG_KIND_SHIFT;
+  entry.status = kException;
+  entry.error_type = "std::bad_alloc";
+  entry.exception_kind = "error";
+  entry.engine = "llama.cpp";
+  entry.model = "tiny-1";
+  entry.tenant = "acme";
+  entry.text = "calculator";
+  entry.tracestate = "a=b";
+  entry.has_usage = entry.has_first_token = entry.has_engine_times = true;
+  entry.usage = {.input = 1, .output = 2, .cached = 3, .reasoning = 4};
+  entry.first_token_ns = 5;
+  entry.engine_times = {6, 7, 8, 9, 10, 11, 12};
   const std::string attributes = attribute("shard", -4, 9);
-  span.attributes = attributes;
+  entry.attributes = attributes;
   nopspan_link link{};
   link.trace_id[0] = 1;
   link.span_id = 2;
   std::string links(reinterpret_cast<const char*>(&link), sizeof(link));
-  span.links = links;
-  const Json json = encoded({span})["spans"][0];
+  entry.links = links;
+  const Json json = encoded({entry})["spans"][0];
   EXPECT_EQ(nlohmann::json(json), nlohmann::json::parse(R"({
     "span_id": "0102030405060708", "parent_id": "00000000000000f0", "top": "remote", "name": "llm.chat",
-    "kind": "client", "start_unix_ns": )" + std::to_string(span.start_unix_ns) +
+    "kind": "client", "start_unix_ns": )" + std::to_string(entry.start_unix_ns) +
                                                         R"(, "duration_ns": 1000000000,
     "status": "exception", "error_type": "std::bad_alloc", "exception_kind": "error", "engine": "llama.cpp",
     "model": "tiny-1", "tenant": "acme", "tool": "calculator",
@@ -103,21 +104,21 @@ TEST(TraceJson, LeavesOutWhatASpanDoesNotTell) {
 TEST(TraceJson, PutsEachSpanBehindItsParent) {
   const Json json = encoded({span_of(4, 2), span_of(3, 1), span_of(2, 1), span_of(1, 0)});
   std::vector<std::string> ids;
-  for (const auto& span : json["spans"]) ids.push_back(span["span_id"].get<std::string>().substr(15));
+  for (const auto& entry : json["spans"]) ids.push_back(entry["span_id"].get<std::string>().substr(15));
   EXPECT_THAT(ids, testing::ElementsAre("1", "2", "4", "3"));
 }
 
 TEST(TraceJson, KeepsEventsWithTheirSpan) {
-  Span event = event_of(1, "app.cache_hit");
+  Entry event = event_of(1, "app.cache_hit");
   const std::string attributes = attribute("shard", 4, 3);
   event.attributes = attributes;
-  Span retry = event_of(1, "llm.adapter.retry");
+  Entry retry = event_of(1, "llm.adapter.retry");
   retry.kind = Kind::retry;
   retry.number = 2;
   retry.value = 500;
   retry.error_type = "rate_limit";
-  Span alone = event_of(0, "alone");
-  Span lost = event_of(0xab, "lost");
+  Entry alone = event_of(0, "alone");
+  Entry lost = event_of(0xab, "lost");
   const Json json = encoded({event, retry, alone, lost, span_of(1, 0)});
   const Json& events = json["spans"][0]["events"];
   ASSERT_EQ(events.size(), 2U);
@@ -134,18 +135,18 @@ TEST(TraceJson, KeepsEventsWithTheirSpan) {
 }
 
 TEST(TraceJson, SaysThatAttributesAreMalformed) {
-  Span span = span_of(1, 0);
-  span.attributes = "\x4a\xff";
-  const Json json = encoded({span})["spans"][0];
+  Entry entry = span_of(1, 0);
+  entry.attributes = "\x4a\xff";
+  const Json json = encoded({entry})["spans"][0];
   EXPECT_EQ(json["attributes"], Json::object());
   EXPECT_EQ(json["attributes_malformed"], true);
 }
 
 TEST(TraceJson, IsOneLineOfValidJsonWhateverAProcessWrote) {
-  Span span = span_of(1, 0, "\xff\n\x1b\"");
-  span.foreign_id = "\xfe";
-  span.links = "too short";
-  const std::string text = encoded({span}).dump(-1, ' ', false, Json::error_handler_t::replace);
+  Entry entry = span_of(1, 0, "\xff\n\x1b\"");
+  entry.foreign_id = "\xfe";
+  entry.links = "too short";
+  const std::string text = encoded({entry}).dump(-1, ' ', false, Json::error_handler_t::replace);
   EXPECT_EQ(text.find('\n'), std::string::npos);
   EXPECT_EQ(text.find('\x1b'), std::string::npos);
   EXPECT_TRUE(Json::accept(text));

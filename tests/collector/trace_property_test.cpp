@@ -15,7 +15,7 @@ namespace nopspan::collector {
 namespace {
 
 struct Sent {
-  Span span;
+  Entry entry;
   bool lost = false;
 };
 
@@ -30,14 +30,14 @@ class RandomTraces {
   std::vector<Sent> trace(std::uint8_t number) {
     std::vector<Sent> sent(1 + below(60));
     for (std::size_t i = 0; i < sent.size(); ++i) {
-      Span& span = sent[i].span = span_of(random_() | 1U, 0);
-      span.trace_id = trace_number(number);
-      span.start_unix_ns = kBegin + below(1000);
-      span.process = &processes_[below(processes_.size())];
+      Entry& entry = sent[i].entry = span_of(random_() | 1U, 0);
+      entry.trace_id = trace_number(number);
+      entry.start_unix_ns = kBegin + below(1000);
+      entry.process = &processes_[below(processes_.size())];
       if (i == 0) continue;
-      const Span& parent = sent[below(i)].span;
-      span.parent_id = parent.span_id;
-      if (parent.process != span.process) span.flags = NOPSPAN_FLAG_REMOTE_PARENT;
+      const Entry& parent = sent[below(i)].entry;
+      entry.parent_id = parent.span_id;
+      if (parent.process != entry.process) entry.flags = NOPSPAN_FLAG_REMOTE_PARENT;
     }
     for (Sent& one : sent) one.lost = one_in(5);
     return sent;
@@ -56,14 +56,16 @@ void expect_tree(const Seen& seen, const std::vector<Sent>& sent) {
   std::map<std::uint64_t, std::uint64_t> parents;
   std::map<std::uint64_t, Top> tops;
   for (const Sent& one : sent) {
-    if (!one.lost) parents[one.span.span_id] = 0;
+    if (!one.lost) parents[one.entry.span_id] = 0;
   }
   for (const Sent& one : sent) {
     if (one.lost) continue;
-    if (parents.count(one.span.parent_id) != 0) {
-      parents[one.span.span_id] = one.span.parent_id;
+    if (parents.count(one.entry.parent_id) != 0) {
+      parents[one.entry.span_id] = one.entry.parent_id;
     } else {
-      tops[one.span.span_id] = one.span.parent_id == 0 ? Top::root : one.span.flags != 0 ? Top::remote : Top::missing;
+      tops[one.entry.span_id] = one.entry.parent_id == 0 ? Top::root
+                                : one.entry.flags != 0   ? Top::remote
+                                                         : Top::missing;
     }
   }
   EXPECT_EQ(seen.parents, parents);
@@ -75,17 +77,17 @@ TEST(TraceProperty, GivesTheTreeThatIsLeftWhateverTheOrderAndTheLoss) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     RandomTraces random(seed);
     std::vector<std::vector<Sent>> traces;
-    std::vector<Span> delivered;
+    std::vector<Entry> delivered;
     for (std::uint8_t number = 0; number < 8; ++number) {
       traces.push_back(random.trace(number));
       for (const Sent& one : traces.back()) {
-        if (!one.lost) delivered.push_back(one.span);
+        if (!one.lost) delivered.push_back(one.entry);
       }
     }
     random.shuffle(delivered);
     Assembly assembly;
-    for (const Span& span : delivered) {
-      assembly.add(span);
+    for (const Entry& entry : delivered) {
+      assembly.add(entry);
       if (random.one_in(4)) assembly.wait(kMillisecond);
       ASSERT_TRUE(assembly.adds_up());
     }

@@ -22,19 +22,19 @@ using testing::Not;
 using testing::SizeIs;
 
 // A span with times in milliseconds.
-Span timed(std::uint64_t id, std::uint64_t parent, std::uint64_t start_ms, std::uint64_t duration_ms,
-           std::string_view name) {
-  Span span = span_of(id, parent, name);
-  span.start_unix_ns = kBegin + start_ms * kMillisecond;
-  span.duration_ns = duration_ms * kMillisecond;
-  return span;
+Entry timed(std::uint64_t id, std::uint64_t parent, std::uint64_t start_ms, std::uint64_t duration_ms,
+            std::string_view name) {
+  Entry entry = span_of(id, parent, name);
+  entry.start_unix_ns = kBegin + start_ms * kMillisecond;
+  entry.duration_ns = duration_ms * kMillisecond;
+  return entry;
 }
 
-std::string drawn(const std::vector<Span>& spans, const TreeStyle& style = {}, const TraceLimits& limits = {}) {
+std::string drawn(const std::vector<Entry>& spans, const TreeStyle& style = {}, const TraceLimits& limits = {}) {
   Assembly assembly(limits);
   assembly.draws = true;
   assembly.style = style;
-  for (const Span& span : spans) assembly.add(span);
+  for (const Entry& entry : spans) assembly.add(entry);
   assembly.assembler.finish();
   return assembly.seen.size() == 1 ? assembly.seen[0].text : "not one trace";
 }
@@ -57,29 +57,29 @@ class TraceTree : public testing::Test {
   }
 };
 
-std::vector<Span> an_agents_request() {
+std::vector<Entry> an_agents_request() {
   static const ProcessPointer server = process_number(8, "chat_server");
-  Span chat = timed(1, 0, 0, 1000, "llm.chat");
+  Entry chat = timed(1, 0, 0, 1000, "llm.chat");
   chat.model = "tiny-1";
   chat.has_usage = true;
   chat.usage = {.input = 120, .output = 34, .cached = 80};
-  Span step = timed(2, 1, 10, 500, "llm.step");
+  Entry step = timed(2, 1, 10, 500, "llm.step");
   step.model = "tiny-1";
   step.has_first_token = true;
   step.first_token_ns = 20 * kMillisecond;
-  Span retry = event_of(2, "llm.adapter.retry");
+  Entry retry = event_of(2, "llm.adapter.retry");
   retry.kind = Kind::retry;
   retry.start_unix_ns = kBegin + 100 * kMillisecond;
   retry.number = 1;
   retry.value = 250 * kMillisecond;
   retry.error_type = "rate_limit";
-  Span sent = event_of(2, "gen_ai.prompt.sent");
+  Entry sent = event_of(2, "gen_ai.prompt.sent");
   sent.start_unix_ns = kBegin + 11 * kMillisecond;
-  Span request = timed(3, 2, 400, 100, "engine.request");
+  Entry request = timed(3, 2, 400, 100, "engine.request");
   request.flags = NOPSPAN_FLAG_REMOTE_PARENT;
   request.process = &server;
   request.thread_id = 9;
-  Span tool = timed(4, 1, 600, 300, "llm.tool");
+  Entry tool = timed(4, 1, 600, 300, "llm.tool");
   tool.text = "calculator";
   tool.status = kException;
   tool.error_type = "std::domain_error";
@@ -129,16 +129,16 @@ TEST_F(TraceTree, CutsLinesToTheTerminal) {
 }
 
 TEST_F(TraceTree, ShowsEachStatus) {
-  Span failed = timed(2, 1, 0, 1, "a");
+  Entry failed = timed(2, 1, 0, 1, "a");
   failed.status = kError;
   failed.error_type = "timeout";
-  Span cancelled = timed(3, 1, 0, 1, "b");
+  Entry cancelled = timed(3, 1, 0, 1, "b");
   cancelled.status = kCancelled;
   cancelled.error_type = "client_closed";
-  Span abandoned = timed(4, 1, 0, 1, "c");
+  Entry abandoned = timed(4, 1, 0, 1, "c");
   abandoned.status = kCancelled;
   abandoned.flags = NOPSPAN_FLAG_ABANDONED;
-  Span strange = timed(5, 1, 0, 1, "d");
+  Entry strange = timed(5, 1, 0, 1, "d");
   strange.status = 77;
   const std::string text = drawn({timed(1, 0, 0, 1, "root"), failed, cancelled, abandoned, strange});
   EXPECT_THAT(text, HasSubstr("a  error timeout\n"));
@@ -148,9 +148,9 @@ TEST_F(TraceTree, ShowsEachStatus) {
 }
 
 TEST_F(TraceTree, SaysWhyASpanHasNoParentHere) {
-  Span orphan = timed(10, 0, 1, 1, "a");
+  Entry orphan = timed(10, 0, 1, 1, "a");
   orphan.flags = NOPSPAN_FLAG_ORPHAN;
-  Span remote = timed(11, 77, 2, 1, "b");
+  Entry remote = timed(11, 77, 2, 1, "b");
   remote.flags = NOPSPAN_FLAG_REMOTE_PARENT;
   const std::string text = drawn({orphan, remote, timed(12, 78, 3, 1, "c"), timed(13, 13, 4, 1, "d")});
   EXPECT_THAT(text, HasSubstr("a  service[7]  (may have a parent from before the attach)\n"));
@@ -165,22 +165,22 @@ TEST_F(TraceTree, ShowsWhatBeganBeforeItsParent) {
 }
 
 TEST_F(TraceTree, ShowsEventsWithoutASpan) {
-  Span event = event_of(0, "alone");
+  Entry event = event_of(0, "alone");
   const std::string text = drawn({event});
   EXPECT_THAT(text, HasSubstr("0 spans"));
   EXPECT_THAT(text, HasSubstr("• alone"));
 }
 
 TEST_F(TraceTree, ShowsAForeignIdAsItWasGiven) {
-  Span span = timed(1, 0, 0, 1, "root");
-  span.foreign_id = "order-4711";
-  EXPECT_THAT(drawn({span}), testing::StartsWith("order-4711  "));
+  Entry entry = timed(1, 0, 0, 1, "root");
+  entry.foreign_id = "order-4711";
+  EXPECT_THAT(drawn({entry}), testing::StartsWith("order-4711  "));
 }
 
 // ---- Folding
 
-std::vector<Span> siblings(std::size_t count, std::uint64_t first_id = 2) {
-  std::vector<Span> spans = {timed(1, 0, 0, 1000, "root")};
+std::vector<Entry> siblings(std::size_t count, std::uint64_t first_id = 2) {
+  std::vector<Entry> spans = {timed(1, 0, 0, 1000, "root")};
   for (std::size_t i = 0; i < count; ++i) spans.push_back(timed(first_id + i, 1, i, 10 + i, "tool.call"));
   return spans;
 }
@@ -199,11 +199,11 @@ TEST_F(TraceTree, ShowsAllSpansWhenAsked) {
 
 // ---- Shared spans
 
-std::vector<Span> an_engines_steps(std::string_view links) {
+std::vector<Entry> an_engines_steps(std::string_view links) {
   static const ProcessPointer engine = process_number(9, "engine");
-  std::vector<Span> spans = {timed(1, 0, 0, 1000, "root"), timed(2, 1, 10, 900, "engine.request")};
+  std::vector<Entry> spans = {timed(1, 0, 0, 1000, "root"), timed(2, 1, 10, 900, "engine.request")};
   for (std::uint64_t i = 0; i < 20; ++i) {
-    Span step = shared_span(100 + i, links);
+    Entry step = shared_span(100 + i, links);
     step.start_unix_ns = kBegin + (10 + 40 * i) * kMillisecond;
     step.duration_ns = (i == 19 ? 30 : 10) * kMillisecond;
     step.process = &engine;
@@ -238,7 +238,7 @@ TEST_F(TraceTree, ShowsSharedSpansThatLinkToASpanThatIsNotHere) {
 }
 
 TEST_F(TraceTree, FoldsWithWhatIsInThem) {
-  std::vector<Span> spans = siblings(23);
+  std::vector<Entry> spans = siblings(23);
   for (std::uint64_t i = 0; i < 23; ++i) spans.push_back(timed(100 + i, 2 + i, i, 1, "inner"));
   const std::string text = drawn(spans);
   EXPECT_THAT(text, HasSubstr("longest 32.0 ms, 23 spans in them\n"));
@@ -246,7 +246,7 @@ TEST_F(TraceTree, FoldsWithWhatIsInThem) {
 }
 
 TEST_F(TraceTree, ShowsTheFirstSiblingsThatFailed) {
-  std::vector<Span> spans = siblings(100);
+  std::vector<Entry> spans = siblings(100);
   for (std::size_t i = 11; i <= 100; i += 10) spans[i].status = kError;
   spans.push_back(timed(200, 40, 1, 1, "inner"));
   spans.back().status = kError;
@@ -261,29 +261,29 @@ TEST_F(TraceTree, ShowsTheFirstSiblingsThatFailed) {
 TEST_F(TraceTree, SaysHowManyMoreThereWere) {
   TraceLimits limits;
   limits.entries_per_trace = 10;
-  std::vector<Span> spans = siblings(100);
+  std::vector<Entry> spans = siblings(100);
   spans.back().status = kError;
   EXPECT_THAT(drawn(spans, {}, limits), HasSubstr("91 more, not kept: the trace is too large (1 error in them)\n"));
 }
 
 TEST_F(TraceTree, SaysHowManyDuplicatesThereWere) {
-  const Span span = timed(1, 0, 0, 1, "root");
-  EXPECT_THAT(drawn({span, span, span}), HasSubstr("2 duplicates left out\n"));
+  const Entry entry = timed(1, 0, 0, 1, "root");
+  EXPECT_THAT(drawn({entry, entry, entry}), HasSubstr("2 duplicates left out\n"));
 }
 
 // ---- Hostile processes
 
 TEST_F(TraceTree, PrintsNothingThatATerminalObeys) {
   static const ProcessPointer evil = process_number(9, "\x1b]0;evil\x07");
-  Span span = timed(1, 0, 0, 1, "na\x1b[2Jme\n");
-  span.text = "\x1b[31m";
-  span.model = "\r\xff\xfe";
-  span.error_type = "\xe2\x80\xae";  // U+202E, which reverses the direction of text
-  span.status = kError;
-  span.foreign_id = "id\x1b[A";
-  span.process = &evil;
-  Span event = event_of(1, "\x1b[1A");
-  Span retry = event_of(1, "retry");
+  Entry entry = timed(1, 0, 0, 1, "na\x1b[2Jme\n");
+  entry.text = "\x1b[31m";
+  entry.model = "\r\xff\xfe";
+  entry.error_type = "\xe2\x80\xae";  // U+202E, which reverses the direction of text
+  entry.status = kError;
+  entry.foreign_id = "id\x1b[A";
+  entry.process = &evil;
+  Entry event = event_of(1, "\x1b[1A");
+  Entry retry = event_of(1, "retry");
   retry.kind = Kind::retry;
   retry.error_type = "\x9b";
   const std::string text = drawn({span, event, retry});
@@ -298,7 +298,7 @@ TEST_F(TraceTree, DrawsAHundredThousandLevelsInBoundedLines) {
   TraceLimits limits;
   limits.entries_per_trace = 200'000;
   limits.bytes_per_trace = 64U << 20U;
-  std::vector<Span> spans;
+  std::vector<Entry> spans;
   for (std::uint64_t id = 1; id <= 100'000; ++id) spans.push_back(timed(id, id - 1, 0, 1, "deep"));
   const std::string text = drawn(spans, {}, limits);
   std::size_t longest = 0;
@@ -313,10 +313,10 @@ TEST_F(TraceTree, DrawsAHundredThousandLevelsInBoundedLines) {
 }
 
 TEST_F(TraceTree, PutsABarInItsPlaceWhateverTheTimes) {
-  Span early = timed(1, 0, 0, 1, "early");
+  Entry early = timed(1, 0, 0, 1, "early");
   early.start_unix_ns = 0;
   early.duration_ns = 0;
-  Span late = timed(2, 1, 0, 1, "late");
+  Entry late = timed(2, 1, 0, 1, "late");
   late.start_unix_ns = UINT64_MAX;
   late.duration_ns = UINT64_MAX;
   const std::vector<std::string> lines = lines_of(drawn({early, late}, {.utf8 = false}));

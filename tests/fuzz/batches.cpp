@@ -25,29 +25,29 @@ bool is_inside(std::string_view text, std::string_view bytes) {
   return text.empty() || (text.data() >= bytes.data() && text.data() + text.size() <= bytes.data() + bytes.size());
 }
 
-void check_texts(const Span& span, std::string_view bytes) {
+void check_texts(const Entry& entry, std::string_view bytes) {
   for (const std::string_view text :
-       {span.name, span.engine, span.model, span.tenant, span.exception_kind, span.error_type, span.foreign_id,
-        span.tracestate, span.text, span.attributes, span.links}) {
+       {entry.name, entry.engine, entry.model, entry.tenant, entry.exception_kind, entry.error_type, entry.foreign_id,
+        entry.tracestate, entry.text, entry.attributes, entry.links}) {
     require(is_inside(text, bytes), "a text is in the bytes that were read");
   }
-  require(span.links.size() % sizeof(nopspan_link) == 0, "there is no half a link");
-  require(span.status <= kException, "there is such a status");
+  require(entry.links.size() % sizeof(nopspan_link) == 0, "there is no half a link");
+  require(entry.status <= kException, "there is such a status");
 }
 
 void read_batch(std::string_view bytes, std::uint64_t entries) {
   const std::uint64_t whole = BatchReader::whole_entries(bytes, entries);
   BatchReader reader(bytes, entries, clocks());
-  Span span;
+  Entry entry;
   std::uint64_t read = 0;
   std::size_t unshared = 0;
   for (;;) {
-    const BatchReader::Outcome outcome = reader.next(span);
+    const BatchReader::Outcome outcome = reader.next(entry);
     if (outcome == BatchReader::Outcome::end) break;
     ++read;
-    if (outcome != BatchReader::Outcome::span) continue;
-    check_texts(span, bytes);
-    unshared += span.attributes.size() + span.links.size();
+    if (outcome != BatchReader::Outcome::entry) continue;
+    check_texts(entry, bytes);
+    unshared += entry.attributes.size() + entry.links.size();
   }
   require(read == whole && read <= entries, "it reads the entries that are there, and no more");
   require(unshared <= bytes.size(), "it gives out no more bytes than it was given");

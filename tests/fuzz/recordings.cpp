@@ -3,7 +3,7 @@
 // or metrics), or chunks.
 #include "require.h"
 
-#include "../collector/kept_span.h"
+#include "../collector/kept_entry.h"
 
 #include "base/utf8.h"
 #include "recording/chunks.h"
@@ -23,21 +23,21 @@ namespace {
 
 using namespace nopspan::collector;  // NOLINT: all of it is about that
 
-std::deque<KeptSpan> spans_of(Signal signal, std::string_view message, bool must_be_whole) {
+std::deque<KeptEntry> spans_of(Signal signal, std::string_view message, bool must_be_whole) {
   OtlpReader reader;
-  std::deque<KeptSpan> spans;
-  const bool is_whole = reader.read(signal, message, [&](const Span& span) {
-    require(span.process != nullptr && *span.process != nullptr, "an entry is of a process");
-    require(signal_of(span.kind) == signal, "an entry is of its message's kind");
-    spans.emplace_back(span);
+  std::deque<KeptEntry> spans;
+  const bool is_whole = reader.read(signal, message, [&](const Entry& entry) {
+    require(entry.process != nullptr && *entry.process != nullptr, "an entry is of a process");
+    require(signal_of(entry.kind) == signal, "an entry is of its message's kind");
+    spans.emplace_back(entry);
   });
   require(is_whole || !must_be_whole, "what was written can be read");
   return spans;
 }
 
-bool is_mended(const Span& span) {
-  for (const std::string_view text : {span.name, span.engine, span.model, span.tenant, span.exception_kind,
-                                      span.error_type, span.foreign_id, span.tracestate, span.text}) {
+bool is_mended(const Entry& entry) {
+  for (const std::string_view text : {entry.name, entry.engine, entry.model, entry.tenant, entry.exception_kind,
+                                      entry.error_type, entry.foreign_id, entry.tracestate, entry.text}) {
     if (!is_utf8(text)) return true;
   }
   return false;
@@ -45,15 +45,15 @@ bool is_mended(const Span& span) {
 
 // Writes what was read and reads it again. The result must be the same, except for text that is not UTF-8.
 void read_message(Signal signal, std::string_view message) {
-  for (const KeptSpan& span : spans_of(signal, message, false)) {
+  for (const KeptEntry& entry : spans_of(signal, message, false)) {
     OtlpEncoder encoder(signal);
-    encoder.add(span.span());
+    encoder.add(entry.entry());
     std::string again;
     encoder.finish(again);
     const auto after = spans_of(signal, again, true);
     require(after.size() == 1, "one entry is one");
-    if (is_mended(span.span())) continue;
-    const std::string difference = span.difference(after.front().span());
+    if (is_mended(entry.entry())) continue;
+    const std::string difference = entry.difference(after.front().entry());
     require(difference.empty(), difference.c_str());
   }
 }

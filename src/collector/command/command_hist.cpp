@@ -94,7 +94,7 @@ class Output {
 class WhileTheyRun : public Sink {
  public:
   WhileTheyRun(Sink& sink, const std::vector<std::uint32_t>& pids) : sink_(sink), pids_(pids) {}
-  void on_span(const Span& span) override { sink_.on_span(span); }
+  void on_entry(const Entry& entry) override { sink_.on_entry(entry); }
   void on_tick(std::uint64_t now_unix_ns) override {
     sink_.on_tick(now_unix_ns);
     const auto has_ended = [](std::uint32_t pid) { return kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH; };

@@ -3,8 +3,8 @@
 #include "base/stopping.h"
 #include "command/command.h"
 #include "command/options.h"
+#include "model/entry_json.h"
 #include "model/run_source.h"
-#include "model/span_json.h"
 #include "recording/recording.h"
 #include "recording/replay_summary.h"
 
@@ -35,8 +35,8 @@ struct ReplayOptions {
 
 class SpanPrinter : public Sink {
  public:
-  void on_span(const Span& span) override {
-    std::cout << to_json(span).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << '\n';
+  void on_entry(const Entry& entry) override {
+    std::cout << to_json(entry).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << '\n';
     if (!std::cout) stopping = true;
   }
   void on_tick(std::uint64_t /*now_unix_ns*/) override {}

@@ -57,13 +57,13 @@ class Shower : public Sink {
         common_(common),
         filter_(options.source.filter, options.filter_early),
         assembler_(
-            options.limits, [this](const Span& span) { return filter_.mark(span); },
+            options.limits, [this](const Entry& entry) { return filter_.mark(entry); },
             [this](const AssembledTrace& trace) { return take(trace); },
             [this](const TraceId& id) { return filter_.may_want(id); }) {}
 
-  void on_span(const Span& span) override {
+  void on_entry(const Entry& entry) override {
     if (is_done()) return;
-    if (filter_.may_want(span)) assembler_.add(span);
+    if (filter_.may_want(entry)) assembler_.add(entry);
   }
   void on_tick(std::uint64_t now_unix_ns) override {
     if (is_done()) return;

@@ -35,29 +35,29 @@ HistFeed::HistFeed(const Source& source, HistOptions options, Publish publish)
   table_.of = options_.of;
 }
 
-bool HistFeed::is_wanted(const Span& span, const Measured& measured) const {
+bool HistFeed::is_wanted(const Entry& entry, const Measured& measured) const {
   const Filter& filter = options_.filter;
-  if (!filter.may_want(span.trace_id)) return false;
+  if (!filter.may_want(entry.trace_id)) return false;
   if (filter.slower_than_ns > 0 && measured.value <= filter.slower_than_ns) return false;
   if (filter.errors && measured.status != kError && measured.status != kException) return false;
-  return (filter.name.empty() || measured.name == filter.name) && filter.has_model(span);
+  return (filter.name.empty() || measured.name == filter.name) && filter.has_model(entry);
 }
 
-HistRow& HistFeed::row_of(const Span& span, const Measured& measured) {
-  const RowKeyView view(options_.by, span, measured.name);
+HistRow& HistFeed::row_of(const Entry& entry, const Measured& measured) {
+  const RowKeyView view(options_.by, entry, measured.name);
   const auto found = rows_.find(view);
   if (found != rows_.end()) return *found->second;
-  HistRow& row = table_.row(key_of(view, options_.by, **span.process), options_.most_rows);
+  HistRow& row = table_.row(key_of(view, options_.by, **entry.process), options_.most_rows);
   if (&row != &table_.other) rows_.emplace(RowKey(view), &row);
   return row;
 }
 
-void HistFeed::on_span(const Span& span) {
+void HistFeed::on_entry(const Entry& entry) {
   Measured measured;
-  if (measure(span, *options_.of, measured) && is_wanted(span, measured)) {
-    row_of(span, measured).add(measured);
+  if (measure(entry, *options_.of, measured) && is_wanted(entry, measured)) {
+    row_of(entry, measured).add(measured);
   } else {
-    leave_out(*span.process);
+    leave_out(*entry.process);
   }
 }
 

@@ -32,7 +32,7 @@ class HistFeed : public Sink {
   // `source` must outlive the feed. The thread that runs the source calls `publish`.
   HistFeed(const Source& source, HistOptions options, Publish publish);
 
-  void on_span(const Span& span) override;
+  void on_entry(const Entry& entry) override;
   void on_tick(std::uint64_t now_unix_ns) override;
   // The source's ledger, in which entries that are in no histogram count as filtered.
   [[nodiscard]] Ledger ledger() const;
@@ -40,8 +40,8 @@ class HistFeed : public Sink {
   const HistTable& table();
 
  private:
-  [[nodiscard]] bool is_wanted(const Span& span, const Measured& measured) const;
-  HistRow& row_of(const Span& span, const Measured& measured);
+  [[nodiscard]] bool is_wanted(const Entry& entry, const Measured& measured) const;
+  HistRow& row_of(const Entry& entry, const Measured& measured);
   void leave_out(const ProcessPointer& process);
 
   const Source& source_;

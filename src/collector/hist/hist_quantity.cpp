@@ -26,33 +26,33 @@ const Quantity* find_quantity(std::string_view name) {
   return found == all.end() ? nullptr : &*found;
 }
 
-bool measure(const Span& span, const Quantity& quantity, Measured& measured) {
+bool measure(const Entry& entry, const Quantity& quantity, Measured& measured) {
   const bool is_retry = quantity.in == Quantity::In::retry;
-  if (span.kind != (is_retry ? Kind::retry : Kind::span)) return false;
-  measured.value = span.duration_ns;
-  measured.status = quantity.has_status() ? span.status : kOk;
-  measured.name = quantity.is_named_by_text() ? span.text : span.name;
+  if (entry.kind != (is_retry ? Kind::retry : Kind::span)) return false;
+  measured.value = entry.duration_ns;
+  measured.status = quantity.has_status() ? entry.status : kOk;
+  measured.name = quantity.is_named_by_text() ? entry.text : entry.name;
   switch (quantity.in) {
     case Quantity::In::span:
       return true;
     case Quantity::In::first_token:
-      measured.value = span.first_token_ns;
-      return span.has_first_token;
+      measured.value = entry.first_token_ns;
+      return entry.has_first_token;
     case Quantity::In::tool:
-      return span.tells_tool;
+      return entry.tells_tool;
     case Quantity::In::engine:
-      return span.has_engine_times;
+      return entry.has_engine_times;
     case Quantity::In::queue:
-      measured.value = span.engine_times.queue_ns;
-      return span.has_engine_times;
+      measured.value = entry.engine_times.queue_ns;
+      return entry.has_engine_times;
     case Quantity::In::prefill:
-      measured.value = span.engine_times.prefill_ns;
-      return span.has_engine_times;
+      measured.value = entry.engine_times.prefill_ns;
+      return entry.has_engine_times;
     case Quantity::In::decode:
-      measured.value = span.engine_times.decode_ns;
-      return span.has_engine_times;
+      measured.value = entry.engine_times.decode_ns;
+      return entry.has_engine_times;
     case Quantity::In::retry:
-      measured.value = static_cast<std::uint64_t>(span.value);
+      measured.value = static_cast<std::uint64_t>(entry.value);
       return true;
   }
   return false;

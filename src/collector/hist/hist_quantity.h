@@ -2,7 +2,7 @@
 // The times that `nopspan hist` can measure (--of).
 #pragma once
 
-#include "model/span.h"
+#include "model/entry.h"
 
 #include <cstdint>
 #include <string_view>
@@ -19,7 +19,7 @@ struct Quantity {
 
   // Whether the span's status also applies to the measured time, so that errors can be counted.
   [[nodiscard]] bool has_status() const { return in != In::first_token && in != In::retry; }
-  // Whether the entry is named by Span::text: the name of the tool, or the name of the span that the retry is in.
+  // Whether the entry is named by Entry::text: the name of the tool, or the name of the span that the retry is in.
   [[nodiscard]] bool is_named_by_text() const { return in == In::tool || in == In::retry; }
 };
 const std::vector<Quantity>& quantities();
@@ -31,6 +31,6 @@ struct Measured {
   std::string_view name;
 };
 // False if the entry does not have the quantity.
-bool measure(const Span& span, const Quantity& quantity, Measured& measured);
+bool measure(const Entry& entry, const Quantity& quantity, Measured& measured);
 
 }  // namespace nopspan::collector

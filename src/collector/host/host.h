@@ -3,7 +3,7 @@
 #pragma once
 
 #include "host/probe_file.h"
-#include "model/span.h"
+#include "model/entry.h"
 
 #include <cstdint>
 #include <memory>

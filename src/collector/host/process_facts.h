@@ -2,7 +2,7 @@
 // Reads facts about a process from /proc.
 #pragma once
 
-#include "model/span.h"
+#include "model/entry.h"
 
 #include <cstdint>
 #include <optional>

@@ -2,7 +2,7 @@
 // Translates thread ids between pid namespaces.
 #pragma once
 
-#include "model/span.h"
+#include "model/entry.h"
 
 #include <cstdint>
 #include <unordered_map>

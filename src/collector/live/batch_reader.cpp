@@ -42,80 +42,80 @@ std::uint64_t BatchReader::whole_entries(std::string_view bytes, std::uint64_t e
   return count;
 }
 
-BatchReader::Outcome BatchReader::next(Span& span) {
+BatchReader::Outcome BatchReader::next(Entry& entry) {
   const std::size_t size = index_ < entries_ ? entry_size(bytes_.substr(offset_)) : 0;
   if (size == 0) return Outcome::end;
   // Copied, so that the bytes need not be aligned. In the ring buffer and in a string they are.
-  nopspan_entry entry;
-  std::memcpy(&entry, bytes_.data() + offset_, sizeof(entry));
+  nopspan_entry raw;
+  std::memcpy(&raw, bytes_.data() + offset_, sizeof(raw));
   const std::string_view bytes = bytes_.substr(offset_, size);
   offset_ += size;
   ++index_;
-  if (entry.kind > NOPSPAN_ENTRY_GAUGE) return Outcome::unknown;
-  return read(entry, bytes, span) ? Outcome::span : Outcome::malformed;
+  if (raw.kind > NOPSPAN_ENTRY_GAUGE) return Outcome::unknown;
+  return read(raw, bytes, entry) ? Outcome::entry : Outcome::malformed;
 }
 
-bool BatchReader::read(const nopspan_entry& entry, std::string_view bytes, Span& span) {
-  if (entry.fixed_size % 8 != 0 || entry.fixed_size < kFixed || entry.fixed_size > entry.size ||
-      entry.status > NOPSPAN_STATUS_EXCEPTION) {
+bool BatchReader::read(const nopspan_entry& raw, std::string_view bytes, Entry& entry) {
+  if (raw.fixed_size % 8 != 0 || raw.fixed_size < kFixed || raw.fixed_size > raw.size ||
+      raw.status > NOPSPAN_STATUS_EXCEPTION) {
     return false;
   }
-  span.kind = static_cast<Kind>(entry.kind);
-  span.status = entry.status;
-  span.flags = entry.flags;
-  std::memcpy(span.trace_id.bytes, entry.trace_id, sizeof(span.trace_id.bytes));
-  span.span_id = entry.span_id;
-  span.parent_id = entry.parent_id;
-  span.root_id = entry.root_id;
-  span.start_unix_ns = clocks_.to_unix(entry.start_ns);
-  span.duration_ns = entry.duration_ns;
-  span.tells_tokens = (entry.extras & NOPSPAN_TELLS_TOKENS) != 0;
-  span.tells_tool = (entry.extras & NOPSPAN_TELLS_TOOL) != 0;
-  return read_extras(entry, bytes, span) && read_texts(entry, span);
+  entry.kind = static_cast<Kind>(raw.kind);
+  entry.status = raw.status;
+  entry.flags = raw.flags;
+  std::memcpy(entry.trace_id.bytes, raw.trace_id, sizeof(entry.trace_id.bytes));
+  entry.span_id = raw.span_id;
+  entry.parent_id = raw.parent_id;
+  entry.root_id = raw.root_id;
+  entry.start_unix_ns = clocks_.to_unix(raw.start_ns);
+  entry.duration_ns = raw.duration_ns;
+  entry.tells_tokens = (raw.extras & NOPSPAN_TELLS_TOKENS) != 0;
+  entry.tells_tool = (raw.extras & NOPSPAN_TELLS_TOOL) != 0;
+  return read_extras(raw, bytes, entry) && read_texts(raw, entry);
 }
 
-bool BatchReader::read_extras(const nopspan_entry& entry, std::string_view bytes, Span& span) {
-  std::string_view left = bytes.substr(entry.fixed_size);
-  span.has_usage = (entry.extras & NOPSPAN_EXTRA_USAGE) != 0;
-  span.has_first_token = (entry.extras & NOPSPAN_EXTRA_FIRST_TOKEN) != 0;
-  span.has_engine_times = (entry.extras & NOPSPAN_EXTRA_ENGINE) != 0;
-  span.usage = {};
-  span.first_token_ns = 0;
-  span.engine_times = {};
-  span.value = 0;
-  span.number = 0;
-  if (span.has_usage) {
+bool BatchReader::read_extras(const nopspan_entry& raw, std::string_view bytes, Entry& entry) {
+  std::string_view left = bytes.substr(raw.fixed_size);
+  entry.has_usage = (raw.extras & NOPSPAN_EXTRA_USAGE) != 0;
+  entry.has_first_token = (raw.extras & NOPSPAN_EXTRA_FIRST_TOKEN) != 0;
+  entry.has_engine_times = (raw.extras & NOPSPAN_EXTRA_ENGINE) != 0;
+  entry.usage = {};
+  entry.first_token_ns = 0;
+  entry.engine_times = {};
+  entry.value = 0;
+  entry.number = 0;
+  if (entry.has_usage) {
     std::uint64_t words[4];
     if (!take_extra(left, words)) return false;
-    span.usage = {words[0], words[1], words[2], words[3]};
+    entry.usage = {words[0], words[1], words[2], words[3]};
   }
-  if (span.has_first_token) {
+  if (entry.has_first_token) {
     std::uint64_t words[1];
     if (!take_extra(left, words)) return false;
-    span.first_token_ns = words[0];
+    entry.first_token_ns = words[0];
   }
-  if (span.has_engine_times) {
+  if (entry.has_engine_times) {
     std::uint64_t words[7];
     if (!take_extra(left, words)) return false;
-    span.engine_times = {words[0], words[1], words[2], words[3], words[4], words[5], words[6]};
+    entry.engine_times = {words[0], words[1], words[2], words[3], words[4], words[5], words[6]};
   }
-  if ((entry.extras & NOPSPAN_EXTRA_VALUES) != 0) {
+  if ((raw.extras & NOPSPAN_EXTRA_VALUES) != 0) {
     std::uint64_t words[2];
     if (!take_extra(left, words)) return false;
-    span.value = static_cast<std::int64_t>(words[0]);
-    span.number = words[1];
+    entry.value = static_cast<std::int64_t>(words[0]);
+    entry.number = words[1];
   }
   return true;
 }
 
-bool BatchReader::read_texts(const nopspan_entry& entry, Span& span) {
-  return text(entry.name, kMostLabel, span.name) && text(entry.engine, kMostLabel, span.engine) &&
-         text(entry.model, kMostLabel, span.model) && text(entry.tenant, kMostLabel, span.tenant) &&
-         text(entry.exception_kind, kMostLabel, span.exception_kind) &&
-         text(entry.error_type, kMostLabel, span.error_type) && text(entry.foreign_id, kMostLabel, span.foreign_id) &&
-         text(entry.tracestate, kMostTracestate, span.tracestate) && text(entry.text, kMostLabel, span.text) &&
-         unshared(entry.attributes, span.attributes) && unshared(entry.links, span.links) &&
-         span.links.size() % sizeof(nopspan_link) == 0;
+bool BatchReader::read_texts(const nopspan_entry& raw, Entry& entry) {
+  return text(raw.name, kMostLabel, entry.name) && text(raw.engine, kMostLabel, entry.engine) &&
+         text(raw.model, kMostLabel, entry.model) && text(raw.tenant, kMostLabel, entry.tenant) &&
+         text(raw.exception_kind, kMostLabel, entry.exception_kind) &&
+         text(raw.error_type, kMostLabel, entry.error_type) && text(raw.foreign_id, kMostLabel, entry.foreign_id) &&
+         text(raw.tracestate, kMostTracestate, entry.tracestate) && text(raw.text, kMostLabel, entry.text) &&
+         unshared(raw.attributes, entry.attributes) && unshared(raw.links, entry.links) &&
+         entry.links.size() % sizeof(nopspan_link) == 0;
 }
 
 bool BatchReader::text(nopspan_text where, std::size_t most, std::string_view& to) const {

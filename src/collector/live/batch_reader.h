@@ -3,7 +3,7 @@
 #pragma once
 
 #include "live/clock_map.h"
-#include "model/span.h"
+#include "model/entry.h"
 
 #include <nopspan/probes.h>
 
@@ -21,20 +21,20 @@ class BatchReader {
       : bytes_(bytes), entries_(entries), clocks_(clocks), unshared_left_(bytes.size()) {}
 
   enum class Outcome {
-    span,       // `span` is set, except what is not in an entry: process, thread_id, sequence_id, sequence
+    entry,      // `entry` is set, except what is not in an entry: process, thread_id, sequence_id, sequence
     malformed,  // the entry is invalid; the next one may be valid
     unknown,    // this version does not know the entry's kind
     end,        // no further entry can be found
   };
-  Outcome next(Span& span);
+  Outcome next(Entry& entry);
 
   // The number of entries that are completely in the bytes, at most `entries`.
   static std::uint64_t whole_entries(std::string_view bytes, std::uint64_t entries);
 
  private:
-  [[nodiscard]] bool read(const nopspan_entry& entry, std::string_view bytes, Span& span);
-  [[nodiscard]] static bool read_extras(const nopspan_entry& entry, std::string_view bytes, Span& span);
-  [[nodiscard]] bool read_texts(const nopspan_entry& entry, Span& span);
+  [[nodiscard]] bool read(const nopspan_entry& raw, std::string_view bytes, Entry& entry);
+  [[nodiscard]] static bool read_extras(const nopspan_entry& raw, std::string_view bytes, Entry& entry);
+  [[nodiscard]] bool read_texts(const nopspan_entry& raw, Entry& entry);
   [[nodiscard]] bool text(nopspan_text where, std::size_t most, std::string_view& to) const;
   [[nodiscard]] bool unshared(nopspan_text where, std::string_view& to);
 

@@ -66,10 +66,10 @@ void Delivery::note_moved(std::uint32_t pid, Account& account) {
     account.entries.set_moved(process);
 }
 
-void Delivery::give(ProcessAccount& account, const Span& span) {
-  if (filter_.may_want_request_of(span)) {
+void Delivery::give(ProcessAccount& account, const Entry& entry) {
+  if (filter_.may_want_request_of(entry)) {
     account.delivered(1);
-    sink_->on_span(span);
+    sink_->on_entry(entry);
   } else {
     account.filtered(1);
   }
@@ -118,10 +118,10 @@ void Delivery::deliver(ProcessAccount& account, ProcessAccount::Thread& thread, 
   const std::vector<Sequences>& fresh = thread.ledger.arrive(batch.sequences);
   if (fresh.empty()) return;
   BatchReader reader(bytes, batch.sequences.count(), clocks_);
-  Span span;
-  span.thread_id = batch.thread_id;
-  span.sequence_id = batch.sequence_id;
-  span.process = &thread.process;
+  Entry entry;
+  entry.thread_id = batch.thread_id;
+  entry.sequence_id = batch.sequence_id;
+  entry.process = &thread.process;
   auto part = fresh.begin();
   std::uint64_t next_unread = batch.sequences.first;
   const auto is_fresh = [&](std::uint64_t sequence) {
@@ -129,14 +129,14 @@ void Delivery::deliver(ProcessAccount& account, ProcessAccount::Thread& thread, 
     return part != fresh.end() && sequence >= part->first;
   };
   for (;;) {
-    const BatchReader::Outcome outcome = reader.next(span);
+    const BatchReader::Outcome outcome = reader.next(entry);
     if (outcome == BatchReader::Outcome::end) break;
-    span.sequence = next_unread++;
-    if (!is_fresh(span.sequence)) continue;
-    if (outcome != BatchReader::Outcome::span) {
+    entry.sequence = next_unread++;
+    if (!is_fresh(entry.sequence)) continue;
+    if (outcome != BatchReader::Outcome::entry) {
       account.malformed(1);
     } else {
-      give(account, span);
+      give(account, entry);
     }
   }
   // Entries that the writer reported and that the bytes do not have.

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "live/thread_ledger.h"
+#include "model/entry.h"
 #include "model/ledger.h"
-#include "model/span.h"
 
 #include <collector_events.h>
 

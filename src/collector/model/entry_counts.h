@@ -2,7 +2,7 @@
 // Counts entries by their kind.
 #pragma once
 
-#include "model/span.h"
+#include "model/entry.h"
 
 #include <array>
 #include <cstddef>

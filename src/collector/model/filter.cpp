@@ -49,21 +49,21 @@ bool Filter::may_want(const TraceId& id) const {
   return (request.empty() || id == trace_id_of(request)) && is_sampled(id, sample_one_in);
 }
 
-bool Filter::may_want_request_of(const Span& span) const {
-  if (may_want(span.trace_id)) return true;
+bool Filter::may_want_request_of(const Entry& entry) const {
+  if (may_want(entry.trace_id)) return true;
   bool is_wanted = false;
-  if (is_shared(span)) {
-    for_each_link(span.links, [&](const SpanLink& link) { is_wanted |= may_want(link.trace_id); });
+  if (is_shared(entry)) {
+    for_each_link(entry.links, [&](const SpanLink& link) { is_wanted |= may_want(link.trace_id); });
   }
   return is_wanted;
 }
 
-bool Filter::may_want(const Span& span) const { return may_want(span.trace_id) && is_in_scope(span); }
+bool Filter::may_want(const Entry& entry) const { return may_want(entry.trace_id) && is_in_scope(entry); }
 
-bool Filter::is_in_scope(const Span& span) const {
+bool Filter::is_in_scope(const Entry& entry) const {
   if (pids.empty() && cgroup.empty()) return true;
-  if (span.process == nullptr || *span.process == nullptr) return false;
-  const Process& process = **span.process;
+  if (entry.process == nullptr || *entry.process == nullptr) return false;
+  const Process& process = **entry.process;
   if (!pids.empty() && std::find(pids.begin(), pids.end(), process.pid) == pids.end()) return false;
   return cgroup.empty() || is_in_cgroup(process, cgroup);
 }

@@ -3,7 +3,7 @@
 // complete.
 #pragma once
 
-#include "model/span.h"
+#include "model/entry.h"
 
 #include <cstdint>
 #include <string>
@@ -26,14 +26,14 @@ struct Filter {
   // Whether this request may be wanted (by request and sample).
   [[nodiscard]] bool may_want(const TraceId& id) const;
   // The same for the request of a span, or for any of the requests that share it (span_links.h).
-  [[nodiscard]] bool may_want_request_of(const Span& span) const;
+  [[nodiscard]] bool may_want_request_of(const Entry& entry) const;
   // Whether the span's process is wanted (by pid and cgroup).
-  [[nodiscard]] bool is_in_scope(const Span& span) const;
+  [[nodiscard]] bool is_in_scope(const Entry& entry) const;
   // Whether a span's request may be wanted, as far as this span alone shows (by request, pid, cgroup and sample).
-  [[nodiscard]] bool may_want(const Span& span) const;
+  [[nodiscard]] bool may_want(const Entry& entry) const;
   // Whether this span satisfies the condition. A trace needs one span that does.
-  [[nodiscard]] bool has_name(const Span& span) const { return name.empty() || span.name == name; }
-  [[nodiscard]] bool has_model(const Span& span) const { return model.empty() || span.model == model; }
+  [[nodiscard]] bool has_name(const Entry& entry) const { return name.empty() || entry.name == name; }
+  [[nodiscard]] bool has_model(const Entry& entry) const { return model.empty() || entry.model == model; }
 };
 
 // Whether a sample of one in N includes this request: ((low 8 bytes ^ high 8 bytes) * 6364136223846793005 >> 32) modulo

@@ -2,7 +2,7 @@
 // Accounts for every entry that processes emitted. No entry is lost without being counted.
 #pragma once
 
-#include "model/span.h"
+#include "model/entry.h"
 
 #include <nlohmann/json_fwd.hpp>
 

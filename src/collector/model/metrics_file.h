@@ -38,7 +38,7 @@ class Metered : public Sink {
  public:
   Metered(Sink& sink, MetricsFile& file, std::function<Ledger()> ledger)
       : sink_(sink), file_(file), ledger_(std::move(ledger)) {}
-  void on_span(const Span& span) override { sink_.on_span(span); }
+  void on_entry(const Entry& entry) override { sink_.on_entry(entry); }
   void on_tick(std::uint64_t now_unix_ns) override {
     sink_.on_tick(now_unix_ns);
     file_.write_if_due(ledger_);

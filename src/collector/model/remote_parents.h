@@ -2,7 +2,7 @@
 // Learns from complete traces whether the clients of a process are processes that are traced here too.
 #pragma once
 
-#include "model/span.h"
+#include "model/entry.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -12,16 +12,16 @@ namespace {
 
 constexpr std::array<const char*, kDimensions> kNames = {"name", "model", "tenant", "process", "engine"};
 
-std::string_view text_of(Dimension dimension, const Span& span, std::string_view name) {
+std::string_view text_of(Dimension dimension, const Entry& entry, std::string_view name) {
   switch (dimension) {
     case Dimension::name:
       return name;
     case Dimension::model:
-      return span.model;
+      return entry.model;
     case Dimension::tenant:
-      return span.tenant;
+      return entry.tenant;
     case Dimension::engine:
-      return span.engine;
+      return entry.engine;
     case Dimension::process:
       break;
   }
@@ -64,14 +64,14 @@ std::string to_text(const Grouping& by) {
   return text;
 }
 
-RowKeyView::RowKeyView(const Grouping& by, const Span& span, std::string_view name) : count(by.size()) {
+RowKeyView::RowKeyView(const Grouping& by, const Entry& entry, std::string_view name) : count(by.size()) {
   for (std::size_t i = 0; i < by.size(); ++i) {
     if (by[i] == Dimension::process) {
-      process = number_of(**span.process);
+      process = number_of(**entry.process);
       hash = mixed(hash, process);
       continue;
     }
-    texts[i] = text_of(by[i], span, name).substr(0, kMostBytes);
+    texts[i] = text_of(by[i], entry, name).substr(0, kMostBytes);
     hash = mixed(hash, std::hash<std::string_view>()(texts[i]));
   }
 }

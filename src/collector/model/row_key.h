@@ -2,7 +2,7 @@
 // The key of a row in a table of spans.
 #pragma once
 
-#include "model/span.h"
+#include "model/entry.h"
 
 #include <array>
 #include <cstddef>
@@ -28,7 +28,7 @@ struct RowKeyView {
   static constexpr std::size_t kMostBytes = 256;
 
   // `name` replaces the span's name.
-  RowKeyView(const Grouping& by, const Span& span, std::string_view name);
+  RowKeyView(const Grouping& by, const Entry& entry, std::string_view name);
 
   std::array<std::string_view, kDimensions> texts;
   std::size_t count;

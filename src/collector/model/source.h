@@ -4,8 +4,8 @@
 #pragma once
 
 #include "base/stopping.h"
+#include "model/entry.h"
 #include "model/ledger.h"
-#include "model/span.h"
 
 #include <cstdint>
 #include <optional>
@@ -17,7 +17,7 @@ namespace nopspan::collector {
 class Sink {
  public:
   virtual ~Sink() = default;
-  virtual void on_span(const Span& span) = 0;
+  virtual void on_entry(const Entry& entry) = 0;
   // Called about ten times per second while the source is live, even if no entries arrive; for a recording, after each
   // second of it. The first call comes before any entry. `now_unix_ns` follows the source's clock, which may be set
   // back.

@@ -2,7 +2,7 @@
 // Reads the links of a span, and recognises spans that several requests share.
 #pragma once
 
-#include "model/span.h"
+#include "model/entry.h"
 
 #include <nopspan/probes.h>
 
@@ -33,8 +33,8 @@ void for_each_link(std::string_view links, const OnLink& on_link) {
 
 // Whether this is a linked span: one with links and no parent. It was done for several requests at once, like an
 // engine's step.
-inline bool is_shared(const Span& span) {
-  return span.kind == Kind::span && span.parent_id == 0 && span.links.size() >= sizeof(nopspan_link);
+inline bool is_shared(const Entry& entry) {
+  return entry.kind == Kind::span && entry.parent_id == 0 && entry.links.size() >= sizeof(nopspan_link);
 }
 
 }  // namespace nopspan::collector

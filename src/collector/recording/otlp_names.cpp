@@ -111,50 +111,50 @@ std::uint64_t Told::number(Name name) const {
   return has(name) && attribute.type == Attribute::Type::integer ? static_cast<std::uint64_t>(attribute.integer) : 0;
 }
 
-std::uint64_t flag_word(const Span& span) {
-  const unsigned bools = (span.has_usage ? 1U : 0U) | (span.has_first_token ? 2U : 0U) |
-                         (span.has_engine_times ? 4U : 0U) | (span.tells_tokens ? 8U : 0U) |
-                         (span.tells_tool ? 16U : 0U);
-  return span.flags | std::uint64_t{bools} << kBools;
+std::uint64_t flag_word(const Entry& entry) {
+  const unsigned bools = (entry.has_usage ? 1U : 0U) | (entry.has_first_token ? 2U : 0U) |
+                         (entry.has_engine_times ? 4U : 0U) | (entry.tells_tokens ? 8U : 0U) |
+                         (entry.tells_tool ? 16U : 0U);
+  return entry.flags | std::uint64_t{bools} << kBools;
 }
 
-void set_flag_word(Span& span, std::uint64_t word) {
-  span.flags = static_cast<std::uint32_t>(word);
+void set_flag_word(Entry& entry, std::uint64_t word) {
+  entry.flags = static_cast<std::uint32_t>(word);
   const std::uint64_t bools = word >> kBools;
-  span.has_usage = (bools & 1U) != 0;
-  span.has_first_token = (bools & 2U) != 0;
-  span.has_engine_times = (bools & 4U) != 0;
-  span.tells_tokens = (bools & 8U) != 0;
-  span.tells_tool = (bools & 16U) != 0;
+  entry.has_usage = (bools & 1U) != 0;
+  entry.has_first_token = (bools & 2U) != 0;
+  entry.has_engine_times = (bools & 4U) != 0;
+  entry.tells_tokens = (bools & 8U) != 0;
+  entry.tells_tool = (bools & 16U) != 0;
 }
 
 std::uint64_t implied_flag_word(Kind kind, const OtlpFlags& flags, const Told& told, const Told& added) {
   const auto any = [&](Name first, Name last) {
     return (kind == Kind::span && told.has_any(first, last)) || added.has_any(first, last);
   };
-  Span span;
-  span.flags = (flags.kind << NOPSPAN_FLAG_KIND_SHIFT) & NOPSPAN_FLAG_KIND_MASK;
-  if (flags.sampled) span.flags |= NOPSPAN_FLAG_SAMPLED;
-  if (flags.remote_parent) span.flags |= NOPSPAN_FLAG_REMOTE_PARENT;
-  if (flags.attributes_dropped) span.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
-  if (flags.links_dropped) span.flags |= NOPSPAN_FLAG_LINKS_DROPPED;
-  if (added.has(Name::request_id)) span.flags |= NOPSPAN_FLAG_FOREIGN_ID;
+  Entry entry;
+  entry.flags = (flags.kind << NOPSPAN_FLAG_KIND_SHIFT) & NOPSPAN_FLAG_KIND_MASK;
+  if (flags.sampled) entry.flags |= NOPSPAN_FLAG_SAMPLED;
+  if (flags.remote_parent) entry.flags |= NOPSPAN_FLAG_REMOTE_PARENT;
+  if (flags.attributes_dropped) entry.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
+  if (flags.links_dropped) entry.flags |= NOPSPAN_FLAG_LINKS_DROPPED;
+  if (added.has(Name::request_id)) entry.flags |= NOPSPAN_FLAG_FOREIGN_ID;
   if (any(Name::input_tokens, Name::reasoning_tokens)) {
-    span.has_usage = span.tells_tokens = true;
-    span.flags |= NOPSPAN_FLAG_HAS_USAGE;
+    entry.has_usage = entry.tells_tokens = true;
+    entry.flags |= NOPSPAN_FLAG_HAS_USAGE;
   }
   if (any(Name::first_token_ns, Name::first_token_ns)) {
-    span.has_first_token = true;
-    span.flags |= NOPSPAN_FLAG_HAS_FIRST_TOKEN;
+    entry.has_first_token = true;
+    entry.flags |= NOPSPAN_FLAG_HAS_FIRST_TOKEN;
   }
-  span.has_engine_times = any(Name::arrival_ns, Name::preemptions);
-  span.tells_tool = any(Name::tool_name, Name::tool_name);
-  return flag_word(span);
+  entry.has_engine_times = any(Name::arrival_ns, Name::preemptions);
+  entry.tells_tool = any(Name::tool_name, Name::tool_name);
+  return flag_word(entry);
 }
 
-std::uint64_t implied_root_id(const Span& span) {
-  const bool is_outermost = span.parent_id == 0 || (span.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0;
-  return is_outermost ? span.span_id : span.parent_id;
+std::uint64_t implied_root_id(const Entry& entry) {
+  const bool is_outermost = entry.parent_id == 0 || (entry.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0;
+  return is_outermost ? entry.span_id : entry.parent_id;
 }
 
 }  // namespace nopspan::collector

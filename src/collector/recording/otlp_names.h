@@ -7,8 +7,8 @@
 // the added attribute, or else from the process's own.
 #pragma once
 
+#include "model/entry.h"
 #include "model/otlp_attributes.h"
-#include "model/span.h"
 
 #include <array>
 #include <cstddef>
@@ -111,8 +111,8 @@ inline constexpr NumberField<EngineTimes> kEngineFields[] = {
 };
 
 // A span's flags and its five bools as one word, which is the value of "nopspan.flags".
-std::uint64_t flag_word(const Span& span);
-void set_flag_word(Span& span, std::uint64_t word);
+std::uint64_t flag_word(const Entry& entry);
+void set_flag_word(Entry& entry, std::uint64_t word);
 
 // The flags that OTLP's own fields imply.
 struct OtlpFlags {
@@ -124,6 +124,6 @@ struct OtlpFlags {
 // count, because they describe its span.
 std::uint64_t implied_flag_word(Kind kind, const OtlpFlags& flags, const Told& told, const Told& added);
 // The root id to use if none is written.
-std::uint64_t implied_root_id(const Span& span);
+std::uint64_t implied_root_id(const Entry& entry);
 
 }  // namespace nopspan::collector

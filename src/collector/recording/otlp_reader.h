@@ -3,7 +3,7 @@
 // error.
 #pragma once
 
-#include "model/span.h"
+#include "model/entry.h"
 #include "recording/otlp_names.h"
 #include "recording/otlp_spans.h"
 
@@ -17,7 +17,7 @@ namespace nopspan::collector {
 
 class OtlpReader {
  public:
-  using Each = std::function<void(const Span&)>;
+  using Each = std::function<void(const Entry&)>;
   // Calls `each` with every entry, whose texts are valid during the call. Returns false if `message` is malformed;
   // `each` has then been called for the entries before the error.
   bool read(Signal signal, std::string_view message, const Each& each);
@@ -48,7 +48,7 @@ class OtlpReader {
   std::uint64_t sequence_id_ = 0, sequence_ = 0;
 
   // State of the entry that is being read.
-  Span span_;
+  Entry span_;
   bool is_theirs_ = true;  // attributes before the time field are the process's own
   std::uint64_t end_ = 0;
   unsigned code_ = 0;

@@ -38,14 +38,14 @@ void append_trace_id(std::string& out, unsigned field, const TraceId& id) {
   if (!id.empty()) append_bytes(out, field, view_of(id));
 }
 
-OtlpFlags otlp_flags_of(const Span& span) {
+OtlpFlags otlp_flags_of(const Entry& entry) {
   OtlpFlags flags;
-  flags.sampled = (span.flags & NOPSPAN_FLAG_SAMPLED) != 0;
-  if (span.kind != Kind::span) return flags;
-  flags.kind = (span.flags & NOPSPAN_FLAG_KIND_MASK) >> NOPSPAN_FLAG_KIND_SHIFT;
-  flags.remote_parent = (span.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0;
-  flags.attributes_dropped = (span.flags & NOPSPAN_FLAG_ATTRIBUTES_DROPPED) != 0;
-  flags.links_dropped = (span.flags & NOPSPAN_FLAG_LINKS_DROPPED) != 0;
+  flags.sampled = (entry.flags & NOPSPAN_FLAG_SAMPLED) != 0;
+  if (entry.kind != Kind::span) return flags;
+  flags.kind = (entry.flags & NOPSPAN_FLAG_KIND_MASK) >> NOPSPAN_FLAG_KIND_SHIFT;
+  flags.remote_parent = (entry.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0;
+  flags.attributes_dropped = (entry.flags & NOPSPAN_FLAG_ATTRIBUTES_DROPPED) != 0;
+  flags.links_dropped = (entry.flags & NOPSPAN_FLAG_LINKS_DROPPED) != 0;
   return flags;
 }
 
@@ -115,14 +115,14 @@ void OtlpEncoder::add_hex(std::string& out, Name name, std::uint64_t value) {
 }
 
 // Copies the process's own attributes, unchanged if possible. Malformed ones are dropped and counted in `dropped_`.
-void OtlpEncoder::write_own_attributes(const Span& span, std::string& out) {
+void OtlpEncoder::write_own_attributes(const Entry& entry, std::string& out) {
   told_.clear();
   added_.clear();
   dropped_ = 0;
-  if (span.attributes.empty()) return;
-  const unsigned theirs = span.kind == Kind::span ? kSpanAttributes : kEventAttributes;
+  if (entry.attributes.empty()) return;
+  const unsigned theirs = entry.kind == Kind::span ? kSpanAttributes : kEventAttributes;
   Attribute attribute;
-  const bool is_run = for_each_key_value(span.attributes, theirs, [&](std::string_view key_value, std::string_view) {
+  const bool is_run = for_each_key_value(entry.attributes, theirs, [&](std::string_view key_value, std::string_view) {
     if (read_attribute(key_value, attribute)) {
       told_.note(attribute, false);
     } else {
@@ -131,127 +131,127 @@ void OtlpEncoder::write_own_attributes(const Span& span, std::string& out) {
   });
   if (!is_run) ++dropped_;
   if (dropped_ == 0 && theirs == attributes_) {
-    out += span.attributes;
+    out += entry.attributes;
     return;
   }
-  for_each_key_value(span.attributes, theirs, [&](std::string_view key_value, std::string_view) {
+  for_each_key_value(entry.attributes, theirs, [&](std::string_view key_value, std::string_view) {
     if (dropped_ == 0 || read_attribute(key_value, attribute)) append_bytes(out, attributes_, key_value);
   });
 }
 
 // Adds the fields that the process's own attributes lack or contradict.
-void OtlpEncoder::write_told_fields(const Span& span, std::string& out) {
+void OtlpEncoder::write_told_fields(const Entry& entry, std::string& out) {
   const auto text = [&](Name told, Name ours, std::string_view value) {
     if (value != told_.text(told)) add_text(out, ours, value);
   };
-  text(Name::request_model, Name::model, span.model);
-  text(Name::engine, Name::engine, span.engine);
-  text(Name::tenant, Name::tenant, span.tenant);
-  if (span.kind == Kind::span) {
-    text(Name::tool_name, Name::text, span.text);
-  } else if (!span.text.empty()) {
-    add_text(out, Name::text, span.text);
+  text(Name::request_model, Name::model, entry.model);
+  text(Name::engine, Name::engine, entry.engine);
+  text(Name::tenant, Name::tenant, entry.tenant);
+  if (entry.kind == Kind::span) {
+    text(Name::tool_name, Name::text, entry.text);
+  } else if (!entry.text.empty()) {
+    add_text(out, Name::text, entry.text);
   }
-  text(Name::error_type, span.failed() ? Name::error_type : Name::reason, span.error_type);
-  const bool is_foreign = (span.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0;
-  if (span.foreign_id != (is_foreign ? told_.text(Name::request_id) : std::string_view())) {
-    add_text(out, Name::request_id, span.foreign_id);
+  text(Name::error_type, entry.failed() ? Name::error_type : Name::reason, entry.error_type);
+  const bool is_foreign = (entry.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0;
+  if (entry.foreign_id != (is_foreign ? told_.text(Name::request_id) : std::string_view())) {
+    add_text(out, Name::request_id, entry.foreign_id);
   }
   // If has_usage or has_engine_times is false, the numbers have no meaning and are not written.
   for (const auto& [name, field] : kUsageFields) {
-    if (span.has_usage && span.usage.*field != told_.number(name)) add_number(out, name, span.usage.*field);
+    if (entry.has_usage && entry.usage.*field != told_.number(name)) add_number(out, name, entry.usage.*field);
   }
   for (const auto& [name, field] : kEngineFields) {
-    const std::uint64_t value = span.engine_times.*field;
-    if (span.has_engine_times && value != told_.number(name)) add_number(out, name, value);
+    const std::uint64_t value = entry.engine_times.*field;
+    if (entry.has_engine_times && value != told_.number(name)) add_number(out, name, value);
   }
-  if (span.has_first_token) add_number(out, Name::first_token_ns, span.first_token_ns);
-  if (!span.exception_kind.empty()) add_text(out, Name::exception_kind, span.exception_kind);
-  if (span.root_id != implied_root_id(span)) add_hex(out, Name::root_id, span.root_id);
+  if (entry.has_first_token) add_number(out, Name::first_token_ns, entry.first_token_ns);
+  if (!entry.exception_kind.empty()) add_text(out, Name::exception_kind, entry.exception_kind);
+  if (entry.root_id != implied_root_id(entry)) add_hex(out, Name::root_id, entry.root_id);
 }
 
 // Adds the fields that OTLP has for spans, but not for logs and gauges.
-void OtlpEncoder::write_event_fields(const Span& span, std::string& out) {
-  if (span.parent_id != 0) add_hex(out, Name::parent_id, span.parent_id);
-  if (span.duration_ns != 0) add_number(out, Name::duration_ns, span.duration_ns);
-  if (span.status != kOk) add_number(out, Name::status, span.status);
-  if (!span.tracestate.empty()) add_text(out, Name::tracestate, span.tracestate);
-  if (!span.links.empty()) {
-    append_bytes_attribute(out, attributes_, key_of(Name::links), span.links);
+void OtlpEncoder::write_event_fields(const Entry& entry, std::string& out) {
+  if (entry.parent_id != 0) add_hex(out, Name::parent_id, entry.parent_id);
+  if (entry.duration_ns != 0) add_number(out, Name::duration_ns, entry.duration_ns);
+  if (entry.status != kOk) add_number(out, Name::status, entry.status);
+  if (!entry.tracestate.empty()) add_text(out, Name::tracestate, entry.tracestate);
+  if (!entry.links.empty()) {
+    append_bytes_attribute(out, attributes_, key_of(Name::links), entry.links);
   }
 }
 
-void OtlpEncoder::write_flag_word(const Span& span, const OtlpFlags& flags, std::string& out) {
-  const std::uint64_t word = flag_word(span);
+void OtlpEncoder::write_flag_word(const Entry& entry, const OtlpFlags& flags, std::string& out) {
+  const std::uint64_t word = flag_word(entry);
   OtlpFlags said = flags;
   said.attributes_dropped = said.attributes_dropped || dropped_ > 0;
-  if (word != implied_flag_word(span.kind, said, told_, added_)) add_number(out, Name::flags, word);
+  if (word != implied_flag_word(entry.kind, said, told_, added_)) add_number(out, Name::flags, word);
 }
 
 // The process's own attributes come first, then a fixed field, then the added attributes, so that a reader can
 // distinguish them.
-void OtlpEncoder::write_span(const Span& span, bool in_sequence) {
-  const OtlpFlags flags = otlp_flags_of(span);
+void OtlpEncoder::write_span(const Entry& entry, bool in_sequence) {
+  const OtlpFlags flags = otlp_flags_of(entry);
   std::string& out = entry_;
-  append_trace_id(out, 1, span.trace_id);
-  append_span_id(out, 2, span.span_id);
-  if (!span.tracestate.empty()) append_text(out, 3, span.tracestate);
-  append_span_id(out, 4, span.parent_id);
-  append_text(out, 5, span.name);
+  append_trace_id(out, 1, entry.trace_id);
+  append_span_id(out, 2, entry.span_id);
+  if (!entry.tracestate.empty()) append_text(out, 3, entry.tracestate);
+  append_span_id(out, 4, entry.parent_id);
+  append_text(out, 5, entry.name);
   if (flags.kind != 0) append_varint(out, 6, flags.kind);
-  write_own_attributes(span, out);
-  append_fixed64(out, 7, span.start_unix_ns);
-  append_fixed64(out, 8, span.start_unix_ns + span.duration_ns);
-  write_told_fields(span, out);
-  if (span.status == kCancelled) add_text(out, Name::outcome, "cancelled");
-  if (span.status == kException) add_text(out, Name::outcome, "exception");
-  if (span.status > kException) add_number(out, Name::status, span.status);
-  if (!in_sequence) add_number(out, Name::sequence, span.sequence);
-  write_flag_word(span, flags, out);
+  write_own_attributes(entry, out);
+  append_fixed64(out, 7, entry.start_unix_ns);
+  append_fixed64(out, 8, entry.start_unix_ns + entry.duration_ns);
+  write_told_fields(entry, out);
+  if (entry.status == kCancelled) add_text(out, Name::outcome, "cancelled");
+  if (entry.status == kException) add_text(out, Name::outcome, "exception");
+  if (entry.status > kException) add_number(out, Name::status, entry.status);
+  if (!in_sequence) add_number(out, Name::sequence, entry.sequence);
+  write_flag_word(entry, flags, out);
   if (flags.attributes_dropped || dropped_ > 0) append_varint(out, 10, std::max(dropped_, 1U));
-  append_links(out, span.links);
+  append_links(out, entry.links);
   if (flags.links_dropped) append_varint(out, 14, 1);
-  if (span.failed()) append_bytes(out, 15, std::string_view("\x18\x02", kStatusError));
+  if (entry.failed()) append_bytes(out, 15, std::string_view("\x18\x02", kStatusError));
   append_fixed32(out, 16, (flags.sampled ? 1U : 0U) | kHasIsRemote | (flags.remote_parent ? kIsRemote : 0U));
 }
 
-void OtlpEncoder::write_log(const Span& span, bool in_sequence) {
-  const OtlpFlags flags = otlp_flags_of(span);
+void OtlpEncoder::write_log(const Entry& entry, bool in_sequence) {
+  const OtlpFlags flags = otlp_flags_of(entry);
   std::string& out = entry_;
-  append_text(out, 12, span.name);
-  append_trace_id(out, 9, span.trace_id);
-  append_span_id(out, 10, span.span_id);
-  write_own_attributes(span, out);
-  append_fixed64(out, 1, span.start_unix_ns);
-  write_told_fields(span, out);
-  write_event_fields(span, out);
-  if (span.kind == Kind::retry) {
+  append_text(out, 12, entry.name);
+  append_trace_id(out, 9, entry.trace_id);
+  append_span_id(out, 10, entry.span_id);
+  write_own_attributes(entry, out);
+  append_fixed64(out, 1, entry.start_unix_ns);
+  write_told_fields(entry, out);
+  write_event_fields(entry, out);
+  if (entry.kind == Kind::retry) {
     add_text(out, Name::kind, "retry");
-    add_number(out, Name::delay_ns, static_cast<std::uint64_t>(span.value));
-    add_number(out, Name::attempt, span.number);
+    add_number(out, Name::delay_ns, static_cast<std::uint64_t>(entry.value));
+    add_number(out, Name::attempt, entry.number);
   }
-  if (!in_sequence) add_number(out, Name::sequence, span.sequence);
-  write_flag_word(span, flags, out);
+  if (!in_sequence) add_number(out, Name::sequence, entry.sequence);
+  write_flag_word(entry, flags, out);
   if (dropped_ > 0) append_varint(out, 7, dropped_);
   append_fixed32(out, 8, flags.sampled ? 1 : 0);
 }
 
-void OtlpEncoder::write_gauge(const Span& span, bool in_sequence) {
+void OtlpEncoder::write_gauge(const Entry& entry, bool in_sequence) {
   std::string& out = point_;
   out.clear();
-  write_own_attributes(span, out);
-  append_fixed64(out, 3, span.start_unix_ns);
-  append_fixed64(out, 6, static_cast<std::uint64_t>(span.value));
-  write_told_fields(span, out);
-  write_event_fields(span, out);
-  if (!span.trace_id.empty()) {
-    append_bytes_attribute(out, attributes_, key_of(Name::trace_id), view_of(span.trace_id));
+  write_own_attributes(entry, out);
+  append_fixed64(out, 3, entry.start_unix_ns);
+  append_fixed64(out, 6, static_cast<std::uint64_t>(entry.value));
+  write_told_fields(entry, out);
+  write_event_fields(entry, out);
+  if (!entry.trace_id.empty()) {
+    append_bytes_attribute(out, attributes_, key_of(Name::trace_id), view_of(entry.trace_id));
   }
-  if (span.span_id != 0) add_hex(out, Name::span_id, span.span_id);
-  if (span.number != 0) add_number(out, Name::maximum, span.number);
-  if (!in_sequence) add_number(out, Name::sequence, span.sequence);
-  write_flag_word(span, {}, out);
-  append_text(entry_, 1, span.name);
+  if (entry.span_id != 0) add_hex(out, Name::span_id, entry.span_id);
+  if (entry.number != 0) add_number(out, Name::maximum, entry.number);
+  if (!in_sequence) add_number(out, Name::sequence, entry.sequence);
+  write_flag_word(entry, {}, out);
+  append_text(entry_, 1, entry.name);
   std::string gauge;
   append_bytes(gauge, 1, out);
   append_bytes(entry_, 5, gauge);
@@ -266,41 +266,41 @@ std::uint32_t OtlpEncoder::share_of(const ProcessPointer& process) {
   return found->second;
 }
 
-OtlpEncoder::Group& OtlpEncoder::group_of(const Span& span) {
+OtlpEncoder::Group& OtlpEncoder::group_of(const Entry& entry) {
   const auto is_it = [&](const Group& group) {
-    return group.sequence_id == span.sequence_id && group.thread_id == span.thread_id &&
-           shares_[group.share].process == *span.process;
+    return group.sequence_id == entry.sequence_id && group.thread_id == entry.thread_id &&
+           shares_[group.share].process == *entry.process;
   };
   if (!runs_.empty() && is_it(groups_[runs_.back().group])) return groups_[runs_.back().group];
   auto number = static_cast<std::uint32_t>(groups_.size());
-  const auto [begin, end] = group_numbers_.equal_range(span.sequence_id);
+  const auto [begin, end] = group_numbers_.equal_range(entry.sequence_id);
   const auto found = std::find_if(begin, end, [&](const auto& each) { return is_it(groups_[each.second]); });
   if (found != end) {
     number = found->second;
   } else {
-    group_numbers_.emplace(span.sequence_id, number);
-    groups_.push_back({share_of(*span.process), span.sequence_id, span.sequence, span.sequence, span.thread_id});
+    group_numbers_.emplace(entry.sequence_id, number);
+    groups_.push_back({share_of(*entry.process), entry.sequence_id, entry.sequence, entry.sequence, entry.thread_id});
     head_bytes_ += kScopeBytes;
   }
   runs_.push_back({groups_[number].share, number, buffer_.size(), buffer_.size()});
   return groups_[number];
 }
 
-void OtlpEncoder::add(const Span& span) {
-  Group& group = group_of(span);
-  const bool in_sequence = span.sequence == group.next_sequence;
+void OtlpEncoder::add(const Entry& entry) {
+  Group& group = group_of(entry);
+  const bool in_sequence = entry.sequence == group.next_sequence;
   entry_.clear();
   if (signal_ == Signal::traces) {
     attributes_ = kSpanAttributes;
-    write_span(span, in_sequence);
+    write_span(entry, in_sequence);
   } else if (signal_ == Signal::logs) {
     attributes_ = kLogAttributes;
-    write_log(span, in_sequence);
+    write_log(entry, in_sequence);
   } else {
     attributes_ = kPointAttributes;
-    write_gauge(span, in_sequence);
+    write_gauge(entry, in_sequence);
   }
-  group.next_sequence = span.sequence + 1;
+  group.next_sequence = entry.sequence + 1;
   append_bytes(buffer_, 2, entry_);
   group.bytes += buffer_.size() - runs_.back().end;
   runs_.back().end = buffer_.size();

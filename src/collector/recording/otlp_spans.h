@@ -2,7 +2,7 @@
 // Encodes spans as OTLP messages. docs/recording.md describes the mapping of each field.
 #pragma once
 
-#include "model/span.h"
+#include "model/entry.h"
 #include "recording/otlp_names.h"
 
 #include <cstddef>
@@ -29,7 +29,7 @@ class OtlpEncoder {
  public:
   explicit OtlpEncoder(Signal signal) : signal_(signal) {}
 
-  void add(const Span& span);
+  void add(const Entry& entry);
   [[nodiscard]] std::uint64_t entries() const { return entries_; }
   // An estimate of the message's size.
   [[nodiscard]] std::size_t bytes() const { return buffer_.size() + head_bytes_; }
@@ -55,14 +55,14 @@ class OtlpEncoder {
   };
 
   std::uint32_t share_of(const ProcessPointer& process);
-  Group& group_of(const Span& span);
-  void write_span(const Span& span, bool in_sequence);
-  void write_log(const Span& span, bool in_sequence);
-  void write_gauge(const Span& span, bool in_sequence);
-  void write_own_attributes(const Span& span, std::string& out);
-  void write_told_fields(const Span& span, std::string& out);
-  void write_event_fields(const Span& span, std::string& out);
-  void write_flag_word(const Span& span, const OtlpFlags& flags, std::string& out);
+  Group& group_of(const Entry& entry);
+  void write_span(const Entry& entry, bool in_sequence);
+  void write_log(const Entry& entry, bool in_sequence);
+  void write_gauge(const Entry& entry, bool in_sequence);
+  void write_own_attributes(const Entry& entry, std::string& out);
+  void write_told_fields(const Entry& entry, std::string& out);
+  void write_event_fields(const Entry& entry, std::string& out);
+  void write_flag_word(const Entry& entry, const OtlpFlags& flags, std::string& out);
   void add_text(std::string& out, Name name, std::string_view text);
   void add_number(std::string& out, Name name, std::uint64_t value);
   void add_hex(std::string& out, Name name, std::uint64_t value);

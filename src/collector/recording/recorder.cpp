@@ -97,11 +97,11 @@ void Recorder::open(bool may_replace) {
   writer_ = std::make_unique<ChunkWriter>(std::move(file));
 }
 
-void Recorder::on_span(const Span& span) {
-  if (now_ == 0) now_ = flushed_at_ = ledger_at_ = span.start_unix_ns + span.duration_ns;
-  const auto signal = static_cast<std::size_t>(signal_of(span.kind));
-  encoders_[signal].add(span);
-  ++pending_[signal][span.kind];
+void Recorder::on_entry(const Entry& entry) {
+  if (now_ == 0) now_ = flushed_at_ = ledger_at_ = entry.start_unix_ns + entry.duration_ns;
+  const auto signal = static_cast<std::size_t>(signal_of(entry.kind));
+  encoders_[signal].add(entry);
+  ++pending_[signal][entry.kind];
   if (encoders_[signal].bytes() >= chunk_bytes_) flush();
 }
 

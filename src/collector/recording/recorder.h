@@ -34,7 +34,7 @@ class Recorder : public Sink {
   // Sets the source whose ledger is written with the entries. `source` must outlive finish().
   void set_source(const Source& source) { source_ = &source; }
 
-  void on_span(const Span& span) override;
+  void on_entry(const Entry& entry) override;
   void on_tick(std::uint64_t now_unix_ns) override;
   // Writes pending entries and the end of the recording. Returns false if the file is not complete.
   bool finish();

@@ -108,13 +108,13 @@ void Recording::read_chunk(const Chunk& chunk, Sink& sink) {
 }
 
 void Recording::read_entries(Signal signal, const Chunk& chunk, Sink& sink) {
-  const bool is_whole = otlp_.read(signal, chunk.payload, [&](const Span& span) {
-    Tally& tally = tally_of(*span.process);
+  const bool is_whole = otlp_.read(signal, chunk.payload, [&](const Entry& entry) {
+    Tally& tally = tally_of(*entry.process);
     ++tally.delivered;
-    if (is_filtered_ && !(filter_.may_want_request_of(span) && filter_.is_in_scope(span))) {
+    if (is_filtered_ && !(filter_.may_want_request_of(entry) && filter_.is_in_scope(entry))) {
       ++tally.filtered;
     } else {
-      sink.on_span(span);
+      sink.on_entry(entry);
     }
   });
   if (!is_whole) ++broken_;

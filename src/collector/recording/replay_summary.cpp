@@ -26,16 +26,16 @@ std::string rest_text(std::size_t rows) {
 
 }  // namespace
 
-void ReplaySummary::on_span(const Span& span) {
-  ++counts_[span.kind];
-  first_ns_ = std::min(first_ns_, span.start_unix_ns);
-  last_ns_ = std::max(last_ns_, span.start_unix_ns + span.duration_ns);
-  auto name = names_.find(span.name);
-  if (name == names_.end() && names_.size() < kMostNames) name = names_.emplace(span.name, NameCount{}).first;
+void ReplaySummary::on_entry(const Entry& entry) {
+  ++counts_[entry.kind];
+  first_ns_ = std::min(first_ns_, entry.start_unix_ns);
+  last_ns_ = std::max(last_ns_, entry.start_unix_ns + entry.duration_ns);
+  auto name = names_.find(entry.name);
+  if (name == names_.end() && names_.size() < kMostNames) name = names_.emplace(entry.name, NameCount{}).first;
   NameCount& count = name == names_.end() ? other_names_ : name->second;
-  ++(span.kind == Kind::span ? count.spans : count.others);
-  if (span.failed()) ++count.errors;
-  const ProcessPointer& process = *span.process;
+  ++(entry.kind == Kind::span ? count.spans : count.others);
+  if (entry.failed()) ++count.errors;
+  const ProcessPointer& process = *entry.process;
   const std::pair key(process->pid, process->start_ticks);
   auto found = processes_.find(key);
   if (found == processes_.end()) {

@@ -18,7 +18,7 @@ namespace nopspan::collector {
 
 class ReplaySummary : public Sink {
  public:
-  void on_span(const Span& span) override;
+  void on_entry(const Entry& entry) override;
   void on_tick(std::uint64_t /*now_unix_ns*/) override {}
 
   // Valid after the recording has run.

@@ -16,7 +16,7 @@ std::string cut(std::string_view text) { return std::string(text.substr(0, kMost
 
 }  // namespace
 
-void GaugeBoard::add(const Span& gauge, std::uint64_t now_unix_ns) {
+void GaugeBoard::add(const Entry& gauge, std::uint64_t now_unix_ns) {
   Key key{(*gauge.process)->pid, (*gauge.process)->start_ticks, cut(gauge.engine), cut(gauge.model), cut(gauge.name)};
   auto found = readings_.find(key);
   if (found == readings_.end()) {

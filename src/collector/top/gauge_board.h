@@ -2,7 +2,7 @@
 // The last value of each gauge that inference engines reported.
 #pragma once
 
-#include "model/span.h"
+#include "model/entry.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -25,7 +25,7 @@ class GaugeBoard {
  public:
   static constexpr std::size_t kMost = 256;
 
-  void add(const Span& gauge, std::uint64_t now_unix_ns);
+  void add(const Entry& gauge, std::uint64_t now_unix_ns);
   // All readings, sorted by process, engine, model and name.
   [[nodiscard]] std::vector<GaugeReading> readings() const;
   [[nodiscard]] std::uint64_t left_out() const { return left_out_; }  // values of gauges beyond kMost

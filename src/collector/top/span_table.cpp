@@ -81,20 +81,20 @@ void retire_to(LogLinear& all, SliceHistogram& slice, BlockStore& store) {
   slice.clear(store);
 }
 
-void add_span(const Span& span, Tally& tally) {
+void add_span(const Entry& entry, Tally& tally) {
   ++tally.spans;
-  if (span.failed()) ++tally.errors;
-  if (span.status == kCancelled) ++tally.cancelled;
-  if ((span.flags & NOPSPAN_FLAG_ORPHAN) != 0) {
+  if (entry.failed()) ++tally.errors;
+  if (entry.status == kCancelled) ++tally.cancelled;
+  if ((entry.flags & NOPSPAN_FLAG_ORPHAN) != 0) {
     ++tally.orphans;
-  } else if (span.span_id == span.root_id && !is_shared(span)) {
+  } else if (entry.span_id == entry.root_id && !is_shared(entry)) {
     ++tally.requests;
   }
-  add_to(tally.duration_sum_ns, span.duration_ns);
-  tally.duration_max_ns = std::max(tally.duration_max_ns, span.duration_ns);
-  if (span.has_usage && span.tells_tokens) {
-    add_to(tally.input_tokens, span.usage.input);
-    add_to(tally.output_tokens, span.usage.output);
+  add_to(tally.duration_sum_ns, entry.duration_ns);
+  tally.duration_max_ns = std::max(tally.duration_max_ns, entry.duration_ns);
+  if (entry.has_usage && entry.tells_tokens) {
+    add_to(tally.input_tokens, entry.usage.input);
+    add_to(tally.output_tokens, entry.usage.output);
   }
 }
 
@@ -118,33 +118,33 @@ SpanTable::SpanTable(Grouping by, unsigned window_seconds, std::size_t most_rows
   other_.ring.resize(ring_size_);
 }
 
-void SpanTable::add(const Span& span) {
-  if (span.kind != Kind::span && span.kind != Kind::retry) return;
-  Row& row = row_of(span);
+void SpanTable::add(const Entry& entry) {
+  if (entry.kind != Kind::span && entry.kind != Kind::retry) return;
+  Row& row = row_of(entry);
   row.last_second = second_;
   Slice& slice = row.ring[second_ % ring_size_];
-  if (span.kind == Kind::retry) {
+  if (entry.kind == Kind::retry) {
     ++slice.tally.retries;
     return;
   }
-  add_span(span, slice.tally);
-  if (!slice.durations.add(store_, span.duration_ns)) ++slice.tally.unplaced;
-  if (!span.has_first_token) return;
+  add_span(entry, slice.tally);
+  if (!slice.durations.add(store_, entry.duration_ns)) ++slice.tally.unplaced;
+  if (!entry.has_first_token) return;
   ++slice.tally.first_tokens;
-  add_to(slice.tally.first_token_sum_ns, span.first_token_ns);
-  slice.tally.first_token_max_ns = std::max(slice.tally.first_token_max_ns, span.first_token_ns);
-  if (!slice.first_tokens.add(store_, span.first_token_ns)) ++slice.tally.unplaced;
+  add_to(slice.tally.first_token_sum_ns, entry.first_token_ns);
+  slice.tally.first_token_max_ns = std::max(slice.tally.first_token_max_ns, entry.first_token_ns);
+  if (!slice.first_tokens.add(store_, entry.first_token_ns)) ++slice.tally.unplaced;
 }
 
-SpanTable::Row& SpanTable::row_of(const Span& span) {
+SpanTable::Row& SpanTable::row_of(const Entry& entry) {
   // A retry counts in the row of the span that it belongs to.
-  const RowKeyView view(by_, span, span.kind == Kind::retry && !span.text.empty() ? span.text : span.name);
+  const RowKeyView view(by_, entry, entry.kind == Kind::retry && !entry.text.empty() ? entry.text : entry.name);
   const auto found = rows_.find(view);
   if (found != rows_.end()) return found->second;
   if (rows_.size() >= most_rows_ && !make_room()) return other_;
   Row& row = rows_.try_emplace(RowKey(view)).first->second;
   row.ring.resize(ring_size_);
-  row.process = process_text(**span.process);
+  row.process = process_text(**entry.process);
   return row;
 }
 

@@ -4,8 +4,8 @@
 
 #include "base/log_linear.h"
 #include "base/slice_histogram.h"
+#include "model/entry.h"
 #include "model/row_key.h"
-#include "model/span.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -76,7 +76,7 @@ class SpanTable {
   SpanTable& operator=(const SpanTable&) = delete;
 
   // Adds a span or retry to the current second, which advance() sets. Ignores other entries.
-  void add(const Span& span);
+  void add(const Entry& entry);
   // Sets the time. If the clock was set back, the table's time stands still instead.
   void advance(std::uint64_t now_unix_ns);
 
@@ -100,7 +100,7 @@ class SpanTable {
   };
   using Rows = std::unordered_map<RowKey, Row, RowKeyHash, RowKeyEqual>;
 
-  Row& row_of(const Span& span);
+  Row& row_of(const Entry& entry);
   bool make_room();
   void roll_to(std::uint64_t second);
   void retire(Row& row, Slice& slice);

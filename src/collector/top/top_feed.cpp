@@ -15,9 +15,9 @@ bool chooses(const Filter& filter) {
   return !filter.name.empty() || !filter.model.empty() || filter.errors || filter.slower_than_ns > 0;
 }
 
-bool is_wanted(const Filter& filter, const Span& span) {
-  return filter.has_name(span) && filter.has_model(span) && (!filter.errors || span.failed()) &&
-         span.duration_ns >= filter.slower_than_ns;
+bool is_wanted(const Filter& filter, const Entry& entry) {
+  return filter.has_name(entry) && filter.has_model(entry) && (!filter.errors || entry.failed()) &&
+         entry.duration_ns >= filter.slower_than_ns;
 }
 
 }  // namespace
@@ -34,19 +34,19 @@ TopFeed::TopFeed(const Source& source, Filter filter, unsigned window_seconds, s
       at_once_(at_once),
       request_(request) {}
 
-void TopFeed::on_span(const Span& span) {
-  const Process& process = **span.process;
+void TopFeed::on_entry(const Entry& entry) {
+  const Process& process = **entry.process;
   if (&process != last_process_) note_process(process);
-  if (span.kind == Kind::gauge) {
-    gauges_.add(span, now_ns_);
+  if (entry.kind == Kind::gauge) {
+    gauges_.add(entry, now_ns_);
     return;
   }
-  if (span.kind == Kind::event) {
+  if (entry.kind == Kind::event) {
     ++events_;
     return;
   }
-  if (chooses_ && span.kind == Kind::span && !is_wanted(filter_, span)) return;
-  table_->add(span);
+  if (chooses_ && entry.kind == Kind::span && !is_wanted(filter_, entry)) return;
+  table_->add(entry);
 }
 
 void TopFeed::note_process(const Process& process) {

@@ -57,7 +57,7 @@ class TopFeed : public Sink {
   TopFeed(const Source& source, Filter filter, unsigned window_seconds, std::size_t most_rows,
           const TopRequest& request, bool at_once, Publish publish);
 
-  void on_span(const Span& span) override;
+  void on_entry(const Entry& entry) override;
   void on_tick(std::uint64_t now_unix_ns) override;
   // Publishes a last snapshot after the source has ended. May be called again, to apply a later ask().
   void finish();

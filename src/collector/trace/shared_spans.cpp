@@ -5,16 +5,16 @@
 
 namespace nopspan::collector {
 
-std::size_t SharedSpans::add(const SharedSpan& span, std::size_t most_kept) {
+std::size_t SharedSpans::add(const SharedSpan& entry, std::size_t most_kept) {
   std::size_t grown = 0;
-  const std::size_t octave = LogLinear::bucket_of(span.duration_ns) >> LogLinear::kSubBits;
+  const std::size_t octave = LogLinear::bucket_of(entry.duration_ns) >> LogLinear::kSubBits;
   if (times.octave(octave) == nullptr) grown += sizeof(LogLinear::Octave);
-  times.add(span.duration_ns);
-  failed += span.failed() ? 1 : 0;
-  start_unix_ns = std::min(start_unix_ns, span.start_unix_ns);
-  end_unix_ns = std::max(end_unix_ns, span.end_unix_ns());
+  times.add(entry.duration_ns);
+  failed += entry.failed() ? 1 : 0;
+  start_unix_ns = std::min(start_unix_ns, entry.start_unix_ns);
+  end_unix_ns = std::max(end_unix_ns, entry.end_unix_ns());
   if (each.size() < most_kept) {
-    each.push_back(span);
+    each.push_back(entry);
     grown += 2 * sizeof(SharedSpan);
   }
   return grown;

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "base/log_linear.h"
-#include "model/span.h"
+#include "model/entry.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -27,14 +27,14 @@ struct SharedSpan {
 
 struct SharedSpans {
   std::uint64_t linked_id = 0;          // the span of the trace that they link to
-  std::uint32_t name = 0, process = 0;  // as in TraceEntry
+  std::uint32_t name = 0, process = 0;  // as in PackedEntry
   std::uint64_t failed = 0;
   std::uint64_t start_unix_ns = UINT64_MAX, end_unix_ns = 0;
   LogLinear times;
   std::vector<SharedSpan> each;  // the first few, if they are kept one by one
 
   // Returns about how many bytes of memory were added.
-  std::size_t add(const SharedSpan& span, std::size_t most_kept);
+  std::size_t add(const SharedSpan& entry, std::size_t most_kept);
 };
 
 }  // namespace nopspan::collector

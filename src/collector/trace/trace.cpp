@@ -15,13 +15,13 @@ constexpr std::size_t kMaxChunkWords = 8192;
 // The limit of sums of linked spans in one trace: one for each name and linked-to span. They are searched linearly.
 constexpr std::size_t kMostShared = 256;
 
-// TraceEntry::parts
+// PackedEntry::parts
 constexpr std::uint8_t kHasUsage = 1, kHasFirstToken = 2, kHasEngineTimes = 4, kHasValues = 8, kTellsTokens = 16,
                        kTellsTool = 32;
 
 constexpr std::size_t words_for(std::size_t bytes) { return (bytes + 7) / 8; }
 
-static_assert(std::is_trivially_copyable_v<TraceEntry> && sizeof(TraceEntry) % 8 == 0);
+static_assert(std::is_trivially_copyable_v<PackedEntry> && sizeof(PackedEntry) % 8 == 0);
 static_assert(std::is_trivially_copyable_v<Usage> && std::is_trivially_copyable_v<EngineTimes>);
 
 struct Values {
@@ -29,20 +29,20 @@ struct Values {
   std::uint64_t number;
 };
 
-std::uint8_t parts_of(const Span& span) {
-  return static_cast<std::uint8_t>((span.has_usage ? kHasUsage : 0) | (span.has_first_token ? kHasFirstToken : 0) |
-                                   (span.has_engine_times ? kHasEngineTimes : 0) |
-                                   (span.value != 0 || span.number != 0 ? kHasValues : 0) |
-                                   (span.tells_tokens ? kTellsTokens : 0) | (span.tells_tool ? kTellsTool : 0));
+std::uint8_t parts_of(const Entry& entry) {
+  return static_cast<std::uint8_t>((entry.has_usage ? kHasUsage : 0) | (entry.has_first_token ? kHasFirstToken : 0) |
+                                   (entry.has_engine_times ? kHasEngineTimes : 0) |
+                                   (entry.value != 0 || entry.number != 0 ? kHasValues : 0) |
+                                   (entry.tells_tokens ? kTellsTokens : 0) | (entry.tells_tool ? kTellsTool : 0));
 }
 
 // Calls on_part(part, bytes) for each optional part that exists, in the order of their layout. Writing and reading use
 // this same walk.
 template <class SpanType, class OnPart>
-void walk_parts(std::uint8_t parts, SpanType& span, Values& values, const OnPart& on_part) {
-  if ((parts & kHasUsage) != 0) on_part(&span.usage, sizeof(span.usage));
-  if ((parts & kHasFirstToken) != 0) on_part(&span.first_token_ns, sizeof(span.first_token_ns));
-  if ((parts & kHasEngineTimes) != 0) on_part(&span.engine_times, sizeof(span.engine_times));
+void walk_parts(std::uint8_t parts, SpanType& entry, Values& values, const OnPart& on_part) {
+  if ((parts & kHasUsage) != 0) on_part(&entry.usage, sizeof(entry.usage));
+  if ((parts & kHasFirstToken) != 0) on_part(&entry.first_token_ns, sizeof(entry.first_token_ns));
+  if ((parts & kHasEngineTimes) != 0) on_part(&entry.engine_times, sizeof(entry.engine_times));
   if ((parts & kHasValues) != 0) on_part(&values, sizeof(values));
 }
 
@@ -93,145 +93,145 @@ std::uint32_t Trace::process_number(const ProcessPointer* process) {
   return static_cast<std::uint32_t>(processes_.size() - 1);
 }
 
-void Trace::add(const Span& span) {
-  TraceEntry entry{};
-  entry.span_id = span.span_id;
-  entry.parent_id = span.parent_id;
-  entry.root_id = span.root_id;
-  entry.start_unix_ns = span.start_unix_ns;
-  entry.duration_ns = span.duration_ns;
-  entry.flags = span.flags;
-  entry.thread_id = span.thread_id;
-  entry.process = process_number(span.process);
-  entry.name = keep(span.name);
-  entry.engine = keep(span.engine);
-  entry.model = keep(span.model);
-  entry.tenant = keep(span.tenant);
-  entry.exception_kind = keep(span.exception_kind);
-  entry.error_type = keep(span.error_type);
-  entry.text = keep(span.text);
-  entry.tracestate = keep(span.tracestate);
-  entry.attributes_bytes = static_cast<std::uint32_t>(span.attributes.size());
-  entry.links_bytes = static_cast<std::uint32_t>(span.links.size());
-  entry.kind = span.kind;
-  entry.status = span.status;
-  entry.parts = parts_of(span);
-  Values values{span.value, span.number};
-  std::size_t size = sizeof(TraceEntry);
-  walk_parts(entry.parts, span, values, [&](const void*, std::size_t bytes) { size += bytes; });
-  size = words_for(size + span.links.size() + span.attributes.size()) * 8;
-  entry.size = static_cast<std::uint32_t>(size);
+void Trace::add(const Entry& entry) {
+  PackedEntry packed{};
+  packed.span_id = entry.span_id;
+  packed.parent_id = entry.parent_id;
+  packed.root_id = entry.root_id;
+  packed.start_unix_ns = entry.start_unix_ns;
+  packed.duration_ns = entry.duration_ns;
+  packed.flags = entry.flags;
+  packed.thread_id = entry.thread_id;
+  packed.process = process_number(entry.process);
+  packed.name = keep(entry.name);
+  packed.engine = keep(entry.engine);
+  packed.model = keep(entry.model);
+  packed.tenant = keep(entry.tenant);
+  packed.exception_kind = keep(entry.exception_kind);
+  packed.error_type = keep(entry.error_type);
+  packed.text = keep(entry.text);
+  packed.tracestate = keep(entry.tracestate);
+  packed.attributes_bytes = static_cast<std::uint32_t>(entry.attributes.size());
+  packed.links_bytes = static_cast<std::uint32_t>(entry.links.size());
+  packed.kind = entry.kind;
+  packed.status = entry.status;
+  packed.parts = parts_of(entry);
+  Values values{entry.value, entry.number};
+  std::size_t size = sizeof(PackedEntry);
+  walk_parts(packed.parts, entry, values, [&](const void*, std::size_t bytes) { size += bytes; });
+  size = words_for(size + entry.links.size() + entry.attributes.size()) * 8;
+  packed.size = static_cast<std::uint32_t>(size);
 
   auto* at = reinterpret_cast<unsigned char*>(allocate(size / 8));
   const auto write = [&at](const void* part, std::size_t bytes) {
     if (bytes > 0) std::memcpy(at, part, bytes);
     at += bytes;
   };
-  write(&entry, sizeof(entry));
-  walk_parts(entry.parts, span, values, write);
-  write(span.links.data(), span.links.size());
-  write(span.attributes.data(), span.attributes.size());
-  if (foreign_id_.empty() && !span.foreign_id.empty()) {
-    foreign_id_ = span.foreign_id;
+  write(&packed, sizeof(packed));
+  walk_parts(packed.parts, entry, values, write);
+  write(entry.links.data(), entry.links.size());
+  write(entry.attributes.data(), entry.attributes.size());
+  if (foreign_id_.empty() && !entry.foreign_id.empty()) {
+    foreign_id_ = entry.foreign_id;
     bytes_ += foreign_id_.size();
   }
   ++size_;
 }
 
-void Trace::add_bare(Span span) {
-  span.attributes = {};
-  span.links = {};
-  add(span);
+void Trace::add_bare(Entry entry) {
+  entry.attributes = {};
+  entry.links = {};
+  add(entry);
 }
 
-SharedSpans* Trace::find_shared(std::uint64_t linked_id, const Span& span) const {
+SharedSpans* Trace::find_shared(std::uint64_t linked_id, const Entry& entry) const {
   for (const auto& shared : shared_) {
-    if (shared->linked_id == linked_id && text(shared->name) == span.name &&
-        is_same_process(*processes_[shared->process], **span.process)) {
+    if (shared->linked_id == linked_id && text(shared->name) == entry.name &&
+        is_same_process(*processes_[shared->process], **entry.process)) {
       return shared.get();
     }
   }
   return nullptr;
 }
 
-bool Trace::knows_shared(std::uint64_t linked_id, const Span& span) const {
-  return find_shared(linked_id, span) != nullptr;
+bool Trace::knows_shared(std::uint64_t linked_id, const Entry& entry) const {
+  return find_shared(linked_id, entry) != nullptr;
 }
 
-bool Trace::add_shared(std::uint64_t linked_id, const Span& span, std::uint32_t requests, std::size_t most_kept) {
-  SharedSpans* shared = find_shared(linked_id, span);
+bool Trace::add_shared(std::uint64_t linked_id, const Entry& entry, std::uint32_t requests, std::size_t most_kept) {
+  SharedSpans* shared = find_shared(linked_id, entry);
   if (shared == nullptr) {
     if (shared_.size() >= kMostShared) return false;
     shared_.push_back(std::make_unique<SharedSpans>());
     shared = shared_.back().get();
     shared->linked_id = linked_id;
-    shared->name = keep(span.name);
-    shared->process = process_number(span.process);
+    shared->name = keep(entry.name);
+    shared->process = process_number(entry.process);
     bytes_ += sizeof(SharedSpans) + 2 * sizeof(void*);
   }
-  bytes_ += shared->add({span.trace_id, span.span_id, span.start_unix_ns, span.duration_ns, requests, span.status},
+  bytes_ += shared->add({entry.trace_id, entry.span_id, entry.start_unix_ns, entry.duration_ns, requests, entry.status},
                         most_kept);
   return true;
 }
 
 std::string Trace::request_id() const {
-  Span span;
-  span.trace_id = id_;
-  span.foreign_id = foreign_id_;
-  return request_id_of(span);
+  Entry entry;
+  entry.trace_id = id_;
+  entry.foreign_id = foreign_id_;
+  return request_id_of(entry);
 }
 
-std::vector<const TraceEntry*> Trace::entries() const {
-  std::vector<const TraceEntry*> entries;
+std::vector<const PackedEntry*> Trace::entries() const {
+  std::vector<const PackedEntry*> entries;
   entries.reserve(size_);
   for (const Chunk& chunk : chunks_) {
     for (std::size_t at = 0; at < chunk.used;) {
-      const auto* entry = reinterpret_cast<const TraceEntry*>(chunk.words.get() + at);
-      entries.push_back(entry);
-      at += entry->size / 8;
+      const auto* packed = reinterpret_cast<const PackedEntry*>(chunk.words.get() + at);
+      entries.push_back(packed);
+      at += packed->size / 8;
     }
   }
   return entries;
 }
 
-Span Trace::view(const TraceEntry& entry) const {
-  Span span;
-  span.kind = entry.kind;
-  span.status = entry.status;
-  span.flags = entry.flags;
-  span.trace_id = id_;
-  span.span_id = entry.span_id;
-  span.parent_id = entry.parent_id;
-  span.root_id = entry.root_id;
-  span.start_unix_ns = entry.start_unix_ns;
-  span.duration_ns = entry.duration_ns;
-  span.name = text(entry.name);
-  span.engine = text(entry.engine);
-  span.model = text(entry.model);
-  span.tenant = text(entry.tenant);
-  span.exception_kind = text(entry.exception_kind);
-  span.error_type = text(entry.error_type);
-  span.foreign_id = foreign_id_;
-  span.tracestate = text(entry.tracestate);
-  span.text = text(entry.text);
-  span.has_usage = (entry.parts & kHasUsage) != 0;
-  span.has_first_token = (entry.parts & kHasFirstToken) != 0;
-  span.has_engine_times = (entry.parts & kHasEngineTimes) != 0;
-  span.tells_tokens = (entry.parts & kTellsTokens) != 0;
-  span.tells_tool = (entry.parts & kTellsTool) != 0;
-  span.thread_id = entry.thread_id;
-  span.process = &processes_[entry.process];
-  const char* at = reinterpret_cast<const char*>(&entry + 1);
+Entry Trace::view(const PackedEntry& packed) const {
+  Entry entry;
+  entry.kind = packed.kind;
+  entry.status = packed.status;
+  entry.flags = packed.flags;
+  entry.trace_id = id_;
+  entry.span_id = packed.span_id;
+  entry.parent_id = packed.parent_id;
+  entry.root_id = packed.root_id;
+  entry.start_unix_ns = packed.start_unix_ns;
+  entry.duration_ns = packed.duration_ns;
+  entry.name = text(packed.name);
+  entry.engine = text(packed.engine);
+  entry.model = text(packed.model);
+  entry.tenant = text(packed.tenant);
+  entry.exception_kind = text(packed.exception_kind);
+  entry.error_type = text(packed.error_type);
+  entry.foreign_id = foreign_id_;
+  entry.tracestate = text(packed.tracestate);
+  entry.text = text(packed.text);
+  entry.has_usage = (packed.parts & kHasUsage) != 0;
+  entry.has_first_token = (packed.parts & kHasFirstToken) != 0;
+  entry.has_engine_times = (packed.parts & kHasEngineTimes) != 0;
+  entry.tells_tokens = (packed.parts & kTellsTokens) != 0;
+  entry.tells_tool = (packed.parts & kTellsTool) != 0;
+  entry.thread_id = packed.thread_id;
+  entry.process = &processes_[packed.process];
+  const char* at = reinterpret_cast<const char*>(&packed + 1);
   Values values{};
-  walk_parts(entry.parts, span, values, [&at](void* part, std::size_t bytes) {
+  walk_parts(packed.parts, entry, values, [&at](void* part, std::size_t bytes) {
     std::memcpy(part, at, bytes);
     at += bytes;
   });
-  span.value = values.value;
-  span.number = values.number;
-  span.links = {at, entry.links_bytes};
-  span.attributes = {at + entry.links_bytes, entry.attributes_bytes};
-  return span;
+  entry.value = values.value;
+  entry.number = values.number;
+  entry.links = {at, packed.links_bytes};
+  entry.attributes = {at + packed.links_bytes, packed.attributes_bytes};
+  return entry;
 }
 
 }  // namespace nopspan::collector

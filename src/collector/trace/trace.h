@@ -4,7 +4,7 @@
 #pragma once
 
 #include "base/interned_texts.h"
-#include "model/span.h"
+#include "model/entry.h"
 #include "trace/shared_spans.h"
 
 #include <cstddef>
@@ -18,7 +18,7 @@ namespace nopspan::collector {
 
 // An entry's layout in a trace's memory: this struct, then its optional parts. Texts are numbers of InternedTexts; if
 // the highest bit is set, numbers of the trace's own texts.
-struct TraceEntry {
+struct PackedEntry {
   std::uint64_t span_id, parent_id, root_id, start_unix_ns, duration_ns;
   std::uint32_t size;  // bytes including the parts; a multiple of 8
   std::uint32_t flags, thread_id, process;
@@ -43,26 +43,26 @@ class Trace {
   Trace(const Trace&) = delete;
   Trace& operator=(const Trace&) = delete;
 
-  void add(const Span& span);
+  void add(const Entry& entry);
   // Adds the span without its attributes and links.
-  void add_bare(Span span);
+  void add_bare(Entry entry);
   // Adds a linked span to the sum for its name and for `linked_id`, this trace's span that it links to. `requests` is
   // the number of requests that it links to. The first `most_kept` spans of a sum are also kept one by one. Returns
   // false if the trace has too many sums.
-  bool add_shared(std::uint64_t linked_id, const Span& span, std::uint32_t requests, std::size_t most_kept);
+  bool add_shared(std::uint64_t linked_id, const Entry& entry, std::uint32_t requests, std::size_t most_kept);
   [[nodiscard]] const std::vector<std::unique_ptr<SharedSpans>>& shared() const { return shared_; }
   // Whether a sum exists for such a span. If so, adding it needs hardly any memory.
-  [[nodiscard]] bool knows_shared(std::uint64_t linked_id, const Span& span) const;
+  [[nodiscard]] bool knows_shared(std::uint64_t linked_id, const Entry& entry) const;
 
   [[nodiscard]] const TraceId& id() const { return id_; }
   // The id that users see.
   [[nodiscard]] std::string request_id() const;
   [[nodiscard]] std::size_t size() const { return size_; }    // number of entries
   [[nodiscard]] std::size_t bytes() const { return bytes_; }  // memory in use, estimated
-  [[nodiscard]] std::vector<const TraceEntry*> entries() const;
+  [[nodiscard]] std::vector<const PackedEntry*> entries() const;
   // The entry as it arrived, without its sequence and sequence_id. Valid until the next add(), and at most as long as
   // the trace.
-  [[nodiscard]] Span view(const TraceEntry& entry) const;
+  [[nodiscard]] Entry view(const PackedEntry& packed) const;
   [[nodiscard]] std::string_view text(std::uint32_t number) const;
   [[nodiscard]] const std::vector<ProcessPointer>& processes() const { return processes_; }
 
@@ -75,7 +75,7 @@ class Trace {
   std::uint64_t* allocate(std::size_t words);
   std::uint32_t keep(std::string_view text);
   std::uint32_t process_number(const ProcessPointer* process);
-  [[nodiscard]] SharedSpans* find_shared(std::uint64_t linked_id, const Span& span) const;
+  [[nodiscard]] SharedSpans* find_shared(std::uint64_t linked_id, const Entry& entry) const;
 
   TraceId id_;
   InternedTexts* texts_;

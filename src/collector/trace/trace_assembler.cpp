@@ -41,16 +41,16 @@ namespace {
 constexpr std::size_t kOpenBytes = 160;
 constexpr std::size_t kWantedBytes = 48;
 
-bool is_root(const Span& span) {
-  return span.kind == Kind::span && span.parent_id == 0 && (span.flags & NOPSPAN_FLAG_ORPHAN) == 0;
+bool is_root(const Entry& entry) {
+  return entry.kind == Kind::span && entry.parent_id == 0 && (entry.flags & NOPSPAN_FLAG_ORPHAN) == 0;
 }
-bool has_remote_parent(const Span& span) {
-  return span.kind == Kind::span && span.parent_id != 0 && (span.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0;
+bool has_remote_parent(const Entry& entry) {
+  return entry.kind == Kind::span && entry.parent_id != 0 && (entry.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0;
 }
-std::uint64_t end_unix_ns(const Span& span) {
-  return span.start_unix_ns + std::min(span.duration_ns, UINT64_MAX - span.start_unix_ns);
+std::uint64_t end_unix_ns(const Entry& entry) {
+  return entry.start_unix_ns + std::min(entry.duration_ns, UINT64_MAX - entry.start_unix_ns);
 }
-bool is_orphan(const Span& span) { return span.kind == Kind::span && (span.flags & NOPSPAN_FLAG_ORPHAN) != 0; }
+bool is_orphan(const Entry& entry) { return entry.kind == Kind::span && (entry.flags & NOPSPAN_FLAG_ORPHAN) != 0; }
 
 }  // namespace
 
@@ -75,43 +75,43 @@ TraceAssembler::~TraceAssembler() = default;
 
 std::size_t TraceAssembler::bytes() const { return bytes_ + texts_.bytes(); }
 
-void TraceAssembler::add(const Span& span) {
-  if (span.kind == Kind::gauge) return;
+void TraceAssembler::add(const Entry& entry) {
+  if (entry.kind == Kind::gauge) return;
   ++counts_.entries;
-  if (span.trace_id.empty()) {
+  if (entry.trace_id.empty()) {
     ++counts_.outside;
     return;
   }
-  if (span.process != nullptr && *span.process && span.process->get() != last_process_) {
-    last_process_ = span.process->get();
+  if (entry.process != nullptr && *entry.process && entry.process->get() != last_process_) {
+    last_process_ = entry.process->get();
     remote_parents_.saw(*last_process_);
   }
-  const auto open = find_or_begin(span.trace_id);
-  open->marks |= mark_ ? mark_(span) : 0;
+  const auto open = find_or_begin(entry.trace_id);
+  open->marks |= mark_ ? mark_(entry) : 0;
   if (open->late) ++counts_.late;
-  if (has_room(*open, span)) {
-    open->has_root |= is_root(span);
-    open->has_remote |= has_remote_parent(span);
-    open->has_orphan |= is_orphan(span);
-    if (span.kind == Kind::span) {
+  if (has_room(*open, entry)) {
+    open->has_root |= is_root(entry);
+    open->has_remote |= has_remote_parent(entry);
+    open->has_orphan |= is_orphan(entry);
+    if (entry.kind == Kind::span) {
       ++open->spans;
-      open->shared_spans += is_shared(span) ? 1 : 0;
-      open->end_unix_ns = std::max(open->end_unix_ns, end_unix_ns(span));
+      open->shared_spans += is_shared(entry) ? 1 : 0;
+      open->end_unix_ns = std::max(open->end_unix_ns, end_unix_ns(entry));
     }
-    if (open->trace.bytes() + span.attributes.size() <= limits_.bytes_per_trace) {
-      open->trace.add(span);
+    if (open->trace.bytes() + entry.attributes.size() <= limits_.bytes_per_trace) {
+      open->trace.add(entry);
     } else {
-      open->trace.add_bare(span);
+      open->trace.add_bare(entry);
     }
     ++counts_.held;
   } else {
     ++counts_.over_limit;
     ++open->over_limit;
-    if (span.kind == Kind::span && span.failed()) ++open->over_limit_failed;
+    if (entry.kind == Kind::span && entry.failed()) ++open->over_limit_failed;
   }
   count_bytes(*open);
   stir(open);
-  if (is_shared(span)) stir_linked(span);
+  if (is_shared(entry)) stir_linked(entry);
   make_room();
 }
 
@@ -131,11 +131,11 @@ void TraceAssembler::stir(List::iterator open) {
 
 // Restarts the grace time of the traces that a linked span links to. They are moved behind it in the list, so they wait
 // until it is added to them. A linked span that began after a trace's end does not prolong it.
-void TraceAssembler::stir_linked(const Span& span) {
-  for_each_link(span.links, [&](const SpanLink& link) {
+void TraceAssembler::stir_linked(const Entry& entry) {
+  for_each_link(entry.links, [&](const SpanLink& link) {
     const auto known = open_.find(link.trace_id);
     if (known == open_.end() || known->second->list == &expected_) return;
-    if (!known->second->has_root || span.start_unix_ns <= known->second->end_unix_ns) stir(known->second);
+    if (!known->second->has_root || entry.start_unix_ns <= known->second->end_unix_ns) stir(known->second);
   });
 }
 
@@ -153,26 +153,26 @@ TraceAssembler::List::iterator TraceAssembler::find_or_begin(const TraceId& id) 
 }
 
 // The first entries are kept. Beyond the limit, a few root spans and the ancestors of kept entries are kept too.
-bool TraceAssembler::has_room(Open& open, const Span& span) const {
+bool TraceAssembler::has_room(Open& open, const Entry& entry) const {
   if (open.trace.size() < limits_.entries_per_trace && open.trace.bytes() < limits_.bytes_per_trace) return true;
-  if (span.kind != Kind::span) return false;
+  if (entry.kind != Kind::span) return false;
   const std::size_t extra_room = 64 + limits_.entries_per_trace / 8;
   if (open.extra >= extra_room) return false;
   if (!open.wanted) {
     open.wanted = std::make_unique<std::unordered_set<std::uint64_t>>();
     const auto entries = open.trace.entries();
-    for (const TraceEntry* entry : entries) {
-      const std::uint64_t above = entry->is_span() ? entry->parent_id : entry->span_id;
+    for (const PackedEntry* packed : entries) {
+      const std::uint64_t above = packed->is_span() ? packed->parent_id : packed->span_id;
       if (above != 0) open.wanted->insert(above);
     }
-    for (const TraceEntry* entry : entries) {
-      if (entry->is_span()) open.wanted->erase(entry->span_id);
+    for (const PackedEntry* packed : entries) {
+      if (packed->is_span()) open.wanted->erase(packed->span_id);
     }
   }
   constexpr std::size_t kOutermostRoom = 64;
-  const bool outermost = is_root(span) || has_remote_parent(span);
-  if (open.wanted->erase(span.span_id) == 0 && !(outermost && open.extra < kOutermostRoom)) return false;
-  if (span.parent_id != 0) open.wanted->insert(span.parent_id);
+  const bool outermost = is_root(entry) || has_remote_parent(entry);
+  if (open.wanted->erase(entry.span_id) == 0 && !(outermost && open.extra < kOutermostRoom)) return false;
+  if (entry.parent_id != 0) open.wanted->insert(entry.parent_id);
   ++open.extra;
   return true;
 }
@@ -305,25 +305,25 @@ void TraceAssembler::forget(List::iterator open) {
 void TraceAssembler::share(const Open& open, const TraceLinks& links) {
   for (const TraceLinks::Node& node : links.nodes()) {
     if (!node.entry->is_span()) continue;
-    const Span span = open.trace.view(*node.entry);
-    const auto requests = static_cast<std::uint32_t>(span.links.size() / sizeof(nopspan_link));
-    for_each_link(span.links, [&](const SpanLink& link) {
+    const Entry entry = open.trace.view(*node.entry);
+    const auto requests = static_cast<std::uint32_t>(entry.links.size() / sizeof(nopspan_link));
+    for_each_link(entry.links, [&](const SpanLink& link) {
       ++counts_.links.all;
-      ++*share_with(link, span, requests, open.marks);
+      ++*share_with(link, entry, requests, open.marks);
     });
   }
 }
 
 // Adds one linked span to the trace of `link`. Returns the counter of the link's outcome.
-std::uint64_t* TraceAssembler::share_with(const SpanLink& link, const Span& span, std::uint32_t requests,
+std::uint64_t* TraceAssembler::share_with(const SpanLink& link, const Entry& entry, std::uint32_t requests,
                                           std::uint32_t marks) {
   TraceCounts::Links& counts = counts_.links;
-  if (link.trace_id.empty() || link.trace_id == span.trace_id) return &counts.unknown;
+  if (link.trace_id.empty() || link.trace_id == entry.trace_id) return &counts.unknown;
   if (wants_ && !wants_(link.trace_id)) return &counts.unwanted;
   const bool has_room = make_room_for_shared();
   const auto known = open_.find(link.trace_id);
   if (known == open_.end() && remembered_.contains(link.trace_id)) return &counts.late;
-  if (!has_room && (known == open_.end() || !known->second->trace.knows_shared(link.span_id, span))) {
+  if (!has_room && (known == open_.end() || !known->second->trace.knows_shared(link.span_id, entry))) {
     return &counts.over_limit;
   }
   const auto open = known != open_.end() ? known->second : expect(link.trace_id);
@@ -331,7 +331,7 @@ std::uint64_t* TraceAssembler::share_with(const SpanLink& link, const Span& span
     open->quiet_since_ns = clock_ns_;
     expected_.splice(expected_.end(), expected_, open);
   }
-  const bool added = open->trace.add_shared(link.span_id, span, requests, limits_.shared_kept);
+  const bool added = open->trace.add_shared(link.span_id, entry, requests, limits_.shared_kept);
   count_bytes(*open);
   if (!added) return &counts.over_limit;
   ++open->links;

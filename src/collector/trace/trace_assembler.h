@@ -4,8 +4,8 @@
 // the rules.
 #pragma once
 
+#include "model/entry.h"
 #include "model/remote_parents.h"
-#include "model/span.h"
 #include "model/span_links.h"
 #include "trace/trace.h"
 #include "trace/trace_links.h"
@@ -84,7 +84,7 @@ struct AssembledTrace {
 class TraceAssembler {
  public:
   // Returns bits for an entry. The bits of all entries of a trace are combined in AssembledTrace::marks.
-  using Mark = std::function<std::uint32_t(const Span&)>;
+  using Mark = std::function<std::uint32_t(const Entry&)>;
   // Receives a trace. Returns whether the trace was shown.
   using Take = std::function<bool(const AssembledTrace&)>;
 
@@ -97,7 +97,7 @@ class TraceAssembler {
   TraceAssembler& operator=(const TraceAssembler&) = delete;
 
   // Adds an entry. Gauges belong to no trace and are not counted.
-  void add(const Span& span);
+  void add(const Entry& entry);
   // Delivers the traces that are due. `now_ns` may be of any clock, and the clock may jump.
   void tick(std::uint64_t now_ns);
   // Delivers all open traces, after the last entry.
@@ -117,7 +117,7 @@ class TraceAssembler {
   };
 
   List::iterator find_or_begin(const TraceId& id);
-  bool has_room(Open& open, const Span& span) const;
+  bool has_room(Open& open, const Entry& entry) const;
   void make_room();
   static TraceEnd end_of(const Open& open, const TraceLinks& links);
   void settle(List::iterator open);
@@ -127,9 +127,9 @@ class TraceAssembler {
   void forget(List::iterator open);
   void count_bytes(Open& open);
   void stir(List::iterator open);
-  void stir_linked(const Span& span);
+  void stir_linked(const Entry& entry);
   void share(const Open& open, const TraceLinks& links);
-  std::uint64_t* share_with(const SpanLink& link, const Span& span, std::uint32_t requests, std::uint32_t marks);
+  std::uint64_t* share_with(const SpanLink& link, const Entry& entry, std::uint32_t requests, std::uint32_t marks);
   List::iterator expect(const TraceId& id);
   bool make_room_for_shared();
   void learn_parents(const Open& open, const TraceLinks& links);

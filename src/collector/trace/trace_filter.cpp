@@ -29,13 +29,13 @@ TraceFilter::TraceFilter(const Filter& filter, bool early) : filter_(filter), fo
   if (filter.errors) needed_ |= kFailed;
 }
 
-std::uint32_t TraceFilter::mark(const Span& span) const {
+std::uint32_t TraceFilter::mark(const Entry& entry) const {
   std::uint32_t marks = 0;
-  if ((needed_ & kProcess) != 0 && by_process_.is_in_scope(span)) marks |= kProcess;
-  if (span.kind != Kind::span) return marks;
-  if ((needed_ & kName) != 0 && filter_.has_name(span)) marks |= kName;
-  if ((needed_ & kModel) != 0 && filter_.has_model(span)) marks |= kModel;
-  if (span.failed()) marks |= kFailed;
+  if ((needed_ & kProcess) != 0 && by_process_.is_in_scope(entry)) marks |= kProcess;
+  if (entry.kind != Kind::span) return marks;
+  if ((needed_ & kName) != 0 && filter_.has_name(entry)) marks |= kName;
+  if ((needed_ & kModel) != 0 && filter_.has_model(entry)) marks |= kModel;
+  if (entry.failed()) marks |= kFailed;
   return marks;
 }
 

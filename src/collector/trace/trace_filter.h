@@ -17,10 +17,10 @@ class TraceFilter {
 
   // Whether the trace may be wanted, by the conditions that any entry can decide for the whole trace: the request's id
   // and the sample.
-  [[nodiscard]] bool may_want(const Span& span) const { return by_request_.may_want_request_of(span); }
+  [[nodiscard]] bool may_want(const Entry& entry) const { return by_request_.may_want_request_of(entry); }
   [[nodiscard]] bool may_want(const TraceId& id) const { return by_request_.may_want(id); }
   // Returns the conditions that this entry satisfies, as bits.
-  [[nodiscard]] std::uint32_t mark(const Span& span) const;
+  [[nodiscard]] std::uint32_t mark(const Entry& entry) const;
   // Whether the trace is wanted. A late part is also wanted if the earlier part was shown.
   [[nodiscard]] bool wants(const AssembledTrace& trace) const;
 

@@ -74,15 +74,15 @@ std::vector<TreeItem> TraceFold::items(std::uint32_t first, bool all) const {
   }
   std::vector<TreeItem> items;
   for (std::uint32_t i = first; i != TraceLinks::kNone; i = nodes[i].next_sibling) {
-    const TraceEntry& entry = *nodes[i].entry;
+    const PackedEntry& packed = *nodes[i].entry;
     TreeItem one{i,
                  1,
                  below_[i].spans,
                  below_[i].failed,
-                 entry.duration_ns,
-                 entry.duration_ns,
-                 entry.start_unix_ns,
-                 entry.end_unix_ns()};
+                 packed.duration_ns,
+                 packed.duration_ns,
+                 packed.start_unix_ns,
+                 packed.end_unix_ns()};
     if (all) {
       items.push_back(one);
       continue;

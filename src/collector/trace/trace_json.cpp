@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trace/trace_json.h"
 
-#include "model/span_json.h"
+#include "model/entry_json.h"
 
 #include <nlohmann/json.hpp>
 
@@ -29,21 +29,21 @@ Json process_json(const Process& process) {
   return json;
 }
 
-Json span_json(const Span& span, const TraceEntry& entry, Top top) {
-  Json json = {{"span_id", id_text(span.span_id)}};
-  if (span.parent_id != 0) json["parent_id"] = id_text(span.parent_id);
+Json span_json(const Entry& entry, const PackedEntry& packed, Top top) {
+  Json json = {{"span_id", id_text(entry.span_id)}};
+  if (entry.parent_id != 0) json["parent_id"] = id_text(entry.parent_id);
   if (top != Top::none) json["top"] = kTops[static_cast<std::size_t>(top)];
-  add_facts(json, span);
-  json["process"] = entry.process;
-  json["thread_id"] = span.thread_id;
+  add_facts(json, entry);
+  json["process"] = packed.process;
+  json["thread_id"] = entry.thread_id;
   return json;
 }
 
 // A point event or a retry.
-Json point_json(const Span& point, const TraceEntry& entry) {
+Json point_json(const Entry& point, const PackedEntry& packed) {
   Json json = {{"type", point.kind == Kind::retry ? "retry" : "event"}};
   add_facts(json, point);
-  json["process"] = entry.process;
+  json["process"] = packed.process;
   json["thread_id"] = point.thread_id;
   return json;
 }
@@ -55,13 +55,13 @@ Json shared_json(const Trace& trace, const SharedSpans& shared) {
                {"end_unix_ns", shared.end_unix_ns},   {"sum_ns", shared.times.sum()},
                {"min_ns", shared.times.minimum()},    {"p50_ns", shared.times.quantile(50)},
                {"p99_ns", shared.times.quantile(99)}, {"max_ns", shared.times.maximum()}};
-  for (const SharedSpan& span : shared.each) {
-    json["spans"].push_back({{"trace_id", id_text(span.trace_id)},
-                             {"span_id", id_text(span.span_id)},
-                             {"start_unix_ns", span.start_unix_ns},
-                             {"duration_ns", span.duration_ns},
-                             {"status", status_name(span.status)},
-                             {"requests", span.requests}});
+  for (const SharedSpan& entry : shared.each) {
+    json["spans"].push_back({{"trace_id", id_text(entry.trace_id)},
+                             {"span_id", id_text(entry.span_id)},
+                             {"start_unix_ns", entry.start_unix_ns},
+                             {"duration_ns", entry.duration_ns},
+                             {"status", status_name(entry.status)},
+                             {"requests", entry.requests}});
   }
   return json;
 }
@@ -78,18 +78,18 @@ nlohmann::ordered_json to_json(const AssembledTrace& assembled) {
   std::vector<std::size_t> place(links.nodes().size(), kNowhere);  // index in `spans` of each node
   for (const std::uint32_t i : links.preorder()) {
     const TraceLinks::Node& node = links.nodes()[i];
-    const Span span = trace.view(*node.entry);
-    if (span.kind == Kind::span) {
+    const Entry entry = trace.view(*node.entry);
+    if (entry.kind == Kind::span) {
       place[i] = spans.size();
-      spans.push_back(span_json(span, *node.entry, node.top));
-      failed += span.failed() ? 1 : 0;
+      spans.push_back(span_json(entry, *node.entry, node.top));
+      failed += entry.failed() ? 1 : 0;
       continue;
     }
-    Json point = point_json(span, *node.entry);
+    Json point = point_json(entry, *node.entry);
     if (node.parent != TraceLinks::kNone) {
       spans[place[node.parent]]["events"].push_back(std::move(point));
     } else {
-      if (span.span_id != 0) point["span_id"] = id_text(span.span_id);
+      if (entry.span_id != 0) point["span_id"] = id_text(entry.span_id);
       events.push_back(std::move(point));
     }
   }

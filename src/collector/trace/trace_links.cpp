@@ -9,21 +9,21 @@
 namespace nopspan::collector {
 
 TraceLinks::TraceLinks(const Trace& trace) {
-  std::vector<const TraceEntry*> entries = trace.entries();
+  std::vector<const PackedEntry*> entries = trace.entries();
   leave_out_duplicates(entries);
   // Sorted by start. With equal starts, spans come before events, and otherwise the order of arrival is kept.
-  std::stable_sort(entries.begin(), entries.end(), [](const TraceEntry* a, const TraceEntry* b) {
+  std::stable_sort(entries.begin(), entries.end(), [](const PackedEntry* a, const PackedEntry* b) {
     return std::tuple(a->start_unix_ns, !a->is_span()) < std::tuple(b->start_unix_ns, !b->is_span());
   });
   nodes_.reserve(entries.size());
-  for (const TraceEntry* entry : entries) nodes_.push_back({entry});
+  for (const PackedEntry* entry : entries) nodes_.push_back({entry});
   find_parents();
   cut_circles();
   join();
   measure();
 }
 
-void TraceLinks::leave_out_duplicates(std::vector<const TraceEntry*>& entries) {
+void TraceLinks::leave_out_duplicates(std::vector<const PackedEntry*>& entries) {
   std::vector<Id> ids;
   ids.reserve(entries.size());
   for (std::uint32_t i = 0; i < entries.size(); ++i) {
@@ -58,14 +58,14 @@ std::uint32_t TraceLinks::find(std::uint64_t span_id, std::uint32_t process, boo
 
 void TraceLinks::find_parents() {
   for (std::uint32_t i = 0; i < nodes_.size(); ++i) {
-    const TraceEntry& entry = *nodes_[i].entry;
+    const PackedEntry& entry = *nodes_[i].entry;
     if (entry.is_span() && entry.span_id != 0) ids_.push_back({entry.span_id, entry.process, i});
   }
   std::sort(ids_.begin(), ids_.end(), [](const Id& a, const Id& b) {
     return std::tuple(a.span_id, a.process) < std::tuple(b.span_id, b.process);
   });
   for (Node& node : nodes_) {
-    const TraceEntry& entry = *node.entry;
+    const PackedEntry& entry = *node.entry;
     const bool remote = entry.is_span() && entry.has(NOPSPAN_FLAG_REMOTE_PARENT);
     const std::uint64_t above = entry.is_span() ? entry.parent_id : entry.span_id;
     if (above != 0) node.parent = find(above, entry.process, remote);
@@ -140,7 +140,7 @@ void TraceLinks::measure() {
   bool any = false;
   for (std::uint32_t i = first_top_; i != kNone; i = nodes_[i].next_sibling) {
     if (!is_outermost(nodes_[i])) continue;
-    const TraceEntry& entry = *nodes_[i].entry;
+    const PackedEntry& entry = *nodes_[i].entry;
     start_ = any ? std::min(start_, entry.start_unix_ns) : entry.start_unix_ns;
     end_ = std::max(end_, entry.end_unix_ns());
     longest_outermost_ = std::max(longest_outermost_, entry.duration_ns);

@@ -26,7 +26,7 @@ class TraceLinks {
 
   // Children are sorted by start. Point events and retries are children of their span.
   struct Node {
-    const TraceEntry* entry;
+    const PackedEntry* entry;
     std::uint32_t parent = kNone, first_child = kNone, next_sibling = kNone;
     Top top = Top::none;
   };
@@ -63,7 +63,7 @@ class TraceLinks {
     std::uint32_t process, node;
   };
 
-  void leave_out_duplicates(std::vector<const TraceEntry*>& entries);
+  void leave_out_duplicates(std::vector<const PackedEntry*>& entries);
   [[nodiscard]] std::uint32_t find(std::uint64_t span_id, std::uint32_t process, bool prefer_other) const;
   void find_parents();
   void cut_circles();

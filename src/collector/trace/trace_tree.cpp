@@ -67,12 +67,12 @@ class Tree {
   [[nodiscard]] Kind kind_of(const TreeItem& item) const {
     return item.shared != nullptr ? Kind::span : links_.nodes()[item.node].entry->kind;
   }
-  void add_span(const TraceLinks::Node& node, const Span& span);
-  void add_status(const Span& span);
-  void add_measures(const Span& span);
-  void add_place(const TraceLinks::Node& node, const Span& span);
+  void add_span(const TraceLinks::Node& node, const Entry& entry);
+  void add_status(const Entry& entry);
+  void add_measures(const Entry& entry);
+  void add_place(const TraceLinks::Node& node, const Entry& entry);
   void add_top(Top top);
-  void add_point(const Span& point);
+  void add_point(const Entry& point);
   void end_line() {
     text_ += line_.text();
     line_ = StyledLine(style_.color, style_.utf8, style_.width);
@@ -263,7 +263,7 @@ void Tree::add_branches(const std::vector<Level>& levels) {
 
 void Tree::add_folded(const TreeItem& item) {
   const TraceLinks::Node& node = links_.nodes()[item.node];
-  const Span first = trace_.view(*node.entry);
+  const Entry first = trace_.view(*node.entry);
   line_.add(std::to_string(item.count) + " " + std::string(draw_.times) + " ");
   line_.add(printable(first.name, kMostOfAName), item.failed ? Style::red : Style::bold);
   if (first.kind != Kind::span) return;
@@ -297,23 +297,23 @@ void Tree::add_shared(const TreeItem& item) {
   }
 }
 
-void Tree::add_span(const TraceLinks::Node& node, const Span& span) {
-  line_.add(printable(span.name, kMostOfAName), span.failed() ? Style::red : Style::bold);
-  if (!span.text.empty()) line_.add(" " + printable(span.text, kMostOfAName));
-  add_status(span);
-  if (!span.model.empty() &&
+void Tree::add_span(const TraceLinks::Node& node, const Entry& entry) {
+  line_.add(printable(entry.name, kMostOfAName), entry.failed() ? Style::red : Style::bold);
+  if (!entry.text.empty()) line_.add(" " + printable(entry.text, kMostOfAName));
+  add_status(entry);
+  if (!entry.model.empty() &&
       (node.parent == TraceLinks::kNone || links_.nodes()[node.parent].entry->model != node.entry->model)) {
-    line_.add("  " + printable(span.model, kMostOfAName));
+    line_.add("  " + printable(entry.model, kMostOfAName));
   }
-  add_measures(span);
-  if (const auto count = span.links.size() / sizeof(nopspan_link); count > 0) line_.add("  " + counted(count, "link"));
-  add_place(node, span);
+  add_measures(entry);
+  if (const auto count = entry.links.size() / sizeof(nopspan_link); count > 0) line_.add("  " + counted(count, "link"));
+  add_place(node, entry);
   add_top(node.top);
 }
 
-void Tree::add_status(const Span& span) {
-  const std::string type = span.error_type.empty() ? "" : " " + printable(span.error_type, kMostOfAName);
-  switch (span.status) {
+void Tree::add_status(const Entry& entry) {
+  const std::string type = entry.error_type.empty() ? "" : " " + printable(entry.error_type, kMostOfAName);
+  switch (entry.status) {
     case kOk:
       break;
     case kError:
@@ -323,31 +323,31 @@ void Tree::add_status(const Span& span) {
       line_.add("  exception" + type, Style::red);
       break;
     default:
-      line_.add(((span.flags & NOPSPAN_FLAG_ABANDONED) != 0 ? "  abandoned" : "  cancelled") + type, Style::yellow);
+      line_.add(((entry.flags & NOPSPAN_FLAG_ABANDONED) != 0 ? "  abandoned" : "  cancelled") + type, Style::yellow);
   }
 }
 
-void Tree::add_measures(const Span& span) {
-  if (span.has_usage) {
-    line_.add("  " + std::to_string(span.usage.input) + std::string(draw_.arrow) + std::to_string(span.usage.output) +
+void Tree::add_measures(const Entry& entry) {
+  if (entry.has_usage) {
+    line_.add("  " + std::to_string(entry.usage.input) + std::string(draw_.arrow) + std::to_string(entry.usage.output) +
               " tokens");
-    if (span.usage.cached > 0) line_.add(" (" + std::to_string(span.usage.cached) + " cached)");
+    if (entry.usage.cached > 0) line_.add(" (" + std::to_string(entry.usage.cached) + " cached)");
   }
-  if (span.has_first_token) line_.add("  first " + duration_text(span.first_token_ns));
+  if (entry.has_first_token) line_.add("  first " + duration_text(entry.first_token_ns));
 }
 
 // Adds the process and thread if they differ from the parent's.
-void Tree::add_place(const TraceLinks::Node& node, const Span& span) {
-  const TraceEntry* parent = node.parent == TraceLinks::kNone ? nullptr : links_.nodes()[node.parent].entry;
+void Tree::add_place(const TraceLinks::Node& node, const Entry& entry) {
+  const PackedEntry* parent = node.parent == TraceLinks::kNone ? nullptr : links_.nodes()[node.parent].entry;
   if (parent == nullptr || parent->process != node.entry->process) {
-    line_.add("  " + name_of(**span.process), Style::cyan);
+    line_.add("  " + name_of(**entry.process), Style::cyan);
     // The id of the first thread is the pid, so it is not shown.
-    const Process& process = **span.process;
-    if (span.thread_id != process.namespace_pid && span.thread_id != process.pid) {
-      line_.add(" thread " + std::to_string(span.thread_id), Style::dim);
+    const Process& process = **entry.process;
+    if (entry.thread_id != process.namespace_pid && entry.thread_id != process.pid) {
+      line_.add(" thread " + std::to_string(entry.thread_id), Style::dim);
     }
-  } else if (parent->thread_id != span.thread_id) {
-    line_.add("  thread " + std::to_string(span.thread_id), Style::dim);
+  } else if (parent->thread_id != entry.thread_id) {
+    line_.add("  thread " + std::to_string(entry.thread_id), Style::dim);
   }
 }
 
@@ -371,7 +371,7 @@ void Tree::add_top(Top top) {
   }
 }
 
-void Tree::add_point(const Span& point) {
+void Tree::add_point(const Entry& point) {
   if (point.kind == Kind::event) {
     line_.add(std::string(draw_.event) + " " + printable(point.name, kMostOfAName));
     return;

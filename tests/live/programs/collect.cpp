@@ -40,43 +40,44 @@ std::string hex(std::uint64_t id) {
   return text;
 }
 
-nlohmann::ordered_json json_of(const nc::Span& span) {
+nlohmann::ordered_json json_of(const nc::Entry& entry) {
   const char* const kinds[] = {"span", "event", "retry", "gauge"};
-  nlohmann::ordered_json json{{"kind", kinds[static_cast<int>(span.kind)]},
-                              {"pid", (*span.process)->pid},
-                              {"command", (*span.process)->command},
-                              {"thread", span.thread_id},
-                              {"sequence_id", hex(span.sequence_id)},
-                              {"sequence", span.sequence},
-                              {"request_id", nc::request_id_of(span)},
-                              {"name", span.name},
-                              {"span_id", hex(span.span_id)},
-                              {"parent_id", hex(span.parent_id)},
-                              {"root_id", hex(span.root_id)},
-                              {"status", span.status},
-                              {"flags", span.flags},
-                              {"start_unix_ns", span.start_unix_ns},
-                              {"duration_ns", span.duration_ns}};
+  nlohmann::ordered_json json{{"kind", kinds[static_cast<int>(entry.kind)]},
+                              {"pid", (*entry.process)->pid},
+                              {"command", (*entry.process)->command},
+                              {"thread", entry.thread_id},
+                              {"sequence_id", hex(entry.sequence_id)},
+                              {"sequence", entry.sequence},
+                              {"request_id", nc::request_id_of(entry)},
+                              {"name", entry.name},
+                              {"span_id", hex(entry.span_id)},
+                              {"parent_id", hex(entry.parent_id)},
+                              {"root_id", hex(entry.root_id)},
+                              {"status", entry.status},
+                              {"flags", entry.flags},
+                              {"start_unix_ns", entry.start_unix_ns},
+                              {"duration_ns", entry.duration_ns}};
   const auto text = [&json](const char* key, std::string_view value) {
     if (!value.empty()) json[key] = value;
   };
-  text("engine", span.engine);
-  text("model", span.model);
-  text("tenant", span.tenant);
-  text("exception_kind", span.exception_kind);
-  text("error_type", span.error_type);
-  text("tracestate", span.tracestate);
-  text("text", span.text);
-  json["attributes_bytes"] = span.attributes.size();
-  json["link_count"] = span.links.size() / 24;
-  if (span.has_usage) json["usage"] = {span.usage.input, span.usage.output, span.usage.cached, span.usage.reasoning};
-  if (span.has_first_token) json["first_token_ns"] = span.first_token_ns;
-  if (span.has_engine_times) json["queue_ns"] = span.engine_times.queue_ns;
-  if (span.tells_tokens) json["tells_tokens"] = true;
-  if (span.tells_tool) json["tells_tool"] = true;
-  if (span.kind == nc::Kind::retry || span.kind == nc::Kind::gauge) {
-    json["value"] = span.value;
-    json["number"] = span.number;
+  text("engine", entry.engine);
+  text("model", entry.model);
+  text("tenant", entry.tenant);
+  text("exception_kind", entry.exception_kind);
+  text("error_type", entry.error_type);
+  text("tracestate", entry.tracestate);
+  text("text", entry.text);
+  json["attributes_bytes"] = entry.attributes.size();
+  json["link_count"] = entry.links.size() / 24;
+  if (entry.has_usage)
+    json["usage"] = {entry.usage.input, entry.usage.output, entry.usage.cached, entry.usage.reasoning};
+  if (entry.has_first_token) json["first_token_ns"] = entry.first_token_ns;
+  if (entry.has_engine_times) json["queue_ns"] = entry.engine_times.queue_ns;
+  if (entry.tells_tokens) json["tells_tokens"] = true;
+  if (entry.tells_tool) json["tells_tool"] = true;
+  if (entry.kind == nc::Kind::retry || entry.kind == nc::Kind::gauge) {
+    json["value"] = entry.value;
+    json["number"] = entry.number;
   }
   return json;
 }
@@ -85,16 +86,16 @@ class Printer : public nc::Sink {
  public:
   Printer(const nc::Source& source, bool count_only, bool brief, std::chrono::microseconds slow)
       : source_(source), count_only_(count_only), brief_(brief), slow_(slow) {}
-  void on_span(const nc::Span& span) override {
+  void on_entry(const nc::Entry& entry) override {
     const auto until = std::chrono::steady_clock::now() + slow_;
     while (std::chrono::steady_clock::now() < until) {
     }
     if (count_only_) return;
     if (brief_) {
-      std::printf("=%u %llx %llu\n", (*span.process)->pid, static_cast<unsigned long long>(span.sequence_id),
-                  static_cast<unsigned long long>(span.sequence));
+      std::printf("=%u %llx %llu\n", (*entry.process)->pid, static_cast<unsigned long long>(entry.sequence_id),
+                  static_cast<unsigned long long>(entry.sequence));
     } else {
-      std::cout << line_of(json_of(span)) << '\n';
+      std::cout << line_of(json_of(entry)) << '\n';
     }
   }
   void on_tick(std::uint64_t) override {

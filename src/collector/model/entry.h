@@ -32,7 +32,7 @@ ProcessPointer with_command(const ProcessPointer& process, std::string_view comm
 
 enum class Kind : std::uint8_t { span, event, retry, gauge };
 
-// Values of Span::status, as in <nopspan/probes.h>.
+// Values of Entry::status, as in <nopspan/probes.h>.
 inline constexpr std::uint8_t kOk = 0, kError = 1, kCancelled = 2, kException = 3;
 
 struct TraceId {
@@ -52,7 +52,7 @@ struct EngineTimes {
 
 // A view: its texts and bytes are valid only during the call that receives it. Texts are as the process wrote them, at
 // most a few KiB. Pass a text through printable() (text.h) before printing it.
-struct Span {
+struct Entry {
   Kind kind = Kind::span;
   std::uint8_t status = kOk;
   std::uint32_t flags = 0;  // NOPSPAN_FLAG_*
@@ -83,9 +83,9 @@ struct Span {
   [[nodiscard]] bool failed() const { return status == kError || status == kException; }
 };
 
-// The request id as users see it: the application's id, otherwise 22 characters of URL-safe Base64; "" if the span is
+// The request id as users see it: the application's id, otherwise 22 characters of URL-safe Base64; "" if the entry is
 // in no request.
-std::string request_id_of(const Span& span);
+std::string request_id_of(const Entry& entry);
 // Converts a request id in any of its forms to a trace id: 22 characters of Base64, 32 hexadecimal digits, or a
 // traceparent. Any other text is an application's id and is hashed as the ABI specifies. Empty for "".
 TraceId trace_id_of(std::string_view request);

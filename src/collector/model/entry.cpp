@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "model/span.h"
+#include "model/entry.h"
 
 #include <algorithm>
 #include <iterator>
@@ -104,9 +104,9 @@ TraceId trace_id_of(std::string_view request) {
   return hash_of(request);
 }
 
-std::string request_id_of(const Span& span) {
-  if (!span.foreign_id.empty()) return std::string(span.foreign_id);
-  return span.trace_id.empty() ? std::string() : base64_of(span.trace_id);
+std::string request_id_of(const Entry& entry) {
+  if (!entry.foreign_id.empty()) return std::string(entry.foreign_id);
+  return entry.trace_id.empty() ? std::string() : base64_of(entry.trace_id);
 }
 
 }  // namespace nopspan::collector

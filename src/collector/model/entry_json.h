@@ -2,7 +2,7 @@
 // Formats a span, event, retry or gauge as one JSON object. docs/recording.md describes the fields.
 #pragma once
 
-#include "model/span.h"
+#include "model/entry.h"
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -12,10 +12,10 @@
 
 namespace nopspan::collector {
 
-nlohmann::ordered_json to_json(const Span& span);
+nlohmann::ordered_json to_json(const Entry& entry);
 
 // Adds all fields except `type`, ids, process, thread and sequence.
-void add_facts(nlohmann::ordered_json& json, const Span& span);
+void add_facts(nlohmann::ordered_json& json, const Entry& entry);
 // "ok", "error", …
 const char* status_name(std::uint8_t status);
 // Adds the text unless it is empty.

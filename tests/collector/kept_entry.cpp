@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kept_span.h"
+#include "kept_entry.h"
 
 #include "base/text.h"
 #include "model/otlp_attributes.h"
@@ -14,9 +14,10 @@ using namespace nopspan::collector;
 
 namespace {
 
-constexpr std::string_view Span::*kTexts[] = {
-    &Span::name,       &Span::engine,     &Span::model, &Span::tenant,     &Span::exception_kind, &Span::error_type,
-    &Span::foreign_id, &Span::tracestate, &Span::text,  &Span::attributes, &Span::links};
+constexpr std::string_view Entry::*kTexts[] = {&Entry::name,       &Entry::engine,         &Entry::model,
+                                               &Entry::tenant,     &Entry::exception_kind, &Entry::error_type,
+                                               &Entry::foreign_id, &Entry::tracestate,     &Entry::text,
+                                               &Entry::attributes, &Entry::links};
 constexpr const char* kTextNames[] = {"name",       "engine",     "model", "tenant",     "exception_kind", "error_type",
                                       "foreign_id", "tracestate", "text",  "attributes", "links"};
 
@@ -56,12 +57,12 @@ std::string any_attributes(std::mt19937_64& random, bool of_event) {
 
 }  // namespace
 
-KeptSpan::KeptSpan(const Span& span) : span_(span), process_(span.process == nullptr ? nullptr : *span.process) {
-  for (const auto text : kTexts) span_.*text = texts_.emplace_back(span.*text);
+KeptEntry::KeptEntry(const Entry& entry) : span_(entry), process_(entry.process == nullptr ? nullptr : *entry.process) {
+  for (const auto text : kTexts) span_.*text = texts_.emplace_back(entry.*text);
   span_.process = &process_;
 }
 
-std::string KeptSpan::difference(const Span& other) const {
+std::string KeptEntry::difference(const Entry& other) const {
   std::ostringstream out;
   const auto compare = [&](const char* field, const auto& mine, const auto& theirs) {
     if (mine != theirs) out << field << ": " << mine << ", not " << theirs << "\n";
@@ -140,7 +141,7 @@ std::string integer_attribute(std::string_view key, std::int64_t value, bool of_
   return run;
 }
 
-KeptSpan chat_span(const ProcessPointer& process) {
+KeptEntry chat_span(const ProcessPointer& process) {
   const std::string attributes =
       text_attribute("gen_ai.operation.name", "chat") + text_attribute("gen_ai.request.model", "small-1") +
       text_attribute("nopspan.engine", "llama.cpp") + integer_attribute("gen_ai.usage.input_tokens", 12) +
@@ -149,65 +150,65 @@ KeptSpan chat_span(const ProcessPointer& process) {
   std::memset(links[0].trace_id, 0x5a, sizeof(links[0].trace_id));
   links[0].span_id = 99;
   links[1].span_id = 0xfedcba9876543210U;
-  Span span;
-  span.flags =
+  Entry entry;
+  entry.flags =
       NOPSPAN_FLAG_SAMPLED | NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_HAS_FIRST_TOKEN | 3U << NOPSPAN_FLAG_KIND_SHIFT;
-  for (unsigned char i = 0; i < sizeof(span.trace_id.bytes); ++i) span.trace_id.bytes[i] = 0xf0U + i;
-  span.span_id = 0x0123456789abcdefU;
-  span.parent_id = 0x00000000000000ffU;
-  span.root_id = 0x8877665544332211U;
-  span.start_unix_ns = 1'790'000'000'123'456'789U;
-  span.duration_ns = 345'678'901U;
-  span.name = "llm.chat";
-  span.engine = "llama.cpp";
-  span.model = "small-1";
-  span.tenant = "acme";
-  span.tracestate = "vendor=1";
-  span.attributes = attributes;
-  span.links = {reinterpret_cast<const char*>(links), sizeof(links)};
-  span.has_usage = span.has_first_token = span.tells_tokens = true;
-  span.usage = {12, 30, 0, 0};
-  span.first_token_ns = 45'000'000;
-  span.thread_id = 4711;
-  span.sequence_id = 0xaabbccddeeff0011U;
-  span.sequence = 5;
-  span.process = &process;
-  return KeptSpan(span);
+  for (unsigned char i = 0; i < sizeof(entry.trace_id.bytes); ++i) entry.trace_id.bytes[i] = 0xf0U + i;
+  entry.span_id = 0x0123456789abcdefU;
+  entry.parent_id = 0x00000000000000ffU;
+  entry.root_id = 0x8877665544332211U;
+  entry.start_unix_ns = 1'790'000'000'123'456'789U;
+  entry.duration_ns = 345'678'901U;
+  entry.name = "llm.chat";
+  entry.engine = "llama.cpp";
+  entry.model = "small-1";
+  entry.tenant = "acme";
+  entry.tracestate = "vendor=1";
+  entry.attributes = attributes;
+  entry.links = {reinterpret_cast<const char*>(links), sizeof(links)};
+  entry.has_usage = entry.has_first_token = entry.tells_tokens = true;
+  entry.usage = {12, 30, 0, 0};
+  entry.first_token_ns = 45'000'000;
+  entry.thread_id = 4711;
+  entry.sequence_id = 0xaabbccddeeff0011U;
+  entry.sequence = 5;
+  entry.process = &process;
+  return KeptEntry(entry);
 }
 
-KeptSpan any_span(std::mt19937_64& random, const std::vector<ProcessPointer>& processes) {
-  Span span;
-  span.kind = static_cast<Kind>(random() % 4);
+KeptEntry any_span(std::mt19937_64& random, const std::vector<ProcessPointer>& processes) {
+  Entry entry;
+  entry.kind = static_cast<Kind>(random() % 4);
   std::deque<std::string> texts;
-  for (const auto text : kTexts) span.*text = texts.emplace_back(any_text(random));
-  span.attributes = texts.emplace_back(any_attributes(random, span.kind != Kind::span));
-  span.links = texts.emplace_back(random() % 4 * sizeof(nopspan_link), 'l');
-  if (random() % 3 == 0) span.model = texts.emplace_back("gpt-4");
-  span.status = static_cast<std::uint8_t>(random() % 5);
-  span.flags = static_cast<std::uint32_t>(random() % 2 == 0 ? random() % 0x8000 : 0x1000);
-  if (random() % 8 != 0) std::memset(span.trace_id.bytes, static_cast<int>(random() % 255 + 1), 16);
-  span.span_id = any_number(random);
-  span.parent_id = any_number(random);
-  span.root_id = random() % 2 == 0 ? span.parent_id : any_number(random);
-  span.start_unix_ns = any_number(random);
-  span.duration_ns = any_number(random);
-  span.has_usage = random() % 2 == 0;
-  span.has_first_token = random() % 2 == 0;
-  span.has_engine_times = random() % 2 == 0;
-  span.tells_tokens = random() % 2 == 0;
-  span.tells_tool = random() % 2 == 0;
-  if (span.has_first_token) span.first_token_ns = any_number(random);
-  for (const auto& each : kUsageFields) span.usage.*each.field = span.has_usage ? any_number(random) : 0;
+  for (const auto text : kTexts) entry.*text = texts.emplace_back(any_text(random));
+  entry.attributes = texts.emplace_back(any_attributes(random, entry.kind != Kind::span));
+  entry.links = texts.emplace_back(random() % 4 * sizeof(nopspan_link), 'l');
+  if (random() % 3 == 0) entry.model = texts.emplace_back("gpt-4");
+  entry.status = static_cast<std::uint8_t>(random() % 5);
+  entry.flags = static_cast<std::uint32_t>(random() % 2 == 0 ? random() % 0x8000 : 0x1000);
+  if (random() % 8 != 0) std::memset(entry.trace_id.bytes, static_cast<int>(random() % 255 + 1), 16);
+  entry.span_id = any_number(random);
+  entry.parent_id = any_number(random);
+  entry.root_id = random() % 2 == 0 ? entry.parent_id : any_number(random);
+  entry.start_unix_ns = any_number(random);
+  entry.duration_ns = any_number(random);
+  entry.has_usage = random() % 2 == 0;
+  entry.has_first_token = random() % 2 == 0;
+  entry.has_engine_times = random() % 2 == 0;
+  entry.tells_tokens = random() % 2 == 0;
+  entry.tells_tool = random() % 2 == 0;
+  if (entry.has_first_token) entry.first_token_ns = any_number(random);
+  for (const auto& each : kUsageFields) entry.usage.*each.field = entry.has_usage ? any_number(random) : 0;
   for (const auto& each : kEngineFields) {
-    span.engine_times.*each.field = span.has_engine_times ? any_number(random) : 0;
+    entry.engine_times.*each.field = entry.has_engine_times ? any_number(random) : 0;
   }
-  if (span.kind == Kind::gauge || span.kind == Kind::retry) {
-    span.value = static_cast<std::int64_t>(any_number(random));
-    span.number = any_number(random);
+  if (entry.kind == Kind::gauge || entry.kind == Kind::retry) {
+    entry.value = static_cast<std::int64_t>(any_number(random));
+    entry.number = any_number(random);
   }
-  span.thread_id = static_cast<std::uint32_t>(random() % 3);
-  span.sequence_id = random() % 3 == 0 ? random() : random() % 4;
-  span.sequence = any_number(random);
-  span.process = &processes[random() % processes.size()];
-  return KeptSpan(span);
+  entry.thread_id = static_cast<std::uint32_t>(random() % 3);
+  entry.sequence_id = random() % 3 == 0 ? random() : random() % 4;
+  entry.sequence = any_number(random);
+  entry.process = &processes[random() % processes.size()];
+  return KeptEntry(entry);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "model/span_json.h"
+#include "model/entry_json.h"
 
 #include "base/text.h"
 #include "model/attributes_json.h"
@@ -37,7 +37,7 @@ Json links_json(std::string_view links) {
   return list;
 }
 
-void add_flags(Json& object, const Span& span) {
+void add_flags(Json& object, const Entry& entry) {
   constexpr std::pair<std::uint32_t, const char*> kFlags[] = {
       {NOPSPAN_FLAG_ORPHAN, "orphan"},
       {NOPSPAN_FLAG_REMOTE_PARENT, "remote_parent"},
@@ -51,47 +51,47 @@ void add_flags(Json& object, const Span& span) {
   };
   Json names = Json::array();
   for (const auto& [flag, name] : kFlags) {
-    if ((span.flags & flag) != 0) names.push_back(name);
+    if ((entry.flags & flag) != 0) names.push_back(name);
   }
   if (!names.empty()) object["flags"] = std::move(names);
 }
 
-void add_measures(Json& object, const Span& span) {
-  if (span.has_usage) {
-    object["usage"] = {{"input", span.usage.input},
-                       {"output", span.usage.output},
-                       {"cached", span.usage.cached},
-                       {"reasoning", span.usage.reasoning}};
+void add_measures(Json& object, const Entry& entry) {
+  if (entry.has_usage) {
+    object["usage"] = {{"input", entry.usage.input},
+                       {"output", entry.usage.output},
+                       {"cached", entry.usage.cached},
+                       {"reasoning", entry.usage.reasoning}};
   }
-  if (span.has_first_token) object["first_token_ns"] = span.first_token_ns;
-  if (!span.has_engine_times) return;
-  const EngineTimes& times = span.engine_times;
+  if (entry.has_first_token) object["first_token_ns"] = entry.first_token_ns;
+  if (!entry.has_engine_times) return;
+  const EngineTimes& times = entry.engine_times;
   object["engine_times"] = {{"arrival_ns", times.arrival_ns},         {"queue_ns", times.queue_ns},
                             {"prefill_ns", times.prefill_ns},         {"decode_ns", times.decode_ns},
                             {"prefill_tokens", times.prefill_tokens}, {"decode_tokens", times.decode_tokens},
                             {"preemptions", times.preemptions}};
 }
 
-void add_times(Json& json, const Span& span) {
-  if (span.kind != Kind::span) {
-    json["time_unix_ns"] = span.start_unix_ns;
+void add_times(Json& json, const Entry& entry) {
+  if (entry.kind != Kind::span) {
+    json["time_unix_ns"] = entry.start_unix_ns;
     return;
   }
-  if (const std::uint32_t kind = (span.flags & NOPSPAN_FLAG_KIND_MASK) >> NOPSPAN_FLAG_KIND_SHIFT; kind != 0) {
+  if (const std::uint32_t kind = (entry.flags & NOPSPAN_FLAG_KIND_MASK) >> NOPSPAN_FLAG_KIND_SHIFT; kind != 0) {
     json["kind"] = name_in(kKinds, kind);
   }
-  json["start_unix_ns"] = span.start_unix_ns;
-  json["duration_ns"] = span.duration_ns;
-  json["status"] = status_name(span.status);
+  json["start_unix_ns"] = entry.start_unix_ns;
+  json["duration_ns"] = entry.duration_ns;
+  json["status"] = status_name(entry.status);
 }
 
-void add_values(Json& json, const Span& span) {
-  if (span.kind == Kind::retry) {
-    json["attempt"] = span.number;
-    json["delay_ns"] = span.value;
-  } else if (span.kind == Kind::gauge) {
-    json["value"] = span.value;
-    if (span.number != 0) json["maximum"] = span.number;
+void add_values(Json& json, const Entry& entry) {
+  if (entry.kind == Kind::retry) {
+    json["attempt"] = entry.number;
+    json["delay_ns"] = entry.value;
+  } else if (entry.kind == Kind::gauge) {
+    json["value"] = entry.value;
+    if (entry.number != 0) json["maximum"] = entry.number;
   }
 }
 
@@ -112,46 +112,46 @@ std::string id_text(std::uint64_t id) {
 
 std::string id_text(const TraceId& id) { return hex_text({reinterpret_cast<const char*>(id.bytes), sizeof(id.bytes)}); }
 
-void add_facts(nlohmann::ordered_json& json, const Span& span) {
-  json["name"] = span.name;
-  add_times(json, span);
-  add_values(json, span);
-  add_text(json, span.kind == Kind::retry ? "reason" : "error_type", span.error_type);
-  add_text(json, "exception_kind", span.exception_kind);
-  add_text(json, "engine", span.engine);
-  add_text(json, "model", span.model);
-  add_text(json, "tenant", span.tenant);
-  add_text(json, span.kind == Kind::span ? "tool" : "span", span.text);
-  add_measures(json, span);
-  add_flags(json, span);
-  add_text(json, "tracestate", span.tracestate);
-  if (!span.attributes.empty()) {
+void add_facts(nlohmann::ordered_json& json, const Entry& entry) {
+  json["name"] = entry.name;
+  add_times(json, entry);
+  add_values(json, entry);
+  add_text(json, entry.kind == Kind::retry ? "reason" : "error_type", entry.error_type);
+  add_text(json, "exception_kind", entry.exception_kind);
+  add_text(json, "engine", entry.engine);
+  add_text(json, "model", entry.model);
+  add_text(json, "tenant", entry.tenant);
+  add_text(json, entry.kind == Kind::span ? "tool" : "span", entry.text);
+  add_measures(json, entry);
+  add_flags(json, entry);
+  add_text(json, "tracestate", entry.tracestate);
+  if (!entry.attributes.empty()) {
     bool malformed = false;
     json["attributes"] =
-        attributes_json(span.attributes, span.kind == Kind::span ? kSpanAttributes : kEventAttributes, malformed);
+        attributes_json(entry.attributes, entry.kind == Kind::span ? kSpanAttributes : kEventAttributes, malformed);
     if (malformed) json["attributes_malformed"] = true;
   }
-  if (!span.links.empty()) json["links"] = links_json(span.links);
+  if (!entry.links.empty()) json["links"] = links_json(entry.links);
 }
 
-nlohmann::ordered_json to_json(const Span& span) {
-  Json json = {{"type", name_in(kTypes, static_cast<std::size_t>(span.kind))}};
-  if (!span.trace_id.empty()) {
-    json["request_id"] = request_id_of(span);
-    json["trace_id"] = id_text(span.trace_id);
+nlohmann::ordered_json to_json(const Entry& entry) {
+  Json json = {{"type", name_in(kTypes, static_cast<std::size_t>(entry.kind))}};
+  if (!entry.trace_id.empty()) {
+    json["request_id"] = request_id_of(entry);
+    json["trace_id"] = id_text(entry.trace_id);
   }
-  if (span.span_id != 0) json["span_id"] = id_text(span.span_id);
-  if (span.parent_id != 0) json["parent_id"] = id_text(span.parent_id);
-  if (span.root_id != 0) json["root_id"] = id_text(span.root_id);
-  add_facts(json, span);
-  const Process& process = **span.process;
+  if (entry.span_id != 0) json["span_id"] = id_text(entry.span_id);
+  if (entry.parent_id != 0) json["parent_id"] = id_text(entry.parent_id);
+  if (entry.root_id != 0) json["root_id"] = id_text(entry.root_id);
+  add_facts(json, entry);
+  const Process& process = **entry.process;
   json["pid"] = process.pid;
   json["command"] = process.command;
   add_text(json, "container", process.container);
   add_text(json, "host", process.host);
-  json["thread_id"] = span.thread_id;
-  json["sequence_id"] = id_text(span.sequence_id);
-  json["sequence"] = span.sequence;
+  json["thread_id"] = entry.thread_id;
+  json["sequence_id"] = id_text(entry.sequence_id);
+  json["sequence"] = entry.sequence;
   return json;
 }
 
