@@ -75,7 +75,7 @@ inline std::string links_to(const std::vector<std::pair<TraceId, std::uint64_t>>
 }
 
 // A linked span: a span without a parent, in a trace of its own, with links to requests.
-inline Entry shared_span(std::uint64_t id, std::string_view links, std::string_view name = "engine.step") {
+inline Entry linked_span(std::uint64_t id, std::string_view links, std::string_view name = "engine.step") {
   Entry entry = span_of(id, 0, name);
   entry.trace_id = TraceId();
   for (std::size_t i = 0; i < 8; ++i) entry.trace_id.bytes[8 + i] = static_cast<unsigned char>(id >> (8 * i));
@@ -96,7 +96,7 @@ struct Seen {
   std::map<std::uint64_t, std::uint64_t> parents;  // of each span. 0: the span is at the top
   std::map<std::uint64_t, Top> tops;
   std::map<std::string, std::uint64_t> events;                            // the span of each event. 0: none
-  std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> shared;  // linked span: target, requests
+  std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> linked;  // linked span: target, requests
   std::string text;
   nlohmann::ordered_json json;
 };
@@ -119,7 +119,7 @@ class Assembly {
   [[nodiscard]] bool adds_up() const {
     const TraceCounts& counts = assembler.counts();
     const TraceCounts::Links& links = counts.links;
-    return counts.entries == counts.outside + counts.duplicates + counts.over_limit + counts.shared +
+    return counts.entries == counts.outside + counts.duplicates + counts.over_limit + counts.linked +
                                  counts.handed_over + counts.held &&
            links.all == links.joined + links.late + links.unknown + links.unwanted + links.over_limit + links.held;
   }
@@ -164,8 +164,8 @@ inline bool Assembly::take(const AssembledTrace& trace) {
       one.events[std::string(trace.trace.text(node.entry->name))] = parent;
     }
   }
-  for (const auto& shared : trace.trace.shared()) {
-    one.shared[std::string(trace.trace.text(shared->name))] = {shared->linked_id, shared->times.count()};
+  for (const auto& linked : trace.trace.linked()) {
+    one.linked[std::string(trace.trace.text(linked->name))] = {linked->linked_id, linked->times.count()};
   }
   if (draws) one.text = trace_text(trace, style);
   if (encodes) one.json = to_json(trace);

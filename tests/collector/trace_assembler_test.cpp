@@ -260,59 +260,59 @@ TEST(TraceAssembler, GivesUpWhatBeganBeforeTheAttachAlsoIfItLacksMore) {
   EXPECT_THAT(assembly.seen[0].tops, ElementsAre(Pair(2, Top::orphan), Pair(5, Top::missing)));
 }
 
-// ---- Shared spans
+// ---- Linked spans
 
-TEST(TraceAssembler, AddsASharedSpanToTheTracesThatItLinksTo) {
+TEST(TraceAssembler, AddsALinkedSpanToTheTracesThatItLinksTo) {
   Assembly assembly;
   assembly.encodes = true;
   Entry other = span_of(1, 0);
   other.trace_id = trace_number(2);
   const std::string both = links_to({{trace_number(1), 2}, {trace_number(2), 1}});
   const std::string one = links_to({{trace_number(1), 2}});
-  for (std::uint64_t id = 100; id < 110; ++id) assembly.add(shared_span(id, id == 105 ? one : both));
+  for (std::uint64_t id = 100; id < 110; ++id) assembly.add(linked_span(id, id == 105 ? one : both));
   for (const Entry& entry : {span_of(2, 1), span_of(1, 0), other}) assembly.add(entry);
   assembly.wait(2 * kSecond);
   ASSERT_THAT(assembly.seen, SizeIs(2)) << "no traces of their own";
-  EXPECT_THAT(assembly.seen[0].shared, ElementsAre(Pair("engine.step", Pair(2, 10))));
-  EXPECT_THAT(assembly.seen[1].shared, ElementsAre(Pair("engine.step", Pair(1, 9))));
-  const auto& json = assembly.seen[0].json["shared"][0];
+  EXPECT_THAT(assembly.seen[0].linked, ElementsAre(Pair("engine.step", Pair(2, 10))));
+  EXPECT_THAT(assembly.seen[1].linked, ElementsAre(Pair("engine.step", Pair(1, 9))));
+  const auto& json = assembly.seen[0].json["linked"][0];
   EXPECT_EQ(json["sum_ns"], 10 * kMillisecond);
   EXPECT_EQ(json["max_ns"], kMillisecond);
   EXPECT_EQ(json["span_id"], "0000000000000002");
   EXPECT_FALSE(json.contains("spans"));
-  EXPECT_EQ(assembly.assembler.counts().shared, 10U);
+  EXPECT_EQ(assembly.assembler.counts().linked, 10U);
   EXPECT_EQ(assembly.assembler.counts().links.joined, 19U);
   EXPECT_TRUE(assembly.adds_up());
 }
 
-TEST(TraceAssembler, KeepsSharedSpansOneByOneWhenAsked) {
+TEST(TraceAssembler, KeepsLinkedSpansOneByOneWhenAsked) {
   TraceLimits limits;
-  limits.shared_kept = 3;
+  limits.linked_kept = 3;
   Assembly assembly(limits);
   assembly.encodes = true;
   const std::string links = links_to({{trace_number(1), 1}});
-  for (std::uint64_t id = 100; id < 105; ++id) assembly.add(shared_span(id, links));
+  for (std::uint64_t id = 100; id < 105; ++id) assembly.add(linked_span(id, links));
   assembly.add(span_of(1, 0));
   assembly.assembler.finish();
   ASSERT_THAT(assembly.seen, SizeIs(1));
-  const auto& json = assembly.seen[0].json["shared"][0];
+  const auto& json = assembly.seen[0].json["linked"][0];
   EXPECT_EQ(json["count"], 5);
   ASSERT_THAT(json["spans"], SizeIs(3));
   EXPECT_EQ(json["spans"][0]["span_id"], "0000000000000064");
   EXPECT_EQ(json["spans"][0]["requests"], 1);
 }
 
-TEST(TraceAssembler, WaitsForTheSharedSpansOfATraceThatHasEnded) {
+TEST(TraceAssembler, WaitsForTheLinkedSpansOfATraceThatHasEnded) {
   Assembly assembly;
   const std::string links = links_to({{trace_number(1), 1}});
   assembly.add(span_of(1, 0));
   assembly.wait(kSecond);
-  assembly.add(shared_span(100, links));  // the thread held it this long
+  assembly.add(linked_span(100, links));  // the thread held it this long
   assembly.wait(kSecond);
   EXPECT_THAT(assembly.seen, IsEmpty());
   assembly.wait(kSecond);
   ASSERT_THAT(assembly.seen, SizeIs(1));
-  EXPECT_THAT(assembly.seen[0].shared, SizeIs(1));
+  EXPECT_THAT(assembly.seen[0].linked, SizeIs(1));
 }
 
 TEST(TraceAssembler, DoesNotWaitForWhatBeginsAfterATraceHasEnded) {
@@ -321,7 +321,7 @@ TEST(TraceAssembler, DoesNotWaitForWhatBeginsAfterATraceHasEnded) {
   assembly.add(span_of(1, 0));
   for (std::uint64_t id = 100; id < 110; ++id) {
     assembly.wait(500 * kMillisecond);
-    Entry entry = shared_span(id, links);
+    Entry entry = linked_span(id, links);
     entry.start_unix_ns += 10 * kSecond;
     assembly.add(entry);
   }
@@ -332,32 +332,32 @@ TEST(TraceAssembler, DoesNotWaitForWhatBeginsAfterATraceHasEnded) {
   EXPECT_TRUE(assembly.adds_up());
 }
 
-TEST(TraceAssembler, HoldsSharedSpansUntilTheirTraceComes) {
+TEST(TraceAssembler, HoldsLinkedSpansUntilTheirTraceComes) {
   Assembly assembly;
   const std::string links = links_to({{trace_number(1), 1}});
   for (std::uint64_t id = 100; id < 130; ++id) {
-    assembly.add(shared_span(id, links));
+    assembly.add(linked_span(id, links));
     assembly.wait(kSecond);
   }
   EXPECT_EQ(assembly.assembler.open_traces(), 1U) << "the last linked span, which waits for its grace time";
   assembly.add(span_of(1, 0));
   assembly.wait(2 * kSecond);
   ASSERT_THAT(assembly.seen, SizeIs(1));
-  EXPECT_THAT(assembly.seen[0].shared, ElementsAre(Pair("engine.step", Pair(1, 30))));
+  EXPECT_THAT(assembly.seen[0].linked, ElementsAre(Pair("engine.step", Pair(1, 30))));
 }
 
 TEST(TraceAssembler, LeavesOutAndCountsWhatLinksToNothingThatIsKnown) {
   Assembly assembly;
   const std::string links = links_to({{trace_number(1), 1}});
   const std::size_t before = assembly.assembler.bytes();
-  assembly.add(shared_span(100, links, ""));
+  assembly.add(linked_span(100, links, ""));
   assembly.wait(5 * kSecond);
   EXPECT_EQ(assembly.assembler.counts().links.held, 1U);
   assembly.wait(10 * kSecond);
   EXPECT_EQ(assembly.assembler.counts().links.unknown, 1U);
-  assembly.add(shared_span(101, links, ""));
-  const std::string own = links_to({{shared_span(102, "").trace_id, 102}});
-  assembly.add(shared_span(102, own, ""));
+  assembly.add(linked_span(101, links, ""));
+  const std::string own = links_to({{linked_span(102, "").trace_id, 102}});
+  assembly.add(linked_span(102, own, ""));
   assembly.assembler.finish();
   EXPECT_EQ(assembly.assembler.counts().links.unknown, 3U);
   EXPECT_THAT(assembly.seen, IsEmpty());
@@ -365,10 +365,10 @@ TEST(TraceAssembler, LeavesOutAndCountsWhatLinksToNothingThatIsKnown) {
   EXPECT_TRUE(assembly.adds_up());
 }
 
-TEST(TraceAssembler, MarksATraceByItsSharedSpansToo) {
+TEST(TraceAssembler, MarksATraceByItsLinkedSpansToo) {
   Assembly assembly({}, [](const Entry& entry) { return entry.failed() ? 2U : 1U; });
   const std::string links = links_to({{trace_number(1), 1}});
-  Entry failed = shared_span(100, links);
+  Entry failed = linked_span(100, links);
   failed.status = kError;
   assembly.add(failed);
   assembly.add(span_of(1, 0));
@@ -380,7 +380,7 @@ TEST(TraceAssembler, MarksATraceByItsSharedSpansToo) {
 TEST(TraceAssembler, FollowsNoLinkToATraceThatNobodyWants) {
   Assembly assembly({}, {}, [](const TraceId& id) { return id == trace_number(1); });
   const std::string links = links_to({{trace_number(1), 1}, {trace_number(2), 1}});
-  assembly.add(shared_span(100, links));
+  assembly.add(linked_span(100, links));
   assembly.add(span_of(1, 0));
   assembly.assembler.finish();
   EXPECT_EQ(assembly.assembler.counts().links.unwanted, 1U);
@@ -391,7 +391,7 @@ TEST(TraceAssembler, FollowsNoLinkToATraceThatNobodyWants) {
 TEST(TraceAssembler, TakesATraceThatHasMoreThanLinksForOneOfItsOwn) {
   Assembly assembly;
   const std::string links = links_to({{trace_number(1), 1}});
-  const Entry consumer = shared_span(100, links, "consume");
+  const Entry consumer = linked_span(100, links, "consume");
   Entry child = span_of(101, 100);
   child.trace_id = consumer.trace_id;
   assembly.add(child);
@@ -402,23 +402,23 @@ TEST(TraceAssembler, TakesATraceThatHasMoreThanLinksForOneOfItsOwn) {
   EXPECT_THAT(assembly.seen[0].parents, SizeIs(2));
 }
 
-TEST(TraceAssembler, TakesASharedSpanInDoubtForOne) {
+TEST(TraceAssembler, TakesALinkedSpanInDoubtForOne) {
   Assembly assembly;
   const std::string links = links_to({{trace_number(1), 1}});
-  Entry step = shared_span(100, links);
+  Entry step = linked_span(100, links);
   step.flags = NOPSPAN_FLAG_ORPHAN;
   assembly.add(step);
   assembly.add(span_of(1, 0));
   assembly.wait(2 * kSecond);
   ASSERT_THAT(assembly.seen, SizeIs(1));
-  EXPECT_THAT(assembly.seen[0].shared, SizeIs(1));
+  EXPECT_THAT(assembly.seen[0].linked, SizeIs(1));
 }
 
-TEST(TraceAssembler, BoundsWhatSharedSpansTake) {
+TEST(TraceAssembler, BoundsWhatLinkedSpansTake) {
   TraceLimits limits;
   limits.bytes = 1U << 20U;
   limits.traces = 500;
-  limits.shared_kept = 100;
+  limits.linked_kept = 100;
   Assembly assembly(limits);
   for (std::uint64_t id = 100; id < 5000; ++id) {
     std::vector<std::pair<TraceId, std::uint64_t>> targets;
@@ -430,7 +430,7 @@ TEST(TraceAssembler, BoundsWhatSharedSpansTake) {
       targets.emplace_back(target, i % 3);
     }
     const std::string links = links_to(targets);
-    Entry entry = shared_span(id, links);
+    Entry entry = linked_span(id, links);
     entry.duration_ns = id << (id % 50);
     assembly.add(entry);
     if (id % 10 == 0) assembly.wait(100 * kMillisecond);
@@ -443,11 +443,11 @@ TEST(TraceAssembler, BoundsWhatSharedSpansTake) {
   EXPECT_EQ(assembly.assembler.counts().links.held, 0U);
 }
 
-TEST(TraceAssembler, BoundsTheKindsOfSharedSpansOfATrace) {
+TEST(TraceAssembler, BoundsTheKindsOfLinkedSpansOfATrace) {
   Assembly assembly;
   for (std::uint64_t id = 100; id < 1100; ++id) {
     const std::string links = links_to({{trace_number(1), id}});
-    assembly.add(shared_span(id, links));
+    assembly.add(linked_span(id, links));
   }
   assembly.add(span_of(1, 0));
   assembly.assembler.finish();
@@ -456,16 +456,16 @@ TEST(TraceAssembler, BoundsTheKindsOfSharedSpansOfATrace) {
   EXPECT_TRUE(assembly.adds_up());
 }
 
-TEST(TraceAssembler, OutlivesSharedSpansThatLinkToEachOther) {
+TEST(TraceAssembler, OutlivesLinkedSpansThatLinkToEachOther) {
   Assembly assembly;
-  const std::string to_first = links_to({{shared_span(100, "").trace_id, 100}});
-  const std::string to_second = links_to({{shared_span(101, "").trace_id, 101}});
-  assembly.add(shared_span(100, to_second));
-  assembly.add(shared_span(101, to_first));
+  const std::string to_first = links_to({{linked_span(100, "").trace_id, 100}});
+  const std::string to_second = links_to({{linked_span(101, "").trace_id, 101}});
+  assembly.add(linked_span(100, to_second));
+  assembly.add(linked_span(101, to_first));
   assembly.wait(20 * kSecond);
   EXPECT_THAT(assembly.seen, IsEmpty());
   EXPECT_EQ(assembly.assembler.counts().links.unknown, 2U);
-  EXPECT_EQ(assembly.assembler.counts().shared, 2U);
+  EXPECT_EQ(assembly.assembler.counts().linked, 2U);
   EXPECT_TRUE(assembly.adds_up());
 }
 

@@ -197,13 +197,13 @@ TEST_F(TraceTree, ShowsAllSpansWhenAsked) {
   EXPECT_THAT(lines_of(drawn(siblings(23), {.all_spans = true})), SizeIs(25));
 }
 
-// ---- Shared spans
+// ---- Linked spans
 
 std::vector<Entry> an_engines_steps(std::string_view links) {
   static const ProcessPointer engine = process_number(9, "engine");
   std::vector<Entry> spans = {timed(1, 0, 0, 1000, "root"), timed(2, 1, 10, 900, "engine.request")};
   for (std::uint64_t i = 0; i < 20; ++i) {
-    Entry step = shared_span(100 + i, links);
+    Entry step = linked_span(100 + i, links);
     step.start_unix_ns = kBegin + (10 + 40 * i) * kMillisecond;
     step.duration_ns = (i == 19 ? 30 : 10) * kMillisecond;
     step.process = &engine;
@@ -213,28 +213,28 @@ std::vector<Entry> an_engines_steps(std::string_view links) {
   return spans;
 }
 
-TEST_F(TraceTree, FoldsSharedSpansBelowTheSpanThatTheyLinkTo) {
+TEST_F(TraceTree, FoldsLinkedSpansBelowTheSpanThatTheyLinkTo) {
   const std::string links = links_to({{trace_number(1), 2}, {trace_number(2), 1}});
   EXPECT_THAT(lines_of(drawn(an_engines_steps(links))),
               testing::ElementsAre(
                   HasSubstr("1.00 s  2 spans  service[7]"), HasSubstr(" root"), HasSubstr("└─ engine.request"),
-                  HasSubstr(" +10.0 ms ▕█████████████   ▏    └─ 20 × engine.step, shared, 220 ms in all, p50 10.1 ms, "
+                  HasSubstr(" +10.0 ms ▕█████████████   ▏    └─ 20 × engine.step, linked, 220 ms in all, p50 10.1 ms, "
                             "longest 30.0 ms, 1 with errors  engine[9]")));
 }
 
-TEST_F(TraceTree, ShowsEachSharedSpanWhenAsked) {
+TEST_F(TraceTree, ShowsEachLinkedSpanWhenAsked) {
   const std::string links = links_to({{trace_number(1), 2}, {trace_number(2), 1}});
-  const std::string text = drawn(an_engines_steps(links), {.all_spans = true}, {.shared_kept = 15});
+  const std::string text = drawn(an_engines_steps(links), {.all_spans = true}, {.linked_kept = 15});
   EXPECT_THAT(lines_of(text), SizeIs(3 + 15 + 1)) << "nothing more is known about the others";
-  EXPECT_THAT(text, HasSubstr("├─ engine.step, shared by 2 requests  error  engine[9]\n"));
-  EXPECT_THAT(text, HasSubstr("└─ 20 × engine.step, shared, "));
+  EXPECT_THAT(text, HasSubstr("├─ engine.step, linked by 2 requests  error  engine[9]\n"));
+  EXPECT_THAT(text, HasSubstr("└─ 20 × engine.step, linked, "));
 }
 
-TEST_F(TraceTree, ShowsSharedSpansThatLinkToASpanThatIsNotHere) {
+TEST_F(TraceTree, ShowsLinkedSpansThatLinkToASpanThatIsNotHere) {
   const std::string links = links_to({{trace_number(1), 77}});
   const std::vector<std::string> lines = lines_of(drawn(an_engines_steps(links)));
   ASSERT_THAT(lines, SizeIs(4));
-  EXPECT_THAT(lines[3], HasSubstr("▏ 20 × engine.step, shared, "));
+  EXPECT_THAT(lines[3], HasSubstr("▏ 20 × engine.step, linked, "));
 }
 
 TEST_F(TraceTree, FoldsWithWhatIsInThem) {

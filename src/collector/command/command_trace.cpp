@@ -145,7 +145,7 @@ void Shower::print_end(const Source& source) const {
   if (is_done() && assembler_.open_traces() > 0) add(assembler_.open_traces(), "begun");
   text += "; of " + std::to_string(counts.entries) + " spans and events";
   add(counts.outside, "in no request");
-  add(counts.shared, "shared by requests");
+  add(counts.linked, "linked");
   add(counts.duplicates, "duplicates");
   add(counts.over_limit, "beyond --max-spans");
   // A filter removes requests, but not the linked spans that they share with other requests. Links to unseen requests
@@ -158,7 +158,7 @@ void Shower::print_end(const Source& source) const {
 int run_trace(TraceOptions& options, const OutputOptions& common) {
   // A trace must wait at least as long as a thread may hold its entries (--max-age).
   options.limits.grace_ns = options.source.max_age_ns + options.source.max_age_ns / 2;
-  if (options.all_spans) options.limits.shared_kept = options.limits.entries_per_trace;
+  if (options.all_spans) options.limits.linked_kept = options.limits.entries_per_trace;
   options.limits.long_grace_ns = std::max(options.limits.long_grace_ns, 2 * options.limits.grace_ns);
   // Checked here, because the source's filter has neither: the spans that a request has in other processes are wanted
   // too.

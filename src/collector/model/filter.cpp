@@ -52,7 +52,7 @@ bool Filter::may_want(const TraceId& id) const {
 bool Filter::may_want_request_of(const Entry& entry) const {
   if (may_want(entry.trace_id)) return true;
   bool is_wanted = false;
-  if (is_shared(entry)) {
+  if (is_linked(entry)) {
     for_each_link(entry.links, [&](const SpanLink& link) { is_wanted |= may_want(link.trace_id); });
   }
   return is_wanted;

@@ -33,7 +33,7 @@ void for_each_link(std::string_view links, const OnLink& on_link) {
 
 // Whether this is a linked span: one with links and no parent. It was done for several requests at once, like an
 // engine's step.
-inline bool is_shared(const Entry& entry) {
+inline bool is_linked(const Entry& entry) {
   return entry.kind == Kind::span && entry.parent_id == 0 && entry.links.size() >= sizeof(nopspan_link);
 }
 

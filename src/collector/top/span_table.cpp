@@ -87,7 +87,7 @@ void add_span(const Entry& entry, Tally& tally) {
   if (entry.status == kCancelled) ++tally.cancelled;
   if ((entry.flags & NOPSPAN_FLAG_ORPHAN) != 0) {
     ++tally.orphans;
-  } else if (entry.span_id == entry.root_id && !is_shared(entry)) {
+  } else if (entry.span_id == entry.root_id && !is_linked(entry)) {
     ++tally.requests;
   }
   add_to(tally.duration_sum_ns, entry.duration_ns);

@@ -13,7 +13,7 @@ constexpr std::uint32_t kOwnText = 0x80000000U;
 constexpr std::size_t kFirstChunkWords = 64;
 constexpr std::size_t kMaxChunkWords = 8192;
 // The limit of sums of linked spans in one trace: one for each name and linked-to span. They are searched linearly.
-constexpr std::size_t kMostShared = 256;
+constexpr std::size_t kMostLinked = 256;
 
 // PackedEntry::parts
 constexpr std::uint8_t kHasUsage = 1, kHasFirstToken = 2, kHasEngineTimes = 4, kHasValues = 8, kTellsTokens = 16,
@@ -144,32 +144,32 @@ void Trace::add_bare(Entry entry) {
   add(entry);
 }
 
-SharedSpans* Trace::find_shared(std::uint64_t linked_id, const Entry& entry) const {
-  for (const auto& shared : shared_) {
-    if (shared->linked_id == linked_id && text(shared->name) == entry.name &&
-        is_same_process(*processes_[shared->process], **entry.process)) {
-      return shared.get();
+LinkedSpans* Trace::find_linked(std::uint64_t linked_id, const Entry& entry) const {
+  for (const auto& linked : linked_) {
+    if (linked->linked_id == linked_id && text(linked->name) == entry.name &&
+        is_same_process(*processes_[linked->process], **entry.process)) {
+      return linked.get();
     }
   }
   return nullptr;
 }
 
-bool Trace::knows_shared(std::uint64_t linked_id, const Entry& entry) const {
-  return find_shared(linked_id, entry) != nullptr;
+bool Trace::knows_linked(std::uint64_t linked_id, const Entry& entry) const {
+  return find_linked(linked_id, entry) != nullptr;
 }
 
-bool Trace::add_shared(std::uint64_t linked_id, const Entry& entry, std::uint32_t requests, std::size_t most_kept) {
-  SharedSpans* shared = find_shared(linked_id, entry);
-  if (shared == nullptr) {
-    if (shared_.size() >= kMostShared) return false;
-    shared_.push_back(std::make_unique<SharedSpans>());
-    shared = shared_.back().get();
-    shared->linked_id = linked_id;
-    shared->name = keep(entry.name);
-    shared->process = process_number(entry.process);
-    bytes_ += sizeof(SharedSpans) + 2 * sizeof(void*);
+bool Trace::add_linked(std::uint64_t linked_id, const Entry& entry, std::uint32_t requests, std::size_t most_kept) {
+  LinkedSpans* linked = find_linked(linked_id, entry);
+  if (linked == nullptr) {
+    if (linked_.size() >= kMostLinked) return false;
+    linked_.push_back(std::make_unique<LinkedSpans>());
+    linked = linked_.back().get();
+    linked->linked_id = linked_id;
+    linked->name = keep(entry.name);
+    linked->process = process_number(entry.process);
+    bytes_ += sizeof(LinkedSpans) + 2 * sizeof(void*);
   }
-  bytes_ += shared->add({entry.trace_id, entry.span_id, entry.start_unix_ns, entry.duration_ns, requests, entry.status},
+  bytes_ += linked->add({entry.trace_id, entry.span_id, entry.start_unix_ns, entry.duration_ns, requests, entry.status},
                         most_kept);
   return true;
 }

@@ -5,7 +5,7 @@
 
 #include "base/interned_texts.h"
 #include "model/entry.h"
-#include "trace/shared_spans.h"
+#include "trace/linked_spans.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -49,10 +49,10 @@ class Trace {
   // Adds a linked span to the sum for its name and for `linked_id`, this trace's span that it links to. `requests` is
   // the number of requests that it links to. The first `most_kept` spans of a sum are also kept one by one. Returns
   // false if the trace has too many sums.
-  bool add_shared(std::uint64_t linked_id, const Entry& entry, std::uint32_t requests, std::size_t most_kept);
-  [[nodiscard]] const std::vector<std::unique_ptr<SharedSpans>>& shared() const { return shared_; }
+  bool add_linked(std::uint64_t linked_id, const Entry& entry, std::uint32_t requests, std::size_t most_kept);
+  [[nodiscard]] const std::vector<std::unique_ptr<LinkedSpans>>& linked() const { return linked_; }
   // Whether a sum exists for such a span. If so, adding it needs hardly any memory.
-  [[nodiscard]] bool knows_shared(std::uint64_t linked_id, const Entry& entry) const;
+  [[nodiscard]] bool knows_linked(std::uint64_t linked_id, const Entry& entry) const;
 
   [[nodiscard]] const TraceId& id() const { return id_; }
   // The id that users see.
@@ -75,7 +75,7 @@ class Trace {
   std::uint64_t* allocate(std::size_t words);
   std::uint32_t keep(std::string_view text);
   std::uint32_t process_number(const ProcessPointer* process);
-  [[nodiscard]] SharedSpans* find_shared(std::uint64_t linked_id, const Entry& entry) const;
+  [[nodiscard]] LinkedSpans* find_linked(std::uint64_t linked_id, const Entry& entry) const;
 
   TraceId id_;
   InternedTexts* texts_;
@@ -83,7 +83,7 @@ class Trace {
   std::vector<Chunk> chunks_;
   std::vector<std::string> own_texts_;
   std::vector<ProcessPointer> processes_;
-  std::vector<std::unique_ptr<SharedSpans>> shared_;
+  std::vector<std::unique_ptr<LinkedSpans>> linked_;
   std::size_t size_ = 0;
   std::size_t bytes_ = sizeof(Trace);
 };

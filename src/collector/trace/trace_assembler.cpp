@@ -24,7 +24,7 @@ struct TraceAssembler::Open {
   std::uint32_t marks = 0;
   std::size_t bytes = 0;  // its share of `bytes_`
   std::size_t over_limit = 0, over_limit_failed = 0, extra = 0;
-  std::size_t spans = 0, shared_spans = 0;  // shared_spans: linked spans among `spans`
+  std::size_t spans = 0, linked_spans = 0;  // linked_spans: linked spans among `spans`
   std::uint64_t end_unix_ns = 0;            // end of the span that ended last
   std::uint64_t links = 0;                  // links to this trace, counted for its linked spans
   // For a trace over its limit: parents that have not arrived yet. There is always some room for them, so that the
@@ -32,7 +32,7 @@ struct TraceAssembler::Open {
   std::unique_ptr<std::unordered_set<std::uint64_t>> wanted;
 
   // Whether it consists of linked spans only. It is then no trace of its own, and its spans belong to other traces.
-  [[nodiscard]] bool is_shared() const { return spans > 0 && shared_spans == spans && over_limit == 0 && !late; }
+  [[nodiscard]] bool is_linked() const { return spans > 0 && linked_spans == spans && over_limit == 0 && !late; }
 };
 
 namespace {
@@ -95,7 +95,7 @@ void TraceAssembler::add(const Entry& entry) {
     open->has_orphan |= is_orphan(entry);
     if (entry.kind == Kind::span) {
       ++open->spans;
-      open->shared_spans += is_shared(entry) ? 1 : 0;
+      open->linked_spans += is_linked(entry) ? 1 : 0;
       open->end_unix_ns = std::max(open->end_unix_ns, end_unix_ns(entry));
     }
     if (open->trace.bytes() + entry.attributes.size() <= limits_.bytes_per_trace) {
@@ -111,7 +111,7 @@ void TraceAssembler::add(const Entry& entry) {
   }
   count_bytes(*open);
   stir(open);
-  if (is_shared(entry)) stir_linked(entry);
+  if (is_linked(entry)) stir_linked(entry);
   make_room();
 }
 
@@ -190,7 +190,7 @@ void TraceAssembler::make_room() {
     const TraceLinks links(open->trace);
     TraceEnd end = end_of(*open, links);
     if (end == TraceEnd::unfinished) end = TraceEnd::evicted;
-    if (end == TraceEnd::finished && !open->is_shared()) ++counts_.hurried;
+    if (end == TraceEnd::finished && !open->is_linked()) ++counts_.hurried;
     hand_over(open, end, links);
   }
 }
@@ -228,7 +228,7 @@ void TraceAssembler::settle(List::iterator open) {
   };
   if (open->late) {
     hand_over(open, TraceEnd::late);
-  } else if (open->has_root || open->is_shared()) {
+  } else if (open->has_root || open->is_linked()) {
     hand_over(open, TraceEnd::finished);
   } else if (!open->has_remote && !open->has_orphan) {
     move_to(dormant_);
@@ -260,8 +260,8 @@ void TraceAssembler::hand_over(List::iterator open, TraceEnd end) { hand_over(op
 void TraceAssembler::hand_over(List::iterator open, TraceEnd end, const TraceLinks& links) {
   counts_.held -= open->trace.size();
   counts_.duplicates += links.duplicates();
-  if (open->is_shared()) {
-    counts_.shared += links.nodes().size();
+  if (open->is_linked()) {
+    counts_.linked += links.nodes().size();
     share(*open, links);
     forget(open);
     return;
@@ -320,10 +320,10 @@ std::uint64_t* TraceAssembler::share_with(const SpanLink& link, const Entry& ent
   TraceCounts::Links& counts = counts_.links;
   if (link.trace_id.empty() || link.trace_id == entry.trace_id) return &counts.unknown;
   if (wants_ && !wants_(link.trace_id)) return &counts.unwanted;
-  const bool has_room = make_room_for_shared();
+  const bool has_room = make_room_for_linked();
   const auto known = open_.find(link.trace_id);
   if (known == open_.end() && remembered_.contains(link.trace_id)) return &counts.late;
-  if (!has_room && (known == open_.end() || !known->second->trace.knows_shared(link.span_id, entry))) {
+  if (!has_room && (known == open_.end() || !known->second->trace.knows_linked(link.span_id, entry))) {
     return &counts.over_limit;
   }
   const auto open = known != open_.end() ? known->second : expect(link.trace_id);
@@ -331,7 +331,7 @@ std::uint64_t* TraceAssembler::share_with(const SpanLink& link, const Entry& ent
     open->quiet_since_ns = clock_ns_;
     expected_.splice(expected_.end(), expected_, open);
   }
-  const bool added = open->trace.add_shared(link.span_id, entry, requests, limits_.shared_kept);
+  const bool added = open->trace.add_linked(link.span_id, entry, requests, limits_.linked_kept);
   count_bytes(*open);
   if (!added) return &counts.over_limit;
   ++open->links;
@@ -349,7 +349,7 @@ TraceAssembler::List::iterator TraceAssembler::expect(const TraceId& id) {
 
 // Makes room for a linked span. Evicts only traces of which nothing else has arrived, because no other trace is given
 // up for linked spans.
-bool TraceAssembler::make_room_for_shared() {
+bool TraceAssembler::make_room_for_linked() {
   const auto is_full = [&] { return bytes_ > limits_.bytes || open_.size() >= limits_.traces; };
   while (is_full() && !expected_.empty()) forget(expected_.begin());
   return !is_full();
@@ -376,7 +376,7 @@ void TraceAssembler::finish() {
   // Linked spans first, because they belong to the traces that are still open.
   for (auto next = active_.begin(); next != active_.end();) {
     const auto open = next++;
-    if (open->is_shared()) hand_over(open, TraceEnd::finished);
+    if (open->is_linked()) hand_over(open, TraceEnd::finished);
   }
   for (List* list : {&active_, &patient_, &dormant_}) end_all(*list);
   while (!expected_.empty()) forget(expected_.begin());

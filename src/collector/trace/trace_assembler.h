@@ -26,7 +26,7 @@ struct TraceLimits {
   std::size_t traces = 50'000;     // limit of open traces
   std::size_t entries_per_trace = 10'000;
   std::size_t bytes_per_trace = 8U << 20U;
-  std::size_t shared_kept = 0;      // linked spans of each sum that a trace keeps one by one
+  std::size_t linked_kept = 0;      // linked spans of each sum that a trace keeps one by one
   std::size_t remembered = 32'768;  // delivered traces, to recognize late spans
   // A trace whose root span has ended is complete if no entry arrives for this time. It is a little more than the time
   // that a thread may hold entries (--max-age).
@@ -44,7 +44,7 @@ enum class TraceEnd : std::uint8_t {
   unfinished,  // incomplete at the end of the source, or its beginning was not recorded
 };
 
-// It is always true that entries = outside + duplicates + over_limit + shared + held + handed_over. An entry is a span,
+// It is always true that entries = outside + duplicates + over_limit + linked + held + handed_over. An entry is a span,
 // point event or retry. For the links of linked spans, all = joined + late + unknown + unwanted + over_limit + held.
 struct TraceCounts {
   std::uint64_t entries = 0;
@@ -58,7 +58,7 @@ struct TraceCounts {
   std::uint64_t hurried = 0;  // part of `finished`: delivered before the grace time was over, because memory was needed
   std::uint64_t conflicts = 0;  // spans of two processes with the same id; both are shown
   std::uint64_t circles = 0;    // spans that were their own ancestors
-  std::uint64_t shared = 0;     // linked spans and their events
+  std::uint64_t linked = 0;     // linked spans and their events
   struct Links {
     std::uint64_t all = 0;
     std::uint64_t joined = 0;      // to traces that were delivered with the linked span
@@ -131,7 +131,7 @@ class TraceAssembler {
   void share(const Open& open, const TraceLinks& links);
   std::uint64_t* share_with(const SpanLink& link, const Entry& entry, std::uint32_t requests, std::uint32_t marks);
   List::iterator expect(const TraceId& id);
-  bool make_room_for_shared();
+  bool make_room_for_linked();
   void learn_parents(const Open& open, const TraceLinks& links);
   void remember(const TraceId& id, bool shown);
   void end_all(List& list);

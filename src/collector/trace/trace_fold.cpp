@@ -14,11 +14,11 @@ struct Group {
 };
 
 // If `all`, adds an item for each linked span that was kept, and one for the rest. Otherwise adds one item for all.
-void add_shared(const SharedSpans& shared, bool all, std::vector<TreeItem>& items) {
+void add_linked(const LinkedSpans& linked, bool all, std::vector<TreeItem>& items) {
   TreeItem item{TraceLinks::kNone};
-  item.shared = &shared;
+  item.linked = &linked;
   if (all) {
-    for (const SharedSpan& one : shared.each) {
+    for (const LinkedSpan& one : linked.each) {
       item.one = &one;
       item.failed = one.failed();
       item.sum_ns = item.longest_ns = one.duration_ns;
@@ -26,22 +26,22 @@ void add_shared(const SharedSpans& shared, bool all, std::vector<TreeItem>& item
       item.end_unix_ns = one.end_unix_ns();
       items.push_back(item);
     }
-    if (shared.each.size() == shared.times.count()) return;
+    if (linked.each.size() == linked.times.count()) return;
   }
   item.one = nullptr;
-  item.count = shared.times.count();
-  item.failed = shared.failed > 0;
-  item.sum_ns = shared.times.sum();
-  item.longest_ns = shared.times.maximum();
-  item.start_unix_ns = shared.start_unix_ns;
-  item.end_unix_ns = shared.end_unix_ns;
+  item.count = linked.times.count();
+  item.failed = linked.failed > 0;
+  item.sum_ns = linked.times.sum();
+  item.longest_ns = linked.times.maximum();
+  item.start_unix_ns = linked.start_unix_ns;
+  item.end_unix_ns = linked.end_unix_ns;
   items.push_back(item);
 }
 
 }  // namespace
 
 TraceFold::TraceFold(const Trace& trace, const TraceLinks& links) : links_(links), below_(links.nodes().size()) {
-  for (const auto& shared : trace.shared()) shared_.emplace(links.node_of(shared->linked_id), shared.get());
+  for (const auto& linked : trace.linked()) linked_.emplace(links.node_of(linked->linked_id), linked.get());
   const auto& nodes = links.nodes();
   const auto order = links.preorder();
   for (auto i = order.rbegin(); i != order.rend(); ++i) {  // NOLINT(modernize-loop-convert): clang 14 has no views
@@ -57,8 +57,8 @@ TraceFold::TraceFold(const Trace& trace, const TraceLinks& links) : links_(links
 std::vector<TreeItem> TraceFold::items_below(std::uint32_t node, bool all) const {
   const bool is_top = node == TraceLinks::kNone;
   std::vector<TreeItem> items = this->items(is_top ? links_.first_top() : links_.nodes()[node].first_child, all);
-  const auto [first, last] = shared_.equal_range(node);
-  for (auto found = first; found != last; ++found) add_shared(*found->second, all, items);
+  const auto [first, last] = linked_.equal_range(node);
+  for (auto found = first; found != last; ++found) add_linked(*found->second, all, items);
   return items;
 }
 

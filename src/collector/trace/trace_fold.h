@@ -2,7 +2,7 @@
 // Selects what the tree shows of a node's children: each child, or many of the same name as one item.
 #pragma once
 
-#include "trace/shared_spans.h"
+#include "trace/linked_spans.h"
 #include "trace/trace.h"
 #include "trace/trace_links.h"
 
@@ -24,8 +24,8 @@ struct TreeItem {
   bool failed = false;       // each of them, or a span below it, failed
   std::uint64_t sum_ns = 0, longest_ns = 0;
   std::uint64_t start_unix_ns = 0, end_unix_ns = 0;
-  const SharedSpans* shared = nullptr;
-  const SharedSpan* one = nullptr;  // one of `shared`, if it is shown by itself
+  const LinkedSpans* linked = nullptr;
+  const LinkedSpan* one = nullptr;  // one of `linked`, if it is shown by itself
 };
 
 class TraceFold {
@@ -47,7 +47,7 @@ class TraceFold {
 
   const TraceLinks& links_;
   std::vector<Below> below_;
-  std::multimap<std::uint32_t, const SharedSpans*> shared_;  // linked spans by the node that they link to
+  std::multimap<std::uint32_t, const LinkedSpans*> linked_;  // linked spans by the node that they link to
 };
 
 }  // namespace nopspan::collector

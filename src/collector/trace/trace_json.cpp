@@ -48,14 +48,14 @@ Json point_json(const Entry& point, const PackedEntry& packed) {
   return json;
 }
 
-Json shared_json(const Trace& trace, const SharedSpans& shared) {
-  Json json = {{"name", trace.text(shared.name)},     {"span_id", id_text(shared.linked_id)},
-               {"process", shared.process},           {"count", shared.times.count()},
-               {"error_count", shared.failed},        {"start_unix_ns", shared.start_unix_ns},
-               {"end_unix_ns", shared.end_unix_ns},   {"sum_ns", shared.times.sum()},
-               {"min_ns", shared.times.minimum()},    {"p50_ns", shared.times.quantile(50)},
-               {"p99_ns", shared.times.quantile(99)}, {"max_ns", shared.times.maximum()}};
-  for (const SharedSpan& entry : shared.each) {
+Json linked_json(const Trace& trace, const LinkedSpans& linked) {
+  Json json = {{"name", trace.text(linked.name)},     {"span_id", id_text(linked.linked_id)},
+               {"process", linked.process},           {"count", linked.times.count()},
+               {"error_count", linked.failed},        {"start_unix_ns", linked.start_unix_ns},
+               {"end_unix_ns", linked.end_unix_ns},   {"sum_ns", linked.times.sum()},
+               {"min_ns", linked.times.minimum()},    {"p50_ns", linked.times.quantile(50)},
+               {"p99_ns", linked.times.quantile(99)}, {"max_ns", linked.times.maximum()}};
+  for (const LinkedSpan& entry : linked.each) {
     json["spans"].push_back({{"trace_id", id_text(entry.trace_id)},
                              {"span_id", id_text(entry.span_id)},
                              {"start_unix_ns", entry.start_unix_ns},
@@ -108,7 +108,7 @@ nlohmann::ordered_json to_json(const AssembledTrace& assembled) {
                {"processes", std::move(processes)},
                {"spans", std::move(spans)}};
   if (!events.empty()) json["events"] = std::move(events);
-  for (const auto& shared : trace.shared()) json["shared"].push_back(shared_json(trace, *shared));
+  for (const auto& linked : trace.linked()) json["linked"].push_back(linked_json(trace, *linked));
   return json;
 }
 
@@ -127,7 +127,7 @@ nlohmann::ordered_json to_json(const TraceCounts& counts) {
           {"hurried", counts.hurried},
           {"conflicts", counts.conflicts},
           {"circles", counts.circles},
-          {"shared", counts.shared},
+          {"linked", counts.linked},
           {"links",
            {{"all", counts.links.all},
             {"joined", counts.links.joined},

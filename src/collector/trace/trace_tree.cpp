@@ -63,9 +63,9 @@ class Tree {
   void add_bar(const TreeItem& item);
   void add_branches(const std::vector<Level>& levels);
   void add_folded(const TreeItem& item);
-  void add_shared(const TreeItem& item);
+  void add_linked(const TreeItem& item);
   [[nodiscard]] Kind kind_of(const TreeItem& item) const {
-    return item.shared != nullptr ? Kind::span : links_.nodes()[item.node].entry->kind;
+    return item.linked != nullptr ? Kind::span : links_.nodes()[item.node].entry->kind;
   }
   void add_span(const TraceLinks::Node& node, const Entry& entry);
   void add_status(const Entry& entry);
@@ -102,9 +102,9 @@ Tree::Tree(const AssembledTrace& trace, const TreeStyle& style)
   const auto& nodes = links_.nodes();
   low_ = nodes.front().entry->start_unix_ns;
   for (const TraceLinks::Node& node : nodes) high_ = std::max(high_, node.entry->end_unix_ns());
-  for (const auto& shared : trace_.shared()) {
-    low_ = std::min(low_, shared->start_unix_ns);
-    high_ = std::max(high_, shared->end_unix_ns);
+  for (const auto& linked : trace_.linked()) {
+    low_ = std::min(low_, linked->start_unix_ns);
+    high_ = std::max(high_, linked->end_unix_ns);
   }
   const bool has_spans =
       std::any_of(nodes.begin(), nodes.end(), [&](const auto& node) { return links_.is_outermost(node); });
@@ -124,7 +124,7 @@ std::string Tree::text() {
     }
     const TreeItem& item = level.items[level.next++];
     add_item(item, levels);
-    if (item.count > 1 || item.shared != nullptr) continue;
+    if (item.count > 1 || item.linked != nullptr) continue;
     Level below{fold_.items_below(item.node, style_.all_spans)};
     if (below.has_more()) levels.push_back(std::move(below));
   }
@@ -198,8 +198,8 @@ void Tree::add_item(const TreeItem& item, const std::vector<Level>& levels) {
   add_times(item);
   add_bar(item);
   add_branches(levels);
-  if (item.shared != nullptr) {
-    add_shared(item);
+  if (item.linked != nullptr) {
+    add_linked(item);
   } else if (item.count > 1) {
     add_folded(item);
   } else if (const TraceLinks::Node& node = links_.nodes()[item.node]; node.entry->is_span()) {
@@ -273,27 +273,27 @@ void Tree::add_folded(const TreeItem& item) {
   add_top(node.top);
 }
 
-void Tree::add_shared(const TreeItem& item) {
-  const SharedSpans& shared = *item.shared;
+void Tree::add_linked(const TreeItem& item) {
+  const LinkedSpans& linked = *item.linked;
   if (item.count > 1) line_.add(std::to_string(item.count) + " " + std::string(draw_.times) + " ");
-  line_.add(printable(trace_.text(shared.name), kMostOfAName), item.failed ? Style::red : Style::bold);
+  line_.add(printable(trace_.text(linked.name), kMostOfAName), item.failed ? Style::red : Style::bold);
   if (item.one != nullptr) {
-    line_.add(item.one->requests > 1 ? ", shared by " + std::to_string(item.one->requests) + " requests" : "");
+    line_.add(item.one->requests > 1 ? ", linked to " + std::to_string(item.one->requests) + " requests" : "");
   } else if (item.count == 1) {
-    line_.add(", shared");
+    line_.add(", linked");
   } else {
-    line_.add(", shared, " + duration_text(item.sum_ns) + " in all, p50 " + duration_text(shared.times.quantile(50)) +
+    line_.add(", linked, " + duration_text(item.sum_ns) + " in all, p50 " + duration_text(linked.times.quantile(50)) +
               ", longest " + duration_text(item.longest_ns));
   }
-  if (item.count > 1 && shared.failed > 0) {
+  if (item.count > 1 && linked.failed > 0) {
     line_.add(", ");
-    line_.add(std::to_string(shared.failed) + " with errors", Style::red);
+    line_.add(std::to_string(linked.failed) + " with errors", Style::red);
   } else if (item.failed) {
     line_.add("  error", Style::red);
   }
-  const std::uint32_t linked = links_.node_of(shared.linked_id);
-  if (linked == TraceLinks::kNone || links_.nodes()[linked].entry->process != shared.process) {
-    line_.add("  " + name_of(*trace_.processes()[shared.process]), Style::cyan);
+  const std::uint32_t target = links_.node_of(linked.linked_id);
+  if (target == TraceLinks::kNone || links_.nodes()[target].entry->process != linked.process) {
+    line_.add("  " + name_of(*trace_.processes()[linked.process]), Style::cyan);
   }
 }
 

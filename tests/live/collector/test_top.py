@@ -158,11 +158,11 @@ class TheSameNumbers(Test):
             self.assertEqual(recorded[trace_id]["end"], found["end"])
         spans = collections.Counter(span.name for found in live.values() for span in spans_of(found).values())
         # A linked span is part of each request that it links to.
-        shared = {group["name"] for found in live.values() for group in found.get("shared", [])}
-        self.assertEqual(shared, {"engine.step"})
+        linked = {group["name"] for found in live.values() for group in found.get("linked", [])}
+        self.assertEqual(linked, {"engine.step"})
         in_rows = collections.Counter()
         for (_, name, _), numbers in self.rows.items():
-            if name not in shared:
+            if name not in linked:
                 in_rows[name] += numbers["spans"]
         self.assertEqual(spans, in_rows)
 

@@ -64,8 +64,8 @@ def spans_of(trace):
 def shared_of(trace):
     """The sums of the linked spans. Absolute times are omitted, because two collectors read the wall clock at different
     times."""
-    return [{key: value for key, value in shared.items() if key != "spans" and not key.endswith("_unix_ns")}
-            for shared in trace.get("shared", ())]
+    return [{key: value for key, value in linked.items() if key != "spans" and not key.endswith("_unix_ns")}
+            for linked in trace.get("linked", ())]
 
 
 class ChatService(Test):
@@ -129,7 +129,7 @@ class ChatService(Test):
         expected = self.expected(trace["request_id"])
         spans = spans_of(trace)
         self.assertEqual(set(spans), set(expected))
-        self.assertEqual("shared" in trace, any(span.name == "engine.prefill" for span in spans.values()))
+        self.assertEqual("linked" in trace, any(span.name == "engine.prefill" for span in spans.values()))
         for span_id, span in spans.items():
             duration = expected[span_id].duration_ns or span.duration_ns
             self.assertEqual(span, expected[span_id]._replace(duration_ns=duration))
@@ -154,7 +154,7 @@ class ChatService(Test):
         for trace in self.shown["each"].values():
             names = {span["span_id"]: span["name"] for span in trace["spans"]}
             self.assertNotIn("engine.step", names.values())
-            for steps in trace.get("shared", ()):
+            for steps in trace.get("linked", ()):
                 self.assertEqual((steps["name"], names[steps["span_id"]]), ("engine.step", "engine.request"))
                 self.assertEqual(len(steps["spans"]), steps["count"])
                 self.assertEqual(steps["sum_ns"], sum(span["duration_ns"] for span in steps["spans"]))
@@ -170,7 +170,7 @@ class ChatService(Test):
 
     def test_requests_are_found_by_the_steps_that_they_share(self):
         self.assertEqual(set(self.shown["step"]),
-                         {request_id for request_id, trace in self.shown["all"].items() if "shared" in trace})
+                         {request_id for request_id, trace in self.shown["all"].items() if "linked" in trace})
 
     def test_slow_requests_have_all_their_steps(self):
         for request_id in set(self.shown["slow"]) & set(self.ids):
@@ -275,7 +275,7 @@ class ChatService(Test):
             counts, total = end["traces"], end["ledger"]["total"]
             self.assertTrue(total["closes"], name)
             self.assertEqual(counts["entries"], counts["outside"] + counts["duplicates"] + counts["over_limit"] +
-                             counts["shared"] + counts["handed_over"], name)
+                             counts["linked"] + counts["handed_over"], name)
             self.assertEqual(counts["held"], 0)
             links = dict(counts["links"])
             self.assertEqual(links.pop("all"), sum(links.values()), name)

@@ -13,7 +13,7 @@
 
 namespace nopspan::collector {
 
-struct SharedSpan {
+struct LinkedSpan {
   TraceId trace_id;
   std::uint64_t span_id = 0, start_unix_ns = 0, duration_ns = 0;
   std::uint32_t requests = 0;  // number of requests that it links to
@@ -25,16 +25,16 @@ struct SharedSpan {
   }
 };
 
-struct SharedSpans {
+struct LinkedSpans {
   std::uint64_t linked_id = 0;          // the span of the trace that they link to
   std::uint32_t name = 0, process = 0;  // as in PackedEntry
   std::uint64_t failed = 0;
   std::uint64_t start_unix_ns = UINT64_MAX, end_unix_ns = 0;
   LogLinear times;
-  std::vector<SharedSpan> each;  // the first few, if they are kept one by one
+  std::vector<LinkedSpan> each;  // the first few, if they are kept one by one
 
   // Returns about how many bytes of memory were added.
-  std::size_t add(const SharedSpan& entry, std::size_t most_kept);
+  std::size_t add(const LinkedSpan& entry, std::size_t most_kept);
 };
 
 }  // namespace nopspan::collector
