@@ -90,11 +90,11 @@ struct Seen {
   TraceId id;
   TraceEnd end;
   std::uint32_t marks;
-  std::size_t over_limit, over_limit_failed, duplicates, conflicts, circles;
-  std::uint64_t duration_ns, longest_outermost_ns;
+  std::size_t over_limit, over_limit_failed, duplicates, conflicts, cycles;
+  std::uint64_t duration_ns, longest_root_ns;
   bool earlier_part_was_shown;
-  std::map<std::uint64_t, std::uint64_t> parents;  // of each span. 0: the span is at the top
-  std::map<std::uint64_t, Top> tops;
+  std::map<std::uint64_t, std::uint64_t> parents;  // of each span. 0: the span is a root
+  std::map<std::uint64_t, RootKind> roots;
   std::map<std::string, std::uint64_t> events;                            // the span of each event. 0: none
   std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> linked;  // linked span: target, requests
   std::string text;
@@ -119,9 +119,9 @@ class Assembly {
   [[nodiscard]] bool adds_up() const {
     const TraceCounts& counts = assembler.counts();
     const TraceCounts::Links& links = counts.links;
-    return counts.entries == counts.outside + counts.duplicates + counts.over_limit + counts.linked +
-                                 counts.handed_over + counts.held &&
-           links.all == links.joined + links.late + links.unknown + links.unwanted + links.over_limit + links.held;
+    return counts.entries == counts.outside + counts.duplicates + counts.over_limit + counts.linked + counts.assembled +
+                                 counts.held &&
+           links.all == links.joined + links.late + links.unknown + links.filtered + links.over_limit + links.held;
   }
 
   std::vector<Seen> seen;
@@ -145,9 +145,9 @@ inline bool Assembly::take(const AssembledTrace& trace) {
            trace.over_limit_failed,
            links.duplicates(),
            links.conflicts(),
-           links.circles(),
+           links.cycles(),
            links.end_unix_ns() - links.start_unix_ns(),
-           links.longest_outermost_ns(),
+           links.longest_root_ns(),
            trace.earlier_part_was_shown,
            {},
            {},
@@ -159,7 +159,7 @@ inline bool Assembly::take(const AssembledTrace& trace) {
     const std::uint64_t parent = node.parent == TraceLinks::kNone ? 0 : links.nodes()[node.parent].entry->span_id;
     if (node.entry->is_span()) {
       one.parents[node.entry->span_id] = parent;
-      if (node.parent == TraceLinks::kNone) one.tops[node.entry->span_id] = node.top;
+      if (node.parent == TraceLinks::kNone) one.roots[node.entry->span_id] = node.root;
     } else {
       one.events[std::string(trace.trace.text(node.entry->name))] = parent;
     }

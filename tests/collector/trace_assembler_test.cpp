@@ -39,7 +39,7 @@ TEST(TraceAssembler, HandsOverATraceWhenNothingCameForTheGraceTime) {
   ASSERT_THAT(assembly.seen, SizeIs(1));
   EXPECT_EQ(assembly.seen[0].end, TraceEnd::finished);
   EXPECT_THAT(assembly.seen[0].parents, ElementsAre(Pair(1, 0), Pair(2, 1)));
-  EXPECT_THAT(assembly.seen[0].tops, ElementsAre(Pair(1, Top::root)));
+  EXPECT_THAT(assembly.seen[0].roots, ElementsAre(Pair(1, RootKind::request)));
   EXPECT_EQ(assembly.seen[0].duration_ns, kSecond);
   EXPECT_EQ(assembly.assembler.open_traces(), 0U);
   EXPECT_TRUE(assembly.adds_up());
@@ -126,11 +126,11 @@ TEST(TraceAssembler, ShowsASpanWhoseParentIsMissingAsATop) {
   assembly.add(span_of(5, 4));
   assembly.wait(2 * kSecond);
   ASSERT_THAT(assembly.seen, SizeIs(1));
-  EXPECT_THAT(assembly.seen[0].tops, ElementsAre(Pair(1, Top::root), Pair(4, Top::missing)));
+  EXPECT_THAT(assembly.seen[0].roots, ElementsAre(Pair(1, RootKind::request), Pair(4, RootKind::missing)));
   EXPECT_EQ(assembly.seen[0].parents[5], 4U);
 }
 
-TEST(TraceAssembler, HoldsATraceWhoseOutermostSpanIsStillToCome) {
+TEST(TraceAssembler, HoldsATraceWhoseRootSpanIsStillToCome) {
   Assembly assembly;
   assembly.add(span_of(2, 1));
   assembly.wait(60 * kSecond);
@@ -169,16 +169,16 @@ TEST(TraceAssembler, JoinsProcesses) {
   assembly.wait(2 * kSecond);
   ASSERT_THAT(assembly.seen, SizeIs(1));
   EXPECT_THAT(assembly.seen[0].parents, ElementsAre(Pair(1, 0), Pair(2, 1), Pair(10, 2), Pair(11, 10)));
-  EXPECT_THAT(assembly.seen[0].tops, ElementsAre(Pair(1, Top::root)));
+  EXPECT_THAT(assembly.seen[0].roots, ElementsAre(Pair(1, RootKind::request)));
 }
 
-TEST(TraceAssembler, TakesARemoteParentThatIsNotSeenForOutermost) {
+TEST(TraceAssembler, TakesARemoteParentThatIsNotSeenForARoot) {
   Assembly assembly;
   assembly.add(remote_span(10, 99));
   assembly.wait(2 * kSecond);
   ASSERT_THAT(assembly.seen, SizeIs(1));
   EXPECT_EQ(assembly.seen[0].end, TraceEnd::finished);
-  EXPECT_THAT(assembly.seen[0].tops, ElementsAre(Pair(10, Top::remote)));
+  EXPECT_THAT(assembly.seen[0].roots, ElementsAre(Pair(10, RootKind::remote)));
 }
 
 TEST(TraceAssembler, WaitsLongerForARemoteParentWhereClientsAreSeen) {
@@ -243,7 +243,7 @@ TEST(TraceAssembler, GivesUpWhatBeganBeforeTheAttach) {
   assembly.wait(kSecond);
   ASSERT_THAT(assembly.seen, SizeIs(1));
   EXPECT_EQ(assembly.seen[0].end, TraceEnd::unfinished);
-  EXPECT_THAT(assembly.seen[0].tops, ElementsAre(Pair(2, Top::orphan)));
+  EXPECT_THAT(assembly.seen[0].roots, ElementsAre(Pair(2, RootKind::orphan)));
 }
 
 TEST(TraceAssembler, GivesUpWhatBeganBeforeTheAttachAlsoIfItLacksMore) {
@@ -257,7 +257,7 @@ TEST(TraceAssembler, GivesUpWhatBeganBeforeTheAttachAlsoIfItLacksMore) {
   assembly.wait(7 * kSecond);
   ASSERT_THAT(assembly.seen, SizeIs(1));
   EXPECT_EQ(assembly.seen[0].end, TraceEnd::unfinished);
-  EXPECT_THAT(assembly.seen[0].tops, ElementsAre(Pair(2, Top::orphan), Pair(5, Top::missing)));
+  EXPECT_THAT(assembly.seen[0].roots, ElementsAre(Pair(2, RootKind::orphan), Pair(5, RootKind::missing)));
 }
 
 // ---- Linked spans
@@ -383,7 +383,7 @@ TEST(TraceAssembler, FollowsNoLinkToATraceThatNobodyWants) {
   assembly.add(linked_span(100, links));
   assembly.add(span_of(1, 0));
   assembly.assembler.finish();
-  EXPECT_EQ(assembly.assembler.counts().links.unwanted, 1U);
+  EXPECT_EQ(assembly.assembler.counts().links.filtered, 1U);
   EXPECT_EQ(assembly.assembler.counts().links.joined, 1U);
   EXPECT_TRUE(assembly.adds_up());
 }
@@ -593,7 +593,7 @@ TEST(TraceAssembler, BoundsAWideTraceAndCountsTheRest) {
   ASSERT_THAT(assembly.seen, SizeIs(1));
   const Seen& trace = assembly.seen[0];
   EXPECT_THAT(trace.parents, SizeIs(1002));
-  EXPECT_THAT(trace.tops, ElementsAre(Pair(1, Top::root))) << "the parents of kept spans are kept too";
+  EXPECT_THAT(trace.roots, ElementsAre(Pair(1, RootKind::request))) << "the parents of kept spans are kept too";
   EXPECT_EQ(trace.over_limit, kSpans - 1000);
   EXPECT_EQ(trace.over_limit_failed, kSpans / 1000 - 1);
   EXPECT_TRUE(assembly.adds_up());
@@ -636,7 +636,7 @@ TEST(TraceAssembler, LeavesOutDuplicates) {
   assembly.wait(2 * kSecond);
   ASSERT_THAT(assembly.seen, SizeIs(1));
   EXPECT_EQ(assembly.seen[0].duplicates, 4U);
-  EXPECT_EQ(assembly.assembler.counts().handed_over, 2U);
+  EXPECT_EQ(assembly.assembler.counts().assembled, 2U);
   EXPECT_TRUE(assembly.adds_up());
 }
 
@@ -660,31 +660,31 @@ TEST(TraceAssembler, KeepsSpansOfTwoProcessesWithOneIdApart) {
   }
 }
 
-TEST(TraceAssembler, CutsCircles) {
+TEST(TraceAssembler, BreaksCycles) {
   Assembly assembly;
-  // Span 1 is its own parent. Spans 2, 3 and 4 form a circle, with 5 below.
+  // Span 1 is its own parent. Spans 2, 3 and 4 form a cycle, with 5 below.
   for (const auto& [id, parent] : {std::pair(1, 1), {2, 4}, {3, 2}, {4, 3}, {5, 4}}) {
     assembly.add(span_of(static_cast<std::uint64_t>(id), static_cast<std::uint64_t>(parent)));
   }
   assembly.assembler.finish();
   ASSERT_THAT(assembly.seen, SizeIs(1));
-  EXPECT_EQ(assembly.seen[0].circles, 2U);
+  EXPECT_EQ(assembly.seen[0].cycles, 2U);
   EXPECT_THAT(assembly.seen[0].parents, ElementsAre(Pair(1, 0), Pair(2, 0), Pair(3, 2), Pair(4, 3), Pair(5, 4)));
-  EXPECT_THAT(assembly.seen[0].tops, ElementsAre(Pair(1, Top::circle), Pair(2, Top::circle)));
+  EXPECT_THAT(assembly.seen[0].roots, ElementsAre(Pair(1, RootKind::cycle), Pair(2, RootKind::cycle)));
 }
 
 TEST(TraceAssembler, TakesAHundredThousandLevels) {
   TraceLimits limits;
   limits.entries_per_trace = 200'000;
   limits.bytes_per_trace = 64U << 20U;
-  for (const bool circle : {false, true}) {
+  for (const bool cycle : {false, true}) {
     Assembly assembly(limits);
     constexpr std::uint64_t kLevels = 100'000;
-    for (std::uint64_t id = kLevels; id > 0; --id) assembly.add(span_of(id, id == 1 && circle ? kLevels : id - 1));
+    for (std::uint64_t id = kLevels; id > 0; --id) assembly.add(span_of(id, id == 1 && cycle ? kLevels : id - 1));
     assembly.assembler.finish();
     ASSERT_THAT(assembly.seen, SizeIs(1));
     EXPECT_THAT(assembly.seen[0].parents, SizeIs(kLevels));
-    EXPECT_THAT(assembly.seen[0].tops, ElementsAre(Pair(1, circle ? Top::circle : Top::root)));
+    EXPECT_THAT(assembly.seen[0].roots, ElementsAre(Pair(1, cycle ? RootKind::cycle : RootKind::request)));
   }
 }
 
@@ -706,7 +706,7 @@ TEST(TraceAssembler, TakesSpansWithoutAnId) {
   Assembly assembly;
   for (int i = 0; i < 3; ++i) assembly.add(span_of(0, 0));
   assembly.assembler.finish();
-  EXPECT_EQ(assembly.assembler.counts().handed_over, 3U);
+  EXPECT_EQ(assembly.assembler.counts().assembled, 3U);
   EXPECT_TRUE(assembly.adds_up());
 }
 

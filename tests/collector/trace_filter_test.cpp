@@ -64,7 +64,7 @@ TEST_F(TraceFilterTest, WantsATraceWithASpanOfTheProcess) {
   EXPECT_FALSE(wanted_by({.pids = {99}}));
 }
 
-TEST_F(TraceFilterTest, WantsATraceWhoseOutermostSpanTookThatLong) {
+TEST_F(TraceFilterTest, WantsATraceWhoseRootSpanTookThatLong) {
   EXPECT_TRUE(wanted_by({.slower_than_ns = kSecond}));
   EXPECT_FALSE(wanted_by({.slower_than_ns = kSecond + 1})) << "a span within it did, but it did not";
 }

@@ -79,7 +79,7 @@ TEST(TraceJson, HasAllThatASpanTells) {
   entry.links = links;
   const Json json = encoded({entry})["spans"][0];
   EXPECT_EQ(nlohmann::json(json), nlohmann::json::parse(R"({
-    "span_id": "0102030405060708", "parent_id": "00000000000000f0", "top": "remote", "name": "llm.chat",
+    "span_id": "0102030405060708", "parent_id": "00000000000000f0", "root": "remote", "name": "llm.chat",
     "kind": "client", "start_unix_ns": )" + std::to_string(entry.start_unix_ns) +
                                                         R"(, "duration_ns": 1000000000,
     "status": "exception", "error_type": "std::bad_alloc", "exception_kind": "error", "engine": "llama.cpp",
@@ -97,7 +97,7 @@ TEST(TraceJson, LeavesOutWhatASpanDoesNotTell) {
   const Json json = encoded({span_of(1, 0)})["spans"][0];
   std::vector<std::string> keys;
   for (const auto& item : json.items()) keys.push_back(item.key());
-  EXPECT_THAT(keys, testing::ElementsAre("span_id", "top", "name", "start_unix_ns", "duration_ns", "status", "process",
+  EXPECT_THAT(keys, testing::ElementsAre("span_id", "root", "name", "start_unix_ns", "duration_ns", "status", "process",
                                          "thread_id"));
 }
 

@@ -54,7 +54,7 @@ class RandomTraces {
 
 void expect_tree(const Seen& seen, const std::vector<Sent>& sent) {
   std::map<std::uint64_t, std::uint64_t> parents;
-  std::map<std::uint64_t, Top> tops;
+  std::map<std::uint64_t, RootKind> roots;
   for (const Sent& one : sent) {
     if (!one.lost) parents[one.entry.span_id] = 0;
   }
@@ -63,13 +63,13 @@ void expect_tree(const Seen& seen, const std::vector<Sent>& sent) {
     if (parents.count(one.entry.parent_id) != 0) {
       parents[one.entry.span_id] = one.entry.parent_id;
     } else {
-      tops[one.entry.span_id] = one.entry.parent_id == 0 ? Top::root
-                                : one.entry.flags != 0   ? Top::remote
-                                                         : Top::missing;
+      roots[one.entry.span_id] = one.entry.parent_id == 0 ? RootKind::request
+                                 : one.entry.flags != 0   ? RootKind::remote
+                                                          : RootKind::missing;
     }
   }
   EXPECT_EQ(seen.parents, parents);
-  EXPECT_EQ(seen.tops, tops);
+  EXPECT_EQ(seen.roots, roots);
 }
 
 TEST(TraceProperty, GivesTheTreeThatIsLeftWhateverTheOrderAndTheLoss) {
@@ -92,7 +92,7 @@ TEST(TraceProperty, GivesTheTreeThatIsLeftWhateverTheOrderAndTheLoss) {
       ASSERT_TRUE(assembly.adds_up());
     }
     assembly.assembler.finish();
-    EXPECT_EQ(assembly.assembler.counts().handed_over, delivered.size());
+    EXPECT_EQ(assembly.assembler.counts().assembled, delivered.size());
     std::size_t whole = 0;
     for (const Seen& seen : assembly.seen) {
       const std::vector<Sent>& sent = traces[seen.id.bytes[0]];

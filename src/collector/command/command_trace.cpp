@@ -89,14 +89,14 @@ class Shower : public Sink {
   TraceAssembler assembler_;
   bool is_live_ = false;
   std::uint64_t shown_ = 0;       // number of traces
-  std::uint64_t not_wanted_ = 0;  // removed by the filter
+  std::uint64_t filtered_ = 0;    // removed by the filter
   std::uint64_t incomplete_ = 0;  // wanted, but not shown without --incomplete
 };
 
 bool Shower::take(const AssembledTrace& trace) {
   if (is_done()) return false;
   if (!filter_.wants(trace)) {
-    ++not_wanted_;
+    ++filtered_;
     return false;
   }
   if (trace.end == TraceEnd::unfinished && !options_.incomplete) {
@@ -122,8 +122,7 @@ void Shower::print_end(const Source& source) const {
   const Ledger ledger = source.ledger();
   const TraceCounts& counts = assembler_.counts();
   if (common_.json) {
-    nlohmann::ordered_json traces = {
-        {"shown", shown_}, {"not_wanted", not_wanted_}, {"incomplete_not_shown", incomplete_}};
+    nlohmann::ordered_json traces = {{"shown", shown_}, {"filtered", filtered_}, {"incomplete_not_shown", incomplete_}};
     traces.update(to_json(counts));
     nlohmann::ordered_json end = {{"type", "end"}, {"traces", std::move(traces)}};
     add_clock(end, source);
@@ -137,7 +136,7 @@ void Shower::print_end(const Source& source) const {
   const auto add = [&text](std::uint64_t count, const char* what) {
     if (count > 0) text += ", " + std::to_string(count) + " " + what;
   };
-  add(not_wanted_, "others");
+  add(filtered_, "others");
   add(incomplete_, "incomplete (--incomplete shows them)");
   add(counts.evicted, "incomplete, given up for want of memory (--memory)");
   add(counts.hurried, "not waited for as usual, for want of memory (--memory)");

@@ -153,8 +153,8 @@ std::uint64_t implied_flag_word(Kind kind, const OtlpFlags& flags, const Told& t
 }
 
 std::uint64_t implied_root_id(const Entry& entry) {
-  const bool is_outermost = entry.parent_id == 0 || (entry.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0;
-  return is_outermost ? entry.span_id : entry.parent_id;
+  const bool is_root = entry.parent_id == 0 || (entry.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0;
+  return is_root ? entry.span_id : entry.parent_id;
 }
 
 }  // namespace nopspan::collector

@@ -169,9 +169,9 @@ bool TraceAssembler::has_room(Open& open, const Entry& entry) const {
       if (packed->is_span()) open.wanted->erase(packed->span_id);
     }
   }
-  constexpr std::size_t kOutermostRoom = 64;
-  const bool outermost = is_root(entry) || has_remote_parent(entry);
-  if (open.wanted->erase(entry.span_id) == 0 && !(outermost && open.extra < kOutermostRoom)) return false;
+  constexpr std::size_t kRootRoom = 64;
+  const bool root = is_root(entry) || has_remote_parent(entry);
+  if (open.wanted->erase(entry.span_id) == 0 && !(root && open.extra < kRootRoom)) return false;
   if (entry.parent_id != 0) open.wanted->insert(entry.parent_id);
   ++open.extra;
   return true;
@@ -198,7 +198,7 @@ void TraceAssembler::make_room() {
 // How a trace ends if it is not waited for any longer.
 TraceEnd TraceAssembler::end_of(const Open& open, const TraceLinks& links) {
   if (open.late) return TraceEnd::late;
-  const bool whole = open.has_root || (links.has_top(Top::remote) && !links.awaits_spans());
+  const bool whole = open.has_root || (links.has_root(RootKind::remote) && !links.awaits_spans());
   return whole ? TraceEnd::finished : TraceEnd::unfinished;
 }
 
@@ -234,13 +234,13 @@ void TraceAssembler::settle(List::iterator open) {
     move_to(dormant_);
   } else {
     const TraceLinks links(open->trace);
-    if (links.has_top(Top::orphan) && links.awaits_spans()) {  // NOLINT(bugprone-branch-clone): in this order
+    if (links.has_root(RootKind::orphan) && links.awaits_spans()) {  // NOLINT(bugprone-branch-clone): in this order
       move_to(patient_);
-    } else if (links.has_top(Top::orphan) && !links.has_top(Top::remote)) {
+    } else if (links.has_root(RootKind::orphan) && !links.has_root(RootKind::remote)) {
       hand_over(open, TraceEnd::unfinished, links);  // its ancestors began before the attach and will not arrive
     } else if (links.awaits_spans()) {
       move_to(dormant_);
-    } else if (!links.has_top(Top::remote) || parents_may_come(links, open->trace)) {
+    } else if (!links.has_root(RootKind::remote) || parents_may_come(links, open->trace)) {
       move_to(patient_);
     } else {
       hand_over(open, TraceEnd::finished, links);
@@ -251,7 +251,7 @@ void TraceAssembler::settle(List::iterator open) {
 bool TraceAssembler::parents_may_come(const TraceLinks& links, const Trace& trace) const {
   const auto& nodes = links.nodes();
   return std::any_of(nodes.begin(), nodes.end(), [&](const TraceLinks::Node& node) {
-    return node.top == Top::remote && remote_parents_.may_come(*trace.processes()[node.entry->process]);
+    return node.root == RootKind::remote && remote_parents_.may_come(*trace.processes()[node.entry->process]);
   });
 }
 
@@ -280,11 +280,11 @@ void TraceAssembler::hand_over(List::iterator open, TraceEnd end, const TraceLin
       ++counts_.unfinished;
       break;
   }
-  counts_.handed_over += links.nodes().size();
+  counts_.assembled += links.nodes().size();
   counts_.links.held -= open->links;
   counts_.links.joined += open->links;
   counts_.conflicts += links.conflicts();
-  counts_.circles += links.circles();
+  counts_.cycles += links.cycles();
   learn_parents(*open, links);
   const bool shown = take_(
       {open->trace, links, end, open->marks, open->over_limit, open->over_limit_failed, open->earlier_part_was_shown});
@@ -319,7 +319,7 @@ std::uint64_t* TraceAssembler::share_with(const SpanLink& link, const Entry& ent
                                           std::uint32_t marks) {
   TraceCounts::Links& counts = counts_.links;
   if (link.trace_id.empty() || link.trace_id == entry.trace_id) return &counts.unknown;
-  if (wants_ && !wants_(link.trace_id)) return &counts.unwanted;
+  if (wants_ && !wants_(link.trace_id)) return &counts.filtered;
   const bool has_room = make_room_for_linked();
   const auto known = open_.find(link.trace_id);
   if (known == open_.end() && remembered_.contains(link.trace_id)) return &counts.late;
@@ -359,7 +359,7 @@ void TraceAssembler::learn_parents(const Open& open, const TraceLinks& links) {
   if (!open.has_remote) return;
   for (const TraceLinks::Node& node : links.nodes()) {
     if (!node.entry->is_span() || node.entry->parent_id == 0 || !node.entry->has(NOPSPAN_FLAG_REMOTE_PARENT)) continue;
-    remote_parents_.learn(*open.trace.processes()[node.entry->process], node.top != Top::remote);
+    remote_parents_.learn(*open.trace.processes()[node.entry->process], node.root != RootKind::remote);
   }
 }
 

@@ -44,27 +44,27 @@ enum class TraceEnd : std::uint8_t {
   unfinished,  // incomplete at the end of the source, or its beginning was not recorded
 };
 
-// It is always true that entries = outside + duplicates + over_limit + linked + held + handed_over. An entry is a span,
-// point event or retry. For the links of linked spans, all = joined + late + unknown + unwanted + over_limit + held.
+// It is always true that entries = outside + duplicates + over_limit + linked + held + assembled. An entry is a span,
+// point event or retry. For the links of linked spans, all = joined + late + unknown + filtered + over_limit + held.
 struct TraceCounts {
   std::uint64_t entries = 0;
   std::uint64_t outside = 0;                                                // entries in no request
   std::uint64_t duplicates = 0;                                             // spans that a process emitted twice
   std::uint64_t over_limit = 0;                                             // entries beyond a trace's limit
-  std::uint64_t handed_over = 0;                                            // entries of delivered traces
+  std::uint64_t assembled = 0;                                              // entries of delivered traces
   std::uint64_t held = 0;                                                   // entries of open traces
   std::uint64_t late = 0;                                                   // entries of `late_parts`
   std::uint64_t finished = 0, late_parts = 0, evicted = 0, unfinished = 0;  // delivered traces by TraceEnd
   std::uint64_t hurried = 0;  // part of `finished`: delivered before the grace time was over, because memory was needed
   std::uint64_t conflicts = 0;  // spans of two processes with the same id; both are shown
-  std::uint64_t circles = 0;    // spans that were their own ancestors
+  std::uint64_t cycles = 0;     // spans that were their own ancestors
   std::uint64_t linked = 0;     // linked spans and their events
   struct Links {
     std::uint64_t all = 0;
     std::uint64_t joined = 0;      // to traces that were delivered with the linked span
     std::uint64_t late = 0;        // to traces that had already been delivered
     std::uint64_t unknown = 0;     // to traces of which no entry arrived
-    std::uint64_t unwanted = 0;    // to traces that the filter removes
+    std::uint64_t filtered = 0;    // to traces that the filter removes
     std::uint64_t over_limit = 0;  // not followed: no memory, or too many sums
     std::uint64_t held = 0;        // to open traces
   } links;

@@ -41,7 +41,7 @@ std::uint32_t TraceFilter::mark(const Entry& entry) const {
 
 bool TraceFilter::wants(const AssembledTrace& trace) const {
   if (trace.earlier_part_was_shown) return true;
-  return (trace.marks & needed_) == needed_ && trace.links.longest_outermost_ns() >= filter_.slower_than_ns;
+  return (trace.marks & needed_) == needed_ && trace.links.longest_root_ns() >= filter_.slower_than_ns;
 }
 
 }  // namespace nopspan::collector

@@ -56,7 +56,7 @@ TraceFold::TraceFold(const Trace& trace, const TraceLinks& links) : links_(links
 
 std::vector<TreeItem> TraceFold::items_below(std::uint32_t node, bool all) const {
   const bool is_top = node == TraceLinks::kNone;
-  std::vector<TreeItem> items = this->items(is_top ? links_.first_top() : links_.nodes()[node].first_child, all);
+  std::vector<TreeItem> items = this->items(is_top ? links_.first_root() : links_.nodes()[node].first_child, all);
   const auto [first, last] = linked_.equal_range(node);
   for (auto found = first; found != last; ++found) add_linked(*found->second, all, items);
   return items;
@@ -64,9 +64,9 @@ std::vector<TreeItem> TraceFold::items_below(std::uint32_t node, bool all) const
 
 std::vector<TreeItem> TraceFold::items(std::uint32_t first, bool all) const {
   const auto& nodes = links_.nodes();
-  using Key = std::tuple<Kind, std::uint32_t, bool, Top>;
+  using Key = std::tuple<Kind, std::uint32_t, bool, RootKind>;
   const auto key_of = [&](std::uint32_t i) {
-    return Key(nodes[i].entry->kind, nodes[i].entry->name, below_[i].failed, nodes[i].top);
+    return Key(nodes[i].entry->kind, nodes[i].entry->name, below_[i].failed, nodes[i].root);
   };
   std::map<Key, Group> groups;
   if (!all) {

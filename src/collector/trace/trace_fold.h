@@ -32,7 +32,7 @@ class TraceFold {
  public:
   TraceFold(const Trace& trace, const TraceLinks& links);
 
-  // The items below a node, in order: its children, and the linked spans that link to it. For kNone: the tops, and the
+  // The items below a node, in order: its children, and the linked spans that link to it. For kNone: the roots, and the
   // linked spans whose span is not in the trace.
   [[nodiscard]] std::vector<TreeItem> items_below(std::uint32_t node, bool all) const;
 

@@ -15,7 +15,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::array<const char*, 6> kTops = {"", "root", "remote", "orphan", "missing", "circle"};
+constexpr std::array<const char*, 6> kRootKinds = {"", "request", "remote", "orphan", "missing", "cycle"};
 constexpr std::array<const char*, 4> kEnds = {"finished", "late", "evicted", "unfinished"};
 
 Json process_json(const Process& process) {
@@ -29,10 +29,10 @@ Json process_json(const Process& process) {
   return json;
 }
 
-Json span_json(const Entry& entry, const PackedEntry& packed, Top top) {
+Json span_json(const Entry& entry, const PackedEntry& packed, RootKind root) {
   Json json = {{"span_id", id_text(entry.span_id)}};
   if (entry.parent_id != 0) json["parent_id"] = id_text(entry.parent_id);
-  if (top != Top::none) json["top"] = kTops[static_cast<std::size_t>(top)];
+  if (root != RootKind::none) json["root"] = kRootKinds[static_cast<std::size_t>(root)];
   add_facts(json, entry);
   json["process"] = packed.process;
   json["thread_id"] = entry.thread_id;
@@ -81,7 +81,7 @@ nlohmann::ordered_json to_json(const AssembledTrace& assembled) {
     const Entry entry = trace.view(*node.entry);
     if (entry.kind == Kind::span) {
       place[i] = spans.size();
-      spans.push_back(span_json(entry, *node.entry, node.top));
+      spans.push_back(span_json(entry, *node.entry, node.root));
       failed += entry.failed() ? 1 : 0;
       continue;
     }
@@ -117,7 +117,7 @@ nlohmann::ordered_json to_json(const TraceCounts& counts) {
           {"outside", counts.outside},
           {"duplicates", counts.duplicates},
           {"over_limit", counts.over_limit},
-          {"handed_over", counts.handed_over},
+          {"assembled", counts.assembled},
           {"held", counts.held},
           {"late", counts.late},
           {"finished", counts.finished},
@@ -126,14 +126,14 @@ nlohmann::ordered_json to_json(const TraceCounts& counts) {
           {"unfinished", counts.unfinished},
           {"hurried", counts.hurried},
           {"conflicts", counts.conflicts},
-          {"circles", counts.circles},
+          {"cycles", counts.cycles},
           {"linked", counts.linked},
           {"links",
            {{"all", counts.links.all},
             {"joined", counts.links.joined},
             {"late", counts.links.late},
             {"unknown", counts.links.unknown},
-            {"unwanted", counts.links.unwanted},
+            {"filtered", counts.links.filtered},
             {"over_limit", counts.links.over_limit},
             {"held", counts.links.held}}}};
 }

@@ -10,7 +10,7 @@ namespace nopspan::collector {
 
 TraceLinks::TraceLinks(const Trace& trace) {
   std::vector<const PackedEntry*> entries = trace.entries();
-  leave_out_duplicates(entries);
+  drop_duplicates(entries);
   // Sorted by start. With equal starts, spans come before events, and otherwise the order of arrival is kept.
   std::stable_sort(entries.begin(), entries.end(), [](const PackedEntry* a, const PackedEntry* b) {
     return std::tuple(a->start_unix_ns, !a->is_span()) < std::tuple(b->start_unix_ns, !b->is_span());
@@ -18,12 +18,12 @@ TraceLinks::TraceLinks(const Trace& trace) {
   nodes_.reserve(entries.size());
   for (const PackedEntry* entry : entries) nodes_.push_back({entry});
   find_parents();
-  cut_circles();
+  break_cycles();
   join();
   measure();
 }
 
-void TraceLinks::leave_out_duplicates(std::vector<const PackedEntry*>& entries) {
+void TraceLinks::drop_duplicates(std::vector<const PackedEntry*>& entries) {
   std::vector<Id> ids;
   ids.reserve(entries.size());
   for (std::uint32_t i = 0; i < entries.size(); ++i) {
@@ -70,18 +70,18 @@ void TraceLinks::find_parents() {
     const std::uint64_t above = entry.is_span() ? entry.parent_id : entry.span_id;
     if (above != 0) node.parent = find(above, entry.process, remote);
     if (node.parent != kNone) continue;
-    node.top = remote && above != 0             ? Top::remote
-               : entry.has(NOPSPAN_FLAG_ORPHAN) ? Top::orphan
-               : above == 0                     ? Top::root
-                                                : Top::missing;
+    node.root = remote && above != 0             ? RootKind::remote
+                : entry.has(NOPSPAN_FLAG_ORPHAN) ? RootKind::orphan
+                : above == 0                     ? RootKind::request
+                                                 : RootKind::missing;
     // An event without a root id is in a context from another process, so no span of this process is missing.
-    if (node.top == Top::missing && (entry.is_span() || entry.root_id != 0)) awaits_spans_ = true;
+    if (node.root == RootKind::missing && (entry.is_span() || entry.root_id != 0)) awaits_spans_ = true;
   }
 }
 
-// Each node is visited once. A walk upwards ends at a top, at a node that an earlier walk has visited, or at a node of
-// the same walk, which is then part of a circle.
-void TraceLinks::cut_circles() {
+// Each node is visited once. A walk upwards ends at a root, at a node that an earlier walk has visited, or at a node of
+// the same walk, which is then part of a cycle.
+void TraceLinks::break_cycles() {
   std::vector<std::uint32_t> walk_of(nodes_.size(), kNone);
   for (std::uint32_t start = 0; start < nodes_.size(); ++start) {
     std::uint32_t at = start;
@@ -89,34 +89,34 @@ void TraceLinks::cut_circles() {
       walk_of[at] = start;
       at = nodes_[at].parent;
     }
-    if (at != kNone && walk_of[at] == start) cut_circle_of(at);
+    if (at != kNone && walk_of[at] == start) break_cycle_of(at);
   }
 }
 
-// The node of the circle with the earliest start becomes its top.
-void TraceLinks::cut_circle_of(std::uint32_t node) {
+// The node of the cycle with the earliest start becomes its root.
+void TraceLinks::break_cycle_of(std::uint32_t node) {
   std::uint32_t first = node;
   for (std::uint32_t at = nodes_[node].parent; at != node; at = nodes_[at].parent) first = std::min(first, at);
   nodes_[first].parent = kNone;
-  nodes_[first].top = Top::circle;
-  ++circles_;
+  nodes_[first].root = RootKind::cycle;
+  ++cycles_;
 }
 
 void TraceLinks::join() {
   // From the last node to the first, each inserted before its siblings, so no list of last children is needed.
   for (auto i = static_cast<std::uint32_t>(nodes_.size()); i-- > 0;) {
     Node& node = nodes_[i];
-    std::uint32_t& first = node.parent == kNone ? first_top_ : nodes_[node.parent].first_child;
+    std::uint32_t& first = node.parent == kNone ? first_root_ : nodes_[node.parent].first_child;
     node.next_sibling = first;
     first = i;
-    if (node.entry->is_span()) tops_ |= 1U << static_cast<unsigned>(node.top);
+    if (node.entry->is_span()) root_kinds_ |= 1U << static_cast<unsigned>(node.root);
   }
 }
 
 std::vector<std::uint32_t> TraceLinks::preorder() const {
   std::vector<std::uint32_t> order;
   order.reserve(nodes_.size());
-  std::uint32_t at = first_top_;
+  std::uint32_t at = first_root_;
   while (at != kNone) {
     order.push_back(at);
     if (nodes_[at].first_child != kNone) {
@@ -129,21 +129,21 @@ std::vector<std::uint32_t> TraceLinks::preorder() const {
   return order;
 }
 
-bool TraceLinks::is_outermost(const Node& node) const {
-  return node.parent == kNone && node.entry->is_span() && (outermost_ == Top::none || node.top == outermost_);
+bool TraceLinks::is_main_root(const Node& node) const {
+  return node.parent == kNone && node.entry->is_span() && (main_kind_ == RootKind::none || node.root == main_kind_);
 }
 
 void TraceLinks::measure() {
-  for (const Top top : {Top::remote, Top::root}) {
-    if (has_top(top)) outermost_ = top;
+  for (const RootKind root : {RootKind::remote, RootKind::request}) {
+    if (has_root(kind)) main_kind_ = kind;
   }
   bool any = false;
-  for (std::uint32_t i = first_top_; i != kNone; i = nodes_[i].next_sibling) {
-    if (!is_outermost(nodes_[i])) continue;
+  for (std::uint32_t i = first_root_; i != kNone; i = nodes_[i].next_sibling) {
+    if (!is_main_root(nodes_[i])) continue;
     const PackedEntry& entry = *nodes_[i].entry;
     start_ = any ? std::min(start_, entry.start_unix_ns) : entry.start_unix_ns;
     end_ = std::max(end_, entry.end_unix_ns());
-    longest_outermost_ = std::max(longest_outermost_, entry.duration_ns);
+    longest_root_ = std::max(longest_root_, entry.duration_ns);
     any = true;
   }
 }

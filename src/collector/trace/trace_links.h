@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parents and children in a trace. Whatever its processes wrote, the result has no duplicates and no circles.
+// The parents and children in a trace. Whatever its processes wrote, the result has no duplicates and no cycles.
 #pragma once
 
 #include "trace/trace.h"
@@ -11,13 +11,13 @@
 namespace nopspan::collector {
 
 // Why a node has no parent here.
-enum class Top : std::uint8_t {
+enum class RootKind : std::uint8_t {
   none,     // it has a parent
-  root,     // it is a root: the process reported no parent
+  request,  // the request's own root span: it has no parent
   remote,   // the parent is in another process and has not been seen
   orphan,   // unknown whether there is a parent (NOPSPAN_FLAG_ORPHAN)
   missing,  // the parent is lost, filtered, still running, or over the limit
-  circle,   // the parent is among the node's own descendants
+  cycle,    // the parent is among the node's own descendants
 };
 
 class TraceLinks {
@@ -28,7 +28,7 @@ class TraceLinks {
   struct Node {
     const PackedEntry* entry;
     std::uint32_t parent = kNone, first_child = kNone, next_sibling = kNone;
-    Top top = Top::none;
+    RootKind root = RootKind::none;
   };
 
   // `trace` must outlive this object and must not change.
@@ -37,25 +37,25 @@ class TraceLinks {
   [[nodiscard]] const std::vector<Node>& nodes() const { return nodes_; }
   // The node of the span with this id; the first one if several processes have it; kNone if there is none.
   [[nodiscard]] std::uint32_t node_of(std::uint64_t span_id) const { return find(span_id, 0, false); }
-  [[nodiscard]] std::uint32_t first_top() const { return first_top_; }  // the other tops are its siblings
+  [[nodiscard]] std::uint32_t first_root() const { return first_root_; }  // the other roots are its siblings
   [[nodiscard]] std::size_t duplicates() const {
     return duplicates_;
   }  // spans that were dropped, because the same span is here
   // Number of spans whose id also occurs in another process. They are all kept.
   [[nodiscard]] std::size_t conflicts() const { return conflicts_; }
-  [[nodiscard]] std::size_t circles() const { return circles_; }
-  [[nodiscard]] bool has_top(Top top) const { return (tops_ & (1U << static_cast<unsigned>(top))) != 0; }
+  [[nodiscard]] std::size_t cycles() const { return cycles_; }
+  [[nodiscard]] bool has_root(RootKind kind) const { return (root_kinds_ & (1U << static_cast<unsigned>(kind))) != 0; }
   // Whether the entries refer to a span of the traced processes that is not here: it has not ended yet, or was lost.
   [[nodiscard]] bool awaits_spans() const { return awaits_spans_; }
   // Indices into nodes(): each node before its children, siblings in order.
   [[nodiscard]] std::vector<std::uint32_t> preorder() const;
-  // Start and end of the outermost spans: the roots if there are any, otherwise the remote ones, otherwise all tops. 0
-  // and 0 if there are only events.
+  // Start and end of the main root spans: those of kind request if there are any, otherwise the remote ones, otherwise
+  // all roots. 0 and 0 if there are only events.
   [[nodiscard]] std::uint64_t start_unix_ns() const { return start_; }
   [[nodiscard]] std::uint64_t end_unix_ns() const { return end_; }
-  [[nodiscard]] bool is_outermost(const Node& node) const;
-  // Duration of the longest outermost span.
-  [[nodiscard]] std::uint64_t longest_outermost_ns() const { return longest_outermost_; }
+  [[nodiscard]] bool is_main_root(const Node& node) const;
+  // Duration of the longest main root span.
+  [[nodiscard]] std::uint64_t longest_root_ns() const { return longest_root_; }
 
  private:
   struct Id {
@@ -63,22 +63,22 @@ class TraceLinks {
     std::uint32_t process, node;
   };
 
-  void leave_out_duplicates(std::vector<const PackedEntry*>& entries);
+  void drop_duplicates(std::vector<const PackedEntry*>& entries);
   [[nodiscard]] std::uint32_t find(std::uint64_t span_id, std::uint32_t process, bool prefer_other) const;
   void find_parents();
-  void cut_circles();
-  void cut_circle_of(std::uint32_t node);
+  void break_cycles();
+  void break_cycle_of(std::uint32_t node);
   void join();
   void measure();
 
   std::vector<Node> nodes_;  // sorted by start
   std::vector<Id> ids_;      // of spans, sorted by id
-  std::uint32_t first_top_ = kNone;
-  std::size_t duplicates_ = 0, conflicts_ = 0, circles_ = 0;
-  unsigned tops_ = 0;
-  Top outermost_ = Top::none;
+  std::uint32_t first_root_ = kNone;
+  std::size_t duplicates_ = 0, conflicts_ = 0, cycles_ = 0;
+  unsigned root_kinds_ = 0;
+  RootKind main_kind_ = RootKind::none;
   bool awaits_spans_ = false;
-  std::uint64_t start_ = 0, end_ = 0, longest_outermost_ = 0;
+  std::uint64_t start_ = 0, end_ = 0, longest_root_ = 0;
 };
 
 }  // namespace nopspan::collector

@@ -71,7 +71,7 @@ class Tree {
   void add_status(const Entry& entry);
   void add_measures(const Entry& entry);
   void add_place(const TraceLinks::Node& node, const Entry& entry);
-  void add_top(Top top);
+  void add_root(RootKind root);
   void add_point(const Entry& point);
   void end_line() {
     text_ += line_.text();
@@ -107,7 +107,7 @@ Tree::Tree(const AssembledTrace& trace, const TreeStyle& style)
     high_ = std::max(high_, linked->end_unix_ns);
   }
   const bool has_spans =
-      std::any_of(nodes.begin(), nodes.end(), [&](const auto& node) { return links_.is_outermost(node); });
+      std::any_of(nodes.begin(), nodes.end(), [&](const auto& node) { return links_.is_main_root(node); });
   begin_ = has_spans ? links_.start_unix_ns() : low_;
 }
 
@@ -270,7 +270,7 @@ void Tree::add_folded(const TreeItem& item) {
   line_.add(", " + duration_text(item.sum_ns) + " in all, longest " + duration_text(item.longest_ns));
   if (item.inside > 0) line_.add(", " + counted(item.inside, "span") + " in them");
   if (item.failed) line_.add(", with errors", Style::red);
-  add_top(node.top);
+  add_root(node.root);
 }
 
 void Tree::add_linked(const TreeItem& item) {
@@ -308,7 +308,7 @@ void Tree::add_span(const TraceLinks::Node& node, const Entry& entry) {
   add_measures(entry);
   if (const auto count = entry.links.size() / sizeof(nopspan_link); count > 0) line_.add("  " + counted(count, "link"));
   add_place(node, entry);
-  add_top(node.top);
+  add_root(node.root);
 }
 
 void Tree::add_status(const Entry& entry) {
@@ -351,21 +351,21 @@ void Tree::add_place(const TraceLinks::Node& node, const Entry& entry) {
   }
 }
 
-void Tree::add_top(Top top) {
-  switch (top) {
-    case Top::none:
-    case Top::root:
+void Tree::add_root(RootKind root) {
+  switch (root) {
+    case RootKind::none:
+    case RootKind::request:
       break;
-    case Top::remote:
+    case RootKind::remote:
       line_.add("  (parent not seen: in another process)", Style::dim);
       break;
-    case Top::orphan:
+    case RootKind::orphan:
       line_.add("  (may have a parent from before the attach)", Style::dim);
       break;
-    case Top::missing:
+    case RootKind::missing:
       line_.add("  (parent not seen)", Style::yellow);
       break;
-    case Top::circle:
+    case RootKind::cycle:
       line_.add("  (its own ancestor)", Style::yellow);
       break;
   }

@@ -142,7 +142,7 @@ class ChatService(Test):
             self.assertEqual({process["pid"] for process in trace["processes"]}, {self.agent.pid, self.server_pid})
             self.assertEqual((trace["end"], trace["over_limit"], trace["duplicates"]), ("finished", 0, 0))
             self.assertEqual(trace["span_count"], len(trace["spans"]))
-            self.assertEqual([span["name"] for span in trace["spans"] if "top" in span], ["llm.chat"])
+            self.assertEqual([span["name"] for span in trace["spans"] if "root" in span], ["llm.chat"])
             self.assertEqual(base64.urlsafe_b64decode(request_id + "==").hex(), trace["trace_id"])
 
     def test_the_engines_steps_are_shown_within_the_requests_that_share_them(self):
@@ -243,7 +243,7 @@ class ChatService(Test):
     def test_errors_shows_traces_in_which_anything_failed(self):
         self.assert_shown("errors", self.has_failed)
 
-    def test_slower_than_shows_traces_whose_outermost_span_took_as_long(self):
+    def test_slower_than_shows_traces_whose_root_span_took_as_long(self):
         def is_slow(spans):
             return any(span.parent_id is None and span.duration_ns >= 60_000_000 for span in spans.values())
         self.assert_shown("slow", is_slow, some_are=False)  # depends on the speed of this machine
@@ -275,12 +275,12 @@ class ChatService(Test):
             counts, total = end["traces"], end["ledger"]["total"]
             self.assertTrue(total["closes"], name)
             self.assertEqual(counts["entries"], counts["outside"] + counts["duplicates"] + counts["over_limit"] +
-                             counts["linked"] + counts["handed_over"], name)
+                             counts["linked"] + counts["assembled"], name)
             self.assertEqual(counts["held"], 0)
             links = dict(counts["links"])
             self.assertEqual(links.pop("all"), sum(links.values()), name)
             self.assertEqual(links["held"], 0)
-            self.assertEqual(counts["shown"] + counts["not_wanted"] + counts["incomplete_not_shown"],
+            self.assertEqual(counts["shown"] + counts["filtered"] + counts["incomplete_not_shown"],
                              counts["finished"] + counts["late_parts"] + counts["evicted"] + counts["unfinished"], name)
 
 
@@ -416,7 +416,7 @@ class Requests(Test):
     def test_what_has_not_ended_is_shown_when_asked(self):
         (trace,), end = self.check_incomplete("--incomplete")
         self.assertEqual((trace["end"], end["traces"]["incomplete_not_shown"]), ("unfinished", 0))
-        self.assertEqual([(span["name"], span["top"]) for span in trace["spans"]], [(self.name("inner"), "missing")])
+        self.assertEqual([(span["name"], span["root"]) for span in trace["spans"]], [(self.name("inner"), "missing")])
 
     def text_of(self, *options, columns=None, env=None):
         """The output for a trace with a failed span, many siblings and a retry. With `columns`, the output is a

@@ -167,14 +167,14 @@ class Service(Test):
 
     def expected(self):
         """The open requests, and the span of each that began last. No request made progress before the server ended."""
-        outermost, last = {}, {}
+        root, last = {}, {}
         for event in self.record:
             name, _, what = event["event"].rpartition(".")
             if what == "start" and name in ("llm.chat", "engine.request"):
-                outermost[event["request_id"], event["pid"]] = name
+                root[event["request_id"], event["pid"]] = name
             if what == "start" and name in ("llm.step", "engine.queue", "engine.prefill"):
                 last[event["request_id"], event["pid"]] = name
-        return {(*key, name, last[key]) for key, name in outermost.items()}
+        return {(*key, name, last[key]) for key, name in root.items()}
 
     def test_where_each_request_is(self):
         expected = self.expected()

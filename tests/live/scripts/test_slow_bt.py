@@ -165,17 +165,17 @@ class Service(Test):
 
     def check_tree(self, tree, spans):
         expected, children = sequence(spans)
-        outermost = spans[0]
+        root = spans[0]
         self.assertEqual((tree.name, tree.us, tree.notes, tree.spans),
-                         (outermost.name, outermost.duration_ns // 1000, [], len(spans)))
+                         (root.name, root.duration_ns // 1000, [], len(spans)))
         self.assertEqual([(row.depth, row.name, row.pid) for row in tree.rows],
                          [(depth, span.name, span.pid) for depth, span in expected])
         row_of = {span.id: row for row, (_, span) in zip(tree.rows, expected)}
         for row, (_, span) in zip(tree.rows, expected):
             if span.start_ns is not None:
-                self.assertEqual(row.start, (span.start_ns - outermost.start_ns) // 1000, row)
+                self.assertEqual(row.start, (span.start_ns - root.start_ns) // 1000, row)
             if row.us is None:  # open when the request was printed, so it ended later
-                self.assertGreater(span.end_ns, outermost.end_ns)
+                self.assertGreater(span.end_ns, root.end_ns)
                 self.assertEqual((row.self_us, row.rest), (None, ""))
                 continue
             self.assertEqual(row.rest, span.rest)
@@ -188,7 +188,7 @@ class Service(Test):
                 continue
             if all(child.duration_ns is not None for child in below):
                 self_ns = max(0, span.duration_ns - sum(child.duration_ns for child in below))
-                self.assertEqual((row.self_us, row.marked), (self_ns // 1000, self_ns >= outermost.duration_ns // 4))
+                self.assertEqual((row.self_us, row.marked), (self_ns // 1000, self_ns >= root.duration_ns // 4))
             else:  # their printed times are truncated to us
                 least = span.duration_ns // 1000 - sum(row_of[child.id].us + 1 for child in below)
                 self.assertTrue(least <= row.self_us <= least + len(below) + 1, (row, least))
