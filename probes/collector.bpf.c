@@ -159,7 +159,7 @@ static __always_inline void fill(struct nopspan_message* message, unsigned int k
   message->pid = task->pid;
   message->time_ns = bpf_ktime_get_ns();
   message->cgroup = bpf_get_current_cgroup_id();
-  bpf_get_current_comm(message->command, sizeof(message->command));
+  bpf_get_current_comm(message->comm, sizeof(message->comm));
 }
 
 static __always_inline void fill_thread(struct nopspan_message* message, const struct nopspan_thread* thread,

@@ -34,7 +34,7 @@ struct nopspan_message {
   unsigned long discarded;
   unsigned long capacity;
   unsigned long bytes;
-  char command[16];
+  char comm[16];
 };
 
 /* Reasons why a program did not forward a batch. */

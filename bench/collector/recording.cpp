@@ -49,7 +49,7 @@ std::vector<ProcessPointer> make_processes() {
     Process process;
     process.pid = process.namespace_pid = pid;
     process.start_ticks = 1'000'000 + pid;
-    process.command = "chat_server";
+    process.comm = "chat_server";
     process.executable = "/opt/chat/bin/chat_server";
     process.cgroup = "/system.slice/chat.service";
     process.library = "/usr/lib/libnopspan.so.0.1";

@@ -31,11 +31,11 @@ inline TraceId trace_number(std::uint8_t number) {
   return id;
 }
 
-inline ProcessPointer process_number(std::uint32_t pid, const std::string& command = "service") {
+inline ProcessPointer process_number(std::uint32_t pid, const std::string& comm = "service") {
   auto process = std::make_shared<Process>();
   process->pid = process->namespace_pid = pid;
   process->start_ticks = 100;
-  process->command = command;
+  process->comm = comm;
   return process;
 }
 

@@ -122,8 +122,8 @@ TEST(HistView, IsColoredOnlyIfAllowed) {
 
 TEST(HistView, AccountsForEveryEntry) {
   HistTable table = table_of("x", {1, 2, 3});
-  const auto server = std::make_shared<Process>(Process{.pid = 7, .command = "server"});
-  const auto agent = std::make_shared<Process>(Process{.pid = 8, .command = "agent\x1b"});
+  const auto server = std::make_shared<Process>(Process{.pid = 7, .comm = "server"});
+  const auto agent = std::make_shared<Process>(Process{.pid = 8, .comm = "agent\x1b"});
   table.ledger.of(server) = {.emitted = 3, .delivered = 3};
   EXPECT_EQ(ledger_text(table), "3 entries from 1 process: 3 delivered, none lost\n");
   table.ledger.of(server) = {.emitted = 8, .delivered = 3, .filtered = 1, .unreadable = 4};

@@ -133,7 +133,7 @@ TEST(Host, DescribesAProcess) {
   EXPECT_EQ(process->pid, own_pid());
   EXPECT_EQ(process->library_version, kVersion);
   EXPECT_EQ(process->library, process->executable);
-  EXPECT_THAT(process->executable, HasSubstr(process->command));
+  EXPECT_THAT(process->executable, HasSubstr(process->comm));
   EXPECT_NE(process->start_ticks, 0U);
   EXPECT_FALSE(process->host.empty());
   EXPECT_EQ(host.process(own_pid()), process) << "the same object";
@@ -288,7 +288,7 @@ TEST(Host, KeepsWhatItKnowsOfAProcessThatEnded) {
 TEST(Host, KnowsNothingOfAProcessThatNeverWas) {
   Host host;
   EXPECT_EQ(host.process(0x3fffffff)->pid, 0x3fffffffU);
-  EXPECT_EQ(host.process(0x3fffffff)->command, "");
+  EXPECT_EQ(host.process(0x3fffffff)->comm, "");
   EXPECT_TRUE(host.copies(0x3fffffff).empty());
 }
 
@@ -316,8 +316,8 @@ TEST(Host, ForgetsTheProgramThatAnExecReplaced) {
   ASSERT_EQ(read(answer[0], &byte, 1), 1);  // cat is running
   host.scan();
   EXPECT_TRUE(host.copies(static_cast<std::uint32_t>(pid)).empty());
-  EXPECT_EQ(host.process(static_cast<std::uint32_t>(pid))->command, "cat");
-  EXPECT_NE(before->command, "cat");
+  EXPECT_EQ(host.process(static_cast<std::uint32_t>(pid))->comm, "cat");
+  EXPECT_NE(before->comm, "cat");
   close(question[1]);
   waitpid(pid, nullptr, 0);
   for (const int fd : {answer[0], answer[1], question[0]}) close(fd);

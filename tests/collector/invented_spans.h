@@ -14,7 +14,7 @@ inline ProcessPointer invented_process(std::uint32_t pid, std::uint64_t start_ti
   auto process = std::make_shared<Process>();
   process->pid = pid;
   process->start_ticks = start_ticks;
-  process->command = "program";
+  process->comm = "program";
   process->host = "host";
   return process;
 }

@@ -104,7 +104,7 @@ std::string KeptEntry::difference(const Entry& other) const {
   compare("pid", mine.pid, theirs.pid);
   compare("namespace_pid", mine.namespace_pid, theirs.namespace_pid);
   compare("start_ticks", mine.start_ticks, theirs.start_ticks);
-  compare("command", mine.command, theirs.command);
+  compare("comm", mine.comm, theirs.comm);
   compare("executable", mine.executable, theirs.executable);
   compare("cgroup", mine.cgroup, theirs.cgroup);
   compare("container", mine.container, theirs.container);
@@ -114,14 +114,14 @@ std::string KeptEntry::difference(const Entry& other) const {
   return out.str();
 }
 
-ProcessPointer make_process(std::uint32_t pid, const std::string& command) {
+ProcessPointer make_process(std::uint32_t pid, const std::string& comm) {
   Process process;
   process.pid = pid;
   process.namespace_pid = pid % 2 == 0 ? pid : 7;
   process.start_ticks = 1000 + pid;
-  process.command = command;
-  process.executable = "/usr/bin/" + command;
-  process.cgroup = "/system.slice/" + command + ".service";
+  process.comm = comm;
+  process.executable = "/usr/bin/" + comm;
+  process.cgroup = "/system.slice/" + comm + ".service";
   process.container = pid % 3 == 0 ? "4f5e6d" : "";
   process.library = "/usr/lib/libnopspan.so.0.1";
   process.library_version = pid % 5 == 0 ? "" : "1.2.3";

@@ -37,7 +37,7 @@ class KeptEntries : public nopspan::collector::Sink {
   std::vector<std::uint64_t> ticks;
 };
 
-nopspan::collector::ProcessPointer make_process(std::uint32_t pid, const std::string& command = "server");
+nopspan::collector::ProcessPointer make_process(std::uint32_t pid, const std::string& comm = "server");
 
 // A KeyValue of OTLP: field 9 of a span, or field 3 of an event.
 std::string text_attribute(std::string_view key, std::string_view value, bool of_event = false);

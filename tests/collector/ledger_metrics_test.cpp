@@ -17,25 +17,24 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
-ProcessLedger process_ledger(std::uint32_t pid, std::uint64_t start, const std::string& command,
-                             std::uint64_t delivered) {
+ProcessLedger process_ledger(std::uint32_t pid, std::uint64_t start, const std::string& comm, std::uint64_t delivered) {
   auto process = std::make_shared<Process>();
   process->pid = pid;
   process->start_ticks = start;
-  process->command = command;
+  process->comm = comm;
   return {process, {.emitted = delivered, .delivered = delivered}};
 }
 
-std::string delivered_of(const std::string& pid, const std::string& command, std::uint64_t delivered) {
-  return "\nnopspan_entries_delivered_total{pid=\"" + pid + "\",command=\"" + command + "\"} " +
-         std::to_string(delivered) + "\n";
+std::string delivered_of(const std::string& pid, const std::string& comm, std::uint64_t delivered) {
+  return "\nnopspan_entries_delivered_total{pid=\"" + pid + "\",comm=\"" + comm + "\"} " + std::to_string(delivered) +
+         "\n";
 }
 
 TEST(LedgerMetrics, HaveEveryCount) {
   Ledger ledger;
   auto process = std::make_shared<Process>();
   process->pid = 7;
-  process->command = "server";
+  process->comm = "server";
   ledger.processes.push_back({process,
                               {.emitted = 1022,
                                .delivered = 2,
@@ -50,7 +49,7 @@ TEST(LedgerMetrics, HaveEveryCount) {
                                .held_by_killed = 1024}});
   ledger.others_processes = 2;
   const std::string text = LedgerMetrics(4096).text(ledger, 3);
-  const std::string server = "{pid=\"7\",command=\"server\"} ", lost = "{pid=\"7\",command=\"server\",reason=\"";
+  const std::string server = "{pid=\"7\",comm=\"server\"} ", lost = "{pid=\"7\",comm=\"server\",reason=\"";
   for (const std::string& line : std::vector<std::string>{
            "nopspan_entries_emitted_total" + server + "1022", "nopspan_entries_delivered_total" + server + "2",
            "nopspan_entries_filtered_total" + server + "4", "nopspan_entries_lost_total" + lost + "ring_full\"} 8",

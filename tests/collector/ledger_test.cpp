@@ -27,10 +27,10 @@ Counts every_count_another() {
           .held_by_killed = 1024};
 }
 
-ProcessLedger process_ledger(std::uint32_t pid, const std::string& command, const Counts& counts) {
+ProcessLedger process_ledger(std::uint32_t pid, const std::string& comm, const Counts& counts) {
   auto process = std::make_shared<Process>();
   process->pid = pid;
-  process->command = command;
+  process->comm = comm;
   return {process, counts};
 }
 
@@ -67,7 +67,7 @@ TEST(LedgerAsJson, HasTheTotalAndEachProcess) {
   EXPECT_EQ(json["total"]["lost"], 1016);
   EXPECT_EQ(json["processes"].size(), 1U);
   EXPECT_EQ(json["processes"][0]["pid"], 7);
-  EXPECT_EQ(json["processes"][0]["command"], "server");
+  EXPECT_EQ(json["processes"][0]["comm"], "server");
   EXPECT_EQ(json["processes"][0]["delivered"], 3);
   EXPECT_EQ(json["others"]["processes"], 2);
   EXPECT_EQ(json["others"]["delivered"], 1);

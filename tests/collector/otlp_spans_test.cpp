@@ -194,7 +194,7 @@ TEST(OtlpSpans, MendsTextThatIsNotUtf8) {
   ASSERT_EQ(after.size(), 1U);
   EXPECT_EQ(after.front().entry().name, "na?me");
   EXPECT_EQ(after.front().entry().model, "???");
-  EXPECT_EQ((**after.front().entry().process).command, "a?b");
+  EXPECT_EQ((**after.front().entry().process).comm, "a?b");
 }
 
 TEST(OtlpReader, TakesAnyBytes) {

@@ -190,7 +190,7 @@ class Replay(RecordingTest):
         self.assertEqual(summary["bytes"], len(self.data))
         self.assertEqual(summary["ledger"], recording.ledger(self.path))
         self.assertEqual(summary["processes"], [
-            {"pid": 12, "command": "server", "container": "4f5e6d", "host": "host-1", "entries": 8}])
+            {"pid": 12, "comm": "server", "container": "4f5e6d", "host": "host-1", "entries": 8}])
         self.assertIn({"name": "db.query", "spans": 2, "errors": 1, "others": 0}, summary["names"])
 
     def test_it_prints_each_span_as_a_line(self):
@@ -203,7 +203,7 @@ class Replay(RecordingTest):
             "name": "llm.chat", "kind": "client", "start_unix_ns": 1_790_000_000_123_456_789,
             "duration_ns": 345_678_901, "status": "ok", "engine": "llama.cpp", "model": "small-1", "tenant": "acme",
             "usage": {"input": 12, "output": 30, "cached": 0, "reasoning": 0}, "first_token_ns": 45_000_000, "pid": 12,
-            "command": "server", "container": "4f5e6d", "host": "host-1", "thread_id": 77, "sequence_id": "fffffffffffffff0",
+            "comm": "server", "container": "4f5e6d", "host": "host-1", "thread_id": 77, "sequence_id": "fffffffffffffff0",
             "sequence": 42, "flags": ["sampled"], "tracestate": "vendor=1",
             "attributes": {"gen_ai.operation.name": "chat", "gen_ai.request.model": "small-1",
                            "nopspan.engine": "llama.cpp", "gen_ai.usage.input_tokens": 12,

@@ -51,7 +51,7 @@ TEST(TraceJson, HasTheTraceAndItsIds) {
   EXPECT_EQ(json["error_count"], 0);
   ASSERT_EQ(json["processes"].size(), 1U);
   EXPECT_EQ(json["processes"][0]["pid"], 7);
-  EXPECT_EQ(json["processes"][0]["command"], "service");
+  EXPECT_EQ(json["processes"][0]["comm"], "service");
 }
 
 TEST(TraceJson, HasAllThatASpanTells) {

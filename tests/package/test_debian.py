@@ -86,7 +86,7 @@ class Packages(unittest.TestCase):
     def metrics_of(self, pid):
         """The entries of a process that the service delivered, as another user reads them."""
         text = self.there.output("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "cat", METRICS)
-        return re.findall(r'(?m)^nopspan_entries_delivered_total{pid="%d",command="[^"]*"} (\d+)$' % pid, text)
+        return re.findall(r'(?m)^nopspan_entries_delivered_total{pid="%d",comm="[^"]*"} (\d+)$' % pid, text)
 
     def wait_for_recorder(self, times):
         """Waits until the service has begun to record this many times since its first start."""

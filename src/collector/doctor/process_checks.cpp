@@ -165,7 +165,7 @@ void check_process(Host& host, const Listeners& listeners, std::uint32_t pid, Ch
   const std::string folder = "/proc/" + std::to_string(pid);
   const ProcessPointer process = host.process(pid);
   checks.ok(name,
-            printable(process->command) +
+            printable(process->comm) +
                 (process->container.empty() ? "" : ", in container " + printable(process->container.substr(0, 12))));
   if (has_environment(pid, "NOPSPAN_DISABLE=1"))
     checks.fail(name, "has NOPSPAN_DISABLE=1 in its environment, so it emits nothing",

@@ -55,10 +55,10 @@ std::string program_name(std::uint32_t id) {
   return {info.name, strnlen(info.name, sizeof(info.name))};
 }
 
-std::string command_of(std::uint32_t pid) {
-  std::string command = read_small_file("/proc/" + std::to_string(pid) + "/comm", 64);
-  if (command.ends_with('\n')) command.pop_back();
-  return command;
+std::string comm_of(std::uint32_t pid) {
+  std::string comm = read_small_file("/proc/" + std::to_string(pid) + "/comm", 64);
+  if (comm.ends_with('\n')) comm.pop_back();
+  return comm;
 }
 
 }  // namespace
@@ -114,7 +114,7 @@ void ListenerSearch::add(Listener::Kind kind, std::uint32_t pid, std::uint32_t p
     Listener& listener = to_.listeners_.emplace_back();
     listener.kind = kind;
     listener.pid = pid;
-    listener.command = pid == 0 ? "" : command_of(pid);
+    listener.comm = pid == 0 ? "" : comm_of(pid);
     listener.program = program;
     listener.name = program == 0 ? name : program_name(program);
     listener.file = file;
@@ -147,7 +147,7 @@ void ListenerSearch::look_at_event(std::uint32_t pid, std::uint32_t fd) {
   __u64 address = 0;
   if (bpf_task_fd_query(static_cast<int>(pid), static_cast<int>(fd), 0, file.data(), &size, &program, &type, &offset,
                         &address) != 0) {
-    if (errno == ENOENT) to_.others_.try_emplace(pid, command_of(pid));
+    if (errno == ENOENT) to_.others_.try_emplace(pid, comm_of(pid));
     if (errno == EPERM) to_.incomplete_ = "tracers are not listed: that needs CAP_SYS_ADMIN";
     return;
   }
@@ -217,8 +217,7 @@ void ListenerSearch::look_at_events() {
     if (event.is_enabled) add(Listener::Kind::event, 0, 0, name, event.file, event.offset);
     // perf uses such an event without a visible sign. Each process with perf events of its own may be the one.
     if (!event.is_enabled)
-      for (const auto& [pid, command] : to_.others_)
-        add(Listener::Kind::perhaps, pid, 0, name, event.file, event.offset);
+      for (const auto& [pid, comm] : to_.others_) add(Listener::Kind::perhaps, pid, 0, name, event.file, event.offset);
   }
 }
 

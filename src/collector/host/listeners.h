@@ -22,7 +22,7 @@ struct Listener {
   Kind kind = Kind::program;
   // The process that holds it. 0 if none does: it is pinned in bpffs, or is an event that is enabled in tracefs.
   std::uint32_t pid = 0;
-  std::string command;                  // the command of that process
+  std::string comm;
   std::string name;                     // the BPF program's name, or the event's "group:name"
   std::uint32_t program = 0;            // the BPF program's id
   std::string file;                     // the name that was used to attach
@@ -54,7 +54,7 @@ class Listeners {
   friend class ListenerSearch;
 
   std::vector<Listener> listeners_;
-  // Processes with perf events that belong to no program: pid and command.
+  // Processes with perf events that belong to no program: pid and comm.
   std::map<std::uint32_t, std::string> others_;
   std::string incomplete_;
 };

@@ -56,14 +56,14 @@ std::optional<ProcessState> process_state(std::uint32_t pid) {
   const ssize_t got = file ? ::read(file.get(), buffer.data(), buffer.size()) : 0;
   if (got <= 0) return std::nullopt;
   std::string_view text(buffer.data(), static_cast<std::size_t>(got));
-  // The command is in parentheses, and may contain parentheses itself.
-  const std::size_t command_end = text.rfind(") ");
-  if (command_end == std::string_view::npos) return std::nullopt;
+  // The comm is in parentheses, and may contain parentheses itself.
+  const std::size_t comm_end = text.rfind(") ");
+  if (comm_end == std::string_view::npos) return std::nullopt;
   ProcessState result;
-  if (const std::size_t begin = text.find('('); begin < command_end) {
-    result.command = text.substr(begin + 1, command_end - begin - 1);
+  if (const std::size_t begin = text.find('('); begin < comm_end) {
+    result.comm = text.substr(begin + 1, comm_end - begin - 1);
   }
-  text.remove_prefix(command_end + 2);
+  text.remove_prefix(comm_end + 2);
   result.state = text.empty() ? '?' : text.front();
   for (unsigned field = 3; !text.empty(); ++field) {
     const std::size_t end = std::min(text.find(' '), text.size());
@@ -105,7 +105,7 @@ Process process_facts(std::uint32_t pid) {
   const auto state = process_state(pid);
   if (!state) return process;
   process.start_ticks = state->start_ticks;
-  process.command = state->command;
+  process.comm = state->comm;
   if (const std::uint32_t inner = last_number(process_status(pid, "NSpid")); inner != 0) process.namespace_pid = inner;
   process.cgroup = cgroup_of(pid);
   process.container = container_id(process.cgroup);

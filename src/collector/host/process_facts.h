@@ -14,7 +14,7 @@ namespace nopspan::collector {
 // The few facts that show whether a process has changed. They come from one read, because the process may be gone
 // before a second one.
 struct ProcessState {
-  std::string command;             // comm
+  std::string comm;
   char state = '?';                // as ps(1) shows it
   std::uint64_t start_ticks = 0;   // the time of its fork
   std::uint64_t memory_bytes = 0;  // size of its address space; 0 for a kernel thread or a zombie

@@ -30,7 +30,7 @@ ordered_json to_json(const Heard& heard) {
   const Listener& listener = *heard.listener;
   ordered_json json{{"kind", kKinds[static_cast<int>(listener.kind)]},
                     {"pid", listener.pid},
-                    {"command", listener.command},
+                    {"comm", listener.comm},
                     {"name", listener.name}};
   if (listener.program != 0) json["program_id"] = listener.program;
   json["probes"] = heard.probes;
@@ -94,7 +94,7 @@ ordered_json to_json(const ProcessReport& report) {
   ordered_json json{{"pid", process.pid},
                     {"namespace_pid", process.namespace_pid},
                     {"start_ticks", process.start_ticks},
-                    {"command", process.command},
+                    {"comm", process.comm},
                     {"executable", process.executable},
                     {"cgroup", process.cgroup},
                     {"container", process.container},

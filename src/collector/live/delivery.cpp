@@ -12,17 +12,17 @@ namespace nopspan::collector {
 Delivery::Delivery(const Filter& filter, Host& host, const ClockMap& clocks, bool same_numbers)
     : filter_(filter), host_(host), clocks_(clocks), same_numbers_(same_numbers), began_ns_(clocks.monotonic_now()) {}
 
-Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid, std::string_view command) {
+Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid, std::string_view comm) {
   if (Account* known = accounts_.find(pid)) {
     if (tgid != 0) known->tgid = tgid;
-    // The account was created from losses, before the first message had the command.
-    if (!command.empty() && known->entries.process()->command.empty()) {
-      known->entries.set_process(with_command(known->entries.process(), command));
+    // The account was created from losses, before the first message had the comm.
+    if (!comm.empty() && known->entries.process()->comm.empty()) {
+      known->entries.set_process(with_comm(known->entries.process(), comm));
     }
     return *known;
   }
   ProcessPointer process = host_.process(pid);
-  if (process->command.empty()) process = with_command(process, command);  // the process is gone already
+  if (process->comm.empty()) process = with_comm(process, comm);  // the process is gone already
   if (same_numbers_) tgid = pid;
   return accounts_.add(pid, {ProcessAccount(std::move(process), began_ns_, true), tgid});
 }
@@ -34,8 +34,8 @@ void Delivery::on_message(const nopspan_message& message, std::string_view bytes
     host_.note_pid(pid);
     return;
   }
-  const std::string_view command(message.command, strnlen(message.command, sizeof(message.command)));
-  Account& account = this->account(pid, message.tgid, command);
+  const std::string_view comm(message.comm, strnlen(message.comm, sizeof(message.comm)));
+  Account& account = this->account(pid, message.tgid, comm);
   if (account.cgroup != message.cgroup) {
     account.cgroup = message.cgroup;
     note_moved(pid, account);

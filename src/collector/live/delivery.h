@@ -28,9 +28,9 @@ class Delivery {
   // after a gap are no longer accepted.
   void set_detached() { is_detached_ = true; }
 
-  // The account of a process. It is created on first use. `command` is the process's name, in case the process is gone
-  // already. `tgid` is 0 if it is not known.
-  Account& account(std::uint32_t pid, std::uint32_t tgid = 0, std::string_view command = {});
+  // The account of a process. It is created on first use. `comm` is the name of the process or thread, in case the
+  // process is gone already. `tgid` is 0 if it is not known.
+  Account& account(std::uint32_t pid, std::uint32_t tgid = 0, std::string_view comm = {});
   [[nodiscard]] Accounts& accounts() { return accounts_; }
   [[nodiscard]] const Accounts& accounts() const { return accounts_; }
 

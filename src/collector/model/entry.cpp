@@ -85,9 +85,9 @@ bool is_same_process(const Process& a, const Process& b) {
   return &a == &b || (a.pid == b.pid && a.start_ticks == b.start_ticks && a.host == b.host);
 }
 
-ProcessPointer with_command(const ProcessPointer& process, std::string_view command) {
+ProcessPointer with_comm(const ProcessPointer& process, std::string_view comm) {
   auto named = std::make_shared<Process>(*process);
-  named->command = command;
+  named->comm = comm;
   return named;
 }
 

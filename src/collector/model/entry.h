@@ -14,21 +14,21 @@ struct Process {
   std::uint32_t pid = 0;            // in the collector's pid namespace
   std::uint32_t namespace_pid = 0;  // in its own pid namespace
   std::uint64_t start_ticks = 0;    // /proc/PID/stat's starttime; together with the pid it is unique
-  std::string command;              // comm
-  std::string executable;           // "" if it cannot be read
-  std::string cgroup;               // path in cgroup v2
-  std::string container;            // id from the cgroup's path; "" outside containers
-  std::string library;              // the process's name for the file with the probes
-  std::string library_version;      // "" if the library does not report it
+  std::string comm;
+  std::string executable;       // "" if it cannot be read
+  std::string cgroup;           // path in cgroup v2
+  std::string container;        // id from the cgroup's path; "" outside containers
+  std::string library;          // the process's name for the file with the probes
+  std::string library_version;  // "" if the library does not report it
   std::string host;
 };
 using ProcessPointer = std::shared_ptr<const Process>;
 
 // Whether both are the same process: same pid, start and host.
 bool is_same_process(const Process& a, const Process& b);
-// A copy with another command. For a process that ended before it was examined, the kernel programs report the thread's
-// name, which usually is the command.
-ProcessPointer with_command(const ProcessPointer& process, std::string_view command);
+// A copy with another comm. For a process that ended before it was examined, the kernel programs report the thread's
+// name, which usually is the comm.
+ProcessPointer with_comm(const ProcessPointer& process, std::string_view comm);
 
 enum class Kind : std::uint8_t { span, event, retry, gauge };
 

@@ -146,7 +146,7 @@ nlohmann::ordered_json to_json(const Entry& entry) {
   add_facts(json, entry);
   const Process& process = **entry.process;
   json["pid"] = process.pid;
-  json["command"] = process.command;
+  json["comm"] = process.comm;
   add_text(json, "container", process.container);
   add_text(json, "host", process.host);
   json["thread_id"] = entry.thread_id;

@@ -50,7 +50,7 @@ struct ProcessText {
   std::string Process::*text;
 };
 constexpr ProcessText kProcessTexts[] = {
-    {"command", &Process::command}, {"cgroup", &Process::cgroup}, {"container", &Process::container},
+    {"comm", &Process::comm},       {"cgroup", &Process::cgroup}, {"container", &Process::container},
     {"library", &Process::library}, {"host", &Process::host},
 };
 constexpr std::size_t kMostProcesses = 5;  // in worst_text()
@@ -260,7 +260,7 @@ std::string worst_text(const Ledger& ledger) {
   std::string text = "  lost by process:";
   for (std::size_t i = 0; i < std::min(worst.size(), kMostProcesses); ++i) {
     text += (i == 0 ? " " : ", ") + std::to_string(worst[i]->process->pid) + " " +
-            printable(worst[i]->process->command, 32) + " " + std::to_string(worst[i]->counts.lost());
+            printable(worst[i]->process->comm, 32) + " " + std::to_string(worst[i]->counts.lost());
   }
   return text + (worst.size() > kMostProcesses ? ", …\n" : "\n");
 }

@@ -89,7 +89,7 @@ class LedgerSum {
 
 // {"emitted": …, …, "closes": true}
 nlohmann::ordered_json to_json(const Counts& counts);
-// {"total": {…}, "processes": [{"pid": …, "command": …, …}]}
+// {"total": {…}, "processes": [{"pid": …, "comm": …, …}]}
 nlohmann::ordered_json to_json(const Ledger& ledger);
 // Reads a ledger that to_json() wrote. Missing parts of other JSON stay empty.
 Ledger ledger_of(const nlohmann::ordered_json& json);

@@ -48,9 +48,9 @@ constexpr Loss kLosses[] = {
 };
 static_assert(sizeof(Counts) == (std::size(kFamilies) + std::size(kLosses)) * sizeof(std::uint64_t),
               "a count is missing");
-constexpr std::size_t kMostCommand = 64;
+constexpr std::size_t kMostComm = 64;
 
-// A process as labels: pid and command.
+// A process as labels: pid and comm.
 using Labels = std::pair<std::string, std::string>;
 using Rows = std::map<Labels, Counts>;
 
@@ -62,7 +62,7 @@ ClientMetric counter(std::uint64_t value) {
 
 ClientMetric counter(const Labels& of, std::uint64_t value) {
   ClientMetric metric = counter(value);
-  metric.label = {{"pid", of.first}, {"command", of.second}};
+  metric.label = {{"pid", of.first}, {"comm", of.second}};
   return metric;
 }
 
@@ -119,11 +119,11 @@ bool LedgerMetrics::has_row(const ProcessPointer& process) const {
 std::string LedgerMetrics::text(const Ledger& ledger, std::uint64_t failed_writes) {
   choose_rows(ledger);
   const Labels others = {"other", "other"};
-  // Rows are keyed by their labels, because labels must be unique. Two processes that had the same pid and command
+  // Rows are keyed by their labels, because labels must be unique. Two processes that had the same pid and comm
   // share one row.
   Rows rows = {{others, ledger.others}};
   for (const auto& [process, counts] : ledger.processes) {
-    rows[has_row(process) ? Labels(std::to_string(process->pid), printable(process->command, kMostCommand)) : others] +=
+    rows[has_row(process) ? Labels(std::to_string(process->pid), printable(process->comm, kMostComm)) : others] +=
         counts;
   }
   std::vector<MetricFamily> families = families_of(rows);

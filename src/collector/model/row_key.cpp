@@ -89,6 +89,6 @@ bool RowKeyEqual::operator()(const RowKeyView& a, const RowKey& b) const {
 
 std::uint64_t number_of(const Process& process) { return (process.start_ticks << 22U) ^ process.pid; }
 
-std::string process_text(const Process& process) { return process.command + " " + std::to_string(process.pid); }
+std::string process_text(const Process& process) { return process.comm + " " + std::to_string(process.pid); }
 
 }  // namespace nopspan::collector

@@ -61,7 +61,7 @@ struct RowKeyEqual {
 
 // A number for a process. It includes the start time, so a later process with the same pid has another number.
 std::uint64_t number_of(const Process& process);
-// The command and the pid: "chat_server 1234".
+// The comm and the pid: "chat_server 1234".
 std::string process_text(const Process& process);
 
 }  // namespace nopspan::collector

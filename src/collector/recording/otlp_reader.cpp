@@ -52,8 +52,8 @@ struct ProcessText {
   std::string Process::*text;
 };
 constexpr ProcessText kProcessTexts[] = {
-    {"service.name", &Process::command},
-    {"nopspan.command", &Process::command},
+    {"service.name", &Process::comm},
+    {"nopspan.comm", &Process::comm},
     {"process.executable.path", &Process::executable},
     {"process.linux.cgroup", &Process::cgroup},
     {"container.id", &Process::container},

@@ -69,10 +69,10 @@ void append_text_unless_empty(std::string& out, std::string_view key, std::strin
 
 std::string resource_of(const Process& process) {
   std::string out;
-  // OTLP requires a service name. If the comm is empty, "nopspan.command" preserves that.
+  // OTLP requires a service name. If the comm is empty, "nopspan.comm" preserves that.
   append_text_attribute(out, kResourceAttributes, "service.name",
-                        process.command.empty() ? "unknown_service" : std::string_view(process.command));
-  if (process.command.empty()) append_text_attribute(out, kResourceAttributes, "nopspan.command", "");
+                        process.comm.empty() ? "unknown_service" : std::string_view(process.comm));
+  if (process.comm.empty()) append_text_attribute(out, kResourceAttributes, "nopspan.comm", "");
   append_text_unless_empty(out, "host.name", process.host);
   append_integer_attribute(out, kResourceAttributes, "process.pid", process.pid);
   if (process.namespace_pid != process.pid) {

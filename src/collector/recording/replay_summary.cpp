@@ -78,7 +78,7 @@ std::string ReplaySummary::text(const Recording& recording) const {
   for (std::size_t i = 0; i < std::min(all_processes.size(), kMostRows); ++i) {
     const Process& process = *all_processes[i].process;
     out += padded(std::to_string(all_processes[i].entries), 12) + "  " + std::to_string(process.pid) + " " +
-           printable(process.command, 32) + (process.container.empty() ? "" : " " + printable(process.container, 12)) +
+           printable(process.comm, 32) + (process.container.empty() ? "" : " " + printable(process.container, 12)) +
            "\n";
   }
   out += rest_text(all_processes.size()) + "\n" + padded("spans", 12) + padded("errors", 10) + padded("events …", 12) +
@@ -108,7 +108,7 @@ nlohmann::ordered_json ReplaySummary::json(const Recording& recording) const {
   for (const ProcessCount& count : processes()) {
     const Process& process = *count.process;
     processes_json.push_back({{"pid", process.pid},
-                              {"command", process.command},
+                              {"comm", process.comm},
                               {"container", process.container},
                               {"host", process.host},
                               {"entries", count.entries}});

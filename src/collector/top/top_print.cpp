@@ -84,7 +84,7 @@ Json to_json(const RowNumbers& row, const TableNumbers& table) {
 
 Json to_json(const GaugeReading& gauge, std::uint64_t now_unix_ns) {
   return {{"pid", gauge.process->pid},
-          {"command", gauge.process->command},
+          {"comm", gauge.process->comm},
           {"engine", gauge.engine},
           {"model", gauge.model},
           {"name", gauge.name},

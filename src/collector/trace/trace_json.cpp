@@ -19,7 +19,7 @@ constexpr std::array<const char*, 6> kRootKinds = {"", "request", "remote", "orp
 constexpr std::array<const char*, 4> kEnds = {"finished", "late", "evicted", "unfinished"};
 
 Json process_json(const Process& process) {
-  Json json = {{"pid", process.pid}, {"namespace_pid", process.namespace_pid}, {"command", process.command}};
+  Json json = {{"pid", process.pid}, {"namespace_pid", process.namespace_pid}, {"comm", process.comm}};
   add_text(json, "executable", process.executable);
   add_text(json, "cgroup", process.cgroup);
   add_text(json, "container", process.container);

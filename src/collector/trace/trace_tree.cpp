@@ -38,7 +38,7 @@ std::string counted(std::uint64_t count, std::string_view what) {
 
 std::string name_of(const Process& process) {
   const std::string pid = std::to_string(process.pid);
-  return process.command.empty() ? "process " + pid : printable(process.command, kMostOfAName) + "[" + pid + "]";
+  return process.comm.empty() ? "process " + pid : printable(process.comm, kMostOfAName) + "[" + pid + "]";
 }
 
 // Draws one trace.

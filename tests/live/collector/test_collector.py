@@ -45,7 +45,7 @@ class SameAsHandlers(CollectorTest):
             if end["status"] != CANCELLED:  # a handler receives the reason of a cancellation, not an error type
                 self.assertEqual(span.get("error_type", ""), end.get("error.type", end.get("type", "")))
             self.assertEqual(span.get("exception_kind", ""), end.get("kind", ""))
-            self.assertEqual(span["command"], "workload")
+            self.assertEqual(span["comm"], "workload")
 
     def test_a_sample_is_whole_requests_and_the_same_ones_everywhere(self):
         tracer, program, ends = self.run_workload("--sample", 4)

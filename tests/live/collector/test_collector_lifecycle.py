@@ -28,8 +28,8 @@ class Processes(CollectorTest):
         self.assertGreater(names[0]["canary"], 0)
         for pid in pids:
             self.assert_nothing_lost(tracer.counts(pid))
-            self.assertEqual({row["command"] for row in tracer.entries(pid)}, {"traced"})
-            self.assertEqual(tracer.counts(pid)["command"], "traced")
+            self.assertEqual({row["comm"] for row in tracer.entries(pid)}, {"traced"})
+            self.assertEqual(tracer.counts(pid)["comm"], "traced")
 
     def test_both_sides_of_a_fork_report_their_own_spans(self):
         with Collector() as tracer:

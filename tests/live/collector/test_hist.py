@@ -282,7 +282,7 @@ class Programs(InAFolder):
                          {first.pid: (30, 4, 0), second.pid: (200, 0, 0), hostile.pid: (0, 3, absent)})
         for program in programs:
             row = rows[program.pid]
-            self.assertEqual(row["command"], os.path.basename(program.process.args[0]))
+            self.assertEqual(row["comm"], os.path.basename(program.process.args[0]))
             self.assertEqual((row["host"], row["namespace_pid"]), (os.uname().nodename, program.pid))
             self.assertGreater(row["start_ticks"], 0)
         said = "\n".join(hist.said)
@@ -311,7 +311,7 @@ class Programs(InAFolder):
             document = json.loads(hist.stop().splitlines()[-1])
         self.assertEqual(counts_in(document), {("canary", "many"): most + more})
         self.assertEqual(list(by_process(document).values()), [1] * most)
-        self.assertEqual({row["command"] for row in document["ledger"]["processes"]}, {"traced"})
+        self.assertEqual({row["comm"] for row in document["ledger"]["processes"]}, {"traced"})
         self.assertEqual(document["ledger"]["others"]["delivered"], more)
         self.assertEqual(document["ledger"]["others"]["processes"], more)
         self.assertIn(" from %d processes: %d delivered, " % (most + more, most + more), "\n".join(hist.said))

@@ -92,7 +92,7 @@ class MetricsTest(Given):
         self.assert_counts(metrics, ledger["total"])
         self.assertGreater(metrics.sum("entries_lost_total", reason="ring_full"), 0)
         (row,) = [row for row in ledger["processes"] if row["pid"] == program.pid]
-        self.assert_counts(metrics, row, pid=str(program.pid), command=row["command"])
+        self.assert_counts(metrics, row, pid=str(program.pid), comm=row["comm"])
         self.assertEqual(metrics.sum("buffer_bytes"), 64 << 10)
         self.assertEqual(metrics.sum("processes_total"), len(ledger["processes"]))
 
@@ -117,7 +117,7 @@ class MetricsTest(Given):
         for one, delivered in ((program, 50), (other, 7)):
             (row,) = [row for row in ledger["processes"] if row["pid"] == one.pid]
             self.assertEqual(row["delivered"], delivered)
-            self.assert_counts(metrics, row, pid=str(one.pid), command="traced")
+            self.assert_counts(metrics, row, pid=str(one.pid), comm="traced")
         self.assertEqual(metrics.sum("processes_total"), 2)
 
     def test_are_the_ledger_of_tables(self):

@@ -95,7 +95,7 @@ class Ps(harness.Test):
         with Program("traced") as program:
             process = self.process(program.pid)
             self.assertEqual(process["namespace_pid"], program.pid)
-            self.assertEqual(process["command"], "traced")
+            self.assertEqual(process["comm"], "traced")
             self.assertEqual(process["executable"], program_path("traced"))
             self.assertIn("0::%s\n" % process["cgroup"], in_proc(program.pid, "cgroup"))
             stat = in_proc(program.pid, "stat").rpartition(")")[2].split()
@@ -202,7 +202,7 @@ class Ps(harness.Test):
             with Listening(program):
                 child = int(program.ask("fork"))
                 self.assertNotEqual(self.only_copy(child)["gate"]["spans"], 0)
-                self.assertEqual(self.process(child)["command"], "traced")
+                self.assertEqual(self.process(child)["comm"], "traced")
             self.assertEqual(self.only_copy(child)["gate"]["spans"], 0)
             program.ask("reap")
 
@@ -213,7 +213,7 @@ class Ps(harness.Test):
                 self.assertNotEqual(copy["gate"]["spans"], 0)
                 listener = listeners(copy)[listening.pid]
                 self.assertEqual(listener["kind"], "program")
-                self.assertEqual(listener["command"], "bpftrace")
+                self.assertEqual(listener["comm"], "bpftrace")
                 self.assertEqual(listener["probes"], ["span_stop"])
                 self.assertFalse(listener["by_name"])
                 row = self.row(program.pid)

@@ -44,7 +44,7 @@ nlohmann::ordered_json json_of(const nc::Entry& entry) {
   const char* const kinds[] = {"span", "event", "retry", "gauge"};
   nlohmann::ordered_json json{{"kind", kinds[static_cast<int>(entry.kind)]},
                               {"pid", (*entry.process)->pid},
-                              {"command", (*entry.process)->command},
+                              {"comm", (*entry.process)->comm},
                               {"thread", entry.thread_id},
                               {"sequence_id", hex(entry.sequence_id)},
                               {"sequence", entry.sequence},
