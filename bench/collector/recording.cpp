@@ -91,7 +91,7 @@ void record(Recorder& recorder, std::uint64_t count, std::uint64_t threads) {
     entry.name = "llm.chat";
     entry.model = "small-1";
     entry.attributes = own;
-    entry.has_usage = entry.tells_tokens = true;
+    entry.has_usage = entry.counts_tokens = true;
     entry.usage = {212, 384, 0, 0};
     entry.thread_id = static_cast<std::uint32_t>(5000 + thread);
     entry.sequence_id = 0x9e3779b97f4a7c15U * (thread + 1);

@@ -33,7 +33,7 @@ class Spans {
     entry.duration_ns = 1'000'000 + random_ % 16'000'000;
     entry.has_first_token = random_ % 4 == 0;
     entry.first_token_ns = random_ % 1'000'000;
-    entry.has_usage = entry.tells_tokens = true;
+    entry.has_usage = entry.counts_tokens = true;
     entry.usage = {100, 20, 0, 0};
     entry.process = &process_;
     table.add(entry);

@@ -172,7 +172,7 @@ static inline unsigned long nopspan_text_bit(const char* text, unsigned long siz
 }
 
 /* The kind of an entry. A reader must skip kinds that it does not know. */
-#define NOPSPAN_ENTRY_SPAN 0  /* an ended span: like span_stop, and like the probes that NOPSPAN_TELLS_* name */
+#define NOPSPAN_ENTRY_SPAN 0  /* an ended span: like span_stop, and like the probes that NOPSPAN_COUNTS_* name */
 #define NOPSPAN_ENTRY_EVENT 1 /* like `event`; start_ns is its time */
 #define NOPSPAN_ENTRY_RETRY 2 /* like `retry`; value is delay_ns, number the attempt, error_type the reason */
 #define NOPSPAN_ENTRY_GAUGE 3 /* like `gauge`; name is the gauge's, engine the instance's, number the maximum */
@@ -183,8 +183,8 @@ static inline unsigned long nopspan_text_bit(const char* text, unsigned long siz
 #define NOPSPAN_EXTRA_ENGINE 0x4u      /* arrival, queue, prefill, decode ns; prefill, decode tokens; preemptions */
 #define NOPSPAN_EXTRA_VALUES 0x8u      /* value, number */
 /* Bits of `extras` that add no part: */
-#define NOPSPAN_TELLS_TOKENS 0x10000u /* the innermost span with these tokens: the probe `tokens` fires for it */
-#define NOPSPAN_TELLS_TOOL 0x20000u   /* the same for the probe `tool_call`; `text` is the tool's name */
+#define NOPSPAN_COUNTS_TOKENS 0x10000u /* the innermost span with these tokens: the probe `tokens` fires for it */
+#define NOPSPAN_COUNTS_TOOL 0x20000u   /* the same for the probe `tool_call`; `text` is the tool's name */
 
 /* A text of an entry. It is at 8 * offset bytes from the first byte of the batch and has no NUL at its end. If length
  * is 0, there is no text. */

@@ -379,7 +379,7 @@ __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span,
   EntryWriter out(*batch);
   nopspan_entry& entry = out.entry();
   entry.kind = NOPSPAN_ENTRY_SPAN;
-  entry.extras = (fired.tokens ? NOPSPAN_TELLS_TOKENS : 0U) | (fired.tool_call ? NOPSPAN_TELLS_TOOL : 0U);
+  entry.extras = (fired.tokens ? NOPSPAN_COUNTS_TOKENS : 0U) | (fired.tool_call ? NOPSPAN_COUNTS_TOOL : 0U);
   write_place(out, span);
   entry.start_ns = span.start_ns;
   entry.duration_ns = span.duration_ns;

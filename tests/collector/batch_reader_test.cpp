@@ -81,7 +81,7 @@ TEST_F(Batch, ReadsAllOfASpan) {
   nopspan_entry& entry = batch.entry();
   entry.status = NOPSPAN_STATUS_EXCEPTION;
   entry.flags = NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_FOREIGN_ID;
-  entry.extras = NOPSPAN_TELLS_TOKENS;
+  entry.extras = NOPSPAN_COUNTS_TOKENS;
   entry.trace_id[15] = 9;
   entry.span_id = 1;
   entry.parent_id = 2;
@@ -112,8 +112,8 @@ TEST_F(Batch, ReadsAllOfASpan) {
   EXPECT_EQ(entry.root_id, 3);
   EXPECT_EQ(entry.start_unix_ns, kOffset + 1000);
   EXPECT_EQ(entry.duration_ns, 70);
-  EXPECT_TRUE(entry.tells_tokens);
-  EXPECT_FALSE(entry.tells_tool);
+  EXPECT_TRUE(entry.counts_tokens);
+  EXPECT_FALSE(entry.counts_tool);
   EXPECT_TRUE(entry.has_usage && entry.has_first_token && entry.has_engine_times);
   EXPECT_EQ(entry.usage.input, 11);
   EXPECT_EQ(entry.usage.reasoning, 14);

@@ -74,7 +74,7 @@ TEST_F(HistFeedTest, CountsAsFilteredWhatIsInNoHistogramByProcess) {
   EXPECT_EQ(ledger.processes[1].counts, of_second);
   EXPECT_EQ(ledger.others, of_others);
   EXPECT_EQ(ledger.others_processes, 6U);
-  EXPECT_TRUE(ledger.total.closes());
+  EXPECT_TRUE(ledger.total.is_balanced());
   EXPECT_EQ(ledger.total.delivered, table.rows.at({"wanted"}).times.count());
   EXPECT_EQ(table.hosts, std::vector<std::string>{"host"});
 }
@@ -86,7 +86,7 @@ TEST_F(HistFeedTest, HasARowForEachKey) {
   EXPECT_EQ(key_of(entry, options_of("duration", "name,model,tenant,engine")),
             (HistTable::Key{"llm.tool", "tiny", "acme", "llama.cpp"}));
   EXPECT_EQ(key_of(entry, options_of("duration", "model,process")), (HistTable::Key{"tiny", "program 100 on host"}));
-  entry.tells_tool = true;
+  entry.counts_tool = true;
   entry.text = "calculator";
   EXPECT_EQ(key_of(entry, options_of("tool")), HistTable::Key{"calculator"});
 }

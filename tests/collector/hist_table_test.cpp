@@ -69,7 +69,7 @@ TEST(HistTable, ListsTheGreatestCountFirst) {
 TEST(HistTable, SurvivesJson) {
   const Json json = to_json(some_table());
   EXPECT_EQ(to_json(hist_table_from_json(Json::parse(json.dump()))), json);
-  EXPECT_TRUE(json["ledger"]["total"]["closes"]);
+  EXPECT_TRUE(json["ledger"]["total"]["balanced"]);
   EXPECT_EQ(json["ledger"]["total"]["delivered"], 4);
   EXPECT_EQ(json["ledger"]["processes"].size(), 2U);
 }
@@ -120,7 +120,7 @@ TEST(HistTable, IsMergedProcessByProcess) {
   EXPECT_EQ(processes_of(hist_table_from_json(to_json(all))), processes_of(all));
   const Ledger ledger = all.ledger.ledger();
   EXPECT_EQ(ledger.total.delivered, 12U);
-  EXPECT_TRUE(ledger.total.closes());
+  EXPECT_TRUE(ledger.total.is_balanced());
 }
 
 TEST(HistTable, IsNotMergedWithOneOfOtherKeysOrTimes) {
@@ -192,7 +192,7 @@ class QuantityOfASpan : public testing::TestWithParam<Case> {
     entry.text = "calculator";
     entry.status = kError;
     entry.duration_ns = 1;
-    entry.has_first_token = entry.has_engine_times = entry.tells_tool = true;
+    entry.has_first_token = entry.has_engine_times = entry.counts_tool = true;
     entry.first_token_ns = 2;
     entry.engine_times.queue_ns = 3;
     entry.engine_times.prefill_ns = 4;

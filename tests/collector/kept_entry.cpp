@@ -85,8 +85,8 @@ std::string KeptEntry::difference(const Entry& other) const {
   compare("has_usage", span_.has_usage, other.has_usage);
   compare("has_first_token", span_.has_first_token, other.has_first_token);
   compare("has_engine_times", span_.has_engine_times, other.has_engine_times);
-  compare("tells_tokens", span_.tells_tokens, other.tells_tokens);
-  compare("tells_tool", span_.tells_tool, other.tells_tool);
+  compare("counts_tokens", span_.counts_tokens, other.counts_tokens);
+  compare("counts_tool", span_.counts_tool, other.counts_tool);
   compare("first_token_ns", span_.first_token_ns, other.first_token_ns);
   for (const auto& [name, field] : kUsageFields) {
     compare(std::string(text_of(name)).c_str(), span_.usage.*field, other.usage.*field);
@@ -166,7 +166,7 @@ KeptEntry chat_span(const ProcessPointer& process) {
   entry.tracestate = "vendor=1";
   entry.attributes = attributes;
   entry.links = {reinterpret_cast<const char*>(links), sizeof(links)};
-  entry.has_usage = entry.has_first_token = entry.tells_tokens = true;
+  entry.has_usage = entry.has_first_token = entry.counts_tokens = true;
   entry.usage = {12, 30, 0, 0};
   entry.first_token_ns = 45'000'000;
   entry.thread_id = 4711;
@@ -195,8 +195,8 @@ KeptEntry any_span(std::mt19937_64& random, const std::vector<ProcessPointer>& p
   entry.has_usage = random() % 2 == 0;
   entry.has_first_token = random() % 2 == 0;
   entry.has_engine_times = random() % 2 == 0;
-  entry.tells_tokens = random() % 2 == 0;
-  entry.tells_tool = random() % 2 == 0;
+  entry.counts_tokens = random() % 2 == 0;
+  entry.counts_tool = random() % 2 == 0;
   if (entry.has_first_token) entry.first_token_ns = any_number(random);
   for (const auto& each : kUsageFields) entry.usage.*each.field = entry.has_usage ? any_number(random) : 0;
   for (const auto& each : kEngineFields) {

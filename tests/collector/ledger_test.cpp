@@ -37,9 +37,9 @@ ProcessLedger process_ledger(std::uint32_t pid, const std::string& comm, const C
 TEST(Counts, CloseWhenEverythingIsAccountedFor) {
   Counts counts = every_count_another();
   EXPECT_EQ(counts.lost(), 8U + 16 + 32 + 64 + 128 + 256 + 512);
-  EXPECT_TRUE(counts.closes());
+  EXPECT_TRUE(counts.is_balanced());
   ++counts.emitted;
-  EXPECT_FALSE(counts.closes());
+  EXPECT_FALSE(counts.is_balanced());
 }
 
 TEST(Counts, AreAddedFieldByField) {
@@ -48,13 +48,13 @@ TEST(Counts, AreAddedFieldByField) {
   EXPECT_EQ(counts.emitted, 2 * every_count_another().emitted);
   EXPECT_EQ(counts.ring_full, 16U);
   EXPECT_EQ(counts.held_by_killed, 2048U);
-  EXPECT_TRUE(counts.closes());
+  EXPECT_TRUE(counts.is_balanced());
 }
 
 TEST(CountsAsJson, HaveEveryField) {
   EXPECT_EQ(to_json(every_count_another()).dump(),
             R"({"emitted":1022,"delivered":2,"filtered":4,"ring_full":8,"unreadable":16,"too_large":32,"malformed":64,)"
-            R"("missed":128,"discarded":256,"export_dropped":512,"held_by_killed":1024,"lost":1016,"closes":true})");
+            R"("missed":128,"discarded":256,"export_dropped":512,"held_by_killed":1024,"lost":1016,"balanced":true})");
 }
 
 TEST(LedgerAsJson, HasTheTotalAndEachProcess) {
@@ -89,7 +89,7 @@ TEST(LedgerSum, HasARowForEachProcessUpToABound) {
   EXPECT_EQ(all.others.delivered, 1U + 30 + 40);
   EXPECT_EQ(all.others_processes, 3U);
   EXPECT_EQ(all.total.delivered, 101U);
-  EXPECT_TRUE(all.total.closes());
+  EXPECT_TRUE(all.total.is_balanced());
 }
 
 TEST(LedgerSum, LeavesOutProcessesOfWhichThereIsNoEntry) {
@@ -130,13 +130,13 @@ TEST(LedgerAsText, TellsEachLossAndItsReason) {
        {"\n  8 ", "\n  16 ", "\n  32 ", "\n  64 ", "\n  128 ", "\n  256 ", "\n  512 ", "at most 1024 more"}) {
     EXPECT_NE(text.find(count), std::string::npos) << count << " in " << text;
   }
-  EXPECT_EQ(text.find("do not close"), std::string::npos);
+  EXPECT_EQ(text.find("do not balance"), std::string::npos);
 }
 
 TEST(LedgerAsText, SaysWhenItDoesNotClose) {
   Ledger ledger;
   ledger.total = {.emitted = 5, .delivered = 3};
-  EXPECT_NE(to_text(ledger).find("the counts do not close: 5 emitted, 3 accounted for"), std::string::npos);
+  EXPECT_NE(to_text(ledger).find("the counts do not balance: 5 emitted, 3 accounted for"), std::string::npos);
 }
 
 TEST(LedgerAsText, NamesTheProcessesThatLostMostAsPlainText) {

@@ -177,7 +177,7 @@ TEST(OtlpSpans, KeepsAsDeepAttributesAsReceiversTake) {
   entry.attributes = deep;
   entry.model = entry.engine = "";
   entry.usage = {};
-  entry.has_usage = entry.tells_tokens = false;
+  entry.has_usage = entry.counts_tokens = false;
   entry.flags &= ~std::uint32_t{NOPSPAN_FLAG_HAS_USAGE};
   expect_unchanged(entry);
 }

@@ -35,7 +35,7 @@ class Account : public testing::Test {
   }
   void expect(const Counts& expected) {
     const Counts counts = account.counts();
-    EXPECT_TRUE(counts.closes());
+    EXPECT_TRUE(counts.is_balanced());
     EXPECT_EQ(counts.emitted, expected.emitted);
     EXPECT_EQ(counts.delivered, expected.delivered);
     EXPECT_EQ(counts.filtered, expected.filtered);

@@ -95,7 +95,7 @@ void EightEntries::run(Sink& sink, Deadline& /*until*/) {
   cancelled.parent_id = 0x3333333333333333U;
   cancelled.root_id = cancelled.span_id;
   cancelled.text = "search";
-  cancelled.tells_tool = true;
+  cancelled.counts_tool = true;
   sink.on_entry(cancelled);
 
   Entry hostile = next(Kind::span, "\x1b[2J\xff");

@@ -95,7 +95,7 @@ class Format(RecordingTest):
     def test_the_ledger_is_in_it(self):
         ledger = recording.ledger(self.path)
         self.assertEqual((ledger["total"]["emitted"], ledger["total"]["delivered"]), (9, 8))
-        self.assertTrue(ledger["total"]["closes"])
+        self.assertTrue(ledger["total"]["balanced"])
 
     def test_all_entries_are_in_it(self):
         self.assertEqual(len(self.entries), 8)

@@ -116,7 +116,7 @@ TEST(Recording, GivesBackAllSpansEachStreamInItsOrderAndTheLedger) {
   expect_same(spans, replayed.sink.spans);
   EXPECT_EQ(replayed.ledger.total.delivered, 5000U);
   EXPECT_EQ(replayed.ledger.total.ring_full, 3U);
-  EXPECT_TRUE(replayed.ledger.total.closes());
+  EXPECT_TRUE(replayed.ledger.total.is_balanced());
   EXPECT_EQ(text_of(replayed.ledger), text_of(source.ledger()));
 }
 
@@ -195,7 +195,7 @@ TEST(Recording, ThatWasCutAnywhereGivesWhatIsWholeAndALedgerOfIt) {
     ASSERT_GE(replayed.sink.spans.size(), before);
     before = replayed.sink.spans.size();
     ASSERT_EQ(replayed.ledger.total.delivered, before);
-    ASSERT_TRUE(replayed.ledger.total.closes());
+    ASSERT_TRUE(replayed.ledger.total.is_balanced());
     std::uint64_t sum = replayed.ledger.others.delivered;
     for (const ProcessLedger& one : replayed.ledger.processes) sum += one.counts.delivered;
     ASSERT_EQ(sum, before);
@@ -216,8 +216,8 @@ TEST(Recording, TellsWhatItsFilterLeavesOut) {
   EXPECT_EQ(replayed.sink.spans.size(), wanted);
   EXPECT_EQ(replayed.ledger.total.delivered, wanted);
   EXPECT_EQ(replayed.ledger.total.filtered, 1000 - wanted);
-  EXPECT_TRUE(replayed.ledger.total.closes());
-  for (const ProcessLedger& one : replayed.ledger.processes) EXPECT_TRUE(one.counts.closes());
+  EXPECT_TRUE(replayed.ledger.total.is_balanced());
+  for (const ProcessLedger& one : replayed.ledger.processes) EXPECT_TRUE(one.counts.is_balanced());
 }
 
 TEST(Recording, OfTwoHasTheSpansAndLedgersOfBoth) {
@@ -366,9 +366,9 @@ TEST(Recorder, CountsWhatItCouldNotWriteAndGoesOnWhenThereIsRoomAgain) {
   EXPECT_EQ(ledger.total.delivered, replayed.sink.spans.size());
   EXPECT_GT(ledger.total.export_dropped, 0U);
   EXPECT_EQ(ledger.total.export_dropped, recorder.totals().dropped);
-  EXPECT_TRUE(ledger.total.closes());
+  EXPECT_TRUE(ledger.total.is_balanced());
   for (const ProcessLedger& one : ledger.processes) {
-    EXPECT_TRUE(one.counts.closes());
+    EXPECT_TRUE(one.counts.is_balanced());
     const auto there =
         std::count_if(replayed.sink.spans.begin(), replayed.sink.spans.end(),
                       [&](const KeptEntry& entry) { return (**entry.entry().process).pid == one.process->pid; });

@@ -183,7 +183,7 @@ TEST(SpanTable, CountsTokensOnceAFact) {
   outer.usage.output = 20;
   Entry inner = outer;
   inner.name = "llm.chat";
-  inner.tells_tokens = true;
+  inner.counts_tokens = true;
   table.add(inner);
   table.add(outer);
   EXPECT_EQ(table.row({"llm.chat", "m"}).window.tally.input_tokens, 100U);

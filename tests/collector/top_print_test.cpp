@@ -33,7 +33,7 @@ TopSnapshot snapshot(std::size_t rows = 10) {
   Entry chat = invented("chat", "m");
   chat.span_id = chat.root_id;
   chat.duration_ns = 40;
-  chat.has_usage = chat.tells_tokens = chat.has_first_token = true;
+  chat.has_usage = chat.counts_tokens = chat.has_first_token = true;
   chat.usage.input = 100;
   chat.usage.output = 20;
   chat.first_token_ns = 30;

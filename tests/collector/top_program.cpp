@@ -101,7 +101,7 @@ class Invention : public Source {
     } else if (what == "chat") {
       words >> name >> model >> count;
       Entry entry = invented(name, model);
-      entry.has_usage = entry.tells_tokens = entry.has_first_token = true;
+      entry.has_usage = entry.counts_tokens = entry.has_first_token = true;
       words >> entry.usage.input >> entry.usage.output >> entry.first_token_ns;
       give(entry, count);
     } else if (what == "retry") {

@@ -69,19 +69,19 @@ class Kernels(guest.GuestTest):
                     wanted = made["complete" if name == "all" else "held"]
                     self.assertEqual({kind: recorded[kind] for kind in wanted}, wanted, name)
                     total = recorded["ledger"]["total"]
-                    self.assertTrue(total["closes"], name)
+                    self.assertTrue(total["balanced"], name)
                     self.assertEqual((total["emitted"], total["lost"], total["held_by_killed"]),
                                      (sum(wanted.values()), 0, 0), name)
                     self.assertTrue(replayed["whole"], name)
                 recorded = json.loads(run.result("sampled"))
                 total = recorded["ledger"]["total"]
-                self.assertTrue(total["closes"])
+                self.assertTrue(total["balanced"])
                 self.assertEqual((total["emitted"], total["lost"]), (1000, 0))
                 self.assertEqual(recorded["spans"], total["delivered"])
                 self.assertTrue(300 < total["filtered"] < 700, total)
                 recorded = json.loads(run.result("moved"))
                 total = recorded["ledger"]["total"]
-                self.assertTrue(total["closes"])
+                self.assertTrue(total["balanced"])
                 self.assertEqual((recorded["spans"], total["lost"]), (total["delivered"], 0))
 
 

@@ -53,7 +53,7 @@ void read_batch(std::string_view bytes, std::uint64_t entries) {
   require(unshared <= bytes.size(), "it gives out no more bytes than it was given");
 }
 
-// Every entry that arrives is delivered, and the account closes whatever else happens.
+// Every entry that arrives is delivered, and the account balances whatever else happens.
 void keep_account(std::string_view steps) {
   ProcessAccount account(std::make_shared<Process>(), 0, (steps.size() & 1U) == 0);
   Losses of_process{};
@@ -94,7 +94,7 @@ void keep_account(std::string_view steps) {
         account.malformed_besides(byte(1));
         break;
     }
-    require(account.counts().closes(), "what was emitted is what became of it");
+    require(account.counts().is_balanced(), "what was emitted is what became of it");
   }
 }
 

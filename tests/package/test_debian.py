@@ -140,7 +140,7 @@ class Packages(unittest.TestCase):
                     status, said = recorder.interrupt()
                 self.assertEqual(status, 0, said)
                 ledger = json.loads(said[-1])["ledger"]["total"]
-                self.assertEqual((ledger["emitted"], ledger["delivered"], ledger["closes"]), (1000, 1000, True))
+                self.assertEqual((ledger["emitted"], ledger["delivered"], ledger["balanced"]), (1000, 1000, True))
                 self.assertEqual(self.replayed(path)[1], {"packaged.work": 1000})
 
     def test_4_the_service_is_what_systemd_expects(self):
@@ -179,7 +179,7 @@ class Packages(unittest.TestCase):
         recorded = {}
         for path in paths:
             ledger, names = self.replayed(path)
-            self.assertTrue(ledger["closes"], (path, ledger))
+            self.assertTrue(ledger["balanced"], (path, ledger))
             self.assertEqual(ledger["lost"], 0, (path, ledger))
             recorded[names["packaged.work"]] = ledger["delivered"]
         self.assertEqual(recorded, {1000: 1000, 200: 200, 30: 30})

@@ -401,7 +401,7 @@ TEST(Batch, SaysWhatTheRecordSays) {
   EXPECT_EQ(entry.fixed.status, NOPSPAN_STATUS_ERROR);
   EXPECT_EQ(entry.fixed.parent_id, 0xb7ad6b7169203331U);
   EXPECT_NE(entry.fixed.flags & NOPSPAN_FLAG_REMOTE_PARENT, 0U);
-  EXPECT_EQ(entry.fixed.extras, NOPSPAN_EXTRA_USAGE | NOPSPAN_EXTRA_FIRST_TOKEN | NOPSPAN_TELLS_TOKENS);
+  EXPECT_EQ(entry.fixed.extras, NOPSPAN_EXTRA_USAGE | NOPSPAN_EXTRA_FIRST_TOKEN | NOPSPAN_COUNTS_TOKENS);
   ASSERT_THAT(entry.extras, SizeIs(5));
   EXPECT_EQ(entry.extras[0], 3U);
   EXPECT_EQ(entry.extras[1], 4U);
@@ -424,7 +424,7 @@ TEST(Batch, TellsTokensAndToolsOfTheInnermostSpanOnly) {
     const Span inner{"inner", [](Fields& f) { f.set("input_tokens", 5).set("tool_name", "find"); }};
   });
   ASSERT_THAT(traced.names(), ElementsAre("inner", "outer"));
-  constexpr unsigned kBoth = NOPSPAN_TELLS_TOKENS | NOPSPAN_TELLS_TOOL;
+  constexpr unsigned kBoth = NOPSPAN_COUNTS_TOKENS | NOPSPAN_COUNTS_TOOL;
   EXPECT_EQ(traced.batches[0].entries[0].fixed.extras & kBoth, kBoth);
   EXPECT_EQ(traced.batches[0].entries[1].fixed.extras & kBoth, 0U);
   EXPECT_EQ(traced.batches[0].entries[0].text, "find");

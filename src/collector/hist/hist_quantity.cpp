@@ -39,7 +39,7 @@ bool measure(const Entry& entry, const Quantity& quantity, Measured& measured) {
       measured.value = entry.first_token_ns;
       return entry.has_first_token;
     case Quantity::In::tool:
-      return entry.tells_tool;
+      return entry.counts_tool;
     case Quantity::In::engine:
       return entry.has_engine_times;
     case Quantity::In::queue:

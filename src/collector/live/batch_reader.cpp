@@ -69,8 +69,8 @@ bool BatchReader::read(const nopspan_entry& raw, std::string_view bytes, Entry& 
   entry.root_id = raw.root_id;
   entry.start_unix_ns = clocks_.to_unix(raw.start_ns);
   entry.duration_ns = raw.duration_ns;
-  entry.tells_tokens = (raw.extras & NOPSPAN_TELLS_TOKENS) != 0;
-  entry.tells_tool = (raw.extras & NOPSPAN_TELLS_TOOL) != 0;
+  entry.counts_tokens = (raw.extras & NOPSPAN_COUNTS_TOKENS) != 0;
+  entry.counts_tool = (raw.extras & NOPSPAN_COUNTS_TOOL) != 0;
   return read_extras(raw, bytes, entry) && read_texts(raw, entry);
 }
 

@@ -70,7 +70,7 @@ struct Entry {
   std::string_view links;       // struct nopspan_link[]
   bool has_usage = false, has_first_token = false, has_engine_times = false;
   // Tokens and tools are counted only where these are set, so that each fact counts once.
-  bool tells_tokens = false, tells_tool = false;
+  bool counts_tokens = false, counts_tool = false;
   Usage usage;
   std::uint64_t first_token_ns = 0;  // from the span's start
   EngineTimes engine_times;

@@ -179,7 +179,7 @@ nlohmann::ordered_json to_json(const Counts& counts) {
   nlohmann::ordered_json json;
   for (const Field& field : kFields) json[field.name] = counts.*field.count;
   json["lost"] = counts.lost();
-  json["closes"] = counts.closes();
+  json["balanced"] = counts.is_balanced();
   return json;
 }
 
@@ -278,9 +278,9 @@ std::string to_text(const Ledger& ledger) {
   if (total.held_by_killed > 0) {
     text += "  at most " + std::to_string(total.held_by_killed) + " more were held by processes that were killed\n";
   }
-  if (!total.closes()) {
+  if (!total.is_balanced()) {
     const std::uint64_t accounted = total.delivered + total.filtered + total.lost();
-    text += "  the counts do not close: " + std::to_string(total.emitted) + " emitted, " + std::to_string(accounted) +
+    text += "  the counts do not balance: " + std::to_string(total.emitted) + " emitted, " + std::to_string(accounted) +
             " accounted for\n";
   }
   return text;

@@ -34,7 +34,7 @@ struct Counts {
     return ring_full + unreadable + too_large + malformed + missed + discarded + export_dropped;
   }
   [[nodiscard]] bool empty() const { return *this == Counts(); }
-  [[nodiscard]] bool closes() const { return emitted == delivered + filtered + lost(); }
+  [[nodiscard]] bool is_balanced() const { return emitted == delivered + filtered + lost(); }
   Counts& operator+=(const Counts& other);
   Counts& operator-=(const Counts& part);
   friend bool operator==(const Counts& a, const Counts& b) = default;
@@ -87,7 +87,7 @@ class LedgerSum {
   std::uint64_t others_processes_ = 0;
 };
 
-// {"emitted": …, …, "closes": true}
+// {"emitted": …, …, "balanced": true}
 nlohmann::ordered_json to_json(const Counts& counts);
 // {"total": {…}, "processes": [{"pid": …, "comm": …, …}]}
 nlohmann::ordered_json to_json(const Ledger& ledger);

@@ -113,8 +113,8 @@ std::uint64_t Told::number(Name name) const {
 
 std::uint64_t flag_word(const Entry& entry) {
   const unsigned bools = (entry.has_usage ? 1U : 0U) | (entry.has_first_token ? 2U : 0U) |
-                         (entry.has_engine_times ? 4U : 0U) | (entry.tells_tokens ? 8U : 0U) |
-                         (entry.tells_tool ? 16U : 0U);
+                         (entry.has_engine_times ? 4U : 0U) | (entry.counts_tokens ? 8U : 0U) |
+                         (entry.counts_tool ? 16U : 0U);
   return entry.flags | std::uint64_t{bools} << kBools;
 }
 
@@ -124,8 +124,8 @@ void set_flag_word(Entry& entry, std::uint64_t word) {
   entry.has_usage = (bools & 1U) != 0;
   entry.has_first_token = (bools & 2U) != 0;
   entry.has_engine_times = (bools & 4U) != 0;
-  entry.tells_tokens = (bools & 8U) != 0;
-  entry.tells_tool = (bools & 16U) != 0;
+  entry.counts_tokens = (bools & 8U) != 0;
+  entry.counts_tool = (bools & 16U) != 0;
 }
 
 std::uint64_t implied_flag_word(Kind kind, const OtlpFlags& flags, const Told& told, const Told& added) {
@@ -140,7 +140,7 @@ std::uint64_t implied_flag_word(Kind kind, const OtlpFlags& flags, const Told& t
   if (flags.links_dropped) entry.flags |= NOPSPAN_FLAG_LINKS_DROPPED;
   if (added.has(Name::request_id)) entry.flags |= NOPSPAN_FLAG_FOREIGN_ID;
   if (any(Name::input_tokens, Name::reasoning_tokens)) {
-    entry.has_usage = entry.tells_tokens = true;
+    entry.has_usage = entry.counts_tokens = true;
     entry.flags |= NOPSPAN_FLAG_HAS_USAGE;
   }
   if (any(Name::first_token_ns, Name::first_token_ns)) {
@@ -148,7 +148,7 @@ std::uint64_t implied_flag_word(Kind kind, const OtlpFlags& flags, const Told& t
     entry.flags |= NOPSPAN_FLAG_HAS_FIRST_TOKEN;
   }
   entry.has_engine_times = any(Name::arrival_ns, Name::preemptions);
-  entry.tells_tool = any(Name::tool_name, Name::tool_name);
+  entry.counts_tool = any(Name::tool_name, Name::tool_name);
   return flag_word(entry);
 }
 

@@ -92,7 +92,7 @@ void add_span(const Entry& entry, Tally& tally) {
   }
   add_to(tally.duration_sum_ns, entry.duration_ns);
   tally.duration_max_ns = std::max(tally.duration_max_ns, entry.duration_ns);
-  if (entry.has_usage && entry.tells_tokens) {
+  if (entry.has_usage && entry.counts_tokens) {
     add_to(tally.input_tokens, entry.usage.input);
     add_to(tally.output_tokens, entry.usage.output);
   }

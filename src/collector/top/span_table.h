@@ -24,7 +24,7 @@ struct Tally {
   std::uint64_t cancelled = 0;
   std::uint64_t requests = 0;                         // root spans, without linked spans
   std::uint64_t orphans = 0;                          // spans that may be root spans (NOPSPAN_FLAG_ORPHAN)
-  std::uint64_t input_tokens = 0, output_tokens = 0;  // of spans with tells_tokens: no token counts twice
+  std::uint64_t input_tokens = 0, output_tokens = 0;  // of spans with counts_tokens: no token counts twice
   std::uint64_t retries = 0;
   std::uint64_t duration_sum_ns = 0, duration_max_ns = 0;
   std::uint64_t first_tokens = 0;  // number of spans that had a first token

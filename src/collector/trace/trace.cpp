@@ -16,8 +16,8 @@ constexpr std::size_t kMaxChunkWords = 8192;
 constexpr std::size_t kMostLinked = 256;
 
 // PackedEntry::parts
-constexpr std::uint8_t kHasUsage = 1, kHasFirstToken = 2, kHasEngineTimes = 4, kHasValues = 8, kTellsTokens = 16,
-                       kTellsTool = 32;
+constexpr std::uint8_t kHasUsage = 1, kHasFirstToken = 2, kHasEngineTimes = 4, kHasValues = 8, kCountsTokens = 16,
+                       kCountsTool = 32;
 
 constexpr std::size_t words_for(std::size_t bytes) { return (bytes + 7) / 8; }
 
@@ -33,7 +33,7 @@ std::uint8_t parts_of(const Entry& entry) {
   return static_cast<std::uint8_t>((entry.has_usage ? kHasUsage : 0) | (entry.has_first_token ? kHasFirstToken : 0) |
                                    (entry.has_engine_times ? kHasEngineTimes : 0) |
                                    (entry.value != 0 || entry.number != 0 ? kHasValues : 0) |
-                                   (entry.tells_tokens ? kTellsTokens : 0) | (entry.tells_tool ? kTellsTool : 0));
+                                   (entry.counts_tokens ? kCountsTokens : 0) | (entry.counts_tool ? kCountsTool : 0));
 }
 
 // Calls on_part(part, bytes) for each optional part that exists, in the order of their layout. Writing and reading use
@@ -217,8 +217,8 @@ Entry Trace::view(const PackedEntry& packed) const {
   entry.has_usage = (packed.parts & kHasUsage) != 0;
   entry.has_first_token = (packed.parts & kHasFirstToken) != 0;
   entry.has_engine_times = (packed.parts & kHasEngineTimes) != 0;
-  entry.tells_tokens = (packed.parts & kTellsTokens) != 0;
-  entry.tells_tool = (packed.parts & kTellsTool) != 0;
+  entry.counts_tokens = (packed.parts & kCountsTokens) != 0;
+  entry.counts_tool = (packed.parts & kCountsTool) != 0;
   entry.thread_id = packed.thread_id;
   entry.process = &processes_[packed.process];
   const char* at = reinterpret_cast<const char*>(&packed + 1);

@@ -124,9 +124,9 @@ class Counting(Program):
 
 
 class CollectorTest(harness.Test):
-    def assert_closes(self, ledger):
+    def assert_balanced(self, ledger):
         for row in (ledger["total"], ledger["others"], *ledger["processes"]):
-            self.assertTrue(row["closes"], row)
+            self.assertTrue(row["balanced"], row)
             self.assertEqual(row["emitted"], row["delivered"] + row["filtered"] + row["lost"], row)
 
     def assert_nothing_lost(self, counts):

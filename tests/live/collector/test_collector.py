@@ -20,7 +20,7 @@ class SameAsHandlers(CollectorTest):
             with Program("workload") as program:
                 self.assertEqual(program.ask("run " + path), "done")
             ledger = tracer.stop()
-        self.assert_closes(ledger)
+        self.assert_balanced(ledger)
         return tracer, program, harness.workload_ends(self, path)
 
     def test_batches_have_every_span_with_all_that_it_is(self):
@@ -73,9 +73,9 @@ class Points(CollectorTest):
         self.assertEqual((rows["gauge", "drift"]["value"], rows["gauge", "drift"]["engine"]), (-5, "engine-0"))
         self.assertIn(("event", "app.cache_hit"), rows)
         step, chat, tool = rows["span", "llm.step"], rows["span", "llm.chat"], rows["span", "llm.tool"]
-        self.assertEqual((step["usage"], step.get("tells_tokens")), ([11, 7, 5, 2], True))
-        self.assertEqual((chat["usage"][:2], chat.get("tells_tokens")), ([11, 7], None))
-        self.assertEqual((tool["text"], tool["tells_tool"], tool["error_type"]), ("calculator", True, "division_by_zero"))
+        self.assertEqual((step["usage"], step.get("counts_tokens")), ([11, 7, 5, 2], True))
+        self.assertEqual((chat["usage"][:2], chat.get("counts_tokens")), ([11, 7], None))
+        self.assertEqual((tool["text"], tool["counts_tool"], tool["error_type"]), ("calculator", True, "division_by_zero"))
         self.assertGreater(step["first_token_ns"], 0)
         self.assertEqual(rows["span", "engine.request"]["queue_ns"], 1000)
         self.assertGreater(chat["attributes_bytes"], 0)
@@ -107,7 +107,7 @@ class IdleThreads(CollectorTest):
             program.ask("end")
         self.assertEqual(tracer.names(program.pid), {"held": 7})
         self.assertEqual(tracer.counts(program.pid)["emitted"], 7)
-        self.assert_closes(tracer.ledger())
+        self.assert_balanced(tracer.ledger())
 
     def test_a_thread_that_goes_on_writing_is_fetched_from_too(self):
         with Collector("--max-age", "200ms") as tracer:
@@ -138,7 +138,7 @@ class Filters(CollectorTest):
         self.assertEqual(counts["emitted"], entries)
         self.assertGreater(counts["filtered"], entries // 2)
         self.assert_nothing_lost(counts)
-        self.assert_closes(ledger)
+        self.assert_balanced(ledger)
 
     def test_requests_with_errors_come_whole(self):
         with Collector("--errors") as tracer:
@@ -172,7 +172,7 @@ class Filters(CollectorTest):
                 program.ask("span fine")
                 tracer.wait_for_names(program.pid, {"open": 1})
             tracer.stop()
-        self.assert_closes(tracer.ledger())
+        self.assert_balanced(tracer.ledger())
         self.assert_nothing_lost(tracer.counts(program.pid))
 
 

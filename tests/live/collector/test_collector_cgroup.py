@@ -37,7 +37,7 @@ class CgroupOption(CollectorTest):
         lines = [json.loads(line) for line in nopspan("replay", path, "--spans").stdout.splitlines()]
         self.assertEqual([line["name"] for line in lines], ["cgroup.inside"] * 50)
         ledger = recording.ledger(path)
-        self.assert_closes(ledger)
+        self.assert_balanced(ledger)
         # Other processes of the host may have a row too.
         delivered = {row["pid"]: row["delivered"] for row in ledger["processes"] if row["delivered"] > 0}
         self.assertEqual(delivered, {self.inside.pid: 50})
@@ -55,7 +55,7 @@ class CgroupOption(CollectorTest):
             top.wait()
         last = json.loads(out.splitlines()[-1])
         self.assertEqual([(row["name"], row["total"]["spans"]) for row in last["rows"]], [("cgroup.inside", 50)])
-        self.assertTrue(last["ledger"]["closes"])
+        self.assertTrue(last["ledger"]["balanced"])
 
     def test_of_trace_is_of_traces_with_a_span_there(self):
         with Trace("--json", "--cgroup", self.group.name) as trace:
@@ -83,7 +83,7 @@ class CgroupOption(CollectorTest):
         self.assertEqual(names["cgroup.moved"], 7)
         self.assertGreaterEqual(names["cgroup.outside"], 60)  # and what it still held from before the move
         self.assertEqual(tracer.names(self.inside.pid), {"cgroup.inside": 100})
-        self.assert_closes(ledger)
+        self.assert_balanced(ledger)
         for program in (self.inside, self.outside):
             self.assert_nothing_lost(tracer.counts(program.pid))
 
@@ -94,7 +94,7 @@ class CgroupOption(CollectorTest):
         return tracer
 
     def assert_filtered(self, tracer, pid, delivered, filtered):
-        self.assert_closes(tracer.ledger())
+        self.assert_balanced(tracer.ledger())
         counts = tracer.counts(pid)
         self.assert_nothing_lost(counts)
         self.assertEqual((counts["delivered"], counts["filtered"]), (delivered, filtered), counts)
@@ -203,7 +203,7 @@ class CgroupOption(CollectorTest):
                 return tracer.names(program.pid)["cgroup.again"] > 0
             wait_until(is_delivered, "the new cgroup to be looked up")
         tracer.stop()
-        self.assert_closes(tracer.ledger())
+        self.assert_balanced(tracer.ledger())
         self.assert_nothing_lost(tracer.counts(program.pid))
 
     def test_what_a_program_holds_is_fetched_when_it_was_put_there(self):
@@ -214,7 +214,7 @@ class CgroupOption(CollectorTest):
         tracer.wait_for_names(self.outside.pid, {"cgroup.held": 5})
         self.outside.ask("end")
         tracer.stop()
-        self.assert_closes(tracer.ledger())
+        self.assert_balanced(tracer.ledger())
         self.assert_nothing_lost(tracer.counts(self.outside.pid))
 
     def test_has_a_whole_ledger_under_load(self):
@@ -232,7 +232,7 @@ class CgroupOption(CollectorTest):
         self.assertEqual([row["pid"] for row in ledger["processes"] if row["delivered"] > 0], [wanted.pid])
         self.assert_filtered(tracer, wanted.pid, entries, 0)
         self.assert_filtered(tracer, other.pid, 0, others)
-        self.assert_closes(ledger)
+        self.assert_balanced(ledger)
 
 
 class Version1(harness.Test):

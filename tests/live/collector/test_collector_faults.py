@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The collector's ledger closes if programs are faster than the collector, if programs are killed, and if the collector
+"""The collector's ledger balances if programs are faster than the collector, if programs are killed, and if the collector
 is killed. Nothing is delivered twice, and nothing is lost without a count."""
 
 import os
@@ -34,7 +34,7 @@ class Overload(Faults):
                 entries = int(program.ask("stop"))
             ledger = tracer.stop()
         counts = tracer.counts(program.pid)
-        self.assert_closes(ledger)
+        self.assert_balanced(ledger)
         self.assertEqual(counts["emitted"], entries)
         self.assertGreater(counts["ring_full"], 0)
         self.assertEqual(counts["ring_full"] + counts["delivered"], entries, counts)
@@ -53,7 +53,7 @@ class Overload(Faults):
                 entries = int(program.ask("stop"))
             ledger = tracer.stop()
         counts = tracer.counts(program.pid)
-        self.assert_closes(ledger)
+        self.assert_balanced(ledger)
         self.assertEqual(counts["emitted"], entries)
         self.assertEqual(counts["missed"], 0)
         self.assertGreater(counts["ring_full"], 0)
@@ -63,7 +63,7 @@ class Overload(Faults):
             with Counting(self.temporary_folder()) as program:
                 program.ask("start")
                 for _ in range(5):
-                    self.assert_closes(tracer.ledger_now())
+                    self.assert_balanced(tracer.ledger_now())
                 program.ask("stop")
             tracer.stop()
 
@@ -80,7 +80,7 @@ class Starved(Faults):
                 if standstill:
                     os.kill(tracer.pid, signal.SIGCONT)
             ledger = tracer.stop()
-        self.assert_closes(ledger)
+        self.assert_balanced(ledger)
         counts = tracer.counts(program.pid)
         self.assertEqual((counts["emitted"], counts["discarded"]), (entries, entries), counts)
 
@@ -118,7 +118,7 @@ class KilledPrograms(Faults):
             programs = [self.killed(tracer, seed, threads=2, pause_us=(1, 20, 500)[seed % 3], depth=seed % 5)
                         for seed in range(30 if LONG else 12)]
             ledger = tracer.stop()
-        self.assert_closes(ledger)
+        self.assert_balanced(ledger)
         for program in programs:
             self.check_killed(tracer, program)
             self.assertEqual(tracer.counts(program.pid)["ring_full"], 0)
@@ -128,7 +128,7 @@ class KilledPrograms(Faults):
         with Collector("--brief", "--buffer", "64K") as tracer:
             programs = [self.killed(tracer, seed, threads=1 + seed % 3) for seed in range(30 if LONG else 6)]
             ledger = tracer.stop()
-        self.assert_closes(ledger)
+        self.assert_balanced(ledger)
         self.assertGreater(ledger["total"]["ring_full"], 0)
         for program in programs:
             self.check_killed(tracer, program)
@@ -143,7 +143,7 @@ class KilledPrograms(Faults):
             program.process.stdin.close()
             program.process.stdout.close()
             ledger = tracer.stop()
-        self.assert_closes(ledger)
+        self.assert_balanced(ledger)
         counts = tracer.counts(program.pid)
         if SEES_ENDS:
             self.assertEqual(tracer.names(program.pid), {"held": 9})
@@ -181,7 +181,7 @@ class KilledCollectors(Faults):
                 program.ask("stop")
                 ledger = last.stop()
         self.assert_nothing_twice(told + last.sequences(program.pid))
-        self.assert_closes(ledger)
+        self.assert_balanced(ledger)
         self.assert_nothing_lost(last.counts(program.pid))
 
     def test_nor_what_the_one_before_had_fetched(self):
@@ -198,7 +198,7 @@ class KilledCollectors(Faults):
                 ledger = second.stop()
         self.assertEqual(first.names(program.pid), {"early": 5})
         self.assertEqual(second.names(program.pid), {"late": 2, "open": 1})
-        self.assert_closes(ledger)
+        self.assert_balanced(ledger)
 
     def test_two_at_once_have_a_whole_ledger_each(self):
         with Collector("--count") as one, Collector("--count", "--max-age", "50ms") as other:
@@ -220,7 +220,7 @@ class KilledCollectors(Faults):
                     with Collector("--brief") as one:
                         wait_until(lambda: len(one.lines) > 500, "some spans")
                         ledger = one.stop()
-                    self.assert_closes(ledger)
+                    self.assert_balanced(ledger)
                     self.assert_nothing_lost(one.counts(program.pid))
                     self.assert_nothing_twice(one.sequences(program.pid))
                 entries = int(program.ask("stop"))

@@ -22,7 +22,7 @@ class Processes(CollectorTest):
                 self.assertEqual(process.wait(harness.PATIENCE_S), 0)
                 pids.append(process.pid)
             ledger = tracer.stop()
-        self.assert_closes(ledger)
+        self.assert_balanced(ledger)
         names = [tracer.names(pid) for pid in pids]
         self.assertEqual(names, [names[0]] * len(pids))
         self.assertGreater(names[0]["canary"], 0)
@@ -38,7 +38,7 @@ class Processes(CollectorTest):
         self.assertEqual(tracer.names(sides["parent"]),
                          {"fork.outer": 1, "fork.before": 1, "fork.parent": SPANS, "fork.parent_root": SPANS})
         self.assertEqual(tracer.names(sides["child"]), {"fork.child": SPANS, "fork.child_root": SPANS})
-        self.assert_closes(ledger)
+        self.assert_balanced(ledger)
         for pid in sides.values():
             self.assert_nothing_lost(tracer.counts(pid))
 
@@ -47,7 +47,7 @@ class Processes(CollectorTest):
             pid = int(run("reused"))
             ledger = tracer.stop()
         self.assertEqual(tracer.names(pid), {"reused.first": 1, "reused.second": 400})
-        self.assert_closes(ledger)
+        self.assert_balanced(ledger)
         rows = [row for row in ledger["processes"] if row["pid"] == pid]
         self.assertEqual(sum(row["emitted"] for row in rows), 401, rows)
 
@@ -60,7 +60,7 @@ class Processes(CollectorTest):
                 program.ask("span after_exec")
             ledger = tracer.stop()
         self.assertEqual(tracer.names(program.pid), {"inside": 3, "after_exec": 1})
-        self.assert_closes(ledger)
+        self.assert_balanced(ledger)
         self.assert_nothing_lost(tracer.counts(program.pid))
 
 
@@ -94,7 +94,7 @@ class Cgroups(CollectorTest):
                 ledger = tracer.stop()
             self.assertEqual(tracer.names(moved.pid), {"inside": 1})
             self.assertEqual(tracer.names(other.pid), {"before": 1, "after": 20})
-            self.assert_closes(ledger)
+            self.assert_balanced(ledger)
             self.assert_nothing_lost(tracer.counts(other.pid))
         finally:
             wait_until(lambda: self.removes(folder), "the cgroup to be empty")
@@ -152,7 +152,7 @@ class Files(CollectorTest):
             ledger = tracer.stop()
         self.assertEqual(tracer.names(old.pid), {"before": 1, "old": 1})
         self.assertEqual(tracer.names_but_canaries(new.pid), {"new": 1})
-        self.assert_closes(ledger)
+        self.assert_balanced(ledger)
 
     def test_one_file_under_two_names_is_counted_once(self):
         folder, env = self.library_of_its_own()

@@ -71,9 +71,9 @@ def total_of(document):
     """The ledger's total, after checking that it is the sum of all processes and the others."""
     ledger = document["ledger"]
     apart = [*ledger["processes"], ledger["others"]]
-    assert all(row["closes"] for row in apart), ledger
+    assert all(row["balanced"] for row in apart), ledger
     for name, count in ledger["total"].items():
-        assert name == "closes" or count == sum(row[name] for row in apart), (name, ledger)
+        assert name == "balanced" or count == sum(row[name] for row in apart), (name, ledger)
     return ledger["total"]
 
 

@@ -93,7 +93,7 @@ class SameAsHandlers(Test):
         ledger = recording.ledger(self.path)
         for pid in (self.agent.pid, self.server.pid):
             row = row_of(ledger, pid)
-            self.assertEqual((row["emitted"], row["lost"], row["closes"]), (len(of_process(self.all, pid)), 0, True))
+            self.assertEqual((row["emitted"], row["lost"], row["balanced"]), (len(of_process(self.all, pid)), 0, True))
 
     def test_counts_are_the_agents_own(self):
         summary = self.agent.summary
@@ -289,7 +289,7 @@ class FullDisk(Test):
             self.assertEqual(counts["emitted"], asked + 100)
             self.assertEqual(counts["delivered"], len(entries))
             self.assertEqual(counts["export_dropped"], asked + 100 - len(entries))
-            self.assertTrue(counts["closes"])
+            self.assertTrue(counts["balanced"])
         self.assertGreater(ledger["total"]["export_dropped"], 0)
         self.assertTrue(any("%d were delivered here and then could not be written" % ledger["total"]["export_dropped"] in line
                             for line in record.said), record.said)

@@ -39,7 +39,7 @@ class KilledRecorders(CollectorTest):
         self.assertGreater(summary["entries"], 0)
         total = summary["ledger"]["total"]
         self.assertEqual(total["delivered"], summary["entries"])
-        self.assertTrue(total["closes"])
+        self.assertTrue(total["balanced"])
 
     def assert_streams_have_no_gap(self, rows):
         threads = collections.defaultdict(list)

@@ -273,7 +273,7 @@ class ChatService(Test):
         for name, tracer in self.tracers.items():
             end = tracer.last()
             counts, total = end["traces"], end["ledger"]["total"]
-            self.assertTrue(total["closes"], name)
+            self.assertTrue(total["balanced"], name)
             self.assertEqual(counts["entries"], counts["outside"] + counts["duplicates"] + counts["over_limit"] +
                              counts["linked"] + counts["assembled"], name)
             self.assertEqual(counts["held"], 0)
@@ -305,7 +305,7 @@ class FilterEarly(Test):
                 tracer.__exit__()
         rows = {}
         for name, tracer in tracers.items():
-            self.assertTrue(tracer.last()["ledger"]["total"]["closes"], name)
+            self.assertTrue(tracer.last()["ledger"]["total"]["balanced"], name)
             rows[name], = [row for row in tracer.last()["ledger"]["processes"] if row["pid"] == program.pid]
         return rows, made
 
@@ -395,7 +395,7 @@ class Requests(Test):
         trace, = tracer.traces(program.pid)
         self.assertEqual([span["name"] for span in trace["spans"]], [wanted])
         counts, = [row for row in tracer.last()["ledger"]["processes"] if row["pid"] == program.pid]
-        self.assertEqual((counts["emitted"], counts["closes"]), (10001, True))
+        self.assertEqual((counts["emitted"], counts["balanced"]), (10001, True))
         self.assertGreater(counts["filtered"], 5000)
 
     def check_incomplete(self, *options):

@@ -73,8 +73,8 @@ nlohmann::ordered_json json_of(const nc::Entry& entry) {
     json["usage"] = {entry.usage.input, entry.usage.output, entry.usage.cached, entry.usage.reasoning};
   if (entry.has_first_token) json["first_token_ns"] = entry.first_token_ns;
   if (entry.has_engine_times) json["queue_ns"] = entry.engine_times.queue_ns;
-  if (entry.tells_tokens) json["tells_tokens"] = true;
-  if (entry.tells_tool) json["tells_tool"] = true;
+  if (entry.counts_tokens) json["counts_tokens"] = true;
+  if (entry.counts_tool) json["counts_tool"] = true;
   if (entry.kind == nc::Kind::retry || entry.kind == nc::Kind::gauge) {
     json["value"] = entry.value;
     json["number"] = entry.number;
