@@ -37,13 +37,13 @@ Json assistant_json(const Message& message) {
   return json;
 }
 
-void tell_of_prompt(const Json& body) {
+void report_prompt(const Json& body) {
   genai::prompt_sent([&](genai::PromptSentFields& event) {
     event.model(body["model"].get<std::string>()).message_count(body["messages"].size()).operation("chat");
   });
 }
 
-void tell_of_response(const ChatReply& reply) {
+void report_response(const ChatReply& reply) {
   genai::response_received([&](genai::ResponseReceivedFields& event) {
     event.model(reply.model)
         .prompt_tokens(reply.usage.prompt_tokens)
@@ -146,7 +146,7 @@ bool AgentLoop::step(Json& body, Outcome& outcome) {
       llm::step, [&](llm::StepFields& fields) { set_request(fields, body); },
       [&](nopspan::Span& span) {
         const ChatReply reply = ask(body, span, outcome);
-        tell_of_response(reply);
+        report_response(reply);
         span.with<llm::StepFields>([&](llm::StepFields& fields) { set_response(fields, reply); });
         add(reply.usage, outcome.usage);
         if (reply.message.tool_calls.empty()) {
@@ -167,7 +167,7 @@ ChatReply AgentLoop::ask(const Json& body, nopspan::Span& span, Outcome& outcome
     if (outcome.first_token_ms < 0.0) outcome.first_token_ms = now_ms() - started_ms_;
   };
   for (int number = 1;; ++number) {
-    tell_of_prompt(body);
+    report_prompt(body);
     Attempt attempt = client_.attempt(body, on_first_token);
     if (attempt.ok) return std::move(attempt.reply);
     const HttpFailure& failure = attempt.failure;

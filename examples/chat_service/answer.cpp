@@ -137,7 +137,7 @@ RequestEntry Answer::entry(const char* cancelled_why, int status) const {
   entry.decode_ns = ns_between(times.first_token, times.ended);
   if (generation_->completion_tokens() > 0) {
     entry.ttft_ns = ns_between(caller_.arrival, times.first_token);
-    entry.ttft_latest_ns = ns_between(caller_.arrival, times.first_token_told);
+    entry.ttft_latest_ns = ns_between(caller_.arrival, times.first_token_reported);
   }
   entry.input_tokens = prompt_tokens_;
   entry.output_tokens = generation_->completion_tokens();

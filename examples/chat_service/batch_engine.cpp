@@ -241,7 +241,7 @@ std::size_t BatchEngine::decode(Slot& slot) {
   if (generation.completion_tokens_ == 0) {
     generation.times_.first_token = Clock::now();
     generation.meter_.token();
-    generation.times_.first_token_told = Clock::now();
+    generation.times_.first_token_reported = Clock::now();
     end_phase(slot, nullptr);
     generation.phase_ = nopspan::AsyncSpan{engine::decode, generation.context_};
   } else {

@@ -55,7 +55,7 @@ struct GenerationTimes {
   Clock::time_point submitted;
   Clock::time_point admitted;
   Clock::time_point first_token;
-  Clock::time_point first_token_told;  // when the request's span had recorded it
+  Clock::time_point first_token_reported;  // when the request's span had recorded it
   Clock::time_point ended;
 };
 

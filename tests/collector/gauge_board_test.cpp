@@ -34,7 +34,7 @@ TEST(GaugeBoard, HasTheLastValueOfEach) {
   EXPECT_EQ(readings[0].maximum, 8U);
   EXPECT_EQ(readings[1].name, "running");
   EXPECT_EQ(readings[1].value, -4);
-  EXPECT_EQ(readings[1].told_unix_ns, 12U);
+  EXPECT_EQ(readings[1].reported_unix_ns, 12U);
 }
 
 TEST(GaugeBoard, TellsEnginesModelsAndProcessesApart) {

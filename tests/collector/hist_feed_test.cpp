@@ -14,12 +14,12 @@ namespace nopspan::collector {
 namespace {
 
 // A source with a ledger only. The tests pass the spans to the feed themselves.
-class Told : public Source {
+class FixedSource : public Source {
  public:
-  Ledger told;
+  Ledger reported;
 
   void run(Sink& /*sink*/, Deadline& /*until*/) override {}
-  [[nodiscard]] Ledger ledger() const override { return told; }
+  [[nodiscard]] Ledger ledger() const override { return reported; }
 };
 
 HistOptions options_of(const char* of, const std::string& by = "name") {
@@ -39,7 +39,7 @@ class HistFeedTest : public testing::Test {
     return table.rows.size() == 1 ? table.rows.begin()->first : HistTable::Key{};
   }
 
-  Told source_;
+  FixedSource source_;
 };
 
 TEST_F(HistFeedTest, CountsAsFilteredWhatIsInNoHistogramByProcess) {
@@ -58,11 +58,11 @@ TEST_F(HistFeedTest, CountsAsFilteredWhatIsInNoHistogramByProcess) {
   event.kind = Kind::event;
   event.process = &second;
   feed.on_entry(event);
-  source_.told.processes = {{first, {.emitted = 8, .delivered = 3, .filtered = 1, .ring_full = 4}},
-                            {second, {.emitted = 4, .delivered = 2, .missed = 2}}};
-  source_.told.others = {.emitted = 4, .delivered = 1, .discarded = 3};
-  source_.told.others_processes = 6;  // the third among them
-  source_.told.total = {.emitted = 16, .delivered = 6, .filtered = 1, .ring_full = 4, .missed = 2, .discarded = 3};
+  source_.reported.processes = {{first, {.emitted = 8, .delivered = 3, .filtered = 1, .ring_full = 4}},
+                                {second, {.emitted = 4, .delivered = 2, .missed = 2}}};
+  source_.reported.others = {.emitted = 4, .delivered = 1, .discarded = 3};
+  source_.reported.others_processes = 6;  // the third among them
+  source_.reported.total = {.emitted = 16, .delivered = 6, .filtered = 1, .ring_full = 4, .missed = 2, .discarded = 3};
 
   const HistTable& table = feed.table();
   const Ledger ledger = table.ledger.ledger();

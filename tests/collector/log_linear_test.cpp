@@ -32,8 +32,8 @@ LogLinear histogram_of(const std::vector<std::uint64_t>& values) {
   return histogram;
 }
 
-double relative_error(std::uint64_t told, std::uint64_t value) {
-  const std::uint64_t off = told > value ? told - value : value - told;
+double relative_error(std::uint64_t estimate, std::uint64_t value) {
+  const std::uint64_t off = estimate > value ? estimate - value : value - estimate;
   return value == 0 ? static_cast<double>(off) : static_cast<double>(off) / static_cast<double>(value);
 }
 

@@ -22,8 +22,8 @@ class Account : public testing::Test {
     found->note_discarded(sequences.first, discarded);
     for (const Sequences& part : found->ledger.arrive(sequences)) account.delivered(part.count());
   }
-  void tell(std::uint64_t thread, Sequences sequences, unsigned reason, std::uint64_t entries,
-            std::uint64_t discarded = 0) {
+  void report_losses(std::uint64_t thread, Sequences sequences, unsigned reason, std::uint64_t entries,
+                     std::uint64_t discarded = 0) {
     Losses losses{};
     losses[reason] = entries;
     account.thread_losses(thread, sequences, losses, discarded, now);
@@ -58,26 +58,26 @@ TEST_F(Account, ClosesWhenAllArrived) {
 
 TEST_F(Account, ExplainsAGapByWhatTheKernelSaysOfTheStream) {
   arrive(1, {0, 10});
-  tell(1, {10, 30}, NOPSPAN_REASON_RING_FULL, 20);
+  report_losses(1, {10, 30}, NOPSPAN_REASON_RING_FULL, 20);
   arrive(1, {30, 31});
   expect({.emitted = 31, .delivered = 11, .ring_full = 20});
 }
 
 TEST_F(Account, KnowsOfAStreamOfWhichNothingEverArrives) {
-  tell(7, {0, 25}, NOPSPAN_REASON_FILTERED, 25);
+  report_losses(7, {0, 25}, NOPSPAN_REASON_FILTERED, 25);
   expect({.emitted = 25, .filtered = 25});
 }
 
 TEST_F(Account, CountsTheRestOfAGapAsMissed) {
   arrive(1, {0, 1});
   arrive(1, {11, 12});
-  tell(1, {1, 5}, NOPSPAN_REASON_UNREADABLE, 4);
+  report_losses(1, {1, 5}, NOPSPAN_REASON_UNREADABLE, 4);
   expect({.emitted = 12, .delivered = 2, .unreadable = 4, .missed = 6});
 }
 
 TEST_F(Account, DoesNotCountAsLostWhatWasFetchedBeforeItWas) {
   arrive(1, {0, 6});  // fetched
-  tell(1, {0, 8}, NOPSPAN_REASON_RING_FULL, 8);
+  report_losses(1, {0, 8}, NOPSPAN_REASON_RING_FULL, 8);
   expect({.emitted = 8, .delivered = 6, .ring_full = 2});
 }
 
@@ -92,7 +92,7 @@ TEST_F(Account, ExplainsGapsByWhatTheKernelSaysOfTheProcess) {
 
 TEST_F(Account, DoesNotCountTwiceWhatTheKernelSaysOfStreamAndProcess) {
   tell_of_process(NOPSPAN_REASON_RING_FULL, 9);
-  tell(1, {0, 5}, NOPSPAN_REASON_RING_FULL, 5);
+  report_losses(1, {0, 5}, NOPSPAN_REASON_RING_FULL, 5);
   expect({.emitted = 9, .ring_full = 9});
 }
 
@@ -105,8 +105,8 @@ TEST_F(Account, KnowsWhatTheLibraryDiscarded) {
 
 TEST_F(Account, KnowsWhatTheLibraryDiscardedFromAHitThatTheKernelCouldNotPassOn) {
   arrive(1, {0, 4});
-  tell(1, {10, 12}, NOPSPAN_REASON_RING_FULL, 2, 6);
-  tell(1, {15, 15}, NOPSPAN_REASON_RING_FULL, 2, 9);  // the thread has ended
+  report_losses(1, {10, 12}, NOPSPAN_REASON_RING_FULL, 2, 6);
+  report_losses(1, {15, 15}, NOPSPAN_REASON_RING_FULL, 2, 9);  // the thread has ended
   expect({.emitted = 15, .delivered = 4, .ring_full = 2, .discarded = 9});
 }
 
@@ -147,7 +147,8 @@ TEST_F(Account, DoesNotBelieveThatAStreamBeganBeforeAnyThreadCanHave) {
 }
 
 TEST_F(Account, CountsARefusedLossOnce) {
-  for (int reads = 0; reads < 5; ++reads) tell(1, {1ULL << 60U, (1ULL << 60U) + 3}, NOPSPAN_REASON_RING_FULL, 3);
+  for (int reads = 0; reads < 5; ++reads)
+    report_losses(1, {1ULL << 60U, (1ULL << 60U) + 3}, NOPSPAN_REASON_RING_FULL, 3);
   expect({.emitted = 3, .malformed = 3});
 }
 
@@ -162,46 +163,46 @@ TEST_F(Account, DoesNotExplainAGapByWhatWasDiscardedBeforeAStreamWasFirstSeen) {
 
 TEST_F(Account, CountsWhatTheKernelLostOfAStreamFirstSeenByThat) {
   account.not_all_are_known();
-  tell(1, {50, 54}, NOPSPAN_REASON_RING_FULL, 4);
+  report_losses(1, {50, 54}, NOPSPAN_REASON_RING_FULL, 4);
   tell_of_process(NOPSPAN_REASON_RING_FULL, 4);
   expect({.emitted = 4, .ring_full = 4});
 }
 
 TEST_F(Account, DoesNotTakeALossForWhatWasDiscardedBeforeAStreamWasFirstSeen) {
   account.not_all_are_known();
-  tell(1, {50, 54}, NOPSPAN_REASON_RING_FULL, 4, 40);
+  report_losses(1, {50, 54}, NOPSPAN_REASON_RING_FULL, 4, 40);
   expect({.emitted = 4, .ring_full = 4});
 }
 
 TEST_F(Account, BelievesThatMuchWasLostBeforeAStreamWasFirstSeen) {
   account.not_all_are_known();
-  tell(1, {50, 100'050}, NOPSPAN_REASON_FILTERED, 100'000);
+  report_losses(1, {50, 100'050}, NOPSPAN_REASON_FILTERED, 100'000);
   expect({.emitted = 100'000, .filtered = 100'000});
 }
 
 TEST_F(Account, KnowsWhatTheKernelLostBeforeWhatWasFirstSeen) {
   account.not_all_are_known();
   arrive(1, {103, 110});
-  tell(1, {100, 103}, NOPSPAN_REASON_FILTERED, 3);
+  report_losses(1, {100, 103}, NOPSPAN_REASON_FILTERED, 3);
   expect({.emitted = 10, .delivered = 7, .filtered = 3});
 }
 
 TEST_F(Account, DoesNotCountWhatTheKernelLostOfWhatWasThereBefore) {
   account.begin_thread(1, 100, 0, now);
   arrive(1, {100, 110});
-  tell(1, {95, 100}, NOPSPAN_REASON_FILTERED, 5);
+  report_losses(1, {95, 100}, NOPSPAN_REASON_FILTERED, 5);
   expect({.emitted = 10, .delivered = 10});
 }
 
 TEST_F(Account, ClosesStreamsOfEndedThreads) {
   arrive(1, {0, 4});
-  tell(1, {4, 6}, NOPSPAN_REASON_RING_FULL, 2);
+  report_losses(1, {4, 6}, NOPSPAN_REASON_RING_FULL, 2);
   account.find(1)->closing_round = 5;
   account.close_ended(5);
   EXPECT_NE(account.find(1), nullptr);
   account.close_ended(6);
   EXPECT_EQ(account.find(1), nullptr);
-  tell(1, {4, 6}, NOPSPAN_REASON_RING_FULL, 2);  // the kernel repeats the message until it forgets the thread
+  report_losses(1, {4, 6}, NOPSPAN_REASON_RING_FULL, 2);  // the kernel repeats the message until it forgets the thread
   EXPECT_EQ(account.find(1), nullptr);
   EXPECT_THAT(account.take_closed(), testing::ElementsAre(1));
   EXPECT_THAT(account.take_closed(), testing::IsEmpty());
@@ -234,7 +235,7 @@ TEST_F(Account, LooksUponWhatWasHandedOverAsHeldNoMore) {
   arrive(1, {0, 2});
   account.find(1)->fetched_next = 2;
   EXPECT_TRUE(account.find(1)->holds_fetched());
-  tell(1, {0, 3}, NOPSPAN_REASON_RING_FULL, 3);
+  report_losses(1, {0, 3}, NOPSPAN_REASON_RING_FULL, 3);
   EXPECT_FALSE(account.find(1)->holds_fetched());
 }
 

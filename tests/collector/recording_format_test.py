@@ -244,7 +244,7 @@ class Replay(RecordingTest):
             self.assertEqual(run("replay", path).returncode, 2)
 
     def test_control_c_ends_it_where_a_pipe_has_nothing_more(self):
-        for data, status, told in ((b"", 1, "stopped before anything of it was read"),
+        for data, status, reported in ((b"", 1, "stopped before anything of it was read"),
                                    (self.data[:-40], 0, "not read to its end")):
             path = os.path.join(self.folder.name, f"{len(data)}.pipe")
             os.mkfifo(path)
@@ -257,7 +257,7 @@ class Replay(RecordingTest):
                 reader.send_signal(signal.SIGINT)
                 said = reader.communicate(timeout=60)[0]
             self.assertEqual(reader.returncode, status, said)
-            self.assertIn(told, said)
+            self.assertIn(reported, said)
             self.assertNotIn("left out", said)
 
     def test_a_duration_ends_it_where_a_pipe_has_nothing_more(self):
@@ -281,11 +281,11 @@ class Replay(RecordingTest):
             wait_until(lambda: has_taken_its_signals(program.pid), "the signal to be taken")
             with open(reader, "rb") as pipe:
                 lines = pipe.read().split(b"\n")
-            told = program.stderr.read()
-        self.assertEqual(program.returncode, 0, told)
+            reported = program.stderr.read()
+        self.assertEqual(program.returncode, 0, reported)
         self.assertEqual(lines.pop(), b"")
         self.assertTrue(all(json.loads(line) for line in lines if line))
-        self.assertIn(b"not read to its end", told)
+        self.assertIn(b"not read to its end", reported)
 
     def test_other_commands_read_it(self):
         self.assertIn("llm.chat", run("trace", "--from", self.path, "--incomplete").stdout)
@@ -341,11 +341,11 @@ class Record(RecordingTest):
         self.assertIn(b"5 spans", done.stderr)
 
     def test_it_reports_what_it_did_as_json(self):
-        path = os.path.join(self.folder.name, "told.rec")
-        told = json.loads(run("record", path, "--from", self.path, "--json").stdout)
-        self.assertEqual((told["spans"], told["events"], told["dropped"], told["file"]), (5, 1, 0, path))
-        self.assertEqual(told["bytes"], os.path.getsize(path))
-        self.assertEqual(told["ledger"]["total"]["delivered"], 8)
+        path = os.path.join(self.folder.name, "reported.rec")
+        reported = json.loads(run("record", path, "--from", self.path, "--json").stdout)
+        self.assertEqual((reported["spans"], reported["events"], reported["dropped"], reported["file"]), (5, 1, 0, path))
+        self.assertEqual(reported["bytes"], os.path.getsize(path))
+        self.assertEqual(reported["ledger"]["total"]["delivered"], 8)
 
     def test_a_full_disk_is_a_failure(self):
         done = run("record", "/dev/full", "--from", self.path, "--force")

@@ -49,18 +49,18 @@ std::uint64_t exact(const std::vector<std::uint64_t>& sorted, unsigned percent) 
   return sorted[(sorted.size() * percent + 99) / 100 - 1];
 }
 
-void expect_within_2_percent(std::uint64_t told, std::uint64_t truth) {
-  EXPECT_LE(std::abs(static_cast<double>(told) - static_cast<double>(truth)), 0.02 * static_cast<double>(truth))
-      << told << " for " << truth;
+void expect_within_2_percent(std::uint64_t estimate, std::uint64_t truth) {
+  EXPECT_LE(std::abs(static_cast<double>(estimate) - static_cast<double>(truth)), 0.02 * static_cast<double>(truth))
+      << estimate << " for " << truth;
 }
 
-void expect_right(const Quantiles& told, std::vector<std::uint64_t> values) {
+void expect_right(const Quantiles& estimate, std::vector<std::uint64_t> values) {
   std::sort(values.begin(), values.end());
-  EXPECT_EQ(told.count, values.size());
-  EXPECT_EQ(told.maximum, values.back());
-  expect_within_2_percent(told.p50, exact(values, 50));
-  expect_within_2_percent(told.p90, exact(values, 90));
-  expect_within_2_percent(told.p99, exact(values, 99));
+  EXPECT_EQ(estimate.count, values.size());
+  EXPECT_EQ(estimate.maximum, values.back());
+  expect_within_2_percent(estimate.p50, exact(values, 50));
+  expect_within_2_percent(estimate.p90, exact(values, 90));
+  expect_within_2_percent(estimate.p99, exact(values, 99));
 }
 
 TEST(SpanTable, TellsQuantilesOfDurationsWithin2Percent) {

@@ -21,7 +21,7 @@ import tmux
 PROGRAM = os.environ.get("NOPSPAN_TOP_PROGRAM", "build/dev/tests/collector/top_program")
 
 
-class Told:
+class Driven:
     """The program, with a pipe on which the test sends it spans."""
 
     def __init__(self, *arguments):
@@ -44,7 +44,7 @@ class Told:
         os.close(self.answers)
         self.folder.cleanup()
 
-    def tell(self, *commands):
+    def send(self, *commands):
         for command in commands:
             os.write(self.commands, (command + "\n").encode())
             if not select.select([self.answers], [], [], tmux.PATIENCE_S)[0]:
@@ -56,7 +56,7 @@ class Told:
         os.write(self.commands, (command + "\n").encode())
 
 
-class Top(Told):
+class Top(Driven):
     """The program on a terminal."""
 
     def __init__(self, *arguments, width=160, height=30, env=None):
@@ -104,7 +104,7 @@ class ScreenTest(unittest.TestCase):
 
     def three_rows(self, *arguments, **options):
         top = self.top(*arguments, **options)
-        top.tell(*THREE)
+        top.send(*THREE)
         top.wait_for_names("quick", "usual", "slow")
         return top
 
@@ -123,7 +123,7 @@ class ScreenTest(unittest.TestCase):
 
     def test_shows_tokens_first_tokens_and_retries(self):
         top = self.top()
-        top.tell("chat llm.chat m 10 100 20 40000000", "retry llm.chat m", "pass 10")
+        top.send("chat llm.chat m 10 100 20 40000000", "retry llm.chat m", "pass 10")
         top.terminal.wait_for(lambda lines: any(re.search(r"100 +20 +40\.\d ms +40\.0 ms +0\.1$", line) for line in lines),
                               "tokens of llm.chat")
 
@@ -161,7 +161,7 @@ class ScreenTest(unittest.TestCase):
 
     def test_filters_by_letters_beyond_ascii(self):
         top = self.three_rows()
-        top.tell("span Größe m 1 1", "span 模型 m 1 1", "pass 2")
+        top.send("span Größe m 1 1", "span 模型 m 1 1", "pass 2")
         top.terminal.type("/")
         top.terminal.write("öß")
         top.wait_for_names("Größe")
@@ -179,7 +179,7 @@ class ScreenTest(unittest.TestCase):
         top = self.three_rows()
         top.terminal.type("p")
         top.terminal.wait_for_text("PAUSED")
-        top.tell("span later m 100 1", "pass 10")
+        top.send("span later m 100 1", "pass 10")
         # The program answers the key with the old numbers. This proves that it has processed the new spans and did not
         # show them.
         top.terminal.type("w")
@@ -191,7 +191,7 @@ class ScreenTest(unittest.TestCase):
 
     def test_shows_numbers_since_the_beginning(self):
         top = self.three_rows()
-        top.tell("pass 100")
+        top.send("pass 100")
         top.terminal.type("i")
         top.terminal.wait_for_text("No row is left by the filter.")
         top.terminal.type("w", "i")
@@ -206,19 +206,19 @@ class ScreenTest(unittest.TestCase):
         top.terminal.type("t")
         top.terminal.wait_for_text("by name;")
         top.terminal.wait_for_text("No span yet.")
-        top.tell("span a m 1 1", "span b m 1 1")
+        top.send("span a m 1 1", "span b m 1 1")
         top.terminal.type("t")
         top.terminal.wait_for_text("by model;")
-        top.tell("span a m 1 1", "span b m 1 1", "pass 2")
+        top.send("span a m 1 1", "span b m 1 1", "pass 2")
         top.wait_for_names("m")
         top.terminal.type("t", "t")
         top.terminal.wait_for_text("by process;")
-        top.tell("span a m 1 1", "pass 2")
+        top.send("span a m 1 1", "pass 2")
         top.terminal.wait_for_text("program 100")
 
     def test_shows_a_rows_histogram(self):
         top = self.three_rows()
-        top.tell("span slow m 3 100000", "pass 2")
+        top.send("span slow m 3 100000", "pass 2")
         top.terminal.type("Down", "Enter")
         top.terminal.wait_for_text("name usual, model m")
         top.terminal.wait_for_text("5 spans, 0 errors")
@@ -229,14 +229,14 @@ class ScreenTest(unittest.TestCase):
         top.terminal.wait_for_text("name slow, model m")
         top.terminal.wait_for(lambda lines: any(re.match(r"65\.5 us - 131 us +3  █+$", line) for line in lines), "a bar")
         # The histogram is updated with the table.
-        top.tell("span slow m 1 100000", "pass 2")
+        top.send("span slow m 1 100000", "pass 2")
         top.terminal.wait_for(lambda lines: any(re.match(r"65\.5 us - 131 us +4  █+$", line) for line in lines), "more")
 
     def test_shows_gauges(self):
         top = self.three_rows()
-        top.tell("gauge llama.cpp kv_cache_used 12 64", "gauge llama.cpp running 3 0", "gauge vllm running 7 0", "pass 2")
+        top.send("gauge llama.cpp kv_cache_used 12 64", "gauge llama.cpp running 3 0", "gauge vllm running 7 0", "pass 2")
         top.terminal.wait_for_text("llama.cpp program 100: kv_cache_used 12/64, running 3")
-        top.tell("gauge llama.cpp running 4 0", "pass 2")
+        top.send("gauge llama.cpp running 4 0", "pass 2")
         top.terminal.wait_for_text("kv_cache_used 12/64, running 4")
         top.terminal.type("g")
         top.terminal.wait_for(lambda lines: lines[3:5] == ["llama.cpp program 100: kv_cache_used 12/64, running 4",
@@ -262,12 +262,12 @@ class ScreenTest(unittest.TestCase):
         for key, interval in (("+", "5.00 s"), ("-", "2.00 s"), ("-", "1.00 s"), ("-", "500 ms")):
             top.terminal.type(key)
             top.terminal.wait_for_text("every %s;" % interval)
-        top.tell("span later m 100 1", "pass 1")
+        top.send("span later m 100 1", "pass 1")
         top.wait_for_names("later", "quick", "usual", "slow")
 
     def test_scrolls_rows(self):
         top = self.top(height=14)
-        top.tell("rows 100", "pass 10")
+        top.send("rows 100", "pass 10")
         top.terminal.wait_for(lambda lines: self.assert_rows(top, lines, 100, 92), "the first page")
         for keys, first, last in ((["Down"] * 10, 98, 90), (["NPage"], 89, 81), (["End"], 9, 1), (["PPage"], 10, 2),
                                   (["Home"], 100, 92)):
@@ -282,7 +282,7 @@ class ScreenTest(unittest.TestCase):
 
     def test_shows_what_has_no_row(self):
         top = self.top("--rows-max", "10")
-        top.tell("rows 20", "pass 10")
+        top.send("rows 20", "pass 10")
         # Rows 11 to 20, with 155 spans in total.
         top.terminal.wait_for(lambda lines: any(re.match(r"other +15\.5 ", line) for line in lines), "other")
         top.terminal.type("w")
@@ -290,7 +290,7 @@ class ScreenTest(unittest.TestCase):
 
     def test_reports_losses_and_their_reasons(self):
         top = self.three_rows()
-        top.tell("lose 1234", "pass 2")
+        top.send("lose 1234", "pass 2")
         top.terminal.wait_for_text("26 delivered, 1234 lost (1234 buffer full)")
         top.terminal.resize(20, 5)
         top.terminal.wait_for(lambda lines: lines[0].startswith("LOST 1234"), "the loss on a small screen")
@@ -311,7 +311,7 @@ class ScreenTest(unittest.TestCase):
 
     def test_shows_the_sorted_column_on_a_narrow_terminal(self):
         top = self.top("--sort", "max", width=40, height=12)
-        top.tell(*THREE)
+        top.send(*THREE)
         top.wait_for_names("slow", "usual", "quick")
         top.terminal.wait_for(lambda lines: any(line.startswith("NAME") and "MAX" in line for line in lines), "MAX")
 
@@ -319,8 +319,8 @@ class ScreenTest(unittest.TestCase):
         top = self.top(width=120)
         for name in (r"\x1b[2J\x1b]0;title\x07", r"\xff\xfe", r"a\x0ab", "模型模型模型", "e" + "\u0301" * 40 + "z",
                      "\u202eright-to-left", "\U0001f600", "x" * 3000):
-            top.tell("span %s m 10 1000" % name)
-        top.tell("pass 10")
+            top.send("span %s m 10 1000" % name)
+        top.send("pass 10")
         rates = re.compile(r" 1 +999 ns")
         lines = top.terminal.wait_for(lambda lines: lines if len(list(filter(rates.search, lines))) == 8 else None,
                                       "eight rows, with their rates of ten seconds")
@@ -335,7 +335,7 @@ class ScreenTest(unittest.TestCase):
 
     def test_shows_question_marks_where_the_locale_has_no_such_letter(self):
         top = self.top(env={"LC_ALL": "C"})
-        top.tell("span Größe m 10 1000", "pass 2")
+        top.send("span Größe m 10 1000", "pass 2")
         top.wait_for_names("Gr??e")
 
     def test_has_color_only_if_allowed(self):
@@ -392,7 +392,7 @@ class ScreenTest(unittest.TestCase):
 
     def test_keeps_messages_until_the_terminal_is_restored(self):
         top = self.three_rows()
-        top.tell("say a-message-on-stderr", "span later m 100 1", "pass 2")
+        top.send("say a-message-on-stderr", "span later m 100 1", "pass 2")
         top.wait_for_names("later", "quick", "usual", "slow")
         self.assertFalse([line for line in top.terminal.screen() if "a-message" in line])
         top.terminal.type("q")
@@ -402,21 +402,21 @@ class ScreenTest(unittest.TestCase):
     def test_keeps_a_recording_on_the_screen_and_reads_it_again(self):
         # The program reads the same pipe again, and continues with the spans that the test sends then.
         top = self.top("--from", "recording")
-        top.tell(*THREE)
+        top.send(*THREE)
         top.tell_last("end")
         top.wait_for_names("quick", "usual", "slow")
         top.terminal.wait_for_text("end of the recording")
         top.terminal.type("Enter")
         top.terminal.wait_for_text("20 spans, 20 errors")
         top.terminal.type("Escape", "t")
-        top.tell("span again m 1 1")
+        top.send("span again m 1 1")
         top.tell_last("end")
         top.wait_for_names("again")
         top.terminal.type("q")
         self.assert_restored(top, 0)
 
 
-class Piped(Told):
+class Piped(Driven):
     """The program without a terminal."""
 
     def __init__(self, *arguments):
@@ -453,14 +453,14 @@ class PipedTest(unittest.TestCase):
 
     def test_prints_a_table_each_interval_and_one_at_its_end(self):
         top = self.piped()
-        top.tell(*THREE[:3], "pass 2")
+        top.send(*THREE[:3], "pass 2")
         first = top.table()
         self.assertRegex(first[0], r"^22:13:22\.\d+  host  13 spans/s, 0 requests/s, 10 errors/s, 1 process \(2\.00 s\)$")
         self.assertEqual(first[1], "26 delivered, none lost")
         self.assertEqual([line.split()[0] for line in first[2:]], ["NAME", "quick", "usual", "slow"])
-        top.tell("pass 2")
+        top.send("pass 2")
         self.assertRegex(top.table()[0], r"^22:13:24\.\d+  host  6\.5 spans/s")
-        top.tell("span later m 1000 1")
+        top.send("span later m 1000 1")
         status, out, errors = top.stop()
         self.assertEqual(status, 0)
         self.assertEqual([line.split()[0] for line in out.splitlines()[2:] if line], ["NAME", "later", "quick", "usual", "slow"])
@@ -469,7 +469,7 @@ class PipedTest(unittest.TestCase):
 
     def test_ends_after_as_many_tables_as_wanted(self):
         top = self.piped("--count", "2", "--interval", "1s")
-        top.tell("span a m 1 1", "pass 1")
+        top.send("span a m 1 1", "pass 1")
         top.tell_last("pass 100")
         status, out, _ = top.rest()
         self.assertEqual(status, 0)
@@ -477,7 +477,7 @@ class PipedTest(unittest.TestCase):
 
     def test_writes_an_object_a_line(self):
         top = self.piped("--json", "--by", "model,name")
-        top.tell(r"chat llm.chat m\xff 10 100 20 40000000", "lose 3", "pass 2", "span db.query m 4 20 error", "pass 2")
+        top.send(r"chat llm.chat m\xff 10 100 20 40000000", "lose 3", "pass 2", "span db.query m 4 20 error", "pass 2")
         status, out, errors = top.stop()
         self.assertEqual(status, 0)
         self.assertEqual(errors.splitlines()[0], "17 entries from 0 processes: 14 delivered, 3 lost")
@@ -495,7 +495,7 @@ class PipedTest(unittest.TestCase):
 
     def test_prints_a_recording_as_one_table(self):
         top = self.piped("--from", "recording")
-        top.tell(*THREE, "pass 1000")
+        top.send(*THREE, "pass 1000")
         top.tell_last("end")
         status, out, _ = top.rest()
         self.assertEqual(status, 0)
@@ -504,21 +504,21 @@ class PipedTest(unittest.TestCase):
 
     def test_sorts_and_limits_rows_by_options(self):
         top = self.piped("--sort", "max", "--rows", "2", "--total")
-        top.tell(*THREE[:3], "pass 2")
+        top.send(*THREE[:3], "pass 2")
         table = top.table()
         self.assertEqual([line.split()[0] for line in table[2:]], ["NAME", "slow", "usual", "and"])
         self.assertEqual(table[-1], "and 1 more rows")
 
     def test_reports_errors_and_fails_where_it_must(self):
         top = self.piped()
-        top.tell("span a m 1 1")
+        top.send("span a m 1 1")
         top.tell_last("fail misfortune")
         self.assertEqual(top.rest(), (1, "", "top: misfortune\n"))
 
     def test_ends_when_its_reader_is_gone(self):
         top = self.piped()
         top.process.stdout.close()
-        top.tell("span a m 1 1")
+        top.send("span a m 1 1")
         top.tell_last("pass 2")
         self.assertIn(top.process.wait(tmux.PATIENCE_S), (0, -signal.SIGPIPE))
 
@@ -539,7 +539,7 @@ class PlainTest(unittest.TestCase):
         for arguments, env in ((["--plain"], {}), ([], {"TERM": "dumb"}), ([], {"TERM": "no-such-terminal"})):
             with self.subTest(arguments=arguments, env=env):
                 top = self.enterContext(Top(*arguments, env=env))
-                top.tell(*THREE[:3], "pass 2")
+                top.send(*THREE[:3], "pass 2")
                 top.terminal.wait_for_text("quick  other-model")
                 self.assertEqual(top.terminal.tmux("display-message", "-p", "#{alternate_on}").strip(), "0")
                 top.terminal.type("C-c")

@@ -25,18 +25,18 @@ void print(const char* name, const S& span) {
   }
 }
 
-int work(bool tell) {
+int work(bool print_it) {
   nopspan::Span scope{"consumer.scope", [](nopspan::Fields& fields) { fields.model("a-model"); }};
-  if (tell) print("consumer.scope", scope);
+  if (print_it) print("consumer.scope", scope);
 
   const int six = nopspan::span("consumer.closure", [&](nopspan::Span& span) {
-    if (tell) print("consumer.closure", span);
+    if (print_it) print("consumer.closure", span);
     return nopspan::result(6, [](const int& value, nopspan::Fields& fields) { fields.measure("value", value); });
   });
 
   nopspan::AsyncSpan async{"consumer.async", scope.context()};
   nopspan::AsyncSpan moved = std::move(async);
-  if (tell) print("consumer.async", moved);
+  if (print_it) print("consumer.async", moved);
   moved.fail("timeout");
   return six == 6 ? 0 : 1;
 }

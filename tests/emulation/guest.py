@@ -31,7 +31,7 @@ begin() {
   exec 3>in 4<out
   read -r -u 4 _ pid
 }
-tell() {
+send() {
   echo "$1" >&3
   read -r -u 4 _
 }

@@ -13,7 +13,7 @@ SCRIPT = """
 # made NAME: makes a span, and prints the clock before and after it, in us.
 made() {
   local before=${EPOCHREALTIME/[.,]/}
-  tell "span $1 1"
+  send "span $1 1"
   echo "$1 $before ${EPOCHREALTIME/[.,]/}" >>/results/times
 }
 times_asleep() {

@@ -19,14 +19,14 @@ end_record() {
 
 begin
 record all
-tell "complete kernel.complete 1000 5000"
-tell "span kernel.span 500"
-tell points
+send "complete kernel.complete 1000 5000"
+send "span kernel.span 500"
+send points
 end_record all
 
 begin
 record sampled --sample 2
-tell "complete kernel.complete 1000 5000"
+send "complete kernel.complete 1000 5000"
 end_record sampled
 
 # A program that is moved out of the wanted cgroup.
@@ -36,21 +36,21 @@ mkdir $cgroups/wanted
 begin
 echo $pid >$cgroups/wanted/cgroup.procs
 record moved --cgroup wanted
-tell "complete kernel.complete 1000 5000"
+send "complete kernel.complete 1000 5000"
 echo $pid >$cgroups/cgroup.procs
-tell "complete kernel.complete 500 5000"
+send "complete kernel.complete 500 5000"
 end_record moved
 
 begin
 record killed
-tell "span kernel.held 300"
+send "span kernel.held 300"
 kill -9 $pid
 wait $pid
 end_record killed
 
 begin
 record executing
-tell "span kernel.held 300"
+send "span kernel.held 300"
 echo "exec /bin/true" >&3
 wait $pid
 end_record executing

@@ -77,8 +77,8 @@ class CounterClockTest : public testing::Test {
     const double before = Invented::clock_ns;
     const std::uint64_t now = clock_.now();
     const double after = Invented::clock_ns;
-    const auto told = static_cast<double>(now);
-    error_ = std::max({error_, before - told - Invented::granularity, told - after});
+    const auto reported = static_cast<double>(now);
+    error_ = std::max({error_, before - reported - Invented::granularity, reported - after});
     went_back_ = went_back_ || now < last_;
     last_ = now;
   }

@@ -133,7 +133,7 @@ int explain(const CLI::App& app, const CLI::ParseError& error) {
 
 // Prints an error. It may contain names of files and processes, so control characters are printed as \xNN: the terminal
 // would execute an escape sequence.
-void tell(std::string_view what) {
+void print_error(std::string_view what) {
   constexpr std::size_t kLongest = 10'000;  // bytes per line; libbpf's log has many lines
   std::cerr << "nopspan: ";
   for (std::size_t end = 0; end != std::string_view::npos; what.remove_prefix(std::min(end + 1, what.size()))) {
@@ -190,10 +190,10 @@ int main(int argc, char** argv) {
   try {
     exit_status = nopspan::collector::run_program(argc, argv);
   } catch (const Failure& failure) {
-    nopspan::collector::tell(failure.what());
+    nopspan::collector::print_error(failure.what());
     exit_status = failure.exit_status;
   } catch (const std::exception& error) {
-    nopspan::collector::tell(error.what());
+    nopspan::collector::print_error(error.what());
   }
   return nopspan::collector::finish(exit_status);
 }

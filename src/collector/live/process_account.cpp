@@ -29,7 +29,7 @@ void ProcessAccount::Gaps::add(const Thread& thread) {
   discarded += take(missing, thread.discarded - thread.discarded_base);
   for (std::size_t reason = 0; reason < NOPSPAN_REASONS; ++reason) {
     explained[reason] += take(missing, thread.losses[reason]);
-    told[reason] += thread.losses[reason];
+    counted[reason] += thread.losses[reason];
   }
   unexplained += missing;
 }
@@ -157,7 +157,7 @@ Counts ProcessAccount::counts() const {
     counts.emitted += gaps.explained[reason];
     // Losses that the kernel counted for the process but for no thread, because it could not read the header or the map
     // was full. They may be a gap in a thread's sequence, or all that a thread has emitted.
-    const std::uint64_t besides = losses_[reason] - std::min(losses_[reason], gaps.told[reason]);
+    const std::uint64_t besides = losses_[reason] - std::min(losses_[reason], gaps.counted[reason]);
     lost[reason] += besides;
     counts.emitted += besides - take(gaps.unexplained, besides);
   }

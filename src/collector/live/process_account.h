@@ -117,7 +117,7 @@ class ProcessAccount {
     std::uint64_t discarded = 0;
     Losses explained{};
     std::uint64_t unexplained = 0;
-    Losses told{};  // the kernel's counts for these threads, including lost entries that had been fetched before
+    Losses counted{};  // the kernel's counts for these threads, including lost entries that had been fetched before
     void add(const Thread& thread);
   };
 

@@ -109,11 +109,11 @@ Counts& Counts::operator-=(const Counts& part) {
 }
 
 Counts Ledger::rest() const {
-  Counts told;
-  for (const ProcessLedger& one : processes) told += one.counts;
+  Counts listed;
+  for (const ProcessLedger& one : processes) listed += one.counts;
   Counts rest;
   for (const Field& field : kFields) {
-    rest.*field.count = total.*field.count - std::min(total.*field.count, told.*field.count);
+    rest.*field.count = total.*field.count - std::min(total.*field.count, listed.*field.count);
   }
   return rest;
 }
@@ -236,9 +236,9 @@ Ledger whole_ledger_of(const nlohmann::ordered_json& json) {
   Ledger ledger = ledger_of(json);
   LedgerSum sum;
   sum.add(ledger);
-  const Counts told = sum.total();
+  const Counts listed = sum.total();
   for (const Field& field : kFields) {
-    if (told.*field.count == ledger.total.*field.count) continue;
+    if (listed.*field.count == ledger.total.*field.count) continue;
     refuse(std::string("its processes' \"") + field.name + "\" do not add up to the total");
   }
   return ledger;

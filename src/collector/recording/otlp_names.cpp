@@ -92,7 +92,7 @@ Name name_of(std::string_view key, bool added) {
   return Name::count;
 }
 
-bool Told::note(const Attribute& attribute, bool added) {
+bool NotedAttributes::note(const Attribute& attribute, bool added) {
   const Name name = name_of(attribute.key, added);
   if (name == Name::count) return false;
   attributes_[static_cast<std::size_t>(name)] = attribute;
@@ -100,13 +100,13 @@ bool Told::note(const Attribute& attribute, bool added) {
   return true;
 }
 
-std::string_view Told::text(Name name) const {
+std::string_view NotedAttributes::text(Name name) const {
   const Attribute& attribute = attributes_[static_cast<std::size_t>(name)];
   const bool is_text = attribute.type == Attribute::Type::text || attribute.type == Attribute::Type::bytes;
   return has(name) && is_text ? attribute.text : std::string_view();
 }
 
-std::uint64_t Told::number(Name name) const {
+std::uint64_t NotedAttributes::number(Name name) const {
   const Attribute& attribute = attributes_[static_cast<std::size_t>(name)];
   return has(name) && attribute.type == Attribute::Type::integer ? static_cast<std::uint64_t>(attribute.integer) : 0;
 }
@@ -128,9 +128,10 @@ void set_flag_word(Entry& entry, std::uint64_t word) {
   entry.counts_tool = (bools & 16U) != 0;
 }
 
-std::uint64_t implied_flag_word(Kind kind, const OtlpFlags& flags, const Told& told, const Told& added) {
+std::uint64_t implied_flag_word(Kind kind, const OtlpFlags& flags, const NotedAttributes& own,
+                                const NotedAttributes& added) {
   const auto any = [&](Name first, Name last) {
-    return (kind == Kind::span && told.has_any(first, last)) || added.has_any(first, last);
+    return (kind == Kind::span && own.has_any(first, last)) || added.has_any(first, last);
   };
   Entry entry;
   entry.flags = (flags.kind << NOPSPAN_FLAG_KIND_SHIFT) & NOPSPAN_FLAG_KIND_MASK;

@@ -68,7 +68,7 @@ std::string_view text_of(Name name);
 Name name_of(std::string_view key, bool added);
 
 // The attributes of one span that have a Name, found by it.
-class Told {
+class NotedAttributes {
  public:
   void clear() { present_ = 0; }
   // Stores the attribute. Returns false if its key is not in the list.
@@ -120,9 +120,10 @@ struct OtlpFlags {
   bool sampled = false, remote_parent = false, attributes_dropped = false, links_dropped = false;
 };
 // The word to use if there is no "nopspan.flags". It follows from OTLP's fields and from the attributes: the process's
-// own (`told`) and the recorder's (`added`). On an event, the process's own attributes about tokens and tools do not
+// own (`own`) and the recorder's (`added`). On an event, the process's own attributes about tokens and tools do not
 // count, because they describe its span.
-std::uint64_t implied_flag_word(Kind kind, const OtlpFlags& flags, const Told& told, const Told& added);
+std::uint64_t implied_flag_word(Kind kind, const OtlpFlags& flags, const NotedAttributes& own,
+                                const NotedAttributes& added);
 // The root id to use if none is written.
 std::uint64_t implied_root_id(const Entry& entry);
 

@@ -150,7 +150,7 @@ void OtlpReader::begin() {
   end_ = 0;
   code_ = 0;
   flags_ = {};
-  told_.clear();
+  own_.clear();
   added_.clear();
   run_ = {};
   attributes_.clear();
@@ -169,7 +169,7 @@ void OtlpReader::read_own(std::string_view key_value, std::string_view whole) {
   Attribute attribute;
   if (!read_attribute(key_value, attribute) || attributes_.size() + run_.size() + whole.size() > kMostAttributes)
     return;
-  told_.note(attribute, false);
+  own_.note(attribute, false);
   if (signal_ != Signal::traces) {
     append_bytes(attributes_, kEventAttributes, key_value);
   } else if (run_.empty() && attributes_.empty()) {
@@ -341,20 +341,20 @@ void OtlpReader::read_point(std::string_view message) {
 }
 
 void OtlpReader::restore_fields() {
-  const auto text = [&](Name ours, Name told) {
-    return (added_.has(ours) ? added_.text(ours) : told_.text(told)).substr(0, kMostText);
+  const auto text = [&](Name ours, Name theirs) {
+    return (added_.has(ours) ? added_.text(ours) : own_.text(theirs)).substr(0, kMostText);
   };
   span_.model = text(Name::model, Name::request_model);
   span_.engine = text(Name::engine, Name::engine);
   span_.tenant = text(Name::tenant, Name::tenant);
   const bool has_own = added_.has(Name::text) || span_.kind != Kind::span;
-  span_.text = (has_own ? added_.text(Name::text) : told_.text(Name::tool_name)).substr(0, kMostText);
+  span_.text = (has_own ? added_.text(Name::text) : own_.text(Name::tool_name)).substr(0, kMostText);
   span_.error_type = text(added_.has(Name::reason) ? Name::reason : Name::error_type, Name::error_type);
   span_.exception_kind = added_.text(Name::exception_kind).substr(0, kMostText);
   if (added_.has(Name::request_id) || (span_.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0) {
     span_.foreign_id = text(Name::request_id, Name::request_id);
   }
-  const auto number = [&](Name name) { return added_.has(name) ? added_.number(name) : told_.number(name); };
+  const auto number = [&](Name name) { return added_.has(name) ? added_.number(name) : own_.number(name); };
   if (span_.has_usage) {
     for (const auto& [name, field] : kUsageFields) span_.usage.*field = number(name);
   }
@@ -392,7 +392,7 @@ void OtlpReader::restore_outcome() {
 void OtlpReader::finish(Kind kind, const Each& each) {
   span_.kind = kind;
   set_flag_word(span_,
-                added_.has(Name::flags) ? added_.number(Name::flags) : implied_flag_word(kind, flags_, told_, added_));
+                added_.has(Name::flags) ? added_.number(Name::flags) : implied_flag_word(kind, flags_, own_, added_));
   restore_outcome();
   restore_fields();
   span_.attributes = attributes_.empty() ? run_ : std::string_view(attributes_);

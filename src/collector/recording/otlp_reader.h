@@ -53,7 +53,7 @@ class OtlpReader {
   std::uint64_t end_ = 0;
   unsigned code_ = 0;
   OtlpFlags flags_;
-  Told told_, added_;
+  NotedAttributes own_, added_;
   std::string_view run_;    // own attributes, if they are contiguous in the message
   std::string attributes_;  // otherwise their copy
   std::string links_;

@@ -90,7 +90,7 @@ std::string resource_of(const Process& process) {
 
 std::string_view OtlpEncoder::key_of(Name name) {
   const std::string_view text = text_of(name);
-  if (!told_.has(name)) return text;
+  if (!own_.has(name)) return text;
   constexpr std::string_view kOurs = "nopspan.";
   key_ = kRecorded;
   key_ += text.starts_with(kOurs) ? text.substr(kOurs.size()) : text;
@@ -116,7 +116,7 @@ void OtlpEncoder::add_hex(std::string& out, Name name, std::uint64_t value) {
 
 // Copies the process's own attributes, unchanged if possible. Malformed ones are dropped and counted in `dropped_`.
 void OtlpEncoder::write_own_attributes(const Entry& entry, std::string& out) {
-  told_.clear();
+  own_.clear();
   added_.clear();
   dropped_ = 0;
   if (entry.attributes.empty()) return;
@@ -124,7 +124,7 @@ void OtlpEncoder::write_own_attributes(const Entry& entry, std::string& out) {
   Attribute attribute;
   const bool is_run = for_each_key_value(entry.attributes, theirs, [&](std::string_view key_value, std::string_view) {
     if (read_attribute(key_value, attribute)) {
-      told_.note(attribute, false);
+      own_.note(attribute, false);
     } else {
       ++dropped_;
     }
@@ -140,9 +140,9 @@ void OtlpEncoder::write_own_attributes(const Entry& entry, std::string& out) {
 }
 
 // Adds the fields that the process's own attributes lack or contradict.
-void OtlpEncoder::write_told_fields(const Entry& entry, std::string& out) {
-  const auto text = [&](Name told, Name ours, std::string_view value) {
-    if (value != told_.text(told)) add_text(out, ours, value);
+void OtlpEncoder::write_missing_fields(const Entry& entry, std::string& out) {
+  const auto text = [&](Name own, Name ours, std::string_view value) {
+    if (value != own_.text(theirs)) add_text(out, ours, value);
   };
   text(Name::request_model, Name::model, entry.model);
   text(Name::engine, Name::engine, entry.engine);
@@ -154,16 +154,16 @@ void OtlpEncoder::write_told_fields(const Entry& entry, std::string& out) {
   }
   text(Name::error_type, entry.failed() ? Name::error_type : Name::reason, entry.error_type);
   const bool is_foreign = (entry.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0;
-  if (entry.foreign_id != (is_foreign ? told_.text(Name::request_id) : std::string_view())) {
+  if (entry.foreign_id != (is_foreign ? own_.text(Name::request_id) : std::string_view())) {
     add_text(out, Name::request_id, entry.foreign_id);
   }
   // If has_usage or has_engine_times is false, the numbers have no meaning and are not written.
   for (const auto& [name, field] : kUsageFields) {
-    if (entry.has_usage && entry.usage.*field != told_.number(name)) add_number(out, name, entry.usage.*field);
+    if (entry.has_usage && entry.usage.*field != own_.number(name)) add_number(out, name, entry.usage.*field);
   }
   for (const auto& [name, field] : kEngineFields) {
     const std::uint64_t value = entry.engine_times.*field;
-    if (entry.has_engine_times && value != told_.number(name)) add_number(out, name, value);
+    if (entry.has_engine_times && value != own_.number(name)) add_number(out, name, value);
   }
   if (entry.has_first_token) add_number(out, Name::first_token_ns, entry.first_token_ns);
   if (!entry.exception_kind.empty()) add_text(out, Name::exception_kind, entry.exception_kind);
@@ -185,7 +185,7 @@ void OtlpEncoder::write_flag_word(const Entry& entry, const OtlpFlags& flags, st
   const std::uint64_t word = flag_word(entry);
   OtlpFlags said = flags;
   said.attributes_dropped = said.attributes_dropped || dropped_ > 0;
-  if (word != implied_flag_word(entry.kind, said, told_, added_)) add_number(out, Name::flags, word);
+  if (word != implied_flag_word(entry.kind, said, own_, added_)) add_number(out, Name::flags, word);
 }
 
 // The process's own attributes come first, then a fixed field, then the added attributes, so that a reader can
@@ -202,7 +202,7 @@ void OtlpEncoder::write_span(const Entry& entry, bool in_sequence) {
   write_own_attributes(entry, out);
   append_fixed64(out, 7, entry.start_unix_ns);
   append_fixed64(out, 8, entry.start_unix_ns + entry.duration_ns);
-  write_told_fields(entry, out);
+  write_missing_fields(entry, out);
   if (entry.status == kCancelled) add_text(out, Name::outcome, "cancelled");
   if (entry.status == kException) add_text(out, Name::outcome, "exception");
   if (entry.status > kException) add_number(out, Name::status, entry.status);
@@ -223,7 +223,7 @@ void OtlpEncoder::write_log(const Entry& entry, bool in_sequence) {
   append_span_id(out, 10, entry.span_id);
   write_own_attributes(entry, out);
   append_fixed64(out, 1, entry.start_unix_ns);
-  write_told_fields(entry, out);
+  write_missing_fields(entry, out);
   write_event_fields(entry, out);
   if (entry.kind == Kind::retry) {
     add_text(out, Name::kind, "retry");
@@ -242,7 +242,7 @@ void OtlpEncoder::write_gauge(const Entry& entry, bool in_sequence) {
   write_own_attributes(entry, out);
   append_fixed64(out, 3, entry.start_unix_ns);
   append_fixed64(out, 6, static_cast<std::uint64_t>(entry.value));
-  write_told_fields(entry, out);
+  write_missing_fields(entry, out);
   write_event_fields(entry, out);
   if (!entry.trace_id.empty()) {
     append_bytes_attribute(out, attributes_, key_of(Name::trace_id), view_of(entry.trace_id));

@@ -60,7 +60,7 @@ class OtlpEncoder {
   void write_log(const Entry& entry, bool in_sequence);
   void write_gauge(const Entry& entry, bool in_sequence);
   void write_own_attributes(const Entry& entry, std::string& out);
-  void write_told_fields(const Entry& entry, std::string& out);
+  void write_missing_fields(const Entry& entry, std::string& out);
   void write_event_fields(const Entry& entry, std::string& out);
   void write_flag_word(const Entry& entry, const OtlpFlags& flags, std::string& out);
   void add_text(std::string& out, Name name, std::string_view text);
@@ -75,7 +75,7 @@ class OtlpEncoder {
   std::uint32_t dropped_ = 0;  // malformed attributes of the entry, which no receiver would accept
   std::size_t head_bytes_ = 0;
   std::string buffer_, entry_, point_, key_;
-  Told told_, added_;
+  NotedAttributes own_, added_;
   std::vector<Share> shares_;
   std::unordered_map<const Process*, std::uint32_t> share_numbers_;
   std::vector<Group> groups_;

@@ -29,14 +29,14 @@ void GaugeBoard::add(const Entry& gauge, std::uint64_t now_unix_ns) {
   }
   found->second.value = gauge.value;
   found->second.maximum = gauge.number;
-  found->second.told_unix_ns = now_unix_ns;
+  found->second.reported_unix_ns = now_unix_ns;
 }
 
 bool GaugeBoard::make_room(std::uint64_t now_unix_ns) {
   const auto oldest = std::min_element(readings_.begin(), readings_.end(), [](const auto& a, const auto& b) {
-    return a.second.told_unix_ns < b.second.told_unix_ns;
+    return a.second.reported_unix_ns < b.second.reported_unix_ns;
   });
-  if (oldest->second.told_unix_ns + kOld > now_unix_ns) return false;
+  if (oldest->second.reported_unix_ns + kOld > now_unix_ns) return false;
   readings_.erase(oldest);
   return true;
 }

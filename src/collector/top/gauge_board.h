@@ -18,7 +18,7 @@ struct GaugeReading {
   std::string engine, name, model;  // as the process wrote them
   std::int64_t value = 0;
   std::uint64_t maximum = 0;  // 0: none
-  std::uint64_t told_unix_ns = 0;
+  std::uint64_t reported_unix_ns = 0;
 };
 
 class GaugeBoard {

@@ -90,7 +90,7 @@ Json to_json(const GaugeReading& gauge, std::uint64_t now_unix_ns) {
           {"name", gauge.name},
           {"value", gauge.value},
           {"maximum", gauge.maximum == 0 ? Json() : Json(gauge.maximum)},
-          {"age_ns", now_unix_ns - std::min(now_unix_ns, gauge.told_unix_ns)}};
+          {"age_ns", now_unix_ns - std::min(now_unix_ns, gauge.reported_unix_ns)}};
 }
 
 }  // namespace

@@ -290,12 +290,12 @@ class NoCgroup(harness.Test):
     def test_is_refused_by_every_command(self):
         path = os.path.join(self.temporary_folder(), "spans.rec")
         for command in (["top"], ["trace"], ["hist"], ["record", path]):
-            for cgroup, told in (("nosuch", "nosuch"), ("/no/such", "/no/such"), ("/sys/fs/cgroup/nosuch", "/nosuch")):
+            for cgroup, reported in (("nosuch", "nosuch"), ("/no/such", "/no/such"), ("/sys/fs/cgroup/nosuch", "/nosuch")):
                 with self.subTest(command=command, cgroup=cgroup):
                     done = subprocess.run([NOPSPAN, *command, "--cgroup", cgroup], stdout=subprocess.PIPE,
                                           stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False)
                     self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
-                    self.assertIn('no cgroup "%s"' % told, done.stderr)
+                    self.assertIn('no cgroup "%s"' % reported, done.stderr)
                     self.assertIn("nopspan ps", done.stderr)
         self.assertFalse(os.path.exists(path))
 

@@ -169,18 +169,18 @@ class KilledCollectors(Faults):
     def test_the_next_one_delivers_nothing_again(self):
         with Counting(self.temporary_folder(), pause_us=100) as program:
             program.ask("start")
-            told = []
+            reported = []
             for seed in range(4):
                 with Collector("--brief", "--max-age", "50ms") as tracer:
                     wait_until(lambda: len(tracer.lines) > 500, "some spans")
                     time.sleep(random.Random(seed).uniform(0, 0.1))
                     tracer.kill()
-                told += tracer.sequences(program.pid)
+                reported += tracer.sequences(program.pid)
             with Collector("--brief") as last:
                 wait_until(lambda: len(last.lines) > 500, "some spans")
                 program.ask("stop")
                 ledger = last.stop()
-        self.assert_nothing_twice(told + last.sequences(program.pid))
+        self.assert_nothing_twice(reported + last.sequences(program.pid))
         self.assert_balanced(ledger)
         self.assert_nothing_lost(last.counts(program.pid))
 

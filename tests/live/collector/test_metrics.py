@@ -32,7 +32,7 @@ class Metrics:
         samples = json.loads(done.stdout)
         self.values = {(name, tuple(sorted(labels.items()))): value for name, labels, value, _, _ in samples}
         assert len(self.values) == len(samples), "two samples have the same labels: " + text
-        self.untold = [name for name, _, _, kind, told in samples if kind == "unknown" or not told]
+        self.undocumented = [name for name, _, _, kind, text in samples if kind == "unknown" or not text]
 
     def sum(self, name, **labels):
         return sum(value for (found, has), value in self.values.items()
@@ -54,7 +54,7 @@ class MetricsTest(Given):
                                      stderr=subprocess.STDOUT, text=True, check=False)
             self.assertEqual((checked.returncode, checked.stdout), (0, ""))
         metrics = Metrics(text)
-        self.assertEqual(metrics.untold, [])
+        self.assertEqual(metrics.undocumented, [])
         return metrics
 
     def start(self, command, *words):

@@ -128,16 +128,16 @@ class SameAsHandlers(Test):
                 self.assertTrue(same, (key, attributes, recorded[key]))
 
     def test_times_are_the_handlers(self):
-        told = {(line["pid"], int(line["span_id"], 16)): line["measurements"]["duration"] for line in self.lines
+        reported = {(line["pid"], int(line["span_id"], 16)): line["measurements"]["duration"] for line in self.lines
                 if line["event"].endswith((".stop", ".exception")) and "duration" in line["measurements"]}
         spans = [entry for entry in self.entries if entry.kind == "traces" and name_of(entry) != example_service.ITERATION]
-        self.assertGreater(len(told), 100)
+        self.assertGreater(len(reported), 100)
         for entry in spans:
             message = entry.message
             duration = int(message.one("end_time_unix_nano")) - int(message.one("start_time_unix_nano"))
             key = (entry.resource["process.pid"], span_id(entry))
-            if key in told:
-                self.assertEqual(duration, told[key], name_of(entry))
+            if key in reported:
+                self.assertEqual(duration, reported[key], name_of(entry))
 
     def test_replay_has_the_same(self):
         lines = [json.loads(line) for line in nopspan("replay", self.path, "--spans").stdout.splitlines()]

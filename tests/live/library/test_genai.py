@@ -130,9 +130,9 @@ class Service(Seen):
     def test_retries(self):
         seen = self.records("retry")
         self.assertEqual(len(seen), self.agent.summary["retries"])
-        told = self.by_span("llm.adapter.retry", lambda line: (line["metadata"]["attempt"],
+        reported = self.by_span("llm.adapter.retry", lambda line: (line["metadata"]["attempt"],
                                                               line["metadata"]["delay_ms"] * 1_000_000))
-        self.assertEqual(collections.Counter((e.span_id, (e.arg4, e.arg2)) for e in seen), told)
+        self.assertEqual(collections.Counter((e.span_id, (e.arg4, e.arg2)) for e in seen), reported)
         self.assertEqual(len(self.handled("gen_ai.retry")), len(seen))
 
     def test_tool_calls(self):

@@ -160,11 +160,11 @@ class EngineScripts(harness.Test):
         key = "%s, " % ENGINE
         for name in ("engine-steps", "engine-steps of one"):
             maps, (runs, _) = self.maps[name], self.of(name)
-            told = [line for run in runs for line in run.book_steps]
+            reported = [line for run in runs for line in run.book_steps]
             steps = [event["measurements"] for run in runs for event in run.steps]
             words = ("batch_size", "prefill_tokens", "decode_tokens")
             self.assertEqual(collections.Counter(tuple(step[word] for word in words) for step in steps),
-                             collections.Counter(tuple(line[word] for word in words) for line in told))
+                             collections.Counter(tuple(line[word] for word in words) for line in reported))
             by_size = grouped((step["batch_size"], step["duration"] // 1000) for step in steps)
             self.assertIn(SLOTS, by_size)
             for size, times in by_size.items():
@@ -172,9 +172,9 @@ class EngineScripts(harness.Test):
                 self.assertEqual(maps["step_us"][key + ", %d" % size], average(times), name)
             self.assertEqual(set(maps["steps"]), {key + ", %d" % size for size in by_size})
             self.assertEqual(maps["step_hist_us"][key], histogram(t for times in by_size.values() for t in times))
-            self.assertEqual(maps["batch"][key], linear([line["batch_size"] for line in told], 4, 256))
+            self.assertEqual(maps["batch"][key], linear([line["batch_size"] for line in reported], 4, 256))
             for what in ("prefill", "decode"):
-                tokens = [line[what + "_tokens"] for line in told]
+                tokens = [line[what + "_tokens"] for line in reported]
                 self.assertEqual(maps[what][key], sum(tokens), (name, what))
                 self.assertEqual(maps[what + "_tokens"][key], histogram(tokens), (name, what))
             self.assertNotIn("without_tokens", maps)
@@ -328,8 +328,8 @@ class EngineScriptsAtTheEdge(harness.Test):
         self.assertEqual(maps["without_tokens"], {"traced, crowded": 1, "traced, part": 1, ", ": 3})
         steps = {key: maps["steps"][key] for key in ("traced, crowded, 0", "traced, part, 5", ", , 0")}
         self.assertEqual(list(steps.values()), [1, 1, 3])
-        told = {"traced, " + model for model in self.STEPS}
-        self.assertEqual((set(maps["prefill"]) - told, set(maps["decode"])), ({"traced, part"}, told))
+        reported = {"traced, " + model for model in self.STEPS}
+        self.assertEqual((set(maps["prefill"]) - reported, set(maps["decode"])), ({"traced, part"}, reported))
 
     def test_prompts_that_were_partly_read(self):
         maps = self.maps["cancelled"]
