@@ -89,7 +89,7 @@ TEST(Chunks, OfAFileThatWasCutAnywhereAreReadUpToTheLastWholeOne) {
     while (chunks + 1 < ends.size() && ends[chunks + 1] <= size) ++chunks;
     ASSERT_EQ(found.chunks.size(), chunks) << size;
     ASSERT_TRUE(std::equal(found.chunks.begin(), found.chunks.end(), kChunks.begin())) << size;
-    ASSERT_EQ(found.state.left_out, size - ends[chunks]) << size;
+    ASSERT_EQ(found.state.skipped, size - ends[chunks]) << size;
     ASSERT_FALSE(found.state.ended) << size;
     ASSERT_FALSE(found.state.is_whole()) << size;
   }
@@ -102,7 +102,7 @@ TEST(Chunks, OfWhichAnyByteIsWrongAreLeftOutAndTheOthersAreRead) {
     broken[at] = static_cast<char>(broken[at] ^ 0x10);
     const Found found = read(broken);
     ASSERT_EQ(found.chunks.size(), kChunks.size() - 1) << at;
-    ASSERT_GE(found.state.left_out, kChunkHeaderBytes) << at;
+    ASSERT_GE(found.state.skipped, kChunkHeaderBytes) << at;
     ASSERT_FALSE(found.state.is_whole()) << at;
     std::size_t i = 0;
     for (const KeptChunk& chunk : kChunks) {
@@ -120,7 +120,7 @@ TEST(Chunks, AreFoundBehindBytesThatAreNone) {
     const Found found = read(header + garbage + rest);
     EXPECT_EQ(found.chunks.size(), kChunks.size() + (garbage.starts_with(rest.substr(0, 34)) ? 1 : 0));
     EXPECT_TRUE(found.state.ended);
-    EXPECT_GT(found.state.left_out, 0U);
+    EXPECT_GT(found.state.skipped, 0U);
   }
 }
 
@@ -142,7 +142,7 @@ TEST(Chunks, OfHugeLengthTakeNoMemoryAndNoTime) {
   bytes += chunk;
   const Found found = read(bytes);
   EXPECT_EQ(found.chunks.size(), 1U);
-  EXPECT_EQ(found.state.left_out, 3 * kChunkHeaderBytes);
+  EXPECT_EQ(found.state.skipped, 3 * kChunkHeaderBytes);
 }
 
 TEST(Chunks, AsLargeAsTheyMayBeAreReadAndLargerOnesAreNotWritten) {
@@ -272,7 +272,7 @@ TEST(Chunks, ThatAPipeTookAPartOfAreSkippedByItsReader) {
   drain();
   const Found found = read(bytes);
   EXPECT_GE(found.chunks.size(), written + 3);
-  EXPECT_GT(found.state.left_out, 0U);
+  EXPECT_GT(found.state.skipped, 0U);
   EXPECT_TRUE(found.state.ended);
 }
 

@@ -55,7 +55,7 @@ TEST(GaugeBoard, IsBoundedAndCountsWhatItLeavesOut) {
   GaugeBoard board;
   for (int i = 0; i < 1000; ++i) board.add(gauge("e", "gauge " + std::to_string(i), i), 1);
   EXPECT_THAT(board.readings(), SizeIs(GaugeBoard::kMost));
-  EXPECT_EQ(board.left_out(), 1000 - GaugeBoard::kMost);
+  EXPECT_EQ(board.dropped(), 1000 - GaugeBoard::kMost);
   const std::string endless(5000, 'x');
   GaugeBoard other;
   other.add(gauge(endless, endless, 1), 1);
@@ -68,7 +68,7 @@ TEST(GaugeBoard, GivesThePlaceOfOneThatIsNotToldAnyMoreToANewOne) {
   board.add(gauge("e", "new", 1), 60'000'000'001);
   const auto readings = board.readings();
   EXPECT_THAT(readings, SizeIs(GaugeBoard::kMost));
-  EXPECT_EQ(board.left_out(), 0U);
+  EXPECT_EQ(board.dropped(), 0U);
   for (const GaugeReading& reading : readings) EXPECT_NE(reading.name, "gauge 0");
 }
 

@@ -229,7 +229,7 @@ class Replay(RecordingTest):
         self.assertIn("bytes are no whole chunk, and were left out", done.stdout)
         summary = json.loads(run("replay", cut, "--json").stdout)
         self.assertFalse(summary["whole"] or summary["ended"])
-        self.assertGreater(summary["left_out_bytes"], 0)
+        self.assertGreater(summary["skipped_bytes"], 0)
         for words in (("replay", cut, "--spans"), ("trace", "--from", cut), ("top", "--plain", "--from", cut),
                       ("record", "/dev/null", "--force", "--from", cut)):
             self.assertIn("not ended properly", run(*words).stderr, words)

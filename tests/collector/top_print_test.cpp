@@ -105,7 +105,7 @@ TEST(TopPrint, PrintsWhatTheTableLeavesOut) {
   TopSnapshot made = snapshot();
   made.table.evicted = 2;
   made.table.total.unplaced = 1;
-  made.gauges_left_out = 3;
+  made.gauges_dropped = 3;
   EXPECT_THAT(top_text(made, {}, 0),
               HasSubstr("2 idle rows went into other; quantiles are without 1 time, for which there was no memory; "
                         "3 values of gauges over 256 left out\n"));

@@ -35,7 +35,7 @@ std::deque<KeptEntry> spans_of(Signal signal, std::string_view message, bool mus
   return spans;
 }
 
-bool is_mended(const Entry& entry) {
+bool is_repaired(const Entry& entry) {
   for (const std::string_view text : {entry.name, entry.engine, entry.model, entry.tenant, entry.exception_kind,
                                       entry.error_type, entry.foreign_id, entry.tracestate, entry.text}) {
     if (!is_utf8(text)) return true;
@@ -52,7 +52,7 @@ void read_message(Signal signal, std::string_view message) {
     encoder.finish(again);
     const auto after = spans_of(signal, again, true);
     require(after.size() == 1, "one entry is one");
-    if (is_mended(entry.entry())) continue;
+    if (is_repaired(entry.entry())) continue;
     const std::string difference = entry.difference(after.front().entry());
     require(difference.empty(), difference.c_str());
   }
@@ -68,7 +68,7 @@ void read_chunks(std::string_view bytes) {
   for (Chunk chunk; reader.next(chunk);) whole += kChunkHeaderBytes + chunk.payload.size();
   const ChunkReader::State& state = reader.state();
   require(state.bytes == file.size(), "all of it is read");
-  require((state.bytes - state.left_out - whole) % kFileHeaderBytes == 0,
+  require((state.bytes - state.skipped - whole) % kFileHeaderBytes == 0,
           "each byte is of a chunk, a header, or left out");
 }
 

@@ -23,14 +23,14 @@ void check_headers(std::string_view traceparent, std::string_view tracestate) {
   const Context context = Context::from_traceparent(traceparent, tracestate);
   const nopspan::Stats after = nopspan::stats();
   const std::uint64_t invalid = after.invalid_ids - before.invalid_ids;
-  const std::uint64_t left_out = after.invalid_tracestate - before.invalid_tracestate;
+  const std::uint64_t dropped = after.invalid_tracestate - before.invalid_tracestate;
 
   const Traceparent expected = read_traceparent(traceparent);
   require(context.empty() != expected.valid, "what the grammar has is accepted, and nothing else");
   require(invalid == (expected.valid || traceparent.empty() ? 0 : 1), "a malformed traceparent is counted");
   if (context.empty()) {
     require(context.traceparent().empty() && context.tracestate().empty(), "an empty context has no headers");
-    require(left_out == 0, "a tracestate without a traceparent is not looked at");
+    require(dropped == 0, "a tracestate without a traceparent is not looked at");
     return;
   }
   const auto flags = static_cast<unsigned>(std::stoul(expected.flags, nullptr, 16));
@@ -48,7 +48,7 @@ void check_headers(std::string_view traceparent, std::string_view tracestate) {
   const std::string sent_state = context.tracestate();
   require(sent_state.size() <= 512, "a tracestate is at most 512 bytes");
   require(sent_state == state.header, "the tracestate goes out, but for the members that are too much");
-  require(left_out == state.left_out, "what is left out of a tracestate is counted");
+  require(dropped == state.dropped, "what is left out of a tracestate is counted");
 
   const Context again = Context::from_traceparent(sent, sent_state);
   require(again.trace_id() == context.trace_id() && again.span_id() == context.span_id() &&

@@ -54,8 +54,8 @@ inline Traceparent read_traceparent(std::string_view header) {
 }
 
 struct Tracestate {
-  std::string header;          // the header to pass on
-  std::uint64_t left_out = 0;  // members dropped for their length, or 1 for a malformed header
+  std::string header;         // the header to pass on
+  std::uint64_t dropped = 0;  // members dropped for their length, or 1 for a malformed header
 };
 
 inline bool is_tracestate_key(const std::string& key) {
@@ -104,7 +104,7 @@ inline Tracestate read_tracestate(std::string_view header) {
   while (joined(members).size() > 512) {
     const auto too_long = std::find_if(members.rbegin(), members.rend(), [](const auto& m) { return m.size() > 128; });
     members.erase(too_long == members.rend() ? members.end() - 1 : too_long.base() - 1);
-    ++read.left_out;
+    ++read.dropped;
   }
   read.header = joined(members);
   return read;

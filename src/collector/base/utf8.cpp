@@ -43,7 +43,7 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
-std::string mended_utf8(std::string_view text) {
+std::string repaired_utf8(std::string_view text) {
   std::string mended;
   mended.reserve(text.size());
   while (!text.empty()) {

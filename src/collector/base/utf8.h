@@ -17,6 +17,6 @@ Utf8Character first_character(std::string_view text);
 
 bool is_utf8(std::string_view text);
 // `text` with "?" for each byte that is not UTF-8.
-std::string mended_utf8(std::string_view text);
+std::string repaired_utf8(std::string_view text);
 
 }  // namespace nopspan::collector

@@ -135,7 +135,7 @@ int run(const OutputOptions& common, Options& options) {
   HistFeed feed(*source, hist, [&output](const HistTable& table) { output.show(table); });
   Announced announced(feed, std::string("Counting the ") + hist.of->of + ". Ctrl-C stops.\n");
   WhileTheyRun while_they_run(announced, hist.filter.pids);
-  Metered metered(while_they_run, metrics, [&feed] { return feed.ledger(); });
+  MeteredSink metered(while_they_run, metrics, [&feed] { return feed.ledger(); });
   run_source(*source, options.source.from.empty() ? static_cast<Sink&>(metered) : feed, options.source, true);
   metrics.write(feed.ledger());
   output.finish(feed.table());
@@ -165,7 +165,7 @@ void add_hist(CLI::App& app, const OutputOptions& common, Run& run_chosen) {
   command->add_option("--merge", options->merge, "Merge what --json printed on several hosts")->type_name("FILE...");
 
   add_source_options(*command, options->source);
-  say_filters_choose_spans(*command);
+  describe_span_filters(*command);
   command->get_option("--slower-than")->description("Only times over this one");
   command->callback(
       [&common, &run_chosen, options] { run_chosen = [&common, options] { return run(common, *options); }; });

@@ -101,7 +101,7 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
   try {
     recorder.set_source(*source);
     Announced announced(recorder, "Recording. Ctrl-C stops.\n");
-    Metered metered(announced, metrics, [&recorder] { return recorder.ledger(); });
+    MeteredSink metered(announced, metrics, [&recorder] { return recorder.ledger(); });
     run_source(*source, options.source.from.empty() ? static_cast<Sink&>(metered) : recorder, options.source, true);
   } catch (...) {
     recorder.abandon();

@@ -71,7 +71,7 @@ void print_top(const TopOptions& options, bool json, const OpenSource& open) {
   Printer printer(options, json);
   TopFeed feed(*source, options.source.filter, options.window_seconds, options.most_rows, options.request, false,
                [&](const TopSnapshotPointer& snapshot) { printer.print(*snapshot); });
-  Metered metered(feed, metrics, [&source] { return source->ledger(); });
+  MeteredSink metered(feed, metrics, [&source] { return source->ledger(); });
   run_source(*source, metered, options.source, true);
   feed.finish();
   metrics.write(source->ledger());
@@ -132,7 +132,7 @@ void add_top(CLI::App& app, const OutputOptions& common, Run& run) {
   const auto options = std::make_shared<TopOptions>();
   add_top_options(*command, *options);
   add_source_options(*command, options->source);
-  say_filters_choose_spans(*command);
+  describe_span_filters(*command);
   command->callback([options, &common, &run] {
     run = [options, &common] {
       run_top(*options, common, [options] { return open_source(options->source); });

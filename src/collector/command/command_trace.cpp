@@ -50,9 +50,9 @@ std::size_t terminal_width() {
 }
 
 // Prints each wanted trace when it is complete, and the counts of all others at the end.
-class Shower : public Sink {
+class TracePrinter : public Sink {
  public:
-  Shower(const TraceOptions& options, const OutputOptions& common)
+  TracePrinter(const TraceOptions& options, const OutputOptions& common)
       : options_(options),
         common_(common),
         filter_(options.source.filter, options.filter_early),
@@ -93,7 +93,7 @@ class Shower : public Sink {
   std::uint64_t incomplete_ = 0;  // wanted, but not shown without --incomplete
 };
 
-bool Shower::take(const AssembledTrace& trace) {
+bool TracePrinter::take(const AssembledTrace& trace) {
   if (is_done()) return false;
   if (!filter_.wants(trace)) {
     ++filtered_;
@@ -118,7 +118,7 @@ bool Shower::take(const AssembledTrace& trace) {
   return true;
 }
 
-void Shower::print_end(const Source& source) const {
+void TracePrinter::print_end(const Source& source) const {
   const Ledger ledger = source.ledger();
   const TraceCounts& counts = assembler_.counts();
   if (common_.json) {
@@ -165,16 +165,16 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
     require_processes(options.source.filter.pids);
     require_cgroup(options.source.filter.cgroup);
   }
-  Shower shower(options, common);
+  TracePrinter printer(options, common);
   SourceOptions source_options = options.source;
-  source_options.filter = shower.filter_for_source();
+  source_options.filter = printer.filter_for_source();
   MetricsFile metrics(source_options.metrics, source_options.buffer_bytes);
   const std::unique_ptr<Source> source = open_source(source_options);
-  Metered metered(shower, metrics, [&source] { return source->ledger(); });
+  MeteredSink metered(printer, metrics, [&source] { return source->ledger(); });
   run_source(*source, metered, source_options, true);
-  shower.finish();
+  printer.finish();
   metrics.write(source->ledger());
-  shower.print_end(*source);
+  printer.print_end(*source);
   std::cerr << remark_text(*source);
   return 0;
 }

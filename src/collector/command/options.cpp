@@ -113,7 +113,7 @@ void add_filter_options(CLI::App& app, Filter& filter) {
       ->group(kGroup);
 }
 
-void say_filters_choose_spans(CLI::App& app) {
+void describe_span_filters(CLI::App& app) {
   app.get_option("--name")->description("Only spans with this name");
   app.get_option("--model")->description("Only spans with this model");
   app.get_option("--slower-than")->description("Only spans that took longer than this, such as 500ms");

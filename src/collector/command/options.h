@@ -25,7 +25,7 @@ void add_source_options(CLI::App& app, SourceOptions& options);
 // Opens the recording that --from names, or otherwise a live source of this host's processes. Throws Failure.
 std::unique_ptr<Source> open_source(const SourceOptions& options);
 // Changes the filters' help for a command that applies them to single spans instead of requests.
-void say_filters_choose_spans(CLI::App& app);
+void describe_span_filters(CLI::App& app);
 
 // Adds --by, which chooses the keys of a table's rows.
 CLI::Option* add_grouping_option(CLI::App& app, Grouping& by);

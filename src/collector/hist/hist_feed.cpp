@@ -57,17 +57,17 @@ void HistFeed::on_entry(const Entry& entry) {
   if (measure(entry, *options_.of, measured) && is_wanted(entry, measured)) {
     row_of(entry, measured).add(measured);
   } else {
-    leave_out(*entry.process);
+    count_filtered(*entry.process);
   }
 }
 
 // Entries arrive in batches of one process, so the counts of the last process are looked up once.
-void HistFeed::leave_out(const ProcessPointer& process) {
-  if (last_left_out_ == nullptr || process != last_process_) {
+void HistFeed::count_filtered(const ProcessPointer& process) {
+  if (last_filtered_ == nullptr || process != last_process_) {
     last_process_ = process;
-    last_left_out_ = &left_out_.of(process);
+    last_filtered_ = &filtered_.of(process);
   }
-  ++last_left_out_->filtered;
+  ++last_filtered_->filtered;
 }
 
 void HistFeed::on_tick(std::uint64_t now_unix_ns) {
@@ -87,11 +87,11 @@ void HistFeed::on_tick(std::uint64_t now_unix_ns) {
 Ledger HistFeed::ledger() const {
   Ledger ledger = source_.ledger();
   ledger.others = ledger.rest();
-  const Ledger left_out = left_out_.ledger();
-  for (const ProcessLedger& one : left_out.processes) {
+  const Ledger filtered = filtered_.ledger();
+  for (const ProcessLedger& one : filtered.processes) {
     ledger.move_delivered(one.process, &Counts::filtered, one.counts.filtered);
   }
-  ledger.move_delivered(nullptr, &Counts::filtered, left_out.others.filtered);
+  ledger.move_delivered(nullptr, &Counts::filtered, filtered.others.filtered);
   return ledger;
 }
 

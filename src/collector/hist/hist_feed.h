@@ -42,7 +42,7 @@ class HistFeed : public Sink {
  private:
   [[nodiscard]] bool is_wanted(const Entry& entry, const Measured& measured) const;
   HistRow& row_of(const Entry& entry, const Measured& measured);
-  void leave_out(const ProcessPointer& process);
+  void count_filtered(const ProcessPointer& process);
 
   const Source& source_;
   const HistOptions options_;
@@ -50,9 +50,9 @@ class HistFeed : public Sink {
   HistTable table_;
   // The rows of `table_`. An entry's row is found here without building a Key.
   std::unordered_map<RowKey, HistRow*, RowKeyHash, RowKeyEqual> rows_;
-  LedgerSum left_out_;  // `filtered` of each process
+  LedgerSum filtered_;  // `filtered` of each process
   ProcessPointer last_process_;
-  Counts* last_left_out_ = nullptr;  // of `last_process_`
+  Counts* last_filtered_ = nullptr;  // of `last_process_`
   std::uint64_t next_ns_ = 0;
 };
 

@@ -55,7 +55,7 @@ void Delivery::on_message(const nopspan_message& message, std::string_view bytes
   } else if (thread != nullptr) {
     thread->tid = message.tid;
     thread->closing_round = 0;
-    thread->handed_next = std::max<std::uint64_t>(thread->handed_next, message.next);
+    thread->flushed_next = std::max<std::uint64_t>(thread->flushed_next, message.next);
   }
 }
 
@@ -66,7 +66,7 @@ void Delivery::note_moved(std::uint32_t pid, Account& account) {
     account.entries.set_moved(process);
 }
 
-void Delivery::give(ProcessAccount& account, const Entry& entry) {
+void Delivery::deliver_entry(ProcessAccount& account, const Entry& entry) {
   if (filter_.may_want_request_of(entry)) {
     account.delivered(1);
     sink_->on_entry(entry);
@@ -136,7 +136,7 @@ void Delivery::deliver(ProcessAccount& account, ProcessAccount::Thread& thread, 
     if (outcome != BatchReader::Outcome::entry) {
       account.malformed(1);
     } else {
-      give(account, entry);
+      deliver_entry(account, entry);
     }
   }
   // Entries that the writer reported and that the bytes do not have.

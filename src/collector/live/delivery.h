@@ -63,7 +63,7 @@ class Delivery {
   bool is_after_the_end(Account& account, std::uint64_t sequence_id, std::uint64_t first) const;
   ProcessAccount::Thread* take(Account& account, const Batch& batch, std::string_view bytes);
   void deliver(ProcessAccount& account, ProcessAccount::Thread& thread, const Batch& batch, std::string_view bytes);
-  void give(ProcessAccount& account, const Entry& entry);
+  void deliver_entry(ProcessAccount& account, const Entry& entry);
   void end_thread(Account& account, const nopspan_message& message, ProcessAccount::Thread* thread) const;
 
   const Filter& filter_;

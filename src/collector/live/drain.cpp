@@ -37,11 +37,11 @@ void Drain::begin(std::uint32_t pid, const ProbeFile& file, std::uint64_t now_ns
     if (copy.file.get() != &file) continue;
     Account& account = delivery_.account(pid);
     if (copy.gate_address == 0) {
-      account.entries.not_all_are_known();
+      account.entries.set_some_unknown();
       continue;
     }
     ThreadHeaders& headers = headers_of(pid, copy);
-    if (!headers.read() || headers.too_many()) account.entries.not_all_are_known();
+    if (!headers.read() || headers.too_many()) account.entries.set_some_unknown();
     const auto ids = thread_ids(*account.entries.process());
     for (const ThreadHeaders::Thread& thread : headers.threads()) {
       if (account.entries.find(thread.header.sequence_id) == nullptr) {
@@ -105,7 +105,7 @@ bool Drain::fetch_from(const Copy& copy) {
     if (round_.bytes > most) break;  // the remaining threads follow in the next round
     Fetched one{thread.header, thread.address, {}};
     if (!round_.headers->fetch(thread, one.bytes) ||
-        (tail_sampling_ && may_be_left_out(account, *round_.headers, thread)))
+        (tail_sampling_ && may_be_filtered(account, *round_.headers, thread)))
       continue;
     round_.bytes += one.bytes.size();
     chunk += one.bytes.size();
@@ -138,7 +138,7 @@ bool Drain::is_due(Account& account, const nopspan_thread& header) const {
 
 // Announces the fetch to the kernel program, and then checks whether it has filtered the batch out. The kernel program
 // announces first and checks second too, so at least one side sees the other.
-bool Drain::may_be_left_out(const Account& account, const ThreadHeaders& headers, const ThreadHeaders::Thread& thread) {
+bool Drain::may_be_filtered(const Account& account, const ThreadHeaders& headers, const ThreadHeaders::Thread& thread) {
   const nopspan_thread_key key{account.tgid, thread.header.sequence_id};
   if (account.tgid == 0 || !programs_.note_fetched(key, thread.header.next)) return true;
   const auto losses = programs_.losses_of(key);

@@ -67,7 +67,7 @@ class Drain {
   // Returns false if nothing is left to fetch from that copy.
   bool fetch_from(const Copy& copy);
   bool is_due(Account& account, const nopspan_thread& header) const;
-  bool may_be_left_out(const Account& account, const ThreadHeaders& headers, const ThreadHeaders::Thread& thread);
+  bool may_be_filtered(const Account& account, const ThreadHeaders& headers, const ThreadHeaders::Thread& thread);
   ThreadHeaders& headers_of(std::uint32_t pid, const Host::Copy& copy);
 
   Host& host_;

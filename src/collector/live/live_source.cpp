@@ -81,7 +81,9 @@ class LiveSource final : public Source {
   void consume();
   void drain(std::uint64_t max_age_ns);
   // Whether all messages that kernel programs made before `time_ns` have been read. The ring buffer may be far behind.
-  [[nodiscard]] bool has_come(std::uint64_t time_ns) const { return !is_interrupted_ || read_until_ns_ >= time_ns; }
+  [[nodiscard]] bool has_read_until(std::uint64_t time_ns) const {
+    return !is_interrupted_ || read_until_ns_ >= time_ns;
+  }
   void scan();
   void attach();
   std::vector<Attachments::Target> targets();
@@ -193,14 +195,14 @@ void LiveSource::close_ended_accounts() {
   }
   for (const std::uint32_t pid : ended) {
     Accounts::Account& account = *delivery_.accounts().find(pid);
-    if (!programs_.sees_ends()) account.entries.all_were_killed();
+    if (!programs_.sees_ends()) account.entries.count_held_by_killed();
     programs_.forget_process(account.tgid);
     for (const auto& [thread, state] : account.entries.threads()) programs_.forget_thread({account.tgid, thread});
     const std::uint64_t started = account.entries.process()->start_ticks;
     delivery_.accounts().close(pid);
     // If the pid was reused, the first entries of the new process were counted in the old account.
     const std::uint64_t now = host_.process(pid)->start_ticks;
-    if (now != 0 && now != started) delivery_.account(pid).entries.not_all_are_known();
+    if (now != 0 && now != started) delivery_.account(pid).entries.set_some_unknown();
   }
 }
 
@@ -255,7 +257,7 @@ void LiveSource::run(Sink& sink, Deadline& until) {
       scan();
       read_losses();
       // Accounts and ledgers of threads are closed only when no more messages of them can arrive.
-      if (has_come(round_began)) {
+      if (has_read_until(round_began)) {
         round_began = now;
         delivery_.next_round();
         update_accounts();
@@ -266,7 +268,7 @@ void LiveSource::run(Sink& sink, Deadline& until) {
     }
     // A fetch ahead of the ring buffer leaves a gap that later messages must fill. So no fetch begins until all
     // messages from before the last fetch have been read.
-    if (has_come(drained) && is_time(next_drain, drain_pause)) {
+    if (has_read_until(drained) && is_time(next_drain, drain_pause)) {
       drained = now;
       drain(options_.max_age_ns);
     }
@@ -294,7 +296,7 @@ void LiveSource::finish() {
   const std::uint64_t drained = clocks_.monotonic_now();
   do {
     consume();
-  } while (!has_come(drained));
+  } while (!has_read_until(drained));
   attachments_.detach_all();
   consume_all();
   delivery_.set_detached();

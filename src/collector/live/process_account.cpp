@@ -57,7 +57,7 @@ ProcessAccount::Thread& ProcessAccount::open(std::uint64_t id, std::uint64_t fir
   if (Thread* known = find(id)) return *known;
   begin_thread(id, all_are_known_ ? 0 : first, 0, since_ns_);
   Thread& thread = threads_.find(id)->second;
-  thread.begins_when_heard_of = !all_are_known_ && !has_forgotten_;
+  thread.begins_at_first_arrival = !all_are_known_ && !has_forgotten_;
   return thread;
 }
 
@@ -69,14 +69,14 @@ ProcessAccount::Thread* ProcessAccount::arriving(std::uint64_t id, Sequences seq
     return entries > in_ns / kFastestEntryNs + NOPSPAN_MOST_ENTRIES;
   };
   const bool is_too_late = sequences.next > next && are_too_many(sequences.next - next, latest - thread.seen_ns);
-  const bool is_too_early =
-      thread.begins_when_heard_of && sequences.first < base && are_too_many(base - sequences.first, latest - since_ns_);
+  const bool is_too_early = thread.begins_at_first_arrival && sequences.first < base &&
+                            are_too_many(base - sequences.first, latest - since_ns_);
   if (is_too_late || is_too_early) {
     malformed_besides(std::min<std::uint64_t>(sequences.count(), NOPSPAN_MOST_ENTRIES));
     return nullptr;
   }
   // Earlier batches may arrive later, because fetched entries bypass the ring buffer and losses come from a map.
-  if (thread.begins_when_heard_of) thread.ledger.began_at(sequences.first);
+  if (thread.begins_at_first_arrival) thread.ledger.began_at(sequences.first);
   thread.seen_ns = std::max(thread.seen_ns, time_ns);
   return &thread;
 }
@@ -95,10 +95,10 @@ void ProcessAccount::thread_losses(std::uint64_t id, Sequences sequences, const 
     refused.discarded = std::max(refused.discarded, discarded);
     return;
   }
-  if (is_new && thread->begins_when_heard_of) thread->discarded_base = discarded;
+  if (is_new && thread->begins_at_first_arrival) thread->discarded_base = discarded;
   thread->ledger.emitted_until(sequences.next);
   thread->losses = losses;
-  thread->handed_next = std::max(thread->handed_next, sequences.next);
+  thread->flushed_next = std::max(thread->flushed_next, sequences.next);
   thread->discarded = std::max(thread->discarded, discarded);
 }
 
@@ -116,7 +116,7 @@ void ProcessAccount::close_ended(std::uint64_t round) {
   }
 }
 
-void ProcessAccount::all_were_killed() {
+void ProcessAccount::count_held_by_killed() {
   for (auto& [id, thread] : threads_) {
     if (thread.closing_round == 0) held_by_killed_ += thread.capacity / sizeof(nopspan_entry);
   }

@@ -38,12 +38,12 @@ class ProcessAccount {
     std::uint64_t discarded = 0;       // by the library, in total
     std::uint64_t seen_ns = 0;         // when something of it last arrived
     std::uint64_t fetched_next = 0;    // all entries before this one that the thread held were fetched
-    std::uint64_t handed_next = 0;     // all entries before this one were flushed
+    std::uint64_t flushed_next = 0;    // all entries before this one were flushed
     // Since when the thread is known to hold entries that have not arrived; 0 if it holds none.
     std::uint64_t held_since_ns = 0;
-    std::uint64_t closing_round = 0;    // the round in which its thread ended; 0 if it lives
-    bool begins_when_heard_of = false;  // its position when this collector began is not known
-    Losses losses{};                    // as last read
+    std::uint64_t closing_round = 0;       // the round in which its thread ended; 0 if it lives
+    bool begins_at_first_arrival = false;  // its position when this collector began is not known
+    Losses losses{};                       // as last read
 
     // `entries` is the total that the thread has discarded. All of them have sequences below `first`, that of the first
     // entry that it holds.
@@ -53,7 +53,7 @@ class ProcessAccount {
     }
     // Whether fetched entries will arrive again: the thread flushes them later, or the kernel program reads them when
     // the thread ends.
-    [[nodiscard]] bool holds_fetched() const { return fetched_next > handed_next; }
+    [[nodiscard]] bool holds_fetched() const { return fetched_next > flushed_next; }
   };
 
   // `since_ns` is when this collector began. `all_are_known` means that every thread that it does not know began after
@@ -67,7 +67,7 @@ class ProcessAccount {
   // Call it when the process has moved to another cgroup.
   void set_moved(const ProcessPointer& process);
   // Some threads could not be examined. From now on an unknown thread begins where it is first seen.
-  void not_all_are_known() { all_are_known_ = false; }
+  void set_some_unknown() { all_are_known_ = false; }
 
   // Sets a thread's state at the time when this collector began. Entries before `next` are not counted.
   void begin_thread(std::uint64_t id, std::uint64_t next, std::uint64_t discarded, std::uint64_t now_ns);
@@ -92,7 +92,7 @@ class ProcessAccount {
   void malformed_besides(std::uint64_t entries) { malformed_besides_ += entries; }
   void held_by_killed(std::uint64_t at_most) { held_by_killed_ += at_most; }
   // The process is gone, and this kernel does not let anybody read what its threads held.
-  void all_were_killed();
+  void count_held_by_killed();
 
   // The current contents of the kernel programs' maps. Set the process's losses first, then its threads'.
   void process_losses(const Losses& losses) { losses_ = losses; }

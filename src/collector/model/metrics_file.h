@@ -34,9 +34,9 @@ class MetricsFile {
 };
 
 // Writes the ledger to the file while a source runs.
-class Metered : public Sink {
+class MeteredSink : public Sink {
  public:
-  Metered(Sink& sink, MetricsFile& file, std::function<Ledger()> ledger)
+  MeteredSink(Sink& sink, MetricsFile& file, std::function<Ledger()> ledger)
       : sink_(sink), file_(file), ledger_(std::move(ledger)) {}
   void on_entry(const Entry& entry) override { sink_.on_entry(entry); }
   void on_tick(std::uint64_t now_unix_ns) override {

@@ -173,7 +173,7 @@ void append_text(std::string& out, unsigned field, std::string_view text) {
   if (is_utf8(text)) {
     append_bytes(out, field, text);
   } else {
-    append_bytes(out, field, mended_utf8(text));
+    append_bytes(out, field, repaired_utf8(text));
   }
 }
 
@@ -181,7 +181,7 @@ void append_text_attribute(std::string& out, unsigned field, std::string_view ke
   if (is_utf8(text)) {
     append_delimited_value(out, field, key, 1, text);
   } else {
-    append_delimited_value(out, field, key, 1, mended_utf8(text));
+    append_delimited_value(out, field, key, 1, repaired_utf8(text));
   }
 }
 

@@ -180,9 +180,9 @@ bool ChunkReader::fill(std::size_t bytes, const Deadline& until) {
   return true;
 }
 
-void ChunkReader::leave_out(std::size_t bytes) {
+void ChunkReader::skip(std::size_t bytes) {
   begin_ += bytes;
-  state_.left_out += bytes;
+  state_.skipped += bytes;
   state_.ended = false;
 }
 
@@ -191,7 +191,7 @@ void ChunkReader::search() {
   if (held().empty()) return;  // fill() stopped before the end of the file
   const std::string_view after = held().substr(1);
   const std::size_t at = after.find('N');
-  leave_out(1 + (at == std::string_view::npos ? after.size() : at));
+  skip(1 + (at == std::string_view::npos ? after.size() : at));
 }
 
 bool ChunkReader::next(Chunk& chunk, const Deadline& until) {
@@ -214,7 +214,7 @@ bool ChunkReader::next(Chunk& chunk, const Deadline& until) {
     if (get<std::uint32_t>(held(), 24) != crc_of(chunk.payload)) {
       // The header is intact, so the next chunk begins behind this one. A search inside this chunk could take very
       // long in a hostile file.
-      leave_out(bytes);
+      skip(bytes);
       continue;
     }
     chunk.kind = static_cast<ChunkKind>(get<std::uint32_t>(held(), 4));

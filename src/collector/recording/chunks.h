@@ -64,12 +64,12 @@ class ChunkReader {
   bool next(Chunk& chunk, const Deadline& until = Deadline());
 
   struct State {
-    std::uint64_t bytes = 0;     // bytes that were read
-    std::uint64_t chunks = 0;    // number of whole chunks
-    std::uint64_t left_out = 0;  // bytes outside of whole chunks
-    bool ended = false;          // the last chunk is the recorder's `end` chunk
-    int error = 0;               // errno of the read() that failed; 0: none
-    [[nodiscard]] bool is_whole() const { return ended && left_out == 0 && error == 0; }
+    std::uint64_t bytes = 0;    // bytes that were read
+    std::uint64_t chunks = 0;   // number of whole chunks
+    std::uint64_t skipped = 0;  // bytes outside of whole chunks
+    bool ended = false;         // the last chunk is the recorder's `end` chunk
+    int error = 0;              // errno of the read() that failed; 0: none
+    [[nodiscard]] bool is_whole() const { return ended && skipped == 0 && error == 0; }
   };
   [[nodiscard]] const State& state() const { return state_; }
   [[nodiscard]] const std::string& name() const { return name_; }
@@ -77,7 +77,7 @@ class ChunkReader {
  private:
   [[nodiscard]] std::string_view held() const { return {buffer_.data() + begin_, end_ - begin_}; }
   bool fill(std::size_t bytes, const Deadline& until);
-  void leave_out(std::size_t bytes);
+  void skip(std::size_t bytes);
   void search();
 
   OpenFile file_;

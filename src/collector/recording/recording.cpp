@@ -204,7 +204,7 @@ std::string Recording::remark() const {
   std::string text;
   const auto say = [&](const std::string& what) { text += (text.empty() ? reader_.name() + ": " : ", ") + what; };
   if (state.error != 0) say(std::strerror(state.error));
-  if (state.left_out > 0) say(std::to_string(state.left_out) + " bytes are no whole chunk, and were left out");
+  if (state.skipped > 0) say(std::to_string(state.skipped) + " bytes are no whole chunk, and were left out");
   if (broken_ > 0) say(std::to_string(broken_) + " chunks hold nothing that can be read");
   if (is_stopped_ && !state.ended) {
     say("not read to its end");

@@ -96,8 +96,8 @@ nlohmann::ordered_json ReplaySummary::json(const Recording& recording) const {
   using Json = nlohmann::ordered_json;
   const ChunkReader::State& state = recording.state();
   Json json = {
-      {"bytes", state.bytes},    {"chunks", state.chunks},           {"whole", recording.remark().empty()},
-      {"ended", state.ended},    {"left_out_bytes", state.left_out}, {"broken_chunks", recording.broken_chunks()},
+      {"bytes", state.bytes},    {"chunks", state.chunks},         {"whole", recording.remark().empty()},
+      {"ended", state.ended},    {"skipped_bytes", state.skipped}, {"broken_chunks", recording.broken_chunks()},
       {"entries", counts_.all()}};
   for (std::size_t i = 0; i < counts_.by_kind.size(); ++i) json[EntryCounts::kMany[i]] = counts_.by_kind[i];
   if (counts_.all() > 0) {

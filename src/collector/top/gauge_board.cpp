@@ -21,7 +21,7 @@ void GaugeBoard::add(const Entry& gauge, std::uint64_t now_unix_ns) {
   auto found = readings_.find(key);
   if (found == readings_.end()) {
     if (readings_.size() >= kMost && !make_room(now_unix_ns)) {
-      ++left_out_;
+      ++dropped_;
       return;
     }
     GaugeReading reading{*gauge.process, std::get<2>(key), std::get<4>(key), std::get<3>(key), 0, 0, 0};

@@ -28,7 +28,7 @@ class GaugeBoard {
   void add(const Entry& gauge, std::uint64_t now_unix_ns);
   // All readings, sorted by process, engine, model and name.
   [[nodiscard]] std::vector<GaugeReading> readings() const;
-  [[nodiscard]] std::uint64_t left_out() const { return left_out_; }  // values of gauges beyond kMost
+  [[nodiscard]] std::uint64_t dropped() const { return dropped_; }  // values of gauges beyond kMost
 
  private:
   // The first two are the pid and the start of the process.
@@ -37,7 +37,7 @@ class GaugeBoard {
   bool make_room(std::uint64_t now_unix_ns);
 
   std::map<Key, GaugeReading> readings_;
-  std::uint64_t left_out_ = 0;
+  std::uint64_t dropped_ = 0;
 };
 
 }  // namespace nopspan::collector

@@ -100,7 +100,7 @@ TopSnapshotPointer TopFeed::snapshot(bool is_last) {
   made->table = table_->numbers();
   if (request_.detail) made->detail = table_->detail(request_.detail->texts, request_.detail->process);
   made->gauges = gauges_.readings();
-  made->gauges_left_out = gauges_.left_out();
+  made->gauges_dropped = gauges_.dropped();
   made->events = events_;
   std::erase_if(processes_, [&](const auto& process) { return process.second < now_ns_; });
   made->host = host_;

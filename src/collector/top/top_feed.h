@@ -25,7 +25,7 @@ struct TopSnapshot {
   TableNumbers table;
   std::optional<RowDetail> detail;  // of the requested row
   std::vector<GaugeReading> gauges;
-  std::uint64_t gauges_left_out = 0;
+  std::uint64_t gauges_dropped = 0;
   std::uint64_t events = 0;    // point events since the beginning, which have no row
   std::string host;            // of the processes; if there are several: "host-1, ..."
   std::size_t processes = 0;   // number of processes with entries in the window

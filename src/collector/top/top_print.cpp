@@ -131,13 +131,13 @@ Json top_json(const TopSnapshot& snapshot, const TopView& view, std::size_t most
   const auto rows = arranged(table, view);
   const std::size_t shown = most_rows == 0 ? rows.size() : std::min(rows.size(), most_rows);
   for (std::size_t i = 0; i < shown; ++i) json["rows"].push_back(to_json(*rows[i], table));
-  json["rows_left_out"] = rows.size() - shown;
+  json["rows_dropped"] = rows.size() - shown;
   json["other"] = to_json(table.other, table);
   json["other"]["evicted_rows"] = table.evicted;
   json["times_without_quantile"] = table.total.unplaced;
   json["gauges"] = Json::array();
   for (const GaugeReading& gauge : snapshot.gauges) json["gauges"].push_back(to_json(gauge, table.now_unix_ns));
-  json["gauge_values_left_out"] = snapshot.gauges_left_out;
+  json["gauge_values_dropped"] = snapshot.gauges_dropped;
   json["ledger"] = to_json(snapshot.counts);
   return json;
 }

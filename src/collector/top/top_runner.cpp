@@ -49,7 +49,7 @@ void TopRunner::make_feed() {
 
 void TopRunner::run() {
   try {
-    Metered metered(*feed_, metrics_, [this] { return source_->ledger(); });
+    MeteredSink metered(*feed_, metrics_, [this] { return source_->ledger(); });
     run_source(*source_, metered, options_.source, true);
     metrics_.write(source_->ledger());
     answer_until_stopped();

@@ -63,8 +63,8 @@ std::string bounds_text(const TopSnapshot& snapshot) {
     parts.push_back("quantiles are without " + plural(table.total.unplaced, "time", "times") +
                     ", for which there was no memory");
   }
-  if (snapshot.gauges_left_out != 0) {
-    parts.push_back(plural(snapshot.gauges_left_out, "value", "values") + " of gauges over " +
+  if (snapshot.gauges_dropped != 0) {
+    parts.push_back(plural(snapshot.gauges_dropped, "value", "values") + " of gauges over " +
                     std::to_string(GaugeBoard::kMost) + " left out");
   }
   std::string text;

@@ -110,8 +110,8 @@ void TraceAssembler::add(const Entry& entry) {
     if (entry.kind == Kind::span && entry.failed()) ++open->over_limit_failed;
   }
   count_bytes(*open);
-  stir(open);
-  if (is_linked(entry)) stir_linked(entry);
+  restart_grace(open);
+  if (is_linked(entry)) restart_grace_of_linked(entry);
   make_room();
 }
 
@@ -123,7 +123,7 @@ void TraceAssembler::count_bytes(Open& open) {
 }
 
 // Restarts the grace time.
-void TraceAssembler::stir(List::iterator open) {
+void TraceAssembler::restart_grace(List::iterator open) {
   open->fresh = true;
   active_.splice(active_.end(), *open->list, open);
   open->list = &active_;
@@ -131,11 +131,11 @@ void TraceAssembler::stir(List::iterator open) {
 
 // Restarts the grace time of the traces that a linked span links to. They are moved behind it in the list, so they wait
 // until it is added to them. A linked span that began after a trace's end does not prolong it.
-void TraceAssembler::stir_linked(const Entry& entry) {
+void TraceAssembler::restart_grace_of_linked(const Entry& entry) {
   for_each_link(entry.links, [&](const SpanLink& link) {
     const auto known = open_.find(link.trace_id);
     if (known == open_.end() || known->second->list == &expected_) return;
-    if (!known->second->has_root || entry.start_unix_ns <= known->second->end_unix_ns) stir(known->second);
+    if (!known->second->has_root || entry.start_unix_ns <= known->second->end_unix_ns) restart_grace(known->second);
   });
 }
 
@@ -182,7 +182,7 @@ bool TraceAssembler::has_room(Open& open, const Entry& entry) const {
 void TraceAssembler::make_room() {
   while (open_.size() > 1 && (bytes_ > limits_.bytes || open_.size() > limits_.traces)) {
     if (!expected_.empty()) {
-      forget(expected_.begin());
+      erase(expected_.begin());
       continue;
     }
     List& list = !patient_.empty() ? patient_ : !dormant_.empty() ? dormant_ : active_;
@@ -191,7 +191,7 @@ void TraceAssembler::make_room() {
     TraceEnd end = end_of(*open, links);
     if (end == TraceEnd::unfinished) end = TraceEnd::evicted;
     if (end == TraceEnd::finished && !open->is_linked()) ++counts_.hurried;
-    hand_over(open, end, links);
+    deliver(open, end, links);
   }
 }
 
@@ -212,24 +212,24 @@ void TraceAssembler::tick(std::uint64_t now_ns) {
   const auto is_quiet = [&](const List& list, std::uint64_t grace_ns) {
     return !list.empty() && clock_ns_ - list.front().quiet_since_ns >= grace_ns;
   };
-  while (is_quiet(active_, limits_.grace_ns)) settle(active_.begin());
+  while (is_quiet(active_, limits_.grace_ns)) deliver_or_wait(active_.begin());
   while (is_quiet(patient_, limits_.long_grace_ns)) {
     const TraceLinks links(patient_.front().trace);
-    hand_over(patient_.begin(), end_of(patient_.front(), links), links);
+    deliver(patient_.begin(), end_of(patient_.front(), links), links);
   }
-  while (is_quiet(expected_, limits_.long_grace_ns)) forget(expected_.begin());
+  while (is_quiet(expected_, limits_.long_grace_ns)) erase(expected_.begin());
 }
 
 // Decides what to do with a trace without a new entry for the grace time: deliver it, or wait longer.
-void TraceAssembler::settle(List::iterator open) {
+void TraceAssembler::deliver_or_wait(List::iterator open) {
   const auto move_to = [&](List& list) {
     list.splice(list.end(), active_, open);
     open->list = &list;
   };
   if (open->late) {
-    hand_over(open, TraceEnd::late);
+    deliver(open, TraceEnd::late);
   } else if (open->has_root || open->is_linked()) {
-    hand_over(open, TraceEnd::finished);
+    deliver(open, TraceEnd::finished);
   } else if (!open->has_remote && !open->has_orphan) {
     move_to(dormant_);
   } else {
@@ -237,13 +237,13 @@ void TraceAssembler::settle(List::iterator open) {
     if (links.has_root(RootKind::orphan) && links.awaits_spans()) {  // NOLINT(bugprone-branch-clone): in this order
       move_to(patient_);
     } else if (links.has_root(RootKind::orphan) && !links.has_root(RootKind::remote)) {
-      hand_over(open, TraceEnd::unfinished, links);  // its ancestors began before the attach and will not arrive
+      deliver(open, TraceEnd::unfinished, links);  // its ancestors began before the attach and will not arrive
     } else if (links.awaits_spans()) {
       move_to(dormant_);
     } else if (!links.has_root(RootKind::remote) || parents_may_come(links, open->trace)) {
       move_to(patient_);
     } else {
-      hand_over(open, TraceEnd::finished, links);
+      deliver(open, TraceEnd::finished, links);
     }
   }
 }
@@ -255,15 +255,15 @@ bool TraceAssembler::parents_may_come(const TraceLinks& links, const Trace& trac
   });
 }
 
-void TraceAssembler::hand_over(List::iterator open, TraceEnd end) { hand_over(open, end, TraceLinks(open->trace)); }
+void TraceAssembler::deliver(List::iterator open, TraceEnd end) { deliver(open, end, TraceLinks(open->trace)); }
 
-void TraceAssembler::hand_over(List::iterator open, TraceEnd end, const TraceLinks& links) {
+void TraceAssembler::deliver(List::iterator open, TraceEnd end, const TraceLinks& links) {
   counts_.held -= open->trace.size();
   counts_.duplicates += links.duplicates();
   if (open->is_linked()) {
     counts_.linked += links.nodes().size();
-    share(*open, links);
-    forget(open);
+    join_linked_spans(*open, links);
+    erase(open);
     return;
   }
   switch (end) {
@@ -290,10 +290,10 @@ void TraceAssembler::hand_over(List::iterator open, TraceEnd end, const TraceLin
       {open->trace, links, end, open->marks, open->over_limit, open->over_limit_failed, open->earlier_part_was_shown});
   remember(open->trace.id(), shown || open->earlier_part_was_shown);
   open->links = 0;
-  forget(open);
+  erase(open);
 }
 
-void TraceAssembler::forget(List::iterator open) {
+void TraceAssembler::erase(List::iterator open) {
   counts_.links.held -= open->links;
   counts_.links.unknown += open->links;
   bytes_ -= open->bytes;
@@ -302,21 +302,21 @@ void TraceAssembler::forget(List::iterator open) {
 }
 
 // Adds linked spans to the traces that they link to.
-void TraceAssembler::share(const Open& open, const TraceLinks& links) {
+void TraceAssembler::join_linked_spans(const Open& open, const TraceLinks& links) {
   for (const TraceLinks::Node& node : links.nodes()) {
     if (!node.entry->is_span()) continue;
     const Entry entry = open.trace.view(*node.entry);
     const auto requests = static_cast<std::uint32_t>(entry.links.size() / sizeof(nopspan_link));
     for_each_link(entry.links, [&](const SpanLink& link) {
       ++counts_.links.all;
-      ++*share_with(link, entry, requests, open.marks);
+      ++*join_link(link, entry, requests, open.marks);
     });
   }
 }
 
 // Adds one linked span to the trace of `link`. Returns the counter of the link's outcome.
-std::uint64_t* TraceAssembler::share_with(const SpanLink& link, const Entry& entry, std::uint32_t requests,
-                                          std::uint32_t marks) {
+std::uint64_t* TraceAssembler::join_link(const SpanLink& link, const Entry& entry, std::uint32_t requests,
+                                         std::uint32_t marks) {
   TraceCounts::Links& counts = counts_.links;
   if (link.trace_id.empty() || link.trace_id == entry.trace_id) return &counts.unknown;
   if (wants_ && !wants_(link.trace_id)) return &counts.filtered;
@@ -326,7 +326,7 @@ std::uint64_t* TraceAssembler::share_with(const SpanLink& link, const Entry& ent
   if (!has_room && (known == open_.end() || !known->second->trace.knows_linked(link.span_id, entry))) {
     return &counts.over_limit;
   }
-  const auto open = known != open_.end() ? known->second : expect(link.trace_id);
+  const auto open = known != open_.end() ? known->second : begin_expected(link.trace_id);
   if (open->list == &expected_) {
     open->quiet_since_ns = clock_ns_;
     expected_.splice(expected_.end(), expected_, open);
@@ -339,7 +339,7 @@ std::uint64_t* TraceAssembler::share_with(const SpanLink& link, const Entry& ent
   return &counts.held;
 }
 
-TraceAssembler::List::iterator TraceAssembler::expect(const TraceId& id) {
+TraceAssembler::List::iterator TraceAssembler::begin_expected(const TraceId& id) {
   const auto open = expected_.emplace(expected_.end(), id, texts_);
   open->list = &expected_;
   open->fresh = false;
@@ -351,7 +351,7 @@ TraceAssembler::List::iterator TraceAssembler::expect(const TraceId& id) {
 // up for linked spans.
 bool TraceAssembler::make_room_for_linked() {
   const auto is_full = [&] { return bytes_ > limits_.bytes || open_.size() >= limits_.traces; };
-  while (is_full() && !expected_.empty()) forget(expected_.begin());
+  while (is_full() && !expected_.empty()) erase(expected_.begin());
   return !is_full();
 }
 
@@ -376,17 +376,17 @@ void TraceAssembler::finish() {
   // Linked spans first, because they belong to the traces that are still open.
   for (auto next = active_.begin(); next != active_.end();) {
     const auto open = next++;
-    if (open->is_linked()) hand_over(open, TraceEnd::finished);
+    if (open->is_linked()) deliver(open, TraceEnd::finished);
   }
   for (List* list : {&active_, &patient_, &dormant_}) end_all(*list);
-  while (!expected_.empty()) forget(expected_.begin());
+  while (!expected_.empty()) erase(expected_.begin());
 }
 
 void TraceAssembler::end_all(List& list) {
   while (!list.empty()) {
     const auto open = list.begin();
     const TraceLinks links(open->trace);
-    hand_over(open, end_of(*open, links), links);
+    deliver(open, end_of(*open, links), links);
   }
 }
 

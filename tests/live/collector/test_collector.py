@@ -161,7 +161,7 @@ class Filters(CollectorTest):
         self.assertEqual(tracer.names_but_canaries(None), {"wanted": 1})
         self.assertEqual([row["pid"] for row in tracer.ledger()["processes"]], [one.pid])
 
-    def test_what_was_fetched_in_part_is_not_left_out_as_a_whole(self):
+    def test_what_was_fetched_in_part_is_not_filtered_as_a_whole(self):
         # This request lasts longer than --max-age, so it is fetched in part. The filter would drop it when it ends.
         with Collector("--errors", "--max-age", "200ms") as tracer:
             with Program("traced") as program:
