@@ -81,13 +81,13 @@ std::size_t clean(std::string_view text, char (&out)[kMaxNameBytes + 1]) noexcep
   constexpr std::string_view kEllipsis = "\u2026";
   const bool cut = text.size() > kMaxNameBytes;
   const std::size_t limit = cut ? kMaxNameBytes - kEllipsis.size() : text.size();
-  bool mended = false;
+  bool repaired = false;
   std::size_t size = 0;
   for (std::size_t i = 0; i < limit;) {
     const std::size_t length = printable_sequence(text, i);
     if (length == 0) {
       out[size++] = '?';
-      mended = true;
+      repaired = true;
       ++i;
       continue;
     }
@@ -99,7 +99,7 @@ std::size_t clean(std::string_view text, char (&out)[kMaxNameBytes + 1]) noexcep
     for (const char c : kEllipsis) out[size++] = c;
     count(counters.truncated);
   }
-  if (mended) count(counters.invalid_utf8);
+  if (repaired) count(counters.invalid_utf8);
   out[size] = '\0';
   return size;
 }

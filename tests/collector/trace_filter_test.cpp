@@ -119,7 +119,7 @@ TEST_F(TraceFilterTest, WantsWhatTheRequestSharesWithOthers) {
   EXPECT_FALSE(TraceFilter({.request = id_text(trace_number(3))}).may_want(step));
 }
 
-TEST_F(TraceFilterTest, WantsATraceWithASharedSpanThatSatisfiesIt) {
+TEST_F(TraceFilterTest, WantsATraceWithALinkedSpanThatSatisfiesIt) {
   const std::string links = links_to({{trace_number(1), 1}});
   Entry step = shared_span(100, links);
   EXPECT_TRUE(wants({.name = "engine.step"}, {step, root_}));

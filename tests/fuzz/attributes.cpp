@@ -254,7 +254,7 @@ void check_attributes(const nopspan::detail::FieldBuffer& fields, const Attribut
   require(reader.done(), "there is no other attribute");
   require(encoded.dropped == expected.dropped, "an attribute is dropped if it does not fit, and only then");
   require(after.attributes_dropped - before.attributes_dropped == expected.dropped, "dropped attributes are counted");
-  require(after.invalid_utf8 - before.invalid_utf8 == expected.mended, "mended strings are counted");
+  require(after.invalid_utf8 - before.invalid_utf8 == expected.repaired, "repaired strings are counted");
 }
 
 void check_label(std::string_view label, bool capturing) {

@@ -24,8 +24,8 @@ class AttributesModel {
   };
   struct Attributes {
     std::vector<KeyValue> all;
-    std::uint64_t dropped = 0;  // attributes that did not fit
-    std::uint64_t mended = 0;   // strings and keys that were not UTF-8
+    std::uint64_t dropped = 0;   // attributes that did not fit
+    std::uint64_t repaired = 0;  // strings and keys that were not UTF-8
   };
 
   AttributesModel(bool is_span, bool keeps_content) : is_span_(is_span), keeps_content_(keeps_content) {}
@@ -70,8 +70,8 @@ class AttributesModel {
         continue;
       }
       size += needed;
-      std::string key = text(field.key, attributes.mended);
-      attributes.all.emplace_back(std::move(key), exported(field.value, attributes.mended));
+      std::string key = text(field.key, attributes.repaired);
+      attributes.all.emplace_back(std::move(key), exported(field.value, attributes.repaired));
     }
     return attributes;
   }
@@ -128,7 +128,7 @@ class AttributesModel {
   }
 
   static std::string text(std::string_view given, std::uint64_t& count) {
-    std::string out = mended(given);
+    std::string out = repaired(given);
     if (out != given) ++count;
     return out;
   }

@@ -91,7 +91,7 @@ void keep_account(std::string_view steps) {
         account.bound_threads(byte(1) % 4U);
         break;
       default:
-        account.malformed_besides(byte(1));
+        account.malformed_of_no_thread(byte(1));
         break;
     }
     require(account.counts().is_balanced(), "what was emitted is what became of it");

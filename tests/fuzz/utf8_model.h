@@ -33,7 +33,7 @@ inline CodePoint first_code_point(std::string_view text) {
 }
 
 // `text` with "?" in place of each byte that does not belong to a code point.
-inline std::string mended(std::string_view text) {
+inline std::string repaired(std::string_view text) {
   std::string out;
   while (!text.empty()) {
     const CodePoint point = first_code_point(text);
@@ -48,7 +48,7 @@ inline std::string mended(std::string_view text) {
   return out;
 }
 
-inline bool is_utf8_text(std::string_view text) { return mended(text) == text; }
+inline bool is_utf8_text(std::string_view text) { return repaired(text) == text; }
 
 // At most 63 bytes that a terminal prints and does not interpret: UTF-8 without Unicode's control characters (Cc).
 inline bool is_printable_name(std::string_view text) {

@@ -155,7 +155,7 @@ class Container:
         return Process(self._entered(), command)
 
     def __exit__(self, *_):
-        self.nspawn.kill()  # kills the first process too, and thereby every process in its namespace
+        self.nspawn.kill()  # kills the first process too, and with it every process in its namespace
         self.nspawn.wait()
         self.console.close()
         subprocess.run(["rm", "-rf", "--one-file-system", self.tree, self.tree + ".console"], check=False)

@@ -211,13 +211,13 @@ TEST(Attributes, AreNotWhatContentReplaced) {
 }
 
 TEST(Attributes, ThatAreNotUtf8AreMendedAndCounted) {
-  const Counted mended(&nopspan::Stats::invalid_utf8);
+  const Counted repaired(&nopspan::Stats::invalid_utf8);
   FieldBuffer fields;
   fields.put_string("k\xff", "a\xc3(\xe2\x82\xac\xf0\x9f", 0);
   fields.put_value("list", Value::list({"\xed\xa0\x80"}), 0);
   EXPECT_THAT(round_trip(fields),
               ElementsAre(Pair("k?", Value("a?(\xe2\x82\xac??")), Pair("list", Value::list({"???"}))));
-  EXPECT_EQ(mended.times(), 3U);
+  EXPECT_EQ(repaired.times(), 3U);
 }
 
 TEST(Attributes, OverTheLimitAreLeftOutWholeAndCounted) {

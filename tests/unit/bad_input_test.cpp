@@ -90,7 +90,7 @@ TEST_F(BadInput, AnEndBeforeTheStartIsADurationOfZero) {
 }
 
 TEST_F(BadInput, TextsThatAreNoUtf8LeaveAsQuestionMarks) {
-  const Counted mended(&nopspan::Stats::invalid_utf8);
+  const Counted repaired(&nopspan::Stats::invalid_utf8);
   const SpanRecorder recorder("llm.chat");
   {
     const Span span{llm::chat, [](auto& m) {
@@ -104,7 +104,7 @@ TEST_F(BadInput, TextsThatAreNoUtf8LeaveAsQuestionMarks) {
             "a\xff"
             "b")
       << "handlers receive the values unchanged";
-  EXPECT_GT(mended.times(), 0U);
+  EXPECT_GT(repaired.times(), 0U);
 }
 
 TEST_F(BadInput, AMebibyteIsKeptForHandlersAndLeftOutOfTheRecordWhole) {

@@ -243,7 +243,7 @@ TEST(Batch, HoldsSpansOfARequestThatIsElsewhereFor100Ms) {
   EXPECT_EQ(traced.batches.at(1).header.open_entries, 2U);
 }
 
-TEST(Batch, IsOfTheRequestsThatASharedSpanLinksTo) {
+TEST(Batch, IsOfTheRequestsThatALinkedSpanLinksTo) {
   std::uint64_t bits = 0;
   const Traced traced([&] {
     const Context one = Context::make();

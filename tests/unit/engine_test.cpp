@@ -133,14 +133,14 @@ TEST(EngineRequest, MayHaveArrivedAfterItsStart) {
 TEST(EngineRequest, WhoseFirstTokenWasBeforeItsArrivalHasNoTimeToIt) {
   FakeClock clock;
   const SpanRecorder recorder("engine.request");
-  const Counted mended(&nopspan::Stats::values_clamped);
+  const Counted repaired(&nopspan::Stats::values_clamped);
   AsyncSpan request{engine::request};
   const std::int64_t start = recorder.start()->monotonic_time_ns();
   request.with<RequestFields>([&](auto& m) { m.arrival_ns(start + kMillisecond); });
   request.first_token();
   request.end();
   EXPECT_FALSE(has_measurement(recorder.stop(), "ttft_ns"));
-  EXPECT_EQ(mended.times(), 1U);
+  EXPECT_EQ(repaired.times(), 1U);
 }
 
 TEST(EngineRequest, WithoutAFirstTokenHasNoTimeToIt) {
@@ -202,36 +202,36 @@ TEST(EngineRequest, IsTheOnlySpanThatDerives) {
 }
 
 TEST(EngineRequest, TakesWhatCannotBeForAbsentAndCountsIt) {
-  const Counted mended(&nopspan::Stats::values_clamped);
+  const Counted repaired(&nopspan::Stats::values_clamped);
   const auto negative_time = stop_of([](auto& m) { m.output_tokens(11).decode_ns(-5).arrival_ns(-1); });
-  EXPECT_EQ(mended.times(), 2U);
+  EXPECT_EQ(repaired.times(), 2U);
   EXPECT_FALSE(has_measurement(negative_time, "tokens_per_second"));
   EXPECT_THAT(negative_time, HasMeasurement("decode_ns", -5));  // unchanged
   const auto negative_count = stop_of([](auto& m) { m.output_tokens(-11).decode_ns(5); });
-  EXPECT_EQ(mended.times(), 3U);
+  EXPECT_EQ(repaired.times(), 3U);
   EXPECT_FALSE(has_measurement(negative_count, "tokens_per_second"));
   EXPECT_EQ(negative_count->flags() & NOPSPAN_FLAG_HAS_USAGE, 0U);
   for (const double time : {std::nan(""), -1.0, std::numeric_limits<double>::infinity(), 1e300}) {
     const auto stop = stop_of([&](auto& m) { m.output_tokens(11).measure("decode_ns", time); });
     EXPECT_FALSE(has_measurement(stop, "tokens_per_second")) << time;
   }
-  EXPECT_EQ(mended.times(), 7U);
+  EXPECT_EQ(repaired.times(), 7U);
 }
 
 TEST(EngineRequest, TakesATimeThatIsADouble) {
-  const Counted mended(&nopspan::Stats::values_clamped);
+  const Counted repaired(&nopspan::Stats::values_clamped);
   const auto stop = stop_of([](auto& m) { m.output_tokens(11).measure("decode_ns", 100.9); });
   EXPECT_THAT(stop, HasMeasurement("time_per_output_token_ns", 10));
-  EXPECT_EQ(mended.times(), 0U);
+  EXPECT_EQ(repaired.times(), 0U);
 }
 
 TEST(EngineRequest, CountsTokensOver2To53As2To53) {
   constexpr std::int64_t kMost = std::int64_t{1} << 53;
-  const Counted mended(&nopspan::Stats::values_clamped);
+  const Counted repaired(&nopspan::Stats::values_clamped);
   const auto most = stop_of([&](auto& m) { m.output_tokens(kMost).decode_ns(1'000'000'000); });
-  EXPECT_EQ(mended.times(), 0U);
+  EXPECT_EQ(repaired.times(), 0U);
   const auto more = stop_of([](auto& m) { m.output_tokens(INT64_MAX).decode_ns(1'000'000'000); });
-  EXPECT_EQ(mended.times(), 1U);
+  EXPECT_EQ(repaired.times(), 1U);
   EXPECT_THAT(most, HasMeasurement("tokens_per_second", static_cast<double>(kMost - 1)));
   EXPECT_THAT(more, HasMeasurement("tokens_per_second", static_cast<double>(kMost - 1)));
   EXPECT_THAT(more, HasMetadata("output_tokens", INT64_MAX));
@@ -302,10 +302,10 @@ TEST(EngineStats, FireNoNegativeGaugeAndCountIt) {
   const RaisedGate tracer(RaisedGate::points);
   const Recorder recorder{"engine.stats"};
   const Fired fired;
-  const Counted mended(&nopspan::Stats::values_clamped);
+  const Counted repaired(&nopspan::Stats::values_clamped);
   engine::stats([](auto& s) { s.running(-1).waiting(1); });
   EXPECT_EQ(fired[Probe::gauge], 1U);
-  EXPECT_EQ(mended.times(), 1U);
+  EXPECT_EQ(repaired.times(), 1U);
   EXPECT_THAT(recorder.events()[0], HasMeasurement("running", -1));
 }
 

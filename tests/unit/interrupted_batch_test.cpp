@@ -78,7 +78,7 @@ void (*Interruption::call_)();
 
 // Returns the number of flushed entries, and checks that each was flushed once and in order. If `new_born`, the
 // sequence of each thread must begin at 0.
-std::uint64_t handed_over(bool new_born) {
+std::uint64_t flushed(bool new_born) {
   std::map<std::uint64_t, std::uint64_t> next;
   std::uint64_t entries = 0;
   for (std::size_t i = 0; i < hits.count; ++i) {
@@ -152,12 +152,12 @@ TEST_F(InterruptedBatch, OfAProcessThatForksInTheHandlerIsHandedOverByItAlone) {
         // The interrupted span belongs to the parent, unless the library had not begun to work on it. If the signal
         // arrives right at the site, the library can no longer detect the fork.
         if (hits.count > 0 && hits_soon > 0 && hits.all[0].sequence_id == sequence_id) hits.drop_first();
-        EXPECT_GE(handed_over(true), 1U) << at;
+        EXPECT_GE(flushed(true), 1U) << at;
         for (std::size_t i = 0; i < hits.count; ++i) EXPECT_NE(hits.all[i].sequence_id, sequence_id) << at;
         std::fflush(nullptr);
         _exit(HasFailure() ? 1 : 0);
       }
-      EXPECT_EQ(handed_over(false), 3U) << at;
+      EXPECT_EQ(flushed(false), 3U) << at;
       if (forked > 0) {
         EXPECT_THAT(wait_for(forked), IsEmpty()) << at;
       }
@@ -189,7 +189,7 @@ TEST_F(InterruptedBatch, OfAHandlerThatMakesASpanTellsThatToo) {
                       make_span();
                     }
                     make_last_span();
-                    EXPECT_EQ(handed_over(true) + reentrant.times(), *was_interrupted ? 3U : 2U);
+                    EXPECT_EQ(flushed(true) + reentrant.times(), *was_interrupted ? 3U : 2U);
                   }),
                   IsEmpty())
           << at;

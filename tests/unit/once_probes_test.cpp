@@ -211,7 +211,7 @@ TEST(Tokens, OfAnAsyncChainFireAtItsInnermostEnd) {
   AsyncSpan generate{llm::generate, step.context()};
   generate.set("output_tokens", 9);
   generate.end();
-  step.end();  // has no tokens itself, but passes on that they were reported
+  step.end();  // has no tokens itself, but its parent must know that they were reported
   chat.set("output_tokens", 9);
   chat.end();
   EXPECT_EQ(fired[Probe::tokens], 1U);

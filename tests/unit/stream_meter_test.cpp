@@ -136,16 +136,16 @@ TEST(StreamMeter, LeavesOutWhatItDoesNotKnow) {
 
 TEST(StreamMeter, TakesNoTokensForNothingAndFewerAsAMistake) {
   const SpanRecorder recorder("work");
-  const Counted mended(&nopspan::Stats::values_clamped);
+  const Counted repaired(&nopspan::Stats::values_clamped);
   StreamMeter meter{AsyncSpan{"work"}};
   meter.token(0);
-  EXPECT_EQ(mended.times(), 0U);
+  EXPECT_EQ(repaired.times(), 0U);
   meter.token(-1);
   meter.token(INT64_MIN);
-  EXPECT_EQ(mended.times(), 2U);
+  EXPECT_EQ(repaired.times(), 2U);
   meter.token(2);
   meter.token(-5);
-  EXPECT_EQ(mended.times(), 3U);
+  EXPECT_EQ(repaired.times(), 3U);
   meter.end();
   EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 2));
   EXPECT_FALSE(recorder.stop()->measurement("gap_max_ns").exists());

@@ -44,14 +44,14 @@ bool is_utf8(std::string_view text) {
 }
 
 std::string repaired_utf8(std::string_view text) {
-  std::string mended;
-  mended.reserve(text.size());
+  std::string repaired;
+  repaired.reserve(text.size());
   while (!text.empty()) {
     const std::size_t bytes = first_character(text).bytes;
-    mended += bytes == 0 ? "?" : text.substr(0, bytes);
+    repaired += bytes == 0 ? "?" : text.substr(0, bytes);
     text.remove_prefix(bytes == 0 ? 1 : bytes);
   }
-  return mended;
+  return repaired;
 }
 
 }  // namespace nopspan::collector

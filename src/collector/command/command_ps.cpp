@@ -57,7 +57,7 @@ std::string listeners_text(const CopyReport& report) {
   std::set<std::string> names;
   for (const Heard& heard : report.heard) {
     const Listener& listener = *heard.listener;
-    std::string name = listener.pid != 0 ? printable(listener.command, 15) + "(" + std::to_string(listener.pid) + ")"
+    std::string name = listener.pid != 0 ? printable(listener.comm, 15) + "(" + std::to_string(listener.pid) + ")"
                        : listener.kind == Listener::Kind::event ? "tracefs"
                                                                 : "pinned(" + printable(listener.name, 15) + ")";
     if (listener.kind == Listener::Kind::perhaps || heard.is_by_name) name += "?";
@@ -80,7 +80,7 @@ void add_rows(TextTable& table, const ProcessReport& report) {
     const std::string version = copy.view ? copy.view->version : "";
     table.add({std::to_string(process.pid),
                process.namespace_pid == process.pid ? "-" : std::to_string(process.namespace_pid),
-               printable(process.command, 15), place_text(process), version.empty() ? "-" : version,
+               printable(process.comm, 15), place_text(process), version.empty() ? "-" : version,
                probes_text(*copy.copy.file), nop_text(*copy.copy.file), gate_text(copy), listeners_text(copy),
                knows ? bytes_text(copy.view->memory_bytes) : "-", knows ? std::to_string(copy.view->threads) : "-",
                printable(copy.copy.path, 120) + (copy.copy.is_deleted ? " (deleted)" : "")});

@@ -72,7 +72,7 @@ ProcessAccount::Thread* ProcessAccount::arriving(std::uint64_t id, Sequences seq
   const bool is_too_early = thread.begins_at_first_arrival && sequences.first < base &&
                             are_too_many(base - sequences.first, latest - since_ns_);
   if (is_too_late || is_too_early) {
-    malformed_besides(std::min<std::uint64_t>(sequences.count(), NOPSPAN_MOST_ENTRIES));
+    malformed_of_no_thread(std::min<std::uint64_t>(sequences.count(), NOPSPAN_MOST_ENTRIES));
     return nullptr;
   }
   // Earlier batches may arrive later, because fetched entries bypass the ring buffer and losses come from a map.
@@ -151,22 +151,22 @@ Counts ProcessAccount::counts() const {
   Gaps gaps = closed_;
   for (const auto& [id, thread] : threads_) gaps.add(thread);
   Counts counts;
-  counts.emitted = gaps.arrived + gaps.discarded + gaps.unexplained + malformed_besides_;
+  counts.emitted = gaps.arrived + gaps.discarded + gaps.unexplained + malformed_of_no_thread_;
   Losses lost = gaps.explained;
   for (std::size_t reason = 0; reason < NOPSPAN_REASONS; ++reason) {
     counts.emitted += gaps.explained[reason];
     // Losses that the kernel counted for the process but for no thread, because it could not read the header or the map
     // was full. They may be a gap in a thread's sequence, or all that a thread has emitted.
-    const std::uint64_t besides = losses_[reason] - std::min(losses_[reason], gaps.counted[reason]);
-    lost[reason] += besides;
-    counts.emitted += besides - take(gaps.unexplained, besides);
+    const std::uint64_t of_no_thread = losses_[reason] - std::min(losses_[reason], gaps.counted[reason]);
+    lost[reason] += of_no_thread;
+    counts.emitted += of_no_thread - take(gaps.unexplained, of_no_thread);
   }
   counts.delivered = delivered_;
   counts.filtered = filtered_ + lost[NOPSPAN_REASON_FILTERED];
   counts.ring_full = lost[NOPSPAN_REASON_RING_FULL];
   counts.unreadable = lost[NOPSPAN_REASON_UNREADABLE];
   counts.too_large = lost[NOPSPAN_REASON_TOO_LARGE];
-  counts.malformed = malformed_ + malformed_besides_ + lost[NOPSPAN_REASON_MALFORMED];
+  counts.malformed = malformed_ + malformed_of_no_thread_ + lost[NOPSPAN_REASON_MALFORMED];
   counts.missed = gaps.unexplained;
   counts.discarded = gaps.discarded;
   counts.held_by_killed = held_by_killed_;

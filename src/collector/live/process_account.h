@@ -89,7 +89,7 @@ class ProcessAccount {
   void filtered(std::uint64_t entries) { filtered_ += entries; }
   void malformed(std::uint64_t entries) { malformed_ += entries; }
   // Entries of no known thread. They are counted as emitted and as lost.
-  void malformed_besides(std::uint64_t entries) { malformed_besides_ += entries; }
+  void malformed_of_no_thread(std::uint64_t entries) { malformed_of_no_thread_ += entries; }
   void held_by_killed(std::uint64_t at_most) { held_by_killed_ += at_most; }
   // The process is gone, and this kernel does not let anybody read what its threads held.
   void count_held_by_killed();
@@ -131,7 +131,7 @@ class ProcessAccount {
   Gaps closed_;
   std::unordered_set<std::uint64_t> closed_ids_;
   Losses losses_{};
-  std::uint64_t delivered_ = 0, filtered_ = 0, malformed_ = 0, malformed_besides_ = 0, held_by_killed_ = 0;
+  std::uint64_t delivered_ = 0, filtered_ = 0, malformed_ = 0, malformed_of_no_thread_ = 0, held_by_killed_ = 0;
 };
 
 }  // namespace nopspan::collector

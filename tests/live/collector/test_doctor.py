@@ -99,12 +99,12 @@ class Doctor(harness.Test):
         with Program("", command=[path]) as program:
             self.assertIn("not the batch probe", self.doctor(program.pid, status=1)["failed"]["probes of " + path])
             pid = str(program.pid)
-            told = {command: subprocess.run([NOPSPAN, *command.split(), pid], check=True, stdout=subprocess.PIPE,
+            printed = {command: subprocess.run([NOPSPAN, *command.split(), pid], check=True, stdout=subprocess.PIPE,
                                             stderr=subprocess.STDOUT, text=True).stdout
                     for command in ("ps", "trace --duration 100ms --pid")}
-        self.assertIn(" 10,no-batch ", told["ps"])
+        self.assertIn(" 10,no-batch ", printed["ps"])
         self.assertIn("cannot attach to %s: it has nopspan probes, but not the batch probe" % path,
-                      told["trace --duration 100ms --pid"])
+                      printed["trace --duration 100ms --pid"])
 
     def test_a_program_with_another_nop(self):
         if platform.machine() != "x86_64":

@@ -43,7 +43,7 @@ class Perf(harness.Test):
         with Program("traced") as program:
             self.assertEqual(program.gate(), 0, "a probe that nobody records costs nothing")
             # Starts disabled, so that perf acknowledges when it has enabled the events.
-            # Without build ids, because perf would enter other mount namespaces for them, and thereby leave a chroot.
+            # Without build ids, because perf would enter other mount namespaces for them, and so leave a chroot.
             recorder = self.until_interrupted("perf", "record", "-q", "-B", "-e", event, "-a", "-D", "-1", "-o", data,
                                               "--control", "fifo:%s,%s" % (control, acknowledge),
                                               stderr=subprocess.DEVNULL)

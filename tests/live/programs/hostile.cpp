@@ -86,17 +86,17 @@ int wild_pointers() {
 int wrong_sizes() {
   const std::string bytes = entries(3, "hostile.sizes");
   nopspan_thread header = header_of(2, 0, 3);
-  const auto hand_over = [&](std::uint64_t size, std::uint64_t count) {
+  const auto hit_batch = [&](std::uint64_t size, std::uint64_t count) {
     pass(bytes.data(), size, count, &header);
     header.first = header.next;
     header.next += 3;
   };
   for (const std::uint64_t size :
        {1UL, 7UL, 119UL, 120UL, 131072UL, 131073UL, 1UL << 20U, 1UL << 32U, 1UL << 63U, ~0UL}) {
-    hand_over(size, 3);
+    hit_batch(size, 3);
   }
-  for (const std::uint64_t count : {0UL, 1UL, 4UL, 8193UL, 1UL << 40U, ~0UL}) hand_over(bytes.size(), count);
-  hand_over(0, 3);
+  for (const std::uint64_t count : {0UL, 1UL, 4UL, 8193UL, 1UL << 40U, ~0UL}) hit_batch(bytes.size(), count);
+  hit_batch(0, 3);
   return 0;
 }
 

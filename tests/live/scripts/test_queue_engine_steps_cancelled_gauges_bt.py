@@ -286,9 +286,9 @@ class EngineScriptsAtTheEdge(harness.Test):
             program.ask("step crowded 5 6 7 %d" % cls.CROWD)
             program.ask("step part 5 6 7 %d" % cls.PART)
             program.ask("span engine.step 3")
-            program.ask("cancel told 20000 77 deadline")
-            program.ask("cancel told 5000 0 deadline")
-            program.ask("cancel told 0 0 deadline")
+            program.ask("cancel reported 20000 77 deadline")
+            program.ask("cancel reported 5000 0 deadline")
+            program.ask("cancel reported 0 0 deadline")
             for i in range(REASONS + 3):
                 program.ask("cancel reasons 0 0 reason-%d" % i)
             for i in range(ROWS + 5):
@@ -333,14 +333,14 @@ class EngineScriptsAtTheEdge(harness.Test):
 
     def test_prompts_that_were_partly_read(self):
         maps = self.maps["cancelled"]
-        self.assertEqual({k: n for k, n in maps["cancelled"].items() if k.startswith("told")},
-                         {"told, prefill, deadline": 2, "told, queue, deadline": 1})
-        self.assertEqual(maps["prompt_tokens"], {"told, prefill": 77})
-        self.assertEqual(maps["unknown"], {"told, prefill": 1})
-        self.assertEqual((maps["requests"]["told"], maps["percent"]["told"]), (3, 100))
+        self.assertEqual({k: n for k, n in maps["cancelled"].items() if k.startswith("reported")},
+                         {"reported, prefill, deadline": 2, "reported, queue, deadline": 1})
+        self.assertEqual(maps["prompt_tokens"], {"reported, prefill": 77})
+        self.assertEqual(maps["unknown"], {"reported, prefill": 1})
+        self.assertEqual((maps["requests"]["reported"], maps["percent"]["reported"]), (3, 100))
 
     def test_the_first_rows_are_shown_and_what_is_over_is_counted(self):
-        shown = {"told", "reasons"} | {"row-%d" % i for i in range(ROWS - 2)}
+        shown = {"reported", "reasons"} | {"row-%d" % i for i in range(ROWS - 2)}
         for name in ("queue", "cancelled"):
             self.assertEqual(set(self.maps[name]["requests"]), shown, name)
         self.assertEqual(self.maps["queue"]["not_shown"], {"requests": 8})

@@ -286,7 +286,7 @@ class Calls(Test):
                 seconds = 5
             row = re.match(r"@per_s\[llm.step, (soon|later), (\w+)\]: (\d+)$", line)
             if row:
-                self.assertNotIn((row[1], row[2]), rates, "told once")
+                self.assertNotIn((row[1], row[2]), rates, "reported once")
                 rates[row[1], row[2]] = int(row[3]) * seconds
                 intervals[row[1]] = seconds
         wanted = {"input": 50000, "output": 10000, "cached": 5000, "reasoning": 500}
