@@ -12,6 +12,8 @@ from ability import need, unable
 
 SOURCE = Path(os.environ.get("NOPSPAN_SOURCE", Path(__file__).resolve().parents[2]))
 COMPILERS = ("g++", "clang++")
+# Published definitions, unchanged.
+PUBLISHED = ("tests", "support", "otlp")
 
 
 def git(*arguments):
@@ -53,3 +55,12 @@ def compile_all(jobs):
 
 def main():
     unittest.main(verbosity=2)
+
+
+def texts():
+    """[(path, text)] of the tree."""
+    for path in tree():
+        try:
+            yield path, read(path)
+        except UnicodeDecodeError:
+            continue

@@ -18,8 +18,6 @@ REGISTRIES = re.compile(r"https?://[^\s/\"'`)]*(?:artifactor[y]|nexu[s]|registr[
 # Paths that every machine has. They reveal nothing about this one.
 PUBLIC = re.compile(r"(^|\.)(debian\.org|ubuntu\.com|pypi\.org|pythonhosted\.org|npmjs\.org|golang\.org|github\.com|crates\.io|"
                     r"nodesource\.com|google\.com|kernel\.org)$")
-# Published definitions, unchanged.
-PUBLISHED = ("tests", "support", "otlp")
 SAYS_NOTHING = re.compile(r"(?i)^(utils?|commons?|helpers?|misc)([._-]|$)|[._-](utils?|commons?|helpers?|misc)([._-]|$)")
 
 
@@ -38,15 +36,6 @@ def configured_hosts():
     return {host for host in hosts if "." in host and not PUBLIC.search(host)}
 
 
-def text_files():
-    """[(path, text)] of the tree."""
-    for path in surroundings.tree():
-        try:
-            yield path, surroundings.read(path)
-        except UnicodeDecodeError:
-            continue
-
-
 class Tree(unittest.TestCase):
     def test_every_source_has_its_licence(self):
         without = [str(path) for path in surroundings.files(*SOURCES)
@@ -54,13 +43,13 @@ class Tree(unittest.TestCase):
         self.assertEqual(without, [])
 
     def test_no_file_has_a_meaningless_name(self):
-        named = [path for path in surroundings.tree() if path.parts[:3] != PUBLISHED]
+        named = [path for path in surroundings.tree() if path.parts[:3] != surroundings.PUBLISHED]
         self.assertEqual([str(path) for path in named if any(map(SAYS_NOTHING.search, path.parts))], [])
 
     def test_the_tree_names_no_developers_machine(self):
         named = []
         hosts = configured_hosts()
-        for path, text in text_files():
+        for path, text in surroundings.texts():
             patterns = [MACHINE_PATHS, REGISTRIES] + ([TEMPORARY_PATHS] if path.suffix == ".md" else [])
             named += [f"{path}: {match[0]}" for pattern in patterns for match in pattern.finditer(text)]
             named += [f"{path}: {host}" for host in hosts if host in text]
@@ -75,10 +64,10 @@ class Tree(unittest.TestCase):
         header = surroundings.read("include/nopspan/version.h")
         version = ".".join(re.search(rf"NOPSPAN_VERSION_{part} (\d+)", header)[1] for part in ("MAJOR", "MINOR", "PATCH"))
         # Documents may name versions. All other files take the version from the header.
-        elsewhere = [str(path) for path, text in text_files()
+        elsewhere = [str(path) for path, text in surroundings.texts()
                      if path.suffix not in (".md", ".json") and re.search(rf"(?<![\d.]){re.escape(version)}(?![\d.])", text)]
         self.assertEqual(elsewhere, [])
-        others = [str(path) for path, text in text_files() if re.search(r"(?m)^\s*#\s*define NOPSPAN_VERSION_MAJOR", text)]
+        others = [str(path) for path, text in surroundings.texts() if re.search(r"(?m)^\s*#\s*define NOPSPAN_VERSION_MAJOR", text)]
         self.assertEqual(others, ["include/nopspan/version.h"])
 
     def test_programs_are_executable(self):
@@ -87,8 +76,8 @@ class Tree(unittest.TestCase):
         self.assertEqual([str(path) for path in scripts if not os.access(surroundings.SOURCE / path, os.X_OK)], [])
 
     def test_text_ends_with_a_newline_and_has_no_trailing_blanks(self):
-        wrong = [str(path) for path, text in text_files() if text and path.parts[0] != "LICENSE"
-                 and path.parts[:3] != PUBLISHED and (not text.endswith("\n") or re.search(r"[ \t]+$", text, re.M)) and path.suffix not in (".json", ".md")]
+        wrong = [str(path) for path, text in surroundings.texts() if text and path.parts[0] != "LICENSE"
+                 and path.parts[:3] != surroundings.PUBLISHED and (not text.endswith("\n") or re.search(r"[ \t]+$", text, re.M)) and path.suffix not in (".json", ".md")]
         self.assertEqual(wrong, [])
 
 

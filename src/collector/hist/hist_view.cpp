@@ -24,7 +24,7 @@ constexpr std::size_t kLeastWidth = 40, kGreatestWidth = 160;
 // A histogram of fewer octaves has two bars per octave.
 constexpr unsigned kFewOctaves = 8;
 
-// Bars are numbered by half octaves: 0 is the value 0; the octave from 2^n on is 2n + 2 (lower half) and 2n + 3 (upper
+// Bars are numbered in half octaves: 0 is the value 0; the octave from 2^n on is 2n + 2 (lower half) and 2n + 3 (upper
 // half).
 unsigned half_octave_of(std::uint64_t value) {
   if (value == 0) return 0;

@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""One word for one thing: the glossary of docs/architecture.md, and the words that it has replaced."""
+import re
+import unittest
+
+import surroundings
+
+MOST_LINES = 40
+# What a term has replaced: a pattern that must not occur in the tree, and what to write instead.
+REPLACED = {
+    r"(?i)\boutermost_?\s?spans?\b": "root span",
+    r"(?i)\bshared_?\s?spans?\b": "linked span",
+    r"(?i)\bhand(s|ed|ing)?[ _-]over\b": "flush, forward, deliver",
+    r"\b(told|tells|un-?told)\b|\b[Tt]ell(s|ing)? of\b|\b(?i:tells_)": "report, show, state",
+    r"\b[Ww]ho listens\b|\bsomebody (looks|listens)\b": "tracer",
+    r"\bmended\b": "repair",
+    r"\bcloses\(\)|\"closes\"|ledgers? (does not )?close": "balanced",
+    r"\bnot_wanted\b|\bhanded_over\b|\"(circles|shared|unwanted)\":": "filtered, assembled, cycles, linked",
+    r"StreamLedger|nopspan\.stream\b|\br->stream\b": "sequence_id",
+    r"nopspan_record\b|NOPSPAN_RECORD_": "message",
+    r"nopspan\.command\b": "nopspan.comm",
+    r"(?i)frame_?(reader|writer|kind)": "chunk",
+    r"nopspan::Attached|\battach_context\b": "ContextScope",
+    r"(?<![a-z-])batch\.bt\b": "engine-steps.bt",
+    r"--per-event\b": "nothing: batches are the only transport",
+    # Words of another century.
+    r"(?i)\b(anew|whoever|lest|thereby|dearer|hitherto|for want of|by half|besides)\b": "today's English",
+}
+
+
+class Words(unittest.TestCase):
+    def test_the_glossary_has_each_term_once(self):
+        text = surroundings.read("docs/architecture.md")
+        glossary = re.search(r"(?ms)^## Glossary\n(.*?)^## ", text)[1].strip().splitlines()
+        self.assertLessEqual(len(glossary), MOST_LINES)
+        terms = [term for row in glossary[2:] for term in re.split(r", ", row.split("|")[1].strip())]
+        self.assertGreater(len(terms), 30)
+        self.assertEqual(sorted({term for term in terms if terms.count(term) > 1}), [])
+
+    def test_the_tree_uses_the_terms(self):
+        found = []
+        for path, text in surroundings.texts():
+            # Cases are data of others.
+            if path.name == "words_test.py" or path.parts[:3] in (surroundings.PUBLISHED, ("tests", "cases", "run")):
+                continue
+            for pattern, instead in REPLACED.items():
+                found += ["%s:%d: %s: write %s" % (path, text.count("\n", 0, match.start()) + 1, match[0], instead)
+                          for match in re.finditer(pattern, text)]
+        self.assertEqual(found, [])
+
+
+surroundings.main()
