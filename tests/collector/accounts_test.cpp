@@ -13,7 +13,7 @@ namespace {
 void add_process(Accounts& accounts, std::uint32_t pid, std::uint64_t threads) {
   auto process = std::make_shared<Process>();
   process->pid = pid;
-  ProcessAccount& entries = accounts.add(pid, {ProcessAccount(std::move(process), 0, true)}).entries;
+  ProcessAccount& entries = accounts.add(pid, {ProcessAccount(std::move(process), 0, true)});
   for (std::uint64_t thread = 1; thread <= threads; ++thread) entries.begin_thread(thread, 0, 0, thread);
 }
 
@@ -23,9 +23,9 @@ TEST(Accounts, ClosesStreamsOfThoseThatHaveMost) {
   for (std::uint32_t pid = 1; pid <= 4; ++pid) add_process(accounts, pid, 20'000);
   add_process(accounts, kModest, 8'000);
   accounts.bound_threads();
-  EXPECT_EQ(accounts.find(kModest)->entries.threads().size(), 8'000U);
+  EXPECT_EQ(accounts.find(kModest)->threads().size(), 8'000U);
   std::size_t threads = 0;
-  for (const auto& [pid, account] : accounts.all()) threads += account.entries.threads().size();
+  for (const auto& [pid, account] : accounts.all()) threads += account.threads().size();
   EXPECT_LE(threads, 65'536U);
   EXPECT_GE(threads, 48'000U);
 }

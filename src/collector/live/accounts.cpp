@@ -26,8 +26,8 @@ Accounts::Account& Accounts::add(std::uint32_t pid, Account account) {
 void Accounts::close(std::uint32_t pid) {
   const auto found = accounts_.find(pid);
   if (found == accounts_.end()) return;
-  const Counts counts = found->second.entries.counts();
-  if (!counts.empty()) ended_.push_back({found->second.entries.process(), counts});
+  const Counts counts = found->second.counts();
+  if (!counts.empty()) ended_.push_back({found->second.process(), counts});
   accounts_.erase(found);
   if (ended_.size() <= kMostEnded) return;
   others_ += ended_.front().counts;
@@ -37,12 +37,12 @@ void Accounts::close(std::uint32_t pid) {
 
 void Accounts::bound_threads() {
   std::size_t threads = 0;
-  for (const auto& [pid, account] : accounts_) threads += account.entries.threads().size();
+  for (const auto& [pid, account] : accounts_) threads += account.threads().size();
   const auto has_fewer = [](const auto& a, const auto& b) {
-    return a.second.entries.threads().size() < b.second.entries.threads().size();
+    return a.second.threads().size() < b.second.threads().size();
   };
   while (threads > kMostThreads) {
-    ProcessAccount& largest = std::max_element(accounts_.begin(), accounts_.end(), has_fewer)->second.entries;
+    ProcessAccount& largest = std::max_element(accounts_.begin(), accounts_.end(), has_fewer)->second;
     const std::size_t before = largest.threads().size();
     largest.bound_threads(before / 2);
     threads -= before - largest.threads().size();
@@ -53,8 +53,8 @@ Ledger Accounts::ledger() const {
   Ledger ledger;
   ledger.processes.assign(ended_.begin(), ended_.end());
   for (const auto& [pid, account] : accounts_) {
-    const Counts counts = account.entries.counts();
-    if (!counts.empty()) ledger.processes.push_back({account.entries.process(), counts});
+    const Counts counts = account.counts();
+    if (!counts.empty()) ledger.processes.push_back({account.process(), counts});
   }
   ledger.others = others_;
   ledger.others_processes = others_processes_;

@@ -14,8 +14,7 @@ namespace nopspan::collector {
 
 class Accounts {
  public:
-  struct Account {
-    ProcessAccount entries;
+  struct Account : ProcessAccount {
     std::uint32_t tgid = 0;           // the kernel programs' number of the process; 0 if not known yet
     std::uint64_t closing_round = 0;  // when the process was found to have ended; 0 if it was not
     std::uint64_t cgroup = 0;         // the cgroup of its last message; 0 if there was none

@@ -16,8 +16,8 @@ Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid, std:
   if (Account* known = accounts_.find(pid)) {
     if (tgid != 0) known->tgid = tgid;
     // The account was created from losses, before the first message had the comm.
-    if (!comm.empty() && known->entries.process()->comm.empty()) {
-      known->entries.set_process(with_comm(known->entries.process(), comm));
+    if (!comm.empty() && known->process()->comm.empty()) {
+      known->set_process(with_comm(known->process(), comm));
     }
     return *known;
   }
@@ -62,8 +62,7 @@ void Delivery::on_message(const nopspan_message& message, std::string_view bytes
 void Delivery::note_moved(std::uint32_t pid, Account& account) {
   host_.note_moved(pid);
   const ProcessPointer process = host_.process(pid);
-  if (process->start_ticks != 0 && process->start_ticks == account.entries.process()->start_ticks)
-    account.entries.set_moved(process);
+  if (process->start_ticks != 0 && process->start_ticks == account.process()->start_ticks) account.set_moved(process);
 }
 
 void Delivery::deliver_entry(ProcessAccount& account, const Entry& entry) {
@@ -82,22 +81,22 @@ void Delivery::end_thread(Account& account, const nopspan_message& message, Proc
     return;
   }
   // The kernel had freed the thread's memory. The address of its header shows which thread held it.
-  for (auto& [id, known] : account.entries.threads()) {
+  for (auto& [id, known] : account.threads()) {
     if (known.header != message.header || known.closing_round != 0) continue;
     known.closing_round = round_;
-    account.entries.held_by_killed(known.capacity / sizeof(nopspan_entry));
+    account.held_by_killed(known.capacity / sizeof(nopspan_entry));
     return;
   }
 }
 
 bool Delivery::is_after_the_end(Account& account, std::uint64_t thread, std::uint64_t first) const {
   if (!is_detached_) return false;
-  const ProcessAccount::Thread* known = account.entries.find(thread);
+  const ProcessAccount::Thread* known = account.find(thread);
   return known == nullptr || first > known->ledger.next();
 }
 
 ProcessAccount::Thread* Delivery::take(Account& account, const Batch& batch, std::string_view bytes) {
-  ProcessAccount::Thread* thread = account.entries.arriving(batch.sequence_id, batch.sequences, batch.time_ns);
+  ProcessAccount::Thread* thread = account.arriving(batch.sequence_id, batch.sequences, batch.time_ns);
   if (thread == nullptr) return nullptr;
   thread->header = batch.header;
   thread->capacity = batch.capacity;
@@ -108,7 +107,7 @@ ProcessAccount::Thread* Delivery::take(Account& account, const Batch& batch, std
   if (bytes.empty()) {
     thread->ledger.emitted_until(batch.sequences.next);
   } else {
-    deliver(account.entries, *thread, batch, bytes);
+    deliver(account, *thread, batch, bytes);
   }
   return thread;
 }
@@ -160,9 +159,9 @@ void Delivery::fetched(Account& account, const nopspan_thread& header, std::uint
 
 void Delivery::note_discarded(Account& account, const nopspan_thread& header, std::uint64_t now_ns) {
   if (is_detached_ || header.discarded == 0) return;
-  const ProcessAccount::Thread* known = account.entries.find(header.sequence_id);
+  const ProcessAccount::Thread* known = account.find(header.sequence_id);
   if (known != nullptr && header.discarded <= known->discarded) return;
-  ProcessAccount::Thread* thread = account.entries.arriving(header.sequence_id, {header.first, header.first}, now_ns);
+  ProcessAccount::Thread* thread = account.arriving(header.sequence_id, {header.first, header.first}, now_ns);
   if (thread == nullptr) return;
   thread->note_discarded(header.first, header.discarded);
   thread->ledger.emitted_until(header.first);
@@ -171,7 +170,7 @@ void Delivery::note_discarded(Account& account, const nopspan_thread& header, st
 // After one full round, everything that was fetched from a thread before it ended has been delivered.
 void Delivery::next_round() {
   ++round_;
-  for (auto& [pid, account] : accounts_.all()) account.entries.close_ended(round_ - 1);
+  for (auto& [pid, account] : accounts_.all()) account.close_ended(round_ - 1);
   accounts_.bound_threads();
 }
 

@@ -37,15 +37,15 @@ void Drain::begin(std::uint32_t pid, const ProbeFile& file, std::uint64_t now_ns
     if (copy.file.get() != &file) continue;
     Account& account = delivery_.account(pid);
     if (copy.gate_address == 0) {
-      account.entries.set_some_unknown();
+      account.set_some_unknown();
       continue;
     }
     ThreadHeaders& headers = headers_of(pid, copy);
-    if (!headers.read() || headers.too_many()) account.entries.set_some_unknown();
-    const auto ids = thread_ids(*account.entries.process());
+    if (!headers.read() || headers.too_many()) account.set_some_unknown();
+    const auto ids = thread_ids(*account.process());
     for (const ThreadHeaders::Thread& thread : headers.threads()) {
-      if (account.entries.find(thread.header.sequence_id) == nullptr) {
-        account.entries.begin_thread(thread.header.sequence_id, thread.header.next, thread.header.discarded, now_ns);
+      if (account.find(thread.header.sequence_id) == nullptr) {
+        account.begin_thread(thread.header.sequence_id, thread.header.next, thread.header.discarded, now_ns);
       }
       const auto id = ids.find(thread.header.thread_id);
       if (account.tgid != 0 && id != ids.end()) programs_.note_thread(account.tgid, id->second, thread.address);
@@ -90,9 +90,9 @@ bool Drain::fetch_from(const Copy& copy) {
     const auto& threads = headers.threads();
     // If ledgers of live threads were closed, an unknown thread begins where it is first seen. Batches that it flushed
     // earlier must therefore be delivered first.
-    if (account.entries.has_forgotten() &&
+    if (account.has_forgotten() &&
         std::any_of(threads.begin(), threads.end(), [&](const ThreadHeaders::Thread& thread) {
-          return thread.header.next > thread.header.first && account.entries.find(thread.header.sequence_id) == nullptr;
+          return thread.header.next > thread.header.first && account.find(thread.header.sequence_id) == nullptr;
         }))
       return true;
   }
@@ -126,7 +126,7 @@ bool Drain::is_due(Account& account, const nopspan_thread& header) const {
   const std::uint64_t max_age_ns = round_.max_age_ns, now_ns = round_.now_ns;
   if (header.next <= header.first || header.next - header.first > NOPSPAN_MOST_ENTRIES || header.bytes == 0)
     return false;
-  ProcessAccount::Thread& thread = account.entries.open(header.sequence_id, header.first);
+  ProcessAccount::Thread& thread = account.open(header.sequence_id, header.first);
   if (header.next <= thread.ledger.next()) {
     thread.held_since_ns = 0;
     return false;

@@ -169,19 +169,19 @@ void LiveSource::scan() {
 void LiveSource::update_accounts() {
   bool have_ended = false;
   for (auto& [pid, account] : delivery_.accounts().all()) {
-    for (const std::uint64_t thread : account.entries.take_closed()) programs_.forget_thread({account.tgid, thread});
+    for (const std::uint64_t thread : account.take_closed()) programs_.forget_thread({account.tgid, thread});
     if (account.closing_round != 0) {
       have_ended |= has_ended(account);
       continue;
     }
     const ProcessPointer process = host_.process(pid);
-    const std::uint64_t started = account.entries.process()->start_ticks;
+    const std::uint64_t started = account.process()->start_ticks;
     const bool is_another = process->start_ticks != 0 && started != 0 && process->start_ticks != started;
     if (is_another || (kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH)) {
       account.closing_round = delivery_.round();
       host_.note_exit(pid);
     } else if (process->start_ticks != 0) {
-      account.entries.set_process(process);
+      account.set_process(process);
     }
   }
   if (have_ended) close_ended_accounts();
@@ -195,14 +195,14 @@ void LiveSource::close_ended_accounts() {
   }
   for (const std::uint32_t pid : ended) {
     Accounts::Account& account = *delivery_.accounts().find(pid);
-    if (!programs_.sees_ends()) account.entries.count_held_by_killed();
+    if (!programs_.sees_ends()) account.count_held_by_killed();
     programs_.forget_process(account.tgid);
-    for (const auto& [thread, state] : account.entries.threads()) programs_.forget_thread({account.tgid, thread});
-    const std::uint64_t started = account.entries.process()->start_ticks;
+    for (const auto& [thread, state] : account.threads()) programs_.forget_thread({account.tgid, thread});
+    const std::uint64_t started = account.process()->start_ticks;
     delivery_.accounts().close(pid);
     // If the pid was reused, the first entries of the new process were counted in the old account.
     const std::uint64_t now = host_.process(pid)->start_ticks;
-    if (now != 0 && now != started) delivery_.account(pid).entries.set_some_unknown();
+    if (now != 0 && now != started) delivery_.account(pid).set_some_unknown();
   }
 }
 
@@ -212,15 +212,15 @@ void LiveSource::read_losses() {
   for (const auto& [tgid, losses] : programs_.process_losses()) {
     Accounts::Account* account = accounts.find_tgid(tgid);
     if (account == nullptr && same_numbers) account = &delivery_.account(tgid, tgid);
-    if (account != nullptr) account->entries.process_losses(losses);
+    if (account != nullptr) account->process_losses(losses);
   }
   for (const auto& [key, losses] : programs_.thread_losses()) {
     Accounts::Account* account = accounts.find_tgid(static_cast<std::uint32_t>(key.tgid));
     if (account == nullptr) continue;
     Losses entries{};
     std::copy(std::begin(losses.entries), std::end(losses.entries), entries.begin());
-    account->entries.thread_losses(key.sequence_id, {losses.first, losses.next}, entries, losses.discarded,
-                                   clocks_.monotonic_now());
+    account->thread_losses(key.sequence_id, {losses.first, losses.next}, entries, losses.discarded,
+                           clocks_.monotonic_now());
   }
   accounts.set_others(programs_.other_losses());
 }
