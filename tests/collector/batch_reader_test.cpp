@@ -78,16 +78,16 @@ TEST_F(Batch, LeavesNothingOfTheEntryBefore) {
 }
 
 TEST_F(Batch, ReadsAllOfASpan) {
-  nopspan_entry& entry = batch.entry();
-  entry.status = NOPSPAN_STATUS_EXCEPTION;
-  entry.flags = NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_FOREIGN_ID;
-  entry.extras = NOPSPAN_COUNTS_TOKENS;
-  entry.trace_id[15] = 9;
-  entry.span_id = 1;
-  entry.parent_id = 2;
-  entry.root_id = 3;
-  entry.start_ns = 1000;
-  entry.duration_ns = 70;
+  nopspan_entry& written = batch.entry();
+  written.status = NOPSPAN_STATUS_EXCEPTION;
+  written.flags = NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_FOREIGN_ID;
+  written.extras = NOPSPAN_COUNTS_TOKENS;
+  written.trace_id[15] = 9;
+  written.span_id = 1;
+  written.parent_id = 2;
+  written.root_id = 3;
+  written.start_ns = 1000;
+  written.duration_ns = 70;
   batch.extra(NOPSPAN_EXTRA_USAGE, {11, 12, 13, 14})
       .extra(NOPSPAN_EXTRA_FIRST_TOKEN, {21})
       .extra(NOPSPAN_EXTRA_ENGINE, {31, 32, 33, 34, 35, 36, 37})

@@ -286,7 +286,7 @@ TEST_F(TraceTree, PrintsNothingThatATerminalObeys) {
   Entry retry = event_of(1, "retry");
   retry.kind = Kind::retry;
   retry.error_type = "\x9b";
-  const std::string text = drawn({span, event, retry});
+  const std::string text = drawn({entry, event, retry});
   EXPECT_THAT(lines_of(text), SizeIs(4));
   for (const char c : text) EXPECT_TRUE(c == '\n' || static_cast<unsigned char>(c) >= 0x20) << text;
   EXPECT_THAT(text, Not(HasSubstr("\x7f")));

@@ -141,7 +141,7 @@ void OtlpEncoder::write_own_attributes(const Entry& entry, std::string& out) {
 
 // Adds the fields that the process's own attributes lack or contradict.
 void OtlpEncoder::write_missing_fields(const Entry& entry, std::string& out) {
-  const auto text = [&](Name own, Name ours, std::string_view value) {
+  const auto text = [&](Name theirs, Name ours, std::string_view value) {
     if (value != own_.text(theirs)) add_text(out, ours, value);
   };
   text(Name::request_model, Name::model, entry.model);

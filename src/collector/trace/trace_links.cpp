@@ -134,7 +134,7 @@ bool TraceLinks::is_main_root(const Node& node) const {
 }
 
 void TraceLinks::measure() {
-  for (const RootKind root : {RootKind::remote, RootKind::request}) {
+  for (const RootKind kind : {RootKind::remote, RootKind::request}) {
     if (has_root(kind)) main_kind_ = kind;
   }
   bool any = false;
