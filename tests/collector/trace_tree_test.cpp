@@ -226,7 +226,7 @@ TEST_F(TraceTree, ShowsEachLinkedSpanWhenAsked) {
   const std::string links = links_to({{trace_number(1), 2}, {trace_number(2), 1}});
   const std::string text = drawn(an_engines_steps(links), {.all_spans = true}, {.linked_kept = 15});
   EXPECT_THAT(lines_of(text), SizeIs(3 + 15 + 1)) << "nothing more is known about the others";
-  EXPECT_THAT(text, HasSubstr("├─ engine.step, linked by 2 requests  error  engine[9]\n"));
+  EXPECT_THAT(text, HasSubstr("├─ engine.step, linked to 2 requests  error  engine[9]\n"));
   EXPECT_THAT(text, HasSubstr("└─ 20 × engine.step, linked, "));
 }
 
