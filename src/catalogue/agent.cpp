@@ -156,14 +156,14 @@ std::uint64_t duration_of(const Value& value) noexcept {
   return duration < 9e18 ? static_cast<std::uint64_t>(duration) : INT64_MAX;
 }
 
-bool anybody_listens() noexcept { return (gate() & (nopspan::detail::kSpanMask | nopspan::detail::kPointMask)) != 0; }
+bool has_receivers() noexcept { return (gate() & (nopspan::detail::kSpanMask | nopspan::detail::kPointMask)) != 0; }
 
 // Emits the end of a tool call that began at `start_ns`. `add(Fields&)` sets fields that override `metadata`.
 template <class Add>
 Errc emit_tool_end(Text name, const Value& metadata, std::uint64_t start_ns, Text kind, const Value* reason,
                    const Add& add) noexcept {
   if (metadata.type() != Value::Type::map) return Errc::invalid_argument;
-  if (!anybody_listens()) return Errc::ok;
+  if (!has_receivers()) return Errc::ok;
   const EventDescription& event = *find_event(name.view());
   const std::uint64_t now = nopspan::detail::thread_ns();
   const bool began = start_ns != 0 && start_ns <= now;
@@ -196,7 +196,7 @@ Errc emit(Text name, const Value& measurements, const Value& metadata) noexcept 
   for (const auto& [key, value] : measurements.as_map()) {
     if (!is_number(value)) return Errc::invalid_argument;
   }
-  if (!anybody_listens()) return Errc::ok;
+  if (!has_receivers()) return Errc::ok;
   const auto set = [&](FieldSink& sink) {
     put_measurements(sink, measurements);
     Fields fields(&sink);
@@ -220,7 +220,7 @@ Errc emit(Text name, const Value& measurements, const Value& metadata) noexcept 
 
 Errc emit_tool_start(const Value& metadata) noexcept {
   if (metadata.type() != Value::Type::map) return Errc::invalid_argument;
-  if (!anybody_listens()) return Errc::ok;
+  if (!has_receivers()) return Errc::ok;
   const EventDescription& event = *find_event("agent.tool.start");
   emit_point(Point::timed, event, [&](FieldSink& sink) {
     Fields fields(&sink);

@@ -134,7 +134,7 @@ class MachineCode(unittest.TestCase):
         self.for_each(check)
 
     def test_what_runs_for_a_listener_is_out_of_the_way(self):
-        """gcc moves the code for listeners to NAME.cold in .text.unlikely. clang 14 does not split functions: it puts
+        """gcc moves the code of the raised gate to NAME.cold in .text.unlikely. clang 14 does not split functions: it puts
         that code after the executed code."""
         def check(code, name):
             hot = code.hot[name]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Calls of the setters of Fields, and the attributes that leave the process as a result. The first byte of an input
-// selects the listeners. After it comes a letter for each setter (upper case for content), followed by the setter's
+// selects the handlers. After it comes a letter for each setter (upper case for content), followed by the setter's
 // arguments.
 #include "attributes_model.h"
 #include "protobuf_reader.h"

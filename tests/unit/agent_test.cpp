@@ -158,7 +158,7 @@ TEST(AgentEvent, BelongsToTheSpanThatIsNamed) {
   slot.end();
 }
 
-TEST(AgentEvent, IsNotEvaluatedWhenNobodyListens) {
+TEST(AgentEvent, IsNotEvaluatedWhenTheGateIsDown) {
   agent::operators::think([](auto&) { FAIL(); });
   agent::tool_span([](auto&) { FAIL(); }, [] {});
   EXPECT_EQ(agent::emit("agent.operator.done", Value::map(), Value::map()), Errc::ok);
@@ -319,7 +319,7 @@ TEST(AgentTool, ExceptionHasKindReasonAndStacktrace) {
 }
 
 TEST(AgentTool, ExceptionOfALongKindIsOfNoMemoryOfItsOwn) {
-  const Recorder listener{"agent.tool.stop"};  // listens to a different event
+  const Recorder other{"agent.tool.stop"};  // listens to a different event
   const Value metadata = Value::map();
   EXPECT_EQ(agent::emit_tool_exception(metadata, nullptr, 1, "a kind that no short string holds"), nopspan::Errc::ok);
   const std::size_t before = allocations();

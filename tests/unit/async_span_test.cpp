@@ -72,7 +72,7 @@ TEST(AsyncSpan, SaysThatItIsBoundToNoThread) {
   EXPECT_EQ(scope.stop()->flags() & NOPSPAN_FLAG_ASYNC, 0U);
 }
 
-TEST(AsyncSpan, EvaluatesNothingWhenNobodyListens) {
+TEST(AsyncSpan, EvaluatesNothingWhenTheGateIsDown) {
   bool called = false;
   AsyncSpan span{"work", Context(), [&](Fields&) { called = true; }};
   span.with([&](Fields&) { called = true; });

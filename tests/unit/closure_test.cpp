@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan::span() with a callable returns what the callable returns, whatever its type. Each test runs with and without
-// a listener.
+// a receiver.
 #include "recorded.h"
 
 #include <nopspan/llm.h>

@@ -36,7 +36,7 @@ TEST(Context, IsEmptyWhereThereIsNone) {
   EXPECT_TRUE(Context().tracestate().empty());
 }
 
-TEST(Context, IsEmptyInASpanThatNobodyListensTo) {
+TEST(Context, IsEmptyInASpanThatTheGateIsDownTo) {
   const Span span{"work"};
   EXPECT_TRUE(Context::current().empty());
   EXPECT_TRUE(span.context().empty());

@@ -309,7 +309,7 @@ TEST(EngineStats, FireNoNegativeGaugeAndCountIt) {
   EXPECT_THAT(recorder.events()[0], HasMeasurement("running", -1));
 }
 
-TEST(EngineStats, AreNotComputedWhenNobodyListens) {
+TEST(EngineStats, AreNotComputedWhenTheGateIsDown) {
   engine::stats([](auto&) { FAIL(); });
 }
 

@@ -112,7 +112,7 @@ TEST(Exception, GoesOnToTheCallerAsTheSameObject) {
   EXPECT_NE(thrown, nullptr);
 }
 
-TEST(Exception, GoesOnToTheCallerWhenNobodyListens) {
+TEST(Exception, GoesOnToTheCallerWhenTheGateIsDown) {
   EXPECT_THROW(nopspan::span("work", [] { throw std::runtime_error(""); }), std::runtime_error);
 }
 

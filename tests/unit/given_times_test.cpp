@@ -122,7 +122,7 @@ TEST(Complete, DoesNotTouchTheCurrentContext) {
   EXPECT_TRUE(Context::current().empty());
 }
 
-TEST(Complete, EvaluatesNothingWhenNobodyListens) {
+TEST(Complete, EvaluatesNothingWhenTheGateIsDown) {
   bool called = false;
   nopspan::complete("work", Context(), 1000, 1, [&](Fields&) { called = true; });
   EXPECT_FALSE(called);

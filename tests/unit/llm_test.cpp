@@ -164,7 +164,7 @@ TEST(Llm, LiteralThatTheCatalogueDoesNotKnowForgesNoLine) {
 TEST(Llm, LogSinkMayEmitWhereANameIsUnknown) {
   const Recorder recorder{"from.sink"};
   nopspan::set_log_sink([](nopspan::LogLevel, std::string_view) { nopspan::execute("from.sink"); });
-  const SpanRecorder listener("llm.of-a-sink");
+  const SpanRecorder other("llm.of-a-sink");
   { const Span span{"llm.of-a-sink"}; }
   nopspan::set_log_sink({});
   EXPECT_EQ(recorder.size(), 1U);
@@ -204,7 +204,7 @@ TEST(Retry, BelongsToTheSpanThatIsNamed) {
   EXPECT_THAT(event, HasMetadata("status_code", 429));
 }
 
-TEST(Retry, EvaluatesNothingWhenNobodyListens) {
+TEST(Retry, EvaluatesNothingWhenTheGateIsDown) {
   llm::retry([](auto&) { FAIL(); });
 }
 
@@ -227,7 +227,7 @@ TEST(FirstToken, IsToldOnceASpan) {
   EXPECT_EQ(events[1]->span_id(), other.context().span_id());
 }
 
-TEST(FirstToken, OfASpanThatNobodyListensToIsNothing) {
+TEST(FirstToken, OfASpanThatTheGateIsDownToIsNothing) {
   Span span{llm::stream};
   span.first_token();
 }

@@ -46,7 +46,7 @@ TEST(Probes, OfASpanFireOncePerStartAndEnd) {
   EXPECT_EQ(fired.in_all(), 5U);
 }
 
-TEST(Probes, DoNotFireForASpanWhileOnlyHandlersListen) {
+TEST(Probes, DoNotFireForASpanWhileOnlyHandlersAreAttached) {
   const Fired fired;
   const SpanRecorder recorder("work");
   { const Span span{"work"}; }

@@ -162,7 +162,7 @@ TEST(Span, AllowsMetadataOfAMeasurementsName) {
   EXPECT_THAT(recorder.stop(), HasMeasurement("rows", 3));
 }
 
-TEST(Span, EvaluatesNothingWhenNobodyListens) {
+TEST(Span, EvaluatesNothingWhenTheGateIsDown) {
   bool called = false;
   Span span{"work", [&](Fields&) { called = true; }};
   span.with([&](Fields&) { called = true; });
@@ -173,7 +173,7 @@ TEST(Span, EvaluatesNothingWhenNobodyListens) {
   EXPECT_EQ(span.context().span_id(), 0U);
 }
 
-TEST(Span, CallsItsMetadataOnceWhenSomebodyListens) {
+TEST(Span, CallsItsMetadataOnceWhenTheGateIsRaised) {
   const SpanRecorder recorder("work");
   int at_start = 0;
   int later = 0;

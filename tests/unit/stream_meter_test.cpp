@@ -99,7 +99,7 @@ TEST(StreamMeter, ReadsTheClockOnceAToken) {
   meter.end();
 }
 
-TEST(StreamMeter, ReadsNoClockWhenNobodyListens) {
+TEST(StreamMeter, ReadsNoClockWhenTheGateIsDown) {
   const FakeClock clock;
   StreamMeter meter{AsyncSpan{"work"}};
   meter.token();

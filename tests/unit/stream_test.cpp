@@ -229,7 +229,7 @@ TEST(PullStream, AsksAnItemHowManyTokensItIs) {
   expect_ok(recorder, 10);
 }
 
-TEST(PullStream, AsksNothingWhenNobodyListens) {
+TEST(PullStream, AsksNothingWhenTheGateIsDown) {
   auto stream = llm::pull_stream([](auto&) { FAIL(); }, Counter{4},
                                  [](const std::optional<int>&) {
                                    ADD_FAILURE();

@@ -104,7 +104,7 @@ TEST(ThreadExit, AbandonsAnAsyncSpan) {
               IsEmpty());
 }
 
-TEST(ThreadExit, PassesWhenNobodyListens) {
+TEST(ThreadExit, PassesWhenTheGateIsDown) {
   EXPECT_THAT(in_child([] { EXPECT_EQ(in_thread([] { nopspan::span("work", [] { exit_thread(); }); }), kExit); }),
               IsEmpty());
 }

@@ -138,7 +138,7 @@ void contexts_travel() {
   EXPECT(id == "order-7");
 }
 
-void nothing_is_evaluated_when_nobody_listens() {
+void nothing_is_evaluated_when_the_gate_is_down() {
   bool called = false;
   const Span span{"work", [&](Fields&) { called = true; }};
   nopspan::execute("cache.hit", [&](Fields&) { called = true; });
@@ -157,6 +157,6 @@ int main() {
   agents_emit();
   streams_end();
   contexts_travel();
-  nothing_is_evaluated_when_nobody_listens();
+  nothing_is_evaluated_when_the_gate_is_down();
   return failures == 0 ? 0 : 1;
 }

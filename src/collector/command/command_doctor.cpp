@@ -7,8 +7,8 @@
 #include "doctor/host_checks.h"
 #include "doctor/process_checks.h"
 #include "host/host.h"
-#include "host/listeners.h"
 #include "host/process_facts.h"
+#include "host/tracers.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -55,7 +55,7 @@ int run_doctor(const Options& options, const OutputOptions& common) {
   if (options.pid != 0) {
     host.note_pid(options.pid);
     host.scan_noted();
-    check_process(host, Listeners::find(), options.pid, checks);
+    check_process(host, Tracers::find(), options.pid, checks);
   } else {
     host.scan();
     check_files(host, checks);

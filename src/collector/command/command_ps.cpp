@@ -5,9 +5,9 @@
 #include "command/command.h"
 #include "command/options.h"
 #include "host/host.h"
-#include "host/listeners.h"
 #include "host/process_facts.h"
 #include "host/process_report.h"
+#include "host/tracers.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -52,15 +52,15 @@ std::string gate_text(const CopyReport& report) {
   return text.empty() ? "down" : text;
 }
 
-std::string listeners_text(const CopyReport& report) {
+std::string tracers_text(const CopyReport& report) {
   // A set, because one process is often attached several times (a BPF link per probe) and is named once.
   std::set<std::string> names;
-  for (const Heard& heard : report.heard) {
-    const Listener& listener = *heard.listener;
-    std::string name = listener.pid != 0 ? printable(listener.comm, 15) + "(" + std::to_string(listener.pid) + ")"
-                       : listener.kind == Listener::Kind::event ? "tracefs"
-                                                                : "pinned(" + printable(listener.name, 15) + ")";
-    if (listener.kind == Listener::Kind::perhaps || heard.is_by_name) name += "?";
+  for (const AttachedTracer& attached : report.attached) {
+    const Tracer& tracer = *attached.tracer;
+    std::string name = tracer.pid != 0 ? printable(tracer.comm, 15) + "(" + std::to_string(tracer.pid) + ")"
+                       : tracer.kind == Tracer::Kind::event ? "tracefs"
+                                                            : "pinned(" + printable(tracer.name, 15) + ")";
+    if (tracer.kind == Tracer::Kind::perhaps || attached.is_by_name) name += "?";
     names.insert(std::move(name));
   }
   std::string text;
@@ -81,7 +81,7 @@ void add_rows(TextTable& table, const ProcessReport& report) {
     table.add({std::to_string(process.pid),
                process.namespace_pid == process.pid ? "-" : std::to_string(process.namespace_pid),
                printable(process.comm, 15), place_text(process), version.empty() ? "-" : version,
-               probes_text(*copy.copy.file), nop_text(*copy.copy.file), gate_text(copy), listeners_text(copy),
+               probes_text(*copy.copy.file), nop_text(*copy.copy.file), gate_text(copy), tracers_text(copy),
                knows ? bytes_text(copy.view->memory_bytes) : "-", knows ? std::to_string(copy.view->threads) : "-",
                printable(copy.copy.path, 120) + (copy.copy.is_deleted ? " (deleted)" : "")});
   }
@@ -98,7 +98,7 @@ void print_counts(const ProcessReport& report) {
 }
 
 // Prints to stderr what could not be examined, and why. Processes with the same reason are counted in one line.
-void print_skipped(const Host& host, const std::set<std::uint32_t>& wanted, const Listeners& listeners) {
+void print_skipped(const Host& host, const std::set<std::uint32_t>& wanted, const Tracers& tracers) {
   std::map<std::string, std::vector<const Host::Skipped*>> by_reason;
   const auto skipped = host.skipped();
   for (const Host::Skipped& each : skipped)
@@ -110,7 +110,7 @@ void print_skipped(const Host& host, const std::set<std::uint32_t>& wanted, cons
     if (all.size() > 1) std::cerr << " (and " << all.size() - 1 << " more)";
     std::cerr << "\n";
   }
-  if (!listeners.incomplete().empty()) std::cerr << "nopspan: " << listeners.incomplete() << "\n";
+  if (!tracers.incomplete().empty()) std::cerr << "nopspan: " << tracers.incomplete() << "\n";
 }
 
 int run_ps(const Options& options, const OutputOptions& common) {
@@ -124,18 +124,17 @@ int run_ps(const Options& options, const OutputOptions& common) {
     host.scan_noted();
   }
   const auto pids = host.pids();
-  const Listeners listeners = pids.empty() ? Listeners() : Listeners::find();
+  const Tracers tracers = pids.empty() ? Tracers() : Tracers::find();
   std::vector<ProcessReport> reports;
   for (const std::uint32_t pid : pids)
-    if (auto report = report_process(host, listeners, pid); !report.copies.empty())
-      reports.push_back(std::move(report));
+    if (auto report = report_process(host, tracers, pid); !report.copies.empty()) reports.push_back(std::move(report));
 
   if (common.json) {
     ordered_json json{{"processes", ordered_json::array()}, {"skipped", ordered_json::array()}};
     for (const ProcessReport& report : reports) json["processes"].push_back(to_json(report));
     for (const Host::Skipped& each : host.skipped())
       json["skipped"].push_back({{"pid", each.pid}, {"path", each.path}, {"reason", each.reason}});
-    if (!listeners.incomplete().empty()) json["listeners_incomplete"] = listeners.incomplete();
+    if (!tracers.incomplete().empty()) json["tracers_incomplete"] = tracers.incomplete();
     std::cout << json.dump(2, ' ', false, ordered_json::error_handler_t::replace) << "\n";
     return 0;
   }
@@ -154,7 +153,7 @@ int run_ps(const Options& options, const OutputOptions& common) {
   for (const ProcessReport& report : reports) add_rows(table, report);
   if (!reports.empty()) std::cout << table.text();
   for (const ProcessReport& report : reports) print_counts(report);
-  print_skipped(host, wanted, listeners);
+  print_skipped(host, wanted, tracers);
   if (reports.empty())
     std::cerr << (wanted.empty() ? "nopspan: no process with nopspan probes was found\n"
                                  : "nopspan: none of these processes has nopspan probes\n");

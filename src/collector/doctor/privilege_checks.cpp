@@ -138,7 +138,7 @@ void check_own_programs(Checks& checks) {
   }
 }
 
-// Privileges that the attach itself does not need: to find processes, fetch batches, and list listeners.
+// Privileges that the attach itself does not need: to find processes, fetch batches, and list tracers.
 void check_others(Checks& checks) {
   const OpenFile maps(open("/proc/1/maps", O_RDONLY | O_CLOEXEC));
   if (maps || has_capability(Capability::sys_ptrace)) {

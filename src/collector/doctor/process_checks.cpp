@@ -129,7 +129,7 @@ void explain_none(Host& host, std::uint32_t pid, const std::string& name, Checks
         "copy, build that with NOPSPAN_USDT=ON");
 }
 
-void check_view(std::uint32_t pid, const Host::Copy& copy, const Listeners& listeners, Checks& checks) {
+void check_view(std::uint32_t pid, const Host::Copy& copy, const Tracers& tracers, Checks& checks) {
   const std::string name = "gate of " + printable(copy.path);
   if (copy.gate_address == 0) {
     checks.warn(name, "is not in the memory of the process",
@@ -148,7 +148,7 @@ void check_view(std::uint32_t pid, const Host::Copy& copy, const Listeners& list
   for (const auto& [part, value] : view->gate.by_name())
     if (value != 0) up += (up.empty() ? "" : ", ") + std::string(part);
   const bool is_traced = view->gate.spans != 0 || view->gate.batch != 0 || view->gate.points != 0;
-  if (is_traced && listeners.incomplete().empty() && listeners.of(*copy.file, copy.path).empty()) {
+  if (is_traced && tracers.incomplete().empty() && tracers.of(*copy.file, copy.path).empty()) {
     checks.warn(name, "is raised (" + up + "), but no tracer was found",
                 "look for a tracer of another kind, such as SystemTap. A child that was forked while its parent was "
                 "traced also has a raised gate");
@@ -160,7 +160,7 @@ void check_view(std::uint32_t pid, const Host::Copy& copy, const Listeners& list
 
 }  // namespace
 
-void check_process(Host& host, const Listeners& listeners, std::uint32_t pid, Checks& checks) {
+void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Checks& checks) {
   const std::string name = "process " + std::to_string(pid);
   const std::string folder = "/proc/" + std::to_string(pid);
   const ProcessPointer process = host.process(pid);
@@ -191,7 +191,7 @@ void check_process(Host& host, const Listeners& listeners, std::uint32_t pid, Ch
       checks.warn("file " + printable(copy.path), "was deleted or replaced; the process still uses the old file",
                   "restart the process. Until then nopspan traces it, but bpftrace with this path does not");
     if (seen.insert(copy.file.get()).second) check_file(*copy.file, printable(copy.path), programs.get(), checks);
-    check_view(pid, copy, listeners, checks);
+    check_view(pid, copy, tracers, checks);
   }
 }
 

@@ -4,14 +4,14 @@
 
 #include "doctor/check.h"
 #include "host/host.h"
-#include "host/listeners.h"
+#include "host/tracers.h"
 
 #include <cstdint>
 
 namespace nopspan::collector {
 
 // Checks whether the process has probes, and whether an attach to them would work and show anything.
-void check_process(Host& host, const Listeners& listeners, std::uint32_t pid, Checks& checks);
+void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Checks& checks);
 
 // Checks all files with probes that processes of this host map.
 void check_files(Host& host, Checks& checks);

@@ -13,8 +13,8 @@ namespace {
 
 using nlohmann::ordered_json;
 
-CopyReport report_copy(std::uint32_t pid, const Host::Copy& copy, const Listeners& listeners) {
-  CopyReport report{copy, std::nullopt, "", listeners.of(*copy.file, copy.path)};
+CopyReport report_copy(std::uint32_t pid, const Host::Copy& copy, const Tracers& tracers) {
+  CopyReport report{copy, std::nullopt, "", tracers.of(*copy.file, copy.path)};
   if (copy.gate_address == 0) {
     report.why_no_view = copy.file->has_gate() ? "its gate is not mapped" : "it has no gate";
     return report;
@@ -25,16 +25,16 @@ CopyReport report_copy(std::uint32_t pid, const Host::Copy& copy, const Listener
   return report;
 }
 
-ordered_json to_json(const Heard& heard) {
+ordered_json to_json(const AttachedTracer& attached) {
   static constexpr const char* kKinds[] = {"program", "event", "perhaps"};
-  const Listener& listener = *heard.listener;
-  ordered_json json{{"kind", kKinds[static_cast<int>(listener.kind)]},
-                    {"pid", listener.pid},
-                    {"comm", listener.comm},
-                    {"name", listener.name}};
-  if (listener.program != 0) json["program_id"] = listener.program;
-  json["probes"] = heard.probes;
-  json["by_name"] = heard.is_by_name;
+  const Tracer& tracer = *attached.tracer;
+  ordered_json json{{"kind", kKinds[static_cast<int>(tracer.kind)]},
+                    {"pid", tracer.pid},
+                    {"comm", tracer.comm},
+                    {"name", tracer.name}};
+  if (tracer.program != 0) json["program_id"] = tracer.program;
+  json["probes"] = attached.probes;
+  json["by_name"] = attached.is_by_name;
   return json;
 }
 
@@ -64,8 +64,8 @@ ordered_json to_json(const CopyReport& report) {
   } else {
     json["why_no_gate"] = report.why_no_view;
   }
-  json["listeners"] = ordered_json::array();
-  for (const Heard& heard : report.heard) json["listeners"].push_back(to_json(heard));
+  json["tracers"] = ordered_json::array();
+  for (const AttachedTracer& attached : report.attached) json["tracers"].push_back(to_json(attached));
   if (report.view && report.view->is_whole) {
     json["memory_bytes"] = report.view->memory_bytes;
     json["threads"] = report.view->threads;
@@ -79,10 +79,10 @@ ordered_json to_json(const CopyReport& report) {
 
 }  // namespace
 
-ProcessReport report_process(Host& host, const Listeners& listeners, std::uint32_t pid) {
+ProcessReport report_process(Host& host, const Tracers& tracers, std::uint32_t pid) {
   ProcessReport report;
   report.process = host.process(pid);
-  for (const Host::Copy& copy : host.copies(pid)) report.copies.push_back(report_copy(pid, copy, listeners));
+  for (const Host::Copy& copy : host.copies(pid)) report.copies.push_back(report_copy(pid, copy, tracers));
   // The process has ended or its pid has been reused, so the data may be from neither process.
   const auto state = process_state(pid);
   if (!state || state->start_ticks != report.process->start_ticks) report.copies.clear();

@@ -4,7 +4,7 @@
 
 #include "host/host.h"
 #include "host/library_view.h"
-#include "host/listeners.h"
+#include "host/tracers.h"
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -19,7 +19,7 @@ struct CopyReport {
   Host::Copy copy;
   std::optional<LibraryView> view;  // empty if its memory could not be read
   std::string why_no_view;
-  std::vector<Heard> heard;
+  std::vector<AttachedTracer> attached;
 };
 
 struct ProcessReport {
@@ -28,7 +28,7 @@ struct ProcessReport {
 };
 
 // `copies` is empty if the process has no probes or has ended meanwhile.
-ProcessReport report_process(Host& host, const Listeners& listeners, std::uint32_t pid);
+ProcessReport report_process(Host& host, const Tracers& tracers, std::uint32_t pid);
 
 nlohmann::ordered_json to_json(const ProcessReport& report);
 

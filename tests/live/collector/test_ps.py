@@ -31,9 +31,9 @@ def gate_of(word):
             "point_handlers": word >> 40 & 0xff, "points": word >> 48}
 
 
-def listeners(copy):
+def tracers(copy):
     """The rows by pid. Other tracers may run on this machine."""
-    return {listener["pid"]: listener for listener in copy["listeners"]}
+    return {tracer["pid"]: tracer for tracer in copy["tracers"]}
 
 
 def write_event(text):
@@ -41,7 +41,7 @@ def write_event(text):
     subprocess.run(["sh", "-c", 'echo "$1" >> /sys/kernel/tracing/uprobe_events', "sh", text], check=True)
 
 
-class Listening(Bpftrace):
+class Tracing(Bpftrace):
     """A bpftrace on one probe of one file. On entry, it has raised its part of the gate."""
 
     def __init__(self, program, probe="nopspan:span_stop", library=LIBRARY, command="gate"):
@@ -140,14 +140,14 @@ class Ps(harness.Test):
         plugin = program_path("plugin_static.so")
         with Program("traced_static") as program:
             self.assertEqual(program.ask("load " + plugin), "loaded")
-            with Listening(program, library=plugin, command="plugin_gate") as listening:
+            with Tracing(program, library=plugin, command="plugin_gate") as tracing:
                 copies = {copy["path"]: copy for copy in self.process(program.pid)["copies"]}
                 self.assertEqual(set(copies), {program_path("traced_static"), plugin})
                 self.assertEqual(copies[program_path("traced_static")]["gate"]["spans"], 0)
                 self.assertNotEqual(copies[plugin]["gate"]["spans"], 0)
-                self.assertNotIn(listening.pid, listeners(copies[program_path("traced_static")]))
-                self.assertIn(listening.pid, listeners(copies[plugin]))
-                listening.stop()
+                self.assertNotIn(tracing.pid, tracers(copies[program_path("traced_static")]))
+                self.assertIn(tracing.pid, tracers(copies[plugin]))
+                tracing.stop()
 
     def test_a_library_that_comes_with_a_plugin(self):
         with Program("plugin_host") as host:
@@ -191,38 +191,38 @@ class Ps(harness.Test):
             self.assertEqual(process["namespace_pid"], 1)
             copy = process["copies"][0]
             self.assert_same_file(copy, os.path.join(root, "usr/local/lib", SONAME))
-            with Listening(container, library=os.path.join(root, "usr/local/lib", SONAME)) as listening:
+            with Tracing(container, library=os.path.join(root, "usr/local/lib", SONAME)) as tracing:
                 copy = self.only_copy(container.host_pid)
                 self.assertEqual(copy["gate"]["spans"], container.gate() & GATE_SPANS)
-                self.assertIn(listening.pid, listeners(copy))
-                listening.stop()
+                self.assertIn(tracing.pid, tracers(copy))
+                tracing.stop()
 
     def test_a_forked_child_has_a_gate_of_its_own(self):
         with Program("traced") as program:
-            with Listening(program):
+            with Tracing(program):
                 child = int(program.ask("fork"))
                 self.assertNotEqual(self.only_copy(child)["gate"]["spans"], 0)
                 self.assertEqual(self.process(child)["comm"], "traced")
             self.assertEqual(self.only_copy(child)["gate"]["spans"], 0)
             program.ask("reap")
 
-    def test_bpftrace_is_named_while_it_listens(self):
+    def test_bpftrace_is_named_while_it_is_attached(self):
         with Program("traced") as program:
-            with Listening(program) as listening:
+            with Tracing(program) as tracing:
                 copy = self.only_copy(program.pid)
                 self.assertNotEqual(copy["gate"]["spans"], 0)
-                listener = listeners(copy)[listening.pid]
-                self.assertEqual(listener["kind"], "program")
-                self.assertEqual(listener["comm"], "bpftrace")
-                self.assertEqual(listener["probes"], ["span_stop"])
-                self.assertFalse(listener["by_name"])
+                tracer = tracers(copy)[tracing.pid]
+                self.assertEqual(tracer["kind"], "program")
+                self.assertEqual(tracer["comm"], "bpftrace")
+                self.assertEqual(tracer["probes"], ["span_stop"])
+                self.assertFalse(tracer["by_name"])
                 row = self.row(program.pid)
                 self.assertIn("spans", row["GATE"].split(","))
-                self.assertIn("bpftrace(%d)" % listening.pid, row["TRACERS"].split(","))
-                listening.stop()
+                self.assertIn("bpftrace(%d)" % tracing.pid, row["TRACERS"].split(","))
+                tracing.stop()
             copy = self.only_copy(program.pid)
             self.assertEqual(copy["gate"]["spans"], 0)
-            self.assertNotIn(listening.pid, listeners(copy))
+            self.assertNotIn(tracing.pid, tracers(copy))
 
     def test_a_tracer_of_the_open_file_is_named_too(self):
         """attach.sh passes a file to bpftrace in this way: as a descriptor."""
@@ -231,21 +231,21 @@ class Ps(harness.Test):
             script = "usdt:/proc/self/fd/%d:nopspan:span_stop { @ = count(); }" % library.fileno()
             tracer = self.until_interrupted(harness.BPFTRACE, "-e", script, stdout=subprocess.DEVNULL, close_fds=False)
             program.wait_for_gate(lambda gate: gate & GATE_SPANS, "the gate to go up")
-            self.assertIn(tracer.pid, listeners(self.only_copy(program.pid)))
+            self.assertIn(tracer.pid, tracers(self.only_copy(program.pid)))
 
     def test_what_batches_take_while_somebody_listens_to_them(self):
         with Program("traced") as program:
-            with Listening(program, "nopspan_batch:batch") as listening:
+            with Tracing(program, "nopspan_batch:batch") as tracing:
                 program.ask("begin kept")
                 program.ask("span held 3")
                 copy = self.only_copy(program.pid)
                 self.assertGreater(copy["gate"]["batch"], 0)
-                self.assertEqual(listeners(copy)[listening.pid]["probes"], ["batch"])
+                self.assertEqual(tracers(copy)[tracing.pid]["probes"], ["batch"])
                 self.assertEqual((copy["threads"], copy["held_entries"]), (1, 3))
                 self.assertGreater(copy["memory_bytes"], 0)
                 self.assertIn("batch", self.row(program.pid)["GATE"].split(","))
                 program.ask("end")
-                listening.stop()
+                tracing.stop()
 
     def test_an_event_of_perf_and_who_may_use_it(self):
         with Program("traced") as program:
@@ -257,13 +257,13 @@ class Ps(harness.Test):
             perf = self.until_interrupted("perf", "record", "-q", "-B", "-e", group + ":ps", "-a", "-o",
                                           os.path.join(self.temporary_folder(), "data"), stderr=subprocess.DEVNULL)
             program.wait_for_gate(lambda gate: gate & GATE_SPANS, "the gate to go up")
-            listener = listeners(self.only_copy(program.pid))[perf.pid]
-            self.assertEqual((listener["kind"], listener["name"]), ("perhaps", group + ":ps"))
+            tracer = tracers(self.only_copy(program.pid))[perf.pid]
+            self.assertEqual((tracer["kind"], tracer["name"]), ("perhaps", group + ":ps"))
             self.assertIn("perf(%d)?" % perf.pid, self.row(program.pid)["TRACERS"])
 
     def test_counts_of_the_library_that_are_not_zero(self):
         with Program("traced") as program:
-            with Listening(program):
+            with Tracing(program):
                 program.ask("attach not/an/id/of/ours")
                 program.ask("span %s 2" % ("x" * 70))
                 self.assertEqual(self.only_copy(program.pid)["counts"], {"names_invalid": 1, "truncated": 1})

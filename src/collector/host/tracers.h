@@ -12,7 +12,7 @@
 namespace nopspan::collector {
 
 // A tracer that is attached to places in one file.
-struct Listener {
+struct Tracer {
   enum class Kind : std::uint8_t {
     program,  // a BPF program on a perf event or link
     event,    // an event in tracefs (by perf probe or written by hand) that is enabled there
@@ -30,30 +30,30 @@ struct Listener {
   std::vector<std::uint64_t> offsets;   // file offsets
 };
 
-// The probes of a file that one listener is attached to.
-struct Heard {
-  const Listener* listener = nullptr;
+// The probes of a file that one tracer is attached to.
+struct AttachedTracer {
+  const Tracer* tracer = nullptr;
   std::vector<std::string> probes;  // "span_stop", "batch"
   bool is_by_name = false;          // matched by name only: that name leads to another file now, or to none
 };
 
-class Listeners {
+class Tracers {
  public:
-  // Finds all listeners of this host. It examines every open file of every process, so it is meant for a single call
+  // Finds all tracers of this host. It examines every open file of every process, so it is meant for a single call
   // and not for a loop.
-  static Listeners find();
+  static Tracers find();
 
-  // The listeners to this file. `path` is the name under which processes know it.
-  [[nodiscard]] std::vector<Heard> of(const ProbeFile& file, const std::string& path) const;
+  // The tracers to this file. `path` is the name under which processes know it.
+  [[nodiscard]] std::vector<AttachedTracer> of(const ProbeFile& file, const std::string& path) const;
 
-  [[nodiscard]] const std::vector<Listener>& all() const { return listeners_; }
+  [[nodiscard]] const std::vector<Tracer>& all() const { return tracers_; }
   // The part of the host that could not be examined, and the privilege that it needs; "" if nothing was left out.
   [[nodiscard]] const std::string& incomplete() const { return incomplete_; }
 
  private:
-  friend class ListenerSearch;
+  friend class TracerSearch;
 
-  std::vector<Listener> listeners_;
+  std::vector<Tracer> tracers_;
   // Processes with perf events that belong to no program: pid and comm.
   std::map<std::uint32_t, std::string> others_;
   std::string incomplete_;

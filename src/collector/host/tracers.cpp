@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "host/listeners.h"
+#include "host/tracers.h"
 
 #include "base/numeric_entries.h"
 #include "base/open_file.h"
@@ -65,9 +65,9 @@ std::string comm_of(std::uint32_t pid) {
 
 // One search. It examines the descriptors that processes hold, then the links that it did not find there, then the
 // events of tracefs.
-class ListenerSearch {
+class TracerSearch {
  public:
-  explicit ListenerSearch(Listeners& to) : to_(to) {}
+  explicit TracerSearch(Tracers& to) : to_(to) {}
   void look_at_process(std::uint32_t pid);
   void look_at_links();
   void look_at_events();
@@ -76,56 +76,56 @@ class ListenerSearch {
   void look_at_event(std::uint32_t pid, std::uint32_t fd);
   void look_at_link_fd(std::uint32_t pid, std::uint32_t fd);
   void look_at_link(const OpenFile& link);
-  void add(Listener::Kind kind, std::uint32_t pid, std::uint32_t program, const std::string& name,
+  void add(Tracer::Kind kind, std::uint32_t pid, std::uint32_t program, const std::string& name,
            const std::string& file, std::uint64_t offset);
-  static void identify(Listener& listener);
+  static void identify(Tracer& tracer);
 
-  Listeners& to_;
+  Tracers& to_;
   std::map<std::uint32_t, std::uint32_t> holder_of_link_;  // link id to pid
-  // Index of listeners by kind, pid, program, name and file.
-  std::map<std::tuple<Listener::Kind, std::uint32_t, std::uint32_t, std::string, std::string>, std::size_t> index_;
+  // Index of tracers by kind, pid, program, name and file.
+  std::map<std::tuple<Tracer::Kind, std::uint32_t, std::uint32_t, std::string, std::string>, std::size_t> index_;
   std::set<std::tuple<std::uint32_t, std::uint64_t>> seen_;  // program and offset
 };
 
-// Finds the file that the name led to when the listener attached, as far as that can be found out now.
-void ListenerSearch::identify(Listener& listener) {
+// Finds the file that the name led to when the tracer attached, as far as that can be found out now.
+void TracerSearch::identify(Tracer& tracer) {
   constexpr std::string_view kSelf = "/proc/self/";
-  std::string path = listener.file;
-  if (listener.pid != 0) {
-    const std::string folder = "/proc/" + std::to_string(listener.pid);
+  std::string path = tracer.file;
+  if (tracer.pid != 0) {
+    const std::string folder = "/proc/" + std::to_string(tracer.pid);
     path = path.starts_with(kSelf) ? folder + "/" + path.substr(kSelf.size()) : folder + "/root" + path;
   } else if (path.starts_with(kSelf)) {
     return;
   }
   struct stat status {};
   if (stat(path.c_str(), &status) != 0) return;
-  listener.device = status.st_dev;
-  listener.inode = status.st_ino;
+  tracer.device = status.st_dev;
+  tracer.inode = status.st_ino;
 }
 
-void ListenerSearch::add(Listener::Kind kind, std::uint32_t pid, std::uint32_t program, const std::string& name,
-                         const std::string& file, std::uint64_t offset) {
-  const auto [found, is_new] = index_.try_emplace({kind, pid, program, name, file}, to_.listeners_.size());
+void TracerSearch::add(Tracer::Kind kind, std::uint32_t pid, std::uint32_t program, const std::string& name,
+                       const std::string& file, std::uint64_t offset) {
+  const auto [found, is_new] = index_.try_emplace({kind, pid, program, name, file}, to_.tracers_.size());
   if (is_new) {
-    if (to_.listeners_.size() >= kMaximumListeners) {
+    if (to_.tracers_.size() >= kMaximumListeners) {
       index_.erase(found);
       return;
     }
-    Listener& listener = to_.listeners_.emplace_back();
-    listener.kind = kind;
-    listener.pid = pid;
-    listener.comm = pid == 0 ? "" : comm_of(pid);
-    listener.program = program;
-    listener.name = program == 0 ? name : program_name(program);
-    listener.file = file;
-    identify(listener);
+    Tracer& tracer = to_.tracers_.emplace_back();
+    tracer.kind = kind;
+    tracer.pid = pid;
+    tracer.comm = pid == 0 ? "" : comm_of(pid);
+    tracer.program = program;
+    tracer.name = program == 0 ? name : program_name(program);
+    tracer.file = file;
+    identify(tracer);
   }
-  auto& offsets = to_.listeners_[found->second].offsets;
+  auto& offsets = to_.tracers_[found->second].offsets;
   if (offsets.size() < kMaximumSites && std::find(offsets.begin(), offsets.end(), offset) == offsets.end())
     offsets.push_back(offset);
 }
 
-void ListenerSearch::look_at_process(std::uint32_t pid) {
+void TracerSearch::look_at_process(std::uint32_t pid) {
   const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
   const int error = for_each_numeric_entry(folder, [&](std::uint32_t fd) {
     std::array<char, 64> link{};
@@ -138,7 +138,7 @@ void ListenerSearch::look_at_process(std::uint32_t pid) {
     to_.incomplete_ = "tracers run by other users are not listed: that needs CAP_SYS_PTRACE";
 }
 
-void ListenerSearch::look_at_event(std::uint32_t pid, std::uint32_t fd) {
+void TracerSearch::look_at_event(std::uint32_t pid, std::uint32_t fd) {
   std::array<char, 4096> file{};
   auto size = static_cast<std::uint32_t>(file.size());
   std::uint32_t program = 0;
@@ -153,10 +153,10 @@ void ListenerSearch::look_at_event(std::uint32_t pid, std::uint32_t fd) {
   }
   if (type != BPF_FD_TYPE_UPROBE && type != BPF_FD_TYPE_URETPROBE) return;
   seen_.emplace(program, offset);
-  add(Listener::Kind::program, pid, program, "", {file.data(), strnlen(file.data(), file.size())}, offset);
+  add(Tracer::Kind::program, pid, program, "", {file.data(), strnlen(file.data(), file.size())}, offset);
 }
 
-void ListenerSearch::look_at_link_fd(std::uint32_t pid, std::uint32_t fd) {
+void TracerSearch::look_at_link_fd(std::uint32_t pid, std::uint32_t fd) {
   const std::string text =
       read_small_file("/proc/" + std::to_string(pid) + "/fdinfo/" + std::to_string(fd), std::size_t{16} << 10U);
   constexpr std::string_view kId = "link_id:";
@@ -166,7 +166,7 @@ void ListenerSearch::look_at_link_fd(std::uint32_t pid, std::uint32_t fd) {
                               pid);
 }
 
-void ListenerSearch::look_at_link(const OpenFile& link) {
+void TracerSearch::look_at_link(const OpenFile& link) {
   LinkInfo info{};
   std::uint32_t size = sizeof(info);
   if (bpf_obj_get_info_by_fd(link.get(), &info, &size) != 0) return;
@@ -198,10 +198,10 @@ void ListenerSearch::look_at_link(const OpenFile& link) {
     offsets.resize(std::min<std::size_t>(offsets.size(), info.multi.count));
   }
   for (const std::uint64_t offset : offsets)
-    add(Listener::Kind::program, pid, program, "", {file.data(), strnlen(file.data(), file.size())}, offset);
+    add(Tracer::Kind::program, pid, program, "", {file.data(), strnlen(file.data(), file.size())}, offset);
 }
 
-void ListenerSearch::look_at_links() {
+void TracerSearch::look_at_links() {
   std::uint32_t id = 0;
   while (bpf_link_get_next_id(id, &id) == 0) {
     const OpenFile link(bpf_link_get_fd_by_id(id));
@@ -211,39 +211,39 @@ void ListenerSearch::look_at_links() {
   if (errno == EPERM) to_.incomplete_ = "tracers are not listed: that needs CAP_SYS_ADMIN";
 }
 
-void ListenerSearch::look_at_events() {
+void TracerSearch::look_at_events() {
   for (const TraceEvent& event : uprobe_events()) {
     const std::string name = event.group + ":" + event.name;
-    if (event.is_enabled) add(Listener::Kind::event, 0, 0, name, event.file, event.offset);
+    if (event.is_enabled) add(Tracer::Kind::event, 0, 0, name, event.file, event.offset);
     // perf uses such an event without a visible sign. Each process with perf events of its own may be the one.
     if (!event.is_enabled)
-      for (const auto& [pid, comm] : to_.others_) add(Listener::Kind::perhaps, pid, 0, name, event.file, event.offset);
+      for (const auto& [pid, comm] : to_.others_) add(Tracer::Kind::perhaps, pid, 0, name, event.file, event.offset);
   }
 }
 
-Listeners Listeners::find() {
-  Listeners result;
-  ListenerSearch search(result);
+Tracers Tracers::find() {
+  Tracers result;
+  TracerSearch search(result);
   for_each_numeric_entry("/proc", [&](std::uint32_t pid) { search.look_at_process(pid); });
   search.look_at_links();
   search.look_at_events();
   return result;
 }
 
-std::vector<Heard> Listeners::of(const ProbeFile& file, const std::string& path) const {
+std::vector<AttachedTracer> Tracers::of(const ProbeFile& file, const std::string& path) const {
   struct stat status {};
   if (fstat(file.fd(), &status) != 0) return {};
-  std::vector<Heard> result;
-  for (const Listener& listener : listeners_) {
-    Heard heard;
-    heard.listener = &listener;
-    const bool is_it = listener.inode == status.st_ino && listener.device == status.st_dev;
-    heard.is_by_name = !is_it && (listener.file == path);
-    if (!is_it && !heard.is_by_name) continue;
+  std::vector<AttachedTracer> result;
+  for (const Tracer& tracer : tracers_) {
+    AttachedTracer attached;
+    attached.tracer = &tracer;
+    const bool is_it = tracer.inode == status.st_ino && tracer.device == status.st_dev;
+    attached.is_by_name = !is_it && (tracer.file == path);
+    if (!is_it && !attached.is_by_name) continue;
     for (const Probe& probe : file.probes())
-      if (std::find(listener.offsets.begin(), listener.offsets.end(), probe.offset) != listener.offsets.end())
-        heard.probes.push_back(probe.name);
-    if (!heard.probes.empty()) result.push_back(std::move(heard));
+      if (std::find(tracer.offsets.begin(), tracer.offsets.end(), probe.offset) != tracer.offsets.end())
+        attached.probes.push_back(probe.name);
+    if (!attached.probes.empty()) result.push_back(std::move(attached));
   }
   return result;
 }
