@@ -79,8 +79,10 @@ class Documents(unittest.TestCase):
         failures = surroundings.compile_all(jobs)
         self.assertEqual(failures, [], "\n".join(failures))
 
-    def test_no_cpp_hides_in_a_block_without_a_language(self):
-        hidden = [place for place, words, text in snippets() if not words and re.search(r"nopspan::|#include", text)]
+    def test_each_block_names_its_language(self):
+        """Otherwise C++ would not be compiled, and commands would not be run."""
+        self.assertEqual([place for place, words, _ in snippets() if words[:1] not in (["cpp"], ["cmake"], ["sh"], ["text"])], [])
+        hidden = [place for place, words, text in snippets() if words[0] in ("sh", "text") and re.search(r"nopspan::|#include", text)]
         self.assertEqual(hidden, [])
 
 
