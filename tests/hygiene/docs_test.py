@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The documents: their links and references exist, and their C++ compiles.
+"""The documents: their links and references exist, and their C++ and CMake is compiled.
 
-Each block marked ```cpp is compiled as a file of its own, as C++17. Blocks marked ```cpp c++20 are C++20.
+Each block marked ```cpp is compiled as a file of its own, as C++17. Blocks marked ```cpp c++20 are C++20. Each block
+marked ```cmake is the end of a project with the program `app`. tests/live runs the commands, which are marked ```sh.
 """
 import os
 import re
+import subprocess
+import tempfile
 import unittest
+from pathlib import Path
 
 import surroundings
 
@@ -15,6 +19,12 @@ DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs/RE
              "docs/compatibility.md", "docs/developers.md", "docs/genai.md", "docs/install.md", "docs/operators.md",
              "docs/overhead.md", "docs/overhead-collector.md", "docs/recording.md", "docs/trace.md", "probes/README.md")
 MOST_README_LINES = 200
+PROJECT = """\
+cmake_minimum_required(VERSION 3.25)
+project(app LANGUAGES C CXX ASM)
+file(WRITE ${CMAKE_BINARY_DIR}/app.cpp "#include <nopspan/span.h>\\nint main() { nopspan::Span span{\\"app\\"}; }\\n")
+add_executable(app ${CMAKE_BINARY_DIR}/app.cpp)
+"""
 
 
 def snippets():
@@ -79,6 +89,18 @@ class Documents(unittest.TestCase):
         failures = surroundings.compile_all(jobs)
         self.assertEqual(failures, [], "\n".join(failures))
 
+    def test_cmake_snippets_build(self):
+        # Some documents have the same snippet.
+        for text, place in {text: place for place, words, text in snippets() if words[:1] == ["cmake"]}.items():
+            with self.subTest(place), tempfile.TemporaryDirectory() as folder:
+                Path(folder, "CMakeLists.txt").write_text(PROJECT + text, encoding="utf-8")
+                Path(folder, "nopspan").symlink_to(surroundings.SOURCE)
+                # consumer.subdirectory builds the library inside another project, so it is not built here.
+                build = ["cmake", "--build", "build", *(["--", "-n"] if "add_subdirectory" in text else [])]
+                for command in (["cmake", "-B", "build", "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={os.path.dirname(INCLUDE)}"], build):
+                    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+                    self.assertEqual(done.returncode, 0, done.stdout)
+
     def test_each_block_names_its_language(self):
         """Otherwise C++ would not be compiled, and commands would not be run."""
         self.assertEqual([place for place, words, _ in snippets() if words[:1] not in (["cpp"], ["cmake"], ["sh"], ["text"])], [])
@@ -86,5 +108,5 @@ class Documents(unittest.TestCase):
         self.assertEqual(hidden, [])
 
 
-surroundings.need(*surroundings.COMPILERS)
+surroundings.need("cmake", *surroundings.COMPILERS)
 surroundings.main()
