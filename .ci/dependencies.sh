@@ -9,7 +9,7 @@ demo=(cmake ninja-build g++ pkg-config binutils systemtap-sdt-dev bpftrace procp
       libbpf-dev libelf-dev zlib1g-dev libprotozero-dev libncurses-dev prometheus-cpp-dev bpftool clang llvm)
 test=("${demo[@]}" lld tmux libclang-rt-14-dev clang-format clang-tidy g++-aarch64-linux-gnu libc6-dev-arm64-cross
       libgtest-dev libgmock-dev libbenchmark-dev linux-perf python3 shellcheck file util-linux iproute2 gdb
-      protobuf-compiler python3-prometheus-client systemtap help2man groff-base zsh fish doxygen)
+      protobuf-compiler python3-prometheus-client systemtap help2man groff-base zsh fish doxygen zstd curl)
 long=("${test[@]}" qemu-system-x86 debootstrap e2fsprogs systemd-container lintian)
 
 case "${1:-}" in

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands in the documents work as printed.
+
+Commands are the lines of blocks marked ```sh, and inline code that runs a program (INLINE). This file runs them in a
+copy of the tree, while nopspan is installed and the example service works. It does not run the commands that another
+test runs. They stand in ELSEWHERE, or word for word in ../CMakeLists.txt.
+"""
+
+import concurrent.futures
+import contextlib
+import glob
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+
+import example_service
+import installed
+from example_service import SERVER, Agent, Server
+from harness import BUILD, SOURCE, Bpftrace, Test, wait_until
+
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "probes/README.md", "scripts/README.md", "examples/chat_service/README.md")
+
+# How inline code begins if it is a command.
+INLINE = re.compile(r"(\S.* \| )?(sudo )?((nopspan|cmake|ctest|bpftrace|pkg-config|perf|stap|systemctl|xargs|scripts/\S+) [^=]|\./)")
+
+# Inline code that names a command without the arguments that it needs.
+NAMES = {"nopspan record", "nopspan replay", "cmake --install", "stap -s MB"}
+
+# Commands of which another test runs the same.
+ELSEWHERE = {
+    "./scripts/test.sh": "scripts/test.sh",
+    "cmake --preset dev && cmake --build --preset dev": "scripts/test.sh",
+    "ctest --preset dev -L unit": "scripts/test.sh",
+    "cmake --build --preset dev --target format": "hygiene.format",
+    "cmake --build --preset dev --target docs": "hygiene.api_reference",
+    "cmake --workflow --preset package": "package.debian",
+    "systemctl enable --now nopspan": "package.debian",
+    "systemctl edit nopspan": "package.debian",
+    "perf record -e 'sdt_nopspan:*'": "live.perf",
+    "stap -r VERSION -p4 -m spans scripts/spans.stp": "emulation.spans_stp",
+    "staprun spans.ko [-x PID] [only_pid=PID] [only_tenant=TENANT]": "emulation.spans_stp",
+    "stap -DMAXTRYLOCK=100000 -DSTP_NO_OVERLOAD scripts/spans.stp": "emulation.spans_stp",
+    "cp -r /usr/share/systemtap/runtime stap-runtime": "emulation.spans_stp",
+    r"sed -i 's/\btask_work_cancel\b/task_work_cancel_func/' stap-runtime/stp_task_work.c": "emulation.spans_stp",
+    r"sed -i 's/buf->offset >= /buf->offset + sizeof(struct _stp_trace) >= /' stap-runtime/transport/relay_v2.c":
+        "emulation.spans_stp",
+    "stap -R $PWD/stap-runtime scripts/spans.stp": "emulation.spans_stp",
+}
+
+# A command that matches the first expression must print the second one. The first row that matches counts. The last
+# row requires a span or the model of the service.
+PRINTS = (
+    (r"^cmake --install", r"-- Installing: .*/bin/nopspan\n"),
+    (r"^(cmake --preset|ldconfig|xargs)", r""),
+    (r"^nopspan record", r"\d+ spans, "),
+    (r"^nopspan doctor", r"attach to \S+: works"),
+    (r"^nopspan ps", r"\bchat_server\b"),
+    (r"--list", r"/libnopspan\.so"),
+    (r"^pkg-config", r"-lnopspan"),
+    (r"^cmake -S", r"Build files have been written"),
+    (r"chat_server --port", r"data: \[DONE\]"),
+    (r"", r"nopspan-ngram|\b(llm|engine)\.[a-z]"),
+)
+# Commands that read what other commands wrote.
+READS = re.compile(r"replay|--from|xargs")
+# Commands that run until Ctrl-C, unless they read a file. Some of them print nothing before Ctrl-C.
+ENDLESS = re.compile(r"^nopspan (top|hist|trace|record)|^bpftrace|^scripts/.*\.bt")
+PRINTS_AT_END = re.compile(r"^nopspan (record|hist)")
+
+# Options of compilers and binutils.
+FOREIGN_OPTIONS = {"--gc-sections", "--keep-section"}
+# The commands whose options a document may name. The other documents may name those of all of nopspan's programs.
+OPTIONS_OF = {"docs/trace.md": ["nopspan trace"], "docs/recording.md": ["nopspan record", "nopspan replay"]}
+
+
+def lines_of(block):
+    """The commands of a block. A block with a background process is one command."""
+    if " &\n" in block:
+        return [block + "kill $! && wait"]
+    return [re.sub(r"\s+# .*", "", line) for line in block.splitlines()]
+
+
+def documented():
+    """{document: (its commands, its inline code)}"""
+    found = {}
+    for path in sorted(path for pattern in DOCUMENTS for path in glob.glob(os.path.join(SOURCE, pattern))):
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        fence = r"(?ms)^```(\w*)[^\n]*\n(.*?)^```$"
+        commands = [line for language, block in re.findall(fence, text) if language == "sh" for line in lines_of(block)]
+        inline = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", re.sub(fence, "", text))]
+        commands += [code for code in inline if INLINE.match(code) and code not in NAMES]
+        found[os.path.relpath(path, SOURCE)] = ([re.sub(r"\bsudo ", "", command) for command in commands], inline)
+    return found
+
+
+def other_tests():
+    """{name of a test: the lines of its command} of this build."""
+    listed = subprocess.run(["ctest", "--show-only=json-v1"], cwd=BUILD, stdout=subprocess.PIPE, check=True).stdout
+    return {test["name"]: " ".join(test.get("command", [])).splitlines() for test in json.loads(listed)["tests"]}
+
+
+class Load(threading.Thread):
+    """Agents of the tenant acme. Each request takes more than 2 s, because each answer has 128 tokens. A context
+    manager."""
+
+    def __init__(self, url):
+        super().__init__()
+        self.url, self.rounds, self.stopped = url, 0, False
+
+    def run(self):
+        while not self.stopped:
+            Agent(self.url, "--stream", "--ignore-eos", "--organization", "acme", "--concurrency", "2", *example_service.PROMPTS[2:3] * 2)
+            self.rounds += 1
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopped = True
+        self.join()
+
+
+class Typed(Bpftrace):
+    """A command as typed into a shell, and ended by Ctrl-C if it does not end by itself. A context manager: on entry it
+    has printed what it must, or has ended."""
+
+    may_lose = True
+
+    def __init__(self, line, folder, load):
+        self.line = line
+        self.prints = next(expected for pattern, expected in PRINTS if re.search(pattern, line))
+        self.is_endless = ENDLESS.search(line) and not READS.search(line)
+        self.prints_at_end = PRINTS_AT_END.search(line)
+        self.load = load
+        super().__init__(["setsid", "env", "--default-signal=INT", "-C", folder, "bash", "-c", line],
+                         env={"DESTDIR": os.path.join(folder, "destination")})
+
+    def wait_until_up(self):
+        if not self.is_endless:
+            self.wait_for(lambda: False, "end")
+        elif self.prints_at_end:
+            self.wait_for(lambda: "Ctrl-C stops" in self.output(), "attach")
+            # The current round may have begun before the command attached, so it is not enough.
+            rounds = self.load.rounds + 2
+            self.wait_for(lambda: self.load.rounds >= rounds, "receive spans")
+        else:
+            self.wait_for(self.has_printed, "print " + self.prints)
+
+    def wait_for(self, condition, what):
+        wait_until(lambda: not self.is_running() or condition(), "%s to %s" % (self.line, what), seen=self.output)
+
+    def stop(self, signal_number=signal.SIGINT):
+        """Ctrl-C goes to all processes of a terminal. Bpftrace.stop() has the reason for SIGSTOP."""
+        os.killpg(self.pid, signal_number)
+        while self.process.poll() is None:
+            try:
+                self.process.wait(0.5)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.pid, signal.SIGSTOP)
+                os.killpg(self.pid, signal.SIGCONT)
+
+    def has_printed(self):
+        return re.search(self.prints, self.output())
+
+    def output(self):
+        return "\n".join(list(self.lines) + list(self.said))
+
+    def failure(self):
+        """None, or what is wrong with the command that has ended."""
+        status = self.end()
+        if status != 0 or not self.has_printed():
+            return "%s: exit status %d\n%s" % (self.line, status, self.output()[-2000:])
+        return None
+
+
+class DocumentedCommands(Test):
+    @classmethod
+    def setUpClass(cls):
+        cls.documents, cls.tests = documented(), other_tests()
+        cls.commands = {command for commands, _ in cls.documents.values() for command in commands}
+
+    def copy_of_the_tree(self):
+        folder = os.path.join(self.temporary_folder(), "nopspan")
+        shutil.copytree(SOURCE, folder, ignore=lambda path, names: {"build", ".git"} & set(names) if path == SOURCE else ())
+        return folder
+
+    def stand_ins(self, pid):
+        """What stands for the placeholders in the commands."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        return {"4242": str(pid), "[PID]": str(pid), "./build/server": SERVER, "PREFIX": "/usr/local", "8080": str(port),
+                "/var/lib/nopspan/20260102T030405Z.rec": "FILE", "--install build/release": "--install " + BUILD,
+                "build/release/examples": os.path.join(BUILD, "examples"),
+                # clang-tidy runs for an hour, so ninja only plans it.
+                "--build --preset tidy": "--build --preset tidy -- -n"}
+
+    def run_all(self, commands, folder, load, stand_ins):
+        def failure(command):
+            for placeholder, value in stand_ins.items():
+                command = command.replace(placeholder, value)
+            typed = Typed(command, folder, load)
+            try:
+                with typed:
+                    pass
+                return typed.failure()
+            except AssertionError as error:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(typed.pid, signal.SIGKILL)
+                return str(error)
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            failures = list(filter(None, pool.map(failure, commands)))
+        if failures:
+            self.fail("\n\n".join(failures))
+
+    def test_commands_work_as_printed(self):
+        commands = sorted(self.commands - set(ELSEWHERE) - {line for lines in self.tests.values() for line in lines})
+        self.assertGreater(len(commands), 20)
+        folder = self.copy_of_the_tree()
+        with Server(folder, "--token-delay-us", "20000") as server, Load(server.url) as load:
+            stand_ins = self.stand_ins(server.pid)
+            self.run_all([command for command in commands if not READS.search(command)], folder, load, stand_ins)
+            for number in ("1", "2"):
+                shutil.copy(os.path.join(folder, "FILE"), os.path.join(folder, "FILE." + number))
+            copies = [path for path in glob.glob(os.path.join(folder, "destination", "**"), recursive=True) if os.path.isfile(path)]
+            os.makedirs(os.path.join(folder, "build", "release"), exist_ok=True)
+            with open(os.path.join(folder, "build", "release", "install_manifest.txt"), "w", encoding="utf-8") as file:
+                file.write("\n".join(copies))
+            self.run_all([command for command in commands if READS.search(command)], folder, load, stand_ins)
+            self.assertEqual([path for path in copies if os.path.exists(path)], [], "the uninstallation leaves files")
+
+    def test_the_other_tests_exist(self):
+        self.assertEqual(set(ELSEWHERE) - self.commands, set(), "no document has these commands")
+        self.assertEqual(set(ELSEWHERE.values()) - set(self.tests), {"scripts/test.sh"}, "there are no such tests")
+
+    def test_the_presets_exist(self):
+        with open(os.path.join(SOURCE, "CMakePresets.json"), encoding="utf-8") as file:
+            presets = {preset["name"] for preset in json.load(file)["configurePresets"]}
+        self.assertEqual(set(re.findall(r"--preset (\S+)", " ".join(self.commands))) - presets, set())
+
+    def test_the_options_exist(self):
+        nopspan = ["nopspan " + command for command in ("ps", "top", "hist", "trace", "record", "replay", "doctor")]
+        others = [SERVER, example_service.AGENT, *(os.path.join(SOURCE, "scripts", name) for name in ("attach.sh", "perf-spans.sh", "test.sh"))]
+        options = {program: set(re.findall(r"--[a-z][a-z-]*", subprocess.run(
+            [*program.split(), "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout)) for program in nopspan + others}
+        for path, (_, inline) in self.documents.items():
+            named = {match[1] for code in inline if (match := re.fullmatch(r"(--[a-z][a-z-]*)(?:[ =][^ ]+)?", code))}
+            known = set().union(*(options[program] for program in OPTIONS_OF.get(path, nopspan + others)))
+            self.assertEqual(named - FOREIGN_OPTIONS - known, set(), path)
+
+
+if __name__ == "__main__":
+    example_service.need()
+    installed.main("ctest", "cmake", "pkg-config", "zstd", "curl", "setsid")
