@@ -153,9 +153,9 @@ TEST_F(TraceTree, SaysWhyASpanHasNoParentHere) {
   Entry remote = timed(11, 77, 2, 1, "b");
   remote.flags = NOPSPAN_FLAG_REMOTE_PARENT;
   const std::string text = drawn({orphan, remote, timed(12, 78, 3, 1, "c"), timed(13, 13, 4, 1, "d")});
-  EXPECT_THAT(text, HasSubstr("a  service[7]  (may have a parent from before the attach)\n"));
-  EXPECT_THAT(text, HasSubstr("b  service[7]  (parent not seen: in another process)\n"));
-  EXPECT_THAT(text, HasSubstr("c  service[7]  (parent not seen)\n"));
+  EXPECT_THAT(text, HasSubstr("a  service[7]  (may have a parent that began before the attach)\n"));
+  EXPECT_THAT(text, HasSubstr("b  service[7]  (parent in an untraced process)\n"));
+  EXPECT_THAT(text, HasSubstr("c  service[7]  (parent missing)\n"));
   EXPECT_THAT(text, HasSubstr("d  service[7]  (its own ancestor)\n"));
   EXPECT_THAT(lines_of(text)[0], HasSubstr("incomplete"));
 }
@@ -188,7 +188,7 @@ std::vector<Entry> siblings(std::size_t count, std::uint64_t first_id = 2) {
 TEST_F(TraceTree, FoldsManySiblingsOfOneName) {
   const std::string text = drawn(siblings(23));
   EXPECT_THAT(lines_of(text), SizeIs(3));
-  EXPECT_THAT(text, HasSubstr("└─ 23 × tool.call, 483 ms in all, longest 32.0 ms\n"));
+  EXPECT_THAT(text, HasSubstr("└─ 23 × tool.call, total 483 ms, max 32.0 ms\n"));
 }
 
 TEST_F(TraceTree, ShowsAFewSiblingsEach) { EXPECT_THAT(lines_of(drawn(siblings(5))), SizeIs(7)); }
@@ -218,8 +218,8 @@ TEST_F(TraceTree, FoldsLinkedSpansBelowTheSpanThatTheyLinkTo) {
   EXPECT_THAT(lines_of(drawn(an_engines_steps(links))),
               testing::ElementsAre(
                   HasSubstr("1.00 s  2 spans  service[7]"), HasSubstr(" root"), HasSubstr("└─ engine.request"),
-                  HasSubstr(" +10.0 ms ▕█████████████   ▏    └─ 20 × engine.step, linked, 220 ms in all, p50 10.1 ms, "
-                            "longest 30.0 ms, 1 with errors  engine[9]")));
+                  HasSubstr(" +10.0 ms ▕█████████████   ▏    └─ 20 × engine.step, linked, total 220 ms, p50 10.1 ms, "
+                            "max 30.0 ms, 1 error  engine[9]")));
 }
 
 TEST_F(TraceTree, ShowsEachLinkedSpanWhenAsked) {
@@ -241,7 +241,7 @@ TEST_F(TraceTree, FoldsWithWhatIsInThem) {
   std::vector<Entry> spans = siblings(23);
   for (std::uint64_t i = 0; i < 23; ++i) spans.push_back(timed(100 + i, 2 + i, i, 1, "inner"));
   const std::string text = drawn(spans);
-  EXPECT_THAT(text, HasSubstr("longest 32.0 ms, 23 spans in them\n"));
+  EXPECT_THAT(text, HasSubstr("max 32.0 ms, 23 spans inside\n"));
   EXPECT_THAT(text, Not(HasSubstr("inner")));
 }
 
@@ -263,12 +263,13 @@ TEST_F(TraceTree, SaysHowManyMoreThereWere) {
   limits.entries_per_trace = 10;
   std::vector<Entry> spans = siblings(100);
   spans.back().status = kError;
-  EXPECT_THAT(drawn(spans, {}, limits), HasSubstr("91 more, not kept: the trace is too large (1 error in them)\n"));
+  EXPECT_THAT(drawn(spans, {}, limits),
+              HasSubstr("too large: 91 more spans and events were not kept, including 1 error\n"));
 }
 
 TEST_F(TraceTree, SaysHowManyDuplicatesThereWere) {
-  const Entry entry = timed(1, 0, 0, 1, "root");
-  EXPECT_THAT(drawn({entry, entry, entry}), HasSubstr("2 duplicates left out\n"));
+  const Span span = timed(1, 0, 0, 1, "root");
+  EXPECT_THAT(drawn({span, span, span}), HasSubstr("2 duplicates removed\n"));
 }
 
 // ---- Hostile processes

@@ -67,7 +67,7 @@ class TracePrinter : public Sink {
   }
   void on_tick(std::uint64_t now_unix_ns) override {
     if (is_done()) return;
-    if (!is_live_ && options_.source.from.empty()) std::cerr << "Waiting for requests to end. Ctrl-C stops.\n";
+    if (!is_live_ && options_.source.from.empty()) std::cerr << "Waiting for requests to end. Press Ctrl-C to stop.\n";
     is_live_ = true;
     assembler_.tick(now_unix_ns);
     std::cout.flush();
@@ -132,26 +132,28 @@ void TracePrinter::print_end(const Source& source) const {
     return;
   }
   std::cout.flush();
-  std::string text = std::to_string(shown_) + (shown_ == 1 ? " trace" : " traces");
+  std::string text;
   const auto add = [&text](std::uint64_t count, const char* what) {
-    if (count > 0) text += ", " + std::to_string(count) + " " + what;
+    if (count > 0) text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + what;
   };
-  add(filtered_, "others");
-  add(incomplete_, "incomplete (--incomplete shows them)");
-  add(counts.evicted, "incomplete, given up for want of memory (--memory)");
-  add(counts.hurried, "not waited for as usual, for want of memory (--memory)");
+  add(filtered_, "filtered out");
+  add(incomplete_, "unfinished (use --incomplete to show them)");
+  add(counts.evicted, "evicted before they were complete (use a larger --memory)");
+  add(counts.hurried, "completed early (use a larger --memory)");
   add(counts.late_parts, "late parts");
-  if (is_done() && assembler_.open_traces() > 0) add(assembler_.open_traces(), "begun");
-  text += "; of " + std::to_string(counts.entries) + " spans and events";
-  add(counts.outside, "in no request");
-  add(counts.linked, "linked");
+  if (is_done()) add(assembler_.open_traces(), "not yet complete");
+  std::cerr << shown_ << (shown_ == 1 ? " trace shown" : " traces shown") << (text.empty() ? "" : ", ") << text;
+  text.clear();
+  add(counts.outside, "outside requests");
+  add(counts.linked, "in linked spans");
   add(counts.duplicates, "duplicates");
-  add(counts.over_limit, "beyond --max-spans");
+  add(counts.over_limit, "over the limit of a trace (--max-spans)");
   // A filter removes requests, but not the linked spans that they share with other requests. Links to unseen requests
   // are then normal, so their count is not printed.
-  if (filter_.for_source().empty()) add(counts.links.unknown, "links to requests that were not seen");
-  add(counts.links.over_limit, "links not followed, for want of memory (--memory)");
-  std::cerr << text << "\n" << to_text(ledger);
+  if (filter_.for_source().empty()) add(counts.links.unknown, "links to unknown requests");
+  add(counts.links.over_limit, "links dropped (use a larger --memory)");
+  std::cerr << "; " << counts.entries << " spans and events received" << (text.empty() ? "" : ": ") << text << "\n"
+            << to_text(ledger);
 }
 
 int run_trace(TraceOptions& options, const OutputOptions& common) {
@@ -180,49 +182,54 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
 }
 
 constexpr char kDescription[] =
-    "Spans that requests share (engine.step has no parent, but links to requests)\n"
-    "are shown within each of these requests, added up. They are also matched by\n"
-    "--name, --model, --pid and --errors. --slower-than compares the request's own\n"
-    "duration.";
+    "A linked span, such as engine.step, has no parent, but links to the requests\n"
+    "that it serves. Each of these requests shows it, added up with others of the\n"
+    "same name. --name, --model, --pid and --errors match linked spans too.\n"
+    "--slower-than compares the duration of the request without them.";
 
 constexpr char kExamples[] =
     "Examples:\n"
-    "  nopspan trace                                    every request, as it ends\n"
+    "  nopspan trace                                    all requests, as they end\n"
     "  nopspan trace --slower-than 2s --limit 1         the next slow request\n"
-    "  nopspan trace --request Lnz4mrze8BI0VniavN7wAA   one request by its id\n"
-    "  nopspan trace --errors --name llm.tool --json    failed requests that have a\n"
-    "                                                   tool call, for jq\n"
+    "  nopspan trace --request Lnz4mrze8BI0VniavN7wAA   one request, by its id\n"
+    "  nopspan trace --errors --name llm.tool --json    failed requests with a tool\n"
+    "                                                   call, as JSON\n"
     "  nopspan trace --from spans.rec --incomplete      a recording, including\n"
     "                                                   unfinished requests";
 
 }  // namespace
 
 void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
-  CLI::App* command = app.add_subcommand("trace", "Show requests as trees of spans, as they end");
+  CLI::App* command = app.add_subcommand("trace", "Show each request as a tree of spans when it ends");
   auto options = std::make_shared<TraceOptions>();
   constexpr char kGroup[] = "Traces";
-  command->add_option("--limit", options->limit, "End after so many traces (0: do not)")
+  command->add_option("--limit", options->limit, "Stop after N traces (default: 0, no limit)")
       ->type_name("N")
       ->check(whole_number(0))
       ->group(kGroup);
   command
-      ->add_flag("--all-spans", options->all_spans, "Do not fold siblings of one name, nor spans that requests share")
+      ->add_flag("--all-spans", options->all_spans,
+                 "Show every span: do not fold linked spans, or siblings with the same name")
       ->group(kGroup);
-  command->add_flag("--incomplete", options->incomplete, "Show what has not ended too, or began before the attach")
+  command
+      ->add_flag("--incomplete", options->incomplete,
+                 "Also show requests that have not ended, or that began before the attach")
       ->group(kGroup);
-  command->add_flag("--ascii", options->ascii, "Draw with ASCII characters")->group(kGroup);
+  command->add_flag("--ascii", options->ascii, "Draw trees with ASCII characters")->group(kGroup);
   command
       ->add_flag(
           "--filter-early", options->filter_early,
-          "Let the kernel leave out what a thread hands over with nothing wanted in it: cheaper, but a trace may "
-          "lack its parts in other threads and processes")
+          "Let the kernel filter out batches without a wanted span: less overhead, but a trace may lack spans of other "
+          "threads and processes")
       ->group(kGroup);
   command
-      ->add_option("--max-spans", options->limits.entries_per_trace, "Keep so many spans and events of a trace (10000)")
+      ->add_option("--max-spans", options->limits.entries_per_trace,
+                   "Keep at most N spans and events per trace (default: 10000)")
       ->type_name("N")
       ->check(whole_number(1, 10'000'000))
       ->group(kGroup);
-  add_bytes_option(*command, "--memory", options->limits.bytes, "For traces that have not ended (64M)")->group(kGroup);
+  add_bytes_option(*command, "--memory", options->limits.bytes, "Memory for traces that have not ended (default: 64M)")
+      ->group(kGroup);
   add_source_options(*command, options->source);
   command->footer(std::string(kDescription) + "\n\n" + kExamples);
   command->callback([options, &common, &run] { run = [options, &common] { return run_trace(*options, common); }; });

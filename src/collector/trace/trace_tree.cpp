@@ -152,10 +152,10 @@ void Tree::add_header() {
     case TraceEnd::finished:
       break;
     case TraceEnd::late:
-      line_.add("  late part of a trace shown before", Style::yellow);
+      line_.add("  late part of a trace that was shown before", Style::yellow);
       break;
     case TraceEnd::evicted:
-      line_.add("  incomplete: no memory to wait for the rest", Style::yellow);
+      line_.add("  incomplete: evicted, use a larger --memory", Style::yellow);
       break;
     case TraceEnd::unfinished:
       line_.add("  incomplete", Style::yellow);
@@ -188,10 +188,10 @@ void Tree::add_rest() {
     end_line();
   };
   if (assembled_.over_limit > 0) {
-    add(std::to_string(assembled_.over_limit) + " more, not kept: the trace is too large" +
-        (assembled_.over_limit_failed > 0 ? " (" + counted(assembled_.over_limit_failed, "error") + " in them)" : ""));
+    add("too large: " + std::to_string(assembled_.over_limit) + " more spans and events were not kept" +
+        (assembled_.over_limit_failed > 0 ? ", including " + counted(assembled_.over_limit_failed, "error") : ""));
   }
-  if (links_.duplicates() > 0) add(counted(links_.duplicates(), "duplicate") + " left out");
+  if (links_.duplicates() > 0) add(counted(links_.duplicates(), "duplicate") + " removed");
 }
 
 void Tree::add_item(const TreeItem& item, const std::vector<Level>& levels) {
@@ -267,8 +267,8 @@ void Tree::add_folded(const TreeItem& item) {
   line_.add(std::to_string(item.count) + " " + std::string(draw_.times) + " ");
   line_.add(printable(first.name, kMostOfAName), item.failed ? Style::red : Style::bold);
   if (first.kind != Kind::span) return;
-  line_.add(", " + duration_text(item.sum_ns) + " in all, longest " + duration_text(item.longest_ns));
-  if (item.inside > 0) line_.add(", " + counted(item.inside, "span") + " in them");
+  line_.add(", total " + duration_text(item.sum_ns) + ", max " + duration_text(item.longest_ns));
+  if (item.inside > 0) line_.add(", " + counted(item.inside, "span") + " inside");
   if (item.failed) line_.add(", with errors", Style::red);
   add_root(node.root);
 }
@@ -282,12 +282,12 @@ void Tree::add_linked(const TreeItem& item) {
   } else if (item.count == 1) {
     line_.add(", linked");
   } else {
-    line_.add(", linked, " + duration_text(item.sum_ns) + " in all, p50 " + duration_text(linked.times.quantile(50)) +
-              ", longest " + duration_text(item.longest_ns));
+    line_.add(", linked, total " + duration_text(item.sum_ns) + ", p50 " + duration_text(linked.times.quantile(50)) +
+              ", max " + duration_text(item.longest_ns));
   }
   if (item.count > 1 && linked.failed > 0) {
     line_.add(", ");
-    line_.add(std::to_string(linked.failed) + " with errors", Style::red);
+    line_.add(counted(linked.failed, "error"), Style::red);
   } else if (item.failed) {
     line_.add("  error", Style::red);
   }
@@ -357,13 +357,13 @@ void Tree::add_root(RootKind root) {
     case RootKind::request:
       break;
     case RootKind::remote:
-      line_.add("  (parent not seen: in another process)", Style::dim);
+      line_.add("  (parent in an untraced process)", Style::dim);
       break;
     case RootKind::orphan:
-      line_.add("  (may have a parent from before the attach)", Style::dim);
+      line_.add("  (may have a parent that began before the attach)", Style::dim);
       break;
     case RootKind::missing:
-      line_.add("  (parent not seen)", Style::yellow);
+      line_.add("  (parent missing)", Style::yellow);
       break;
     case RootKind::cycle:
       line_.add("  (its own ancestor)", Style::yellow);

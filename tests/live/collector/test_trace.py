@@ -458,7 +458,7 @@ class Requests(Test):
         self.assertNotIn("\x1b", text)
         self.assertRegex(text, r"(?m)^\S{22}  \d\d:\d\d:\d\d\.\d{3}  .*28 spans, 1 error  traced\[\d+\]$")
         self.assertRegex(text, r"(?m)^ *[\d.]+ [num]?s +\+\S+ [nm]?s ▕█+▏ " + re.escape(self.name("outer")))
-        self.assertRegex(text, r"(?m)└─ 23 × %s, .* in all, longest " % re.escape(self.name("many")))
+        self.assertRegex(text, r"(?m)└─ 23 × %s, total .*, max " % re.escape(self.name("many")))
         self.assertRegex(text, r"(?m)│  ├─ llm\.step  tiny-2  11→7 tokens \(5 cached\)  first ")
         self.assertRegex(text, r"(?m)│  │  └─ ◆ retry 2 in 500 ms: rate_limit$")
         self.assertRegex(text, r"(?m)llm\.tool calculator  error division_by_zero$")
