@@ -185,12 +185,12 @@ std::string why_not(const std::string& bytes) {
 }
 
 TEST(Chunks, AreNotLookedForInAFileThatIsNoRecording) {
-  EXPECT_EQ(why_not(""), "file: an empty file, and no recording");
-  EXPECT_EQ(why_not("%PDF-1.7 and so on, for many bytes"), "file: no recording of nopspan record");
-  EXPECT_EQ(why_not("NOPSPAN"), "file: no recording of nopspan record");
+  EXPECT_EQ(why_not(""), "file: the file is empty");
+  EXPECT_EQ(why_not("%PDF-1.7 and so on, for many bytes"), "file: not a recording of nopspan record");
+  EXPECT_EQ(why_not("NOPSPAN"), "file: not a recording of nopspan record");
   std::string later = file_of(kChunks);
   later[8] = 2;
-  EXPECT_EQ(why_not(later), "file: a recording of format 2, and this nopspan reads format 1 alone");
+  EXPECT_EQ(why_not(later), "file: the recording has format version 2, but this nopspan reads only version 1");
   EXPECT_THROW(ChunkReader(OpenFile(::open("/", O_RDONLY)), "/"), Failure);
 }
 

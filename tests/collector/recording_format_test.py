@@ -226,17 +226,17 @@ class Replay(RecordingTest):
         done = run("replay", cut)
         self.assertEqual(done.returncode, 0)
         self.assertIn("5 spans", done.stdout)
-        self.assertIn("bytes are no whole chunk, and were left out", done.stdout)
+        self.assertIn("damaged bytes were skipped", done.stdout)
         summary = json.loads(run("replay", cut, "--json").stdout)
         self.assertFalse(summary["whole"] or summary["ended"])
         self.assertGreater(summary["skipped_bytes"], 0)
         for words in (("replay", cut, "--spans"), ("trace", "--from", cut), ("top", "--plain", "--from", cut),
                       ("record", "/dev/null", "--force", "--from", cut)):
-            self.assertIn("not ended properly", run(*words).stderr, words)
+            self.assertIn("did not close the file", run(*words).stderr, words)
 
     def test_it_refuses_what_is_no_recording(self):
-        for data, words in ((b"", "an empty file"), (b"#!/bin/sh\nexit 0\n", "no recording of nopspan record"),
-                            (self.data[:8] + b"\2" + self.data[9:], "a recording of format 2")):
+        for data, words in ((b"", "the file is empty"), (b"#!/bin/sh\nexit 0\n", "not a recording of nopspan record"),
+                            (self.data[:8] + b"\2" + self.data[9:], "the recording has format version 2")):
             done = run("replay", self.file_of(data))
             self.assertEqual((done.returncode, done.stdout), (2, ""))
             self.assertIn(words, done.stderr)
@@ -244,8 +244,8 @@ class Replay(RecordingTest):
             self.assertEqual(run("replay", path).returncode, 2)
 
     def test_control_c_ends_it_where_a_pipe_has_nothing_more(self):
-        for data, status, reported in ((b"", 1, "stopped before anything of it was read"),
-                                   (self.data[:-40], 0, "not read to its end")):
+        for data, status, reported in ((b"", 1, "stopped before anything was read"),
+                                   (self.data[:-40], 0, "stopped before its end")):
             path = os.path.join(self.folder.name, f"{len(data)}.pipe")
             os.mkfifo(path)
             with subprocess.Popen([PROGRAM, "replay", path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -266,7 +266,7 @@ class Replay(RecordingTest):
             reader.stdin.write(self.data[:-40])
             reader.stdin.flush()
             self.assertEqual(reader.wait(60), 0)
-            self.assertIn(b"not read to its end", reader.stderr.read())
+            self.assertIn(b"stopped before its end", reader.stderr.read())
 
     def test_control_c_cuts_no_line(self):
         many = self.file_of(self.data * 50)
@@ -285,7 +285,7 @@ class Replay(RecordingTest):
         self.assertEqual(program.returncode, 0, reported)
         self.assertEqual(lines.pop(), b"")
         self.assertTrue(all(json.loads(line) for line in lines if line))
-        self.assertIn(b"not read to its end", reported)
+        self.assertIn(b"stopped before its end", reported)
 
     def test_other_commands_read_it(self):
         self.assertIn("llm.chat", run("trace", "--from", self.path, "--incomplete").stdout)
@@ -299,7 +299,7 @@ class Record(RecordingTest):
         done = run("record", copy, "--from", self.path)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn(f"5 spans, 1 event, 1 retry, 1 gauge in {copy}: ", done.stderr)
-        self.assertIn("bytes each", done.stderr)
+        self.assertIn("bytes per entry", done.stderr)
         self.assertEqual(run("replay", "--spans", copy).stdout, run("replay", "--spans", self.path).stdout)
         self.assertEqual(os.stat(copy).st_mode & 0o777, 0o600)
 

@@ -275,7 +275,7 @@ TEST(Recording, TakesChunksThatHoldAnything) {
                {ChunkKind::end, "and more"}}));
   const Replayed replayed = replay(file.path());
   EXPECT_TRUE(replayed.sink.spans.empty());
-  EXPECT_EQ(replayed.remark, file.path() + ": 7 chunks hold nothing that can be read");
+  EXPECT_EQ(replayed.remark, file.path() + ": 7 chunks with invalid content were skipped");
   EXPECT_EQ(replayed.ledger.total.emitted, 0U);
 }
 

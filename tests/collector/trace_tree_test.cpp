@@ -268,8 +268,8 @@ TEST_F(TraceTree, SaysHowManyMoreThereWere) {
 }
 
 TEST_F(TraceTree, SaysHowManyDuplicatesThereWere) {
-  const Span span = timed(1, 0, 0, 1, "root");
-  EXPECT_THAT(drawn({span, span, span}), HasSubstr("2 duplicates removed\n"));
+  const Entry entry = timed(1, 0, 0, 1, "root");
+  EXPECT_THAT(drawn({entry, entry, entry}), HasSubstr("2 duplicates removed\n"));
 }
 
 // ---- Hostile processes

@@ -25,17 +25,17 @@ namespace nopspan::collector {
 namespace {
 
 constexpr char kDescription[] =
-    "Writes spans, events, retries and gauges to a file until Ctrl-C. Other commands\n"
-    "read it: nopspan replay FILE, nopspan top --from FILE, nopspan trace --from\n"
-    "FILE. If a file was truncated, they read its intact part.\n"
-    "The kernel applies filters on whole requests (--name, --model, --slower-than,\n"
-    "--errors) only in part: give them again when you read the file.";
+    "Records spans, point events, retries and gauges until Ctrl-C. Read the file with\n"
+    "nopspan replay FILE, nopspan top --from FILE or nopspan trace --from FILE. If it\n"
+    "is damaged or truncated, they read the intact part.\n"
+    "--name, --model, --slower-than and --errors may let unwanted entries through.\n"
+    "Repeat these options when you read the file.";
 constexpr char kExamples[] =
     "Examples:\n"
     "  nopspan record spans.rec --duration 10s\n"
-    "  nopspan record spans.rec --pid 4711 --max-size 1G  at most five files of 1 GiB\n"
-    "  nopspan record - | zstd > spans.rec.zst            compressed\n"
-    "  zstd -dc spans.rec.zst | nopspan replay -          and read again";
+    "  nopspan record spans.rec --pid 4711 --max-size 1G  up to five files of 1 GiB\n"
+    "  nopspan record - | zstd > spans.rec.zst            compress the recording\n"
+    "  zstd -dc spans.rec.zst | nopspan replay -          read it again";
 
 struct RecordOptions {
   SourceOptions source;
@@ -69,10 +69,10 @@ void refuse_same_files(const RecordOptions& options) {
 std::string totals_text(const Recorder::Totals& totals, const std::string& path) {
   std::string text = totals.entries.text();
   text += " in " + (path == "-" ? "stdout" : path);
-  if (totals.files > 1) text += " and files before it (" + std::to_string(totals.files) + " in all)";
+  if (totals.files > 1) text += " and older files (total: " + std::to_string(totals.files) + " files)";
   text += ": " + bytes_text(totals.bytes);
   const std::uint64_t entries = totals.entries.all();
-  if (entries > 0) text += ", " + std::to_string(totals.bytes / entries) + " bytes each";
+  if (entries > 0) text += ", " + std::to_string(totals.bytes / entries) + " bytes per entry";
   return text + "\n";
 }
 
@@ -100,7 +100,7 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
   Recorder recorder(options.recorder);
   try {
     recorder.set_source(*source);
-    Announced announced(recorder, "Recording. Ctrl-C stops.\n");
+    Announced announced(recorder, "Recording. Press Ctrl-C to stop.\n");
     MeteredSink metered(announced, metrics, [&recorder] { return recorder.ledger(); });
     run_source(*source, options.source.from.empty() ? static_cast<Sink&>(metered) : recorder, options.source, true);
   } catch (...) {
@@ -126,14 +126,14 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
 
 void add_record(CLI::App& app, const OutputOptions& common, Run& run) {
   auto options = std::make_shared<RecordOptions>();
-  CLI::App* command = app.add_subcommand("record", "Write spans to a file, for later");
+  CLI::App* command = app.add_subcommand("record", "Record spans to a file");
   command->footer(std::string(kDescription) + "\n\n" + kExamples);
-  command->add_option("FILE", options->recorder.path, "The file to write; - is stdout")->required()->check(some_text());
-  command->add_flag("--force", options->recorder.force, "Write over a file that is there");
+  command->add_option("FILE", options->recorder.path, "File to write; - is stdout")->required()->check(some_text());
+  command->add_flag("--force", options->recorder.force, "Overwrite an existing file");
   CLI::Option* max_size =
       add_bytes_option(*command, "--max-size", options->recorder.max_bytes,
-                       "Begin another file when this one would be larger: FILE becomes FILE.1, that FILE.2, …");
-  command->add_option("--keep", options->recorder.keep, "How many files before FILE are kept, with --max-size (4)")
+                       "Start a new file before FILE exceeds this size; older files are FILE.1, FILE.2, and so on");
+  command->add_option("--keep", options->recorder.keep, "With --max-size, keep N older files (default: 4)")
       ->type_name("N")
       ->check(whole_number(0))
       ->needs(max_size);

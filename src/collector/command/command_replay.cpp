@@ -19,9 +19,9 @@ namespace nopspan::collector {
 namespace {
 
 constexpr char kDescription[] =
-    "Shows the times, processes and names in a recording, and the ledger of what was\n"
-    "not recorded. Other commands read recordings too: nopspan top --from FILE,\n"
-    "nopspan trace --from FILE.";
+    "Shows the time span, processes and span names of a recording, and the ledger,\n"
+    "which counts the entries that are missing in it. To show its spans, use nopspan\n"
+    "top --from FILE or nopspan trace --from FILE.";
 constexpr char kExamples[] =
     "Examples:\n"
     "  nopspan replay spans.rec\n"
@@ -63,10 +63,10 @@ int run_replay(const ReplayOptions& options, const OutputOptions& common) {
 
 void add_replay(CLI::App& app, const OutputOptions& common, Run& run) {
   auto options = std::make_shared<ReplayOptions>();
-  CLI::App* command = app.add_subcommand("replay", "Show what a recording has");
+  CLI::App* command = app.add_subcommand("replay", "Summarize a recording, or print its entries");
   command->footer(std::string(kDescription) + "\n\n" + kExamples);
-  command->add_option("FILE", options->source.from, "The recording; - is stdin")->required()->check(some_text());
-  command->add_flag("--spans", options->spans, "Print each span, event, retry and gauge as a line of JSON");
+  command->add_option("FILE", options->source.from, "Recording to read; - is stdin")->required()->check(some_text());
+  command->add_flag("--spans", options->spans, "Print each span, event, retry and gauge as one line of JSON");
   add_filter_options(*command, options->source.filter);
   command->callback([options, &common, &run] { run = [options, &common] { return run_replay(*options, common); }; });
 }

@@ -142,13 +142,13 @@ ChunkReader::ChunkReader(OpenFile file, std::string name) : file_(std::move(file
   if (fill(kFileHeaderBytes, Deadline()) && held().starts_with(kFileMagic)) {
     const auto version = get<std::uint32_t>(held(), kFileMagic.size());
     if (version == kFormatVersion) return;
-    throw Failure(name_ + ": a recording of format " + std::to_string(version) + ", and this nopspan reads format " +
-                      std::to_string(kFormatVersion) + " alone",
+    throw Failure(name_ + ": the recording has format version " + std::to_string(version) +
+                      ", but this nopspan reads only version " + std::to_string(kFormatVersion),
                   Failure::kUsageError);
   }
-  if (stopping) throw Failure(name_ + ": stopped before anything of it was read");
+  if (stopping) throw Failure(name_ + ": stopped before anything was read");
   if (state_.error != 0) throw Failure(name_ + ": " + std::strerror(state_.error), Failure::kUsageError);
-  throw Failure(name_ + (held().empty() ? ": an empty file, and no recording" : ": no recording of nopspan record"),
+  throw Failure(name_ + (held().empty() ? ": the file is empty" : ": not a recording of nopspan record"),
                 Failure::kUsageError);
 }
 

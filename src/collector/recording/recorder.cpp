@@ -58,7 +58,7 @@ Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), reco
   };
   if (!options_.force) {
     each_older([](const std::string& older) {
-      throw Failure(older + " exists: remove it, or give --force", Failure::kUsageError);
+      throw Failure(older + " exists: remove it, or use --force", Failure::kUsageError);
     });
   }
   open(options_.force);
@@ -75,7 +75,7 @@ std::string RecorderOptions::file(unsigned i) const { return i == 0 ? path : pat
 
 void Recorder::open(bool may_replace) {
   if (options_.path == "-") {
-    if (options_.max_bytes > 0) throw Failure("--max-size is for files, and - is stdout", Failure::kUsageError);
+    if (options_.max_bytes > 0) throw Failure("--max-size cannot be used with - (stdout)", Failure::kUsageError);
     writer_ = std::make_unique<ChunkWriter>(OpenFile(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)));
     return;
   }
@@ -85,13 +85,12 @@ void Recorder::open(bool may_replace) {
   OpenFile file(
       ::open(options_.path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (may_replace ? O_TRUNC : O_EXCL), kMode));
   if (!file && errno == EEXIST) {
-    throw Failure(options_.path + " exists: give another name, or --force to write over it", Failure::kUsageError);
+    throw Failure(options_.path + " exists: use another name, or --force to overwrite it", Failure::kUsageError);
   }
   if (!file) throw Failure(options_.path + ": " + std::strerror(errno));
   struct stat facts = {};
   if (options_.max_bytes > 0 && (::fstat(file.get(), &facts) != 0 || !S_ISREG(facts.st_mode))) {
-    throw Failure("--max-size is for a file that can be renamed, and " + options_.path + " is none",
-                  Failure::kUsageError);
+    throw Failure("--max-size needs a regular file, which " + options_.path + " is not", Failure::kUsageError);
   }
   is_ours_ = is_new;
   writer_ = std::make_unique<ChunkWriter>(std::move(file));
@@ -157,7 +156,8 @@ bool Recorder::write(const Chunk& chunk) {
   if (is_gone_) {
     stopping = true;
   } else {
-    complain(std::string(std::strerror(writer_->error())) + "; going on, and counting what cannot be written");
+    complain(std::string(std::strerror(writer_->error())) +
+             "; still recording, entries that cannot be written are counted as lost");
   }
   return false;
 }
@@ -204,7 +204,7 @@ void Recorder::rotate() {
   write({ChunkKind::end, 0, now_, {}});
   for (unsigned i = options_.keep; i > 0; --i) {
     if (exists(options_.file(i - 1)) && std::rename(options_.file(i - 1).c_str(), options_.file(i).c_str()) != 0) {
-      complain(options_.file(i) + ": " + std::strerror(errno) + "; going on in the same file");
+      complain(options_.file(i) + ": " + std::strerror(errno) + "; continuing in the same file, without --max-size");
       options_.max_bytes = 0;
       return;
     }
@@ -214,7 +214,7 @@ void Recorder::rotate() {
   try {
     open(false);
   } catch (const Failure& failure) {
-    complain(std::string(failure.what()) + "; going on in the file before it");
+    complain(std::string(failure.what()) + "; continuing in the previous file, without --max-size");
     options_.max_bytes = 0;
     writer_ = std::move(full);
     return;

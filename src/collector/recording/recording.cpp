@@ -204,12 +204,12 @@ std::string Recording::remark() const {
   std::string text;
   const auto say = [&](const std::string& what) { text += (text.empty() ? reader_.name() + ": " : ", ") + what; };
   if (state.error != 0) say(std::strerror(state.error));
-  if (state.skipped > 0) say(std::to_string(state.skipped) + " bytes are no whole chunk, and were left out");
-  if (broken_ > 0) say(std::to_string(broken_) + " chunks hold nothing that can be read");
+  if (state.skipped > 0) say(std::to_string(state.skipped) + " damaged bytes were skipped");
+  if (broken_ > 0) say(std::to_string(broken_) + " chunks with invalid content were skipped");
   if (is_stopped_ && !state.ended) {
-    say("not read to its end");
+    say("stopped before its end");
   } else if (!state.ended) {
-    say("the recording was not ended properly: it has what was written until then");
+    say("the recorder did not close the file, so the last entries may be missing");
   }
   return text;
 }

@@ -21,7 +21,7 @@ std::string padded(const std::string& text, std::size_t width) {
 }
 
 std::string rest_text(std::size_t rows) {
-  return rows > kMostRows ? "  … and " + std::to_string(rows - kMostRows) + " more: --json has all\n" : "";
+  return rows > kMostRows ? "  … and " + std::to_string(rows - kMostRows) + " more; --json shows all\n" : "";
 }
 
 }  // namespace
@@ -66,11 +66,11 @@ std::string ReplaySummary::text(const Recording& recording) const {
   const ChunkReader::State& state = recording.state();
   std::string out = bytes_text(state.bytes) + " in " + std::to_string(state.chunks) + " chunks";
   if (counts_.all() > 0) {
-    out += ", " + std::to_string(state.bytes / counts_.all()) + " bytes each entry\n" + time_text(first_ns_) + " to " +
+    out += ", " + std::to_string(state.bytes / counts_.all()) + " bytes per entry\n" + time_text(first_ns_) + " to " +
            time_text(last_ns_) + " (" + duration_text(last_ns_ - first_ns_) + "): " + counts_.text();
   }
   out += "\n";
-  if (const std::string remark = recording.remark(); !remark.empty()) out += "NOT WHOLE: " + printable(remark) + "\n";
+  if (const std::string remark = recording.remark(); !remark.empty()) out += "INCOMPLETE: " + printable(remark) + "\n";
   out += to_text(recording.ledger());
   if (counts_.all() == 0) return out;
   out += "\n" + padded("entries", 12) + "  process\n";
@@ -81,7 +81,7 @@ std::string ReplaySummary::text(const Recording& recording) const {
            printable(process.comm, 32) + (process.container.empty() ? "" : " " + printable(process.container, 12)) +
            "\n";
   }
-  out += rest_text(all_processes.size()) + "\n" + padded("spans", 12) + padded("errors", 10) + padded("events …", 12) +
+  out += rest_text(all_processes.size()) + "\n" + padded("spans", 12) + padded("errors", 10) + padded("other", 10) +
          "  name\n";
   const auto all_names = names();
   for (std::size_t i = 0; i < std::min(all_names.size(), kMostRows); ++i) {

@@ -182,7 +182,7 @@ class Killed(Test):
         self.assertEqual(summary["ledger"]["total"]["delivered"], len(entries))
         done = nopspan("replay", path)
         self.assertEqual(done.returncode, 0)
-        self.assertIn("not ended properly", done.stdout)
+        self.assertIn("did not close the file", done.stdout)
 
 
 class Times(Test):
