@@ -173,7 +173,7 @@ class ScreenTest(unittest.TestCase):
         top = self.three_rows()
         top.terminal.type("/")
         top.terminal.write("nothing like it")
-        top.terminal.wait_for_text("No row is left by the filter.")
+        top.terminal.wait_for_text("No row matches the filter.")
 
     def test_does_not_change_while_paused(self):
         top = self.three_rows()
@@ -183,7 +183,7 @@ class ScreenTest(unittest.TestCase):
         # The program answers the key with the old numbers. This proves that it has processed the new spans and did not
         # show them.
         top.terminal.type("w")
-        top.terminal.wait_for_text("since the beginning, 10.0 s")
+        top.terminal.wait_for_text("total of 10.0 s")
         self.assertEqual(top.names(), ["quick", "usual", "slow"])
         top.terminal.type("p")
         top.wait_for_names("later", "quick", "usual", "slow")
@@ -193,11 +193,11 @@ class ScreenTest(unittest.TestCase):
         top = self.three_rows()
         top.send("pass 100")
         top.terminal.type("i")
-        top.terminal.wait_for_text("No row is left by the filter.")
+        top.terminal.wait_for_text("No row matches the filter.")
         top.terminal.type("w", "i")
         top.wait_for_names("quick", "usual", "slow")
         lines = top.terminal.screen()
-        self.assertIn("since the beginning, 1m50s", lines[2])
+        self.assertIn("total of 1m50s", lines[2])
         self.assertIn("SPANS ", lines[3])
         self.assertRegex(next(line for line in lines if line.startswith("quick")), r"^quick +other-model +20 +999 ns")
 
@@ -205,7 +205,7 @@ class ScreenTest(unittest.TestCase):
         top = self.three_rows()
         top.terminal.type("t")
         top.terminal.wait_for_text("by name;")
-        top.terminal.wait_for_text("No span yet.")
+        top.terminal.wait_for_text("No spans yet.")
         top.send("span a m 1 1", "span b m 1 1")
         top.terminal.type("t")
         top.terminal.wait_for_text("by model;")

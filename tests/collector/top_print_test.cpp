@@ -107,8 +107,8 @@ TEST(TopPrint, PrintsWhatTheTableLeavesOut) {
   made.table.total.unplaced = 1;
   made.gauges_dropped = 3;
   EXPECT_THAT(top_text(made, {}, 0),
-              HasSubstr("2 idle rows went into other; quantiles are without 1 time, for which there was no memory; "
-                        "3 values of gauges over 256 left out\n"));
+              HasSubstr("2 idle rows merged into other; out of memory: 1 time missing in quantiles; "
+                        "3 gauge values over the limit of 256 dropped\n"));
 }
 
 TEST(TopPrint, PrintsNothingThatATerminalWouldObey) {

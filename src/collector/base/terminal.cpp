@@ -47,7 +47,7 @@ bool has_screen() {
 Terminal::Terminal(bool color) : color_(color), has_utf8_(std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0) {
   screen_ = newterm(nullptr, stdout, stdin);
   if (screen_ == nullptr) {
-    throw Failure("this terminal cannot show a screen (TERM); use --plain");
+    throw Failure("this terminal (TERM) does not support a full screen; use --plain");
   }
   struct sigaction action = {};
   action.sa_handler = [](int) { stopping = true; };

@@ -27,22 +27,23 @@ constexpr std::uint64_t kInterval = 2'000'000'000, kLeastInterval = 100'000'000;
 constexpr std::uint64_t kWholeRecording = 1'000'000'000'000'000'000;
 
 constexpr char kExamples[] =
-    "Rates and quantiles cover the last ten seconds (--window). Quantiles are within\n"
-    "1.6 %. The tokens of a request are counted once, at the innermost span that\n"
-    "reports them. --name, --model, --errors and --slower-than choose single spans\n"
-    "here. The other filters choose whole requests.\n"
-    "Keys on the screen: h help, q quit, < > sort by, r reverse, / filter, t group\n"
-    "by, w window or since the beginning, Enter histogram of a row, g gauges,\n"
-    "i without idle rows, p pause, + - interval.\n"
+    "Rates and quantiles cover the last 10 seconds (see --window). The error of\n"
+    "quantiles is at most 1.6 %. Tokens are counted once, at the innermost span that\n"
+    "reports them. --name, --model, --errors and --slower-than select single spans.\n"
+    "The other filters select whole requests.\n"
+    "\n"
+    "Keys: h help, q quit, < > sort column, r reverse order, / filter rows, t change\n"
+    "grouping, w window or total, Enter histogram of a row, g gauges, i hide idle\n"
+    "rows, p pause, + - interval.\n"
     "\n"
     "Examples:\n"
-    "  nopspan top                              rates, times and tokens of each span\n"
-    "  nopspan top --by process                 the same of each process\n"
+    "  nopspan top                              one row per span name and model\n"
+    "  nopspan top --by process                 one row per process\n"
     "  nopspan top --sort p99 --model llama-3   spans of one model, slowest first\n"
-    "  nopspan top --plain --count 1            one table as text\n"
-    "  nopspan top --json --interval 10s        for programs, an object a line:\n"
-    "                                           *_ns are nanoseconds, *_per_s rates\n"
-    "  nopspan top --from spans.rec             the same of a recording";
+    "  nopspan top --plain --count 1            one table, as text\n"
+    "  nopspan top --json --interval 10s        one JSON object per line: *_ns are\n"
+    "                                           nanoseconds, *_per_s are rates\n"
+    "  nopspan top --from spans.rec             totals of a recording";
 
 // Prints each snapshot. If a write fails, for example because the reader has closed the pipe, the run ends.
 class Printer {
@@ -83,30 +84,35 @@ void print_top(const TopOptions& options, bool json, const OpenSource& open) {
 void add_top_options(CLI::App& app, TopOptions& options) {
   constexpr char kGroup[] = "Table";
   add_grouping_option(app, options.request.by)->group(kGroup);
-  app.add_option("--sort", options.view.sort, "Column to sort by: " + column_ids() + ", or one of --by (spans)")
+  app.add_option("--sort", options.view.sort,
+                 "Sort by this column: " + column_ids() + ", or a key of --by (default: spans)")
       ->type_name("COLUMN")
-      ->check(
-          [](const std::string& id) { return is_column(id) ? "" : "no column " + id + "; there are " + column_ids(); })
+      ->check([](const std::string& id) {
+        return is_column(id) ? "" : "there is no column " + id + "; the columns are " + column_ids();
+      })
       ->group(kGroup);
-  app.add_flag("--reverse", options.view.reverse, "The other way round")->group(kGroup);
-  app.add_flag("--total", options.view.total, "Numbers since the beginning instead of the last seconds")->group(kGroup);
-  add_duration_option(app, "--interval", options.request.interval_ns, "How often there are new numbers (2s)")
+  app.add_flag("--reverse", options.view.reverse, "Reverse the order of the rows")->group(kGroup);
+  app.add_flag("--total", options.view.total, "Show totals since the start instead of the window")->group(kGroup);
+  add_duration_option(app, "--interval", options.request.interval_ns,
+                      "Update at this interval, at least 100ms (default: 2s)")
       ->group(kGroup);
-  app.add_option("--window", options.window_seconds, "Seconds that rates and quantiles are of (10)")
+  app.add_option("--window", options.window_seconds, "Length of the window in seconds, 1 to 60 (default: 10)")
       ->type_name("SECONDS")
       ->check(whole_number(1, 60))
       ->group(kGroup);
-  app.add_option("--rows-max", options.most_rows, "Rows to count; what has none is counted as other (1000)")
+  app.add_option("--rows-max", options.most_rows,
+                 "Keep at most N rows; count the rest in the row other (default: 1000)")
       ->type_name("N")
       ->check(whole_number(1, 10000))
       ->group(kGroup);
-  app.add_flag("--plain", options.plain, "Plain text, a table each interval; so it is where there is no terminal")
+  app.add_flag("--plain", options.plain,
+               "Print a table at each interval instead of using the screen; this is the default without a terminal")
       ->group(kGroup);
-  app.add_option("--rows", options.shown_rows, "Print the first N rows only (plain text and JSON)")
+  app.add_option("--rows", options.shown_rows, "Print only the first N rows; implies --plain, unless --json is used")
       ->type_name("N")
       ->check(whole_number(1))
       ->group(kGroup);
-  app.add_option("--count", options.count, "End after N tables (plain text and JSON)")
+  app.add_option("--count", options.count, "Stop after N tables; implies --plain, unless --json is used")
       ->type_name("N")
       ->check(whole_number(1))
       ->group(kGroup);
@@ -127,7 +133,7 @@ void run_top(TopOptions options, const OutputOptions& common, const OpenSource& 
 }
 
 void add_top(CLI::App& app, const OutputOptions& common, Run& run) {
-  CLI::App* command = app.add_subcommand("top", "Rates, times, errors and tokens of each span, live");
+  CLI::App* command = app.add_subcommand("top", "Show rates, times, errors and tokens of spans, live");
   command->footer(kExamples);
   const auto options = std::make_shared<TopOptions>();
   add_top_options(*command, *options);

@@ -67,7 +67,7 @@ std::vector<std::string> top_detail(const RowDetail& detail, const TableNumbers&
   const Numbers& numbers = total ? detail.numbers.total : detail.numbers.window;
   std::vector<std::string> shown = {
       title,
-      (total ? "since the beginning: " : "last " + duration_text(table.window_ns) + ": ") + count_text(numbers.tally),
+      (total ? "total: " : "last " + duration_text(table.window_ns) + ": ") + count_text(numbers.tally),
       "duration: " + times_text(numbers.duration_ns, numbers.tally.duration_sum_ns),
       "time to first token: " + times_text(numbers.first_token_ns, numbers.tally.first_token_sum_ns),
       "",

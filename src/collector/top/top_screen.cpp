@@ -25,21 +25,22 @@ constexpr std::size_t kMostFilterBytes = 200;
 
 const std::vector<std::string> kHelp = {
     "q            quit",
-    "< >  ← →     sort by the column on the left, on the right",
+    "< >  ← →     sort by the previous or next column",
     "r            reverse the order",
-    "/            show rows whose text contains what you type; Enter keeps it, Esc clears it",
-    "t            group by something else: begins anew",
-    "w            numbers of the last seconds, or since the beginning",
-    "i            without rows that have nothing in the last seconds, or with them",
-    "↑ ↓          choose a row; PgUp, PgDn, Home, End too",
-    "Enter        histogram of the chosen row",
-    "g            gauges that engines tell",
-    "p            pause, go on",
-    "+ -          a longer, a shorter interval between new numbers",
-    "h ?          this page; Esc leaves it",
+    "/            show only rows that contain a text: Enter keeps the filter, Esc clears it",
+    "t            change the grouping; the counts restart at zero",
+    "w            switch between the window and the total since the start",
+    "i            hide or show rows without spans in the window",
+    "↑ ↓          select a row (also PgUp, PgDn, Home, End)",
+    "Enter        show a histogram of the selected row",
+    "g            show all gauges that engines report",
+    "p            pause or continue",
+    "+ -          lengthen or shorten the update interval",
+    "h ?          show this help; Esc closes it",
     "",
-    "TTFT: time to first token. Times are within 1.6 %, MAX is exact. CANC: cancelled, which is no error.",
-    "TOK: tokens, counted once, at the innermost span that tells them.",
+    "TTFT: time to first token. CANC: cancelled spans, which are not errors.",
+    "TOK: tokens, counted once, at the innermost span that reports them.",
+    "P50, P90 and P99 have an error of at most 1.6 %. MAX is exact.",
 };
 
 void append_character(std::string& text, std::uint32_t code) {
@@ -125,10 +126,10 @@ void TopScreen::draw() {
   if (mode_ == Mode::help) {
     draw_lines(kHelp, head, room);
   } else if (shown_ == nullptr) {
-    terminal_.put(head, 0, is_recording_ ? "Reading the recording…" : "Waiting for the first numbers…");
+    terminal_.put(head, 0, is_recording_ ? "Reading the recording…" : "Waiting for data…");
   } else if (mode_ == Mode::gauges) {
     std::vector<std::string> lines = gauge_lines(*shown_);
-    if (lines.empty()) lines.emplace_back("No engine has told a gauge.");
+    if (lines.empty()) lines.emplace_back("No engine has reported a gauge.");
     draw_lines(lines, head, room);
   } else if (mode_ == Mode::detail) {
     draw_lines(detail_lines(room), head, room);
@@ -166,12 +167,12 @@ void TopScreen::draw_head(std::size_t lines) {
 std::string TopScreen::state_text() const {
   const TableNumbers& table = shown_->table;
   std::string text =
-      view_.total ? "since the beginning, " + duration_text(table.since_ns) : "last " + duration_text(table.window_ns);
+      view_.total ? "total of " + duration_text(table.since_ns) : "last " + duration_text(table.window_ns);
   text += "; by " + to_text(table.by) + "; sorted by " + view_.sort + (view_.reverse ? " reversed" : "");
   if (!is_recording_) text += "; every " + duration_text(request_.interval_ns);
   if (is_recording_ && shown_->is_last) text += "; end of the recording";
-  if (!view_.filter.empty()) text += "; with \"" + printable(view_.filter, 40) + "\"";
-  if (view_.hide_idle) text += "; without idle";
+  if (!view_.filter.empty()) text += "; filter \"" + printable(view_.filter, 40) + "\"";
+  if (view_.hide_idle) text += "; idle rows hidden";
   return text + "; " + std::to_string(rows_.size()) + " of " + std::to_string(table.rows.size()) + " rows";
 }
 
@@ -202,7 +203,7 @@ void TopScreen::draw_table(std::size_t first_line, std::size_t lines) {
     draw_row(first_line + 1 + i, *rows_[first_row_ + i], first_row_ + i == selected_);
   }
   if (rows_.empty()) {
-    terminal_.put(first_line + 1, 0, table.rows.empty() ? "No span yet." : "No row is left by the filter.");
+    terminal_.put(first_line + 1, 0, table.rows.empty() ? "No spans yet." : "No row matches the filter.");
   }
   std::size_t line = first_line + 1 + room;
   if (other_lines != 0) {
@@ -257,7 +258,7 @@ void TopScreen::draw_lines(const std::vector<std::string>& lines, std::size_t fi
 
 std::vector<std::string> TopScreen::detail_lines(std::size_t room) const {
   if (!detail_)
-    return {newest_->detail || !request_.detail ? "The row is gone." : "Its histogram comes with the next numbers…"};
+    return {newest_->detail || !request_.detail ? "This row no longer exists." : "Waiting for the histogram…"};
   return top_detail(*detail_, shown_->table, view_.total, terminal_.width(), room, terminal_.has_utf8());
 }
 

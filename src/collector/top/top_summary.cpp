@@ -38,7 +38,7 @@ std::string ledger_text(const Counts& counts) {
       {&Counts::malformed, "malformed"},
       {&Counts::missed, "missed"},
       {&Counts::discarded, "discarded"},
-      {&Counts::export_dropped, "dropped here"},
+      {&Counts::export_dropped, "not written"},
   }};
   std::string text = number_text(static_cast<double>(counts.delivered)) + " delivered, ";
   if (counts.lost() == 0) text += "none lost";
@@ -51,21 +51,21 @@ std::string ledger_text(const Counts& counts) {
     text += std::to_string(counts.lost()) + " lost (" + reasons + ")";
   }
   if (counts.filtered != 0) text += ", " + number_text(static_cast<double>(counts.filtered)) + " filtered out";
-  if (counts.held_by_killed != 0) text += ", at most " + std::to_string(counts.held_by_killed) + " held by killed";
+  if (counts.held_by_killed != 0)
+    text += ", at most " + std::to_string(counts.held_by_killed) + " more held by killed processes";
   return text;
 }
 
 std::string bounds_text(const TopSnapshot& snapshot) {
   const TableNumbers& table = snapshot.table;
   std::vector<std::string> parts;
-  if (table.evicted != 0) parts.push_back(plural(table.evicted, "idle row", "idle rows") + " went into other");
+  if (table.evicted != 0) parts.push_back(plural(table.evicted, "idle row", "idle rows") + " merged into other");
   if (table.total.unplaced != 0) {
-    parts.push_back("quantiles are without " + plural(table.total.unplaced, "time", "times") +
-                    ", for which there was no memory");
+    parts.push_back("out of memory: " + plural(table.total.unplaced, "time", "times") + " missing in quantiles");
   }
   if (snapshot.gauges_dropped != 0) {
-    parts.push_back(plural(snapshot.gauges_dropped, "value", "values") + " of gauges over " +
-                    std::to_string(GaugeBoard::kMost) + " left out");
+    parts.push_back(plural(snapshot.gauges_dropped, "gauge value", "gauge values") + " over the limit of " +
+                    std::to_string(GaugeBoard::kMost) + " dropped");
   }
   std::string text;
   for (const std::string& part : parts) text += (text.empty() ? "" : "; ") + part;

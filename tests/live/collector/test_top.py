@@ -74,7 +74,7 @@ class TheSameNumbers(Test):
         cls.terminal = tmux.Terminal([NOPSPAN, "top", "--binary", LIBRARY, *BY, "--interval", "500ms"], 240, 40,
                                      {"TERM": "screen-256color", "LC_ALL": "C.UTF-8"})
         cls.enterClassContext(cls.terminal)
-        cls.terminal.wait_for_text("since the beginning")
+        cls.terminal.wait_for_text("total of ")
         # Only one table, at the end.
         plain = Followed([NOPSPAN, "top", "--binary", LIBRARY, *BY, "--plain", "--count", "1", "--interval", "1h"])
         live, recorder, cls.trace = Json(), Record(cls.recording, "--binary", LIBRARY), Trace("--json")
