@@ -104,14 +104,14 @@ TEST(HistView, SaysWhatIsNotShown) {
   HistStyle style = ascii();
   style.most_rows = 1;
   const std::string text = to_text(table, style);
-  EXPECT_THAT(text, HasSubstr("\n1 more; --rows 0 shows all.\n"));
+  EXPECT_THAT(text, HasSubstr("\n1 more rows; use --rows 0 to show all.\n"));
   EXPECT_THAT(text, Not(HasSubstr("second")));
-  EXPECT_THAT(text, HasSubstr("(other: no more rows)  1\n"));
+  EXPECT_THAT(text, HasSubstr("other (over --rows-max)  1\n"));
   EXPECT_THAT(to_text(table, ascii()), HasSubstr("second"));
 }
 
 TEST(HistView, SaysThatThereIsNothing) {
-  EXPECT_THAT(to_text(table_of("x", {}), ascii()), HasSubstr("None was seen."));
+  EXPECT_THAT(to_text(table_of("x", {}), ascii()), HasSubstr("No times were counted."));
 }
 
 TEST(HistView, IsColoredOnlyIfAllowed) {
@@ -131,7 +131,7 @@ TEST(HistView, AccountsForEveryEntry) {
   table.row({"y"}, 0).add({1, kOk, ""});
   const std::string text = ledger_text(table);
   EXPECT_EQ(text, to_text(table.ledger.ledger()) +
-                      "  1 are in the row \"other\": more keys than rows; use --rows-max, or other keys (--by)\n");
+                      "  1 times were counted in the row \"other\": use a larger --rows-max, or fewer keys in --by\n");
   EXPECT_THAT(text, HasSubstr("14 entries from 2 processes: 3 delivered, 2 filtered out, 9 lost\n"));
   EXPECT_THAT(text, HasSubstr("\n  lost by process: 8 agent\\x1b 5, 7 server 4\n"));
 }

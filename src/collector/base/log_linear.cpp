@@ -43,7 +43,7 @@ void add_json_bucket(LogLinear& histogram, const nlohmann::ordered_json& pair, s
   const auto lower = pair[0].get<std::uint64_t>();
   const auto times = pair[1].get<std::uint64_t>();
   const std::size_t bucket = LogLinear::bucket_of(lower);
-  if (LogLinear::lower_bound_of(bucket) != lower) refuse(std::to_string(lower) + " is no bucket's lower bound");
+  if (LogLinear::lower_bound_of(bucket) != lower) refuse(std::to_string(lower) + " is not the lower bound of a bucket");
   if (bucket < least) refuse("buckets must ascend");
   if (times == 0 || times > UINT64_MAX - histogram.count()) refuse("a bucket's count is out of range");
   histogram.add_bucket(bucket, times);
@@ -150,17 +150,17 @@ LogLinear log_linear_from_json(const nlohmann::ordered_json& json) {
   LogLinear histogram;
   std::size_t least = 0;
   for (const auto& pair : *buckets) add_json_bucket(histogram, pair, least);
-  if (histogram.count() != unsigned_at(json, "count")) refuse("\"count\" is not what the buckets add up to");
+  if (histogram.count() != unsigned_at(json, "count")) refuse("\"count\" is not the sum of the buckets");
 
   const std::uint64_t sum = unsigned_at(json, "sum"), minimum = unsigned_at(json, "min"),
                       maximum = unsigned_at(json, "max");
   if (histogram.count() == 0) {
-    if (sum != 0 || minimum != 0 || maximum != 0) refuse("it is empty, and has a sum or an extreme");
+    if (sum != 0 || minimum != 0 || maximum != 0) refuse("it has no times, but \"sum\", \"min\" or \"max\" is not 0");
     return histogram;
   }
   if (minimum > maximum || LogLinear::bucket_of(maximum) != least - 1 ||
       LogLinear::bucket_of(minimum) != LogLinear::bucket_of(buckets->front()[0].get<std::uint64_t>())) {
-    refuse(R"("min" and "max" must lie in the first and the last bucket)");
+    refuse(R"("min" and "max" must be in the first and the last bucket)");
   }
   histogram.add_totals(sum, minimum, maximum);
   return histogram;

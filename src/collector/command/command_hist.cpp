@@ -28,31 +28,30 @@ namespace {
 constexpr std::uint64_t kLeastInterval = 100'000'000;  // 100 ms, the live source's tick
 
 constexpr char kDescription[] =
-    "Histograms of durations and other times of spans, by name and model. The\n"
-    "relative error is at most 1.6 %. The JSON documents of many hosts can be merged.";
+    "Counts durations and other times of spans in histograms, by name and model. The\n"
+    "error of quantiles is at most 1.6 %. Histograms of several hosts can be merged.";
 constexpr char kExamples[] =
-    "A time is counted when its span ends, also the time to the first token. Entries\n"
-    "that are in no histogram are filtered in the ledger. If the collector is slower\n"
-    "than the programs, spans are lost and counted: see --buffer.\n"
-    "The bpftrace scripts latency.bt, ttft.bt and queue.bt fill their histograms in\n"
-    "the kernel.\n"
+    "Each time is counted when its span ends. The ledger counts entries that belong\n"
+    "to no histogram as filtered. If spans are lost, use a larger --buffer, or the\n"
+    "bpftrace scripts latency.bt, ttft.bt and queue.bt, which fill their histograms\n"
+    "in the kernel.\n"
     "\n"
     "Examples:\n"
-    "  nopspan hist --duration 10s                     all spans of ten seconds\n"
+    "  nopspan hist --duration 10s                     all spans, for 10 seconds\n"
     "  nopspan hist --name llm.chat --by model,tenant  one kind of span, other keys\n"
-    "  nopspan hist --of first-token --interval 5s     time to first token so far,\n"
+    "  nopspan hist --of first-token --interval 5s     time to first token, printed\n"
     "                                                  every 5 s\n"
-    "  nopspan hist --of queue --by engine             how long requests waited in\n"
-    "                                                  inference servers\n"
-    "  nopspan hist --from spans.rec                   of a recording\n"
-    "  nopspan hist --json >host1.json                 on each host, for this:\n"
-    "  nopspan hist --merge host1.json host2.json      histograms of all hosts\n"
+    "  nopspan hist --of queue --by engine             queue time in inference\n"
+    "                                                  servers\n"
+    "  nopspan hist --from spans.rec                   spans of a recording\n"
+    "  nopspan hist --json >host1.json                 run this on each host, then\n"
+    "  nopspan hist --merge host1.json host2.json      merge the results\n"
     "\n"
-    "A histogram in JSON is {\"unit\": \"ns\", \"sub_bits\": 5, \"buckets\": [[lower bound,\n"
-    "count], ...], \"count\", \"sum\", \"min\", \"max\"}. To merge two, add the counts of\n"
-    "equal bounds. With --interval each line of output is one document of everything\n"
-    "since the beginning. A merged ledger adds up what has the same host, pid and\n"
-    "start.";
+    "In JSON, a histogram is {\"unit\": \"ns\", \"sub_bits\": 5, \"buckets\": [[lower bound,\n"
+    "count], ...], \"count\", \"sum\", \"min\", \"max\"}. To merge two histograms, add the\n"
+    "counts of buckets with the same bound. With --interval, each line is a document\n"
+    "that covers the time since the start. --merge adds up the ledgers of processes\n"
+    "with the same host, pid and start time.";
 
 struct Options {
   SourceOptions source;
@@ -110,7 +109,7 @@ int run_merge(const OutputOptions& common, const Options& options) {
   const SourceOptions& source = options.source;
   if (!source.filter.empty() || !source.from.empty() || !source.binary.empty() || source.duration_ns > 0 ||
       !source.metrics.empty()) {
-    throw Failure("--merge takes histograms as they are: no other source and no filter beside it",
+    throw Failure("--merge cannot be combined with a filter or with options that choose a source",
                   Failure::kUsageError);
   }
   Output(common, options).finish(merged(options.merge));
@@ -133,7 +132,7 @@ int run(const OutputOptions& common, Options& options) {
   const std::unique_ptr<Source> source = open_source(options.source);
   Output output(common, options);
   HistFeed feed(*source, hist, [&output](const HistTable& table) { output.show(table); });
-  Announced announced(feed, std::string("Counting the ") + hist.of->of + ". Ctrl-C stops.\n");
+  Announced announced(feed, std::string("Counting the ") + hist.of->of + ". Press Ctrl-C to stop.\n");
   WhileTheyRun while_they_run(announced, hist.filter.pids);
   MeteredSink metered(while_they_run, metrics, [&feed] { return feed.ledger(); });
   run_source(*source, options.source.from.empty() ? static_cast<Sink&>(metered) : feed, options.source, true);
@@ -146,27 +145,32 @@ int run(const OutputOptions& common, Options& options) {
 }  // namespace
 
 void add_hist(CLI::App& app, const OutputOptions& common, Run& run_chosen) {
-  CLI::App* command = app.add_subcommand("hist", "Histograms of how long spans take");
+  CLI::App* command = app.add_subcommand("hist", "Show histograms of span durations and other times");
   auto options = std::make_shared<Options>();
   command->footer(std::string(kDescription) + "\n\n" + kExamples);
   std::vector<std::string> names;
   for (const Quantity& quantity : quantities()) names.emplace_back(quantity.name);
 
-  command->add_option("--of", options->of, "What is measured (duration)")->check(CLI::IsMember(names));
+  command->add_option("--of", options->of, "Quantity to measure (default: duration)")->check(CLI::IsMember(names));
   add_grouping_option(*command, options->hist.by);
-  add_duration_option(*command, "--interval", options->hist.interval_ns, "Print every so often what was seen so far")
+  add_duration_option(*command, "--interval", options->hist.interval_ns,
+                      "Print the histograms at this interval, at least 100ms (default: only at the end)")
       ->check(some_time());
-  command->add_option("--rows", options->shown_rows, "Show the first N rows only, the most frequent; 0: all (20)")
+  command
+      ->add_option("--rows", options->shown_rows, "Show only the N rows with the most spans; 0 shows all (default: 20)")
       ->type_name("N")
       ->check(whole_number(0));
-  command->add_option("--rows-max", options->hist.most_rows, "Rows to count; what has none is counted as other (512)")
+  command
+      ->add_option("--rows-max", options->hist.most_rows,
+                   "Keep at most N rows; count the rest in the row other (default: 512)")
       ->type_name("N")
       ->check(whole_number(1, 65536));
-  command->add_option("--merge", options->merge, "Merge what --json printed on several hosts")->type_name("FILE...");
+  command->add_option("--merge", options->merge, "Merge these outputs of nopspan hist --json and show the result")
+      ->type_name("FILE...");
 
   add_source_options(*command, options->source);
   describe_span_filters(*command);
-  command->get_option("--slower-than")->description("Only times over this one");
+  command->get_option("--slower-than")->description("Only times longer than this, such as 500ms");
   command->callback(
       [&common, &run_chosen, options] { run_chosen = [&common, options] { return run(common, *options); }; });
 }

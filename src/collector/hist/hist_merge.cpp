@@ -47,7 +47,7 @@ HistTable read_file(const std::string& path) {
   Json json = Json::parse(text, nullptr, false);
   if (json.is_discarded()) json = Json::parse(last_line(text), nullptr, false);
   try {
-    if (json.is_discarded()) throw Failure("it is no JSON, or cut off");
+    if (json.is_discarded()) throw Failure("it is not valid JSON, or is truncated");
     return hist_table_from_json(json);
   } catch (const Failure& failure) {
     throw Failure(printable(path) + ": " + failure.what(), Failure::kUsageError);

@@ -36,7 +36,7 @@ std::uint64_t number_at(const Json& json, const char* key) {
 
 std::string text_at(const Json& json, const char* key) {
   const Json& value = at(json, key);
-  if (!value.is_string()) refuse(std::string("\"") + key + "\" must be a text");
+  if (!value.is_string()) refuse(std::string("\"") + key + "\" must be a string");
   return value.get<std::string>();
 }
 
@@ -61,7 +61,7 @@ HistRow read_row(const Json& json) {
   row.cancelled = number_at(json, "cancelled");
   row.times = log_linear_from_json(at(json, "histogram"));
   if (row.errors > row.times.count() || row.cancelled > row.times.count() - row.errors) {
-    refuse("a row has more errors than times");
+    refuse("a row has more errors than spans");
   }
   return row;
 }
@@ -69,13 +69,13 @@ HistRow read_row(const Json& json) {
 Grouping read_grouping(const Json& json) {
   std::string text;
   for (const Json& name : list_at(json, "by")) {
-    if (!name.is_string()) refuse("\"by\" must be a list of texts");
+    if (!name.is_string()) refuse("\"by\" must be a list of strings");
     text += (text.empty() ? "" : ",") + name.get<std::string>();
   }
   try {
     return parse_grouping(text);
   } catch (const Failure&) {
-    refuse("\"by\" is not known here");
+    refuse("\"by\" has an unknown key");
   }
 }
 
@@ -105,8 +105,8 @@ void HistTable::add_host(const std::string& host) {
 
 void HistTable::merge(const HistTable& table) {
   if (table.of != of || table.by != by) {
-    throw Failure(std::string("these cannot be merged: one is of ") + of->name + " by " + to_text(by) +
-                      ", another of " + table.of->name + " by " + to_text(table.by),
+    throw Failure(std::string("cannot merge different histograms: --of ") + of->name + " --by " + to_text(by) +
+                      ", and --of " + table.of->name + " --by " + to_text(table.by),
                   Failure::kUsageError);
   }
   for (const auto& [key, row] : table.rows) rows[key].merge(row);
@@ -150,7 +150,7 @@ HistTable hist_table_from_json(const Json& json) {
   HistTable table;
   const std::string of = text_at(json, "of");
   table.of = find_quantity(of);
-  if (table.of == nullptr) refuse("it is of \"" + printable(of, 40) + "\", which is unknown here");
+  if (table.of == nullptr) refuse("it has the unknown quantity \"" + printable(of, 40) + "\"");
   table.by = read_grouping(json);
   for (const Json& host : list_at(json, "hosts")) {
     if (!host.is_string() || table.hosts.size() >= kMostHosts) refuse("\"hosts\" must be a list of names");

@@ -146,18 +146,18 @@ std::string to_text(const HistTable& table, const HistStyle& style) {
   if (table.ended_unix_ns > table.began_unix_ns) {
     text += ", in " + duration_text(table.ended_unix_ns - table.began_unix_ns);
   }
-  if (table.hosts.size() > 1) text += ", of " + std::to_string(table.hosts.size()) + " hosts";
-  text += "; a line begins with its least time\n";
+  if (table.hosts.size() > 1) text += ", on " + std::to_string(table.hosts.size()) + " hosts";
+  text += "; each line starts with its lower bound\n";
   text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
 
   const auto rows = table.sorted();
-  if (rows.empty() && table.other.times.count() == 0) return text + "\nNone was seen.\n";
+  if (rows.empty() && table.other.times.count() == 0) return text + "\nNo times were counted.\n";
   const std::size_t shown = style.most_rows == 0 ? rows.size() : std::min(rows.size(), style.most_rows);
   for (std::size_t i = 0; i < shown; ++i) append_row(text, title_of(table, rows[i]->first), rows[i]->second, style);
   if (shown < rows.size()) {
-    text += "\n" + std::to_string(rows.size() - shown) + " more; --rows 0 shows all.\n";
+    text += "\n" + std::to_string(rows.size() - shown) + " more rows; use --rows 0 to show all.\n";
   }
-  if (table.other.times.count() > 0) append_row(text, "(other: no more rows)", table.other, style);
+  if (table.other.times.count() > 0) append_row(text, "other (over --rows-max)", table.other, style);
   return text;
 }
 
@@ -165,7 +165,7 @@ std::string ledger_text(const HistTable& table) {
   std::string text = to_text(table.ledger.ledger());
   if (const std::uint64_t others = table.other.times.count(); others > 0) {
     text += "  " + std::to_string(others) +
-            " are in the row \"other\": more keys than rows; use --rows-max, or other keys (--by)\n";
+            " times were counted in the row \"other\": use a larger --rows-max, or fewer keys in --by\n";
   }
   return text;
 }

@@ -46,11 +46,11 @@ Grouping parse_grouping(const std::string& text) {
     const std::string word = text.substr(begin, end - begin);
     const auto* found = std::find(kNames.begin(), kNames.end(), word);
     if (found == kNames.end()) {
-      refuse(text, "no \"" + word + "\" to group by; there are name, model, tenant, process, engine");
+      refuse(text, "\"" + word + "\" is not a key; the keys are name, model, tenant, process, engine");
     }
     const auto dimension = static_cast<Dimension>(found - kNames.begin());
     if (std::find(by.begin(), by.end(), dimension) != by.end()) {
-      refuse(text, word + " stands there twice");
+      refuse(text, word + " is repeated");
     }
     by.push_back(dimension);
     begin = end + 1;
