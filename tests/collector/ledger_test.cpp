@@ -136,7 +136,8 @@ TEST(LedgerAsText, TellsEachLossAndItsReason) {
 TEST(LedgerAsText, SaysWhenItDoesNotClose) {
   Ledger ledger;
   ledger.total = {.emitted = 5, .delivered = 3};
-  EXPECT_NE(to_text(ledger).find("the counts do not balance: 5 emitted, 3 accounted for"), std::string::npos);
+  EXPECT_NE(to_text(ledger).find("the counts do not balance: 5 emitted, but 3 delivered, filtered out or lost"),
+            std::string::npos);
 }
 
 TEST(LedgerAsText, NamesTheProcessesThatLostMostAsPlainText) {

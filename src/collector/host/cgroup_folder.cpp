@@ -102,19 +102,20 @@ CgroupFolder find_cgroup(const std::string& wanted) {
   if (fs::is_directory(mount + path, error)) return {path, mount + path};
   if (is_of_version_1(wanted)) {
     throw Failure("--cgroup: \"" + printable(wanted) +
-                      "\" is in a hierarchy of cgroup v1. Give a cgroup of version 2: " + printable(mount) + "/…",
+                      "\" is in a hierarchy of cgroup v1. Use a cgroup of version 2: " + printable(mount) + "/…",
                   Failure::kUsageError);
   }
   std::vector<std::string> found;
   if (wanted.find('/') == std::string::npos) find_containers(mount, "", wanted, found);
   if (found.size() > 1) {
-    throw Failure("--cgroup: " + std::to_string(found.size()) + " containers' ids begin with \"" + printable(wanted) +
-                      "\": give more of it",
+    throw Failure("--cgroup: " + std::to_string(found.size()) + " container ids begin with \"" + printable(wanted) +
+                      "\": use a longer prefix",
                   Failure::kUsageError);
   }
   if (found.empty()) {
     throw Failure("--cgroup: there is no cgroup \"" + printable(wanted) +
-                      "\", and no container whose id begins so. `nopspan ps` shows where processes with probes are",
+                      "\", and no container whose id begins with it. `nopspan ps` lists the cgroup or container of "
+                      "each process",
                   Failure::kUsageError);
   }
   return {found.front(), mount + found.front()};

@@ -35,13 +35,13 @@ int listen_to_libbpf(libbpf_print_level level, const char* format, va_list argum
 [[noreturn]] void fail(const std::string& what, int error) {
   std::string text = what + ": " + std::strerror(error);
   if (error == EPERM || error == EACCES) {
-    text += ". It needs root, or CAP_BPF and CAP_PERFMON";
+    text += ". Run nopspan as root, or grant it CAP_BPF and CAP_PERFMON";
   } else if (!said.empty()) {
     text += "\n" + said;
   }
   while (text.ends_with('\n')) text.pop_back();
   throw Failure(text + (text.find('\n') == std::string::npos ? ". " : "\n") +
-                "`nopspan doctor` says what this host lacks.");
+                "Run `nopspan doctor` to find out what this host lacks.");
 }
 
 // The size of a ring buffer must be a power of two and a multiple of the page size.
@@ -89,14 +89,14 @@ KernelPrograms::KernelPrograms(std::uint64_t buffer_bytes, const nopspan_setting
   libbpf_set_print(listen_to_libbpf);
   said.clear();
   skeleton_ = collector__open();
-  if (skeleton_ == nullptr) fail("cannot read the kernel programs", errno);
+  if (skeleton_ == nullptr) fail("cannot read the BPF programs", errno);
   bpf_map__set_max_entries(skeleton_->maps.ring, ring_bytes(buffer_bytes));
   skeleton_->rodata->settings = settings;
   skeleton_->rodata->settings.wake_bytes = ring_bytes(buffer_bytes) / 4;
   prepare_for_probes(skeleton_->obj);
   if (const int error = collector__load(skeleton_); error != 0) {
     collector__destroy(skeleton_);
-    fail("cannot load the kernel programs", -error);
+    fail("cannot load the BPF programs", -error);
   }
   ring_ = ring_buffer__new(bpf_map__fd(skeleton_->maps.ring), on_sample, this, nullptr);
   if (ring_ == nullptr) {
@@ -225,7 +225,7 @@ bool KernelPrograms::note_fetched(const nopspan_thread_key& key, std::uint64_t n
 void KernelPrograms::set_cgroup(int folder) {
   const std::uint32_t zero = 0;
   if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.cgroup), &zero, &folder, BPF_ANY) != 0)
-    fail("cannot filter by the cgroup", errno);
+    fail("cannot set the filter for --cgroup", errno);
 }
 
 }  // namespace nopspan::collector

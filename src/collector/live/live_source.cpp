@@ -228,7 +228,8 @@ void LiveSource::read_losses() {
 std::string LiveSource::remark() const {
   if (clocks_.steps() == 0) return "";
   const std::string often = clocks_.steps() == 1 ? "once" : std::to_string(clocks_.steps()) + " times";
-  return "the wall clock was set, or the machine slept, " + often + ": each span has the time that it said then";
+  return "the wall clock was set, or the machine was suspended, " + often +
+         ": spans from before a change keep the time of the old clock";
 }
 
 void LiveSource::run(Sink& sink, Deadline& until) {

@@ -90,8 +90,8 @@ ProbeLink attach_to_probe(const bpf_program* program, const std::string& path, s
 std::string why_not_attached(int error) {
   std::string why = std::strerror(error);
   if (error == EPERM || error == EACCES) {
-    why += has_uprobe_multi() ? ": it needs root, or CAP_BPF and CAP_PERFMON"
-                              : ": it needs root, or CAP_PERFMON, and where that is not enough CAP_SYS_ADMIN";
+    why += has_uprobe_multi() ? ": run nopspan as root, or grant it CAP_BPF and CAP_PERFMON"
+                              : ": run nopspan as root, or grant it CAP_PERFMON and, on some kernels, CAP_SYS_ADMIN";
     why += "; see nopspan doctor";
   }
   return why;

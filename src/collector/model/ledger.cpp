@@ -37,13 +37,13 @@ struct Loss {
   const char* why;
 };
 constexpr Loss kLosses[] = {
-    {&Counts::ring_full, "found the kernel's buffer full: use a larger --buffer, or a filter"},
-    {&Counts::unreadable, "could not be read by the kernel: their page was not in memory"},
-    {&Counts::too_large, "were in a batch over the largest size"},
-    {&Counts::malformed, "were malformed: their process does not write what the probes' ABI says"},
-    {&Counts::missed, "passed the probe without the kernel running its program"},
-    {&Counts::discarded, "were discarded by the library because nobody listened any more"},
-    {&Counts::export_dropped, "were delivered here and then could not be written"},
+    {&Counts::ring_full, "lost because the ring buffer was full: use a larger --buffer, or a filter"},
+    {&Counts::unreadable, "lost because the kernel could not read their memory page: it was not in RAM"},
+    {&Counts::too_large, "lost because their batch exceeded the largest size"},
+    {&Counts::malformed, "lost because they violate the probe ABI"},
+    {&Counts::missed, "lost because the kernel did not run the BPF program at the probe"},
+    {&Counts::discarded, "discarded by the library because no tracer was attached any more"},
+    {&Counts::export_dropped, "delivered, but lost because they could not be written"},
 };
 struct ProcessText {
   const char* name;
@@ -239,7 +239,7 @@ Ledger whole_ledger_of(const nlohmann::ordered_json& json) {
   const Counts listed = sum.total();
   for (const Field& field : kFields) {
     if (listed.*field.count == ledger.total.*field.count) continue;
-    refuse(std::string("its processes' \"") + field.name + "\" do not add up to the total");
+    refuse(std::string("the \"") + field.name + "\" of its processes do not add up to the total");
   }
   return ledger;
 }
@@ -276,12 +276,12 @@ std::string to_text(const Ledger& ledger) {
   }
   text += worst_text(ledger);
   if (total.held_by_killed > 0) {
-    text += "  at most " + std::to_string(total.held_by_killed) + " more were held by processes that were killed\n";
+    text += "  at most " + std::to_string(total.held_by_killed) + " more were in the buffers of killed processes\n";
   }
   if (!total.is_balanced()) {
     const std::uint64_t accounted = total.delivered + total.filtered + total.lost();
-    text += "  the counts do not balance: " + std::to_string(total.emitted) + " emitted, " + std::to_string(accounted) +
-            " accounted for\n";
+    text += "  the counts do not balance: " + std::to_string(total.emitted) + " emitted, but " +
+            std::to_string(accounted) + " delivered, filtered out or lost\n";
   }
   return text;
 }

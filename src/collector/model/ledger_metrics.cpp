@@ -25,17 +25,17 @@ struct Family {
 constexpr Family kFamilies[] = {
     {"nopspan_entries_emitted_total", "Entries (spans, events, retries, gauges) that processes emitted.",
      &Counts::emitted},
-    {"nopspan_entries_delivered_total", "Entries that were given to the command.", &Counts::delivered},
-    {"nopspan_entries_filtered_total", "Entries that the filter left out.", &Counts::filtered},
+    {"nopspan_entries_delivered_total", "Entries that were delivered to the command.", &Counts::delivered},
+    {"nopspan_entries_filtered_total", "Entries that the filters removed.", &Counts::filtered},
     {"nopspan_entries_held_by_killed_total",
-     "At most so many entries more were in buffers of killed processes; not among those emitted.",
+     "Upper bound of the entries that were in the buffers of killed processes; these are not counted as emitted.",
      &Counts::held_by_killed},
 };
 // The reasons have the names of the ledger's JSON.
 constexpr Family kLost = {
     "nopspan_entries_lost_total",
-    "Entries that did not come, by reason. ring_full: a larger --buffer or a filter helps; export_dropped: they came, "
-    "and could not be written.",
+    "Entries that were lost, by reason. For ring_full, use a larger --buffer or a filter; export_dropped entries were "
+    "delivered, but could not be written.",
     nullptr};
 struct Loss {
   const char* reason;
@@ -130,7 +130,7 @@ std::string LedgerMetrics::text(const Ledger& ledger, std::uint64_t failed_write
   families.push_back(single("nopspan_processes_total", "Processes that emitted entries.",
                             ledger.processes.size() + ledger.others_processes));
   families.push_back(
-      single("nopspan_metrics_failed_writes_total", "How often this file could not be written.", failed_writes));
+      single("nopspan_metrics_failed_writes_total", "Failed attempts to write this file.", failed_writes));
   if (buffer_bytes_ > 0) families.push_back(buffer(buffer_bytes_));
   return prometheus::TextSerializer().Serialize(families);
 }

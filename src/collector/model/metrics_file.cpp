@@ -55,8 +55,7 @@ MetricsFile::MetricsFile(std::string path, std::uint64_t buffer_bytes)
     : path_(std::move(path)), metrics_(buffer_bytes), due_(Clock::now() + kInterval) {
   if (path_.empty()) return;
   if (!is_replaceable(path_)) {
-    throw Failure("--metrics wants a file that it can replace, and " + printable(path_) + " is none",
-                  Failure::kUsageError);
+    throw Failure("--metrics needs a regular file, which " + printable(path_) + " is not", Failure::kUsageError);
   }
   const int error = replace(path_, metrics_.text({}, 0));
   if (error != 0) throw Failure("--metrics " + printable(path_) + ": " + std::strerror(error), Failure::kUsageError);
@@ -67,8 +66,7 @@ void MetricsFile::write(const Ledger& ledger) {
   due_ = Clock::now() + kInterval;
   const int error = replace(path_, metrics_.text(ledger, failed_));
   if (error != 0 && failed_++ == 0) {
-    std::cerr << "nopspan: --metrics " << printable(path_) << ": " << std::strerror(error)
-              << "; trying again every 10 s\n";
+    std::cerr << "nopspan: --metrics " << printable(path_) << ": " << std::strerror(error) << "; retrying every 10 s\n";
   }
 }
 

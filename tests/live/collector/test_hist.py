@@ -491,7 +491,7 @@ class Hostile(InAFolder):
         document = self.after("wild_pointers", "good 3")
         unreadable = total_of(document)["unreadable"]
         self.assertEqual(unreadable, 6 * 3 + 3)
-        self.assertIn("  %d could not be read" % unreadable, "\n".join(self.said))
+        self.assertIn("  %d lost because the kernel could not read" % unreadable, "\n".join(self.said))
         self.assertEqual(counts_in(document), {("hist.other", ""): 20, ("hostile.good", ""): 3})
 
     def test_with_strange_texts_does_not_reach_the_terminal(self):
