@@ -29,25 +29,27 @@ set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME libnopspan${nopspan_abi})
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_SECTION libs)
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_CONTROL_EXTRA ${PROJECT_SOURCE_DIR}/packaging/deb/triggers)
-set(CPACK_COMPONENT_LIBRARY_DESCRIPTION "Spans that are nops until somebody looks: the library
-Programs that use it have USDT probes that cost nothing until bpftrace, perf,
-SystemTap or the program nopspan attaches to them.")
+set(CPACK_COMPONENT_LIBRARY_DESCRIPTION "C++ tracing library for LLM services
+nopspan reports spans, such as model and tool calls, through USDT probes. A
+span costs almost nothing until bpftrace, perf, SystemTap or the program
+nopspan attaches to the process.")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libnopspan-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "libnopspan${nopspan_abi} (= ${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE})")
-set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "Spans that are nops until somebody looks: headers and static library
-The files that are needed to build programs and libraries that use nopspan.")
+set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "C++ tracing library for LLM services - development files
+Headers, static library and API reference for programs and libraries that are
+built with nopspan.")
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME nopspan)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SECTION utils)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SUGGESTS "bpftrace, linux-perf, systemtap")
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_CONTROL_EXTRA
     ${PROJECT_SOURCE_DIR}/packaging/deb/postinst ${PROJECT_SOURCE_DIR}/packaging/deb/prerm
     ${PROJECT_SOURCE_DIR}/packaging/deb/postrm)
-set(CPACK_COMPONENT_PROGRAM_DESCRIPTION "See the spans of running programs
-The program nopspan shows the activity of running processes that use the
-nopspan library: rates, times and tokens, requests as trees, histograms and
-recordings. Scripts for bpftrace, perf and SystemTap and a systemd unit are
-included.")
+set(CPACK_COMPONENT_PROGRAM_DESCRIPTION "trace running programs that use the nopspan library
+The program nopspan shows what running processes do: rates, times and tokens
+of their spans, requests as trees, and histograms. It also records spans to
+files. The package includes scripts for bpftrace, perf and SystemTap, and a
+systemd unit.")
 
 # Debian requires compression. -n omits the time, so that two builds are identical.
 configure_file(packaging/deb/changelog.in ${PROJECT_BINARY_DIR}/changelog.Debian)
