@@ -11,18 +11,19 @@ readonly pattern='usdt:/usr/*/*/libnopspan.so.*:'
 
 usage() {
   cat <<'END'
-usage: attach.sh -p PID SCRIPT [ARG...]    one process: every copy of the library that it maps
-       attach.sh --all SCRIPT [ARG...]     every process, in containers too: every copy that any process maps now
-       attach.sh BINARY SCRIPT [ARG...]    a program or library, running or not: its own copy, or the one it would load
-       attach.sh --list -p PID|--all|BINARY    only prints these files, one per line
+usage: attach.sh -p PID SCRIPT [ARG...]    trace one process: attach to every copy of the library that it maps
+       attach.sh --all SCRIPT [ARG...]     trace all processes and containers: attach to every copy that is mapped now
+       attach.sh BINARY SCRIPT [ARG...]    trace a program or library, running or not: attach to the copy that it
+                                           contains or would load
+       attach.sh --list -p PID|--all|BINARY    only print these files, one per line
 
-SCRIPT is spans.bt, trace.bt or another script whose probes are usdt:/usr/*/*/libnopspan.so.*:nopspan:NAME. The ARGs
-are those of the script. Data goes to stdout, messages to stderr. The exit status is that of bpftrace, or 2 if bpftrace
+SCRIPT is spans.bt, trace.bt or another script with probes usdt:/usr/*/*/libnopspan.so.*:nopspan:NAME. The ARGs are
+passed to the script. Data goes to stdout, messages go to stderr. The exit status is that of bpftrace, or 2 if bpftrace
 could not be started.
 
-PID is a pid as this shell sees it. The process may run in a container. With -p the script ends when the process ends.
-There are two exceptions: the process has several copies of the library, or its file was replaced. Then the script runs
-until Ctrl-C. Other processes that map the same file are slowed down by the probes too, but are not shown.
+PID is a pid in the pid namespace of this shell. The process may run in a container. With -p the script ends when the
+process ends. If the process has several copies of the library, or its file was replaced, the script runs until Ctrl-C.
+Other processes that map the same file are slowed down by the probes too, but are not shown.
 
 attach.sh finds the copies once. If a process loads another copy later, or another container starts, run attach.sh
 again. To use another bpftrace than the one in PATH, set BPFTRACE to its path.
@@ -66,8 +67,8 @@ lost_its_notes() {
     ! readelf -SW -- "$1" 2>/dev/null | grep -F '.note.stapsdt' >/dev/null
 }
 
-readonly stripped="has the section .probes but no notes: stripped of them. llvm-strip does so by default; \
-GNU strip keeps them, and so does llvm-strip --keep-section=.note.stapsdt"
+readonly stripped="was stripped of the notes that describe its probes; strip it with GNU strip or \
+llvm-strip --keep-section=.note.stapsdt"
 
 # --- Which files to attach to -----------------------------------------------------------------------------------------
 
@@ -210,7 +211,7 @@ rewritten() {
         done
       done
       if [[ -z $list ]]; then
-        note "no file has the probe $provider:$name, which $1 wants"
+        note "no file has the probe $provider:$name, which $1 needs"
         return 1
       fi
       line=$before$list$line
@@ -230,7 +231,7 @@ mode=binary pid='' binary='' listing=''
 while (($#)); do
   case $1 in
     -h | --help) usage; exit 0 ;;
-    -p | --pid) (($# > 1)) || die "-p wants a PID"; mode=pid pid=$2; shift 2 ;;
+    -p | --pid) (($# > 1)) || die "-p needs a PID"; mode=pid pid=$2; shift 2 ;;
     -p?*) mode=pid pid=${1#-p}; shift ;;
     --pid=*) mode=pid pid=${1#--pid=}; shift ;;
     --all) mode=all; shift ;;
@@ -241,24 +242,24 @@ while (($#)); do
   esac
 done
 if [[ $mode == binary ]]; then
-  (($#)) || die "say -p PID, --all or a BINARY; see --help"
+  (($#)) || die "-p PID, --all or BINARY is missing; see --help"
   binary=$1
   shift
 fi
 if [[ -n $listing ]]; then
-  (($# == 0)) || die "--list takes no SCRIPT; see --help"
+  (($# == 0)) || die "--list cannot be used with a SCRIPT; see --help"
 else
-  (($#)) || die "no SCRIPT; see --help"
+  (($#)) || die "SCRIPT is missing; see --help"
   script=$1
   shift
   [[ -f $script && -r $script ]] || die "no such script: $script"
   grep -v '^[[:space:]]*//' -- "$script" | grep -F "$pattern" >/dev/null || die "$script has no probe at ${pattern}nopspan:NAME"
 fi
 
-((EUID == 0)) || die "must be root: bpftrace needs CAP_BPF and CAP_PERFMON, finding the files CAP_SYS_PTRACE"
+((EUID == 0)) || die "must be root: bpftrace needs CAP_BPF and CAP_PERFMON, and finding the files needs CAP_SYS_PTRACE"
 bpftrace=${BPFTRACE:-bpftrace}
-[[ -n $listing ]] || command -v "$bpftrace" >/dev/null || die "no $bpftrace here: install bpftrace 0.17 or later"
-command -v readelf >/dev/null || note "no readelf here (binutils): searching the files for the notes' text instead"
+[[ -n $listing ]] || command -v "$bpftrace" >/dev/null || die "$bpftrace was not found: install bpftrace 0.17 or later"
+command -v readelf >/dev/null || note "readelf was not found (package binutils): searching the files for the text of the notes instead"
 
 bpftrace_options=() filter_pid=
 case $mode in
@@ -272,7 +273,7 @@ case $mode in
       while read -r _ range _ path; do
         ! lost_its_notes "/proc/$pid/map_files/$range" || die "$path of pid $pid ($command_name) $stripped"
       done < <(mapped_files "$pid")
-      die "pid $pid ($command_name) maps no file with nopspan's probes"
+      die "pid $pid ($command_name) maps no file with nopspan probes"
     fi
     [[ -z $listing ]] || exit 0
     # With -p bpftrace does not attach to other processes with the same file. But 0.17 then attaches only to the first
@@ -286,7 +287,7 @@ case $mode in
     else
       filter_pid=$pid
       [[ $(readlink /proc/self/ns/pid) == 'pid:[4026531836]' ]] ||
-        note "in a container's pid namespace bpftrace before 0.22 sees other pids, and will show nothing"
+        note "in the pid namespace of a container, bpftrace before 0.22 sees other pids and shows nothing"
     fi
     ;;
   all)
@@ -299,16 +300,16 @@ case $mode in
       [[ ! -e $file ]] || add_file "$file"
     done
     add_mapped "${pids[@]}"
-    ((${#targets[@]})) || die "no process maps a file with nopspan's probes, and the library is not installed"
+    ((${#targets[@]})) || die "no process maps a file with nopspan probes, and the library is not installed"
     ;;
   binary)
     [[ -e $binary ]] || die "no such file: $binary"
-    [[ -f $binary && -r $binary ]] || die "not a file that can be read: $binary"
+    [[ -f $binary && -r $binary ]] || die "not a readable file: $binary"
     add_file "$binary"
     add_loaded_by "$binary"
     if ((${#targets[@]} == 0)); then
       ! lost_its_notes "$binary" || die "$binary $stripped"
-      die "$binary has none of nopspan's probes, nor has a library that it would load"
+      die "neither $binary nor a library that it would load has nopspan probes"
     fi
     ;;
 esac

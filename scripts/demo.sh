@@ -38,7 +38,7 @@ for argument in "$@"; do
   esac
 done
 if [[ $EUID -ne 0 ]]; then
-  command -v sudo >/dev/null || fail "needs root to install into /usr/local and to attach: run it as root, or install sudo"
+  command -v sudo >/dev/null || fail "run it as root, or install sudo: installing into /usr/local and attaching need root"
   exec sudo -- "$self" "$@"
 fi
 
@@ -71,7 +71,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-say "Starting the chat server (it answers some requests with 429 or 503, so that the agent has to retry)"
+say "Starting the chat server (some of its responses are 429 or 503, so the agent has to retry)"
 $build/examples/chat_service/chat_server --port-file "$run/port" --token-delay-us 500 --fail-rate 0.1 --rate-limit 40 --seed 7 \
   >"$run/server.out" 2>&1 &
 server=$!
@@ -100,7 +100,7 @@ detach() {
   wait $tracer 2>/dev/null || true
 }
 
-say "bpftrace scripts/trace.bt: one request, across both programs"
+say "bpftrace scripts/trace.bt: one request through both programs"
 attach trace.bt "$run/trace" 'tool_call\|tool call'
 before=$(wc -l <"$run/trace")
 ask --stream 'What is 6 * (3 + 4)?'
@@ -116,7 +116,7 @@ grep -F -- "$request" "$run/trace"
 say "bpftrace scripts/spans.bt: count, rate, latency, errors and the slowest requests"
 attach spans.bt "$run/spans" 'llm.chat'
 if [[ $keep == 1 ]]; then
-  echo "running until Ctrl-C"
+  echo "Running. Press Ctrl-C to stop."
   tail -n +1 -f "$run/spans" &
   while ask --stream --requests 40 --concurrency 8 >/dev/null 2>&1 || true; do :; done
 fi
@@ -132,15 +132,15 @@ collect() {
   wait $collector || { cat "$run/collected" "$run/collected.err" >&2; fail "$* failed"; }
   cat "$run/collected" "$run/collected.err"
 }
-say "The collector. nopspan ps: processes with probes"
+say "nopspan ps: the processes that have probes"
 nopspan ps
-say "nopspan trace --name llm.tool --limit 1: one request across both programs, shown when it ends"
+say "nopspan trace --name llm.tool --limit 1: one request through both programs, shown when it ends"
 collect nopspan trace --name llm.tool --limit 1
-say "nopspan hist --duration 5s --by name --rows 3: histograms of durations for the three most frequent names"
+say "nopspan hist --duration 5s --by name --rows 3: durations of the three most frequent spans"
 collect nopspan hist --duration 5s --by name --rows 3
-say "nopspan record: all entries to a file, which nopspan top then reads"
+say "nopspan record: record to a file, then show it with nopspan top"
 collect nopspan record "$run/spans.rec" --duration 3s
 nopspan top --plain --from "$run/spans.rec"
 
-say "Detached: the server keeps running, untraced"
-ask 'What is 1 + 1?' >/dev/null && echo "it still answers"
+say "No tracer is attached any more, and the server still runs"
+ask 'What is 1 + 1?' >/dev/null && echo "It answered a request."

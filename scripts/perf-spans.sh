@@ -15,25 +15,25 @@ usage: perf-spans.sh record [OPTION...] [-p PID | --all | FILE]              unt
        perf-spans.sh report [-i DATA] [-p PID] [--tsv]
        perf-spans.sh flamegraph NAME [-i DATA] [-p PID] [--folded] >NAME.svg
 
-record      writes the start and end of every span of the installed library, /usr/*/*/libnopspan.so.*, into perf.data
-  -p PID            of one process and its children: every copy of the library that it maps
-  --all             of every copy that any process maps now, in containers too
-  FILE              of a program or library: the copy in it, or the one that it would load
-  -c, --cpu         also CPU samples with their stacks, which flamegraph needs
-  -F, --frequency HZ      samples per second and CPU (99)
-  --call-graph MODE       as perf's: fp (needs programs built with -fno-omit-frame-pointer), dwarf or lbr (fp)
-  -s, --seconds N         ends after N seconds
-  -o, --output DATA       writes this file instead of perf.data; an existing file becomes DATA.old
-  -m, --buffer SIZE       size of the buffer of each CPU, as perf's -m (4M); use a larger one if events were lost
-report      by span name: count, total, mean and longest ms, percentiles (nearest rank), errors, cancelled
-  --tsv             the same for programs to read: separated by tabs, in ns
-flamegraph  an SVG of the CPU samples that were taken inside spans NAME, on the span's thread
-  --folded          the stacks as text, one per line, for FlameGraph's tools and speedscope
-  -i, --input DATA  reads this file instead of perf.data
-  -p, --pid PID     only this process
+record      record the start and end of every span of the installed library, /usr/*/*/libnopspan.so.*
+  -p PID            record one process and its children: every copy of the library that it maps
+  --all             record every copy of the library that any process maps now, also in containers
+  FILE              record a program or library: the copy that it contains or would load
+  -c, --cpu         also record CPU samples with their stacks, which flamegraph needs
+  -F, --frequency HZ      CPU samples per second on each CPU (default: 99)
+  --call-graph MODE       as in perf: fp (needs programs built with -fno-omit-frame-pointer), dwarf or lbr (default: fp)
+  -s, --seconds N         stop after N seconds
+  -o, --output DATA       file to write (default: perf.data); an existing file is renamed to DATA.old
+  -m, --buffer SIZE       buffer size per CPU, as -m of perf; increase it if events were lost (default: 4M)
+report      print for each span name: count, total, mean and max ms, percentiles (nearest rank), errors, cancelled
+  --tsv             print tab-separated values, in ns
+flamegraph  print an SVG of the CPU samples that were taken inside the spans NAME, on the span's thread
+  --folded          print the stacks as text, one per line, for the FlameGraph tools and speedscope
+  -i, --input DATA  file to read (default: perf.data)
+  -p, --pid PID     show only this process
 
-record needs root, perf, readelf (binutils) and tracefs. report and flamegraph only read the file. perf's own commands,
-such as perf script, read it too. There id is the request's id, and status is 0 ok, 1 error, 2 cancelled, 3 exception.
+record needs root, perf, readelf (binutils) and tracefs. report and flamegraph only read the file. Commands of perf,
+such as perf script, can read it too: id is the request id, and status is 0 ok, 1 error, 2 cancelled, 3 exception.
 
 If record is killed with kill -9, its uprobe events remain in the kernel. To delete them, end perf. Then write a line
 -:GROUP/EVENT into /sys/kernel/tracing/uprobe_events for each event in that file whose GROUP begins with nopspan_.
@@ -44,7 +44,7 @@ frames above nopspan_site_span_start and nopspan_site_span_stop.
 
 Exit status: with record -- COMMAND, that of COMMAND. Otherwise 0 success, 1 failure, 2 usage error or perf cannot be
 used on this machine.
-PERF names another perf than the one in PATH.
+To use another perf than the one in PATH, set PERF to its path.
 END
 }
 
@@ -84,7 +84,7 @@ find_tracefs() {
   done
   [[ -e /sys/kernel/tracing/README ]] ||
     die "tracefs is not mounted: mount -t tracefs nodev /sys/kernel/tracing"
-  die "no uprobe_events in tracefs: a kernel without CONFIG_UPROBE_EVENTS, or locked down"
+  die "tracefs has no uprobe_events: the kernel lacks CONFIG_UPROBE_EVENTS, or is locked down"
 }
 
 # FILE -> a line for each site of the two probes: name, location, base, semaphore, arguments.
@@ -143,7 +143,7 @@ add_probes() {
   local file=$1 name location base semaphore arguments moved offset semaphore_offset argument fd
   local -a sites=() registers=()
   mapfile -t sites < <(sites_in "$file")
-  ((${#sites[@]})) || die "$file has no probe span_start or span_stop"
+  ((${#sites[@]})) || die "$file has no span_start or span_stop probe"
   # If the section was moved after linking (prelink), the notes have the old addresses.
   base=$(readelf -SW -- "$file" 2>/dev/null | sed -n 's/.* \.stapsdt\.base  *[A-Z]*  *\([0-9a-f]*\) .*/0x\1/p')
   local path=$file
@@ -158,15 +158,15 @@ add_probes() {
     moved=$((${base:-$moved} - moved))
     registers=()
     for argument in $arguments; do
-      registers+=("$(kernel_register "$argument")") || die "$file has its arguments in an unknown place: $arguments"
+      registers+=("$(kernel_register "$argument")") || die "$file: the location of the probe's arguments is not supported: $arguments"
     done
     ((${#registers[@]} == 6)) || die "$file: $name has ${#registers[@]} arguments, not six"
     if ! offset=$(file_offset "$file" $((location + moved))) ||
       ! semaphore_offset=$(file_offset "$file" $((semaphore + moved))); then
-      die "$file: the notes have addresses that are in no segment"
+      die "$file: the notes have addresses outside all segments"
     fi
     make_event "$name" "$path" "$offset" "$semaphore_offset" "${registers[@]}" ||
-      die "the kernel refuses an event at $offset of $file (dmesg may tell why)"
+      die "the kernel refuses an event at $offset of $file (see dmesg)"
   done
   note "recording $file"
 }
@@ -210,7 +210,7 @@ cpu_event() {
   local event="cycles"
   if ! "$perf" stat -x, -e cycles -- true 2>&1 | grep '^[1-9]' >/dev/null; then
     event="cpu-clock"
-    note "this machine does not count CPU cycles: sampling by cpu-clock"
+    note "this machine does not count CPU cycles, so cpu-clock is used for the samples"
   fi
   printf '%s/freq=%s,call-graph=%s/\n' "$event" "$1" "$2"
 }
@@ -233,16 +233,16 @@ record() {
     case $1 in
       -h | --help) usage; exit 0 ;;
       -c | --cpu) cpu=1; shift; continue ;;
-      --all) [[ $mode == installed ]] || die "say only one of -p, --all and a FILE"; mode=all; shift; continue ;;
+      --all) [[ $mode == installed ]] || die "use only one of -p, --all and FILE"; mode=all; shift; continue ;;
       --) shift; command=("$@") wants_command=1; break ;;
       -p | --pid | -F | --frequency | --call-graph | -s | --seconds | -o | --output | -m | --buffer)
-        [[ -n ${2:-} && $2 != -- ]] || die "$1 wants a value; see --help" ;;
+        [[ -n ${2:-} && $2 != -- ]] || die "$1 needs a value; see --help" ;;
       -*) die "record has no option $1; see --help" ;;
-      *) [[ $mode == installed ]] || die "say only one of -p, --all and a FILE (a command follows --)"
+      *) [[ $mode == installed ]] || die "use only one of -p, --all and FILE (write -- before a command)"
         mode=file file=$1; shift; continue ;;
     esac
     case $1 in
-      -p | --pid) [[ $mode == installed ]] || die "say only one of -p, --all and a FILE"; mode=pid pid=$2 ;;
+      -p | --pid) [[ $mode == installed ]] || die "use only one of -p, --all and FILE"; mode=pid pid=$2 ;;
       -F | --frequency) hz=$2 ;;
       --call-graph) call_graph=$2 ;;
       -s | --seconds) seconds=$2 ;;
@@ -256,19 +256,19 @@ record() {
   local most_hz
   most_hz=$(cat /proc/sys/kernel/perf_event_max_sample_rate 2>/dev/null || echo 100000)
   [[ $hz =~ ^[1-9][0-9]{0,7}$ ]] || die "not a frequency: $hz"
-  ((hz <= most_hz)) || die "this kernel takes $most_hz samples a second at most (kernel.perf_event_max_sample_rate), not $hz"
-  [[ $call_graph =~ ^(fp|dwarf|lbr)$ ]] || die "not a way to find callers: $call_graph (fp, dwarf, lbr)"
+  ((hz <= most_hz)) || die "the kernel allows at most $most_hz samples per second (kernel.perf_event_max_sample_rate), not $hz"
+  [[ $call_graph =~ ^(fp|dwarf|lbr)$ ]] || die "--call-graph must be fp, dwarf or lbr, not $call_graph"
   [[ -z $seconds || $seconds =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "not a number of seconds: $seconds"
   [[ $buffer =~ ^[1-9][0-9]{0,8}[KMG]?$ ]] || die "not a size: $buffer (pages, or K, M, G)"
-  ((${#command[@]} == 0)) || [[ -z $seconds ]] || die "say --seconds or a COMMAND, not both"
-  ((${#command[@]} == 0)) || [[ $mode != pid ]] || die "say -p or a COMMAND, not both"
+  ((${#command[@]} == 0)) || [[ -z $seconds ]] || die "use --seconds or a COMMAND, not both"
+  ((${#command[@]} == 0)) || [[ $mode != pid ]] || die "use -p or a COMMAND, not both"
   ((${#command[@]} == 0)) || command -v -- "${command[0]}" >/dev/null || die "no such command: ${command[0]}"
 
   ((EUID == 0)) || die "must be root: tracefs and perf's system-wide events need it (CAP_SYS_ADMIN, CAP_PERFMON)"
-  [[ $data != - ]] || die "say a file for --output"
+  [[ $data != - ]] || die "--output must be a file"
   [[ ! -d $data && -w $(dirname -- "$data") ]] || die "cannot write $data"
   need_perf
-  command -v readelf >/dev/null || die "no readelf here: install binutils"
+  command -v readelf >/dev/null || die "readelf was not found: install binutils"
   find_tracefs
 
   case $mode in
@@ -276,7 +276,7 @@ record() {
       for file in /usr/*/*/libnopspan.so.*; do
         [[ ! -e $file ]] || more+=("$file")
       done
-      ((${#more[@]})) || die "the library is not installed (/usr/*/*/libnopspan.so.*): say -p PID, --all or a FILE" ;;
+      ((${#more[@]})) || die "the library is not installed (/usr/*/*/libnopspan.so.*): use -p PID, --all or FILE" ;;
     file) more=("$file") ;;
   esac
   # attach.sh finds the files with probes, and explains if there is none.
@@ -333,7 +333,7 @@ record() {
   if ((${#command[@]} == 0)); then
     exec {control}<>"$workshop/control" {acknowledge}<>"$workshop/acknowledge"
     if enable_events "$control" "$acknowledge"; then
-      note "recording until ${seconds:+$seconds s have passed or }Ctrl-C"
+      note "recording${seconds:+ for $seconds s or} until Ctrl-C"
     fi
   fi
   while true; do
@@ -358,7 +358,7 @@ record() {
 # --- What report and flamegraph read ----------------------------------------------------------------------------------
 
 need_perf() {
-  command -v -- "$perf" >/dev/null || die "no $perf here: install linux-perf (Debian) or linux-tools (Ubuntu)"
+  command -v -- "$perf" >/dev/null || die "$perf was not found: install linux-perf (Debian) or linux-tools (Ubuntu)"
 }
 
 data=perf.data only_pid=''
@@ -366,11 +366,11 @@ data=perf.data only_pid=''
 # Checks that DATA was made by record, and prints its events.
 check_data() {
   need_perf
-  [[ -e $data ]] || fail "no such file: $data (perf-spans.sh record makes it)"
+  [[ -e $data ]] || fail "no such file: $data (create it with perf-spans.sh record)"
   [[ -r $data ]] || fail "cannot read $data: its owner is $(stat -c %U -- "$data")"
   local events
   events=$("$perf" evlist -F -i "$data" 2>&1) || fail "perf cannot read $data: $events"
-  [[ $events == *nopspan_*:span_stop:* ]] || fail "$data has no spans: it was not made by perf-spans.sh record"
+  [[ $events == *nopspan_*:span_stop:* ]] || fail "$data has no spans: it was not written by perf-spans.sh record"
   printf '%s\n' "$events"
 }
 
@@ -401,7 +401,7 @@ report() {
       --tsv) tsv=1; shift ;;
       -i | --input | -p | --pid) read_option "$@"; shift 2 ;;
       -*) die "report has no option $1; see --help" ;;
-      *) die "report takes no $1; see --help" ;;
+      *) die "unexpected argument $1; see --help" ;;
     esac
   done
   check_data >/dev/null
@@ -429,10 +429,10 @@ flamegraph() {
       --folded) folded=1; shift ;;
       -i | --input | -p | --pid) read_option "$@"; shift 2 ;;
       -*) die "flamegraph has no option $1; see --help" ;;
-      *) [[ -z $has_name ]] || die "say one NAME: $name or $1"; name=$1 has_name=1; shift ;;
+      *) [[ -z $has_name ]] || die "use one NAME: $name or $1"; name=$1 has_name=1; shift ;;
     esac
   done
-  [[ -n $has_name ]] || die "say the NAME of a span: perf-spans.sh report lists them"
+  [[ -n $has_name ]] || die "NAME is missing: use the name of a span (perf-spans.sh report lists them)"
   local events
   events=$(check_data) || exit
   local sampling
@@ -464,14 +464,14 @@ flamegraph() {
 
 # -i DATA, -p PID of report and flamegraph.
 read_option() {
-  (($# > 1)) || die "$1 wants a value; see --help"
+  (($# > 1)) || die "$1 needs a value; see --help"
   case $1 in
     -i | --input) data=$2 ;;
     *) [[ $2 =~ ^[1-9][0-9]*$ ]] || die "not a pid: $2"; only_pid=$2 ;;
   esac
 }
 
-(($#)) || die "say record, report or flamegraph; see --help"
+(($#)) || die "use record, report or flamegraph; see --help"
 action=$1
 shift
 case $action in
@@ -479,5 +479,5 @@ case $action in
   record) record "$@" ;;
   report) report "$@" ;;
   flamegraph) flamegraph "$@" ;;
-  *) die "there is no $action: say record, report or flamegraph; see --help" ;;
+  *) die "unknown command $action: use record, report or flamegraph; see --help" ;;
 esac
