@@ -27,7 +27,7 @@ class Example:
     """How to run a script for its example, and which part of its output to use: from the last line that `begins`
     matches to the end. Maps that match `by_chance` are missing in some runs."""
 
-    def __init__(self, *arguments, begins=r"In \d+ s", choose=None, by_chance=r"(?!)"):
+    def __init__(self, *arguments, begins=r"Totals of \d+ s", choose=None, by_chance=r"(?!)"):
         self.arguments, self.begins, self.choose, self.by_chance = arguments, begins, choose, by_chance
 
     def part(self, lines):
@@ -88,7 +88,7 @@ def variety(block):
 
 
 EXAMPLES = {
-    "spans.bt": Example(begins=r"Totals of \d+ s"),
+    "spans.bt": Example(),
     "latency.bt": Example("engine.request"),
     "trace.bt": Example(choose=one_request),
     "slow.bt": Example(100, choose=block_of(r"\d\d:\d\d:\d\d \S{22} \S+ [\d.]+ ms", variety)),
@@ -102,7 +102,7 @@ EXAMPLES = {
     "engine-steps.bt": Example(),
     "cancelled.bt": Example(),
     "gauges.bt": Example(),
-    "top.bt": Example(begins=r"Totals of \d+ s"),
+    "top.bt": Example(),
     "agents.bt": Example(),
     "offcpu.bt": Example(by_chance=r"@unsure|@runnable"),
 }

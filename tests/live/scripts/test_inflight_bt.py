@@ -32,7 +32,7 @@ class Inflight(installed.Script):
             head = re.match(r"\d\d:\d\d:\d\d (\d+) requests open", line)
             if head:
                 blocks.append((int(head[1]), []))
-            elif line.startswith("In "):
+            elif line.startswith("Totals of "):
                 break
             elif blocks:
                 blocks[-1][1].append(line)

@@ -303,7 +303,7 @@ class Commands(Test):
                     stuck.ask("attach stuck-%d" % number)
                     stuck.ask("begin never_ends")
                 installed.kill(stuck)
-                for notice in ("There is no room for all requests", "not ended after 1 s are given up"):
+                for notice in ("Too many open requests", "not ended after 1 s are dropped"):
                     script.wait_for_line(lambda line, notice=notice: notice in line, notice)
                 numbers = itertools.count()
 

@@ -98,7 +98,7 @@ class TraceBt(Test):
             for number in range(5000):
                 stuck.ask("attach stuck-%d" % number)
                 stuck.ask("begin never_ends")
-            script.wait_for(lambda: None, ["no room for more open spans"])
+            script.wait_for(lambda: None, ["too many open spans"])
             installed.kill(stuck)
             with Program("traced") as program:
                 on_one_cpu(program)
