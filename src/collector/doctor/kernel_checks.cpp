@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/text.h"
-#include "doctor/host_checks.h"
+#include "doctor/checks.h"
 #include "host/process_facts.h"
 #include "host/trace_events.h"
 #include "live/probe_link.h"

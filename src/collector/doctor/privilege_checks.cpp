@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/failure.h"
 #include "base/open_file.h"
-#include "doctor/host_checks.h"
+#include "doctor/checks.h"
 #include "doctor/self_probe.h"
 #include "host/capabilities.h"
 #include "host/process_facts.h"

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "doctor/process_checks.h"
-
 #include "base/failure.h"
 #include "base/text.h"
+#include "doctor/checks.h"
+#include "host/host.h"
 #include "host/library_view.h"
+#include "host/tracers.h"
 #include "host/maps.h"
 #include "host/process_facts.h"
 #include "live/kernel_programs.h"

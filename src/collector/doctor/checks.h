@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The results of `nopspan doctor`: one Check for each thing that it examines.
+// The checks of `nopspan doctor`, and their results: one Check for each thing that it examines.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,9 @@
 #include <vector>
 
 namespace nopspan::collector {
+
+class Host;
+class Tracers;
 
 struct Check {
   enum class Result : std::uint8_t {
@@ -47,5 +50,17 @@ class Checks {
   std::vector<Check> all_;
   bool failed_ = false;
 };
+
+// Checks the kernel: its version, its features and its settings.
+void check_kernel(Checks& checks);
+
+// Checks the privileges of this program by trying: it loads BPF programs and attaches one to itself.
+void check_privileges(Checks& checks);
+
+// Checks whether the process has probes, and whether an attach to them would work and show anything.
+void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Checks& checks);
+
+// Checks all files with probes that processes of this host map.
+void check_files(Host& host, Checks& checks);
 
 }  // namespace nopspan::collector
