@@ -2,7 +2,6 @@
 // Host::Scanner reads /proc and keeps what is known of each process. KnownFiles has the files.
 #include "host/host.h"
 
-#include "base/numeric_entries.h"
 #include "host/capabilities.h"
 #include "host/known_files.h"
 #include "host/library_view.h"

@@ -5,12 +5,16 @@
 #include "base/open_file.h"
 #include "host/container.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <array>
 #include <cerrno>
 #include <charconv>
 #include <climits>
+#include <cstring>
+#include <memory>
 #include <string_view>
 
 namespace nopspan::collector {
@@ -113,6 +117,34 @@ Process process_facts(std::uint32_t pid) {
   const ssize_t length = readlink((folder_of(pid) + "/exe").c_str(), link.data(), link.size());
   if (length > 0) process.executable.assign(link.data(), static_cast<std::size_t>(length));
   return process;
+}
+
+int for_each_numeric_entry(const std::string& folder, const std::function<void(std::uint32_t)>& on_number) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> opened(opendir(folder.c_str()), closedir);
+  if (!opened) return errno;
+  while (const dirent* entry = readdir(opened.get())) {
+    const char* end = entry->d_name + std::strlen(entry->d_name);
+    std::uint32_t number = 0;
+    if (std::from_chars(entry->d_name, end, number).ptr == end) on_number(number);
+  }
+  return 0;
+}
+
+std::unordered_map<std::uint32_t, std::uint32_t> thread_ids(const Process& process) {
+  std::unordered_map<std::uint32_t, std::uint32_t> ids;
+  const bool same = process.namespace_pid == process.pid;
+  for_each_numeric_entry(folder_of(process.pid) + "/task", [&](std::uint32_t id) {
+    ids.emplace(same ? id : last_number(process_status(id, "NSpid")), id);
+  });
+  return ids;
+}
+
+PidNamespace pid_namespace() {
+  // The initial namespace has this inode on every machine.
+  constexpr ino_t kFirst = 0xEFFFFFFC;
+  struct stat space {};
+  if (stat("/proc/self/ns/pid", &space) != 0 || space.st_ino == kFirst) return {};
+  return {space.st_dev, space.st_ino};
 }
 
 }  // namespace nopspan::collector

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads facts about a process from /proc.
+// Reads facts about processes from /proc.
 #pragma once
 
 #include "model/entry.h"
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace nopspan::collector {
@@ -40,5 +42,20 @@ std::string process_status(std::uint32_t pid, const std::string& key);
 
 // The first `most` bytes of a file; "" if it cannot be read.
 std::string read_small_file(const std::string& path, std::size_t most = 65536);
+
+// Calls `on_number` for each entry whose name is a number: pids in /proc, descriptors in /proc/PID/fd. Returns 0 or an
+// errno value.
+int for_each_numeric_entry(const std::string& folder, const std::function<void(std::uint32_t)>& on_number);
+
+// The threads of a process. Key: the id in the process's own pid namespace. Value: the id in the collector's.
+std::unordered_map<std::uint32_t, std::uint32_t> thread_ids(const Process& process);
+
+// The pid namespace of this program. The BPF programs use the two numbers to ask for a process's pid in it
+// (probes/collector.bpf.c).
+struct PidNamespace {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;  // 0 if it is the initial namespace, which has the kernel's own numbers
+};
+PidNamespace pid_namespace();
 
 }  // namespace nopspan::collector

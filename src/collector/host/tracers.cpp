@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/tracers.h"
 
-#include "base/numeric_entries.h"
 #include "base/open_file.h"
 #include "host/process_facts.h"
 #include "host/trace_events.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "live/drain.h"
 
-#include "host/thread_ids.h"
+#include "host/process_facts.h"
 
 #include <algorithm>
 #include <set>

@@ -5,7 +5,7 @@
 #include "live/live_source.h"
 
 #include "host/host.h"
-#include "host/pid_namespace.h"
+#include "host/process_facts.h"
 #include "live/attachments.h"
 #include "live/clock_map.h"
 #include "live/delivery.h"
