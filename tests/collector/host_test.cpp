@@ -3,7 +3,7 @@
 #include "host/host.h"
 
 #include "base/failure.h"
-#include "host/container.h"
+#include "host/cgroup.h"
 #include "host/maps.h"
 #include "temporary_folder.h"
 

@@ -4,7 +4,7 @@
 #include "base/text.h"
 #include "command/command.h"
 #include "command/options.h"
-#include "host/cgroup_folder.h"
+#include "host/cgroup.h"
 #include "host/process_facts.h"
 #include "model/metrics_file.h"
 #include "model/run_source.h"

@@ -4,7 +4,7 @@
 #include "base/failure.h"
 #include "base/text.h"
 #include "host/capabilities.h"
-#include "host/cgroup_folder.h"
+#include "host/cgroup.h"
 #include "host/process_facts.h"
 #include "live/live_source.h"
 #include "recording/recording.h"

@@ -3,7 +3,7 @@
 
 #include "base/failure.h"
 #include "base/open_file.h"
-#include "host/container.h"
+#include "host/cgroup.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/open_file.h"
-#include "host/cgroup_folder.h"
+#include "host/cgroup.h"
 #include "model/filter.h"
 
 #include <cstdint>
