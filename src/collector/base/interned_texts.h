@@ -20,7 +20,18 @@ class InternedTexts {
   static constexpr std::uint32_t kRefused = UINT32_MAX;
 
   // Returns the text's number, 0 for "", or kRefused.
-  std::uint32_t intern(std::string_view text);
+  std::uint32_t intern(std::string_view text) {
+    if (text.empty()) return 0;
+    if (text.size() > kMaxTextBytes) return kRefused;
+    if (const auto known = numbers_.find(text); known != numbers_.end()) return known->second;
+    if (texts_.size() >= kMaxTexts) return kRefused;
+    const std::string& kept = texts_.emplace_back(text);
+    const auto number = static_cast<std::uint32_t>(texts_.size());
+    numbers_.emplace(kept, number);
+    constexpr std::size_t kPerText = sizeof(std::string) + 64;  // approximately a node of the map
+    bytes_ += kept.size() + kPerText;
+    return number;
+  }
   // `number` must come from intern(), and must not be kRefused.
   [[nodiscard]] std::string_view text(std::uint32_t number) const {
     return number == 0 ? std::string_view() : texts_[number - 1];
