@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Decoding of attributes: bytes that a library writes, and arbitrary bytes.
-#include "model/attributes_json.h"
+#include "model/entry_json.h"
 
 #include "model/otlp_attributes.h"
 

@@ -2,7 +2,6 @@
 #include "model/entry_json.h"
 
 #include "base/text.h"
-#include "model/attributes_json.h"
 #include "model/otlp_attributes.h"
 #include "model/span_links.h"
 
@@ -10,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -27,6 +27,44 @@ constexpr std::array<const char*, 6> kKinds = {"unspecified", "internal", "serve
 template <std::size_t N>
 const char* name_in(const std::array<const char*, N>& names, std::size_t index) {
   return index < N ? names[index] : "unknown";
+}
+
+Json real_json(double value) {
+  if (std::isnan(value)) return "NaN";
+  if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
+  return value;
+}
+
+// read_attribute() and read_value() reject values that are nested deeper than protobuf's decoders allow. The recursion
+// is therefore bounded, and every nested item can be read.
+Json value_json(const Attribute& attribute) {
+  constexpr unsigned kItems = 1;  // the field of the items in ArrayValue and KeyValueList
+  switch (attribute.type) {
+    case Attribute::Type::none:
+      return nullptr;
+    case Attribute::Type::text:
+      return std::string(attribute.text);
+    case Attribute::Type::boolean:
+      return attribute.integer != 0;
+    case Attribute::Type::integer:
+      return attribute.integer;
+    case Attribute::Type::real:
+      return real_json(attribute.real);
+    case Attribute::Type::bytes:
+      return hex_text(attribute.text);
+    case Attribute::Type::list: {
+      Json list = Json::array();
+      for_each_key_value(attribute.text, kItems, [&](std::string_view item, std::string_view) {
+        Attribute value;
+        if (read_value(item, value)) list.push_back(value_json(value));
+      });
+      return list;
+    }
+    case Attribute::Type::map:
+      break;
+  }
+  bool malformed = false;
+  return attributes_json(attribute.text, kItems, malformed);
 }
 
 Json links_json(std::string_view links) {
@@ -111,6 +149,20 @@ std::string id_text(std::uint64_t id) {
 }
 
 std::string id_text(const TraceId& id) { return hex_text({reinterpret_cast<const char*>(id.bytes), sizeof(id.bytes)}); }
+
+nlohmann::ordered_json attributes_json(std::string_view bytes, unsigned field, bool& malformed) {
+  Json object = Json::object();
+  const bool whole = for_each_key_value(bytes, field, [&](std::string_view key_value, std::string_view) {
+    Attribute attribute;
+    if (read_attribute(key_value, attribute)) {
+      object.emplace(std::string(attribute.key), value_json(attribute));
+    } else {
+      malformed = true;
+    }
+  });
+  malformed = malformed || !whole;
+  return object;
+}
 
 void add_facts(nlohmann::ordered_json& json, const Entry& entry) {
   json["name"] = entry.name;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Formats a span, event, retry or gauge as one JSON object. docs/recording.md describes the fields.
+// Formats spans, events, retries, gauges and attributes as JSON. docs/recording.md describes the fields.
 #pragma once
 
 #include "model/entry.h"
@@ -12,6 +12,7 @@
 
 namespace nopspan::collector {
 
+// A span, event, retry or gauge as one object.
 nlohmann::ordered_json to_json(const Entry& entry);
 
 // Adds all fields except `type`, ids, process, thread and sequence.
@@ -23,5 +24,14 @@ void add_text(nlohmann::ordered_json& json, const char* key, std::string_view te
 // Hexadecimal digits as in a traceparent: 16 for a span id, 32 for a trace id.
 std::string id_text(std::uint64_t id);
 std::string id_text(const TraceId& id);
+
+// Attributes as JSON. Probes carry them as protobuf bytes of OTLP: `bytes` is a sequence of fields with the number
+// `field`, each a KeyValue (otlp_attributes.h). Returns an object.
+// - Strings, booleans and numbers stay what they are, lists become arrays, and maps become objects.
+// - An empty value becomes null, and bytes become hexadecimal digits.
+// - Numbers that JSON does not have become strings, as in protobuf's JSON: "NaN", "Infinity", "-Infinity".
+// - If a key occurs twice, the first value is used.
+// - Fields that cannot be read are left out, and `malformed` is set.
+nlohmann::ordered_json attributes_json(std::string_view bytes, unsigned field, bool& malformed);
 
 }  // namespace nopspan::collector
