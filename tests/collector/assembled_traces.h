@@ -3,7 +3,6 @@
 #pragma once
 
 #include "trace/trace_assembler.h"
-#include "trace/trace_json.h"
 #include "trace/trace_tree.h"
 
 #include <nopspan/probes.h>

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Traces as JSON.
-#include "trace/trace_json.h"
-
 #include "assembled_traces.h"
 #include "base/text.h"
 

@@ -10,7 +10,6 @@
 #include "model/run_source.h"
 #include "trace/trace_assembler.h"
 #include "trace/trace_filter.h"
-#include "trace/trace_json.h"
 #include "trace/trace_tree.h"
 
 #include <CLI/CLI.hpp>

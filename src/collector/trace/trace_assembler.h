@@ -10,6 +10,8 @@
 #include "trace/trace.h"
 #include "trace/trace_links.h"
 
+#include <nlohmann/json_fwd.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -80,6 +82,11 @@ struct AssembledTrace {
   std::size_t over_limit_failed;
   bool earlier_part_was_shown;  // for a late part
 };
+
+// As JSON. docs/trace.md describes the fields.
+// {"type": "trace", …, "spans": [{…}, …]}. The spans are a flat list, each after its parent.
+nlohmann::ordered_json to_json(const AssembledTrace& assembled);
+nlohmann::ordered_json to_json(const TraceCounts& counts);
 
 class TraceAssembler {
  public:

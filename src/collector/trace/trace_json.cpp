@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "trace/trace_json.h"
-
+// A trace, and the counts of all traces, as JSON.
 #include "model/entry_json.h"
+#include "trace/trace_assembler.h"
 
 #include <nlohmann/json.hpp>
 
