@@ -5,7 +5,7 @@
 #include "command/command.h"
 #include "command/options.h"
 #include "hist/hist_feed.h"
-#include "hist/hist_merge.h"
+#include "hist/hist_table.h"
 #include "hist/hist_view.h"
 #include "model/metrics_file.h"
 #include "model/run_source.h"

@@ -55,4 +55,9 @@ nlohmann::ordered_json to_json(const HistTable& table);
 // Throws Failure with kUsageError if `json` was not made by to_json().
 HistTable hist_table_from_json(const nlohmann::ordered_json& json);
 
+// Reads files with the output of `nopspan hist --json` ("-": standard input) and merges their tables. If a file has
+// several documents (--interval), only the last counts, because it covers everything since the beginning. Throws
+// Failure.
+HistTable merged(const std::vector<std::string>& files);
+
 }  // namespace nopspan::collector
