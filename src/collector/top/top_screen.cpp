@@ -4,7 +4,6 @@
 #include "base/cells.h"
 #include "base/stopping.h"
 #include "base/text.h"
-#include "top/top_detail.h"
 #include "top/top_summary.h"
 
 #include <algorithm>

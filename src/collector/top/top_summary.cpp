@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "top/top_summary.h"
 
+#include "base/cells.h"
 #include "base/text.h"
 
 #include <array>
@@ -18,6 +19,50 @@ std::string plural(std::uint64_t count, const char* one, const char* many) {
 
 std::string per_second(std::uint64_t count, std::uint64_t ns) {
   return ns == 0 ? "-" : number_text(static_cast<double>(count) * 1e9 / static_cast<double>(ns));
+}
+
+std::string count_text(const Tally& tally) {
+  return std::to_string(tally.spans) + " spans, " + std::to_string(tally.errors) + " errors, " +
+         std::to_string(tally.cancelled) + " cancelled, " + std::to_string(tally.retries) + " retries, " +
+         std::to_string(tally.input_tokens) + " tokens in, " + std::to_string(tally.output_tokens) + " out";
+}
+
+std::string times_text(const Quantiles& times, std::uint64_t sum_ns) {
+  if (times.count == 0) return "none";
+  return "mean " + duration_text(sum_ns / times.count) + ", p50 " + duration_text(times.p50) + ", p90 " +
+         duration_text(times.p90) + ", p99 " + duration_text(times.p99) + ", max " + duration_text(times.maximum);
+}
+
+// The count of durations in an octave, or in several octaves if there is no room for a bar for each.
+struct Bar {
+  std::uint64_t from_ns = 0, to_ns = 0, count = 0;
+};
+
+std::vector<Bar> bars_of(const Buckets& buckets, std::size_t most) {
+  std::vector<Bar> bars;
+  if (buckets.empty() || most == 0) return bars;
+  const auto octave_of = [](std::size_t bucket) {
+    const std::uint64_t low = LogLinear::lower_bound_of(bucket);
+    return low == 0 ? 0U : 64U - static_cast<unsigned>(__builtin_clzll(low));  // [2^(n-1), 2^n)
+  };
+  const unsigned first = octave_of(buckets.front().first), last = octave_of(buckets.back().first);
+  const auto together = static_cast<unsigned>((last - first) / most + 1);
+  const auto power = [](unsigned octave) {
+    return octave == 0 ? 0 : octave > 64 ? UINT64_MAX : std::uint64_t{1} << (octave - 1);
+  };
+  for (unsigned octave = first; octave <= last; octave += together) {
+    bars.push_back({power(octave), power(octave + together), 0});
+  }
+  for (const auto& [bucket, count] : buckets) bars[(octave_of(bucket) - first) / together].count += count;
+  return bars;
+}
+
+std::string bar_text(std::uint64_t count, std::uint64_t most, std::size_t width, bool has_utf8) {
+  const auto length =
+      static_cast<std::size_t>(static_cast<double>(count) / static_cast<double>(most) * static_cast<double>(width));
+  std::string text;
+  for (std::size_t i = 0; i < std::max<std::size_t>(length, count == 0 ? 0 : 1); ++i) text += has_utf8 ? "█" : "#";
+  return text;
 }
 
 }  // namespace
@@ -95,6 +140,36 @@ std::vector<std::string> gauge_lines(const TopSnapshot& snapshot) {
     last = &gauge;
   }
   return lines;
+}
+
+std::vector<std::string> top_detail(const RowDetail& detail, const TableNumbers& table, bool total, std::size_t width,
+                                    std::size_t lines, bool has_utf8) {
+  std::string title;
+  for (std::size_t i = 0; i < detail.numbers.texts.size() && i < table.by.size(); ++i) {
+    const std::string& text = detail.numbers.texts[i];
+    title +=
+        (title.empty() ? "" : ", ") + std::string(name_of(table.by[i])) + " " + (text.empty() ? "-" : printable(text));
+  }
+  const Numbers& numbers = total ? detail.numbers.total : detail.numbers.window;
+  std::vector<std::string> shown = {
+      title,
+      (total ? "total: " : "last " + duration_text(table.window_ns) + ": ") + count_text(numbers.tally),
+      "duration: " + times_text(numbers.duration_ns, numbers.tally.duration_sum_ns),
+      "time to first token: " + times_text(numbers.first_token_ns, numbers.tally.first_token_sum_ns),
+      "",
+  };
+  const std::vector<Bar> bars =
+      bars_of(total ? detail.total : detail.window, std::max<std::size_t>(lines, shown.size() + 4) - shown.size());
+  std::uint64_t most = 1;
+  for (const Bar& bar : bars) most = std::max(most, bar.count);
+  constexpr std::size_t kLabel = 24, kCount = 7;
+  const std::size_t room = width > kLabel + kCount + 2 ? width - kLabel - kCount - 2 : 1;
+  for (const Bar& bar : bars) {
+    shown.push_back(fit(duration_text(bar.from_ns) + " - " + duration_text(bar.to_ns), kLabel) +
+                    fit(number_text(static_cast<double>(bar.count)), kCount, Align::right) + "  " +
+                    bar_text(bar.count, most, room, has_utf8));
+  }
+  return shown;
 }
 
 }  // namespace nopspan::collector

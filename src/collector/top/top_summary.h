@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The lines of text above and below the table of `nopspan top`.
+// The lines of text around the table of `nopspan top`, and those of one row in full.
 #pragma once
 
 #include "top/top_feed.h"
 
-#include <cstdint>
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -20,5 +20,8 @@ std::string bounds_text(const TopSnapshot& snapshot);
 std::string gauge_text(const GaugeReading& gauge);
 // A line for each process, engine and model: "llama.cpp chat_server 1234: kv_cache_used 12/64, running 3".
 std::vector<std::string> gauge_lines(const TopSnapshot& snapshot);
+// A row in full. At most `lines` lines, but at least the counts, the times and a histogram of a few bars.
+std::vector<std::string> top_detail(const RowDetail& detail, const TableNumbers& table, bool total, std::size_t width,
+                                    std::size_t lines, bool has_utf8);
 
 }  // namespace nopspan::collector
