@@ -23,12 +23,7 @@ namespace agent = nopspan::agent;
 using agent::EventDescription;
 using agent::FieldDescription;
 using agent::FieldType;
-using nopspan::Value;
 using nopspan::detail::FieldEntry;
-using nopspan::testing::Recorder;
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
-using ::testing::SizeIs;
 
 struct Written {
   Value::Type type;

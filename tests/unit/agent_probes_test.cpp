@@ -19,11 +19,7 @@
 namespace {
 
 namespace agent = nopspan::agent;
-using nopspan::Span;
-using nopspan::Value;
 using nopspan::detail::Probe;
-using nopspan::testing::Recorder;
-using ::testing::ElementsAre;
 
 const Value kLasted = Value::map({{"duration", 5}});
 const Value kTool = Value::map({{"tool_name", "x"}, {"reason", Value::map({{"type", "T"}})}});

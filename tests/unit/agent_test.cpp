@@ -22,21 +22,7 @@
 namespace {
 
 namespace agent = nopspan::agent;
-using nopspan::AsyncSpan;
-using nopspan::Context;
-using nopspan::Errc;
-using nopspan::Fields;
-using nopspan::Span;
-using nopspan::Value;
-using nopspan::testing::HasMeasurement;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::IsChildOf;
-using nopspan::testing::LacksMetadata;
-using nopspan::testing::Recorder;
 using ::testing::AllOf;
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
-using ::testing::SizeIs;
 
 std::uint64_t monotonic_ns() {
   return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1));

@@ -15,17 +15,6 @@
 
 namespace {
 
-using nopspan::AsyncSpan;
-using nopspan::Context;
-using nopspan::Fields;
-using nopspan::Span;
-using nopspan::testing::HasMeasurement;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::HasStatus;
-using nopspan::testing::IsChildOf;
-using nopspan::testing::LacksMetadata;
-using ::testing::ElementsAre;
-
 static_assert(sizeof(AsyncSpan) == 8);
 static_assert(!std::is_copy_constructible_v<AsyncSpan> && std::is_nothrow_move_constructible_v<AsyncSpan>);
 static_assert(!std::is_copy_assignable_v<AsyncSpan> && std::is_nothrow_move_assignable_v<AsyncSpan>);

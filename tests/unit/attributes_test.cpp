@@ -22,7 +22,6 @@
 
 namespace {
 
-using nopspan::Value;
 using nopspan::detail::encode_attributes;
 using nopspan::detail::EncodedAttributes;
 using nopspan::detail::FieldBuffer;
@@ -31,10 +30,6 @@ using nopspan::detail::FieldSink;
 using nopspan::detail::kEventAttributesField;
 using nopspan::detail::kMaxAttributesBytes;
 using nopspan::detail::kSpanAttributesField;
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
-using ::testing::Pair;
-using ::testing::SizeIs;
 
 class Reader {
  public:

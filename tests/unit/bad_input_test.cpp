@@ -25,11 +25,6 @@ namespace {
 
 namespace agent = nopspan::agent;
 namespace llm = nopspan::llm;
-using nopspan::Context;
-using nopspan::Fields;
-using nopspan::Span;
-using nopspan::Value;
-using nopspan::testing::Recorder;
 
 class BadInput : public ::testing::Test {
  private:

@@ -14,13 +14,6 @@
 
 namespace {
 
-using nopspan::Fields;
-using nopspan::Span;
-using nopspan::testing::HasMeasurement;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::LacksMetadata;
-using ::testing::ElementsAre;
-
 class Closure : public ::testing::TestWithParam<bool> {
  protected:
   void SetUp() override {

@@ -16,15 +16,6 @@
 
 namespace {
 
-using nopspan::Context;
-using nopspan::ContextScope;
-using nopspan::Fields;
-using nopspan::Span;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::IsChildOf;
-using nopspan::testing::LacksMetadata;
-using nopspan::testing::Recorder;
-
 static_assert(std::is_trivially_copyable_v<Context> && sizeof(Context) <= 128);
 static_assert(!std::is_copy_constructible_v<ContextScope> && !std::is_move_constructible_v<ContextScope>);
 

@@ -17,14 +17,7 @@
 
 namespace {
 
-using nopspan::AsyncSpan;
-using nopspan::Context;
-using nopspan::ContextScope;
 using nopspan::RequestId;
-using nopspan::Span;
-using nopspan::testing::IsChildOf;
-using nopspan::testing::Recorder;
-using ::testing::ElementsAre;
 
 std::string current() { return nopspan::request_id(); }
 Context named(std::string_view id) { return Context::with_request_id(id); }

@@ -16,18 +16,9 @@ namespace {
 
 namespace agent = nopspan::agent;
 namespace llm = nopspan::llm;
-using nopspan::Errc;
 using nopspan::LogLevel;
-using nopspan::Span;
-using nopspan::Value;
 using ::testing::ContainsRegex;
 using ::testing::Each;
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-using ::testing::IsEmpty;
-using ::testing::Not;
-using ::testing::Pair;
-using ::testing::SizeIs;
 
 // Detaches both loggers and restores the default sink at the end of a test.
 class DefaultLogger : public ::testing::Test {

@@ -22,16 +22,7 @@ namespace {
 
 namespace engine = nopspan::engine;
 using engine::RequestFields;
-using nopspan::AsyncSpan;
-using nopspan::Context;
-using nopspan::Fields;
-using nopspan::Span;
 using nopspan::StreamMeter;
-using nopspan::testing::HasMeasurement;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::LacksMetadata;
-using nopspan::testing::Recorder;
-using ::testing::ElementsAre;
 
 constexpr std::int64_t kMillisecond = 1'000'000;
 

@@ -19,11 +19,6 @@
 namespace {
 
 using nopspan::EventNames;
-using nopspan::Span;
-using nopspan::testing::Recorder;
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
-using ::testing::SizeIs;
 
 TEST(EventNames, OfTheLlmCatalogueAreItsSpansAndTheRetry) {
   std::vector<std::string> expected =

@@ -13,17 +13,6 @@
 
 namespace {
 
-using nopspan::AsyncSpan;
-using nopspan::Context;
-using nopspan::Fields;
-using nopspan::Span;
-using nopspan::testing::HasMeasurement;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::LacksMetadata;
-using nopspan::testing::Recorder;
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
-
 TEST(Execute, EmitsOneEventWithWhatItIsGivenAndNothingElse) {
   const Recorder recorder{"cache.hit"};
   nopspan::execute("cache.hit", [](Fields& f) { f.set("key", "k").measure("age", 3); });

@@ -12,15 +12,9 @@
 
 namespace {
 
-using nopspan::Event;
-using nopspan::Fields;
 using nopspan::FieldsView;
 using nopspan::OwnedEvent;
-using nopspan::Span;
-using nopspan::Value;
 using nopspan::ValueView;
-using nopspan::testing::Recorder;
-using ::testing::ElementsAre;
 
 OwnedEvent event_with(void (*fill)(Fields&)) {
   const Recorder recorder{"a.b"};

@@ -16,13 +16,6 @@
 
 namespace {
 
-using nopspan::Fields;
-using nopspan::Span;
-using nopspan::Value;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::HasStatus;
-using ::testing::ElementsAre;
-
 Value reason(Value type, Value message) {
   return Value::map({{"type", std::move(type)}, {"message", std::move(message)}});
 }

@@ -14,15 +14,6 @@
 
 namespace {
 
-using nopspan::Fields;
-using nopspan::Span;
-using nopspan::Value;
-using nopspan::testing::HasMeasurement;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::LacksMetadata;
-using nopspan::testing::Recorder;
-using ::testing::ElementsAre;
-
 constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
 
 std::string key(int i) { return "k" + std::to_string(i); }

@@ -25,15 +25,7 @@
 
 namespace {
 
-using nopspan::AsyncSpan;
-using nopspan::Context;
-using nopspan::Event;
-using nopspan::Span;
-using nopspan::testing::Recorder;
 using ::testing::Contains;
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
-using ::testing::Not;
 using ::testing::UnorderedElementsAre;
 
 // The lines that the child writes with `write(line)`. The child must exit with status 0.

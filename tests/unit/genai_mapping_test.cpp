@@ -8,7 +8,6 @@
 
 namespace {
 
-using nopspan::Value;
 using nopspan::detail::copy_value;
 using nopspan::detail::FieldBuffer;
 using nopspan::detail::Key;

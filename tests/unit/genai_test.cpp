@@ -13,7 +13,6 @@
 
 namespace {
 
-using nopspan::Value;
 namespace genai = nopspan::genai;
 
 constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();

@@ -16,15 +16,7 @@
 
 namespace {
 
-using nopspan::AsyncSpan;
-using nopspan::Context;
-using nopspan::Fields;
-using nopspan::Span;
 using nopspan::SpanKind;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::HasStatus;
-using nopspan::testing::IsChildOf;
-using ::testing::ElementsAre;
 
 std::uint64_t monotonic_ns() {
   timespec now;

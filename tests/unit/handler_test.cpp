@@ -17,19 +17,8 @@
 
 namespace {
 
-using nopspan::Errc;
-using nopspan::Event;
-using nopspan::Fields;
 using nopspan::LogLevel;
-using nopspan::Span;
-using nopspan::Value;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::Recorder;
-using ::testing::ElementsAre;
 using ::testing::EndsWith;
-using ::testing::IsEmpty;
-using ::testing::Pair;
-using ::testing::SizeIs;
 using ::testing::StartsWith;
 
 class Handler : public ::testing::Test {

@@ -22,16 +22,6 @@
 
 namespace {
 
-using nopspan::AsyncSpan;
-using nopspan::Context;
-using nopspan::Fields;
-using nopspan::Span;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::LacksMetadata;
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
-using ::testing::Pair;
-
 std::vector<std::pair<std::string, std::string>> extra_labels(const Context& context) {
   std::vector<std::pair<std::string, std::string>> labels;
   nopspan::detail::for_each_extra_label(

@@ -18,15 +18,6 @@
 
 namespace {
 
-using nopspan::AsyncSpan;
-using nopspan::Context;
-using nopspan::Event;
-using nopspan::Span;
-using nopspan::testing::HasStatus;
-using nopspan::testing::IsChildOf;
-using nopspan::testing::Recorder;
-using ::testing::ElementsAre;
-
 TEST(Lifetime, OfASpanDestroyedOnAnotherThreadIsCountedAndEmitted) {
   const SpanRecorder recorder("work");
   const Counted wrong(&nopspan::Stats::wrong_thread);

@@ -15,14 +15,6 @@
 
 namespace {
 
-using nopspan::AsyncSpan;
-using nopspan::Context;
-using nopspan::Event;
-using nopspan::Fields;
-using nopspan::Span;
-using nopspan::testing::HasMeasurement;
-using nopspan::testing::HasStatus;
-
 std::string trace_id(const Event::Link& link) {
   constexpr char kDigits[] = "0123456789abcdef";
   std::string text;

@@ -16,18 +16,6 @@
 namespace {
 
 namespace llm = nopspan::llm;
-using nopspan::AsyncSpan;
-using nopspan::Context;
-using nopspan::Span;
-using nopspan::Value;
-using nopspan::testing::HasMeasurement;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::IsChildOf;
-using nopspan::testing::Recorder;
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-using ::testing::IsEmpty;
-using ::testing::SizeIs;
 
 TEST(Llm, HasTheSixSpansUnderItsPrefix) {
   EXPECT_EQ(llm::event_prefix(), "llm");

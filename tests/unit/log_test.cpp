@@ -14,11 +14,7 @@
 
 namespace {
 
-using nopspan::Event;
 using nopspan::LogLevel;
-using ::testing::HasSubstr;
-using ::testing::IsEmpty;
-using ::testing::SizeIs;
 
 // Makes nopspan log an error.
 void provoke() {

@@ -16,14 +16,7 @@
 
 namespace {
 
-using nopspan::AsyncSpan;
-using nopspan::Context;
 using nopspan::Name;
-using nopspan::Span;
-using nopspan::testing::Recorder;
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
-using ::testing::SizeIs;
 
 using Literal = const char (&)[9];
 using Buffer = char (&)[9];

@@ -11,15 +11,7 @@
 
 namespace {
 
-using nopspan::Context;
-using nopspan::Errc;
-using nopspan::Event;
-using nopspan::Fields;
-using nopspan::Span;
 using nopspan::Text;
-using nopspan::Value;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::HasStatus;
 
 const char* const kNull = nullptr;
 

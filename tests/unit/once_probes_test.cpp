@@ -26,13 +26,6 @@
 namespace {
 
 namespace llm = nopspan::llm;
-using nopspan::AsyncSpan;
-using nopspan::Context;
-using nopspan::ContextScope;
-using nopspan::Fields;
-using nopspan::Span;
-using nopspan::Value;
-using ::testing::IsEmpty;
 
 TEST(Probes, OfASpanFireOncePerStartAndEnd) {
   const RaisedGate tracer(RaisedGate::spans);

@@ -17,15 +17,6 @@
 
 namespace {
 
-using nopspan::AsyncSpan;
-using nopspan::Context;
-using nopspan::ContextScope;
-using nopspan::Event;
-using nopspan::Span;
-using nopspan::testing::IsChildOf;
-using nopspan::testing::Recorder;
-using ::testing::IsEmpty;
-
 constexpr std::int64_t kSecond = 1'000'000'000;
 
 std::int64_t monotonic_ns() {

@@ -12,13 +12,6 @@
 
 namespace {
 
-using nopspan::AsyncSpan;
-using nopspan::Span;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::HasStatus;
-using nopspan::testing::LacksMetadata;
-using ::testing::ElementsAre;
-
 TEST(Outcome, OfAFailedSpanIsAStopWithStatusError) {
   const SpanRecorder recorder("work");
   {

@@ -14,7 +14,6 @@
 
 namespace {
 
-using nopspan::Value;
 using nopspan::genai::PriceTable;
 
 // A table with one model, "m".

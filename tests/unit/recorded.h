@@ -1,17 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
-// Recorders and matchers for events. It includes <gmock/gmock.h> first, because nopspan/testing.h then defines its
-// matchers.
+// Recorders and matchers for events, and the names that most tests use. It includes <gmock/gmock.h> first, because
+// nopspan/testing.h then defines its matchers.
 #pragma once
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <nopspan/errc.h>
+#include <nopspan/span.h>
 #include <nopspan/testing.h>
+#include <nopspan/value.h>
 
 #include <algorithm>
 #include <string>
 #include <string_view>
 #include <vector>
+
+using nopspan::AsyncSpan;
+using nopspan::Context;
+using nopspan::ContextScope;
+using nopspan::Errc;
+using nopspan::Event;
+using nopspan::Fields;
+using nopspan::Span;
+using nopspan::Value;
+using nopspan::testing::HasMeasurement;
+using nopspan::testing::HasMetadata;
+using nopspan::testing::HasStatus;
+using nopspan::testing::IsChildOf;
+using nopspan::testing::LacksMetadata;
+using nopspan::testing::Recorder;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::Pair;
+using ::testing::SizeIs;
 
 // In alphabetical order.
 inline std::vector<std::string> keys_of(nopspan::FieldsView fields) {

@@ -11,20 +11,7 @@
 
 namespace {
 
-using nopspan::Errc;
-using nopspan::Fields;
-using nopspan::Span;
 using nopspan::testing::EventNamed;
-using nopspan::testing::HasMeasurement;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::HasStatus;
-using nopspan::testing::IsChildOf;
-using nopspan::testing::LacksMetadata;
-using nopspan::testing::Recorder;
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-using ::testing::IsEmpty;
-using ::testing::Not;
 using ::testing::PrintToString;
 
 TEST(Recorder, RecordsTheEventsOfItsNamesInOrder) {

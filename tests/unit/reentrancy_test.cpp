@@ -24,9 +24,6 @@
 
 namespace {
 
-using nopspan::AsyncSpan;
-using nopspan::Context;
-using nopspan::Span;
 using nopspan::detail::LibraryGuard;
 
 TEST(Reentrancy, EmitsNothingInsideTheLibraryAndCountsIt) {

@@ -13,13 +13,6 @@
 
 namespace {
 
-using nopspan::Errc;
-using nopspan::Event;
-using nopspan::Span;
-using nopspan::Value;
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
-
 const auto kNothing = [](const Event&) {};
 
 std::vector<std::string> listed(std::string_view prefix) {

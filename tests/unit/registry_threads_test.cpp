@@ -20,11 +20,6 @@
 
 namespace {
 
-using nopspan::Errc;
-using nopspan::Event;
-using nopspan::Span;
-using ::testing::IsEmpty;
-
 TEST(RegistryThreads, DetachWaitsForAHandlerThatRunsElsewhere) {
   std::atomic<bool> inside{false};
   std::atomic<bool> go_on{false};

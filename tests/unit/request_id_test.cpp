@@ -15,9 +15,7 @@
 
 namespace {
 
-using nopspan::Context;
 using nopspan::RequestId;
-using nopspan::Span;
 using ::testing::MatchesRegex;
 
 // Converts 22 characters of URL-safe Base64 to hexadecimal digits.

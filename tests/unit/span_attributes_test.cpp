@@ -21,15 +21,7 @@ namespace {
 
 namespace genai = nopspan::genai;
 namespace llm = nopspan::llm;
-using nopspan::AsyncSpan;
-using nopspan::Fields;
-using nopspan::Span;
 using nopspan::SpanKind;
-using nopspan::Value;
-using nopspan::testing::Recorder;
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
-using ::testing::Not;
 
 Value attributes_of(const nopspan::OwnedEvent& event) { return event->attributes().copy(); }
 

@@ -18,17 +18,7 @@
 
 namespace {
 
-using nopspan::Context;
-using nopspan::Fields;
-using nopspan::Span;
 using nopspan::SpanKind;
-using nopspan::Value;
-using nopspan::testing::HasMeasurement;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::HasStatus;
-using nopspan::testing::IsChildOf;
-using nopspan::testing::LacksMetadata;
-using ::testing::ElementsAre;
 using ::testing::MatchesRegex;
 
 static_assert(!std::is_copy_constructible_v<Span> && !std::is_move_constructible_v<Span>);

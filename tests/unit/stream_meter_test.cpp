@@ -32,14 +32,8 @@
 
 namespace {
 
-using nopspan::AsyncSpan;
 using nopspan::StreamMeter;
 using nopspan::detail::GapHistogram;
-using nopspan::testing::HasMeasurement;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::HasStatus;
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 
 constexpr std::uint64_t kMillisecond = 1'000'000;
 constexpr std::uint64_t kHour = 3'600'000'000'000;

@@ -29,17 +29,6 @@
 namespace {
 
 namespace llm = nopspan::llm;
-using nopspan::AsyncSpan;
-using nopspan::Context;
-using nopspan::Span;
-using nopspan::testing::HasMeasurement;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::HasStatus;
-using nopspan::testing::IsChildOf;
-using nopspan::testing::LacksMetadata;
-using nopspan::testing::Recorder;
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 
 constexpr auto kNoMetadata = [](auto&) {};
 

@@ -22,18 +22,6 @@
 
 namespace {
 
-using nopspan::AsyncSpan;
-using nopspan::Context;
-using nopspan::Event;
-using nopspan::Fields;
-using nopspan::Span;
-using nopspan::Value;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::HasStatus;
-using nopspan::testing::Recorder;
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
-
 int marker = 0;
 void* const kExit = &marker;
 

@@ -15,15 +15,6 @@
 namespace {
 
 namespace agent = nopspan::agent;
-using nopspan::AsyncSpan;
-using nopspan::Context;
-using nopspan::ContextScope;
-using nopspan::Fields;
-using nopspan::Span;
-using nopspan::Value;
-using nopspan::testing::HasMetadata;
-using nopspan::testing::Recorder;
-using ::testing::SizeIs;
 
 constexpr const char* kHex = "0af7651916cd43dd8448eb211c80319c";
 

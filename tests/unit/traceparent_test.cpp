@@ -13,10 +13,6 @@
 
 namespace {
 
-using nopspan::Context;
-using nopspan::ContextScope;
-using nopspan::Span;
-
 const std::string kTraceId = "0af7651916cd43dd8448eb211c80319c";
 const std::string kParentId = "b7ad6b7169203331";
 const std::string kHeader = "00-" + kTraceId + "-" + kParentId + "-01";

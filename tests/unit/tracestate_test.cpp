@@ -13,10 +13,6 @@
 
 namespace {
 
-using nopspan::Context;
-using nopspan::Span;
-using ::testing::IsEmpty;
-
 constexpr const char* kParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 std::string passed_on(const std::string& tracestate) {

@@ -10,7 +10,6 @@
 
 namespace {
 
-using nopspan::Value;
 using Type = nopspan::Value::Type;
 
 TEST(Value, KeepsTheTypeItIsMadeFrom) {
