@@ -80,9 +80,18 @@ TEST(Probes, OfARunTimeNameAreThoseOfTheCataloguesName) {
   EXPECT_EQ(fired[Probe::tokens], 1U);
 }
 
-TEST(Tokens, FireAtTheEndOfTheInnermostSpanThatHasThem) {
-  const RaisedGate tracer(RaisedGate::points);
+// While the probes of single facts are traced.
+class Facts : public ::testing::Test {
+ protected:
+  const RaisedGate tracer{RaisedGate::points};
   const Fired fired;
+};
+using FirstTokenProbe = Facts;
+using Retry = Facts;
+using Tokens = Facts;
+using ToolCall = Facts;
+
+TEST_F(Tokens, FireAtTheEndOfTheInnermostSpanThatHasThem) {
   {
     Span chat{llm::chat};
     {
@@ -100,9 +109,7 @@ TEST(Tokens, FireAtTheEndOfTheInnermostSpanThatHasThem) {
   EXPECT_EQ(fired[Probe::tokens], 1U);
 }
 
-TEST(Tokens, OfSiblingsFireEach) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(Tokens, OfSiblingsFireEach) {
   {
     Span chat{llm::chat};
     for (int i = 0; i < 3; ++i) {
@@ -114,9 +121,7 @@ TEST(Tokens, OfSiblingsFireEach) {
   EXPECT_EQ(fired[Probe::tokens], 3U);
 }
 
-TEST(Tokens, OfASpanWhoseInsideHasNoneFire) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(Tokens, OfASpanWhoseInsideHasNoneFire) {
   {
     Span chat{llm::chat};
     { const Span step{llm::step}; }
@@ -127,9 +132,7 @@ TEST(Tokens, OfASpanWhoseInsideHasNoneFire) {
   EXPECT_EQ(fired[Probe::tokens], 1U);
 }
 
-TEST(Tokens, FireOnceAcrossAnAsyncSpanInsideAScope) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(Tokens, FireOnceAcrossAnAsyncSpanInsideAScope) {
   {
     Span chat{llm::chat};
     AsyncSpan generate{llm::generate, Context::current()};
@@ -140,9 +143,7 @@ TEST(Tokens, FireOnceAcrossAnAsyncSpanInsideAScope) {
   EXPECT_EQ(fired[Probe::tokens], 1U);
 }
 
-TEST(Tokens, FireOnceAcrossAnAsyncSpanBetweenTwoScopes) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(Tokens, FireOnceAcrossAnAsyncSpanBetweenTwoScopes) {
   {
     Span chat{llm::chat};
     const AsyncSpan request{nopspan::engine::request, Context::current()};
@@ -159,9 +160,7 @@ TEST(Tokens, FireOnceAcrossAnAsyncSpanBetweenTwoScopes) {
   EXPECT_EQ(fired[Probe::tokens], 2U);
 }
 
-TEST(Tokens, OfAnAsyncSpanFireNotAgainAfterTheScopeInsideIt) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(Tokens, OfAnAsyncSpanFireNotAgainAfterTheScopeInsideIt) {
   AsyncSpan request{nopspan::engine::request};
   {
     const ContextScope here{request.context()};
@@ -173,9 +172,7 @@ TEST(Tokens, OfAnAsyncSpanFireNotAgainAfterTheScopeInsideIt) {
   EXPECT_EQ(fired[Probe::tokens], 1U);
 }
 
-TEST(Tokens, FireOnceAcrossThreads) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(Tokens, FireOnceAcrossThreads) {
   std::uint64_t elsewhere = 0;
   {
     Span chat{llm::chat};
@@ -196,9 +193,7 @@ TEST(Tokens, FireOnceAcrossThreads) {
   EXPECT_EQ(fired[Probe::tokens], 0U);
 }
 
-TEST(Tokens, OfAnAsyncChainFireAtItsInnermostEnd) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(Tokens, OfAnAsyncChainFireAtItsInnermostEnd) {
   AsyncSpan chat{llm::chat};
   AsyncSpan step{llm::step, chat.context()};
   AsyncSpan generate{llm::generate, step.context()};
@@ -210,9 +205,7 @@ TEST(Tokens, OfAnAsyncChainFireAtItsInnermostEnd) {
   EXPECT_EQ(fired[Probe::tokens], 1U);
 }
 
-TEST(Tokens, OfManyRequestsAtATimeFireOnceEach) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(Tokens, OfManyRequestsAtATimeFireOnceEach) {
   std::vector<AsyncSpan> chats;
   for (int i = 0; i < 1000; ++i) {
     chats.emplace_back(llm::chat);
@@ -227,8 +220,7 @@ TEST(Tokens, OfManyRequestsAtATimeFireOnceEach) {
   EXPECT_EQ(fired[Probe::tokens], 1000U);
 }
 
-TEST(Tokens, OfALongRequestAreRememberedWhateverComesInBetween) {
-  const RaisedGate tracer(RaisedGate::points);
+TEST_F(Tokens, OfALongRequestAreRememberedWhateverComesInBetween) {
   AsyncSpan chat{llm::chat};
   const auto run = [](AsyncSpan& around) {
     AsyncSpan step{llm::step, around.context()};
@@ -241,15 +233,13 @@ TEST(Tokens, OfALongRequestAreRememberedWhateverComesInBetween) {
     run(other);
     other.end();
   }
-  const Fired fired;
+  const Fired later;
   chat.set("output_tokens", 9);
   chat.end();
-  EXPECT_EQ(fired[Probe::tokens], 0U);
+  EXPECT_EQ(later[Probe::tokens], 0U);
 }
 
-TEST(Tokens, OfABranchAreNotThoseOfAnotherOnTheSameThread) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(Tokens, OfABranchAreNotThoseOfAnotherOnTheSameThread) {
   AsyncSpan root{llm::chat};
   AsyncSpan branch{llm::step, root.context()};
   {
@@ -267,9 +257,7 @@ TEST(Tokens, OfABranchAreNotThoseOfAnotherOnTheSameThread) {
   EXPECT_EQ(fired[Probe::tokens], 2U);
 }
 
-TEST(Tokens, OfASpanThatOutlivesItsParentAreNotItsGrandparents) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(Tokens, OfASpanThatOutlivesItsParentAreNotItsGrandparents) {
   AsyncSpan chat{llm::chat};
   AsyncSpan step{llm::step, chat.context()};
   AsyncSpan stream{llm::generate, step.context()};
@@ -281,28 +269,22 @@ TEST(Tokens, OfASpanThatOutlivesItsParentAreNotItsGrandparents) {
   EXPECT_EQ(fired[Probe::tokens], 1U);
 }
 
-TEST(Tokens, OfAUsageThatIsAMapFireToo) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(Tokens, OfAUsageThatIsAMapFireToo) {
   {
     const Span image{llm::image, [](auto& m) { m.usage(Value::map({{"input_tokens", 5}, {"output_tokens", 7}})); }};
   }
   EXPECT_EQ(fired[Probe::tokens], 1U);
 }
 
-TEST(Tokens, ThatAreTakenBackFireNothing) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(Tokens, ThatAreTakenBackFireNothing) {
   {
     const Span step{llm::step, [](auto& m) { m.input_tokens(5).set("input_tokens", nullptr); }};
   }
   EXPECT_EQ(fired[Probe::tokens], 0U);
 }
 
-TEST(Tokens, OfASecondRootOfARequestAreNotTheFirstOnes) {
-  const RaisedGate tracer(RaisedGate::points);
+TEST_F(Tokens, OfASecondRootOfARequestAreNotTheFirstOnes) {
   const Context request = Context::make();
-  const Fired fired;
   const ContextScope here{request};
   {
     Span first{llm::chat};
@@ -317,9 +299,7 @@ TEST(Tokens, OfASecondRootOfARequestAreNotTheFirstOnes) {
   EXPECT_EQ(fired[Probe::tokens], 2U);
 }
 
-TEST(Tokens, OfACallThatCameBackAreNotTheCallers) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(Tokens, OfACallThatCameBackAreNotTheCallers) {
   {
     Span caller{llm::chat};
     {
@@ -332,19 +312,15 @@ TEST(Tokens, OfACallThatCameBackAreNotTheCallers) {
   EXPECT_EQ(fired[Probe::tokens], 2U);
 }
 
-TEST(Tokens, ThatAreContentFireNothing) {
-  const RaisedGate tracer(RaisedGate::points);
+TEST_F(Tokens, ThatAreContentFireNothing) {
   const nopspan::testing::Recorder handler{"llm.generate.stop"};
-  const Fired fired;
   {
     const Span generate{llm::generate, [](auto& m) { m.content("output_tokens", 42); }};
   }
   EXPECT_EQ(fired[Probe::tokens], 0U);
 }
 
-TEST(Tokens, OfAnAsyncSpanAreNotAScopesOfAnotherRequest) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(Tokens, OfAnAsyncSpanAreNotAScopesOfAnotherRequest) {
   {
     Span chat{llm::chat};
     AsyncSpan other{llm::generate};
@@ -355,9 +331,7 @@ TEST(Tokens, OfAnAsyncSpanAreNotAScopesOfAnotherRequest) {
   EXPECT_EQ(fired[Probe::tokens], 2U);
 }
 
-TEST(Tokens, OfAScopeAreNotAScopesOfAnotherRequestAroundIt) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(Tokens, OfAScopeAreNotAScopesOfAnotherRequestAroundIt) {
   {
     Span batch{llm::step};
     {
@@ -370,29 +344,24 @@ TEST(Tokens, OfAScopeAreNotAScopesOfAnotherRequestAroundIt) {
   EXPECT_EQ(fired[Probe::tokens], 2U);
 }
 
-TEST(Tokens, OfAScopeThatEndsOnAnotherThreadFireToo) {
-  const RaisedGate tracer(RaisedGate::points);
+TEST_F(Tokens, OfAScopeThatEndsOnAnotherThreadFireToo) {
   std::optional<Span> span(std::in_place, llm::generate);
   span->set("output_tokens", 9);
   in_thread([&] {
-    const Fired fired;
+    const Fired there;
     span.reset();
-    EXPECT_EQ(fired[Probe::tokens], 1U);
+    EXPECT_EQ(there[Probe::tokens], 1U);
   });
 }
 
-TEST(ToolCall, IsNoneOfANameThatIsContent) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(ToolCall, IsNoneOfANameThatIsContent) {
   {
     const Span tool{llm::tool, [](auto& m) { m.content("tool_name", "secret"); }};
   }
   EXPECT_EQ(fired[Probe::tool_call], 0U);
 }
 
-TEST(ToolCall, FiresAtTheEndOfTheInnermostToolOnce) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(ToolCall, FiresAtTheEndOfTheInnermostToolOnce) {
   {
     const Span step{llm::step};
     const Span tool{llm::tool, [](auto& m) { m.tool_name("search"); }};
@@ -408,9 +377,7 @@ TEST(ToolCall, FiresAtTheEndOfTheInnermostToolOnce) {
   EXPECT_EQ(fired[Probe::tool_call], 2U);
 }
 
-TEST(FirstTokenProbe, FiresOnceASpan) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(FirstTokenProbe, FiresOnceASpan) {
   {
     Span span{llm::stream};
     span.first_token();
@@ -441,9 +408,7 @@ TEST(EngineRequest, DoesNotFireForAnArrivalAlone) {
   EXPECT_EQ(fired[Probe::engine_request], 0U);
 }
 
-TEST(Retry, FiresItsProbeOnlyAndTheEventProbeNot) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
+TEST_F(Retry, FiresItsProbeOnlyAndTheEventProbeNot) {
   llm::retry([](auto& r) { r.attempt(1).delay_ms(20).reason("timeout"); });
   EXPECT_EQ(fired[Probe::retry], 1U);
   EXPECT_EQ(fired.in_all(), 1U);
