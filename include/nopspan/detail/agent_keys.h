@@ -17,97 +17,54 @@ namespace nopspan::agent::detail {
 // Sets each key of a map; the keys that are content in that event are content. If it is not a map, it is counted.
 NOPSPAN_API NOPSPAN_COLD void put_map(Fields& fields, Text event, const Value& map) noexcept;
 
-template <template <class> class Key, class Self, class T>
-Self& put(Key<Self>* key, Text name, const T& value) {
-  auto& self = static_cast<Self&>(*key);
-  self.set(name, value);
-  return self;
-}
-template <template <class> class Key, class Self, class T>
-Self& put_content(Key<Self>* key, Text name, const T& value) {
-  auto& self = static_cast<Self&>(*key);
-  self.content(name, value);
-  return self;
-}
+// Defines a mix-in with one setter, whose declaration comes last. agent.h lists the setters.
+#define NOPSPAN_AGENT_KEY(Mixin, put, key, ...) \
+  template <class Self>                         \
+  struct Mixin {                                \
+    __VA_ARGS__ {                               \
+      auto& self = static_cast<Self&>(*this);   \
+      self.put(key, value);                     \
+      return self;                              \
+    }                                           \
+  }
+NOPSPAN_AGENT_KEY(Code, content, "code", Self& code(Text value));
+NOPSPAN_AGENT_KEY(Config, set, "config", template <class T> Self& config(const T& value));
+NOPSPAN_AGENT_KEY(ContextSize, set, "context_size", Self& context_size(std::int64_t value));
+NOPSPAN_AGENT_KEY(Count, set, "count", Self& count(std::int64_t value));
+NOPSPAN_AGENT_KEY(FinalState, set, "final_state", Self& final_state(Text value));
+NOPSPAN_AGENT_KEY(From, set, "from", Self& from(Text value));
+NOPSPAN_AGENT_KEY(HasUnread, set, "has_unread", Self& has_unread(bool value));
+NOPSPAN_AGENT_KEY(Insight, content, "insight", template <class T> Self& insight(const T& value));
+NOPSPAN_AGENT_KEY(Intent, content, "intent", Self& intent(Text value));
+NOPSPAN_AGENT_KEY(Iteration, set, "iteration", Self& iteration(std::int64_t value));
+NOPSPAN_AGENT_KEY(Message, content, "message", Self& message(Text value));
+NOPSPAN_AGENT_KEY(MessageCount, measure, "message_count", Self& message_count(std::int64_t value));
+NOPSPAN_AGENT_KEY(Ms, set, "ms", Self& ms(std::int64_t value));
+NOPSPAN_AGENT_KEY(Notification, content, "notification", template <class T> Self& notification(const T& value));
+NOPSPAN_AGENT_KEY(NotificationCount, set, "notification_count", Self& notification_count(std::int64_t value));
+NOPSPAN_AGENT_KEY(NotificationId, set, "notification_id", Self& notification_id(Text value));
+NOPSPAN_AGENT_KEY(Operator, set, "operator", Self& operator_name(Text value));
+NOPSPAN_AGENT_KEY(OperatorPid, set, "operator_pid", Self& operator_pid(Text value));
+NOPSPAN_AGENT_KEY(OperatorState, set, "operator_state", Self& operator_state(Text value));
+NOPSPAN_AGENT_KEY(Reason, content, "reason", template <class T> Self& reason(const T& value));
+NOPSPAN_AGENT_KEY(Response, content, "response", template <class T> Self& response(const T& value));
+NOPSPAN_AGENT_KEY(Result, content, "result", template <class T> Self& result(const T& value));
+NOPSPAN_AGENT_KEY(RetryCount, set, "retry_count", Self& retry_count(std::int64_t value));
+NOPSPAN_AGENT_KEY(Running, set, "running", Self& running(bool value));
+NOPSPAN_AGENT_KEY(Skill, set, "skill", Self& skill(Text value));
+NOPSPAN_AGENT_KEY(SnapshotId, set, "snapshot_id", Self& snapshot_id(Text value));
+NOPSPAN_AGENT_KEY(Status, set, "status", Self& status(Text value));
+NOPSPAN_AGENT_KEY(StopReason, set, "reason", Self& reason(Text value));  // a symbol, not content
+NOPSPAN_AGENT_KEY(Strategy, set, "strategy", Self& strategy(Text value));
+NOPSPAN_AGENT_KEY(Thought, content, "thought", Self& thought(Text value));
+NOPSPAN_AGENT_KEY(To, set, "to", Self& to(Text value));
+NOPSPAN_AGENT_KEY(ToolName, set, "tool_name", Self& tool_name(Text value));
+NOPSPAN_AGENT_KEY(ToolSelected, set, "tool_selected", Self& tool_selected(Text value));
+NOPSPAN_AGENT_KEY(TraceId, set, "trace_id", Self& trace_id(Text value));
+NOPSPAN_AGENT_KEY(UnreadCount, set, "unread_count", Self& unread_count(std::int64_t value));
+NOPSPAN_AGENT_KEY(WillRetry, set, "will_retry", Self& will_retry(bool value));
+#undef NOPSPAN_AGENT_KEY
 
-// The setters of one key each. agent.h lists them.
-template <class Self>
-struct Code {
-  Self& code(Text text) { return put_content(this, "code", text); }
-};
-template <class Self>
-struct Config {
-  template <class T>
-  Self& config(const T& value) {
-    return put(this, "config", value);
-  }
-};
-template <class Self>
-struct ContextSize {
-  Self& context_size(std::int64_t messages) { return put(this, "context_size", messages); }
-};
-template <class Self>
-struct Count {
-  Self& count(std::int64_t number) { return put(this, "count", number); }
-};
-template <class Self>
-struct FinalState {
-  Self& final_state(Text symbol) { return put(this, "final_state", symbol); }
-};
-template <class Self>
-struct From {
-  Self& from(Text symbol) { return put(this, "from", symbol); }
-};
-template <class Self>
-struct HasUnread {
-  Self& has_unread(bool value) { return put(this, "has_unread", value); }
-};
-template <class Self>
-struct Insight {
-  template <class T>
-  Self& insight(const T& value) {
-    return put_content(this, "insight", value);
-  }
-};
-template <class Self>
-struct Intent {
-  Self& intent(Text text) { return put_content(this, "intent", text); }
-};
-template <class Self>
-struct Iteration {
-  Self& iteration(std::int64_t number) { return put(this, "iteration", number); }
-};
-template <class Self>
-struct Message {
-  Self& message(Text text) { return put_content(this, "message", text); }
-};
-template <class Self>
-struct MessageCount {
-  Self& message_count(std::int64_t number) {
-    auto& self = static_cast<Self&>(*this);
-    self.measure("message_count", number);
-    return self;
-  }
-};
-template <class Self>
-struct Ms {
-  Self& ms(std::int64_t time) { return put(this, "ms", time); }
-};
-template <class Self>
-struct Notification {
-  template <class T>
-  Self& notification(const T& value) {
-    return put_content(this, "notification", value);
-  }
-};
-template <class Self>
-struct NotificationCount {
-  Self& notification_count(std::int64_t number) { return put(this, "notification_count", number); }
-};
-template <class Self>
-struct NotificationId {
-  Self& notification_id(Text id) { return put(this, "notification_id", id); }
-};
 template <class Self>
 struct NotificationIds {
   Self& notification_ids(const Text* ids, std::size_t count) {
@@ -118,51 +75,6 @@ struct NotificationIds {
   Self& notification_ids(std::initializer_list<Text> ids) { return notification_ids(ids.begin(), ids.size()); }
 };
 template <class Self>
-struct Operator {
-  Self& operator_name(Text symbol) { return put(this, "operator", symbol); }
-};
-template <class Self>
-struct OperatorPid {
-  Self& operator_pid(Text id) { return put(this, "operator_pid", id); }
-};
-template <class Self>
-struct OperatorState {
-  Self& operator_state(Text symbol) { return put(this, "operator_state", symbol); }
-};
-template <class Self>
-struct Reason {
-  template <class T>
-  Self& reason(const T& value) {
-    return put_content(this, "reason", value);
-  }
-};
-template <class Self>
-struct Response {
-  template <class T>
-  Self& response(const T& value) {
-    return put_content(this, "response", value);
-  }
-};
-template <class Self>
-struct Result {
-  template <class T>
-  Self& result(const T& value) {
-    return put_content(this, "result", value);
-  }
-};
-template <class Self>
-struct RetryCount {
-  Self& retry_count(std::int64_t number) { return put(this, "retry_count", number); }
-};
-template <class Self>
-struct Running {
-  Self& running(bool value) { return put(this, "running", value); }
-};
-template <class Self>
-struct Skill {
-  Self& skill(Text symbol) { return put(this, "skill", symbol); }
-};
-template <class Self>
 struct Skills {
   Self& skills(const Text* symbols, std::size_t count) {
     auto& self = static_cast<Self&>(*this);
@@ -170,50 +82,6 @@ struct Skills {
     return self;
   }
   Self& skills(std::initializer_list<Text> symbols) { return skills(symbols.begin(), symbols.size()); }
-};
-template <class Self>
-struct SnapshotId {
-  Self& snapshot_id(Text id) { return put(this, "snapshot_id", id); }
-};
-template <class Self>
-struct Status {
-  Self& status(Text symbol) { return put(this, "status", symbol); }
-};
-template <class Self>
-struct StopReason {  // a symbol, not content
-  Self& reason(Text symbol) { return put(this, "reason", symbol); }
-};
-template <class Self>
-struct Strategy {
-  Self& strategy(Text symbol) { return put(this, "strategy", symbol); }
-};
-template <class Self>
-struct Thought {
-  Self& thought(Text text) { return put_content(this, "thought", text); }
-};
-template <class Self>
-struct To {
-  Self& to(Text symbol) { return put(this, "to", symbol); }
-};
-template <class Self>
-struct ToolName {
-  Self& tool_name(Text name) { return put(this, "tool_name", name); }
-};
-template <class Self>
-struct ToolSelected {
-  Self& tool_selected(Text name) { return put(this, "tool_selected", name); }
-};
-template <class Self>
-struct TraceId {
-  Self& trace_id(Text id) { return put(this, "trace_id", id); }
-};
-template <class Self>
-struct UnreadCount {
-  Self& unread_count(std::int64_t number) { return put(this, "unread_count", number); }
-};
-template <class Self>
-struct WillRetry {
-  Self& will_retry(bool value) { return put(this, "will_retry", value); }
 };
 
 template <template <class> class... Keys>
