@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "catalogue/default_logger.h"
-
+// The default loggers: handlers that log every event of a catalogue, one line each.
 #include "thread/log_line.h"
 
 #include <nopspan/agent.h>
@@ -13,13 +12,12 @@
 #include <string_view>
 
 namespace nopspan {
-namespace detail {
 namespace {
 
 std::string logger_id(std::string_view catalogue) { return std::string(catalogue) + "-telemetry-default-logger"; }
 
 // The text without the characters that separate the fields of a line.
-std::string field_text(std::string_view text) { return printable(text, kMaxNameBytes, " []="); }
+std::string field_text(std::string_view text) { return detail::printable(text, kMaxNameBytes, " []="); }
 
 // The text of a value. Content is not logged.
 std::string value_text(const ValueView& value) {
@@ -47,19 +45,19 @@ std::string line_of(const Event& event, std::string_view key) {
   return line;
 }
 
-}  // namespace
-
-Errc attach_default_logger(std::string_view catalogue, EventNames events, std::string_view key,
-                           LogLevel level) noexcept {
+// Attaches the logger. A line has the metadata with the key `key`, which must be in static storage, and all
+// measurements.
+Errc attach_logger(std::string_view catalogue, EventNames events, std::string_view key, LogLevel level) noexcept {
   try {
-    return attach_many(logger_id(catalogue), events,
-                       [key, level](const Event& event) { log_line(level, [&] { return line_of(event, key); }); });
+    return attach_many(logger_id(catalogue), events, [key, level](const Event& event) {
+      detail::log_line(level, [&] { return line_of(event, key); });
+    });
   } catch (const std::bad_alloc&) {
     return Errc::out_of_memory;
   }
 }
 
-Errc detach_default_logger(std::string_view catalogue) noexcept {
+Errc detach_logger(std::string_view catalogue) noexcept {
   try {
     return detach(logger_id(catalogue));
   } catch (const std::bad_alloc&) {
@@ -67,23 +65,23 @@ Errc detach_default_logger(std::string_view catalogue) noexcept {
   }
 }
 
-}  // namespace detail
+}  // namespace
 
 namespace agent {
 
 Errc attach_default_logger(LogLevel level) noexcept {
-  return nopspan::detail::attach_default_logger(event_prefix(), event_names(), "trace_id", level);
+  return attach_logger(event_prefix(), event_names(), "trace_id", level);
 }
-Errc detach_default_logger() noexcept { return nopspan::detail::detach_default_logger(event_prefix()); }
+Errc detach_default_logger() noexcept { return detach_logger(event_prefix()); }
 
 }  // namespace agent
 
 namespace llm {
 
 Errc attach_default_logger(LogLevel level) noexcept {
-  return nopspan::detail::attach_default_logger(event_prefix(), event_names(), "request_id", level);
+  return attach_logger(event_prefix(), event_names(), "request_id", level);
 }
-Errc detach_default_logger() noexcept { return nopspan::detail::detach_default_logger(event_prefix()); }
+Errc detach_default_logger() noexcept { return detach_logger(event_prefix()); }
 
 }  // namespace llm
 }  // namespace nopspan
