@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Point events, retries and gauges. An event uses a SpanState, which holds its fields and describes the span that it is
 // in.
-#include "span/events.h"
-
 #include "base/clean_text.h"
 #include "base/counters.h"
 #include "emit/batch.h"
@@ -13,7 +11,6 @@
 #include "handlers/event_access.h"
 #include "handlers/registry.h"
 #include "span/span.h"
-#include "span/trace_id.h"
 #include "state/context_stack.h"
 #include "state/span_pool.h"
 #include "thread/thread_state.h"

@@ -5,9 +5,9 @@
 
 #include "base/clean_text.h"
 #include "base/counters.h"
-#include "base/hot.h"
 #include "fields/attribute_keys.h"
 #include "genai/genai_mapping.h"
+#include "span/span.h"
 #include "state/context_access.h"
 #include "state/field_sink.h"
 #include "state/labels.h"

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The functions of span.cpp that other files of the library call.
+// The functions of this room's files that other files of the library call.
 #pragma once
 
 #include "state/span_state.h"
 
 #include <cstdint>
 #include <string_view>
+
+// The functions that public headers call are declared cold, so that gcc moves the calls out of the application's hot
+// code. gcc would then also optimise their bodies for size and place them with other cold code. So each of them only
+// calls a function with this attribute, which is compiled for speed and is not inlined into its caller.
+#define NOPSPAN_HOT __attribute__((hot, noinline))
 
 namespace nopspan::detail {
 
@@ -27,5 +32,12 @@ void span_complete_stop_only(SpanState* span, const Outcome& outcome) noexcept;
 bool mark_first_token(ThreadState* thread, SpanState& span, std::uint64_t now_ns, std::uint64_t tokens_so_far) noexcept;
 // Like span_first_token(), at a given time (CLOCK_MONOTONIC, ns).
 void span_first_token_at(SpanState* span, std::uint64_t now, std::uint64_t tokens_so_far) noexcept;
+
+// Dispatches the event gen_ai.stream.first_token to handlers.
+void emit_first_token(const SpanState& span, std::uint64_t tokens_so_far) noexcept;
+
+// Gives an agent's span or event that begins a new request the request id in its metadata trace_id. If it has a request
+// already and the ids differ, that is counted. Called before the event, or the span's start, is emitted.
+void apply_trace_id(SpanState& state) noexcept;
 
 }  // namespace nopspan::detail

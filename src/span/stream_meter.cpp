@@ -75,7 +75,7 @@ __attribute__((noinline)) void note_first(SpanState* span, MeterState* meter, st
   span_first_token_at(span, meter->last_ns, static_cast<std::uint64_t>(n));
 }
 
-// The usual case. It has its own function, because meter_token() is declared cold (see base/hot.h).
+// The usual case. It has its own function, because meter_token() is declared cold (see span.h).
 __attribute__((hot, noinline)) void note_token(SpanState* span, MeterState* meter, std::int64_t n) noexcept {
   if (meter == nullptr || meter->last_ns == 0 || n <= 0 || meter->process_mark != process_mark()) {
     note_first(span, meter, n);

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // If an agent's span or event has the metadata trace_id and begins a new request, the request gets that id.
-#include "span/trace_id.h"
-
 #include "base/counters.h"
 #include "span/span.h"
 #include "thread/thread_state.h"
