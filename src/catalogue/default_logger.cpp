@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The default loggers: handlers that log every event of a catalogue, one line each.
-#include "thread/log_line.h"
+#include "thread/log.h"
 
 #include <nopspan/agent.h>
 #include <nopspan/llm.h>

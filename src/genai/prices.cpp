@@ -3,7 +3,7 @@
 #include <nopspan/genai.h>
 
 #include "genai/genai_mapping.h"
-#include "thread/log_line.h"
+#include "thread/log.h"
 
 #include <algorithm>
 #include <atomic>

@@ -23,7 +23,7 @@
 #include "gate/gate.h"
 #include "handlers/event_access.h"
 #include "state/orphans.h"
-#include "thread/log_line.h"
+#include "thread/log.h"
 
 #include <sched.h>
 

@@ -4,7 +4,7 @@
 #include "base/clean_text.h"
 #include "base/counters.h"
 #include "base/hash.h"
-#include "thread/log_line.h"
+#include "thread/log.h"
 #include "thread/thread_state.h"
 
 #include <nopspan/engine.h>

@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The log: messages to the application's sink, or to stderr if there is none.
+// The log: messages to the application's sink, or to stderr if there is none. A text of the application must not be
+// able to forge or break a line.
 #pragma once
+
+#include "thread/thread_state.h"
 
 #include <nopspan/log.h>
 
+#include <cstddef>
+#include <new>
+#include <string>
 #include <string_view>
 
 namespace nopspan::detail {
@@ -13,5 +19,27 @@ void log(LogLevel level, std::string_view message) noexcept;
 // Called before and after fork(), so that no other thread holds the lock when the child is copied.
 void lock_log() noexcept;
 void unlock_log() noexcept;
+
+inline constexpr std::size_t kMaxLogTextBytes = 256;
+
+// The text, safe to print inside a line. Each invalid UTF-8 byte, each control character or line separator, and each
+// character in `refused` becomes "?". A text of more than `limit` bytes is truncated, and "…" is added.
+std::string printable(std::string_view text, std::size_t limit = kMaxLogTextBytes, std::string_view refused = {});
+
+// Logs the string that `make()` returns. The string is made and freed inside the library (see InsideLibrary), but the
+// sink is called outside of it, because it is application code. If memory runs out, nothing is logged.
+template <class Make>
+void log_line(LogLevel level, const Make& make) noexcept {
+  std::string line;
+  try {
+    const InsideLibrary inside;
+    line = make();
+  } catch (const std::bad_alloc&) {
+    return;
+  }
+  log(level, line);
+  const InsideLibrary inside;
+  line = std::string();
+}
 
 }  // namespace nopspan::detail
