@@ -9,7 +9,18 @@
 namespace nopspan::detail {
 
 // copy_bytes() for more than 64 bytes.
-std::uint64_t copy_more_bytes(void* to, const void* from, std::size_t size) noexcept;
+__attribute__((noinline)) inline std::uint64_t copy_more_bytes(void* to, const void* from, std::size_t size) noexcept {
+  std::memcpy(to, from, size);
+  const auto* in = static_cast<const unsigned char*>(from);
+  std::uint64_t all = 0;
+  std::uint64_t word;
+  for (std::size_t at = 0; at + 8 <= size; at += 8) {
+    std::memcpy(&word, in + at, 8);
+    all |= word;
+  }
+  std::memcpy(&word, in + size - 8, 8);
+  return all | word;
+}
 
 // Copies bytes like memcpy(), but inline even if the size is not a constant: it uses loads and stores of fixed sizes,
 // which may overlap. Returns the bitwise OR of all bytes, in groups of eight, for is_ascii().
