@@ -3,7 +3,6 @@
 
 #include "genai/span_attributes.h"
 #include "handlers/event_access.h"
-#include "handlers/registry.h"
 
 #include <nopspan/probes.h>
 
@@ -40,23 +39,29 @@ void dispatch_span(SpanState& span, std::string_view suffix, bool at_end, const 
     measure(span.fields);
     span.fields.reserve(kIdsBytes);
   }
-  Event event;
-  EventAccess::set_name(event, dispatch.name());
-  EventAccess::set_request_id(event, visible_id(span));
-  EventAccess::set_context(event, span.frame.context);
-  EventAccess::set_parent_id(event, span.parent_id);
-  EventAccess::set_status(event, span.status);
-  EventAccess::set_flags(event, span.flags);
-  EventAccess::set_fields(event, span.fields);
-  if (!span.has_ids) EventAccess::set_ids_of(event, &span);
-  static_assert(sizeof(Event::Link) == sizeof(nopspan_link));
-  EventAttributes attributes{&span, at_end, {}};
-  EventAccess::set_attributes(event, &attributes);
-  EventAccess::set_links(event, reinterpret_cast<const Event::Link*>(span.links), span.link_count);
-  dispatch.run(event);
+  run(dispatch, span, at_end);
 }
 
 }  // namespace
+
+void run(Dispatch& dispatch, SpanState& state, bool at_end) {
+  Event event;
+  EventAccess::set_name(event, dispatch.name());
+  EventAccess::set_request_id(event, visible_id(state));
+  EventAccess::set_context(event, state.frame.context);
+  EventAccess::set_parent_id(event, state.parent_id);
+  EventAccess::set_status(event, state.status);
+  EventAccess::set_flags(event, state.flags);
+  EventAccess::set_fields(event, state.fields);
+  EventAttributes attributes{&state, at_end, {}};
+  EventAccess::set_attributes(event, &attributes);
+  if (state.is_span) {
+    if (!state.has_ids) EventAccess::set_ids_of(event, &state);
+    static_assert(sizeof(Event::Link) == sizeof(nopspan_link));
+    EventAccess::set_links(event, reinterpret_cast<const Event::Link*>(state.links), state.link_count);
+  }
+  dispatch.run(event);
+}
 
 void dispatch_start(SpanState& span) {
   if (!is_handled(kStart)) return;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dispatches a span's events to handlers. Must not be called inside a LibraryGuard.
+// Dispatches the events of spans, and point events, to handlers. Must not be called inside a LibraryGuard.
 #pragma once
 
+#include "handlers/registry.h"
 #include "state/catalogue.h"
 #include "state/span_state.h"
 
@@ -14,5 +15,8 @@ inline Shape shape_of(const SpanState& span) noexcept {
 void dispatch_start(SpanState& span);
 // Dispatches .stop or .exception.
 void dispatch_end(SpanState& span);
+
+// Runs the handlers of an event that `state` describes: a span's event, or a point event.
+void run(Dispatch& dispatch, SpanState& state, bool at_end);
 
 }  // namespace nopspan::detail

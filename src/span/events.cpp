@@ -7,9 +7,7 @@
 #include "emit/probe.h"
 #include "fields/attribute_keys.h"
 #include "gate/gate.h"
-#include "genai/span_attributes.h"
-#include "handlers/event_access.h"
-#include "handlers/registry.h"
+#include "handlers/span_dispatch.h"
 #include "span/span.h"
 #include "state/context_stack.h"
 #include "state/span_pool.h"
@@ -44,24 +42,13 @@ void place(SpanState& event, const Context& context) noexcept {
 // Dispatches the event, if it has handlers. `add` adds the fields that only handlers see.
 template <class Add>
 void dispatch_point(SpanState& state, const Add& add) {
-  const std::string_view name(state.name.text, state.name.size);
-  Dispatch dispatch{EventName(name)};
+  Dispatch dispatch{EventName({state.name.text, state.name.size})};
   if (!dispatch) return;
   {
     const InsideLibrary inside;
     add(state.fields);
   }
-  Event event;
-  EventAccess::set_name(event, name);
-  EventAccess::set_request_id(event, visible_id(state));
-  EventAccess::set_context(event, state.frame.context);
-  EventAccess::set_parent_id(event, state.parent_id);
-  EventAccess::set_status(event, state.status);
-  EventAccess::set_flags(event, state.flags);
-  EventAccess::set_fields(event, state.fields);
-  EventAttributes attributes{&state, false, {}};
-  EventAccess::set_attributes(event, &attributes);
-  dispatch.run(event);
+  run(dispatch, state, false);
 }
 
 // Sets `value` to a gauge's value. False if it was not set, is not an integer or is negative (counted).
