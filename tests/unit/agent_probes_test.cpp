@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The probes that fire for agent catalogue events whose names are known only at run time.
-#include "counted.h"
 #include "fired.h"
 #include "raised_gate.h"
 #include "recorded.h"

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The agent catalogue: its spans as handlers receive them, and its events with run-time names.
-#include "allocations.h"
-#include "counted.h"
 #include "recorded.h"
 
 #include <nopspan/agent.h>

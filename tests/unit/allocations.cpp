@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Replaces operator new by one that counts calls per thread.
-#include "allocations.h"
+#include "recorded.h"
 
 #include <cstdlib>
 #include <new>

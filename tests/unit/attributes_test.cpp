@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The attributes of an entry as OTLP protobuf. A small decoder, which shares no code with the
 // encoder, reads them back.
-#include "counted.h"
 #include "recorded.h"
 
 #include "fields/field_buffer.h"

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Numbers, texts and shapes that no program should pass. The behaviour must be defined: no crash, and no loss without a
 // count. Each test checks both receivers: a handler, and the encoder for the probes.
-#include "counted.h"
 #include "raised_gate.h"
 #include "recorded.h"
 

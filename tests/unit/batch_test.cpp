@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The contents of batches at the batch probe. The linker replaces the probe's site by the function in this file.
-#include "counted.h"
 #include "fake_clock.h"
 #include "in_child.h"
 #include "in_thread.h"
 #include "raised_gate.h"
+#include "recorded.h"
 #include "sanitizers.h"
 #include "site_hits.h"
 
@@ -16,8 +16,6 @@
 #include <nopspan/probes.h>
 #include <nopspan/span.h>
 
-#include <gmock/gmock.h>
-
 #include <pthread.h>
 
 #include <cstdint>
@@ -28,15 +26,6 @@
 #include <vector>
 
 namespace {
-
-using nopspan::AsyncSpan;
-using nopspan::Context;
-using nopspan::ContextScope;
-using nopspan::Fields;
-using nopspan::Span;
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
-using ::testing::SizeIs;
 
 struct Entry {
   nopspan_entry fixed;

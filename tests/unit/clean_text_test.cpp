@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Repair of texts: control characters, invalid UTF-8, and length limits.
-#include "counted.h"
 #include "recorded.h"
 
 #include "base/clean_text.h"

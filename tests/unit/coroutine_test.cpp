@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Contexts in coroutines (C++20). The scheduler below is the smallest one that can interleave coroutines, move them
 // between threads and fail.
-#include "counted.h"
 #include "recorded.h"
 
 #include <nopspan/coroutine.h>

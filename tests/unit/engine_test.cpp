@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine catalogue: values derived from a request's times, and the engine's gauges.
-#include "counted.h"
 #include "fake_clock.h"
 #include "fired.h"
 #include "raised_gate.h"

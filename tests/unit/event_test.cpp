@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Point events: execute(), and events that belong to no span.
-#include "counted.h"
 #include "recorded.h"
 
 #include <nopspan/execute.h>

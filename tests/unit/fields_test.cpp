@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The limits of metadata and measurements. A field beyond a limit is dropped as a whole, and counted.
-#include "counted.h"
 #include "recorded.h"
 
 #include <nopspan/execute.h>

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // fork(): a span belongs to the process that began it.
-#include "counted.h"
 #include "in_child.h"
 #include "recorded.h"
 #include "sanitizers.h"
-#include "wait_until.h"
 
 #include <nopspan/context.h>
 #include <nopspan/llm.h>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a handler may do, and what happens to a handler that throws.
-#include "counted.h"
 #include "recorded.h"
 
 #include <nopspan/execute.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs a test in a process of its own: one that forks, that may crash the program, or that fills a table for good.
+// Runs a test in a process of its own: one that forks, that may crash the program, or that fills a table for good. Also
+// waits for conditions.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -7,8 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <string>
+#include <thread>
 
 // Describes how a child ended, or "" if it exited with status 0.
 inline std::string wait_for(pid_t child) {
@@ -32,4 +35,15 @@ std::string in_child(Work work) {
     _exit(::testing::Test::HasFailure() ? 1 : 0);
   }
   return wait_for(child);
+}
+
+// Waits for a condition. The deadline only keeps a broken build from hanging. Nothing depends on its length.
+template <class Condition>
+bool wait_until(Condition condition) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(90);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
 }

@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // A signal handler interrupts the library at any instruction of a span, and forks or makes a span itself. Each span
 // must be flushed exactly once, by the process that it belongs to.
-#include "counted.h"
 #include "fake_clock.h"
 #include "in_child.h"
 #include "in_thread.h"
 #include "raised_gate.h"
+#include "recorded.h"
 #include "sanitizers.h"
 #include "site_hits.h"
 #include "thread/thread_state.h"
 
 #include <nopspan/span.h>
-
-#include <gmock/gmock.h>
 
 #include <signal.h>
 #include <sys/mman.h>
@@ -27,9 +25,6 @@
 #if defined(__x86_64__)
 
 namespace {
-
-using nopspan::Span;
-using ::testing::IsEmpty;
 
 SiteHits hits;
 // The number of hits shortly after the handler was called.

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Labels other than engine, model and tenant. A process never forgets a label's key, so each test uses its own keys.
-#include "counted.h"
 #include "in_child.h"
 #include "raised_gate.h"
 #include "recorded.h"

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Spans at unusual times and places: on the wrong thread, or in the last destructors of a thread or a program.
-#include "counted.h"
 #include "in_child.h"
 #include "recorded.h"
 

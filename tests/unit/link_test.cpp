@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Links: one span that serves many requests.
-#include "counted.h"
 #include "recorded.h"
 
 #include <nopspan/engine.h>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The llm catalogue.
-#include "counted.h"
 #include "recorded.h"
 
 #include <nopspan/llm.h>

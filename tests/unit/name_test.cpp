@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Names: types that must not compile as a name, repaired names, and limits.
-#include "counted.h"
 #include "in_child.h"
 #include "recorded.h"
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // A null pointer in place of a text must never crash.
-#include "counted.h"
 #include "recorded.h"
 
 #include <nopspan/context.h>

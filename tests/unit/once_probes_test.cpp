@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each fact fires exactly one probe.
-#include "counted.h"
 #include "fired.h"
 #include "in_child.h"
 #include "in_thread.h"

@@ -2,7 +2,6 @@
 // Orphans: a tracer that attaches in the middle of a request must not turn its spans into false root spans.
 #include "in_child.h"
 #include "recorded.h"
-#include "wait_until.h"
 
 #include <nopspan/span.h>
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // fail() and cancel(), and which of them wins.
-#include "counted.h"
 #include "recorded.h"
 
 #include <nopspan/span.h>

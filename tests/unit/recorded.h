@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Recorders and matchers for events, and the names that most tests use. It includes <gmock/gmock.h> first, because
-// nopspan/testing.h then defines its matchers.
+// Recorders and matchers for events, counters, and the names that most tests use. It includes <gmock/gmock.h> first,
+// because nopspan/testing.h then defines its matchers.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -8,10 +8,13 @@
 
 #include <nopspan/errc.h>
 #include <nopspan/span.h>
+#include <nopspan/stats.h>
 #include <nopspan/testing.h>
 #include <nopspan/value.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,3 +59,17 @@ struct SpanRecorder : nopspan::testing::Recorder {
  private:
   std::string span_;
 };
+
+// By how much a counter of nopspan has grown since this object was constructed.
+class Counted {
+ public:
+  explicit Counted(std::uint64_t nopspan::Stats::*count) : count_(count), before_(nopspan::stats().*count) {}
+  [[nodiscard]] std::uint64_t times() const { return nopspan::stats().*count_ - before_; }
+
+ private:
+  std::uint64_t nopspan::Stats::*count_;
+  std::uint64_t before_;
+};
+
+// The number of calls of operator new on this thread. Link allocations.cpp into a program to count them.
+std::size_t allocations();

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Spans in a signal handler that interrupts the library.
-#include "counted.h"
 #include "raised_gate.h"
 #include "recorded.h"
 

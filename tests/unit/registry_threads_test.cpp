@@ -2,7 +2,6 @@
 // The registry, used by several threads.
 #include "in_child.h"
 #include "recorded.h"
-#include "wait_until.h"
 
 #include <nopspan/execute.h>
 #include <nopspan/log.h>

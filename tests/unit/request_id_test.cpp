@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Request ids: generated ones, and supplied ones in every form.
-#include "counted.h"
 #include "recorded.h"
 
 #include <nopspan/context.h>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Span: the events that it emits, and when.
-#include "counted.h"
 #include "recorded.h"
 
 #include <nopspan/span.h>

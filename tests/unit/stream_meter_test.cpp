@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // StreamMeter, measured by a clock that the tests advance.
-#include "counted.h"
 #include "fake_clock.h"
 #include "fired.h"
 #include "in_child.h"

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lazy streams: their span lasts as long as a consumer reads them, and nothing is read ahead.
-#include "allocations.h"
-#include "counted.h"
 #include "in_thread.h"
 #include "recorded.h"
 #include "sanitizers.h"

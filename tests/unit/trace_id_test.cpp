@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // If there is no current request, the trace_id of an agent's spans and events becomes the request id.
-#include "counted.h"
 #include "recorded.h"
 
 #include <nopspan/agent.h>

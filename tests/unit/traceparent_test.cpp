@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // W3C Trace Context: traceparent (https://www.w3.org/TR/trace-context/, "Traceparent Header", "Versioning of
 // traceparent").
-#include "counted.h"
 #include "recorded.h"
 
 #include <nopspan/context.h>

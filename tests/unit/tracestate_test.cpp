@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // W3C Trace Context: tracestate (https://www.w3.org/TR/trace-context/, "Tracestate Header").
-#include "counted.h"
 #include "in_child.h"
 #include "recorded.h"
 
