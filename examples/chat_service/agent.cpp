@@ -3,9 +3,11 @@
 #include <nopspan/genai.h>
 
 #include <CLI/CLI.hpp>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <exception>
 #include <fstream>
@@ -21,7 +23,6 @@
 #include "agent_tools.h"
 #include "chat_client.h"
 #include "event_log.h"
-#include "load_prompts.h"
 #include "summary.h"
 
 namespace {
@@ -116,6 +117,42 @@ void read_prices(const std::string& path) {
   nopspan::genai::set_prices(prices);
 }
 
+constexpr std::array<const char*, 8> kTopics = {"spans",   "probes",     "request ids", "token counts",
+                                                "retries", "semaphores", "collectors",  "histograms"};
+constexpr std::array<const char*, 6> kSearched = {"span", "probe", "request_id", "license", "retry", "no such text"};
+
+std::string calculation(std::uint64_t n) {
+  const std::string a = std::to_string(n % 97 + 2);
+  const std::string b = std::to_string(n % 13 + 1);
+  switch (n / 4 % 4) {
+    case 0:
+      return a + " * (" + b + " + 7)";
+    case 1:
+      return "(" + a + " - " + b + ") / 4";
+    case 2:
+      return a + " * -" + b + " + 1.5";
+    default:
+      return n % 32 == 13 ? a + " / (" + b + " - " + b + ")" : a + " / " + b;  // some divide by zero
+  }
+}
+
+// The n-th prompt of a load: questions for the model alone, for the calculator (some of which fail), for the file
+// search, or for both tools. The same n gives the same prompt.
+std::string load_prompt(std::uint64_t n) {
+  const std::string topic = kTopics[n / 4 % kTopics.size()];
+  const std::string searched = kSearched[n / 4 % kSearched.size()];
+  switch (n % 4) {
+    case 0:
+      return "Explain " + topic + " to me in a few sentences.";
+    case 1:
+      return "What is " + calculation(n) + "?";
+    case 2:
+      return "Search the files for \"" + searched + "\".";
+    default:
+      return "Compute " + calculation(n) + " and then find \"" + searched + "\" in the files.";
+  }
+}
+
 // Sends all prompts from several threads, and collects the outcomes.
 class Run {
  public:
@@ -166,7 +203,7 @@ class Run {
                                       std::chrono::duration_cast<Clock::duration>(
                                           std::chrono::duration<double>(static_cast<double>(n) / options_.rate)));
       }
-      finished(n, loop.answer(prompts_.empty() ? example::load_prompt(n) : prompts_[n % prompts_.size()], n));
+      finished(n, loop.answer(prompts_.empty() ? load_prompt(n) : prompts_[n % prompts_.size()], n));
     }
   }
 
