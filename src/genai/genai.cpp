@@ -37,6 +37,12 @@ class Attributes {
   Value::Map map_;
 };
 
+Value mapped(const Value& metadata, void (*map)(const Metadata&, Attributes&)) {
+  Attributes out;
+  map(ValueMetadata(metadata).metadata, out);
+  return out.take();
+}
+
 Value or_null(std::string_view text) { return text.data() == nullptr ? Value() : Value(text); }
 
 // The error's message. If the error has none of the known shapes, it is the whole error as JSON.
@@ -91,24 +97,11 @@ class Metrics {
 
 }  // namespace
 
-Value start(const Value& metadata) {
-  Attributes out;
-  core::map_start(ValueMetadata(metadata).metadata, out);
-  return out.take();
-}
+Value start(const Value& metadata) { return mapped(metadata, core::map_start); }
 
-Value terminal(const Value& metadata) {
-  const ValueMetadata given(metadata);
-  Attributes out;
-  core::map_terminal(given.metadata, out);
-  return out.take();
-}
+Value terminal(const Value& metadata) { return mapped(metadata, core::map_terminal); }
 
-Value exception(const Value& metadata) {
-  Attributes out;
-  core::map_exception(ValueMetadata(metadata).metadata, out);
-  return out.take();
-}
+Value exception(const Value& metadata) { return mapped(metadata, core::map_exception); }
 
 Value exception_event(const Value& metadata) {
   const ValueMetadata given(metadata);
