@@ -171,6 +171,53 @@ static inline unsigned long nopspan_text_bit(const char* text, unsigned long siz
   return 1UL << (hash >> 58);
 }
 
+/* The request id of a trace id: 22 characters of URL-safe Base64, without padding and without a NUL. */
+static inline void nopspan_request_id(const unsigned char trace_id[16], char text[22]) {
+  static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  for (unsigned long i = 0; i < 15; i += 3) {
+    unsigned int bits = (unsigned int)trace_id[i] << 16 | (unsigned int)trace_id[i + 1] << 8 | trace_id[i + 2];
+    *text++ = digits[bits >> 18];
+    *text++ = digits[bits >> 12 & 63];
+    *text++ = digits[bits >> 6 & 63];
+    *text++ = digits[bits & 63];
+  }
+  *text++ = digits[trace_id[15] >> 2];
+  *text = digits[(trace_id[15] & 3) << 4];
+}
+
+/* The trace id of a request id. Returns 0 unless nopspan_request_id() could have written the text, and the trace id is
+ * not all zero. */
+static inline int nopspan_trace_id(const char* text, unsigned long size, unsigned char trace_id[16]) {
+  unsigned int bits = 0, held = 0, any = 0;
+  if (size != 22) return 0;
+  for (unsigned long i = 0; i < size; ++i) {
+    char c = text[i];
+    int digit = c >= 'A' && c <= 'Z'   ? c - 'A'
+                : c >= 'a' && c <= 'z' ? c - 'a' + 26
+                : c >= '0' && c <= '9' ? c - '0' + 52
+                : c == '-'             ? 62
+                : c == '_'             ? 63
+                                       : -1;
+    if (digit < 0) return 0;
+    bits = bits << 6 | (unsigned int)digit;
+    held += 6;
+    if (held < 8) continue;
+    held -= 8;
+    *trace_id = (unsigned char)(bits >> held);
+    any |= *trace_id++;
+  }
+  return any != 0 && (bits & 15) == 0;
+}
+
+/* The trace id of a request id of another form: the 128-bit FNV-1a hash, big-endian; 1 instead of 0. */
+static inline void nopspan_hashed_trace_id(const char* text, unsigned long size, unsigned char trace_id[16]) {
+  __extension__ typedef unsigned __int128 wide;
+  wide hash = (wide)0x6c62272e07bb0142UL << 64 | 0x62b821756295c58dUL;
+  for (unsigned long i = 0; i < size; ++i) hash = (hash ^ (unsigned char)text[i]) * ((wide)1 << 88 | 0x13b);
+  if (hash == 0) hash = 1;
+  for (int i = 15; i >= 0; --i, hash >>= 8) trace_id[i] = (unsigned char)hash;
+}
+
 /* The kind of an entry. A reader must skip kinds that it does not know. */
 #define NOPSPAN_ENTRY_SPAN 0  /* an ended span: like span_stop, and like the probes that NOPSPAN_COUNTS_* name */
 #define NOPSPAN_ENTRY_EVENT 1 /* like `event`; start_ns is its time */
