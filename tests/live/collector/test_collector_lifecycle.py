@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import harness
+from cgroup import removes
 from collector import Collector, CollectorTest
 from harness import LIBRARY, Program, program_path, run, wait_until
 
@@ -97,15 +98,7 @@ class Cgroups(CollectorTest):
             self.assert_balanced(ledger)
             self.assert_nothing_lost(tracer.counts(other.pid))
         finally:
-            wait_until(lambda: self.removes(folder), "the cgroup to be empty")
-
-    @staticmethod
-    def removes(path):
-        try:
-            os.rmdir(path)
-        except OSError:
-            return not os.path.exists(path)
-        return True
+            wait_until(lambda: removes(folder), "the cgroup to be empty")
 
 
 class Files(CollectorTest):
