@@ -23,19 +23,6 @@ namespace {
 namespace agent = nopspan::agent;
 using nopspan::Value;
 
-Json as_returned(nopspan::Errc error) {
-  switch (error) {
-    case nopspan::Errc::ok:
-      return "ok";
-    case nopspan::Errc::already_exists:
-      return {{"error", "already_exists"}};
-    case nopspan::Errc::not_found:
-      return {{"error", "not_found"}};
-    default:
-      return {{"error", nopspan::describe(error)}};
-  }
-}
-
 // --- tool_span, emit_tool_*
 
 void check_tool_span(const Json& when) {

@@ -227,25 +227,6 @@ class Session {
   Bindings bindings_;
 };
 
-// If the references raise an exception for a refused argument, nopspan returns an error value.
-Json bad_argument() { return {{"raises", "badarg"}}; }
-
-Json as_returned(nopspan::Errc error) {
-  switch (error) {
-    case nopspan::Errc::ok:
-      return "ok";
-    case nopspan::Errc::already_exists:
-      return {{"error", "already_exists"}};
-    case nopspan::Errc::not_found:
-      return {{"error", "not_found"}};
-    case nopspan::Errc::invalid_argument:
-      return bad_argument();
-    case nopspan::Errc::out_of_memory:
-      return {{"error", "out_of_memory"}};
-  }
-  return {{"error", "an unknown one"}};
-}
-
 Json run_span(const Json& call) {
   const nopspan::Name name = nopspan::Name::intern(dotted_name(call["prefix"]));
   const Json metadata = optional(call, "start_metadata");
@@ -305,14 +286,15 @@ std::vector<Comparison::Seen> as_seen(const Json& list) {
 void Session::compare_result(const Json& expect, const Outcome& outcome, Comparison& comparison) {
   const Json raises = optional(expect, "raises");
   if (raises == "badarg") {
-    comparison.add("result", bad_argument(), outcome.raised ? Json("an exception") : outcome.returned);
+    comparison.add("result", as_returned(nopspan::Errc::invalid_argument),
+                   outcome.raised ? Json("an exception") : outcome.returned);
   } else if (!raises.is_null()) {
     comparison.add("raises", raises, as_raised(outcome, raises));
   } else if (outcome.raised) {
     comparison.add("result", "no exception", outcome.failure_class + " " + outcome.type + ": " + outcome.message);
   } else if (expect.contains("returns")) {
     comparison.add("returns", expect["returns"], outcome.returned);
-  } else if (outcome.returned == bad_argument()) {
+  } else if (outcome.returned == as_returned(nopspan::Errc::invalid_argument)) {
     comparison.add("result", "no error", outcome.returned);
   }
 }

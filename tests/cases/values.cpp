@@ -73,6 +73,22 @@ Json to_json(const nopspan::Value& value) {
   throw std::logic_error("a value of no type");
 }
 
+Json as_returned(nopspan::Errc error) {
+  switch (error) {
+    case nopspan::Errc::ok:
+      return "ok";
+    case nopspan::Errc::already_exists:
+      return {{"error", "already_exists"}};
+    case nopspan::Errc::not_found:
+      return {{"error", "not_found"}};
+    case nopspan::Errc::invalid_argument:
+      return {{"raises", "badarg"}};
+    case nopspan::Errc::out_of_memory:
+      return {{"error", "out_of_memory"}};
+  }
+  return {{"error", "an unknown one"}};
+}
+
 std::string dotted_name(const Json& name) {
   std::string dotted;
   if (name.is_string()) {

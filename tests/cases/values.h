@@ -3,6 +3,7 @@
 #ifndef NOPSPAN_TESTS_CASES_VALUES_H
 #define NOPSPAN_TESTS_CASES_VALUES_H
 
+#include <nopspan/errc.h>
 #include <nopspan/fields.h>
 #include <nopspan/value.h>
 
@@ -15,6 +16,8 @@ namespace cases {
 // An input value. Inexpressible for an object in the notation of matchers ("$…"), which is not a value.
 nopspan::Value to_value(const Json& json);
 Json to_json(const nopspan::Value& value);
+// What a function returned. For a refused argument nopspan returns an error, where the references raise an exception.
+Json as_returned(nopspan::Errc error);
 
 // "a.b" for ["a", "b"] and for "a.b"; "" for []. nopspan's prefixes replace the references': llm for allm, and agent
 // for beamlens.
