@@ -11,21 +11,15 @@ namespace nopspan::collector {
 namespace {
 
 // Of `--value=TEXT`. Throws CLI::ParseError.
-std::uint64_t duration(const std::string& text) {
+std::uint64_t parsed(decltype(add_duration_option) add_option, const std::string& text) {
   CLI::App app;
   std::uint64_t value = 0;
-  add_duration_option(app, "--value", value, "");
+  add_option(app, "--value", value, "");
   app.parse("--value='" + text + "'");
   return value;
 }
-
-std::uint64_t bytes(const std::string& text) {
-  CLI::App app;
-  std::uint64_t value = 0;
-  add_bytes_option(app, "--value", value, "");
-  app.parse("--value='" + text + "'");
-  return value;
-}
+std::uint64_t duration(const std::string& text) { return parsed(add_duration_option, text); }
+std::uint64_t bytes(const std::string& text) { return parsed(add_bytes_option, text); }
 
 TEST(DurationOption, KnowsUnits) {
   EXPECT_EQ(duration("7"), 7'000'000'000U);
