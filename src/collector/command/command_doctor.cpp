@@ -20,7 +20,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-struct Options {
+struct DoctorOptions {
   std::uint32_t pid = 0;
 };
 
@@ -45,7 +45,7 @@ void print_text(const Checks& checks, bool color) {
   std::cout << (checks.failed() ? "Tracing would fail or be incomplete.\n" : "Tracing would work.\n");
 }
 
-int run_doctor(const Options& options, const OutputOptions& common) {
+int run_doctor(const DoctorOptions& options, const OutputOptions& common) {
   if (options.pid != 0) require_processes({options.pid});
   Checks checks;
   check_kernel(checks);
@@ -67,7 +67,7 @@ int run_doctor(const Options& options, const OutputOptions& common) {
   return checks.failed() ? Failure::kFailed : 0;
 }
 
-constexpr char kExplained[] =
+constexpr char kDoctorExplained[] =
     "Loads BPF programs and attaches them as nopspan trace does: to a probe in this\n"
     "program, and to the probes in files that processes map. No other program is\n"
     "affected, because no gate of another process is raised.\n"
@@ -83,10 +83,10 @@ constexpr char kExplained[] =
 }  // namespace
 
 void add_doctor(CLI::App& app, const OutputOptions& common, Run& run) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DoctorOptions>();
   CLI::App* doctor = app.add_subcommand("doctor", "Find out why tracing would fail, and how to fix it");
   doctor->add_option("PID", options->pid, "Check only this process")->type_name("PID")->check(whole_number(1));
-  doctor->footer(kExplained);
+  doctor->footer(kDoctorExplained);
   doctor->callback([options, &common, &run] { run = [options, &common] { return run_doctor(*options, common); }; });
 }
 

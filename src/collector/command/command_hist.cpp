@@ -25,12 +25,12 @@
 namespace nopspan::collector {
 namespace {
 
-constexpr std::uint64_t kLeastInterval = 100'000'000;  // 100 ms, the live source's tick
+constexpr std::uint64_t kHistLeastInterval = 100'000'000;  // 100 ms, the live source's tick
 
-constexpr char kDescription[] =
+constexpr char kHistDescription[] =
     "Counts durations and other times of spans in histograms, by name and model. The\n"
     "error of quantiles is at most 1.6 %. Histograms of several hosts can be merged.";
-constexpr char kExamples[] =
+constexpr char kHistExamples[] =
     "Each time is counted when its span ends. The ledger counts entries that belong\n"
     "to no histogram as filtered. If spans are lost, use a larger --buffer, or the\n"
     "bpftrace scripts latency.bt, ttft.bt and queue.bt, which fill their histograms\n"
@@ -53,7 +53,7 @@ constexpr char kExamples[] =
     "that covers the time since the start. --merge adds up the ledgers of processes\n"
     "with the same host, pid and start time.";
 
-struct Options {
+struct HistCommandOptions {
   SourceOptions source;
   HistOptions hist;
   std::string of = "duration";
@@ -63,7 +63,7 @@ struct Options {
 
 class Output {
  public:
-  Output(const OutputOptions& common, const Options& options)
+  Output(const OutputOptions& common, const HistCommandOptions& options)
       : json_(common.json), lines_(options.hist.interval_ns > 0), style_(HistStyle::of_stdout(common.color)) {
     style_.most_rows = options.shown_rows;
   }
@@ -105,7 +105,7 @@ class WhileTheyRun : public Sink {
   const std::vector<std::uint32_t>& pids_;
 };
 
-int run_merge(const OutputOptions& common, const Options& options) {
+int run_merge(const OutputOptions& common, const HistCommandOptions& options) {
   const SourceOptions& source = options.source;
   if (!source.filter.empty() || !source.from.empty() || !source.binary.empty() || source.duration_ns > 0 ||
       !source.metrics.empty()) {
@@ -116,7 +116,7 @@ int run_merge(const OutputOptions& common, const Options& options) {
   return 0;
 }
 
-int run(const OutputOptions& common, Options& options) {
+int run(const OutputOptions& common, HistCommandOptions& options) {
   if (!options.merge.empty()) return run_merge(common, options);
   HistOptions& hist = options.hist;
   hist.of = find_quantity(options.of);
@@ -124,7 +124,7 @@ int run(const OutputOptions& common, Options& options) {
   if (hist.filter.errors && !hist.of->has_status()) {
     throw Failure("--errors cannot be used with --of " + options.of + ", which has no status", Failure::kUsageError);
   }
-  if (hist.interval_ns != 0 && hist.interval_ns < kLeastInterval) {
+  if (hist.interval_ns != 0 && hist.interval_ns < kHistLeastInterval) {
     throw Failure("--interval must be at least 100ms", Failure::kUsageError);
   }
   options.source.filter = filter_for_source(hist);
@@ -146,8 +146,8 @@ int run(const OutputOptions& common, Options& options) {
 
 void add_hist(CLI::App& app, const OutputOptions& common, Run& run_chosen) {
   CLI::App* command = app.add_subcommand("hist", "Show histograms of span durations and other times");
-  auto options = std::make_shared<Options>();
-  command->footer(std::string(kDescription) + "\n\n" + kExamples);
+  auto options = std::make_shared<HistCommandOptions>();
+  command->footer(std::string(kHistDescription) + "\n\n" + kHistExamples);
   std::vector<std::string> names;
   for (const Quantity& quantity : quantities()) names.emplace_back(quantity.name);
 

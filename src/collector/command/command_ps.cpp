@@ -22,7 +22,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-struct Options {
+struct PsOptions {
   std::vector<std::uint32_t> pids;
 };
 
@@ -113,7 +113,7 @@ void print_skipped(const Host& host, const std::set<std::uint32_t>& wanted, cons
   if (!tracers.incomplete().empty()) std::cerr << "nopspan: " << tracers.incomplete() << "\n";
 }
 
-int run_ps(const Options& options, const OutputOptions& common) {
+int run_ps(const PsOptions& options, const OutputOptions& common) {
   require_processes(options.pids);
   Host host;
   const std::set<std::uint32_t> wanted(options.pids.begin(), options.pids.end());
@@ -160,7 +160,7 @@ int run_ps(const Options& options, const OutputOptions& common) {
   return 0;
 }
 
-constexpr char kExplained[] =
+constexpr char kPsExplained[] =
     "NSPID      pid in the process's own pid namespace, if it has one\n"
     "CONTAINER  container id; outside a container, the cgroup\n"
     "PROBES     number of probes. +batch: nopspan can trace this file.\n"
@@ -187,10 +187,10 @@ constexpr char kExplained[] =
 }  // namespace
 
 void add_ps(CLI::App& app, const OutputOptions& common, Run& run) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PsOptions>();
   CLI::App* ps = app.add_subcommand("ps", "List processes with nopspan probes, and their tracers");
   ps->add_option("PID", options->pids, "List only these processes")->type_name("PID")->check(whole_number(1));
-  ps->footer(kExplained);
+  ps->footer(kPsExplained);
   ps->callback([options, &common, &run] { run = [options, &common] { return run_ps(*options, common); }; });
 }
 

@@ -24,13 +24,13 @@
 namespace nopspan::collector {
 namespace {
 
-constexpr char kDescription[] =
+constexpr char kRecordDescription[] =
     "Records spans, point events, retries and gauges until Ctrl-C. Read the file with\n"
     "nopspan replay FILE, nopspan top --from FILE or nopspan trace --from FILE. If it\n"
     "is damaged or truncated, they read the intact part.\n"
     "--name, --model, --slower-than and --errors may let unwanted entries through.\n"
     "Repeat these options when you read the file.";
-constexpr char kExamples[] =
+constexpr char kRecordExamples[] =
     "Examples:\n"
     "  nopspan record spans.rec --duration 10s\n"
     "  nopspan record spans.rec --pid 4711 --max-size 1G  up to five files of 1 GiB\n"
@@ -127,7 +127,7 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
 void add_record(CLI::App& app, const OutputOptions& common, Run& run) {
   auto options = std::make_shared<RecordOptions>();
   CLI::App* command = app.add_subcommand("record", "Record spans to a file");
-  command->footer(std::string(kDescription) + "\n\n" + kExamples);
+  command->footer(std::string(kRecordDescription) + "\n\n" + kRecordExamples);
   command->add_option("FILE", options->recorder.path, "File to write; - is stdout")->required()->check(some_text());
   command->add_flag("--force", options->recorder.force, "Overwrite an existing file");
   CLI::Option* max_size =

@@ -18,11 +18,11 @@
 namespace nopspan::collector {
 namespace {
 
-constexpr char kDescription[] =
+constexpr char kReplayDescription[] =
     "Shows the time span, processes and span names of a recording, and the ledger,\n"
     "which counts the entries that are missing in it. To show its spans, use nopspan\n"
     "top --from FILE or nopspan trace --from FILE.";
-constexpr char kExamples[] =
+constexpr char kReplayExamples[] =
     "Examples:\n"
     "  nopspan replay spans.rec\n"
     "  nopspan replay spans.rec --spans | jq -c 'select(.status == \"error\")'\n"
@@ -64,7 +64,7 @@ int run_replay(const ReplayOptions& options, const OutputOptions& common) {
 void add_replay(CLI::App& app, const OutputOptions& common, Run& run) {
   auto options = std::make_shared<ReplayOptions>();
   CLI::App* command = app.add_subcommand("replay", "Summarize a recording, or print its entries");
-  command->footer(std::string(kDescription) + "\n\n" + kExamples);
+  command->footer(std::string(kReplayDescription) + "\n\n" + kReplayExamples);
   command->add_option("FILE", options->source.from, "Recording to read; - is stdin")->required()->check(some_text());
   command->add_flag("--spans", options->spans, "Print each span, event, retry and gauge as one line of JSON");
   add_filter_options(*command, options->source.filter);

@@ -26,7 +26,7 @@ constexpr std::uint64_t kInterval = 2'000'000'000, kLeastInterval = 100'000'000;
 // Longer than any recording: without --interval a recording gives one table.
 constexpr std::uint64_t kWholeRecording = 1'000'000'000'000'000'000;
 
-constexpr char kExamples[] =
+constexpr char kTopExamples[] =
     "Rates and quantiles cover the last 10 seconds (see --window). The error of\n"
     "quantiles is at most 1.6 %. Tokens are counted once, at the innermost span that\n"
     "reports them. --name, --model, --errors and --slower-than select single spans.\n"
@@ -134,7 +134,7 @@ void run_top(TopOptions options, const OutputOptions& common, const OpenSource& 
 
 void add_top(CLI::App& app, const OutputOptions& common, Run& run) {
   CLI::App* command = app.add_subcommand("top", "Show rates, times, errors and tokens of spans, live");
-  command->footer(kExamples);
+  command->footer(kTopExamples);
   const auto options = std::make_shared<TopOptions>();
   add_top_options(*command, *options);
   add_source_options(*command, options->source);

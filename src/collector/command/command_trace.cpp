@@ -180,13 +180,13 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
   return 0;
 }
 
-constexpr char kDescription[] =
+constexpr char kTraceDescription[] =
     "A linked span, such as engine.step, has no parent, but links to the requests\n"
     "that it serves. Each of these requests shows it, added up with others of the\n"
     "same name. --name, --model, --pid and --errors match linked spans too.\n"
     "--slower-than compares the duration of the request without them.";
 
-constexpr char kExamples[] =
+constexpr char kTraceExamples[] =
     "Examples:\n"
     "  nopspan trace                                    all requests, as they end\n"
     "  nopspan trace --slower-than 2s --limit 1         the next slow request\n"
@@ -230,7 +230,7 @@ void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
   add_bytes_option(*command, "--memory", options->limits.bytes, "Memory for traces that have not ended (default: 64M)")
       ->group(kGroup);
   add_source_options(*command, options->source);
-  command->footer(std::string(kDescription) + "\n\n" + kExamples);
+  command->footer(std::string(kTraceDescription) + "\n\n" + kTraceExamples);
   command->callback([options, &common, &run] { run = [options, &common] { return run_trace(*options, common); }; });
 }
 
