@@ -20,7 +20,6 @@
 namespace nopspan::collector {
 
 constexpr std::uint64_t kMillisecond = 1'000'000;
-constexpr std::uint64_t kSecond = 1'000'000'000;
 constexpr std::uint64_t kBegin = 1'700'000'000 * kSecond;  // Unix time
 
 inline TraceId trace_number(std::uint8_t number) {

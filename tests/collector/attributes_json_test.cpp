@@ -34,7 +34,7 @@ std::string attribute(const std::string& key, const std::function<void(pbf_write
   return bytes;
 }
 
-std::string text_attribute(const std::string& key, const std::string& text) {
+std::string text_pair(const std::string& key, const std::string& text) {
   return attribute(key, [&](pbf_writer& value) { value.add_string(1, text); });
 }
 
@@ -50,7 +50,7 @@ TEST(AttributesJson, IsAnEmptyObjectWithoutAny) { EXPECT_EQ(decoded(""), "{}"); 
 
 TEST(AttributesJson, KeepsTypesAndOrder) {
   const std::string bytes =
-      text_attribute("text", "a \"b\"") + attribute("yes", [](pbf_writer& v) { v.add_bool(2, true); }) +
+      text_pair("text", "a \"b\"") + attribute("yes", [](pbf_writer& v) { v.add_bool(2, true); }) +
       attribute("no", [](pbf_writer& v) { v.add_bool(2, false); }) +
       attribute("least", [](pbf_writer& v) { v.add_int64(3, std::numeric_limits<std::int64_t>::min()); }) +
       attribute("half", [](pbf_writer& v) { v.add_double(4, 0.5); }) +
@@ -97,11 +97,11 @@ TEST(AttributesJson, TakesThoseOfAnEventByTheirField) {
 }
 
 TEST(AttributesJson, TakesTheFirstOfTwoKeys) {
-  EXPECT_EQ(decoded(text_attribute("a", "1") + text_attribute("a", "2")), R"({"a":"1"})");
+  EXPECT_EQ(decoded(text_pair("a", "1") + text_pair("a", "2")), R"({"a":"1"})");
 }
 
 TEST(AttributesJson, KeepsWhatCameBeforeTheDamage) {
-  const std::string bytes = text_attribute("a", "1") + text_attribute("b", "2");
+  const std::string bytes = text_pair("a", "1") + text_pair("b", "2");
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     bool malformed = false;
     const std::string json = decoded(bytes.substr(0, size), &malformed);
@@ -113,7 +113,7 @@ TEST(AttributesJson, KeepsWhatCameBeforeTheDamage) {
 
 TEST(AttributesJson, LeavesOutWhatIsNoUtf8) {
   bool malformed = false;
-  EXPECT_EQ(decoded(text_attribute("k", "v\xc3") + text_attribute("a", "1"), &malformed), R"({"a":"1"})");
+  EXPECT_EQ(decoded(text_pair("k", "v\xc3") + text_pair("a", "1"), &malformed), R"({"a":"1"})");
   EXPECT_TRUE(malformed);
 }
 
@@ -141,7 +141,7 @@ TEST(AttributesJson, GoesDownABoundedNumberOfLevels) {
 
 TEST(AttributesJson, TakesAnyBytes) {
   std::mt19937 random(7);  // the same numbers in every run
-  const std::string valid = text_attribute("key", "text") + attribute("list", [](pbf_writer& value) {
+  const std::string valid = text_pair("key", "text") + attribute("list", [](pbf_writer& value) {
                               pbf_writer list(value, 5);
                               list.add_message(1, std::string("\x18\x01", 2));
                             });

@@ -2,12 +2,12 @@
 // Conversion of monotonic times to Unix times.
 #include "live/clock_map.h"
 
+#include "model/entry.h"
+
 #include <gtest/gtest.h>
 
 namespace nopspan::collector {
 namespace {
-
-constexpr std::uint64_t kSecond = 1'000'000'000;
 
 // Clocks that a test can set. Reading one takes some time.
 class Clocks : public testing::Test {

@@ -10,6 +10,8 @@
 
 namespace nopspan::collector {
 
+constexpr std::uint64_t kNoon = 1'700'000'000 * kSecond;  // Unix time
+
 inline ProcessPointer invented_process(std::uint32_t pid, std::uint64_t start_ticks = 1) {
   auto process = std::make_shared<Process>();
   process->pid = pid;

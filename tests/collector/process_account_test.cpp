@@ -8,8 +8,6 @@
 namespace nopspan::collector {
 namespace {
 
-constexpr std::uint64_t kSecond = 1'000'000'000;
-
 class Account : public testing::Test {
  protected:
   ProcessAccount account{std::make_shared<Process>(), kSecond, true};

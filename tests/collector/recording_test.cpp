@@ -29,7 +29,7 @@ using namespace nopspan::collector;
 
 namespace {
 
-constexpr std::uint64_t kSecond = 1'000'000'000, kBegin = 1'790'000'000 * kSecond;
+constexpr std::uint64_t kBegin = 1'790'000'000 * kSecond;
 
 // Counts its spans in a ledger.
 class CountingSource : public Source {

@@ -23,9 +23,6 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-constexpr std::uint64_t kSecond = 1'000'000'000;
-constexpr std::uint64_t kNoon = 1'700'000'000 * kSecond;
-
 const Grouping kByNameAndModel = {Dimension::name, Dimension::model};
 
 // A table at kNoon.

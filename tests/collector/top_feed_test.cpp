@@ -17,9 +17,6 @@ namespace {
 using testing::ElementsAre;
 using testing::SizeIs;
 
-constexpr std::uint64_t kSecond = 1'000'000'000;
-constexpr std::uint64_t kNoon = 1'700'000'000 * kSecond;
-
 class NoSource : public Source {
  public:
   void run(Sink&, Deadline&) override {}

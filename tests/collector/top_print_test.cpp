@@ -22,9 +22,6 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::SizeIs;
 
-constexpr std::uint64_t kSecond = 1'000'000'000;
-constexpr std::uint64_t kNoon = 1'700'000'000 * kSecond;
-
 // Ten seconds with these spans: chat/m ten times with tokens, failing/m four times with two errors and one
 // cancellation. In addition one retry and one gauge.
 TopSnapshot snapshot(std::size_t rows = 10) {
@@ -59,7 +56,7 @@ TopSnapshot snapshot(std::size_t rows = 10) {
   return made;
 }
 
-std::vector<std::string> lines_of(const std::string& text) {
+std::vector<std::string> table_lines(const std::string& text) {
   std::vector<std::string> lines;
   std::istringstream stream(text);
   for (std::string line; std::getline(stream, line);) lines.push_back(line);
@@ -69,7 +66,7 @@ std::vector<std::string> lines_of(const std::string& text) {
 TEST(TopPrint, PrintsAlignedColumns) {
   setenv("TZ", "UTC", 1);
   tzset();
-  const std::vector<std::string> lines = lines_of(top_text(snapshot(), {}, 0));
+  const std::vector<std::string> lines = table_lines(top_text(snapshot(), {}, 0));
   ASSERT_THAT(lines, SizeIs(7));
   EXPECT_EQ(lines[0], "22:13:30.000  host  1.4 spans/s, 1 requests/s, 0.2 errors/s, 2 processes (10.0 s)");
   EXPECT_EQ(lines[1], "15 delivered, 5 lost (5 buffer full)");
@@ -97,7 +94,7 @@ TEST(TopPrint, PrintsTheFirstRowsAndHowManyMoreThereAre) {
 }
 
 TEST(TopPrint, PrintsWhatHasNoRow) {
-  const std::vector<std::string> lines = lines_of(top_text(snapshot(1), {.total = true}, 0));
+  const std::vector<std::string> lines = table_lines(top_text(snapshot(1), {.total = true}, 0));
   EXPECT_THAT(lines[4], testing::MatchesRegex("other +4 .*"));
 }
 
@@ -120,7 +117,7 @@ TEST(TopPrint, PrintsNothingThatATerminalWouldObey) {
   const std::string text = top_text(made, {}, 0);
   for (const char c : text) EXPECT_TRUE(c == '\n' || static_cast<unsigned char>(c) >= 0x20) << static_cast<int>(c);
   EXPECT_THAT(text, Not(HasSubstr("\xc2\x9b")));
-  EXPECT_THAT(lines_of(text), SizeIs(7));
+  EXPECT_THAT(table_lines(text), SizeIs(7));
 }
 
 TEST(TopPrint, WritesJsonWithUnitsInItsNames) {

@@ -30,8 +30,6 @@
 namespace nopspan::collector {
 namespace {
 
-constexpr std::uint64_t kSecond = 1'000'000'000;
-
 std::string unescaped(const std::string& word) {
   if (word == "\"\"") return "";
   std::string text;

@@ -17,9 +17,6 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-constexpr std::uint64_t kSecond = 1'000'000'000;
-constexpr std::uint64_t kNoon = 1'700'000'000 * kSecond;
-
 // Ten seconds with these spans: slow/m once with 9 ms, usual/m five times with 2 ms, quick/n twenty times with 1 us and
 // an error each.
 TableNumbers three_rows() {

@@ -7,7 +7,6 @@
 #include <nopspan/stats.h>
 #include <nopspan/value.h>
 
-#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <stdexcept>
@@ -21,10 +20,6 @@ namespace {
 
 namespace agent = nopspan::agent;
 using ::testing::AllOf;
-
-std::uint64_t monotonic_ns() {
-  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1));
-}
 
 // --- Spans
 

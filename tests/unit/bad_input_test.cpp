@@ -14,7 +14,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -30,9 +29,6 @@ class BadInput : public ::testing::Test {
   const RaisedGate spans_{RaisedGate::spans};
   const RaisedGate points_{RaisedGate::points};
 };
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 TEST_F(BadInput, NumbersThatAreNoneStayWhatTheyAre) {
   const SpanRecorder recorder("llm.chat");

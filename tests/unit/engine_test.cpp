@@ -23,8 +23,6 @@ namespace engine = nopspan::engine;
 using engine::RequestFields;
 using nopspan::StreamMeter;
 
-constexpr std::int64_t kMillisecond = 1'000'000;
-
 bool has_measurement(const nopspan::OwnedEvent& event, const char* key) { return event->measurement(key).exists(); }
 
 // The stop event of a request with this metadata.

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+inline constexpr std::int64_t kMillisecond = 1'000'000;  // in nanoseconds
+
 // While an instance exists, CLOCK_MONOTONIC advances only by advance(). Use one instance at a time, on one thread.
 class FakeClock {
  public:

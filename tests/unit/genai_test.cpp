@@ -17,8 +17,6 @@ namespace genai = nopspan::genai;
 
 constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kLeast = std::numeric_limits<std::int64_t>::min();
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 Value nested(unsigned depth) {
   Value value = "deep";
@@ -36,7 +34,7 @@ Value terminal_with(std::string_view key, Value value) {
   return genai::terminal(metadata);
 }
 
-std::string keys_of(const Value& attributes) {
+std::string written_keys(const Value& attributes) {
   std::string keys;
   for (const auto& entry : attributes.as_map()) keys += entry.first + ' ';
   return keys;
@@ -78,7 +76,7 @@ TEST(GenAi, TakesAnythingWhereAMapIsRead) {
       metadata.set(key, odd);
     }
     metadata.set("mode", "stream").set("provider", "openai").set("operation", "embedding");
-    EXPECT_EQ(keys_of(genai::start(metadata)), "gen_ai.provider.name gen_ai.operation.name ");
+    EXPECT_EQ(written_keys(genai::start(metadata)), "gen_ai.provider.name gen_ai.operation.name ");
     EXPECT_EQ(genai::terminal(metadata), Value::map());
     EXPECT_EQ(names_of(genai::metrics_stop(metadata, 5)), std::vector<std::string>{"gen_ai.client.operation.duration"});
   }
@@ -99,7 +97,7 @@ TEST(GenAi, KeepsTheOrderOfTheReference) {
       {"model", Value::map({{"provider", "openai"}, {"id", "m"}})},
       {"operation", "chat"},
   });
-  EXPECT_EQ(keys_of(genai::start(metadata)),
+  EXPECT_EQ(written_keys(genai::start(metadata)),
             "gen_ai.provider.name gen_ai.operation.name gen_ai.request.model gen_ai.output.type nopspan.request_id "
             "gen_ai.request.temperature gen_ai.request.top_p gen_ai.request.top_k gen_ai.request.max_tokens "
             "gen_ai.request.frequency_penalty gen_ai.request.presence_penalty gen_ai.request.stop_sequences "

@@ -8,8 +8,6 @@
 
 #include <nopspan/probes.h>
 
-#include <time.h>
-
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
@@ -17,12 +15,6 @@
 namespace {
 
 using nopspan::SpanKind;
-
-std::uint64_t monotonic_ns() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
-}
 
 constexpr std::uint64_t kSecond = 1'000'000'000;
 

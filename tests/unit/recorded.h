@@ -13,8 +13,10 @@
 #include <nopspan/value.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,6 +48,14 @@ inline std::vector<std::string> keys_of(nopspan::FieldsView fields) {
   fields.for_each([&](std::string_view key, nopspan::ValueView) { keys.emplace_back(key); });
   std::sort(keys.begin(), keys.end());
   return keys;
+}
+
+inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// The present time, as spans are given it.
+inline std::uint64_t monotonic_ns() {
+  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1));
 }
 
 // Records the start, stop and exception events of one span.

@@ -34,7 +34,6 @@ namespace {
 using nopspan::StreamMeter;
 using nopspan::detail::GapHistogram;
 
-constexpr std::uint64_t kMillisecond = 1'000'000;
 constexpr std::uint64_t kHour = 3'600'000'000'000;
 
 static_assert(sizeof(StreamMeter) == 16);

@@ -12,10 +12,10 @@
 
 namespace {
 
-constexpr const char* kParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+constexpr const char* kTraceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 std::string passed_on(const std::string& tracestate) {
-  return Context::from_traceparent(kParent, tracestate).tracestate();
+  return Context::from_traceparent(kTraceparent, tracestate).tracestate();
 }
 
 std::string members(int count) {
@@ -36,14 +36,14 @@ TEST(Tracestate, GoesOutAsItCameIn) {
 
 TEST(Tracestate, GoesOutOfSpansToo) {
   const nopspan::testing::Recorder recorder{"inner.start"};
-  const nopspan::ContextScope here{Context::from_traceparent(kParent, "congo=1")};
+  const nopspan::ContextScope here{Context::from_traceparent(kTraceparent, "congo=1")};
   const Span outer{"outer"};
   const Span inner{"inner"};
   EXPECT_EQ(inner.context().tracestate(), "congo=1");
 }
 
 TEST(Tracestate, GoesOutWithTheGateDown) {
-  const nopspan::ContextScope here{Context::from_traceparent(kParent, "congo=1")};
+  const nopspan::ContextScope here{Context::from_traceparent(kTraceparent, "congo=1")};
   const Span untraced{"work"};
   EXPECT_EQ(Context::current().tracestate(), "congo=1");
 }
@@ -89,9 +89,9 @@ TEST(Tracestate, ThatIsMalformedIsLeftOutAndTheTraceparentStays) {
   };
   const Counted invalid(&nopspan::Stats::invalid_tracestate);
   for (const std::string& text : malformed) {
-    const Context context = Context::from_traceparent(kParent, text);
+    const Context context = Context::from_traceparent(kTraceparent, text);
     EXPECT_EQ(context.tracestate(), "") << text;
-    EXPECT_EQ(context.traceparent(), kParent) << text;
+    EXPECT_EQ(context.traceparent(), kTraceparent) << text;
   }
   EXPECT_EQ(passed_on(std::string("foo=a\0b", 7)), "");
   EXPECT_EQ(invalid.times(), malformed.size() + 1);
@@ -129,13 +129,13 @@ TEST(Tracestate, OverItsLimitLosesMembersFromTheEnd) {
 TEST(Tracestate, StoreForgetsTheOldestAndSaysSo) {
   EXPECT_THAT(in_child([] {
                 const Counted evicted(&nopspan::Stats::tracestate_evicted);
-                const Context oldest = Context::from_traceparent(kParent, "oldest=1");
+                const Context oldest = Context::from_traceparent(kTraceparent, "oldest=1");
                 for (int i = 0; i < 4095; ++i) passed_on("k=" + std::to_string(i));
                 EXPECT_EQ(oldest.tracestate(), "oldest=1");
                 EXPECT_EQ(evicted.times(), 0U);
-                const Context newest = Context::from_traceparent(kParent, "newest=1");
+                const Context newest = Context::from_traceparent(kTraceparent, "newest=1");
                 EXPECT_EQ(oldest.tracestate(), "");
-                EXPECT_EQ(oldest.traceparent(), kParent);
+                EXPECT_EQ(oldest.traceparent(), kTraceparent);
                 EXPECT_EQ(newest.tracestate(), "newest=1");
                 EXPECT_EQ(evicted.times(), 1U);
               }),

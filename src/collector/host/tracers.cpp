@@ -43,7 +43,7 @@ struct LinkInfo {
     std::array<unsigned char, 96> room;
   };
 };
-constexpr std::size_t kMaximumSites = 4096;
+constexpr std::size_t kMaximumOffsets = 4096;
 constexpr std::size_t kMaximumListeners = 16384;
 
 std::string program_name(std::uint32_t id) {
@@ -120,7 +120,7 @@ void TracerSearch::add(Tracer::Kind kind, std::uint32_t pid, std::uint32_t progr
     identify(tracer);
   }
   auto& offsets = to_.tracers_[found->second].offsets;
-  if (offsets.size() < kMaximumSites && std::find(offsets.begin(), offsets.end(), offset) == offsets.end())
+  if (offsets.size() < kMaximumOffsets && std::find(offsets.begin(), offsets.end(), offset) == offsets.end())
     offsets.push_back(offset);
 }
 
@@ -175,7 +175,7 @@ void TracerSearch::look_at_link(const OpenFile& link) {
   const std::uint32_t type = info.type;
   const std::uint32_t program = info.program;
   std::array<char, 4096> file{};
-  std::vector<std::uint64_t> offsets(kMaximumSites);
+  std::vector<std::uint64_t> offsets(kMaximumOffsets);
   info = LinkInfo();
   size = sizeof(info);
   if (type == kLinkPerfEvent) {

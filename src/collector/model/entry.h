@@ -9,6 +9,9 @@
 
 namespace nopspan::collector {
 
+// All times are in nanoseconds.
+inline constexpr std::uint64_t kSecond = 1'000'000'000;
+
 // A process that has spans. Objects that refer to it keep it after it has ended.
 struct Process {
   std::uint32_t pid = 0;            // in the collector's pid namespace

@@ -37,16 +37,16 @@ constexpr Family kLost = {
     "Entries that were lost, by reason. For ring_full, use a larger --buffer or a filter; export_dropped entries were "
     "delivered, but could not be written.",
     nullptr};
-struct Loss {
+struct LossReason {
   const char* reason;
   std::uint64_t Counts::*count;
 };
-constexpr Loss kLosses[] = {
+constexpr LossReason kLossReasons[] = {
     {"ring_full", &Counts::ring_full},           {"unreadable", &Counts::unreadable}, {"too_large", &Counts::too_large},
     {"malformed", &Counts::malformed},           {"missed", &Counts::missed},         {"discarded", &Counts::discarded},
     {"export_dropped", &Counts::export_dropped},
 };
-static_assert(sizeof(Counts) == (std::size(kFamilies) + std::size(kLosses)) * sizeof(std::uint64_t),
+static_assert(sizeof(Counts) == (std::size(kFamilies) + std::size(kLossReasons)) * sizeof(std::uint64_t),
               "a count is missing");
 constexpr std::size_t kMostComm = 64;
 
@@ -84,7 +84,7 @@ std::vector<MetricFamily> families_of(const Rows& rows) {
   }
   MetricFamily& lost = families.emplace_back(MetricFamily{kLost.name, kLost.help, MetricType::Counter, {}});
   for (const auto& [labels, counts] : rows) {
-    for (const Loss& loss : kLosses) {
+    for (const LossReason& loss : kLossReasons) {
       lost.metric.push_back(counter(labels, counts.*loss.count));
       lost.metric.back().label.push_back({"reason", loss.reason});
     }

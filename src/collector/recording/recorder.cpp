@@ -22,7 +22,7 @@
 namespace nopspan::collector {
 namespace {
 
-constexpr std::uint64_t kSecond = 1'000'000'000, kFlushEvery = kSecond / 2, kLedgerEvery = kSecond;
+constexpr std::uint64_t kFlushEvery = kSecond / 2, kLedgerEvery = kSecond;
 // A ledger over kLargeLedger bytes is written less often. A ledger over kMostLedger bytes is written without its
 // processes.
 constexpr std::size_t kLargeLedger = 64U << 10U, kMostLedger = 1U << 20U;

@@ -16,12 +16,11 @@
 namespace nopspan::collector {
 namespace {
 
-constexpr std::uint64_t kSecond = 1'000'000'000;
 // The most ticks, one per second, for a time in which nothing was recorded.
 constexpr std::uint64_t kMostTicks = 60;
 // The limit in bytes of a chunk's JSON, because the parsed form needs many times as much memory.
 constexpr std::size_t kMostJson = 1U << 20U;
-constexpr std::size_t kMostProcesses = 4096;  // whose entries are counted separately
+constexpr std::size_t kMostTallies = 4096;  // processes whose entries are counted separately
 
 ChunkReader open_file(const std::string& path) {
   if (path == "-") return {OpenFile(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)), "stdin"};
@@ -59,7 +58,7 @@ void move_to_filtered(Counts& counts, std::uint64_t entries) {
 
 void add(Ledger& to, const Ledger& ledger) {
   for (const ProcessLedger& one : ledger.processes) {
-    if (to.processes.size() < kMostProcesses) {
+    if (to.processes.size() < kMostTallies) {
       to.processes.push_back(one);
     } else {
       to.others += one.counts;
@@ -124,7 +123,7 @@ Recording::Tally& Recording::tally_of(const ProcessPointer& process) {
   const ProcessKey key(process->pid, process->start_ticks);
   const auto found = tallies_.find(key);
   if (found != tallies_.end()) return found->second;
-  if (tallies_.size() >= kMostProcesses) return tallies_[{}];
+  if (tallies_.size() >= kMostTallies) return tallies_[{}];
   return tallies_.emplace(key, Tally{process}).first->second;
 }
 

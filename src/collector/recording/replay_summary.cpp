@@ -13,7 +13,7 @@ namespace nopspan::collector {
 namespace {
 
 // Names and processes beyond these limits are counted together.
-constexpr std::size_t kMostNames = 4096, kMostProcesses = 4096;
+constexpr std::size_t kMostNames = 4096, kMostListed = 4096;
 constexpr std::size_t kMostRows = 20;  // rows of a printed table
 
 std::string padded(const std::string& text, std::size_t width) {
@@ -39,7 +39,7 @@ void ReplaySummary::on_entry(const Entry& entry) {
   const std::pair key(process->pid, process->start_ticks);
   auto found = processes_.find(key);
   if (found == processes_.end()) {
-    if (processes_.size() >= kMostProcesses) {
+    if (processes_.size() >= kMostListed) {
       ++other_processes_;
       return;
     }

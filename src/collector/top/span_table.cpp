@@ -12,7 +12,6 @@ namespace nopspan::collector {
 
 namespace {
 
-constexpr std::uint64_t kSecond = 1'000'000'000;
 // 32 MiB. 1000 rows with a window of ten seconds need about 9 MiB, unless their durations spread over all orders of
 // magnitude.
 constexpr std::size_t kMostBlocks = (std::size_t{32} << 20U) / sizeof(BlockStore::Block);

@@ -8,8 +8,6 @@ namespace nopspan::collector {
 
 namespace {
 
-constexpr std::uint64_t kSecond = 1'000'000'000;
-
 // Elsewhere these filters choose whole requests. `top` applies them to each span.
 bool chooses(const Filter& filter) {
   return !filter.name.empty() || !filter.model.empty() || filter.errors || filter.slower_than_ns > 0;
