@@ -59,7 +59,7 @@ def subdirectory(build):
     if build:
         fresh("subdirectory")
         configure("subdirectory", folder, f"-DNOPSPAN_SOURCE={SOURCE}", f"-DNOPSPAN_USDT={USDT}",
-                  f"-DCMAKE_CXX_FLAGS={CXX_FLAGS}")
+                  "-DCMAKE_UNITY_BUILD=ON", f"-DCMAKE_CXX_FLAGS={CXX_FLAGS}")
     libraries = [path for path in glob.glob(os.path.join(folder, "nopspan", "libnopspan.so.*.*"))]
     return Consumer(os.path.join(folder, "program"), libraries[0] if libraries else "")
 
