@@ -36,7 +36,7 @@ while [[ $# -gt 0 ]]; do
   shift
 done
 if [[ ${#presets[@]} -eq 0 ]]; then
-  presets=(dev noprobes asan tsan)
+  presets=(dev asan tsan noprobes) # the longest build first, and last the shortest tests
   if [[ $NOPSPAN_LONG == 1 ]]; then presets+=(fuzz); fi
 fi
 
