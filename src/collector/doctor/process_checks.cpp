@@ -4,9 +4,9 @@
 #include "doctor/checks.h"
 #include "host/host.h"
 #include "host/library_view.h"
-#include "host/tracers.h"
 #include "host/maps.h"
 #include "host/process_facts.h"
+#include "host/tracers.h"
 #include "live/kernel_programs.h"
 
 #include <nopspan/probes.h>
