@@ -326,7 +326,7 @@ class Programs(InAFolder):
         expected[("hist.name3",)] += 100
         self.assertEqual(counts_in(document), expected)
         self.assertEqual(document["other"]["histogram"]["count"], sum(range(6, 21)))
-        self.assertIn('  195 are in the row "other"', "\n".join(hist.said))
+        self.assertIn('  195 times were counted in the row "other"', "\n".join(hist.said))
 
     def test_measures_what_other_probes_report(self):
         row = ("llm.step", "tiny-2")
