@@ -39,13 +39,11 @@ NOTES = r"/(var/(log|cache|lib/(dpkg|apt|systemd))|run|tmp|var/tmp|root|srv|proc
 
 
 def built_packages():
-    """Builds the packages from this source tree in a folder of their own, as in CONTRIBUTING. Returns their paths."""
-    folder = os.path.join(WORK, "build")
+    """Builds the packages of this source tree as in docs/install.md. Returns their paths."""
+    folder = os.path.join(SOURCE, "build", "package")
     for old in glob.glob(os.path.join(folder, "*.deb")):
         os.remove(old)
-    for command in (["cmake", "--preset", "package", "-B", folder], ["cmake", "--build", folder]):
-        subprocess.run(command, cwd=SOURCE, stdout=subprocess.DEVNULL, check=True)
-    subprocess.run(["cpack", "-G", "DEB"], cwd=folder, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(["cmake", "--workflow", "--preset", "package"], cwd=SOURCE, stdout=subprocess.DEVNULL, check=True)
     found = sorted(glob.glob(os.path.join(folder, "*.deb")))
     assert sorted(os.path.basename(path).split("_")[0] for path in found) == sorted(PACKAGES), found
     return found
@@ -186,7 +184,15 @@ class Packages(unittest.TestCase):
         modes = {self.there.output("stat", "-c", "%a", path).strip() for path in paths}
         self.assertEqual(modes, {"600"})
 
-    def test_6_removal_ends_the_service_and_keeps_recordings(self):
+    def test_6_the_service_can_have_other_options(self):
+        self.place("options", "[Service]\nExecStart=\nExecStart=/usr/bin/nopspan record --keep 2 /srv/chosen.rec\n")
+        # An editor that writes these options. systemctl starts an editor only on a terminal, which script(1) makes.
+        self.there.run("env", "SYSTEMD_EDITOR=cp /srv/options", "script", "--quiet", "--return", "--command",
+                       "systemctl edit nopspan", "/dev/null")
+        self.assertIn("nopspan record --keep 2 /srv/chosen.rec", self.unit("ExecStart"))
+        self.there.run("systemctl", "revert", "nopspan")
+
+    def test_7_removal_ends_the_service_and_keeps_recordings(self):
         self.there.run("systemctl", "enable", "--now", "nopspan")
         self.wait_for_recorder(4)
         self.there.run("apt-get", "-q", "remove", "-y", "nopspan")
@@ -194,7 +200,7 @@ class Packages(unittest.TestCase):
         self.assertEqual(self.unit("LoadState"), "not-found")
         self.assertEqual(len(self.recordings()), 4)
 
-    def test_7_purging_leaves_nothing(self):
+    def test_8_purging_leaves_nothing(self):
         self.there.run("apt-get", "-q", "purge", "-y", *PACKAGES)
         self.there.run("apt-get", "-q", "autoremove", "--purge", "-y")
         self.assertEqual(self.files() - self.files_before, set())
