@@ -146,7 +146,7 @@ class Typed(Bpftrace):
         if not self.is_endless:
             self.wait_for(lambda: False, "end")
         elif self.prints_at_end:
-            self.wait_for(lambda: "Ctrl-C stops" in self.output(), "attach")
+            self.wait_for(lambda: "Ctrl-C" in self.output(), "attach")
             # The current round may have begun before the command attached, so it is not enough.
             rounds = self.load.rounds + 2
             self.wait_for(lambda: self.load.rounds >= rounds, "receive spans")
