@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs missing packages, builds nopspan and runs every test:
+# Installs missing packages, builds nopspan and runs its tests:
 #
 #   scripts/test.sh [--long] [--only PRESET]...
 #
