@@ -71,7 +71,7 @@ void put_label(FieldSink* sink, Text key, Text value) noexcept {
     return;
   }
   ContextAccess::label(sink->frame.context, extra_label(place)) = intern_label(value.view());
-  // kAdded, because the attribute is made from the context, for this span and for the spans below it.
+  // kAdded, because the attribute is made from the context, for this span and for the spans inside it.
   const bool written = value.is_null() ? sink->fields.put_null(name, FieldEntry::kAdded)
                                        : sink->fields.put_string(name, value.view(), FieldEntry::kAdded);
   count_unless(written);

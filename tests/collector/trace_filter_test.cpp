@@ -66,7 +66,7 @@ TEST_F(TraceFilterTest, WantsATraceWithASpanOfTheProcess) {
 
 TEST_F(TraceFilterTest, WantsATraceWhoseRootSpanTookThatLong) {
   EXPECT_TRUE(wanted_by({.slower_than_ns = kSecond}));
-  EXPECT_FALSE(wanted_by({.slower_than_ns = kSecond + 1})) << "a span within it did, but it did not";
+  EXPECT_FALSE(wanted_by({.slower_than_ns = kSecond + 1})) << "its child span did, but it did not";
 }
 
 TEST_F(TraceFilterTest, WantsATraceInWhichSomethingFailed) {

@@ -169,7 +169,7 @@ constexpr char kPsExplained[] =
     "           nopspan doctor.\n"
     "GATE       parts of the gate that are raised. Tracers raise spans, batch and\n"
     "           points. Handlers in the program raise span_handlers and\n"
-    "           point_handlers. down: nothing is attached, and spans are nops.\n"
+    "           point_handlers. down: nothing is attached; spans are disabled.\n"
     "TRACERS    programs that are attached to this file. A ? marks a program that may\n"
     "           be attached: the kernel does not report it.\n"
     "HELD       memory of the process's batch buffers\n"

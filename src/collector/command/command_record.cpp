@@ -34,7 +34,7 @@ constexpr char kRecordExamples[] =
     "Examples:\n"
     "  nopspan record spans.rec --duration 10s\n"
     "  nopspan record spans.rec --pid 4711 --max-size 1G  up to five files of 1 GiB\n"
-    "  nopspan record - | zstd > spans.rec.zst            compress the recording\n"
+    "  nopspan record - | setsid zstd > spans.rec.zst     compress the recording\n"
     "  zstd -dc spans.rec.zst | nopspan replay -          read it again";
 
 struct RecordOptions {

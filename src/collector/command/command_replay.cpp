@@ -19,9 +19,10 @@ namespace nopspan::collector {
 namespace {
 
 constexpr char kReplayDescription[] =
-    "Shows the time span, processes and span names of a recording, and the ledger,\n"
-    "which counts the entries that are missing in it. To show its spans, use nopspan\n"
-    "top --from FILE or nopspan trace --from FILE.";
+    "Shows the start, length, processes and span names of a recording, and the\n"
+    "ledger, which counts the entries that it lacks. To show its spans, use nopspan\n"
+    "top --from FILE or nopspan trace --from FILE. --name, --model, --slower-than and\n"
+    "--errors have no effect here, because they need whole requests.";
 constexpr char kReplayExamples[] =
     "Examples:\n"
     "  nopspan replay spans.rec\n"

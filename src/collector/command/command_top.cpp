@@ -30,7 +30,7 @@ constexpr char kTopExamples[] =
     "Rates and quantiles cover the last 10 seconds (see --window). The error of\n"
     "quantiles is at most 1.6 %. Tokens are counted once, at the innermost span that\n"
     "reports them. --name, --model, --errors and --slower-than select single spans.\n"
-    "The other filters select whole requests.\n"
+    "--request and --sample select whole requests.\n"
     "\n"
     "Keys: h help, q quit, < > sort column, r reverse order, / filter rows, t change\n"
     "grouping, w window or total, Enter histogram of a row, g gauges, i hide idle\n"

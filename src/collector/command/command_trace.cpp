@@ -230,6 +230,10 @@ void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
   add_bytes_option(*command, "--memory", options->limits.bytes, "Memory for traces that have not ended (default: 64M)")
       ->group(kGroup);
   add_source_options(*command, options->source);
+  command->get_option("--pid")->description(
+      "Only requests with a span in these processes; repeat the option, or write 1,2,3");
+  command->get_option("--cgroup")
+      ->description("Only requests with a span in or below this cgroup: a path, or the beginning of a container id");
   command->footer(std::string(kTraceDescription) + "\n\n" + kTraceExamples);
   command->callback([options, &common, &run] { run = [options, &common] { return run_trace(*options, common); }; });
 }

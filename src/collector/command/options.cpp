@@ -104,7 +104,7 @@ void add_filter_options(CLI::App& app, Filter& filter) {
       ->check(some_text())
       ->group(kGroup);
   add_duration_option(app, "--slower-than", filter.slower_than_ns,
-                      "Only requests that took longer than this, such as 500ms")
+                      "Only requests that took at least this long, such as 500ms")
       ->group(kGroup);
   app.add_flag("--errors", filter.errors, "Only requests that contain an error")->group(kGroup);
   app.add_option("--sample", filter.sample_one_in, "Only 1 in N requests, the same ones on every host")
@@ -116,7 +116,7 @@ void add_filter_options(CLI::App& app, Filter& filter) {
 void describe_span_filters(CLI::App& app) {
   app.get_option("--name")->description("Only spans with this name");
   app.get_option("--model")->description("Only spans with this model");
-  app.get_option("--slower-than")->description("Only spans that took longer than this, such as 500ms");
+  app.get_option("--slower-than")->description("Only spans that took at least this long, such as 500ms");
   app.get_option("--errors")->description("Only spans that failed");
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads the links of a span, and recognises spans that several requests share.
+// Reads the links of a span, and recognises linked spans.
 #pragma once
 
 #include "model/entry.h"

@@ -8,7 +8,7 @@ namespace nopspan::collector {
 
 namespace {
 
-// Elsewhere these filters choose whole requests. `top` applies them to each span.
+// In `nopspan trace` these filters choose whole requests. `top` applies them to each span.
 bool chooses(const Filter& filter) {
   return !filter.name.empty() || !filter.model.empty() || filter.errors || filter.slower_than_ns > 0;
 }

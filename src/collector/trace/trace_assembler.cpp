@@ -347,8 +347,8 @@ TraceAssembler::List::iterator TraceAssembler::begin_expected(const TraceId& id)
   return open;
 }
 
-// Makes room for a linked span. Evicts only traces of which nothing else has arrived, because no other trace is given
-// up for linked spans.
+// Makes room for a linked span. Evicts only traces of which nothing but linked spans has arrived, because the others
+// matter more.
 bool TraceAssembler::make_room_for_linked() {
   const auto is_full = [&] { return bytes_ > limits_.bytes || open_.size() >= limits_.traces; };
   while (is_full() && !expected_.empty()) erase(expected_.begin());

@@ -20,8 +20,8 @@ inline constexpr std::size_t kShownSiblings = 5;
 struct TreeItem {
   std::uint32_t node;        // the first of the siblings; kNone: linked spans
   std::uint64_t count = 1;   // more than 1: folded
-  std::uint64_t inside = 0;  // number of spans below them
-  bool failed = false;       // each of them, or a span below it, failed
+  std::uint64_t inside = 0;  // number of spans inside them
+  bool failed = false;       // each of them, or a span inside it, failed
   std::uint64_t sum_ns = 0, longest_ns = 0;
   std::uint64_t start_unix_ns = 0, end_unix_ns = 0;
   const LinkedSpans* linked = nullptr;

@@ -19,7 +19,7 @@ struct TreeStyle {
 // Returns a header line (request, wall time, duration, spans, errors, processes) and a line for each span, point event
 // and retry. A line has the duration, the offset from the trace's start, a bar that shows the position in the trace,
 // and the tree with the entry's details. Many siblings of the same name share one line, unless they failed. Linked
-// spans are shown in one line below the span that they link to.
+// spans are shown in one line under the span that they link to.
 std::string trace_text(const AssembledTrace& trace, const TreeStyle& style);
 
 }  // namespace nopspan::collector
