@@ -49,19 +49,19 @@ NOPSPAN_API RequestId make_request_id() noexcept;
 NOPSPAN_API RequestId request_id() noexcept;
 
 /// A place in a trace: the request (16 bytes, the trace id of W3C and OTLP), the innermost span, and the labels that
-/// spans below inherit. It is a plain value of at most 128 bytes, which may be copied, kept, and sent to another
+/// child spans inherit. It is a plain value of at most 128 bytes, which may be copied, kept, and sent to another
 /// thread.
 class Context {
  public:
-  /// An empty context. A span below it starts a new request.
+  /// An empty context. A span with this context as its parent starts a new request.
   constexpr Context() noexcept = default;
 
   /// A context for a new request.
   NOPSPAN_API static Context make() noexcept;
 
   /// The calling thread's context: that of its innermost Span or ContextScope. It is empty if there is neither. If a
-  /// span that was not recorded may enclose the call, the empty context is marked as unknown: spans below it are
-  /// reported as orphans and not as root spans.
+  /// span that was not recorded may enclose the call, the empty context is marked as unknown: its child spans
+  /// are reported as orphans and not as root spans.
   NOPSPAN_API static Context current() noexcept;
 
   /// A context for a request whose id comes from elsewhere.
@@ -94,13 +94,13 @@ class Context {
   /// Whether the caller of this process wants the trace kept: the sampled flag of its traceparent.
   [[nodiscard]] constexpr bool sampled() const noexcept { return (trace_flags_ & 1U) != 0; }
 
-  /// The value of a label that spans below inherit: "engine", "model", "tenant", or a key of Fields::label(). Empty if
+  /// The value of a label that child spans inherit: "engine", "model", "tenant", or a key of Fields::label(). Empty if
   /// it is not set; "other" if the process has used too many values.
   [[nodiscard]] NOPSPAN_API FixedString<63> label(Text key) const noexcept;
 
-  /// The header `traceparent` for a call to another process; empty for an empty context. A context from
-  /// from_traceparent() below which no span was recorded returns the headers that it was made from, so a process that
-  /// records nothing does not break the trace.
+  /// The header `traceparent` for a call to another process; empty for an empty context. A context that comes from
+  /// from_traceparent(), with no recorded span in between, returns the headers that it was made from. A process that
+  /// records nothing therefore does not break the trace.
   [[nodiscard]] NOPSPAN_API FixedString<55> traceparent() const noexcept;
   /// The header `tracestate`; empty if there is none.
   [[nodiscard]] NOPSPAN_API FixedString<512> tracestate() const noexcept;
@@ -146,7 +146,7 @@ struct Frame {
 /// - Never hold one across a co_await. coroutine.h has a scope for coroutines.
 class ContextScope {
  public:
-  /// Makes `context`, which is copied, the current one. An empty context is allowed: spans inside start a new request.
+  /// Makes `context`, which is copied, the current one. With an empty context, spans in the scope start new requests.
   [[nodiscard]] explicit ContextScope(const Context& context) noexcept { enter(context); }
   /// Restores the context that was current before.
   ~ContextScope() { leave(); }

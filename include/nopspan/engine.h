@@ -72,7 +72,7 @@ class CommonFields : public Fields {
 /// | key | value |
 /// | --- | --- |
 /// | ttft_ns | time to first token: from arrival_ns to the first token; without arrival_ns, from the span's start |
-/// | time_per_output_token_ns | decode_ns / (output_tokens - 1), rounded down; absent below two tokens |
+/// | time_per_output_token_ns | decode_ns / (output_tokens - 1), rounded down; absent for fewer than two tokens |
 /// | tokens_per_second | (output_tokens - 1) / decode time in seconds, a double; also absent if decode_ns is 0 |
 /// | cancelled | metadata, a bool: whether the request was cancelled |
 ///

@@ -88,7 +88,7 @@ class Fields {
   Fields& model(Text name) { return set("model", name); }
   /// Sets the label "tenant": the customer or user for whom the work is done.
   Fields& tenant(Text name) { return set("tenant", name); }
-  /// Sets a label: a string that the spans below inherit, and by which tools group. Use labels for keys with few
+  /// Sets a label: a string that child spans inherit, and by which tools group. Use labels for keys with few
   /// different values, and never for content.
   ///
   /// - The keys are engine, model, tenant and the first three others that the process uses. Any other key is metadata
@@ -96,7 +96,7 @@ class Fields {
   /// - A value of more than 63 bytes is truncated, and counted (stats().truncated).
   /// - A process keeps 4096 different values, including the three other keys. A new value beyond that becomes "other",
   ///   and is counted (stats().labels_overflow).
-  /// - A null or empty value removes the label for the spans below.
+  /// - A null or empty value removes the label, so child spans do not inherit it.
   Fields& label(Text key, Text value) {
     detail::put_label(sink_, key, value);
     return *this;

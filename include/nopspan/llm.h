@@ -184,7 +184,7 @@ class GenerateFields : public InferenceFields<GenerateFields> {
   }
 };
 
-/// Metadata of llm.step: one call of a model within a chat.
+/// Metadata of llm.step: one call of a model in a chat.
 class StepFields : public InferenceFields<StepFields> {
  public:
   using InferenceFields::InferenceFields;

@@ -45,7 +45,7 @@ using Handler = std::function<void(const Event&)>;
 /// Attaches a handler to one event ("llm.chat.stop"). It receives the events that are emitted from now on.
 ///
 /// @param id      the name of the handler; copied. An id can be attached only once, even for different events.
-/// @param event   the full name of the event; copied. No span or event of that name need exist yet.
+/// @param event   the full name of the event; copied. A span or event of that name need not exist yet.
 /// @param handler the function. It is kept until it is detached, by detach() or because it threw.
 /// @param config  a value for the handler's own use, which Event::config() returns. With it one function can serve
 ///                several ids, for example with different thresholds.

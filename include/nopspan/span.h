@@ -162,8 +162,8 @@ class SpanSetters {
   /// @endcond
 };
 
-/// A span of the current scope. It is the thread's current span while it lives, so spans that start inside are its
-/// children. It ends where the scope ends. It cannot be copied or moved.
+/// A span of the current scope. It is the thread's current span while it lives, so spans that start meanwhile are
+/// its children. It ends where the scope ends. It cannot be copied or moved.
 ///
 /// - Destroy it on the thread that created it.
 /// - Destroy nested spans innermost first.
@@ -249,7 +249,7 @@ class AsyncSpan : public SpanSetters<AsyncSpan> {
   /// An empty span, on which every member does nothing.
   constexpr AsyncSpan() noexcept = default;
 
-  /// Starts a span below `parent`. `name` is as for Span.
+  /// Starts a child span of `parent`. `name` is as for Span.
   template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
   [[nodiscard]] explicit AsyncSpan(N&& name, const Context& parent = detail::no_context,
                                    SpanOptions options = {}) noexcept {
@@ -312,7 +312,7 @@ class AsyncSpan : public SpanSetters<AsyncSpan> {
   }
 
   /// The span's place in its trace. If the span is not recorded or has ended, the result is an unknown context: it is
-  /// empty, and spans below it are orphans.
+  /// empty, and its child spans are orphans.
   [[nodiscard]] Context context() const noexcept { return detail::async_context(state_); }
   /// The same, but `parent` if the span is not recorded or has ended. Forward this context to other processes and
   /// coroutines, so that a trace from outside is not lost in a process that records nothing.
@@ -341,7 +341,7 @@ static_assert(sizeof(AsyncSpan) == 8);
 ///
 /// An exception ends the span as `NAME.exception` with its kind and reason, and reaches the caller unchanged.
 ///
-/// If a thread calls pthread_exit() or is cancelled inside a catch handler within `work`, the program ends, as with any
+/// If a thread calls pthread_exit() or is cancelled inside a catch handler of `work`, the program ends, as with any
 /// catch (...). If that can happen, use a Span instead.
 template <class N, class Fn, std::enable_if_t<detail::is_name<N>, int> = 0>
 inline detail::span_result_t<Fn> span(N&& name, Fn&& work) {
