@@ -42,7 +42,7 @@ class OffCpuScript(installed.Script):
     def stacks(self):
         """(name, the stacks of kernel and program as one text) of the stacks printed last."""
         text = "\n".join(self.lines)
-        text = text[text.rindex("\nIn "):]
+        text = text[text.rindex("\nTotals of "):]
         return re.findall(r"^@stacks_ms\[([^,]*), \n(.*?)^\]: \d+$", text, re.M | re.S)
 
 
