@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Traces spans with perf, for machines without bpftrace. Records when spans begin and end, and CPU samples if asked.
-# Reports count and latency by span name, or draws a flame graph of the CPU samples inside the spans of one name. Uses
+# Reports count and latency by span name, or draws a flame graph of the CPU samples in the spans of one name. Uses
 # perf-spans.awk, perf-report.awk and perf-flamegraph.awk. attach.sh finds the files to record.
 #
 # Overhead: 3.28 us per span in the traced program. scripts/README.md shows a run.
@@ -27,7 +27,7 @@ record      record the start and end of every span of the installed library, /us
   -m, --buffer SIZE       buffer size per CPU, as -m of perf; increase it if events were lost (default: 4M)
 report      print for each span name: count, total, mean and max ms, percentiles (nearest rank), errors, cancelled
   --tsv             print tab-separated values, in ns
-flamegraph  print an SVG of the CPU samples that were taken inside the spans NAME, on the span's thread
+flamegraph  print an SVG of the CPU samples that were taken in the spans called NAME, on the span's thread
   --folded          print the stacks as text, one per line, for the FlameGraph tools and speedscope
   -i, --input DATA  file to read (default: perf.data)
   -p, --pid PID     show only this process

@@ -55,9 +55,10 @@ class StepFailed : public std::runtime_error {
 // Answers prompts: asks the model, runs the tools that it calls, sends it the results, and repeats until it answers.
 // Use one instance per thread.
 //
-// In a trace, a prompt is an llm.chat span. Each round below it is agent.operator.iteration. In a round, the model call
-// is llm.step, and each tool that the model called is an llm.tool span below that. The agent is an operator of the
-// agent catalogue, whose events describe what it does. gen_ai.* events describe the messages between it and the model.
+// In a trace, a prompt is an llm.chat span. Each round is a child span of it, agent.operator.iteration. In a round, the
+// model call is llm.step, and each tool that the model called is an llm.tool span inside that. The agent is an operator
+// of the agent catalogue, whose events describe what it does. gen_ai.* events describe the messages between it and the
+// model.
 class AgentLoop {
  public:
   AgentLoop(ChatClient& client, const AgentTools& tools, const LoopOptions& options)

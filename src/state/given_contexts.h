@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// A table of the spans whose context the application has copied. Spans below such a span may run on other threads or be
+// A table of the spans whose context the application has copied. Spans inside them may run on other threads or be
 // async. They find it here by its id, to report that they have fired a probe that fires once (emit/once_probes.h).
 //
 // How it works: a span's id selects 32 places of the table, and its entry is in one of them. A word of the entry holds
 // the id, but its last three bits hold the facts that were reported and whether the span has ended. An ended span's
-// entry stays until another span needs the place, because a span below may end later and need the parent id in it.
+// entry stays until another span needs the place, because a span inside it may end later and need the parent id in it.
 //
 // Why it is safe: there are no locks. add() owns a place after its word was exchanged for kTaken, and publishes the id
 // after the parent id. mark() reads the parent id, then exchanges the word. The exchange fails if the place was reused
 // in between.
 //
 // Limits: 8192 entries. If all 32 places are taken by open spans, the span is counted (facts_untracked), and a probe
-// may fire for it although a span below has fired that probe.
+// may fire for it although a span inside it has fired that probe.
 #pragma once
 
 #include "state/span_state.h"
@@ -24,7 +24,7 @@ namespace nopspan::detail {
 
 class GivenContexts {
  public:
-  // The facts that a span below may report.
+  // The facts that a span inside may report.
   static constexpr std::uint64_t kUsage = 1, kTool = 2, kFacts = kUsage | kTool;
 
   // False if all places are taken.

@@ -32,7 +32,7 @@ void note_gate_raised() noexcept;
 // Called when the gate is seen down: spans that begin now are not recorded.
 void note_gate_down() noexcept;
 
-// Called when a span begins below another span of this process: records the name as a child's.
+// Called when a child of another span of this process begins: records the name as a child's.
 void note_new_child(const Interned& name, const char*& noted) noexcept;
 inline void note_child(ThreadState* thread, const Interned& name) noexcept {
   const char*& noted = thread->noted_children[(reinterpret_cast<std::uintptr_t>(name.text) >> 3U) % kNotedChildren];
