@@ -27,13 +27,7 @@ inline bool point_handlers_up() noexcept { return (own_gate() & kGatePointHandle
 inline bool spans_are_unrecorded() noexcept { return (own_gate() & kSpanMask) == 0; }
 
 // Sets the two bytes of the gate that the registry owns. The other parts are semaphores, which the kernel increments
-// and decrements. The library never writes them, so it stores single bytes.
-inline void set_handler_gate(bool spans, bool points) noexcept {
-  constexpr unsigned kSpanHandlersByte = 4;
-  constexpr unsigned kPointHandlersByte = 5;
-  auto* bytes = reinterpret_cast<unsigned char*>(&nopspan_gate.gate);
-  __atomic_store_n(bytes + kSpanHandlersByte, static_cast<unsigned char>(spans ? 1 : 0), __ATOMIC_RELAXED);
-  __atomic_store_n(bytes + kPointHandlersByte, static_cast<unsigned char>(points ? 1 : 0), __ATOMIC_RELAXED);
-}
+// and decrements. The library never writes them, so it stores single bytes. Defined in span/load.cpp.
+void set_handler_gate(bool spans, bool points) noexcept;
 
 }  // namespace nopspan::detail

@@ -52,8 +52,9 @@ void fill_page() {
   nopspan_gate.size = sizeof(nopspan_gate_page);
 }
 
-// This function must stay in the object that defines nopspan_gate_ptr. Every program that uses spans refers to that
-// pointer, so the linker takes this object from libnopspan.a, and the constructor with it.
+// This function must stay in the object that defines nopspan_gate_ptr and set_handler_gate(). A program that uses spans
+// refers to the pointer, and the registry refers to the function, so the linker takes this object from libnopspan.a,
+// and the constructor with it.
 __attribute__((constructor)) void load() {
   fill_page();
   disabled = is_set("NOPSPAN_DISABLE");
@@ -63,4 +64,13 @@ __attribute__((constructor)) void load() {
 }
 
 }  // namespace
+
+void set_handler_gate(bool spans, bool points) noexcept {
+  constexpr unsigned kSpanHandlersByte = 4;
+  constexpr unsigned kPointHandlersByte = 5;
+  auto* bytes = reinterpret_cast<unsigned char*>(&nopspan_gate.gate);
+  __atomic_store_n(bytes + kSpanHandlersByte, static_cast<unsigned char>(spans ? 1 : 0), __ATOMIC_RELAXED);
+  __atomic_store_n(bytes + kPointHandlersByte, static_cast<unsigned char>(points ? 1 : 0), __ATOMIC_RELAXED);
+}
+
 }  // namespace nopspan::detail
