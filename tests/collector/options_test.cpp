@@ -25,6 +25,7 @@ TEST(DurationOption, KnowsUnits) {
   EXPECT_EQ(duration("7"), 7'000'000'000U);
   EXPECT_EQ(duration("12ns"), 12U);
   EXPECT_EQ(duration("10us"), 10'000U);
+  EXPECT_EQ(duration("10µs"), 10'000U);
   EXPECT_EQ(duration("250ms"), 250'000'000U);
   EXPECT_EQ(duration("1.5s"), 1'500'000'000U);
   EXPECT_EQ(duration("3.41 ms"), 3'410'000U);
@@ -35,9 +36,16 @@ TEST(DurationOption, KnowsUnits) {
   EXPECT_EQ(duration("0"), 0U);
 }
 
+TEST(DurationOption, KeepsEachDigit) {
+  EXPECT_EQ(duration("1234567us"), 1'234'567'000U);
+  EXPECT_EQ(duration("99999999ns"), 99'999'999U);
+  EXPECT_EQ(duration("1.234567891s"), 1'234'567'891U);
+  EXPECT_EQ(duration("9007199254740991ns"), 9'007'199'254'740'991U);
+}
+
 TEST(DurationOption, RefusesTheRest) {
-  for (const char* text : {"", "-1s", "1x", "1s2", "x1s", "1..5s", ".", "inf", "nan", "1 s s", "2m05s", "250Ms",
-                           "10000000000", "99999999999999999999d", "1e999s"}) {
+  for (const char* text : {"", "ms", "-1s", "1x", "+1s", " 1s", "0x10", "1s2", "x1s", "1..5s", ".", "inf", "nan",
+                           "1 s s", "2m05s", "250Ms", "10000000000", "99999999999999999999d", "1e999s"}) {
     EXPECT_THROW(duration(text), CLI::ParseError) << text;
   }
   try {

@@ -35,9 +35,9 @@ CLI::Validator some_text() {
 }
 
 CLI::Validator some_time() {
-  // This check runs after the conversion of units, so the text is a number of seconds. Less than a nanosecond would be
+  // This check runs after the conversion of units, so the text is a number of nanoseconds. Less than one would be
   // rounded to 0.
-  return {[](const std::string& seconds) { return std::stod(seconds) >= 1e-9 ? "" : "must be greater than 0"; }, ""};
+  return {[](const std::string& ns) { return std::stod(ns) >= 1 ? "" : "must be greater than 0"; }, ""};
 }
 
 // Converts a number with a unit, and checks the converted number. CLI11's own messages do not show a correct value.
@@ -55,13 +55,23 @@ CLI::Validator number_with_unit(const CLI::Validator& convert, const CLI::Valida
   return {attempt, ""};
 }
 
+// Changes the text of a time to its number of nanoseconds. CLI::AsNumberWithUnit would round it to six digits.
+std::string to_nanoseconds(std::string& text) {
+  static const std::map<std::string, double> kNanoseconds = {{"ns", 1},     {"us", 1e3},   {"µs", 1e3}, {"ms", 1e6},
+                                                             {"s", 1e9},    {"", 1e9},     {"m", 60e9}, {"min", 60e9},
+                                                             {"h", 3600e9}, {"d", 86400e9}};
+  double number = 0;
+  const auto read = std::from_chars(text.data(), text.data() + text.size(), number);
+  const auto unit = kNanoseconds.find(CLI::detail::trim_copy(read.ptr));
+  if (read.ec != std::errc() || !std::isfinite(number) || unit == kNanoseconds.end()) return "not a time";
+  text = std::to_string(number * unit->second);
+  return "";
+}
+
 CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::uint64_t& ns, const std::string& what) {
-  static const std::map<std::string, double> kSeconds = {{"ns", 1e-9}, {"us", 1e-6}, {"ms", 1e-3},  {"s", 1},
-                                                         {"m", 60},    {"min", 60},  {"h", 3600.0}, {"d", 86400}};
-  const auto set = [&ns](double seconds) { ns = static_cast<std::uint64_t>(std::llround(seconds * 1e9)); };
+  const auto set = [&ns](double value) { ns = static_cast<std::uint64_t>(std::llround(value)); };
   return app.add_option_function<double>(name, set, what)
-      ->transform(number_with_unit(CLI::AsNumberWithUnit(kSeconds, CLI::AsNumberWithUnit::CASE_SENSITIVE),
-                                   CLI::Range(0.0, 9e9),  // in nanoseconds this fits into 64 bits
+      ->transform(number_with_unit(CLI::Validator(to_nanoseconds, ""), CLI::Range(0.0, 9e18),  // fits into 64 bits
                                    "a time: use a number with a unit (ns, us, ms, s, m, h, d), such as 250ms",
                                    "between 0s and 104166d"))
       ->type_name("TIME");

@@ -36,9 +36,8 @@ CLI::Validator whole_number(std::uint64_t least, std::uint64_t most = UINT32_MAX
 CLI::Validator some_text();
 CLI::Validator some_time();
 
-// The first adds an option whose value is a time, such as 250ms, 1.5s, 2m or 7 (seconds), with six significant digits.
-// The second adds an option whose value is a size, such as 64M, 1GiB or 4096 (bytes). Units of sizes are powers of
-// 1024.
+// The first adds an option whose value is a time, such as 250ms, 1.5s, 2m or 7 (seconds). The second adds an
+// option whose value is a size, such as 64M, 1GiB or 4096 (bytes). Units of sizes are powers of 1024.
 CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::uint64_t& ns, const std::string& what);
 CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint64_t& bytes, const std::string& what);
 
