@@ -20,12 +20,16 @@ foreach(completion bash:bash-completion/completions/nopspan zsh:zsh/${nopspan_zs
     COMPONENT program)
 endforeach()
 
+set(nopspan_no_pages STATUS)
+if(CMAKE_INSTALL_PREFIX STREQUAL "/usr") # a package build (package.cmake)
+  set(nopspan_no_pages WARNING)
+endif()
 find_program(NOPSPAN_HELP2MAN help2man)
 if(CMAKE_CROSSCOMPILING)
-  message(STATUS "nopspan: no man pages, because help2man runs the program, which does not run here")
+  message(${nopspan_no_pages} "nopspan: no man pages, because help2man runs the program, which does not run here")
   return()
 elseif(NOT NOPSPAN_HELP2MAN)
-  message(STATUS "nopspan: no man pages, because help2man was not found (Debian: apt-get install help2man)")
+  message(${nopspan_no_pages} "nopspan: no man pages, because help2man was not found (Debian: apt-get install help2man)")
   return()
 endif()
 

@@ -8,9 +8,10 @@ shift 3
 help2man --no-info --name="show the spans of running programs" --version-string="$version" \
   --include="$(dirname "$0")/nopspan.h2m" "$program" >"$folder/nopspan.1"
 for command in "$@"; do
+  page=$folder/nopspan-$command.1
   summary=$("$program" "$command" --help | head -n 1)
-  help2man --no-info --name="$summary" --version-string="$version" --help-option="$command --help" "$program" |
-    sed "/^\\.TH/s/NOPSPAN/NOPSPAN-$(echo "$command" | tr '[:lower:]' '[:upper:]')/; s/^nopspan \\\\-/nopspan-$command \\\\-/" \
-      >"$folder/nopspan-$command.1"
-  printf '.SH "SEE ALSO"\n.BR nopspan (1)\n' >>"$folder/nopspan-$command.1"
+  # Not in a pipe, which would hide a failure.
+  help2man --no-info --name="$summary" --version-string="$version" --help-option="$command --help" "$program" >"$page"
+  sed -i "/^\\.TH/s/NOPSPAN/NOPSPAN-$(echo "$command" | tr '[:lower:]' '[:upper:]')/; s/^nopspan \\\\-/nopspan-$command \\\\-/" "$page"
+  printf '.SH "SEE ALSO"\n.BR nopspan (1)\n' >>"$page"
 done

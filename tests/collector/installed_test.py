@@ -58,6 +58,22 @@ class Installed(unittest.TestCase):
         for other in re.findall(r"(nopspan-\w+) \(1\)", page):
             self.assertTrue((PAGES / f"{other}.1").exists(), other)
 
+    def test_a_failure_of_help2man_is_not_hidden(self):
+        """The first page is made. help2man fails at the page of a command."""
+        with tempfile.TemporaryDirectory() as folder:
+            tool = Path(folder, "help2man")
+            tool.write_text('#!/bin/sh\ncase "$*" in *--help-option*) exit 1 ;; esac\n', encoding="utf-8")
+            tool.chmod(0o755)
+            done = subprocess.run([SOURCE / "packaging/man-pages.sh", PROGRAM, "0", folder, "ps"], check=False,
+                                  env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"})
+            self.assertNotEqual(done.returncode, 0)
+
+    def test_a_package_build_warns_that_there_are_no_man_pages(self):
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(["cmake", "--preset", "package", "-B", folder, "-DNOPSPAN_HELP2MAN=OFF"], cwd=SOURCE,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True)
+        self.assertRegex(done.stderr, r"CMake Warning .*\n +nopspan: no man pages, because help2man")
+
     def test_groff_has_nothing_to_say_against_the_man_pages(self):
         if shutil.which("groff") is None:
             self.skipTest("groff is not installed")
