@@ -9,9 +9,13 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import ability
 
 STAGE = Path(os.environ["NOPSPAN_STAGE"]).resolve()
 PROGRAM = STAGE / "bin" / "nopspan"
@@ -75,8 +79,6 @@ class Installed(unittest.TestCase):
         self.assertRegex(done.stderr, r"CMake Warning .*\n +nopspan: no man pages, because help2man")
 
     def test_groff_has_nothing_to_say_against_the_man_pages(self):
-        if shutil.which("groff") is None:
-            self.skipTest("groff is not installed")
         for path in PAGES.iterdir():
             done = subprocess.run(["groff", "-man", "-Kutf8", "-Tutf8", "-ww", "-z", path], stderr=subprocess.PIPE, text=True, check=True)
             self.assertEqual(done.stderr, "", path)
@@ -122,4 +124,5 @@ class Installed(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    ability.need("groff")
     unittest.main()
