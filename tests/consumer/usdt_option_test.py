@@ -67,7 +67,7 @@ def main():
 
     for nonsense in ("BOGUS", "", "AUTOMATIC"):
         code, output = configure(build_folder("bogus"), f"-DNOPSPAN_USDT={nonsense}", *no_header)
-        expect(code != 0 and f'NOPSPAN_USDT is "{nonsense}": it must be AUTO, ON or OFF' in output, f"{nonsense}: {output}")
+        expect(code != 0 and f'NOPSPAN_USDT must be AUTO, ON or OFF, and not "{nonsense}"' in output, f"{nonsense}: {output}")
 
     # With OFF there is no warning, and everything compiles without the header, with every compiler on this machine.
     for cc, cxx, flags in compilers():
