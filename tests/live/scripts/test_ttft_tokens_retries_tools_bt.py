@@ -43,7 +43,7 @@ def attached(runs):
 def stop(scripts):
     """Ends them, after each has also printed on its own interval."""
     for script in scripts.values():
-        script.wait_for_line(lambda line: line.startswith("Totals so far"), "what was seen so far")
+        script.wait_for_line(lambda line: "totals so far" in line, "what was seen so far")
     with concurrent.futures.ThreadPoolExecutor(len(scripts)) as executor:
         list(executor.map(lambda script: script.stop(), scripts.values()))
 
