@@ -72,7 +72,7 @@ class Builder {
     if (open_.size() == kMaxDepth) {
       std::string place;
       for (const Open& each : open_) place += (place.empty() ? "" : ".") + each.key;
-      error_ = core::printable(place) + ": nested too deep";
+      error_ = core::printable(place) + ": nested too deeply";
       return false;
     }
     open_.push_back({{}, {}, {}, empty.type() == Value::Type::map});

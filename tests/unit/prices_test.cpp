@@ -174,7 +174,7 @@ TEST(Prices, AreRefusedWithTheirPlace) {
 
 TEST(Prices, AreRefusedInOneLineThatCanBeRead) {
   EXPECT_EQ(refused_model(R"({"a\n\u001b[2J\u0085\u2028b": 1})"), "models.m.a??[2J??b: not a known price");
-  EXPECT_EQ(refused_model("{\"\\n\": " + std::string(100, '[')), "models.m.?.....: nested too deep");
+  EXPECT_EQ(refused_model("{\"\\n\": " + std::string(100, '[')), "models.m.?.....: nested too deeply");
   EXPECT_LT(refused_model("{\"" + std::string(1U << 20U, 'x') + "\": 1}").size(), 300U);
 }
 
@@ -186,7 +186,7 @@ TEST(Prices, AreRefusedWhereTheyAreNotJson) {
                           "{'a': 1}", "{\"a\": \"\xff\"}", "{\"a\": 01}", "// prices\n{}", "{\"a\": 1,}"}) {
     EXPECT_NE(refusal(odd).find("not valid JSON"), std::string::npos) << odd;
   }
-  EXPECT_EQ(refused_model(R"({"input": )" + std::string(100000, '[')), "models.m.input.....: nested too deep");
+  EXPECT_EQ(refused_model(R"({"input": )" + std::string(100000, '[')), "models.m.input.....: nested too deeply");
 }
 
 }  // namespace

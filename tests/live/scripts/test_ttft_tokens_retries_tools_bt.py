@@ -282,7 +282,7 @@ class Calls(Test):
         for line in self.lines["tokens.bt", "calls"]:
             if line.endswith("in the first second"):
                 seconds = 1
-            if line.endswith("of the last 5 s (0: less than one)"):
+            if line.endswith("in the last 5 s (0: less than one)"):
                 seconds = 5
             row = re.match(r"@per_s\[llm.step, (soon|later), (\w+)\]: (\d+)$", line)
             if row:
