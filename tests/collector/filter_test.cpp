@@ -171,7 +171,9 @@ TEST(SourceOptions, AreUnderstood) {
 TEST(SourceOptions, OfAKernelMakeNoSenseForARecording) {
   EXPECT_EQ(options_of({"--from", "x.rec", "--duration", "1s"}).from, "x.rec");
   EXPECT_THROW(options_of({"--from", "x.rec", "--buffer", "1M"}), CLI::ExcludesError);
-  EXPECT_THROW(options_of({"--from", "x.rec", "--buffer", "64M"}), CLI::ExcludesError);
+  EXPECT_THROW(options_of({"--from", "x.rec", "--max-age", "5s"}), CLI::ExcludesError);
+  EXPECT_THROW(options_of({"--from", "x.rec", "--binary", "/bin/true"}), CLI::ExcludesError);
+  EXPECT_THROW(options_of({"--from", "x.rec", "--metrics", "x.prom"}), CLI::ExcludesError);
 }
 
 }  // namespace
