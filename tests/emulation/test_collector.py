@@ -29,16 +29,19 @@ record sampled --sample 2
 send "complete kernel.complete 1000 5000"
 end_record sampled
 
-# A program that is moved out of the wanted cgroup.
+# A program that is moved out of the wanted cgroup, and is killed there.
 grep -q " cgroup2 " /proc/mounts || mount -t cgroup2 none /sys/fs/cgroup
 cgroups=$(grep " cgroup2 " /proc/mounts | head -n 1 | cut -d " " -f 2)
 mkdir $cgroups/wanted
 begin
 echo $pid >$cgroups/wanted/cgroup.procs
-record moved --cgroup wanted
-send "complete kernel.complete 1000 5000"
+record moved --cgroup wanted --max-age 1h
+for i in $(seq 100); do send "thread_span kernel.inside"; done
 echo $pid >$cgroups/cgroup.procs
-send "complete kernel.complete 500 5000"
+for i in $(seq 50); do send "thread_span kernel.outside"; done
+send "span kernel.held 30"
+kill -9 $pid
+wait $pid
 end_record moved
 
 begin
@@ -83,6 +86,7 @@ class Kernels(guest.GuestTest):
                 total = recorded["ledger"]["total"]
                 self.assertTrue(total["balanced"])
                 self.assertEqual((recorded["spans"], total["lost"]), (total["delivered"], 0))
+                self.assertEqual((total["delivered"], total["filtered"]), (100, 80))
 
 
 if __name__ == "__main__":
