@@ -222,10 +222,11 @@ bool KernelPrograms::note_fetched(const nopspan_thread_key& key, std::uint64_t n
   return bpf_map_update_elem(bpf_map__fd(skeleton_->maps.fetched), &key, &next, BPF_ANY) == 0;
 }
 
-void KernelPrograms::set_cgroup(int folder) {
+bool KernelPrograms::set_cgroup(int folder) {
   const std::uint32_t zero = 0;
-  if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.cgroup), &zero, &folder, BPF_ANY) != 0)
-    fail("cannot set the filter for --cgroup", errno);
+  if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.cgroup), &zero, &folder, BPF_ANY) == 0) return true;
+  if (errno != ENOENT && errno != ENODEV) fail("cannot set the filter for --cgroup", errno);
+  return false;
 }
 
 }  // namespace nopspan::collector

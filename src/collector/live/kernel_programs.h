@@ -74,8 +74,8 @@ class KernelPrograms {
   // out afterwards. Returns false if the map is full.
   bool note_fetched(const nopspan_thread_key& key, std::uint64_t next);
   // With settings.by_cgroup, entries that are emitted outside this cgroup are filtered. Before the first call all
-  // entries are filtered.
-  void set_cgroup(int folder);
+  // entries are filtered. Returns false if the cgroup has been removed. Then the earlier one stays set.
+  bool set_cgroup(int folder);
 
  private:
   static int on_sample(void* self, void* data, std::size_t size);

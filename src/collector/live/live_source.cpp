@@ -84,6 +84,9 @@ class LiveSource final : public Source {
   [[nodiscard]] bool has_read_until(std::uint64_t time_ns) const {
     return !is_interrupted_ || read_until_ns_ >= time_ns;
   }
+  void look_up_cgroup() {
+    processes_.look_up_cgroup([this](int folder) { return programs_.set_cgroup(folder); });
+  }
   void scan();
   void attach();
   std::vector<Attachments::Target> targets();
@@ -161,7 +164,7 @@ void LiveSource::attach() {
 }
 
 void LiveSource::scan() {
-  if (const OpenFile folder = processes_.open_if_new()) programs_.set_cgroup(folder.get());
+  look_up_cgroup();
   host_.scan();
   attach();
 }

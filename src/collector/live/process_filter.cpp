@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "live/process_filter.h"
 
+#include "base/open_file.h"
 #include "host/process_facts.h"
 
 #include <fcntl.h>
@@ -22,13 +23,12 @@ bool ProcessFilter::wants(std::uint32_t pid) const {
   return has_pid(pid) && (cgroup_.path.empty() || is_below_cgroup(cgroup_of(pid), cgroup_.path));
 }
 
-OpenFile ProcessFilter::open_if_new() {
-  if (cgroup_.folder.empty()) return {};
-  OpenFile folder(open(cgroup_.folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+void ProcessFilter::look_up_cgroup(const std::function<bool(int)>& set) {
+  if (cgroup_.folder.empty()) return;
+  const OpenFile folder(open(cgroup_.folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   struct stat status {};
-  if (!folder || fstat(folder.get(), &status) != 0 || status.st_ino == inode_) return {};
-  inode_ = status.st_ino;
-  return folder;
+  if (!folder || fstat(folder.get(), &status) != 0 || status.st_ino == inode_) return;
+  if (set(folder.get())) inode_ = status.st_ino;
 }
 
 }  // namespace nopspan::collector

@@ -2,11 +2,11 @@
 // Decides which processes a filter wants, by their pid and their cgroup.
 #pragma once
 
-#include "base/open_file.h"
 #include "host/cgroup.h"
 #include "model/filter.h"
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace nopspan::collector {
@@ -19,9 +19,9 @@ class ProcessFilter {
   [[nodiscard]] bool has_pid(std::uint32_t pid) const;
   // Whether the process is wanted, by the cgroup in which it is now.
   [[nodiscard]] bool wants(std::uint32_t pid) const;
-  // Opens the folder of the wanted cgroup if it is another cgroup than at the last call: a service that restarts gets a
-  // new cgroup under the same path. Empty if it is the same, if it is gone, or if every cgroup is wanted.
-  OpenFile open_if_new();
+  // Passes the open folder of the wanted cgroup to `set` if it is another cgroup than the one that `set` last returned
+  // true for: a service that restarts gets a new cgroup under the same path.
+  void look_up_cgroup(const std::function<bool(int)>& set);
 
  private:
   std::vector<std::uint32_t> pids_;

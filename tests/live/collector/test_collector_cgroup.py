@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 
 import harness
 import recording
@@ -205,6 +206,25 @@ class CgroupOption(CollectorTest):
         tracer.stop()
         self.assert_balanced(tracer.ledger())
         self.assert_nothing_lost(tracer.counts(program.pid))
+
+    def test_one_that_vanishes_while_it_is_looked_up_is_not_there(self):
+        is_over = threading.Event()
+
+        def come_and_go():
+            while not is_over.is_set():
+                self.group.make_again()
+
+        tracer = self.collector()
+        self.group.take_out(self.inside.pid)
+        restarts = threading.Thread(target=come_and_go)
+        restarts.start()
+        try:
+            time.sleep(5)  # 20 lookups
+        finally:
+            is_over.set()
+            restarts.join()
+        tracer.stop()
+        self.assert_balanced(tracer.ledger())
 
     def test_what_a_program_holds_is_fetched_when_it_was_put_there(self):
         tracer = self.collector("--max-age", "20ms")
