@@ -140,7 +140,7 @@ static __noinline void count_loss(unsigned int tgid, const struct nopspan_thread
 
 // Returns the flags for bpf_ringbuf_submit(). They wake a waiting collector if the ring buffer holds `wake_bytes`. If
 // `is_news`, they wake it also if the last wake-up was more than 2 ms ago, because the collector must examine a new
-// process before the process is gone.
+// process before the process is gone, and look up a new cgroup before much is emitted in it.
 static __always_inline unsigned long wake_up(int is_news) {
   if (!is_waiting) return BPF_RB_NO_WAKEUP;
   const unsigned long now = bpf_ktime_get_ns();
@@ -408,6 +408,6 @@ int on_exec(void* ctx) {
   struct nopspan_message* message = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_message), 0);
   if (!message) return 0;
   fill(message, NOPSPAN_MESSAGE_EXEC, &task);
-  bpf_ringbuf_submit(message, wake_up(0));
+  bpf_ringbuf_submit(message, wake_up(settings.by_cgroup != 0));
   return 0;
 }

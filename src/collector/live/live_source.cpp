@@ -110,11 +110,18 @@ class LiveSource final : public Source {
   Drain drain_;
   std::uint64_t slice_ends_ns_ = 0;
   std::uint64_t messages_ = 0;
+  std::uint64_t announced_in_ = 0;   // the cgroup of the last message without entries
   std::uint64_t read_until_ns_ = 0;  // the time of the last message that was read
   bool is_interrupted_ = false;      // consume() stopped before the ring buffer was empty
 };
 
 bool LiveSource::on_message(const nopspan_message& message, std::string_view bytes) {
+  // Until the new cgroup of a restarted service is looked up, the kernel programs filter its batches out. They announce
+  // a new program or thread wherever it is.
+  if (message.bytes == 0 && message.cgroup != announced_in_) {
+    announced_in_ = message.cgroup;
+    look_up_cgroup();
+  }
   delivery_.on_message(message, bytes);
   read_until_ns_ = message.time_ns;
   // A message may be a batch of hundreds of entries, so the clock is read every eight messages.

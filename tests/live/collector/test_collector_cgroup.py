@@ -195,17 +195,18 @@ class CgroupOption(CollectorTest):
 
     def test_one_that_is_made_again_under_its_path_is_the_same(self):
         tracer = self.collector()
-        self.group.make_again()
         with Program("traced") as program:
-            self.group.put(program.pid)
-
-            def is_delivered():
-                program.ask("thread_span cgroup.again")
-                return tracer.names(program.pid)["cgroup.again"] > 0
-            wait_until(is_delivered, "the new cgroup to be looked up")
+            for _ in range(5):
+                self.group.make_again()
+                self.group.put(program.pid)
+                for _ in range(20):
+                    program.ask("thread_span cgroup.again")
+                    time.sleep(0.005)
         tracer.stop()
-        self.assert_balanced(tracer.ledger())
-        self.assert_nothing_lost(tracer.counts(program.pid))
+        delivered = tracer.names(program.pid)["cgroup.again"]
+        # The first span of each restart wakes the collector, or if it was just awake, a poll of 50 ms ends.
+        self.assertGreater(delivered, 60)
+        self.assert_filtered(tracer, program.pid, delivered, 100 - delivered)
 
     def test_one_that_vanishes_while_it_is_looked_up_is_not_there(self):
         is_over = threading.Event()
