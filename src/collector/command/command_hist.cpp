@@ -7,6 +7,7 @@
 #include "hist/hist_feed.h"
 #include "hist/hist_table.h"
 #include "hist/hist_view.h"
+#include "host/process_facts.h"
 #include "model/metrics_file.h"
 #include "model/run_source.h"
 
@@ -131,6 +132,7 @@ int run(const OutputOptions& common, HistCommandOptions& options) {
   MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
   const std::unique_ptr<Source> source = open_source(options.source);
   Output output(common, options);
+  if (options.source.from.empty()) hist.host = host_name();
   HistFeed feed(*source, hist, [&output](const HistTable& table) { output.show(table); });
   Announced announced(feed, std::string("Counting the ") + hist.of->of + ". Press Ctrl-C to stop.\n");
   WhileTheyRun while_they_run(announced, hist.filter.pids);

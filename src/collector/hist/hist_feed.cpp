@@ -99,6 +99,7 @@ const HistTable& HistFeed::table() {
   table_.ledger = LedgerSum();
   table_.ledger.add(ledger());
   table_.hosts.clear();
+  table_.add_host(options_.host);
   for (const ProcessLedger& one : table_.ledger.ledger().processes) table_.add_host(one.process->host);
   return table_;
 }

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <unordered_map>
 
 namespace nopspan::collector {
@@ -19,6 +20,7 @@ struct HistOptions {
   const Quantity* of = nullptr;
   Filter filter;                  // each span is tested by itself
   std::size_t most_rows = 512;    // all other keys share one row
+  std::string host;               // the host of a live source, which is in the output even if nothing runs there
   std::uint64_t interval_ns = 0;  // between two calls of `publish`; 0: it is never called
 };
 

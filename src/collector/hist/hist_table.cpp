@@ -141,7 +141,8 @@ HistRow& HistTable::row(const Key& key, std::size_t most_rows) {
 }
 
 void HistTable::add_host(const std::string& host) {
-  if (hosts.size() < kMostHosts && std::find(hosts.begin(), hosts.end(), host) == hosts.end()) hosts.push_back(host);
+  if (host.empty() || hosts.size() >= kMostHosts) return;
+  if (std::find(hosts.begin(), hosts.end(), host) == hosts.end()) hosts.push_back(host);
 }
 
 void HistTable::merge(const HistTable& table) {

@@ -40,6 +40,7 @@ class HistTable {
   // Returns the key's row, which is valid as long as the table. Returns `other` if the key is new and there are already
   // `most_rows` rows.
   HistRow& row(const Key& key, std::size_t most_rows);
+  // Does nothing if the name is empty or already there.
   void add_host(const std::string& host);
   // Throws Failure with kUsageError if `by` or `of` differ.
   void merge(const HistTable& table);

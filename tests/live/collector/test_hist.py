@@ -410,6 +410,10 @@ class Programs(InAFolder):
         self.assertEqual(by_process(document), {inside.pid: 5, outside.pid: 0})
         self.assertEqual(by_process(document, "filtered"), {inside.pid: 0, outside.pid: 6})
 
+    def test_names_this_host_even_if_nothing_runs_there(self):
+        with Hist("--binary", harness.LIBRARY) as hist:
+            self.assertEqual(hist.document()["hosts"], [os.uname().nodename])
+
     def test_prints_everything_so_far_each_interval(self):
         with Program("traced") as program, Hist("--pid", program.pid, "--interval", "100ms") as hist:
             program.ask("span hist.first 4")
