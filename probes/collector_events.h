@@ -79,7 +79,7 @@ struct nopspan_settings {
   unsigned long wake_bytes;       /* fill level of the ring buffer that wakes the collector */
   unsigned long namespace_device; /* the collector's pid namespace; 0 if it is the initial one */
   unsigned long namespace_inode;
-  unsigned long by_cgroup; /* only entries emitted in the cgroup of the map `cgroup`, or below it */
+  unsigned long by_cgroup; /* only entries flushed in the cgroup of the map `cgroup`, or below it */
   /* The conditions below filter out a batch if it alone shows that none of its requests is wanted. */
   unsigned long slower_than_ns;
   unsigned long only_errors;

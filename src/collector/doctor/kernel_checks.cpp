@@ -82,6 +82,8 @@ void check_settings(Checks& checks) {
   } else {
     checks.ok("lockdown", lockdown == "unknown" ? "none" : lockdown);
   }
+  if (access("/proc/self/cgroup", F_OK) != 0)
+    checks.fail("cgroups", "the kernel does not support them", "use a kernel with CONFIG_CGROUPS=y");
   checks.ok("unprivileged_bpf_disabled", setting("/proc/sys/kernel/unprivileged_bpf_disabled"));
   checks.ok("perf_event_paranoid", setting("/proc/sys/kernel/perf_event_paranoid"));
   checks.ok("kptr_restrict", setting("/proc/sys/kernel/kptr_restrict"));

@@ -73,7 +73,7 @@ class KernelPrograms {
   // Records that all entries of the thread before `next` were fetched. No batch with one of these entries is filtered
   // out afterwards. Returns false if the map is full.
   bool note_fetched(const nopspan_thread_key& key, std::uint64_t next);
-  // With settings.by_cgroup, entries that are emitted outside this cgroup are filtered. Before the first call all
+  // With settings.by_cgroup, entries that are flushed outside this cgroup are filtered. Before the first call all
   // entries are filtered. Returns false if the cgroup has been removed. Then the earlier one stays set.
   bool set_cgroup(int folder);
 
