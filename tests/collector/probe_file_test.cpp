@@ -27,7 +27,7 @@ namespace {
 
 using testing::HasSubstr;
 
-const std::string kLibrary = NOPSPAN_LIBRARY;
+const std::string kProbeFile = NOPSPAN_LIBRARY;
 // The path of this program, which has linked the static library.
 const std::string kProgram = "/proc/self/exe";
 
@@ -40,7 +40,7 @@ std::set<std::string> names_in(const ProbeFile& file) {
 // A copy of the library that a test can change.
 class Copy {
  public:
-  Copy() : contents(contents_of(kLibrary)), path(folder_ / "libcopy.so") {}
+  Copy() : contents(contents_of(kProbeFile)), path(folder_ / "libcopy.so") {}
 
   template <typename T>
   T& at(std::size_t offset) {
@@ -90,7 +90,7 @@ void strip(const std::string& tool, const std::string& path) {
 }
 
 TEST(ProbeFile, HasEachProbeOfTheSharedLibraryOnce) {
-  const auto file = ProbeFile::read(kLibrary);
+  const auto file = ProbeFile::read(kProbeFile);
   ASSERT_NE(file, nullptr);
   EXPECT_EQ(file->probes().size(), 11U);
   EXPECT_EQ(names_in(*file),
@@ -102,9 +102,9 @@ TEST(ProbeFile, HasEachProbeOfTheSharedLibraryOnce) {
 }
 
 TEST(ProbeFile, TellsWhereASiteAndItsSemaphoreAreInTheFile) {
-  const auto file = ProbeFile::read(kLibrary);
+  const auto file = ProbeFile::read(kProbeFile);
   ASSERT_NE(file, nullptr);
-  const std::string bytes = contents_of(kLibrary);
+  const std::string bytes = contents_of(kProbeFile);
   for (const Probe& probe : file->probes()) {
     SCOPED_TRACE(probe.name);
     EXPECT_EQ(probe.nop, NopKind::one_byte);
@@ -119,7 +119,7 @@ TEST(ProbeFile, TellsWhereASiteAndItsSemaphoreAreInTheFile) {
 }
 
 TEST(ProbeFile, FindsTheGateAloneInItsPage) {
-  for (const std::string& path : {kLibrary, kProgram}) {
+  for (const std::string& path : {kProbeFile, kProgram}) {
     SCOPED_TRACE(path);
     const auto file = ProbeFile::read(path);
     ASSERT_NE(file, nullptr);
@@ -157,7 +157,7 @@ TEST(ProbeFile, IsTheSameAfterGnuStrip) {
 }
 
 TEST(ProbeFile, SaysThatTheNotesAreMissingAfterLlvmStrip) {
-  for (const std::string& path : {kLibrary, kProgram}) {
+  for (const std::string& path : {kProbeFile, kProgram}) {
     Copy copy;
     copy.contents = contents_of(path);
     copy.read();
@@ -203,7 +203,7 @@ TEST(ProbeFile, RefusesOtherMachinesAndKindsOfFiles) {
 }
 
 TEST(ProbeFile, SeesThroughPrelink) {
-  const auto original = ProbeFile::read(kLibrary);
+  const auto original = ProbeFile::read(kProbeFile);
   Copy copy;
   // As if everything had been linked one page higher, and prelink had moved it down.
   copy.for_each_note([](std::uint64_t* words) {
@@ -329,7 +329,7 @@ TEST(ProbeFile, IsOneInodeUnderTwoNames) {
   const std::string second = copy.path + ".2";
   ASSERT_EQ(link(copy.path.c_str(), second.c_str()), 0);
   EXPECT_TRUE(file->is_same_inode(*ProbeFile::read(second)));
-  EXPECT_FALSE(file->is_same_inode(*ProbeFile::read(kLibrary)));
+  EXPECT_FALSE(file->is_same_inode(*ProbeFile::read(kProbeFile)));
 }
 
 }  // namespace
