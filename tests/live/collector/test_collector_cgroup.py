@@ -271,7 +271,7 @@ class Version1(harness.Test):
 
     def test_fails_clearly_if_version_2_is_not_mounted(self):
         hidden = 'umount -l %s; exec "$@"' % " ".join(mount_points("cgroup2"))
-        done = subprocess.run(["unshare", "-m", "sh", "-c", hidden, "sh", NOPSPAN, "trace", "--cgroup", "any"],
+        done = subprocess.run([*harness.own_mounts(), "sh", "-c", hidden, "sh", NOPSPAN, "trace", "--cgroup", "any"],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S,
                               check=False)
         self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
