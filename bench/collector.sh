@@ -11,7 +11,7 @@ seconds=${1:-60}
 [[ $EUID -eq 0 ]] || { echo "collector.sh: attaching needs root" >&2; exit 1; }
 
 build=build/bench
-cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DNOPSPAN_TESTS=OFF -DNOPSPAN_EXAMPLES=OFF >/dev/null
+cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DNOPSPAN_TESTS=OFF -DNOPSPAN_EXAMPLES=OFF -DNOPSPAN_COLLECTOR=ON >/dev/null
 cmake --build "$build" --target nopspan nopspan_program bench_traces -- --quiet >&2
 nopspan=$PWD/$build/nopspan traces=$PWD/$build/bench/bench_traces library=$(realpath "$build/libnopspan.so")
 
