@@ -211,7 +211,7 @@ static inline int nopspan_trace_id(const char* text, unsigned long size, unsigne
 
 /* The trace id of a request id of another form: the 128-bit FNV-1a hash, big-endian; 1 instead of 0. */
 static inline void nopspan_hashed_trace_id(const char* text, unsigned long size, unsigned char trace_id[16]) {
-  __extension__ typedef unsigned __int128 wide;
+  __extension__ typedef unsigned __int128 wide; /* NOLINT(modernize-use-using): C too */
   wide hash = (wide)0x6c62272e07bb0142UL << 64 | 0x62b821756295c58dUL;
   for (unsigned long i = 0; i < size; ++i) hash = (hash ^ (unsigned char)text[i]) * ((wide)1 << 88 | 0x13b);
   if (hash == 0) hash = 1;

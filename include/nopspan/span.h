@@ -158,7 +158,7 @@ class SpanSetters {
   detail::SpanState* state_ = nullptr;  // null: not recorded, or ended
 
  private:
-  const Self& self() const noexcept { return static_cast<const Self&>(*this); }
+  [[nodiscard]] const Self& self() const noexcept { return static_cast<const Self&>(*this); }
   /// @endcond
 };
 

@@ -70,7 +70,7 @@ bool is_time(std::string_view key) noexcept {
 
 void put_time(FieldSink& sink, std::string_view key, const Value& time) noexcept {
   const nopspan::detail::InsideLibrary inside;
-  std::uint64_t word = static_cast<std::uint64_t>(time.as_int());
+  auto word = static_cast<std::uint64_t>(time.as_int());
   const double real = time.as_double();
   if (time.type() == Value::Type::real) std::memcpy(&word, &real, sizeof(word));
   nopspan::detail::count_unless(

@@ -36,8 +36,9 @@ constexpr std::uint64_t kWaitNs = 100'000'000;
 
 // An upper bound of the size of an entry: the fixed part and its extras, ten texts of 63 bytes, tracestate, attributes,
 // links, and the padding that is cleared after the last of them.
-constexpr std::size_t kMaxEntryBytes = sizeof(nopspan_entry) + 16 * 8 + 10 * 64 + kMaxTracestateBytes + 8 +
-                                       kMaxAttributesBytes + 8 + kMaxLinks * sizeof(nopspan_link) + 8;
+constexpr std::size_t kMaxEntryBytes = sizeof(nopspan_entry) + std::size_t{16} * 8 + std::size_t{10} * 64 +
+                                       kMaxTracestateBytes + 8 + kMaxAttributesBytes + 8 +
+                                       kMaxLinks * sizeof(nopspan_link) + 8;
 static_assert(kMaxEntryBytes * 2 < kBatchBytes);
 static_assert(kBatchBytes / 8 <= UINT16_MAX);
 
@@ -48,7 +49,7 @@ void publish(T& field, std::uint64_t value) noexcept {
 }
 
 unsigned char* buffer_of(const nopspan_thread& header) noexcept {
-  return reinterpret_cast<unsigned char*>(header.buffer);
+  return reinterpret_cast<unsigned char*>(header.buffer);  // NOLINT(performance-no-int-to-ptr): it is one
 }
 
 bool make_buffer(nopspan_thread& header) noexcept {

@@ -195,7 +195,7 @@ NOPSPAN_HOT SpanState* begin_scope(Name name, SpanOptions options) noexcept {
     if (is_in_doubt(guard.thread(), span->name, now)) span->flags |= NOPSPAN_FLAG_ORPHAN;
   }
   place(guard.thread(), *span, top == nullptr ? no_context : top->context);
-  span->uncaught = *guard.thread()->exceptions_in_flight;
+  span->uncaught = static_cast<int>(*guard.thread()->exceptions_in_flight);
   span->frame.below = top;
   locals.top = &span->frame;
   return span;
