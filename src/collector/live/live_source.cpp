@@ -26,6 +26,7 @@ namespace {
 constexpr std::uint64_t kMillisecond = 1'000'000;
 constexpr std::uint64_t kTick = 100 * kMillisecond;
 constexpr std::uint64_t kScan = 250 * kMillisecond;
+constexpr std::uint64_t kLookUp = 2 * kMillisecond;
 constexpr int kPollMilliseconds = 50;
 // The longest time that is spent on a ring buffer that never becomes empty, before other work is done.
 constexpr std::uint64_t kSlice = 20 * kMillisecond;
@@ -110,16 +111,18 @@ class LiveSource final : public Source {
   Drain drain_;
   std::uint64_t slice_ends_ns_ = 0;
   std::uint64_t messages_ = 0;
-  std::uint64_t announced_in_ = 0;   // the cgroup of the last message without entries
+  std::uint64_t announced_in_ = 0;   // the cgroup of the message after which the wanted one was looked up last
+  std::uint64_t looked_up_ns_ = 0;   // the time of that message
   std::uint64_t read_until_ns_ = 0;  // the time of the last message that was read
   bool is_interrupted_ = false;      // consume() stopped before the ring buffer was empty
 };
 
 bool LiveSource::on_message(const nopspan_message& message, std::string_view bytes) {
   // Until the new cgroup of a restarted service is looked up, the kernel programs filter its batches out. They announce
-  // a new program or thread wherever it is.
-  if (message.bytes == 0 && message.cgroup != announced_in_) {
+  // a new program or thread wherever it is. Programs in other cgroups must not be able to cause a look-up per message.
+  if (message.bytes == 0 && message.cgroup != announced_in_ && message.time_ns - looked_up_ns_ >= kLookUp) {
     announced_in_ = message.cgroup;
+    looked_up_ns_ = message.time_ns;
     look_up_cgroup();
   }
   delivery_.on_message(message, bytes);
