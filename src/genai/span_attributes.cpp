@@ -204,8 +204,7 @@ Node label_of(const SpanState& span, ContextAccess::Label which) noexcept {
 }
 
 // Completes the metadata with what a live span has elsewhere: in its labels, its catalogue, its context and its record.
-void complete(const SpanState& span, Metadata& m) noexcept {
-  const CatalogueSpan& known = *span.catalogue;
+void complete(const SpanState& span, const CatalogueSpan& known, Metadata& m) noexcept {
   const bool is_inference = known.operation == "chat" || known.operation == "image";
   if (!m[Key::operation].exists() && !known.operation.empty()) m[Key::operation] = Node(known.operation);
   if (is_inference && !m[Key::model].exists()) m[Key::model] = label_of(span, ContextAccess::model);
@@ -296,7 +295,8 @@ void write_plain(const SpanState& span, AttributeEncoder& out) noexcept {
 
 template <class Out>
 void write_catalogued(const SpanState& span, AttributeKey::Of keys, bool at_end, Out& all) noexcept {
-  const bool is_operation = span.is_span && span.catalogue != nullptr && !span.catalogue->operation.empty();
+  const CatalogueSpan* const known = span.catalogue;  // null only for an event, because a span with keys has one
+  const bool is_operation = known != nullptr && !known->operation.empty();
   Metadata metadata;
   bool has_own_names = false;  // the application has set an attribute with a name of ours, for example "gen_ai.…"
   for_each_field(span, [&](const FieldEntry& entry) {
@@ -307,8 +307,8 @@ void write_catalogued(const SpanState& span, AttributeKey::Of keys, bool at_end,
   for_each_extra_label(span.frame.context,
                        [&](std::string_view key, std::string_view) { has_own_names |= is_our_name(key); });
   Unless<Out> out(all, has_own_names ? &span : nullptr);
-  if (span.is_span) {
-    complete(span, metadata);
+  if (known != nullptr) {
+    complete(span, *known, metadata);
     write_mapped(span, at_end, is_operation, metadata, out);
   }
   for_each_field(span, [&](const FieldEntry& entry) {
