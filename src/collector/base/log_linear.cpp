@@ -155,7 +155,7 @@ LogLinear log_linear_from_json(const nlohmann::ordered_json& json) {
   const std::uint64_t sum = unsigned_at(json, "sum"), minimum = unsigned_at(json, "min"),
                       maximum = unsigned_at(json, "max");
   if (histogram.count() == 0) {
-    if (sum != 0 || minimum != 0 || maximum != 0) refuse("it has no times, but \"sum\", \"min\" or \"max\" is not 0");
+    if (sum != 0 || minimum != 0 || maximum != 0) refuse(R"(it has no times, but "sum", "min" or "max" is not 0)");
     return histogram;
   }
   if (minimum > maximum || LogLinear::bucket_of(maximum) != least - 1 ||

@@ -89,9 +89,9 @@ void Delivery::end_thread(Account& account, const nopspan_message& message, Proc
   }
 }
 
-bool Delivery::is_after_the_end(Account& account, std::uint64_t thread, std::uint64_t first) const {
+bool Delivery::is_after_the_end(Account& account, std::uint64_t sequence_id, std::uint64_t first) const {
   if (!is_detached_) return false;
-  const ProcessAccount::Thread* known = account.find(thread);
+  const ProcessAccount::Thread* known = account.find(sequence_id);
   return known == nullptr || first > known->ledger.next();
 }
 
@@ -157,7 +157,7 @@ void Delivery::fetched(Account& account, const nopspan_thread& header, std::uint
   if (ProcessAccount::Thread* thread = take(account, batch, bytes)) thread->fetched_next = batch.sequences.next;
 }
 
-void Delivery::note_discarded(Account& account, const nopspan_thread& header, std::uint64_t now_ns) {
+void Delivery::note_discarded(Account& account, const nopspan_thread& header, std::uint64_t now_ns) const {
   if (is_detached_ || header.discarded == 0) return;
   const ProcessAccount::Thread* known = account.find(header.sequence_id);
   if (known != nullptr && header.discarded <= known->discarded) return;

@@ -37,11 +37,11 @@ class Delivery {
   // Handles a message of a kernel program.
   void on_message(const nopspan_message& message, std::string_view bytes);
   // Handles entries that were fetched from a thread of a wanted process.
-  void fetched(Account& account, const nopspan_thread& thread, std::uint64_t address, std::string_view bytes,
+  void fetched(Account& account, const nopspan_thread& header, std::uint64_t address, std::string_view bytes,
                std::uint64_t now_ns);
 
   // Counts entries that a thread discarded because it had no buffer. No probe hit reports them.
-  void note_discarded(Account& account, const nopspan_thread& thread, std::uint64_t now_ns);
+  void note_discarded(Account& account, const nopspan_thread& header, std::uint64_t now_ns) const;
 
   // Begins the next round, and closes the ledgers of threads that ended at least two rounds ago.
   void next_round();
