@@ -71,7 +71,8 @@ OpenFile load_program(int map, std::uint32_t expected_attach_type) {
       instruction(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0),
       instruction(BPF_JMP | BPF_EXIT, 0, 0, 0),
   };
-  LIBBPF_OPTS(bpf_prog_load_opts, options);
+  bpf_prog_load_opts options{};  // LIBBPF_OPTS is not standard C++
+  options.sz = sizeof options;
   options.expected_attach_type = static_cast<bpf_attach_type>(expected_attach_type);
   return OpenFile(
       bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nopspan_doctor", "Dual BSD/GPL", program.data(), program.size(), &options));
