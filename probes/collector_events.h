@@ -15,7 +15,7 @@
 #define NOPSPAN_MESSAGE_EXEC 4  /* a process executed another program */
 
 /* flags */
-#define NOPSPAN_MESSAGE_GONE 0x1u /* the thread's header could no longer be read: its entries are unknown */
+#define NOPSPAN_MESSAGE_GONE 0x1U /* the thread's header could no longer be read: its entries are unknown */
 
 /* The start of every message. `bytes` bytes follow it. */
 struct nopspan_message {

@@ -32,19 +32,19 @@
 #define NOPSPAN_STATUS_EXCEPTION 3
 
 /* flags */
-#define NOPSPAN_FLAG_ORPHAN 0x1u              /* the parent may have begun before the tracer attached: not a root */
-#define NOPSPAN_FLAG_REMOTE_PARENT 0x2u       /* parent_id is a span of another process (traceparent) */
-#define NOPSPAN_FLAG_FOREIGN_ID 0x4u          /* arg0 is a supplied id of another form; request_id is from its hash */
-#define NOPSPAN_FLAG_ABANDONED 0x8u           /* an AsyncSpan destroyed without end(): status is cancelled */
-#define NOPSPAN_FLAG_ATTRIBUTES_DROPPED 0x10u /* whole attributes beyond the limit were dropped, and counted */
-#define NOPSPAN_FLAG_LINKS_DROPPED 0x20u      /* links beyond the limit were dropped, and counted */
-#define NOPSPAN_FLAG_SAMPLED 0x40u            /* the sampled flag of the trace */
-#define NOPSPAN_FLAG_HAS_USAGE 0x80u          /* the four token counts are valid: 0 means 0 */
-#define NOPSPAN_FLAG_HAS_FIRST_TOKEN 0x100u   /* first_token_ns is valid */
-#define NOPSPAN_FLAG_GIVEN_TIMES 0x200u       /* the application gave the start or the end; it was not measured */
-#define NOPSPAN_FLAG_ASYNC 0x400u             /* an AsyncSpan, which may end on another thread */
+#define NOPSPAN_FLAG_ORPHAN 0x1U              /* the parent may have begun before the tracer attached: not a root */
+#define NOPSPAN_FLAG_REMOTE_PARENT 0x2U       /* parent_id is a span of another process (traceparent) */
+#define NOPSPAN_FLAG_FOREIGN_ID 0x4U          /* arg0 is a supplied id of another form; request_id is from its hash */
+#define NOPSPAN_FLAG_ABANDONED 0x8U           /* an AsyncSpan destroyed without end(): status is cancelled */
+#define NOPSPAN_FLAG_ATTRIBUTES_DROPPED 0x10U /* whole attributes beyond the limit were dropped, and counted */
+#define NOPSPAN_FLAG_LINKS_DROPPED 0x20U      /* links beyond the limit were dropped, and counted */
+#define NOPSPAN_FLAG_SAMPLED 0x40U            /* the sampled flag of the trace */
+#define NOPSPAN_FLAG_HAS_USAGE 0x80U          /* the four token counts are valid: 0 means 0 */
+#define NOPSPAN_FLAG_HAS_FIRST_TOKEN 0x100U   /* first_token_ns is valid */
+#define NOPSPAN_FLAG_GIVEN_TIMES 0x200U       /* the application gave the start or the end; it was not measured */
+#define NOPSPAN_FLAG_ASYNC 0x400U             /* an AsyncSpan, which may end on another thread */
 #define NOPSPAN_FLAG_KIND_SHIFT 12            /* three bits: OTLP's SpanKind, from 0 (unspecified) to 5 (consumer) */
-#define NOPSPAN_FLAG_KIND_MASK 0x7000u
+#define NOPSPAN_FLAG_KIND_MASK 0x7000U
 
 /* BEGIN struct nopspan_span */
 struct nopspan_span {
@@ -225,13 +225,13 @@ static inline void nopspan_hashed_trace_id(const char* text, unsigned long size,
 #define NOPSPAN_ENTRY_GAUGE 3 /* like `gauge`; name is the gauge's, engine the instance's, number the maximum */
 
 /* Bits of `extras`: optional parts. They follow the fixed part in this order, and consist of unsigned longs. */
-#define NOPSPAN_EXTRA_USAGE 0x1u       /* input, output, cached, reasoning tokens */
-#define NOPSPAN_EXTRA_FIRST_TOKEN 0x2u /* first_token_ns */
-#define NOPSPAN_EXTRA_ENGINE 0x4u      /* arrival, queue, prefill, decode ns; prefill, decode tokens; preemptions */
-#define NOPSPAN_EXTRA_VALUES 0x8u      /* value, number */
+#define NOPSPAN_EXTRA_USAGE 0x1U       /* input, output, cached, reasoning tokens */
+#define NOPSPAN_EXTRA_FIRST_TOKEN 0x2U /* first_token_ns */
+#define NOPSPAN_EXTRA_ENGINE 0x4U      /* arrival, queue, prefill, decode ns; prefill, decode tokens; preemptions */
+#define NOPSPAN_EXTRA_VALUES 0x8U      /* value, number */
 /* Bits of `extras` that add no part: */
-#define NOPSPAN_COUNTS_TOKENS 0x10000u /* the innermost span with these tokens: the probe `tokens` fires for it */
-#define NOPSPAN_COUNTS_TOOL 0x20000u   /* the same for the probe `tool_call`; `text` is the tool's name */
+#define NOPSPAN_COUNTS_TOKENS 0x10000U /* the innermost span with these tokens: the probe `tokens` fires for it */
+#define NOPSPAN_COUNTS_TOOL 0x20000U   /* the same for the probe `tool_call`; `text` is the tool's name */
 
 /* A text of an entry. It is at 8 * offset bytes from the first byte of the batch and has no NUL at its end. If length
  * is 0, there is no text. */

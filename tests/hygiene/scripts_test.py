@@ -114,7 +114,7 @@ class Scripts(unittest.TestCase):
         struct = "struct nopspan_span"
         values = offsets(struct, blocks("include/nopspan/probes.h")[struct])
         self.assertEqual(values["nopspan_span_reserved"], 216)
-        header = re.findall(r"^#define (NOPSPAN_\w+) (\w+?)(?:u|UL)?(?: |$)", surroundings.read("include/nopspan/probes.h"), re.M)
+        header = re.findall(r"^#define (NOPSPAN_\w+) (\w+?)(?:UL?)?(?: |$)", surroundings.read("include/nopspan/probes.h"), re.M)
         values.update((name, int(value, 0)) for name, value in header if value[0].isdigit())
         scripts = [path for path in self.scripts() if path.suffix == ".stp"]
         self.assertTrue(scripts)
