@@ -45,7 +45,7 @@ using RequestId = FixedString<63>;
 NOPSPAN_API RequestId make_request_id() noexcept;
 
 /// The request id of the thread's current context; empty if there is none. Inside a ContextScope with a request, it is
-/// always known. Without one, a request gets its id from its root span, and only if that span is recorded.
+/// always known. Outside such a scope, the root span of a request makes its id, and only if that span is recorded.
 NOPSPAN_API RequestId request_id() noexcept;
 
 /// A place in a trace: the request (16 bytes, the trace id of W3C and OTLP), the innermost span, and the labels that

@@ -30,7 +30,7 @@
 ///
 /// The header compiles as C++17, because it does not include `<coroutine>`. Only C++20 code can use what it defines.
 ///
-/// Thread safety: a coroutine runs on one thread at a time, and so do the objects in its frame.
+/// Thread safety: a coroutine runs on one thread at a time. Only that thread may use the objects in its frame.
 #ifndef NOPSPAN_COROUTINE_H
 #define NOPSPAN_COROUTINE_H
 

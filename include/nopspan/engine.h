@@ -30,7 +30,8 @@
 /// The engine catalogue.
 namespace nopspan::engine {
 
-/// The setters that all spans of an engine have. They return the builder's own type. It is not used by itself.
+/// The setters that all spans of an engine have. They return the builder's own type. Programs do not use this class
+/// directly.
 template <class Self>
 class CommonFields : public Fields {
  public:

@@ -184,7 +184,7 @@ class Event {
   const unsigned char* begin_ = nullptr;
   mutable const unsigned char* end_ = nullptr;
   mutable detail::SpanState* ids_of_ = nullptr;    // whose ids are still to be added to the metadata
-  detail::EventAttributes* attributes_ = nullptr;  // makes them; null: they are what follows
+  detail::EventAttributes* attributes_ = nullptr;  // computes the attributes; null: the next two members have them
   const unsigned char* attributes_begin_ = nullptr;
   const unsigned char* attributes_end_ = nullptr;
   const Link* links_ = nullptr;
@@ -192,7 +192,7 @@ class Event {
   const Value* config_ = nullptr;
 };
 
-/// A copy of an event that the program may keep. `owned->name()` reads it. Its copies throw std::bad_alloc if there is
+/// A copy of an event that the program may keep. `owned->name()` reads it. Copying it throws std::bad_alloc if there is
 /// no memory.
 class OwnedEvent {
  public:

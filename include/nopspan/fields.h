@@ -59,7 +59,7 @@ class Fields {
   /// Sets metadata that is content: prompts, responses, results, arguments of tools. Handlers always receive it. Probes
   /// receive it only with capture_content(true) or NOPSPAN_CAPTURE_CONTENT=1. The same is true for everything that is
   /// made from probes, such as recordings. In a catalogue's spans and events, the keys that docs/genai.md marks as
-  /// content are content, also if they are set with set().
+  /// content are content, even if they are set with set().
   template <class T>
   Fields& content(Text key, const T& value) {
     detail::put(sink_, key, value, true);

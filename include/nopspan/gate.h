@@ -38,7 +38,7 @@ inline std::uint64_t gate() noexcept { return __atomic_load_n(nopspan_gate_ptr, 
 // A catalogue's span feeds other probes too (tokens, tool_call, first_token, engine_request), so it also runs for them.
 inline constexpr std::uint64_t kFeedingSpanMask = kSpanMask | kGatePoints;
 
-// Whether a tracer or handler is attached that receives a span that starts now.
+// True if an attached tracer or handler will receive a span that starts now.
 template <std::uint64_t mask = kSpanMask>
 inline bool spans_wanted() noexcept {
   return __builtin_expect((gate() & mask) != 0, 0);

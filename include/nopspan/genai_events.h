@@ -167,7 +167,7 @@ class StreamFirstTokenFields : public detail::EventFields<StreamFirstTokenFields
 
 /// The prompt is sent to the provider.
 NOPSPAN_CONSTANT detail::SpanEvent<PromptSentFields> prompt_sent{"gen_ai.prompt.sent"};
-/// The response has arrived completely, also if it was streamed.
+/// The response has arrived completely, whether or not it was streamed.
 NOPSPAN_CONSTANT detail::SpanEvent<ResponseReceivedFields> response_received{"gen_ai.response.received"};
 /// An attempt failed and will be repeated. Emit it before the wait. Inside an llm span use llm::retry() instead:
 /// handlers then receive this event too, and the probe `retry` fires instead of `event`.

@@ -41,7 +41,8 @@
 /// The llm catalogue.
 namespace nopspan::llm {
 
-/// The setters that all spans of the catalogue have. They return the builder's own type. It is not used by itself.
+/// The setters that all spans of the catalogue have. They return the builder's own type. Programs do not use this class
+/// directly.
 template <class Self>
 class CommonFields : public Fields {
  public:
@@ -85,7 +86,7 @@ class CommonFields : public Fields {
   /// @endcond
 };
 
-/// The setters for a request to a model and its response. It is not used by itself.
+/// The setters for a request to a model and its response. Programs do not use this class directly.
 template <class Self>
 class InferenceFields : public CommonFields<Self> {
  public:

@@ -25,7 +25,7 @@ namespace nopspan {
 inline constexpr std::size_t kMaxNameBytes = 63;
 
 /// The name of a span or event. It keeps the address of a string literal, which must stay valid until the program ends.
-/// A buffer that may change does not compile; intern() takes such text.
+/// Code that passes a buffer that may change does not compile. Pass such text to intern().
 ///
 /// A name that is empty, is longer than 63 bytes, is not UTF-8 or has control characters is repaired before it is
 /// emitted, and counted (stats().names_invalid). "?" replaces each invalid byte. An empty name becomes "unnamed".
@@ -34,7 +34,7 @@ class Name {
   /// From a string literal.
   template <std::size_t N>
   constexpr Name(const char (&literal)[N]) noexcept : data_(literal), size_(N - 1) {}  // NOLINT(*-explicit-*)
-  /// A buffer does not compile, because it may change while its address is kept. Use intern().
+  /// Code that passes a buffer does not compile, because the buffer may change while its address is kept. Use intern().
   template <std::size_t N>
   Name(char (&buffer)[N]) = delete;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
  *
  * The probe ABI: the records that nopspan's probes carry, and their constants. BPF programs, tracers and the library
- * use this header; probes/README.md is the manual of the ABI. In a BPF program, a span that took longer than a second:
+ * use this header; probes/README.md is the manual of the ABI. This code of a BPF program prints a span that took longer
+ * than a second:
  *
  *     struct nopspan_span span;
  *     if (duration_ns > 1000000000 && bpf_probe_read_user(&span, sizeof span, record) == 0) {
@@ -146,7 +147,7 @@ struct nopspan_thread {
   unsigned int thread_id;    /* in the thread's own pid namespace */
   unsigned long next_thread; /* pointer to the next struct nopspan_thread; 0: this is the last */
   unsigned long mark;        /* *process_mark when sequence_id was set; 0: not in use */
-  unsigned long sequence_id; /* random; stands for one life of a thread, whose entries are numbered from 0 */
+  unsigned long sequence_id; /* random; identifies one thread, whose entries are numbered from 0 */
   unsigned long first;       /* sequence of the first entry in the buffer; changes whenever the buffer is emptied */
   unsigned long next;        /* sequence of the next entry; the buffer has next - first entries */
   unsigned long bytes;       /* of these entries */
@@ -209,7 +210,7 @@ static inline int nopspan_trace_id(const char* text, unsigned long size, unsigne
   return any != 0 && (bits & 15) == 0;
 }
 
-/* The trace id of a request id of another form: the 128-bit FNV-1a hash, big-endian; 1 instead of 0. */
+/* The trace id of a request id of another form: the 128-bit FNV-1a hash, big-endian. If the hash is 0, it is 1. */
 static inline void nopspan_hashed_trace_id(const char* text, unsigned long size, unsigned char trace_id[16]) {
   __extension__ typedef unsigned __int128 wide; /* NOLINT(modernize-use-using): C too */
   wide hash = (wide)0x6c62272e07bb0142UL << 64 | 0x62b821756295c58dUL;

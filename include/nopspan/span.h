@@ -84,7 +84,7 @@ class SpanName : public Name {
   constexpr explicit SpanName(const Name& name) noexcept : Name(name) {}
 };
 
-/// The members that Span and AsyncSpan have in common. It is not used by itself.
+/// The members that Span and AsyncSpan have in common. Programs do not use this class directly.
 ///
 /// A span is recorded if it started while a tracer or handler was attached. On a span that is not recorded, the setters
 /// do nothing, but their arguments are still computed. If that is expensive, use with() or `if (span)`.
@@ -314,8 +314,8 @@ class AsyncSpan : public SpanSetters<AsyncSpan> {
   /// The span's place in its trace. If the span is not recorded or has ended, the result is an unknown context: it is
   /// empty, and its child spans are orphans.
   [[nodiscard]] Context context() const noexcept { return detail::async_context(state_); }
-  /// The same, but `parent` if the span is not recorded or has ended. Forward this context to other processes and
-  /// coroutines, so that a trace from outside is not lost in a process that records nothing.
+  /// The same as context(). If the span is not recorded or has ended, the result is `parent`. Forward this context to
+  /// other processes and coroutines, so that a trace from outside is not lost in a process that records nothing.
   [[nodiscard]] Context context_or(const Context& parent) const noexcept {
     return state_ != nullptr ? detail::async_context(state_) : parent;
   }
@@ -357,9 +357,9 @@ inline detail::span_result_t<Fn> span(N&& name, M&& metadata, Fn&& work) {
   return detail::run<detail::builder_t<N>>(scope, work);
 }
 
-/// For the work of span(), which returns result(value, stop) instead of `value`. span() then returns `value`, and
-/// `stop` sets fields of the stop event. `stop` takes (const T& value, Fields&) or (Fields&), and runs only if the span
-/// is recorded. The value is decayed, so that it cannot dangle.
+/// The work of span() may return result(value, stop) instead of `value`. span() then returns `value`, and `stop` sets
+/// fields of the stop event. `stop` takes (const T& value, Fields&) or (Fields&), and runs only if the span is
+/// recorded. The value is decayed, so that it cannot dangle.
 ///
 /// @code
 /// int rows = nopspan::span("db.query", [] {

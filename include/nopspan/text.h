@@ -62,7 +62,7 @@ class FixedString {
  public:
   /// An empty string.
   constexpr FixedString() noexcept = default;
-  /// Copies `text`, of which it keeps the first N bytes.
+  /// Copies `text`, or its first N bytes if it is longer.
   constexpr explicit FixedString(std::string_view text) noexcept : size_(text.size() < N ? text.size() : N) {
     for (std::size_t i = 0; i < size_; ++i) data_[i] = text[i];
   }

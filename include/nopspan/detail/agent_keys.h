@@ -17,7 +17,7 @@ namespace nopspan::agent::detail {
 // Sets each key of a map; the keys that are content in that event are content. If it is not a map, it is counted.
 NOPSPAN_API NOPSPAN_COLD void put_map(Fields& fields, Text event, const Value& map) noexcept;
 
-// Defines a mix-in with one setter, whose declaration comes last. agent.h lists the setters.
+// Defines a mix-in with one setter. The last argument is the setter's declaration. agent.h lists the setters.
 #define NOPSPAN_AGENT_KEY(Mixin, put, key, ...) \
   template <class Self>                         \
   struct Mixin {                                \

@@ -20,7 +20,7 @@ enum class Point : std::uint8_t {
   timed,          // the same; handlers see the measurement system_time
   retry,          // probe `retry`; handlers see system_time and request_id
   first_token,    // probe `first_token`, if it is the span's first
-  handlers_only,  // no probe: the fact has one of its own
+  handlers_only,  // no probe, because another call fires the probe of the same fact
   engine_stats,   // probe `gauge`, once for each of the engine's gauges among its measurements
 };
 

@@ -67,7 +67,7 @@ template <class Fn>
 using span_result_t = typename result_traits<called_t<Fn>>::type;
 
 struct SpanAccess {
-  // The exception that the catch (...) around it holds leaves the span.
+  // Called inside catch (...): records that the exception that is being handled ends the span.
   template <class S>
   static void caught(S& span) noexcept {
     if (__builtin_expect(span.state_ != nullptr, 0)) span_exception(span.state_);

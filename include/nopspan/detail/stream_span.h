@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The span of a lazy stream, and how the streams of stream.h call what they were given.
+// The span of a lazy stream, and the functions with which the streams of stream.h call the program's callables.
 #ifndef NOPSPAN_DETAIL_STREAM_SPAN_H
 #define NOPSPAN_DETAIL_STREAM_SPAN_H
 
@@ -88,7 +88,8 @@ class StreamSpan {
   void closing() noexcept {
     meter_.span().with([](Fields& f) { f.content("response", nullptr); });
   }
-  // A pull stream's item may be a std::optional or a pointer. If `tokens` does not take that, it takes what it holds.
+  // A pull stream's item may be a std::optional or a pointer. If `tokens` does not accept such an item, it is called
+  // with the object that the item holds.
   template <class Tokens, class Item>
   static std::int64_t asked(Tokens& tokens, const Item& item) {
     if constexpr (std::is_invocable_v<Tokens&, const Item&>) {
