@@ -87,7 +87,7 @@ struct task {
 };
 
 // Returns the pid of this process in the collector's pid namespace, or 0 if it is not in it. `tgid` is its pid in the
-// initial namespace. If the settings have no inode, that is the collector's namespace.
+// initial namespace. If the settings have no inode, the initial namespace is the collector's namespace.
 static __always_inline unsigned int pid_in_namespace(unsigned int tgid) {
   if (!settings.namespace_inode) return tgid;
   struct bpf_pidns_info info = {};

@@ -26,8 +26,8 @@ inline bool is_plain(const char* bytes) noexcept {
   constexpr std::uint64_t kHigh = 0x8080808080808080U;
   std::uint64_t word;
   std::memcpy(&word, bytes, sizeof(word));
-  // Byte by byte: `below` gets a high bit from a byte below 0x20, and `del` from 0x7f. Only such a byte (or one that is
-  // not ASCII) borrows from the next byte, so eight good bytes never fail.
+  // For each byte: `below` has its high bit set if the byte is below 0x20, and `del` if the byte is 0x7f. Only such a
+  // byte, or one that is not ASCII, borrows from the next byte. So a word of eight good bytes never fails.
   const std::uint64_t below = word - 0x20U * kOnes;
   const std::uint64_t del = (word ^ (0x7fU * kOnes)) - kOnes;
   return ((word | below | del) & kHigh) == 0;

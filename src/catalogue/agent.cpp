@@ -63,7 +63,7 @@ bool is_number(const Value& value) noexcept {
   return value.type() == Value::Type::integer || value.type() == Value::Type::real;
 }
 
-// Times become no attributes, because the probes have their own times.
+// Times do not become attributes, because the probes have their own times.
 bool is_time(std::string_view key) noexcept {
   return key == "duration" || key == "monotonic_time" || key == "system_time";
 }

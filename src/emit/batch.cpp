@@ -29,8 +29,8 @@ static inline void nopspan_site_batch(const void*, std::uint64_t, std::uint64_t,
 namespace nopspan::detail {
 namespace {
 
-// How long a batch waits: the time since the last flush after which it is flushed when a root span ends, and when any
-// other entry is written.
+// A batch is flushed if this much time has passed since the last flush: kRootWaitNs when a root span ends, kWaitNs when
+// any other entry is written.
 constexpr std::uint64_t kRootWaitNs = 1'000'000;
 constexpr std::uint64_t kWaitNs = 100'000'000;
 

@@ -38,8 +38,9 @@ NOPSPAN_SITE(gauge);
 namespace nopspan::detail {
 namespace {
 
-// Faults in the pages of a string, because a BPF program cannot: it would read a string that was never touched as
-// empty. Strings here have at most 63 bytes, so the first and the last byte cover all their pages.
+// Faults in the pages of a string, because a BPF program cannot. Without this, a BPF program would read an empty string
+// if no code has touched the string yet. Strings here have at most 63 bytes, so the first and the last byte cover all
+// their pages.
 void touch(const char* text, std::size_t size) noexcept {
   const volatile char* bytes = text;
   (void)bytes[0];

@@ -191,7 +191,7 @@ Use use_of(const SpanState& span, AttributeKey::Of keys, bool is_operation, cons
   if (!known->unless.empty() && find_own(span, known->unless) != nullptr) return use;
   use.attribute = known->attribute;
   if (known->input == Key::operation && span.catalogue != nullptr && span.catalogue->name == "llm.image") {
-    use.is_read = false;  // because it is not a name of the conventions: generate, edit or variation
+    use.is_read = false;  // its values (generate, edit, variation) are not names of the conventions
     use.attribute = "nopspan.image.operation";
   }
   if (use.attribute.empty() && !use.is_read) use.attribute = name_in_event(span, known->input, entry.key());

@@ -150,7 +150,7 @@ std::uint64_t oldest_reader(const ThreadState* self) noexcept {
 
 // kStart, kStop or kException for a span's event. 0 for any other event.
 unsigned suffix_of(std::string_view name) noexcept {
-  if (name == "gen_ai.stream.first_token") return kStop;  // emitted by a span, so spans must be live
+  if (name == "gen_ai.stream.first_token") return kStop;  // spans emit this event, so they must be recorded
   const std::string_view suffix = EventName(name).suffix;
   if (suffix == ".start" || suffix == ".iteration_start") return kStart;
   if (suffix == ".stop") return kStop;

@@ -15,7 +15,7 @@ namespace detail {
 namespace {
 
 // A hash set with open addressing. Slots are pointers to immutable entries. Each is set once, by compare-and-swap, and
-// never changes or is freed. So readers and writers need no lock, and fork() cannot leave one locked. At most half of
+// is never changed or freed. So readers and writers need no lock, and fork() cannot leave one locked. At most half of
 // the slots are used, so a search always ends.
 class InternTable {
  public:

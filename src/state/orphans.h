@@ -5,8 +5,8 @@
 // attaches in the middle of a request, the spans inside it look like root spans.
 //
 // What is certain: a span is a root if its process was started after the attach, if its thread was started after the
-// attach (10 ms after, for a tracer's attach, because the kernel reports a thread's age in such steps), or if it is the
-// first span inside a ContextScope whose context has no span.
+// attach, or if it is the first span inside a ContextScope whose context has no span. If a tracer attached, the thread
+// must have been started at least 10 ms later, because the kernel reports a thread's age in steps of 10 ms.
 //
 // The heuristic: any other span without a parent is in doubt. It is marked as an orphan (NOPSPAN_FLAG_ORPHAN) during
 // the first second after the gate was first seen raised. Until a minute has passed, it is still marked if a span of the
@@ -38,12 +38,14 @@ inline void note_child(ThreadState* thread, const Interned& name) noexcept {
   const char*& noted = thread->noted_children[(reinterpret_cast<std::uintptr_t>(name.text) >> 3U) % kNotedChildren];
   if (noted != name.text) note_new_child(name, noted);
 }
-// For a context that was taken without a span while may_be_untraced() was true: true if it can no longer belong to a
-// request that was running at the attach.
+// Called for a context that was taken from a thread while may_be_untraced() was true for it. True if the context can no
+// longer belong to a request that was running at the attach.
 bool is_stale_doubt(std::uint64_t now_ns) noexcept;
-// For a context that is taken from this thread while it has none: true if an unrecorded span may be open on the thread.
+// Called when the application takes the context of this thread, and the thread has none. True if an unrecorded span may
+// be open on the thread.
 bool may_be_untraced(ThreadState* thread) noexcept;
-// For a scope that begins on this thread without a context: true if it must be marked as an orphan.
+// Called when a span begins on this thread, and the thread has no context. True if the span must be marked as an
+// orphan.
 bool is_in_doubt(ThreadState* thread, const Interned& name, std::uint64_t now_ns) noexcept;
 
 }  // namespace nopspan::detail

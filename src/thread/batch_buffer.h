@@ -26,7 +26,7 @@ struct BatchBuffer {
   bool thread_has_ended = false;      // each entry is flushed at once, because it may be the last
   std::uint32_t batch = 1;            // the number of the batch that is being filled
   std::uint32_t errors = 0;           // its entries with status error or exception
-  std::uint32_t awaiting = 0;         // its entries whose root span is `awaited_root`, which may still end in it
+  std::uint32_t awaiting = 0;         // its entries whose root span (`awaited_root`) may still end in it
   std::uint32_t root_elsewhere = 0;   // its other entries whose root span is not in it
   std::uint64_t awaited_root = 0;     // a span id
   std::uint64_t longest_root_ns = 0;  // the longest duration of its root spans

@@ -117,8 +117,8 @@ inline std::uint64_t process_mark() noexcept {
 
 ThreadState* make_thread_state() noexcept;  // in span/thread_life.cpp
 
-// This thread's state, made at first use. In a child process the inherited state gets a new stream, sequence 0 and new
-// seeds first. Null if memory runs out.
+// This thread's state, made at first use. In a child process, the inherited state first gets a new sequence_id,
+// sequence 0 and new seeds. Null if memory runs out.
 inline ThreadState* thread_state() noexcept {
   ThreadState* thread = locals.state;
   return __builtin_expect(thread != nullptr && thread->process_mark == process_mark(), 1) ? thread
@@ -181,8 +181,8 @@ class LibraryGuard {
   int kept_errno_ = 0;
 };
 
-// Also marks the thread as inside the library, for code that emits nothing and therefore never refuses: the setters of
-// Fields and the registry's writers. It nests.
+// Marks the thread as inside the library too, but can always be entered. It is for code that emits nothing: the setters
+// of Fields and the registry's writers. It nests.
 class InsideLibrary {
  public:
   InsideLibrary() noexcept : thread_(locals.state != nullptr ? locals.state : thread_state()) {

@@ -20,8 +20,9 @@ class FileWatch {
   // Readable when appeared() has something to return. -1 if inotify is not available on this host.
   [[nodiscard]] int fd() const { return fd_.get(); }
 
-  // Watches the folder of `path` for files whose name begins like the name of `path`, compared up to ".so" if the name
-  // has it. Returns false if the folder cannot be watched, or if 256 folders are already watched.
+  // Watches the folder of `path` for files whose name begins like the name of `path`. If that name contains ".so", only
+  // the part up to it is compared. Returns false if the folder cannot be watched, or if 256 folders are already
+  // watched.
   bool watch(const std::string& path);
   void forget(const std::string& path);
   [[nodiscard]] std::size_t size() const { return folders_.size(); }

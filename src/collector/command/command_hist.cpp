@@ -39,7 +39,7 @@ constexpr char kHistExamples[] =
     "\n"
     "Examples:\n"
     "  nopspan hist --duration 10s                     all spans, for 10 seconds\n"
-    "  nopspan hist --name llm.chat --by model,tenant  one kind of span, other keys\n"
+    "  nopspan hist --name llm.chat --by model,tenant  one name, by model and tenant\n"
     "  nopspan hist --of first-token --interval 5s     time to first token, printed\n"
     "                                                  every 5 s\n"
     "  nopspan hist --of queue --by engine             queue time in inference\n"

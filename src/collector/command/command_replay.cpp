@@ -19,10 +19,11 @@ namespace nopspan::collector {
 namespace {
 
 constexpr char kReplayDescription[] =
-    "Shows the start, length, processes and span names of a recording, and the\n"
-    "ledger, which counts the entries that it lacks. To show its spans, use nopspan\n"
-    "top --from FILE or nopspan trace --from FILE. --name, --model, --slower-than and\n"
-    "--errors have no effect here, because they need whole requests.";
+    "Shows the start, length, processes and span names of a recording, and its\n"
+    "ledger. The ledger counts the entries that are missing from the recording. To\n"
+    "show the spans, use nopspan top --from FILE or nopspan trace --from FILE.\n"
+    "--name, --model, --slower-than and --errors have no effect here, because they\n"
+    "need whole requests.";
 constexpr char kReplayExamples[] =
     "Examples:\n"
     "  nopspan replay spans.rec\n"

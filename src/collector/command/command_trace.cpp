@@ -160,8 +160,8 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
   options.limits.grace_ns = options.source.max_age_ns + options.source.max_age_ns / 2;
   if (options.all_spans) options.limits.linked_kept = options.limits.entries_per_trace;
   options.limits.long_grace_ns = std::max(options.limits.long_grace_ns, 2 * options.limits.grace_ns);
-  // Checked here, because the source's filter has neither: the spans that a request has in other processes are wanted
-  // too.
+  // Checks --pid and --cgroup here, because the source's filter has neither of them. It has neither, because the spans
+  // that a request has in other processes are wanted too.
   if (options.source.from.empty()) {
     require_processes(options.source.filter.pids);
     require_cgroup(options.source.filter.cgroup);

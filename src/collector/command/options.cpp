@@ -40,7 +40,8 @@ CLI::Validator some_time() {
   return {[](const std::string& ns) { return std::stod(ns) >= 1 ? "" : "must be greater than 0"; }, ""};
 }
 
-// Converts a number with a unit, and checks the converted number. CLI11's own messages do not show a correct value.
+// Converts a number with a unit, and checks the converted number. The messages are written here, because those of CLI11
+// do not show an example of a correct value.
 CLI::Validator number_with_unit(const CLI::Validator& convert, const CLI::Validator& range, const std::string& kind,
                                 const std::string& bounds) {
   const auto attempt = [=](std::string& text) {

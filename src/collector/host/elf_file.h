@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parts of ELF files that a reader of probes needs. The file may have any content, also hostile content.
+// The parts of ELF files that a reader of probes needs. The file may have any content, even hostile content.
 #pragma once
 
 #include <cstdint>

@@ -23,8 +23,8 @@ namespace nopspan::collector {
 namespace {
 
 using Clock = KnownFiles::Clock;
-// When the maps of a process are read again after its memory size has changed. kLater applies after kInVain reads in a
-// row that showed nothing new.
+// If the memory size of a process has changed, its maps are read again after kSoon. After kInVain successive reads that
+// showed nothing new, they are read again after kLater.
 constexpr auto kSoon = std::chrono::milliseconds(250);
 constexpr auto kLater = std::chrono::milliseconds(900);
 constexpr unsigned kInVain = 8;

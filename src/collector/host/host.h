@@ -63,8 +63,9 @@ class Host {
   // Readable when a file has appeared in a folder that has a known library. Then call scan_noted().
   [[nodiscard]] int watch_fd() const;
 
-  // Adds a file to attach to although no process maps it yet (--binary). The next scan reports it in `appeared`, and
-  // later files that replace it under this name too. Throws Failure if it cannot be opened or has no probes.
+  // Adds a file to attach to, even if no process maps it yet (--binary). The next scan reports it in `appeared`. Later
+  // scans also report the files that replace it under this name. Throws Failure if it cannot be opened or has no
+  // probes.
   void add_file(const std::string& path);
 
   // All files that are known now, in the form of `appeared`.

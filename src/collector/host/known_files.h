@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The files that were examined. Files with probes are held open; of the many others only their identity is kept.
+// The files that were examined. Files with probes are held open. For the many other files, only the identity is kept.
 #pragma once
 
 #include "base/file_watch.h"

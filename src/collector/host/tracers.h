@@ -16,7 +16,8 @@ struct Tracer {
   enum class Kind : std::uint8_t {
     program,  // a BPF program on a perf event or link
     event,    // an event in tracefs (by perf probe or written by hand) that is enabled there
-    // Such an event that is not enabled, and a process that may use it (perf record). The kernel does not report users.
+    // Such an event that is not enabled, and a process that may use it (perf record). The kernel does not report which
+    // processes use an event.
     perhaps,
   };
   Kind kind = Kind::program;

@@ -111,7 +111,7 @@ class LiveSource final : public Source {
   Drain drain_;
   std::uint64_t slice_ends_ns_ = 0;
   std::uint64_t messages_ = 0;
-  std::uint64_t announced_in_ = 0;   // the cgroup of the message after which the wanted one was looked up last
+  std::uint64_t announced_in_ = 0;   // the cgroup of the message that caused the last look-up
   std::uint64_t looked_up_ns_ = 0;   // the time of that message
   std::uint64_t read_until_ns_ = 0;  // the time of the last message that was read
   bool is_interrupted_ = false;      // consume() stopped before the ring buffer was empty
@@ -296,8 +296,8 @@ void LiveSource::run(Sink& sink, Deadline& until) {
 }
 
 // Entries that threads hold now are fetched while the programs are still attached, so that none is missed between the
-// two steps. Entries that are written until the programs are detached are fetched afterwards, if they follow without a
-// gap. Another collector may have received the entries in a gap.
+// fetch and the detach. Entries that are written until the programs are detached are fetched afterwards, if they follow
+// without a gap. Another collector may have received the entries in a gap.
 void LiveSource::finish() {
   const auto consume_all = [this] {
     do {

@@ -45,8 +45,8 @@ class ProcessAccount {
     bool begins_at_first_arrival = false;  // its position when this collector began is not known
     Losses losses{};                       // as last read
 
-    // `entries` is the total that the thread has discarded. All of them have sequences below `first`, that of the first
-    // entry that it holds.
+    // `entries` is the total number of entries that the thread has discarded. All of them have sequences below `first`,
+    // which is the sequence of the first entry that the thread holds.
     void note_discarded(std::uint64_t first, std::uint64_t entries) {
       if (first == ledger.base() && first != 0) discarded_base = entries;
       discarded = std::max(discarded, entries);
@@ -75,7 +75,7 @@ class ProcessAccount {
   [[nodiscard]] bool has_forgotten() const { return has_forgotten_; }
   // Null if the thread is not known.
   Thread* find(std::uint64_t id);
-  // The thread. An unknown thread is begun: at `first` if not all threads are known, otherwise at 0.
+  // Returns the thread. An unknown thread is added. It begins at `first` if not all threads are known, otherwise at 0.
   Thread& open(std::uint64_t id, std::uint64_t first);
   [[nodiscard]] const std::unordered_map<std::uint64_t, Thread>& threads() const { return threads_; }
   std::unordered_map<std::uint64_t, Thread>& threads() { return threads_; }

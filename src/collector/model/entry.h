@@ -12,7 +12,7 @@ namespace nopspan::collector {
 // All times are in nanoseconds.
 inline constexpr std::uint64_t kSecond = 1'000'000'000;
 
-// A process that has spans. Objects that refer to it keep it after it has ended.
+// A process that has spans. This object exists as long as other objects refer to it, even if the process has ended.
 struct Process {
   std::uint32_t pid = 0;            // in the collector's pid namespace
   std::uint32_t namespace_pid = 0;  // in its own pid namespace

@@ -51,7 +51,8 @@ struct Ledger {
   std::uint64_t others_processes = 0;
   Counts total;
 
-  // The part of the total that no listed process has: `others`, or more if the total is larger than that.
+  // The part of the total that no listed process has. This is `others`, or more if the listed processes and `others` do
+  // not add up to the total.
   [[nodiscard]] Counts rest() const;
   // Moves delivered entries to another count, in the total too. For a process that is not in the list, `others` is
   // changed.

@@ -18,9 +18,9 @@ class RemoteParents {
  public:
   // Records that a process has spans.
   void saw(const Process& process);
-  // Records whether the parent span, in another process, of a span of this process was seen.
+  // Records whether the remote parent of a span of this process was seen.
   void learn(const Process& process, bool seen);
-  // Whether to wait for the parent of this process's span. True for a process without experience.
+  // Whether to wait for the remote parent of a span of this process. True if nothing is known about the process yet.
   [[nodiscard]] bool may_come(const Process& process) const;
 
  private:

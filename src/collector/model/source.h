@@ -37,7 +37,8 @@ class Source {
   // Passes everything to `sink` until the deadline or the end of the recording. The duration begins when the source is
   // live. Throws Failure (failure.h).
   virtual void run(Sink& sink, Deadline& until) = 0;
-  // The ledger. It is complete after run(). During run(), on the thread that runs it, it is as of the last tick.
+  // The ledger. It is complete after run(). During run(), call this only on the thread that executes run(). The ledger
+  // is then as of the last tick.
   [[nodiscard]] virtual Ledger ledger() const = 0;
   // A remark for the user in one line, for example that a recording was cut; "" if there is none.
   [[nodiscard]] virtual std::string remark() const { return {}; }

@@ -19,7 +19,7 @@ namespace nopspan::collector {
 struct RecorderOptions {
   std::string path;             // "-": stdout
   bool force = false;           // overwrite an existing file
-  std::uint64_t max_bytes = 0;  // then PATH is renamed to PATH.1, and that to PATH.2; 0: no limit
+  std::uint64_t max_bytes = 0;  // beyond this size, PATH becomes PATH.1, and PATH.1 becomes PATH.2; 0: no limit
   unsigned keep = 4;            // number of older files to keep
 
   // Returns `path` if `i` is 0, otherwise an older file: the larger `i`, the older.

@@ -16,7 +16,7 @@
 namespace nopspan::collector {
 namespace {
 
-// The most ticks, one per second, for a time in which nothing was recorded.
+// The limit of ticks for a gap in which nothing was recorded. There is one tick for each second.
 constexpr std::uint64_t kMostTicks = 60;
 // The limit in bytes of a chunk's JSON, because the parsed form needs many times as much memory.
 constexpr std::size_t kMostJson = 1U << 20U;
@@ -31,7 +31,7 @@ ChunkReader open_file(const std::string& path) {
   return {std::move(file), path};
 }
 
-// Refuses deep nesting, which takes a parser long. Recorders never write any.
+// Refuses JSON that is deeply nested, because a parser needs much time for it. Recorders never write such JSON.
 bool is_flat(std::string_view json) {
   int depth = 0;
   bool in_text = false;

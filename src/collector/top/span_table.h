@@ -115,7 +115,8 @@ class SpanTable {
   std::uint64_t evicted_ = 0;
 
   std::uint64_t elapsed_ns_ = 0, second_ = 0, last_now_ns_ = 0;
-  // Rows that may be evicted, the one that is idle for the longest time last. Computed in `idle_second_`.
+  // Rows that may be evicted. The row that has been idle for the longest time is the last element. Computed in
+  // `idle_second_`.
   std::vector<Rows::iterator> idle_;
   std::uint64_t idle_second_ = UINT64_MAX;
 };

@@ -31,7 +31,7 @@ struct TraceAssembler::Open {
   // spans that are kept remain connected.
   std::unique_ptr<std::unordered_set<std::uint64_t>> wanted;
 
-  // Whether it consists of linked spans only. It is then no trace of its own, and its spans belong to other traces.
+  // Whether it consists of linked spans only. It is then not a trace of its own, and its spans belong to other traces.
   [[nodiscard]] bool is_linked() const { return spans > 0 && linked_spans == spans && over_limit == 0 && !late; }
 };
 

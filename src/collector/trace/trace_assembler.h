@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Assembles entries, which arrive from all processes and threads in any order, to complete traces. Linked spans
+// Entries arrive from all processes and threads in any order. This assembles them into complete traces. Linked spans
 // (span_links.h) form no traces of their own, but are added to the traces that they link to. docs/trace.md describes
 // the rules.
 #pragma once

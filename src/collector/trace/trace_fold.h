@@ -12,8 +12,8 @@
 
 namespace nopspan::collector {
 
-// If more than this many siblings have the same name, they are folded. This many of the failed ones are shown by
-// themselves.
+// If more than this many siblings have the same name, they are folded. Up to this many of those that failed are still
+// shown by themselves.
 inline constexpr std::size_t kShownSiblings = 5;
 
 // A node, several siblings folded into one, or linked spans.
