@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs those Debian packages for demo.sh, test.sh or test.sh --long that are missing:
-# .ci/dependencies.sh demo|test|long
+# Installs the missing ones of the Debian packages that demo.sh, test.sh or test.sh --long needs: .ci/dependencies.sh
+# demo|test|long
 set -euo pipefail
 
 demo=(cmake ninja-build g++ pkg-config binutils systemtap-sdt-dev bpftrace procps

@@ -51,7 +51,7 @@ double run(long spans_per_trace, long spans, long rounds) {
   return least;
 }
 
-// In slices of one millisecond. A slice that is late is made up for by the next ones.
+// Works in slices of one millisecond. If a slice is late, the next ones make up for it.
 double run_at(double rate, long spans_per_trace, long spans) {
   const double began = now_ns();
   long done = 0;

@@ -76,8 +76,9 @@ targets=()            # the paths in bpftrace's probes, one a file
 declare -A probes=()  # target -> its "provider:name" words
 declare -A known=()   # identities of the targets' inodes
 
-# FILE -> an identity of its inode. In two containers of one image a file has two device numbers but one inode below,
-# and the probes are set there. Attaching by both names would count everything twice.
+# FILE -> an identity of its inode. In two containers of one image, a file has two device numbers. Both lead to one
+# inode of the underlying file system, and the probes are set in that inode. Attaching by both names would count
+# everything twice.
 identity() {
   if [[ $(stat -f -L -c %T -- "$1") == overlayfs ]]; then
     stat -L -c 'overlayfs:%i:%s:%y:%z' -- "$1"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # For perf-spans.sh report: reads lines of name, ns and status, separated by tabs, sorted by name and ns. Writes a row
-# for each name, which begins with its total, to sort by.
+# for each name. The row begins with the name's total, so that the rows can be sorted by it.
 
 BEGIN { FS = "\t" }
 function ms(ns) { return sprintf("%.3f", ns / 1000000) }

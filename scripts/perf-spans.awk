@@ -79,7 +79,8 @@ function end_of_ends(    span, still) {
 # --- stacks -----------------------------------------------------------------------------------------------------------
 
 # Samples are held until the span around them has ended, because a span whose end was not seen may have ended long ago.
-# held[tid] of them are in stack[tid, 1...]; from first[span] on they came after the span's start.
+# The samples of a thread are stack[tid, 1] to stack[tid, held[tid]]. Those from first[span] on were taken after the
+# span's start.
 
 # The sample whose frames were read last.
 function hold() {

@@ -37,7 +37,7 @@ struct EngineOptions {
 
 struct GenerationRequest {
   std::vector<Token> prompt;
-  // The beginning of the answer, not generated: a tool call, or the words before a tool's result.
+  // The beginning of the answer, which the model does not generate: a tool call, or the words before a tool's result.
   std::vector<Token> given;
   bool only_given = false;
   std::size_t max_tokens = 128;

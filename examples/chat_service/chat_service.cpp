@@ -181,7 +181,7 @@ void ChatService::chat_completions(const httplib::Request& http, const std::stri
   }
 }
 
-// Writes a request into the books that never reached the engine.
+// Writes a request that never reached the engine into the books.
 void ChatService::refuse(const ApiError& error, const Fault& fault, const Caller& caller, nopspan::AsyncSpan& span,
                          httplib::Response& response) {
   write_error(response, error, fault.retry_after);

@@ -8,7 +8,7 @@
 namespace example {
 namespace {
 
-constexpr double kDiscount = 0.35;         // subtracted from each count, for the shorter contexts
+constexpr double kDiscount = 0.35;         // subtracted from each count, and given to the shorter contexts
 constexpr double kPromptPreference = 3.0;  // how much likelier a word becomes if the conversation contains it
 
 double uniform(LanguageModel::Random& random) { return static_cast<double>(random() >> 11) * 0x1p-53; }
@@ -94,7 +94,8 @@ Token LanguageModel::next(const Sequence& sequence, double temperature, Random& 
   for (std::size_t size = context.size; size > 0; --size) {
     const auto found = contexts_.find(hash(context, size));
     if (found == contexts_.end()) continue;
-    const bool beginning = size == 1 && context.last[0] == kEnd;  // a text begins like some text of the corpus
+    // The first token of a text is drawn only from the first tokens of the corpus's texts.
+    const bool beginning = size == 1 && context.last[0] == kEnd;
     if (draw(found->second, !beginning, &sequence, temperature, random, token)) return token;
   }
   draw(any_, false, nullptr, temperature, random, token);

@@ -61,7 +61,7 @@ TEST_F(HistFeedTest, CountsAsFilteredWhatIsInNoHistogramByProcess) {
   source_.reported.processes = {{first, {.emitted = 8, .delivered = 3, .filtered = 1, .ring_full = 4}},
                                 {second, {.emitted = 4, .delivered = 2, .missed = 2}}};
   source_.reported.others = {.emitted = 4, .delivered = 1, .discarded = 3};
-  source_.reported.others_processes = 6;  // the third among them
+  source_.reported.others_processes = 6;  // the third process is one of the six
   source_.reported.total = {.emitted = 16, .delivered = 6, .filtered = 1, .ring_full = 4, .missed = 2, .discarded = 3};
 
   const HistTable& table = feed.table();
@@ -133,7 +133,7 @@ TEST_F(HistFeedTest, PublishesEverythingAfterEachInterval) {
   EXPECT_EQ(tick(1110), Counts({2}));
   EXPECT_EQ(tick(1199), Counts({2}));
   EXPECT_EQ(tick(1200), Counts({2, 4}));
-  EXPECT_EQ(tick(1510), Counts({2, 4, 5}));  // several are one
+  EXPECT_EQ(tick(1510), Counts({2, 4, 5}));  // three intervals have passed, and one document covers them
   EXPECT_EQ(tick(1599), Counts({2, 4, 5}));
   EXPECT_EQ(tick(500), Counts({2, 4, 5}));  // the clock was set back
   EXPECT_EQ(tick(600), Counts({2, 4, 5, 8}));

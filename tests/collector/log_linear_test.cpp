@@ -63,7 +63,7 @@ TEST(LogLinear, AnswersTheQuantilesOfAllSizesWithinItsError) {
   const LogLinear histogram = histogram_of(values);
   std::sort(values.begin(), values.end());
   for (unsigned percent = 0; percent <= 100; ++percent) {
-    // The smallest value such that at least this percentage of the values is not above it.
+    // The smallest value that at least this percentage of the values do not exceed.
     const auto exact = std::find_if(values.begin(), values.end() - 1, [&](std::uint64_t value) {
       const auto not_above = std::upper_bound(values.begin(), values.end(), value) - values.begin();
       return static_cast<std::size_t>(not_above) * 100 >= values.size() * percent;

@@ -41,7 +41,7 @@ struct Table : SpanTable {
   }
 };
 
-// The smallest of the sorted values that this fraction does not exceed.
+// The smallest of the sorted values that at least `percent` per cent of them do not exceed.
 std::uint64_t exact(const std::vector<std::uint64_t>& sorted, unsigned percent) {
   return sorted[(sorted.size() * percent + 99) / 100 - 1];
 }

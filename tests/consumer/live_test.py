@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Traces the program that build_test.py KIND has built, by the path of the file that contains its probes.
 
-The program attaches no handler. If its spans are live, the kernel's counter has reached the word that the program
-reads."""
+The program attaches no handler. If its spans are recorded, the kernel has raised the word that the program reads."""
 import re
 import subprocess
 import sys

@@ -4,7 +4,7 @@
 //
 //   canary   makes one span, for a test that waits until its tracer is attached
 //   handled  attaches a handler, works, prints the events that the handler received
-//   traced   attaches no handler, works, prints each span's request id, or that nobody listens
+//   traced   attaches no handler, works, prints the request id of each span that is recorded
 //   hold     works, prints "holding", works again when stdin ends, prints "survived"
 #include <nopspan/registry.h>
 #include <nopspan/span.h>

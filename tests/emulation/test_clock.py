@@ -78,7 +78,8 @@ class Clock(guest.GuestTest):
                     for name, (begin, end) in times.items()}
         for name in list(times)[:4]:
             self.assertTrue(is_right.pop(name), (name, times[name], spans[name]))
-        # Right after a change too, unless the collector reads the clock late because its CPU is emulated.
+        # The time is also right immediately after a change, unless the collector reads the clock late because its CPU
+        # is emulated.
         self.assertEqual(len(is_right), 7)
         self.assertGreaterEqual(sum(is_right.values()), 4, is_right)
 

@@ -14,7 +14,7 @@
 
 namespace {
 
-using namespace nopspan::collector;  // NOLINT: all of it is about that
+using namespace nopspan::collector;  // NOLINT: the whole file tests this namespace
 
 const ClockMap& clocks() {
   static const ClockMap map([] { return std::uint64_t{1}; }, [] { return std::uint64_t{2}; });

@@ -21,7 +21,7 @@
 
 namespace {
 
-using namespace nopspan::collector;  // NOLINT: all of it is about that
+using namespace nopspan::collector;  // NOLINT: the whole file tests this namespace
 
 std::deque<KeptEntry> spans_of(Signal signal, std::string_view message, bool must_be_whole) {
   OtlpReader reader;

@@ -51,7 +51,7 @@ class Arrows(unittest.TestCase):
         return found
 
     def public_headers(self):
-        """As they are included; those in nopspan/detail/ are for the others."""
+        """The paths of all public headers, as an #include has them, including those in nopspan/detail/."""
         return {str(path.relative_to("include")) for path in self.folder("include", "nopspan")}
 
     def test_public_headers_include_nopspan_and_the_standard_library(self):

@@ -104,7 +104,7 @@ class Headers(unittest.TestCase):
 
     def test_probes_header_is_c_and_bpf_too(self):
         header = including("nopspan/probes.h")
-        # Without any system header, as beside vmlinux.h.
+        # Compiles without any system header, as a program that includes vmlinux.h must.
         jobs = [(compiler, [compiler, "-std=c99", *STRICT, "-nostdinc", "-x", "c", "-"], header) for compiler in ("gcc", "clang")]
         jobs.append(("bpf", ["clang", "-target", "bpf", "-nostdinc", *STRICT, "-x", "c", "-"], header))
         self.assertEqual(surroundings.compile_all(jobs), [])

@@ -88,7 +88,7 @@ std::uint64_t flushed(bool new_born) {
 
 void make_span() { const Span span{"work"}; }
 
-// Flushes the entries that the thread holds, and its own.
+// Makes a span and flushes it, together with the entries that the thread holds.
 void make_last_span() {
   FakeClock::advance(1'000'000'000);
   make_span();

@@ -452,7 +452,7 @@ TEST(Probes, ArePassedOnlyByTheParentForASpanThatItBegan) {
                 EXPECT_EQ(fired.in_all(), 0U);
                 { const Span own{"own"}; }
                 EXPECT_EQ(fired[Probe::span_start], 1U);
-                EXPECT_EQ(nopspan::detail::thread_state()->sequence[0], 1U);  // a new stream begins at 0
+                EXPECT_EQ(nopspan::detail::thread_state()->sequence[0], 1U);  // a new sequence_id begins at 0
               }),
               IsEmpty());
 }

@@ -82,7 +82,7 @@ class CgroupOption(CollectorTest):
             ledger = tracer.stop()
         names = tracer.names(self.outside.pid)
         self.assertEqual(names["cgroup.moved"], 7)
-        self.assertGreaterEqual(names["cgroup.outside"], 60)  # and what it still held from before the move
+        self.assertGreaterEqual(names["cgroup.outside"], 60)  # and the entries that it still held from before the move
         self.assertEqual(tracer.names(self.inside.pid), {"cgroup.inside": 100})
         self.assert_balanced(ledger)
         for program in (self.inside, self.outside):

@@ -138,7 +138,7 @@ int main(int count, char** arguments) {
     }
     return std::to_string(states);
   };
-  // complete NAME TIMES DURATION_NS: spans with this duration.
+  // complete NAME TIMES DURATION_NS: makes TIMES spans with this duration.
   commands["complete"] = [](std::istringstream& a) {
     const nopspan::Name name = nopspan::Name::intern(word(a));
     std::uint64_t times = 0, duration_ns = 0;

@@ -25,7 +25,7 @@ class AgentsScript(installed.Script):
 
 
 def spans_of(lines):
-    """The lines of a program's record, with the spans that handlers received in the same form as those that the program
+    """The lines of a program's record. The spans that handlers received are in the same form as those that the program
     recorded itself."""
     for line in lines:
         span, _, end = line.get("event", "").rpartition(".")

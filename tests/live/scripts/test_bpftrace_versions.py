@@ -23,7 +23,8 @@ SUITES = {"trixie": (0, 23), "sid": (0, 27)}
 # If two CPUs make the first count of a key at the same time, 0.23 loses one of them and reports "File exists". This
 # concerns count(), sum() and histograms, and is fixed in 0.24. These tests therefore run on one CPU.
 ON_ONE_CPU = ("trixie",)
-# These tests compare texts of the bpftrace that printed the examples of the scripts, not counts.
+# These tests compare texts and not counts. The texts are those of the bpftrace that printed the examples of the
+# scripts.
 OF_ONE_VERSION = ("test_parse.py", "test_examples.py")
 OTHERS = ("test_perf_spans_sh.py", os.path.basename(__file__))
 PATIENCE_S = 600

@@ -31,7 +31,7 @@ INLINE = re.compile(r"(\S.* \| )?(sudo )?((nopspan|cmake|ctest|bpftrace|pkg-conf
 # Inline code that names a command without the arguments that it needs.
 NAMES = {"nopspan record", "nopspan replay", "cmake --install", "stap -s MB"}
 
-# Commands of which another test runs the same.
+# Commands that another test runs too.
 ELSEWHERE = {
     "./scripts/test.sh": "scripts/test.sh",
     "cmake --preset dev && cmake --build --preset dev": "scripts/test.sh",

@@ -250,7 +250,7 @@ class PerfSpans(harness.Test):
         # Callers come first.
         frames = next(frames for frames, _ in graphs["burn.a"] if "burn_in_a" in frames and "main" in frames)
         self.assertLess(frames.index("main"), frames.index("burn_in_a"))
-        # burn_in_a runs only inside these spans, so each of its samples must be counted exactly once, also in nested
+        # burn_in_a runs only inside these spans, so each of its samples must be counted exactly once, even in nested
         # spans with the same name.
         in_a = [block for block in self.lines("-F", "sw:ip,sym", "-F", "hw:ip,sym", "-F", "trace:event").split("\n\n")
                 if re.search(r"\bburn_in_a$", block, re.M)]
@@ -314,7 +314,7 @@ class PerfSpans(harness.Test):
         stops = sum(row["count"] for row in rows.values())
         self.assertLess(stops, spans)
         lost = int(re.search(r"perf lost (\d+) records", said)[1])
-        # perf may also have lost records of threads: 4, and one per round of each.
+        # The lost records may also be about threads: the run starts 4 of them, and each starts one more per round.
         self.assertGreaterEqual(recorded + lost, 2 * spans)
         self.assertLess(recorded + lost, 2 * spans + 300)
 
