@@ -127,7 +127,7 @@ machine.
 | disabled, in addition to the empty loop | $(over DisabledChat/repeats:9 EmptyLoop/repeats:9) |
 | one handler | $(ns HandledChat/repeats:9) |
 | one handler that reads the attributes | $(ns HandledChatWithAttributes/repeats:9) |
-| \`span_start\` and \`span_stop\` attached, without the kernel's part (attributes are encoded twice) | $(ns ProbedChat/repeats:9) |
+| \`span_start\` and \`span_stop\` attached, without the time in the kernel (attributes are encoded twice) | $(ns ProbedChat/repeats:9) |
 | bpftrace, \`span_stop\`, a nearly empty script | $chat_hit |
 
 When the span ends, its attributes take ${chat_bytes:-not measured} bytes. Allocations per span, after the first ones of a
