@@ -106,6 +106,7 @@ class InterruptedBatch : public testing::Test {
  protected:
   void SetUp() override {
     if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "they have signal handlers and calls of their own";
+    hits.count = 0;
   }
 
   // Runs `work` on a new thread while a tracer is attached.
