@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Labels other than engine, model and tenant. A process never forgets a label's key, so each test uses its own keys.
+// Labels other than engine, model and tenant. A process never forgets a label's key, so each test that sets one runs in
+// a child.
 #include "in_child.h"
 #include "raised_gate.h"
 #include "recorded.h"
