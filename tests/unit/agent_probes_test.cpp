@@ -105,10 +105,13 @@ TEST(AgentProbes, CountATraceIdThatDiffersWithoutHandlersToo) {
 class ProbeAttributes {
  public:
   ProbeAttributes() {
-    if (bytes() != nullptr) std::memset(bytes(), 0, nopspan::detail::kMaxAttributesBytes);
+    {
+      const RaisedGate tracer(RaisedGate::spans);
+      const Span span{"work", [](Fields& f) { f.set("rows", 3); }};  // the first one allocates the bytes
+    }
+    std::memset(bytes(), 0, nopspan::detail::kMaxAttributesBytes);
   }
   [[nodiscard]] bool have(std::string_view text) const {
-    if (bytes() == nullptr) return false;
     const std::string_view all(reinterpret_cast<const char*>(bytes()), nopspan::detail::kMaxAttributesBytes);
     return all.find(text) != std::string_view::npos;
   }
