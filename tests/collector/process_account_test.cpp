@@ -31,7 +31,7 @@ class Account : public testing::Test {
     losses[reason] = entries;
     account.process_losses(losses);
   }
-  void begin_expected(const Counts& expected) {
+  void expect(const Counts& expected) {
     const Counts counts = account.counts();
     EXPECT_TRUE(counts.is_balanced());
     EXPECT_EQ(counts.emitted, expected.emitted);
@@ -51,74 +51,74 @@ TEST_F(Account, ClosesWhenAllArrived) {
   arrive(1, {0, 10});
   arrive(2, {0, 5});
   arrive(1, {10, 12});
-  begin_expected({.emitted = 17, .delivered = 17});
+  expect({.emitted = 17, .delivered = 17});
 }
 
 TEST_F(Account, ExplainsAGapByWhatTheKernelSaysOfTheStream) {
   arrive(1, {0, 10});
   report_losses(1, {10, 30}, NOPSPAN_REASON_RING_FULL, 20);
   arrive(1, {30, 31});
-  begin_expected({.emitted = 31, .delivered = 11, .ring_full = 20});
+  expect({.emitted = 31, .delivered = 11, .ring_full = 20});
 }
 
 TEST_F(Account, KnowsOfAStreamOfWhichNothingEverArrives) {
   report_losses(7, {0, 25}, NOPSPAN_REASON_FILTERED, 25);
-  begin_expected({.emitted = 25, .filtered = 25});
+  expect({.emitted = 25, .filtered = 25});
 }
 
 TEST_F(Account, CountsTheRestOfAGapAsMissed) {
   arrive(1, {0, 1});
   arrive(1, {11, 12});
   report_losses(1, {1, 5}, NOPSPAN_REASON_UNREADABLE, 4);
-  begin_expected({.emitted = 12, .delivered = 2, .unreadable = 4, .missed = 6});
+  expect({.emitted = 12, .delivered = 2, .unreadable = 4, .missed = 6});
 }
 
 TEST_F(Account, DoesNotCountAsLostWhatWasFetchedBeforeItWas) {
   arrive(1, {0, 6});  // fetched
   report_losses(1, {0, 8}, NOPSPAN_REASON_RING_FULL, 8);
-  begin_expected({.emitted = 8, .delivered = 6, .ring_full = 2});
+  expect({.emitted = 8, .delivered = 6, .ring_full = 2});
 }
 
 TEST_F(Account, ExplainsGapsByWhatTheKernelSaysOfTheProcess) {
   arrive(1, {0, 1});
   tell_of_process(NOPSPAN_REASON_UNREADABLE, 3);
-  begin_expected({.emitted = 4, .delivered = 1, .unreadable = 3});
+  expect({.emitted = 4, .delivered = 1, .unreadable = 3});
   // The thread's next batch shows that the three entries belonged to it.
   arrive(1, {4, 5});
-  begin_expected({.emitted = 5, .delivered = 2, .unreadable = 3});
+  expect({.emitted = 5, .delivered = 2, .unreadable = 3});
 }
 
 TEST_F(Account, DoesNotCountTwiceWhatTheKernelSaysOfStreamAndProcess) {
   tell_of_process(NOPSPAN_REASON_RING_FULL, 9);
   report_losses(1, {0, 5}, NOPSPAN_REASON_RING_FULL, 5);
-  begin_expected({.emitted = 9, .ring_full = 9});
+  expect({.emitted = 9, .ring_full = 9});
 }
 
 TEST_F(Account, KnowsWhatTheLibraryDiscarded) {
   arrive(1, {0, 4});
   arrive(1, {10, 11});
   account.find(1)->discarded = 6;
-  begin_expected({.emitted = 11, .delivered = 5, .discarded = 6});
+  expect({.emitted = 11, .delivered = 5, .discarded = 6});
 }
 
 TEST_F(Account, KnowsWhatTheLibraryDiscardedFromAHitThatTheKernelCouldNotPassOn) {
   arrive(1, {0, 4});
   report_losses(1, {10, 12}, NOPSPAN_REASON_RING_FULL, 2, 6);
   report_losses(1, {15, 15}, NOPSPAN_REASON_RING_FULL, 2, 9);  // the thread has ended
-  begin_expected({.emitted = 15, .delivered = 4, .ring_full = 2, .discarded = 9});
+  expect({.emitted = 15, .delivered = 4, .ring_full = 2, .discarded = 9});
 }
 
 TEST_F(Account, DoesNotCountWhatWasThereBefore) {
   account.begin_thread(1, 100, 7, now);
   arrive(1, {98, 103});
   account.find(1)->discarded = 7;
-  begin_expected({.emitted = 3, .delivered = 3});
+  expect({.emitted = 3, .delivered = 3});
 }
 
 TEST_F(Account, BeginsAStreamWhereItIsFirstSeenIfNotAllAreKnown) {
   account.set_some_unknown();
   arrive(1, {50, 52});
-  begin_expected({.emitted = 2, .delivered = 2});
+  expect({.emitted = 2, .delivered = 2});
 }
 
 // A thread's first batch may still be in the ring buffer when the collector fetches the thread's later entries.
@@ -127,69 +127,69 @@ TEST_F(Account, TakesWhatWasHandedOverBeforeWhatWasFetchedOfAStreamThatWasNotKno
   arrive(1, {1, 5});  // fetched
   arrive(1, {0, 1});
   arrive(1, {1, 6});
-  begin_expected({.emitted = 6, .delivered = 6});
+  expect({.emitted = 6, .delivered = 6});
 }
 
 TEST_F(Account, MissesWhatLiesBetweenThoseTwo) {
   account.set_some_unknown();
   arrive(1, {13, 15});  // fetched
   arrive(1, {10, 11});
-  begin_expected({.emitted = 5, .delivered = 3, .missed = 2});
+  expect({.emitted = 5, .delivered = 3, .missed = 2});
 }
 
 TEST_F(Account, DoesNotBelieveThatAStreamBeganBeforeAnyThreadCanHave) {
   account.set_some_unknown();
   arrive(1, {1ULL << 60U, (1ULL << 60U) + 3});
   arrive(1, {0, 2});
-  begin_expected({.emitted = 5, .delivered = 3, .malformed = 2});
+  expect({.emitted = 5, .delivered = 3, .malformed = 2});
 }
 
 TEST_F(Account, CountsARefusedLossOnce) {
   for (int reads = 0; reads < 5; ++reads)
     report_losses(1, {1ULL << 60U, (1ULL << 60U) + 3}, NOPSPAN_REASON_RING_FULL, 3);
-  begin_expected({.emitted = 3, .malformed = 3});
+  expect({.emitted = 3, .malformed = 3});
 }
 
 TEST_F(Account, DoesNotExplainAGapByWhatWasDiscardedBeforeAStreamWasFirstSeen) {
   account.set_some_unknown();
   arrive(1, {50, 52}, 40);
   arrive(1, {57, 60}, 42);
-  begin_expected({.emitted = 10, .delivered = 5, .missed = 3, .discarded = 2});
+  expect({.emitted = 10, .delivered = 5, .missed = 3, .discarded = 2});
   arrive(1, {45, 50}, 38);  // flushed before
-  begin_expected({.emitted = 15, .delivered = 10, .missed = 1, .discarded = 4});
+  expect({.emitted = 15, .delivered = 10, .missed = 1, .discarded = 4});
 }
 
 TEST_F(Account, CountsWhatTheKernelLostOfAStreamFirstSeenByThat) {
   account.set_some_unknown();
   report_losses(1, {50, 54}, NOPSPAN_REASON_RING_FULL, 4);
   tell_of_process(NOPSPAN_REASON_RING_FULL, 4);
-  begin_expected({.emitted = 4, .ring_full = 4});
+  expect({.emitted = 4, .ring_full = 4});
 }
 
 TEST_F(Account, DoesNotTakeALossForWhatWasDiscardedBeforeAStreamWasFirstSeen) {
   account.set_some_unknown();
   report_losses(1, {50, 54}, NOPSPAN_REASON_RING_FULL, 4, 40);
-  begin_expected({.emitted = 4, .ring_full = 4});
+  expect({.emitted = 4, .ring_full = 4});
 }
 
 TEST_F(Account, BelievesThatMuchWasLostBeforeAStreamWasFirstSeen) {
   account.set_some_unknown();
   report_losses(1, {50, 100'050}, NOPSPAN_REASON_FILTERED, 100'000);
-  begin_expected({.emitted = 100'000, .filtered = 100'000});
+  expect({.emitted = 100'000, .filtered = 100'000});
 }
 
 TEST_F(Account, KnowsWhatTheKernelLostBeforeWhatWasFirstSeen) {
   account.set_some_unknown();
   arrive(1, {103, 110});
   report_losses(1, {100, 103}, NOPSPAN_REASON_FILTERED, 3);
-  begin_expected({.emitted = 10, .delivered = 7, .filtered = 3});
+  expect({.emitted = 10, .delivered = 7, .filtered = 3});
 }
 
 TEST_F(Account, DoesNotCountWhatTheKernelLostOfWhatWasThereBefore) {
   account.begin_thread(1, 100, 0, now);
   arrive(1, {100, 110});
   report_losses(1, {95, 100}, NOPSPAN_REASON_FILTERED, 5);
-  begin_expected({.emitted = 10, .delivered = 10});
+  expect({.emitted = 10, .delivered = 10});
 }
 
 TEST_F(Account, ClosesStreamsOfEndedThreads) {
@@ -204,7 +204,7 @@ TEST_F(Account, ClosesStreamsOfEndedThreads) {
   EXPECT_EQ(account.find(1), nullptr);
   EXPECT_THAT(account.take_closed(), testing::ElementsAre(1));
   EXPECT_THAT(account.take_closed(), testing::IsEmpty());
-  begin_expected({.emitted = 6, .delivered = 4, .ring_full = 2});
+  expect({.emitted = 6, .delivered = 4, .ring_full = 2});
 }
 
 // Held entries are fetched repeatedly until the thread flushes them. If the account forgot a thread, its entries would
@@ -214,7 +214,7 @@ TEST_F(Account, KeepsTheStreamOfEveryThreadThatIsLookedAt) {
   for (int times = 0; times < 2; ++times) {
     for (std::uint64_t thread = 1; thread <= kThreads; ++thread) arrive(thread, {0, 2});
   }
-  begin_expected({.emitted = 2 * kThreads, .delivered = 2 * kThreads});
+  expect({.emitted = 2 * kThreads, .delivered = 2 * kThreads});
 }
 
 TEST_F(Account, KeepsStreamsThatHoldWhatWasFetchedBeforeAllThatDoNot) {
@@ -226,7 +226,7 @@ TEST_F(Account, KeepsStreamsThatHoldWhatWasFetchedBeforeAllThatDoNot) {
   ++now;
   for (std::uint64_t i = 0; i < kOthers; ++i) arrive(1'000'000 + i, {0, 1});
   for (std::uint64_t thread = 1; thread <= kThreads; ++thread) arrive(thread, {0, 3});  // flushed
-  begin_expected({.emitted = 3 * kThreads + kOthers, .delivered = 3 * kThreads + kOthers});
+  expect({.emitted = 3 * kThreads + kOthers, .delivered = 3 * kThreads + kOthers});
 }
 
 TEST_F(Account, LooksUponWhatWasHandedOverAsHeldNoMore) {
@@ -245,12 +245,12 @@ TEST_F(Account, KeepsABoundedNumberOfStreams) {
     ++now;
     ASSERT_LE(account.threads().size(), ProcessAccount::kMostThreads);
   }
-  begin_expected({.emitted = entries, .delivered = entries});
+  expect({.emitted = entries, .delivered = entries});
   // The account has forgotten the first thread. The thread's earlier entries must not count as missed.
   arrive(1, {2, 3});
-  begin_expected({.emitted = entries + 1, .delivered = entries + 1});
+  expect({.emitted = entries + 1, .delivered = entries + 1});
   arrive(1, {0, 2});  // and they are not delivered again
-  begin_expected({.emitted = entries + 1, .delivered = entries + 1});
+  expect({.emitted = entries + 1, .delivered = entries + 1});
 }
 
 TEST_F(Account, ClosesEndedThreadsFirstWhenThereAreTooMany) {
@@ -267,16 +267,16 @@ TEST_F(Account, ClosesEndedThreadsFirstWhenThereAreTooMany) {
 TEST_F(Account, DoesNotBelieveSequencesThatNoThreadCanHaveReached) {
   arrive(1, {0, 2});
   arrive(1, {1ULL << 60U, (1ULL << 60U) + 3});
-  begin_expected({.emitted = 5, .delivered = 2, .malformed = 3});
+  expect({.emitted = 5, .delivered = 2, .malformed = 3});
   arrive(1, {2, 4});
-  begin_expected({.emitted = 7, .delivered = 4, .malformed = 3});
+  expect({.emitted = 7, .delivered = 4, .malformed = 3});
 }
 
 TEST_F(Account, BelievesAGapThatTookItsTime) {
   arrive(1, {0, 2});
   now += 10 * kSecond;
   arrive(1, {100'000'000, 100'000'001});
-  begin_expected({.emitted = 100'000'001, .delivered = 3, .missed = 99'999'998});
+  expect({.emitted = 100'000'001, .delivered = 3, .missed = 99'999'998});
 }
 
 TEST_F(Account, SaysWhatKilledThreadsMayHaveHeld) {
@@ -286,7 +286,7 @@ TEST_F(Account, SaysWhatKilledThreadsMayHaveHeld) {
   account.find(2)->capacity = 1200;
   account.find(2)->closing_round = 1;
   account.count_held_by_killed();
-  begin_expected({.emitted = 4, .delivered = 4, .held_by_killed = 10});
+  expect({.emitted = 4, .delivered = 4, .held_by_killed = 10});
 }
 
 }  // namespace
