@@ -4,7 +4,7 @@
 //
 //   canary   makes one span, for a test that waits until its tracer is attached
 //   handled  attaches a handler, works, prints the events that the handler received
-//   traced   attaches no handler, works, prints the request id of each span that is recorded
+//   traced   attaches no handler, works, prints each span's request id, or that nobody is tracing
 //   hold     works, prints "holding", works again when stdin ends, prints "survived"
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
@@ -21,7 +21,7 @@ void print(const char* name, const S& span) {
   if (span) {
     std::printf("span %s %s\n", name, span.request_id().c_str());
   } else {
-    std::printf("nobody listens to %s\n", name);
+    std::printf("nobody is tracing %s\n", name);
   }
 }
 
