@@ -54,9 +54,6 @@ class Collector(Followed):
     def ledger_now(self):
         return self._asked("ledger")
 
-    def filtered_now(self, pid):
-        return sum(row["filtered"] for row in self.ledger_now()["processes"] if row["pid"] == pid)
-
     def rss(self):
         return self._asked("rss")
 

@@ -20,8 +20,6 @@
 extern "C" {
 __attribute__((visibility("hidden"))) void nopspan_site_batch(const void*, std::uint64_t, std::uint64_t, std::uint64_t,
                                                               std::uint64_t, const void*);
-__attribute__((visibility("hidden"))) void nopspan_site_tokens(const char*, const char*, std::uint64_t, const char*,
-                                                               std::uint64_t, const void*);
 extern __attribute__((visibility("hidden"))) nopspan_gate_page nopspan_gate;
 }
 
