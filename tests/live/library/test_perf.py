@@ -22,12 +22,11 @@ class Perf(harness.Test):
         self.assertEqual(done.returncode, 0, "perf %s: %s" % (arguments, done.stdout))
         return done.stdout
 
-    def add_event(self, probe):
-        """Returns the event's name, which has a number appended if another event already has the plain name."""
-        added = self.perf("probe", "-f", "-x", LIBRARY, "--add", "sdt_nopspan:" + probe)
-        event = re.search(r"^\s*(sdt_nopspan:%s\w*)\s" % probe, added, re.M).group(1)
+    def add_event(self, name):
+        added = self.perf("probe", "-f", "-x", LIBRARY, "--add", name)
+        # perf appends a number if another event already has the name.
+        event = re.search(r"^\s*(%s\w*)\s" % name, added, re.M).group(1)
         self.addCleanup(self.perf, "probe", "--del", event)
-        return event
 
     def test_the_cache_lists_every_probe(self):
         listed = self.perf("list", "sdt")
@@ -35,7 +34,8 @@ class Perf(harness.Test):
             self.assertRegex(listed, r"sdt_nopspan:%s\b" % probe)
 
     def test_record_of_span_stop(self):
-        event = self.add_event("span_stop")
+        self.add_event("sdt_nopspan:span_stop")
+        self.add_event("sdt_nopspan_batch:batch")
         data = os.path.join(self.folder, "perf.data")
         control, acknowledge = os.path.join(self.folder, "control"), os.path.join(self.folder, "acknowledge")
         os.mkfifo(control)
@@ -44,14 +44,15 @@ class Perf(harness.Test):
             self.assertEqual(program.gate(), 0, "a probe that nobody records costs nothing")
             # Starts disabled, so that perf acknowledges when it has enabled the events.
             # Without build ids, because perf would enter other mount namespaces for them, and so leave a chroot.
-            recorder = self.until_interrupted("perf", "record", "-q", "-B", "-e", event, "-a", "-D", "-1", "-o", data,
-                                              "--control", "fifo:%s,%s" % (control, acknowledge),
+            recorder = self.until_interrupted("perf", "record", "-q", "-B", "-e", "sdt_nopspan:*", "-a", "-D", "-1",
+                                              "-o", data, "--control", "fifo:%s,%s" % (control, acknowledge),
                                               stderr=subprocess.DEVNULL)
             with open(control, "w", encoding="ascii") as write:
                 write.write("enable\n")
             with open(acknowledge, encoding="ascii") as read:
                 self.assertIn("ack", read.readline())
             wait_until(lambda: program.gate() & GATE_SPANS, "the gate to go up")
+            self.assertEqual(program.gate() & ~GATE_SPANS, 0, "the provider nopspan_batch is not recorded")
             self.assertEqual(program.ask("span by_perf 10"), "10")
             recorder.send_signal(signal.SIGINT)
             recorder.wait(harness.PATIENCE_S)
