@@ -6,18 +6,13 @@
 #include <random>
 
 namespace example {
-namespace {
-
-double uniform(std::mt19937_64& random) { return static_cast<double>(random() >> 11) * 0x1p-53; }
-
-}  // namespace
-
 Fault FaultPlan::next() {
   const std::lock_guard<std::mutex> lock(mutex_);
   std::seed_seq seed{options_.seed >> 32, options_.seed & 0xFFFFFFFFU, requests_ >> 32, requests_ & 0xFFFFFFFFU};
   ++requests_;
   std::mt19937_64 random(seed);
   Fault fault;
+  std::uniform_real_distribution<> uniform;
   const bool fails = uniform(random) < options_.fail_rate;
   const double kind = uniform(random);
   fault.cut_stream = uniform(random) < options_.cut_rate;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <random>
 #include <utility>
 
 namespace example {
@@ -10,8 +11,6 @@ namespace {
 
 constexpr double kDiscount = 0.35;         // subtracted from each count, and given to the shorter contexts
 constexpr double kPromptPreference = 3.0;  // how much likelier a word becomes if the conversation contains it
-
-double uniform(LanguageModel::Random& random) { return static_cast<double>(random() >> 11) * 0x1p-53; }
 
 double sharpen(double weight, double temperature) {
   return temperature == 1.0 ? weight : std::pow(weight, 1.0 / temperature);
@@ -121,7 +120,7 @@ bool LanguageModel::draw(Range range, bool may_back_off, const Sequence* prefer,
     total += sharpen(weight_of(*follower), temperature);
   }
   const double shorter = may_back_off ? sharpen(kDiscount * static_cast<double>(last - first), temperature) : 0.0;
-  double point = uniform(random) * (total + shorter);
+  double point = std::uniform_real_distribution<>()(random) * (total + shorter);
   for (const Follower* follower = first; follower != last; ++follower) {
     point -= sharpen(weight_of(*follower), temperature);
     if (point < 0.0) {
