@@ -61,7 +61,8 @@ class Aarch64(unittest.TestCase):
                         "-DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc", f"-DCMAKE_CXX_COMPILER={CXX}",
                         f"-DCMAKE_C_FLAGS={flags}", f"-DCMAKE_CXX_FLAGS={flags}", f"-DCMAKE_ASM_FLAGS={flags}",
                         "-DNOPSPAN_USDT=ON", "-DNOPSPAN_TESTS=OFF", "-DNOPSPAN_EXAMPLES=OFF", "-DNOPSPAN_BENCH=OFF", "-DNOPSPAN_COLLECTOR=OFF",
-                        "-DNOPSPAN_INSTALL=OFF"], check=True, stdout=subprocess.DEVNULL)
+                        "-DNOPSPAN_INSTALL=OFF",
+                        "-DNOPSPAN_PRICES=OFF", "-DCMAKE_UNITY_BUILD=ON"], check=True, stdout=subprocess.DEVNULL)
         subprocess.run([surroundings.CMAKE, "--build", BUILD, "--target", "nopspan", "--parallel", str(os.cpu_count())],
                        check=True, stdout=subprocess.DEVNULL)
         elf = ElfFile((BUILD / "libnopspan.so").resolve())
