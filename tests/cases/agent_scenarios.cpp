@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 
+#include "delivery.h"
 #include "failure.h"
 #include "listing.h"
 #include "recorded_events.h"
@@ -108,11 +109,6 @@ Mismatches compare_tool(const std::string& op, const Json& when, const Json& exp
 
 // --- The default logger
 
-struct LogLine {
-  nopspan::LogLevel level;
-  std::string message;
-};
-
 // Removes all loggers and the sink at the end of a case.
 class Logger {
  public:
@@ -150,7 +146,7 @@ Json run_logger_operation(const Json& op, const Json& opts) {
 }
 
 // Replaces the reference's prefix by nopspan's, where it begins `text` or follows `before`.
-Json with_own_prefix(const Json& text, const std::string& before) {
+Json with_own_prefix_after(const Json& text, const std::string& before) {
   const std::string theirs = before + "beamlens";
   if (!text.is_string() || text.get<std::string>().compare(0, theirs.size(), theirs) != 0) return text;
   return before + "agent" + text.get<std::string>().substr(theirs.size());
@@ -180,7 +176,7 @@ Mismatches compare_attaching(const std::string& op, const Json& when, const Json
   Comparison comparison;
   if (expect.contains("returns")) comparison.add("returns", expect["returns"], returned);
   if (expect.contains("handler_id")) {
-    comparison.add("handler_id", with_own_prefix(expect["handler_id"], ""), attached_id());
+    comparison.add("handler_id", with_own_prefix_after(expect["handler_id"], ""), attached_id());
   }
   if (expect.contains("handler_count")) {
     comparison.add("handler_count", expect["handler_count"], nopspan::list_handlers(agent::event_prefix()).size());
@@ -210,7 +206,7 @@ Mismatches compare_line(const Json& when, const Json& expect) {
     lines.push_back(seen);
   }
   Json expected = expect;
-  if (expected.contains("message")) expected["message"] = with_own_prefix(expected["message"], "[");
+  if (expected.contains("message")) expected["message"] = with_own_prefix_after(expected["message"], "[");
   comparison.add("lines", Json::array({expected}), lines);
   Bindings bindings;
   return comparison.mismatches(bindings);

@@ -4,6 +4,7 @@
 #define NOPSPAN_TESTS_CASES_DELIVERY_H
 
 #include <nopspan/event.h>
+#include <nopspan/log_level.h>
 
 #include <string>
 #include <string_view>
@@ -11,6 +12,12 @@
 #include "json.h"
 
 namespace cases {
+
+// What the default logger wrote.
+struct LogLine {
+  nopspan::LogLevel level;
+  std::string message;
+};
 
 class Delivery {
  public:

@@ -14,13 +14,13 @@ namespace {
 // The exception that fail() threw last. Compared by identity, because "the same exception then goes on to the caller".
 std::exception_ptr last_thrown;
 
-std::string text_of(const Json& failure) {
+std::string failure_text(const Json& failure) {
   return failure.contains("reason") ? required_string(failure, "a failure", "reason")
                                     : required_string(failure, "a failure", "message");
 }
 
 std::exception_ptr make_exception(const Json& failure) {
-  const std::string text = text_of(failure);
+  const std::string text = failure_text(failure);
   if (failure["class"] == "throw") return std::make_exception_ptr(text);
   if (optional(failure, "type") == "ArgumentError") return std::make_exception_ptr(std::invalid_argument(text));
   return std::make_exception_ptr(std::runtime_error(text));
@@ -76,7 +76,7 @@ void check_failure(const Json& failure) {
   if (failure_class != "error" && failure_class != "throw" && failure_class != "exit") {
     throw Inexpressible("unknown class of failure \"" + failure_class + "\"");
   }
-  text_of(failure);
+  failure_text(failure);
   const Json type = optional(failure, "type");
   if (!type.is_null() && (failure_class != "error" || (type != "RuntimeError" && type != "ArgumentError"))) {
     throw Inexpressible("unknown type of failure " + type.dump());

@@ -106,13 +106,13 @@ void emit(const SpanEvent& event, const Setter<F> (&setters)[N], const Json& pay
   if (!refused.empty()) throw Inexpressible(refused);
 }
 
-struct Function {
+struct EventFunction {
   std::string_view name;
   std::string_view event;
   void (*emit)(const Json& payload);
 };
 
-constexpr Function kFunctions[] = {
+constexpr EventFunction kEventFunctions[] = {
     {"prompt_sent", genai::prompt_sent.name(),
      [](const Json& payload) { emit(genai::prompt_sent, kPromptSent, payload); }},
     {"response_received", genai::response_received.name(),
@@ -123,30 +123,31 @@ constexpr Function kFunctions[] = {
      [](const Json& payload) { emit(genai::stream_first_token, kStreamFirstToken, payload); }},
 };
 
-const Function& find_function(const std::string& name) {
-  for (const Function& function : kFunctions) {
+const EventFunction& find_event_function(const std::string& name) {
+  for (const EventFunction& function : kEventFunctions) {
     if (function.name == name) return function;
   }
   throw Inexpressible("unknown function \"" + name + "\"");
 }
 
-struct Call {
-  const Function& function;
+struct EventCall {
+  const EventFunction& function;
   Json payload;
 };
 
-std::vector<Call> parse_calls(const std::string& name, const Json& input) {
-  if (name != "sequence") return {{find_function(name), input}};
+std::vector<EventCall> parse_calls(const std::string& name, const Json& input) {
+  if (name != "sequence") return {{find_event_function(name), input}};
   if (!input.is_array() || input.empty()) throw Inexpressible("no sequence: " + input.dump());
-  std::vector<Call> calls;
+  std::vector<EventCall> calls;
   for (const Json& call : input) {
     only_keys(call, "a call", {"call", "payload"});
-    calls.push_back({find_function(required_string(call, "a call", "call")), required(call, "a call", "payload")});
+    calls.push_back(
+        {find_event_function(required_string(call, "a call", "call")), required(call, "a call", "payload")});
   }
   return calls;
 }
 
-void check_expectation(const std::string& name, const Json& expected) {
+void check_expected_events(const std::string& name, const Json& expected) {
   required(expected, "an expectation", "event_count");
   if (name != "sequence") {
     required_string(expected, "an expectation", "name");
@@ -174,11 +175,11 @@ struct Run {
   std::uint64_t span_id = 0;
 };
 
-Run run(const std::vector<Call>& calls) {
+Run run(const std::vector<EventCall>& calls) {
   static constexpr const char* kId = "cases.genai_events";
   Run seen;
   std::vector<std::string> names = {"cases.around.start", "cases.around.stop"};
-  for (const Function& function : kFunctions) names.emplace_back(function.event);
+  for (const EventFunction& function : kEventFunctions) names.emplace_back(function.event);
   static_cast<void>(nopspan::attach_many(kId, names, [&](const nopspan::Event& event) {
     if (event.name() == "cases.around.start") {
       seen.start = to_json(event.metadata().copy());
@@ -192,7 +193,7 @@ Run run(const std::vector<Call>& calls) {
   try {
     const nopspan::Span span("cases.around");
     seen.span_id = span.context().span_id();
-    for (const Call& call : calls) call.function.emit(call.payload);
+    for (const EventCall& call : calls) call.function.emit(call.payload);
   } catch (...) {
     static_cast<void>(nopspan::detach(kId));
     throw;
@@ -220,8 +221,8 @@ std::vector<Check> run_genai_events(const Json& one_case) {
   check_genai_case(one_case);
   const std::string name = required_string(one_case, "a case", "function");
   const Json& expected = required(one_case, "a case", "expected");
-  const std::vector<Call> calls = parse_calls(name, required(one_case, "a case", "input"));
-  check_expectation(name, expected);
+  const std::vector<EventCall> calls = parse_calls(name, required(one_case, "a case", "input"));
+  check_expected_events(name, expected);
   const Run seen = run(calls);
   Comparison comparison;
   comparison.add("event_count", expected["event_count"], seen.events.size());

@@ -14,7 +14,7 @@ namespace {
 using nopspan::Value;
 namespace genai = nopspan::genai;
 
-struct Function {
+struct MetricFunction {
   std::string_view name;
   Value (*call)(const Json& input);
 };
@@ -52,7 +52,7 @@ Value metrics(const Json& input) {
   return list;
 }
 
-constexpr Function kFunctions[] = {
+constexpr MetricFunction kMetricFunctions[] = {
     {"operation_name", operation_name},
     {"output_type", output_type},
     {"span_name", span_name},
@@ -85,7 +85,7 @@ std::vector<Check> run_genai_spans_metrics(const Json& one_case) {
   Json expected = required(one_case, "a case", "expected");
   only_keys(expected, "an expectation", {"value"});
   expected["value"] = as_expected(required(expected, "an expectation", "value"));
-  for (const Function& function : kFunctions) {
+  for (const MetricFunction& function : kMetricFunctions) {
     if (function.name != name) continue;
     Comparison comparison;
     compare_value(expected, function.call(input), comparison);

@@ -21,11 +21,6 @@
 namespace cases {
 namespace {
 
-struct LogLine {
-  nopspan::LogLevel level;
-  std::string message;
-};
-
 struct Operation;
 
 // The behaviour of a handler: record the call, fail, or run operations.
@@ -86,12 +81,12 @@ std::shared_ptr<const HandlerPlan> parse_handler(const Json& handler) {
   return plan;
 }
 
-void check_span(const Json& call) {
+void check_plain_span(const Json& call) {
   only_keys(call, "a span", {"op", "prefix", "start_metadata", "body"});
   if (call.contains("op") && call["op"] != "span") throw Inexpressible("nested is no span: " + call["op"].dump());
   dotted_name(required(call, "a span", "prefix"));
   check_metadata(optional(call, "start_metadata"));
-  SpanBody::check(required(call, "a span", "body"), check_span);
+  SpanBody::check(required(call, "a span", "body"), check_plain_span);
 }
 
 Operation parse_operation(const std::string& op, const Json& args) {
@@ -125,7 +120,7 @@ Operation parse_operation(const std::string& op, const Json& args) {
     check_measurements(operation.measurements);
     check_metadata(operation.metadata);
   } else if (op == "span") {
-    check_span(args);
+    check_plain_span(args);
     operation.span = args;
   } else {
     throw Inexpressible("unknown operation \"" + op + "\"");
@@ -133,7 +128,7 @@ Operation parse_operation(const std::string& op, const Json& args) {
   return operation;
 }
 
-void check_expectation(const std::string& op, const Json& expect) {
+void check_outcome(const std::string& op, const Json& expect) {
   only_keys(expect, "the expectation of " + op,
             {"returns", "raises", "deliveries", "deliveries_unordered", "event_names", "logs", "entries",
              "entries_unordered", "same_reason_on_both", "given"});
@@ -178,7 +173,7 @@ std::vector<Step> parse(const Json& one_case) {
     if (!optional(step, "given").is_null() && !step["given"].is_string()) throw Inexpressible("given: " + step.dump());
     const std::string op = required_string(step, "a step", "op");
     const Json& expect = required(step, "a step", "expect");
-    check_expectation(op, expect);
+    check_outcome(op, expect);
     steps.push_back({parse_operation(op, required(step, "a step", "args")), expect});
   }
   return steps;
@@ -227,11 +222,11 @@ class Session {
   Bindings bindings_;
 };
 
-Json run_span(const Json& call) {
+Json run_plain_span(const Json& call) {
   const nopspan::Name name = nopspan::Name::intern(dotted_name(call["prefix"]));
   const Json metadata = optional(call, "start_metadata");
   return nopspan::span(
-      name, [&](nopspan::Fields& fields) { set_metadata(fields, metadata); }, SpanBody(call["body"], run_span));
+      name, [&](nopspan::Fields& fields) { set_metadata(fields, metadata); }, SpanBody(call["body"], run_plain_span));
 }
 
 nopspan::Handler Session::make_handler(const Operation& operation) {
@@ -270,7 +265,7 @@ Json Session::perform(const Operation& operation) {
     });
     return "ok";  // execute() returns nothing and cannot fail
   }
-  return run_span(operation.span);
+  return run_plain_span(operation.span);
 }
 
 // --- Comparing
