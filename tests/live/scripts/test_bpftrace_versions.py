@@ -26,7 +26,8 @@ ON_ONE_CPU = ("trixie",)
 # These tests compare texts and not counts. The texts are those of the bpftrace that printed the examples of the
 # scripts.
 OF_ONE_VERSION = ("test_parse.py", "test_examples.py")
-OTHERS = ("test_perf_spans_sh.py", os.path.basename(__file__))
+# These tests run perf, or the bpftrace in PATH.
+OTHERS = ("test_perf_spans_sh.py", "test_documented_commands.py", os.path.basename(__file__))
 PATIENCE_S = 600
 
 
