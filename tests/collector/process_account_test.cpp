@@ -26,7 +26,7 @@ class Account : public testing::Test {
     losses[reason] = entries;
     account.thread_losses(thread, sequences, losses, discarded, now);
   }
-  void tell_of_process(unsigned reason, std::uint64_t entries) {
+  void report_process_losses(unsigned reason, std::uint64_t entries) {
     Losses losses{};
     losses[reason] = entries;
     account.process_losses(losses);
@@ -81,7 +81,7 @@ TEST_F(Account, DoesNotCountAsLostWhatWasFetchedBeforeItWas) {
 
 TEST_F(Account, ExplainsGapsByWhatTheKernelSaysOfTheProcess) {
   arrive(1, {0, 1});
-  tell_of_process(NOPSPAN_REASON_UNREADABLE, 3);
+  report_process_losses(NOPSPAN_REASON_UNREADABLE, 3);
   expect({.emitted = 4, .delivered = 1, .unreadable = 3});
   // The thread's next batch shows that the three entries belonged to it.
   arrive(1, {4, 5});
@@ -89,7 +89,7 @@ TEST_F(Account, ExplainsGapsByWhatTheKernelSaysOfTheProcess) {
 }
 
 TEST_F(Account, DoesNotCountTwiceWhatTheKernelSaysOfStreamAndProcess) {
-  tell_of_process(NOPSPAN_REASON_RING_FULL, 9);
+  report_process_losses(NOPSPAN_REASON_RING_FULL, 9);
   report_losses(1, {0, 5}, NOPSPAN_REASON_RING_FULL, 5);
   expect({.emitted = 9, .ring_full = 9});
 }
@@ -162,7 +162,7 @@ TEST_F(Account, DoesNotExplainAGapByWhatWasDiscardedBeforeAStreamWasFirstSeen) {
 TEST_F(Account, CountsWhatTheKernelLostOfAStreamFirstSeenByThat) {
   account.set_some_unknown();
   report_losses(1, {50, 54}, NOPSPAN_REASON_RING_FULL, 4);
-  tell_of_process(NOPSPAN_REASON_RING_FULL, 4);
+  report_process_losses(NOPSPAN_REASON_RING_FULL, 4);
   expect({.emitted = 4, .ring_full = 4});
 }
 

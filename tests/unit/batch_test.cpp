@@ -297,7 +297,7 @@ TEST(Batch, HasRoomForTheLargestSpan) {
   EXPECT_GT(traced.batches.at(0).entries.at(0).attributes.size(), 7000U);
 }
 
-TEST(Batch, ThrowsAwayWhatTheGateIsDownToAnyMore) {
+TEST(Batch, DropsWhatItHoldsWhenTheTracerHasDetached) {
   const FakeClock clock;
   Traced traced;
   traced.run([&] {

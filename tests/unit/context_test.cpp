@@ -27,7 +27,7 @@ TEST(Context, IsEmptyWhereThereIsNone) {
   EXPECT_TRUE(Context().tracestate().empty());
 }
 
-TEST(Context, IsEmptyInASpanThatTheGateIsDownTo) {
+TEST(Context, IsEmptyInASpanThatIsNotRecorded) {
   const Span span{"work"};
   EXPECT_TRUE(Context::current().empty());
   EXPECT_TRUE(span.context().empty());

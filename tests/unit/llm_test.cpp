@@ -214,7 +214,7 @@ TEST(FirstToken, IsToldOnceASpan) {
   EXPECT_EQ(events[1]->span_id(), other.context().span_id());
 }
 
-TEST(FirstToken, OfASpanThatTheGateIsDownToIsNothing) {
+TEST(FirstToken, OfASpanThatIsNotRecordedIsNothing) {
   Span span{llm::stream};
   span.first_token();
 }
