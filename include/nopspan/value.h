@@ -53,7 +53,7 @@ class Value {
       if constexpr (std::is_unsigned_v<T> && sizeof(T) == 8) {
         integer_ = number > static_cast<T>(INT64_MAX) ? INT64_MAX : static_cast<std::int64_t>(number);
       } else {
-        integer_ = static_cast<std::int64_t>(number);
+        integer_ = static_cast<std::int64_t>(number);  // NOLINT(bugprone-signed-char-misuse): it is a number
       }
     }
   }

@@ -122,7 +122,7 @@ TEST(AsyncSpan, MovesWithoutAnEvent) {
   first = std::move(second);
   EXPECT_THAT(recorder.names(), ElementsAre("work.start"));
   first.end();
-  second.end();
+  second.end();  // NOLINT(bugprone-use-after-move): it is empty
   EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
   EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_OK));
 }

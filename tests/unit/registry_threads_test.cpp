@@ -220,7 +220,7 @@ TEST(RegistryThreads, AForkWhileSomethingIsDestroyedLetsTheChildDetach) {
   };
   std::atomic<bool> begun{false};
   std::atomic<bool> go_on{false};
-  attach_once("once", std::shared_ptr<Slow>(new Slow{begun, go_on}));
+  attach_once("once", std::shared_ptr<Slow>(new Slow{begun, go_on}));  // NOLINT(modernize-make-shared): an aggregate
   EXPECT_EQ(nopspan::attach("mine", "c.d", [](const Event&) {}), nopspan::Errc::ok);
   std::thread emitter([] { nopspan::execute("a.b"); });
   ASSERT_TRUE(wait_until([&] { return begun.load(); }));
