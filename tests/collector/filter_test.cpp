@@ -106,7 +106,7 @@ TEST(Sample, TakesAboutOneInN) {
     std::uint32_t taken = 0;
     constexpr std::uint32_t kRequests = 100'000;
     for (std::uint32_t i = 0; i < kRequests; ++i) taken += is_sampled(trace_id_of(std::to_string(i)), one_in) ? 1 : 0;
-    EXPECT_NEAR(taken, kRequests / one_in, 0.1 * kRequests / one_in) << one_in;
+    EXPECT_NEAR(taken, 1.0 * kRequests / one_in, 0.1 * kRequests / one_in) << one_in;
   }
 }
 

@@ -8,6 +8,8 @@
 #include <nopspan/probes.h>
 
 #include <cstring>
+#include <iterator>
+#include <numeric>
 #include <sstream>
 
 using namespace nopspan::collector;
@@ -153,7 +155,7 @@ KeptEntry chat_span(const ProcessPointer& process) {
   Entry entry;
   entry.flags =
       NOPSPAN_FLAG_SAMPLED | NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_HAS_FIRST_TOKEN | 3U << NOPSPAN_FLAG_KIND_SHIFT;
-  for (unsigned char i = 0; i < sizeof(entry.trace_id.bytes); ++i) entry.trace_id.bytes[i] = 0xf0U + i;
+  std::iota(std::begin(entry.trace_id.bytes), std::end(entry.trace_id.bytes), 0xf0);
   entry.span_id = 0x0123456789abcdefU;
   entry.parent_id = 0x00000000000000ffU;
   entry.root_id = 0x8877665544332211U;

@@ -170,7 +170,7 @@ TEST(LedgerMetrics, HaveEveryCount) {
   ledger.processes.push_back(process_ledger(7, "server", every_count_another()));
   ledger.others_processes = 2;
   const std::string text = LedgerMetrics(4096).text(ledger, 3);
-  const std::string server = "{pid=\"7\",comm=\"server\"} ", lost = "{pid=\"7\",comm=\"server\",reason=\"";
+  const std::string server = R"({pid="7",comm="server"} )", lost = R"({pid="7",comm="server",reason=")";
   for (const std::string& line : std::vector<std::string>{
            "nopspan_entries_emitted_total" + server + "1022", "nopspan_entries_delivered_total" + server + "2",
            "nopspan_entries_filtered_total" + server + "4", "nopspan_entries_lost_total" + lost + "ring_full\"} 8",

@@ -9,6 +9,8 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <iterator>
+#include <numeric>
 #include <string>
 
 using namespace nopspan::collector;
@@ -38,7 +40,7 @@ Entry EightEntries::next(Kind kind, const char* name) {
   Entry entry;
   entry.kind = kind;
   entry.name = name;
-  for (unsigned char i = 0; i < sizeof(entry.trace_id.bytes); ++i) entry.trace_id.bytes[i] = i + 1;
+  std::iota(std::begin(entry.trace_id.bytes), std::end(entry.trace_id.bytes), 1);
   entry.span_id = 0x1111111111111111U;
   entry.start_unix_ns = kBegin + sequence_;
   entry.thread_id = 77;

@@ -44,13 +44,18 @@ std::string unescaped(const std::string& word) {
   return text;
 }
 
+// Opens both ends of the pipe that the variable names, so that open() does not block.
+int open_pipe(const char* variable) {
+  const char* path = std::getenv(variable);
+  return path == nullptr ? -1 : open(path, O_RDWR | O_CLOEXEC);
+}
+
 class Invention : public Source {
  public:
   void run(Sink& sink, Deadline& until) override {
     until.begin();
-    // Opens both ends of each, so that open() does not block.
-    const int commands = open(std::getenv("NOPSPAN_TEST_COMMANDS"), O_RDWR | O_CLOEXEC);
-    const int answers = open(std::getenv("NOPSPAN_TEST_ANSWERS"), O_RDWR | O_CLOEXEC);
+    const int commands = open_pipe("NOPSPAN_TEST_COMMANDS");
+    const int answers = open_pipe("NOPSPAN_TEST_ANSWERS");
     sink_ = &sink;
     std::string unread;
     while (!until.is_over() && !ended_) {

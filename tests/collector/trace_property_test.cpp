@@ -60,7 +60,7 @@ void expect_tree(const Seen& seen, const std::vector<Sent>& sent) {
   }
   for (const Sent& one : sent) {
     if (one.lost) continue;
-    if (parents.count(one.entry.parent_id) != 0) {
+    if (parents.contains(one.entry.parent_id)) {
       parents[one.entry.span_id] = one.entry.parent_id;
     } else {
       roots[one.entry.span_id] = one.entry.parent_id == 0 ? RootKind::request

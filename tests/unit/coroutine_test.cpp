@@ -200,7 +200,7 @@ TEST(Coroutine, KeepsItsContextWhenAnAwaitThrows) {
     try {
       co_await RefusesToSuspend();
     } catch (const std::runtime_error& error) {
-      seen.push_back(error.what());
+      seen.emplace_back(error.what());
       seen.push_back(current());
     }
     co_await RefusesToSuspend();

@@ -16,15 +16,15 @@ std::atomic<std::uint64_t> fake_reads{0};
 
 }  // namespace
 
-extern "C" int clock_gettime(clockid_t clock, timespec* now) noexcept {
-  if (clock != CLOCK_MONOTONIC || !faked.load()) {
-    const auto result = static_cast<int>(syscall(SYS_clock_gettime, clock, now));
-    if (result == 0) now->tv_nsec -= now->tv_nsec % 1000;  // too coarse for the library to use the counter instead
+extern "C" int clock_gettime(clockid_t clock_id, timespec* tp) noexcept {
+  if (clock_id != CLOCK_MONOTONIC || !faked.load()) {
+    const auto result = static_cast<int>(syscall(SYS_clock_gettime, clock_id, tp));
+    if (result == 0) tp->tv_nsec -= tp->tv_nsec % 1000;  // too coarse for the library to use the counter instead
     return result;
   }
   ++fake_reads;
-  now->tv_sec = static_cast<time_t>(fake_now / 1'000'000'000);
-  now->tv_nsec = static_cast<long>(fake_now % 1'000'000'000);
+  tp->tv_sec = static_cast<time_t>(fake_now / 1'000'000'000);
+  tp->tv_nsec = static_cast<long>(fake_now % 1'000'000'000);
   return 0;
 }
 

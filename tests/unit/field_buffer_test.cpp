@@ -27,7 +27,7 @@ Contents contents(const FieldBuffer& buffer) {
     const FieldEntry& entry = *FieldEntry::at(at);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(at) % 8, 0U);
     if (!entry.is_wire()) {
-      EXPECT_EQ(entry.key().data()[entry.key_size], '\0');
+      EXPECT_EQ(*(entry.key().data() + entry.key_size), '\0');
     }
     all.emplace_back(((entry.flags & FieldEntry::kMeasurement) != 0 ? "m:" : "") + std::string(entry.key()),
                      copy_value(entry));

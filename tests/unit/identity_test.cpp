@@ -5,6 +5,7 @@
 #include "state/identity.h"
 #include "thread/thread_state.h"
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <set>
@@ -29,7 +30,7 @@ std::string hex(const unsigned char* bytes, std::size_t size) {
 
 TEST(Base64, IsThatOfRfc4648WithoutPadding) {
   TraceId id;
-  std::memcpy(id, "Many hands make ", 16);
+  std::copy_n("Many hands make ", sizeof(id), id);
   EXPECT_EQ(base64(id), "TWFueSBoYW5kcyBtYWtlIA");
   std::memset(id, 0xff, sizeof(id));
   EXPECT_EQ(base64(id), "_____________________w");

@@ -39,8 +39,5 @@ struct NoLeakCheck {
 #else
 inline constexpr bool kAddressSanitizer = false;
 inline void before_forced_unwind() {}
-struct NoLeakCheck {
-  NoLeakCheck() {}
-  ~NoLeakCheck() {}
-};
+struct [[maybe_unused]] NoLeakCheck {};
 #endif

@@ -71,7 +71,7 @@ class Book {
   explicit Book(const std::string& file) : file_(file) {}
   void write(const char* name, const Reading& least, const Reading& most) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    file_ << "{\"name\": \"" << name << '"';
+    file_ << R"({"name": ")" << name << '"';
     write("least", least);
     write("most", most);
     file_ << "}\n";
@@ -79,8 +79,8 @@ class Book {
 
  private:
   void write(const char* key, const Reading& reading) {
-    file_ << ", \"" << key << "\": {\"wall_ns\": " << reading.wall_ns << ", \"asleep\": " << reading.asleep
-          << ", \"runnable\": " << reading.runnable << '}';
+    file_ << R"(, ")" << key << R"(": {"wall_ns": )" << reading.wall_ns << R"(, "asleep": )" << reading.asleep
+          << R"(, "runnable": )" << reading.runnable << '}';
   }
   std::mutex mutex_;
   std::ofstream file_;
@@ -200,7 +200,7 @@ void deep(int count) {
 }
 
 // A span that is still open when its thread or program ends.
-void leave_open(const char* name) { std::make_unique<Span>(nopspan::Name::intern(name)).release(); }
+void leave_open(const char* name) { (void)std::make_unique<Span>(nopspan::Name::intern(name)).release(); }
 
 }  // namespace
 
