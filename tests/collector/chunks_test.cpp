@@ -18,6 +18,7 @@
 #include <cstring>
 #include <random>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -90,6 +91,7 @@ TEST(Chunks, OfAFileThatWasCutAnywhereAreReadUpToTheLastWholeOne) {
     ASSERT_EQ(found.chunks.size(), chunks) << size;
     ASSERT_TRUE(std::equal(found.chunks.begin(), found.chunks.end(), kChunks.begin())) << size;
     ASSERT_EQ(found.state.skipped, size - ends[chunks]) << size;
+    ASSERT_EQ(found.state.broken, size == ends[chunks] ? 0U : 1U) << size;
     ASSERT_FALSE(found.state.ended) << size;
     ASSERT_FALSE(found.state.is_whole()) << size;
   }
@@ -103,12 +105,28 @@ TEST(Chunks, OfWhichAnyByteIsWrongAreLeftOutAndTheOthersAreRead) {
     const Found found = read(broken);
     ASSERT_EQ(found.chunks.size(), kChunks.size() - 1) << at;
     ASSERT_GE(found.state.skipped, kChunkHeaderBytes) << at;
+    ASSERT_EQ(found.state.broken, 1U) << at;
     ASSERT_FALSE(found.state.is_whole()) << at;
     std::size_t i = 0;
     for (const KeptChunk& chunk : kChunks) {
       if (i < found.chunks.size() && found.chunks[i] == chunk) ++i;
     }
     ASSERT_EQ(i, found.chunks.size()) << "a chunk that was never written, byte " << at;
+  }
+}
+
+TEST(Chunks, ThatAreDamagedAreCountedAndTheirEntriesTooIfTheHeaderIsIntact) {
+  const std::string whole = file_of(kChunks);
+  const std::size_t traces = kFileHeaderBytes + kChunkHeaderBytes + 2;
+  const std::size_t logs = traces + kChunkHeaderBytes + 300;
+  std::string zeroed = whole;
+  zeroed.replace(logs - 200, 210, 210, '\0');
+  for (const auto& [bytes, broken, entries] :
+       {std::tuple(zeroed, 2U, 3U), std::tuple(whole.substr(0, logs - 100), 1U, 3U),
+        std::tuple(whole.substr(0, traces + 10), 1U, 0U)}) {
+    const ChunkReader::State state = read(bytes).state;
+    EXPECT_EQ(state.broken, broken);
+    EXPECT_EQ(state.broken_entries, entries);
   }
 }
 

@@ -230,6 +230,7 @@ class Replay(RecordingTest):
         summary = json.loads(run("replay", cut, "--json").stdout)
         self.assertFalse(summary["whole"] or summary["ended"])
         self.assertGreater(summary["skipped_bytes"], 0)
+        self.assertEqual(summary["broken_chunks"], 1)
         for words in (("replay", cut, "--spans"), ("trace", "--from", cut), ("top", "--plain", "--from", cut),
                       ("record", "/dev/null", "--force", "--from", cut)):
             self.assertIn("did not close the file", run(*words).stderr, words)

@@ -180,7 +180,8 @@ bool ChunkReader::fill(std::size_t bytes, const Deadline& until) {
   return true;
 }
 
-void ChunkReader::skip(std::size_t bytes) {
+void ChunkReader::skip(std::size_t bytes, bool begins_chunk) {
+  if (begins_chunk || !std::exchange(is_skipping_, true)) ++state_.broken;
   begin_ += bytes;
   state_.skipped += bytes;
   state_.ended = false;
@@ -191,7 +192,7 @@ void ChunkReader::search() {
   if (held().empty()) return;  // fill() stopped before the end of the file
   const std::string_view after = held().substr(1);
   const std::size_t at = after.find('N');
-  skip(1 + (at == std::string_view::npos ? after.size() : at));
+  skip(1 + (at == std::string_view::npos ? after.size() : at), false);
 }
 
 bool ChunkReader::next(Chunk& chunk, const Deadline& until) {
@@ -206,7 +207,9 @@ bool ChunkReader::next(Chunk& chunk, const Deadline& until) {
       continue;
     }
     const std::size_t bytes = kChunkHeaderBytes + get<std::uint32_t>(held(), 8);
+    chunk.entries = get<std::uint32_t>(held(), 12);
     if (!fill(bytes, until)) {
+      if (!held().empty()) state_.broken_entries += chunk.entries;
       search();
       continue;
     }
@@ -214,13 +217,14 @@ bool ChunkReader::next(Chunk& chunk, const Deadline& until) {
     if (get<std::uint32_t>(held(), 24) != crc_of(chunk.payload)) {
       // The header is intact, so the next chunk begins behind this one. A search inside this chunk could take very
       // long in a hostile file.
-      skip(bytes);
+      state_.broken_entries += chunk.entries;
+      skip(bytes, true);
       continue;
     }
     chunk.kind = static_cast<ChunkKind>(get<std::uint32_t>(held(), 4));
-    chunk.entries = get<std::uint32_t>(held(), 12);
     chunk.time_unix_ns = get<std::uint64_t>(held(), 16);
     taken_ = bytes;
+    is_skipping_ = false;
     ++state_.chunks;
     state_.ended = chunk.kind == ChunkKind::end;
     return true;

@@ -67,8 +67,11 @@ class ChunkReader {
     std::uint64_t bytes = 0;    // bytes that were read
     std::uint64_t chunks = 0;   // number of whole chunks
     std::uint64_t skipped = 0;  // bytes outside of whole chunks
-    bool ended = false;         // the last chunk is the recorder's `end` chunk
-    int error = 0;              // errno of the read() that failed; 0: none
+    // Chunks among them. Where a header is damaged, the number is unknown and such bytes in a row count as one chunk.
+    std::uint64_t broken = 0;
+    std::uint64_t broken_entries = 0;  // in the chunks whose header is intact
+    bool ended = false;                // the last chunk is the recorder's `end` chunk
+    int error = 0;                     // errno of the read() that failed; 0: none
     [[nodiscard]] bool is_whole() const { return ended && skipped == 0 && error == 0; }
   };
   [[nodiscard]] const State& state() const { return state_; }
@@ -77,7 +80,7 @@ class ChunkReader {
  private:
   [[nodiscard]] std::string_view held() const { return {buffer_.data() + begin_, end_ - begin_}; }
   bool fill(std::size_t bytes, const Deadline& until);
-  void skip(std::size_t bytes);
+  void skip(std::size_t bytes, bool begins_chunk);
   void search();
 
   OpenFile file_;
@@ -86,6 +89,7 @@ class ChunkReader {
   std::size_t begin_ = 0, end_ = 0;
   std::size_t taken_ = 0;  // bytes of the chunk that next() returned last
   bool at_end_ = false;
+  bool is_skipping_ = false;  // the bytes before the current ones were skipped
   State state_;
 };
 

@@ -33,8 +33,8 @@ class Recording : public Source {
   // A message about everything that could not be read; "" if all was read.
   [[nodiscard]] std::string remark() const override;
   [[nodiscard]] const ChunkReader::State& state() const { return reader_.state(); }
-  // Number of chunks with a valid checksum and unreadable content.
-  [[nodiscard]] std::uint64_t broken_chunks() const { return broken_; }
+  // Number of chunks that could not be read.
+  [[nodiscard]] std::uint64_t broken_chunks() const { return reader_.state().broken + broken_; }
 
  private:
   using ProcessKey = std::pair<std::uint32_t, std::uint64_t>;  // pid and start
@@ -57,9 +57,10 @@ class Recording : public Source {
   OtlpReader otlp_;
   bool is_filtered_;
   bool is_stopped_ = false;  // before the end of the file
-  std::uint64_t end_ = 0, ticked_ = 0, broken_ = 0;
-  std::string recording_;  // id of the recording that is being read
-  Ledger before_, last_;   // of earlier recordings in the same file, and of this one
+  std::uint64_t end_ = 0, ticked_ = 0;
+  std::uint64_t broken_ = 0;  // chunks with a valid checksum and unreadable content
+  std::string recording_;     // id of the recording that is being read
+  Ledger before_, last_;      // of earlier recordings in the same file, and of this one
   std::map<ProcessKey, Tally> tallies_;
 };
 
