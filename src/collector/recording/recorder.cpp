@@ -199,9 +199,8 @@ void Recorder::make_room(std::size_t payload_bytes) {
   if (options_.max_bytes > 0 && part_has_entries_ && needed > options_.max_bytes) rotate();
 }
 
+// Only the last part has an end, so that no other part looks like a whole recording.
 void Recorder::rotate() {
-  write_ledger();
-  write({ChunkKind::end, 0, now_, {}});
   for (unsigned i = options_.keep; i > 0; --i) {
     if (exists(options_.file(i - 1)) && std::rename(options_.file(i - 1).c_str(), options_.file(i).c_str()) != 0) {
       complain(options_.file(i) + ": " + std::strerror(errno) + "; continuing in the same file, without --max-size");

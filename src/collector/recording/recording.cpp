@@ -208,7 +208,7 @@ std::string Recording::remark() const {
   if (is_stopped_ && !state.ended) {
     say("stopped before its end");
   } else if (!state.ended) {
-    say("the recorder did not close the file, so the last entries may be missing");
+    say("the recorder did not close the file or began another part, so the last entries may be missing");
   }
   return text;
 }

@@ -322,7 +322,12 @@ class Rotation(Test):
         self.assertEqual(paths[-1], path)
         for each in paths[:-1]:
             self.assertLess(os.path.getsize(each), 110_000)
-        entries = [entry for each in paths for entry in recording.all_entries(each)]
+        entries = []
+        for each in paths:
+            with open(each, "rb") as part:
+                chunks = list(recording.chunks(part.read()))
+            self.assertEqual(chunks[-1].kind == "end", each == path, "only the last part has an end")
+            entries += [entry for chunk in chunks if chunk.kind in recording.MESSAGES for entry in recording.entries(chunk)]
         self.assertEqual(names(entries, program.pid)["many"], asked)
         together = os.path.join(folder, "together")
         with open(together, "wb") as out:
