@@ -20,7 +20,7 @@ using testing::HasSubstr;
 using testing::Not;
 
 Counts every_count_another() {
-  return {.emitted = 2 + 4 + 8 + 16 + 32 + 64 + 128 + 256 + 512,
+  return {.emitted = 2 + 4 + 8 + 16 + 32 + 64 + 128 + 256 + 512 + 2048,
           .delivered = 2,
           .filtered = 4,
           .ring_full = 8,
@@ -30,6 +30,7 @@ Counts every_count_another() {
           .missed = 128,
           .discarded = 256,
           .export_dropped = 512,
+          .not_in_file = 2048,
           .held_by_killed = 1024};
 }
 
@@ -44,7 +45,7 @@ ProcessLedger process_ledger(std::uint32_t pid, const std::string& comm, const C
 
 TEST(Counts, CloseWhenEverythingIsAccountedFor) {
   Counts counts = every_count_another();
-  EXPECT_EQ(counts.lost(), 8U + 16 + 32 + 64 + 128 + 256 + 512);
+  EXPECT_EQ(counts.lost(), 8U + 16 + 32 + 64 + 128 + 256 + 512 + 2048);
   EXPECT_TRUE(counts.is_balanced());
   ++counts.emitted;
   EXPECT_FALSE(counts.is_balanced());
@@ -61,8 +62,9 @@ TEST(Counts, AreAddedFieldByField) {
 
 TEST(CountsAsJson, HaveEveryField) {
   EXPECT_EQ(to_json(every_count_another()).dump(),
-            R"({"emitted":1022,"delivered":2,"filtered":4,"ring_full":8,"unreadable":16,"too_large":32,"malformed":64,)"
-            R"("missed":128,"discarded":256,"export_dropped":512,"held_by_killed":1024,"lost":1016,"balanced":true})");
+            R"({"emitted":3070,"delivered":2,"filtered":4,"ring_full":8,"unreadable":16,"too_large":32,"malformed":64,)"
+            R"("missed":128,"discarded":256,"export_dropped":512,"not_in_file":2048,"held_by_killed":1024,)"
+            R"("lost":3064,"balanced":true})");
 }
 
 TEST(LedgerAsJson, HasTheTotalAndEachProcess) {
@@ -72,13 +74,26 @@ TEST(LedgerAsJson, HasTheTotalAndEachProcess) {
   ledger.others = {.emitted = 1, .delivered = 1};
   ledger.others_processes = 2;
   const auto json = to_json(ledger);
-  EXPECT_EQ(json["total"]["lost"], 1016);
+  EXPECT_EQ(json["total"]["lost"], 3064);
   EXPECT_EQ(json["processes"].size(), 1U);
   EXPECT_EQ(json["processes"][0]["pid"], 7);
   EXPECT_EQ(json["processes"][0]["comm"], "server");
   EXPECT_EQ(json["processes"][0]["delivered"], 3);
   EXPECT_EQ(json["others"]["processes"], 2);
   EXPECT_EQ(json["others"]["delivered"], 1);
+  EXPECT_FALSE(json.contains("damage"));
+}
+
+TEST(LedgerAsJson, HasTheDamageWhichSumsAddUp) {
+  Ledger ledger;
+  ledger.damage = {.skipped_bytes = 1000, .broken_chunks = 2, .missing_ends = 1};
+  const auto json = to_json(ledger);
+  EXPECT_EQ(json["damage"].dump(), R"({"skipped_bytes":1000,"broken_chunks":2,"missing_ends":1})");
+  EXPECT_EQ(ledger_of(json).damage, ledger.damage);
+  LedgerSum sum;
+  sum.add(ledger);
+  sum.add(ledger_of(json));
+  EXPECT_EQ(sum.ledger().damage.skipped_bytes, 2000U);
 }
 
 TEST(LedgerSum, HasARowForEachProcessUpToABound) {
@@ -133,12 +148,22 @@ TEST(LedgerAsText, TellsEachLossAndItsReason) {
   Ledger ledger;
   ledger.total = every_count_another();
   const std::string text = to_text(ledger);
-  EXPECT_NE(text.find("2 delivered, 4 filtered out, 1016 lost\n"), std::string::npos) << text;
-  for (const char* count :
-       {"\n  8 ", "\n  16 ", "\n  32 ", "\n  64 ", "\n  128 ", "\n  256 ", "\n  512 ", "at most 1024 more"}) {
+  EXPECT_NE(text.find("2 delivered, 4 filtered out, 3064 lost\n"), std::string::npos) << text;
+  for (const char* count : {"\n  8 ", "\n  16 ", "\n  32 ", "\n  64 ", "\n  128 ", "\n  256 ", "\n  512 ", "\n  2048 ",
+                            "at most 1024 more"}) {
     EXPECT_NE(text.find(count), std::string::npos) << count << " in " << text;
   }
   EXPECT_EQ(text.find("do not balance"), std::string::npos);
+}
+
+TEST(LedgerAsText, NeverSaysThatADamagedRecordingLostNothing) {
+  Ledger ledger;
+  ledger.total = {.emitted = 3, .delivered = 3};
+  ledger.damage.missing_ends = 1;
+  const std::string more = ", more may be missing: the recording is damaged or cut\n";
+  EXPECT_EQ(to_text(ledger), "3 entries from 0 processes: 3 delivered" + more);
+  ledger.total = {.emitted = 3, .delivered = 1, .not_in_file = 2};
+  EXPECT_THAT(to_text(ledger), HasSubstr("1 delivered, 2 lost" + more));
 }
 
 TEST(LedgerAsText, SaysWhenItDoesNotClose) {
@@ -172,7 +197,7 @@ TEST(LedgerMetrics, HaveEveryCount) {
   const std::string text = LedgerMetrics(4096).text(ledger, 3);
   const std::string server = R"({pid="7",comm="server"} )", lost = R"({pid="7",comm="server",reason=")";
   for (const std::string& line : std::vector<std::string>{
-           "nopspan_entries_emitted_total" + server + "1022", "nopspan_entries_delivered_total" + server + "2",
+           "nopspan_entries_emitted_total" + server + "3070", "nopspan_entries_delivered_total" + server + "2",
            "nopspan_entries_filtered_total" + server + "4", "nopspan_entries_lost_total" + lost + "ring_full\"} 8",
            "nopspan_entries_lost_total" + lost + "unreadable\"} 16",
            "nopspan_entries_lost_total" + lost + "too_large\"} 32",

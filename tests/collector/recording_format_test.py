@@ -235,6 +235,26 @@ class Replay(RecordingTest):
                       ("record", "/dev/null", "--force", "--from", cut)):
             self.assertIn("did not close the file", run(*words).stderr, words)
 
+    def test_every_command_counts_what_is_damaged(self):
+        at = self.data.index(b"llm.chat")  # in the logs
+        damaged = self.file_of(self.data[:at] + bytes(8) + self.data[at + 8:])
+        copy = os.path.join(self.folder.name, "copy of damaged.rec")
+        for path in (damaged, copy):
+            for words in (("replay", path), ("hist", "--from", path), ("trace", "--from", path), ("top", "--from", path),
+                          ("record", copy, "--force", "--from", path)):
+                if words[:1] == ("record",) and path == copy:
+                    continue
+                done = run(*words)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertNotIn("none lost", done.stdout + done.stderr)
+                self.assertIn("3 lost, more may be missing", done.stdout + done.stderr)
+                self.assertIn("2 recorded entries are not in it", done.stdout + done.stderr)
+                reported = json.loads(run("--json", *words).stdout.splitlines()[-1] if words[0] == "trace"
+                                      else run("--json", *words).stdout)["ledger"]
+                self.assertEqual(reported.get("total", reported)["not_in_file"], 2)
+                self.assertEqual(reported["damage"]["broken_chunks"], 1)
+                self.assertGreater(reported["damage"]["skipped_bytes"], 100)
+
     def test_it_refuses_what_is_no_recording(self):
         for data, words in ((b"", "the file is empty"), (b"#!/bin/sh\nexit 0\n", "not a recording of nopspan record"),
                             (self.data[:8] + b"\2" + self.data[9:], "the recording has format version 2")):

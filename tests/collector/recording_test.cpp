@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstring>
 #include <deque>
 #include <fstream>
 #include <iterator>
@@ -233,6 +234,102 @@ TEST(Recording, OfTwoHasTheSpansAndLedgersOfBoth) {
   EXPECT_EQ(replayed.remark, "");
 }
 
+void expect_balanced(const Replayed& replayed) {
+  const Ledger& ledger = replayed.ledger;
+  EXPECT_EQ(ledger.total.delivered, replayed.sink.spans.size());
+  LedgerSum sum;
+  sum.add(ledger);
+  EXPECT_EQ(sum.total(), ledger.total);
+  for (const ProcessLedger& one : ledger.processes) EXPECT_TRUE(one.counts.is_balanced());
+  EXPECT_TRUE(ledger.total.is_balanced());
+}
+
+// The offsets of the chunks in a file without damage.
+std::vector<std::size_t> chunks_in(const std::string& bytes) {
+  std::vector<std::size_t> chunks;
+  for (std::size_t at = kFileHeaderBytes; at < bytes.size();) {
+    std::uint32_t payload = 0;
+    std::memcpy(&payload, bytes.data() + at + 8, sizeof(payload));
+    chunks.push_back(at);
+    at += kChunkHeaderBytes + payload;
+  }
+  return chunks;
+}
+
+TEST(Recording, CountsTheEntriesThatDamageInItsMiddleDestroyed) {
+  const TemporaryFile file, damaged, copy;
+  CountingSource source;
+  record({file.path()}, 1000, source);
+  const std::string whole = file.bytes();
+  const std::vector<std::size_t> chunks = chunks_in(whole);
+  const std::size_t middle = chunks[chunks.size() / 2], later = chunks[chunks.size() / 2 + 7];
+  std::string flipped = whole, zeroed = whole, torn = whole, without = whole;
+  for (std::size_t at = middle; at < later; at += 5000) flipped[at + 40] = static_cast<char>(flipped[at + 40] ^ 1);
+  zeroed.replace(middle + 100, later - middle, later - middle, '\0');
+  torn.erase(middle + 100, later - middle - 50);
+  without.erase(middle, later - middle);  // only the numbers of entries show this
+  for (const std::string& bytes : {flipped, zeroed, torn, without}) {
+    damaged.set_bytes(bytes);
+    const Replayed replayed = replay(damaged.path());
+    EXPECT_LT(replayed.sink.spans.size(), 1000U);
+    EXPECT_EQ(replayed.ledger.total.not_in_file, 1000 - replayed.sink.spans.size());
+    EXPECT_EQ(replayed.ledger.total.emitted, 1000U);
+    EXPECT_EQ(replayed.ledger.damage.empty(), bytes == without);
+    EXPECT_NE(replayed.remark, "");
+    EXPECT_EQ(to_text(replayed.ledger).find("none lost"), std::string::npos);
+    expect_balanced(replayed);
+
+    // A recording of it has the same ledger.
+    Recording recording(damaged.path());
+    Recorder recorder({copy.path(), true});
+    recorder.set_source(recording);
+    Deadline never;
+    recording.run(recorder, never);
+    EXPECT_TRUE(recorder.finish());
+    const Replayed again = replay(copy.path());
+    EXPECT_EQ(text_of(again.ledger), text_of(replayed.ledger));
+    EXPECT_NE(again.remark, "");
+    expect_balanced(again);
+  }
+}
+
+TEST(Recording, CountsDestroyedEntriesAfterItsLastLedgerByTheHeadersOfTheirChunks) {
+  const TemporaryFile file;
+  CountingSource source;
+  record({file.path()}, 1000, source);
+  std::string bytes = file.bytes();
+  const std::vector<std::size_t> chunks = chunks_in(bytes);
+  std::size_t ledger = chunks.size() - 4;  // before the last two, between which there are no entries
+  while (bytes[chunks[ledger] + 4] != static_cast<char>(ChunkKind::ledger)) --ledger;
+  const std::size_t at = chunks[ledger + 1];
+  const auto entries = static_cast<unsigned char>(bytes[at + 12]);
+  bytes.resize(chunks[ledger + 2] - 1);
+  file.set_bytes(bytes);
+  const Replayed replayed = replay(file.path());
+  EXPECT_GT(entries, 0U);
+  EXPECT_EQ(replayed.ledger.total.not_in_file, entries);
+  EXPECT_EQ(replayed.ledger.damage.missing_ends, 1U);
+  expect_balanced(replayed);
+}
+
+TEST(Recording, OfTwoOfWhichTheFirstHasNoEndSaysSo) {
+  const TemporaryFile one, two, both;
+  CountingSource source_one, source_two;
+  record({one.path()}, 100, source_one);
+  record({two.path()}, 200, source_two);
+  const std::string first = one.bytes(), second = two.bytes();
+  both.set_bytes(first.substr(0, first.size() - kChunkHeaderBytes) + second);
+  const Replayed replayed = replay(both.path());
+  EXPECT_EQ(replayed.ledger.damage.missing_ends, 1U);
+  EXPECT_NE(replayed.remark, "");
+  expect_balanced(replayed);
+  // Where the second recording's first chunk is damaged, its ledger is still counted apart.
+  std::string broken = first + second;
+  broken[first.size() + kFileHeaderBytes] = 'x';
+  both.set_bytes(broken);
+  EXPECT_EQ(replay(both.path()).ledger.total.emitted, 300U);
+}
+
 TEST(Recording, TakesAnyBytes) {
   const TemporaryFile file, broken;
   CountingSource source;
@@ -245,7 +342,10 @@ TEST(Recording, TakesAnyBytes) {
       bytes[kFileHeaderBytes + random() % (bytes.size() - kFileHeaderBytes)] = static_cast<char>(random());
     }
     broken.set_bytes(bytes);
-    EXPECT_LE(replay(broken.path()).sink.spans.size(), 60U);
+    const Replayed replayed = replay(broken.path());
+    EXPECT_LE(replayed.sink.spans.size(), 60U);
+    EXPECT_EQ(replayed.ledger.total.emitted, 60U);
+    expect_balanced(replayed);
   }
 }
 
@@ -275,8 +375,10 @@ TEST(Recording, TakesChunksThatHoldAnything) {
                {ChunkKind::end, "and more"}}));
   const Replayed replayed = replay(file.path());
   EXPECT_TRUE(replayed.sink.spans.empty());
-  EXPECT_EQ(replayed.remark, file.path() + ": 7 chunks with invalid content were skipped");
-  EXPECT_EQ(replayed.ledger.total.emitted, 0U);
+  EXPECT_EQ(replayed.remark,
+            file.path() + ": 7 chunks with invalid content were skipped, 14 recorded entries are not in it");
+  EXPECT_EQ(replayed.ledger.total.emitted, 14U);  // the traces and the logs
+  EXPECT_EQ(replayed.ledger.total.not_in_file, 14U);
 }
 
 TEST(Recording, IsNotOpenedWhereThereIsNone) {
@@ -397,6 +499,13 @@ TEST(Recorder, BeginsAnotherFileWhenOneIsFullAndAllTogetherHaveEverything) {
   EXPECT_EQ(replayed.remark, "");
   expect_same(spans, replayed.sink.spans);
   EXPECT_EQ(text_of(replayed.ledger), text_of(source.ledger()));
+  // The newest part alone, and the parts in another order.
+  const Replayed newest = replay(file.path());
+  EXPECT_EQ(newest.ledger.total.not_in_file, 5000 - newest.sink.spans.size());
+  EXPECT_NE(newest.remark, "");
+  expect_balanced(newest);
+  all.set_bytes(file.bytes() + bytes);
+  EXPECT_EQ(replay(all.path()).ledger.total, source.ledger().total);
 }
 
 TEST(Recorder, KeepsAsManyOlderFilesAsItIsTold) {

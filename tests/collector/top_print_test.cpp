@@ -108,6 +108,17 @@ TEST(TopPrint, PrintsWhatTheTableLeavesOut) {
                         "3 gauge values over the limit of 256 dropped\n"));
 }
 
+TEST(TopPrint, NeverSaysThatADamagedRecordingLostNothing) {
+  TopSnapshot made = snapshot();
+  made.counts = {.emitted = 20, .delivered = 20};
+  EXPECT_FALSE(top_json(made, {}, 0)["ledger"].contains("damage"));
+  made.damage.skipped_bytes = 1000;
+  EXPECT_EQ(table_lines(top_text(made, {}, 0))[1], "20 delivered, losses unknown");
+  EXPECT_EQ(top_json(made, {}, 0)["ledger"]["damage"]["skipped_bytes"], 1000);
+  made.counts = {.emitted = 20, .delivered = 15, .not_in_file = 5};
+  EXPECT_EQ(table_lines(top_text(made, {}, 0))[1], "15 delivered, 5 lost (5 not in the file)");
+}
+
 TEST(TopPrint, PrintsNothingThatATerminalWouldObey) {
   TopSnapshot made = snapshot();
   made.host = "\x1b[2J";

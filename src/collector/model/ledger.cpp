@@ -18,19 +18,20 @@ struct Field {
   std::uint64_t Counts::*count;
 };
 constexpr Field kFields[] = {
-    {"emitted", &Counts::emitted},
-    {"delivered", &Counts::delivered},
-    {"filtered", &Counts::filtered},
-    {"ring_full", &Counts::ring_full},
-    {"unreadable", &Counts::unreadable},
-    {"too_large", &Counts::too_large},
-    {"malformed", &Counts::malformed},
-    {"missed", &Counts::missed},
-    {"discarded", &Counts::discarded},
-    {"export_dropped", &Counts::export_dropped},
-    {"held_by_killed", &Counts::held_by_killed},
+    {"emitted", &Counts::emitted},         {"delivered", &Counts::delivered},
+    {"filtered", &Counts::filtered},       {"ring_full", &Counts::ring_full},
+    {"unreadable", &Counts::unreadable},   {"too_large", &Counts::too_large},
+    {"malformed", &Counts::malformed},     {"missed", &Counts::missed},
+    {"discarded", &Counts::discarded},     {"export_dropped", &Counts::export_dropped},
+    {"not_in_file", &Counts::not_in_file}, {"held_by_killed", &Counts::held_by_killed},
 };
 static_assert(sizeof(Counts) == sizeof(kFields) / sizeof(kFields[0]) * sizeof(std::uint64_t), "a field is missing");
+
+constexpr std::pair<const char*, std::uint64_t Damage::*> kDamages[] = {
+    {"skipped_bytes", &Damage::skipped_bytes},
+    {"broken_chunks", &Damage::broken_chunks},
+    {"missing_ends", &Damage::missing_ends},
+};
 
 struct Loss {
   std::uint64_t Counts::*count;
@@ -44,6 +45,7 @@ constexpr Loss kLosses[] = {
     {&Counts::missed, "lost because the kernel did not run the BPF program at the probe"},
     {&Counts::discarded, "discarded by the library because no tracer was attached any more"},
     {&Counts::export_dropped, "delivered, but lost because they could not be written"},
+    {&Counts::not_in_file, "recorded, but not in the file: it is damaged, or a part of the recording is missing"},
 };
 struct ProcessText {
   const char* name;
@@ -108,6 +110,11 @@ Counts& Counts::operator-=(const Counts& part) {
   return *this;
 }
 
+Damage& Damage::operator+=(const Damage& other) {
+  for (const auto& [name, count] : kDamages) this->*count += other.*count;
+  return *this;
+}
+
 Counts Ledger::rest() const {
   Counts listed;
   for (const ProcessLedger& one : processes) listed += one.counts;
@@ -156,6 +163,7 @@ void LedgerSum::add(const Ledger& ledger) {
   }
   others_ += ledger.others;
   others_processes_ += ledger.others_processes;
+  damage_ += ledger.damage;
 }
 
 Counts LedgerSum::total() const {
@@ -172,6 +180,7 @@ Ledger LedgerSum::ledger() const {
   ledger.others = others_;
   ledger.others_processes = others_processes_;
   ledger.total = total();
+  ledger.damage = damage_;
   return ledger;
 }
 
@@ -202,6 +211,13 @@ nlohmann::ordered_json to_json(const Ledger& ledger) {
   others["processes"] = ledger.others_processes;
   others.update(to_json(ledger.others));
   json["others"] = std::move(others);
+  if (!ledger.damage.empty()) json["damage"] = to_json(ledger.damage);
+  return json;
+}
+
+nlohmann::ordered_json to_json(const Damage& damage) {
+  nlohmann::ordered_json json;
+  for (const auto& [name, count] : kDamages) json[name] = damage.*count;
   return json;
 }
 
@@ -215,6 +231,8 @@ Ledger ledger_of(const nlohmann::ordered_json& json) {
   const nlohmann::ordered_json others = part("others"), processes = part("processes");
   ledger.others = counts_of(others);
   ledger.others_processes = number_of(others, "processes");
+  const nlohmann::ordered_json damage = part("damage");
+  for (const auto& [name, count] : kDamages) ledger.damage.*count = number_of(damage, name);
   if (!processes.is_array()) return ledger;
   for (const auto& one : processes) {
     if (one.is_object()) ledger.processes.push_back({process_of(one), counts_of(one)});
@@ -270,7 +288,9 @@ std::string to_text(const Ledger& ledger) {
   std::string text = spans_text(total.emitted) + " from " + processes_text(ledger) + ": " +
                      std::to_string(total.delivered) + " delivered";
   if (total.filtered > 0) text += ", " + std::to_string(total.filtered) + " filtered out";
-  text += total.lost() > 0 ? ", " + std::to_string(total.lost()) + " lost\n" : ", none lost\n";
+  if (total.lost() > 0) text += ", " + std::to_string(total.lost()) + " lost";
+  if (total.lost() == 0 && ledger.damage.empty()) text += ", none lost";
+  text += ledger.damage.empty() ? "\n" : ", more may be missing: the recording is damaged or cut\n";
   for (const Loss& loss : kLosses) {
     if (total.*loss.count > 0) text += "  " + std::to_string(total.*loss.count) + " " + loss.why + "\n";
   }

@@ -28,16 +28,26 @@ struct Counts {
   std::uint64_t missed = 0;          // the kernel did not run the program for a hit
   std::uint64_t discarded = 0;       // by the library, because no tracer can get them
   std::uint64_t export_dropped = 0;  // delivered, and then lost by the command: disk full, receiver down
+  std::uint64_t not_in_file = 0;     // delivered to a recorder, but not in its file: damaged, or a part is missing
   std::uint64_t held_by_killed = 0;  // upper bound of further entries in buffers of killed processes; not in `emitted`
 
   [[nodiscard]] std::uint64_t lost() const {
-    return ring_full + unreadable + too_large + malformed + missed + discarded + export_dropped;
+    return ring_full + unreadable + too_large + malformed + missed + discarded + export_dropped + not_in_file;
   }
   [[nodiscard]] bool empty() const { return *this == Counts(); }
   [[nodiscard]] bool is_balanced() const { return emitted == delivered + filtered + lost(); }
   Counts& operator+=(const Counts& other);
   Counts& operator-=(const Counts& part);
   friend bool operator==(const Counts& a, const Counts& b) = default;
+};
+
+// The parts of recordings that could not be read. They may have held entries that no count includes.
+struct Damage {
+  std::uint64_t skipped_bytes = 0, broken_chunks = 0;
+  std::uint64_t missing_ends = 0;  // recordings that were not closed
+  [[nodiscard]] bool empty() const { return *this == Damage(); }
+  Damage& operator+=(const Damage& other);
+  friend bool operator==(const Damage& a, const Damage& b) = default;
 };
 
 struct ProcessLedger {
@@ -50,6 +60,7 @@ struct Ledger {
   Counts others;
   std::uint64_t others_processes = 0;
   Counts total;
+  Damage damage;
 
   // The part of the total that no listed process has. This is `others`, or more if the listed processes and `others` do
   // not add up to the total.
@@ -86,12 +97,15 @@ class LedgerSum {
   std::uint64_t without_start_ = 0;
   Counts others_;
   std::uint64_t others_processes_ = 0;
+  Damage damage_;
 };
 
 // {"emitted": …, …, "balanced": true}
 nlohmann::ordered_json to_json(const Counts& counts);
-// {"total": {…}, "processes": [{"pid": …, "comm": …, …}]}
+// {"total": {…}, "processes": [{"pid": …, "comm": …, …}]}, and "damage": {…} if there is any
 nlohmann::ordered_json to_json(const Ledger& ledger);
+// {"skipped_bytes": …, "broken_chunks": …, "missing_ends": …}
+nlohmann::ordered_json to_json(const Damage& damage);
 // Reads a ledger that to_json() wrote. Missing parts of other JSON stay empty.
 Ledger ledger_of(const nlohmann::ordered_json& json);
 // The same, with checks. Throws Failure with kUsageError if to_json() cannot have written it, or if its processes do

@@ -46,7 +46,8 @@ constexpr LossReason kLossReasons[] = {
     {"malformed", &Counts::malformed},           {"missed", &Counts::missed},         {"discarded", &Counts::discarded},
     {"export_dropped", &Counts::export_dropped},
 };
-static_assert(sizeof(Counts) == (std::size(kFamilies) + std::size(kLossReasons)) * sizeof(std::uint64_t),
+// All counts except not_in_file, because a command that reads a file writes no metrics.
+static_assert(sizeof(Counts) == (std::size(kFamilies) + std::size(kLossReasons) + 1) * sizeof(std::uint64_t),
               "a count is missing");
 constexpr std::size_t kMostComm = 64;
 

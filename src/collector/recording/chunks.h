@@ -67,7 +67,8 @@ class ChunkReader {
     std::uint64_t bytes = 0;    // bytes that were read
     std::uint64_t chunks = 0;   // number of whole chunks
     std::uint64_t skipped = 0;  // bytes outside of whole chunks
-    // Chunks among them. Where a header is damaged, the number is unknown and such bytes in a row count as one chunk.
+    // The number of chunks among these bytes. If a header is damaged, the number is unknown: such bytes in a row count
+    // as one chunk.
     std::uint64_t broken = 0;
     std::uint64_t broken_entries = 0;  // in the chunks whose header is intact
     bool ended = false;                // the last chunk is the recorder's `end` chunk

@@ -68,6 +68,7 @@ void add(Ledger& to, const Ledger& ledger) {
   to.others += ledger.others;
   to.others_processes += ledger.others_processes;
   to.total += ledger.total;
+  to.damage += ledger.damage;
 }
 
 }  // namespace
@@ -85,10 +86,12 @@ void Recording::run(Sink& sink, Deadline& until) {
     read_chunk(chunk, sink);
   }
   is_stopped_ = until.is_over();
+  if (!is_stopped_ && !reader_.state().ended) ++missing_ends_;
   if (end_ > 0) sink.on_tick(end_);
 }
 
 void Recording::read_chunk(const Chunk& chunk, Sink& sink) {
+  if (is_closed_ && chunk.kind != ChunkKind::about) begin_recording("");  // its first chunk is damaged
   switch (chunk.kind) {
     case ChunkKind::about:
       return read_about(chunk);
@@ -101,22 +104,26 @@ void Recording::read_chunk(const Chunk& chunk, Sink& sink) {
     case ChunkKind::ledger:
       return read_ledger(chunk);
     case ChunkKind::end:
-      break;
+      is_closed_ = true;
   }
   // Other kinds of a later recorder are ignored.
 }
 
 void Recording::read_entries(Signal signal, const Chunk& chunk, Sink& sink) {
+  std::uint64_t entries = 0;
   const bool is_whole = otlp_.read(signal, chunk.payload, [&](const Entry& entry) {
+    ++entries;
     Tally& tally = tally_of(*entry.process);
-    ++tally.delivered;
+    ++(part_ < ledger_part_ ? tally.before : tally.delivered);
     if (is_filtered_ && !(filter_.may_want_request_of(entry) && filter_.is_in_scope(entry))) {
       ++tally.filtered;
     } else {
       sink.on_entry(entry);
     }
   });
-  if (!is_whole) ++broken_;
+  if (is_whole) return;
+  ++invalid_;
+  invalid_entries_ += chunk.entries - std::min<std::uint64_t>(chunk.entries, entries);
 }
 
 Recording::Tally& Recording::tally_of(const ProcessPointer& process) {
@@ -127,29 +134,41 @@ Recording::Tally& Recording::tally_of(const ProcessPointer& process) {
   return tallies_.emplace(key, Tally{process}).first->second;
 }
 
+// A file may contain several recordings.
+void Recording::begin_recording(const std::string& id) {
+  if (!std::exchange(is_closed_, false)) ++missing_ends_;
+  add(before_, since_before());
+  tallies_.clear();
+  last_ = {};
+  part_ = ledger_part_ = 0;
+  broken_before_ledger_ = broken_entries();
+  recording_ = id;
+}
+
 void Recording::read_about(const Chunk& chunk) {
   const auto about = json_of(chunk.payload);
   const auto found = about.is_object() ? about.find("recording") : about.end();
   if (!about.is_object() || found == about.end() || !found->is_string()) {
-    ++broken_;
+    ++invalid_;
     return;
   }
-  const auto id = found->get<std::string>();
-  if (id == recording_) return;  // the next part of the same recording continues the ledger
-  add(before_, since_before());
-  tallies_.clear();
-  last_ = {};
-  recording_ = id;
+  // The next part of the same recording continues the ledger.
+  if (const auto id = found->get<std::string>(); id != recording_) begin_recording(id);
+  if (const auto part = about.find("part"); part != about.end() && part->is_number_unsigned()) part_ = *part;
+  is_closed_ = false;
 }
 
 void Recording::read_ledger(const Chunk& chunk) {
   const auto json = json_of(chunk.payload);
   if (!json.is_object()) {
-    ++broken_;
+    ++invalid_;
     return;
   }
+  broken_before_ledger_ = broken_entries();
+  if (part_ < ledger_part_) return;  // the parts are not in order
+  ledger_part_ = part_;
   last_ = ledger_of(json);
-  for (auto& [key, tally] : tallies_) tally.delivered = 0;
+  for (auto& [key, tally] : tallies_) tally.before += std::exchange(tally.delivered, 0);
 }
 
 void Recording::tick(std::uint64_t now, Sink& sink) {
@@ -170,11 +189,30 @@ void Recording::tick(std::uint64_t now, Sink& sink) {
 Ledger Recording::ledger() const {
   Ledger all = before_;
   add(all, since_before());
+  all.damage += damage();
   return all;
 }
 
 Ledger Recording::since_before() const {
   Ledger now = last_;
+  std::uint64_t before = 0;
+  for (const auto& each : tallies_) before += each.second.before;
+  std::uint64_t missing = last_.total.delivered - std::min(last_.total.delivered, before);
+  for (const ProcessLedger& one : last_.processes) {
+    if (missing == 0) break;
+    const auto tally = tallies_.find({one.process->pid, one.process->start_ticks});
+    const std::uint64_t read = tally == tallies_.end() ? 0 : tally->second.before;
+    const std::uint64_t lost = std::min(missing, one.counts.delivered - std::min(one.counts.delivered, read));
+    now.move_delivered(one.process, &Counts::not_in_file, lost);
+    missing -= lost;
+  }
+  now.move_delivered(nullptr, &Counts::not_in_file, missing);
+  Counts others;  // entries that the ledger does not count
+  others.not_in_file = broken_entries() - broken_before_ledger_;
+  others.delivered = before - std::min(last_.total.delivered, before);
+  others.emitted = others.not_in_file + others.delivered;
+  now.others += others;
+  now.total += others;
   for (const auto& [key, tally] : tallies_) {
     const auto count = [&, &entries = tally](Counts& counts) {
       counts.emitted += entries.delivered;
@@ -204,12 +242,13 @@ std::string Recording::remark() const {
   const auto say = [&](const std::string& what) { text += (text.empty() ? reader_.name() + ": " : ", ") + what; };
   if (state.error != 0) say(std::strerror(state.error));
   if (state.skipped > 0) say(std::to_string(state.skipped) + " damaged bytes were skipped");
-  if (broken_ > 0) say(std::to_string(broken_) + " chunks with invalid content were skipped");
-  if (is_stopped_ && !state.ended) {
-    say("stopped before its end");
-  } else if (!state.ended) {
+  if (invalid_ > 0) say(std::to_string(invalid_) + " chunks with invalid content were skipped");
+  const Ledger all = ledger();
+  if (all.total.not_in_file > 0) say(std::to_string(all.total.not_in_file) + " recorded entries are not in it");
+  if (all.damage != damage()) say("it was recorded from a damaged recording");
+  if (is_stopped_ && !state.ended) say("stopped before its end");
+  if (missing_ends_ > 0)
     say("the recorder did not close the file or began another part, so the last entries may be missing");
-  }
   return text;
 }
 

@@ -27,40 +27,48 @@ class Recording : public Source {
 
   void run(Sink& sink, Deadline& until) override;
   // The recorder's last ledger, plus the entries that were read after it. Entries that the filter removed count as
-  // filtered.
+  // filtered. Entries that the ledger counts as delivered, but that were not read, count as not_in_file.
   [[nodiscard]] Ledger ledger() const override;
 
   // A message about everything that could not be read; "" if all was read.
   [[nodiscard]] std::string remark() const override;
   [[nodiscard]] const ChunkReader::State& state() const { return reader_.state(); }
-  // Number of chunks that could not be read.
-  [[nodiscard]] std::uint64_t broken_chunks() const { return reader_.state().broken + broken_; }
+  // The part of this file that could not be read.
+  [[nodiscard]] Damage damage() const {
+    return {reader_.state().skipped, reader_.state().broken + invalid_, missing_ends_};
+  }
 
  private:
   using ProcessKey = std::pair<std::uint32_t, std::uint64_t>;  // pid and start
   struct Tally {
     ProcessPointer process;
-    std::uint64_t delivered = 0;  // since the last ledger
+    std::uint64_t before = 0;     // entries before the last ledger
+    std::uint64_t delivered = 0;  // entries after it
     std::uint64_t filtered = 0;
   };
 
   void read_chunk(const Chunk& chunk, Sink& sink);
   void read_entries(Signal signal, const Chunk& chunk, Sink& sink);
+  void begin_recording(const std::string& id);
   void read_about(const Chunk& chunk);
   void read_ledger(const Chunk& chunk);
   void tick(std::uint64_t now, Sink& sink);
   [[nodiscard]] Ledger since_before() const;
   Tally& tally_of(const ProcessPointer& process);
+  [[nodiscard]] std::uint64_t broken_entries() const { return reader_.state().broken_entries + invalid_entries_; }
 
   ChunkReader reader_;
   Filter filter_;
   OtlpReader otlp_;
   bool is_filtered_;
   bool is_stopped_ = false;  // before the end of the file
-  std::uint64_t end_ = 0, ticked_ = 0;
-  std::uint64_t broken_ = 0;  // chunks with a valid checksum and unreadable content
-  std::string recording_;     // id of the recording that is being read
-  Ledger before_, last_;      // of earlier recordings in the same file, and of this one
+  bool is_closed_ = true;    // no recording is being read
+  std::uint64_t end_ = 0, ticked_ = 0, missing_ends_ = 0;
+  std::uint64_t invalid_ = 0, invalid_entries_ = 0;  // chunks with a valid checksum and invalid content
+  std::uint64_t broken_before_ledger_ = 0;           // broken_entries() then
+  std::uint64_t part_ = 0, ledger_part_ = 0;         // of the recording that is being read, and of the last ledger
+  std::string recording_;                            // id of the recording that is being read
+  Ledger before_, last_;                             // of earlier recordings in the same file, and of this one
   std::map<ProcessKey, Tally> tallies_;
 };
 

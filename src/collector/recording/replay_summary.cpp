@@ -97,7 +97,7 @@ nlohmann::ordered_json ReplaySummary::json(const Recording& recording) const {
   const ChunkReader::State& state = recording.state();
   Json json = {
       {"bytes", state.bytes},    {"chunks", state.chunks},         {"whole", recording.remark().empty()},
-      {"ended", state.ended},    {"skipped_bytes", state.skipped}, {"broken_chunks", recording.broken_chunks()},
+      {"ended", state.ended},    {"skipped_bytes", state.skipped}, {"broken_chunks", recording.damage().broken_chunks},
       {"entries", counts_.all()}};
   for (std::size_t i = 0; i < counts_.by_kind.size(); ++i) json[EntryCounts::kMany[i]] = counts_.by_kind[i];
   if (counts_.all() > 0) {

@@ -103,7 +103,9 @@ TopSnapshotPointer TopFeed::snapshot(bool is_last) {
   std::erase_if(processes_, [&](const auto& process) { return process.second < now_ns_; });
   made->host = host_;
   made->processes = processes_.size();
-  made->counts = source_.ledger().total;
+  const Ledger ledger = source_.ledger();
+  made->counts = ledger.total;
+  made->damage = ledger.damage;
   made->sequence = ++sequence_;
   made->is_last = is_last;
   return made;

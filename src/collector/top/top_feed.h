@@ -30,6 +30,7 @@ struct TopSnapshot {
   std::string host;            // of the processes; if there are several: "host-1, ..."
   std::size_t processes = 0;   // number of processes with entries in the window
   Counts counts;               // the total of the ledger
+  Damage damage;               // of the recording
   std::uint64_t sequence = 0;  // 1, 2, …
   bool is_last = false;        // the source has ended
 };

@@ -100,7 +100,7 @@ std::string top_text(const TopSnapshot& snapshot, const TopView& view, std::size
   std::string text;
   add_line(text, time_text(table.now_unix_ns) + "  " + printable(snapshot.host, 64) + "  " + traffic_text(snapshot) +
                      " (" + duration_text(table.window_ns) + ")");
-  add_line(text, ledger_text(snapshot.counts));
+  add_line(text, ledger_text(snapshot));
   const TopLayout layout = layout_of(table, view, kWidth);
   const auto rows = arranged(table, view);
   const std::size_t shown = most_rows == 0 ? rows.size() : std::min(rows.size(), most_rows);
@@ -139,6 +139,7 @@ Json top_json(const TopSnapshot& snapshot, const TopView& view, std::size_t most
   for (const GaugeReading& gauge : snapshot.gauges) json["gauges"].push_back(to_json(gauge, table.now_unix_ns));
   json["gauge_values_dropped"] = snapshot.gauges_dropped;
   json["ledger"] = to_json(snapshot.counts);
+  if (!snapshot.damage.empty()) json["ledger"]["damage"] = to_json(snapshot.damage);
   return json;
 }
 

@@ -156,7 +156,7 @@ void TopScreen::draw_head(std::size_t lines) {
   title += lines < 3 ? traffic_text(snapshot) : "nopspan top  " + time + "  " + host + traffic_text(snapshot);
   terminal_.put_line(0, title, lines == 1 && loses ? Terminal::Style::bad : Terminal::Style::strong);
   if (lines >= 2) {
-    std::string ledger = ledger_text(snapshot.counts);
+    std::string ledger = ledger_text(snapshot);
     if (buffer_bytes_ != 0) ledger += ", buffer " + bytes_text(buffer_bytes_);
     terminal_.put_line(1, ledger, loses ? Terminal::Style::bad : Terminal::Style::good);
   }

@@ -75,8 +75,9 @@ std::string traffic_text(const TopSnapshot& snapshot) {
          plural(snapshot.processes, "process", "processes");
 }
 
-std::string ledger_text(const Counts& counts) {
-  static constexpr std::array<std::pair<std::uint64_t Counts::*, const char*>, 7> kReasons = {{
+std::string ledger_text(const TopSnapshot& snapshot) {
+  const Counts& counts = snapshot.counts;
+  static constexpr std::array<std::pair<std::uint64_t Counts::*, const char*>, 8> kReasons = {{
       {&Counts::ring_full, "buffer full"},
       {&Counts::unreadable, "unreadable"},
       {&Counts::too_large, "too large"},
@@ -84,9 +85,10 @@ std::string ledger_text(const Counts& counts) {
       {&Counts::missed, "missed"},
       {&Counts::discarded, "discarded"},
       {&Counts::export_dropped, "not written"},
+      {&Counts::not_in_file, "not in the file"},
   }};
   std::string text = number_text(static_cast<double>(counts.delivered)) + " delivered, ";
-  if (counts.lost() == 0) text += "none lost";
+  if (counts.lost() == 0) text += snapshot.damage.empty() ? "none lost" : "losses unknown";
   if (counts.lost() != 0) {
     std::string reasons;
     for (const auto& [count, reason] : kReasons) {

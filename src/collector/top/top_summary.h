@@ -13,7 +13,7 @@ namespace nopspan::collector {
 // "12.3k spans/s, 250 requests/s, 2 errors/s, 3 processes" in the window.
 std::string traffic_text(const TopSnapshot& snapshot);
 // "1.2M delivered, 12 lost (10 buffer full, 2 unreadable)" since the beginning.
-std::string ledger_text(const Counts& counts);
+std::string ledger_text(const TopSnapshot& snapshot);
 // The reasons why the table is incomplete; "" if it is complete.
 std::string bounds_text(const TopSnapshot& snapshot);
 // "kv_cache_used 12/64", safe to print on a terminal.
