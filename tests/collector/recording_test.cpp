@@ -478,6 +478,24 @@ TEST(Recorder, CountsWhatItCouldNotWriteAndGoesOnWhenThereIsRoomAgain) {
   }
 }
 
+TEST(Recorder, WritesNoEndWithoutItsLastLedger) {
+  std::signal(SIGXFSZ, SIG_IGN);
+  const TemporaryFile file;
+  CountingSource source;
+  Recorder recorder({file.path()});
+  recorder.set_source(source);
+  recorder.on_tick(kBegin);
+  testing::internal::CaptureStderr();
+  limit_files_to(static_cast<rlim_t>(file.bytes().size() + kChunkHeaderBytes));
+  source.lose(3);
+  EXPECT_FALSE(recorder.finish());
+  limit_files_to(RLIM_INFINITY);
+  EXPECT_NE(testing::internal::GetCapturedStderr(), "");
+  const Replayed replayed = replay(file.path());
+  EXPECT_EQ(replayed.ledger.damage.missing_ends, 1U);
+  EXPECT_NE(replayed.remark, "");
+}
+
 TEST(Recorder, BeginsAnotherFileWhenOneIsFullAndAllTogetherHaveEverything) {
   const TemporaryFile file, all;
   CountingSource source;

@@ -175,9 +175,9 @@ bool Recorder::write_about() {
   return writer_->write({ChunkKind::about, 0, now_, text});
 }
 
-void Recorder::write_ledger() {
+bool Recorder::write_ledger() {
   ledger_at_ = now_;
-  if (source_ == nullptr) return;
+  if (source_ == nullptr) return true;
   Ledger now = ledger();
   const auto text_of = [&] {
     return to_json(now).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
@@ -190,7 +190,7 @@ void Recorder::write_ledger() {
     text = text_of();
   }
   ledger_bytes_ = text.size();
-  write({ChunkKind::ledger, 0, now_, text});
+  return write({ChunkKind::ledger, 0, now_, text});
 }
 
 // Begins another file if this one would become too large.
@@ -226,8 +226,8 @@ void Recorder::rotate() {
 
 bool Recorder::finish() {
   flush();
-  write_ledger();
-  const bool ended = write({ChunkKind::end, 0, now_, {}});
+  // Without its ledger, the file must not look complete.
+  const bool ended = write_ledger() && write({ChunkKind::end, 0, now_, {}});
   const bool synced = ended && writer_->sync();
   if (ended && !synced) complain(std::strerror(writer_->error()));
   return synced && totals_.dropped == 0;

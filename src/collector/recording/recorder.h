@@ -57,7 +57,7 @@ class Recorder : public Sink {
   void flush();
   void flush_signal(Signal signal);
   bool write_about();
-  void write_ledger();
+  bool write_ledger();
   bool write(const Chunk& chunk);
   void make_room(std::size_t payload_bytes);
   void rotate();
