@@ -90,6 +90,7 @@ class Mistakes(unittest.TestCase):
         self.assert_usage_error(["top", "--window", "61"], '--window: "61" is not a whole number from 1 to 60')
         self.assert_usage_error(["record", "x", "--keep", "2"], "--keep requires --max-size")
         self.assert_usage_error(["hist", "--merge", "/"], "/: Is a directory")
+        self.assert_usage_error(["record", "x", "--from", "y", "--duration", "1s"], "--from excludes --duration")
 
     def test_a_number_is_whole_and_not_negative(self):
         for command, option in (("trace", "--limit"), ("trace", "--max-spans"), ("trace", "--sample"), ("top", "--rows"),

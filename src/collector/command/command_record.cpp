@@ -138,6 +138,7 @@ void add_record(CLI::App& app, const OutputOptions& common, Run& run) {
       ->check(whole_number(0))
       ->needs(max_size);
   add_source_options(*command, options->source);
+  command->get_option("--from")->excludes(command->get_option("--duration"));  // a copy is whole
   command->callback([options, &common, &run] { run = [options, &common] { return run_record(*options, common); }; });
 }
 
