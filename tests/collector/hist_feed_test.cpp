@@ -103,6 +103,16 @@ TEST_F(HistFeedTest, PutsWhatFindsNoRowIntoOther) {
   EXPECT_EQ(table.other.times.count(), 3U);
 }
 
+TEST_F(HistFeedTest, CountsTimesOfAtLeastWhatIsAskedFor) {
+  HistOptions options = options_of("duration");
+  for (const auto& [slower_than_ns, count] : {std::pair(1000U, 1U), std::pair(1001U, 0U)}) {
+    options.filter.slower_than_ns = slower_than_ns;
+    HistFeed feed(source_, options, {});
+    feed.on_entry(invented("a", ""));  // 1000 ns
+    EXPECT_EQ(feed.table().rows.size(), count);
+  }
+}
+
 TEST_F(HistFeedTest, LetsTheSourceDropNothingThatItWouldCount) {
   HistOptions options = options_of("tool");
   options.filter.name = "calculator";

@@ -172,7 +172,7 @@ void add_hist(CLI::App& app, const OutputOptions& common, Run& run_chosen) {
 
   add_source_options(*command, options->source);
   describe_span_filters(*command);
-  command->get_option("--slower-than")->description("Only times longer than this, such as 500ms");
+  command->get_option("--slower-than")->description("Only times of at least this long, such as 500ms");
   command->callback(
       [&common, &run_chosen, options] { run_chosen = [&common, options] { return run(common, *options); }; });
 }

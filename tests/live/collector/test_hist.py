@@ -190,7 +190,7 @@ class Workload(InAFolder):
         ends, documents = self.run_under(
             ("--name", "work.inner"), ("--model", "leaf-1"), ("--slower-than", "%dns" % limit), ("--errors",),
             ("--sample", 3), ("--name", "work.root", "--errors"), ("--name", "nobody's"))
-        conditions = (lambda e: e.name == "work.inner", lambda e: e.model == "leaf-1", lambda e: e.ns > limit,
+        conditions = (lambda e: e.name == "work.inner", lambda e: e.model == "leaf-1", lambda e: e.ns >= limit,
                       lambda e: e.status in FAILED, lambda e: self.is_sampled(e.request_id, 3), lambda e: False,
                       lambda e: False)
         seen = {total_of(documents[0])["emitted"]}
@@ -267,8 +267,8 @@ class Programs(InAFolder):
             programs = (first, second, hostile)
             # The kernel cannot apply this filter. If it could, it would not read the hostile batch.
             with Hist("--pid", ",".join(str(p.pid) for p in programs), "--slower-than", "2us") as hist:
-                first.ask("complete hist.wanted 30 2001")
-                first.ask("complete hist.unwanted 4 2000")
+                first.ask("complete hist.wanted 30 2000")
+                first.ask("complete hist.unwanted 4 1999")
                 second.ask("complete hist.wanted 200 5000")
                 hostile.ask("good 3")  # these take no time
                 absent = int(hostile.ask("absent 20"))
