@@ -115,7 +115,9 @@ TEST(TraceJson, KeepsEventsWithTheirSpan) {
   retry.number = 2;
   retry.value = 500;
   retry.error_type = "rate_limit";
+  retry.text = "step";
   Entry alone = event_of(0, "alone");
+  alone.text = "alone";  // as the library reports an event that is in no recorded span
   Entry lost = event_of(0xab, "lost");
   const Json json = encoded({event, retry, alone, lost, span_of(1, 0)});
   const Json& events = json["spans"][0]["events"];
@@ -127,8 +129,10 @@ TEST(TraceJson, KeepsEventsWithTheirSpan) {
   EXPECT_EQ(events[1]["attempt"], 2);
   EXPECT_EQ(events[1]["delay_ns"], 500);
   EXPECT_EQ(events[1]["reason"], "rate_limit");
+  EXPECT_EQ(events[1]["span"], "step");
   ASSERT_EQ(json["events"].size(), 2U);
   EXPECT_EQ(json["events"][0]["name"], "alone");
+  EXPECT_FALSE(json["events"][0].contains("span"));
   EXPECT_EQ(json["events"][1]["span_id"], "00000000000000ab");
 }
 

@@ -173,7 +173,11 @@ void add_facts(nlohmann::ordered_json& json, const Entry& entry) {
   add_text(json, "engine", entry.engine);
   add_text(json, "model", entry.model);
   add_text(json, "tenant", entry.tenant);
-  add_text(json, entry.kind == Kind::span ? "tool" : "span", entry.text);
+  if (entry.kind == Kind::span) {
+    add_text(json, "tool", entry.text);
+  } else if (entry.text != entry.name) {  // the library repeats the name of an event that is in no recorded span
+    add_text(json, "span", entry.text);
+  }
   add_measures(json, entry);
   add_flags(json, entry);
   add_text(json, "tracestate", entry.tracestate);
