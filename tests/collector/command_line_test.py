@@ -76,6 +76,9 @@ class Mistakes(unittest.TestCase):
     def test_an_unknown_command_is_named(self):
         self.assert_usage_error(["trcae"], "not expected: trcae", "commands are " + " ".join(commands()))
 
+    def test_unexpected_words_are_named_in_their_order(self):
+        self.assert_usage_error(["replay", "spans.rec", "b", "c"], "not expected: b c")
+
     def test_two_commands_are_one_too_many(self):
         self.assert_usage_error(["top", "trace"], "nopspan top: ", "not expected: trace")
 
