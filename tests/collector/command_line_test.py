@@ -89,6 +89,8 @@ class Mistakes(unittest.TestCase):
         self.assert_usage_error(["trace", "--buffer", "-1"], '--buffer: "-1" is not between 0 and 4E')
         self.assert_usage_error(["trace", "--pid", "0"], '--pid: "0" is not a positive whole number')
         self.assert_usage_error(["trace", "--pid"], "--pid needs a value")
+        for pids in ("1,,2", ",", ",1", "1,x"):
+            self.assert_usage_error(["trace", "--pid", pids, "--errors"], '--pid: "', '" is not a positive whole number')
         self.assert_usage_error(["hist", "--by", "name,color"], '--by name,color: "color" is not a key')
         self.assert_usage_error(["top", "--window", "61"], '--window: "61" is not a whole number from 1 to 60')
         self.assert_usage_error(["record", "x", "--keep", "2"], "--keep requires --max-size")

@@ -101,10 +101,18 @@ void add_filter_options(CLI::App& app, Filter& filter) {
       ->type_name("MODEL")
       ->check(some_text())
       ->group(kGroup);
-  app.add_option("--pid", filter.pids, "Only these processes; repeat the option, or write 1,2,3")
+  // CLI11's own delimiter would skip an empty pid, or read the next word as one.
+  const auto set_pids = [&filter](const std::vector<std::string>& lists) {
+    for (const std::string& list : lists) {
+      for (std::string& pid : CLI::detail::split(list, ',')) {
+        if (const std::string error = whole_number(1)(pid); !error.empty()) throw CLI::ValidationError("--pid", error);
+        filter.pids.push_back(static_cast<std::uint32_t>(std::stoul(pid)));
+      }
+    }
+  };
+  app.add_option_function<std::vector<std::string>>("--pid", set_pids,
+                                                    "Only these processes; repeat the option, or write 1,2,3")
       ->type_name("PID")
-      ->delimiter(',')
-      ->check(whole_number(1))
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->group(kGroup);
