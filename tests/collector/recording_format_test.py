@@ -368,6 +368,12 @@ class Record(RecordingTest):
         self.assertEqual(reported["bytes"], os.path.getsize(path))
         self.assertEqual(reported["ledger"]["total"]["delivered"], 8)
 
+    def test_a_file_that_cannot_be_opened_is_a_usage_error(self):
+        for path, words in ((self.folder.name, "Is a directory"), ("/nowhere/at/all", "No such file or directory")):
+            for force in ((), ("--force",)):
+                done = run("record", path, "--from", self.path, *force)
+                self.assertEqual((done.returncode, done.stderr), (2, f"nopspan: {path}: {words}\n"))
+
     def test_a_full_disk_is_a_failure(self):
         done = run("record", "/dev/full", "--from", self.path, "--force")
         self.assertEqual((done.returncode, done.stderr), (1, "nopspan: /dev/full: No space left on device\n"))

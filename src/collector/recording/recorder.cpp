@@ -16,7 +16,9 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <iostream>
+#include <system_error>
 #include <utility>
 
 namespace nopspan::collector {
@@ -81,13 +83,17 @@ void Recorder::open(bool may_replace) {
   }
   // Only the user may read the file, because spans may contain private data.
   constexpr mode_t kMode = S_IRUSR | S_IWUSR;
+  std::error_code none;
+  if (std::filesystem::is_directory(options_.path, none)) {
+    throw Failure(options_.path + ": " + std::strerror(EISDIR), Failure::kUsageError);
+  }
   const bool is_new = !exists(options_.path);
   OpenFile file(
       ::open(options_.path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (may_replace ? O_TRUNC : O_EXCL), kMode));
   if (!file && errno == EEXIST) {
     throw Failure(options_.path + " exists: use another name, or --force to overwrite it", Failure::kUsageError);
   }
-  if (!file) throw Failure(options_.path + ": " + std::strerror(errno));
+  if (!file) throw Failure(options_.path + ": " + std::strerror(errno), Failure::kUsageError);
   struct stat facts = {};
   if (options_.max_bytes > 0 && (::fstat(file.get(), &facts) != 0 || !S_ISREG(facts.st_mode))) {
     throw Failure("--max-size needs a regular file, which " + options_.path + " is not", Failure::kUsageError);
