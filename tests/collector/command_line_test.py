@@ -76,6 +76,10 @@ class Mistakes(unittest.TestCase):
     def test_an_unknown_command_is_named(self):
         self.assert_usage_error(["trcae"], "not expected: trcae", "commands are " + " ".join(commands()))
 
+    def test_replay_has_no_filter_that_it_would_ignore(self):
+        for option in ("--name=x", "--model=x", "--slower-than=1s", "--errors"):
+            self.assert_usage_error(["replay", "spans.rec", option], f"not expected: {option.split('=')[0]}")
+
     def test_unexpected_words_are_named_in_their_order(self):
         self.assert_usage_error(["replay", "spans.rec", "b", "c"], "not expected: b c")
 

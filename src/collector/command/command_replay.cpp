@@ -21,9 +21,7 @@ namespace {
 constexpr char kReplayDescription[] =
     "Shows the start, length, processes and span names of a recording, and its\n"
     "ledger. The ledger counts the entries that are missing from the recording. To\n"
-    "show the spans, use nopspan top --from FILE or nopspan trace --from FILE.\n"
-    "--name, --model, --slower-than and --errors have no effect here, because they\n"
-    "need whole requests.";
+    "show the spans, use nopspan top --from FILE or nopspan trace --from FILE.";
 constexpr char kReplayExamples[] =
     "Examples:\n"
     "  nopspan replay spans.rec\n"
@@ -70,6 +68,9 @@ void add_replay(CLI::App& app, const OutputOptions& common, Run& run) {
   command->add_option("FILE", options->source.from, "Recording to read; - is stdin")->required()->check(some_text());
   command->add_flag("--spans", options->spans, "Print each span, event, retry and gauge as one line of JSON");
   add_filter_options(*command, options->source.filter);
+  for (const char* of_requests : {"--name", "--model", "--slower-than", "--errors"}) {
+    command->remove_option(command->get_option(of_requests));
+  }
   command->callback([options, &common, &run] { run = [options, &common] { return run_replay(*options, common); }; });
 }
 

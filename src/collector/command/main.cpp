@@ -117,7 +117,7 @@ int explain(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);
   // An unknown word is reported before a missing one, because it may be the missing one, mistyped.
   std::vector<std::string> extras = app.remaining(true);
-  std::erase(extras, "--");  // CLI11 includes it in the list
+  std::erase(extras, "--");                    // CLI11 includes it in the list
   std::reverse(extras.begin(), extras.end());  // ExtrasError prints the last one first
   std::string what = extras.empty() ? error.what() : CLI::ExtrasError(extras).what();
   if (what.ends_with(" missing")) what = what.substr(0, what.find(':')) + " needs a value";  // "--pid: 1 required PID"
