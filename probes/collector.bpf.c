@@ -77,7 +77,7 @@ const volatile struct nopspan_settings settings = {};
 // it.
 unsigned long is_waiting = 0;
 unsigned long woken_ns = 0;  // time of the last wake-up
-// The losses of processes for which `processes` has no room.
+// The losses of processes for which `process_losses` has no room.
 struct nopspan_process_losses other_losses = {};
 
 // The ids of the current thread.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decodes the bytes of a batch into spans. The bytes come from another process and may have any content.
+// Decodes the bytes of a batch into entries. The bytes come from another process and may have any content.
 #pragma once
 
 #include "live/clock_map.h"
@@ -16,7 +16,7 @@ namespace nopspan::collector {
 class BatchReader {
  public:
   // `entries` is the number of entries that the writer reported; bytes after them are ignored. The bytes and the clocks
-  // must outlive the reader and the spans that it returns.
+  // must outlive the reader and the entries that it returns.
   BatchReader(std::string_view bytes, std::uint64_t entries, const ClockMap& clocks)
       : bytes_(bytes), entries_(entries), clocks_(clocks), unshared_left_(bytes.size()) {}
 

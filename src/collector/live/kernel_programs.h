@@ -51,7 +51,8 @@ class KernelPrograms {
   // Passes all available messages to on_message, until it returns false. Rethrows its exceptions.
   void consume();
   // Waits until the ring buffer is a quarter full, a thread has announced its header, one of `fds` is readable, or the
-  // timeout expires. A signal ends the wait early.
+  // timeout expires. With settings.by_cgroup, a process that executes another program ends the wait too, and so does a
+  // signal.
   void wait(std::initializer_list<int> fds, int milliseconds);
 
   using ProcessLosses = std::vector<std::pair<std::uint32_t, Losses>>;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The data that all commands work on: one span or event, from a process or from a recording.
+// The data that all commands work on: one span, point event, retry or gauge, from a process or from a recording.
 #pragma once
 
 #include <cstdint>
@@ -81,7 +81,7 @@ struct Entry {
   std::uint64_t number = 0;  // for a gauge its maximum (0: none); for a retry the attempt
   std::uint32_t thread_id = 0;
   std::uint64_t sequence_id = 0, sequence = 0;
-  const ProcessPointer* process = nullptr;  // never null when a sink receives the span
+  const ProcessPointer* process = nullptr;  // never null when a sink receives the entry
 
   [[nodiscard]] bool failed() const { return status == kError || status == kException; }
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decodes OTLP messages to spans: the reverse of otlp_spans.h. The bytes may be anything: reading ends at the first
+// Decodes OTLP messages to entries: the reverse of otlp_spans.h. The bytes may be anything: reading ends at the first
 // error.
 #pragma once
 

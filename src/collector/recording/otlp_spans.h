@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Encodes spans as OTLP messages. docs/recording.md describes the mapping of each field.
+// Encodes entries as OTLP messages. docs/recording.md describes the mapping of each field.
 #pragma once
 
 #include "model/entry.h"
