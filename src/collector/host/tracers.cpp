@@ -44,7 +44,7 @@ struct LinkInfo {
   };
 };
 constexpr std::size_t kMaximumOffsets = 4096;
-constexpr std::size_t kMaximumListeners = 16384;
+constexpr std::size_t kMaximumTracers = 16384;
 
 std::string program_name(std::uint32_t id) {
   const OpenFile program(bpf_prog_get_fd_by_id(id));
@@ -106,7 +106,7 @@ void TracerSearch::add(Tracer::Kind kind, std::uint32_t pid, std::uint32_t progr
                        const std::string& file, std::uint64_t offset) {
   const auto [found, is_new] = index_.try_emplace({kind, pid, program, name, file}, to_.tracers_.size());
   if (is_new) {
-    if (to_.tracers_.size() >= kMaximumListeners) {
+    if (to_.tracers_.size() >= kMaximumTracers) {
       index_.erase(found);
       return;
     }

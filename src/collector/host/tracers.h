@@ -47,7 +47,6 @@ class Tracers {
   // The tracers to this file. `path` is the name under which processes know it.
   [[nodiscard]] std::vector<AttachedTracer> of(const ProbeFile& file, const std::string& path) const;
 
-  [[nodiscard]] const std::vector<Tracer>& all() const { return tracers_; }
   // The part of the host that could not be examined, and the privilege that it needs; "" if nothing was left out.
   [[nodiscard]] const std::string& incomplete() const { return incomplete_; }
 

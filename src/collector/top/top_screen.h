@@ -65,7 +65,6 @@ class TopScreen {
   std::size_t selected_ = 0, first_row_ = 0, page_ = 1;
   std::size_t scrolled_ = 0, most_scrolled_ = 0;  // lines scrolled in help and gauges
   bool paused_ = false, is_filtering_ = false;
-  std::string filter_before_;
   std::optional<RowDetail> detail_;
 };
 
