@@ -41,8 +41,9 @@ std::string_view id_in(std::string_view part) {
   return last.size() == 64 && all(last, is_hex) ? last : std::string_view();
 }
 
-// /proc/self/mounts escapes blanks and similar characters: \040 is a blank.
-std::string unescaped(const std::string& text) {
+// Replaces the escapes of /proc/self/mounts, such as \040 for a blank. unescaped() of host/maps.h replaces only \012,
+// because /proc/PID/maps has no other escapes.
+std::string mount_unescaped(const std::string& text) {
   std::string plain;
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] == '\\' && i + 3 < text.size()) {
@@ -62,7 +63,7 @@ std::vector<std::string> mount_points(const std::string& type) {
   for (std::string line; std::getline(mounts, line);) {
     std::istringstream words(line);
     std::string device, point, this_type;
-    if (words >> device >> point >> this_type && this_type == type) found.push_back(unescaped(point));
+    if (words >> device >> point >> this_type && this_type == type) found.push_back(mount_unescaped(point));
   }
   return found;
 }

@@ -21,7 +21,7 @@ struct Mapping {
 // permitted; ESRCH, ENOENT: the process is gone). Uses constant memory, whatever the process maps.
 int for_each_mapping(std::uint32_t pid, const std::function<bool(const Mapping&)>& on_mapping);
 
-// Removes the escapes from a path of /proc.
+// Replaces the escapes in a path of /proc/PID/maps.
 std::string unescaped(std::string_view path);
 // Removes " (deleted)" from the end. Returns whether it was there.
 bool take_deleted(std::string_view& path);
