@@ -123,7 +123,8 @@ class PriceTable {
   /// cache_creation, the price of input is used. Without a price of its own, reasoning is part of output.
   ///
   /// @return false if `json` is not in this form, for example if it has an unknown key, a key twice, or a price that is
-  ///         negative or not a number. Then the table is unchanged, and `error` names the place.
+  ///         negative or not a number. Then the table is unchanged, and `error` names the place. Always false if
+  ///         nopspan was built with NOPSPAN_PRICES=OFF, and `error` says so.
   NOPSPAN_API bool parse(Text json, std::string& error);
 
   /// A copy of `usage` (as in metadata) with input_cost, output_cost, reasoning_cost and total_cost added, as far as
