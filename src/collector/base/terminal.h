@@ -5,7 +5,6 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
-#include <string>
 #include <string_view>
 
 namespace nopspan::collector {

@@ -12,7 +12,6 @@
 #include <nopspan/probes.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>

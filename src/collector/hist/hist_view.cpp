@@ -15,7 +15,6 @@
 #include <cstring>
 #include <map>
 #include <string_view>
-#include <vector>
 
 namespace nopspan::collector {
 namespace {

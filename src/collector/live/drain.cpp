@@ -4,7 +4,6 @@
 #include "host/process_facts.h"
 
 #include <algorithm>
-#include <set>
 
 namespace nopspan::collector {
 namespace {

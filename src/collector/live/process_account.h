@@ -14,7 +14,6 @@
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
-#include <vector>
 
 namespace nopspan::collector {
 

@@ -4,7 +4,6 @@
 #include "model/span_links.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 #include <string_view>
 
