@@ -43,7 +43,7 @@ constexpr Loss kLosses[] = {
     {&Counts::too_large, "lost because their batch exceeded the largest size"},
     {&Counts::malformed, "lost because they violate the probe ABI"},
     {&Counts::missed, "lost because the kernel did not run the BPF program at the probe"},
-    {&Counts::discarded, "discarded by the library because no tracer was attached any more"},
+    {&Counts::discarded, "discarded by the library: it had no memory for them, or no tracer was attached any more"},
     {&Counts::export_dropped, "delivered, but lost because they could not be written"},
     {&Counts::not_in_file, "recorded, but not in the file: it is damaged, or a part of the recording is missing"},
 };
