@@ -17,7 +17,7 @@ void add_process(Accounts& accounts, std::uint32_t pid, std::uint64_t threads) {
   for (std::uint64_t thread = 1; thread <= threads; ++thread) entries.begin_thread(thread, 0, 0, thread);
 }
 
-TEST(Accounts, ClosesStreamsOfThoseThatHaveMost) {
+TEST(Accounts, ClosesThreadsOfTheProcessesThatHaveMost) {
   constexpr std::uint32_t kModest = 5;
   Accounts accounts;
   for (std::uint32_t pid = 1; pid <= 4; ++pid) add_process(accounts, pid, 20'000);

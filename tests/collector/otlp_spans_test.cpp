@@ -60,15 +60,15 @@ TEST(OtlpSpans, RestoresAnySpanOfAnyKind) {
   for (int i = 0; i < 20000 && !testing::Test::HasFailure(); ++i) expect_unchanged(any_span(random, processes).entry());
 }
 
-TEST(OtlpSpans, RestoresManySpansOfManyProcessesAndThreadsEachStreamInItsOrder) {
+TEST(OtlpSpans, RestoresManySpansOfManyProcessesAndThreadsEachThreadInItsOrder) {
   std::mt19937_64 random(2);
   std::vector<ProcessPointer> processes;
   for (std::uint32_t pid = 1; pid <= 20; ++pid) processes.push_back(make_process(pid));
   OtlpEncoder encoder(Signal::traces);
-  using Stream = std::tuple<std::uint32_t, std::uint64_t, std::uint32_t>;
-  std::map<Stream, std::deque<KeptEntry>> before, after;
-  const auto stream_of = [](const Entry& entry) {
-    return Stream((**entry.process).pid, entry.sequence_id, entry.thread_id);
+  using ThreadKey = std::tuple<std::uint32_t, std::uint64_t, std::uint32_t>;
+  std::map<ThreadKey, std::deque<KeptEntry>> before, after;
+  const auto thread_of = [](const Entry& entry) {
+    return ThreadKey((**entry.process).pid, entry.sequence_id, entry.thread_id);
   };
   std::string message;
   for (int round = 0; round < 3; ++round) {  // the encoder is reused
@@ -77,15 +77,15 @@ TEST(OtlpSpans, RestoresManySpansOfManyProcessesAndThreadsEachStreamInItsOrder) 
       const Entry& entry = kept.entry();
       if (entry.kind != Kind::span) continue;
       encoder.add(entry);
-      before[stream_of(entry)].emplace_back(entry);
+      before[thread_of(entry)].emplace_back(entry);
     }
     encoder.finish(message);
     for (const KeptEntry& entry : read_back(Signal::traces, message))
-      after[stream_of(entry.entry())].emplace_back(entry);
+      after[thread_of(entry.entry())].emplace_back(entry);
   }
   ASSERT_EQ(before.size(), after.size());
-  for (const auto& [stream, spans] : before) {
-    const auto& found = after[stream];
+  for (const auto& [thread, spans] : before) {
+    const auto& found = after[thread];
     ASSERT_EQ(spans.size(), found.size());
     for (std::size_t i = 0; i < spans.size(); ++i) ASSERT_EQ(spans[i].difference(found[i].entry()), "");
   }

@@ -54,14 +54,14 @@ TEST_F(Account, ClosesWhenAllArrived) {
   expect({.emitted = 17, .delivered = 17});
 }
 
-TEST_F(Account, ExplainsAGapByWhatTheKernelSaysOfTheStream) {
+TEST_F(Account, ExplainsAGapByWhatTheKernelSaysOfTheThread) {
   arrive(1, {0, 10});
   report_losses(1, {10, 30}, NOPSPAN_REASON_RING_FULL, 20);
   arrive(1, {30, 31});
   expect({.emitted = 31, .delivered = 11, .ring_full = 20});
 }
 
-TEST_F(Account, KnowsOfAStreamOfWhichNothingEverArrives) {
+TEST_F(Account, KnowsOfAThreadOfWhichNothingEverArrives) {
   report_losses(7, {0, 25}, NOPSPAN_REASON_FILTERED, 25);
   expect({.emitted = 25, .filtered = 25});
 }
@@ -88,7 +88,7 @@ TEST_F(Account, ExplainsGapsByWhatTheKernelSaysOfTheProcess) {
   expect({.emitted = 5, .delivered = 2, .unreadable = 3});
 }
 
-TEST_F(Account, DoesNotCountTwiceWhatTheKernelSaysOfStreamAndProcess) {
+TEST_F(Account, DoesNotCountTwiceWhatTheKernelSaysOfThreadAndProcess) {
   report_process_losses(NOPSPAN_REASON_RING_FULL, 9);
   report_losses(1, {0, 5}, NOPSPAN_REASON_RING_FULL, 5);
   expect({.emitted = 9, .ring_full = 9});
@@ -115,14 +115,14 @@ TEST_F(Account, DoesNotCountWhatWasThereBefore) {
   expect({.emitted = 3, .delivered = 3});
 }
 
-TEST_F(Account, BeginsAStreamWhereItIsFirstSeenIfNotAllAreKnown) {
+TEST_F(Account, BeginsAThreadWhereItIsFirstSeenIfNotAllAreKnown) {
   account.set_some_unknown();
   arrive(1, {50, 52});
   expect({.emitted = 2, .delivered = 2});
 }
 
 // A thread's first batch may still be in the ring buffer when the collector fetches the thread's later entries.
-TEST_F(Account, TakesWhatWasHandedOverBeforeWhatWasFetchedOfAStreamThatWasNotKnown) {
+TEST_F(Account, TakesWhatWasHandedOverBeforeWhatWasFetchedOfAThreadThatWasNotKnown) {
   account.set_some_unknown();
   arrive(1, {1, 5});  // fetched
   arrive(1, {0, 1});
@@ -137,7 +137,7 @@ TEST_F(Account, MissesWhatLiesBetweenThoseTwo) {
   expect({.emitted = 5, .delivered = 3, .missed = 2});
 }
 
-TEST_F(Account, DoesNotBelieveThatAStreamBeganBeforeAnyThreadCanHave) {
+TEST_F(Account, DoesNotBelieveThatAThreadBeganBeforeAnyThreadCanHave) {
   account.set_some_unknown();
   arrive(1, {1ULL << 60U, (1ULL << 60U) + 3});
   arrive(1, {0, 2});
@@ -150,7 +150,7 @@ TEST_F(Account, CountsARefusedLossOnce) {
   expect({.emitted = 3, .malformed = 3});
 }
 
-TEST_F(Account, DoesNotExplainAGapByWhatWasDiscardedBeforeAStreamWasFirstSeen) {
+TEST_F(Account, DoesNotExplainAGapByWhatWasDiscardedBeforeAThreadWasFirstSeen) {
   account.set_some_unknown();
   arrive(1, {50, 52}, 40);
   arrive(1, {57, 60}, 42);
@@ -159,20 +159,20 @@ TEST_F(Account, DoesNotExplainAGapByWhatWasDiscardedBeforeAStreamWasFirstSeen) {
   expect({.emitted = 15, .delivered = 10, .missed = 1, .discarded = 4});
 }
 
-TEST_F(Account, CountsWhatTheKernelLostOfAStreamFirstSeenByThat) {
+TEST_F(Account, CountsWhatTheKernelLostOfAThreadFirstSeenByThat) {
   account.set_some_unknown();
   report_losses(1, {50, 54}, NOPSPAN_REASON_RING_FULL, 4);
   report_process_losses(NOPSPAN_REASON_RING_FULL, 4);
   expect({.emitted = 4, .ring_full = 4});
 }
 
-TEST_F(Account, DoesNotTakeALossForWhatWasDiscardedBeforeAStreamWasFirstSeen) {
+TEST_F(Account, DoesNotTakeALossForWhatWasDiscardedBeforeAThreadWasFirstSeen) {
   account.set_some_unknown();
   report_losses(1, {50, 54}, NOPSPAN_REASON_RING_FULL, 4, 40);
   expect({.emitted = 4, .ring_full = 4});
 }
 
-TEST_F(Account, BelievesThatMuchWasLostBeforeAStreamWasFirstSeen) {
+TEST_F(Account, BelievesThatMuchWasLostBeforeAThreadWasFirstSeen) {
   account.set_some_unknown();
   report_losses(1, {50, 100'050}, NOPSPAN_REASON_FILTERED, 100'000);
   expect({.emitted = 100'000, .filtered = 100'000});
@@ -192,7 +192,7 @@ TEST_F(Account, DoesNotCountWhatTheKernelLostOfWhatWasThereBefore) {
   expect({.emitted = 10, .delivered = 10});
 }
 
-TEST_F(Account, ClosesStreamsOfEndedThreads) {
+TEST_F(Account, ForgetsEndedThreads) {
   arrive(1, {0, 4});
   report_losses(1, {4, 6}, NOPSPAN_REASON_RING_FULL, 2);
   account.find(1)->closing_round = 5;
@@ -209,7 +209,7 @@ TEST_F(Account, ClosesStreamsOfEndedThreads) {
 
 // Held entries are fetched repeatedly until the thread flushes them. If the account forgot a thread, its entries would
 // be delivered twice.
-TEST_F(Account, KeepsTheStreamOfEveryThreadThatIsLookedAt) {
+TEST_F(Account, KeepsEveryThreadThatIsLookedAt) {
   constexpr std::uint64_t kThreads = 16384;
   for (int times = 0; times < 2; ++times) {
     for (std::uint64_t thread = 1; thread <= kThreads; ++thread) arrive(thread, {0, 2});
@@ -217,7 +217,7 @@ TEST_F(Account, KeepsTheStreamOfEveryThreadThatIsLookedAt) {
   expect({.emitted = 2 * kThreads, .delivered = 2 * kThreads});
 }
 
-TEST_F(Account, KeepsStreamsThatHoldWhatWasFetchedBeforeAllThatDoNot) {
+TEST_F(Account, KeepsThreadsThatHoldWhatWasFetchedBeforeAllThatDoNot) {
   constexpr std::uint64_t kThreads = 16384, kOthers = 2 * ProcessAccount::kMostThreads;
   for (std::uint64_t thread = 1; thread <= kThreads; ++thread) {
     arrive(thread, {0, 2});
@@ -237,7 +237,7 @@ TEST_F(Account, LooksUponWhatWasHandedOverAsHeldNoMore) {
   EXPECT_FALSE(account.find(1)->holds_fetched());
 }
 
-TEST_F(Account, KeepsABoundedNumberOfStreams) {
+TEST_F(Account, KeepsABoundedNumberOfThreads) {
   std::uint64_t entries = 0;
   for (std::uint64_t thread = 1; thread < 4 * ProcessAccount::kMostThreads; ++thread) {
     arrive(thread, {0, 2});

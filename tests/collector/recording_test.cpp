@@ -107,7 +107,7 @@ void expect_same(const std::vector<KeptEntry>& before, const std::deque<KeptEntr
   }
 }
 
-TEST(Recording, GivesBackAllSpansEachStreamInItsOrderAndTheLedger) {
+TEST(Recording, GivesBackAllSpansEachThreadInItsOrderAndTheLedger) {
   const TemporaryFile file;
   CountingSource source;
   source.lose(3);
