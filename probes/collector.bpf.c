@@ -112,7 +112,6 @@ static __noinline void count_process_loss(unsigned int tgid, unsigned long reaso
     if (!losses) losses = &other_losses;
   }
   __sync_fetch_and_add(&losses->entries[reason], entries);
-  __sync_fetch_and_add(&losses->hits[reason], 1);
 }
 
 static __noinline struct nopspan_thread_losses* losses_of(unsigned int tgid, unsigned long sequence_id,

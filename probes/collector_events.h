@@ -48,7 +48,6 @@ struct nopspan_message {
 /* Map `process_losses`, by tgid. */
 struct nopspan_process_losses {
   unsigned long entries[NOPSPAN_REASONS];
-  unsigned long hits[NOPSPAN_REASONS];
 };
 
 /* Map `thread_losses`: the threads with batches that were not forwarded. With it the collector knows what such a thread
