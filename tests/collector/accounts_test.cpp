@@ -13,7 +13,7 @@ namespace {
 void add_process(Accounts& accounts, std::uint32_t pid, std::uint64_t threads) {
   auto process = std::make_shared<Process>();
   process->pid = pid;
-  ProcessAccount& entries = accounts.add(pid, {ProcessAccount(std::move(process), 0, true)});
+  ProcessAccount& entries = accounts.add(pid, {ProcessAccount(std::move(process), 0)});
   for (std::uint64_t thread = 1; thread <= threads; ++thread) entries.begin_thread(thread, 0, 0, thread);
 }
 

@@ -10,7 +10,7 @@ namespace {
 
 class Account : public testing::Test {
  protected:
-  ProcessAccount account{std::make_shared<Process>(), kSecond, true};
+  ProcessAccount account{std::make_shared<Process>(), kSecond};
   std::uint64_t now = 2 * kSecond;
 
   // A batch arrives. New entries count as delivered.

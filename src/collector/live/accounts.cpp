@@ -58,7 +58,7 @@ Ledger Accounts::ledger() const {
   }
   ledger.others = others_;
   ledger.others_processes = others_processes_;
-  ProcessAccount lost(nullptr, 0, true);
+  ProcessAccount lost(nullptr, 0);
   lost.process_losses(others_losses_);
   ledger.others += lost.counts();
   ledger.total = ledger.others;

@@ -23,7 +23,7 @@ Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid, std:
   ProcessPointer process = host_.process(pid);
   if (process->comm.empty()) process = with_comm(process, comm);  // the process is gone already
   if (same_numbers_) tgid = pid;
-  return accounts_.add(pid, {ProcessAccount(std::move(process), began_ns_, true), tgid});
+  return accounts_.add(pid, {ProcessAccount(std::move(process), began_ns_), tgid});
 }
 
 void Delivery::on_message(const nopspan_message& message, std::string_view bytes) {

@@ -55,10 +55,9 @@ class ProcessAccount {
     [[nodiscard]] bool holds_fetched() const { return fetched_next > flushed_next; }
   };
 
-  // `since_ns` is when this collector began. `all_are_known` means that every thread that it does not know began after
-  // that.
-  ProcessAccount(ProcessPointer process, std::uint64_t since_ns, bool all_are_known)
-      : process_(std::move(process)), since_ns_(since_ns), all_are_known_(all_are_known) {}
+  // `since_ns` is when this collector began. Every thread that the account does not know begins after that, unless
+  // set_some_unknown() was called.
+  ProcessAccount(ProcessPointer process, std::uint64_t since_ns) : process_(std::move(process)), since_ns_(since_ns) {}
 
   [[nodiscard]] const ProcessPointer& process() const { return process_; }
   // Call it when the process has executed another program.
@@ -124,7 +123,7 @@ class ProcessAccount {
 
   ProcessPointer process_;
   std::uint64_t since_ns_;
-  bool all_are_known_;
+  bool all_are_known_ = true;
   bool has_forgotten_ = false;  // ledgers of live threads were closed
   std::unordered_map<std::uint64_t, Thread> threads_;
   Gaps closed_;
