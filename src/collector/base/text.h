@@ -2,6 +2,7 @@
 // Formats values for people.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -23,5 +24,10 @@ std::string bytes_text(std::uint64_t bytes);
 std::string time_text(std::uint64_t unix_ns);
 
 std::string hex_text(std::string_view bytes);
+
+// "1 span", "3 spans"; or "1 entry", "3 entries", if `many` is given.
+std::string counted(std::uint64_t count, const std::string& one, const std::string& many = "");
+// Puts blanks before a text of fewer than `width` bytes.
+std::string padded_left(const std::string& text, std::size_t width);
 
 }  // namespace nopspan::collector

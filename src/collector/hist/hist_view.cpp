@@ -72,14 +72,6 @@ std::string bar_text(std::uint64_t count, std::uint64_t greatest, std::size_t wi
   return text += kEighths[eighths % 8];
 }
 
-std::string padded_left(const std::string& text, std::size_t width) {
-  return text.size() < width ? std::string(width - text.size(), ' ') + text : text;
-}
-
-std::string count_text(std::uint64_t count, const char* what) {
-  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
-}
-
 std::string title_of(const HistTable& table, const HistTable::Key& key) {
   std::string title;
   for (std::size_t i = 0; i < table.by.size(); ++i) {
@@ -94,7 +86,7 @@ std::string title_of(const HistTable& table, const HistTable::Key& key) {
 void append_row(std::string& text, const std::string& title, const HistRow& row, const HistStyle& style) {
   const LogLinear& times = row.times;
   text += "\n" + (style.color ? "\x1b[1m" + title + "\x1b[0m" : title) + "  " + std::to_string(times.count());
-  if (row.errors > 0) text += ", " + count_text(row.errors, "error");
+  if (row.errors > 0) text += ", " + counted(row.errors, "error");
   if (row.cancelled > 0) text += ", " + std::to_string(row.cancelled) + " cancelled";
   text += "\n  p50 " + duration_text(times.quantile(50)) + "  p90 " + duration_text(times.quantile(90)) + "  p99 " +
           duration_text(times.quantile(99)) + "  min " + duration_text(times.minimum()) + "  max " +

@@ -2,6 +2,7 @@
 // Counts entries by their kind.
 #pragma once
 
+#include "base/text.h"
 #include "model/entry.h"
 
 #include <array>
@@ -28,7 +29,7 @@ struct EntryCounts {
     std::string text;
     for (std::size_t i = 0; i < by_kind.size(); ++i) {
       if (by_kind[i] == 0 && i != 0) continue;
-      text += (text.empty() ? "" : ", ") + std::to_string(by_kind[i]) + " " + (by_kind[i] == 1 ? kOne : kMany)[i];
+      text += (text.empty() ? "" : ", ") + counted(by_kind[i], kOne[i], kMany[i]);
     }
     return text;
   }

@@ -57,8 +57,6 @@ constexpr ProcessText kProcessTexts[] = {
 };
 constexpr std::size_t kMostProcesses = 5;  // in worst_text()
 
-std::string spans_text(std::uint64_t count) { return std::to_string(count) + (count == 1 ? " entry" : " entries"); }
-
 std::uint64_t number_of(const nlohmann::ordered_json& json, const char* name) {
   const auto found = json.is_object() ? json.find(name) : json.end();
   return found != json.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
@@ -96,6 +94,23 @@ void require_numbers(const nlohmann::ordered_json& json) {
       refuse(std::string("\"") + field.name + "\" must be a number of at least 0");
     }
   }
+}
+
+// A line with the processes that lost most; "" if none lost entries, or if there is only one process.
+std::string worst_text(const Ledger& ledger) {
+  std::vector<const ProcessLedger*> worst;
+  for (const ProcessLedger& one : ledger.processes) {
+    if (one.counts.lost() > 0 && one.process != nullptr) worst.push_back(&one);
+  }
+  if (worst.empty() || ledger.processes.size() + ledger.others_processes < 2) return "";
+  std::stable_sort(worst.begin(), worst.end(),
+                   [](const ProcessLedger* a, const ProcessLedger* b) { return a->counts.lost() > b->counts.lost(); });
+  std::string text = "  lost by process:";
+  for (std::size_t i = 0; i < std::min(worst.size(), kMostProcesses); ++i) {
+    text += (i == 0 ? " " : ", ") + std::to_string(worst[i]->process->pid) + " " +
+            printable(worst[i]->process->comm, 32) + " " + std::to_string(worst[i]->counts.lost());
+  }
+  return text + (worst.size() > kMostProcesses ? ", …\n" : "\n");
 }
 
 }  // namespace
@@ -262,30 +277,10 @@ Ledger whole_ledger_of(const nlohmann::ordered_json& json) {
   return ledger;
 }
 
-std::string processes_text(const Ledger& ledger) {
-  const std::uint64_t processes = ledger.processes.size() + ledger.others_processes;
-  return std::to_string(processes) + (processes == 1 ? " process" : " processes");
-}
-
-std::string worst_text(const Ledger& ledger) {
-  std::vector<const ProcessLedger*> worst;
-  for (const ProcessLedger& one : ledger.processes) {
-    if (one.counts.lost() > 0 && one.process != nullptr) worst.push_back(&one);
-  }
-  if (worst.empty() || ledger.processes.size() + ledger.others_processes < 2) return "";
-  std::stable_sort(worst.begin(), worst.end(),
-                   [](const ProcessLedger* a, const ProcessLedger* b) { return a->counts.lost() > b->counts.lost(); });
-  std::string text = "  lost by process:";
-  for (std::size_t i = 0; i < std::min(worst.size(), kMostProcesses); ++i) {
-    text += (i == 0 ? " " : ", ") + std::to_string(worst[i]->process->pid) + " " +
-            printable(worst[i]->process->comm, 32) + " " + std::to_string(worst[i]->counts.lost());
-  }
-  return text + (worst.size() > kMostProcesses ? ", …\n" : "\n");
-}
-
 std::string to_text(const Ledger& ledger) {
   const Counts& total = ledger.total;
-  std::string text = spans_text(total.emitted) + " from " + processes_text(ledger) + ": " +
+  std::string text = counted(total.emitted, "entry", "entries") + " from " +
+                     counted(ledger.processes.size() + ledger.others_processes, "process", "processes") + ": " +
                      std::to_string(total.delivered) + " delivered";
   if (total.filtered > 0) text += ", " + std::to_string(total.filtered) + " filtered out";
   if (total.lost() > 0) text += ", " + std::to_string(total.lost()) + " lost";

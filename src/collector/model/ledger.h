@@ -114,9 +114,5 @@ Ledger whole_ledger_of(const nlohmann::ordered_json& json);
 // A summary in a few lines, which commands print to stderr when they end: the number of delivered entries, and the
 // losses by reason.
 std::string to_text(const Ledger& ledger);
-// "2 processes".
-std::string processes_text(const Ledger& ledger);
-// A line with the processes that lost most; "" if none lost entries, or if there is only one process.
-std::string worst_text(const Ledger& ledger);
 
 }  // namespace nopspan::collector

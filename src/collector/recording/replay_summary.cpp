@@ -16,10 +16,6 @@ namespace {
 constexpr std::size_t kMostNames = 4096, kMostListed = 4096;
 constexpr std::size_t kMostRows = 20;  // rows of a printed table
 
-std::string padded(const std::string& text, std::size_t width) {
-  return text.size() < width ? std::string(width - text.size(), ' ') + text : text;
-}
-
 std::string rest_text(std::size_t rows) {
   return rows > kMostRows ? "  … and " + std::to_string(rows - kMostRows) + " more; --json shows all\n" : "";
 }
@@ -73,21 +69,21 @@ std::string ReplaySummary::text(const Recording& recording) const {
   if (const std::string remark = recording.remark(); !remark.empty()) out += "INCOMPLETE: " + printable(remark) + "\n";
   out += to_text(recording.ledger());
   if (counts_.all() == 0) return out;
-  out += "\n" + padded("entries", 12) + "  process\n";
+  out += "\n" + padded_left("entries", 12) + "  process\n";
   const auto all_processes = processes();
   for (std::size_t i = 0; i < std::min(all_processes.size(), kMostRows); ++i) {
     const Process& process = *all_processes[i].process;
-    out += padded(std::to_string(all_processes[i].entries), 12) + "  " + std::to_string(process.pid) + " " +
+    out += padded_left(std::to_string(all_processes[i].entries), 12) + "  " + std::to_string(process.pid) + " " +
            printable(process.comm, 32) + (process.container.empty() ? "" : " " + printable(process.container, 12)) +
            "\n";
   }
-  out += rest_text(all_processes.size()) + "\n" + padded("spans", 12) + padded("errors", 10) + padded("other", 10) +
-         "  name\n";
+  out += rest_text(all_processes.size()) + "\n" + padded_left("spans", 12) + padded_left("errors", 10) +
+         padded_left("other", 10) + "  name\n";
   const auto all_names = names();
   for (std::size_t i = 0; i < std::min(all_names.size(), kMostRows); ++i) {
     const auto& [name, count] = all_names[i];
-    out += padded(std::to_string(count.spans), 12) + padded(std::to_string(count.errors), 10) +
-           padded(std::to_string(count.others), 10) + "  " + printable(name, 64) + "\n";
+    out += padded_left(std::to_string(count.spans), 12) + padded_left(std::to_string(count.errors), 10) +
+           padded_left(std::to_string(count.others), 10) + "  " + printable(name, 64) + "\n";
   }
   return out + rest_text(all_names.size());
 }

@@ -13,10 +13,6 @@ namespace {
 
 constexpr std::size_t kWidestName = 40;
 
-std::string plural(std::uint64_t count, const char* one, const char* many) {
-  return std::to_string(count) + " " + (count == 1 ? one : many);
-}
-
 std::string per_second(std::uint64_t count, std::uint64_t ns) {
   return ns == 0 ? "-" : number_text(static_cast<double>(count) * 1e9 / static_cast<double>(ns));
 }
@@ -72,7 +68,7 @@ std::string traffic_text(const TopSnapshot& snapshot) {
   return per_second(table.window.spans, table.window_ns) + " spans/s, " +
          per_second(table.window.requests, table.window_ns) + " requests/s, " +
          per_second(table.window.errors, table.window_ns) + " errors/s, " +
-         plural(snapshot.processes, "process", "processes");
+         counted(snapshot.processes, "process", "processes");
 }
 
 std::string ledger_text(const TopSnapshot& snapshot) {
@@ -106,12 +102,12 @@ std::string ledger_text(const TopSnapshot& snapshot) {
 std::string bounds_text(const TopSnapshot& snapshot) {
   const TableNumbers& table = snapshot.table;
   std::vector<std::string> parts;
-  if (table.evicted != 0) parts.push_back(plural(table.evicted, "idle row", "idle rows") + " merged into other");
+  if (table.evicted != 0) parts.push_back(counted(table.evicted, "idle row") + " merged into other");
   if (table.total.unplaced != 0) {
-    parts.push_back("out of memory: " + plural(table.total.unplaced, "time", "times") + " missing in quantiles");
+    parts.push_back("out of memory: " + counted(table.total.unplaced, "time") + " missing in quantiles");
   }
   if (snapshot.gauges_dropped != 0) {
-    parts.push_back(plural(snapshot.gauges_dropped, "gauge value", "gauge values") + " over the limit of " +
+    parts.push_back(counted(snapshot.gauges_dropped, "gauge value") + " over the limit of " +
                     std::to_string(GaugeBoard::kMost) + " dropped");
   }
   std::string text;

@@ -32,10 +32,6 @@ struct Drawing {
 constexpr Drawing kUtf8 = {"├─ ", "└─ ", "│  ", "   ", "⋯ ", "█", "▎", "◆", "•", "▕", "▏", "×", "→"};
 constexpr Drawing kAscii = {"|- ", "`- ", "|  ", "   ", "~ ", "#", "|", "*", ".", "[", "]", "x", "->"};
 
-std::string counted(std::uint64_t count, std::string_view what) {
-  return std::to_string(count) + " " + std::string(what) + (count == 1 ? "" : "s");
-}
-
 std::string name_of(const Process& process) {
   const std::string pid = std::to_string(process.pid);
   return process.comm.empty() ? "process " + pid : printable(process.comm, kMostOfAName) + "[" + pid + "]";
