@@ -121,7 +121,7 @@ class Output:
             caption = re.fullmatch(r"latency in us: (.*)", line)
             bar = re.fullmatch(number + r" \|[@ ]*" + number, line)
             other = re.fullmatch(number + " spans of other names", line)
-            end = re.fullmatch(r"in all: (\d+) spans, (\d+) requests", line)
+            end = re.fullmatch(r"total: (\d+) spans, (\d+) requests", line)
             if row:
                 self.rows[row[7]] = dict(zip(COLUMNS, map(int, row.groups()[:6])))
             elif slow:
