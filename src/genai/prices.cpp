@@ -197,10 +197,10 @@ bool PriceTable::parse(Text json, std::string& error) {
     *to = value.as_double(kUnknown);
     return *to >= 0 || refuse(error, place, "a price must be a number that is not negative");
   };
-  const auto read_model = [&](const std::string& name, const Value& prices, const std::string& place) {
+  const auto read_model = [&](const std::string& name, const Value& given, const std::string& place) {
     Price price;
     price.model = name;
-    if (!read_map(prices, place, error, [&](const auto&... member) { return read_price(price, member...); }))
+    if (!read_map(given, place, error, [&](const auto&... member) { return read_price(price, member...); }))
       return false;
     if (price.input < 0 && std::max(price.cached_input, price.cache_creation) >= 0) {
       return refuse(error, place, "a price of cached input needs a price of input");
