@@ -11,8 +11,8 @@
 /// @endcode
 ///
 /// The 44 events are those of Beamlens.Telemetry (https://hexdocs.pm/beamlens), with the prefix "agent". Handlers
-/// receive the measurements of that catalogue and no others. For probes, model calls, tool calls, compactions and
-/// iterations are ordinary spans. The end of a span has the metadata of its start, and the metadata that is set later.
+/// receive the measurements of that catalogue and no others. Probes see model calls, tool calls, compactions and
+/// iterations as ordinary spans. The end of a span has the metadata of its start, and the metadata that is set later.
 ///
 /// If there is no request yet, the trace_id of a span's start or of an event becomes the request id. A trace_id that
 /// differs from the request's id is kept as metadata, and counted (stats().trace_ids_differ).
@@ -29,7 +29,7 @@
 /// | tool_name, tool_selected | the name of a tool |
 /// | iteration, count, unread_count, retry_count, notification_count | an integer |
 /// | context_size | a number of messages |
-/// | message_count | a measurement: the number of messages, at the start before the compaction, at the end after it |
+/// | message_count | a measurement: at the start, the number of messages before the compaction; at the end, after it |
 /// | ms | a time in ms |
 /// | running, has_unread, will_retry | a bool |
 /// | config | a Value |
@@ -81,8 +81,8 @@ using CoordinatorIterationFields =
 NOPSPAN_CONSTANT SpanName<LlmFields> llm{"agent.llm"};
 NOPSPAN_CONSTANT SpanName<ToolFields> tool{"agent.tool"};
 /// @}
-/// The name of a span. If an exception ends it, handlers receive agent.compaction.stop with status() 3, because the
-/// reference has no exception event for it.
+/// The name of a span. If an exception ends it, handlers receive agent.compaction.stop with status() 3, because
+/// Beamlens.Telemetry has no exception event for it.
 NOPSPAN_CONSTANT SpanName<CompactionFields> compaction{"agent.compaction"};
 /// @{
 /// The name of a span. Handlers receive its start as agent.operator.iteration_start or
@@ -198,7 +198,7 @@ struct FieldDescription {
   std::string_view key;             ///< as handlers receive it
   FieldType type = FieldType::any;  ///< the intended type of its value
   bool content = false;             ///< reaches probes only with capture_content()
-  bool optional = false;            ///< only present if its value is known; the reference does not list it
+  bool optional = false;            ///< only present if its value is known; Beamlens does not list it
 };
 
 /// A list in static storage.
@@ -248,8 +248,8 @@ NOPSPAN_API EventNames event_names() noexcept;
 ///   Its parent is the thread's current span. Handlers receive only this event, with the ids and attributes of that
 ///   span.
 /// - For every other event, the probe `event` fires.
-/// - The error type of an exception is `reason.type`, if that is at most 63 letters, digits and "_:.<>". Otherwise it
-///   is "_OTHER", because other text may be content.
+/// - The error type of an exception is `reason.type`, if that has at most 63 characters, and only letters, digits and
+///   characters of "_:.<>". Otherwise it is "_OTHER", because other text may be content.
 /// - `duration`, `system_time` and `monotonic_time` do not become attributes.
 ///
 /// @return ok, also if no tracer or handler is attached; invalid_argument if the catalogue has no event of that name,

@@ -45,7 +45,8 @@ using RequestId = FixedString<63>;
 NOPSPAN_API RequestId make_request_id() noexcept;
 
 /// The request id of the thread's current context; empty if there is none. Inside a ContextScope with a request, it is
-/// always known. Outside such a scope, the root span of a request makes its id, and only if that span is recorded.
+/// always known. Outside such a scope, the root span of the request makes the id. A root span that is not recorded
+/// makes none.
 NOPSPAN_API RequestId request_id() noexcept;
 
 /// A place in a trace: the request (16 bytes, the trace id of W3C and OTLP), the innermost span, and the labels that
@@ -60,8 +61,8 @@ class Context {
   NOPSPAN_API static Context make() noexcept;
 
   /// The calling thread's context: that of its innermost Span or ContextScope. It is empty if there is neither. If a
-  /// span that was not recorded may enclose the call, the empty context is marked as unknown: its child spans
-  /// are reported as orphans and not as root spans.
+  /// span that was not recorded may enclose the call, nopspan marks the empty context as unknown. Child spans of an
+  /// unknown context are reported as orphans and not as root spans.
   NOPSPAN_API static Context current() noexcept;
 
   /// A context for a request whose id comes from elsewhere.

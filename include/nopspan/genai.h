@@ -31,7 +31,8 @@
 /// | request_options | a map of temperature, top_p, … |
 /// | server | a map of address, port, path |
 /// | reasoning | a map of requested_effort, … |
-/// | usage | a map with tokens: a map of input, output, …; or of input_tokens, …; and input_cost, output_cost, … |
+/// | usage | a map of counts (input, output, …, or input_tokens, …) and costs (input_cost, output_cost, …) |
+/// | tokens in usage | optional: a map that has the counts instead |
 /// | response_payload | a map of id, model, provider_meta |
 /// | response_summary | a map of dimensions |
 /// | streaming | a map of time_to_first_chunk |

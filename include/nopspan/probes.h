@@ -186,8 +186,8 @@ static inline void nopspan_request_id(const unsigned char trace_id[16], char tex
   *text = digits[(trace_id[15] & 3) << 4];
 }
 
-/* The trace id of a request id. Returns 0 unless nopspan_request_id() could have written the text, and the trace id is
- * not all zero. After 0, the bytes of `trace_id` are undefined. */
+/* The trace id of a request id. Returns 1 if nopspan_request_id() could have written the text and the trace id is not
+ * all zero. Otherwise it returns 0, and the bytes of `trace_id` are undefined. */
 static inline int nopspan_trace_id(const char* text, unsigned long size, unsigned char trace_id[16]) {
   unsigned int bits = 0, held = 0, any = 0;
   if (size != 22) return 0;

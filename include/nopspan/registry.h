@@ -59,7 +59,8 @@ NOPSPAN_API Errc attach(Text id, Text event, Handler handler, Value config = {})
 NOPSPAN_API Errc attach_many(Text id, const std::vector<std::string>& events, Handler handler, Value config = {});
 
 /// Detaches a handler from all its events. Outside of handlers, it waits until the handler has returned on all other
-/// threads. If it then returns ok, or not_found for an id that another thread is detaching:
+/// threads. It also waits if another thread is detaching the same id, and then returns not_found. After ok, and after
+/// such a not_found:
 ///
 /// - No thread runs the handler any more, and none will.
 /// - The handler's captures have been destroyed, so the objects that they refer to may be destroyed too.

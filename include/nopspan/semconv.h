@@ -235,7 +235,8 @@ NOPSPAN_CONSTANT Rename renames[] = {
 };
 }  // namespace detail
 
-/// The name in `version` of an attribute, or a type of span, that v1_41 calls `key`. Most are `key` itself.
+/// The name that `version` has for an attribute or a type of span. `key` is its name in v1_41. In most cases the result
+/// is `key` itself.
 constexpr std::string_view renamed(std::string_view key, Semconv version) noexcept {
   if (version == Semconv::v1_41) return key;
   for (const detail::Rename& rename : detail::renames) {

@@ -141,8 +141,8 @@ class SpanSetters {
   void link(const Context& context) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::put_link(detail::sink_of(state_), context);
   }
-  /// Sets the time at which the span ended, CLOCK_MONOTONIC in ns. Without this call it is the time at which the span
-  /// object ends. A time before the start counts as the start.
+  /// Sets the time at which the span ended, CLOCK_MONOTONIC in ns. Without this call, the clock is read when the span
+  /// ends. A time before the start counts as the start.
   void end_at(std::uint64_t end_ns) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_end_at(state_, end_ns);
   }
@@ -341,8 +341,8 @@ static_assert(sizeof(AsyncSpan) == 8);
 ///
 /// An exception ends the span as `NAME.exception` with its kind and reason, and reaches the caller unchanged.
 ///
-/// If a thread calls pthread_exit() or is cancelled inside a catch handler of `work`, the program ends, as with any
-/// catch (...). If that can happen, use a Span instead.
+/// If a thread calls pthread_exit() or is cancelled inside a catch handler of `work`, the program ends. Any catch (...)
+/// around `work` has this effect. If that can happen, use a Span instead.
 template <class N, class Fn, std::enable_if_t<detail::is_name<N>, int> = 0>
 inline detail::span_result_t<Fn> span(N&& name, Fn&& work) {
   Span scope{name};

@@ -39,9 +39,9 @@ struct Stats {
   std::uint64_t tracestate_evicted;  ///< tracestates over the limit of the store, which are no longer forwarded
   std::uint64_t invalid_utf8;        ///< strings in which "?" replaces control characters, or bytes that are not UTF-8
   std::uint64_t values_clamped;      ///< integers over 2^63-1, stored as 2^63-1; values that probes do not get:
-                                     ///< negative token counts, engine times and gauges of engine::stats(), and a first
-                                     ///< token before the arrival; token counts over 2^53, limited in the rates of
-                                     ///< engine.request
+                                     ///< negative token counts, negative engine times, negative gauges of
+                                     ///< engine::stats(), and a first token before the arrival; token counts over 2^53,
+                                     ///< which the rates of engine.request treat as 2^53
   std::uint64_t fields_dropped;      ///< fields over the limits of Fields, without a key, with a key that nopspan
                                      ///< reserves, or without memory; StreamMeters without memory; metadata of
                                      ///< agent::tool_span() that is not a map

@@ -30,17 +30,17 @@
 /// | an exception leaves the opener, the source or the sink | llm.stream.exception, as from span() |
 /// | the stream is destroyed | cancelled, and counted (stats().abandoned) |
 ///
-/// After the span has ended, the stream still passes items on. The stop event has the metadata `response`, which is
-/// always null, the measurements of StreamMeter, and `opened_ns`: the time from the start of the span until the opener
-/// returned.
+/// After the span has ended, the stream still passes items on. The stop event has the measurements of StreamMeter, and
+/// `opened_ns`: the time from the start of the span until the opener returned. It also has the metadata `response`,
+/// which is always null.
 ///
 /// The callable `tokens(item)` returns the number of tokens in an item. Without it, each item counts as one token. It
 /// is called only if the span is recorded. If it throws, the exception is swallowed and counted
 /// (stats().metadata_failures), and the item counts as one token.
 ///
 /// Lifetime: a source, sink or `tokens` that is an rvalue is moved into the stream. If it is an lvalue, the stream
-/// keeps a reference, and it must outlive the stream. A stream may be moved, except a StreamRange while an iterator is
-/// in use.
+/// keeps a reference to it, so the object must outlive the stream. A stream may be moved, except a StreamRange while an
+/// iterator is in use.
 ///
 /// Thread safety: a stream is used by one thread at a time. It may be consumed on another thread than the one that
 /// created it.
