@@ -68,8 +68,8 @@ int run_doctor(const DoctorOptions& options, const OutputOptions& common) {
 }
 
 constexpr char kDoctorExplained[] =
-    "Loads BPF programs and attaches them as nopspan trace does: to a probe in this\n"
-    "program, and to the probes in files that processes map. No other program is\n"
+    "Loads BPF programs, as nopspan trace does. Attaches them to a probe in doctor\n"
+    "itself, and to the probes in files that processes map. No other program is\n"
     "affected, because no gate of another process is raised.\n"
     "\n"
     "Examples:\n"

@@ -32,8 +32,9 @@ constexpr char kHistDescription[] =
     "Counts durations and other times of spans in histograms, by name and model. The\n"
     "error of quantiles is at most 1.6 %. Histograms of several hosts can be merged.";
 constexpr char kHistExamples[] =
-    "Each time is counted when its span ends. The ledger counts entries that belong\n"
-    "to no histogram as filtered. If spans are lost, use a larger --buffer, or the\n"
+    "Each time is counted when its span ends. The ledger, the account of all entries\n"
+    "that is printed at the end, counts entries that belong to no histogram as\n"
+    "filtered. If spans are lost, use a larger --buffer, or the\n"
     "bpftrace scripts latency.bt, ttft.bt and queue.bt, which fill their histograms\n"
     "in the kernel.\n"
     "\n"

@@ -182,7 +182,7 @@ constexpr char kTraceDescription[] =
     "A linked span, such as engine.step, has no parent, but links to the requests\n"
     "that it serves. Each of these requests shows it, added up with others of the\n"
     "same name. --name, --model, --pid and --errors match linked spans too.\n"
-    "--slower-than compares the duration of the request without them.";
+    "--slower-than applies to the duration of the request without linked spans.";
 
 constexpr char kTraceExamples[] =
     "Examples:\n"
