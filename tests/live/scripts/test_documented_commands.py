@@ -198,7 +198,7 @@ class DocumentedCommands(Test):
         return {"4242": str(pid), "[PID]": str(pid), "./build/server": SERVER, "PREFIX": "/usr/local", "8080": str(port),
                 "/var/lib/nopspan/20260102T030405Z.rec": "FILE", "--install build/release": "--install " + BUILD,
                 "build/release/examples": os.path.join(BUILD, "examples"),
-                # clang-tidy runs for an hour, and other versions of clang-format format differently. So ninja only plans them.
+                # clang-tidy takes minutes, and other versions of clang-format format differently. So ninja only plans them.
                 "--build --preset tidy": "--build --preset tidy -- -n",
                 "cmake --build --preset dev --target format": "cmake --preset dev && cmake --build --preset dev --target format -- -n"}
 
