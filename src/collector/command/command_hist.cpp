@@ -34,9 +34,8 @@ constexpr char kHistDescription[] =
 constexpr char kHistExamples[] =
     "Each time is counted when its span ends. The ledger, the account of all entries\n"
     "that is printed at the end, counts entries that belong to no histogram as\n"
-    "filtered. If spans are lost, use a larger --buffer, or the\n"
-    "bpftrace scripts latency.bt, ttft.bt and queue.bt, which fill their histograms\n"
-    "in the kernel.\n"
+    "filtered. If spans are lost, use a larger --buffer, or the bpftrace scripts\n"
+    "latency.bt, ttft.bt and queue.bt, which fill their histograms in the kernel.\n"
     "\n"
     "Examples:\n"
     "  nopspan hist --duration 10s                     all spans, for 10 seconds\n"
