@@ -5,11 +5,11 @@
 #include "gate/gate.h"
 #include "genai/attributes.h"
 #include "genai/span_attributes.h"
+#include "memory/blocks.h"
 #include "state/context_stack.h"
 #include "state/labels.h"
 #include "state/tracestate.h"
 
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -54,10 +54,10 @@ unsigned char* buffer_of(const nopspan_thread& header) noexcept {
 
 bool make_buffer(nopspan_thread& header) noexcept {
   if (__atomic_add_fetch(&nopspan_gate.memory_bytes, kBatchBytes, __ATOMIC_RELAXED) <= kMaxBatchesBytes) {
-    void* mapped = mmap(nullptr, kBatchBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (mapped != MAP_FAILED) {
+    const Block block = take_block(kBatchBytes);
+    if (block.bytes != nullptr) {
       header.capacity = kBatchBytes;
-      publish(header.buffer, reinterpret_cast<std::uintptr_t>(mapped));
+      publish(header.buffer, reinterpret_cast<std::uintptr_t>(block.bytes));
       return true;
     }
   }
@@ -67,10 +67,10 @@ bool make_buffer(nopspan_thread& header) noexcept {
 
 void free_buffer(nopspan_thread& header) noexcept {
   if (header.buffer == 0) return;
-  void* mapped = buffer_of(header);
+  unsigned char* const bytes = buffer_of(header);
   publish(header.buffer, 0);
   header.capacity = 0;
-  munmap(mapped, kBatchBytes);
+  give_back_block(bytes);
   __atomic_sub_fetch(&nopspan_gate.memory_bytes, kBatchBytes, __ATOMIC_RELAXED);
 }
 

@@ -52,13 +52,13 @@ struct PointEntry {
 };
 void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& point) noexcept;
 
-// Called when the gate is down: discards and counts the thread's entries, and unmaps its buffer.
+// Called when the gate is down: discards and counts the thread's entries, and gives its buffer back.
 void discard_batch(ThreadState* thread) noexcept;
 inline void discard_batch_if_down(ThreadState* thread) noexcept {
   if (__builtin_expect(thread->batch.announced && !batch_up(), 0)) discard_batch(thread);
 }
 
-// Called at the end of a thread: flushes its entries and unmaps its buffer.
+// Called at the end of a thread: flushes its entries and gives its buffer back.
 void end_batches(ThreadState* thread) noexcept;
 // Called when the thread state belongs to a new thread, or to a new process after fork(). Drops the entries in the
 // buffer, because they do not belong to it.

@@ -4,11 +4,11 @@
 #include "base/counters.h"
 #include "emit/engine_times.h"
 #include "genai/span_attributes.h"
+#include "memory/blocks.h"
 #include "state/labels.h"
 #include "state/tracestate.h"
 
 #include <cstddef>
-#include <cstdlib>
 #include <cstring>
 
 static_assert(sizeof(nopspan_span) == 256 && offsetof(nopspan_span, request_id) == 72 &&
@@ -104,7 +104,7 @@ void attach_attributes(nopspan_span& record, ThreadState* thread, const SpanStat
     return;
   }
   if (thread->attribute_bytes == nullptr) {
-    thread->attribute_bytes = static_cast<unsigned char*>(std::malloc(kMaxAttributesBytes));
+    thread->attribute_bytes = take_block(kMaxAttributesBytes).bytes;
     if (thread->attribute_bytes == nullptr) {
       count(counters.attributes_dropped);
       record.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;

@@ -4,7 +4,6 @@
 #include "base/counters.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 namespace nopspan::detail {
 
@@ -41,12 +40,12 @@ Value copy_value(const FieldEntry& entry) {
 bool FieldBuffer::grow(std::size_t needed) noexcept {
   if (needed <= capacity_) return true;
   if (needed > kMaxBytes) return false;
-  const std::size_t capacity = std::min(kMaxBytes, std::max(needed, 2 * capacity_));
-  auto* data = static_cast<unsigned char*>(data_ == inline_ ? std::malloc(capacity) : std::realloc(data_, capacity));
-  if (data == nullptr) return false;
-  if (data_ == inline_) std::memcpy(data, inline_, size_);
-  data_ = data;
-  capacity_ = capacity;
+  const Block block = take_block(std::min(kMaxBytes, std::max(needed, 2 * capacity_)));
+  if (block.bytes == nullptr) return false;
+  std::memcpy(block.bytes, data_, size_);
+  if (data_ != inline_) give_back_block(data_);
+  data_ = block.bytes;
+  capacity_ = block.size;
   return true;
 }
 

@@ -2,22 +2,22 @@
 // The fields of a span or event, as a sequence of entries in one block of memory.
 //
 // How it works: each setter appends an entry. If the key was set before, the new entry replaces the old one at its
-// place. The first 768 bytes are inside the buffer, so a few fields need no allocation, and a copy of all fields is one
-// copy of bytes. Short fields are stored in the bytes that OTLP has for them (wire form), so that the encoder only
+// place. The first 768 bytes are inside the buffer, and more are in a block (memory/blocks.h). A copy of all fields is
+// one copy of bytes. Short fields are stored in the bytes that OTLP has for them (wire form), so that the encoder only
 // copies them. Finding a key is a linear search, but a 64-bit filter of the keys (keys_seen_) avoids most searches.
 //
 // Limits: 128 keys, 255 bytes per key, 16 MiB in total and 64 levels of nesting. A field beyond them is dropped, and
-// the caller counts it. Not thread-safe. Only the setters allocate.
+// the caller counts it. Not thread-safe.
 #pragma once
 
 #include "base/copy_bytes.h"
 #include "fields/otlp_wire.h"
+#include "memory/blocks.h"
 
 #include <nopspan/value.h>
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <string_view>
@@ -127,7 +127,7 @@ class FieldBuffer {
 
   FieldBuffer() noexcept = default;
   ~FieldBuffer() {
-    if (data_ != inline_) std::free(data_);
+    if (__builtin_expect(data_ != inline_, 0)) give_back_block(data_);
   }
   FieldBuffer(const FieldBuffer&) = delete;
   FieldBuffer& operator=(const FieldBuffer&) = delete;

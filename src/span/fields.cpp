@@ -7,6 +7,7 @@
 #include "base/counters.h"
 #include "fields/attribute_keys.h"
 #include "genai/genai_mapping.h"
+#include "memory/blocks.h"
 #include "span/span.h"
 #include "state/context_access.h"
 #include "state/field_sink.h"
@@ -15,7 +16,6 @@
 #include <nopspan/value.h>
 
 #include <cstdint>
-#include <cstdlib>
 #include <string_view>
 
 namespace nopspan::detail {
@@ -410,7 +410,7 @@ void put_link(FieldSink* sink, const Context& context) noexcept {
   const InsideLibrary inside;
   if (context.empty()) return;
   if (sink->links == nullptr) {
-    sink->links = static_cast<nopspan_link*>(std::malloc(kMaxLinks * sizeof(nopspan_link)));
+    sink->links = reinterpret_cast<nopspan_link*>(take_block(kMaxLinks * sizeof(nopspan_link)).bytes);
   }
   if (sink->links == nullptr || sink->link_count == kMaxLinks) {
     sink->flags |= NOPSPAN_FLAG_LINKS_DROPPED;

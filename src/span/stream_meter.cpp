@@ -3,13 +3,12 @@
 #include <nopspan/stream_meter.h>
 
 #include "base/counters.h"
+#include "memory/blocks.h"
 #include "span/gap_histogram.h"
 #include "span/span.h"
 #include "thread/thread_state.h"
 
-#include <atomic>
-#include <cstdlib>
-#include <cstring>
+#include <new>
 
 namespace nopspan::detail {
 
@@ -21,37 +20,6 @@ struct MeterState {
 };
 
 namespace {
-
-// States that are not in use. They are shared by all threads, because a stream often begins on one thread and ends on
-// another. A place is emptied or filled by one atomic exchange, so a signal handler or fork() cannot find it half done.
-constexpr std::size_t kPlaces = 64;
-std::atomic<MeterState*> unused[kPlaces];
-
-MeterState* take_unused() noexcept {
-  for (std::atomic<MeterState*>& place : unused) {
-    if (place.load(std::memory_order_relaxed) == nullptr) continue;
-    if (MeterState* meter = place.exchange(nullptr, std::memory_order_acquire)) return meter;
-  }
-  return nullptr;
-}
-
-bool keep_unused(MeterState* meter) noexcept {
-  for (std::atomic<MeterState*>& place : unused) {
-    MeterState* none = nullptr;
-    if (place.load(std::memory_order_relaxed) == nullptr &&
-        place.compare_exchange_strong(none, meter, std::memory_order_release, std::memory_order_relaxed)) {
-      return true;
-    }
-  }
-  return false;
-}
-
-MeterState* allocate_meter() noexcept {
-  MeterState* meter = take_unused();
-  if (meter == nullptr) meter = static_cast<MeterState*>(std::malloc(sizeof(MeterState)));
-  if (meter != nullptr) std::memset(meter, 0, sizeof(MeterState));
-  return meter;
-}
 
 void add_tokens(MeterState& meter, std::int64_t n) noexcept {
   constexpr auto kMost = static_cast<std::uint64_t>(INT64_MAX);
@@ -95,11 +63,12 @@ void measure(SpanState& span, std::string_view key, std::uint64_t value) noexcep
 
 MeterState* meter_begin(SpanState* span) noexcept {
   const InsideLibrary inside;
-  MeterState* meter = allocate_meter();
-  if (meter == nullptr) {
+  unsigned char* const memory = take_block(sizeof(MeterState)).bytes;
+  if (memory == nullptr) {
     count(counters.fields_dropped);
     return nullptr;
   }
+  auto* const meter = new (memory) MeterState{};
   meter->process_mark = span->process_mark;
   return meter;
 }
@@ -125,7 +94,7 @@ void meter_end(SpanState* span, MeterState* meter) noexcept {
       measure(*span, "gap_max_ns", meter->gaps.longest());
     }
   }
-  if (!keep_unused(meter)) std::free(meter);
+  give_back_block(reinterpret_cast<unsigned char*>(meter));
 }
 
 }  // namespace nopspan::detail

@@ -15,7 +15,7 @@ void release(SpanState* span) noexcept {
   }
   // The thread has no state any more, or this is a signal handler that interrupted the library.
   if (span->context_given) forget_given(*span);
-  if (span->links != nullptr) std::free(span->links);
+  give_back_block(reinterpret_cast<unsigned char*>(span->links));
   delete span;
 }
 

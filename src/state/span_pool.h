@@ -38,7 +38,7 @@ inline SpanState* take_state(ThreadState* thread) noexcept {
 
 inline void give_back_state(ThreadState* thread, SpanState* span) noexcept {
   if (span->context_given) forget_given(*span);
-  if (span->links != nullptr) std::free(span->links);
+  give_back_block(reinterpret_cast<unsigned char*>(span->links));
   if (thread->pooled >= kMaxPooled) {
     delete span;
     return;

@@ -20,10 +20,11 @@ BUILD_TIME = {("nlohmann/json.hpp", Path("src/genai/prices.cpp"))}
 INSIDE = {("bench", "collector"), ("tests", "collector"), ("tests", "unit"), ("tests", "fuzz"),
           Path("tests/live/programs/collect.cpp")}
 # The rooms of the library and of the collector, lowest first, with the other rooms that the files of each may include.
-LIBRARY_ROOMS = {"base": "", "gate": "", "thread": "base", "fields": "base", "state": "base gate thread fields",
-                 "genai": "base thread fields state", "emit": "base gate thread state genai",
-                 "handlers": "base gate thread fields state genai",
-                 "span": "base gate thread fields state genai emit handlers", "catalogue": "base thread state span"}
+LIBRARY_ROOMS = {"base": "", "gate": "", "memory": "", "thread": "base memory", "fields": "base memory",
+                 "state": "base gate memory thread fields", "genai": "base thread fields state",
+                 "emit": "base gate memory thread state genai", "handlers": "base gate memory thread fields state genai",
+                 "span": "base gate memory thread fields state genai emit handlers",
+                 "catalogue": "base thread state span"}
 COLLECTOR_ROOMS = {"base": "", "model": "base", "host": "base model", "live": "base model host", "recording": "base model host",
          "trace": "base model", "top": "base model", "hist": "base model", "doctor": "base host live",
          "command": "base model host live recording trace top hist doctor"}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "memory/slabs.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace nopspan::detail {
+namespace {
+
+// Advises the kernel about a slab. Keeps errno.
+void advise(unsigned char* memory, std::size_t bytes, int advice) noexcept {
+  const int saved = errno;
+  syscall(SYS_madvise, memory, bytes, advice);
+  errno = saved;
+}
+
+// The lowest `most` bits of `bits` that are set.
+std::uint64_t lowest_bits(std::uint64_t bits, unsigned most) noexcept {
+  std::uint64_t left = bits;
+  for (; most > 0 && left != 0; --most) left &= left - 1;
+  return bits & ~left;
+}
+
+}  // namespace
+
+// A system call instead of mmap(), because an allocator may replace mmap() by a function that allocates.
+void* map_memory(std::size_t bytes) noexcept {
+  const int saved = errno;
+  const long mapped =
+      syscall(SYS_mmap, nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, std::size_t{0});
+  errno = saved;
+  return mapped == -1 ? nullptr : reinterpret_cast<void*>(mapped);  // NOLINT(performance-no-int-to-ptr): it is one
+}
+
+void unmap_memory(void* memory, std::size_t bytes) noexcept {
+  const int saved = errno;
+  syscall(SYS_munmap, memory, bytes);
+  errno = saved;
+}
+
+Slabs::Claim Slabs::claim_in(std::uint32_t slab, unsigned most) noexcept {
+  std::atomic<std::uint64_t>& free = table_[slab].free;
+  std::uint64_t bits = free.load(std::memory_order_relaxed);
+  while (bits != 0) {
+    const std::uint64_t taken = lowest_bits(bits, most);
+    if (free.compare_exchange_weak(bits, bits & ~taken, std::memory_order_seq_cst, std::memory_order_relaxed)) {
+      return {slab, taken};
+    }
+  }
+  return {};
+}
+
+Slabs::Claim Slabs::claim_new(unsigned most) noexcept {
+  auto* const mapped = static_cast<unsigned char*>(map_memory(bytes_));
+  if (mapped == nullptr) return {};
+  advise(mapped, bytes_, MADV_NOHUGEPAGE);  // otherwise the first small element may occupy 2 MiB
+  for (std::uint32_t slab = count_.load(std::memory_order_acquire); slab < most_; ++slab) {
+    unsigned char* none = nullptr;
+    if (!table_[slab].memory.compare_exchange_strong(none, mapped, std::memory_order_acq_rel)) continue;
+    const std::uint64_t taken = lowest_bits(all_, most);
+    table_[slab].free.store(all_ & ~taken, std::memory_order_release);
+    std::uint32_t count = slab;
+    while (count <= slab && !count_.compare_exchange_weak(count, slab + 1, std::memory_order_acq_rel)) {
+    }
+    return {slab, taken};
+  }
+  unmap_memory(mapped, bytes_);
+  return {};
+}
+
+Slabs::Claim Slabs::claim(unsigned most) noexcept {
+  const std::uint32_t count = count_.load(std::memory_order_acquire);
+  const std::uint32_t first = lowest_.load(std::memory_order_relaxed);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::uint32_t slab = first + i < count ? first + i : first + i - count;
+    const Claim claimed = claim_in(slab, most);
+    if (claimed.bits == 0) continue;
+    if (i > 0) lowest_.store(slab, std::memory_order_relaxed);
+    return claimed;
+  }
+  return claim_new(most);
+}
+
+void Slabs::give_back(const Claim& claim) noexcept {
+  std::atomic<std::uint64_t>& free = table_[claim.slab].free;
+  const std::uint64_t now = free.fetch_or(claim.bits, std::memory_order_seq_cst) | claim.bits;
+  if (claim.slab < lowest_.load(std::memory_order_relaxed)) lowest_.store(claim.slab, std::memory_order_relaxed);
+  if (now == all_ && !readable_) note_idle(claim.slab);
+}
+
+void Slabs::note_idle(std::uint32_t slab) noexcept {
+  const std::uint32_t before = idle_.exchange(slab + 1, std::memory_order_relaxed);
+  if (before == 0 || before == slab + 1) return;
+  Slab& other = table_[before - 1];
+  std::uint64_t bits = all_;
+  if (!other.free.compare_exchange_strong(bits, 0, std::memory_order_acquire, std::memory_order_relaxed)) return;
+  advise(other.memory.load(std::memory_order_relaxed), bytes_, MADV_DONTNEED);
+  other.free.store(all_, std::memory_order_release);
+}
+
+}  // namespace nopspan::detail

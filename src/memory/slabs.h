@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory for elements of one size. The library maps it itself, because malloc() is not safe in a signal handler, and
+// keeps it.
+//
+// How it works: a slab is one mapping of up to 64 elements. Its word `free` has a bit for each element that is not in
+// use. An element is claimed by clearing its bit with compare-and-swap, and given back by setting it. Slabs are in a
+// table. A slab is mapped when no slab has a free element, and is then in the table for ever.
+//
+// Why it is safe: a bit is cleared or set by one atomic operation. So a signal handler or fork() cannot find it half
+// done, and no function waits for another thread.
+//
+// Limits: the size of the table. If a slab becomes idle (all of its elements are free) while another one is idle, the
+// other one's pages are returned to the kernel (MADV_DONTNEED). So a peak does not occupy memory for ever. The
+// elements of such a slab are zero-filled afterwards.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace nopspan::detail {
+
+// Maps memory that is filled with zeroes. Null if the kernel refuses. Keeps errno.
+void* map_memory(std::size_t bytes) noexcept;
+void unmap_memory(void* memory, std::size_t bytes) noexcept;
+
+struct Slab {
+  std::atomic<unsigned char*> memory;  // null: this place of the table is not used yet
+  std::atomic<std::uint64_t> free;     // bit i is set: element i is not in use
+};
+
+class Slabs {
+ public:
+  // Elements of one slab that were claimed together.
+  struct Claim {
+    std::uint32_t slab = 0;
+    std::uint64_t bits = 0;  // 0: there is no memory, or the table is full
+  };
+
+  // A slab has `elements` elements, at most 64, in `bytes` bytes. If `readable` is true, no page is ever returned to
+  // the kernel, because others may still read it.
+  template <std::size_t N>
+  constexpr Slabs(Slab (&table)[N], unsigned elements, std::size_t bytes, bool readable = false) noexcept
+      : table_(table),
+        most_(N),
+        bytes_(bytes),
+        readable_(readable),
+        all_(elements == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << elements) - 1) {}
+
+  // Claims at least one element, and up to `most` if one slab has that many.
+  Claim claim(unsigned most) noexcept;
+  void give_back(const Claim& claim) noexcept;
+
+  [[nodiscard]] unsigned char* memory(std::uint32_t slab) const noexcept {
+    return table_[slab].memory.load(std::memory_order_acquire);
+  }
+
+  // Calls `each(memory, number of the element)` for the elements that are in use. Other threads may claim and give back
+  // elements meanwhile.
+  template <class Each>
+  void for_each_used(const Each& each) const {
+    const std::uint32_t count = count_.load(std::memory_order_acquire);
+    for (std::uint32_t slab = 0; slab < count; ++slab) {
+      unsigned char* const at = memory(slab);
+      std::uint64_t used = all_ & ~table_[slab].free.load(std::memory_order_seq_cst);
+      for (; at != nullptr && used != 0; used &= used - 1) each(at, static_cast<unsigned>(__builtin_ctzll(used)));
+    }
+  }
+
+ private:
+  Claim claim_in(std::uint32_t slab, unsigned most) noexcept;
+  Claim claim_new(unsigned most) noexcept;
+  void note_idle(std::uint32_t slab) noexcept;
+
+  Slab* table_;
+  std::uint32_t most_;
+  std::size_t bytes_;
+  bool readable_;
+  std::uint64_t all_;                     // the bits of all elements of a slab
+  std::atomic<std::uint32_t> count_{0};   // the places of the table that are used
+  std::atomic<std::uint32_t> lowest_{0};  // a hint: the lowest slab that may have a free element
+  std::atomic<std::uint32_t> idle_{0};    // the number of the slab that became idle last, plus one
+};
+
+}  // namespace nopspan::detail
