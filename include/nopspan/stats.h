@@ -53,6 +53,8 @@ struct Stats {
   std::uint64_t facts_untracked;     ///< spans for which nopspan cannot know what the spans inside them reported: their
                                      ///< token usage and tool calls may be reported twice
   std::uint64_t trace_ids_differ;    ///< trace_ids of agent events that differ from the request's: kept as metadata
+  std::uint64_t thread_allocations;  ///< threads for whose end glibc had to allocate memory, because the process had
+                                     ///< used more than 31 pthread keys when the library was loaded; see Span
 };
 
 /// Reads all counts.

@@ -36,6 +36,7 @@ Stats stats() noexcept {
   s.recursion_dropped = get(c.recursion_dropped);
   s.facts_untracked = get(c.facts_untracked);
   s.trace_ids_differ = get(c.trace_ids_differ);
+  s.thread_allocations = get(c.thread_allocations);
   return s;
 }
 

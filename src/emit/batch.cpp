@@ -76,7 +76,7 @@ void free_buffer(nopspan_thread& header) noexcept {
 
 // Empties the buffer. The sequence numbers continue.
 void empty(BatchBuffer& batch) noexcept {
-  nopspan_thread& header = batch.header;
+  nopspan_thread& header = *batch.header;
   publish(header.bytes, 0);
   publish(header.first, header.next);
   __atomic_thread_fence(__ATOMIC_RELEASE);  // a reader that sees the next entry also sees the new `first`
@@ -89,10 +89,10 @@ void empty(BatchBuffer& batch) noexcept {
 
 // False in one case: a signal handler interrupted the library and forked, and the child has not left the library yet.
 // The entry in progress belongs to the parent, so the child must not flush it.
-bool is_of_this_process(const BatchBuffer& batch) noexcept { return batch.header.mark == process_mark(); }
+bool is_of_this_process(const BatchBuffer& batch) noexcept { return batch.header->mark == process_mark(); }
 
 void flush(BatchBuffer& batch, std::uint64_t now_ns) noexcept {
-  const nopspan_thread& header = batch.header;
+  const nopspan_thread& header = *batch.header;
   batch.flushed_ns = now_ns;
   if (header.next == header.first) return;
   if (__builtin_expect(!is_of_this_process(batch), 0)) {
@@ -107,24 +107,30 @@ void flush(BatchBuffer& batch, std::uint64_t now_ns) noexcept {
 }
 
 void discard(BatchBuffer& batch) noexcept {
-  nopspan_thread& header = batch.header;
+  nopspan_thread& header = *batch.header;
   header.discarded += header.next - header.first;
   empty(batch);
 }
 
-// Adds the header to the list that tracers read from outside the process. Headers are never removed from it.
-void link(BatchBuffer& batch) noexcept {
-  if (batch.linked) return;
-  batch.linked = true;
+// Takes a header for the thread. A header that was never used is added to the list that tracers read from outside the
+// process. Headers are never removed from the list. False if memory runs out.
+bool make_header(BatchBuffer& batch) noexcept {
+  const Slabs::Claim place = header_slabs.claim(1);
+  if (place.bits == 0) return false;
+  const auto element = static_cast<unsigned>(__builtin_ctzll(place.bits));
+  auto* const header = reinterpret_cast<nopspan_thread*>(header_slabs.memory(place.slab)) + element;
+  batch.header_place = place;
+  batch.header = header;
+  if (header->magic != 0) return true;
   publish(nopspan_gate.process_mark, reinterpret_cast<std::uintptr_t>(process_mark_address()));
-  nopspan_thread& header = batch.header;
-  header.magic = NOPSPAN_THREAD_MAGIC;
-  header.size = offsetof(nopspan_thread, reserved);
+  header->magic = NOPSPAN_THREAD_MAGIC;
+  header->size = offsetof(nopspan_thread, reserved);
   unsigned long first = __atomic_load_n(&nopspan_gate.threads, __ATOMIC_RELAXED);
   do {
-    header.next_thread = first;
-  } while (!__atomic_compare_exchange_n(&nopspan_gate.threads, &first, reinterpret_cast<std::uintptr_t>(&header), true,
+    header->next_thread = first;
+  } while (!__atomic_compare_exchange_n(&nopspan_gate.threads, &first, reinterpret_cast<std::uintptr_t>(header), true,
                                         __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+  return true;
 }
 
 // Compares bytes like memcmp(), but inline for 8 to 32 bytes, the usual size of names and labels.
@@ -158,8 +164,8 @@ class EntryWriter {
  public:
   explicit EntryWriter(BatchBuffer& batch) noexcept
       : batch_(&batch),
-        begin_(buffer_of(batch.header)),
-        entry_(new (begin_ + batch.header.bytes) nopspan_entry),
+        begin_(buffer_of(*batch.header)),
+        entry_(new (begin_ + batch.header->bytes) nopspan_entry),
         at_(reinterpret_cast<unsigned char*>(entry_ + 1)) {}
 
   [[nodiscard]] nopspan_entry& entry() const noexcept { return *entry_; }
@@ -211,7 +217,7 @@ class EntryWriter {
 
   // Publishes the entry to readers.
   void finish(std::uint64_t now_ns) noexcept {
-    nopspan_thread& header = batch_->header;
+    nopspan_thread& header = *batch_->header;
     entry_->size = static_cast<unsigned>(at_ - reinterpret_cast<unsigned char*>(entry_));
     header.written_ns = now_ns;
     publish(header.bytes, static_cast<std::uint64_t>(at_ - begin_));
@@ -252,7 +258,7 @@ __attribute__((noinline)) EntryWriter write_labels(EntryWriter out, BatchBuffer&
     return out.text_once(text.text, text.size, bits);
   };
   entry.engine = label_text(ContextAccess::engine, nullptr);
-  entry.model = label_text(ContextAccess::model, &batch.header.model_bits);
+  entry.model = label_text(ContextAccess::model, &batch.header->model_bits);
   entry.tenant = label_text(ContextAccess::tenant, nullptr);
   return out;
 }
@@ -304,7 +310,7 @@ inline void write_attributes(EntryWriter& out, const SpanState& state, bool at_e
 // earlier ones. Because only the latest root is tracked, entries of an earlier one stay open even if it ends in this
 // batch.
 inline void note_root(BatchBuffer& batch, const nopspan_entry& entry) noexcept {
-  batch.header.request_bits |= std::uint64_t{1} << (static_cast<unsigned char>(entry.trace_id[15]) % 64U);
+  batch.header->request_bits |= std::uint64_t{1} << (static_cast<unsigned char>(entry.trace_id[15]) % 64U);
   if (entry.root_id == 0) return;
   constexpr std::uint32_t kBelow = NOPSPAN_FLAG_REMOTE_PARENT | NOPSPAN_FLAG_ORPHAN;
   const bool is_root =
@@ -320,16 +326,16 @@ inline void note_root(BatchBuffer& batch, const nopspan_entry& entry) noexcept {
   } else {
     ++batch.awaiting;
   }
-  batch.header.open_entries = batch.root_elsewhere + batch.awaiting;
+  batch.header->open_entries = batch.root_elsewhere + batch.awaiting;
 }
 
 // For a span that links to several requests (for example a step of an engine): it belongs to each of them, and they are
 // still open.
 __attribute__((noinline)) void note_linked_requests(BatchBuffer& batch, const SpanState& span) noexcept {
   for (std::uint32_t i = 0; i < span.link_count; ++i) {
-    batch.header.request_bits |= std::uint64_t{1} << (static_cast<unsigned char>(span.links[i].trace_id[15]) % 64U);
+    batch.header->request_bits |= std::uint64_t{1} << (static_cast<unsigned char>(span.links[i].trace_id[15]) % 64U);
   }
-  if ((span.flags & NOPSPAN_FLAG_ORPHAN) == 0) batch.header.open_entries = ++batch.root_elsewhere + batch.awaiting;
+  if ((span.flags & NOPSPAN_FLAG_ORPHAN) == 0) batch.header->open_entries = ++batch.root_elsewhere + batch.awaiting;
 }
 
 bool has_open_span() noexcept {
@@ -343,17 +349,21 @@ bool has_open_span() noexcept {
 inline BatchBuffer* open_batch(ThreadState* thread) noexcept {
   BatchBuffer& batch = thread->batch;
   announce_once(thread);
-  if (__builtin_expect(batch.header.buffer == 0, 0) && !make_buffer(batch.header)) {
-    ++batch.header.discarded;
-    publish(batch.header.next, batch.header.next + 1);
-    publish(batch.header.first, batch.header.next);
+  if (__builtin_expect(batch.header == nullptr, 0)) {
+    count(counters.spans_dropped);
+    return nullptr;
+  }
+  if (__builtin_expect(batch.header->buffer == 0, 0) && !make_buffer(*batch.header)) {
+    ++batch.header->discarded;
+    publish(batch.header->next, batch.header->next + 1);
+    publish(batch.header->first, batch.header->next);
     return nullptr;
   }
   return &batch;
 }
 
 inline void flush_if_due(BatchBuffer& batch, std::uint64_t now_ns, bool is_root) noexcept {
-  if (batch.header.bytes + kMaxEntryBytes > batch.header.capacity || batch.thread_has_ended) {
+  if (batch.header->bytes + kMaxEntryBytes > batch.header->capacity || batch.thread_has_ended) {
     flush(batch, now_ns);
     return;
   }
@@ -364,14 +374,14 @@ inline void flush_if_due(BatchBuffer& batch, std::uint64_t now_ns, bool is_root)
 
 void announce_thread(ThreadState* thread) noexcept {
   BatchBuffer& batch = thread->batch;
-  if (!batch.linked) {
-    link(batch);
+  if (batch.header == nullptr) {
+    if (!make_header(batch)) return;
     begin_batches(thread);
   }
-  if (batch.header.next != batch.header.first) discard(batch);  // entries for an earlier tracer, which has detached
+  if (batch.header->next != batch.header->first) discard(batch);  // entries for an earlier tracer, which has detached
   batch.announced = true;
   batch.flushed_ns = 0;
-  if (is_of_this_process(batch)) nopspan_site_batch(nullptr, 0, 0, 0, 0, &batch.header);
+  if (is_of_this_process(batch)) nopspan_site_batch(nullptr, 0, 0, 0, 0, batch.header);
 }
 
 __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span, const OnceProbes& fired) noexcept {
@@ -393,7 +403,7 @@ __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span,
     out.extra(NOPSPAN_EXTRA_ENGINE, t.arrival_ns != 0 ? t.arrival_ns : span.start_ns, t.queue_ns, t.prefill_ns,
               t.decode_ns, t.prefill_tokens, t.decode_tokens, t.preemptions);
   }
-  entry.name = out.text_once(span.name.text, span.name.size, &batch->header.name_bits);
+  entry.name = out.text_once(span.name.text, span.name.size, &batch->header->name_bits);
   if (has_labels(span.frame.context)) out = write_labels(out, *batch, span.frame.context);
   if (span.has_tool) entry.text = out.text(span.tool_name, std::strlen(span.tool_name));
   if (__builtin_expect(has_more(span), 0)) out = write_more(out, span);
@@ -433,36 +443,39 @@ void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& 
 void discard_batch(ThreadState* thread) noexcept {
   BatchBuffer& batch = thread->batch;
   batch.announced = false;
-  if (batch.header.next != batch.header.first) discard(batch);
-  free_buffer(batch.header);
+  if (batch.header->next != batch.header->first) discard(batch);
+  free_buffer(*batch.header);
 }
 
 void end_batches(ThreadState* thread) noexcept {
   BatchBuffer& batch = thread->batch;
-  if (!batch.linked) return;
+  if (batch.header == nullptr) return;
   const bool is_its_own = is_of_this_process(batch);
   if (is_its_own && batch_up()) {
     // Entries that were discarded for lack of a buffer have not been reported, and the next owner of the header resets
     // the count. So the site is called with the header once more.
     const bool has_unreported =
-        batch.announced && batch.header.discarded != 0 && batch.header.next == batch.header.first;
-    if (has_unreported) nopspan_site_batch(nullptr, 0, 0, 0, 0, &batch.header);
+        batch.announced && batch.header->discarded != 0 && batch.header->next == batch.header->first;
+    if (has_unreported) nopspan_site_batch(nullptr, 0, 0, 0, 0, batch.header);
     flush(batch, 0);
   }
-  if (is_its_own && batch.header.next != batch.header.first) discard(batch);
-  publish(batch.header.mark, 0);
-  free_buffer(batch.header);
+  if (is_its_own && batch.header->next != batch.header->first) discard(batch);
+  publish(batch.header->mark, 0);
+  free_buffer(*batch.header);
+  batch.announced = false;
+  batch.header = nullptr;
+  header_slabs.give_back(batch.header_place);
 }
 
 void begin_batches(ThreadState* thread) noexcept {
   BatchBuffer& batch = thread->batch;
   batch.announced = false;
   batch.thread_has_ended = locals.has_ended;
-  if (!batch.linked) return;
-  nopspan_thread& header = batch.header;
+  if (batch.header == nullptr) return;
+  nopspan_thread& header = *batch.header;
   publish(header.mark, 0);
   header.thread_id = static_cast<unsigned>(syscall(SYS_gettid));
-  header.sequence_id = thread->sequence_id;
+  header.sequence_id = thread->random.sequence_id;
   header.discarded = 0;
   header.next = 0;
   header.first = ~0UL;  // so that empty() changes `first`, and a concurrent reader discards what it has read

@@ -66,7 +66,7 @@ void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Pro
   record.root_id = context.root_id();
   record.start_ns = span.start_ns;
   record.duration_ns = span.duration_ns;
-  record.sequence_id = thread->sequence_id;
+  record.sequence_id = thread->random.sequence_id;
   record.sequence = thread->sequence[static_cast<std::size_t>(probe)]++;
   std::memcpy(record.request_id, canonical_id(span), sizeof(record.request_id));
 

@@ -139,12 +139,11 @@ Registry& registry() {
 // The oldest epoch in which a thread is reading, not counting `self`. UINT64_MAX if no thread is reading.
 std::uint64_t oldest_reader(const ThreadState* self) noexcept {
   std::uint64_t oldest = UINT64_MAX;
-  for (const ThreadState* thread = all_threads.load(std::memory_order_acquire); thread != nullptr;
-       thread = thread->next) {
-    if (thread == self) continue;
-    const std::uint64_t reading = thread->reading.load(std::memory_order_seq_cst);
+  for_each_thread([&](const ThreadState& thread) {
+    if (&thread == self) return;
+    const std::uint64_t reading = thread.reading.load(std::memory_order_seq_cst);
     if (reading != 0) oldest = std::min(oldest, reading);
-  }
+  });
   return oldest;
 }
 

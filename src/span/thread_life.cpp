@@ -1,100 +1,104 @@
 // SPDX-License-Identifier: Apache-2.0
 // Begins and ends a thread's use of a ThreadState. This file is in the room span, because it needs the thread's batch
 // and its pool of span states, which the room thread may not include.
+#include "base/counters.h"
 #include "base/exceptions.h"
 #include "emit/batch.h"
+#include "memory/blocks.h"
+#include "memory/slabs.h"
 #include "state/span_pool.h"
 #include "thread/thread_state.h"
 
-#include <cxxabi.h>
 #include <pthread.h>
 
-#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <utility>
-
-extern "C" __attribute__((visibility("hidden"))) void* __dso_handle;
 
 namespace nopspan::detail {
 namespace {
 
-// Destructors of pthread keys run after all functions that __cxa_thread_atexit() registered. If such a destructor emits
-// a span, a state is made again. The destructor of this key ends that state too.
+// The destructor of this key ends the thread's state. __cxa_thread_atexit() is not used, because it allocates. The key
+// is made when the library is loaded, so that its number is usually below 32: glibc allocates for larger ones.
 pthread_key_t end_key;
 std::atomic<bool> has_end_key{false};
 
-void set_end_key(ThreadState* thread) {
-  if (has_end_key.load(std::memory_order_relaxed)) pthread_setspecific(end_key, thread);
-}
-
-// Called at the end of a thread: flushes its batch, and releases its state for the next thread.
+// Called at the end of a thread: flushes its batch, and releases its state for the next thread. If a later destructor
+// of the thread emits a span, a new state is made, and this function is called again.
 void end_thread(void* state) {
   auto* thread = static_cast<ThreadState*>(state);
   if (locals.state != thread) return;
-  thread->busy = true;   // because an entry that a signal handler writes now would never be flushed
-  set_end_key(nullptr);  // because the library may be unloaded from now on
+  thread->busy = true;  // because an entry that a signal handler writes now would never be flushed
   end_batches(thread);
   locals.has_ended = true;
   free_pool(thread);
-  std::free(thread->attribute_bytes);
-  thread->attribute_bytes = nullptr;
+  give_back_block(std::exchange(thread->attribute_bytes, nullptr));
   locals.state = nullptr;
   thread->reading.store(0, std::memory_order_release);
-  thread->in_use.store(false, std::memory_order_release);
+  thread_slabs.give_back(thread->place);
 }
 
 __attribute__((constructor)) void make_end_key() { has_end_key = pthread_key_create(&end_key, end_thread) == 0; }
-__attribute__((destructor)) void delete_end_key() {
-  if (has_end_key.exchange(false)) pthread_key_delete(end_key);
+
+// Called at exit(), and at dlclose() of a plug-in with a static copy of the library. Destructors of keys do not run for
+// the thread that calls exit(), so its batch is flushed here, and later entries at once.
+__attribute__((destructor)) void end_process() {
+#if defined(NOPSPAN_STATIC)
+  if (has_end_key.exchange(false)) pthread_key_delete(end_key);  // this code may be unmapped before a thread ends
+#endif
+  locals.has_ended = true;
+  const LibraryGuard guard;
+  if (guard) end_batches(guard.thread());
 }
 
 void reset_for_process(ThreadState* thread, std::uint64_t mark) {
   thread->process_mark = mark;
-  thread->entropy_left = 0;
   thread->clock = {};
   std::memset(thread->sequence, 0, sizeof(thread->sequence));
-  system_random(thread->random, sizeof(thread->random));
-  system_random(&thread->sequence_id, sizeof(thread->sequence_id));
+  system_random(&thread->random, sizeof(thread->random));
+  thread->entropy_left = sizeof(thread->random.entropy);
   begin_batches(thread);
 }
 
+// Makes glibc call end_thread() at the end of the thread. False if there is no memory for that.
+bool register_end(ThreadState* thread) {
+  if (!has_end_key.load(std::memory_order_relaxed)) return true;  // at exit, or no key was left
+  constexpr pthread_key_t kWithoutMemory = 32;
+  if (end_key >= kWithoutMemory) count(counters.thread_allocations);
+  return pthread_setspecific(end_key, thread) == 0;
+}
+
 ThreadState* make_state() {
+  if (locals.making) return nullptr;
   const KeptErrno kept_errno;
+  locals.making = true;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   ThreadState* thread = nullptr;
-  for (ThreadState* old = all_threads.load(std::memory_order_acquire); old != nullptr; old = old->next) {
-    bool used = false;
-    if (!old->in_use.load(std::memory_order_relaxed) &&
-        old->in_use.compare_exchange_strong(used, true, std::memory_order_acq_rel)) {
-      thread = old;
-      break;
+  const Slabs::Claim place = thread_slabs.claim(1);
+  if (place.bits != 0) {
+    const auto element = static_cast<unsigned>(__builtin_ctzll(place.bits));
+    thread = reinterpret_cast<ThreadState*>(thread_slabs.memory(place.slab) + element * sizeof(ThreadState));
+    thread->place = place;
+    thread->dispatching = 0;
+    thread->destroying = 0;
+    thread->error_number = &errno;
+    thread->exceptions_in_flight = detail::exceptions_in_flight();
+    thread->in_doubt = true;
+    thread->doubt_since_ns = 0;
+    thread->pool = nullptr;
+    thread->pooled = 0;
+    thread->batch.header = nullptr;
+    thread->attribute_bytes = nullptr;
+    reset_for_process(thread, process_mark());
+    if (register_end(thread)) {
+      thread->busy = false;
+      locals.state = thread;
+    } else {
+      thread_slabs.give_back(place);
+      thread = nullptr;
     }
   }
-  if (thread == nullptr) {
-    void* memory = std::aligned_alloc(alignof(ThreadState), sizeof(ThreadState));
-    if (memory == nullptr) return nullptr;
-    thread = new (memory) ThreadState;
-    thread->next = all_threads.load(std::memory_order_relaxed);
-    while (!all_threads.compare_exchange_weak(thread->next, thread, std::memory_order_acq_rel)) {
-    }
-  }
-  thread->dispatching = 0;
-  thread->destroying = 0;
-  thread->busy = true;  // until the state is complete
-  thread->error_number = &errno;
-  thread->exceptions_in_flight = detail::exceptions_in_flight();
-  thread->in_doubt = true;
-  thread->doubt_since_ns = 0;
-  locals.state = thread;
-  // Again, because a signal handler may have forked just now. In the child, forget_other_threads() has cleared it.
-  thread->in_use.store(true);
-  reset_for_process(thread, process_mark());
-  // A thread_local with a destructor would run only once, but this can be registered again if a span in a later
-  // destructor of this thread makes a state again. It also keeps a library that was loaded by dlopen() mapped until the
-  // thread has ended.
-  abi::__cxa_thread_atexit(end_thread, thread, &__dso_handle);
-  set_end_key(thread);
-  thread->busy = false;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  locals.making = false;
   return thread;
 }
 

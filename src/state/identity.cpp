@@ -22,12 +22,12 @@ int hex_value(char c, bool upper_too) {
 void make_trace_id(ThreadState* thread, unsigned char (&out)[kTraceIdBytes]) noexcept {
   do {
     if (thread->entropy_left < kTraceIdBytes) {
-      system_random(thread->entropy, sizeof(thread->entropy));
-      thread->entropy_left = sizeof(thread->entropy);
+      system_random(thread->random.entropy, sizeof(thread->random.entropy));
+      thread->entropy_left = sizeof(thread->random.entropy);
     }
     thread->entropy_left -= kTraceIdBytes;
-    std::memcpy(out, thread->entropy + thread->entropy_left, kTraceIdBytes);
-    std::memset(thread->entropy + thread->entropy_left, 0, kTraceIdBytes);
+    std::memcpy(out, thread->random.entropy + thread->entropy_left, kTraceIdBytes);
+    std::memset(thread->random.entropy + thread->entropy_left, 0, kTraceIdBytes);
   } while (all_zero(out, kTraceIdBytes));
 }
 

@@ -18,7 +18,7 @@ void make_trace_id(ThreadState* thread, unsigned char (&out)[kTraceIdBytes]) noe
 // Makes a span id: not zero, from the thread's pseudo-random generator.
 inline std::uint64_t make_span_id(ThreadState* thread) noexcept {
   const auto rotate_left = [](std::uint64_t x, unsigned k) { return (x << k) | (x >> (64U - k)); };
-  std::uint64_t* const state = thread->random;
+  std::uint64_t* const state = thread->random.state;
   for (;;) {  // xoshiro256**, Blackman and Vigna
     const std::uint64_t s1 = state[1];
     const std::uint64_t s2 = state[2] ^ state[0];
@@ -29,7 +29,7 @@ inline std::uint64_t make_span_id(ThreadState* thread) noexcept {
     state[3] = rotate_left(s3, 45);
     const std::uint64_t id = rotate_left(s1 * 5, 7) * 9;
     if (__builtin_expect(id != 0, 1)) return id;
-    if ((state[0] | state[1] | state[2] | state[3]) == 0) system_random(state, sizeof(thread->random));
+    if ((state[0] | state[1] | state[2] | state[3]) == 0) system_random(state, sizeof(thread->random.state));
   }
 }
 

@@ -3,6 +3,8 @@
 // emit/batch.cpp writes both.
 #pragma once
 
+#include "memory/slabs.h"
+
 #include <nopspan/probes.h>
 
 #include <cstddef>
@@ -20,18 +22,18 @@ struct BatchBuffer {
   };
   static constexpr std::size_t kWrittenTexts = 32;
 
-  nopspan_thread header{};
-  bool linked = false;                // the header is in the process's list; it is never removed
-  bool announced = false;             // the batch site was called with the header since the gate was raised
-  bool thread_has_ended = false;      // each entry is flushed at once, because it may be the last
-  std::uint32_t batch = 1;            // the number of the batch that is being filled
-  std::uint32_t errors = 0;           // its entries with status error or exception
-  std::uint32_t awaiting = 0;         // its entries whose root span (`awaited_root`) may still end in it
-  std::uint32_t root_elsewhere = 0;   // its other entries whose root span is not in it
-  std::uint64_t awaited_root = 0;     // a span id
-  std::uint64_t longest_root_ns = 0;  // the longest duration of its root spans
-  std::uint64_t flushed_ns = 0;       // the time of the last flush
-  WrittenText written_texts[kWrittenTexts]{};
+  nopspan_thread* header;  // an element of header_slabs; null until a tracer wants batches
+  Slabs::Claim header_place;
+  bool announced;                 // the batch site was called with the header since the gate was raised
+  bool thread_has_ended;          // each entry is flushed at once, because it may be the last
+  std::uint32_t batch;            // the number of the batch that is being filled; not 0
+  std::uint32_t errors;           // its entries with status error or exception
+  std::uint32_t awaiting;         // its entries whose root span (`awaited_root`) may still end in it
+  std::uint32_t root_elsewhere;   // its other entries whose root span is not in it
+  std::uint64_t awaited_root;     // a span id
+  std::uint64_t longest_root_ns;  // the longest duration of its root spans
+  std::uint64_t flushed_ns;       // the time of the last flush
+  WrittenText written_texts[kWrittenTexts];
 };
 
 }  // namespace nopspan::detail

@@ -14,11 +14,14 @@
 namespace nopspan::detail {
 
 __thread ThreadLocals locals;
-std::atomic<ThreadState*> all_threads{nullptr};
 bool disabled = false;
 std::atomic<std::atomic<std::uint64_t>*> mark_page{nullptr};
 
 namespace {
+
+constexpr std::size_t kMaxThreads = 65536;
+Slab thread_table[kMaxThreads / 64];
+Slab header_table[kMaxThreads / 64];
 
 std::uint64_t clock_ns(clockid_t clock) {
   timespec now;
@@ -55,6 +58,9 @@ std::uint64_t splitmix(std::uint64_t& state) {
 }
 
 }  // namespace
+
+Slabs thread_slabs(thread_table, 64, 64 * sizeof(ThreadState));
+Slabs header_slabs(header_table, 64, 64 * sizeof(nopspan_thread), true);
 
 std::uint64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
 std::uint64_t system_ns() noexcept { return clock_ns(CLOCK_REALTIME); }
@@ -96,13 +102,15 @@ const void* process_mark_address() noexcept {
 
 void forget_other_threads() noexcept {
   mark_without_page.store(0);
-  for (ThreadState* thread = all_threads.load(); thread != nullptr; thread = thread->next) {
-    if (thread == locals.state) continue;
-    thread->reading.store(0);
-    thread->pool = nullptr;  // leaked, because that thread may have been changing it during the fork
-    thread->pooled = 0;
-    thread->in_use.store(false);
-  }
+  const ThreadState* const own = locals.state;
+  if (locals.making)
+    return;  // a signal handler forked, and this thread's own state is not known yet: nothing is reused
+  for_each_thread([own](ThreadState& thread) {
+    if (&thread == own) return;
+    thread.reading.store(0);
+    if (thread.batch.header != nullptr) header_slabs.give_back(thread.batch.header_place);
+    thread_slabs.give_back(thread.place);
+  });
 }
 
 void LibraryGuard::refused() noexcept { count(counters.reentrant); }

@@ -2,6 +2,7 @@
 // The state that the library keeps for each thread, and the guards through which every function enters the library.
 #pragma once
 
+#include "memory/slabs.h"
 #include "thread/batch_buffer.h"
 #include "thread/counter_clock.h"
 
@@ -49,38 +50,40 @@ struct ThisMachine : ProcessorCounter {
   static std::uint64_t clock() noexcept { return monotonic_ns(); }
 };
 
-// Never freed: a new thread takes over the state of a thread that has ended. Aligned to a cache line because other
-// threads read `reading`.
+// An element of `thread_slabs`. It has no constructor: zero-filled memory and the state of a thread that has ended are
+// states too, and make_thread_state() sets what differs. Aligned to a cache line because other threads read `reading`.
 struct alignas(64) ThreadState {
   // The epoch in which this thread began to read the registry's table; 0 if it is not reading. See registry.cpp.
-  std::atomic<std::uint64_t> reading{0};
-  std::atomic<bool> in_use{true};
-  ThreadState* next = nullptr;  // in all_threads; set before the state is published
+  std::atomic<std::uint64_t> reading;
+  Slabs::Claim place;
 
   // Addresses of the thread's own variables, kept because finding them takes a call.
-  int* error_number = nullptr;                     // errno
-  const unsigned* exceptions_in_flight = nullptr;  // see exceptions.h
+  int* error_number;                     // errno
+  const unsigned* exceptions_in_flight;  // see exceptions.h
 
-  unsigned dispatching = 0;  // depth of nested dispatches
-  unsigned destroying = 0;   // depth of destructors of detached handlers
-  bool busy = false;         // inside the library, not in application code: a signal handler must not enter
+  unsigned dispatching;  // depth of nested dispatches
+  unsigned destroying;   // depth of destructors of detached handlers
+  bool busy;             // inside the library, not in application code: a signal handler must not enter
 
-  std::uint64_t process_mark = 0;  // identifies the process that the fields below belong to
-  std::uint64_t sequence_id = 0;
-  std::uint64_t sequence[kProbes] = {};
-  std::uint64_t random[4] = {};  // xoshiro256**
-  unsigned char entropy[512] = {};
-  std::size_t entropy_left = 0;
+  std::uint64_t process_mark;  // identifies the process that the fields below belong to
+  std::uint64_t sequence[kProbes];
+  // Filled by one call of getrandom(2).
+  struct {
+    std::uint64_t sequence_id;
+    std::uint64_t state[4];  // xoshiro256**
+    unsigned char entropy[512];
+  } random;
+  std::size_t entropy_left;
   CounterClock<ThisMachine> clock;  // use only inside a LibraryGuard
 
-  bool in_doubt = true;  // see orphans.h
-  std::uint64_t doubt_since_ns = 0;
-  const char* noted_children[kNotedChildren] = {};  // names that this thread has passed to note_new_child()
+  bool in_doubt;  // see orphans.h
+  std::uint64_t doubt_since_ns;
+  const char* noted_children[kNotedChildren];  // names that this thread has passed to note_new_child()
 
-  Pooled* pool = nullptr;
-  std::size_t pooled = 0;
+  Pooled* pool;
+  std::size_t pooled;
   BatchBuffer batch;
-  unsigned char* attribute_bytes = nullptr;  // kMaxAttributesBytes, allocated at first use
+  unsigned char* attribute_bytes;  // kMaxAttributesBytes, taken at first use
 };
 
 // The thread-local variables. The type is trivial, so they can be used before any constructor of the thread has run and
@@ -88,6 +91,7 @@ struct alignas(64) ThreadState {
 struct ThreadLocals {
   Frame* top = nullptr;
   ThreadState* state = nullptr;
+  bool making = false;     // the state is being made: a signal handler must not enter
   bool has_ended = false;  // the state was released; spans can now come only from later destructors of the thread
 };
 // __thread, because thread_local would add a check for dynamic initialization in every other file. initial-exec TLS,
@@ -98,8 +102,16 @@ extern __thread ThreadLocals locals __attribute__((tls_model("initial-exec")));
 // True under NOPSPAN_DISABLE=1: this process emits nothing.
 extern bool disabled;
 
-// The list of all states ever made. The registry walks it to find readers.
-extern std::atomic<ThreadState*> all_threads;
+// The states of all threads, and the headers of their batches. Other processes read the headers.
+extern Slabs thread_slabs;
+extern Slabs header_slabs;
+
+// Calls `each(ThreadState&)` for the threads that have a state. They may end meanwhile, and others may begin.
+template <class Each>
+void for_each_thread(const Each& each) {
+  thread_slabs.for_each_used(
+      [&](unsigned char* slab, unsigned i) { each(*reinterpret_cast<ThreadState*>(slab + i * sizeof(ThreadState))); });
+}
 
 // The page that holds the process mark. The kernel gives a child process this page filled with zeroes
 // (MADV_WIPEONFORK). So the library detects fork() without calling getpid(), and a raw clone() without
@@ -118,7 +130,7 @@ inline std::uint64_t process_mark() noexcept {
 ThreadState* make_thread_state() noexcept;  // in span/thread_life.cpp
 
 // This thread's state, made at first use. In a child process, the inherited state first gets a new sequence_id,
-// sequence 0 and new seeds. Null if memory runs out.
+// sequence 0 and new seeds. Null if memory runs out, or in a signal handler that interrupted the making of the state.
 inline ThreadState* thread_state() noexcept {
   ThreadState* thread = locals.state;
   return __builtin_expect(thread != nullptr && thread->process_mark == process_mark(), 1) ? thread
@@ -155,7 +167,11 @@ class LibraryGuard {
     }
     thread = thread_state();
     if (__builtin_expect(thread == nullptr, 0)) {
-      no_memory();
+      if (locals.making) {
+        refused();
+      } else {
+        no_memory();
+      }
       return;
     }
     thread->busy = true;

@@ -463,13 +463,13 @@ TEST(Batch, HasTheIdsOfTheSpanOfAnEvent) {
 }
 
 TEST(Batch, ListsTheHeadersOfAllThreadsFromTheGatesPage) {
-  const nopspan_thread& own = nopspan::detail::thread_state()->batch.header;
+  const nopspan_thread* const own = nopspan::detail::thread_state()->batch.header;
   const Traced traced([] { const Span span{"work"}; });
   bool found = false;
   for (std::uintptr_t at = nopspan_gate.threads; at != 0;) {
     const auto* header = reinterpret_cast<const nopspan_thread*>(at);
     EXPECT_EQ(header->magic, NOPSPAN_THREAD_MAGIC);
-    if (header != &own) {
+    if (header != own) {
       EXPECT_EQ(header->mark, 0U);  // that thread has ended
     }
     found = found || header->sequence_id == traced.batches.at(0).header.sequence_id;

@@ -105,7 +105,7 @@ TEST(Ids, AreNeverZeroAndDiffer) {
 TEST(Ids, ComeOutOfAGeneratorThatWasAllZeroToo) {
   ThreadState* thread = thread_state();
   ASSERT_NE(thread, nullptr);
-  std::memset(thread->random, 0, sizeof(thread->random));
+  std::memset(thread->random.state, 0, sizeof(thread->random.state));
   EXPECT_NE(make_span_id(thread), 0U);
 }
 

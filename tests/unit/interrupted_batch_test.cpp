@@ -235,7 +235,12 @@ TEST_F(InterruptedBatch, OfAThreadWhoseFirstSpanAHandlerForksInIsItsOwnInTheChil
         make_span();
       }
       steps = forked < 0 ? 0 : at + 7;
-      if (forked == 0) _exit(nopspan::detail::locals.state->in_use ? 0 : 1);
+      if (forked == 0) {
+        bool in_use = false;
+        nopspan::detail::for_each_thread(
+            [&](const auto& thread) { in_use = in_use || &thread == nopspan::detail::locals.state; });
+        _exit(in_use ? 0 : 1);
+      }
     });
     if (forked > 0) {
       EXPECT_THAT(wait_for(forked), IsEmpty()) << at;

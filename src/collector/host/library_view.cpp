@@ -26,7 +26,7 @@ constexpr std::array kCounts = {"spans_dropped",      "reentrant",       "inheri
                                 "truncated",          "labels_overflow", "invalid_ids",       "invalid_tracestate",
                                 "tracestate_evicted", "invalid_utf8",    "values_clamped",    "fields_dropped",
                                 "attributes_dropped", "links_dropped",   "metadata_failures", "handler_failures",
-                                "recursion_dropped",  "facts_untracked", "trace_ids_differ"};
+                                "recursion_dropped",  "facts_untracked", "trace_ids_differ",  "thread_allocations"};
 
 void view_threads(std::uint32_t pid, const nopspan_gate_page& page, LibraryView& view) {
   std::uint64_t mark = 0;

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// The memory that the library maps: slabs and blocks.
+#include "memory/blocks.h"
+#include "memory/slabs.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <set>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using nopspan::detail::Block;
+using nopspan::detail::give_back_block;
+using nopspan::detail::Slab;
+using nopspan::detail::Slabs;
+using nopspan::detail::take_block;
+
+constexpr std::size_t kPage = 65536;  // a multiple of every page size
+
+std::size_t resident_pages(void* at, std::size_t bytes) {
+  std::vector<unsigned char> pages(bytes / static_cast<std::size_t>(sysconf(_SC_PAGESIZE)));
+  EXPECT_EQ(mincore(at, bytes, pages.data()), 0);
+  return static_cast<std::size_t>(std::count_if(pages.begin(), pages.end(), [](unsigned char p) { return p & 1; }));
+}
+
+TEST(Slabs, ClaimEachElementOnceUntilTheTableIsFull) {
+  Slab table[2] = {};
+  Slabs slabs(table, 4, kPage);
+  std::set<std::pair<std::uint32_t, std::uint64_t>> claimed;
+  for (int i = 0; i < 8; ++i) {
+    const Slabs::Claim claim = slabs.claim(1);
+    EXPECT_EQ(__builtin_popcountll(claim.bits), 1);
+    EXPECT_TRUE(claimed.insert({claim.slab, claim.bits}).second);
+  }
+  EXPECT_EQ(slabs.claim(1).bits, 0U);
+  slabs.give_back({1, 4});
+  const Slabs::Claim again = slabs.claim(3);
+  EXPECT_EQ(again.slab, 1U);
+  EXPECT_EQ(again.bits, 4U);
+}
+
+TEST(Slabs, ClaimManyOfOneSlabAtOnce) {
+  Slab table[1] = {};
+  Slabs slabs(table, 64, kPage);
+  EXPECT_EQ(slabs.claim(16).bits, 0xffffU);
+  EXPECT_EQ(slabs.claim(64).bits, ~std::uint64_t{0xffff});
+}
+
+TEST(Slabs, ReturnThePagesOfAllIdleSlabsButOne) {
+  Slab table[3] = {};
+  Slabs slabs(table, 2, kPage);
+  std::vector<Slabs::Claim> claims;
+  for (int i = 0; i < 3; ++i) {
+    claims.push_back(slabs.claim(2));
+    std::memset(slabs.memory(claims.back().slab), 'x', kPage);
+  }
+  for (const Slabs::Claim& claim : claims) slabs.give_back(claim);
+  std::size_t resident = 0;
+  for (std::uint32_t slab = 0; slab < 3; ++slab) resident += resident_pages(slabs.memory(slab), kPage) > 0 ? 1U : 0U;
+  EXPECT_EQ(resident, 1U);
+  for (int i = 0; i < 3; ++i) EXPECT_NE(slabs.claim(2).bits, 0U);
+}
+
+TEST(Slabs, KeepPagesThatOthersMayRead) {
+  Slab table[2] = {};
+  Slabs slabs(table, 1, kPage, true);
+  const Slabs::Claim one = slabs.claim(1);
+  const Slabs::Claim other = slabs.claim(1);
+  std::memset(slabs.memory(one.slab), 'x', kPage);
+  slabs.give_back(one);
+  slabs.give_back(other);
+  EXPECT_EQ(slabs.memory(one.slab)[kPage - 1], 'x');
+}
+
+TEST(Slabs, GiveNoElementToTwoThreads) {
+  static Slab table[4] = {};
+  static Slabs slabs(table, 8, kPage);
+  std::atomic<unsigned> owners[4][8] = {};
+  std::atomic<unsigned> shared{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 20000; ++i) {
+        const Slabs::Claim claim = slabs.claim(3);
+        for (std::uint64_t left = claim.bits; left != 0; left &= left - 1) {
+          if (owners[claim.slab][__builtin_ctzll(left)]++ != 0) ++shared;
+        }
+        for (std::uint64_t left = claim.bits; left != 0; left &= left - 1) --owners[claim.slab][__builtin_ctzll(left)];
+        if (claim.bits != 0) slabs.give_back(claim);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(shared, 0U);
+}
+
+TEST(Blocks, HaveTheirSizeAndAreReused) {
+  for (const std::size_t size : {1UL, 4000UL, 4096UL, 20000UL, 200000UL, 300000UL, 20000000UL}) {
+    const Block block = take_block(size);
+    ASSERT_NE(block.bytes, nullptr) << size;
+    EXPECT_GE(block.size, size);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(block.bytes) % 16, 0U);
+    std::memset(block.bytes, 'x', block.size);
+    give_back_block(block.bytes);
+  }
+  give_back_block(nullptr);
+  unsigned char* const first = take_block(1000).bytes;
+  give_back_block(first);
+  EXPECT_EQ(take_block(1000).bytes, first);
+  give_back_block(first);
+  EXPECT_EQ(take_block(SIZE_MAX).bytes, nullptr);
+  EXPECT_EQ(take_block(SIZE_MAX / 2).bytes, nullptr);
+}
+
+}  // namespace
