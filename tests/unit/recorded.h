@@ -6,6 +6,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "counted.h"
+
 #include <nopspan/errc.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
@@ -68,17 +70,6 @@ struct SpanRecorder : nopspan::testing::Recorder {
 
  private:
   std::string span_;
-};
-
-// By how much a counter of nopspan has grown since this object was constructed.
-class Counted {
- public:
-  explicit Counted(std::uint64_t nopspan::Stats::*count) : count_(count), before_(nopspan::stats().*count) {}
-  [[nodiscard]] std::uint64_t times() const { return nopspan::stats().*count_ - before_; }
-
- private:
-  std::uint64_t nopspan::Stats::*count_;
-  std::uint64_t before_;
 };
 
 // The number of calls of operator new on this thread. Link allocations.cpp into a program to count them.
