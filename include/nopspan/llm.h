@@ -359,7 +359,7 @@ inline void retry(const Context& span, M&& fields) {
 }
 
 /// Emits the event "llm." + suffix ("adapter.retry"), which has only the fields that `fields(Fields&)` sets; see
-/// nopspan::execute(). The name is interned; see Name::intern() for the limit.
+/// nopspan::execute(). The name is made at run time; see Name for the limit.
 template <class M>
 inline void execute(Text suffix, M&& fields) {
   if (nopspan::detail::points_wanted()) nopspan::execute(detail::event_name(suffix), fields);

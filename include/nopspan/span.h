@@ -77,10 +77,10 @@ template <class F>
 class SpanName : public Name {
  public:
   using Builder = F;  ///< the builder of the span's fields
-  /// From a literal; see Name.
+  /// From a string literal; see Name.
   template <std::size_t N>
   constexpr explicit SpanName(const char (&literal)[N]) noexcept : Name(literal) {}
-  /// From a Name, whose text is not copied.
+  /// From a Name.
   constexpr explicit SpanName(const Name& name) noexcept : Name(name) {}
 };
 
@@ -177,7 +177,7 @@ class SpanSetters {
 /// then ends as NAME.stop.
 class Span : public SpanSetters<Span> {
  public:
-  /// Starts a span. `name` is a string literal, a Name, or the name of a catalogue's span (llm::chat).
+  /// Starts a span. `name` is the name of a catalogue's span (llm::chat) or any text; see Name.
   template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
   [[nodiscard]] explicit Span(N&& name) noexcept : Span(name, SpanOptions{}) {}
 

@@ -28,7 +28,7 @@ struct Stats {
   std::uint64_t wrong_thread;        ///< Spans, ContextScopes and contexts of coroutines that ended on another thread
                                      ///< than they began on; the spans are emitted
   std::uint64_t names_invalid;       ///< names that were repaired before they were emitted; see Name
-  std::uint64_t names_overflow;      ///< names over the limit of Name::intern(): emitted as nopspan.overflow
+  std::uint64_t names_overflow;      ///< names made at run time, over the limit of Name: emitted as nopspan.overflow
   std::uint64_t names_unknown;       ///< names under a catalogue's prefix that the catalogue does not have: emitted
   std::uint64_t truncated;           ///< names, ids, labels and error types over 63 bytes, which were truncated
   std::uint64_t labels_overflow;     ///< label values over the limit (they become "other"), and label keys over the

@@ -20,25 +20,15 @@ bool is_utf8(std::string_view text) noexcept;
 // True if the text can leave the process unchanged.
 bool is_clean(std::string_view text) noexcept;
 
-// True if all of the eight bytes are ASCII and none is a control character. Tests them in one 64-bit word.
-inline bool is_plain(const char* bytes) noexcept {
+// True if all of the eight bytes in the word are ASCII and none is a control character.
+inline bool is_plain(std::uint64_t word) noexcept {
   constexpr std::uint64_t kOnes = 0x0101010101010101U;
   constexpr std::uint64_t kHigh = 0x8080808080808080U;
-  std::uint64_t word;
-  std::memcpy(&word, bytes, sizeof(word));
   // For each byte: `below` has its high bit set if the byte is below 0x20, and `del` if the byte is 0x7f. Only such a
   // byte, or one that is not ASCII, borrows from the next byte. So a word of eight good bytes never fails.
   const std::uint64_t below = word - 0x20U * kOnes;
   const std::uint64_t del = (word ^ (0x7fU * kOnes)) - kOnes;
   return ((word | below | del) & kHigh) == 0;
-}
-
-// An inline shortcut for is_clean(): true if the text is 8 to 24 bytes that pass is_plain(), as most names are.
-inline bool is_usual_name(std::string_view text) noexcept {
-  const std::size_t size = text.size();
-  if (size < 8 || size > 24) return false;
-  const char* bytes = text.data();
-  return is_plain(bytes) && is_plain(bytes + size - 8) && (size <= 16 || is_plain(bytes + 8));
 }
 
 // Copies `text` to `out` (64 bytes) and adds a NUL. Replaces each byte that is not allowed with "?". A text of more

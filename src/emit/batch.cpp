@@ -142,20 +142,24 @@ inline bool is_same(const void* one, const void* other, std::size_t size) noexce
     std::memcpy(&b, static_cast<const char*>(other) + at, sizeof(b));
     return a ^ b;
   };
+  // Up to 24 bytes are read in the words in which copy_name() has just written them, which is faster.
   if (size < 8 || size > 32) return std::memcmp(one, other, size) == 0;
-  if (size <= 16) return (differ(0) | differ(size - 8)) == 0;
-  return (differ(0) | differ(8) | differ(size - 16) | differ(size - 8)) == 0;
+  const std::uint64_t ends = differ(0) | differ(size - 8);
+  if (size <= 16) return ends == 0;
+  return (ends | differ(8) | (size <= 24 ? 0 : differ(16))) == 0;
 }
 
+Interned hashed(std::string_view text) noexcept { return {text.data(), text.size(), hash_bytes(text)}; }
+
 // Writes a text that the batch does not contain yet to `at`, and records where it is.
-__attribute__((noinline)) void write_text(BatchBuffer::WrittenText& written, const char* text, std::size_t size,
-                                          std::uint32_t batch, std::size_t offset, unsigned char* at) noexcept {
-  std::memcpy(at, text, size);
-  std::memset(at + size, 0, 8);
-  written = {text,
-             nopspan_text_bit(text, size),
+__attribute__((noinline)) void write_text(BatchBuffer::WrittenText& written, const Interned& text, std::uint32_t batch,
+                                          std::size_t offset, unsigned char* at) noexcept {
+  std::memcpy(at, text.text, text.size);
+  std::memset(at + text.size, 0, 8);
+  written = {text.hash,
+             nopspan_text_bit(text.text, text.size),
              batch,
-             {static_cast<unsigned short>(offset / 8), static_cast<unsigned short>(size)}};
+             {static_cast<unsigned short>(offset / 8), static_cast<unsigned short>(text.size)}};
 }
 
 // Appends one entry to the batch. Parts that few entries have are written by functions that are not inlined. They take
@@ -186,20 +190,17 @@ class EntryWriter {
   }
 
   // Writes a text that other entries are likely to have too, unless the batch contains it already. Adds its bit to
-  // `bits`. The cache is found by the text's address.
-  nopspan_text text_once(const char* text, std::size_t size, unsigned long* bits = nullptr) noexcept {
-    if (size == 0) return {};
-    BatchBuffer::WrittenText& written = batch_->written_texts[((reinterpret_cast<std::uintptr_t>(text) >> 3U) ^
-                                                               (reinterpret_cast<std::uintptr_t>(text) >> 9U)) %
-                                                              BatchBuffer::kWrittenTexts];
-    // The bytes must be compared too: after a dlclose() another text may be at the same address.
-    if (written.batch == batch_->batch && written.text == text && written.where.length == size &&
-        is_same(begin_ + std::size_t{written.where.offset} * 8, text, size)) {
+  // `bits`.
+  nopspan_text text_once(const Interned& text, unsigned long* bits = nullptr) noexcept {
+    if (text.size == 0) return {};
+    BatchBuffer::WrittenText& written = batch_->written_texts[text.hash % BatchBuffer::kWrittenTexts];
+    if (written.batch == batch_->batch && written.hash == text.hash && written.where.length == text.size &&
+        is_same(begin_ + std::size_t{written.where.offset} * 8, text.text, text.size)) {
       if (bits != nullptr) *bits |= written.bit;
       return written.where;
     }
-    write_text(written, text, size, batch_->batch, static_cast<std::size_t>(at_ - begin_), at_);
-    at_ += padded(size);
+    write_text(written, text, batch_->batch, static_cast<std::size_t>(at_ - begin_), at_);
+    at_ += padded(text.size);
     if (bits != nullptr) *bits |= written.bit;
     return written.where;
   }
@@ -253,9 +254,7 @@ __attribute__((noinline)) EntryWriter write_labels(EntryWriter out, BatchBuffer&
   nopspan_entry& entry = out.entry();
   const auto label_text = [&](ContextAccess::Label which, unsigned long* bits) {
     const std::uint16_t number = ContextAccess::label(context, which);
-    if (number == kNoLabel) return nopspan_text{};
-    const Interned text = label(number);
-    return out.text_once(text.text, text.size, bits);
+    return number == kNoLabel ? nopspan_text{} : out.text_once(label(number), bits);
   };
   entry.engine = label_text(ContextAccess::engine, nullptr);
   entry.model = label_text(ContextAccess::model, &batch.header->model_bits);
@@ -273,7 +272,7 @@ __attribute__((noinline)) EntryWriter write_more(EntryWriter out, const SpanStat
   const Context& context = state.frame.context;
   nopspan_entry& entry = out.entry();
   if (state.status != NOPSPAN_STATUS_OK) {
-    entry.exception_kind = out.text_once(state.exception_kind, std::strlen(state.exception_kind));
+    entry.exception_kind = out.text_once(hashed(state.exception_kind));
     entry.error_type = out.text(state.error_type, std::strlen(state.error_type));
   }
   if ((state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0) {
@@ -403,7 +402,7 @@ __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span,
     out.extra(NOPSPAN_EXTRA_ENGINE, t.arrival_ns != 0 ? t.arrival_ns : span.start_ns, t.queue_ns, t.prefill_ns,
               t.decode_ns, t.prefill_tokens, t.decode_tokens, t.preemptions);
   }
-  entry.name = out.text_once(span.name.text, span.name.size, &batch->header->name_bits);
+  entry.name = out.text_once(span.name, &batch->header->name_bits);
   if (has_labels(span.frame.context)) out = write_labels(out, *batch, span.frame.context);
   if (span.has_tool) entry.text = out.text(span.tool_name, std::strlen(span.tool_name));
   if (__builtin_expect(has_more(span), 0)) out = write_more(out, span);
@@ -427,12 +426,11 @@ void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& 
   entry.start_ns = point.time_ns;
   entry.duration_ns = 0;
   if (point.kind != NOPSPAN_ENTRY_EVENT) out.extra(NOPSPAN_EXTRA_VALUES, point.value, point.number);
-  const std::string_view name = point.name != nullptr ? point.name : std::string_view(event.name.text, event.name.size);
-  entry.name = out.text_once(name.data(), name.size());
+  entry.name = out.text_once(point.name != nullptr ? hashed(point.name) : event.name);
   if (has_labels(event.frame.context)) out = write_labels(out, *batch, event.frame.context);
   if (point.engine != nullptr) entry.engine = out.text(point.engine, std::strlen(point.engine));
   entry.error_type = out.text(event.retry_reason, std::strlen(event.retry_reason));
-  entry.text = out.text_once(event.enclosing.text, event.enclosing.size);
+  entry.text = out.text_once(enclosing_name(event));
   if (has_more(event)) out = write_more(out, event);
   write_attributes(out, event, false);
   note_root(*batch, entry);

@@ -5,6 +5,7 @@
 #include "emit/engine_times.h"
 #include "genai/span_attributes.h"
 #include "memory/blocks.h"
+#include "state/context_stack.h"
 #include "state/labels.h"
 #include "state/tracestate.h"
 
@@ -73,7 +74,6 @@ void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Pro
   const Interned engine = label(ContextAccess::label(context, ContextAccess::engine));
   const Interned model = label(ContextAccess::label(context, ContextAccess::model));
   const Interned tenant = label(ContextAccess::label(context, ContextAccess::tenant));
-  touch(span.name.text, span.name.size);
   touch(engine.text, engine.size);
   touch(model.text, model.size);
   touch(tenant.text, tenant.size);
@@ -165,9 +165,8 @@ void fire_retry(ThreadState* thread, SpanState& event, std::uint64_t time_ns) no
   r.span.error_type = address(event.retry_reason);
   if (r.span.start_ns == 0) r.span.start_ns = time_ns;
   finish(&r);
-  touch(event.enclosing.text, event.enclosing.size);
-  nopspan_site_retry(r.strings.id, event.enclosing.text, event.retry_delay_ns, r.strings.model, event.retry_attempt,
-                     &r.span);
+  nopspan_site_retry(r.strings.id, enclosing_name(event).text, event.retry_delay_ns, r.strings.model,
+                     event.retry_attempt, &r.span);
 }
 
 void fire_first_token(ThreadState* thread, SpanState& span, std::uint64_t tokens_so_far) noexcept {

@@ -23,8 +23,8 @@
 namespace nopspan::detail {
 namespace {
 
-// Places the event in the span of `context`. If that span is a scope of this thread, the event gets its parent, start
-// and name.
+// Places the event in the span of `context`. If that span is a scope of this thread, the event gets its parent and
+// start.
 void place(SpanState& event, const Context& context) noexcept {
   event.frame.context = context;
   if (context.empty()) return;
@@ -35,14 +35,13 @@ void place(SpanState& event, const Context& context) noexcept {
     event.parent_id = enclosing->parent_id;
     event.start_ns = enclosing->start_ns;
     event.flags |= enclosing->flags & (NOPSPAN_FLAG_ORPHAN | NOPSPAN_FLAG_REMOTE_PARENT);
-    event.enclosing = enclosing->name;
   }
 }
 
 // Dispatches the event, if it has handlers. `add` adds the fields that only handlers see.
 template <class Add>
 void dispatch_point(SpanState& state, const Add& add) {
-  Dispatch dispatch{EventName({state.name.text, state.name.size})};
+  Dispatch dispatch{EventName(state.name.view())};
   if (!dispatch) return;
   {
     const InsideLibrary inside;
@@ -93,9 +92,8 @@ SpanState* begin_point(Name name, const Context* target) noexcept {
   if (event == nullptr) return nullptr;
   event->is_span = false;
   event->begins_request = true;
-  event->name = clean_name(name);
-  event->enclosing = event->name;
-  event->keys = attribute_keys_of({event->name.text, event->name.size});
+  event->name = copy_name(name, event->name_text);
+  event->keys = attribute_keys_of(event->name.view());
   event->keeps_content = point_handlers_up() || capturing_content.load(std::memory_order_relaxed);
   const Frame* top = top_frame();
   if (target != nullptr) {

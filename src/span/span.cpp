@@ -69,11 +69,11 @@ __attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, cons
   SpanState* span = take_state(thread);
   if (span == nullptr) return nullptr;
   const std::uint64_t now = thread->clock.now();
-  span->name = clean_name(name);
+  span->name = copy_name(name, span->name_text);
   span->process_mark = thread->process_mark;
   span->start_ns = options.start_ns != 0 ? options.start_ns : now;
-  if (may_be_in_catalogue({span->name.text, span->name.size})) {
-    span->catalogue = find_catalogue_span({span->name.text, span->name.size});
+  if (may_be_in_catalogue(span->name.view())) {
+    span->catalogue = find_catalogue_span(span->name.view());
     if (span->catalogue != nullptr) span->keys = attribute_keys_of(span->catalogue->catalogue);
   }
   SpanKind kind = options.kind;
@@ -223,7 +223,7 @@ __attribute__((noinline)) void report_start(SpanState* span, bool may_be_known) 
 
 inline void emit_start(SpanState* span) noexcept {
   span->started = true;
-  const bool may_be_known = may_be_in_catalogue({span->name.text, span->name.size});
+  const bool may_be_known = may_be_in_catalogue(span->name.view());
   if (may_be_known || (gate() & (kGateSpans | kGateSpanHandlers)) != 0) report_start(span, may_be_known);
 }
 

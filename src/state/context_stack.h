@@ -34,5 +34,11 @@ inline bool remove_frame(Frame* frame) noexcept {
 }
 // The frame of the span with this id. Null if it is not on this thread's stack.
 const Frame* find_scope(std::uint64_t span_id) noexcept;
+// The name of the span that an event is in, if that span is a scope of this thread; otherwise the event's own name.
+// Valid until the application runs, because it may end the span.
+inline const Interned& enclosing_name(const SpanState& event) noexcept {
+  const Frame* frame = find_scope(event.frame.context.span_id());
+  return frame != nullptr ? frame->span->name : event.name;
+}
 
 }  // namespace nopspan::detail

@@ -87,31 +87,33 @@ constexpr std::uint16_t kFirstLabel = 2;  // numbers 0 and 1 are "" and "other"
 
 constexpr std::string_view kOverflowName = "nopspan.overflow";
 
-// The valid form of a name, interned.
-Interned intern_clean(std::string_view text) noexcept {
-  char cleaned[kMaxNameBytes + 1];
-  while (!text.empty() && text.back() == '\0') text.remove_suffix(1);  // a char array that is longer than its text
-  std::string_view name = text;
-  if (text.empty()) {
-    count(counters.names_invalid);
-    name = "unnamed";
-  } else if (!is_clean(text)) {
-    count(counters.names_invalid);
-    name = {cleaned, clean(text, cleaned)};
-  }
-  const InternTable::Entry* entry = names.intern(name);
+// The text itself if it is a valid name. Otherwise it is repaired, in `room`, and counted.
+std::string_view valid_name(std::string_view text, char (&room)[kMaxNameBytes + 1]) noexcept {
+  if (is_clean(text)) return text;
+  count(counters.names_invalid);
+  if (text.empty()) return "unnamed";
+  return {room, clean(text, room)};
+}
+
+std::string_view intern_name(std::string_view text) noexcept {
+  char room[kMaxNameBytes + 1];
+  const InternTable::Entry* entry = names.intern(valid_name(text, room));
   if (entry == nullptr) {
     count(counters.names_overflow);
-    return {kOverflowName.data(), kOverflowName.size()};
+    return kOverflowName;
   }
   return {entry->text(), entry->size};
 }
 
 }  // namespace
 
-Interned clean_unusual_name(const Name& name) noexcept {
-  if (__builtin_expect(is_clean(name.view()), 1)) return {name.data(), name.size()};
-  return intern_clean(name.view());
+Interned copy_unusual_name(const Name& name, char (&out)[kMaxNameBytes + 1]) noexcept {
+  char room[kMaxNameBytes + 1];
+  const std::string_view text =
+      NameAccess::is_constant(name) ? valid_name(name.view(), room) : intern_name(name.view());
+  std::memcpy(out, text.data(), text.size());
+  out[text.size()] = '\0';
+  return {out, text.size(), hash_bytes(text)};
 }
 
 std::uint16_t intern_label(std::string_view text) noexcept {
@@ -127,17 +129,18 @@ std::uint16_t intern_label(std::string_view text) noexcept {
 }
 
 Interned label(std::uint16_t number) noexcept {
-  if (number == kNoLabel) return {"", 0};
+  if (number == kNoLabel) return {"", 0, 0};
   const InternTable::Entry* entry = number >= kFirstLabel ? labels.at(number - kFirstLabel) : nullptr;
-  return entry == nullptr ? Interned{"other", 5} : Interned{entry->text(), entry->size};
+  return entry == nullptr ? Interned{"other", 5, hash_bytes("other")}
+                          : Interned{entry->text(), entry->size, entry->hash};
 }
 
 }  // namespace detail
 
 Name Name::intern(Text name) noexcept {
   const detail::InsideLibrary inside;
-  const detail::Interned interned = detail::intern_clean(name.view());
-  return {interned.text, interned.size};
+  const std::string_view interned = detail::intern_name(name.view());
+  return {interned.data(), interned.size()};
 }
 
 }  // namespace nopspan

@@ -4,26 +4,50 @@
 #pragma once
 
 #include "base/clean_text.h"
+#include "base/hash.h"
 
 #include <nopspan/name.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 
 namespace nopspan::detail {
 
-// A string of an intern table; ends with a NUL.
+// A valid name or label: of an intern table, or a copy that a span owns. Ends with a NUL.
 struct Interned {
   const char* text;
   std::size_t size;
+  std::uint64_t hash;  // hash_bytes()
+
+  [[nodiscard]] std::string_view view() const noexcept { return {text, size}; }
 };
 
-// Returns `name` itself if it is valid, otherwise an interned and repaired copy (counted).
-Interned clean_unusual_name(const Name& name) noexcept;
-inline Interned clean_name(const Name& name) noexcept {
-  return __builtin_expect(is_usual_name(name.view()), 1) ? Interned{name.data(), name.size()}
-                                                         : clean_unusual_name(name);
+struct NameAccess {
+  static bool is_constant(const Name& name) noexcept { return name.origin_ == Name::Origin::constant; }
+  static std::size_t size(const Name& name) noexcept { return name.size_; }  // of a constant: its array's
+};
+
+// Copies a name to `out`. If it is not valid, repairs the copy and counts that. A name that is made at run time is also
+// put into the table of names.
+Interned copy_unusual_name(const Name& name, char (&out)[kMaxNameBytes + 1]) noexcept;
+inline Interned copy_name(const Name& name, char (&out)[kMaxNameBytes + 1]) noexcept {
+  // Most names are constants of 8 to 24 plain bytes. Such a name is validated, copied and hashed in words, which may
+  // overlap.
+  const std::size_t size = NameAccess::size(name);
+  if (__builtin_expect(!NameAccess::is_constant(name) || size < 8 || size > 24, 0)) return copy_unusual_name(name, out);
+  const std::uint64_t first = load_word(name.data());
+  const std::uint64_t second = size > 16 ? load_word(name.data() + 8) : first;
+  const std::uint64_t last = load_word(name.data() + size - 8);
+  if (__builtin_expect(!is_plain(first) || !is_plain(second) || !is_plain(last), 0)) {
+    return copy_unusual_name(name, out);
+  }
+  std::memcpy(out, &first, sizeof(first));
+  if (size > 16) std::memcpy(out + 8, &second, sizeof(second));
+  std::memcpy(out + size - 8, &last, sizeof(last));
+  out[size] = '\0';
+  return {out, size, hash_words(size, first, second, last)};
 }
 
 // Labels by number. 0 is "" and 1 is "other". If the table is full, a new label becomes "other" and is counted.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "state/orphans.h"
 
-#include "base/hash.h"
 #include "base/no_cancellation.h"
 #include "gate/gate.h"
 
@@ -34,10 +33,8 @@ constexpr std::size_t kNames = 1024;
 constexpr std::size_t kProbesLength = 16;
 std::atomic<std::uint64_t> child_names[kNames];
 
-std::uint64_t name_hash(const Interned& name) noexcept { return hash_bytes({name.text, name.size}) | 1U; }
-
 bool is_child_name(const Interned& name) noexcept {
-  const std::uint64_t hash = name_hash(name);
+  const std::uint64_t hash = name.hash | 1U;  // 0 is a free place
   for (std::size_t i = 0; i < kProbesLength; ++i) {
     const std::uint64_t there = child_names[(hash + i) % kNames].load(std::memory_order_relaxed);
     if (there == hash) return true;
@@ -127,10 +124,10 @@ void note_gate_down() noexcept {
   if (raised_at.load(std::memory_order_relaxed) != 0) raised_at.store(0, std::memory_order_relaxed);
 }
 
-void note_new_child(const Interned& name, const char*& noted) noexcept {
+void note_new_child(const Interned& name, std::uint64_t& noted) noexcept {
   if (raised_at.load(std::memory_order_relaxed) == kUpAtLoad) return;  // no span is ever in doubt
-  noted = name.text;
-  const std::uint64_t hash = name_hash(name);
+  noted = name.hash;
+  const std::uint64_t hash = name.hash | 1U;
   for (std::size_t i = 0; i < kProbesLength; ++i) {
     std::atomic<std::uint64_t>& slot = child_names[(hash + i) % kNames];
     std::uint64_t there = slot.load(std::memory_order_relaxed);

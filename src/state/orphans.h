@@ -33,10 +33,10 @@ void note_gate_raised() noexcept;
 void note_gate_down() noexcept;
 
 // Called when a child of another span of this process begins: records the name as a child's.
-void note_new_child(const Interned& name, const char*& noted) noexcept;
+void note_new_child(const Interned& name, std::uint64_t& noted) noexcept;
 inline void note_child(ThreadState* thread, const Interned& name) noexcept {
-  const char*& noted = thread->noted_children[(reinterpret_cast<std::uintptr_t>(name.text) >> 3U) % kNotedChildren];
-  if (noted != name.text) note_new_child(name, noted);
+  std::uint64_t& noted = thread->noted_children[name.hash % kNotedChildren];
+  if (noted != name.hash) note_new_child(name, noted);
 }
 // Called for a context that was taken from a thread while may_be_untraced() was true for it. True if the context can no
 // longer belong to a request that was running at the attach.

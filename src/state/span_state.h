@@ -24,8 +24,7 @@ struct SpanState : FieldSink {
   SpanState() noexcept { error_type[0] = '\0'; }
 
   const CatalogueSpan* catalogue = nullptr;  // null if the span is in no catalogue, or for an event
-  Interned name{};
-  Interned enclosing{};  // only for an event: the name of the span around it, or the event's own name
+  Interned name{};                           // in name_text
   std::uint64_t process_mark = 0;
   std::uint64_t parent_id = 0;
   std::uint64_t start_ns = 0;
@@ -45,6 +44,7 @@ struct SpanState : FieldSink {
   std::atomic<bool> tool_below{false};   // the same for `tool_call`
   const char* exception_kind = "";
   char error_type[kMaxNameBytes + 1];
+  char name_text[kMaxNameBytes + 1];
   mutable char request_id[24] = {};  // use canonical_id()
 };
 

@@ -15,7 +15,7 @@ namespace nopspan::detail {
 struct BatchBuffer {
   // A name or label that the buffer already contains. Many entries have the same one, and the buffer has it only once.
   struct WrittenText {
-    const char* text;
+    std::uint64_t hash;   // its hash_bytes()
     std::uint64_t bit;    // its nopspan_text_bit()
     std::uint32_t batch;  // the number of the batch that contains it
     nopspan_text where;

@@ -78,7 +78,7 @@ struct alignas(64) ThreadState {
 
   bool in_doubt;  // see orphans.h
   std::uint64_t doubt_since_ns;
-  const char* noted_children[kNotedChildren];  // names that this thread has passed to note_new_child()
+  std::uint64_t noted_children[kNotedChildren];  // hashes of names that it has passed to note_new_child()
 
   Pooled* pool;
   std::size_t pooled;

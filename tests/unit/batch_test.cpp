@@ -182,6 +182,35 @@ TEST(Batch, HandsOverARequestWhenItsOutermostSpanEnds) {
   EXPECT_EQ(batch.entries[0].fixed.name.offset, batch.entries[1].fixed.name.offset);
 }
 
+TEST(Batch, FindsANameByItsText) {
+  const Traced traced([] {
+    const ContextScope scope{Context::make()};
+    const Span request{"request"};
+    for (const char* text : {"db.query", "db.update", "db.query"}) {
+      char name[16];
+      std::strcpy(name, text);
+      const Span inner{static_cast<const char(&)[16]>(name)};
+    }
+  });
+  EXPECT_THAT(traced.names(), ElementsAre("db.query", "db.update", "db.query", "request"));
+  const std::vector<Entry>& entries = traced.batches.at(0).entries;
+  EXPECT_EQ(entries[0].fixed.name.offset, entries[2].fixed.name.offset);
+}
+
+TEST(Batch, HasAnEventWhoseCallableEndsTheSpanAroundIt) {
+  const Traced traced([] {
+    const Span request{"request"};
+    std::optional<Span> span(std::in_place, "db.query");
+    nopspan::execute("cache.hit", [&](Fields&) {
+      span.reset();
+      { const Span reused{"other"}; }
+    });
+  });
+  const std::vector<Entry>& entries = traced.batches.at(0).entries;
+  EXPECT_THAT(traced.names(), ElementsAre("db.query", "other", "cache.hit", "request"));
+  EXPECT_EQ(entries.at(2).text, "cache.hit");
+}
+
 TEST(Batch, AnnouncesItsThreadOnce) {
   const Traced traced([] {
     { const Span span{"work"}; }

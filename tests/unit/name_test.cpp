@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names: types that must not compile as a name, repaired names, and limits.
+// Names: the types that are names, copies, repaired names, and limits.
 #include "in_child.h"
 #include "recorded.h"
 
@@ -19,22 +19,19 @@ using nopspan::Name;
 
 using Literal = const char (&)[9];
 using Buffer = char (&)[9];
-static_assert(std::is_constructible_v<Name, Literal> && std::is_convertible_v<Literal, Name>);
-static_assert(std::is_constructible_v<Span, Literal> && std::is_constructible_v<AsyncSpan, Literal>);
-// The library keeps the address of a name. Text that may change or disappear must therefore not compile.
-static_assert(!std::is_constructible_v<Name, Buffer>);
-static_assert(!std::is_constructible_v<Span, Buffer>);
-static_assert(!std::is_constructible_v<Span, Buffer, nopspan::SpanOptions>);
-static_assert(!std::is_constructible_v<AsyncSpan, Buffer>);
-static_assert(!std::is_constructible_v<AsyncSpan, Buffer, Context>);
-static_assert(!std::is_constructible_v<Name, const char*> && !std::is_constructible_v<Span, const char*>);
-static_assert(!std::is_constructible_v<Name, std::string> && !std::is_constructible_v<Span, std::string>);
-static_assert(!std::is_constructible_v<Name, std::string_view> && !std::is_constructible_v<Name, std::nullptr_t>);
+template <class T>
+constexpr bool is_name = std::is_convertible_v<T, Name>&& std::is_constructible_v<Span, T>&&
+    std::is_constructible_v<Span, T, nopspan::SpanOptions>&& std::is_constructible_v<AsyncSpan, T>&&
+        std::is_constructible_v<AsyncSpan, T, Context>;
+static_assert(is_name<Literal> && is_name<Buffer> && is_name<const char*> && is_name<char*> && is_name<std::string&>);
+static_assert(is_name<std::string> && is_name<std::string_view> && is_name<nopspan::Text> && is_name<Name>);
+static_assert(!is_name<int> && !is_name<const Context&> && !is_name<const Span&> && !is_name<bool>);
 static_assert(!std::is_default_constructible_v<Name>);
+static_assert(Name("db.query").view() == "db.query" && Name(std::string_view("db.query").data()).size() == 8);
 
 // The name that a span of `name` is reported with.
 template <class N>
-std::string emitted(const N& name, const std::vector<std::string>& candidates) {
+std::string emitted(N&& name, const std::vector<std::string>& candidates) {
   const Recorder recorder(candidates);
   { const Span span{name}; }
   return recorder.size() == 0 ? "(none of them)" : std::string(recorder.events()[0]->name());
@@ -49,6 +46,80 @@ TEST(Name, KeepsTheAddressOfALiteral) {
   EXPECT_EQ(name.data(), kText);
   EXPECT_EQ(name.view(), "db.query");
   EXPECT_EQ(name.size(), 8U);
+}
+
+TEST(Name, MayBeAnyText) {
+  const std::string text = "db.query";
+  const std::string longer = "db.query.of.which.only.the.first.eight.bytes.are.viewed";
+  char buffer[64] = "db.query\0and what was in the buffer before";
+  const char constant[64] = "db.query\0and what was in the array before";
+  const char* pointer = text.c_str();
+  const Counted invalid(&nopspan::Stats::names_invalid);
+  EXPECT_EQ(emitted(text, {"db.query.start"}), "db.query.start");
+  EXPECT_EQ(emitted(std::string_view(longer).substr(0, 8), {"db.query.start"}), "db.query.start");
+  EXPECT_EQ(emitted(buffer, {"db.query.start"}), "db.query.start");
+  EXPECT_EQ(emitted(constant, {"db.query.start"}), "db.query.start");
+  EXPECT_EQ(emitted(pointer, {"db.query.start"}), "db.query.start");
+  EXPECT_EQ(emitted(invalid.times() == 0 ? "db.query" : "of.another.length", {"db.query.start"}), "db.query.start");
+  EXPECT_EQ(invalid.times(), 0U);
+}
+
+TEST(Name, ThatIsNullIsUnnamed) {
+  const char* nothing = nullptr;
+  EXPECT_EQ(emitted(nothing, {"unnamed.start"}), "unnamed.start");
+  EXPECT_EQ(emitted(std::string_view(), {"unnamed.start"}), "unnamed.start");
+}
+
+// Names of each length around those that are copied in words of eight bytes.
+TEST(Name, IsCopiedWhenItsSpanBegins) {
+  for (std::size_t size = 1; size <= nopspan::kMaxNameBytes; ++size) {
+    const std::string name(size, 'n');
+    std::string text = name;
+    const SpanRecorder recorder(name.c_str());
+    {
+      AsyncSpan span{text};
+      text.assign(size, 'x');
+      span.end();
+    }
+    EXPECT_EQ(recorder.names(), (std::vector<std::string>{name + ".start", name + ".stop"}));
+  }
+}
+
+struct Tool {
+  char name[16];
+};
+
+TEST(Name, InAnArrayThatChangesAfterTheBeginIsThatOfTheBegin) {
+  const SpanRecorder recorder("tool.weather");
+  Tool tool{"tool.weather"};
+  AsyncSpan member{static_cast<const Tool&>(tool).name};
+  AsyncSpan local = [] {
+    const char name[] = "tool.weather";
+    return AsyncSpan{name};
+  }();
+  tool = {"tool.news"};
+  member.end();
+  local.end();
+  EXPECT_THAT(recorder.names(), SizeIs(4));
+}
+
+TEST(Name, OfAnEventMayBeAnyText) {
+  const Recorder recorder{"cache.hit"};
+  nopspan::execute(std::string("cache.hit"));
+  AsyncSpan{"db.query"}.event(std::string_view("cache.hit"));
+  EXPECT_EQ(recorder.size(), 2U);
+}
+
+TEST(Name, ThatIsMadeAtRunTimeIsBoundedAndALiteralIsNot) {
+  EXPECT_THAT(in_child([] {
+                const Recorder recorder{"nopspan.overflow.start", "a.literal.start"};
+                for (int i = 0; i < 4096; ++i) Name::intern("name." + std::to_string(i));
+                { const Span span{std::string("one.more")}; }
+                { const Span span{"a.literal"}; }
+                EXPECT_EQ(recorder.events()[0]->name(), "nopspan.overflow.start");
+                EXPECT_EQ(recorder.events()[1]->name(), "a.literal.start");
+              }),
+              IsEmpty());
 }
 
 TEST(Name, OfSixtyThreeBytesLeavesWhole) {
@@ -80,7 +151,7 @@ TEST(Name, ThatIsEmptyIsUnnamed) {
 
 TEST(Name, HasAQuestionMarkForEachByteThatCannotStay) {
   const Counted invalid(&nopspan::Stats::names_invalid);
-  EXPECT_EQ(emitted("a\0b", {"a?b.start"}), "a?b.start");
+  EXPECT_EQ(emitted(std::string("a\0b", 3), {"a?b.start"}), "a?b.start");
   EXPECT_EQ(emitted("a\nb\x7f", {"a?b?.start"}), "a?b?.start");
   EXPECT_EQ(emitted("a\xff\xc3", {"a??.start"}), "a??.start");
   EXPECT_EQ(emitted("\xed\xa0\x80", {"???.start"}), "???.start");  // a surrogate

@@ -88,7 +88,7 @@ struct builder_of<SpanName<F>> {
 template <class N>
 using builder_t = typename builder_of<std::decay_t<N>>::type;
 
-// N is deduced as a forwarding reference, so that Name sees a buffer that may change, and refuses it.
+// N is deduced as a forwarding reference, so that Name can distinguish a literal from a buffer.
 template <class N>
 inline constexpr bool is_name = std::is_convertible_v<N, Name>;
 

@@ -45,6 +45,13 @@ HOT hot_closure_metadata(int x) {
       });
 }
 
+// A name that is made at run time: neither the pointer nor the text must be read.
+__attribute__((visibility("hidden"))) extern const char* const hot_name;
+HOT hot_text(int x) {
+  nopspan::Span span{hot_name};
+  return hot_body(x) + 1;
+}
+
 HOT hot_async(int x) {
   nopspan::AsyncSpan span{"hot.async"};
   const int result = hot_body(x) + 1;
@@ -84,6 +91,7 @@ const Pair pairs[] = {
     {"hot_catalogue", hot_plain, hot_catalogue},
     {"hot_closure", hot_plain, hot_closure},
     {"hot_closure_metadata", hot_plain, hot_closure_metadata},
+    {"hot_text", hot_plain, hot_text},
     {"hot_async", hot_plain, hot_async},
     {"hot_retry", hot_plain, hot_retry},
     {"hot_event", hot_plain, hot_event},
