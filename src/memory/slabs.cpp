@@ -83,7 +83,7 @@ Slabs::Claim Slabs::claim(unsigned most) noexcept {
   return claim_new(most);
 }
 
-void Slabs::give_back(const Claim& claim) noexcept {
+void Slabs::give_back(Claim claim) noexcept {
   std::atomic<std::uint64_t>& free = table_[claim.slab].free;
   const std::uint64_t now = free.fetch_or(claim.bits, std::memory_order_seq_cst) | claim.bits;
   if (claim.slab < lowest_.load(std::memory_order_relaxed)) lowest_.store(claim.slab, std::memory_order_relaxed);

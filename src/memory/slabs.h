@@ -49,7 +49,7 @@ class Slabs {
 
   // Claims at least one element, and up to `most` if one slab has that many.
   Claim claim(unsigned most) noexcept;
-  void give_back(const Claim& claim) noexcept;
+  void give_back(Claim claim) noexcept;  // a copy, because the claim may be in memory that another thread owns next
 
   [[nodiscard]] unsigned char* memory(std::uint32_t slab) const noexcept {
     return table_[slab].memory.load(std::memory_order_acquire);
