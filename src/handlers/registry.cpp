@@ -149,7 +149,6 @@ std::uint64_t oldest_reader(const ThreadState* self) noexcept {
 
 // kStart, kStop or kException for a span's event. 0 for any other event.
 unsigned suffix_of(std::string_view name) noexcept {
-  if (name == "gen_ai.stream.first_token") return kStop;  // spans emit this event, so they must be recorded
   const std::string_view suffix = EventName(name).suffix;
   if (suffix == ".start" || suffix == ".iteration_start") return kStart;
   if (suffix == ".stop") return kStop;
@@ -162,7 +161,8 @@ void publish(Registry& r, std::unique_ptr<Table> table, std::list<Retired>& plac
              std::unique_ptr<const Attachment> detached) noexcept {
   unsigned suffixes = 0;
   for (const TableEntry& entry : table->entries) suffixes |= suffix_of(entry.event);
-  const bool points = !table->entries.empty();  // execute() may emit an event of any name
+  // A handler of point events needs spans too, because the events have the ids and labels of the spans they are in.
+  const bool any = !table->entries.empty() && !disabled;
   Retired& retired = place.front();
   retired.table.reset(r.table.exchange(table.release(), std::memory_order_seq_cst));
   retired.attachment = std::move(detached);
@@ -170,7 +170,7 @@ void publish(Registry& r, std::unique_ptr<Table> table, std::list<Retired>& plac
   r.retired.splice(r.retired.end(), place);
   r.has_waiting.store(true, std::memory_order_relaxed);
   handled_suffixes.store(suffixes, std::memory_order_relaxed);
-  set_handler_gate(suffixes != 0 && !disabled, points && !disabled);
+  set_handler_gate(any, any);
   if (spans_are_unrecorded()) note_gate_down();
 }
 

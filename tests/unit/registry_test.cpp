@@ -7,6 +7,7 @@
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -152,20 +153,32 @@ TEST_F(Registry, ListsByPrefixOfWholeSegmentsInOrderOfAttachment) {
   EXPECT_EQ(nopspan::list_handlers("llm.chat.stop").at(0).config, Value(7));
 }
 
-TEST_F(Registry, RaisesTheGateForWhatIsAttachedAndNoMore) {
+TEST_F(Registry, RaisesTheGateWhileAnyHandlerIsAttached) {
   using nopspan::detail::gate;
-  using nopspan::detail::kGatePointHandlers;
-  using nopspan::detail::kGateSpanHandlers;
-  EXPECT_EQ(gate() & (kGateSpanHandlers | kGatePointHandlers), 0U);
+  constexpr std::uint64_t kHandlers = nopspan::detail::kGatePointHandlers | nopspan::detail::kGateSpanHandlers;
+  constexpr std::uint64_t kRaised = kHandlers & 0x0101010101010101U;
+  EXPECT_EQ(gate() & kHandlers, 0U);
   EXPECT_EQ(nopspan::attach("point", "cache.hit", kNothing), nopspan::Errc::ok);
-  EXPECT_EQ(gate() & kGateSpanHandlers, 0U);  // a handler of other events does not make spans cost anything
-  EXPECT_NE(gate() & kGatePointHandlers, 0U);
+  EXPECT_EQ(gate() & kHandlers, kRaised);
   EXPECT_EQ(nopspan::attach("span", "work.stop", kNothing), nopspan::Errc::ok);
-  EXPECT_NE(gate() & kGateSpanHandlers, 0U);
-  EXPECT_EQ(nopspan::detach("span"), nopspan::Errc::ok);
-  EXPECT_EQ(gate() & kGateSpanHandlers, 0U);
+  EXPECT_EQ(gate() & kHandlers, kRaised);
   EXPECT_EQ(nopspan::detach("point"), nopspan::Errc::ok);
-  EXPECT_EQ(gate() & (kGateSpanHandlers | kGatePointHandlers), 0U);
+  EXPECT_EQ(gate() & kHandlers, kRaised);
+  EXPECT_EQ(nopspan::detach("span"), nopspan::Errc::ok);
+  EXPECT_EQ(gate() & kHandlers, 0U);
+}
+
+TEST_F(Registry, LetsSpansRunForAHandlerOfAnotherEvent) {
+  const Recorder recorder{"cache.hit"};
+  const Span outer{"outer"};
+  const Span inner{"inner"};
+  nopspan::execute("cache.hit");
+  ASSERT_THAT(recorder.events(), SizeIs(1));
+  const nopspan::OwnedEvent event = recorder.events()[0];
+  EXPECT_NE(event->span_id(), 0U);
+  EXPECT_EQ(event->span_id(), inner.context().span_id());
+  EXPECT_EQ(event->parent_id(), outer.context().span_id());
+  EXPECT_EQ(event->request_id(), outer.context().request_id());
 }
 
 TEST_F(Registry, DestroysWhatAHandlerHeldByTheTimeDetachReturns) {
