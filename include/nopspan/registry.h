@@ -34,8 +34,9 @@ namespace nopspan {
 /// A handler. It runs on the thread that emits the event, before the emitting call returns. Handlers of one event run
 /// in the order in which they were attached.
 ///
-/// - It may attach and detach handlers, and emit events, which reach handlers too. If handlers nest more than 16 deep
-///   in this way, no handler receives the event, and the event is counted (stats().recursion_dropped).
+/// - It may attach and detach handlers, and emit events, which reach other handlers. While it runs, it is not called
+///   again on the same thread. If handlers nest more than 16 deep, no handler receives the event. Both are counted
+///   (stats().recursion_dropped).
 /// - It must not end its thread.
 /// - If it throws, it is detached and counted (stats().handler_failures). An error is logged, and the event
 ///   `telemetry.handler.failure` is emitted with the metadata event_name, handler_id, handler_config, kind, reason and

@@ -49,7 +49,9 @@ struct Stats {
   std::uint64_t links_dropped;       ///< links over the limit of Fields::link()
   std::uint64_t metadata_failures;   ///< exceptions thrown by callables that set fields or count tokens
   std::uint64_t handler_failures;    ///< handlers that threw, and were detached
-  std::uint64_t recursion_dropped;   ///< events that no handler received, because handlers nested more than 16 deep
+  std::uint64_t recursion_dropped;   ///< handlers that were not called for an event, because they were running on the
+                                     ///< thread already, and events that no handler received, because handlers nested
+                                     ///< more than 16 deep
   std::uint64_t facts_untracked;     ///< spans for which nopspan cannot know what the spans inside them reported: their
                                      ///< token usage and tool calls may be reported twice
   std::uint64_t trace_ids_differ;    ///< trace_ids of agent events that differ from the request's: kept as metadata

@@ -12,8 +12,8 @@
 // accesses are sequentially consistent. So no thread can be using what is freed.
 //
 // Limits: detach() waits for running handlers and for the destruction of what they captured. Inside a handler, or
-// inside such a destructor, nothing waits, because it would wait for itself. A dispatch nested more than 16 deep is
-// dropped and counted.
+// inside such a destructor, nothing waits, because it would wait for itself. A handler that runs on a thread is not
+// called again on that thread. A dispatch nested more than 16 deep is dropped. Both are counted.
 #include "handlers/registry.h"
 
 #include "base/counters.h"
@@ -58,7 +58,6 @@ struct HandlerList {
 namespace {
 
 constexpr std::size_t kMaxEventBytes = 127;
-constexpr unsigned kMaxNestedDispatches = 16;
 
 struct TableEntry {
   const Attachment* attachment;
@@ -381,7 +380,8 @@ Dispatch::Dispatch(const EventName& name) noexcept {
   }
   Registry& r = registry();
   thread_ = thread;
-  ++thread->dispatching;
+  depth_ = thread->dispatching++;
+  thread->running[depth_] = nullptr;
   // Decided by `reading`, not by the depth, because a signal handler may dispatch between any two of these lines.
   outermost_ = thread->reading.load(std::memory_order_relaxed) == 0;
   if (outermost_) thread->reading.store(r.epoch.load(std::memory_order_seq_cst), std::memory_order_seq_cst);
@@ -403,7 +403,13 @@ std::string_view Dispatch::name() const noexcept { return handlers_->event; }
 
 void Dispatch::run(Event& event) {
   const NoCancellation no_cancellation;
+  const Attachment** const running = thread_->running;
   for (const Attachment* attachment : handlers_->handlers) {
+    if (std::find(running, running + depth_, attachment) != running + depth_) {
+      count(counters.recursion_dropped);
+      continue;
+    }
+    running[depth_] = attachment;
     EventAccess::set_config(event, &attachment->config);
     try {
       attachment->handler(event);
@@ -417,6 +423,7 @@ void Dispatch::run(Event& event) {
       if (is_thread_exit()) throw;
     }
   }
+  running[depth_] = nullptr;
 }
 
 void lock_registry() noexcept { registry().writer.lock(); }

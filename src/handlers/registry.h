@@ -44,14 +44,15 @@ class Dispatch {
   explicit operator bool() const noexcept { return handlers_ != nullptr; }
   // The whole name of the event. Only if it has a handler.
   [[nodiscard]] std::string_view name() const noexcept;
-  // Calls the handlers in the order in which they were attached. A handler that throws is detached and reported. Only a
-  // thread exit leaves this function.
+  // Calls the handlers in the order in which they were attached, except those that this thread is running already. A
+  // handler that throws is detached and reported. Only a thread exit leaves this function.
   void run(Event& event);
 
  private:
   ThreadState* thread_ = nullptr;  // null if nothing is dispatched
-  bool outermost_ = false;         // this Dispatch set the thread's `reading`
   const HandlerList* handlers_ = nullptr;
+  unsigned depth_ = 0;      // the number of dispatches around this one
+  bool outermost_ = false;  // this Dispatch set the thread's `reading`
   KeptErrno kept_errno_;
 };
 

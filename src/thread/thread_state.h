@@ -16,9 +16,11 @@
 
 namespace nopspan::detail {
 
+struct Attachment;
 struct SpanState;
 
 inline constexpr std::size_t kNotedChildren = 32;
+inline constexpr unsigned kMaxNestedDispatches = 16;
 
 // The memory of a SpanState that is not in use.
 struct Pooled {
@@ -79,6 +81,9 @@ struct alignas(64) ThreadState {
   bool in_doubt;  // see orphans.h
   std::uint64_t doubt_since_ns;
   std::uint64_t noted_children[kNotedChildren];  // hashes of names that it has passed to note_new_child()
+
+  // The handler that each of the nested dispatches is calling, or null. Only compared, because it may be dangling.
+  const Attachment* running[kMaxNestedDispatches];
 
   Pooled* pool;
   std::size_t pooled;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a handler may do, and what happens to a handler that throws.
+#include "in_child.h"
 #include "recorded.h"
 
 #include <nopspan/execute.h>
@@ -7,10 +8,12 @@
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -198,21 +201,72 @@ TEST_F(Handler, MayEmitOtherEventsAndSpans) {
   EXPECT_THAT(recorder.names(), ElementsAre("from.handler", "inside.start", "inside.stop"));
 }
 
-TEST_F(Handler, ThatEmitsItsOwnEventIsStoppedAtSixteenDeepAndCounted) {
+TEST_F(Handler, IsNotCalledAgainWhileItRunsAndThatIsCounted) {
   const Counted dropped(&nopspan::Stats::recursion_dropped);
-  int depth = 0;
-  int deepest = 0;
-  EXPECT_EQ(nopspan::attach("recursive", "a.b",
+  int calls = 0;
+  int others = 0;
+  EXPECT_EQ(nopspan::attach("audit", "db.query.stop",
                             [&](const Event&) {
-                              deepest = std::max(deepest, ++depth);
-                              nopspan::execute("a.b");
-                              --depth;
+                              ++calls;
+                              for (int i = 0; i < 3; ++i) const Span span{"db.query"};
                             }),
             nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("other", "db.query.stop", [&](const Event&) { ++others; }), nopspan::Errc::ok);
+  { const Span span{"db.query"}; }
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(others, 4);  // the other handler is not running, so it receives the events of the first one too
+  EXPECT_EQ(dropped.times(), 3U);
+  { const Span span{"db.query"}; }
+  EXPECT_EQ(calls, 2);
+}
+
+TEST_F(Handler, IsNotCalledAgainByWayOfAnotherOne) {
+  std::string order;
+  EXPECT_EQ(nopspan::attach("ping", "ping",
+                            [&](const Event&) {
+                              order += "i";
+                              nopspan::execute("pong");
+                            }),
+            nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("pong", "pong",
+                            [&](const Event&) {
+                              order += "o";
+                              nopspan::execute("ping");
+                            }),
+            nopspan::Errc::ok);
+  nopspan::execute("ping");
+  nopspan::execute("pong");
+  EXPECT_EQ(order, "iooi");
+}
+
+TEST_F(Handler, IsCalledOnAThreadWhileItRunsOnAnother) {
+  std::atomic<int> inside{0};
+  EXPECT_EQ(nopspan::attach("id", "a.b",
+                            [&](const Event&) {
+                              ++inside;
+                              EXPECT_TRUE(wait_until([&] { return inside.load() == 2; }));
+                            }),
+            nopspan::Errc::ok);
+  std::thread other([] { nopspan::execute("a.b"); });
   nopspan::execute("a.b");
+  other.join();
+}
+
+TEST_F(Handler, OfEventsThatNestIsStoppedAtSixteenDeepAndCounted) {
+  const Counted dropped(&nopspan::Stats::recursion_dropped);
+  int deepest = 0;
+  for (int i = 0; i < 18; ++i) {
+    EXPECT_EQ(nopspan::attach(std::to_string(i), "nested." + std::to_string(i),
+                              [&, i](const Event&) {
+                                deepest = std::max(deepest, i + 1);
+                                nopspan::execute(nopspan::Name::intern("nested." + std::to_string(i + 1)));
+                              }),
+              nopspan::Errc::ok);
+  }
+  nopspan::execute("nested.0");
   EXPECT_EQ(deepest, 16);
   EXPECT_EQ(dropped.times(), 1U);
-  nopspan::execute("a.b");
+  nopspan::execute("nested.0");
   EXPECT_EQ(dropped.times(), 2U);
 }
 
