@@ -26,7 +26,8 @@ enum class [[nodiscard]] Errc : std::uint8_t{
     invalid_argument,  ///< a null or empty id; an empty handler; an event name that is null, empty or longer than 127
                        ///< bytes, or has an empty segment, a control character or a NUL; for a catalogue's functions, a
                        ///< name that the catalogue does not have, or a Value of the wrong type
-    out_of_memory,     ///< there was no memory, and nothing was changed
+    out_of_memory,     ///< there was no memory, or 65,536 detached handlers wait until running handlers have returned
+                       ///< (see detach()); nothing was changed
 };
 
 /// The meaning of a code, for a message ("no handler with this id is attached"). The text is in static storage. It is

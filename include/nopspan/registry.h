@@ -52,8 +52,8 @@ using Handler = std::function<void(const Event&)>;
 /// @param config  a value for the handler's own use, which Event::config() returns. With it one function can serve
 ///                several ids, for example with different thresholds.
 /// @return ok; already_exists if a handler with this id is attached; invalid_argument for a null or empty id, an
-///         invalid event name (see Errc::invalid_argument) or an empty handler; out_of_memory. If the result is not ok,
-///         nothing was attached.
+///         invalid event name (see Errc::invalid_argument) or an empty handler; out_of_memory, also while 65,536
+///         detached handlers wait to be destroyed (see detach()). If the result is not ok, nothing was attached.
 NOPSPAN_API Errc attach(Text id, Text event, Handler handler, Value config = {});
 
 /// The same for several events under one id. The handler is attached to all of them or to none. With an empty list the
@@ -72,11 +72,14 @@ NOPSPAN_API Errc attach_many(Text id, const std::vector<std::string>& events, Ha
 /// Inside a handler, or in the destructor of a handler's capture, it does not wait:
 ///
 /// - An event that is being dispatched still reaches all handlers that were attached when the dispatch began.
-/// - The captures are destroyed later, on the thread of a later event, attach() or detach(). The destructor of a
-///   capture must therefore not take a lock that a thread holds while it emits events.
+/// - The captures are destroyed when this thread has returned from all handlers. If another thread is running a handler
+///   then, they are destroyed later: by a thread that calls attach() or detach(), or whose handler throws. Inside
+///   handlers, this waits until that thread has returned from them.
 ///
-/// @return ok; not_found if no handler with this id is attached, also for a null or empty id; out_of_memory, and then
-///         the handler stays attached.
+/// A thread that only emits events destroys no captures. The destructor of a capture must not take a lock that a thread
+/// holds while it calls attach() or detach(), or while it emits events to handlers that call them or throw.
+///
+/// @return ok; not_found if no handler with this id is attached, also for a null or empty id.
 NOPSPAN_API Errc detach(Text id);
 
 /// One event of an attached handler.

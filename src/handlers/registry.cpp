@@ -1,15 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// The registry of handlers: an immutable table behind one pointer. Writers (attach, detach) take a mutex. Readers,
-// which dispatch events, take no lock.
+// The registry of handlers. Writers (attach, detach) take a mutex. Readers, which dispatch events, take no lock, and
+// allocate and free nothing.
 //
-// How it works: a reader stores the current epoch in its thread's `reading`, then loads the table, and clears `reading`
-// when it is done. A writer publishes a new table, then begins a new epoch. It puts the old table and the detached
-// handler on the list `retired`, with the number of the new epoch. They are freed when every `reading` is 0 or at least
-// that number, by the first thread that notices this.
+// How it works: each change of a writer begins a new epoch. A reader stores the current epoch in its thread's
+// `reading`, loads the epoch again as its own, and clears `reading` when it is done. attach() adds a handler to the
+// table with the epoch that is about to begin (`since`). detach() stores that epoch beside the handler (`until`). A
+// reader calls the handlers with since <= epoch < until. Memory of the table that a writer has replaced is retired with
+// the epoch that is about to begin. What was detached or retired in an epoch is destroyed when every `reading` is 0 or
+// at least that epoch.
 //
-// Why it is safe: a reader with at least that number loaded the table after the new one was published. If a writer does
-// not see the value that a reader stores in `reading`, that reader loads the table even later, because all these
-// accesses are sequentially consistent. So no thread can be using what is freed.
+// Why it is safe: a reader whose own epoch is at least that number sees every change that was made before that epoch
+// began, so it uses nothing that was retired. Any other reader stored its `reading`, a smaller number, before the new
+// epoch began, so the writer sees it. This holds because the accesses to `epoch` and `reading` are sequentially
+// consistent.
+//
+// Who destroys: a thread that calls attach() or detach(), or whose handler throws. Inside a handler this is postponed
+// to the end of the thread's outermost dispatch. A thread that only emits events destroys nothing. So the captures of
+// handlers are not destroyed in unrelated requests, and a span in a signal handler that interrupted malloc() does not
+// call free().
 //
 // Limits: detach() waits for running handlers and for the destruction of what they captured. Inside a handler, or
 // inside such a destructor, nothing waits, because it would wait for itself. A handler that runs on a thread is not
@@ -22,6 +30,7 @@
 #include "base/no_cancellation.h"
 #include "gate/gate.h"
 #include "handlers/event_access.h"
+#include "handlers/handler_table.h"
 #include "state/orphans.h"
 #include "thread/log.h"
 
@@ -30,10 +39,10 @@
 #include <algorithm>
 #include <atomic>
 #include <list>
-#include <memory>
 #include <mutex>
 #include <new>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
 namespace nopspan {
@@ -41,92 +50,24 @@ namespace detail {
 
 std::atomic<unsigned> handled_suffixes{0};
 
-// The arguments of one attach().
-struct Attachment {
-  std::string id;
-  Handler handler;
-  Value config;
-};
-
-// All handlers of one event, in order of attachment.
-struct HandlerList {
-  std::string_view event;
-  std::uint64_t hash = 0;
-  std::vector<const Attachment*> handlers;
-};
-
 namespace {
 
 constexpr std::size_t kMaxEventBytes = 127;
+constexpr std::size_t kMaxWaiting = 65'536;
 
-struct TableEntry {
-  const Attachment* attachment;
-  std::string event;
-};
+// Readers use only these two.
+std::atomic<std::uint64_t> epoch{1};
+HandlerTable table;
 
-// The two parts of a name are hashed separately, so that the lookup of a span's event need not join them.
-std::uint64_t hash_of(const EventName& name) noexcept {
-  return hash_bytes(name.base) * 0x9e3779b97f4a7c15U + hash_bytes(name.suffix);
-}
-
-bool is_named(const HandlerList& list, const EventName& name) noexcept {
-  return list.event.size() == name.base.size() + name.suffix.size() &&
-         list.event.compare(0, name.base.size(), name.base) == 0 &&
-         list.event.compare(name.base.size(), name.suffix.size(), name.suffix) == 0;
-}
-
-struct Table {
-  std::vector<TableEntry> entries;  // in order of attachment
-  std::vector<HandlerList> lists;
-  std::vector<const HandlerList*> slots;  // a hash table with open addressing: a power of two, at most half full
-
-  void index();
-  [[nodiscard]] const HandlerList* find(const EventName& event) const noexcept {
-    if (slots.empty()) return nullptr;
-    const std::uint64_t hash = hash_of(event);
-    for (std::size_t i = hash & (slots.size() - 1); slots[i] != nullptr; i = (i + 1) & (slots.size() - 1)) {
-      if (slots[i]->hash == hash && is_named(*slots[i], event)) return slots[i];
-    }
-    return nullptr;
-  }
-};
-
-void Table::index() {
-  for (const TableEntry& entry : entries) {
-    const auto same = [&](const HandlerList& list) { return list.event == entry.event; };
-    auto found = std::find_if(lists.begin(), lists.end(), same);
-    if (found == lists.end()) found = lists.insert(lists.end(), {entry.event, hash_of(EventName(entry.event)), {}});
-    found->handlers.push_back(entry.attachment);
-  }
-  if (lists.empty()) return;
-  std::size_t size = 4;
-  while (size < 2 * lists.size()) size *= 2;
-  slots.assign(size, nullptr);
-  for (const HandlerList& list : lists) {
-    std::size_t i = list.hash & (size - 1);
-    while (slots[i] != nullptr) i = (i + 1) & (size - 1);
-    slots[i] = &list;
-  }
-}
-
-// A replaced table, and the attachment that was detached with it, if any.
-struct Retired {
-  enum class Stage : std::uint8_t { waiting, freeing, freed };
-
-  std::uint64_t epoch = 0;  // readers that began in this epoch or later have a newer table
-  std::unique_ptr<const Table> table;
-  std::unique_ptr<const Attachment> attachment;
-  std::string id;                            // the id of the attachment
-  std::atomic<Stage> stage{Stage::waiting};  // the freeing thread sets `freed` without the lock
-};
-
+// What only writers use. `writer` guards it, and changes of the table.
 struct Registry {
+  using Attachments = std::list<Attachment>;
+
   std::mutex writer;
-  std::atomic<const Table*> table{new Table};
-  std::atomic<std::uint64_t> epoch{1};
-  std::vector<std::unique_ptr<const Attachment>> attached;  // guarded by `writer`
-  std::list<Retired> retired;                               // guarded by `writer`
-  std::atomic<bool> has_waiting{false};                     // an element of `retired` is in stage `waiting`
+  Attachments attached;  // in order of attachment
+  std::unordered_map<std::string_view, Attachments::iterator> by_id;
+  Attachments waiting;  // detached, in order of `until`
+  Attachments dying;    // detached, and a thread is destroying the captures
 };
 
 // Never destroyed, because spans may still end while the destructors of static objects run.
@@ -135,40 +76,38 @@ Registry& registry() {
   return *instance;
 }
 
-// The oldest epoch in which a thread is reading, not counting `self`. UINT64_MAX if no thread is reading.
-std::uint64_t oldest_reader(const ThreadState* self) noexcept {
+struct Reading {
+  bool began;  // false if the thread was reading already
+  std::uint64_t epoch;
+};
+
+Reading begin_reading(ThreadState* thread) noexcept {
+  // Decided by `reading`, not by the depth of dispatches, because a signal handler may dispatch between any two lines.
+  const bool begins = thread->reading.load(std::memory_order_relaxed) == 0;
+  if (begins) thread->reading.store(epoch.load(std::memory_order_seq_cst), std::memory_order_seq_cst);
+  return {begins, epoch.load(std::memory_order_seq_cst)};
+}
+
+void end_reading(ThreadState* thread, bool began) noexcept {
+  if (began) thread->reading.store(0, std::memory_order_release);
+}
+
+// The oldest epoch in which a thread is reading. UINT64_MAX if no thread is reading.
+std::uint64_t oldest_reader() noexcept {
   std::uint64_t oldest = UINT64_MAX;
   for_each_thread([&](const ThreadState& thread) {
-    if (&thread == self) return;
     const std::uint64_t reading = thread.reading.load(std::memory_order_seq_cst);
     if (reading != 0) oldest = std::min(oldest, reading);
   });
   return oldest;
 }
 
-// kStart, kStop or kException for a span's event. 0 for any other event.
-unsigned suffix_of(std::string_view name) noexcept {
-  const std::string_view suffix = EventName(name).suffix;
-  if (suffix == ".start" || suffix == ".iteration_start") return kStart;
-  if (suffix == ".stop") return kStop;
-  return suffix == ".exception" ? kException : 0U;
-}
-
-// Publishes an indexed table. `place` is a list of one element, which receives the old table: it was allocated before,
-// so that this cannot fail. The caller holds `writer`.
-void publish(Registry& r, std::unique_ptr<Table> table, std::list<Retired>& place,
-             std::unique_ptr<const Attachment> detached) noexcept {
-  unsigned suffixes = 0;
-  for (const TableEntry& entry : table->entries) suffixes |= suffix_of(entry.event);
+// Begins an epoch, in which readers see the changes that were made for it. The caller holds `writer`.
+void begin_epoch(const Registry& r, std::uint64_t next) noexcept {
+  epoch.store(next, std::memory_order_seq_cst);
+  handled_suffixes.store(table.suffixes(), std::memory_order_relaxed);
   // A handler of point events needs spans too, because the events have the ids and labels of the spans they are in.
-  const bool any = !table->entries.empty() && !disabled;
-  Retired& retired = place.front();
-  retired.table.reset(r.table.exchange(table.release(), std::memory_order_seq_cst));
-  retired.attachment = std::move(detached);
-  retired.epoch = r.epoch.fetch_add(1, std::memory_order_seq_cst) + 1;
-  r.retired.splice(r.retired.end(), place);
-  r.has_waiting.store(true, std::memory_order_relaxed);
-  handled_suffixes.store(suffixes, std::memory_order_relaxed);
+  const bool any = !r.attached.empty() && !disabled;
   set_handler_gate(any, any);
   if (spans_are_unrecorded()) note_gate_down();
 }
@@ -199,143 +138,141 @@ void pause_after(unsigned looks) noexcept {
   }
 }
 
-// Waits until no other thread reads a table older than `epoch`.
-void wait_for_readers(std::uint64_t epoch) noexcept {
-  const NoCancellation no_cancellation;
-  const ThreadState* self = locals.state;
-  for (unsigned looks = 0; oldest_reader(self) < epoch; ++looks) pause_after(looks);
-}
-
 // True inside a handler, and inside a destructor of what a handler had captured.
 bool inside_handler() noexcept {
   return locals.state != nullptr && (locals.state->dispatching > 0 || locals.state->destroying > 0);
 }
 
-// Claims one retired element that no thread can be reading, or returns null. If `epoch` is not 0, only the element of
-// that epoch is considered. Also removes the freed elements from the list. The caller holds `writer`.
-Retired* take_unread(Registry& r, std::uint64_t epoch) noexcept {
-  using Stage = Retired::Stage;
-  r.retired.remove_if([](const Retired& old) { return old.stage.load(std::memory_order_acquire) == Stage::freed; });
-  const std::uint64_t oldest = oldest_reader(nullptr);
-  Retired* taken = nullptr;
-  bool waiting = false;
-  for (Retired& old : r.retired) {
-    if (old.stage.load(std::memory_order_relaxed) != Stage::waiting) continue;
-    if (taken == nullptr && old.epoch <= oldest && (epoch == 0 || epoch == old.epoch)) {
-      old.stage.store(Stage::freeing, std::memory_order_relaxed);
-      taken = &old;
-    } else {
-      waiting = true;
-    }
-  }
-  r.has_waiting.store(waiting, std::memory_order_relaxed);
-  return taken;
+// Frees the memory that was retired first, unless that was after the epoch `unread`. False if there is none.
+bool free_first(Registry& r, std::uint64_t unread) noexcept {
+  const InsideLibrary inside;
+  std::unique_ptr<Replaceable> first;  // freed after the unlock
+  const std::lock_guard<std::mutex> lock(r.writer);
+  first = table.take_retired(unread);
+  return first != nullptr;
 }
 
-// Frees the retired elements that no thread can be reading. Frees them one by one, so that a thread that waits for one
-// of them does not wait for the others. The destructors run without the lock, because they are application code, which
-// may emit, attach and detach. If the lock is taken and `may_wait` is false, the function returns without freeing.
-void free_unread(Registry& r, bool may_wait, std::uint64_t epoch = 0) noexcept {
-  ThreadState* thread = thread_state();
-  for (;;) {
-    Retired* old = nullptr;
-    {
-      const InsideLibrary inside;
-      std::unique_lock<std::mutex> lock(r.writer, std::defer_lock);
-      if (may_wait) {
-        lock.lock();
-      } else if (!lock.try_lock()) {
-        return;
-      }
-      old = take_unread(r, epoch);
-      if (old == nullptr) return;
-      old->table.reset();
-    }
-    {
-      const NoCancellation no_cancellation;
-      if (thread != nullptr) ++thread->destroying;
-      old->attachment.reset();
-      if (thread != nullptr) --thread->destroying;
-    }
-    old->stage.store(Retired::Stage::freed, std::memory_order_release);
-  }
-}
-
-// Waits until every handler that was detached under `id`, in `epoch` or before, has returned and is destroyed. Frees
-// them itself if no other thread does.
-void wait_until_gone(Registry& r, std::string_view id, std::uint64_t epoch) noexcept {
-  const NoCancellation no_cancellation;
-  const auto next = [&]() -> std::uint64_t {
+// Destroys the captures of the handler that was detached first, unless it was detached after the epoch `unread`. False
+// if there is none. The destructors run without the lock, because they are application code, which may emit, attach and
+// detach. A handler is taken from `waiting` only when its turn comes, so that a thread that waits for one handler does
+// not wait for the destructors of the others.
+bool destroy_first(Registry& r, std::uint64_t unread) noexcept {
+  Registry::Attachments destroyed;
+  Registry::Attachments::iterator first;
+  {
     const InsideLibrary inside;
     const std::lock_guard<std::mutex> lock(r.writer);
-    for (const Retired& old : r.retired) {
-      const bool gone = old.stage.load(std::memory_order_acquire) == Retired::Stage::freed;
-      if (!gone && old.epoch <= epoch && old.id == id) return old.epoch;
+    first = r.waiting.begin();
+    if (first == r.waiting.end() || first->until > unread) return false;
+    r.dying.splice(r.dying.end(), r.waiting, first);
+  }
+  {
+    const NoCancellation no_cancellation;
+    ThreadState* thread = locals.state;
+    if (thread != nullptr) ++thread->destroying;
+    first->handler = nullptr;
+    if (thread != nullptr) --thread->destroying;
+  }
+  const InsideLibrary inside;
+  {
+    const std::lock_guard<std::mutex> lock(r.writer);
+    destroyed.splice(destroyed.end(), r.dying, first);
+  }
+  destroyed.clear();
+  return true;
+}
+
+// Destroys and frees what no thread can be reading.
+void destroy_unread(Registry& r) noexcept {
+  ThreadState* thread = thread_state();
+  do {
+    if (thread != nullptr) thread->destroys_detached = false;
+    // What was retired in this epoch or before stays unread, because readers that begin later begin in this epoch.
+    const std::uint64_t now = epoch.load(std::memory_order_seq_cst);
+    const std::uint64_t unread = std::min(now, oldest_reader());
+    while (free_first(r, unread) || destroy_first(r, unread)) {
     }
-    return 0;
-  };
-  std::uint64_t waiting_for = next();
-  for (unsigned looks = 0; waiting_for != 0; waiting_for = next(), ++looks) {
-    wait_for_readers(waiting_for);
-    free_unread(r, true, waiting_for);
-    if (looks > 0) pause_after(looks);
+    // A destructor may have emitted an event whose handler has detached another one.
+  } while (thread != nullptr && thread->destroys_detached);
+}
+
+// The last epoch, not after `until`, in which a handler was detached under `id` whose captures still exist. 0 if there
+// is none.
+std::uint64_t last_detached(Registry& r, std::string_view id, std::uint64_t until) noexcept {
+  const InsideLibrary inside;
+  const std::lock_guard<std::mutex> lock(r.writer);
+  const auto is_meant = [&](const Attachment& old) { return old.until <= until && old.id == id; };
+  for (const Registry::Attachments* list : {&r.waiting, &r.dying}) {
+    const auto found = std::find_if(list->rbegin(), list->rend(), is_meant);
+    if (found != list->rend()) return found->until;
+  }
+  return 0;
+}
+
+// Waits until every handler that was detached under `id`, in the epoch `until` or earlier, has returned and is
+// destroyed. Destroys them itself if no other thread does.
+void wait_until_gone(Registry& r, std::string_view id, std::uint64_t until) noexcept {
+  const NoCancellation no_cancellation;
+  for (unsigned looks = 0;; ++looks) {
+    destroy_unread(r);
+    const std::uint64_t last = last_detached(r, id, until);
+    if (last == 0) return;
+    for (unsigned i = 0; oldest_reader() < last; ++i) pause_after(i);
+    if (looks > 0) pause_after(looks);  // another thread is destroying it
   }
 }
 
 // Detaches the attachment with this id, or, if `only` is given, that attachment. Returns true if it was attached. Also
 // waits for earlier attachments of the id, because a handler that has detached itself may still be running.
-bool remove(std::string_view id, const Attachment* only = nullptr) {
+bool remove(std::string_view id, const Attachment* only = nullptr) noexcept {
   Registry& r = registry();
-  std::uint64_t epoch = 0;
-  bool found = false;
+  std::uint64_t until = 0;
+  bool is_attached = false;
   {
     const InsideLibrary inside;
     const std::lock_guard<std::mutex> lock(r.writer);
-    const auto at = std::find_if(r.attached.begin(), r.attached.end(), [&](const auto& other) {
-      return only != nullptr ? other.get() == only : other->id == id;
-    });
-    found = at != r.attached.end();
-    if (found) {
-      auto table = std::make_unique<Table>();
-      for (const TableEntry& entry : r.table.load(std::memory_order_relaxed)->entries) {
-        if (entry.attachment != at->get()) table->entries.push_back(entry);
-      }
-      table->index();
-      std::list<Retired> place(1);
-      place.front().id = id;
-      publish(r, std::move(table), place, std::move(*at));
-      r.attached.erase(at);
+    until = epoch.load(std::memory_order_relaxed);
+    const auto found = r.by_id.find(id);
+    is_attached = found != r.by_id.end() && (only == nullptr || &*found->second == only);
+    if (is_attached) {
+      const Registry::Attachments::iterator attachment = found->second;
+      attachment->until = ++until;
+      table.remove(*attachment, until);
+      r.by_id.erase(found);
+      r.waiting.splice(r.waiting.end(), r.attached, attachment);
+      begin_epoch(r, until);
     }
-    epoch = r.epoch.load(std::memory_order_relaxed);
   }
-  if (inside_handler()) return found;  // freed after the last handler has returned
-  wait_until_gone(r, id, epoch);
-  free_unread(r, true);
-  return found;
+  if (!inside_handler()) {
+    wait_until_gone(r, id, until);
+  } else if (is_attached) {
+    locals.state->destroys_detached = true;
+  }
+  return is_attached;
 }
 
 Errc add(std::string_view id, std::vector<std::string> events, Handler handler, Value config) {
   Registry& r = registry();
-  std::unique_ptr<const Attachment> attachment;  // destroyed after the unlock, because its destructor runs user code
-  {
-    const InsideLibrary inside;
-    attachment = std::make_unique<const Attachment>(Attachment{std::string(id), std::move(handler), std::move(config)});
-    const std::lock_guard<std::mutex> lock(r.writer);
-    for (const auto& other : r.attached) {
-      if (other->id == id) return Errc::already_exists;
-    }
-    if (events.empty()) return Errc::ok;
-    auto table = std::make_unique<Table>();
-    table->entries = r.table.load(std::memory_order_relaxed)->entries;
-    for (std::string& event : events) table->entries.push_back({attachment.get(), std::move(event)});
-    table->index();
-    std::list<Retired> place(1);
-    r.attached.reserve(r.attached.size() + 1);
-    if (spans_are_unrecorded()) note_gate_raised();
-    r.attached.push_back(std::move(attachment));
-    publish(r, std::move(table), place, nullptr);
+  if (!inside_handler()) destroy_unread(r);
+  Registry::Attachments made;  // destroyed after the unlock, because its destructor runs application code
+  const InsideLibrary inside;
+  made.push_back({std::string(id), std::move(handler), std::move(config), std::move(events), 0, 0});
+  Attachment& attachment = made.front();
+  const std::lock_guard<std::mutex> lock(r.writer);
+  if (r.by_id.count(id) != 0) return Errc::already_exists;
+  if (attachment.events.empty()) return Errc::ok;
+  if (r.waiting.size() >= kMaxWaiting) return Errc::out_of_memory;
+  attachment.since = epoch.load(std::memory_order_relaxed) + 1;
+  try {
+    for (const std::string& event : attachment.events) table.append(attachment, event);
+    r.by_id.emplace(attachment.id, made.begin());
+  } catch (const std::bad_alloc&) {
+    table.remove(attachment, attachment.since);  // no reader sees it, because its epoch did not begin
+    return Errc::out_of_memory;
   }
-  if (!inside_handler()) free_unread(r, true);
+  if (spans_are_unrecorded()) note_gate_raised();
+  r.attached.splice(r.attached.end(), made);
+  begin_epoch(r, attachment.since);
   return Errc::ok;
 }
 
@@ -374,29 +311,29 @@ void report_failure(const Attachment& attachment, std::string_view event_name, c
 Dispatch::Dispatch(const EventName& name) noexcept {
   ThreadState* thread = thread_state();
   if (thread == nullptr || disabled) return;
-  if (thread->dispatching >= kMaxNestedDispatches) {
+  const Reading reading = begin_reading(thread);
+  handlers_ = table.find(name, hash_bytes(name.base));
+  if (handlers_ != nullptr && thread->dispatching >= kMaxNestedDispatches) {
     count(counters.recursion_dropped);
+    handlers_ = nullptr;
+  }
+  if (handlers_ == nullptr) {
+    end_reading(thread, reading.began);
     return;
   }
-  Registry& r = registry();
   thread_ = thread;
+  epoch_ = reading.epoch;
+  is_outermost_ = reading.began;
   depth_ = thread->dispatching++;
   thread->running[depth_] = nullptr;
-  // Decided by `reading`, not by the depth, because a signal handler may dispatch between any two of these lines.
-  outermost_ = thread->reading.load(std::memory_order_relaxed) == 0;
-  if (outermost_) thread->reading.store(r.epoch.load(std::memory_order_seq_cst), std::memory_order_seq_cst);
-  handlers_ = r.table.load(std::memory_order_seq_cst)->find(name);
 }
 
 Dispatch::~Dispatch() {
   if (thread_ == nullptr) return;
-  if (outermost_) thread_->reading.store(0, std::memory_order_release);
   --thread_->dispatching;
-  Registry& r = registry();
-  // Freeing does not nest: if a destructor emits an event, the loop that called the destructor frees the rest.
-  if (outermost_ && __builtin_expect(r.has_waiting.load(std::memory_order_relaxed), 0) && thread_->destroying == 0) {
-    free_unread(r, false);
-  }
+  end_reading(thread_, is_outermost_);
+  // Destroying does not nest: if a destructor emits an event, the loop that called the destructor destroys the rest.
+  if (is_outermost_ && thread_->destroys_detached && thread_->destroying == 0) destroy_unread(registry());
 }
 
 std::string_view Dispatch::name() const noexcept { return handlers_->event; }
@@ -404,7 +341,11 @@ std::string_view Dispatch::name() const noexcept { return handlers_->event; }
 void Dispatch::run(Event& event) {
   const NoCancellation no_cancellation;
   const Attachment** const running = thread_->running;
-  for (const Attachment* attachment : handlers_->handlers) {
+  const std::size_t used = handlers_->used.load(std::memory_order_acquire);
+  for (std::size_t i = 0; i < used; ++i) {
+    const HandlerList::Slot& slot = handlers_->slots[i];
+    if (slot.since > epoch_ || slot.until.load(std::memory_order_relaxed) <= epoch_) continue;
+    const Attachment* attachment = slot.attachment;
     if (std::find(running, running + depth_, attachment) != running + depth_) {
       count(counters.recursion_dropped);
       continue;
@@ -443,7 +384,7 @@ const char* describe(Errc error) noexcept {
       return "a handler needs an id, a callable, and event names of non-empty segments joined by dots (at most 127 "
              "bytes, no control characters), for example \"llm.chat.stop\"";
     case Errc::out_of_memory:
-      return "out of memory";
+      return "out of memory, or too many detached handlers wait to be destroyed";
   }
   return "unknown error";
 }
@@ -468,23 +409,18 @@ Errc attach_many(Text id, const std::vector<std::string>& events, Handler handle
   }
 }
 
-Errc detach(Text id) {
-  if (id.empty()) return Errc::not_found;
-  try {
-    return detail::remove(id.view()) ? Errc::ok : Errc::not_found;
-  } catch (const std::bad_alloc&) {
-    return Errc::out_of_memory;
-  }
-}
+Errc detach(Text id) { return !id.empty() && detail::remove(id.view()) ? Errc::ok : Errc::not_found; }
 
 std::vector<HandlerInfo> list_handlers(Text prefix) {
   std::vector<HandlerInfo> list;
   detail::Registry& r = detail::registry();
   const detail::InsideLibrary inside;
   const std::lock_guard<std::mutex> lock(r.writer);
-  for (const detail::TableEntry& entry : r.table.load(std::memory_order_relaxed)->entries) {
-    if (!detail::under_prefix(entry.event, prefix.view())) continue;
-    list.push_back({entry.attachment->id, entry.event, entry.attachment->config});
+  for (const detail::Attachment& attachment : r.attached) {
+    for (const std::string& event : attachment.events) {
+      if (!detail::under_prefix(event, prefix.view())) continue;
+      list.push_back({attachment.id, event, attachment.config});
+    }
   }
   return list;
 }

@@ -8,6 +8,7 @@
 #include <nopspan/registry.h>
 
 #include <atomic>
+#include <cstdint>
 #include <string_view>
 
 namespace nopspan::detail {
@@ -51,8 +52,9 @@ class Dispatch {
  private:
   ThreadState* thread_ = nullptr;  // null if nothing is dispatched
   const HandlerList* handlers_ = nullptr;
-  unsigned depth_ = 0;      // the number of dispatches around this one
-  bool outermost_ = false;  // this Dispatch set the thread's `reading`
+  std::uint64_t epoch_ = 0;    // selects the handlers: those that are attached in this epoch
+  unsigned depth_ = 0;         // the number of dispatches around this one
+  bool is_outermost_ = false;  // this Dispatch set the thread's `reading`
   KeptErrno kept_errno_;
 };
 

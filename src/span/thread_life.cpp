@@ -80,6 +80,7 @@ ThreadState* make_state() {
     thread->place = place;
     thread->dispatching = 0;
     thread->destroying = 0;
+    thread->destroys_detached = false;
     thread->error_number = &errno;
     thread->exceptions_in_flight = detail::exceptions_in_flight();
     thread->in_doubt = true;

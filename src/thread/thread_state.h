@@ -63,9 +63,10 @@ struct alignas(64) ThreadState {
   int* error_number;                     // errno
   const unsigned* exceptions_in_flight;  // see exceptions.h
 
-  unsigned dispatching;  // depth of nested dispatches
-  unsigned destroying;   // depth of destructors of detached handlers
-  bool busy;             // inside the library, not in application code: a signal handler must not enter
+  unsigned dispatching;    // depth of nested dispatches
+  unsigned destroying;     // depth of destructors of detached handlers
+  bool destroys_detached;  // a handler of this thread has detached one; see registry.cpp
+  bool busy;               // inside the library, not in application code: a signal handler must not enter
 
   std::uint64_t process_mark;  // identifies the process that the fields below belong to
   std::uint64_t sequence[kProbes];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Replaces operator new by one that counts calls per thread.
+// Replaces operator new by one that counts calls and bytes per thread.
 #include "recorded.h"
 
 #include <cstdlib>
@@ -8,13 +8,16 @@
 namespace {
 
 thread_local std::size_t count = 0;
+thread_local std::size_t bytes = 0;
 
 }  // namespace
 
 std::size_t allocations() { return count; }
+std::size_t allocated_bytes() { return bytes; }
 
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
   ++count;
+  bytes += size;
   return std::malloc(size);
 }
 void* operator new(std::size_t size) {

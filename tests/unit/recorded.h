@@ -72,5 +72,7 @@ struct SpanRecorder : nopspan::testing::Recorder {
   std::string span_;
 };
 
-// The number of calls of operator new on this thread. Link allocations.cpp into a program to count them.
+// The number of calls of operator new on this thread, and the bytes that they were asked for. Link allocations.cpp into
+// a program to count them.
 std::size_t allocations();
+std::size_t allocated_bytes();

@@ -7,6 +7,7 @@
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -201,6 +202,50 @@ TEST_F(Registry, FindsEveryOneOfManyEvents) {
   ASSERT_EQ(nopspan::attach_many("id", events, [&](const Event&) { ++calls; }), Errc::ok);
   for (const std::string& event : events) nopspan::execute(nopspan::Name::intern(event));
   EXPECT_EQ(calls, 300);
+}
+
+TEST_F(Registry, FindsTheHandlersThatAreLeftOfMany) {
+  std::vector<std::string> ids;
+  std::vector<std::string> seen;
+  for (int i = 0; i < 300; ++i) ids.push_back(std::to_string(i));
+  for (const std::string& id : ids) {
+    ASSERT_EQ(nopspan::attach_many(id, {"many.own" + id, "many.common"}, [&, id](const Event&) { seen.push_back(id); }),
+              Errc::ok);
+  }
+  for (int i = 0; i < 300; ++i) {
+    if (i % 100 == 7) continue;
+    ASSERT_EQ(nopspan::detach(ids[i]), Errc::ok);
+  }
+  nopspan::execute("many.common");
+  nopspan::execute("many.own107");
+  nopspan::execute("many.own108");
+  EXPECT_THAT(seen, ElementsAre("7", "107", "207", "107"));
+  ASSERT_EQ(nopspan::attach("108", "many.own108", [&](const Event&) { seen.emplace_back("again"); }), Errc::ok);
+  nopspan::execute("many.own108");
+  EXPECT_EQ(seen.back(), "again");
+}
+
+TEST_F(Registry, AttachesAndDetachesInProportionToWhatItHas) {
+  const auto cost = [](int handlers, const char* event) {
+    const std::size_t before = allocated_bytes();
+    for (int i = 0; i < handlers; ++i) {
+      const std::string id = std::to_string(i);
+      EXPECT_EQ(nopspan::attach(id, *event == '\0' ? "many." + id : event, kNothing), Errc::ok);
+    }
+    for (int i = 0; i < handlers; ++i) EXPECT_EQ(nopspan::detach(std::to_string(i)), Errc::ok);
+    return allocated_bytes() - before;
+  };
+  for (const char* event : {"", "many.common"}) EXPECT_LT(cost(4000, event), 6 * cost(1000, event)) << event;
+}
+
+TEST_F(Registry, AllocatesNothingToDispatch) {
+  int calls = 0;
+  EXPECT_EQ(nopspan::attach("id", "work.stop", [&](const Event&) { ++calls; }), Errc::ok);
+  { const Span first{"work"}; }
+  const std::size_t before = allocations();
+  { const Span span{"work"}; }
+  EXPECT_EQ(allocations(), before);
+  EXPECT_EQ(calls, 2);
 }
 
 TEST_F(Registry, SaysWhatEachErrorMeans) {

@@ -81,7 +81,8 @@ struct Farewell {
   Farewell& operator=(const Farewell&) = delete;
 };
 
-// Attaches a handler that detaches itself, so that the emitting thread destroys its captures.
+// Attaches a handler that detaches itself. The emitting thread destroys its captures, unless another thread runs a
+// handler then.
 void attach_once(const std::string& id, std::shared_ptr<void> held) {
   ASSERT_EQ(
       nopspan::attach(
@@ -194,6 +195,92 @@ TEST(RegistryThreads, DetachWaitsForAHandlerThatHasDetachedItself) {
   go_on = true;
   emitter.join();
   detacher.join();
+}
+
+// A handler of slow.event that another thread runs until release() or the end.
+class Blocked {
+ public:
+  Blocked() {
+    EXPECT_EQ(nopspan::attach("slow", "slow.event",
+                              [this](const Event&) {
+                                inside_ = true;
+                                EXPECT_TRUE(wait_until([this] { return released_.load(); }));
+                              }),
+              Errc::ok);
+    emitter_ = std::thread([] { nopspan::execute("slow.event"); });
+    EXPECT_TRUE(wait_until([this] { return inside_.load(); }));
+  }
+  ~Blocked() {
+    release();
+    EXPECT_EQ(nopspan::detach("slow"), Errc::ok);
+  }
+  Blocked(const Blocked&) = delete;
+  Blocked& operator=(const Blocked&) = delete;
+
+  void release() {
+    released_ = true;
+    if (emitter_.joinable()) emitter_.join();
+  }
+
+ private:
+  std::atomic<bool> inside_{false};
+  std::atomic<bool> released_{false};
+  std::thread emitter_;
+};
+
+TEST(RegistryThreads, WhatAHandlerHeldIsNotDestroyedByThreadsThatOnlyEmit) {
+  Blocked blocked;
+  auto held = std::make_shared<int>(7);
+  const std::weak_ptr<int> watched = held;
+  attach_once("once", std::move(held));
+  EXPECT_EQ(nopspan::attach("other", "c.d", [](const Event&) {}), nopspan::Errc::ok);
+  nopspan::execute("a.b");  // detaches "once", whose captures wait for the handler that is blocked
+  EXPECT_FALSE(watched.expired());
+  blocked.release();
+  nopspan::execute("c.d");
+  EXPECT_FALSE(watched.expired());
+  EXPECT_EQ(nopspan::detach("other"), Errc::ok);
+  EXPECT_TRUE(watched.expired());
+}
+
+TEST(RegistryThreads, WhatIsAttachedAndDetachedWhileAHandlerIsBlockedTakesLittleMemory) {
+  for (int i = 0; i < 1000; ++i) {
+    ASSERT_EQ(nopspan::attach(std::to_string(i), "many." + std::to_string(i), [](const Event&) {}), Errc::ok);
+  }
+  {
+    const Blocked blocked;
+    ASSERT_EQ(nopspan::attach("tick", "a.b",
+                              [](const Event&) {
+                                EXPECT_EQ(nopspan::attach("dynamic", "c.d", [](const Event&) {}), Errc::ok);
+                                EXPECT_EQ(nopspan::detach("dynamic"), Errc::ok);
+                              }),
+              Errc::ok);
+    const std::size_t before = allocated_bytes();
+    for (int i = 0; i < 100; ++i) nopspan::execute("a.b");
+    EXPECT_LT(allocated_bytes() - before, 100U * 2048);
+  }
+  EXPECT_EQ(nopspan::detach("tick"), Errc::ok);
+  for (int i = 0; i < 1000; ++i) EXPECT_EQ(nopspan::detach(std::to_string(i)), Errc::ok);
+}
+
+TEST(RegistryThreads, AttachIsRefusedWhileTooManyDetachedHandlersWait) {
+  Blocked blocked;
+  int attached = 0;
+  ASSERT_EQ(nopspan::attach("tick", "a.b",
+                            [&](const Event&) {
+                              while (nopspan::attach("dynamic", "c.d", [](const Event&) {}) == Errc::ok) {
+                                ++attached;
+                                EXPECT_EQ(nopspan::detach("dynamic"), Errc::ok);
+                              }
+                            }),
+            Errc::ok);
+  nopspan::execute("a.b");
+  EXPECT_EQ(attached, 65'536);
+  EXPECT_EQ(nopspan::attach("dynamic", "c.d", [](const Event&) {}), Errc::out_of_memory);
+  blocked.release();
+  EXPECT_EQ(nopspan::attach("dynamic", "c.d", [](const Event&) {}), Errc::ok);
+  EXPECT_EQ(nopspan::detach("dynamic"), Errc::ok);
+  EXPECT_EQ(nopspan::detach("tick"), Errc::ok);
 }
 
 TEST(RegistryThreads, WhatAHandlerHeldMayAttachAndDetach) {

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "handlers/handler_table.h"
+
+#include "base/hash.h"
+
+#include <algorithm>
+#include <new>
+
+namespace nopspan::detail {
+namespace {
+
+// The two parts of a name are hashed separately, so that the lookup of a span's event need not join them.
+std::uint64_t hash_of(std::uint64_t base_hash, std::string_view suffix) noexcept {
+  return base_hash * 0x9e3779b97f4a7c15U + hash_bytes(suffix);
+}
+std::uint64_t hash_of(const EventName& name) noexcept { return hash_of(hash_bytes(name.base), name.suffix); }
+
+bool is_named(const HandlerList& list, const EventName& name) noexcept {
+  return list.event.size() == name.base.size() + name.suffix.size() &&
+         list.event.compare(0, name.base.size(), name.base) == 0 &&
+         list.event.compare(name.base.size(), name.suffix.size(), name.suffix) == 0;
+}
+
+}  // namespace
+
+// The place of the list with this name, or the empty place where it belongs.
+HandlerTable::Place& HandlerTable::Names::find(const EventName& name, std::uint64_t hash) noexcept {
+  for (std::size_t i = hash;; ++i) {
+    Place& place = places[i & (places.size() - 1)];
+    const HandlerList* list = place.load(std::memory_order_acquire);
+    if (list == nullptr || (list->hash == hash && is_named(*list, name))) return place;
+  }
+}
+
+const HandlerList* HandlerTable::find(const EventName& name, std::uint64_t base_hash) const noexcept {
+  Names* names = names_.load(std::memory_order_acquire);
+  if (names == nullptr) return nullptr;
+  const HandlerList* list = names->find(name, hash_of(base_hash, name.suffix)).load(std::memory_order_acquire);
+  return list != nullptr && list->live.load(std::memory_order_relaxed) != 0 ? list : nullptr;
+}
+
+void HandlerTable::append(const Attachment& attachment, std::string_view event) {
+  const EventName name(event);
+  const std::uint64_t hash = hash_of(name);
+  Names* names = names_.load(std::memory_order_relaxed);
+  if (names == nullptr || 2 * (names->used + 1) > names->places.size()) rebuild(attachment.since);
+  names = names_.load(std::memory_order_relaxed);
+  Place& place = names->find(name, hash);
+  HandlerList* list = place.load(std::memory_order_relaxed);
+  if (list == nullptr) {
+    list = new HandlerList(event, hash, 2);
+    place.store(list, std::memory_order_release);
+    ++names->used;
+  }
+  const std::size_t used = list->used.load(std::memory_order_relaxed);
+  if (used == list->slots.size()) list = resize(place, attachment.since);
+  HandlerList::Slot& slot = list->slots[list->used.load(std::memory_order_relaxed)];
+  slot.attachment = &attachment;
+  slot.since = attachment.since;
+  list->used.fetch_add(1, std::memory_order_release);
+  note(*list, true);
+}
+
+void HandlerTable::remove(const Attachment& attachment, std::uint64_t until) noexcept {
+  const auto save_memory = [](const auto& change) {
+    try {
+      change();
+    } catch (const std::bad_alloc&) {  // a later call tries again
+    }
+  };
+  Names* names = names_.load(std::memory_order_relaxed);
+  if (names == nullptr) return;
+  for (const std::string& event : attachment.events) {
+    Place& place = names->find(EventName(event), hash_of(EventName(event)));
+    HandlerList* list = place.load(std::memory_order_relaxed);
+    if (list == nullptr) continue;
+    const std::size_t used = list->used.load(std::memory_order_relaxed);
+    const auto end = list->slots.begin() + static_cast<std::ptrdiff_t>(used);
+    auto slot = std::lower_bound(list->slots.begin(), end, attachment.since,
+                                 [](const HandlerList::Slot& s, std::uint64_t since) { return s.since < since; });
+    for (; slot != end && slot->since == attachment.since; ++slot) {
+      if (slot->attachment != &attachment || slot->until.load(std::memory_order_relaxed) <= until) continue;
+      slot->until.store(until, std::memory_order_relaxed);
+      note(*list, false);
+    }
+    const bool is_sparse = used > 8 && 2 * list->live.load(std::memory_order_relaxed) < used;
+    if (is_sparse) save_memory([&] { resize(place, until); });
+  }
+  if (names->used > 2 * live_names_ + 8) save_memory([&] { rebuild(until); });
+}
+
+// Counts a handler that was added to a list, or has ended in it.
+void HandlerTable::note(HandlerList& list, bool attached) noexcept {
+  const std::size_t change = attached ? 1 : -std::size_t{1};
+  const std::size_t before = list.live.fetch_add(change, std::memory_order_relaxed);
+  if (before + change == 0 || before == 0) live_names_ += change;
+  const std::string_view suffix = EventName(list.event).suffix;
+  if (suffix == ".start" || suffix == ".iteration_start") handled_[0] += change;
+  if (suffix == ".stop") handled_[1] += change;
+  if (suffix == ".exception") handled_[2] += change;
+}
+
+unsigned HandlerTable::suffixes() const noexcept {
+  return (handled_[0] != 0 ? kStart : 0) | (handled_[1] != 0 ? kStop : 0) | (handled_[2] != 0 ? kException : 0);
+}
+
+// Replaces the list by one with free slots and without the handlers that were detached.
+HandlerList* HandlerTable::resize(Place& place, std::uint64_t next) {
+  HandlerList* old = place.load(std::memory_order_relaxed);
+  const std::size_t live = old->live.load(std::memory_order_relaxed);
+  auto* made = new HandlerList(old->event, old->hash, 2 * (live + 1));
+  auto at = made->slots.begin();
+  for (const HandlerList::Slot& slot : old->slots) {
+    if (slot.attachment == nullptr || slot.until.load(std::memory_order_relaxed) != HandlerList::kForever) continue;
+    at->attachment = slot.attachment;
+    at->since = slot.since;
+    ++at;
+  }
+  made->used.store(live, std::memory_order_relaxed);
+  made->live.store(live, std::memory_order_relaxed);
+  place.store(made, std::memory_order_release);
+  retire(old, next);
+  return made;
+}
+
+// Replaces the table of names by one with free places and without the names that have no handler.
+void HandlerTable::rebuild(std::uint64_t next) {
+  std::size_t size = 8;
+  while (size < 4 * (live_names_ + 1)) size *= 2;
+  auto* made = new Names(size);
+  Names* old = names_.load(std::memory_order_relaxed);
+  const std::size_t places = old == nullptr ? 0 : old->places.size();
+  for (std::size_t i = 0; i < places; ++i) {
+    HandlerList* list = old->places[i].load(std::memory_order_relaxed);
+    if (list == nullptr) continue;
+    if (list->live.load(std::memory_order_relaxed) == 0) {
+      retire(list, next);
+    } else {
+      made->find(EventName(list->event), list->hash).store(list, std::memory_order_relaxed);
+      ++made->used;
+    }
+  }
+  names_.store(made, std::memory_order_release);
+  if (old != nullptr) retire(old, next);
+}
+
+void HandlerTable::retire(Replaceable* old, std::uint64_t next) noexcept {
+  old->retired_in = next;
+  (retired_ == nullptr ? retired_ : last_retired_->next_retired) = old;
+  last_retired_ = old;
+}
+
+std::unique_ptr<Replaceable> HandlerTable::take_retired(std::uint64_t unread) noexcept {
+  if (retired_ == nullptr || retired_->retired_in > unread) return nullptr;
+  std::unique_ptr<Replaceable> taken(retired_);
+  retired_ = taken->next_retired;
+  return taken;
+}
+
+}  // namespace nopspan::detail

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// The handlers of each event: a hash table from the names of events to lists of handlers. Readers use it while one
+// writer changes it. registry.cpp explains epochs, and who writes and reads.
+//
+// A handler is appended to the list of its event in place. A list without free slots, or with many detached handlers,
+// is replaced by a new list. The same is true for the table and its names. The sizes are doubled, so attaching and
+// detaching n handlers takes time and memory in proportion to n. Only what was replaced is retired.
+#pragma once
+
+#include "handlers/registry.h"
+
+#include <nopspan/registry.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace nopspan::detail {
+
+// What one call of attach() attached.
+struct Attachment {
+  std::string id;
+  Handler handler;
+  Value config;
+  std::vector<std::string> events;
+  std::uint64_t since;  // the epoch that begins when it is attached
+  std::uint64_t until;  // the epoch that begins when it is detached
+};
+
+// Memory that readers may still be using after a writer has replaced it.
+struct Replaceable {
+  Replaceable() = default;
+  virtual ~Replaceable() = default;
+  Replaceable(const Replaceable&) = delete;
+  Replaceable& operator=(const Replaceable&) = delete;
+
+  Replaceable* next_retired = nullptr;
+  std::uint64_t retired_in = 0;  // readers of this epoch, or of a later one, do not use it
+};
+
+// The handlers of one event, in order of attachment.
+struct HandlerList : Replaceable {
+  static constexpr std::uint64_t kForever = UINT64_MAX;
+  struct Slot {
+    const Attachment* attachment = nullptr;  // dangling after `until`
+    std::uint64_t since = 0;
+    std::atomic<std::uint64_t> until{kForever};
+  };
+
+  HandlerList(std::string_view name, std::uint64_t name_hash, std::size_t capacity)
+      : event(name), hash(name_hash), slots(capacity) {}
+
+  std::string event;
+  std::uint64_t hash;
+  std::vector<Slot> slots;
+  std::atomic<std::size_t> used{0};  // the first slots; the others are free
+  std::atomic<std::size_t> live{0};  // used slots of handlers that are attached
+};
+
+// An instance in static storage needs no constructor to run.
+class HandlerTable {
+ public:
+  // The list of an event that has a handler, or null. `base_hash` is the hash of name.base.
+  [[nodiscard]] const HandlerList* find(const EventName& name, std::uint64_t base_hash) const noexcept;
+
+  // The rest is for the writer.
+
+  // Appends the attachment to the list of one of its events. Throws std::bad_alloc.
+  void append(const Attachment& attachment, std::string_view event);
+  // Ends the attachment in the lists of its events, as far as it is in them.
+  void remove(const Attachment& attachment, std::uint64_t until) noexcept;
+  // The suffixes of the events that have a handler: kStart, kStop, kException.
+  [[nodiscard]] unsigned suffixes() const noexcept;
+  // Takes what was retired first, unless that was after the epoch `unread`.
+  std::unique_ptr<Replaceable> take_retired(std::uint64_t unread) noexcept;
+
+ private:
+  using Place = std::atomic<HandlerList*>;
+  struct Names : Replaceable {  // with open addressing
+    explicit Names(std::size_t size) : places(size) {}
+    Place& find(const EventName& name, std::uint64_t hash) noexcept;
+
+    std::vector<Place> places;  // a power of two, at most half of them used
+    std::size_t used = 0;
+  };
+
+  HandlerList* resize(Place& place, std::uint64_t next);
+  void rebuild(std::uint64_t next);
+  void retire(Replaceable* old, std::uint64_t next) noexcept;
+  void note(HandlerList& list, bool attached) noexcept;
+
+  std::atomic<Names*> names_{nullptr};  // null before the first attachment
+  std::size_t live_names_ = 0;          // names that have a handler
+  std::size_t handled_[3] = {};         // handlers of events .start, .stop, .exception
+  Replaceable* retired_ = nullptr;      // in order of `retired_in`
+  Replaceable* last_retired_ = nullptr;
+};
+
+}  // namespace nopspan::detail

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of handlers.
+#include "handlers/handler_table.h"
+
+#include "base/hash.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace {
+
+using nopspan::detail::Attachment;
+using nopspan::detail::EventName;
+using nopspan::detail::HandlerList;
+using nopspan::detail::HandlerTable;
+
+const HandlerList* find(const HandlerTable& table, const std::string& event) {
+  const EventName name(event);
+  return table.find(name, nopspan::detail::hash_bytes(name.base));
+}
+
+TEST(HandlerTable, KeepsOnlyTheNamesThatHaveHandlers) {
+  static HandlerTable table;
+  std::vector<Attachment> attachments;
+  for (std::uint64_t i = 0; i < 1000; ++i) attachments.push_back({"", {}, {}, {"a.b" + std::to_string(i)}, i + 1, 0});
+  for (const Attachment& attachment : attachments) table.append(attachment, attachment.events[0]);
+  EXPECT_NE(find(table, "a.b999"), nullptr);
+  for (std::size_t i = 1; i < 1000; ++i) table.remove(attachments[i], 1001);
+  EXPECT_NE(find(table, "a.b0"), nullptr);
+  EXPECT_EQ(find(table, "a.b999"), nullptr);
+  std::size_t retired = 0;
+  while (const auto taken = table.take_retired(1000)) EXPECT_LT(taken->retired_in, 1001U);
+  while (const auto taken = table.take_retired(1001)) ++retired;
+  EXPECT_GT(retired, 950U);
+}
+
+TEST(HandlerTable, EndsAnAttachmentThatWasNotCompleted) {
+  static HandlerTable table;
+  const Attachment attachment{"", {}, {}, {"a.stop", "a.stop", "b.start"}, 5, 0};
+  table.append(attachment, "a.stop");
+  table.append(attachment, "a.stop");
+  EXPECT_EQ(table.suffixes(), nopspan::detail::kStop);
+  table.remove(attachment, 5);
+  EXPECT_EQ(find(table, "a.stop"), nullptr);
+  EXPECT_EQ(table.suffixes(), 0U);
+}
+
+}  // namespace
