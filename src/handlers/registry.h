@@ -22,6 +22,10 @@ inline bool is_handled(unsigned suffix) noexcept {
   return (handled_suffixes.load(std::memory_order_relaxed) & suffix) != 0;
 }
 
+// True if a handler is attached to the event .start, .stop or .exception of a span with this name. It allocates nothing
+// and takes no lock. It does not know that an iteration of the agent catalogue has the event .iteration_start.
+bool is_span_handled(std::string_view name) noexcept;
+
 // An event's name in two parts. `suffix` is its last segment, with the dot.
 struct EventName {
   constexpr EventName(std::string_view span, std::string_view end) noexcept : base(span), suffix(end) {}

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of handlers.
+// The table of handlers, and is_span_handled().
 #include "handlers/handler_table.h"
 
+#include "recorded.h"
+
 #include "base/hash.h"
+#include "handlers/registry.h"
 
-#include <gtest/gtest.h>
+#include <nopspan/registry.h>
 
+#include <atomic>
+#include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -15,6 +21,7 @@ using nopspan::detail::Attachment;
 using nopspan::detail::EventName;
 using nopspan::detail::HandlerList;
 using nopspan::detail::HandlerTable;
+using nopspan::detail::is_span_handled;
 
 const HandlerList* find(const HandlerTable& table, const std::string& event) {
   const EventName name(event);
@@ -45,6 +52,39 @@ TEST(HandlerTable, EndsAnAttachmentThatWasNotCompleted) {
   table.remove(attachment, 5);
   EXPECT_EQ(find(table, "a.stop"), nullptr);
   EXPECT_EQ(table.suffixes(), 0U);
+}
+
+TEST(IsSpanHandled, IfAnyOfItsEventsHasAHandler) {
+  EXPECT_FALSE(is_span_handled("work"));
+  for (const char* suffix : {".start", ".stop", ".exception"}) {
+    const Recorder recorder{std::string("work") + suffix};
+    EXPECT_TRUE(is_span_handled("work"));
+    EXPECT_FALSE(is_span_handled("wor"));
+    EXPECT_FALSE(is_span_handled("work.start"));
+    EXPECT_FALSE(is_span_handled(""));
+  }
+  EXPECT_FALSE(is_span_handled("work"));
+  const Recorder point{"work"};
+  EXPECT_FALSE(is_span_handled("work"));
+}
+
+TEST(IsSpanHandled, InsideAHandlerToo) {
+  bool handled = false;
+  EXPECT_EQ(nopspan::attach("id", "work.stop", [&](const Event&) { handled = is_span_handled("work"); }), Errc::ok);
+  { const Span span{"work"}; }
+  EXPECT_TRUE(handled);
+  EXPECT_EQ(nopspan::detach("id"), Errc::ok);
+}
+
+TEST(IsSpanHandled, WhileOthersAttachAndDetach) {
+  const Recorder recorder{"work.stop"};
+  std::atomic<bool> stop{false};
+  std::thread writer([&] {
+    for (int i = 0; !stop; ++i) const Recorder other{"other" + std::to_string(i % 50) + ".stop", "work.stop"};
+  });
+  for (int i = 0; i < 20'000; ++i) ASSERT_TRUE(is_span_handled("work"));
+  stop = true;
+  writer.join();
 }
 
 }  // namespace
