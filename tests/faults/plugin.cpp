@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// A plug-in that uses nopspan: the shared library, or a copy of its own.
+#include "plugin.h"
+#include "every_call.h"
+#include "raised_gate.h"
+
+#include <nopspan/registry.h>
+
+#include <atomic>
+#include <new>
+
+namespace {
+std::atomic<int> ends{0};
+}
+
+int plugin_ends() { return ends.exchange(0); }
+void plugin_attach() {
+  (void)nopspan::attach_many("plugin", {"work.stop", "plugin.late.stop"}, [](const nopspan::Event&) { ++ends; });
+}
+void plugin_detach() { (void)nopspan::detach("plugin"); }
+void plugin_raise() { new RaisedGate(RaisedGate::batch); }
+void plugin_work() {
+  for (const Call& call : every_call) call.make(1);
+}
+void plugin_begin(void* span) { new (span) nopspan::AsyncSpan{"plugin.late"}; }
+void plugin_end(void* span) { static_cast<nopspan::AsyncSpan*>(span)->end(); }

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Plug-ins that a program loads and unloads. The program does not link nopspan itself.
+#include "fault.h"
+#include "plugin.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+
+#include <thread>
+#include <vector>
+
+namespace {
+
+class Plugin {
+ public:
+  explicit Plugin(const char* path) : path_(path), handle_(dlopen(path, RTLD_NOW | RTLD_LOCAL)) {
+    EXPECT_NE(handle_, nullptr) << dlerror();
+  }
+  // The function of plugin.h with this name.
+  template <class Function>
+  Function* find(const char* name) const {
+    return reinterpret_cast<Function*>(dlsym(handle_, name));
+  }
+  void unload() const {
+    dlclose(handle_);
+    EXPECT_EQ(dlopen(path_, RTLD_NOW | RTLD_NOLOAD), nullptr) << "it is still loaded";
+  }
+  void unload_in_use() const { dlclose(handle_); }
+
+ private:
+  const char* path_;
+  void* handle_;
+};
+#define FIND(plugin, function) (plugin).find<decltype(function)>(#function)
+
+void run_on_threads(void (*work)(), int count) {
+  std::vector<std::thread> threads;
+  for (int i = 0; i < count; ++i) threads.emplace_back(work);
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(PluginFaults, ASpanMayOutliveThePluginThatBeganIt) {
+  alignas(void*) unsigned char span[sizeof(void*)];
+  const Plugin plugin(NOPSPAN_PLUGIN_SHARED);
+  const Plugin host(NOPSPAN_PLUGIN_OTHER);
+  FIND(host, plugin_attach)();
+  FIND(plugin, plugin_begin)(span);
+  plugin.unload();
+  FIND(host, plugin_end)(span);
+  EXPECT_EQ(FIND(host, plugin_ends)(), 1);
+  FIND(host, plugin_detach)();
+}
+
+TEST(PluginFaults, ACopyInAPluginMayBeUnloadedWhileItIsUsed) {
+  for (int cycle = 0; cycle < 10; ++cycle) {
+    alignas(void*) unsigned char span[sizeof(void*)];
+    const Plugin plugin(NOPSPAN_PLUGIN_STATIC);
+    FIND(plugin, plugin_attach)();
+    FIND(plugin, plugin_begin)(span);
+    std::atomic<int> step{0};
+    std::thread thread([&] {
+      FIND(plugin, plugin_work)();
+      step = 1;
+      while (step != 2) std::this_thread::yield();
+    });
+    watch("a thread of the plug-in", [&] { return step == 1; });
+    FIND(plugin, plugin_detach)();
+    plugin.unload_in_use();
+    step = 2;
+    thread.join();
+  }
+}
+
+TEST(PluginFaults, ALibraryMayBeLoadedAfterManyThreadKeys) {
+  pthread_key_t key = 0;
+  for (int i = 0; i < 40; ++i) ASSERT_EQ(pthread_key_create(&key, nullptr), 0);
+  EXPECT_GT(key, 32U);  // glibc allocates memory for the values of these keys
+  const Plugin plugin(NOPSPAN_PLUGIN_SHARED);
+  FIND(plugin, plugin_attach)();
+  FIND(plugin, plugin_raise)();
+  run_on_threads(FIND(plugin, plugin_work), 1);
+  const int ends = FIND(plugin, plugin_ends)();
+  EXPECT_GT(ends, 0);
+  constexpr int kThreads = 300;
+  const std::uint64_t resident = resident_bytes();
+  for (int i = 0; i < kThreads; ++i) run_on_threads(FIND(plugin, plugin_work), 1);
+  EXPECT_EQ(FIND(plugin, plugin_ends)(), ends * kThreads);
+  // A thread whose end the library does not see keeps its batch, of 32 KiB.
+  EXPECT_LT(resident_bytes(), resident + kThreads * 4096);
+  FIND(plugin, plugin_detach)();
+}
+
+}  // namespace
