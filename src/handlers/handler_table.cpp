@@ -94,10 +94,12 @@ void HandlerTable::note(HandlerList& list, bool attached) noexcept {
   const std::size_t change = attached ? 1 : -std::size_t{1};
   const std::size_t before = list.live.fetch_add(change, std::memory_order_relaxed);
   if (before + change == 0 || before == 0) live_names_ += change;
-  const std::string_view suffix = EventName(list.event).suffix;
-  if (suffix == ".start" || suffix == ".iteration_start") handled_[0] += change;
-  if (suffix == ".stop") handled_[1] += change;
-  if (suffix == ".exception") handled_[2] += change;
+  const EventName name(list.event);
+  const bool is_start = name.suffix == ".start" || name.suffix == ".iteration_start";
+  const bool is_stop = name.suffix == ".stop";
+  if (!is_start && !is_stop && name.suffix != ".exception") return;
+  handled_[is_start ? 0 : is_stop ? 1 : 2] += change;
+  spans_[hash_bytes(name.base) % kSpans].fetch_add(static_cast<std::uint32_t>(change), std::memory_order_relaxed);
 }
 
 unsigned HandlerTable::suffixes() const noexcept {

@@ -66,6 +66,11 @@ class HandlerTable {
  public:
   // The list of an event that has a handler, or null. `base_hash` is the hash of name.base.
   [[nodiscard]] const HandlerList* find(const EventName& name, std::uint64_t base_hash) const noexcept;
+  // False if no handler is attached to an event .start, .stop or .exception of a span whose name has this hash. It uses
+  // no memory that is ever freed, so the caller need not be a reader.
+  [[nodiscard]] bool may_handle_span(std::uint64_t hash) const noexcept {
+    return spans_[hash % kSpans].load(std::memory_order_relaxed) != 0;
+  }
 
   // The rest is for the writer.
 
@@ -96,7 +101,9 @@ class HandlerTable {
   std::atomic<Names*> names_{nullptr};  // null before the first attachment
   std::size_t live_names_ = 0;          // names that have a handler
   std::size_t handled_[3] = {};         // handlers of events .start, .stop, .exception
-  Replaceable* retired_ = nullptr;      // in order of `retired_in`
+  static constexpr std::size_t kSpans = 1024;
+  std::atomic<std::uint32_t> spans_[kSpans] = {};  // the same handlers, by the hash of the span's name
+  Replaceable* retired_ = nullptr;                 // in order of `retired_in`
   Replaceable* last_retired_ = nullptr;
 };
 

@@ -368,15 +368,13 @@ void Dispatch::run(Event& event) {
 }
 
 bool is_span_handled(std::string_view name) noexcept {
-  const unsigned suffixes = handled_suffixes.load(std::memory_order_relaxed);
-  if (suffixes == 0 || disabled) return false;
+  const std::uint64_t hash = hash_bytes(name);
+  if (!table.may_handle_span(hash) || disabled) return false;
   ThreadState* thread = thread_state();
   if (thread == nullptr) return false;
-  const std::uint64_t hash = hash_bytes(name);
   const Reading reading = begin_reading(thread);
-  const bool found = ((suffixes & kStart) != 0 && table.find({name, ".start"}, hash) != nullptr) ||
-                     ((suffixes & kStop) != 0 && table.find({name, ".stop"}, hash) != nullptr) ||
-                     ((suffixes & kException) != 0 && table.find({name, ".exception"}, hash) != nullptr);
+  const bool found = table.find({name, ".stop"}, hash) != nullptr || table.find({name, ".start"}, hash) != nullptr ||
+                     table.find({name, ".exception"}, hash) != nullptr;
   end_reading(thread, reading.began);
   return found;
 }
