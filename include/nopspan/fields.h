@@ -94,8 +94,9 @@ class Fields {
   /// - The keys are engine, model, tenant and the first three others that the process uses. Any other key is metadata
   ///   of this span alone, and is counted (stats().labels_overflow).
   /// - A value of more than 63 bytes is truncated, and counted (stats().truncated).
-  /// - A process keeps 4096 different values. Each of the three other keys counts as one of them. A new value beyond
-  ///   that becomes "other", and is counted (stats().labels_overflow).
+  /// - A process keeps 4000 different values of engine and model together, and 4000 of all other labels. Each of the
+  ///   three other keys counts as one of the latter. A new value beyond that becomes "other", and is counted
+  ///   (stats().labels_overflow).
   /// - A null or empty value removes the label, so child spans do not inherit it.
   Fields& label(Text key, Text value) {
     detail::put_label(sink_, key, value);

@@ -106,6 +106,18 @@ struct nopspan_engine {
 };
 /* END struct nopspan_engine */
 
+/* A label of the process, by its number: the contexts of open spans refer to labels so. 0 is "", 1 is "other". The
+ * others are engines and models from 2, and tenants and all other labels from 4096. An entry is written once, `size`
+ * last. An entry with size 0 is not there yet. */
+/* BEGIN struct nopspan_label */
+struct nopspan_label {
+  unsigned long reserved;
+  unsigned int size; /* of the text, bytes */
+  unsigned int number;
+  char text[64]; /* ends with a NUL */
+};
+/* END struct nopspan_label */
+
 /* ---- Batches: provider nopspan_batch, probe `batch` ----
  *
  * While this probe is attached, each thread writes its ended spans and its events as entries into its own buffer, and

@@ -49,7 +49,8 @@ std::uint8_t metadata_flags(const FieldSink* sink, Text key, bool content) noexc
 }
 
 void set_label(FieldSink* sink, ContextAccess::Label which, std::string_view text) noexcept {
-  ContextAccess::label(sink->frame.context, which) = intern_label(text);
+  ContextAccess::label(sink->frame.context, which) =
+      intern_label(text, which == ContextAccess::tenant ? LabelOf::other : LabelOf::model);
 }
 
 // Sets the record's fields that are texts.

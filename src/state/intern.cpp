@@ -7,85 +7,108 @@
 #include "thread/thread_state.h"
 
 #include <atomic>
-#include <cstdlib>
 #include <cstring>
 
 namespace nopspan {
 namespace detail {
 namespace {
 
-// A hash set with open addressing. Slots are pointers to immutable entries. Each is set once, by compare-and-swap, and
-// is never changed or freed. So readers and writers need no lock, and fork() cannot leave one locked. At most half of
-// the slots are used, so a search always ends.
+// A hash set of the texts in `entries` with the numbers from kFirst to kFirst + kNumbers - 1. It holds kLimit texts.
+// The other numbers are for threads that add a text at the same time.
+//
+// How it works: the slots are a hash table with open addressing, and hold numbers. A thread that adds a text takes a
+// number, writes the entry, and then sets a slot by compare-and-swap. If another thread has added the same text
+// meanwhile, the number becomes a spare one, which the next thread takes first. A slot is set once and never changes.
+// So no function waits for another thread, and fork() cannot leave a lock locked. About half of the slots are used at
+// most, so a search always ends.
+template <nopspan_label* entries, std::size_t kFirst, std::size_t kNumbers, std::size_t kLimit>
 class InternTable {
  public:
-  static constexpr std::size_t kCapacity = 4096;
-  static constexpr std::size_t kSlots = 2 * kCapacity;
-
-  struct Entry {
-    std::uint64_t hash;
-    std::uint32_t size;
-    std::uint32_t number;
-    // The text and a NUL follow the entry in memory.
-    [[nodiscard]] const char* text() const noexcept { return reinterpret_cast<const char*>(this + 1); }
-  };
-
-  // Null if the table is full or memory runs out.
-  const Entry* intern(std::string_view text) noexcept {
+  // Null if the table is full.
+  const nopspan_label* intern(std::string_view text) noexcept {
     const std::uint64_t hash = hash_bytes(text);
-    Entry* made = nullptr;
-    for (std::size_t i = hash % kSlots, probes = 0; probes < kSlots; i = (i + 1) % kSlots, ++probes) {
-      Entry* there = slots_[i].load(std::memory_order_acquire);
-      if (there == nullptr) {
-        if (made == nullptr) made = make(text, hash);
-        if (made == nullptr) return nullptr;
-        if (slots_[i].compare_exchange_strong(there, made, std::memory_order_acq_rel)) {
-          by_number_[made->number].store(made, std::memory_order_release);
-          return made;
+    std::size_t made = kNumbers;  // none
+    for (std::size_t slot = hash % kSlots;; slot = (slot + 1) % kSlots) {
+      std::uint16_t number = slots_[slot].load(std::memory_order_acquire);
+      if (number == 0) {
+        if (made == kNumbers) made = make(text, hash);
+        const auto mine = static_cast<std::uint16_t>(made + 1);
+        if (made == kNumbers) {  // full, possibly because another thread has just added this text
+          number = slots_[slot].load(std::memory_order_acquire);
+          if (number == 0) return nullptr;
+        } else if (slots_[slot].compare_exchange_strong(number, mine, std::memory_order_acq_rel)) {
+          texts_.fetch_add(1, std::memory_order_release);
+          number = mine;
+          made = kNumbers;
         }
       }
-      if (there->hash == hash && std::string_view(there->text(), there->size) == text) {
-        if (made != nullptr) {  // another thread was faster; the number of `made` stays unused
-          std::free(made);
-        }
-        return there;
+      nopspan_label& entry = entries[kFirst + number - 1];
+      if (entry.reserved != hash || std::memcmp(entry.text, text.data(), text.size()) != 0 ||
+          entry.text[text.size()] != '\0') {
+        continue;
       }
+      if (made != kNumbers) spare_[made / 64].fetch_or(std::uint64_t{1} << (made % 64), std::memory_order_release);
+      // Also if another thread made the entry, because that thread may be about to do this.
+      if (__atomic_load_n(&entry.size, __ATOMIC_RELAXED) == 0) {
+        __atomic_store_n(&entry.size, static_cast<unsigned>(text.size()), __ATOMIC_RELEASE);
+      }
+      return &entry;
     }
-    std::free(made);
-    return nullptr;
-  }
-
-  [[nodiscard]] const Entry* at(std::uint32_t number) const noexcept {
-    return number < kCapacity ? by_number_[number].load(std::memory_order_acquire) : nullptr;
   }
 
  private:
-  Entry* make(std::string_view text, std::uint64_t hash) noexcept {
-    std::uint32_t number = used_.load(std::memory_order_relaxed);
-    do {
-      if (number >= kCapacity) return nullptr;
-    } while (!used_.compare_exchange_weak(number, number + 1, std::memory_order_relaxed));
-    auto* entry = static_cast<Entry*>(std::malloc(sizeof(Entry) + text.size() + 1));
-    if (entry == nullptr) return nullptr;
-    entry->hash = hash;
-    entry->size = static_cast<std::uint32_t>(text.size());
-    entry->number = number;
-    char* copy = reinterpret_cast<char*>(entry + 1);
-    std::memcpy(copy, text.data(), text.size());
-    copy[text.size()] = '\0';
-    return entry;
+  static constexpr std::size_t kSlots = 8192;
+  static_assert(kNumbers <= kSlots * 9 / 16);
+
+  // Writes an entry without its size, and returns its place. kNumbers if the table is full.
+  std::size_t make(std::string_view text, std::uint64_t hash) noexcept {
+    if (texts_.load(std::memory_order_acquire) >= kLimit) return kNumbers;
+    const std::size_t place = take_number();
+    if (place == kNumbers) return kNumbers;
+    nopspan_label& entry = entries[kFirst + place];
+    entry.reserved = hash;
+    entry.number = static_cast<unsigned>(kFirst + place);
+    std::memset(entry.text, 0, sizeof(entry.text));  // a spare entry has another text
+    std::memcpy(entry.text, text.data(), text.size());
+    return place;
   }
 
-  std::atomic<Entry*> slots_[kSlots] = {};
-  std::atomic<Entry*> by_number_[kCapacity] = {};
-  std::atomic<std::uint32_t> used_{0};
+  std::size_t take_number() noexcept {
+    for (std::size_t i = 0; i < sizeof(spare_) / sizeof(spare_[0]); ++i) {
+      for (std::uint64_t bits = spare_[i].load(std::memory_order_relaxed); bits != 0; bits &= bits - 1) {
+        const std::uint64_t bit = bits & -bits;
+        if ((spare_[i].fetch_and(~bit, std::memory_order_acquire) & bit) != 0) {
+          return i * 64 + static_cast<std::size_t>(__builtin_ctzll(bit));
+        }
+      }
+    }
+    std::size_t next = taken_.load(std::memory_order_relaxed);
+    while (next < kNumbers && !taken_.compare_exchange_weak(next, next + 1, std::memory_order_relaxed)) {
+    }
+    return next;
+  }
+
+  std::atomic<std::uint16_t> slots_[kSlots] = {};             // place + 1 of an entry; 0: free
+  std::atomic<std::uint64_t> spare_[kNumbers / 64 + 1] = {};  // bit i: number i was taken, and given back
+  std::atomic<std::size_t> taken_{0};                         // the numbers below were taken
+  std::atomic<std::size_t> texts_{0};                         // the entries that slots refer to
 };
 
-InternTable names;
-InternTable labels;
-constexpr std::uint16_t kFirstLabel = 2;  // numbers 0 and 1 are "" and "other"
+constexpr std::size_t kSparePlaces = 96;
+constexpr std::size_t kMaxNames = 4096;
+nopspan_label name_table[kMaxNames + kSparePlaces];
+InternTable<name_table, 0, kMaxNames + kSparePlaces, kMaxNames> names;
 
-constexpr std::string_view kOverflowName = "nopspan.overflow";
+// Number 0 is "", and number 1 is "other".
+constexpr std::size_t kFirstLabel = 2;
+constexpr std::size_t kFirstOther = kLabels / 2;
+InternTable<label_table, kFirstLabel, kFirstOther - kFirstLabel, kMaxLabels> model_labels;
+InternTable<label_table, kFirstOther, kLabels - kFirstOther, kMaxLabels> other_labels;
+static_assert(kMaxLabels + kSparePlaces - kFirstLabel <= kFirstOther - kFirstLabel);
+
+__attribute__((constructor)) void make_label_other() noexcept {
+  label_table[kOverflowLabel] = {hash_bytes("other"), 5, kOverflowLabel, "other"};
+}
 
 // The text itself if it is a valid name. Otherwise it is repaired, in `room`, and counted.
 std::string_view valid_name(std::string_view text, char (&room)[kMaxNameBytes + 1]) noexcept {
@@ -97,15 +120,17 @@ std::string_view valid_name(std::string_view text, char (&room)[kMaxNameBytes + 
 
 std::string_view intern_name(std::string_view text) noexcept {
   char room[kMaxNameBytes + 1];
-  const InternTable::Entry* entry = names.intern(valid_name(text, room));
+  const nopspan_label* entry = names.intern(valid_name(text, room));
   if (entry == nullptr) {
     count(counters.names_overflow);
-    return kOverflowName;
+    return "nopspan.overflow";
   }
-  return {entry->text(), entry->size};
+  return {entry->text, entry->size};
 }
 
 }  // namespace
+
+nopspan_label label_table[kLabels];
 
 Interned copy_unusual_name(const Name& name, char (&out)[kMaxNameBytes + 1]) noexcept {
   char room[kMaxNameBytes + 1];
@@ -116,23 +141,16 @@ Interned copy_unusual_name(const Name& name, char (&out)[kMaxNameBytes + 1]) noe
   return {out, text.size(), hash_bytes(text)};
 }
 
-std::uint16_t intern_label(std::string_view text) noexcept {
+std::uint16_t intern_label(std::string_view text, LabelOf of) noexcept {
   if (text.empty()) return kNoLabel;
   char cleaned[kMaxNameBytes + 1];
   if (!is_clean(text)) text = {cleaned, clean(text, cleaned)};
-  const InternTable::Entry* entry = labels.intern(text);
+  const nopspan_label* entry = of == LabelOf::model ? model_labels.intern(text) : other_labels.intern(text);
   if (entry == nullptr) {
     count(counters.labels_overflow);
-    return 1;
+    return kOverflowLabel;
   }
-  return static_cast<std::uint16_t>(entry->number + kFirstLabel);
-}
-
-Interned label(std::uint16_t number) noexcept {
-  if (number == kNoLabel) return {"", 0, 0};
-  const InternTable::Entry* entry = number >= kFirstLabel ? labels.at(number - kFirstLabel) : nullptr;
-  return entry == nullptr ? Interned{"other", 5, hash_bytes("other")}
-                          : Interned{entry->text(), entry->size, entry->hash};
+  return static_cast<std::uint16_t>(entry->number);
 }
 
 }  // namespace detail

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bounded tables of strings that live as long as the program: names, and the labels that contexts refer to by number.
-// Each table holds up to 4096 strings.
+// Bounded tables of strings that live as long as the program: names that are made at run time, and the labels that
+// contexts refer to by number. The tables are static arrays: nothing is allocated.
 #pragma once
 
 #include "base/clean_text.h"
 #include "base/hash.h"
 
 #include <nopspan/name.h>
+#include <nopspan/probes.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -50,9 +51,24 @@ inline Interned copy_name(const Name& name, char (&out)[kMaxNameBytes + 1]) noex
   return {out, size, hash_words(size, first, second, last)};
 }
 
-// Labels by number. 0 is "" and 1 is "other". If the table is full, a new label becomes "other" and is counted.
+// Labels by number. Engine and model have half of the numbers for themselves, so that many tenants cannot take those
+// away. If a half is full, a new label becomes "other" and is counted.
+inline constexpr std::size_t kLabels = 8192;
+inline constexpr std::size_t kMaxLabels = 4000;  // in each half; a few numbers are kept for threads that race
 inline constexpr std::uint16_t kNoLabel = 0;
-std::uint16_t intern_label(std::string_view text) noexcept;
-Interned label(std::uint16_t number) noexcept;
+inline constexpr std::uint16_t kOverflowLabel = 1;  // "other"
+enum class LabelOf : bool { model, other };         // model: or engine
+extern nopspan_label label_table[kLabels];
+
+std::uint16_t intern_label(std::string_view text, LabelOf of) noexcept;
+inline Interned label(std::uint16_t number) noexcept {
+  const nopspan_label* entry = &label_table[number % kLabels];
+  std::size_t size = __atomic_load_n(&entry->size, __ATOMIC_ACQUIRE);
+  if (__builtin_expect(size == 0 && number != kNoLabel, 0)) {  // a context of another copy of the library
+    entry = &label_table[kOverflowLabel];
+    size = entry->size;
+  }
+  return {entry->text, size, entry->reserved};
+}
 
 }  // namespace nopspan::detail

@@ -20,17 +20,12 @@ std::atomic<std::uint16_t> keys[kExtraLabels];
 
 constexpr std::size_t kNone = kExtraLabels;
 
-std::string_view text_of(std::uint16_t number) noexcept {
-  const Interned text = label(number);
-  return {text.text, text.size};
-}
-
 // The index of a key that was taken, or kNone.
 std::size_t find_key(std::string_view key) noexcept {
   for (std::size_t i = 0; i < kExtraLabels; ++i) {
     const std::uint16_t number = keys[i].load(std::memory_order_acquire);
     if (number == kNoLabel) break;
-    if (text_of(number) == key) return i;
+    if (label(number).view() == key) return i;
   }
   return kNone;
 }
@@ -39,8 +34,8 @@ std::size_t find_key(std::string_view key) noexcept {
 std::size_t take_key(std::string_view key) noexcept {
   const std::size_t there = find_key(key);
   if (there != kNone || keys[kExtraLabels - 1].load(std::memory_order_relaxed) != kNoLabel) return there;
-  const std::uint16_t number = intern_label(key);
-  if (text_of(number) != key) return kNone;  // the table of labels is full
+  const std::uint16_t number = intern_label(key, LabelOf::other);
+  if (label(number).view() != key) return kNone;  // the table of labels is full
   for (std::size_t i = 0; i < kExtraLabels; ++i) {
     std::uint16_t taken = kNoLabel;
     if (keys[i].compare_exchange_strong(taken, number, std::memory_order_acq_rel) || taken == number) return i;
@@ -70,7 +65,7 @@ void put_label(FieldSink* sink, Text key, Text value) noexcept {
     put_text(sink, name, value, false);
     return;
   }
-  ContextAccess::label(sink->frame.context, extra_label(place)) = intern_label(value.view());
+  ContextAccess::label(sink->frame.context, extra_label(place)) = intern_label(value.view(), LabelOf::other);
   // kAdded, because the attribute is made from the context, for this span and for the spans inside it.
   const bool written = value.is_null() ? sink->fields.put_null(name, FieldEntry::kAdded)
                                        : sink->fields.put_string(name, value.view(), FieldEntry::kAdded);
@@ -94,7 +89,7 @@ FixedString<63> Context::label(Text key) const noexcept {
     if (extra == detail::kNone) return {};
     place = detail::extra_label(extra);
   }
-  return FixedString<63>(detail::text_of(labels_[place]));
+  return FixedString<63>(detail::label(labels_[place]).view());
 }
 
 }  // namespace nopspan

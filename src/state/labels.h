@@ -37,9 +37,7 @@ void for_each_extra_label(const Context& context, const Each& each) {
   for (std::size_t i = 0; i < kExtraLabels; ++i) {
     const std::uint16_t number = ContextAccess::label(context, extra_label(i));
     if (__builtin_expect(number == kNoLabel, 1)) continue;
-    const Interned key = extra_label_key(i);
-    const Interned value = label(number);
-    each(std::string_view(key.text, key.size), std::string_view(value.text, value.size));
+    each(extra_label_key(i).view(), label(number).view());
   }
 }
 

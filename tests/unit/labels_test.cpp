@@ -13,7 +13,10 @@
 #include <nopspan/llm.h>
 #include <nopspan/span.h>
 
+#include <malloc.h>
+
 #include <atomic>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -156,7 +159,67 @@ TEST(Labels, OfManyValuesBecomeOther) {
                 EXPECT_EQ(last.context().label("user"), "other");
                 EXPECT_EQ(first.context().label("user"), "first");
                 EXPECT_TRUE(last.context().label("late").empty());  // a key needs a place too
-                EXPECT_GE(overflow.times(), 5000U - 4096U);
+                EXPECT_GE(overflow.times(), 5000U - nopspan::detail::kMaxLabels);
+              }),
+              IsEmpty());
+}
+
+TEST(Labels, OfManyTenantsLeaveRoomForModelsAndEngines) {
+  EXPECT_THAT(in_child([] {
+                const RaisedGate tracer(RaisedGate::spans);
+                for (int i = 0; i < 5000; ++i) {
+                  const Span span{"work", [&](Fields& f) { f.tenant("tenant-" + std::to_string(i)); }};
+                }
+                const Counted overflow(&nopspan::Stats::labels_overflow);
+                const Span span{"work", [](Fields& f) { f.model("a-model").engine("an-engine").tenant("a-tenant"); }};
+                EXPECT_EQ(span.context().label("model"), "a-model");
+                EXPECT_EQ(span.context().label("engine"), "an-engine");
+                EXPECT_EQ(span.context().label("tenant"), "other");
+                EXPECT_EQ(overflow.times(), 1U);
+              }),
+              IsEmpty());
+}
+
+TEST(Labels, TakeNoMemoryFromTheAllocator) {
+  EXPECT_THAT(in_child([] {
+                const auto intern = [](const std::string& text) {
+                  return nopspan::detail::intern_label(text, nopspan::detail::LabelOf::other);
+                };
+                intern("first");
+                const std::size_t before = mallinfo2().uordblks;
+                for (int i = 0; i < 3000; ++i) intern(std::to_string(i));
+                EXPECT_EQ(mallinfo2().uordblks, before);
+                EXPECT_EQ(nopspan::detail::label(intern("2999")).view(), "2999");
+              }),
+              IsEmpty());
+}
+
+TEST(Labels, AreWholeWhereverTheyAreReadByTheirNumber) {
+  using namespace nopspan::detail;
+  EXPECT_THAT(in_child([] {
+                std::atomic<bool> done{false};
+                std::thread reader([&] {
+                  while (!done) {
+                    for (const nopspan_label& entry : label_table) {
+                      const unsigned size = __atomic_load_n(&entry.size, __ATOMIC_ACQUIRE);
+                      if (size == 0) continue;
+                      ASSERT_EQ(size, std::strlen(entry.text));
+                      ASSERT_EQ(entry.number, &entry - label_table);
+                    }
+                  }
+                });
+                std::vector<std::thread> threads;
+                for (int t = 0; t < 4; ++t) {
+                  threads.emplace_back([] {
+                    for (int i = 0; i < 3000; ++i) {
+                      const std::string text = std::string(static_cast<std::size_t>(i) % 50, 'x') + std::to_string(i);
+                      ASSERT_EQ(label(intern_label(text, LabelOf::model)).view(), text);
+                    }
+                  });
+                }
+                for (std::thread& thread : threads) thread.join();
+                done = true;
+                reader.join();
               }),
               IsEmpty());
 }

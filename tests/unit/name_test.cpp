@@ -8,6 +8,9 @@
 #include <nopspan/name.h>
 #include <nopspan/span.h>
 
+#include <sys/mman.h>
+
+#include <cstdint>
 #include <string>
 #include <thread>
 #include <type_traits>
@@ -208,6 +211,32 @@ TEST(Name, InterningIsBoundedAndTheRestIsOverflow) {
                 EXPECT_EQ(recorder.size(), 1U);
               }),
               IsEmpty());
+}
+
+// The other tests of this process have taken some of the room.
+TEST(Name, InterningTheSameFromManyThreadsUsesNoMoreRoom) {
+  void* shared = mmap(nullptr, sizeof(std::uint64_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(shared, MAP_FAILED);
+  auto& without_room = *static_cast<std::uint64_t*>(shared);
+  const auto intern_all = [] {
+    for (int i = 0; i < 4096; ++i) Name::intern("name." + std::to_string(i));
+  };
+  EXPECT_THAT(in_child([&] {
+                const Counted overflow(&nopspan::Stats::names_overflow);
+                intern_all();
+                without_room = overflow.times();
+              }),
+              IsEmpty());
+  EXPECT_THAT(in_child([&] {
+                std::vector<std::thread> threads;
+                for (int t = 0; t < 16; ++t) threads.emplace_back(intern_all);
+                for (std::thread& thread : threads) thread.join();
+                const Counted overflow(&nopspan::Stats::names_overflow);
+                intern_all();
+                EXPECT_EQ(overflow.times(), without_room);
+              }),
+              IsEmpty());
+  munmap(shared, sizeof(std::uint64_t));
 }
 
 TEST(Name, InternsFromManyThreadsToOnePointer) {
