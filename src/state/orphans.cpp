@@ -6,7 +6,6 @@
 
 #include <fcntl.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -20,7 +19,6 @@ namespace {
 constexpr std::uint64_t kDoubtNs = 1'000'000'000;             // for any name
 constexpr std::uint64_t kKnownChildDoubtNs = 60'000'000'000;  // for names that were seen as a child's
 constexpr std::uint64_t kUpAtLoad = 1;
-constexpr std::uint64_t kTickNs = 10'000'000;  // USER_HZ is 100 on both platforms
 
 // When the gate was first seen raised (CLOCK_MONOTONIC), or kUpAtLoad. 0 if it was not seen raised since it was last
 // seen down.
@@ -43,40 +41,18 @@ bool is_child_name(const Interned& name) noexcept {
   return false;
 }
 
-// Reads the beginning of a file of /proc as a string. False if it cannot be read.
-template <std::size_t N>
-bool read_proc(const char* path, char (&text)[N]) noexcept {
+// The id of the thread or process that was started last in this pid namespace: the last field of /proc/loadavg. 0 if it
+// cannot be read.
+long youngest_thread() noexcept {
   const NoCancellation no_cancellation;
-  const int file = open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) return false;
-  const ssize_t size = read(file, text, N - 1);
+  const int file = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  char text[128];
+  const ssize_t size = read(file, text, sizeof(text) - 1);
   close(file);
   text[size > 0 ? size : 0] = '\0';
-  return size > 0;
-}
-
-// The id of the thread or process that was started last in this pid namespace: the last field of /proc/loadavg.
-long youngest_thread() noexcept {
-  char text[128];
-  if (!read_proc("/proc/loadavg", text)) return 0;
   const char* last = std::strrchr(text, ' ');
   return last == nullptr ? 0 : std::strtol(last, nullptr, 10);
-}
-
-// When the calling thread was started (CLOCK_MONOTONIC), at most 10 ms too early. 0 if that is unknown.
-std::uint64_t thread_started_ns(std::uint64_t now_ns) noexcept {
-  char text[1024];
-  if (!read_proc("/proc/thread-self/stat", text)) return 0;
-  const char* at = std::strrchr(text, ')');  // the last one, because the command's name may contain any character
-  for (int field = 2; at != nullptr && field < 22; ++field) at = std::strchr(at + 1, ' ');  // 22: starttime
-  if (at == nullptr) return 0;
-  timespec boot;
-  clock_gettime(CLOCK_BOOTTIME, &boot);
-  const std::uint64_t boot_ns =
-      static_cast<std::uint64_t>(boot.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(boot.tv_nsec);
-  const std::uint64_t started = std::strtoull(at, nullptr, 10) * kTickNs;
-  const std::uint64_t age = boot_ns > started ? boot_ns - started : 0;
-  return now_ns > age ? now_ns - age : 0;
 }
 
 std::uint64_t raise_time(std::uint64_t now_ns) noexcept {
@@ -86,23 +62,24 @@ std::uint64_t raise_time(std::uint64_t now_ns) noexcept {
   return raised_at.compare_exchange_strong(raised, now_ns, std::memory_order_relaxed) ? now_ns : raised;
 }
 
-bool started_before(std::uint64_t raised, std::uint64_t now_ns) noexcept {
-  // The gate was down when the library was loaded, and the main thread existed then.
-  if (syscall(SYS_gettid) == getpid()) return true;
-  // The kernel reports the start in ticks of 10 ms, rounded down. A thread that began in the tick of the raise counts
-  // as older, unless its id shows that it is younger. Programs typically call attach() and then start their threads.
-  const std::uint64_t started = thread_started_ns(now_ns);
-  if (started > raised || started + kTickNs <= raised) return started <= raised;
-  const long youngest = youngest_then.load(std::memory_order_relaxed);
-  return youngest == 0 || syscall(SYS_gettid) <= youngest;
+bool is_past_doubt(std::uint64_t raised, std::uint64_t now_ns) noexcept {
+  return raised == kUpAtLoad || now_ns >= raised + kKnownChildDoubtNs;
 }
 
-// True if this thread ran before the gate was raised, and its doubt has not ended since.
-bool began_before(ThreadState* thread, std::uint64_t raised, std::uint64_t now_ns) noexcept {
-  if (raised == kUpAtLoad) return false;
+// True if this thread may be older than the raise. Nothing here may open a file: a server may start a thread for each
+// request, and a sandbox may forbid it.
+bool may_be_older() noexcept {
+  const long id = syscall(SYS_gettid);
+  const long youngest = youngest_then.load(std::memory_order_relaxed);
+  // The main thread is older, because the gate was down when the library was loaded.
+  return youngest == 0 || id <= youngest || id == getpid();
+}
+
+// True if this thread may have run before the gate was raised, and its doubt has not ended since.
+bool may_have_run_before(ThreadState* thread, std::uint64_t raised) noexcept {
   if (thread->doubt_since_ns != raised) {  // the first call on this thread since the gate was raised
     thread->doubt_since_ns = raised;
-    thread->in_doubt = started_before(raised, now_ns);
+    thread->in_doubt = may_be_older();
   }
   return thread->in_doubt;
 }
@@ -114,7 +91,7 @@ void note_gate_raised() noexcept {
   const std::uint64_t now_ns = monotonic_ns();
   youngest_then.store(youngest_thread(), std::memory_order_relaxed);
   raised_at.store(now_ns, std::memory_order_release);
-  // This thread is older than the raise, whatever the rounded start time says.
+  // This thread is older, whatever its id.
   if (ThreadState* thread = thread_state(); thread != nullptr) {
     thread->doubt_since_ns = now_ns;
     thread->in_doubt = true;
@@ -139,23 +116,20 @@ void note_new_child(const Interned& name, std::uint64_t& noted) noexcept {
 bool is_in_doubt(ThreadState* thread, const Interned& name, std::uint64_t now_ns) noexcept {
   if (spans_are_unrecorded()) return true;  // a catalogue's span, which runs only because it feeds other probes
   const std::uint64_t raised = raise_time(now_ns);
-  if (!began_before(thread, raised, now_ns)) return false;
-  if (now_ns < raised + kDoubtNs) return true;
-  if (now_ns < raised + kKnownChildDoubtNs && is_child_name(name)) return true;
+  if (is_past_doubt(raised, now_ns) || !may_have_run_before(thread, raised)) return false;
+  if (now_ns < raised + kDoubtNs || is_child_name(name)) return true;
   thread->in_doubt = false;
   return false;
 }
 
 bool is_stale_doubt(std::uint64_t now_ns) noexcept {
-  if (spans_are_unrecorded()) return false;
-  const std::uint64_t raised = raise_time(now_ns);
-  return raised == kUpAtLoad || now_ns >= raised + kKnownChildDoubtNs;
+  return !spans_are_unrecorded() && is_past_doubt(raise_time(now_ns), now_ns);
 }
 
 bool may_be_untraced(ThreadState* thread) noexcept {
   const std::uint64_t now_ns = monotonic_ns();
   const std::uint64_t raised = raise_time(now_ns);
-  return began_before(thread, raised, now_ns) && now_ns < raised + kDoubtNs;
+  return raised != kUpAtLoad && now_ns < raised + kDoubtNs && may_have_run_before(thread, raised);
 }
 
 }  // namespace nopspan::detail

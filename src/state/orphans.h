@@ -4,18 +4,23 @@
 // The problem: a span that begins while the gate is down is not recorded, which is why it costs nothing. If a tracer
 // attaches in the middle of a request, the spans inside it look like root spans.
 //
-// What is certain: a span is a root if its process was started after the attach, if its thread was started after the
-// attach, or if it is the first span inside a ContextScope whose context has no span. If a tracer attached, the thread
-// must have been started at least 10 ms later, because the kernel reports a thread's age in steps of 10 ms.
+// What is certain: a span is a root if its process was started after the attach, or if it is the first span inside a
+// ContextScope whose context has no span. After the attach of a handler, a span is also a root if its thread was
+// started later: attach() reads the id of the youngest thread, and later threads have higher ids. After the attach of a
+// tracer the age of a thread is unknown, because the library does not run at that moment, and the first span of a
+// thread must not open a file of /proc. Every thread then counts as older.
 //
 // The heuristic: any other span without a parent is in doubt. It is marked as an orphan (NOPSPAN_FLAG_ORPHAN) during
 // the first second after the gate was first seen raised. Until a minute has passed, it is still marked if a span of the
 // same name has been seen as a child. After the first second, the first span whose name has not been seen as a child
 // ends the doubt of its thread.
 //
-// Limits: root spans may be marked as orphans during that second (or minute). A false root is possible in two cases.
-// First, a request that was running at the attach begins its first span of a name more than a second later. Second, one
-// tracer detached and another attached while no span ended, so the library did not see that the gate was down.
+// Limits: root spans may be marked as orphans during that second (or minute). For a server that starts a thread for
+// each request, that is every request of the first second after a tracer's attach, unless the request gets a context. A
+// false root is possible in three cases. First, a request that was running at the attach begins its first span of a
+// name more than a second later. Second, one tracer detached and another attached while no span ended, so the library
+// did not see that the gate was down. Third, after the attach of a handler: thread ids have started again at 1 since
+// the thread was started (the kernel's limit pid_max), so that an older thread has a higher id.
 #pragma once
 
 #include "state/intern.h"

@@ -6,7 +6,14 @@
 
 #include <nopspan/span.h>
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
 #include <atomic>
+#include <cstddef>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -119,6 +126,44 @@ TEST(Orphan, IsASpanOfAThreadThatWasStartedRightBeforeTheHandler) {
   attached = true;
   older.join();
   EXPECT_TRUE(orphan || now_ns() > before + kOneSecond);
+}
+
+// Kills the process if the calling thread opens a file. False if the kernel refuses that.
+bool forbid_opening() {
+#define FORBIDDEN(call) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL)
+  sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+#ifdef SYS_open
+      FORBIDDEN(SYS_open),
+#endif
+      FORBIDDEN(SYS_openat),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog program{static_cast<unsigned short>(std::size(filter)), filter};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+TEST(Orphan, IsFoundWithoutOpeningAFile) {
+  EXPECT_THAT(in_child([] {
+                const auto first_spans = [] {
+                  std::thread([] {
+                    ASSERT_TRUE(forbid_opening());
+                    (void)Context::current();
+                    const Span outer{"outer"};
+                    const Span inner{"inner"};
+                  }).join();
+                };
+                {
+                  const Recorder recorder{"outer.start"};
+                  first_spans();
+                  EXPECT_EQ(recorder.size(), 1U);
+                }
+                for (const RaisedGate::Counter tracer : {RaisedGate::spans, RaisedGate::batch}) {
+                  const RaisedGate raised(tracer);
+                  first_spans();
+                }
+              }),
+              IsEmpty());
 }
 
 TEST(Orphan, IsNoSpanOnceASecondHasPassed) {
