@@ -23,11 +23,14 @@ namespace nopspan {
 
 /// Receives messages. It runs on the thread that logs, while nopspan holds no lock. The message is one line without a
 /// newline at its end, and is valid during the call. An exception that the sink throws is swallowed.
+///
+/// The sink may be called wherever a span begins, because an unknown name under a catalogue's prefix is logged there.
+/// If the program uses spans in signal handlers, the sink must do only what a signal handler may do.
 using LogSink = std::function<void(LogLevel, std::string_view message)>;
 
 /// Replaces the sink. An empty sink restores the default, which writes warnings and errors to stderr and drops the
-/// rest. It writes lines of the form "nopspan: LEVEL: MESSAGE". A thread that is logging may still use the old sink
-/// after this returns, so what the old sink refers to must stay valid.
+/// rest. It writes lines of the form "nopspan: LEVEL: MESSAGE", each with one system call. A thread that is logging may
+/// still use the old sink after this returns, so what the old sink refers to must stay valid.
 NOPSPAN_API void set_log_sink(LogSink sink);
 
 }  // namespace nopspan

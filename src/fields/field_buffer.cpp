@@ -190,6 +190,25 @@ bool FieldBuffer::put_texts(std::string_view key, const Text* values, std::size_
   return replace_older(from);
 }
 
+bool FieldBuffer::put_joined(std::string_view key, const Text* values, std::size_t count, std::uint8_t flags) noexcept {
+  std::uint64_t size = count > 0 ? count - 1 : 0;
+  for (std::size_t i = 0; i < count; ++i) size += values[i].size();
+  if (size > kMaxBytes) return false;
+  const std::size_t from = size_;
+  const FieldEntry* entry = append(key, Value::Type::string, 8 + size + 1, flags);
+  if (entry == nullptr) return false;
+  auto* at = const_cast<unsigned char*>(entry->payload());
+  std::memcpy(at, &size, sizeof(size));
+  at += sizeof(size);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i > 0) *at++ = ',';
+    if (!values[i].empty()) std::memcpy(at, values[i].data(), values[i].size());
+    at += values[i].size();
+  }
+  *at = 0;
+  return replace_older(from);
+}
+
 bool FieldBuffer::put_entry(std::string_view key, const FieldEntry& value, std::uint8_t flags) noexcept {
   if (value.is_wire()) {
     return value.type == Value::Type::string ? put_string(key, value.as_string(), flags)

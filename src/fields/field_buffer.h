@@ -139,6 +139,8 @@ class FieldBuffer {
   bool put_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept;
   bool put_value(std::string_view key, const Value& value, std::uint8_t flags) noexcept;
   bool put_texts(std::string_view key, const Text* values, std::size_t count, std::uint8_t flags) noexcept;
+  // The texts as one string, with a comma between two of them.
+  bool put_joined(std::string_view key, const Text* values, std::size_t count, std::uint8_t flags) noexcept;
   bool put_entry(std::string_view key, const FieldEntry& value, std::uint8_t flags) noexcept;
 
   // Inline shortcuts for the usual case: the field can be stored in wire form, its key is new, and there is room. They

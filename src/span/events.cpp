@@ -17,8 +17,6 @@
 #include <nopspan/genai_events.h>
 
 #include <cstring>
-#include <new>
-#include <string>
 
 namespace nopspan::detail {
 namespace {
@@ -245,18 +243,8 @@ void put_finish_reasons(nopspan::detail::FieldSink* sink, const Text* reasons, s
   const nopspan::detail::InsideLibrary inside;
   if (count == 0) return;
   constexpr std::string_view kKey = "gen_ai.response.finish_reasons";
-  bool written = false;
-  try {
-    std::string joined;
-    for (std::size_t i = 0; i < count; ++i) {
-      if (i > 0) joined += ',';
-      joined += reasons[i].view();
-    }
-    written = sink->fields.put_texts(kKey, reasons, count, FieldEntry::kProbesOnly) &&
-              sink->fields.put_string(kKey, joined, FieldEntry::kAdded);
-  } catch (const std::bad_alloc&) {
-  }
-  nopspan::detail::count_unless(written);
+  nopspan::detail::count_unless(sink->fields.put_texts(kKey, reasons, count, FieldEntry::kProbesOnly) &&
+                                sink->fields.put_joined(kKey, reasons, count, FieldEntry::kAdded));
 }
 
 }  // namespace nopspan::genai::detail

@@ -75,15 +75,15 @@ bool first_report(std::string_view name) noexcept {
   return false;
 }
 
-// `last` is the name without its catalogue's prefix.
-std::string unknown_message(std::string_view last, Catalogue catalogue) {
+// `last` is the name without its catalogue's prefix, at most 63 bytes.
+detail::LogLine unknown_message(std::string_view last, Catalogue catalogue) noexcept {
   const std::string_view prefix = kPrefixes[static_cast<unsigned>(catalogue)];
-  std::string message = "unknown span name \"" + std::string(last) + "\"; valid: ";
+  detail::LogLine message;
+  message.add("unknown span name \"").add_printable(last, kMaxNameBytes, "\"").add("\"; valid: ");
   const char* separator = "";
   for (const CatalogueSpan& known : kSpans) {
     if (known.catalogue != catalogue) continue;
-    message += separator;
-    message += known.name.substr(prefix.size());
+    message.add(separator).add(known.name.substr(prefix.size()));
     separator = ", ";
   }
   return message;
@@ -125,10 +125,8 @@ void check_catalogue(const Interned& name) noexcept {
   const ThreadState* thread = locals.state;
   if (thread != nullptr && thread->busy) return;  // a signal handler that may have interrupted the log
   if (!first_report(text)) return;
-  log_line(LogLevel::warning, [&] {
-    const std::string_view last = text.substr(kPrefixes[static_cast<unsigned>(catalogue)].size());
-    return unknown_message(printable(last, kMaxLogTextBytes, "\""), catalogue) + "; it is emitted anyway";
-  });
+  const std::string_view last = text.substr(kPrefixes[static_cast<unsigned>(catalogue)].size());
+  log(LogLevel::warning, unknown_message(last, catalogue).add("; it is emitted anyway").view());
 }
 
 }  // namespace detail
@@ -146,7 +144,7 @@ const Name* find_span(Text name) noexcept {
 void throw_unknown_span(Text name) {
   char cleaned[kMaxNameBytes + 1];
   const std::size_t size = nopspan::detail::clean(name.view(), cleaned);
-  throw std::invalid_argument(unknown_message({cleaned, size}, Catalogue::llm));
+  throw std::invalid_argument(std::string(unknown_message({cleaned, size}, Catalogue::llm).view()));
 }
 
 Name event_name(Text suffix) noexcept {

@@ -5,7 +5,9 @@
 #include "base/exceptions.h"
 #include "base/no_cancellation.h"
 
-#include <cstdio>
+#include <sys/uio.h>
+#include <unistd.h>
+
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -24,11 +26,15 @@ struct Sink {
   std::mutex mutex;
   std::shared_ptr<const Kept> current;  // null: the default
 };
-// Never destroyed, because spans may still end while the destructors of static objects run.
-Sink& sink() {
-  static Sink* const instance = new Sink;
-  return *instance;
-}
+// Never destroyed, because spans may still end while the destructors of static objects run. Not allocated, because a
+// span in a signal handler may log.
+union Forever {
+  Sink sink;
+  constexpr Forever() noexcept : sink() {}
+  ~Forever() {}  // NOLINT(modernize-use-equals-default): a union with such a member has no default one
+};
+Forever forever;
+Sink& sink() { return forever.sink; }
 
 constexpr std::string_view kEllipsis = "\u2026";
 
@@ -66,19 +72,21 @@ void set_log_sink(LogSink new_sink) {
 
 namespace detail {
 
-std::string printable(std::string_view text, std::size_t limit, std::string_view refused) {
+LogLine& LogLine::add_printable(std::string_view text, std::size_t limit, std::string_view refused) noexcept {
   const bool cut = text.size() > limit;
   const std::size_t end = cut ? limit - kEllipsis.size() : text.size();
-  std::string line;
   for (std::size_t i = 0; i < end;) {
     const std::string_view sequence = text.substr(i, utf8_sequence(text, i));
     if (i + sequence.size() > end) break;  // do not split a character
     const bool stays = !sequence.empty() && !is_unseen(sequence) && refused.find(sequence) == std::string_view::npos;
-    line += stays ? sequence : "?";
+    add(stays ? sequence : "?");
     i += sequence.empty() ? 1 : sequence.size();
   }
-  if (cut) line += kEllipsis;
-  return line;
+  return cut ? add(kEllipsis) : *this;
+}
+
+std::string printable(std::string_view text, std::size_t limit, std::string_view refused) {
+  return std::string(LogLine().add_printable(text, limit, refused).view());
 }
 
 void log(LogLevel level, std::string_view message) noexcept {
@@ -98,7 +106,10 @@ void log(LogLevel level, std::string_view message) noexcept {
     }
   } else if (level >= LogLevel::warning) {
     const InsideLibrary inside;
-    std::fprintf(stderr, "nopspan: %s: %.*s\n", to_string(level), static_cast<int>(message.size()), message.data());
+    const KeptErrno kept_errno;
+    const auto part = [](std::string_view text) { return iovec{const_cast<char*>(text.data()), text.size()}; };
+    const iovec parts[] = {part("nopspan: "), part(to_string(level)), part(": "), part(message), part("\n")};
+    [[maybe_unused]] const ssize_t written = writev(STDERR_FILENO, parts, 5);  // one call, so that no lines mix
   }
 }
 

@@ -22,8 +22,27 @@ void unlock_log() noexcept;
 
 inline constexpr std::size_t kMaxLogTextBytes = 256;
 
+// A line that is built without allocating, for code that may run in a signal handler. What does not fit is left out.
+class LogLine {
+ public:
+  LogLine& add(std::string_view text) noexcept {
+    const std::size_t size = text.copy(text_ + size_, sizeof(text_) - size_);
+    size_ += size;
+    return *this;
+  }
+  // Adds what printable() returns.
+  LogLine& add_printable(std::string_view text, std::size_t limit, std::string_view refused) noexcept;
+
+  [[nodiscard]] std::string_view view() const noexcept { return {text_, size_}; }
+
+ private:
+  std::size_t size_ = 0;
+  char text_[2 * kMaxLogTextBytes];
+};
+
 // The text, safe to print inside a line. Each invalid UTF-8 byte, each control character or line separator, and each
-// character in `refused` becomes "?". A text of more than `limit` bytes is truncated, and "…" is added.
+// character in `refused` becomes "?". A text of more than `limit` bytes (at most kMaxLogTextBytes) is truncated, and
+// "…" is added.
 std::string printable(std::string_view text, std::size_t limit = kMaxLogTextBytes, std::string_view refused = {});
 
 // Logs the string that `make()` returns. The string is made and freed inside the library (see InsideLibrary), but the

@@ -3,6 +3,7 @@
 #include "recorded.h"
 
 #include <nopspan/genai.h>
+#include <nopspan/genai_events.h>
 
 #include <cmath>
 #include <cstdint>
@@ -293,6 +294,20 @@ TEST(GenAi, RecordsAFailedStatusWithTheDurationAlone) {
   EXPECT_EQ(metrics[1].attributes.find("error.type"), nullptr);
   EXPECT_EQ(metrics[2].value, kMost);
   EXPECT_EQ(metrics[2].unit, "{token}");
+}
+
+TEST(GenAi, JoinsFinishReasonsWithoutAllocating) {
+  const Recorder recorder{"gen_ai.response.received"};
+  std::size_t before = 0;
+  std::size_t after = 1;
+  genai::response_received([&](auto& event) {
+    before = allocations();
+    event.finish_reasons({"a_reason_that_is_not_short", nullptr, "stop"});
+    after = allocations();
+  });
+  EXPECT_EQ(after, before);
+  EXPECT_THAT(recorder.events().at(0),
+              HasMetadata("gen_ai.response.finish_reasons", "a_reason_that_is_not_short,,stop"));
 }
 
 TEST(GenAi, PresentsTheValueItself) {

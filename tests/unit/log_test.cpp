@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The log: where nopspan reports its own errors and warnings.
+#include "raised_gate.h"
 #include "recorded.h"
 
 #include <nopspan/execute.h>
@@ -42,6 +43,18 @@ TEST_F(LogSink, IsStderrByDefault) {
   ::testing::internal::CaptureStderr();
   provoke();
   EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr("nopspan: error: handler \"bad\""));
+}
+
+TEST_F(LogSink, IsReachedFromABeginWithoutAllocating) {
+  const RaisedGate tracer(RaisedGate::spans);
+  ::testing::internal::CaptureStderr();
+  const std::size_t before = allocations();
+  { const Span span{"llm.a-name-of-no-other-test-which-is-not-short"}; }
+  EXPECT_EQ(allocations(), before);
+  EXPECT_EQ(
+      ::testing::internal::GetCapturedStderr(),
+      "nopspan: warning: unknown span name \"a-name-of-no-other-test-which-is-not-short\"; valid: chat, generate, "
+      "image, step, stream, tool; it is emitted anyway\n");
 }
 
 TEST_F(LogSink, IsStderrAgainWhenAnEmptyOneIsSet) {
