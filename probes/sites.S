@@ -40,7 +40,7 @@
         .type   nopspan_gate,@object
 nopspan_gate:
         .quad   0                       // spans:16 batch:16 span_handlers:8 point_handlers:8 points:16
-        .quad   1                       // NOPSPAN_ABI_VERSION
+        .quad   2                       // NOPSPAN_ABI_VERSION
         .zero   GATE_PAGE-16            // the rest of struct nopspan_gate_page, filled when the library is loaded
         .size   nopspan_gate,GATE_PAGE
 

@@ -34,7 +34,22 @@ namespace nopspan {
 
 namespace detail {
 struct ContextAccess;
+struct ScopeFrame;
 struct SpanState;
+
+// A context without the text of its request id.
+struct ContextHead {
+  static constexpr std::size_t kLabels = 6;  // engine, model, tenant, and three more
+
+  unsigned char trace_id[16] = {};
+  std::uint64_t span_id = 0;
+  std::uint64_t root_id = 0;
+  std::uint64_t tracestate = 0;  // handle into a bounded store; 0: none
+  std::uint16_t labels[kLabels] = {};
+  std::uint8_t trace_flags = 0;
+  std::uint8_t bits = 0;
+  std::uint16_t reserved = 0;
+};
 }  // namespace detail
 
 /// A request id as text: 22 characters of URL-safe Base64, or an id of another form that the application chose, of at
@@ -80,7 +95,7 @@ class Context {
   NOPSPAN_API static Context from_traceparent(Text traceparent, Text tracestate = {}) noexcept;
 
   /// Whether the context names no request.
-  [[nodiscard]] constexpr bool empty() const noexcept { return (bits_ & kHasTrace) == 0; }
+  [[nodiscard]] constexpr bool empty() const noexcept { return (head_.bits & kHasTrace) == 0; }
   /// Whether the context names a request.
   constexpr explicit operator bool() const noexcept { return !empty(); }
 
@@ -89,11 +104,11 @@ class Context {
   /// The trace id: 32 lower-case hexadecimal digits; empty for an empty context.
   [[nodiscard]] NOPSPAN_API FixedString<32> trace_id() const noexcept;
   /// The innermost span; 0 if no span has started yet.
-  [[nodiscard]] constexpr std::uint64_t span_id() const noexcept { return span_id_; }
+  [[nodiscard]] constexpr std::uint64_t span_id() const noexcept { return head_.span_id; }
   /// The root span of the request in this process; 0 if none has started yet.
-  [[nodiscard]] constexpr std::uint64_t root_id() const noexcept { return root_id_; }
+  [[nodiscard]] constexpr std::uint64_t root_id() const noexcept { return head_.root_id; }
   /// Whether the caller of this process wants the trace kept: the sampled flag of its traceparent.
-  [[nodiscard]] constexpr bool sampled() const noexcept { return (trace_flags_ & 1U) != 0; }
+  [[nodiscard]] constexpr bool sampled() const noexcept { return (head_.trace_flags & 1U) != 0; }
 
   /// The value of a label that child spans inherit: "engine", "model", "tenant", or a key of Fields::label(). Empty if
   /// it is not set; "other" if the process has used too many values.
@@ -108,21 +123,13 @@ class Context {
 
  private:
   friend struct detail::ContextAccess;
-  static constexpr std::uint8_t kHasTrace = 1;     // trace_id_ is set
-  static constexpr std::uint8_t kRemote = 2;       // span_id_ is another process's
+  static constexpr std::uint8_t kHasTrace = 1;     // trace_id is set
+  static constexpr std::uint8_t kRemote = 2;       // span_id is another process's
   static constexpr std::uint8_t kForeign = 4;      // foreign_ is the request id
   static constexpr std::uint8_t kUntraced = 8;     // a span may be running here that was not recorded
   static constexpr std::uint8_t kUnrecorded = 16;  // from an AsyncSpan that was not recorded, or that has ended
-  static constexpr std::size_t kLabels = 6;        // engine, model, tenant, and three more
 
-  unsigned char trace_id_[16] = {};
-  std::uint64_t span_id_ = 0;
-  std::uint64_t root_id_ = 0;
-  std::uint64_t tracestate_ = 0;  // handle into a bounded store; 0: none
-  std::uint16_t labels_[kLabels] = {};
-  std::uint8_t trace_flags_ = 0;
-  std::uint8_t bits_ = 0;
-  [[maybe_unused]] std::uint16_t reserved_ = 0;
+  detail::ContextHead head_;
   char foreign_[64] = {};
 };
 static_assert(std::is_trivially_copyable_v<Context> && sizeof(Context) <= 128);
@@ -131,34 +138,36 @@ namespace detail {
 // The default value of a parameter. A temporary would cost zeroing 120 bytes before the gate is read.
 NOPSPAN_CONSTANT Context no_context{};
 
-// One entry of a thread's stack of contexts.
-struct Frame {
-  Frame* below = nullptr;
-  SpanState* span = nullptr;  // null for a ContextScope
-  Context context;
+// A context that is current on a thread. The thread owns the frame, and reuses it with another generation.
+struct EnteredContext {
+  ScopeFrame* frame = nullptr;  // null: it is not current
+  std::uint64_t generation = 0;
 };
+NOPSPAN_API EnteredContext enter_context(const Context& context) noexcept;
+NOPSPAN_API void leave_context(const EnteredContext& entered) noexcept;
 }  // namespace detail
 
 /// Makes a context the calling thread's current one for as long as this object lives, whether or not a tracer or
-/// handler is attached. It costs one thread-local write.
+/// handler is attached. It costs some nanoseconds (docs/overhead.md).
 ///
-/// - Destroy it on the thread that created it.
-/// - Destroy nested scopes innermost first.
+/// - Destroy it on the thread that created it. If another thread destroys it, this is counted (stats().wrong_thread),
+///   and the context stays current on its own thread until the next enclosing scope ends.
+/// - Destroy nested scopes innermost first. If a scope is destroyed while scopes or Spans inside it are still open,
+///   those are no longer current on the thread, and are counted (stats().scopes_left). The same happens when a thread
+///   ends. So a scope that was lost, for example because an exception passed through code without exceptions, is
+///   removed with the scope around it.
 /// - Never hold one across a co_await. coroutine.h has a scope for coroutines.
 class ContextScope {
  public:
   /// Makes `context`, which is copied, the current one. With an empty context, spans in the scope start new requests.
-  [[nodiscard]] explicit ContextScope(const Context& context) noexcept { enter(context); }
+  [[nodiscard]] explicit ContextScope(const Context& context) noexcept : entered_(detail::enter_context(context)) {}
   /// Restores the context that was current before.
-  ~ContextScope() { leave(); }
+  ~ContextScope() { detail::leave_context(entered_); }
   ContextScope(const ContextScope&) = delete;             ///< a scope is not copied
   ContextScope& operator=(const ContextScope&) = delete;  ///< a scope is not copied
 
  private:
-  NOPSPAN_API void enter(const Context& context) noexcept;
-  NOPSPAN_API void leave() noexcept;
-
-  detail::Frame frame_;
+  detail::EnteredContext entered_;
 };
 
 }  // namespace nopspan

@@ -61,13 +61,13 @@ class CoroutineContext {
   /// Makes the coroutine's context current on this thread. Call it after the coroutine resumed.
   NOPSPAN_API void enter() noexcept;
   /// Whether it is current on a thread now.
-  [[nodiscard]] bool entered() const noexcept { return entered_; }
+  [[nodiscard]] bool entered() const noexcept { return entered_.frame != nullptr; }
 
  private:
   friend class CoroutineScope;
-  detail::Frame frame_;
-  bool armed_ = false;    // a context was set
-  bool entered_ = false;  // it is on a thread's stack now
+  Context context_;
+  bool armed_ = false;  // a context was set
+  detail::EnteredContext entered_;
 };
 
 /// Makes a context the coroutine's context until the scope ends, then restores the previous one. It is a local variable
@@ -82,7 +82,7 @@ class [[nodiscard]] CoroutineScope {
     const bool running = owner_.entered();  // false if the coroutine is destroyed while it is suspended
     owner_.leave();
     owner_.armed_ = nested_;
-    owner_.frame_.context = before_;
+    owner_.context_ = before_;
     if (running) owner_.enter();
   }
   CoroutineScope(const CoroutineScope&) = delete;             ///< a scope is not copied

@@ -20,7 +20,7 @@
 #ifndef NOPSPAN_PROBES_H
 #define NOPSPAN_PROBES_H
 
-#define NOPSPAN_ABI_VERSION 1
+#define NOPSPAN_ABI_VERSION 2
 
 /* Provider names of the USDT notes. */
 #define NOPSPAN_PROVIDER "nopspan"
@@ -145,8 +145,74 @@ struct nopspan_gate_page {
   unsigned long stats;           /* pointer to unsigned longs: the fields of nopspan::Stats, in the order of stats.h */
   unsigned long stats_count;     /* the number of these fields */
   unsigned long memory_bytes;    /* memory for the batches of all threads */
+  unsigned long magic;           /* NOPSPAN_GATE_MAGIC. From here on: since ABI version 2 */
+  unsigned long open_slabs;      /* pointer to struct nopspan_slab[] */
+  unsigned int open_slabs_count; /* its elements. It ends before that at the first slab with spans 0 */
+  unsigned int open_bytes;       /* distance from one span of a slab to the next */
+  unsigned long labels;          /* pointer to struct nopspan_label[]; a label's number is its index */
+  unsigned int labels_count;     /* its elements */
+  unsigned int label_bytes;      /* distance from one label to the next */
+  unsigned long raised_ns;       /* when the gate was first seen raised since it was down; 0: it is down; 1: at start */
+  unsigned short label_keys[4];  /* the numbers of the keys of labels[3] to labels[5]; 0: not used yet */
 };
 /* END struct nopspan_gate_page */
+
+#define NOPSPAN_GATE_MAGIC 0x455441474e50534eUL /* "NSPNGATE" */
+
+/* ---- Open spans ----
+ *
+ * The gate's page leads to the spans that are open in a process, so that they can be read from outside, or from a core
+ * file. To read one: copy it, then read `state` and `generation` again. The copy is valid if both are unchanged,
+ * `state` is NOPSPAN_OPEN, and `mark` is the number that nopspan_gate_page::process_mark points to. (A child process
+ * has copies of the spans that its parent had opened, with the parent's mark.)
+ */
+
+/* 64 spans, at spans + i * open_bytes. Slabs are never unmapped. */
+/* BEGIN struct nopspan_slab */
+struct nopspan_slab {
+  unsigned long spans; /* pointer to the first struct nopspan_open; 0: no slab yet */
+  unsigned long free;  /* bit i is set: span i is not open */
+};
+/* END struct nopspan_slab */
+
+#define NOPSPAN_OPEN 1 /* the `state` of a span that is open */
+
+/* BEGIN struct nopspan_open */
+struct nopspan_open {
+  unsigned int state;
+  unsigned int generation; /* changes with each span */
+  char trace_id[16];
+  unsigned long span_id;
+  unsigned long root_id;    /* the root span of the request in this process */
+  unsigned long tracestate; /* not 0: there is one */
+  unsigned short labels[6]; /* engine, model, tenant, and those of label_keys; 0: none */
+  unsigned char trace_flags;
+  unsigned char context_bits; /* reserved */
+  unsigned short reserved_1;
+  unsigned long mark;
+  unsigned long parent_id; /* 0: none */
+  unsigned long start_ns;
+  unsigned long first_token_ns; /* ns after start_ns; valid with HAS_FIRST_TOKEN */
+  unsigned long output_tokens;  /* so far, as far as the program has reported it */
+  unsigned int flags;           /* NOPSPAN_FLAG_* */
+  unsigned int thread_id;       /* where it began, in the thread's own pid namespace */
+  unsigned long reserved_2;
+  unsigned int name_size;
+  unsigned int reserved_3;
+  char name[64];       /* ends with a NUL */
+  char foreign_id[64]; /* with FOREIGN_ID: the id as the application supplied it; ends with a NUL */
+};
+/* END struct nopspan_open */
+
+/* The text of a label. BPF programs get the address of `text`. */
+/* BEGIN struct nopspan_label */
+struct nopspan_label {
+  unsigned long reserved;
+  unsigned int size; /* of the text; 0: there is no such label yet */
+  unsigned int number;
+  char text[64]; /* ends with a NUL */
+};
+/* END struct nopspan_label */
 
 #define NOPSPAN_THREAD_MAGIC 0x314854414e50534eUL /* "NSPNATH1" */
 

@@ -18,6 +18,7 @@ Stats stats() noexcept {
   s.inherited = get(c.inherited);
   s.abandoned = get(c.abandoned);
   s.wrong_thread = get(c.wrong_thread);
+  s.scopes_left = get(c.scopes_left);
   s.names_invalid = get(c.names_invalid);
   s.names_overflow = get(c.names_overflow);
   s.names_unknown = get(c.names_unknown);

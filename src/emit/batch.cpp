@@ -10,13 +10,10 @@
 #include "state/labels.h"
 #include "state/tracestate.h"
 
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <cstring>
 #include <string_view>
 
-static_assert(sizeof(nopspan_thread) == 160 && sizeof(nopspan_entry) == 120 && sizeof(nopspan_gate_page) == 72);
+static_assert(sizeof(nopspan_thread) == 160 && sizeof(nopspan_entry) == 120 && sizeof(nopspan_gate_page) == 128);
 
 #if NOPSPAN_HAVE_USDT
 extern "C" __attribute__((visibility("hidden"))) void nopspan_site_batch(const void*, std::uint64_t, std::uint64_t,
@@ -117,8 +114,7 @@ void discard(BatchBuffer& batch) noexcept {
 bool make_header(BatchBuffer& batch) noexcept {
   const Slabs::Claim place = header_slabs.claim(1);
   if (place.bits == 0) return false;
-  const auto element = static_cast<unsigned>(__builtin_ctzll(place.bits));
-  auto* const header = reinterpret_cast<nopspan_thread*>(header_slabs.memory(place.slab)) + element;
+  auto* const header = header_slabs.element<nopspan_thread>(place);
   batch.header_place = place;
   batch.header = header;
   if (header->magic != 0) return true;
@@ -236,24 +232,24 @@ class EntryWriter {
 
 // Writes the fixed fields that spans and events share, and clears the texts.
 inline void write_place(EntryWriter& out, const SpanState& state) noexcept {
-  const Context& context = state.frame.context;
+  const ContextHead& context = state.context;
   nopspan_entry& entry = out.entry();
   entry.status = static_cast<unsigned char>(state.status);
   entry.fixed_size = sizeof(nopspan_entry);
   entry.flags = state.flags;
-  std::memcpy(entry.trace_id, ContextAccess::trace_id(context), sizeof(entry.trace_id));
-  entry.span_id = context.span_id();
+  std::memcpy(entry.trace_id, context.trace_id, sizeof(entry.trace_id));
+  entry.span_id = context.span_id;
   entry.parent_id = state.parent_id;
-  entry.root_id = context.root_id();
+  entry.root_id = context.root_id;
   static_assert(offsetof(nopspan_entry, reserved) + sizeof(entry.reserved) == sizeof(entry));
   std::memset(&entry.name, 0, sizeof(entry) - offsetof(nopspan_entry, name));
 }
 
 __attribute__((noinline)) EntryWriter write_labels(EntryWriter out, BatchBuffer& batch,
-                                                   const Context& context) noexcept {
+                                                   const ContextHead& context) noexcept {
   nopspan_entry& entry = out.entry();
   const auto label_text = [&](ContextAccess::Label which, unsigned long* bits) {
-    const std::uint16_t number = ContextAccess::label(context, which);
+    const std::uint16_t number = context.labels[which];
     return number == kNoLabel ? nopspan_text{} : out.text_once(label(number), bits);
   };
   entry.engine = label_text(ContextAccess::engine, nullptr);
@@ -265,11 +261,11 @@ __attribute__((noinline)) EntryWriter write_labels(EntryWriter out, BatchBuffer&
 // True if the entry needs write_more(), which few do.
 bool has_more(const SpanState& state) noexcept {
   return state.status != NOPSPAN_STATUS_OK || (state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0 || state.link_count > 0 ||
-         ContextAccess::tracestate(state.frame.context) != 0;
+         state.context.tracestate != 0;
 }
 
 __attribute__((noinline)) EntryWriter write_more(EntryWriter out, const SpanState& state) noexcept {
-  const Context& context = state.frame.context;
+  const ContextHead& context = state.context;
   nopspan_entry& entry = out.entry();
   if (state.status != NOPSPAN_STATUS_OK) {
     entry.exception_kind = out.text_once(hashed(state.exception_kind));
@@ -279,10 +275,10 @@ __attribute__((noinline)) EntryWriter write_more(EntryWriter out, const SpanStat
     const char* id = visible_id(state);
     entry.foreign_id = out.text(id, std::strlen(id));
   }
-  if (ContextAccess::tracestate(context) != 0) {
+  if (context.tracestate != 0) {
     char* room = reinterpret_cast<char*>(out.room());
     room[0] = '\0';
-    load_tracestate(ContextAccess::tracestate(context), *reinterpret_cast<char(*)[kMaxTracestateBytes + 1]>(room));
+    load_tracestate(context.tracestate, *reinterpret_cast<char(*)[kMaxTracestateBytes + 1]>(room));
     entry.tracestate = out.written(std::strlen(room));
   }
   if (state.link_count > 0) {
@@ -293,8 +289,7 @@ __attribute__((noinline)) EntryWriter write_more(EntryWriter out, const SpanStat
 
 inline void write_attributes(EntryWriter& out, const SpanState& state, bool at_end) noexcept {
   nopspan_entry& entry = out.entry();
-  if (state.fields.begin() == state.fields.end() && state.catalogue == nullptr &&
-      !has_extra_labels(state.frame.context)) {
+  if (state.fields.begin() == state.fields.end() && state.catalogue == nullptr && !has_extra_labels(state.context)) {
     return;
   }
   const EncodedAttributes encoded =
@@ -403,7 +398,7 @@ __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span,
               t.decode_ns, t.prefill_tokens, t.decode_tokens, t.preemptions);
   }
   entry.name = out.text_once(span.name, &batch->header->name_bits);
-  if (has_labels(span.frame.context)) out = write_labels(out, *batch, span.frame.context);
+  if (has_labels(span.context)) out = write_labels(out, *batch, span.context);
   if (span.has_tool) entry.text = out.text(span.tool_name, std::strlen(span.tool_name));
   if (__builtin_expect(has_more(span), 0)) out = write_more(out, span);
   if (span.status == NOPSPAN_STATUS_ERROR || span.status == NOPSPAN_STATUS_EXCEPTION) ++batch->errors;
@@ -427,7 +422,7 @@ void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& 
   entry.duration_ns = 0;
   if (point.kind != NOPSPAN_ENTRY_EVENT) out.extra(NOPSPAN_EXTRA_VALUES, point.value, point.number);
   entry.name = out.text_once(point.name != nullptr ? hashed(point.name) : event.name);
-  if (has_labels(event.frame.context)) out = write_labels(out, *batch, event.frame.context);
+  if (has_labels(event.context)) out = write_labels(out, *batch, event.context);
   if (point.engine != nullptr) entry.engine = out.text(point.engine, std::strlen(point.engine));
   entry.error_type = out.text(event.retry_reason, std::strlen(event.retry_reason));
   entry.text = out.text_once(enclosing_name(event));
@@ -472,7 +467,7 @@ void begin_batches(ThreadState* thread) noexcept {
   if (batch.header == nullptr) return;
   nopspan_thread& header = *batch.header;
   publish(header.mark, 0);
-  header.thread_id = static_cast<unsigned>(syscall(SYS_gettid));
+  header.thread_id = thread->thread_id;
   header.sequence_id = thread->random.sequence_id;
   header.discarded = 0;
   header.next = 0;

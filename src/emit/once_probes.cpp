@@ -21,7 +21,7 @@ void mark_ancestors(const SpanState& span, const Frame* frame, std::uint64_t fac
   std::uint64_t wanted = local_parent(span);
   while (wanted != 0) {
     const Frame* found = frame;
-    while (found != nullptr && (found->span == nullptr || found->context.span_id() != wanted)) found = found->below;
+    while (found != nullptr && (found->span == nullptr || found->context->span_id != wanted)) found = found->below;
     if (found == nullptr) {
       if (!given_contexts.mark(wanted, facts, wanted)) return;
       continue;
@@ -40,7 +40,7 @@ OnceProbes fire_once_probes(ThreadState* thread, SpanState& span, const Frame* e
   std::uint64_t below = 0;
   if (span.context_given) {
     span.context_given = false;
-    below = given_contexts.end(span.frame.context.span_id());
+    below = given_contexts.end(span.context.span_id);
   }
   if (span.usage_below.load(std::memory_order_relaxed)) below |= kUsage;
   if (span.tool_below.load(std::memory_order_relaxed)) below |= kTool;

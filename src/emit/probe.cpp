@@ -61,19 +61,19 @@ void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Pro
   record.size = offsetof(nopspan_span, reserved);
   record.flags = span.flags;
   record.status = span.status;
-  const Context& context = span.frame.context;
-  record.span_id = context.span_id();
+  const ContextHead& context = span.context;
+  record.span_id = context.span_id;
   record.parent_id = span.parent_id;
-  record.root_id = context.root_id();
+  record.root_id = context.root_id;
   record.start_ns = span.start_ns;
   record.duration_ns = span.duration_ns;
   record.sequence_id = thread->random.sequence_id;
   record.sequence = thread->sequence[static_cast<std::size_t>(probe)]++;
   std::memcpy(record.request_id, canonical_id(span), sizeof(record.request_id));
 
-  const Interned engine = label(ContextAccess::label(context, ContextAccess::engine));
-  const Interned model = label(ContextAccess::label(context, ContextAccess::model));
-  const Interned tenant = label(ContextAccess::label(context, ContextAccess::tenant));
+  const Interned engine = label(context.labels[ContextAccess::engine]);
+  const Interned model = label(context.labels[ContextAccess::model]);
+  const Interned tenant = label(context.labels[ContextAccess::tenant]);
   touch(engine.text, engine.size);
   touch(model.text, model.size);
   touch(tenant.text, tenant.size);
@@ -85,7 +85,7 @@ void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Pro
   record.exception_kind = address(span.exception_kind);
   record.error_type = address(span.error_type);
   strings.tracestate[0] = '\0';
-  if (ContextAccess::tracestate(context) != 0) load_tracestate(ContextAccess::tracestate(context), strings.tracestate);
+  if (context.tracestate != 0) load_tracestate(context.tracestate, strings.tracestate);
   record.tracestate = address(strings.tracestate);
   strings.id = visible_id(span);
   strings.model = model.text;
@@ -100,7 +100,7 @@ void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Pro
 }
 
 void attach_attributes(nopspan_span& record, ThreadState* thread, const SpanState& span, bool at_end) noexcept {
-  if (span.fields.begin() == span.fields.end() && span.catalogue == nullptr && !has_extra_labels(span.frame.context)) {
+  if (span.fields.begin() == span.fields.end() && span.catalogue == nullptr && !has_extra_labels(span.context)) {
     return;
   }
   if (thread->attribute_bytes == nullptr) {

@@ -85,7 +85,7 @@ const FieldEntry* find_own(const SpanState& span, std::string_view key) noexcept
 
 bool has_label(const SpanState& span, std::string_view key) noexcept {
   bool found = false;
-  for_each_extra_label(span.frame.context, [&](std::string_view other, std::string_view) { found |= other == key; });
+  for_each_extra_label(span.context, [&](std::string_view other, std::string_view) { found |= other == key; });
   return found;
 }
 
@@ -199,7 +199,7 @@ Use use_of(const SpanState& span, AttributeKey::Of keys, bool is_operation, cons
 }
 
 Node label_of(const SpanState& span, ContextAccess::Label which) noexcept {
-  const Interned text = label(ContextAccess::label(span.frame.context, which));
+  const Interned text = label(span.context.labels[which]);
   return text.size == 0 ? Node() : Node(std::string_view(text.text, text.size));
 }
 
@@ -259,7 +259,7 @@ void write_mapped(const SpanState& span, bool at_end, bool is_operation, Metadat
 // Writes the extra labels in the span's context, except those that the span has as a field.
 template <class Out>
 void write_labels(const SpanState& span, Out& out) noexcept {
-  for_each_extra_label(span.frame.context, [&](std::string_view key, std::string_view value) {
+  for_each_extra_label(span.context, [&](std::string_view key, std::string_view value) {
     if (find_own(span, key) == nullptr) out.text(key, value);
   });
 }
@@ -304,7 +304,7 @@ void write_catalogued(const SpanState& span, AttributeKey::Of keys, bool at_end,
     if (use.is_read) metadata[use.input] = Node(&entry);
     has_own_names = has_own_names || (use.attribute == entry.key() && is_our_name(use.attribute));
   });
-  for_each_extra_label(span.frame.context,
+  for_each_extra_label(span.context,
                        [&](std::string_view key, std::string_view) { has_own_names |= is_our_name(key); });
   Unless<Out> out(all, has_own_names ? &span : nullptr);
   if (known != nullptr) {
@@ -349,7 +349,7 @@ __attribute__((noinline)) EncodedAttributes encode_all_attributes(const SpanStat
 
 EncodedAttributes encode_attributes(const SpanState& span, bool at_end, unsigned field, bool with_content,
                                     unsigned char* out) noexcept {
-  if (span.keys == 0 && !has_extra_labels(span.frame.context)) {
+  if (span.keys == 0 && !has_extra_labels(span.context)) {
     AttributeEncoder usual(field, with_content, out);
     if (usual.wire_entries(span.fields.begin(), span.fields.end()) == span.fields.end()) return usual.finish();
   }

@@ -48,7 +48,8 @@ void run(Dispatch& dispatch, SpanState& state, bool at_end) {
   Event event;
   EventAccess::set_name(event, dispatch.name());
   EventAccess::set_request_id(event, visible_id(state));
-  EventAccess::set_context(event, state.frame.context);
+  const Context context = make_context(state.context, state.foreign_id);
+  EventAccess::set_context(event, context);
   EventAccess::set_parent_id(event, state.parent_id);
   EventAccess::set_status(event, state.status);
   EventAccess::set_flags(event, state.flags);

@@ -51,19 +51,26 @@ class Slabs {
   Claim claim(unsigned most) noexcept;
   void give_back(Claim claim) noexcept;  // a copy, because the claim may be in memory that another thread owns next
 
+  // The lowest element of a claim, which is a T.
+  template <class T>
+  [[nodiscard]] T* element(const Claim& claim) const noexcept {
+    return reinterpret_cast<T*>(memory(claim.slab)) + __builtin_ctzll(claim.bits);
+  }
   [[nodiscard]] unsigned char* memory(std::uint32_t slab) const noexcept {
     return table_[slab].memory.load(std::memory_order_acquire);
   }
 
-  // Calls `each(memory, number of the element)` for the elements that are in use. Other threads may claim and give back
-  // elements meanwhile.
-  template <class Each>
+  // Calls `each(T&, Claim)` for the elements that are in use, each of which is a T. Other threads may claim and give
+  // back elements meanwhile.
+  template <class T, class Each>
   void for_each_used(const Each& each) const {
     const std::uint32_t count = count_.load(std::memory_order_acquire);
     for (std::uint32_t slab = 0; slab < count; ++slab) {
       unsigned char* const at = memory(slab);
       std::uint64_t used = all_ & ~table_[slab].free.load(std::memory_order_seq_cst);
-      for (; at != nullptr && used != 0; used &= used - 1) each(at, static_cast<unsigned>(__builtin_ctzll(used)));
+      for (; at != nullptr && used != 0; used &= used - 1) {
+        each(reinterpret_cast<T*>(at)[__builtin_ctzll(used)], Claim{slab, used & ~(used - 1)});
+      }
     }
   }
 

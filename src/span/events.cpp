@@ -23,12 +23,12 @@ namespace {
 
 // Places the event in the span of `context`. If that span is a scope of this thread, the event gets its parent and
 // start.
-void place(SpanState& event, const Context& context) noexcept {
-  event.frame.context = context;
-  if (context.empty()) return;
+void place(SpanState& event, const ContextHead& context, const char* foreign_id) noexcept {
+  copy_context(event.context, event.foreign_id, context, foreign_id);
+  if (is_empty(context)) return;
   event.begins_request = false;
   event.flags |= context_flags(context);
-  if (const Frame* frame = find_scope(context.span_id()); frame != nullptr) {
+  if (const Frame* frame = find_scope(context.span_id); frame != nullptr) {
     const SpanState* enclosing = frame->span;
     event.parent_id = enclosing->parent_id;
     event.start_ns = enclosing->start_ns;
@@ -72,7 +72,7 @@ void report_gauge(ThreadState* thread, SpanState& event, const char* engine, con
 }
 
 void report_engine_stats(ThreadState* thread, SpanState& event) noexcept {
-  const Interned engine = label(ContextAccess::label(event.frame.context, ContextAccess::engine));
+  const Interned engine = label(event.context.labels[ContextAccess::engine]);
   std::int64_t total = 0;
   const bool has_total = find_gauge(event.fields, "kv_cache_total", total);
   for (const char* name : {"running", "waiting", "kv_cache_used"}) {
@@ -94,17 +94,19 @@ SpanState* begin_point(Name name, const Context* target) noexcept {
   event->keys = attribute_keys_of(event->name.view());
   event->keeps_content = point_handlers_up() || capturing_content.load(std::memory_order_relaxed);
   const Frame* top = top_frame();
-  if (target != nullptr) {
-    place(*event, *target);
-  } else if (top != nullptr) {
-    place(*event, top->context);
+  if (target == nullptr && top != nullptr) {
+    place(*event, *top->context, top->foreign_id);
+  } else {
+    const Context& context = target != nullptr ? *target : no_context;
+    place(*event, ContextAccess::head(context), ContextAccess::foreign(context));
   }
   return event;
 }
 
 // Dispatches gen_ai.retry, the same retry with the names of the conventions, to handlers.
 void dispatch_retry(const SpanState& retry) noexcept {
-  SpanState* event = begin_point("gen_ai.retry", &retry.frame.context);
+  const Context context = make_context(retry.context, retry.foreign_id);
+  SpanState* event = begin_point("gen_ai.retry", &context);
   if (event == nullptr) return;
   event->parent_id = retry.parent_id;
   dispatch_point(*event, [&](FieldBuffer& fields) {
@@ -124,7 +126,7 @@ void dispatch_retry(const SpanState& retry) noexcept {
 // Marks the first token of the span that the event is in, unless the span has had one. False if that span is not a
 // scope of this thread.
 bool note_first_token(ThreadState* thread, const SpanState& event) noexcept {
-  const Frame* frame = find_scope(event.frame.context.span_id());
+  const Frame* frame = find_scope(event.context.span_id);
   if (frame == nullptr || frame->span->process_mark != process_mark()) return false;  // inherited through fork()
   const FieldEntry* tokens = event.fields.find("gen_ai.stream.tokens_so_far", false);
   const std::int64_t count = tokens != nullptr && tokens->type == Value::Type::integer ? tokens->as_int() : 1;
@@ -223,7 +225,8 @@ void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum
 
 void emit_first_token(const SpanState& span, std::uint64_t tokens_so_far) noexcept {
   if (!point_handlers_up()) return;
-  SpanState* event = begin_point("gen_ai.stream.first_token", &span.frame.context);
+  const Context context = make_context(span.context, span.foreign_id);
+  SpanState* event = begin_point("gen_ai.stream.first_token", &context);
   if (event == nullptr) return;
   event->parent_id = span.parent_id;
   event->flags = span.flags;

@@ -49,7 +49,7 @@ std::uint8_t metadata_flags(const FieldSink* sink, Text key, bool content) noexc
 }
 
 void set_label(FieldSink* sink, ContextAccess::Label which, std::string_view text) noexcept {
-  ContextAccess::label(sink->frame.context, which) =
+  sink->context.labels[which] =
       intern_label(text, which == ContextAccess::tenant ? LabelOf::other : LabelOf::model);
 }
 
@@ -419,7 +419,7 @@ void put_link(FieldSink* sink, const Context& context) noexcept {
     return;
   }
   nopspan_link& link = sink->links[sink->link_count++];
-  std::memcpy(link.trace_id, ContextAccess::trace_id(context), sizeof(link.trace_id));
+  std::memcpy(link.trace_id, ContextAccess::head(context).trace_id, sizeof(link.trace_id));
   link.span_id = context.span_id();
 }
 

@@ -3,7 +3,9 @@
 #include "base/counters.h"
 #include "gate/gate.h"
 #include "handlers/registry.h"
+#include "state/context_stack.h"
 #include "state/orphans.h"
+#include "state/span_pool.h"
 #include "thread/log.h"
 #include "thread/thread_state.h"
 
@@ -39,6 +41,8 @@ void after_fork_in_parent() noexcept {
   unlock_registry();
 }
 void after_fork_in_child() noexcept {
+  forget_scopes_of_other_threads();
+  reclaim_states_of_other_threads();
   forget_other_threads();
   after_fork_in_parent();
 }
@@ -49,6 +53,11 @@ void fill_page() {
   nopspan_gate.library_version = (kMajor << 32U) | (kMinor << 16U) | NOPSPAN_VERSION_PATCH;
   nopspan_gate.stats = reinterpret_cast<std::uintptr_t>(&counters);
   nopspan_gate.stats_count = sizeof(counters) / sizeof(std::uint64_t);
+  nopspan_gate.open_slabs = reinterpret_cast<std::uintptr_t>(&span_table);
+  nopspan_gate.open_slabs_count = kMaxOpenSlabs;
+  nopspan_gate.open_bytes = sizeof(SpanState);
+  nopspan_gate.process_mark = reinterpret_cast<std::uintptr_t>(process_mark_address());
+  nopspan_gate.magic = NOPSPAN_GATE_MAGIC;
   nopspan_gate.size = sizeof(nopspan_gate_page);
 }
 

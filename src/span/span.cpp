@@ -32,32 +32,32 @@ namespace nopspan::detail {
 
 namespace {
 
-// Places the span under `parent`: sets its ids, its parent and the flags that follow from them.
-__attribute__((always_inline)) inline void place(ThreadState* thread, SpanState& span, const Context& parent) noexcept {
-  Context& context = span.frame.context;
-  context = parent;
-  span.parent_id = parent.span_id();
-  if (context.empty()) {
+// Places the span under `parent`: sets its ids, its parent and the flags that follow from them. `foreign_id` is the
+// text of the parent's request id.
+__attribute__((always_inline)) inline void place(ThreadState* thread, SpanState& span, const ContextHead& parent,
+                                                 const char* foreign_id) noexcept {
+  ContextHead& context = span.context;
+  copy_context(context, span.foreign_id, parent, foreign_id);
+  span.parent_id = parent.span_id;
+  if (is_empty(context)) {
     span.begins_request = true;
-    make_trace_id(thread, ContextAccess::trace_id(context));
-    ContextAccess::trace_flags(context) = 1;
-    const std::uint8_t bits = ContextAccess::bits(parent);
-    if ((bits & ContextAccess::kUnrecorded) != 0 ||
-        ((bits & ContextAccess::kUntraced) != 0 && !is_stale_doubt(monotonic_ns()))) {
+    make_trace_id(thread, context.trace_id);
+    context.trace_flags = 1;
+    if ((parent.bits & ContextAccess::kUnrecorded) != 0 ||
+        ((parent.bits & ContextAccess::kUntraced) != 0 && !is_stale_doubt(monotonic_ns()))) {
       span.flags |= NOPSPAN_FLAG_ORPHAN;
     }
   } else if (span.parent_id != 0) {
-    if ((ContextAccess::bits(parent) & ContextAccess::kRemote) != 0) {
+    if ((parent.bits & ContextAccess::kRemote) != 0) {
       span.flags |= NOPSPAN_FLAG_REMOTE_PARENT;
     } else {
       note_child(thread, span.name);
     }
   }
   constexpr unsigned kOfTheParent = ContextAccess::kRemote | ContextAccess::kUntraced | ContextAccess::kUnrecorded;
-  ContextAccess::bits(context) =
-      static_cast<std::uint8_t>((ContextAccess::bits(context) | ContextAccess::kHasTrace) & ~kOfTheParent);
-  ContextAccess::span_id(context) = make_span_id(thread);
-  if (context.root_id() == 0) ContextAccess::root_id(context) = context.span_id();
+  context.bits = static_cast<std::uint8_t>((context.bits | ContextAccess::kHasTrace) & ~kOfTheParent);
+  context.span_id = make_span_id(thread);
+  if (context.root_id == 0) context.root_id = context.span_id;
   span.flags |= context_flags(context);
 }
 
@@ -70,6 +70,7 @@ __attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, cons
   if (span == nullptr) return nullptr;
   const std::uint64_t now = thread->clock.now();
   span->name = copy_name(name, span->name_text);
+  span->name_size = static_cast<std::uint32_t>(span->name.size);
   span->process_mark = thread->process_mark;
   span->start_ns = options.start_ns != 0 ? options.start_ns : now;
   if (may_be_in_catalogue(span->name.view())) {
@@ -175,10 +176,10 @@ void set_reason_safely(SpanState& span, const Caught& caught) noexcept {
 
 }  // namespace
 
-std::uint32_t context_flags(const Context& context) noexcept {
+std::uint32_t context_flags(const ContextHead& context) noexcept {
   std::uint32_t flags = 0;
-  if ((ContextAccess::bits(context) & ContextAccess::kForeign) != 0) flags |= NOPSPAN_FLAG_FOREIGN_ID;
-  if (context.sampled()) flags |= NOPSPAN_FLAG_SAMPLED;
+  if ((context.bits & ContextAccess::kForeign) != 0) flags |= NOPSPAN_FLAG_FOREIGN_ID;
+  if ((context.trace_flags & 1U) != 0) flags |= NOPSPAN_FLAG_SAMPLED;
   return flags;
 }
 
@@ -194,10 +195,14 @@ NOPSPAN_HOT SpanState* begin_scope(Name name, SpanOptions options) noexcept {
     const std::uint64_t now = options.start_ns != 0 ? guard.thread()->clock.now() : span->start_ns;
     if (is_in_doubt(guard.thread(), span->name, now)) span->flags |= NOPSPAN_FLAG_ORPHAN;
   }
-  place(guard.thread(), *span, top == nullptr ? no_context : top->context);
+  if (top == nullptr) {
+    place(guard.thread(), *span, ContextAccess::head(no_context), nullptr);
+  } else {
+    place(guard.thread(), *span, *top->context, top->foreign_id);
+  }
   span->uncaught = static_cast<int>(*guard.thread()->exceptions_in_flight);
-  span->frame.below = top;
-  locals.top = &span->frame;
+  span->state.store(OpenSpan::kOpen, std::memory_order_release);
+  push_span(guard.thread(), *span, top);
   return span;
 }
 
@@ -207,7 +212,8 @@ NOPSPAN_HOT SpanState* begin_async(Name name, const Context& parent, SpanOptions
   SpanState* span = begin(guard.thread(), name, options);
   if (span == nullptr) return nullptr;
   span->flags |= NOPSPAN_FLAG_ASYNC;
-  place(guard.thread(), *span, parent);
+  place(guard.thread(), *span, ContextAccess::head(parent), ContextAccess::foreign(parent));
+  span->state.store(OpenSpan::kOpen, std::memory_order_release);
   return span;
 }
 
@@ -250,12 +256,12 @@ NOPSPAN_HOT void start_scope(SpanState* span) noexcept {
 
 void end_scope_carefully(SpanState* span) noexcept {
   if (is_inherited(*span)) {
-    remove_frame(&span->frame);
+    leave_frame(&span->frame);
     release(span);
     return;
   }
   start_late(span);
-  const bool is_here = remove_frame(&span->frame);
+  const bool is_here = leave_frame(&span->frame);
   if (is_here && is_unwinding(*span)) {
     Caught unseen;
     unseen.kind = "error";
@@ -267,11 +273,12 @@ void end_scope_carefully(SpanState* span) noexcept {
     release(span);
     return;
   }
-  // The span is destroyed on a thread that did not begin it. Its frame stays on the stack of the other thread. That
-  // thread removes the frame and releases the state when it finds the frame on top.
-  count(counters.wrong_thread);
-  emit_end(*span, nullptr);
-  span->ended_elsewhere.store(true, std::memory_order_release);
+  // Either the span is destroyed on a thread that did not begin it, and its frame is on the stack of the other thread.
+  // Or its frame was taken off its stack before.
+  if ((span->frame.word.load(std::memory_order_relaxed) & Frame::kOnStack) != 0) count(counters.wrong_thread);
+  emit_end(*span, top_frame());
+  const std::uint64_t before = span->frame.word.fetch_or(Frame::kEnded, std::memory_order_acq_rel);
+  if ((before & Frame::kOnStack) == 0) release(span);
 }
 
 NOPSPAN_HOT void end_scope(SpanState* span) noexcept {
@@ -388,13 +395,13 @@ void span_first_token_at(SpanState* span, std::uint64_t now, std::uint64_t token
 Context span_context(SpanState* span) noexcept {
   if (span == nullptr) return Context::current();
   note_given(*span);
-  return span->frame.context;
+  return make_context(span->context, span->foreign_id);
 }
 
 Context async_context(SpanState* span) noexcept {
   if (span != nullptr) return span_context(span);
   Context unknown;
-  ContextAccess::bits(unknown) = ContextAccess::kUnrecorded;
+  ContextAccess::head(unknown).bits = ContextAccess::kUnrecorded;
   return unknown;
 }
 

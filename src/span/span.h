@@ -15,7 +15,7 @@
 namespace nopspan::detail {
 
 // The NOPSPAN_FLAG_* bits that spans and events inherit from their context.
-std::uint32_t context_flags(const Context& context) noexcept;
+std::uint32_t context_flags(const ContextHead& context) noexcept;
 
 // How a finished span ended.
 struct Outcome {

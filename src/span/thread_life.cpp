@@ -6,10 +6,13 @@
 #include "emit/batch.h"
 #include "memory/blocks.h"
 #include "memory/slabs.h"
+#include "state/context_stack.h"
 #include "state/span_pool.h"
 #include "thread/thread_state.h"
 
 #include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <utility>
@@ -30,6 +33,7 @@ void end_thread(void* state) {
   thread->busy = true;  // because an entry that a signal handler writes now would never be flushed
   end_batches(thread);
   locals.has_ended = true;
+  leave_all(thread);
   free_pool(thread);
   give_back_block(std::exchange(thread->attribute_bytes, nullptr));
   locals.state = nullptr;
@@ -53,6 +57,7 @@ __attribute__((destructor)) void end_process() {
 void reset_for_process(ThreadState* thread, std::uint64_t mark) {
   thread->process_mark = mark;
   thread->clock = {};
+  thread->thread_id = static_cast<std::uint32_t>(syscall(SYS_gettid));
   std::memset(thread->sequence, 0, sizeof(thread->sequence));
   system_random(&thread->random, sizeof(thread->random));
   thread->entropy_left = sizeof(thread->random.entropy);
@@ -75,8 +80,7 @@ ThreadState* make_state() {
   ThreadState* thread = nullptr;
   const Slabs::Claim place = thread_slabs.claim(1);
   if (place.bits != 0) {
-    const auto element = static_cast<unsigned>(__builtin_ctzll(place.bits));
-    thread = reinterpret_cast<ThreadState*>(thread_slabs.memory(place.slab) + element * sizeof(ThreadState));
+    thread = thread_slabs.element<ThreadState>(place);
     thread->place = place;
     thread->dispatching = 0;
     thread->destroying = 0;
@@ -85,8 +89,11 @@ ThreadState* make_state() {
     thread->exceptions_in_flight = detail::exceptions_in_flight();
     thread->in_doubt = true;
     thread->doubt_since_ns = 0;
+    thread->next_scope = nullptr;
+    thread->scopes = nullptr;
     thread->pool = nullptr;
     thread->pooled = 0;
+    thread->claimed = {};
     thread->batch.header = nullptr;
     thread->attribute_bytes = nullptr;
     reset_for_process(thread, process_mark());

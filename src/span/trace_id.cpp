@@ -24,13 +24,12 @@ std::string_view given_trace_id(const SpanState& state) noexcept {
 }
 
 void take_request(SpanState& state, Context request) noexcept {
-  Context& context = state.frame.context;
-  std::memcpy(ContextAccess::trace_id(context), ContextAccess::trace_id(request), kTraceIdBytes);
-  std::memcpy(ContextAccess::foreign(context), ContextAccess::foreign(request),
-              sizeof(ContextAccess::foreign(context)));
-  ContextAccess::trace_flags(context) = ContextAccess::trace_flags(request);
-  ContextAccess::bits(context) |= ContextAccess::bits(request);
-  state.flags |= context_flags(context);
+  const ContextHead& head = ContextAccess::head(request);
+  std::memcpy(state.context.trace_id, head.trace_id, kTraceIdBytes);
+  std::memcpy(state.foreign_id, ContextAccess::foreign(request), sizeof(state.foreign_id));
+  state.context.trace_flags = head.trace_flags;
+  state.context.bits |= head.bits;
+  state.flags |= context_flags(state.context);
   state.request_id[0] = '\0';  // canonical_id() encodes it again
 }
 
@@ -44,8 +43,7 @@ void apply_trace_id(SpanState& state) noexcept {
   const Context request = Context::with_request_id(id);
   if (state.begins_request) {
     take_request(state, request);
-  } else if (std::memcmp(ContextAccess::trace_id(state.frame.context), ContextAccess::trace_id(request),
-                         kTraceIdBytes) != 0) {
+  } else if (std::memcmp(state.context.trace_id, ContextAccess::head(request).trace_id, kTraceIdBytes) != 0) {
     count(counters.trace_ids_differ);
   }
 }

@@ -27,13 +27,14 @@ constexpr std::uint8_t kSampledFlag = 1;
 // A context of a new request. If there is no memory for a thread state, its id comes from system_random().
 Context fresh() noexcept {
   Context context;
+  detail::ContextHead& head = detail::ContextAccess::head(context);
   if (detail::ThreadState* thread = detail::thread_state(); thread != nullptr) {
-    detail::make_trace_id(thread, detail::ContextAccess::trace_id(context));
+    detail::make_trace_id(thread, head.trace_id);
   } else {
-    detail::system_random(detail::ContextAccess::trace_id(context), kTraceIdBytes);
+    detail::system_random(head.trace_id, kTraceIdBytes);
   }
-  detail::ContextAccess::bits(context) = detail::ContextAccess::kHasTrace;
-  detail::ContextAccess::trace_flags(context) = kSampledFlag;
+  head.bits = detail::ContextAccess::kHasTrace;
+  head.trace_flags = kSampledFlag;
   return context;
 }
 
@@ -47,21 +48,20 @@ std::uint64_t read_span_id(std::string_view hex, bool& valid) noexcept {
 
 // Parses a traceparent header. False if it is malformed. Version 00 has exactly 55 characters. A later version begins
 // with the same 55 characters and may continue after a dash (W3C Trace Context, sections 3.2.4 and 4.3).
-bool parse_traceparent(std::string_view header, Context& context) noexcept {
+bool parse_traceparent(std::string_view header, detail::ContextHead& context) noexcept {
   constexpr std::size_t kSize = 55;
   if (header.size() < kSize || header[2] != '-' || header[35] != '-' || header[52] != '-') return false;
   unsigned char version = 0;
   unsigned char flags = 0;
   if (!detail::decode_hex(header.substr(0, 2), &version, 1, false) || version == 0xff) return false;
   if (version == 0 ? header.size() != kSize : header.size() > kSize && header[kSize] != '-') return false;
-  auto& trace_id = detail::ContextAccess::trace_id(context);
-  if (!detail::decode_hex(header.substr(3, 32), trace_id, kTraceIdBytes, false)) return false;
-  if (detail::all_zero(trace_id, kTraceIdBytes)) return false;
+  if (!detail::decode_hex(header.substr(3, 32), context.trace_id, kTraceIdBytes, false)) return false;
+  if (detail::all_zero(context.trace_id, kTraceIdBytes)) return false;
   bool valid = false;
-  detail::ContextAccess::span_id(context) = read_span_id(header.substr(36, 16), valid);
+  context.span_id = read_span_id(header.substr(36, 16), valid);
   if (!valid || !detail::decode_hex(header.substr(53, 2), &flags, 1, false)) return false;
-  detail::ContextAccess::trace_flags(context) = version == 0 ? flags : flags & kSampledFlag;
-  detail::ContextAccess::bits(context) = detail::ContextAccess::kHasTrace | detail::ContextAccess::kRemote;
+  context.trace_flags = version == 0 ? flags : flags & kSampledFlag;
+  context.bits = detail::ContextAccess::kHasTrace | detail::ContextAccess::kRemote;
   return true;
 }
 
@@ -71,7 +71,7 @@ RequestId make_request_id() noexcept { return fresh().request_id(); }
 
 RequestId request_id() noexcept {
   const detail::Frame* top = detail::top_frame();
-  return top != nullptr ? top->context.request_id() : RequestId();
+  return top != nullptr ? detail::make_context(*top->context, top->foreign_id).request_id() : RequestId();
 }
 
 Context Context::make() noexcept { return fresh(); }
@@ -80,11 +80,11 @@ Context Context::current() noexcept {
   const detail::Frame* top = detail::top_frame();
   if (top != nullptr) {
     if (top->span != nullptr) detail::note_given(*top->span);
-    return top->context;
+    return detail::make_context(*top->context, top->foreign_id);
   }
   Context none;
   detail::ThreadState* thread = detail::spans_are_unrecorded() ? nullptr : detail::thread_state();
-  if (thread == nullptr || detail::may_be_untraced(thread)) none.bits_ = kUntraced;
+  if (thread == nullptr || detail::may_be_untraced(thread)) none.head_.bits = kUntraced;
   return none;
 }
 
@@ -94,13 +94,13 @@ Context Context::with_request_id(Text id) noexcept {
     return fresh();
   }
   Context context;
-  context.bits_ = kHasTrace;
-  context.trace_flags_ = kSampledFlag;
-  if (detail::decode_request_id(id.view(), context.trace_id_)) return context;
-  context.bits_ |= kForeign;
-  if (!detail::decode_hex(id.view(), context.trace_id_, kTraceIdBytes, true) ||
-      detail::all_zero(context.trace_id_, kTraceIdBytes)) {
-    detail::hash_request_id(id.view(), context.trace_id_);
+  context.head_.bits = kHasTrace;
+  context.head_.trace_flags = kSampledFlag;
+  if (detail::decode_request_id(id.view(), context.head_.trace_id)) return context;
+  context.head_.bits |= kForeign;
+  if (!detail::decode_hex(id.view(), context.head_.trace_id, kTraceIdBytes, true) ||
+      detail::all_zero(context.head_.trace_id, kTraceIdBytes)) {
+    detail::hash_request_id(id.view(), context.head_.trace_id);
   }
   static_assert(sizeof(context.foreign_) == kMaxNameBytes + 1);
   detail::clean(id.view(), context.foreign_);
@@ -110,26 +110,26 @@ Context Context::with_request_id(Text id) noexcept {
 Context Context::from_traceparent(Text traceparent, Text tracestate) noexcept {
   if (traceparent.empty()) return {};  // a request without the header
   Context context;
-  if (!parse_traceparent(traceparent.view(), context)) {
+  if (!parse_traceparent(traceparent.view(), context.head_)) {
     detail::count(detail::counters.invalid_ids);
     return {};
   }
-  context.tracestate_ = detail::store_tracestate(tracestate.view());
+  context.head_.tracestate = detail::store_tracestate(tracestate.view());
   return context;
 }
 
 RequestId Context::request_id() const noexcept {
   if (empty()) return {};
-  if ((bits_ & kForeign) != 0) return RequestId(std::string_view(foreign_));
+  if ((head_.bits & kForeign) != 0) return RequestId(std::string_view(foreign_));
   char text[detail::kRequestIdChars];
-  detail::encode_request_id(trace_id_, text);
+  detail::encode_request_id(head_.trace_id, text);
   return RequestId(std::string_view(text, sizeof(text)));
 }
 
 FixedString<32> Context::trace_id() const noexcept {
   if (empty()) return {};
   char text[2 * kTraceIdBytes];
-  detail::encode_hex(trace_id_, kTraceIdBytes, text);
+  detail::encode_hex(head_.trace_id, kTraceIdBytes, text);
   return FixedString<32>(std::string_view(text, sizeof(text)));
 }
 
@@ -138,57 +138,46 @@ FixedString<55> Context::traceparent() const noexcept {
   char text[55];
   text[0] = text[1] = '0';
   text[2] = '-';
-  detail::encode_hex(trace_id_, kTraceIdBytes, text + 3);
+  detail::encode_hex(head_.trace_id, kTraceIdBytes, text + 3);
   text[35] = '-';
   // A parent id must not be zero. If no span has begun, it is derived from the trace id, so that every call returns the
   // same one.
   unsigned char parent[8];
   for (unsigned i = 0; i < 8; ++i) {
-    parent[i] = span_id_ != 0 ? static_cast<unsigned char>(span_id_ >> (56U - 8U * i)) : trace_id_[8 + i];
+    parent[i] =
+        head_.span_id != 0 ? static_cast<unsigned char>(head_.span_id >> (56U - 8U * i)) : head_.trace_id[8 + i];
   }
   if (detail::all_zero(parent, sizeof(parent))) parent[7] = 1;
   detail::encode_hex(parent, sizeof(parent), text + 36);
   text[52] = '-';
   // Flags that this version does not define are sent only if the context came unchanged from a traceparent.
-  const unsigned char flags = (bits_ & kRemote) != 0 ? trace_flags_ : trace_flags_ & 3U;
+  const unsigned char flags = (head_.bits & kRemote) != 0 ? head_.trace_flags : head_.trace_flags & 3U;
   detail::encode_hex(&flags, 1, text + 53);
   return FixedString<55>(std::string_view(text, sizeof(text)));
 }
 
 FixedString<512> Context::tracestate() const noexcept {
   char text[detail::kMaxTracestateBytes + 1];
-  const std::size_t size = detail::load_tracestate(tracestate_, text);
+  const std::size_t size = detail::load_tracestate(head_.tracestate, text);
   return FixedString<512>(std::string_view(text, size));
-}
-
-void ContextScope::enter(const Context& context) noexcept {
-  frame_.context = context;
-  detail::push_frame(&frame_);
-}
-
-void ContextScope::leave() noexcept {
-  if (!detail::remove_frame(&frame_)) detail::count(detail::counters.wrong_thread);
 }
 
 Context CoroutineContext::exchange(const Context& context) noexcept {
   leave();
-  const Context before = frame_.context;
-  frame_.context = context;
+  const Context before = context_;
+  context_ = context;
   armed_ = true;
   enter();
   return before;
 }
 
 void CoroutineContext::leave() noexcept {
-  if (!entered_) return;
-  entered_ = false;
-  if (!detail::remove_frame(&frame_)) detail::count(detail::counters.wrong_thread);
+  detail::leave_context(entered_);
+  entered_ = {};
 }
 
 void CoroutineContext::enter() noexcept {
-  if (!armed_ || entered_) return;
-  entered_ = true;
-  detail::push_frame(&frame_);
+  if (armed_ && !entered()) entered_ = detail::enter_context(context_);
 }
 
 }  // namespace nopspan

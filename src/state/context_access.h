@@ -7,6 +7,7 @@
 #include <nopspan/context.h>
 
 #include <cstdint>
+#include <cstring>
 
 namespace nopspan::detail {
 
@@ -18,24 +19,26 @@ struct ContextAccess {
   static constexpr std::uint8_t kUnrecorded = Context::kUnrecorded;
   enum Label : std::uint8_t { engine, model, tenant, extra };  // `extra` is the first of three: labels.h
 
-  static unsigned char (&trace_id(Context& c))[kTraceIdBytes] { return c.trace_id_; }
-  static const unsigned char (&trace_id(const Context& c))[kTraceIdBytes] { return c.trace_id_; }
-  static std::uint64_t& span_id(Context& c) { return c.span_id_; }
-  static std::uint64_t& root_id(Context& c) { return c.root_id_; }
-  static std::uint64_t& tracestate(Context& c) { return c.tracestate_; }
-  static std::uint64_t tracestate(const Context& c) { return c.tracestate_; }
-  static std::uint16_t& label(Context& c, Label which) { return c.labels_[which]; }
-  static std::uint16_t label(const Context& c, Label which) { return c.labels_[which]; }
-  static bool has_labels(const Context& c) {
-    std::uint16_t any = 0;
-    for (const std::uint16_t number : c.labels_) any |= number;
-    return any != 0;
-  }
-  static std::uint8_t& trace_flags(Context& c) { return c.trace_flags_; }
-  static std::uint8_t& bits(Context& c) { return c.bits_; }
-  static std::uint8_t bits(const Context& c) { return c.bits_; }
+  static ContextHead& head(Context& c) { return c.head_; }
+  static const ContextHead& head(const Context& c) { return c.head_; }
   static char (&foreign(Context& c))[64] { return c.foreign_; }
   static const char (&foreign(const Context& c))[64] { return c.foreign_; }
 };
+
+inline bool is_empty(const ContextHead& head) noexcept { return (head.bits & ContextAccess::kHasTrace) == 0; }
+
+// Copies a context. The text of the request id is copied only if it is the application's.
+inline void copy_context(ContextHead& to, char (&to_foreign)[64], const ContextHead& from,
+                         const char* from_foreign) noexcept {
+  to = from;
+  if (__builtin_expect((from.bits & ContextAccess::kForeign) != 0, 0)) {
+    std::memcpy(to_foreign, from_foreign, sizeof(to_foreign));
+  }
+}
+inline Context make_context(const ContextHead& head, const char* foreign) noexcept {
+  Context context;
+  copy_context(ContextAccess::head(context), ContextAccess::foreign(context), head, foreign);
+  return context;
+}
 
 }  // namespace nopspan::detail

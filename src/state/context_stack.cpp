@@ -1,36 +1,166 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "state/context_stack.h"
 
+#include "base/counters.h"
+#include "memory/slabs.h"
+#include "state/context_access.h"
 #include "state/span_pool.h"
+
+#include <nopspan/context.h>
+
+#include <atomic>
 
 namespace nopspan::detail {
 
+// Frames for contexts. A thread has a list of blocks, whose frames are linked by `above` in the order of their use.
+// Because scopes end in the opposite order, the frames that are in use are always the first ones.
+struct ScopeBlock {
+  static constexpr std::size_t kFrames = 22;
+
+  ScopeBlock* next;
+  Slabs::Claim place;
+  ScopeFrame frames[kFrames];
+};
+
+namespace {
+
+constexpr std::size_t kBlocks = 64;
+Slab scope_table[4096];
+// Never returned to the kernel, because a ContextScope may look at its frame long after its thread has ended.
+Slabs scope_slabs(scope_table, kBlocks, kBlocks * sizeof(ScopeBlock), true);
+
+// Takes the top frame off the stack.
+void drop_top(Frame* top) noexcept {
+  locals.top = top->below;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  const std::uint64_t before = top->word.fetch_and(~Frame::kOnStack, std::memory_order_acq_rel);
+  if (top->span == nullptr) {
+    top->owner.load(std::memory_order_relaxed)->next_scope = static_cast<ScopeFrame*>(top);
+  } else if ((before & Frame::kEnded) != 0) {
+    release(top->span);
+  }
+}
+
+// Drops a frame whose scope has not ended here.
+void drop_left(Frame* top) noexcept {
+  if ((top->word.load(std::memory_order_acquire) & Frame::kEnded) == 0) count(counters.scopes_left);
+  drop_top(top);
+}
+
+// Adds frames to a thread that has used all of its frames. Null if there is no memory, or in a signal handler that
+// interrupted the library (counted).
+__attribute__((noinline)) ScopeFrame* add_scopes(ThreadState* thread) noexcept {
+  if (thread->busy) {
+    count(counters.reentrant);
+    return nullptr;
+  }
+  thread->busy = true;
+  ScopeFrame* first = nullptr;
+  const Slabs::Claim place = scope_slabs.claim(1);
+  if (place.bits == 0) {
+    count(counters.spans_dropped);
+  } else {
+    auto* const block = scope_slabs.element<ScopeBlock>(place);
+    block->place = place;
+    for (std::size_t i = 0; i < ScopeBlock::kFrames; ++i) {
+      ScopeFrame& frame = block->frames[i];
+      frame.span = nullptr;
+      frame.context = &frame.head;
+      frame.foreign_id = frame.foreign;
+      frame.owner.store(thread, std::memory_order_relaxed);
+      frame.above = i + 1 < ScopeBlock::kFrames ? &frame + 1 : nullptr;
+    }
+    first = block->frames;
+    block->next = thread->scopes;
+    if (thread->scopes != nullptr) thread->scopes->frames[ScopeBlock::kFrames - 1].above = first;
+    thread->scopes = block;
+    thread->next_scope = first;
+  }
+  thread->busy = false;
+  return first;
+}
+
+}  // namespace
+
 Frame* drop_ended() noexcept {
   Frame* top = locals.top;
-  while (top != nullptr && top->span != nullptr && top->span->ended_elsewhere.load(std::memory_order_acquire)) {
-    SpanState* ended = top->span;
-    top = top->below;
-    locals.top = top;
-    release(ended);
+  for (; top != nullptr && (top->word.load(std::memory_order_acquire) & Frame::kEnded) != 0; top = locals.top) {
+    drop_top(top);
   }
   return top;
+}
+
+bool leave_frame(Frame* frame) noexcept {
+  if (frame->owner.load(std::memory_order_relaxed) != locals.state ||
+      (frame->word.load(std::memory_order_relaxed) & Frame::kOnStack) == 0) {
+    return false;
+  }
+  while (locals.top != frame) drop_left(locals.top);
+  drop_top(frame);
+  return true;
+}
+
+void leave_all(ThreadState* thread) noexcept {
+  while (locals.top != nullptr) drop_left(locals.top);
+  thread->next_scope = nullptr;
+  while (thread->scopes != nullptr) {
+    ScopeBlock* const block = thread->scopes;
+    thread->scopes = block->next;
+    scope_slabs.give_back(block->place);
+  }
 }
 
 const Frame* find_scope(std::uint64_t span_id) noexcept {
   if (span_id == 0) return nullptr;
   const Frame* frame = top_frame();
-  while (frame != nullptr && (frame->span == nullptr || frame->context.span_id() != span_id)) frame = frame->below;
+  while (frame != nullptr && (frame->span == nullptr || frame->context->span_id != span_id)) frame = frame->below;
   return frame;
 }
 
-bool remove_inner_frame(Frame* frame) noexcept {
-  for (Frame** at = &locals.top; *at != nullptr; at = &(*at)->below) {
-    if (*at == frame) {
-      *at = frame->below;
-      return true;
-    }
+void forget_scopes_of_other_threads() noexcept {
+  const ThreadState* const own = locals.state;
+  scope_slabs.for_each_used<ScopeBlock>([own](ScopeBlock& block, const Slabs::Claim& place) {
+    if (block.frames[0].owner.load(std::memory_order_relaxed) == own) return;
+    for (ScopeFrame& frame : block.frames) frame.word.fetch_and(~Frame::kOnStack, std::memory_order_relaxed);
+    scope_slabs.give_back(place);
+  });
+}
+
+// A signal handler may interrupt the next two functions anywhere, and call them. It leaves what it enters, so it finds
+// and leaves `next_scope` and the stack as they were.
+
+EnteredContext enter_context(const Context& context) noexcept {
+  ThreadState* const thread = thread_state();
+  if (__builtin_expect(thread == nullptr, 0)) {
+    count(locals.making ? counters.reentrant : counters.spans_dropped);
+    return {};
   }
-  return false;
+  ScopeFrame* frame = thread->next_scope;
+  if (__builtin_expect(frame == nullptr, 0)) {
+    frame = add_scopes(thread);
+    if (frame == nullptr) return {};
+  }
+  thread->next_scope = frame->above;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  copy_context(frame->head, frame->foreign, ContextAccess::head(context), ContextAccess::foreign(context));
+  const std::uint64_t used = frame->word.load(std::memory_order_relaxed) & ~(Frame::kOnStack | Frame::kEnded);
+  const std::uint64_t word = (used + Frame::kGeneration) | Frame::kOnStack;
+  frame->below = top_frame();
+  frame->word.store(word, std::memory_order_relaxed);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  locals.top = frame;
+  return {frame, word};
+}
+
+void leave_context(const EnteredContext& entered) noexcept {
+  ScopeFrame* const frame = entered.frame;
+  if (frame == nullptr) return;
+  std::uint64_t word = entered.generation;
+  if (frame->word.load(std::memory_order_relaxed) == word && leave_frame(frame)) return;
+  // It is on another thread's stack, or it was taken off its stack and is counted.
+  if (frame->word.compare_exchange_strong(word, word | Frame::kEnded, std::memory_order_acq_rel)) {
+    count(counters.wrong_thread);
+  }
 }
 
 }  // namespace nopspan::detail

@@ -1,44 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
 // The calling thread's context stack: the contexts of its open spans, and contexts that the application made current.
-// Each has a Frame. The frames are linked from the innermost (locals.top) to the outermost, and each is inside the
-// object that it belongs to, so that nothing is allocated.
+// Each has a Frame. The frames are linked from the innermost (locals.top) to the outermost. The frame of a span is in
+// its state, and the others are in memory of the thread. So a pointer in the stack never dangles, whatever the
+// application does with its objects.
+//
+// How an object ends elsewhere: only the thread itself changes its stack. Another thread that ends a Span or a
+// ContextScope sets Frame::kEnded, and the thread takes the frame off when it is on top. If a scope ends while others
+// are above it, those are taken off too and counted (scopes_left). The word of a frame decides who releases the state
+// of a span: its owner if it finds kEnded, and the thread that ends the span if it does not find kOnStack.
 #pragma once
 
 #include "state/span_state.h"
 #include "thread/thread_state.h"
 
-#include <nopspan/context.h>
-
 #include <cstdint>
 
 namespace nopspan::detail {
 
-// Removes from the top of the stack the spans that another thread has ended, and releases them. Returns the new top.
+// Removes from the top of the stack what another thread has ended. Returns the new top.
 Frame* drop_ended() noexcept;
-bool remove_inner_frame(Frame* frame) noexcept;
 
 inline Frame* top_frame() noexcept {
   Frame* top = locals.top;
-  if (top == nullptr || top->span == nullptr) return top;
-  return __builtin_expect(top->span->ended_elsewhere.load(std::memory_order_acquire), 0) ? drop_ended() : top;
+  if (top == nullptr) return nullptr;
+  return __builtin_expect((top->word.load(std::memory_order_acquire) & Frame::kEnded) != 0, 0) ? drop_ended() : top;
 }
-inline void push_frame(Frame* frame) noexcept {
-  frame->below = top_frame();
-  locals.top = frame;
+// Puts the frame of a span that begins on top.
+inline void push_span(ThreadState* thread, SpanState& span, Frame* top) noexcept {
+  span.frame.below = top;
+  span.frame.owner.store(thread, std::memory_order_relaxed);
+  span.frame.word.store(Frame::kOnStack, std::memory_order_relaxed);
+  locals.top = &span.frame;
 }
-// False if the frame is not on this thread's stack.
-inline bool remove_frame(Frame* frame) noexcept {
-  if (__builtin_expect(locals.top != frame, 0)) return remove_inner_frame(frame);
-  locals.top = frame->below;
-  return true;
-}
+// Takes the frame off this thread's stack, with all that is above it. False if it is not on this stack.
+bool leave_frame(Frame* frame) noexcept;
+// Takes all frames off the stack of a thread that ends, and gives its memory for frames back.
+void leave_all(ThreadState* thread) noexcept;
 // The frame of the span with this id. Null if it is not on this thread's stack.
 const Frame* find_scope(std::uint64_t span_id) noexcept;
 // The name of the span that an event is in, if that span is a scope of this thread; otherwise the event's own name.
 // Valid until the application runs, because it may end the span.
 inline const Interned& enclosing_name(const SpanState& event) noexcept {
-  const Frame* frame = find_scope(event.frame.context.span_id());
+  const Frame* frame = find_scope(event.context.span_id);
   return frame != nullptr ? frame->span->name : event.name;
 }
+
+// Called in the child after fork(): the stacks of the other threads no longer exist.
+void forget_scopes_of_other_threads() noexcept;
 
 }  // namespace nopspan::detail

@@ -4,6 +4,7 @@
 
 #include "base/clean_text.h"
 #include "fields/field_buffer.h"
+#include "state/open_span.h"
 
 #include <nopspan/context.h>
 #include <nopspan/fields.h>
@@ -26,12 +27,11 @@ inline std::uint8_t engine_bit(const EngineTimes& times, const std::uint64_t& fi
   return static_cast<std::uint8_t>(1U << static_cast<unsigned>(&field - &times.arrival_ns));
 }
 
-struct FieldSink {
+struct FieldSink : OpenSpan {
   // Only the first byte of a text is set, because this constructor runs for every span.
   FieldSink() noexcept { tool_name[0] = retry_reason[0] = '\0'; }
 
   // This order needs the fewest stores to clear.
-  std::uint32_t flags = 0;  // NOPSPAN_FLAG_*
   std::uint32_t link_count = 0;
   nopspan_link* links = nullptr;  // an array of kMaxLinks, allocated at first use
   std::uint64_t input_tokens = 0, output_tokens = 0, cached_tokens = 0, reasoning_tokens = 0;
@@ -46,7 +46,6 @@ struct FieldSink {
   char tool_name[kMaxNameBytes + 1];
   char retry_reason[kMaxNameBytes + 1];
   FieldBuffer fields;
-  Frame frame;  // its context, and its place on its thread's context stack
 };
 
 }  // namespace nopspan::detail

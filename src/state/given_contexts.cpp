@@ -51,13 +51,13 @@ std::uint64_t GivenContexts::end(std::uint64_t id) noexcept {
 
 void note_given(SpanState& span) noexcept {
   if (span.context_given || !(point_probes_up() || batch_up())) return;
-  span.context_given = given_contexts.add(span.frame.context.span_id(), local_parent(span));
+  span.context_given = given_contexts.add(span.context.span_id, local_parent(span));
   if (!span.context_given) count(counters.facts_untracked);
 }
 
 void forget_given(SpanState& span) noexcept {
   span.context_given = false;
-  given_contexts.end(span.frame.context.span_id());
+  given_contexts.end(span.context.span_id);
 }
 
 }  // namespace nopspan::detail

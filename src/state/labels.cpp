@@ -65,7 +65,7 @@ void put_label(FieldSink* sink, Text key, Text value) noexcept {
     put_text(sink, name, value, false);
     return;
   }
-  ContextAccess::label(sink->frame.context, extra_label(place)) = intern_label(value.view(), LabelOf::other);
+  sink->context.labels[extra_label(place)] = intern_label(value.view(), LabelOf::other);
   // kAdded, because the attribute is made from the context, for this span and for the spans inside it.
   const bool written = value.is_null() ? sink->fields.put_null(name, FieldEntry::kAdded)
                                        : sink->fields.put_string(name, value.view(), FieldEntry::kAdded);
@@ -89,7 +89,7 @@ FixedString<63> Context::label(Text key) const noexcept {
     if (extra == detail::kNone) return {};
     place = detail::extra_label(extra);
   }
-  return FixedString<63>(detail::label(labels_[place]).view());
+  return FixedString<63>(detail::label(head_.labels[place]).view());
 }
 
 }  // namespace nopspan

@@ -21,11 +21,15 @@ constexpr ContextAccess::Label extra_label(std::size_t i) noexcept {
 Interned extra_label_key(std::size_t i) noexcept;
 
 // True if the context has any label, including engine, model and tenant.
-inline bool has_labels(const Context& context) noexcept { return ContextAccess::has_labels(context); }
+inline bool has_labels(const ContextHead& context) noexcept {
+  std::uint16_t any = 0;
+  for (const std::uint16_t number : context.labels) any |= number;
+  return any != 0;
+}
 
-inline bool has_extra_labels(const Context& context) noexcept {
+inline bool has_extra_labels(const ContextHead& context) noexcept {
   for (std::size_t i = 0; i < kExtraLabels; ++i) {
-    if (ContextAccess::label(context, extra_label(i)) != kNoLabel) return true;
+    if (context.labels[extra_label(i)] != kNoLabel) return true;
   }
   return false;
 }
@@ -33,9 +37,9 @@ inline bool has_extra_labels(const Context& context) noexcept {
 // Calls `each(key, value)` for the extra labels of a context, in the order in which their keys were first used. Both
 // texts are valid, end with a NUL and live as long as the program.
 template <class Each>
-void for_each_extra_label(const Context& context, const Each& each) {
+void for_each_extra_label(const ContextHead& context, const Each& each) {
   for (std::size_t i = 0; i < kExtraLabels; ++i) {
-    const std::uint16_t number = ContextAccess::label(context, extra_label(i));
+    const std::uint16_t number = context.labels[extra_label(i)];
     if (__builtin_expect(number == kNoLabel, 1)) continue;
     each(extra_label_key(i).view(), label(number).view());
   }

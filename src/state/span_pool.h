@@ -1,50 +1,90 @@
 // SPDX-License-Identifier: Apache-2.0
-// Allocates the states of spans and events. Each thread keeps the memory of up to 64 released states for its next ones.
+// Allocates the states of spans and events. They are elements of slabs that tracers can read (open_span.h). Each thread
+// keeps up to 64 released states for its next ones.
 #pragma once
 
 #include "base/counters.h"
+#include "memory/blocks.h"
+#include "memory/slabs.h"
 #include "state/given_contexts.h"
 #include "state/span_state.h"
 #include "thread/thread_state.h"
 
+#include <atomic>
 #include <cstddef>
-#include <cstdlib>
+#include <cstdint>
 #include <new>
 
 namespace nopspan::detail {
 
 inline constexpr std::size_t kMaxPooled = 64;
+inline constexpr std::size_t kMaxOpenSlabs = 4096;
+extern Slab span_table[kMaxOpenSlabs];
 
-// Call the next two functions only inside a LibraryGuard, because a signal handler could otherwise find the pool, or
-// malloc, in the middle of a change.
+// A state that is not in use, in the pool of a thread. It is behind the part that tracers read.
+struct Pooled {
+  Pooled* next;
+  Slabs::Claim place;
+};
+inline unsigned char* memory_of(Pooled* pooled) noexcept {
+  return reinterpret_cast<unsigned char*>(pooled) - sizeof(OpenSpan);
+}
+inline Pooled* pooled_at(void* memory) noexcept {
+  return reinterpret_cast<Pooled*>(static_cast<unsigned char*>(memory) + sizeof(OpenSpan));
+}
+
+// Call the next two functions only inside a LibraryGuard, because a signal handler could otherwise find the pool in the
+// middle of a change.
+
+// Adds states to an empty pool. Null if memory runs out (counted).
+Pooled* fill_pool(ThreadState* thread) noexcept;
 
 // Null if memory runs out (counted).
 inline SpanState* take_state(ThreadState* thread) noexcept {
-  SpanState* span = nullptr;
-  if (Pooled* memory = thread->pool; __builtin_expect(memory != nullptr, 1)) {
-    thread->pool = memory->next;
-    --thread->pooled;
-    span = new (memory) SpanState;
-  } else {
-    span = new (std::nothrow) SpanState;
-    if (span == nullptr) {
-      count(counters.spans_dropped);
-      return nullptr;
-    }
+  Pooled* pooled = thread->pool;
+  if (__builtin_expect(pooled == nullptr, 0)) {
+    pooled = fill_pool(thread);
+    if (pooled == nullptr) return nullptr;
   }
+  thread->pool = pooled->next;
+  --thread->pooled;
+  const Slabs::Claim place = pooled->place;
+  unsigned char* const memory = memory_of(pooled);
+  auto* const open = reinterpret_cast<OpenSpan*>(memory);
+  const std::uint32_t generation = open->generation;
+  open->state.store(OpenSpan::kChanging, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_release);  // before the fields are written
+  auto* const span = new (memory) SpanState;
+  span->generation = generation + 1;
+  span->thread_id = thread->thread_id;
+  span->parent_id = span->start_ns = span->first_token_ns = span->tokens_so_far = 0;
+  span->flags = 0;
+  span->place = place;
   span->frame.span = span;
+  span->frame.context = &span->context;
+  span->frame.foreign_id = span->foreign_id;
+  span->frame.word.store(0, std::memory_order_relaxed);
   return span;
 }
 
-inline void give_back_state(ThreadState* thread, SpanState* span) noexcept {
+// Releases what a state holds. It is no longer open for tracers.
+inline void clear_state(SpanState* span) noexcept {
   if (span->context_given) forget_given(*span);
-  give_back_block(reinterpret_cast<unsigned char*>(span->links));
-  if (thread->pooled >= kMaxPooled) {
-    delete span;
+  if (__builtin_expect(span->links != nullptr, 0)) give_back_block(reinterpret_cast<unsigned char*>(span->links));
+  span->fields.~FieldBuffer();
+  span->state.store(OpenSpan::kFree, std::memory_order_release);
+}
+
+void give_back_to_slab(SpanState* span) noexcept;
+
+inline void give_back_state(ThreadState* thread, SpanState* span) noexcept {
+  clear_state(span);
+  if (__builtin_expect(thread->pooled >= kMaxPooled, 0)) {
+    give_back_to_slab(span);
     return;
   }
-  span->~SpanState();
-  thread->pool = new (static_cast<void*>(span)) Pooled{thread->pool};
+  const Slabs::Claim place = span->place;
+  thread->pool = new (pooled_at(span)) Pooled{thread->pool, place};
   ++thread->pooled;
 }
 
@@ -53,5 +93,8 @@ inline void give_back_state(ThreadState* thread, SpanState* span) noexcept {
 SpanState* allocate(ThreadState* thread) noexcept;
 void release(SpanState* span) noexcept;
 void free_pool(ThreadState* thread) noexcept;
+
+// Called in the child after fork(): the pools and the stacks of the other threads no longer exist.
+void reclaim_states_of_other_threads() noexcept;
 
 }  // namespace nopspan::detail

@@ -25,7 +25,7 @@ void add_ids(SpanState& span) noexcept {
   FieldBuffer& fields = span.fields;
   const auto absent = [&](std::string_view key) { return fields.find(key, false) == nullptr; };
   if (absent("request_id")) fields.add_string("request_id", visible_id(span));
-  if (absent("span_id")) add_id(fields, "span_id", span.frame.context.span_id());
+  if (absent("span_id")) add_id(fields, "span_id", span.context.span_id);
   if (absent("parent_id")) add_id(fields, "parent_id", span.parent_id);
 }
 

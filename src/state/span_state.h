@@ -25,12 +25,10 @@ struct SpanState : FieldSink {
 
   const CatalogueSpan* catalogue = nullptr;  // null if the span is in no catalogue, or for an event
   Interned name{};                           // in name_text
-  std::uint64_t process_mark = 0;
-  std::uint64_t parent_id = 0;
-  std::uint64_t start_ns = 0;
-  std::uint64_t end_ns = 0;  // 0: the time is read when the span ends
+  Frame frame;                               // its place on its thread's context stack
+  Slabs::Claim place;                        // in span_slabs
+  std::uint64_t end_ns = 0;                  // 0: the time is read when the span ends
   std::uint64_t duration_ns = 0;
-  std::uint64_t first_token_ns = 0;
   std::uint32_t status = NOPSPAN_STATUS_OK;
   int uncaught = 0;             // exceptions in flight when it began
   bool started = false;         // its start was emitted
@@ -39,12 +37,10 @@ struct SpanState : FieldSink {
   bool has_ids = false;         // add_ids() was called, or must do nothing
   bool context_given = false;   // it is in the table of given_contexts.h
   Point point = Point::event;
-  std::atomic<bool> ended_elsewhere{false};
   std::atomic<bool> usage_below{false};  // a span inside it had token usage, and fired `tokens`
   std::atomic<bool> tool_below{false};   // the same for `tool_call`
   const char* exception_kind = "";
   char error_type[kMaxNameBytes + 1];
-  char name_text[kMaxNameBytes + 1];
   mutable char request_id[24] = {};  // use canonical_id()
 };
 
@@ -58,13 +54,13 @@ inline std::uint64_t local_parent(const SpanState& state) noexcept {
   return (state.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0 ? 0 : state.parent_id;
 }
 
-inline bool has_request(const SpanState& state) noexcept { return !state.frame.context.empty(); }
+inline bool has_request(const SpanState& state) noexcept { return !is_empty(state.context); }
 
 // The request id in its canonical form: 22 characters and two NULs. All 24 bytes are NULs if there is no request. It is
 // encoded at the first call.
 inline const char (&canonical_id(const SpanState& state) noexcept)[24] {
   if (state.request_id[0] == '\0' && has_request(state)) {
-    encode_request_id(ContextAccess::trace_id(state.frame.context), state.request_id);
+    encode_request_id(state.context.trace_id, state.request_id);
   }
   return state.request_id;
 }
@@ -72,8 +68,7 @@ inline const char (&canonical_id(const SpanState& state) noexcept)[24] {
 // The request id that users see: the one that the application supplied if it is in another form, else the canonical id.
 inline const char* visible_id(const SpanState& state) noexcept {
   if (!has_request(state)) return "";
-  return (state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0 ? ContextAccess::foreign(state.frame.context)
-                                                      : canonical_id(state);
+  return (state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0 ? state.foreign_id : canonical_id(state);
 }
 
 }  // namespace nopspan::detail

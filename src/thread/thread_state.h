@@ -18,13 +18,34 @@ namespace nopspan::detail {
 
 struct Attachment;
 struct SpanState;
+struct ThreadState;
 
 inline constexpr std::size_t kNotedChildren = 32;
 inline constexpr unsigned kMaxNestedDispatches = 16;
 
-// The memory of a SpanState that is not in use.
-struct Pooled {
-  Pooled* next;
+struct Pooled;
+struct ScopeBlock;
+
+// One entry of a thread's context stack: an open Span, or a context that the application made current.
+struct Frame {
+  static constexpr std::uint64_t kOnStack = 1;     // it is on the stack of `owner`
+  static constexpr std::uint64_t kEnded = 2;       // another thread has ended it: `owner` must take it off its stack
+  static constexpr std::uint64_t kGeneration = 4;  // the rest of `word` counts the uses of a ScopeFrame
+
+  Frame* below;
+  SpanState* span;  // null for a ScopeFrame
+  ContextHead* context;
+  char* foreign_id;
+  std::atomic<ThreadState*> owner;
+  std::atomic<std::uint64_t> word;
+};
+
+// The frame of a ContextScope or of a coroutine's context. It belongs to the thread and not to the object, because the
+// object may be destroyed by another thread, or never.
+struct ScopeFrame : Frame {
+  ScopeFrame* above;  // the frame that is used next
+  ContextHead head;
+  char foreign[64];
 };
 
 // The sites in sites.S, without the batch site.
@@ -86,8 +107,12 @@ struct alignas(64) ThreadState {
   // The handler that each of the nested dispatches is calling, or null. Only compared, because it may be dangling.
   const Attachment* running[kMaxNestedDispatches];
 
-  Pooled* pool;
+  std::uint32_t thread_id;  // in the thread's own pid namespace
+  ScopeFrame* next_scope;   // the frames from here on are free; null: there is none
+  ScopeBlock* scopes;       // the frames of this thread; see context_stack.cpp
+  Pooled* pool;             // states of spans that are not in use; see span_pool.h
   std::size_t pooled;
+  Slabs::Claim claimed;  // further states, which were not used yet
   BatchBuffer batch;
   unsigned char* attribute_bytes;  // kMaxAttributesBytes, taken at first use
 };
@@ -115,8 +140,7 @@ extern Slabs header_slabs;
 // Calls `each(ThreadState&)` for the threads that have a state. They may end meanwhile, and others may begin.
 template <class Each>
 void for_each_thread(const Each& each) {
-  thread_slabs.for_each_used(
-      [&](unsigned char* slab, unsigned i) { each(*reinterpret_cast<ThreadState*>(slab + i * sizeof(ThreadState))); });
+  thread_slabs.for_each_used<ThreadState>([&](ThreadState& thread, const Slabs::Claim&) { each(thread); });
 }
 
 // The page that holds the process mark. The kernel gives a child process this page filled with zeroes

@@ -291,7 +291,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check_attributes(sink.fields, model, field, false);
   check_attributes(sink.fields, model, field, true);
   for (const auto which : {ContextAccess::engine, ContextAccess::model, ContextAccess::tenant}) {
-    const auto label = nopspan::detail::label(ContextAccess::label(sink.frame.context, which));
+    const auto label = nopspan::detail::label(sink.context.labels[which]);
     check_label({label.text, label.size}, capturing);
   }
   check_label(sink.tool_name, capturing);

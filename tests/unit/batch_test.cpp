@@ -270,7 +270,7 @@ TEST(Batch, IsOfTheRequestsThatALinkedSpanLinksTo) {
     const ContextScope scope{Context::make()};
     Span step{"step"};
     for (const Context& context : {one, other, Context::current()}) {
-      bits |= std::uint64_t{1} << (nopspan::detail::ContextAccess::trace_id(context)[15] % 64);
+      bits |= std::uint64_t{1} << (nopspan::detail::ContextAccess::head(context).trace_id[15] % 64);
     }
     step.link(one);
     step.link(other);

@@ -8,11 +8,14 @@
 
 #include <condition_variable>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <queue>
+#include <string>
 #include <thread>
 #include <type_traits>
+#include <vector>
 
 namespace {
 
@@ -92,12 +95,30 @@ TEST(Context, EmptyBeginsANewRequestInside) {
   EXPECT_FALSE(events[1]->is_orphan());  // the attached context states that there is no parent
 }
 
-TEST(Context, MayBeDetachedOutOfOrder) {
+TEST(Context, IsNoLongerCurrentWhenAScopeAroundItHasEnded) {
+  const Counted left(&nopspan::Stats::scopes_left);
+  const ContextScope all{Context::with_request_id("all")};
   std::optional<ContextScope> outer(std::in_place, Context::with_request_id("outer"));
   std::optional<ContextScope> inner(std::in_place, Context::with_request_id("inner"));
   outer.reset();
-  EXPECT_EQ(nopspan::request_id(), "inner");
+  EXPECT_EQ(left.times(), 1U);
+  EXPECT_EQ(nopspan::request_id(), "all");
+  const ContextScope next{Context::with_request_id("next")};  // in the frame that `inner` had
   inner.reset();
+  EXPECT_EQ(nopspan::request_id(), "next");
+}
+
+TEST(Context, OfMoreScopesThanABlockHolds) {
+  std::vector<std::unique_ptr<ContextScope>> scopes;
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < 100; ++i) {
+      scopes.push_back(std::make_unique<ContextScope>(Context::with_request_id(std::to_string(i))));
+    }
+    for (int i = 99; i >= 0; --i) {
+      EXPECT_EQ(nopspan::request_id(), std::to_string(i));
+      scopes.pop_back();
+    }
+  }
   EXPECT_TRUE(nopspan::request_id().empty());
 }
 

@@ -28,7 +28,8 @@ namespace {
 std::vector<std::pair<std::string, std::string>> extra_labels(const Context& context) {
   std::vector<std::pair<std::string, std::string>> labels;
   nopspan::detail::for_each_extra_label(
-      context, [&](std::string_view key, std::string_view value) { labels.emplace_back(key, value); });
+      nopspan::detail::ContextAccess::head(context),
+      [&](std::string_view key, std::string_view value) { labels.emplace_back(key, value); });
   return labels;
 }
 

@@ -22,7 +22,7 @@ constexpr std::size_t kMaximumCounts = 256;
 
 // In the order of include/nopspan/stats.h. A test compares the two.
 constexpr std::array kCounts = {"spans_dropped",      "reentrant",       "inherited",         "abandoned",
-                                "wrong_thread",       "names_invalid",   "names_overflow",    "names_unknown",
+                                "wrong_thread", "scopes_left",       "names_invalid",   "names_overflow",    "names_unknown",
                                 "truncated",          "labels_overflow", "invalid_ids",       "invalid_tracestate",
                                 "tracestate_evicted", "invalid_utf8",    "values_clamped",    "fields_dropped",
                                 "attributes_dropped", "links_dropped",   "metadata_failures", "handler_failures",
@@ -77,7 +77,7 @@ std::optional<LibraryView> view_library(std::uint32_t pid, std::uint64_t gate_ad
   view.gate = GateCounters::of(page.gate);
   view.abi_version = page.abi_version;
   if (page.size >= offsetof(nopspan_gate_page, threads)) view.version = version_text(page.library_version);
-  view.is_whole = page.size >= sizeof(page);
+  view.is_whole = page.size >= offsetof(nopspan_gate_page, magic);
   if (!view.is_whole) return view;
   view.memory_bytes = page.memory_bytes;
   view_threads(pid, page, view);

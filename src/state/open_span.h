@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// The part of a span's state that the probe ABI promises: struct nopspan_open in nopspan/probes.h. Other processes find
+// it through the gate's page, and read it while the span is open.
+//
+// Why a reader can trust what it reads: `state` is not `open` while the other fields are written for a new span, and
+// `generation` changes with every span. A copy is valid if both are the same before and after it.
+#pragma once
+
+#include <nopspan/context.h>
+#include <nopspan/name.h>
+#include <nopspan/probes.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace nopspan::detail {
+
+// The constructor leaves all fields as they are. take_state() and the begin of a span set them.
+struct alignas(64) OpenSpan {
+  static constexpr std::uint32_t kFree = 0, kOpen = NOPSPAN_OPEN, kChanging = 2;
+
+  OpenSpan() noexcept {}  // NOLINT(modernize-use-equals-default): that would clear the context
+
+  std::atomic<std::uint32_t> state;
+  std::uint32_t generation;
+  union {
+    ContextHead context;
+  };
+  std::uint64_t process_mark;
+  std::uint64_t parent_id;
+  std::uint64_t start_ns;
+  std::uint64_t first_token_ns;
+  std::uint64_t tokens_so_far;
+  std::uint32_t flags;  // NOPSPAN_FLAG_*
+  std::uint32_t thread_id;
+  std::uint64_t reserved;
+  std::uint32_t name_size;
+  std::uint32_t reserved_too;
+  char name_text[kMaxNameBytes + 1];  // ends with a NUL
+  char foreign_id[64];                // only with NOPSPAN_FLAG_FOREIGN_ID
+};
+static_assert(sizeof(OpenSpan) == sizeof(nopspan_open));
+static_assert(offsetof(OpenSpan, context) == offsetof(nopspan_open, trace_id));
+static_assert(offsetof(ContextHead, labels) == offsetof(nopspan_open, labels) - offsetof(nopspan_open, trace_id));
+static_assert(offsetof(OpenSpan, process_mark) == offsetof(nopspan_open, mark));
+static_assert(offsetof(OpenSpan, flags) == offsetof(nopspan_open, flags));
+static_assert(offsetof(OpenSpan, name_size) == offsetof(nopspan_open, name_size));
+static_assert(offsetof(OpenSpan, name_text) == offsetof(nopspan_open, name));
+static_assert(offsetof(OpenSpan, foreign_id) == offsetof(nopspan_open, foreign_id));
+
+}  // namespace nopspan::detail
