@@ -126,7 +126,7 @@ TEST(ProbeFile, FindsTheGateAloneInItsPage) {
     EXPECT_TRUE(file->has_gate());
     EXPECT_TRUE(file->gate().is_page_aligned);
     EXPECT_TRUE(file->gate().is_alone);
-    EXPECT_EQ(file->gate().abi_version, 1U);
+    EXPECT_EQ(file->gate().abi_version, 2U);
     EXPECT_GE(file->gate().section_size, 4096U);
   }
 }
@@ -166,7 +166,7 @@ TEST(ProbeFile, SaysThatTheNotesAreMissingAfterLlvmStrip) {
     ASSERT_NE(file, nullptr) << path;
     EXPECT_TRUE(file->notes_are_missing());
     EXPECT_TRUE(file->has_gate());
-    EXPECT_EQ(file->gate().abi_version, 1U);
+    EXPECT_EQ(file->gate().abi_version, 2U);
   }
 }
 

@@ -20,7 +20,7 @@ class Notes(unittest.TestCase):
         cls.abi = Abi(surroundings.SOURCE / "probes" / "README.md")
 
     def test_the_abi_text_names_the_probes(self):
-        self.assertEqual(1, self.abi.version)
+        self.assertEqual(2, self.abi.version)
         for probe in ("span_start", "span_stop", "span_exception", "event", "first_token", "tokens", "retry",
                       "tool_call", "engine_request", "gauge", "batch"):
             self.assertIn(probe, self.abi.probes)

@@ -108,7 +108,7 @@ class Ps(harness.Test):
             with open(os.path.join(harness.SOURCE, "include", "nopspan", "version.h"), encoding="utf-8") as file:
                 version = re.findall(r"#define NOPSPAN_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)", file.read())
             self.assertEqual(copy["version"], ".".join(version))
-            self.assertEqual(copy["abi_version"], 1)
+            self.assertEqual(copy["abi_version"], 2)
             self.assertEqual([(p["provider"], p["name"]) for p in copy["probes"]],
                              [("nopspan", probe) for probe in PROBES] + [("nopspan_batch", "batch")])
             self.assertEqual({p["nop"] for p in copy["probes"]}, {"1-byte"})
