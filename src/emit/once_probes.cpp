@@ -16,7 +16,8 @@ constexpr std::uint64_t kUsage = GivenContexts::kUsage, kTool = GivenContexts::k
 // Marks the ancestors of this span with the facts. An ancestor is found by its id, first among the scopes of this
 // thread (`frame` and below), then among the spans whose context was copied (given_contexts.h). The walk ends at a
 // parent that is neither, because it is a scope of another thread. Its child on that thread marks it, and its
-// ancestors, when that child ends.
+// ancestors, when that child ends. The walk also ends at an ancestor that has the facts already, because its own
+// ancestors were marked with it.
 void mark_ancestors(const SpanState& span, const Frame* frame, std::uint64_t facts) noexcept {
   std::uint64_t wanted = local_parent(span);
   while (wanted != 0) {
@@ -27,8 +28,10 @@ void mark_ancestors(const SpanState& span, const Frame* frame, std::uint64_t fac
       continue;
     }
     SpanState& scope = *found->span;
-    if ((facts & kUsage) != 0) scope.usage_below.store(true, std::memory_order_relaxed);
-    if ((facts & kTool) != 0) scope.tool_below.store(true, std::memory_order_relaxed);
+    bool is_new = false;
+    if ((facts & kUsage) != 0) is_new |= !scope.usage_below.exchange(true, std::memory_order_relaxed);
+    if ((facts & kTool) != 0) is_new |= !scope.tool_below.exchange(true, std::memory_order_relaxed);
+    if (!is_new) return;
     wanted = local_parent(scope);
     frame = found->below;
   }

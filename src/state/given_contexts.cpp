@@ -33,7 +33,7 @@ bool GivenContexts::mark(std::uint64_t id, std::uint64_t facts, std::uint64_t& p
       const std::uint64_t parent = place.parent_id.load(std::memory_order_relaxed);
       if (place.word.compare_exchange_weak(word, word | facts, std::memory_order_acq_rel, std::memory_order_acquire)) {
         parent_id = parent;
-        return true;
+        return (word & facts) != facts;
       }
     }
   }

@@ -30,7 +30,7 @@ class GivenContexts {
   // False if all places are taken.
   bool add(std::uint64_t id, std::uint64_t parent_id) noexcept;
 
-  // Adds facts to a span and sets `parent_id` to its parent. False if the span has no entry.
+  // Adds facts to a span and sets `parent_id` to its parent. False if the span has no entry, or had the facts already.
   bool mark(std::uint64_t id, std::uint64_t facts, std::uint64_t& parent_id) noexcept;
 
   // Marks the span as ended. Returns the facts that were reported to it.
