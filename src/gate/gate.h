@@ -15,19 +15,23 @@ extern __attribute__((visibility("hidden"))) nopspan_gate_page nopspan_gate;
 
 namespace nopspan::detail {
 
+// The bits that the library itself sets.
+inline constexpr std::uint64_t kSpanHandlersBit = std::uint64_t{1} << 32U;
+inline constexpr std::uint64_t kKeepOpenBit = std::uint64_t{1} << 33U;  // keep_open_spans()
+inline constexpr std::uint64_t kPointHandlersBit = std::uint64_t{1} << 40U;
+
 // Like gate() in the public header, but without the pointer: the library knows the address of the gate.
 inline std::uint64_t own_gate() noexcept { return __atomic_load_n(&nopspan_gate.gate, __ATOMIC_RELAXED); }
 
 inline bool span_probes_up() noexcept { return (own_gate() & kGateSpans) != 0; }
 inline bool point_probes_up() noexcept { return (own_gate() & kGatePoints) != 0; }
 inline bool batch_up() noexcept { return (own_gate() & kGateBatch) != 0; }
-inline bool span_handlers_up() noexcept { return (own_gate() & kGateSpanHandlers) != 0; }
+inline bool span_handlers_up() noexcept { return (own_gate() & kSpanHandlersBit) != 0; }
 inline bool point_handlers_up() noexcept { return (own_gate() & kGatePointHandlers) != 0; }
 // True if no tracer and no handler wants spans: a span that begins now is not recorded.
 inline bool spans_are_unrecorded() noexcept { return (own_gate() & kSpanMask) == 0; }
 
-// Sets the two bytes of the gate that the registry owns. The other parts are semaphores, which the kernel increments
-// and decrements. The library never writes them, so it stores single bytes. Defined in span/load.cpp.
+// Sets the two bits of the gate that the registry owns. Defined in span/load.cpp.
 void set_handler_gate(bool spans, bool points) noexcept;
 
 }  // namespace nopspan::detail

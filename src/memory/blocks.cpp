@@ -72,4 +72,10 @@ void give_back_block(unsigned char* bytes) noexcept {
   }
 }
 
+void unmap_blocks() noexcept {
+  for (Size& size : sizes) {
+    if (size.slabs.is_idle()) size.slabs.unmap();
+  }
+}
+
 }  // namespace nopspan::detail

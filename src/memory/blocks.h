@@ -21,4 +21,7 @@ struct Block {
 Block take_block(std::size_t size) noexcept;
 void give_back_block(unsigned char* bytes) noexcept;  // null is allowed
 
+// Unmaps the slabs of all sizes that have no block in use. No other thread may use blocks meanwhile or afterwards.
+void unmap_blocks() noexcept;
+
 }  // namespace nopspan::detail

@@ -90,6 +90,19 @@ void Slabs::give_back(Claim claim) noexcept {
   if (now == all_ && !readable_) note_idle(claim.slab);
 }
 
+bool Slabs::is_idle() const noexcept {
+  const std::uint32_t count = count_.load(std::memory_order_seq_cst);
+  for (std::uint32_t slab = 0; slab < count; ++slab) {
+    if (table_[slab].free.load(std::memory_order_seq_cst) != all_) return false;
+  }
+  return true;
+}
+
+void Slabs::unmap() noexcept {
+  for (std::uint32_t slab = count_.exchange(0); slab-- > 0;)
+    unmap_memory(table_[slab].memory.exchange(nullptr), bytes_);
+}
+
 void Slabs::note_idle(std::uint32_t slab) noexcept {
   const std::uint32_t before = idle_.exchange(slab + 1, std::memory_order_relaxed);
   if (before == 0 || before == slab + 1) return;

@@ -56,6 +56,10 @@ class Slabs {
   [[nodiscard]] T* element(const Claim& claim) const noexcept {
     return reinterpret_cast<T*>(memory(claim.slab)) + __builtin_ctzll(claim.bits);
   }
+  [[nodiscard]] bool is_idle() const noexcept;
+  // Unmaps all slabs. No element may be in use, and no other thread may use this object meanwhile or afterwards.
+  void unmap() noexcept;
+
   [[nodiscard]] unsigned char* memory(std::uint32_t slab) const noexcept {
     return table_[slab].memory.load(std::memory_order_acquire);
   }

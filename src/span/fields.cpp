@@ -84,6 +84,7 @@ std::uint8_t usage_bit(const FieldSink& sink, const std::uint64_t& field) noexce
 void note_usage(FieldSink* sink, std::uint64_t& field, std::uint64_t number, bool measurement) noexcept {
   if (measurement) return;
   field = number;
+  if (&field == &sink->output_tokens) sink->tokens_so_far = number;
   sink->usage_keys |= usage_bit(*sink, field);
   sink->flags |= NOPSPAN_FLAG_HAS_USAGE;
 }

@@ -3,15 +3,21 @@
 #include "base/counters.h"
 #include "gate/gate.h"
 #include "handlers/registry.h"
+#include "memory/blocks.h"
+#include "memory/slabs.h"
+#include "span/span.h"
 #include "state/context_stack.h"
 #include "state/orphans.h"
 #include "state/span_pool.h"
 #include "thread/log.h"
 #include "thread/thread_state.h"
 
+#include <nopspan/stats.h>
 #include <nopspan/version.h>
 
+#include <elf.h>
 #include <pthread.h>
+#include <sys/auxv.h>
 
 #include <cstdint>
 #include <cstdlib>
@@ -22,6 +28,9 @@ extern "C" {
 alignas(64) nopspan_gate_page nopspan_gate{};
 #endif
 const std::uint64_t* const nopspan_gate_ptr = &nopspan_gate.gate;
+
+// The ELF header of the module that contains this code. The linker defines it.
+extern const Elf64_Ehdr __ehdr_start __attribute__((visibility("hidden")));  // NOLINT(bugprone-reserved-identifier)
 }
 
 namespace nopspan::detail {
@@ -47,6 +56,19 @@ void after_fork_in_child() noexcept {
   after_fork_in_parent();
 }
 
+// Sets or clears one bit of the gate that the library owns. The other bits are semaphores, which the kernel increments
+// and decrements, so only the byte with that bit is written.
+void set_gate_bit(std::uint64_t bit, bool on) noexcept {
+  const auto number = static_cast<unsigned>(__builtin_ctzll(bit));
+  unsigned char* const byte = reinterpret_cast<unsigned char*>(&nopspan_gate.gate) + number / 8;
+  const auto mask = static_cast<unsigned char>(1U << number % 8);
+  if (on) {
+    __atomic_fetch_or(byte, mask, __ATOMIC_RELAXED);
+  } else {
+    __atomic_fetch_and(byte, static_cast<unsigned char>(~mask), __ATOMIC_RELAXED);
+  }
+}
+
 // Fills in the page around the gate, which describes this copy of the library to tracers.
 void fill_page() {
   constexpr std::uint64_t kMajor = NOPSPAN_VERSION_MAJOR, kMinor = NOPSPAN_VERSION_MINOR;
@@ -68,18 +90,58 @@ __attribute__((constructor)) void load() {
   fill_page();
   disabled = is_set("NOPSPAN_DISABLE");
   if (is_set("NOPSPAN_CAPTURE_CONTENT")) capture_content(true);
+  if (is_set("NOPSPAN_KEEP_OPEN") && !disabled) set_gate_bit(kKeepOpenBit, true);
   if (!spans_are_unrecorded()) note_gate_up_at_load();
   pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+#if defined(NOPSPAN_STATIC)
+// False for a plug-in, which may be unloaded.
+bool is_in_main_program() {
+  return reinterpret_cast<std::uintptr_t>(&__ehdr_start) + __ehdr_start.e_phoff == getauxval(AT_PHDR);
+}
+
+// Returns the memory of this copy of the library, unless another thread or an open span uses it. Nobody can have a
+// pointer into it afterwards, because dlclose() unmaps the code too. At exit() other threads may still run. They then
+// have a state, or make none while `unloading` is set.
+void unload() {
+  unloading.store(true, std::memory_order_seq_cst);
+  if (!thread_slabs.is_idle() || has_states_in_use()) return;
+  unmap_states();
+  unmap_scopes();
+  unmap_blocks();
+  header_slabs.unmap();
+  thread_slabs.unmap();
+  unmap_process_mark();
+}
+#endif
+
+// Called at exit(), and at dlclose() of a plug-in with a static copy of the library. The destructor of a key does not
+// run for the thread that calls exit(), so its batch is flushed here, and later entries at once.
+__attribute__((destructor)) void end() {
+  end_this_thread();
+#if defined(NOPSPAN_STATIC)
+  forget_thread_ends();
+  if (!is_in_main_program()) unload();
+#endif
 }
 
 }  // namespace
 
 void set_handler_gate(bool spans, bool points) noexcept {
-  constexpr unsigned kSpanHandlersByte = 4;
-  constexpr unsigned kPointHandlersByte = 5;
-  auto* bytes = reinterpret_cast<unsigned char*>(&nopspan_gate.gate);
-  __atomic_store_n(bytes + kSpanHandlersByte, static_cast<unsigned char>(spans ? 1 : 0), __ATOMIC_RELAXED);
-  __atomic_store_n(bytes + kPointHandlersByte, static_cast<unsigned char>(points ? 1 : 0), __ATOMIC_RELAXED);
+  set_gate_bit(kSpanHandlersBit, spans);
+  set_gate_bit(kPointHandlersBit, points);
 }
 
 }  // namespace nopspan::detail
+
+namespace nopspan {
+
+void keep_open_spans(bool on) noexcept {
+  if (detail::disabled) return;
+  if (on && detail::spans_are_unrecorded()) detail::note_gate_raised();
+  detail::set_gate_bit(detail::kKeepOpenBit, on);
+  if (detail::spans_are_unrecorded()) detail::note_gate_down();
+}
+
+}  // namespace nopspan

@@ -40,4 +40,9 @@ void emit_first_token(const SpanState& span, std::uint64_t tokens_so_far) noexce
 // already and the ids differ, that is counted. Called before the event, or the span's start, is emitted.
 void apply_trace_id(SpanState& state) noexcept;
 
+// Ends the use of the calling thread's state, as the end of the thread does.
+void end_this_thread() noexcept;
+// From now on, nothing happens when a thread ends. Called when this code is about to be unmapped.
+void forget_thread_ends() noexcept;
+
 }  // namespace nopspan::detail

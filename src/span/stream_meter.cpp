@@ -21,10 +21,11 @@ struct MeterState {
 
 namespace {
 
-void add_tokens(MeterState& meter, std::int64_t n) noexcept {
+void add_tokens(SpanState* span, MeterState& meter, std::int64_t n) noexcept {
   constexpr auto kMost = static_cast<std::uint64_t>(INT64_MAX);
   meter.tokens =
       kMost - meter.tokens < static_cast<std::uint64_t>(n) ? kMost : meter.tokens + static_cast<std::uint64_t>(n);
+  span->tokens_so_far = meter.tokens;
 }
 
 // Handles the rare cases: the first token, a count that is 0 or negative, no state, and a stream from before fork().
@@ -39,7 +40,7 @@ __attribute__((noinline)) void note_first(SpanState* span, MeterState* meter, st
     return;
   }
   meter->last_ns = thread_ns();
-  add_tokens(*meter, n);
+  add_tokens(span, *meter, n);
   span_first_token_at(span, meter->last_ns, static_cast<std::uint64_t>(n));
 }
 
@@ -52,7 +53,7 @@ __attribute__((hot, noinline)) void note_token(SpanState* span, MeterState* mete
   const std::uint64_t now = thread_ns();
   meter->gaps.add(now > meter->last_ns ? now - meter->last_ns : 0);
   meter->last_ns = now;
-  add_tokens(*meter, n);
+  add_tokens(span, *meter, n);
 }
 
 void measure(SpanState& span, std::string_view key, std::uint64_t value) noexcept {

@@ -43,17 +43,6 @@ void end_thread(void* state) {
 
 __attribute__((constructor)) void make_end_key() { has_end_key = pthread_key_create(&end_key, end_thread) == 0; }
 
-// Called at exit(), and at dlclose() of a plug-in with a static copy of the library. Destructors of keys do not run for
-// the thread that calls exit(), so its batch is flushed here, and later entries at once.
-__attribute__((destructor)) void end_process() {
-#if defined(NOPSPAN_STATIC)
-  if (has_end_key.exchange(false)) pthread_key_delete(end_key);  // this code may be unmapped before a thread ends
-#endif
-  locals.has_ended = true;
-  const LibraryGuard guard;
-  if (guard) end_batches(guard.thread());
-}
-
 void reset_for_process(ThreadState* thread, std::uint64_t mark) {
   thread->process_mark = mark;
   thread->clock = {};
@@ -79,7 +68,9 @@ ThreadState* make_state() {
   std::atomic_signal_fence(std::memory_order_seq_cst);
   ThreadState* thread = nullptr;
   const Slabs::Claim place = thread_slabs.claim(1);
-  if (place.bits != 0) {
+  if (place.bits != 0 && unloading.load(std::memory_order_seq_cst)) {
+    thread_slabs.give_back(place);
+  } else if (place.bits != 0) {
     thread = thread_slabs.element<ThreadState>(place);
     thread->place = place;
     thread->dispatching = 0;
@@ -111,6 +102,14 @@ ThreadState* make_state() {
 }
 
 }  // namespace
+
+void end_this_thread() noexcept {
+  if (locals.state != nullptr) end_thread(locals.state);
+}
+
+void forget_thread_ends() noexcept {
+  if (has_end_key.exchange(false)) pthread_key_delete(end_key);
+}
 
 ThreadState* make_thread_state() noexcept {
   ThreadState* thread = locals.state;

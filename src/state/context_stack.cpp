@@ -117,6 +117,8 @@ const Frame* find_scope(std::uint64_t span_id) noexcept {
   return frame;
 }
 
+void unmap_scopes() noexcept { scope_slabs.unmap(); }
+
 void forget_scopes_of_other_threads() noexcept {
   const ThreadState* const own = locals.state;
   scope_slabs.for_each_used<ScopeBlock>([own](ScopeBlock& block, const Slabs::Claim& place) {

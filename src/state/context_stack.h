@@ -45,6 +45,8 @@ inline const Interned& enclosing_name(const SpanState& event) noexcept {
   return frame != nullptr ? frame->span->name : event.name;
 }
 
+void unmap_scopes() noexcept;
+
 // Called in the child after fork(): the stacks of the other threads no longer exist.
 void forget_scopes_of_other_threads() noexcept;
 

@@ -56,6 +56,9 @@ void free_pool(ThreadState* thread) noexcept {
   thread->claimed = {};
 }
 
+bool has_states_in_use() noexcept { return !span_slabs.is_idle(); }
+void unmap_states() noexcept { span_slabs.unmap(); }
+
 void reclaim_states_of_other_threads() noexcept {
   const ThreadState* const own = locals.state;
   if (locals.making || (own != nullptr && own->busy)) return;  // a signal handler forked, and the pool may be changing

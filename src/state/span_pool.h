@@ -94,6 +94,9 @@ SpanState* allocate(ThreadState* thread) noexcept;
 void release(SpanState* span) noexcept;
 void free_pool(ThreadState* thread) noexcept;
 
+bool has_states_in_use() noexcept;
+void unmap_states() noexcept;
+
 // Called in the child after fork(): the pools and the stacks of the other threads no longer exist.
 void reclaim_states_of_other_threads() noexcept;
 

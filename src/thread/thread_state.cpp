@@ -15,6 +15,7 @@ namespace nopspan::detail {
 
 __thread ThreadLocals locals;
 bool disabled = false;
+std::atomic<bool> unloading{false};
 std::atomic<std::atomic<std::uint64_t>*> mark_page{nullptr};
 
 namespace {
@@ -98,6 +99,11 @@ std::uint64_t make_process_mark() noexcept {
 const void* process_mark_address() noexcept {
   const void* page = mark_page.load(std::memory_order_acquire);
   return page != nullptr ? page : find_mark();
+}
+
+void unmap_process_mark() noexcept {
+  void* const page = mark_page.exchange(nullptr);
+  if (page != nullptr) munmap(page, static_cast<std::size_t>(sysconf(_SC_PAGESIZE)));
 }
 
 void forget_other_threads() noexcept {

@@ -133,6 +133,9 @@ extern __thread ThreadLocals locals __attribute__((tls_model("initial-exec")));
 // True under NOPSPAN_DISABLE=1: this process emits nothing.
 extern bool disabled;
 
+// True while the library is being unloaded: no state is made.
+extern std::atomic<bool> unloading;
+
 // The states of all threads, and the headers of their batches. Other processes read the headers.
 extern Slabs thread_slabs;
 extern Slabs header_slabs;
@@ -156,6 +159,8 @@ inline std::uint64_t process_mark() noexcept {
   const std::uint64_t mark = page != nullptr ? page->load(std::memory_order_relaxed) : 0;
   return __builtin_expect(mark != 0, 1) ? mark : make_process_mark();
 }
+
+void unmap_process_mark() noexcept;
 
 ThreadState* make_thread_state() noexcept;  // in span/thread_life.cpp
 

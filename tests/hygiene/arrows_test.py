@@ -13,7 +13,7 @@ LIGHT = ("agent.h", "config.h", "context.h", "coroutine.h", "engine.h", "errc.h"
          "gate.h", "genai_events.h", "llm.h", "log_level.h", "name.h", "probes.h", "semconv.h", "span.h", "stream.h",
          "stream_meter.h", "text.h")
 # The headers of libc and the C++ ABI that the library uses. It depends on nothing else.
-SYSTEM = re.compile(r"(cxxabi|errno|fcntl|pthread|sched|signal|time|unistd|sys/\w+)\.h")
+SYSTEM = re.compile(r"(cxxabi|elf|errno|fcntl|pthread|sched|signal|time|unistd|sys/\w+)\.h")
 # Headers of other projects that the library uses. Nothing of them is left at run time.
 BUILD_TIME = {("nlohmann/json.hpp", Path("src/genai/prices.cpp"))}
 # Folders whose files may include internal headers, and one program that is the collector's source without a command.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs under NOPSPAN_DISABLE=1, NOPSPAN_CAPTURE_CONTENT=1 and neither. The argument names the expected behaviour:
-// "disabled", "capturing" or "listening".
+// Runs under NOPSPAN_DISABLE=1, NOPSPAN_CAPTURE_CONTENT=1, NOPSPAN_KEEP_OPEN=1 and none of them. The argument names the
+// expected behaviour: "disabled", "capturing", "keeping" or "listening".
 #include "base/counters.h"
 #include "expect.h"
 
@@ -20,6 +20,8 @@ int main(int argc, char** argv) {
   const std::string_view expected = argc > 1 ? argv[1] : "listening";
   const bool disabled = expected == "disabled";
   EXPECT(nopspan::detail::capturing_content.load() == (expected == "capturing"));
+  const bool keeping = expected == "keeping";
+  EXPECT(static_cast<bool>(nopspan::Span{"work"}) == keeping);
   using nopspan::Context;
   using nopspan::Errc;
   int calls = 0;
@@ -58,6 +60,11 @@ int main(int argc, char** argv) {
   EXPECT(thrown);
   EXPECT(nopspan::list_handlers().size() == 4);
   EXPECT(nopspan::detach("id") == Errc::ok);
+  EXPECT(static_cast<bool>(nopspan::Span{"work"}) == keeping);
+  nopspan::keep_open_spans(!keeping);
+  EXPECT(static_cast<bool>(nopspan::Span{"work"}) == (!keeping && !disabled));
+  nopspan::keep_open_spans(false);
+  EXPECT(nopspan::detail::gate() == 0);
 
   // Nothing was dropped or repaired, so every counter is zero.
   const nopspan::Stats counts = nopspan::stats();
