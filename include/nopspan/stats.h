@@ -69,10 +69,11 @@ NOPSPAN_API Stats stats() noexcept;
 /// start of the process this is off, unless the environment has NOPSPAN_CAPTURE_CONTENT=1.
 NOPSPAN_API void capture_content(bool on) noexcept;
 
-/// Sets whether spans are recorded even while no tracer or handler is attached. They then can be read from outside while
-/// they are open (probes/README.md), for example if a request hangs. Spans that are already open are not included. Each
-/// span costs what it costs with a handler that does nothing (docs/overhead.md), and nothing is emitted. At the start of
-/// the process this is off, unless the environment has NOPSPAN_KEEP_OPEN=1. It may be called from any thread.
+/// Sets whether spans are recorded even while no tracer or handler is attached. They then can be read from outside
+/// while they are open (probes/README.md), for example if a request hangs. Spans that are already open are not
+/// included. Each span costs what it costs with a handler that does nothing (docs/overhead.md), and nothing is emitted.
+/// At the start of the process this is off, unless the environment has NOPSPAN_KEEP_OPEN=1. It may be called from any
+/// thread.
 NOPSPAN_API void keep_open_spans(bool on) noexcept;
 
 }  // namespace nopspan
