@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the open spans of a process from outside, with a program that knows only nopspan/probes.h."""
+
+import os
+import re
+import signal
+import subprocess
+
+import harness
+
+STORM_ROUNDS = 2000 if os.environ.get("NOPSPAN_LONG") == "1" else 200
+
+
+def read_open(target):
+    """The lines that the reader prints of a process or a core file, sorted."""
+    done = subprocess.run([harness.program_path("open_spans"), str(target)], capture_output=True, text=True, timeout=60)
+    if done.returncode != 0:
+        raise AssertionError(done.stderr)
+    return sorted(done.stdout.splitlines())
+
+
+class Opened:
+    """The program `opened`, which waits. `expected` are the lines that it printed before "ready"."""
+
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen([harness.program_path("opened"), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True)
+        self.expected = []
+        for line in self.process.stdout:
+            if line == "ready\n":
+                break
+            self.expected.append(line.rstrip("\n"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.communicate(timeout=60)
+
+
+class OpenSpans(harness.Test):
+    def test_of_a_program_that_waits(self):
+        with Opened("hold") as opened:
+            self.assertEqual(read_open(opened.process.pid), sorted(opened.expected))
+
+    def test_of_a_stopped_program_and_of_its_core(self):
+        with Opened("hold") as opened:
+            pid = opened.process.pid
+            opened.process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+            try:
+                self.assertEqual(read_open(pid), sorted(opened.expected))
+            finally:
+                opened.process.send_signal(signal.SIGCONT)
+            path = os.path.join(self.temporary_folder(), "core")
+            subprocess.run(["gcore", "-o", path, str(pid)], check=True, capture_output=True, timeout=120)
+            self.assertEqual(read_open(f"{path}.{pid}"), sorted(opened.expected))
+
+    def test_of_a_child_are_its_own(self):
+        with Opened("fork") as opened:
+            of_parent, (pid, of_child) = opened.expected[:3], opened.expected[3:]
+            self.assertEqual(read_open(opened.process.pid), sorted(of_parent))
+            self.assertEqual(read_open(int(pid)), [of_child])
+
+    def test_that_are_read_in_a_storm_existed(self):
+        seen = set()
+        with Opened("storm") as opened:
+            for _ in range(STORM_ROUNDS):
+                for line in read_open(opened.process.pid):
+                    match = re.fullmatch(r"[0-9a-f]{32} [0-9a-f]{16} ([0-9a-f]{16}) (storm|inner)\.(\d+) start=(\d+) tokens=(\d+) "
+                                         r"first=0 engine=- model=- tenant=(\S+) -=- id=(\S+)", line)
+                    self.assertIsNotNone(match, line)
+                    parent, name, number, start, tokens, tenant, request = match.groups()
+                    self.assertEqual(int(start), 1000 + int(number), line)
+                    self.assertEqual(request, f"id-{number}", line)
+                    self.assertIn(tokens, ("0", number), line)
+                    self.assertIn(tenant, ("-", f"t{number}"), line)
+                    self.assertEqual(int(parent, 16) == 0, name == "storm", line)
+                    seen.add(line)
+        self.assertGreater(len(seen), 10)
+
+
+if __name__ == "__main__":
+    harness.main()
