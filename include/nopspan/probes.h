@@ -106,18 +106,6 @@ struct nopspan_engine {
 };
 /* END struct nopspan_engine */
 
-/* A label of the process, by its number: the contexts of open spans refer to labels so. 0 is "", 1 is "other". The
- * others are engines and models from 2, and tenants and all other labels from 4096. An entry is written once, `size`
- * last. An entry with size 0 is not there yet. */
-/* BEGIN struct nopspan_label */
-struct nopspan_label {
-  unsigned long reserved;
-  unsigned int size; /* of the text, bytes */
-  unsigned int number;
-  char text[64]; /* ends with a NUL */
-};
-/* END struct nopspan_label */
-
 /* ---- Batches: provider nopspan_batch, probe `batch` ----
  *
  * While this probe is attached, each thread writes its ended spans and its events as entries into its own buffer, and
@@ -196,9 +184,9 @@ struct nopspan_open {
   unsigned long output_tokens;  /* so far, as far as the program has reported it */
   unsigned int flags;           /* NOPSPAN_FLAG_* */
   unsigned int thread_id;       /* where it began, in the thread's own pid namespace */
-  unsigned long reserved_2;
-  unsigned int name_size;
+  unsigned long reserved_2[1];
   unsigned int reserved_3;
+  unsigned int name_size;
   char name[64];       /* ends with a NUL */
   char foreign_id[64]; /* with FOREIGN_ID: the id as the application supplied it; ends with a NUL */
 };

@@ -367,17 +367,7 @@ void Dispatch::run(Event& event) {
   running[depth_] = nullptr;
 }
 
-bool is_span_handled(std::string_view name) noexcept {
-  const std::uint64_t hash = hash_bytes(name);
-  if (!table.may_handle_span(hash) || disabled) return false;
-  ThreadState* thread = thread_state();
-  if (thread == nullptr) return false;
-  const Reading reading = begin_reading(thread);
-  const bool found = table.find({name, ".stop"}, hash) != nullptr || table.find({name, ".start"}, hash) != nullptr ||
-                     table.find({name, ".exception"}, hash) != nullptr;
-  end_reading(thread, reading.began);
-  return found;
-}
+bool may_be_handled(const Interned& name) noexcept { return table.may_handle_span(name.hash); }
 
 void lock_registry() noexcept { registry().writer.lock(); }
 void unlock_registry() noexcept { registry().writer.unlock(); }

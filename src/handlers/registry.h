@@ -2,6 +2,7 @@
 // Dispatches an event to the handlers in this process. registry.cpp explains the registry.
 #pragma once
 
+#include "state/intern.h"
 #include "thread/thread_state.h"
 
 #include <nopspan/event.h>
@@ -22,9 +23,10 @@ inline bool is_handled(unsigned suffix) noexcept {
   return (handled_suffixes.load(std::memory_order_relaxed) & suffix) != 0;
 }
 
-// True if a handler is attached to the event .start, .stop or .exception of a span with this name. It allocates nothing
-// and takes no lock. It does not know that an iteration of the agent catalogue has the event .iteration_start.
-bool is_span_handled(std::string_view name) noexcept;
+// False if no handler is attached to the event .start, .stop or .exception of a span with this name. True for few other
+// names, because it only compares hashes. It does not know that an iteration of the agent catalogue has the event
+// .iteration_start.
+bool may_be_handled(const Interned& name) noexcept;
 
 // An event's name in two parts. `suffix` is its last segment, with the dot.
 struct EventName {

@@ -29,6 +29,7 @@ bool is_own_measurement(std::string_view key) noexcept {
 // True if the key may be written now. Counts a key that is not allowed.
 bool accept(FieldSink* sink, Text key, std::uint8_t flags) noexcept {
   const bool measurement = (flags & FieldEntry::kMeasurement) != 0;
+  if (!sink->takes_fields) return false;
   if (key.empty() || (measurement && sink->is_span && is_own_measurement(key.view()))) {
     count(counters.fields_dropped);
     return false;
@@ -49,8 +50,7 @@ std::uint8_t metadata_flags(const FieldSink* sink, Text key, bool content) noexc
 }
 
 void set_label(FieldSink* sink, ContextAccess::Label which, std::string_view text) noexcept {
-  sink->context.labels[which] =
-      intern_label(text, which == ContextAccess::tenant ? LabelOf::other : LabelOf::model);
+  sink->context.labels[which] = intern_label(text, which == ContextAccess::tenant ? LabelOf::other : LabelOf::model);
 }
 
 // Sets the record's fields that are texts.
@@ -276,7 +276,7 @@ static_assert(may_all_be_noted());
 
 // True if the key certainly is not content.
 bool is_plain(const FieldSink* sink, Text key, bool content) noexcept {
-  return !content && sink->keys == 0 && !key.empty();
+  return !content && sink->keys == 0 && !key.empty() && sink->takes_fields;
 }
 
 __attribute__((noinline)) void put_int_carefully(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {

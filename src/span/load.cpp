@@ -7,6 +7,7 @@
 #include "memory/slabs.h"
 #include "span/span.h"
 #include "state/context_stack.h"
+#include "state/intern.h"
 #include "state/orphans.h"
 #include "state/span_pool.h"
 #include "thread/log.h"
@@ -78,6 +79,9 @@ void fill_page() {
   nopspan_gate.open_slabs = reinterpret_cast<std::uintptr_t>(&span_table);
   nopspan_gate.open_slabs_count = kMaxOpenSlabs;
   nopspan_gate.open_bytes = sizeof(SpanState);
+  nopspan_gate.labels = reinterpret_cast<std::uintptr_t>(&label_table);
+  nopspan_gate.labels_count = kLabels;
+  nopspan_gate.label_bytes = sizeof(nopspan_label);
   nopspan_gate.process_mark = reinterpret_cast<std::uintptr_t>(process_mark_address());
   nopspan_gate.magic = NOPSPAN_GATE_MAGIC;
   nopspan_gate.size = sizeof(nopspan_gate_page);

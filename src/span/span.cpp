@@ -81,7 +81,12 @@ __attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, cons
   if (kind == SpanKind::unspecified) kind = span->catalogue != nullptr ? span->catalogue->kind : SpanKind::internal;
   span->flags = (static_cast<std::uint32_t>(kind) << NOPSPAN_FLAG_KIND_SHIFT) & NOPSPAN_FLAG_KIND_MASK;
   if (options.start_ns != 0) span->flags |= NOPSPAN_FLAG_GIVEN_TIMES;
-  span->keeps_content = span_handlers_up() || capturing_content.load(std::memory_order_relaxed);
+  const std::uint64_t up = own_gate();
+  span->handled = (up & kSpanHandlersBit) != 0 && (span->catalogue != nullptr || may_be_handled(span->name));
+  // Tracers get all fields, and the spans inside a catalogue's span inherit from it.
+  span->takes_fields =
+      span->handled || span->catalogue != nullptr || (up & (kGateSpans | kGateBatch | kGatePoints | kKeepOpenBit)) != 0;
+  span->keeps_content = span->handled || capturing_content.load(std::memory_order_relaxed);
   return span;
 }
 
@@ -134,7 +139,7 @@ __attribute__((noinline)) void emit_end(SpanState& span, const Frame* enclosing)
     if (!guard) return;
     report_end(guard.thread(), span, enclosing);
   }
-  if (span_handlers_up()) dispatch_end(span);
+  if (span.handled && span_handlers_up()) dispatch_end(span);
 }
 
 // True (and counted) if the span began before fork(). It belongs to the parent process, which emits it.
@@ -224,13 +229,13 @@ __attribute__((noinline)) void report_start(SpanState* span, bool may_be_known) 
     if (guard) fire_span_start(guard.thread(), *span);
   }
   if (may_be_known && span->catalogue == nullptr) check_catalogue(span->name);
-  if (!span->stop_only && span_handlers_up()) dispatch_start(*span);
+  if (!span->stop_only && span->handled && span_handlers_up()) dispatch_start(*span);
 }
 
 inline void emit_start(SpanState* span) noexcept {
   span->started = true;
   const bool may_be_known = may_be_in_catalogue(span->name.view());
-  if (may_be_known || (gate() & (kGateSpans | kGateSpanHandlers)) != 0) report_start(span, may_be_known);
+  if (may_be_known || span->handled || span_probes_up()) report_start(span, may_be_known);
 }
 
 // Emits the start of a span that was not started: a thread exit interrupted the application's callable that sets its
@@ -284,7 +289,7 @@ void end_scope_carefully(SpanState* span) noexcept {
 NOPSPAN_HOT void end_scope(SpanState* span) noexcept {
   // The usual case: the span is on top of its thread's stack and has no handlers. Then one LibraryGuard is enough.
   const ThreadState* here = locals.state;
-  if (locals.top == &span->frame && here != nullptr && !here->busy && span->started && !span_handlers_up() &&
+  if (locals.top == &span->frame && here != nullptr && !here->busy && span->started && !span->handled &&
       !is_unwinding(*span)) {
     const LibraryGuard guard;
     if (guard && span->process_mark == guard.thread()->process_mark) {

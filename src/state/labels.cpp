@@ -3,6 +3,7 @@
 
 #include "base/clean_text.h"
 #include "base/counters.h"
+#include "gate/gate.h"
 #include "state/field_sink.h"
 #include "thread/thread_state.h"
 
@@ -38,7 +39,10 @@ std::size_t take_key(std::string_view key) noexcept {
   if (label(number).view() != key) return kNone;  // the table of labels is full
   for (std::size_t i = 0; i < kExtraLabels; ++i) {
     std::uint16_t taken = kNoLabel;
-    if (keys[i].compare_exchange_strong(taken, number, std::memory_order_acq_rel) || taken == number) return i;
+    if (keys[i].compare_exchange_strong(taken, number, std::memory_order_acq_rel) || taken == number) {
+      __atomic_store_n(&nopspan_gate.label_keys[i], number, __ATOMIC_RELAXED);  // for tracers
+      return i;
+    }
   }
   return kNone;
 }
@@ -66,6 +70,7 @@ void put_label(FieldSink* sink, Text key, Text value) noexcept {
     return;
   }
   sink->context.labels[extra_label(place)] = intern_label(value.view(), LabelOf::other);
+  if (!sink->takes_fields) return;
   // kAdded, because the attribute is made from the context, for this span and for the spans inside it.
   const bool written = value.is_null() ? sink->fields.put_null(name, FieldEntry::kAdded)
                                        : sink->fields.put_string(name, value.view(), FieldEntry::kAdded);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <nopspan/context.h>
+#include <nopspan/detail/span_calls.h>
 #include <nopspan/name.h>
 #include <nopspan/probes.h>
 
@@ -35,8 +36,10 @@ struct alignas(64) OpenSpan {
   std::uint32_t flags;  // NOPSPAN_FLAG_*
   std::uint32_t thread_id;
   std::uint64_t reserved;
+  bool takes_fields;  // false if nobody gets the fields: only labels are set
+  bool handled;       // its events may have a handler. Handlers that attach later get nothing of the span
+  std::uint16_t reserved_too;
   std::uint32_t name_size;
-  std::uint32_t reserved_too;
   char name_text[kMaxNameBytes + 1];  // ends with a NUL
   char foreign_id[64];                // only with NOPSPAN_FLAG_FOREIGN_ID
 };
@@ -44,6 +47,7 @@ static_assert(sizeof(OpenSpan) == sizeof(nopspan_open));
 static_assert(offsetof(OpenSpan, context) == offsetof(nopspan_open, trace_id));
 static_assert(offsetof(ContextHead, labels) == offsetof(nopspan_open, labels) - offsetof(nopspan_open, trace_id));
 static_assert(offsetof(OpenSpan, process_mark) == offsetof(nopspan_open, mark));
+static_assert(offsetof(OpenSpan, takes_fields) == kTakesFieldsAt);
 static_assert(offsetof(OpenSpan, flags) == offsetof(nopspan_open, flags));
 static_assert(offsetof(OpenSpan, name_size) == offsetof(nopspan_open, name_size));
 static_assert(offsetof(OpenSpan, name_text) == offsetof(nopspan_open, name));

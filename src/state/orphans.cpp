@@ -21,8 +21,10 @@ constexpr std::uint64_t kKnownChildDoubtNs = 60'000'000'000;  // for names that 
 constexpr std::uint64_t kUpAtLoad = 1;
 
 // When the gate was first seen raised (CLOCK_MONOTONIC), or kUpAtLoad. 0 if it was not seen raised since it was last
-// seen down.
-std::atomic<std::uint64_t> raised_at{0};
+// seen down. It is in the gate's page, for tracers.
+std::uint64_t raised_at() noexcept { return __atomic_load_n(&nopspan_gate.raised_ns, __ATOMIC_ACQUIRE); }
+void set_raised_at(std::uint64_t ns) noexcept { __atomic_store_n(&nopspan_gate.raised_ns, ns, __ATOMIC_RELEASE); }
+
 // The id of the youngest thread when attach() raised the gate. 0 if a tracer raised it, or if the id is unknown.
 std::atomic<long> youngest_then{0};
 
@@ -56,10 +58,12 @@ long youngest_thread() noexcept {
 }
 
 std::uint64_t raise_time(std::uint64_t now_ns) noexcept {
-  std::uint64_t raised = raised_at.load(std::memory_order_acquire);
+  unsigned long raised = raised_at();
   if (raised != 0) return raised;
   youngest_then.store(0, std::memory_order_relaxed);
-  return raised_at.compare_exchange_strong(raised, now_ns, std::memory_order_relaxed) ? now_ns : raised;
+  const bool first =
+      __atomic_compare_exchange_n(&nopspan_gate.raised_ns, &raised, now_ns, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+  return first ? now_ns : raised;
 }
 
 bool is_past_doubt(std::uint64_t raised, std::uint64_t now_ns) noexcept {
@@ -86,11 +90,11 @@ bool may_have_run_before(ThreadState* thread, std::uint64_t raised) noexcept {
 
 }  // namespace
 
-void note_gate_up_at_load() noexcept { raised_at.store(kUpAtLoad, std::memory_order_relaxed); }
+void note_gate_up_at_load() noexcept { set_raised_at(kUpAtLoad); }
 void note_gate_raised() noexcept {
   const std::uint64_t now_ns = monotonic_ns();
   youngest_then.store(youngest_thread(), std::memory_order_relaxed);
-  raised_at.store(now_ns, std::memory_order_release);
+  set_raised_at(now_ns);
   // This thread is older, whatever its id.
   if (ThreadState* thread = thread_state(); thread != nullptr) {
     thread->doubt_since_ns = now_ns;
@@ -98,11 +102,11 @@ void note_gate_raised() noexcept {
   }
 }
 void note_gate_down() noexcept {
-  if (raised_at.load(std::memory_order_relaxed) != 0) raised_at.store(0, std::memory_order_relaxed);
+  if (raised_at() != 0) set_raised_at(0);
 }
 
 void note_new_child(const Interned& name, std::uint64_t& noted) noexcept {
-  if (raised_at.load(std::memory_order_relaxed) == kUpAtLoad) return;  // no span is ever in doubt
+  if (raised_at() == kUpAtLoad) return;  // no span is ever in doubt
   noted = name.hash;
   const std::uint64_t hash = name.hash | 1U;
   for (std::size_t i = 0; i < kProbesLength; ++i) {

@@ -59,6 +59,7 @@ inline SpanState* take_state(ThreadState* thread) noexcept {
   span->thread_id = thread->thread_id;
   span->parent_id = span->start_ns = span->first_token_ns = span->tokens_so_far = 0;
   span->flags = 0;
+  span->takes_fields = span->handled = true;
   span->place = place;
   span->frame.span = span;
   span->frame.context = &span->context;

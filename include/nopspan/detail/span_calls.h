@@ -10,6 +10,7 @@
 #include <nopspan/name.h>
 #include <nopspan/text.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
@@ -45,9 +46,14 @@ inline FieldSink* sink_of(SpanState* span) noexcept { return reinterpret_cast<Fi
 // (stats().metadata_failures), and false for thread exit and cancellation, which must be rethrown.
 NOPSPAN_API NOPSPAN_COLD bool metadata_threw() noexcept;
 
-// Runs a callable that sets fields. Instrumentation does not throw into the application: an exception is counted.
+// The offset of a byte in a FieldSink that is 0 if nobody gets its fields: part of the ABI.
+inline constexpr std::size_t kTakesFieldsAt = 120;
+
+// Runs a callable that sets fields, unless nobody gets them. Instrumentation does not throw into the application: an
+// exception is counted.
 template <class F, class Fill>
 inline void fill(FieldSink* sink, Fill&& callable) {
+  if (reinterpret_cast<const unsigned char*>(sink)[kTakesFieldsAt] == 0) return;
   F fields{sink};
 #if NOPSPAN_EXCEPTIONS
   try {
