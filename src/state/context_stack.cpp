@@ -32,12 +32,14 @@ Slabs scope_slabs(scope_table, kBlocks, kBlocks * sizeof(ScopeBlock), true);
 // Takes the top frame off the stack.
 void drop_top(Frame* top) noexcept {
   locals.top = top->below;
+  SpanState* const span = top->span;
   std::atomic_signal_fence(std::memory_order_seq_cst);
   const std::uint64_t before = top->word.fetch_and(~Frame::kOnStack, std::memory_order_acq_rel);
-  if (top->span == nullptr) {
+  // From here on, the thread that ends the span may release it, and the frame with it.
+  if (span == nullptr) {
     top->owner.load(std::memory_order_relaxed)->next_scope = static_cast<ScopeFrame*>(top);
   } else if ((before & Frame::kEnded) != 0) {
-    release(top->span);
+    release(span);
   }
 }
 
