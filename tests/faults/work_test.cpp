@@ -9,6 +9,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <string>
 #include <thread>
 
@@ -82,6 +83,18 @@ TEST(WorkFaults, AttachingManyHandlersAllocatesInProportion) {
   for (std::uint64_t i = 0; i < kIds; ++i) ASSERT_EQ(nopspan::detach("id" + std::to_string(i)), Errc::ok);
   EXPECT_EQ(nopspan::list_handlers().size(), 0U);
   EXPECT_LT(allocated_here, kIds * 16 * 1024);
+}
+
+TEST(WorkFaults, DeeplyNestedSpansMayEachHaveTokens) {
+  constexpr unsigned kDepth = 20'000;
+  const CountingHandler handler({"work"});
+  const std::function<void(unsigned)> nest_tokens = [&](unsigned depth) {
+    const Span span{"work", [](nopspan::Fields& f) { f.input_tokens(10).output_tokens(1); }};
+    if (depth > 1) nest_tokens(depth - 1);
+  };
+  nest_tokens(kDepth);
+  EXPECT_EQ(handler.starts, kDepth);
+  EXPECT_EQ(handler.ends, kDepth);
 }
 
 }  // namespace
