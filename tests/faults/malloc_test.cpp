@@ -4,9 +4,11 @@
 #include "allocator.h"
 #include "every_call.h"
 #include "fault.h"
+#include "raised_gate.h"
 
 #include <nopspan/span.h>
 
+#include <signal.h>
 #include <sys/resource.h>
 
 #include <atomic>
@@ -17,7 +19,78 @@ namespace {
 
 using nopspan::AsyncSpan;
 using nopspan::Context;
+using nopspan::Span;
 using ::testing::IsEmpty;
+
+__thread bool counting = false;
+__thread unsigned counted = 0;
+
+bool count_calls(std::size_t) {
+  if (counting) ++counted;
+  return true;
+}
+
+// Each kind of call, by a new thread for each.
+void expect_no_allocation() {
+  for (const Call& call : every_call) {
+    unsigned calls = 0;
+    std::thread([&] {
+      const AllocatorHook hook(count_calls);
+      counting = true;
+      for (unsigned number = 0; number < 100; ++number) call.make(number);
+      counting = false;
+      calls = counted;
+    }).join();
+    EXPECT_EQ(calls, 0U) << call.what;
+  }
+}
+
+TEST(MallocFaults, NothingIsAllocatedForHandlers) {
+  const CountingHandler handler({"work"}, "work.event");
+  expect_no_allocation();
+}
+
+TEST(MallocFaults, NothingIsAllocatedForTracers) {
+  const RaisedGate batch(RaisedGate::batch);
+  const RaisedGate spans(RaisedGate::spans);
+  const RaisedGate points(RaisedGate::points);
+  expect_no_allocation();
+}
+
+__thread bool inside = false;
+__thread unsigned entered_again = 0;
+
+bool raise_signal(std::size_t) {
+  if (inside) {
+    ++entered_again;
+    return true;
+  }
+  inside = true;
+  raise(SIGUSR1);
+  inside = false;
+  return true;
+}
+
+TEST(MallocFaults, ASignalInsideMallocDoesNotEnterItAgain) {
+  const CountingHandler handler({"work"}, "work.event");
+  static std::atomic<unsigned> number{0};
+  struct sigaction action {};
+  action.sa_handler = [](int) { every_call[number % std::size(every_call)].make(number / 10); };
+  ASSERT_EQ(sigaction(SIGUSR1, &action, nullptr), 0);
+  for (number = 0; number < 200; ++number) {
+    unsigned again = 0;
+    std::thread([&] {
+      const AllocatorHook hook(raise_signal);
+      std::free(std::malloc(5000));
+      std::free(std::calloc(10, 10));
+      std::free(std::aligned_alloc(64, 256));
+      again = entered_again;
+    }).join();
+    EXPECT_EQ(again, 0U) << every_call[number % std::size(every_call)].what;
+  }
+  EXPECT_EQ(handler.starts, handler.ends);
+  EXPECT_GT(handler.starts, 0U);
+}
 
 std::atomic<unsigned> allocations{0};
 unsigned fails_each = 1;
