@@ -159,4 +159,15 @@ std::unique_ptr<Replaceable> HandlerTable::take_retired(std::uint64_t unread) no
   return taken;
 }
 
+void HandlerTable::clear() noexcept {
+  if (Names* const names = names_.exchange(nullptr); names != nullptr) {
+    for (const Place& place : names->places) {
+      if (HandlerList* const list = place.load(std::memory_order_relaxed)) retire(list, 0);
+    }
+    retire(names, 0);
+  }
+  while (take_retired(UINT64_MAX) != nullptr) {
+  }
+}
+
 }  // namespace nopspan::detail

@@ -82,6 +82,8 @@ class HandlerTable {
   [[nodiscard]] unsigned suffixes() const noexcept;
   // Takes what was retired first, unless that was after the epoch `unread`.
   std::unique_ptr<Replaceable> take_retired(std::uint64_t unread) noexcept;
+  // Frees all memory. There must be no reader and no handler.
+  void clear() noexcept;
 
  private:
   using Place = std::atomic<HandlerList*>;

@@ -369,6 +369,13 @@ void Dispatch::run(Event& event) {
 
 bool may_be_handled(const Interned& name) noexcept { return table.may_handle_span(name.hash); }
 
+void free_registry() noexcept {
+  Registry& r = registry();
+  if (!r.attached.empty() || !r.waiting.empty() || !r.dying.empty()) return;
+  table.clear();
+  delete &r;
+}
+
 void lock_registry() noexcept { registry().writer.lock(); }
 void unlock_registry() noexcept { registry().writer.unlock(); }
 

@@ -68,4 +68,7 @@ class Dispatch {
 void lock_registry() noexcept;
 void unlock_registry() noexcept;
 
+// Frees the registry, if no handler is attached. Called when this code is about to be unmapped.
+void free_registry() noexcept;
+
 }  // namespace nopspan::detail

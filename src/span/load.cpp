@@ -111,6 +111,8 @@ bool is_in_main_program() {
 void unload() {
   unloading.store(true, std::memory_order_seq_cst);
   if (!thread_slabs.is_idle() || has_states_in_use()) return;
+  free_registry();
+  set_log_sink(nullptr);
   unmap_states();
   unmap_scopes();
   unmap_blocks();
@@ -121,8 +123,9 @@ void unload() {
 #endif
 
 // Called at exit(), and at dlclose() of a plug-in with a static copy of the library. The destructor of a key does not
-// run for the thread that calls exit(), so its batch is flushed here, and later entries at once.
-__attribute__((destructor)) void end() {
+// run for the thread that calls exit(), so its batch is flushed here, and later entries at once. The priority is the
+// last one: the destructors of static objects of the same module run before.
+__attribute__((destructor(101))) void end() {
   end_this_thread();
 #if defined(NOPSPAN_STATIC)
   forget_thread_ends();

@@ -6,6 +6,10 @@
 #include <dlfcn.h>
 #include <pthread.h>
 
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -33,6 +37,11 @@ class Plugin {
 };
 #define FIND(plugin, function) (plugin).find<decltype(function)>(#function)
 
+std::ptrdiff_t mappings() {
+  std::ifstream maps("/proc/self/maps");
+  return std::count(std::istreambuf_iterator<char>(maps), {}, '\n');
+}
+
 void run_on_threads(void (*work)(), int count) {
   std::vector<std::thread> threads;
   for (int i = 0; i < count; ++i) threads.emplace_back(work);
@@ -49,6 +58,25 @@ TEST(PluginFaults, ASpanMayOutliveThePluginThatBeganIt) {
   FIND(host, plugin_end)(span);
   EXPECT_EQ(FIND(host, plugin_ends)(), 1);
   FIND(host, plugin_detach)();
+}
+
+TEST(PluginFaults, ACopyInAPluginLeavesNothingBehind) {
+  std::uint64_t resident = 0;
+  std::ptrdiff_t mapped = 0;
+  for (int cycle = 0; cycle < (is_long ? 3000 : 300) && !HasFailure(); ++cycle) {
+    if (cycle == 50) {
+      resident = resident_bytes();
+      mapped = mappings();
+    }
+    const Plugin plugin(NOPSPAN_PLUGIN_STATIC);
+    FIND(plugin, plugin_attach)();
+    run_on_threads(FIND(plugin, plugin_work), 4);
+    FIND(plugin, plugin_detach)();
+    EXPECT_GT(FIND(plugin, plugin_ends)(), 0);
+    plugin.unload();
+  }
+  EXPECT_LE(mappings(), mapped);
+  EXPECT_LT(resident_bytes(), resident + 256 * 1024);
 }
 
 TEST(PluginFaults, ACopyInAPluginMayBeUnloadedWhileItIsUsed) {
