@@ -30,6 +30,13 @@
 /// Metadata is lazy: a callable that sets fields runs only if a tracer or handler is attached. Instrumentation never
 /// throws. If such a callable throws, the exception is swallowed and counted (stats().metadata_failures).
 ///
+/// Signal handlers: a span may begin and end in a signal handler, wherever the handler interrupts the application. The
+/// library does not call malloc(). If the handler interrupted the library, its span is not recorded, and is counted
+/// (stats().reentrant). Metadata callables, in-process handlers and log sinks then run in the signal handler too, so
+/// they must do only what a signal handler may do. One case is not safe: if the process had used more than 31 pthread
+/// keys when the library was loaded, the first span of a thread must not be in a signal handler, because glibc then
+/// allocates memory (stats().thread_allocations counts such threads).
+///
 /// Thread safety: different threads may use different spans at the same time. One span belongs to one thread at a time.
 /// A Span starts and ends on the same thread. An AsyncSpan may move between threads.
 #ifndef NOPSPAN_SPAN_H
@@ -165,8 +172,10 @@ class SpanSetters {
 /// A span of the current scope. It is the thread's current span while it lives, so spans that start meanwhile are
 /// its children. It ends where the scope ends. It cannot be copied or moved.
 ///
-/// - Destroy it on the thread that created it.
-/// - Destroy nested spans innermost first.
+/// - Destroy it on the thread that created it. If another thread destroys it, it is emitted and counted
+///   (stats().wrong_thread).
+/// - Destroy nested spans innermost first. If a Span ends while Spans or ContextScopes inside it are open, those are no
+///   longer current, and are counted (stats().scopes_left).
 /// - Never hold one across a co_await. Coroutines use AsyncSpan.
 ///
 /// Handlers receive `NAME.start` when it is created. When it is destroyed, they receive `NAME.stop`, or
