@@ -19,25 +19,22 @@
 namespace nopspan {
 
 /// Counts of this copy of the library since the process started. All stay 0 while the program passes only valid input,
-/// uses spans as their headers describe, and stays within the limits.
+/// uses spans as their headers describe, and stays within the limits. The exception is thread_allocations.
 struct Stats {
-  std::uint64_t spans_dropped;    ///< spans and events that were not emitted, because there was no memory
-  std::uint64_t reentrant;        ///< spans and events of signal handlers that interrupted nopspan: not emitted
-  std::uint64_t inherited;        ///< spans that started before fork() and ended in the child; the parent emits them
-  std::uint64_t abandoned;        ///< AsyncSpans destroyed before they ended: emitted as cancelled
-  std::uint64_t wrong_thread;     ///< Spans, ContextScopes and contexts of coroutines that ended on another thread
-                                  ///< than they began on; the spans are emitted
-  std::uint64_t scopes_left;      ///< Spans, ContextScopes and contexts of coroutines that had not ended when a scope
-                                  ///< around them or their thread ended: no longer current; the spans are emitted
-                                  ///< when they end
-  std::uint64_t names_invalid;    ///< names that were repaired before they were emitted; see Name
-  std::uint64_t names_overflow;   ///< names made at run time, over the limit of Name: emitted as nopspan.overflow
-  std::uint64_t names_unknown;    ///< names under a catalogue's prefix that the catalogue does not have: emitted
-  std::uint64_t truncated;        ///< names, ids, labels and error types over 63 bytes, which were truncated
-  std::uint64_t labels_overflow;  ///< label values over the limit (they become "other"), and label keys over the
-                                  ///< limit (not inherited); see Fields::label()
-  std::uint64_t invalid_ids;      ///< null or empty request ids, for which a new id was made, and malformed
-                                  ///< traceparents, which give an empty context
+  std::uint64_t spans_dropped;       ///< spans and events that were not emitted, because there was no memory
+  std::uint64_t reentrant;           ///< spans and events of signal handlers that interrupted nopspan: not emitted
+  std::uint64_t inherited;           ///< spans that started before fork() and ended in the child; the parent emits them
+  std::uint64_t abandoned;           ///< AsyncSpans destroyed before they ended: emitted as cancelled
+  std::uint64_t wrong_thread;        ///< Spans, ContextScopes and contexts of coroutines that ended on another thread
+                                     ///< than they began on; the spans are emitted
+  std::uint64_t names_invalid;       ///< names that were repaired before they were emitted; see Name
+  std::uint64_t names_overflow;      ///< names made at run time, over the limit of Name: emitted as nopspan.overflow
+  std::uint64_t names_unknown;       ///< names under a catalogue's prefix that the catalogue does not have: emitted
+  std::uint64_t truncated;           ///< names, ids, labels and error types over 63 bytes, which were truncated
+  std::uint64_t labels_overflow;     ///< label values over the limit (they become "other"), and label keys over the
+                                     ///< limit (not inherited); see Fields::label()
+  std::uint64_t invalid_ids;         ///< null or empty request ids, for which a new id was made, and malformed
+                                     ///< traceparents, which give an empty context
   std::uint64_t invalid_tracestate;  ///< tracestates, or members of them, that were dropped
   std::uint64_t tracestate_evicted;  ///< tracestates over the limit of the store, which are no longer forwarded
   std::uint64_t invalid_utf8;        ///< strings in which "?" replaces control characters, or bytes that are not UTF-8
@@ -60,6 +57,9 @@ struct Stats {
   std::uint64_t trace_ids_differ;    ///< trace_ids of agent events that differ from the request's: kept as metadata
   std::uint64_t thread_allocations;  ///< threads for whose end glibc had to allocate memory, because the process had
                                      ///< used more than 31 pthread keys when the library was loaded; see Span
+  std::uint64_t scopes_left;         ///< Spans, ContextScopes and contexts of coroutines that were open when a scope
+                                     ///< around them, or their thread, ended: no longer current; the spans are
+                                     ///< emitted when they end
 };
 
 /// Reads all counts.
