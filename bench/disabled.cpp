@@ -2,6 +2,7 @@
 // The cost of a disabled span, compared with the same loop without it.
 #include "minimum.h"
 
+#include <nopspan/context.h>
 #include <nopspan/execute.h>
 #include <nopspan/llm.h>
 #include <nopspan/span.h>
@@ -89,5 +90,15 @@ void DisabledEvent(benchmark::State& state) {
   }
 }
 BENCHMARK(DisabledEvent)->Apply(bench::several);
+
+void DisabledContextScope(benchmark::State& state) {
+  const nopspan::Context context = nopspan::Context::make();
+  int value = 0;
+  for (auto _ : state) {
+    const nopspan::ContextScope scope{context};
+    work(value);
+  }
+}
+BENCHMARK(DisabledContextScope)->Apply(bench::several);
 
 }  // namespace

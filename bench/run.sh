@@ -109,6 +109,7 @@ machine.
 | \`span()\`, four lazy fields | $(ns DisabledClosureFourLazyFields/repeats:9) | $(over DisabledClosureFourLazyFields/repeats:9 EmptyLoop/repeats:9) |
 | \`AsyncSpan\` | $(ns DisabledAsyncSpan/repeats:9) | $(over DisabledAsyncSpan/repeats:9 EmptyLoop/repeats:9) |
 | \`execute()\` | $(ns DisabledEvent/repeats:9) | $(over DisabledEvent/repeats:9 EmptyLoop/repeats:9) |
+| \`ContextScope\`, which works while nobody listens | $(ns DisabledContextScope/repeats:9) | $(over DisabledContextScope/repeats:9 EmptyLoop/repeats:9) |
 
 ## One in-process handler of the span's stop event
 
@@ -119,6 +120,10 @@ machine.
 | \`Span\` that starts a new request, whose id needs 16 random bytes from the kernel | $(ns OneHandler/repeats:9) |
 | the same, with four fields | $(ns OneHandlerFourFields/repeats:9) |
 | \`Span\` that starts a new request, CPU time on 1, 2, 4, 8 threads | $(ns OneHandlerThreads/repeats:9/threads:1), $(ns OneHandlerThreads/repeats:9/threads:2), $(ns OneHandlerThreads/repeats:9/threads:4), $(ns OneHandlerThreads/repeats:9/threads:8) |
+| \`Span\` of another name inside a request, which no handler receives | $(ns UnhandledInARequest/repeats:9) |
+| the same, with four lazy fields, which are skipped | $(ns UnhandledFourFields/repeats:9) |
+| no handler, but \`keep_open_spans(true)\`: \`Span\` inside a request | $(ns KeptOpenInARequest/repeats:9) |
+| the first \`Span\` of a thread, with one handler: median and 99th percentile | $("$build/bench/bench_first" handler | awk '/first/ { printf "%.0f, %.0f", $2 * 1000, $3 * 1000 }') |
 
 ## An \`llm.chat\` with twelve attributes
 

@@ -101,8 +101,16 @@ bool FieldBuffer::replace_older(std::size_t from) noexcept {
       size_ = from;
       return true;
     }
-    std::rotate(data_ + at, data_ + from, data_ + size_);
-    std::memmove(data_ + at + new_size, data_ + at + new_size + old_size, size_ - at - new_size - old_size);
+    // The entries between the two may be many megabytes, so they move only once if the new entry can be set aside.
+    unsigned char aside[1024];
+    if (new_size <= sizeof(aside)) {
+      std::memcpy(aside, data_ + from, new_size);
+      std::memmove(data_ + at + new_size, data_ + at + old_size, from - at - old_size);
+      std::memcpy(data_ + at, aside, new_size);
+    } else {
+      std::rotate(data_ + at, data_ + from, data_ + size_);
+      std::memmove(data_ + at + new_size, data_ + at + new_size + old_size, size_ - at - new_size - old_size);
+    }
     size_ -= old_size;
     return true;
   }
