@@ -33,9 +33,9 @@
 /// Signal handlers: a span may begin and end in a signal handler, wherever the handler interrupts the application. The
 /// library does not call malloc(). If the handler interrupted the library, its span is not recorded, and is counted
 /// (stats().reentrant). Metadata callables, in-process handlers and log sinks then run in the signal handler too, so
-/// they must do only what a signal handler may do. One case is not safe: if the process had used more than 31 pthread
-/// keys when the library was loaded, the first span of a thread must not be in a signal handler, because glibc then
-/// allocates memory (stats().thread_allocations counts such threads).
+/// they must do only what a signal handler may do. In two cases the first span of a thread must not be in a signal
+/// handler, because glibc then allocates memory: if the process had used more than 31 pthread keys when the library was
+/// loaded (stats().thread_allocations counts such threads), and if libstdc++ was loaded by dlopen().
 ///
 /// Thread safety: different threads may use different spans at the same time. One span belongs to one thread at a time.
 /// A Span starts and ends on the same thread. An AsyncSpan may move between threads.
