@@ -155,7 +155,7 @@ struct nopspan_gate_page {
  * has copies of the spans that its parent had opened, with the parent's mark.)
  */
 
-/* 64 spans, at spans + i * open_bytes. Slabs are never unmapped. */
+/* 64 spans, at spans + i * open_bytes. A slab stays mapped as long as the library is loaded. */
 /* BEGIN struct nopspan_slab */
 struct nopspan_slab {
   unsigned long spans; /* pointer to the first struct nopspan_open; 0: no slab yet */

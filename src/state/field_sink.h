@@ -30,6 +30,7 @@ inline std::uint8_t engine_bit(const EngineTimes& times, const std::uint64_t& fi
 struct FieldSink : OpenSpan {
   // Only the first byte of a text is set, because this constructor runs for every span.
   FieldSink() noexcept { tool_name[0] = retry_reason[0] = '\0'; }
+  explicit FieldSink(Reused reused) noexcept : OpenSpan(reused) { tool_name[0] = retry_reason[0] = '\0'; }
 
   // This order needs the fewest stores to clear.
   std::uint32_t link_count = 0;

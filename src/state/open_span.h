@@ -17,11 +17,19 @@
 
 namespace nopspan::detail {
 
-// The constructor leaves all fields as they are. take_state() and the begin of a span set them.
+struct Reused {};  // selects constructors that leave what tracers may be reading, and what the begin of a span sets
+
 struct alignas(64) OpenSpan {
   static constexpr std::uint32_t kFree = 0, kOpen = NOPSPAN_OPEN, kChanging = 2;
 
-  OpenSpan() noexcept {}  // NOLINT(modernize-use-equals-default): that would clear the context
+  explicit OpenSpan(Reused /*unused*/) noexcept
+      : parent_id(0), start_ns(0), first_token_ns(0), tokens_so_far(0), flags(0), takes_fields(true), handled(true) {}
+  OpenSpan() noexcept : OpenSpan(Reused{}) {
+    state.store(kFree, std::memory_order_relaxed);
+    context = {};
+    generation = name_size = 0;
+    name_text[0] = foreign_id[0] = '\0';
+  }
 
   std::atomic<std::uint32_t> state;
   std::uint32_t generation;

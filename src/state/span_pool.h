@@ -54,12 +54,9 @@ inline SpanState* take_state(ThreadState* thread) noexcept {
   const std::uint32_t generation = open->generation;
   open->state.store(OpenSpan::kChanging, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);  // before the fields are written
-  auto* const span = new (memory) SpanState;
+  auto* const span = new (memory) SpanState(Reused{});
   span->generation = generation + 1;
   span->thread_id = thread->thread_id;
-  span->parent_id = span->start_ns = span->first_token_ns = span->tokens_so_far = 0;
-  span->flags = 0;
-  span->takes_fields = span->handled = true;
   span->place = place;
   span->frame.span = span;
   span->frame.context = &span->context;

@@ -21,7 +21,7 @@
 namespace nopspan::detail {
 
 struct SpanState : FieldSink {
-  SpanState() noexcept { error_type[0] = '\0'; }
+  explicit SpanState(Reused reused) noexcept : FieldSink(reused) { error_type[0] = '\0'; }
 
   const CatalogueSpan* catalogue = nullptr;  // null if the span is in no catalogue, or for an event
   Interned name{};                           // in name_text

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a real bpftrace on the span probes of one file."""
+import contextlib
 import os
 import queue
 import signal
@@ -84,8 +85,10 @@ class Tracer:
         return lines + self._canaries(DEADLINE_S)
 
     def stop(self):
-        if self._process.poll() is None:
+        # More than once, because bpftrace 0.17 does not notice a signal that arrives just before it waits for events.
+        while self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
-        self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=1)
         for reader in self._readers:
             reader.join()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real bpftrace on many files at the same time, and its output."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -78,9 +79,11 @@ class Tracer:
 
     def stop(self):
         """Detaches, and reads the remaining output."""
-        if self.alive():
+        # More than once, because bpftrace 0.17 does not notice a signal that arrives just before it waits for events.
+        while self.alive():
             self._process.send_signal(signal.SIGINT)
-        self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=1)
         for thread in self._threads:
             thread.join()
         self._process.stdout.close()
