@@ -116,9 +116,9 @@ bool make_header(BatchBuffer& batch) noexcept {
   if (place.bits == 0) return false;
   auto* const header = header_slabs.element<nopspan_thread>(place);
   batch.header_place = place;
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // a signal handler may fork, and the child looks at both
   batch.header = header;
   if (header->magic != 0) return true;
-  publish(nopspan_gate.process_mark, reinterpret_cast<std::uintptr_t>(process_mark_address()));
   header->magic = NOPSPAN_THREAD_MAGIC;
   header->size = offsetof(nopspan_thread, reserved);
   unsigned long first = __atomic_load_n(&nopspan_gate.threads, __ATOMIC_RELAXED);
@@ -333,7 +333,7 @@ __attribute__((noinline)) void note_linked_requests(BatchBuffer& batch, const Sp
 }
 
 bool has_open_span() noexcept {
-  const Frame* frame = top_frame();
+  const Frame* frame = guarded_top();
   while (frame != nullptr && frame->span == nullptr) frame = frame->below;
   return frame != nullptr;
 }

@@ -62,7 +62,7 @@ Slabs::Claim Slabs::claim_new(unsigned most) noexcept {
     const std::uint64_t taken = lowest_bits(all_, most);
     table_[slab].free.store(all_ & ~taken, std::memory_order_release);
     std::uint32_t count = slab;
-    while (count <= slab && !count_.compare_exchange_weak(count, slab + 1, std::memory_order_acq_rel)) {
+    while (count <= slab && !count_.compare_exchange_weak(count, slab + 1, std::memory_order_seq_cst)) {
     }
     return {slab, taken};
   }
@@ -73,12 +73,17 @@ Slabs::Claim Slabs::claim_new(unsigned most) noexcept {
 Slabs::Claim Slabs::claim(unsigned most) noexcept {
   const std::uint32_t count = count_.load(std::memory_order_acquire);
   const std::uint32_t first = lowest_.load(std::memory_order_relaxed);
+  if (first == most_) return {};
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uint32_t slab = first + i < count ? first + i : first + i - count;
     const Claim claimed = claim_in(slab, most);
     if (claimed.bits == 0) continue;
     if (i > 0) lowest_.store(slab, std::memory_order_relaxed);
     return claimed;
+  }
+  if (count == most_) {
+    lowest_.store(most_, std::memory_order_relaxed);  // so that the next calls do not search
+    return {};
   }
   return claim_new(most);
 }
@@ -104,6 +109,8 @@ void Slabs::unmap() noexcept {
 }
 
 void Slabs::note_idle(std::uint32_t slab) noexcept {
+  constexpr std::size_t kKept = std::size_t{2} << 20U;
+  if (slab * bytes_ < kKept) return;
   const std::uint32_t before = idle_.exchange(slab + 1, std::memory_order_relaxed);
   if (before == 0 || before == slab + 1) return;
   Slab& other = table_[before - 1];

@@ -10,8 +10,9 @@
 // done, and no function waits for another thread.
 //
 // Limits: the size of the table. If a slab becomes idle (all of its elements are free) while another one is idle, the
-// other one's pages are returned to the kernel (MADV_DONTNEED). So a peak does not occupy memory for ever. The
-// elements of such a slab are zero-filled afterwards.
+// other one's pages are returned to the kernel (MADV_DONTNEED). So a peak does not occupy memory for ever. The first 2
+// MiB are never returned, because they are claimed first and a burst would fault them in again. The elements of a slab
+// that was returned are zero-filled.
 #pragma once
 
 #include <atomic>
@@ -56,6 +57,7 @@ class Slabs {
   [[nodiscard]] T* element(const Claim& claim) const noexcept {
     return reinterpret_cast<T*>(memory(claim.slab)) + __builtin_ctzll(claim.bits);
   }
+  [[nodiscard]] bool is_unused() const noexcept { return count_.load(std::memory_order_relaxed) == 0; }
   [[nodiscard]] bool is_idle() const noexcept;
   // Unmaps all slabs. No element may be in use, and no other thread may use this object meanwhile or afterwards.
   void unmap() noexcept;
@@ -68,7 +70,7 @@ class Slabs {
   // back elements meanwhile.
   template <class T, class Each>
   void for_each_used(const Each& each) const {
-    const std::uint32_t count = count_.load(std::memory_order_acquire);
+    const std::uint32_t count = count_.load(std::memory_order_seq_cst);
     for (std::uint32_t slab = 0; slab < count; ++slab) {
       unsigned char* const at = memory(slab);
       std::uint64_t used = all_ & ~table_[slab].free.load(std::memory_order_seq_cst);
@@ -89,7 +91,7 @@ class Slabs {
   bool readable_;
   std::uint64_t all_;                     // the bits of all elements of a slab
   std::atomic<std::uint32_t> count_{0};   // the places of the table that are used
-  std::atomic<std::uint32_t> lowest_{0};  // a hint: the lowest slab that may have a free element
+  std::atomic<std::uint32_t> lowest_{0};  // a hint: the lowest slab that may have a free element; `most_`: none has
   std::atomic<std::uint32_t> idle_{0};    // the number of the slab that became idle last, plus one
 };
 

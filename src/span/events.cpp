@@ -93,7 +93,7 @@ SpanState* begin_point(Name name, const Context* target) noexcept {
   event->name = copy_name(name, event->name_text);
   event->keys = attribute_keys_of(event->name.view());
   event->keeps_content = point_handlers_up() || capturing_content.load(std::memory_order_relaxed);
-  const Frame* top = top_frame();
+  const Frame* top = guarded_top();
   if (target == nullptr && top != nullptr) {
     place(*event, *top->context, top->foreign_id);
   } else {

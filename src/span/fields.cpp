@@ -410,7 +410,7 @@ void measure_double(FieldSink* sink, Text key, double value) noexcept {
 
 void put_link(FieldSink* sink, const Context& context) noexcept {
   const InsideLibrary inside;
-  if (context.empty()) return;
+  if (context.empty() || !sink->takes_fields) return;
   if (sink->links == nullptr) {
     sink->links = reinterpret_cast<nopspan_link*>(take_block(kMaxLinks * sizeof(nopspan_link)).bytes);
   }

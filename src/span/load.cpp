@@ -107,8 +107,8 @@ bool is_in_main_program() {
 
 // Returns the memory of this copy of the library, unless another thread or an open span uses it. Nobody can have a
 // pointer into it afterwards, because dlclose() unmaps the code too. At exit() other threads may still run. They then
-// have a state, or make none while `unloading` is set. The headers of batches stay, because a collector reads them when
-// the process ends.
+// have a state, or make none while `unloading` is set. The headers of batches and the mark in them stay, because a
+// collector reads them when the process ends.
 void unload() {
   unloading.store(true, std::memory_order_seq_cst);
   if (!thread_slabs.is_idle() || has_states_in_use()) return;
@@ -118,7 +118,7 @@ void unload() {
   unmap_scopes();
   unmap_blocks();
   thread_slabs.unmap();
-  unmap_process_mark();
+  if (header_slabs.is_unused()) unmap_process_mark();
 }
 #endif
 

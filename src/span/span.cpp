@@ -159,6 +159,7 @@ void set_reason(SpanState& span, const Caught& caught) {
   span.exception_kind = caught.kind;
   span.error_type[0] = '\0';
   if (!caught.type.empty()) clean(caught.type, span.error_type);
+  if (!span.takes_fields) return;
   // The message is content, so the whole map is content.
   const std::uint8_t flags = FieldEntry::kContent | FieldEntry::kOwn;
   if (shape_of(span) == Shape::compaction) {  // handlers see that it stops, but no exception
@@ -195,7 +196,7 @@ NOPSPAN_HOT SpanState* begin_scope(Name name, SpanOptions options) noexcept {
   if (!guard) return nullptr;
   SpanState* span = begin(guard.thread(), name, options);
   if (span == nullptr) return nullptr;
-  Frame* top = top_frame();
+  Frame* top = guarded_top();
   if (top == nullptr) {
     const std::uint64_t now = options.start_ns != 0 ? guard.thread()->clock.now() : span->start_ns;
     if (is_in_doubt(guard.thread(), span->name, now)) span->flags |= NOPSPAN_FLAG_ORPHAN;
@@ -259,10 +260,20 @@ NOPSPAN_HOT void start_scope(SpanState* span) noexcept {
   span->fields.erase_measurements();
 }
 
+// Releases a span that is not on this thread's stack. If it is on another one, that thread releases it.
+void release_off_stack(SpanState* span) noexcept {
+  span->state.store(OpenSpan::kChanging, std::memory_order_release);  // it is no longer open
+  const std::uint64_t before = span->frame.word.fetch_or(Frame::kEnded, std::memory_order_acq_rel);
+  if ((before & Frame::kOnStack) == 0) release(span);
+}
+
 void end_scope_carefully(SpanState* span) noexcept {
   if (is_inherited(*span)) {
-    leave_frame(&span->frame);
-    release(span);
+    if (!leave_frame(&span->frame)) {
+      release_off_stack(span);
+    } else {
+      release(span);
+    }
     return;
   }
   start_late(span);
@@ -282,8 +293,7 @@ void end_scope_carefully(SpanState* span) noexcept {
   // Or its frame was taken off its stack before.
   if ((span->frame.word.load(std::memory_order_relaxed) & Frame::kOnStack) != 0) count(counters.wrong_thread);
   emit_end(*span, top_frame());
-  const std::uint64_t before = span->frame.word.fetch_or(Frame::kEnded, std::memory_order_acq_rel);
-  if ((before & Frame::kOnStack) == 0) release(span);
+  release_off_stack(span);
 }
 
 NOPSPAN_HOT void end_scope(SpanState* span) noexcept {
@@ -378,7 +388,7 @@ bool mark_first_token(ThreadState* thread, SpanState& span, std::uint64_t now_ns
                       std::uint64_t tokens_so_far) noexcept {
   if ((span.flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0) return false;
   span.first_token_ns = now_ns > span.start_ns ? now_ns - span.start_ns : 0;
-  span.flags |= NOPSPAN_FLAG_HAS_FIRST_TOKEN;
+  __atomic_store_n(&span.flags, span.flags | NOPSPAN_FLAG_HAS_FIRST_TOKEN, __ATOMIC_RELEASE);  // tracers may read both
   if (point_probes_up()) fire_first_token(thread, span, tokens_so_far);
   return true;
 }

@@ -41,7 +41,8 @@ void end_thread(void* state) {
   thread_slabs.give_back(thread->place);
 }
 
-__attribute__((constructor)) void make_end_key() { has_end_key = pthread_key_create(&end_key, end_thread) == 0; }
+// Before the constructors of the application, which may start threads.
+__attribute__((constructor(101))) void make_end_key() { has_end_key = pthread_key_create(&end_key, end_thread) == 0; }
 
 void reset_for_process(ThreadState* thread, std::uint64_t mark) {
   thread->process_mark = mark;

@@ -25,11 +25,18 @@ std::string_view given_trace_id(const SpanState& state) noexcept {
 
 void take_request(SpanState& state, Context request) noexcept {
   const ContextHead& head = ContextAccess::head(request);
+  const bool is_open = state.state.load(std::memory_order_relaxed) == OpenSpan::kOpen;
+  if (is_open) {  // a tracer may be reading it
+    state.state.store(OpenSpan::kChanging, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_release);
+    ++state.generation;
+  }
   std::memcpy(state.context.trace_id, head.trace_id, kTraceIdBytes);
   std::memcpy(state.foreign_id, ContextAccess::foreign(request), sizeof(state.foreign_id));
   state.context.trace_flags = head.trace_flags;
   state.context.bits |= head.bits;
   state.flags |= context_flags(state.context);
+  if (is_open) state.state.store(OpenSpan::kOpen, std::memory_order_release);
   state.request_id[0] = '\0';  // canonical_id() encodes it again
 }
 

@@ -29,7 +29,7 @@ Slab scope_table[4096];
 // Never returned to the kernel, because a ContextScope may look at its frame long after its thread has ended.
 Slabs scope_slabs(scope_table, kBlocks, kBlocks * sizeof(ScopeBlock), true);
 
-// Takes the top frame off the stack.
+// Takes the top frame off the stack. The thread must be marked as inside the library.
 void drop_top(Frame* top) noexcept {
   locals.top = top->below;
   SpanState* const span = top->span;
@@ -45,7 +45,7 @@ void drop_top(Frame* top) noexcept {
 
 // Drops a frame whose scope has not ended here.
 void drop_left(Frame* top) noexcept {
-  if ((top->word.load(std::memory_order_acquire) & Frame::kEnded) == 0) count(counters.scopes_left);
+  if (!has_ended(*top)) count(counters.scopes_left);
   drop_top(top);
 }
 
@@ -86,9 +86,17 @@ __attribute__((noinline)) ScopeFrame* add_scopes(ThreadState* thread) noexcept {
 
 Frame* drop_ended() noexcept {
   Frame* top = locals.top;
-  for (; top != nullptr && (top->word.load(std::memory_order_acquire) & Frame::kEnded) != 0; top = locals.top) {
-    drop_top(top);
+  for (; top != nullptr && has_ended(*top); top = locals.top) drop_top(top);
+  return top;
+}
+
+Frame* find_top() noexcept {
+  if (locals.state != nullptr && !locals.state->busy) {
+    const InsideLibrary inside;
+    return drop_ended();
   }
+  Frame* top = locals.top;
+  while (top != nullptr && has_ended(*top)) top = top->below;
   return top;
 }
 
@@ -97,6 +105,7 @@ bool leave_frame(Frame* frame) noexcept {
       (frame->word.load(std::memory_order_relaxed) & Frame::kOnStack) == 0) {
     return false;
   }
+  const InsideLibrary inside;  // a signal handler must not drop frames meanwhile
   while (locals.top != frame) drop_left(locals.top);
   drop_top(frame);
   return true;
@@ -114,8 +123,10 @@ void leave_all(ThreadState* thread) noexcept {
 
 const Frame* find_scope(std::uint64_t span_id) noexcept {
   if (span_id == 0) return nullptr;
-  const Frame* frame = top_frame();
-  while (frame != nullptr && (frame->span == nullptr || frame->context->span_id != span_id)) frame = frame->below;
+  const Frame* frame = locals.top;
+  while (frame != nullptr && (frame->span == nullptr || frame->context->span_id != span_id || has_ended(*frame))) {
+    frame = frame->below;
+  }
   return frame;
 }
 
@@ -123,6 +134,7 @@ void unmap_scopes() noexcept { scope_slabs.unmap(); }
 
 void forget_scopes_of_other_threads() noexcept {
   const ThreadState* const own = locals.state;
+  if (locals.making || (own != nullptr && own->busy)) return;  // a signal handler forked, and a block may be half made
   scope_slabs.for_each_used<ScopeBlock>([own](ScopeBlock& block, const Slabs::Claim& place) {
     if (block.frames[0].owner.load(std::memory_order_relaxed) == own) return;
     for (ScopeFrame& frame : block.frames) frame.word.fetch_and(~Frame::kOnStack, std::memory_order_relaxed);
@@ -144,12 +156,13 @@ EnteredContext enter_context(const Context& context) noexcept {
     frame = add_scopes(thread);
     if (frame == nullptr) return {};
   }
+  const InsideLibrary inside;  // a signal handler must not drop the frame below meanwhile
   thread->next_scope = frame->above;
   std::atomic_signal_fence(std::memory_order_seq_cst);
   copy_context(frame->head, frame->foreign, ContextAccess::head(context), ContextAccess::foreign(context));
   const std::uint64_t used = frame->word.load(std::memory_order_relaxed) & ~(Frame::kOnStack | Frame::kEnded);
   const std::uint64_t word = (used + Frame::kGeneration) | Frame::kOnStack;
-  frame->below = top_frame();
+  frame->below = locals.top;
   frame->word.store(word, std::memory_order_relaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   locals.top = frame;

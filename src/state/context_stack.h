@@ -17,13 +17,24 @@
 
 namespace nopspan::detail {
 
-// Removes from the top of the stack what another thread has ended. Returns the new top.
-Frame* drop_ended() noexcept;
+inline bool has_ended(const Frame& frame) noexcept {
+  return (frame.word.load(std::memory_order_acquire) & Frame::kEnded) != 0;
+}
 
+// Both return the innermost frame that has not ended. drop_ended() removes what another thread has ended from the top
+// of the stack, and must be called inside a LibraryGuard. find_top() does the same, but only looks if it is called in a
+// signal handler that interrupted the library, which may be about to use these frames.
+Frame* drop_ended() noexcept;
+Frame* find_top() noexcept;
+
+// The innermost frame. guarded_top() is for code inside a LibraryGuard.
 inline Frame* top_frame() noexcept {
-  Frame* top = locals.top;
-  if (top == nullptr) return nullptr;
-  return __builtin_expect((top->word.load(std::memory_order_acquire) & Frame::kEnded) != 0, 0) ? drop_ended() : top;
+  Frame* const top = locals.top;
+  return top != nullptr && __builtin_expect(has_ended(*top), 0) ? find_top() : top;
+}
+inline Frame* guarded_top() noexcept {
+  Frame* const top = locals.top;
+  return top != nullptr && __builtin_expect(has_ended(*top), 0) ? drop_ended() : top;
 }
 // Puts the frame of a span that begins on top.
 inline void push_span(ThreadState* thread, SpanState& span, Frame* top) noexcept {

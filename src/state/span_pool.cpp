@@ -35,9 +35,8 @@ SpanState* allocate(ThreadState* thread) noexcept { return take_state(thread); }
 void release(SpanState* span) noexcept {
   ThreadState* thread = locals.state;
   if (__builtin_expect(thread != nullptr && !thread->busy, 1)) {
-    thread->busy = true;
+    const InsideLibrary inside;
     give_back_state(thread, span);
-    thread->busy = false;
     return;
   }
   // The thread has no state any more, or this is a signal handler that interrupted the library.

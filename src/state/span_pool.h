@@ -18,7 +18,7 @@
 namespace nopspan::detail {
 
 inline constexpr std::size_t kMaxPooled = 64;
-inline constexpr std::size_t kMaxOpenSlabs = 4096;
+inline constexpr std::size_t kMaxOpenSlabs = 16384;
 extern Slab span_table[kMaxOpenSlabs];
 
 // A state that is not in use, in the pool of a thread. It is behind the part that tracers read.
@@ -55,7 +55,8 @@ inline SpanState* take_state(ThreadState* thread) noexcept {
   open->state.store(OpenSpan::kChanging, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);  // before the fields are written
   auto* const span = new (memory) SpanState(Reused{});
-  span->generation = generation + 1;
+  // Memory that was returned to the kernel begins with generation 0 again.
+  span->generation = generation != 0 ? generation + 1 : static_cast<std::uint32_t>(thread->random.state[0]) | 1U;
   span->thread_id = thread->thread_id;
   span->place = place;
   span->frame.span = span;

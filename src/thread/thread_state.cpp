@@ -35,19 +35,20 @@ std::atomic<std::uint64_t> mark_without_page{0};
 std::atomic<std::uint64_t>* find_mark() {
   std::atomic<std::uint64_t>* page = mark_page.load(std::memory_order_acquire);
   if (page != nullptr) return page;
+  const int saved = errno;
   const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  void* mapped = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapped == MAP_FAILED) return &mark_without_page;
+  void* mapped = map_memory(size);
 #if defined(MADV_WIPEONFORK)
-  // Linux before 4.14 refuses this. The mark is then a plain variable, which forget_other_threads() resets.
-  if (madvise(mapped, size, MADV_WIPEONFORK) != 0) {
-    munmap(mapped, size);
-    return &mark_without_page;
+  if (mapped != nullptr && madvise(mapped, size, MADV_WIPEONFORK) != 0) {  // Linux before 4.14 refuses this
+    unmap_memory(mapped, size);
+    mapped = nullptr;
   }
 #endif
-  auto* made = new (mapped) std::atomic<std::uint64_t>(0);
+  errno = saved;
+  // Without a page, the mark is a plain variable, which forget_other_threads() resets.
+  auto* made = mapped != nullptr ? new (mapped) std::atomic<std::uint64_t>(0) : &mark_without_page;
   if (mark_page.compare_exchange_strong(page, made)) return made;
-  munmap(mapped, size);
+  if (mapped != nullptr) unmap_memory(mapped, size);
   return page;
 }
 
@@ -102,8 +103,8 @@ const void* process_mark_address() noexcept {
 }
 
 void unmap_process_mark() noexcept {
-  void* const page = mark_page.exchange(nullptr);
-  if (page != nullptr) munmap(page, static_cast<std::size_t>(sysconf(_SC_PAGESIZE)));
+  std::atomic<std::uint64_t>* const page = mark_page.exchange(nullptr);
+  if (page != &mark_without_page) unmap_memory(page, static_cast<std::size_t>(sysconf(_SC_PAGESIZE)));
 }
 
 void forget_other_threads() noexcept {
@@ -111,11 +112,11 @@ void forget_other_threads() noexcept {
   const ThreadState* const own = locals.state;
   if (locals.making)
     return;  // a signal handler forked, and this thread's own state is not known yet: nothing is reused
-  for_each_thread([own](ThreadState& thread) {
+  thread_slabs.for_each_used<ThreadState>([own](ThreadState& thread, const Slabs::Claim& place) {
     if (&thread == own) return;
     thread.reading.store(0);
     if (thread.batch.header != nullptr) header_slabs.give_back(thread.batch.header_place);
-    thread_slabs.give_back(thread.place);
+    thread_slabs.give_back(place);
   });
 }
 

@@ -210,12 +210,14 @@ class LibraryGuard {
       return;
     }
     thread->busy = true;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     thread_ = thread;
     kept_errno_ = *thread->error_number;
   }
   ~LibraryGuard() {
     if (thread_ == nullptr) return;
     *thread_->error_number = kept_errno_;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     thread_->busy = false;
   }
   LibraryGuard(const LibraryGuard&) = delete;
@@ -240,8 +242,10 @@ class InsideLibrary {
     if (thread_ == nullptr) return;
     before_ = thread_->busy;
     thread_->busy = true;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
   }
   ~InsideLibrary() {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     if (thread_ != nullptr) thread_->busy = before_;
   }
   InsideLibrary(const InsideLibrary&) = delete;

@@ -40,6 +40,7 @@ TEST(Slabs, ClaimEachElementOnceUntilTheTableIsFull) {
     EXPECT_TRUE(claimed.insert({claim.slab, claim.bits}).second);
   }
   EXPECT_EQ(slabs.claim(1).bits, 0U);
+  EXPECT_EQ(slabs.claim(1).bits, 0U);
   slabs.give_back({1, 4});
   const Slabs::Claim again = slabs.claim(3);
   EXPECT_EQ(again.slab, 1U);
@@ -53,19 +54,22 @@ TEST(Slabs, ClaimManyOfOneSlabAtOnce) {
   EXPECT_EQ(slabs.claim(64).bits, ~std::uint64_t{0xffff});
 }
 
-TEST(Slabs, ReturnThePagesOfAllIdleSlabsButOne) {
-  Slab table[3] = {};
+TEST(Slabs, ReturnThePagesOfAllIdleSlabsButTheFirstOnesAndOne) {
+  constexpr std::uint32_t kAlwaysKept = (2U << 20U) / kPage;
+  constexpr std::uint32_t kSlabs = kAlwaysKept + 3;
+  static Slab table[kSlabs] = {};
   Slabs slabs(table, 2, kPage);
   std::vector<Slabs::Claim> claims;
-  for (int i = 0; i < 3; ++i) {
+  for (std::uint32_t i = 0; i < kSlabs; ++i) {
     claims.push_back(slabs.claim(2));
     std::memset(slabs.memory(claims.back().slab), 'x', kPage);
   }
   for (const Slabs::Claim& claim : claims) slabs.give_back(claim);
   std::size_t resident = 0;
-  for (std::uint32_t slab = 0; slab < 3; ++slab) resident += resident_pages(slabs.memory(slab), kPage) > 0 ? 1U : 0U;
-  EXPECT_EQ(resident, 1U);
-  for (int i = 0; i < 3; ++i) EXPECT_NE(slabs.claim(2).bits, 0U);
+  for (std::uint32_t slab = 0; slab < kSlabs; ++slab)
+    resident += resident_pages(slabs.memory(slab), kPage) > 0 ? 1U : 0U;
+  EXPECT_EQ(resident, kAlwaysKept + 1);
+  for (std::uint32_t i = 0; i < kSlabs; ++i) EXPECT_NE(slabs.claim(2).bits, 0U);
 }
 
 TEST(Slabs, KeepPagesThatOthersMayRead) {
