@@ -8,6 +8,7 @@
 #include <nopspan/span.h>
 
 #include <signal.h>
+#include <errno.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -39,7 +40,9 @@ void on_signal(int) {
     every_call[number % std::size(every_call)].make(number % 100'000);
   }
   ++signals_here;
-  arm_timer();
+  const int saved = errno;
+  arm_timer();  // fails if the timer was deleted while this signal was pending
+  errno = saved;
 }
 
 // Interrupts the calling thread again and again while it exists.
