@@ -120,12 +120,13 @@ std::string_view valid_name(std::string_view text, char (&room)[kMaxNameBytes + 
 
 std::string_view intern_name(std::string_view text) noexcept {
   char room[kMaxNameBytes + 1];
-  const nopspan_label* entry = names.intern(valid_name(text, room));
+  const std::string_view valid = valid_name(text, room);
+  const nopspan_label* entry = names.intern(valid);
   if (entry == nullptr) {
     count(counters.names_overflow);
     return "nopspan.overflow";
   }
-  return {entry->text, entry->size};
+  return {entry->text, valid.size()};
 }
 
 }  // namespace
