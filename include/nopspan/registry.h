@@ -43,10 +43,10 @@ namespace nopspan {
 ///   stacktrace. The exception does not reach the application.
 using Handler = std::function<void(const Event&)>;
 
-/// Attaches a handler to one event ("llm.chat.stop"). It receives the events that are emitted from now on, but none of a
-/// span that has started already. While any handler is attached, all spans run, so that events have the ids of the spans
-/// around them. If no handler is attached to the events of a span, and no tracer is attached, its metadata callables do
-/// not run.
+/// Attaches a handler to one event ("llm.chat.stop"). It receives the events that are emitted from now on, but none of
+/// a span that has started already. While any handler is attached, all spans run, so that events have the ids of the
+/// spans around them. If no handler is attached to the events of a span, and no tracer is attached, its metadata
+/// callables do not run.
 ///
 /// @param id      the name of the handler; copied. An id can be attached only once, even for different events.
 /// @param event   the full name of the event; copied. A span or event of that name need not exist yet.

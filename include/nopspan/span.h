@@ -28,7 +28,8 @@
 /// | ends with an exception | NAME.exception, and no NAME.stop | span_stop, then span_exception |
 ///
 /// Metadata is lazy: a callable that sets fields runs only if a tracer, or a handler of the span, is attached.
-/// Instrumentation never throws. If such a callable throws, the exception is swallowed and counted (stats().metadata_failures).
+/// Instrumentation never throws. If such a callable throws, the exception is swallowed and counted
+/// (stats().metadata_failures).
 ///
 /// Signal handlers: a span may begin and end in a signal handler, wherever the handler interrupts the application. The
 /// library does not call malloc(). If the handler interrupted the library, its span is not recorded, and is counted

@@ -7,8 +7,8 @@
 
 #include <nopspan/span.h>
 
-#include <signal.h>
 #include <errno.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
 
