@@ -75,7 +75,7 @@ TEST(PluginFaults, ACopyInAPluginLeavesNothingBehind) {
     EXPECT_GT(FIND(plugin, plugin_ends)(), 0);
     plugin.unload();
   }
-  EXPECT_LE(mappings(), mapped);
+  EXPECT_LE(mappings(), mapped + 10);  // malloc and thread stacks move; a leak would be over 200
   EXPECT_LT(resident_bytes(), resident + 256 * 1024);
 }
 
