@@ -150,8 +150,8 @@ NOPSPAN_API void leave_context(const EnteredContext& entered) noexcept;
 /// Makes a context the calling thread's current one for as long as this object lives, whether or not a tracer or
 /// handler is attached. It costs some nanoseconds (docs/overhead.md).
 ///
-/// - Destroy it on the thread that created it. If another thread destroys it, this is counted (stats().wrong_thread),
-///   and the context stays current on its own thread until the next enclosing scope ends.
+/// - Destroy it on the thread that created it. If another thread destroys it, this is counted (stats().wrong_thread).
+///   Its memory is reused when the scopes inside it have ended on its own thread.
 /// - Destroy nested scopes innermost first. If a scope is destroyed while scopes or Spans inside it are still open,
 ///   those are no longer current on the thread, and are counted (stats().scopes_left). The same happens when a thread
 ///   ends. So a scope that was lost, for example because an exception passed through code without exceptions, is

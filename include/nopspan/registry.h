@@ -14,7 +14,8 @@
 /// If a span ends with an exception, handlers receive `NAME.exception` instead of `NAME.stop`. A handler that counts
 /// all ends attaches to both.
 ///
-/// Thread safety: all functions may be called from any thread at any time, also inside a handler.
+/// Thread safety: all functions may be called from any thread at any time, also inside a handler, but not in a signal
+/// handler. A handler must return on the thread that called it, also if it switches fibers.
 #ifndef NOPSPAN_REGISTRY_H
 #define NOPSPAN_REGISTRY_H
 

@@ -34,7 +34,8 @@
 /// Signal handlers: a span may begin and end in a signal handler, wherever the handler interrupts the application. The
 /// library does not call malloc(). If the handler interrupted the library, its span is not recorded, and is counted
 /// (stats().reentrant). Metadata callables, in-process handlers and log sinks then run in the signal handler too, so
-/// they must do only what a signal handler may do. In two cases the first span of a thread must not be in a signal
+/// they must do only what a signal handler may do. A span needs up to 12 KiB of stack, so an alternate signal stack of
+/// SIGSTKSZ is too small. In two cases the first span of a thread must not be in a signal
 /// handler, because glibc then allocates memory: if the process had used more than 31 pthread keys when the library was
 /// loaded (stats().thread_allocations counts such threads), and if libstdc++ was loaded by dlopen().
 ///

@@ -21,20 +21,22 @@ namespace nopspan {
 /// Counts of this copy of the library since the process started. All stay 0 while the program passes only valid input,
 /// uses spans as their headers describe, and stays within the limits. The exception is thread_allocations.
 struct Stats {
-  std::uint64_t spans_dropped;       ///< spans and events that were not emitted, because there was no memory
-  std::uint64_t reentrant;           ///< spans and events of signal handlers that interrupted nopspan: not emitted
-  std::uint64_t inherited;           ///< spans that started before fork() and ended in the child; the parent emits them
-  std::uint64_t abandoned;           ///< AsyncSpans destroyed before they ended: emitted as cancelled
-  std::uint64_t wrong_thread;        ///< Spans, ContextScopes and contexts of coroutines that ended on another thread
-                                     ///< than they began on; the spans are emitted
-  std::uint64_t names_invalid;       ///< names that were repaired before they were emitted; see Name
-  std::uint64_t names_overflow;      ///< names made at run time, over the limit of Name: emitted as nopspan.overflow
-  std::uint64_t names_unknown;       ///< names under a catalogue's prefix that the catalogue does not have: emitted
-  std::uint64_t truncated;           ///< names, ids, labels and error types over 63 bytes, which were truncated
-  std::uint64_t labels_overflow;     ///< label values over the limit (they become "other"), and label keys over the
-                                     ///< limit (not inherited); see Fields::label()
-  std::uint64_t invalid_ids;         ///< null or empty request ids, for which a new id was made, and malformed
-                                     ///< traceparents, which give an empty context
+  std::uint64_t spans_dropped;    ///< spans and events that were not emitted, and ContextScopes that were not
+                                  ///< entered, because there was no memory, or over the limit of open spans (1,048,576
+                                  ///< in a process, including those that threads keep for their next spans)
+  std::uint64_t reentrant;        ///< spans and events of signal handlers that interrupted nopspan: not emitted
+  std::uint64_t inherited;        ///< spans that started before fork() and ended in the child; the parent emits them
+  std::uint64_t abandoned;        ///< AsyncSpans destroyed before they ended: emitted as cancelled
+  std::uint64_t wrong_thread;     ///< Spans, ContextScopes and contexts of coroutines that ended on another thread
+                                  ///< than they began on; the spans are emitted
+  std::uint64_t names_invalid;    ///< names that were repaired before they were emitted; see Name
+  std::uint64_t names_overflow;   ///< names made at run time, over the limit of Name: emitted as nopspan.overflow
+  std::uint64_t names_unknown;    ///< names under a catalogue's prefix that the catalogue does not have: emitted
+  std::uint64_t truncated;        ///< names, ids, labels and error types over 63 bytes, which were truncated
+  std::uint64_t labels_overflow;  ///< label values over the limit (they become "other"), and label keys over the
+                                  ///< limit (not inherited); see Fields::label()
+  std::uint64_t invalid_ids;      ///< null or empty request ids, for which a new id was made, and malformed
+                                  ///< traceparents, which give an empty context
   std::uint64_t invalid_tracestate;  ///< tracestates, or members of them, that were dropped
   std::uint64_t tracestate_evicted;  ///< tracestates over the limit of the store, which are no longer forwarded
   std::uint64_t invalid_utf8;        ///< strings in which "?" replaces control characters, or bytes that are not UTF-8
@@ -71,9 +73,9 @@ NOPSPAN_API void capture_content(bool on) noexcept;
 
 /// Sets whether spans are recorded even while no tracer or handler is attached. They then can be read from outside
 /// while they are open (probes/README.md), for example if a request hangs. Spans that are already open are not
-/// included. Each span costs what it costs with a handler that does nothing (docs/overhead.md), and nothing is emitted.
-/// At the start of the process this is off, unless the environment has NOPSPAN_KEEP_OPEN=1. It may be called from any
-/// thread.
+/// included. Each span costs what it costs with a handler that does nothing (docs/overhead.md). Its metadata callables
+/// run, because labels are included, and nothing is emitted. At the start of the process this is off, unless the
+/// environment has NOPSPAN_KEEP_OPEN=1. With NOPSPAN_DISABLE=1 it stays off. It may be called from any thread.
 NOPSPAN_API void keep_open_spans(bool on) noexcept;
 
 }  // namespace nopspan

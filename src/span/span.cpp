@@ -194,9 +194,9 @@ namespace {
 NOPSPAN_HOT SpanState* begin_scope(Name name, SpanOptions options) noexcept {
   const LibraryGuard guard;
   if (!guard) return nullptr;
+  Frame* top = guarded_top();  // first, because it may release states
   SpanState* span = begin(guard.thread(), name, options);
   if (span == nullptr) return nullptr;
-  Frame* top = guarded_top();
   if (top == nullptr) {
     const std::uint64_t now = options.start_ns != 0 ? guard.thread()->clock.now() : span->start_ns;
     if (is_in_doubt(guard.thread(), span->name, now)) span->flags |= NOPSPAN_FLAG_ORPHAN;

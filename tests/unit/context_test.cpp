@@ -108,6 +108,21 @@ TEST(Context, IsNoLongerCurrentWhenAScopeAroundItHasEnded) {
   EXPECT_EQ(nopspan::request_id(), "next");
 }
 
+TEST(Context, OfScopesAfterOneThatAnotherThreadHasEnded) {
+  auto ended = std::make_unique<ContextScope>(Context::with_request_id("ended"));
+  std::thread([&] { ended.reset(); }).join();
+  {
+    const ContextScope first{Context::with_request_id("first")};
+    const ContextScope second{Context::with_request_id("second")};
+    {
+      const ContextScope third{Context::with_request_id("third")};
+      EXPECT_EQ(nopspan::request_id(), "third");
+    }
+    EXPECT_EQ(nopspan::request_id(), "second");
+  }
+  EXPECT_TRUE(nopspan::request_id().empty());
+}
+
 TEST(Context, OfMoreScopesThanABlockHolds) {
   std::vector<std::unique_ptr<ContextScope>> scopes;
   for (int round = 0; round < 2; ++round) {

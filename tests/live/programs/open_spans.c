@@ -14,11 +14,11 @@
 struct segment {
   unsigned long address, size, offset;
 };
-static struct segment segments[4096];
+static struct segment segments[65536];
 static int segment_count, file;
 
 static void add(unsigned long address, unsigned long size, unsigned long offset) {
-  if (segment_count < 4096) segments[segment_count++] = (struct segment){address, size, offset};
+  if (segment_count < 65536) segments[segment_count++] = (struct segment){address, size, offset};
 }
 
 static void fail(const char* what) {
