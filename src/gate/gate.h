@@ -32,6 +32,6 @@ inline bool point_handlers_up() noexcept { return (own_gate() & kGatePointHandle
 inline bool spans_are_unrecorded() noexcept { return (own_gate() & kSpanMask) == 0; }
 
 // Sets the two bits of the gate that the registry owns. Defined in span/load.cpp.
-void set_handler_gate(bool spans, bool points) noexcept;
+void set_handler_gate(bool any_handler) noexcept;
 
 }  // namespace nopspan::detail

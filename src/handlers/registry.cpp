@@ -108,7 +108,7 @@ void begin_epoch(const Registry& r, std::uint64_t next) noexcept {
   handled_suffixes.store(table.suffixes(), std::memory_order_relaxed);
   // A handler of point events needs spans too, because the events have the ids and labels of the spans they are in.
   const bool any = !r.attached.empty() && !disabled;
-  set_handler_gate(any, any);
+  set_handler_gate(any);
   if (spans_are_unrecorded()) note_gate_down();
 }
 

@@ -39,7 +39,7 @@ class Slabs {
   };
 
   // A slab has `elements` elements, at most 64, in `bytes` bytes. If `readable` is true, no page is ever returned to
-  // the kernel, because others may still read it.
+  // the kernel, because others read elements that are not in use.
   template <std::size_t N>
   constexpr Slabs(Slab (&table)[N], unsigned elements, std::size_t bytes, bool readable = false) noexcept
       : table_(table),

@@ -135,9 +135,9 @@ __attribute__((destructor(101))) void end() {
 
 }  // namespace
 
-void set_handler_gate(bool spans, bool points) noexcept {
-  set_gate_bit(kSpanHandlersBit, spans);
-  set_gate_bit(kPointHandlersBit, points);
+void set_handler_gate(bool any_handler) noexcept {
+  set_gate_bit(kSpanHandlersBit, any_handler);
+  set_gate_bit(kPointHandlersBit, any_handler);
 }
 
 }  // namespace nopspan::detail

@@ -269,11 +269,8 @@ void release_off_stack(SpanState* span) noexcept {
 
 void end_scope_carefully(SpanState* span) noexcept {
   if (is_inherited(*span)) {
-    if (!leave_frame(&span->frame)) {
-      release_off_stack(span);
-    } else {
-      release(span);
-    }
+    leave_frame(&span->frame);
+    release_off_stack(span);
     return;
   }
   start_late(span);
