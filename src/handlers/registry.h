@@ -2,6 +2,7 @@
 // Dispatches an event to the handlers in this process. registry.cpp explains the registry.
 #pragma once
 
+#include "base/kept_errno.h"
 #include "state/intern.h"
 #include "thread/thread_state.h"
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory/slabs.h"
 
-#include <errno.h>
+#include "base/kept_errno.h"
+
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -11,9 +12,8 @@ namespace {
 
 // Advises the kernel about a slab. Keeps errno.
 void advise(unsigned char* memory, std::size_t bytes, int advice) noexcept {
-  const int saved = errno;
+  const KeptErrno kept_errno;
   syscall(SYS_madvise, memory, bytes, advice);
-  errno = saved;
 }
 
 // The lowest `most` bits of `bits` that are set.
@@ -27,17 +27,15 @@ std::uint64_t lowest_bits(std::uint64_t bits, unsigned most) noexcept {
 
 // A system call instead of mmap(), because an allocator may replace mmap() by a function that allocates.
 void* map_memory(std::size_t bytes) noexcept {
-  const int saved = errno;
+  const KeptErrno kept_errno;
   const long mapped =
       syscall(SYS_mmap, nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, std::size_t{0});
-  errno = saved;
   return mapped == -1 ? nullptr : reinterpret_cast<void*>(mapped);  // NOLINT(performance-no-int-to-ptr): it is one
 }
 
 void unmap_memory(void* memory, std::size_t bytes) noexcept {
-  const int saved = errno;
+  const KeptErrno kept_errno;
   syscall(SYS_munmap, memory, bytes);
-  errno = saved;
 }
 
 Slabs::Claim Slabs::claim_in(std::uint32_t slab, unsigned most) noexcept {

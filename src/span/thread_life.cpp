@@ -3,6 +3,7 @@
 // and its pool of span states, which the room thread may not include.
 #include "base/counters.h"
 #include "base/exceptions.h"
+#include "base/kept_errno.h"
 #include "emit/batch.h"
 #include "memory/blocks.h"
 #include "memory/slabs.h"

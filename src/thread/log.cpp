@@ -3,6 +3,7 @@
 
 #include "base/clean_text.h"
 #include "base/exceptions.h"
+#include "base/kept_errno.h"
 #include "base/no_cancellation.h"
 
 #include <sys/uio.h>

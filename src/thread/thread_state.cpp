@@ -2,6 +2,7 @@
 #include "thread/thread_state.h"
 
 #include "base/counters.h"
+#include "base/kept_errno.h"
 #include "base/no_cancellation.h"
 
 #include <sys/mman.h>
@@ -35,7 +36,7 @@ std::atomic<std::uint64_t> mark_without_page{0};
 std::atomic<std::uint64_t>* find_mark() {
   std::atomic<std::uint64_t>* page = mark_page.load(std::memory_order_acquire);
   if (page != nullptr) return page;
-  const int saved = errno;
+  const KeptErrno kept_errno;
   const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   void* mapped = map_memory(size);
 #if defined(MADV_WIPEONFORK)
@@ -44,7 +45,6 @@ std::atomic<std::uint64_t>* find_mark() {
     mapped = nullptr;
   }
 #endif
-  errno = saved;
   // Without a page, the mark is a plain variable, which forget_other_threads() resets.
   auto* made = mapped != nullptr ? new (mapped) std::atomic<std::uint64_t>(0) : &mark_without_page;
   if (mark_page.compare_exchange_strong(page, made)) return made;
@@ -69,7 +69,7 @@ std::uint64_t system_ns() noexcept { return clock_ns(CLOCK_REALTIME); }
 
 void system_random(void* out, std::size_t size) noexcept {
   auto* at = static_cast<unsigned char*>(out);
-  const int saved = errno;
+  const KeptErrno kept_errno;
   const NoCancellation no_cancellation;  // getrandom() is a cancellation point
   while (size > 0) {
     const ssize_t got = getrandom(at, size, 0);
@@ -80,7 +80,6 @@ void system_random(void* out, std::size_t size) noexcept {
       break;
     }
   }
-  errno = saved;
   if (size > 0) {  // a seccomp filter may refuse getrandom(), but ids must still differ
     std::uint64_t state = monotonic_ns() ^ reinterpret_cast<std::uintptr_t>(&state) ^ (system_ns() << 20U);
     for (std::size_t i = 0; i < size; ++i) at[i] = static_cast<unsigned char>(splitmix(state));

@@ -8,8 +8,6 @@
 
 #include <nopspan/context.h>
 
-#include <errno.h>
-
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -175,18 +173,6 @@ inline ThreadState* thread_state() noexcept {
 // Called in the child after fork(), where no other thread exists: makes the states of the other threads available
 // again.
 void forget_other_threads() noexcept;
-
-// Restores errno at the end of the scope, because errno belongs to the application.
-class KeptErrno {
- public:
-  KeptErrno() noexcept : kept_(errno) {}
-  ~KeptErrno() { errno = kept_; }
-  KeptErrno(const KeptErrno&) = delete;
-  KeptErrno& operator=(const KeptErrno&) = delete;
-
- private:
-  int kept_;
-};
 
 // Marks the thread as inside the library until the end of the scope, and keeps errno. Converts to false if nothing may
 // be emitted: under NOPSPAN_DISABLE, if memory runs out (counted), or in a signal handler that interrupted the library

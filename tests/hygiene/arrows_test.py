@@ -20,7 +20,7 @@ BUILD_TIME = {("nlohmann/json.hpp", Path("src/genai/prices.cpp"))}
 INSIDE = {("bench", "collector"), ("tests", "collector"), ("tests", "unit"), ("tests", "fuzz"),
           Path("tests/live/programs/collect.cpp")}
 # The rooms of the library and of the collector, lowest first, with the other rooms that the files of each may include.
-LIBRARY_ROOMS = {"base": "", "gate": "", "memory": "", "thread": "base memory", "fields": "base memory",
+LIBRARY_ROOMS = {"base": "", "gate": "", "memory": "base", "thread": "base memory", "fields": "base memory",
                  "state": "base gate memory thread fields", "genai": "base thread fields state",
                  "emit": "base gate memory thread state genai", "handlers": "base gate memory thread fields state genai",
                  "span": "base gate memory thread fields state genai emit handlers",
