@@ -10,10 +10,9 @@ namespace nopspan::detail {
 namespace {
 
 // The two parts of a name are hashed separately, so that the lookup of a span's event need not join them.
-std::uint64_t hash_of(std::uint64_t base_hash, std::string_view suffix) noexcept {
-  return base_hash * 0x9e3779b97f4a7c15U + hash_bytes(suffix);
+std::uint64_t hash_of(const EventName& name) noexcept {
+  return name.base_hash * 0x9e3779b97f4a7c15U + hash_bytes(name.suffix);
 }
-std::uint64_t hash_of(const EventName& name) noexcept { return hash_of(hash_bytes(name.base), name.suffix); }
 
 bool is_named(const HandlerList& list, const EventName& name) noexcept {
   return list.event.size() == name.base.size() + name.suffix.size() &&
@@ -32,10 +31,10 @@ HandlerTable::Place& HandlerTable::Names::find(const EventName& name, std::uint6
   }
 }
 
-const HandlerList* HandlerTable::find(const EventName& name, std::uint64_t base_hash) const noexcept {
+const HandlerList* HandlerTable::find(const EventName& name) const noexcept {
   Names* names = names_.load(std::memory_order_acquire);
   if (names == nullptr) return nullptr;
-  const HandlerList* list = names->find(name, hash_of(base_hash, name.suffix)).load(std::memory_order_acquire);
+  const HandlerList* list = names->find(name, hash_of(name)).load(std::memory_order_acquire);
   return list != nullptr && list->live.load(std::memory_order_relaxed) != 0 ? list : nullptr;
 }
 
@@ -99,7 +98,7 @@ void HandlerTable::note(HandlerList& list, bool attached) noexcept {
   const bool is_stop = name.suffix == ".stop";
   if (!is_start && !is_stop && name.suffix != ".exception") return;
   handled_[is_start ? 0 : is_stop ? 1 : 2] += change;
-  spans_[hash_bytes(name.base) % kSpans].fetch_add(static_cast<std::uint32_t>(change), std::memory_order_relaxed);
+  spans_[name.base_hash % kSpans].fetch_add(static_cast<std::uint32_t>(change), std::memory_order_relaxed);
 }
 
 unsigned HandlerTable::suffixes() const noexcept {

@@ -64,8 +64,8 @@ struct HandlerList : Replaceable {
 // An instance in static storage needs no constructor to run.
 class HandlerTable {
  public:
-  // The list of an event that has a handler, or null. `base_hash` is the hash of name.base.
-  [[nodiscard]] const HandlerList* find(const EventName& name, std::uint64_t base_hash) const noexcept;
+  // The list of an event that has a handler, or null.
+  [[nodiscard]] const HandlerList* find(const EventName& name) const noexcept;
   // False if no handler is attached to an event .start, .stop or .exception of a span whose name has this hash. It uses
   // no memory that is ever freed, so the caller need not be a reader.
   [[nodiscard]] bool may_handle_span(std::uint64_t hash) const noexcept {

@@ -26,7 +26,6 @@
 
 #include "base/counters.h"
 #include "base/exceptions.h"
-#include "base/hash.h"
 #include "base/no_cancellation.h"
 #include "gate/gate.h"
 #include "handlers/event_access.h"
@@ -312,7 +311,7 @@ Dispatch::Dispatch(const EventName& name) noexcept {
   ThreadState* thread = thread_state();
   if (thread == nullptr || disabled) return;
   const Reading reading = begin_reading(thread);
-  handlers_ = table.find(name, hash_bytes(name.base));
+  handlers_ = table.find(name);
   if (handlers_ != nullptr && thread->dispatching >= kMaxNestedDispatches) {
     count(counters.recursion_dropped);
     handlers_ = nullptr;

@@ -2,6 +2,7 @@
 // Dispatches an event to the handlers in this process. registry.cpp explains the registry.
 #pragma once
 
+#include "base/hash.h"
 #include "base/kept_errno.h"
 #include "state/intern.h"
 #include "thread/thread_state.h"
@@ -31,12 +32,14 @@ bool may_be_handled(const Interned& name) noexcept;
 
 // An event's name in two parts. `suffix` is its last segment, with the dot.
 struct EventName {
-  constexpr EventName(std::string_view span, std::string_view end) noexcept : base(span), suffix(end) {}
-  explicit constexpr EventName(std::string_view name) noexcept
-      : base(name.substr(0, name.rfind('.'))), suffix(name.substr(base.size())) {}
+  EventName(const Interned& span, std::string_view end) noexcept
+      : base(span.view()), suffix(end), base_hash(span.hash) {}
+  explicit EventName(std::string_view name) noexcept
+      : base(name.substr(0, name.rfind('.'))), suffix(name.substr(base.size())), base_hash(hash_bytes(base)) {}
 
   std::string_view base;
   std::string_view suffix;
+  std::uint64_t base_hash;
 };
 
 // Dispatches one event. It is constructed with the name alone, so that the event is built only if it has a handler.

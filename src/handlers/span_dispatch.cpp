@@ -17,9 +17,10 @@ void add_measurement(FieldBuffer& fields, std::string_view key, std::uint64_t va
 
 // An iteration's start has an event name of its own: agent.operator.iteration_start.
 EventName event_name_of(const SpanState& span, std::string_view suffix) noexcept {
-  const std::string_view name(span.name.text, span.name.size);
-  if (shape_of(span) != Shape::iteration) return {name, suffix};
-  return {name.substr(0, name.rfind('.')), ".iteration_start"};
+  if (shape_of(span) != Shape::iteration) return {span.name, suffix};
+  EventName name(span.name.view());
+  name.suffix = ".iteration_start";
+  return name;
 }
 
 // The value of CLOCK_REALTIME at a time of CLOCK_MONOTONIC.

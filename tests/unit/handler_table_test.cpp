@@ -26,10 +26,7 @@ using nopspan::detail::EventName;
 using nopspan::detail::HandlerList;
 using nopspan::detail::HandlerTable;
 
-const HandlerList* find(const HandlerTable& table, const std::string& event) {
-  const EventName name(event);
-  return table.find(name, nopspan::detail::hash_bytes(name.base));
-}
+const HandlerList* find(const HandlerTable& table, const std::string& event) { return table.find(EventName(event)); }
 
 TEST(HandlerTable, KeepsOnlyTheNamesThatHaveHandlers) {
   static HandlerTable table;
