@@ -38,6 +38,8 @@ bool is_present(const Node&) noexcept;
 
 // Adds the costs of the tokens, computed from the prices that the application has set (prices.cpp).
 void add_costs(Metadata&) noexcept;
+// Frees those prices. Called when this code is about to be unmapped.
+void free_prices() noexcept;
 // The costs as JSON: the value of langfuse.observation.cost_details. data() is null if no cost is known.
 std::string_view cost_details(const Metadata&, Scratch (&)[8]) noexcept;
 

@@ -8,8 +8,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <memory>
-#include <mutex>
 #include <set>
 #include <utility>
 
@@ -171,8 +169,11 @@ class Total {
   bool complete_ = true;
 };
 
-// The table that spans use. Replaced tables are never freed, because a span may be reading one.
-std::atomic<const PriceTable*> prices{nullptr};
+// The table that spans use, and the tables that it has replaced. They are kept, because a span may be reading one.
+struct Kept : PriceTable {
+  const Kept* replaced;
+};
+std::atomic<const Kept*> prices{nullptr};
 
 }  // namespace
 
@@ -288,13 +289,9 @@ Value PriceTable::with_costs(const Value& usage, Text model) const {
 }
 
 void set_prices(const PriceTable& table) {
-  static std::mutex mutex;
-  // Never destroyed, because spans may read the tables until the process exits.
-  static auto* const kept = new std::vector<std::unique_ptr<const PriceTable>>;
-  auto made = std::make_unique<const PriceTable>(table);
-  const std::lock_guard<std::mutex> lock(mutex);
-  kept->push_back(std::move(made));
-  prices.store(kept->back().get(), std::memory_order_release);
+  auto* const made = new Kept{table, prices.load(std::memory_order_relaxed)};
+  while (!prices.compare_exchange_weak(made->replaced, made, std::memory_order_release)) {
+  }
 }
 
 }  // namespace nopspan::genai
@@ -307,6 +304,12 @@ void add_costs(Metadata& metadata) noexcept {
   using Access = genai::detail::PriceAccess;
   if (!Access::add_costs(*table, metadata, response_model(metadata).as_string())) {
     Access::add_costs(*table, metadata, request_model(metadata).as_string());
+  }
+}
+
+void free_prices() noexcept {
+  for (const genai::Kept* table = genai::prices.exchange(nullptr); table != nullptr;) {
+    delete std::exchange(table, table->replaced);
   }
 }
 

@@ -2,6 +2,7 @@
 // Initializes the library when it is loaded, and keeps its locks usable across fork().
 #include "base/counters.h"
 #include "gate/gate.h"
+#include "genai/genai_mapping.h"
 #include "handlers/registry.h"
 #include "memory/blocks.h"
 #include "memory/slabs.h"
@@ -114,6 +115,7 @@ void unload() {
   if (!thread_slabs.is_idle() || has_states_in_use()) return;
   free_registry();
   set_log_sink(nullptr);
+  free_prices();
   unmap_states();
   unmap_scopes();
   unmap_blocks();

@@ -7,6 +7,7 @@ extern "C" {
 void plugin_attach();           // begins to count the ends of spans
 void plugin_detach();           // ends that
 int plugin_ends();              // how many spans have ended since the last call
+void plugin_price();            // sets a table of prices
 void plugin_raise();            // raises the gate as a tracer does, until the program ends
 void plugin_work();             // makes spans
 void plugin_begin(void* span);  // begins an AsyncSpan in the memory of the caller

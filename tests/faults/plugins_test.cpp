@@ -70,6 +70,7 @@ TEST(PluginFaults, ACopyInAPluginLeavesNothingBehind) {
     }
     const Plugin plugin(NOPSPAN_PLUGIN_STATIC);
     FIND(plugin, plugin_attach)();
+    FIND(plugin, plugin_price)();
     run_on_threads(FIND(plugin, plugin_work), 4);
     FIND(plugin, plugin_detach)();
     EXPECT_GT(FIND(plugin, plugin_ends)(), 0);
