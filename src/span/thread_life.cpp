@@ -82,8 +82,9 @@ ThreadState* make_state() {
     thread->exceptions_in_flight = detail::exceptions_in_flight();
     thread->in_doubt = true;
     thread->doubt_since_ns = 0;
-    thread->next_scope = nullptr;
+    thread->free_scopes = nullptr;
     thread->scopes = nullptr;
+    thread->frames_kept = thread->frames_claimed = 0;
     thread->pool = nullptr;
     thread->pooled = 0;
     thread->claimed = {};

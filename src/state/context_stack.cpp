@@ -12,8 +12,7 @@
 
 namespace nopspan::detail {
 
-// Frames for contexts. A thread has a list of blocks, whose frames are linked by `above` in the order of their use.
-// Because scopes end in the opposite order, the frames that are in use are always the first ones.
+// Frames for contexts. A thread has a list of blocks, and a list of the frames in them that are free.
 struct ScopeBlock {
   static constexpr std::size_t kFrames = 22;
 
@@ -29,65 +28,79 @@ Slab scope_table[4096];
 // Never returned to the kernel, because a ContextScope may look at its frame long after its thread has ended.
 Slabs scope_slabs(scope_table, kBlocks, kBlocks * sizeof(ScopeBlock), true);
 
-// Takes the top frame off the stack. The thread must be marked as inside the library.
-void drop_top(Frame* top) noexcept {
-  locals.top = top->below;
-  SpanState* const span = top->span;
+// Takes the frame that `link` points to off the stack. The thread must be marked as inside the library.
+void drop(Frame*& link) noexcept {
+  Frame* const frame = link;
+  SpanState* const span = frame->span;
+  link = frame->below;
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  const std::uint64_t before = top->word.fetch_and(~Frame::kOnStack, std::memory_order_acq_rel);
+  const std::uint64_t before = frame->word.fetch_and(~Frame::kOnStack, std::memory_order_acq_rel);
   // From here on, the thread that ends the span may release it, and the frame with it.
   if (span == nullptr) {
-    top->owner.load(std::memory_order_relaxed)->next_scope = static_cast<ScopeFrame*>(top);
+    auto* const scope = static_cast<ScopeFrame*>(frame);
+    ThreadState* const thread = frame->owner.load(std::memory_order_relaxed);
+    scope->next_free = thread->free_scopes;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    thread->free_scopes = scope;
   } else if ((before & Frame::kEnded) != 0) {
     release(span);
   }
 }
 
-// Drops a frame whose scope has not ended here.
-void drop_left(Frame* top) noexcept {
-  if (!has_ended(*top)) count(counters.scopes_left);
-  drop_top(top);
+// Drops the top frame, whose scope has not ended here.
+void drop_left() noexcept {
+  if (!has_ended(*locals.top)) count(counters.scopes_left);
+  drop(locals.top);
 }
 
-// Adds frames to a thread that has used all of its frames. Null if there is no memory, or in a signal handler that
-// interrupted the library (counted).
-__attribute__((noinline)) ScopeFrame* add_scopes(ThreadState* thread) noexcept {
-  if (thread->busy) {
-    count(counters.reentrant);
-    return nullptr;
-  }
-  thread->busy = true;
-  ScopeFrame* first = nullptr;
+// Finds a free frame for a thread that has none. Null if there is no memory (counted). The thread must be marked as
+// inside the library.
+__attribute__((noinline)) ScopeFrame* free_scope(ThreadState* thread) noexcept {
+  drop_ended_below(thread);
+  if (thread->free_scopes != nullptr) return thread->free_scopes;
   const Slabs::Claim place = scope_slabs.claim(1);
   if (place.bits == 0) {
     count(counters.spans_dropped);
-  } else {
-    auto* const block = scope_slabs.element<ScopeBlock>(place);
-    block->place = place;
-    for (std::size_t i = 0; i < ScopeBlock::kFrames; ++i) {
-      ScopeFrame& frame = block->frames[i];
-      frame.span = nullptr;
-      frame.context = &frame.head;
-      frame.foreign_id = frame.foreign;
-      frame.owner.store(thread, std::memory_order_relaxed);
-      frame.above = i + 1 < ScopeBlock::kFrames ? &frame + 1 : nullptr;
-    }
-    first = block->frames;
-    block->next = thread->scopes;
-    if (thread->scopes != nullptr) thread->scopes->frames[ScopeBlock::kFrames - 1].above = first;
-    thread->scopes = block;
-    thread->next_scope = first;
+    return nullptr;
   }
-  thread->busy = false;
-  return first;
+  auto* const block = scope_slabs.element<ScopeBlock>(place);
+  block->place = place;
+  for (std::size_t i = 0; i < ScopeBlock::kFrames; ++i) {
+    ScopeFrame& frame = block->frames[i];
+    frame.span = nullptr;
+    frame.context = &frame.head;
+    frame.foreign_id = frame.foreign;
+    frame.owner.store(thread, std::memory_order_relaxed);
+    frame.next_free = i + 1 < ScopeBlock::kFrames ? &frame + 1 : nullptr;
+  }
+  block->next = thread->scopes;
+  thread->scopes = block;
+  return thread->free_scopes = block->frames;
 }
 
 }  // namespace
 
 Frame* drop_ended() noexcept {
   Frame* top = locals.top;
-  for (; top != nullptr && has_ended(*top); top = locals.top) drop_top(top);
+  for (; top != nullptr && has_ended(*top); top = locals.top) drop(locals.top);
   return top;
+}
+
+// Looks through the stack only after the thread has claimed about as much memory as the stack had then. So deeply
+// nested spans cost linear time.
+void drop_ended_below(ThreadState* thread) noexcept {
+  constexpr std::size_t kClaimed = 16;  // a usual claim
+  thread->frames_claimed += kClaimed;
+  if (locals.top == nullptr || thread->frames_claimed < thread->frames_kept) return;
+  thread->frames_claimed = thread->frames_kept = 0;
+  for (Frame* above = locals.top; above->below != nullptr;) {
+    if (has_ended(*above->below)) {
+      drop(above->below);
+    } else {
+      above = above->below;
+      ++thread->frames_kept;
+    }
+  }
 }
 
 Frame* find_top() noexcept {
@@ -106,14 +119,14 @@ bool leave_frame(Frame* frame) noexcept {
     return false;
   }
   const InsideLibrary inside;  // a signal handler must not drop frames meanwhile
-  while (locals.top != frame) drop_left(locals.top);
-  drop_top(frame);
+  while (locals.top != frame) drop_left();
+  drop(locals.top);
   return true;
 }
 
 void leave_all(ThreadState* thread) noexcept {
-  while (locals.top != nullptr) drop_left(locals.top);
-  thread->next_scope = nullptr;
+  while (locals.top != nullptr) drop_left();
+  thread->free_scopes = nullptr;
   while (thread->scopes != nullptr) {
     ScopeBlock* const block = thread->scopes;
     thread->scopes = block->next;
@@ -143,7 +156,7 @@ void forget_scopes_of_other_threads() noexcept {
 }
 
 // A signal handler may interrupt the next two functions anywhere, and call them. It leaves what it enters, so it finds
-// and leaves `next_scope` and the stack as they were.
+// and leaves the list of free frames and the stack as they were.
 
 EnteredContext enter_context(const Context& context) noexcept {
   ThreadState* const thread = thread_state();
@@ -151,13 +164,18 @@ EnteredContext enter_context(const Context& context) noexcept {
     count(locals.making ? counters.reentrant : counters.spans_dropped);
     return {};
   }
-  ScopeFrame* frame = thread->next_scope;
+  const bool is_interrupted = thread->busy;
+  const InsideLibrary inside;  // a signal handler must not drop the frame below meanwhile
+  ScopeFrame* frame = thread->free_scopes;
   if (__builtin_expect(frame == nullptr, 0)) {
-    frame = add_scopes(thread);
+    if (is_interrupted) {
+      count(counters.reentrant);
+      return {};
+    }
+    frame = free_scope(thread);
     if (frame == nullptr) return {};
   }
-  const InsideLibrary inside;  // a signal handler must not drop the frame below meanwhile
-  thread->next_scope = frame->above;
+  thread->free_scopes = frame->next_free;
   std::atomic_signal_fence(std::memory_order_seq_cst);
   copy_context(frame->head, frame->foreign, ContextAccess::head(context), ContextAccess::foreign(context));
   const std::uint64_t used = frame->word.load(std::memory_order_relaxed) & ~(Frame::kOnStack | Frame::kEnded);

@@ -5,9 +5,10 @@
 // application does with its objects.
 //
 // How an object ends elsewhere: only the thread itself changes its stack. Another thread that ends a Span or a
-// ContextScope sets Frame::kEnded, and the thread takes the frame off when it is on top. If a scope ends while others
-// are above it, those are taken off too and counted (scopes_left). The word of a frame decides who releases the state
-// of a span: its owner if it finds kEnded, and the thread that ends the span if it does not find kOnStack.
+// ContextScope sets Frame::kEnded. The thread takes the frame off when it is on top, or when the thread needs memory
+// for more. If a scope ends while others are above it, those are taken off too and counted (scopes_left). The word of a
+// frame decides who releases the state of a span: its owner if it finds kEnded, and the thread that ends the span if it
+// does not find kOnStack.
 #pragma once
 
 #include "state/span_state.h"
@@ -26,6 +27,9 @@ inline bool has_ended(const Frame& frame) noexcept {
 // signal handler that interrupted the library, which may be about to use these frames.
 Frame* drop_ended() noexcept;
 Frame* find_top() noexcept;
+// Called before a thread claims more memory for spans or contexts, inside a LibraryGuard: releases what other threads
+// have ended below the top of the stack.
+void drop_ended_below(ThreadState* thread) noexcept;
 
 // The innermost frame. guarded_top() is for code inside a LibraryGuard.
 inline Frame* top_frame() noexcept {

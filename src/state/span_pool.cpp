@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "state/span_pool.h"
 
+#include "state/context_stack.h"
+
 namespace nopspan::detail {
 
 Slab span_table[kMaxOpenSlabs];
@@ -15,7 +17,10 @@ Slabs span_slabs(span_table, kPerSlab, kPerSlab * sizeof(SpanState));
 
 __attribute__((noinline)) Pooled* fill_pool(ThreadState* thread) noexcept {
   Slabs::Claim& claimed = thread->claimed;
-  if (claimed.bits == 0) claimed = span_slabs.claim(kAtOnce);
+  if (claimed.bits == 0) {
+    drop_ended_below(thread);
+    claimed = span_slabs.claim(kAtOnce);
+  }
   if (claimed.bits == 0) {
     count(counters.spans_dropped);
     return nullptr;

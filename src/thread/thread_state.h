@@ -41,7 +41,7 @@ struct Frame {
 // The frame of a ContextScope or of a coroutine's context. It belongs to the thread and not to the object, because the
 // object may be destroyed by another thread, or never.
 struct ScopeFrame : Frame {
-  ScopeFrame* above;  // the frame that is used next
+  ScopeFrame* next_free;
   ContextHead head;
   char foreign[64];
 };
@@ -106,9 +106,11 @@ struct alignas(64) ThreadState {
   const Attachment* running[kMaxNestedDispatches];
 
   std::uint32_t thread_id;  // in the thread's own pid namespace
-  ScopeFrame* next_scope;   // the frames from here on are free; null: there is none
-  ScopeBlock* scopes;       // the frames of this thread; see context_stack.cpp
-  Pooled* pool;             // states of spans that are not in use; see span_pool.h
+  ScopeFrame* free_scopes;  // a list; see context_stack.cpp
+  ScopeBlock* scopes;
+  std::size_t frames_kept;     // in the stack, when drop_ended_below() last looked through it
+  std::size_t frames_claimed;  // since then, about
+  Pooled* pool;                // states of spans that are not in use; see span_pool.h
   std::size_t pooled;
   Slabs::Claim claimed;  // further states, which were not used yet
   BatchBuffer batch;

@@ -6,7 +6,9 @@
 #include <nopspan/coroutine.h>
 #include <nopspan/span.h>
 
+#include <cstdint>
 #include <cstring>
+#include <deque>
 #include <new>
 #include <optional>
 #include <thread>
@@ -125,6 +127,36 @@ TEST(ScopeFaults, ManyScopesMayEndOutermostFirst) {
   EXPECT_EQ(handler.starts, kScopes / 2);
   EXPECT_EQ(handler.ends, kScopes / 2);
   expect_no_context();
+}
+
+// As on an event loop: the scopes of the next requests begin before other threads end those of the former ones, so the
+// newest are always open.
+template <class Scope, class Argument>
+void overlap(std::size_t scopes, const Argument& argument) {
+  constexpr std::size_t kAtOnce = 100;
+  std::deque<Scope> open;
+  const std::uint64_t before = resident_bytes();
+  const Counted dropped(&nopspan::Stats::spans_dropped);
+  while (scopes > 0) {
+    for (std::size_t i = 0; i < kAtOnce; ++i, --scopes) open.emplace_back(argument);
+    std::thread([&] {
+      while (open.size() > kAtOnce) open.pop_front();
+    }).join();
+  }
+  EXPECT_LT(resident_bytes() - before, std::uint64_t{5} << 20U);
+  EXPECT_EQ(dropped.times(), 0U);
+  while (!open.empty()) open.pop_back();
+  expect_no_context();
+}
+
+TEST(ScopeFaults, OverlappingSpansThatOtherThreadsEndReuseTheirMemory) {
+  const CountingHandler handler({"work"});
+  overlap<Span>(40'000, nopspan::Name("work"));
+  EXPECT_EQ(handler.ends, 40'000U);
+}
+
+TEST(ScopeFaults, OverlappingContextsThatOtherThreadsEndReuseTheirMemory) {
+  overlap<ContextScope>(100'000, Context::make());
 }
 
 }  // namespace
