@@ -22,8 +22,9 @@ namespace nopspan {
 /// uses spans as their headers describe, and stays within the limits. The exception is thread_allocations.
 struct Stats {
   std::uint64_t spans_dropped;    ///< spans and events that were not emitted, and ContextScopes that were not
-                                  ///< entered, because there was no memory, or over the limit of open spans (1,048,576
-                                  ///< in a process, including those that threads keep for their next spans)
+                                  ///< entered, because there was no memory, no pthread key was left, or over the limit
+                                  ///< of open spans (1,048,576 in a process, including those that threads keep for
+                                  ///< their next spans)
   std::uint64_t reentrant;        ///< spans and events of signal handlers that interrupted nopspan: not emitted
   std::uint64_t inherited;        ///< spans that started before fork() and ended in the child; the parent emits them
   std::uint64_t abandoned;        ///< AsyncSpans destroyed before they ended: emitted as cancelled

@@ -71,7 +71,8 @@ struct Registry {
 
 // Never destroyed, because spans may still end while the destructors of static objects run.
 Registry& registry() {
-  static auto* const instance = new Registry;
+  alignas(Registry) static unsigned char memory[sizeof(Registry)];
+  static auto* const instance = new (memory) Registry;
   return *instance;
 }
 
@@ -368,11 +369,14 @@ void Dispatch::run(Event& event) {
 
 bool may_be_handled(const Interned& name) noexcept { return table.may_handle_span(name.hash); }
 
-void free_registry() noexcept {
+bool free_registry() noexcept {
   Registry& r = registry();
-  if (!r.attached.empty() || !r.waiting.empty() || !r.dying.empty()) return;
+  const std::unique_lock<std::mutex> lock(r.writer, std::try_to_lock);
+  if (!lock.owns_lock()) return false;
+  if (!r.attached.empty() || !r.waiting.empty() || !r.dying.empty()) return true;
   table.clear();
-  delete &r;
+  r.by_id = {};
+  return true;
 }
 
 void lock_registry() noexcept { registry().writer.lock(); }

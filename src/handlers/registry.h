@@ -72,7 +72,9 @@ class Dispatch {
 void lock_registry() noexcept;
 void unlock_registry() noexcept;
 
-// Frees the registry, if no handler is attached. Called when this code is about to be unmapped.
-void free_registry() noexcept;
+// Frees the memory of the registry, unless a handler is attached. Called when this code may be about to be unmapped.
+// False if another thread holds the lock. A thread that is in fork() does, and its process may never unlock it, because
+// dlclose() removes what was to be called after fork().
+bool free_registry() noexcept;
 
 }  // namespace nopspan::detail

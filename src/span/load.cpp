@@ -112,8 +112,8 @@ bool is_in_main_program() {
 // collector reads them when the process ends.
 void unload() {
   unloading.store(true, std::memory_order_seq_cst);
-  if (!thread_slabs.is_idle() || has_states_in_use()) return;
-  free_registry();
+  forget_thread_ends();
+  if (!thread_slabs.is_idle() || has_states_in_use() || !free_registry()) return;
   set_log_sink(nullptr);
   free_prices();
   unmap_states();
@@ -130,7 +130,6 @@ void unload() {
 __attribute__((destructor(101))) void end() {
   end_this_thread();
 #if defined(NOPSPAN_STATIC)
-  forget_thread_ends();
   if (!is_in_main_program()) unload();
 #endif
 }

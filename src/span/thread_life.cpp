@@ -23,8 +23,8 @@ namespace {
 
 // The destructor of this key ends the thread's state. __cxa_thread_atexit() is not used, because it allocates. The key
 // is made when the library is loaded, so that its number is usually below 32: glibc allocates for larger ones.
-pthread_key_t end_key;
-std::atomic<bool> has_end_key{false};
+constexpr pthread_key_t kNoKey = ~pthread_key_t{0};
+std::atomic<pthread_key_t> end_key{kNoKey};
 
 // Called at the end of a thread: flushes its batch, and releases its state for the next thread. If a later destructor
 // of the thread emits a span, a new state is made, and this function is called again.
@@ -42,8 +42,14 @@ void end_thread(void* state) {
   thread_slabs.give_back(thread->place);
 }
 
-// Before the constructors of the application, which may start threads.
-__attribute__((constructor(101))) void make_end_key() { has_end_key = pthread_key_create(&end_key, end_thread) == 0; }
+// Before the constructors of the application, which may start threads. Called again later if the process had no key
+// left.
+__attribute__((constructor(101))) void make_end_key() {
+  pthread_key_t made = kNoKey;
+  pthread_key_t none = kNoKey;
+  if (pthread_key_create(&made, end_thread) != 0) return;
+  if (!end_key.compare_exchange_strong(none, made)) pthread_key_delete(made);  // another thread has made one
+}
 
 void reset_for_process(ThreadState* thread, std::uint64_t mark) {
   thread->process_mark = mark;
@@ -55,12 +61,13 @@ void reset_for_process(ThreadState* thread, std::uint64_t mark) {
   begin_batches(thread);
 }
 
-// Makes glibc call end_thread() at the end of the thread. False if there is no memory for that.
+// Makes glibc call end_thread() at the end of the thread. False if there is no memory for that, or no key.
 bool register_end(ThreadState* thread) {
-  if (!has_end_key.load(std::memory_order_relaxed)) return true;  // at exit, or no key was left
+  if (end_key.load(std::memory_order_relaxed) == kNoKey) make_end_key();
+  const pthread_key_t key = end_key.load(std::memory_order_relaxed);
   constexpr pthread_key_t kWithoutMemory = 32;
-  if (end_key >= kWithoutMemory) count(counters.thread_allocations);
-  return pthread_setspecific(end_key, thread) == 0;
+  if (key >= kWithoutMemory && key != kNoKey) count(counters.thread_allocations);
+  return pthread_setspecific(key, thread) == 0;
 }
 
 ThreadState* make_state() {
@@ -110,9 +117,7 @@ void end_this_thread() noexcept {
   if (locals.state != nullptr) end_thread(locals.state);
 }
 
-void forget_thread_ends() noexcept {
-  if (has_end_key.exchange(false)) pthread_key_delete(end_key);
-}
+void forget_thread_ends() noexcept { pthread_key_delete(end_key.exchange(kNoKey)); }
 
 ThreadState* make_thread_state() noexcept {
   ThreadState* thread = locals.state;

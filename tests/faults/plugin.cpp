@@ -6,6 +6,7 @@
 
 #include <nopspan/genai.h>
 #include <nopspan/registry.h>
+#include <nopspan/stats.h>
 
 #include <atomic>
 #include <new>
@@ -16,6 +17,7 @@ std::atomic<int> ends{0};
 }
 
 int plugin_ends() { return ends.exchange(0); }
+unsigned long plugin_dropped() { return nopspan::stats().spans_dropped; }
 void plugin_attach() {
   (void)nopspan::attach_many("plugin", {"work.stop", "plugin.late.stop"}, [](const nopspan::Event&) { ++ends; });
 }

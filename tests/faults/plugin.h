@@ -4,13 +4,14 @@
 
 #pragma GCC visibility push(default)
 extern "C" {
-void plugin_attach();           // begins to count the ends of spans
-void plugin_detach();           // ends that
-int plugin_ends();              // how many spans have ended since the last call
-void plugin_price();            // sets a table of prices
-void plugin_raise();            // raises the gate as a tracer does, until the program ends
-void plugin_work();             // makes spans
-void plugin_begin(void* span);  // begins an AsyncSpan in the memory of the caller
-void plugin_end(void* span);    // ends it
+void plugin_attach();            // begins to count the ends of spans
+void plugin_detach();            // ends that
+int plugin_ends();               // how many spans have ended since the last call
+unsigned long plugin_dropped();  // stats().spans_dropped
+void plugin_price();             // sets a table of prices
+void plugin_raise();             // raises the gate as a tracer does, until the program ends
+void plugin_work();              // makes spans
+void plugin_begin(void* span);   // begins an AsyncSpan in the memory of the caller
+void plugin_end(void* span);     // ends it
 }
 #pragma GCC visibility pop

@@ -100,6 +100,39 @@ TEST(PluginFaults, ACopyInAPluginMayBeUnloadedWhileItIsUsed) {
   }
 }
 
+TEST(PluginFaults, ACopyInAPluginMayBeUnloadedWhileTheProcessForks) {
+  EXPECT_EQ(in_child([] {
+              static Plugin* plugin = nullptr;
+              // Called after that of the plug-in, because it is registered before.
+              pthread_atfork([] { plugin->unload(); }, nullptr, nullptr);
+              Plugin loaded(NOPSPAN_PLUGIN_STATIC);
+              plugin = &loaded;
+              FIND(loaded, plugin_attach)();
+              FIND(loaded, plugin_detach)();
+              const pid_t child = fork();
+              if (child == 0) _exit(0);
+              EXPECT_EQ(wait_for(child), "");
+            }),
+            "");
+}
+
+TEST(PluginFaults, SpansAreDroppedWhileTheProcessHasNoThreadKeyLeft) {
+  std::vector<pthread_key_t> keys(1);
+  while (pthread_key_create(&keys.back(), nullptr) == 0) keys.push_back(0);
+  keys.pop_back();
+  const Plugin plugin(NOPSPAN_PLUGIN_STATIC);
+  FIND(plugin, plugin_attach)();
+  const unsigned long before = FIND(plugin, plugin_dropped)();
+  run_on_threads(FIND(plugin, plugin_work), 1);
+  EXPECT_EQ(FIND(plugin, plugin_ends)(), 0);
+  EXPECT_GT(FIND(plugin, plugin_dropped)(), before);
+  for (const pthread_key_t key : keys) pthread_key_delete(key);
+  run_on_threads(FIND(plugin, plugin_work), 1);
+  EXPECT_GT(FIND(plugin, plugin_ends)(), 0);
+  FIND(plugin, plugin_detach)();
+  plugin.unload();
+}
+
 TEST(PluginFaults, ALibraryMayBeLoadedAfterManyThreadKeys) {
   pthread_key_t key = 0;
   for (int i = 0; i < 40; ++i) ASSERT_EQ(pthread_key_create(&key, nullptr), 0);
