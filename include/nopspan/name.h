@@ -48,7 +48,7 @@ class Name {
   /// From a string literal or another const char array. The table of names is not used.
   template <std::size_t N>
   constexpr Name(const char (&literal)[N]) noexcept  // NOLINT(*-explicit-*)
-      : data_(literal), size_(N - (literal[N - 1] == '\0' ? 1 : 0)), origin_(Origin::constant) {}
+      : data_(literal), size_(N), origin_(Origin::constant) {}
   /// From a buffer, which need not be full.
   template <std::size_t N>
   constexpr Name(char (&buffer)[N]) noexcept  // NOLINT(*-explicit-*)

@@ -159,7 +159,7 @@ std::uint16_t intern_label(std::string_view text, LabelOf of) noexcept {
 Name Name::intern(Text name) noexcept {
   const detail::InsideLibrary inside;
   const std::string_view interned = detail::intern_name(name.view());
-  return {interned.data(), interned.size()};
+  return {interned.data(), interned.size() + 1};
 }
 
 }  // namespace nopspan

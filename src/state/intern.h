@@ -27,7 +27,7 @@ struct Interned {
 
 struct NameAccess {
   static bool is_constant(const Name& name) noexcept { return name.origin_ == Name::Origin::constant; }
-  static std::size_t size(const Name& name) noexcept { return name.size_; }  // of a constant: its array's
+  static std::size_t size(const Name& name) noexcept { return name.size_; }  // of a constant: with its NUL
 };
 
 // Copies a name to `out`. If it is not valid, repairs the copy and counts that. A name that is made at run time is also
@@ -36,8 +36,10 @@ Interned copy_unusual_name(const Name& name, char (&out)[kMaxNameBytes + 1]) noe
 inline Interned copy_name(const Name& name, char (&out)[kMaxNameBytes + 1]) noexcept {
   // Most names are constants of 8 to 24 plain bytes. Such a name is validated, copied and hashed in words, which may
   // overlap.
-  const std::size_t size = NameAccess::size(name);
-  if (__builtin_expect(!NameAccess::is_constant(name) || size < 8 || size > 24, 0)) return copy_unusual_name(name, out);
+  const std::size_t size = NameAccess::size(name) - 1;
+  if (__builtin_expect(!NameAccess::is_constant(name) || size < 8 || size > 24 || name.data()[size] != '\0', 0)) {
+    return copy_unusual_name(name, out);
+  }
   const std::uint64_t first = load_word(name.data());
   const std::uint64_t second = size > 16 ? load_word(name.data() + 8) : first;
   const std::uint64_t last = load_word(name.data() + size - 8);

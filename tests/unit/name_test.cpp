@@ -51,6 +51,12 @@ TEST(Name, KeepsTheAddressOfALiteral) {
   EXPECT_EQ(name.size(), 8U);
 }
 
+TEST(Name, MayBeAnArrayWithoutATerminator) {
+  static const char kText[] = {'d', 'b', '.', 'q', 'u', 'e', 'r', 'y', '9'};
+  EXPECT_EQ(Name(kText).view(), "db.query9");
+  EXPECT_EQ(emitted(kText, {"db.query.stop", "db.query9.stop"}), "db.query9.stop");
+}
+
 TEST(Name, MayBeAnyText) {
   const std::string text = "db.query";
   const std::string longer = "db.query.of.which.only.the.first.eight.bytes.are.viewed";
