@@ -44,7 +44,7 @@ std::string emitted(N&& name, const std::vector<std::string>& candidates) {
 #define FIFTY TEN TEN TEN TEN TEN
 
 TEST(Name, KeepsTheAddressOfALiteral) {
-  static constexpr char kText[] = "db.query";
+  static const char kText[] = "db.query";
   constexpr Name name(kText);
   EXPECT_EQ(name.data(), kText);
   EXPECT_EQ(name.view(), "db.query");
