@@ -1,23 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// Signals at the instructions of threads that make their first spans, allocate, and end. The processor traps after each
-// instruction. Each thread gets its first signal at another instruction before its first span has begun.
+// Signals at the instructions of threads: while they make their first spans, allocate and end, and while other threads
+// end their scopes or the signal handler forks. The processor traps after each instruction.
 #include "fault.h"
 
+#include <nopspan/context.h>
 #include <nopspan/span.h>
 #include <nopspan/stream_meter.h>
 
 #include <pthread.h>
 #include <signal.h>
+#include <ucontext.h>
 #include <x86intrin.h>
 
+#include <optional>
+#include <set>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace {
 
 using nopspan::AsyncSpan;
 using nopspan::Context;
+using nopspan::ContextScope;
 using nopspan::Span;
+using ::testing::IsEmpty;
 
 constexpr unsigned long kTrapFlag = 0x100;
 constexpr unsigned long kEach = 31;  // after the first signal to a thread, each 31st instruction has one
@@ -67,6 +74,7 @@ void run() {
   thread.join();
 }
 
+// Each thread gets its first signal at another instruction before its first span has begun.
 TEST(StepFaults, ASignalMayInterruptEachInstruction) {
   struct sigaction action {};
   action.sa_handler = on_step;
@@ -91,6 +99,186 @@ TEST(StepFaults, ASignalMayInterruptEachInstruction) {
   EXPECT_EQ(dropped.times(), 0U);
   EXPECT_GE(handler.starts, kSpansOfWork * runs);
   EXPECT_GE(handler.starts + reentrant.times() + recursion.times(), kSpansOfWork * runs + signals);
+}
+
+void (*interrupt)();  // called at the step `first_signal`, which is the last one
+
+void on_step_until_signal(int, siginfo_t*, void* context) {
+  step = step + 1;
+  if (step != first_signal) return;
+  static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_EFL] &= ~static_cast<greg_t>(kTrapFlag);
+  interrupt();
+}
+
+// Runs `work`, and calls `act` at its instruction number `at`. False if it has fewer instructions.
+template <class Work>
+bool run_interrupted(unsigned long at, void (*act)(), Work work) {
+  struct sigaction action {};
+  action.sa_sigaction = on_step_until_signal;
+  action.sa_flags = SA_SIGINFO;
+  EXPECT_EQ(sigaction(SIGTRAP, &action, nullptr), 0);
+  interrupt = act;
+  first_signal = at;
+  step = 0;
+  __writeeflags(__readeflags() | kTrapFlag);
+  work();
+  __writeeflags(__readeflags() & ~kTrapFlag);
+  return step >= at;
+}
+
+// More than a thread keeps, and more than a slab has.
+std::vector<AsyncSpan> many_spans() {
+  std::vector<AsyncSpan> spans;
+  for (int i = 0; i < 300; ++i) spans.emplace_back("work", Context());
+  return spans;
+}
+
+// Spans run although nobody listens. So they have fewer instructions than with a handler.
+struct KeptOpen {
+  KeptOpen() { nopspan::keep_open_spans(true); }
+  ~KeptOpen() { nopspan::keep_open_spans(false); }
+};
+
+// True if contexts are right on this thread, and if its spans share no memory with each other and with `others`.
+bool can_use_all(const std::vector<AsyncSpan>& others = {}) {
+  bool right = true;
+  for (const char* id : {"first", "second"}) {
+    const ContextScope outer{Context::with_request_id("outer")};
+    const ContextScope inner{Context::with_request_id(id)};
+    right = right && nopspan::request_id() == id;
+  }
+  const std::vector<AsyncSpan> spans = many_spans();
+  std::set<std::uint64_t> ids;
+  for (const AsyncSpan& span : spans) ids.insert(span.context().span_id());
+  for (const AsyncSpan& span : others) ids.insert(span.context().span_id());
+  return right && ids.size() == spans.size() + others.size();
+}
+
+enum Turn : int { nobodys, ends_scope, begins_spans, stops };
+std::atomic<Turn> turn{nobodys};  // what the other thread does
+
+void let_other_thread(Turn act) {
+  turn = act;
+  while (turn == act) sched_yield();
+}
+
+// The signal handler.
+void end_and_look() {
+  let_other_thread(ends_scope);
+  (void)Context::current();
+  { const ContextScope here{Context::current()}; }
+  { const Span refused{"work"}; }
+  let_other_thread(begins_spans);
+}
+
+// While a thread runs `work` after `prepare`, a signal handler interrupts it. Another thread then ends `scope`, which
+// `prepare` began. The handler looks at contexts, and the other thread begins spans, which may use freed memory.
+template <class Scope, class Prepare, class Work>
+void expect_that_a_scope_may_end_meanwhile(std::optional<Scope>& scope, unsigned long each, Prepare prepare,
+                                           Work work) {
+  std::vector<AsyncSpan> others;
+  std::thread other([&] {
+    for (Turn now = turn; now != stops; now = turn) {
+      if (now == ends_scope) scope.reset();
+      if (now == begins_spans) others = many_spans();
+      if (now != nobodys) turn = nobodys;
+      std::this_thread::yield();
+    }
+  });
+  prepare();
+  work();
+  end_and_look();  // all of this also runs the dynamic linker
+  unsigned long at = 1;
+  for (bool interrupted = true; interrupted && !::testing::Test::HasFailure(); at += each) {
+    others.clear();
+    prepare();
+    interrupted = run_interrupted(at, end_and_look, work);
+    scope.reset();
+    EXPECT_TRUE(Context::current().empty()) << at;
+    EXPECT_TRUE(can_use_all(others)) << at;
+  }
+  EXPECT_TRUE(at > 50 || ::testing::Test::HasFailure());
+  turn = stops;
+  other.join();
+  turn = nobodys;
+}
+
+template <class Scope, class Argument>
+void expect_that_a_scope_may_end_at_each_instruction(const Argument& argument) {
+  const KeptOpen kept_open;
+  const Context mine = Context::make();
+  static std::optional<Scope> scope;
+  static std::optional<ContextScope> around;
+  const auto begin = [&] { scope.emplace(argument); };
+  const auto begin_inside = [&] {
+    around.emplace(mine);
+    begin();
+  };
+  const unsigned long each = is_long ? 1 : 7;
+  expect_that_a_scope_may_end_meanwhile(scope, each, begin, [] { const Span inner{"work"}; });
+  expect_that_a_scope_may_end_meanwhile(scope, 1, begin, [&] { const ContextScope inner{mine}; });
+  expect_that_a_scope_may_end_meanwhile(scope, 1, begin_inside, [] { around.reset(); });
+}
+
+TEST(StepFaults, AnotherThreadMayEndASpanWhileASignalLooksAtContexts) {
+  EXPECT_THAT(in_child([] { expect_that_a_scope_may_end_at_each_instruction<Span>("work"); }), IsEmpty());
+}
+
+TEST(StepFaults, AnotherThreadMayEndAContextWhileASignalLooksAtContexts) {
+  EXPECT_THAT(in_child([] { expect_that_a_scope_may_end_at_each_instruction<ContextScope>(Context::make()); }),
+              IsEmpty());
+}
+
+pid_t child = -1;
+
+// Begins the first scopes of a thread, and forks at instruction number `at`. The child goes on with them, and its other
+// threads may use no memory that its first thread uses. False if there are fewer instructions.
+bool fork_at(unsigned long at, bool has_state) {
+  if (has_state) AsyncSpan("work", Context()).end();
+  const Context mine = Context::with_request_id("mine");
+  std::optional<ContextScope> scope;
+  std::optional<Span> span;
+  const bool interrupted = run_interrupted(
+      at, [] { child = fork(); },
+      [&] {
+        scope.emplace(mine);
+        if (!has_state) span.emplace("work");
+      });
+  if (child != 0) return interrupted;
+  alarm(120);
+  if (has_state) span.emplace("work");
+  bool right = true;
+  const auto check = [&] { right = right && can_use_all(); };
+  const std::uint64_t id = span->context().span_id();
+  std::thread(check).join();
+  std::thread(check).join();
+  check();
+  right = right && nopspan::request_id() == "mine" && span->context().span_id() == id;
+  span.reset();
+  scope.reset();
+  _exit(right && Context::current().empty() ? 0 : 1);
+}
+
+// Each fork is in a process of its own, because memory that no thread has used yet differs from memory that one has.
+void expect_that_a_signal_may_fork(bool has_state, unsigned long each) {
+  const KeptOpen kept_open;
+  EXPECT_TRUE(can_use_all());  // also runs the dynamic linker
+  for (unsigned long at = 1;; at += each) {
+    const std::string problem = in_child([&] {
+      bool interrupted = false;
+      std::thread([&] { interrupted = fork_at(at, has_state); }).join();
+      if (!interrupted) _exit(7);
+      EXPECT_EQ(wait_for(child), "");
+    });
+    if (problem == "exit status 7") break;
+    ASSERT_EQ(problem, "") << "of a fork at instruction " << at;
+  }
+}
+
+TEST(StepFaults, ASignalMayForkWhileAThreadMakesItsState) { expect_that_a_signal_may_fork(false, is_long ? 1 : 37); }
+
+TEST(StepFaults, ASignalMayForkWhileAThreadBeginsItsFirstScopes) {
+  expect_that_a_signal_may_fork(true, is_long ? 1 : 5);
 }
 
 }  // namespace
