@@ -8,10 +8,12 @@
 
 #include <nopspan/span.h>
 
+#include <errno.h>
 #include <signal.h>
 #include <sys/resource.h>
 
 #include <atomic>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -19,6 +21,7 @@ namespace {
 
 using nopspan::AsyncSpan;
 using nopspan::Context;
+using nopspan::ContextScope;
 using nopspan::Span;
 using ::testing::IsEmpty;
 
@@ -217,6 +220,50 @@ TEST(MallocFaults, SpansOfANewThreadAreCountedIfTheKernelHasNoMemory) {
 
 TEST(MallocFaults, SpansOfAnOldThreadAreCountedIfTheKernelHasNoMemory) {
   EXPECT_THAT(in_child([] { expect_that_spans_are_counted_without_memory(true); }), IsEmpty());
+}
+
+TEST(MallocFaults, ASpanReusesTheMemoryOfOneThatAnotherThreadHasEnded) {
+  EXPECT_THAT(in_child([] {
+                const CountingHandler handler({"work"});
+                const Counted dropped(&nopspan::Stats::spans_dropped);
+                std::vector<AsyncSpan> spans(50'000);
+                std::optional<Span> outer(std::in_place, "work");
+                std::atomic<int> step{0};
+                std::thread thread([&] {
+                  while (step != 1) std::this_thread::yield();
+                  outer.reset();
+                  step = 2;
+                });
+                {
+                  const NoMoreMemory no_more_memory;
+                  for (std::size_t i = 0; dropped.times() == 0; ++i) spans.at(i) = AsyncSpan{"work", Context()};
+                  step = 1;
+                  watch("a span that ends", [&] { return step == 2; });
+                  const Span span{"work"};
+                  EXPECT_TRUE(span);
+                }
+                thread.join();
+                EXPECT_EQ(dropped.times(), 1U);
+              }),
+              IsEmpty());
+}
+
+TEST(MallocFaults, ErrnoIsKeptIfTheKernelHasNoMemory) {
+  EXPECT_THAT(in_child([] {
+                const CountingHandler handler({"work"}, "work.event");
+                const Counted dropped(&nopspan::Stats::spans_dropped);
+                std::vector<std::optional<ContextScope>> scopes(10'000);
+                const Context context = Context::make();
+                const NoMoreMemory no_more_memory;
+                errno = ENOENT;
+                for (std::size_t i = 0; dropped.times() == 0; ++i) scopes.at(i).emplace(context);
+                EXPECT_EQ(errno, ENOENT);
+                for (const Call& call : every_call) {
+                  call.make(1);
+                  EXPECT_EQ(errno, ENOENT) << call.what;
+                }
+              }),
+              IsEmpty());
 }
 
 }  // namespace
