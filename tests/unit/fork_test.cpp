@@ -110,6 +110,23 @@ TEST(Fork, InsideASpanLeavesItToTheParent) {
   EXPECT_THAT(recorder.names(), ElementsAre("outer.start", "async.start", "async.stop", "outer.stop"));
 }
 
+TEST(Fork, InsideASpanLeavesNoContextIfAnotherThreadOfTheChildEndsIt) {
+  const Recorder recorder(Recorder::span_events({"outer", "work"}));
+  std::optional<Span> outer(std::in_place, "outer");
+  EXPECT_THAT(in_child([&] {
+                std::optional<AsyncSpan> later;
+                std::thread([&] {
+                  outer.reset();
+                  later.emplace("work", Context());
+                }).join();
+                EXPECT_TRUE(Context::current().empty());
+                const Span span{"work"};
+                EXPECT_EQ(recorder.events("work.start")[1]->parent_id(), 0U);
+                EXPECT_NE(span_id(span), std::to_string(later->context().span_id()));
+              }),
+              IsEmpty());
+}
+
 TEST(Fork, LeavesTheFirstTokenOfASpanToTheParentToo) {
   const Recorder recorder{"gen_ai.stream.first_token"};
   Span span{nopspan::llm::stream};

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The memory that the library maps: slabs and blocks.
+#include "in_child.h"
+
 #include "memory/blocks.h"
 #include "memory/slabs.h"
 
@@ -18,6 +20,7 @@ namespace {
 
 using nopspan::detail::Block;
 using nopspan::detail::give_back_block;
+using nopspan::detail::map_memory;
 using nopspan::detail::Slab;
 using nopspan::detail::Slabs;
 using nopspan::detail::take_block;
@@ -45,6 +48,17 @@ TEST(Slabs, ClaimEachElementOnceUntilTheTableIsFull) {
   const Slabs::Claim again = slabs.claim(3);
   EXPECT_EQ(again.slab, 1U);
   EXPECT_EQ(again.bits, 4U);
+}
+
+TEST(Slabs, DoNotSearchAgainOnceTheTableIsFull) {
+  EXPECT_EQ(in_child([] {
+              auto* const table = static_cast<Slab*>(map_memory(kPage));  // zero-filled
+              Slabs slabs(*reinterpret_cast<Slab(*)[16]>(table), 64, kPage);
+              while (slabs.claim(64).bits != 0) continue;
+              mprotect(table, kPage, PROT_NONE);
+              for (int i = 0; i < 100; ++i) EXPECT_EQ(slabs.claim(1).bits, 0U);
+            }),
+            "");
 }
 
 TEST(Slabs, ClaimManyOfOneSlabAtOnce) {

@@ -118,6 +118,24 @@ TEST(StreamMeter, MarksTheSpansFirstTokenAndFiresNoProbeMore) {
   meter.end();
 }
 
+// While a handler of other spans is attached, the span runs, but nobody gets its fields.
+TEST(StreamMeter, TakesNoMemoryIfNobodyGetsTheFields) {
+  const SpanRecorder recorder("other");
+  const auto next_block = [] {
+    unsigned char* const block = nopspan::detail::take_block(1).bytes;
+    nopspan::detail::give_back_block(block);
+    return block;
+  };
+  StreamMeter{AsyncSpan{"work"}}.end();
+  unsigned char* const free = next_block();
+  StreamMeter meter{AsyncSpan{"work"}};
+  ASSERT_TRUE(meter.span());
+  meter.span().link(Context::make());
+  for (int i = 0; i < 3; ++i) meter.token();
+  EXPECT_EQ(next_block(), free);
+  meter.end();
+}
+
 TEST(StreamMeter, LeavesOutWhatItDoesNotKnow) {
   const SpanRecorder recorder("work");
   StreamMeter none{AsyncSpan{"work"}};
