@@ -40,7 +40,7 @@ void unmap_memory(void* memory, std::size_t bytes) noexcept {
 
 Slabs::Claim Slabs::claim_in(std::uint32_t slab, unsigned most) noexcept {
   std::atomic<std::uint64_t>& free = table_[slab].free;
-  std::uint64_t bits = free.load(std::memory_order_relaxed);
+  std::uint64_t bits = free.load(std::memory_order_seq_cst);
   while (bits != 0) {
     const std::uint64_t taken = lowest_bits(bits, most);
     if (free.compare_exchange_weak(bits, bits & ~taken, std::memory_order_seq_cst, std::memory_order_relaxed)) {
@@ -68,28 +68,36 @@ Slabs::Claim Slabs::claim_new(unsigned most) noexcept {
   return {};
 }
 
-Slabs::Claim Slabs::claim(unsigned most) noexcept {
+Slabs::Claim Slabs::search(std::uint32_t first, unsigned most) noexcept {
   const std::uint32_t count = count_.load(std::memory_order_acquire);
-  const std::uint32_t first = lowest_.load(std::memory_order_relaxed);
-  if (first == most_) return {};
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uint32_t slab = first + i < count ? first + i : first + i - count;
     const Claim claimed = claim_in(slab, most);
     if (claimed.bits == 0) continue;
-    if (i > 0) lowest_.store(slab, std::memory_order_relaxed);
+    if (slab != lowest_.load(std::memory_order_relaxed)) lowest_.store(slab, std::memory_order_relaxed);
     return claimed;
   }
-  if (count == most_) {
-    lowest_.store(most_, std::memory_order_relaxed);  // so that the next calls do not search
-    return {};
-  }
-  return claim_new(most);
+  return {};
+}
+
+Slabs::Claim Slabs::claim(unsigned most) noexcept {
+  const std::uint32_t first = lowest_.load(std::memory_order_relaxed);
+  if (first == most_) return {};
+  const Claim claimed = search(first, most);
+  if (claimed.bits != 0) return claimed;
+  if (count_.load(std::memory_order_relaxed) < most_) return claim_new(most);
+  lowest_.store(most_, std::memory_order_seq_cst);  // so that the next calls do not search
+  return search(0, most);  // finds what was given back just before, by a thread that did not see `most_`
+}
+
+void Slabs::note_free(std::uint32_t slab) noexcept {
+  if (slab < lowest_.load(std::memory_order_seq_cst)) lowest_.store(slab, std::memory_order_relaxed);
 }
 
 void Slabs::give_back(Claim claim) noexcept {
   std::atomic<std::uint64_t>& free = table_[claim.slab].free;
   const std::uint64_t now = free.fetch_or(claim.bits, std::memory_order_seq_cst) | claim.bits;
-  if (claim.slab < lowest_.load(std::memory_order_relaxed)) lowest_.store(claim.slab, std::memory_order_relaxed);
+  note_free(claim.slab);
   if (now == all_ && !readable_) note_idle(claim.slab);
 }
 
@@ -115,7 +123,8 @@ void Slabs::note_idle(std::uint32_t slab) noexcept {
   std::uint64_t bits = all_;
   if (!other.free.compare_exchange_strong(bits, 0, std::memory_order_acquire, std::memory_order_relaxed)) return;
   advise(other.memory.load(std::memory_order_relaxed), bytes_, MADV_DONTNEED);
-  other.free.store(all_, std::memory_order_release);
+  other.free.store(all_, std::memory_order_seq_cst);
+  note_free(before - 1);
 }
 
 }  // namespace nopspan::detail

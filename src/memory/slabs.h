@@ -83,6 +83,8 @@ class Slabs {
  private:
   Claim claim_in(std::uint32_t slab, unsigned most) noexcept;
   Claim claim_new(unsigned most) noexcept;
+  Claim search(std::uint32_t first, unsigned most) noexcept;  // from the slab `first` on, in all slabs
+  void note_free(std::uint32_t slab) noexcept;
   void note_idle(std::uint32_t slab) noexcept;
 
   Slab* table_;

@@ -2,6 +2,7 @@
 // Signals at the instructions of threads: while they make their first spans, allocate and end, and while other threads
 // end their scopes or the signal handler forks. The processor traps after each instruction.
 #include "fault.h"
+#include "single_step.h"
 
 #include <nopspan/context.h>
 #include <nopspan/span.h>
@@ -9,8 +10,6 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <ucontext.h>
-#include <x86intrin.h>
 
 #include <optional>
 #include <set>
@@ -26,9 +25,7 @@ using nopspan::ContextScope;
 using nopspan::Span;
 using ::testing::IsEmpty;
 
-constexpr unsigned long kTrapFlag = 0x100;
-constexpr unsigned long kEach = 31;  // after the first signal to a thread, each 31st instruction has one
-volatile unsigned long step = 0;
+constexpr unsigned long kEach = 31;       // after the first signal to a thread, each 31st instruction has one
 volatile unsigned long first_signal = 0;  // 0: no signals
 volatile unsigned long first_span = 0;    // the step at which the thread's first span has begun
 volatile unsigned long signals = 0;
@@ -99,31 +96,6 @@ TEST(StepFaults, ASignalMayInterruptEachInstruction) {
   EXPECT_EQ(dropped.times(), 0U);
   EXPECT_GE(handler.starts, kSpansOfWork * runs);
   EXPECT_GE(handler.starts + reentrant.times() + recursion.times(), kSpansOfWork * runs + signals);
-}
-
-void (*interrupt)();  // called at the step `first_signal`, which is the last one
-
-void on_step_until_signal(int, siginfo_t*, void* context) {
-  step = step + 1;
-  if (step != first_signal) return;
-  static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_EFL] &= ~static_cast<greg_t>(kTrapFlag);
-  interrupt();
-}
-
-// Runs `work`, and calls `act` at its instruction number `at`. False if it has fewer instructions.
-template <class Work>
-bool run_interrupted(unsigned long at, void (*act)(), Work work) {
-  struct sigaction action {};
-  action.sa_sigaction = on_step_until_signal;
-  action.sa_flags = SA_SIGINFO;
-  EXPECT_EQ(sigaction(SIGTRAP, &action, nullptr), 0);
-  interrupt = act;
-  first_signal = at;
-  step = 0;
-  __writeeflags(__readeflags() | kTrapFlag);
-  work();
-  __writeeflags(__readeflags() & ~kTrapFlag);
-  return step >= at;
 }
 
 // More than a thread keeps, and more than a slab has.

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The memory that the library maps: slabs and blocks.
 #include "in_child.h"
+#if defined(__x86_64__)
+#include "single_step.h"
+#endif
 
 #include "memory/blocks.h"
 #include "memory/slabs.h"
@@ -60,6 +63,26 @@ TEST(Slabs, DoNotSearchAgainOnceTheTableIsFull) {
             }),
             "");
 }
+
+#if defined(__x86_64__)
+TEST(Slabs, ClaimLaterWhatIsGivenBackWhileTheyFindThatTheTableIsFull) {
+  static Slab table[2];
+  static Slabs slabs(table, 1, kPage);
+  static Slabs::Claim other;
+  for (const std::uint32_t slab : {0U, 1U}) {
+    while (slabs.claim(1).bits != 0) continue;
+    other = {slab, 1};
+    slabs.give_back(other);
+    Slabs::Claim claimed = slabs.claim(1);
+    for (unsigned long at = 1; claimed.bits != 0; ++at) {
+      const auto give_back = [] { slabs.give_back(other); };
+      if (!run_interrupted(at, give_back, [&] { claimed = slabs.claim(1); })) break;
+      if (claimed.bits == 0) claimed = slabs.claim(1);
+      EXPECT_NE(claimed.bits, 0U) << at;
+    }
+  }
+}
+#endif
 
 TEST(Slabs, ClaimManyOfOneSlabAtOnce) {
   Slab table[1] = {};
