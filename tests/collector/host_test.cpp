@@ -143,7 +143,7 @@ TEST(Host, FindsALibraryThatIsLoadedLater) {
   TemporaryFolder folder;
   Host host;
   host.scan();
-  const std::string path = copy_library(folder / "libnopspan.so.0.1");
+  const std::string path = copy_library(folder / "libnopspan.so.0.2");
   const Child child([&] { load(path); });
   ASSERT_TRUE(child.is_ready());
   EXPECT_TRUE(is_in(host.scan().appeared, path));
@@ -153,7 +153,7 @@ TEST(Host, FindsALibraryThatIsLoadedLater) {
 
 TEST(Host, FindsALibraryThatAKnownProcessLoads) {
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.1");
+  const std::string path = copy_library(folder / "libnopspan.so.0.2");
   int go[2];
   ASSERT_EQ(pipe2(go, O_CLOEXEC), 0);
   const Child child([&] {
@@ -178,7 +178,7 @@ TEST(Host, FindsALibraryThatAKnownProcessLoads) {
 
 TEST(Host, LooksAtOnceAtAProcessThatItIsToldOf) {
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.1");
+  const std::string path = copy_library(folder / "libnopspan.so.0.2");
   Host host;
   const Child child([&] { load(path); });
   host.note_pid(child.pid());
@@ -188,7 +188,7 @@ TEST(Host, LooksAtOnceAtAProcessThatItIsToldOf) {
 
 TEST(Host, FindsAFileThatWasDeleted) {
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.1");
+  const std::string path = copy_library(folder / "libnopspan.so.0.2");
   const Child child([&] { load(path); });
   ASSERT_EQ(unlink(path.c_str()), 0);
   Host host;
@@ -202,7 +202,7 @@ TEST(Host, FindsAFileThatWasDeleted) {
 
 TEST(Host, AttachesOnceToAFileUnderTwoNames) {
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.1");
+  const std::string path = copy_library(folder / "libnopspan.so.0.2");
   const std::string second = folder / "libother.so";
   ASSERT_EQ(link(path.c_str(), second.c_str()), 0);
   const Child one([&] { load(path); });
@@ -215,7 +215,7 @@ TEST(Host, AttachesOnceToAFileUnderTwoNames) {
 
 TEST(Host, SeesALibraryThatReplacesAKnownOneBeforeAnybodyMapsIt) {
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.1");
+  const std::string path = copy_library(folder / "libnopspan.so.0.2");
   const Child child([&] { load(path); });
   Host host;
   host.scan();
@@ -235,7 +235,7 @@ TEST(Host, SeesALibraryThatReplacesAKnownOneBeforeAnybodyMapsIt) {
 
 TEST(Host, DropsAFileThatNobodyCanMapAnyMore) {
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.1");
+  const std::string path = copy_library(folder / "libnopspan.so.0.2");
   Child child([&] { load(path); });
   Host host;
   host.scan();
@@ -325,7 +325,7 @@ TEST(Host, ForgetsTheProgramThatAnExecReplaced) {
 
 TEST(Host, TakesAFileThatNobodyMapsYet) {
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.1");
+  const std::string path = copy_library(folder / "libnopspan.so.0.2");
   Host host;
   host.add_file(path);
   const auto changes = host.scan();
@@ -337,7 +337,7 @@ TEST(Host, TakesAFileThatNobodyMapsYet) {
 
 TEST(Host, RefusesAFileWithoutProbes) {
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.1");
+  const std::string path = copy_library(folder / "libnopspan.so.0.2");
   ASSERT_EQ(std::system((NOPSPAN_LLVM_STRIP " '" + path + "'").c_str()), 0);
   const std::pair<std::string, const char*> cases[] = {
       {path, "were stripped"}, {"/bin/sh", "no nopspan probes"}, {folder / "nothing", "No such file"}};

@@ -106,7 +106,7 @@ class Format(RecordingTest):
             self.assertEqual(entry.resource, {
                 "service.name": "server", "host.name": "host-1", "process.pid": 12,
                 "process.executable.path": "/usr/bin/server", "process.linux.cgroup": "/system.slice/server.service",
-                "container.id": "4f5e6d", "nopspan.start_ticks": 1012, "nopspan.library": "/usr/lib/libnopspan.so.0.1",
+                "container.id": "4f5e6d", "nopspan.start_ticks": 1012, "nopspan.library": "/usr/lib/libnopspan.so.0.2",
                 "nopspan.library_version": "1.2.3"})
             self.assertEqual((entry.scope.one("name"), entry.scope.one("version")), ("nopspan", "1.2.3"))
             self.assertEqual((entry.scope.attributes["thread.id"], entry.scope.attributes["nopspan.sequence_id"]), (77, -16))

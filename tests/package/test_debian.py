@@ -22,7 +22,7 @@ sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
 import ability
 from container import Container, wait_until
 
-PACKAGES = ("libnopspan0.1", "libnopspan-dev", "nopspan")
+PACKAGES = ("libnopspan0.2", "libnopspan-dev", "nopspan")
 # The container's own packages: systemd, and the packages that build a user's program.
 BARE = ["systemd", "g++", "make", "cmake", "pkg-config"]
 RECORDINGS = "/var/lib/nopspan"

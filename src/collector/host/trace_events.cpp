@@ -19,7 +19,7 @@ std::vector<TraceEvent> uprobe_events() {
   const std::string folder = tracefs();
   if (folder.empty()) return events;
   std::ifstream file(folder + "/uprobe_events");
-  // "p:sdt_nopspan/span_stop /usr/lib/libnopspan.so.0.1:0x0000000000049bd0(0x5f000) arg1=%di:u64"
+  // "p:sdt_nopspan/span_stop /usr/lib/libnopspan.so.0.2:0x0000000000049bd0(0x5f000) arg1=%di:u64"
   for (std::string line; std::getline(file, line);) {
     const std::size_t slash = line.find('/');
     const std::size_t space = line.find(' ');

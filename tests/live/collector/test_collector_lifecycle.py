@@ -127,12 +127,12 @@ class Files(CollectorTest):
     def library_of_its_own(self):
         """(folder, environment): a copy of the library that programs load in place of the build's."""
         folder = self.temporary_folder()
-        shutil.copy(LIBRARY, os.path.join(folder, "libnopspan.so.0.1"))
+        shutil.copy(LIBRARY, os.path.join(folder, "libnopspan.so.0.2"))
         return folder, {"LD_LIBRARY_PATH": folder}
 
     def test_a_library_replaced_by_rename_is_seen_beside_the_old_one(self):
         folder, env = self.library_of_its_own()
-        path = os.path.join(folder, "libnopspan.so.0.1")
+        path = os.path.join(folder, "libnopspan.so.0.2")
         with Collector(binary=path) as tracer:
             with Program("traced", env=env) as old:
                 old.ask("span before")
@@ -150,7 +150,7 @@ class Files(CollectorTest):
     def test_one_file_under_two_names_is_counted_once(self):
         folder, env = self.library_of_its_own()
         other = self.temporary_folder()
-        os.link(os.path.join(folder, "libnopspan.so.0.1"), os.path.join(other, "libnopspan.so.0.1"))
+        os.link(os.path.join(folder, "libnopspan.so.0.2"), os.path.join(other, "libnopspan.so.0.2"))
         with Collector(binary=None) as tracer:
             with Program("traced", env=env) as one, Program("traced", env={"LD_LIBRARY_PATH": other}) as two:
                 for program in (one, two):

@@ -157,7 +157,7 @@ class Ps(harness.Test):
 
     def test_a_library_that_was_replaced_by_rename(self):
         folder = self.temporary_folder()
-        path = os.path.join(folder, "libnopspan.so.0.1")
+        path = os.path.join(folder, "libnopspan.so.0.2")
         shutil.copy(LIBRARY, path)
         environment = {"LD_LIBRARY_PATH": folder}
         with Program("traced", env=environment) as old:
