@@ -420,7 +420,7 @@ TEST(TraceAssembler, BoundsWhatLinkedSpansTake) {
   limits.traces = 500;
   limits.linked_kept = 100;
   Assembly assembly(limits);
-  for (std::uint64_t id = 100; id < 5000; ++id) {
+  for (std::uint64_t id = 100; id < 1500; ++id) {
     std::vector<std::pair<TraceId, std::uint64_t>> targets;
     for (std::uint64_t i = 0; i < 128; ++i) {
       TraceId target;
