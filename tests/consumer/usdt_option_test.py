@@ -18,7 +18,8 @@ def absent(folder, cc, cxx, flags):
 
 
 def configure(folder, *options):
-    done = subprocess.run([CMAKE, "-S", SOURCE, "-B", folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Debug", "-DNOPSPAN_TESTS=OFF",
+    done = subprocess.run([CMAKE, "-S", SOURCE, "-B", folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Debug",
+                           "-DCMAKE_CXX_FLAGS_DEBUG=", "-DNOPSPAN_TESTS=OFF",
                            "-DNOPSPAN_EXAMPLES=OFF", "-DNOPSPAN_BENCH=OFF", "-DNOPSPAN_COLLECTOR=OFF", "-DNOPSPAN_PRICES=OFF", "-DCMAKE_UNITY_BUILD=ON",
                            *options],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)

@@ -62,6 +62,7 @@ class Aarch64(unittest.TestCase):
                         f"-DCMAKE_C_FLAGS={flags}", f"-DCMAKE_CXX_FLAGS={flags}", f"-DCMAKE_ASM_FLAGS={flags}",
                         "-DNOPSPAN_USDT=ON", "-DNOPSPAN_TESTS=OFF", "-DNOPSPAN_EXAMPLES=OFF", "-DNOPSPAN_BENCH=OFF", "-DNOPSPAN_COLLECTOR=OFF",
                         "-DNOPSPAN_INSTALL=OFF",
+                        "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=",  # the fastest to compile
                         "-DNOPSPAN_PRICES=OFF", "-DCMAKE_UNITY_BUILD=ON"], check=True, stdout=subprocess.DEVNULL)
         subprocess.run([surroundings.CMAKE, "--build", BUILD, "--target", "nopspan", "--parallel", str(os.cpu_count())],
                        check=True, stdout=subprocess.DEVNULL)
