@@ -28,23 +28,30 @@ Slab scope_table[4096];
 // Never returned to the kernel, because a ContextScope may look at its frame long after its thread has ended.
 Slabs scope_slabs(scope_table, kBlocks, kBlocks * sizeof(ScopeBlock), true);
 
-// Takes the frame that `link` points to off the stack. The thread must be marked as inside the library.
+// Both take the frame that `link` points to off the stack. The thread must be marked as inside the library.
+void drop_scope(ThreadState* thread, Frame*& link) noexcept {
+  auto* const frame = static_cast<ScopeFrame*>(link);
+  link = frame->below;
+  // Without an atomic operation: if another thread ends the scope now, it does not matter whether kEnded stays.
+  frame->word.store(frame->word.load(std::memory_order_relaxed) & ~Frame::kOnStack, std::memory_order_relaxed);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  frame->next_free = thread->free_scopes;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  thread->free_scopes = frame;
+}
+
 void drop(Frame*& link) noexcept {
+  SpanState* const span = link->span;
+  if (span == nullptr) {
+    drop_scope(link->owner.load(std::memory_order_relaxed), link);
+    return;
+  }
   Frame* const frame = link;
-  SpanState* const span = frame->span;
   link = frame->below;
   std::atomic_signal_fence(std::memory_order_seq_cst);
   const std::uint64_t before = frame->word.fetch_and(~Frame::kOnStack, std::memory_order_acq_rel);
-  // From here on, the thread that ends the span may release it, and the frame with it.
-  if (span == nullptr) {
-    auto* const scope = static_cast<ScopeFrame*>(frame);
-    ThreadState* const thread = frame->owner.load(std::memory_order_relaxed);
-    scope->next_free = thread->free_scopes;
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    thread->free_scopes = scope;
-  } else if ((before & Frame::kEnded) != 0) {
-    release(span);
-  }
+  // If it had not ended, the thread that ends it releases it, and the frame with it.
+  if ((before & Frame::kEnded) != 0) release(span);
 }
 
 // Drops the top frame, whose scope has not ended here.
@@ -53,9 +60,13 @@ void drop_left() noexcept {
   drop(locals.top);
 }
 
-// Finds a free frame for a thread that has none. Null if there is no memory (counted). The thread must be marked as
-// inside the library.
-__attribute__((noinline)) ScopeFrame* free_scope(ThreadState* thread) noexcept {
+// Finds a free frame for a thread that has none. Null (counted) if there is no memory, or in a signal handler that
+// interrupted the library.
+__attribute__((noinline)) ScopeFrame* free_scope(ThreadState* thread, const InsideLibrary& inside) noexcept {
+  if (inside.is_nested()) {
+    count(counters.reentrant);
+    return nullptr;
+  }
   drop_ended_below(thread);
   if (thread->free_scopes != nullptr) return thread->free_scopes;
   const Slabs::Claim place = scope_slabs.claim(1);
@@ -120,7 +131,12 @@ bool leave_frame(Frame* frame) noexcept {
   }
   const InsideLibrary inside;  // a signal handler must not drop frames meanwhile
   while (locals.top != frame) drop_left();
-  drop(locals.top);
+  if (frame->span == nullptr) {
+    drop_scope(locals.state, locals.top);
+  } else {
+    locals.top = frame->below;
+    frame->word.store(0, std::memory_order_relaxed);  // no other thread ends it too
+  }
   return true;
 }
 
@@ -159,20 +175,15 @@ void forget_scopes_of_other_threads() noexcept {
 // and leaves the list of free frames and the stack as they were.
 
 EnteredContext enter_context(const Context& context) noexcept {
-  ThreadState* const thread = thread_state();
+  ThreadState* const thread = any_thread_state();
   if (__builtin_expect(thread == nullptr, 0)) {
     count(locals.making ? counters.reentrant : counters.spans_dropped);
     return {};
   }
-  const bool is_interrupted = thread->busy;
-  const InsideLibrary inside;  // a signal handler must not drop the frame below meanwhile
+  const InsideLibrary inside(thread);  // a signal handler must not drop the frame below meanwhile
   ScopeFrame* frame = thread->free_scopes;
   if (__builtin_expect(frame == nullptr, 0)) {
-    if (is_interrupted) {
-      count(counters.reentrant);
-      return {};
-    }
-    frame = free_scope(thread);
+    frame = free_scope(thread, inside);
     if (frame == nullptr) return {};
   }
   thread->free_scopes = frame->next_free;
@@ -191,7 +202,14 @@ void leave_context(const EnteredContext& entered) noexcept {
   ScopeFrame* const frame = entered.frame;
   if (frame == nullptr) return;
   std::uint64_t word = entered.generation;
-  if (frame->word.load(std::memory_order_relaxed) == word && leave_frame(frame)) return;
+  if (frame->word.load(std::memory_order_relaxed) == word) {
+    if (__builtin_expect(frame == locals.top, 1)) {
+      const InsideLibrary inside(locals.state);
+      drop_scope(locals.state, locals.top);
+      return;
+    }
+    if (leave_frame(frame)) return;
+  }
   // It is on another thread's stack, or it was taken off its stack and is counted.
   if (frame->word.compare_exchange_strong(word, word | Frame::kEnded, std::memory_order_acq_rel)) {
     count(counters.wrong_thread);

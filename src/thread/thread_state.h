@@ -172,6 +172,12 @@ inline ThreadState* thread_state() noexcept {
                                                                                           : make_thread_state();
 }
 
+// The same for what emits nothing, so that it does not matter whether the state was inherited.
+inline ThreadState* any_thread_state() noexcept {
+  ThreadState* thread = locals.state;
+  return __builtin_expect(thread != nullptr, 1) ? thread : make_thread_state();
+}
+
 // Called in the child after fork(), where no other thread exists: makes the states of the other threads available
 // again.
 void forget_other_threads() noexcept;
@@ -226,7 +232,8 @@ class LibraryGuard {
 // of Fields and the registry's writers. It nests.
 class InsideLibrary {
  public:
-  InsideLibrary() noexcept : thread_(locals.state != nullptr ? locals.state : thread_state()) {
+  InsideLibrary() noexcept : InsideLibrary(any_thread_state()) {}
+  explicit InsideLibrary(ThreadState* thread) noexcept : thread_(thread) {  // null: there is no state
     if (thread_ == nullptr) return;
     before_ = thread_->busy;
     thread_->busy = true;
@@ -238,6 +245,8 @@ class InsideLibrary {
   }
   InsideLibrary(const InsideLibrary&) = delete;
   InsideLibrary& operator=(const InsideLibrary&) = delete;
+
+  [[nodiscard]] bool is_nested() const noexcept { return before_; }
 
  private:
   ThreadState* thread_;
