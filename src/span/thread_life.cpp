@@ -56,8 +56,9 @@ void reset_for_process(ThreadState* thread, std::uint64_t mark) {
   thread->clock = {};
   thread->thread_id = static_cast<std::uint32_t>(syscall(SYS_gettid));
   std::memset(thread->sequence, 0, sizeof(thread->sequence));
-  system_random(&thread->random, sizeof(thread->random));
-  thread->entropy_left = sizeof(thread->random.entropy);
+  constexpr std::size_t kEntropy = 32;  // for two ids, because the kernel needs time for each byte
+  system_random(&thread->random, offsetof(decltype(thread->random), entropy) + kEntropy);
+  thread->entropy_left = kEntropy;
   begin_batches(thread);
 }
 

@@ -5,7 +5,6 @@
 #include "gate/gate.h"
 
 #include <fcntl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -72,8 +71,8 @@ bool is_past_doubt(std::uint64_t raised, std::uint64_t now_ns) noexcept {
 
 // True if this thread may be older than the raise. Nothing here may open a file: a server may start a thread for each
 // request, and a sandbox may forbid it.
-bool may_be_older() noexcept {
-  const long id = syscall(SYS_gettid);
+bool may_be_older(const ThreadState* thread) noexcept {
+  const long id = thread->thread_id;
   const long youngest = youngest_then.load(std::memory_order_relaxed);
   // The main thread is older, because the gate was down when the library was loaded.
   return youngest == 0 || id <= youngest || id == getpid();
@@ -83,7 +82,7 @@ bool may_be_older() noexcept {
 bool may_have_run_before(ThreadState* thread, std::uint64_t raised) noexcept {
   if (thread->doubt_since_ns != raised) {  // the first call on this thread since the gate was raised
     thread->doubt_since_ns = raised;
-    thread->in_doubt = may_be_older();
+    thread->in_doubt = may_be_older(thread);
   }
   return thread->in_doubt;
 }

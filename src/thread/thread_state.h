@@ -89,7 +89,7 @@ struct alignas(64) ThreadState {
 
   std::uint64_t process_mark;  // identifies the process that the fields below belong to
   std::uint64_t sequence[kProbes];
-  // Filled by one call of getrandom(2).
+  // A new thread fills the first bytes by one call of getrandom(2).
   struct {
     std::uint64_t sequence_id;
     std::uint64_t state[4];  // xoshiro256**
