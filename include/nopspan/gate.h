@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// The gate: one word that is zero while no tracer or handler is attached. A disabled span loads only this word. The
-/// inline functions of the other headers use it. Programs do not include this header themselves.
+/// The gate: one word that is zero while no tracer or handler is attached and no open spans are kept
+/// (keep_open_spans()). A disabled span loads only this word. The inline functions of the other headers use it.
+/// Programs do not include this header themselves.
 ///
 /// Thread safety: the word may be read from any thread at any time.
 #ifndef NOPSPAN_GATE_H
@@ -35,10 +36,11 @@ inline constexpr std::uint64_t kPointMask = kGateBatch | kGatePointHandlers | kG
 
 inline std::uint64_t gate() noexcept { return __atomic_load_n(nopspan_gate_ptr, __ATOMIC_RELAXED); }
 
-// A catalogue's span feeds other probes too (tokens, tool_call, first_token, engine_request), so it also runs for them.
+// A catalogue's span feeds other probes too (tokens, tool_call, first_token, engine_request), so it is also recorded
+// for them.
 inline constexpr std::uint64_t kFeedingSpanMask = kSpanMask | kGatePoints;
 
-// True if an attached tracer or handler will receive a span that starts now.
+// True if a span that starts now is recorded.
 template <std::uint64_t mask = kSpanMask>
 inline bool spans_wanted() noexcept {
   return __builtin_expect((gate() & mask) != 0, 0);

@@ -135,13 +135,14 @@ struct nopspan_gate_page {
   unsigned long memory_bytes;    /* memory for the batches of all threads */
   unsigned long magic;           /* NOPSPAN_GATE_MAGIC. From here on: since ABI version 2 */
   unsigned long open_slabs;      /* pointer to struct nopspan_slab[] */
-  unsigned int open_slabs_count; /* its elements. It ends before that at the first slab with spans 0 */
+  unsigned int open_slabs_count; /* its elements. The first slab with spans 0, and all after it, are not used yet */
   unsigned int open_bytes;       /* distance from one span of a slab to the next */
   unsigned long labels;          /* pointer to struct nopspan_label[]; a label's number is its index */
   unsigned int labels_count;     /* its elements */
   unsigned int label_bytes;      /* distance from one label to the next */
-  unsigned long raised_ns;       /* when the gate was first seen raised since it was down; 0: it is down; 1: at start */
-  unsigned short label_keys[4];  /* the numbers of the keys of labels[3] to labels[5]; 0: not used yet */
+  unsigned long raised_ns;       /* when the library first saw the gate raised, after it was down. 0: it has not seen it
+                                  * raised. 1: it was raised when the library was loaded */
+  unsigned short label_keys[4];  /* the labels that are the keys of nopspan_open::labels[3] to [5]; 0: not used yet */
 };
 /* END struct nopspan_gate_page */
 
@@ -150,12 +151,13 @@ struct nopspan_gate_page {
 /* ---- Open spans ----
  *
  * The gate's page leads to the spans that are open in a process, so that they can be read from outside, or from a core
- * file. To read one: copy it, then read `state` and `generation` again. The copy is valid if both are unchanged,
- * `state` is NOPSPAN_OPEN, and `mark` is the number that nopspan_gate_page::process_mark points to. (A child process
- * has copies of the spans that its parent had opened, with the parent's mark.)
+ * file. probes/README.md describes which spans these are. To read one: copy it, then read `state` and `generation`
+ * again. The copy is valid if both are unchanged, `state` is NOPSPAN_OPEN, and `mark` is the number that
+ * nopspan_gate_page::process_mark points to. (A child process has copies of the spans that its parent had opened, with
+ * the parent's mark.)
  */
 
-/* 64 spans, at spans + i * open_bytes. A slab stays mapped as long as the library is loaded. */
+/* Memory for 64 spans. Span i is at spans + i * open_bytes. A slab stays mapped as long as the library is loaded. */
 /* BEGIN struct nopspan_slab */
 struct nopspan_slab {
   unsigned long spans; /* pointer to the first struct nopspan_open; 0: no slab yet */
@@ -168,7 +170,7 @@ struct nopspan_slab {
 /* BEGIN struct nopspan_open */
 struct nopspan_open {
   unsigned int state;
-  unsigned int generation; /* changes with each span */
+  unsigned int generation; /* changes with each span, and when the application replaces the trace id of a span */
   char trace_id[16];
   unsigned long span_id;
   unsigned long root_id;    /* the root span of the request in this process */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The gate and its page, which tracers read. A part of the gate word is not zero while a tracer or a handler wants
-// spans or point events.
+// spans or point events, or while open spans are kept.
 #pragma once
 
 #include <nopspan/gate.h>
@@ -28,7 +28,8 @@ inline bool point_probes_up() noexcept { return (own_gate() & kGatePoints) != 0;
 inline bool batch_up() noexcept { return (own_gate() & kGateBatch) != 0; }
 inline bool span_handlers_up() noexcept { return (own_gate() & kSpanHandlersBit) != 0; }
 inline bool point_handlers_up() noexcept { return (own_gate() & kGatePointHandlers) != 0; }
-// True if no tracer and no handler wants spans: a span that begins now is not recorded.
+// True if no tracer and no handler wants spans, and open spans are not kept. A plain span that begins now is not
+// recorded.
 inline bool spans_are_unrecorded() noexcept { return (own_gate() & kSpanMask) == 0; }
 
 // Sets the two bits of the gate that the registry owns. Defined in span/load.cpp.

@@ -5,10 +5,10 @@
 // attaches in the middle of a request, the spans inside it look like root spans.
 //
 // What is certain: a span is a root if its process was started after the attach, or if it is the first span inside a
-// ContextScope whose context has no span. After the attach of a handler, a span is also a root if its thread was
-// started later: attach() reads the id of the youngest thread, and later threads have higher ids. After the attach of a
-// tracer the age of a thread is unknown, because the library does not run at that moment, and the first span of a
-// thread must not open a file of /proc. Every thread then counts as older.
+// ContextScope whose context has no span. After the attach of a handler, or keep_open_spans(true), a span is also a
+// root if its thread was started later: attach() reads the id of the youngest thread, and later threads have higher
+// ids. After the attach of a tracer the age of a thread is unknown, because the library does not run at that moment,
+// and the first span of a thread must not open a file of /proc. Every thread then counts as older.
 //
 // The heuristic: any other span without a parent is in doubt. It is marked as an orphan (NOPSPAN_FLAG_ORPHAN) during
 // the first second after the gate was first seen raised. Until a minute has passed, it is still marked if a span of the
@@ -32,7 +32,7 @@ namespace nopspan::detail {
 
 // Called if the gate is raised when the library is loaded: every span was recorded from the beginning.
 void note_gate_up_at_load() noexcept;
-// Called when attach() is about to raise a gate that is down.
+// Called when attach() or keep_open_spans() is about to raise a gate that is down.
 void note_gate_raised() noexcept;
 // Called when the gate is seen down: spans that begin now are not recorded.
 void note_gate_down() noexcept;
