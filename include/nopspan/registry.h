@@ -44,14 +44,17 @@ namespace nopspan {
 ///   stacktrace. The exception does not reach the application.
 using Handler = std::function<void(const Event&)>;
 
-/// Attaches a handler to one event ("llm.chat.stop"). It receives the events that are emitted from now on, but none of
-/// a span that has started already. While any handler is attached, all spans run, so that events have the ids of the
-/// spans around them. If no handler is attached to the events of a span, and no tracer is attached, its metadata
-/// callables do not run.
+/// Attaches a handler to one event ("llm.chat.stop"). It receives the events of all spans that start from now on, and
+/// all point events that are emitted from now on. It can miss the end of a span that started before, because the
+/// library decides at the start whether the span has handlers. While any handler is attached, all spans are recorded,
+/// so that events have the ids of the spans around them. If no handler is attached to the events of a span, no tracer
+/// is attached and open spans are not kept (stats.h), its metadata callables do not run. Those of a catalogue's span
+/// run while any handler is attached.
 ///
 /// @param id      the name of the handler; copied. An id can be attached only once, even for different events.
 /// @param event   the full name of the event; copied. A span or event of that name need not exist yet.
-/// @param handler the function. It is kept until it is detached, by detach() or because it threw.
+/// @param handler the function. It is kept until it is detached, by detach() or because it threw. Detach it before its
+///                code is unloaded (dlclose()).
 /// @param config  a value for the handler's own use, which Event::config() returns. With it one function can serve
 ///                several ids, for example with different thresholds.
 /// @return ok; already_exists if a handler with this id is attached; invalid_argument for a null or empty id, an
@@ -76,8 +79,8 @@ NOPSPAN_API Errc attach_many(Text id, const std::vector<std::string>& events, Ha
 ///
 /// - An event that is being dispatched still reaches all handlers that were attached when the dispatch began.
 /// - The captures are destroyed when this thread has returned from all handlers. If another thread is running a handler
-///   then, they are destroyed later: by a thread that calls attach() or detach(), or whose handler throws. Inside
-///   handlers, this waits until that thread has returned from them.
+///   then, they are destroyed later. This is done by the next thread that calls attach() or detach() outside of
+///   handlers, or that returns from all handlers after one of them has called detach() or thrown.
 ///
 /// A thread that only emits events destroys no captures. The destructor of a capture must not take a lock that a thread
 /// holds while it calls attach() or detach(), or while it emits events to handlers that call them or throw.

@@ -45,7 +45,7 @@ struct alignas(64) OpenSpan {
   std::uint32_t thread_id;
   std::uint64_t reserved;
   bool takes_fields;  // false if nobody gets the fields: only labels are set
-  bool handled;       // its events may have a handler. Handlers that attach later get nothing of the span
+  bool handled;       // its events may have a handler. If false, handlers that attach later get nothing of the span
   std::uint16_t reserved_too;
   std::uint32_t name_size;
   char name_text[kMaxNameBytes + 1];  // ends with a NUL
