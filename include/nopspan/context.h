@@ -19,7 +19,8 @@
 /// @endcode
 ///
 /// Thread safety: the free functions and the static functions of Context may be called from any thread at any time. A
-/// Context is a plain value, as thread-safe as an int. A ContextScope belongs to the thread that created it.
+/// Context is a plain value, as thread-safe as an int. A ContextScope belongs to the thread that created it. It may be
+/// used in a signal handler, under the conditions that span.h names.
 #ifndef NOPSPAN_CONTEXT_H
 #define NOPSPAN_CONTEXT_H
 
@@ -151,11 +152,12 @@ NOPSPAN_API void leave_context(const EnteredContext& entered) noexcept;
 /// handler is attached. It costs some nanoseconds (docs/overhead.md).
 ///
 /// - Destroy it on the thread that created it. If another thread destroys it, this is counted (stats().wrong_thread).
-///   Its memory is reused when the scopes inside it have ended on its own thread.
-/// - Destroy nested scopes innermost first. If a scope is destroyed while scopes or Spans inside it are still open,
-///   those are no longer current on the thread, and are counted (stats().scopes_left). The same happens when a thread
-///   ends. So a scope that was lost, for example because an exception passed through code without exceptions, is
-///   removed with the scope around it.
+///   The thread that created it no longer uses the context, and reuses the memory.
+/// - Destroy nested scopes innermost first. If a scope is destroyed while ContextScopes or Spans inside it are still
+///   open, these are no longer current on the thread, and are counted (stats().scopes_left). The same happens to all
+///   that are open when a thread ends. So a scope whose destructor never ran is removed with the scope around it. A
+///   destructor does not run if an exception passes through code that was compiled without exceptions, for example.
+/// - If there is no memory, the context does not become current, and this is counted (stats().spans_dropped).
 /// - Never hold one across a co_await. coroutine.h has a scope for coroutines.
 class ContextScope {
  public:

@@ -60,7 +60,7 @@ class CoroutineContext {
   NOPSPAN_API void leave() noexcept;
   /// Makes the coroutine's context current on this thread. Call it after the coroutine resumed.
   NOPSPAN_API void enter() noexcept;
-  /// Whether it is current on a thread now.
+  /// Whether enter() was called after the last leave().
   [[nodiscard]] bool entered() const noexcept { return entered_.frame != nullptr; }
 
  private:

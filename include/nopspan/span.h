@@ -27,17 +27,20 @@
 /// | ends without an exception | NAME.stop | span_stop |
 /// | ends with an exception | NAME.exception, and no NAME.stop | span_stop, then span_exception |
 ///
-/// Metadata is lazy: a callable that sets fields runs only if a tracer, or a handler of the span, is attached.
-/// Instrumentation never throws. If such a callable throws, the exception is swallowed and counted
-/// (stats().metadata_failures).
+/// Metadata is lazy: a callable that sets fields runs only if a tracer, or a handler of the span, is attached, or if
+/// open spans are kept (keep_open_spans() in stats.h). Instrumentation never throws. If such a callable throws, the
+/// exception is swallowed and counted (stats().metadata_failures).
 ///
-/// Signal handlers: a span may begin and end in a signal handler, wherever the handler interrupts the application. The
-/// library does not call malloc(). If the handler interrupted the library, its span is not recorded, and is counted
-/// (stats().reentrant). Metadata callables, in-process handlers and log sinks then run in the signal handler too, so
-/// they must do only what a signal handler may do. A span needs up to 12 KiB of stack, so an alternate signal stack of
-/// SIGSTKSZ is too small. In two cases the first span of a thread must not be in a signal
-/// handler, because glibc then allocates memory: if the process had used more than 31 pthread keys when the library was
-/// loaded (stats().thread_allocations counts such threads), and if libstdc++ was loaded by dlopen().
+/// Signal handlers: a span may begin and end in a signal handler, wherever the signal handler interrupts the
+/// application. The library does not call malloc() for a span, except to describe an exception. If the signal handler
+/// interrupted the library, its span is not recorded, and is counted (stats().reentrant). There are three conditions:
+///
+/// - Metadata callables, in-process handlers and log sinks run in the signal handler too, so they must do only what a
+///   signal handler may do.
+/// - A span needs up to 12 KiB of stack, so an alternate signal stack of SIGSTKSZ may be too small.
+/// - In two cases the first span of a thread must not be in a signal handler, because glibc then allocates memory: if
+///   the process had used more than 31 pthread keys when the library was loaded (stats().thread_allocations counts such
+///   threads), and if libstdc++ was loaded by dlopen().
 ///
 /// Thread safety: different threads may use different spans at the same time. One span belongs to one thread at a time.
 /// A Span starts and ends on the same thread. An AsyncSpan may move between threads.
@@ -95,8 +98,9 @@ class SpanName : public Name {
 
 /// The members that Span and AsyncSpan have in common. Programs do not use this class directly.
 ///
-/// A span is recorded if it started while a tracer or handler was attached. On a span that is not recorded, the setters
-/// do nothing, but their arguments are still computed. If that is expensive, use with() or `if (span)`.
+/// A span is recorded if it started while a tracer or handler was attached, or while open spans were kept
+/// (keep_open_spans()). On a span that is not recorded, the setters do nothing, but their arguments are still computed.
+/// If that is expensive, use with() or `if (span)`.
 template <class Self>
 class SpanSetters {
  public:
@@ -176,8 +180,8 @@ class SpanSetters {
 ///
 /// - Destroy it on the thread that created it. If another thread destroys it, it is emitted and counted
 ///   (stats().wrong_thread).
-/// - Destroy nested spans innermost first. If a Span ends while Spans or ContextScopes inside it are open, those are no
-///   longer current, and are counted (stats().scopes_left).
+/// - Destroy nested spans innermost first. If a Span ends while Spans or ContextScopes inside it are open, these are no
+///   longer current, and are counted (stats().scopes_left). The Spans are emitted when they end.
 /// - Never hold one across a co_await. Coroutines use AsyncSpan.
 ///
 /// Handlers receive `NAME.start` when it is created. When it is destroyed, they receive `NAME.stop`, or

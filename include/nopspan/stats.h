@@ -7,7 +7,7 @@
 /// if (counts.spans_dropped != 0) fprintf(stderr, "%lu spans were not emitted\n", counts.spans_dropped);
 /// @endcode
 ///
-/// Thread safety: both functions may be called from any thread at any time. Each count is exact. The counts are read
+/// Thread safety: all functions may be called from any thread at any time. Each count is exact. The counts are read
 /// one after another, so together they do not describe one instant.
 #ifndef NOPSPAN_STATS_H
 #define NOPSPAN_STATS_H
@@ -19,13 +19,15 @@
 namespace nopspan {
 
 /// Counts of this copy of the library since the process started. All stay 0 while the program passes only valid input,
-/// uses spans as their headers describe, and stays within the limits. The exception is thread_allocations.
+/// uses spans as their headers describe, stays within the limits, and has memory. There are four exceptions, which a
+/// correct program may see too: reentrant, inherited, recursion_dropped and thread_allocations.
 struct Stats {
-  std::uint64_t spans_dropped;    ///< spans and events that were not emitted, and ContextScopes that were not
-                                  ///< entered, because there was no memory, no pthread key was left, or over the limit
-                                  ///< of open spans (1,048,576 in a process, including those that threads keep for
-                                  ///< their next spans)
-  std::uint64_t reentrant;        ///< spans and events of signal handlers that interrupted nopspan: not emitted
+  std::uint64_t spans_dropped;    ///< spans and events that were not emitted, and ContextScopes that did not become
+                                  ///< current. There was no memory, no pthread key was left, or a limit was reached:
+                                  ///< 1,048,576 open spans in a process (including the memory that threads keep for
+                                  ///< their next spans), or 65,536 threads that use spans or contexts
+  std::uint64_t reentrant;        ///< spans, events and ContextScopes of signal handlers that interrupted nopspan. The
+                                  ///< spans and events were not emitted, and the scopes did not become current
   std::uint64_t inherited;        ///< spans that started before fork() and ended in the child; the parent emits them
   std::uint64_t abandoned;        ///< AsyncSpans destroyed before they ended: emitted as cancelled
   std::uint64_t wrong_thread;     ///< Spans, ContextScopes and contexts of coroutines that ended on another thread
@@ -59,7 +61,7 @@ struct Stats {
                                      ///< token usage and tool calls may be reported twice
   std::uint64_t trace_ids_differ;    ///< trace_ids of agent events that differ from the request's: kept as metadata
   std::uint64_t thread_allocations;  ///< threads for whose end glibc had to allocate memory, because the process had
-                                     ///< used more than 31 pthread keys when the library was loaded; see Span
+                                     ///< used more than 31 pthread keys when the library was loaded; see span.h
   std::uint64_t scopes_left;         ///< Spans, ContextScopes and contexts of coroutines that were open when a scope
                                      ///< around them, or their thread, ended: no longer current; the spans are
                                      ///< emitted when they end
@@ -72,11 +74,15 @@ NOPSPAN_API Stats stats() noexcept;
 /// start of the process this is off, unless the environment has NOPSPAN_CAPTURE_CONTENT=1.
 NOPSPAN_API void capture_content(bool on) noexcept;
 
-/// Sets whether spans are recorded even while no tracer or handler is attached. They then can be read from outside
-/// while they are open (probes/README.md), for example if a request hangs. Spans that are already open are not
-/// included. Each span costs what it costs with a handler that does nothing (docs/overhead.md). Its metadata callables
-/// run, because labels are included, and nothing is emitted. At the start of the process this is off, unless the
-/// environment has NOPSPAN_KEEP_OPEN=1. With NOPSPAN_DISABLE=1 it stays off. It may be called from any thread.
+/// Sets whether spans are recorded even while no tracer or handler is attached. They can then be read from outside
+/// while they are open (probes/README.md), for example if a request hangs.
+///
+/// - Spans that started before this call are included only if they were recorded.
+/// - A span then costs more than a disabled one (docs/overhead.md). Metadata callables run, because the labels of a
+/// span
+///   are included. Nothing is emitted.
+/// - At the start of the process this is off, unless the environment has NOPSPAN_KEEP_OPEN=1. With NOPSPAN_DISABLE=1 it
+///   stays off.
 NOPSPAN_API void keep_open_spans(bool on) noexcept;
 
 }  // namespace nopspan
