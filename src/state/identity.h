@@ -13,7 +13,7 @@ namespace nopspan::detail {
 inline constexpr std::size_t kTraceIdBytes = 16;
 inline constexpr std::size_t kRequestIdChars = 22;
 
-// Makes a trace id: 16 bytes of getrandom(2), not all zero. A thread fetches 512 bytes at a time.
+// Makes a trace id: 16 bytes of getrandom(2), not all zero. A thread fetches bytes for two ids, then 512 at a time.
 void make_trace_id(ThreadState* thread, unsigned char (&out)[kTraceIdBytes]) noexcept;
 // Makes a span id: not zero, from the thread's pseudo-random generator.
 inline std::uint64_t make_span_id(ThreadState* thread) noexcept {
