@@ -26,8 +26,9 @@ struct Stats {
                                   ///< current. There was no memory, no pthread key was left, or a limit was reached:
                                   ///< 1,048,576 open spans in a process (including the memory that threads keep for
                                   ///< their next spans), or 65,536 threads that use spans or contexts
-  std::uint64_t reentrant;        ///< spans, events and ContextScopes of signal handlers that interrupted nopspan. The
-                                  ///< spans and events were not emitted, and the scopes did not become current
+  std::uint64_t reentrant;        ///< spans, events and ContextScopes of signal handlers that interrupted nopspan, and
+                                  ///< of fork handlers that run between those of nopspan. The spans and events were
+                                  ///< not emitted. The scopes did not become current
   std::uint64_t inherited;        ///< spans that started before fork() and ended in the child; the parent emits them
   std::uint64_t abandoned;        ///< AsyncSpans destroyed before they ended: emitted as cancelled
   std::uint64_t wrong_thread;     ///< Spans, ContextScopes and contexts of coroutines that ended on another thread

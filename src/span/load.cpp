@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
+#include <utility>
 
 extern "C" {
 #if !NOPSPAN_HAVE_USDT
@@ -43,18 +44,29 @@ bool is_set(const char* variable) {
   return value != nullptr && std::string_view(value) == "1";
 }
 
+// A thread that forks is inside the library from before_fork() on, because a span in a signal handler, or in a fork
+// handler of the application, may wait for the locks.
+bool& inside_library() noexcept { return locals.state != nullptr ? locals.state->busy : locals.making; }
+bool interrupted;  // fork() was called in a signal handler that interrupted the library; guarded by lock_registry()
+
 void before_fork() noexcept {
+  const bool was_inside = std::exchange(inside_library(), true);
   lock_registry();
   lock_log();
+  interrupted = was_inside;
 }
 void after_fork_in_parent() noexcept {
+  const bool was_inside = interrupted;
   unlock_log();
   unlock_registry();
+  inside_library() = was_inside;
 }
 void after_fork_in_child() noexcept {
-  forget_scopes_of_other_threads();
-  reclaim_states_of_other_threads();
-  forget_other_threads();
+  if (!interrupted) {  // otherwise, a block of scopes may be half made, and the pool may be changing
+    forget_scopes_of_other_threads();
+    reclaim_states_of_other_threads();
+  }
+  forget_other_threads(!interrupted || locals.state != nullptr);
   after_fork_in_parent();
 }
 

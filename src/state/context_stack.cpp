@@ -163,7 +163,6 @@ void unmap_scopes() noexcept { scope_slabs.unmap(); }
 
 void forget_scopes_of_other_threads() noexcept {
   const ThreadState* const own = locals.state;
-  if (locals.making || (own != nullptr && own->busy)) return;  // a signal handler forked, and a block may be half made
   scope_slabs.for_each_used<ScopeBlock>([own](ScopeBlock& block, const Slabs::Claim& place) {
     if (block.frames[0].owner.load(std::memory_order_relaxed) == own) return;
     for (ScopeFrame& frame : block.frames) frame.word.fetch_and(~Frame::kOnStack, std::memory_order_relaxed);

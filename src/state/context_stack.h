@@ -62,7 +62,7 @@ inline const Interned& enclosing_name(const SpanState& event) noexcept {
 
 void unmap_scopes() noexcept;
 
-// Called in the child after fork(): the stacks of the other threads no longer exist.
+// Called in the child after fork(), outside the library: the stacks of the other threads no longer exist.
 void forget_scopes_of_other_threads() noexcept;
 
 }  // namespace nopspan::detail

@@ -65,7 +65,6 @@ void unmap_states() noexcept { span_slabs.unmap(); }
 
 void reclaim_states_of_other_threads() noexcept {
   const ThreadState* const own = locals.state;
-  if (locals.making || (own != nullptr && own->busy)) return;  // a signal handler forked, and the pool may be changing
   span_slabs.for_each_used<SpanState>([own](SpanState& span, const Slabs::Claim& place) {
     if (span.state.load(std::memory_order_relaxed) != OpenSpan::kFree) {
       // If the span is a scope of another thread, it may still end here.

@@ -96,7 +96,7 @@ void free_pool(ThreadState* thread) noexcept;
 bool has_states_in_use() noexcept;
 void unmap_states() noexcept;
 
-// Called in the child after fork(): the pools and the stacks of the other threads no longer exist.
+// Called in the child after fork(), outside the library: the pools and the stacks of the other threads no longer exist.
 void reclaim_states_of_other_threads() noexcept;
 
 }  // namespace nopspan::detail

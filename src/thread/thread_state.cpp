@@ -106,11 +106,10 @@ void unmap_process_mark() noexcept {
   if (page != &mark_without_page) unmap_memory(page, static_cast<std::size_t>(sysconf(_SC_PAGESIZE)));
 }
 
-void forget_other_threads() noexcept {
+void forget_other_threads(bool knows_own) noexcept {
   mark_without_page.store(0);
+  if (!knows_own) return;
   const ThreadState* const own = locals.state;
-  if (locals.making)
-    return;  // a signal handler forked, and this thread's own state is not known yet: nothing is reused
   thread_slabs.for_each_used<ThreadState>([own](ThreadState& thread, const Slabs::Claim& place) {
     if (&thread == own) return;
     thread.reading.store(0);

@@ -179,8 +179,8 @@ inline ThreadState* any_thread_state() noexcept {
 }
 
 // Called in the child after fork(), where no other thread exists: makes the states of the other threads available
-// again.
-void forget_other_threads() noexcept;
+// again, unless this thread's own state is being made, and so is not known yet.
+void forget_other_threads(bool knows_own) noexcept;
 
 // Marks the thread as inside the library until the end of the scope, and keeps errno. Converts to false if nothing may
 // be emitted: under NOPSPAN_DISABLE, if memory runs out (counted), or in a signal handler that interrupted the library

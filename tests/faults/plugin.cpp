@@ -28,6 +28,7 @@ void plugin_price() {
   nopspan::genai::PriceTable prices;
   if (prices.parse(json + "}}", error)) nopspan::genai::set_prices(prices);
 }
+void plugin_misname() { const nopspan::Span span{"llm.misnamed"}; }
 void plugin_raise() { new RaisedGate(RaisedGate::batch); }
 void plugin_work() {
   for (const Call& call : every_call) call.make(1);

@@ -9,6 +9,7 @@ void plugin_detach();            // ends that
 int plugin_ends();               // how many spans have ended since the last call
 unsigned long plugin_dropped();  // stats().spans_dropped
 void plugin_price();             // sets a table of prices
+void plugin_misname();           // makes a span of a name that its catalogue does not have, which is logged
 void plugin_raise();             // raises the gate as a tracer does, until the program ends
 void plugin_work();              // makes spans
 void plugin_begin(void* span);   // begins an AsyncSpan in the memory of the caller

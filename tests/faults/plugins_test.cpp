@@ -116,6 +116,27 @@ TEST(PluginFaults, ACopyInAPluginMayBeUnloadedWhileTheProcessForks) {
             "");
 }
 
+TEST(PluginFaults, ASpanMayBeginWhileTheProcessForks) {
+  EXPECT_EQ(in_child([] {
+              static void (*misname)() = nullptr;
+              // Called between the plug-in's own, because they are registered before.
+              pthread_atfork([] { misname(); }, nullptr, nullptr);
+              for (const char* const path : {NOPSPAN_PLUGIN_SHARED, NOPSPAN_PLUGIN_STATIC}) {
+                const Plugin plugin(path);
+                misname = FIND(plugin, plugin_misname);
+                FIND(plugin, plugin_attach)();
+                for (const bool has_state : {false, true}) {
+                  if (has_state) FIND(plugin, plugin_work)();
+                  const pid_t child = fork();
+                  if (child == 0) _exit(0);
+                  EXPECT_EQ(wait_for(child), "");
+                }
+                FIND(plugin, plugin_detach)();
+              }
+            }),
+            "");
+}
+
 TEST(PluginFaults, SpansAreDroppedWhileTheProcessHasNoThreadKeyLeft) {
   std::vector<pthread_key_t> keys(1);
   while (pthread_key_create(&keys.back(), nullptr) == 0) keys.push_back(0);
