@@ -375,7 +375,7 @@ bool free_registry() noexcept {
   if (!lock.owns_lock()) return false;
   if (!r.attached.empty() || !r.waiting.empty() || !r.dying.empty()) return true;
   table.clear();
-  r.by_id = {};
+  r.by_id = decltype(r.by_id)();  // "= {}" would keep the buckets
   return true;
 }
 

@@ -4,6 +4,7 @@
 #include "plugin.h"
 
 #include <dlfcn.h>
+#include <malloc.h>
 #include <pthread.h>
 
 #include <algorithm>
@@ -62,10 +63,12 @@ TEST(PluginFaults, ASpanMayOutliveThePluginThatBeganIt) {
 
 TEST(PluginFaults, ACopyInAPluginLeavesNothingBehind) {
   std::uint64_t resident = 0;
+  std::size_t allocated = 0;
   std::ptrdiff_t mapped = 0;
   for (int cycle = 0; cycle < (is_long ? 3000 : 300) && !HasFailure(); ++cycle) {
     if (cycle == 50) {
       resident = resident_bytes();
+      allocated = mallinfo2().uordblks;
       mapped = mappings();
     }
     const Plugin plugin(NOPSPAN_PLUGIN_STATIC);
@@ -76,6 +79,7 @@ TEST(PluginFaults, ACopyInAPluginLeavesNothingBehind) {
     EXPECT_GT(FIND(plugin, plugin_ends)(), 0);
     plugin.unload();
   }
+  EXPECT_LT(mallinfo2().uordblks, allocated + 4096);
   EXPECT_LE(mappings(), mapped + 10);  // malloc and thread stacks move; a leak would be over 200
   EXPECT_LT(resident_bytes(), resident + 256 * 1024);
 }
