@@ -2,14 +2,22 @@
 // The work and the memory of one call do not grow without a bound. These tests count calls and bytes, and measure no
 // time.
 #include "allocator.h"
+#include "every_call.h"
 #include "fault.h"
+#include "raised_gate.h"
 
+#include <nopspan/llm.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 
+#include <signal.h>
+
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
+#include <iterator>
 #include <string>
 #include <thread>
 
@@ -95,6 +103,43 @@ TEST(WorkFaults, DeeplyNestedSpansMayEachHaveTokens) {
   nest_tokens(kDepth);
   EXPECT_EQ(handler.starts, kDepth);
   EXPECT_EQ(handler.ends, kDepth);
+}
+
+// How much of an alternate signal stack is used if a new thread calls `handler` on it.
+std::size_t stack_used(void (*handler)(int)) {
+  static unsigned char stack[256 * 1024];
+  constexpr unsigned char kUnused = 0x5a;
+  std::memset(stack, kUnused, sizeof(stack));
+  std::thread([&] {
+    const stack_t alternate{stack, 0, sizeof(stack)};
+    EXPECT_EQ(sigaltstack(&alternate, nullptr), 0);
+    struct sigaction action {};
+    action.sa_handler = handler;
+    action.sa_flags = SA_ONSTACK;
+    EXPECT_EQ(sigaction(SIGUSR1, &action, nullptr), 0);
+    raise(SIGUSR1);
+  }).join();
+  const auto* const first = std::find_if(std::begin(stack), std::end(stack), [](auto byte) { return byte != kUnused; });
+  return static_cast<std::size_t>(std::end(stack) - first);
+}
+
+TEST(WorkFaults, ASpanNeedsLittleStack) {
+  const CountingHandler handler({"llm.misnamed"});
+  ASSERT_EQ(nopspan::attach("reader", "llm.chat.stop", [](const Event& event) { (void)event.attributes(); }), Errc::ok);
+  const RaisedGate tracer(RaisedGate::batch);
+  const std::size_t frame = stack_used([](int) {});
+  for (const auto work : {+[](int) { const Span span{"llm.misnamed"}; },
+                          +[](int) {
+                            const Span span{nopspan::llm::chat, [](auto& metadata) {
+                                              metadata.model("gpt-4o").input_tokens(1).finish_reasons({"a", "b"});
+                                            }};
+                          },
+                          +[](int) {
+                            for (const Call& call : every_call) call.make(1);
+                          }}) {
+    EXPECT_LT(stack_used(work) - frame, 12 * 1024);  // the bound that span.h states
+  }
+  EXPECT_EQ(nopspan::detach("reader"), Errc::ok);
 }
 
 }  // namespace
