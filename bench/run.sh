@@ -109,7 +109,7 @@ machine.
 | \`span()\`, four lazy fields | $(ns DisabledClosureFourLazyFields/repeats:9) | $(over DisabledClosureFourLazyFields/repeats:9 EmptyLoop/repeats:9) |
 | \`AsyncSpan\` | $(ns DisabledAsyncSpan/repeats:9) | $(over DisabledAsyncSpan/repeats:9 EmptyLoop/repeats:9) |
 | \`execute()\` | $(ns DisabledEvent/repeats:9) | $(over DisabledEvent/repeats:9 EmptyLoop/repeats:9) |
-| \`ContextScope\`, which works while nobody listens | $(ns DisabledContextScope/repeats:9) | $(over DisabledContextScope/repeats:9 EmptyLoop/repeats:9) |
+| \`ContextScope\`, which works while nothing is attached | $(ns DisabledContextScope/repeats:9) | $(over DisabledContextScope/repeats:9 EmptyLoop/repeats:9) |
 
 ## One in-process handler of the span's stop event
 
