@@ -21,6 +21,7 @@
 #include <pthread.h>
 #include <sys/auxv.h>
 
+#include <atomic>
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
@@ -37,6 +38,10 @@ extern const Elf64_Ehdr __ehdr_start __attribute__((visibility("hidden")));  // 
 }
 
 namespace nopspan::detail {
+
+bool disabled = false;
+std::atomic<bool> unloading{false};
+
 namespace {
 
 bool is_set(const char* variable) {
@@ -100,9 +105,9 @@ void fill_page() {
   nopspan_gate.size = sizeof(nopspan_gate_page);
 }
 
-// This function must stay in the object that defines nopspan_gate_ptr and set_handler_gate(). A program that uses spans
-// refers to the pointer, and the registry refers to the function, so the linker takes this object from libnopspan.a,
-// and the constructor with it.
+// This function must stay in the object that defines nopspan_gate_ptr and `unloading`. A program that uses spans refers
+// to the pointer, and the object that makes the states and the key of threads refers to the variable. So the linker
+// takes this object from libnopspan.a, and the constructor and the destructor with it.
 __attribute__((constructor)) void load() {
   fill_page();
   disabled = is_set("NOPSPAN_DISABLE");

@@ -15,8 +15,6 @@
 namespace nopspan::detail {
 
 __thread ThreadLocals locals;
-bool disabled = false;
-std::atomic<bool> unloading{false};
 std::atomic<std::atomic<std::uint64_t>*> mark_page{nullptr};
 
 namespace {

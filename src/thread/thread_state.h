@@ -130,7 +130,7 @@ struct ThreadLocals {
 // block of any process, even after a dlopen().
 extern __thread ThreadLocals locals __attribute__((tls_model("initial-exec")));
 
-// True under NOPSPAN_DISABLE=1: this process emits nothing.
+// True under NOPSPAN_DISABLE=1: this process emits nothing. In span/load.cpp, as the next one.
 extern bool disabled;
 
 // True while the library is being unloaded: no state is made.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What plugin.cpp exports.
+// What plugin.cpp and plugin_contexts.cpp export.
 #pragma once
 
 #pragma GCC visibility push(default)
@@ -14,5 +14,7 @@ void plugin_raise();             // raises the gate as a tracer does, until the 
 void plugin_work();              // makes spans
 void plugin_begin(void* span);   // begins an AsyncSpan in the memory of the caller
 void plugin_end(void* span);     // ends it
+void plugin_enter(void* scope);  // begins a ContextScope in the memory of the caller
+void plugin_leave(void* scope);  // ends it
 }
 #pragma GCC visibility pop

@@ -49,6 +49,29 @@ void run_on_threads(void (*work)(), int count) {
   for (std::thread& thread : threads) thread.join();
 }
 
+// Runs `work` on a thread that ends after `then`.
+template <class Work, class Then>
+void outlive(const Work& work, const Then& then) {
+  std::atomic<int> step{0};
+  std::thread thread([&] {
+    work();
+    step = 1;
+    while (step != 2) std::this_thread::yield();
+  });
+  watch("a thread of the plug-in", [&] { return step == 1; });
+  then();
+  step = 2;
+  thread.join();
+}
+
+// The lowest key of pthread_key_create() that is not in use.
+pthread_key_t free_key() {
+  pthread_key_t key = 0;
+  EXPECT_EQ(pthread_key_create(&key, nullptr), 0);
+  pthread_key_delete(key);
+  return key;
+}
+
 TEST(PluginFaults, ASpanMayOutliveThePluginThatBeganIt) {
   alignas(void*) unsigned char span[sizeof(void*)];
   const Plugin plugin(NOPSPAN_PLUGIN_SHARED);
@@ -90,17 +113,24 @@ TEST(PluginFaults, ACopyInAPluginMayBeUnloadedWhileItIsUsed) {
     const Plugin plugin(NOPSPAN_PLUGIN_STATIC);
     FIND(plugin, plugin_attach)();
     FIND(plugin, plugin_begin)(span);
-    std::atomic<int> step{0};
-    std::thread thread([&] {
-      FIND(plugin, plugin_work)();
-      step = 1;
-      while (step != 2) std::this_thread::yield();
+    outlive(FIND(plugin, plugin_work), [&] {
+      FIND(plugin, plugin_detach)();
+      plugin.unload_in_use();
     });
-    watch("a thread of the plug-in", [&] { return step == 1; });
-    FIND(plugin, plugin_detach)();
-    plugin.unload_in_use();
-    step = 2;
-    thread.join();
+  }
+}
+
+TEST(PluginFaults, ACopyOfWhichOnlyContextsAreUsedLeavesNoThreadKey) {
+  const pthread_key_t key = free_key();
+  for (int cycle = 0; cycle < 10; ++cycle) {
+    alignas(void*) unsigned char scope[64];
+    const Plugin plugin(NOPSPAN_PLUGIN_CONTEXTS);
+    const auto enter_and_leave = [&] {
+      FIND(plugin, plugin_enter)(scope);
+      FIND(plugin, plugin_leave)(scope);
+    };
+    outlive(enter_and_leave, [&] { plugin.unload(); });
+    EXPECT_EQ(free_key(), key);
   }
 }
 

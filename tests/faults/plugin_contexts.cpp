@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+// The part of a plug-in that uses only the contexts of nopspan.
+#include "plugin.h"
+
+#include <nopspan/context.h>
+
+#include <new>
+
+void plugin_enter(void* scope) { new (scope) nopspan::ContextScope{nopspan::Context::make()}; }
+void plugin_leave(void* scope) { static_cast<nopspan::ContextScope*>(scope)->~ContextScope(); }
