@@ -123,10 +123,11 @@ bool is_in_main_program() {
   return reinterpret_cast<std::uintptr_t>(&__ehdr_start) + __ehdr_start.e_phoff == getauxval(AT_PHDR);
 }
 
-// Returns the memory of this copy of the library, unless another thread or an open span uses it. Nobody can have a
-// pointer into it afterwards, because dlclose() unmaps the code too. At exit() other threads may still run. They then
-// have a state, or make none while `unloading` is set. The headers of batches and the mark in them stay, because a
-// collector reads them when the process ends.
+// Returns the memory of this copy of the library, unless another thread, an open span or a scope may use it. dlclose()
+// unmaps the code too. But at exit() the code stays mapped, and other threads and the destructors of other libraries may
+// still run it. Such threads have a state, or make none while `unloading` is set, and what they can have a pointer to
+// stays mapped. The headers of batches and the mark in them stay too, because a collector reads them when the process
+// ends.
 void unload() {
   unloading.store(true, std::memory_order_seq_cst);
   forget_thread_ends();

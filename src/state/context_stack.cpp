@@ -27,6 +27,8 @@ constexpr std::size_t kBlocks = 64;
 Slab scope_table[4096];
 // Never returned to the kernel, because a ContextScope may look at its frame long after its thread has ended.
 Slabs scope_slabs(scope_table, kBlocks, kBlocks * sizeof(ScopeBlock), true);
+// True after a frame was taken off its stack before its scope had ended. The scope looks at it when it ends.
+std::atomic<bool> has_left_frames{false};
 
 // Both take the frame that `link` points to off the stack. The thread must be marked as inside the library.
 void drop_scope(ThreadState* thread, Frame*& link) noexcept {
@@ -56,7 +58,10 @@ void drop(Frame*& link) noexcept {
 
 // Drops the top frame, whose scope has not ended here.
 void drop_left() noexcept {
-  if (!has_ended(*locals.top)) count(counters.scopes_left);
+  if (!has_ended(*locals.top)) {
+    count(counters.scopes_left);
+    has_left_frames.store(true, std::memory_order_relaxed);
+  }
   drop(locals.top);
 }
 
@@ -159,13 +164,16 @@ const Frame* find_scope(std::uint64_t span_id) noexcept {
   return frame;
 }
 
-void unmap_scopes() noexcept { scope_slabs.unmap(); }
+void unmap_scopes() noexcept {
+  if (!has_left_frames.load(std::memory_order_relaxed)) scope_slabs.unmap();
+}
 
 void forget_scopes_of_other_threads() noexcept {
   const ThreadState* const own = locals.state;
   scope_slabs.for_each_used<ScopeBlock>([own](ScopeBlock& block, const Slabs::Claim& place) {
     if (block.frames[0].owner.load(std::memory_order_relaxed) == own) return;
     for (ScopeFrame& frame : block.frames) frame.word.fetch_and(~Frame::kOnStack, std::memory_order_relaxed);
+    has_left_frames.store(true, std::memory_order_relaxed);  // some of them may have been on the stack
     scope_slabs.give_back(place);
   });
 }

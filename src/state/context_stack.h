@@ -60,6 +60,7 @@ inline const Interned& enclosing_name(const SpanState& event) noexcept {
   return frame != nullptr ? frame->span->name : event.name;
 }
 
+// Unmaps the frames of contexts, unless a ContextScope or a coroutine may still look at one. No thread has a state.
 void unmap_scopes() noexcept;
 
 // Called in the child after fork(), outside the library: the stacks of the other threads no longer exist.

@@ -16,5 +16,7 @@ void plugin_begin(void* span);   // begins an AsyncSpan in the memory of the cal
 void plugin_end(void* span);     // ends it
 void plugin_enter(void* scope);  // begins a ContextScope in the memory of the caller
 void plugin_leave(void* scope);  // ends it
+void plugin_keep(void* scope);   // plugin_finish() ends it
+void plugin_finish();            // called at exit() and at dlclose(), after the destructor of the library
 }
 #pragma GCC visibility pop

@@ -134,6 +134,22 @@ TEST(PluginFaults, ACopyOfWhichOnlyContextsAreUsedLeavesNoThreadKey) {
   }
 }
 
+// As at exit(), where other threads and the destructors of other libraries run after the destructor of the library.
+TEST(PluginFaults, AScopeMayEndAfterTheDestructorOfItsCopy) {
+  for (const bool on_thread : {false, true}) {
+    alignas(void*) unsigned char scope[64];
+    const Plugin plugin(NOPSPAN_PLUGIN_CONTEXTS);
+    const auto enter = [&] { FIND(plugin, plugin_enter)(scope); };
+    if (on_thread) {
+      std::thread(enter).join();
+    } else {
+      enter();
+    }
+    FIND(plugin, plugin_keep)(scope);
+    plugin.unload();
+  }
+}
+
 TEST(PluginFaults, ACopyInAPluginMayBeUnloadedWhileTheProcessForks) {
   EXPECT_EQ(in_child([] {
               static Plugin* plugin = nullptr;
