@@ -151,10 +151,10 @@ struct nopspan_gate_page {
 /* ---- Open spans ----
  *
  * The gate's page leads to the spans that are open in a process, so that they can be read from outside, or from a core
- * file. probes/README.md describes which spans these are. To read one: copy it, then read `state` and `generation`
- * again. The copy is valid if both are unchanged, `state` is NOPSPAN_OPEN, and `mark` is the number that
- * nopspan_gate_page::process_mark points to. (A child process has copies of the spans that its parent had opened, with
- * the parent's mark.)
+ * file. probes/README.md describes which spans these are. To read one: read `state` and `generation`, then copy the
+ * struct, then read both again. The copy is valid if both are unchanged, `state` is NOPSPAN_OPEN, and `mark` is the
+ * number that nopspan_gate_page::process_mark points to. (A child process has copies of the spans that its parent had
+ * opened, with the parent's mark.)
  */
 
 /* Memory for 64 spans. Span i is at spans + i * open_bytes. A slab stays mapped as long as the library is loaded. */
@@ -182,7 +182,7 @@ struct nopspan_open {
   unsigned long mark;
   unsigned long parent_id; /* 0: none */
   unsigned long start_ns;
-  unsigned long first_token_ns; /* ns after start_ns; valid with HAS_FIRST_TOKEN */
+  unsigned long first_token_ns; /* ns after start_ns; valid if not 0, with or without HAS_FIRST_TOKEN */
   unsigned long output_tokens;  /* so far, as far as the program has reported it */
   unsigned int flags;           /* NOPSPAN_FLAG_* */
   unsigned int thread_id;       /* where it began, in the thread's own pid namespace */

@@ -66,6 +66,17 @@ TEST_F(OpenSpan, HasAnotherGenerationOnceItHasAnotherRequestId) {
   EXPECT_NE(open->generation, before);
 }
 
+TEST_F(OpenSpan, HasNoTimeOfItsFirstTokenBeforeThatCame) {
+  for (int use = 0; use < 2; ++use) {  // the second span is in the memory of the first
+    AsyncSpan span{"work", Context::make(), nopspan::SpanOptions{nopspan::SpanKind::internal, 1000}};
+    const nopspan_open* const open = find(span.context().span_id());
+    ASSERT_NE(open, nullptr);
+    EXPECT_EQ(open->first_token_ns, 0U);
+    span.first_token();
+    EXPECT_NE(open->first_token_ns, 0U);
+  }
+}
+
 TEST_F(OpenSpan, HasAnotherGenerationInMemoryThatWasReturnedToTheKernel) {
   std::map<const nopspan_open*, unsigned> generations[2];
   for (auto& generation : generations) {

@@ -70,16 +70,19 @@ static const char* label(const struct nopspan_gate_page* page, unsigned number, 
 
 static void show(const struct nopspan_gate_page* page, unsigned long address, unsigned long mark) {
   struct nopspan_open span;
-  unsigned again[2];
+  struct {
+    unsigned state, generation;
+  } before, after;
   struct nopspan_label labels[4];
-  if (!copy(address, &span, sizeof span) || !copy(address, again, sizeof again)) return;
-  if (span.state != NOPSPAN_OPEN || again[0] != span.state || again[1] != span.generation || span.mark != mark) return;
+  if (!copy(address, &before, sizeof before) || !copy(address, &span, sizeof span)) return;
+  if (!copy(address, &after, sizeof after) || memcmp(&before, &after, sizeof before) != 0) return;
+  if (before.state != NOPSPAN_OPEN || span.mark != mark) return;
   for (int i = 0; i < 16; ++i) printf("%02x", (unsigned char)span.trace_id[i]);
   printf(" %016lx %016lx %.*s start=%lu tokens=%lu first=%d engine=%s model=%s tenant=%s %s=%s id=%s\n", span.span_id,
-         span.parent_id, (int)span.name_size, span.name, span.start_ns, span.output_tokens,
-         (span.flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0, label(page, span.labels[0], &labels[0]),
-         label(page, span.labels[1], &labels[1]), label(page, span.labels[2], &labels[2]),
-         label(page, page->label_keys[0], &labels[3]), label(page, span.labels[3], &(struct nopspan_label){0}),
+         span.parent_id, (int)span.name_size, span.name, span.start_ns, span.output_tokens, span.first_token_ns != 0,
+         label(page, span.labels[0], &labels[0]), label(page, span.labels[1], &labels[1]),
+         label(page, span.labels[2], &labels[2]), label(page, page->label_keys[0], &labels[3]),
+         label(page, span.labels[3], &(struct nopspan_label){0}),
          (span.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0 ? span.foreign_id : "-");
 }
 
