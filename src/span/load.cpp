@@ -114,6 +114,8 @@ __attribute__((constructor)) void load() {
   if (is_set("NOPSPAN_CAPTURE_CONTENT")) capture_content(true);
   if (is_set("NOPSPAN_KEEP_OPEN") && !disabled) set_gate_bit(kKeepOpenBit, true);
   if (!spans_are_unrecorded()) note_gate_up_at_load();
+  // This fails if glibc has no memory for an entry of its list. Nothing can replace the handlers. In a child, the
+  // memory of the other threads is then not reused, and a lock that one of them held stays locked.
   pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
@@ -124,10 +126,10 @@ bool is_in_main_program() {
 }
 
 // Returns the memory of this copy of the library, unless another thread, an open span or a scope may use it. dlclose()
-// unmaps the code too. But at exit() the code stays mapped, and other threads and the destructors of other libraries may
-// still run it. Such threads have a state, or make none while `unloading` is set, and what they can have a pointer to
-// stays mapped. The headers of batches and the mark in them stay too, because a collector reads them when the process
-// ends.
+// unmaps the code too. But at exit() the code stays mapped, and other threads and the destructors of other libraries
+// may still run it. Such threads have a state, or make none while `unloading` is set, and what they can have a pointer
+// to stays mapped. The headers of batches and the mark in them stay too, because a collector reads them when the
+// process ends.
 void unload() {
   unloading.store(true, std::memory_order_seq_cst);
   forget_thread_ends();
