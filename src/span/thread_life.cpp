@@ -52,13 +52,13 @@ __attribute__((constructor(101))) void make_end_key() {
 }
 
 void reset_for_process(ThreadState* thread, std::uint64_t mark) {
-  thread->process_mark = mark;
   thread->clock = {};
   thread->thread_id = static_cast<std::uint32_t>(syscall(SYS_gettid));
   std::memset(thread->sequence, 0, sizeof(thread->sequence));
   constexpr std::size_t kEntropy = 32;  // for two ids, because the kernel needs time for each byte
   system_random(&thread->random, offsetof(decltype(thread->random), entropy) + kEntropy);
   thread->entropy_left = kEntropy;
+  thread->process_mark = mark;
   begin_batches(thread);
 }
 

@@ -24,11 +24,14 @@ using detail::kTraceIdBytes;
 
 constexpr std::uint8_t kSampledFlag = 1;
 
-// A context of a new request. If there is no memory for a thread state, its id comes from system_random().
+// A context of a new request. Its id comes from system_random() if there is no memory for a thread state, and in a
+// signal handler that interrupted the library, because that may be using the thread's random bytes.
 Context fresh() noexcept {
   Context context;
   detail::ContextHead& head = detail::ContextAccess::head(context);
-  if (detail::ThreadState* thread = detail::thread_state(); thread != nullptr) {
+  const bool is_interrupted = detail::locals.state != nullptr && detail::locals.state->busy;
+  if (detail::ThreadState* thread = is_interrupted ? nullptr : detail::thread_state(); thread != nullptr) {
+    const detail::InsideLibrary inside(thread);
     detail::make_trace_id(thread, head.trace_id);
   } else {
     detail::system_random(head.trace_id, kTraceIdBytes);

@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 
 #include <optional>
 #include <set>
@@ -251,6 +252,47 @@ TEST(StepFaults, ASignalMayForkWhileAThreadMakesItsState) { expect_that_a_signal
 
 TEST(StepFaults, ASignalMayForkWhileAThreadBeginsItsFirstScopes) {
   expect_that_a_signal_may_fork(true, is_long ? 1 : 5);
+}
+
+std::string signals_id;
+
+// Interrupts a thread that makes its second id. An id is short enough not to be allocated.
+TEST(StepFaults, ASignalMayMakeARequestIdWhileAThreadMakesOne) {
+  bool interrupted = true;
+  for (unsigned long at = 1; interrupted; ++at) {
+    std::thread([&] {
+      std::set<std::string> ids{nopspan::make_request_id()};
+      std::string second;
+      interrupted = run_interrupted(
+          at, [] { signals_id = nopspan::make_request_id(); }, [&] { second = nopspan::make_request_id(); });
+      ids.insert({second, signals_id});
+      for (int i = 0; i < 40; ++i) ids.insert(nopspan::make_request_id());
+      EXPECT_EQ(ids.size(), 43U) << "of a signal at instruction " << at;
+    }).join();
+  }
+}
+
+TEST(StepFaults, ASignalMayMakeARequestIdWhileAChildMakesItsFirst) {
+  auto* const shared = static_cast<char*>(mmap(nullptr, 64, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(shared, MAP_FAILED);
+  std::set<std::string> ids{nopspan::make_request_id()};
+  std::size_t expected = 1;
+  for (unsigned long at = 1;; at += is_long ? 1 : 3) {
+    const std::string problem = in_child([&] {
+      const bool interrupted = run_interrupted(
+          at, [] { signals_id = nopspan::make_request_id(); }, [] { (void)nopspan::make_request_id(); });
+      signals_id.copy(shared, signals_id.size());
+      if (!interrupted) _exit(7);
+    });
+    if (problem == "exit status 7") break;
+    ASSERT_EQ(problem, "");
+    ids.insert(shared);
+    ++expected;
+  }
+  for (int i = 0; i < 3; ++i) ids.insert(nopspan::make_request_id());
+  EXPECT_EQ(ids.size(), expected + 3);
+  EXPECT_GT(expected, 50U);
+  munmap(shared, 64);
 }
 
 }  // namespace
