@@ -23,7 +23,8 @@ namespace nopspan {
 /// correct program may see too: reentrant, inherited, recursion_dropped and thread_allocations.
 struct Stats {
   std::uint64_t spans_dropped;    ///< spans and events that were not emitted, and ContextScopes that did not become
-                                  ///< current. There was no memory, no pthread key was left, or a limit was reached:
+                                  ///< current. There was no memory, no pthread key was left, the thread had run its
+                                  ///< last destructors, or a limit was reached:
                                   ///< 1,048,576 open spans in a process (including the memory that threads keep for
                                   ///< their next spans), or 65,536 threads that use spans or contexts
   std::uint64_t reentrant;        ///< spans, events and ContextScopes of signal handlers that interrupted nopspan, and

@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <climits>
 #include <cstring>
 #include <utility>
 
@@ -26,11 +27,8 @@ namespace {
 constexpr pthread_key_t kNoKey = ~pthread_key_t{0};
 std::atomic<pthread_key_t> end_key{kNoKey};
 
-// Called at the end of a thread: flushes its batch, and releases its state for the next thread. If a later destructor
-// of the thread emits a span, a new state is made, and this function is called again.
-void end_thread(void* state) {
-  auto* thread = static_cast<ThreadState*>(state);
-  if (locals.state != thread) return;
+// Flushes the thread's batch, and releases its state for the next thread.
+void end_state(ThreadState* thread) {
   thread->busy = true;  // because an entry that a signal handler writes now would never be flushed
   end_batches(thread);
   locals.has_ended = true;
@@ -40,6 +38,16 @@ void end_thread(void* state) {
   locals.state = nullptr;
   thread->reading.store(0, std::memory_order_release);
   thread_slabs.give_back(thread->place);
+}
+
+// Called at the end of a thread. If a later destructor of the thread emits a span, a new state is made, and glibc calls
+// this function again, but only in 4 rounds. It asks to be called in each of the first rounds, and after the last of
+// them no state is made, because it might never be released. In round 4 the sanitizers end their own part of a thread,
+// so it must not run then.
+constexpr unsigned kLastRound = PTHREAD_DESTRUCTOR_ITERATIONS - 1;
+void end_thread(void*) {
+  if (locals.state != nullptr) end_state(locals.state);
+  if (++locals.rounds < kLastRound) pthread_setspecific(end_key, &locals);
 }
 
 // Before the constructors of the application, which may start threads. Called again later if the process had no key
@@ -72,7 +80,7 @@ bool register_end(ThreadState* thread) {
 }
 
 ThreadState* make_state() {
-  if (locals.making) return nullptr;
+  if (locals.making || locals.rounds == kLastRound) return nullptr;
   const KeptErrno kept_errno;
   locals.making = true;
   std::atomic_signal_fence(std::memory_order_seq_cst);
@@ -115,7 +123,7 @@ ThreadState* make_state() {
 }  // namespace
 
 void end_this_thread() noexcept {
-  if (locals.state != nullptr) end_thread(locals.state);
+  if (locals.state != nullptr) end_state(locals.state);
 }
 
 void forget_thread_ends() noexcept { pthread_key_delete(end_key.exchange(kNoKey)); }

@@ -122,8 +122,9 @@ struct alignas(64) ThreadState {
 struct ThreadLocals {
   Frame* top = nullptr;
   ThreadState* state = nullptr;
-  bool making = false;     // the state is being made: a signal handler must not enter
-  bool has_ended = false;  // the state was released; spans can now come only from later destructors of the thread
+  bool making = false;       // the state is being made: a signal handler must not enter
+  bool has_ended = false;    // the state was released; spans can now come only from later destructors of the thread
+  unsigned char rounds = 0;  // of the destructors of keys at the end of the thread
 };
 // __thread, because thread_local would add a check for dynamic initialization in every other file. initial-exec TLS,
 // because the default model makes every access in the shared library a call. The few bytes fit into the static TLS

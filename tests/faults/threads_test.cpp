@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 
+#include <climits>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -127,6 +128,26 @@ TEST(ThreadFaults, SpansMayEndWhileTheThreadsThatBeganThemEnd) {
   if (!kAddressSanitizer && !kThreadSanitizer) {
     EXPECT_LT(resident_bytes(), memory + spans * 256);
   }
+}
+
+// The destructor of this key runs after that of the library's key, in each round of destructors at the end of a thread.
+pthread_key_t last_key;
+void span_again(void* again) {
+  { const Span span{"work"}; }
+  pthread_setspecific(last_key, again);
+}
+
+TEST(ThreadFaults, SpansAfterTheLastDestructorsKeepNoMemory) {
+  ASSERT_EQ(pthread_key_create(&last_key, span_again), 0);
+  const CountingHandler handler({"work"});
+  const Counted dropped(&nopspan::Stats::spans_dropped);
+  constexpr std::uint64_t kEnding = 1000;
+  for (std::uint64_t i = 0; i < kEnding; ++i) std::thread([] { span_again(&last_key); }).join();
+  constexpr std::uint64_t kDropped = 2;  // in rounds 3 and 4
+  EXPECT_EQ(dropped.times(), kEnding * kDropped);
+  EXPECT_EQ(handler.starts, kEnding * (1 + PTHREAD_DESTRUCTOR_ITERATIONS - kDropped));
+  EXPECT_EQ(handler.ends, handler.starts);
+  pthread_key_delete(last_key);
 }
 
 }  // namespace
