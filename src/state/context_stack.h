@@ -45,6 +45,7 @@ inline void push_span(ThreadState* thread, SpanState& span, Frame* top) noexcept
   span.frame.below = top;
   span.frame.owner.store(thread, std::memory_order_relaxed);
   span.frame.word.store(Frame::kOnStack, std::memory_order_relaxed);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   locals.top = &span.frame;
 }
 // Takes the frame off this thread's stack, with all that is above it. False if it is not on this stack.
