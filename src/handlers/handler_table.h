@@ -8,6 +8,7 @@
 #pragma once
 
 #include "handlers/registry.h"
+#include "thread/thread_state.h"
 
 #include <nopspan/registry.h>
 
@@ -29,6 +30,8 @@ struct Attachment {
   std::vector<std::string> events;
   std::uint64_t since;  // the epoch that begins when it is attached
   std::uint64_t until;  // the epoch that begins when it is detached
+
+  const ThreadLocals* destroyer = nullptr;  // the thread that is destroying the captures
 };
 
 // Memory that readers may still be using after a writer has replaced it.

@@ -67,6 +67,7 @@ struct Registry {
   std::unordered_map<std::string_view, Attachments::iterator> by_id;
   Attachments waiting;  // detached, in order of `until`
   Attachments dying;    // detached, and a thread is destroying the captures
+  Attachments lost;     // the same, but that thread does not exist, because this is the child after a fork()
 };
 
 // Never destroyed, because spans may still end while the destructors of static objects run.
@@ -164,6 +165,7 @@ bool destroy_first(Registry& r, std::uint64_t unread) noexcept {
     const std::lock_guard<std::mutex> lock(r.writer);
     first = r.waiting.begin();
     if (first == r.waiting.end() || first->until > unread) return false;
+    first->destroyer = &locals;
     r.dying.splice(r.dying.end(), r.waiting, first);
   }
   {
@@ -379,8 +381,15 @@ bool free_registry() noexcept {
   return true;
 }
 
-void lock_registry() noexcept { registry().writer.lock(); }
-void unlock_registry() noexcept { registry().writer.unlock(); }
+std::mutex& registry_lock() noexcept { return registry().writer; }
+
+void forget_other_destroyers() noexcept {
+  Registry& r = registry();
+  for (auto next = r.dying.begin(); next != r.dying.end();) {
+    const auto dying = next++;
+    if (dying->destroyer != &locals) r.lost.splice(r.lost.end(), r.dying, dying);
+  }
+}
 
 }  // namespace detail
 

@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <mutex>
 #include <string_view>
 
 namespace nopspan::detail {
@@ -68,9 +69,10 @@ class Dispatch {
   KeptErrno kept_errno_;
 };
 
-// Called before and after fork(), so that no other thread holds the lock when the child is copied.
-void lock_registry() noexcept;
-void unlock_registry() noexcept;
+// The lock of writers, which fork() takes, so that no other thread holds it when the child is copied.
+std::mutex& registry_lock() noexcept;
+// Called in the child after fork(), with the lock: detach() must not wait for what other threads were destroying.
+void forget_other_destroyers() noexcept;
 
 // Frees the memory of the registry, unless a handler is attached. Called when this code may be about to be unmapped.
 // False if another thread holds the lock. A thread that is in fork() does, and its process may never unlock it, because

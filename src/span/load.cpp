@@ -20,10 +20,12 @@
 #include <elf.h>
 #include <pthread.h>
 #include <sys/auxv.h>
+#include <time.h>
 
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
+#include <mutex>
 #include <string_view>
 #include <utility>
 
@@ -49,29 +51,43 @@ bool is_set(const char* variable) {
   return value != nullptr && std::string_view(value) == "1";
 }
 
-// A thread that forks is inside the library from before_fork() on, because a span in a signal handler, or in a fork
-// handler of the application, may wait for the locks.
+// A thread that forks is inside the library, because a span in a signal handler, or in a fork handler of the
+// application, may wait for the locks.
 bool& inside_library() noexcept { return locals.state != nullptr ? locals.state->busy : locals.making; }
-bool interrupted;  // fork() was called in a signal handler that interrupted the library; guarded by lock_registry()
+
+// Returns false if the thread itself seems to have the lock. Other threads do not keep it for long.
+bool lock_for_fork(std::mutex& mutex) noexcept {
+  constexpr unsigned kLooks = 1000;
+  for (unsigned looks = 0; locals.forking.interrupted; ++looks) {
+    if (mutex.try_lock()) return true;
+    if (looks == kLooks) return false;
+    const timespec pause{0, 50'000};
+    nanosleep(&pause, nullptr);
+  }
+  mutex.lock();
+  return true;
+}
 
 void before_fork() noexcept {
-  const bool was_inside = std::exchange(inside_library(), true);
-  lock_registry();
-  lock_log();
-  interrupted = was_inside;
+  if (++locals.forking.depth > 1) return;
+  locals.forking.interrupted = std::exchange(inside_library(), true);
+  locals.forking.has_registry = lock_for_fork(registry_lock());
+  locals.forking.has_log = lock_for_fork(log_lock());
 }
 void after_fork_in_parent() noexcept {
-  const bool was_inside = interrupted;
-  unlock_log();
-  unlock_registry();
-  inside_library() = was_inside;
+  if (--locals.forking.depth > 0) return;
+  if (locals.forking.has_log) log_lock().unlock();
+  if (locals.forking.has_registry) registry_lock().unlock();
+  inside_library() = locals.forking.interrupted;
 }
 void after_fork_in_child() noexcept {
-  if (!interrupted) {  // otherwise, a block of scopes may be half made, and the pool may be changing
+  const bool was_outside = !locals.forking.interrupted && locals.forking.depth == 1;
+  if (was_outside) {
     forget_scopes_of_other_threads();
     reclaim_states_of_other_threads();
   }
-  forget_other_threads(!interrupted || locals.state != nullptr);
+  forget_other_threads(was_outside);
+  if (locals.forking.has_registry) forget_other_destroyers();
   after_fork_in_parent();
 }
 

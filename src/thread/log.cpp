@@ -114,8 +114,7 @@ void log(LogLevel level, std::string_view message) noexcept {
   }
 }
 
-void lock_log() noexcept { sink().mutex.lock(); }
-void unlock_log() noexcept { sink().mutex.unlock(); }
+std::mutex& log_lock() noexcept { return sink().mutex; }
 
 }  // namespace detail
 }  // namespace nopspan

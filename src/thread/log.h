@@ -8,6 +8,7 @@
 #include <nopspan/log.h>
 
 #include <cstddef>
+#include <mutex>
 #include <new>
 #include <string>
 #include <string_view>
@@ -16,9 +17,8 @@ namespace nopspan::detail {
 
 void log(LogLevel level, std::string_view message) noexcept;
 
-// Called before and after fork(), so that no other thread holds the lock when the child is copied.
-void lock_log() noexcept;
-void unlock_log() noexcept;
+// The lock of the sink, which fork() takes, so that no other thread holds it when the child is copied.
+std::mutex& log_lock() noexcept;
 
 inline constexpr std::size_t kMaxLogTextBytes = 256;
 

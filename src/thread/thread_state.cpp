@@ -4,6 +4,7 @@
 #include "base/counters.h"
 #include "base/kept_errno.h"
 #include "base/no_cancellation.h"
+#include "memory/blocks.h"
 
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include <new>
+#include <utility>
 
 namespace nopspan::detail {
 
@@ -104,13 +106,14 @@ void unmap_process_mark() noexcept {
   if (page != &mark_without_page) unmap_memory(page, static_cast<std::size_t>(sysconf(_SC_PAGESIZE)));
 }
 
-void forget_other_threads(bool knows_own) noexcept {
+void forget_other_threads(bool reuses) noexcept {
   mark_without_page.store(0);
-  if (!knows_own) return;
   const ThreadState* const own = locals.state;
-  thread_slabs.for_each_used<ThreadState>([own](ThreadState& thread, const Slabs::Claim& place) {
+  thread_slabs.for_each_used<ThreadState>([=](ThreadState& thread, const Slabs::Claim& place) {
     if (&thread == own) return;
     thread.reading.store(0);
+    if (!reuses) return;
+    give_back_block(std::exchange(thread.attribute_bytes, nullptr));
     if (thread.batch.header != nullptr) header_slabs.give_back(thread.batch.header_place);
     thread_slabs.give_back(place);
   });

@@ -125,6 +125,12 @@ struct ThreadLocals {
   bool making = false;       // the state is being made: a signal handler must not enter
   bool has_ended = false;    // the state was released; spans can now come only from later destructors of the thread
   unsigned char rounds = 0;  // of the destructors of keys at the end of the thread
+  struct {                   // from before fork() until after it
+    unsigned char depth;     // more than 1 if a signal handler forks in the middle of fork()
+    bool interrupted;        // a signal handler forks that interrupted the library
+    bool has_registry;       // it has this lock
+    bool has_log;
+  } forking{};
 };
 // __thread, because thread_local would add a check for dynamic initialization in every other file. initial-exec TLS,
 // because the default model makes every access in the shared library a call. The few bytes fit into the static TLS
@@ -179,9 +185,10 @@ inline ThreadState* any_thread_state() noexcept {
   return __builtin_expect(thread != nullptr, 1) ? thread : make_thread_state();
 }
 
-// Called in the child after fork(), where no other thread exists: makes the states of the other threads available
-// again, unless this thread's own state is being made, and so is not known yet.
-void forget_other_threads(bool knows_own) noexcept;
+// Called in the child after fork(), where no other thread exists. If `reuses` is true, the states of the other threads
+// become available again. It is false if a signal handler that interrupted the library forked: the frames of the other
+// threads then still name their states, or this thread's own state is not known yet.
+void forget_other_threads(bool reuses) noexcept;
 
 // Marks the thread as inside the library until the end of the scope, and keeps errno. Converts to false if nothing may
 // be emitted: under NOPSPAN_DISABLE, if memory runs out (counted), or in a signal handler that interrupted the library

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <optional>
 #include <set>
@@ -252,6 +253,63 @@ TEST(StepFaults, ASignalMayForkWhileAThreadMakesItsState) { expect_that_a_signal
 
 TEST(StepFaults, ASignalMayForkWhileAThreadBeginsItsFirstScopes) {
   expect_that_a_signal_may_fork(true, is_long ? 1 : 5);
+}
+
+// The first scopes of another thread, which waits for ever.
+std::optional<Span> others_span;
+std::optional<ContextScope> others_scope;
+void begin_others() {
+  static std::atomic<bool> has_begun{false};
+  std::thread([] {
+    others_span.emplace("work");
+    others_scope.emplace(Context::make());
+    has_begun = true;
+    while (true) pause();
+  }).detach();
+  watch("scopes of another thread", [] { return has_begun.load(); });
+}
+
+TEST(StepFaults, AChildThatASignalForksMayEndScopesOfOtherThreads) {
+  const KeptOpen kept_open;
+  EXPECT_TRUE(can_use_all());
+  for (unsigned long at = 1;; at += is_long ? 1 : 23) {
+    const std::string problem = in_child([&] {
+      begin_others();
+      if (!run_interrupted(
+              at, [] { child = fork(); }, [] { const Span interrupted{"work"}; }))
+        _exit(7);
+      if (child == 0) {
+        std::thread([] {
+          { const Span own{"work"}; }
+          others_span.reset();
+          others_scope.reset();
+        }).join();
+        _exit(0);
+      }
+      EXPECT_EQ(wait_for(child), "");
+    });
+    if (problem == "exit status 7") break;
+    ASSERT_EQ(problem, "") << "of a fork at instruction " << at;
+  }
+}
+
+TEST(StepFaults, ASignalMayForkWhileAThreadDetaches) {
+  const auto detach = [] { EXPECT_EQ(nopspan::detach("nothing"), nopspan::Errc::not_found); };
+  detach();
+  for (unsigned long at = 1;; at += is_long ? 5 : 37) {
+    const std::string problem = in_child([&] {
+      if (!run_interrupted(
+              at, [] { child = fork(); }, detach))
+        _exit(7);
+      if (child == 0) {
+        detach();
+        _exit(0);
+      }
+      EXPECT_EQ(wait_for(child), "");
+    });
+    if (problem == "exit status 7") break;
+    ASSERT_EQ(problem, "") << "of a fork at instruction " << at;
+  }
 }
 
 std::string signals_id;

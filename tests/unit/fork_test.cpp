@@ -14,6 +14,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -192,6 +193,27 @@ TEST(Fork, WhileAnotherThreadRunsAHandlerDoesNotDeadlockTheChild) {
   go_on = true;
   emitter.join();
   EXPECT_EQ(nopspan::detach("slow"), nopspan::Errc::ok);
+}
+
+TEST(Fork, WhileAnotherThreadDestroysAHandlerDoesNotHangTheChild) {
+  std::atomic<bool> destroys{false};
+  std::atomic<bool> go_on{false};
+  const auto slow = [&](const int*) {
+    destroys = true;
+    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+  };
+  static const int captured = 0;
+  EXPECT_EQ(nopspan::attach("slow", "a.b", [kept = std::shared_ptr<const int>(&captured, slow)](const Event&) {}),
+            nopspan::Errc::ok);
+  std::thread destroyer([] { EXPECT_EQ(nopspan::detach("slow"), nopspan::Errc::ok); });
+  EXPECT_TRUE(wait_until([&] { return destroys.load(); }));
+  EXPECT_THAT(in_child([] {
+                EXPECT_EQ(nopspan::attach("slow", "a.b", [](const Event&) {}), nopspan::Errc::ok);
+                EXPECT_EQ(nopspan::detach("slow"), nopspan::Errc::ok);
+              }),
+              IsEmpty());
+  go_on = true;
+  destroyer.join();
 }
 
 TEST(Fork, WhileOtherThreadsEmitAndWriteTheRegistryDoesNotDeadlockTheChild) {
