@@ -37,10 +37,10 @@ Value copy_value(const FieldEntry& entry) {
   return {};
 }
 
-bool FieldBuffer::grow(std::size_t needed) noexcept {
+bool FieldBuffer::grow(std::size_t needed, std::size_t most) noexcept {
   if (needed <= capacity_) return true;
-  if (needed > kMaxBytes) return false;
-  const Block block = take_block(std::min(kMaxBytes, std::max(needed, 2 * capacity_)));
+  if (needed > most) return false;
+  const Block block = take_block(std::min(most, std::max(needed, 2 * capacity_)));
   if (block.bytes == nullptr) return false;
   std::memcpy(block.bytes, data_, size_);
   if (data_ != inline_) give_back_block(data_);
@@ -145,16 +145,28 @@ bool FieldBuffer::put_derived(std::string_view key, Value::Type type, std::uint6
          put_word(key, type, word, sort | FieldEntry::kOwn);
 }
 
+bool FieldBuffer::has_room(std::string_view key, std::size_t payload) const noexcept {
+  const bool fits = sizeof(FieldEntry) + padded(key.size() + 1) + padded(payload) <= capacity_ - size_;
+  count_unless(fits);
+  return fits;
+}
+
 void FieldBuffer::add_null(std::string_view key, std::uint8_t flags) noexcept {
-  if (append(key, Value::Type::null, 0, flags | FieldEntry::kAdded) != nullptr) keys_seen_ |= key_bit(key);
+  if (!has_room(key, 0)) return;
+  append(key, Value::Type::null, 0, flags | FieldEntry::kAdded);
+  keys_seen_ |= key_bit(key);
 }
 
 void FieldBuffer::add_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept {
-  if (append_word(key, type, word, flags | FieldEntry::kAdded) != nullptr) keys_seen_ |= key_bit(key);
+  if (!has_room(key, sizeof(word))) return;
+  append_word(key, type, word, flags | FieldEntry::kAdded);
+  keys_seen_ |= key_bit(key);
 }
 
 void FieldBuffer::add_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept {
-  if (append_string(key, value, flags | FieldEntry::kAdded)) keys_seen_ |= key_bit(key);
+  if (!has_room(key, string_payload(value.size()))) return;
+  append_string(key, value, flags | FieldEntry::kAdded);
+  keys_seen_ |= key_bit(key);
 }
 
 bool FieldBuffer::put_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept {
@@ -164,7 +176,7 @@ bool FieldBuffer::put_string(std::string_view key, std::string_view value, std::
 
 bool FieldBuffer::append_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept {
   if (value.size() > kMaxBytes) return false;
-  const FieldEntry* entry = append(key, Value::Type::string, 8 + value.size() + 1, flags);
+  const FieldEntry* entry = append(key, Value::Type::string, string_payload(value.size()), flags);
   if (entry == nullptr) return false;
   auto* payload = const_cast<unsigned char*>(entry->payload());
   const std::uint64_t size = value.size();
@@ -203,7 +215,7 @@ bool FieldBuffer::put_joined(std::string_view key, const Text* values, std::size
   for (std::size_t i = 0; i < count; ++i) size += values[i].size();
   if (size > kMaxBytes) return false;
   const std::size_t from = size_;
-  const FieldEntry* entry = append(key, Value::Type::string, 8 + size + 1, flags);
+  const FieldEntry* entry = append(key, Value::Type::string, string_payload(size), flags);
   if (entry == nullptr) return false;
   auto* at = const_cast<unsigned char*>(entry->payload());
   std::memcpy(at, &size, sizeof(size));

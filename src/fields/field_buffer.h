@@ -178,13 +178,14 @@ class FieldBuffer {
   bool put_derived(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t sort) noexcept;
 
   // Add a field for handlers (FieldEntry::kAdded), which is not counted against kMaxKeys. The key must be new: there is
-  // no search for an older entry.
+  // no search for an older entry. The entries never move, because handlers may have views of them. So reserve() must
+  // have made room. Otherwise the field is dropped and counted.
   void add_null(std::string_view key, std::uint8_t flags = 0) noexcept;
   void add_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags = 0) noexcept;
   void add_string(std::string_view key, std::string_view value, std::uint8_t flags = 0) noexcept;
 
-  // Makes room for `more` bytes, so that adding them does not move the entries.
-  void reserve(std::size_t more) noexcept { grow(size_ + more); }
+  // Makes room for `more` bytes of added fields, unless memory runs out. They may exceed kMaxBytes.
+  void reserve(std::size_t more) noexcept { grow(size_ + more, kMaxBytes + more); }
 
   [[nodiscard]] const FieldEntry* find(std::string_view key, bool measurement) const noexcept;
   // Removes the metadata with that key, if there is any.
@@ -198,6 +199,7 @@ class FieldBuffer {
 
  private:
   static constexpr std::size_t padded(std::size_t size) noexcept { return (size + 7U) & ~std::size_t{7}; }
+  static constexpr std::size_t string_payload(std::size_t size) noexcept { return 8 + size + 1; }
 
   // An entry that is being written after the last one. It becomes part of the buffer in finish_wire().
   struct WireEntry {
@@ -239,7 +241,9 @@ class FieldBuffer {
   FieldEntry* append(std::string_view key, Value::Type type, std::size_t payload, std::uint8_t flags) noexcept;
   bool append_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept;
   bool append_value(std::string_view key, const Value& value, std::uint8_t flags, unsigned depth) noexcept;
-  bool grow(std::size_t needed) noexcept;
+  bool grow(std::size_t needed, std::size_t most = kMaxBytes) noexcept;
+  // False (and counted) if an entry with `payload` bytes does not fit without moving the others.
+  [[nodiscard]] bool has_room(std::string_view key, std::size_t payload) const noexcept;
   void erase_some_measurements(bool added_only) noexcept;
   FieldEntry* append_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept;
   // The entry at `from` is complete. It replaces an older entry of the same key. False if there are too many keys.

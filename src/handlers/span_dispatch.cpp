@@ -37,8 +37,8 @@ void dispatch_span(SpanState& span, std::string_view suffix, bool at_end, const 
   if (!dispatch) return;
   {
     const InsideLibrary inside;
+    span.fields.reserve(kAddedBytes);
     measure(span.fields);
-    span.fields.reserve(kIdsBytes);
   }
   run(dispatch, span, at_end);
 }

@@ -162,6 +162,7 @@ void report_point(ThreadState* thread, SpanState& event) noexcept {
 void add_for_handlers(const SpanState& event, FieldBuffer& fields) noexcept {
   if (event.point != Point::retry && event.point != Point::timed) return;
   if (event.point == Point::retry && fields.find("request_id", false) == nullptr) {
+    fields.reserve(kAddedBytes);
     const char* id = visible_id(event);
     if (*id == '\0') {
       fields.add_null("request_id");

@@ -44,9 +44,10 @@ struct SpanState : FieldSink {
   mutable char request_id[24] = {};  // use canonical_id()
 };
 
+// The bytes to reserve for what is added to a span's fields for handlers: two measurements and its ids.
+inline constexpr std::size_t kAddedBytes = 320;
 // Adds the span's ids to its metadata, for handlers. Does so once per span. If the application has set such a key, its
-// value is kept. The fields do not move if kIdsBytes were reserved.
-inline constexpr std::size_t kIdsBytes = 256;
+// value is kept.
 void add_ids(SpanState& span) noexcept;
 
 // The parent's id, if the parent is a span of this process; otherwise 0.

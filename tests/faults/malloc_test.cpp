@@ -248,6 +248,39 @@ TEST(MallocFaults, ASpanReusesTheMemoryOfOneThatAnotherThreadHasEnded) {
               IsEmpty());
 }
 
+// Spans whose fields nearly fill their block. The memory comes back when the handler is called, or not at all.
+void expect_that_fields_stay_in_place_without_memory(bool comes_back) {
+  constexpr std::size_t kBlock = std::size_t{5} * 64 * 1024;  // a mapping of its own
+  const std::string text(kBlock, 'x');
+  std::size_t size = 0;
+  std::uint64_t lost = 0;
+  std::optional<NoMoreMemory> no_more_memory;
+  ASSERT_EQ(nopspan::attach("reader", "work.stop",
+                            [&](const nopspan::Event& event) {
+                              if (comes_back) no_more_memory.reset();
+                              EXPECT_EQ(event.metadata("text").as_string().size(), size);
+                              lost += 6 - event.metadata().size() - event.measurements().size();
+                            }),
+            nopspan::Errc::ok);
+  const Counted dropped(&nopspan::Stats::fields_dropped);
+  for (size = kBlock - 600; size <= kBlock; size += 8) {
+    AsyncSpan span{"work"};
+    span.set("text", std::string_view(text.data(), size));
+    no_more_memory.emplace();
+    span.end();
+    no_more_memory.reset();
+  }
+  EXPECT_GT(lost, 0U);
+  EXPECT_EQ(dropped.times(), lost);
+}
+
+TEST(MallocFaults, FieldsStayInPlaceIfTheKernelHasNoMemory) {
+  for (const bool comes_back : {false, true}) {
+    EXPECT_THAT(in_child([&] { expect_that_fields_stay_in_place_without_memory(comes_back); }), IsEmpty())
+        << comes_back;
+  }
+}
+
 TEST(MallocFaults, ErrnoIsKeptIfTheKernelHasNoMemory) {
   EXPECT_THAT(in_child([] {
                 const CountingHandler handler({"work"}, "work.event");

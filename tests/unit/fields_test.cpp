@@ -132,6 +132,26 @@ TEST(Fields, HoldSixteenMebibytesAndLeaveOutWhatIsOver) {
   EXPECT_THAT(recorder.stop(), HasMetadata("small", 1));
 }
 
+TEST(Fields, LeaveRoomForWhatHandlersAlsoGet) {
+  constexpr std::size_t kMost = (16U << 20U) - 25;  // so many bytes are the key, the length and so on
+  const std::string text(kMost, 'x');
+  std::size_t size = 0;
+  ASSERT_EQ(nopspan::attach("reader", "work.stop",
+                            [&](const Event& event) {
+                              EXPECT_EQ(event.metadata("text").as_string().size(), size);
+                              EXPECT_EQ(event.metadata().size(), 4U);
+                              EXPECT_EQ(event.measurements().size(), 2U);
+                            }),
+            Errc::ok);
+  const Counted dropped(&nopspan::Stats::fields_dropped);
+  for (size = kMost - 480; size <= kMost; size += 24) {
+    Span span{"work"};
+    span.set("text", std::string_view(text.data(), size));
+  }
+  EXPECT_EQ(dropped.times(), 0U);
+  EXPECT_EQ(nopspan::detach("reader"), Errc::ok);
+}
+
 TEST(Fields, NestSixtyFourDeepAndNoDeeper) {
   const Recorder recorder{"a.b"};
   const Counted dropped(&nopspan::Stats::fields_dropped);
