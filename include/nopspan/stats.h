@@ -80,9 +80,8 @@ NOPSPAN_API void capture_content(bool on) noexcept;
 /// while they are open (probes/README.md), for example if a request hangs.
 ///
 /// - Spans that started before this call are included only if they were recorded.
-/// - A span then costs more than a disabled one (docs/overhead.md). Metadata callables run, because the labels of a
-/// span
-///   are included. Nothing is emitted.
+/// - A span then costs more than a disabled one (docs/overhead.md). Metadata callables run, because labels are
+///   included. Nothing is emitted.
 /// - At the start of the process this is off, unless the environment has NOPSPAN_KEEP_OPEN=1. With NOPSPAN_DISABLE=1 it
 ///   stays off.
 NOPSPAN_API void keep_open_spans(bool on) noexcept;
