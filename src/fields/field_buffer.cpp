@@ -45,7 +45,7 @@ bool FieldBuffer::grow(std::size_t needed, std::size_t most) noexcept {
   std::memcpy(block.bytes, data_, size_);
   if (data_ != inline_) give_back_block(data_);
   data_ = block.bytes;
-  capacity_ = block.size;
+  capacity_ = std::min(block.size, most);
   return true;
 }
 

@@ -117,7 +117,7 @@ void dispatch_retry(const SpanState& retry) noexcept {
     for (const auto& [key, name] : kNames) {
       const FieldEntry* entry = retry.fields.find(key, false);
       if (entry == nullptr || (entry->type == Value::Type::string && entry->as_string().empty())) continue;
-      fields.put_entry(name, *entry, entry->flags & FieldEntry::kContent);
+      count_unless(fields.put_entry(name, *entry, entry->flags & FieldEntry::kContent));
     }
   });
   release(event);
@@ -170,7 +170,8 @@ void add_for_handlers(const SpanState& event, FieldBuffer& fields) noexcept {
       fields.add_string("request_id", id);
     }
   }
-  fields.put_word("system_time", Value::Type::integer, system_ns(), FieldEntry::kMeasurement | FieldEntry::kAdded);
+  count_unless(
+      fields.put_word("system_time", Value::Type::integer, system_ns(), FieldEntry::kMeasurement | FieldEntry::kAdded));
 }
 
 }  // namespace
@@ -215,10 +216,12 @@ void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum
   }
   if (point_handlers_up()) {
     dispatch_point(*event, [&](FieldBuffer& fields) {
-      fields.put_string("engine", engine_text, 0);
-      fields.put_string("gauge", name_text, 0);
-      if (maximum != 0) fields.put_word("maximum", Value::Type::integer, static_cast<std::uint64_t>(maximum), 0);
-      fields.put_word(name_text, Value::Type::integer, static_cast<std::uint64_t>(value), FieldEntry::kMeasurement);
+      count_unless(fields.put_string("engine", engine_text, 0));
+      count_unless(fields.put_string("gauge", name_text, 0));
+      if (maximum != 0)
+        count_unless(fields.put_word("maximum", Value::Type::integer, static_cast<std::uint64_t>(maximum), 0));
+      count_unless(fields.put_word(name_text, Value::Type::integer, static_cast<std::uint64_t>(value),
+                                   FieldEntry::kMeasurement));
     });
   }
   release(event);
@@ -232,8 +235,9 @@ void emit_first_token(const SpanState& span, std::uint64_t tokens_so_far) noexce
   event->parent_id = span.parent_id;
   event->flags = span.flags;
   dispatch_point(*event, [&](FieldBuffer& fields) {
-    fields.put_word("time_to_first_token", Value::Type::integer, span.first_token_ns, FieldEntry::kMeasurement);
-    fields.put_word("gen_ai.stream.tokens_so_far", Value::Type::integer, tokens_so_far, 0);
+    count_unless(
+        fields.put_word("time_to_first_token", Value::Type::integer, span.first_token_ns, FieldEntry::kMeasurement));
+    count_unless(fields.put_word("gen_ai.stream.tokens_so_far", Value::Type::integer, tokens_so_far, 0));
   });
   release(event);
 }

@@ -95,13 +95,17 @@ void add_outcome(SpanState& span) noexcept {
   FieldBuffer& fields = span.fields;
   switch (span.status) {
     case NOPSPAN_STATUS_ERROR:
-      fields.put_string("error.type", span.error_type, FieldEntry::kAdded);  // kAdded: tracers read it in the record
+      // kAdded: tracers read it in the record
+      count_unless(fields.put_string("error.type", span.error_type, FieldEntry::kAdded));
       break;
     case NOPSPAN_STATUS_CANCELLED:
-      if (span.error_type[0] != '\0') fields.put_string("cancel.reason", span.error_type, FieldEntry::kOwn);
+      if (span.error_type[0] != '\0') {
+        count_unless(fields.put_string("cancel.reason", span.error_type, FieldEntry::kOwn));
+      }
       break;
     case NOPSPAN_STATUS_EXCEPTION:
-      if (shape_of(span) != Shape::compaction) fields.put_string("kind", span.exception_kind, FieldEntry::kAdded);
+      if (shape_of(span) == Shape::compaction) break;
+      count_unless(fields.put_string("kind", span.exception_kind, FieldEntry::kAdded));
       break;
     default:
       break;
@@ -163,11 +167,11 @@ void set_reason(SpanState& span, const Caught& caught) {
   // The message is content, so the whole map is content.
   const std::uint8_t flags = FieldEntry::kContent | FieldEntry::kOwn;
   if (shape_of(span) == Shape::compaction) {  // handlers see that it stops, but no exception
-    span.fields.put_value("reason", reason_of(caught), flags | FieldEntry::kProbesOnly);
+    count_unless(span.fields.put_value("reason", reason_of(caught), flags | FieldEntry::kProbesOnly));
     return;
   }
-  span.fields.put_value("reason", reason_of(caught), flags);
-  span.fields.put_value("stacktrace", Value::list(), FieldEntry::kAdded);
+  count_unless(span.fields.put_value("reason", reason_of(caught), flags));
+  count_unless(span.fields.put_value("stacktrace", Value::list(), FieldEntry::kAdded));
 }
 
 // If there is no memory to describe the error, the description is dropped and the program keeps running.
@@ -340,7 +344,7 @@ void async_abandon(SpanState* span) noexcept {
     count(counters.abandoned);
     span->status = NOPSPAN_STATUS_CANCELLED;
     span->flags |= NOPSPAN_FLAG_ABANDONED;
-    span->fields.put_word("abandoned", Value::Type::boolean, 1, FieldEntry::kOwn);
+    count_unless(span->fields.put_word("abandoned", Value::Type::boolean, 1, FieldEntry::kOwn));
   }
   async_end(span);
 }

@@ -152,6 +152,31 @@ TEST(Fields, LeaveRoomForWhatHandlersAlsoGet) {
   EXPECT_EQ(nopspan::detach("reader"), Errc::ok);
 }
 
+TEST(Fields, AreCountedIfTheOutcomeOfASpanDoesNotFit) {
+  const std::string text((16U << 20U) - 25, 'x');  // leaves no room
+  const Recorder recorder{"work.stop", "work.exception"};
+  const auto dropped_by = [&](const auto& end) {
+    const Counted dropped(&nopspan::Stats::fields_dropped);
+    {
+      AsyncSpan span{"work"};
+      span.set("text", text);
+      end(span);
+    }
+    return dropped.times();
+  };
+  EXPECT_EQ(dropped_by([](AsyncSpan& span) { span.fail("type"); }), 1U);      // error.type
+  EXPECT_EQ(dropped_by([](AsyncSpan& span) { span.cancel("reason"); }), 1U);  // cancel.reason
+  EXPECT_EQ(dropped_by([](AsyncSpan&) {}), 1U);                               // abandoned
+  const auto catch_exception = [](AsyncSpan& span) {
+    try {
+      throw std::runtime_error("message");
+    } catch (...) {
+      span.caught();
+    }
+  };
+  EXPECT_EQ(dropped_by(catch_exception), 3U);  // kind, reason, stacktrace
+}
+
 TEST(Fields, NestSixtyFourDeepAndNoDeeper) {
   const Recorder recorder{"a.b"};
   const Counted dropped(&nopspan::Stats::fields_dropped);
