@@ -34,7 +34,9 @@ struct CatalogueSpan {
 // which rules out most other names.
 inline bool may_be_in_catalogue(std::string_view name) noexcept {
   if (name.size() < 2) return false;
-  const auto letters = [](const char* two) { return two[0] | two[1] << 8; };
+  const auto letters = [](const char* two) {
+    return static_cast<unsigned char>(two[0]) | static_cast<unsigned char>(two[1]) << 8;
+  };
   const int first = letters(name.data());
   return first == letters("ll") || first == letters("ag") || first == letters("en");
 }

@@ -170,6 +170,7 @@ TEST(Name, HasAQuestionMarkForEachByteThatCannotStay) {
 TEST(Name, OfOtherAlphabetsStays) {
   const Counted invalid(&nopspan::Stats::names_invalid);
   EXPECT_EQ(emitted("zażółć.gęślą", {"zażółć.gęślą.start"}), "zażółć.gęślą.start");
+  EXPECT_EQ(emitted("życie", {"życie.start"}), "życie.start");
   EXPECT_EQ(invalid.times(), 0U);
 }
 
