@@ -37,8 +37,8 @@
 ///
 /// - Metadata callables, in-process handlers and log sinks run in the signal handler too, so they must do only what a
 ///   signal handler may do.
-/// - A span needs up to 12 KiB of stack, and the kernel's frame for the signal comes on top. So an alternate signal
-///   stack of SIGSTKSZ may be too small.
+/// - A span needs up to 12 KiB of stack, or up to 48 KiB if an exception leaves it. The kernel's frame for the signal
+///   comes on top. So an alternate signal stack of SIGSTKSZ may be too small.
 /// - In two cases the first span of a thread must not be in a signal handler, because glibc then allocates memory: if
 ///   the process had used more than 31 pthread keys when the library was loaded (stats().thread_allocations counts such
 ///   threads), and if libstdc++ was loaded by dlopen().

@@ -4,13 +4,18 @@
 #include <cxxabi.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <typeinfo>
 
 namespace nopspan::detail {
 namespace {
 
+// __cxa_demangle() uses up to 370 bytes of stack for each character of the name.
+constexpr std::size_t kMostDemangled = 128;
+
 std::string demangle(const char* mangled) {
+  if (std::strlen(mangled) > kMostDemangled) return mangled;
   int status = 0;
   char* text = abi::__cxa_demangle(mangled, nullptr, nullptr, &status);
   if (text == nullptr) return mangled;

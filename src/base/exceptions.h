@@ -18,7 +18,7 @@ const unsigned* exceptions_in_flight() noexcept;
 
 struct Caught {
   const char* kind = "exit";  // "error" (a std::exception), "throw" (any other C++ exception) or "exit"
-  std::string type;           // demangled; empty for exit
+  std::string type;           // demangled, unless it is long; empty for exit
   std::string message;        // what(), or the thrown string
 };
 Caught describe_caught() noexcept;

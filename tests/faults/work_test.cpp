@@ -142,4 +142,31 @@ TEST(WorkFaults, ASpanNeedsLittleStack) {
   EXPECT_EQ(nopspan::detach("reader"), Errc::ok);
 }
 
+template <class Thrown>
+void leave_a_span(int) {
+  try {
+    nopspan::span("work", [] { throw Thrown(); });
+  } catch (...) {
+  }
+}
+
+template <class T, unsigned count>
+struct PointerTo {
+  using Type = typename PointerTo<T*, count - 1>::Type;
+};
+template <class T>
+struct PointerTo<T, 0> {
+  using Type = T;
+};
+
+TEST(WorkFaults, ASpanThatAnExceptionLeavesNeedsABoundedStack) {
+  const CountingHandler handler({"work"});
+  const RaisedGate tracer(RaisedGate::batch);
+  const std::size_t frame = stack_used([](int) {});
+  for (const auto work :
+       {leave_a_span<std::string>, leave_a_span<PointerTo<int, 120>::Type>, leave_a_span<PointerTo<int, 500>::Type>}) {
+    EXPECT_LT(stack_used(work) - frame, 48 * 1024);  // the bound that span.h states
+  }
+}
+
 }  // namespace

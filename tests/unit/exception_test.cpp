@@ -13,6 +13,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <typeinfo>
 
 namespace {
 
@@ -47,6 +48,18 @@ TEST(Exception, OfADerivedClassHasItsOwnTypesName) {
   const auto event = exception_of(Overloaded("busy"));
   EXPECT_THAT(event, HasMetadata("kind", "error"));
   EXPECT_THAT(event, HasMetadata("reason", reason("(anonymous namespace)::Overloaded", "busy")));
+}
+
+template <class... Parameters>
+struct Expression {};
+
+// Demangling a longer name needs too much stack.
+TEST(Exception, OfATypeWithMoreThan128CharactersHasItsMangledName) {
+  using Short = Expression<Overloaded, Silent>;
+  using Long = Expression<std::exception, std::runtime_error, Short, Value, std::string, Expression<Value, int>>;
+  EXPECT_GT(std::strlen(typeid(Long).name()), 128U);
+  EXPECT_THAT(exception_of(Long()), HasMetadata("reason", reason(typeid(Long).name(), "")));
+  EXPECT_THAT(exception_of(Short())->metadata("reason").find("type").as_string(), HasSubstr("::Overloaded"));
 }
 
 TEST(Exception, WithoutAMessageHasAnEmptyOne) {
