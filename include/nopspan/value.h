@@ -28,6 +28,7 @@ namespace nopspan {
 
 /// A value that owns its contents. A copy copies them. Lists and maps may be nested. Maps keep the order of insertion.
 /// Integers and doubles are different types, and are not converted into each other.
+/// To copy, compare, print or destroy a value, up to 500 bytes of stack are used for each level of nesting.
 class Value {
  public:
   /// The types.
