@@ -48,7 +48,7 @@ class Name {
   /// From a string literal or another const char array. The table of names is not used.
   template <std::size_t N>
   constexpr Name(const char (&literal)[N]) noexcept  // NOLINT(*-explicit-*)
-      : data_(literal), size_(N), origin_(Origin::constant) {}
+      : data_(literal), size_(N) {}
   /// From a buffer, which need not be full.
   template <std::size_t N>
   constexpr Name(char (&buffer)[N]) noexcept  // NOLINT(*-explicit-*)
@@ -93,12 +93,11 @@ class Name {
     text,      // size_ bytes
     pointer    // up to the first NUL; size_ is not used
   };
-  constexpr Name(const char* data, std::size_t size) noexcept
-      : data_(data), size_(static_cast<std::uint32_t>(size)), origin_(Origin::constant) {}
+  constexpr Name(const char* data, std::size_t size) noexcept : data_(data), size_(static_cast<std::uint32_t>(size)) {}
 
   const char* data_ = nullptr;
   std::uint32_t size_ = 0;
-  Origin origin_;
+  Origin origin_ = Origin::constant;
 };
 static_assert(sizeof(Name) == 16, "passed in two registers");
 
