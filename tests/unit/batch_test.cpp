@@ -187,8 +187,8 @@ TEST(Batch, FindsANameByItsText) {
     const ContextScope scope{Context::make()};
     const Span request{"request"};
     for (const char* text : {"db.query", "db.update", "db.query"}) {
-      char name[16];
-      std::strcpy(name, text);
+      char name[16] = {};
+      std::string_view(text).copy(name, sizeof(name) - 1);
       const Span inner{static_cast<const char(&)[16]>(name)};
     }
   });
