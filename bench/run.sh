@@ -55,6 +55,8 @@ tracing() {
   exec 7>&-
   wait $program
   kill -INT $tracer
+  for _ in {1..100}; do kill -0 $tracer 2>/dev/null && sleep 0.1; done
+  kill -TERM $tracer 2>/dev/null || true  # bpftrace 0.17 has been seen to ignore SIGINT
   wait $tracer 2>/dev/null || true
   if grep -q '^Lost' "$shown"; then echo "not measured: $(grep -m1 '^Lost' "$shown")"; else echo "$(cat "$figure") ns"; fi
 }
