@@ -63,7 +63,7 @@ Json line_of(const nopspan::Event& event) {
               {"request_id", event.request_id()},
               {"span_id", hexadecimal(event.span_id())},
               {"parent_id", hexadecimal(event.parent_id())},
-              {"status", event.status()},
+              {"status", static_cast<int>(event.status())},
               {"measurements", to_json(event.measurements().copy())},
               {"metadata", to_json(event.metadata().copy())},
               {"attributes", to_json(event.attributes().copy())},

@@ -15,7 +15,9 @@
 /// iterations as ordinary spans. The end of a span has the metadata of its start, and the metadata that is set later.
 ///
 /// If there is no request yet, the trace_id of a span's start or of an event becomes the request id. A trace_id that
-/// differs from the request's id is kept as metadata, and counted (stats().trace_ids_differ).
+/// differs from the request's id is kept as metadata, and counted (stats().trace_ids_differ). For handlers, a span or
+/// event inside a request has the request id as its trace_id, unless it sets another one. A span that begins the
+/// request has none, and emit(), emit_tool_stop() and emit_tool_exception() add none.
 ///
 /// A builder has one setter for each key of its event. Any other setter does not compile. Text that was written by a
 /// model or a person, and the results of tools, are content.
@@ -25,12 +27,12 @@
 /// | operator_name, operator_state, from, to | a symbol: a word that the program chooses |
 /// | final_state, status, strategy, skill | a symbol |
 /// | trace_id, snapshot_id, notification_id, operator_pid | an id |
-/// | skills, notification_ids | a list of skills or ids: { "a", "b" }, or a pointer and a count |
+/// | skills, notification_ids | a list: { "a", "b" }, a vector or another range, or a pointer and a count |
 /// | tool_name, tool_selected | the name of a tool |
 /// | iteration, count, unread_count, retry_count, notification_count | an integer |
 /// | context_size | a number of messages |
 /// | message_count | a measurement: at the start, the number of messages before the compaction; at the end, after it |
-/// | ms | a time in ms |
+/// | ms | a time: a number of ms, or a std::chrono duration |
 /// | running, has_unread, will_retry | a bool |
 /// | config | a Value |
 /// | code, intent, message, thought | a text; content |
@@ -50,6 +52,7 @@
 #include <nopspan/name.h>
 #include <nopspan/span.h>
 #include <nopspan/text.h>
+#include <nopspan/time.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -248,8 +251,8 @@ NOPSPAN_API EventNames event_names() noexcept;
 ///   Its parent is the thread's current span. Handlers receive only this event, with the ids and attributes of that
 ///   span.
 /// - For every other event, the probe `event` fires.
-/// - The error type of an exception is `reason.type`, if that has at most 63 characters, and only letters, digits and
-///   characters of "_:.<>". Otherwise it is "_OTHER", because other text may be content.
+/// - The error type of an exception is `reason.type`, if that is the name of a type; see Span::fail(). Otherwise it is
+///   "_OTHER", because other text may be content.
 /// - `duration`, `system_time` and `monotonic_time` do not become attributes.
 ///
 /// @return ok, also if no tracer or handler is attached; invalid_argument if the catalogue has no event of that name,
@@ -261,20 +264,20 @@ NOPSPAN_API Errc emit(Text name, const Value& measurements, const Value& metadat
 ///
 /// @return ok; invalid_argument if `metadata` is not a map, and then nothing was emitted.
 NOPSPAN_API Errc emit_tool_start(const Value& metadata) noexcept;
-/// Reports the end of that tool call. Probes see a whole span, as with emit(). `start_ns` is the time at which the call
-/// started, CLOCK_MONOTONIC in ns. If it is 0 or in the future, the duration is 0. `result` replaces a `result` in
+/// Reports the end of that tool call. Probes see a whole span, as with emit(). `start` is the time at which the call
+/// started. If it is 0 or in the future, the duration is 0. `result` replaces a `result` in
 /// `metadata`.
 ///
 /// @return ok; invalid_argument if `metadata` is not a map, and then nothing was emitted.
-NOPSPAN_API Errc emit_tool_stop(const Value& metadata, const Value& result, std::uint64_t start_ns) noexcept;
+NOPSPAN_API Errc emit_tool_stop(const Value& metadata, const Value& result, Time start) noexcept;
 /// Reports that an exception ended that tool call. `kind` is "error", "throw" or "exit". Without a `stacktrace`, the
 /// event has an empty list.
 ///
 /// @return ok; invalid_argument if `metadata` is not a map, and then nothing was emitted.
-NOPSPAN_API Errc emit_tool_exception(const Value& metadata, const Value& error, std::uint64_t start_ns,
+NOPSPAN_API Errc emit_tool_exception(const Value& metadata, const Value& error, Time start,
                                      Text kind = "error") noexcept;
 /// @overload
-NOPSPAN_API Errc emit_tool_exception(const Value& metadata, const Value& error, std::uint64_t start_ns, Text kind,
+NOPSPAN_API Errc emit_tool_exception(const Value& metadata, const Value& error, Time start, Text kind,
                                      const Value& stacktrace) noexcept;
 
 namespace detail {
@@ -285,10 +288,8 @@ constexpr bool is_result() noexcept {
   using T = std::remove_cv_t<std::remove_reference_t<R>>;
   if constexpr (std::is_void_v<R> || std::is_rvalue_reference_v<R>) {
     return false;
-  } else if constexpr (std::is_arithmetic_v<T> || std::is_same_v<T, Value>) {
-    return true;
   } else {
-    return std::is_convertible_v<const T&, Text> && (std::is_reference_v<R> || std::is_move_constructible_v<T>);
+    return nopspan::detail::is_value<T>() && (std::is_reference_v<R> || std::is_move_constructible_v<T>);
   }
 }
 
@@ -309,9 +310,9 @@ nopspan::detail::span_result_t<Fn> run_tool(Span& scope, Fn& work) {
 
 }  // namespace detail
 
-/// Runs a tool inside a span agent.tool and returns what the tool returns; see nopspan::span(). If the tool returns a
-/// Value, a number, a bool or a text, that becomes the `result` of the stop event. Otherwise `work` may set a result
-/// with nopspan::result(). `metadata` is a callable that takes ToolFields&, or a Value that is a map.
+/// Runs a tool inside a span agent.tool and returns what the tool returns; see nopspan::span(). If the tool returns
+/// something that FieldSetters::set() takes, that becomes the `result` of the stop event. Otherwise `work` may set a
+/// result with nopspan::result(). `metadata` is a callable that takes ToolFields&, or a Value that is a map.
 template <class M, class Fn>
 inline nopspan::detail::span_result_t<Fn> tool_span(M&& metadata, Fn&& work) {
   if constexpr (std::is_invocable_v<M&, ToolFields&>) {
@@ -328,9 +329,10 @@ inline nopspan::detail::span_result_t<Fn> tool_span(M&& metadata, Fn&& work) {
 NOPSPAN_API FixedString<32> generate_trace_id() noexcept;
 
 /// Attaches a handler that logs every event of the catalogue as one line with all its measurements, for example
-/// `[agent.tool.stop] trace_id=… duration=…`. The lines go to the sink of set_log_sink(). The default sink shows only
-/// warnings and errors. A trace_id that is content is shown as "unknown". In ids and names, blanks, brackets, "=" and
-/// characters that cannot be displayed are shown as "?".
+/// `[agent.tool.stop] trace_id=… duration=…`. The lines go to the sink of set_log_sink(). The default sink writes them
+/// to stderr, whatever their level is. An event without a trace_id has the request id instead, and without a request it
+/// has "unknown". So has a trace_id that is content. In ids and names, blanks, brackets, "=" and characters that cannot
+/// be displayed are shown as "?".
 ///
 /// @return ok; already_exists if it is attached already; out_of_memory.
 NOPSPAN_API Errc attach_default_logger(LogLevel level = LogLevel::debug) noexcept;

@@ -9,12 +9,9 @@
 /// nopspan::ContextScope scope{nopspan::Context::from_traceparent(traceparent)};
 ///
 /// // To another thread:
-/// auto task = [context = nopspan::Context::current()] {
-///   nopspan::ContextScope here{context};
-///   return nopspan::request_id();
-/// };
+/// auto task = nopspan::wrap([] { return nopspan::request_id(); });
 ///
-/// // To another process: the value of its "traceparent" header.
+/// // To another process: the value of its "traceparent" header. propagation.h writes and reads whole headers.
 /// std::string header = nopspan::Context::current().traceparent();
 /// @endcode
 ///
@@ -30,8 +27,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 namespace nopspan {
+
+class AsyncSpan;
+class Span;
 
 namespace detail {
 struct ContextAccess;
@@ -45,11 +46,12 @@ struct ContextHead {
   unsigned char trace_id[16] = {};
   std::uint64_t span_id = 0;
   std::uint64_t root_id = 0;
-  std::uint64_t tracestate = 0;  // handle into a bounded store; 0: none
+  std::uint64_t headers = 0;  // tracestate and baggage: a handle into a bounded store, or 0
   std::uint16_t labels[kLabels] = {};
   std::uint8_t trace_flags = 0;
   std::uint8_t bits = 0;
   std::uint16_t reserved = 0;
+  std::uint64_t parent_id = 0;  // the parent of the span of span_id; 0 if it has none, or is another process's
 };
 }  // namespace detail
 
@@ -61,8 +63,8 @@ using RequestId = FixedString<63>;
 NOPSPAN_API RequestId make_request_id() noexcept;
 
 /// The request id of the thread's current context; empty if there is none. Inside a ContextScope with a request, it is
-/// always known. Outside such a scope, the root span of the request makes the id. A root span that is not recorded
-/// makes none.
+/// always known. Outside such a scope, the root span of the request makes the id, unless its metadata has one
+/// (Fields::request_id()). A root span that is not recorded makes none.
 NOPSPAN_API RequestId request_id() noexcept;
 
 /// A place in a trace: the request (16 bytes, the trace id of W3C and OTLP), the innermost span, and the labels that
@@ -114,6 +116,9 @@ class Context {
   /// The value of a label that child spans inherit: "engine", "model", "tenant", or a key of Fields::label(). Empty if
   /// it is not set; "other" if the process has used too many values.
   [[nodiscard]] NOPSPAN_API FixedString<63> label(Text key) const noexcept;
+  /// This context with another value of a label; see Fields::label(). Null or empty text removes the label. A key over
+  /// the limit changes nothing, and is counted (stats().labels_overflow).
+  [[nodiscard]] NOPSPAN_API Context with_label(Text key, Text value) const noexcept;
 
   /// The header `traceparent` for a call to another process; empty for an empty context. A context that comes from
   /// from_traceparent(), with no recorded span in between, returns the headers that it was made from. A process that
@@ -124,11 +129,13 @@ class Context {
 
  private:
   friend struct detail::ContextAccess;
-  static constexpr std::uint8_t kHasTrace = 1;     // trace_id is set
-  static constexpr std::uint8_t kRemote = 2;       // span_id is another process's
-  static constexpr std::uint8_t kForeign = 4;      // foreign_ is the request id
-  static constexpr std::uint8_t kUntraced = 8;     // a span may be running here that was not recorded
-  static constexpr std::uint8_t kUnrecorded = 16;  // from an AsyncSpan that was not recorded, or that has ended
+  static constexpr std::uint8_t kHasTrace = 1;       // trace_id is set
+  static constexpr std::uint8_t kRemote = 2;         // span_id is another process's
+  static constexpr std::uint8_t kForeign = 4;        // foreign_ is the request id
+  static constexpr std::uint8_t kUntraced = 8;       // a span may be running here that was not recorded
+  static constexpr std::uint8_t kUnrecorded = 16;    // from an AsyncSpan that was not recorded, or that has ended
+  static constexpr std::uint8_t kRemoteParent = 32;  // parent_id is another process's
+  static constexpr std::uint8_t kOrphan = 64;        // the parent of the span was not recorded, or may not have been
 
   detail::ContextHead head_;
   char foreign_[64] = {};
@@ -144,9 +151,53 @@ struct EnteredContext {
   ScopeFrame* frame = nullptr;  // null: it is not current
   std::uint64_t generation = 0;
 };
-NOPSPAN_API EnteredContext enter_context(const Context& context) noexcept;
+// If `coroutine` is given, the context also stops being current when that coroutine, its address, has run to its end.
+NOPSPAN_API EnteredContext enter_context(const Context& context, void* coroutine = nullptr) noexcept;
 NOPSPAN_API void leave_context(const EnteredContext& entered) noexcept;
+
+NOPSPAN_API NOPSPAN_COLD Context span_context(SpanState*) noexcept;   // of null: the thread's
+NOPSPAN_API NOPSPAN_COLD Context async_context(SpanState*) noexcept;  // of null: unknown
+NOPSPAN_API NOPSPAN_COLD Context async_parent(SpanState*) noexcept;   // of null: the current context, or unknown
 }  // namespace detail
+
+/// A context as an argument: a Context, or a Span or AsyncSpan, which stands for its context(), or for the thread's
+/// current context if it is not recorded. The context of a span is computed only if it is needed. A ContextRef refers
+/// to the object, and is valid as long as that.
+class ContextRef {
+ public:
+  /// The empty context.
+  constexpr ContextRef() noexcept : ContextRef(detail::no_context) {}
+  /// A context.
+  constexpr ContextRef(const Context& context) noexcept : object_(&context) {}  // NOLINT(*-explicit-*)
+  /// The context of a span; see Span::context().
+  ContextRef(const Span& span) noexcept;  // NOLINT(*-explicit-*)
+  /// The context of a span; see AsyncSpan::context().
+  ContextRef(const AsyncSpan& span) noexcept;  // NOLINT(*-explicit-*)
+
+  /// The context.
+  [[nodiscard]] Context context() const noexcept {
+    if (of_ == Of::context) return *static_cast<const Context*>(object_);
+    return of_ == Of::span ? detail::span_context(state()) : detail::async_parent(state());
+  }
+
+  /// @cond INTERNAL
+  // The calling thread's context. Computing it costs less than Context::current().
+  static constexpr ContextRef current() noexcept { return {nullptr, Of::span}; }
+  /// @endcond
+
+ private:
+  friend class ContextScope;
+  friend struct detail::ContextAccess;
+  enum class Of : std::uint8_t { context, span, async_span };
+
+  constexpr ContextRef(const void* object, Of of) noexcept : object_(object), of_(of) {}
+  [[nodiscard]] detail::SpanState* state() const noexcept {
+    return static_cast<detail::SpanState*>(const_cast<void*>(object_));
+  }
+
+  const void* object_;  // the Context, or the SpanState
+  Of of_ = Of::context;
+};
 
 /// Makes a context the calling thread's current one for as long as this object lives, whether or not a tracer or
 /// handler is attached. It costs some nanoseconds (docs/overhead.md).
@@ -162,7 +213,10 @@ NOPSPAN_API void leave_context(const EnteredContext& entered) noexcept;
 class ContextScope {
  public:
   /// Makes `context`, which is copied, the current one. With an empty context, spans in the scope start new requests.
-  [[nodiscard]] explicit ContextScope(const Context& context) noexcept : entered_(detail::enter_context(context)) {}
+  [[nodiscard]] explicit ContextScope(ContextRef context) noexcept
+      : entered_(context.of_ == ContextRef::Of::context
+                     ? detail::enter_context(*static_cast<const Context*>(context.object_))
+                     : detail::enter_context(context.context())) {}
   /// Restores the context that was current before.
   ~ContextScope() { detail::leave_context(entered_); }
   ContextScope(const ContextScope&) = delete;             ///< a scope is not copied
@@ -171,6 +225,51 @@ class ContextScope {
  private:
   detail::EnteredContext entered_;
 };
+
+namespace detail {
+
+// What wrap() returns.
+template <class F>
+class [[nodiscard]] Wrapped {
+ public:
+  template <class G>
+  Wrapped(const Context& context, G&& callable) : context_(context), callable_(std::forward<G>(callable)) {}
+
+  template <class... A>
+  auto operator()(A&&... arguments) & -> decltype(std::declval<F&>()(std::forward<A>(arguments)...)) {
+    const ContextScope here{context_};
+    return callable_(std::forward<A>(arguments)...);
+  }
+  template <class... A>
+  auto operator()(A&&... arguments) const& -> decltype(std::declval<const F&>()(std::forward<A>(arguments)...)) {
+    const ContextScope here{context_};
+    return callable_(std::forward<A>(arguments)...);
+  }
+  template <class... A>
+  auto operator()(A&&... arguments) && -> decltype(std::declval<F>()(std::forward<A>(arguments)...)) {
+    const ContextScope here{context_};
+    return std::move(callable_)(std::forward<A>(arguments)...);
+  }
+
+ private:
+  Context context_;
+  F callable_;
+};
+
+}  // namespace detail
+
+/// Returns a callable that calls `work` with `context` current, for a thread pool or a callback. It has a copy of the
+/// context, takes the arguments of `work` and returns what that returns. It can be copied if `work` can, and called
+/// from any thread.
+template <class F>
+[[nodiscard]] inline detail::Wrapped<std::decay_t<F>> wrap(ContextRef context, F&& work) {
+  return {context.context(), std::forward<F>(work)};
+}
+/// The same with the calling thread's current context: `pool.submit(nopspan::wrap([] { … }))`.
+template <class F>
+[[nodiscard]] inline detail::Wrapped<std::decay_t<F>> wrap(F&& work) {
+  return {Context::current(), std::forward<F>(work)};
+}
 
 }  // namespace nopspan
 

@@ -21,12 +21,29 @@
 ///
 /// Task answer(const char* traceparent) {
 ///   const nopspan::Context caller = nopspan::Context::from_traceparent(traceparent);
-///   nopspan::AsyncSpan span{"llm.chat", caller};
-///   auto scope = co_await nopspan::context_scope(span.context_or(caller));  // current in this coroutine from here on
-///   co_await std::suspend_always{};  // and again after this line, on the thread that resumes the coroutine
-///   span.end();
+///   auto scope = co_await nopspan::context_scope(caller);  // current in this coroutine from here on
+///   co_await nopspan::co_span("llm.chat", [](nopspan::AsyncSpan& span) {  // a span around what it awaits
+///     span.set("model", "small");
+///     return std::suspend_always{};
+///   });
 /// }
 /// @endcode
+///
+/// A coroutine whose promise is a CoroutinePromise inherits the context that is current where it is called. So the
+/// spans of a coroutine that another one awaits are in the caller's request. The inherited context is current:
+///
+/// - from the beginning of the body, if the coroutine is awaited by one with such a promise, and that resumes it by
+///   symmetric transfer (await_suspend() returns its handle). CoroutinePromise must then be the first base class of the
+///   promise. It is also current from there if the coroutine does not suspend before its body;
+/// - otherwise from the first co_await that suspended. To have it from the beginning of the body in all cases, let the
+///   promise return `transform(std::suspend_always{})` from initial_suspend().
+///
+/// g++ 12 has a bug: it destroys twice what a closure captured by copy, if the closure is an argument inside a co_await
+/// expression. So capture by reference there, or name the closure first: `auto work = [to] { … };`, and then
+/// `co_await co_span("mail.send", work);`.
+///
+/// The library may read the memory of a coroutine that has not been destroyed. So call destroy() before that memory is
+/// given back or used again, also if the coroutine has run to its end.
 ///
 /// The header compiles as C++17, because it does not include `<coroutine>`. Only C++20 code can use what it defines.
 ///
@@ -37,11 +54,18 @@
 #include <nopspan/config.h>
 #include <nopspan/context.h>
 #include <nopspan/detail/awaiter.h>
+#include <nopspan/detail/span_result.h>
+#include <nopspan/span.h>
 
+#include <cstdint>
 #include <type_traits>
 #include <utility>
 
 namespace nopspan {
+
+namespace detail {
+struct CoroutineAccess;
+}
 
 /// The context of one coroutine. It lives in the coroutine's frame. CoroutinePromise has one. A program with a promise
 /// or awaiter of its own may use it directly.
@@ -50,7 +74,10 @@ class CoroutineContext {
   /// No context yet: enter() does nothing.
   CoroutineContext() noexcept = default;
   /// Restores the thread's own context if the coroutine's is current.
-  ~CoroutineContext() { leave(); }
+  ~CoroutineContext() {
+    check_ = 0;
+    leave();
+  }
   CoroutineContext(const CoroutineContext&) = delete;             ///< not copied
   CoroutineContext& operator=(const CoroutineContext&) = delete;  ///< not copied
 
@@ -64,10 +91,18 @@ class CoroutineContext {
   [[nodiscard]] bool entered() const noexcept { return entered_.frame != nullptr; }
 
  private:
+  friend class CoroutinePromise;
   friend class CoroutineScope;
-  Context context_;
-  bool armed_ = false;  // a context was set
+  friend struct detail::CoroutineAccess;
+
+  NOPSPAN_API void inherit() noexcept;  // the current context, if there is one
+
+  std::uintptr_t check_ = 0;   // of the context of a promise: made from its address, so that it can be recognized
+  void* coroutine_ = nullptr;  // its address; null until it has first been suspended or started by transfer
+  bool armed_ = false;         // a context was set
+  bool is_inherited_ = false;  // the context ends with the coroutine's body, and not with a scope
   detail::EnteredContext entered_;
+  Context context_;
 };
 
 /// Makes a context the coroutine's context until the scope ends, then restores the previous one. It is a local variable
@@ -76,12 +111,13 @@ class [[nodiscard]] CoroutineScope {
  public:
   /// Makes `context` the context of the coroutine that has `owner` in its frame.
   CoroutineScope(CoroutineContext& owner, const Context& context) noexcept
-      : owner_(owner), nested_(owner.armed_), before_(owner.exchange(context)) {}
+      : owner_(owner), nested_(owner.armed_), inherited_(owner.is_inherited_), before_(owner.exchange(context)) {}
   /// Restores the coroutine's previous context.
   ~CoroutineScope() {
     const bool running = owner_.entered();  // false if the coroutine is destroyed while it is suspended
     owner_.leave();
     owner_.armed_ = nested_;
+    owner_.is_inherited_ = inherited_;
     owner_.context_ = before_;
     if (running) owner_.enter();
   }
@@ -91,10 +127,41 @@ class [[nodiscard]] CoroutineScope {
  private:
   CoroutineContext& owner_;
   bool nested_;
+  bool inherited_;
   Context before_;
 };
 
 namespace detail {
+
+struct CoroutineAccess {
+  // Called when the coroutine is about to be suspended. Makes a copy of its context current until leave_context().
+  static EnteredContext suspend(CoroutineContext& context, void* coroutine) noexcept {
+    context.coroutine_ = coroutine;
+    if (!context.entered()) return {};
+    context.leave();
+    return enter_context(context.context_);
+  }
+  // Does nothing if there is no context of a promise at this place, or if the body of its coroutine has begun.
+  static void start(CoroutineContext& context, void* coroutine) noexcept;
+};
+
+// Called before a coroutine is resumed by symmetric transfer. If it has a CoroutinePromise and its body has not begun,
+// the context that it inherited becomes current.
+NOPSPAN_API void start_coroutine(void* coroutine) noexcept;
+
+// Exists while await_suspend() of an awaitable runs. The jobs and calls that it starts belong to the coroutine. That
+// may already run on another thread meanwhile, or be destroyed, so a copy of its context is current.
+class Suspending {
+ public:
+  Suspending(CoroutineContext& context, void* coroutine) noexcept
+      : entered_(CoroutineAccess::suspend(context, coroutine)) {}
+  ~Suspending() { leave_context(entered_); }
+  Suspending(const Suspending&) = delete;
+  Suspending& operator=(const Suspending&) = delete;
+
+ private:
+  EnteredContext entered_;
+};
 
 // Wraps an awaitable: leaves the coroutine's context before the coroutine suspends, enters it after it resumed.
 template <class T>
@@ -108,16 +175,23 @@ class ContextAwaiter {
   auto await_suspend(Handle handle) {
     // Leave before the inner call. When that returns, the coroutine may already run on another thread, or be destroyed.
     CoroutineContext& context = context_;
-    context.leave();
+    const auto suspend = [&] {
+      const Suspending here(context, handle.address());
+      return awaiter_.await_suspend(handle);
+    };
 #if NOPSPAN_EXCEPTIONS
     try {
 #endif
-      if constexpr (std::is_same_v<decltype(awaiter_.await_suspend(handle)), bool>) {
-        const bool suspended = awaiter_.await_suspend(handle);
+      if constexpr (std::is_same_v<decltype(suspend()), bool>) {
+        const bool suspended = suspend();
         if (!suspended) context.enter();
         return suspended;
+      } else if constexpr (std::is_void_v<decltype(suspend())>) {
+        suspend();
       } else {
-        return awaiter_.await_suspend(handle);
+        auto next = suspend();
+        start_coroutine(next.address());
+        return next;
       }
 #if NOPSPAN_EXCEPTIONS
     } catch (...) {
@@ -152,12 +226,125 @@ struct EnterScopeAwaiter {
 
 /// In a coroutine whose promise is a CoroutinePromise, `auto scope = co_await context_scope(context);` makes `context`
 /// the coroutine's context until the scope ends. This does not suspend the coroutine.
-inline detail::EnterScope context_scope(const Context& context) noexcept { return {context}; }
+inline detail::EnterScope context_scope(ContextRef context) noexcept { return {context.context()}; }
 
-/// A base class for promise types. Every co_await of the coroutine leaves the context when the coroutine suspends, and
-/// enters it when the coroutine resumes.
+namespace detail {
+
+// What co_span() returns.
+template <class Work>
+struct [[nodiscard]] CoSpan {
+  AsyncSpan span;
+  Context context;  // the span's, or its parent's if it is not recorded
+  Work work;
+};
+template <class T>
+inline constexpr bool is_co_span = false;
+template <class Work>
+inline constexpr bool is_co_span<CoSpan<Work>> = true;
+
+template <class Work>
+class CoSpanAwaiter {
+ public:
+  CoSpanAwaiter(CoroutineContext& owner, CoSpan<Work>&& made)
+      : span_(std::move(made.span)),
+        work_(std::move(made.work)),
+        awaited_(begin(made.context)),
+        awaiter_(owner, std::forward<Awaited>(awaited_)) {}
+  CoSpanAwaiter(const CoSpanAwaiter&) = delete;
+  CoSpanAwaiter& operator=(const CoSpanAwaiter&) = delete;
+
+  bool await_ready() { return awaiter_.await_ready(); }
+  template <class Handle>
+  auto await_suspend(Handle handle) {
+    return awaiter_.await_suspend(handle);
+  }
+  decltype(auto) await_resume() {
+    const EndAsync<AsyncSpan> end{span_};
+#if NOPSPAN_EXCEPTIONS
+    try {
+#endif
+      return awaiter_.await_resume();
+#if NOPSPAN_EXCEPTIONS
+    } catch (const AtThrow&) {
+      __builtin_unreachable();
+    } catch (...) {
+      SpanAccess::rethrow(span_);
+    }
+#endif
+  }
+
+ private:
+  using Awaited = called_t<Work, AsyncSpan>;
+
+  Awaited begin(const Context& context) {
+    const ContextScope here{context};
+#if NOPSPAN_EXCEPTIONS
+    try {
+#endif
+      return call(work_, span_);
+#if NOPSPAN_EXCEPTIONS
+    } catch (...) {
+      span_.caught();
+      throw;
+    }
+#endif
+  }
+
+  AsyncSpan span_;
+  Work work_;
+  Awaited awaited_;
+  ContextAwaiter<Awaited> awaiter_;
+};
+
+template <class N, class P, class Work>
+CoSpan<std::decay_t<Work>> make_co_span(N& name, const P& parent, Work&& work) {
+  AsyncSpan span{name, parent};
+  const Context context = span.context_or(parent);
+  return {std::move(span), context, std::forward<Work>(work)};
+}
+template <class N, class P, class M, class Work>
+CoSpan<std::decay_t<Work>> make_co_span(N& name, const P& parent, M&& start, Work&& work) {
+  AsyncSpan span{name, parent, start};
+  const Context context = span.context_or(parent);
+  return {std::move(span), context, std::forward<Work>(work)};
+}
+template <class N, class P, class M, class Work>
+CoSpan<std::decay_t<Work>> make_co_span(N& name, const P& parent, SpanOptions options, M&& metadata, Work&& work) {
+  AsyncSpan span{name, parent, options, metadata};
+  const Context context = span.context_or(parent);
+  return {std::move(span), context, std::forward<Work>(work)};
+}
+
+}  // namespace detail
+
+/// In a coroutine whose promise is a CoroutinePromise: `co_await co_span(name, work)` runs `work` inside an AsyncSpan,
+/// awaits what `work` returns (a task, or another awaitable), and returns the result of that. The span is a child of
+/// the current context, and `work` and the coroutines that it calls have the context of the span. It ends when the
+/// awaited task has ended, or where `work` moved it to; see async_span(). An exception of the task ends it as
+/// `NAME.exception`. If the coroutine is destroyed while it waits, the span is abandoned.
+///
+/// Before `work` there may be options for the span, and metadata for its start, as for async_span(). Before these there
+/// may be a parent, for example extract(headers).
+template <class N, class First, class... Rest, std::enable_if_t<detail::is_name<N>, int> = 0>
+auto co_span(N&& name, First&& first, Rest&&... rest) {
+  if constexpr (detail::is_parent<First>) {
+    return detail::make_co_span(name, first, std::forward<Rest>(rest)...);
+  } else {
+    return detail::make_co_span(name, Context::current(), std::forward<First>(first), std::forward<Rest>(rest)...);
+  }
+}
+
+/// A base class for promise types. It has the coroutine's context, which is at first the one that is current where the
+/// coroutine is called. Every co_await of the coroutine leaves the context when the coroutine suspends, and
+/// enters it when the coroutine resumes. The context is still current in the await_suspend() of an awaitable, so a job
+/// that is wrapped there (wrap()) and a message that is sent there (inject()) belong to the coroutine. So does another
+/// coroutine without a context that is resumed there. Begin such work for all requests, such as that of a queue, with
+/// `co_await context_scope(Context())`.
 class CoroutinePromise {
  public:
+  /// Inherits the current context, if there is one.
+  CoroutinePromise() noexcept { context_.inherit(); }
+
   /// Called by co_await.
   template <class T>
   auto await_transform(T&& awaitable) {
@@ -169,6 +356,8 @@ class CoroutinePromise {
   auto transform(T&& awaitable) {
     if constexpr (std::is_same_v<std::decay_t<T>, detail::EnterScope>) {
       return detail::EnterScopeAwaiter{context_, awaitable.context};
+    } else if constexpr (detail::is_co_span<std::decay_t<T>>) {
+      return detail::CoSpanAwaiter<decltype(awaitable.work)>(context_, std::forward<T>(awaitable));
     } else {
       return detail::ContextAwaiter<T>(context_, std::forward<T>(awaitable));
     }

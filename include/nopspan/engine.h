@@ -23,47 +23,13 @@
 #include <nopspan/span.h>
 #include <nopspan/stream_meter.h>
 #include <nopspan/text.h>
+#include <nopspan/time.h>
 
 #include <cstdint>
 #include <string_view>
 
 /// The engine catalogue.
 namespace nopspan::engine {
-
-/// The setters that all spans of an engine have. They return the builder's own type. Programs do not use this class
-/// directly.
-template <class Self>
-class CommonFields : public Fields {
- public:
-  using Fields::Fields;
-  /// The name of the engine; see Fields::engine().
-  Self& engine(Text name) { return put("engine", name); }
-  /// The name of the model; see Fields::model().
-  Self& model(Text name) { return put("model", name); }
-  /// The customer or user for whom the work is done; see Fields::tenant().
-  Self& tenant(Text name) { return put("tenant", name); }
-  /// A label; see Fields::label().
-  Self& label(Text key, Text value) {
-    Fields::label(key, value);
-    return self();
-  }
-
- protected:
-  /// @cond INTERNAL
-  template <class T>
-  Self& put(Text key, const T& value) {
-    set(key, value);
-    return self();
-  }
-  Self& number(Text key, std::int64_t value) {
-    measure(key, value);
-    return self();
-  }
-  /// @endcond
-
- private:
-  Self& self() { return static_cast<Self&>(*this); }
-};
 
 /// Metadata of engine.request: a request from its arrival to the last byte of its response. If queue_ns, prefill_ns or
 /// decode_ns is set, the end of the span fires the probe `engine_request` with these times.
@@ -82,75 +48,63 @@ class CommonFields : public Fields {
 /// A negative time or count, a time that is not a number, and a first token before the arrival are impossible. The
 /// probes and these computations treat such a value as absent, and it is counted (stats().values_clamped). Handlers
 /// receive it as it was set. In the rates, a count of more than 2^53 tokens is treated as 2^53.
-class RequestFields : public CommonFields<RequestFields> {
+class RequestFields : public BuilderOf<RequestFields> {
  public:
-  using CommonFields::CommonFields;
-  /// Tokens of the prompt, including those from a cache.
-  RequestFields& input_tokens(std::int64_t count) { return put("input_tokens", count); }
-  /// Tokens that were generated.
-  RequestFields& output_tokens(std::int64_t count) { return put("output_tokens", count); }
-  /// Tokens of the prompt that came from a cache.
-  RequestFields& cached_tokens(std::int64_t count) { return put("cached_tokens", count); }
-  /// Generated tokens that the model used for reasoning.
-  RequestFields& reasoning_tokens(std::int64_t count) { return put("reasoning_tokens", count); }
+  using BuilderOf::BuilderOf;
   /// Why the generation ended ("stop", "length").
-  RequestFields& finish_reason(Text reason) { return put("finish_reason", reason); }
+  RequestFields& finish_reason(Text reason) { return set("finish_reason", reason); }
 
-  /// When the request arrived, CLOCK_MONOTONIC in ns; 0 means unknown.
-  RequestFields& arrival_ns(std::int64_t time) { return put("arrival_ns", time); }
-  /// How long the request waited, in ns.
-  RequestFields& queue_ns(std::int64_t time) { return number("queue_ns", time); }
-  /// How long the prefill (processing the prompt) took, in ns.
-  RequestFields& prefill_ns(std::int64_t time) { return number("prefill_ns", time); }
-  /// How long the decode (generating tokens) took, in ns.
-  RequestFields& decode_ns(std::int64_t time) { return number("decode_ns", time); }
+  /// When the request arrived; 0 means unknown.
+  RequestFields& arrival_ns(Time time) { return set("arrival_ns", static_cast<std::int64_t>(time.ns())); }
+  /// How long the request waited.
+  RequestFields& queue_ns(Duration time) { return measure("queue_ns", time.count()); }
+  /// How long the prefill (processing the prompt) took.
+  RequestFields& prefill_ns(Duration time) { return measure("prefill_ns", time.count()); }
+  /// How long the decode (generating tokens) took.
+  RequestFields& decode_ns(Duration time) { return measure("decode_ns", time.count()); }
   /// Tokens of the prompt that were processed, without those from a cache. If the request ended early, these may be
   /// fewer than the prompt has.
-  RequestFields& prefill_tokens(std::int64_t count) { return number("prefill_tokens", count); }
+  RequestFields& prefill_tokens(std::int64_t count) { return measure("prefill_tokens", count); }
   /// How often the request was preempted.
-  RequestFields& preemptions(std::int64_t count) { return number("preemptions", count); }
+  RequestFields& preemptions(std::int64_t count) { return measure("preemptions", count); }
 };
 
 /// Metadata of engine.queue: a request waits.
-class QueueFields : public CommonFields<QueueFields> {
+class QueueFields : public BuilderOf<QueueFields> {
  public:
-  using CommonFields::CommonFields;
+  using BuilderOf::BuilderOf;
 };
 
 /// Metadata of engine.prefill: a request's prompt is processed. The token counts are measurements and not token usage,
 /// because the usage belongs to engine.request.
-class PrefillFields : public CommonFields<PrefillFields> {
+class PrefillFields : public BuilderOf<PrefillFields> {
  public:
-  using CommonFields::CommonFields;
+  using BuilderOf::BuilderOf;
   /// Tokens that were processed.
-  PrefillFields& prefill_tokens(std::int64_t count) { return number("prefill_tokens", count); }
+  PrefillFields& prefill_tokens(std::int64_t count) { return measure("prefill_tokens", count); }
   /// Tokens that came from a cache and were not processed again.
-  PrefillFields& cached_tokens(std::int64_t count) { return number("cached_tokens", count); }
+  PrefillFields& cached_tokens(std::int64_t count) { return measure("cached_tokens", count); }
 };
 
 /// Metadata of engine.decode: a request's tokens are generated.
-class DecodeFields : public CommonFields<DecodeFields> {
+class DecodeFields : public BuilderOf<DecodeFields> {
  public:
-  using CommonFields::CommonFields;
+  using BuilderOf::BuilderOf;
   /// Tokens that were generated.
-  DecodeFields& decode_tokens(std::int64_t count) { return number("decode_tokens", count); }
+  DecodeFields& decode_tokens(std::int64_t count) { return measure("decode_tokens", count); }
 };
 
-/// Metadata of engine.step: one forward pass for many requests. The span has a link to each of them.
-class StepFields : public CommonFields<StepFields> {
+/// Metadata of engine.step: one forward pass for many requests. The span has a link to each of them; see
+/// FieldSetters::link().
+class StepFields : public BuilderOf<StepFields> {
  public:
-  using CommonFields::CommonFields;
+  using BuilderOf::BuilderOf;
   /// How many requests the pass served.
-  StepFields& batch_size(std::int64_t count) { return number("batch_size", count); }
+  StepFields& batch_size(std::int64_t count) { return measure("batch_size", count); }
   /// Tokens of prompts that the pass processed.
-  StepFields& prefill_tokens(std::int64_t count) { return number("prefill_tokens", count); }
+  StepFields& prefill_tokens(std::int64_t count) { return measure("prefill_tokens", count); }
   /// Tokens that the pass generated.
-  StepFields& decode_tokens(std::int64_t count) { return number("decode_tokens", count); }
-  /// A request that the pass served; see Fields::link().
-  StepFields& link(const Context& request) {
-    Fields::link(request);
-    return *this;
-  }
+  StepFields& decode_tokens(std::int64_t count) { return measure("decode_tokens", count); }
 };
 
 /// @{
@@ -163,17 +117,17 @@ NOPSPAN_CONSTANT SpanName<StepFields> step{"engine.step"};
 /// @}
 
 /// The gauges of an engine. A negative value does not reach the probes, and is counted (stats().values_clamped).
-class StatsFields : public CommonFields<StatsFields> {
+class StatsFields : public BuilderOf<StatsFields> {
  public:
-  using CommonFields::CommonFields;
+  using BuilderOf::BuilderOf;
   /// Requests that are being served.
-  StatsFields& running(std::int64_t requests) { return number("running", requests); }
+  StatsFields& running(std::int64_t requests) { return measure("running", requests); }
   /// Requests that wait.
-  StatsFields& waiting(std::int64_t requests) { return number("waiting", requests); }
+  StatsFields& waiting(std::int64_t requests) { return measure("waiting", requests); }
   /// Blocks of the KV cache in use.
-  StatsFields& kv_cache_used(std::int64_t blocks) { return number("kv_cache_used", blocks); }
+  StatsFields& kv_cache_used(std::int64_t blocks) { return measure("kv_cache_used", blocks); }
   /// Blocks that the KV cache has: the maximum of kv_cache_used.
-  StatsFields& kv_cache_total(std::int64_t blocks) { return number("kv_cache_total", blocks); }
+  StatsFields& kv_cache_total(std::int64_t blocks) { return measure("kv_cache_total", blocks); }
 };
 
 /// The event that handlers receive from stats().
@@ -184,7 +138,8 @@ NOPSPAN_CONSTANT Name stats_event{"engine.stats"};
 template <class M>
 inline void stats(M&& fields) {
   if (nopspan::detail::points_wanted()) {
-    nopspan::detail::point<StatsFields>(nopspan::detail::Point::engine_stats, stats_event, nullptr, fields);
+    nopspan::detail::point<StatsFields>(nopspan::detail::Point::engine_stats, stats_event, ContextRef::current(),
+                                        fields);
   }
 }
 

@@ -23,8 +23,9 @@ enum class [[nodiscard]] Errc : std::uint8_t{
     ok = 0,            ///< the call succeeded
     already_exists,    ///< a handler with this id is attached, to these or other events
     not_found,         ///< no handler with this id is attached
-    invalid_argument,  ///< a null or empty id; an empty handler; an event name that is null, empty or longer than 127
-                       ///< bytes, or has an empty segment, a control character or a NUL; for a catalogue's functions, a
+    invalid_argument,  ///< a null or empty id; an empty handler; a name that no event has: null, empty, over 63 bytes
+                       ///< without .start, .stop, .exception or .iteration_start, not UTF-8, or with an empty segment,
+                       ///< a control character or a "*" that is not the last segment; for a catalogue's functions, a
                        ///< name that the catalogue does not have, or a Value of the wrong type
     out_of_memory,     ///< there was no memory, or 65,536 detached handlers wait until running handlers have returned
                        ///< (see detach()); nothing was changed

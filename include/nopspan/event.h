@@ -35,6 +35,21 @@ namespace detail {
 struct EventAttributes;
 }
 
+/// How a span ended. The numbers are those of NOPSPAN_STATUS_* (nopspan/probes.h).
+enum class Status : std::uint8_t {
+  ok = 0,         ///< the work succeeded
+  error = 1,      ///< the work failed; see Span::fail()
+  cancelled = 2,  ///< the work was stopped on purpose, or the span was abandoned
+  exception = 3,  ///< an exception ended the span
+};
+/// "ok", "error", "cancelled" or "exception": static storage.
+constexpr const char* to_string(Status status) noexcept {
+  return status == Status::ok          ? "ok"
+         : status == Status::error     ? "error"
+         : status == Status::cancelled ? "cancelled"
+                                       : "exception";
+}
+
 /// A view of a value inside an event. It is valid as long as the event.
 class ValueView {
  public:
@@ -102,11 +117,14 @@ class FieldsView {
   bool measurements_ = false;
 };
 
-/// One event, as a handler receives it. It is valid while the handler runs; OwnedEvent keeps a copy.
+/// One event, as a handler receives it. It is valid while the handler runs, and programs cannot copy it. OwnedEvent
+/// keeps a copy.
 class Event {
  public:
   /// An empty event: no name, ids or fields.
   Event() noexcept = default;
+  /// Nothing to release.
+  ~Event() = default;
 
   /// The name: "llm.chat.stop".
   [[nodiscard]] std::string_view name() const noexcept { return name_; }
@@ -114,13 +132,12 @@ class Event {
   [[nodiscard]] std::string_view request_id() const noexcept { return request_id_; }
   /// The span that the event belongs to; 0 if there is none.
   [[nodiscard]] std::uint64_t span_id() const noexcept { return context_->span_id(); }
-  /// The parent of that span; 0 if there is none, or if it is not known.
+  /// The parent of that span; 0 if there is none, or if the span is another process's.
   [[nodiscard]] std::uint64_t parent_id() const noexcept { return parent_id_; }
   /// The place of that span in its trace; see Context.
   [[nodiscard]] const Context& context() const noexcept { return *context_; }
-  /// How the span ended, as NOPSPAN_STATUS_* of nopspan/probes.h: 0 ok, 1 error, 2 cancelled, 3 exception. It is 0 for
-  /// events that are not the end of a span.
-  [[nodiscard]] unsigned status() const noexcept { return status_; }
+  /// How the span ended. It is ok for events that are not the end of a span.
+  [[nodiscard]] Status status() const noexcept { return status_; }
   /// Flags of the span, as NOPSPAN_FLAG_* of nopspan/probes.h.
   [[nodiscard]] unsigned flags() const noexcept { return flags_; }
   /// Whether the span has, or may have, a parent that was not recorded.
@@ -135,8 +152,8 @@ class Event {
 
   /// All measurements: numbers.
   [[nodiscard]] FieldsView measurements() const noexcept { return view(true); }
-  /// All metadata. The events of a span also have its ids: request_id, span_id and parent_id. The last two have 16
-  /// hexadecimal digits, or are null.
+  /// All metadata. The events of a span also have its labels, and its ids: request_id, span_id and parent_id. The last
+  /// two have 16 hexadecimal digits, or are null.
   [[nodiscard]] FieldsView metadata() const noexcept {
     if (ids_of_ != nullptr) add_ids();
     return view(false);
@@ -147,7 +164,8 @@ class Event {
   [[nodiscard]] ValueView metadata(std::string_view key) const noexcept { return metadata().find(key); }
 
   /// The attributes of the event under OpenTelemetry's names (docs/genai.md). Probes report the same attributes, except
-  /// that here content is always included, and marked (ValueView::is_content()). The first call computes them.
+  /// that here content is always included, and marked (ValueView::is_content()), and that probes report the error.type
+  /// of a span in no catalogue as a field of the record. The first call computes them.
   [[nodiscard]] NOPSPAN_API FieldsView attributes() const noexcept;
 
   /// The `config` that was given to attach(), for this handler.
@@ -166,6 +184,8 @@ class Event {
  private:
   friend class OwnedEvent;
   friend struct EventAccess;
+  Event(const Event&) = default;             // programs keep an OwnedEvent instead
+  Event& operator=(const Event&) = default;  // programs keep an OwnedEvent instead
   [[nodiscard]] FieldsView view(bool measurements) const noexcept {
     FieldsView fields;
     fields.begin_ = begin_;
@@ -179,7 +199,7 @@ class Event {
   std::string_view request_id_;
   const Context* context_ = &detail::no_context;
   std::uint64_t parent_id_ = 0;
-  unsigned status_ = 0;
+  Status status_ = Status::ok;
   unsigned flags_ = 0;
   const unsigned char* begin_ = nullptr;
   mutable const unsigned char* end_ = nullptr;
@@ -226,7 +246,8 @@ class OwnedEvent {
     links_ = std::move(other.links_);
     context_ = std::move(other.context_);
     config_ = std::move(other.config_);
-    event_ = std::exchange(other.event_, Event());
+    event_ = other.event_;
+    other.event_ = Event();
   }
 
   // Vectors and not strings: their storage stays where it is when moved.

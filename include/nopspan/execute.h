@@ -30,31 +30,36 @@ namespace nopspan {
 /// Emits one event that has only the fields that `fields(Fields&)` sets: it inherits no metadata, and nopspan adds no
 /// measurement. The event has the ids of the thread's current span, if there is one. The probe `event` fires. Handlers
 /// receive an event of that name. Without a callable the event has no fields.
-template <class M, std::enable_if_t<std::is_invocable_v<M&, Fields&>, int> = 0>
-inline void execute(Name name, M&& fields) {
-  if (detail::points_wanted()) detail::point<Fields>(detail::Point::event, name, nullptr, fields);
+template <class N, class M, std::enable_if_t<!detail::is_parent<N>, int> = 0>
+inline void execute(N&& name, M&& fields) {
+  detail::event_of(ContextRef::current(), std::forward<N>(name), fields);
 }
 /// @overload
-inline void execute(Name name) {
-  execute(name, [](Fields&) {});
+template <class N>
+inline void execute(N&& name) {
+  execute(std::forward<N>(name), [](Fields&) {});
 }
 
-/// The same, but the event has the ids of the span in `context` (a copy of Context::current() or span.context())
-/// instead of the current one.
-template <class M>
-inline void execute(const Context& context, Name name, M&& fields) {
-  if (detail::points_wanted()) detail::point<Fields>(detail::Point::event, name, &context, fields);
+/// The same, but the event has the ids of another span instead of the current one: of a Span, an AsyncSpan, or the span
+/// in a Context (a copy of Context::current() or span.context()).
+template <class N, class M>
+inline void execute(ContextRef span, N&& name, M&& fields) {
+  detail::event_of(span, std::forward<N>(name), fields);
 }
 /// @overload
-inline void execute(const Context& context, Name name) {
-  execute(context, name, [](Fields&) {});
+template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
+inline void execute(ContextRef span, N&& name) {
+  execute(span, std::forward<N>(name), [](Fields&) {});
 }
 
 /// Reports the value of a gauge of an engine or instance. The probe `gauge` fires. Handlers receive the event
 /// `engine.stats` with a measurement whose key is `name`, and with the metadata engine, gauge and maximum. A `maximum`
-/// of 0 means that there is none. The value may be negative: probes receive it as a signed integer.
-inline void gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum = 0) noexcept {
-  if (detail::points_wanted()) detail::emit_gauge(engine, name, value, maximum);
+/// of 0 means that there is none. The value is an integer, and may be negative: probes receive it as a signed integer.
+template <class T>
+inline void gauge(Text engine, Text name, const T& value, std::int64_t maximum = 0) noexcept {
+  static_assert(std::is_convertible_v<const T&, std::int64_t> && !std::is_floating_point_v<T>,
+                "the value of a gauge is an integer");
+  if (detail::points_wanted()) detail::emit_gauge(engine, name, static_cast<std::int64_t>(value), maximum);
 }
 
 }  // namespace nopspan

@@ -16,6 +16,7 @@
 #define NOPSPAN_FIELDS_H
 
 #include <nopspan/config.h>
+#include <nopspan/context.h>
 #include <nopspan/detail/field_calls.h>
 #include <nopspan/text.h>
 
@@ -26,68 +27,99 @@
 
 namespace nopspan {
 
-/// Sets the fields of one span or event. It exists only inside a callable that nopspan calls. nopspan calls it only if
-/// a tracer or handler is attached, so a disabled span computes no fields.
+namespace detail {
+struct FieldAccess;
+}
+
+/// The setters that Fields, all builders, Span and AsyncSpan have. Each returns the object that it was called on, as
+/// its own type, so that calls can be chained. Programs do not use this class directly.
 ///
 /// - Setters copy their arguments before they return.
 /// - Setting a key again replaces its value.
 /// - A span has at most 128 keys of at most 255 bytes each, 16 MiB of fields, and 64 levels of lists and maps. A field
 ///   beyond one of these limits is dropped as a whole, and counted (stats().fields_dropped). So is a field with a null
 ///   or empty key.
-/// - The keys engine, model and tenant are labels; see label().
-class Fields {
+/// - The keys engine, model and tenant are labels; see label(). The key request_id is the request's id; see
+///   request_id().
+template <class Self>
+class FieldSetters {
  public:
-  /// For nopspan: programs receive a Fields.
-  explicit Fields(detail::FieldSink* sink) noexcept : sink_(sink) {}
-
-  /// Sets metadata: null, bool, integer, double, string or Value. An integer over 2^63-1 becomes 2^63-1, and is counted
-  /// (stats().values_clamped). A null `const char*` becomes null.
+  /// Sets metadata. The type of the value is one of these:
+  ///
+  /// | type | becomes |
+  /// | --- | --- |
+  /// | nullptr, bool, integer, floating point | null, bool, integer, double |
+  /// | char, and everything that converts to Text | a string; a null `const char*` becomes null |
+  /// | an enum | the string of its to_string(), if the enum's namespace has such a function; otherwise an integer |
+  /// | a std::chrono duration | an integer, in ns |
+  /// | std::optional, or a type like it | the value that it holds; null if it is empty |
+  /// | a vector, array, span or other range | a list |
+  /// | a std::map, or another range of pairs whose `first` is a string | a map |
+  /// | Value | that value |
+  ///
+  /// An integer over 2^63-1 becomes 2^63-1, and is counted (stats().values_clamped). Declare the `to_string()` of an
+  /// enum beside the enum, because one that is declared after the first use of its values here is not found.
   template <class T>
-  Fields& set(Text key, const T& value) {
-    detail::put(sink_, key, value, false);
-    return *this;
+  [[gnu::always_inline]] Self& set(Text key, const T& value) {  // or disabled spans would keep `value` in memory
+    if (detail::FieldSink* sink = taking()) detail::put(sink, key, value, false);
+    return self();
   }
-
-  /// Sets metadata: a list of strings.
-  Fields& set(Text key, std::initializer_list<Text> values) { return set(key, values.begin(), values.size()); }
-  /// Sets metadata: a list of `count` strings.
-  Fields& set(Text key, const Text* values, std::size_t count) {
-    detail::put_texts(sink_, key, values, count);
-    return *this;
+  /// Sets metadata: a list, `set("stop", {"a", "b"})`.
+  template <class T>
+  Self& set(Text key, std::initializer_list<T> values) {
+    return set(key, values.begin(), values.size());
   }
+  /// @overload
+  Self& set(Text key, std::initializer_list<Text> values) { return set(key, values.begin(), values.size()); }
+  /// Sets metadata: a list of `count` values.
+  template <class T>
+  Self& set(Text key, const T* values, std::size_t count) {
+    return set(key, detail::Row<T>{values, count});
+  }
+  /// Sets metadata: a string of `size` bytes.
+  Self& set(Text key, const char* text, std::size_t size) { return set(key, Text(text, size)); }
 
   /// Sets metadata that is content: prompts, responses, results, arguments of tools. Handlers always receive it. Probes
   /// receive it only with capture_content(true) or NOPSPAN_CAPTURE_CONTENT=1. The same is true for everything that is
   /// made from probes, such as recordings. In a catalogue's spans and events, the keys that docs/genai.md marks as
-  /// content are content, even if they are set with set().
+  /// content are content, even if they are set with set(). The value is as for set().
   template <class T>
-  Fields& content(Text key, const T& value) {
-    detail::put(sink_, key, value, true);
-    return *this;
+  [[gnu::always_inline]] Self& content(Text key, const T& value) {
+    if (detail::FieldSink* sink = taking()) detail::put(sink, key, value, true);
+    return self();
   }
 
-  /// Sets a measurement: an integer or a double. If it is set at the start of a span, only the start event has it. On a
-  /// span, the names duration, monotonic_time and system_time are reserved: such a measurement is dropped and counted
-  /// (stats().fields_dropped).
+  /// Sets content: a list, `content("stop", {"a", "b"})`.
   template <class T>
-  Fields& measure(Text key, T number) {
-    static_assert(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>, "a measurement is an integer or a double");
-    if constexpr (std::is_floating_point_v<T>) {
-      detail::measure_double(sink_, key, static_cast<double>(number));
-    } else if constexpr (std::is_signed_v<T>) {
-      detail::measure_int(sink_, key, number);
-    } else {
-      detail::measure_uint(sink_, key, number);
-    }
-    return *this;
+  Self& content(Text key, std::initializer_list<T> values) {
+    return content(key, detail::Row<T>{values.begin(), values.size()});
+  }
+  /// @overload
+  Self& content(Text key, std::initializer_list<Text> values) {
+    return content(key, detail::Row<Text>{values.begin(), values.size()});
+  }
+
+  /// Sets a measurement: an integer, a double, or a std::chrono duration, which becomes ns. If it is set at the start
+  /// of a span, only the start event has it. On a span, the names duration, monotonic_time and system_time are
+  /// reserved: such a measurement is dropped and counted (stats().fields_dropped).
+  template <class T>
+  Self& measure(Text key, T number) {
+    if (detail::FieldSink* sink = taking()) detail::put_measurement(sink, key, number);
+    return self();
   }
 
   /// Sets the label "engine": the program or service that runs the model ("llama.cpp").
-  Fields& engine(Text name) { return set("engine", name); }
+  Self& engine(Text name) { return set("engine", name); }
   /// Sets the label "model": the name of the model.
-  Fields& model(Text name) { return set("model", name); }
+  Self& model(Text name) { return set("model", name); }
   /// Sets the label "tenant": the customer or user for whom the work is done.
-  Fields& tenant(Text name) { return set("tenant", name); }
+  Self& tenant(Text name) { return set("tenant", name); }
+  /// Sets the id of the request; see Context::with_request_id() for its forms. If a span begins a request, and has the
+  /// id when it starts, the request and all spans inside it have that id. The same is true for an event outside of a
+  /// request. Anywhere else the id is only metadata of this span, and is counted if it differs from the request's
+  /// (stats().trace_ids_differ). An empty id is ignored. The id is known only if the span is recorded. A ContextScope
+  /// with the id works always.
+  Self& request_id(Text id) { return id.empty() ? self() : set("request_id", id); }
   /// Sets a label: a string that child spans inherit, and by which tools group. Use labels for keys with few
   /// different values, and never for content.
   ///
@@ -98,27 +130,40 @@ class Fields {
   ///   three other keys counts as one of the latter. A new value beyond that becomes "other", and is counted
   ///   (stats().labels_overflow).
   /// - A null or empty value removes the label, so child spans do not inherit it.
-  Fields& label(Text key, Text value) {
-    detail::put_label(sink_, key, value);
-    return *this;
+  /// - Handlers receive the labels of a span in its metadata, also those that it inherits.
+  Self& label(Text key, Text value) {
+    if (detail::FieldSink* sink = taking()) detail::put_label(sink, key, value);
+    return self();
   }
 
   /// Sets the tokens of the prompt, including those from a cache. If a span has token usage, its end fires the probe
   /// `tokens`, unless a span inside it has already reported usage. A count that is not set is unknown, not zero.
-  Fields& input_tokens(std::int64_t count) { return set("input_tokens", count); }
+  Self& input_tokens(std::int64_t count) { return set("input_tokens", count); }
   /// Sets the tokens of the response, including those of reasoning.
-  Fields& output_tokens(std::int64_t count) { return set("output_tokens", count); }
+  Self& output_tokens(std::int64_t count) { return set("output_tokens", count); }
   /// Sets the tokens of the prompt that came from a cache.
-  Fields& cached_tokens(std::int64_t count) { return set("cached_tokens", count); }
+  Self& cached_tokens(std::int64_t count) { return set("cached_tokens", count); }
   /// Sets the tokens of the response that the model used for reasoning.
-  Fields& reasoning_tokens(std::int64_t count) { return set("reasoning_tokens", count); }
+  Self& reasoning_tokens(std::int64_t count) { return set("reasoning_tokens", count); }
 
   /// Links the span to another one, for example the step of an engine to the requests that it serves. A span has at
   /// most 128 links. More are dropped and counted (stats().links_dropped). An empty context is ignored.
-  Fields& link(const Context& context) {
-    detail::put_link(sink_, context);
-    return *this;
+  Self& link(ContextRef context) {
+    if (detail::FieldSink* sink = taking()) detail::put_link(sink, context);
+    return self();
   }
+
+ private:
+  Self& self() noexcept { return static_cast<Self&>(*this); }
+  detail::FieldSink* taking() noexcept;  // null: the span is not recorded
+};
+
+/// Sets the fields of one span or event. It exists only inside a callable that nopspan calls. nopspan calls it only if
+/// a tracer or handler is attached, so a disabled span computes no fields. FieldSetters has the setters.
+class Fields : public FieldSetters<Fields> {
+ public:
+  /// For nopspan: programs receive a Fields.
+  explicit Fields(detail::FieldSink* sink) noexcept : sink_(sink) {}
 
  protected:
   /// @cond INTERNAL
@@ -126,8 +171,51 @@ class Fields {
   /// @endcond
 
  private:
+  friend struct detail::FieldAccess;
   detail::FieldSink* sink_;
 };
+
+/// A Fields whose setters return the type of a catalogue's builder. Programs do not use this class directly.
+template <class Self>
+class BuilderOf : public Fields, public FieldSetters<Self> {
+ public:
+  using Fields::Fields;
+  using FieldSetters<Self>::set;               ///< see FieldSetters
+  using FieldSetters<Self>::content;           ///< see FieldSetters
+  using FieldSetters<Self>::measure;           ///< see FieldSetters
+  using FieldSetters<Self>::engine;            ///< see FieldSetters
+  using FieldSetters<Self>::model;             ///< see FieldSetters
+  using FieldSetters<Self>::tenant;            ///< see FieldSetters
+  using FieldSetters<Self>::request_id;        ///< see FieldSetters
+  using FieldSetters<Self>::label;             ///< see FieldSetters
+  using FieldSetters<Self>::input_tokens;      ///< see FieldSetters
+  using FieldSetters<Self>::output_tokens;     ///< see FieldSetters
+  using FieldSetters<Self>::cached_tokens;     ///< see FieldSetters
+  using FieldSetters<Self>::reasoning_tokens;  ///< see FieldSetters
+  using FieldSetters<Self>::link;              ///< see FieldSetters
+};
+
+namespace detail {
+
+struct FieldAccess {
+  // Never null, which saves the test in each setter.
+  static FieldSink* sink(const Fields& fields) noexcept {
+    if (fields.sink_ == nullptr) __builtin_unreachable();
+    return fields.sink_;
+  }
+  template <class Span>
+  static auto sink(const Span& span) noexcept -> decltype(sink_of(span.state_)) {
+    return sink_of(span.state_);
+  }
+};
+
+}  // namespace detail
+
+template <class Self>
+inline detail::FieldSink* FieldSetters<Self>::taking() noexcept {
+  detail::FieldSink* sink = detail::FieldAccess::sink(self());
+  return __builtin_expect(sink != nullptr, 0) ? sink : nullptr;
+}
 
 }  // namespace nopspan
 

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
 /// OpenTelemetry's GenAI conventions: these functions convert metadata to attributes, names, status, metrics and costs.
-/// The spans of the llm, agent and engine catalogues have these attributes already (docs/genai.md). Use the functions
-/// for metadata that does not come from these catalogues; the results are the same. The rules are those of
-/// ReqLLM.OpenTelemetry.Attributes (https://hexdocs.pm/req_llm).
+/// The spans of the llm, agent and engine catalogues have these attributes already (docs/genai.md), so nopspan itself
+/// does not call these functions for spans. They are for programs that export:
+///
+/// - A handler that exports events takes the attributes from Event::attributes(). The functions that take an Event
+///   return what the conventions have beside attributes: the name of the span, its exception, and its metrics.
+/// - The functions that take `metadata` are for metadata that does not come from the catalogues, for example of a
+///   client library that has its own telemetry. The results are the same. The rules are those of
+///   ReqLLM.OpenTelemetry.Attributes (https://hexdocs.pm/req_llm).
 ///
 /// @code
 /// using nopspan::Value;
@@ -54,6 +59,10 @@
 #include <string_view>
 #include <vector>
 
+namespace nopspan {
+class Event;
+}
+
 /// OpenTelemetry's GenAI conventions.
 namespace nopspan::genai {
 
@@ -66,7 +75,9 @@ NOPSPAN_API Value exception(const Value& metadata);
 /// The attributes of the event `exception`: exception.type, and exception.message if there is one.
 NOPSPAN_API Value exception_event(const Value& metadata);
 
-/// The value of error.type: the exception's type, else the error's name, else the HTTP status, else "_OTHER".
+/// The value of error.type: the exception's type, else the error's name, else the HTTP status, else "_OTHER". With the
+/// finish reason "error" it is not an HTTP status below 400. A text that is not the name of a type is not used, because
+/// it may be a message; see Span::fail().
 NOPSPAN_API std::string error_type(const Value& metadata);
 /// For an http_status from 400 on, a list of type and description ("503", "HTTP 503"); otherwise null.
 NOPSPAN_API Value error_status(const Value& metadata);
@@ -91,6 +102,14 @@ NOPSPAN_API std::string span_name(Text operation, Text model);
 /// The status of a span, as a list: "ok", or "error" and a description.
 NOPSPAN_API Value span_status(const Value& metadata);
 
+/// The conventions' name of the span that `event` belongs to: "chat gpt-5", "execute_tool search". The span's own name
+/// if it has no operation of the conventions, and the event's own name if that is not NAME.start, NAME.stop or
+/// NAME.exception.
+NOPSPAN_API std::string span_name(const Event& event);
+/// The attributes of the span event `exception`: exception.type, and exception.message, which is content. Null if no
+/// exception ended the span.
+NOPSPAN_API Value exception_event(const Event& event);
+
 namespace detail {
 struct PriceAccess;
 }
@@ -108,6 +127,11 @@ struct Metric {
 NOPSPAN_API std::vector<Metric> metrics_stop(const Value& metadata, std::int64_t duration_ns);
 /// The values that the end of a span records if an exception ended it.
 NOPSPAN_API std::vector<Metric> metrics_exception(const Value& metadata, std::int64_t duration_ns);
+/// The values that `event` records: those of metrics_stop() if it is the stop of a request to a model (a span of kind
+/// client with an operation of the conventions), those of metrics_exception() if the request failed. The list is empty
+/// for all other events. A chat that has steps inside records its own values too, so an exporter may want to leave out
+/// llm.chat or llm.step.
+NOPSPAN_API std::vector<Metric> metrics(const Event& event);
 
 /// The prices of models.
 class PriceTable {

@@ -24,6 +24,7 @@
 #include <nopspan/name.h>
 #include <nopspan/span.h>
 #include <nopspan/text.h>
+#include <nopspan/time.h>
 
 #include <cstdint>
 #include <initializer_list>
@@ -35,21 +36,17 @@ namespace nopspan::genai {
 namespace detail {
 
 template <class Self>
-class EventFields : public Fields {
+class EventFields : public BuilderOf<Self> {
  public:
-  using Fields::Fields;
+  using BuilderOf<Self>::BuilderOf;
 
  protected:
   template <class T>
   Self& number(Text key, T value) {
     static_assert(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>, "an integer or a double");
-    set(key, value);
-    return static_cast<Self&>(*this);
+    return this->set(key, value);
   }
-  Self& text(Text key, Text value) {
-    if (!value.empty()) set(key, value);
-    return static_cast<Self&>(*this);
-  }
+  Self& text(Text key, Text value) { return value.empty() ? static_cast<Self&>(*this) : this->set(key, value); }
 };
 
 NOPSPAN_API NOPSPAN_COLD void put_finish_reasons(nopspan::detail::FieldSink*, const Text* reasons,
@@ -57,6 +54,8 @@ NOPSPAN_API NOPSPAN_COLD void put_finish_reasons(nopspan::detail::FieldSink*, co
 
 template <class F, nopspan::detail::Point point = nopspan::detail::Point::event>
 using SpanEvent = nopspan::detail::NamedEvent<F, point>;
+template <class F>
+using DescribedEvent = nopspan::detail::NamedEvent<F, nopspan::detail::Point::event, true>;
 
 }  // namespace detail
 
@@ -124,10 +123,14 @@ class RetryFields : public detail::EventFields<RetryFields> {
   }
   /// Why the attempt failed: llm::retry_reason::rate_limit, or a reason of the program's own.
   RetryFields& reason(Text reason) { return text("retry.reason", reason); }
-  /// How long the program waits before the next attempt, in ms.
+  /// How long the program waits before the next attempt: a number of ms, or a std::chrono duration.
   template <class T>
   RetryFields& delay_ms(T delay) {
-    return number("retry.delay_ms", delay);
+    if constexpr (nopspan::detail::is_duration<T>) {
+      return number("retry.delay_ms", Milliseconds(delay).count());
+    } else {
+      return number("retry.delay_ms", delay);
+    }
   }
   /// The HTTP status of the attempt that failed.
   template <class T>
@@ -141,10 +144,7 @@ class ToolCallFields : public detail::EventFields<ToolCallFields> {
  public:
   using EventFields::EventFields;
   /// The name of the tool. An empty one is kept.
-  ToolCallFields& tool_name(Text name) {
-    set("gen_ai.tool.name", name);
-    return *this;
-  }
+  ToolCallFields& tool_name(Text name) { return set("gen_ai.tool.name", name); }
   /// The model's id of the call.
   ToolCallFields& tool_call_id(Text id) { return text("gen_ai.tool.call.id", id); }
   /// Content: the arguments, as the model sent them.
@@ -169,11 +169,13 @@ class StreamFirstTokenFields : public detail::EventFields<StreamFirstTokenFields
 NOPSPAN_CONSTANT detail::SpanEvent<PromptSentFields> prompt_sent{"gen_ai.prompt.sent"};
 /// The response has arrived completely, whether or not it was streamed.
 NOPSPAN_CONSTANT detail::SpanEvent<ResponseReceivedFields> response_received{"gen_ai.response.received"};
-/// An attempt failed and will be repeated. Emit it before the wait. Inside an llm span use llm::retry() instead:
-/// handlers then receive this event too, and the probe `retry` fires instead of `event`.
-NOPSPAN_CONSTANT detail::SpanEvent<RetryFields> retry{"gen_ai.retry"};
-/// The model asked for a tool. One response may have several. The run of the tool is a span, llm::tool.
-NOPSPAN_CONSTANT detail::SpanEvent<ToolCallFields> tool_call{"gen_ai.tool.call"};
+/// An attempt failed and will be repeated. Emit it before the wait. The probe `retry` fires instead of `event`, and
+/// handlers also receive llm.adapter.retry. llm::retry() reports the same, so call only one of the two. An attempt() is
+/// required: without a callable, the call does not compile.
+NOPSPAN_CONSTANT detail::DescribedEvent<RetryFields> retry{"gen_ai.retry"};
+/// The model asked for a tool. One response may have several. The run of the tool is a span, llm::tool. A tool_name()
+/// is required, as for a retry.
+NOPSPAN_CONSTANT detail::DescribedEvent<ToolCallFields> tool_call{"gen_ai.tool.call"};
 /// The first token of a stream arrived now. If the span is a scope of this thread and has had no first token, this also
 /// sets the span's first token, and the probe `first_token` fires. Span::first_token() does all of this.
 NOPSPAN_CONSTANT detail::SpanEvent<StreamFirstTokenFields, nopspan::detail::Point::first_token> stream_first_token{

@@ -23,6 +23,7 @@
 #define NOPSPAN_LLM_H
 
 #include <nopspan/config.h>
+#include <nopspan/detail/value_types.h>
 #include <nopspan/errc.h>
 #include <nopspan/execute.h>
 #include <nopspan/fields.h>
@@ -31,6 +32,7 @@
 #include <nopspan/span.h>
 #include <nopspan/stream.h>
 #include <nopspan/text.h>
+#include <nopspan/time.h>
 
 #include <cstdint>
 #include <initializer_list>
@@ -41,49 +43,15 @@
 /// The llm catalogue.
 namespace nopspan::llm {
 
-/// The setters that all spans of the catalogue have. They return the builder's own type. Programs do not use this class
-/// directly.
+/// The setters that all spans of the catalogue have. Programs do not use this class directly.
 template <class Self>
-class CommonFields : public Fields {
+class CommonFields : public BuilderOf<Self> {
  public:
-  using Fields::Fields;
-  /// The program or service that runs the model; see Fields::engine().
-  Self& engine(Text name) { return put("engine", name); }
-  /// The model that is asked for; see Fields::model().
-  Self& model(Text name) { return put("model", name); }
-  /// The customer or user for whom the work is done; see Fields::tenant().
-  Self& tenant(Text name) { return put("tenant", name); }
+  using BuilderOf<Self>::BuilderOf;
   /// The provider ("openai"). If it is not set, it is the engine's name.
-  Self& provider(Text name) { return put("provider", name); }
-  /// A label; see Fields::label().
-  Self& label(Text key, Text value) {
-    Fields::label(key, value);
-    return static_cast<Self&>(*this);
-  }
-  /// Tokens of the prompt, including those from a cache; see Fields::input_tokens().
-  Self& input_tokens(std::int64_t count) { return put("input_tokens", count); }
-  /// Tokens of the response, including those of reasoning.
-  Self& output_tokens(std::int64_t count) { return put("output_tokens", count); }
-  /// Tokens of the prompt that were read from a cache.
-  Self& cached_tokens(std::int64_t count) { return put("cached_tokens", count); }
+  Self& provider(Text name) { return this->set("provider", name); }
   /// Tokens of the prompt that were written to a cache.
-  Self& cache_creation_tokens(std::int64_t count) { return put("cache_creation_tokens", count); }
-  /// Tokens of the response that the model used for reasoning.
-  Self& reasoning_tokens(std::int64_t count) { return put("reasoning_tokens", count); }
-
- protected:
-  /// @cond INTERNAL
-  template <class T>
-  Self& put(Text key, const T& value) {
-    set(key, value);
-    return static_cast<Self&>(*this);
-  }
-  template <class T>
-  Self& put_content(Text key, const T& value) {
-    content(key, value);
-    return static_cast<Self&>(*this);
-  }
-  /// @endcond
+  Self& cache_creation_tokens(std::int64_t count) { return this->set("cache_creation_tokens", count); }
 };
 
 /// The setters for a request to a model and its response. Programs do not use this class directly.
@@ -93,84 +61,95 @@ class InferenceFields : public CommonFields<Self> {
   using CommonFields<Self>::CommonFields;
 
   /// The operation: "chat" (the default), "embedding", "text_completion".
-  Self& operation(Text name) { return this->put("operation", name); }
+  Self& operation(Text name) { return this->set("operation", name); }
   /// Sampling temperature.
-  Self& temperature(double value) { return this->put("temperature", value); }
+  Self& temperature(double value) { return this->set("temperature", value); }
   /// Nucleus sampling: the probability mass, 0 to 1.
-  Self& top_p(double value) { return this->put("top_p", value); }
+  Self& top_p(double value) { return this->set("top_p", value); }
   /// Sampling from the k most likely tokens.
-  Self& top_k(double value) { return this->put("top_k", value); }
+  Self& top_k(double value) { return this->set("top_k", value); }
   /// The most tokens that the response may have.
-  Self& max_tokens(std::int64_t count) { return this->put("max_tokens", count); }
+  Self& max_tokens(std::int64_t count) { return this->set("max_tokens", count); }
   /// The penalty for tokens that occur often.
-  Self& frequency_penalty(double value) { return this->put("frequency_penalty", value); }
+  Self& frequency_penalty(double value) { return this->set("frequency_penalty", value); }
   /// The penalty for tokens that have occurred.
-  Self& presence_penalty(double value) { return this->put("presence_penalty", value); }
+  Self& presence_penalty(double value) { return this->set("presence_penalty", value); }
   /// Texts at which the generation stops.
-  Self& stop_sequences(std::initializer_list<Text> texts) { return put_texts("stop_sequences", texts); }
+  Self& stop_sequences(std::initializer_list<Text> texts) { return this->set("stop_sequences", texts); }
+  /// The same, for a vector or another range of texts.
+  template <class Range, nopspan::detail::if_list<Range> = 0>
+  Self& stop_sequences(const Range& texts) {
+    return this->set("stop_sequences", texts);
+  }
   /// Seed of the sampling.
-  Self& seed(std::int64_t value) { return this->put("seed", value); }
+  Self& seed(std::int64_t value) { return this->set("seed", value); }
   /// How many responses are asked for.
-  Self& choice_count(std::int64_t count) { return this->put("n", count); }
+  Self& choice_count(std::int64_t count) { return this->set("n", count); }
   /// Whether the response is streamed.
-  Self& stream(bool on) { return this->put("stream", on); }
+  Self& stream(bool on) { return this->set("stream", on); }
   /// Formats of embeddings ("float", "base64").
-  Self& encoding_formats(std::initializer_list<Text> names) { return put_texts("encoding_formats", names); }
+  Self& encoding_formats(std::initializer_list<Text> names) { return this->set("encoding_formats", names); }
+  /// The same, for a vector or another range of texts.
+  template <class Range, nopspan::detail::if_list<Range> = 0>
+  Self& encoding_formats(const Range& names) {
+    return this->set("encoding_formats", names);
+  }
   /// The conversation that the request belongs to.
-  Self& conversation_id(Text id) { return this->put("conversation_id", id); }
+  Self& conversation_id(Text id) { return this->set("conversation_id", id); }
   /// The provider's class of service.
-  Self& service_tier(Text name) { return this->put("service_tier", name); }
+  Self& service_tier(Text name) { return this->set("service_tier", name); }
   /// How much the model is asked to reason ("low", "high").
-  Self& reasoning_effort(Text level) { return this->put("reasoning_effort", level); }
+  Self& reasoning_effort(Text level) { return this->set("reasoning_effort", level); }
   /// The most tokens that the model may use for reasoning.
-  Self& reasoning_budget_tokens(std::int64_t count) { return this->put("reasoning_budget_tokens", count); }
+  Self& reasoning_budget_tokens(std::int64_t count) { return this->set("reasoning_budget_tokens", count); }
   /// Host name or address of the server.
-  Self& server(Text address) { return this->put("server.address", address); }
+  Self& server(Text address) { return this->set("server.address", address); }
   /// Host name or address, and port, of the server.
-  Self& server(Text address, std::int64_t port) { return server(address).put("server.port", port); }
+  Self& server(Text address, std::int64_t port) { return server(address).set("server.port", port); }
   /// Path of the request. It identifies the type of an OpenAI API ("/v1/responses").
-  Self& server_path(Text path) { return this->put("server_path", path); }
+  Self& server_path(Text path) { return this->set("server_path", path); }
 
   /// The provider's id of the response.
-  Self& response_id(Text id) { return this->put("response_id", id); }
+  Self& response_id(Text id) { return this->set("response_id", id); }
   /// The model that responded.
-  Self& response_model(Text name) { return this->put("response_model", name); }
-  /// Why the generation ended ("stop", "length", "tool_calls").
-  Self& finish_reason(Text reason) { return this->put("finish_reason", reason); }
-  /// The same for several choices, in their order.
-  Self& finish_reasons(std::initializer_list<Text> reasons) { return put_texts("finish_reason", reasons); }
-  /// Status of the HTTP response.
-  Self& http_status(std::int64_t code) { return this->put("http_status", code); }
+  Self& response_model(Text name) { return this->set("response_model", name); }
+  /// Why the generation ended ("stop", "length", "tool_calls"). "error" makes the span's status error, unless the
+  /// program sets a status.
+  Self& finish_reason(Text reason) { return this->set("finish_reason", reason); }
+  /// The same for several choices, in their order. The span's status is error if all are "error".
+  Self& finish_reasons(std::initializer_list<Text> reasons) { return this->set("finish_reason", reasons); }
+  /// The same, for a vector or another range of texts.
+  template <class Range, nopspan::detail::if_list<Range> = 0>
+  Self& finish_reasons(const Range& reasons) {
+    return this->set("finish_reason", reasons);
+  }
+  /// Status of the HTTP response. From 400 on (from 500 on if the span is of kind server) the span's status is error,
+  /// unless the program sets a status.
+  Self& http_status(std::int64_t code) { return this->set("http_status", code); }
   /// Dimensions of the embedding.
-  Self& embedding_dimensions(std::int64_t count) { return this->put("dimensions", count); }
+  Self& embedding_dimensions(std::int64_t count) { return this->set("dimensions", count); }
   /// The cost of the request. genai.h computes it from a table of prices.
-  Self& total_cost(double cost) { return this->put("total_cost", cost); }
+  Self& total_cost(double cost) { return this->set("total_cost", cost); }
 
   /// Content: the instructions to the model, as text, or as a Value that follows the GenAI conventions.
   template <class T>
   Self& system_instructions(const T& value) {
-    return this->put_content("system_instructions", value);
+    return this->content("system_instructions", value);
   }
   /// Content: the messages to the model.
   template <class T>
   Self& input_messages(const T& value) {
-    return this->put_content("input_messages", value);
+    return this->content("input_messages", value);
   }
   /// Content: the messages of the model.
   template <class T>
   Self& output_messages(const T& value) {
-    return this->put_content("output_messages", value);
+    return this->content("output_messages", value);
   }
   /// Content: the tools that the model may call.
   template <class T>
   Self& tool_definitions(const T& value) {
-    return this->put_content("tool_definitions", value);
-  }
-
- private:
-  Self& put_texts(Text key, std::initializer_list<Text> texts) {
-    this->set(key, texts);
-    return static_cast<Self&>(*this);
+    return this->content("tool_definitions", value);
   }
 };
 
@@ -181,7 +160,7 @@ class GenerateFields : public InferenceFields<GenerateFields> {
   /// Content: the response.
   template <class T>
   GenerateFields& response(const T& value) {
-    return put_content("response", value);
+    return content("response", value);
   }
 };
 
@@ -192,7 +171,7 @@ class StepFields : public InferenceFields<StepFields> {
   /// Content: the result of the step.
   template <class T>
   StepFields& step_result(const T& value) {
-    return put_content("step_result", value);
+    return content("step_result", value);
   }
 };
 
@@ -203,7 +182,7 @@ class ChatFields : public InferenceFields<ChatFields> {
   /// Content: the result of the chat.
   template <class T>
   ChatFields& chat_result(const T& value) {
-    return put_content("chat_result", value);
+    return content("chat_result", value);
   }
 };
 
@@ -212,22 +191,22 @@ class ToolFields : public CommonFields<ToolFields> {
  public:
   using CommonFields::CommonFields;
   /// The model's id of the call.
-  ToolFields& tool_call_id(Text id) { return put("tool_call_id", id); }
+  ToolFields& tool_call_id(Text id) { return set("tool_call_id", id); }
   /// The name of the tool.
-  ToolFields& tool_name(Text name) { return put("tool_name", name); }
+  ToolFields& tool_name(Text name) { return set("tool_name", name); }
   /// The type of the tool: "function", "extension" or "datastore".
-  ToolFields& tool_type(Text type) { return put("tool_type", type); }
+  ToolFields& tool_type(Text type) { return set("tool_type", type); }
   /// A description of the tool.
-  ToolFields& tool_description(Text text) { return put("tool_description", text); }
+  ToolFields& tool_description(Text text) { return set("tool_description", text); }
   /// Content: the arguments of the call.
   template <class T>
   ToolFields& arguments(const T& value) {
-    return put_content("arguments", value);
+    return content("arguments", value);
   }
   /// Content: what the tool returned.
   template <class T>
   ToolFields& result(const T& value) {
-    return put_content("result", value);
+    return content("result", value);
   }
 };
 
@@ -236,28 +215,26 @@ class ImageFields : public InferenceFields<ImageFields> {
  public:
   using InferenceFields::InferenceFields;
   /// "generate", "edit" or "variation".
-  ImageFields& operation(Text name) { return put("operation", name); }
+  ImageFields& operation(Text name) { return set("operation", name); }
   /// How many images are asked for.
-  ImageFields& n(std::int64_t count) { return put("n", count); }
-  /// How many images were made: a measurement.
-  ImageFields& image_count(std::int64_t count) {
-    measure("image_count", count);
-    return *this;
-  }
-  /// The token usage: a map.
+  ImageFields& n(std::int64_t count) { return set("n", count); }
+  /// How many images were made: a measurement. If it is not set and the span ends as failed, it is 0.
+  ImageFields& image_count(std::int64_t count) { return measure("image_count", count); }
+  /// The usage: a map of tokens (see genai.h) and of what the provider counts beside them, for example images. It
+  /// becomes the attribute nopspan.usage. Its tokens become the attributes that they are on other spans.
   template <class T>
   ImageFields& usage(const T& value) {
-    return put("usage", value);
+    return set("usage", value);
   }
   /// Content: the response.
   template <class T>
   ImageFields& response(const T& value) {
-    return put_content("response", value);
+    return content("response", value);
   }
-  /// Content: the error.
+  /// Content: the error. Unless it is null, the span's status is 1 (error), if the program does not set a status.
   template <class T>
   ImageFields& error(const T& value) {
-    return put_content("error", value);
+    return content("error", value);
   }
 };
 
@@ -317,24 +294,17 @@ NOPSPAN_CONSTANT std::string_view provider_error = "provider_error";
 }  // namespace retry_reason
 
 /// Metadata of a retry.
-class RetryFields : public Fields {
+class RetryFields : public BuilderOf<RetryFields> {
  public:
-  using Fields::Fields;
+  using BuilderOf::BuilderOf;
   /// The number of the attempt that failed. The first attempt is 1.
-  RetryFields& attempt(std::int64_t number) { return put("attempt", number); }
+  RetryFields& attempt(std::int64_t number) { return set("attempt", number); }
   /// How long the program waits before the next attempt, in ms.
-  RetryFields& delay_ms(std::int64_t delay) { return put("delay_ms", delay); }
+  RetryFields& delay_ms(Milliseconds delay) { return set("delay_ms", delay.count()); }
   /// Why the attempt failed: retry_reason::rate_limit, or a reason of the program's own.
-  RetryFields& reason(Text reason) { return put("reason", reason); }
+  RetryFields& reason(Text reason) { return set("reason", reason); }
   /// The HTTP status of the attempt that failed.
-  RetryFields& status_code(std::int64_t code) { return put("status_code", code); }
-
- private:
-  template <class T>
-  RetryFields& put(Text key, const T& value) {
-    set(key, value);
-    return *this;
-  }
+  RetryFields& status_code(std::int64_t code) { return set("status_code", code); }
 };
 
 /// The event that handlers receive from retry().
@@ -347,37 +317,41 @@ NOPSPAN_CONSTANT Name adapter_retry{"llm.adapter.retry"};
 template <class M>
 inline void retry(M&& fields) {
   if (nopspan::detail::points_wanted()) {
-    nopspan::detail::point<RetryFields>(nopspan::detail::Point::retry, adapter_retry, nullptr, fields);
+    nopspan::detail::point<RetryFields>(nopspan::detail::Point::retry, adapter_retry, ContextRef::current(), fields);
   }
 }
-/// The same, but the event belongs to the span in the context `span`.
+/// The same, but the event belongs to `span`: a Span, an AsyncSpan or a Context.
 template <class M>
-inline void retry(const Context& span, M&& fields) {
+inline void retry(ContextRef span, M&& fields) {
   if (nopspan::detail::points_wanted()) {
-    nopspan::detail::point<RetryFields>(nopspan::detail::Point::retry, adapter_retry, &span, fields);
+    nopspan::detail::point<RetryFields>(nopspan::detail::Point::retry, adapter_retry, span, fields);
   }
 }
 
-/// Emits the event "llm." + suffix ("adapter.retry"), which has only the fields that `fields(Fields&)` sets; see
-/// nopspan::execute(). The name is made at run time; see Name for the limit.
+/// Emits the event "llm." + suffix ("cache.hit"), which has only the fields that `fields(Fields&)` sets; see
+/// nopspan::execute(). "adapter.retry" is a retry, as retry() reports it: the probe `retry` fires. The name is made at
+/// run time; see Name for the limit. Without a callable the event has no fields.
 template <class M>
 inline void execute(Text suffix, M&& fields) {
   if (nopspan::detail::points_wanted()) nopspan::execute(detail::event_name(suffix), fields);
 }
+/// @overload
+inline void execute(Text suffix) {
+  llm::execute(suffix, [](Fields&) {});
+}
 /// The same for an event that belongs to `span`: a Span, an AsyncSpan or a Context.
-template <class S, class M>
-inline void execute(const S& span, Text suffix, M&& fields) {
-  if (!nopspan::detail::points_wanted()) return;
-  if constexpr (std::is_same_v<S, Context>) {
-    nopspan::execute(span, detail::event_name(suffix), fields);
-  } else {
-    span.event(detail::event_name(suffix), fields);
-  }
+template <class M>
+inline void execute(ContextRef span, Text suffix, M&& fields) {
+  if (nopspan::detail::points_wanted()) nopspan::execute(span, detail::event_name(suffix), fields);
+}
+/// @overload
+inline void execute(ContextRef span, Text suffix) {
+  llm::execute(span, suffix, [](Fields&) {});
 }
 
 /// Attaches a handler that logs every event of the catalogue as one line, for example `[llm.chat.stop] request_id=…
-/// duration=… monotonic_time=…`. The lines go to the sink of set_log_sink(). The default sink shows only warnings and
-/// errors.
+/// duration=… monotonic_time=…`. The lines go to the sink of set_log_sink(). The default sink writes them to stderr,
+/// whatever their level is.
 ///
 /// @return ok; already_exists if it is attached already; out_of_memory.
 NOPSPAN_API Errc attach_default_logger(LogLevel level = LogLevel::debug) noexcept;

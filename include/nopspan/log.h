@@ -28,9 +28,9 @@ namespace nopspan {
 /// If the program uses spans in signal handlers, the sink must do only what a signal handler may do.
 using LogSink = std::function<void(LogLevel, std::string_view message)>;
 
-/// Replaces the sink. An empty sink restores the default, which writes warnings and errors to stderr and drops the
-/// rest. It writes lines of the form "nopspan: LEVEL: MESSAGE", each with one system call. A thread that is logging may
-/// still use the old sink after this returns, so what the old sink refers to must stay valid.
+/// Replaces the sink. An empty sink restores the default, which writes to stderr: warnings, errors, and the lines of
+/// the default loggers. It writes lines of the form "nopspan: LEVEL: MESSAGE", each with one system call. A thread that
+/// is logging may still use the old sink after this returns, so what the old sink refers to must stay valid.
 NOPSPAN_API void set_log_sink(LogSink sink);
 
 }  // namespace nopspan

@@ -66,6 +66,8 @@ class Name {
     }
   }
 
+  Name(std::nullptr_t) = delete;  ///< not a name
+
   /// Keeps a copy of a name until the program ends, in the table of names that are made at run time. The same text
   /// gives the same pointer. A program that uses such a name often calls this once, and saves the search of the table.
   /// Null text gives "unnamed".

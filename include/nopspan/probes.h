@@ -28,7 +28,7 @@
 
 /* status */
 #define NOPSPAN_STATUS_OK 0
-#define NOPSPAN_STATUS_ERROR 1     /* fail() */
+#define NOPSPAN_STATUS_ERROR 1     /* fail(), or a failure in the metadata */
 #define NOPSPAN_STATUS_CANCELLED 2 /* cancel(), or an AsyncSpan destroyed before its end; not an error in rates */
 #define NOPSPAN_STATUS_EXCEPTION 3
 
@@ -174,13 +174,13 @@ struct nopspan_open {
   char trace_id[16];
   unsigned long span_id;
   unsigned long root_id;    /* the root span of the request in this process */
-  unsigned long tracestate; /* not 0: there is one */
+  unsigned long tracestate; /* not 0: the request has a W3C tracestate or baggage */
   unsigned short labels[6]; /* engine, model, tenant, and those of label_keys; 0: none */
   unsigned char trace_flags;
   unsigned char context_bits; /* reserved */
   unsigned short reserved_1;
-  unsigned long mark;
   unsigned long parent_id; /* 0: none */
+  unsigned long mark;
   unsigned long start_ns;
   unsigned long first_token_ns; /* ns after start_ns; valid if not 0, with or without HAS_FIRST_TOKEN */
   unsigned long output_tokens;  /* so far, as far as the program has reported it */

@@ -37,22 +37,28 @@ namespace nopspan {
 ///
 /// - It may attach and detach handlers, and emit events, which reach other handlers. While it runs, it is not called
 ///   again on the same thread. If handlers nest more than 16 deep, no handler receives the event. Both are counted
-///   (stats().recursion_dropped).
+///   (stats().recursion_dropped). So k handlers of one event that each emit that event again make k! calls, because
+///   each is called inside each other.
 /// - It must not end its thread.
 /// - If it throws, it is detached and counted (stats().handler_failures). An error is logged, and the event
-///   `telemetry.handler.failure` is emitted with the metadata event_name, handler_id, handler_config, kind, reason and
-///   stacktrace. The exception does not reach the application.
+///   `telemetry.handler.failure` is emitted with the metadata event_name, handler_id, handler_config, kind and reason,
+///   and stacktrace if stack traces are captured (capture_stacktraces()). The probe `event` fires for it, without
+///   handler_config, reason and stacktrace, which are content. It belongs to the span of the event that the handler
+///   received. The exception does not reach the application.
 using Handler = std::function<void(const Event&)>;
 
-/// Attaches a handler to one event ("llm.chat.stop"). It receives the events of all spans that start from now on, and
+/// Attaches a handler to one event ("llm.chat.stop"), or to all events below a prefix ("db.*": db.query.start, but not
+/// dbx.start). "*" means all events. It receives the events of all spans that start from now on, and
 /// all point events that are emitted from now on. It can miss the end of a span that started before, because the
 /// library decides at the start whether the span has handlers. While any handler is attached, all spans are recorded,
 /// so that events have the ids of the spans around them. If no handler is attached to the events of a span, no tracer
-/// is attached and open spans are not kept (stats.h), its metadata callables do not run. Those of a catalogue's span
-/// run while any handler is attached.
+/// is attached and open spans are not kept (stats.h), its metadata callables do not run. Those of a catalogue's span,
+/// and of a span that begins a request, run while any handler is attached.
 ///
 /// @param id      the name of the handler; copied. An id can be attached only once, even for different events.
-/// @param event   the full name of the event; copied. A span or event of that name need not exist yet.
+/// @param event   the full name of the event, or a prefix; copied. A span or event of that name need not exist yet. A
+///                span has no event of its own name: if a span "db.query" starts while a handler is attached to
+///                "db.query", a warning is logged once.
 /// @param handler the function. It is kept until it is detached, by detach() or because it threw. Detach it before its
 ///                code is unloaded (dlclose()).
 /// @param config  a value for the handler's own use, which Event::config() returns. With it one function can serve
@@ -62,7 +68,8 @@ using Handler = std::function<void(const Event&)>;
 ///         detached handlers wait to be destroyed (see detach()). If the result is not ok, nothing was attached.
 NOPSPAN_API Errc attach(Text id, Text event, Handler handler, Value config = {});
 
-/// The same for several events under one id. The handler is attached to all of them or to none. With an empty list the
+/// The same for several events under one id. The handler is attached to all of them or to none. It is called once for
+/// an event, also if it is attached to the event and to prefixes of it. With an empty list the
 /// result is ok, and nothing is attached.
 NOPSPAN_API Errc attach_many(Text id, const std::vector<std::string>& events, Handler handler, Value config = {});
 

@@ -57,6 +57,7 @@
 #include <nopspan/gate.h>
 #include <nopspan/name.h>
 #include <nopspan/text.h>
+#include <nopspan/time.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -78,10 +79,15 @@ enum class SpanKind : std::uint8_t {
   consumer = 5      ///< handles a message
 };
 
-/// Options for the start of a span.
+/// Options for the start of a span. A SpanKind converts to them: `Span span{"db.query", SpanKind::client};`.
 struct SpanOptions {
+  /// The default: a span that starts now.
+  constexpr SpanOptions() noexcept = default;
+  /// A kind, and the time of the start.
+  constexpr SpanOptions(SpanKind role, Time begin = {}) noexcept : kind(role), start(begin) {}  // NOLINT(*-explicit-*)
+
   SpanKind kind = SpanKind::unspecified;  ///< the role of the span
-  std::uint64_t start_ns = 0;             ///< the start, CLOCK_MONOTONIC in ns; 0 means now
+  Time start;                             ///< when the work started; 0 means now
 };
 
 /// The name of a catalogue's span (llm::chat). It carries the type of the builder that the span's callables take. It
@@ -101,9 +107,10 @@ class SpanName : public Name {
 ///
 /// A span is recorded if it started while a tracer or handler was attached, or while open spans were kept
 /// (keep_open_spans()). On a span that is not recorded, the setters do nothing, but their arguments are still computed.
-/// If that is expensive, use with() or `if (span)`.
+/// If that is expensive, use with() or `if (span)`. The setters of FieldSetters set what is reported when the span
+/// ends.
 template <class Self>
-class SpanSetters {
+class SpanSetters : public FieldSetters<Self> {
  public:
   SpanSetters(const SpanSetters&) = delete;             ///< spans are not copied
   SpanSetters& operator=(const SpanSetters&) = delete;  ///< spans are not copied
@@ -111,18 +118,6 @@ class SpanSetters {
   /// Whether the span is recorded and has not ended. Use it to skip expensive computations.
   explicit operator bool() const noexcept { return state_ != nullptr; }
 
-  /// Sets metadata that is reported when the span ends; see Fields::set().
-  template <class T>
-  Self& set(Text key, const T& value) {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::put(detail::sink_of(state_), key, value, false);
-    return static_cast<Self&>(*this);
-  }
-  /// Sets a measurement that is reported when the span ends; see Fields::measure().
-  template <class T>
-  Self& measure(Text key, T number) {
-    if (__builtin_expect(state_ != nullptr, 0)) Fields(detail::sink_of(state_)).measure(key, number);
-    return static_cast<Self&>(*this);
-  }
   /// Calls `fill(F&)` if the span is recorded. F is Fields, or the builder of a catalogue's span:
   /// `span.with<llm::ChatFields>([&](auto& m) { m.output_tokens(n); })`.
   template <class F = Fields, class M>
@@ -134,16 +129,14 @@ class SpanSetters {
   /// Emits an event that belongs to this span and has only the fields that `fields(Fields&)` sets. The probe `event`
   /// fires. Handlers receive an event of that name with the span's ids. The callable runs only if a tracer or handler
   /// is attached to events, whether or not the span itself is recorded. Without a callable the event has no fields.
-  template <class M>
-  void event(Name name, M&& fields) const {
-    if (detail::points_wanted()) {
-      const Context context = self().context();
-      detail::point<Fields>(detail::Point::event, name, &context, fields);
-    }
+  template <class N, class M>
+  void event(N&& name, M&& fields) const {
+    detail::event_of(self(), std::forward<N>(name), fields);
   }
   /// @overload
-  void event(Name name) const {
-    event(name, [](Fields&) {});
+  template <class N>
+  void event(N&& name) const {
+    event(std::forward<N>(name), [](Fields&) {});
   }
 
   /// Reports that the first token of a stream arrived now. `tokens_so_far` includes that token. Only the first call on
@@ -151,14 +144,10 @@ class SpanSetters {
   void first_token(std::uint64_t tokens_so_far = 1) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_first_token(state_, tokens_so_far);
   }
-  /// Links the span to another one; see Fields::link().
-  void link(const Context& context) noexcept {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::put_link(detail::sink_of(state_), context);
-  }
-  /// Sets the time at which the span ended, CLOCK_MONOTONIC in ns. Without this call, the clock is read when the span
-  /// ends. A time before the start counts as the start.
-  void end_at(std::uint64_t end_ns) noexcept {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::span_end_at(state_, end_ns);
+  /// Sets the time at which the span ended. Without this call, the clock is read when the span ends. A time before the
+  /// start counts as the start.
+  void end_at(Time end) noexcept {
+    if (__builtin_expect(state_ != nullptr, 0)) detail::span_end_at(state_, end.ns());
   }
 
   /// The request id of the span's context; empty if there is no request.
@@ -172,6 +161,7 @@ class SpanSetters {
   detail::SpanState* state_ = nullptr;  // null: not recorded, or ended
 
  private:
+  friend struct detail::FieldAccess;
   [[nodiscard]] const Self& self() const noexcept { return static_cast<const Self&>(*this); }
   /// @endcond
 };
@@ -188,19 +178,24 @@ class SpanSetters {
 /// Handlers receive `NAME.start` when it is created. When it is destroyed, they receive `NAME.stop`, or
 /// `NAME.exception` instead if an exception leaves the scope. The probe `span_stop` fires at every end.
 ///
-/// A destructor that runs during unwinding cannot see the exception, so the reason is reported as "unknown". The
-/// closure form span() reports kind and reason. A destructor cannot see thread exit or cancellation either: the span
-/// then ends as NAME.stop.
+/// A destructor that runs during unwinding cannot see the exception, so the reason is reported as "unknown". To report
+/// kind and reason, use the closure form span(), or call caught() in a catch clause inside the scope. A destructor
+/// cannot see thread exit or cancellation either: the span then ends as NAME.stop.
 class Span : public SpanSetters<Span> {
  public:
-  /// Starts a span. `name` is the name of a catalogue's span (llm::chat) or any text; see Name.
-  template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
-  [[nodiscard]] explicit Span(N&& name) noexcept : Span(name, SpanOptions{}) {}
+  Span(const Span&) = delete;             ///< spans are not copied
+  Span& operator=(const Span&) = delete;  ///< spans are not copied
 
-  /// Starts a span with options.
-  template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
+  /// Starts a span. `name` is the name of a catalogue's span (llm::chat) or any text; see Name.
+  template <class N, std::enable_if_t<!detail::is_span<N>, int> = 0>
+  [[nodiscard]] explicit Span(N&& name) noexcept : Span(std::forward<N>(name), SpanOptions()) {}
+
+  /// Starts a span with options, which may be a SpanKind.
+  template <class N>
   [[nodiscard]] Span(N&& name, SpanOptions options) noexcept {
-    if (detail::span_wanted<N>()) {
+    if constexpr (!detail::is_name<N>) {
+      detail::report_wrong_name<N>();
+    } else if (detail::span_wanted<N>()) {
       state_ = detail::span_begin(Name(name), options);
       if (state_ != nullptr) detail::span_started(state_);
     }
@@ -208,14 +203,20 @@ class Span : public SpanSetters<Span> {
 
   /// Starts a span with metadata. The argument of `metadata` is the builder of the name's fields: Fields&, or the
   /// catalogue's own. `metadata` runs only if the span is recorded, on this thread, before the constructor returns.
-  template <class N, class M,
-            std::enable_if_t<detail::is_name<N> && std::is_invocable_v<M&, detail::builder_t<N>&>, int> = 0>
-  [[nodiscard]] Span(N&& name, M&& metadata) : Span(name, SpanOptions{}, metadata) {}
+  template <class N, class M, std::enable_if_t<!detail::is_options<M>, int> = 0>
+  [[nodiscard]] Span(N&& name, M&& metadata) : Span(std::forward<N>(name), SpanOptions(), metadata) {}
 
   /// Starts a span with options and metadata.
-  template <class N, class M, std::enable_if_t<detail::is_name<N>, int> = 0>
+  template <class N, class M>
   [[nodiscard]] Span(N&& name, SpanOptions options, M&& metadata) {
-    if (detail::span_wanted<N>()) start<detail::builder_t<N>>(Name(name), options, metadata);
+    using Builder = detail::builder_t<N>;
+    if constexpr (!detail::is_name<N>) {
+      detail::report_wrong_name<N>();
+    } else if constexpr (!detail::takes<M, Builder>()) {
+      detail::report_wrong_fields<M, Builder>();
+    } else if (detail::span_wanted<N>()) {
+      start<Builder>(Name(name), options, metadata);
+    }
   }
 
   /// Ends the span.
@@ -223,9 +224,13 @@ class Span : public SpanSetters<Span> {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_end(state_);
   }
 
-  /// Reports that the work failed without an exception: the status is 1 (error), and `error.type` is `type`. `message`
-  /// is content (see Fields::content()). Only the first call of fail() or cancel() counts. An exception that leaves the
-  /// scope overrides both.
+  /// Reports that the work failed without an exception: the status is 1 (error), and `error.type` is `type`, for
+  /// example "timeout" or "my::Error". `message` is content (see Fields::content()). Only the first call of fail() or
+  /// cancel() counts. An exception that leaves the scope overrides both.
+  ///
+  /// A type has letters, digits, characters of "_:.-", and template arguments in "<>". Any other text may be a message.
+  /// Then `error.type` is "_OTHER", the text is the message if there is no `message`, and this is counted
+  /// (stats().names_invalid).
   void fail(Text type, Text message = {}) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_fail(state_, type, message);
   }
@@ -233,12 +238,19 @@ class Span : public SpanSetters<Span> {
   void cancel(Text reason = {}) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_cancel(state_, reason);
   }
+  /// Reports that the exception that is being handled ended the work: the span ends as `NAME.exception` with its kind
+  /// and reason, at the end of the scope. Overrides fail() and cancel(). Call it inside catch (...), and rethrow
+  /// afterwards, because catch (...) catches thread exit and cancellation too.
+  void caught() noexcept {
+    if (__builtin_expect(state_ != nullptr, 0)) detail::span_exception(state_);
+  }
 
   /// The span's place in its trace. For a span that is not recorded: the thread's current context, as
   /// Context::current() returns it.
   [[nodiscard]] Context context() const noexcept { return detail::span_context(state_); }
 
  private:
+  friend class ContextRef;
   friend struct detail::SpanAccess;
   template <class F, class M>
   void start(Name name, SpanOptions options, M&& metadata) {
@@ -256,36 +268,53 @@ class Span : public SpanSetters<Span> {
 /// - It never changes the current context of a thread. Its parent is the context that the constructor is given. Without
 ///   one, it starts a new request. Give its children span.context().
 /// - To forward the trace to another process, use span.context_or(parent), because a span that is not recorded has no
-///   known context.
+///   known context. Where it is given as a parent, it stands for the thread's current context then.
 /// - It may end on any thread, by end(), fail(), cancel() or caught(). The first call ends it, and later calls do
 ///   nothing.
 /// - If it is destroyed or assigned to before that, it ends as cancelled, and is counted (stats().abandoned).
+/// - If an exception destroys it before that, it ends as `NAME.exception`. The reason is "unknown", as for a Span.
 class AsyncSpan : public SpanSetters<AsyncSpan> {
  public:
   /// An empty span, on which every member does nothing.
   constexpr AsyncSpan() noexcept = default;
 
-  /// Starts a child span of `parent`. `name` is as for Span.
-  template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
-  [[nodiscard]] explicit AsyncSpan(N&& name, const Context& parent = detail::no_context,
-                                   SpanOptions options = {}) noexcept {
-    if (detail::span_wanted<N>()) {
+  /// Starts a child span of `parent`: a Context, a Span or an AsyncSpan. `name` and `options` are as for Span.
+  template <class N, std::enable_if_t<!detail::is_span<N>, int> = 0>
+  [[nodiscard]] explicit AsyncSpan(N&& name, ContextRef parent = {}, SpanOptions options = {}) noexcept {
+    if constexpr (!detail::is_name<N>) {
+      detail::report_wrong_name<N>();
+    } else if (detail::span_wanted<N>()) {
       state_ = detail::async_begin(Name(name), parent, options);
       if (state_ != nullptr) detail::span_started(state_);
     }
   }
 
-  /// Starts a span with metadata; see Span.
-  template <class N, class M,
-            std::enable_if_t<detail::is_name<N> && std::is_invocable_v<M&, detail::builder_t<N>&>, int> = 0>
-  [[nodiscard]] AsyncSpan(N&& name, const Context& parent, M&& metadata)
-      : AsyncSpan(name, parent, SpanOptions{}, metadata) {}
+  /// Starts a child span with metadata; see Span.
+  template <class N, class M, std::enable_if_t<!detail::is_options<M>, int> = 0>
+  [[nodiscard]] AsyncSpan(N&& name, ContextRef parent, M&& metadata)
+      : AsyncSpan(std::forward<N>(name), parent, SpanOptions(), metadata) {}
 
-  /// Starts a span with options and metadata.
-  template <class N, class M, std::enable_if_t<detail::is_name<N>, int> = 0>
-  [[nodiscard]] AsyncSpan(N&& name, const Context& parent, SpanOptions options, M&& metadata) {
-    if (detail::span_wanted<N>()) start<detail::builder_t<N>>(Name(name), parent, options, metadata);
+  /// Starts a child span with options and metadata.
+  template <class N, class M>
+  [[nodiscard]] AsyncSpan(N&& name, ContextRef parent, SpanOptions options, M&& metadata) {
+    using Builder = detail::builder_t<N>;
+    if constexpr (!detail::is_name<N>) {
+      detail::report_wrong_name<N>();
+    } else if constexpr (!detail::takes<M, Builder>()) {
+      detail::report_wrong_fields<M, Builder>();
+    } else if (detail::span_wanted<N>()) {
+      start<Builder>(Name(name), parent, options, metadata);
+    }
   }
+
+  /// Starts the first span of a new request, with metadata, or with options if `metadata` converts to SpanOptions.
+  template <class N, class M, std::enable_if_t<!detail::is_parent<M>, int> = 0>
+  [[nodiscard]] AsyncSpan(N&& name, M&& metadata) : AsyncSpan(std::forward<N>(name), ContextRef(), metadata) {}
+
+  /// Starts the first span of a new request, with options and metadata.
+  template <class N, class O, class M, std::enable_if_t<!detail::is_parent<O>, int> = 0>
+  [[nodiscard]] AsyncSpan(N&& name, const O& options, M&& metadata)
+      : AsyncSpan(std::forward<N>(name), ContextRef(), options, metadata) {}
 
   /// Takes the span from `other`, which is empty afterwards.
   AsyncSpan(AsyncSpan&& other) noexcept { state_ = std::exchange(other.state_, nullptr); }
@@ -332,17 +361,19 @@ class AsyncSpan : public SpanSetters<AsyncSpan> {
   [[nodiscard]] Context context() const noexcept { return detail::async_context(state_); }
   /// The same as context(). If the span is not recorded or has ended, the result is `parent`. Forward this context to
   /// other processes and coroutines, so that a trace from outside is not lost in a process that records nothing.
-  [[nodiscard]] Context context_or(const Context& parent) const noexcept {
-    return state_ != nullptr ? detail::async_context(state_) : parent;
+  [[nodiscard]] Context context_or(ContextRef parent) const noexcept {
+    return state_ != nullptr ? detail::async_context(state_) : parent.context();
   }
 
  private:
+  friend class ContextRef;
   friend class StreamMeter;
+  friend struct detail::SpanAccess;
   void abandon() noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::async_abandon(std::exchange(state_, nullptr));
   }
   template <class F, class M>
-  void start(Name name, const Context& parent, SpanOptions options, M&& metadata) {
+  void start(Name name, ContextRef parent, SpanOptions options, M&& metadata) {
     detail::SpanState* state = detail::async_begin(name, parent, options);
     if (state == nullptr) return;
     detail::fill_begun<F, detail::async_abandon>(state, metadata);
@@ -359,18 +390,74 @@ static_assert(sizeof(AsyncSpan) == 8);
 ///
 /// If a thread calls pthread_exit() or is cancelled inside a catch handler of `work`, the program ends. Any catch (...)
 /// around `work` has this effect. If that can happen, use a Span instead.
-template <class N, class Fn, std::enable_if_t<detail::is_name<N>, int> = 0>
+template <class N, class Fn>
 inline detail::span_result_t<Fn> span(N&& name, Fn&& work) {
-  Span scope{name};
+  Span scope{std::forward<N>(name)};
+  return detail::run<detail::builder_t<N>>(scope, work);
+}
+
+/// The same with options, which may be a SpanKind.
+template <class N, class Fn>
+inline detail::span_result_t<Fn> span(N&& name, SpanOptions options, Fn&& work) {
+  Span scope{std::forward<N>(name), options};
   return detail::run<detail::builder_t<N>>(scope, work);
 }
 
 /// The same with metadata for the start. The argument of `metadata` is the builder of the name's fields. `metadata`
 /// runs only if the span is recorded.
-template <class N, class M, class Fn, std::enable_if_t<detail::is_name<N>, int> = 0>
+template <class N, class M, class Fn, std::enable_if_t<!detail::is_options<M> && !detail::is_parent<M>, int> = 0>
 inline detail::span_result_t<Fn> span(N&& name, M&& metadata, Fn&& work) {
-  Span scope{name, SpanOptions{}, metadata};
+  Span scope{std::forward<N>(name), SpanOptions(), metadata};
   return detail::run<detail::builder_t<N>>(scope, work);
+}
+
+/// The same with options and metadata.
+template <class N, class M, class Fn>
+inline detail::span_result_t<Fn> span(N&& name, SpanOptions options, M&& metadata, Fn&& work) {
+  Span scope{std::forward<N>(name), options, metadata};
+  return detail::run<detail::builder_t<N>>(scope, work);
+}
+
+/// The same inside another context: `parent` is current while `work` runs, and the span is its child. `rest` is what
+/// the other forms take after the name. A server handles a request by
+/// `span("http.server", extract(headers), [&] { … })`; see propagation.h. This also works if the span is not recorded,
+/// so a process that records nothing forwards the trace of its caller.
+template <class N, class P, class... Rest, std::enable_if_t<detail::is_parent<P> && sizeof...(Rest) != 0, int> = 0>
+inline decltype(auto) span(N&& name, const P& parent, Rest&&... rest) {
+  const ContextScope here{parent};
+  return span(std::forward<N>(name), std::forward<Rest>(rest)...);
+}
+
+namespace detail {
+template <class F, class Fn>
+inline span_result_t<Fn, AsyncSpan> run_async(AsyncSpan span, ContextRef parent, Fn& work) {
+  const EndAsync<AsyncSpan> end{span};
+  const ContextScope here{span.context_or(parent)};
+  return run<F>(span, work);
+}
+}  // namespace detail
+
+/// Runs `work` inside an AsyncSpan that is a child of `parent`, and returns what `work` returns; see span(). The span's
+/// context is current while `work` runs, or `parent` if the span is not recorded. `work` takes no argument, or the
+/// AsyncSpan&. The span ends when `work` returns. If `work` moves it elsewhere, for example into a callback, it ends
+/// there. An exception ends it as `NAME.exception`, and reaches the caller unchanged.
+///
+/// Coroutines use co_span() of coroutine.h.
+template <class N, class Fn>
+inline detail::span_result_t<Fn, AsyncSpan> async_span(N&& name, ContextRef parent, Fn&& work) {
+  return detail::run_async<detail::builder_t<N>>(AsyncSpan{std::forward<N>(name), parent}, parent, work);
+}
+/// The same with options, or with metadata for the start.
+template <class N, class M, class Fn>
+inline detail::span_result_t<Fn, AsyncSpan> async_span(N&& name, ContextRef parent, M&& start, Fn&& work) {
+  return detail::run_async<detail::builder_t<N>>(AsyncSpan{std::forward<N>(name), parent, start}, parent, work);
+}
+/// The same with options and metadata for the start.
+template <class N, class M, class Fn>
+inline detail::span_result_t<Fn, AsyncSpan> async_span(N&& name, ContextRef parent, SpanOptions options, M&& metadata,
+                                                       Fn&& work) {
+  return detail::run_async<detail::builder_t<N>>(AsyncSpan{std::forward<N>(name), parent, options, metadata}, parent,
+                                                 work);
 }
 
 /// The work of span() may return result(value, stop) instead of `value`. span() then returns `value`, and `stop` sets
@@ -398,22 +485,30 @@ inline detail::Result<void, std::decay_t<Stop>> result(Stop&& stop) {
 }
 
 /// Emits a span that has already ended, for example the time in a queue or on a GPU. Its start and its stop are emitted
-/// together, and both have the fields that `fields` sets. `start_ns` is CLOCK_MONOTONIC in ns, `duration_ns` is in ns.
-/// The callable runs only if a tracer or handler is attached. Without a callable the span has no fields.
-template <class N, class M, std::enable_if_t<detail::is_name<N>, int> = 0>
-inline void complete(N&& name, const Context& parent, std::uint64_t start_ns, std::uint64_t duration_ns, M&& fields) {
-  if (detail::span_wanted<N>()) {
-    detail::SpanState* state = detail::async_begin(Name(name), parent, {SpanKind::unspecified, start_ns});
+/// together, and both have the fields that `fields` sets. A negative duration counts as 0. The callable runs only if a
+/// tracer or handler is attached. Without a callable the span has no fields.
+template <class N, class M>
+inline void complete(N&& name, ContextRef parent, Time start, Duration duration, M&& fields) {
+  using Builder = detail::builder_t<N>;
+  if constexpr (!detail::is_name<N>) {
+    detail::report_wrong_name<N>();
+  } else if constexpr (!detail::takes<M, Builder>()) {
+    detail::report_wrong_fields<M, Builder>();
+  } else if (detail::span_wanted<N>()) {
+    detail::SpanState* state = detail::async_begin(Name(name), parent, {SpanKind::unspecified, start});
     if (state == nullptr) return;
-    detail::fill_begun<detail::builder_t<N>, detail::async_abandon>(state, fields);
-    detail::span_complete(state, duration_ns);
+    detail::fill_begun<Builder, detail::async_abandon>(state, fields);
+    detail::span_complete(state, duration.count());
   }
 }
 /// @overload
-template <class N, std::enable_if_t<detail::is_name<N>, int> = 0>
-inline void complete(N&& name, const Context& parent, std::uint64_t start_ns, std::uint64_t duration_ns) {
-  complete(name, parent, start_ns, duration_ns, [](auto&) {});
+template <class N>
+inline void complete(N&& name, ContextRef parent, Time start, Duration duration) {
+  complete(std::forward<N>(name), parent, start, duration, [](auto&) {});
 }
+
+inline ContextRef::ContextRef(const Span& span) noexcept : object_(span.state_), of_(Of::span) {}
+inline ContextRef::ContextRef(const AsyncSpan& span) noexcept : object_(span.state_), of_(Of::async_span) {}
 
 }  // namespace nopspan
 

@@ -31,19 +31,23 @@ struct Stats {
                                   ///< of fork handlers that run between those of nopspan. The spans and events were
                                   ///< not emitted. The scopes did not become current
   std::uint64_t inherited;        ///< spans that started before fork() and ended in the child; the parent emits them
-  std::uint64_t abandoned;        ///< AsyncSpans destroyed before they ended: emitted as cancelled
+  std::uint64_t abandoned;        ///< AsyncSpans destroyed before they ended, and not by an exception: emitted as
+                                  ///< cancelled
   std::uint64_t wrong_thread;     ///< Spans, ContextScopes and contexts of coroutines that ended on another thread
                                   ///< than they began on; the spans are emitted
-  std::uint64_t names_invalid;    ///< names that were repaired before they were emitted; see Name
+  std::uint64_t names_invalid;    ///< names that were repaired before they were emitted (see Name), and error types
+                                  ///< that became "_OTHER" (see Span::fail())
   std::uint64_t names_overflow;   ///< names made at run time, over the limit of Name: emitted as nopspan.overflow
-  std::uint64_t names_unknown;    ///< names under a catalogue's prefix that the catalogue does not have: emitted
+  std::uint64_t names_unknown;    ///< names under a catalogue's prefix that the catalogue does not have: emitted.
+                                  ///< They are counted if the span is recorded, because a disabled span reads no name
   std::uint64_t truncated;        ///< names, ids, labels and error types over 63 bytes, which were truncated
   std::uint64_t labels_overflow;  ///< label values over the limit (they become "other"), and label keys over the
                                   ///< limit (not inherited); see Fields::label()
   std::uint64_t invalid_ids;      ///< null or empty request ids, for which a new id was made, and malformed
                                   ///< traceparents, which give an empty context
   std::uint64_t invalid_tracestate;  ///< tracestates, or members of them, that were dropped
-  std::uint64_t tracestate_evicted;  ///< tracestates over the limit of the store, which are no longer forwarded
+  std::uint64_t tracestate_evicted;  ///< tracestates and baggage over the limit of the store, which are no longer
+                                     ///< forwarded
   std::uint64_t invalid_utf8;        ///< strings in which "?" replaces control characters, or bytes that are not UTF-8
   std::uint64_t values_clamped;      ///< integers over 2^63-1, stored as 2^63-1; values that probes do not get:
                                      ///< negative token counts, negative engine times, negative gauges of
@@ -61,12 +65,15 @@ struct Stats {
                                      ///< more than 16 deep
   std::uint64_t facts_untracked;     ///< spans for which nopspan cannot know what the spans inside them reported: their
                                      ///< token usage and tool calls may be reported twice
-  std::uint64_t trace_ids_differ;    ///< trace_ids of agent events that differ from the request's: kept as metadata
+  std::uint64_t trace_ids_differ;    ///< ids in metadata that differ from the request's: kept as metadata; see
+                                     ///< Fields::request_id() and trace_id() in agent.h
   std::uint64_t thread_allocations;  ///< threads for whose end glibc had to allocate memory, because the process had
                                      ///< used more than 31 pthread keys when the library was loaded; see span.h
   std::uint64_t scopes_left;         ///< Spans, ContextScopes and contexts of coroutines that were open when a scope
                                      ///< around them, or their thread, ended: no longer current; the spans are
                                      ///< emitted when they end
+  std::uint64_t baggage_dropped;     ///< members of the header `baggage` that were dropped: malformed, a second one
+                                     ///< with the key of a label, or over the limits (propagation.h)
 };
 
 /// Reads all counts.
@@ -75,6 +82,16 @@ NOPSPAN_API Stats stats() noexcept;
 /// Sets whether probes receive content (Fields::content(), messages of exceptions). Handlers always receive it. At the
 /// start of the process this is off, unless the environment has NOPSPAN_CAPTURE_CONTENT=1.
 NOPSPAN_API void capture_content(bool on) noexcept;
+
+/// Sets whether exceptions that end spans, and exceptions of handlers, are reported with a stack trace: the metadata
+/// `stacktrace`, a list of at most 32 texts, innermost first, as "function(int)+0x12", or as "object+0x1234" where the
+/// object does not export the function. If the application has set a `stacktrace` on the span after its start, that one
+/// is reported. It is content (see capture_content()).
+///
+/// For the closure form span(), and for Spans inside it, the list begins where the exception was thrown. Otherwise, and
+/// in code that is compiled with -fno-rtti, it begins where it was caught. An exception then costs some microseconds
+/// more. At the start of the process this is off, unless the environment has NOPSPAN_STACKTRACE=1.
+NOPSPAN_API void capture_stacktraces(bool on) noexcept;
 
 /// Sets whether spans are recorded even while no tracer or handler is attached. They can then be read from outside
 /// while they are open (probes/README.md), for example if a request hangs.

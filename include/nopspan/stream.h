@@ -8,12 +8,19 @@
 /// #include <optional>
 /// #include <string>
 ///
-/// std::optional<std::string> next_chunk();  // the client's source; empty at the end
-/// void show(const std::string& chunk);
+/// struct Chunk {
+///   std::string text;
+///   int total = 0;  // the tokens of the response; 0 before the last chunk
+/// };
+/// std::optional<Chunk> next_chunk();  // the client's source; empty at the end
+/// void show(const std::string& text);
 ///
 /// void answer() {
 ///   auto stream = nopspan::llm::open_pull([](auto& m) { m.model("llama-3"); }, [] { return next_chunk; });
-///   while (auto chunk = stream.next()) show(*chunk);
+///   while (auto chunk = stream.next()) {
+///     show(chunk->text);
+///     if (chunk->total != 0) stream.span().output_tokens(chunk->total);  // before next() returns the end
+///   }
 /// }
 /// @endcode
 ///
@@ -28,7 +35,37 @@
 /// | the consumer calls fail() | error |
 /// | the consumer calls cancel() | cancelled |
 /// | an exception leaves the opener, the source or the sink | llm.stream.exception, as from span() |
-/// | the stream is destroyed | cancelled, and counted (stats().abandoned) |
+/// | an exception of the consumer destroys the stream | llm.stream.exception, with the reason "unknown" |
+/// | the stream is destroyed otherwise | cancelled, and counted (stats().abandoned) |
+///
+/// So when next() has returned the end, or a loop over a range has ended, the span has ended too. Fields that are set
+/// after that, and a later fail(), are ignored. If the client has its token counts or its finish reason only after the
+/// last item, let the source set them before it returns the end. Do not move such a stream, because its source has a
+/// reference to its span:
+///
+/// @code
+/// #include <nopspan/llm.h>
+///
+/// #include <optional>
+/// #include <string>
+///
+/// struct Client {
+///   std::optional<std::string> next();  // empty at the end
+///   int usage();                        // known at the end
+/// };
+///
+/// void read(Client& client) {
+///   auto stream = nopspan::llm::open_pull([](auto&) {}, [&](nopspan::AsyncSpan& span) {
+///     return [&] {
+///       auto chunk = client.next();
+///       if (!chunk) span.output_tokens(client.usage()).set("finish_reason", "stop");
+///       return chunk;
+///     };
+///   });
+///   while (stream.next()) {
+///   }
+/// }
+/// @endcode
 ///
 /// After the span has ended, the stream still passes items on. The stop event has the measurements of StreamMeter, and
 /// `opened_ns`: the time from the start of the span until the opener returned. It also has the metadata `response`,
@@ -104,8 +141,8 @@ class PullStream {
   void fail(Text type, Text message = {}) noexcept { span_.fail(type, message); }
   /// Ends the span as cancelled; see Span::cancel().
   void cancel(Text reason = {}) noexcept { span_.cancel(reason); }
-  /// The span, for its fields (token usage) and its context. Do not end it through this reference, because the
-  /// measurements would be missing.
+  /// The span, for its context, and for its fields (token usage) as long as it has not ended. Do not end it through
+  /// this reference, because the measurements would be missing.
   [[nodiscard]] AsyncSpan& span() noexcept { return span_.span(); }
 
  private:

@@ -71,7 +71,7 @@ class StreamMeter {
     }
     return *this;
   }
-  /// If the span has not ended, abandons it with its measurements so far.
+  /// If the span has not ended, its measurements so far are set, and it ends as an AsyncSpan that is destroyed.
   ~StreamMeter() { measure(); }
 
   /// Whether the span is recorded, and has not ended.

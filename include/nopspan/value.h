@@ -13,11 +13,13 @@
 #define NOPSPAN_VALUE_H
 
 #include <nopspan/config.h>
+#include <nopspan/detail/value_types.h>
 #include <nopspan/text.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -38,35 +40,10 @@ class Value {
 
   /// Null.
   Value() noexcept = default;
-  /// Null.
-  Value(std::nullptr_t) noexcept {}  // NOLINT(*-explicit-*)
-  /// A bool, integer or double. An integer over 2^63-1 becomes 2^63-1.
-  template <class T, std::enable_if_t<std::is_arithmetic_v<T>, int> = 0>
-  Value(T number) noexcept {  // NOLINT(*-explicit-*)
-    if constexpr (std::is_same_v<T, bool>) {
-      type_ = Type::boolean;
-      integer_ = number ? 1 : 0;
-    } else if constexpr (std::is_floating_point_v<T>) {
-      type_ = Type::real;
-      real_ = static_cast<double>(number);
-    } else {
-      type_ = Type::integer;
-      if constexpr (std::is_unsigned_v<T> && sizeof(T) == 8) {
-        integer_ = number > static_cast<T>(INT64_MAX) ? INT64_MAX : static_cast<std::int64_t>(number);
-      } else {
-        integer_ = static_cast<std::int64_t>(number);  // NOLINT(bugprone-signed-char-misuse): it is a number
-      }
-    }
-  }
-  /// A string, which is copied; a null pointer gives null.
-  template <class S, std::enable_if_t<std::is_convertible_v<const S&, Text> && !std::is_arithmetic_v<S> &&
-                                          !std::is_same_v<S, std::nullptr_t>,
-                                      int> = 0>
-  Value(const S& text) {  // NOLINT(*-explicit-*)
-    const Text given(text);
-    if (given.is_null()) return;
-    type_ = Type::string;
-    string_.assign(given.data(), given.size());
+  /// A value of one of the types that FieldSetters::set() lists. Integers over 2^63-1 become 2^63-1. Texts are copied.
+  template <class T, std::enable_if_t<detail::kind_of<T>() != detail::ValueKind::none, int> = 0>
+  Value(const T& value) noexcept(std::is_arithmetic_v<T>) {  // NOLINT(*-explicit-*)
+    detail::give(value, Target{*this});
   }
   /// A list.
   Value(List list) noexcept : type_(Type::list), list_(std::move(list)) {}  // NOLINT(*-explicit-*)
@@ -99,13 +76,21 @@ class Value {
     return type_ == Type::string ? std::string_view(string_) : fallback;
   }
   /// @}
-  /// The items of a list; empty for other types.
-  [[nodiscard]] const List& as_list() const noexcept { return list_; }
-  /// The entries of a map; empty for other types.
-  [[nodiscard]] const Map& as_map() const noexcept { return map_; }
+  /// @{
+  /// The items of a list; empty for other types. Of a temporary, they are moved out of it.
+  [[nodiscard]] const List& as_list() const& noexcept { return list_; }
+  [[nodiscard]] List as_list() && noexcept { return std::move(list_); }
+  /// @}
+  /// @{
+  /// The entries of a map; empty for other types. Of a temporary, they are moved out of it.
+  [[nodiscard]] const Map& as_map() const& noexcept { return map_; }
+  [[nodiscard]] Map as_map() && noexcept { return std::move(map_); }
+  /// @}
   /// The value under a key of a map, valid until the map changes. A null pointer if the value is not a map or lacks the
   /// key.
-  [[nodiscard]] NOPSPAN_API const Value* find(std::string_view key) const noexcept;
+  [[nodiscard]] NOPSPAN_API const Value* find(std::string_view key) const& noexcept;
+  /// The same for a temporary, from which the value is moved. Empty if the value is not a map or lacks the key.
+  [[nodiscard]] NOPSPAN_API std::optional<Value> find(std::string_view key) &&;
   /// Adds an entry to a map, or replaces the value under that key. A value of another type becomes a map first. Returns
   /// this value.
   NOPSPAN_API Value& set(std::string_view key, Value value);
@@ -119,6 +104,43 @@ class Value {
   [[nodiscard]] NOPSPAN_API std::string to_string() const;
 
  private:
+  // Where detail::give() passes the value on to.
+  struct Target {
+    Value& made;
+
+    void null() const noexcept {}
+    void boolean(bool value) const noexcept {
+      made.type_ = Type::boolean;
+      made.integer_ = value ? 1 : 0;
+    }
+    void integer(std::int64_t value) const noexcept {
+      made.type_ = Type::integer;
+      made.integer_ = value;
+    }
+    void natural(std::uint64_t value) const noexcept { integer(detail::clamped_integer(value)); }
+    void real(double value) const noexcept {
+      made.type_ = Type::real;
+      made.real_ = value;
+    }
+    void text(Text value) const {
+      if (value.is_null()) return;
+      made.type_ = Type::string;
+      made.string_.assign(value.data(), value.size());
+    }
+    void value(const Value& value) const { made = value; }
+    template <detail::ValueKind kind, class Range>
+    void items(const Range& range) const {
+      made.type_ = kind == detail::ValueKind::map ? Type::map : Type::list;
+      for (const auto& item : range) {
+        if constexpr (kind == detail::ValueKind::map) {
+          made.map_.emplace_back(Text(item.first).view(), item.second);
+        } else {
+          made.list_.emplace_back(item);
+        }
+      }
+    }
+  };
+
   Type type_ = Type::null;
   std::int64_t integer_ = 0;
   double real_ = 0;
@@ -126,10 +148,6 @@ class Value {
   List list_;
   Map map_;
 };
-
-/// @cond INTERNAL
-NOPSPAN_API bool operator==(const Value& a, const Value& b) noexcept;
-/// @endcond
 
 }  // namespace nopspan
 

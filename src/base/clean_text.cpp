@@ -105,4 +105,24 @@ std::size_t clean(std::string_view text, char (&out)[kMaxNameBytes + 1]) noexcep
   return size;
 }
 
+bool is_type_name(std::string_view text) noexcept {
+  constexpr std::string_view kWord = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_:.-";
+  constexpr std::string_view kArguments = " ,*&()[]";  // only inside <>
+  constexpr std::string_view kUnnamed = "(anonymous namespace)";
+  std::size_t depth = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (kWord.find(text[i]) != std::string_view::npos) continue;
+    if (text[i] == '<' && i > 0) {
+      ++depth;
+    } else if (text[i] == '>' && depth > 0) {
+      --depth;
+    } else if (text.substr(i, kUnnamed.size()) == kUnnamed) {
+      i += kUnnamed.size() - 1;
+    } else if (depth == 0 || kArguments.find(text[i]) == std::string_view::npos) {
+      return false;
+    }
+  }
+  return !text.empty();
+}
+
 }  // namespace nopspan::detail

@@ -35,4 +35,8 @@ inline bool is_plain(std::uint64_t word) noexcept {
 // than 63 bytes is truncated to 60 bytes, and "…" is added. Counts truncated and repaired texts. Returns the length.
 std::size_t clean(std::string_view text, char (&out)[kMaxNameBytes + 1]) noexcept;
 
+// True if the text looks like the name of a type of errors: "timeout", "503", "std::vector<int, Pool>". Any other text
+// may be a message, which is content.
+bool is_type_name(std::string_view text) noexcept;
+
 }  // namespace nopspan::detail

@@ -38,6 +38,7 @@ Stats stats() noexcept {
   s.facts_untracked = get(c.facts_untracked);
   s.trace_ids_differ = get(c.trace_ids_differ);
   s.thread_allocations = get(c.thread_allocations);
+  s.baggage_dropped = get(c.baggage_dropped);
   return s;
 }
 

@@ -14,7 +14,8 @@ struct Counters {
   std::atomic<std::uint64_t> spans_dropped, reentrant, inherited, abandoned, wrong_thread, names_invalid,
       names_overflow, names_unknown, truncated, labels_overflow, invalid_ids, invalid_tracestate, tracestate_evicted,
       invalid_utf8, values_clamped, fields_dropped, attributes_dropped, links_dropped, metadata_failures,
-      handler_failures, recursion_dropped, facts_untracked, trace_ids_differ, thread_allocations, scopes_left;
+      handler_failures, recursion_dropped, facts_untracked, trace_ids_differ, thread_allocations, scopes_left,
+      baggage_dropped;
 };
 extern Counters counters;
 

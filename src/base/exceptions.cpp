@@ -6,14 +6,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <new>
 #include <typeinfo>
 
 namespace nopspan::detail {
-namespace {
-
-// __cxa_demangle() uses up to 370 bytes of stack for each character of the name.
-constexpr std::size_t kMostDemangled = 128;
-
 std::string demangle(const char* mangled) {
   if (std::strlen(mangled) > kMostDemangled) return mangled;
   int status = 0;
@@ -21,12 +17,15 @@ std::string demangle(const char* mangled) {
   if (text == nullptr) return mangled;
   std::string name = text;
   std::free(text);
-  // Report the name that programmers use.
+  // Report the names that programmers use. std::throw_with_nested() throws a class that is derived from the given one.
+  constexpr const char kNested[] = "std::_Nested_exception<";
+  if (name.compare(0, sizeof(kNested) - 1, kNested) == 0) {
+    name = name.substr(sizeof(kNested) - 1, name.size() - sizeof(kNested));
+    if (name.back() == ' ') name.pop_back();
+  }
   if (name == "std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >") return "std::string";
   return name;
 }
-
-}  // namespace
 
 // __cxa_current_exception_type() is unsuitable: if the exception is not a C++ exception, libstdc++ reads a type that is
 // not there.
@@ -37,7 +36,33 @@ const unsigned* exceptions_in_flight() noexcept {
   return reinterpret_cast<const unsigned*>(reinterpret_cast<const void* const*>(abi::__cxa_get_globals()) + 1);
 }
 
-Caught describe_caught() noexcept {
+namespace {
+
+// UBSan cannot check the objects, because those that were compiled with -fno-rtti have no type.
+__attribute__((no_sanitize("vptr"))) Caught describe(unsigned causes) noexcept;
+
+// The reason of the exception that is nested in the one that is being handled. A clause finds it, and not a
+// dynamic_cast, because that reads the type from the object, which has none if it was compiled with -fno-rtti.
+__attribute__((no_sanitize("vptr"))) Value cause_of_caught(unsigned causes) noexcept {
+  try {
+    throw;
+  } catch (const std::nested_exception& nested) {
+    if (nested.nested_ptr() == nullptr || causes == 0) return {};
+    try {
+      nested.rethrow_nested();
+    } catch (...) {
+      try {
+        return reason_of(describe(causes - 1));
+      } catch (const std::bad_alloc&) {
+        return {};
+      }
+    }
+  } catch (...) {
+    return {};
+  }
+}
+
+Caught describe(unsigned causes) noexcept {
   Caught caught;
   if (is_thread_exit()) return caught;  // must come first: the calls below are valid for C++ exceptions only
   const std::type_info* type = abi::__cxa_current_exception_type();
@@ -52,6 +77,7 @@ Caught describe_caught() noexcept {
       if (const char* what = error.what(); what != nullptr) caught.message = what;
     } catch (...) {
     }
+    caught.cause = cause_of_caught(causes);
   } catch (const std::string& text) {
     try {
       caught.message = text;
@@ -67,8 +93,18 @@ Caught describe_caught() noexcept {
   return caught;
 }
 
+}  // namespace
+
+Caught describe_caught() noexcept {
+  constexpr unsigned kMostCauses = 4;
+  return describe(kMostCauses);
+}
+
 Value reason_of(const Caught& caught) {
-  return Value::map({{"type", caught.type.empty() ? Value() : Value(caught.type)}, {"message", caught.message}});
+  Value reason =
+      Value::map({{"type", caught.type.empty() ? Value() : Value(caught.type)}, {"message", caught.message}});
+  if (!caught.cause.is_null()) reason.set("cause", caught.cause);
+  return reason;
 }
 
 }  // namespace nopspan::detail

@@ -4,6 +4,7 @@
 
 #include <nopspan/value.h>
 
+#include <cstddef>
 #include <string>
 
 namespace nopspan::detail {
@@ -16,14 +17,20 @@ bool is_thread_exit() noexcept;
 // std::uncaught_exceptions(), which makes two calls. The address is valid until the thread exits.
 const unsigned* exceptions_in_flight() noexcept;
 
+// Names of more characters are not demangled, because __cxa_demangle() uses up to 370 bytes of stack for each
+// character.
+inline constexpr std::size_t kMostDemangled = 128;
+std::string demangle(const char* mangled);
+
 struct Caught {
   const char* kind = "exit";  // "error" (a std::exception), "throw" (any other C++ exception) or "exit"
   std::string type;           // demangled, unless it is long; empty for exit
   std::string message;        // what(), or the thrown string
+  Value cause;  // the reason of the exception nested in it (std::throw_with_nested()); null if there is none
 };
 Caught describe_caught() noexcept;
 
-// The value of the metadata key `reason`: {type, message}.
+// The value of the metadata key `reason`: {type, message}, and `cause` if there is one.
 Value reason_of(const Caught& caught);
 
 }  // namespace nopspan::detail

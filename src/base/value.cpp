@@ -87,9 +87,14 @@ void write(const Value& value, std::string& out) {
 
 }  // namespace
 
-const Value* Value::find(std::string_view key) const noexcept {
+const Value* Value::find(std::string_view key) const& noexcept {
   const auto found = std::find_if(map_.begin(), map_.end(), [&](const auto& entry) { return entry.first == key; });
   return found == map_.end() ? nullptr : &found->second;
+}
+
+std::optional<Value> Value::find(std::string_view key) && {
+  const Value* found = find(key);  // this is an lvalue
+  return found != nullptr ? std::optional<Value>(std::move(const_cast<Value&>(*found))) : std::nullopt;
 }
 
 Value& Value::set(std::string_view key, Value value) {

@@ -2,6 +2,7 @@
 // The functions of nopspan::agent that emit events whose name or fields are known only at run time.
 #include <nopspan/agent.h>
 
+#include "base/clean_text.h"
 #include "base/counters.h"
 #include "span/span.h"
 #include "state/field_sink.h"
@@ -112,23 +113,17 @@ const Name* span_ended_by(std::string_view event) noexcept {
   return nullptr;
 }
 
-// True if the text looks like the name of a type. Any other text could be a message, which is content.
-bool is_type_name(std::string_view text) noexcept {
-  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_:.<>";
-  return !text.empty() && text.size() <= kMaxNameBytes && text.find_first_not_of(kAllowed) == std::string_view::npos;
-}
-
 std::string_view error_type_of(const Value* reason) noexcept {
   const Value* type = reason != nullptr ? reason->find("type") : nullptr;
   const std::string_view known = type != nullptr ? type->as_string() : std::string_view();
-  return is_type_name(known) ? known : "_OTHER";
+  return nopspan::detail::is_type_name(known) ? known : "_OTHER";
 }
 
 // Emits the event that ends the span `name`. `set(FieldSink&)` sets its fields.
 template <class Set>
 void emit_end(const Name& name, const EventDescription& event, const Whole& whole, const Set& set) noexcept {
   nopspan::detail::SpanState* span =
-      nopspan::detail::async_begin(name, Context::current(), {SpanKind::unspecified, whole.start_ns});
+      nopspan::detail::async_begin(name, ContextRef::current(), {SpanKind::unspecified, whole.start_ns});
   if (span == nullptr) return;
   set(*span);
   nopspan::detail::Outcome over{whole.duration_ns, nullptr, {}};
@@ -142,7 +137,7 @@ void emit_end(const Name& name, const EventDescription& event, const Whole& whol
 // Emits an event that does not end a span. `set(FieldSink&)` sets its fields.
 template <class Set>
 void emit_point(Point point, const EventDescription& event, const Set& set) noexcept {
-  FieldSink* sink = nopspan::detail::point_begin(point, event.name, nullptr);
+  FieldSink* sink = nopspan::detail::point_begin(point, event.name, ContextRef::current());
   if (sink == nullptr) return;
   set(*sink);
   nopspan::detail::point_emit(sink);
@@ -229,18 +224,18 @@ Errc emit_tool_start(const Value& metadata) noexcept {
   return Errc::ok;
 }
 
-Errc emit_tool_stop(const Value& metadata, const Value& result, std::uint64_t start_ns) noexcept {
-  return emit_tool_end("agent.tool.stop", metadata, start_ns, {}, nullptr,
+Errc emit_tool_stop(const Value& metadata, const Value& result, Time start) noexcept {
+  return emit_tool_end("agent.tool.stop", metadata, start.ns(), {}, nullptr,
                        [&](Fields& fields) { fields.content("result", result); });
 }
 
-Errc emit_tool_exception(const Value& metadata, const Value& error, std::uint64_t start_ns, Text kind) noexcept {
-  return emit_tool_exception(metadata, error, start_ns, kind, Value::list());
+Errc emit_tool_exception(const Value& metadata, const Value& error, Time start, Text kind) noexcept {
+  return emit_tool_exception(metadata, error, start, kind, Value::list());
 }
 
-Errc emit_tool_exception(const Value& metadata, const Value& error, std::uint64_t start_ns, Text kind,
+Errc emit_tool_exception(const Value& metadata, const Value& error, Time start, Text kind,
                          const Value& stacktrace) noexcept {
-  return emit_tool_end("agent.tool.exception", metadata, start_ns, kind, &error, [&](Fields& fields) {
+  return emit_tool_end("agent.tool.exception", metadata, start.ns(), kind, &error, [&](Fields& fields) {
     fields.set("kind", kind).content("reason", error).content("stacktrace", stacktrace);
   });
 }

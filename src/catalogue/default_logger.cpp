@@ -32,7 +32,8 @@ std::string line_of(const Event& event, std::string_view key) {
   line += "] ";
   line += key;
   line += '=';
-  line += value_text(event.metadata(key));
+  const ValueView id = event.metadata(key);
+  line += id.exists() || event.request_id().empty() ? value_text(id) : field_text(event.request_id());
   line += ' ';
   const char* separator = "";
   event.measurements().for_each([&](std::string_view name, const ValueView& number) {
@@ -50,7 +51,8 @@ std::string line_of(const Event& event, std::string_view key) {
 Errc attach_logger(std::string_view catalogue, EventNames events, std::string_view key, LogLevel level) noexcept {
   try {
     return attach_many(logger_id(catalogue), events, [key, level](const Event& event) {
-      detail::log_line(level, [&] { return line_of(event, key); });
+      detail::log_line(
+          level, [&] { return line_of(event, key); }, true);
     });
   } catch (const std::bad_alloc&) {
     return Errc::out_of_memory;

@@ -7,8 +7,8 @@
 #include "genai/span_attributes.h"
 #include "memory/blocks.h"
 #include "state/context_stack.h"
+#include "state/header_store.h"
 #include "state/labels.h"
-#include "state/tracestate.h"
 
 #include <cstring>
 #include <string_view>
@@ -239,7 +239,7 @@ inline void write_place(EntryWriter& out, const SpanState& state) noexcept {
   entry.flags = state.flags;
   std::memcpy(entry.trace_id, context.trace_id, sizeof(entry.trace_id));
   entry.span_id = context.span_id;
-  entry.parent_id = state.parent_id;
+  entry.parent_id = context.parent_id;
   entry.root_id = context.root_id;
   static_assert(offsetof(nopspan_entry, reserved) + sizeof(entry.reserved) == sizeof(entry));
   std::memset(&entry.name, 0, sizeof(entry) - offsetof(nopspan_entry, name));
@@ -261,7 +261,7 @@ __attribute__((noinline)) EntryWriter write_labels(EntryWriter out, BatchBuffer&
 // True if the entry needs write_more(), which few do.
 bool has_more(const SpanState& state) noexcept {
   return state.status != NOPSPAN_STATUS_OK || (state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0 || state.link_count > 0 ||
-         state.context.tracestate != 0;
+         has_tracestate(state.context.headers);
 }
 
 __attribute__((noinline)) EntryWriter write_more(EntryWriter out, const SpanState& state) noexcept {
@@ -275,10 +275,10 @@ __attribute__((noinline)) EntryWriter write_more(EntryWriter out, const SpanStat
     const char* id = visible_id(state);
     entry.foreign_id = out.text(id, std::strlen(id));
   }
-  if (context.tracestate != 0) {
+  if (has_tracestate(context.headers)) {
     char* room = reinterpret_cast<char*>(out.room());
     room[0] = '\0';
-    load_tracestate(context.tracestate, *reinterpret_cast<char(*)[kMaxTracestateBytes + 1]>(room));
+    load_tracestate(context.headers, *reinterpret_cast<char(*)[kMaxTracestateBytes + 1]>(room));
     entry.tracestate = out.written(std::strlen(room));
   }
   if (state.link_count > 0) {
@@ -401,10 +401,10 @@ __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span,
   if (has_labels(span.context)) out = write_labels(out, *batch, span.context);
   if (span.has_tool) entry.text = out.text(span.tool_name, std::strlen(span.tool_name));
   if (__builtin_expect(has_more(span), 0)) out = write_more(out, span);
-  if (span.status == NOPSPAN_STATUS_ERROR || span.status == NOPSPAN_STATUS_EXCEPTION) ++batch->errors;
+  if (has_failed(span)) ++batch->errors;
   write_attributes(out, span, true);
   note_root(*batch, entry);
-  if (__builtin_expect(span.link_count > 0, 0) && span.parent_id == 0) note_linked_requests(*batch, span);
+  if (__builtin_expect(span.link_count > 0, 0) && span.context.parent_id == 0) note_linked_requests(*batch, span);
   const std::uint64_t now = (span.flags & NOPSPAN_FLAG_GIVEN_TIMES) == 0 ? span.end_ns : thread->clock.now();
   out.finish(now);
   flush_if_due(*batch, now, entry.span_id == entry.root_id);

@@ -6,8 +6,8 @@
 #include "genai/span_attributes.h"
 #include "memory/blocks.h"
 #include "state/context_stack.h"
+#include "state/header_store.h"
 #include "state/labels.h"
-#include "state/tracestate.h"
 
 #include <cstddef>
 #include <cstring>
@@ -63,7 +63,7 @@ void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Pro
   record.status = span.status;
   const ContextHead& context = span.context;
   record.span_id = context.span_id;
-  record.parent_id = span.parent_id;
+  record.parent_id = context.parent_id;
   record.root_id = context.root_id;
   record.start_ns = span.start_ns;
   record.duration_ns = span.duration_ns;
@@ -85,7 +85,7 @@ void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Pro
   record.exception_kind = address(span.exception_kind);
   record.error_type = address(span.error_type);
   strings.tracestate[0] = '\0';
-  if (context.tracestate != 0) load_tracestate(context.tracestate, strings.tracestate);
+  if (has_tracestate(context.headers)) load_tracestate(context.headers, strings.tracestate);
   record.tracestate = address(strings.tracestate);
   strings.id = visible_id(span);
   strings.model = model.text;

@@ -11,7 +11,13 @@ namespace {
 
 constexpr Key kNoKey = AttributeKey::kNoKey;
 
+// If a key has two meanings where it is set, the first one counts.
 constexpr AttributeKey kAttributeKeys[] = {
+    // A retry.
+    {"reason", kNoKey, "retry.reason", AttributeKey::retry},
+    {"attempt", kNoKey, "retry.attempt", AttributeKey::retry},
+    {"delay_ms", kNoKey, "retry.delay_ms", AttributeKey::retry},
+    {"status_code", kNoKey, "http.response.status_code", AttributeKey::retry},
     // The request.
     {"operation", Key::operation, {}},
     {"provider", Key::provider, {}},
@@ -71,7 +77,8 @@ constexpr AttributeKey kAttributeKeys[] = {
     {"tool_description", kNoKey, "gen_ai.tool.description"},
     {"arguments", kNoKey, "gen_ai.tool.call.arguments", AttributeKey::all, true},
     {"gen_ai.tool.arguments", kNoKey, "gen_ai.tool.call.arguments", AttributeKey::all, true, "arguments"},
-    {"result", kNoKey, "gen_ai.tool.call.result", AttributeKey::all, true},
+    {"result", kNoKey, "gen_ai.tool.call.result", AttributeKey::tool, true},
+    {"result", kNoKey, "nopspan.result", AttributeKey::agent, true},
     {"agent_id", kNoKey, "gen_ai.agent.id"},
     {"agent_name", kNoKey, "gen_ai.agent.name", AttributeKey::all, false, "operator"},
     {"agent_description", kNoKey, "gen_ai.agent.description"},
@@ -107,6 +114,7 @@ constexpr AttributeKey kAttributeKeys[] = {
     {"notification_id", kNoKey, "nopspan.notification_id", AttributeKey::agent},
     {"operator_pid", kNoKey, "nopspan.operator_pid", AttributeKey::agent},
     {"message_count", kNoKey, "nopspan.message_count", AttributeKey::agent},
+    {"message_count_before", kNoKey, "nopspan.message_count_before", AttributeKey::agent},
     {"strategy", kNoKey, "nopspan.strategy", AttributeKey::agent},
     {"config", kNoKey, "nopspan.config", AttributeKey::agent},
     {"reason", kNoKey, "nopspan.reason"},
@@ -133,11 +141,6 @@ constexpr AttributeKey kAttributeKeys[] = {
     {"batch_size", kNoKey, "nopspan.batch_size", AttributeKey::engine},
     {"prefill_tokens", kNoKey, "nopspan.prefill_tokens", AttributeKey::engine},
     {"decode_tokens", kNoKey, "nopspan.decode_tokens", AttributeKey::engine},
-    // A retry: the span event gen_ai.retry.
-    {"reason", kNoKey, "retry.reason", AttributeKey::retry},
-    {"attempt", kNoKey, "retry.attempt", AttributeKey::retry},
-    {"delay_ms", kNoKey, "retry.delay_ms", AttributeKey::retry},
-    {"status_code", kNoKey, "http.response.status_code", AttributeKey::retry},
 };
 constexpr std::size_t kCount = sizeof(kAttributeKeys) / sizeof(kAttributeKeys[0]);
 
@@ -171,10 +174,11 @@ constexpr Slots kTable = make_slots();
 }  // namespace
 
 AttributeKey::Of attribute_keys_of(std::string_view name) noexcept {
-  constexpr std::pair<std::string_view, AttributeKey::Of> kPrefixes[] = {{"llm.", AttributeKey::llm},
-                                                                         {"agent.", AttributeKey::agent},
-                                                                         {"engine.", AttributeKey::engine},
-                                                                         {"gen_ai.", AttributeKey::llm}};
+  constexpr auto kLlmTool = static_cast<AttributeKey::Of>(AttributeKey::llm | AttributeKey::tool);
+  constexpr auto kAgentTool = static_cast<AttributeKey::Of>(AttributeKey::agent | AttributeKey::tool);
+  constexpr std::pair<std::string_view, AttributeKey::Of> kPrefixes[] = {
+      {"llm.tool", kLlmTool},          {"agent.tool", kAgentTool},        {"llm.", AttributeKey::llm},
+      {"agent.", AttributeKey::agent}, {"engine.", AttributeKey::engine}, {"gen_ai.", AttributeKey::llm}};
   for (const auto& [prefix, of] : kPrefixes) {
     if (name.substr(0, prefix.size()) == prefix) return of;
   }

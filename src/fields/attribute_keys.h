@@ -14,8 +14,8 @@ namespace nopspan::detail {
 enum class Catalogue : std::uint8_t { llm, agent, engine };
 
 struct AttributeKey {
-  // The catalogues, or the retry event, that the key belongs to.
-  enum Of : std::uint8_t { llm = 1, agent = 2, engine = 4, retry = 8, all = llm | agent | engine };
+  // The catalogues, the events of a retry, or the run of a tool, that the key belongs to.
+  enum Of : std::uint8_t { llm = 1, agent = 2, engine = 4, retry = 8, tool = 16, all = llm | agent | engine };
 
   std::string_view key;          // the key of a field of a span or event
   Key input = kNoKey;            // if set: an input of the mapping, which decides which attributes it becomes
@@ -27,13 +27,7 @@ struct AttributeKey {
   static constexpr Key kNoKey = static_cast<Key>(0xff);
 };
 
-// The keys that have a meaning on a span of this catalogue.
-constexpr AttributeKey::Of attribute_keys_of(Catalogue catalogue) noexcept {
-  return catalogue == Catalogue::llm     ? AttributeKey::llm
-         : catalogue == Catalogue::agent ? AttributeKey::agent
-                                         : AttributeKey::engine;
-}
-// The keys that have a meaning on an event of this name. 0 if the event is the application's own.
+// The keys that have a meaning on a catalogue's span or event of this name. 0 if the name is the application's own.
 AttributeKey::Of attribute_keys_of(std::string_view name) noexcept;
 
 // Null if the key is the application's own. Such a field becomes an attribute under its own key.

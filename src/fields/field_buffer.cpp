@@ -53,7 +53,7 @@ FieldEntry* FieldBuffer::append(std::string_view key, Value::Type type, std::siz
                                 std::uint8_t flags) noexcept {
   if (key.size() > kMaxKeyBytes || payload > kMaxBytes) return nullptr;
   const std::size_t key_size = padded(key.size() + 1);
-  const std::size_t size = sizeof(FieldEntry) + key_size + padded(payload);
+  const std::size_t size = entry_size(key, payload);
   if (!grow(size_ + size)) return nullptr;
   unsigned char* at = data_ + size_;
   std::memset(at, 0, sizeof(FieldEntry));
@@ -146,7 +146,7 @@ bool FieldBuffer::put_derived(std::string_view key, Value::Type type, std::uint6
 }
 
 bool FieldBuffer::has_room(std::string_view key, std::size_t payload) const noexcept {
-  const bool fits = sizeof(FieldEntry) + padded(key.size() + 1) + padded(payload) <= capacity_ - size_;
+  const bool fits = entry_size(key, payload) <= capacity_ - size_;
   count_unless(fits);
   return fits;
 }
@@ -206,8 +206,34 @@ bool FieldBuffer::put_texts(std::string_view key, const Text* values, std::size_
     size_ = from;
     return false;
   }
-  reinterpret_cast<FieldEntry*>(data_ + from)->size = static_cast<std::uint32_t>(size_ - from);
+  close_items(from);
   return replace_older(from);
+}
+
+bool FieldBuffer::add_item(std::string_view key, const Item& item, unsigned depth) noexcept {
+  switch (item.type) {
+    case Item::Type::boolean:
+      return append_word(key, Value::Type::boolean, item.word, 0) != nullptr;
+    case Item::Type::integer:
+      return append_word(key, Value::Type::integer, item.word, 0) != nullptr;
+    case Item::Type::natural:
+      if (item.word > static_cast<std::uint64_t>(INT64_MAX)) count(counters.values_clamped);
+      return append_word(key, Value::Type::integer, static_cast<std::uint64_t>(clamped_integer(item.word)), 0) !=
+             nullptr;
+    case Item::Type::real: {
+      std::uint64_t word;
+      std::memcpy(&word, &item.real, sizeof(word));
+      return append_word(key, Value::Type::real, word, 0) != nullptr;
+    }
+    case Item::Type::text:
+      if (!item.text.is_null()) return append_string(key, item.text.view(), 0);
+      break;
+    case Item::Type::value:
+      return append_value(key, *static_cast<const Value*>(item.object), 0, depth);
+    default:
+      break;
+  }
+  return append(key, Value::Type::null, 0, 0) != nullptr;
 }
 
 bool FieldBuffer::put_joined(std::string_view key, const Text* values, std::size_t count, std::uint8_t flags) noexcept {
@@ -272,7 +298,7 @@ bool FieldBuffer::append_value(std::string_view key, const Value& value, std::ui
   for (const auto& [name, item] : value.as_map()) {
     if (!append_value(name, item, 0, depth + 1)) return false;
   }
-  reinterpret_cast<FieldEntry*>(data_ + from)->size = static_cast<std::uint32_t>(size_ - from);
+  close_items(from);
   return true;
 }
 
@@ -283,6 +309,12 @@ const FieldEntry* FieldBuffer::find(std::string_view key, bool measurement) cons
     if (((entry->flags & FieldEntry::kMeasurement) != 0) == measurement && entry->key() == key) return entry;
   }
   return nullptr;
+}
+
+void FieldBuffer::mark_as_start(std::string_view key) noexcept {
+  if (const FieldEntry* entry = find(key, false); entry != nullptr) {
+    const_cast<FieldEntry*>(entry)->flags |= FieldEntry::kStart;
+  }
 }
 
 void FieldBuffer::erase(std::string_view key) noexcept {

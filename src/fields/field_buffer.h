@@ -14,6 +14,7 @@
 #include "fields/otlp_wire.h"
 #include "memory/blocks.h"
 
+#include <nopspan/detail/field_calls.h>
 #include <nopspan/value.h>
 
 #include <cstddef>
@@ -44,7 +45,8 @@ struct FieldEntry {
   static constexpr std::uint8_t kOwn = 8;          // set by nopspan; becomes an attribute; not counted against kMaxKeys
   static constexpr std::uint8_t kAdded = 4;        // set by nopspan for handlers; does not become an attribute
   static constexpr std::uint8_t kProbesOnly = 16;  // only becomes an attribute: handlers see it in another form
-  static constexpr std::uint8_t kWire = 32;        // in wire form; no other flag is set
+  static constexpr std::uint8_t kWire = 32;        // in wire form; no other flag is set, except kStart
+  static constexpr std::uint8_t kStart = 64;       // see mark_as_start()
 
   static constexpr std::size_t kMostWireKey = 32;
   static constexpr std::size_t kMostWireText = 64;
@@ -134,18 +136,36 @@ class FieldBuffer {
 
   // Each sets a field. If there is a field with that key and of that sort (see kMeasurement, kProbesOnly), it is
   // replaced at its place. False, with nothing changed, if a limit is exceeded or memory runs out.
-  bool put_null(std::string_view key, std::uint8_t flags) noexcept;
-  bool put_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept;
-  bool put_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept;
-  bool put_value(std::string_view key, const Value& value, std::uint8_t flags) noexcept;
-  bool put_texts(std::string_view key, const Text* values, std::size_t count, std::uint8_t flags) noexcept;
+  [[nodiscard]] bool put_null(std::string_view key, std::uint8_t flags) noexcept;
+  [[nodiscard]] bool put_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept;
+  [[nodiscard]] bool put_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept;
+  [[nodiscard]] bool put_value(std::string_view key, const Value& value, std::uint8_t flags) noexcept;
+  [[nodiscard]] bool put_texts(std::string_view key, const Text* values, std::size_t count,
+                               std::uint8_t flags) noexcept;
   // The texts as one string, with a comma between two of them.
-  bool put_joined(std::string_view key, const Text* values, std::size_t count, std::uint8_t flags) noexcept;
-  bool put_entry(std::string_view key, const FieldEntry& value, std::uint8_t flags) noexcept;
+  [[nodiscard]] bool put_joined(std::string_view key, const Text* values, std::size_t count,
+                                std::uint8_t flags) noexcept;
+  [[nodiscard]] bool put_entry(std::string_view key, const FieldEntry& value, std::uint8_t flags) noexcept;
+
+  // To set a list or map item by item: open_items() writes its header after the last entry, add_item() adds an item
+  // that is not a list or map itself, and close_items() ends what was opened last. `depth` is 0 for the field itself.
+  // All return whether it worked. If it did not, or the field is complete, put_items() ends the field: its entry begins
+  // at `from`.
+  bool open_items(std::string_view key, Value::Type type, std::uint8_t flags, unsigned depth) noexcept {
+    return depth <= kMaxDepth && append(key, type, 0, flags) != nullptr;
+  }
+  bool add_item(std::string_view key, const Item& item, unsigned depth) noexcept;
+  void close_items(std::size_t from) noexcept {
+    reinterpret_cast<FieldEntry*>(data_ + from)->size = static_cast<std::uint32_t>(size_ - from);
+  }
+  bool put_items(std::size_t from, bool complete) noexcept {
+    if (!complete) size_ = from;
+    return complete && replace_older(from);
+  }
 
   // Inline shortcuts for the usual case: the field can be stored in wire form, its key is new, and there is room. They
   // do not allocate. False, with nothing changed, in all other cases.
-  bool put_usual_word(std::string_view key, Value::Type type, std::uint64_t word) noexcept {
+  [[nodiscard]] bool put_usual_word(std::string_view key, Value::Type type, std::uint64_t word) noexcept {
     const WireEntry entry = begin_wire(key, type, 1 + wire::varint_size(word));
     if (entry.value == nullptr) return false;
     entry.value[0] = wire::tag(type == Value::Type::integer ? wire::kInt : wire::kBool, wire::kVarint);
@@ -153,7 +173,7 @@ class FieldBuffer {
     finish_wire(entry);
     return true;
   }
-  bool put_usual_real(std::string_view key, double real) noexcept {
+  [[nodiscard]] bool put_usual_real(std::string_view key, double real) noexcept {
     const WireEntry entry = begin_wire(key, Value::Type::real, 1 + sizeof(real));
     if (entry.value == nullptr) return false;
     entry.value[0] = wire::tag(wire::kDouble, wire::kFixed64);
@@ -161,7 +181,7 @@ class FieldBuffer {
     finish_wire(entry);
     return true;
   }
-  bool put_usual_string(std::string_view key, std::string_view text) noexcept {
+  [[nodiscard]] bool put_usual_string(std::string_view key, std::string_view text) noexcept {
     if (text.size() > FieldEntry::kMostWireText) return false;
     const WireEntry entry = begin_wire(key, Value::Type::string, 2 + text.size());
     if (entry.value == nullptr) return false;
@@ -175,7 +195,8 @@ class FieldBuffer {
 
   // Sets a field that nopspan derives (FieldEntry::kOwn), unless there is a field of that key and sort. Returns false
   // as the setters above do.
-  bool put_derived(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t sort) noexcept;
+  [[nodiscard]] bool put_derived(std::string_view key, Value::Type type, std::uint64_t word,
+                                 std::uint8_t sort) noexcept;
 
   // Add a field for handlers (FieldEntry::kAdded), which is not counted against kMaxKeys. The key must be new: there is
   // no search for an older entry. The entries never move, because handlers may have views of them. So reserve() must
@@ -188,6 +209,13 @@ class FieldBuffer {
   void reserve(std::size_t more) noexcept { grow(size_ + more, kMaxBytes + more); }
 
   [[nodiscard]] const FieldEntry* find(std::string_view key, bool measurement) const noexcept;
+  // Marks the metadata with that key, if there is any, as set at the start of the span.
+  void mark_as_start(std::string_view key) noexcept;
+  // True if metadata with that key was set after mark_as_start().
+  [[nodiscard]] bool is_set_late(std::string_view key) const noexcept {
+    const FieldEntry* entry = find(key, false);
+    return entry != nullptr && (entry->flags & FieldEntry::kStart) == 0;
+  }
   // Removes the metadata with that key, if there is any.
   void erase(std::string_view key) noexcept;
   void erase_measurements(bool added_only = false) noexcept {
@@ -196,10 +224,14 @@ class FieldBuffer {
 
   [[nodiscard]] const unsigned char* begin() const noexcept { return data_; }
   [[nodiscard]] const unsigned char* end() const noexcept { return data_ + size_; }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
  private:
   static constexpr std::size_t padded(std::size_t size) noexcept { return (size + 7U) & ~std::size_t{7}; }
   static constexpr std::size_t string_payload(std::size_t size) noexcept { return 8 + size + 1; }
+  static constexpr std::size_t entry_size(std::string_view key, std::size_t payload) noexcept {
+    return sizeof(FieldEntry) + padded(key.size() + 1) + padded(payload);
+  }
 
   // An entry that is being written after the last one. It becomes part of the buffer in finish_wire().
   struct WireEntry {

@@ -169,10 +169,10 @@ Value span_status(const Value& metadata) {
   const ValueMetadata given(metadata);
   if (!given.metadata[Key::error].is_null()) return Value::list({"error", message_of(given)});
   Scratch scratch;
-  const std::string_view status = core::failed_status(given.metadata, scratch);
-  if (status.data() != nullptr) return Value::list({"error", "HTTP " + std::string(status)});
-  if (given.metadata[Key::finish_reason].as_string() == "error") return Value::list({"error", "request failed"});
-  return Value::list({"ok"});
+  const std::string_view failure = core::failure(given.metadata, scratch);
+  if (failure.data() == nullptr) return Value::list({"ok"});
+  return Value::list(
+      {"error", failure == semconv::error_type_other ? "request failed" : "HTTP " + std::string(failure)});
 }
 
 std::vector<Metric> metrics_stop(const Value& metadata, std::int64_t duration_ns) {

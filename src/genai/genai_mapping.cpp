@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "genai/genai_mapping.h"
 
+#include "base/clean_text.h"
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -50,6 +52,18 @@ std::string_view find(const Renamed (&table)[N], std::string_view name, std::str
 const Node& own_provider(const Metadata& metadata) noexcept {
   const Node& provider = metadata[Key::provider];
   return provider.is_null() ? metadata[Key::model_provider] : provider;
+}
+
+// True if all choices ended with an error.
+bool is_error(const Node& finish_reason) noexcept {
+  if (!finish_reason.is_list()) return finish_reason.as_string() == "error";
+  std::size_t size = 0;
+  std::size_t errors = 0;
+  finish_reason.for_each([&](const Node& reason) {
+    ++size;
+    if (reason.as_string() == "error") ++errors;
+  });
+  return size > 0 && errors == size;
 }
 
 }  // namespace
@@ -203,10 +217,18 @@ std::string_view failed_status(const Metadata& metadata, Scratch& scratch) noexc
   return status.is_integer() && status.as_int() >= 400 ? scalar_text(status, scratch) : std::string_view();
 }
 
+std::string_view failure(const Metadata& metadata, Scratch& scratch, std::int64_t lowest) noexcept {
+  const std::string_view status = failed_status(metadata, scratch);
+  if (status.data() != nullptr && metadata[Key::http_status].as_int() >= lowest) return status;
+  return is_error(metadata[Key::finish_reason]) ? semconv::error_type_other : std::string_view();
+}
+
 std::string_view error_type(const Metadata& metadata, Scratch& scratch) noexcept {
   const Node& error = metadata[Key::error];
   const std::string_view name = error.is_map() ? error.find("type").as_string() : error.as_string();
-  if (!name.empty()) return name;
+  if (is_type_name(name)) return name;
+  const std::string_view failed = failure(metadata, scratch);
+  if (failed.data() != nullptr) return failed;
   const Node& status = metadata[Key::http_status];
   return status.is_integer() ? scalar_text(status, scratch) : semconv::error_type_other;
 }

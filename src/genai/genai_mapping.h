@@ -50,6 +50,9 @@ std::string_view provider_name(const Metadata&) noexcept;
 std::string_view error_type(const Metadata&, Scratch&) noexcept;  // never null
 std::string_view error_message(const Metadata&, Scratch&) noexcept;
 std::string_view failed_status(const Metadata&, Scratch&) noexcept;  // for example "503"; null below 400
+// The error.type of a request that failed without an error: its HTTP status if that is `lowest` or more, or "_OTHER" if
+// its finish reasons are all "error". Null if it did not fail.
+std::string_view failure(const Metadata&, Scratch&, std::int64_t lowest = 400) noexcept;
 std::string_view openai_api_type(const Metadata&) noexcept;
 
 // gen_ai.operation.name and gen_ai.output.type for a value of the metadata `operation`.

@@ -194,6 +194,9 @@ Use use_of(const SpanState& span, AttributeKey::Of keys, bool is_operation, cons
     use.is_read = false;  // its values (generate, edit, variation) are not names of the conventions
     use.attribute = "nopspan.image.operation";
   }
+  if (known->input == Key::usage && span.catalogue != nullptr && span.catalogue->name == "llm.image") {
+    use.attribute = "nopspan.usage";  // it has more than tokens, for example images
+  }
   if (use.attribute.empty() && !use.is_read) use.attribute = name_in_event(span, known->input, entry.key());
   return use;
 }
@@ -247,13 +250,14 @@ void write_mapped(const SpanState& span, bool at_end, bool is_operation, Metadat
     out.node(semconv::extension::request_id, metadata[Key::request_id]);
   }
   if (!at_end) return;
-  const bool failed = span.status == NOPSPAN_STATUS_ERROR || span.status == NOPSPAN_STATUS_EXCEPTION;
-  if (failed) metadata[Key::http_status] = Node();  // error.type below is more specific
+  metadata[Key::http_status] = Node();  // if it is a failure, it is the span's status, and error.type follows from that
   add_costs(metadata);
   map_terminal(metadata, out);
   Scratch scratch[8];
   map_text(semconv::extension::langfuse_cost_details, cost_details(metadata, scratch), out);
-  if (failed) out.text(semconv::error_type, span.error_type[0] != '\0' ? span.error_type : semconv::error_type_other);
+  if (has_failed(span)) {
+    out.text(semconv::error_type, span.error_type[0] != '\0' ? span.error_type : semconv::error_type_other);
+  }
 }
 
 // Writes the extra labels in the span's context, except those that the span has as a field.
@@ -310,6 +314,10 @@ void write_catalogued(const SpanState& span, AttributeKey::Of keys, bool at_end,
   if (known != nullptr) {
     complete(span, *known, metadata);
     write_mapped(span, at_end, is_operation, metadata, out);
+    const Node engine = label_of(span, ContextAccess::engine);
+    if (engine.exists() && known->catalogue != Catalogue::engine && find_own(span, "engine") == nullptr) {
+      out.node("nopspan.engine", engine);
+    }
   }
   for_each_field(span, [&](const FieldEntry& entry) {
     const Use use = use_of(span, keys, is_operation, entry);
@@ -356,9 +364,29 @@ EncodedAttributes encode_attributes(const SpanState& span, bool at_end, unsigned
   return encode_all_attributes(span, at_end, field, with_content, out);
 }
 
+std::string_view failure_in_metadata(const SpanState& span, Scratch& scratch) noexcept {
+  if (span.catalogue == nullptr) return {};
+  const bool is_operation = !span.catalogue->operation.empty();
+  Metadata metadata;
+  for_each_field(span, [&](const FieldEntry& entry) {
+    if (entry.key() != "http_status" && entry.key() != "finish_reason") return;
+    const Use use = use_of(span, static_cast<AttributeKey::Of>(span.keys), is_operation, entry);
+    if (use.is_read) metadata[use.input] = Node(&entry);
+  });
+  constexpr std::uint32_t kServer = static_cast<std::uint32_t>(SpanKind::server) << NOPSPAN_FLAG_KIND_SHIFT;
+  const bool is_server = (span.flags & NOPSPAN_FLAG_KIND_MASK) == kServer;
+  const std::string_view type = failure(metadata, scratch, is_server ? 500 : 400);
+  return type.data() == nullptr && span.gives_error ? semconv::error_type_other : type;
+}
+
 void collect_attributes(const SpanState& span, bool at_end, FieldBuffer& out) noexcept {
   FieldOutput output(out);
   write_attributes(span, at_end, output);
+  // Tracers read this in the record of a span that is in no catalogue.
+  if (at_end && span.keys == 0 && has_failed(span) && span.error_type[0] != '\0') {
+    out.reserve(128);  // if the fields take all the room that they may have
+    Unless<FieldOutput>(output, &span).text(semconv::error_type, span.error_type);
+  }
 }
 
 }  // namespace nopspan::detail

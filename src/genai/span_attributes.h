@@ -4,8 +4,10 @@
 
 #include "fields/field_buffer.h"
 #include "genai/attributes.h"
+#include "genai/genai_mapping.h"
 
 #include <cstdint>
+#include <string_view>
 
 namespace nopspan::detail {
 
@@ -15,6 +17,11 @@ struct SpanState;
 // include those of its start.
 EncodedAttributes encode_attributes(const SpanState& span, bool at_end, unsigned field, bool with_content,
                                     unsigned char* out) noexcept;
+
+// The error.type of a span of a catalogue whose metadata says that it failed: its HTTP status (from 500 on if it serves
+// a request, otherwise from 400 on), or "_OTHER" if it has an error or the finish reason "error". data() is null if it
+// did not fail.
+std::string_view failure_in_metadata(const SpanState& span, Scratch& scratch) noexcept;
 
 // Makes the same attributes as fields. Content is included and marked.
 void collect_attributes(const SpanState& span, bool at_end, FieldBuffer& out) noexcept;

@@ -13,7 +13,7 @@ struct EventAccess {
   static void set_request_id(Event& e, std::string_view id) { e.request_id_ = id; }
   static void set_context(Event& e, const Context& context) { e.context_ = &context; }
   static void set_parent_id(Event& e, std::uint64_t id) { e.parent_id_ = id; }
-  static void set_status(Event& e, unsigned status) { e.status_ = status; }
+  static void set_status(Event& e, unsigned status) { e.status_ = static_cast<Status>(status); }
   static void set_flags(Event& e, unsigned flags) { e.flags_ = flags; }
   static void set_fields(Event& e, const detail::FieldBuffer& fields) {
     e.begin_ = fields.begin();

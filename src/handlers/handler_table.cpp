@@ -38,26 +38,50 @@ const HandlerList* HandlerTable::find(const EventName& name) const noexcept {
   return list != nullptr && list->live.load(std::memory_order_relaxed) != 0 ? list : nullptr;
 }
 
+const HandlerList* HandlerTable::prefixes() const noexcept {
+  const HandlerList* list = prefixes_.load(std::memory_order_acquire);
+  return list != nullptr && list->live.load(std::memory_order_relaxed) != 0 ? list : nullptr;
+}
+
+bool HandlerTable::may_handle_span(const Interned& name) const noexcept {
+  if (spans_[name.hash % kSpans].load(std::memory_order_relaxed) != 0) return true;
+  if (__builtin_expect(!has_prefixes_.load(std::memory_order_relaxed), 1)) return false;
+  const auto is_below = [this](std::string_view prefix) {
+    return below_[hash_bytes(prefix) % kPrefixes].load(std::memory_order_relaxed) != 0;
+  };
+  const std::string_view text = name.view();
+  for (std::size_t dot = text.find('.'); dot != std::string_view::npos; dot = text.find('.', dot + 1)) {
+    if (is_below(text.substr(0, dot))) return true;
+  }
+  return is_below(text) || is_below("");
+}
+
+// The place of an event's list, or of the list of prefixes. Null if there are no names yet.
+HandlerTable::Place* HandlerTable::find_place(std::string_view event) noexcept {
+  if (is_prefix(event)) return &prefixes_;
+  Names* const names = names_.load(std::memory_order_relaxed);
+  return names != nullptr ? &names->find(EventName(event), hash_of(EventName(event))) : nullptr;
+}
+
 void HandlerTable::append(const Attachment& attachment, std::string_view event) {
-  const EventName name(event);
-  const std::uint64_t hash = hash_of(name);
-  Names* names = names_.load(std::memory_order_relaxed);
-  if (names == nullptr || 2 * (names->used + 1) > names->places.size()) rebuild(attachment.since);
-  names = names_.load(std::memory_order_relaxed);
-  Place& place = names->find(name, hash);
+  const bool is_name = !is_prefix(event);
+  const Names* names = names_.load(std::memory_order_relaxed);
+  if (is_name && (names == nullptr || 2 * (names->used + 1) > names->places.size())) rebuild(attachment.since);
+  Place& place = *find_place(event);
   HandlerList* list = place.load(std::memory_order_relaxed);
   if (list == nullptr) {
-    list = new HandlerList(event, hash, 2);
+    list = new HandlerList(is_name ? event : "*", hash_of(EventName(event)), 2);
     place.store(list, std::memory_order_release);
-    ++names->used;
+    if (is_name) ++names_.load(std::memory_order_relaxed)->used;
   }
   const std::size_t used = list->used.load(std::memory_order_relaxed);
   if (used == list->slots.size()) list = resize(place, attachment.since);
-  HandlerList::Slot& slot = list->slots[list->used.load(std::memory_order_relaxed)];
+  HandlerSlot& slot = list->slots[list->used.load(std::memory_order_relaxed)];
   slot.attachment = &attachment;
+  if (!is_name) slot.prefix = event.substr(0, event.size() - 1);
   slot.since = attachment.since;
   list->used.fetch_add(1, std::memory_order_release);
-  note(*list, true);
+  note(*list, slot, true);
 }
 
 void HandlerTable::remove(const Attachment& attachment, std::uint64_t until) noexcept {
@@ -67,38 +91,49 @@ void HandlerTable::remove(const Attachment& attachment, std::uint64_t until) noe
     } catch (const std::bad_alloc&) {  // a later call tries again
     }
   };
-  Names* names = names_.load(std::memory_order_relaxed);
-  if (names == nullptr) return;
   for (const std::string& event : attachment.events) {
-    Place& place = names->find(EventName(event), hash_of(EventName(event)));
-    HandlerList* list = place.load(std::memory_order_relaxed);
+    Place* const place = find_place(event);
+    HandlerList* list = place != nullptr ? place->load(std::memory_order_relaxed) : nullptr;
     if (list == nullptr) continue;
     const std::size_t used = list->used.load(std::memory_order_relaxed);
     const auto end = list->slots.begin() + static_cast<std::ptrdiff_t>(used);
     auto slot = std::lower_bound(list->slots.begin(), end, attachment.since,
-                                 [](const HandlerList::Slot& s, std::uint64_t since) { return s.since < since; });
+                                 [](const HandlerSlot& s, std::uint64_t since) { return s.since < since; });
     for (; slot != end && slot->since == attachment.since; ++slot) {
       if (slot->attachment != &attachment || slot->until.load(std::memory_order_relaxed) <= until) continue;
       slot->until.store(until, std::memory_order_relaxed);
-      note(*list, false);
+      note(*list, *slot, false);
     }
     const bool is_sparse = used > 8 && 2 * list->live.load(std::memory_order_relaxed) < used;
-    if (is_sparse) save_memory([&] { resize(place, until); });
+    if (is_sparse) save_memory([&] { resize(*place, until); });
   }
-  if (names->used > 2 * live_names_ + 8) save_memory([&] { rebuild(until); });
+  const Names* names = names_.load(std::memory_order_relaxed);
+  if (names != nullptr && names->used > 2 * live_names_ + 8) save_memory([&] { rebuild(until); });
 }
 
 // Counts a handler that was added to a list, or has ended in it.
-void HandlerTable::note(HandlerList& list, bool attached) noexcept {
+void HandlerTable::note(HandlerList& list, const HandlerSlot& slot, bool attached) noexcept {
   const std::size_t change = attached ? 1 : -std::size_t{1};
+  const auto change32 = static_cast<std::uint32_t>(change);
   const std::size_t before = list.live.fetch_add(change, std::memory_order_relaxed);
-  if (before + change == 0 || before == 0) live_names_ += change;
+  const bool is_first_or_last = before + change == 0 || before == 0;
+  if (is_prefix(list.event)) {
+    const std::string_view below = slot.prefix.substr(0, slot.prefix.empty() ? 0 : slot.prefix.size() - 1);
+    below_[hash_bytes(below) % kPrefixes].fetch_add(change32, std::memory_order_relaxed);
+    if (is_first_or_last) has_prefixes_.store(attached, std::memory_order_relaxed);
+    for (std::size_t& handled : handled_) handled += change;
+    return;
+  }
+  if (is_first_or_last) live_names_ += change;
   const EventName name(list.event);
   const bool is_start = name.suffix == ".start" || name.suffix == ".iteration_start";
   const bool is_stop = name.suffix == ".stop";
-  if (!is_start && !is_stop && name.suffix != ".exception") return;
+  if (!is_start && !is_stop && name.suffix != ".exception") {
+    events_[hash_bytes(list.event) % kSpans].fetch_add(change32, std::memory_order_relaxed);
+    return;
+  }
   handled_[is_start ? 0 : is_stop ? 1 : 2] += change;
-  spans_[name.base_hash % kSpans].fetch_add(static_cast<std::uint32_t>(change), std::memory_order_relaxed);
+  spans_[name.base_hash % kSpans].fetch_add(change32, std::memory_order_relaxed);
 }
 
 unsigned HandlerTable::suffixes() const noexcept {
@@ -111,9 +146,11 @@ HandlerList* HandlerTable::resize(Place& place, std::uint64_t next) {
   const std::size_t live = old->live.load(std::memory_order_relaxed);
   auto* made = new HandlerList(old->event, old->hash, 2 * (live + 1));
   auto at = made->slots.begin();
-  for (const HandlerList::Slot& slot : old->slots) {
-    if (slot.attachment == nullptr || slot.until.load(std::memory_order_relaxed) != HandlerList::kForever) continue;
+  made->has_warned.store(old->has_warned.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  for (const HandlerSlot& slot : old->slots) {
+    if (slot.attachment == nullptr || slot.until.load(std::memory_order_relaxed) != HandlerSlot::kForever) continue;
     at->attachment = slot.attachment;
+    at->prefix = slot.prefix;
     at->since = slot.since;
     ++at;
   }
@@ -159,6 +196,7 @@ std::unique_ptr<Replaceable> HandlerTable::take_retired(std::uint64_t unread) no
 }
 
 void HandlerTable::clear() noexcept {
+  if (HandlerList* const list = prefixes_.exchange(nullptr)) retire(list, 0);
   if (Names* const names = names_.exchange(nullptr); names != nullptr) {
     for (const Place& place : names->places) {
       if (HandlerList* const list = place.load(std::memory_order_relaxed)) retire(list, 0);

@@ -24,6 +24,7 @@
 // called again on that thread. A dispatch nested more than 16 deep is dropped. Both are counted.
 #include "handlers/registry.h"
 
+#include "base/clean_text.h"
 #include "base/counters.h"
 #include "base/exceptions.h"
 #include "base/no_cancellation.h"
@@ -32,6 +33,11 @@
 #include "handlers/handler_table.h"
 #include "state/orphans.h"
 #include "thread/log.h"
+#include "thread/stacktrace.h"
+
+#include <nopspan/detail/span_result.h>
+
+#include <nopspan/execute.h>
 
 #include <sched.h>
 
@@ -51,7 +57,6 @@ std::atomic<unsigned> handled_suffixes{0};
 
 namespace {
 
-constexpr std::size_t kMaxEventBytes = 127;
 constexpr std::size_t kMaxWaiting = 65'536;
 
 // Readers use only these two.
@@ -113,15 +118,19 @@ void begin_epoch(const Registry& r, std::uint64_t next) noexcept {
   if (spans_are_unrecorded()) note_gate_down();
 }
 
+// True for a name that an event may have, and for a prefix ("db.*").
 bool is_event_name(std::string_view name) noexcept {
-  if (name.empty() || name.size() > kMaxEventBytes || name.front() == '.' || name.back() == '.') return false;
-  char before = '\0';
-  for (const char c : name) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f || (c == '.' && before == '.')) return false;
-    before = c;
+  if (name == "*") return true;
+  const auto ends_with = [&](std::string_view end) {
+    return name.size() > end.size() && name.substr(name.size() - end.size()) == end;
+  };
+  for (const std::string_view end : {".*", ".start", ".stop", ".exception", ".iteration_start"}) {
+    if (!ends_with(end)) continue;
+    name.remove_suffix(end.size());  // the rest is the name of a span, or as short as one
+    break;
   }
-  return true;
+  return is_clean(name) && name.front() != '.' && name.back() != '.' && name.find("..") == std::string_view::npos &&
+         name.find('*') == std::string_view::npos;
 }
 
 bool under_prefix(std::string_view name, std::string_view prefix) noexcept {
@@ -278,53 +287,48 @@ Errc add(std::string_view id, std::vector<std::string> events, Handler handler, 
   return Errc::ok;
 }
 
-void report_failure(const Attachment& attachment, std::string_view event_name, const Caught& caught) {
+void report_failure(const Attachment& attachment, const Event& event, const Caught& caught, const Value& stacktrace) {
   count(counters.handler_failures);
   remove(attachment.id, &attachment);
   log_line(LogLevel::error, [&] {
     const std::string id = printable(attachment.id, kMaxLogTextBytes, "\"");
-    std::string message = "handler \"" + id + "\" of event " + printable(event_name) + " failed with ";
+    std::string message = "handler \"" + id + "\" of event " + printable(event.name()) + " failed with ";
     message += caught.kind;
     if (!caught.type.empty()) message += " " + printable(caught.type);
     if (!caught.message.empty()) message += ": " + printable(caught.message);
     return message + "; it has been detached";
   });
 
-  constexpr std::string_view kFailure = "telemetry.handler.failure";
-  Dispatch dispatch{EventName(kFailure)};
-  if (!dispatch) return;
-  FieldBuffer fields;
-  fields.put_word("monotonic_time", Value::Type::integer, monotonic_ns(), FieldEntry::kMeasurement);
-  fields.put_word("system_time", Value::Type::integer, system_ns(), FieldEntry::kMeasurement);
-  fields.put_string("event_name", event_name, 0);
-  fields.put_string("handler_id", attachment.id, 0);
-  fields.put_value("handler_config", attachment.config, 0);
-  fields.put_string("kind", caught.kind, 0);
-  fields.put_value("reason", reason_of(caught), 0);
-  fields.put_value("stacktrace", Value::list(), 0);
-  Event failure;
-  EventAccess::set_name(failure, kFailure);
-  EventAccess::set_fields(failure, fields);
-  dispatch.run(failure);
+  // The configuration may have keys and passwords, and the reason has the message.
+  execute(event.context(), "telemetry.handler.failure", [&](Fields& f) {
+    f.measure("monotonic_time", monotonic_ns()).measure("system_time", system_ns());
+    f.set("event_name", event.name()).set("handler_id", attachment.id).content("handler_config", attachment.config);
+    f.set("kind", caught.kind).content("reason", reason_of(caught));
+    if (!stacktrace.is_null()) f.content("stacktrace", stacktrace);
+  });
 }
 
 }  // namespace
 
-Dispatch::Dispatch(const EventName& name) noexcept {
+Dispatch::Dispatch(const EventName& name) noexcept : name_(name) {
   ThreadState* thread = thread_state();
   if (thread == nullptr || disabled) return;
   const Reading reading = begin_reading(thread);
+  epoch_ = reading.epoch;
   handlers_ = table.find(name);
-  if (handlers_ != nullptr && thread->dispatching >= kMaxNestedDispatches) {
+  prefixes_ = table.prefixes();
+  std::size_t first = 0;
+  if (next(prefixes_, first) == nullptr) prefixes_ = nullptr;
+  bool is_handled = handlers_ != nullptr || prefixes_ != nullptr;
+  if (is_handled && thread->dispatching >= kMaxNestedDispatches) {
     count(counters.recursion_dropped);
-    handlers_ = nullptr;
+    is_handled = false;
   }
-  if (handlers_ == nullptr) {
+  if (!is_handled) {
     end_reading(thread, reading.began);
     return;
   }
   thread_ = thread;
-  epoch_ = reading.epoch;
   is_outermost_ = reading.began;
   depth_ = thread->dispatching++;
   thread->running[depth_] = nullptr;
@@ -338,16 +342,42 @@ Dispatch::~Dispatch() {
   if (is_outermost_ && thread_->destroys_detached && thread_->destroying == 0) destroy_unread(registry());
 }
 
-std::string_view Dispatch::name() const noexcept { return handlers_->event; }
+std::string_view Dispatch::name() noexcept {
+  if (handlers_ != nullptr) return handlers_->event;
+  std::size_t size = name_.base.copy(text_, sizeof(text_));
+  size += name_.suffix.copy(text_ + size, sizeof(text_) - size);
+  return {text_, size};
+}
+
+const HandlerSlot* Dispatch::next(const HandlerList* list, std::size_t& at) const noexcept {
+  const std::size_t used = list != nullptr ? list->used.load(std::memory_order_acquire) : 0;
+  while (at < used) {
+    const HandlerSlot& slot = list->slots[at++];
+    if (slot.since > epoch_ || slot.until.load(std::memory_order_relaxed) <= epoch_) continue;
+    const std::string_view prefix = slot.prefix;  // empty, or with a dot at its end
+    const bool is_below = name_.base.substr(0, prefix.size()) == prefix ||
+                          (prefix.size() == name_.base.size() + 1 &&
+                           prefix.substr(0, prefix.size() - 1) == name_.base && !name_.suffix.empty());
+    if (is_below) return &slot;
+  }
+  return nullptr;
+}
 
 void Dispatch::run(Event& event) {
   const NoCancellation no_cancellation;
   const Attachment** const running = thread_->running;
-  const std::size_t used = handlers_->used.load(std::memory_order_acquire);
-  for (std::size_t i = 0; i < used; ++i) {
-    const HandlerList::Slot& slot = handlers_->slots[i];
-    if (slot.since > epoch_ || slot.until.load(std::memory_order_relaxed) <= epoch_) continue;
-    const Attachment* attachment = slot.attachment;
+  std::size_t at = 0;
+  std::size_t at_prefix = 0;
+  const HandlerSlot* named = next(handlers_, at);
+  const HandlerSlot* below = next(prefixes_, at_prefix);
+  const Attachment* before = nullptr;
+  while (named != nullptr || below != nullptr) {
+    // In the order in which they were attached.
+    const bool is_named = below == nullptr || (named != nullptr && named->since <= below->since);
+    const Attachment* attachment = (is_named ? named : below)->attachment;
+    (is_named ? named : below) = is_named ? next(handlers_, at) : next(prefixes_, at_prefix);
+    if (attachment == before) continue;  // it is attached to the event, and to a prefix of it
+    before = attachment;
     if (std::find(running, running + depth_, attachment) != running + depth_) {
       count(counters.recursion_dropped);
       continue;
@@ -356,11 +386,16 @@ void Dispatch::run(Event& event) {
     EventAccess::set_config(event, &attachment->config);
     try {
       attachment->handler(event);
+    } catch (const AtThrow&) {
+      __builtin_unreachable();
     } catch (...) {
       const Caught caught = describe_caught();
       try {
-        report_failure(*attachment, handlers_->event, caught);
+        const Value stacktrace = stacktrace_of_caught(nullptr);
+        forget_thrown();
+        report_failure(*attachment, event, caught, stacktrace);
       } catch (...) {  // memory ran out while the failure was reported
+        forget_thrown();
         if (is_thread_exit()) throw;
       }
       if (is_thread_exit()) throw;
@@ -369,7 +404,23 @@ void Dispatch::run(Event& event) {
   running[depth_] = nullptr;
 }
 
-bool may_be_handled(const Interned& name) noexcept { return table.may_handle_span(name.hash); }
+bool may_be_handled(const Interned& name) noexcept { return table.may_handle_span(name); }
+
+bool may_be_event(const Interned& span) noexcept { return table.may_handle_event(span.hash); }
+
+void warn_of_event(const Interned& span) noexcept {
+  ThreadState* thread = thread_state();
+  if (thread == nullptr || thread->busy) return;  // a signal handler that may have interrupted the log
+  LogLine line;
+  const Reading reading = begin_reading(thread);
+  const HandlerList* const list = table.find(EventName(span.view()));
+  const bool is_first = list != nullptr && !list->has_warned.exchange(true, std::memory_order_relaxed);
+  end_reading(thread, reading.began);
+  if (!is_first) return;
+  line.add("a handler is attached to \"").add(span.view()).add("\", but this is a span, whose events are ");
+  line.add(span.view()).add(".start, .stop and .exception");
+  log(LogLevel::warning, line.view());
+}
 
 bool free_registry() noexcept {
   Registry& r = registry();
@@ -402,8 +453,9 @@ const char* describe(Errc error) noexcept {
     case Errc::not_found:
       return "no handler with this id is attached";
     case Errc::invalid_argument:
-      return "a handler needs an id, a callable, and event names of non-empty segments joined by dots (at most 127 "
-             "bytes, no control characters), for example \"llm.chat.stop\"";
+      return "a handler needs an id, a callable, and names that events may have, such as \"llm.chat.stop\" (segments "
+             "joined by dots, UTF-8 without control characters, at most 63 bytes without .start, .stop or .exception), "
+             "or prefixes of names, such as \"llm.*\"";
     case Errc::out_of_memory:
       return "out of memory, or too many detached handlers wait to be destroyed";
   }

@@ -18,6 +18,7 @@
 namespace nopspan::detail {
 
 struct HandlerList;
+struct HandlerSlot;
 
 // The suffixes of event names that have a handler. A span checks its suffix first, which is cheaper than a Dispatch.
 inline constexpr unsigned kStart = 1, kStop = 2, kException = 4;
@@ -30,6 +31,11 @@ inline bool is_handled(unsigned suffix) noexcept {
 // names, because it only compares hashes. It does not know that an iteration of the agent catalogue has the event
 // .iteration_start.
 bool may_be_handled(const Interned& name) noexcept;
+
+// Called when a span starts while handlers are attached. If a handler is attached to an event with the name of the span
+// itself, this is probably a mistake, because a span has no such event. It is logged once for each event.
+bool may_be_event(const Interned& span) noexcept;  // compares hashes only
+void warn_of_event(const Interned& span) noexcept;
 
 // An event's name in two parts. `suffix` is its last segment, with the dot.
 struct EventName {
@@ -53,19 +59,25 @@ class Dispatch {
   Dispatch& operator=(const Dispatch&) = delete;
 
   // True if the event has a handler.
-  explicit operator bool() const noexcept { return handlers_ != nullptr; }
+  explicit operator bool() const noexcept { return thread_ != nullptr; }
   // The whole name of the event. Only if it has a handler.
-  [[nodiscard]] std::string_view name() const noexcept;
+  [[nodiscard]] std::string_view name() noexcept;
   // Calls the handlers in the order in which they were attached, except those that this thread is running already. A
   // handler that throws is detached and reported. Only a thread exit leaves this function.
   void run(Event& event);
 
  private:
+  // The first handler of the event in a list from `at` on, or null. Sets `at` to the place after it.
+  const HandlerSlot* next(const HandlerList* list, std::size_t& at) const noexcept;
+
   ThreadState* thread_ = nullptr;  // null if nothing is dispatched
-  const HandlerList* handlers_ = nullptr;
-  std::uint64_t epoch_ = 0;    // selects the handlers: those that are attached in this epoch
-  unsigned depth_ = 0;         // the number of dispatches around this one
-  bool is_outermost_ = false;  // this Dispatch set the thread's `reading`
+  EventName name_;
+  const HandlerList* handlers_ = nullptr;  // of the event, or null
+  const HandlerList* prefixes_ = nullptr;  // of prefixes, if one of them matches
+  std::uint64_t epoch_ = 0;                // selects the handlers: those that are attached in this epoch
+  unsigned depth_ = 0;                     // the number of dispatches around this one
+  bool is_outermost_ = false;              // this Dispatch set the thread's `reading`
+  char text_[2 * (kMaxNameBytes + 1)];     // the name, if there are only prefixes
   KeptErrno kept_errno_;
 };
 

@@ -37,7 +37,7 @@ void dispatch_span(SpanState& span, std::string_view suffix, bool at_end, const 
   if (!dispatch) return;
   {
     const InsideLibrary inside;
-    span.fields.reserve(kAddedBytes);
+    span.fields.reserve(added_bytes(span));
     measure(span.fields);
   }
   run(dispatch, span, at_end);
@@ -51,7 +51,7 @@ void run(Dispatch& dispatch, SpanState& state, bool at_end) {
   EventAccess::set_request_id(event, visible_id(state));
   const Context context = make_context(state.context, state.foreign_id);
   EventAccess::set_context(event, context);
-  EventAccess::set_parent_id(event, state.parent_id);
+  EventAccess::set_parent_id(event, state.context.parent_id);
   EventAccess::set_status(event, state.status);
   EventAccess::set_flags(event, state.flags);
   EventAccess::set_fields(event, state.fields);

@@ -2,6 +2,8 @@
 // nopspan::testing::Recorder, a handler that keeps the events it receives.
 #include <nopspan/testing.h>
 
+#include "thread/log.h"
+
 #include <atomic>
 #include <mutex>
 #include <string>
@@ -22,6 +24,10 @@ Recorder::Recorder(const std::vector<std::string>& events) : state_(std::make_sh
     OwnedEvent copy(event);
     const std::lock_guard<std::mutex> lock(state->mutex);
     state->events.push_back(std::move(copy));
+  });
+  if (state_->error == Errc::ok) return;
+  nopspan::detail::log_line(LogLevel::error, [&] {
+    return "a nopspan::testing::Recorder records nothing, because " + std::string(describe(state_->error));
   });
 }
 

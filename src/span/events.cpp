@@ -15,25 +15,27 @@
 
 #include <nopspan/execute.h>
 #include <nopspan/genai_events.h>
+#include <nopspan/llm.h>
 
 #include <cstring>
 
 namespace nopspan::detail {
 namespace {
 
-// Places the event in the span of `context`. If that span is a scope of this thread, the event gets its parent and
-// start.
+// The two names of a retry: that of ALLM and that of autotel. An event with one of these names is a retry, whichever
+// function emits it.
+constexpr Name kAdapterRetry = llm::adapter_retry;
+constexpr Name kRetry{"gen_ai.retry"};
+
+bool is_retry(const SpanState& event) noexcept { return (event.keys & AttributeKey::retry) != 0; }
+
+// Places the event in the span of `context`. If that span is a scope of this thread, the event gets its start.
 void place(SpanState& event, const ContextHead& context, const char* foreign_id) noexcept {
   copy_context(event.context, event.foreign_id, context, foreign_id);
   if (is_empty(context)) return;
   event.begins_request = false;
   event.flags |= context_flags(context);
-  if (const Frame* frame = find_scope(context.span_id); frame != nullptr) {
-    const SpanState* enclosing = frame->span;
-    event.parent_id = enclosing->parent_id;
-    event.start_ns = enclosing->start_ns;
-    event.flags |= enclosing->flags & (NOPSPAN_FLAG_ORPHAN | NOPSPAN_FLAG_REMOTE_PARENT);
-  }
+  if (const Frame* frame = find_scope(context.span_id); frame != nullptr) event.start_ns = frame->span->start_ns;
 }
 
 // Dispatches the event, if it has handlers. `add` adds the fields that only handlers see.
@@ -92,6 +94,8 @@ SpanState* begin_point(Name name, const Context* target) noexcept {
   event->begins_request = true;
   event->name = copy_name(name, event->name_text);
   event->keys = attribute_keys_of(event->name.view());
+  if (event->name.view() == kAdapterRetry.view() || event->name.view() == kRetry.view())
+    event->keys |= AttributeKey::retry;
   event->keeps_content = point_handlers_up() || capturing_content.load(std::memory_order_relaxed);
   const Frame* top = guarded_top();
   if (target == nullptr && top != nullptr) {
@@ -103,22 +107,42 @@ SpanState* begin_point(Name name, const Context* target) noexcept {
   return event;
 }
 
-// Dispatches gen_ai.retry, the same retry with the names of the conventions, to handlers.
-void dispatch_retry(const SpanState& retry) noexcept {
-  const Context context = make_context(retry.context, retry.foreign_id);
-  SpanState* event = begin_point("gen_ai.retry", &context);
-  if (event == nullptr) return;
-  event->parent_id = retry.parent_id;
-  dispatch_point(*event, [&](FieldBuffer& fields) {
-    constexpr std::string_view kNames[][2] = {{"attempt", "retry.attempt"},
-                                              {"reason", "retry.reason"},
-                                              {"delay_ms", "retry.delay_ms"},
-                                              {"status_code", "http.response.status_code"}};
-    for (const auto& [key, name] : kNames) {
-      const FieldEntry* entry = retry.fields.find(key, false);
-      if (entry == nullptr || (entry->type == Value::Type::string && entry->as_string().empty())) continue;
-      count_unless(fields.put_entry(name, *entry, entry->flags & FieldEntry::kContent));
+// Adds the fields that only handlers see.
+void add_for_handlers(SpanState& event) noexcept {
+  FieldBuffer& fields = event.fields;
+  if (event.point != Point::retry && event.point != Point::timed) return;
+  fields.reserve(added_bytes(event));
+  if (event.point == Point::timed) add_trace_id(event);
+  if (event.point == Point::retry && fields.find("request_id", false) == nullptr) {
+    const char* id = visible_id(event);
+    if (*id == '\0') {
+      fields.add_null("request_id");
+    } else {
+      fields.add_string("request_id", id);
     }
+  }
+  count_unless(
+      fields.put_word("system_time", Value::Type::integer, system_ns(), FieldEntry::kMeasurement | FieldEntry::kAdded));
+}
+
+// Dispatches the same retry under its other name, with the keys that belong to that name, to handlers.
+void dispatch_other_retry(const SpanState& retry) noexcept {
+  const bool is_adapters = retry.name.view() == kAdapterRetry.view();
+  const Context context = make_context(retry.context, retry.foreign_id);
+  SpanState* event = begin_point(is_adapters ? kRetry : kAdapterRetry, &context);
+  if (event == nullptr) return;
+  if (!is_adapters) event->point = Point::retry;
+  dispatch_point(*event, [&](FieldBuffer& fields) {
+    constexpr std::string_view kKeys[][2] = {{"retry.attempt", "attempt"},
+                                             {"retry.reason", "reason"},
+                                             {"retry.delay_ms", "delay_ms"},
+                                             {"http.response.status_code", "status_code"}};
+    for (const auto& keys : kKeys) {
+      const FieldEntry* entry = retry.fields.find(keys[is_adapters ? 1 : 0], false);
+      if (entry == nullptr || (entry->type == Value::Type::string && entry->as_string().empty())) continue;
+      count_unless(fields.put_entry(keys[is_adapters ? 0 : 1], *entry, entry->flags & FieldEntry::kContent));
+    }
+    add_for_handlers(*event);
   });
   release(event);
 }
@@ -144,9 +168,8 @@ void report_point(ThreadState* thread, SpanState& event) noexcept {
     return;
   }
   const std::uint64_t now = thread->clock.now();
-  const bool is_retry = event.point == Point::retry;
   if (point_probes_up()) {
-    if (is_retry) {
+    if (is_retry(event)) {
       fire_retry(thread, event, now);
     } else {
       fire_event(thread, event, now);
@@ -154,33 +177,19 @@ void report_point(ThreadState* thread, SpanState& event) noexcept {
   }
   if (!batch_up()) return;
   PointEntry entry{NOPSPAN_ENTRY_EVENT, now, 0, 0, nullptr, nullptr};
-  if (is_retry) entry = {NOPSPAN_ENTRY_RETRY, now, event.retry_delay_ns, event.retry_attempt, nullptr, nullptr};
+  if (is_retry(event)) entry = {NOPSPAN_ENTRY_RETRY, now, event.retry_delay_ns, event.retry_attempt, nullptr, nullptr};
   batch_point(thread, event, entry);
-}
-
-// Adds the fields that only handlers see.
-void add_for_handlers(const SpanState& event, FieldBuffer& fields) noexcept {
-  if (event.point != Point::retry && event.point != Point::timed) return;
-  if (event.point == Point::retry && fields.find("request_id", false) == nullptr) {
-    fields.reserve(kAddedBytes);
-    const char* id = visible_id(event);
-    if (*id == '\0') {
-      fields.add_null("request_id");
-    } else {
-      fields.add_string("request_id", id);
-    }
-  }
-  count_unless(
-      fields.put_word("system_time", Value::Type::integer, system_ns(), FieldEntry::kMeasurement | FieldEntry::kAdded));
 }
 
 }  // namespace
 
-FieldSink* point_begin(Point point, Name name, const Context* target) noexcept {
-  SpanState* event = begin_point(name, target);
+FieldSink* point_begin(Point point, Name name, ContextRef span) noexcept {
+  SpanState* event =
+      ContextAccess::is_current(span)
+          ? begin_point(name, nullptr)
+          : ContextAccess::use(span, [&](const Context& context) { return begin_point(name, &context); });
   if (event == nullptr) return nullptr;
   event->point = point;
-  if (point == Point::retry) event->keys = AttributeKey::retry;
   return event;
 }
 
@@ -188,7 +197,7 @@ void point_discard(FieldSink* sink) noexcept { release(static_cast<SpanState*>(s
 
 void point_emit(FieldSink* sink) noexcept {
   auto* event = static_cast<SpanState*>(sink);
-  apply_trace_id(*event);
+  apply_given_ids(*event);
   {
     const LibraryGuard guard;
     if (guard) {
@@ -197,8 +206,8 @@ void point_emit(FieldSink* sink) noexcept {
     }
   }
   if (point_handlers_up()) {
-    dispatch_point(*event, [&](FieldBuffer& fields) { add_for_handlers(*event, fields); });
-    if (event->point == Point::retry) dispatch_retry(*event);
+    dispatch_point(*event, [&](FieldBuffer&) { add_for_handlers(*event); });
+    if (is_retry(*event)) dispatch_other_retry(*event);
   }
   release(event);
 }
@@ -232,7 +241,6 @@ void emit_first_token(const SpanState& span, std::uint64_t tokens_so_far) noexce
   const Context context = make_context(span.context, span.foreign_id);
   SpanState* event = begin_point("gen_ai.stream.first_token", &context);
   if (event == nullptr) return;
-  event->parent_id = span.parent_id;
   event->flags = span.flags;
   dispatch_point(*event, [&](FieldBuffer& fields) {
     count_unless(

@@ -34,6 +34,7 @@ bool accept(FieldSink* sink, Text key, std::uint8_t flags) noexcept {
     count(counters.fields_dropped);
     return false;
   }
+  if (!measurement && key.view() == "error" && sink->keys != 0) sink->gives_error = sink->gives_result = true;
   if ((flags & FieldEntry::kContent) == 0 || sink->keeps_content) return true;
   // Neither handlers nor probes get this content, so it is not copied. An older value of the key is still removed.
   sink->fields.erase(key.view());
@@ -64,11 +65,23 @@ void note_text(FieldSink* sink, std::string_view key, std::string_view text) noe
       if (key == "tenant") set_label(sink, ContextAccess::tenant, text);
       if (key == "reason" && !sink->is_span) clean(text, sink->retry_reason);
       break;
+    case 8:
+      if (key == "trace_id") sink->gives_id = true;
+      break;
     case 9:
       if (key == "tool_name") {
         clean(text, sink->tool_name);
         sink->has_tool = true;
       }
+      break;
+    case 10:
+      if (key == "request_id") sink->gives_id = true;
+      break;
+    case 12:
+      if (key == "retry.reason") clean(text, sink->retry_reason);
+      break;
+    case 13:
+      if (key == "finish_reason") sink->gives_result = true;
       break;
     default:
       break;
@@ -90,9 +103,9 @@ void note_usage(FieldSink* sink, std::uint64_t& field, std::uint64_t number, boo
 }
 
 // Sets the counts from a map in the shape of the reference's `usage`.
-void note_usage_map(FieldSink* sink, const Value& map) noexcept {
+void note_usage_map(FieldSink* sink, const Node& map) noexcept {
   Metadata metadata;
-  metadata[Key::usage] = Node(&map);
+  metadata[Key::usage] = map;
   spread_usage(metadata);
   const auto note = [&](Key key, std::uint64_t& field) {
     const Node& count = metadata[key];
@@ -103,6 +116,12 @@ void note_usage_map(FieldSink* sink, const Value& map) noexcept {
   note(Key::output_tokens, sink->output_tokens);
   note(Key::cache_read_input_tokens, sink->cached_tokens);
   note(Key::reasoning_tokens, sink->reasoning_tokens);
+}
+
+// Sets what follows from a list or map.
+void note_items(FieldSink* sink, std::string_view key, const Node& items) noexcept {
+  if (key == "usage") note_usage_map(sink, items);
+  if (key == "finish_reason") sink->gives_result = true;
 }
 
 std::uint64_t saturating_ms(std::uint64_t ms) noexcept {
@@ -183,6 +202,7 @@ void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool
       break;
     case 11:
       if (key == "preemptions") engine.preemptions = number;
+      if (key == "http_status") sink->gives_result = true;
       break;
     case 12:
       if (key == "input_tokens") note_usage(sink, sink->input_tokens, number, measurement);
@@ -191,9 +211,11 @@ void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool
       if (key == "output_tokens") note_usage(sink, sink->output_tokens, number, measurement);
       if (key == "cached_tokens") note_usage(sink, sink->cached_tokens, number, measurement);
       if (key == "decode_tokens") engine.decode_tokens = number;
+      if (key == "retry.attempt") sink->retry_attempt = number;
       break;
     case 14:
       if (key == "prefill_tokens") engine.prefill_tokens = number;
+      if (key == "retry.delay_ms") sink->retry_delay_ns = saturating_ms(number);
       break;
     case 16:
       if (key == "reasoning_tokens") note_usage(sink, sink->reasoning_tokens, number, measurement);
@@ -216,6 +238,10 @@ void put_integer(FieldSink* sink, Text key, std::int64_t value, std::uint8_t fla
 
 // Times may be given as doubles. Counts are integers.
 void note_real(FieldSink* sink, std::string_view key, double value, bool measurement) noexcept {
+  constexpr double kNsPerMs = 1e6;
+  if (key == "retry.delay_ms" && value >= 0 && value < 0x1p63 / kNsPerMs) {
+    sink->retry_delay_ns = static_cast<std::uint64_t>(value * kNsPerMs);
+  }
   if (!is_one_of(key, kEngineKeys)) return;
   if (value >= 0 && value < 0x1p63) {
     note_number(sink, key, static_cast<std::int64_t>(value), measurement);
@@ -250,8 +276,12 @@ bool is_noted_text(std::string_view key) noexcept {
       return key == "model";
     case 6:
       return key == "engine" || key == "tenant" || key == "reason";
+    case 8:
+      return key == "trace_id";
     case 9:
       return key == "tool_name";
+    case 10:
+      return key == "request_id";
     default:
       return false;
   }
@@ -349,6 +379,7 @@ void put_null(FieldSink* sink, Text key, bool content) noexcept {
   const std::uint8_t flags = metadata_flags(sink, key, content);
   forget(sink, key.view());
   if (accept(sink, key, flags)) count_unless(sink->fields.put_null(key.view(), flags));
+  if (key.view() == "error") sink->gives_error = false;
 }
 
 void put_bool(FieldSink* sink, Text key, bool value, bool content) noexcept { set_bool(sink, key, value, content); }
@@ -367,15 +398,12 @@ void put_double(FieldSink* sink, Text key, double value, bool content) noexcept 
 
 void put_text(FieldSink* sink, Text key, Text value, bool content) noexcept { set_text(sink, key, value, content); }
 
-void put_texts(FieldSink* sink, Text key, const Text* values, std::size_t count) noexcept {
-  const InsideLibrary inside;
-  const std::uint8_t flags = metadata_flags(sink, key, false);
-  if (accept(sink, key, flags)) count_unless(sink->fields.put_texts(key.view(), values, count, flags));
-}
-
 void put_value(FieldSink* sink, Text key, const Value& value, bool content) noexcept {
   const InsideLibrary inside;
   switch (value.type()) {
+    case Value::Type::null:
+      put_null(sink, key, content);
+      return;
     case Value::Type::string:
       put_text(sink, key, value.as_string(), content);
       return;
@@ -389,8 +417,65 @@ void put_value(FieldSink* sink, Text key, const Value& value, bool content) noex
       break;
   }
   const std::uint8_t flags = metadata_flags(sink, key, content);
-  if (key.view() == "usage" && leaves_the_process(flags)) note_usage_map(sink, value);
+  if (leaves_the_process(flags)) note_items(sink, key.view(), Node(&value));
   if (accept(sink, key, flags)) count_unless(sink->fields.put_value(key.view(), value, flags));
+}
+
+struct ItemWriter {
+  FieldBuffer& fields;
+  unsigned depth;
+  bool complete;
+};
+
+namespace {
+// Writes a list or map. The application's ranges are read outside of the library, because they may run any code.
+bool write_items(FieldBuffer& fields, std::string_view key, const Item& items, std::uint8_t flags, unsigned depth) {
+  const std::size_t from = fields.size();
+  const Value::Type type = items.type == Item::Type::map ? Value::Type::map : Value::Type::list;
+  {
+    const InsideLibrary inside;
+    if (!fields.open_items(key, type, flags, depth)) return false;
+  }
+  ItemWriter writer{fields, depth + 1, true};
+  items.fill(&writer, items.object);
+  if (writer.complete) fields.close_items(from);
+  return writer.complete;
+}
+}  // namespace
+
+bool add_item(ItemWriter* writer, Text key, const Item& item) {
+  if (item.fill != nullptr) {
+    writer->complete = write_items(writer->fields, key.view(), item, 0, writer->depth);
+  } else {
+    const InsideLibrary inside;
+    writer->complete = writer->fields.add_item(key.view(), item, writer->depth);
+  }
+  return writer->complete;
+}
+
+void put_items(FieldSink* sink, Text key, const Item& items, bool content) {
+  std::uint8_t flags;
+  {
+    const InsideLibrary inside;
+    flags = metadata_flags(sink, key, content);
+    forget(sink, key.view());
+    if (!accept(sink, key, flags)) return;
+  }
+  // Ends the field, also if an exception leaves the application's range. Until then nothing else can be set here.
+  struct Ending {
+    FieldSink* sink;
+    std::size_t from;
+    bool complete = false;
+    ~Ending() {
+      const InsideLibrary inside;
+      sink->takes_fields = true;
+      count_unless(sink->fields.put_items(from, complete));
+    }
+  } ending{sink, sink->fields.size()};
+  sink->takes_fields = false;
+  ending.complete = write_items(sink->fields, key.view(), items, flags, 0);
+  const FieldEntry* entry = FieldEntry::at(sink->fields.begin() + ending.from);
+  if (ending.complete && leaves_the_process(flags)) note_items(sink, key.view(), Node(entry));
 }
 
 void measure_int(FieldSink* sink, Text key, std::int64_t value) noexcept {
@@ -408,7 +493,8 @@ void measure_double(FieldSink* sink, Text key, double value) noexcept {
   put_real(sink, key, value, FieldEntry::kMeasurement);
 }
 
-void put_link(FieldSink* sink, const Context& context) noexcept {
+void put_link(FieldSink* sink, ContextRef linked) noexcept {
+  const Context context = linked.context();
   const InsideLibrary inside;
   if (context.empty() || !sink->takes_fields) return;
   if (sink->links == nullptr) {

@@ -128,6 +128,7 @@ __attribute__((constructor)) void load() {
   fill_page();
   disabled = is_set("NOPSPAN_DISABLE");
   if (is_set("NOPSPAN_CAPTURE_CONTENT")) capture_content(true);
+  if (is_set("NOPSPAN_STACKTRACE")) capture_stacktraces(true);
   if (is_set("NOPSPAN_KEEP_OPEN") && !disabled) set_gate_bit(kKeepOpenBit, true);
   if (!spans_are_unrecorded()) note_gate_up_at_load();
   // This fails if glibc has no memory for an entry of its list. Nothing can replace the handlers. In a child, the

@@ -11,6 +11,7 @@
 #include "emit/probe.h"
 #include "fields/attribute_keys.h"
 #include "gate/gate.h"
+#include "genai/span_attributes.h"
 #include "handlers/registry.h"
 #include "handlers/span_dispatch.h"
 #include "state/catalogue.h"
@@ -38,24 +39,25 @@ __attribute__((always_inline)) inline void place(ThreadState* thread, SpanState&
                                                  const char* foreign_id) noexcept {
   ContextHead& context = span.context;
   copy_context(context, span.foreign_id, parent, foreign_id);
-  span.parent_id = parent.span_id;
+  context.parent_id = parent.span_id;
+  std::uint8_t bits = ContextAccess::kHasTrace;
   if (is_empty(context)) {
     span.begins_request = true;
+    span.takes_fields = true;  // its metadata may have the id of the request
     make_trace_id(thread, context.trace_id);
     context.trace_flags = 1;
     if ((parent.bits & ContextAccess::kUnrecorded) != 0 ||
         ((parent.bits & ContextAccess::kUntraced) != 0 && !is_stale_doubt(monotonic_ns()))) {
-      span.flags |= NOPSPAN_FLAG_ORPHAN;
+      bits = ContextAccess::kHasTrace | ContextAccess::kOrphan;
     }
-  } else if (span.parent_id != 0) {
+  } else if (parent.span_id != 0) {
     if ((parent.bits & ContextAccess::kRemote) != 0) {
-      span.flags |= NOPSPAN_FLAG_REMOTE_PARENT;
+      bits = ContextAccess::kHasTrace | ContextAccess::kRemoteParent;
     } else {
       note_child(thread, span.name);
     }
   }
-  constexpr unsigned kOfTheParent = ContextAccess::kRemote | ContextAccess::kUntraced | ContextAccess::kUnrecorded;
-  context.bits = static_cast<std::uint8_t>((context.bits | ContextAccess::kHasTrace) & ~kOfTheParent);
+  context.bits = static_cast<std::uint8_t>(bits | (context.bits & ContextAccess::kForeign));
   context.span_id = make_span_id(thread);
   if (context.root_id == 0) context.root_id = context.span_id;
   span.flags |= context_flags(context);
@@ -72,15 +74,15 @@ __attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, cons
   span->name = copy_name(name, span->name_text);
   span->name_size = static_cast<std::uint32_t>(span->name.size);
   span->process_mark = thread->process_mark;
-  span->start_ns = options.start_ns != 0 ? options.start_ns : now;
+  span->start_ns = options.start.ns() != 0 ? options.start.ns() : now;
   if (may_be_in_catalogue(span->name.view())) {
     span->catalogue = find_catalogue_span(span->name.view());
-    if (span->catalogue != nullptr) span->keys = attribute_keys_of(span->catalogue->catalogue);
+    if (span->catalogue != nullptr) span->keys = attribute_keys_of(span->catalogue->name);
   }
   SpanKind kind = options.kind;
   if (kind == SpanKind::unspecified) kind = span->catalogue != nullptr ? span->catalogue->kind : SpanKind::internal;
   span->flags = (static_cast<std::uint32_t>(kind) << NOPSPAN_FLAG_KIND_SHIFT) & NOPSPAN_FLAG_KIND_MASK;
-  if (options.start_ns != 0) span->flags |= NOPSPAN_FLAG_GIVEN_TIMES;
+  if (options.start.ns() != 0) span->flags |= NOPSPAN_FLAG_GIVEN_TIMES;
   const std::uint64_t up = own_gate();
   span->handled = (up & kSpanHandlersBit) != 0 && (span->catalogue != nullptr || may_be_handled(span->name));
   // Tracers get all fields, and the spans inside a catalogue's span inherit from it.
@@ -90,9 +92,17 @@ __attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, cons
   return span;
 }
 
-// Adds the metadata that follows from the span's status.
+void set_status(SpanState& span, std::uint32_t status, Text type) noexcept {
+  span.status = status;
+  if (!type.empty()) clean(type.view(), span.error_type);
+}
+
+// Adds the fields that follow from the span's status.
 void add_outcome(SpanState& span) noexcept {
   FieldBuffer& fields = span.fields;
+  if (span.catalogue != nullptr && span.catalogue->name == "llm.image") {
+    count_unless(fields.put_derived("image_count", Value::Type::integer, 0, FieldEntry::kMeasurement));
+  }
   switch (span.status) {
     case NOPSPAN_STATUS_ERROR:
       // kAdded: tracers read it in the record
@@ -112,6 +122,13 @@ void add_outcome(SpanState& span) noexcept {
   }
 }
 
+// Sets the status of a span whose metadata says that it failed, unless the application has set a status.
+__attribute__((noinline)) void apply_result(SpanState& span) noexcept {
+  Scratch scratch;
+  const std::string_view type = failure_in_metadata(span, scratch);
+  if (type.data() != nullptr) set_status(span, NOPSPAN_STATUS_ERROR, type);
+}
+
 // Reports the end of a span to tracers. `enclosing` is the innermost scope around it on this thread.
 __attribute__((always_inline)) inline void report_end(ThreadState* thread, SpanState& span,
                                                       const Frame* enclosing) noexcept {
@@ -123,6 +140,8 @@ __attribute__((always_inline)) inline void report_end(ThreadState* thread, SpanS
     span.flags |= NOPSPAN_FLAG_GIVEN_TIMES;
   }
   span.duration_ns = span.end_ns > span.start_ns ? span.end_ns - span.start_ns : 0;
+  apply_given_ids(span);
+  if (__builtin_expect(span.gives_result, 0) && span.status == NOPSPAN_STATUS_OK) apply_result(span);
   if (span.status != NOPSPAN_STATUS_OK && !span.stop_only) add_outcome(span);
   if (span.catalogue != nullptr) add_engine_times(span);
   OnceProbes fired;
@@ -153,12 +172,9 @@ bool is_inherited(const SpanState& span) noexcept {
   return true;
 }
 
-void set_status(SpanState& span, std::uint32_t status, Text type) noexcept {
-  span.status = status;
-  if (!type.empty()) clean(type.view(), span.error_type);
-}
-
-void set_reason(SpanState& span, const Caught& caught) {
+// `stacktrace` makes the value of that key; null if there is none.
+template <class Stacktrace>
+void set_reason(SpanState& span, const Caught& caught, const Stacktrace& stacktrace) {
   span.status = NOPSPAN_STATUS_EXCEPTION;
   span.exception_kind = caught.kind;
   span.error_type[0] = '\0';
@@ -171,14 +187,18 @@ void set_reason(SpanState& span, const Caught& caught) {
     return;
   }
   count_unless(span.fields.put_value("reason", reason_of(caught), flags));
-  count_unless(span.fields.put_value("stacktrace", Value::list(), FieldEntry::kAdded));
+  if (!span.keeps_content || span.fields.is_set_late("stacktrace")) return;
+  if (const Value frames = stacktrace(); !frames.is_null()) {
+    count_unless(span.fields.put_value("stacktrace", frames, flags));
+  }
 }
 
 // If there is no memory to describe the error, the description is dropped and the program keeps running.
-void set_reason_safely(SpanState& span, const Caught& caught) noexcept {
+template <class Stacktrace>
+void set_reason_safely(SpanState& span, const Caught& caught, const Stacktrace& stacktrace) noexcept {
   try {
     const InsideLibrary inside;
-    set_reason(span, caught);
+    set_reason(span, caught, stacktrace);
   } catch (const std::bad_alloc&) {
     count(counters.fields_dropped);
   }
@@ -189,6 +209,8 @@ void set_reason_safely(SpanState& span, const Caught& caught) noexcept {
 std::uint32_t context_flags(const ContextHead& context) noexcept {
   std::uint32_t flags = 0;
   if ((context.bits & ContextAccess::kForeign) != 0) flags |= NOPSPAN_FLAG_FOREIGN_ID;
+  if ((context.bits & ContextAccess::kRemoteParent) != 0) flags |= NOPSPAN_FLAG_REMOTE_PARENT;
+  if ((context.bits & ContextAccess::kOrphan) != 0) flags |= NOPSPAN_FLAG_ORPHAN;
   if ((context.trace_flags & 1U) != 0) flags |= NOPSPAN_FLAG_SAMPLED;
   return flags;
 }
@@ -202,11 +224,10 @@ NOPSPAN_HOT SpanState* begin_scope(Name name, SpanOptions options) noexcept {
   SpanState* span = begin(guard.thread(), name, options);
   if (span == nullptr) return nullptr;
   if (top == nullptr) {
-    const std::uint64_t now = options.start_ns != 0 ? guard.thread()->clock.now() : span->start_ns;
-    if (is_in_doubt(guard.thread(), span->name, now)) span->flags |= NOPSPAN_FLAG_ORPHAN;
-  }
-  if (top == nullptr) {
-    place(guard.thread(), *span, ContextAccess::head(no_context), nullptr);
+    const std::uint64_t now = options.start.ns() != 0 ? guard.thread()->clock.now() : span->start_ns;
+    ContextHead parent;
+    if (is_in_doubt(guard.thread(), span->name, now)) parent.bits = ContextAccess::kUnrecorded;
+    place(guard.thread(), *span, parent, ContextAccess::foreign(no_context));
   } else {
     place(guard.thread(), *span, *top->context, top->foreign_id);
   }
@@ -223,24 +244,28 @@ NOPSPAN_HOT SpanState* begin_async(Name name, const Context& parent, SpanOptions
   if (span == nullptr) return nullptr;
   span->flags |= NOPSPAN_FLAG_ASYNC;
   place(guard.thread(), *span, ContextAccess::head(parent), ContextAccess::foreign(parent));
+  span->uncaught = static_cast<int>(*guard.thread()->exceptions_in_flight);
   span->state.store(OpenSpan::kOpen, std::memory_order_release);
   return span;
 }
 
 __attribute__((noinline)) void report_start(SpanState* span, bool may_be_known) noexcept {
-  if (may_be_known) apply_trace_id(*span);
   if (span_probes_up()) {
     const LibraryGuard guard;
     if (guard) fire_span_start(guard.thread(), *span);
   }
   if (may_be_known && span->catalogue == nullptr) check_catalogue(span->name);
+  if (span_handlers_up() && may_be_event(span->name)) warn_of_event(span->name);
   if (!span->stop_only && span->handled && span_handlers_up()) dispatch_start(*span);
 }
 
 inline void emit_start(SpanState* span) noexcept {
+  apply_given_ids(*span);
   span->started = true;
   const bool may_be_known = may_be_in_catalogue(span->name.view());
-  if (may_be_known || span->handled || span_probes_up()) report_start(span, may_be_known);
+  if (may_be_known || span->handled || span_probes_up() || (span_handlers_up() && may_be_event(span->name))) {
+    report_start(span, may_be_known);
+  }
 }
 
 // Emits the start of a span that was not started: a thread exit interrupted the application's callable that sets its
@@ -251,16 +276,40 @@ void start_late(SpanState* span) noexcept {
   span_exception(span);
 }
 
-// True if the span's scope is left by an exception that was not recorded yet.
-bool is_unwinding(const SpanState& span) noexcept {
+// True if more than `before` exceptions are in flight on this thread, and none was recorded on the span yet.
+bool is_unwinding(const SpanState& span, int before) noexcept {
   if (span.status == NOPSPAN_STATUS_EXCEPTION) return false;
   const ThreadState* thread = locals.state;
   const int now = thread != nullptr ? static_cast<int>(*thread->exceptions_in_flight) : std::uncaught_exceptions();
-  return now > span.uncaught;
+  return now > before;
+}
+
+// Records that an exception ends the span. Its destructor, which was called by `caller`, cannot see the exception.
+void set_unknown_reason(SpanState& span, const void* caller) noexcept {
+  Caught unseen;
+  unseen.kind = "error";
+  unseen.type = "unknown";
+  set_reason_safely(span, unseen, [=] { return stacktrace_of_unwinding(caller); });
+}
+
+void set_caught_reason(SpanState& span, const void* caller) noexcept {
+  set_reason_safely(span, describe_caught(), [=] { return stacktrace_of_caught(caller); });
+}
+
+// Keeps the number of messages before a compaction for the end of the span, whose attributes have both numbers.
+void keep_message_count(SpanState& span) noexcept {
+  const FieldEntry* before = span.fields.find("message_count", true);
+  if (before == nullptr) return;
+  count_unless(span.fields.put_word("message_count_before", before->type, before->word(),
+                                    FieldEntry::kOwn | FieldEntry::kProbesOnly));
 }
 
 NOPSPAN_HOT void start_scope(SpanState* span) noexcept {
   emit_start(span);
+  if (shape_of(*span) == Shape::compaction) keep_message_count(*span);
+  if (__builtin_expect(capturing_stacktraces.load(std::memory_order_relaxed), 0)) {
+    span->fields.mark_as_start("stacktrace");
+  }
   span->fields.erase_measurements();
 }
 
@@ -271,7 +320,7 @@ void release_off_stack(SpanState* span) noexcept {
   if ((before & Frame::kOnStack) == 0) release(span);
 }
 
-void end_scope_carefully(SpanState* span) noexcept {
+void end_scope_carefully(SpanState* span, const void* caller) noexcept {
   if (is_inherited(*span)) {
     leave_frame(&span->frame);
     release_off_stack(span);
@@ -279,12 +328,7 @@ void end_scope_carefully(SpanState* span) noexcept {
   }
   start_late(span);
   const bool is_here = leave_frame(&span->frame);
-  if (is_here && is_unwinding(*span)) {
-    Caught unseen;
-    unseen.kind = "error";
-    unseen.type = "unknown";
-    set_reason_safely(*span, unseen);
-  }
+  if (is_here && is_unwinding(*span, span->uncaught)) set_unknown_reason(*span, caller);
   if (is_here) {
     emit_end(*span, span->frame.below);
     release(span);
@@ -301,7 +345,7 @@ NOPSPAN_HOT void end_scope(SpanState* span) noexcept {
   // The usual case: the span is on top of its thread's stack and has no handlers. Then one LibraryGuard is enough.
   const ThreadState* here = locals.state;
   if (locals.top == &span->frame && here != nullptr && !here->busy && span->started && !span->handled &&
-      !is_unwinding(*span)) {
+      !is_unwinding(*span, span->uncaught)) {
     const LibraryGuard guard;
     if (guard && span->process_mark == guard.thread()->process_mark) {
       locals.top = span->frame.below;
@@ -310,15 +354,15 @@ NOPSPAN_HOT void end_scope(SpanState* span) noexcept {
       return;
     }
   }
-  end_scope_carefully(span);
+  end_scope_carefully(span, __builtin_return_address(0));
 }
 
 }  // namespace
 
 SpanState* span_begin(Name name, SpanOptions options) noexcept { return begin_scope(name, options); }
 
-SpanState* async_begin(Name name, const Context& parent, SpanOptions options) noexcept {
-  return begin_async(name, parent, options);
+SpanState* async_begin(Name name, ContextRef parent, SpanOptions options) noexcept {
+  return ContextAccess::use(parent, [&](const Context& context) { return begin_async(name, context, options); });
 }
 
 void span_started(SpanState* span) noexcept { start_scope(span); }
@@ -340,7 +384,11 @@ void async_abandon(SpanState* span) noexcept {
     return;
   }
   start_late(span);
-  if (span->status == NOPSPAN_STATUS_OK) {
+  // Exceptions that were in flight when the span began do not end it. On another thread there were none.
+  const bool is_here = locals.state != nullptr && locals.state->thread_id == span->thread_id;
+  if (is_unwinding(*span, is_here ? span->uncaught : 0)) {
+    set_unknown_reason(*span, __builtin_return_address(0));
+  } else if (span->status == NOPSPAN_STATUS_OK) {
     count(counters.abandoned);
     span->status = NOPSPAN_STATUS_CANCELLED;
     span->flags |= NOPSPAN_FLAG_ABANDONED;
@@ -349,8 +397,8 @@ void async_abandon(SpanState* span) noexcept {
   async_end(span);
 }
 
-void span_complete(SpanState* span, std::uint64_t duration_ns) noexcept {
-  span->end_ns = span->start_ns + duration_ns;
+void span_complete(SpanState* span, std::int64_t duration_ns) noexcept {
+  span->end_ns = span->start_ns + (duration_ns > 0 ? static_cast<std::uint64_t>(duration_ns) : 0);
   emit_start(span);
   span->fields.erase_measurements(true);  // those of the application are reported at the stop too
   async_end(span);
@@ -370,7 +418,12 @@ void span_complete_stop_only(SpanState* span, const Outcome& outcome) noexcept {
 
 void span_fail(SpanState* span, Text type, Text message) noexcept {
   if (span->status != NOPSPAN_STATUS_OK) return;
-  set_status(*span, NOPSPAN_STATUS_ERROR, type.empty() ? Text("_OTHER") : type);
+  const bool is_type = is_type_name(type.view());
+  if (!is_type && !type.empty()) {  // it may be a message, which is content
+    count(counters.names_invalid);
+    if (message.is_null()) message = type;
+  }
+  set_status(*span, NOPSPAN_STATUS_ERROR, is_type ? type : Text("_OTHER"));
   if (!message.is_null()) put_text(span, "error.message", message, true);
 }
 
@@ -379,7 +432,17 @@ void span_cancel(SpanState* span, Text reason) noexcept {
   set_status(*span, NOPSPAN_STATUS_CANCELLED, reason);
 }
 
-void span_exception(SpanState* span) noexcept { set_reason_safely(*span, describe_caught()); }
+void span_exception(SpanState* span) noexcept { set_caught_reason(*span, __builtin_return_address(0)); }
+
+bool span_caught(SpanState* span) noexcept {
+  if (span != nullptr) set_caught_reason(*span, __builtin_return_address(0));
+  return has_thrown();
+}
+
+void span_rethrow() {
+  const Rethrowing rethrowing;
+  throw;
+}
 
 void span_end_at(SpanState* span, std::uint64_t end_ns) noexcept {
   span->end_ns = end_ns > span->start_ns ? end_ns : span->start_ns;
@@ -419,6 +482,13 @@ Context async_context(SpanState* span) noexcept {
   Context unknown;
   ContextAccess::head(unknown).bits = ContextAccess::kUnrecorded;
   return unknown;
+}
+
+Context async_parent(SpanState* span) noexcept {
+  if (span == nullptr) {
+    if (const Context current = Context::current(); !current.empty()) return current;
+  }
+  return async_context(span);
 }
 
 bool metadata_threw() noexcept {

@@ -96,6 +96,7 @@ ThreadState* make_state() {
     thread->destroys_detached = false;
     thread->error_number = &errno;
     thread->exceptions_in_flight = detail::exceptions_in_flight();
+    thread->thrown.state = Thrown::State::none;
     thread->in_doubt = true;
     thread->doubt_since_ns = 0;
     thread->free_scopes = nullptr;

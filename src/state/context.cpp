@@ -4,6 +4,7 @@
 #include "base/clean_text.h"
 #include "base/counters.h"
 #include "gate/gate.h"
+#include "state/baggage.h"
 #include "state/context_access.h"
 #include "state/context_stack.h"
 #include "state/given_contexts.h"
@@ -13,7 +14,9 @@
 #include "thread/thread_state.h"
 
 #include <nopspan/coroutine.h>
+#include <nopspan/propagation.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string_view>
 
@@ -70,6 +73,38 @@ bool parse_traceparent(std::string_view header, detail::ContextHead& context) no
 
 }  // namespace
 
+namespace detail {
+
+bool is_header(Text key, Text name) noexcept {
+  const std::string_view a = key.view();
+  const std::string_view b = name.view();
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](char x, char y) { return (x >= 'A' && x <= 'Z' ? x - 'A' + 'a' : x) == y; });
+}
+
+Context read_headers(const ReceivedHeaders& received) noexcept {
+  const InsideLibrary inside;
+  Context context;
+  ContextHead& head = ContextAccess::head(context);
+  char tracestate[kMaxTracestateBytes];
+  std::size_t tracestate_size = 0;
+  if (received.traceparent.count == 1 && parse_traceparent(received.traceparent.lines[0].view(), head)) {
+    tracestate_size = check_tracestate(received.tracestate.lines, received.tracestate.size(), tracestate);
+  } else if (received.traceparent.count != 0) {
+    count(counters.invalid_ids);
+    head = {};
+  }
+  if (received.tracestate.count > received.tracestate.size()) count(counters.invalid_tracestate);
+  if (received.baggage.count > received.baggage.size()) count(counters.baggage_dropped);
+  if (tracestate_size == 0 && received.baggage.count == 0) return context;
+  StoredBaggage baggage;
+  read_baggage(received.baggage.lines, received.baggage.size(), head, baggage);
+  head.headers = store_headers({tracestate, tracestate_size}, baggage.view());
+  return context;
+}
+
+}  // namespace detail
+
 RequestId make_request_id() noexcept { return fresh().request_id(); }
 
 RequestId request_id() noexcept {
@@ -111,14 +146,10 @@ Context Context::with_request_id(Text id) noexcept {
 }
 
 Context Context::from_traceparent(Text traceparent, Text tracestate) noexcept {
-  if (traceparent.empty()) return {};  // a request without the header
-  Context context;
-  if (!parse_traceparent(traceparent.view(), context.head_)) {
-    detail::count(detail::counters.invalid_ids);
-    return {};
-  }
-  context.head_.tracestate = detail::store_tracestate(tracestate.view());
-  return context;
+  detail::ReceivedHeaders headers;
+  headers.traceparent.add(traceparent);
+  headers.tracestate.add(tracestate);
+  return detail::read_headers(headers);
 }
 
 RequestId Context::request_id() const noexcept {
@@ -161,8 +192,43 @@ FixedString<55> Context::traceparent() const noexcept {
 
 FixedString<512> Context::tracestate() const noexcept {
   char text[detail::kMaxTracestateBytes + 1];
-  const std::size_t size = detail::load_tracestate(head_.tracestate, text);
+  const std::size_t size = detail::load_tracestate(head_.headers, text);
   return FixedString<512>(std::string_view(text, size));
+}
+
+namespace {
+
+// The word by which start_coroutine() recognizes the context of a promise at this address.
+std::uintptr_t check_of(const void* address) noexcept {
+  return reinterpret_cast<std::uintptr_t>(address) ^ 0x9e3779b97f4a7c15U;
+}
+
+}  // namespace
+
+// Reads a word that need not be in an object.
+__attribute__((no_sanitize("address", "thread"))) void detail::CoroutineAccess::start(CoroutineContext& context,
+                                                                                      void* coroutine) noexcept {
+  if (context.check_ != check_of(&context) || context.coroutine_ != nullptr) return;
+  context.coroutine_ = coroutine;
+  context.enter();
+}
+
+void detail::start_coroutine(void* coroutine) noexcept {
+  // The memory of a coroutine begins with two addresses of code. Then comes its promise. Those addresses are the same
+  // for std::noop_coroutine(), which has no more memory.
+  void* const* const code = static_cast<void**>(coroutine);
+  if (code[0] == code[1]) return;
+  auto* const context = reinterpret_cast<CoroutineContext*>(const_cast<void**>(code + 2));
+  CoroutineAccess::start(*context, coroutine);
+}
+
+void CoroutineContext::inherit() noexcept {
+  check_ = check_of(this);
+  const detail::Frame* top = detail::top_frame();
+  if (top == nullptr) return;
+  if (top->span != nullptr) detail::note_given(*top->span);
+  context_ = detail::make_context(*top->context, top->foreign_id);
+  armed_ = is_inherited_ = true;
 }
 
 Context CoroutineContext::exchange(const Context& context) noexcept {
@@ -170,6 +236,7 @@ Context CoroutineContext::exchange(const Context& context) noexcept {
   const Context before = context_;
   context_ = context;
   armed_ = true;
+  is_inherited_ = false;
   enter();
   return before;
 }
@@ -180,7 +247,11 @@ void CoroutineContext::leave() noexcept {
 }
 
 void CoroutineContext::enter() noexcept {
-  if (armed_ && !entered()) entered_ = detail::enter_context(context_);
+  if (!armed_ || entered()) return;
+  // Without its address nobody would notice the end of the coroutine. It is not known yet if the coroutine has never
+  // been suspended. Then the caller's context is still current.
+  if (is_inherited_ && coroutine_ == nullptr) return;
+  entered_ = detail::enter_context(context_, is_inherited_ ? coroutine_ : nullptr);
 }
 
 }  // namespace nopspan

@@ -17,12 +17,24 @@ struct ContextAccess {
   static constexpr std::uint8_t kForeign = Context::kForeign;
   static constexpr std::uint8_t kUntraced = Context::kUntraced;
   static constexpr std::uint8_t kUnrecorded = Context::kUnrecorded;
+  static constexpr std::uint8_t kRemoteParent = Context::kRemoteParent;
+  static constexpr std::uint8_t kOrphan = Context::kOrphan;
   enum Label : std::uint8_t { engine, model, tenant, extra };  // `extra` is the first of three: labels.h
 
   static ContextHead& head(Context& c) { return c.head_; }
   static const ContextHead& head(const Context& c) { return c.head_; }
   static char (&foreign(Context& c))[64] { return c.foreign_; }
   static const char (&foreign(const Context& c))[64] { return c.foreign_; }
+
+  // True for ContextRef::current().
+  static bool is_current(ContextRef ref) { return ref.object_ == nullptr; }
+  // Calls `use` with the context that the argument stands for.
+  template <class Use>
+  static auto use(ContextRef ref, const Use& use) {
+    if (ref.of_ == ContextRef::Of::context) return use(*static_cast<const Context*>(ref.object_));
+    const Context made = ref.context();
+    return use(made);
+  }
 };
 
 inline bool is_empty(const ContextHead& head) noexcept { return (head.bits & ContextAccess::kHasTrace) == 0; }

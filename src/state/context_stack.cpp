@@ -8,6 +8,8 @@
 
 #include <nopspan/context.h>
 
+#include <sched.h>
+
 #include <atomic>
 
 namespace nopspan::detail {
@@ -34,6 +36,9 @@ std::atomic<bool> has_left_frames{false};
 void drop_scope(ThreadState* thread, Frame*& link) noexcept {
   auto* const frame = static_cast<ScopeFrame*>(link);
   link = frame->below;
+  if ((frame->word.load(std::memory_order_relaxed) & (Frame::kOfCoroutine | Frame::kEnded)) == Frame::kOfCoroutine) {
+    has_left_frames.store(true, std::memory_order_relaxed);  // its coroutine may not have been destroyed yet
+  }
   // Without an atomic operation: if another thread ends the scope now, it does not matter whether kEnded stays.
   frame->word.store(frame->word.load(std::memory_order_relaxed) & ~Frame::kOnStack, std::memory_order_relaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);
@@ -96,6 +101,16 @@ __attribute__((noinline)) ScopeFrame* free_scope(ThreadState* thread, const Insi
 
 }  // namespace
 
+bool is_over(Frame& frame) noexcept {
+  const std::uint64_t before = frame.word.fetch_or(Frame::kLooking, std::memory_order_acq_rel);
+  // The memory of a coroutine begins with the address of its code. That is null when it has run to its end.
+  const bool is_over = (before & Frame::kEnded) != 0 ||
+                       *static_cast<void* volatile*>(static_cast<ScopeFrame&>(frame).coroutine) == nullptr;
+  // A signal handler may have interrupted this function.
+  if ((before & Frame::kLooking) == 0) frame.word.fetch_and(~Frame::kLooking, std::memory_order_acq_rel);
+  return is_over;
+}
+
 Frame* drop_ended() noexcept {
   Frame* top = locals.top;
   for (; top != nullptr && has_ended(*top); top = locals.top) drop(locals.top);
@@ -157,7 +172,7 @@ void leave_all(ThreadState* thread) noexcept {
 
 const Frame* find_scope(std::uint64_t span_id) noexcept {
   if (span_id == 0) return nullptr;
-  const Frame* frame = locals.top;
+  Frame* frame = locals.top;
   while (frame != nullptr && (frame->span == nullptr || frame->context->span_id != span_id || has_ended(*frame))) {
     frame = frame->below;
   }
@@ -172,7 +187,9 @@ void forget_scopes_of_other_threads() noexcept {
   const ThreadState* const own = locals.state;
   scope_slabs.for_each_used<ScopeBlock>([own](ScopeBlock& block, const Slabs::Claim& place) {
     if (block.frames[0].owner.load(std::memory_order_relaxed) == own) return;
-    for (ScopeFrame& frame : block.frames) frame.word.fetch_and(~Frame::kOnStack, std::memory_order_relaxed);
+    for (ScopeFrame& frame : block.frames) {
+      frame.word.fetch_and(~(Frame::kOnStack | Frame::kLooking), std::memory_order_relaxed);
+    }
     has_left_frames.store(true, std::memory_order_relaxed);  // some of them may have been on the stack
     scope_slabs.give_back(place);
   });
@@ -181,13 +198,14 @@ void forget_scopes_of_other_threads() noexcept {
 // A signal handler may interrupt the next two functions anywhere, and call them. It leaves what it enters, so it finds
 // and leaves the list of free frames and the stack as they were.
 
-EnteredContext enter_context(const Context& context) noexcept {
+EnteredContext enter_context(const Context& context, void* coroutine) noexcept {
   ThreadState* const thread = any_thread_state();
   if (__builtin_expect(thread == nullptr, 0)) {
     count(locals.making ? counters.reentrant : counters.spans_dropped);
     return {};
   }
-  const InsideLibrary inside(thread);  // a signal handler must not drop the frame below meanwhile
+  const InsideLibrary inside(thread);      // a signal handler must not drop the frame below meanwhile
+  if (!inside.is_nested()) guarded_top();  // drops what has ended, because it could not be dropped below this frame
   ScopeFrame* frame = thread->free_scopes;
   if (__builtin_expect(frame == nullptr, 0)) {
     frame = free_scope(thread, inside);
@@ -196,8 +214,10 @@ EnteredContext enter_context(const Context& context) noexcept {
   thread->free_scopes = frame->next_free;
   std::atomic_signal_fence(std::memory_order_seq_cst);
   copy_context(frame->head, frame->foreign, ContextAccess::head(context), ContextAccess::foreign(context));
-  const std::uint64_t used = frame->word.load(std::memory_order_relaxed) & ~(Frame::kOnStack | Frame::kEnded);
-  const std::uint64_t word = (used + Frame::kGeneration) | Frame::kOnStack;
+  const std::uint64_t used = frame->word.load(std::memory_order_relaxed) & ~Frame::kBits;
+  const std::uint64_t kind = coroutine != nullptr ? Frame::kOfCoroutine : 0;
+  const std::uint64_t word = (used + Frame::kGeneration) | Frame::kOnStack | kind;
+  frame->coroutine = coroutine;
   frame->below = locals.top;
   frame->word.store(word, std::memory_order_relaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);
@@ -209,7 +229,7 @@ void leave_context(const EnteredContext& entered) noexcept {
   ScopeFrame* const frame = entered.frame;
   if (frame == nullptr) return;
   std::uint64_t word = entered.generation;
-  if (frame->word.load(std::memory_order_relaxed) == word) {
+  if ((frame->word.load(std::memory_order_relaxed) & ~Frame::kLooking) == word) {
     if (__builtin_expect(frame == locals.top, 1)) {
       const InsideLibrary inside(locals.state);
       drop_scope(locals.state, locals.top);
@@ -218,9 +238,13 @@ void leave_context(const EnteredContext& entered) noexcept {
     if (leave_frame(frame)) return;
   }
   // It is on another thread's stack, or it was taken off its stack and is counted.
-  if (frame->word.compare_exchange_strong(word, word | Frame::kEnded, std::memory_order_acq_rel)) {
-    count(counters.wrong_thread);
+  while (!frame->word.compare_exchange_weak(word, word | Frame::kEnded, std::memory_order_acq_rel)) {
+    if ((word & ~Frame::kLooking) != entered.generation) return;
+    word = entered.generation;
+    sched_yield();  // the owner is about to finish reading the coroutine's memory
   }
+  // A coroutine may be destroyed on any thread after its end.
+  if ((word & Frame::kOfCoroutine) == 0) count(counters.wrong_thread);
 }
 
 }  // namespace nopspan::detail

@@ -18,8 +18,15 @@
 
 namespace nopspan::detail {
 
-inline bool has_ended(const Frame& frame) noexcept {
-  return (frame.word.load(std::memory_order_acquire) & Frame::kEnded) != 0;
+// True if a coroutine that is not being destroyed by another thread has run to its end, or if it has been destroyed. A
+// coroutine cannot say that its body has ended, so this looks at its memory.
+bool is_over(Frame& frame) noexcept;
+
+// Whether a frame of this thread's stack has ended, though it is still on the stack.
+inline bool has_ended(Frame& frame) noexcept {
+  const std::uint64_t word = frame.word.load(std::memory_order_acquire);
+  if (__builtin_expect((word & (Frame::kEnded | Frame::kOfCoroutine)) == 0, 1)) return false;
+  return (word & Frame::kEnded) != 0 || is_over(frame);
 }
 
 // Both return the innermost frame that has not ended. drop_ended() removes what another thread has ended from the top

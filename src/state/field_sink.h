@@ -43,6 +43,9 @@ struct FieldSink : OpenSpan {
   bool has_tool = false;
   bool has_engine_times = false;
   bool keeps_content = false;  // content is stored, because a handler or a probe may get it
+  bool gives_id = false;       // request_id or trace_id was set; see apply_given_ids()
+  bool gives_error = false;  // the metadata `error` of a catalogue's span is not null; content, so it may not be stored
+  bool gives_result = false;  // http_status, finish_reason or error was set; see failure_in_metadata()
   bool is_span = true;
   char tool_name[kMaxNameBytes + 1];
   char retry_reason[kMaxNameBytes + 1];

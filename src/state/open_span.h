@@ -23,7 +23,7 @@ struct alignas(64) OpenSpan {
   static constexpr std::uint32_t kFree = 0, kOpen = NOPSPAN_OPEN, kChanging = 2;
 
   explicit OpenSpan(Reused /*unused*/) noexcept
-      : parent_id(0), start_ns(0), first_token_ns(0), tokens_so_far(0), flags(0), takes_fields(true), handled(true) {}
+      : start_ns(0), first_token_ns(0), tokens_so_far(0), flags(0), takes_fields(true), handled(true) {}
   OpenSpan() noexcept : OpenSpan(Reused{}) {
     state.store(kFree, std::memory_order_relaxed);
     context = {};
@@ -37,7 +37,6 @@ struct alignas(64) OpenSpan {
     ContextHead context;
   };
   std::uint64_t process_mark;
-  std::uint64_t parent_id;
   std::uint64_t start_ns;
   std::uint64_t first_token_ns;
   std::uint64_t tokens_so_far;
@@ -54,6 +53,7 @@ struct alignas(64) OpenSpan {
 static_assert(sizeof(OpenSpan) == sizeof(nopspan_open));
 static_assert(offsetof(OpenSpan, context) == offsetof(nopspan_open, trace_id));
 static_assert(offsetof(ContextHead, labels) == offsetof(nopspan_open, labels) - offsetof(nopspan_open, trace_id));
+static_assert(offsetof(ContextHead, parent_id) == offsetof(nopspan_open, parent_id) - offsetof(nopspan_open, trace_id));
 static_assert(offsetof(OpenSpan, process_mark) == offsetof(nopspan_open, mark));
 static_assert(offsetof(OpenSpan, takes_fields) == kTakesFieldsAt);
 static_assert(offsetof(OpenSpan, flags) == offsetof(nopspan_open, flags));

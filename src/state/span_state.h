@@ -30,7 +30,7 @@ struct SpanState : FieldSink {
   std::uint64_t end_ns = 0;                  // 0: the time is read when the span ends
   std::uint64_t duration_ns = 0;
   std::uint32_t status = NOPSPAN_STATUS_OK;
-  int uncaught = 0;             // exceptions in flight when it began
+  int uncaught = 0;             // exceptions in flight on its thread when it began
   bool started = false;         // its start was emitted
   bool stop_only = false;       // handlers see only its stop event, and only the fields that the application set
   bool begins_request = false;  // it began a new request
@@ -44,15 +44,22 @@ struct SpanState : FieldSink {
   mutable char request_id[24] = {};  // use canonical_id()
 };
 
-// The bytes to reserve for what is added to a span's fields for handlers: two measurements and its ids.
-inline constexpr std::size_t kAddedBytes = 320;
-// Adds the span's ids to its metadata, for handlers. Does so once per span. If the application has set such a key, its
-// value is kept.
+// The bytes to reserve for what is added to the fields of a span or event for handlers: measurements, ids and labels.
+std::size_t added_bytes(const SpanState& state) noexcept;
+// Adds the span's ids and labels to its metadata, for handlers. Does so once per span. If the application has set such
+// a key, its value is kept.
 void add_ids(SpanState& span) noexcept;
+// Adds the request's id as the trace_id of an agent's span or event inside a request, for handlers. Needs the room of
+// added_bytes().
+void add_trace_id(SpanState& state) noexcept;
 
 // The parent's id, if the parent is a span of this process; otherwise 0.
 inline std::uint64_t local_parent(const SpanState& state) noexcept {
-  return (state.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0 ? 0 : state.parent_id;
+  return (state.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0 ? 0 : state.context.parent_id;
+}
+
+inline bool has_failed(const SpanState& state) noexcept {
+  return state.status == NOPSPAN_STATUS_ERROR || state.status == NOPSPAN_STATUS_EXCEPTION;
 }
 
 inline bool has_request(const SpanState& state) noexcept { return !is_empty(state.context); }

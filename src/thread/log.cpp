@@ -90,7 +90,7 @@ std::string printable(std::string_view text, std::size_t limit, std::string_view
   return std::string(LogLine().add_printable(text, limit, refused).view());
 }
 
-void log(LogLevel level, std::string_view message) noexcept {
+void log(LogLevel level, std::string_view message, bool asked_for) noexcept {
   const NoCancellation no_cancellation;
   std::shared_ptr<const Kept> current;
   {
@@ -105,7 +105,7 @@ void log(LogLevel level, std::string_view message) noexcept {
     } catch (...) {
       if (is_thread_exit()) std::terminate();  // it must not be swallowed, and it cannot leave a noexcept function
     }
-  } else if (level >= LogLevel::warning) {
+  } else if (asked_for || level >= LogLevel::warning) {
     const InsideLibrary inside;
     const KeptErrno kept_errno;
     const auto part = [](std::string_view text) { return iovec{const_cast<char*>(text.data()), text.size()}; };

@@ -15,7 +15,8 @@
 
 namespace nopspan::detail {
 
-void log(LogLevel level, std::string_view message) noexcept;
+// The default sink drops messages below the level of a warning, unless the application has asked for them.
+void log(LogLevel level, std::string_view message, bool asked_for = false) noexcept;
 
 // The lock of the sink, which fork() takes, so that no other thread holds it when the child is copied.
 std::mutex& log_lock() noexcept;
@@ -48,7 +49,7 @@ std::string printable(std::string_view text, std::size_t limit = kMaxLogTextByte
 // Logs the string that `make()` returns. The string is made and freed inside the library (see InsideLibrary), but the
 // sink is called outside of it, because it is application code. If memory runs out, nothing is logged.
 template <class Make>
-void log_line(LogLevel level, const Make& make) noexcept {
+void log_line(LogLevel level, const Make& make, bool asked_for = false) noexcept {
   std::string line;
   try {
     const InsideLibrary inside;
@@ -56,7 +57,7 @@ void log_line(LogLevel level, const Make& make) noexcept {
   } catch (const std::bad_alloc&) {
     return;
   }
-  log(level, line);
+  log(level, line, asked_for);
   const InsideLibrary inside;
   line = std::string();
 }

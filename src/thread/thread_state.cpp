@@ -6,6 +6,8 @@
 #include "base/no_cancellation.h"
 #include "memory/blocks.h"
 
+#include <nopspan/time.h>
+
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
@@ -123,3 +125,9 @@ void LibraryGuard::refused() noexcept { count(counters.reentrant); }
 void LibraryGuard::no_memory() noexcept { count(counters.spans_dropped); }
 
 }  // namespace nopspan::detail
+
+namespace nopspan {
+
+std::uint64_t now_ns() noexcept { return detail::monotonic_ns(); }
+
+}  // namespace nopspan

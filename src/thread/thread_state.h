@@ -5,6 +5,7 @@
 #include "memory/slabs.h"
 #include "thread/batch_buffer.h"
 #include "thread/counter_clock.h"
+#include "thread/stacktrace.h"
 
 #include <nopspan/context.h>
 
@@ -26,9 +27,14 @@ struct ScopeBlock;
 
 // One entry of a thread's context stack: an open Span, or a context that the application made current.
 struct Frame {
-  static constexpr std::uint64_t kOnStack = 1;     // it is on the stack of `owner`
-  static constexpr std::uint64_t kEnded = 2;       // another thread has ended it: `owner` must take it off its stack
-  static constexpr std::uint64_t kGeneration = 4;  // the rest of `word` counts the uses of a ScopeFrame
+  static constexpr std::uint64_t kOnStack = 1;  // it is on the stack of `owner`
+  static constexpr std::uint64_t kEnded = 2;    // another thread has ended it: `owner` must take it off its stack
+  // For a context that ends with a coroutine. kLooking: its owner is reading the coroutine's memory, so another thread
+  // that is destroying the coroutine must wait.
+  static constexpr std::uint64_t kOfCoroutine = 4;
+  static constexpr std::uint64_t kLooking = 8;
+  static constexpr std::uint64_t kBits = kOnStack | kEnded | kOfCoroutine | kLooking;
+  static constexpr std::uint64_t kGeneration = 16;  // the rest of `word` counts the uses of a ScopeFrame
 
   Frame* below;
   SpanState* span;  // null for a ScopeFrame
@@ -42,6 +48,7 @@ struct Frame {
 // object may be destroyed by another thread, or never.
 struct ScopeFrame : Frame {
   ScopeFrame* next_free;
+  void* coroutine;  // only with kOfCoroutine
   ContextHead head;
   char foreign[64];
 };
@@ -61,7 +68,7 @@ enum class Probe : std::uint8_t {
 };
 inline constexpr std::size_t kProbes = 10;
 
-std::uint64_t monotonic_ns() noexcept;  // CLOCK_MONOTONIC
+std::uint64_t monotonic_ns() noexcept;  // CLOCK_MONOTONIC; nopspan::now_ns() for programs
 std::uint64_t system_ns() noexcept;     // CLOCK_REALTIME
 
 // Fills `out` from getrandom(2). If that fails, mixes clocks and an address instead.
@@ -81,6 +88,7 @@ struct alignas(64) ThreadState {
   // Addresses of the thread's own variables, kept because finding them takes a call.
   int* error_number;                     // errno
   const unsigned* exceptions_in_flight;  // see exceptions.h
+  Thrown thrown;
 
   unsigned dispatching;    // depth of nested dispatches
   unsigned destroying;     // depth of destructors of detached handlers
@@ -137,7 +145,9 @@ struct ThreadLocals {
 // block of any process, even after a dlopen().
 extern __thread ThreadLocals locals __attribute__((tls_model("initial-exec")));
 
-// True under NOPSPAN_DISABLE=1: this process emits nothing. In span/load.cpp, as the next one.
+// The next two variables are defined in span/load.cpp, which also explains why.
+
+// True under NOPSPAN_DISABLE=1: this process emits nothing.
 extern bool disabled;
 
 // True while the library is being unloaded: no state is made.

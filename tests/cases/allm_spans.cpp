@@ -83,6 +83,9 @@ void compare_ids(const Json& expect, const RecordedEvents& recorded, Comparison&
   }
   if (expect.contains("same_request_id")) {
     comparison.add("same_request_id", expect["same_request_id"], on_all_events(recorded, "request_id"));
+    for (const Delivery& event : recorded.events()) {
+      comparison.add("the id of the request", expect["same_request_id"], event.request_id());
+    }
   }
 }
 

@@ -16,6 +16,7 @@ bool ends_with(std::string_view text, std::string_view end) {
 Delivery::Delivery(std::string_view handler_id, const nopspan::Event& event)
     : handler_(handler_id),
       event_name_(event.name()),
+      request_id_(event.request_id()),
       span_id_(event.span_id() == 0 ? "" : std::to_string(event.span_id())),
       measurements_(to_json(event.measurements().copy())),
       metadata_(to_json(event.metadata().copy())),

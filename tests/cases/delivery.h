@@ -24,6 +24,8 @@ class Delivery {
   Delivery(std::string_view handler_id, const nopspan::Event& event);
 
   [[nodiscard]] const std::string& event_name() const noexcept { return event_name_; }
+  // The id of the request that the event belongs to. Metadata of the same name may differ.
+  [[nodiscard]] const std::string& request_id() const noexcept { return request_id_; }
   [[nodiscard]] const Json& metadata() const noexcept { return metadata_; }
 
   // The handler, event, measurements, metadata and config in the notation of `expected`. Parts that `expected` lacks
@@ -44,6 +46,7 @@ class Delivery {
 
   std::string handler_;
   std::string event_name_;
+  std::string request_id_;
   std::string span_id_;
   Json measurements_;
   Json metadata_;

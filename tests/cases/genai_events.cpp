@@ -90,7 +90,9 @@ constexpr Setter<genai::StreamFirstTokenFields> kStreamFirstToken[] = {
 // The setters run where no exception may escape, so an Inexpressible is kept for later.
 template <class F, class SpanEvent, std::size_t N>
 void emit(const SpanEvent& event, const Setter<F> (&setters)[N], const Json& payload) {
-  if (payload.is_null()) return event();
+  if constexpr (!SpanEvent::kNeedsFields) {
+    if (payload.is_null()) return event();
+  }
   if (!payload.is_object()) throw Inexpressible("no payload: " + payload.dump());
   std::string refused;
   event([&](F& fields) {
@@ -171,7 +173,7 @@ struct Seen {
 struct Run {
   std::vector<Seen> events;
   Json start, stop;
-  unsigned status = 0;
+  nopspan::Status status = nopspan::Status::ok;
   std::uint64_t span_id = 0;
 };
 
@@ -229,7 +231,7 @@ std::vector<Check> run_genai_events(const Json& one_case) {
   compare_events(name, expected, seen, comparison);
   for (const Seen& event : seen.events) comparison.add("span of " + event.name, seen.span_id, event.span_id);
   comparison.add("the span's metadata", seen.start, seen.stop);
-  comparison.add("the span's status", 0, seen.status);
+  comparison.add("the span's status", nopspan::to_string(nopspan::Status::ok), nopspan::to_string(seen.status));
   Bindings bindings;
   return {{name, comparison.mismatches(bindings)}};
 }

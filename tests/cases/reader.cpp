@@ -2,6 +2,8 @@
 // Runs every *.json in tests/cases/run, or in the folder that NOPSPAN_CASES_DIR names, in the order of their names.
 // Prints the numbers of passed and failed cases by file and function. Exits with 1 if a case failed, or if the reader
 // does not understand a case or a file.
+#include <nopspan/stats.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -99,6 +101,7 @@ std::vector<std::filesystem::path> find_files(const std::filesystem::path& folde
 }  // namespace
 
 int main() {
+  nopspan::capture_stacktraces(true);  // the references always have stack traces
   const char* given = std::getenv("NOPSPAN_CASES_DIR");
   const std::filesystem::path folder = given != nullptr ? given : NOPSPAN_CASES_RUN;
   std::vector<std::filesystem::path> files;

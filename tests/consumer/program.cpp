@@ -44,7 +44,7 @@ int work(bool print_it) {
 int handled() {
   const auto handler = [](const nopspan::Event& event) {
     const std::string name(event.name());
-    std::printf("%s status %u value %d config %s\n", name.c_str(), event.status(),
+    std::printf("%s status %u value %d config %s\n", name.c_str(), static_cast<unsigned>(event.status()),
                 static_cast<int>(event.measurement("value").as_int(-1)),
                 std::string(event.config().as_string()).c_str());
   };

@@ -159,6 +159,13 @@ class MachineCode(unittest.TestCase):
             for symbol, section in cold.items():
                 self.assertTrue(section.startswith(".text.unlikely"), f"{symbol} is in {section}")
 
+    def test_a_field_does_not_keep_a_variable_in_memory(self):
+        """set() takes a reference. If it were a function of its own, a loop would store its variables in each round."""
+        for compiler in builds.COMPILERS:
+            path = builds.directory(compiler, "plain") / "CMakeFiles" / "static-hot-pie-objects.dir" / "hot.cpp.o"
+            names = subprocess.run(["nm", "-C", path], check=True, capture_output=True, text=True).stdout
+            self.assertNotRegex(names, r"FieldSetters<.*>::(set|content)<")
+
     def test_functions_that_the_headers_call_are_cold(self):
         """gcc puts functions that are declared cold into .text.unlikely. A ContextScope works while nobody listens, so its
         two functions are not cold."""

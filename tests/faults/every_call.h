@@ -5,7 +5,10 @@
 
 #include <nopspan/context.h>
 #include <nopspan/execute.h>
+#include <nopspan/genai_events.h>
+#include <nopspan/llm.h>
 #include <nopspan/name.h>
+#include <nopspan/propagation.h>
 #include <nopspan/span.h>
 #include <nopspan/stream_meter.h>
 
@@ -31,6 +34,7 @@ inline void nest(unsigned depth) {
 struct Call {
   const char* what;
   void (*make)(unsigned number);
+  std::size_t stack = 12 * 1024;  // the bound that span.h states
 };
 inline constexpr Call every_call[] = {
     {"Span", [](unsigned) { nest(3); }},
@@ -71,16 +75,26 @@ inline constexpr Call every_call[] = {
     {"a new name", [](unsigned number) { const nopspan::Span span{std::string_view(Numbered(number).text)}; }},
     {"headers",
      [](unsigned) {
-       const nopspan::ContextScope scope{nopspan::Context::from_traceparent(
-           "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "vendor=value")};
-       const nopspan::Span span{"work"};
-       (void)span.context().traceparent();
-       (void)span.context().tracestate();
-     }},
+       const auto caller = nopspan::extract([](std::string_view key) {
+         if (key == "traceparent") return "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+         return key == "tracestate" ? "vendor=value" : "tenant=acme,key=value";
+       });
+       const auto work =
+           nopspan::wrap(caller.with_label("shard", "1"), [] { nopspan::inject([](nopspan::Text, nopspan::Text) {}); });
+       nopspan::span("work", caller, work);
+       nopspan::async_span("work", caller, work);
+     },
+     16 * 1024},  // the bound that propagation.h states
     {"events",
      [](unsigned) {
        nopspan::execute("work.event", [](nopspan::Fields& f) { f.set("key", "value").set("large", large_text); });
        nopspan::gauge("engine", "waiting", 1);
+     }},
+    {"a request id, a failure and a retry in the metadata",
+     [](unsigned) {
+       nopspan::Span call{nopspan::llm::chat, [](auto& m) { m.request_id("order-1"); }};
+       call.set("request_id", "order-2").set("http_status", 503);
+       nopspan::genai::retry([](auto& e) { e.attempt(1).delay_ms(0.5).reason("timeout"); });
      }},
     {"complete()", [](unsigned) { nopspan::complete("work", nopspan::Context(), 1, 1); }},
 };

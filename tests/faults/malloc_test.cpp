@@ -6,7 +6,9 @@
 #include "fault.h"
 #include "raised_gate.h"
 
+#include <nopspan/registry.h>
 #include <nopspan/span.h>
+#include <nopspan/stats.h>
 
 #include <errno.h>
 #include <signal.h>
@@ -176,6 +178,21 @@ class NoMoreMemory {
 };
 
 bool fail_all(std::size_t bytes) { return bytes == 0; }
+
+TEST(MallocFaults, AHandlerThatThrowsIsDetachedThoughItsStackTraceDoesNotFit) {
+  nopspan::capture_stacktraces(true);
+  const Counted failures(&nopspan::Stats::handler_failures);
+  const Counted dropped(&nopspan::Stats::fields_dropped);
+  ASSERT_EQ(nopspan::attach("thrower", "work.stop", [](const nopspan::Event&) { throw 1; }), nopspan::Errc::ok);
+  {
+    const AllocatorHook hook(fail_all);
+    const Span span{"work"};
+  }
+  nopspan::capture_stacktraces(false);
+  EXPECT_EQ(failures.times(), 1U);
+  EXPECT_GT(dropped.times(), 0U);
+  EXPECT_EQ(nopspan::detach("thrower"), nopspan::Errc::not_found);
+}
 
 // Runs in a process of its own, because the library keeps the memory that it has mapped.
 void expect_that_spans_are_counted_without_memory(bool is_warm) {

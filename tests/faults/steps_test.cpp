@@ -204,6 +204,7 @@ TEST(StepFaults, AnotherThreadMayEndAContextWhileASignalLooksAtContexts) {
 }
 
 pid_t child = -1;
+void fork_child() { child = fork(); }
 
 // Begins the first scopes of a thread, and forks at instruction number `at`. The child goes on with them, and its other
 // threads may use no memory that its first thread uses. False if there are fewer instructions.
@@ -212,12 +213,10 @@ bool fork_at(unsigned long at, bool has_state) {
   const Context mine = Context::with_request_id("mine");
   std::optional<ContextScope> scope;
   std::optional<Span> span;
-  const bool interrupted = run_interrupted(
-      at, [] { child = fork(); },
-      [&] {
-        scope.emplace(mine);
-        if (!has_state) span.emplace("work");
-      });
+  const bool interrupted = run_interrupted(at, fork_child, [&] {
+    scope.emplace(mine);
+    if (!has_state) span.emplace("work");
+  });
   if (child != 0) return interrupted;
   alarm(120);
   if (has_state) span.emplace("work");
@@ -233,20 +232,40 @@ bool fork_at(unsigned long at, bool has_state) {
   _exit(right && Context::current().empty() ? 0 : 1);
 }
 
-// Each fork is in a process of its own, because memory that no thread has used yet differs from memory that one has.
+// Calls `work(at)` for every `each`-th instruction, until it returns false because it has fewer instructions. Each call
+// is in a process of its own, because memory that no thread has used yet differs from memory that one has. After each
+// call, `then()` runs in this process.
+template <class Work, class Then = void (*)()>
+void interrupt_in_children(
+    unsigned long each, const Work& work, const Then& then = [] {}) {
+  for (unsigned long at = 1;; at += each) {
+    const std::string problem = in_child([&] {
+      if (!work(at)) _exit(7);
+    });
+    if (problem == "exit status 7") break;
+    ASSERT_EQ(problem, "") << "of a signal at instruction " << at;
+    then();
+  }
+}
+
+// The same for a signal handler that forks: `work` sets `child`, which must end well.
+template <class Work>
+void fork_in_children(unsigned long each, const Work& work) {
+  interrupt_in_children(each, [&](unsigned long at) {
+    if (!work(at)) return false;
+    EXPECT_EQ(wait_for(child), "");
+    return true;
+  });
+}
+
 void expect_that_a_signal_may_fork(bool has_state, unsigned long each) {
   const KeptOpen kept_open;
   EXPECT_TRUE(can_use_all());  // also runs the dynamic linker
-  for (unsigned long at = 1;; at += each) {
-    const std::string problem = in_child([&] {
-      bool interrupted = false;
-      std::thread([&] { interrupted = fork_at(at, has_state); }).join();
-      if (!interrupted) _exit(7);
-      EXPECT_EQ(wait_for(child), "");
-    });
-    if (problem == "exit status 7") break;
-    ASSERT_EQ(problem, "") << "of a fork at instruction " << at;
-  }
+  fork_in_children(each, [&](unsigned long at) {
+    bool interrupted = false;
+    std::thread([&] { interrupted = fork_at(at, has_state); }).join();
+    return interrupted;
+  });
 }
 
 TEST(StepFaults, ASignalMayForkWhileAThreadMakesItsState) { expect_that_a_signal_may_fork(false, is_long ? 1 : 37); }
@@ -272,47 +291,32 @@ void begin_others() {
 TEST(StepFaults, AChildThatASignalForksMayEndScopesOfOtherThreads) {
   const KeptOpen kept_open;
   EXPECT_TRUE(can_use_all());
-  for (unsigned long at = 1;; at += is_long ? 1 : 23) {
-    const std::string problem = in_child([&] {
-      begin_others();
-      if (!run_interrupted(
-              at, [] { child = fork(); }, [] { const Span interrupted{"work"}; }))
-        _exit(7);
-      if (child == 0) {
-        std::thread([] {
-          { const Span own{"work"}; }
-          others_span.reset();
-          others_scope.reset();
-        }).join();
-        _exit(0);
-      }
-      EXPECT_EQ(wait_for(child), "");
-    });
-    if (problem == "exit status 7") break;
-    ASSERT_EQ(problem, "") << "of a fork at instruction " << at;
-  }
+  fork_in_children(is_long ? 1 : 23, [](unsigned long at) {
+    begin_others();
+    const bool interrupted = run_interrupted(at, fork_child, [] { const Span inner{"work"}; });
+    if (child != 0) return interrupted;
+    std::thread([] {
+      { const Span own{"work"}; }
+      others_span.reset();
+      others_scope.reset();
+    }).join();
+    _exit(0);
+  });
 }
 
 TEST(StepFaults, ASignalMayForkWhileAThreadDetaches) {
   const auto detach = [] { EXPECT_EQ(nopspan::detach("nothing"), nopspan::Errc::not_found); };
   detach();
-  for (unsigned long at = 1;; at += is_long ? 5 : 37) {
-    const std::string problem = in_child([&] {
-      if (!run_interrupted(
-              at, [] { child = fork(); }, detach))
-        _exit(7);
-      if (child == 0) {
-        detach();
-        _exit(0);
-      }
-      EXPECT_EQ(wait_for(child), "");
-    });
-    if (problem == "exit status 7") break;
-    ASSERT_EQ(problem, "") << "of a fork at instruction " << at;
-  }
+  fork_in_children(is_long ? 5 : 37, [&](unsigned long at) {
+    const bool interrupted = run_interrupted(at, fork_child, detach);
+    if (child != 0) return interrupted;
+    detach();
+    _exit(0);
+  });
 }
 
 std::string signals_id;
+void make_signals_id() { signals_id = nopspan::make_request_id(); }
 
 // Interrupts a thread that makes its second id. An id is short enough not to be allocated.
 TEST(StepFaults, ASignalMayMakeARequestIdWhileAThreadMakesOne) {
@@ -321,8 +325,7 @@ TEST(StepFaults, ASignalMayMakeARequestIdWhileAThreadMakesOne) {
     std::thread([&] {
       std::set<std::string> ids{nopspan::make_request_id()};
       std::string second;
-      interrupted = run_interrupted(
-          at, [] { signals_id = nopspan::make_request_id(); }, [&] { second = nopspan::make_request_id(); });
+      interrupted = run_interrupted(at, make_signals_id, [&] { second = nopspan::make_request_id(); });
       ids.insert({second, signals_id});
       for (int i = 0; i < 40; ++i) ids.insert(nopspan::make_request_id());
       EXPECT_EQ(ids.size(), 43U) << "of a signal at instruction " << at;
@@ -335,18 +338,15 @@ TEST(StepFaults, ASignalMayMakeARequestIdWhileAChildMakesItsFirst) {
   ASSERT_NE(shared, MAP_FAILED);
   std::set<std::string> ids{nopspan::make_request_id()};
   std::size_t expected = 1;
-  for (unsigned long at = 1;; at += is_long ? 1 : 3) {
-    const std::string problem = in_child([&] {
-      const bool interrupted = run_interrupted(
-          at, [] { signals_id = nopspan::make_request_id(); }, [] { (void)nopspan::make_request_id(); });
-      signals_id.copy(shared, signals_id.size());
-      if (!interrupted) _exit(7);
-    });
-    if (problem == "exit status 7") break;
-    ASSERT_EQ(problem, "");
+  const auto make_both = [&](unsigned long at) {
+    const bool interrupted = run_interrupted(at, make_signals_id, [] { (void)nopspan::make_request_id(); });
+    signals_id.copy(shared, signals_id.size());
+    return interrupted;
+  };
+  interrupt_in_children(is_long ? 1 : 3, make_both, [&] {
     ids.insert(shared);
     ++expected;
-  }
+  });
   for (int i = 0; i < 3; ++i) ids.insert(nopspan::make_request_id());
   EXPECT_EQ(ids.size(), expected + 3);
   EXPECT_GT(expected, 50U);

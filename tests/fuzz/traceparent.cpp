@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Headers from other processes: traceparent, tracestate and request ids with any bytes. An input has three lines, one
-// for each header. The whole input is also tried as each of the three.
+// Headers from other processes: traceparent, tracestate, request ids and baggage with any bytes. An input has four
+// lines, one for each of these. The whole input is also tried as each of the four.
 #include "require.h"
 #include "utf8_model.h"
 #include "w3c_model.h"
 
 #include <nopspan/context.h>
+#include <nopspan/propagation.h>
 #include <nopspan/stats.h>
 
 #include <cstddef>
@@ -75,18 +76,45 @@ void check_request_id(std::string_view id) {
           "an attached context is the current one");
 }
 
+std::string forward_baggage(std::string_view header) {
+  std::string sent;
+  nopspan::inject(
+      nopspan::extract([&](std::string_view key) { return key == "baggage" ? header : std::string_view(); }),
+      [&](nopspan::Text key, nopspan::Text value) {
+        require(key.view() == "baggage", "without a traceparent only baggage goes out");
+        sent = value.view();
+      });
+  return sent;
+}
+
+void check_baggage(std::string_view header) {
+  const std::string sent = forward_baggage(header);
+  require(sent.size() <= 8192, "baggage is at most 8192 bytes");
+  const std::vector<std::string> members = split(sent, ',');
+  require(members.size() <= 64, "baggage has at most 64 members");
+  for (const std::string& member : members) {
+    if (sent.empty() || member.rfind("tenant", 0) == 0) continue;  // a label is encoded again
+    require(header.find(member) != std::string_view::npos, "a member goes out as it came in");
+  }
+  const std::uint64_t dropped = nopspan::stats().baggage_dropped;
+  require(forward_baggage(sent) == sent, "the next process sends the same baggage");
+  require(nopspan::stats().baggage_dropped == dropped, "and drops nothing");
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   constexpr std::string_view kParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
   const std::string all(reinterpret_cast<const char*>(data), size);
   std::vector<std::string> lines = split(all, '\n');
-  lines.resize(3);
+  lines.resize(4);
   check_headers(lines[0], lines[1]);
   check_headers(all, {});
   check_headers(kParent, lines[1]);
   check_headers(kParent, all);
   check_request_id(lines[2]);
   check_request_id(all);
+  check_baggage(lines[3]);
+  check_baggage(all);
   return 0;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each typed helper of the agent catalogue sets the keys that the catalogue lists, with the listed types. Keys that the
-// catalogue marks as content are set as content.
+// Each typed helper of the agent catalogue sets the keys that the catalogue lists, with the listed types, and handlers
+// receive these keys. Keys that the catalogue marks as content are set as content. tests/cases/run/agent_catalogue.json
+// has the events as Beamlens' documentation lists them, and its reader compares the catalogue with them.
 #include "recorded.h"
 
 #include "state/span_pool.h"
@@ -210,6 +211,79 @@ TEST(Builders, OfSpansSetExactlyTheKeysOfTheirStartAndStop) {
                    written_by<agent::CoordinatorIterationFields>(
                        [](auto& m) { m.running(true).notification_count(0).trace_id("t").iteration(1); }),
                    "agent.coordinator.iteration");
+}
+
+// Runs a live span of each sort, and looks at what handlers receive.
+class LiveSpans : public ::testing::Test {
+ protected:
+  // Expects the measurements of the catalogue, its metadata, and the metadata of `starts`, the start of the same span.
+  void covers(const nopspan::OwnedEvent& event, std::string_view starts) {
+    const EventDescription& listed = described(event->name());
+    EXPECT_TRUE(covered_.insert(std::string(event->name())).second);
+    EXPECT_EQ(keys_of(event->measurements()), names_of(listed.measurements)) << event->name();
+    Keys delivered;
+    event->metadata().for_each([&](std::string_view key, nopspan::ValueView value) {
+      delivered[std::string(key)] = {value.type(), value.is_content()};
+    });
+    for (const char* id : {"request_id", "span_id", "parent_id"}) EXPECT_EQ(delivered.erase(id), 1U) << id;
+    std::vector<FieldDescription> expected = together({starts, event->name()});
+    delivered.erase("stacktrace");  // off by default
+    expected.erase(std::remove_if(expected.begin(), expected.end(),
+                                  [](const FieldDescription& field) { return field.key == "stacktrace"; }),
+                   expected.end());
+    expect_same_keys(expected, delivered, event->name());
+  }
+  void covers_all(const SpanRecorder& recorder) {
+    for (const nopspan::OwnedEvent& event : recorder.events()) covers(event, recorder.start()->name());
+  }
+
+  std::set<std::string> covered_;
+};
+
+TEST_F(LiveSpans, DeliverTheKeysOfTheCatalogue) {
+  const auto call = [](auto& m) { m.trace_id("t").iteration(1).context_size(3); };
+  const auto tool = [](auto& m) { m.trace_id("t").iteration(1).tool_name("x").intent("why"); };
+  const auto fails = [] { throw std::runtime_error("boom"); };
+  {
+    const SpanRecorder recorder("agent.llm");
+    nopspan::span(agent::llm, call, [](Span& span) {
+      span.with<agent::LlmFields>([](auto& m) { m.tool_selected("think").intent("why").response(kMap); });
+    });
+    covers_all(recorder);
+  }
+  {
+    const SpanRecorder recorder("agent.llm");
+    EXPECT_THROW(nopspan::span(agent::llm, call, fails), std::runtime_error);
+    covers(recorder.exception(), "agent.llm.start");
+  }
+  {
+    const SpanRecorder recorder("agent.tool");
+    agent::tool_span(tool, [] { return kMap; });
+    covers_all(recorder);
+  }
+  {
+    const SpanRecorder recorder("agent.tool");
+    EXPECT_THROW(agent::tool_span(tool, fails), std::runtime_error);
+    covers(recorder.exception(), "agent.tool.start");
+  }
+  {
+    const SpanRecorder recorder("agent.compaction");
+    {
+      Span span{agent::compaction,
+                [](auto& m) { m.trace_id("t").iteration(1).strategy("summarize").config(kMap).message_count(40); }};
+      span.with<agent::CompactionFields>([](auto& m) { m.message_count(7); });
+    }
+    covers_all(recorder);
+  }
+  {
+    const Recorder recorder{"agent.operator.iteration_start", "agent.coordinator.iteration_start"};
+    const Span of_operator{agent::operator_iteration,
+                           [](auto& m) { m.operator_name("o").trace_id("t").iteration(1).operator_state("alert"); }};
+    const Span of_coordinator{agent::coordinator_iteration,
+                              [](auto& m) { m.running(true).notification_count(0).trace_id("t").iteration(1); }};
+    for (const nopspan::OwnedEvent& event : recorder.events()) covers(event, event->name());
+  }
+  EXPECT_THAT(covered_, SizeIs(10));  // the 8 events of spans, and two that are also events of their own
 }
 
 TEST(Builders, TakeListsOfAnyLengthAndNullTexts) {

@@ -8,7 +8,9 @@
 #include <nopspan/value.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -68,8 +70,21 @@ TEST(AgentSpan, OfACompactionThatFailsStopsWithThatStatus) {
   EXPECT_THAT(recorder.names(), ElementsAre("agent.compaction.start", "agent.compaction.stop"));
   EXPECT_THAT(keys_of(recorder.stop()->measurements()), ElementsAre("message_count", "system_time"));
   EXPECT_THAT(keys_of(recorder.stop()->metadata()), ElementsAre("parent_id", "request_id", "span_id"));
-  EXPECT_EQ(recorder.stop()->status(), 3U);
+  EXPECT_EQ(recorder.stop()->status(), Status::exception);
   EXPECT_EQ(recorder.stop()->attributes().find("error.type").as_string(), "std::runtime_error");
+}
+
+TEST(AgentSpan, OfACompactionHasBothCountsInItsLastAttributes) {
+  const SpanRecorder recorder("agent.compaction");
+  {
+    Span compaction{agent::compaction, [](auto& m) { m.message_count(40); }};
+    compaction.with<agent::CompactionFields>([](auto& m) { m.message_count(7); });
+  }
+  EXPECT_EQ(recorder.start()->attributes().find("nopspan.message_count").as_int(), 40);
+  EXPECT_FALSE(recorder.start()->attributes().find("nopspan.message_count_before").exists());
+  EXPECT_EQ(recorder.stop()->attributes().find("nopspan.message_count").as_int(), 7);
+  EXPECT_EQ(recorder.stop()->attributes().find("nopspan.message_count_before").as_int(), 40);
+  EXPECT_THAT(recorder.stop(), LacksMetadata("message_count_before"));
 }
 
 TEST(AgentSpan, OfACompactionThatIsOverHasTheTimesThatWereGiven) {
@@ -128,13 +143,42 @@ TEST(AgentEvent, BelongsToTheSpanThatIsNamed) {
     agent::operators::done();
     const auto events = recorder.events();
     ASSERT_THAT(events, SizeIs(4));
-    EXPECT_EQ(events[0]->span_id(), context.span_id());
-    EXPECT_EQ(events[1]->span_id(), context.span_id());
-    EXPECT_EQ(events[2]->span_id(), scope.context().span_id());
-    EXPECT_EQ(events[3]->span_id(), scope.context().span_id());
-    EXPECT_TRUE(events[3]->metadata().empty());
+    EXPECT_EQ(events[0]->span_id(), id_of(slot));
+    EXPECT_EQ(events[1]->span_id(), id_of(slot));
+    EXPECT_EQ(events[2]->span_id(), id_of(scope));
+    EXPECT_EQ(events[3]->span_id(), id_of(scope));
+    EXPECT_THAT(keys_of(events[3]->metadata()), ElementsAre("trace_id"));
   }
   slot.end();
+}
+
+TEST(AgentEvent, TakesItsListsAsVectors) {
+  const Recorder recorder{"agent.coordinator.*"};
+  const std::vector<std::string> texts{"a", "b"};
+  agent::coordinator::invoke_operators([&](auto& e) { e.skills(texts); });
+  agent::coordinator::update_notification_statuses([&](auto& e) { e.notification_ids(texts); });
+  ASSERT_THAT(recorder.events(), SizeIs(2));
+  EXPECT_THAT(recorder.events()[0], HasMetadata("skills", Value::list({"a", "b"})));
+  EXPECT_THAT(recorder.events()[1], HasMetadata("notification_ids", Value::list({"a", "b"})));
+}
+
+TEST(AgentEvent, InsideARunHasItsTraceId) {
+  const Recorder recorder{"agent.operator.wait", "agent.operator.loop_stopped", "agent.llm.stop"};
+  {
+    const Span run{agent::operator_iteration, [](auto& m) { m.trace_id("abc"); }};
+    agent::operators::wait([](auto& e) { e.ms(5); });
+    agent::operators::loop_stopped([](auto& e) { e.final_state("healthy"); });
+    const Span call{agent::llm};
+  }
+  agent::operators::wait([](auto& e) { e.ms(5); });
+  const auto events = recorder.events();
+  ASSERT_THAT(events, SizeIs(4));
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(events[i]->request_id(), "abc");
+    EXPECT_THAT(events[i], HasMetadata("trace_id", "abc"));
+    EXPECT_FALSE(events[i]->attributes().find("nopspan.trace_id").exists());
+  }
+  EXPECT_THAT(events[3], LacksMetadata("trace_id"));
 }
 
 TEST(AgentEvent, IsNotEvaluatedWhenTheGateIsDown) {
@@ -166,7 +210,7 @@ TEST(AgentEmit, EmitsWhatIsGivenAndNothingElse) {
   ASSERT_THAT(events, SizeIs(1));
   EXPECT_EQ(events[0]->measurements().copy(), Value::map({{"system_time", 9}, {"x", 0.5}}));
   EXPECT_EQ(events[0]->metadata().copy(), Value::map({{"own", Value::list({1})}, {"trace_id", 7}}));
-  EXPECT_EQ(events[0]->span_id(), around.context().span_id());
+  EXPECT_EQ(events[0]->span_id(), id_of(around));
 }
 
 TEST(AgentEmit, EmitsTheEndOfASpanOnce) {
@@ -292,7 +336,7 @@ TEST(AgentTool, ExceptionHasKindReasonAndStacktrace) {
   EXPECT_THAT(events[0], AllOf(HasMetadata("kind", "error"), HasMetadata("reason", "timeout"),
                                HasMetadata("stacktrace", Value::list()), HasMetadata("trace_id", "t")));
   EXPECT_THAT(events[1], AllOf(HasMetadata("kind", "exit"), HasMetadata("reason", Value::map({{"type", "T"}}))));
-  EXPECT_EQ(events[1]->status(), 3U);
+  EXPECT_EQ(events[1]->status(), Status::exception);
   EXPECT_THAT(events[2], AllOf(HasMetadata("kind", "throw"), HasMetadata("reason", 5),
                                HasMetadata("stacktrace", Value::list({"f1", "f2"}))));
 }
@@ -321,13 +365,24 @@ TEST(AgentToolSpan, HasWhatTheToolReturnedAsResult) {
   EXPECT_EQ(agent::tool_span(Value::map(), [] { return Value::list({"ok"}); }), Value::list({"ok"}));
   EXPECT_TRUE(agent::tool_span(Value::map(), [] { return true; }));
   EXPECT_STREQ(agent::tool_span(Value::map(), [](Span&) -> const char* { return nullptr; }), nullptr);
+  EXPECT_THAT(agent::tool_span(Value::map(), [] { return std::vector<std::string>({"a", "b"}); }), SizeIs(2));
+  EXPECT_EQ(agent::tool_span(Value::map(), [] { return std::optional<int>(5); }), 5);
+  EXPECT_EQ(agent::tool_span(Value::map(), [] { return nopspan::Status::error; }), nopspan::Status::error);
+  const std::map<std::string, int> map = {{"a", 1}};
+  EXPECT_EQ(&agent::tool_span(
+                Value::map(), [&]() -> auto& { return map; }),
+            &map);
   const auto stops = recorder.events("agent.tool.stop");
-  ASSERT_THAT(stops, SizeIs(5));
+  ASSERT_THAT(stops, SizeIs(9));
   EXPECT_THAT(stops[0], AllOf(HasMetadata("tool_name", "x"), HasMetadata("result", 4)));
   EXPECT_THAT(stops[1], AllOf(HasMetadata("tool_name", "y"), HasMetadata("result", "text")));
   EXPECT_THAT(stops[2], HasMetadata("result", Value::list({"ok"})));
   EXPECT_THAT(stops[3], HasMetadata("result", true));
   EXPECT_THAT(stops[4], HasMetadata("result", nullptr));
+  EXPECT_THAT(stops[5], HasMetadata("result", Value::list({"a", "b"})));
+  EXPECT_THAT(stops[6], HasMetadata("result", 5));
+  EXPECT_THAT(stops[7], HasMetadata("result", "error"));
+  EXPECT_THAT(stops[8], HasMetadata("result", Value::map({{"a", 1}})));
   EXPECT_THAT(keys_of(stops[0]->measurements()), ElementsAre("duration"));
 }
 
@@ -342,8 +397,10 @@ TEST(AgentToolSpan, ReturnsWhatIsNoMetadata) {
   EXPECT_EQ(*agent::tool_span(Value::map(), [] { return std::make_unique<int>(7); }), 7);
   EXPECT_EQ(agent::tool_span(Value::map(), [] { return NonMovable(8); }).n, 8);
   agent::tool_span(Value::map(), [] {});
-  std::vector<int> list;
-  EXPECT_EQ(&agent::tool_span(Value::map(), [&]() -> std::vector<int>& { return list; }), &list);
+  std::vector<std::unique_ptr<int>> list;
+  EXPECT_EQ(&agent::tool_span(
+                Value::map(), [&]() -> auto& { return list; }),
+            &list);
   const auto stops = recorder.events("agent.tool.stop");
   ASSERT_THAT(stops, SizeIs(4));
   for (const auto& stop : stops) EXPECT_THAT(stop, LacksMetadata("result"));

@@ -7,6 +7,7 @@
 
 #include <nopspan/probes.h>
 
+#include <stdexcept>
 #include <thread>
 #include <type_traits>
 #include <utility>
@@ -46,7 +47,7 @@ TEST(AsyncSpan, EmitsStartAndStop) {
   EXPECT_THAT(recorder.stop(), HasMetadata("at", "end"));
   EXPECT_THAT(recorder.stop(), HasMetadata("key", 1));
   EXPECT_THAT(recorder.stop(), HasMeasurement("rows", 2));
-  EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_OK));
+  EXPECT_THAT(recorder.stop(), HasStatus(Status::ok));
   EXPECT_THAT(recorder.stop(), LacksMetadata("abandoned"));
 }
 
@@ -124,7 +125,7 @@ TEST(AsyncSpan, MovesWithoutAnEvent) {
   first.end();
   second.end();  // NOLINT(bugprone-use-after-move): it is empty
   EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
-  EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_OK));
+  EXPECT_THAT(recorder.stop(), HasStatus(Status::ok));
 }
 
 TEST(AsyncSpan, StaysWhatItIsWhenAssignedToItself) {
@@ -142,7 +143,7 @@ TEST(AsyncSpan, IsAbandonedWhenDestroyedUnended) {
   { const AsyncSpan span{"work"}; }
   EXPECT_EQ(abandoned.times(), 1U);
   EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
-  EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_CANCELLED));
+  EXPECT_THAT(recorder.stop(), HasStatus(Status::cancelled));
   EXPECT_THAT(recorder.stop(), HasMetadata("abandoned", true));
   EXPECT_NE(recorder.stop()->flags() & NOPSPAN_FLAG_ABANDONED, 0U);
 }
@@ -155,7 +156,71 @@ TEST(AsyncSpan, IsAbandonedWhenAssignedOver) {
   EXPECT_THAT(recorder.events()[0], HasMetadata("abandoned", true));
   span.end();
   ASSERT_THAT(recorder.names(), ElementsAre("first.stop", "second.stop"));
-  EXPECT_THAT(recorder.events()[1], HasStatus(NOPSPAN_STATUS_OK));
+  EXPECT_THAT(recorder.events()[1], HasStatus(Status::ok));
+}
+
+TEST(AsyncSpan, IsEndedByAnExceptionThatDestroysIt) {
+  const SpanRecorder recorder("work");
+  const Counted abandoned(&nopspan::Stats::abandoned);
+  try {
+    const AsyncSpan span{"work"};
+    throw std::runtime_error("not seen");
+  } catch (const std::runtime_error&) {
+  }
+  EXPECT_EQ(abandoned.times(), 0U);
+  EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.exception"));
+  EXPECT_THAT(recorder.exception(), HasStatus(Status::exception));
+  EXPECT_THAT(recorder.exception(), HasMetadata("kind", "error"));
+  EXPECT_EQ(recorder.exception()->metadata("reason").find("type").as_string(), "unknown");
+  EXPECT_THAT(recorder.exception(), LacksMetadata("abandoned"));
+  EXPECT_EQ(recorder.exception()->flags() & NOPSPAN_FLAG_ABANDONED, 0U);
+}
+
+TEST(AsyncSpan, IsAbandonedInADestructorThatRunsDuringUnwinding) {
+  const SpanRecorder recorder("work");
+  struct Cleaner {
+    ~Cleaner() { const AsyncSpan span{"work"}; }
+  };
+  try {
+    const Cleaner cleaner;
+    throw 7;
+  } catch (int) {
+  }
+  EXPECT_THAT(recorder.stop(), HasStatus(Status::cancelled));
+}
+
+TEST(AsyncSpan, IsAbandonedIfItIsDestroyedAfterTheExceptionWasCaught) {
+  const SpanRecorder recorder("work");
+  {
+    const AsyncSpan span{"work"};
+    try {
+      throw 7;
+    } catch (int) {
+    }
+  }
+  EXPECT_THAT(recorder.stop(), HasStatus(Status::cancelled));
+}
+
+TEST(AsyncSpan, IsEndedByAnExceptionOfTheThreadThatItWasMovedTo) {
+  const SpanRecorder recorder("work");
+  struct Cleaner {
+    AsyncSpan* span;
+    ~Cleaner() { *span = AsyncSpan{"work"}; }  // begins while an exception is in flight on this thread
+  };
+  AsyncSpan span;
+  try {
+    const Cleaner cleaner{&span};
+    throw 7;
+  } catch (int) {
+  }
+  std::thread([&span] {
+    try {
+      const AsyncSpan here = std::move(span);
+      throw 7;
+    } catch (int) {
+    }
+  }).join();
+  EXPECT_THAT(recorder.exception(), HasStatus(Status::exception));
 }
 
 TEST(AsyncSpan, EndsOnAnotherThread) {
@@ -167,7 +232,7 @@ TEST(AsyncSpan, EndsOnAnotherThread) {
   }).join();
   ASSERT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
   EXPECT_THAT(recorder.stop(), HasMetadata("there", true));
-  EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_OK));
+  EXPECT_THAT(recorder.stop(), HasStatus(Status::ok));
   EXPECT_EQ(recorder.stop()->span_id(), recorder.start()->span_id());
 }
 

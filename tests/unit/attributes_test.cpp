@@ -129,8 +129,8 @@ Attributes round_trip(const FieldBuffer& fields, bool with_content = false) {
 
 TEST(Attributes, AreTheBytesThatProtobufWouldWrite) {
   FieldBuffer fields;
-  fields.put_string("k", "v", 0);
-  fields.put_word("n", Value::Type::integer, 300, 0);
+  EXPECT_TRUE(fields.put_string("k", "v", 0));
+  EXPECT_TRUE(fields.put_word("n", Value::Type::integer, 300, 0));
   // field 9 of Span: { 1: "k", 2: { 1: "v" } }, then { 1: "n", 2: { 3: 300 } }
   EXPECT_EQ(encode(fields).view(), std::string("\x4a\x08\x0a\x01k\x12\x03\x0a\x01v"
                                                "\x4a\x08\x0a\x01n\x12\x03\x18\xac\x02"));
@@ -175,21 +175,21 @@ TEST(Attributes, OfDeepNestingAreWhole) {
 
 TEST(Attributes, AreAlsoTheMeasurements) {
   FieldBuffer fields;
-  fields.put_word("rows", Value::Type::integer, 3, FieldEntry::kMeasurement);
-  fields.put_string("rows", "many", 0);
+  EXPECT_TRUE(fields.put_word("rows", Value::Type::integer, 3, FieldEntry::kMeasurement));
+  EXPECT_TRUE(fields.put_string("rows", "many", 0));
   EXPECT_THAT(round_trip(fields), ElementsAre(Pair("rows", Value(3)), Pair("rows", Value("many"))));
 }
 
 TEST(Attributes, AreNotWhatNopspanAddsForHandlers) {
   FieldBuffer fields;
-  fields.put_string("request_id", "x", FieldEntry::kAdded);
+  EXPECT_TRUE(fields.put_string("request_id", "x", FieldEntry::kAdded));
   EXPECT_THAT(encode(fields).view(), IsEmpty());
 }
 
 TEST(Attributes, HaveContentOnlyWhereItIsCaptured) {
   FieldBuffer fields;
-  fields.put_string("prompt", "secret", FieldEntry::kContent);
-  fields.put_string("model", "small", 0);
+  EXPECT_TRUE(fields.put_string("prompt", "secret", FieldEntry::kContent));
+  EXPECT_TRUE(fields.put_string("model", "small", 0));
   EXPECT_THAT(round_trip(fields), ElementsAre(Pair("model", Value("small"))));
   EXPECT_THAT(round_trip(fields, true), ElementsAre(Pair("prompt", Value("secret")), Pair("model", Value("small"))));
 }
@@ -207,8 +207,8 @@ TEST(Attributes, AreNotWhatContentReplaced) {
 TEST(Attributes, ThatAreNotUtf8AreMendedAndCounted) {
   const Counted repaired(&nopspan::Stats::invalid_utf8);
   FieldBuffer fields;
-  fields.put_string("k\xff", "a\xc3(\xe2\x82\xac\xf0\x9f", 0);
-  fields.put_value("list", Value::list({"\xed\xa0\x80"}), 0);
+  EXPECT_TRUE(fields.put_string("k\xff", "a\xc3(\xe2\x82\xac\xf0\x9f", 0));
+  EXPECT_TRUE(fields.put_value("list", Value::list({"\xed\xa0\x80"}), 0));
   EXPECT_THAT(round_trip(fields),
               ElementsAre(Pair("k?", Value("a?(\xe2\x82\xac??")), Pair("list", Value::list({"???"}))));
   EXPECT_EQ(repaired.times(), 3U);
@@ -217,10 +217,10 @@ TEST(Attributes, ThatAreNotUtf8AreMendedAndCounted) {
 TEST(Attributes, OverTheLimitAreLeftOutWholeAndCounted) {
   const Counted dropped(&nopspan::Stats::attributes_dropped);
   FieldBuffer fields;
-  fields.put_string("first", std::string(4000, 'a'), 0);
-  fields.put_string("too long", std::string(4200, 'b'), 0);
-  fields.put_string("list", std::string(kMaxAttributesBytes, 'c'), 0);
-  fields.put_string("small", "still fits", 0);
+  EXPECT_TRUE(fields.put_string("first", std::string(4000, 'a'), 0));
+  EXPECT_TRUE(fields.put_string("too long", std::string(4200, 'b'), 0));
+  EXPECT_TRUE(fields.put_string("list", std::string(kMaxAttributesBytes, 'c'), 0));
+  EXPECT_TRUE(fields.put_string("small", "still fits", 0));
   const Encoded encoded = encode(fields);
   EXPECT_EQ(encoded.result.dropped, 2U);
   EXPECT_EQ(dropped.times(), 2U);
@@ -231,7 +231,7 @@ TEST(Attributes, OverTheLimitAreLeftOutWholeAndCounted) {
 TEST(Attributes, FillTheLimitToTheLastByte) {
   for (std::size_t size = kMaxAttributesBytes - 32; size < kMaxAttributesBytes; ++size) {
     FieldBuffer fields;
-    fields.put_string("k", std::string(size, 'x'), 0);
+    EXPECT_TRUE(fields.put_string("k", std::string(size, 'x'), 0));
     const Encoded encoded = encode(fields);
     // The tags and lengths take 1 + 2, 1 + 1 + 1, 1 + 2 and 1 + 2 bytes.
     const bool fits = size + 12 <= kMaxAttributesBytes;

@@ -13,6 +13,7 @@
 #include "thread/thread_state.h"
 
 #include <nopspan/execute.h>
+#include <nopspan/genai_events.h>
 #include <nopspan/llm.h>
 #include <nopspan/probes.h>
 #include <nopspan/span.h>
@@ -447,6 +448,34 @@ TEST(Batch, TellsTokensAndToolsOfTheInnermostSpanOnly) {
   EXPECT_EQ(traced.batches[0].entries[0].fixed.extras & kBoth, kBoth);
   EXPECT_EQ(traced.batches[0].entries[1].fixed.extras & kBoth, 0U);
   EXPECT_EQ(traced.batches[0].entries[0].text, "find");
+}
+
+TEST(Batch, HasTheStatusOfAnErrorThatIsContent) {
+  const Traced traced(
+      [] { Span{nopspan::llm::image}.with<nopspan::llm::ImageFields>([](auto& m) { m.error("secret"); }); });
+  ASSERT_THAT(traced.batches, SizeIs(1));
+  ASSERT_THAT(traced.batches[0].entries, SizeIs(1));
+  EXPECT_EQ(traced.batches[0].entries[0].fixed.status, NOPSPAN_STATUS_ERROR);
+  EXPECT_THAT(traced.batches[0].entries[0].attributes, Not(::testing::HasSubstr("secret")));
+}
+
+TEST(Batch, HasTheSameRetryWhicheverFunctionEmitsIt) {
+  const Traced traced([] {
+    const Span span{"work"};
+    nopspan::llm::execute("adapter.retry",
+                          [](auto& f) { f.set("attempt", 2).set("delay_ms", 500).set("reason", "rate_limit"); });
+    nopspan::genai::retry([](auto& e) { e.attempt(2).delay_ms(500).reason("rate_limit"); });
+    nopspan::genai::retry([](auto& e) { e.attempt(2).delay_ms(500.0).reason("rate_limit"); });
+  });
+  ASSERT_THAT(traced.batches, SizeIs(1));
+  const std::vector<Entry>& entries = traced.batches[0].entries;
+  ASSERT_THAT(entries, SizeIs(4));
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(entries[i].fixed.kind, NOPSPAN_ENTRY_RETRY);
+    EXPECT_THAT(entries[i].extras, ElementsAre(500'000'000U, 2U));
+    EXPECT_EQ(entries[i].error_type, "rate_limit");
+    EXPECT_THAT(entries[i].attributes, ::testing::HasSubstr("retry.attempt"));
+  }
 }
 
 TEST(Batch, HasEventsRetriesAndGauges) {

@@ -10,6 +10,7 @@ namespace {
 
 using nopspan::detail::clean;
 using nopspan::detail::is_clean;
+using nopspan::detail::is_type_name;
 using nopspan::detail::is_utf8;
 
 std::string cleaned(std::string_view text) {
@@ -86,6 +87,20 @@ TEST(Clean, NeverCutsInsideACharacter) {
     EXPECT_TRUE(is_utf8(out)) << before;
     EXPECT_EQ(out.find('?'), std::string::npos) << before;
     EXPECT_EQ(out.substr(out.size() - 3), "\u2026") << before;
+  }
+}
+
+TEST(TypeName, IsAWordAStatusOrATypeOfTheLanguage) {
+  for (const char* type : {"timeout", "rate-limit", "503", "my.Error", "std::runtime_error", "a::B<int, char const*>",
+                           "(anonymous namespace)::Failed", "std::vector<std::pair<int, A::B>, Pool>::Error"}) {
+    EXPECT_TRUE(is_type_name(type)) << type;
+  }
+}
+
+TEST(TypeName, IsNoSentence) {
+  for (const char* text : {"", "no such file", "key=value", "a/b", "<b", "a>", "a<b> c", "na\u00efve", "a\nb", "why?",
+                           "(anonymous)", "x@y.z"}) {
+    EXPECT_FALSE(is_type_name(text)) << text;
   }
 }
 

@@ -40,11 +40,11 @@ TEST(Context, IsEmptyInASpanThatIsNotRecorded) {
 TEST(Context, OfTheCurrentSpanIsTheSpans) {
   const SpanRecorder recorder("work");
   const Span span{"work"};
-  EXPECT_EQ(Context::current().span_id(), span.context().span_id());
+  EXPECT_EQ(Context::current().span_id(), id_of(span));
   EXPECT_EQ(Context::current().request_id(), span.request_id());
   EXPECT_EQ(nopspan::request_id(), span.request_id());
   EXPECT_EQ(recorder.start()->request_id(), span.request_id().view());
-  EXPECT_EQ(recorder.start()->span_id(), span.context().span_id());
+  EXPECT_EQ(recorder.start()->span_id(), id_of(span));
 }
 
 TEST(Context, StaysCurrentWithTheGateDown) {
@@ -153,7 +153,10 @@ TEST(Context, InheritsLabels) {
   const auto events = recorder.events();
   ASSERT_EQ(events.size(), 3U);
   EXPECT_THAT(events[0], HasMetadata("model", "small"));
-  EXPECT_THAT(events[1], LacksMetadata("model"));  // only probes carry labels, and metadata is not inherited
+  EXPECT_THAT(events[1], HasMetadata("engine", "vllm"));
+  EXPECT_THAT(events[1], HasMetadata("model", "small"));
+  EXPECT_THAT(events[1], HasMetadata("tenant", "acme"));
+  EXPECT_TRUE(events[2]->metadata().empty());
 }
 
 // One worker thread, as in a thread pool.

@@ -4,6 +4,8 @@
 #include "recorded.h"
 
 #include <nopspan/coroutine.h>
+#include <nopspan/execute.h>
+#include <nopspan/probes.h>
 #include <nopspan/span.h>
 
 #include <coroutine>
@@ -90,6 +92,58 @@ TEST(Coroutine, TakesItsContextToWhicheverThreadResumesIt) {
   }
   EXPECT_TRUE(task.done());
   EXPECT_THAT(seen, ElementsAre("mine", "mine", "mine"));
+}
+
+TEST(Coroutine, GivesItsContextToWhatItStartsWhenItSuspends) {
+  std::vector<std::string> seen;
+  std::coroutine_handle<> waiting;
+  struct Pool {
+    std::vector<std::string>& seen;
+    std::coroutine_handle<>& waiting;
+    bool await_ready() { return false; }
+    void await_suspend(std::coroutine_handle<> handle) {
+      seen.push_back(current());
+      waiting = handle;
+    }
+    void await_resume() {}
+  };
+  struct Declined : Pool {
+    bool await_suspend(std::coroutine_handle<>) {
+      seen.push_back(current());
+      return false;
+    }
+  };
+  struct Transfer : Pool {
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<> handle) {
+      Pool::await_suspend(handle);
+      return std::noop_coroutine();
+    }
+  };
+  struct AtOnce : Pool {
+    void await_suspend(std::coroutine_handle<> handle) { handle.resume(); }
+  };
+  const auto work = [&]() -> Task {
+    const auto scope = co_await nopspan::context_scope(named("mine"));
+    co_await Pool{seen, waiting};
+    co_await Declined{{seen, waiting}};
+    seen.push_back("after: " + current());
+    co_await Transfer{{seen, waiting}};
+    co_await AtOnce{{seen, waiting}};
+    seen.push_back("after: " + current());
+  };
+  const Counted left(&nopspan::Stats::scopes_left);
+  const Task task = work();
+  EXPECT_EQ(current(), "");
+  {
+    const ContextScope thread{named("thread")};
+    waiting.resume();
+    EXPECT_EQ(current(), "thread");
+    waiting.resume();
+    EXPECT_EQ(current(), "thread");
+  }
+  EXPECT_TRUE(task.done());
+  EXPECT_THAT(seen, ElementsAre("mine", "mine", "after: mine", "mine", "after: mine"));
+  EXPECT_EQ(left.times(), 0U);
 }
 
 TEST(Coroutine, MakesSpansChildrenOfItsOwn) {
@@ -187,6 +241,19 @@ TEST(Coroutine, DestroyedWhileSuspendedLeavesTheThreadAsItIs) {
   EXPECT_EQ(recorder.size(), 2U);  // both coroutines were abandoned
 }
 
+TEST(Coroutine, ThatAnExceptionLeavesEndsItsSpanWithAnException) {
+  const Recorder recorder{"request.exception"};
+  const auto work = []() -> Task {
+    const AsyncSpan request{"request"};
+    co_await std::suspend_always();
+    throw std::runtime_error("refused");
+  };
+  Task task = work();
+  task.resume();
+  ASSERT_EQ(recorder.size(), 1U);
+  EXPECT_THAT(recorder.events()[0], HasStatus(Status::exception));
+}
+
 struct RefusesToSuspend {
   bool await_ready() const noexcept { return false; }
   void await_suspend(std::coroutine_handle<>) const { throw std::runtime_error("refused"); }
@@ -225,7 +292,7 @@ struct ChangesItsMind {
   int value;
   bool await_ready() const noexcept { return false; }
   bool await_suspend(std::coroutine_handle<>) const noexcept {
-    EXPECT_EQ(current(), "thread");  // not the coroutine's context, because the coroutine is about to be suspended
+    EXPECT_EQ(current(), "mine");
     return false;
   }
   int await_resume() const noexcept {
@@ -356,19 +423,21 @@ TEST(Coroutine, ChangesContextsOverSymmetricTransfer) {
   ASSERT_TRUE(task.done());
   if (task.thrown()) std::rethrow_exception(task.thrown());
   EXPECT_EQ(current(), "thread");
-  EXPECT_THAT(seen, ElementsAre("child enters thread", "child has child1", "parent has parent", "child enters thread",
+  EXPECT_THAT(seen, ElementsAre("child enters parent", "child has child1", "parent has parent", "child enters parent",
                                 "child has child2", "parent has parent"));
 }
+
+// Suspends a coroutine and gives its handle to the test.
+struct Park {
+  std::coroutine_handle<>& where;
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> handle) const noexcept { where = handle; }
+  void await_resume() const noexcept {}
+};
 
 TEST(Coroutine, ThatSuspendsInAChildLeavesTheThreadsContext) {
   std::vector<std::string> seen;
   std::coroutine_handle<> innermost;
-  struct Park {
-    std::coroutine_handle<>& where;
-    bool await_ready() const noexcept { return false; }
-    void await_suspend(std::coroutine_handle<> handle) const noexcept { where = handle; }
-    void await_resume() const noexcept {}
-  };
   const auto child = [&]() -> Lazy {
     const auto scope = co_await nopspan::context_scope(named("child"));
     co_await Park{innermost};
@@ -464,6 +533,352 @@ TEST(FixedString, ComparesUnambiguouslyInCpp20) {
   const RequestId id(std::string_view("order-7"));
   EXPECT_TRUE(id == "order-7" && "order-7" == id && id == id && id == std::string("order-7"));
   EXPECT_TRUE(id != "x" && std::string_view("x") != id);
+}
+
+TEST(InheritedContext, IsThatOfTheCoroutineThatAwaits) {
+  const Recorder recorder{"answer.start", "retrieve.start", "hit"};
+  const auto retrieve = []() -> Lazy {
+    { const Span span{"retrieve"}; }
+    nopspan::execute("hit");
+    co_return 1;
+  };
+  const auto answer = [&]() -> Task {
+    AsyncSpan span{"answer", Context::make()};
+    const auto scope = co_await nopspan::context_scope(span.context());
+    co_await retrieve();
+  };
+  const Task task = answer();
+  ASSERT_TRUE(task.done());
+  ASSERT_THAT(recorder.names(), ElementsAre("answer.start", "retrieve.start", "hit"));
+  EXPECT_THAT(recorder.events()[1], IsChildOf(recorder.events()[0]));
+  EXPECT_EQ(recorder.events()[2]->request_id(), recorder.events()[0]->request_id());
+}
+
+TEST(InheritedContext, IsCurrentOnWhicheverThreadResumesTheCoroutine) {
+  std::vector<std::string> seen;
+  std::coroutine_handle<> parked;
+  const auto innermost = [&]() -> Lazy {
+    seen.push_back(current());
+    co_await Park{parked};
+    seen.push_back(current());
+    co_return 1;
+  };
+  const auto child = [&]() -> Lazy {
+    const int result = co_await innermost();
+    seen.push_back(current());
+    co_await Park{parked};
+    seen.push_back(current());
+    co_return result;
+  };
+  const auto parent = [&]() -> Task {
+    const auto scope = co_await nopspan::context_scope(named("parent"));
+    co_await child();
+    seen.push_back(current());
+  };
+  const ContextScope thread{named("thread")};
+  const Task task = parent();
+  EXPECT_EQ(current(), "thread");
+  for (int i = 0; i < 2; ++i) {
+    std::thread([&] {
+      const ContextScope pool{named("pool")};
+      parked.resume();
+      EXPECT_EQ(current(), "pool");
+    }).join();
+  }
+  EXPECT_TRUE(task.done());
+  EXPECT_THAT(seen, ElementsAre("parent", "parent", "parent", "parent", "parent"));
+}
+
+TEST(InheritedContext, IsKnownToEachOfSeveralCoroutinesThatStartLater) {
+  std::vector<std::string> seen;
+  const auto child = [&]() -> Lazy {
+    seen.push_back(current());
+    co_return 1;
+  };
+  const auto parent = [&]() -> Task {
+    const auto scope = co_await nopspan::context_scope(named("parent"));
+    const Lazy first = child();
+    const Lazy second = child();
+    const auto inner = co_await nopspan::context_scope(named("inner"));
+    co_await second;
+    co_await first;
+    seen.push_back(current());
+  };
+  const Task task = parent();
+  EXPECT_EQ(current(), "");
+  EXPECT_THAT(seen, ElementsAre("parent", "parent", "inner"));
+}
+
+TEST(InheritedContext, EndsWithTheBodyOfTheCoroutine) {
+  std::vector<std::string> seen;
+  const Counted left(&nopspan::Stats::scopes_left);
+  const auto work = [&]() -> Task {
+    co_await std::suspend_always{};
+    seen.push_back(current());
+  };
+  const auto make = [&] {
+    const ContextScope request{named("request")};
+    return work();
+  };
+  Task task = make();
+  task.resume();
+  EXPECT_TRUE(task.done());
+  EXPECT_EQ(current(), "");
+  const ContextScope other{named("other")};
+  { const Task destroyed = std::move(task); }
+  EXPECT_EQ(current(), "other");
+  EXPECT_THAT(seen, ElementsAre("request"));
+  EXPECT_EQ(left.times(), 0U);
+}
+
+TEST(InheritedContext, EndsThoughTheCoroutineIsDestroyedElsewhere) {
+  const Counted wrong(&nopspan::Stats::wrong_thread);
+  const auto work = []() -> Task { co_await std::suspend_always{}; };
+  const auto make = [&] {
+    const ContextScope request{named("request")};
+    return work();
+  };
+  for (int i = 0; i < 200; ++i) {
+    Task task = make();
+    task.resume();
+    std::thread destroyer([moved = std::move(task)] {});
+    EXPECT_EQ(current(), "");  // looks at the coroutine, which may be destroyed now
+    destroyer.join();
+    EXPECT_EQ(current(), "");
+  }
+  EXPECT_EQ(wrong.times(), 0U);
+}
+
+TEST(InheritedContext, ReturnsAfterAScopeInTheCoroutine) {
+  std::vector<std::string> seen;
+  std::coroutine_handle<> parked;
+  const auto child = [&]() -> Lazy {
+    {
+      const auto scope = co_await nopspan::context_scope(named("child"));
+      co_await Park{parked};
+      seen.push_back(current());
+    }
+    seen.push_back(current());
+    co_return 1;
+  };
+  const auto parent = [&]() -> Task {
+    const auto scope = co_await nopspan::context_scope(named("parent"));
+    co_await child();
+    seen.push_back(current());
+  };
+  const Task task = parent();
+  parked.resume();
+  EXPECT_EQ(current(), "");
+  EXPECT_THAT(seen, ElementsAre("child", "parent", "parent"));
+}
+
+// A task that resumes its awaiter from its own last await_suspend(), and that is started by resume(): without symmetric
+// transfer.
+struct Nested {
+  struct promise_type : nopspan::CoroutinePromise {
+    Nested get_return_object() { return Nested{std::coroutine_handle<promise_type>::from_promise(*this)}; }
+    auto initial_suspend() { return transform(std::suspend_always{}); }
+    struct Final {
+      bool await_ready() const noexcept { return false; }
+      void await_suspend(std::coroutine_handle<promise_type> self) const noexcept { self.promise().awaiter.resume(); }
+      void await_resume() const noexcept {}
+    };
+    Final final_suspend() noexcept { return {}; }
+    void return_void() {}
+    void unhandled_exception() { std::terminate(); }
+    std::coroutine_handle<> awaiter;
+  };
+  explicit Nested(std::coroutine_handle<promise_type> made) : handle(made) {}
+  Nested(Nested&& other) noexcept : handle(std::exchange(other.handle, nullptr)) {}
+  Nested& operator=(Nested&&) = delete;
+  ~Nested() {
+    if (handle) handle.destroy();
+  }
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> awaiter) const {
+    handle.promise().awaiter = awaiter;
+    handle.resume();
+  }
+  void await_resume() const noexcept {}
+  std::coroutine_handle<promise_type> handle;
+};
+
+TEST(InheritedContext, IsThereFromTheStartIfThePromiseSaysSo) {
+  std::vector<std::string> seen;
+  const auto child = [&]() -> Nested {
+    seen.push_back(current());
+    co_return;
+  };
+  const auto parent = [&]() -> Task {
+    const auto scope = co_await nopspan::context_scope(named("parent"));
+    co_await child();
+    seen.push_back(current());
+    co_await child();
+    seen.push_back(current());
+  };
+  const ContextScope thread{named("thread")};
+  const Task task = parent();
+  EXPECT_TRUE(task.done());
+  EXPECT_EQ(current(), "thread");
+  EXPECT_THAT(seen, ElementsAre("parent", "parent", "parent", "parent"));
+}
+
+TEST(InheritedContext, DoesNotMisleadATransferToAnotherCoroutine) {
+  struct Other {
+    struct promise_type {
+      Other get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
+      std::suspend_always initial_suspend() noexcept { return {}; }
+      std::suspend_never final_suspend() noexcept { return {}; }
+      void return_void() {}
+      void unhandled_exception() { std::terminate(); }
+    };
+    std::coroutine_handle<promise_type> handle;
+    bool await_ready() const noexcept { return false; }
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<>) const noexcept { return handle; }
+    void await_resume() const noexcept {}
+  };
+  struct ToNobody {
+    bool await_ready() const noexcept { return false; }
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<>) const noexcept { return std::noop_coroutine(); }
+    void await_resume() const noexcept {}
+  };
+  std::vector<std::string> seen;
+  const auto other = [&]() -> Other {
+    seen.push_back(current());
+    co_return;
+  };
+  const auto work = [&]() -> Task {
+    const auto scope = co_await nopspan::context_scope(named("mine"));
+    co_await other();
+    co_await ToNobody{};
+    seen.push_back(current());
+  };
+  const ContextScope thread{named("thread")};
+  const Task task = work();
+  EXPECT_EQ(current(), "thread");
+  task.resume();
+  EXPECT_EQ(current(), "thread");
+  task.resume();
+  EXPECT_THAT(seen, ElementsAre("thread", "mine"));
+}
+
+TEST(CoSpan, IsAroundWhatItAwaits) {
+  const Recorder recorder{"answer.start", "answer.stop", "step.start", "after.start"};
+  std::coroutine_handle<> parked;
+  const auto step = [&]() -> Lazy {
+    { const Span span{"step"}; }
+    co_await Park{parked};
+    { const Span span{"step"}; }
+    co_return 7;
+  };
+  int result = 0;
+  const auto work = [&]() -> Task {
+    result = co_await nopspan::co_span("answer", [&](AsyncSpan& span) {
+      span.set("key", 1);
+      return step();
+    });
+    const Span after{"after"};
+  };
+  const Task task = [&] {
+    const ContextScope request{named("request")};
+    return work();
+  }();
+  EXPECT_THAT(recorder.names(), ElementsAre("answer.start", "step.start"));
+  parked.resume();
+  EXPECT_TRUE(task.done());
+  EXPECT_EQ(current(), "");
+  EXPECT_EQ(result, 7);
+  ASSERT_THAT(recorder.names(), ElementsAre("answer.start", "step.start", "step.start", "answer.stop", "after.start"));
+  const auto events = recorder.events();
+  EXPECT_THAT(events[1], IsChildOf(events[0]));
+  EXPECT_THAT(events[2], IsChildOf(events[0]));
+  EXPECT_THAT(events[3], HasMetadata("key", 1));
+  for (const auto& event : events) EXPECT_EQ(event->request_id(), "request");
+  EXPECT_EQ(events[4]->parent_id(), 0U);
+}
+
+TEST(CoSpan, EndsWithTheExceptionOfTheTask) {
+  const SpanRecorder recorder("answer");
+  std::string caught;
+  const auto fail = []() -> Lazy {
+    co_await std::suspend_never{};
+    throw std::runtime_error("refused");
+  };
+  const auto work = [&]() -> Task {
+    try {
+      co_await nopspan::co_span("answer", named("request"), fail);
+    } catch (const std::runtime_error& error) {
+      caught = error.what();
+    }
+    try {
+      co_await nopspan::co_span("answer", named("request"), []() -> Lazy { throw std::runtime_error("early"); });
+    } catch (const std::runtime_error& error) {
+      caught += std::string(" ") + error.what();
+    }
+  };
+  const Task task = work();
+  EXPECT_EQ(caught, "refused early");
+  EXPECT_THAT(recorder.names(), ElementsAre("answer.start", "answer.exception", "answer.start", "answer.exception"));
+  EXPECT_EQ(recorder.exception()->request_id(), "request");
+  EXPECT_EQ(current(), "");
+}
+
+TEST(CoSpan, TakesAParentOptionsAndMetadata) {
+  const SpanRecorder recorder("answer");
+  const auto metadata = [](Fields& f) { f.set("key", 1); };
+  const nopspan::SpanOptions client{nopspan::SpanKind::client};
+  const auto awaited = [] { return Ready{1}; };
+  int sum = 0;
+  const auto work = [&]() -> Task {
+    sum += co_await nopspan::co_span("answer", named("request"), client, metadata, awaited);
+    sum += co_await nopspan::co_span("answer", named("request"), metadata, awaited);
+    sum += co_await nopspan::co_span("answer", metadata, awaited);
+    sum += co_await nopspan::co_span("answer", client, metadata, awaited);
+  };
+  const Task task = work();
+  if (task.thrown()) std::rethrow_exception(task.thrown());
+  EXPECT_EQ(sum, 4);
+  EXPECT_THAT(recorder.events("answer.stop"), SizeIs(4));
+  for (const auto& event : recorder.events("answer.start")) EXPECT_THAT(event, HasMetadata("key", 1));
+}
+
+TEST(CoSpan, EndsWhereTheWorkHasMovedItTo) {
+  const SpanRecorder recorder("answer");
+  AsyncSpan kept;
+  const auto work = [&]() -> Task {
+    co_await nopspan::co_span("answer", [&](AsyncSpan& span) {
+      kept = std::move(span);
+      return Ready{1};
+    });
+  };
+  const Task task = work();
+  EXPECT_THAT(recorder.names(), ElementsAre("answer.start"));
+  kept.end();
+  EXPECT_THAT(recorder.names(), ElementsAre("answer.start", "answer.stop"));
+}
+
+TEST(CoSpan, OfACoroutineThatIsDestroyedIsAbandoned) {
+  const SpanRecorder recorder("answer");
+  {
+    const auto work = []() -> Task {
+      co_await nopspan::co_span("answer", [] { return std::suspend_always{}; });
+      ADD_FAILURE();
+    };
+    const Task task = work();
+  }
+  EXPECT_THAT(recorder.stop(), HasStatus(Status::cancelled));
+}
+
+TEST(CoSpan, ForwardsTheTraceThoughNobodyListens) {
+  const Context caller = Context::from_traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+  std::string header;
+  const auto child = [&]() -> Lazy {
+    header = Context::current().traceparent();
+    co_return 1;
+  };
+  const auto work = [&]() -> Task { co_await nopspan::co_span("answer", caller, child); };
+  const Task task = work();
+  EXPECT_EQ(header, caller.traceparent());
 }
 
 }  // namespace

@@ -94,6 +94,28 @@ TEST_F(DefaultLogger, SaysUnknownWhereThereIsNoId) {
   EXPECT_THAT(lines_, ElementsAre(Pair(LogLevel::debug, "[llm.adapter.retry] request_id=unknown ")));
 }
 
+TEST_F(DefaultLogger, SaysTheRequestOfAnEventWithoutAnId) {
+  EXPECT_EQ(agent::attach_default_logger(), nopspan::Errc::ok);
+  EXPECT_EQ(llm::attach_default_logger(), nopspan::Errc::ok);
+  const nopspan::ContextScope run{nopspan::Context::with_request_id("run-7")};
+  agent::operators::started([](auto& e) { e.operator_name("ets"); });
+  EXPECT_EQ(agent::emit("agent.operator.done", Value::map(), Value::map()), Errc::ok);
+  llm::execute("adapter.other", [](nopspan::Fields&) {});
+  llm::execute("adapter.retry", [](nopspan::Fields&) {});
+  ASSERT_THAT(lines_, SizeIs(3));
+  EXPECT_THAT(lines_[0].second, HasSubstr("[agent.operator.started] trace_id=run-7 system_time="));
+  EXPECT_EQ(lines_[1].second, "[agent.operator.done] trace_id=run-7 ");
+  EXPECT_THAT(lines_[2].second, HasSubstr("[llm.adapter.retry] request_id=run-7 "));
+}
+
+TEST_F(DefaultLogger, WritesToStderrWithoutASink) {
+  nopspan::set_log_sink({});
+  EXPECT_EQ(agent::attach_default_logger(), nopspan::Errc::ok);
+  ::testing::internal::CaptureStderr();
+  EXPECT_EQ(agent::emit("agent.operator.done", Value::map({{"n", 1}}), Value::map({{"trace_id", "t"}})), Errc::ok);
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "nopspan: debug: [agent.operator.done] trace_id=t n=1\n");
+}
+
 TEST_F(DefaultLogger, WritesTheMeasurementsInTheirOrder) {
   EXPECT_EQ(line_of(Value::map({{"b", 2}, {"a", -1}, {"c", 0.5}}), Value::map({{"trace_id", "t"}})),
             "[agent.operator.done] trace_id=t b=2 a=-1 c=0.5");

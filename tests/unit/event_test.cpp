@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Point events: execute(), and events that belong to no span.
+#include "in_thread.h"
 #include "recorded.h"
 
 #include <nopspan/execute.h>
+#include <nopspan/propagation.h>
 #include <nopspan/span.h>
 
 #include <nopspan/probes.h>
 
+#include <atomic>
 #include <stdexcept>
 #include <string>
 
@@ -19,7 +22,7 @@ TEST(Execute, EmitsOneEventWithWhatItIsGivenAndNothingElse) {
   const auto event = recorder.events()[0];
   EXPECT_THAT(keys_of(event->metadata()), ElementsAre("key"));
   EXPECT_THAT(keys_of(event->measurements()), ElementsAre("age"));
-  EXPECT_EQ(event->status(), 0U);
+  EXPECT_EQ(event->status(), Status::ok);
   EXPECT_EQ(event->request_id(), "");
   EXPECT_EQ(event->span_id(), 0U);
 }
@@ -60,9 +63,37 @@ TEST(Execute, BelongsToTheCurrentSpan) {
   const auto events = recorder.events();
   ASSERT_EQ(events.size(), 3U);
   EXPECT_EQ(events[2]->span_id(), events[1]->span_id());
-  EXPECT_EQ(events[2]->parent_id(), events[0]->span_id());
-  EXPECT_EQ(events[2]->request_id(), events[0]->request_id());
+  EXPECT_THAT(events[2], IsChildOf(events[0]));
   EXPECT_THAT(events[2], LacksMetadata("of"));
+}
+
+TEST(Execute, HasTheParentOfItsSpanWhereverItIsEmitted) {
+  const Recorder recorder{"outer.start", "point"};
+  const Span outer{"outer"};
+  const AsyncSpan span{"async", outer};
+  span.event("point");
+  nopspan::execute(span.context(), "point");
+  nopspan::wrap(span.context(), [] { nopspan::execute("point"); })();
+  in_thread([&] {
+    const ContextScope here{span};
+    nopspan::execute("point");
+  });
+  ASSERT_EQ(recorder.events("point").size(), 4U);
+  for (const auto& event : recorder.events("point")) {
+    EXPECT_THAT(event, IsChildOf(recorder.events("outer.start").at(0)));
+    EXPECT_EQ(event->span_id(), span.context().span_id());
+  }
+}
+
+TEST(Execute, HasNoParentInAnotherProcessesSpan) {
+  const Recorder recorder{"point"};
+  const Context caller = Context::from_traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+  nopspan::execute(caller, "point");
+  const AsyncSpan span{"async", caller};
+  span.event("point");
+  ASSERT_EQ(recorder.size(), 2U);
+  EXPECT_EQ(recorder.events()[0]->parent_id(), 0U);
+  EXPECT_EQ(recorder.events()[1]->parent_id(), caller.span_id());
 }
 
 TEST(SpanEvent, BelongsToItsSpan) {
@@ -76,12 +107,12 @@ TEST(SpanEvent, BelongsToItsSpan) {
   outer.event("cache.hit", [](Fields&) {});
   const auto events = recorder.events();
   ASSERT_EQ(events.size(), 4U);
-  EXPECT_EQ(events[0]->span_id(), named.context().span_id());
-  EXPECT_EQ(events[1]->span_id(), named.context().span_id());
+  EXPECT_EQ(events[0]->span_id(), id_of(named));
+  EXPECT_EQ(events[1]->span_id(), id_of(named));
   EXPECT_EQ(events[1]->request_id(), named.request_id().view());
-  EXPECT_EQ(events[2]->span_id(), inner.context().span_id());
-  EXPECT_EQ(events[2]->parent_id(), outer.context().span_id());
-  EXPECT_EQ(events[3]->span_id(), outer.context().span_id());
+  EXPECT_EQ(events[2]->span_id(), id_of(inner));
+  EXPECT_EQ(events[2]->parent_id(), id_of(outer));
+  EXPECT_EQ(events[3]->span_id(), id_of(outer));
 }
 
 TEST(SpanEvent, HasWhatIsSetAndNothingElse) {
@@ -116,7 +147,7 @@ TEST(SpanEvent, HasTheParentOfAScopeThatIsNotTheInnermost) {
   const Span middle{"middle"};
   const Span inner{"inner"};
   middle.event("cache.hit");
-  EXPECT_EQ(recorder.events().at(0)->parent_id(), outer.context().span_id());
+  EXPECT_EQ(recorder.events().at(0)->parent_id(), id_of(outer));
 }
 
 TEST(Execute, BelongsToAContextScopeWithoutASpan) {
@@ -153,7 +184,8 @@ TEST(Execute, CountsFieldsThatThrowAndEmitsTheEvent) {
 
 TEST(Gauge, EmitsAnEventOfEngineStats) {
   const Recorder recorder{"engine.stats"};
-  nopspan::gauge("vllm", "kv_cache_used", 10, 100);
+  const std::atomic<int> used = 10;
+  nopspan::gauge("vllm", "kv_cache_used", used, 100);
   nopspan::gauge("vllm", "running", -3);
   const auto events = recorder.events();
   ASSERT_EQ(events.size(), 2U);

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -107,7 +108,7 @@ TEST(Event, OfNothingGivesZeroesAndEmptyTexts) {
   EXPECT_EQ(event.request_id(), "");
   EXPECT_EQ(event.span_id(), 0U);
   EXPECT_EQ(event.parent_id(), 0U);
-  EXPECT_EQ(event.status(), 0U);
+  EXPECT_EQ(event.status(), Status::ok);
   EXPECT_EQ(event.duration_ns(), 0);
   EXPECT_EQ(event.monotonic_time_ns(), 0);
   EXPECT_EQ(event.system_time_ns(), 0);
@@ -119,13 +120,16 @@ TEST(Event, OfNothingGivesZeroesAndEmptyTexts) {
   EXPECT_EQ(owned->name(), "");
 }
 
-TEST(Event, MayBeCopiedInsideTheHandler) {
+static_assert(!std::is_copy_constructible_v<Event> && !std::is_copy_assignable_v<Event>);
+static_assert(std::is_copy_constructible_v<nopspan::OwnedEvent>);
+
+TEST(Event, MayBeKeptInsideTheHandler) {
   std::string first;
   std::string second;
   EXPECT_EQ(nopspan::attach("id", "work.stop",
                             [&](const Event& event) {
-                              const Event copy = event;
-                              second = copy.metadata().copy().to_string();
+                              const nopspan::OwnedEvent copy(event);
+                              second = copy->metadata().copy().to_string();
                               first = event.metadata().copy().to_string();
                             }),
             nopspan::Errc::ok);

@@ -15,6 +15,8 @@
 #include <string>
 #include <typeinfo>
 
+void throw_without_rtti();  // in without_rtti.cpp
+
 namespace {
 
 Value reason(Value type, Value message) {
@@ -38,10 +40,10 @@ nopspan::OwnedEvent exception_of(const Thrown& thrown) {
 
 TEST(Exception, OfAStandardClassIsAnError) {
   const auto event = exception_of(std::runtime_error("no route"));
-  EXPECT_THAT(event, HasStatus(NOPSPAN_STATUS_EXCEPTION));
+  EXPECT_THAT(event, HasStatus(Status::exception));
   EXPECT_THAT(event, HasMetadata("kind", "error"));
   EXPECT_THAT(event, HasMetadata("reason", reason("std::runtime_error", "no route")));
-  EXPECT_THAT(event, HasMetadata("stacktrace", Value::list()));
+  EXPECT_THAT(event, LacksMetadata("stacktrace"));
 }
 
 TEST(Exception, OfADerivedClassHasItsOwnTypesName) {
@@ -78,6 +80,63 @@ TEST(Exception, OfAStringHasTheStringAsMessage) {
   EXPECT_THAT(event, HasMetadata("kind", "throw"));
   EXPECT_THAT(event, HasMetadata("reason", reason("char const*", "literal")));
   EXPECT_THAT(exception_of(static_cast<const char*>(nullptr)), HasMetadata("reason", reason("char const*", "")));
+}
+
+Value with_cause(Value of, Value cause) { return of.set("cause", std::move(cause)), of; }
+
+TEST(Exception, HasTheExceptionsNestedInItAsCauses) {
+  const SpanRecorder recorder("work");
+  const auto work = [] {
+    try {
+      try {
+        throw 7;
+      } catch (int) {
+        std::throw_with_nested(Overloaded("busy"));
+      }
+    } catch (const Overloaded&) {
+      std::throw_with_nested(std::runtime_error("no answer"));
+    }
+  };
+  EXPECT_THROW(nopspan::span("work", work), std::runtime_error);
+  const Value busy = reason("(anonymous namespace)::Overloaded", "busy");
+  const Value no_answer = reason("std::runtime_error", "no answer");
+  EXPECT_THAT(recorder.exception(), HasMetadata("reason", with_cause(no_answer, with_cause(busy, reason("int", "")))));
+}
+
+TEST(Exception, HasAtMostFourCauses) {
+  struct Nest {
+    static void deeper(int depth) {
+      try {
+        if (depth > 0) deeper(depth - 1);
+        throw 7;
+      } catch (...) {
+        std::throw_with_nested(std::runtime_error("again"));
+      }
+    }
+  };
+  const SpanRecorder recorder("work");
+  EXPECT_THROW(nopspan::span("work", [] { Nest::deeper(9); }), std::runtime_error);
+  Value cause = recorder.exception()->metadata("reason").copy();
+  int causes = 0;
+  while (const Value* const next = cause.find("cause")) {
+    cause = Value(*next);
+    ++causes;
+  }
+  EXPECT_EQ(causes, 4);
+}
+
+TEST(Exception, ThatNestsNothingHasNoCause) {
+  struct Empty : std::runtime_error, std::nested_exception {
+    using runtime_error::runtime_error;
+  };
+  EXPECT_FALSE(exception_of(Empty("alone"))->metadata("reason").find("cause").exists());
+}
+
+TEST(Exception, MayComeFromCodeWithoutRtti) {
+  const SpanRecorder recorder("work");
+  EXPECT_THROW(nopspan::span("work", throw_without_rtti), std::exception);
+  const Value failed = reason("WithoutRtti", "failed");
+  EXPECT_THAT(recorder.exception(), HasMetadata("reason", with_cause(failed, reason("int", ""))));
 }
 
 TEST(Exception, EventHasTheMeasurementsOfAStop) {
@@ -151,9 +210,41 @@ TEST(Exception, IsUnknownToTheDestructorOfAScope) {
   } catch (const std::runtime_error&) {
   }
   EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.exception"));
-  EXPECT_THAT(recorder.exception(), HasStatus(NOPSPAN_STATUS_EXCEPTION));
+  EXPECT_THAT(recorder.exception(), HasStatus(Status::exception));
   EXPECT_THAT(recorder.exception(), HasMetadata("kind", "error"));
   EXPECT_THAT(recorder.exception(), HasMetadata("reason", reason("unknown", "")));
+}
+
+TEST(Exception, IsKnownToAScopeThatCatchesIt) {
+  const SpanRecorder recorder("work");
+  try {
+    Span span{"work"};
+    try {
+      throw std::runtime_error("busy");
+    } catch (...) {
+      span.caught();
+      throw;
+    }
+  } catch (const std::runtime_error&) {
+  }
+  EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.exception"));
+  EXPECT_THAT(recorder.exception(), HasMetadata("reason", reason("std::runtime_error", "busy")));
+}
+
+TEST(Exception, EndsAScopeThatDoesNotRethrowIt) {
+  const SpanRecorder recorder("work");
+  {
+    Span span{"work"};
+    span.fail("timeout");
+    try {
+      throw 7;
+    } catch (...) {
+      span.caught();
+    }
+    EXPECT_TRUE(span);
+  }
+  EXPECT_THAT(recorder.exception(), HasStatus(Status::exception));
+  EXPECT_THAT(recorder.exception(), HasMetadata("reason", reason("int", "")));
 }
 
 TEST(Exception, DoesNotMarkASpanThatBeganAndEndedInADestructorMeanwhile) {

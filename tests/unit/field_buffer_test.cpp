@@ -51,9 +51,9 @@ TEST(FieldBuffer, KeepsWhatItIsGivenInOrder) {
 
 TEST(FieldBuffer, FindsByKeyAndSort) {
   FieldBuffer buffer;
-  buffer.put_word("k", Value::Type::integer, 1, FieldEntry::kMeasurement);
+  EXPECT_TRUE(buffer.put_word("k", Value::Type::integer, 1, FieldEntry::kMeasurement));
   EXPECT_EQ(buffer.find("k", false), nullptr);
-  buffer.put_string("k", "metadata", 0);
+  EXPECT_TRUE(buffer.put_string("k", "metadata", 0));
   EXPECT_EQ(buffer.find("k", true)->as_int(), 1);
   EXPECT_EQ(buffer.find("k", false)->as_string(), "metadata");
   EXPECT_EQ(buffer.find("", false), nullptr);
@@ -62,8 +62,8 @@ TEST(FieldBuffer, FindsByKeyAndSort) {
 TEST(FieldBuffer, ErasesMeasurementsOnly) {
   FieldBuffer buffer;
   for (int i = 0; i < 20; ++i) {
-    buffer.put_word("m" + std::to_string(i), Value::Type::integer, 1, FieldEntry::kMeasurement);
-    buffer.put_string("k" + std::to_string(i), std::string(static_cast<std::size_t>(i) * 7, 'x'), 0);
+    EXPECT_TRUE(buffer.put_word("m" + std::to_string(i), Value::Type::integer, 1, FieldEntry::kMeasurement));
+    EXPECT_TRUE(buffer.put_string("k" + std::to_string(i), std::string(static_cast<std::size_t>(i) * 7, 'x'), 0));
   }
   buffer.erase_measurements();
   const Contents left = contents(buffer);
@@ -76,7 +76,7 @@ TEST(FieldBuffer, ErasesMeasurementsOnly) {
 TEST(FieldBuffer, ErasesOneKeyAndHasRoomForAnother) {
   FieldBuffer buffer;
   for (std::size_t i = 0; i < FieldBuffer::kMaxKeys; ++i) {
-    buffer.put_word("k" + std::to_string(i), Value::Type::integer, i, 0);
+    EXPECT_TRUE(buffer.put_word("k" + std::to_string(i), Value::Type::integer, i, 0));
   }
   EXPECT_FALSE(buffer.put_null("one more", 0));
   buffer.erase("no such key");
@@ -147,7 +147,7 @@ TEST(FieldBuffer, KeepsUsualFieldsUpToTheSameLimit) {
 
 TEST(FieldBuffer, LeavesEverythingAsItWasWhenSomethingDoesNotFit) {
   FieldBuffer buffer;
-  buffer.put_string("k", "value", 0);
+  EXPECT_TRUE(buffer.put_string("k", "value", 0));
   const Contents before = contents(buffer);
   Value deep(1);
   for (int i = 0; i < 65; ++i) deep = Value::list({deep});

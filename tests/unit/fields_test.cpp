@@ -174,7 +174,7 @@ TEST(Fields, AreCountedIfTheOutcomeOfASpanDoesNotFit) {
       span.caught();
     }
   };
-  EXPECT_EQ(dropped_by(catch_exception), 3U);  // kind, reason, stacktrace
+  EXPECT_EQ(dropped_by(catch_exception), 2U);  // kind, reason
 }
 
 TEST(Fields, NestSixtyFourDeepAndNoDeeper) {

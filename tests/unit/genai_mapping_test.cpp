@@ -35,11 +35,11 @@ struct Lines {
 
 TEST(GenAiMapping, ReadsTheFlatFieldsOfALiveSpan) {
   FieldBuffer fields;
-  fields.put_string("model", "gpt-5", 0);
-  fields.put_value("stop", Value::list({"a", "b"}), 0);
-  fields.put_value("none", Value::list(), 0);
-  fields.put_value("usage", Value::map({{"tokens", Value::map({{"input", 4}, {"output", 5}})}, {"total_cost", 0.5}}),
-                   0);
+  EXPECT_TRUE(fields.put_string("model", "gpt-5", 0));
+  EXPECT_TRUE(fields.put_value("stop", Value::list({"a", "b"}), 0));
+  EXPECT_TRUE(fields.put_value("none", Value::list(), 0));
+  const Value tokens = Value::map({{"input", 4}, {"output", 5}});
+  EXPECT_TRUE(fields.put_value("usage", Value::map({{"tokens", tokens}, {"total_cost", 0.5}}), 0));
   Metadata metadata;
   metadata[Key::operation] = Node(std::string_view("chat"));
   metadata[Key::model] = Node(fields.find("model", false));
@@ -68,7 +68,7 @@ TEST(GenAiMapping, ReadsTheFlatFieldsOfALiveSpan) {
 
 TEST(GenAiMapping, MarksTheMessageOfAnExceptionAsContent) {
   FieldBuffer fields;
-  fields.put_value("reason", Value::map({{"type", "T"}, {"message", "m"}}), 0);
+  EXPECT_TRUE(fields.put_value("reason", Value::map({{"type", "T"}, {"message", "m"}}), 0));
   Metadata metadata;
   metadata[Key::error] = Node(fields.find("reason", false));
   Lines out;

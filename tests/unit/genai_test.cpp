@@ -2,12 +2,15 @@
 // The GenAI functions over a Value: metadata of the wrong shape, and what tests/cases does not cover.
 #include "recorded.h"
 
+#include <nopspan/execute.h>
 #include <nopspan/genai.h>
 #include <nopspan/genai_events.h>
+#include <nopspan/span.h>
 
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -137,10 +140,25 @@ TEST(GenAi, LeavesOutCostsThatAreNotFinite) {
 
 TEST(GenAi, LeavesOutWhatIsNestedTooDeep) {
   EXPECT_EQ(*genai::start(Value::map({{"request_id", nested(64)}})).find("nopspan.request_id"), nested(64));
-  EXPECT_EQ(genai::start(Value::map({{"request_id", nested(65)}})).find("nopspan.request_id"), nullptr);
+  EXPECT_FALSE(genai::start(Value::map({{"request_id", nested(65)}})).find("nopspan.request_id").has_value());
   const Value metadata = Value::map({{"error", nested(3000)}, {"finish_reason", nested(3000)}});
   EXPECT_EQ(genai::exception_event(metadata), Value::map({{"exception.type", "_OTHER"}, {"exception.message", ""}}));
   EXPECT_EQ(genai::terminal(metadata), Value::map());
+}
+
+TEST(GenAi, TakesNoSentenceForATypeOfErrors) {
+  const Value sentence = "could not reach 10.1.2.3: prompt was 'my secret'";
+  const Value metadata = Value::map({{"error", sentence}});
+  const Value refused = Value::map({{"error", sentence}, {"http_status", 503}});
+  const Value described = Value::map({{"error", Value::map({{"type", sentence}, {"message", "m"}})}});
+  EXPECT_EQ(genai::error_type(metadata), "_OTHER");
+  EXPECT_EQ(genai::error_type(refused), "503");
+  EXPECT_EQ(genai::error_type(described), "_OTHER");
+  EXPECT_EQ(*genai::exception(metadata).find("error.type"), Value("_OTHER"));
+  EXPECT_EQ(genai::exception_event(metadata),
+            Value::map({{"exception.type", "_OTHER"}, {"exception.message", sentence}}));
+  const std::vector<genai::Metric> metrics = genai::metrics_exception(metadata, 1);
+  EXPECT_EQ(*metrics.at(0).attributes.find("error.type"), Value("_OTHER"));
 }
 
 TEST(GenAi, KeepsLongStringsAndBytesThatAreNotUtf8) {
@@ -154,7 +172,7 @@ TEST(GenAi, KeepsLongStringsAndBytesThatAreNotUtf8) {
   EXPECT_EQ(genai::provider_name(metadata), text);
   EXPECT_EQ(*genai::start(metadata).find("nopspan.request_id"), text);
   EXPECT_EQ(genai::span_name(text, text), text + " " + text);
-  EXPECT_EQ(genai::error_type(metadata), text);
+  EXPECT_EQ(*genai::exception_event(metadata).find("exception.message"), text);
   EXPECT_EQ(*genai::terminal(metadata).find("gen_ai.response.finish_reasons"), Value::list({text}));
 }
 
@@ -196,7 +214,9 @@ TEST(GenAi, ShowsAnErrorOfAnyShapeInItsMessage) {
   EXPECT_EQ(genai::span_status(Value::map({{"error", Value::map({{"code", 7}})}})),
             Value::list({"error", R"({"code":7})"}));
   EXPECT_EQ(genai::span_status(Value::map({{"http_status", 500}})), Value::list({"error", "HTTP 500"}));
-  EXPECT_EQ(genai::span_status(Value::map({{"finish_reason", Value::list({"error"})}})), Value::list({"ok"}));
+  EXPECT_EQ(genai::span_status(Value::map({{"finish_reason", Value::list({"error"})}})),
+            Value::list({"error", "request failed"}));
+  EXPECT_EQ(genai::span_status(Value::map({{"finish_reason", Value::list({"error", "stop"})}})), Value::list({"ok"}));
 }
 
 TEST(GenAi, GivesFinishReasonsOfAnyShapeAsStrings) {
@@ -316,6 +336,108 @@ TEST(GenAi, PresentsTheValueItself) {
   EXPECT_EQ(genai::present(blank), nullptr);
   EXPECT_EQ(genai::present(Value()), nullptr);
   EXPECT_EQ(genai::present(list), &list);
+}
+
+// --- Events
+
+// The names of the metrics of an event.
+std::vector<std::string> metrics_of(const nopspan::OwnedEvent& event) {
+  std::vector<std::string> names;
+  for (const genai::Metric& metric : genai::metrics(*event)) names.emplace_back(metric.name);
+  return names;
+}
+
+TEST(GenAi, NamesTheSpansOfEventsAsTheConventionsDo) {
+  const auto name_of = [](std::string_view span, const auto& fill) {
+    const SpanRecorder recorder(span);
+    { const Span scope{span, fill}; }
+    const std::string name = genai::span_name(*recorder.stop());
+    EXPECT_EQ(genai::span_name(*recorder.start()), name);
+    return name;
+  };
+  EXPECT_EQ(name_of("llm.chat", [](Fields& f) { f.model("gpt-5"); }), "chat gpt-5");
+  EXPECT_EQ(name_of("llm.image", [](Fields& f) { f.model("painter"); }), "generate_content painter");
+  EXPECT_EQ(name_of("llm.tool", [](Fields& f) { f.set("tool_name", "search"); }), "execute_tool search");
+  EXPECT_EQ(name_of("llm.step", [](Fields&) {}), "chat");
+  EXPECT_EQ(name_of("agent.compaction", [](Fields&) {}), "agent.compaction");
+  EXPECT_EQ(name_of("db.query", [](Fields& f) { f.model("gpt-5"); }), "db.query");
+}
+
+TEST(GenAi, GivesTheExceptionOfAnEvent) {
+  const SpanRecorder recorder("llm.chat");
+  EXPECT_THROW(nopspan::span("llm.chat", [] { throw std::runtime_error("boom"); }), std::runtime_error);
+  { Span("llm.chat").fail("timeout", "after 3 s"); }
+  EXPECT_EQ(genai::exception_event(*recorder.exception()),
+            Value::map({{"exception.type", "std::runtime_error"}, {"exception.message", "boom"}}));
+  EXPECT_EQ(genai::exception_event(*recorder.stop()), Value());
+  EXPECT_EQ(genai::exception_event(*recorder.start()), Value());
+}
+
+TEST(GenAi, NamesAnEventThatIsNotTheStartOrEndOfASpan) {
+  const Recorder recorder{"db.deadlock"};
+  nopspan::execute("db.deadlock");
+  EXPECT_EQ(genai::span_name(*recorder.events().at(0)), "db.deadlock");
+}
+
+TEST(GenAi, GivesTheMetricsOfAnExceptionTheTypeOfItsAttribute) {
+  const SpanRecorder recorder("llm.chat");
+  EXPECT_THROW(nopspan::span("llm.chat", [] { throw "refused"; }), const char*);
+  const auto metrics = genai::metrics(*recorder.exception());
+  ASSERT_EQ(metrics.size(), 1U);
+  EXPECT_EQ(*metrics[0].attributes.find("error.type"), Value("char const*"));
+}
+
+TEST(GenAi, GivesTheExceptionOfASpanThatIsInNoCatalogue) {
+  const SpanRecorder recorder("db.query");
+  EXPECT_THROW(nopspan::span("db.query", [] { throw std::runtime_error("boom"); }), std::runtime_error);
+  EXPECT_EQ(genai::exception_event(*recorder.exception()),
+            Value::map({{"exception.type", "std::runtime_error"}, {"exception.message", "boom"}}));
+}
+
+TEST(GenAi, GivesTheMetricsOfARequest) {
+  const SpanRecorder recorder("llm.stream");
+  {
+    Span call{"llm.stream", [](Fields& f) { f.model("gpt-5").set("provider", "openai"); }};
+    call.first_token();
+    call.with([](Fields& f) { f.input_tokens(5).output_tokens(7).set("response_model", "gpt-5-mini"); });
+  }
+  const auto stop = recorder.stop();
+  const std::vector<genai::Metric> metrics = genai::metrics(*stop);
+  EXPECT_THAT(metrics_of(stop), ElementsAre("gen_ai.client.operation.duration", "gen_ai.client.token.usage",
+                                            "gen_ai.client.token.usage", "gen_ai.client.operation.time_to_first_chunk",
+                                            "gen_ai.client.operation.time_per_output_chunk"));
+  EXPECT_EQ(metrics.at(0).value.as_double(), static_cast<double>(stop->duration_ns() / 1000) / 1e6);
+  EXPECT_EQ(metrics.at(0).attributes, Value::map({{"gen_ai.operation.name", "chat"},
+                                                  {"gen_ai.provider.name", "openai"},
+                                                  {"gen_ai.request.model", "gpt-5"},
+                                                  {"gen_ai.response.model", "gpt-5-mini"}}));
+  EXPECT_EQ(metrics.at(1).value, Value(5));
+  EXPECT_EQ(metrics.at(2).value, Value(7));
+  EXPECT_EQ(metrics.at(3).value.as_double(),
+            stop->attributes().find("gen_ai.response.time_to_first_chunk").as_double());
+  EXPECT_THAT(metrics_of(recorder.start()), IsEmpty());
+}
+
+TEST(GenAi, GivesTheDurationAndErrorOfARequestThatFailed) {
+  const SpanRecorder recorder("llm.chat");
+  {
+    Span call{"llm.chat"};
+    call.fail("timeout");
+  }
+  const std::vector<genai::Metric> metrics = genai::metrics(*recorder.stop());
+  ASSERT_THAT(metrics, SizeIs(1));
+  EXPECT_EQ(metrics[0].name, "gen_ai.client.operation.duration");
+  EXPECT_EQ(*metrics[0].attributes.find("error.type"), Value("timeout"));
+}
+
+TEST(GenAi, GivesNoMetricsOfWhatIsNoRequest) {
+  const Recorder recorder{"llm.tool.stop", "engine.request.stop", "db.query.stop", "cache.hit"};
+  { const Span tool{"llm.tool"}; }
+  { const Span request{"engine.request"}; }
+  { const Span query{"db.query"}; }
+  nopspan::execute("cache.hit");
+  ASSERT_EQ(recorder.size(), 4U);
+  for (const nopspan::OwnedEvent& event : recorder.events()) EXPECT_THAT(metrics_of(event), IsEmpty());
 }
 
 }  // namespace

@@ -84,7 +84,7 @@ TEST(Complete, EmitsStartAndStopAtOnceWithTheTimesGiven) {
   EXPECT_EQ(events[2]->duration_ns(), 250);
   EXPECT_THAT(events[1], HasMetadata("slot", 3));
   EXPECT_THAT(events[2], HasMetadata("slot", 3));
-  EXPECT_THAT(events[2], HasStatus(NOPSPAN_STATUS_OK));
+  EXPECT_THAT(events[2], HasStatus(Status::ok));
 }
 
 TEST(Complete, KeepsItsMeasurementsForTheStop) {

@@ -76,7 +76,7 @@ TEST(Labels, WithAKnownKeyAreTheKnownOnes) {
   }
 }
 
-TEST(Labels, AreMetadataOfTheirSpanForHandlers) {
+TEST(Labels, AreMetadataOfTheirSpanAndOfTheSpansInside) {
   EXPECT_THAT(in_child([] {
                 const SpanRecorder outer_recorder("outer");
                 const SpanRecorder inner_recorder("inner");
@@ -86,7 +86,8 @@ TEST(Labels, AreMetadataOfTheirSpanForHandlers) {
                 }
                 EXPECT_THAT(outer_recorder.start(), HasMetadata("region", "eu"));
                 EXPECT_THAT(outer_recorder.stop(), HasMetadata("region", "eu"));
-                EXPECT_THAT(inner_recorder.stop(), LacksMetadata("region"));
+                EXPECT_THAT(inner_recorder.start(), HasMetadata("region", "eu"));
+                EXPECT_THAT(inner_recorder.stop(), HasMetadata("region", "eu"));
                 EXPECT_EQ(inner_recorder.stop()->context().label("region"), "eu");
               }),
               IsEmpty());
@@ -124,6 +125,12 @@ TEST(Labels, HaveCleanKeysAndValuesOfAtMost63Bytes) {
                 EXPECT_EQ(span.context().label(long_text), cut);
               }),
               IsEmpty());
+}
+
+TEST(Labels, AreTakenAwayByANullValue) {
+  const SpanRecorder recorder("work");
+  const Span span{"work", [](Fields& f) { f.tenant("a").set("tenant", Value()); }};
+  EXPECT_EQ(span.context().label("tenant"), "");
 }
 
 TEST(Labels, AreTakenAwayByNullAndEmptyText) {

@@ -36,7 +36,7 @@ TEST(Link, NamesTraceAndSpan) {
   const nopspan::OwnedEvent stop = recorder.stop();
   ASSERT_EQ(stop->link_count(), 2U);
   EXPECT_EQ(trace_id(stop->links()[0]), other.context().trace_id().view());
-  EXPECT_EQ(stop->links()[0].span_id, other.context().span_id());
+  EXPECT_EQ(stop->links()[0].span_id, id_of(other));
   EXPECT_EQ(trace_id(stop->links()[1]), request.trace_id().view());
   EXPECT_EQ(stop->links()[1].span_id, 0U);
 }
@@ -107,7 +107,7 @@ TEST(Link, ConnectsOneEngineStepToTheEightRequestsItServes) {
   for (std::size_t i = 0; i < 8; ++i) {
     EXPECT_EQ(ends[i]->span_id(), contexts[i].span_id());
     EXPECT_EQ(ends[i]->request_id(), contexts[i].request_id().view());
-    EXPECT_THAT(ends[i], HasStatus(NOPSPAN_STATUS_OK));
+    EXPECT_THAT(ends[i], HasStatus(Status::ok));
     EXPECT_THAT(ends[i], HasMeasurement("queue_ns", 5));
     EXPECT_EQ(trace_id(step->links()[i]), contexts[i].trace_id().view());
     EXPECT_EQ(step->links()[i].span_id, contexts[i].span_id());

@@ -69,6 +69,98 @@ TEST(Llm, ToolNestsInStepNestsInChatInOneRequest) {
   EXPECT_THAT(events[2], IsChildOf(events[1]));
 }
 
+TEST(Llm, SpansInsideAChatHaveItsEngineAndModel) {
+  const Recorder recorder{"llm.step.start", "llm.step.stop", "llm.tool.start", "llm.tool.stop"};
+  const auto chat = [](auto& m) { m.engine("vllm").model("small"); };
+  nopspan::span(llm::chat, chat, [] {
+    nopspan::span(llm::step, [](Span& step) {
+      nopspan::span(
+          llm::tool, [](auto& m) { m.model("other"); }, [] {});
+      step.with<llm::StepFields>([](auto& m) { m.engine("llama.cpp"); });
+    });
+  });
+  const auto events = recorder.events();
+  ASSERT_THAT(events, SizeIs(4));
+  const auto expect = [](const nopspan::OwnedEvent& event, const char* engine, const char* model) {
+    EXPECT_THAT(event, HasMetadata("engine", engine));
+    EXPECT_THAT(event, HasMetadata("model", model));
+    EXPECT_EQ(event->attributes().find("nopspan.engine").as_string(), engine);
+  };
+  expect(events[0], "vllm", "small");
+  expect(events[1], "vllm", "other");
+  expect(events[2], "vllm", "other");
+  expect(events[3], "llama.cpp", "small");
+  EXPECT_EQ(events[0]->attributes().find("gen_ai.request.model").as_string(), "small");
+}
+
+TEST(Llm, SpansWithoutAnEngineOrModelHaveNoKeysForThem) {
+  const SpanRecorder recorder("llm.chat");
+  nopspan::span(llm::chat, [] {});
+  EXPECT_THAT(recorder.start(), LacksMetadata("engine"));
+  EXPECT_THAT(recorder.start(), LacksMetadata("model"));
+  EXPECT_FALSE(recorder.start()->attributes().find("nopspan.engine").exists());
+}
+
+TEST(Llm, AnImageThatFailsHasNoImages) {
+  const SpanRecorder recorder("llm.image");
+  const auto attribute = [](const nopspan::OwnedEvent& event) {
+    return event->attributes().find("nopspan.image_count");
+  };
+  { const Span done{llm::image}; }
+  {
+    Span failed{llm::image};
+    failed.fail("rate_limit");
+  }
+  {
+    Span partial{llm::image};
+    partial.with<llm::ImageFields>([](auto& m) { m.image_count(1); });
+    partial.fail("timeout");
+  }
+  EXPECT_THROW(nopspan::span(llm::image, [] { throw std::runtime_error("boom"); }), std::runtime_error);
+  const auto stops = recorder.events("llm.image.stop");
+  ASSERT_THAT(stops, SizeIs(3));
+  EXPECT_FALSE(stops[0]->measurement("image_count").exists());
+  EXPECT_THAT(stops[1], HasMeasurement("image_count", 0));
+  EXPECT_EQ(attribute(stops[1]).as_int(-1), 0);
+  EXPECT_THAT(stops[2], HasMeasurement("image_count", 1));
+  EXPECT_THAT(recorder.exception(), HasMeasurement("image_count", 0));
+  EXPECT_EQ(attribute(recorder.exception()).as_int(-1), 0);
+}
+
+TEST(Llm, AResponseFailsIfAllItsChoicesDo) {
+  const Recorder recorder{"llm.generate.stop"};
+  {
+    const Span call(llm::generate, [](auto& m) { m.finish_reasons({"error", "error"}); });
+  }
+  {
+    const Span call(llm::generate, [](auto& m) { m.finish_reasons({"error", "stop"}); });
+  }
+  EXPECT_THAT(recorder.events(), ElementsAre(HasStatus(Status::error), HasStatus(Status::ok)));
+}
+
+TEST(Llm, TakesItsListsAsVectors) {
+  const SpanRecorder recorder("llm.chat");
+  const std::vector<std::string> texts{"a", "b"};
+  const Value list = Value::list({"a", "b"});
+  {
+    const Span call(llm::chat, [&](auto& m) { m.stop_sequences(texts).encoding_formats(texts).finish_reasons(texts); });
+  }
+  EXPECT_THAT(recorder.stop(), HasMetadata("stop_sequences", list));
+  EXPECT_THAT(recorder.stop(), HasMetadata("encoding_formats", list));
+  EXPECT_THAT(recorder.stop(), HasMetadata("finish_reason", list));
+}
+
+TEST(Llm, EmitsAnEventWithoutFields) {
+  const Recorder recorder{"llm.cache.hit"};
+  const Span span{"work"};
+  llm::execute("cache.hit");
+  llm::execute(Context(), "cache.hit");
+  const auto events = recorder.events();
+  ASSERT_THAT(events, SizeIs(2));
+  EXPECT_EQ(events[0]->span_id(), id_of(span));
+  EXPECT_EQ(events[1]->span_id(), 0U);
+}
+
 TEST(Llm, SpanOfARunTimeNameIsTheOneOfThatName) {
   const SpanRecorder recorder("llm.chat");
   EXPECT_EQ(llm::span(
@@ -187,8 +279,20 @@ TEST(Retry, BelongsToTheSpanThatIsNamed) {
   const AsyncSpan call{llm::generate};
   llm::retry(call.context(), [](auto& r) { r.attempt(1).status_code(429); });
   const auto event = recorder.events().at(0);
-  EXPECT_EQ(event->span_id(), call.context().span_id());
+  EXPECT_EQ(event->span_id(), id_of(call));
   EXPECT_THAT(event, HasMetadata("status_code", 429));
+}
+
+TEST(Retry, HasItsRequestAlsoIfNothingElseIsHandled) {
+  const Recorder recorder{"llm.adapter.retry"};
+  const Span chat{llm::chat};
+  const Span step{llm::step};
+  llm::retry([](auto& r) { r.attempt(1); });
+  const auto event = recorder.events().at(0);
+  EXPECT_EQ(event->span_id(), id_of(step));
+  EXPECT_EQ(event->parent_id(), id_of(chat));
+  EXPECT_EQ(event->request_id().size(), 22U);
+  EXPECT_THAT(event, HasMetadata("request_id", chat.request_id().view()));
 }
 
 TEST(Retry, EvaluatesNothingWhenTheGateIsDown) {
@@ -211,7 +315,7 @@ TEST(FirstToken, IsToldOnceASpan) {
   EXPECT_TRUE(events[0]->measurement("time_to_first_token").exists());
   EXPECT_GE(events[0]->measurement("time_to_first_token").as_int(-1), 0);
   EXPECT_THAT(events[1], HasMetadata("gen_ai.stream.tokens_so_far", 3));
-  EXPECT_EQ(events[1]->span_id(), other.context().span_id());
+  EXPECT_EQ(events[1]->span_id(), id_of(other));
 }
 
 TEST(FirstToken, OfASpanThatIsNotRecordedIsNothing) {

@@ -72,8 +72,8 @@ TEST(NullText, IsNoReason) {
   }
   const auto stops = recorder.events("work.stop");
   ASSERT_EQ(stops.size(), 2U);
-  EXPECT_THAT(stops[0], HasStatus(1));
-  EXPECT_THAT(stops[1], HasStatus(2));
+  EXPECT_THAT(stops[0], HasStatus(Status::error));
+  EXPECT_THAT(stops[1], HasStatus(Status::cancelled));
   nopspan::llm::retry([](auto& r) { r.reason(nullptr); });
 }
 

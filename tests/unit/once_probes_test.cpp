@@ -10,6 +10,7 @@
 
 #include <nopspan/engine.h>
 #include <nopspan/execute.h>
+#include <nopspan/genai_events.h>
 #include <nopspan/llm.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
@@ -411,6 +412,25 @@ TEST_F(Retry, FiresItsProbeOnlyAndTheEventProbeNot) {
   llm::retry([](auto& r) { r.attempt(1).delay_ms(20).reason("timeout"); });
   EXPECT_EQ(fired[Probe::retry], 1U);
   EXPECT_EQ(fired.in_all(), 1U);
+}
+
+TEST_F(Retry, FiresTheSameProbeWhicheverFunctionEmitsIt) {
+  llm::execute("adapter.retry", [](Fields& f) { f.set("attempt", 1); });
+  EXPECT_EQ(fired[Probe::retry], 1U);
+  nopspan::genai::retry([](auto& e) { e.attempt(1); });
+  EXPECT_EQ(fired[Probe::retry], 2U);
+  EXPECT_EQ(fired.in_all(), 2U);
+}
+
+TEST(Probes, OfAHandlersFailureIsAnEventOfTheSpan) {
+  const nopspan::testing::Recorder recorder{"telemetry.handler.failure"};
+  const RaisedGate points(RaisedGate::points);
+  EXPECT_EQ(nopspan::attach("bad", "work.start", [](const Event&) { throw 7; }), Errc::ok);
+  const Fired fired;
+  const Span span{"work"};
+  EXPECT_EQ(fired[Probe::event], 1U);
+  EXPECT_EQ(fired.in_all(), 1U);
+  EXPECT_EQ(recorder.events().at(0)->span_id(), id_of(span));
 }
 
 TEST(Probes, TakeSpansWithEverything) {

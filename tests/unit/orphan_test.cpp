@@ -50,6 +50,14 @@ TEST(Orphan, IsASpanInsideOneThatBeganBeforeTheHandler) {
   EXPECT_TRUE(events[2]->is_orphan());
 }
 
+TEST(Orphan, IsAnEventOfAnOrphan) {
+  const Span outer{"outer"};
+  const Recorder recorder{"point"};
+  const Span inner{"inner"};
+  nopspan::execute("point");
+  EXPECT_TRUE(recorder.events().at(0)->is_orphan());
+}
+
 TEST(Orphan, IsNoSpanInAContextScopeWhoseIdItTakes) {
   const ContextScope here{Context::with_request_id("order-7")};
   const Span outer{"outer"};

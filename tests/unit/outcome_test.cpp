@@ -8,6 +8,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -18,10 +19,27 @@ TEST(Outcome, OfAFailedSpanIsAStopWithStatusError) {
     span.fail("timeout", "after 3 s");
   }
   EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
-  EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_ERROR));
+  EXPECT_THAT(recorder.stop(), HasStatus(Status::error));
   EXPECT_THAT(recorder.stop(), HasMetadata("error.type", "timeout"));
   EXPECT_THAT(recorder.stop(), HasMetadata("error.message", "after 3 s"));
-  EXPECT_THAT(recorder.start(), HasStatus(NOPSPAN_STATUS_OK));
+  EXPECT_THAT(recorder.start(), HasStatus(Status::ok));
+}
+
+TEST(Outcome, OfASpanInNoCatalogueIsInItsAttributes) {
+  const Recorder recorder{"work.stop", "work.exception"};
+  const SpanRecorder starts("work");
+  { Span("work").fail("timeout"); }
+  { Span("work").set("error.type", "own").fail("refused"); }
+  { Span("work").cancel("client gone"); }
+  EXPECT_THROW(nopspan::span("work", [] { throw std::runtime_error("secret"); }), std::runtime_error);
+  EXPECT_THROW(nopspan::span("work", [](Span& span) { span.set("error.type", "own"), throw 7; }), int);
+  const auto types = [](const auto& events) {
+    std::vector<Value> found;
+    for (const auto& event : events) found.push_back(event->attributes().find("error.type").copy());
+    return found;
+  };
+  EXPECT_THAT(types(recorder.events()), ElementsAre("timeout", "refused", Value(), "std::runtime_error", "own"));
+  EXPECT_THAT(types(starts.events("work.start")), ::testing::Each(Value()));
 }
 
 TEST(Outcome, OfAFailureWithoutATypeIsOther) {
@@ -30,7 +48,7 @@ TEST(Outcome, OfAFailureWithoutATypeIsOther) {
     Span span{"work"};
     span.fail(nullptr);
   }
-  EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_ERROR));
+  EXPECT_THAT(recorder.stop(), HasStatus(Status::error));
   EXPECT_THAT(recorder.stop(), HasMetadata("error.type", "_OTHER"));
   EXPECT_THAT(recorder.stop(), LacksMetadata("error.message"));
 }
@@ -42,7 +60,7 @@ TEST(Outcome, OfACancelledSpanIsAStopWithStatusCancelled) {
     span.cancel("client gone");
   }
   EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
-  EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_CANCELLED));
+  EXPECT_THAT(recorder.stop(), HasStatus(Status::cancelled));
   EXPECT_THAT(recorder.stop(), HasMetadata("cancel.reason", "client gone"));
   EXPECT_THAT(recorder.stop(), LacksMetadata("error.type"));
 }
@@ -62,10 +80,10 @@ TEST(Outcome, IsWhatWasSaidFirst) {
   }
   const auto stops = recorder.events("work.stop");
   ASSERT_EQ(stops.size(), 2U);
-  EXPECT_THAT(stops[0], HasStatus(NOPSPAN_STATUS_ERROR));
+  EXPECT_THAT(stops[0], HasStatus(Status::error));
   EXPECT_THAT(stops[0], HasMetadata("error.type", "first"));
   EXPECT_THAT(stops[0], LacksMetadata("cancel.reason"));
-  EXPECT_THAT(stops[1], HasStatus(NOPSPAN_STATUS_CANCELLED));
+  EXPECT_THAT(stops[1], HasStatus(Status::cancelled));
   EXPECT_THAT(stops[1], HasMetadata("cancel.reason", "first"));
   EXPECT_THAT(stops[1], LacksMetadata("error.type"));
   EXPECT_THAT(stops[1], LacksMetadata("error.message"));
@@ -89,7 +107,7 @@ TEST(Outcome, IsTheExceptionThatLeavesTheSpan) {
   const auto exceptions = recorder.events("work.exception");
   ASSERT_EQ(exceptions.size(), 2U);
   for (const auto& event : exceptions) {
-    EXPECT_THAT(event, HasStatus(NOPSPAN_STATUS_EXCEPTION));
+    EXPECT_THAT(event, HasStatus(Status::exception));
     EXPECT_THAT(event, HasMetadata("kind", "error"));
     EXPECT_THAT(event, LacksMetadata("error.type"));
     EXPECT_THAT(event, LacksMetadata("cancel.reason"));
@@ -109,9 +127,9 @@ TEST(Outcome, OfAnAsyncSpanIsItsEnd) {
   cancelled.fail("late");
   const auto stops = recorder.events("work.stop");
   ASSERT_EQ(stops.size(), 2U);
-  EXPECT_THAT(stops[0], HasStatus(NOPSPAN_STATUS_ERROR));
+  EXPECT_THAT(stops[0], HasStatus(Status::error));
   EXPECT_THAT(stops[0], HasMetadata("error.type", "timeout"));
-  EXPECT_THAT(stops[1], HasStatus(NOPSPAN_STATUS_CANCELLED));
+  EXPECT_THAT(stops[1], HasStatus(Status::cancelled));
   EXPECT_THAT(stops[1], HasMetadata("cancel.reason", "client gone"));
 }
 
@@ -138,6 +156,27 @@ TEST(Outcome, LeavesTheFirstCallersTextsWhenTheyChange) {
   }
   EXPECT_THAT(recorder.stop(), HasMetadata("error.type", "timeout"));
   EXPECT_THAT(recorder.stop(), HasMetadata("error.message", "a message of some length, longer than a short one"));
+}
+
+TEST(Outcome, OfASentenceHasNoTypeAndKeepsItAsTheMessage) {
+  const SpanRecorder recorder("work");
+  const Counted repaired(&nopspan::Stats::names_invalid);
+  {
+    Span span{"work"};
+    span.fail("the prompt was: my secret");
+  }
+  {
+    Span span{"work"};
+    span.fail("the prompt was: my secret", "refused");
+  }
+  const auto stops = recorder.events("work.stop");
+  ASSERT_THAT(stops, SizeIs(2));
+  EXPECT_THAT(stops[0], HasMetadata("error.type", "_OTHER"));
+  EXPECT_THAT(stops[0], HasMetadata("error.message", "the prompt was: my secret"));
+  EXPECT_TRUE(stops[0]->metadata("error.message").is_content());
+  EXPECT_THAT(stops[1], HasMetadata("error.type", "_OTHER"));
+  EXPECT_THAT(stops[1], HasMetadata("error.message", "refused"));
+  EXPECT_EQ(repaired.times(), 2U);
 }
 
 }  // namespace

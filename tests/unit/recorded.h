@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Recorders and matchers for events, counters, and the names that most tests use. It includes <gmock/gmock.h> first,
-// because nopspan/testing.h then defines its matchers.
+// Recorders and matchers for events, counters, and the names that most tests use.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -11,7 +10,7 @@
 #include <nopspan/errc.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
-#include <nopspan/testing.h>
+#include <nopspan/testing_gmock.h>
 #include <nopspan/value.h>
 
 #include <algorithm>
@@ -30,6 +29,7 @@ using nopspan::Errc;
 using nopspan::Event;
 using nopspan::Fields;
 using nopspan::Span;
+using nopspan::Status;
 using nopspan::Value;
 using nopspan::testing::HasMeasurement;
 using nopspan::testing::HasMetadata;
@@ -44,12 +44,23 @@ using ::testing::Not;
 using ::testing::Pair;
 using ::testing::SizeIs;
 
+inline nopspan::SpanKind kind_of(const nopspan::OwnedEvent& event) {
+  return static_cast<nopspan::SpanKind>((event->flags() >> 12U) & 7U);
+}
 // In alphabetical order.
 inline std::vector<std::string> keys_of(nopspan::FieldsView fields) {
   std::vector<std::string> keys;
   fields.for_each([&](std::string_view key, nopspan::ValueView) { keys.emplace_back(key); });
   std::sort(keys.begin(), keys.end());
   return keys;
+}
+
+// The id of a recorded span. Fails the test for 0, because an event without a span has that id too.
+template <class S>
+std::uint64_t id_of(const S& span) {
+  const std::uint64_t id = span.context().span_id();
+  EXPECT_NE(id, 0U) << "the span is not recorded";
+  return id;
 }
 
 inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();

@@ -38,8 +38,11 @@ TEST(Recorder, LetsGoWhenItIsDestroyed) {
 }
 
 TEST(Recorder, SaysThatAnEventNameIsNone) {
+  ::testing::internal::CaptureStderr();
   const Recorder recorder{"a.b", "not..one"};
   EXPECT_EQ(recorder.error(), Errc::invalid_argument);
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              HasSubstr("error: a nopspan::testing::Recorder records nothing, because a handler needs"));
   nopspan::execute("a.b");
   EXPECT_EQ(recorder.size(), 0U);
 }
@@ -101,17 +104,68 @@ TEST(Matchers, TellOneEventFromAnother) {
   EXPECT_THAT(outer, Not(LacksMetadata("k")));
   EXPECT_THAT(outer, HasMeasurement("m", 2));
   EXPECT_THAT(outer, Not(HasMeasurement("k", 1)));
-  EXPECT_THAT(inner, HasStatus(1));
-  EXPECT_THAT(inner, Not(HasStatus(0)));
+  EXPECT_THAT(inner, HasStatus(Status::error));
+  EXPECT_THAT(inner, Not(HasStatus(Status::ok)));
   EXPECT_THAT(inner, IsChildOf(outer));
   EXPECT_THAT(outer, Not(IsChildOf(inner)));
+}
+
+TEST(Matchers, FindNoChildAmongEventsWithoutASpan) {
+  const Recorder recorder{"a.b", "work.start"};
+  nopspan::execute("a.b");
+  nopspan::execute("a.b");
+  { const Span span{"work"}; }
+  {
+    const ContextScope request{Context::with_request_id("order-7")};
+    nopspan::execute("a.b");
+  }
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 4U);
+  for (const auto& event : events) {
+    for (const auto& parent : events) EXPECT_THAT(event, Not(IsChildOf(parent)));
+  }
+}
+
+TEST(Matchers, TellTheChildrenOfOneSpanFromThoseOfAnother) {
+  const Recorder recorder{"one.start", "two.start", "a.b"};
+  for (const char* name : {"one", "two"}) {
+    const Span outer{name};
+    const Span inner{"inner"};
+    nopspan::execute("a.b");
+  }
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 4U);
+  EXPECT_THAT(events[1], IsChildOf(events[0]));
+  EXPECT_THAT(events[1], Not(IsChildOf(events[1])));
+  EXPECT_THAT(events[1], Not(IsChildOf(events[2])));
+  EXPECT_THAT(events[3], IsChildOf(events[2]));
 }
 
 TEST(Matchers, PrintEventsAndValues) {
   const Recorder recorder{"a.b"};
   nopspan::execute("a.b", [](Fields& f) { f.set("k", "v").measure("m", 2); });
-  EXPECT_EQ(PrintToString(recorder.events().at(0)), R"(a.b request  measurements {"m":2} metadata {"k":"v"})");
+  EXPECT_EQ(PrintToString(recorder.events().at(0)),
+            R"(a.b ok span 0000000000000000 parent 0000000000000000 request  measurements {"m":2} metadata {"k":"v"})");
+  EXPECT_EQ(PrintToString(nopspan::Errc::not_found), nopspan::describe(nopspan::Errc::not_found));
   EXPECT_EQ(PrintToString(nopspan::Value("v")), R"("v")");
+}
+
+TEST(Matchers, SayWhatTheyExpect) {
+  const Recorder recorder{"work.start"};
+  { const Span span{"work"}; }
+  const auto work = recorder.events().at(0);
+  const auto text = [](const ::testing::Matcher<nopspan::OwnedEvent>& matcher) {
+    return ::testing::DescribeMatcher<nopspan::OwnedEvent>(matcher);
+  };
+  EXPECT_EQ(text(HasMetadata("k", 3)), R"(has the metadata {"k":3})");
+  EXPECT_EQ(text(HasMetadata("k", 3.0)), R"(has the metadata {"k":3.0})");
+  EXPECT_EQ(text(HasMetadata("k", "3")), R"(has the metadata {"k":"3"})");
+  EXPECT_EQ(text(HasMeasurement("m", 2)), R"(has the measurement {"m":2})");
+  EXPECT_EQ(text(Not(HasMetadata("k", nullptr))), R"(lacks the metadata {"k":null})");
+  EXPECT_EQ(text(Not(LacksMetadata("k"))), "has the metadata k");
+  EXPECT_EQ(text(IsChildOf(work)), "is a child of work.start span " +
+                                       std::string(work->metadata("span_id").as_string()) + " request " +
+                                       std::string(work->request_id()));
 }
 
 }  // namespace

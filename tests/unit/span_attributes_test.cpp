@@ -17,6 +17,8 @@
 #include <nopspan/stats.h>
 
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace {
 
@@ -31,8 +33,6 @@ Value attribute(const nopspan::OwnedEvent& event, std::string_view key) {
   EXPECT_TRUE(found.exists()) << key;
   return found.copy();
 }
-
-unsigned kind_of(const nopspan::OwnedEvent& event) { return (event->flags() >> 12U) & 7U; }
 
 TEST(SpanAttributes, OfAPlainSpanAreItsFields) {
   const SpanRecorder recorder("work");
@@ -68,7 +68,7 @@ TEST(SpanAttributes, OfAChatFollowTheConventionsAtItsStart) {
                                               {"server.address", "127.0.0.1"},
                                               {"server.port", 8080},
                                               {"nopspan.engine", "llama.cpp"}}));
-  EXPECT_EQ(kind_of(start), static_cast<unsigned>(SpanKind::client));
+  EXPECT_EQ(kind_of(start), SpanKind::client);
 }
 
 TEST(SpanAttributes, OfAStopAreTheStartsAndTheTerminalOnes) {
@@ -121,10 +121,13 @@ TEST(SpanAttributes, TakeModelAndEngineFromTheSpansAround) {
   const SpanRecorder recorder("llm.step");
   {
     const Span chat{llm::chat, [](auto& m) { m.engine("vllm").model("big"); }};
-    const Span step{llm::step};
+    { const Span step{llm::step}; }
+    const Span other{llm::step, [](auto& m) { m.provider("openai"); }};
   }
-  EXPECT_EQ(attribute(recorder.start(), "gen_ai.provider.name"), Value("vllm"));
-  EXPECT_EQ(attribute(recorder.start(), "gen_ai.request.model"), Value("big"));
+  const auto steps = recorder.events("llm.step.start");
+  EXPECT_EQ(attribute(steps.at(0), "gen_ai.provider.name"), Value("vllm"));
+  EXPECT_EQ(attribute(steps.at(0), "gen_ai.request.model"), Value("big"));
+  EXPECT_EQ(attribute(steps.at(1), "gen_ai.provider.name"), Value("openai"));
 }
 
 TEST(SpanAttributes, OfAToolAreThoseOfExecuteTool) {
@@ -140,7 +143,7 @@ TEST(SpanAttributes, OfAToolAreThoseOfExecuteTool) {
   EXPECT_TRUE(stop->attributes().find("gen_ai.tool.call.arguments").is_content());
   EXPECT_TRUE(stop->attributes().find("gen_ai.tool.call.result").is_content());
   EXPECT_FALSE(stop->attributes().find("gen_ai.tool.name").is_content());
-  EXPECT_EQ(kind_of(stop), static_cast<unsigned>(SpanKind::internal));
+  EXPECT_EQ(kind_of(stop), SpanKind::internal);
 }
 
 TEST(SpanAttributes, OfAnImageAreThoseOfGenerateContent) {
@@ -167,12 +170,93 @@ TEST(SpanAttributes, OfAnEndSayWhatWentWrong) {
   EXPECT_TRUE(recorder.exception()->attributes().find("nopspan.reason").is_content());
 }
 
-TEST(SpanAttributes, OfAnHttpFailureAreItsStatusOnceTheSpanDoesNotSayMore) {
+// A call whose metadata has the given outcome.
+nopspan::OwnedEvent stop_of_call(const Value& outcome, SpanKind kind = SpanKind::client,
+                                 void (*say_more)(Span&) = nullptr) {
   const SpanRecorder recorder("llm.generate");
   {
-    Span{llm::generate}.with<llm::GenerateFields>([](auto& m) { m.http_status(503); });
+    Span call{llm::generate, {kind}};
+    for (const auto& [key, value] : outcome.as_map()) call.set(key, value);
+    if (say_more != nullptr) say_more(call);
   }
-  EXPECT_EQ(attribute(recorder.stop(), "error.type"), Value("503"));
+  return recorder.stop();
+}
+
+TEST(FailureInMetadata, IsTheStatusThatTheMappingOfValuesHas) {
+  std::vector<Value> outcomes;
+  for (const int status : {-1, 0, 200, 399, 400, 404, 429, 499, 500, 503, 599}) {
+    outcomes.push_back(Value::map({{"http_status", status}}));
+    outcomes.push_back(Value::map({{"http_status", status}, {"finish_reason", "error"}}));
+  }
+  for (const char* reason : {"error", "stop", "Error", ""}) outcomes.push_back(Value::map({{"finish_reason", reason}}));
+  outcomes.push_back(Value::map({{"http_status", 503.0}}));
+  outcomes.push_back(Value::map({{"http_status", "503"}}));
+  for (const Value& error : {Value("refused"), Value(-1), Value(), Value::map({{"type", "refused"}})}) {
+    outcomes.push_back(Value::map({{"error", error}}));
+    outcomes.push_back(Value::map({{"http_status", 503}, {"error", error}}));
+  }
+  for (const Value& reasons : {Value::list({"error"}), Value::list({"error", "error"}), Value::list({"stop", "error"}),
+                               Value::list({"error", nullptr}), Value::list()}) {
+    outcomes.push_back(Value::map({{"finish_reason", reasons}}));
+    outcomes.push_back(Value::map({{"http_status", 200}, {"finish_reason", reasons}}));
+  }
+  for (const Value& outcome : outcomes) {
+    const auto stop = stop_of_call(outcome);
+    const Value offline = genai::span_status(outcome);
+    const bool failed = offline.as_list()[0] == Value("error");
+    EXPECT_THAT(stop, HasStatus(failed ? Status::error : Status::ok)) << outcome.to_string();
+    EXPECT_EQ(stop->attributes().find("error.type").exists(), failed) << outcome.to_string();
+    if (!failed) continue;
+    const Value attributes = genai::terminal(outcome);
+    const Value* type = attributes.find("error.type");
+    EXPECT_EQ(attribute(stop, "error.type"), type != nullptr ? *type : Value("_OTHER")) << outcome.to_string();
+    EXPECT_THAT(stop, HasMetadata("error.type", attribute(stop, "error.type")));
+    if (outcome.find("error") == nullptr) {
+      EXPECT_EQ(attribute(stop, "error.type"), Value(genai::error_type(outcome))) << outcome.to_string();
+    }
+  }
+}
+
+TEST(FailureInMetadata, OfAServerBeginsAt500) {
+  for (const auto& [status, failed] : {std::pair(404, false), std::pair(499, false), std::pair(500, true)}) {
+    const auto stop = stop_of_call(Value::map({{"http_status", status}}), SpanKind::server);
+    EXPECT_THAT(stop, HasStatus(failed ? Status::error : Status::ok));
+    EXPECT_EQ(stop->attributes().find("error.type").exists(), failed);
+  }
+}
+
+TEST(FailureInMetadata, OfAnImageIsItsErrorUnlessThatIsNull) {
+  const Recorder recorder{"llm.image.stop"};
+  {
+    Span{llm::image}.with<llm::ImageFields>([](auto& m) { m.error("refused"); });
+  }
+  {
+    Span{llm::image}.with<llm::ImageFields>([](auto& m) { m.error("refused").error(nullptr); });
+  }
+  EXPECT_THAT(recorder.events(), ElementsAre(HasStatus(Status::error), HasStatus(Status::ok)));
+  EXPECT_THAT(recorder.events().at(0), HasMeasurement("image_count", 0));
+}
+
+TEST(FailureInMetadata, IsLessThanWhatTheApplicationSays) {
+  const Value failure = Value::map({{"http_status", 503}});
+  const auto failed = stop_of_call(failure, SpanKind::client, [](Span& call) { call.fail("rate_limit"); });
+  EXPECT_THAT(failed, HasMetadata("error.type", "rate_limit"));
+  EXPECT_EQ(attribute(failed, "error.type"), Value("rate_limit"));
+  const auto cancelled = stop_of_call(failure, SpanKind::client, [](Span& call) { call.cancel("client gone"); });
+  EXPECT_THAT(cancelled, HasStatus(Status::cancelled));
+  EXPECT_FALSE(cancelled->attributes().find("error.type").exists());
+  const SpanRecorder recorder("llm.generate");
+  EXPECT_THROW(nopspan::span(
+                   llm::generate, [](auto& m) { m.http_status(503); }, [] { throw 7; }),
+               int);
+  EXPECT_THAT(recorder.exception(), HasStatus(Status::exception));
+  EXPECT_EQ(attribute(recorder.exception(), "error.type"), Value("int"));
+}
+
+TEST(FailureInMetadata, OfAPlainSpanIsItsOwnField) {
+  const SpanRecorder recorder("work");
+  { Span("work").set("http_status", 503).set("finish_reason", "error"); }
+  EXPECT_THAT(recorder.stop(), HasStatus(Status::ok));
 }
 
 TEST(SpanAttributes, OfAStreamHaveItsTimeToTheFirstChunk) {
@@ -234,7 +318,7 @@ TEST(SpanAttributes, OfAnEngineRequestAreTheServers) {
                                   [](auto& m) { m.engine("vllm").model("big").tenant("a"); }};
   }
   const auto start = recorder.start();
-  EXPECT_EQ(kind_of(start), static_cast<unsigned>(SpanKind::server));
+  EXPECT_EQ(kind_of(start), SpanKind::server);
   EXPECT_EQ(attribute(start, "gen_ai.operation.name"), Value("chat"));
   EXPECT_EQ(attribute(start, "gen_ai.provider.name"), Value("vllm"));
   EXPECT_EQ(attribute(start, "nopspan.tenant"), Value("a"));
@@ -274,7 +358,37 @@ TEST(RetryEvent, IsToldInTheConventionsWordsToo) {
                                      {"http.response.status_code", 429}});
   EXPECT_EQ(recorder.events()[1]->metadata().copy(), expected);
   EXPECT_EQ(attributes_of(recorder.events()[0]), expected);
-  EXPECT_EQ(recorder.events()[1]->span_id(), span.context().span_id());
+  EXPECT_EQ(recorder.events()[1]->span_id(), id_of(span));
+}
+
+TEST(RetryEvent, HasBothNamesWhoeverEmitsIt) {
+  const Value adapters = Value::map({{"attempt", 2}, {"delay_ms", 500}, {"reason", "timeout"}, {"status_code", 503}});
+  const Value conventions = Value::map(
+      {{"retry.attempt", 2}, {"retry.delay_ms", 500}, {"retry.reason", "timeout"}, {"http.response.status_code", 503}});
+  const auto as_adapter = [](Fields& f) {
+    f.set("attempt", 2).set("delay_ms", 500).set("reason", "timeout").set("status_code", 503);
+  };
+  const Recorder recorder{"llm.adapter.retry", "gen_ai.retry"};
+  const Span call{llm::chat};
+  llm::execute("adapter.retry", as_adapter);
+  nopspan::execute("llm.adapter.retry", as_adapter);
+  call.event("llm.adapter.retry", as_adapter);
+  genai::retry([](auto& e) { e.attempt(2).delay_ms(500).reason("timeout").status_code(503); });
+  const auto events = recorder.events();
+  ASSERT_THAT(recorder.names(), ElementsAre("llm.adapter.retry", "gen_ai.retry", "llm.adapter.retry", "gen_ai.retry",
+                                            "llm.adapter.retry", "gen_ai.retry", "gen_ai.retry", "llm.adapter.retry"));
+  for (const auto& event : events) {
+    EXPECT_EQ(event->span_id(), id_of(call));
+    EXPECT_EQ(attributes_of(event), conventions);
+    if (event->name() != "gen_ai.retry") continue;
+    EXPECT_EQ(event->metadata().copy(), conventions);
+  }
+  EXPECT_EQ(events[0]->metadata().copy(), adapters) << "what execute() was given, and no more";
+  EXPECT_TRUE(events[0]->measurements().empty());
+  Value complete = adapters;
+  complete.set("request_id", call.request_id().view());
+  EXPECT_EQ(events[7]->metadata().copy(), complete) << "as llm::retry() makes it";
+  EXPECT_GT(events[7]->system_time_ns(), 0);
 }
 
 TEST(ResponseEvent, HasItsFinishReasonsJoinedForHandlersAndAsAListForExporters) {
@@ -318,9 +432,9 @@ TEST(GenAiEvents, BelongToTheSpanThatIsNamed) {
   genai::prompt_sent(named.context(), [](auto& e) { e.message_count(1); });
   const auto events = recorder.events();
   ASSERT_EQ(events.size(), 3U);
-  EXPECT_EQ(events[0]->span_id(), current.context().span_id());
-  EXPECT_EQ(events[1]->span_id(), named.context().span_id());
-  EXPECT_EQ(events[2]->span_id(), named.context().span_id());
+  EXPECT_EQ(events[0]->span_id(), id_of(current));
+  EXPECT_EQ(events[1]->span_id(), id_of(named));
+  EXPECT_EQ(events[2]->span_id(), id_of(named));
   named.end();
 }
 
@@ -336,9 +450,9 @@ TEST(SpanAttributes, MayBeAskedForByCopiesOfAnEvent) {
   std::size_t sizes[2] = {};
   EXPECT_EQ(nopspan::attach("copies", "work.stop",
                             [&](const nopspan::Event& event) {
-                              const nopspan::Event copy = event;
                               const nopspan::FieldsView first = event.attributes();
-                              sizes[1] = copy.attributes().size();
+                              const nopspan::OwnedEvent copy(event);
+                              sizes[1] = copy->attributes().size();
                               sizes[0] = first.size();
                             }),
             nopspan::Errc::ok);
@@ -446,6 +560,39 @@ TEST(SpanAttributes, KeepContentOfEveryKindFromProbes) {
   EXPECT_THAT(encoded(span, *state, false), Not(::testing::HasSubstr("CANARY")));
   const std::string with_content = encoded(span, *state, true);
   for (int i = 1; i <= 11; ++i) EXPECT_THAT(with_content, ::testing::HasSubstr("CANARY-" + std::to_string(i)));
+}
+
+TEST(SpanAttributes, HaveNoContentThatNobodyReceives) {
+  const auto fill = [](auto& m) { m.content("custom", "CANARY"); };
+  EXPECT_EQ(occurrences(carried(llm::chat, fill, true), "custom"), 0U) << "it was not even copied";
+  const SpanRecorder handler("llm.chat");
+  EXPECT_EQ(occurrences(carried(llm::chat, fill, true), "custom"), 1U);
+}
+
+TEST(SpanAttributes, OfAnImageHaveItsWholeUsage) {
+  const SpanRecorder recorder("llm.image");
+  const Value usage = Value::map({{"images", 2}, {"input_tokens", 5}});
+  {
+    const Span span{llm::image, [&](auto& m) { m.usage(usage); }};
+  }
+  EXPECT_EQ(attribute(recorder.stop(), "nopspan.usage"), usage);
+  EXPECT_EQ(attribute(recorder.stop(), "gen_ai.usage.input_tokens"), Value(5));
+}
+
+TEST(SpanAttributes, OfAResultAreThoseOfAToolOnlyOnATool) {
+  const Recorder recorder{"llm.tool.stop", "llm.generate.stop", "agent.operator.execute_complete"};
+  const auto result = [](Fields& f) { f.set("result", "found"); };
+  { const Span tool{"llm.tool", result}; }
+  { const Span generate{"llm.generate", result}; }
+  nopspan::execute("agent.operator.execute_complete", result);
+  const auto events = recorder.events();
+  ASSERT_THAT(events, SizeIs(3));
+  EXPECT_EQ(attribute(events[0], "gen_ai.tool.call.result"), Value("found"));
+  EXPECT_TRUE(events[0]->metadata("result").is_content());
+  EXPECT_EQ(attribute(events[1], "result"), Value("found"));
+  EXPECT_FALSE(events[1]->metadata("result").is_content());
+  EXPECT_EQ(attribute(events[2], "nopspan.result"), Value("found"));
+  EXPECT_TRUE(events[2]->metadata("result").is_content());
 }
 
 }  // namespace

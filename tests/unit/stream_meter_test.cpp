@@ -72,7 +72,7 @@ TEST(StreamMeter, MeasuresTokensTheFirstOneAndTheGaps) {
   EXPECT_FALSE(meter);
   ASSERT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
   const auto stop = recorder.stop();
-  EXPECT_THAT(stop, HasStatus(NOPSPAN_STATUS_OK));
+  EXPECT_THAT(stop, HasStatus(Status::ok));
   EXPECT_THAT(stop, HasMeasurement("stream_tokens", 5));
   EXPECT_THAT(stop, HasMeasurement("time_to_first_token_ns", 7'000'000));
   EXPECT_THAT(stop, HasMeasurement("gap_max_ns", 1'000'000));
@@ -118,17 +118,18 @@ TEST(StreamMeter, MarksTheSpansFirstTokenAndFiresNoProbeMore) {
   meter.end();
 }
 
-// While a handler of other spans is attached, the span runs, but nobody gets its fields.
+// While a handler of other spans is attached, a span inside a request runs, but nobody gets its fields.
 TEST(StreamMeter, TakesNoMemoryIfNobodyGetsTheFields) {
   const SpanRecorder recorder("other");
+  const Context request = Context::make();
   const auto next_block = [] {
     unsigned char* const block = nopspan::detail::take_block(1).bytes;
     nopspan::detail::give_back_block(block);
     return block;
   };
-  StreamMeter{AsyncSpan{"work"}}.end();
+  StreamMeter{AsyncSpan{"work", request}}.end();
   unsigned char* const free = next_block();
-  StreamMeter meter{AsyncSpan{"work"}};
+  StreamMeter meter{AsyncSpan{"work", request}};
   ASSERT_TRUE(meter.span());
   meter.span().link(Context::make());
   for (int i = 0; i < 3; ++i) meter.token();
@@ -200,10 +201,10 @@ TEST(StreamMeter, EndsOnceAsTheFirstCallSays) {
   cancelled.fail("timeout");
   const auto stops = recorder.events("work.stop");
   ASSERT_EQ(stops.size(), 2U);
-  EXPECT_THAT(stops[0], HasStatus(NOPSPAN_STATUS_ERROR));
+  EXPECT_THAT(stops[0], HasStatus(Status::error));
   EXPECT_THAT(stops[0], HasMetadata("error.type", "timeout"));
   EXPECT_THAT(stops[0], HasMeasurement("stream_tokens", 1));
-  EXPECT_THAT(stops[1], HasStatus(NOPSPAN_STATUS_CANCELLED));
+  EXPECT_THAT(stops[1], HasStatus(Status::cancelled));
   EXPECT_THAT(stops[1], HasMetadata("cancel.reason", "client gone"));
   EXPECT_THAT(stops[1], HasMeasurement("stream_tokens", 1));
 }

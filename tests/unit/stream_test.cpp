@@ -71,7 +71,7 @@ struct LazyRange {
 // Checks that the recorder has exactly one end, with status ok.
 void expect_ok(const SpanRecorder& recorder, std::int64_t tokens) {
   ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
-  EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_OK));
+  EXPECT_THAT(recorder.stop(), HasStatus(Status::ok));
   EXPECT_THAT(recorder.stop(), HasMetadata("response", nullptr));
   EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", tokens));
   EXPECT_TRUE(recorder.stop()->measurement("opened_ns").exists());
@@ -89,7 +89,7 @@ void expect_exception(const SpanRecorder& recorder, const std::string& message) 
 
 void expect_abandoned(const SpanRecorder& recorder, std::int64_t tokens) {
   ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
-  EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_CANCELLED));
+  EXPECT_THAT(recorder.stop(), HasStatus(Status::cancelled));
   EXPECT_THAT(recorder.stop(), HasMetadata("abandoned", true));
   EXPECT_THAT(recorder.stop(), HasMetadata("response", nullptr));
   EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", tokens));
@@ -161,7 +161,7 @@ TEST(PullStream, IsAbandonedWhenAssignedOver) {
   EXPECT_EQ(recorder.stop()->span_id(), recorder.start()->span_id());
   while (stream.next()) {
   }
-  EXPECT_THAT(recorder.events("llm.stream.stop").at(1), HasStatus(NOPSPAN_STATUS_OK));
+  EXPECT_THAT(recorder.events("llm.stream.stop").at(1), HasStatus(Status::ok));
 }
 
 TEST(PullStream, EndsByAnExceptionOfItsSource) {
@@ -186,7 +186,7 @@ TEST(PullStream, EndsByFailWithoutAnException) {
   while (stream.next()) {
   }
   ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
-  EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_ERROR));
+  EXPECT_THAT(recorder.stop(), HasStatus(Status::error));
   EXPECT_THAT(recorder.stop(), HasMetadata("error.type", "timeout"));
   EXPECT_THAT(recorder.stop(), HasMetadata("response", nullptr));
   EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 1));
@@ -244,7 +244,7 @@ TEST(PullStream, IsBelowTheContextInWhichItWasMade) {
   {
     const Span chat{llm::chat};
     stream.emplace(llm::pull_stream(Counter{1}));
-    EXPECT_EQ(Context::current().span_id(), chat.context().span_id());  // an AsyncSpan is never current
+    EXPECT_EQ(Context::current().span_id(), id_of(chat));  // an AsyncSpan is never current
   }
   const auto events = recorder.events();
   ASSERT_EQ(events.size(), 2U);
@@ -298,6 +298,22 @@ TEST(OpenPull, GivesItsSpanToAnOpenerThatTakesIt) {
   const auto events = recorder.events();
   ASSERT_EQ(events.size(), 2U);
   EXPECT_THAT(events[1], IsChildOf(events[0]));
+}
+
+TEST(OpenPull, HasWhatItsSourceSetsBeforeItReturnsTheEnd) {
+  const Recorder recorder{"llm.stream.stop"};
+  auto stream = llm::open_pull(kNoMetadata, [](AsyncSpan& span) {
+    return [&span, source = Counter{2}]() mutable {
+      auto item = source();
+      if (!item) span.output_tokens(7).set("finish_reason", "stop");
+      return item;
+    };
+  });
+  while (stream.next()) {
+  }
+  stream.span().output_tokens(8);  // too late
+  EXPECT_THAT(recorder.events().at(0), HasMetadata("output_tokens", 7));
+  EXPECT_THAT(recorder.events().at(0), HasMetadata("finish_reason", "stop"));
 }
 
 TEST(OpenPull, WhoseOpenerThrowsIsAnException) {
@@ -373,7 +389,7 @@ TEST(StreamRange, TakesArraysConstantRangesAndEmptyOnes) {
   const auto stops = recorder.events("llm.stream.stop");
   ASSERT_EQ(stops.size(), 3U);
   EXPECT_THAT(stops[2], HasMeasurement("stream_tokens", 0));
-  EXPECT_THAT(stops[2], HasStatus(NOPSPAN_STATUS_OK));
+  EXPECT_THAT(stops[2], HasStatus(Status::ok));
   EXPECT_FALSE(stops[2]->measurement("time_to_first_token_ns").exists());
 }
 
@@ -406,13 +422,15 @@ TEST(StreamRange, EndsByAnExceptionOfItsSource) {
   }
 }
 
-TEST(StreamRange, IsAbandonedByAnExceptionOfItsConsumer) {
+TEST(StreamRange, EndsByAnExceptionOfItsConsumer) {
   const SpanRecorder recorder("llm.stream");
   const auto consume = [] {
     for (auto&& item : llm::stream_range(LazyRange{3})) throw item;
   };
   EXPECT_THROW(consume(), int);
-  expect_abandoned(recorder, 1);
+  EXPECT_THAT(recorder.exception(), HasStatus(Status::exception));
+  EXPECT_EQ(recorder.exception()->metadata("reason").find("type").as_string(), "unknown");
+  EXPECT_THAT(recorder.exception(), HasMeasurement("stream_tokens", 1));
 }
 
 TEST(StreamRange, AsksAnItemHowManyTokensItIs) {
@@ -478,7 +496,7 @@ TEST(PushStream, FailsOnce) {
   stream.end();
   stream(2);
   ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
-  EXPECT_THAT(recorder.stop(), HasStatus(NOPSPAN_STATUS_ERROR));
+  EXPECT_THAT(recorder.stop(), HasStatus(Status::error));
   EXPECT_THAT(recorder.stop(), HasMetadata("response", nullptr));
   EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 1));
 }
@@ -551,10 +569,10 @@ TEST(Streams, MayBeFinishedOrCancelledByTheConsumer) {
   pulled.cancel("enough");
   const auto stops = recorder.events("llm.stream.stop");
   ASSERT_EQ(stops.size(), 2U);
-  EXPECT_EQ(stops[0]->status(), 0U);
+  EXPECT_EQ(stops[0]->status(), Status::ok);
   EXPECT_EQ(stops[0]->measurement("stream_tokens").as_int(), 2);
   EXPECT_TRUE(stops[0]->metadata("response").exists());
-  EXPECT_EQ(stops[1]->status(), 2U);
+  EXPECT_EQ(stops[1]->status(), Status::cancelled);
   EXPECT_EQ(stops[1]->measurement("stream_tokens").as_int(), 1);
 }
 

@@ -46,8 +46,8 @@ TEST(Traceparent, IsTheParentOfSpans) {
     const std::string out = span.context().traceparent();
     EXPECT_EQ(out.substr(0, 36), "00-" + kTraceId + "-");
     EXPECT_EQ(out.substr(52), "-01");
-    EXPECT_EQ(std::stoull(out.substr(36, 16), nullptr, 16), span.context().span_id());
-    EXPECT_NE(span.context().span_id(), kParent);
+    EXPECT_EQ(std::stoull(out.substr(36, 16), nullptr, 16), id_of(span));
+    EXPECT_NE(id_of(span), kParent);
   }
   EXPECT_EQ(recorder.start()->parent_id(), kParent);
   EXPECT_NE(recorder.start()->flags() & NOPSPAN_FLAG_REMOTE_PARENT, 0U);

@@ -16,7 +16,7 @@ TEST(Value, KeepsTheTypeItIsMadeFrom) {
   EXPECT_EQ(Value().type(), Type::null);
   EXPECT_EQ(Value(nullptr).type(), Type::null);
   EXPECT_EQ(Value(true).type(), Type::boolean);
-  EXPECT_EQ(Value('c').type(), Type::integer);
+  EXPECT_EQ(Value('c').type(), Type::string);
   EXPECT_EQ(Value(1).type(), Type::integer);
   EXPECT_EQ(Value(1U).type(), Type::integer);
   EXPECT_EQ(Value(1.0).type(), Type::real);
@@ -37,7 +37,7 @@ TEST(Value, GivesTheFallbackForAnotherType) {
   EXPECT_FALSE(Value(1).as_bool());
   EXPECT_TRUE(Value(7).as_list().empty());
   EXPECT_TRUE(Value(7).as_map().empty());
-  EXPECT_EQ(Value(7).find("k"), nullptr);
+  EXPECT_FALSE(Value(7).find("k").has_value());
 }
 
 TEST(Value, ClampsIntegersThatAreTooLarge) {

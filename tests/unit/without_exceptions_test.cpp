@@ -75,9 +75,9 @@ void async_spans_end_and_are_abandoned() {
   nopspan::complete("work", Context(), 1000, 5, [](Fields&) {});
   const auto events = recorder.events();
   EXPECT(events.size() == 4);
-  EXPECT(events[0]->status() == 0);
-  EXPECT(events[1]->status() == 2);
-  EXPECT(events[2]->status() == 1);
+  EXPECT(events[0]->status() == nopspan::Status::ok);
+  EXPECT(events[1]->status() == nopspan::Status::cancelled);
+  EXPECT(events[2]->status() == nopspan::Status::error);
   EXPECT(events[3]->duration_ns() == 5);
 }
 
@@ -127,7 +127,7 @@ void streams_end() {
   EXPECT(events.size() == 5);
   EXPECT(events[0]->measurement("stream_tokens").as_int() == 2);
   EXPECT(events[1]->measurement("stream_tokens").as_int() == 3);
-  EXPECT(events[2]->status() == 1);
+  EXPECT(events[2]->status() == nopspan::Status::error);
   EXPECT(events[3]->measurement("stream_tokens").as_int() == 1);
 }
 

@@ -7,6 +7,7 @@
 #include <nopspan/detail/named_event.h>
 #include <nopspan/fields.h>
 #include <nopspan/text.h>
+#include <nopspan/time.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -18,14 +19,10 @@ namespace nopspan::agent::detail {
 NOPSPAN_API NOPSPAN_COLD void put_map(Fields& fields, Text event, const Value& map) noexcept;
 
 // Defines a mix-in with one setter. The last argument is the setter's declaration. agent.h lists the setters.
-#define NOPSPAN_AGENT_KEY(Mixin, put, key, ...) \
-  template <class Self>                         \
-  struct Mixin {                                \
-    __VA_ARGS__ {                               \
-      auto& self = static_cast<Self&>(*this);   \
-      self.put(key, value);                     \
-      return self;                              \
-    }                                           \
+#define NOPSPAN_AGENT_KEY(Mixin, put, key, ...)                       \
+  template <class Self>                                               \
+  struct Mixin {                                                      \
+    __VA_ARGS__ { return static_cast<Self&>(*this).put(key, value); } \
   }
 NOPSPAN_AGENT_KEY(Code, content, "code", Self& code(Text value));
 NOPSPAN_AGENT_KEY(Config, set, "config", template <class T> Self& config(const T& value));
@@ -39,7 +36,6 @@ NOPSPAN_AGENT_KEY(Intent, content, "intent", Self& intent(Text value));
 NOPSPAN_AGENT_KEY(Iteration, set, "iteration", Self& iteration(std::int64_t value));
 NOPSPAN_AGENT_KEY(Message, content, "message", Self& message(Text value));
 NOPSPAN_AGENT_KEY(MessageCount, measure, "message_count", Self& message_count(std::int64_t value));
-NOPSPAN_AGENT_KEY(Ms, set, "ms", Self& ms(std::int64_t value));
 NOPSPAN_AGENT_KEY(Notification, content, "notification", template <class T> Self& notification(const T& value));
 NOPSPAN_AGENT_KEY(NotificationCount, set, "notification_count", Self& notification_count(std::int64_t value));
 NOPSPAN_AGENT_KEY(NotificationId, set, "notification_id", Self& notification_id(Text value));
@@ -66,28 +62,36 @@ NOPSPAN_AGENT_KEY(WillRetry, set, "will_retry", Self& will_retry(bool value));
 #undef NOPSPAN_AGENT_KEY
 
 template <class Self>
+struct Ms {
+  Self& ms(Milliseconds time) { return static_cast<Self&>(*this).set("ms", time.count()); }
+};
+template <class Self>
 struct NotificationIds {
   Self& notification_ids(const Text* ids, std::size_t count) {
-    auto& self = static_cast<Self&>(*this);
-    self.set("notification_ids", ids, count);
-    return self;
+    return static_cast<Self&>(*this).set("notification_ids", ids, count);
   }
   Self& notification_ids(std::initializer_list<Text> ids) { return notification_ids(ids.begin(), ids.size()); }
+  template <class Range, nopspan::detail::if_list<Range> = 0>
+  Self& notification_ids(const Range& ids) {
+    return static_cast<Self&>(*this).set("notification_ids", ids);
+  }
 };
 template <class Self>
 struct Skills {
   Self& skills(const Text* symbols, std::size_t count) {
-    auto& self = static_cast<Self&>(*this);
-    self.set("skills", symbols, count);
-    return self;
+    return static_cast<Self&>(*this).set("skills", symbols, count);
   }
   Self& skills(std::initializer_list<Text> symbols) { return skills(symbols.begin(), symbols.size()); }
+  template <class Range, nopspan::detail::if_list<Range> = 0>
+  Self& skills(const Range& symbols) {
+    return static_cast<Self&>(*this).set("skills", symbols);
+  }
 };
 
 template <template <class> class... Keys>
-class Builder : public Fields, public Keys<Builder<Keys...>>... {
+class Builder : public BuilderOf<Builder<Keys...>>, public Keys<Builder<Keys...>>... {
  public:
-  using Fields::Fields;
+  using BuilderOf<Builder>::BuilderOf;
 };
 template <template <class> class... Keys>
 using Event = nopspan::detail::NamedEvent<Builder<Operator, Keys...>, nopspan::detail::Point::timed>;

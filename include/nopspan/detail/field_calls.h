@@ -4,7 +4,9 @@
 #define NOPSPAN_DETAIL_FIELD_CALLS_H
 
 #include <nopspan/config.h>
+#include <nopspan/detail/value_types.h>
 #include <nopspan/text.h>
+#include <nopspan/time.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -12,8 +14,7 @@
 
 namespace nopspan {
 
-class Context;
-class Value;
+class ContextRef;
 
 }  // namespace nopspan
 
@@ -27,32 +28,127 @@ NOPSPAN_API NOPSPAN_COLD void put_int(FieldSink*, Text key, std::int64_t value, 
 NOPSPAN_API NOPSPAN_COLD void put_uint(FieldSink*, Text key, std::uint64_t value, bool content) noexcept;
 NOPSPAN_API NOPSPAN_COLD void put_double(FieldSink*, Text key, double value, bool content) noexcept;
 NOPSPAN_API NOPSPAN_COLD void put_text(FieldSink*, Text key, Text value, bool content) noexcept;
-NOPSPAN_API NOPSPAN_COLD void put_texts(FieldSink*, Text key, const Text* values, std::size_t count) noexcept;
 NOPSPAN_API NOPSPAN_COLD void put_value(FieldSink*, Text key, const Value& value, bool content) noexcept;
 NOPSPAN_API NOPSPAN_COLD void measure_int(FieldSink*, Text key, std::int64_t value) noexcept;
 NOPSPAN_API NOPSPAN_COLD void measure_uint(FieldSink*, Text key, std::uint64_t value) noexcept;
 NOPSPAN_API NOPSPAN_COLD void measure_double(FieldSink*, Text key, double value) noexcept;
 NOPSPAN_API NOPSPAN_COLD void put_label(FieldSink*, Text key, Text value) noexcept;
-NOPSPAN_API NOPSPAN_COLD void put_link(FieldSink*, const Context& context) noexcept;
+NOPSPAN_API NOPSPAN_COLD void put_link(FieldSink*, ContextRef context) noexcept;
+
+// A list or map that the library is writing, and an item of it.
+struct ItemWriter;
+struct Item {
+  enum class Type : std::uint8_t { null, boolean, integer, natural, real, text, value, list, map };
+  using Fill = void (*)(ItemWriter*, const void* range);
+
+  Type type = Type::null;
+  std::uint64_t word = 0;
+  double real = 0;
+  Text text;
+  const void* object = nullptr;  // the Value, or the range
+  Fill fill = nullptr;           // calls add_item() for each item of the range
+};
+NOPSPAN_API NOPSPAN_COLD void put_items(FieldSink*, Text key, const Item& items, bool content);
+// Returns false if the list or map has reached a limit, so that a range without an end is not read for ever.
+NOPSPAN_API NOPSPAN_COLD bool add_item(ItemWriter*, Text key, const Item& item);
+
+template <ValueKind kind, class Range>
+void fill_items(ItemWriter* writer, const void* range);
+template <ValueKind kind, class Range>
+Item item_of(const Range& range) noexcept {
+  const Item::Type type = kind == ValueKind::map ? Item::Type::map : Item::Type::list;
+  return {type, 0, 0, {}, &range, fill_items<kind, Range>};
+}
+
+// Where give() passes the value of a field on to. Its members are always inlined. Compilers optimize calls of cold
+// functions for size, and would write this object to memory for each field.
+struct FieldTarget {
+  FieldSink* sink;
+  Text key;
+  bool content;
+
+  [[gnu::always_inline]] void null() const { put_null(sink, key, content); }
+  [[gnu::always_inline]] void boolean(bool value) const { put_bool(sink, key, value, content); }
+  [[gnu::always_inline]] void integer(std::int64_t value) const { put_int(sink, key, value, content); }
+  [[gnu::always_inline]] void natural(std::uint64_t value) const { put_uint(sink, key, value, content); }
+  [[gnu::always_inline]] void real(double value) const { put_double(sink, key, value, content); }
+  [[gnu::always_inline]] void text(Text value) const { put_text(sink, key, value, content); }
+  [[gnu::always_inline]] void value(const Value& value) const { put_value(sink, key, value, content); }
+  template <ValueKind kind, class Range>
+  void items(const Range& range) const {
+    put_items(sink, key, item_of<kind>(range), content);
+  }
+};
+
+// The same for an item of a list or map.
+struct ItemTarget {
+  ItemWriter* writer;
+  Text key;
+  bool more = true;
+
+  void null() { more = add_item(writer, key, {}); }
+  void boolean(bool value) {
+    more = add_item(writer, key, {Item::Type::boolean, value ? 1U : 0U, 0, {}, nullptr, nullptr});
+  }
+  void integer(std::int64_t value) {
+    more = add_item(writer, key, {Item::Type::integer, static_cast<std::uint64_t>(value), 0, {}, nullptr, nullptr});
+  }
+  void natural(std::uint64_t value) {
+    more = add_item(writer, key, {Item::Type::natural, value, 0, {}, nullptr, nullptr});
+  }
+  void real(double value) { more = add_item(writer, key, {Item::Type::real, 0, value, {}, nullptr, nullptr}); }
+  void text(Text value) { more = add_item(writer, key, {Item::Type::text, 0, 0, value, nullptr, nullptr}); }
+  void value(const Value& value) { more = add_item(writer, key, {Item::Type::value, 0, 0, {}, &value, nullptr}); }
+  template <ValueKind kind, class Range>
+  void items(const Range& range) {
+    more = add_item(writer, key, item_of<kind>(range));
+  }
+};
+
+template <ValueKind kind, class Range>
+void fill_items(ItemWriter* writer, const void* range) {
+  for (const auto& item : *static_cast<const Range*>(range)) {
+    ItemTarget target{writer, {}};
+    if constexpr (kind == ValueKind::map) {
+      target.key = item.first;
+      give(item.second, target);
+    } else {
+      give(item, target);
+    }
+    if (!target.more) return;
+  }
+}
 
 template <class T>
-void put(FieldSink* sink, Text key, const T& value, bool content) {
-  if constexpr (std::is_same_v<T, std::nullptr_t>) {
-    put_null(sink, key, content);
-  } else if constexpr (std::is_same_v<T, bool>) {
-    put_bool(sink, key, value, content);
-  } else if constexpr (std::is_integral_v<T> && std::is_signed_v<T>) {
-    put_int(sink, key, value, content);
-  } else if constexpr (std::is_integral_v<T>) {
-    put_uint(sink, key, value, content);
+[[gnu::always_inline]] inline void put(FieldSink* sink, Text key, const T& value, bool content) {
+  static_assert(is_value<T>(),
+                "a value is null, a bool, a number, a text, an enum, a std::chrono duration, a nopspan::Value, or an "
+                "optional or a range of these");
+  if constexpr (is_value<T>()) give(value, FieldTarget{sink, key, content});
+}
+
+// Some values in a row.
+template <class T>
+struct Row {
+  const T* first;
+  std::size_t count;
+  [[nodiscard]] const T* begin() const noexcept { return first; }
+  [[nodiscard]] const T* end() const noexcept { return first == nullptr ? first : first + count; }
+};
+
+template <class T>
+void put_measurement(FieldSink* sink, Text key, const T& number) {
+  constexpr ValueKind kKind = kind_of<T>();
+  static_assert(kKind == ValueKind::integer || kKind == ValueKind::real || kKind == ValueKind::duration,
+                "a measurement is an integer, a double or a std::chrono duration");
+  if constexpr (is_duration<T>) {
+    measure_int(sink, key, in_units<1>(number));
   } else if constexpr (std::is_floating_point_v<T>) {
-    put_double(sink, key, static_cast<double>(value), content);
-  } else if constexpr (std::is_convertible_v<const T&, Text>) {
-    put_text(sink, key, value, content);
-  } else {
-    static_assert(std::is_convertible_v<const T&, const Value&>,
-                  "a metadata value is null, bool, integer, double, string or nopspan::Value");
-    put_value(sink, key, value, content);
+    measure_double(sink, key, static_cast<double>(number));
+  } else if constexpr (std::is_unsigned_v<T>) {
+    measure_uint(sink, key, number);
+  } else if constexpr (std::is_integral_v<T>) {
+    measure_int(sink, key, number);
   }
 }
 

@@ -18,33 +18,29 @@ namespace nopspan::detail {
 
 // One event of a catalogue. It is called with a callable that takes the builder of the event's fields, or with the span
 // that the event belongs to (a Span, an AsyncSpan or a Context) and such a callable. Without a callable the event has
-// no fields. Without a span the event belongs to the thread's current span.
-template <class F, Point point_kind>
+// no fields, which does not compile if it needs some. Without a span the event belongs to the thread's current span.
+template <class F, Point point_kind, bool needs_fields = false>
 class NamedEvent {
  public:
   using Builder = F;
+  static constexpr bool kNeedsFields = needs_fields;
   template <std::size_t N>
   constexpr explicit NamedEvent(const char (&literal)[N]) noexcept : name_(literal) {}
 
-  template <class M, std::enable_if_t<std::is_invocable_v<M&, F&>, int> = 0>
+  template <class M, std::enable_if_t<!is_parent<M>, int> = 0>
   void operator()(M&& fields) const {
-    if (points_wanted()) point<F>(point_kind, name_, nullptr, fields);
+    (*this)(ContextRef::current(), fields);
   }
   template <class M>
-  void operator()(const Context& span, M&& fields) const {
-    if (points_wanted()) point<F>(point_kind, name_, &span, fields);
+  void operator()(ContextRef span, M&& fields) const {
+    if constexpr (!takes<M, F>()) {
+      report_wrong_fields<M, F>();
+    } else if (points_wanted()) {
+      point<F>(point_kind, name_, span, fields);
+    }
   }
-  template <class S, class M, std::enable_if_t<std::is_same_v<S, Span> || std::is_same_v<S, AsyncSpan>, int> = 0>
-  void operator()(const S& span, M&& fields) const {
-    if (points_wanted()) (*this)(span.context(), fields);
-  }
-  void operator()() const {
-    (*this)([](F&) {});
-  }
-  template <
-      class S,
-      std::enable_if_t<std::is_same_v<S, Span> || std::is_same_v<S, AsyncSpan> || std::is_same_v<S, Context>, int> = 0>
-  void operator()(const S& span) const {
+  void operator()(ContextRef span = ContextRef::current()) const {
+    static_assert(!needs_fields, "this event has a required field: pass a callable that sets it");
     (*this)(span, [](F&) {});
   }
 

@@ -7,6 +7,7 @@
 #include <nopspan/context.h>
 #include <nopspan/detail/span_calls.h>
 #include <nopspan/fields.h>
+#include <nopspan/gate.h>
 #include <nopspan/name.h>
 #include <nopspan/text.h>
 
@@ -24,18 +25,29 @@ enum class Point : std::uint8_t {
   engine_stats,   // probe `gauge`, once for each of the engine's gauges among its measurements
 };
 
-// If `target` is null, the event belongs to the thread's current context.
-NOPSPAN_API NOPSPAN_COLD FieldSink* point_begin(Point point, Name name, const Context* target) noexcept;
+NOPSPAN_API NOPSPAN_COLD FieldSink* point_begin(Point point, Name name, ContextRef span) noexcept;
 NOPSPAN_API NOPSPAN_COLD void point_emit(FieldSink*) noexcept;
 NOPSPAN_API NOPSPAN_COLD void point_discard(FieldSink*) noexcept;
 NOPSPAN_API NOPSPAN_COLD void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum) noexcept;
 
 template <class F, class Fill>
-inline void point(Point which, Name name, const Context* target, Fill&& callable) {
-  FieldSink* sink = point_begin(which, name, target);
+inline void point(Point which, Name name, ContextRef span, Fill&& callable) {
+  FieldSink* sink = point_begin(which, name, span);
   if (sink == nullptr) return;
   fill_begun<F, point_discard>(sink, callable);
   point_emit(sink);
+}
+
+// An event that has only the fields that the program sets.
+template <class N, class Fill>
+inline void event_of(ContextRef span, N&& name, Fill&& callable) {
+  if constexpr (!is_name<N>) {
+    report_wrong_name<N>();
+  } else if constexpr (!takes<Fill, Fields>()) {
+    report_wrong_fields<Fill, Fields>();
+  } else if (points_wanted()) {
+    point<Fields>(Point::event, Name(name), span, callable);
+  }
 }
 
 }  // namespace nopspan::detail

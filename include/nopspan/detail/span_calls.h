@@ -25,7 +25,7 @@ class SpanName;
 namespace nopspan::detail {
 
 NOPSPAN_API NOPSPAN_COLD SpanState* span_begin(Name name, SpanOptions options) noexcept;
-NOPSPAN_API NOPSPAN_COLD SpanState* async_begin(Name name, const Context& parent, SpanOptions options) noexcept;
+NOPSPAN_API NOPSPAN_COLD SpanState* async_begin(Name name, ContextRef parent, SpanOptions options) noexcept;
 NOPSPAN_API NOPSPAN_COLD void span_started(SpanState*) noexcept;  // emits start
 NOPSPAN_API NOPSPAN_COLD void span_end(SpanState*) noexcept;      // emits stop or exception, and releases the state
 NOPSPAN_API NOPSPAN_COLD void async_end(SpanState*) noexcept;
@@ -33,11 +33,13 @@ NOPSPAN_API NOPSPAN_COLD void async_abandon(SpanState*) noexcept;
 NOPSPAN_API NOPSPAN_COLD void span_fail(SpanState*, Text type, Text message) noexcept;
 NOPSPAN_API NOPSPAN_COLD void span_cancel(SpanState*, Text reason) noexcept;
 NOPSPAN_API NOPSPAN_COLD void span_exception(SpanState*) noexcept;  // only inside catch (...)
+// For a catch (...) behind an AtThrow clause (span_result.h). Does that unless the state is null. If this returns true,
+// span_rethrow() must rethrow the exception.
+NOPSPAN_API NOPSPAN_COLD bool span_caught(SpanState*) noexcept;
+[[noreturn]] NOPSPAN_API NOPSPAN_COLD void span_rethrow();
 NOPSPAN_API NOPSPAN_COLD void span_end_at(SpanState*, std::uint64_t end_ns) noexcept;
 NOPSPAN_API NOPSPAN_COLD void span_first_token(SpanState*, std::uint64_t tokens_so_far) noexcept;
-NOPSPAN_API NOPSPAN_COLD Context span_context(SpanState*) noexcept;   // of null: the thread's
-NOPSPAN_API NOPSPAN_COLD Context async_context(SpanState*) noexcept;  // of null: unknown
-NOPSPAN_API NOPSPAN_COLD void span_complete(SpanState*, std::uint64_t duration_ns) noexcept;
+NOPSPAN_API NOPSPAN_COLD void span_complete(SpanState*, std::int64_t duration_ns) noexcept;
 
 // A SpanState begins with its FieldSink: part of the ABI.
 inline FieldSink* sink_of(SpanState* span) noexcept { return reinterpret_cast<FieldSink*>(span); }
@@ -97,6 +99,50 @@ using builder_t = typename builder_of<std::decay_t<N>>::type;
 // N is deduced as a forwarding reference, so that Name can distinguish a literal from a buffer.
 template <class N>
 inline constexpr bool is_name = std::is_convertible_v<N, Name>;
+template <class T>
+inline constexpr bool is_span = std::is_same_v<bare<T>, Span> || std::is_same_v<bare<T>, AsyncSpan>;
+template <class T>
+inline constexpr bool is_parent = std::is_convertible_v<T, ContextRef>;
+template <class T>
+inline constexpr bool is_options = std::is_convertible_v<T, SpanOptions>;
+
+// Whether M is a class with one operator(). That of a generic lambda is a template. To ask whether it can be called
+// would compile its body, and a mistake in the body would be reported twice.
+template <class M, class = void>
+inline constexpr bool has_one_call = false;
+template <class M>
+inline constexpr bool has_one_call<M, std::void_t<decltype(&M::operator())>> = true;
+// Whether M is a class with any operator(). A class that is derived from it and from WithCall then has two.
+struct WithCall {
+  void operator()();
+};
+struct WithoutCall {};
+template <class M>
+struct AlsoWithCall : std::conditional_t<std::is_class_v<M> && !std::is_final_v<M>, M, WithoutCall>, WithCall {};
+template <class M, class = void>
+inline constexpr bool has_any_call = true;
+template <class M>
+inline constexpr bool has_any_call<M, std::void_t<decltype(&AlsoWithCall<M>::operator())>> = false;
+
+template <class M, class F>
+constexpr bool takes() noexcept {
+  if constexpr (has_any_call<bare<M>> && !has_one_call<bare<M>>) {
+    return true;
+  } else {
+    return std::is_invocable_v<M&, F&>;
+  }
+}
+
+// Spans and events accept a name and a callable of any type, and report a wrong one by these two functions. Otherwise
+// the compiler would list all functions that do not match.
+template <class N>
+constexpr void report_wrong_name() noexcept {
+  static_assert(is_name<N>, "the name of a span or event is a text, or a name of a catalogue (nopspan::llm::chat)");
+}
+template <class M, class F>
+constexpr void report_wrong_fields() noexcept {
+  static_assert(takes<M, F>(), "fields are set by a callable that takes nopspan::Fields&, or the catalogue's builder");
+}
 
 template <class N>
 struct span_mask {

@@ -53,34 +53,55 @@ struct result_traits<Result<T, Stop>> {
   using type = T;
 };
 
-template <class Fn>
-decltype(auto) call(Fn& work, Span& span) {
-  if constexpr (std::is_invocable_v<Fn&, Span&>) {
+template <class Fn, class S>
+decltype(auto) call(Fn& work, S& span) {
+  constexpr bool kTakesSpan = std::is_invocable_v<Fn&, S&>;
+  constexpr bool kIsWork = std::disjunction_v<std::is_invocable<Fn&, S&>, std::is_invocable<Fn&>>;
+  static_assert(kIsWork, "the work of a span is a callable that takes nothing, or the span");
+  if constexpr (kTakesSpan) {
     return work(span);
-  } else {
+  } else if constexpr (kIsWork) {
     return work();
   }
 }
-template <class Fn>
-using called_t = decltype(call(std::declval<Fn&>(), std::declval<Span&>()));
-template <class Fn>
-using span_result_t = typename result_traits<called_t<Fn>>::type;
+template <class Fn, class S = Span>
+using called_t = decltype(call(std::declval<Fn&>(), std::declval<S&>()));
+template <class Fn, class S = Span>
+using span_result_t = typename result_traits<called_t<Fn, S>>::type;
 
 struct SpanAccess {
-  // Called inside catch (...): records that the exception that is being handled ends the span.
+#if NOPSPAN_EXCEPTIONS
+  // Called inside catch (...): records that the exception that is being handled ends the span, and rethrows it. Always
+  // inlined, because clang otherwise keeps the span in memory on the disabled path.
   template <class S>
-  static void caught(S& span) noexcept {
-    if (__builtin_expect(span.state_ != nullptr, 0)) span_exception(span.state_);
+  [[noreturn]] __attribute__((always_inline)) static void rethrow(S& span) {
+    if (span_caught(span.state_)) span_rethrow();
+    throw;
   }
+#endif
 };
 
-// S is always Span, which is not complete here.
+// A clause `catch (const AtThrow&)` before `catch (...)` catches nothing. Its type notes where exceptions are thrown,
+// while capture_stacktraces() is on. No compiler emits this type, because nobody defines the destructor: the library
+// defines its symbol. With -fno-rtti every object emits it, so such a clause then has a type that does nothing.
+class NOPSPAN_API ThrowWatcher {
+ public:
+  virtual ~ThrowWatcher();
+};
+struct NeverThrown {};
+#if defined(__GXX_RTTI)
+using AtThrow = ThrowWatcher;
+#else
+using AtThrow = NeverThrown;
+#endif
+
+// S is Span or AsyncSpan. They are not complete here.
 template <class F, class S, class Fn>
-inline span_result_t<Fn> run(S& scope, Fn& work) {
+inline span_result_t<Fn, S> run(S& scope, Fn& work) {
 #if NOPSPAN_EXCEPTIONS
   try {
 #endif
-    if constexpr (result_traits<called_t<Fn>>::wrapped) {
+    if constexpr (result_traits<called_t<Fn, S>>::wrapped) {
       auto result = call(work, scope);
       scope.template with<F>(result);
       return result.take();
@@ -88,12 +109,20 @@ inline span_result_t<Fn> run(S& scope, Fn& work) {
       return call(work, scope);
     }
 #if NOPSPAN_EXCEPTIONS
+  } catch (const AtThrow&) {
+    __builtin_unreachable();
   } catch (...) {
-    SpanAccess::caught(scope);
-    throw;
+    SpanAccess::rethrow(scope);
   }
 #endif
 }
+
+// Ends an AsyncSpan that was not moved away, and that has not ended yet.
+template <class S>
+struct EndAsync {
+  S& span;
+  ~EndAsync() { span.end(); }
+};
 
 }  // namespace nopspan::detail
 

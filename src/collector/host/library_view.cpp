@@ -21,12 +21,13 @@ constexpr std::size_t kMaximumThreads = 65536;
 constexpr std::size_t kMaximumCounts = 256;
 
 // In the order of include/nopspan/stats.h. A test compares the two.
-constexpr std::array kCounts = {
-    "spans_dropped",     "reentrant",          "inherited",          "abandoned",          "wrong_thread",
-    "names_invalid",     "names_overflow",     "names_unknown",      "truncated",          "labels_overflow",
-    "invalid_ids",       "invalid_tracestate", "tracestate_evicted", "invalid_utf8",       "values_clamped",
-    "fields_dropped",    "attributes_dropped", "links_dropped",      "metadata_failures",  "handler_failures",
-    "recursion_dropped", "facts_untracked",    "trace_ids_differ",   "thread_allocations", "scopes_left"};
+constexpr std::array kCounts = {"spans_dropped",      "reentrant",       "inherited",         "abandoned",
+                                "wrong_thread",       "names_invalid",   "names_overflow",    "names_unknown",
+                                "truncated",          "labels_overflow", "invalid_ids",       "invalid_tracestate",
+                                "tracestate_evicted", "invalid_utf8",    "values_clamped",    "fields_dropped",
+                                "attributes_dropped", "links_dropped",   "metadata_failures", "handler_failures",
+                                "recursion_dropped",  "facts_untracked", "trace_ids_differ",  "thread_allocations",
+                                "scopes_left",        "baggage_dropped"};
 
 void view_threads(std::uint32_t pid, const nopspan_gate_page& page, LibraryView& view) {
   std::uint64_t mark = 0;

@@ -63,7 +63,9 @@ class Differential(harness.Test):
         for span_id, seen in exceptions.items():
             probe = self.probes["span_exception"][span_id]
             self.assertEqual((probe.reason, probe.kind, probe.duration_ns), (seen["type"], seen["kind"], seen["duration_ns"]))
-        self.assertEqual({e["type"] for e in exceptions.values()}, {"std::runtime_error", "int", "unknown"})
+        self.assertEqual({e["type"] for e in exceptions.values()}, {"std::runtime_error", "int", "unknown", "std::out_of_range"})
+        self.assertEqual({e["name"] for e in exceptions.values()},
+                         {"work.throws", "work.unwound", "work.async", "work.caught"})
 
     def test_names(self):
         self.compare(lambda h: h["name"], lambda p: p.name, "name")
@@ -96,8 +98,9 @@ class Differential(harness.Test):
 
     def test_labels_and_links(self):
         for label in ("model", "engine", "tenant"):
-            self.compare(lambda h, key=label: h.get(key, ""), lambda p, key=label: p[key] if key in self.ends["%x" % p.span_id]
-                         else "", label)
+            self.compare(lambda h, key=label: h.get(key, ""), lambda p, key=label: p[key], label)
+        inner = [h for h in self.ends.values() if h["name"] == "work.leaf"]
+        self.assertIn("acme", {h.get("tenant") for h in inner}, "labels are inherited")
         self.compare(lambda h: h["link_count"], lambda p: p.link_count, "links")
         self.compare(lambda h: h["tracestate"], lambda p: p.tracestate, "tracestate")
 

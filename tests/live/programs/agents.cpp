@@ -63,7 +63,7 @@ class Record {
   void write(const nopspan::Event& event) {
     Value line = Value::map();
     line.set("event", event.name());
-    line.set("status", event.status());
+    line.set("status", static_cast<int>(event.status()));
     line.set("duration_ns", event.duration_ns());
     for (const char* key : {"operator", "from", "to", "skill", "ms", "model", "tool_name", "strategy"}) {
       if (event.metadata(key).exists()) line.set(key, event.metadata(key).copy());

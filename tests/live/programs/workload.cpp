@@ -57,10 +57,10 @@ class Recorder {
   // The names as they are emitted, after repair. A truncated name has no handler, because a handler's event name must
   // not have an empty segment, as in "..." followed by ".stop".
   static std::vector<std::string> names() {
-    return {"work.root",     "work.inner",     "work.leaf",     "work.fails",     "work.cancelled",
-            "work.throws",   "work.unwound",   "work.async",    "work.abandoned", "work.linked",
-            "work.complete", "work.given_end", "work.streamed", "llm.chat",       "llm.tool",
-            "unnamed",       "work.grün",      "work.interned", "work.bad?byte",  "work.bad?tab"};
+    return {"work.root",     "work.inner",   "work.leaf",      "work.fails",  "work.cancelled", "work.throws",
+            "work.unwound",  "work.async",   "work.abandoned", "work.linked", "work.complete",  "work.given_end",
+            "work.streamed", "llm.chat",     "llm.tool",       "unnamed",     "work.grün",      "work.interned",
+            "work.bad?byte", "work.bad?tab", "work.caught"};
   }
 
   void write(const nopspan::Event& event) {
@@ -70,7 +70,7 @@ class Recorder {
     line.set("span_id", hex(event.span_id()));
     line.set("parent_id", hex(event.parent_id()));
     line.set("root_id", hex(event.context().root_id()));
-    line.set("status", event.status());
+    line.set("status", static_cast<int>(event.status()));
     line.set("flags", event.flags());
     line.set("duration_ns", event.duration_ns());
     line.set("monotonic_time_ns", event.monotonic_time_ns());
@@ -119,6 +119,21 @@ void ends() {
     Span unwound{"work.unwound"};
     throw std::logic_error("not seen by a destructor");
   } catch (const std::logic_error&) {
+  }
+  try {
+    AsyncSpan unwound{"work.async", root.context()};
+    throw std::logic_error("not seen by a destructor");
+  } catch (const std::logic_error&) {
+  }
+  try {
+    Span caught{"work.caught"};
+    try {
+      throw std::out_of_range("seen");
+    } catch (...) {
+      caught.caught();
+      throw;
+    }
+  } catch (const std::out_of_range&) {
   }
 }
 

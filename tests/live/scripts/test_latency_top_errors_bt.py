@@ -44,25 +44,18 @@ def with_few_rows(folder, script):
 
 
 def ends_of(path):
-    """The spans whose ends are in a file of events, in the file's order. Values that a span lacks are inherited from
-    its parents."""
+    """The spans whose ends are in a file of events, in the file's order."""
     events = lines_of(path)
-    spans = {e["span_id"]: e for e in events if e["event"].endswith((".start", ITERATION + "_start"))}
-
-    def inherited(event, key):
-        while event is not None:
-            if event["metadata"].get(key):
-                return event["metadata"][key]
-            event = spans.get(event["parent_id"])
-        return ""
+    started = {e["span_id"] for e in events if e["event"].endswith((".start", ITERATION + "_start"))}
     ends = []
     for e in events:
         name, _, what = e["event"].rpartition(".")
-        if what in ("stop", "exception") and e["span_id"] in spans:
+        if what in ("stop", "exception") and e["span_id"] in started:
             kind = {ERROR: "fail", EXCEPTION: e["metadata"].get("kind")}.get(e["status"])
-            ends.append(End(e["measurements"]["monotonic_time"], name, inherited(e, "engine"), inherited(e, "model"),
-                            inherited(e, "tenant"), kind, e["attributes"].get("error.type"), e["status"],
-                            e["measurements"]["duration"], e["request_id"], e["pid"]))
+            engine, model, tenant = (e["metadata"].get(label, "") for label in ("engine", "model", "tenant"))
+            ends.append(End(e["measurements"]["monotonic_time"], name, engine, model, tenant, kind,
+                            e["attributes"].get("error.type"), e["status"], e["measurements"]["duration"],
+                            e["request_id"], e["pid"]))
     iterations = sum(e["event"] == ITERATION + "_start" for e in events)
     return ends, iterations
 

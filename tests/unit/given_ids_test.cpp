@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// If there is no current request, the trace_id of an agent's spans and events becomes the request id.
+// If there is no current request, the request_id of a span or event becomes its request's id, and so does the trace_id
+// of an agent's.
 #include "recorded.h"
 
 #include <nopspan/agent.h>
 #include <nopspan/context.h>
 #include <nopspan/execute.h>
+#include <nopspan/llm.h>
 #include <nopspan/stats.h>
 #include <nopspan/value.h>
 
@@ -14,6 +16,7 @@
 namespace {
 
 namespace agent = nopspan::agent;
+namespace llm = nopspan::llm;
 
 constexpr const char* kHex = "0af7651916cd43dd8448eb211c80319c";
 
@@ -133,11 +136,110 @@ TEST_F(TraceId, OfOtherCataloguesIsMetadata) {
   EXPECT_THAT(own.start(), HasMetadata("trace_id", "run-9"));
 }
 
-TEST_F(TraceId, ThatIsSetLaterIsMetadata) {
-  Span call{agent::llm};
-  call.set("trace_id", "run-10");
-  EXPECT_EQ(call.request_id().size(), 22U);
+TEST_F(TraceId, ThatIsSetLaterIsMetadataAndIsCounted) {
+  {
+    Span call{agent::llm};
+    call.set("trace_id", "run-10");
+    EXPECT_EQ(call.request_id().size(), 22U);
+  }
+  EXPECT_EQ(differ_.times(), 1U);
+}
+
+class RequestIdInMetadata : public ::testing::Test {
+ protected:
+  const Counted differ_{&nopspan::Stats::trace_ids_differ};
+};
+
+TEST_F(RequestIdInMetadata, IsTheRequestsIdForAllBelow) {
+  const Recorder recorder{"llm.chat.start", "llm.tool.start", "llm.adapter.retry", "gen_ai.retry", "llm.chat.stop"};
+  {
+    const Span chat{llm::chat, [](auto& m) { m.request_id("order-1").model("tiny"); }};
+    EXPECT_EQ(nopspan::request_id(), "order-1");
+    const Span tool{llm::tool};
+    llm::retry([](auto& r) { r.attempt(1); });
+  }
+  const auto events = recorder.events();
+  ASSERT_THAT(events, SizeIs(5));
+  for (const auto& event : events) {
+    EXPECT_EQ(event->request_id(), "order-1") << event->name();
+    EXPECT_EQ(event->context().trace_id(), Context::with_request_id("order-1").trace_id());
+    EXPECT_NE(event->span_id(), 0U);
+    if (event->name() == "gen_ai.retry") continue;
+    EXPECT_THAT(event, HasMetadata("request_id", "order-1"));
+  }
   EXPECT_EQ(differ_.times(), 0U);
+  EXPECT_TRUE(Context::current().empty());
+}
+
+TEST_F(RequestIdInMetadata, OfASpanOfAnyNameIsTheRequestsId) {
+  const SpanRecorder recorder("work");
+  const Span work{"work", [](Fields& m) { m.set("request_id", "order-2"); }};
+  EXPECT_EQ(work.request_id(), "order-2");
+  EXPECT_EQ(recorder.start()->request_id(), "order-2");
+}
+
+TEST_F(RequestIdInMetadata, OfASpanThatNoHandlerReceivesIsTheRequestsIdToo) {
+  const Recorder recorder{"cache.hit"};
+  const Span work{"work", [](Fields& m) { m.request_id("order-3"); }};
+  nopspan::execute("cache.hit");
+  EXPECT_EQ(recorder.events().at(0)->request_id(), "order-3");
+}
+
+TEST_F(RequestIdInMetadata, OfAnAsyncSpanACompleteOneAndAnEventIsTakenToo) {
+  const Recorder recorder{"slot.stop", "done.stop", "cache.hit"};
+  AsyncSpan slot{"slot", Context(), [](Fields& m) { m.request_id("order-4"); }};
+  slot.end();
+  nopspan::complete("done", Context(), 1, 1, [](Fields& m) { m.request_id("order-5"); });
+  nopspan::execute("cache.hit", [](Fields& f) { f.request_id("order-6"); });
+  const auto events = recorder.events();
+  ASSERT_THAT(events, SizeIs(3));
+  EXPECT_EQ(events[0]->request_id(), "order-4");
+  EXPECT_EQ(events[1]->request_id(), "order-5");
+  EXPECT_EQ(events[2]->request_id(), "order-6");
+}
+
+TEST_F(RequestIdInMetadata, InsideARequestStaysMetadataAndIsCounted) {
+  const SpanRecorder recorder("work");
+  const ContextScope request{Context::with_request_id("order-7")};
+  {
+    Span work{"work", [](Fields& m) { m.request_id("order-8"); }};
+    EXPECT_EQ(work.request_id(), "order-7");
+    EXPECT_EQ(differ_.times(), 1U);
+    work.set("request_id", "order-7");
+  }
+  EXPECT_EQ(differ_.times(), 1U);
+  EXPECT_EQ(recorder.start()->request_id(), "order-7");
+  EXPECT_THAT(recorder.start(), HasMetadata("request_id", "order-8"));
+}
+
+TEST_F(RequestIdInMetadata, ThatIsSetLaterStaysMetadataAndIsCounted) {
+  const SpanRecorder recorder("work");
+  { Span("work").set("request_id", "order-9"); }
+  EXPECT_EQ(differ_.times(), 1U);
+  EXPECT_EQ(recorder.stop()->request_id().size(), 22U);
+  EXPECT_THAT(recorder.stop(), HasMetadata("request_id", "order-9"));
+}
+
+TEST_F(RequestIdInMetadata, IsTakenBeforeATraceId) {
+  const Recorder recorder{"agent.llm.start"};
+  const Span call{agent::llm, [](auto& m) { m.trace_id("run-11").request_id("order-10"); }};
+  EXPECT_EQ(call.request_id(), "order-10");
+  EXPECT_EQ(differ_.times(), 1U);
+}
+
+TEST_F(RequestIdInMetadata, ThatIsEmptyIsIgnored) {
+  const SpanRecorder recorder("work");
+  {
+    const Span work{"work", [](Fields& m) { m.request_id("").request_id(nullptr); }};
+  }
+  EXPECT_THAT(recorder.start(), HasMetadata("request_id", recorder.start()->request_id()));
+  EXPECT_EQ(recorder.start()->request_id().size(), 22U);
+}
+
+TEST_F(RequestIdInMetadata, ThatIsContentStaysInTheProcess) {
+  const SpanRecorder recorder("work");
+  const Span work{"work", [](Fields& m) { m.content("request_id", "secret"); }};
+  EXPECT_EQ(work.request_id().size(), 22U);
 }
 
 }  // namespace

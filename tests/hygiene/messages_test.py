@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What the compilers say about wrong uses of the headers: one error, with a text that says what is wrong."""
+import concurrent.futures
+import os
+import re
+import subprocess
+import unittest
+
+import surroundings
+
+INCLUDE = os.path.join(os.environ["NOPSPAN_STAGE"], "include")
+NAME = "the name of a span or event is a text, or a name of a catalogue"
+FIELDS = "fields are set by a callable that takes nopspan::Fields&, or the catalogue's builder"
+VALUE = "a value is null, a bool, a number, a text, an enum, a std::chrono duration, a nopspan::Value, or an optional or a range of these"
+WORK = "the work of a span is a callable that takes nothing, or the span"
+REQUIRED = "this event has a required field: pass a callable that sets it"
+# Only the headers that a statement needs, because each is compiled alone.
+HEADERS = {"llm::": "<nopspan/llm.h>", "genai::": "<nopspan/genai_events.h>", "execute": "<nopspan/execute.h>", "gauge": "<nopspan/execute.h>", "event": "<nopspan/event.h>", "chrono::": "<chrono>",
+           "vector": "<vector>", "detach": "<nopspan/registry.h>", "HasMetadata": "<nopspan/testing_gmock.h>",
+           "std::string": "<string>", "inject": "<nopspan/propagation.h>", "extract": "<nopspan/propagation.h>"}
+PROGRAM = """\
+#include <nopspan/span.h>
+namespace nopspan {
+class Event;
+}
+struct Thing {};
+void wrong(nopspan::Span& span, const nopspan::Event& event, int* pointer) {
+  static_cast<void>(span), static_cast<void>(event), static_cast<void>(pointer);
+  %s
+}
+"""
+# A statement, and a pattern of its only error.
+ERRORS = {
+    "nopspan::Span s{42};": NAME,
+    "nopspan::Span s{nullptr};": NAME,
+    "nopspan::Span s{42, nopspan::SpanKind::client};": NAME,
+    "nopspan::Span s{42, [](auto&) {}};": NAME,
+    "nopspan::AsyncSpan s{42};": NAME,
+    "nopspan::AsyncSpan s{nullptr, span, [](auto&) {}};": NAME,
+    "nopspan::span(42, [] {});": NAME,
+    "nopspan::complete(42, span, 1, 5);": NAME,
+    "nopspan::execute(42);": NAME,
+    "nopspan::execute(span, 42, [](auto&) {});": NAME,
+    "span.event(42);": NAME,
+    'nopspan::Span s{"a", 42};': FIELDS,
+    'nopspan::Span s{"a", nopspan::SpanKind::client, 42};': FIELDS,
+    'nopspan::Span s{"a", [](nopspan::llm::ChatFields& m) { m.provider("p"); }};': FIELDS,
+    'nopspan::AsyncSpan s{"a", 42};': FIELDS,
+    'nopspan::AsyncSpan s{"a", span, 42};': FIELDS,
+    'nopspan::span("a", 42, [] {});': FIELDS,
+    'nopspan::execute("a", 42);': FIELDS,
+    'nopspan::execute("a", span);': FIELDS,
+    'nopspan::Span s{"a", Thing()};': FIELDS,
+    'nopspan::Span s{"a", span.context()};': FIELDS,
+    'nopspan::span("a", span, Thing(), [] {});': FIELDS,
+    'nopspan::span("a", 42);': WORK,
+    'nopspan::span("a", span.context());': WORK,
+    'nopspan::span("a", [](nopspan::Fields&) {});': WORK,
+    'nopspan::span("a", span, nopspan::SpanKind::server, [](int) {});': WORK,
+    'nopspan::async_span("a", span, 42);': WORK,
+    'span.event("a", 42);': FIELDS,
+    'nopspan::Span s{"a", nopspan::Context()};': FIELDS,
+    'nopspan::Span s{"a", Thing()};': FIELDS,
+    'nopspan::AsyncSpan s{"a", nopspan::SpanKind::client, nopspan::Context()};': FIELDS,
+    'nopspan::span("a", nopspan::SpanKind::client, nopspan::Context(), [] {});': FIELDS,
+    'nopspan::execute("a", nopspan::Context());': FIELDS,
+    'span.set("k", Thing());': VALUE,
+    'span.set("k", pointer);': VALUE,
+    'span.set("k", std::vector<Thing>());': VALUE,
+    'span.set("k", L"wide");': VALUE,
+    'span.set("k", std::vector<char16_t>());': VALUE,
+    'span.content("k", Thing());': VALUE,
+    'nopspan::Span s{"a", [](auto& m) { m.set("k", Thing()); }};': VALUE,
+    'span.set("k", __int128());': VALUE,
+    'span.set("k", std::vector<unsigned __int128>());': VALUE,
+    'span.measure("k", __int128());': "a measurement is an integer, a double or a std::chrono duration",
+    'span.measure("k", "text");': "a measurement is an integer, a double or a std::chrono duration",
+    "nopspan::genai::tool_call();": REQUIRED,
+    "nopspan::genai::tool_call(span);": REQUIRED,
+    "nopspan::genai::retry(span.context());": REQUIRED,
+    'nopspan::gauge("pool", "load", 0.73);': "the value of a gauge is an integer",
+    "nopspan::Span s{nopspan::llm::chat, [](auto& m) { m.temprature(1); }};":
+        r"class nopspan::llm::ChatFields.* has no member named .temprature|no member named 'temprature' in 'nopspan::llm::ChatFields'",
+    'nopspan::Span s{"a", [](auto& m) { m.provider("p"); }};':
+        r"class nopspan::Fields.* has no member named .provider|no member named 'provider' in 'nopspan::Fields'",
+    'nopspan::complete("a", span, std::chrono::system_clock::now(), 5);':
+        "a nopspan::Time is of std::chrono::steady_clock, or CLOCK_MONOTONIC in ns",
+    "nopspan::Event kept = event; static_cast<void>(kept);":
+        r"nopspan::Event::Event\(const nopspan::Event&\).* is private|calling a private constructor of class 'nopspan::Event'",
+    "nopspan::Span copy = span;": r"deleted function .*Span\(const nopspan::Span&\)|deleted constructor of 'nopspan::Span'",
+    "nopspan::inject(pointer);": "a callable that takes a key and a value, both nopspan::Text or std::string_view",
+    "std::vector<std::pair<std::string, std::string_view>> views; nopspan::inject(span, views);":
+        "a carrier into which headers are written has texts of its own, not views",
+    "struct At { std::pair<std::string, std::string> operator*() const; std::pair<std::string, std::string>* operator->() const;"
+    " At& operator++(); bool operator!=(At) const; }; struct Made { At begin() const; At end() const; };"
+    " static_cast<void>(nopspan::extract(Made()));": "the values of a carrier are texts of its own or views, not texts that its iterator makes",
+    "static_cast<void>(nopspan::extract(pointer));":
+        "a carrier is a container of pairs of texts, or a callable that takes a key and returns a value",
+    'const ::testing::Matcher<nopspan::OwnedEvent> m = nopspan::testing::HasMetadata("k", ::testing::Gt(2));':
+        "HasMetadata and HasMeasurement take a value",
+    "if (event.status() == 3) {}": r"operand types are .nopspan::Status. and .int.|\('nopspan::Status' and 'int'\)",
+}
+# Statements that compile with a warning of [[nodiscard]].
+IGNORED = ('nopspan::Span{"x"};', 'nopspan::Span("x", [](auto&) {});', 'nopspan::Span{"x", nopspan::SpanKind::client};',
+           'nopspan::AsyncSpan{"x"};', 'nopspan::AsyncSpan{"x", span};', 'nopspan::AsyncSpan{"x", [](auto&) {}};',
+           "nopspan::ContextScope{nopspan::Context()};", "nopspan::ContextScope{span};", 'nopspan::detach("x");',
+           "nopspan::wrap([] {});")
+
+
+def compiled(compiler, statement):
+    """(exit status, errors, all that the compiler says)"""
+    includes = "".join(f"#include {header}\n" for word, header in HEADERS.items() if word in statement)
+    command = [compiler, "-std=gnu++17", "-Wall", "-fsyntax-only", "-fno-color-diagnostics" if "clang" in compiler else
+               "-fdiagnostics-color=never", "-I", INCLUDE, "-x", "c++", "-"]
+    done = subprocess.run(command, input=includes + PROGRAM % statement, stderr=subprocess.PIPE, text=True, check=False,
+                          env={**os.environ, "LC_ALL": "C"})
+    return done.returncode, re.findall(r"error: (.*)", done.stderr), done.stderr
+
+
+def all_compiled(statements):
+    """(compiler and statement, what compiled() returns) for each compiler and statement."""
+    jobs = [(compiler, statement) for compiler in surroundings.COMPILERS for statement in statements]
+    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return zip(jobs, pool.map(lambda job: compiled(*job), jobs))
+
+
+class Messages(unittest.TestCase):
+    def test_a_wrong_use_is_one_error_that_says_what_is_wrong(self):
+        for (compiler, statement), (status, errors, text) in all_compiled(ERRORS):
+            with self.subTest(compiler=compiler, statement=statement):
+                self.assertNotEqual(status, 0)
+                self.assertEqual(len(errors), 1, text)
+                self.assertRegex(errors[0], ERRORS[statement])
+
+    def test_an_object_or_error_that_is_ignored_is_a_warning(self):
+        for (compiler, statement), (status, errors, text) in all_compiled(IGNORED):
+            with self.subTest(compiler=compiler, statement=statement):
+                self.assertEqual((status, errors), (0, []), text)
+                self.assertIn("nodiscard", text)
+
+    def test_the_program_itself_is_right(self):
+        for _, (status, errors, text) in all_compiled(['span.set("k", 1);']):
+            self.assertEqual((status, errors, text), (0, [], ""))
+
+
+surroundings.need(*surroundings.COMPILERS)
+surroundings.main()
