@@ -57,7 +57,7 @@ fi
 say "Building the example chat server and agent, against the installed library"
 cmake -S examples -B $build/examples -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH=/usr/local >/dev/null ||
   fail "cmake failed"
-cmake --build $build/examples -- --quiet || fail "the build failed"
+cmake --build $build/examples --target chat_server agent -- --quiet || fail "the build failed"
 
 run=$(mktemp -d)
 finish() {

@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documents: their links and references exist, and their C++ and CMake is compiled.
 
-Each block marked ```cpp is compiled as a file of its own, as C++17. Blocks marked ```cpp c++20 are C++20. Each block
-marked ```cmake is the end of a project with the program `app`. tests/live runs the commands, which are marked ```sh.
+Each block marked ```cpp is compiled as a file of its own, as C++17. Blocks marked ```cpp c++20 are C++20. A block marked
+```cpp and the path of a file is an excerpt of that file. Each block marked ```cmake is the end of a project with the
+program `app`. tests/live runs the commands, which are marked ```sh.
 """
 import os
 import re
 import subprocess
 import tempfile
+import textwrap
 import unittest
 from pathlib import Path
 
@@ -36,6 +38,11 @@ def snippets():
             line = text.count("\n", 0, match.start()) + 1
             found.append((f"{path}:{line}", match[1].lower().split(), match[2]))
     return found
+
+
+def excerpts():
+    """[(file:line, path of the file from which the block was cut, text)]"""
+    return [(place, words[1], text) for place, words, text in snippets() if words[:1] == ["cpp"] and "/" in "".join(words[1:])]
 
 
 class Documents(unittest.TestCase):
@@ -77,8 +84,8 @@ class Documents(unittest.TestCase):
                     self.assertTrue((surroundings.SOURCE / path.parent / target).exists(), f"{path}: {target}")
 
     def test_cpp_snippets_compile(self):
-        found = [snippet for snippet in snippets() if snippet[1][:1] in (["cpp"], ["c++"], ["cxx"])]
-        self.assertTrue([place for place, _, _ in found if place.startswith("README.md")], "README.md shows no C++")
+        cut = {place for place, _, _ in excerpts()}
+        found = [snippet for snippet in snippets() if snippet[1][:1] in (["cpp"], ["c++"], ["cxx"]) and snippet[0] not in cut]
         jobs = []
         for place, words, text in found:
             standard = "c++20" if "c++20" in words[1:] else "c++17"
@@ -88,6 +95,16 @@ class Documents(unittest.TestCase):
                               "c++", "-"], text))
         failures = surroundings.compile_all(jobs)
         self.assertEqual(failures, [], "\n".join(failures))
+
+    def test_excerpts_are_in_their_files(self):
+        """Only the indentation of the whole block may differ."""
+        found = excerpts()
+        self.assertGreaterEqual(len([place for place, _, _ in found if place.startswith("README.md")]), 2)
+        for place, path, text in found:
+            lines = surroundings.read(path).splitlines()
+            wanted = textwrap.dedent(text).splitlines()
+            cuts = (textwrap.dedent("\n".join(lines[at:at + len(wanted)])).splitlines() for at in range(len(lines)))
+            self.assertIn(wanted, cuts, f"{place}: {path} does not have these lines")
 
     def test_cmake_snippets_build(self):
         # Some documents have the same snippet.

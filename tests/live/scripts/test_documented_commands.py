@@ -23,7 +23,7 @@ import installed
 from example_service import SERVER, Agent, Server
 from harness import BUILD, SOURCE, Bpftrace, Test, wait_until
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "probes/README.md", "scripts/README.md", "examples/chat_service/README.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "probes/README.md", "scripts/README.md", "examples/*/README.md")
 
 # How inline code begins if it is a command.
 INLINE = re.compile(r"(\S.* \| )?(sudo )?((nopspan|cmake|ctest|bpftrace|pkg-config|perf|stap|systemctl|xargs|scripts/\S+) [^=]|\./)")
@@ -41,6 +41,7 @@ ELSEWHERE = {
     "systemctl enable --now nopspan": "package.debian",
     "systemctl edit nopspan": "package.debian",
     "perf record -e 'sdt_nopspan:*'": "live.perf",
+    "nopspan trace --name /order": "live.shop",
     "stap -r VERSION -p4 -m spans scripts/spans.stp": "emulation.spans_stp",
     "staprun spans.ko [-x PID] [only_pid=PID] [only_tenant=TENANT]": "emulation.spans_stp",
     "stap -DMAXTRYLOCK=100000 -DSTP_NO_OVERLOAD scripts/spans.stp": "emulation.spans_stp",
@@ -64,6 +65,7 @@ PRINTS = (
     (r"^pkg-config", r"-lnopspan"),
     (r"^cmake -S", r"Build files have been written"),
     (r"chat_server --port", r"data: \[DONE\]"),
+    (r"shop --port", r"globex pays 810 cents"),
     (r"", r"nopspan-ngram|\b(llm|engine)\.[a-z]"),
 )
 # Commands that read what other commands wrote.
@@ -74,14 +76,16 @@ PRINTS_AT_END = re.compile(r"^nopspan (record|hist)")
 
 # Options of compilers and binutils.
 FOREIGN_OPTIONS = {"--gc-sections", "--keep-section"}
+SHOP = [os.path.join(BUILD, "examples", "shop", program) for program in ("shop", "warehouse")]
 # The commands whose options a document may name. The other documents may name those of all of nopspan's programs.
-OPTIONS_OF = {"docs/trace.md": ["nopspan trace"], "docs/recording.md": ["nopspan record", "nopspan replay"]}
+OPTIONS_OF = {"docs/trace.md": ["nopspan trace"], "docs/recording.md": ["nopspan record", "nopspan replay"],
+              "examples/shop/README.md": SHOP}
 
 
 def lines_of(block):
     """The commands of a block. A block with a background process is one command."""
     if " &\n" in block:
-        return [block + "kill $! && wait"]
+        return [block + "kill $(jobs -p) && wait"]
     return [re.sub(r"\s+# .*", "", line) for line in block.splitlines()]
 
 
@@ -193,9 +197,11 @@ class DocumentedCommands(Test):
 
     def stand_ins(self, pid):
         """What stands for the placeholders in the commands."""
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
-        return {"4242": str(pid), "[PID]": str(pid), "./build/server": SERVER, "PREFIX": "/usr/local", "8080": str(port),
+        with contextlib.ExitStack() as stack:
+            servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+            ports = [str(server.getsockname()[1]) for server in servers]
+        return {"4242": str(pid), "[PID]": str(pid), "./build/server": SERVER, "PREFIX": "/usr/local",
+                "8080": ports[0], "9000": ports[1], "9001": ports[2],
                 "/var/lib/nopspan/20260102T030405Z.rec": "FILE", "--install build/release": "--install " + BUILD,
                 "build/release/examples": os.path.join(BUILD, "examples"),
                 # clang-tidy takes minutes, and other versions of clang-format format differently. So ninja only plans them.
@@ -248,7 +254,7 @@ class DocumentedCommands(Test):
 
     def test_the_options_exist(self):
         nopspan = ["nopspan " + command for command in ("ps", "top", "hist", "trace", "record", "replay", "doctor")]
-        others = [SERVER, example_service.AGENT, *(os.path.join(SOURCE, "scripts", name) for name in ("attach.sh", "perf-spans.sh", "test.sh"))]
+        others = [SERVER, example_service.AGENT, *SHOP, *(os.path.join(SOURCE, "scripts", name) for name in ("attach.sh", "perf-spans.sh", "test.sh"))]
         options = {program: set(re.findall(r"--[a-z][a-z-]*", subprocess.run(
             [*program.split(), "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout)) for program in nopspan + others}
         for path, (_, inline) in self.documents.items():
