@@ -306,15 +306,18 @@ class Programs(InAFolder):
         with Hist("--name", "canary", "--binary", copy, "--interval", "1s") as hist:
             script = 'for ((i = 0; i < %d; ++i)); do "$0" canary many; done' % (most + more)
             subprocess.run(["bash", "-c", script, copy], check=True, timeout=PATIENCE_S)
-            hist.wait_for_line(lambda line: json.loads(line)["ledger"]["others"]["processes"] == more,
+            hist.wait_for_line(lambda line: json.loads(line)["ledger"]["others"]["processes"] >= more,
                                "all accounts but %d to be closed" % most)
             document = json.loads(hist.stop().splitlines()[-1])
         self.assertEqual(counts_in(document), {("canary", "many"): most + more})
-        self.assertEqual(list(by_process(document).values()), [1] * most)
-        self.assertEqual({row["comm"] for row in document["ledger"]["processes"]}, {"traced"})
-        self.assertEqual(document["ledger"]["others"]["delivered"], more)
-        self.assertEqual(document["ledger"]["others"]["processes"], more)
-        self.assertIn(" from %d processes: %d delivered, " % (most + more, most + more), "\n".join(hist.said))
+        total, others = total_of(document), document["ledger"]["others"]
+        # Programs of other tests that run meanwhile have accounts too, and rows if they ended after the first ones.
+        rows = [row for row in document["ledger"]["processes"] if row["comm"] == "traced"]
+        self.assertEqual([row["delivered"] for row in rows], [1] * len(rows))
+        self.assertEqual(len(rows) + others["delivered"], most + more)
+        self.assertGreaterEqual(others["processes"], more)
+        self.assertEqual(total["delivered"], most + more)
+        self.assertRegex("\n".join(hist.said), r" from \d+ processes: %d delivered, " % (most + more))
 
     def test_puts_keys_beyond_the_limit_into_one_row(self):
         with Program("traced") as program, Hist("--pid", program.pid, "--rows-max", 5, "--by", "name") as hist:
