@@ -93,6 +93,7 @@ class Mistakes(unittest.TestCase):
         self.assert_usage_error(["trace", "--buffer", "-1"], '--buffer: "-1" is not between 0 and 4E')
         self.assert_usage_error(["trace", "--pid", "0"], '--pid: "0" is not a positive whole number')
         self.assert_usage_error(["trace", "--pid"], "--pid needs a value")
+        self.assert_usage_error(["trace", "--with-peers"], "--with-peers requires --pid or --cgroup")
         for pids in ("1,,2", ",", ",1", "1,x"):
             self.assert_usage_error(["trace", "--pid", pids, "--errors"], '--pid: "', '" is not a positive whole number')
         self.assert_usage_error(["hist", "--by", "name,color"], '--by name,color: "color" is not a key')

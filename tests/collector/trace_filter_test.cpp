@@ -14,7 +14,7 @@ namespace nopspan::collector {
 namespace {
 
 bool wants(const Filter& wanted, const std::vector<Entry>& spans) {
-  const TraceFilter filter(wanted);
+  const TraceFilter filter(wanted, {.with_peers = true});
   bool wanted_trace = false;
   TraceAssembler assembler(
       {}, [&](const Entry& entry) { return filter.mark(entry); },
@@ -98,7 +98,7 @@ TEST_F(TraceFilterTest, TakesASampleByTheTraceAlone) {
     Entry root = root_;
     Entry child = failed_;
     root.trace_id = child.trace_id = trace_number(number);
-    const TraceFilter filter({.sample_one_in = 4});
+    const TraceFilter filter({.sample_one_in = 4}, {});
     EXPECT_EQ(filter.may_want(root), filter.may_want(child));
     taken += filter.may_want(root) ? 1 : 0;
   }
@@ -109,14 +109,14 @@ TEST_F(TraceFilterTest, TakesASampleByTheTraceAlone) {
 TEST_F(TraceFilterTest, WantsWhatTheRequestSharesWithOthers) {
   const std::string links = links_to({{trace_number(2), 1}, {trace_number(1), 1}});
   Entry step = linked_span(100, links);
-  const TraceFilter filter({.request = id_text(trace_number(1))});
+  const TraceFilter filter({.request = id_text(trace_number(1))}, {});
   EXPECT_TRUE(filter.may_want(step));
   EXPECT_TRUE(filter.may_want(trace_number(1)));
   EXPECT_FALSE(filter.may_want(trace_number(2)));
   step.parent_id = 7;
   EXPECT_FALSE(filter.may_want(step)) << "it is in a request of its own";
   step.parent_id = 0;
-  EXPECT_FALSE(TraceFilter({.request = id_text(trace_number(3))}).may_want(step));
+  EXPECT_FALSE(TraceFilter({.request = id_text(trace_number(3))}, {}).may_want(step));
 }
 
 TEST_F(TraceFilterTest, WantsATraceWithALinkedSpanThatSatisfiesIt) {
@@ -140,7 +140,7 @@ TEST_F(TraceFilterTest, LetsTheSourceLeaveOutWholeTracesOnly) {
                       .slower_than_ns = 1,
                       .errors = true,
                       .sample_one_in = 2};
-  const TraceFilter filter(all);
+  const TraceFilter filter(all, {.with_peers = true});
   EXPECT_EQ(filter.for_source().request, "a");
   EXPECT_EQ(filter.for_source().slower_than_ns, 1U);
   EXPECT_EQ(filter.for_source().sample_one_in, 2U);
@@ -149,14 +149,21 @@ TEST_F(TraceFilterTest, LetsTheSourceLeaveOutWholeTracesOnly) {
   EXPECT_TRUE(filter.for_source().name.empty());
   EXPECT_TRUE(filter.for_source().model.empty());
   EXPECT_FALSE(filter.for_source().errors);
-  const TraceFilter early(all, true);
-  EXPECT_EQ(early.for_source().pids, all.pids);
+  const TraceFilter early(all, {.with_peers = true, .early = true});
+  EXPECT_TRUE(early.for_source().pids.empty());
   EXPECT_EQ(early.for_source().name, "b");
   EXPECT_TRUE(early.for_source().errors);
 }
 
+TEST_F(TraceFilterTest, NarrowsTheSourceToTheProcesses) {
+  const TraceFilter filter({.name = "b", .pids = {7}, .cgroup = "/c"}, {});
+  EXPECT_EQ(filter.for_source().pids, std::vector<std::uint32_t>{7});
+  EXPECT_EQ(filter.for_source().cgroup, "/c");
+  EXPECT_TRUE(filter.for_source().name.empty());
+}
+
 TEST_F(TraceFilterTest, WantsTheLatePartOfWhatWasShown) {
-  const TraceFilter filter({.name = "root"});
+  const TraceFilter filter({.name = "root"}, {});
   std::vector<bool> wanted;
   TraceAssembler assembler(
       {}, [&](const Entry& entry) { return filter.mark(entry); },

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan trace: assembles traces from a source's entries and prints those that the filter wants.
+#include "base/failure.h"
 #include "base/stopping.h"
 #include "base/text.h"
 #include "command/command.h"
@@ -35,7 +36,7 @@ struct TraceOptions {
   bool all_spans = false;
   bool incomplete = false;
   bool ascii = false;
-  bool filter_early = false;
+  TraceFilter::Scope scope;
 };
 
 bool locale_is_utf8() { return std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0; }
@@ -52,7 +53,7 @@ class TracePrinter : public Sink {
   TracePrinter(const TraceOptions& options, const OutputOptions& common)
       : options_(options),
         common_(common),
-        filter_(options.source.filter, options.filter_early),
+        filter_(options.source.filter, options.scope),
         assembler_(
             options.limits, [this](const Entry& entry) { return filter_.mark(entry); },
             [this](const AssembledTrace& trace) { return take(trace); },
@@ -64,7 +65,7 @@ class TracePrinter : public Sink {
   }
   void on_tick(std::uint64_t now_unix_ns) override {
     if (is_done()) return;
-    if (!is_live_ && options_.source.from.empty()) std::cerr << "Waiting for requests to end. Press Ctrl-C to stop.\n";
+    if (!is_live_ && options_.source.from.empty()) print_start();
     is_live_ = true;
     assembler_.tick(now_unix_ns);
     std::cout.flush();
@@ -74,16 +75,20 @@ class TracePrinter : public Sink {
     if (!is_done()) assembler_.finish();
   }
   void print_end(const Source& source) const;
+  // Call it before the source runs.
+  void set_source(const Source& source) { source_ = &source; }
   [[nodiscard]] const Filter& filter_for_source() const { return filter_.for_source(); }
 
  private:
   [[nodiscard]] bool is_done() const { return options_.limit > 0 && shown_ >= options_.limit; }
   bool take(const AssembledTrace& trace);
+  void print_start() const;
 
   const TraceOptions& options_;
   const OutputOptions& common_;
   TraceFilter filter_;
   TraceAssembler assembler_;
+  const Source* source_ = nullptr;
   bool is_live_ = false;
   std::uint64_t shown_ = 0;       // number of traces
   std::uint64_t filtered_ = 0;    // removed by the filter
@@ -113,6 +118,14 @@ bool TracePrinter::take(const AssembledTrace& trace) {
   ++shown_;
   if (is_done()) stopping = true;
   return true;
+}
+
+void TracePrinter::print_start() const {
+  if (options_.scope.with_peers && source_ != nullptr) {
+    std::cerr << "nopspan: --with-peers: attached to all processes of this host that have probes, now "
+              << source_->processes() << "\n";
+  }
+  std::cerr << "Waiting for requests to end. Press Ctrl-C to stop.\n";
 }
 
 void TracePrinter::print_end(const Source& source) const {
@@ -158,17 +171,21 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
   options.limits.grace_ns = options.source.max_age_ns + options.source.max_age_ns / 2;
   if (options.all_spans) options.limits.linked_kept = options.limits.entries_per_trace;
   options.limits.long_grace_ns = std::max(options.limits.long_grace_ns, 2 * options.limits.grace_ns);
-  // Checks --pid and --cgroup here, because the source's filter has neither of them. It has neither, because the spans
-  // that a request has in other processes are wanted too.
+  const Filter& filter = options.source.filter;
+  if (options.scope.with_peers && filter.pids.empty() && filter.cgroup.empty()) {
+    throw Failure("--with-peers requires --pid or --cgroup", Failure::kUsageError);
+  }
+  // With --with-peers the source's filter has neither of them, so the source cannot check them.
   if (options.source.from.empty()) {
-    require_processes(options.source.filter.pids);
-    require_cgroup(options.source.filter.cgroup);
+    require_processes(filter.pids);
+    require_cgroup(filter.cgroup);
   }
   TracePrinter printer(options, common);
   SourceOptions source_options = options.source;
   source_options.filter = printer.filter_for_source();
   MetricsFile metrics(source_options.metrics, source_options.buffer_bytes);
   const std::unique_ptr<Source> source = open_source(source_options);
+  printer.set_source(*source);
   MeteredSink metered(printer, metrics, [&source] { return source->ledger(); });
   run_source(*source, metered, source_options, true);
   printer.finish();
@@ -182,7 +199,12 @@ constexpr char kTraceDescription[] =
     "A linked span, such as engine.step, has no parent, but links to the requests\n"
     "that it serves. Each of these requests shows it, added up with others of the\n"
     "same name. --name, --model, --pid and --errors match linked spans too.\n"
-    "--slower-than applies to the duration of the request without linked spans.";
+    "--slower-than applies to the duration of the request without linked spans.\n"
+    "\n"
+    "With --pid or --cgroup a trace has only the spans of these processes. --pid\n"
+    "attaches to no other process, not even to those that they fork later. --cgroup\n"
+    "attaches to all, and the kernel filters out what the others emit. --with-peers\n"
+    "attaches to all and shows whole requests.";
 
 constexpr char kTraceExamples[] =
     "Examples:\n"
@@ -215,9 +237,13 @@ void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
   command->add_flag("--ascii", options->ascii, "Draw trees with ASCII characters")->group(kGroup);
   command
       ->add_flag(
-          "--filter-early", options->filter_early,
-          "Let the kernel filter out batches without a wanted span: less overhead, but a trace may lack spans of other "
-          "threads and processes")
+          "--with-peers", options->scope.with_peers,
+          "With --pid or --cgroup: attach to all processes, and show the whole requests that have a span in these")
+      ->group(kGroup);
+  command
+      ->add_flag("--filter-early", options->scope.early,
+                 "With --name, --model or --errors: let the kernel filter out batches without such a span: less "
+                 "overhead, but a trace may lack spans of other threads and processes")
       ->group(kGroup);
   command
       ->add_option("--max-spans", options->limits.entries_per_trace,
@@ -228,10 +254,6 @@ void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
   add_bytes_option(*command, "--memory", options->limits.bytes, "Memory for traces that have not ended (default: 64M)")
       ->group(kGroup);
   add_source_options(*command, options->source);
-  command->get_option("--pid")->description(
-      "Only requests with a span in these processes; repeat the option, or write 1,2,3");
-  command->get_option("--cgroup")
-      ->description("Only requests with a span in or below this cgroup: a path, or the beginning of a container id");
   command->footer(std::string(kTraceDescription) + "\n\n" + kTraceExamples);
   command->callback([options, &common, &run] { run = [options, &common] { return run_trace(*options, common); }; });
 }

@@ -110,8 +110,10 @@ void add_filter_options(CLI::App& app, Filter& filter) {
       }
     }
   };
-  app.add_option_function<std::vector<std::string>>("--pid", set_pids,
-                                                    "Only these processes; repeat the option, or write 1,2,3")
+  app.add_option_function<std::vector<std::string>>(
+         "--pid", set_pids,
+         "Only these processes, not those that they fork later; repeat the option, or "
+         "write 1,2,3")
       ->type_name("PID")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)

@@ -71,7 +71,8 @@ std::optional<ProcessState> process_state(std::uint32_t pid) {
   result.state = text.empty() ? '?' : text.front();
   for (unsigned field = 3; !text.empty(); ++field) {
     const std::size_t end = std::min(text.find(' '), text.size());
-    std::uint64_t* to = field == 22   ? &result.start_ticks
+    std::uint64_t* to = field == 4    ? &result.parent
+                        : field == 22 ? &result.start_ticks
                         : field == 23 ? &result.memory_bytes
                         : field == 28 ? &result.stack_start
                                       : nullptr;

@@ -18,6 +18,7 @@ namespace nopspan::collector {
 struct ProcessState {
   std::string comm;
   char state = '?';                // as ps(1) shows it
+  std::uint64_t parent = 0;        // pid
   std::uint64_t start_ticks = 0;   // the time of its fork
   std::uint64_t memory_bytes = 0;  // size of its address space; 0 for a kernel thread or a zombie
   std::uint64_t stack_start = 0;   // changes with exec; 0 or 1 without the privilege to read it

@@ -73,6 +73,7 @@ class LiveSource final : public Source {
   void run(Sink& sink, Deadline& until) override;
   [[nodiscard]] Ledger ledger() const override { return delivery_.accounts().ledger(); }
   [[nodiscard]] std::string remark() const override;
+  [[nodiscard]] std::size_t processes() const override { return host_.pids().size(); }
   [[nodiscard]] std::optional<ClockState> clock() const override {
     return ClockState{clocks_.error_ns(), clocks_.steps()};
   }
@@ -115,6 +116,7 @@ class LiveSource final : public Source {
   std::uint64_t looked_up_ns_ = 0;   // the time of that message
   std::uint64_t read_until_ns_ = 0;  // the time of the last message that was read
   bool is_interrupted_ = false;      // consume() stopped before the ring buffer was empty
+  std::size_t forked_ = 0;           // processes that those of --pid forked and that still run at the end
 };
 
 bool LiveSource::on_message(const nopspan_message& message, std::string_view bytes) {
@@ -239,9 +241,14 @@ void LiveSource::read_losses() {
 }
 
 std::string LiveSource::remark() const {
-  if (clocks_.steps() == 0) return "";
+  std::string text;
+  if (forked_ > 0) {
+    text = "--pid does not trace processes that the given ones fork: " + std::to_string(forked_) + " of these still " +
+           (forked_ == 1 ? "runs" : "run");
+  }
+  if (clocks_.steps() == 0) return text;
   const std::string often = clocks_.steps() == 1 ? "once" : std::to_string(clocks_.steps()) + " times";
-  return "the wall clock was set, or the machine was suspended, " + often +
+  return (text.empty() ? "" : text + "; ") + "the wall clock was set, or the machine was suspended, " + often +
          ": spans from before a change keep the time of the old clock";
 }
 
@@ -305,6 +312,7 @@ void LiveSource::finish() {
     } while (is_interrupted_);
   };
   host_.scan();
+  forked_ = processes_.count_forked(host_.pids());
   drain(0);
   // Reads only the messages up to this time, because the traced programs may write faster than this program reads.
   const std::uint64_t drained = clocks_.monotonic_now();

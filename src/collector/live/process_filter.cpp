@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -21,6 +22,21 @@ bool ProcessFilter::has_pid(std::uint32_t pid) const {
 
 bool ProcessFilter::wants(std::uint32_t pid) const {
   return has_pid(pid) && (cgroup_.path.empty() || is_below_cgroup(cgroup_of(pid), cgroup_.path));
+}
+
+std::size_t ProcessFilter::count_forked(const std::vector<std::uint32_t>& among) const {
+  const auto self = process_state(static_cast<std::uint32_t>(getpid()));
+  if (pids_.empty() || !self) return 0;
+  const auto is_forked = [&](std::uint32_t pid) {
+    if (has_pid(pid)) return false;
+    do {
+      const auto state = process_state(pid);
+      if (!state || state->start_ticks <= self->start_ticks) return false;
+      pid = static_cast<std::uint32_t>(state->parent);
+    } while (!has_pid(pid));
+    return true;
+  };
+  return static_cast<std::size_t>(std::count_if(among.begin(), among.end(), is_forked));
 }
 
 void ProcessFilter::look_up_cgroup(const std::function<bool(int)>& set) {

@@ -7,6 +7,7 @@
 #include "model/entry.h"
 #include "model/ledger.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -42,6 +43,8 @@ class Source {
   [[nodiscard]] virtual Ledger ledger() const = 0;
   // A remark for the user in one line, for example that a recording was cut; "" if there is none.
   [[nodiscard]] virtual std::string remark() const { return {}; }
+  // The number of processes with probes that a live source knows now. Call this as ledger().
+  [[nodiscard]] virtual std::size_t processes() const { return 0; }
   // Empty if this source does not convert times itself.
   [[nodiscard]] virtual std::optional<ClockState> clock() const { return {}; }
 };

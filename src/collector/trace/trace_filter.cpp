@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trace/trace_filter.h"
 
+#include <utility>
+
 namespace nopspan::collector {
 namespace {
 
@@ -8,17 +10,17 @@ constexpr std::uint32_t kName = 1, kModel = 2, kProcess = 4, kFailed = 8;
 
 }  // namespace
 
-TraceFilter::TraceFilter(const Filter& filter, bool early) : filter_(filter), for_source_(filter) {
+TraceFilter::TraceFilter(const Filter& filter, Scope scope) : filter_(filter), for_source_(filter) {
   by_request_.request = filter.request;
   by_request_.sample_one_in = filter.sample_one_in;
-  by_process_.pids = filter.pids;
-  by_process_.cgroup = filter.cgroup;
+  // Otherwise everything that the source delivers comes from a wanted process.
+  if (scope.with_peers) {
+    by_process_.pids = std::exchange(for_source_.pids, {});
+    by_process_.cgroup = std::exchange(for_source_.cgroup, {});
+  }
   // The kernel sees one batch of one thread. The id, the sample and the duration of the root span decide for the whole
-  // request. If a batch has no error, or no span of the name, model or process, other threads of the request may still
-  // have one.
-  if (!early) {
-    for_source_.pids.clear();
-    for_source_.cgroup.clear();
+  // request. If a batch has no error, or no span of the name or model, other threads of the request may still have one.
+  if (!scope.early) {
     for_source_.name.clear();
     for_source_.model.clear();
     for_source_.errors = false;

@@ -12,8 +12,11 @@ namespace nopspan::collector {
 
 class TraceFilter {
  public:
-  // If `early`, the source may drop any part of a trace that contains nothing wanted.
-  explicit TraceFilter(const Filter& filter, bool early = false);
+  struct Scope {
+    bool with_peers = false;  // wanted traces have the spans of all processes, not only of those that the filter names
+    bool early = false;       // the source may drop any part of a trace that has no span of the name, model or status
+  };
+  TraceFilter(const Filter& filter, Scope scope);
 
   // Whether the trace may be wanted, by the conditions that any entry can decide for the whole trace: the request's id
   // and the sample.
@@ -24,7 +27,7 @@ class TraceFilter {
   // Whether the trace is wanted. A late part is also wanted if the earlier part was shown.
   [[nodiscard]] bool wants(const AssembledTrace& trace) const;
 
-  // The filter for the source. Unless `early`, it removes whole traces only.
+  // The filter for the source. By request, sample and duration it removes whole traces only.
   [[nodiscard]] const Filter& for_source() const { return for_source_; }
 
  private:

@@ -58,18 +58,20 @@ class CgroupOption(CollectorTest):
         self.assertEqual([(row["name"], row["total"]["spans"]) for row in last["rows"]], [("cgroup.inside", 50)])
         self.assertTrue(last["ledger"]["balanced"])
 
-    def test_of_trace_is_of_traces_with_a_span_there(self):
-        with Trace("--json", "--cgroup", self.group.name) as trace:
+    def test_trace_shows_the_spans_there_and_with_peers_the_whole_requests(self):
+        with Trace("--json", "--cgroup", self.group.name) as narrow, \
+                Trace("--json", "--cgroup", self.group.name, "--with-peers") as wide:
             for program in (self.inside, self.outside):
                 # One request that both programs share, and one for each program.
                 for request, name in ((os.getpid(), "both"), (program.pid, "alone")):
                     program.ask("attach order-%d" % request)
                     program.ask("span cgroup.%s 2" % name)
                     program.ask("detach")
-        found = trace.traces(self.inside.pid, self.outside.pid)
-        spans = sorted(sorted((span.pid, span.name) for span in spans_of(one).values()) for one in found)
-        both = sorted((pid, "cgroup.both") for pid in (self.inside.pid, self.outside.pid) for _ in range(2))
-        self.assertEqual(spans, sorted([both, [(self.inside.pid, "cgroup.alone")] * 2]))
+        for trace, pids in (narrow, (self.inside.pid,)), (wide, (self.inside.pid, self.outside.pid)):
+            found = trace.traces(self.inside.pid, self.outside.pid)
+            spans = sorted(sorted((span.pid, span.name) for span in spans_of(one).values()) for one in found)
+            both = sorted((pid, "cgroup.both") for pid in pids for _ in range(2))
+            self.assertEqual(spans, sorted([both, [(self.inside.pid, "cgroup.alone")] * 2]))
 
     def test_follows_a_program_that_is_moved(self):
         with Collector("--cgroup", self.group.name) as tracer:

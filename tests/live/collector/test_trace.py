@@ -90,6 +90,7 @@ class ChatService(Test):
             with Server(folder, "--fail-rate", "0.2", "--seed", "7", "--events", logs[0],
                         env=example_service.TRACED) as server:
                 tracers["pid"] = Trace("--json", "--pid", server.pid).__enter__()
+                tracers["peers"] = Trace("--json", "--with-peers", "--pid", server.pid).__enter__()
                 agent = Agent(server.url, "--stream", "--prompts", prompts, "--concurrency", "2", "--max-attempts", "12",
                               "--retry-delay-ms", "5", "--events", logs[1], env=example_service.TRACED)
         finally:
@@ -265,9 +266,19 @@ class ChatService(Test):
             self.assertEqual(shared_of(self.shown["sample"][request_id]), shared_of(self.shown["all"][request_id]))
         self.assertLess(len(self.shown["sample"]), len(self.shown["all"]))
 
-    def test_pid_shows_what_the_trace_has_in_other_processes_too(self):
+    def test_with_peers_shows_what_the_trace_has_in_other_processes_too(self):
         for request_id in self.ids:
-            self.assert_same_tree(self.shown["pid"][request_id])
+            self.assert_same_tree(self.shown["peers"][request_id])
+        self.assertRegex("\n".join(self.tracers["peers"].said), r"(?m)^nopspan: --with-peers: attached to all processes .* now \d+$")
+
+    def test_pid_shows_the_spans_of_this_process_alone(self):
+        traces = self.tracers["pid"].traces()
+        self.assertEqual([row["pid"] for row in self.tracers["pid"].last()["ledger"]["processes"]], [self.server_pid])
+        for request_id in self.ids:
+            expected = {id: span for id, span in self.expected(request_id).items() if span.pid == self.server_pid}
+            shown = spans_of(self.shown["pid"][request_id])
+            self.assertEqual({id: span.name for id, span in shown.items()},
+                             {id: span.name for id, span in expected.items()})
 
     def test_the_counts_add_up(self):
         for name, tracer in self.tracers.items():
@@ -397,6 +408,35 @@ class Requests(Test):
         counts, = [row for row in tracer.last()["ledger"]["processes"] if row["pid"] == program.pid]
         self.assertEqual((counts["emitted"], counts["balanced"]), (10001, True))
         self.assertGreater(counts["filtered"], 5000)
+
+    def test_pid_attaches_to_that_process_alone(self):
+        with Program("traced") as one, Program("traced") as other:
+            with Trace("--json", "--incomplete", "--pid", one.pid) as tracer:
+                one.wait_for_gate(bool, "the gate to be raised")
+                for _ in range(20):
+                    one.ask("span " + self.name("wanted"))
+                    other.ask("span " + self.name("unwanted"))
+                    self.assertEqual(other.gate(), 0)
+                one.ask("fork")
+                tracer.stop()
+            one.ask("reap")
+            self.assertEqual(other.gate(), 0)
+            with Trace("--json", "--incomplete", "--pid", one.pid, "--with-peers") as wide:
+                for program in one, other:
+                    program.wait_for_gate(bool, "the gate to be raised")
+                other.ask("span " + self.name("filtered"))
+                one.ask("span " + self.name("shown"))
+                wide.stop()
+        names = [span["name"] for trace in tracer.traces(one.pid) for span in trace["spans"]]
+        self.assertEqual(names, [self.name("wanted")] * 20)
+        self.assertEqual([row["pid"] for row in tracer.last()["ledger"]["processes"]], [one.pid])
+        self.assertIn("nopspan: --pid does not trace processes that the given ones fork: 1 of these still runs", tracer.said)
+        trace, = wide.traces(one.pid, other.pid)
+        self.assertEqual([span["name"] for span in trace["spans"]], [self.name("shown")])
+        rows = {row["pid"]: row["delivered"] for row in wide.last()["ledger"]["processes"]}
+        self.assertEqual((rows[one.pid], rows[other.pid]), (1, 1))
+        self.assertRegex("\n".join(wide.said), "nopspan: --with-peers: attached to all processes .*, now [0-9]+\n")
+        self.assertNotIn("of these still", "\n".join(wide.said))
 
     def check_incomplete(self, *options):
         """The spans inside one that has not ended when the collector ends."""
