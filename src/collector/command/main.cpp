@@ -196,5 +196,7 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     nopspan::collector::print_error(error.what());
   }
-  return nopspan::collector::finish(exit_status);
+  exit_status = nopspan::collector::finish(exit_status);
+  if (nopspan::collector::leaves_threads) _exit(exit_status);
+  return exit_status;
 }

@@ -19,8 +19,8 @@ Accounts::Account* Accounts::find_tgid(std::uint32_t tgid) {
   return found == accounts_.end() ? nullptr : &found->second;
 }
 
-Accounts::Account& Accounts::add(std::uint32_t pid, Account account) {
-  return accounts_.insert_or_assign(pid, std::move(account)).first->second;
+Accounts::Account& Accounts::add(std::uint32_t pid, ProcessAccount account) {
+  return accounts_.insert_or_assign(pid, Account(std::move(account))).first->second;
 }
 
 void Accounts::close(std::uint32_t pid) {

@@ -8,21 +8,25 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <utility>
 
 namespace nopspan::collector {
 
 class Accounts {
  public:
   struct Account : ProcessAccount {
+    explicit Account(ProcessAccount account) : ProcessAccount(std::move(account)) {}
+
     std::uint32_t tgid = 0;           // the kernel programs' number of the process; 0 if not known yet
     std::uint64_t closing_round = 0;  // when the process was found to have ended; 0 if it was not
     std::uint64_t cgroup = 0;         // the cgroup of its last message; 0 if there was none
+    ProcessPointer successor;         // the process that has the same pid now; null if there is none
   };
 
   // Finds an account by the pid in the collector's namespace. Null if there is none.
   Account* find(std::uint32_t pid);
   Account* find_tgid(std::uint32_t tgid);
-  Account& add(std::uint32_t pid, Account account);
+  Account& add(std::uint32_t pid, ProcessAccount account);
   [[nodiscard]] std::map<std::uint32_t, Account>& all() { return accounts_; }
   // Closes the account of a process that is gone. No more messages of it can arrive.
   void close(std::uint32_t pid);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "live/delivery.h"
 
+#include "host/process_facts.h"
 #include "live/batch_reader.h"
 
 #include <algorithm>
@@ -8,36 +9,44 @@
 #include <utility>
 
 namespace nopspan::collector {
-Delivery::Delivery(const Filter& filter, Host& host, const ClockMap& clocks, bool same_numbers)
-    : filter_(filter), host_(host), clocks_(clocks), same_numbers_(same_numbers), began_ns_(clocks.monotonic_now()) {}
 
-Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid, std::string_view comm) {
-  if (Account* known = accounts_.find(pid)) {
-    if (tgid != 0) known->tgid = tgid;
-    // The account was created from losses, before the first message had the comm.
-    if (!comm.empty() && known->process()->comm.empty()) {
-      known->set_process(with_comm(known->process(), comm));
-    }
-    return *known;
-  }
-  ProcessPointer process = host_.process(pid);
-  if (process->comm.empty()) process = with_comm(process, comm);  // the process is gone already
+Delivery::Delivery(const Filter& filter, const ClockMap& clocks, bool same_numbers)
+    : filter_(filter), clocks_(clocks), same_numbers_(same_numbers), began_ns_(clocks.monotonic_now()) {}
+
+Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid) {
   if (same_numbers_) tgid = pid;
-  return accounts_.add(pid, {ProcessAccount(std::move(process), began_ns_), tgid});
+  Account* known = accounts_.find(pid);
+  if (known == nullptr) {
+    auto process = std::make_shared<Process>();
+    process->pid = process->namespace_pid = pid;
+    process->host = host_name();
+    known = &accounts_.add(pid, ProcessAccount(std::move(process), began_ns_));
+  }
+  if (tgid != 0) known->tgid = tgid;
+  return *known;
+}
+
+void Delivery::describe(const Described& described) {
+  const ProcessPointer& process = described.process;
+  Account& account = this->account(described.pid);
+  const ProcessPointer& before = account.process();
+  if (process->start_ticks == 0) return;  // it is gone
+  if (before->start_ticks != 0 && before->start_ticks != process->start_ticks) {
+    account.successor = process;
+  } else if (before->start_ticks == 0 || before->executable == process->executable) {
+    account.set_moved(process);
+  } else {
+    account.set_process(process);
+  }
 }
 
 void Delivery::on_message(const nopspan_message& message, std::string_view bytes) {
-  const std::uint32_t pid = message.pid;
-  if (pid == 0) return;  // the process is in another pid namespace, so nothing can be found out about it
-  if (message.kind == NOPSPAN_MESSAGE_EXEC) {
-    host_.note_pid(pid);
-    return;
-  }
-  const std::string_view comm(message.comm, strnlen(message.comm, sizeof(message.comm)));
-  Account& account = this->account(pid, message.tgid, comm);
-  if (account.cgroup != message.cgroup) {
-    account.cgroup = message.cgroup;
-    note_moved(pid, account);
+  Account& account = this->account(message.pid, message.tgid);
+  account.cgroup = message.cgroup;
+  // The process is gone already, or could not be examined in time.
+  if (account.process()->comm.empty()) {
+    const std::string_view comm(message.comm, strnlen(message.comm, sizeof(message.comm)));
+    account.set_moved(with_comm(account.process(), comm));
   }
   ProcessAccount::Thread* thread = nullptr;
   const bool is_held = message.kind != NOPSPAN_MESSAGE_BATCH;
@@ -56,12 +65,6 @@ void Delivery::on_message(const nopspan_message& message, std::string_view bytes
     thread->closing_round = 0;
     thread->flushed_next = std::max<std::uint64_t>(thread->flushed_next, message.next);
   }
-}
-
-void Delivery::note_moved(std::uint32_t pid, Account& account) {
-  host_.note_moved(pid);
-  const ProcessPointer process = host_.process(pid);
-  if (process->start_ticks != 0 && process->start_ticks == account.process()->start_ticks) account.set_moved(process);
 }
 
 void Delivery::deliver_entry(ProcessAccount& account, const Entry& entry) {
@@ -103,7 +106,7 @@ ProcessAccount::Thread* Delivery::take(Account& account, const Batch& batch, std
   thread->held_since_ns = 0;
   // A message has no bytes in two cases: it announces a header, or the thread was stopped after it flushed and before
   // it updated its header.
-  if (bytes.empty()) {
+  if (bytes.empty() || is_counting_only_) {
     thread->ledger.emitted_until(batch.sequences.next);
   } else {
     deliver(account, *thread, batch, bytes);

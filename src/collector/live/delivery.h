@@ -2,9 +2,9 @@
 // Delivers entries of processes to the command. Each entry is delivered once, and accounted for.
 #pragma once
 
-#include "host/host.h"
 #include "live/accounts.h"
 #include "live/clock_map.h"
+#include "live/host_thread.h"
 #include "model/filter.h"
 #include "model/source.h"
 
@@ -21,16 +21,19 @@ class Delivery {
   using Account = Accounts::Account;
 
   // `same_numbers`: the kernel programs see the same pids as this program.
-  Delivery(const Filter& filter, Host& host, const ClockMap& clocks, bool same_numbers);
+  Delivery(const Filter& filter, const ClockMap& clocks, bool same_numbers);
 
   void set_sink(Sink* sink) { sink_ = sink; }
   // After the detach, a gap in a thread's sequence may consist of entries that another collector received. Entries
   // after a gap are no longer accepted.
   void set_detached() { is_detached_ = true; }
+  // From now on entries are only counted, as missed, because there is no time left to deliver them.
+  void set_counting_only() { is_counting_only_ = true; }
 
-  // The account of a process. It is created on first use. `comm` is the name of the process or thread, in case the
-  // process is gone already. `tgid` is 0 if it is not known.
-  Account& account(std::uint32_t pid, std::uint32_t tgid = 0, std::string_view comm = {});
+  // The account of a process. It is created on first use. `tgid` is 0 if it is not known.
+  Account& account(std::uint32_t pid, std::uint32_t tgid = 0);
+  // Sets or updates the description of a process.
+  void describe(const Described& described);
   [[nodiscard]] Accounts& accounts() { return accounts_; }
   [[nodiscard]] const Accounts& accounts() const { return accounts_; }
 
@@ -56,9 +59,6 @@ class Delivery {
     std::uint64_t time_ns = 0;
   };
 
-  // Called for a process's first message and when its cgroup has changed, because the description of the process may be
-  // older.
-  void note_moved(std::uint32_t pid, Account& account);
   // Whether entries that a thread holds may follow entries that another collector received.
   bool is_after_the_end(Account& account, std::uint64_t sequence_id, std::uint64_t first) const;
   ProcessAccount::Thread* take(Account& account, const Batch& batch, std::string_view bytes);
@@ -67,11 +67,10 @@ class Delivery {
   void end_thread(Account& account, const nopspan_message& message, ProcessAccount::Thread* thread) const;
 
   const Filter& filter_;
-  Host& host_;
   const ClockMap& clocks_;
   bool same_numbers_;
   std::uint64_t began_ns_;
-  bool is_detached_ = false;
+  bool is_detached_ = false, is_counting_only_ = false;
   Sink* sink_ = nullptr;
   Accounts accounts_;
   std::uint64_t round_ = 1;

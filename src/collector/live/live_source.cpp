@@ -1,23 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// The live source's loop. Each turn waits up to 50 ms for messages, reads messages for at most 20 ms, and does the work
-// that is due: a scan of the host every 250 ms, a fetch from threads every max_age_ns / 4 (20 ms to 1 s), and a tick
-// for the sink every 100 ms. A scan also ends a round, if all messages from before that round have been read.
+// The live source's loop. It runs on the thread that reads the ring buffer, which touches nothing that a traced process
+// controls: host_thread.h does. Each turn waits up to 50 ms for messages and reports, reads messages for at most 20 ms,
+// and does the work that is due: a round every 250 ms, a fetch from threads every max_age_ns / 4 (20 ms to 1 s), and a
+// tick for the sink every 100 ms.
 #include "live/live_source.h"
 
-#include "host/host.h"
-#include "host/process_facts.h"
-#include "live/attachments.h"
 #include "live/clock_map.h"
 #include "live/delivery.h"
 #include "live/drain.h"
+#include "live/held_messages.h"
+#include "live/host_thread.h"
 #include "live/kernel_programs.h"
 #include "live/process_filter.h"
 
+#include "host/process_facts.h"
+
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
+#include <deque>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace nopspan::collector {
@@ -25,11 +30,17 @@ namespace {
 
 constexpr std::uint64_t kMillisecond = 1'000'000;
 constexpr std::uint64_t kTick = 100 * kMillisecond;
-constexpr std::uint64_t kScan = 250 * kMillisecond;
+constexpr std::uint64_t kRound = 250 * kMillisecond;
 constexpr std::uint64_t kLookUp = 2 * kMillisecond;
 constexpr int kPollMilliseconds = 50;
 // The longest time that is spent on a ring buffer that never becomes empty, before other work is done.
 constexpr std::uint64_t kSlice = 20 * kMillisecond;
+// The times after which the steps at the end are given up, so that a command ends within a second.
+constexpr std::uint64_t kLastFetch = 300 * kMillisecond, kLastRead = 550 * kMillisecond;
+constexpr std::uint64_t kDetach = 750 * kMillisecond, kEnd = 850 * kMillisecond;
+// A process may keep the host's thread from attaching to everything that it finds at the start.
+constexpr std::uint64_t kLatestLive = 3000 * kMillisecond;
+constexpr auto kHostThreadEnds = std::chrono::milliseconds(50);
 
 // 0 for an empty text, because an empty filter matches any name.
 std::uint64_t bit_of(const std::string& text) { return text.empty() ? 0 : nopspan_text_bit(text.data(), text.size()); }
@@ -55,43 +66,72 @@ bool samples_tails(const nopspan_settings& settings) {
          settings.model_bit != 0 || settings.request_bit != 0 || settings.sample_one_in > 1;
 }
 
+// What the host's thread uses.
+struct Machinery {
+  Machinery(const SourceOptions& given, const nopspan_settings& settings, KernelPrograms::OnMessage on_message)
+      : options(given),
+        processes(options.filter),
+        programs(options.buffer_bytes, settings, std::move(on_message)),
+        host(options, processes, programs, samples_tails(settings)) {}
+
+  const SourceOptions options;
+  ProcessFilter processes;
+  KernelPrograms programs;
+  HostThread host;
+};
+
 class LiveSource final : public Source {
  public:
-  explicit LiveSource(SourceOptions options)
-      : options_(std::move(options)),
-        settings_(settings_for(options_.filter)),
-        processes_(options_.filter),
-        delivery_(options_.filter, host_, clocks_, settings_.namespace_inode == 0),
-        programs_(
-            options_.buffer_bytes, settings_,
-            [this](const nopspan_message& message, std::string_view bytes) { return on_message(message, bytes); }),
-        attachments_(programs_),
-        drain_(host_, processes_, attachments_, delivery_, programs_, samples_tails(settings_)) {
-    if (!options_.binary.empty()) host_.add_file(options_.binary);
-  }
+  explicit LiveSource(const SourceOptions& options)
+      : settings_(settings_for(options.filter)),
+        machinery_(std::make_unique<Machinery>(
+            options, settings_,
+            [this](const nopspan_message& message, std::string_view bytes) { return on_message(message, bytes); })),
+        options_(machinery_->options),
+        programs_(machinery_->programs),
+        host_(machinery_->host),
+        delivery_(options_.filter, clocks_, settings_.namespace_inode == 0),
+        drain_(host_, delivery_) {}
+  ~LiveSource() override;
 
   void run(Sink& sink, Deadline& until) override;
   [[nodiscard]] Ledger ledger() const override { return delivery_.accounts().ledger(); }
   [[nodiscard]] std::string remark() const override;
-  [[nodiscard]] std::size_t processes() const override { return host_.pids().size(); }
+  [[nodiscard]] std::size_t processes() const override { return found_; }
   [[nodiscard]] std::optional<ClockState> clock() const override {
     return ClockState{clocks_.error_ns(), clocks_.steps()};
   }
 
  private:
   bool on_message(const nopspan_message& message, std::string_view bytes);
+  // What must be known before the message's entries can be delivered. 0 if nothing must.
+  unsigned why_hold(const nopspan_message& message);
+  void release(HeldMessages::Released&& released);
+  // From now on messages are delivered, and the duration runs.
+  void go_live();
+  // Waits for messages and reports, and handles them.
+  void turn(int milliseconds);
   void consume();
-  void drain(std::uint64_t max_age_ns);
+  void handle_reports();
+  void handle(Described&& report);
+  void handle(const Begun& report);
+  void handle(const HostFailed& report) { std::rethrow_exception(report.why); }
+  void handle(const Live& report) {
+    found_ = report.processes;
+    go_live();
+  }
+  void handle(const Detached& report) {
+    forked_ = report.forked;
+    is_detached_ = true;
+  }
   // Whether all messages that kernel programs made before `time_ns` have been read. The ring buffer may be far behind.
   [[nodiscard]] bool has_read_until(std::uint64_t time_ns) const {
     return !is_interrupted_ || read_until_ns_ >= time_ns;
   }
   void look_up_cgroup() {
-    processes_.look_up_cgroup([this](int folder) { return programs_.set_cgroup(folder); });
+    machinery_->processes.look_up_cgroup([this](int folder) { return programs_.set_cgroup(folder); });
   }
-  void scan();
-  void attach();
-  std::vector<Attachments::Target> targets();
+  Accounts::Account& account_of(std::uint32_t pid);
   // Finds processes that have ended, and closes their accounts two rounds later.
   void update_accounts();
   void close_ended_accounts();
@@ -101,23 +141,38 @@ class LiveSource final : public Source {
   void read_losses();
   void finish();
 
-  SourceOptions options_;
   nopspan_settings settings_;
   ClockMap clocks_;
-  Host host_;
-  ProcessFilter processes_;
+  std::unique_ptr<Machinery> machinery_;
+  const SourceOptions& options_;
+  KernelPrograms& programs_;
+  HostThread& host_;
   Delivery delivery_;
-  KernelPrograms programs_;
-  Attachments attachments_;
   Drain drain_;
+  HeldMessages held_;
+  Sink* sink_ = nullptr;
+  Deadline* until_ = nullptr;
+  bool is_live_ = false;
+  // Reports that wait until the messages that were made before them have been read.
+  std::deque<std::variant<HeadersRead, RoundRead, Fetched>> later_;
   std::uint64_t slice_ends_ns_ = 0;
   std::uint64_t messages_ = 0;
   std::uint64_t announced_in_ = 0;   // the cgroup of the message that caused the last look-up
   std::uint64_t looked_up_ns_ = 0;   // the time of that message
   std::uint64_t read_until_ns_ = 0;  // the time of the last message that was read
   bool is_interrupted_ = false;      // consume() stopped before the ring buffer was empty
-  std::size_t forked_ = 0;           // processes that those of --pid forked and that still run at the end
+  bool is_detached_ = false;
+  std::size_t found_ = 0;   // processes, at the start
+  std::size_t forked_ = 0;  // processes that those of --pid forked and that still run at the end
 };
+
+LiveSource::~LiveSource() {
+  // If the kernel does not let go of the thread, the thread and what it uses stay until the process ends.
+  if (!host_.stop(std::chrono::steady_clock::now() + kHostThreadEnds)) {
+    leaves_threads = true;
+    static_cast<void>(machinery_.release());
+  }
+}
 
 bool LiveSource::on_message(const nopspan_message& message, std::string_view bytes) {
   // Until the new cgroup of a restarted service is looked up, the kernel programs filter its batches out. They announce
@@ -127,12 +182,76 @@ bool LiveSource::on_message(const nopspan_message& message, std::string_view byt
     looked_up_ns_ = message.time_ns;
     look_up_cgroup();
   }
-  delivery_.on_message(message, bytes);
+  // A pid of 0 means that the process is in another pid namespace, so nothing can be found out about it.
+  if (message.pid != 0) {
+    if (const unsigned until = why_hold(message); until != 0) held_.hold(message.pid, until, message.time_ns);
+    if (message.kind == NOPSPAN_MESSAGE_EXEC) {
+      // Handled by why_hold().
+    } else if (!held_.holds(message.pid)) {
+      delivery_.on_message(message, bytes);
+    } else if (!held_.add(message, bytes)) {
+      go_live();
+      release(held_.take(message.pid));
+      delivery_.on_message(message, bytes);
+    }
+  }
   read_until_ns_ = message.time_ns;
   // A message may be a batch of hundreds of entries, so the clock is read every eight messages.
   if (++messages_ % 8 != 0 || clocks_.monotonic_now() < slice_ends_ns_) return true;
   is_interrupted_ = true;
   return false;
+}
+
+unsigned LiveSource::why_hold(const nopspan_message& message) {
+  const std::uint32_t pid = message.pid;
+  Accounts::Account* account = delivery_.accounts().find(pid);
+  if (message.kind == NOPSPAN_MESSAGE_EXEC) {
+    host_.look(pid, account != nullptr);
+    return account != nullptr ? unsigned{HeldMessages::described} : 0;
+  }
+  if (held_.holds(pid) || is_detached_) return 0;
+  const unsigned live = is_live_ ? 0U : unsigned{HeldMessages::live};
+  if (account == nullptr) {
+    host_.look(pid, true);
+    return live | HeldMessages::described;
+  }
+  if (live != 0) return live;
+  if (account->cgroup != message.cgroup) {
+    host_.note_moved(pid);
+    return HeldMessages::described;
+  }
+  // Begun may follow. It is reported before is_attaching() becomes false.
+  const bool is_new = (message.flags & NOPSPAN_MESSAGE_GONE) == 0 && account->find(message.sequence_id) == nullptr;
+  return is_new && (host_.is_attaching() || !host_.reports().empty()) ? unsigned{HeldMessages::begun} : 0;
+}
+
+void LiveSource::release(HeldMessages::Released&& released) {
+  if ((released.missing & HeldMessages::begun) != 0) delivery_.account(released.pid).set_some_unknown();
+  for (const HeldMessages::Message& one : released.messages) delivery_.on_message(one.message, one.bytes);
+}
+
+void LiveSource::go_live() {
+  if (std::exchange(is_live_, true)) return;
+  until_->begin();
+  // The first tick comes before any span: the sink needs the current time, and a span may have any time.
+  sink_->on_tick(clocks_.to_unix(clocks_.monotonic_now()));
+  held_.happened(HeldMessages::live);
+}
+
+void LiveSource::turn(int milliseconds) {
+  if (!is_interrupted_) programs_.wait({host_.reports().fd(), clocks_.change_fd()}, milliseconds);
+  if (clocks_.has_changed()) clocks_.sample();
+  handle_reports();
+  consume();
+  while (!later_.empty()) {
+    const auto* headers = std::get_if<HeadersRead>(&later_.front());
+    const auto* fetched = std::get_if<Fetched>(&later_.front());
+    const std::uint64_t time_ns = headers != nullptr ? headers->time_ns : fetched != nullptr ? fetched->time_ns : 0;
+    if (!has_read_until(time_ns)) break;
+    auto report = std::move(later_.front());
+    later_.pop_front();
+    std::visit([this](auto&& one) { drain_.on_report(std::forward<decltype(one)>(one)); }, std::move(report));
+  }
 }
 
 void LiveSource::consume() {
@@ -141,44 +260,47 @@ void LiveSource::consume() {
   programs_.consume();
 }
 
-void LiveSource::drain(std::uint64_t max_age_ns) {
-  drain_.begin_round(max_age_ns, clocks_.monotonic_now());
-  while (drain_.fetch()) {
-    consume();
-    drain_.deliver_fetched();
+void LiveSource::handle_reports() {
+  // If this is false, every Begun so far is among the reports.
+  const bool is_attaching = host_.is_attaching();
+  for (HostReport& report : host_.reports().take()) {
+    std::visit(
+        [this](auto&& one) {
+          using Report = std::decay_t<decltype(one)>;
+          if constexpr (std::is_same_v<Report, HeadersRead> || std::is_same_v<Report, RoundRead> ||
+                        std::is_same_v<Report, Fetched>) {
+            later_.emplace_back(std::move(one));
+          } else {
+            handle(std::move(one));
+          }
+        },
+        std::move(report));
   }
+  if (!is_attaching) held_.happened(HeldMessages::begun);
+  if (!is_live_) return;
+  for (HeldMessages::Released& released : held_.take_due(clocks_.monotonic_now())) release(std::move(released));
 }
 
-std::vector<Attachments::Target> LiveSource::targets() {
-  std::vector<Attachments::Target> targets;
-  if (options_.filter.pids.empty()) {
-    for (const Host::Found& found : host_.files()) targets.push_back({found.file, found.path, -1});
-    return targets;
-  }
-  // Attaches to these processes only, so that no other process's gate is raised.
-  for (const std::uint32_t pid : options_.filter.pids) {
-    for (const Host::Copy& copy : host_.copies(pid)) targets.push_back({copy.file, copy.path, static_cast<int>(pid)});
-  }
-  return targets;
+void LiveSource::handle(Described&& report) {
+  delivery_.describe(report);
+  held_.happened(report.pid, HeldMessages::described);
 }
 
-// The set of processes that map a file may have changed since the scan that found the file. A scan after the attach
-// finds all processes that mapped it when it was attached.
-void LiveSource::attach() {
-  for (auto fresh = attachments_.set(targets(), clocks_.monotonic_now()); !fresh.empty();
-       fresh = attachments_.set(targets(), clocks_.monotonic_now())) {
-    host_.scan();
-    const std::uint64_t now = clocks_.monotonic_now();
-    for (const std::uint32_t pid : host_.pids()) {
-      for (const Attachments::Target& target : fresh) drain_.begin(pid, *target.file, now);
+void LiveSource::handle(const Begun& report) {
+  Accounts::Account& account = delivery_.account(report.pid);
+  if (!report.are_all_known) account.set_some_unknown();
+  const std::uint64_t now = clocks_.monotonic_now();
+  for (const Begun::Thread& thread : report.threads) {
+    if (account.find(thread.header.sequence_id) == nullptr) {
+      account.begin_thread(thread.header.sequence_id, thread.header.next, thread.header.discarded, now);
     }
+    if (account.tgid != 0 && thread.tid != 0) programs_.note_thread(account.tgid, thread.tid, thread.address);
   }
 }
 
-void LiveSource::scan() {
-  look_up_cgroup();
-  host_.scan();
-  attach();
+Accounts::Account& LiveSource::account_of(std::uint32_t pid) {
+  if (delivery_.accounts().find(pid) == nullptr) host_.look(pid, true);
+  return delivery_.account(pid);
 }
 
 void LiveSource::update_accounts() {
@@ -187,16 +309,9 @@ void LiveSource::update_accounts() {
     for (const std::uint64_t thread : account.take_closed()) programs_.forget_thread({account.tgid, thread});
     if (account.closing_round != 0) {
       have_ended |= has_ended(account);
-      continue;
-    }
-    const ProcessPointer process = host_.process(pid);
-    const std::uint64_t started = account.process()->start_ticks;
-    const bool is_another = process->start_ticks != 0 && started != 0 && process->start_ticks != started;
-    if (is_another || (kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH)) {
+    } else if (account.successor || (kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH)) {
       account.closing_round = delivery_.round();
-      host_.note_exit(pid);
-    } else if (process->start_ticks != 0) {
-      account.set_process(process);
+      if (!account.successor) host_.note_exit(pid);
     }
   }
   if (have_ended) close_ended_accounts();
@@ -206,18 +321,16 @@ void LiveSource::close_ended_accounts() {
   read_losses();
   std::vector<std::uint32_t> ended;
   for (const auto& [pid, account] : delivery_.accounts().all()) {
-    if (has_ended(account)) ended.push_back(pid);
+    if (has_ended(account) && !held_.holds(pid)) ended.push_back(pid);
   }
   for (const std::uint32_t pid : ended) {
     Accounts::Account& account = *delivery_.accounts().find(pid);
     if (!programs_.sees_ends()) account.count_held_by_killed();
     programs_.forget_process(account.tgid);
     for (const auto& [thread, state] : account.threads()) programs_.forget_thread({account.tgid, thread});
-    const std::uint64_t started = account.process()->start_ticks;
     delivery_.accounts().close(pid);
     // If the pid was reused, the first entries of the new process were counted in the old account.
-    const std::uint64_t now = host_.process(pid)->start_ticks;
-    if (now != 0 && now != started) delivery_.account(pid).set_some_unknown();
+    if (kill(static_cast<pid_t>(pid), 0) == 0 || errno != ESRCH) account_of(pid).set_some_unknown();
   }
 }
 
@@ -226,7 +339,7 @@ void LiveSource::read_losses() {
   Accounts& accounts = delivery_.accounts();
   for (const auto& [tgid, losses] : programs_.process_losses()) {
     Accounts::Account* account = accounts.find_tgid(tgid);
-    if (account == nullptr && same_numbers) account = &delivery_.account(tgid, tgid);
+    if (account == nullptr && same_numbers) account = &account_of(tgid);
     if (account != nullptr) account->process_losses(losses);
   }
   for (const auto& [key, losses] : programs_.thread_losses()) {
@@ -253,29 +366,28 @@ std::string LiveSource::remark() const {
 }
 
 void LiveSource::run(Sink& sink, Deadline& until) {
+  sink_ = &sink;
+  until_ = &until;
   delivery_.set_sink(&sink);
-  scan();
-  until.begin();
-  // The first tick comes before any span: the sink needs the current time, and a span may have any time.
-  sink.on_tick(clocks_.to_unix(clocks_.monotonic_now()));
-  std::uint64_t next_tick = 0, next_scan = 0, next_drain = 0;
+  look_up_cgroup();
+  host_.start();
+  const std::uint64_t latest_live = clocks_.monotonic_now() + kLatestLive;
+  std::uint64_t next_tick = 0, next_round = 0, next_drain = 0;
   std::uint64_t round_began = 0, drained = 0;
   const std::uint64_t drain_pause =
       std::clamp<std::uint64_t>(options_.max_age_ns / 4, 20 * kMillisecond, 1000 * kMillisecond);
   while (!until.is_over()) {
-    if (!is_interrupted_) {
-      programs_.wait({host_.watch_fd(), clocks_.change_fd()}, until.milliseconds(kPollMilliseconds));
-    }
-    if (clocks_.has_changed()) clocks_.sample();
-    consume();
+    turn(until.milliseconds(kPollMilliseconds));
     const std::uint64_t now = clocks_.monotonic_now();
+    if (now >= latest_live) go_live();
+    if (!is_live_) continue;
     const auto is_time = [now](std::uint64_t& next, std::uint64_t pause) {
       if (now < next) return false;
       next = now + pause;
       return true;
     };
-    if (is_time(next_scan, kScan)) {
-      scan();
+    if (is_time(next_round, kRound)) {
+      look_up_cgroup();
       read_losses();
       // Accounts and ledgers of threads are closed only when no more messages of them can arrive.
       if (has_read_until(round_began)) {
@@ -283,15 +395,12 @@ void LiveSource::run(Sink& sink, Deadline& until) {
         delivery_.next_round();
         update_accounts();
       }
-    } else {
-      host_.scan_noted();
-      attach();
     }
     // A fetch ahead of the ring buffer leaves a gap that later messages must fill. So no fetch begins until all
     // messages from before the last fetch have been read.
-    if (has_read_until(drained) && is_time(next_drain, drain_pause)) {
+    if (has_read_until(drained) && !drain_.is_busy() && is_time(next_drain, drain_pause)) {
       drained = now;
-      drain(options_.max_age_ns);
+      drain_.begin_round(options_.max_age_ns, now);
     }
     if (is_time(next_tick, kTick)) {
       clocks_.sample();
@@ -306,24 +415,36 @@ void LiveSource::run(Sink& sink, Deadline& until) {
 // fetch and the detach. Entries that are written until the programs are detached are fetched afterwards, if they follow
 // without a gap. Another collector may have received the entries in a gap.
 void LiveSource::finish() {
-  const auto consume_all = [this] {
-    do {
-      consume();
-    } while (is_interrupted_);
+  go_live();
+  const std::uint64_t began = clocks_.monotonic_now();
+  const auto turn_until = [this, began](std::uint64_t end, const auto& is_done) {
+    for (std::uint64_t now = 0; !is_done() && (now = clocks_.monotonic_now()) < began + end;) {
+      turn(static_cast<int>(std::min<std::uint64_t>((began + end - now) / kMillisecond + 1, kPollMilliseconds)));
+    }
   };
-  host_.scan();
-  forked_ = processes_.count_forked(host_.pids());
-  drain(0);
+  const auto fetch_until = [&](std::uint64_t end) {
+    const auto is_done = [this] { return !drain_.is_busy(); };
+    turn_until(end, is_done);  // the round that is running
+    if (drain_.is_busy()) return;
+    drain_.begin_round(0, clocks_.monotonic_now());
+    turn_until(end, is_done);
+  };
+  fetch_until(kLastFetch);
   // Reads only the messages up to this time, because the traced programs may write faster than this program reads.
-  const std::uint64_t drained = clocks_.monotonic_now();
+  turn_until(kLastRead, [this, until = clocks_.monotonic_now()] { return has_read_until(until); });
+  host_.detach();
+  turn_until(kDetach, [this] { return is_detached_; });
+  delivery_.set_detached();
+  if (is_detached_) fetch_until(kEnd);
+  turn_until(kEnd, [this, until = clocks_.monotonic_now()] { return has_read_until(until); });
+  is_detached_ = true;  // messages are no longer held
+  for (HeldMessages::Released& released : held_.take_due(UINT64_MAX)) release(std::move(released));
+  // What is still in the ring buffer is only counted.
+  delivery_.set_counting_only();
+  const std::uint64_t last = clocks_.monotonic_now();
   do {
     consume();
-  } while (!has_read_until(drained));
-  attachments_.detach_all();
-  consume_all();
-  delivery_.set_detached();
-  drain(0);
-  consume_all();
+  } while (!has_read_until(last));
   read_losses();
 }
 

@@ -21,6 +21,8 @@ class Hostile(CollectorTest):
                 for command in commands:
                     program.ask(command)
                 program.ask("good 4")
+                # At its end, a collector delivers for less than a second.
+                tracer.wait_while_it_runs(lambda: tracer.names(program.pid).get("hostile.good") == 7, "what is good")
             ledger = tracer.stop()
         self.assert_balanced(ledger)
         self.assertEqual(tracer.names(program.pid)["hostile.good"], 7)

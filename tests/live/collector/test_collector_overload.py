@@ -158,6 +158,7 @@ class FarBehind(OverloadTest):
                     made += 40
                     time.sleep(0.01)  # so that each batch is fetched once or twice
                 program.ask("end")
+                tracer.wait_while_it_runs(lambda: len(tracer.lines) >= others + made, "what lies in the buffer")
                 tracer.stop()
         counts = tracer.counts(program.pid)
         self.assertEqual((counts["emitted"], counts["delivered"]), (made, made), counts)

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each turn serves the requests, and does the work that is due: a scan of the host every 250 ms, otherwise a look at
+// the processes that were named and at the watched folders. Then it attaches to new files.
+#include "live/host_thread.h"
+
+#include "host/process_facts.h"
+
+#include <poll.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <ctime>
+
+namespace nopspan::collector {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr auto kScan = std::chrono::milliseconds(250);
+
+// CLOCK_MONOTONIC, the clock of messages.
+std::uint64_t now_ns() {
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count());
+}
+
+int milliseconds_until(Clock::time_point time) {
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(time - Clock::now()).count();
+  return static_cast<int>(std::max<std::int64_t>(left, 0));
+}
+
+}  // namespace
+
+HostThread::HostThread(const SourceOptions& options, const ProcessFilter& processes, KernelPrograms& programs,
+                       bool tail_sampling)
+    : options_(options),
+      processes_(processes),
+      programs_(programs),
+      tail_sampling_(tail_sampling),
+      attachments_(programs) {
+  if (!options_.binary.empty()) host_.add_file(options_.binary);
+}
+
+void HostThread::start() {
+  // Signals are for the thread that reads the ring buffer, whose wait they end.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread_ = std::thread([this] { run(); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+bool HostThread::stop(Clock::time_point until) {
+  if (!thread_.joinable()) return true;
+  ask([](Requests& requests) { requests.stops = true; });
+  pollfd ended{ended_.fd(), POLLIN, 0};
+  while (!has_ended_ && Clock::now() < until) poll(&ended, 1, milliseconds_until(until));
+  if (!has_ended_) {
+    thread_.detach();
+    return false;
+  }
+  thread_.join();
+  return true;
+}
+
+template <typename Change>
+void HostThread::ask(Change change) {
+  {
+    const std::lock_guard lock(mutex_);
+    change(requests_);
+  }
+  wake_up_.wake();
+}
+
+void HostThread::look(std::uint32_t pid, bool answer) {
+  ask([&](Requests& requests) {
+    auto& pids = answer ? requests.answers : requests.looks;
+    if (pids.size() < kMostAsked) pids.insert(pid);
+  });
+}
+
+void HostThread::note_moved(std::uint32_t pid) {
+  ask([&](Requests& requests) { requests.moves.insert(pid); });
+}
+
+void HostThread::note_exit(std::uint32_t pid) {
+  ask([&](Requests& requests) { requests.exits.insert(pid); });
+}
+
+void HostThread::read_headers() {
+  ask([](Requests& requests) { requests.reads_headers = true; });
+}
+
+void HostThread::fetch(Fetch wanted) {
+  ask([&](Requests& requests) { requests.fetches.push_back(std::move(wanted)); });
+}
+
+void HostThread::detach() {
+  ask([](Requests& requests) { requests.detaches = true; });
+}
+
+void HostThread::run() {
+  try {
+    work();
+  } catch (...) {
+    reports_.post(HostFailed{std::current_exception()});
+  }
+  has_ended_ = true;
+  ended_.wake();
+}
+
+void HostThread::work() {
+  host_.scan();
+  attach();
+  reports_.post(Live{host_.pids().size()});
+  Requests requests;
+  for (auto next_scan = Clock::now() + kScan; !requests.stops;) {
+    std::array<pollfd, 2> files{pollfd{wake_up_.fd(), POLLIN, 0}, pollfd{host_.watch_fd(), POLLIN, 0}};
+    poll(files.data(), files.size(), milliseconds_until(next_scan));
+    wake_up_.clear();
+    {
+      const std::lock_guard lock(mutex_);
+      requests = std::exchange(requests_, {});
+    }
+    for (const std::uint32_t pid : requests.exits) {
+      host_.note_exit(pid);
+      described_.erase(pid);
+    }
+    if (!is_detached_) {
+      for (const auto* pids : {&requests.looks, &requests.answers}) {
+        for (const std::uint32_t pid : *pids) host_.note_pid(pid);
+      }
+      if (Clock::now() >= next_scan) {
+        host_.scan();
+        next_scan = Clock::now() + kScan;
+        for (const auto& [pid, process] : std::map(described_)) describe(pid, false);
+      } else {
+        host_.scan_noted();
+      }
+      attach();
+    }
+    serve(requests);
+  }
+}
+
+void HostThread::serve(Requests& requests) {
+  for (const std::uint32_t pid : requests.answers) describe(pid, true);
+  for (const std::uint32_t pid : requests.moves) {
+    host_.note_moved(pid);
+    describe(pid, true);
+  }
+  for (const Fetch& wanted : requests.fetches) fetch_now(wanted);
+  if (requests.reads_headers) {
+    read_all_headers();
+    reports_.post(RoundRead{});
+  }
+  if (requests.detaches) {
+    is_detached_ = true;
+    attachments_.detach_all();
+    if (!options_.filter.pids.empty()) host_.scan();
+    reports_.post(Detached{processes_.count_forked(host_.pids())});
+  }
+}
+
+void HostThread::describe(std::uint32_t pid, bool answer) {
+  const ProcessPointer process = host_.process(pid);
+  const auto [known, is_new] = described_.try_emplace(pid, process);
+  if (!is_new && !answer && known->second == process) return;
+  known->second = process;
+  reports_.post(Described{pid, process});
+}
+
+std::vector<Attachments::Target> HostThread::targets() {
+  std::vector<Attachments::Target> targets;
+  if (options_.filter.pids.empty()) {
+    for (const Host::Found& found : host_.files()) targets.push_back({found.file, found.path, -1});
+    return targets;
+  }
+  // Attaches to these processes only, so that no other process's gate is raised.
+  for (const std::uint32_t pid : options_.filter.pids) {
+    for (const Host::Copy& copy : host_.copies(pid)) targets.push_back({copy.file, copy.path, static_cast<int>(pid)});
+  }
+  return targets;
+}
+
+// The set of processes that map a file may have changed since the scan that found the file. A scan after the attach
+// finds all processes that mapped it when it was attached.
+void HostThread::attach() {
+  is_attaching_ = true;
+  for (auto fresh = attachments_.set(targets(), now_ns()); !fresh.empty();
+       fresh = attachments_.set(targets(), now_ns())) {
+    host_.scan();
+    for (const std::uint32_t pid : host_.pids()) {
+      for (const Attachments::Target& target : fresh) begin(pid, *target.file);
+    }
+  }
+  is_attaching_ = false;
+}
+
+ThreadHeaders& HostThread::headers_of(std::uint32_t pid, std::uint64_t gate_address) {
+  const ProcessPointer process = host_.process(pid);
+  auto& [of, headers] =
+      headers_.try_emplace({pid, gate_address}, process, ThreadHeaders(pid, gate_address)).first->second;
+  // The pid was reused, or the process executed another program.
+  if (of != process) {
+    of = process;
+    headers = ThreadHeaders(pid, gate_address);
+  }
+  return headers;
+}
+
+void HostThread::begin(std::uint32_t pid, const ProbeFile& file) {
+  if (!processes_.has_pid(pid)) return;
+  for (const Host::Copy& copy : std::vector(host_.copies(pid))) {
+    if (copy.file.get() != &file) continue;
+    describe(pid, false);
+    Begun begun{pid, false, {}};
+    if (copy.gate_address != 0) {
+      ThreadHeaders& headers = headers_of(pid, copy.gate_address);
+      begun.are_all_known = headers.read() && !headers.too_many();
+      const auto ids = thread_ids(*host_.process(pid));
+      for (const ThreadHeaders::Thread& thread : headers.threads()) {
+        const auto id = ids.find(thread.header.thread_id);
+        begun.threads.push_back({thread.header, thread.address, id == ids.end() ? 0 : id->second});
+      }
+    }
+    reports_.post(std::move(begun));
+  }
+}
+
+void HostThread::read_all_headers() {
+  const std::vector<std::uint32_t> pids = host_.pids();
+  std::erase_if(headers_,
+                [&](const auto& entry) { return !std::binary_search(pids.begin(), pids.end(), entry.first.first); });
+  for (const std::uint32_t pid : pids) {
+    bool is_wanted = false;
+    for (const Host::Copy& copy : host_.copies(pid)) {
+      // If a file is not attached, its batches may have gone to another tracer.
+      if (copy.gate_address == 0 || !attachments_.is_attached(*copy.file)) continue;
+      if (!is_wanted && !processes_.wants(pid)) break;
+      is_wanted = true;
+      HeadersRead read{pid, copy.gate_address, {}, now_ns()};
+      ThreadHeaders& headers = headers_of(pid, copy.gate_address);
+      if (!headers.read()) continue;
+      for (const ThreadHeaders::Thread& thread : headers.threads()) {
+        if (thread.header.next > thread.header.first || thread.header.discarded != 0) read.threads.push_back(thread);
+      }
+      if (!read.threads.empty()) reports_.post(std::move(read));
+    }
+  }
+}
+
+void HostThread::fetch_now(const Fetch& wanted) {
+  Fetched part{wanted.pid, {}, now_ns()};
+  const auto known = headers_.find({wanted.pid, wanted.gate_address});
+  if (known != headers_.end()) {
+    const ThreadHeaders& headers = known->second.second;
+    for (const ThreadHeaders::Thread& thread : wanted.threads) {
+      Fetched::Thread one{thread.header, thread.address, {}};
+      if (headers.fetch(thread, one.bytes) && !(tail_sampling_ && may_be_filtered(wanted, headers, thread))) {
+        part.threads.push_back(std::move(one));
+      }
+    }
+  }
+  reports_.post(std::move(part));
+}
+
+// Announces the fetch to the kernel program, and then checks whether it has filtered the batch out. The kernel program
+// announces first and checks second too, so at least one side sees the other.
+bool HostThread::may_be_filtered(const Fetch& wanted, const ThreadHeaders& headers,
+                                 const ThreadHeaders::Thread& thread) {
+  const nopspan_thread_key key{wanted.tgid, thread.header.sequence_id};
+  if (wanted.tgid == 0 || !programs_.note_fetched(key, thread.header.next)) return true;
+  const auto losses = programs_.losses_of(key);
+  return (losses && losses->filtered_next > thread.header.first) || !headers.still_holds(thread);
+}
+
+}  // namespace nopspan::collector

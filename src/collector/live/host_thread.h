@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// The thread that finds processes, attaches to their files, and reads what their threads hold. Each of these may take
+// long, because the processes can delay it. So the thread that reads the ring buffer only exchanges messages with it.
+#pragma once
+
+#include "host/host.h"
+#include "live/attachments.h"
+#include "live/kernel_programs.h"
+#include "live/mailbox.h"
+#include "live/process_filter.h"
+#include "live/thread_headers.h"
+#include "model/source_options.h"
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <map>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace nopspan::collector {
+
+// The host's thread reports these to the thread that reads the ring buffer.
+
+// A process for the first time, or again because something has changed or look() asked for it.
+struct Described {
+  std::uint32_t pid;
+  ProcessPointer process;
+};
+// The collector has attached to a file of a process. These threads had entries before that, which are not counted.
+struct Begun {
+  struct Thread {
+    nopspan_thread header;
+    std::uint64_t address;
+    std::uint32_t tid;  // in the collector's pid namespace; 0 if it is not known
+  };
+  std::uint32_t pid;
+  bool are_all_known;
+  std::vector<Thread> threads;
+};
+// Everything that was found at the start is attached.
+struct Live {
+  std::size_t processes;  // that were found
+};
+// The threads of one copy of the library that hold or have discarded entries.
+struct HeadersRead {
+  std::uint32_t pid;
+  std::uint64_t gate_address;
+  std::vector<ThreadHeaders::Thread> threads;
+  std::uint64_t time_ns;  // they were read after it
+};
+// read_headers() is done.
+struct RoundRead {};
+// The answer to fetch().
+struct Fetched {
+  struct Thread {
+    nopspan_thread header;
+    std::uint64_t address;
+    std::string bytes;
+  };
+  std::uint32_t pid;
+  std::vector<Thread> threads;
+  std::uint64_t time_ns;  // they were fetched after it
+};
+struct Detached {
+  std::size_t forked;  // ProcessFilter::count_forked()
+};
+struct HostFailed {
+  std::exception_ptr why;
+};
+using HostReport = std::variant<Described, Begun, Live, HeadersRead, RoundRead, Fetched, Detached, HostFailed>;
+
+class HostThread {
+ public:
+  // `tail_sampling`: the kernel programs filter out whole batches, but no batch of which a part was fetched. Throws
+  // Failure. The other objects must outlive the thread.
+  HostThread(const SourceOptions& options, const ProcessFilter& processes, KernelPrograms& programs,
+             bool tail_sampling);
+  void start();
+
+  // The reports, in order. The reader is the thread that reads the ring buffer.
+  [[nodiscard]] Mailbox<HostReport>& reports() { return reports_; }
+  // Whether it is attaching to a file: entries of threads may arrive whose Begun follows.
+  [[nodiscard]] bool is_attaching() const { return is_attaching_; }
+
+  // Requests, from any thread.
+
+  // Describes the process again, because it is new or has executed a program. `answer`: reports Described in any case.
+  void look(std::uint32_t pid, bool answer);
+  // The process may have moved to another cgroup. Reports Described.
+  void note_moved(std::uint32_t pid);
+  // The process has ended.
+  void note_exit(std::uint32_t pid);
+  // Reads the headers of all threads, and reports HeadersRead for each copy of the library, then RoundRead.
+  void read_headers();
+  // Fetches what these threads hold, and reports Fetched.
+  struct Fetch {
+    std::uint32_t pid;
+    std::uint32_t tgid;
+    std::uint64_t gate_address;
+    std::vector<ThreadHeaders::Thread> threads;
+  };
+  void fetch(Fetch wanted);
+  // Detaches from all files, and reports Detached.
+  void detach();
+
+  // Asks the thread to end, and waits for it until then. Returns false if it is still busy: the kernel may not let it
+  // go for long. Then this object and what it uses must not be destroyed.
+  bool stop(std::chrono::steady_clock::time_point until);
+
+ private:
+  using CopyKey = std::pair<std::uint32_t, std::uint64_t>;  // pid, and the gate's address
+  struct Requests {
+    std::set<std::uint32_t> looks, answers, moves, exits;
+    bool reads_headers = false, detaches = false, stops = false;
+    std::vector<Fetch> fetches;
+  };
+
+  void run();
+  void work();
+  template <typename Change>
+  void ask(Change change);
+  void serve(Requests& requests);
+  std::vector<Attachments::Target> targets();
+  void attach();
+  void begin(std::uint32_t pid, const ProbeFile& file);
+  void describe(std::uint32_t pid, bool answer);
+  void read_all_headers();
+  void fetch_now(const Fetch& wanted);
+  bool may_be_filtered(const Fetch& wanted, const ThreadHeaders& headers, const ThreadHeaders::Thread& thread);
+  ThreadHeaders& headers_of(std::uint32_t pid, std::uint64_t gate_address);
+
+  // A process in another pid namespace may be traced without these numbers being asked for.
+  static constexpr std::size_t kMostAsked = 65536;
+
+  const SourceOptions& options_;
+  const ProcessFilter& processes_;
+  KernelPrograms& programs_;
+  const bool tail_sampling_;
+  Mailbox<HostReport> reports_;
+  std::atomic<bool> is_attaching_ = false;
+
+  WakeUp wake_up_;
+  std::mutex mutex_;
+  Requests requests_;
+
+  // Only the thread uses these.
+  Host host_;
+  Attachments attachments_;
+  std::map<CopyKey, std::pair<ProcessPointer, ThreadHeaders>> headers_;
+  std::map<std::uint32_t, ProcessPointer> described_;
+  bool is_detached_ = false;
+
+  std::thread thread_;
+  std::atomic<bool> has_ended_ = false;
+  WakeUp ended_;
+};
+
+}  // namespace nopspan::collector
