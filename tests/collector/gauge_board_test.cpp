@@ -51,6 +51,19 @@ TEST(GaugeBoard, TellsEnginesModelsAndProcessesApart) {
   EXPECT_THAT(board.readings(), SizeIs(4));
 }
 
+TEST(GaugeBoard, HasAReadingOfAProcessThatReportsFewerThanAnother) {
+  GaugeBoard board;
+  const ProcessPointer steady = invented_process(200);
+  for (int i = 0; i < 1000; ++i) board.add(gauge("e", "gauge " + std::to_string(i), i), 1);
+  const std::uint64_t dropped = board.dropped();
+  Entry entry = gauge("e", "steady", 5);
+  entry.process = &steady;
+  board.add(entry, 1);
+  EXPECT_THAT(board.readings(), SizeIs(GaugeBoard::kMost));
+  EXPECT_EQ(board.readings().back().name, "steady");
+  EXPECT_EQ(board.dropped(), dropped + 1);
+}
+
 TEST(GaugeBoard, IsBoundedAndCountsWhatItLeavesOut) {
   GaugeBoard board;
   for (int i = 0; i < 1000; ++i) board.add(gauge("e", "gauge " + std::to_string(i), i), 1);

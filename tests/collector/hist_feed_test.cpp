@@ -103,6 +103,76 @@ TEST_F(HistFeedTest, PutsWhatFindsNoRowIntoOther) {
   EXPECT_EQ(table.other.times.count(), 3U);
 }
 
+TEST_F(HistFeedTest, HasARowForAProcessThatCreatedFewerThanAnother) {
+  HistOptions options = options_of("duration");
+  options.most_rows = 100;
+  HistFeed feed(source_, options, {});
+  const ProcessPointer steady = invented_process(1), flood = invented_process(2);
+  const auto add = [&feed](const ProcessPointer& process, const std::string& name) {
+    Entry entry = invented(name, "");
+    entry.process = &process;
+    feed.on_entry(entry);
+  };
+  for (int i = 0; i < 1000; ++i) add(flood, "flood " + std::to_string(i));
+  for (int i = 0; i < 100; ++i) {
+    add(steady, "steady " + std::to_string(i));
+    add(steady, "steady 0");
+    add(flood, "flood " + std::to_string(i));
+  }
+  const HistTable& table = feed.table();
+  EXPECT_EQ(table.rows.size(), 100U);
+  EXPECT_EQ(table.rows.at({"steady 0"}).times.count(), 101U);
+  EXPECT_EQ(table.rows.count({"steady 49"}), 1U);
+  EXPECT_EQ(table.rows.at({"flood 49"}).times.count(), 2U);
+  std::uint64_t all = table.other.times.count();
+  for (const auto& row : table.rows) all += row.second.times.count();
+  EXPECT_EQ(all, 1300U);
+}
+
+// Their row has one key, because the start of a process is not in it.
+TEST_F(HistFeedTest, SharesARowWithAFormerProcessOfTheSamePid) {
+  HistOptions options = options_of("duration", "process");
+  options.most_rows = 2;
+  HistFeed feed(source_, options, {});
+  const ProcessPointer former = invented_process(1, 1), later = invented_process(1, 2), third = invented_process(3);
+  for (const ProcessPointer* process : {&former, &later, &later, &third, &former}) {
+    Entry entry = invented("a", "");
+    entry.process = process;
+    feed.on_entry(entry);
+  }
+  EXPECT_EQ(feed.table().rows.at({"program 1 on host"}).times.count(), 4U);
+}
+
+TEST_F(HistFeedTest, ForgetsEndedProcessesBeforeItKnowsTooMany) {
+  HistOptions options = options_of("duration");
+  options.filter.name = "wanted";
+  HistFeed feed(source_, options, {});
+  const auto add = [&feed](const ProcessPointer& process) {
+    Entry entry = invented("unwanted", "");
+    entry.process = &process;
+    feed.on_entry(entry);
+  };
+  const ProcessPointer early = invented_process(1), late = invented_process(2);
+  constexpr std::uint64_t kEnded = LedgerSum::kMostProcesses + 10;
+  source_.reported.processes = {{early, {.emitted = 2, .delivered = 2}}};
+  add(early);
+  for (std::uint32_t i = 0; i < kEnded; ++i) {
+    add(invented_process(100 + i));
+    if (i % 1000 == 0) feed.on_tick(kNoon);
+  }
+  add(early);
+  add(late);
+  source_.reported.processes.push_back({late, {.emitted = 1, .delivered = 1}});
+  source_.reported.others = {.emitted = kEnded, .delivered = kEnded};
+  source_.reported.others_processes = kEnded;
+  source_.reported.total = {.emitted = kEnded + 3, .delivered = kEnded + 3};
+  const Ledger ledger = feed.ledger();
+  EXPECT_EQ(ledger.processes[0].counts.filtered, 2U);
+  EXPECT_EQ(ledger.processes[1].counts.filtered, 1U);
+  EXPECT_EQ(ledger.others.filtered, kEnded);
+  EXPECT_EQ(ledger.total.filtered, kEnded + 3);
+}
+
 TEST_F(HistFeedTest, CountsTimesOfAtLeastWhatIsAskedFor) {
   HistOptions options = options_of("duration");
   for (const auto& [slower_than_ns, count] : {std::pair(1000U, 1U), std::pair(1001U, 0U)}) {

@@ -35,10 +35,10 @@ ProcessPointer process(std::uint32_t pid, std::uint64_t start_ticks, const std::
 
 HistTable some_table() {
   HistTable table = table_by("name,model");
-  table.row({"llm.chat", "tiny"}, 2).add({5000, kOk, ""});
-  table.row({"llm.chat", "tiny"}, 2).add({7000, kError, ""});
-  table.row({"llm.tool", ""}, 2).add({300, kCancelled, ""});
-  table.row({"llm.step", ""}, 2).add({20, kException, ""});  // no row is left for it
+  table.rows[{"llm.chat", "tiny"}].add({5000, kOk, ""});
+  table.rows[{"llm.chat", "tiny"}].add({7000, kError, ""});
+  table.rows[{"llm.tool", ""}].add({300, kCancelled, ""});
+  table.other.add({20, kException, ""});
   table.ledger.of(process(7, 100)) = {.emitted = 5, .delivered = 3, .filtered = 2};
   table.ledger.of(process(8, 200)) = {.emitted = 4, .delivered = 1, .filtered = 2, .missed = 1};
   return table;
@@ -80,8 +80,8 @@ TEST(HistTable, IsMergedRowByRow) {
   more.hosts = {"host2"};
   more.began_unix_ns = 500;
   more.ended_unix_ns = 1500;
-  more.row({"llm.chat", "tiny"}, 9).add({9000, kOk, ""});
-  more.row({"llm.chat", "other"}, 9).add({1, kOk, ""});
+  more.rows[{"llm.chat", "tiny"}].add({9000, kOk, ""});
+  more.rows[{"llm.chat", "other"}].add({1, kOk, ""});
   more.ledger.of(process(7, 100, "host2")).delivered = 2;
   all.merge(more);
   EXPECT_EQ(all.rows.size(), 3U);
@@ -132,7 +132,7 @@ TEST(HistTable, IsNotMergedWithOneOfOtherKeysOrTimes) {
 
 TEST(HistTable, WritesNamesThatAreNoUtf8) {
   HistTable table = table_by("name");
-  table.row({"\xff\x1b[2J"}, 9).add({1, kOk, ""});
+  table.rows[{"\xff\x1b[2J"}].add({1, kOk, ""});
   const std::string text = to_json(table).dump(-1, ' ', false, Json::error_handler_t::replace);
   EXPECT_EQ(hist_table_from_json(Json::parse(text)).rows.size(), 1U);
 }

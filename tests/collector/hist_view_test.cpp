@@ -19,7 +19,7 @@ HistTable table_of(const std::string& name, const std::vector<std::uint64_t>& ti
   HistTable table;
   table.by = {Dimension::name};
   table.of = find_quantity("duration");
-  for (const std::uint64_t time : times) table.row({name}, 100).add({time, kOk, ""});
+  for (const std::uint64_t time : times) table.rows[{name}].add({time, kOk, ""});
   return table;
 }
 
@@ -83,8 +83,8 @@ TEST(HistView, IsAsWideAsItIsTold) {
 
 TEST(HistView, TellsErrorsAndQuantiles) {
   HistTable table = table_of("llm.chat", {1000, 1000});
-  table.row({"llm.chat"}, 100).add({2000, kError, ""});
-  table.row({"llm.chat"}, 100).add({4000, kCancelled, ""});
+  table.rows[{"llm.chat"}].add({2000, kError, ""});
+  table.rows[{"llm.chat"}].add({4000, kCancelled, ""});
   const std::string text = to_text(table, ascii());
   EXPECT_THAT(text, HasSubstr("llm.chat  4, 1 error, 1 cancelled\n"));
   EXPECT_THAT(text, HasSubstr("p50 1.00 us"));
@@ -99,8 +99,8 @@ TEST(HistView, LetsNoNameObeyTheTerminal) {
 
 TEST(HistView, SaysWhatIsNotShown) {
   HistTable table = table_of("first", {1, 2});
-  table.row({"second"}, 100).add({1, kOk, ""});
-  table.row({"third"}, 2).add({1, kOk, ""});
+  table.rows[{"second"}].add({1, kOk, ""});
+  table.other.add({1, kOk, ""});
   HistStyle style = ascii();
   style.most_rows = 1;
   const std::string text = to_text(table, style);
@@ -128,7 +128,7 @@ TEST(HistView, AccountsForEveryEntry) {
   EXPECT_EQ(ledger_text(table), "3 entries from 1 process: 3 delivered, none lost\n");
   table.ledger.of(server) = {.emitted = 8, .delivered = 3, .filtered = 1, .unreadable = 4};
   table.ledger.of(agent) = {.emitted = 6, .filtered = 1, .missed = 5};
-  table.row({"y"}, 0).add({1, kOk, ""});
+  table.other.add({1, kOk, ""});
   const std::string text = ledger_text(table);
   EXPECT_EQ(text, to_text(table.ledger.ledger()) +
                       "  1 times were counted in the row \"other\": use a larger --rows-max, or fewer keys in --by\n");
@@ -139,7 +139,7 @@ TEST(HistView, AccountsForEveryEntry) {
 TEST(HistView, NamesAllKeys) {
   HistTable table = table_of("x", {});
   table.by = parse_grouping("name,model,tenant");
-  table.row({"llm.chat", "", "acme"}, 1).add({1, kOk, ""});
+  table.rows[{"llm.chat", "", "acme"}].add({1, kOk, ""});
   const std::string text = to_text(table, ascii());
   EXPECT_THAT(text, HasSubstr("Duration of spans, by name, model and tenant"));
   EXPECT_THAT(text, HasSubstr("\nllm.chat  model=-  tenant=acme  1\n"));

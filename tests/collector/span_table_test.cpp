@@ -310,6 +310,68 @@ TEST(SpanTable, KeepsRowsThatHaveSomethingInTheWindow) {
   EXPECT_EQ(table.numbers().other.total.tally.spans, 1U);
 }
 
+TEST(SpanTable, HasARowForAProcessThatCreatedFewerThanAnother) {
+  Table table(kByNameAndModel, 10, 100);
+  const ProcessPointer steady = invented_process(1), flood = invented_process(2);
+  const auto add = [&table](const ProcessPointer& process, const std::string& name, std::uint64_t duration_ns) {
+    Entry entry = invented(name, "m");
+    entry.process = &process;
+    entry.duration_ns = duration_ns;
+    table.add(entry);
+  };
+  for (int i = 0; i < 1000; ++i) add(flood, "flood " + std::to_string(i), 1000);
+  for (int i = 0; i < 10; ++i) {
+    add(steady, "steady " + std::to_string(i), 5'000'000);
+    add(flood, "more " + std::to_string(i), 1000);
+  }
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(table.row({"steady " + std::to_string(i), "m"}).window.tally.spans, 1U);
+  EXPECT_EQ(table.row({"flood 0", "m"}).window.tally.spans, 1U) << "its newest rows make room";
+  TableNumbers numbers = table.numbers();
+  ASSERT_THAT(numbers.rows, SizeIs(100));
+  EXPECT_EQ(numbers.evicted, 10U);
+  EXPECT_EQ(numbers.other.window.tally.spans, 920U);
+  EXPECT_EQ(numbers.other.window.duration_ns.count, 920U);
+  EXPECT_EQ(numbers.window.spans, 1020U);
+  EXPECT_EQ(numbers.total.spans, 1020U);
+
+  // Each has half of the rows at most, and neither takes rows from the other any more.
+  for (int i = 10; i < 200; ++i) {
+    add(steady, "steady " + std::to_string(i), 5'000'000);
+    add(flood, "again " + std::to_string(i), 1000);
+  }
+  EXPECT_EQ(table.row({"steady 49", "m"}).window.tally.spans, 1U);
+  EXPECT_EQ(table.row({"flood 49", "m"}).window.tally.spans, 1U);
+  numbers = table.numbers();
+  EXPECT_EQ(numbers.evicted, 50U);
+  EXPECT_EQ(numbers.window.spans, 1400U);
+
+  table.advance(kNoon + 100 * kSecond);
+  numbers = table.numbers();
+  EXPECT_EQ(numbers.window.spans, 0U);
+  EXPECT_EQ(numbers.total.spans, 1400U);
+  EXPECT_EQ(numbers.other.total.duration_ns.count, 1300U);
+}
+
+TEST(SpanTable, KeepsIdleRowsFromAProcessThatCreatedHalfOfAll) {
+  Table table(kByNameAndModel, 2, 10);
+  const ProcessPointer rare = invented_process(1), flood = invented_process(2);
+  Entry entry = invented("rare", "m");
+  entry.process = &rare;
+  table.add(entry);
+  entry.process = &flood;
+  for (std::uint64_t second = 0; second < 100; ++second) {
+    table.advance(kNoon + second * kSecond);
+    for (std::uint64_t i = 0; i < 20; ++i) {
+      const std::string name = "flood " + std::to_string(second * 20 + i);
+      entry.name = name;
+      table.add(entry);
+    }
+  }
+  EXPECT_EQ(table.row({"rare", "m"}).total.tally.spans, 1U);
+  EXPECT_EQ(table.numbers().total.spans, 2001U);
+  EXPECT_GT(table.numbers().evicted, 100U) << "it replaces its own idle rows";
+}
+
 TEST(SpanTable, CountsDurationsThatItsMemoryHasNoRoomFor) {
   // Each row has values in all octaves in each second.
   constexpr std::size_t kRows = 700;

@@ -103,9 +103,8 @@ TEST(TopPrint, PrintsWhatTheTableLeavesOut) {
   made.table.evicted = 2;
   made.table.total.unplaced = 1;
   made.gauges_dropped = 3;
-  EXPECT_THAT(top_text(made, {}, 0),
-              HasSubstr("2 idle rows merged into other; out of memory: 1 time missing in quantiles; "
-                        "3 gauge values over the limit of 256 dropped\n"));
+  EXPECT_THAT(top_text(made, {}, 0), HasSubstr("2 rows merged into other; out of memory: 1 time missing in quantiles; "
+                                               "3 gauge values over the limit of 256 dropped\n"));
 }
 
 TEST(TopPrint, NeverSaysThatADamagedRecordingLostNothing) {

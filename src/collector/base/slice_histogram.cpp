@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/slice_histogram.h"
 
+#include <algorithm>
+#include <functional>
+#include <utility>
+
 namespace nopspan::collector {
 
 std::uint32_t BlockStore::take() {
@@ -26,6 +30,21 @@ void SliceHistogram::clear(BlockStore& store) {
     if (block != BlockStore::kNone) store.give_back(block);
     block = BlockStore::kNone;
   }
+}
+
+void SliceHistogram::take(BlockStore& store, SliceHistogram& from) {
+  if (!from.blocks_) return;
+  if (!blocks_) make();
+  for (std::size_t octave = 0; octave < kOctaves; ++octave) {
+    std::uint32_t &block = (*blocks_)[octave], &added = (*from.blocks_)[octave];
+    if (block == BlockStore::kNone) {
+      std::swap(block, added);
+    } else if (added != BlockStore::kNone) {
+      std::transform(store.at(block).begin(), store.at(block).end(), store.at(added).begin(), store.at(block).begin(),
+                     std::plus<>());
+    }
+  }
+  from.clear(store);
 }
 
 }  // namespace nopspan::collector

@@ -48,6 +48,8 @@ class SliceHistogram {
     return true;
   }
   void clear(BlockStore& store);
+  // Adds the values of `from` and clears it.
+  void take(BlockStore& store, SliceHistogram& from);
 
   // Calls `visit(octave, block)` for each octave that has values, in ascending order.
   template <typename Visit>

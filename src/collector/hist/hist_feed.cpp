@@ -46,10 +46,24 @@ bool HistFeed::is_wanted(const Entry& entry, const Measured& measured) const {
 HistRow& HistFeed::row_of(const Entry& entry, const Measured& measured) {
   const RowKeyView view(options_.by, entry, measured.name);
   const auto found = rows_.find(view);
-  if (found != rows_.end()) return *found->second;
-  HistRow& row = table_.row(key_of(view, options_.by, **entry.process), options_.most_rows);
-  if (&row != &table_.other) rows_.emplace(RowKey(view), &row);
-  return row;
+  if (found != rows_.end()) return found->second->second;
+  HistTable::Key key = key_of(view, options_.by, **entry.process);
+  // A former process may have had the same comm and pid.
+  if (const auto known = table_.rows.find(key); known != table_.rows.end()) return known->second;
+  const std::uint64_t process = number_of(**entry.process);
+  if (table_.rows.size() >= options_.most_rows && !make_room(process)) return table_.other;
+  const auto row = table_.rows.try_emplace(std::move(key)).first;
+  shares_.add(process, &*rows_.emplace(RowKey(view), row).first);
+  return row->second;
+}
+
+bool HistFeed::make_room(std::uint64_t process) {
+  const auto* const evicted = shares_.take_for(process);
+  if (evicted == nullptr) return false;
+  table_.other.merge(evicted->second->second);
+  table_.rows.erase(evicted->second);
+  rows_.erase(rows_.find(evicted->first));
+  return true;
 }
 
 void HistFeed::on_entry(const Entry& entry) {
@@ -74,6 +88,10 @@ void HistFeed::on_tick(std::uint64_t now_unix_ns) {
   std::uint64_t& began = table_.began_unix_ns;
   began = began == 0 ? now_unix_ns : std::min(began, now_unix_ns);
   table_.ended_unix_ns = std::max(table_.ended_unix_ns, now_unix_ns);
+  if (filtered_.processes() > LedgerSum::kMostProcesses / 2) {
+    filtered_.keep_listed(source_.ledger());
+    last_filtered_ = nullptr;
+  }
 
   const std::uint64_t interval = options_.interval_ns;
   if (interval == 0) return;

@@ -5,11 +5,13 @@
 #include "hist/hist_table.h"
 #include "model/filter.h"
 #include "model/row_key.h"
+#include "model/row_shares.h"
 #include "model/source.h"
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <unordered_map>
 
@@ -42,8 +44,12 @@ class HistFeed : public Sink {
   const HistTable& table();
 
  private:
+  using Rows = std::unordered_map<RowKey, std::map<HistTable::Key, HistRow>::iterator, RowKeyHash, RowKeyEqual>;
+
   [[nodiscard]] bool is_wanted(const Entry& entry, const Measured& measured) const;
   HistRow& row_of(const Entry& entry, const Measured& measured);
+  // Merges a row into `other` for a new row of this process. Returns whether there is one that may be merged.
+  bool make_room(std::uint64_t process);
   void count_filtered(const ProcessPointer& process);
 
   const Source& source_;
@@ -51,7 +57,8 @@ class HistFeed : public Sink {
   const Publish publish_;
   HistTable table_;
   // The rows of `table_`. An entry's row is found here without building a Key.
-  std::unordered_map<RowKey, HistRow*, RowKeyHash, RowKeyEqual> rows_;
+  Rows rows_;
+  RowShares<Rows::value_type> shares_;
   LedgerSum filtered_;  // `filtered` of each process
   ProcessPointer last_process_;
   Counts* last_filtered_ = nullptr;  // of `last_process_`

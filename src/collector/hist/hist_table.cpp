@@ -134,12 +134,6 @@ void HistRow::merge(const HistRow& row) {
   cancelled += row.cancelled;
 }
 
-HistRow& HistTable::row(const Key& key, std::size_t most_rows) {
-  if (rows.size() < most_rows) return rows[key];
-  const auto found = rows.find(key);
-  return found == rows.end() ? other : found->second;
-}
-
 void HistTable::add_host(const std::string& host) {
   if (host.empty() || hosts.size() >= kMostHosts) return;
   if (std::find(hosts.begin(), hosts.end(), host) == hosts.end()) hosts.push_back(host);

@@ -37,9 +37,6 @@ class HistTable {
   HistRow other;     // all keys beyond the limit of rows
   LedgerSum ledger;  // delivered: the entries in `rows` and `other`
 
-  // Returns the key's row, which is valid as long as the table. Returns `other` if the key is new and there are already
-  // `most_rows` rows.
-  HistRow& row(const Key& key, std::size_t most_rows);
   // Does nothing if the name is empty or already there.
   void add_host(const std::string& host);
   // Throws Failure with kUsageError if `by` or `of` differ.

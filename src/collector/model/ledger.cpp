@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -179,6 +180,19 @@ void LedgerSum::add(const Ledger& ledger) {
   others_ += ledger.others;
   others_processes_ += ledger.others_processes;
   damage_ += ledger.damage;
+}
+
+void LedgerSum::keep_listed(const Ledger& ledger) {
+  std::set<Key> listed;
+  for (const ProcessLedger& one : ledger.processes) {
+    if (one.process != nullptr) listed.emplace(one.process->host, one.process->pid, one.process->start_ticks, 0);
+  }
+  std::erase_if(processes_, [&](const auto& each) {
+    if (listed.contains(each.first)) return false;
+    others_ += each.second.counts;
+    ++others_processes_;
+    return true;
+  });
 }
 
 Counts LedgerSum::total() const {

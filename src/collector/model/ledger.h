@@ -76,12 +76,17 @@ class LedgerSum {
   static constexpr std::size_t kMostProcesses = 16384;
   explicit LedgerSum(std::size_t most_processes = kMostProcesses) : most_processes_(most_processes) {}
 
-  // The counts of a process, or of the others if it is null or there is no room for it. Valid as long as this object
-  // exists.
+  // The counts of a process, or of the others if it is null or there is no room for it. Valid until
+  // keep_listed().
   Counts& of(const ProcessPointer& process);
   // A process without a known start gets a row of its own, because the same pid in another ledger may be another
   // process.
   void add(const Ledger& ledger);
+
+  // The number of processes that have counts of their own.
+  [[nodiscard]] std::size_t processes() const { return processes_.size(); }
+  // Moves the counts of processes that `ledger` does not list to the others.
+  void keep_listed(const Ledger& ledger);
 
   [[nodiscard]] Counts total() const;
   // Processes without entries are left out.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "model/entry.h"
+#include "model/row_shares.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -28,15 +29,18 @@ class GaugeBoard {
   void add(const Entry& gauge, std::uint64_t now_unix_ns);
   // All readings, sorted by process, engine, model and name.
   [[nodiscard]] std::vector<GaugeReading> readings() const;
-  [[nodiscard]] std::uint64_t dropped() const { return dropped_; }  // values of gauges beyond kMost
+  [[nodiscard]] std::uint64_t dropped() const { return dropped_; }  // values of gauges beyond kMost, and replaced ones
 
  private:
   // The first two are the pid and the start of the process.
   using Key = std::tuple<std::uint32_t, std::uint64_t, std::string, std::string, std::string>;
 
-  bool make_room(std::uint64_t now_unix_ns);
+  using Readings = std::map<Key, GaugeReading>;
 
-  std::map<Key, GaugeReading> readings_;
+  bool make_room(std::uint64_t process, std::uint64_t now_unix_ns);
+
+  Readings readings_;
+  RowShares<Readings::value_type> shares_;
   std::uint64_t dropped_ = 0;
 };
 

@@ -140,37 +140,59 @@ SpanTable::Row& SpanTable::row_of(const Entry& entry) {
   const RowKeyView view(by_, entry, entry.kind == Kind::retry && !entry.text.empty() ? entry.text : entry.name);
   const auto found = rows_.find(view);
   if (found != rows_.end()) return found->second;
-  if (rows_.size() >= most_rows_ && !make_room()) return other_;
-  Row& row = rows_.try_emplace(RowKey(view)).first->second;
+  const std::uint64_t process = number_of(**entry.process);
+  if (rows_.size() >= most_rows_) {
+    Rows::value_type* const evicted = row_to_evict(process);
+    if (evicted == nullptr) return other_;
+    evict(*evicted);
+  }
+  Rows::value_type& added = *rows_.try_emplace(RowKey(view)).first;
+  Row& row = added.second;
   row.ring.resize(ring_size_);
   row.process = process_text(**entry.process);
+  row.owner = process;
+  shares_.add(process, &added);
   return row;
 }
 
-// Moves the row that has been idle for the longest time into `other`. Rows with entries in the window stay. Returns
-// whether there was an idle row.
-bool SpanTable::make_room() {
+// The row that makes room for a new row of this process: the row that has been idle for the longest time, which has no
+// entries in the window. If no row is idle, a row of the process that created the most. A process that created half of
+// all rows replaces only its own idle rows, so that it cannot have all rows but the busiest. Null if there is no row.
+SpanTable::Rows::value_type* SpanTable::row_to_evict(std::uint64_t process) {
   if (idle_second_ != second_) {
     idle_second_ = second_;
     idle_.clear();
-    for (auto row = rows_.begin(); row != rows_.end(); ++row) {
-      if (row->second.last_second + ring_size_ <= second_) idle_.push_back(row);
+    for (auto& row : rows_) {
+      if (row.second.last_second + ring_size_ <= second_) idle_.push_back(&row);
     }
     std::sort(idle_.begin(), idle_.end(),
-              [](const auto& a, const auto& b) { return a->second.last_second > b->second.last_second; });
+              [](const auto* a, const auto* b) { return a->second.last_second > b->second.last_second; });
   }
+  const bool has_half = shares_.rows_of(process) >= (most_rows_ + 1) / 2;
   while (!idle_.empty()) {
-    const Rows::iterator row = idle_.back();
+    Rows::value_type* const row = idle_.back();
     idle_.pop_back();
     if (row->second.last_second == second_) continue;  // it has new entries, so it is not idle any more
-    other_.retired += row->second.retired;
-    other_.retired_durations.merge(row->second.retired_durations);
-    other_.retired_first_tokens.merge(row->second.retired_first_tokens);
-    rows_.erase(row);
-    ++evicted_;
-    return true;
+    if (has_half && row->second.owner != process) continue;
+    shares_.remove(row->second.owner, row);
+    return row;
   }
-  return false;
+  return shares_.take_for(process);
+}
+
+void SpanTable::evict(Rows::value_type& evicted) {
+  Row& row = evicted.second;
+  other_.retired += row.retired;
+  other_.retired_durations.merge(row.retired_durations);
+  other_.retired_first_tokens.merge(row.retired_first_tokens);
+  for (std::size_t slot = 0; slot < ring_size_; ++slot) {
+    Slice &to = other_.ring[slot], &from = row.ring[slot];
+    to.tally += from.tally;
+    to.durations.take(store_, from.durations);
+    to.first_tokens.take(store_, from.first_tokens);
+  }
+  rows_.erase(rows_.find(evicted.first));
+  ++evicted_;
 }
 
 void SpanTable::advance(std::uint64_t now_unix_ns) {

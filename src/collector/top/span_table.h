@@ -6,6 +6,7 @@
 #include "base/slice_histogram.h"
 #include "model/entry.h"
 #include "model/row_key.h"
+#include "model/row_shares.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -57,7 +58,7 @@ struct TableNumbers {
   std::vector<RowNumbers> rows;               // unsorted
   RowNumbers other;                           // spans of keys beyond the limit of rows
   Tally window, total;                        // sums of all rows and `other`
-  std::uint64_t evicted = 0;                  // idle rows that were moved into `other` for a new row
+  std::uint64_t evicted = 0;                  // rows that were moved into `other` for a new row
 };
 
 // A row's durations in ascending order: buckets of LogLinear with their counts.
@@ -96,12 +97,14 @@ class SpanTable {
     // Sums of the slices that have left the ring.
     Tally retired;
     LogLinear retired_durations, retired_first_tokens;
-    std::string process;  // the process as text
+    std::string process;      // the process as text
+    std::uint64_t owner = 0;  // the number of the process that created the row
   };
   using Rows = std::unordered_map<RowKey, Row, RowKeyHash, RowKeyEqual>;
 
   Row& row_of(const Entry& entry);
-  bool make_room();
+  Rows::value_type* row_to_evict(std::uint64_t process);
+  void evict(Rows::value_type& row);
   void roll_to(std::uint64_t second);
   void retire(Row& row, Slice& slice);
   void add_numbers(const Row& row, RowNumbers& numbers) const;
@@ -111,13 +114,14 @@ class SpanTable {
   std::size_t most_rows_, ring_size_;
   BlockStore store_;
   Rows rows_;
+  RowShares<Rows::value_type> shares_;
   Row other_;
   std::uint64_t evicted_ = 0;
 
   std::uint64_t elapsed_ns_ = 0, second_ = 0, last_now_ns_ = 0;
   // Rows that may be evicted. The row that has been idle for the longest time is the last element. Computed in
   // `idle_second_`.
-  std::vector<Rows::iterator> idle_;
+  std::vector<Rows::value_type*> idle_;
   std::uint64_t idle_second_ = UINT64_MAX;
 };
 

@@ -102,7 +102,7 @@ std::string ledger_text(const TopSnapshot& snapshot) {
 std::string bounds_text(const TopSnapshot& snapshot) {
   const TableNumbers& table = snapshot.table;
   std::vector<std::string> parts;
-  if (table.evicted != 0) parts.push_back(counted(table.evicted, "idle row") + " merged into other");
+  if (table.evicted != 0) parts.push_back(counted(table.evicted, "row") + " merged into other");
   if (table.total.unplaced != 0) {
     parts.push_back("out of memory: " + counted(table.total.unplaced, "time") + " missing in quantiles");
   }
