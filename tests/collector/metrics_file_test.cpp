@@ -42,7 +42,7 @@ TEST(MetricsFile, IsThereFromTheBeginning) {
   EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("\nnopspan_processes_total 0\n"));
   file.write(delivered(5));
   EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("} 5\n"));
-  EXPECT_FALSE(std::filesystem::exists(folder / "metrics.prom.new"));
+  EXPECT_THAT(names_in(folder / ""), testing::ElementsAre("metrics.prom"));
 }
 
 TEST(MetricsFile, IsNothingWithoutAPath) {
@@ -60,15 +60,48 @@ TEST(MetricsFile, IsRefusedWhereNoneCanBe) {
   EXPECT_TRUE(std::filesystem::is_fifo(folder / "fifo"));
 }
 
-// A killed run may leave a temporary file or link. It must neither stop the next run nor redirect its output.
-TEST(MetricsFile, ReplacesWhatAnotherRunLeft) {
+TEST(MetricsFile, TouchesNothingElseInItsFolder) {
   const TemporaryFolder folder;
   write_file(folder / "precious", "precious");
-  std::filesystem::create_symlink(folder / "precious", folder / "metrics.prom.new");
   write_file(folder / "metrics.prom", "before");
+  write_file(folder / "metrics.prom.new", "another program's");
+  std::filesystem::create_symlink(folder / "precious", folder / ".metrics.prom.new");
   MetricsFile file(folder / "metrics.prom", 0);
-  EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("nopspan_processes_total"));
+  file.write(delivered(5));
+  EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("} 5\n"));
+  EXPECT_EQ(contents_of(folder / "metrics.prom.new"), "another program's");
   EXPECT_EQ(contents_of(folder / "precious"), "precious");
+  EXPECT_THAT(names_in(folder / ""),
+              testing::UnorderedElementsAre("precious", "metrics.prom", "metrics.prom.new", ".metrics.prom.new"));
+}
+
+TEST(MetricsFile, IsNewSoThatItsModeIsThatOfTheUmask) {
+  const TemporaryFolder folder;
+  write_file(folder / "metrics.prom", "before");
+  ::chmod((folder / "metrics.prom").c_str(), 0666);
+  const mode_t before = ::umask(0027);
+  const MetricsFile file(folder / "metrics.prom", 0);
+  ::umask(before);
+  EXPECT_EQ(mode_of(folder / "metrics.prom"), 0640U);
+}
+
+TEST(MetricsFile, IsNotWrittenThroughASymbolicLink) {
+  const TemporaryFolder folder;
+  write_file(folder / "precious", "precious");
+  for (const std::string& target : {folder / "precious", folder / "none"}) {
+    std::filesystem::create_symlink(target, folder / "metrics.prom");
+    expect_usage_error(folder / "metrics.prom");
+    EXPECT_TRUE(std::filesystem::is_symlink(folder / "metrics.prom"));
+    std::filesystem::remove(folder / "metrics.prom");
+  }
+  EXPECT_EQ(contents_of(folder / "precious"), "precious");
+  // A link that is made later is replaced.
+  MetricsFile file(folder / "metrics.prom", 0);
+  std::filesystem::remove(folder / "metrics.prom");
+  std::filesystem::create_symlink(folder / "precious", folder / "metrics.prom");
+  file.write(delivered(5));
+  EXPECT_EQ(contents_of(folder / "precious"), "precious");
+  EXPECT_FALSE(std::filesystem::is_symlink(folder / "metrics.prom"));
 }
 
 TEST(MetricsFile, ComplainsOnceAndCountsWhatFails) {

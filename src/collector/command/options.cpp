@@ -177,7 +177,7 @@ void add_source_options(CLI::App& app, SourceOptions& options) {
   CLI::Option* metrics =
       app.add_option("--metrics", options.metrics,
                      "Write the counts of delivered, filtered and lost entries to this file every 10 s, as Prometheus "
-                     "metrics")
+                     "metrics; a symbolic link is refused")
           ->type_name("FILE");
   for (CLI::Option* option : {from, binary, buffer, max_age, duration, metrics}) option->group(kGroup);
   for (CLI::Option* option : {binary, buffer, max_age, metrics}) from->excludes(option);

@@ -2,15 +2,12 @@
 #include "model/metrics_file.h"
 
 #include "base/failure.h"
-#include "base/open_file.h"
+#include "base/new_file.h"
 #include "base/text.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <iostream>
 #include <string_view>
@@ -33,20 +30,10 @@ int write_all(int fd, std::string_view text) {
 
 // Replaces `path` with a new file that contains `text`. Returns 0 or an errno value.
 int replace(const std::string& path, const std::string& text) {
-  const std::string next = path + ".new";
-  ::unlink(next.c_str());  // left over from a killed process
-  const OpenFile file(::open(next.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-  if (!file) return errno;
-  int error = write_all(file.get(), text);
-  if (error == 0 && ::rename(next.c_str(), path.c_str()) != 0) error = errno;
-  if (error != 0) ::unlink(next.c_str());
-  return error;
-}
-
-// An existing /dev/null or folder must not be replaced by a file.
-bool is_replaceable(const std::string& path) {
-  struct stat facts = {};
-  return ::stat(path.c_str(), &facts) != 0 || S_ISREG(facts.st_mode);
+  NewFile next(path, 0644);
+  if (next.error() != 0) return next.error();
+  const int error = write_all(next.fd(), text);
+  return error != 0 ? error : next.publish(true);
 }
 
 }  // namespace
@@ -54,8 +41,13 @@ bool is_replaceable(const std::string& path) {
 MetricsFile::MetricsFile(std::string path, std::uint64_t buffer_bytes)
     : path_(std::move(path)), metrics_(buffer_bytes), due_(Clock::now() + kInterval) {
   if (path_.empty()) return;
-  if (!is_replaceable(path_)) {
-    throw Failure("--metrics needs a regular file, which " + printable(path_) + " is not", Failure::kUsageError);
+  // An existing /dev/null or folder must not be replaced by a file. A symbolic link is neither replaced nor followed,
+  // because another user may have made it.
+  const FileKind kind = kind_of_file(path_);
+  if (kind != FileKind::none && kind != FileKind::regular) {
+    throw Failure("--metrics needs a regular file, which " + printable(path_) + " is not" +
+                      (kind == FileKind::link ? ": it is a symbolic link, and links are not followed" : ""),
+                  Failure::kUsageError);
   }
   const int error = replace(path_, metrics_.text({}, 0));
   if (error != 0) throw Failure("--metrics " + printable(path_) + ": " + std::strerror(error), Failure::kUsageError);

@@ -188,6 +188,24 @@ class Misuse(Given):
                 self.assertIn(path + ": No such file or directory", self.assert_usage_error(*words, "--metrics", path))
         self.assertEqual(os.listdir(self.folder), [])
 
+    def test_other_files_in_the_folder_are_not_touched(self):
+        beside = self.path + ".new"
+        with open(beside, "w", encoding="ascii") as file:
+            file.write("precious")
+        self.assert_usage_error("trace", "--metrics", self.path, "--pid", "99999999")
+        with open(beside, encoding="ascii") as file:
+            self.assertEqual(file.read(), "precious")
+
+    def test_a_symbolic_link(self):
+        target = os.path.join(self.folder, "precious")
+        with open(target, "w", encoding="ascii") as file:
+            file.write("precious")
+        os.symlink(target, self.path)
+        self.assertIn("is a symbolic link", self.assert_usage_error("trace", "--metrics", self.path))
+        self.assertEqual(sorted(os.listdir(self.folder)), ["nopspan.prom", "precious"])
+        with open(target, encoding="ascii") as file:
+            self.assertEqual(file.read(), "precious")
+
     def test_the_recording_itself(self):
         path = os.path.join(self.folder, "spans.rec")
         with open(path, "w", encoding="ascii") as file:

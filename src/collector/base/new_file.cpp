@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/new_file.h"
+
+#include <fcntl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr int kFlags = O_WRONLY | O_CLOEXEC;
+
+int result_of(int status) { return status == 0 ? 0 : errno; }
+
+int rename_to_free_name(const std::string& from, const std::string& to) {
+  const int error = result_of(::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE));
+  if (error != EINVAL && error != ENOSYS) return error;  // for example NFS, which has hard links instead
+  if (::link(from.c_str(), to.c_str()) != 0) return errno;
+  ::unlink(from.c_str());
+  return 0;
+}
+
+}  // namespace
+
+FileKind kind_of_file(const std::string& path) {
+  struct stat facts = {};
+  if (::lstat(path.c_str(), &facts) != 0) return FileKind::none;
+  if (S_ISREG(facts.st_mode)) return FileKind::regular;
+  if (S_ISDIR(facts.st_mode)) return FileKind::folder;
+  return S_ISLNK(facts.st_mode) ? FileKind::link : FileKind::other;
+}
+
+template <class Create>
+int NewFile::name_it(Create create) {
+  const std::filesystem::path path(path_);
+  int error = EEXIST;
+  for (int i = 0; error == EEXIST && i < 100; ++i) {
+    std::uint64_t random = 0;
+    if (::getrandom(&random, sizeof(random), 0) != sizeof(random)) return errno;
+    char end[18];
+    std::snprintf(end, sizeof(end), ".%016llx", static_cast<unsigned long long>(random));
+    // The name must not become too long if `path` has the longest name that a file may have.
+    name_ = path.parent_path() / ("." + path.filename().string().substr(0, 200) + end);
+    error = create(name_);
+  }
+  if (error != 0) name_.clear();
+  return error;
+}
+
+NewFile::NewFile(std::string path, mode_t mode) : path_(std::move(path)) {
+  const std::string folder = std::filesystem::path(path_).parent_path();
+  file_ = OpenFile(::open(folder.empty() ? "." : folder.c_str(), O_TMPFILE | kFlags, mode));
+  if (file_) return;
+  error_ = errno;
+  if (error_ != EOPNOTSUPP && error_ != EISDIR && error_ != EINVAL) return;
+  error_ = name_it([&](const std::string& name) {
+    file_ = OpenFile(::open(name.c_str(), O_CREAT | O_EXCL | O_NOFOLLOW | kFlags, mode));
+    return file_ ? 0 : errno;
+  });
+}
+
+NewFile::~NewFile() {
+  if (!name_.empty()) ::unlink(name_.c_str());
+}
+
+int NewFile::publish(bool may_replace) {
+  int error = 0;
+  if (name_.empty()) {
+    const std::string by_fd = "/proc/self/fd/" + std::to_string(file_.get());
+    const auto link_to = [&](const std::string& name) {
+      return result_of(::linkat(AT_FDCWD, by_fd.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW));
+    };
+    error = link_to(path_);
+    if (error != EEXIST || !may_replace) return error;
+    error = name_it(link_to);  // because linkat() cannot replace a file
+    if (error != 0) return error;
+  }
+  error = may_replace ? result_of(::rename(name_.c_str(), path_.c_str())) : rename_to_free_name(name_, path_);
+  if (error == 0) name_.clear();
+  return error;
+}
+
+}  // namespace nopspan::collector
