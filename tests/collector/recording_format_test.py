@@ -333,6 +333,41 @@ class Record(RecordingTest):
         self.assertEqual(run("record", there, "--from", self.path, "--force").returncode, 0)
         self.assertEqual(len(recording.all_entries(there)), 8)
 
+    def test_forced_it_makes_a_new_file_that_only_its_owner_reads(self):
+        there, same = self.file_of(b"precious"), os.path.join(self.folder.name, "the same file")
+        os.chmod(there, 0o666)
+        os.link(there, same)
+        self.assertEqual(run("record", there, "--from", self.path, "--force").returncode, 0)
+        self.assertEqual(os.stat(there).st_mode & 0o777, 0o600)
+        self.assertEqual(len(recording.all_entries(there)), 8)
+        self.assertEqual(Path(same).read_bytes(), b"precious")
+
+    def test_it_refuses_a_symbolic_link(self):
+        target, link = self.file_of(b"precious"), os.path.join(self.folder.name, "link")
+        os.symlink(target, link)
+        for force in ((), ("--force",)):
+            done = run("record", link, "--from", self.path, *force)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(f"{link} is a symbolic link", done.stderr)
+        self.assertTrue(os.path.islink(link))
+        self.assertEqual(Path(target).read_bytes(), b"precious")
+
+    def test_it_refuses_an_older_file_that_is_no_recording(self):
+        there = self.file_of(b"precious")
+        Path(there + ".2").write_bytes(b"precious")
+        done = run("record", there, "--from", self.path, "--force", "--max-size", "1M")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(there + ".2 exists and is not a recording", done.stderr)
+        self.assertEqual([Path(there).read_bytes(), Path(there + ".2").read_bytes()], [b"precious"] * 2)
+
+    def test_it_writes_to_pipes_of_the_shell(self):
+        script = '"$1" record >(cat >"$2") --force --from "$3" && wait $!'
+        copy = os.path.join(self.folder.name, "piped.rec")
+        done = subprocess.run(["bash", "-c", script, "bash", PROGRAM, copy, self.path], stdin=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, check=False, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(len(recording.all_entries(copy)), 8)
+
     def test_it_does_not_write_over_what_it_reads(self):
         done = run("record", self.path, "--from", self.path, "--force")
         self.assertEqual(done.returncode, 2)

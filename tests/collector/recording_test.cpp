@@ -388,40 +388,6 @@ TEST(Recording, IsNotOpenedWhereThereIsNone) {
   EXPECT_THROW(Recording(file.path()), Failure);
 }
 
-TEST(Recorder, DoesNotWriteOverAFileUnlessForced) {
-  const TemporaryFile file;
-  file.set_bytes("precious");
-  try {
-    const Recorder recorder({file.path()});
-    ADD_FAILURE() << "it did";
-  } catch (const Failure& failure) {
-    EXPECT_EQ(failure.exit_status, Failure::kUsageError);
-  }
-  EXPECT_EQ(file.bytes(), "precious");
-  CountingSource source;
-  record({file.path(), true}, 10, source);
-  EXPECT_EQ(replay(file.path()).sink.spans.size(), 10U);
-}
-
-TEST(Recorder, LeavesNoFileWhereItHadNothingToRecordFrom) {
-  const TemporaryFile file;
-  Recorder recorder({file.path()});
-  EXPECT_NE(file.bytes(), "");
-  recorder.abandon();
-  EXPECT_FALSE(file.open());
-}
-
-TEST(Recorder, FailsAtOnceWhereNothingCanBeWritten) {
-  EXPECT_THROW(Recorder({"/dev/full", true}), Failure);
-  EXPECT_THROW(Recorder({"/nowhere/at/all"}), Failure);
-  try {
-    const Recorder recorder({"/dev/null", true, 1000});
-    ADD_FAILURE() << "a device cannot be renamed";
-  } catch (const Failure& failure) {
-    EXPECT_EQ(failure.exit_status, Failure::kUsageError);
-  }
-}
-
 void limit_files_to(rlim_t bytes) {
   rlimit limit = {};
   ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &limit), 0);
@@ -524,21 +490,6 @@ TEST(Recorder, BeginsAnotherFileWhenOneIsFullAndAllTogetherHaveEverything) {
   expect_balanced(newest);
   all.set_bytes(file.bytes() + bytes);
   EXPECT_EQ(replay(all.path()).ledger.total, source.ledger().total);
-}
-
-TEST(Recorder, KeepsAsManyOlderFilesAsItIsTold) {
-  const TemporaryFile file;
-  CountingSource source;
-  record({file.path(), false, 200'000, 2}, 5000, source);
-  EXPECT_EQ(::access((file.path() + ".2").c_str(), F_OK), 0);
-  EXPECT_NE(::access((file.path() + ".3").c_str(), F_OK), 0);
-  ::unlink(file.path().c_str());
-  EXPECT_THROW(Recorder({file.path(), false, 1000, 2}), Failure) << "older parts are not overwritten either";
-
-  CountingSource another;
-  record({file.path(), true, 200'000, 4}, 200, another);
-  EXPECT_NE(::access((file.path() + ".1").c_str(), F_OK), 0) << "--force leaves nothing of the previous recording";
-  EXPECT_NE(::access((file.path() + ".2").c_str(), F_OK), 0);
 }
 
 }  // namespace

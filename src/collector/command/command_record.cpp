@@ -56,8 +56,8 @@ void refuse_same_files(const RecordOptions& options) {
   if (!source.from.empty() && is_same_file(source.from, path)) {
     throw Failure(path + " is the file that --from reads", Failure::kUsageError);
   }
-  for (unsigned i = 1; !source.from.empty() && options.recorder.max_bytes > 0 && i <= options.recorder.keep; ++i) {
-    if (const std::string older = options.recorder.file(i); is_same_file(source.from, older)) {
+  for (const std::string& older : options.recorder.older_files()) {
+    if (!source.from.empty() && is_same_file(source.from, older)) {
       throw Failure(older + " is the file that --from reads", Failure::kUsageError);
     }
   }
@@ -95,18 +95,12 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
   std::signal(SIGXFSZ, SIG_IGN);
   refuse_same_files(options);
   MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
-  // The source is opened before the recorder: if recording cannot start, an existing file is left untouched.
   const std::unique_ptr<Source> source = open_source(options.source);
   Recorder recorder(options.recorder);
-  try {
-    recorder.set_source(*source);
-    Announced announced(recorder, "Recording. Press Ctrl-C to stop.\n");
-    MeteredSink metered(announced, metrics, [&recorder] { return recorder.ledger(); });
-    run_source(*source, options.source.from.empty() ? static_cast<Sink&>(metered) : recorder, options.source, true);
-  } catch (...) {
-    recorder.abandon();
-    throw;
-  }
+  recorder.set_source(*source);
+  Announced announced(recorder, "Recording. Press Ctrl-C to stop.\n");
+  MeteredSink metered(announced, metrics, [&recorder] { return recorder.ledger(); });
+  run_source(*source, options.source.from.empty() ? static_cast<Sink&>(metered) : recorder, options.source, true);
   const bool is_complete = recorder.finish();
   const Ledger ledger = recorder.ledger();
   metrics.write(ledger);
@@ -128,8 +122,12 @@ void add_record(CLI::App& app, const OutputOptions& common, Run& run) {
   auto options = std::make_shared<RecordOptions>();
   CLI::App* command = app.add_subcommand("record", "Record spans to a file");
   command->footer(std::string(kRecordDescription) + "\n\n" + kRecordExamples);
-  command->add_option("FILE", options->recorder.path, "File to write; - is stdout")->required()->check(some_text());
-  command->add_flag("--force", options->recorder.force, "Overwrite an existing file");
+  command
+      ->add_option("FILE", options->recorder.path,
+                   "File to write, with mode 0600; - is stdout. A symbolic link is not followed, but refused")
+      ->required()
+      ->check(some_text());
+  command->add_flag("--force", options->recorder.force, "Replace an existing file");
   CLI::Option* max_size =
       add_bytes_option(*command, "--max-size", options->recorder.max_bytes,
                        "Start a new file before FILE exceeds this size; older files are FILE.1, FILE.2, and so on");

@@ -81,6 +81,10 @@ bool wait_to_read(int fd, const Deadline& until) {
 
 }  // namespace
 
+bool begins_recording(std::string_view bytes) {
+  return is_file_header(bytes) && is_chunk_header(bytes.substr(kFileHeaderBytes));
+}
+
 ChunkWriter::ChunkWriter(OpenFile file) : file_(std::move(file)) {
   struct stat facts = {};
   if (::fstat(file_.get(), &facts) != 0 || !S_ISREG(facts.st_mode)) return;

@@ -28,6 +28,9 @@ inline constexpr std::size_t kFileHeaderBytes = 16, kChunkHeaderBytes = 32;
 // The limit of a payload in bytes. Longer chunks are not written, and readers treat them as damage.
 inline constexpr std::size_t kMostPayload = 16U << 20U;
 
+// Whether the first kFileHeaderBytes + kChunkHeaderBytes bytes of a file are those of a recording.
+bool begins_recording(std::string_view bytes);
+
 // Writes whole chunks. If a write fails, an incomplete chunk is removed again, unless the file is a pipe.
 class ChunkWriter {
  public:

@@ -4,21 +4,22 @@
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "host/process_facts.h"
+#include "recording/old_recordings.h"
 
 #include <nlohmann/json.hpp>
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
 #include <iostream>
-#include <system_error>
 #include <utility>
 
 namespace nopspan::collector {
@@ -39,9 +40,20 @@ std::string random_id() {
   return text.data();
 }
 
-bool exists(const std::string& path) {
-  struct stat facts = {};
-  return ::lstat(path.c_str(), &facts) == 0;
+bool exists(const std::string& path) { return kind_of_file(path) != FileKind::none; }
+
+// Whether a symbolic link is one of the kernel, such as /dev/fd/63 of the shell's >(…). No user can make such a link.
+bool is_link_of_kernel(const std::string& path) {
+  const OpenFile link(::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  struct statfs facts = {};
+  return link && ::fstatfs(link.get(), &facts) == 0 && facts.f_type == PROC_SUPER_MAGIC;
+}
+
+// Opens a pipe, a device or a descriptor of this process.
+OpenFile open_special(const std::string& path, bool is_link) {
+  OpenFile file(::open(path.c_str(), O_WRONLY | O_CLOEXEC | (is_link ? O_TRUNC : O_NOFOLLOW)));
+  if (!file) throw Failure(path + ": " + std::strerror(errno), Failure::kUsageError);
+  return file;
 }
 
 ChunkKind chunk_kind(Signal signal) {
@@ -53,57 +65,87 @@ ChunkKind chunk_kind(Signal signal) {
 
 Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), recording_(random_id()) {
   if (options_.max_bytes > 0) chunk_bytes_ = std::min<std::uint64_t>(kChunkBytes, options_.max_bytes / 4);
-  const auto each_older = [&](const auto& function) {
-    for (unsigned i = 1; options_.max_bytes > 0 && i <= options_.keep; ++i) {
-      if (const std::string older = options_.file(i); exists(older)) function(older);
-    }
-  };
-  if (!options_.force) {
-    each_older([](const std::string& older) {
-      throw Failure(older + " exists: remove it, or use --force", Failure::kUsageError);
-    });
-  }
   open(options_.force);
-  if (write_about()) {
-    each_older([](const std::string& older) { ::unlink(older.c_str()); });  // they belong to another recording
-    return;
+  for (const std::string& older : options_.older_files()) {
+    if (!options_.force) throw Failure(older + " exists: remove it, or use --force", Failure::kUsageError);
+    if (!is_recording(older)) {
+      throw Failure(older + " exists and is not a recording: remove it, or use another name", Failure::kUsageError);
+    }
   }
-  const int error = writer_->error();
-  abandon();
-  throw Failure(options_.path + ": " + std::strerror(error));
+  if (!write_about()) throw Failure(options_.path + ": " + std::strerror(writer_->error()));
 }
 
 std::string RecorderOptions::file(unsigned i) const { return i == 0 ? path : path + "." + std::to_string(i); }
 
+std::vector<std::string> RecorderOptions::older_files() const {
+  return max_bytes > 0 ? collector::older_files(path, keep) : std::vector<std::string>();
+}
+
 void Recorder::open(bool may_replace) {
-  if (options_.path == "-") {
+  const std::string& path = options_.path;
+  if (path == "-") {
     if (options_.max_bytes > 0) throw Failure("--max-size cannot be used with - (stdout)", Failure::kUsageError);
     writer_ = std::make_unique<ChunkWriter>(OpenFile(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)));
     return;
   }
+  const FileKind kind = kind_of_file(path);
+  if (kind == FileKind::folder) throw Failure(path + ": " + std::strerror(EISDIR), Failure::kUsageError);
+  if (kind == FileKind::link && !is_link_of_kernel(path)) {
+    throw Failure(path + " is a symbolic link, and links are not followed: use another name, or - for stdout",
+                  Failure::kUsageError);
+  }
+  if (kind != FileKind::none && !may_replace) throw already_exists();
+  if (kind == FileKind::link || kind == FileKind::other) {
+    if (options_.max_bytes > 0) {
+      throw Failure("--max-size needs a regular file, which " + path + " is not", Failure::kUsageError);
+    }
+    writer_ = std::make_unique<ChunkWriter>(open_special(path, kind == FileKind::link));
+    return;
+  }
+  create();
+}
+
+void Recorder::create() {
   // Only the user may read the file, because spans may contain private data.
-  constexpr mode_t kMode = S_IRUSR | S_IWUSR;
-  std::error_code none;
-  if (std::filesystem::is_directory(options_.path, none)) {
-    throw Failure(options_.path + ": " + std::strerror(EISDIR), Failure::kUsageError);
-  }
-  const bool is_new = !exists(options_.path);
-  OpenFile file(
-      ::open(options_.path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (may_replace ? O_TRUNC : O_EXCL), kMode));
-  if (!file && errno == EEXIST) {
-    throw Failure(options_.path + " exists: use another name, or --force to overwrite it", Failure::kUsageError);
-  }
-  if (!file) throw Failure(options_.path + ": " + std::strerror(errno), Failure::kUsageError);
+  file_ = std::make_unique<NewFile>(options_.path, S_IRUSR | S_IWUSR);
+  if (file_->error() != 0) throw cannot_create(file_->error());
+  writer_ = std::make_unique<ChunkWriter>(OpenFile(::fcntl(file_->fd(), F_DUPFD_CLOEXEC, 3)));
+}
+
+Failure Recorder::already_exists() const {
+  return Failure(options_.path + " exists: use another name, or --force to overwrite it", Failure::kUsageError);
+}
+
+Failure Recorder::cannot_create(int error) const {
+  std::string what = options_.path + ": " + std::strerror(error);
+  if (exists(options_.path)) what += " (--force replaces the file by a new one, which its folder must permit)";
+  return Failure(what, Failure::kUsageError);
+}
+
+void Recorder::publish(bool may_replace) {
+  if (!file_) return;
+  const int error = file_->publish(may_replace);
+  if (error == EEXIST) throw already_exists();
+  if (error != 0) throw cannot_create(error);
   struct stat facts = {};
-  if (options_.max_bytes > 0 && (::fstat(file.get(), &facts) != 0 || !S_ISREG(facts.st_mode))) {
-    throw Failure("--max-size needs a regular file, which " + options_.path + " is not", Failure::kUsageError);
+  if (::fstat(file_->fd(), &facts) == 0) inode_ = {facts.st_dev, facts.st_ino};
+  file_.reset();
+}
+
+// The recording can start, so it replaces what is there.
+void Recorder::begin() {
+  if (std::exchange(has_begun_, true)) return;
+  publish(options_.force);
+  for (const std::string& older : options_.older_files()) {
+    if (is_recording(older)) ::unlink(older.c_str());  // it belongs to another recording
   }
-  is_ours_ = is_new;
-  writer_ = std::make_unique<ChunkWriter>(std::move(file));
 }
 
 void Recorder::on_entry(const Entry& entry) {
-  if (now_ == 0) now_ = flushed_at_ = ledger_at_ = entry.start_unix_ns + entry.duration_ns;
+  if (now_ == 0) {
+    begin();
+    now_ = flushed_at_ = ledger_at_ = entry.start_unix_ns + entry.duration_ns;
+  }
   const auto signal = static_cast<std::size_t>(signal_of(entry.kind));
   encoders_[signal].add(entry);
   ++pending_[signal][entry.kind];
@@ -111,6 +153,7 @@ void Recorder::on_entry(const Entry& entry) {
 }
 
 void Recorder::on_tick(std::uint64_t now_unix_ns) {
+  begin();
   // If the clock was set back, the time since the last flush is unknown, so it is counted from now.
   if (now_unix_ns < now_) flushed_at_ = ledger_at_ = now_unix_ns;
   now_ = now_unix_ns;
@@ -123,7 +166,9 @@ void Recorder::on_tick(std::uint64_t now_unix_ns) {
   const std::uint64_t every = ledger_bytes_ > kLargeLedger ? kLargeLedgerEvery : kLedgerEvery;
   if (now_ - ledger_at_ < every) return;
   flush();
-  write_ledger();
+  // A full file gets no more ledgers, and ledgers alone begin no new file: they must not displace entries.
+  const std::uint64_t needed = writer_->bytes() + kChunkHeaderBytes + ledger_bytes_;
+  if (options_.max_bytes == 0 || needed <= options_.max_bytes) write_ledger();
 }
 
 // Logs come before spans, so that a reader that assembles traces already has a span's events when the span arrives.
@@ -207,40 +252,51 @@ void Recorder::make_room(std::size_t payload_bytes) {
 
 // Only the last part has an end, so that no other part looks like a whole recording.
 void Recorder::rotate() {
-  for (unsigned i = options_.keep; i > 0; --i) {
-    if (exists(options_.file(i - 1)) && std::rename(options_.file(i - 1).c_str(), options_.file(i).c_str()) != 0) {
-      complain(options_.file(i) + ": " + std::strerror(errno) + "; continuing in the same file, without --max-size");
-      options_.max_bytes = 0;
-      return;
-    }
-  }
-  if (options_.keep == 0) ::unlink(options_.path.c_str());
   auto full = std::move(writer_);
+  ++totals_.files;
   try {
-    open(false);
+    struct stat facts = {};
+    const bool is_there = ::lstat(options_.path.c_str(), &facts) == 0;
+    if (is_there && inode_ != std::pair(facts.st_dev, facts.st_ino)) throw Failure("another file has this name now");
+    const unsigned free = free_older_file();
+    create();
+    if (!write_about()) throw Failure(std::strerror(writer_->error()));
+    for (unsigned i = free; i > 0; --i) {
+      const std::string newer = options_.file(i - 1), older = options_.file(i);
+      if (exists(newer) && std::rename(newer.c_str(), older.c_str()) != 0) throw Failure(std::strerror(errno));
+    }
+    publish(options_.keep == 0);
   } catch (const Failure& failure) {
-    complain(std::string(failure.what()) + "; continuing in the previous file, without --max-size");
-    options_.max_bytes = 0;
+    complain(std::string("no new file for --max-size: ") + failure.what() + "; continuing in the previous file");
+    --totals_.files;
+    file_.reset();
     writer_ = std::move(full);
     return;
   }
   closed_bytes_ += full->bytes();
-  ++totals_.files;
   part_has_entries_ = false;
-  write_about();
+}
+
+// Returns the number of the newest older file that does not exist. If there are as many as --keep permits, the oldest
+// is deleted.
+unsigned Recorder::free_older_file() const {
+  unsigned free = options_.keep == 0 ? 0 : 1;
+  while (free < options_.keep && exists(options_.file(free))) ++free;
+  const std::string oldest = options_.file(free);
+  if (free == 0 || !exists(oldest)) return free;
+  if (!is_recording(oldest)) throw Failure(oldest + " is not a recording");
+  if (::unlink(oldest.c_str()) != 0) throw Failure(oldest + ": " + std::strerror(errno));
+  return free;
 }
 
 bool Recorder::finish() {
+  begin();
   flush();
   // Without its ledger, the file must not look complete.
   const bool ended = write_ledger() && write({ChunkKind::end, 0, now_, {}});
   const bool synced = ended && writer_->sync();
   if (ended && !synced) complain(std::strerror(writer_->error()));
   return synced && totals_.dropped == 0;
-}
-
-void Recorder::abandon() const {
-  if (is_ours_ && totals_.files == 1 && !part_has_entries_) ::unlink(options_.path.c_str());
 }
 
 Ledger Recorder::ledger() const {

@@ -2,33 +2,41 @@
 // A sink that writes all entries, and the source's ledger, to a file (chunks.h).
 #pragma once
 
+#include "base/failure.h"
+#include "base/new_file.h"
 #include "model/entry_counts.h"
 #include "model/source.h"
 #include "recording/chunks.h"
 #include "recording/otlp_spans.h"
+
+#include <sys/types.h>
 
 #include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
 
 struct RecorderOptions {
   std::string path;             // "-": stdout
-  bool force = false;           // overwrite an existing file
+  bool force = false;           // replace an existing file
   std::uint64_t max_bytes = 0;  // beyond this size, PATH becomes PATH.1, and PATH.1 becomes PATH.2; 0: no limit
   unsigned keep = 4;            // number of older files to keep
 
   // Returns `path` if `i` is 0, otherwise an older file: the larger `i`, the older.
   [[nodiscard]] std::string file(unsigned i) const;
+  // The existing files that rotation renames or deletes.
+  [[nodiscard]] std::vector<std::string> older_files() const;
 };
 
 class Recorder : public Sink {
  public:
-  // Opens the file. Throws Failure.
+  // Creates the file. It appears at its path with the first tick or entry, or in finish(), which may throw Failure too.
+  // Until then an existing file is left untouched. Throws Failure.
   explicit Recorder(RecorderOptions options);
 
   // Sets the source whose ledger is written with the entries. `source` must outlive finish().
@@ -38,8 +46,6 @@ class Recorder : public Sink {
   void on_tick(std::uint64_t now_unix_ns) override;
   // Writes pending entries and the end of the recording. Returns false if the file is not complete.
   bool finish();
-  // Removes the file if it is new and has no entries, for use when the source cannot be opened or fails.
-  void abandon() const;
 
   // The source's ledger, in which entries that could not be written count as export_dropped.
   [[nodiscard]] Ledger ledger() const;
@@ -54,6 +60,11 @@ class Recorder : public Sink {
 
  private:
   void open(bool may_replace);
+  void create();
+  void begin();
+  void publish(bool may_replace);
+  [[nodiscard]] Failure already_exists() const;
+  [[nodiscard]] Failure cannot_create(int error) const;
   void flush();
   void flush_signal(Signal signal);
   bool write_about();
@@ -61,13 +72,16 @@ class Recorder : public Sink {
   bool write(const Chunk& chunk);
   void make_room(std::size_t payload_bytes);
   void rotate();
+  [[nodiscard]] unsigned free_older_file() const;
   void complain(const std::string& what);
 
   RecorderOptions options_;
   std::string recording_;  // random id that all parts of the recording share
   const Source* source_ = nullptr;
   std::unique_ptr<ChunkWriter> writer_;
-  bool is_ours_ = false;  // this recorder created the file
+  std::unique_ptr<NewFile> file_;    // until it is published
+  std::pair<dev_t, ino_t> inode_{};  // of the file at the path
+  bool has_begun_ = false;
   bool is_gone_ = false;  // the pipe has no reader any more
   bool complained_ = false;
   std::array<OtlpEncoder, kSignals> encoders_ = {OtlpEncoder(Signal::traces), OtlpEncoder(Signal::logs),

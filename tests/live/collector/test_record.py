@@ -307,6 +307,24 @@ class FullDisk(Test):
         self.assertEqual(left, ["ballast"])
 
 
+class Forced(Test):
+    def test_a_new_file_replaces_the_old_one_when_it_records(self):
+        folder = self.temporary_folder()
+        path = os.path.join(folder, "spans.rec")
+        with open(path, "w", encoding="ascii") as file:
+            file.write("precious")
+        os.chmod(path, 0o666)
+        os.chown(path, 65534, 65534)
+        with Program("traced") as program:
+            record = Record(path, "--force", "--pid", program.pid, "--max-age", "100ms")
+            with record:
+                self.assertEqual((os.stat(path).st_mode & 0o777, os.stat(path).st_uid), (0o600, 0))
+                program.ask("span first 5")
+                wait_until(lambda: names(entries_so_far(path), program.pid)["first"] == 5, "the spans in the file")
+                record.kill()
+        self.assertEqual(os.listdir(folder), ["spans.rec"])
+
+
 class Rotation(Test):
     def test_files_one_after_the_other_have_everything(self):
         folder = self.temporary_folder()

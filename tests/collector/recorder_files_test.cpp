@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+// The files of a recorder: what it replaces, renames and deletes, and what it never touches.
+#include "base/failure.h"
+#include "kept_entry.h"
+#include "recording/old_recordings.h"
+#include "recording/recorder.h"
+#include "recording/recording.h"
+#include "temporary_folder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <future>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr std::uint64_t kFirstTick = 1'790'000'000 * kSecond;
+
+class NoLedger : public Source {
+ public:
+  void run(Sink& /*sink*/, Deadline& /*until*/) override {}
+  [[nodiscard]] Ledger ledger() const override { return {}; }
+};
+
+const NoLedger kNoLedger;
+
+// Adds `count` entries, one hundred per second.
+void add_entries(Recorder& recorder, std::size_t count) {
+  std::mt19937_64 random(count);
+  const std::vector<ProcessPointer> processes = {make_process(1), make_process(2)};
+  std::uint64_t now = kFirstTick;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i % 10 == 0) recorder.on_tick(now += kSecond / 10);
+    recorder.on_entry(any_span(random, processes).entry());
+  }
+  recorder.on_tick(now + kSecond);
+}
+
+bool record_to(RecorderOptions options, std::size_t count = 10) {
+  Recorder recorder(std::move(options));
+  recorder.set_source(kNoLedger);
+  add_entries(recorder, count);
+  return recorder.finish();
+}
+
+class RecorderFiles : public testing::Test {
+ protected:
+  [[nodiscard]] std::string at(const std::string& name) const { return folder_ / name; }
+  [[nodiscard]] std::vector<std::string> names() const { return names_in(at("")); }
+
+  void expect_usage_error(RecorderOptions options, const std::string& words) const {
+    try {
+      const Recorder recorder(std::move(options));
+      ADD_FAILURE() << "it was not refused: " << words;
+    } catch (const Failure& failure) {
+      EXPECT_EQ(failure.exit_status, Failure::kUsageError);
+      EXPECT_THAT(failure.what(), HasSubstr(words));
+    }
+  }
+
+ private:
+  TemporaryFolder folder_;
+};
+
+TEST_F(RecorderFiles, AreNotReplacedUnlessForced) {
+  write_file(at("a.rec"), "precious");
+  expect_usage_error({at("a.rec")}, "--force");
+  EXPECT_EQ(contents_of(at("a.rec")), "precious");
+  EXPECT_TRUE(record_to({at("a.rec"), true}));
+  EXPECT_TRUE(is_recording(at("a.rec")));
+}
+
+TEST_F(RecorderFiles, AreNewSoThatOnlyTheirOwnerReadsThem) {
+  write_file(at("a.rec"), "another user's");
+  ASSERT_EQ(::chmod(at("a.rec").c_str(), 0666), 0);
+  if (::geteuid() == 0) {
+    ASSERT_EQ(::chown(at("a.rec").c_str(), 65534, 65534), 0);
+  }
+  std::filesystem::create_hard_link(at("a.rec"), at("same"));
+  EXPECT_TRUE(record_to({at("a.rec"), true}));
+  struct stat facts = {};
+  ASSERT_EQ(::stat(at("a.rec").c_str(), &facts), 0);
+  EXPECT_EQ(facts.st_mode & 07777U, 0600U);
+  EXPECT_EQ(facts.st_uid, ::geteuid());
+  EXPECT_EQ(contents_of(at("same")), "another user's");
+}
+
+TEST_F(RecorderFiles, AreNotWrittenThroughASymbolicLink) {
+  write_file(at("precious"), "precious");
+  std::filesystem::create_symlink(at("precious"), at("link.rec"));
+  std::filesystem::create_symlink(at("none"), at("dangling.rec"));
+  for (const char* name : {"link.rec", "dangling.rec"}) {
+    for (const bool force : {false, true}) {
+      expect_usage_error({at(name), force}, at(name) + " is a symbolic link");
+      EXPECT_TRUE(std::filesystem::is_symlink(at(name)));
+    }
+  }
+  EXPECT_EQ(contents_of(at("precious")), "precious");
+  EXPECT_THAT(names(), ElementsAre("dangling.rec", "link.rec", "precious"));
+  // A link that is made after the check is replaced.
+  Recorder recorder({at("late.rec"), true});
+  std::filesystem::create_symlink(at("precious"), at("late.rec"));
+  EXPECT_TRUE(recorder.finish());
+  EXPECT_EQ(contents_of(at("precious")), "precious");
+  EXPECT_TRUE(is_recording(at("late.rec")));
+}
+
+TEST_F(RecorderFiles, AppearWhenTheRecordingStarts) {
+  write_file(at("a.rec"), "precious");
+  { const Recorder never_started({at("a.rec"), true}); }
+  EXPECT_EQ(contents_of(at("a.rec")), "precious");
+  Recorder recorder({at("a.rec"), true});
+  recorder.set_source(kNoLedger);
+  EXPECT_EQ(contents_of(at("a.rec")), "precious");
+  recorder.on_tick(kFirstTick);
+  EXPECT_TRUE(is_recording(at("a.rec"))) << "a reader sees the old file or a recording";
+  EXPECT_THAT(names(), ElementsAre("a.rec"));
+}
+
+TEST_F(RecorderFiles, AreNotReplacedIfSomebodyWasFaster) {
+  Recorder recorder({at("a.rec")});
+  write_file(at("a.rec"), "precious");
+  EXPECT_THROW(recorder.on_tick(kFirstTick), Failure);
+  EXPECT_EQ(contents_of(at("a.rec")), "precious");
+}
+
+TEST_F(RecorderFiles, CanBePipesAndDevices) {
+  EXPECT_TRUE(record_to({"/dev/null", true}));
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+  expect_usage_error({"/dev/null", true, 1000}, "--max-size needs a regular file");
+  EXPECT_THROW(Recorder({"/dev/full", true}), Failure);
+  EXPECT_THROW(Recorder({"/nowhere/at/all"}), Failure);
+  ASSERT_EQ(::mkfifo(at("fifo").c_str(), 0600), 0);
+  auto reader = std::async(std::launch::async, [&] { return contents_of(at("fifo")); });
+  EXPECT_TRUE(record_to({at("fifo"), true}));
+  write_file(at("copy"), reader.get());
+  EXPECT_TRUE(is_recording(at("copy")));
+  EXPECT_TRUE(std::filesystem::is_fifo(at("fifo")));
+  // What the shell makes of >(…).
+  std::filesystem::remove(at("copy"));
+  const OpenFile copy(::open(at("copy").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+  EXPECT_TRUE(record_to({"/dev/fd/" + std::to_string(copy.get()), true}));
+  EXPECT_TRUE(is_recording(at("copy")));
+}
+
+TEST_F(RecorderFiles, OfRotationAreKeptAsToldAndForceRemovesThoseOfTheRecordingBefore) {
+  EXPECT_TRUE(record_to({at("a.rec"), false, 200'000, 2}, 5000));
+  EXPECT_THAT(names(), ElementsAre("a.rec", "a.rec.1", "a.rec.2"));
+  std::filesystem::remove(at("a.rec"));
+  expect_usage_error({at("a.rec"), false, 1000, 2}, "exists");
+  EXPECT_TRUE(record_to({at("a.rec"), true, 200'000, 4}, 200));
+  EXPECT_THAT(names(), ElementsAre("a.rec"));
+}
+
+TEST_F(RecorderFiles, OfRotationWithoutOlderOnesAreReplaced) {
+  EXPECT_TRUE(record_to({at("a.rec"), false, 200'000, 0}, 2000));
+  EXPECT_THAT(names(), ElementsAre("a.rec"));
+}
+
+TEST_F(RecorderFiles, OfOthersWithANameOfRotationAreNotDeleted) {
+  write_file(at("a.rec"), "before");
+  for (const char* older : {"a.rec.1", "a.rec.4"}) {
+    write_file(at(older), "precious");
+    expect_usage_error({at("a.rec"), true, 200'000, 4}, at(older) + " exists and is not a recording");
+    EXPECT_EQ(contents_of(at(older)), "precious");
+    std::filesystem::remove(at(older));
+  }
+  EXPECT_EQ(contents_of(at("a.rec")), "before");
+  // Names that rotation does not make.
+  for (const char* name : {"a.rec.5", "a.rec.01", "a.rec.1x", "a.rec.", "a.rec.-1"}) write_file(at(name), "precious");
+  EXPECT_TRUE(record_to({at("a.rec"), true, 200'000, 2}, 5000));
+  EXPECT_THAT(names(),
+              ElementsAre("a.rec", "a.rec.", "a.rec.-1", "a.rec.01", "a.rec.1", "a.rec.1x", "a.rec.2", "a.rec.5"));
+}
+
+TEST_F(RecorderFiles, OfOthersThatAppearMeanwhileAreNotDeleted) {
+  Recorder recorder({at("a.rec"), false, 100'000, 1});
+  recorder.set_source(kNoLedger);
+  recorder.on_tick(kFirstTick);
+  write_file(at("a.rec.1"), "precious");
+  testing::internal::CaptureStderr();
+  add_entries(recorder, 3000);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr(at("a.rec.1") + " is not a recording"));
+  EXPECT_EQ(contents_of(at("a.rec.1")), "precious");
+  std::filesystem::rename(at("a.rec.1"), at("elsewhere"));
+  add_entries(recorder, 1000);
+  EXPECT_TRUE(recorder.finish());
+  EXPECT_TRUE(is_recording(at("a.rec.1"))) << "rotation is tried again";
+
+  Recorder another({at("b.rec"), false, 100'000, 1});
+  another.set_source(kNoLedger);
+  another.on_tick(kFirstTick);
+  std::filesystem::rename(at("b.rec"), at("moved"));
+  write_file(at("b.rec"), "precious");
+  testing::internal::CaptureStderr();
+  add_entries(another, 3000);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("another file has this name now"));
+  EXPECT_EQ(contents_of(at("b.rec")), "precious");
+}
+
+TEST_F(RecorderFiles, DoNotGrowBeyondTheirSizeByLedgers) {
+  Recorder recorder({at("a.rec"), false, 10'000, 4});
+  recorder.set_source(kNoLedger);
+  for (std::uint64_t second = 0; second < 1000; ++second) recorder.on_tick(kFirstTick + second * kSecond);
+  EXPECT_LE(std::filesystem::file_size(at("a.rec")), 10'000U);
+  EXPECT_THAT(names(), ElementsAre("a.rec"));
+}
+
+}  // namespace
+}  // namespace nopspan::collector
