@@ -99,6 +99,10 @@ class Mistakes(unittest.TestCase):
         self.assert_usage_error(["hist", "--by", "name,color"], '--by name,color: "color" is not a key')
         self.assert_usage_error(["top", "--window", "61"], '--window: "61" is not a whole number from 1 to 60')
         self.assert_usage_error(["record", "x", "--keep", "2"], "--keep requires --max-size")
+        self.assert_usage_error(["record", "x", "--keep-total", "2G"], "--keep-total requires --max-size")
+        for size in ("0", "513M"):
+            self.assert_usage_error(["record", "x", "--max-size", size, "--keep-total", "1G"], "--keep-total: must be at least twice")
+        self.assert_usage_error(["record", "x", "--from", "y", "--max-size", "1M", "--keep-total", "1G"], "excludes")
         self.assert_usage_error(["hist", "--merge", "/"], "/: Is a directory")
         self.assert_usage_error(["record", "x", "--from", "y", "--duration", "1s"], "--from excludes --duration")
 

@@ -104,6 +104,12 @@ class Installed(unittest.TestCase):
         self.assertEqual(given, re.search(r"(?m)^AmbientCapabilities=(.*)", text)[1].split())
         self.assertEqual([*given, "CAP_SYS_ADMIN"], re.findall(r"(?m)^#   (CAP_\w+) +\w", text))
 
+    def test_the_unit_bounds_what_the_recorder_takes_from_the_host(self):
+        text = UNIT.read_text(encoding="utf-8")
+        self.assertRegex(text, r"(?m)^ExecStart=.* --max-size \d+M --keep-total \d+G ")
+        for name in ("MemoryHigh", "MemoryMax", "CPUQuota", "CPUWeight", "IOWeight", "LimitNOFILE", "TasksMax", "OOMScoreAdjust"):
+            self.assertRegex(text, rf"(?m)^{name}=\d+[M%]?$")
+
     def test_only_older_kernels_get_cap_sys_admin(self):
         for release, gets in (("5.10.0-33-amd64", True), ("6.1.0-40-amd64", True), ("6.5.13", True), ("6.6.0", False),
                               ("6.12+", False), ("7.0-rc1", False)):

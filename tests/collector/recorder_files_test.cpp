@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <future>
@@ -24,8 +25,10 @@
 namespace nopspan::collector {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::UnorderedElementsAre;
 
 constexpr std::uint64_t kFirstTick = 1'790'000'000 * kSecond;
 
@@ -60,6 +63,13 @@ class RecorderFiles : public testing::Test {
  protected:
   [[nodiscard]] std::string at(const std::string& name) const { return folder_ / name; }
   [[nodiscard]] std::vector<std::string> names() const { return names_in(at("")); }
+
+  // A recording that was last written `age` seconds ago.
+  void old_recording(const std::string& name, int age) const {
+    ASSERT_TRUE(record_to({at(name)}, 100));
+    const timespec times[] = {{::time(nullptr) - age, 0}, {::time(nullptr) - age, 0}};
+    ASSERT_EQ(::utimensat(AT_FDCWD, at(name).c_str(), times, 0), 0);
+  }
 
   void expect_usage_error(RecorderOptions options, const std::string& words) const {
     try {
@@ -217,6 +227,54 @@ TEST_F(RecorderFiles, DoNotGrowBeyondTheirSizeByLedgers) {
   for (std::uint64_t second = 0; second < 1000; ++second) recorder.on_tick(kFirstTick + second * kSecond);
   EXPECT_LE(std::filesystem::file_size(at("a.rec")), 10'000U);
   EXPECT_THAT(names(), ElementsAre("a.rec"));
+}
+
+TEST_F(RecorderFiles, OfEarlierStartsAreDeletedTheOldestFirst) {
+  old_recording("20260101T000000Z.rec.1", 500);
+  old_recording("20260101T000000Z.rec", 400);
+  old_recording("20260103T000000Z.rec", 200);
+  old_recording("20260102T000000Z.rec", 300);
+  const std::uint64_t each = std::filesystem::file_size(at("20260102T000000Z.rec"));
+  testing::internal::CaptureStderr();
+  EXPECT_TRUE(
+      record_to({.path = at("20260104T000000Z.rec"), .max_bytes = 100'000, .keep_total = 100'000 + 2 * (each + 4096)}));
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(names(), ElementsAre("20260102T000000Z.rec", "20260103T000000Z.rec", "20260104T000000Z.rec"));
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 2) << said;
+  EXPECT_THAT(said, AllOf(HasSubstr(at("20260101T000000Z.rec.1") + ": deleted"),
+                          HasSubstr(at("20260101T000000Z.rec") + ": deleted")));
+}
+
+TEST_F(RecorderFiles, TogetherStayBelowTheTotal) {
+  constexpr std::uint64_t kTotal = 600'000;
+  RecorderOptions options{.path = at("1.rec"), .max_bytes = 100'000, .keep = UINT32_MAX, .keep_total = kTotal};
+  testing::internal::CaptureStderr();
+  for (int start = 1; start < 4; ++start) {
+    options.path = at(std::to_string(start) + ".rec");
+    EXPECT_TRUE(record_to(options, 3000));
+    std::uint64_t sum = 0;
+    for (const std::string& name : names()) sum += std::filesystem::file_size(at(name));
+    EXPECT_LE(sum, kTotal);
+    EXPECT_GT(sum, kTotal / 2);
+  }
+  EXPECT_NE(testing::internal::GetCapturedStderr(), "");
+}
+
+TEST_F(RecorderFiles, ThatAreNoRecordingsOrHaveOtherNamesAreNeverDeletedForTheTotal) {
+  old_recording("1.rec", 100);
+  for (const char* name : {"spans.rec", "x1.rec", "1.recx", "1.rec.copy"}) old_recording(name, 500);
+  for (const char* name : {"2.rec", "3.rec.1"}) write_file(at(name), std::string(200'000, 'x'));
+  std::filesystem::create_symlink(at("spans.rec"), at("4.rec"));
+  ASSERT_EQ(::mkfifo(at("5.rec").c_str(), 0600), 0);
+  std::filesystem::create_directory(at("6.rec"));
+  write_file(at("7.rec"), contents_of(at("spans.rec")).substr(0, 40));
+  std::vector<std::string> rest = names();
+  std::erase(rest, "1.rec");
+  rest.emplace_back("9.rec");
+  testing::internal::CaptureStderr();
+  EXPECT_TRUE(record_to({.path = at("9.rec"), .max_bytes = 1000, .keep_total = 2000}, 1));
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr(at("1.rec") + ": deleted"));
+  EXPECT_THAT(names(), testing::UnorderedElementsAreArray(rest));
 }
 
 }  // namespace

@@ -131,13 +131,26 @@ void add_record(CLI::App& app, const OutputOptions& common, Run& run) {
   CLI::Option* max_size =
       add_bytes_option(*command, "--max-size", options->recorder.max_bytes,
                        "Start a new file before FILE exceeds this size; older files are FILE.1, FILE.2, and so on");
-  command->add_option("--keep", options->recorder.keep, "With --max-size, keep N older files (default: 4)")
-      ->type_name("N")
-      ->check(whole_number(0))
-      ->needs(max_size);
+  CLI::Option* keep =
+      command->add_option("--keep", options->recorder.keep,
+                          "With --max-size, keep N older files (default: 4; with --keep-total: no limit)");
+  keep->type_name("N")->check(whole_number(0))->needs(max_size);
+  CLI::Option* keep_total =
+      add_bytes_option(*command, "--keep-total", options->recorder.keep_total,
+                       "With --max-size, delete the oldest recordings in the folder of FILE whose names differ from "
+                       "FILE's in numbers only, so that all together stay below this size")
+          ->needs(max_size);
   add_source_options(*command, options->source);
+  keep_total->excludes(command->get_option("--from"));  // which might be deleted while it is read
   command->get_option("--from")->excludes(command->get_option("--duration"));  // a copy is whole
-  command->callback([options, &common, &run] { run = [options, &common] { return run_record(*options, common); }; });
+  command->callback([options, keep, keep_total, &common, &run] {
+    RecorderOptions& recorder = options->recorder;
+    if (keep_total->count() > 0 && (recorder.max_bytes == 0 || recorder.keep_total / 2 < recorder.max_bytes)) {
+      throw CLI::ValidationError("--keep-total", "must be at least twice --max-size, which must not be 0");
+    }
+    if (keep_total->count() > 0 && keep->count() == 0) recorder.keep = UINT32_MAX;
+    run = [options, &common] { return run_record(*options, common); };
+  });
 }
 
 }  // namespace nopspan::collector

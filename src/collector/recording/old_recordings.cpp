@@ -8,14 +8,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <filesystem>
 #include <string_view>
 #include <system_error>
+#include <tuple>
 
 namespace nopspan::collector {
 namespace {
+
+constexpr std::string_view kDigits = "0123456789";
 
 // The paths of the files in the folder of `path` for whose names `is_wanted` returns true.
 template <class IsWanted>
@@ -30,6 +35,28 @@ std::vector<std::string> files_beside(const std::filesystem::path& path, IsWante
   }
   return files;
 }
+
+// "20260102T030405Z.rec" becomes "#T#Z.rec".
+std::string without_numbers(std::string_view name) {
+  std::string text;
+  for (const char c : name) {
+    const bool is_digit = kDigits.find(c) != std::string_view::npos;
+    if (!is_digit || text.empty() || text.back() != '#') text += is_digit ? '#' : c;
+  }
+  return text;
+}
+
+// "spans.rec.3" becomes "spans.rec".
+std::string_view without_part(std::string_view name) {
+  const std::size_t end = name.find_last_not_of(kDigits);
+  return end != std::string_view::npos && end + 1 < name.size() && name[end] == '.' ? name.substr(0, end) : name;
+}
+
+struct OldRecording {
+  timespec written = {};
+  std::string path;
+  std::uint64_t bytes = 0;
+};
 
 }  // namespace
 
@@ -51,6 +78,35 @@ std::vector<std::string> older_files(const std::string& path, unsigned most) {
     const auto [end, error] = std::from_chars(name.data() + first.size(), name.data() + name.size(), number);
     return error == std::errc() && end == name.data() + name.size() && number <= most;
   });
+}
+
+void delete_oldest(const std::string& path, std::uint64_t bytes,
+                   const std::function<void(const std::string& file, int error)>& report) {
+  const std::string own = std::filesystem::path(path).filename(), wanted = without_numbers(own);
+  std::vector<OldRecording> old;
+  std::uint64_t sum = 0;
+  for (std::string& file : files_beside(path, [&](std::string_view name) {
+         return name != own && (without_numbers(name) == wanted || without_numbers(without_part(name)) == wanted);
+       })) {
+    struct stat facts = {};
+    if (::lstat(file.c_str(), &facts) != 0 || !is_recording(file)) continue;
+    // A small file needs more space on the disk than it has bytes.
+    constexpr std::uint64_t kBlock = 512;
+    const std::uint64_t size =
+        std::max(static_cast<std::uint64_t>(facts.st_size), static_cast<std::uint64_t>(facts.st_blocks) * kBlock);
+    sum += size;
+    old.push_back({facts.st_mtim, std::move(file), size});
+  }
+  std::sort(old.begin(), old.end(), [](const OldRecording& one, const OldRecording& other) {
+    return std::tie(one.written.tv_sec, one.written.tv_nsec, one.path) <
+           std::tie(other.written.tv_sec, other.written.tv_nsec, other.path);
+  });
+  for (const OldRecording& one : old) {
+    if (sum <= bytes) return;
+    const int error = ::unlink(one.path.c_str()) == 0 ? 0 : errno;
+    if (error == 0) sum -= one.bytes;
+    report(one.path, error);
+  }
 }
 
 }  // namespace nopspan::collector

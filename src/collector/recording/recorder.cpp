@@ -3,6 +3,7 @@
 
 #include "base/failure.h"
 #include "base/stopping.h"
+#include "base/text.h"
 #include "host/process_facts.h"
 #include "recording/old_recordings.h"
 
@@ -139,6 +140,18 @@ void Recorder::begin() {
   for (const std::string& older : options_.older_files()) {
     if (is_recording(older)) ::unlink(older.c_str());  // it belongs to another recording
   }
+  keep_total(0);
+}
+
+// Deletes old recordings, so that there is space for `bytes` and for a whole new file.
+void Recorder::keep_total(std::uint64_t bytes) {
+  if (options_.keep_total == 0) return;
+  bytes = std::min(bytes + options_.max_bytes, options_.keep_total);
+  delete_oldest(options_.path, options_.keep_total - bytes, [this](const std::string& file, int error) {
+    std::cerr << "nopspan record: " << printable(file) << ": "
+              << (error == 0 ? "deleted" : std::string("cannot be deleted: ") + std::strerror(error))
+              << ", because of --keep-total " << bytes_text(options_.keep_total) << std::endl;
+  });
 }
 
 void Recorder::on_entry(const Entry& entry) {
@@ -258,6 +271,7 @@ void Recorder::rotate() {
     struct stat facts = {};
     const bool is_there = ::lstat(options_.path.c_str(), &facts) == 0;
     if (is_there && inode_ != std::pair(facts.st_dev, facts.st_ino)) throw Failure("another file has this name now");
+    keep_total(is_there ? full->bytes() : 0);
     const unsigned free = free_older_file();
     create();
     if (!write_about()) throw Failure(std::strerror(writer_->error()));

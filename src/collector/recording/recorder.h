@@ -26,6 +26,9 @@ struct RecorderOptions {
   bool force = false;           // replace an existing file
   std::uint64_t max_bytes = 0;  // beyond this size, PATH becomes PATH.1, and PATH.1 becomes PATH.2; 0: no limit
   unsigned keep = 4;            // number of older files to keep
+  // Recordings in the folder are deleted (old_recordings.h), so that all together have at most this size. At least
+  // twice max_bytes; 0: no limit
+  std::uint64_t keep_total = 0;
 
   // Returns `path` if `i` is 0, otherwise an older file: the larger `i`, the older.
   [[nodiscard]] std::string file(unsigned i) const;
@@ -65,6 +68,7 @@ class Recorder : public Sink {
   void publish(bool may_replace);
   [[nodiscard]] Failure already_exists() const;
   [[nodiscard]] Failure cannot_create(int error) const;
+  void keep_total(std::uint64_t bytes);
   void flush();
   void flush_signal(Signal signal);
   bool write_about();

@@ -325,6 +325,34 @@ class Forced(Test):
         self.assertEqual(os.listdir(folder), ["spans.rec"])
 
 
+class Restarts(Test):
+    """What a service does: each start has a name of its own, and some starts are killed."""
+
+    def test_all_recordings_together_stay_below_their_total(self):
+        folder = self.temporary_folder()
+        precious = os.path.join(folder, "0.rec")
+        with open(precious, "wb") as file:
+            file.write(b"x" * 1_000_000)
+        said = []
+        with Program("traced") as program:
+            for start in range(1, 7):
+                path = os.path.join(folder, "%d.rec" % start)
+                record = Record(path, "--pid", program.pid, "--max-age", "100ms", "--max-size", "100K", "--keep-total", "300K")
+                with record:
+                    begun = set(os.listdir(folder))
+                    while not set(os.listdir(folder)) - begun:
+                        program.ask("span many 500")
+                    if start % 2 == 0:
+                        record.kill()
+                said += record.said
+                sizes = {name: os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder)}
+                self.assertLessEqual(sum(sizes.values()) - sizes["0.rec"], 300 << 10)
+                self.assertIn("%d.rec" % start, sizes)
+        self.assertEqual(sizes["0.rec"], 1_000_000)
+        self.assertNotIn("1.rec", sizes)
+        self.assertTrue(any("1.rec: deleted, because of --keep-total" in line for line in said), said)
+
+
 class Rotation(Test):
     def test_files_one_after_the_other_have_everything(self):
         folder = self.temporary_folder()
