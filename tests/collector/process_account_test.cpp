@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 namespace nopspan::collector {
 namespace {
 
@@ -279,6 +281,24 @@ TEST_F(Account, BelievesAGapThatTookItsTime) {
   expect({.emitted = 100'000'001, .delivered = 3, .missed = 99'999'998});
 }
 
+TEST_F(Account, DoesNotBelieveThatThreadsWroteMoreThanAllCpusCan) {
+  const auto cpus = static_cast<std::uint64_t>(sysconf(_SC_NPROCESSORS_CONF));
+  const std::uint64_t most_per_cpu = kSecond / 8;  // the account began a second ago
+  for (std::uint64_t thread = 1; thread <= 100 * cpus; ++thread) arrive(thread, {100'000'000, 100'000'001});
+  const Counts counts = account.counts();
+  EXPECT_TRUE(counts.is_balanced());
+  EXPECT_LE(counts.missed, cpus * most_per_cpu + 101 * cpus * NOPSPAN_MOST_ENTRIES);
+  EXPECT_EQ(counts.delivered, cpus * most_per_cpu / 100'000'001);
+  EXPECT_EQ(counts.delivered + counts.malformed, 100 * cpus);
+}
+
+TEST_F(Account, BelievesAllThreadsThatHeldEntriesWhenItBegan) {
+  account.set_some_unknown();
+  now = kSecond;  // when the account began
+  for (std::uint64_t thread = 1; thread <= 10'000; ++thread) arrive(thread, {1000, 1100});
+  expect({.emitted = 1'000'000, .delivered = 1'000'000});
+}
+
 TEST_F(Account, SaysWhatKilledThreadsMayHaveHeld) {
   arrive(1, {0, 2});
   account.find(1)->capacity = 1200;
@@ -287,6 +307,13 @@ TEST_F(Account, SaysWhatKilledThreadsMayHaveHeld) {
   account.find(2)->closing_round = 1;
   account.count_held_by_killed();
   expect({.emitted = 4, .delivered = 4, .held_by_killed = 10});
+}
+
+TEST_F(Account, DoesNotBelieveThatABufferHoldsMoreThanABatchCan) {
+  arrive(1, {0, 2});
+  account.find(1)->capacity = UINT64_MAX;
+  account.count_held_by_killed();
+  expect({.emitted = 2, .delivered = 2, .held_by_killed = NOPSPAN_MOST_ENTRIES});
 }
 
 }  // namespace

@@ -86,7 +86,7 @@ void Delivery::end_thread(Account& account, const nopspan_message& message, Proc
   for (auto& [id, known] : account.threads()) {
     if (known.header != message.header || known.closing_round != 0) continue;
     known.closing_round = round_;
-    account.held_by_killed(known.capacity / sizeof(nopspan_entry));
+    account.held_by_killed(known.most_held());
     return;
   }
 }

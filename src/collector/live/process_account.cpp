@@ -3,6 +3,8 @@
 
 #include <nopspan/probes.h>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <tuple>
 #include <utility>
@@ -12,6 +14,8 @@ namespace {
 
 // The shortest time in which a thread can write an entry.
 constexpr std::uint64_t kFastestEntryNs = 8;
+// The number of threads that can run at the same time.
+const auto kCpus = static_cast<std::uint64_t>(std::max(1L, sysconf(_SC_NPROCESSORS_CONF)));
 
 std::uint64_t take(std::uint64_t& from, std::uint64_t at_most) {
   const std::uint64_t taken = std::min(from, at_most);
@@ -68,7 +72,12 @@ ProcessAccount::Thread* ProcessAccount::arriving(std::uint64_t id, Sequences seq
   const auto are_too_many = [](std::uint64_t entries, std::uint64_t in_ns) {
     return entries > in_ns / kFastestEntryNs + NOPSPAN_MOST_ENTRIES;
   };
-  const bool is_too_late = sequences.next > next && are_too_many(sequences.next - next, latest - thread.seen_ns);
+  const std::uint64_t added = sequences.next > next ? sequences.next - next : 0;
+  // All threads together cannot have written more than the CPUs can. A process may pretend to have any number of
+  // threads. Each thread may hold entries from before this collector began.
+  const std::uint64_t most =
+      (latest - since_ns_) / kFastestEntryNs * kCpus + (threads_.size() + 1) * NOPSPAN_MOST_ENTRIES;
+  const bool is_too_late = are_too_many(added, latest - thread.seen_ns) || claimed_ + added > most;
   const bool is_too_early = thread.begins_at_first_arrival && sequences.first < base &&
                             are_too_many(base - sequences.first, latest - since_ns_);
   if (is_too_late || is_too_early) {
@@ -77,6 +86,7 @@ ProcessAccount::Thread* ProcessAccount::arriving(std::uint64_t id, Sequences seq
   }
   // Earlier batches may arrive later, because fetched entries bypass the ring buffer and losses come from a map.
   if (thread.begins_at_first_arrival) thread.ledger.began_at(sequences.first);
+  claimed_ += added;
   thread.seen_ns = std::max(thread.seen_ns, time_ns);
   return &thread;
 }
@@ -118,7 +128,7 @@ void ProcessAccount::close_ended(std::uint64_t round) {
 
 void ProcessAccount::count_held_by_killed() {
   for (auto& [id, thread] : threads_) {
-    if (thread.closing_round == 0) held_by_killed_ += thread.capacity / sizeof(nopspan_entry);
+    if (thread.closing_round == 0) held_by_killed_ += thread.most_held();
   }
 }
 

@@ -50,6 +50,10 @@ class ProcessAccount {
       if (first == ledger.base() && first != 0) discarded_base = entries;
       discarded = std::max(discarded, entries);
     }
+    // The most entries that its buffer can hold. The process may have reported any capacity.
+    [[nodiscard]] std::uint64_t most_held() const {
+      return std::min<std::uint64_t>(capacity / sizeof(nopspan_entry), NOPSPAN_MOST_ENTRIES);
+    }
     // Whether fetched entries will arrive again: the thread flushes them later, or the kernel program reads them when
     // the thread ends.
     [[nodiscard]] bool holds_fetched() const { return fetched_next > flushed_next; }
@@ -78,8 +82,8 @@ class ProcessAccount {
   [[nodiscard]] const std::unordered_map<std::uint64_t, Thread>& threads() const { return threads_; }
   std::unordered_map<std::uint64_t, Thread>& threads() { return threads_; }
 
-  // Registers entries that have arrived. Returns null if no thread could have emitted that many in the time; they are
-  // counted as malformed. The thread's ledger decides which of them are new.
+  // Registers entries that have arrived. Returns null if the thread, or all CPUs together, could not have emitted that
+  // many in the time; they are counted as malformed. The thread's ledger decides which of them are new.
   Thread* arriving(std::uint64_t id, Sequences sequences, std::uint64_t time_ns);
 
   // These count the new entries among them, by outcome.
@@ -129,6 +133,7 @@ class ProcessAccount {
   Gaps closed_;
   std::unordered_set<std::uint64_t> closed_ids_;
   Losses losses_{};
+  std::uint64_t claimed_ = 0;  // entries by the sequences of all threads, including closed ones
   std::uint64_t delivered_ = 0, filtered_ = 0, malformed_ = 0, malformed_of_no_thread_ = 0, held_by_killed_ = 0;
 };
 

@@ -43,7 +43,8 @@ constexpr Loss kLosses[] = {
     {&Counts::unreadable, "lost because the kernel could not read their memory page: it was not in RAM"},
     {&Counts::too_large, "lost because their batch exceeded the largest size"},
     {&Counts::malformed, "lost because they violate the probe ABI"},
-    {&Counts::missed, "lost because the kernel did not run the BPF program at the probe"},
+    {&Counts::missed,
+     "missing in the sequence numbers: the kernel did not run the BPF program, or the process wrote false numbers"},
     {&Counts::discarded, "discarded by the library: it had no memory for them, or no tracer was attached any more"},
     {&Counts::export_dropped, "delivered, but lost because they could not be written"},
     {&Counts::not_in_file, "recorded, but not in the file: it is damaged, or a part of the recording is missing"},
@@ -111,7 +112,13 @@ std::string worst_text(const Ledger& ledger) {
     text += (i == 0 ? " " : ", ") + std::to_string(worst[i]->process->pid) + " " +
             printable(worst[i]->process->comm, 32) + " " + std::to_string(worst[i]->counts.lost());
   }
-  return text + (worst.size() > kMostProcesses ? ", …\n" : "\n");
+  text += worst.size() > kMostProcesses ? ", …\n" : "\n";
+  // One process can claim to have emitted any number of entries, so the total alone says little about the others.
+  const ProcessLedger& first = *worst.front();
+  const auto without_first = [&](std::uint64_t all, std::uint64_t of_first) { return all - std::min(all, of_first); };
+  return text + "  without process " + std::to_string(first.process->pid) + ": " +
+         std::to_string(without_first(ledger.total.lost(), first.counts.lost())) + " of " +
+         counted(without_first(ledger.total.emitted, first.counts.emitted), "entry", "entries") + " lost\n";
 }
 
 }  // namespace
