@@ -2,10 +2,14 @@
 #include "host/library_view.h"
 
 #include "host/process_memory.h"
+#include "host/thread_list.h"
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstddef>
+#include <cstring>
+#include <unordered_set>
 
 namespace nopspan::collector {
 namespace {
@@ -20,6 +24,13 @@ std::string version_text(std::uint64_t version) {
 constexpr std::size_t kMaximumThreads = 65536;
 constexpr std::size_t kMaximumCounts = 256;
 
+// What the child reads.
+struct RawView {
+  nopspan_gate_page page{};
+  std::uint64_t threads = 0, held_entries = 0;
+  std::array<std::uint64_t, kMaximumCounts> counts{};
+};
+
 // In the order of include/nopspan/stats.h. A test compares the two.
 constexpr std::array kCounts = {"spans_dropped",      "reentrant",       "inherited",         "abandoned",
                                 "wrong_thread",       "names_invalid",   "names_overflow",    "names_unknown",
@@ -29,30 +40,33 @@ constexpr std::array kCounts = {"spans_dropped",      "reentrant",       "inheri
                                 "recursion_dropped",  "facts_untracked", "trace_ids_differ",  "thread_allocations",
                                 "scopes_left",        "baggage_dropped"};
 
-void view_threads(std::uint32_t pid, const nopspan_gate_page& page, LibraryView& view) {
+void view_threads(std::uint32_t pid, RawView& view) {
   std::uint64_t mark = 0;
-  if (!read_value(pid, page.process_mark, mark)) return;
-  std::uint64_t at = page.threads;
-  for (std::size_t seen = 0; at != 0 && seen < kMaximumThreads; ++seen) {
-    nopspan_thread thread{};
-    if (!read_value(pid, at, thread) || thread.magic != NOPSPAN_THREAD_MAGIC) return;
+  if (!read_value_here(pid, view.page.process_mark, mark)) return;
+  std::unordered_set<std::uint64_t> seen;
+  for_each_thread(pid, view.page.threads, kMaximumThreads, seen, [&](std::uint64_t, const nopspan_thread& thread) {
     // After a fork the list still has the headers of the parent's threads. They have another mark.
-    if (thread.mark == mark && mark != 0) {
-      ++view.threads;
-      view.held_entries += thread.next - thread.first;
-    }
-    at = thread.next_thread;
-  }
+    if (thread.mark != mark || mark == 0) return;
+    ++view.threads;
+    view.held_entries += thread.next - thread.first;
+  });
 }
 
-void view_counts(std::uint32_t pid, const nopspan_gate_page& page, LibraryView& view) {
-  std::vector<std::uint64_t> counts(std::min<std::size_t>(page.stats_count, kMaximumCounts));
-  const std::size_t got = read_memory(pid, page.stats, counts.data(), counts.size() * sizeof(std::uint64_t));
-  for (std::size_t i = 0; i < got / sizeof(std::uint64_t); ++i) {
-    if (counts[i] == 0) continue;
-    // A newer library may have counters that this version has no name for.
-    view.counts.emplace_back(i < kCounts.size() ? kCounts[i] : "count_" + std::to_string(i), counts[i]);
+Answer view_work(std::uint32_t pid, std::string_view request, OpenFile /*file*/) {
+  std::uint64_t gate_address = 0;
+  std::memcpy(&gate_address, request.data(), sizeof(gate_address));
+  RawView view;
+  if (!read_value_here(pid, gate_address, view.page)) return {errno, "", OpenFile()};
+  if (view.page.size >= offsetof(nopspan_gate_page, magic)) {
+    view_threads(pid, view);
+    const auto count = std::min<std::size_t>(view.page.stats_count, kMaximumCounts);
+    read_memory_here(pid, view.page.stats, view.counts.data(), count * sizeof(std::uint64_t));
   }
+  return {0, {reinterpret_cast<const char*>(&view), sizeof(view)}, OpenFile()};
+}
+
+std::string version_of(const nopspan_gate_page& page) {
+  return page.size >= offsetof(nopspan_gate_page, threads) ? version_text(page.library_version) : "";
 }
 
 }  // namespace
@@ -71,19 +85,33 @@ std::vector<std::pair<const char*, unsigned>> GateCounters::by_name() const {
           {"points", points}};
 }
 
-std::optional<LibraryView> view_library(std::uint32_t pid, std::uint64_t gate_address) {
-  nopspan_gate_page page{};
-  if (!read_value(pid, gate_address, page)) return std::nullopt;
+std::optional<LibraryView> view_library(const Target& process, std::uint64_t gate_address) {
+  const Answer answer =
+      read_process(process, view_work, {reinterpret_cast<const char*>(&gate_address), sizeof(gate_address)});
+  RawView raw;
+  errno = answer.error;
+  if (answer.bytes.size() != sizeof(raw)) return std::nullopt;
+  std::memcpy(&raw, answer.bytes.data(), sizeof(raw));
   LibraryView view;
-  view.gate = GateCounters::of(page.gate);
-  view.abi_version = page.abi_version;
-  if (page.size >= offsetof(nopspan_gate_page, threads)) view.version = version_text(page.library_version);
-  view.is_whole = page.size >= offsetof(nopspan_gate_page, magic);
+  view.gate = GateCounters::of(raw.page.gate);
+  view.abi_version = raw.page.abi_version;
+  view.version = version_of(raw.page);
+  view.is_whole = raw.page.size >= offsetof(nopspan_gate_page, magic);
   if (!view.is_whole) return view;
-  view.memory_bytes = page.memory_bytes;
-  view_threads(pid, page, view);
-  view_counts(pid, page, view);
+  view.memory_bytes = raw.page.memory_bytes;
+  view.threads = raw.threads;
+  view.held_entries = raw.held_entries;
+  for (std::size_t i = 0; i < raw.counts.size(); ++i) {
+    if (raw.counts[i] == 0) continue;
+    // A newer library may have counters that this version has no name for.
+    view.counts.emplace_back(i < kCounts.size() ? kCounts[i] : "count_" + std::to_string(i), raw.counts[i]);
+  }
   return view;
+}
+
+std::string library_version(const Target& process, std::uint64_t gate_address) {
+  nopspan_gate_page page{};
+  return read_value(process, gate_address, page) ? version_of(page) : "";
 }
 
 }  // namespace nopspan::collector

@@ -2,6 +2,8 @@
 // Reads the state of a copy of the library from its process: its gate, and the fields that follow in the gate's page.
 #pragma once
 
+#include "host/process_reader.h"
+
 #include <nopspan/probes.h>
 
 #include <cstdint>
@@ -35,6 +37,9 @@ struct LibraryView {
 
 // Empty if the page cannot be read; errno then has the reason. The time is bounded, whatever a hostile process has
 // written into its memory.
-std::optional<LibraryView> view_library(std::uint32_t pid, std::uint64_t gate_address);
+std::optional<LibraryView> view_library(const Target& process, std::uint64_t gate_address);
+
+// LibraryView::version alone, which is one read. "" if it cannot be read.
+std::string library_version(const Target& process, std::uint64_t gate_address);
 
 }  // namespace nopspan::collector

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
@@ -39,29 +40,57 @@ bool parse(std::string_view line, Mapping& mapping) {
   return true;
 }
 
-}  // namespace
-
-int for_each_mapping(std::uint32_t pid, const std::function<bool(const Mapping&)>& on_mapping) {
+// Copies the lines of mapped files. A program may have 65,536 other mappings.
+Answer maps_work(std::uint32_t pid, std::string_view /*request*/, OpenFile /*file*/) {
+  constexpr std::size_t kMostText = 4U << 20U;
   const OpenFile file(::open(("/proc/" + std::to_string(pid) + "/maps").c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return errno;
+  Answer answer;
+  if (!file) return {errno, "", OpenFile()};
   // A path has at most 4095 bytes, and escaping makes it at most four times as long.
   std::vector<char> buffer(std::size_t{64} << 10U);
   std::size_t held = 0;
   while (true) {
     const ssize_t got = ::read(file.get(), buffer.data() + held, buffer.size() - held);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return errno;
-    if (got == 0) return 0;
+    if (got <= 0) {
+      answer.error = got < 0 ? errno : 0;
+      return answer;
+    }
     held += static_cast<std::size_t>(got);
     std::string_view text(buffer.data(), held);
     for (std::size_t end = 0; (end = text.find('\n')) != std::string_view::npos; text.remove_prefix(end + 1)) {
       Mapping mapping;
-      if (parse(text.substr(0, end), mapping) && mapping.inode != 0 && !on_mapping(mapping)) return 0;
+      if (parse(text.substr(0, end), mapping) && mapping.inode != 0) answer.bytes.append(text, 0, end + 1);
     }
-    if (text.size() == buffer.size()) return EOVERFLOW;
+    if (text.size() == buffer.size() || answer.bytes.size() > kMostText) {
+      answer.error = EOVERFLOW;
+      return answer;
+    }
     std::memmove(buffer.data(), text.data(), text.size());
     held = text.size();
   }
+}
+
+}  // namespace
+
+Mappings::Mappings(const Target& process) {
+  Answer answer = read_process(process, maps_work);
+  error_ = answer.error;
+  text_ = std::move(answer.bytes);
+}
+
+void Mappings::for_each(const std::function<bool(const Mapping&)>& on_mapping) const {
+  std::string_view text = text_;
+  for (std::size_t end = 0; (end = text.find('\n')) != std::string_view::npos; text.remove_prefix(end + 1)) {
+    Mapping mapping;
+    if (parse(text.substr(0, end), mapping) && !on_mapping(mapping)) return;
+  }
+}
+
+int for_each_mapping(const Target& process, const std::function<bool(const Mapping&)>& on_mapping) {
+  const Mappings mappings(process);
+  mappings.for_each(on_mapping);
+  return mappings.error();
 }
 
 std::string unescaped(std::string_view path) {

@@ -2,6 +2,8 @@
 // Reads /proc/PID/maps.
 #pragma once
 
+#include "host/process_reader.h"
+
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -17,9 +19,23 @@ struct Mapping {
   std::string_view path;  // as in /proc: a line feed is \012, and a deleted file's path ends with " (deleted)"
 };
 
-// Calls `on_mapping` for each mapping of a file, until it returns false. Returns 0 or an errno value (EACCES: not
-// permitted; ESRCH, ENOENT: the process is gone). Uses constant memory, whatever the process maps.
-int for_each_mapping(std::uint32_t pid, const std::function<bool(const Mapping&)>& on_mapping);
+// The mappings of files in a process, as of one read.
+class Mappings {
+ public:
+  explicit Mappings(const Target& process);
+  // 0 or an errno value. EACCES: not permitted. ESRCH, ENOENT: the process is gone. ETIMEDOUT: it is left alone.
+  // EOVERFLOW: the process has more than 4 MiB of text for them, of which the first part was read.
+  [[nodiscard]] int error() const { return error_; }
+  // Calls `on_mapping` for each of them, until it returns false. `path` is valid as long as this object exists.
+  void for_each(const std::function<bool(const Mapping&)>& on_mapping) const;
+
+ private:
+  int error_;
+  std::string text_;
+};
+
+// The same for one use. Returns the error.
+int for_each_mapping(const Target& process, const std::function<bool(const Mapping&)>& on_mapping);
 
 // Replaces the escapes in a path of /proc/PID/maps.
 std::string unescaped(std::string_view path);

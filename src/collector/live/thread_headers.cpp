@@ -2,96 +2,135 @@
 #include "live/thread_headers.h"
 
 #include "host/process_memory.h"
-
-#include <sys/uio.h>
+#include "host/thread_list.h"
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstddef>
+#include <cstring>
+#include <unordered_set>
 
 namespace nopspan::collector {
 namespace {
 
 // Larger than the buffer of any version of the library.
 constexpr std::uint64_t kMostBytes = 512U << 10U;
+constexpr std::size_t kMostThreads = 16384;
+
+// The request is a Question and the addresses of the known headers. The answer is a Found, all addresses, and the
+// headers in the same order. Known headers come first.
+struct Question {
+  std::uint64_t gate_address;
+};
+struct Found {
+  std::uint64_t mark = 0;
+  std::uint64_t threads = 0;
+  std::uint64_t too_many = 0;
+};
 
 bool is_plausible(const nopspan_thread& header) {
   return header.magic == NOPSPAN_THREAD_MAGIC && header.mark != 0 && header.bytes <= kMostBytes;
 }
 
-// The address is in another process.
-iovec at(std::uint64_t address, std::size_t size) {
-  return {reinterpret_cast<void*>(address), size};  // NOLINT(performance-no-int-to-ptr): it came as a number
+template <typename T>
+void append_bytes(std::string& to, const T* values, std::size_t count) {
+  to.append(reinterpret_cast<const char*>(values), count * sizeof(T));
+}
+
+// Reads many headers with one system call, because a process may have thousands. A header that cannot be read is zero.
+void read_headers_here(std::uint32_t pid, const std::vector<std::uint64_t>& addresses,
+                       std::vector<nopspan_thread>& headers) {
+  constexpr std::size_t kAtOnce = 512;
+  std::array<MemoryRange, kAtOnce> ranges{};
+  for (std::size_t done = 0; done < addresses.size();) {
+    const std::size_t count = std::min(kAtOnce, addresses.size() - done);
+    for (std::size_t i = 0; i < count; ++i) ranges[i] = {addresses[done + i], sizeof(nopspan_thread)};
+    const std::size_t size = count * sizeof(nopspan_thread);
+    const std::size_t whole =
+        read_ranges_here(pid, {ranges.data(), count}, &headers[done], size) / sizeof(nopspan_thread);
+    if (whole < count) headers[done + whole] = nopspan_thread{};
+    done += whole < count ? whole + 1 : count;
+  }
+}
+
+// Runs in the child that reads.
+Answer headers_work(std::uint32_t pid, std::string_view request, OpenFile /*file*/) {
+  Question question{};
+  std::memcpy(&question, request.data(), sizeof(question));
+  request.remove_prefix(sizeof(question));
+  std::vector<std::uint64_t> addresses(request.size() / sizeof(std::uint64_t));
+  std::memcpy(addresses.data(), request.data(), request.size());
+  Found found;
+  nopspan_gate_page page{};
+  if (!read_value_here(pid, question.gate_address, page)) return {errno, "", OpenFile()};
+  const bool has_threads = page.size >= offsetof(nopspan_gate_page, process_mark) + sizeof(page.process_mark);
+  if (!has_threads || page.threads == 0) {
+    addresses.clear();
+  } else if (!read_value_here(pid, page.process_mark, found.mark)) {
+    return {errno, "", OpenFile()};
+  } else if (std::find(addresses.begin(), addresses.end(), page.threads) == addresses.end()) {
+    // New headers are inserted at the front of the list.
+    std::unordered_set<std::uint64_t> seen(addresses.begin(), addresses.end());
+    found.too_many = !for_each_thread(pid, page.threads, kMostThreads, seen,
+                                      [&](std::uint64_t at, const nopspan_thread&) { addresses.push_back(at); });
+  }
+  std::vector<nopspan_thread> headers(addresses.size());
+  read_headers_here(pid, addresses, headers);
+  found.threads = addresses.size();
+  Answer answer;
+  append_bytes(answer.bytes, &found, 1);
+  append_bytes(answer.bytes, addresses.data(), addresses.size());
+  append_bytes(answer.bytes, headers.data(), headers.size());
+  return answer;
 }
 
 }  // namespace
 
 bool ThreadHeaders::read() {
   threads_.clear();
-  nopspan_gate_page page{};
-  if (!read_value(pid_, gate_address_, page)) return false;
-  if (page.size < offsetof(nopspan_gate_page, process_mark) + sizeof(page.process_mark) || page.threads == 0)
-    return true;
-  if (!read_value(pid_, page.process_mark, mark_)) return false;
-  if (!find_new(page.threads)) return false;
-  read_known();
-  for (std::size_t i = 0; i < addresses_.size(); ++i) {
-    if (is_plausible(headers_[i]) && headers_[i].mark == mark_) threads_.push_back({addresses_[i], headers_[i]});
-  }
-  return true;
-}
-
-// New headers are inserted at the front of the list.
-bool ThreadHeaders::find_new(std::uint64_t first) {
-  std::uint64_t address = first;
-  while (address != 0 && address != newest_) {
-    if (addresses_.size() == kMostThreads) {
-      too_many_ = true;
-      break;
-    }
+  std::string request;
+  const Question question{gate_address_};
+  append_bytes(request, &question, 1);
+  append_bytes(request, addresses_.data(), addresses_.size());
+  const Answer answer = read_process(process_, headers_work, request);
+  errno = answer.error;
+  Found found;
+  if (answer.error != 0 || answer.bytes.size() < sizeof(found)) return false;
+  std::memcpy(&found, answer.bytes.data(), sizeof(found));
+  const std::size_t count = found.threads;
+  if (count > kMostThreads ||
+      answer.bytes.size() != sizeof(found) + count * (sizeof(std::uint64_t) + sizeof(nopspan_thread)))
+    return false;
+  addresses_.resize(count);
+  const char* at = answer.bytes.data() + sizeof(found);
+  std::memcpy(addresses_.data(), at, count * sizeof(std::uint64_t));
+  at += count * sizeof(std::uint64_t);
+  too_many_ = too_many_ || found.too_many != 0;
+  for (std::size_t i = 0; i < count; ++i, at += sizeof(nopspan_thread)) {
     nopspan_thread header{};
-    if (!read_value(pid_, address, header) || header.magic != NOPSPAN_THREAD_MAGIC) break;
-    addresses_.push_back(address);
-    address = header.next_thread;
+    std::memcpy(&header, at, sizeof(header));
+    if (is_plausible(header) && header.mark == found.mark) threads_.push_back({addresses_[i], header});
   }
-  newest_ = first;
   return true;
-}
-
-// Reads many headers with one system call, because a process may have thousands.
-void ThreadHeaders::read_known() {
-  constexpr std::size_t kAtOnce = 512;
-  headers_.resize(addresses_.size());
-  std::array<iovec, kAtOnce> remote{};
-  for (std::size_t done = 0; done < addresses_.size();) {
-    const std::size_t count = std::min(kAtOnce, addresses_.size() - done);
-    for (std::size_t i = 0; i < count; ++i) remote[i] = at(addresses_[done + i], sizeof(nopspan_thread));
-    iovec local{&headers_[done], count * sizeof(nopspan_thread)};
-    const ssize_t got = process_vm_readv(static_cast<pid_t>(pid_), &local, 1, remote.data(), count, 0);
-    const std::size_t whole = got <= 0 ? 0 : static_cast<std::size_t>(got) / sizeof(nopspan_thread);
-    // Skip the header that could not be read.
-    if (whole < count) headers_[done + whole] = nopspan_thread{};
-    done += whole < count ? whole + 1 : count;
-  }
 }
 
 // The header is read after the bytes. If `first` has not changed, no byte was overwritten before it was read.
 bool ThreadHeaders::fetch(const Thread& thread, std::string& bytes) const {
-  bytes.resize(thread.header.bytes);
   nopspan_thread after{};
-  std::array<iovec, 2> local{iovec{bytes.data(), bytes.size()}, iovec{&after, sizeof(after)}};
-  std::array<iovec, 2> remote{at(thread.header.buffer, bytes.size()), at(thread.address, sizeof(after))};
-  const ssize_t got =
-      process_vm_readv(static_cast<pid_t>(pid_), local.data(), local.size(), remote.data(), remote.size(), 0);
-  if (got < 0 || static_cast<std::size_t>(got) != bytes.size() + sizeof(after)) return false;
+  const std::array<MemoryRange, 2> ranges{MemoryRange{thread.header.buffer, thread.header.bytes},
+                                          MemoryRange{thread.address, sizeof(after)}};
+  if (!read_ranges(process_, ranges, bytes)) return false;
+  std::memcpy(&after, bytes.data() + thread.header.bytes, sizeof(after));
+  bytes.resize(thread.header.bytes);
   return after.first == thread.header.first && after.mark == thread.header.mark &&
          after.sequence_id == thread.header.sequence_id && after.buffer == thread.header.buffer;
 }
 
 bool ThreadHeaders::still_holds(const Thread& thread) const {
   nopspan_thread now{};
-  return read_value(pid_, thread.address, now) && now.first == thread.header.first && now.mark == thread.header.mark &&
-         now.sequence_id == thread.header.sequence_id;
+  return read_value(process_, thread.address, now) && now.first == thread.header.first &&
+         now.mark == thread.header.mark && now.sequence_id == thread.header.sequence_id;
 }
 
 }  // namespace nopspan::collector

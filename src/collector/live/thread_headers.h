@@ -2,6 +2,8 @@
 // Finds the threads of a process that write batches, in the process's memory, and fetches what they hold.
 #pragma once
 
+#include "host/process_reader.h"
+
 #include <nopspan/probes.h>
 
 #include <cstdint>
@@ -19,13 +21,13 @@ class ThreadHeaders {
     nopspan_thread header{};
   };
 
-  ThreadHeaders(std::uint32_t pid, std::uint64_t gate_address) : pid_(pid), gate_address_(gate_address) {}
+  ThreadHeaders(const Target& process, std::uint64_t gate_address) : process_(process), gate_address_(gate_address) {}
 
   // Reads all headers. Returns false if the process could not be read; errno then has the reason.
   bool read();
   // The headers in use, as of the last read(). After a fork the parent's headers are in memory too, but not in use.
   [[nodiscard]] const std::vector<Thread>& threads() const { return threads_; }
-  // Whether there were more than kMostThreads headers. The others are ignored.
+  // Whether there were more than 16,384 headers. The others are ignored.
   [[nodiscard]] bool too_many() const { return too_many_; }
 
   // Copies the entries that a thread holds, from the first one on. The thread does not take part. Returns false if the
@@ -35,17 +37,9 @@ class ThreadHeaders {
   [[nodiscard]] bool still_holds(const Thread& thread) const;
 
  private:
-  static constexpr std::size_t kMostThreads = 16384;
-
-  bool find_new(std::uint64_t first);
-  void read_known();
-
-  std::uint32_t pid_;
+  Target process_;
   std::uint64_t gate_address_;
-  std::uint64_t mark_ = 0;
-  std::uint64_t newest_ = 0;              // the first one in the list at the last read
   std::vector<std::uint64_t> addresses_;  // all addresses: no header is ever removed from the list
-  std::vector<nopspan_thread> headers_;
   std::vector<Thread> threads_;
   bool too_many_ = false;
 };

@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/process_reader.h"
+
+#include "base/failure.h"
+#include "host/process_facts.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <utility>
+
+extern "C" {
+#include <sys/pidfd.h>  // without extern "C" in glibc 2.36
+}
+
+namespace nopspan::collector {
+namespace {
+
+// A reader that neither runs nor is switched to for two of these is blocked.
+constexpr int kPauseMilliseconds = 50;
+// The longest time for one request.
+constexpr auto kMostTime = std::chrono::seconds(1);
+constexpr std::uint64_t kMostBytes = 64U << 20U;
+// The address space of a reader beyond that of the program. A hostile ELF file makes libelf use 150 MiB.
+constexpr rlim_t kMostMemory = 256U << 20U;
+// The limits of readers that were killed and are still blocked: of one user's processes, and of all.
+constexpr std::size_t kMostBlockedOfAUser = 8;
+constexpr std::size_t kMostBlocked = 256;
+
+struct RequestHead {
+  ReaderWork work;
+  std::uint64_t start_ticks, size;
+  std::uint32_t pid;
+};
+struct AnswerHead {
+  std::uint64_t size;
+  int error;
+};
+
+// Sends or receives at most `size` bytes and a descriptor. Returns what sendmsg(2) or recvmsg(2) returns.
+ssize_t message(bool is_send, int socket, void* bytes, std::size_t size, OpenFile* received, int sent) {
+  iovec data{bytes, size};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> room{};
+  msghdr header{};
+  header.msg_iov = &data;
+  header.msg_iovlen = 1;
+  if (!is_send || sent >= 0) {
+    header.msg_control = room.data();
+    header.msg_controllen = room.size();
+  }
+  if (is_send && sent >= 0) {
+    cmsghdr* control = CMSG_FIRSTHDR(&header);
+    control->cmsg_level = SOL_SOCKET;
+    control->cmsg_type = SCM_RIGHTS;
+    control->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(control), &sent, sizeof(int));
+  }
+  ssize_t result = 0;
+  do {
+    result = is_send ? sendmsg(socket, &header, MSG_NOSIGNAL) : recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
+  } while (result < 0 && errno == EINTR);
+  if (is_send || result < 0) return result;
+  const cmsghdr* control = CMSG_FIRSTHDR(&header);
+  if (control != nullptr && control->cmsg_type == SCM_RIGHTS && control->cmsg_len == CMSG_LEN(sizeof(int))) {
+    int file = -1;
+    std::memcpy(&file, CMSG_DATA(control), sizeof(int));
+    OpenFile owned(file);
+    if (received != nullptr) *received = std::move(owned);
+  }
+  return result;
+}
+
+bool is_ready(const OpenFile& file, int milliseconds = 0) {
+  pollfd wanted{file.get(), POLLIN, 0};
+  return poll(&wanted, 1, milliseconds) > 0;
+}
+
+// ---- The children. They end without a word, because this program reports what they did not do.
+
+[[noreturn]] void end_child() { _exit(0); }
+
+// Keeps only `socket`. Standard output must not stay open in a child that cannot be killed, because its reader waits
+// for the end. The signals of a terminal or of systemd are for the program, which still reads while it stops.
+void become_child(const char* name, pid_t parent, int socket) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) end_child();
+  prctl(PR_SET_NAME, name);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) signal(number, SIG_IGN);
+  const int kept = 3;
+  if (socket != kept && dup2(socket, kept) < 0) end_child();
+  close_range(kept + 1, ~0U, 0);
+  for (const int standard : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    close(standard);
+    open("/dev/null", O_RDWR);
+  }
+}
+
+void child_send(void* bytes, std::size_t size, int file = -1) {
+  for (auto* at = static_cast<char*>(bytes); size > 0; file = -1) {
+    const ssize_t sent = message(true, 3, at, size, nullptr, file);
+    if (sent <= 0) end_child();
+    at += sent;
+    size -= static_cast<std::size_t>(sent);
+  }
+}
+
+void child_receive(void* bytes, std::size_t size, OpenFile* file = nullptr) {
+  for (auto* at = static_cast<char*>(bytes); size > 0;) {
+    const ssize_t got = message(false, 3, at, size, file, -1);
+    if (got <= 0) end_child();
+    at += got;
+    size -= static_cast<std::size_t>(got);
+  }
+}
+
+// The process that was read last. Its pid cannot be reused while the pidfd shows that it runs.
+struct Last {
+  std::uint32_t pid = 0;
+  std::uint64_t start_ticks = 0;
+  OpenFile process;
+
+  bool is(const RequestHead& wanted) {
+    if (pid != wanted.pid || !process || is_ready(process)) {
+      process.reset(pidfd_open(static_cast<pid_t>(wanted.pid), 0));
+      const auto state = process_state(wanted.pid);
+      if (!process || !state || is_ready(process)) return false;
+      pid = wanted.pid;
+      start_ticks = state->start_ticks;
+    }
+    return wanted.start_ticks == 0 || wanted.start_ticks == start_ticks;
+  }
+};
+
+Answer work_on(const RequestHead& head, std::string_view request, OpenFile file, Last& last) {
+  if (head.pid != 0 && !last.is(head)) return {ESRCH, "", OpenFile()};
+  try {
+    Answer answer = head.work(head.pid, request, std::move(file));
+    if (head.pid == 0 || !is_ready(last.process)) return answer;
+  } catch (const std::bad_alloc&) {
+    return {ENOMEM, "", OpenFile()};
+  }
+  return {ESRCH, "", OpenFile()};
+}
+
+[[noreturn]] void be_reader() {
+  const rlimit no_core{0, 0};
+  setrlimit(RLIMIT_CORE, &no_core);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  const std::uint64_t pages = std::strtoull(read_small_file("/proc/self/statm").c_str(), nullptr, 10);
+  const rlim_t memory = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + kMostMemory;
+  const rlimit limit{memory, memory};
+  setrlimit(RLIMIT_AS, &limit);
+#endif
+  Last last;
+  std::string request;
+  while (true) {
+    RequestHead head{};
+    OpenFile file;
+    child_receive(&head, sizeof(head), &file);
+    request.resize(head.size);
+    child_receive(request.data(), request.size());
+    Answer answer = work_on(head, request, std::move(file), last);
+    AnswerHead reply{answer.bytes.size(), answer.error};
+    child_send(&reply, sizeof(reply), answer.file.get());
+    child_send(answer.bytes.data(), answer.bytes.size());
+  }
+}
+
+// SIGCHLD is ignored, so the kernel removes readers that have ended.
+[[noreturn]] void be_spawner() {
+  const pid_t own = getpid();
+  while (true) {
+    OpenFile socket;
+    std::uint32_t pid = 0;
+    child_receive(&pid, sizeof(pid), &socket);
+    pid = static_cast<std::uint32_t>(fork());
+    if (pid == 0) {
+      become_child("nopspan-reader", own, socket.get());
+      be_reader();
+    }
+    const OpenFile process(pidfd_open(static_cast<pid_t>(pid), 0));
+    child_send(&pid, sizeof(pid), process.get());
+  }
+}
+
+std::unique_ptr<ProcessReader>& program_reader() {
+  static std::unique_ptr<ProcessReader> reader;
+  return reader;
+}
+
+// The real user, which a process cannot hide behind a set-user-ID program.
+std::uint32_t user_of(std::uint32_t pid) {
+  return static_cast<std::uint32_t>(std::strtoul(process_status(pid, "Uid").c_str(), nullptr, 10));
+}
+
+}  // namespace
+
+ProcessReader::ProcessReader(std::function<Clock::time_point()> now) : now_(std::move(now)) {
+  std::array<int, 2> ends{-1, -1};
+  const pid_t own = getpid();
+  pid_t spawner = -1;
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0) {
+    spawner_.reset(ends[0]);
+    const OpenFile theirs(ends[1]);
+    spawner = fork();
+    if (spawner == 0) {
+      become_child("nopspan-spawner", own, theirs.get());
+      be_spawner();
+    }
+  }
+  if (spawner < 0 || !next_reader())
+    throw Failure(std::string("cannot start the process that reads other processes: ") + std::strerror(errno));
+}
+
+bool ProcessReader::next_reader() {
+  std::array<int, 2> ends{-1, -1};
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) return false;
+  Reader reader;
+  reader.socket.reset(ends[0]);
+  const OpenFile theirs(ends[1]);
+  fcntl(reader.socket.get(), F_SETFL, O_NONBLOCK);
+  constexpr int kMostMilliseconds = 1000;
+  const bool is_forked =
+      message(true, spawner_.get(), &reader.pid, sizeof(reader.pid), nullptr, theirs.get()) > 0 &&
+      is_ready(spawner_, kMostMilliseconds) &&
+      message(false, spawner_.get(), &reader.pid, sizeof(reader.pid), &reader.process, -1) == sizeof(reader.pid);
+  if (!is_forked || !reader.process) return false;
+  reader_ = std::move(reader);
+  return true;
+}
+
+bool ProcessReader::is_left_alone(const Target& target) {
+  std::erase_if(killed_, [](const Reader& reader) { return is_ready(reader.process); });
+  const auto now = now_();
+  if (left_alone_.has(target.pid, target.start_ticks, now) || killed_.size() >= kMostBlocked) return true;
+  if (std::any_of(killed_.begin(), killed_.end(), [&](const Reader& reader) { return reader.target == target.pid; }))
+    return true;
+  if (target.pid == 0 || (!left_alone_.has_users(now) && killed_.size() < kMostBlockedOfAUser)) return false;
+  const std::uint32_t user = user_of(target.pid);
+  const auto blocked =
+      std::count_if(killed_.begin(), killed_.end(), [&](const Reader& reader) { return reader.user == user; });
+  return left_alone_.has_user(user, now) || static_cast<std::size_t>(blocked) >= kMostBlockedOfAUser;
+}
+
+// A reader that blocks in one read is not switched to. One that waits for a CPU or a disk makes progress.
+bool ProcessReader::makes_progress() {
+  if (Clock::now() - began_ > kMostTime) return false;
+  if (process_status(reader_.pid, "State").starts_with('R')) return true;
+  const std::string switches = process_status(reader_.pid, "voluntary_ctxt_switches");
+  return std::exchange(last_switches_, switches) != switches;
+}
+
+bool ProcessReader::wait(short events) {
+  while (true) {
+    pollfd wanted{reader_.socket.get(), events, 0};
+    const int ready = poll(&wanted, 1, kPauseMilliseconds);
+    if (ready > 0) return true;
+    if (ready == 0 && !makes_progress()) return false;
+  }
+}
+
+ProcessReader::Outcome ProcessReader::transfer(bool is_send, char* bytes, std::size_t size) {
+  while (size > 0) {
+    const ssize_t done =
+        is_send ? send(reader_.socket.get(), bytes, size, MSG_NOSIGNAL) : recv(reader_.socket.get(), bytes, size, 0);
+    if (done == 0 || (done < 0 && errno != EAGAIN && errno != EINTR)) return Outcome::ended;
+    if (done > 0) {
+      bytes += done;
+      size -= static_cast<std::size_t>(done);
+    } else if (errno == EAGAIN && !wait(is_send ? POLLOUT : POLLIN)) {
+      return Outcome::blocked;
+    }
+  }
+  return Outcome::done;
+}
+
+ProcessReader::Outcome ProcessReader::exchange(const Target& target, ReaderWork work, std::string_view request,
+                                               int file, Answer& answer) {
+  began_ = Clock::now();
+  last_switches_.clear();
+  RequestHead head{};
+  head.work = work;
+  head.start_ticks = target.start_ticks;
+  head.size = request.size();
+  head.pid = target.pid;
+  // The reader has read the last request, so there is room for this head.
+  if (message(true, reader_.socket.get(), &head, sizeof(head), nullptr, file) != sizeof(head)) return Outcome::ended;
+  Outcome outcome = transfer(true, const_cast<char*>(request.data()), request.size());  // only read
+  if (outcome != Outcome::done) return outcome;
+  AnswerHead reply{};
+  if (!wait(POLLIN)) return Outcome::blocked;
+  if (message(false, reader_.socket.get(), &reply, sizeof(reply), &answer.file, -1) != sizeof(reply) ||
+      reply.size > kMostBytes)
+    return Outcome::ended;
+  answer.error = reply.error;
+  answer.bytes.resize(reply.size);
+  return transfer(false, answer.bytes.data(), answer.bytes.size());
+}
+
+void ProcessReader::give_up(const Target& target, const char* why) {
+  LeftAlone process;
+  process.pid = target.pid;
+  process.why = why;
+  if (target.pid != 0) {
+    const auto state = process_state(target.pid);
+    process.start_ticks = state ? state->start_ticks : target.start_ticks;
+    process.comm = state ? state->comm : "";
+    process.user = user_of(target.pid);
+  }
+  pidfd_send_signal(reader_.process.get(), SIGKILL, nullptr, 0);
+  reader_.socket.reset();
+  reader_.target = target.pid;
+  reader_.user = process.user;
+  killed_.push_back(std::exchange(reader_, Reader()));
+  left_alone_.add(std::move(process), now_());
+}
+
+Answer ProcessReader::run(const Target& target, ReaderWork work, std::string_view request, int file) {
+  constexpr int kBlocked = ETIMEDOUT;
+  if (is_left_alone(target)) return {kBlocked, "", OpenFile()};
+  // A reader may have been killed by somebody else since the last request. If two of them end, it is the target's
+  // fault.
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    if (reader_.pid == 0 && !next_reader()) return {EIO, "", OpenFile()};
+    Answer answer;
+    const Outcome outcome = exchange(target, work, request, file, answer);
+    if (outcome == Outcome::done) return answer;
+    if (outcome == Outcome::blocked) {
+      give_up(target, "a read of it blocked for 100 ms");
+      return {kBlocked, "", OpenFile()};
+    }
+    if (attempt == 0) reader_ = Reader();
+  }
+  give_up(target, "the process that read it crashed");
+  return {kBlocked, "", OpenFile()};
+}
+
+void start_process_reader() {
+  if (program_reader() != nullptr) return;
+  // Each file with probes takes at least one descriptor, so the usual soft limit of 1024 is soon reached.
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
+  program_reader() = std::make_unique<ProcessReader>();
+}
+
+Answer read_process(const Target& target, ReaderWork work, std::string_view request, int file) {
+  if (program_reader() != nullptr) return program_reader()->run(target, work, request, file);
+  return work(target.pid, request, OpenFile(file < 0 ? -1 : fcntl(file, F_DUPFD_CLOEXEC, 0)));
+}
+
+std::vector<LeftAlone> processes_left_alone() {
+  return program_reader() == nullptr ? std::vector<LeftAlone>() : program_reader()->left_alone().all();
+}
+
+std::string read_error_text(int error) {
+  if (error == ETIMEDOUT) return "reads of it blocked, so it is left alone for a while";
+  if (error == EMFILE || error == ENFILE)
+    return "too many open files: raise the limit of open files (ulimit -n, or LimitNOFILE= of the unit)";
+  return std::strerror(error);
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads memory and files of other processes in a child process. Such a read may block forever: the memory may be a
+// mapped file on FUSE whose server never answers, and then not even SIGKILL ends the read. A child that blocks for
+// 100 ms is killed and replaced, and the process that it read is left alone for a while.
+#pragma once
+
+#include "base/open_file.h"
+#include "host/left_alone.h"
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace nopspan::collector {
+
+// The process that a read is about.
+struct Target {
+  // A pid alone means the process that has it now. 0 means none: the read is about a path.
+  Target(std::uint32_t number, std::uint64_t ticks = 0) : pid(number), start_ticks(ticks) {}  // NOLINT: implicit
+
+  std::uint32_t pid;
+  std::uint64_t start_ticks;  // if it is not 0, another process with this pid is not read
+};
+
+struct Answer {
+  int error = 0;  // an errno value. ESRCH: the process is gone. ETIMEDOUT: it blocked, or is left alone
+  std::string bytes;
+  OpenFile file;
+};
+
+// What to do in the child. Also called in this process if no child was started. `file` may be empty.
+using ReaderWork = Answer (*)(std::uint32_t pid, std::string_view request, OpenFile file);
+
+// Does the work in the child of the program, or directly if start_process_reader() was not called. Not thread-safe.
+Answer read_process(const Target& target, ReaderWork work, std::string_view request = {}, int file = -1);
+// Starts the child. Must be called before the program makes a thread. Later calls have no effect. Throws Failure.
+void start_process_reader();
+// The processes that were left alone since the start.
+std::vector<LeftAlone> processes_left_alone();
+// Describes an Answer's error for people.
+std::string read_error_text(int error);
+
+// The children. A *spawner*, which has only one thread, forks *readers* on request, because a fork in a program with
+// threads is not safe. They end when this object is destroyed or this process ends. They are never waited for.
+class ProcessReader {
+ public:
+  using Clock = LeftAlone::Clock;
+
+  explicit ProcessReader(std::function<Clock::time_point()> now = Clock::now);
+  Answer run(const Target& target, ReaderWork work, std::string_view request, int file);
+  [[nodiscard]] const LeftAloneList& left_alone() const { return left_alone_; }
+  // The reader in use. 0 if none is.
+  [[nodiscard]] std::uint32_t pid() const { return reader_.pid; }
+
+ private:
+  enum class Outcome : std::uint8_t { done, ended, blocked };
+  struct Reader {
+    std::uint32_t pid = 0;
+    OpenFile socket, process;            // `process` is a pidfd
+    std::uint32_t target = 0, user = 0;  // the process that it was reading when it was killed, and its user
+  };
+
+  bool is_left_alone(const Target& target);
+  bool next_reader();
+  Outcome exchange(const Target& target, ReaderWork work, std::string_view request, int file, Answer& answer);
+  Outcome transfer(bool is_send, char* bytes, std::size_t size);
+  bool wait(short events);
+  bool makes_progress();
+  void give_up(const Target& target, const char* why);
+
+  std::function<Clock::time_point()> now_;
+  OpenFile spawner_;
+  Reader reader_;
+  std::vector<Reader> killed_;  // may still be blocked
+  LeftAloneList left_alone_;
+  Clock::time_point began_;    // when the current request was sent
+  std::string last_switches_;  // of the reader, when it was last seen to block
+};
+
+}  // namespace nopspan::collector

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// The child that reads other processes. What a hostile process can do to it is replaced by work that blocks.
+#include "host/process_reader.h"
+
+#include "host/process_facts.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <string>
+
+namespace nopspan::collector {
+namespace {
+
+using Clock = LeftAlone::Clock;
+
+std::uint32_t own_pid() { return static_cast<std::uint32_t>(getpid()); }
+
+Answer echo(std::uint32_t pid, std::string_view request, OpenFile /*file*/) {
+  return {0, std::to_string(pid) + " " + std::string(request), OpenFile()};
+}
+
+Answer block(std::uint32_t /*pid*/, std::string_view /*request*/, OpenFile /*file*/) {
+  while (true) pause();
+}
+
+Answer crash(std::uint32_t /*pid*/, std::string_view /*request*/, OpenFile /*file*/) { _exit(1); }
+
+// A process that does nothing until it is ended.
+class Sleeper {
+ public:
+  Sleeper() : pid_(fork()) {
+    while (pid_ == 0) pause();
+  }
+  Sleeper(const Sleeper&) = delete;
+  Sleeper& operator=(const Sleeper&) = delete;
+  ~Sleeper() { end(); }
+  void end() {
+    if (pid_ > 0) {
+      kill(pid_, SIGKILL);
+      waitpid(pid_, nullptr, 0);
+    }
+    pid_ = 0;
+  }
+  [[nodiscard]] std::uint32_t pid() const { return static_cast<std::uint32_t>(pid_); }
+
+ private:
+  pid_t pid_;
+};
+
+// Its clock stands still unless a test moves it.
+class ProcessReaderTest : public testing::Test {
+ protected:
+  Clock::time_point now = Clock::now();
+  ProcessReader reader{[this] { return now; }};
+};
+
+TEST_F(ProcessReaderTest, DoesWorkInAnotherProcess) {
+  const Answer answer = reader.run(own_pid(), echo, "text", -1);
+  EXPECT_EQ(answer.error, 0);
+  EXPECT_EQ(answer.bytes, std::to_string(own_pid()) + " text");
+  const auto where = [](std::uint32_t, std::string_view, OpenFile) {
+    return Answer{0, std::to_string(getpid()), OpenFile()};
+  };
+  EXPECT_EQ(reader.run(0, where, "", -1).bytes, std::to_string(reader.pid()));
+}
+
+TEST_F(ProcessReaderTest, PassesMegabytesInBothDirections) {
+  const std::string text(5U << 20U, 'x');
+  EXPECT_EQ(reader.run(0, echo, text, -1).bytes, "0 " + text);
+}
+
+TEST_F(ProcessReaderTest, PassesOpenFilesInBothDirections) {
+  const auto same = [](std::uint32_t, std::string_view, OpenFile file) { return Answer{0, "", std::move(file)}; };
+  const OpenFile null(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const Answer answer = reader.run(0, same, "", null.get());
+  struct stat before {};
+  struct stat after {};
+  ASSERT_EQ(fstat(null.get(), &before), 0);
+  ASSERT_EQ(fstat(answer.file.get(), &after), 0);
+  EXPECT_NE(answer.file.get(), null.get());
+  EXPECT_EQ(before.st_rdev, after.st_rdev);
+  EXPECT_FALSE(reader.run(0, echo, "", -1).file);
+}
+
+TEST_F(ProcessReaderTest, ReplacesAReaderThatBlocks) {
+  const Sleeper blocked;
+  const Sleeper other;
+  const std::uint32_t first = reader.pid();
+  EXPECT_EQ(reader.run(blocked.pid(), block, "", -1).error, ETIMEDOUT);
+  EXPECT_EQ(reader.run(other.pid(), echo, "", -1).error, 0);
+  EXPECT_NE(reader.pid(), first);
+  ASSERT_EQ(reader.left_alone().all().size(), 1U);
+  const LeftAlone& alone = reader.left_alone().all().front();
+  EXPECT_EQ(alone.pid, blocked.pid());
+  EXPECT_EQ(alone.start_ticks, process_state(blocked.pid())->start_ticks);
+  EXPECT_EQ(alone.comm, process_state(blocked.pid())->comm);
+  EXPECT_EQ(alone.user, getuid());
+}
+
+TEST_F(ProcessReaderTest, ReplacesAReaderThatIsStopped) {
+  ASSERT_EQ(kill(static_cast<pid_t>(reader.pid()), SIGSTOP), 0);
+  EXPECT_EQ(reader.run(own_pid(), echo, std::string(1U << 20U, 'x'), -1).error, ETIMEDOUT);
+  EXPECT_EQ(reader.run(0, echo, "", -1).error, 0);
+}
+
+TEST_F(ProcessReaderTest, LeavesAProcessAloneThatBlocked) {
+  const Sleeper blocked;
+  EXPECT_EQ(reader.run(blocked.pid(), block, "", -1).error, ETIMEDOUT);
+  EXPECT_EQ(reader.run(blocked.pid(), echo, "", -1).error, ETIMEDOUT);
+  EXPECT_EQ(reader.left_alone().all().front().times, 1U) << "it was not tried again";
+  now += std::chrono::seconds(1);
+  // The reader that was killed may take a moment to end.
+  int error = 0;
+  do {
+    error = reader.run(blocked.pid(), echo, "", -1).error;
+  } while (error != 0);
+  EXPECT_EQ(reader.run(blocked.pid(), block, "", -1).error, ETIMEDOUT);
+  EXPECT_EQ(reader.left_alone().all().front().until, now + std::chrono::seconds(2));
+}
+
+TEST_F(ProcessReaderTest, WaitsForWorkThatNeedsTheCpuForLonger) {
+  const auto busy = [](std::uint32_t, std::string_view, OpenFile) {
+    timespec used{};
+    do {
+      clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    } while (used.tv_sec == 0 && used.tv_nsec < 200'000'000);
+    return Answer{0, "done", OpenFile()};
+  };
+  const Answer answer = reader.run(own_pid(), busy, "", -1);
+  // More than a second on a machine that is very busy.
+  if (answer.error == ETIMEDOUT) GTEST_SKIP() << "this machine is too busy";
+  EXPECT_EQ(answer.bytes, "done");
+}
+
+TEST_F(ProcessReaderTest, EndsWorkThatNeverEnds) {
+  const auto endless = [](std::uint32_t, std::string_view, OpenFile) -> Answer {
+    while (true) getppid();
+  };
+  EXPECT_EQ(reader.run(0, endless, "", -1).error, ETIMEDOUT);
+}
+
+TEST_F(ProcessReaderTest, SurvivesAReaderThatSomebodyKilled) {
+  ASSERT_EQ(kill(static_cast<pid_t>(reader.pid()), SIGKILL), 0);
+  EXPECT_EQ(reader.run(own_pid(), echo, "", -1).error, 0);
+  EXPECT_TRUE(reader.left_alone().all().empty());
+}
+
+TEST_F(ProcessReaderTest, LeavesAProcessAloneThatCrashesItsReader) {
+  EXPECT_EQ(reader.run(own_pid(), crash, "", -1).error, ETIMEDOUT);
+  ASSERT_EQ(reader.left_alone().all().size(), 1U);
+  EXPECT_NE(reader.left_alone().all().front().why.find("crashed"), std::string::npos);
+  EXPECT_EQ(reader.run(0, echo, "", -1).error, 0);
+}
+
+TEST_F(ProcessReaderTest, BoundsTheMemoryOfAReader) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer needs a large address space";
+#endif
+  const auto greedy = [](std::uint32_t, std::string_view, OpenFile) {
+    return Answer{0, std::string(std::size_t{1} << 30U, 'x'), OpenFile()};
+  };
+  EXPECT_EQ(reader.run(0, greedy, "", -1).error, ENOMEM);
+}
+
+TEST_F(ProcessReaderTest, DoesNotReadAnotherProcessWithTheSamePid) {
+  Sleeper sleeper;
+  const std::uint64_t start_ticks = process_state(sleeper.pid())->start_ticks;
+  EXPECT_EQ(reader.run({sleeper.pid(), start_ticks}, echo, "", -1).error, 0);
+  EXPECT_EQ(reader.run({sleeper.pid(), start_ticks + 1}, echo, "", -1).error, ESRCH);
+  const std::uint32_t pid = sleeper.pid();
+  sleeper.end();
+  EXPECT_EQ(reader.run({pid, start_ticks}, echo, "", -1).error, ESRCH);
+}
+
+TEST_F(ProcessReaderTest, DiscardsWhatWasReadOfAProcessThatEndedMeanwhile) {
+  const auto end_it = [](std::uint32_t pid, std::string_view, OpenFile) {
+    kill(static_cast<pid_t>(pid), SIGKILL);
+    while (process_state(pid) && process_state(pid)->state != 'Z') {
+    }
+    return Answer{0, "text", OpenFile()};
+  };
+  const Sleeper sleeper;
+  const Answer answer = reader.run(sleeper.pid(), end_it, "", -1);
+  EXPECT_EQ(answer.error, ESRCH);
+  EXPECT_EQ(answer.bytes, "");
+}
+
+TEST(ProcessReader, EndsItsChildrenWithTheProgram) {
+  std::uint32_t child = 0;
+  {
+    ProcessReader reader;
+    child = reader.pid();
+  }
+  // Gone, or a zombie that nobody has waited for.
+  while (true) {
+    const auto state = process_state(child);
+    if (!state || state->state == 'Z') break;
+  }
+}
+
+TEST(ProcessReader, DoesTheWorkItselfIfNoChildWasStarted) {
+  const auto where = [](std::uint32_t, std::string_view, OpenFile) {
+    return Answer{0, std::to_string(getpid()), OpenFile()};
+  };
+  EXPECT_EQ(read_process(own_pid(), where).bytes, std::to_string(getpid()));
+  start_process_reader();
+  EXPECT_NE(read_process(own_pid(), where).bytes, std::to_string(getpid()));
+  EXPECT_TRUE(processes_left_alone().empty());
+}
+
+}  // namespace
+}  // namespace nopspan::collector
