@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/file_watch.h"
 
-#include <sys/inotify.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -28,10 +26,10 @@ Place place_of(const std::string& path) {
 
 FileWatch::FileWatch() : fd_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {}
 
-bool FileWatch::watch(const std::string& path) {
+bool FileWatch::watch(const std::string& path, const Add& add) {
   if (!fd_) return false;
   const Place place = place_of(path);
-  const int id = inotify_add_watch(fd_.get(), place.folder.c_str(), IN_CLOSE_WRITE | IN_MOVED_TO | IN_ONLYDIR);
+  const int id = add(fd_.get(), place.folder);
   if (id < 0) return false;
   if (folders_.size() >= kMaximumFolders && !folders_.contains(id)) {
     inotify_rm_watch(fd_.get(), id);

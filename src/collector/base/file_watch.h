@@ -5,6 +5,10 @@
 
 #include "base/open_file.h"
 
+#include <sys/inotify.h>
+
+#include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -20,10 +24,14 @@ class FileWatch {
   // Readable when appeared() has something to return. -1 if inotify is not available on this host.
   [[nodiscard]] int fd() const { return fd_.get(); }
 
+  // The events that `add` must watch for.
+  static constexpr std::uint32_t kEvents = IN_CLOSE_WRITE | IN_MOVED_TO | IN_ONLYDIR;
+  // Adds a watch of a folder to an inotify instance. Returns its id, or -1.
+  using Add = std::function<int(int inotify, const std::string& folder)>;
   // Watches the folder of `path` for files whose name begins like the name of `path`. If that name contains ".so", only
   // the part up to it is compared. Returns false if the folder cannot be watched, or if 256 folders are already
   // watched.
-  bool watch(const std::string& path);
+  bool watch(const std::string& path, const Add& add);
   void forget(const std::string& path);
   [[nodiscard]] std::size_t size() const { return folders_.size(); }
 

@@ -7,6 +7,7 @@
 #include "doctor/checks.h"
 #include "host/host.h"
 #include "host/process_facts.h"
+#include "host/process_reader.h"
 #include "host/tracers.h"
 
 #include <CLI/CLI.hpp>
@@ -47,6 +48,7 @@ void print_text(const Checks& checks, bool color) {
 
 int run_doctor(const DoctorOptions& options, const OutputOptions& common) {
   if (options.pid != 0) require_processes({options.pid});
+  start_process_reader();
   Checks checks;
   check_kernel(checks);
   check_privileges(checks);
@@ -59,6 +61,7 @@ int run_doctor(const DoctorOptions& options, const OutputOptions& common) {
     host.scan();
     check_files(host, checks);
   }
+  check_left_alone(checks);
   if (common.json) {
     print_json(checks);
   } else {

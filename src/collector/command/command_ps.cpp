@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan ps: lists the processes that have probes, and the tracers that are attached to them.
+#include "base/failure.h"
+#include "base/stopping.h"
 #include "base/text.h"
 #include "base/text_table.h"
 #include "command/command.h"
 #include "command/options.h"
 #include "host/host.h"
 #include "host/process_facts.h"
+#include "host/process_reader.h"
 #include "host/process_report.h"
 #include "host/tracers.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <iostream>
 #include <map>
 #include <set>
@@ -97,15 +101,19 @@ void print_counts(const ProcessReport& report) {
 }
 
 // Prints to stderr what could not be examined, and why. Processes with the same reason are counted in one line.
-void print_skipped(const Host& host, const std::set<std::uint32_t>& wanted, const Tracers& tracers) {
+void print_skipped(Host& host, const std::set<std::uint32_t>& wanted, const Tracers& tracers) {
   std::map<std::string, std::vector<const Host::Skipped*>> by_reason;
   const auto skipped = host.skipped();
   for (const Host::Skipped& each : skipped)
-    if (wanted.empty() || wanted.contains(each.pid)) by_reason[each.reason].push_back(&each);
+    if (each.pid == 0 || wanted.empty() || wanted.contains(each.pid)) by_reason[each.reason].push_back(&each);
   for (const auto& [reason, all] : by_reason) {
     const Host::Skipped& first = *all.front();
-    std::cerr << "nopspan: not examined: process " << first.pid
-              << (first.path.empty() ? "" : ", " + printable(first.path)) << ": " << reason;
+    if (first.pid == 0) {
+      std::cerr << "nopspan: not all processes were examined: " << reason << "\n";
+      continue;
+    }
+    std::cerr << "nopspan: not examined: process " << first.pid << " (" << printable(host.process(first.pid)->comm)
+              << ")" << (first.path.empty() ? "" : ", " + printable(first.path)) << ": " << reason;
     if (all.size() > 1) std::cerr << " (and " << all.size() - 1 << " more)";
     std::cerr << "\n";
   }
@@ -114,28 +122,36 @@ void print_skipped(const Host& host, const std::set<std::uint32_t>& wanted, cons
 
 int run_ps(const PsOptions& options, const OutputOptions& common) {
   require_processes(options.pids);
+  start_process_reader();
   Host host;
   const std::set<std::uint32_t> wanted(options.pids.begin(), options.pids.end());
-  if (wanted.empty()) {
-    host.scan();
-  } else {
-    for (const std::uint32_t pid : wanted) host.note_pid(pid);
-    host.scan_noted();
-  }
+  for (const std::uint32_t pid : wanted) host.note_pid(pid);
+  // Programs that map new files again and again could keep the host behind forever.
+  Deadline until(10'000'000'000);
+  until.begin();
+  do {
+    if (wanted.empty()) {
+      host.scan();
+    } else {
+      host.scan_noted();
+    }
+  } while (host.is_behind() && !until.is_over());
   const auto pids = host.pids();
   const Tracers tracers = pids.empty() ? Tracers() : Tracers::find();
   std::vector<ProcessReport> reports;
   for (const std::uint32_t pid : pids)
     if (auto report = report_process(host, tracers, pid); !report.copies.empty()) reports.push_back(std::move(report));
 
+  const auto skipped = host.skipped();
+  const bool is_whole = std::none_of(skipped.begin(), skipped.end(), [](const auto& each) { return each.pid == 0; });
   if (common.json) {
     ordered_json json{{"processes", ordered_json::array()}, {"skipped", ordered_json::array()}};
     for (const ProcessReport& report : reports) json["processes"].push_back(to_json(report));
-    for (const Host::Skipped& each : host.skipped())
+    for (const Host::Skipped& each : skipped)
       json["skipped"].push_back({{"pid", each.pid}, {"path", each.path}, {"reason", each.reason}});
     if (!tracers.incomplete().empty()) json["tracers_incomplete"] = tracers.incomplete();
     std::cout << json.dump(2, ' ', false, ordered_json::error_handler_t::replace) << "\n";
-    return 0;
+    return is_whole ? 0 : Failure::kFailed;
   }
   TextTable table({{"PID", TextTable::Align::right},
                    {"NSPID", TextTable::Align::right},
@@ -156,7 +172,7 @@ int run_ps(const PsOptions& options, const OutputOptions& common) {
   if (reports.empty())
     std::cerr << (wanted.empty() ? "nopspan: no process with nopspan probes was found\n"
                                  : "nopspan: none of these processes has nopspan probes\n");
-  return 0;
+  return is_whole ? 0 : Failure::kFailed;
 }
 
 constexpr char kPsExplained[] =

@@ -63,4 +63,7 @@ void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Checks
 // Checks all files with probes that processes of this host map.
 void check_files(Host& host, Checks& checks);
 
+// Reports the processes that could not be read because a read of them blocked.
+void check_left_alone(Checks& checks);
+
 }  // namespace nopspan::collector

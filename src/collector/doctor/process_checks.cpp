@@ -6,6 +6,7 @@
 #include "host/library_view.h"
 #include "host/maps.h"
 #include "host/process_facts.h"
+#include "host/process_reader.h"
 #include "host/tracers.h"
 #include "live/kernel_programs.h"
 
@@ -93,7 +94,11 @@ void check_file(const ProbeFile& file, const std::string& printable_path, Kernel
 }
 
 bool has_environment(std::uint32_t pid, const std::string& wanted) {
-  const std::string text = '\0' + read_small_file("/proc/" + std::to_string(pid) + "/environ", std::size_t{8} << 20U);
+  // In the child that reads, because the environment is in the memory of the process.
+  const auto work = [](std::uint32_t of, std::string_view, OpenFile) {
+    return Answer{0, read_small_file("/proc/" + std::to_string(of) + "/environ", std::size_t{8} << 20U), OpenFile()};
+  };
+  const std::string text = '\0' + read_process(pid, work).bytes;
   return text.find('\0' + wanted + '\0') != std::string::npos;
 }
 
@@ -138,7 +143,7 @@ void check_view(std::uint32_t pid, const Host::Copy& copy, const Tracers& tracer
   }
   const auto view = view_library(pid, copy.gate_address);
   if (!view) {
-    checks.fail(name, std::string("cannot be read: ") + std::strerror(errno),
+    checks.fail(name, "cannot be read: " + read_error_text(errno),
                 errno == EPERM
                     ? "run nopspan as root, or grant it CAP_SYS_PTRACE, which fetching from idle threads needs"
                     : "");
@@ -226,6 +231,15 @@ void check_files(Host& host, Checks& checks) {
     if (names.size() > 1)
       checks.ok("file " + printable(*names.begin()), "has " + std::to_string(names.size()) + " names, another is " +
                                                          printable(*names.rbegin()) + "; nopspan attaches once");
+  }
+}
+
+void check_left_alone(Checks& checks) {
+  for (const LeftAlone& process : processes_left_alone()) {
+    if (process.pid == 0) continue;
+    checks.warn(
+        "process " + std::to_string(process.pid), printable(process.comm) + ": " + process.why,
+        "find out what it waits for: its memory or its files are on a disk or file server that does not answer");
   }
 }
 

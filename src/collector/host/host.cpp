@@ -3,11 +3,12 @@
 #include "host/host.h"
 
 #include "host/capabilities.h"
+#include "host/cgroup.h"
 #include "host/known_files.h"
 #include "host/library_view.h"
 #include "host/maps.h"
 #include "host/process_facts.h"
-#include "host/process_memory.h"
+#include "host/process_reader.h"
 
 #include <nopspan/probes.h>
 
@@ -31,6 +32,10 @@ constexpr unsigned kInVain = 8;
 // If the size has not changed, the maps are still read this often, because one mapping may have replaced another.
 constexpr auto kNowAndThen = std::chrono::seconds(30);
 
+// The longest time to examine new files of one process, and in one scan. The next scan continues.
+constexpr auto kMostTimeOfAProcess = std::chrono::milliseconds(250);
+constexpr auto kMostTimeOfAScan = std::chrono::seconds(1);
+
 constexpr std::size_t kMaximumEnded = 4096;
 constexpr std::size_t kMaximumFilesOfAProcess = 4096;
 constexpr std::size_t kMaximumSkippedOfAProcess = 16;
@@ -41,11 +46,15 @@ const char* why_forbidden() {
                                                 : "examining it needs CAP_SYS_PTRACE or the same user";
 }
 
+bool is_file_limit(int error) { return error == EMFILE || error == ENFILE; }
+
 // A mapping of a file's code that was examined.
 struct Seen {
   std::uint64_t device, inode, start;
   friend auto operator<=>(const Seen&, const Seen&) = default;  // NOLINT(modernize-use-nullptr): there is none
 };
+
+Seen seen_key(const Mapping& mapping) { return {mapping.device, mapping.inode, mapping.start}; }
 
 struct Known {
   ProcessState state;
@@ -75,15 +84,19 @@ class Host::Scanner {
 
   KnownFiles files;
   std::map<std::uint32_t, Known> processes;
+  bool is_behind = false;
+  bool has_too_many_files = false;  // of this program: the limit of open files was reached in the last scan
 
  private:
   void update(std::uint32_t pid, Known& known, const ProcessState& state, Clock::time_point now);
   void read_maps(std::uint32_t pid, Known& known);
-  bool find_files(std::uint32_t pid, Known& known);
-  static void find_copies(std::uint32_t pid, Known& known);
+  bool find_files(std::uint32_t pid, Known& known, const Mappings& mappings);
+  static void find_copies(Known& known, const Mappings& mappings);
   void describe(std::uint32_t pid, Known& known);
   void end(std::map<std::uint32_t, Known>::iterator ended);
 
+  Clock::time_point scan_ends_ = Clock::time_point::max();
+  std::uint32_t begin_at_ = 0;  // the first process that the last scan had no time for
   std::set<std::uint32_t> noted_;
   std::unordered_map<std::uint32_t, ProcessPointer> ended_;
   std::deque<std::uint32_t> ended_order_;
@@ -93,19 +106,42 @@ void Host::Scanner::scan() {
   const auto now = Clock::now();
   std::set<std::uint32_t> gone;
   for (const auto& [pid, known] : processes) gone.insert(pid);
-  for_each_numeric_entry("/proc", [&](std::uint32_t pid) {
+  std::vector<std::uint32_t> pids;
+  has_too_many_files = is_file_limit(for_each_numeric_entry("/proc", [&](std::uint32_t pid) { pids.push_back(pid); }));
+  if (has_too_many_files) return;
+  std::rotate(pids.begin(), std::lower_bound(pids.begin(), pids.end(), begin_at_), pids.end());
+  scan_ends_ = now + kMostTimeOfAScan;
+  is_behind = false;
+  for (const std::uint32_t pid : pids) {
+    errno = 0;
     const auto state = process_state(pid);
-    if (!state || state->memory_bytes == 0) return;
+    if (!state && is_file_limit(errno)) {
+      has_too_many_files = true;
+      gone.erase(pid);
+    }
+    if (!state || state->memory_bytes == 0) continue;
     gone.erase(pid);
     update(pid, processes[pid], *state, now);
-  });
+    if (!files.take_is_behind() || is_behind) continue;
+    is_behind = true;
+    begin_at_ = pid;
+  }
+  scan_ends_ = Clock::time_point::max();
   for (const std::uint32_t pid : gone) end(processes.find(pid));
   noted_.clear();
   files.look_at_watched();
 }
 
 void Host::Scanner::scan_noted() {
-  for (const std::uint32_t pid : std::exchange(noted_, {})) look_at(pid);
+  scan_ends_ = Clock::now() + kMostTimeOfAScan;
+  is_behind = false;
+  for (const std::uint32_t pid : std::exchange(noted_, {})) {
+    look_at(pid);
+    if (!files.take_is_behind()) continue;
+    is_behind = true;
+    noted_.insert(pid);
+  }
+  scan_ends_ = Clock::time_point::max();
   files.look_at_watched();
 }
 
@@ -123,7 +159,13 @@ void Host::Scanner::note_moved(std::uint32_t pid) {
   const auto state = process_state(pid);
   // If the process is gone, its last description is kept.
   if (found == processes.end() || !state || state->start_ticks != found->second.state.start_ticks) return;
-  describe(pid, found->second);
+  const std::string cgroup = cgroup_of(pid);
+  auto& process = found->second.process;
+  if (!process || process->cgroup == cgroup) return;
+  auto moved = std::make_shared<Process>(*process);
+  moved->cgroup = cgroup;
+  moved->container = container_id(cgroup);
+  process = moved;
 }
 
 void Host::Scanner::end(std::map<std::uint32_t, Known>::iterator ended) {
@@ -167,9 +209,21 @@ void Host::Scanner::update(std::uint32_t pid, Known& known, const ProcessState& 
 
 void Host::Scanner::read_maps(std::uint32_t pid, Known& known) {
   known.skipped.clear();
-  if (find_files(pid, known)) {
+  const Mappings mappings({pid, known.state.start_ticks});
+  const int error = mappings.error();
+  if (error == EACCES || error == EPERM) {
+    known.skipped.push_back({pid, "", why_forbidden()});
+  } else if (error == EOVERFLOW) {
+    known.skipped.push_back({pid, "", "it maps too many files, so some were not examined"});
+  } else if (error != 0 && error != ESRCH && error != ENOENT) {
+    // What is known of it stays.
+    known.is_due = true;
+    known.skipped.push_back({pid, "", read_error_text(error)});
+    return;
+  }
+  if (find_files(pid, known, mappings)) {
     known.reads_in_vain = 0;
-    find_copies(pid, known);
+    find_copies(known, mappings);
     describe(pid, known);
   } else {
     ++known.reads_in_vain;
@@ -178,29 +232,35 @@ void Host::Scanner::read_maps(std::uint32_t pid, Known& known) {
 }
 
 // Returns whether anything has changed or is incomplete, so that another read soon is worthwhile.
-bool Host::Scanner::find_files(std::uint32_t pid, Known& known) {
+bool Host::Scanner::find_files(std::uint32_t pid, Known& known, const Mappings& mappings) {
   std::map<Seen, ProbeFilePointer> seen;
-  bool is_new = false;
-  const int error = for_each_mapping(pid, [&](const Mapping& mapping) {
+  std::vector<Mapping> unseen;
+  mappings.for_each([&](const Mapping& mapping) {
     if (!mapping.is_executable) return true;
-    const Seen key{mapping.device, mapping.inode, mapping.start};
-    if (const auto before = known.seen.find(key); before != known.seen.end()) {
+    if (const auto before = known.seen.find(seen_key(mapping)); before != known.seen.end()) {
       seen.insert(*before);
-      return true;
-    }
-    std::string_view name = mapping.path;
-    take_deleted(name);
-    std::string why_not;
-    const auto file = files.find(pid, mapping, unescaped(name), why_not);
-    is_new = is_new || file != nullptr;
-    if (!why_not.empty()) {
-      if (known.skipped.size() < kMaximumSkippedOfAProcess) known.skipped.push_back({pid, unescaped(name), why_not});
     } else {
-      seen.emplace(key, file);
+      unseen.push_back(mapping);
     }
-    return seen.size() < kMaximumFilesOfAProcess;
+    return seen.size() + unseen.size() < kMaximumFilesOfAProcess;
   });
-  if (error == EACCES || error == EPERM) known.skipped.push_back({pid, "", why_forbidden()});
+  bool is_new = false;
+  const auto until = std::min(scan_ends_, Clock::now() + kMostTimeOfAProcess);
+  const auto results =
+      unseen.empty() ? std::vector<KnownFiles::Result>() : files.find({pid, known.state.start_ticks}, unseen, until);
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const KnownFiles::Result& result = results[i];
+    is_new = is_new || result.file != nullptr;
+    known.is_due = known.is_due || !result.is_known;
+    if (!result.why_not.empty()) {
+      std::string_view name = unseen[i].path;
+      take_deleted(name);
+      if (known.skipped.size() < kMaximumSkippedOfAProcess)
+        known.skipped.push_back({pid, unescaped(name), result.why_not});
+    } else if (result.is_known) {
+      seen.emplace(seen_key(unseen[i]), result.file);
+    }
+  }
   const auto has_probes = [](const auto& each) { return each.second != nullptr; };
   const bool is_less = std::count_if(seen.begin(), seen.end(), has_probes) !=
                        std::count_if(known.seen.begin(), known.seen.end(), has_probes);
@@ -212,14 +272,14 @@ bool Host::Scanner::find_files(std::uint32_t pid, Known& known) {
   return is_new || is_less || is_incomplete;
 }
 
-void Host::Scanner::find_copies(std::uint32_t pid, Known& known) {
+void Host::Scanner::find_copies(Known& known, const Mappings& mappings) {
   // Keyed by device and inode as /proc/PID/maps has them.
   std::map<std::pair<std::uint64_t, std::uint64_t>, ProbeFilePointer> wanted;
   for (const auto& [seen, file] : known.seen)
     if (file) wanted[{seen.device, seen.inode}] = file;
   known.copies.clear();
   std::map<std::pair<std::uint64_t, std::uint64_t>, Copy> without_gate;
-  for_each_mapping(pid, [&](const Mapping& mapping) {
+  mappings.for_each([&](const Mapping& mapping) {
     const auto found = wanted.find({mapping.device, mapping.inode});
     if (found == wanted.end()) return true;
     Copy copy;
@@ -249,14 +309,17 @@ void Host::Scanner::describe(std::uint32_t pid, Known& known) {
     const Copy& copy = known.copies.front();
     process->library = copy.path;
     // The version is written when the library is loaded.
-    const auto view = copy.gate_address != 0 ? view_library(pid, copy.gate_address) : std::nullopt;
-    process->library_version = view ? view->version : "";
+    process->library_version =
+        copy.gate_address == 0 ? "" : library_version({pid, known.state.start_ticks}, copy.gate_address);
   }
   const auto ended = ended_.find(pid);
   if (!known.process && ended != ended_.end()) known.process = ended->second;  // its exit was reported too early
   // Objects that hold the old description keep it. As long as the process runs the same program, only its cgroup and
   // the library's fields can differ.
   const auto& before = known.process;
+  // A process that is left alone has not lost its version.
+  if (process->library_version.empty() && before && before->library == process->library)
+    process->library_version = before->library_version;
   if (!before || before->start_ticks != process->start_ticks || before->executable != process->executable ||
       before->cgroup != process->cgroup || before->library != process->library ||
       before->library_version != process->library_version)
@@ -320,10 +383,18 @@ const std::vector<Host::Copy>& Host::copies(std::uint32_t pid) {
 
 ProcessPointer Host::process(std::uint32_t pid) { return scanner_->process(pid); }
 
+bool Host::is_behind() const { return scanner_->is_behind; }
+
 std::vector<Host::Skipped> Host::skipped() const {
   std::vector<Skipped> all;
+  if (scanner_->has_too_many_files) all.push_back({0, "", read_error_text(EMFILE)});
+  std::set<std::uint32_t> left_alone;
+  for (const LeftAlone& process : processes_left_alone()) {
+    if (process.pid == 0 || process.until <= Clock::now() || !left_alone.insert(process.pid).second) continue;
+    all.push_back({process.pid, "", process.why + ", so it is not read for a while"});
+  }
   for (const auto& [pid, known] : scanner_->processes)
-    all.insert(all.end(), known.skipped.begin(), known.skipped.end());
+    if (!left_alone.contains(pid)) all.insert(all.end(), known.skipped.begin(), known.skipped.end());
   return all;
 }
 

@@ -46,8 +46,9 @@ class Host {
   Host(const Host&) = delete;
   Host& operator=(const Host&) = delete;
 
-  // Examines all processes. Cheap enough for ten calls per second: for known processes it reads only /proc/PID/stat. It
-  // reads their maps if their memory size has changed, note_pid() named them, or some time has passed.
+  // Examines all processes. Takes about a second at most for files that are new. Cheap enough for ten calls per second:
+  // for known processes it reads only /proc/PID/stat. It reads their maps if their memory size has changed, note_pid()
+  // named them, or some time has passed.
   Changes scan();
   // Examines only the processes that note_pid() named, and the watched folders.
   Changes scan_noted();
@@ -79,6 +80,8 @@ class Host {
   // was never examined, only the pid and the host are set. The same object is returned as long as the process executes
   // no other program, stays in its cgroup, and has the same library.
   ProcessPointer process(std::uint32_t pid);
+  // Whether the last scan left files for the next one, because it took too long.
+  [[nodiscard]] bool is_behind() const;
   // Processes and files that could not be examined, and why, as of the last scan.
   [[nodiscard]] std::vector<Skipped> skipped() const;
 

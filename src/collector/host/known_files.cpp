@@ -2,10 +2,15 @@
 #include "host/known_files.h"
 
 #include "base/failure.h"
+#include "host/process_reader.h"
 
-#include <sys/stat.h>
+#include <fcntl.h>
+#include <sys/inotify.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <utility>
 
 namespace nopspan::collector {
@@ -16,6 +21,95 @@ constexpr auto kGoneAfter = std::chrono::seconds(2);
 // The limit of files that no process maps now, but that a process may map again under their name.
 constexpr std::size_t kMaximumUnmapped = 256;
 constexpr std::size_t kGeneration = 8192;
+// How often the path of a file that no process maps is looked up.
+constexpr auto kLookUpPause = std::chrono::seconds(1);
+
+// ---- These run in the child that reads, because a path that a process chose may lead to a file server that never
+// answers. Requests and answers are CBOR, or a path.
+
+using nlohmann::json;
+
+std::string packed(const json& value) {
+  std::string bytes;
+  json::to_cbor(value, bytes);
+  return bytes;
+}
+
+// Null if it is damaged.
+json unpacked(std::string_view bytes) { return json::from_cbor(bytes, true, false); }
+
+json packed_mapping(const Mapping& mapping) {
+  return {mapping.start, mapping.end, mapping.device, mapping.inode, mapping.path};
+}
+
+Mapping unpacked_mapping(const json& value) {
+  Mapping mapping;
+  value.at(0).get_to(mapping.start);
+  value.at(1).get_to(mapping.end);
+  value.at(2).get_to(mapping.device);
+  value.at(3).get_to(mapping.inode);
+  mapping.path = value.at(4).get_ref<const std::string&>();
+  return mapping;
+}
+
+// Identifies the files of several mappings: for each its FileId, or else the reason why it cannot be
+// identified.
+Answer identify_work(std::uint32_t pid, std::string_view request, OpenFile /*file*/) {
+  json answer = json::array();
+  for (const json& each : unpacked(request)) {
+    MappedFile mapped;
+    if (mapped.find(pid, unpacked_mapping(each))) {
+      answer.push_back(mapped.id());
+    } else {
+      answer.push_back(mapped.why_not());
+    }
+  }
+  return {0, packed(answer), OpenFile()};
+}
+
+// Reads an open file with ProbeFile. `bytes` are its description, or the reason why there is none; then there is no
+// file.
+Answer read_file(OpenFile file, std::string why_not) {
+  if (file) {
+    const ProbeFilePointer read = ProbeFile::read(std::move(file), &why_not);
+    if (read) return {0, read->packed(), OpenFile(fcntl(read->fd(), F_DUPFD_CLOEXEC, 0))};
+  }
+  return {0, why_not, OpenFile()};
+}
+
+Answer open_mapping_work(std::uint32_t pid, std::string_view request, OpenFile /*file*/) {
+  const json value = unpacked(request);
+  const Mapping mapping = unpacked_mapping(value);
+  MappedFile mapped;
+  if (!mapped.find(pid, mapping)) return {ENOENT, "", OpenFile()};
+  OpenFile file = mapped.open(pid, mapping);
+  if (!file) return {EACCES, mapped.why_not(), OpenFile()};
+  return read_file(std::move(file), "");
+}
+
+Answer open_path_work(std::uint32_t /*pid*/, std::string_view path, OpenFile /*file*/) {
+  // O_NONBLOCK, because opening a FIFO would otherwise block.
+  OpenFile file(::open(std::string(path).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  return read_file(std::move(file), std::strerror(errno));
+}
+
+Answer read_again_work(std::uint32_t /*pid*/, std::string_view /*request*/, OpenFile file) {
+  return read_file(std::move(file), "");
+}
+
+Answer watch_work(std::uint32_t /*pid*/, std::string_view folder, OpenFile inotify) {
+  const int id = inotify_add_watch(inotify.get(), std::string(folder).c_str(), FileWatch::kEvents);
+  if (id < 0) return {errno, "", OpenFile()};
+  return {0, std::to_string(id), OpenFile()};
+}
+
+// ---- These run in this process.
+
+ProbeFilePointer file_of(Answer answer, std::string* why_not = nullptr) {
+  const bool is_read = answer.error == 0 && answer.file;
+  if (why_not != nullptr && !is_read) *why_not = answer.error == 0 ? answer.bytes : read_error_text(answer.error);
+  return is_read ? ProbeFile::unpacked(answer.bytes, std::move(answer.file)) : nullptr;
+}
 
 }  // namespace
 
@@ -26,7 +120,9 @@ KnownFiles::File* KnownFiles::known(const FileId& id) {
     if (file.id.device != id.device || file.id.inode != id.inode) continue;
     if (file.id.size != id.size || file.id.modified_ns != id.modified_ns) {
       // The file was touched, or overwritten in place. The latter also corrupts the processes that map it.
-      const auto now = ProbeFile::read(file.found.file->attach_path());
+      Answer answer = read_process(0, read_again_work, "", file.found.file->fd());
+      if (answer.error == EAGAIN) return &file;
+      const auto now = file_of(std::move(answer));
       if (!now || now->probes() != file.found.file->probes()) {
         drop(i);
         return nullptr;
@@ -41,13 +137,18 @@ KnownFiles::File* KnownFiles::known(const FileId& id) {
 KnownFiles::File& KnownFiles::keep(const ProbeFilePointer& file, const std::string& path, std::uint32_t pid) {
   for (File& other : files_)
     if (other.found.file->is_same_inode(*file)) return other;
-  File& kept = files_.emplace_back(File{{file, path, pid}, file->id(), Clock::now()});
+  File& kept = files_.emplace_back();
+  kept.found = {file, path, pid};
+  kept.id = file->id();
+  kept.mapped_at = Clock::now();
   // Watch the folder only if the path leads to the same file in this mount namespace. A replacement inside a container
   // is found when a process maps it.
-  struct stat status {};
-  const bool is_here =
-      stat(path.c_str(), &status) == 0 && status.st_ino == kept.id.inode && status.st_dev == kept.id.device;
-  kept.is_watched = is_here && watch_.watch(path);
+  const auto id = FileId::at(path);
+  kept.is_watched = id && id->inode == kept.id.inode && id->device == kept.id.device &&
+                    watch_.watch(path, [](int inotify, const std::string& folder) {
+                      const Answer answer = read_process(0, watch_work, folder, inotify);
+                      return answer.error == 0 ? std::atoi(answer.bytes.c_str()) : -1;
+                    });
   if (!file->probes().empty()) changes_.appeared.push_back(kept.found);
   return kept;
 }
@@ -65,41 +166,64 @@ void KnownFiles::drop(std::size_t index) {
   files_.erase(files_.begin() + static_cast<std::ptrdiff_t>(index));
 }
 
-ProbeFilePointer KnownFiles::find(std::uint32_t pid, const Mapping& mapping, const std::string& path,
-                                  std::string& why_not) {
-  MappedFile mapped;
-  if (!mapped.find(pid, mapping)) {
-    why_not = mapped.why_not();
-    return nullptr;
+std::vector<KnownFiles::Result> KnownFiles::find(const Target& process, const std::vector<Mapping>& mappings,
+                                                 Clock::time_point until) {
+  std::vector<Result> results(mappings.size());
+  json request = json::array();
+  for (const Mapping& mapping : mappings) request.push_back(packed_mapping(mapping));
+  const Answer answer = read_process(process, identify_work, packed(request));
+  const json ids = unpacked(answer.bytes);
+  if (answer.error != 0 || !ids.is_array() || ids.size() != mappings.size()) return results;
+  for (std::size_t i = 0; i < mappings.size(); ++i) {
+    Result& result = results[i];
+    result.is_known = true;
+    if (ids[i].is_string()) {
+      ids[i].get_to(result.why_not);
+    } else if (const auto id = ids[i].get<FileId>(); !find_known(id, process.pid, result)) {
+      result.is_known = Clock::now() < until;
+      if (result.is_known) examine(process, mappings[i], id, result);
+      is_behind_ = is_behind_ || !result.is_known;
+    }
   }
-  if (File* file = known(mapped.id()); file != nullptr) {
+  return results;
+}
+
+bool KnownFiles::find_known(const FileId& id, std::uint32_t pid, Result& result) {
+  if (File* file = known(id); file != nullptr) {
     if (file->found.pid == 0) file->found.pid = pid;
-    return file->found.file;
+    result.file = file->found.file;
+    return true;
   }
-  if (const auto found = without_.find(mapped.id()); found != without_.end()) {
-    why_not = found->second;
-    return nullptr;
+  if (auto old = old_without_.extract(id)) without_.insert(std::move(old));
+  const auto found = without_.find(id);
+  if (found == without_.end()) return false;
+  result.why_not = found->second;
+  return true;
+}
+
+void KnownFiles::examine(const Target& process, const Mapping& mapping, const FileId& id, Result& result) {
+  Answer answer = read_process(process, open_mapping_work, packed(packed_mapping(mapping)));
+  if (answer.error == ENOENT) return;  // the mapping has changed since
+  if (answer.error == 0 && answer.file) {
+    const auto file = file_of(std::move(answer));
+    std::string_view name = mapping.path;
+    take_deleted(name);
+    if (file && file->id().inode == id.inode) result.file = keep(file, unescaped(name), process.pid).found.file;
+    return;
   }
-  if (auto old = old_without_.extract(mapped.id())) {
-    why_not = old.mapped();
-    without_.insert(std::move(old));
-    return nullptr;
+  if (answer.error != 0 && answer.error != EACCES) {
+    result.is_known = false;
+    if (answer.error == EMFILE) result.why_not = read_error_text(EMFILE);
+    return;
   }
-  OpenFile opened = mapped.open(pid, mapping);
-  if (!opened) {
-    why_not = mapped.why_not();
-  } else if (auto file = ProbeFile::read(std::move(opened)); file != nullptr) {
-    if (file->id().inode != mapped.id().inode) return nullptr;  // the mapping has changed since
-    return keep(file, path, pid).found.file;
-  }
+  if (answer.error == EACCES) result.why_not = answer.bytes;
   if (without_.size() >= kGeneration) old_without_ = std::exchange(without_, {});
-  without_.emplace(mapped.id(), why_not);
-  return nullptr;
+  without_.emplace(id, result.why_not);
 }
 
 void KnownFiles::add(const std::string& path) {
   std::string why_not;
-  ProbeFilePointer file = ProbeFile::read(path, &why_not);
+  const ProbeFilePointer file = file_of(read_process(0, open_path_work, path), &why_not);
   if (!file) throw Failure("cannot attach to " + path + ": " + why_not, Failure::kUsageError);
   if (file->notes_are_missing())
     throw Failure("cannot attach to " + path + ": the notes that describe its probes were stripped. Strip it with " +
@@ -111,9 +235,9 @@ void KnownFiles::add(const std::string& path) {
 
 void KnownFiles::look_at_watched() {
   for (const std::string& path : watch_.appeared()) {
-    struct stat status {};
-    if (stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode) || known(FileId::of(status)) != nullptr) continue;
-    if (ProbeFilePointer file = ProbeFile::read(path); file != nullptr) keep(file, path, 0);
+    const auto id = FileId::at(path);
+    if (!id || known(*id) != nullptr) continue;
+    if (const auto file = file_of(read_process(0, open_path_work, path)); file != nullptr) keep(file, path, 0);
   }
 }
 
@@ -122,18 +246,22 @@ void KnownFiles::note_mapped(const ProbeFilePointer& file, Clock::time_point now
     if (known.found.file == file) known.mapped_at = now;
 }
 
-bool KnownFiles::may_come_back(const File& file) {
-  struct stat status {};
-  if (stat(file.found.path.c_str(), &status) != 0) return false;
-  return status.st_ino == file.id.inode && status.st_dev == file.id.device;
+bool KnownFiles::may_come_back(File& file, Clock::time_point now) {
+  if (now - file.looked_up_at < kLookUpPause) return file.may_come_back;
+  file.looked_up_at = now;
+  int error = 0;
+  const auto id = FileId::at(file.found.path, &error);
+  if (error == EAGAIN) return file.may_come_back;
+  file.may_come_back = id && id->inode == file.id.inode && id->device == file.id.device;
+  return file.may_come_back;
 }
 
 Host::Changes KnownFiles::changes(Clock::time_point now) {
   std::size_t unmapped = 0;
   for (std::size_t i = files_.size(); i-- > 0;) {
-    const File& file = files_[i];
+    File& file = files_[i];
     if (file.is_added || now - file.mapped_at < kGoneAfter) continue;
-    if (!may_come_back(file) || ++unmapped > kMaximumUnmapped) drop(i);
+    if (!may_come_back(file, now) || ++unmapped > kMaximumUnmapped) drop(i);
   }
   return std::exchange(changes_, {});
 }

@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
@@ -20,9 +21,15 @@ class KnownFiles {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // The file behind a mapping. Null if it has no probes or cannot be examined; `why_not` then has the reason, or "" if
-  // there is nothing to report.
-  ProbeFilePointer find(std::uint32_t pid, const Mapping& mapping, const std::string& path, std::string& why_not);
+  struct Result {
+    bool is_known = false;  // false: the process could not be read, or `until` was reached; try again later
+    ProbeFilePointer file;  // null if it has no probes or cannot be examined
+    std::string why_not;    // "" if there is nothing to report
+  };
+  // The files behind mappings. No new file is examined after `until`.
+  std::vector<Result> find(const Target& process, const std::vector<Mapping>& mappings, Clock::time_point until);
+  // Whether `until` was reached since the last call.
+  bool take_is_behind() { return std::exchange(is_behind_, false); }
   // Adds a file by its name. It is kept even if no process maps it. Throws Failure.
   void add(const std::string& path);
   // Examines the files that appeared in watched folders.
@@ -42,16 +49,21 @@ class KnownFiles {
     Clock::time_point mapped_at;
     bool is_added = false;    // by add()
     bool is_watched = false;  // its path's folder is watched
+    bool may_come_back = true;
+    Clock::time_point looked_up_at;  // for may_come_back
   };
 
   File* known(const FileId& id);
+  bool find_known(const FileId& id, std::uint32_t pid, Result& result);
+  void examine(const Target& process, const Mapping& mapping, const FileId& id, Result& result);
   File& keep(const ProbeFilePointer& file, const std::string& path, std::uint32_t pid);
-  [[nodiscard]] static bool may_come_back(const File& file);
+  static bool may_come_back(File& file, Clock::time_point now);
   void drop(std::size_t index);
 
   std::vector<File> files_;
   Host::Changes changes_;
   FileWatch watch_;
+  bool is_behind_ = false;
   // Files without probes, with the reason why not. Two generations: a file that is not looked up during one generation
   // is forgotten.
   std::unordered_map<FileId, std::string, FileIdHash> without_, old_without_;

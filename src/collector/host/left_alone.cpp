@@ -45,6 +45,11 @@ void LeftAloneList::add(LeftAlone process, Clock::time_point now) {
   users_until_ = std::max(users_until_, user.until);
 }
 
+void LeftAloneList::prolong(std::uint32_t pid, Clock::time_point now) {
+  for (LeftAlone& process : all_)
+    if (process.pid == pid) process.until = std::max(process.until, now + std::chrono::seconds(1));
+}
+
 bool LeftAloneList::has(std::uint32_t pid, std::uint64_t start_ticks, Clock::time_point now) const {
   return std::any_of(all_.begin(), all_.end(), [&](const LeftAlone& process) {
     return process.pid == pid && now < process.until &&

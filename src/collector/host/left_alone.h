@@ -31,6 +31,8 @@ class LeftAloneList {
 
   // Records that a read of the process was ended. Sets `times` and `until`.
   void add(LeftAlone process, Clock::time_point now);
+  // Leaves the process alone for at least another second.
+  void prolong(std::uint32_t pid, Clock::time_point now);
   // `start_ticks` 0 means that only the pid is known.
   [[nodiscard]] bool has(std::uint32_t pid, std::uint64_t start_ticks, Clock::time_point now) const;
   [[nodiscard]] bool has_users(Clock::time_point now) const { return now < users_until_; }

@@ -42,6 +42,13 @@ std::string file_system_of(std::uint32_t pid, std::uint64_t device) {
   return "";
 }
 
+bool shares_mounts(std::uint32_t pid) {
+  struct stat own {};
+  struct stat other {};
+  return stat("/proc/self/ns/mnt", &own) == 0 &&
+         stat(("/proc/" + std::to_string(pid) + "/ns/mnt").c_str(), &other) == 0 && own.st_ino == other.st_ino;
+}
+
 // The device of files in memory (memfd_create). It is not mounted anywhere.
 std::uint64_t device_of_memory_files() {
   static const std::uint64_t device = [] {
@@ -54,32 +61,34 @@ std::uint64_t device_of_memory_files() {
 
 }  // namespace
 
-MappedFile::Answer MappedFile::by_mapping(std::uint32_t pid, const Mapping& mapping) {
+MappedFile::Place MappedFile::by_mapping(std::uint32_t pid, const Mapping& mapping) {
   std::array<char, 96> path{};
   std::snprintf(path.data(), path.size(), "/proc/%u/map_files/%llx-%llx", pid,
                 static_cast<unsigned long long>(mapping.start), static_cast<unsigned long long>(mapping.end));
   struct statx status {};
-  if (!look(path.data(), status)) return errno == EPERM || errno == EACCES ? Answer::forbidden : Answer::gone;
-  if (!S_ISREG(status.stx_mode)) return Answer::gone;
+  if (!look(path.data(), status)) return errno == EPERM || errno == EACCES ? Place::forbidden : Place::gone;
+  if (!S_ISREG(status.stx_mode)) return Place::gone;
   path_ = path.data();
   id_ = id_of(status);
-  return Answer::found;
+  has_attributes_ = (status.stx_attributes_mask & (STATX_ATTR_NODUMP | STATX_ATTR_COMPRESSED)) != 0;
+  return Place::found;
 }
 
-MappedFile::Answer MappedFile::by_name(std::uint32_t pid, const Mapping& mapping) {
+MappedFile::Place MappedFile::by_name(std::uint32_t pid, const Mapping& mapping) {
   std::string_view name = mapping.path;
   const bool is_deleted = take_deleted(name);
   path_ = "/proc/" + std::to_string(pid) + "/root" + unescaped(name);
   struct statx status {};
-  if (!look(path_, status)) return errno == EPERM || errno == EACCES || is_deleted ? Answer::forbidden : Answer::gone;
+  if (!look(path_, status)) return errno == EPERM || errno == EACCES || is_deleted ? Place::forbidden : Place::gone;
   id_ = id_of(status);
-  if (!S_ISREG(status.stx_mode)) return Answer::gone;
-  if (id_.inode != mapping.inode) return Answer::forbidden;
-  if (id_.device == mapping.device) return Answer::found;
+  has_attributes_ = (status.stx_attributes_mask & (STATX_ATTR_NODUMP | STATX_ATTR_COMPRESSED)) != 0;
+  if (!S_ISREG(status.stx_mode)) return Place::gone;
+  if (id_.inode != mapping.inode) return Place::forbidden;
+  if (id_.device == mapping.device) return Place::found;
   // On these file systems stat(2) reports another device number than the mappings do.
   const std::string type = file_system_of(pid, id_.device) + "," + file_system_of(pid, mapping.device);
-  return type.find("overlay") != std::string::npos || type.find("btrfs") != std::string::npos ? Answer::found
-                                                                                              : Answer::forbidden;
+  return type.find("overlay") != std::string::npos || type.find("btrfs") != std::string::npos ? Place::found
+                                                                                              : Place::forbidden;
 }
 
 bool MappedFile::may_be_touched(std::uint32_t pid, const Mapping& mapping) {
@@ -87,6 +96,9 @@ bool MappedFile::may_be_touched(std::uint32_t pid, const Mapping& mapping) {
   if (major(id_.device) != 0 || id_.device == device_of_memory_files()) return true;
   std::string type = file_system_of(pid, id_.device);
   if (type.empty()) type = file_system_of(pid, mapping.device);
+  // Any user can mount an overlay above FUSE in a namespace. FUSE has neither of these attributes, but the file systems
+  // of containers have one, and an overlay passes it on.
+  if (type == "overlay" && !has_attributes_ && !shares_mounts(pid)) type = "fuse below an overlay";
   if (!type.empty() && !type.starts_with("fuse")) return true;
   why_not_ = type.empty() ? "its file system is not mounted in the mount namespace of the process"
                           : "it is on " + type + ", where a read may block forever; to read it anyway, use --binary";
@@ -97,14 +109,14 @@ bool MappedFile::find(std::uint32_t pid, const Mapping& mapping) {
   why_not_.clear();
   std::string_view name = mapping.path;
   is_deleted_ = take_deleted(name);
-  Answer answer = by_mapping(pid, mapping);
-  if (answer == Answer::forbidden) {
-    answer = by_name(pid, mapping);
-    if (answer == Answer::forbidden)
+  Place place = by_mapping(pid, mapping);
+  if (place == Place::forbidden) {
+    place = by_name(pid, mapping);
+    if (place == Place::forbidden)
       why_not_ = is_deleted_ ? "it was deleted or replaced: opening it needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE"
                              : "opening it needs CAP_SYS_PTRACE and CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE";
   }
-  return answer == Answer::found;
+  return place == Place::found;
 }
 
 OpenFile MappedFile::open(std::uint32_t pid, const Mapping& mapping) {

@@ -12,9 +12,10 @@
 
 namespace nopspan::collector {
 
-// The file is found through /proc/PID/map_files if that is allowed, otherwise by its name in the process's root. No
-// function waits for a file server. Files on FUSE are not opened, because any user can be the server of such a file
-// system and may never answer.
+// The file is found through /proc/PID/map_files if that is allowed, otherwise by its name in the process's root. Both
+// may block, so this runs in the child that reads (process_reader.h). Files on FUSE are not opened, because any user
+// can be the server of such a file system and may never answer: to close the file may block, and an attach to it would
+// block every fork on this host.
 class MappedFile {
  public:
   // Identifies the file without opening it. Returns false if that is not possible; why_not() then has the reason, or ""
@@ -28,14 +29,15 @@ class MappedFile {
   OpenFile open(std::uint32_t pid, const Mapping& mapping);
 
  private:
-  enum class Answer : std::uint8_t { found, gone, forbidden };
-  Answer by_mapping(std::uint32_t pid, const Mapping& mapping);
-  Answer by_name(std::uint32_t pid, const Mapping& mapping);
+  enum class Place : std::uint8_t { found, gone, forbidden };
+  Place by_mapping(std::uint32_t pid, const Mapping& mapping);
+  Place by_name(std::uint32_t pid, const Mapping& mapping);
   bool may_be_touched(std::uint32_t pid, const Mapping& mapping);
 
   std::string path_;
   FileId id_;
   bool is_deleted_ = false;
+  bool has_attributes_ = false;  // the file system has attributes that FUSE does not have
   std::string why_not_;
 };
 

@@ -23,8 +23,8 @@ struct Mapping {
 class Mappings {
  public:
   explicit Mappings(const Target& process);
-  // 0 or an errno value. EACCES: not permitted. ESRCH, ENOENT: the process is gone. ETIMEDOUT: it is left alone.
-  // EOVERFLOW: the process has more than 4 MiB of text for them, of which the first part was read.
+  // 0 or an errno value. EACCES: not permitted. ESRCH, ENOENT: the process is gone. ETIMEDOUT, EAGAIN:
+  // process_reader.h. EOVERFLOW: the process has more than 4 MiB of text for them, of which the first part was read.
   [[nodiscard]] int error() const { return error_; }
   // Calls `on_mapping` for each of them, until it returns false. `path` is valid as long as this object exists.
   void for_each(const std::function<bool(const Mapping&)>& on_mapping) const;

@@ -2,6 +2,7 @@
 #include "host/probe_file.h"
 
 #include "host/elf_file.h"
+#include "host/process_reader.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -9,6 +10,7 @@
 #include <sys/vfs.h>
 
 #include <nopspan/probes.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
@@ -18,6 +20,26 @@
 #include <utility>
 
 namespace nopspan::collector {
+
+void to_json(nlohmann::json& json, const FileId& id) {
+  json = {id.device, id.inode, id.size, id.modified_ns, id.changed_ns};
+}
+void from_json(const nlohmann::json& json, FileId& id) {
+  try {
+    json.at(0).get_to(id.device);
+    json.at(1).get_to(id.inode);
+    json.at(2).get_to(id.size);
+    json.at(3).get_to(id.modified_ns);
+    json.at(4).get_to(id.changed_ns);
+  } catch (const nlohmann::json::exception&) {
+    id = FileId();
+  }
+}
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Probe, provider, name, address, offset, semaphore_address, semaphore_offset,
+                                   arguments, nop, has_landing)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProbeFile::Gate, address, offset, section_size, is_page_aligned, is_alone,
+                                   abi_version)
+
 namespace {
 
 // A library has about a dozen sites. Some linkers keep several copies of one object.
@@ -203,8 +225,7 @@ ProbeFilePointer ProbeFileReader::read(OpenFile file, std::string& why_not) {
   struct statfs system {};
   result->on_overlay_ = fstatfs(file.get(), &system) == 0 && system.f_type == OVERLAYFS_SUPER_MAGIC;
   result->id_ = FileId::of(status);
-  result->attach_path_ = "/proc/self/fd/" + std::to_string(file.get());
-  result->file_ = std::move(file);
+  result->set_file(std::move(file));
   return result;
 }
 
@@ -212,6 +233,22 @@ FileId FileId::of(const struct stat& status) {
   const auto ns = [](const timespec& time) { return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; };
   return {status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size), ns(status.st_mtim),
           ns(status.st_ctim)};
+}
+
+std::optional<FileId> FileId::at(const std::string& path, int* error) {
+  const auto work = [](std::uint32_t, std::string_view name, OpenFile) -> Answer {
+    struct stat status {};
+    if (stat(std::string(name).c_str(), &status) != 0) return {errno, "", OpenFile()};
+    if (!S_ISREG(status.st_mode)) return {EINVAL, "", OpenFile()};
+    const FileId id = of(status);
+    return {0, {reinterpret_cast<const char*>(&id), sizeof(id)}, OpenFile()};
+  };
+  const Answer answer = read_process(0, work, path);
+  if (error != nullptr) *error = answer.error;
+  FileId id;
+  if (answer.error != 0 || answer.bytes.size() != sizeof(id)) return std::nullopt;
+  std::memcpy(&id, answer.bytes.data(), sizeof(id));
+  return id;
 }
 
 std::size_t FileIdHash::operator()(const FileId& id) const {
@@ -247,6 +284,34 @@ ProbeFilePointer ProbeFile::read(const std::string& path, std::string* why_not) 
     return nullptr;
   }
   return read(std::move(file), why_not);
+}
+
+void ProbeFile::set_file(OpenFile file) {
+  attach_path_ = "/proc/self/fd/" + std::to_string(file.get());
+  file_ = std::move(file);
+}
+
+std::string ProbeFile::packed() const {
+  const nlohmann::json description{{"id", id_}, {"on_overlay", on_overlay_}, {"probes", probes_}, {"gate", gate_}};
+  std::string bytes;
+  nlohmann::json::to_cbor(description, bytes);
+  return bytes;
+}
+
+ProbeFilePointer ProbeFile::unpacked(std::string_view description, OpenFile file) {
+  try {
+    const auto json = nlohmann::json::from_cbor(description);
+    std::shared_ptr<ProbeFile> result(new ProbeFile);
+    json.at("id").get_to(result->id_);
+    json.at("on_overlay").get_to(result->on_overlay_);
+    json.at("probes").get_to(result->probes_);
+    json.at("gate").get_to(result->gate_);
+    if (!file || result->probes_.size() > kMaximumSites) return nullptr;
+    result->set_file(std::move(file));
+    return result;
+  } catch (const nlohmann::json::exception&) {
+    return nullptr;
+  }
 }
 
 const Probe* ProbeFile::find(std::string_view provider, std::string_view name) const {

@@ -4,8 +4,11 @@
 
 #include "base/open_file.h"
 
+#include <nlohmann/json_fwd.hpp>
+
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,8 +24,14 @@ struct FileId {
   std::int64_t modified_ns = 0, changed_ns = 0;
 
   static FileId of(const struct stat& status);
+  // The regular file at a path, looked up in the child that reads (process_reader.h). Empty if there is none; `error`
+  // then has an errno value.
+  static std::optional<FileId> at(const std::string& path, int* error = nullptr);
   friend bool operator==(const FileId&, const FileId&) = default;
 };
+void to_json(nlohmann::json& json, const FileId& id);
+// If `json` is damaged, all fields are 0.
+void from_json(const nlohmann::json& json, FileId& id);
 struct FileIdHash {
   std::size_t operator()(const FileId& id) const;
 };
@@ -57,6 +66,10 @@ class ProbeFile {
   // `why_not` then has the reason. Safe with files that are damaged, hostile, or change while they are read.
   static std::shared_ptr<const ProbeFile> read(OpenFile file, std::string* why_not = nullptr);
   static std::shared_ptr<const ProbeFile> read(const std::string& path, std::string* why_not = nullptr);
+
+  // A description of everything but the open file, and the object that it describes. Null if it is damaged.
+  [[nodiscard]] std::string packed() const;
+  static std::shared_ptr<const ProbeFile> unpacked(std::string_view description, OpenFile file);
 
   [[nodiscard]] int fd() const { return file_.get(); }
   // The path to attach to, "/proc/self/fd/N". Valid as long as this object exists.
@@ -95,6 +108,7 @@ class ProbeFile {
  private:
   friend class ProbeFileReader;
   ProbeFile() = default;
+  void set_file(OpenFile file);
 
   OpenFile file_;
   std::string attach_path_;

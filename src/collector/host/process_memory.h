@@ -14,7 +14,7 @@
 namespace nopspan::collector {
 
 // Reads up to `size` bytes into `to`. Returns how many bytes could be read from the start. If it returns 0, errno has
-// the reason (ESRCH: the process is gone, EPERM, EFAULT, ETIMEDOUT: it is left alone).
+// the reason (ESRCH: the process is gone, EPERM, EFAULT, ETIMEDOUT, EAGAIN: process_reader.h).
 std::size_t read_memory(const Target& process, std::uint64_t address, void* to, std::size_t size);
 
 // Returns whether the whole value could be read.

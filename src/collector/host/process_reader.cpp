@@ -46,6 +46,7 @@ struct RequestHead {
 struct AnswerHead {
   std::uint64_t size;
   int error;
+  bool has_file;
 };
 
 // Sends or receives at most `size` bytes and a descriptor. Returns what sendmsg(2) or recvmsg(2) returns.
@@ -171,7 +172,7 @@ Answer work_on(const RequestHead& head, std::string_view request, OpenFile file,
     request.resize(head.size);
     child_receive(request.data(), request.size());
     Answer answer = work_on(head, request, std::move(file), last);
-    AnswerHead reply{answer.bytes.size(), answer.error};
+    AnswerHead reply{answer.bytes.size(), answer.error, static_cast<bool>(answer.file)};
     child_send(&reply, sizeof(reply), answer.file.get());
     child_send(answer.bytes.data(), answer.bytes.size());
   }
@@ -194,8 +195,9 @@ Answer work_on(const RequestHead& head, std::string_view request, OpenFile file,
   }
 }
 
+// Never destroyed, because a thread may still use it at the end of the program.
 std::unique_ptr<ProcessReader>& program_reader() {
-  static std::unique_ptr<ProcessReader> reader;
+  static auto& reader = *new std::unique_ptr<ProcessReader>;
   return reader;
 }
 
@@ -241,11 +243,11 @@ bool ProcessReader::next_reader() {
 }
 
 bool ProcessReader::is_left_alone(const Target& target) {
+  const std::lock_guard lock(mutex_);
   std::erase_if(killed_, [](const Reader& reader) { return is_ready(reader.process); });
   const auto now = now_();
+  for (const Reader& reader : killed_) left_alone_.prolong(reader.target, now);
   if (left_alone_.has(target.pid, target.start_ticks, now) || killed_.size() >= kMostBlocked) return true;
-  if (std::any_of(killed_.begin(), killed_.end(), [&](const Reader& reader) { return reader.target == target.pid; }))
-    return true;
   if (target.pid == 0 || (!left_alone_.has_users(now) && killed_.size() < kMostBlockedOfAUser)) return false;
   const std::uint32_t user = user_of(target.pid);
   const auto blocked =
@@ -303,7 +305,7 @@ ProcessReader::Outcome ProcessReader::exchange(const Target& target, ReaderWork 
   if (message(false, reader_.socket.get(), &reply, sizeof(reply), &answer.file, -1) != sizeof(reply) ||
       reply.size > kMostBytes)
     return Outcome::ended;
-  answer.error = reply.error;
+  answer.error = reply.has_file && !answer.file ? EMFILE : reply.error;
   answer.bytes.resize(reply.size);
   return transfer(false, answer.bytes.data(), answer.bytes.size());
 }
@@ -323,12 +325,17 @@ void ProcessReader::give_up(const Target& target, const char* why) {
   reader_.target = target.pid;
   reader_.user = process.user;
   killed_.push_back(std::exchange(reader_, Reader()));
+  const std::lock_guard lock(mutex_);
   left_alone_.add(std::move(process), now_());
 }
 
+std::vector<LeftAlone> ProcessReader::left_alone() const {
+  const std::lock_guard lock(mutex_);
+  return left_alone_.all();
+}
+
 Answer ProcessReader::run(const Target& target, ReaderWork work, std::string_view request, int file) {
-  constexpr int kBlocked = ETIMEDOUT;
-  if (is_left_alone(target)) return {kBlocked, "", OpenFile()};
+  if (is_left_alone(target)) return {EAGAIN, "", OpenFile()};
   // A reader may have been killed by somebody else since the last request. If two of them end, it is the target's
   // fault.
   for (int attempt = 0; attempt < 2; ++attempt) {
@@ -338,12 +345,12 @@ Answer ProcessReader::run(const Target& target, ReaderWork work, std::string_vie
     if (outcome == Outcome::done) return answer;
     if (outcome == Outcome::blocked) {
       give_up(target, "a read of it blocked for 100 ms");
-      return {kBlocked, "", OpenFile()};
+      return {ETIMEDOUT, "", OpenFile()};
     }
     if (attempt == 0) reader_ = Reader();
   }
   give_up(target, "the process that read it crashed");
-  return {kBlocked, "", OpenFile()};
+  return {ETIMEDOUT, "", OpenFile()};
 }
 
 void start_process_reader() {
@@ -363,11 +370,11 @@ Answer read_process(const Target& target, ReaderWork work, std::string_view requ
 }
 
 std::vector<LeftAlone> processes_left_alone() {
-  return program_reader() == nullptr ? std::vector<LeftAlone>() : program_reader()->left_alone().all();
+  return program_reader() == nullptr ? std::vector<LeftAlone>() : program_reader()->left_alone();
 }
 
 std::string read_error_text(int error) {
-  if (error == ETIMEDOUT) return "reads of it blocked, so it is left alone for a while";
+  if (error == ETIMEDOUT || error == EAGAIN) return "reads of it blocked, so it is left alone for a while";
   if (error == EMFILE || error == ENFILE)
     return "too many open files: raise the limit of open files (ulimit -n, or LimitNOFILE= of the unit)";
   return std::strerror(error);

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,7 +26,7 @@ struct Target {
 };
 
 struct Answer {
-  int error = 0;  // an errno value. ESRCH: the process is gone. ETIMEDOUT: it blocked, or is left alone
+  int error = 0;  // an errno value. ESRCH: the process is gone. ETIMEDOUT: the read blocked. EAGAIN: it is left alone
   std::string bytes;
   OpenFile file;
 };
@@ -37,7 +38,7 @@ using ReaderWork = Answer (*)(std::uint32_t pid, std::string_view request, OpenF
 Answer read_process(const Target& target, ReaderWork work, std::string_view request = {}, int file = -1);
 // Starts the child. Must be called before the program makes a thread. Later calls have no effect. Throws Failure.
 void start_process_reader();
-// The processes that were left alone since the start.
+// The processes that were left alone since the start. From any thread.
 std::vector<LeftAlone> processes_left_alone();
 // Describes an Answer's error for people.
 std::string read_error_text(int error);
@@ -50,7 +51,7 @@ class ProcessReader {
 
   explicit ProcessReader(std::function<Clock::time_point()> now = Clock::now);
   Answer run(const Target& target, ReaderWork work, std::string_view request, int file);
-  [[nodiscard]] const LeftAloneList& left_alone() const { return left_alone_; }
+  [[nodiscard]] std::vector<LeftAlone> left_alone() const;  // from any thread
   // The reader in use. 0 if none is.
   [[nodiscard]] std::uint32_t pid() const { return reader_.pid; }
 
@@ -74,6 +75,7 @@ class ProcessReader {
   OpenFile spawner_;
   Reader reader_;
   std::vector<Reader> killed_;  // may still be blocked
+  mutable std::mutex mutex_;    // for left_alone_
   LeftAloneList left_alone_;
   Clock::time_point began_;    // when the current request was sent
   std::string last_switches_;  // of the reader, when it was last seen to block

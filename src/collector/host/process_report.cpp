@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include <cerrno>
-#include <cstring>
 
 namespace nopspan::collector {
 namespace {
@@ -21,7 +20,7 @@ CopyReport report_copy(std::uint32_t pid, const Host::Copy& copy, const Tracers&
   }
   report.view = view_library(pid, copy.gate_address);
   if (!report.view)
-    report.why_no_view = errno == EPERM ? "reading its memory needs CAP_SYS_PTRACE" : std::strerror(errno);
+    report.why_no_view = errno == EPERM ? "reading its memory needs CAP_SYS_PTRACE" : read_error_text(errno);
   return report;
 }
 

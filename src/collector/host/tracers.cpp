@@ -96,10 +96,10 @@ void TracerSearch::identify(Tracer& tracer) {
   } else if (path.starts_with(kSelf)) {
     return;
   }
-  struct stat status {};
-  if (stat(path.c_str(), &status) != 0) return;
-  tracer.device = status.st_dev;
-  tracer.inode = status.st_ino;
+  const auto id = FileId::at(path);
+  if (!id) return;
+  tracer.device = id->device;
+  tracer.inode = id->inode;
 }
 
 void TracerSearch::add(Tracer::Kind kind, std::uint32_t pid, std::uint32_t program, const std::string& name,

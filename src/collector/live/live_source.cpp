@@ -5,6 +5,7 @@
 // tick for the sink every 100 ms.
 #include "live/live_source.h"
 
+#include "host/process_reader.h"
 #include "live/clock_map.h"
 #include "live/delivery.h"
 #include "live/drain.h"
@@ -450,6 +451,9 @@ void LiveSource::finish() {
 
 }  // namespace
 
-std::unique_ptr<Source> open_live_source(const SourceOptions& options) { return std::make_unique<LiveSource>(options); }
+std::unique_ptr<Source> open_live_source(const SourceOptions& options) {
+  start_process_reader();
+  return std::make_unique<LiveSource>(options);
+}
 
 }  // namespace nopspan::collector

@@ -327,7 +327,7 @@ class Ps(harness.Test):
             rows = [line.split() for line in done.stdout.splitlines()[1:]]
             self.assertEqual([row[0] for row in rows], [str(own.pid)])
             self.assertEqual(rows[0][7], "down")
-            self.assertRegex(done.stderr, r"not examined: process \d+: examining it needs CAP_SYS_PTRACE")
+            self.assertRegex(done.stderr, r"not examined: process \d+ \(.+\): examining it needs CAP_SYS_PTRACE")
             self.assertIn("tracers are not listed: that needs CAP_SYS_ADMIN", done.stderr)
             done = subprocess.run([*nopspan, str(other.pid)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                   check=False)
