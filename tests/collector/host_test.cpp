@@ -5,6 +5,7 @@
 #include "base/failure.h"
 #include "host/cgroup.h"
 #include "host/maps.h"
+#include "host/process_reader.h"
 #include "temporary_folder.h"
 
 #include <nopspan/gate.h>
@@ -198,6 +199,24 @@ TEST(Host, FindsAFileThatWasDeleted) {
   EXPECT_TRUE(copy->is_deleted);
   EXPECT_TRUE(is_in(changes.appeared, path));
   EXPECT_EQ(contents_of(copy->file->attach_path()), contents_of(kLibrary));
+}
+
+TEST(Host, FindsTheSameThroughTheChildThatReads) {
+  start_process_reader();
+  TemporaryFolder folder;
+  const std::string path = copy_library(folder / "libnopspan.so.0.2");
+  const Child child([&] { load(path); });
+  Host host;
+  EXPECT_TRUE(is_in(host.scan().appeared, path));
+  const Host::Copy* copy = copy_of(host, child.pid(), path);
+  ASSERT_NE(copy, nullptr);
+  EXPECT_NE(copy->gate_address, 0U);
+  EXPECT_EQ(copy->file->probes(), ProbeFile::read(path)->probes());
+  EXPECT_EQ(contents_of(copy->file->attach_path()), contents_of(kLibrary));
+  EXPECT_EQ(host.process(child.pid())->library_version, kVersion);
+  copy_library(folder / "new");
+  ASSERT_EQ(rename((folder / "new").c_str(), path.c_str()), 0);
+  EXPECT_TRUE(is_in(host.scan_noted().appeared, path)) << "its folder is watched";
 }
 
 TEST(Host, AttachesOnceToAFileUnderTwoNames) {

@@ -170,6 +170,22 @@ TEST(ProbeFile, SaysThatTheNotesAreMissingAfterLlvmStrip) {
   }
 }
 
+TEST(ProbeFile, IsTheSameAfterItWasPacked) {
+  const auto file = ProbeFile::read(kProbeFile);
+  const auto open_again = [] { return OpenFile(open(kProbeFile.c_str(), O_RDONLY | O_CLOEXEC)); };
+  const std::string packed = file->packed();
+  const auto same = ProbeFile::unpacked(packed, open_again());
+  ASSERT_NE(same, nullptr);
+  EXPECT_EQ(same->probes(), file->probes());
+  EXPECT_EQ(same->id(), file->id());
+  EXPECT_EQ(same->gate().address, file->gate().address);
+  EXPECT_EQ(same->gate().abi_version, file->gate().abi_version);
+  EXPECT_TRUE(same->is_same_inode(*file));
+  for (std::size_t size = 0; size < packed.size(); size += 7)
+    EXPECT_EQ(ProbeFile::unpacked(packed.substr(0, size), open_again()), nullptr) << size;
+  EXPECT_EQ(ProbeFile::unpacked(packed, OpenFile()), nullptr);
+}
+
 TEST(ProbeFile, IsNullWithAReasonForWhatHasNoProbes) {
   TemporaryFolder folder;
   const std::string fifo = folder / "fifo";

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any user can make reads of a process block forever, with a file on FUSE whose server never answers. Every command
+must end, name the process, and lose nothing of the other processes."""
+
+import os
+import subprocess
+import tempfile
+
+import ability
+import harness
+from collector import Collector, CollectorTest
+from harness import NOPSPAN, PATIENCE_S, Program, program_path
+
+VICTIM = program_path("traced_static")
+WHY = "a read of it blocked"
+
+
+def abort(connection):
+    """Ends all requests of a FUSE connection, so that nothing waits for them any more."""
+    with tempfile.TemporaryDirectory(prefix="nopspan-live-") as folder:
+        subprocess.run(["mount", "-t", "fusectl", "none", folder], check=True)
+        try:
+            with open(os.path.join(folder, connection, "abort"), "w", encoding="utf-8") as file:
+                file.write("1")
+        except FileNotFoundError:
+            pass  # it ended with the program
+        finally:
+            subprocess.run(["umount", folder], check=True)
+
+
+class Unanswered(Program):
+    """programs/unanswered. Its mount ends with it, in every case."""
+
+    def __init__(self, what):
+        self.folder = tempfile.mkdtemp(prefix="nopspan-live-")
+        os.chmod(self.folder, 0o755)
+        try:
+            super().__init__("unanswered", self.folder)
+            self.ask(what)
+        except BaseException:
+            self._unmount()
+            raise
+
+    def __exit__(self, failed, *rest):
+        try:
+            abort(self.ready[2])
+            super().__exit__(failed, *rest)
+        finally:
+            self._unmount()
+
+    def _unmount(self):
+        subprocess.run(["umount", "--lazy", "--quiet", self.folder], check=False)
+        os.rmdir(self.folder)
+
+
+class BlockedReads(CollectorTest):
+    def run_nopspan(self, *arguments):
+        return subprocess.run([NOPSPAN, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False)
+
+    def test_ps_names_the_process_and_shows_the_others(self):
+        with Unanswered("headers") as hostile, Program("traced_static") as other:
+            for _ in range(3):  # readers that cannot be killed do not prevent the next command
+                listed = self.run_nopspan("ps")
+                self.assertEqual(listed.returncode, 0, listed.stderr)
+                self.assertRegex(listed.stderr, r"(?m)^nopspan: not examined: process %d \(unanswered\): %s"
+                                 % (hostile.pid, WHY))
+                self.assertRegex(listed.stdout, r"(?m)^ *%d .* down " % other.pid)
+
+    def test_doctor_names_the_process(self):
+        with Unanswered("headers") as hostile:
+            checked = self.run_nopspan("doctor", hostile.pid)
+            self.assertRegex(checked.stdout, r"(?m)^warning +process %d: unanswered: %s" % (hostile.pid, WHY))
+            self.assertIn("\n", self.run_nopspan("doctor").stdout)
+
+    def test_nothing_of_other_processes_is_lost(self):
+        for what in ("headers", "buffer"):
+            with self.subTest(what), Unanswered(what), Program("traced_static") as victim:
+                with Collector("--max-age", "100ms", binary=VICTIM) as tracer:
+                    tracer.wait_until_it_sees(victim)
+                    for number in range(3):
+                        victim.ask("span flushed")
+                        # An open span keeps the thread from flushing, so its entries must be fetched.
+                        victim.ask("begin open")
+                        victim.ask("span fetched")
+                        tracer.wait_for_names(victim.pid, {"fetched": number + 1})
+                        victim.ask("end")
+                    ledger = tracer.stop()
+                self.assert_balanced(ledger)
+                self.assert_nothing_lost(tracer.counts(victim.pid))
+
+    def test_record_and_trace_end_in_time(self):
+        recording = os.path.join(self.temporary_folder(), "spans.rec")
+        for what in ("headers", "buffer"):
+            for command in (("record", recording, "--force", "--duration", "2s"), ("trace", "--duration", "2s")):
+                with self.subTest(what=what, command=command[0]), Unanswered(what):
+                    ended = self.run_nopspan(*command)
+                    self.assertEqual(ended.returncode, 0, ended.stderr)
+
+    def test_too_few_descriptors_are_reported(self):
+        for limit in (8, 12):
+            with self.subTest(limit):
+                listed = subprocess.run(["sh", "-c", 'ulimit -n %d; exec "$@"' % limit, "sh", NOPSPAN, "ps"],
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S,
+                                        check=False)
+                if listed.returncode == 0:
+                    self.assertEqual(listed.stdout, self.run_nopspan("ps").stdout)
+                else:
+                    self.assertRegex(listed.stderr, "(?i)too many open files")
+
+
+if __name__ == "__main__":
+    if not os.path.exists("/dev/fuse"):
+        ability.unable("no /dev/fuse: modprobe fuse")
+    harness.main()
