@@ -12,8 +12,8 @@ namespace nopspan::collector {
 // Set by SIGINT and SIGTERM, and by a command that has what the user asked for.
 inline std::atomic<bool> stopping = false;
 
-// Set if a thread is left that the kernel does not let go of. The program must then end with _exit(), because the thread
-// uses objects that exit() would destroy.
+// Set if a thread is left that the kernel does not let go of. The program must then end with _exit(), because the
+// thread uses objects that exit() would destroy.
 inline std::atomic<bool> leaves_threads = false;
 
 // The end of a loop: after --duration, or as soon as the program must stop.
