@@ -241,8 +241,8 @@ TEST_F(RecorderFiles, OfEarlierStartsAreDeletedTheOldestFirst) {
   const std::string said = testing::internal::GetCapturedStderr();
   EXPECT_THAT(names(), ElementsAre("20260102T000000Z.rec", "20260103T000000Z.rec", "20260104T000000Z.rec"));
   EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 2) << said;
-  EXPECT_THAT(said, AllOf(HasSubstr(at("20260101T000000Z.rec.1") + ": deleted"),
-                          HasSubstr(at("20260101T000000Z.rec") + ": deleted")));
+  EXPECT_THAT(said, AllOf(HasSubstr(at("20260101T000000Z.rec.1") + ": deleting it"),
+                          HasSubstr(at("20260101T000000Z.rec") + ": deleting it")));
 }
 
 TEST_F(RecorderFiles, TogetherStayBelowTheTotal) {
@@ -273,7 +273,7 @@ TEST_F(RecorderFiles, ThatAreNoRecordingsOrHaveOtherNamesAreNeverDeletedForTheTo
   rest.emplace_back("9.rec");
   testing::internal::CaptureStderr();
   EXPECT_TRUE(record_to({.path = at("9.rec"), .max_bytes = 1000, .keep_total = 2000}, 1));
-  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr(at("1.rec") + ": deleted"));
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr(at("1.rec") + ": deleting it"));
   EXPECT_THAT(names(), testing::UnorderedElementsAreArray(rest));
 }
 

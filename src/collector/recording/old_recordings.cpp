@@ -103,9 +103,12 @@ void delete_oldest(const std::string& path, std::uint64_t bytes,
   });
   for (const OldRecording& one : old) {
     if (sum <= bytes) return;
-    const int error = ::unlink(one.path.c_str()) == 0 ? 0 : errno;
-    if (error == 0) sum -= one.bytes;
-    report(one.path, error);
+    report(one.path, 0);
+    if (::unlink(one.path.c_str()) == 0) {
+      sum -= one.bytes;
+    } else {
+      report(one.path, errno);
+    }
   }
 }
 

@@ -17,7 +17,7 @@ std::vector<std::string> older_files(const std::string& path, unsigned most);
 
 // Deletes the oldest recordings in the folder of `path` until the rest has at most `bytes`. Only recordings count
 // whose names differ from that of `path` in numbers alone, and their older files (.1, .2, …). `path` itself does not
-// count. `report` receives each deleted file, and each file that could not be deleted with its errno value.
+// count. `report` receives each file before it is deleted, and again with the errno value if that fails.
 void delete_oldest(const std::string& path, std::uint64_t bytes,
                    const std::function<void(const std::string& file, int error)>& report);
 

@@ -149,8 +149,9 @@ void Recorder::keep_total(std::uint64_t bytes) {
   bytes = std::min(bytes + options_.max_bytes, options_.keep_total);
   delete_oldest(options_.path, options_.keep_total - bytes, [this](const std::string& file, int error) {
     std::cerr << "nopspan record: " << printable(file) << ": "
-              << (error == 0 ? "deleted" : std::string("cannot be deleted: ") + std::strerror(error))
-              << ", because of --keep-total " << bytes_text(options_.keep_total) << std::endl;
+              << (error == 0 ? "deleting it because of --keep-total " + bytes_text(options_.keep_total)
+                             : std::string("cannot be deleted: ") + std::strerror(error))
+              << std::endl;
   });
 }
 
