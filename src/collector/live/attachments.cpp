@@ -2,31 +2,108 @@
 #include "live/attachments.h"
 
 #include "base/text.h"
+#include "live/clock_map.h"
+
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <atomic>
 #include <climits>
 #include <iostream>
-#include <set>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
 
 namespace nopspan::collector {
+namespace {
 
-std::vector<Attachments::Target> Attachments::set(const std::vector<Target>& targets, std::uint64_t now_ns) {
+constexpr std::uint64_t kAttachMillisecond = 1'000'000;
+// Enough for a host that starts hundreds of containers at once. Then a user may take a tenth of the thread's time.
+constexpr std::uint64_t kBurst = 500 * kAttachMillisecond, kParts = 10;
+// Other work of the thread must not wait longer.
+constexpr std::uint64_t kLongestCall = 50 * kAttachMillisecond;
+constexpr std::uint64_t kLongestPause = 30'000 * kAttachMillisecond;
+
+// The kernel waits for several grace periods before it lets go of a link, some 50 ms. Threads that wait at the same
+// time share these periods.
+void detach(std::vector<ProbeLink> links) {
+  constexpr std::size_t kMostThreads = 64;
+  std::atomic<std::size_t> next = 0;
+  const auto work = [&] {
+    for (std::size_t i = 0; (i = next++) < links.size();) links[i] = {};
+  };
+  std::vector<std::thread> threads;
+  try {
+    while (threads.size() + 1 < std::min(links.size(), kMostThreads)) threads.emplace_back(work);
+  } catch (const std::system_error&) {  // no more threads are allowed
+  }
+  work();
+  for (std::thread& thread : threads) thread.join();
+}
+
+std::optional<uid_t> user_of(std::uint32_t pid) {
+  struct stat status {};
+  return stat(("/proc/" + std::to_string(pid)).c_str(), &status) == 0 ? std::optional(status.st_uid) : std::nullopt;
+}
+
+}  // namespace
+
+Attachments::Attachments(KernelPrograms& programs) : programs_(programs), budget_(kBurst, kParts) {}
+
+template <typename Function>
+auto Attachments::charged(const std::optional<uid_t>& user, Function function) {
+  const std::uint64_t began = monotonic_now();
+  const auto result = function();
+  const std::uint64_t ended = monotonic_now();
+  if (user) budget_.spend(*user, ended - began, ended);
+  return result;
+}
+
+bool Attachments::is_due(const std::vector<Target>& targets, std::uint64_t now_ns) const {
+  std::size_t attached = 0;
+  for (const Target& target : targets) {
+    const auto known = attached_.find({target.file.get(), target.pid});
+    if (known == attached_.end()) return true;
+    if (!known->second.is_attached && now_ns >= known->second.again_ns) return true;
+    ++attached;
+  }
+  return attached != attached_.size();
+}
+
+std::vector<Attachments::Target> Attachments::set(const std::vector<Target>& targets) {
   std::set<Key> wanted;
   for (const Target& target : targets) wanted.emplace(target.file.get(), target.pid);
+  std::map<std::optional<uid_t>, std::vector<ProbeLink>> unwanted;
+  for (auto& [key, attached] : attached_) {
+    if (!wanted.contains(key)) unwanted[attached.user].push_back(std::move(attached.link));
+  }
   std::erase_if(attached_, [&](const auto& entry) { return !wanted.contains(entry.first); });
+  for (auto& [user, links] : unwanted) {
+    charged(user, [&] { return detach(std::move(links)), true; });
+  }
 
   std::vector<Target> fresh;
+  const std::uint64_t until = monotonic_now() + kLongestCall;
   for (const Target& target : targets) {
+    if (monotonic_now() >= until) break;
     const auto [entry, is_new] = attached_.try_emplace({target.file.get(), target.pid});
     Attached& attached = entry->second;
-    if (is_new) attached.target = target;
-    if (!attached.is_attached && now_ns >= attached.again_ns && attach(attached, now_ns)) fresh.push_back(target);
+    if (is_new) {
+      attached.target = target;
+      if (target.pid < 0 && target.mapped_by != 0) attached.user = user_of(target.mapped_by);
+    }
+    if (!attached.is_attached && monotonic_now() >= attached.again_ns && may_attach(attached) && attach(attached)) {
+      fresh.push_back(target);
+    }
   }
   return fresh;
 }
 
 void Attachments::detach_all() {
-  for (auto& [key, attached] : attached_) attached.link = {};
+  std::vector<ProbeLink> links;
+  for (auto& [key, attached] : attached_) links.push_back(std::exchange(attached.link, {}));
+  detach(std::move(links));
 }
 
 bool Attachments::is_attached(const ProbeFile& file) const {
@@ -34,20 +111,30 @@ bool Attachments::is_attached(const ProbeFile& file) const {
   return first != attached_.end() && first->first.first == &file && first->second.is_attached;
 }
 
-bool Attachments::attach(Attached& attached, std::uint64_t now_ns) {
-  constexpr std::uint64_t kLongestPause = 30'000'000'000;
+bool Attachments::may_attach(const Attached& attached) {
+  if (!attached.user || budget_.has_any(*attached.user, monotonic_now())) return true;
+  if (slowed_.insert(*attached.user).second) {
+    std::cerr << "nopspan: user " + std::to_string(*attached.user) +
+                     " runs programs that map many files with probes: attaching to them takes longer\n";
+  }
+  return false;
+}
+
+bool Attachments::attach(Attached& attached) {
   std::string why_not;
-  attached.link = programs_.attach(*attached.target.file, attached.target.pid, why_not);
-  attached.is_attached = static_cast<bool>(attached.link);
+  attached.is_attached = charged(attached.user, [&] {
+    attached.link = programs_.attach(*attached.target.file, attached.target.pid, why_not);
+    return static_cast<bool>(attached.link);
+  });
   if (attached.is_attached) {
     attached.why_not.clear();
     return true;
   }
   if (why_not != attached.why_not) {
-    std::cerr << "nopspan: cannot attach to " << printable(attached.target.path) << ": " << why_not << "\n";
+    std::cerr << "nopspan: cannot attach to " + printable(attached.target.path) + ": " + why_not + "\n";
   }
   attached.why_not = why_not;
-  attached.again_ns = now_ns + attached.pause_ns;
+  attached.again_ns = monotonic_now() + attached.pause_ns;
   attached.pause_ns = std::min(attached.pause_ns * 2, kLongestPause);
   return false;
 }

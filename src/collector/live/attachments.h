@@ -4,9 +4,12 @@
 
 #include "host/probe_file.h"
 #include "live/kernel_programs.h"
+#include "live/time_budget.h"
 
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,16 +20,21 @@ class Attachments {
  public:
   struct Target {
     ProbeFilePointer file;
-    std::string path;  // for people
-    int pid = -1;      // -1 for all processes that map the file
+    std::string path;             // for people
+    int pid = -1;                 // -1 for all processes that map the file
+    std::uint32_t mapped_by = 0;  // a process that maps the file, whose user is charged; 0 if there is none
   };
 
-  explicit Attachments(KernelPrograms& programs) : programs_(programs) {}
+  explicit Attachments(KernelPrograms& programs);
 
+  // Whether a target is not attached yet and may be tried now, or is attached and not among the targets.
+  [[nodiscard]] bool is_due(const std::vector<Target>& targets, std::uint64_t now_ns) const;
   // Attaches to the targets that are not attached yet, and detaches from all others. A failed target is tried again
   // after a pause that doubles up to 30 s. The reason of a failure is printed to stderr when it changes. Returns the
-  // targets that are newly attached.
-  std::vector<Target> set(const std::vector<Target>& targets, std::uint64_t now_ns);
+  // targets that are newly attached. After 50 ms, the remaining targets are left to the next call. Attaching and
+  // detaching take milliseconds, so each user has a budget of time. The targets of a user who has used it up are tried
+  // again later, and stderr says so once.
+  std::vector<Target> set(const std::vector<Target>& targets);
   // Still true after detach_all().
   [[nodiscard]] bool is_attached(const ProbeFile& file) const;
   void detach_all();
@@ -34,6 +42,7 @@ class Attachments {
  private:
   struct Attached {
     Target target;
+    std::optional<uid_t> user;  // none if nobody is charged
     bool is_attached = false;
     ProbeLink link;
     std::string why_not;
@@ -42,9 +51,15 @@ class Attachments {
   };
   using Key = std::pair<const ProbeFile*, int>;
 
-  bool attach(Attached& attached, std::uint64_t now_ns);
+  bool attach(Attached& attached);
+  // Calls `function` and charges the user with the time.
+  template <typename Function>
+  auto charged(const std::optional<uid_t>& user, Function function);
+  bool may_attach(const Attached& attached);
 
   KernelPrograms& programs_;
+  TimeBudget budget_;
+  std::set<uid_t> slowed_;  // users of whom stderr has said that they wait
   std::map<Key, Attached> attached_;
 };
 

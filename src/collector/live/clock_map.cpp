@@ -26,7 +26,9 @@ std::uint64_t distance(std::uint64_t a, std::uint64_t b) {
 
 }  // namespace
 
-ClockMap::ClockMap() : ClockMap([] { return read_clock(CLOCK_MONOTONIC); }, [] { return read_clock(CLOCK_REALTIME); }) {
+std::uint64_t monotonic_now() { return read_clock(CLOCK_MONOTONIC); }
+
+ClockMap::ClockMap() : ClockMap(collector::monotonic_now, [] { return read_clock(CLOCK_REALTIME); }) {
   // This timer never expires. The kernel cancels it whenever the wall clock is set.
   changes_.reset(timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK));
   itimerspec never{};

@@ -10,6 +10,9 @@
 
 namespace nopspan::collector {
 
+// The time of CLOCK_MONOTONIC in ns.
+std::uint64_t monotonic_now();
+
 // Samples the offset between the two clocks. The offset changes when the wall clock is set or stepped, slowly while it
 // is slewed, and after a suspend, during which CLOCK_MONOTONIC stands still. Each time is therefore converted with the
 // offset that was measured at that time.

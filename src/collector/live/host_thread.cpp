@@ -4,6 +4,7 @@
 #include "live/host_thread.h"
 
 #include "host/process_facts.h"
+#include "live/clock_map.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -17,13 +18,9 @@ namespace nopspan::collector {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+// New files are attached to until there are none, for at most this time, before the collector counts as live.
+constexpr auto kStart = std::chrono::seconds(2);
 constexpr auto kScan = std::chrono::milliseconds(250);
-
-// CLOCK_MONOTONIC, the clock of messages.
-std::uint64_t now_ns() {
-  return static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count());
-}
 
 int milliseconds_until(Clock::time_point time) {
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(time - Clock::now()).count();
@@ -112,7 +109,8 @@ void HostThread::run() {
 
 void HostThread::work() {
   host_.scan();
-  attach();
+  for (const auto until = Clock::now() + kStart; attach() && Clock::now() < until;) {
+  }
   reports_.post(Live{host_.pids().size()});
   Requests requests;
   for (auto next_scan = Clock::now() + kScan; !requests.stops;) {
@@ -174,28 +172,32 @@ void HostThread::describe(std::uint32_t pid, bool answer) {
 std::vector<Attachments::Target> HostThread::targets() {
   std::vector<Attachments::Target> targets;
   if (options_.filter.pids.empty()) {
-    for (const Host::Found& found : host_.files()) targets.push_back({found.file, found.path, -1});
+    for (const Host::Found& found : host_.files()) targets.push_back({found.file, found.path, -1, found.pid});
     return targets;
   }
   // Attaches to these processes only, so that no other process's gate is raised.
   for (const std::uint32_t pid : options_.filter.pids) {
-    for (const Host::Copy& copy : host_.copies(pid)) targets.push_back({copy.file, copy.path, static_cast<int>(pid)});
+    for (const Host::Copy& copy : host_.copies(pid))
+      targets.push_back({copy.file, copy.path, static_cast<int>(pid), pid});
   }
   return targets;
 }
 
 // The set of processes that map a file may have changed since the scan that found the file. A scan after the attach
 // finds all processes that mapped it when it was attached.
-void HostThread::attach() {
+bool HostThread::attach() {
+  const std::vector<Attachments::Target> wanted = targets();
+  if (!attachments_.is_due(wanted, monotonic_now())) return false;
   is_attaching_ = true;
-  for (auto fresh = attachments_.set(targets(), now_ns()); !fresh.empty();
-       fresh = attachments_.set(targets(), now_ns())) {
+  const std::vector<Attachments::Target> fresh = attachments_.set(wanted);
+  if (!fresh.empty()) {
     host_.scan();
     for (const std::uint32_t pid : host_.pids()) {
       for (const Attachments::Target& target : fresh) begin(pid, *target.file);
     }
   }
   is_attaching_ = false;
+  return !fresh.empty();
 }
 
 ThreadHeaders& HostThread::headers_of(std::uint32_t pid, std::uint64_t gate_address) {
@@ -240,7 +242,7 @@ void HostThread::read_all_headers() {
       if (copy.gate_address == 0 || !attachments_.is_attached(*copy.file)) continue;
       if (!is_wanted && !processes_.wants(pid)) break;
       is_wanted = true;
-      HeadersRead read{pid, copy.gate_address, {}, now_ns()};
+      HeadersRead read{pid, copy.gate_address, {}, monotonic_now()};
       ThreadHeaders& headers = headers_of(pid, copy.gate_address);
       if (!headers.read()) continue;
       for (const ThreadHeaders::Thread& thread : headers.threads()) {
@@ -252,7 +254,7 @@ void HostThread::read_all_headers() {
 }
 
 void HostThread::fetch_now(const Fetch& wanted) {
-  Fetched part{wanted.pid, {}, now_ns()};
+  Fetched part{wanted.pid, {}, monotonic_now()};
   const auto known = headers_.find({wanted.pid, wanted.gate_address});
   if (known != headers_.end()) {
     const ThreadHeaders& headers = known->second.second;

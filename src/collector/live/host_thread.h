@@ -128,7 +128,8 @@ class HostThread {
   void ask(Change change);
   void serve(Requests& requests);
   std::vector<Attachments::Target> targets();
-  void attach();
+  // Attaches to the files that were found, once. Returns whether it has attached to any.
+  bool attach();
   void begin(std::uint32_t pid, const ProbeFile& file);
   void describe(std::uint32_t pid, bool answer);
   void read_all_headers();

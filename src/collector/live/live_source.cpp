@@ -38,10 +38,11 @@ constexpr int kPollMilliseconds = 50;
 constexpr std::uint64_t kSlice = 20 * kMillisecond;
 // The times after which the steps at the end are given up, so that a command ends within a second.
 constexpr std::uint64_t kLastFetch = 300 * kMillisecond, kLastRead = 550 * kMillisecond;
-constexpr std::uint64_t kDetach = 750 * kMillisecond, kEnd = 850 * kMillisecond;
+constexpr std::uint64_t kDetach = 800 * kMillisecond, kEnd = 900 * kMillisecond;
 // A process may keep the host's thread from attaching to everything that it finds at the start.
 constexpr std::uint64_t kLatestLive = 3000 * kMillisecond;
-constexpr auto kHostThreadEnds = std::chrono::milliseconds(50);
+// The account has been printed when the source is destroyed. Many threads detach faster than the end of a process.
+constexpr auto kHostThreadEnds = std::chrono::seconds(2);
 
 // 0 for an empty text, because an empty filter matches any name.
 std::uint64_t bit_of(const std::string& text) { return text.empty() ? 0 : nopspan_text_bit(text.data(), text.size()); }

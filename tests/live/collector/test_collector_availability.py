@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever a process does, the collector ends in time, and loses nothing of the processes beside it."""
+
+import contextlib
+import os
+import subprocess
+import time
+
+import harness
+from cgroup import Cgroup
+from collector import Collector, CollectorTest, Counting
+from harness import Program, program_path
+from waiting import wait_until
+
+NOBODY = 65534
+# A second is promised, and the detach from many files may take longer. These machines are slow at times.
+AT_THE_END_S = 4
+
+
+class Availability(CollectorTest):
+    @contextlib.contextmanager
+    def beside_a_victim(self, *options, buffer="16M"):
+        """Runs a collector and a program whose threads emit steadily. Afterwards nothing of the program may be lost, and
+        the collector must have ended in time. Yields the collector."""
+        with Counting(self.temporary_folder(), threads=2, pause_us=500) as victim:
+            with Collector("--count", "--buffer", buffer, "--max-age", "100ms", *options) as tracer:
+                victim.ask("start")
+                yield tracer, victim
+                victim.ask("stop")
+                began = time.monotonic()
+                ledger = tracer.stop()
+                self.assertLess(time.monotonic() - began, AT_THE_END_S)
+            self.assert_balanced(ledger)
+            counts = tracer.counts(victim.pid)
+            self.assert_nothing_lost(counts)
+            self.assertEqual(counts["emitted"], victim.entries())
+
+    def as_nobody(self, *command):
+        folder = self.temporary_folder()
+        os.chmod(folder, 0o755)
+        work = os.path.join(folder, "work")
+        os.mkdir(work)
+        os.chown(work, NOBODY, NOBODY)
+        process = subprocess.Popen([word.replace("FOLDER", work) for word in command], stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, text=True, user=NOBODY, group=NOBODY, extra_groups=[])
+        self.addCleanup(process.__exit__, None, None, None)
+        self.addCleanup(process.kill)
+        return process
+
+    def test_short_processes_that_each_map_a_new_file(self):
+        with self.beside_a_victim() as (tracer, victim):
+            churn = self.as_nobody(program_path("file_churn"), "FOLDER", program_path("sites_1.so"), "24", "4")
+            self.assertIn("files", churn.stdout.readline())
+            wait_until(lambda: victim.entries() > 1000, "the victim to work")
+
+    def test_a_file_with_many_sites(self):
+        hog = self.as_nobody(program_path("file_churn"), "FOLDER", program_path("sites_250.so"), "4")
+        self.assertEqual(hog.stdout.readline(), "ready\n")
+        with self.beside_a_victim() as (_, victim):
+            wait_until(lambda: victim.entries() > 1000, "the victim to work")
+
+    def test_a_process_that_moves_between_cgroups_for_each_batch(self):
+        with self.beside_a_victim(buffer="1M") as (tracer, victim), Program("hostile") as hostile:
+            hostile.ask("list_to_itself")
+            with Cgroup(self, "nopspan-toggle") as cgroup:
+                for _ in range(300):
+                    cgroup.put(hostile.pid)
+                    hostile.ask("good 1")
+                    cgroup.take_out(hostile.pid)
+                    hostile.ask("good 1")
+            wait_until(lambda: victim.entries() > 1000, "the victim to work")
+
+
+if __name__ == "__main__":
+    harness.main()

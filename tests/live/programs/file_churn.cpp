@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Maps copies of a file with probe sites. Each copy is a new file, to which a tracer attaches.
+//
+//   file_churn FOLDER FILE COPIES          maps that many copies, prints "ready", and waits for the end of its input
+//   file_churn FOLDER FILE COPIES SECONDS  for that time, starts processes that each map a new copy for a moment; at
+//   most
+//                                          COPIES run at once
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+namespace {
+
+bool map_copy(const std::string& bytes, const std::string& path) {
+  const int file = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL, 0700);
+  if (file < 0) return false;
+  const bool written = write(file, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size());
+  // The gate is in the last writable page of the file, and the sites are in its first pages.
+  const bool mapped = mmap(nullptr, bytes.size(), PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 0) != MAP_FAILED &&
+                      mmap(nullptr, bytes.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0) != MAP_FAILED;
+  close(file);
+  return written && mapped;
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count < 4) return 2;
+  const std::string folder = arguments[1];
+  std::ifstream file(arguments[2], std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const int copies = std::atoi(arguments[3]);
+  int number = 0;
+  const auto next_path = [&] { return folder + "/" + std::to_string(getpid()) + "-" + std::to_string(number++); };
+  if (count == 4) {
+    for (int i = 0; i < copies; ++i) {
+      if (!map_copy(bytes, next_path())) return 1;
+    }
+    std::puts("ready");
+    std::fflush(stdout);
+    return std::getchar() == EOF ? 0 : 1;
+  }
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(std::atoi(arguments[4]));
+  for (int running = 0; std::chrono::steady_clock::now() < end;) {
+    const std::string path = next_path();
+    if (running++ >= copies) {
+      wait(nullptr);
+      --running;
+    }
+    if (fork() == 0) {
+      if (!map_copy(bytes, path)) _exit(1);
+      usleep(20'000);
+      unlink(path.c_str());
+      _exit(0);
+    }
+  }
+  while (wait(nullptr) > 0) {
+  }
+  std::printf("%d files\n", number);
+  return 0;
+}
