@@ -355,16 +355,33 @@ void LiveSource::read_losses() {
   accounts.set_others(programs_.other_losses());
 }
 
-std::string LiveSource::remark() const {
+// Names the processes that were not read for a time, and how often a read of each blocked.
+std::string left_alone_text() {
+  constexpr std::size_t kMostNamed = 5;
+  const std::vector<LeftAlone> processes = processes_left_alone();
   std::string text;
-  if (forked_ > 0) {
-    text = "--pid does not trace processes that the given ones fork: " + std::to_string(forked_) + " of these still " +
-           (forked_ == 1 ? "runs" : "run");
+  for (std::size_t i = 0; i < std::min(processes.size(), kMostNamed); ++i) {
+    const LeftAlone& process = processes[i];
+    text += (i == 0 ? "" : ", ") + (process.pid == 0 ? std::string("files") : std::to_string(process.pid)) + " " +
+            process.comm + " " + std::to_string(process.times) + (process.times == 1 ? " time" : " times");
   }
-  if (clocks_.steps() == 0) return text;
-  const std::string often = clocks_.steps() == 1 ? "once" : std::to_string(clocks_.steps()) + " times";
-  return (text.empty() ? "" : text + "; ") + "the wall clock was set, or the machine was suspended, " + often +
-         ": spans from before a change keep the time of the old clock";
+  if (processes.size() > kMostNamed) text += " and " + std::to_string(processes.size() - kMostNamed) + " others";
+  return text.empty() ? "" : "not read for a while, because a read of their memory or files blocked: " + text;
+}
+
+std::string LiveSource::remark() const {
+  std::string text = left_alone_text();
+  const auto add = [&text](const std::string& remark) { text += (text.empty() ? "" : "; ") + remark; };
+  if (forked_ > 0) {
+    add("--pid does not trace processes that the given ones fork: " + std::to_string(forked_) + " of these still " +
+        (forked_ == 1 ? "runs" : "run"));
+  }
+  if (clocks_.steps() > 0) {
+    add("the wall clock was set, or the machine was suspended, " +
+        (clocks_.steps() == 1 ? "once" : std::to_string(clocks_.steps()) + " times") +
+        ": spans from before a change keep the time of the old clock");
+  }
+  return text;
 }
 
 void LiveSource::run(Sink& sink, Deadline& until) {

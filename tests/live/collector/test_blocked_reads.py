@@ -93,9 +93,12 @@ class BlockedReads(CollectorTest):
         recording = os.path.join(self.temporary_folder(), "spans.rec")
         for what in ("headers", "buffer"):
             for command in (("record", recording, "--force", "--duration", "2s"), ("trace", "--duration", "2s")):
-                with self.subTest(what=what, command=command[0]), Unanswered(what):
+                with self.subTest(what=what, command=command[0]), Unanswered(what) as hostile:
                     ended = self.run_nopspan(*command)
                     self.assertEqual(ended.returncode, 0, ended.stderr)
+                    if what == "headers":
+                        self.assertRegex(ended.stderr, r"(?m)^nopspan: not read for a while, .*: %d unanswered \d+ time"
+                                         % hostile.pid)
 
     def test_too_few_descriptors_are_reported(self):
         for limit in (8, 12):
