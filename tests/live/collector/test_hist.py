@@ -331,6 +331,19 @@ class Programs(InAFolder):
         self.assertEqual(document["other"]["histogram"]["count"], sum(range(6, 21)))
         self.assertIn('  195 times were counted in the row "other"', "\n".join(hist.said))
 
+    def test_a_process_with_ever_new_names_leaves_rows_for_another(self):
+        with Program("traced") as hostile, Program("traced") as victim:
+            with Hist("--pid", "%d,%d" % (hostile.pid, victim.pid), "--rows-max", 10, "--by", "name") as hist:
+                for number in range(50):
+                    hostile.ask("span hist.new%d" % number)
+                for number in range(4):
+                    victim.ask("span hist.steady%d 3" % number)
+                document = hist.document()
+        counts = counts_in(document)
+        self.assertEqual(counts, {**{("hist.new%d" % number,): 1 for number in range(6)},
+                                  **{("hist.steady%d" % number,): 3 for number in range(4)}})
+        self.assertEqual(document["other"]["histogram"]["count"], 44)
+
     def test_measures_what_other_probes_report(self):
         row = ("llm.step", "tiny-2")
         request = ("engine.request", "tiny-1")
