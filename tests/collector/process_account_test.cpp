@@ -31,7 +31,7 @@ class Account : public testing::Test {
   void report_process_losses(unsigned reason, std::uint64_t entries) {
     Losses losses{};
     losses[reason] = entries;
-    account.process_losses(losses);
+    account.process_losses(losses, account.most_until(now));
   }
   void expect(const Counts& expected) {
     const Counts counts = account.counts();
@@ -290,6 +290,15 @@ TEST_F(Account, DoesNotBelieveThatThreadsWroteMoreThanAllCpusCan) {
   EXPECT_LE(counts.missed, cpus * most_per_cpu + 101 * cpus * NOPSPAN_MOST_ENTRIES);
   EXPECT_EQ(counts.delivered, cpus * most_per_cpu / 100'000'001);
   EXPECT_EQ(counts.delivered + counts.malformed, 100 * cpus);
+}
+
+TEST_F(Account, DoesNotBelieveThatMoreWasLostThanAllCpusCanWrite) {
+  report_process_losses(NOPSPAN_REASON_RING_FULL, 10);
+  report_process_losses(NOPSPAN_REASON_UNREADABLE, UINT64_MAX / 2);
+  const Counts counts = account.counts();
+  EXPECT_TRUE(counts.is_balanced());
+  EXPECT_EQ(counts.ring_full, 10U);
+  EXPECT_EQ(counts.unreadable, account.most_until(now));
 }
 
 TEST_F(Account, BelievesAllThreadsThatHeldEntriesWhenItBegan) {

@@ -342,7 +342,7 @@ void LiveSource::read_losses() {
   for (const auto& [tgid, losses] : programs_.process_losses()) {
     Accounts::Account* account = accounts.find_tgid(tgid);
     if (account == nullptr && same_numbers) account = &account_of(tgid);
-    if (account != nullptr) account->process_losses(losses);
+    if (account != nullptr) account->process_losses(losses, account->most_until(clocks_.monotonic_now()));
   }
   for (const auto& [key, losses] : programs_.thread_losses()) {
     Accounts::Account* account = accounts.find_tgid(static_cast<std::uint32_t>(key.tgid));

@@ -73,11 +73,8 @@ ProcessAccount::Thread* ProcessAccount::arriving(std::uint64_t id, Sequences seq
     return entries > in_ns / kFastestEntryNs + NOPSPAN_MOST_ENTRIES;
   };
   const std::uint64_t added = sequences.next > next ? sequences.next - next : 0;
-  // All threads together cannot have written more than the CPUs can. A process may pretend to have any number of
-  // threads. Each thread may hold entries from before this collector began.
-  const std::uint64_t most =
-      (latest - since_ns_) / kFastestEntryNs * kCpus + (threads_.size() + 1) * NOPSPAN_MOST_ENTRIES;
-  const bool is_too_late = are_too_many(added, latest - thread.seen_ns) || claimed_ + added > most;
+  // A process may pretend to have any number of threads.
+  const bool is_too_late = are_too_many(added, latest - thread.seen_ns) || claimed_ + added > most_until(latest);
   const bool is_too_early = thread.begins_at_first_arrival && sequences.first < base &&
                             are_too_many(base - sequences.first, latest - since_ns_);
   if (is_too_late || is_too_early) {
@@ -89,6 +86,18 @@ ProcessAccount::Thread* ProcessAccount::arriving(std::uint64_t id, Sequences seq
   claimed_ += added;
   thread.seen_ns = std::max(thread.seen_ns, time_ns);
   return &thread;
+}
+
+// Each thread may hold entries from before this collector began.
+std::uint64_t ProcessAccount::most_until(std::uint64_t time_ns) const {
+  return (time_ns - since_ns_) / kFastestEntryNs * kCpus + (threads_.size() + 1) * NOPSPAN_MOST_ENTRIES;
+}
+
+// The kernel programs count as many entries as the process reports at each hit.
+void ProcessAccount::process_losses(const Losses& losses, std::uint64_t most) {
+  for (std::size_t reason = 0; reason < NOPSPAN_REASONS; ++reason) {
+    losses_[reason] = std::max(losses_[reason], take(most, losses[reason]));
+  }
 }
 
 void ProcessAccount::thread_losses(std::uint64_t id, Sequences sequences, const Losses& losses, std::uint64_t discarded,

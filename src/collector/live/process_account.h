@@ -96,8 +96,11 @@ class ProcessAccount {
   // The process is gone, and this kernel does not let anybody read what its threads held.
   void count_held_by_killed();
 
-  // The current contents of the kernel programs' maps. Set the process's losses first, then its threads'.
-  void process_losses(const Losses& losses) { losses_ = losses; }
+  // The most entries that all threads together can have written until then, because each takes a CPU some time.
+  [[nodiscard]] std::uint64_t most_until(std::uint64_t time_ns) const;
+  // The current contents of the kernel programs' maps. Set the process's losses first, then its threads'. Of the
+  // process's losses at most `most` are believed.
+  void process_losses(const Losses& losses, std::uint64_t most = UINT64_MAX);
   // `discarded` is the library's count, as the thread reported it with the lost batch.
   void thread_losses(std::uint64_t id, Sequences sequences, const Losses& losses, std::uint64_t discarded,
                      std::uint64_t now_ns);
