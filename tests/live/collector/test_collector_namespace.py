@@ -21,10 +21,16 @@ def in_namespace(*command):
     return [*harness.own_mounts("--pid", "--fork", "--kill-child", "--mount-proc"), *command]
 
 
+def in_proc(pid, name):
+    with open("/proc/%d/%s" % (pid, name), encoding="ascii") as file:
+        return file.read()
+
+
 def child_of(pid):
-    """The innermost process of a chain of wrappers, each with one child."""
-    with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as file:
-        children = file.read().split()
+    """The innermost process of a chain of wrappers, each with one child. The collector has children of its own."""
+    if in_proc(pid, "comm") == "collect\n":
+        return pid
+    children = in_proc(pid, "task/%d/children" % pid).split()
     return child_of(int(children[0])) if children else pid
 
 
