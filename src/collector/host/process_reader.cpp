@@ -49,13 +49,15 @@ struct AnswerHead {
   bool has_file;
 };
 
-// Sends or receives at most `size` bytes and a descriptor. Returns what sendmsg(2) or recvmsg(2) returns.
-ssize_t message(bool is_send, int socket, void* bytes, std::size_t size, OpenFile* received, int sent) {
-  iovec data{bytes, size};
+// Sends or receives at most `size` bytes, `more` (only sends) and a descriptor. Returns what sendmsg(2) or recvmsg(2)
+// returns.
+ssize_t message(bool is_send, int socket, void* bytes, std::size_t size, OpenFile* received, int sent,
+                std::string_view more = {}) {
+  std::array<iovec, 2> data{iovec{bytes, size}, iovec{const_cast<char*>(more.data()), more.size()}};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> room{};
   msghdr header{};
-  header.msg_iov = &data;
-  header.msg_iovlen = 1;
+  header.msg_iov = data.data();
+  header.msg_iovlen = more.empty() ? 1 : 2;
   if (!is_send || sent >= 0) {
     header.msg_control = room.data();
     header.msg_controllen = room.size();
@@ -107,13 +109,14 @@ void become_child(const char* name, pid_t parent, int socket) {
   }
 }
 
-void child_send(void* bytes, std::size_t size, int file = -1) {
-  for (auto* at = static_cast<char*>(bytes); size > 0; file = -1) {
-    const ssize_t sent = message(true, 3, at, size, nullptr, file);
-    if (sent <= 0) end_child();
-    at += sent;
-    size -= static_cast<std::size_t>(sent);
+// The head is sent together with the bytes that follow it, so that the receiver is woken once.
+void child_send(void* head, std::size_t size, int file = -1, std::string_view bytes = {}) {
+  ssize_t sent = message(true, 3, head, size, nullptr, file, bytes) - static_cast<ssize_t>(size);
+  while (sent >= 0 && static_cast<std::size_t>(sent) < bytes.size()) {
+    bytes.remove_prefix(static_cast<std::size_t>(sent));
+    sent = send(3, bytes.data(), bytes.size(), MSG_NOSIGNAL);
   }
+  if (sent < 0) end_child();
 }
 
 void child_receive(void* bytes, std::size_t size, OpenFile* file = nullptr) {
@@ -173,8 +176,7 @@ Answer work_on(const RequestHead& head, std::string_view request, OpenFile file,
     child_receive(request.data(), request.size());
     Answer answer = work_on(head, request, std::move(file), last);
     AnswerHead reply{answer.bytes.size(), answer.error, static_cast<bool>(answer.file)};
-    child_send(&reply, sizeof(reply), answer.file.get());
-    child_send(answer.bytes.data(), answer.bytes.size());
+    child_send(&reply, sizeof(reply), answer.file.get(), answer.bytes);
   }
 }
 
@@ -297,8 +299,10 @@ ProcessReader::Outcome ProcessReader::exchange(const Target& target, ReaderWork 
   head.size = request.size();
   head.pid = target.pid;
   // The reader has read the last request, so there is room for this head.
-  if (message(true, reader_.socket.get(), &head, sizeof(head), nullptr, file) != sizeof(head)) return Outcome::ended;
-  Outcome outcome = transfer(true, const_cast<char*>(request.data()), request.size());  // only read
+  const ssize_t sent = message(true, reader_.socket.get(), &head, sizeof(head), nullptr, file, request);
+  if (sent < static_cast<ssize_t>(sizeof(head))) return Outcome::ended;
+  request.remove_prefix(static_cast<std::size_t>(sent) - sizeof(head));
+  const Outcome outcome = transfer(true, const_cast<char*>(request.data()), request.size());  // only read
   if (outcome != Outcome::done) return outcome;
   AnswerHead reply{};
   if (!wait(POLLIN)) return Outcome::blocked;
