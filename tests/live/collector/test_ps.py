@@ -332,7 +332,7 @@ class Ps(harness.Test):
             done = subprocess.run([*nopspan, str(other.pid)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                   check=False)
             self.assertEqual((done.returncode, done.stdout), (0, ""))
-            self.assertIn("process %d: examining it needs CAP_SYS_PTRACE" % other.pid, done.stderr)
+            self.assertIn("process %d (traced): examining it needs CAP_SYS_PTRACE" % other.pid, done.stderr)
 
 
 if __name__ == "__main__":
