@@ -9,6 +9,7 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::size_t kMaximumFolders = 256;
+constexpr std::size_t kMostAtOnce = 1024;
 
 struct Place {
   std::string folder, stem;
@@ -59,7 +60,7 @@ std::vector<std::string> FileWatch::appeared() {
   std::vector<std::string> paths;
   alignas(inotify_event) std::array<char, 16384> buffer{};
   ssize_t got = 0;
-  while (fd_ && (got = ::read(fd_.get(), buffer.data(), buffer.size())) > 0) {
+  while (fd_ && paths.size() < kMostAtOnce && (got = ::read(fd_.get(), buffer.data(), buffer.size())) > 0) {
     for (std::size_t at = 0; at + sizeof(inotify_event) <= static_cast<std::size_t>(got);) {
       inotify_event event{};
       std::memcpy(&event, buffer.data() + at, sizeof(event));

@@ -35,7 +35,8 @@ class FileWatch {
   void forget(const std::string& path);
   [[nodiscard]] std::size_t size() const { return folders_.size(); }
 
-  // The paths of the matching files that were written or renamed since the last call.
+  // The paths of the matching files that were written or renamed since the last call. If there are more than about a
+  // thousand, the next call returns the others.
   std::vector<std::string> appeared();
 
  private:

@@ -23,6 +23,8 @@ constexpr std::size_t kMaximumUnmapped = 256;
 constexpr std::size_t kGeneration = 8192;
 // How often the path of a file that no process maps is looked up.
 constexpr auto kLookUpPause = std::chrono::seconds(1);
+// The longest time to examine files that appeared in watched folders.
+constexpr auto kMostTimeOfWatched = std::chrono::milliseconds(250);
 
 // ---- These run in the child that reads, because a path that a process chose may lead to a file server that never
 // answers. Requests and answers are CBOR, or a path.
@@ -234,7 +236,10 @@ void KnownFiles::add(const std::string& path) {
 }
 
 void KnownFiles::look_at_watched() {
+  // Anybody may write many files into their own folder. What is not examined here is found when a process maps it.
+  const auto until = Clock::now() + kMostTimeOfWatched;
   for (const std::string& path : watch_.appeared()) {
+    if (Clock::now() > until) return;
     const auto id = FileId::at(path);
     if (!id || known(*id) != nullptr) continue;
     if (const auto file = file_of(read_process(0, open_path_work, path)); file != nullptr) keep(file, path, 0);
