@@ -11,10 +11,12 @@
 #include "host/process_reader.h"
 
 #include <nopspan/probes.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <ctime>
 #include <deque>
 #include <map>
 #include <set>
@@ -30,7 +32,11 @@ constexpr auto kSoon = std::chrono::milliseconds(250);
 constexpr auto kLater = std::chrono::milliseconds(900);
 constexpr unsigned kInVain = 8;
 // If the size has not changed, the maps are still read this often, because one mapping may have replaced another.
-constexpr auto kNowAndThen = std::chrono::seconds(30);
+constexpr auto kNowAndThen = std::chrono::seconds(20);
+
+// scan_some() looks at processes with copies of the library this often, and takes this long for all others.
+constexpr auto kTraced = std::chrono::seconds(1);
+constexpr auto kRound = std::chrono::seconds(25);
 
 // The longest time to examine new files of one process, and in one scan. The next scan continues.
 constexpr auto kMostTimeOfAProcess = std::chrono::milliseconds(250);
@@ -47,6 +53,14 @@ const char* why_forbidden() {
 }
 
 bool is_file_limit(int error) { return error == EMFILE || error == ENFILE; }
+
+// Whether the process may still be loading its program.
+bool is_young(const ProcessState& state) {
+  timespec now{};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  const auto ticks = static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK));
+  return state.start_ticks + 2 * ticks >= static_cast<std::uint64_t>(now.tv_sec) * ticks;
+}
 
 // A mapping of a file's code that was examined.
 struct Seen {
@@ -74,6 +88,7 @@ class Host::Scanner {
  public:
   void scan();
   void scan_noted();
+  void scan_some();
   void note(std::uint32_t pid);
   void note_exit(std::uint32_t pid);
   void note_moved(std::uint32_t pid);
@@ -95,7 +110,16 @@ class Host::Scanner {
   void describe(std::uint32_t pid, Known& known);
   void end(std::map<std::uint32_t, Known>::iterator ended);
 
+  // Also notices the end of the process. Returns whether it should be looked at again soon.
+  bool look_again(std::uint32_t pid);
+  void look_at_next_of_all(Clock::time_point now);
+
   Clock::time_point scan_ends_ = Clock::time_point::max();
+  // For scan_some().
+  std::set<std::uint32_t> unsettled_;
+  std::vector<std::uint32_t> all_;  // the processes of this round through all
+  std::size_t next_of_all_ = 0;     // the first one that was not looked at
+  Clock::time_point round_began_, traced_looked_at_;
   std::uint32_t begin_at_ = 0;  // the first process that the last scan had no time for
   std::set<std::uint32_t> noted_;
   std::unordered_map<std::uint32_t, ProcessPointer> ended_;
@@ -121,7 +145,9 @@ void Host::Scanner::scan() {
     }
     if (!state || state->memory_bytes == 0) continue;
     gone.erase(pid);
-    update(pid, processes[pid], *state, now);
+    Known& known = processes[pid];
+    update(pid, known, *state, now);
+    if (!known.is_settled && is_young(*state)) unsettled_.insert(pid);
     if (!files.take_is_behind() || is_behind) continue;
     is_behind = true;
     begin_at_ = pid;
@@ -143,6 +169,56 @@ void Host::Scanner::scan_noted() {
   }
   scan_ends_ = Clock::time_point::max();
   files.look_at_watched();
+}
+
+bool Host::Scanner::look_again(std::uint32_t pid) {
+  const Known* known = look_at(pid);
+  if (known == nullptr) note_exit(pid);
+  return known != nullptr && !known->is_settled && known->reads_in_vain < kInVain;
+}
+
+void Host::Scanner::scan_some() {
+  const auto now = Clock::now();
+  std::set<std::uint32_t> pids = std::exchange(unsettled_, {});
+  pids.merge(std::exchange(noted_, {}));
+  if (now - traced_looked_at_ >= kTraced) {
+    traced_looked_at_ = now;
+    for (const auto& [pid, known] : processes) {
+      if (!known.copies.empty()) pids.insert(pid);
+    }
+  }
+  scan_ends_ = now + kMostTimeOfAScan;
+  is_behind = false;
+  for (const std::uint32_t pid : pids) {
+    if (look_again(pid)) unsettled_.insert(pid);
+    if (!files.take_is_behind()) continue;
+    is_behind = true;
+    noted_.insert(pid);
+  }
+  look_at_next_of_all(now);
+  scan_ends_ = Clock::time_point::max();
+  files.look_at_watched();
+}
+
+// Looks at so many of all processes that a round takes kRound.
+void Host::Scanner::look_at_next_of_all(Clock::time_point now) {
+  if (next_of_all_ == all_.size() && now - round_began_ >= kRound) {
+    all_.clear();
+    has_too_many_files =
+        is_file_limit(for_each_numeric_entry("/proc", [&](std::uint32_t pid) { all_.push_back(pid); }));
+    if (has_too_many_files) return;
+    next_of_all_ = 0;
+    round_began_ = now;
+    std::set<std::uint32_t> gone;
+    for (const auto& [pid, known] : processes) gone.insert(pid);
+    for (const std::uint32_t pid : all_) gone.erase(pid);
+    for (const std::uint32_t pid : gone) note_exit(pid);
+  }
+  const auto due = static_cast<std::size_t>(static_cast<double>(all_.size()) * ((now - round_began_) / kSoon + 1) /
+                                            (kRound / kSoon));
+  for (; next_of_all_ < std::min(due, all_.size()) && Clock::now() < scan_ends_; ++next_of_all_) {
+    if (look_again(all_[next_of_all_])) unsettled_.insert(all_[next_of_all_]);
+  }
 }
 
 void Host::Scanner::note(std::uint32_t pid) {
@@ -352,6 +428,11 @@ Host::~Host() = default;
 
 Host::Changes Host::scan() {
   scanner_->scan();
+  return scanner_->changes();
+}
+
+Host::Changes Host::scan_some() {
+  scanner_->scan_some();
   return scanner_->changes();
 }
 

@@ -50,6 +50,11 @@ class Host {
   // for known processes it reads only /proc/PID/stat. It reads their maps if their memory size has changed, note_pid()
   // named them, or some time has passed.
   Changes scan();
+  // Examines the processes that note_pid() named or that have changed lately, once per second those that have copies of
+  // the library, and a part of all others. Call it every 250 ms. If note_pid() names each process that executes a
+  // program, a file that such a program maps at its start is found at the next call. Any other new file is found within
+  // 30 s.
+  Changes scan_some();
   // Examines only the processes that note_pid() named, and the watched folders.
   Changes scan_noted();
 

@@ -130,7 +130,7 @@ void HostThread::work() {
         for (const std::uint32_t pid : *pids) host_.note_pid(pid);
       }
       if (Clock::now() >= next_scan) {
-        host_.scan();
+        host_.scan_some();
         next_scan = Clock::now() + kScan;
         for (const auto& [pid, process] : std::map(described_)) describe(pid, false);
       } else {
