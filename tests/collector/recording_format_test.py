@@ -42,8 +42,8 @@ def bytes_in(pipe):
 
 
 def waits_in(pid):
-    """The name of the kernel function in which the process sleeps, or "0" if it does not sleep."""
-    return Path(f"/proc/{pid}/wchan").read_text(encoding="ascii")
+    """The names of the kernel functions in which the threads of the process sleep; "0" for one that does not sleep."""
+    return " ".join(path.read_text(encoding="ascii") for path in Path(f"/proc/{pid}/task").glob("*/wchan"))
 
 
 def has_taken_its_signals(pid):
@@ -289,15 +289,29 @@ class Replay(RecordingTest):
             self.assertEqual(reader.wait(60), 0)
             self.assertIn(b"stopped before its end", reader.stderr.read())
 
-    def test_control_c_cuts_no_line(self):
+    def test_control_c_ends_it_where_nobody_reads(self):
         many = self.file_of(self.data * 50)
+        for command in (["replay", "--spans", many], ["trace", "--json", "--from", many], ["record", "-", "--from", many]):
+            with self.subTest(command=command[0]):
+                reader, writer = os.pipe()
+                os.write(writer, b"\n" * fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ))
+                with subprocess.Popen([PROGRAM, *command], stdout=writer, stderr=subprocess.PIPE, text=True) as program:
+                    os.close(writer)
+                    wait_until(lambda pid=program.pid: "poll" in waits_in(pid), "it to wait for its reader")
+                    program.send_signal(signal.SIGINT)
+                    self.assertEqual(program.wait(3), 1)
+                    self.assertRegex(program.stderr.read(), "could be written in time|stopped before anything")
+                os.close(reader)
+
+    def test_control_c_cuts_no_line(self):
+        many = self.file_of(self.data * 2000)
         reader, writer = os.pipe()
         fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
-        # Fills the pipe, so that the program's write blocks before its first byte.
+        # Fills the pipe, so that the program waits before its first byte.
         os.write(writer, b"\n" * fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ))
         with subprocess.Popen([PROGRAM, "replay", "--spans", many], stdout=writer, stderr=subprocess.PIPE) as program:
             os.close(writer)
-            wait_until(lambda: "pipe" in waits_in(program.pid), "it to wait for its reader")
+            wait_until(lambda: "poll" in waits_in(program.pid), "it to wait for its reader")
             program.send_signal(signal.SIGINT)
             wait_until(lambda: has_taken_its_signals(program.pid), "the signal to be taken")
             with open(reader, "rb") as pipe:

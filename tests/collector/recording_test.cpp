@@ -158,6 +158,7 @@ TEST(Recording, GoesOnWhenTheClockIsSetBack) {
     recorder.on_tick(now);
     recorder.on_entry(entry.entry());
   }
+  recorder.wait_until_written();
   // The file has no end chunk yet. Replay must still deliver all that was recorded, without waiting for the clock.
   const Replayed replayed = replay(file.path());
   EXPECT_EQ(replayed.sink.spans.size(), 3U);
@@ -414,11 +415,13 @@ TEST(Recorder, CountsWhatItCouldNotWriteAndGoesOnWhenThereIsRoomAgain) {
   };
   record_second();
   recorder.on_tick(now += kSecond);
+  recorder.wait_until_written();
   testing::internal::CaptureStderr();
   limit_files_to(static_cast<rlim_t>(file.bytes().size()) + 5000);
   record_second();
   record_second();
   recorder.on_tick(now += kSecond);
+  recorder.wait_until_written();
   limit_files_to(RLIM_INFINITY);
   record_second();
   EXPECT_FALSE(recorder.finish());
@@ -444,6 +447,39 @@ TEST(Recorder, CountsWhatItCouldNotWriteAndGoesOnWhenThereIsRoomAgain) {
   }
 }
 
+// Nobody reads the pipe, so the queue fills up.
+TEST(Recorder, OfALiveSourceCountsWhatNobodyReads) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  const OpenFile reader(ends[0]), pipe(ends[1]);
+  CountingSource source;
+  testing::internal::CaptureStderr();
+  Recorder recorder({"/proc/self/fd/" + std::to_string(pipe.get()), true});
+  recorder.set_source(source);
+  recorder.set_live();
+  std::mt19937_64 random(7);
+  const std::vector<ProcessPointer> processes = {make_process(1), make_process(2)};
+  recorder.on_tick(kBegin);
+  std::uint64_t entries = 0;
+  while (recorder.ledger().total.export_dropped == 0) {
+    for (int i = 0; i < 1000; ++i, ++entries) {
+      const KeptEntry entry = any_span(random, processes);
+      source.count(entry.entry());
+      recorder.on_entry(entry.entry());
+    }
+  }
+  const std::uint64_t refused = recorder.ledger().total.export_dropped;
+  EXPECT_LT(refused, entries);
+  EXPECT_FALSE(recorder.finish());
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("too slow"), std::string::npos) << said;
+  const Ledger ledger = recorder.ledger();
+  EXPECT_EQ(ledger.total.emitted, entries);
+  EXPECT_EQ(ledger.total.export_dropped, entries) << "also what was in the queue";
+  EXPECT_EQ(recorder.totals().dropped, entries);
+  EXPECT_TRUE(ledger.total.is_balanced());
+}
+
 TEST(Recorder, WritesNoEndWithoutItsLastLedger) {
   std::signal(SIGXFSZ, SIG_IGN);
   const TemporaryFile file;
@@ -451,6 +487,7 @@ TEST(Recorder, WritesNoEndWithoutItsLastLedger) {
   Recorder recorder({file.path()});
   recorder.set_source(source);
   recorder.on_tick(kBegin);
+  recorder.wait_until_written();
   testing::internal::CaptureStderr();
   limit_files_to(static_cast<rlim_t>(file.bytes().size() + kChunkHeaderBytes));
   source.lose(3);

@@ -9,8 +9,10 @@
 
 namespace nopspan::collector {
 
-// Set by SIGINT and SIGTERM, and by a command that has what the user asked for.
+// Set by SIGINT, SIGTERM and SIGHUP, and by a command that has what the user asked for.
 inline std::atomic<bool> stopping = false;
+// Set by these signals only: the user wants the program to end now, even if output is lost.
+inline std::atomic<bool> interrupted = false;
 
 // Set if a thread is left that the kernel does not let go of. The program must then end with _exit(), because the
 // thread uses objects that exit() would destroy.
@@ -27,7 +29,9 @@ class Deadline {
   void begin() {
     if (began_ == Clock::time_point()) began_ = Clock::now();
   }
-  [[nodiscard]] bool is_over() const { return stop_ || (has_end() && Clock::now() >= began_ + duration_); }
+  [[nodiscard]] bool is_over() const { return stop_ || has_expired(); }
+  // Whether the duration is over.
+  [[nodiscard]] bool has_expired() const { return has_end() && Clock::now() >= began_ + duration_; }
   // The timeout for poll(2): at most `most`, and not beyond the end.
   [[nodiscard]] int milliseconds(int most) const {
     if (!has_end()) return most;

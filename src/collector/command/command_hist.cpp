@@ -2,6 +2,7 @@
 // nopspan hist: histograms of times, by name and model.
 #include "base/failure.h"
 #include "base/stopping.h"
+#include "base/text_output.h"
 #include "command/command.h"
 #include "command/options.h"
 #include "hist/hist_feed.h"
@@ -66,27 +67,31 @@ struct HistCommandOptions {
   std::vector<std::string> merge;
 };
 
-class Output {
+class HistPrinter {
  public:
-  Output(const OutputOptions& common, const HistCommandOptions& options)
+  HistPrinter(const OutputOptions& common, const HistCommandOptions& options)
       : json_(common.json), lines_(options.hist.interval_ns > 0), style_(HistStyle::of_stdout(common.color)) {
     style_.most_rows = options.shown_rows;
   }
 
   void show(const HistTable& table) {
+    std::string text;
     if (json_) {
-      std::cout << to_json(table).dump(lines_ ? -1 : 2, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
-                << "\n";
+      nlohmann::ordered_json json = to_json(table);
+      json["output_dropped"] = standard_output().lost();
+      text = json.dump(lines_ ? -1 : 2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
     } else {
-      std::cout << (is_first_ ? "" : "\n") << to_text(table, style_);
+      text = (is_first_ ? "" : "\n") + to_text(table, style_);
     }
-    std::cout.flush();
-    if (!std::cout) stopping = true;
+    standard_output().write(std::move(text));
+    if (standard_output().has_failed()) stopping = true;
     is_first_ = false;
   }
   void finish(const HistTable& table) {
+    standard_output().flush();
     show(table);
-    std::cerr << ledger_text(table);
+    standard_output().flush();
+    std::cerr << output_dropped_text() << ledger_text(table);
   }
 
  private:
@@ -117,7 +122,7 @@ int run_merge(const OutputOptions& common, const HistCommandOptions& options) {
     throw Failure("--merge cannot be combined with a filter or with options that choose a source",
                   Failure::kUsageError);
   }
-  Output(common, options).finish(merged(options.merge));
+  HistPrinter(common, options).finish(merged(options.merge));
   return 0;
 }
 
@@ -135,7 +140,8 @@ int run(const OutputOptions& common, HistCommandOptions& options) {
   options.source.filter = filter_for_source(hist);
   MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
   const std::unique_ptr<Source> source = open_source(options.source);
-  Output output(common, options);
+  HistPrinter output(common, options);
+  if (options.source.from.empty()) set_standard_outputs_live();
   if (options.source.from.empty()) hist.host = host_name();
   HistFeed feed(*source, hist, [&output](const HistTable& table) { output.show(table); });
   Announced announced(feed, std::string("Counting the ") + hist.of->of + ". Press Ctrl-C to stop.\n");

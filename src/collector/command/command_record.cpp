@@ -2,6 +2,7 @@
 // nopspan record: writes a source's entries to a file.
 #include "base/failure.h"
 #include "base/text.h"
+#include "base/text_output.h"
 #include "command/command.h"
 #include "command/options.h"
 #include "model/metrics_file.h"
@@ -98,6 +99,10 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
   const std::unique_ptr<Source> source = open_source(options.source);
   Recorder recorder(options.recorder);
   recorder.set_source(*source);
+  if (options.source.from.empty()) {
+    recorder.set_live();
+    set_standard_outputs_live();
+  }
   Announced announced(recorder, "Recording. Press Ctrl-C to stop.\n");
   MeteredSink metered(announced, metrics, [&recorder] { return recorder.ledger(); });
   run_source(*source, options.source.from.empty() ? static_cast<Sink&>(metered) : recorder, options.source, true);

@@ -3,6 +3,7 @@
 #include "command/command_top.h"
 #include "base/failure.h"
 #include "base/stopping.h"
+#include "base/text_output.h"
 #include "command/command.h"
 #include "command/options.h"
 #include "model/metrics_file.h"
@@ -13,7 +14,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include <cstdio>
+#include <iostream>
 #include <memory>
 #include <string>
 
@@ -48,19 +49,25 @@ constexpr char kTopExamples[] =
     "                                           nanoseconds, *_per_s are rates\n"
     "  nopspan top --from spans.rec             totals of a recording";
 
-// Prints each snapshot. If a write fails, for example because the reader has closed the pipe, the run ends.
+// Prints each snapshot. If a write fails, for example because the disk is full, the run ends.
 class Printer {
  public:
   Printer(const TopOptions& options, bool json) : options_(options), json_(json) {}
 
   void print(const TopSnapshot& snapshot) {
     if (options_.count != 0 && printed_ == options_.count) return;
-    const std::string text = json_ ? top_json(snapshot, options_.view, options_.shown_rows)
-                                             .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
-                                         "\n"
-                                   : top_text(snapshot, options_.view, options_.shown_rows);
-    const bool is_written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
-    if (!is_written || ++printed_ == options_.count) stopping = true;
+    if (snapshot.is_last) standard_output().flush();
+    std::string text;
+    if (json_) {
+      nlohmann::ordered_json json = top_json(snapshot, options_.view, options_.shown_rows);
+      json["output_dropped"] = standard_output().lost();
+      text = json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+    } else {
+      text = top_text(snapshot, options_.view, options_.shown_rows);
+    }
+    if (standard_output().write(std::move(text))) ++printed_;
+    const bool is_done = options_.count != 0 && printed_ == options_.count;
+    if (is_done || standard_output().has_failed()) stopping = true;
   }
 
  private:
@@ -72,6 +79,7 @@ class Printer {
 void print_top(const TopOptions& options, bool json, const OpenSource& open) {
   MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
   const std::unique_ptr<Source> source = open();
+  if (options.source.from.empty()) set_standard_outputs_live();
   Printer printer(options, json);
   TopFeed feed(*source, options.source.filter, options.window_seconds, options.most_rows, options.request, false,
                [&](const TopSnapshotPointer& snapshot) { printer.print(*snapshot); });
@@ -79,7 +87,8 @@ void print_top(const TopOptions& options, bool json, const OpenSource& open) {
   run_source(*source, metered, options.source, true);
   feed.finish();
   metrics.write(source->ledger());
-  std::fputs((remark_text(*source) + to_text(source->ledger())).c_str(), stderr);
+  standard_output().flush();
+  std::cerr << output_dropped_text() + remark_text(*source) + to_text(source->ledger());
 }
 
 }  // namespace

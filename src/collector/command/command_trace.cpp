@@ -3,6 +3,7 @@
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "base/text.h"
+#include "base/text_output.h"
 #include "command/command.h"
 #include "command/options.h"
 #include "host/cgroup.h"
@@ -68,13 +69,12 @@ class TracePrinter : public Sink {
     if (!is_live_ && options_.source.from.empty()) print_start();
     is_live_ = true;
     assembler_.tick(now_unix_ns);
-    std::cout.flush();
-    if (!std::cout) stopping = true;
+    if (standard_output().has_failed()) stopping = true;
   }
   void finish() {
     if (!is_done()) assembler_.finish();
   }
-  void print_end(const Source& source) const;
+  void print_end(const Source& source);
   // Call it before the source runs.
   void set_source(const Source& source) { source_ = &source; }
   [[nodiscard]] const Filter& filter_for_source() const { return filter_.for_source(); }
@@ -90,7 +90,8 @@ class TracePrinter : public Sink {
   TraceAssembler assembler_;
   const Source* source_ = nullptr;
   bool is_live_ = false;
-  std::uint64_t shown_ = 0;       // number of traces
+  std::uint64_t shown_ = 0;       // number of traces, including those that standard_output() loses later
+  std::uint64_t refused_ = 0;     // by standard_output()
   std::uint64_t filtered_ = 0;    // removed by the filter
   std::uint64_t incomplete_ = 0;  // wanted, but not shown without --incomplete
 };
@@ -105,15 +106,20 @@ bool TracePrinter::take(const AssembledTrace& trace) {
     ++incomplete_;
     return false;
   }
+  std::string text;
   if (common_.json) {
-    std::cout << to_json(trace).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+    text = to_json(trace).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
   } else {
     TreeStyle style;
     style.utf8 = !options_.ascii && locale_is_utf8();
     style.color = common_.color;
     style.all_spans = options_.all_spans;
     style.width = terminal_width();  // read each time, because the window's size may change
-    std::cout << (shown_ > 0 ? "\n" : "") << trace_text(trace, style);
+    text = (shown_ > 0 ? "\n" : "") + trace_text(trace, style);
+  }
+  if (!standard_output().write(std::move(text))) {
+    ++refused_;
+    return false;
   }
   ++shown_;
   if (is_done()) stopping = true;
@@ -128,31 +134,34 @@ void TracePrinter::print_start() const {
   std::cerr << "Waiting for requests to end. Press Ctrl-C to stop.\n";
 }
 
-void TracePrinter::print_end(const Source& source) const {
+void TracePrinter::print_end(const Source& source) {
+  standard_output().flush();
+  const std::uint64_t lost = standard_output().lost();
+  const std::uint64_t shown = shown_ - (lost - refused_);
   const Ledger ledger = source.ledger();
   const TraceCounts& counts = assembler_.counts();
   if (common_.json) {
-    nlohmann::ordered_json traces = {{"shown", shown_}, {"filtered", filtered_}, {"incomplete_not_shown", incomplete_}};
+    nlohmann::ordered_json traces = {
+        {"shown", shown}, {"output_dropped", lost}, {"filtered", filtered_}, {"incomplete_not_shown", incomplete_}};
     traces.update(to_json(counts));
     nlohmann::ordered_json end = {{"type", "end"}, {"traces", std::move(traces)}};
     add_clock(end, source);
     end["ledger"] = to_json(ledger);
-    std::cout << end.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
-    std::cout.flush();
+    standard_output().write(end.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
     return;
   }
-  std::cout.flush();
   std::string text;
   const auto add = [&text](std::uint64_t count, const char* what) {
     if (count > 0) text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + what;
   };
+  add(lost, "lost because they could not be written in time");
   add(filtered_, "filtered out");
   add(incomplete_, "unfinished (use --incomplete to show them)");
   add(counts.evicted, "evicted before they were complete (use a larger --memory)");
   add(counts.hurried, "completed early (use a larger --memory)");
   add(counts.late_parts, "late parts");
   if (is_done()) add(assembler_.open_traces(), "not yet complete");
-  std::cerr << shown_ << (shown_ == 1 ? " trace shown" : " traces shown") << (text.empty() ? "" : ", ") << text;
+  std::cerr << shown << (shown == 1 ? " trace shown" : " traces shown") << (text.empty() ? "" : ", ") << text;
   text.clear();
   add(counts.outside, "outside requests");
   add(counts.linked, "in linked spans");
@@ -186,6 +195,7 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
   MetricsFile metrics(source_options.metrics, source_options.buffer_bytes);
   const std::unique_ptr<Source> source = open_source(source_options);
   printer.set_source(*source);
+  if (source_options.from.empty()) set_standard_outputs_live();
   MeteredSink metered(printer, metrics, [&source] { return source->ledger(); });
   run_source(*source, metered, source_options, true);
   printer.finish();

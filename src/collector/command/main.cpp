@@ -4,6 +4,7 @@
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "base/text.h"
+#include "base/text_output.h"
 #include "command/command.h"
 
 #include <CLI/CLI.hpp>
@@ -13,7 +14,6 @@
 #include <algorithm>
 #include <clocale>
 #include <csignal>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -80,9 +80,8 @@ class HelpFormatter : public CLI::Formatter {
 // restored the default action.
 void stop_on_signals() {
   struct sigaction action = {};
-  action.sa_handler = [](int) { stopping = true; };
-  // A write() that waits for a slow reader is restarted. If the signal interrupted it, the rest of a line and
-  // everything behind it would be lost. Long waits for anything else use poll(), which is never restarted.
+  action.sa_handler = [](int) { stopping = interrupted = true; };
+  // Long waits use poll(), which is never restarted. Output is written by other threads (base/output.h).
   action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
   for (const int signal_number : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal_number, &action, nullptr);
   // If the reader of the output closes the pipe (`| head`), the program ends without a message.
@@ -143,15 +142,20 @@ void print_error(std::string_view what) {
   }
 }
 
-// Output that was not written is a failure. A full disk may show only when stdout is flushed here.
+// Output that was not written is a failure.
 int finish(int exit_status) {
-  const bool was_lost = std::ferror(stdout) != 0 || !std::cout;  // errno has been overwritten since
+  TextOutput& output = standard_output();
   std::cout.flush();
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout) {
-    std::cerr << "nopspan: stdout: " << (was_lost ? "not all of the output could be written" : std::strerror(errno))
-              << "\n";
-    return exit_status == 0 ? Failure::kFailed : exit_status;
+  output.close();
+  if (output.lost() > 0 || output.has_failed()) {
+    std::cerr << "nopspan: stdout: " +
+                     std::string(output.has_failed() ? std::strerror(output.error())
+                                                     : "not all of the output could be written in time") +
+                     "\n";
+    if (exit_status == 0) exit_status = Failure::kFailed;
   }
+  standard_error().close();
+  restore_streams();
   return exit_status;
 }
 
@@ -187,6 +191,7 @@ int main(int argc, char** argv) {
   using nopspan::collector::Failure;
   std::setlocale(LC_CTYPE, "");  // for wide characters on a terminal; LC_NUMERIC stays "C"
   nopspan::collector::stop_on_signals();
+  nopspan::collector::redirect_streams();
   int exit_status = Failure::kFailed;
   try {
     exit_status = nopspan::collector::run_program(argc, argv);

@@ -3,6 +3,7 @@
 
 #include "base/stopping.h"
 #include "base/text.h"
+#include "base/text_output.h"
 
 #include <nlohmann/json.hpp>
 
@@ -14,7 +15,14 @@ namespace nopspan::collector {
 
 void run_source(Source& source, Sink& sink, const SourceOptions& options, bool quiet) {
   Deadline until(options.duration_ns);
-  source.run(sink, until);
+  {
+    const struct Waits {
+      explicit Waits(const Deadline& end) { standard_output().set_deadline(&end); }
+      ~Waits() { standard_output().set_deadline(nullptr); }
+    } waits(until);
+    source.run(sink, until);
+  }
+  if (until.has_expired()) standard_output().hurry();
   if (until.is_over()) stopping = true;  // for threads that draw meanwhile
   if (quiet) return;
   std::cout.flush();

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -96,6 +95,11 @@ ChunkWriter::ChunkWriter(OpenFile file) : file_(std::move(file)) {
 }
 
 bool ChunkWriter::write(const Chunk& chunk) {
+  Writing writing;
+  return write(chunk, writing);
+}
+
+bool ChunkWriter::write(const Chunk& chunk, Writing& writing) {
   if (chunk.payload.size() > kMostPayload) {
     error_ = EFBIG;
     return false;
@@ -103,28 +107,15 @@ bool ChunkWriter::write(const Chunk& chunk) {
   std::array<char, kFileHeaderBytes + kChunkHeaderBytes> head{};
   put_file_header(head.data());
   put_chunk_header(head.data() + kFileHeaderBytes, chunk);
-  const std::string_view whole(head.data(), head.size());
-  return write_all(bytes_ == 0 ? whole : whole.substr(kFileHeaderBytes), chunk.payload);
-}
-
-bool ChunkWriter::write_all(std::string_view head, std::string_view payload) {
-  const std::size_t all = head.size() + payload.size();
-  std::size_t written = 0;
-  while (written < all) {
-    const std::string_view head_left = head.substr(std::min(written, head.size()));
-    const std::string_view rest = payload.substr(written - (head.size() - head_left.size()));
-    const std::array<iovec, 2> parts = {iovec{const_cast<char*>(head_left.data()), head_left.size()},
-                                        iovec{const_cast<char*>(rest.data()), rest.size()}};
-    const ssize_t now = ::writev(file_.get(), parts.data(), static_cast<int>(parts.size()));
-    if (now < 0 && errno == EINTR) continue;
-    if (now <= 0) {
-      error_ = now < 0 ? errno : EIO;
-      cut_back(written);
-      return false;
-    }
-    written += static_cast<std::size_t>(now);
+  std::string bytes(head.data() + (bytes_ == 0 ? 0 : kFileHeaderBytes), head.data() + head.size());
+  bytes += chunk.payload;
+  const Writing::Result result = writing.write(file_.get(), bytes);
+  if (result.error != 0) {
+    error_ = result.error;
+    cut_back(result.bytes);
+    return false;
   }
-  bytes_ += all;
+  bytes_ += bytes.size();
   return true;
 }
 
@@ -136,9 +127,10 @@ void ChunkWriter::cut_back(std::size_t written) {
   if (::ftruncate(file_.get(), at) != 0 || ::lseek(file_.get(), at, SEEK_SET) < 0) can_be_cut_ = false;
 }
 
-bool ChunkWriter::sync() {
-  if (::fdatasync(file_.get()) == 0 || errno == EINVAL || errno == EROFS) return true;  // a pipe has no disk
-  error_ = errno;
+bool ChunkWriter::sync(Writing& writing) {
+  const int error = writing.sync(file_.get());
+  if (error == 0 || error == EINVAL || error == EROFS) return true;  // a pipe has no disk
+  error_ = error;
   return false;
 }
 

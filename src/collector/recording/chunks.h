@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/open_file.h"
+#include "base/output.h"
 #include "base/stopping.h"
 
 #include <cstddef>
@@ -38,15 +39,15 @@ class ChunkWriter {
   explicit ChunkWriter(OpenFile file);
 
   // Returns false if the chunk could not be written; error() is the errno. The caller may try again, with this chunk or
-  // another one.
+  // another one. Another thread can stop `writing`.
+  bool write(const Chunk& chunk, Writing& writing);
   bool write(const Chunk& chunk);
-  bool sync();  // writes the file to the disk; false on failure
+  bool sync(Writing& writing);  // writes the file to the disk; false on failure
   [[nodiscard]] int error() const { return error_; }
   // The bytes of the whole chunks and of the file's header.
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
 
  private:
-  bool write_all(std::string_view head, std::string_view payload);
   void cut_back(std::size_t written);
 
   OpenFile file_;

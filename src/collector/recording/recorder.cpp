@@ -73,7 +73,29 @@ Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), reco
       throw Failure(older + " exists and is not a recording: remove it, or use another name", Failure::kUsageError);
     }
   }
-  if (!write_about()) throw Failure(options_.path + ": " + std::strerror(writer_->error()));
+  if (begin_file()) return;
+  const int error = writer_->error();
+  const bool is_stopped = error == 0 || error == ECANCELED;
+  throw Failure(options_.path + ": " + (is_stopped ? "stopped before anything was written" : std::strerror(error)));
+}
+
+class Recorder::About : public Output::Block {
+ public:
+  About(Recorder& recorder, bool& is_written) : recorder_(recorder), is_written_(is_written) {}
+  bool write(Writing& /*writing*/) override { return recorder_.write_about(); }
+  void settle(bool is_written) override { is_written_ = is_written; }
+
+ private:
+  Recorder& recorder_;
+  bool& is_written_;
+};
+
+// Nothing else is written if this fails.
+bool Recorder::begin_file() {
+  bool is_written = false;
+  output_.post(std::make_unique<About>(*this, is_written), 0);
+  if (!output_.flush()) output_.close();
+  return is_written;
 }
 
 std::string RecorderOptions::file(unsigned i) const { return i == 0 ? path : path + "." + std::to_string(i); }
@@ -173,16 +195,14 @@ void Recorder::on_tick(std::uint64_t now_unix_ns) {
   now_ = now_unix_ns;
   if (flushed_at_ == 0) {
     flushed_at_ = now_;
-    write_ledger();  // an empty ledger, which records the start time
+    post_ledger();  // an empty ledger, which records the start time
     return;
   }
   if (now_ - flushed_at_ >= kFlushEvery) flush();
   const std::uint64_t every = ledger_bytes_ > kLargeLedger ? kLargeLedgerEvery : kLedgerEvery;
   if (now_ - ledger_at_ < every) return;
   flush();
-  // A full file gets no more ledgers, and ledgers alone begin no new file: they must not displace entries.
-  const std::uint64_t needed = writer_->bytes() + kChunkHeaderBytes + ledger_bytes_;
-  if (options_.max_bytes == 0 || needed <= options_.max_bytes) write_ledger();
+  post_ledger();
 }
 
 // Logs come before spans, so that a reader that assembles traces already has a span's events when the span arrives.
@@ -193,34 +213,116 @@ void Recorder::flush() {
   flushed_at_ = now_;
 }
 
+class Recorder::EntryChunk : public Output::Block {
+ public:
+  EntryChunk(Recorder& recorder, Signal signal, std::uint64_t time_unix_ns, const EntryCounts& counts,
+             std::string message, std::vector<OtlpEncoder::Share> shares)
+      : recorder_(recorder),
+        signal_(signal),
+        time_unix_ns_(time_unix_ns),
+        counts_(counts),
+        message_(std::move(message)),
+        shares_(std::move(shares)) {}
+
+  bool write(Writing& /*writing*/) override {
+    recorder_.make_room(message_.size());
+    if (!recorder_.write({chunk_kind(signal_), static_cast<std::uint32_t>(counts_.all()), time_unix_ns_, message_})) {
+      return false;
+    }
+    recorder_.part_has_entries_ = true;
+    return true;
+  }
+  void settle(bool is_written) override {
+    const std::lock_guard lock(recorder_.mutex_);
+    if (is_written) {
+      recorder_.totals_.entries += counts_;
+    } else {
+      recorder_.totals_.dropped += counts_.all();
+      add(recorder_.dropped_, shares_);
+    }
+  }
+
+ private:
+  Recorder& recorder_;
+  const Signal signal_;
+  const std::uint64_t time_unix_ns_;
+  const EntryCounts counts_;
+  const std::string message_;
+  const std::vector<OtlpEncoder::Share> shares_;
+};
+
+// A ledger as of one moment. Its JSON is made when it is written, because it counts the chunks before it that could not
+// be written.
+class Recorder::LedgerChunk : public Output::Block {
+ public:
+  LedgerChunk(Recorder& recorder, Ledger ledger, std::uint64_t time_unix_ns, bool is_last)
+      : recorder_(recorder), ledger_(std::move(ledger)), time_unix_ns_(time_unix_ns), is_last_(is_last) {}
+  bool write(Writing& /*writing*/) override {
+    // A full file gets no more ledgers, and ledgers alone begin no new file: they must not displace entries.
+    const std::uint64_t most = recorder_.options_.max_bytes;
+    const std::uint64_t needed = recorder_.writer_->bytes() + kChunkHeaderBytes + recorder_.ledger_bytes_;
+    if (!is_last_ && most > 0 && needed > most) return false;
+    recorder_.has_last_ledger_ = recorder_.write_ledger(std::move(ledger_), time_unix_ns_);
+    return recorder_.has_last_ledger_;
+  }
+  void settle(bool /*is_written*/) override {}
+
+ private:
+  Recorder& recorder_;
+  Ledger ledger_;
+  const std::uint64_t time_unix_ns_;
+  const bool is_last_;
+};
+
+class Recorder::End : public Output::Block {
+ public:
+  explicit End(Recorder& recorder) : recorder_(recorder) {}
+  bool write(Writing& /*writing*/) override { return recorder_.write_end(recorder_.now_); }
+  void settle(bool /*is_written*/) override {}
+
+ private:
+  Recorder& recorder_;
+};
+
 void Recorder::flush_signal(Signal signal) {
   const auto index = static_cast<std::size_t>(signal);
-  const std::uint64_t entries = encoders_[index].entries();
-  if (entries == 0) return;
-  const auto shares = encoders_[index].finish(message_);
+  if (encoders_[index].entries() == 0) return;
+  std::string message;
+  auto shares = encoders_[index].finish(message);
   const EntryCounts counts = std::exchange(pending_[index], {});
-  make_room(message_.size());
-  if (write({chunk_kind(signal), static_cast<std::uint32_t>(entries), now_, message_})) {
-    totals_.entries += counts;
-    part_has_entries_ = true;
-    return;
+  const std::size_t bytes = message.size();
+  auto chunk = std::make_unique<EntryChunk>(*this, signal, now_, counts, std::move(message), shares);
+  if (output_.post(std::move(chunk), bytes)) return;
+  add(refused_, shares);
+  {
+    const std::lock_guard lock(mutex_);
+    totals_.dropped += counts.all();
   }
-  totals_.dropped += entries;
+  complain("its reader or disk is too slow; still recording, entries that cannot be written are counted as lost");
+}
+
+void Recorder::add(DroppedEntries& to, const std::vector<OtlpEncoder::Share>& shares) {
   for (const auto& share : shares) {
     const Process* key = share.process.get();
-    if (dropped_.size() >= kMostDropped && !dropped_.contains(key)) key = nullptr;
-    Dropped& dropped = dropped_[key];
+    if (to.size() >= kMostDropped && !to.contains(key)) key = nullptr;
+    Dropped& dropped = to[key];
     if (key != nullptr) dropped.process = share.process;
     dropped.entries += share.entries;
   }
 }
 
+void Recorder::move(Ledger& ledger, const DroppedEntries& dropped) {
+  for (const auto& each : dropped) {
+    ledger.move_delivered(each.second.process, &Counts::export_dropped, each.second.entries);
+  }
+}
+
 bool Recorder::write(const Chunk& chunk) {
-  if (!is_gone_ && writer_->write(chunk)) return true;
+  if (!is_gone_ && writer_->write(chunk, output_.writing())) return true;
   is_gone_ = is_gone_ || writer_->error() == EPIPE;
   if (is_gone_) {
     stopping = true;
-  } else {
+  } else if (writer_->error() != ECANCELED) {
     complain(std::string(std::strerror(writer_->error())) +
              "; still recording, entries that cannot be written are counted as lost");
   }
@@ -228,7 +330,7 @@ bool Recorder::write(const Chunk& chunk) {
 }
 
 void Recorder::complain(const std::string& what) {
-  if (!std::exchange(complained_, true)) std::cerr << "nopspan record: " << options_.path << ": " << what << std::endl;
+  if (!complained_.exchange(true)) std::cerr << "nopspan record: " + options_.path + ": " + what + "\n" << std::flush;
 }
 
 bool Recorder::write_about() {
@@ -237,25 +339,46 @@ bool Recorder::write_about() {
   about["part"] = totals_.files;
   about["host"] = host_name();
   const std::string text = about.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-  return writer_->write({ChunkKind::about, 0, now_, text});
+  return writer_->write({ChunkKind::about, 0, now_, text}, output_.writing());
 }
 
-bool Recorder::write_ledger() {
+// A ledger that does not fit into the queue is omitted. The next one contains its counts.
+void Recorder::post_ledger(bool is_last) {
+  constexpr std::size_t kRow = 512;  // estimated
   ledger_at_ = now_;
-  if (source_ == nullptr) return true;
-  Ledger now = ledger();
+  if (source_ == nullptr) return;
+  Ledger ledger = source_->ledger();
+  move(ledger, refused_);
+  const std::size_t bytes = kRow * (1 + ledger.processes.size());
+  output_.post(std::make_unique<LedgerChunk>(*this, std::move(ledger), now_, is_last), bytes);
+}
+
+bool Recorder::write_ledger(Ledger ledger, std::uint64_t time_unix_ns) {
+  {
+    const std::lock_guard lock(mutex_);
+    move(ledger, dropped_);
+  }
   const auto text_of = [&] {
-    return to_json(now).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+    return to_json(ledger).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   };
   std::string text = text_of();
   if (text.size() > kMostLedger) {
-    for (const ProcessLedger& one : now.processes) now.others += one.counts;
-    now.others_processes += now.processes.size();
-    now.processes.clear();
+    for (const ProcessLedger& one : ledger.processes) ledger.others += one.counts;
+    ledger.others_processes += ledger.processes.size();
+    ledger.processes.clear();
     text = text_of();
   }
   ledger_bytes_ = text.size();
-  return write({ChunkKind::ledger, 0, now_, text});
+  return write({ChunkKind::ledger, 0, time_unix_ns, text});
+}
+
+// Without its ledger, the file must not look complete.
+bool Recorder::write_end(std::uint64_t time_unix_ns) {
+  has_end_ = (source_ == nullptr || has_last_ledger_) && write({ChunkKind::end, 0, time_unix_ns, {}});
+  if (!has_end_) return false;
+  is_synced_ = writer_->sync(output_.writing());
+  if (!is_synced_) complain(std::strerror(writer_->error()));
+  return is_synced_;
 }
 
 // Begins another file if this one would become too large.
@@ -307,22 +430,28 @@ unsigned Recorder::free_older_file() const {
 bool Recorder::finish() {
   begin();
   flush();
-  // Without its ledger, the file must not look complete.
-  const bool ended = write_ledger() && write({ChunkKind::end, 0, now_, {}});
-  const bool synced = ended && writer_->sync();
-  if (ended && !synced) complain(std::strerror(writer_->error()));
-  return synced && totals_.dropped == 0;
+  output_.flush();
+  post_ledger(true);
+  output_.post(std::make_unique<End>(*this), 0);
+  const bool is_over = output_.close();
+  if (!is_over && !has_end_) complain("its reader or disk is too slow; the recording has no end");
+  if (!is_over && has_end_ && !is_synced_) {
+    std::cerr << "nopspan record: " + options_.path + ": written, but the disk has not confirmed it yet\n";
+    return totals().dropped == 0;
+  }
+  return is_synced_ && totals().dropped == 0;
 }
 
 Ledger Recorder::ledger() const {
   Ledger ledger = source_->ledger();
-  for (const auto& each : dropped_) {
-    ledger.move_delivered(each.second.process, &Counts::export_dropped, each.second.entries);
-  }
+  move(ledger, refused_);
+  const std::lock_guard lock(mutex_);
+  move(ledger, dropped_);
   return ledger;
 }
 
 Recorder::Totals Recorder::totals() const {
+  const std::lock_guard lock(mutex_);
   Totals totals = totals_;
   totals.bytes = closed_bytes_ + writer_->bytes();
   return totals;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// A sink that writes all entries, and the source's ledger, to a file (chunks.h).
+// A sink that writes all entries, and the source's ledger, to a file (chunks.h). The thread that runs the source
+// encodes the entries. Another thread (base/output.h) writes the chunks.
 #pragma once
 
 #include "base/failure.h"
 #include "base/new_file.h"
+#include "base/output.h"
 #include "model/entry_counts.h"
 #include "model/source.h"
 #include "recording/chunks.h"
@@ -12,8 +14,10 @@
 #include <sys/types.h>
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -44,9 +48,13 @@ class Recorder : public Sink {
 
   // Sets the source whose ledger is written with the entries. `source` must outlive finish().
   void set_source(const Source& source) { source_ = &source; }
+  // The source does not wait for the file. Chunks that the queue cannot hold are dropped and counted.
+  void set_live() { output_.set_live(); }
 
   void on_entry(const Entry& entry) override;
   void on_tick(std::uint64_t now_unix_ns) override;
+  // Waits until all chunks so far are written (Output::flush).
+  void wait_until_written() { output_.flush(); }
   // Writes pending entries and the end of the recording. Returns false if the file is not complete.
   bool finish();
 
@@ -62,6 +70,17 @@ class Recorder : public Sink {
   [[nodiscard]] Totals totals() const;
 
  private:
+  class About;
+  class EntryChunk;
+  class LedgerChunk;
+  class End;
+  struct Dropped {
+    ProcessPointer process;
+    std::uint64_t entries = 0;
+  };
+  // Entries of the processes that are in no chunk of the file.
+  using DroppedEntries = std::unordered_map<const Process*, Dropped>;
+
   void open(bool may_replace);
   void create();
   void begin();
@@ -69,42 +88,52 @@ class Recorder : public Sink {
   [[nodiscard]] Failure already_exists() const;
   [[nodiscard]] Failure cannot_create(int error) const;
   void keep_total(std::uint64_t bytes);
+  bool begin_file();
   void flush();
   void flush_signal(Signal signal);
   bool write_about();
-  bool write_ledger();
+  void post_ledger(bool is_last = false);
+  bool write_ledger(Ledger ledger, std::uint64_t time_unix_ns);
+  bool write_end(std::uint64_t time_unix_ns);
   bool write(const Chunk& chunk);
   void make_room(std::size_t payload_bytes);
   void rotate();
   [[nodiscard]] unsigned free_older_file() const;
   void complain(const std::string& what);
+  static void add(DroppedEntries& dropped, const std::vector<OtlpEncoder::Share>& shares);
+  static void move(Ledger& ledger, const DroppedEntries& dropped);
 
   RecorderOptions options_;
   std::string recording_;  // random id that all parts of the recording share
+  std::atomic<bool> complained_ = false;
+  std::atomic<std::uint64_t> now_ = 0;
+  std::atomic<std::size_t> ledger_bytes_ = 0;
+
+  // Used by the thread that runs the source.
   const Source* source_ = nullptr;
-  std::unique_ptr<ChunkWriter> writer_;
-  std::unique_ptr<NewFile> file_;    // until it is published
-  std::pair<dev_t, ino_t> inode_{};  // of the file at the path
-  bool has_begun_ = false;
-  bool is_gone_ = false;  // the pipe has no reader any more
-  bool complained_ = false;
   std::array<OtlpEncoder, kSignals> encoders_ = {OtlpEncoder(Signal::traces), OtlpEncoder(Signal::logs),
                                                  OtlpEncoder(Signal::metrics)};
   std::array<EntryCounts, kSignals> pending_;
   static constexpr std::size_t kChunkBytes = 1U << 20U;
   std::size_t chunk_bytes_ = kChunkBytes;  // a chunk is written when it has this size
-  std::string message_;
-  std::uint64_t now_ = 0, flushed_at_ = 0, ledger_at_ = 0;
-  std::size_t ledger_bytes_ = 0;
-  Totals totals_;
+  std::uint64_t flushed_at_ = 0, ledger_at_ = 0;
+  DroppedEntries refused_;  // by the queue
+
+  // Used by the thread of `output_`, and by open() in the constructor.
+  std::unique_ptr<ChunkWriter> writer_;
+  std::unique_ptr<NewFile> file_;    // until it is published
+  std::pair<dev_t, ino_t> inode_{};  // of the file at the path
+  bool has_begun_ = false;
+  bool is_gone_ = false;  // the pipe has no reader any more
+  bool has_last_ledger_ = false, has_end_ = false, is_synced_ = false;
   std::uint64_t closed_bytes_ = 0;  // size of the earlier parts
   bool part_has_entries_ = false;
 
-  struct Dropped {
-    ProcessPointer process;
-    std::uint64_t entries = 0;
-  };
-  std::unordered_map<const Process*, Dropped> dropped_;
+  mutable std::mutex mutex_;
+  Totals totals_;           // with mutex_
+  DroppedEntries dropped_;  // with mutex_; could not be written
+
+  Output output_;  // the last member, because its thread uses the others
 };
 
 }  // namespace nopspan::collector

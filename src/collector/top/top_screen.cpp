@@ -4,6 +4,7 @@
 #include "base/cells.h"
 #include "base/stopping.h"
 #include "base/text.h"
+#include "base/text_output.h"
 #include "top/top_summary.h"
 
 #include <algorithm>
@@ -61,6 +62,7 @@ void remove_character(std::string& text) {
 }  // namespace
 
 void show_top(const TopOptions& options, bool color, const OpenSource& open) {
+  restore_streams();  // Terminal redirects stderr
   TopRunner runner(options, open);
   {
     Terminal terminal(color);

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/text_output.h"
+
+#include <unistd.h>
+
+#include <iostream>
+#include <streambuf>
+#include <string_view>
+#include <utility>
+
+namespace nopspan::collector {
+
+class TextOutput::Text : public Output::Block {
+ public:
+  Text(int fd, std::string text, std::shared_ptr<State> state)
+      : fd_(fd), text_(std::move(text)), state_(std::move(state)) {}
+
+  bool write(Writing& writing) override {
+    if (state_->error != 0) return false;
+    const Writing::Result result = writing.write(fd_, text_);
+    if (result.error != 0 && result.error != ECANCELED) state_->error = result.error;
+    return result.error == 0;
+  }
+  void settle(bool is_written) override {
+    if (!is_written) ++state_->lost;
+  }
+
+ private:
+  const int fd_;
+  const std::string text_;
+  const std::shared_ptr<State> state_;
+};
+
+TextOutput::TextOutput(int fd, std::size_t capacity_bytes, const std::atomic<bool>& stop)
+    : fd_(fd), output_(capacity_bytes, stop) {}
+
+void TextOutput::set_live() {
+  const std::lock_guard lock(mutex_);
+  output_.set_live();
+  is_live_ = true;
+}
+
+void TextOutput::set_deadline(const Deadline* until) {
+  const std::lock_guard lock(mutex_);
+  output_.set_deadline(until);
+}
+
+void TextOutput::hurry() {
+  const std::lock_guard lock(mutex_);
+  output_.hurry();
+}
+
+bool TextOutput::write(std::string text) {
+  const std::size_t bytes = text.size();
+  const std::lock_guard lock(mutex_);
+  if (!has_failed() && output_.post(std::make_unique<Text>(fd_, std::move(text), state_), bytes)) return true;
+  ++state_->lost;
+  return false;
+}
+
+bool TextOutput::flush() {
+  const std::lock_guard lock(mutex_);
+  return output_.flush();
+}
+
+bool TextOutput::close() {
+  const std::lock_guard lock(mutex_);
+  return output_.close();
+}
+
+TextOutput& standard_output() {
+  static auto* const output = new TextOutput(STDOUT_FILENO);
+  return *output;
+}
+
+TextOutput& standard_error() {
+  constexpr std::size_t kMessages = 1U << 20U;
+  static auto* const output = new TextOutput(STDERR_FILENO, kMessages);
+  return *output;
+}
+
+namespace {
+
+// Collects text for an output. Without `collects`, any thread may use it.
+class OutputBuffer : public std::streambuf {
+ public:
+  OutputBuffer(TextOutput& output, bool collects) : output_(output), most_(collects ? 1U << 16U : 0) {}
+
+ protected:
+  int_type overflow(int_type character) override {
+    if (traits_type::eq_int_type(character, traits_type::eof())) return traits_type::not_eof(character);
+    const char one = traits_type::to_char_type(character);
+    return xsputn(&one, 1) == 1 ? character : traits_type::eof();
+  }
+  std::streamsize xsputn(const char* text, std::streamsize bytes) override {
+    const std::string_view added(text, static_cast<std::size_t>(bytes));
+    if (most_ == 0) {
+      output_.write(std::string(added));
+    } else {
+      collected_ += added;
+      if (collected_.size() >= most_) pass_on(collected_.rfind('\n') + 1);
+    }
+    return output_.has_failed() ? 0 : bytes;
+  }
+  int sync() override {
+    pass_on(collected_.size());
+    if (!output_.is_live()) output_.flush();
+    return output_.has_failed() ? -1 : 0;
+  }
+
+ private:
+  // Texts end at the end of a line, so that no line is cut if the texts behind it are lost.
+  void pass_on(std::size_t bytes) {
+    if (bytes == 0) return;
+    std::string rest = collected_.substr(bytes);
+    collected_.resize(bytes);
+    output_.write(std::exchange(collected_, std::move(rest)));
+  }
+
+  TextOutput& output_;
+  const std::size_t most_;
+  std::string collected_;
+};
+
+struct Buffers {
+  std::streambuf* output = nullptr;
+  std::streambuf* error = nullptr;
+};
+Buffers& direct_buffers() {
+  static Buffers buffers;
+  return buffers;
+}
+
+}  // namespace
+
+std::string output_dropped_text() {
+  const std::uint64_t lost = standard_output().lost();
+  if (lost == 0) return "";
+  return "nopspan: stdout: " + std::to_string(lost) + (lost == 1 ? " document" : " documents") +
+         " lost because they could not be written in time\n";
+}
+
+void set_standard_outputs_live() {
+  standard_output().set_live();
+  standard_error().set_live();
+}
+
+void redirect_streams() {
+  static OutputBuffer output(standard_output(), true), error(standard_error(), false);
+  direct_buffers() = {std::cout.rdbuf(&output), std::cerr.rdbuf(&error)};
+}
+
+void restore_streams() {
+  const Buffers before = std::exchange(direct_buffers(), {});
+  if (before.output == nullptr) return;
+  std::cout.flush();
+  std::cout.rdbuf(before.output);
+  std::cerr.rdbuf(before.error);
+}
+
+}  // namespace nopspan::collector

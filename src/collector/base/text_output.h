@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// stdout and stderr, written by threads of their own (output.h).
+#pragma once
+
+#include "base/output.h"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+
+namespace nopspan::collector {
+
+// Texts for a descriptor. After a failed write nothing more is written. Any thread may use it.
+class TextOutput {
+ public:
+  // `fd` stays open and must outlive this object.
+  explicit TextOutput(int fd, std::size_t capacity_bytes = Output::kCapacity,
+                      const std::atomic<bool>& stop = interrupted);
+
+  // See Output. A text is a block.
+  void set_live();
+  [[nodiscard]] bool is_live() const { return is_live_; }
+  void set_deadline(const Deadline* until);
+  void hurry();
+  // Returns false if the text is lost.
+  bool write(std::string text);
+  bool flush();
+  bool close();
+
+  [[nodiscard]] bool has_failed() const { return state_->error != 0; }
+  // errno of the first write that failed; 0 if none did.
+  [[nodiscard]] int error() const { return state_->error; }
+  // Texts that were not written, or not completely. Exact after flush() and close().
+  [[nodiscard]] std::uint64_t lost() const { return state_->lost; }
+
+ private:
+  class Text;
+  struct State {
+    std::atomic<int> error = 0;
+    std::atomic<std::uint64_t> lost = 0;
+  };
+
+  const int fd_;
+  std::mutex mutex_;
+  Output output_;
+  std::atomic<bool> is_live_ = false;
+  const std::shared_ptr<State> state_ = std::make_shared<State>();
+};
+
+// For stdout and stderr. They are never destroyed. Their owner calls close().
+TextOutput& standard_output();
+TextOutput& standard_error();
+
+// A line for stderr about texts that standard_output() lost; "" if there are none.
+std::string output_dropped_text();
+
+// Calls set_live() for both. A live source waits for neither the data nor the messages.
+void set_standard_outputs_live();
+
+// Makes std::cout and std::cerr write to standard_output() and standard_error(). std::flush then waits until the text
+// is written, unless the output is live.
+void redirect_streams();
+// Undoes redirect_streams(): both write directly again.
+void restore_streams();
+
+}  // namespace nopspan::collector

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nobody reads the output of a command for a while: no span is lost because of that, and a signal or --duration
+ends the command."""
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import threading
+import time
+
+import harness
+from collector import CollectorTest, Counting
+from harness import NOPSPAN, PATIENCE_S, wait_until
+
+SPANS = 100_000
+SOON_S = 3  # 1 s is promised
+
+
+class Unread:
+    """A command whose stdout nobody reads until read(). A context manager."""
+
+    def __init__(self, *words, stderr=None):
+        self.reader, self.writer = os.pipe()
+        self.process = subprocess.Popen([NOPSPAN, *map(str, words)], stdout=self.writer,
+                                        stderr=self.writer if stderr == subprocess.STDOUT else subprocess.PIPE)
+        self.data = bytearray()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        os.close(self.reader)
+        if self.writer is not None:
+            os.close(self.writer)
+        if self.process.stderr:
+            self.process.stderr.close()
+
+    def wait_until_it_says(self, text):
+        while text not in self.process.stderr.readline():
+            if self.process.poll() is not None:
+                raise AssertionError("it has ended")
+
+    def is_full(self):
+        return not select.select([], [self.writer], [], 0)[1]
+
+    def read(self):
+        """Reads the rest on a thread."""
+        def work():
+            while some := os.read(self.reader, 1 << 16):
+                self.data += some
+        os.close(self.writer)
+        self.writer = None
+        thread = threading.Thread(target=work)
+        thread.start()
+        return thread
+
+    def end(self, test, signal_number=signal.SIGINT):
+        """Returns the exit status and what it said."""
+        began = time.monotonic()
+        if signal_number:
+            self.process.send_signal(signal_number)
+        status = self.process.wait(PATIENCE_S)
+        test.assertLess(time.monotonic() - began, SOON_S)
+        return status, self.process.stderr.read().decode() if self.process.stderr else ""
+
+
+class SlowReader(CollectorTest):
+    def work(self, program, command, spans=SPANS):
+        program.ask("start")
+        wait_until(lambda: program.entries() > spans and command.is_full(), "a full pipe and many spans")
+
+    def test_a_recording_that_is_read_late_has_all_spans(self):
+        with Counting(self.temporary_folder(), pause_us=400) as program:
+            with Unread("record", "-", "--buffer", "1M", "--pid", program.pid) as record:
+                record.wait_until_it_says(b"Recording.")
+                self.work(program, record)
+                entries = int(program.ask("stop"))
+                reader = record.read()
+                wait_until(lambda: len(record.data) > 80 * entries, "most of it to be read")
+                status, said = record.end(self)
+                reader.join()
+        self.assertEqual(status, 0, said)
+        done = subprocess.run([NOPSPAN, "replay", "-", "--json"], input=record.data, stdout=subprocess.PIPE, check=True,
+                              timeout=PATIENCE_S)
+        row, = [row for row in json.loads(done.stdout)["ledger"]["processes"] if row["pid"] == program.pid]
+        self.assertEqual((row["emitted"], row["delivered"], row["ring_full"]), (entries, entries, 0), row)
+
+    def test_a_recording_that_nobody_reads_ends_and_is_counted(self):
+        for signal_number, options in ((signal.SIGINT, ()), (signal.SIGTERM, ()), (None, ("--duration", "3s"))):
+            with Counting(self.temporary_folder(), pause_us=400) as program:
+                with Unread("record", "-", "--json", "--buffer", "1M", "--pid", program.pid, *options) as record:
+                    record.wait_until_it_says(b"Recording.")
+                    program.ask("start")
+                    if signal_number:
+                        wait_until(record.is_full, "a full pipe")
+                    else:
+                        time.sleep(2.9)
+                    status, said = record.end(self, signal_number)
+            self.assertEqual(status, 1, said)
+            self.assertIn("too slow", said)
+            summary = json.loads(said[said.index("{"):])
+            row, = [row for row in summary["ledger"]["processes"] if row["pid"] == program.pid]
+            self.assertEqual(row["ring_full"], 0, row)
+            self.assertGreater(row["export_dropped"], 0, row)
+            self.assertEqual(summary["dropped"], row["export_dropped"])
+            self.assert_balanced(summary["ledger"])
+
+    def test_traces_that_nobody_reads_lose_no_spans_in_the_ring(self):
+        for command, together in ((("trace", "--json"), False), (("trace",), True), (("top", "--json", "--interval", "100ms"), False),
+                                  (("hist", "--json", "--interval", "100ms"), False)):
+            folder = self.temporary_folder()
+            metrics = os.path.join(folder, "ledger.prom")
+            with Counting(folder, pause_us=400) as program:
+                with Unread(*command, "--metrics", metrics, "--max-age", "100ms", "--pid", program.pid,
+                            stderr=subprocess.STDOUT if together else None) as trace:
+                    if not together and command[0] != "top":
+                        trace.wait_until_it_says(b"Press Ctrl-C")
+                    self.work(program, trace, SPANS // 5)
+                    status, said = trace.end(self)
+            self.assertEqual(status, 1, command)
+            if not together:
+                self.assertIn("nopspan: stdout: not all of the output could be written in time", said)
+            with open(metrics, encoding="utf-8") as file:
+                rows = file.read()
+            lost = re.findall(r'(?m)^nopspan_entries_lost_total\{.*pid="%d".*reason="ring_full".*\} (\d+)' % program.pid, rows)
+            self.assertIn(lost, ([], ["0"]), rows)
+            self.assertRegex(rows, r'(?m)^nopspan_entries_delivered_total\{.*pid="%d".*\} [1-9]' % program.pid)
+
+    def test_a_reader_that_comes_back_has_whole_lines_and_the_count_of_the_others(self):
+        with Counting(self.temporary_folder(), pause_us=400) as program:
+            with Unread("trace", "--json", "--max-age", "100ms", "--pid", program.pid) as trace:
+                trace.wait_until_it_says(b"Press Ctrl-C")
+                self.work(program, trace, SPANS // 5)
+                program.ask("stop")
+                reader = trace.read()
+                status, said = trace.end(self)
+                reader.join()
+        self.assertEqual(status, 0, said)
+        lines = [json.loads(line) for line in trace.data.decode().splitlines()]
+        end = lines.pop()
+        self.assertEqual((end["type"], end["traces"]["shown"], end["traces"]["output_dropped"]), ("end", len(lines), 0))
+
+
+if __name__ == "__main__":
+    if not os.path.exists(NOPSPAN):
+        harness.ability.unable("nopspan is not built (NOPSPAN_COLLECTOR=ON)")
+    harness.main()
