@@ -79,8 +79,8 @@ std::vector<Attachments::Target> Attachments::set(const std::vector<Target>& tar
     if (!wanted.contains(key)) unwanted[attached.user].push_back(std::move(attached.link));
   }
   std::erase_if(attached_, [&](const auto& entry) { return !wanted.contains(entry.first); });
-  for (auto& [user, links] : unwanted) {
-    charged(user, [&] { return detach(std::move(links)), true; });
+  for (auto& entry : unwanted) {
+    charged(entry.first, [&entry] { return detach(std::move(entry.second)), true; });
   }
 
   std::vector<Target> fresh;

@@ -202,12 +202,12 @@ bool HostThread::attach() {
 
 ThreadHeaders& HostThread::headers_of(std::uint32_t pid, std::uint64_t gate_address) {
   const ProcessPointer process = host_.process(pid);
-  auto& [of, headers] =
-      headers_.try_emplace({pid, gate_address}, process, ThreadHeaders(pid, gate_address)).first->second;
+  const ThreadHeaders none({pid, process->start_ticks}, gate_address);
+  auto& [of, headers] = headers_.try_emplace({pid, gate_address}, process, none).first->second;
   // The pid was reused, or the process executed another program.
   if (of != process) {
     of = process;
-    headers = ThreadHeaders(pid, gate_address);
+    headers = none;
   }
   return headers;
 }
