@@ -3,6 +3,7 @@
 // the processes that were named and at the watched folders. Then it attaches to new files.
 #include "live/host_thread.h"
 
+#include "base/text.h"
 #include "host/process_facts.h"
 #include "live/clock_map.h"
 
@@ -13,6 +14,7 @@
 #include <array>
 #include <csignal>
 #include <ctime>
+#include <iostream>
 
 namespace nopspan::collector {
 namespace {
@@ -131,6 +133,7 @@ void HostThread::work() {
       }
       if (Clock::now() >= next_scan) {
         host_.scan_some();
+        warn();
         next_scan = Clock::now() + kScan;
         for (const auto& [pid, process] : std::map(described_)) describe(pid, false);
       } else {
@@ -139,6 +142,14 @@ void HostThread::work() {
       attach();
     }
     serve(requests);
+  }
+}
+
+// Says once what keeps this program from examining the host.
+void HostThread::warn() {
+  for (const Host::Skipped& skipped : host_.skipped()) {
+    if (skipped.pid != 0 || !warned_.insert(skipped.reason).second) continue;
+    std::cerr << "nopspan: not all processes are examined: " + printable(skipped.reason) + "\n";
   }
 }
 

@@ -126,6 +126,7 @@ class HostThread {
   void work();
   template <typename Change>
   void ask(Change change);
+  void warn();
   void serve(Requests& requests);
   std::vector<Attachments::Target> targets();
   // Attaches to the files that were found, once. Returns whether it has attached to any.
@@ -156,6 +157,7 @@ class HostThread {
   Attachments attachments_;
   std::map<CopyKey, std::pair<ProcessPointer, ThreadHeaders>> headers_;
   std::map<std::uint32_t, ProcessPointer> described_;
+  std::set<std::string> warned_;
   bool is_detached_ = false;
 
   std::thread thread_;

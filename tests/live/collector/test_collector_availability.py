@@ -9,7 +9,7 @@ import time
 import harness
 from cgroup import Cgroup
 from collector import Collector, CollectorTest, Counting
-from harness import Program, program_path
+from harness import NOPSPAN, PATIENCE_S, Program, program_path
 from waiting import wait_until
 
 NOBODY = 65534
@@ -69,6 +69,18 @@ class Availability(CollectorTest):
                     cgroup.take_out(hostile.pid)
                     hostile.ask("good 1")
             wait_until(lambda: victim.entries() > 1000, "the victim to work")
+
+    def test_a_limit_of_open_files_that_is_too_low_is_said(self):
+        said = ""
+        for limit in range(24, 48, 2):
+            done = subprocess.run(["prlimit", f"--nofile={limit}:{limit}", NOPSPAN, "trace", "--duration", "500ms"],
+                                  stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S)
+            if done.returncode != 0:
+                self.assertIn("oo many open files", done.stderr)
+            said += done.stderr
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("open files", done.stderr)
+        self.assertIn("not all processes are examined: too many open files", said)
 
 
 if __name__ == "__main__":
