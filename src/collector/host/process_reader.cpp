@@ -160,12 +160,10 @@ Answer work_on(const RequestHead& head, std::string_view request, OpenFile file,
 [[noreturn]] void be_reader() {
   const rlimit no_core{0, 0};
   setrlimit(RLIMIT_CORE, &no_core);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   const std::uint64_t pages = std::strtoull(read_small_file("/proc/self/statm").c_str(), nullptr, 10);
   const rlim_t memory = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + kMostMemory;
   const rlimit limit{memory, memory};
   setrlimit(RLIMIT_AS, &limit);
-#endif
   Last last;
   std::string request;
   while (true) {
