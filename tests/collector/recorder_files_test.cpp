@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The files of a recorder: what it replaces, renames and deletes, and what it never touches.
 #include "base/failure.h"
+#include "base/stopping.h"
 #include "kept_entry.h"
 #include "recording/old_recordings.h"
 #include "recording/recorder.h"
@@ -145,6 +146,13 @@ TEST_F(RecorderFiles, AreNotReplacedIfSomebodyWasFaster) {
   write_file(at("a.rec"), "precious");
   EXPECT_THROW(recorder.on_tick(kFirstTick), Failure);
   EXPECT_EQ(contents_of(at("a.rec")), "precious");
+}
+
+TEST_F(RecorderFiles, CanBeAPipeWithoutAReaderUntilASignal) {
+  ASSERT_EQ(::mkfifo(at("fifo").c_str(), 0600), 0);
+  interrupted = true;
+  EXPECT_THROW(Recorder({at("fifo"), true}), Failure);
+  interrupted = false;
 }
 
 TEST_F(RecorderFiles, CanBePipesAndDevices) {

@@ -11,6 +11,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -20,6 +21,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <iostream>
 #include <utility>
 
@@ -50,11 +52,19 @@ bool is_link_of_kernel(const std::string& path) {
   return link && ::fstatfs(link.get(), &facts) == 0 && facts.f_type == PROC_SUPER_MAGIC;
 }
 
-// Opens a pipe, a device or a descriptor of this process.
+// Opens a pipe, a device or a descriptor of this process. Waits for the reader of a pipe, until a signal.
 OpenFile open_special(const std::string& path, bool is_link) {
-  OpenFile file(::open(path.c_str(), O_WRONLY | O_CLOEXEC | (is_link ? O_TRUNC : O_NOFOLLOW)));
-  if (!file) throw Failure(path + ": " + std::strerror(errno), Failure::kUsageError);
-  return file;
+  constexpr int kPauseMilliseconds = 50;
+  const int flags = O_WRONLY | O_CLOEXEC | (is_link ? O_TRUNC : O_NOFOLLOW);
+  while (true) {
+    OpenFile file(::open(path.c_str(), flags | O_NONBLOCK));
+    const int error = errno;
+    if (file && ::fcntl(file.get(), F_SETFL, 0) == 0) return file;
+    if (error != ENXIO || !std::filesystem::is_fifo(path))
+      throw Failure(path + ": " + std::strerror(error), Failure::kUsageError);
+    if (interrupted) throw Failure(path + ": stopped before it had a reader");
+    ::poll(nullptr, 0, kPauseMilliseconds);
+  }
 }
 
 ChunkKind chunk_kind(Signal signal) {
