@@ -40,14 +40,14 @@ TEST(MetricsFile, IsThereFromTheBeginning) {
   const TemporaryFolder folder;
   MetricsFile file(folder / "metrics.prom", 0);
   EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("\nnopspan_processes_total 0\n"));
-  file.write(delivered(5));
+  file.write_and_wait(delivered(5));
   EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("} 5\n"));
   EXPECT_THAT(names_in(folder / ""), testing::ElementsAre("metrics.prom"));
 }
 
 TEST(MetricsFile, IsNothingWithoutAPath) {
   MetricsFile file("", 0);
-  file.write(delivered(5));
+  file.write_and_wait(delivered(5));
   file.write_if_due([]() -> Ledger { throw std::logic_error("asked for a ledger"); });
 }
 
@@ -67,7 +67,7 @@ TEST(MetricsFile, TouchesNothingElseInItsFolder) {
   write_file(folder / "metrics.prom.new", "another program's");
   std::filesystem::create_symlink(folder / "precious", folder / ".metrics.prom.new");
   MetricsFile file(folder / "metrics.prom", 0);
-  file.write(delivered(5));
+  file.write_and_wait(delivered(5));
   EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("} 5\n"));
   EXPECT_EQ(contents_of(folder / "metrics.prom.new"), "another program's");
   EXPECT_EQ(contents_of(folder / "precious"), "precious");
@@ -99,7 +99,7 @@ TEST(MetricsFile, IsNotWrittenThroughASymbolicLink) {
   MetricsFile file(folder / "metrics.prom", 0);
   std::filesystem::remove(folder / "metrics.prom");
   std::filesystem::create_symlink(folder / "precious", folder / "metrics.prom");
-  file.write(delivered(5));
+  file.write_and_wait(delivered(5));
   EXPECT_EQ(contents_of(folder / "precious"), "precious");
   EXPECT_FALSE(std::filesystem::is_symlink(folder / "metrics.prom"));
 }
@@ -111,13 +111,13 @@ TEST(MetricsFile, ComplainsOnceAndCountsWhatFails) {
   MetricsFile file(path, 0);
   std::filesystem::remove_all(folder / "textfile");
   testing::internal::CaptureStderr();
-  file.write(delivered(1));
-  file.write(delivered(2));
+  file.write_and_wait(delivered(1));
+  file.write_and_wait(delivered(2));
   const std::string said = testing::internal::GetCapturedStderr();
   EXPECT_THAT(said, HasSubstr(path));
   EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
   std::filesystem::create_directory(folder / "textfile");
-  file.write(delivered(3));
+  file.write_and_wait(delivered(3));
   EXPECT_THAT(contents_of(path), HasSubstr("\nnopspan_metrics_failed_writes_total 2\n"));
   EXPECT_THAT(contents_of(path), HasSubstr("} 3\n"));
 }

@@ -148,7 +148,7 @@ int run(const OutputOptions& common, HistCommandOptions& options) {
   WhileTheyRun while_they_run(announced, hist.filter.pids);
   MeteredSink metered(while_they_run, metrics, [&feed] { return feed.ledger(); });
   run_source(*source, options.source.from.empty() ? static_cast<Sink&>(metered) : feed, options.source, true);
-  metrics.write(feed.ledger());
+  metrics.write_and_wait(feed.ledger());
   output.finish(feed.table());
   std::cerr << remark_text(*source);
   return 0;

@@ -108,7 +108,7 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
   run_source(*source, options.source.from.empty() ? static_cast<Sink&>(metered) : recorder, options.source, true);
   const bool is_complete = recorder.finish();
   const Ledger ledger = recorder.ledger();
-  metrics.write(ledger);
+  metrics.write_and_wait(ledger);
   const std::string& path = options.recorder.path;
   std::cerr << remark_text(*source);
   if (common.json) {

@@ -86,7 +86,7 @@ void print_top(const TopOptions& options, bool json, const OpenSource& open) {
   MeteredSink metered(feed, metrics, [&source] { return source->ledger(); });
   run_source(*source, metered, options.source, true);
   feed.finish();
-  metrics.write(source->ledger());
+  metrics.write_and_wait(source->ledger());
   standard_output().flush();
   std::cerr << output_dropped_text() + remark_text(*source) + to_text(source->ledger());
 }

@@ -199,7 +199,7 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
   MeteredSink metered(printer, metrics, [&source] { return source->ledger(); });
   run_source(*source, metered, source_options, true);
   printer.finish();
-  metrics.write(source->ledger());
+  metrics.write_and_wait(source->ledger());
   printer.print_end(*source);
   std::cerr << remark_text(*source);
   return 0;

@@ -5,65 +5,82 @@
 #include "base/new_file.h"
 #include "base/text.h"
 
-#include <unistd.h>
-
-#include <cerrno>
 #include <cstring>
 #include <iostream>
-#include <string_view>
 #include <utility>
 
 namespace nopspan::collector {
 namespace {
 
 constexpr std::chrono::seconds kInterval(10);
-
-// Returns 0 or an errno value.
-int write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t written = ::write(fd, text.data(), text.size());
-    if (written < 0 && errno != EINTR) return errno;
-    if (written > 0) text.remove_prefix(static_cast<std::size_t>(written));
-  }
-  return 0;
-}
+constexpr int kSlow = -1;  // instead of an errno value
 
 // Replaces `path` with a new file that contains `text`. Returns 0 or an errno value.
-int replace(const std::string& path, const std::string& text) {
+int replace(const std::string& path, const std::string& text, Writing& writing) {
   NewFile next(path, 0644);
   if (next.error() != 0) return next.error();
-  const int error = write_all(next.fd(), text);
+  const int error = writing.write(next.fd(), text).error;
   return error != 0 ? error : next.publish(true);
 }
 
 }  // namespace
 
+void MetricsFile::Target::fail(int error) {
+  if (failed++ > 0) return;
+  const std::string why = error == kSlow ? "the disk is too slow" : std::strerror(error);
+  std::cerr << "nopspan: --metrics " + printable(path) + ": " + why + "; retrying every 10 s\n";
+}
+
+class MetricsFile::Text : public Output::Block {
+ public:
+  Text(std::shared_ptr<Target> target, std::string text) : target_(std::move(target)), text_(std::move(text)) {}
+
+  bool write(Writing& writing) override {
+    error_ = replace(target_->path, text_, writing);
+    return error_ == 0;
+  }
+  void settle(bool is_written) override {
+    if (!is_written) target_->fail(error_);
+  }
+
+ private:
+  const std::shared_ptr<Target> target_;
+  const std::string text_;
+  std::atomic<int> error_ = kSlow;
+};
+
 MetricsFile::MetricsFile(std::string path, std::uint64_t buffer_bytes)
-    : path_(std::move(path)), metrics_(buffer_bytes), due_(Clock::now() + kInterval) {
-  if (path_.empty()) return;
+    : metrics_(buffer_bytes), due_(Clock::now() + kInterval) {
+  if (path.empty()) return;
   // An existing /dev/null or folder must not be replaced by a file. A symbolic link is neither replaced nor followed,
   // because another user may have made it.
-  const FileKind kind = kind_of_file(path_);
+  const FileKind kind = kind_of_file(path);
   if (kind != FileKind::none && kind != FileKind::regular) {
-    throw Failure("--metrics needs a regular file, which " + printable(path_) + " is not" +
+    throw Failure("--metrics needs a regular file, which " + printable(path) + " is not" +
                       (kind == FileKind::link ? ": it is a symbolic link, and links are not followed" : ""),
                   Failure::kUsageError);
   }
-  const int error = replace(path_, metrics_.text({}, 0));
-  if (error != 0) throw Failure("--metrics " + printable(path_) + ": " + std::strerror(error), Failure::kUsageError);
+  const int error = replace(path, metrics_.text({}, 0), output_.writing());
+  if (error != 0) throw Failure("--metrics " + printable(path) + ": " + std::strerror(error), Failure::kUsageError);
+  output_.set_live();
+  target_->path = std::move(path);
 }
 
 void MetricsFile::write(const Ledger& ledger) {
-  if (path_.empty()) return;
+  if (target_->path.empty()) return;
   due_ = Clock::now() + kInterval;
-  const int error = replace(path_, metrics_.text(ledger, failed_));
-  if (error != 0 && failed_++ == 0) {
-    std::cerr << "nopspan: --metrics " << printable(path_) << ": " << std::strerror(error) << "; retrying every 10 s\n";
-  }
+  const bool is_accepted = output_.post(std::make_unique<Text>(target_, metrics_.text(ledger, target_->failed)), 1);
+  if (!is_accepted) target_->fail(kSlow);
 }
 
 void MetricsFile::write_if_due(const std::function<Ledger()>& ledger) {
-  if (!path_.empty() && Clock::now() >= due_) write(ledger());
+  if (!target_->path.empty() && Clock::now() >= due_) write(ledger());
+}
+
+void MetricsFile::write_and_wait(const Ledger& ledger) {
+  output_.flush();
+  write(ledger);
+  output_.flush();
 }
 
 }  // namespace nopspan::collector

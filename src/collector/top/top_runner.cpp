@@ -51,7 +51,7 @@ void TopRunner::run() {
   try {
     MeteredSink metered(*feed_, metrics_, [this] { return source_->ledger(); });
     run_source(*source_, metered, options_.source, true);
-    metrics_.write(source_->ledger());
+    metrics_.write_and_wait(source_->ledger());
     answer_until_stopped();
   } catch (...) {
     const std::lock_guard lock(mutex_);

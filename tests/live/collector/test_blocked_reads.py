@@ -3,6 +3,8 @@
 must end, name the process, and lose nothing of the other processes."""
 
 import os
+import shutil
+import signal
 import subprocess
 import tempfile
 
@@ -31,15 +33,19 @@ def abort(connection):
 class Unanswered(Program):
     """programs/unanswered. Its mount ends with it, in every case."""
 
-    def __init__(self, what):
+    def __init__(self, what, *options):
         self.folder = tempfile.mkdtemp(prefix="nopspan-live-")
         os.chmod(self.folder, 0o755)
         try:
-            super().__init__("unanswered", self.folder)
+            self.before_the_mount()
+            super().__init__("unanswered", self.folder, *options)
             self.ask(what)
         except BaseException:
             self._unmount()
             raise
+
+    def before_the_mount(self):
+        pass
 
     def __exit__(self, failed, *rest):
         try:
@@ -50,7 +56,29 @@ class Unanswered(Program):
 
     def _unmount(self):
         subprocess.run(["umount", "--lazy", "--quiet", self.folder], check=False)
-        os.rmdir(self.folder)
+        shutil.rmtree(self.folder)
+
+
+class StoppedDisk(Unanswered):
+    """A folder on a file system whose server is stopped, while a recorder runs that writes its metrics there."""
+
+    def before_the_mount(self):
+        command = [NOPSPAN, "record", "/dev/null", "--force", "--metrics", os.path.join(self.folder, "nopspan.prom")]
+        self.recorder = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        while not self.recorder.stderr.readline().startswith("Recording."):
+            if self.recorder.poll() is not None:
+                raise AssertionError("the recorder has ended")
+
+    def stop(self):
+        os.kill(self.pid, signal.SIGSTOP)
+        self.recorder.send_signal(signal.SIGINT)
+        _, said = self.recorder.communicate(timeout=PATIENCE_S)
+        return self.recorder.returncode, said
+
+    def __exit__(self, failed, *rest):
+        self.recorder.kill()
+        os.kill(self.pid, signal.SIGCONT)
+        super().__exit__(failed, *rest)
 
 
 class BlockedReads(CollectorTest):
@@ -99,6 +127,13 @@ class BlockedReads(CollectorTest):
                     if what == "headers":
                         self.assertRegex(ended.stderr, r"(?m)^nopspan: not read for a while, .*: %d unanswered \d+ time"
                                          % hostile.pid)
+
+    def test_metrics_on_a_disk_that_does_not_answer_are_given_up(self):
+        with StoppedDisk("nothing", "allow_other") as disk:
+            status, said = disk.stop()
+            self.assertEqual(status, 0, said)
+            self.assertIn("nopspan.prom: the disk is too slow", said)
+            self.assertIn(" delivered", said)
 
     def test_too_few_descriptors_are_reported(self):
         for limit in (8, 12):

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A process of another user whose memory cannot be read, because it maps a file on FUSE and never answers a read.
 //
-// `unanswered FOLDER` mounts the file system on FOLDER as fusermount3 does for any user, and then becomes user nobody.
+// `unanswered FOLDER [OPTION]` mounts the file system on FOLDER as fusermount3 does for any user, and then becomes user
+// nobody. OPTION is another mount option, such as allow_other.
 // The first answer is "ready PID CONNECTION", the connection's number in fusectl. The commands put unreadable memory
 // where the collector reads (one of them, then the end of stdin):
 // headers  the first thread's header
@@ -103,11 +104,12 @@ void answer(const fuse_in_header& request) {
   _exit(1);
 }
 
-void mount_at(const std::string& folder) {
+void mount_at(const std::string& folder, const std::string& option) {
   server = open("/dev/fuse", O_RDWR | O_CLOEXEC);
   if (server < 0) fail("/dev/fuse");
   const std::string user = std::to_string(kNobody);
-  const std::string options = "fd=" + std::to_string(server) + ",rootmode=40000,user_id=" + user + ",group_id=" + user;
+  const std::string options =
+      "fd=" + std::to_string(server) + ",rootmode=40000,user_id=" + user + ",group_id=" + user + option;
   if (mount("unanswered", folder.c_str(), "fuse", MS_NOSUID | MS_NODEV, options.c_str()) != 0) fail("mount");
 }
 
@@ -133,13 +135,13 @@ void map_file(const std::string& folder, void* memory) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) return 2;
+  if (argc != 2 && argc != 3) return 2;
   const std::string folder = argv[1];
   { const nopspan::Span span{"unanswered"}; }  // the library fills the gate's page
   void* memory = mmap(nullptr, kSize, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) fail("mmap");
   const auto address = reinterpret_cast<unsigned long>(memory);
-  mount_at(folder);
+  mount_at(folder, argc == 3 ? std::string(",") + argv[2] : "");
   if (setresgid(kNobody, kNobody, kNobody) != 0 || setresuid(kNobody, kNobody, kNobody) != 0) fail("setresuid");
   serve();
   map_file(folder, memory);
