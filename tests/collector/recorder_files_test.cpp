@@ -19,8 +19,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <future>
+#include <iostream>
 #include <random>
+#include <streambuf>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
@@ -235,6 +239,52 @@ TEST_F(RecorderFiles, DoNotGrowBeyondTheirSizeByLedgers) {
   for (std::uint64_t second = 0; second < 1000; ++second) recorder.on_tick(kFirstTick + second * kSecond);
   EXPECT_LE(std::filesystem::file_size(at("a.rec")), 10'000U);
   EXPECT_THAT(names(), ElementsAre("a.rec"));
+}
+
+// std::cerr of all threads but the one that makes this object waits until release().
+class BlockedErrors : public std::streambuf {
+ public:
+  BlockedErrors() : before_(std::cerr.rdbuf(this)) {}
+  void wait_until_blocked() { blocked_.get_future().wait(); }
+  void release() {
+    std::cerr.rdbuf(before_);
+    released_.set_value();
+  }
+
+ protected:
+  int_type overflow(int_type character) override { return traits_type::not_eof(character); }
+  std::streamsize xsputn(const char* /*text*/, std::streamsize bytes) override {
+    if (std::this_thread::get_id() != main_ && !std::exchange(has_blocked_, true)) {
+      blocked_.set_value();
+      released_.get_future().wait();
+    }
+    return bytes;
+  }
+
+ private:
+  std::streambuf* const before_;
+  const std::thread::id main_ = std::this_thread::get_id();
+  bool has_blocked_ = false;
+  std::promise<void> blocked_, released_;
+};
+
+TEST_F(RecorderFiles, MayBlockTheThreadThatDeletesThem) {
+  old_recording("1.rec", 100);
+  // There is no space for it when the first file is full.
+  const std::uint64_t bytes = std::filesystem::file_size(at("1.rec"));
+  ASSERT_TRUE(50'000 < bytes && bytes < 110'000) << bytes;
+  // Never destroyed, because the thread stays.
+  static auto& errors = *new BlockedErrors;
+  static auto& recorder = *new Recorder({.path = at("2.rec"), .max_bytes = 100'000, .keep_total = 220'000});
+  recorder.set_source(kNoLedger);
+  recorder.set_live();
+  add_entries(recorder, 3000);
+  errors.wait_until_blocked();
+  EXPECT_FALSE(recorder.finish());
+  EXPECT_TRUE(leaves_threads.exchange(false));
+  EXPECT_EQ(recorder.totals().files, 1U);
+  EXPECT_EQ(recorder.totals().bytes, std::filesystem::file_size(at("2.rec")));
+  errors.release();
 }
 
 TEST_F(RecorderFiles, OfEarlierStartsAreDeletedTheOldestFirst) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan record: writes a source's entries to a file.
 #include "base/failure.h"
+#include "base/stopping.h"
 #include "base/text.h"
 #include "base/text_output.h"
 #include "command/command.h"
@@ -89,6 +90,13 @@ nlohmann::ordered_json to_json(const Recorder::Totals& totals, const std::string
   return json;
 }
 
+// If a thread is left that the kernel does not let go of, it may still use the recorder.
+struct DestroyUnlessUsed {
+  void operator()(const Recorder* recorder) const {
+    if (!leaves_threads) delete recorder;
+  }
+};
+
 int run_record(const RecordOptions& options, const OutputOptions& common) {
   // If these signals are ignored, write() fails with EPIPE or EFBIG instead, and the failure is reported like any
   // other.
@@ -97,7 +105,8 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
   refuse_same_files(options);
   MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
   const std::unique_ptr<Source> source = open_source(options.source);
-  Recorder recorder(options.recorder);
+  const std::unique_ptr<Recorder, DestroyUnlessUsed> owner(new Recorder(options.recorder));
+  Recorder& recorder = *owner;
   recorder.set_source(*source);
   if (options.source.from.empty()) {
     recorder.set_live();

@@ -180,10 +180,10 @@ void Recorder::keep_total(std::uint64_t bytes) {
   if (options_.keep_total == 0) return;
   bytes = std::min(bytes + options_.max_bytes, options_.keep_total);
   delete_oldest(options_.path, options_.keep_total - bytes, [this](const std::string& file, int error) {
-    std::cerr << "nopspan record: " << printable(file) << ": "
-              << (error == 0 ? "deleting it because of --keep-total " + bytes_text(options_.keep_total)
-                             : std::string("cannot be deleted: ") + std::strerror(error))
-              << std::endl;
+    std::cerr << "nopspan record: " + printable(file) + ": " +
+                     (error == 0 ? "deleting it because of --keep-total " + bytes_text(options_.keep_total)
+                                 : std::string("cannot be deleted: ") + std::strerror(error)) +
+                     "\n";
   });
 }
 
@@ -328,7 +328,7 @@ void Recorder::move(Ledger& ledger, const DroppedEntries& dropped) {
 }
 
 bool Recorder::write(const Chunk& chunk) {
-  if (!is_gone_ && writer_->write(chunk, output_.writing())) return true;
+  if (!is_gone_ && write_to_part(chunk)) return true;
   is_gone_ = is_gone_ || writer_->error() == EPIPE;
   if (is_gone_) {
     stopping = true;
@@ -346,10 +346,22 @@ void Recorder::complain(const std::string& what) {
 bool Recorder::write_about() {
   nlohmann::ordered_json about;
   about["recording"] = recording_;
-  about["part"] = totals_.files;
+  about["part"] = parts_;
   about["host"] = host_name();
   const std::string text = about.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-  return writer_->write({ChunkKind::about, 0, now_, text}, output_.writing());
+  return write_to_part({ChunkKind::about, 0, now_, text});
+}
+
+bool Recorder::write_to_part(const Chunk& chunk) {
+  if (!writer_->write(chunk, output_.writing())) return false;
+  update_totals();
+  return true;
+}
+
+void Recorder::update_totals() {
+  const std::lock_guard lock(mutex_);
+  totals_.files = parts_;
+  totals_.bytes = closed_bytes_ + writer_->bytes();
 }
 
 // A ledger that does not fit into the queue is omitted. The next one contains its counts.
@@ -400,7 +412,8 @@ void Recorder::make_room(std::size_t payload_bytes) {
 // Only the last part has an end, so that no other part looks like a whole recording.
 void Recorder::rotate() {
   auto full = std::move(writer_);
-  ++totals_.files;
+  closed_bytes_ += full->bytes();
+  ++parts_;
   try {
     struct stat facts = {};
     const bool is_there = ::lstat(options_.path.c_str(), &facts) == 0;
@@ -416,12 +429,13 @@ void Recorder::rotate() {
     publish(options_.keep == 0);
   } catch (const Failure& failure) {
     complain(std::string("no new file for --max-size: ") + failure.what() + "; continuing in the previous file");
-    --totals_.files;
+    --parts_;
+    closed_bytes_ -= full->bytes();
     file_.reset();
     writer_ = std::move(full);
+    update_totals();
     return;
   }
-  closed_bytes_ += full->bytes();
   part_has_entries_ = false;
 }
 
@@ -462,9 +476,7 @@ Ledger Recorder::ledger() const {
 
 Recorder::Totals Recorder::totals() const {
   const std::lock_guard lock(mutex_);
-  Totals totals = totals_;
-  totals.bytes = closed_bytes_ + writer_->bytes();
-  return totals;
+  return totals_;
 }
 
 }  // namespace nopspan::collector

@@ -55,7 +55,8 @@ class Recorder : public Sink {
   void on_tick(std::uint64_t now_unix_ns) override;
   // Waits until all chunks so far are written (Output::flush).
   void wait_until_written() { output_.flush(); }
-  // Writes pending entries and the end of the recording. Returns false if the file is not complete.
+  // Writes pending entries and the end of the recording. Returns false if the file is not complete. If it sets
+  // `leaves_threads`, a thread may still use this object, which must then not be destroyed.
   bool finish();
 
   // The source's ledger, in which entries that could not be written count as export_dropped.
@@ -96,6 +97,8 @@ class Recorder : public Sink {
   bool write_ledger(Ledger ledger, std::uint64_t time_unix_ns);
   bool write_end(std::uint64_t time_unix_ns);
   bool write(const Chunk& chunk);
+  bool write_to_part(const Chunk& chunk);
+  void update_totals();
   void make_room(std::size_t payload_bytes);
   void rotate();
   [[nodiscard]] unsigned free_older_file() const;
@@ -125,7 +128,9 @@ class Recorder : public Sink {
   std::pair<dev_t, ino_t> inode_{};  // of the file at the path
   bool has_begun_ = false;
   bool is_gone_ = false;  // the pipe has no reader any more
-  bool has_last_ledger_ = false, has_end_ = false, is_synced_ = false;
+  bool has_last_ledger_ = false;
+  std::atomic<bool> has_end_ = false, is_synced_ = false;  // finish() reads them while the thread may still run
+  unsigned parts_ = 1;
   std::uint64_t closed_bytes_ = 0;  // size of the earlier parts
   bool part_has_entries_ = false;
 
