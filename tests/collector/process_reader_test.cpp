@@ -111,6 +111,19 @@ TEST_F(ProcessReaderTest, ReplacesAReaderThatIsStopped) {
   EXPECT_EQ(reader.run(0, echo, "", -1).error, 0);
 }
 
+TEST_F(ProcessReaderTest, SkipsAReaderThatCameTooLate) {
+  const auto where = [](std::uint32_t, std::string_view, OpenFile) {
+    return Answer{0, std::to_string(getpid()), OpenFile()};
+  };
+  const auto spawner = static_cast<pid_t>(process_state(reader.pid())->parent);
+  ASSERT_EQ(kill(spawner, SIGSTOP), 0);
+  ASSERT_EQ(kill(static_cast<pid_t>(reader.pid()), SIGKILL), 0);
+  EXPECT_EQ(reader.run(0, where, "", -1).error, EIO);
+  ASSERT_EQ(kill(spawner, SIGCONT), 0);
+  const Answer answer = reader.run(0, where, "", -1);
+  EXPECT_EQ(answer.bytes, std::to_string(reader.pid()));
+}
+
 TEST_F(ProcessReaderTest, LeavesAProcessAloneThatBlocked) {
   const Sleeper blocked;
   EXPECT_EQ(reader.run(blocked.pid(), block, "", -1).error, ETIMEDOUT);

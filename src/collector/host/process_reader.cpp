@@ -43,6 +43,10 @@ struct RequestHead {
   std::uint64_t start_ticks, size;
   std::uint32_t pid;
 };
+// The spawner's request and answer.
+struct Birth {
+  std::uint32_t request, pid;
+};
 struct AnswerHead {
   std::uint64_t size;
   int error;
@@ -183,15 +187,15 @@ Answer work_on(const RequestHead& head, std::string_view request, OpenFile file,
   const pid_t own = getpid();
   while (true) {
     OpenFile socket;
-    std::uint32_t pid = 0;
-    child_receive(&pid, sizeof(pid), &socket);
-    pid = static_cast<std::uint32_t>(fork());
-    if (pid == 0) {
+    Birth birth{};
+    child_receive(&birth, sizeof(birth), &socket);
+    birth.pid = static_cast<std::uint32_t>(fork());
+    if (birth.pid == 0) {
       become_child("nopspan-reader", own, socket.get());
       be_reader();
     }
-    const OpenFile process(pidfd_open(static_cast<pid_t>(pid), 0));
-    child_send(&pid, sizeof(pid), process.get());
+    const OpenFile process(pidfd_open(static_cast<pid_t>(birth.pid), 0));
+    child_send(&birth, sizeof(birth), process.get());
   }
 }
 
@@ -233,11 +237,16 @@ bool ProcessReader::next_reader() {
   const OpenFile theirs(ends[1]);
   fcntl(reader.socket.get(), F_SETFL, O_NONBLOCK);
   constexpr int kMostMilliseconds = 1000;
-  const bool is_forked =
-      message(true, spawner_.get(), &reader.pid, sizeof(reader.pid), nullptr, theirs.get()) > 0 &&
-      is_ready(spawner_, kMostMilliseconds) &&
-      message(false, spawner_.get(), &reader.pid, sizeof(reader.pid), &reader.process, -1) == sizeof(reader.pid);
+  Birth birth{++births_, 0};
+  bool is_forked = message(true, spawner_.get(), &birth, sizeof(birth), nullptr, theirs.get()) > 0;
+  // An answer that came too late for an earlier request is skipped.
+  do {
+    reader.process.reset();
+    is_forked = is_forked && is_ready(spawner_, kMostMilliseconds) &&
+                message(false, spawner_.get(), &birth, sizeof(birth), &reader.process, -1) == sizeof(birth);
+  } while (is_forked && birth.request != births_);
   if (!is_forked || !reader.process) return false;
+  reader.pid = birth.pid;
   reader_ = std::move(reader);
   return true;
 }

@@ -73,6 +73,7 @@ class ProcessReader {
 
   std::function<Clock::time_point()> now_;
   OpenFile spawner_;
+  std::uint32_t births_ = 0;  // requests to the spawner
   Reader reader_;
   std::vector<Reader> killed_;  // may still be blocked
   mutable std::mutex mutex_;    // for left_alone_
