@@ -204,10 +204,10 @@ void Host::Scanner::scan_some() {
 void Host::Scanner::look_at_next_of_all(Clock::time_point now) {
   if (next_of_all_ == all_.size() && now - round_began_ >= kRound) {
     all_.clear();
+    next_of_all_ = 0;
     has_too_many_files =
         is_file_limit(for_each_numeric_entry("/proc", [&](std::uint32_t pid) { all_.push_back(pid); }));
     if (has_too_many_files) return;
-    next_of_all_ = 0;
     round_began_ = now;
     std::set<std::uint32_t> gone;
     for (const auto& [pid, known] : processes) gone.insert(pid);
