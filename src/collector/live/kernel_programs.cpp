@@ -21,8 +21,8 @@
 namespace nopspan::collector {
 namespace {
 
-// libbpf's last warnings. They explain a failure.
-std::string said;
+// libbpf's last warnings of this thread. They explain a failure.
+thread_local std::string said;
 
 int listen_to_libbpf(libbpf_print_level level, const char* format, va_list arguments) {
   if (level != LIBBPF_WARN) return 0;
