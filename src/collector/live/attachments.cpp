@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <climits>
 #include <iostream>
 #include <string>
 #include <system_error>
@@ -61,14 +60,14 @@ auto Attachments::charged(const std::optional<uid_t>& user, Function function) {
 }
 
 bool Attachments::is_due(const std::vector<Target>& targets, std::uint64_t now_ns) const {
-  std::size_t attached = 0;
+  std::set<Key> wanted;
   for (const Target& target : targets) {
     const auto known = attached_.find({target.file.get(), target.pid});
     if (known == attached_.end()) return true;
     if (!known->second.is_attached && now_ns >= known->second.again_ns) return true;
-    ++attached;
+    wanted.insert(known->first);
   }
-  return attached != attached_.size();
+  return wanted.size() != attached_.size();
 }
 
 std::vector<Attachments::Target> Attachments::set(const std::vector<Target>& targets) {
@@ -106,9 +105,9 @@ void Attachments::detach_all() {
   detach(std::move(links));
 }
 
-bool Attachments::is_attached(const ProbeFile& file) const {
-  const auto first = attached_.lower_bound({&file, INT_MIN});
-  return first != attached_.end() && first->first.first == &file && first->second.is_attached;
+bool Attachments::is_attached(const ProbeFile& file, int pid) const {
+  const auto known = attached_.find({&file, pid});
+  return known != attached_.end() && known->second.is_attached;
 }
 
 bool Attachments::may_attach(const Attached& attached) {

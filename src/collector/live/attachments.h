@@ -36,7 +36,7 @@ class Attachments {
   // again later, and stderr says so once.
   std::vector<Target> set(const std::vector<Target>& targets);
   // Still true after detach_all().
-  [[nodiscard]] bool is_attached(const ProbeFile& file) const;
+  [[nodiscard]] bool is_attached(const ProbeFile& file, int pid) const;
   void detach_all();
 
  private:

@@ -117,7 +117,8 @@ void HostThread::work() {
   Requests requests;
   for (auto next_scan = Clock::now() + kScan; !requests.stops;) {
     std::array<pollfd, 2> files{pollfd{wake_up_.fd(), POLLIN, 0}, pollfd{host_.watch_fd(), POLLIN, 0}};
-    poll(files.data(), files.size(), milliseconds_until(next_scan));
+    // After the detach the thread only serves requests.
+    poll(files.data(), is_detached_ ? 1 : files.size(), is_detached_ ? -1 : milliseconds_until(next_scan));
     wake_up_.clear();
     {
       const std::lock_guard lock(mutex_);
@@ -204,7 +205,9 @@ bool HostThread::attach() {
   if (!fresh.empty()) {
     host_.scan();
     for (const std::uint32_t pid : host_.pids()) {
-      for (const Attachments::Target& target : fresh) begin(pid, *target.file);
+      for (const Attachments::Target& target : fresh) {
+        if (target.pid < 0 || target.pid == static_cast<int>(pid)) begin(pid, *target.file);
+      }
     }
   }
   is_attaching_ = false;
@@ -250,7 +253,8 @@ void HostThread::read_all_headers() {
     bool is_wanted = false;
     for (const Host::Copy& copy : host_.copies(pid)) {
       // If a file is not attached, its batches may have gone to another tracer.
-      if (copy.gate_address == 0 || !attachments_.is_attached(*copy.file)) continue;
+      const int attached_to = options_.filter.pids.empty() ? -1 : static_cast<int>(pid);
+      if (copy.gate_address == 0 || !attachments_.is_attached(*copy.file, attached_to)) continue;
       if (!is_wanted && !processes_.wants(pid)) break;
       is_wanted = true;
       HeadersRead read{pid, copy.gate_address, {}, monotonic_now()};
