@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "live/drain.h"
 
+#include <cerrno>
+#include <csignal>
 #include <utility>
 
 namespace nopspan::collector {
@@ -29,9 +31,11 @@ void Drain::on_report(HeadersRead&& report) {
 }
 
 void Drain::on_report(const Fetched& report) {
-  Delivery::Account& account = delivery_.account(report.pid);
-  for (const Fetched::Thread& one : report.threads) {
-    delivery_.fetched(account, one.header, one.address, one.bytes, now_ns_);
+  if (!is_closed(report.pid)) {
+    Delivery::Account& account = delivery_.account(report.pid);
+    for (const Fetched::Thread& one : report.threads) {
+      delivery_.fetched(account, one.header, one.address, one.bytes, now_ns_);
+    }
   }
   is_fetching_ = false;
   fetch_next();
@@ -50,7 +54,14 @@ void Drain::fetch_next() {
   }
 }
 
+// Other processes may have delayed the report until the process had ended and its account was closed. A new account
+// would count the process's entries again.
+bool Drain::is_closed(std::uint32_t pid) const {
+  return delivery_.accounts().find(pid) == nullptr && kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH;
+}
+
 HostThread::Fetch Drain::next_of(const HeadersRead& headers) {
+  if (is_closed(headers.pid)) return {};
   Delivery::Account& account = delivery_.account(headers.pid);
   HostThread::Fetch wanted{headers.pid, account.tgid, headers.gate_address, {}};
   const std::uint64_t most = max_age_ns_ != 0 ? kMostBytesOfProcess : kMostBytesAtTheEnd;

@@ -33,6 +33,7 @@ class Drain {
   void fetch_next();
   // The next threads of a copy from which something must be fetched.
   HostThread::Fetch next_of(const HeadersRead& headers);
+  [[nodiscard]] bool is_closed(std::uint32_t pid) const;
   bool is_due(Delivery::Account& account, const nopspan_thread& header) const;
 
   HostThread& host_;
