@@ -7,6 +7,7 @@ By hand: NOPSPAN_PROGRAM=build/dev/nopspan python3 tests/collector/command_line_
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -150,6 +151,18 @@ class Mistakes(unittest.TestCase):
     def test_a_closed_stdout_is_a_failure(self):
         done = subprocess.run(["sh", "-c", '"$0" --help >&-', PROGRAM], stderr=subprocess.PIPE, text=True, check=False)
         self.assertEqual((done.returncode, done.stderr), (1, "nopspan: stdout: Bad file descriptor\n"))
+
+    def test_output_needs_no_thread(self):
+        # Root may have more threads than the limit says.
+        options = {"user": 65534, "cwd": "/"} if os.geteuid() == 0 else {}
+        if os.geteuid() == 0 and not self.may_run(65534):
+            self.skipTest("another user cannot run the program")
+        done = run("--version", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (0, 0)), **options)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, run("--version").stdout, ""))
+
+    @staticmethod
+    def may_run(user):
+        return subprocess.run(["test", "-x", PROGRAM], user=user, cwd="/", check=False).returncode == 0
 
     def test_a_reader_that_goes_away_ends_it_quietly(self):
         reader, writer = os.pipe()

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <climits>
 #include <csignal>
+#include <system_error>
 #include <utility>
 
 namespace nopspan::collector {
@@ -108,20 +109,27 @@ void Output::run(const std::shared_ptr<State>& state) {
 
 // The thread receives only the signals that its own write() causes, SIGPIPE and SIGXFSZ. A signal of the user must
 // interrupt the main thread's poll().
-void Output::start() {
+bool Output::start() {
   sigset_t users, before;
   sigemptyset(&users);
   for (const int signal_number : {SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGTSTP, SIGCONT}) {
     sigaddset(&users, signal_number);
   }
   pthread_sigmask(SIG_BLOCK, &users, &before);
-  thread_ = std::thread([state = state_] { run(state); });
+  try {
+    thread_ = std::thread([state = state_] { run(state); });
+  } catch (const std::system_error&) {  // no more threads are allowed
+  }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return thread_.joinable();
 }
 
 bool Output::post(std::unique_ptr<Block> block, std::size_t bytes) {
   if (is_closed_) return false;
-  if (!thread_.joinable()) start();
+  if (!thread_.joinable() && !start()) {
+    block->settle(block->write(state_->writing));
+    return true;
+  }
   std::unique_lock lock(state_->mutex);
   const std::size_t most = refuses_ ? capacity_ : std::min(capacity_, kWaitingCapacity);
   const auto fits = [&] { return state_->bytes == 0 || state_->bytes + bytes <= most; };

@@ -48,8 +48,8 @@ class Writing {
   std::atomic<State> state_ = State::outside;
 };
 
-// A bounded queue of blocks and the thread that writes them. The thread starts with the first block. Only one thread
-// may use an Output.
+// A bounded queue of blocks and the thread that writes them. The thread starts with the first block. If it cannot be
+// made, post() writes. Only one thread may use an Output.
 //
 // There are two ways to treat a slow reader. For a recording as the source, post() waits until the queue has space, and
 // flush() waits until everything is written. For a live source (set_live), nothing waits: post() refuses a block that
@@ -116,7 +116,7 @@ class Output {
   };
 
   static void run(const std::shared_ptr<State>& state);
-  void start();
+  bool start();  // returns false if no thread can be made
   bool wait_until_written(std::unique_lock<std::mutex>& lock, std::chrono::milliseconds at_least);
   void drop_queue();
 
