@@ -3,6 +3,7 @@
 // long, because the processes can delay it. So the thread that reads the ring buffer only exchanges messages with it.
 #pragma once
 
+#include "base/wake_up.h"
 #include "host/host.h"
 #include "live/attachments.h"
 #include "live/kernel_programs.h"

@@ -3,14 +3,7 @@
 #include "base/stopping.h"
 #include "model/run_source.h"
 
-#include "base/failure.h"
-
-#include <sys/eventfd.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <utility>
 
 namespace nopspan::collector {
@@ -19,10 +12,8 @@ TopRunner::TopRunner(const TopOptions& options, const OpenSource& open)
     : options_(options),
       open_(open),
       metrics_(options.source.metrics, options.source.buffer_bytes),
-      wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       source_(open()),
       request_(options.request) {
-  if (wake_fd_ < 0) throw Failure(std::string("eventfd: ") + std::strerror(errno));
   make_feed();
   // The thread that runs the source blocks all signals, so the thread that draws receives them and can restore the
   // terminal.
@@ -38,7 +29,6 @@ TopRunner::~TopRunner() {
     stop();
   } catch (...) {  // a caller that needs the error has called stop()
   }
-  close(wake_fd_);
 }
 
 void TopRunner::make_feed() {
@@ -57,7 +47,7 @@ void TopRunner::run() {
     const std::lock_guard lock(mutex_);
     failure_ = std::current_exception();
   }
-  wake();
+  wake_up_.wake();
 }
 
 void TopRunner::answer_until_stopped() {
@@ -85,18 +75,11 @@ void TopRunner::publish(TopSnapshotPointer snapshot) {
     const std::lock_guard lock(mutex_);
     latest_ = std::move(snapshot);
   }
-  wake();
-}
-
-void TopRunner::wake() const {
-  const std::uint64_t one = 1;
-  // write() fails only if the counter is at its maximum. The file is then readable anyway.
-  [[maybe_unused]] const auto written = write(wake_fd_, &one, sizeof(one));
+  wake_up_.wake();
 }
 
 TopSnapshotPointer TopRunner::latest() {
-  std::uint64_t times = 0;
-  [[maybe_unused]] const auto bytes = read(wake_fd_, &times, sizeof(times));
+  wake_up_.clear();
   const std::lock_guard lock(mutex_);
   return latest_;
 }

@@ -2,6 +2,7 @@
 // Runs the source of `nopspan top` on a thread of its own, while the calling thread draws.
 #pragma once
 
+#include "base/wake_up.h"
 #include "model/metrics_file.h"
 #include "top/top_feed.h"
 #include "top/top_options.h"
@@ -24,7 +25,7 @@ class TopRunner {
   TopRunner& operator=(const TopRunner&) = delete;
 
   // A file descriptor that is readable if there is a new snapshot. latest() empties it.
-  [[nodiscard]] int wake_fd() const { return wake_fd_; }
+  [[nodiscard]] int wake_fd() const { return wake_up_.fd(); }
   // The last snapshot; null before the first.
   TopSnapshotPointer latest();
   // Changes what snapshots contain. It also works after a recording has been read: for another grouping the recording
@@ -41,12 +42,11 @@ class TopRunner {
   void answer_until_stopped();
   void make_feed();
   void publish(TopSnapshotPointer snapshot);
-  void wake() const;
 
   const TopOptions& options_;
   const OpenSource& open_;
   MetricsFile metrics_;
-  int wake_fd_;
+  WakeUp wake_up_;
 
   std::mutex mutex_;
   std::condition_variable asked_;
