@@ -98,8 +98,9 @@ void delete_oldest(const std::string& path, std::uint64_t bytes,
     old.push_back({facts.st_mtim, std::move(file), size});
   }
   std::sort(old.begin(), old.end(), [](const OldRecording& one, const OldRecording& other) {
-    return std::tie(one.written.tv_sec, one.written.tv_nsec, one.path) <
-           std::tie(other.written.tv_sec, other.written.tv_nsec, other.path);
+    // If the times are equal, FILE.1 is older than FILE.
+    return std::tie(one.written.tv_sec, one.written.tv_nsec, other.path) <
+           std::tie(other.written.tv_sec, other.written.tv_nsec, one.path);
   });
   for (const OldRecording& one : old) {
     if (sum <= bytes) return;
