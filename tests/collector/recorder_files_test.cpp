@@ -241,7 +241,7 @@ TEST_F(RecorderFiles, DoNotGrowBeyondTheirSizeByLedgers) {
   EXPECT_THAT(names(), ElementsAre("a.rec"));
 }
 
-// std::cerr of all threads but the one that makes this object waits until release().
+// Replaces std::cerr. Only the thread that makes this object can write to it. Others wait until release().
 class BlockedErrors : public std::streambuf {
  public:
   BlockedErrors() : before_(std::cerr.rdbuf(this)) {}
@@ -270,7 +270,7 @@ class BlockedErrors : public std::streambuf {
 
 TEST_F(RecorderFiles, MayBlockTheThreadThatDeletesThem) {
   old_recording("1.rec", 100);
-  // There is no space for it when the first file is full.
+  // It fits beside the first file, but must be deleted when that file is full.
   const std::uint64_t bytes = std::filesystem::file_size(at("1.rec"));
   ASSERT_TRUE(50'000 < bytes && bytes < 110'000) << bytes;
   // Never destroyed, because the thread stays.

@@ -2,7 +2,6 @@
 #include "base/slice_histogram.h"
 
 #include <algorithm>
-#include <functional>
 #include <utility>
 
 namespace nopspan::collector {

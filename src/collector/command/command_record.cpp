@@ -21,7 +21,6 @@
 #include <memory>
 #include <string>
 #include <system_error>
-#include <utility>
 
 namespace nopspan::collector {
 namespace {

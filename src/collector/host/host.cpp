@@ -200,7 +200,7 @@ void Host::Scanner::scan_some() {
   files.look_at_watched();
 }
 
-// Looks at so many of all processes that a round takes kRound.
+// Looks at a part of all processes. Call it every kSoon: then a round through all of them takes kRound.
 void Host::Scanner::look_at_next_of_all(Clock::time_point now) {
   if (next_of_all_ == all_.size() && now - round_began_ >= kRound) {
     all_.clear();
@@ -292,7 +292,7 @@ void Host::Scanner::read_maps(std::uint32_t pid, Known& known) {
   } else if (error == EOVERFLOW) {
     known.skipped.push_back({pid, "", "it maps too many files, so some were not examined"});
   } else if (error != 0 && error != ESRCH && error != ENOENT) {
-    // What is known of it stays.
+    // Keep the copies that were found before.
     known.is_due = true;
     known.skipped.push_back({pid, "", read_error_text(error)});
     return;

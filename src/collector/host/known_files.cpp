@@ -236,7 +236,7 @@ void KnownFiles::add(const std::string& path) {
 }
 
 void KnownFiles::look_at_watched() {
-  // Anybody may write many files into their own folder. What is not examined here is found when a process maps it.
+  // Anybody may write many files into their own folder. The rest is found when a process maps it.
   const auto until = Clock::now() + kMostTimeOfWatched;
   for (const std::string& path : watch_.appeared()) {
     if (Clock::now() > until) return;

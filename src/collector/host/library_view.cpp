@@ -24,7 +24,7 @@ std::string version_text(std::uint64_t version) {
 constexpr std::size_t kMaximumThreads = 65536;
 constexpr std::size_t kMaximumCounts = 256;
 
-// What the child reads.
+// The result of view_work(), as bytes.
 struct RawView {
   nopspan_gate_page page{};
   std::uint64_t threads = 0, held_entries = 0;

@@ -7,7 +7,6 @@
 #include "host/probe_file.h"
 
 #include <cstdint>
-#include <map>
 #include <string>
 
 namespace nopspan::collector {

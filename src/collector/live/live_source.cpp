@@ -106,7 +106,7 @@ class LiveSource final : public Source {
 
  private:
   bool on_message(const nopspan_message& message, std::string_view bytes);
-  // What must be known before the message's entries can be delivered. 0 if nothing must.
+  // The reasons why the message must wait (HeldMessages::Until). 0 if it can be delivered.
   unsigned why_hold(const nopspan_message& message);
   void release(HeldMessages::Released&& released);
   // From now on messages are delivered, and the duration runs.
@@ -458,7 +458,7 @@ void LiveSource::finish() {
   turn_until(kEnd, [this, until = clocks_.monotonic_now()] { return has_read_until(until); });
   is_detached_ = true;  // messages are no longer held
   for (HeldMessages::Released& released : held_.take_due(UINT64_MAX)) release(std::move(released));
-  // What is still in the ring buffer is only counted.
+  // Entries that are still in the ring buffer are only counted.
   delivery_.set_counting_only();
   const std::uint64_t last = clocks_.monotonic_now();
   do {

@@ -73,8 +73,6 @@ class ProcessAccount {
 
   // Sets a thread's state at the time when this collector began. Entries before `next` are not counted.
   void begin_thread(std::uint64_t id, std::uint64_t next, std::uint64_t discarded, std::uint64_t now_ns);
-  // Whether ledgers of live threads were closed.
-  [[nodiscard]] bool has_forgotten() const { return has_forgotten_; }
   // Null if the thread is not known.
   Thread* find(std::uint64_t id);
   // Returns the thread. An unknown thread is added. It begins at `first` if not all threads are known, otherwise at 0.
