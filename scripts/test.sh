@@ -4,7 +4,7 @@
 #
 #   scripts/test.sh [--long] [--only PRESET]...
 #
-#   --long         also run soaks, fuzzing, mutants, every compiler and linker, packages, other kernels in emulation (one hour)
+#   --long         also run soaks, fuzzing, mutants, every compiler and linker, packages, other kernels in emulation (two hours)
 #   --only PRESET  build and test only this preset: dev, noprobes, asan, tsan or fuzz; may be repeated
 #                  (default: all, but fuzz only with --long)
 #

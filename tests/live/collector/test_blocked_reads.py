@@ -3,60 +3,17 @@
 must end, name the process, and lose nothing of the other processes."""
 
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 
 import ability
 import harness
 from collector import Collector, CollectorTest
 from harness import NOPSPAN, PATIENCE_S, Program, program_path
+from hostile import Unanswered
 
 VICTIM = program_path("traced_static")
 WHY = "a read of it blocked"
-
-
-def abort(connection):
-    """Ends all requests of a FUSE connection, so that nothing waits for them any more."""
-    with tempfile.TemporaryDirectory(prefix="nopspan-live-") as folder:
-        subprocess.run(["mount", "-t", "fusectl", "none", folder], check=True)
-        try:
-            with open(os.path.join(folder, connection, "abort"), "w", encoding="utf-8") as file:
-                file.write("1")
-        except FileNotFoundError:
-            pass  # it ended with the program
-        finally:
-            subprocess.run(["umount", folder], check=True)
-
-
-class Unanswered(Program):
-    """programs/unanswered. Its mount ends with it, in every case."""
-
-    def __init__(self, what, *options):
-        self.folder = tempfile.mkdtemp(prefix="nopspan-live-")
-        os.chmod(self.folder, 0o755)
-        try:
-            self.before_the_mount()
-            super().__init__("unanswered", self.folder, *options)
-            self.ask(what)
-        except BaseException:
-            self._unmount()
-            raise
-
-    def before_the_mount(self):
-        pass
-
-    def __exit__(self, failed, *rest):
-        try:
-            abort(self.ready[2])
-            super().__exit__(failed, *rest)
-        finally:
-            self._unmount()
-
-    def _unmount(self):
-        subprocess.run(["umount", "--lazy", "--quiet", self.folder], check=False)
-        shutil.rmtree(self.folder)
 
 
 class StoppedDisk(Unanswered):

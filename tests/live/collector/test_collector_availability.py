@@ -2,7 +2,6 @@
 """Whatever a process does, the collector ends in time, and loses nothing of the processes beside it."""
 
 import contextlib
-import os
 import subprocess
 import time
 
@@ -10,9 +9,9 @@ import harness
 from cgroup import Cgroup
 from collector import Collector, CollectorTest, Counting
 from harness import NOPSPAN, PATIENCE_S, Program, program_path
+from hostile import NOBODY, as_user
 from waiting import wait_until
 
-NOBODY = 65534
 # A second is promised, and the detach from many files may take longer. These machines are slow at times.
 AT_THE_END_S = 4
 
@@ -35,29 +34,17 @@ class Availability(CollectorTest):
             self.assert_nothing_lost(counts)
             self.assertEqual(counts["emitted"], victim.entries())
 
-    def as_nobody(self, *command):
-        folder = self.temporary_folder()
-        os.chmod(folder, 0o755)
-        work = os.path.join(folder, "work")
-        os.mkdir(work)
-        os.chown(work, NOBODY, NOBODY)
-        process = subprocess.Popen([word.replace("FOLDER", work) for word in command], stdin=subprocess.PIPE,
-                                   stdout=subprocess.PIPE, text=True, user=NOBODY, group=NOBODY, extra_groups=[])
-        self.addCleanup(process.__exit__, None, None, None)
-        self.addCleanup(process.kill)
-        return process
-
     def test_short_processes_that_each_map_a_new_file(self):
-        with self.beside_a_victim() as (tracer, victim):
-            churn = self.as_nobody(program_path("file_churn"), "FOLDER", program_path("sites_1.so"), "24", "4")
-            self.assertIn("files", churn.stdout.readline())
+        churn = (program_path("file_churn"), "FOLDER", program_path("sites_1.so"), "24", "4")
+        with self.beside_a_victim() as (_, victim), as_user(NOBODY, *churn) as churning:
+            self.assertIn("files", churning.stdout.readline())
             wait_until(lambda: victim.entries() > 1000, "the victim to work")
 
     def test_a_file_with_many_sites(self):
-        hog = self.as_nobody(program_path("file_churn"), "FOLDER", program_path("sites_250.so"), "4")
-        self.assertEqual(hog.stdout.readline(), "ready\n")
-        with self.beside_a_victim() as (_, victim):
-            wait_until(lambda: victim.entries() > 1000, "the victim to work")
+        with as_user(NOBODY, program_path("file_churn"), "FOLDER", program_path("sites_250.so"), "4") as hog:
+            self.assertEqual(hog.stdout.readline(), "ready\n")
+            with self.beside_a_victim() as (_, victim):
+                wait_until(lambda: victim.entries() > 1000, "the victim to work")
 
     def test_a_process_that_moves_between_cgroups_for_each_batch(self):
         with self.beside_a_victim(buffer="1M") as (tracer, victim), Program("hostile") as hostile:

@@ -5,69 +5,17 @@ ends the command."""
 import json
 import os
 import re
-import select
 import signal
 import subprocess
-import threading
 import time
 
 import harness
 import recording
 from collector import CollectorTest, Counting
 from harness import NOPSPAN, PATIENCE_S, wait_until
+from hostile import Unread
 
 SPANS = 100_000
-SOON_S = 3  # 1 s is promised
-
-
-class Unread:
-    """A command whose stdout nobody reads until read(). A context manager."""
-
-    def __init__(self, *words, stderr=None):
-        self.reader, self.writer = os.pipe()
-        self.process = subprocess.Popen([NOPSPAN, *map(str, words)], stdout=self.writer,
-                                        stderr=self.writer if stderr == subprocess.STDOUT else subprocess.PIPE)
-        self.data = bytearray()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        os.close(self.reader)
-        if self.writer is not None:
-            os.close(self.writer)
-        if self.process.stderr:
-            self.process.stderr.close()
-
-    def wait_until_it_says(self, text):
-        while text not in self.process.stderr.readline():
-            if self.process.poll() is not None:
-                raise AssertionError("it has ended")
-
-    def is_full(self):
-        return not select.select([], [self.writer], [], 0)[1]
-
-    def read(self):
-        """Reads the rest on a thread."""
-        def work():
-            while some := os.read(self.reader, 1 << 16):
-                self.data += some
-        os.close(self.writer)
-        self.writer = None
-        thread = threading.Thread(target=work)
-        thread.start()
-        return thread
-
-    def end(self, test, signal_number=signal.SIGINT):
-        """Returns the exit status and what it said."""
-        began = time.monotonic()
-        if signal_number:
-            self.process.send_signal(signal_number)
-        status = self.process.wait(PATIENCE_S)
-        test.assertLess(time.monotonic() - began, SOON_S)
-        return status, self.process.stderr.read().decode() if self.process.stderr else ""
 
 
 def recorded(data):
