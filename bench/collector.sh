@@ -95,26 +95,52 @@ row() { # NAME THREADS SPANS COMMAND…
   echo
 }
 
-# sustained RATE COMMAND...: runs the collector's COMMAND at this rate. Prints the rate, CPU time per span, memory and
-# ledger.
-sustained() {
+# CPU time of a process and of its children, which read other processes for the collector, in ticks of 10 ms.
+ticks_of() { stats_of "$1" | awk '{ sum += $14 + $15 } END { print sum }'; }
+stats_of() {
+  cat "/proc/$1/stat"
+  local child
+  for child in $(pgrep -P "$1"); do stats_of "$child"; done
+}
+
+# while_emitting RATE COMMAND...: runs the collector's COMMAND while a program emits at this rate. Prints the rate that
+# it reached, CPU time in ticks, memory in MiB, and the ledger, each on a line.
+while_emitting() {
   local rate=$1
   shift
   begin "$traces" 16 "$((rate * seconds))" 1 1 "$rate"
   "$nopspan" "$@" >"$scratch/out" 2>"$scratch/tracer" 7>&- &
   tracer=$!
   wait_for_gate batch || return
-  local before after memory
-  before=$(awk '{ print $14 + $15 }' "/proc/$tracer/stat")
-  local got
-  go >"$scratch/rate"
-  got=$(cat "$scratch/rate")
+  local before
+  before=$(ticks_of "$tracer")
+  go
   sleep 2 # the collector fetches what idle threads hold within a second
-  after=$(awk '{ print $14 + $15 }' "/proc/$tracer/stat")
-  memory=$(awk '/VmHWM/ { print int($2 / 1024) }' "/proc/$tracer/status")
+  echo $(($(ticks_of "$tracer") - before))
+  awk '/VmHWM/ { print int($2 / 1024) }' "/proc/$tracer/status"
   stop
-  awk -v rate="$got" -v ticks=$((after - before)) -v seconds="$seconds" -v memory="$memory" -v ledger="$(grep -m1 entries "$scratch/tracer")" \
-    'BEGIN { printf "%d/s | %.0f ns | %d MiB | %s |\n", rate, ticks * 1e7 / (rate * seconds), memory, ledger }'
+  grep -m1 entries "$scratch/tracer"
+}
+# sustained RATE COMMAND...: prints the rate, CPU time per span, memory and ledger.
+sustained() {
+  local got
+  mapfile -t got < <(while_emitting "$@")
+  awk -v rate="${got[0]}" -v ticks="${got[1]}" -v spans="$(($1 * seconds))" -v memory="${got[2]}" -v ledger="${got[3]}" \
+    'BEGIN { printf "%d/s | %.0f ns | %d MiB | %s |\n", rate, ticks * 1e7 / spans, memory, ledger }'
+}
+# beside_idle COMMAND...: prints CPU time in percent of a core, and the ledger, beside many idle processes.
+idle_processes=3000 idle_rate=160
+beside_idle() {
+  local got idle=() i
+  for ((i = 0; i < idle_processes; i++)); do
+    sleep "$((2 * seconds + 60))" >/dev/null &
+    idle+=($!)
+  done
+  mapfile -t got < <(while_emitting "$idle_rate" "$@")
+  kill "${idle[@]}"
+  wait "${idle[@]}" 2>/dev/null || true
+  awk -v ticks="${got[1]}" -v seconds="$((seconds + 2))" -v ledger="${got[3]}" \
+    'BEGIN { printf "%.2f %% of a core | %s |\n", ticks / seconds, ledger }'
 }
 
 {
@@ -160,8 +186,8 @@ Two traced threads use all cores of this machine, so the collector competes with
 ## The collector itself
 
 One thread emits traces of 16 spans for $seconds s. CPU is the time of all threads of the
-collector in user and kernel mode. Memory is its peak resident size. This includes 64 MiB for the
-ring buffer, which has 32 MiB and is mapped twice.
+collector and of its child processes in user and kernel mode. Memory is its peak resident size. This
+includes 64 MiB for the ring buffer, which has 32 MiB and is mapped twice.
 
 | | rate | CPU per span | memory | ledger |
 | --- | --- | --- | --- | --- |
@@ -169,6 +195,15 @@ ring buffer, which has 32 MiB and is mapped twice.
 | \`nopspan record\` | $(sustained 300000 record --force --buffer 32M "$scratch/spans.rec")
 
 A span takes $(($(stat -c %s "$scratch/spans.rec") / (300000 * seconds))) bytes in the recording.
+
+## Idle processes
+
+$idle_processes processes sleep, and one program emits $idle_rate spans per second for $seconds s.
+
+| | CPU | ledger |
+| --- | --- | --- |
+| \`nopspan top\` | $(beside_idle top --plain --interval 10)
+| \`nopspan record\` | $(beside_idle record --force /dev/null)
 PAGE
 }
 cat "$scratch/ledgers" >&2 2>/dev/null || true
