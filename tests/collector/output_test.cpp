@@ -13,7 +13,9 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -233,6 +235,38 @@ TEST(Output, SettlesEachBlockOnce) {
   EXPECT_EQ(counted.settled, 5);
   EXPECT_EQ(counted.dropped, 4);
   EXPECT_FALSE(output.post(std::make_unique<CountedBlock>(counted, pipe.writer.get()), 1)) << "it is closed";
+}
+
+// Counts how often the thread has written everything that there was, so that it must be woken again.
+class SmallBlock : public Output::Block {
+ public:
+  SmallBlock(std::atomic<int>& unwritten, std::atomic<int>& last) : unwritten_(unwritten), last_(last) {}
+  bool write(Writing&) override {
+    if (--unwritten_ == 0) ++last_;
+    return true;
+  }
+  void settle(bool) override {}
+
+ private:
+  std::atomic<int>& unwritten_;
+  std::atomic<int>& last_;
+};
+
+TEST(Output, WritesSmallBlocksTogether) {
+  using Clock = std::chrono::steady_clock;
+  std::atomic<int> unwritten = 0, last = 0;
+  Output output;
+  output.set_live();
+  const Clock::time_point began = Clock::now();
+  constexpr int kBlocks = 1000;
+  for (int i = 0; i < kBlocks; ++i) {
+    ++unwritten;
+    EXPECT_TRUE(output.post(std::make_unique<SmallBlock>(unwritten, last), 100));
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
+  }
+  EXPECT_TRUE(output.close());
+  EXPECT_EQ(unwritten, 0);
+  EXPECT_LE(last, 2 + (Clock::now() - began) / std::chrono::milliseconds(10));
 }
 
 }  // namespace

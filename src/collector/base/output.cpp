@@ -18,6 +18,10 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::chrono::milliseconds kLook{20};  // a signal handler cannot notify a condition variable
+// Small blocks wait for this time, or until there are so many. A thread that wakes up for each of them takes time from
+// the thread that makes them.
+constexpr std::chrono::milliseconds kGather{10};
+constexpr std::size_t kGathered = 256U << 10U;
 constexpr std::size_t kLargestWrite = 1U << 20U;
 constexpr std::size_t kWaitingCapacity = 4U << 20U;  // more would not make a recording's reader faster
 constexpr int kLookMilliseconds = 50;
@@ -89,8 +93,13 @@ Output::Output(std::size_t capacity_bytes, const std::atomic<bool>& stop)
 void Output::run(const std::shared_ptr<State>& state) {
   std::unique_lock lock(state->mutex);
   while (true) {
-    state->has_work.wait(lock, [&] { return state->ends || !state->queue.empty(); });
-    if (state->queue.empty()) break;
+    if (state->queue.empty()) {
+      state->has_work.wait(lock, [&] { return state->ends || !state->queue.empty(); });
+      if (state->queue.empty()) break;
+      state->has_work.wait_for(lock, kGather,
+                               [&] { return state->ends || state->is_awaited || state->bytes >= kGathered; });
+      continue;  // close() may have emptied the queue
+    }
     Queued next = std::move(state->queue.front());
     state->queue.pop_front();
     state->current = next.block.get();
@@ -137,9 +146,10 @@ bool Output::post(std::unique_ptr<Block> block, std::size_t bytes) {
   while (!fits() && !interrupted_ && (until_ == nullptr || !until_->has_expired())) {
     state_->has_changed.wait_for(lock, kLook);
   }
+  const bool was_empty = state_->queue.empty(), was_enough = state_->bytes >= kGathered;
   state_->queue.push_back({std::move(block), bytes});
   state_->bytes += bytes;
-  state_->has_work.notify_one();
+  if (was_empty || (!was_enough && state_->bytes >= kGathered)) state_->has_work.notify_one();
   return true;
 }
 
@@ -147,6 +157,8 @@ bool Output::post(std::unique_ptr<Block> block, std::size_t bytes) {
 bool Output::wait_until_written(std::unique_lock<std::mutex>& lock, std::chrono::milliseconds at_least) {
   const Clock::time_point began = Clock::now();
   if (progressed_at_ == Clock::time_point()) progressed_at_ = began;
+  state_->is_awaited = true;
+  state_->has_work.notify_one();
   while (!state_->queue.empty() || state_->current != nullptr) {
     const Clock::time_point now = Clock::now();
     if (const std::uint64_t progress = state_->writing.progress(); progress != seen_progress_) {
@@ -155,9 +167,13 @@ bool Output::wait_until_written(std::unique_lock<std::mutex>& lock, std::chrono:
     }
     if (interrupted_ && interrupted_at_ == Clock::time_point()) interrupted_at_ = now;
     const auto is_over = [&](Clock::time_point since) { return now >= std::max(since + kPatience, began + at_least); };
-    if ((interrupted_ && is_over(interrupted_at_)) || (hurries_ && is_over(progressed_at_))) return false;
+    if ((interrupted_ && is_over(interrupted_at_)) || (hurries_ && is_over(progressed_at_))) {
+      state_->is_awaited = false;
+      return false;
+    }
     state_->has_changed.wait_for(lock, kLook);
   }
+  state_->is_awaited = false;
   progressed_at_ = {};
   return true;
 }

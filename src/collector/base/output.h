@@ -112,6 +112,7 @@ class Output {
     std::deque<Queued> queue;
     Block* current = nullptr;  // is being written
     std::size_t bytes = 0;     // of the queue and of `current`
+    bool is_awaited = false;   // wait_until_written() waits
     bool ends = false, is_abandoned = false, has_ended = false;
   };
 
