@@ -6,15 +6,19 @@
 #include "sanitizers.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <string>
+#include <thread>
 
 namespace nopspan::collector {
 namespace {
@@ -28,7 +32,7 @@ Answer echo(std::uint32_t pid, std::string_view request, OpenFile /*file*/) {
 }
 
 Answer block(std::uint32_t /*pid*/, std::string_view /*request*/, OpenFile /*file*/) {
-  while (true) pause();
+  while (true) poll(nullptr, 0, -1);
 }
 
 Answer crash(std::uint32_t /*pid*/, std::string_view /*request*/, OpenFile /*file*/) { _exit(1); }
@@ -192,14 +196,23 @@ TEST_F(ProcessReaderTest, DoesNotReadAnotherProcessWithTheSamePid) {
 }
 
 TEST_F(ProcessReaderTest, DiscardsWhatWasReadOfAProcessThatEndedMeanwhile) {
-  const auto end_it = [](std::uint32_t pid, std::string_view, OpenFile) {
-    kill(static_cast<pid_t>(pid), SIGKILL);
+  const auto wait_for_its_end = [](std::uint32_t pid, std::string_view, OpenFile has_begun) {
+    send(has_begun.get(), "", 1, 0);
     while (process_state(pid) && process_state(pid)->state != 'Z') {
     }
     return Answer{0, "text", OpenFile()};
   };
   const Sleeper sleeper;
-  const Answer answer = reader.run(sleeper.pid(), end_it, "", -1);
+  std::array<int, 2> ends{};
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+  const OpenFile begun(ends[0]);
+  const OpenFile theirs(ends[1]);
+  std::thread killer([&] {
+    char byte = 0;
+    if (recv(begun.get(), &byte, 1, 0) == 1) kill(static_cast<pid_t>(sleeper.pid()), SIGKILL);
+  });
+  const Answer answer = reader.run(sleeper.pid(), wait_for_its_end, "", theirs.get());
+  killer.join();
   EXPECT_EQ(answer.error, ESRCH);
   EXPECT_EQ(answer.bytes, "");
 }

@@ -6,6 +6,7 @@
 #include "command/options.h"
 #include "doctor/checks.h"
 #include "host/host.h"
+#include "host/privileges.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
 #include "host/tracers.h"
@@ -48,6 +49,7 @@ void print_text(const Checks& checks, bool color) {
 
 int run_doctor(const DoctorOptions& options, const OutputOptions& common) {
   if (options.pid != 0) require_processes({options.pid});
+  confine({tracing_capabilities(true), {}, {}});
   start_process_reader();
   Checks checks;
   check_kernel(checks);

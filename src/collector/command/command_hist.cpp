@@ -8,6 +8,7 @@
 #include "hist/hist_feed.h"
 #include "hist/hist_table.h"
 #include "hist/hist_view.h"
+#include "host/privileges.h"
 #include "host/process_facts.h"
 #include "model/metrics_file.h"
 #include "model/run_source.h"
@@ -122,6 +123,7 @@ int run_merge(const OutputOptions& common, const HistCommandOptions& options) {
     throw Failure("--merge cannot be combined with a filter or with options that choose a source",
                   Failure::kUsageError);
   }
+  confine({{}, options.merge, {}});
   HistPrinter(common, options).finish(merged(options.merge));
   return 0;
 }
@@ -138,6 +140,7 @@ int run(const OutputOptions& common, HistCommandOptions& options) {
     throw Failure("--interval must be at least 100ms", Failure::kUsageError);
   }
   options.source.filter = filter_for_source(hist);
+  confine_for(options.source);
   MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
   const std::unique_ptr<Source> source = open_source(options.source);
   HistPrinter output(common, options);

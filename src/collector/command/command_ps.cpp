@@ -7,6 +7,7 @@
 #include "command/command.h"
 #include "command/options.h"
 #include "host/host.h"
+#include "host/privileges.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
 #include "host/process_report.h"
@@ -122,6 +123,9 @@ void print_skipped(Host& host, const std::set<std::uint32_t>& wanted, const Trac
 
 int run_ps(const PsOptions& options, const OutputOptions& common) {
   require_processes(options.pids);
+  confine({{Capability::sys_ptrace, Capability::dac_read_search, Capability::checkpoint_restore, Capability::sys_admin},
+           {},
+           {}});
   start_process_reader();
   Host host;
   const std::set<std::uint32_t> wanted(options.pids.begin(), options.pids.end());

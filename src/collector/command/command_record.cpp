@@ -21,6 +21,8 @@
 #include <memory>
 #include <string>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 namespace nopspan::collector {
 namespace {
@@ -102,6 +104,9 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
   refuse_same_files(options);
+  std::vector<std::string> files = options.recorder.older_files();
+  files.push_back(options.recorder.path);
+  confine_for(options.source, std::move(files));
   MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
   const std::unique_ptr<Source> source = open_source(options.source);
   const std::unique_ptr<Recorder, DestroyUnlessUsed> owner(new Recorder(options.recorder));

@@ -43,6 +43,7 @@ class SpanPrinter : public Sink {
 };
 
 int run_replay(const ReplayOptions& options, const OutputOptions& common) {
+  confine_for(options.source);
   Recording recording(options.source.from, options.source.filter);
   if (options.spans) {
     SpanPrinter printer;

@@ -153,6 +153,7 @@ void add_top(CLI::App& app, const OutputOptions& common, Run& run) {
   describe_span_filters(*command);
   command->callback([options, &common, &run] {
     run = [options, &common] {
+      confine_for(options->source);
       run_top(*options, common, [options] { return open_source(options->source); });
       return 0;
     };

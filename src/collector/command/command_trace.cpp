@@ -192,6 +192,7 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
   TracePrinter printer(options, common);
   SourceOptions source_options = options.source;
   source_options.filter = printer.filter_for_source();
+  confine_for(source_options);
   MetricsFile metrics(source_options.metrics, source_options.buffer_bytes);
   const std::unique_ptr<Source> source = open_source(source_options);
   printer.set_source(*source);

@@ -3,10 +3,11 @@
 
 #include "base/failure.h"
 #include "base/text.h"
-#include "host/capabilities.h"
 #include "host/cgroup.h"
+#include "host/privileges.h"
 #include "host/process_facts.h"
 #include "live/live_source.h"
+#include "live/probe_link.h"
 #include "recording/recording.h"
 
 #include <CLI/CLI.hpp>
@@ -183,11 +184,18 @@ void add_source_options(CLI::App& app, SourceOptions& options) {
   for (CLI::Option* option : {binary, buffer, max_age, metrics}) from->excludes(option);
 }
 
+void confine_for(const SourceOptions& options, std::vector<std::string> files) {
+  files.push_back(options.metrics);
+  if (!options.from.empty()) return confine({{}, {options.from}, std::move(files)});
+  confine({tracing_capabilities(!has_uprobe_multi()), {}, std::move(files)});
+}
+
 std::unique_ptr<Source> open_source(const SourceOptions& options) {
   if (!options.from.empty()) return open_recording(options);
   require_processes(options.filter.pids);
   require_cgroup(options.filter.cgroup);
   auto source = open_live_source(options);
+  if (!confinement_problem().empty()) std::cerr << "nopspan: " << confinement_problem() << "\n";
   if (!has_capability(Capability::sys_ptrace)) {
     std::cerr << "nopspan: without " << to_string(Capability::sys_ptrace)
               << ", only the processes of this user are traced; see nopspan doctor\n";

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace CLI {
 class App;
@@ -22,6 +23,9 @@ namespace nopspan::collector {
 void add_filter_options(CLI::App& app, Filter& filter);
 // Adds the filter options, and the options that choose and configure the source (--from, --binary, --buffer, …).
 void add_source_options(CLI::App& app, SourceOptions& options);
+// Gives up the privileges that a command with this source does not need (host/privileges.h). `files` are files that it
+// writes besides --metrics. Must be called first, because children and threads inherit the result.
+void confine_for(const SourceOptions& options, std::vector<std::string> files = {});
 // Opens the recording that --from names, or otherwise a live source of this host's processes. Throws Failure.
 std::unique_ptr<Source> open_source(const SourceOptions& options);
 // Changes the filters' help for a command that applies them to single spans instead of requests.

@@ -3,7 +3,7 @@
 #include "base/open_file.h"
 #include "doctor/checks.h"
 #include "doctor/self_probe.h"
-#include "host/capabilities.h"
+#include "host/privileges.h"
 #include "host/process_facts.h"
 #include "live/kernel_programs.h"
 #include "live/probe_link.h"
@@ -20,15 +20,14 @@
 namespace nopspan::collector {
 namespace {
 
-std::uint32_t own_pid() { return static_cast<std::uint32_t>(getpid()); }
-
 // In a user namespace, capabilities do not count for tracing. Only the initial namespace maps all 4294967295 uids.
 bool is_in_user_namespace() {
   const std::string map = read_small_file("/proc/self/uid_map", 4096);
   return map.find("4294967295") == std::string::npos;
 }
 
-bool has_seccomp_filter() { return process_status(own_pid(), "Seccomp") == "2"; }
+// Not the filter of nopspan's own (privileges.h).
+bool has_seccomp_filter() { return inherited_limits().seccomp == "2"; }
 
 std::string missing(const std::vector<Capability>& wanted) {
   std::string names;
@@ -53,12 +52,7 @@ std::string advice(int error, const std::vector<Capability>& wanted) {
 }
 
 void check_self(Checks& checks) {
-  const std::vector<Capability> all = {Capability::bpf,
-                                       Capability::perfmon,
-                                       Capability::sys_admin,
-                                       Capability::sys_ptrace,
-                                       Capability::checkpoint_restore,
-                                       Capability::dac_read_search};
+  const std::vector<Capability> all = tracing_capabilities(true);
   std::string has;
   for (const Capability capability : all)
     if (has_capability(capability)) has += (has.empty() ? "" : ", ") + to_string(capability);
@@ -68,8 +62,8 @@ void check_self(Checks& checks) {
   if (is_in_user_namespace())
     checks.warn("user namespace", "not the initial one, so capabilities do not permit tracing",
                 "run nopspan on the host");
-  const std::string seccomp = process_status(own_pid(), "Seccomp");
-  const bool is_bound = process_status(own_pid(), "NoNewPrivs") == "1";
+  const auto& [seccomp, no_new_privileges] = inherited_limits();
+  const bool is_bound = no_new_privileges == "1";
   checks.ok("seccomp", std::string(seccomp == "2"   ? "a filter"
                                    : seccomp == "1" ? "strict"
                                                     : "none") +

@@ -1,46 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/capabilities.h"
 
-#include "host/process_facts.h"
+#include <cap-ng.h>
 
-#include <unistd.h>
-
-#include <cstdlib>
+#include <algorithm>
+#include <cctype>
 
 namespace nopspan::collector {
-
 std::string to_string(Capability capability) {
-  switch (capability) {
-    case Capability::dac_override:
-      return "CAP_DAC_OVERRIDE";
-    case Capability::dac_read_search:
-      return "CAP_DAC_READ_SEARCH";
-    case Capability::net_admin:
-      return "CAP_NET_ADMIN";
-    case Capability::sys_ptrace:
-      return "CAP_SYS_PTRACE";
-    case Capability::sys_admin:
-      return "CAP_SYS_ADMIN";
-    case Capability::sys_resource:
-      return "CAP_SYS_RESOURCE";
-    case Capability::syslog:
-      return "CAP_SYSLOG";
-    case Capability::perfmon:
-      return "CAP_PERFMON";
-    case Capability::bpf:
-      return "CAP_BPF";
-    case Capability::checkpoint_restore:
-      return "CAP_CHECKPOINT_RESTORE";
-  }
-  return "";
+  std::string name = std::string("CAP_") + capng_capability_to_name(static_cast<unsigned>(capability));
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char letter) { return std::toupper(letter); });
+  return name;
 }
 
 bool has_capability(Capability capability) {
-  return has_capability(process_status(static_cast<std::uint32_t>(getpid()), "CapEff"), capability);
+  return capng_get_caps_process() == 0 &&
+         capng_have_capability(CAPNG_EFFECTIVE, static_cast<unsigned>(capability)) != 0;
 }
 
-bool has_capability(const std::string& hexadecimal_set, Capability capability) {
-  return ((std::strtoull(hexadecimal_set.c_str(), nullptr, 16) >> static_cast<unsigned>(capability)) & 1U) != 0;
+bool limit_capabilities(const std::vector<Capability>& effective, const std::vector<Capability>& permitted) {
+  if (capng_get_caps_process() != 0) return false;
+  const auto is_in = [](const std::vector<Capability>& set, unsigned number) {
+    return std::find(set.begin(), set.end(), static_cast<Capability>(number)) != set.end();
+  };
+  std::vector<unsigned> kept;
+  for (unsigned number = 0; number <= CAP_LAST_CAP; ++number)
+    if (is_in(permitted, number) && capng_have_capability(CAPNG_PERMITTED, number) != 0) kept.push_back(number);
+  const bool may_bound = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP) != 0;
+  capng_clear(CAPNG_SELECT_BOTH);
+  for (const unsigned number : kept) {
+    capng_update(CAPNG_ADD, CAPNG_PERMITTED, number);
+    if (is_in(effective, number)) capng_update(CAPNG_ADD, CAPNG_EFFECTIVE, number);
+  }
+  return capng_apply(may_bound ? CAPNG_SELECT_BOTH : CAPNG_SELECT_CAPS) == 0;
 }
 
 }  // namespace nopspan::collector

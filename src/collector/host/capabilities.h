@@ -1,30 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-// The capabilities of processes.
+// The capabilities of this thread.
 #pragma once
+
+#include <linux/capability.h>
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace nopspan::collector {
 
-// Numbered as in <linux/capability.h>. Written out here because an older header lacks the newer ones.
 enum class Capability : std::uint8_t {
-  dac_override = 1,
-  dac_read_search = 2,
-  net_admin = 12,
-  sys_ptrace = 19,
-  sys_admin = 21,
-  sys_resource = 24,
-  syslog = 34,
-  perfmon = 38,
-  bpf = 39,
-  checkpoint_restore = 40,
+  dac_override = CAP_DAC_OVERRIDE,
+  dac_read_search = CAP_DAC_READ_SEARCH,
+  fowner = CAP_FOWNER,
+  sys_ptrace = CAP_SYS_PTRACE,
+  sys_admin = CAP_SYS_ADMIN,
+  perfmon = CAP_PERFMON,
+  bpf = CAP_BPF,
+  checkpoint_restore = CAP_CHECKPOINT_RESTORE,
 };
 std::string to_string(Capability capability);  // "CAP_SYS_PTRACE"
 
-// Whether this process has the capability in its effective set now.
+// Whether this thread has the capability in its effective set now.
 bool has_capability(Capability capability);
-// Whether a set has the capability. The set is written as in /proc/PID/status ("000001ffffffffff").
-bool has_capability(const std::string& hexadecimal_set, Capability capability);
+// Gives up all permitted capabilities but `permitted`, forever, and makes those of them effective that are in
+// `effective`. The other sets become empty; the bounding set only if this thread may change it. Returns false on
+// failure.
+bool limit_capabilities(const std::vector<Capability>& effective, const std::vector<Capability>& permitted);
 
 }  // namespace nopspan::collector

@@ -2,6 +2,7 @@
 #include "host/process_reader.h"
 
 #include "base/failure.h"
+#include "host/privileges.h"
 #include "host/process_facts.h"
 
 #include <fcntl.h>
@@ -168,6 +169,7 @@ Answer work_on(const RequestHead& head, std::string_view request, OpenFile file,
   const rlim_t memory = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + kMostMemory;
   const rlimit limit{memory, memory};
   setrlimit(RLIMIT_AS, &limit);
+  confine_reader();
   Last last;
   std::string request;
   while (true) {
@@ -184,6 +186,7 @@ Answer work_on(const RequestHead& head, std::string_view request, OpenFile file,
 
 // SIGCHLD is ignored, so the kernel removes readers that have ended.
 [[noreturn]] void be_spawner() {
+  confine_children();
   const pid_t own = getpid();
   while (true) {
     OpenFile socket;
