@@ -24,7 +24,7 @@ void add_filter_options(CLI::App& app, Filter& filter);
 // Adds the filter options, and the options that choose and configure the source (--from, --binary, --buffer, …).
 void add_source_options(CLI::App& app, SourceOptions& options);
 // Gives up the privileges that a command with this source does not need (host/privileges.h). `files` are files that it
-// writes besides --metrics. Must be called first, because children and threads inherit the result.
+// writes in addition to --metrics. Must be called first, because children and threads inherit the result.
 void confine_for(const SourceOptions& options, std::vector<std::string> files = {});
 // Opens the recording that --from names, or otherwise a live source of this host's processes. Throws Failure.
 std::unique_ptr<Source> open_source(const SourceOptions& options);

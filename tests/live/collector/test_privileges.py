@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The capabilities that the program needs. If any one is removed, the function that needs it must fail with a clear
-error. The capabilities in packaging/nopspan.service are sufficient. On kernels with uprobe_multi (6.6), nothing needs
+"""The capabilities that the program needs, and that it keeps none but these. If any one is removed, the function that
+needs it must fail with a clear error. The capabilities in packaging/nopspan.service are sufficient. On kernels with uprobe_multi (6.6), nothing needs
 CAP_SYS_ADMIN."""
 
 import json
@@ -19,6 +19,7 @@ from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, program_path, wait_un
 UNIT = os.path.join(harness.SOURCE, "packaging", "nopspan.service")
 NOBODY = "65534"
 GATE_BATCH = 0xFFFF << 16
+LIVE = (["trace"], ["hist"], ["top", "--json"], ["record", "-"])
 
 
 def kernel():
@@ -29,6 +30,32 @@ HAS_UPROBE_MULTI = kernel() >= (6, 6)
 # The capabilities that a function needs. On older kernels attaching may need CAP_SYS_ADMIN, which includes CAP_BPF and
 # CAP_PERFMON.
 TRACING = {"bpf", "perfmon", "sys_ptrace"} if HAS_UPROBE_MULTI else {"bpf", "perfmon", "sys_ptrace", "sys_admin"}
+
+
+# What root keeps, and what the processes keep that read other processes.
+KEPT = TRACING | {"dac_read_search", "checkpoint_restore"}
+READER = {"sys_ptrace", "dac_read_search", "checkpoint_restore"}
+NUMBERS = {1: "dac_override", 2: "dac_read_search", 3: "fowner", 19: "sys_ptrace", 21: "sys_admin", 38: "perfmon",
+           39: "bpf", 40: "checkpoint_restore"}
+
+
+def capability_names(hexadecimal):
+    value = int(hexadecimal, 16)
+    return {NUMBERS.get(bit, bit) for bit in range(value.bit_length()) if value >> bit & 1}
+
+
+def status_of(pid):
+    """The lines of /proc/PID/status."""
+    with open("/proc/%d/status" % pid, encoding="utf-8") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
+def family(pid):
+    """{name: status} of a process and its children, and theirs."""
+    status = status_of(pid)
+    with open("/proc/%d/task/%d/children" % (pid, pid), encoding="utf-8") as file:
+        children = file.read().split()
+    return {status["Name"]: status} | {name: each for child in children for name, each in family(int(child)).items()}
 
 
 def unit_capabilities():
@@ -61,7 +88,7 @@ class Privileges(harness.Test):
 
     def start(self, capabilities, *words):
         return subprocess.Popen(with_capabilities(capabilities, [self.nopspan, *words]), stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/")
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", cwd="/")
 
     def run_nopspan(self, capabilities, *words):
         """Runs a command that ends by itself. Returns (exit status, stdout, stderr)."""
@@ -114,9 +141,9 @@ class Privileges(harness.Test):
 
     def test_loading_needs_bpf_and_perfmon(self):
         for missing in ("bpf", "perfmon"):
-            for command in ("trace", "hist"):
+            for command in LIVE:
                 with self.subTest(command=command, missing=missing):
-                    said = self.refusal(TRACING - {missing, "sys_admin"}, command)
+                    said = self.refusal(TRACING - {missing, "sys_admin"}, *command)
                     self.assertIn("CAP_BPF and CAP_PERFMON", said)
                     self.assertIn("nopspan doctor", said)
 
@@ -129,10 +156,10 @@ class Privileges(harness.Test):
             self.assertIn("CAP_SYS_ADMIN", said)
 
     def test_other_users_processes_need_sys_ptrace(self):
-        for command in ("trace", "hist"):
+        for command in LIVE:
             with self.traced() as program, self.subTest(command=command):
                 self.assertIn("without CAP_SYS_PTRACE, only the processes of this user are traced",
-                              self.warning(TRACING - {"sys_ptrace"}, command))
+                              self.warning(TRACING - {"sys_ptrace"}, *command))
                 self.assertEqual(program.gate(), 0)
                 status, out, errors = self.run_nopspan(TRACING - {"sys_ptrace"}, "ps", str(program.pid))
                 self.assertEqual(out, "", status)
@@ -157,6 +184,74 @@ class Privileges(harness.Test):
             os.rename(newer, self.library)
             self.assertIn("CAP_CHECKPOINT_RESTORE", self.run_nopspan(without, "ps", str(program.pid))[2])
             self.assertEqual(self.names_seen(program, TRACING | without | {"checkpoint_restore"}), ["privileged"] * 3)
+
+    def test_doctor_names_what_is_missing(self):
+        for missing, check in (("bpf", "BPF program"), ("perfmon", "BPF program"), ("sys_ptrace", "other users' processes"),
+                               ("checkpoint_restore", "deleted files"), ("sys_admin", "tracers")):
+            with self.subTest(missing=missing):
+                checks = json.loads(self.run_nopspan(KEPT - {missing, "sys_admin"}, "doctor", "--json")[1])["checks"]
+                advice = next(each["advice"] for each in checks if each["name"] == check)
+                self.assertIn("CAP_" + missing.upper(), advice)
+
+    def test_ps_needs_sys_admin_to_list_tracers(self):
+        with self.traced() as program, Followed([NOPSPAN, "trace", "--pid", str(program.pid)]) as tracer:
+            def listed(capabilities):
+                return self.run_nopspan(capabilities, "ps", str(program.pid))
+            wait_until(lambda: "nopspan(%d)" % tracer.pid in listed(KEPT | {"sys_admin"})[1], "ps to list the tracer")
+            errors = listed(KEPT - {"sys_admin"})[2]
+            self.assertEqual(tracer.stop(), 0)
+        self.assertIn("CAP_SYS_ADMIN", errors)
+
+    def test_root_keeps_what_tracing_needs(self):
+        for command in LIVE:
+            with self.subTest(command=command), \
+                    subprocess.Popen([NOPSPAN, *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL) as process:
+                try:
+                    wait_until(lambda: "nopspan-reader" in family(process.pid), "the reader to start")
+                    wait_until(lambda: family(process.pid)["nopspan-reader"]["Seccomp_filters"] == "2",
+                               "the reader to limit itself")
+                    for name, status in family(process.pid).items():
+                        for key in ("CapEff", "CapPrm"):
+                            self.assertEqual(capability_names(status[key]), KEPT if name == "nopspan" else READER, name)
+                        for key in ("CapInh", "CapBnd", "CapAmb"):
+                            self.assertEqual(capability_names(status[key]), set(), name)
+                        self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"), name)
+                finally:
+                    process.send_signal(signal.SIGINT)
+
+    def test_root_keeps_nothing_to_read_a_recording(self):
+        for command in (["replay", "-"], ["top", "--from", "-"], ["trace", "--from", "-"], ["hist", "--from", "-"]):
+            with self.subTest(command=command), \
+                    subprocess.Popen([NOPSPAN, *command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL) as process:
+                wait_until(lambda: status_of(process.pid)["Seccomp"] == "2", "the command to limit itself")
+                status = status_of(process.pid)
+                self.assertEqual([capability_names(status["Cap" + each]) for each in ("Eff", "Prm", "Bnd")], [set()] * 3)
+                process.stdin.close()
+                process.wait(PATIENCE_S)
+
+    def test_root_writes_into_a_folder_of_another_user(self):
+        home = os.path.join(self.folder, "home")
+        os.mkdir(home, 0o700)
+        path, metrics = os.path.join(home, "spans.rec"), os.path.join(home, "nopspan.prom")
+        os.chown(home, int(NOBODY), int(NOBODY))
+        with self.traced() as program:
+            with Followed([NOPSPAN, "record", path, "--pid", str(program.pid), "--max-size", "64K", "--metrics", metrics,
+                           "--max-age", "100ms"]) as recorder:
+                recorder.wait_until_it_says("Recording\\.")
+                self.assertEqual(capability_names(status_of(recorder.pid)["CapEff"]), KEPT | {"dac_override"})
+
+                def rotated():
+                    program.ask("span recorded 500")
+                    return os.path.exists(path + ".1")
+                wait_until(rotated, "the recorder to begin another file")
+                self.assertEqual(recorder.stop(), 0)
+        for each in (path, path + ".1", metrics):
+            self.assertGreater(os.path.getsize(each), 0)
+        # Also a recording that nobody else may read.
+        os.chown(path, int(NOBODY), int(NOBODY))
+        self.assertEqual(subprocess.run([NOPSPAN, "replay", path], stdout=subprocess.DEVNULL).returncode, 0)
 
     def test_a_recording_needs_no_capability(self):
         path = os.path.join(self.folder, "spans.rec")
