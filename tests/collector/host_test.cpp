@@ -25,6 +25,7 @@
 #include <chrono>
 #include <filesystem>
 #include <functional>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -230,6 +231,27 @@ TEST(Host, AttachesOnceToAFileUnderTwoNames) {
   const auto changes = host.scan();
   EXPECT_NE(is_in(changes.appeared, path), is_in(changes.appeared, second));
   EXPECT_EQ(copy_of(host, one.pid(), path)->file, copy_of(host, other.pid(), second)->file);
+}
+
+TEST(Host, KnowsAllRealUsersOfAFile) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  TemporaryFolder folder;
+  const std::string path = copy_library(folder / "libnopspan.so.0.2");
+  constexpr uid_t kNobody = 65534;
+  const Child one([&] { load(path); });
+  const Child other([&] {
+    load(path);
+    // The owner of its files in /proc is still root, because it is not dumpable now.
+    if (setresuid(kNobody, kNobody, kNobody) != 0) _exit(1);
+  });
+  ASSERT_TRUE(one.is_ready() && other.is_ready());
+  Host host;
+  host.scan();
+  const auto files = host.files();
+  const auto found =
+      std::find_if(files.begin(), files.end(), [&](const Host::Found& each) { return each.path == path; });
+  ASSERT_NE(found, files.end());
+  EXPECT_EQ(found->users, (std::set<std::uint32_t>{0, kNobody}));
 }
 
 TEST(Host, SeesALibraryThatReplacesAKnownOneBeforeAnybodyMapsIt) {

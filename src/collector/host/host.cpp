@@ -2,6 +2,7 @@
 // Host::Scanner reads /proc and keeps what is known of each process. KnownFiles has the files.
 #include "host/host.h"
 
+#include "base/time_budget.h"
 #include "host/capabilities.h"
 #include "host/cgroup.h"
 #include "host/known_files.h"
@@ -41,6 +42,11 @@ constexpr auto kRound = std::chrono::seconds(25);
 // The longest time to examine new files of one process, and in one scan. The next scan continues.
 constexpr auto kMostTimeOfAProcess = std::chrono::milliseconds(250);
 constexpr auto kMostTimeOfAScan = std::chrono::seconds(1);
+// Reading maps and examining files costs each user's budget: kBurst, and then a tenth of the time. After kAtOnce of a
+// scan, the processes of users who have used it up wait for the next scan, which begins with them.
+constexpr auto kBurst = std::chrono::milliseconds(500);
+constexpr auto kAtOnce = std::chrono::milliseconds(100);
+constexpr std::uint64_t kParts = 10;
 
 constexpr std::size_t kMaximumEnded = 4096;
 constexpr std::size_t kMaximumFilesOfAProcess = 4096;
@@ -50,6 +56,10 @@ const char* why_forbidden() {
   return has_capability(Capability::sys_ptrace) ? "permission denied despite CAP_SYS_PTRACE: the process is in another "
                                                   "user namespace, or a security module forbids it"
                                                 : "examining it needs CAP_SYS_PTRACE or the same user";
+}
+
+std::uint64_t nanoseconds(Clock::duration time) {
+  return static_cast<std::uint64_t>(time / std::chrono::nanoseconds(1));
 }
 
 bool is_file_limit(int error) { return error == EMFILE || error == ENFILE; }
@@ -103,6 +113,16 @@ class Host::Scanner {
   bool has_too_many_files = false;  // of this program: the limit of open files was reached in the last scan
 
  private:
+  void begin_scan();
+  void end_scan();
+  // The pids in ascending order, beginning with the first one that the last scan had no time for.
+  template <typename Pids>
+  std::vector<std::uint32_t> in_turn(const Pids& pids) const;
+  // Whether the process must wait for the next scan, because its user has used up the budget.
+  bool must_wait(std::uint32_t pid);
+  // The scan had no time for the process, or for some of its files.
+  void leave_for_next(std::uint32_t pid);
+
   void update(std::uint32_t pid, Known& known, const ProcessState& state, Clock::time_point now);
   void read_maps(std::uint32_t pid, Known& known);
   bool find_files(std::uint32_t pid, Known& known, const Mappings& mappings);
@@ -114,17 +134,48 @@ class Host::Scanner {
   bool look_again(std::uint32_t pid);
   void look_at_next_of_all(Clock::time_point now);
 
-  Clock::time_point scan_ends_ = Clock::time_point::max();
+  TimeBudget budget_{nanoseconds(kBurst), kParts};
+  Clock::time_point scan_ends_ = Clock::time_point::max(), budgets_count_ = Clock::time_point::max();
   // For scan_some().
   std::set<std::uint32_t> unsettled_;
   std::vector<std::uint32_t> all_;  // the processes of this round through all
   std::size_t next_of_all_ = 0;     // the first one that was not looked at
   Clock::time_point round_began_, traced_looked_at_;
   std::uint32_t begin_at_ = 0;  // the first process that the last scan had no time for
-  std::set<std::uint32_t> noted_;
+  std::set<std::uint32_t> noted_, left_;
   std::unordered_map<std::uint32_t, ProcessPointer> ended_;
   std::deque<std::uint32_t> ended_order_;
 };
+
+void Host::Scanner::begin_scan() {
+  const auto now = Clock::now();
+  scan_ends_ = now + kMostTimeOfAScan;
+  budgets_count_ = now + kAtOnce;
+  is_behind = false;
+}
+
+void Host::Scanner::end_scan() {
+  scan_ends_ = Clock::time_point::max();
+  noted_.merge(std::exchange(left_, {}));
+  files.look_at_watched();
+}
+
+template <typename Pids>
+std::vector<std::uint32_t> Host::Scanner::in_turn(const Pids& pids) const {
+  std::vector<std::uint32_t> turn(pids.begin(), pids.end());
+  std::rotate(turn.begin(), std::lower_bound(turn.begin(), turn.end(), begin_at_), turn.end());
+  return turn;
+}
+
+bool Host::Scanner::must_wait(std::uint32_t pid) {
+  const auto now = Clock::now();
+  return now >= budgets_count_ && !budget_.has_any(user_of(pid), nanoseconds(now.time_since_epoch()));
+}
+
+void Host::Scanner::leave_for_next(std::uint32_t pid) {
+  left_.insert(pid);
+  if (!std::exchange(is_behind, true)) begin_at_ = pid;
+}
 
 void Host::Scanner::scan() {
   const auto now = Clock::now();
@@ -133,10 +184,10 @@ void Host::Scanner::scan() {
   std::vector<std::uint32_t> pids;
   has_too_many_files = is_file_limit(for_each_numeric_entry("/proc", [&](std::uint32_t pid) { pids.push_back(pid); }));
   if (has_too_many_files) return;
-  std::rotate(pids.begin(), std::lower_bound(pids.begin(), pids.end(), begin_at_), pids.end());
-  scan_ends_ = now + kMostTimeOfAScan;
-  is_behind = false;
-  for (const std::uint32_t pid : pids) {
+  std::sort(pids.begin(), pids.end());
+  begin_scan();
+  noted_.clear();
+  for (const std::uint32_t pid : in_turn(pids)) {
     errno = 0;
     const auto state = process_state(pid);
     if (!state && is_file_limit(errno)) {
@@ -145,30 +196,27 @@ void Host::Scanner::scan() {
     }
     if (!state || state->memory_bytes == 0) continue;
     gone.erase(pid);
+    if (must_wait(pid)) {
+      leave_for_next(pid);
+      continue;
+    }
     Known& known = processes[pid];
     update(pid, known, *state, now);
     if (!known.is_settled && is_young(*state)) unsettled_.insert(pid);
-    if (!files.take_is_behind() || is_behind) continue;
-    is_behind = true;
-    begin_at_ = pid;
+    if (files.take_is_behind()) leave_for_next(pid);
   }
-  scan_ends_ = Clock::time_point::max();
   for (const std::uint32_t pid : gone) end(processes.find(pid));
-  noted_.clear();
-  files.look_at_watched();
+  end_scan();
 }
 
 void Host::Scanner::scan_noted() {
-  scan_ends_ = Clock::now() + kMostTimeOfAScan;
-  is_behind = false;
-  for (const std::uint32_t pid : std::exchange(noted_, {})) {
-    look_at(pid);
-    if (!files.take_is_behind()) continue;
-    is_behind = true;
-    noted_.insert(pid);
+  begin_scan();
+  for (const std::uint32_t pid : in_turn(std::exchange(noted_, {}))) {
+    const bool waits = must_wait(pid);
+    if (!waits) look_at(pid);
+    if (waits || files.take_is_behind()) leave_for_next(pid);
   }
-  scan_ends_ = Clock::time_point::max();
-  files.look_at_watched();
+  end_scan();
 }
 
 bool Host::Scanner::look_again(std::uint32_t pid) {
@@ -187,17 +235,14 @@ void Host::Scanner::scan_some() {
       if (!known.copies.empty()) pids.insert(pid);
     }
   }
-  scan_ends_ = now + kMostTimeOfAScan;
-  is_behind = false;
-  for (const std::uint32_t pid : pids) {
-    if (look_again(pid)) unsettled_.insert(pid);
-    if (!files.take_is_behind()) continue;
-    is_behind = true;
-    noted_.insert(pid);
+  begin_scan();
+  for (const std::uint32_t pid : in_turn(pids)) {
+    const bool waits = must_wait(pid);
+    if (!waits && look_again(pid)) unsettled_.insert(pid);
+    if (waits || files.take_is_behind()) leave_for_next(pid);
   }
   look_at_next_of_all(now);
-  scan_ends_ = Clock::time_point::max();
-  files.look_at_watched();
+  end_scan();
 }
 
 // Looks at a part of all processes. Call it every kSoon: then a round through all of them takes kRound.
@@ -217,7 +262,12 @@ void Host::Scanner::look_at_next_of_all(Clock::time_point now) {
   const auto due = static_cast<std::size_t>(static_cast<double>(all_.size()) * ((now - round_began_) / kSoon + 1) /
                                             (kRound / kSoon));
   for (; next_of_all_ < std::min(due, all_.size()) && Clock::now() < scan_ends_; ++next_of_all_) {
-    if (look_again(all_[next_of_all_])) unsettled_.insert(all_[next_of_all_]);
+    const std::uint32_t pid = all_[next_of_all_];
+    if (must_wait(pid)) {
+      left_.insert(pid);
+    } else if (look_again(pid)) {
+      unsettled_.insert(pid);
+    }
   }
 }
 
@@ -280,7 +330,10 @@ void Host::Scanner::update(std::uint32_t pid, Known& known, const ProcessState& 
   known.is_settled = !is_new && !known.is_due;
   known.is_due = false;
   known.read_at = now;
+  const auto began = Clock::now();
   read_maps(pid, known);
+  const auto ended = Clock::now();
+  budget_.spend(user_of(pid), nanoseconds(ended - began), nanoseconds(ended.time_since_epoch()));
 }
 
 void Host::Scanner::read_maps(std::uint32_t pid, Known& known) {
@@ -404,12 +457,14 @@ void Host::Scanner::describe(std::uint32_t pid, Known& known) {
 
 ProcessPointer Host::Scanner::process(std::uint32_t pid) {
   auto found = processes.find(pid);
-  Known* known = found != processes.end() ? &found->second : look_at(pid);
+  const bool waits = found == processes.end() && must_wait(pid);
+  Known* known = found != processes.end() ? &found->second : waits ? nullptr : look_at(pid);
   if (known != nullptr) {
     if (!known->process) describe(pid, *known);
     return known->process;
   }
   if (const auto ended = ended_.find(pid); ended != ended_.end()) return ended->second;
+  if (waits) return std::make_shared<Process>(process_facts(pid));
   auto unknown = std::make_shared<Process>();
   unknown->pid = pid;
   unknown->host = host_name();

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,8 @@ class Host {
     ProbeFilePointer file;
     std::string path;       // the name that the first process seen with it uses, or the given name
     std::uint32_t pid = 0;  // that process; 0 if none maps the file yet
+    // The users of the processes seen with it. Of a file in a watched folder, also its owner.
+    std::set<std::uint32_t> users;
   };
   // One copy of the library in a process. A file that is mapped twice (dlmopen) has two copies.
   struct Copy {

@@ -2,10 +2,12 @@
 #include "host/known_files.h"
 
 #include "base/failure.h"
+#include "host/process_facts.h"
 #include "host/process_reader.h"
 
 #include <fcntl.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -140,7 +142,8 @@ KnownFiles::File& KnownFiles::keep(const ProbeFilePointer& file, const std::stri
   for (File& other : files_)
     if (other.found.file->is_same_inode(*file)) return other;
   File& kept = files_.emplace_back();
-  kept.found = {file, path, pid};
+  kept.found = {file, path, pid, {}};
+  if (pid != 0) note_user(kept, user_of(pid));
   kept.id = file->id();
   kept.mapped_at = Clock::now();
   // Watch the folder only if the path leads to the same file in this mount namespace. A replacement inside a container
@@ -153,6 +156,11 @@ KnownFiles::File& KnownFiles::keep(const ProbeFilePointer& file, const std::stri
                     });
   if (!file->probes().empty()) changes_.appeared.push_back(kept.found);
   return kept;
+}
+
+void KnownFiles::note_user(File& file, std::uint32_t user) {
+  constexpr std::size_t kMaximumUsers = 64;
+  if (file.found.users.size() < kMaximumUsers) file.found.users.insert(user);
 }
 
 void KnownFiles::drop(std::size_t index) {
@@ -192,6 +200,7 @@ std::vector<KnownFiles::Result> KnownFiles::find(const Target& process, const st
 
 bool KnownFiles::find_known(const FileId& id, std::uint32_t pid, Result& result) {
   if (File* file = known(id); file != nullptr) {
+    note_user(*file, user_of(pid));
     if (file->found.pid == 0) file->found.pid = pid;
     result.file = file->found.file;
     return true;
@@ -242,7 +251,9 @@ void KnownFiles::look_at_watched() {
     if (Clock::now() > until) return;
     const auto id = FileId::at(path);
     if (!id || known(*id) != nullptr) continue;
-    if (const auto file = file_of(read_process(0, open_path_work, path)); file != nullptr) keep(file, path, 0);
+    const auto file = file_of(read_process(0, open_path_work, path));
+    struct stat status {};
+    if (file != nullptr && fstat(file->fd(), &status) == 0) note_user(keep(file, path, 0), status.st_uid);
   }
 }
 

@@ -56,6 +56,7 @@ class KnownFiles {
   bool find_known(const FileId& id, std::uint32_t pid, Result& result);
   void examine(const Target& process, const Mapping& mapping, const FileId& id, Result& result);
   File& keep(const ProbeFilePointer& file, const std::string& path, std::uint32_t pid);
+  static void note_user(File& file, std::uint32_t user);
   static bool may_come_back(File& file, Clock::time_point now);
   void drop(std::size_t index);
 

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <charconv>
 #include <climits>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string_view>
@@ -99,6 +100,11 @@ std::string process_status(std::uint32_t pid, const std::string& key) {
   if (at == std::string::npos) return "";
   const std::size_t from = text.find_first_not_of(" \t", at + line.size());
   return from == std::string::npos ? "" : text.substr(from, text.find('\n', from) - from);
+}
+
+std::uint32_t user_of(std::uint32_t pid) {
+  const std::string users = process_status(pid, "Uid");
+  return users.empty() ? kNoUser : static_cast<std::uint32_t>(std::strtoul(users.c_str(), nullptr, 10));
 }
 
 std::string cgroup_of(std::uint32_t pid) { return cgroup_path(read_small_file(folder_of(pid) + "/cgroup")); }

@@ -38,6 +38,10 @@ std::string cgroup_of(std::uint32_t pid);
 // This host's name; "" if it has none.
 const std::string& host_name();
 
+// The real user. A process cannot hide it by running a set-user-ID program. (The owner of /proc/PID can be hidden: it
+// is root if the process is not dumpable.) kNoUser if the process is gone.
+constexpr std::uint32_t kNoUser = UINT32_MAX;
+std::uint32_t user_of(std::uint32_t pid);
 // The value of a line of /proc/PID/status; "" if there is none.
 std::string process_status(std::uint32_t pid, const std::string& key);
 

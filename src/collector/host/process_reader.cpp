@@ -208,11 +208,6 @@ std::unique_ptr<ProcessReader>& program_reader() {
   return reader;
 }
 
-// The real user, which a process cannot hide behind a set-user-ID program.
-std::uint32_t user_of(std::uint32_t pid) {
-  return static_cast<std::uint32_t>(std::strtoul(process_status(pid, "Uid").c_str(), nullptr, 10));
-}
-
 }  // namespace
 
 ProcessReader::ProcessReader(std::function<Clock::time_point()> now) : now_(std::move(now)) {

@@ -4,8 +4,6 @@
 #include "base/text.h"
 #include "live/clock_map.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <atomic>
 #include <iostream>
@@ -39,11 +37,6 @@ void detach(std::vector<ProbeLink> links) {
   }
   work();
   for (std::thread& thread : threads) thread.join();
-}
-
-std::optional<uid_t> user_of(std::uint32_t pid) {
-  struct stat status {};
-  return stat(("/proc/" + std::to_string(pid)).c_str(), &status) == 0 ? std::optional(status.st_uid) : std::nullopt;
 }
 
 }  // namespace
@@ -88,11 +81,9 @@ std::vector<Attachments::Target> Attachments::set(const std::vector<Target>& tar
     if (monotonic_now() >= until) break;
     const auto [entry, is_new] = attached_.try_emplace({target.file.get(), target.pid});
     Attached& attached = entry->second;
-    if (is_new) {
-      attached.target = target;
-      if (target.pid < 0 && target.mapped_by != 0) attached.user = user_of(target.mapped_by);
-    }
-    if (!attached.is_attached && monotonic_now() >= attached.again_ns && may_attach(attached) && attach(attached)) {
+    if (is_new) attached.target = target;
+    if (!attached.is_attached && monotonic_now() >= attached.again_ns && may_attach(target, attached) &&
+        attach(attached)) {
       fresh.push_back(target);
     }
   }
@@ -110,10 +101,17 @@ bool Attachments::is_attached(const ProbeFile& file, int pid) const {
   return known != attached_.end() && known->second.is_attached;
 }
 
-bool Attachments::may_attach(const Attached& attached) {
-  if (!attached.user || budget_.has_any(*attached.user, monotonic_now())) return true;
-  if (slowed_.insert(*attached.user).second) {
-    std::cerr << "nopspan: user " + std::to_string(*attached.user) +
+bool Attachments::may_attach(const Target& target, Attached& attached) {
+  if (target.users.empty()) return true;
+  const auto payer = std::find_if(target.users.begin(), target.users.end(),
+                                  [this](std::uint32_t user) { return budget_.has_any(user, monotonic_now()); });
+  if (payer != target.users.end()) {
+    attached.user = *payer;
+    return true;
+  }
+  const std::uint32_t first = *target.users.begin();
+  if (slowed_.insert(first).second) {
+    std::cerr << "nopspan: user " + std::to_string(first) +
                      " runs programs that map many files with probes: attaching to them takes longer\n";
   }
   return false;

@@ -2,9 +2,9 @@
 // Attaches the kernel programs to files, and detaches them.
 #pragma once
 
+#include "base/time_budget.h"
 #include "host/probe_file.h"
 #include "live/kernel_programs.h"
-#include "live/time_budget.h"
 
 #include <cstdint>
 #include <map>
@@ -20,9 +20,9 @@ class Attachments {
  public:
   struct Target {
     ProbeFilePointer file;
-    std::string path;             // for people
-    int pid = -1;                 // -1 for all processes that map the file
-    std::uint32_t mapped_by = 0;  // a process that maps the file, whose user is charged; 0 if there is none
+    std::string path;               // for people
+    int pid = -1;                   // -1 for all processes that map the file
+    std::set<std::uint32_t> users;  // of processes that map the file: one is charged. If there is none, nobody is
   };
 
   explicit Attachments(KernelPrograms& programs);
@@ -32,8 +32,8 @@ class Attachments {
   // Attaches to the targets that are not attached yet, and detaches from all others. A failed target is tried again
   // after a pause that doubles up to 30 s. The reason of a failure is printed to stderr when it changes. Returns the
   // targets that are newly attached. After 50 ms, the remaining targets are left to the next call. Attaching and
-  // detaching take milliseconds, so each user has a budget of time. The targets of a user who has used it up are tried
-  // again later, and stderr says so once.
+  // detaching take milliseconds, so each user has a budget of time. If all users of a target have used it up, the
+  // target is tried again later, and stderr says so once.
   std::vector<Target> set(const std::vector<Target>& targets);
   // Still true after detach_all().
   [[nodiscard]] bool is_attached(const ProbeFile& file, int pid) const;
@@ -55,7 +55,8 @@ class Attachments {
   // Calls `function` and charges the user with the time.
   template <typename Function>
   auto charged(const std::optional<uid_t>& user, Function function);
-  bool may_attach(const Attached& attached);
+  // Chooses the user who is charged. Anybody can map the file of another user, so one with time left is enough.
+  bool may_attach(const Target& target, Attached& attached);
 
   KernelPrograms& programs_;
   TimeBudget budget_;

@@ -184,13 +184,13 @@ void HostThread::describe(std::uint32_t pid, bool answer) {
 std::vector<Attachments::Target> HostThread::targets() {
   std::vector<Attachments::Target> targets;
   if (options_.filter.pids.empty()) {
-    for (const Host::Found& found : host_.files()) targets.push_back({found.file, found.path, -1, found.pid});
+    for (const Host::Found& found : host_.files()) targets.push_back({found.file, found.path, -1, found.users});
     return targets;
   }
   // Attaches to these processes only, so that no other process's gate is raised.
   for (const std::uint32_t pid : options_.filter.pids) {
     for (const Host::Copy& copy : host_.copies(pid))
-      targets.push_back({copy.file, copy.path, static_cast<int>(pid), pid});
+      targets.push_back({copy.file, copy.path, static_cast<int>(pid), {}});
   }
   return targets;
 }

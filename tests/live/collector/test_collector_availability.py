@@ -2,6 +2,9 @@
 """Whatever a process does, the collector ends in time, and loses nothing of the processes beside it."""
 
 import contextlib
+import os
+import shutil
+import struct
 import subprocess
 import time
 
@@ -14,6 +17,25 @@ from waiting import wait_until
 
 # A second is promised, and the detach from many files may take longer. These machines are slow at times.
 AT_THE_END_S = 4
+
+
+def slow_file(path, example):
+    """Writes an ELF file that takes long to examine: many sections of notes that are the same megabyte."""
+    with open(example, "rb") as file:
+        data = bytearray(file.read())
+    offset, = struct.unpack_from("<Q", data, 40)
+    count, = struct.unpack_from("<H", data, 60)
+    sections = [data[offset + 64 * i:offset + 64 * (i + 1)] for i in range(count)]
+    notes, = (one for one in sections if struct.unpack_from("<I", one, 4) == (7,)  # SHT_NOTE
+              and b"stapsdt" in data[struct.unpack_from("<Q", one, 24)[0]:][:64])
+    note = struct.pack("<III", 8, 0, 9) + b"stapsdt\0"
+    struct.pack_into("<Q", notes, 8, 0)
+    struct.pack_into("<QQ", notes, 24, len(data), len(note) * 50_000)
+    data += note * 50_000
+    struct.pack_into("<Q", data, 40, len(data))
+    struct.pack_into("<H", data, 60, count + 120)
+    with open(path, "wb") as file:
+        file.write(data + b"".join(sections) + bytes(notes) * 120)
 
 
 class Availability(CollectorTest):
@@ -34,6 +56,12 @@ class Availability(CollectorTest):
             self.assert_nothing_lost(counts)
             self.assertEqual(counts["emitted"], victim.entries())
 
+    def wait_until_seen(self, tracer, program):
+        def is_seen():
+            program.ask("span canary")
+            return any(row["pid"] == program.pid for row in tracer.ledger_now()["processes"])
+        wait_until(is_seen, "the collector to attach to the program's file")
+
     def test_short_processes_that_each_map_a_new_file(self):
         churn = (program_path("file_churn"), "FOLDER", program_path("sites_1.so"), "24", "4")
         with self.beside_a_victim() as (_, victim), as_user(NOBODY, *churn) as churning:
@@ -45,6 +73,21 @@ class Availability(CollectorTest):
             self.assertEqual(hog.stdout.readline(), "ready\n")
             with self.beside_a_victim() as (_, victim):
                 wait_until(lambda: victim.entries() > 1000, "the victim to work")
+
+    def test_processes_whose_files_take_long_to_examine(self):
+        slow = os.path.join(self.temporary_folder(), "slow.so")
+        os.chmod(os.path.dirname(slow), 0o755)
+        slow_file(slow, program_path("sites_1.so"))
+        os.chown(slow, NOBODY, NOBODY)
+        hostile = (program_path("file_churn"), "FOLDER", slow, "40", "again")
+        with as_user(NOBODY, *hostile) as busy, self.beside_a_victim() as (tracer, victim):
+            self.assertEqual(busy.stdout.readline(), "ready\n")
+            for number in range(8):
+                # A file that no other process maps. The collector must examine it.
+                copy = shutil.copy(program_path("traced_static"), "%s/%d" % (self.temporary_folder(), number))
+                with Program(copy, command=[copy]) as other:
+                    self.wait_until_seen(tracer, other)
+            wait_until(lambda: victim.entries() > 1000, "the victim to work")
 
     def test_a_process_that_moves_between_cgroups_for_each_batch(self):
         with self.beside_a_victim(buffer="1M") as (tracer, victim), Program("hostile") as hostile:

@@ -3,14 +3,18 @@
 //
 //   file_churn FOLDER FILE COPIES          maps that many copies, prints "ready", and waits for the end of its input
 //   file_churn FOLDER FILE COPIES SECONDS  for that time, starts processes that each map a new copy for a moment; at
-//   most
-//                                          COPIES run at once
+//                                          most COPIES run at once
+//   file_churn FOLDER FILE COPIES again    that many processes map FILE itself again and again, and change its time, so
+//                                          that it looks like a new file; until the end of its input
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -30,6 +34,24 @@ bool map_copy(const std::string& bytes, const std::string& path) {
   return written && mapped;
 }
 
+[[noreturn]] void map_again_and_again(const char* path) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  constexpr std::size_t kPage = 4096;
+  constexpr std::size_t kPlaces = 1U << 20U;
+  auto* places =
+      static_cast<char*>(mmap(nullptr, kPlaces * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  if (places == MAP_FAILED) _exit(1);
+  const int file = open(path, O_RDONLY);
+  for (std::size_t i = 0;; ++i) {
+    if (futimens(file, nullptr) != 0) _exit(1);
+    void* at = places + i % kPlaces * kPage;
+    if (mmap(at, kPage, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, file, 0) != at) _exit(1);
+    mmap(nullptr, kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);  // so that the memory's size changes
+    usleep(150'000);
+    munmap(at, kPage);
+  }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -43,6 +65,14 @@ int main(int count, char** arguments) {
   if (count == 4) {
     for (int i = 0; i < copies; ++i) {
       if (!map_copy(bytes, next_path())) return 1;
+    }
+    std::puts("ready");
+    std::fflush(stdout);
+    return std::getchar() == EOF ? 0 : 1;
+  }
+  if (arguments[4] == std::string("again")) {
+    for (int i = 0; i < copies; ++i) {
+      if (fork() == 0) map_again_and_again(arguments[2]);
     }
     std::puts("ready");
     std::fflush(stdout);
