@@ -122,6 +122,7 @@ TEST_F(ProcessReaderTest, SkipsAReaderThatCameTooLate) {
   const auto spawner = static_cast<pid_t>(process_state(reader.pid())->parent);
   ASSERT_EQ(kill(spawner, SIGSTOP), 0);
   ASSERT_EQ(kill(static_cast<pid_t>(reader.pid()), SIGKILL), 0);
+  while (process_state(reader.pid())) std::this_thread::yield();  // it must not answer once more
   EXPECT_EQ(reader.run(0, where, "", -1).error, EIO);
   ASSERT_EQ(kill(spawner, SIGCONT), 0);
   const Answer answer = reader.run(0, where, "", -1);

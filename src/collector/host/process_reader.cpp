@@ -197,6 +197,7 @@ Answer work_on(const RequestHead& head, std::string_view request, OpenFile file,
       become_child("nopspan-reader", own, socket.get());
       be_reader();
     }
+    socket.reset();  // before the answer: from then on, the socket shows whether the reader runs
     const OpenFile process(pidfd_open(static_cast<pid_t>(birth.pid), 0));
     child_send(&birth, sizeof(birth), process.get());
   }
