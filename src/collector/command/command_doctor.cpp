@@ -57,10 +57,10 @@ int run_doctor(const DoctorOptions& options, const OutputOptions& common) {
   Host host;
   if (options.pid != 0) {
     host.note_pid(options.pid);
-    host.scan_noted();
+    host.scan_completely(false);
     check_process(host, Tracers::find(), options.pid, checks);
   } else {
-    host.scan();
+    host.scan_completely(true);
     check_files(host, checks);
   }
   check_left_alone(checks);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan ps: lists the processes that have probes, and the tracers that are attached to them.
 #include "base/failure.h"
-#include "base/stopping.h"
 #include "base/text.h"
 #include "base/text_table.h"
 #include "command/command.h"
@@ -130,16 +129,7 @@ int run_ps(const PsOptions& options, const OutputOptions& common) {
   Host host;
   const std::set<std::uint32_t> wanted(options.pids.begin(), options.pids.end());
   for (const std::uint32_t pid : wanted) host.note_pid(pid);
-  // Programs that map new files again and again could keep the host behind forever.
-  Deadline until(10'000'000'000);
-  until.begin();
-  do {
-    if (wanted.empty()) {
-      host.scan();
-    } else {
-      host.scan_noted();
-    }
-  } while (host.is_behind() && !until.is_over());
+  host.scan_completely(wanted.empty());
   const auto pids = host.pids();
   const Tracers tracers = pids.empty() ? Tracers() : Tracers::find();
   std::vector<ProcessReport> reports;

@@ -2,6 +2,7 @@
 // Host::Scanner reads /proc and keeps what is known of each process. KnownFiles has the files.
 #include "host/host.h"
 
+#include "base/stopping.h"
 #include "base/time_budget.h"
 #include "host/capabilities.h"
 #include "host/cgroup.h"
@@ -43,9 +44,11 @@ constexpr auto kRound = std::chrono::seconds(25);
 constexpr auto kMostTimeOfAProcess = std::chrono::milliseconds(250);
 constexpr auto kMostTimeOfAScan = std::chrono::seconds(1);
 // Reading maps and examining files costs each user's budget: kBurst, and then a tenth of the time. After kAtOnce of a
-// scan, the processes of users who have used it up wait for the next scan, which begins with them.
+// scan, the processes of users who have used it up wait until the others were looked at, and then share kSpare. The
+// rest waits for the next scan, which begins with it.
 constexpr auto kBurst = std::chrono::milliseconds(500);
 constexpr auto kAtOnce = std::chrono::milliseconds(100);
+constexpr auto kSpare = std::chrono::milliseconds(250);
 constexpr std::uint64_t kParts = 10;
 
 constexpr std::size_t kMaximumEnded = 4096;
@@ -115,10 +118,10 @@ class Host::Scanner {
  private:
   void begin_scan();
   void end_scan();
-  // The pids in ascending order, beginning with the first one that the last scan had no time for.
-  template <typename Pids>
-  std::vector<std::uint32_t> in_turn(const Pids& pids) const;
-  // Whether the process must wait for the next scan, because its user has used up the budget.
+  // Calls `look` for the pids in ascending order, beginning with the first one that the last scan had no time for.
+  template <typename Pids, typename Look>
+  void in_turn(const Pids& pids, Look look);
+  // Whether the process must wait, because its user has used up the budget.
   bool must_wait(std::uint32_t pid);
   // The scan had no time for the process, or for some of its files.
   void leave_for_next(std::uint32_t pid);
@@ -160,11 +163,29 @@ void Host::Scanner::end_scan() {
   files.look_at_watched();
 }
 
-template <typename Pids>
-std::vector<std::uint32_t> Host::Scanner::in_turn(const Pids& pids) const {
-  std::vector<std::uint32_t> turn(pids.begin(), pids.end());
+template <typename Pids, typename Look>
+void Host::Scanner::in_turn(const Pids& pids, Look look) {
+  std::vector<std::uint32_t> turn(pids.begin(), pids.end()), waiting;
   std::rotate(turn.begin(), std::lower_bound(turn.begin(), turn.end(), begin_at_), turn.end());
-  return turn;
+  const auto visit = [&](std::uint32_t pid) {
+    look(pid);
+    if (files.take_is_behind()) leave_for_next(pid);
+  };
+  for (const std::uint32_t pid : turn) {
+    if (must_wait(pid)) {
+      waiting.push_back(pid);
+    } else {
+      visit(pid);
+    }
+  }
+  const auto until = Clock::now() + kSpare;
+  for (const std::uint32_t pid : waiting) {
+    if (Clock::now() < until) {
+      visit(pid);
+    } else {
+      leave_for_next(pid);
+    }
+  }
 }
 
 bool Host::Scanner::must_wait(std::uint32_t pid) {
@@ -187,35 +208,28 @@ void Host::Scanner::scan() {
   std::sort(pids.begin(), pids.end());
   begin_scan();
   noted_.clear();
-  for (const std::uint32_t pid : in_turn(pids)) {
+  in_turn(pids, [&](std::uint32_t pid) {
     errno = 0;
     const auto state = process_state(pid);
     if (!state && is_file_limit(errno)) {
       has_too_many_files = true;
       gone.erase(pid);
     }
-    if (!state || state->memory_bytes == 0) continue;
+    if (!state || state->memory_bytes == 0) return;
     gone.erase(pid);
-    if (must_wait(pid)) {
-      leave_for_next(pid);
-      continue;
-    }
     Known& known = processes[pid];
     update(pid, known, *state, now);
     if (!known.is_settled && is_young(*state)) unsettled_.insert(pid);
-    if (files.take_is_behind()) leave_for_next(pid);
+  });
+  for (const std::uint32_t pid : gone) {
+    if (!left_.contains(pid)) end(processes.find(pid));
   }
-  for (const std::uint32_t pid : gone) end(processes.find(pid));
   end_scan();
 }
 
 void Host::Scanner::scan_noted() {
   begin_scan();
-  for (const std::uint32_t pid : in_turn(std::exchange(noted_, {}))) {
-    const bool waits = must_wait(pid);
-    if (!waits) look_at(pid);
-    if (waits || files.take_is_behind()) leave_for_next(pid);
-  }
+  in_turn(std::exchange(noted_, {}), [&](std::uint32_t pid) { look_at(pid); });
   end_scan();
 }
 
@@ -236,11 +250,9 @@ void Host::Scanner::scan_some() {
     }
   }
   begin_scan();
-  for (const std::uint32_t pid : in_turn(pids)) {
-    const bool waits = must_wait(pid);
-    if (!waits && look_again(pid)) unsettled_.insert(pid);
-    if (waits || files.take_is_behind()) leave_for_next(pid);
-  }
+  in_turn(pids, [&](std::uint32_t pid) {
+    if (look_again(pid)) unsettled_.insert(pid);
+  });
   look_at_next_of_all(now);
   end_scan();
 }
@@ -494,6 +506,17 @@ Host::Changes Host::scan_some() {
 Host::Changes Host::scan_noted() {
   scanner_->scan_noted();
   return scanner_->changes();
+}
+
+void Host::scan_completely(bool all) {
+  Deadline until(10'000'000'000);
+  until.begin();
+  if (all) {
+    scan();
+  } else {
+    scan_noted();
+  }
+  while (is_behind() && !until.is_over()) scan_noted();
 }
 
 void Host::note_pid(std::uint32_t pid) { scanner_->note(pid); }

@@ -61,6 +61,10 @@ class Host {
   // Examines only the processes that note_pid() named, and the watched folders.
   Changes scan_noted();
 
+  // Examines all processes, or those that note_pid() named. Goes on until no file is left, but at most for 10 s,
+  // because programs that map new files again and again would keep it busy forever.
+  void scan_completely(bool all);
+
   // Call it when the process has executed a program or mapped a file. Its maps are read at the next scan.
   void note_pid(std::uint32_t pid);
   // Call it when the process has ended. Its description is kept for a while, because entries that it emitted may still
@@ -88,7 +92,7 @@ class Host {
   // was never examined, only the pid and the host are set. The same object is returned as long as the process executes
   // no other program, stays in its cgroup, and has the same library.
   ProcessPointer process(std::uint32_t pid);
-  // Whether the last scan left files for the next one, because it took too long.
+  // Whether the last scan left processes or files for the next one, because it took too long.
   [[nodiscard]] bool is_behind() const;
   // Processes and files that could not be examined, and why, as of the last scan.
   [[nodiscard]] std::vector<Skipped> skipped() const;
