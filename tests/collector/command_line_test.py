@@ -4,6 +4,7 @@
 
 By hand: NOPSPAN_PROGRAM=build/dev/nopspan python3 tests/collector/command_line_test.py -v
 """
+import contextlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import resource
 import shutil
 import subprocess
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -124,13 +126,26 @@ class Mistakes(unittest.TestCase):
         self.assertFalse(os.path.exists(path))
 
     def test_an_empty_value_is_not_taken_for_none(self):
-        for option in ("--request", "--name", "--model", "--cgroup", "--from", "--binary"):
+        for option in ("--request", "--name", "--model", "--cgroup", "--from", "--binary", "--metrics"):
             self.assert_usage_error(["trace", option, ""], f"{option}: the value must not be empty")
         for command in ("record", "replay"):
             self.assert_usage_error([command, ""], "FILE: the value must not be empty")
         for command, option in (("trace", "--duration"), ("hist", "--interval")):
             for none in ("0s", "0.1ns"):
                 self.assert_usage_error([command, option, none], f"{option}: must be greater than 0")
+
+    def test_no_file_gets_the_number_of_a_standard_output_that_is_closed(self):
+        command = ["sh", "-c", 'exec "$0" replay - >&- 2>&-', PROGRAM]
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+            def files():
+                with contextlib.suppress(FileNotFoundError):
+                    return [os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in (1, 2)]
+            ends = time.monotonic() + 20
+            while files() != ["/dev/null"] * 2 and time.monotonic() < ends:
+                time.sleep(0.01)
+            self.assertEqual(files(), ["/dev/null"] * 2)
+            process.stdin.close()
+            self.assertNotEqual(process.wait(60), 0)
 
     def test_what_was_typed_is_printed_as_plain_text(self):
         self.assert_usage_error(["trace", "--x\x1b[31m"], r"--x\x1b[31m")

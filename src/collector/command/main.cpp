@@ -9,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -86,6 +87,14 @@ void stop_on_signals() {
   for (const int signal_number : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal_number, &action, nullptr);
   // If the reader of the output closes the pipe (`| head`), the program ends without a message.
   signal(SIGPIPE, SIG_DFL);
+}
+
+// If the program is started without stdin, stdout or stderr, a file that it opens would get the number, and output
+// would be written into it. Writing to these descriptors fails.
+void reserve_standard_descriptors() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (fcntl(fd, F_GETFD) == -1) open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+  }
 }
 
 bool color_allowed() {
@@ -190,6 +199,7 @@ int run_program(int argc, char** argv) {
 int main(int argc, char** argv) {
   using nopspan::collector::Failure;
   std::setlocale(LC_CTYPE, "");  // for wide characters on a terminal; LC_NUMERIC stays "C"
+  nopspan::collector::reserve_standard_descriptors();
   nopspan::collector::stop_on_signals();
   nopspan::collector::redirect_streams();
   int exit_status = Failure::kFailed;

@@ -179,7 +179,8 @@ void add_source_options(CLI::App& app, SourceOptions& options) {
       app.add_option("--metrics", options.metrics,
                      "Write the counts of delivered, filtered and lost entries to this file every 10 s, as Prometheus "
                      "metrics; a symbolic link is refused")
-          ->type_name("FILE");
+          ->type_name("FILE")
+          ->check(some_text());
   for (CLI::Option* option : {from, binary, buffer, max_age, duration, metrics}) option->group(kGroup);
   for (CLI::Option* option : {binary, buffer, max_age, metrics}) from->excludes(option);
 }
