@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The capabilities that the program needs, and that it keeps none but these. If any one is removed, the function that
-needs it must fail with a clear error. The capabilities in packaging/nopspan.service are sufficient. On kernels with uprobe_multi (6.6), nothing needs
-CAP_SYS_ADMIN."""
+needs it must fail with a clear error. The capabilities in packaging/nopspan.service are sufficient. On kernels with
+uprobe_multi (6.6), nothing needs CAP_SYS_ADMIN."""
 
 import json
 import os
@@ -30,8 +30,6 @@ HAS_UPROBE_MULTI = kernel() >= (6, 6)
 # The capabilities that a function needs. On older kernels attaching may need CAP_SYS_ADMIN, which includes CAP_BPF and
 # CAP_PERFMON.
 TRACING = {"bpf", "perfmon", "sys_ptrace"} if HAS_UPROBE_MULTI else {"bpf", "perfmon", "sys_ptrace", "sys_admin"}
-
-
 # What root keeps, and what the processes keep that read other processes.
 KEPT = TRACING | {"dac_read_search", "checkpoint_restore"}
 READER = {"sys_ptrace", "dac_read_search", "checkpoint_restore"}
@@ -189,9 +187,11 @@ class Privileges(harness.Test):
         for missing, check in (("bpf", "BPF program"), ("perfmon", "BPF program"), ("sys_ptrace", "other users' processes"),
                                ("checkpoint_restore", "deleted files"), ("sys_admin", "tracers")):
             with self.subTest(missing=missing):
-                checks = json.loads(self.run_nopspan(KEPT - {missing, "sys_admin"}, "doctor", "--json")[1])["checks"]
-                advice = next(each["advice"] for each in checks if each["name"] == check)
+                status, out, errors = self.run_nopspan(KEPT - {missing, "sys_admin"}, "doctor", "--json")
+                advice = next(each["advice"] for each in json.loads(out)["checks"] if each["name"] == check)
                 self.assertIn("CAP_" + missing.upper(), advice)
+                if missing in ("bpf", "perfmon", "sys_ptrace"):
+                    self.assertEqual(status, 1, errors)
 
     def test_ps_needs_sys_admin_to_list_tracers(self):
         with self.traced() as program, Followed([NOPSPAN, "trace", "--pid", str(program.pid)]) as tracer:
