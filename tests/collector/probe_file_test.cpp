@@ -8,11 +8,13 @@
 
 #include <elf.h>
 #include <fcntl.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstring>
 #include <functional>
@@ -202,6 +204,24 @@ TEST(ProbeFile, IsNullWithAReasonForWhatHasNoProbes) {
     EXPECT_EQ(ProbeFile::read(path, &why_not), nullptr) << path;
     EXPECT_THAT(why_not, HasSubstr(expected)) << path;
   }
+}
+
+TEST(ProbeFile, OpensOnlyRegularFiles) {
+  TemporaryFolder folder;
+  const std::string fifo = folder / "fifo";
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  const OpenFile watch(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+  ASSERT_GE(inotify_add_watch(watch.get(), fifo.c_str(), IN_OPEN), 0);
+  EXPECT_EQ(ProbeFile::read(fifo), nullptr);
+  char event[256];
+  EXPECT_EQ(read(watch.get(), event, sizeof(event)), -1) << "opening a device may have an effect";
+}
+
+TEST(ProbeFile, IsOpenedOnlyIfItIsTheWantedFile) {
+  const FileId id = ProbeFile::read(kProbeFile)->id();
+  EXPECT_TRUE(open_regular(kProbeFile, &id));
+  EXPECT_FALSE(open_regular("/bin/sh", &id));
+  EXPECT_EQ(errno, ENOENT);
 }
 
 TEST(ProbeFile, RefusesOtherMachinesAndKindsOfFiles) {

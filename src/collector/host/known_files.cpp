@@ -87,13 +87,12 @@ Answer open_mapping_work(std::uint32_t pid, std::string_view request, OpenFile /
   MappedFile mapped;
   if (!mapped.find(pid, mapping)) return {ENOENT, "", OpenFile()};
   OpenFile file = mapped.open(pid, mapping);
-  if (!file) return {EACCES, mapped.why_not(), OpenFile()};
+  if (!file) return {mapped.why_not().empty() ? ENOENT : EACCES, mapped.why_not(), OpenFile()};
   return read_file(std::move(file), "");
 }
 
 Answer open_path_work(std::uint32_t /*pid*/, std::string_view path, OpenFile /*file*/) {
-  // O_NONBLOCK, because opening a FIFO would otherwise block.
-  OpenFile file(::open(std::string(path).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  OpenFile file = open_regular(std::string(path));
   return read_file(std::move(file), std::strerror(errno));
 }
 

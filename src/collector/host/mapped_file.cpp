@@ -121,8 +121,8 @@ bool MappedFile::find(std::uint32_t pid, const Mapping& mapping) {
 
 OpenFile MappedFile::open(std::uint32_t pid, const Mapping& mapping) {
   if (!may_be_touched(pid, mapping)) return OpenFile();
-  OpenFile file(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!file) why_not_ = std::string("it cannot be opened: ") + std::strerror(errno);
+  OpenFile file = open_regular(path_, &id_);
+  if (!file && errno != ENOENT) why_not_ = std::string("it cannot be opened: ") + std::strerror(errno);
   return file;
 }
 

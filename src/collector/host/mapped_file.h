@@ -24,7 +24,8 @@ class MappedFile {
   [[nodiscard]] bool is_deleted() const { return is_deleted_; }
   [[nodiscard]] const std::string& why_not() const { return why_not_; }
 
-  // Opens the file that find() found. Empty if that is not allowed; why_not() then has the reason.
+  // Opens the file that find() found. Empty if that is not possible; why_not() then has the reason, or "" if the file
+  // is gone.
   OpenFile open(std::uint32_t pid, const Mapping& mapping);
 
  private:

@@ -271,14 +271,24 @@ const char* to_string(NopKind kind) {
   return "other";
 }
 
+OpenFile open_regular(const std::string& path, const FileId* wanted) {
+  OpenFile file(::open(path.c_str(), O_PATH | O_CLOEXEC));
+  struct stat status {};
+  if (!file || fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return file;
+  if (wanted != nullptr && (status.st_dev != wanted->device || status.st_ino != wanted->inode)) {
+    errno = ENOENT;
+    return OpenFile();
+  }
+  return OpenFile(::open(("/proc/self/fd/" + std::to_string(file.get())).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+}
+
 ProbeFilePointer ProbeFile::read(OpenFile file, std::string* why_not) {
   std::string ignored;
   return ProbeFileReader::read(std::move(file), why_not != nullptr ? *why_not : ignored);
 }
 
 ProbeFilePointer ProbeFile::read(const std::string& path, std::string* why_not) {
-  // O_NONBLOCK, because opening a FIFO would otherwise block.
-  OpenFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  OpenFile file = open_regular(path);
   if (!file) {
     if (why_not != nullptr) *why_not = std::strerror(errno);
     return nullptr;

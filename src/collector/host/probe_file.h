@@ -58,6 +58,12 @@ struct Probe {
   friend bool operator==(const Probe&, const Probe&) = default;
 };
 
+// Opens a file for reading only if it is regular, because opening a device may have an effect: opening /dev/watchdog
+// starts a timer that resets the machine. The path may lead to another file at any time, so the check follows the open.
+// A file that is not regular is only opened with O_PATH. If the file is not `wanted` (nullptr: any), the result is
+// empty and errno is ENOENT.
+OpenFile open_regular(const std::string& path, const FileId* wanted = nullptr);
+
 // A file with nopspan's probes, or one that has lost its notes. It is held open for two reasons. /proc/self/fd/N
 // reaches it even if it was replaced or is in another mount namespace, and its inode number cannot be reused.
 class ProbeFile {
