@@ -4,6 +4,7 @@
 
 #include "base/failure.h"
 #include "host/cgroup.h"
+#include "host/known_files.h"
 #include "host/maps.h"
 #include "host/process_reader.h"
 #include "temporary_folder.h"
@@ -15,6 +16,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -392,6 +394,73 @@ TEST(Host, RefusesAFileWithoutProbes) {
       EXPECT_EQ(failure.exit_status, Failure::kUsageError);
     }
   }
+}
+
+// A mapping of a whole file by this process.
+Mapping map_file(const std::string& path) {
+  const OpenFile file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  mmap(nullptr, std::filesystem::file_size(path), PROT_READ | PROT_EXEC, MAP_PRIVATE, file.get(), 0);
+  Mapping found;
+  for_each_mapping(own_pid(), [&](const Mapping& mapping) {
+    if (mapping.path == path) found = mapping;
+    return true;
+  });
+  found.path = path;  // valid as long as the argument
+  return found;
+}
+
+class DescriptorLimit {
+ public:
+  explicit DescriptorLimit(rlim_t most) {
+    getrlimit(RLIMIT_NOFILE, &before_);
+    const rlimit limit{most, before_.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+  ~DescriptorLimit() { setrlimit(RLIMIT_NOFILE, &before_); }
+  DescriptorLimit(const DescriptorLimit&) = delete;
+  DescriptorLimit& operator=(const DescriptorLimit&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+TEST(KnownFiles, LeaveFilesToOtherUsers) {
+  const TemporaryFolder folder;
+  std::vector<std::string> paths(20);
+  std::vector<Mapping> mappings;
+  for (std::string& path : paths) {
+    path = copy_library(folder / std::to_string(mappings.size()));
+    mappings.push_back(map_file(path));
+  }
+  const DescriptorLimit limit(96);
+  KnownFiles files;
+  const auto held = [&] {
+    const auto results = files.find(own_pid(), mappings, KnownFiles::Clock::time_point::max());
+    for (const KnownFiles::Result& result : results)
+      EXPECT_EQ(result.file == nullptr, result.why_not.find("too many files with probes") != std::string::npos);
+    return std::count_if(results.begin(), results.end(), [](const auto& result) { return result.file != nullptr; });
+  };
+  EXPECT_EQ(held(), 12);
+  EXPECT_EQ(held(), 12);
+  EXPECT_EQ(files.refused().files, 8U) << "each is counted once";
+}
+
+TEST(KnownFiles, KeepAFileThatCannotBeReadAgain) {
+  const TemporaryFolder folder;
+  const std::string path = copy_library(folder / "lib.so");
+  const std::vector<Mapping> mappings{map_file(path)};
+  KnownFiles files;
+  const auto find = [&] { return files.find(own_pid(), mappings, KnownFiles::Clock::time_point::max())[0].file; };
+  const ProbeFilePointer file = find();
+  ASSERT_NE(file, nullptr);
+  files.changes(KnownFiles::Clock::now());
+  std::filesystem::last_write_time(path, std::filesystem::file_time_type{});
+  {
+    const DescriptorLimit limit(3);  // poll(2) still works
+    EXPECT_EQ(find(), file);
+  }
+  EXPECT_THAT(files.changes(KnownFiles::Clock::now()).gone, testing::IsEmpty());
+  EXPECT_EQ(find(), file);
 }
 
 TEST(Maps, HaveNamesWithLineFeedsAndBlanks) {

@@ -542,6 +542,8 @@ const std::vector<Host::Copy>& Host::copies(std::uint32_t pid) {
 
 ProcessPointer Host::process(std::uint32_t pid) { return scanner_->process(pid); }
 
+const Host::Refused& Host::refused() const { return scanner_->files.refused(); }
+
 bool Host::is_behind() const { return scanner_->is_behind; }
 
 std::vector<Host::Skipped> Host::skipped() const {

@@ -5,6 +5,7 @@
 #include "host/probe_file.h"
 #include "model/entry.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <set>
@@ -35,6 +36,12 @@ class Host {
     std::uint32_t pid = 0;
     std::string path;    // "" if the whole process was skipped
     std::string reason;  // for people: what failed, and which privilege it needs
+  };
+  // Each file with probes is held open. So that no user can take all descriptors, a user's programs may have half of
+  // the files that those of others leave.
+  struct Refused {
+    std::size_t files = 0;  // that were not held, since the start
+    std::set<std::uint32_t> users;
   };
   struct Changes {
     // Files to detach from, before attaching to any: no process has mapped them for a while, and their former name no
@@ -96,6 +103,7 @@ class Host {
   [[nodiscard]] bool is_behind() const;
   // Processes and files that could not be examined, and why, as of the last scan.
   [[nodiscard]] std::vector<Skipped> skipped() const;
+  [[nodiscard]] const Refused& refused() const;
 
  private:
   class Scanner;

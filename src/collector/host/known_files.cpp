@@ -7,7 +7,9 @@
 
 #include <fcntl.h>
 #include <sys/inotify.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -23,6 +25,9 @@ constexpr auto kGoneAfter = std::chrono::seconds(2);
 // The limit of files that no process maps now, but that a process may map again under their name.
 constexpr std::size_t kMaximumUnmapped = 256;
 constexpr std::size_t kGeneration = 8192;
+// A file takes one descriptor, and up to two more when it is attached. A part of all descriptors is for other purposes.
+constexpr std::size_t kDescriptorsOfAFile = 4;
+constexpr std::size_t kMaximumUsers = 64;  // that are remembered
 // How often the path of a file that no process maps is looked up.
 constexpr auto kLookUpPause = std::chrono::seconds(1);
 // The longest time to examine files that appeared in watched folders.
@@ -76,7 +81,10 @@ Answer identify_work(std::uint32_t pid, std::string_view request, OpenFile /*fil
 Answer read_file(OpenFile file, std::string why_not) {
   if (file) {
     const ProbeFilePointer read = ProbeFile::read(std::move(file), &why_not);
-    if (read) return {0, read->packed(), OpenFile(fcntl(read->fd(), F_DUPFD_CLOEXEC, 0))};
+    if (read) {
+      OpenFile copy(fcntl(read->fd(), F_DUPFD_CLOEXEC, 0));
+      return {copy ? 0 : errno, read->packed(), std::move(copy)};
+    }
   }
   return {0, why_not, OpenFile()};
 }
@@ -97,6 +105,8 @@ Answer open_path_work(std::uint32_t /*pid*/, std::string_view path, OpenFile /*f
 }
 
 Answer read_again_work(std::uint32_t /*pid*/, std::string_view /*request*/, OpenFile file) {
+  char byte = 0;
+  if (pread(file.get(), &byte, 1, 0) < 0) return {errno, "", OpenFile()};
   return read_file(std::move(file), "");
 }
 
@@ -124,7 +134,8 @@ KnownFiles::File* KnownFiles::known(const FileId& id) {
     if (file.id.size != id.size || file.id.modified_ns != id.modified_ns) {
       // The file was touched, or overwritten in place. The latter also corrupts the processes that map it.
       Answer answer = read_process(0, read_again_work, "", file.found.file->fd());
-      if (answer.error == EAGAIN) return &file;
+      // It could not be read. It stays attached, and is read again when a process maps it the next time.
+      if (answer.error != 0) return &file;
       const auto now = file_of(std::move(answer));
       if (!now || now->probes() != file.found.file->probes()) {
         drop(i);
@@ -137,12 +148,34 @@ KnownFiles::File* KnownFiles::known(const FileId& id) {
   return nullptr;
 }
 
-KnownFiles::File& KnownFiles::keep(const ProbeFilePointer& file, const std::string& path, std::uint32_t pid) {
-  for (File& other : files_)
-    if (other.found.file->is_same_inode(*file)) return other;
+// A user may hold half of the files that other users have left.
+bool KnownFiles::may_hold_more(std::uint32_t user) const {
+  rlimit descriptors{};
+  if (getrlimit(RLIMIT_NOFILE, &descriptors) != 0) return true;
+  const auto held = static_cast<std::size_t>(
+      std::count_if(files_.begin(), files_.end(), [user](const File& file) { return file.payer == user; }));
+  return files_.size() + held < descriptors.rlim_cur / kDescriptorsOfAFile;
+}
+
+std::string KnownFiles::refuse(const FileId& id, std::uint32_t user) {
+  if (refused_ids_.size() >= kGeneration) refused_ids_.clear();
+  if (refused_ids_.insert(id).second) ++refused_.files;
+  if (refused_.users.size() < kMaximumUsers) refused_.users.insert(user);
+  return "the programs of user " + std::to_string(user) + " have too many files with probes, so it is not traced";
+}
+
+KnownFiles::File* KnownFiles::keep(const ProbeFilePointer& file, const std::string& path, std::uint32_t pid,
+                                   std::optional<std::uint32_t> user) {
+  for (File& other : files_) {
+    if (!other.found.file->is_same_inode(*file)) continue;
+    if (user) note_user(other, *user);
+    return &other;
+  }
+  if (user && !may_hold_more(*user)) return nullptr;
   File& kept = files_.emplace_back();
   kept.found = {file, path, pid, {}};
-  if (pid != 0) note_user(kept, user_of(pid));
+  kept.payer = user;
+  if (user) note_user(kept, *user);
   kept.id = file->id();
   kept.mapped_at = Clock::now();
   // Watch the folder only if the path leads to the same file in this mount namespace. A replacement inside a container
@@ -154,11 +187,10 @@ KnownFiles::File& KnownFiles::keep(const ProbeFilePointer& file, const std::stri
                       return answer.error == 0 ? std::atoi(answer.bytes.c_str()) : -1;
                     });
   if (!file->probes().empty()) changes_.appeared.push_back(kept.found);
-  return kept;
+  return &kept;
 }
 
 void KnownFiles::note_user(File& file, std::uint32_t user) {
-  constexpr std::size_t kMaximumUsers = 64;
   if (file.found.users.size() < kMaximumUsers) file.found.users.insert(user);
 }
 
@@ -204,6 +236,14 @@ bool KnownFiles::find_known(const FileId& id, std::uint32_t pid, Result& result)
     result.file = file->found.file;
     return true;
   }
+  if (refused_ids_.contains(id)) {
+    const std::uint32_t user = user_of(pid);
+    if (!may_hold_more(user)) {
+      result.why_not = refuse(id, user);
+      return true;
+    }
+    refused_ids_.erase(id);
+  }
   if (auto old = old_without_.extract(id)) without_.insert(std::move(old));
   const auto found = without_.find(id);
   if (found == without_.end()) return false;
@@ -218,7 +258,13 @@ void KnownFiles::examine(const Target& process, const Mapping& mapping, const Fi
     const auto file = file_of(std::move(answer));
     std::string_view name = mapping.path;
     take_deleted(name);
-    if (file && file->id().inode == id.inode) result.file = keep(file, unescaped(name), process.pid).found.file;
+    if (!file || file->id().inode != id.inode) return;
+    const std::uint32_t user = user_of(process.pid);
+    if (const File* kept = keep(file, unescaped(name), process.pid, user)) {
+      result.file = kept->found.file;
+    } else {
+      result.why_not = refuse(id, user);
+    }
     return;
   }
   if (answer.error != 0 && answer.error != EACCES) {
@@ -239,8 +285,9 @@ void KnownFiles::add(const std::string& path) {
     throw Failure("cannot attach to " + path + ": the notes that describe its probes were stripped. Strip it with " +
                       "GNU strip or llvm-strip --keep-section=.note.stapsdt",
                   Failure::kUsageError);
-  File& kept = keep(file, path, 0);
-  kept.is_added = true;
+  File* kept = keep(file, path, 0, std::nullopt);
+  kept->is_added = true;
+  kept->payer.reset();
 }
 
 void KnownFiles::look_at_watched() {
@@ -252,7 +299,8 @@ void KnownFiles::look_at_watched() {
     if (!id || known(*id) != nullptr) continue;
     const auto file = file_of(read_process(0, open_path_work, path));
     struct stat status {};
-    if (file != nullptr && fstat(file->fd(), &status) == 0) note_user(keep(file, path, 0), status.st_uid);
+    if (file == nullptr || fstat(file->fd(), &status) != 0) continue;
+    if (keep(file, path, 0, status.st_uid) == nullptr) refuse(*id, status.st_uid);
   }
 }
 

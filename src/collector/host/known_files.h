@@ -9,8 +9,10 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -39,12 +41,14 @@ class KnownFiles {
   Host::Changes changes(Clock::time_point now);
 
   [[nodiscard]] std::vector<Host::Found> files() const;
+  [[nodiscard]] const Host::Refused& refused() const { return refused_; }
   [[nodiscard]] int watch_fd() const { return watch_.fd(); }
 
  private:
   struct File {
     Host::Found found;
-    FileId id;  // its identity when last seen
+    FileId id;                           // its identity when last seen
+    std::optional<std::uint32_t> payer;  // the user who first mapped it, or who owns it in a watched folder
     Clock::time_point mapped_at;
     bool is_added = false;    // by add()
     bool is_watched = false;  // its path's folder is watched
@@ -55,7 +59,12 @@ class KnownFiles {
   File* known(const FileId& id);
   bool find_known(const FileId& id, std::uint32_t pid, Result& result);
   void examine(const Target& process, const Mapping& mapping, const FileId& id, Result& result);
-  File& keep(const ProbeFilePointer& file, const std::string& path, std::uint32_t pid);
+  // Null if the user may not hold more files.
+  File* keep(const ProbeFilePointer& file, const std::string& path, std::uint32_t pid,
+             std::optional<std::uint32_t> user);
+  [[nodiscard]] bool may_hold_more(std::uint32_t user) const;
+  // Counts a file that is not held. Returns the reason.
+  std::string refuse(const FileId& id, std::uint32_t user);
   static void note_user(File& file, std::uint32_t user);
   static bool may_come_back(File& file, Clock::time_point now);
   void drop(std::size_t index);
@@ -64,6 +73,8 @@ class KnownFiles {
   Host::Changes changes_;
   FileWatch watch_;
   bool is_behind_ = false;
+  Host::Refused refused_;
+  std::unordered_set<FileId, FileIdHash> refused_ids_;
   // Files without probes, with the reason why not. Two generations: a file that is not looked up during one generation
   // is forgotten.
   std::unordered_map<FileId, std::string, FileIdHash> without_, old_without_;

@@ -113,6 +113,7 @@ void HostThread::work() {
   host_.scan();
   for (const auto until = Clock::now() + kStart; attach() && Clock::now() < until;) {
   }
+  count_refused();
   reports_.post(Live{host_.pids().size()});
   Requests requests;
   for (auto next_scan = Clock::now() + kScan; !requests.stops;) {
@@ -141,6 +142,7 @@ void HostThread::work() {
         host_.scan_noted();
       }
       attach();
+      count_refused();
     }
     serve(requests);
   }
@@ -151,6 +153,15 @@ void HostThread::warn() {
   for (const Host::Skipped& skipped : host_.skipped()) {
     if (skipped.pid != 0 || !warned_.insert(skipped.reason).second) continue;
     std::cerr << "nopspan: not all processes are examined: " + printable(skipped.reason) + "\n";
+  }
+}
+
+void HostThread::count_refused() {
+  refused_files_ = host_.refused().files;
+  for (const std::uint32_t user : host_.refused().users) {
+    if (!refused_users_.insert(user).second) continue;
+    std::cerr << "nopspan: the programs of user " + std::to_string(user) +
+                     " have too many files with probes: some are not traced\n";
   }
 }
 

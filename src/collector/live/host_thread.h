@@ -90,6 +90,9 @@ class HostThread {
   // Whether it is attaching to a file: entries of threads may arrive whose Begun follows.
   [[nodiscard]] bool is_attaching() const { return is_attaching_; }
 
+  // Files that are not traced, because their users have too many.
+  [[nodiscard]] std::size_t refused_files() const { return refused_files_; }
+
   // Requests, from any thread.
 
   // Describes the process again, because it is new or has executed a program. `answer`: reports Described in any case.
@@ -128,6 +131,7 @@ class HostThread {
   template <typename Change>
   void ask(Change change);
   void warn();
+  void count_refused();
   void serve(Requests& requests);
   std::vector<Attachments::Target> targets();
   // Attaches to the files that were found, once. Returns whether it has attached to any.
@@ -148,6 +152,7 @@ class HostThread {
   const bool tail_sampling_;
   Mailbox<HostReport> reports_;
   std::atomic<bool> is_attaching_ = false;
+  std::atomic<std::size_t> refused_files_ = 0;
 
   WakeUp wake_up_;
   std::mutex mutex_;
@@ -159,6 +164,7 @@ class HostThread {
   std::map<CopyKey, std::pair<ProcessPointer, ThreadHeaders>> headers_;
   std::map<std::uint32_t, ProcessPointer> described_;
   std::set<std::string> warned_;
+  std::set<std::uint32_t> refused_users_;  // whom stderr has named
   bool is_detached_ = false;
 
   std::thread thread_;

@@ -372,6 +372,10 @@ std::string left_alone_text() {
 std::string LiveSource::remark() const {
   std::string text = left_alone_text();
   const auto add = [&text](const std::string& remark) { text += (text.empty() ? "" : "; ") + remark; };
+  if (const std::size_t files = host_.refused_files(); files > 0) {
+    add(std::to_string(files) + (files == 1 ? " file" : " files") +
+        " with probes not traced, because the users' programs have too many");
+  }
   if (forked_ > 0) {
     add("--pid does not trace processes that the given ones fork: " + std::to_string(forked_) + " of these still " +
         (forked_ == 1 ? "runs" : "run"));

@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import resource
 import shutil
 import struct
 import subprocess
@@ -99,6 +100,19 @@ class Availability(CollectorTest):
                     cgroup.take_out(hostile.pid)
                     hostile.ask("good 1")
             wait_until(lambda: victim.entries() > 1000, "the victim to work")
+
+    def test_a_user_with_too_many_files(self):
+        copy = shutil.copy(program_path("traced_static"), self.temporary_folder())
+        hostile = (program_path("file_churn"), "FOLDER", program_path("sites_1.so"), "300")
+        with Collector("--count") as tracer:
+            resource.prlimit(tracer.process.pid, resource.RLIMIT_NOFILE, (240, 240))
+            with as_user(NOBODY, *hostile) as hog:
+                self.assertEqual(hog.stdout.readline(), "ready\n")
+                wait_until(lambda: any("too many" in line for line in tracer.said), "files to be refused")
+                with Program(copy, command=[copy]) as other:
+                    self.wait_until_seen(tracer, other)
+            tracer.stop()
+        self.assertIn("the programs of user %d have too many files with probes" % NOBODY, "\n".join(tracer.said))
 
     def test_a_limit_of_open_files_that_is_too_low_is_said(self):
         said = ""
