@@ -30,5 +30,22 @@ TEST(Accounts, ClosesThreadsOfTheProcessesThatHaveMost) {
   EXPECT_GE(threads, 48'000U);
 }
 
+TEST(Accounts, AreFoundByTheKernelsNumber) {
+  Accounts accounts;
+  add_process(accounts, 1, 0);
+  add_process(accounts, 2, 0);
+  accounts.set_tgid(1, 101);
+  accounts.set_tgid(2, 1);
+  EXPECT_EQ(accounts.find_tgid(101), accounts.find(1));
+  EXPECT_EQ(accounts.find_tgid(1), accounts.find(2));
+  EXPECT_EQ(accounts.find_tgid(2), nullptr);
+  accounts.set_tgid(1, 102);
+  EXPECT_EQ(accounts.find_tgid(101), nullptr);
+  EXPECT_EQ(accounts.find_tgid(102), accounts.find(1));
+  accounts.close(1);
+  EXPECT_EQ(accounts.find_tgid(102), nullptr);
+  EXPECT_EQ(accounts.find_tgid(1), accounts.find(2));
+}
+
 }  // namespace
 }  // namespace nopspan::collector

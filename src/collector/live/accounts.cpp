@@ -12,11 +12,21 @@ Accounts::Account* Accounts::find(std::uint32_t pid) {
 }
 
 Accounts::Account* Accounts::find_tgid(std::uint32_t tgid) {
-  // In the initial pid namespace, where collectors usually run, pid and tgid are equal.
-  if (Account* account = find(tgid); account != nullptr && account->tgid == tgid) return account;
-  const auto found =
-      std::find_if(accounts_.begin(), accounts_.end(), [tgid](const auto& entry) { return entry.second.tgid == tgid; });
-  return found == accounts_.end() ? nullptr : &found->second;
+  const auto pid = pids_.find(tgid);
+  return pid == pids_.end() ? nullptr : find(pid->second);
+}
+
+void Accounts::set_tgid(std::uint32_t pid, std::uint32_t tgid) {
+  Account& account = accounts_.at(pid);
+  if (account.tgid == tgid) return;
+  forget_tgid(account);
+  account.tgid = tgid;
+  pids_[tgid] = pid;
+}
+
+void Accounts::forget_tgid(const Account& account) {
+  const auto pid = pids_.find(account.tgid);
+  if (pid != pids_.end() && find(pid->second) == &account) pids_.erase(pid);
 }
 
 Accounts::Account& Accounts::add(std::uint32_t pid, ProcessAccount account) {
@@ -28,6 +38,7 @@ void Accounts::close(std::uint32_t pid) {
   if (found == accounts_.end()) return;
   const Counts counts = found->second.counts();
   if (!counts.empty()) ended_.push_back({found->second.process(), counts});
+  forget_tgid(found->second);
   accounts_.erase(found);
   if (ended_.size() <= kMostEnded) return;
   others_ += ended_.front().counts;

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <unordered_map>
 #include <utility>
 
 namespace nopspan::collector {
@@ -17,7 +18,7 @@ class Accounts {
   struct Account : ProcessAccount {
     explicit Account(ProcessAccount account) : ProcessAccount(std::move(account)) {}
 
-    std::uint32_t tgid = 0;           // the kernel programs' number of the process; 0 if not known yet
+    std::uint32_t tgid = 0;           // the kernel programs' number of the process; 0 if not known yet. By set_tgid()
     std::uint64_t closing_round = 0;  // when the process was found to have ended; 0 if it was not
     std::uint64_t cgroup = 0;         // the cgroup of its last message; 0 if there was none
     ProcessPointer successor;         // the process that has the same pid now; null if there is none
@@ -26,6 +27,7 @@ class Accounts {
   // Finds an account by the pid in the collector's namespace. Null if there is none.
   Account* find(std::uint32_t pid);
   Account* find_tgid(std::uint32_t tgid);
+  void set_tgid(std::uint32_t pid, std::uint32_t tgid);
   Account& add(std::uint32_t pid, ProcessAccount account);
   [[nodiscard]] std::map<std::uint32_t, Account>& all() { return accounts_; }
   // Closes the account of a process that is gone. No more messages of it can arrive.
@@ -39,12 +41,15 @@ class Accounts {
   [[nodiscard]] Ledger ledger() const;
 
  private:
+  void forget_tgid(const Account& account);
+
   // The number of ended processes with a row of their own. Older ones are added to `others_`.
   static constexpr std::size_t kMostEnded = 1000;
   // The limit for all processes together.
   static constexpr std::size_t kMostThreads = 65536;
 
   std::map<std::uint32_t, Account> accounts_;
+  std::unordered_map<std::uint32_t, std::uint32_t> pids_;  // by tgid
   std::deque<ProcessLedger> ended_;
   Counts others_;
   std::uint64_t others_processes_ = 0;

@@ -22,7 +22,7 @@ Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid) {
     process->host = host_name();
     known = &accounts_.add(pid, ProcessAccount(std::move(process), began_ns_));
   }
-  if (tgid != 0) known->tgid = tgid;
+  if (tgid != 0) accounts_.set_tgid(pid, tgid);
   return *known;
 }
 
