@@ -159,6 +159,12 @@ void Delivery::fetched(Account& account, const nopspan_thread& header, std::uint
   if (ProcessAccount::Thread* thread = take(account, batch, bytes)) thread->fetched_next = batch.sequences.next;
 }
 
+void Delivery::not_fetched(Account& account, const nopspan_thread& header, std::uint64_t now_ns) const {
+  if (is_after_the_end(account, header.sequence_id, header.first)) return;
+  ProcessAccount::Thread* thread = account.arriving(header.sequence_id, {header.first, header.next}, now_ns);
+  if (thread != nullptr) thread->ledger.emitted_until(header.next);
+}
+
 void Delivery::note_discarded(Account& account, const nopspan_thread& header, std::uint64_t now_ns) const {
   if (is_detached_ || header.discarded == 0) return;
   const ProcessAccount::Thread* known = account.find(header.sequence_id);

@@ -41,12 +41,30 @@ void Drain::on_report(const Fetched& report) {
   fetch_next();
 }
 
+bool Drain::give_up() {
+  const bool was_busy = is_busy();
+  while (is_fetching_) {
+    if (!is_closed(wanted_.pid)) {
+      Delivery::Account& account = delivery_.account(wanted_.pid);
+      for (const ThreadHeaders::Thread& one : wanted_.threads) delivery_.not_fetched(account, one.header, now_ns_);
+    }
+    is_fetching_ = false;
+    choose_next();
+  }
+  is_reading_ = false;
+  return was_busy;
+}
+
 void Drain::fetch_next() {
+  choose_next();
+  if (is_fetching_) host_.fetch(wanted_);
+}
+
+void Drain::choose_next() {
   while (!headers_.empty()) {
-    HostThread::Fetch wanted = next_of(headers_.front());
-    if (!wanted.threads.empty()) {
+    wanted_ = next_of(headers_.front());
+    if (!wanted_.threads.empty()) {
       is_fetching_ = true;
-      host_.fetch(std::move(wanted));
       return;
     }
     headers_.pop_front();

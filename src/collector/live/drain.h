@@ -25,12 +25,17 @@ class Drain {
   // Whether the round has not ended.
   [[nodiscard]] bool is_busy() const { return is_reading_ || is_fetching_ || !headers_.empty(); }
 
+  // Gives up the round. What was to be fetched is counted as missed. Returns whether the round had not ended. Then some
+  // headers may not have been read.
+  bool give_up();
+
   void on_report(HeadersRead&& report);
   void on_report(const Fetched& report);
   void on_report(const RoundRead&) { is_reading_ = false; }
 
  private:
   void fetch_next();
+  void choose_next();
   // The next threads of a copy from which something must be fetched.
   HostThread::Fetch next_of(const HeadersRead& headers);
   [[nodiscard]] bool is_closed(std::uint32_t pid) const;
@@ -42,6 +47,7 @@ class Drain {
   std::uint64_t max_age_ns_ = 0, now_ns_ = 0;
   std::deque<HeadersRead> headers_;               // that were not examined completely
   std::size_t next_thread_ = 0;                   // of the first of them
+  HostThread::Fetch wanted_{};                    // is being fetched
   std::map<std::uint32_t, std::uint64_t> bytes_;  // that were fetched from each process in this round
 };
 

@@ -41,8 +41,10 @@ constexpr std::uint64_t kLastFetch = 300 * kMillisecond, kLastRead = 550 * kMill
 constexpr std::uint64_t kDetach = 800 * kMillisecond, kEnd = 900 * kMillisecond;
 // A process may keep the host's thread from attaching to everything that it finds at the start.
 constexpr std::uint64_t kLatestLive = 3000 * kMillisecond;
-// The account has been printed when the source is destroyed. Many threads detach faster than the end of a process.
-constexpr auto kHostThreadEnds = std::chrono::seconds(2);
+// The account has been printed when the source is destroyed. Many threads detach faster than the end of a process, so a
+// detach may take longer than other work, which the kernel may never finish.
+constexpr auto kDetachEnds = std::chrono::seconds(2);
+constexpr auto kOtherWorkEnds = std::chrono::milliseconds(150);
 
 // 0 for an empty text, because an empty filter matches any name.
 std::uint64_t bit_of(const std::string& text) { return text.empty() ? 0 : nopspan_text_bit(text.data(), text.size()); }
@@ -164,13 +166,15 @@ class LiveSource final : public Source {
   std::uint64_t read_until_ns_ = 0;  // the time of the last message that was read
   bool is_interrupted_ = false;      // consume() stopped before the ring buffer was empty
   bool is_detached_ = false;
-  std::size_t found_ = 0;   // processes, at the start
-  std::size_t forked_ = 0;  // processes that those of --pid forked and that still run at the end
+  bool has_unread_ = false;  // at the end, some threads were not read
+  std::size_t found_ = 0;    // processes, at the start
+  std::size_t forked_ = 0;   // processes that those of --pid forked and that still run at the end
 };
 
 LiveSource::~LiveSource() {
   // If the kernel does not let go of the thread, the thread and what it uses stay until the process ends.
-  if (!host_.stop(std::chrono::steady_clock::now() + kHostThreadEnds)) {
+  const std::chrono::nanoseconds patience = host_.is_detaching() ? kDetachEnds : kOtherWorkEnds;
+  if (!host_.stop(std::chrono::steady_clock::now() + patience)) {
     leaves_threads = true;
     static_cast<void>(machinery_.release());
   }
@@ -376,6 +380,9 @@ std::string LiveSource::remark() const {
     add(std::to_string(files) + (files == 1 ? " file" : " files") +
         " with probes not traced, because the users' programs have too many");
   }
+  if (has_unread_) {
+    add("at the end there was no time to read all threads: entries that the others still held are in no count");
+  }
   if (forked_ > 0) {
     add("--pid does not trace processes that the given ones fork: " + std::to_string(forked_) + " of these still " +
         (forked_ == 1 ? "runs" : "run"));
@@ -457,11 +464,13 @@ void LiveSource::finish() {
   turn_until(kLastRead, [this, until = clocks_.monotonic_now()] { return has_read_until(until); });
   host_.detach();
   turn_until(kDetach, [this] { return is_detached_; });
-  delivery_.set_detached();
-  if (is_detached_) fetch_until(kEnd);
-  turn_until(kEnd, [this, until = clocks_.monotonic_now()] { return has_read_until(until); });
-  is_detached_ = true;  // messages are no longer held
+  // Messages are no longer held. What is fetched now can only be counted if the thread is known from its messages.
+  const bool is_in_time = std::exchange(is_detached_, true);
   for (HeldMessages::Released& released : held_.take_due(UINT64_MAX)) release(std::move(released));
+  delivery_.set_detached();
+  if (is_in_time) fetch_until(kEnd);
+  turn_until(kEnd, [this, until = clocks_.monotonic_now()] { return has_read_until(until); });
+  has_unread_ = drain_.give_up() || !is_in_time;
   // Entries that are still in the ring buffer are only counted.
   delivery_.set_counting_only();
   const std::uint64_t last = clocks_.monotonic_now();
