@@ -17,6 +17,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <initializer_list>
 
 namespace nopspan::collector {
 namespace {
@@ -57,6 +58,22 @@ bool is_before(unsigned major, unsigned minor) {
   return have_major != major ? have_major < major : have_minor < minor;
 }
 
+// A kprobe by a perf event needs CAP_SYS_ADMIN on Debian's kernels, but a kprobe_multi link does not. Every kernel that
+// has uprobe_multi has it. On others, the program keeps CAP_SYS_ADMIN.
+void prepare_for_kprobes(std::initializer_list<bpf_program*> programs) {
+  if (!has_uprobe_multi()) return;
+  for (bpf_program* program : programs) bpf_program__set_expected_attach_type(program, BPF_TRACE_KPROBE_MULTI);
+}
+
+bpf_link* attach_to_function(const bpf_program* program, const char* function) {
+  if (!has_uprobe_multi()) return bpf_program__attach(program);
+  bpf_kprobe_multi_opts options = {};
+  options.sz = sizeof(options);
+  options.syms = &function;
+  options.cnt = 1;
+  return bpf_program__attach_kprobe_multi_opts(program, nullptr, &options);
+}
+
 Losses entries_of(const unsigned long (&entries)[NOPSPAN_REASONS]) {
   Losses losses{};
   std::copy(std::begin(entries), std::end(entries), losses.begin());
@@ -94,6 +111,7 @@ KernelPrograms::KernelPrograms(std::uint64_t buffer_bytes, const nopspan_setting
   skeleton_->rodata->settings = settings;
   skeleton_->rodata->settings.wake_bytes = ring_bytes(buffer_bytes) / 4;
   prepare_for_probes(skeleton_->obj);
+  prepare_for_kprobes({skeleton_->progs.on_do_exit, skeleton_->progs.on_begin_new_exec});
   if (const int error = collector__load(skeleton_); error != 0) {
     collector__destroy(skeleton_);
     fail("cannot load the BPF programs", -error);
@@ -115,18 +133,19 @@ KernelPrograms::~KernelPrograms() {
 
 // On kernels whose tracepoint comes too late or does not exist, a kprobe is needed. Not every kernel supports kprobes.
 void KernelPrograms::attach_to_ends() {
-  const auto attach_one = [this](bpf_program* program) {
-    Link link(bpf_program__attach(program));
-    const bool attached = link != nullptr;
-    if (attached) ends_.push_back(std::move(link));
-    return attached;
+  const auto keep = [this](bpf_link* link) {
+    if (link != nullptr) ends_.emplace_back(link);
+    return link != nullptr;
   };
+  const auto& programs = skeleton_->progs;
   const bool has_late_exit = is_before(6, 16);
-  const bool kprobe_works = has_late_exit && attach_one(skeleton_->progs.on_do_exit);
-  const bool tracepoint_works = attach_one(skeleton_->progs.on_exit);
+  const bool kprobe_works = has_late_exit && keep(attach_to_function(programs.on_do_exit, "do_exit"));
+  const bool tracepoint_works = keep(bpf_program__attach(programs.on_exit));
   sees_ends_ = has_late_exit ? kprobe_works : tracepoint_works;
-  if (!attach_one(skeleton_->progs.on_prepare_exec)) attach_one(skeleton_->progs.on_begin_new_exec);
-  attach_one(skeleton_->progs.on_exec);
+  if (!keep(bpf_program__attach(programs.on_prepare_exec))) {
+    keep(attach_to_function(programs.on_begin_new_exec, "begin_new_exec"));
+  }
+  keep(bpf_program__attach(programs.on_exec));
   said.clear();
 }
 
