@@ -3,6 +3,7 @@
 #include "host/process_reader.h"
 
 #include "host/process_facts.h"
+#include "host/process_memory.h"
 #include "sanitizers.h"
 
 #include <fcntl.h>
@@ -169,6 +170,15 @@ TEST_F(ProcessReaderTest, SurvivesAReaderThatSomebodyKilled) {
   ASSERT_EQ(kill(static_cast<pid_t>(reader.pid()), SIGKILL), 0);
   EXPECT_EQ(reader.run(own_pid(), echo, "", -1).error, 0);
   EXPECT_TRUE(reader.left_alone().empty());
+}
+
+TEST(ProcessReader, RefusesAnAnswerOfTheWrongLength) {
+  const std::array<MemoryRange, 2> ranges{MemoryRange{0, 8}, MemoryRange{0, 4}};
+  std::string bytes;
+  EXPECT_FALSE(take_ranges({0, std::string(11, 'x'), OpenFile()}, ranges, bytes));
+  EXPECT_EQ(errno, EBADMSG);
+  EXPECT_FALSE(take_ranges({EFAULT, std::string(12, 'x'), OpenFile()}, ranges, bytes));
+  EXPECT_TRUE(take_ranges({0, std::string(12, 'x'), OpenFile()}, ranges, bytes));
 }
 
 TEST_F(ProcessReaderTest, LeavesAProcessAloneThatCrashesItsReader) {

@@ -87,10 +87,15 @@ std::size_t read_memory(const Target& process, std::uint64_t address, void* to, 
 }
 
 bool read_ranges(const Target& process, std::span<const MemoryRange> ranges, std::string& bytes) {
-  Answer answer = read_process(process, ranges_work, bytes_of(ranges));
-  errno = answer.error;
+  return take_ranges(read_process(process, ranges_work, bytes_of(ranges)), ranges, bytes);
+}
+
+bool take_ranges(Answer answer, std::span<const MemoryRange> ranges, std::string& bytes) {
+  std::size_t size = 0;
+  for (const MemoryRange& range : ranges) size += range.size;
+  errno = answer.error == 0 && answer.bytes.size() != size ? EBADMSG : answer.error;
   bytes = std::move(answer.bytes);
-  return answer.error == 0;
+  return errno == 0;
 }
 
 }  // namespace nopspan::collector

@@ -29,6 +29,8 @@ struct MemoryRange {
 };
 // Reads at most 512 ranges, in this order, into `bytes`. Returns whether all of them could be read.
 bool read_ranges(const Target& process, std::span<const MemoryRange> ranges, std::string& bytes);
+// Takes the bytes from an answer to read_ranges(). EBADMSG: their number is wrong, because the reader was taken over.
+bool take_ranges(Answer answer, std::span<const MemoryRange> ranges, std::string& bytes);
 
 // The same without the child that reads, for functions that run in it. read_ranges_here() returns how many bytes could
 // be read. If a range cannot be read completely, none of its bytes are read.
