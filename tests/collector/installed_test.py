@@ -109,6 +109,7 @@ class Installed(unittest.TestCase):
         self.assertRegex(text, r"(?m)^ExecStart=.* --max-size \d+M --keep-total \d+G ")
         for name in ("MemoryHigh", "MemoryMax", "CPUQuota", "CPUWeight", "IOWeight", "LimitNOFILE", "TasksMax", "OOMScoreAdjust"):
             self.assertRegex(text, rf"(?m)^{name}=\d+[M%]?$")
+        self.assertIn("\nOOMPolicy=continue\n", text)
 
     def test_only_older_kernels_get_cap_sys_admin(self):
         for release, gets in (("5.10.0-33-amd64", True), ("6.1.0-40-amd64", True), ("6.5.13", True), ("6.6.0", False),

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstdint>
 #include <utility>
+#include <vector>
 
 namespace nopspan::collector {
 namespace {
@@ -64,6 +66,23 @@ TEST(LeftAloneList, HasAUserAfterManyOfItsProcesses) {
   EXPECT_FALSE(list.has_user(1000, now + seconds(1)));
   list.add(blocked_process(10, 1000), now + seconds(1));
   EXPECT_TRUE(list.has_user(1000, now + seconds(2)));
+}
+
+TEST(MayBlock, StopsOnlyUsersWhoseReadsBlock) {
+  std::vector<std::uint32_t> blocked(7, 1000);
+  EXPECT_TRUE(may_block(blocked, 1000));
+  blocked.push_back(1000);
+  EXPECT_FALSE(may_block(blocked, 1000));
+  for (std::uint32_t user = 100'000; blocked.size() < 32; ++user) blocked.push_back(user);
+  EXPECT_FALSE(may_block(blocked, 100'000 + 5000)) << "a subordinate user of the same one";
+  EXPECT_TRUE(may_block(blocked, 1001));
+  EXPECT_TRUE(may_block(blocked, 500'000));
+  EXPECT_TRUE(may_block(blocked, UINT32_MAX)) << "paths";
+  blocked.resize(64, UINT32_MAX);
+  EXPECT_FALSE(may_block(blocked, UINT32_MAX));
+  EXPECT_TRUE(may_block(blocked, 1001));
+  blocked.resize(256, 7);
+  EXPECT_FALSE(may_block(blocked, 1001));
 }
 
 TEST(LeftAloneList, IsBounded) {

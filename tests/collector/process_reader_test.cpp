@@ -2,6 +2,7 @@
 // The child that reads other processes. What a hostile process can do to it is replaced by work that blocks.
 #include "host/process_reader.h"
 
+#include "base/failure.h"
 #include "host/process_facts.h"
 #include "host/process_memory.h"
 #include "sanitizers.h"
@@ -170,6 +171,60 @@ TEST_F(ProcessReaderTest, SurvivesAReaderThatSomebodyKilled) {
   ASSERT_EQ(kill(static_cast<pid_t>(reader.pid()), SIGKILL), 0);
   EXPECT_EQ(reader.run(own_pid(), echo, "", -1).error, 0);
   EXPECT_TRUE(reader.left_alone().empty());
+}
+
+TEST_F(ProcessReaderTest, SaysThatTheSpawnerWasKilled) {
+  ASSERT_EQ(kill(static_cast<pid_t>(process_state(reader.pid())->parent), SIGKILL), 0);
+  while (const auto state = process_state(reader.pid()))
+    if (state->state == 'Z') break;
+  try {
+    reader.run(own_pid(), echo, "", -1);
+    FAIL();
+  } catch (const Failure& failure) {
+    EXPECT_THAT(failure.what(), testing::HasSubstr("was killed"));
+  }
+}
+
+TEST_F(ProcessReaderTest, IsKilledFirstIfMemoryIsShort) {
+  const auto score = [](std::uint32_t, std::string_view, OpenFile) {
+    return Answer{0, read_small_file("/proc/self/oom_score_adj"), OpenFile()};
+  };
+  EXPECT_EQ(reader.run(0, score, "", -1).bytes, "1000\n");
+}
+
+TEST_F(ProcessReaderTest, LeavesOnlyTheFolderAloneOfAPathThatBlocked) {
+  EXPECT_EQ(reader.run(0, block, "/srv/eve/libraries/a.so", -1).error, ETIMEDOUT);
+  EXPECT_EQ(reader.run(0, echo, "/srv/eve/libraries/b.so", -1).error, EAGAIN);
+  EXPECT_EQ(reader.run(0, echo, "/usr/lib/a.so", -1).error, 0);
+}
+
+// The program and its children are stopped and continued, as a terminal does.
+TEST(ProcessReader, DoesNotBlameAProcessIfTheProgramWasStopped) {
+  const auto slow = [](std::uint32_t, std::string_view, OpenFile has_begun) {
+    send(has_begun.get(), "", 1, 0);
+    for (int i = 0; i < 40; ++i) poll(nullptr, 0, 10);
+    return Answer{0, "done", OpenFile()};
+  };
+  std::array<int, 2> ends{};
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+  const OpenFile begun(ends[0]);
+  const OpenFile theirs(ends[1]);
+  const pid_t program = fork();
+  if (program == 0) {
+    setpgid(0, 0);
+    ProcessReader reader;
+    _exit(reader.run(own_pid(), slow, "", theirs.get()).error);
+  }
+  char byte = 0;
+  ASSERT_EQ(recv(begun.get(), &byte, 1, 0), 1);
+  ASSERT_EQ(kill(-program, SIGSTOP), 0);
+  int status = -1;
+  ASSERT_EQ(waitpid(program, &status, WUNTRACED), program);
+  // This test is about time that passes.
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  ASSERT_EQ(kill(-program, SIGCONT), 0);
+  ASSERT_EQ(waitpid(program, &status, 0), program);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST(ProcessReader, RefusesAnAnswerOfTheWrongLength) {

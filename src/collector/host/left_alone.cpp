@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/left_alone.h"
 
+#include "host/process_facts.h"
+
 #include <algorithm>
+#include <cstddef>
 #include <utility>
 
 namespace nopspan::collector {
@@ -13,12 +16,30 @@ constexpr auto kMinute = std::chrono::seconds(60);
 // A process that could be read for this long is treated as one that never blocked.
 constexpr auto kForgiven = std::chrono::minutes(10);
 
+// The limits of reads that still block.
+constexpr std::ptrdiff_t kMostBlockedOfAUser = 8;
+constexpr std::ptrdiff_t kMostBlockedPaths = 32;
+constexpr std::size_t kManyBlocked = 32;
+constexpr std::size_t kMostBlocked = 256;
+
+std::uint32_t range_of(std::uint32_t user) { return user < 65536 ? user : user >> 16U << 16U; }
+
 // 1, 2, 4 … 60 s.
 std::chrono::seconds pause_after(std::uint64_t times) {
   return std::min<std::chrono::seconds>(kMinute, std::chrono::seconds(1U << std::min<std::uint64_t>(times - 1, 6)));
 }
 
 }  // namespace
+
+bool may_block(const std::vector<std::uint32_t>& blocked, std::uint32_t user) {
+  if (blocked.size() >= kMostBlocked) return false;
+  const auto own = std::count(blocked.begin(), blocked.end(), user);
+  if (user == kNoUser) return own < kMostBlockedPaths;
+  if (own >= kMostBlockedOfAUser) return false;
+  return blocked.size() < kManyBlocked || std::none_of(blocked.begin(), blocked.end(), [&](std::uint32_t other) {
+           return other != kNoUser && range_of(other) == range_of(user);
+         });
+}
 
 void LeftAloneList::add(LeftAlone process, Clock::time_point now) {
   auto found = std::find_if(all_.begin(), all_.end(), [&](const LeftAlone& other) {
@@ -45,9 +66,10 @@ void LeftAloneList::add(LeftAlone process, Clock::time_point now) {
   users_until_ = std::max(users_until_, user.until);
 }
 
-void LeftAloneList::prolong(std::uint32_t pid, Clock::time_point now) {
+void LeftAloneList::prolong(std::uint32_t pid, std::uint64_t start_ticks, Clock::time_point now) {
   for (LeftAlone& process : all_)
-    if (process.pid == pid) process.until = std::max(process.until, now + std::chrono::seconds(1));
+    if (process.pid == pid && process.start_ticks == start_ticks)
+      process.until = std::max(process.until, now + std::chrono::seconds(1));
 }
 
 bool LeftAloneList::has(std::uint32_t pid, std::uint64_t start_ticks, Clock::time_point now) const {

@@ -17,6 +17,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <new>
 #include <utility>
@@ -31,13 +32,12 @@ namespace {
 // A reader that neither runs nor is switched to for two of these is blocked.
 constexpr int kPauseMilliseconds = 50;
 // The longest time for one request.
-constexpr auto kMostTime = std::chrono::seconds(1);
+// It is counted in pauses, because
+// a time would include one in which the program and the reader were stopped (Ctrl-Z).
+constexpr int kMostPauses = 20;
 constexpr std::uint64_t kMostBytes = 64U << 20U;
 // The address space of a reader beyond that of the program. A hostile ELF file makes libelf use 150 MiB.
 constexpr rlim_t kMostMemory = 256U << 20U;
-// The limits of readers that were killed and are still blocked: of one user's processes, and of all.
-constexpr std::size_t kMostBlockedOfAUser = 8;
-constexpr std::size_t kMostBlocked = 256;
 
 struct RequestHead {
   ReaderWork work;
@@ -65,7 +65,7 @@ ssize_t message(bool is_send, int socket, void* bytes, std::size_t size, OpenFil
   header.msg_iovlen = more.empty() ? 1 : 2;
   if (!is_send || sent >= 0) {
     header.msg_control = room.data();
-    header.msg_controllen = room.size();
+    header.msg_controllen = is_send ? room.size() : CMSG_LEN(sizeof(int));  // not room for two
   }
   if (is_send && sent >= 0) {
     cmsghdr* control = CMSG_FIRSTHDR(&header);
@@ -165,6 +165,11 @@ Answer work_on(const RequestHead& head, std::string_view request, OpenFile file,
 [[noreturn]] void be_reader() {
   const rlimit no_core{0, 0};
   setrlimit(RLIMIT_CORE, &no_core);
+  // If there is too little memory, the reader is killed first, because it can be replaced.
+  const OpenFile score(open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC));
+  if (write(score.get(), "1000", 4) < 0) {
+    // The order is then left to the kernel.
+  }
   const std::uint64_t pages = std::strtoull(read_small_file("/proc/self/statm").c_str(), nullptr, 10);
   const rlim_t memory = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + kMostMemory;
   const rlimit limit{memory, memory};
@@ -237,14 +242,18 @@ bool ProcessReader::next_reader() {
   fcntl(reader.socket.get(), F_SETFL, O_NONBLOCK);
   constexpr int kMostMilliseconds = 1000;
   Birth birth{++births_, 0};
-  bool is_forked = message(true, spawner_.get(), &birth, sizeof(birth), nullptr, theirs.get()) > 0;
+  const auto check = [](ssize_t bytes) {
+    if (bytes != sizeof(Birth))
+      throw Failure("the process that reads other processes (nopspan-spawner) was killed. Start nopspan again");
+  };
+  check(message(true, spawner_.get(), &birth, sizeof(birth), nullptr, theirs.get()));
   // An answer that came too late for an earlier request is skipped.
   do {
     reader.process.reset();
-    is_forked = is_forked && is_ready(spawner_, kMostMilliseconds) &&
-                message(false, spawner_.get(), &birth, sizeof(birth), &reader.process, -1) == sizeof(birth);
-  } while (is_forked && birth.request != births_);
-  if (!is_forked || !reader.process) return false;
+    if (!is_ready(spawner_, kMostMilliseconds)) return false;
+    check(message(false, spawner_.get(), &birth, sizeof(birth), &reader.process, -1));
+  } while (birth.request != births_);
+  if (!reader.process) return false;
   reader.pid = birth.pid;
   reader_ = std::move(reader);
   return true;
@@ -254,18 +263,18 @@ bool ProcessReader::is_left_alone(const Target& target) {
   const std::lock_guard lock(mutex_);
   std::erase_if(killed_, [](const Reader& reader) { return is_ready(reader.process); });
   const auto now = now_();
-  for (const Reader& reader : killed_) left_alone_.prolong(reader.target, now);
-  if (left_alone_.has(target.pid, target.start_ticks, now) || killed_.size() >= kMostBlocked) return true;
-  if (target.pid == 0 || (!left_alone_.has_users(now) && killed_.size() < kMostBlockedOfAUser)) return false;
-  const std::uint32_t user = user_of(target.pid);
-  const auto blocked =
-      std::count_if(killed_.begin(), killed_.end(), [&](const Reader& reader) { return reader.user == user; });
-  return left_alone_.has_user(user, now) || static_cast<std::size_t>(blocked) >= kMostBlockedOfAUser;
+  for (const Reader& reader : killed_) left_alone_.prolong(reader.target, reader.start_ticks, now);
+  if (left_alone_.has(target.pid, target.start_ticks, now)) return true;
+  if (!left_alone_.has_users(now) && killed_.empty()) return false;
+  const std::uint32_t user = target.pid == 0 ? kNoUser : user_of(target.pid);
+  std::vector<std::uint32_t> blocked;
+  for (const Reader& reader : killed_) blocked.push_back(reader.user);
+  return (target.pid != 0 && left_alone_.has_user(user, now)) || !may_block(blocked, user);
 }
 
 // A reader that blocks in one read is not switched to. One that waits for a CPU or a disk makes progress.
 bool ProcessReader::makes_progress() {
-  if (Clock::now() - began_ > kMostTime) return false;
+  if (++pauses_ > kMostPauses) return false;
   if (process_status(reader_.pid, "State").starts_with('R')) return true;
   const std::string switches = process_status(reader_.pid, "voluntary_ctxt_switches");
   return std::exchange(last_switches_, switches) != switches;
@@ -297,11 +306,11 @@ ProcessReader::Outcome ProcessReader::transfer(bool is_send, char* bytes, std::s
 
 ProcessReader::Outcome ProcessReader::exchange(const Target& target, ReaderWork work, std::string_view request,
                                                int file, Answer& answer) {
-  began_ = Clock::now();
+  pauses_ = 0;
   last_switches_.clear();
   RequestHead head{};
   head.work = work;
-  head.start_ticks = target.start_ticks;
+  head.start_ticks = target.pid == 0 ? 0 : target.start_ticks;
   head.size = request.size();
   head.pid = target.pid;
   // The reader has read the last request, so there is room for this head.
@@ -324,6 +333,8 @@ void ProcessReader::give_up(const Target& target, const char* why) {
   LeftAlone process;
   process.pid = target.pid;
   process.why = why;
+  process.start_ticks = target.start_ticks;
+  process.user = kNoUser;
   if (target.pid != 0) {
     const auto state = process_state(target.pid);
     process.start_ticks = state ? state->start_ticks : target.start_ticks;
@@ -334,6 +345,7 @@ void ProcessReader::give_up(const Target& target, const char* why) {
   reader_.socket.reset();
   reader_.target = target.pid;
   reader_.user = process.user;
+  reader_.start_ticks = process.start_ticks;
   killed_.push_back(std::exchange(reader_, Reader()));
   const std::lock_guard lock(mutex_);
   left_alone_.add(std::move(process), now_());
@@ -344,7 +356,10 @@ std::vector<LeftAlone> ProcessReader::left_alone() const {
   return left_alone_.all();
 }
 
-Answer ProcessReader::run(const Target& target, ReaderWork work, std::string_view request, int file) {
+Answer ProcessReader::run(const Target& wanted, ReaderWork work, std::string_view request, int file) {
+  Target target = wanted;
+  // Users choose where a path in their own folder leads to, so only the other paths in this folder are left alone too.
+  if (target.pid == 0) target.start_ticks = std::hash<std::string_view>()(request.substr(0, request.rfind('/'))) | 1U;
   if (is_left_alone(target)) return {EAGAIN, "", OpenFile()};
   // A reader may have been killed by somebody else since the last request. If two of them end, it is the target's
   // fault.

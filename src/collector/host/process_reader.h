@@ -45,6 +45,7 @@ std::string read_error_text(int error);
 
 // The children. A *spawner*, which has only one thread, forks *readers* on request, because a fork in a program with
 // threads is not safe. They end when this object is destroyed or this process ends. They are never waited for.
+// If the spawner was killed, run() throws Failure.
 class ProcessReader {
  public:
   using Clock = LeftAlone::Clock;
@@ -59,8 +60,10 @@ class ProcessReader {
   enum class Outcome : std::uint8_t { done, ended, blocked };
   struct Reader {
     std::uint32_t pid = 0;
-    OpenFile socket, process;            // `process` is a pidfd
-    std::uint32_t target = 0, user = 0;  // the process that it was reading when it was killed, and its user
+    OpenFile socket, process;  // `process` is a pidfd
+    // The process that it was reading when it was killed, and its user. kNoUser if it was reading a path.
+    std::uint32_t target = 0, user = 0;
+    std::uint64_t start_ticks = 0;
   };
 
   bool is_left_alone(const Target& target);
@@ -78,7 +81,7 @@ class ProcessReader {
   std::vector<Reader> killed_;  // may still be blocked
   mutable std::mutex mutex_;    // for left_alone_
   LeftAloneList left_alone_;
-  Clock::time_point began_;    // when the current request was sent
+  int pauses_ = 0;             // in the current request
   std::string last_switches_;  // of the reader, when it was last seen to block
 };
 

@@ -9,6 +9,7 @@ import subprocess
 import ability
 import harness
 from collector import Collector, CollectorTest
+from followed import Followed
 from harness import NOPSPAN, PATIENCE_S, Program, program_path
 from hostile import Unanswered
 
@@ -91,6 +92,15 @@ class BlockedReads(CollectorTest):
             self.assertEqual(status, 0, said)
             self.assertIn("nopspan.prom: the disk is too slow", said)
             self.assertIn(" delivered", said)
+
+    def test_a_killed_spawner_ends_the_command_with_a_message(self):
+        with Followed([NOPSPAN, "record", "/dev/null", "--force"]) as recorder, Program("traced_static") as program:
+            recorder.wait_until_it_says("Recording\\.")
+            with open("/proc/%d/task/%d/children" % (recorder.pid, recorder.pid), encoding="utf-8") as file:
+                os.kill(int(file.read()), signal.SIGKILL)
+            program.ask("span last")
+            self.assertEqual(recorder.end(), 1)
+            self.assertIn("(nopspan-spawner) was killed", " ".join(recorder.said))
 
     def test_too_few_descriptors_are_reported(self):
         for limit in (8, 12):
