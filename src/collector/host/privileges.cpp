@@ -41,6 +41,15 @@ constexpr const char* kForbidden[] = {
     // a filter cannot see the calls that are made through it
     "io_uring_setup", "io_uring_enter", "io_uring_register"};
 
+// The leak checker of AddressSanitizer needs ptrace. gcc and clang say in different ways that it is there.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kHasLeakChecker = true;
+#elif defined(__has_feature)
+constexpr bool kHasLeakChecker = __has_feature(address_sanitizer);
+#else
+constexpr bool kHasLeakChecker = false;
+#endif
+
 // All that the reader may call. Calls with conditions are added in code.
 constexpr const char* kReaderMay[] = {
     // files
@@ -104,9 +113,7 @@ int forbid_for_program() {
   int error = 0;
   const auto check = [&error](int result) { error = error == 0 ? result : error; };
   for (const char* name : kForbidden) {
-#ifdef __SANITIZE_ADDRESS__
-    if (std::string_view(name) == "ptrace") continue;  // the leak checker needs it
-#endif
+    if (kHasLeakChecker && std::string_view(name) == "ptrace") continue;
     check(add_rule(filter, kRefuse, name));
   }
   for (const char* name : {"socket", "socketpair"})

@@ -31,9 +31,8 @@ namespace {
 
 // A reader that neither runs nor is switched to for two of these is blocked.
 constexpr int kPauseMilliseconds = 50;
-// The longest time for one request.
-// It is counted in pauses, because
-// a time would include one in which the program and the reader were stopped (Ctrl-Z).
+// The longest time for one request. It is counted in pauses, because a time would include one in which the program and
+// the reader were stopped (Ctrl-Z).
 constexpr int kMostPauses = 20;
 constexpr std::uint64_t kMostBytes = 64U << 20U;
 // The address space of a reader beyond that of the program. A hostile ELF file makes libelf use 150 MiB.
