@@ -126,7 +126,14 @@ class LiveSource final : public Source {
   }
   void handle(const Detached& report) {
     forked_ = report.forked;
-    is_detached_ = true;
+    set_detached();
+  }
+  // From then on, what is fetched is only counted if it follows without a gap: it may have been written after the
+  // detach. So this must be known before the next report, and messages must be held no longer.
+  void set_detached() {
+    if (std::exchange(is_detached_, true)) return;
+    for (HeldMessages::Released& released : held_.take_due(UINT64_MAX)) release(std::move(released));
+    delivery_.set_detached();
   }
   // Whether all messages that kernel programs made before `time_ns` have been read. The ring buffer may be far behind.
   [[nodiscard]] bool has_read_until(std::uint64_t time_ns) const {
@@ -464,10 +471,8 @@ void LiveSource::finish() {
   turn_until(kLastRead, [this, until = clocks_.monotonic_now()] { return has_read_until(until); });
   host_.detach();
   turn_until(kDetach, [this] { return is_detached_; });
-  // Messages are no longer held. What is fetched now can only be counted if the thread is known from its messages.
-  const bool is_in_time = std::exchange(is_detached_, true);
-  for (HeldMessages::Released& released : held_.take_due(UINT64_MAX)) release(std::move(released));
-  delivery_.set_detached();
+  const bool is_in_time = is_detached_;
+  set_detached();
   if (is_in_time) fetch_until(kEnd);
   turn_until(kEnd, [this, until = clocks_.monotonic_now()] { return has_read_until(until); });
   has_unread_ = drain_.give_up() || !is_in_time;
