@@ -156,7 +156,7 @@ void add_record(CLI::App& app, const OutputOptions& common, Run& run) {
   CLI::Option* keep_total =
       add_bytes_option(*command, "--keep-total", options->recorder.keep_total,
                        "With --max-size, delete the oldest recordings in the folder of FILE whose names differ from "
-                       "FILE's in numbers only, so that all together stay below this size")
+                       "FILE's in numbers only, so that all together have at most this size")
           ->needs(max_size);
   add_source_options(*command, options->source);
   keep_total->excludes(command->get_option("--from"));  // which might be deleted while it is read

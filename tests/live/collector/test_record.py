@@ -288,7 +288,8 @@ class FullDisk(Test):
         for counts in (ledger["total"], row_of(ledger, program.pid)):
             self.assertEqual(counts["emitted"], asked + 100)
             self.assertEqual(counts["delivered"], len(entries))
-            self.assertEqual(counts["export_dropped"], asked + 100 - len(entries))
+            # On a slow machine, some may be lost on the way to the recorder.
+            self.assertEqual(counts["lost"], asked + 100 - len(entries))
             self.assertTrue(counts["balanced"])
         self.assertGreater(ledger["total"]["export_dropped"], 0)
         self.assertTrue(any("%d delivered, but lost because they could not be written" % ledger["total"]["export_dropped"] in line
