@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <exception>
 
 namespace nopspan::collector {
 
@@ -13,6 +14,9 @@ namespace nopspan::collector {
 inline std::atomic<bool> stopping = false;
 // Set by these signals only: the user wants the program to end now, even if output is lost.
 inline std::atomic<bool> interrupted = false;
+
+// Why the source stopped early. main() reports it when the command has printed its results.
+inline std::exception_ptr source_failure;
 
 // Set if a thread is left that the kernel does not let go of. The program must then end with _exit(), because the
 // thread uses objects that exit() would destroy.

@@ -205,6 +205,7 @@ int main(int argc, char** argv) {
   int exit_status = Failure::kFailed;
   try {
     exit_status = nopspan::collector::run_program(argc, argv);
+    if (nopspan::collector::source_failure) std::rethrow_exception(nopspan::collector::source_failure);
   } catch (const Failure& failure) {
     nopspan::collector::print_error(failure.what());
     exit_status = failure.exit_status;

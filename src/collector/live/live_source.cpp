@@ -119,7 +119,11 @@ class LiveSource final : public Source {
   void handle_reports();
   void handle(Described&& report);
   void handle(const Begun& report);
-  void handle(const HostFailed& report) { std::rethrow_exception(report.why); }
+  void handle(const HostFailed& report) {
+    if (!is_live_) std::rethrow_exception(report.why);
+    source_failure = report.why;
+    stopping = true;
+  }
   void handle(const Live& report) {
     found_ = report.processes;
     go_live();

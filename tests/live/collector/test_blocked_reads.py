@@ -93,14 +93,16 @@ class BlockedReads(CollectorTest):
             self.assertIn("nopspan.prom: the disk is too slow", said)
             self.assertIn(" delivered", said)
 
-    def test_a_killed_spawner_ends_the_command_with_a_message(self):
-        with Followed([NOPSPAN, "record", "/dev/null", "--force"]) as recorder, Program("traced_static") as program:
+    def test_a_killed_spawner_ends_the_command_with_its_account_and_a_message(self):
+        with Program("traced_static") as program, Followed([NOPSPAN, "record", "/dev/null", "--force"]) as recorder:
             recorder.wait_until_it_says("Recording\\.")
             with open("/proc/%d/task/%d/children" % (recorder.pid, recorder.pid), encoding="utf-8") as file:
                 os.kill(int(file.read()), signal.SIGKILL)
             program.ask("span last")
             self.assertEqual(recorder.end(), 1)
-            self.assertIn("(nopspan-spawner) was killed", " ".join(recorder.said))
+            said = " ".join(recorder.said)
+            self.assertIn("(nopspan-spawner) was killed", said)
+            self.assertRegex(said, r"\b1 entry from 1 process: 1 delivered, none lost")
 
     def test_too_few_descriptors_are_reported(self):
         for limit in (8, 12):
