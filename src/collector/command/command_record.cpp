@@ -69,9 +69,9 @@ void refuse_same_files(const RecordOptions& options) {
   }
 }
 
-std::string totals_text(const Recorder::Totals& totals, const std::string& path) {
+std::string totals_text(const Recorder::Totals& totals, const std::string& name) {
   std::string text = totals.entries.text();
-  text += " in " + (path == "-" ? "stdout" : path);
+  text += " in " + name;
   if (totals.files > 1) text += " and older files (total: " + std::to_string(totals.files) + " files)";
   text += ": " + bytes_text(totals.bytes);
   const std::uint64_t entries = totals.entries.all();
@@ -129,7 +129,7 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
                                                  .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
                                           << "\n";
   } else {
-    std::cerr << totals_text(recorder.totals(), printable(path)) << to_text(ledger);
+    std::cerr << totals_text(recorder.totals(), options.recorder.name()) << to_text(ledger);
   }
   return is_complete ? 0 : Failure::kFailed;
 }

@@ -3,7 +3,6 @@
 
 #include "base/failure.h"
 #include "base/stopping.h"
-#include "base/text.h"
 #include "host/process_facts.h"
 #include "recording/old_recordings.h"
 
@@ -86,7 +85,7 @@ Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), reco
   if (begin_file()) return;
   const int error = writer_->error();
   const bool is_stopped = error == 0 || error == ECANCELED;
-  throw Failure(options_.path + ": " + (is_stopped ? "stopped before anything was written" : std::strerror(error)));
+  throw Failure(options_.name() + ": " + (is_stopped ? "stopped before anything was written" : std::strerror(error)));
 }
 
 class Recorder::About : public Output::Block {
@@ -340,7 +339,7 @@ bool Recorder::write(const Chunk& chunk) {
 }
 
 void Recorder::complain(const std::string& what) {
-  if (!complained_.exchange(true)) std::cerr << "nopspan record: " + options_.path + ": " + what + "\n" << std::flush;
+  if (!complained_.exchange(true)) std::cerr << "nopspan record: " + options_.name() + ": " + what + "\n" << std::flush;
 }
 
 bool Recorder::write_about() {
@@ -460,7 +459,7 @@ bool Recorder::finish() {
   const bool is_over = output_.close();
   if (!is_over && !has_end_) complain("its reader or disk is too slow; the recording has no end");
   if (!is_over && has_end_ && !is_synced_) {
-    std::cerr << "nopspan record: " + options_.path + ": written, but the disk has not confirmed it yet\n";
+    std::cerr << "nopspan record: " + options_.name() + ": written, but the disk has not confirmed it yet\n";
     return totals().dropped == 0;
   }
   return is_synced_ && totals().dropped == 0;

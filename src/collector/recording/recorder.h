@@ -6,6 +6,7 @@
 #include "base/failure.h"
 #include "base/new_file.h"
 #include "base/output.h"
+#include "base/text.h"
 #include "model/entry_counts.h"
 #include "model/source.h"
 #include "recording/chunks.h"
@@ -36,6 +37,8 @@ struct RecorderOptions {
 
   // Returns `path` if `i` is 0, otherwise an older file: the larger `i`, the older.
   [[nodiscard]] std::string file(unsigned i) const;
+  // `path` for messages.
+  [[nodiscard]] std::string name() const { return path == "-" ? "stdout" : printable(path); }
   // The existing files that rotation renames or deletes.
   [[nodiscard]] std::vector<std::string> older_files() const;
 };

@@ -306,6 +306,11 @@ class FullDisk(Test):
         self.assertEqual(done.returncode, 1)
         self.assertIn("No space left on device", done.stderr)
         self.assertEqual(left, ["ballast"])
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([NOPSPAN, "record", "-"], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+                                  timeout=PATIENCE_S)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("nopspan: stdout: No space left on device\n", done.stderr)
 
 
 class Forced(Test):
