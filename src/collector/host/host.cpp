@@ -86,9 +86,10 @@ Seen seen_key(const Mapping& mapping) { return {mapping.device, mapping.inode, m
 struct Known {
   ProcessState state;
   Clock::time_point read_at;
-  bool is_due = true;          // its maps must be read
-  bool is_settled = false;     // its maps were read at least once after its last change
-  unsigned reads_in_vain = 0;  // successive reads that showed nothing new
+  std::uint32_t user = kNoUser;  // as of its last change
+  bool is_due = true;            // its maps must be read
+  bool is_settled = false;       // its maps were read at least once after its last change
+  unsigned reads_in_vain = 0;    // successive reads that showed nothing new
   std::map<Seen, ProbeFilePointer> seen;
   std::vector<Host::Copy> copies;
   std::vector<Host::Skipped> skipped;
@@ -112,6 +113,7 @@ class Host::Scanner {
 
   KnownFiles files;
   std::map<std::uint32_t, Known> processes;
+  std::set<std::uint32_t> with_copies;  // the processes that have copies of the library
   bool is_behind = false;
   bool has_too_many_files = false;  // of this program: the limit of open files was reached in the last scan
 
@@ -245,9 +247,7 @@ void Host::Scanner::scan_some() {
   pids.merge(std::exchange(noted_, {}));
   if (now - traced_looked_at_ >= kTraced) {
     traced_looked_at_ = now;
-    for (const auto& [pid, known] : processes) {
-      if (!known.copies.empty()) pids.insert(pid);
-    }
+    pids.insert(with_copies.begin(), with_copies.end());
   }
   begin_scan();
   in_turn(pids, [&](std::uint32_t pid) {
@@ -315,6 +315,7 @@ void Host::Scanner::end(std::map<std::uint32_t, Known>::iterator ended) {
       ended_order_.pop_front();
     }
   }
+  with_copies.erase(pid);
   processes.erase(ended);
 }
 
@@ -342,10 +343,16 @@ void Host::Scanner::update(std::uint32_t pid, Known& known, const ProcessState& 
   known.is_settled = !is_new && !known.is_due;
   known.is_due = false;
   known.read_at = now;
+  if (!known.is_settled) known.user = user_of(pid);
   const auto began = Clock::now();
   read_maps(pid, known);
+  if (known.copies.empty()) {
+    with_copies.erase(pid);
+  } else {
+    with_copies.insert(pid);
+  }
   const auto ended = Clock::now();
-  budget_.spend(user_of(pid), nanoseconds(ended - began), nanoseconds(ended.time_since_epoch()));
+  budget_.spend(known.user, nanoseconds(ended - began), nanoseconds(ended.time_since_epoch()));
 }
 
 void Host::Scanner::read_maps(std::uint32_t pid, Known& known) {
@@ -485,8 +492,8 @@ ProcessPointer Host::Scanner::process(std::uint32_t pid) {
 
 Host::Changes Host::Scanner::changes() {
   const auto now = Clock::now();
-  for (const auto& [pid, known] : processes)
-    for (const Copy& copy : known.copies) files.note_mapped(copy.file, now);
+  for (const std::uint32_t pid : with_copies)
+    for (const Copy& copy : processes.at(pid).copies) files.note_mapped(copy.file, now);
   return files.changes(now);
 }
 
@@ -526,12 +533,7 @@ int Host::watch_fd() const { return scanner_->files.watch_fd(); }
 void Host::add_file(const std::string& path) { scanner_->files.add(path); }
 std::vector<Host::Found> Host::files() const { return scanner_->files.files(); }
 
-std::vector<std::uint32_t> Host::pids() const {
-  std::vector<std::uint32_t> pids;
-  for (const auto& [pid, known] : scanner_->processes)
-    if (!known.copies.empty()) pids.push_back(pid);
-  return pids;
-}
+std::vector<std::uint32_t> Host::pids() const { return {scanner_->with_copies.begin(), scanner_->with_copies.end()}; }
 
 const std::vector<Host::Copy>& Host::copies(std::uint32_t pid) {
   static const std::vector<Copy> kNone;
@@ -545,6 +547,7 @@ ProcessPointer Host::process(std::uint32_t pid) { return scanner_->process(pid);
 const Host::Refused& Host::refused() const { return scanner_->files.refused(); }
 
 bool Host::is_behind() const { return scanner_->is_behind; }
+bool Host::has_too_many_files() const { return scanner_->has_too_many_files; }
 
 std::vector<Host::Skipped> Host::skipped() const {
   std::vector<Skipped> all;

@@ -3,8 +3,8 @@
 // the processes that were named and at the watched folders. Then it attaches to new files.
 #include "live/host_thread.h"
 
-#include "base/text.h"
 #include "host/process_facts.h"
+#include "host/process_reader.h"
 #include "live/clock_map.h"
 
 #include <poll.h>
@@ -12,9 +12,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <csignal>
 #include <ctime>
 #include <iostream>
+#include <utility>
 
 namespace nopspan::collector {
 namespace {
@@ -150,10 +152,8 @@ void HostThread::work() {
 
 // Says once what keeps this program from examining the host.
 void HostThread::warn() {
-  for (const Host::Skipped& skipped : host_.skipped()) {
-    if (skipped.pid != 0 || !warned_.insert(skipped.reason).second) continue;
-    std::cerr << "nopspan: not all processes are examined: " + printable(skipped.reason) + "\n";
-  }
+  if (!host_.has_too_many_files() || std::exchange(has_warned_, true)) return;
+  std::cerr << "nopspan: not all processes are examined: " + read_error_text(EMFILE) + "\n";
 }
 
 void HostThread::count_refused() {

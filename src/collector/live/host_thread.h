@@ -164,7 +164,7 @@ class HostThread {
   Attachments attachments_;
   std::map<CopyKey, std::pair<ProcessPointer, ThreadHeaders>> headers_;
   std::map<std::uint32_t, ProcessPointer> described_;
-  std::set<std::string> warned_;
+  bool has_warned_ = false;
   std::set<std::uint32_t> refused_users_;  // whom stderr has named
   bool is_detached_ = false;
 
