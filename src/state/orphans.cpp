@@ -70,7 +70,8 @@ bool is_past_doubt(std::uint64_t raised, std::uint64_t now_ns) noexcept {
 }
 
 // True if this thread may be older than the raise. Nothing here may open a file: a server may start a thread for each
-// request, and a sandbox may forbid it.
+// request, and a sandbox may forbid it. If the kernel's ids have started again with the lowest since the raise, a
+// younger thread may be taken for an older one.
 bool may_be_older(const ThreadState* thread) noexcept {
   const long id = thread->thread_id;
   const long youngest = youngest_then.load(std::memory_order_relaxed);
