@@ -154,7 +154,7 @@ void TracePrinter::print_end(const Source& source) {
   const auto add = [&text](std::uint64_t count, const char* what) {
     if (count > 0) text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + what;
   };
-  add(lost, "lost because they could not be written in time");
+  add(lost, "lost because they could not be written");
   add(filtered_, "filtered out");
   add(incomplete_, "unfinished (use --incomplete to show them)");
   add(counts.evicted, "evicted before they were complete (use a larger --memory)");
