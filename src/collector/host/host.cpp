@@ -271,8 +271,8 @@ void Host::Scanner::look_at_next_of_all(Clock::time_point now) {
     for (const std::uint32_t pid : all_) gone.erase(pid);
     for (const std::uint32_t pid : gone) note_exit(pid);
   }
-  const auto due = static_cast<std::size_t>(static_cast<double>(all_.size()) * ((now - round_began_) / kSoon + 1) /
-                                            (kRound / kSoon));
+  const std::size_t due = all_.size() * static_cast<std::size_t>((now - round_began_) / kSoon + 1) /
+                          static_cast<std::size_t>(kRound / kSoon);
   for (; next_of_all_ < std::min(due, all_.size()) && Clock::now() < scan_ends_; ++next_of_all_) {
     const std::uint32_t pid = all_[next_of_all_];
     if (must_wait(pid)) {

@@ -51,7 +51,7 @@ class ProcessReader {
   using Clock = LeftAlone::Clock;
 
   explicit ProcessReader(std::function<Clock::time_point()> now = Clock::now);
-  Answer run(const Target& target, ReaderWork work, std::string_view request, int file);
+  Answer run(const Target& wanted, ReaderWork work, std::string_view request, int file);
   [[nodiscard]] std::vector<LeftAlone> left_alone() const;  // from any thread
   // The reader in use. 0 if none is.
   [[nodiscard]] std::uint32_t pid() const { return reader_.pid; }

@@ -35,6 +35,7 @@ std::vector<HeldMessages::Released> HeldMessages::take_due(std::uint64_t now_ns)
     if (process.until == 0 || now_ns - process.since_ns >= kLongest) due.push_back(pid);
   }
   std::vector<Released> released;
+  released.reserve(due.size());
   for (const std::uint32_t pid : due) released.push_back(take(pid));
   return released;
 }

@@ -72,8 +72,8 @@ bool samples_tails(const nopspan_settings& settings) {
 
 // What the host's thread uses.
 struct Machinery {
-  Machinery(const SourceOptions& given, const nopspan_settings& settings, KernelPrograms::OnMessage on_message)
-      : options(given),
+  Machinery(SourceOptions given, const nopspan_settings& settings, KernelPrograms::OnMessage on_message)
+      : options(std::move(given)),
         processes(options.filter),
         programs(options.buffer_bytes, settings, std::move(on_message)),
         host(options, processes, programs, samples_tails(settings)) {}
@@ -119,7 +119,7 @@ class LiveSource final : public Source {
   void handle_reports();
   void handle(Described&& report);
   void handle(const Begun& report);
-  void handle(const HostFailed& report) {
+  void handle(const HostFailed& report) const {
     if (!is_live_) std::rethrow_exception(report.why);
     source_failure = report.why;
     stopping = true;
@@ -286,9 +286,9 @@ void LiveSource::handle_reports() {
           using Report = std::decay_t<decltype(one)>;
           if constexpr (std::is_same_v<Report, HeadersRead> || std::is_same_v<Report, RoundRead> ||
                         std::is_same_v<Report, Fetched>) {
-            later_.emplace_back(std::move(one));
+            later_.emplace_back(std::forward<decltype(one)>(one));
           } else {
-            handle(std::move(one));
+            handle(std::forward<decltype(one)>(one));
           }
         },
         std::move(report));

@@ -106,7 +106,7 @@ class Recorder : public Sink {
   void rotate();
   [[nodiscard]] unsigned free_older_file() const;
   void complain(const std::string& what);
-  static void add(DroppedEntries& dropped, const std::vector<OtlpEncoder::Share>& shares);
+  static void add(DroppedEntries& to, const std::vector<OtlpEncoder::Share>& shares);
   static void move(Ledger& ledger, const DroppedEntries& dropped);
 
   RecorderOptions options_;

@@ -104,7 +104,7 @@ class SpanTable {
 
   Row& row_of(const Entry& entry);
   Rows::value_type* row_to_evict(std::uint64_t process);
-  void evict(Rows::value_type& row);
+  void evict(Rows::value_type& evicted);
   void roll_to(std::uint64_t second);
   void retire(Row& row, Slice& slice);
   void add_numbers(const Row& row, RowNumbers& numbers) const;
