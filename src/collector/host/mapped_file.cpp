@@ -28,8 +28,9 @@ FileId id_of(const struct statx& status) {
           ns(status.stx_ctime)};
 }
 
-// The type of the file system on a device, from the mounts that the process sees. "" if it sees none.
-std::string file_system_of(std::uint32_t pid, std::uint64_t device) {
+// The type of the file system on a device, from the mounts that the process sees. "" if it sees none. `options` also
+// receives its source.
+std::string file_system_of(std::uint32_t pid, std::uint64_t device, std::string* options = nullptr) {
   std::ifstream mounts("/proc/" + std::to_string(pid) + "/mountinfo");
   const std::string wanted = std::to_string(major(device)) + ":" + std::to_string(minor(device));
   // "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw"
@@ -37,7 +38,10 @@ std::string file_system_of(std::uint32_t pid, std::uint64_t device) {
     const std::size_t second = line.find(' ', line.find(' ') + 1);
     if (second == std::string::npos || line.compare(second + 1, wanted.size() + 1, wanted + " ") != 0) continue;
     const std::size_t type = line.find(" - ");
-    if (type != std::string::npos) return line.substr(type + 3, line.find(' ', type + 3) - type - 3);
+    if (type == std::string::npos) continue;
+    const std::size_t end = line.find(' ', type + 3);
+    if (options != nullptr && end != std::string::npos) *options = line.substr(end);
+    return line.substr(type + 3, end - type - 3);
   }
   return "";
 }
@@ -94,11 +98,16 @@ MappedFile::Place MappedFile::by_name(std::uint32_t pid, const Mapping& mapping)
 bool MappedFile::may_be_touched(std::uint32_t pid, const Mapping& mapping) {
   // File systems on a disk have a non-zero major number.
   if (major(id_.device) != 0 || id_.device == device_of_memory_files()) return true;
-  std::string type = file_system_of(pid, id_.device);
-  if (type.empty()) type = file_system_of(pid, mapping.device);
+  std::string options;
+  std::string type = file_system_of(pid, id_.device, &options);
+  if (type.empty()) type = file_system_of(pid, mapping.device, &options);
   // Any user can mount an overlay above FUSE in a namespace. FUSE has neither of these attributes, but the file systems
-  // of containers have one, and an overlay passes it on.
-  if (type == "overlay" && !has_attributes_ && !shares_mounts(pid)) type = "fuse below an overlay";
+  // of containers have one, and an overlay passes it on. From Linux 6.16 on, an overlay of any user can take a file's
+  // attributes from one layer, and its data from another one.
+  const bool has_data_layers =
+      options.find("userxattr") != std::string::npos &&
+      (options.find("::") != std::string::npos || options.find("datadir+=") != std::string::npos);
+  if (type == "overlay" && (!has_attributes_ || has_data_layers) && !shares_mounts(pid)) type = "fuse below an overlay";
   if (!type.empty() && !type.starts_with("fuse")) return true;
   why_not_ = type.empty() ? "its file system is not mounted in the mount namespace of the process"
                           : "it is on " + type + ", where a read may block forever; to read it anyway, use --binary";
