@@ -180,6 +180,24 @@ TEST(Host, FindsALibraryThatAKnownProcessLoads) {
   close(go[1]);
 }
 
+TEST(Host, BoundsTheCopiesOfAProcess) {
+  const TemporaryFolder folder;
+  const std::string path = copy_library(folder / "lib.so");
+  const auto gate = static_cast<off_t>(ProbeFile::read(path)->gate().offset / 4096 * 4096);
+  const Child child([&] {
+    load(path);
+    const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    for (int i = 0; i < 1000; ++i) mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, gate);
+  });
+  Host host;
+  host.scan();
+  EXPECT_EQ(host.copies(child.pid()).size(), 64U);
+  const auto skipped = host.skipped();
+  EXPECT_TRUE(std::any_of(skipped.begin(), skipped.end(), [&](const Host::Skipped& each) {
+    return each.pid == child.pid() && each.reason.find("too many copies") != std::string::npos;
+  }));
+}
+
 TEST(Host, LooksAtOnceAtAProcessThatItIsToldOf) {
   TemporaryFolder folder;
   const std::string path = copy_library(folder / "libnopspan.so.0.2");

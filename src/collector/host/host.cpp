@@ -54,6 +54,8 @@ constexpr std::uint64_t kParts = 10;
 constexpr std::size_t kMaximumEnded = 4096;
 constexpr std::size_t kMaximumFilesOfAProcess = 4096;
 constexpr std::size_t kMaximumSkippedOfAProcess = 16;
+// A process may map the page of a gate tens of thousands of times, and each copy has a list of threads.
+constexpr std::size_t kMaximumCopies = 64;
 
 const char* why_forbidden() {
   return has_capability(Capability::sys_ptrace) ? "permission denied despite CAP_SYS_PTRACE: the process is in another "
@@ -377,6 +379,9 @@ void Host::Scanner::read_maps(std::uint32_t pid, Known& known) {
     ++known.reads_in_vain;
     if (known.process && !known.copies.empty() && known.process->library_version.empty()) describe(pid, known);
   }
+  if (known.copies.size() == kMaximumCopies) {
+    known.skipped.push_back({pid, "", "it maps too many copies of the library, so some were not examined"});
+  }
 }
 
 // Returns whether anything has changed or is incomplete, so that another read soon is worthwhile.
@@ -430,6 +435,7 @@ void Host::Scanner::find_copies(Known& known, const Mappings& mappings) {
   mappings.for_each([&](const Mapping& mapping) {
     const auto found = wanted.find({mapping.device, mapping.inode});
     if (found == wanted.end()) return true;
+    if (known.copies.size() == kMaximumCopies) return false;
     Copy copy;
     copy.file = found->second;
     std::string_view name = mapping.path;
@@ -448,7 +454,9 @@ void Host::Scanner::find_copies(Known& known, const Mappings& mappings) {
     }
     return true;
   });
-  for (auto& [key, copy] : without_gate) known.copies.push_back(std::move(copy));
+  for (auto& [key, copy] : without_gate) {
+    if (known.copies.size() < kMaximumCopies) known.copies.push_back(std::move(copy));
+  }
 }
 
 void Host::Scanner::describe(std::uint32_t pid, Known& known) {
