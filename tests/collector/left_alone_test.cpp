@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/left_alone.h"
 
+#include "base/time_budget.h"
+
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -66,6 +68,23 @@ TEST(LeftAloneList, HasAUserAfterManyOfItsProcesses) {
   EXPECT_FALSE(list.has_user(1000, now + seconds(1)));
   list.add(blocked_process(10, 1000), now + seconds(1));
   EXPECT_TRUE(list.has_user(1000, now + seconds(2)));
+}
+
+TEST(LeftAloneList, TakesSubordinateUsersForOne) {
+  LeftAloneList list;
+  const Clock::time_point now{};
+  for (std::uint32_t pid = 1; pid <= 9; ++pid) list.add(blocked_process(pid, 200'000 + pid), now);
+  EXPECT_TRUE(list.has_user(200'100, now));
+  EXPECT_FALSE(list.has_user(300'000, now));
+}
+
+TEST(TimeBudget, IsThatOfAllSubordinateUsersTogether) {
+  TimeBudget budget(1000, 10);
+  EXPECT_TRUE(budget.has_any(200'001, 0));
+  budget.spend(200'000, 2000, 0);
+  EXPECT_FALSE(budget.has_any(200'001, 0));
+  EXPECT_TRUE(budget.has_any(300'000, 0));
+  EXPECT_TRUE(budget.has_any(1000, 0));
 }
 
 TEST(MayBlock, StopsOnlyUsersWhoseReadsBlock) {

@@ -2,6 +2,8 @@
 // Divides the time of a thread among users, so that the processes of one user cannot take all of it.
 #pragma once
 
+#include "base/user_range.h"
+
 #include <sys/types.h>
 
 #include <algorithm>
@@ -10,8 +12,8 @@
 
 namespace nopspan::collector {
 
-// Each user has `burst_ns` to begin with, and regains one part in `parts` of the time that passes. Times are in ns of
-// any clock that does not go back. Not thread-safe.
+// Each user (user_range()) has `burst_ns` to begin with, and regains one part in `parts` of the time that passes. Times
+// are in ns of any clock that does not go back. Not thread-safe.
 class TimeBudget {
  public:
   TimeBudget(std::uint64_t burst_ns, std::uint64_t parts)
@@ -21,7 +23,7 @@ class TimeBudget {
   // May spend more than the user has. Then the user has none for longer.
   void spend(uid_t user, std::uint64_t spent_ns, std::uint64_t now_ns) {
     left(user, now_ns);
-    users_[user].left_ns -= static_cast<std::int64_t>(spent_ns);
+    users_[user_range(user)].left_ns -= static_cast<std::int64_t>(spent_ns);
   }
 
  private:
@@ -30,7 +32,8 @@ class TimeBudget {
     std::uint64_t since_ns;
   };
 
-  std::int64_t left(uid_t user, std::uint64_t now_ns) {
+  std::int64_t left(uid_t one, std::uint64_t now_ns) {
+    const uid_t user = user_range(one);
     if (users_.size() >= kMostUsers && !users_.contains(user)) users_.clear();
     User& known = users_.try_emplace(user, User{burst_ns_, now_ns}).first->second;
     known.left_ns = std::min<std::int64_t>(

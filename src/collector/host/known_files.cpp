@@ -2,6 +2,7 @@
 #include "host/known_files.h"
 
 #include "base/failure.h"
+#include "base/user_range.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
 
@@ -152,8 +153,8 @@ KnownFiles::File* KnownFiles::known(const FileId& id) {
 bool KnownFiles::may_hold_more(std::uint32_t user) const {
   rlimit descriptors{};
   if (getrlimit(RLIMIT_NOFILE, &descriptors) != 0) return true;
-  const auto held = static_cast<std::size_t>(
-      std::count_if(files_.begin(), files_.end(), [user](const File& file) { return file.payer == user; }));
+  const auto is_payer = [user](const File& file) { return file.payer && user_range(*file.payer) == user_range(user); };
+  const auto held = static_cast<std::size_t>(std::count_if(files_.begin(), files_.end(), is_payer));
   return files_.size() + held < descriptors.rlim_cur / kDescriptorsOfAFile;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/left_alone.h"
 
+#include "base/user_range.h"
 #include "host/process_facts.h"
 
 #include <algorithm>
@@ -22,8 +23,6 @@ constexpr std::ptrdiff_t kMostBlockedPaths = 32;
 constexpr std::size_t kManyBlocked = 32;
 constexpr std::size_t kMostBlocked = 256;
 
-std::uint32_t range_of(std::uint32_t user) { return user < 65536 ? user : user >> 16U << 16U; }
-
 // 1, 2, 4 … 60 s.
 std::chrono::seconds pause_after(std::uint64_t times) {
   return std::min<std::chrono::seconds>(kMinute, std::chrono::seconds(1U << std::min<std::uint64_t>(times - 1, 6)));
@@ -37,7 +36,7 @@ bool may_block(const std::vector<std::uint32_t>& blocked, std::uint32_t user) {
   if (user == kNoUser) return own < kMostBlockedPaths;
   if (own >= kMostBlockedOfAUser) return false;
   return blocked.size() < kManyBlocked || std::none_of(blocked.begin(), blocked.end(), [&](std::uint32_t other) {
-           return other != kNoUser && range_of(other) == range_of(user);
+           return other != kNoUser && user_range(other) == user_range(user);
          });
 }
 
@@ -58,7 +57,7 @@ void LeftAloneList::add(LeftAlone process, Clock::time_point now) {
   if (users_.size() >= kMaximumLeftAlone)
     std::erase_if(users_, [&](const auto& entry) { return now - entry.second.last > kMinute; });
   if (users_.size() >= 2 * kMaximumLeftAlone) users_.clear();
-  User& user = users_[process.user];
+  User& user = users_[user_range(process.user)];
   user.times = now - std::max(user.last, user.until) > kMinute ? 1 : user.times + 1;
   user.last = now;
   if (user.times <= kMaximumTimesOfAUser) return;
@@ -80,7 +79,7 @@ bool LeftAloneList::has(std::uint32_t pid, std::uint64_t start_ticks, Clock::tim
 }
 
 bool LeftAloneList::has_user(std::uint32_t user, Clock::time_point now) const {
-  const auto found = users_.find(user);
+  const auto found = users_.find(user_range(user));
   return found != users_.end() && now < found->second.until;
 }
 
