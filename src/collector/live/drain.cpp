@@ -11,6 +11,7 @@ namespace {
 // Limits on what is fetched before it is delivered, and from one process in one round, so that no process delays the
 // others.
 constexpr std::uint64_t kPartBytes = 1U << 20U;
+constexpr std::size_t kPartThreads = 512;
 constexpr std::uint64_t kMostBytesOfProcess = 16U << 20U;
 // The limit in the last round: everything that a process can hold in two copies of the library.
 constexpr std::uint64_t kMostBytesAtTheEnd = 512U << 20U;
@@ -18,6 +19,7 @@ constexpr std::uint64_t kMostBytesAtTheEnd = 512U << 20U;
 }  // namespace
 
 void Drain::begin_round(std::uint64_t max_age_ns, std::uint64_t now_ns) {
+  if (max_age_ns_ != 0) is_whole_ = true;  // the rounds at the end count as one
   max_age_ns_ = max_age_ns;
   now_ns_ = now_ns;
   bytes_.clear();
@@ -26,7 +28,7 @@ void Drain::begin_round(std::uint64_t max_age_ns, std::uint64_t now_ns) {
 }
 
 void Drain::on_report(HeadersRead&& report) {
-  headers_.push_back(std::move(report));
+  headers_.push_back({std::move(report)});
   if (!is_fetching_) fetch_next();
 }
 
@@ -38,11 +40,12 @@ void Drain::on_report(const Fetched& report) {
     }
   }
   is_fetching_ = false;
+  is_whole_ = is_whole_ && report.is_whole;
   fetch_next();
 }
 
 bool Drain::give_up() {
-  const bool was_busy = is_busy();
+  const bool is_partial = is_busy() || !is_whole_;
   while (is_fetching_) {
     if (!is_closed(wanted_.pid)) {
       Delivery::Account& account = delivery_.account(wanted_.pid);
@@ -52,7 +55,7 @@ bool Drain::give_up() {
     choose_next();
   }
   is_reading_ = false;
-  return was_busy;
+  return is_partial;
 }
 
 void Drain::fetch_next() {
@@ -62,13 +65,13 @@ void Drain::fetch_next() {
 
 void Drain::choose_next() {
   while (!headers_.empty()) {
-    wanted_ = next_of(headers_.front());
-    if (!wanted_.threads.empty()) {
-      is_fetching_ = true;
-      return;
-    }
+    Rest rest = std::move(headers_.front());
     headers_.pop_front();
-    next_thread_ = 0;
+    wanted_ = next_of(rest);
+    if (wanted_.threads.empty()) continue;
+    is_fetching_ = true;
+    headers_.push_back(std::move(rest));  // the other processes come first
+    return;
   }
 }
 
@@ -78,16 +81,18 @@ bool Drain::is_closed(std::uint32_t pid) const {
   return delivery_.accounts().find(pid) == nullptr && kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH;
 }
 
-HostThread::Fetch Drain::next_of(const HeadersRead& headers) {
+HostThread::Fetch Drain::next_of(Rest& rest) {
+  const HeadersRead& headers = rest.headers;
   if (is_closed(headers.pid)) return {};
   Delivery::Account& account = delivery_.account(headers.pid);
   HostThread::Fetch wanted{headers.pid, account.tgid, headers.gate_address, {}};
   const std::uint64_t most = max_age_ns_ != 0 ? kMostBytesOfProcess : kMostBytesAtTheEnd;
   std::uint64_t& bytes = bytes_[headers.pid];
   // What a process holds beyond its limit is fetched in the next round.
-  for (std::uint64_t part = 0; part < kPartBytes && next_thread_ < headers.threads.size() && bytes <= most;
-       ++next_thread_) {
-    const ThreadHeaders::Thread& thread = headers.threads[next_thread_];
+  for (std::uint64_t part = 0; part < kPartBytes && wanted.threads.size() < kPartThreads &&
+                               rest.next_thread < headers.threads.size() && bytes <= most;
+       ++rest.next_thread) {
+    const ThreadHeaders::Thread& thread = headers.threads[rest.next_thread];
     delivery_.note_discarded(account, thread.header, now_ns_);
     if (!is_due(account, thread.header)) continue;
     bytes += thread.header.bytes;

@@ -25,28 +25,36 @@ class Drain {
   // Whether the round has not ended.
   [[nodiscard]] bool is_busy() const { return is_reading_ || is_fetching_ || !headers_.empty(); }
 
-  // Gives up the round. What was to be fetched is counted as missed. Returns whether the round had not ended. Then some
-  // headers may not have been read.
+  // Gives up the round. What was to be fetched is counted as missed. Returns whether the round had not ended, or left
+  // something for the next one. Then some headers may not have been read.
   bool give_up();
 
   void on_report(HeadersRead&& report);
   void on_report(const Fetched& report);
-  void on_report(const RoundRead&) { is_reading_ = false; }
+  void on_report(const RoundRead& report) {
+    is_reading_ = false;
+    is_whole_ = is_whole_ && report.is_whole;
+  }
 
  private:
+  // Headers that were not examined completely.
+  struct Rest {
+    HeadersRead headers;
+    std::size_t next_thread = 0;
+  };
+
   void fetch_next();
   void choose_next();
   // The next threads of a copy from which something must be fetched.
-  HostThread::Fetch next_of(const HeadersRead& headers);
+  HostThread::Fetch next_of(Rest& rest);
   [[nodiscard]] bool is_closed(std::uint32_t pid) const;
   bool is_due(Delivery::Account& account, const nopspan_thread& header) const;
 
   HostThread& host_;
   Delivery& delivery_;
-  bool is_reading_ = false, is_fetching_ = false;
+  bool is_reading_ = false, is_fetching_ = false, is_whole_ = true;
   std::uint64_t max_age_ns_ = 0, now_ns_ = 0;
-  std::deque<HeadersRead> headers_;               // that were not examined completely
-  std::size_t next_thread_ = 0;                   // of the first of them
+  std::deque<Rest> headers_;
   HostThread::Fetch wanted_{};                    // is being fetched
   std::map<std::uint32_t, std::uint64_t> bytes_;  // that were fetched from each process in this round
 };

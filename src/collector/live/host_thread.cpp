@@ -3,6 +3,7 @@
 // the processes that were named and at the watched folders. Then it attaches to new files.
 #include "live/host_thread.h"
 
+#include "base/user_range.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
 #include "live/clock_map.h"
@@ -25,6 +26,9 @@ using Clock = std::chrono::steady_clock;
 // New files are attached to until there are none, for at most this time, before the collector counts as live.
 constexpr auto kStart = std::chrono::seconds(2);
 constexpr auto kScan = std::chrono::milliseconds(250);
+// The time in a round after which the processes of a user wait for the next one, and the time after which they come
+// last in the next one.
+constexpr std::uint64_t kMostOfARound = 250'000'000, kLong = 50'000'000;
 
 int milliseconds_until(Clock::time_point time) {
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(time - Clock::now()).count();
@@ -173,8 +177,7 @@ void HostThread::serve(Requests& requests) {
   }
   for (const Fetch& wanted : requests.fetches) fetch_now(wanted);
   if (requests.reads_headers) {
-    read_all_headers();
-    reports_.post(RoundRead{});
+    reports_.post(RoundRead{read_all_headers()});
   }
   if (requests.detaches) {
     is_detached_ = true;
@@ -227,16 +230,31 @@ bool HostThread::attach() {
   return !fresh.empty();
 }
 
-ThreadHeaders& HostThread::headers_of(std::uint32_t pid, std::uint64_t gate_address) {
+HostThread::Copy& HostThread::copy_of(std::uint32_t pid, std::uint64_t gate_address) {
   const ProcessPointer process = host_.process(pid);
-  const ThreadHeaders none({pid, process->start_ticks}, gate_address);
-  auto& [of, headers] = headers_.try_emplace({pid, gate_address}, process, none).first->second;
-  // The pid was reused, or the process executed another program.
-  if (of != process) {
-    of = process;
-    headers = none;
+  const auto found = headers_.find({pid, gate_address});
+  // The pid may have been reused, or the process may have executed another program.
+  if (found != headers_.end() && found->second.process == process) return found->second;
+  Copy copy{process, user_range(user_of(pid)), ThreadHeaders({pid, process->start_ticks}, gate_address)};
+  return headers_.insert_or_assign({pid, gate_address}, std::move(copy)).first->second;
+}
+
+std::uint32_t HostThread::payer_of(std::uint32_t pid) const {
+  const auto known = headers_.lower_bound({pid, 0});
+  return known != headers_.end() && known->first.first == pid ? known->second.user : user_range(user_of(pid));
+}
+
+template <typename Function>
+bool HostThread::in_time(std::uint32_t user, Function function) {
+  std::uint64_t& spent_ns = spent_ns_[user];
+  if (spent_ns >= kMostOfARound) {
+    is_whole_ = false;
+    return false;
   }
-  return headers;
+  const std::uint64_t began = monotonic_now();
+  const bool result = function();
+  spent_ns += monotonic_now() - began;
+  return result;
 }
 
 void HostThread::begin(std::uint32_t pid, const ProbeFile& file) {
@@ -246,53 +264,84 @@ void HostThread::begin(std::uint32_t pid, const ProbeFile& file) {
     describe(pid, false);
     Begun begun{pid, false, {}};
     if (copy.gate_address != 0) {
-      ThreadHeaders& headers = headers_of(pid, copy.gate_address);
-      begun.are_all_known = headers.read() && !headers.too_many();
-      const auto ids = thread_ids(*host_.process(pid));
-      for (const ThreadHeaders::Thread& thread : headers.threads()) {
-        const auto id = ids.find(thread.header.thread_id);
-        begun.threads.push_back({thread.header, thread.address, id == ids.end() ? 0 : id->second});
-      }
+      Copy& known = copy_of(pid, copy.gate_address);
+      begun.are_all_known = in_time(known.user, [&] {
+        const bool is_read = known.headers.read();
+        const auto ids = thread_ids(*known.process);
+        for (const ThreadHeaders::Thread& thread : known.headers.threads()) {
+          const auto id = ids.find(thread.header.thread_id);
+          begun.threads.push_back({thread.header, thread.address, id == ids.end() ? 0 : id->second});
+        }
+        return is_read && !known.headers.too_many();
+      });
     }
     reports_.post(std::move(begun));
   }
 }
 
-void HostThread::read_all_headers() {
+bool HostThread::read_all_headers() {
   const std::vector<std::uint32_t> pids = host_.pids();
-  std::erase_if(headers_,
-                [&](const auto& entry) { return !std::binary_search(pids.begin(), pids.end(), entry.first.first); });
+  // A process can map its copies at other addresses again and again.
+  std::erase_if(headers_, [&](const auto& entry) {
+    if (!std::binary_search(pids.begin(), pids.end(), entry.first.first)) return true;
+    const auto& copies = host_.copies(entry.first.first);
+    return std::none_of(copies.begin(), copies.end(),
+                        [&](const Host::Copy& copy) { return copy.gate_address == entry.first.second; });
+  });
+  is_whole_ = true;
+  const auto before_ns = std::exchange(spent_ns_, {});
+  std::vector<std::uint32_t> last;
   for (const std::uint32_t pid : pids) {
-    bool is_wanted = false;
-    for (const Host::Copy& copy : host_.copies(pid)) {
-      // If a file is not attached, its batches may have gone to another tracer.
-      const int attached_to = options_.filter.pids.empty() ? -1 : static_cast<int>(pid);
-      if (copy.gate_address == 0 || !attachments_.is_attached(*copy.file, attached_to)) continue;
-      if (!is_wanted && !processes_.wants(pid)) break;
-      is_wanted = true;
-      HeadersRead read{pid, copy.gate_address, {}, monotonic_now()};
-      ThreadHeaders& headers = headers_of(pid, copy.gate_address);
-      if (!headers.read()) continue;
-      for (const ThreadHeaders::Thread& thread : headers.threads()) {
-        if (thread.header.next > thread.header.first || thread.header.discarded != 0) read.threads.push_back(thread);
-      }
-      if (!read.threads.empty()) reports_.post(std::move(read));
+    const auto before = before_ns.find(payer_of(pid));
+    if (before != before_ns.end() && before->second >= kLong) {
+      last.push_back(pid);
+    } else {
+      read_headers_of(pid);
     }
+  }
+  // The next round begins with the first one that this round leaves.
+  std::rotate(last.begin(), std::lower_bound(last.begin(), last.end(), begin_at_), last.end());
+  begin_at_ = 0;
+  for (const std::uint32_t pid : last) {
+    read_headers_of(pid);
+    if (!is_whole_ && begin_at_ == 0) begin_at_ = pid;
+  }
+  return is_whole_;
+}
+
+void HostThread::read_headers_of(std::uint32_t pid) {
+  bool is_wanted = false;
+  for (const Host::Copy& copy : host_.copies(pid)) {
+    // If a file is not attached, its batches may have gone to another tracer.
+    const int attached_to = options_.filter.pids.empty() ? -1 : static_cast<int>(pid);
+    if (copy.gate_address == 0 || !attachments_.is_attached(*copy.file, attached_to)) continue;
+    if (!is_wanted && !processes_.wants(pid)) break;
+    is_wanted = true;
+    HeadersRead report{pid, copy.gate_address, {}, monotonic_now()};
+    Copy& known = copy_of(pid, copy.gate_address);
+    if (!in_time(known.user, [&] { return known.headers.read(); })) continue;
+    for (const ThreadHeaders::Thread& thread : known.headers.threads()) {
+      if (thread.header.next > thread.header.first || thread.header.discarded != 0) report.threads.push_back(thread);
+    }
+    if (!report.threads.empty()) reports_.post(std::move(report));
   }
 }
 
 void HostThread::fetch_now(const Fetch& wanted) {
   Fetched part{wanted.pid, {}, monotonic_now()};
   const auto known = headers_.find({wanted.pid, wanted.gate_address});
+  is_whole_ = true;
   if (known != headers_.end()) {
-    const ThreadHeaders& headers = known->second.second;
+    const ThreadHeaders& headers = known->second.headers;
     for (const ThreadHeaders::Thread& thread : wanted.threads) {
       Fetched::Thread one{thread.header, thread.address, {}};
-      if (headers.fetch(thread, one.bytes) && !(tail_sampling_ && may_be_filtered(wanted, headers, thread))) {
-        part.threads.push_back(std::move(one));
-      }
+      const bool is_fetched = in_time(known->second.user, [&] {
+        return headers.fetch(thread, one.bytes) && !(tail_sampling_ && may_be_filtered(wanted, headers, thread));
+      });
+      if (is_fetched) part.threads.push_back(std::move(one));
     }
   }
+  part.is_whole = is_whole_;
   reports_.post(std::move(part));
 }
 

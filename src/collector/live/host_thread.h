@@ -56,9 +56,11 @@ struct HeadersRead {
   std::vector<ThreadHeaders::Thread> threads;
   std::uint64_t time_ns;  // they were read after it
 };
-// read_headers() is done.
-struct RoundRead {};
-// The answer to fetch().
+// read_headers() is done. `is_whole`: nothing was left for the next round.
+struct RoundRead {
+  bool is_whole = true;
+};
+// The answer to fetch(). `is_whole`: nothing was left for the next round.
 struct Fetched {
   struct Thread {
     nopspan_thread header;
@@ -68,6 +70,7 @@ struct Fetched {
   std::uint32_t pid;
   std::vector<Thread> threads;
   std::uint64_t time_ns;  // they were fetched after it
+  bool is_whole = true;
 };
 struct Detached {
   std::size_t forked;  // ProcessFilter::count_forked()
@@ -102,7 +105,9 @@ class HostThread {
   void note_moved(std::uint32_t pid);
   // The process has ended.
   void note_exit(std::uint32_t pid);
-  // Reads the headers of all threads, and reports HeadersRead for each copy of the library, then RoundRead.
+  // Begins a round: reads the headers of all threads, and reports HeadersRead for each copy of the library, then
+  // RoundRead. In a round, the time for reads and fetches from each user's processes is limited. The users who took
+  // long in the last round come last.
   void read_headers();
   // Fetches what these threads hold, and reports Fetched.
   struct Fetch {
@@ -121,6 +126,11 @@ class HostThread {
 
  private:
   using CopyKey = std::pair<std::uint32_t, std::uint64_t>;  // pid, and the gate's address
+  struct Copy {
+    ProcessPointer process;
+    std::uint32_t user;  // user_range()
+    ThreadHeaders headers;
+  };
   struct Requests {
     std::set<std::uint32_t> looks, answers, moves, exits;
     bool reads_headers = false, detaches = false, stops = false;
@@ -139,10 +149,17 @@ class HostThread {
   bool attach();
   void begin(std::uint32_t pid, const ProbeFile& file);
   void describe(std::uint32_t pid, bool answer);
-  void read_all_headers();
+  // Returns whether nothing was left for the next round.
+  bool read_all_headers();
+  void read_headers_of(std::uint32_t pid);
   void fetch_now(const Fetch& wanted);
   bool may_be_filtered(const Fetch& wanted, const ThreadHeaders& headers, const ThreadHeaders::Thread& thread);
-  ThreadHeaders& headers_of(std::uint32_t pid, std::uint64_t gate_address);
+  Copy& copy_of(std::uint32_t pid, std::uint64_t gate_address);
+  std::uint32_t payer_of(std::uint32_t pid) const;
+  // Calls `function`, which reads memory of the user's processes. Returns false if their time in this round is over, or
+  // what it returns.
+  template <typename Function>
+  bool in_time(std::uint32_t user, Function function);
 
   // A process in another pid namespace may be traced without these numbers being asked for.
   static constexpr std::size_t kMostAsked = 65536;
@@ -162,7 +179,10 @@ class HostThread {
   // Only the thread uses these.
   Host host_;
   Attachments attachments_;
-  std::map<CopyKey, std::pair<ProcessPointer, ThreadHeaders>> headers_;
+  std::map<CopyKey, Copy> headers_;
+  std::map<std::uint32_t, std::uint64_t> spent_ns_;  // by user_range(), in this round
+  bool is_whole_ = true;                             // nothing was left for the next round
+  std::uint32_t begin_at_ = 0;                       // the process with which the next round begins, among the last
   std::map<std::uint32_t, ProcessPointer> described_;
   bool has_warned_ = false;
   std::set<std::uint32_t> refused_users_;  // whom stderr has named

@@ -176,6 +176,7 @@ class LiveSource final : public Source {
   std::uint64_t looked_up_ns_ = 0;   // the time of that message
   std::uint64_t read_until_ns_ = 0;  // the time of the last message that was read
   bool is_interrupted_ = false;      // consume() stopped before the ring buffer was empty
+  bool is_late_ = false;             // reports wait, because the last ones took too long
   bool is_detached_ = false;
   bool has_unread_ = false;  // at the end, some threads were not read
   std::size_t found_ = 0;    // processes, at the start
@@ -256,11 +257,15 @@ void LiveSource::go_live() {
 }
 
 void LiveSource::turn(int milliseconds) {
-  if (!is_interrupted_) programs_.wait({host_.reports().fd(), clocks_.change_fd()}, milliseconds);
+  if (!is_interrupted_ && !is_late_) programs_.wait({host_.reports().fd(), clocks_.change_fd()}, milliseconds);
   if (clocks_.has_changed()) clocks_.sample();
   handle_reports();
   consume();
+  is_late_ = false;
+  const std::uint64_t until = clocks_.monotonic_now() + kSlice;
   while (!later_.empty()) {
+    is_late_ = clocks_.monotonic_now() >= until;
+    if (is_late_) break;
     const auto* headers = std::get_if<HeadersRead>(&later_.front());
     const auto* fetched = std::get_if<Fetched>(&later_.front());
     const std::uint64_t time_ns = headers != nullptr ? headers->time_ns : fetched != nullptr ? fetched->time_ns : 0;

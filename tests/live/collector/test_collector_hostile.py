@@ -2,11 +2,13 @@
 """A process may pass anything to the batch site. The collector must survive it with bounded memory, and its results for
 other processes must not change."""
 
+import contextlib
 import os
 
 import harness
 from collector import Collector, CollectorTest
 from harness import Program, program_path
+from hostile import NOBODY, as_user
 
 STATIC = program_path("hostile")
 
@@ -82,13 +84,31 @@ class Hostile(CollectorTest):
     def test_what_it_claims_to_hold_does_not_delay_the_end(self):
         with Collector("--count", "--max-age", "1h", binary=STATIC) as tracer:
             with Program("hostile") as program:
-                program.ask("heavy_list")
+                program.ask("heavy_list 16000")
                 ledger = tracer.stop()
         self.assert_balanced(ledger)
         # 8 GiB of entries would be 70 million entries.
         emitted = tracer.counts(program.pid)["emitted"]
         self.assertGreater(emitted, 1_000_000)
         self.assertLess(emitted, 10_000_000)
+
+    def test_what_processes_claim_to_hold_does_not_displace_what_another_one_holds(self):
+        with contextlib.ExitStack() as stack:
+            hostile = [stack.enter_context(as_user(NOBODY, program_path("hostile"))) for _ in range(6)]
+            for program in hostile:
+                self.assertEqual(program.stdout.readline()[:5], "ready")
+            with Collector("--count", "--max-age", "1h", binary=program_path("traced_static")) as tracer:
+                with Program("traced_static") as victim:
+                    victim.ask("begin open")
+                    for _ in range(50):
+                        victim.ask("span held")
+                    for program in hostile:
+                        program.stdin.write("heavy_list 1000\n")
+                        program.stdin.flush()
+                        self.assertEqual(program.stdout.readline(), "0\n")
+                    tracer.stop()
+        self.assertEqual(tracer.counts(victim.pid)["delivered"], 50)
+        self.assert_nothing_lost(tracer.counts(victim.pid))
 
     def test_what_a_living_thread_has_thrown_away_is_counted(self):
         with Collector("--max-age", "1h", binary=STATIC) as tracer:

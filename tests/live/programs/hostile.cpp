@@ -202,12 +202,12 @@ int list_without_end() {
   publish();
   return 0;
 }
-// Many threads that all claim to hold the same bytes, which are valid entries: 8 GiB in total.
+// Threads that all claim to hold the same 512 KiB, which are valid entries.
 std::vector<nopspan_entry> held;
-int heavy_list() {
+int heavy_list(int threads) {
   held.assign((512U << 10U) / sizeof(nopspan_entry), nopspan_entry{});
   for (nopspan_entry& entry : held) entry.size = entry.fixed_size = sizeof(entry);
-  listed.assign(16'000, header_of(70, 0, held.size()));
+  listed.assign(threads, header_of(70, 0, held.size()));
   for (std::size_t i = 0; i < listed.size(); ++i) {
     nopspan_thread& header = listed[i];
     header.sequence_id = 1000 + i;
@@ -263,7 +263,7 @@ int main() {
   commands["amplified"] = [](std::istringstream&) { return std::to_string(amplified()); };
   commands["absent"] = [&](std::istringstream& a) { return std::to_string(absent(number(a))); };
   commands["list_without_end"] = [](std::istringstream&) { return std::to_string(list_without_end()); };
-  commands["heavy_list"] = [](std::istringstream&) { return std::to_string(heavy_list()); };
+  commands["heavy_list"] = [&](std::istringstream& a) { return std::to_string(heavy_list(number(a))); };
   commands["discarding_list"] = [](std::istringstream&) { return std::to_string(discarding_list()); };
   commands["list_to_itself"] = [](std::istringstream&) { return std::to_string(list_to_itself()); };
   commands["wild_list"] = [](std::istringstream&) { return std::to_string(wild_list()); };
