@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import unicodedata
 import unittest
 
@@ -414,6 +415,32 @@ class ScreenTest(unittest.TestCase):
         top.wait_for_names("again")
         top.terminal.type("q")
         self.assert_restored(top, 0)
+
+
+class StalledTest(unittest.TestCase):
+    def test_ends_while_the_terminal_takes_no_output(self):
+        for signal_number in (signal.SIGINT, signal.SIGTERM, None):
+            with self.subTest(signal_number), Driven("--duration", "1h" if signal_number else "1s") as top:
+                screen, terminal = os.openpty()
+                before = termios.tcgetattr(terminal)
+                environment = {**os.environ, **top.environment, "TERM": "xterm"}
+                with subprocess.Popen(top.command, env=environment, stdin=terminal, stdout=terminal,
+                                      stderr=subprocess.PIPE, text=True) as program:
+                    try:
+                        top.send("span drawn m 1 1", "pass 10")
+                        seen = b""
+                        while b"drawn" not in seen:
+                            seen += os.read(screen, 4096)
+                        termios.tcflow(terminal, termios.TCOOFF)  # as Ctrl-S does
+                        if signal_number:
+                            program.send_signal(signal_number)
+                        said = program.communicate(timeout=tmux.PATIENCE_S)[1]
+                    finally:
+                        program.kill()
+                self.assertEqual((program.returncode, said), (1, "1 entry from 0 processes: 1 delivered, none lost\n"))
+                self.assertEqual(termios.tcgetattr(terminal)[:4], before[:4])
+                os.close(screen)
+                os.close(terminal)
 
 
 class Piped(Driven):

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <sys/stat.h>
 #include <termcap.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <array>
@@ -30,6 +31,10 @@ constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
 // Numbers of ncurses color pairs.
 enum Pair : short { kHeader = 1, kSorted, kSelected, kGood, kBad };
 
+// The modes of the terminal before it became a screen.
+termios modes_before;
+bool has_modes_before = false;
+
 bool is_same_terminal(int a, int b) {
   struct stat of_a = {}, of_b = {};
   return isatty(a) == 1 && isatty(b) == 1 && fstat(a, &of_a) == 0 && fstat(b, &of_b) == 0 &&
@@ -45,6 +50,7 @@ bool has_screen() {
 }
 
 Terminal::Terminal(bool color) : color_(color), has_utf8_(std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0) {
+  has_modes_before = tcgetattr(STDIN_FILENO, &modes_before) == 0;
   screen_ = newterm(nullptr, stdout, stdin);
   if (screen_ == nullptr) {
     throw Failure("this terminal (TERM) does not support a full screen; use --plain");
@@ -77,6 +83,15 @@ void Terminal::restore() {
   screen_ = nullptr;
   for (std::size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &before_[i], nullptr);
   release_stderr();
+}
+
+bool Terminal::takes_output() {
+  pollfd terminal = {STDOUT_FILENO, POLLOUT, 0};
+  return poll(&terminal, 1, 0) > 0;
+}
+
+void Terminal::restore_modes() {
+  if (has_modes_before) tcsetattr(STDIN_FILENO, TCSANOW, &modes_before);
 }
 
 // Redirects stderr into a pipe. Text beyond the pipe's capacity is lost.

@@ -42,6 +42,10 @@ class Terminal {
 
   // Restores the terminal and then prints the text that was held back. Later calls have no effect.
   void restore();
+  // Whether the terminal takes output now. Any thread may call this and the next one.
+  static bool takes_output();
+  // Restores only the modes, such as echo. Writes nothing, so it never waits for the terminal.
+  static void restore_modes();
 
   // The size at the last begin(). A frame is begin(), put() calls, end().
   [[nodiscard]] std::size_t width() const { return width_; }

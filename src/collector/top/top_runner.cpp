@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "top/top_runner.h"
+#include "base/failure.h"
 #include "base/stopping.h"
+#include "base/terminal.h"
+#include "base/text_output.h"
 #include "model/run_source.h"
 
+#include <unistd.h>
+
+#include <chrono>
 #include <csignal>
 #include <utility>
 
@@ -43,11 +49,13 @@ void TopRunner::run() {
     run_source(*source_, metered, options_.source, true);
     metrics_.write_and_wait(source_->ledger());
     answer_until_stopped();
+    return;
   } catch (...) {
     const std::lock_guard lock(mutex_);
     failure_ = std::current_exception();
   }
   wake_up_.wake();
+  for (std::unique_lock lock(mutex_); !stops_; is_asked_ = false) wait_until_asked(lock);
 }
 
 void TopRunner::answer_until_stopped() {
@@ -55,7 +63,7 @@ void TopRunner::answer_until_stopped() {
   std::unique_lock lock(mutex_);
   has_ended_ = true;
   while (true) {
-    asked_.wait(lock, [this] { return stops_ || is_asked_; });
+    wait_until_asked(lock);
     if (stops_) return;
     is_asked_ = false;
     const bool reads_again = std::exchange(reads_again_, false);
@@ -68,6 +76,23 @@ void TopRunner::answer_until_stopped() {
     feed_->finish();
     lock.lock();
   }
+}
+
+void TopRunner::wait_until_asked(std::unique_lock<std::mutex>& lock) {
+  constexpr std::chrono::milliseconds kLook(50), kPatience(400);
+  std::chrono::milliseconds waited(0);
+  while (!asked_.wait_for(lock, kLook, [this] { return stops_ || is_asked_; })) {
+    if (stopping && (waited += kLook) >= kPatience && !Terminal::takes_output()) leave();
+  }
+}
+
+// After Ctrl-S, or if the connection hangs, write() to the terminal blocks. ncurses calls it again after a signal.
+void TopRunner::leave() {
+  standard_error().set_live();
+  if (!failure_) standard_error().write(remark_text(*source_) + to_text(source_->ledger()));
+  standard_error().close();
+  Terminal::restore_modes();
+  _exit(Failure::kFailed);
 }
 
 void TopRunner::publish(TopSnapshotPointer snapshot) {

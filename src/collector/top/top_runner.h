@@ -34,12 +34,15 @@ class TopRunner {
   // Whether the source failed. If so, stop() throws the error.
   [[nodiscard]] bool has_failed();
 
-  // Stops the source, waits for its thread, and returns the ledger as text.
+  // Stops the source, waits for its thread, and returns the ledger as text. If this is not called soon after `stopping`
+  // is set, because the terminal takes no output and the thread that draws blocks, the program ends.
   std::string stop();
 
  private:
   void run();
   void answer_until_stopped();
+  void wait_until_asked(std::unique_lock<std::mutex>& lock);
+  [[noreturn]] void leave();
   void make_feed();
   void publish(TopSnapshotPointer snapshot);
 

@@ -8,7 +8,6 @@
 #include "top/top_summary.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <cwchar>
 #include <iterator>
 
@@ -79,7 +78,10 @@ void show_top(const TopOptions& options, bool color, const OpenSource& open) {
     }
   }
   // The terminal is restored first, because stopping the source may take some time.
-  std::fputs(runner.stop().c_str(), stderr);
+  const std::string text = runner.stop();
+  standard_error().set_live();
+  standard_error().write(text);
+  standard_error().flush();
 }
 
 TopScreen::TopScreen(Terminal& terminal, TopRunner& runner, const TopOptions& options)
