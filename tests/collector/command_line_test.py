@@ -7,11 +7,13 @@ By hand: NOPSPAN_PROGRAM=build/dev/nopspan python3 tests/collector/command_line_
 import contextlib
 import json
 import os
+import queue
 import re
 import resource
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 from pathlib import Path
@@ -124,6 +126,22 @@ class Mistakes(unittest.TestCase):
                       ["top", "--pid", none], ["record", path, "--pid", none]):
             self.assert_usage_error(words, f"there is no process {none} in this pid namespace")
         self.assertFalse(os.path.exists(path))
+
+    def test_the_id_of_a_thread_is_an_error(self):
+        ends, ids = threading.Event(), queue.Queue()
+
+        def wait():
+            ids.put(str(threading.get_native_id()))
+            ends.wait()
+        thread = threading.Thread(target=wait)
+        thread.start()
+        try:
+            number = ids.get(timeout=60)
+            for words in (["ps", number], ["doctor", number], ["hist", "--pid", number], ["trace", "--pid", number]):
+                self.assert_usage_error(words, f"{number} is a thread of process {os.getpid()}")
+        finally:
+            ends.set()
+            thread.join()
 
     def test_an_empty_value_is_not_taken_for_none(self):
         for option in ("--request", "--name", "--model", "--cgroup", "--from", "--binary", "--metrics"):

@@ -86,10 +86,17 @@ std::optional<ProcessState> process_state(std::uint32_t pid) {
 
 void require_processes(const std::vector<std::uint32_t>& pids) {
   for (const std::uint32_t pid : pids) {
-    if (process_state(pid)) continue;
-    throw Failure("there is no process " + std::to_string(pid) +
-                      " in this pid namespace; nopspan ps lists the processes that can be traced",
-                  Failure::kUsageError);
+    if (!process_state(pid)) {
+      throw Failure("there is no process " + std::to_string(pid) +
+                        " in this pid namespace; nopspan ps lists the processes that can be traced",
+                    Failure::kUsageError);
+    }
+    // /proc has threads too, but does not list them. Nothing can be attached to them.
+    const std::string process = process_status(pid, "Tgid");
+    if (!process.empty() && process != std::to_string(pid)) {
+      throw Failure(std::to_string(pid) + " is a thread of process " + process + ": use the pid of the process",
+                    Failure::kUsageError);
+    }
   }
 }
 

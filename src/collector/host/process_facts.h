@@ -25,7 +25,8 @@ struct ProcessState {
 };
 // Empty if the process does not exist.
 std::optional<ProcessState> process_state(std::uint32_t pid);
-// Throws Failure if one of the pids does not exist, because it was mistyped or belongs to another namespace.
+// Throws Failure if one of the pids is the id of a thread, or if it does not exist, because it was mistyped or belongs
+// to another namespace.
 void require_processes(const std::vector<std::uint32_t>& pids);
 
 // Sets everything but `library` and `library_version`. Fields that cannot be read stay empty. If the process is gone,
