@@ -11,6 +11,7 @@ import queue
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -164,6 +165,26 @@ class Mistakes(unittest.TestCase):
             self.assertEqual(files(), ["/dev/null"] * 2)
             process.stdin.close()
             self.assertNotEqual(process.wait(60), 0)
+
+    def test_the_end_of_its_terminal_does_not_end_it_under_nohup(self):
+        for ignored in (True, False):
+            def ignore(wanted=ignored):
+                signal.signal(signal.SIGHUP, signal.SIG_IGN if wanted else signal.SIG_DFL)
+            with self.subTest(ignored), subprocess.Popen([PROGRAM, "replay", "-"], stdin=subprocess.PIPE, text=True,
+                                                         stderr=subprocess.PIPE, preexec_fn=ignore) as process:
+                last = signal.SIGTERM if ignored else signal.SIGHUP  # the last handler that the program sets
+
+                def handles(number=last):
+                    status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+                    return int(re.search(r"SigCgt:\t(\w+)", status)[1], 16) >> (number - 1) & 1
+                ends = time.monotonic() + 20
+                while not handles() and time.monotonic() < ends:
+                    time.sleep(0.01)
+                process.send_signal(signal.SIGHUP)
+                if not ignored:
+                    process.wait(60)
+                said = process.communicate(timeout=60)[1]
+                self.assertIn("the file is empty" if ignored else "stopped before anything was read", said)
 
     def test_what_was_typed_is_printed_as_plain_text(self):
         self.assert_usage_error(["trace", "--x\x1b[31m"], r"--x\x1b[31m")

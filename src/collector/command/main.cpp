@@ -84,7 +84,12 @@ void stop_on_signals() {
   action.sa_handler = [](int) { stopping = interrupted = true; };
   // Long waits use poll(), which is never restarted. Output is written by other threads (base/output.h).
   action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
-  for (const int signal_number : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal_number, &action, nullptr);
+  for (const int signal_number : {SIGINT, SIGTERM}) sigaction(signal_number, &action, nullptr);
+  // If nohup(1) started the program, it must outlive its terminal.
+  struct sigaction inherited = {};
+  if (sigaction(SIGHUP, nullptr, &inherited) != 0 || inherited.sa_handler != SIG_IGN) {
+    sigaction(SIGHUP, &action, nullptr);
+  }
   // If the reader of the output closes the pipe (`| head`), the program ends without a message.
   signal(SIGPIPE, SIG_DFL);
 }
