@@ -202,6 +202,12 @@ class Mistakes(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertEqual(done.stderr, "nopspan: stdout: No space left on device\n")
 
+    def test_a_file_that_may_not_grow_is_a_failure(self):
+        with tempfile.TemporaryFile() as file:
+            done = subprocess.run([PROGRAM, "--help"], stdout=file, stderr=subprocess.PIPE, text=True, check=False,
+                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
+        self.assertEqual((done.returncode, done.stderr), (1, "nopspan: stdout: File too large\n"))
+
     def test_a_closed_stdout_is_a_failure(self):
         done = subprocess.run(["sh", "-c", '"$0" --help >&-', PROGRAM], stderr=subprocess.PIPE, text=True, check=False)
         self.assertEqual((done.returncode, done.stderr), (1, "nopspan: stdout: Bad file descriptor\n"))

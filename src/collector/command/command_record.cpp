@@ -99,10 +99,8 @@ struct DestroyUnlessUsed {
 };
 
 int run_record(const RecordOptions& options, const OutputOptions& common) {
-  // If these signals are ignored, write() fails with EPIPE or EFBIG instead, and the failure is reported like any
-  // other.
+  // write() fails with EPIPE instead, and the failure is reported like any other.
   std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGXFSZ, SIG_IGN);
   refuse_same_files(options);
   std::vector<std::string> files = options.recorder.older_files();
   files.push_back(options.recorder.path);

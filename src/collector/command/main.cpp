@@ -92,6 +92,8 @@ void stop_on_signals() {
   }
   // If the reader of the output closes the pipe (`| head`), the program ends without a message.
   signal(SIGPIPE, SIG_DFL);
+  // write() fails with EFBIG instead, which is reported.
+  signal(SIGXFSZ, SIG_IGN);
 }
 
 // If the program is started without stdin, stdout or stderr, a file that it opens would get the number, and output
