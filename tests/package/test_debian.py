@@ -149,6 +149,8 @@ class Packages(unittest.TestCase):
         status, said = self.there.run("systemd-analyze", "security", "--no-pager", "--threshold=20", "nopspan.service",
                                       check=False)
         self.assertEqual(status, 0, said)
+        # A child that cannot be killed must not delay the end of the service, or its restart, by systemd's 90 s or more.
+        self.assertEqual((self.unit("KillMode"), self.unit("TimeoutStopUSec")), ("mixed", "5s"))
 
     def test_5_the_service_records_over_restarts_and_kills(self):
         with self.there.start("/srv/by-pkg-config") as traced:
