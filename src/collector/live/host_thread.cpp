@@ -120,6 +120,7 @@ void HostThread::work() {
   for (const auto until = Clock::now() + kStart; attach() && Clock::now() < until;) {
   }
   count_refused();
+  warn_of_processes_without_probes();
   reports_.post(Live{host_.pids().size()});
   Requests requests;
   for (auto next_scan = Clock::now() + kScan; !requests.stops;) {
@@ -158,6 +159,15 @@ void HostThread::work() {
 void HostThread::warn() {
   if (!host_.has_too_many_files() || std::exchange(has_warned_, true)) return;
   std::cerr << "nopspan: not all processes are examined: " + read_error_text(EMFILE) + "\n";
+}
+
+// A process may still load a plug-in that has probes, so this is not an error.
+void HostThread::warn_of_processes_without_probes() {
+  for (const std::uint32_t pid : options_.filter.pids) {
+    if (!host_.copies(pid).empty()) continue;
+    const std::string number = std::to_string(pid);
+    std::cerr << "nopspan: process " + number + " has no nopspan probes so far; see nopspan doctor " + number + "\n";
+  }
 }
 
 void HostThread::count_refused() {

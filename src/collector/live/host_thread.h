@@ -142,6 +142,7 @@ class HostThread {
   template <typename Change>
   void ask(Change change);
   void warn();
+  void warn_of_processes_without_probes();
   void count_refused();
   void serve(Requests& requests);
   std::vector<Attachments::Target> targets();

@@ -438,6 +438,14 @@ class Requests(Test):
         self.assertRegex("\n".join(wide.said), "nopspan: --with-peers: attached to all processes .*, now [0-9]+\n")
         self.assertNotIn("of these still", "\n".join(wide.said))
 
+    def test_pid_of_a_process_without_probes_is_reported(self):
+        with Program("plugin_host") as without, Program("traced") as program:
+            with Trace("--json", "--pid", without.pid, "--pid", program.pid) as tracer:
+                program.wait_for_gate(bool, "the gate to be raised")
+                tracer.stop()
+        said = [line for line in tracer.said if "has no nopspan probes" in line]
+        self.assertEqual(said, ["nopspan: process %d has no nopspan probes so far; see nopspan doctor %d" % (without.pid, without.pid)])
+
     def check_incomplete(self, *options):
         """The spans inside one that has not ended when the collector ends."""
         with Trace("--json", "--name", self.name("inner"), *options) as tracer:
