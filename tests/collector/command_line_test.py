@@ -128,6 +128,16 @@ class Mistakes(unittest.TestCase):
             self.assert_usage_error(words, f"there is no process {none} in this pid namespace")
         self.assertFalse(os.path.exists(path))
 
+    def test_processes_of_another_pid_namespace_in_proc_are_an_error(self):
+        command = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
+        if subprocess.run([*command, "true"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
+            self.skipTest("this kernel gives users no namespaces")
+        for word in ("ps", "doctor"):
+            done = subprocess.run([*command, PROGRAM, word], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                  check=False, timeout=60)
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn("/proc is not mounted, or belongs to another pid namespace", done.stderr)
+
     def test_the_id_of_a_thread_is_an_error(self):
         ends, ids = threading.Event(), queue.Queue()
 

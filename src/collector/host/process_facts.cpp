@@ -84,6 +84,16 @@ std::optional<ProcessState> process_state(std::uint32_t pid) {
   return std::nullopt;
 }
 
+void require_proc() {
+  std::array<char, 32> link{};
+  const ssize_t length = readlink("/proc/self", link.data(), link.size());
+  if (std::string_view(link.data(), length > 0 ? static_cast<std::size_t>(length) : 0) == std::to_string(getpid()))
+    return;
+  throw Failure(
+      "/proc is not mounted, or belongs to another pid namespace, so no process can be found: mount -t proc "
+      "proc /proc");
+}
+
 void require_processes(const std::vector<std::uint32_t>& pids) {
   for (const std::uint32_t pid : pids) {
     if (!process_state(pid)) {

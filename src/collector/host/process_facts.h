@@ -25,6 +25,8 @@ struct ProcessState {
 };
 // Empty if the process does not exist.
 std::optional<ProcessState> process_state(std::uint32_t pid);
+// Throws Failure if /proc does not show the processes of this program's pid namespace.
+void require_proc();
 // Throws Failure if one of the pids is the id of a thread, or if it does not exist, because it was mistyped or belongs
 // to another namespace.
 void require_processes(const std::vector<std::uint32_t>& pids);

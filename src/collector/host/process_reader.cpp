@@ -379,6 +379,7 @@ Answer ProcessReader::run(const Target& wanted, ReaderWork work, std::string_vie
 
 void start_process_reader() {
   if (program_reader() != nullptr) return;
+  require_proc();
   // Each file with probes takes at least one descriptor, so the usual soft limit of 1024 is soon reached.
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
