@@ -335,5 +335,17 @@ TEST_F(RecorderFiles, ThatAreNoRecordingsOrHaveOtherNamesAreNeverDeletedForTheTo
   EXPECT_THAT(names(), testing::UnorderedElementsAreArray(rest));
 }
 
+TEST_F(RecorderFiles, OfOthersNeitherCountNorAreDeletedForTheTotal) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  old_recording("1.rec", 100);
+  old_recording("2.rec", 500);
+  ASSERT_EQ(::chown(at("2.rec").c_str(), 65534, 65534), 0);
+  const std::uint64_t total = 100'000 + std::filesystem::file_size(at("2.rec")) + 4096;
+  testing::internal::CaptureStderr();
+  EXPECT_TRUE(record_to({.path = at("3.rec"), .max_bytes = 100'000, .keep_total = total}, 1));
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  EXPECT_THAT(names(), ElementsAre("1.rec", "2.rec", "3.rec"));
+}
+
 }  // namespace
 }  // namespace nopspan::collector

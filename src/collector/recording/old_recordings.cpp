@@ -89,7 +89,8 @@ void delete_oldest(const std::string& path, std::uint64_t bytes,
          return name != own && (without_numbers(name) == wanted || without_numbers(without_part(name)) == wanted);
        })) {
     struct stat facts = {};
-    if (::lstat(file.c_str(), &facts) != 0 || !is_recording(file)) continue;
+    // Others may create files in a shared folder, to displace those of this user.
+    if (::lstat(file.c_str(), &facts) != 0 || facts.st_uid != ::geteuid() || !is_recording(file)) continue;
     // A small file needs more space on the disk than it has bytes.
     constexpr std::uint64_t kBlock = 512;
     const std::uint64_t size =
