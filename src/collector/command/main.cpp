@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <clocale>
 #include <csignal>
 #include <cstdlib>
@@ -77,13 +79,24 @@ class HelpFormatter : public CLI::Formatter {
   static constexpr std::size_t kColumn = 24, kWidth = 80;
 };
 
-// The first signal asks the command to stop. The second signal ends the program immediately, because SA_RESETHAND has
-// restored the default action.
+// The first signal asks the command to stop. The second one of the same kind ends the program immediately, except
+// during a detach, when only the third one does.
+void on_signal(int number) {
+  static std::array<std::atomic<int>, NSIG> times;
+  const int time = ++times[static_cast<std::size_t>(number)];
+  if (time == 1) {
+    stopping = interrupted = true;
+  } else if (time > 2 || !detaching) {
+    signal(number, SIG_DFL);
+    raise(number);
+  }
+}
+
 void stop_on_signals() {
   struct sigaction action = {};
-  action.sa_handler = [](int) { stopping = interrupted = true; };
+  action.sa_handler = on_signal;
   // Long waits use poll(), which is never restarted. Output is written by other threads (base/output.h).
-  action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
+  action.sa_flags = SA_RESTART;
   for (const int signal_number : {SIGINT, SIGTERM}) sigaction(signal_number, &action, nullptr);
   // If nohup(1) started the program, it must outlive its terminal.
   struct sigaction inherited = {};

@@ -191,9 +191,9 @@ void HostThread::serve(Requests& requests) {
   }
   if (requests.detaches) {
     is_detached_ = true;
-    is_detaching_ = true;
+    detaching = true;
     attachments_.detach_all();
-    is_detaching_ = false;
+    detaching = false;
     if (!options_.filter.pids.empty()) host_.scan();
     reports_.post(Detached{processes_.count_forked(host_.pids())});
   }

@@ -92,7 +92,6 @@ class HostThread {
   [[nodiscard]] Mailbox<HostReport>& reports() { return reports_; }
   // Whether it is attaching to a file: entries of threads may arrive whose Begun follows.
   [[nodiscard]] bool is_attaching() const { return is_attaching_; }
-  [[nodiscard]] bool is_detaching() const { return is_detaching_; }
 
   // Files that are not traced, because their users have too many.
   [[nodiscard]] std::size_t refused_files() const { return refused_files_; }
@@ -170,7 +169,7 @@ class HostThread {
   KernelPrograms& programs_;
   const bool tail_sampling_;
   Mailbox<HostReport> reports_;
-  std::atomic<bool> is_attaching_ = false, is_detaching_ = false;
+  std::atomic<bool> is_attaching_ = false;
   std::atomic<std::size_t> refused_files_ = 0;
 
   WakeUp wake_up_;

@@ -185,7 +185,7 @@ class LiveSource final : public Source {
 
 LiveSource::~LiveSource() {
   // If the kernel does not let go of the thread, the thread and what it uses stay until the process ends.
-  const std::chrono::nanoseconds patience = host_.is_detaching() ? kDetachEnds : kOtherWorkEnds;
+  const std::chrono::nanoseconds patience = detaching ? kDetachEnds : kOtherWorkEnds;
   if (!host_.stop(std::chrono::steady_clock::now() + patience)) {
     leaves_threads = true;
     static_cast<void>(machinery_.release());

@@ -4,12 +4,16 @@ version. Each is traced, exactly once."""
 
 import os
 import shutil
+import signal
 import subprocess
+import time
 
 import harness
 from cgroup import removes
 from collector import Collector, CollectorTest
-from harness import LIBRARY, Program, program_path, run, wait_until
+from followed import Followed
+from harness import LIBRARY, NOPSPAN, Program, program_path, run, wait_until
+from hostile import NOBODY, as_user
 
 SPANS = 100
 
@@ -168,6 +172,24 @@ class Files(CollectorTest):
                 program.wait_for_gate(lambda gate: gate != 0, "the gate to be raised")
                 tracer.stop()
             self.assertEqual(program.gate(), 0)
+
+    def test_a_second_signal_during_the_detach_leaves_no_gate_raised(self):
+        copies = 100
+        with as_user(NOBODY, program_path("file_churn"), "FOLDER", program_path("sites_1.so"), str(copies)) as program:
+            self.assertEqual(program.stdout.readline(), "ready\n")
+
+            def raised():
+                program.stdin.write("\n")
+                program.stdin.flush()
+                return int(program.stdout.readline())
+
+            for pause_s in (0.02, 0.04):
+                with Followed([NOPSPAN, "record", "/dev/null", "--force"]) as recorder:
+                    recorder.wait_while_it_runs(lambda: raised() == copies, "the gates to be raised")
+                    recorder.process.send_signal(signal.SIGINT)
+                    time.sleep(pause_s)
+                    recorder.stop()
+                self.assertEqual(raised(), 0)
 
 
 class WithoutPrivilege(CollectorTest):

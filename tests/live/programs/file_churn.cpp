@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Maps copies of a file with probe sites. Each copy is a new file, to which a tracer attaches.
 //
-//   file_churn FOLDER FILE COPIES          maps that many copies, prints "ready", and waits for the end of its input
+//   file_churn FOLDER FILE COPIES          maps that many copies and prints "ready". For each line of its input, it prints
+//                                          how many copies have a raised gate. Until the end of its input
 //   file_churn FOLDER FILE COPIES SECONDS  for that time, starts processes that each map a new copy for a moment; at
 //                                          most COPIES run at once
 //   file_churn FOLDER FILE COPIES again    that many processes map FILE itself again and again, and change its time, so
@@ -13,25 +14,30 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <vector>
 
 namespace {
+
+std::vector<void*> data;  // of the copies
 
 bool map_copy(const std::string& bytes, const std::string& path) {
   const int file = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL, 0700);
   if (file < 0) return false;
   const bool written = write(file, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size());
   // The gate is in the last writable page of the file, and the sites are in its first pages.
-  const bool mapped = mmap(nullptr, bytes.size(), PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 0) != MAP_FAILED &&
-                      mmap(nullptr, bytes.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0) != MAP_FAILED;
+  const bool is_code_mapped = mmap(nullptr, bytes.size(), PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 0) != MAP_FAILED;
+  data.push_back(mmap(nullptr, bytes.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0));
   close(file);
-  return written && mapped;
+  return written && is_code_mapped && data.back() != MAP_FAILED;
 }
 
 [[noreturn]] void map_again_and_again(const char* path) {
@@ -68,7 +74,13 @@ int main(int count, char** arguments) {
     }
     std::puts("ready");
     std::fflush(stdout);
-    return std::getchar() == EOF ? 0 : 1;
+    while (std::getchar() != EOF) {
+      std::printf("%td\n", std::count_if(data.begin(), data.end(), [&](const void* copy) {
+                    return std::memcmp(copy, bytes.data(), bytes.size()) != 0;
+                  }));
+      std::fflush(stdout);
+    }
+    return 0;
   }
   if (arguments[4] == std::string("again")) {
     for (int i = 0; i < copies; ++i) {
