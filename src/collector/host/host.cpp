@@ -20,8 +20,10 @@
 #include <cstddef>
 #include <ctime>
 #include <deque>
+#include <functional>
 #include <map>
 #include <set>
+#include <string_view>
 #include <unordered_map>
 
 namespace nopspan::collector {
@@ -54,6 +56,9 @@ constexpr std::uint64_t kParts = 10;
 constexpr std::size_t kMaximumEnded = 4096;
 constexpr std::size_t kMaximumFilesOfAProcess = 4096;
 constexpr std::size_t kMaximumSkippedOfAProcess = 16;
+// A process with more mappings without probes is only remembered if all such processes together have at most so many
+// (8 MiB). Otherwise they are examined again at each read, at the expense of its user's time.
+constexpr std::size_t kUsualMappings = 256, kMaximumMappings = 1U << 20U;
 // A process may map the page of a gate tens of thousands of times, and each copy has a list of threads.
 constexpr std::size_t kMaximumCopies = 64;
 
@@ -85,14 +90,19 @@ struct Seen {
 
 Seen seen_key(const Mapping& mapping) { return {mapping.device, mapping.inode, mapping.start}; }
 
+std::uint64_t hash_of(const Seen& seen) {
+  return std::hash<std::string_view>()({reinterpret_cast<const char*>(&seen), sizeof(seen)});
+}
+
 struct Known {
   ProcessState state;
   Clock::time_point read_at;
-  std::uint32_t user = kNoUser;  // as of its last change
-  bool is_due = true;            // its maps must be read
-  bool is_settled = false;       // its maps were read at least once after its last change
-  unsigned reads_in_vain = 0;    // successive reads that showed nothing new
-  std::map<Seen, ProbeFilePointer> seen;
+  std::uint32_t user = kNoUser;               // as of its last change
+  bool is_due = true;                         // its maps must be read
+  bool is_settled = false;                    // its maps were read at least once after its last change
+  unsigned reads_in_vain = 0;                 // successive reads that showed nothing new
+  std::map<Seen, ProbeFilePointer> seen;      // with probes
+  std::vector<std::uint64_t> without_probes;  // hashes of the others that were seen, in order
   std::vector<Host::Copy> copies;
   std::vector<Host::Skipped> skipped;
   ProcessPointer process;
@@ -133,6 +143,7 @@ class Host::Scanner {
   void update(std::uint32_t pid, Known& known, const ProcessState& state, Clock::time_point now);
   void read_maps(std::uint32_t pid, Known& known);
   bool find_files(std::uint32_t pid, Known& known, const Mappings& mappings);
+  void remember(Known& known, std::vector<std::uint64_t> without_probes);
   static void find_copies(Known& known, const Mappings& mappings);
   void describe(std::uint32_t pid, Known& known);
   void end(std::map<std::uint32_t, Known>::iterator ended);
@@ -141,6 +152,7 @@ class Host::Scanner {
   bool look_again(std::uint32_t pid);
   void look_at_next_of_all(Clock::time_point now);
 
+  std::size_t mappings_ = 0;  // without probes, that are remembered
   TimeBudget budget_{nanoseconds(kBurst), kParts};
   Clock::time_point scan_ends_ = Clock::time_point::max(), budgets_count_ = Clock::time_point::max();
   // For scan_some().
@@ -318,6 +330,7 @@ void Host::Scanner::end(std::map<std::uint32_t, Known>::iterator ended) {
     }
   }
   with_copies.erase(pid);
+  remember(ended->second, {});
   processes.erase(ended);
 }
 
@@ -332,6 +345,7 @@ Known* Host::Scanner::look_at(std::uint32_t pid) {
 void Host::Scanner::update(std::uint32_t pid, Known& known, const ProcessState& state, Clock::time_point now) {
   const bool is_new = known.state.start_ticks != state.start_ticks || known.state.stack_start != state.stack_start;
   if (is_new) {  // a new process, or another program in the same one
+    remember(known, {});
     known = Known();
   } else if (known.state.memory_bytes != state.memory_bytes) {
     known.is_settled = false;
@@ -387,15 +401,19 @@ void Host::Scanner::read_maps(std::uint32_t pid, Known& known) {
 // Returns whether anything has changed or is incomplete, so that another read soon is worthwhile.
 bool Host::Scanner::find_files(std::uint32_t pid, Known& known, const Mappings& mappings) {
   std::map<Seen, ProbeFilePointer> seen;
+  std::vector<std::uint64_t> without_probes;
   std::vector<Mapping> unseen;
   mappings.for_each([&](const Mapping& mapping) {
     if (!mapping.is_executable) return true;
-    if (const auto before = known.seen.find(seen_key(mapping)); before != known.seen.end()) {
+    const Seen key = seen_key(mapping);
+    if (const auto before = known.seen.find(key); before != known.seen.end()) {
       seen.insert(*before);
+    } else if (std::binary_search(known.without_probes.begin(), known.without_probes.end(), hash_of(key))) {
+      without_probes.push_back(hash_of(key));
     } else {
       unseen.push_back(mapping);
     }
-    return seen.size() + unseen.size() < kMaximumFilesOfAProcess;
+    return seen.size() + without_probes.size() + unseen.size() < kMaximumFilesOfAProcess;
   });
   bool is_new = false;
   const auto until = std::min(scan_ends_, Clock::now() + kMostTimeOfAProcess);
@@ -410,13 +428,14 @@ bool Host::Scanner::find_files(std::uint32_t pid, Known& known, const Mappings& 
       take_deleted(name);
       if (known.skipped.size() < kMaximumSkippedOfAProcess)
         known.skipped.push_back({pid, unescaped(name), result.why_not});
-    } else if (result.is_known) {
+    } else if (result.file) {
       seen.emplace(seen_key(unseen[i]), result.file);
+    } else if (result.is_known) {
+      without_probes.push_back(hash_of(seen_key(unseen[i])));
     }
   }
-  const auto has_probes = [](const auto& each) { return each.second != nullptr; };
-  const bool is_less = std::count_if(seen.begin(), seen.end(), has_probes) !=
-                       std::count_if(known.seen.begin(), known.seen.end(), has_probes);
+  remember(known, std::move(without_probes));
+  const bool is_less = seen.size() != known.seen.size();
   known.seen = std::move(seen);
   // A copy may be found before its gate is mapped. It is looked for again.
   const bool is_incomplete = std::any_of(known.copies.begin(), known.copies.end(), [](const Copy& copy) {
@@ -425,11 +444,20 @@ bool Host::Scanner::find_files(std::uint32_t pid, Known& known, const Mappings& 
   return is_new || is_less || is_incomplete;
 }
 
+void Host::Scanner::remember(Known& known, std::vector<std::uint64_t> without_probes) {
+  mappings_ -= known.without_probes.size();
+  if (without_probes.size() > kUsualMappings && mappings_ + without_probes.size() > kMaximumMappings)
+    without_probes.clear();
+  std::sort(without_probes.begin(), without_probes.end());
+  without_probes.shrink_to_fit();
+  mappings_ += without_probes.size();
+  known.without_probes = std::move(without_probes);
+}
+
 void Host::Scanner::find_copies(Known& known, const Mappings& mappings) {
   // Keyed by device and inode as /proc/PID/maps has them.
   std::map<std::pair<std::uint64_t, std::uint64_t>, ProbeFilePointer> wanted;
-  for (const auto& [seen, file] : known.seen)
-    if (file) wanted[{seen.device, seen.inode}] = file;
+  for (const auto& [seen, file] : known.seen) wanted[{seen.device, seen.inode}] = file;
   known.copies.clear();
   std::map<std::pair<std::uint64_t, std::uint64_t>, Copy> without_gate;
   mappings.for_each([&](const Mapping& mapping) {
