@@ -122,6 +122,7 @@ class Host::Scanner {
   Known* look_at(std::uint32_t pid);
   ProcessPointer process(std::uint32_t pid);
   Changes changes();
+  [[nodiscard]] const std::set<std::uint32_t>& noted() const { return noted_; }
 
   KnownFiles files;
   std::map<std::uint32_t, Known> processes;
@@ -583,6 +584,7 @@ ProcessPointer Host::process(std::uint32_t pid) { return scanner_->process(pid);
 const Host::Refused& Host::refused() const { return scanner_->files.refused(); }
 
 bool Host::is_behind() const { return scanner_->is_behind; }
+const std::set<std::uint32_t>& Host::waiting() const { return scanner_->noted(); }
 bool Host::has_too_many_files() const { return scanner_->has_too_many_files; }
 
 std::vector<Host::Skipped> Host::skipped() const {

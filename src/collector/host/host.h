@@ -101,6 +101,8 @@ class Host {
   ProcessPointer process(std::uint32_t pid);
   // Whether the last scan left processes or files for the next one, because it took too long.
   [[nodiscard]] bool is_behind() const;
+  // The processes that the last scan left for the next one, and those that note_pid() named since.
+  [[nodiscard]] const std::set<std::uint32_t>& waiting() const;
   // Whether the last scan did not examine all processes, because this program has too many open files.
   [[nodiscard]] bool has_too_many_files() const;
   // Processes and files that could not be examined, and why, as of the last scan.

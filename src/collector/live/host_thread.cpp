@@ -135,6 +135,7 @@ void HostThread::work() {
     for (const std::uint32_t pid : requests.exits) {
       host_.note_exit(pid);
       described_.erase(pid);
+      waited_.erase(pid);
     }
     if (!is_detached_) {
       for (const auto* pids : {&requests.looks, &requests.answers}) {
@@ -204,7 +205,7 @@ void HostThread::describe(std::uint32_t pid, bool answer) {
   const auto [known, is_new] = described_.try_emplace(pid, process);
   if (!is_new && !answer && known->second == process) return;
   known->second = process;
-  reports_.post(Described{pid, process});
+  reports_.post(Described{pid, process, waited_.contains(pid)});
 }
 
 std::vector<Attachments::Target> HostThread::targets() {
@@ -230,6 +231,10 @@ bool HostThread::attach() {
   const std::vector<Attachments::Target> fresh = attachments_.set(wanted);
   if (!fresh.empty()) {
     host_.scan();
+    for (const std::uint32_t pid : host_.waiting()) {
+      waited_.insert(pid);
+      if (described_.contains(pid)) describe(pid, true);
+    }
     for (const std::uint32_t pid : host_.pids()) {
       for (const Attachments::Target& target : fresh) {
         if (target.pid < 0 || target.pid == static_cast<int>(pid)) begin(pid, *target.file);

@@ -33,6 +33,7 @@ namespace nopspan::collector {
 struct Described {
   std::uint32_t pid;
   ProcessPointer process;
+  bool has_begun;  // perhaps before the attach, and no Begun says where
 };
 // The collector has attached to a file of a process. These threads had entries before that, which are not counted.
 struct Begun {
@@ -184,6 +185,7 @@ class HostThread {
   bool is_whole_ = true;                             // nothing was left for the next round
   std::uint32_t begin_at_ = 0;                       // the process with which the next round begins, among the last
   std::map<std::uint32_t, ProcessPointer> described_;
+  std::set<std::uint32_t> waited_;  // were not examined in time after an attach
   bool has_warned_ = false;
   std::set<std::uint32_t> refused_users_;  // whom stderr has named
   bool is_detached_ = false;

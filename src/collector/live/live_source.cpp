@@ -305,6 +305,7 @@ void LiveSource::handle_reports() {
 
 void LiveSource::handle(Described&& report) {
   delivery_.describe(report);
+  if (report.has_begun) delivery_.account(report.pid).set_some_unknown();
   held_.happened(report.pid, HeldMessages::described);
 }
 
