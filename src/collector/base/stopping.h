@@ -15,7 +15,8 @@ inline std::atomic<bool> stopping = false;
 // Set by these signals only: the user wants the program to end now, even if output is lost.
 inline std::atomic<bool> interrupted = false;
 
-// Set while the kernel detaches from files. If the program is killed meanwhile, the gates of traced programs stay raised.
+// Set while the kernel detaches from files. If the program is killed meanwhile, the gates of traced programs stay
+// raised.
 inline std::atomic<bool> detaching = false;
 
 // Why the source stopped early. main() reports it when the command has printed its results.

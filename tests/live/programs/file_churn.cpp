@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Maps copies of a file with probe sites. Each copy is a new file, to which a tracer attaches.
 //
-//   file_churn FOLDER FILE COPIES          maps that many copies and prints "ready". For each line of its input, it prints
-//                                          how many copies have a raised gate. Until the end of its input
+//   file_churn FOLDER FILE COPIES          maps that many copies and prints "ready". For each line of its input,
+//                                          it prints how many copies have a raised gate. Until the end of its input
 //   file_churn FOLDER FILE COPIES SECONDS  for that time, starts processes that each map a new copy for a moment; at
 //                                          most COPIES run at once
 //   file_churn FOLDER FILE COPIES again    that many processes map FILE itself again and again, and change its time, so
