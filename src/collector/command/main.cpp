@@ -232,6 +232,10 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     nopspan::collector::print_error(error.what());
   }
+  if (nopspan::collector::detaching) {
+    std::cerr << "nopspan: the kernel has not detached in time. Gates of traced programs may stay raised until nopspan "
+                 "traces these again\n";
+  }
   exit_status = nopspan::collector::finish(exit_status);
   if (nopspan::collector::leaves_threads) _exit(exit_status);
   return exit_status;
