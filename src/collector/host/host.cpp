@@ -409,8 +409,9 @@ bool Host::Scanner::find_files(std::uint32_t pid, Known& known, const Mappings& 
     const Seen key = seen_key(mapping);
     if (const auto before = known.seen.find(key); before != known.seen.end()) {
       seen.insert(*before);
-    } else if (std::binary_search(known.without_probes.begin(), known.without_probes.end(), hash_of(key))) {
-      without_probes.push_back(hash_of(key));
+    } else if (const std::uint64_t hash = hash_of(key);
+               std::binary_search(known.without_probes.begin(), known.without_probes.end(), hash)) {
+      without_probes.push_back(hash);
     } else {
       unseen.push_back(mapping);
     }
