@@ -584,6 +584,11 @@ ProcessPointer Host::process(std::uint32_t pid) { return scanner_->process(pid);
 
 const Host::Refused& Host::refused() const { return scanner_->files.refused(); }
 
+std::uint32_t Host::user(std::uint32_t pid) const {
+  const auto found = scanner_->processes.find(pid);
+  return found != scanner_->processes.end() ? found->second.user : user_of(pid);
+}
+
 bool Host::is_behind() const { return scanner_->is_behind; }
 const std::set<std::uint32_t>& Host::waiting() const { return scanner_->noted(); }
 bool Host::has_too_many_files() const { return scanner_->has_too_many_files; }

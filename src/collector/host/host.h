@@ -99,6 +99,8 @@ class Host {
   // was never examined, only the pid and the host are set. The same object is returned as long as the process executes
   // no other program, stays in its cgroup, and has the same library.
   ProcessPointer process(std::uint32_t pid);
+  // The real user of a process, when its memory last changed. If it is not known yet, the present one.
+  [[nodiscard]] std::uint32_t user(std::uint32_t pid) const;
   // Whether the last scan left processes or files for the next one, because it took too long.
   [[nodiscard]] bool is_behind() const;
   // The processes that the last scan left for the next one, and those that note_pid() named since.

@@ -250,18 +250,13 @@ HostThread::Copy& HostThread::copy_of(std::uint32_t pid, std::uint64_t gate_addr
   const auto found = headers_.find({pid, gate_address});
   // The pid may have been reused, or the process may have executed another program.
   if (found != headers_.end() && found->second.process == process) return found->second;
-  Copy copy{process, user_range(user_of(pid)), ThreadHeaders({pid, process->start_ticks}, gate_address)};
+  Copy copy{process, ThreadHeaders({pid, process->start_ticks}, gate_address)};
   return headers_.insert_or_assign({pid, gate_address}, std::move(copy)).first->second;
 }
 
-std::uint32_t HostThread::payer_of(std::uint32_t pid) const {
-  const auto known = headers_.lower_bound({pid, 0});
-  return known != headers_.end() && known->first.first == pid ? known->second.user : user_range(user_of(pid));
-}
-
 template <typename Function>
-bool HostThread::in_time(std::uint32_t user, Function function) {
-  std::uint64_t& spent_ns = spent_ns_[user];
+bool HostThread::in_time(std::uint32_t pid, Function function) {
+  std::uint64_t& spent_ns = spent_ns_[user_range(host_.user(pid))];
   if (spent_ns >= kMostOfARound) {
     is_whole_ = false;
     return false;
@@ -280,7 +275,7 @@ void HostThread::begin(std::uint32_t pid, const ProbeFile& file) {
     Begun begun{pid, false, {}};
     if (copy.gate_address != 0) {
       Copy& known = copy_of(pid, copy.gate_address);
-      begun.are_all_known = in_time(known.user, [&] {
+      begun.are_all_known = in_time(pid, [&] {
         const bool is_read = known.headers.read();
         const auto ids = thread_ids(*known.process);
         for (const ThreadHeaders::Thread& thread : known.headers.threads()) {
@@ -307,7 +302,7 @@ bool HostThread::read_all_headers() {
   const auto before_ns = std::exchange(spent_ns_, {});
   std::vector<std::uint32_t> last;
   for (const std::uint32_t pid : pids) {
-    const auto before = before_ns.find(payer_of(pid));
+    const auto before = before_ns.find(user_range(host_.user(pid)));
     if (before != before_ns.end() && before->second >= kLong) {
       last.push_back(pid);
     } else {
@@ -334,7 +329,7 @@ void HostThread::read_headers_of(std::uint32_t pid) {
     is_wanted = true;
     HeadersRead report{pid, copy.gate_address, {}, monotonic_now()};
     Copy& known = copy_of(pid, copy.gate_address);
-    if (!in_time(known.user, [&] { return known.headers.read(); })) continue;
+    if (!in_time(pid, [&] { return known.headers.read(); })) continue;
     for (const ThreadHeaders::Thread& thread : known.headers.threads()) {
       if (thread.header.next > thread.header.first || thread.header.discarded != 0) report.threads.push_back(thread);
     }
@@ -350,7 +345,7 @@ void HostThread::fetch_now(const Fetch& wanted) {
     const ThreadHeaders& headers = known->second.headers;
     for (const ThreadHeaders::Thread& thread : wanted.threads) {
       Fetched::Thread one{thread.header, thread.address, {}};
-      const bool is_fetched = in_time(known->second.user, [&] {
+      const bool is_fetched = in_time(wanted.pid, [&] {
         return headers.fetch(thread, one.bytes) && !(tail_sampling_ && may_be_filtered(wanted, headers, thread));
       });
       if (is_fetched) part.threads.push_back(std::move(one));

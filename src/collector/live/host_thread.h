@@ -128,7 +128,6 @@ class HostThread {
   using CopyKey = std::pair<std::uint32_t, std::uint64_t>;  // pid, and the gate's address
   struct Copy {
     ProcessPointer process;
-    std::uint32_t user;  // user_range()
     ThreadHeaders headers;
   };
   struct Requests {
@@ -156,11 +155,10 @@ class HostThread {
   void fetch_now(const Fetch& wanted);
   bool may_be_filtered(const Fetch& wanted, const ThreadHeaders& headers, const ThreadHeaders::Thread& thread);
   Copy& copy_of(std::uint32_t pid, std::uint64_t gate_address);
-  std::uint32_t payer_of(std::uint32_t pid) const;
-  // Calls `function`, which reads memory of the user's processes. Returns false if their time in this round is over, or
-  // what it returns.
+  // Calls `function`, which reads memory of the process. Returns false if the time of its user in this round is over,
+  // or what `function` returns.
   template <typename Function>
-  bool in_time(std::uint32_t user, Function function);
+  bool in_time(std::uint32_t pid, Function function);
 
   // A process in another pid namespace may be traced without these numbers being asked for.
   static constexpr std::size_t kMostAsked = 65536;
