@@ -72,6 +72,31 @@ int pass_good(int count, const std::string& bytes) {
 }
 int good(int count, const std::string& name) { return pass_good(count, entries(count, name)); }
 
+// Spans of requests that never end, each with attributes of 4 KiB.
+int unending(int count) {
+  constexpr std::size_t kText = 4000;
+  constexpr std::size_t kValue = kText + 3, kKeyValue = kValue + 6;
+  const auto length = [](std::size_t size) {
+    return std::string{static_cast<char>(size % 128 + 128), static_cast<char>(size / 128)};
+  };
+  const std::string attributes =
+      "\x4a" + length(kKeyValue) + "\x0a\x01k\x12" + length(kValue) + "\x0a" + length(kText) + std::string(kText, 'x');
+  for (int i = 0; i < count; ++i) {
+    std::string bytes = entries(1, "hostile.unending");
+    nopspan_entry entry;
+    std::memcpy(&entry, bytes.data(), sizeof(entry));
+    for (char& byte : entry.trace_id) byte = static_cast<char>(chance());
+    entry.parent_id = entry.root_id = chance();
+    entry.attributes = {static_cast<unsigned short>(bytes.size() / 8), static_cast<unsigned short>(attributes.size())};
+    bytes += attributes;
+    bytes.resize((bytes.size() + 7) / 8 * 8);
+    entry.size = static_cast<unsigned>(bytes.size());
+    std::memcpy(bytes.data(), &entry, sizeof(entry));
+    pass_good(1, bytes);
+  }
+  return count;
+}
+
 int wild_pointers() {
   const nopspan_thread header = header_of(1, 0, 3);
   for (const std::uint64_t address : {0UL, 1UL, 0xdeadbeefUL, 0x7fffffffffffUL, 0xffff888000000000UL, ~0UL}) {
@@ -253,6 +278,7 @@ int main() {
   };
   commands["gate"] = [](std::istringstream&) { return std::to_string(nopspan_gate.gate); };
   commands["good"] = [&](std::istringstream& a) { return std::to_string(good(number(a), "hostile.good")); };
+  commands["unending"] = [&](std::istringstream& a) { return std::to_string(unending(number(a))); };
   commands["wild_pointers"] = [](std::istringstream&) { return std::to_string(wild_pointers()); };
   commands["wrong_sizes"] = [](std::istringstream&) { return std::to_string(wrong_sizes()); };
   commands["garbage"] = [&](std::istringstream& a) { return std::to_string(garbage(number(a))); };
