@@ -54,6 +54,18 @@ TEST_F(Batch, ReadsEntriesInOrder) {
   EXPECT_THAT(names(), ElementsAre("one", "two", ""));
 }
 
+TEST_F(Batch, HasTheTimesOfTheProcess) {
+  batch.span("short", 1);
+  batch.span("endless", 2).last().duration_ns = UINT64_MAX;
+  BatchReader reader(batch.bytes(), batch.count(), clocks);
+  Entry entry;
+  reader.next(entry);
+  EXPECT_EQ(reader.start_ns(), 1000U);
+  EXPECT_EQ(reader.end_ns(), 1050U);
+  reader.next(entry);
+  EXPECT_EQ(reader.end_ns(), UINT64_MAX);
+}
+
 TEST_F(Batch, HasNoEntriesWhenEmpty) { EXPECT_THAT(names(0), ElementsAre()); }
 
 TEST_F(Batch, LeavesNothingOfTheEntryBefore) {

@@ -89,6 +89,7 @@ std::string KeptEntry::difference(const Entry& other) const {
   compare("has_engine_times", span_.has_engine_times, other.has_engine_times);
   compare("counts_tokens", span_.counts_tokens, other.counts_tokens);
   compare("counts_tool", span_.counts_tool, other.counts_tool);
+  compare("before_attach", span_.before_attach, other.before_attach);
   compare("first_token_ns", span_.first_token_ns, other.first_token_ns);
   for (const auto& [name, field] : kUsageFields) {
     compare(std::string(text_of(name)).c_str(), span_.usage.*field, other.usage.*field);
@@ -199,6 +200,7 @@ KeptEntry any_span(std::mt19937_64& random, const std::vector<ProcessPointer>& p
   entry.has_engine_times = random() % 2 == 0;
   entry.counts_tokens = random() % 2 == 0;
   entry.counts_tool = random() % 2 == 0;
+  entry.before_attach = random() % 8 == 0;
   if (entry.has_first_token) entry.first_token_ns = any_number(random);
   for (const auto& each : kUsageFields) entry.usage.*each.field = entry.has_usage ? any_number(random) : 0;
   for (const auto& each : kEngineFields) {

@@ -49,6 +49,14 @@ class Account : public testing::Test {
   }
 };
 
+TEST_F(Account, KnowsWhatBeganBeforeTheLastAttachToAFileOfTheProcess) {
+  EXPECT_FALSE(account.began_before_attach(0)) << "all its files were attached before";
+  account.attached(300);
+  account.attached(200);
+  EXPECT_TRUE(account.began_before_attach(299));
+  EXPECT_FALSE(account.began_before_attach(300));
+}
+
 TEST_F(Account, ClosesWhenAllArrived) {
   arrive(1, {0, 10});
   arrive(2, {0, 5});

@@ -41,7 +41,8 @@ void detach(std::vector<ProbeLink> links) {
 
 }  // namespace
 
-Attachments::Attachments(KernelPrograms& programs) : programs_(programs), budget_(kBurst, kParts) {}
+Attachments::Attachments(KernelPrograms& programs, AttachTimes& times)
+    : programs_(programs), times_(times), budget_(kBurst, kParts) {}
 
 template <typename Function>
 auto Attachments::charged(const std::optional<uid_t>& user, Function function) {
@@ -119,6 +120,7 @@ bool Attachments::may_attach(const Target& target, Attached& attached) {
 
 bool Attachments::attach(Attached& attached) {
   std::string why_not;
+  times_.begin(monotonic_now());
   attached.is_attached = charged(attached.user, [&] {
     attached.link = programs_.attach(*attached.target.file, attached.target.pid, why_not);
     return static_cast<bool>(attached.link);

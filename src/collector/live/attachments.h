@@ -4,6 +4,7 @@
 
 #include "base/time_budget.h"
 #include "host/probe_file.h"
+#include "live/attach_times.h"
 #include "live/kernel_programs.h"
 
 #include <cstdint>
@@ -25,7 +26,7 @@ class Attachments {
     std::set<std::uint32_t> users;  // of processes that map the file: one is charged. If there is none, nobody is
   };
 
-  explicit Attachments(KernelPrograms& programs);
+  Attachments(KernelPrograms& programs, AttachTimes& times);
 
   // Whether a target is not attached yet and may be tried now, or is attached and not among the targets.
   [[nodiscard]] bool is_due(const std::vector<Target>& targets, std::uint64_t now_ns) const;
@@ -33,7 +34,8 @@ class Attachments {
   // after a pause that doubles up to 30 s. The reason of a failure is printed to stderr when it changes. Returns the
   // targets that are newly attached. After 50 ms, the remaining targets are left to the next call. Attaching and
   // detaching take milliseconds, so each user has a budget of time. If all users of a target have used it up, the
-  // target is tried again later, and stderr says so once.
+  // target is tried again later, and stderr says so once. Begins an attach in the AttachTimes before the first target
+  // is tried. The caller ends it.
   std::vector<Target> set(const std::vector<Target>& targets);
   // Still true after detach_all().
   [[nodiscard]] bool is_attached(const ProbeFile& file, int pid) const;
@@ -59,6 +61,7 @@ class Attachments {
   bool may_attach(const Target& target, Attached& attached);
 
   KernelPrograms& programs_;
+  AttachTimes& times_;
   TimeBudget budget_;
   std::set<uid_t> slowed_;  // users of whom stderr has said that they wait
   std::map<Key, Attached> attached_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "live/batch_reader.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 
@@ -67,6 +68,8 @@ bool BatchReader::read(const nopspan_entry& raw, std::string_view bytes, Entry& 
   entry.span_id = raw.span_id;
   entry.parent_id = raw.parent_id;
   entry.root_id = raw.root_id;
+  start_ns_ = raw.start_ns;
+  end_ns_ = raw.start_ns + std::min<std::uint64_t>(raw.duration_ns, UINT64_MAX - raw.start_ns);
   entry.start_unix_ns = clocks_.to_unix(raw.start_ns);
   entry.duration_ns = raw.duration_ns;
   entry.counts_tokens = (raw.extras & NOPSPAN_COUNTS_TOKENS) != 0;

@@ -27,6 +27,9 @@ class BatchReader {
     end,        // no further entry can be found
   };
   Outcome next(Entry& entry);
+  // Start and end of the last entry, in the process's time (CLOCK_MONOTONIC).
+  [[nodiscard]] std::uint64_t start_ns() const { return start_ns_; }
+  [[nodiscard]] std::uint64_t end_ns() const { return end_ns_; }
 
   // The number of entries that are completely in the bytes, at most `entries`.
   static std::uint64_t whole_entries(std::string_view bytes, std::uint64_t entries);
@@ -43,6 +46,7 @@ class BatchReader {
   const ClockMap& clocks_;
   std::uint64_t index_ = 0;
   std::size_t offset_ = 0;
+  std::uint64_t start_ns_ = 0, end_ns_ = 0;
   // The bytes left for attributes and links. Entries never share these, so together they cannot be longer than the
   // batch. Without this limit, a thousand entries that point at the same bytes would expand to a thousand times their
   // size.

@@ -10,8 +10,12 @@
 
 namespace nopspan::collector {
 
-Delivery::Delivery(const Filter& filter, const ClockMap& clocks, bool same_numbers)
-    : filter_(filter), clocks_(clocks), same_numbers_(same_numbers), began_ns_(clocks.monotonic_now()) {}
+Delivery::Delivery(const Filter& filter, const ClockMap& clocks, AttachTimes& attach_times, bool same_numbers)
+    : filter_(filter),
+      clocks_(clocks),
+      attach_times_(attach_times),
+      same_numbers_(same_numbers),
+      began_ns_(clocks.monotonic_now()) {}
 
 Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid) {
   if (same_numbers_) tgid = pid;
@@ -137,6 +141,8 @@ void Delivery::deliver(ProcessAccount& account, ProcessAccount::Thread& thread, 
     if (outcome != BatchReader::Outcome::entry) {
       account.malformed(1);
     } else {
+      entry.before_attach =
+          account.began_before_attach(reader.start_ns()) || attach_times_.overlap(reader.start_ns(), reader.end_ns());
       deliver_entry(account, entry);
     }
   }

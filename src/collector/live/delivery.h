@@ -3,6 +3,7 @@
 #pragma once
 
 #include "live/accounts.h"
+#include "live/attach_times.h"
 #include "live/clock_map.h"
 #include "live/host_thread.h"
 #include "model/filter.h"
@@ -21,7 +22,7 @@ class Delivery {
   using Account = Accounts::Account;
 
   // `same_numbers`: the kernel programs see the same pids as this program.
-  Delivery(const Filter& filter, const ClockMap& clocks, bool same_numbers);
+  Delivery(const Filter& filter, const ClockMap& clocks, AttachTimes& attach_times, bool same_numbers);
 
   void set_sink(Sink* sink) { sink_ = sink; }
   // After the detach, a gap in a thread's sequence may consist of entries that another collector received. Entries
@@ -70,6 +71,7 @@ class Delivery {
 
   const Filter& filter_;
   const ClockMap& clocks_;
+  AttachTimes& attach_times_;
   bool same_numbers_;
   std::uint64_t began_ns_;
   bool is_detached_ = false, is_counting_only_ = false;

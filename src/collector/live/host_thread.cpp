@@ -43,7 +43,7 @@ HostThread::HostThread(const SourceOptions& options, const ProcessFilter& proces
       processes_(processes),
       programs_(programs),
       tail_sampling_(tail_sampling),
-      attachments_(programs) {
+      attachments_(programs, attach_times_) {
   if (!options_.binary.empty()) host_.add_file(options_.binary);
 }
 
@@ -119,6 +119,8 @@ void HostThread::work() {
   host_.scan();
   for (const auto until = Clock::now() + kStart; attach() && Clock::now() < until;) {
   }
+  attach_times_.end(monotonic_now(), true);
+  is_at_start_ = false;
   count_refused();
   warn_of_processes_without_probes();
   reports_.post(Live{host_.pids().size()});
@@ -241,6 +243,7 @@ bool HostThread::attach() {
       }
     }
   }
+  if (!is_at_start_) attach_times_.end(monotonic_now(), !fresh.empty());
   is_attaching_ = false;
   return !fresh.empty();
 }
@@ -272,7 +275,7 @@ void HostThread::begin(std::uint32_t pid, const ProbeFile& file) {
   for (const Host::Copy& copy : std::vector(host_.copies(pid))) {
     if (copy.file.get() != &file) continue;
     describe(pid, false);
-    Begun begun{pid, false, {}};
+    Begun begun{pid, 0, false, {}};
     if (copy.gate_address != 0) {
       Copy& known = copy_of(pid, copy.gate_address);
       begun.are_all_known = in_time(pid, [&] {
@@ -285,6 +288,7 @@ void HostThread::begin(std::uint32_t pid, const ProbeFile& file) {
         return is_read && !known.headers.too_many();
       });
     }
+    begun.time_ns = monotonic_now();
     reports_.post(std::move(begun));
   }
 }

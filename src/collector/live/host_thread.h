@@ -5,6 +5,7 @@
 
 #include "base/wake_up.h"
 #include "host/host.h"
+#include "live/attach_times.h"
 #include "live/attachments.h"
 #include "live/kernel_programs.h"
 #include "live/mailbox.h"
@@ -43,6 +44,7 @@ struct Begun {
     std::uint32_t tid;  // in the collector's pid namespace; 0 if it is not known
   };
   std::uint32_t pid;
+  std::uint64_t time_ns;  // before it, entries of the process may not have been received
   bool are_all_known;
   std::vector<Thread> threads;
 };
@@ -93,6 +95,7 @@ class HostThread {
   [[nodiscard]] Mailbox<HostReport>& reports() { return reports_; }
   // Whether it is attaching to a file: entries of threads may arrive whose Begun follows.
   [[nodiscard]] bool is_attaching() const { return is_attaching_; }
+  [[nodiscard]] AttachTimes& attach_times() { return attach_times_; }
 
   // Files that are not traced, because their users have too many.
   [[nodiscard]] std::size_t refused_files() const { return refused_files_; }
@@ -170,6 +173,7 @@ class HostThread {
   Mailbox<HostReport> reports_;
   std::atomic<bool> is_attaching_ = false;
   std::atomic<std::size_t> refused_files_ = 0;
+  AttachTimes attach_times_;
 
   WakeUp wake_up_;
   std::mutex mutex_;
@@ -187,6 +191,7 @@ class HostThread {
   bool has_warned_ = false;
   std::set<std::uint32_t> refused_users_;  // whom stderr has named
   bool is_detached_ = false;
+  bool is_at_start_ = true;
 
   std::thread thread_;
   std::atomic<bool> has_ended_ = false;

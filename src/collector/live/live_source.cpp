@@ -94,7 +94,7 @@ class LiveSource final : public Source {
         options_(machinery_->options),
         programs_(machinery_->programs),
         host_(machinery_->host),
-        delivery_(options_.filter, clocks_, settings_.namespace_inode == 0),
+        delivery_(options_.filter, clocks_, host_.attach_times(), settings_.namespace_inode == 0),
         drain_(host_, delivery_) {}
   ~LiveSource() override;
 
@@ -312,6 +312,7 @@ void LiveSource::handle(Described&& report) {
 void LiveSource::handle(const Begun& report) {
   Accounts::Account& account = delivery_.account(report.pid);
   if (!report.are_all_known) account.set_some_unknown();
+  account.attached(report.time_ns);
   const std::uint64_t now = clocks_.monotonic_now();
   for (const Begun::Thread& thread : report.threads) {
     if (account.find(thread.header.sequence_id) == nullptr) {

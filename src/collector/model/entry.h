@@ -72,6 +72,9 @@ struct Entry {
   std::string_view attributes;  // OTLP KeyValues: field 9 of a Span; for events and retries field 3 of an Event
   std::string_view links;       // struct nopspan_link[]
   bool has_usage = false, has_first_token = false, has_engine_times = false;
+  // The collector was still attaching to a file when this began, or attached to one later while it ran. So other parts
+  // of the request may not have been received.
+  bool before_attach = false;
   // Tokens and tools are counted only where these are set, so that each fact counts once.
   bool counts_tokens = false, counts_tool = false;
   Usage usage;

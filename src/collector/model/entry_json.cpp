@@ -91,6 +91,7 @@ void add_flags(Json& object, const Entry& entry) {
   for (const auto& [flag, name] : kFlags) {
     if ((entry.flags & flag) != 0) names.push_back(name);
   }
+  if (entry.before_attach) names.push_back("before_attach");
   if (!names.empty()) object["flags"] = std::move(names);
 }
 

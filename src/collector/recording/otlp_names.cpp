@@ -75,7 +75,7 @@ Name find(std::string_view key) {
   return Name::count;
 }
 
-constexpr unsigned kBools = 32;  // position of the five bools in the word
+constexpr unsigned kBools = 32;  // position of the six bools in the word
 
 }  // namespace
 
@@ -114,7 +114,7 @@ std::uint64_t NotedAttributes::number(Name name) const {
 std::uint64_t flag_word(const Entry& entry) {
   const unsigned bools = (entry.has_usage ? 1U : 0U) | (entry.has_first_token ? 2U : 0U) |
                          (entry.has_engine_times ? 4U : 0U) | (entry.counts_tokens ? 8U : 0U) |
-                         (entry.counts_tool ? 16U : 0U);
+                         (entry.counts_tool ? 16U : 0U) | (entry.before_attach ? 32U : 0U);
   return entry.flags | std::uint64_t{bools} << kBools;
 }
 
@@ -126,6 +126,7 @@ void set_flag_word(Entry& entry, std::uint64_t word) {
   entry.has_engine_times = (bools & 4U) != 0;
   entry.counts_tokens = (bools & 8U) != 0;
   entry.counts_tool = (bools & 16U) != 0;
+  entry.before_attach = (bools & 32U) != 0;
 }
 
 std::uint64_t implied_flag_word(Kind kind, const OtlpFlags& flags, const NotedAttributes& own,

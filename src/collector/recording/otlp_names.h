@@ -110,7 +110,7 @@ inline constexpr NumberField<EngineTimes> kEngineFields[] = {
     {Name::preemptions, &EngineTimes::preemptions},
 };
 
-// A span's flags and its five bools as one word, which is the value of "nopspan.flags".
+// A span's flags and its six bools as one word, which is the value of "nopspan.flags".
 std::uint64_t flag_word(const Entry& entry);
 void set_flag_word(Entry& entry, std::uint64_t word);
 
