@@ -90,7 +90,7 @@ struct Seen {
   std::uint32_t marks;
   std::size_t over_limit, over_limit_failed, duplicates, conflicts, cycles;
   std::uint64_t duration_ns, longest_root_ns;
-  bool earlier_part_was_shown;
+  bool earlier_part_was_shown, before_attach;
   std::map<std::uint64_t, std::uint64_t> parents;  // of each span. 0: the span is a root
   std::map<std::uint64_t, RootKind> roots;
   std::map<std::string, std::uint64_t> events;                            // the span of each event. 0: none
@@ -147,6 +147,7 @@ inline bool Assembly::take(const AssembledTrace& trace) {
            links.end_unix_ns() - links.start_unix_ns(),
            links.longest_root_ns(),
            trace.earlier_part_was_shown,
+           trace.before_attach,
            {},
            {},
            {},

@@ -469,6 +469,109 @@ TEST(TraceAssembler, OutlivesLinkedSpansThatLinkToEachOther) {
   EXPECT_TRUE(assembly.adds_up());
 }
 
+// ---- Partial traces
+
+Entry early(Entry entry) {
+  entry.before_attach = true;
+  return entry;
+}
+
+TEST(TraceAssembler, CallsATracePartialIfAnyEntryBeganBeforeTheAttach) {
+  const std::array<std::array<Entry, 3>, 3> traces = {{
+      {early(span_of(1, 0)), span_of(2, 1), event_of(2)},
+      {span_of(1, 0), early(span_of(2, 1)), event_of(2)},
+      {span_of(1, 0), span_of(2, 1), early(event_of(2))},
+  }};
+  for (const auto& trace : traces) {
+    Assembly assembly;
+    for (const Entry& entry : trace) assembly.add(entry);
+    assembly.wait(2 * kSecond);
+    ASSERT_THAT(assembly.seen, SizeIs(1));
+    EXPECT_EQ(assembly.seen[0].end, TraceEnd::partial);
+    EXPECT_TRUE(assembly.seen[0].before_attach);
+    EXPECT_EQ(assembly.assembler.counts().partial, 1U);
+    EXPECT_EQ(assembly.assembler.counts().finished, 0U);
+    EXPECT_TRUE(assembly.adds_up());
+  }
+}
+
+TEST(TraceAssembler, CallsATracePartialIfThePartOfOneProcessIs) {
+  static const ProcessPointer client = process_number(8, "client");
+  Assembly assembly;
+  Entry root = span_of(1, 0);
+  root.process = &client;
+  assembly.add(early(remote_span(2, 1)));
+  assembly.add(root);
+  assembly.wait(11 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].end, TraceEnd::partial);
+}
+
+TEST(TraceAssembler, CallsATracePartialThoughItsParentIsOnAnotherHost) {
+  Assembly assembly;
+  assembly.add(early(remote_span(2, 1)));
+  assembly.wait(11 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].end, TraceEnd::partial);
+}
+
+TEST(TraceAssembler, CallsATracePartialIfTheEntryWasNotKept) {
+  TraceLimits limits;
+  limits.entries_per_trace = 1;
+  Assembly assembly(limits);
+  assembly.add(span_of(1, 0));
+  assembly.add(early(event_of(1)));
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].over_limit, 1U);
+  EXPECT_EQ(assembly.seen[0].end, TraceEnd::partial);
+}
+
+TEST(TraceAssembler, CallsATraceUnfinishedIfItBeganBeforeTheAttachAndItsRootSpanIsMissing) {
+  Assembly assembly;
+  assembly.add(early(span_of(2, 1)));
+  assembly.assembler.finish();
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].end, TraceEnd::unfinished);
+  EXPECT_TRUE(assembly.seen[0].before_attach);
+}
+
+TEST(TraceAssembler, DoesNotCountAPartialTraceAsHurried) {
+  TraceLimits limits;
+  limits.traces = 1;
+  Assembly assembly(limits);
+  assembly.add(early(span_of(1, 0)));
+  Entry other = span_of(1, 0);
+  other.trace_id = trace_number(2);
+  assembly.add(other);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].end, TraceEnd::partial);
+  EXPECT_EQ(assembly.assembler.counts().hurried, 0U);
+}
+
+TEST(TraceAssembler, RemembersThatTheEarlierPartWasPartial) {
+  Assembly assembly;
+  assembly.shows = false;
+  assembly.add(early(span_of(1, 0)));
+  assembly.wait(2 * kSecond);
+  assembly.add(span_of(2, 1));
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(2));
+  EXPECT_EQ(assembly.seen[1].end, TraceEnd::late);
+  EXPECT_TRUE(assembly.seen[1].before_attach);
+}
+
+TEST(TraceAssembler, DoesNotCallARequestPartialBecauseOfALinkedSpan) {
+  Assembly assembly;
+  const std::string links = links_to({{trace_number(1), 1}});
+  assembly.add(early(linked_span(50, links)));
+  assembly.add(span_of(1, 0));
+  assembly.wait(3 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].end, TraceEnd::finished);
+  EXPECT_THAT(assembly.seen[0].linked, SizeIs(1));
+}
+
 // ---- Late parts
 
 TEST(TraceAssembler, ShowsWhatComesTooLateAsALatePart) {

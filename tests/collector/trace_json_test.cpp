@@ -52,6 +52,15 @@ TEST(TraceJson, HasTheTraceAndItsIds) {
   EXPECT_EQ(json["processes"][0]["comm"], "service");
 }
 
+TEST(TraceJson, TellsThatATraceIsPartialAndWhichSpansBeganBeforeTheAttach) {
+  Entry root = span_of(1, 0);
+  root.before_attach = true;
+  const Json json = encoded({root, span_of(2, 1)});
+  EXPECT_EQ(json["end"], "partial");
+  EXPECT_EQ(json["spans"][0]["flags"], Json::array({"before_attach"}));
+  EXPECT_FALSE(json["spans"][1].contains("flags"));
+}
+
 TEST(TraceJson, HasAllThatASpanTells) {
   Entry entry = span_of(0x0102030405060708, 0xf0, "llm.chat");
   entry.flags =

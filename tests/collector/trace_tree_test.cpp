@@ -160,6 +160,12 @@ TEST_F(TraceTree, SaysWhyASpanHasNoParentHere) {
   EXPECT_THAT(lines_of(text)[0], HasSubstr("incomplete"));
 }
 
+TEST_F(TraceTree, SaysThatATraceBeganBeforeTheAttach) {
+  Entry root = timed(1, 0, 0, 1, "root");
+  root.before_attach = true;
+  EXPECT_THAT(lines_of(drawn({root}))[0], HasSubstr("incomplete: began before the attach"));
+}
+
 TEST_F(TraceTree, ShowsWhatBeganBeforeItsParent) {
   EXPECT_THAT(drawn({timed(1, 0, 100, 10, "root"), timed(2, 1, 80, 10, "early")}), HasSubstr("-20.0 ms"));
 }

@@ -94,6 +94,7 @@ class TracePrinter : public Sink {
   std::uint64_t refused_ = 0;     // by standard_output()
   std::uint64_t filtered_ = 0;    // removed by the filter
   std::uint64_t incomplete_ = 0;  // wanted, but not shown without --incomplete
+  std::uint64_t partial_ = 0;     // part of `incomplete_`: they began before the attach
 };
 
 bool TracePrinter::take(const AssembledTrace& trace) {
@@ -102,9 +103,13 @@ bool TracePrinter::take(const AssembledTrace& trace) {
     ++filtered_;
     return false;
   }
-  if (trace.end == TraceEnd::unfinished && !options_.incomplete) {
-    ++incomplete_;
-    return false;
+  if (!options_.incomplete) {
+    const bool is_partial = trace.before_attach && !trace.earlier_part_was_shown;
+    if (is_partial || trace.end == TraceEnd::unfinished) {
+      ++incomplete_;
+      partial_ += is_partial ? 1 : 0;
+      return false;
+    }
   }
   std::string text;
   if (common_.json) {
@@ -156,7 +161,8 @@ void TracePrinter::print_end(const Source& source) {
   };
   add(lost, "lost because they could not be written");
   add(filtered_, "filtered out");
-  add(incomplete_, "unfinished (use --incomplete to show them)");
+  add(partial_, "began before the attach (use --incomplete to show them)");
+  add(incomplete_ - partial_, "unfinished (use --incomplete to show them)");
   add(counts.evicted, "evicted before they were complete (use a larger --memory)");
   add(counts.hurried, "completed early (use a larger --memory)");
   add(counts.late_parts, "late parts");

@@ -17,7 +17,7 @@ constexpr std::size_t kMostLinked = 256;
 
 // PackedEntry::parts
 constexpr std::uint8_t kHasUsage = 1, kHasFirstToken = 2, kHasEngineTimes = 4, kHasValues = 8, kCountsTokens = 16,
-                       kCountsTool = 32;
+                       kCountsTool = 32, kBeforeAttach = 64;
 
 constexpr std::size_t words_for(std::size_t bytes) { return (bytes + 7) / 8; }
 
@@ -33,7 +33,8 @@ std::uint8_t parts_of(const Entry& entry) {
   return static_cast<std::uint8_t>((entry.has_usage ? kHasUsage : 0) | (entry.has_first_token ? kHasFirstToken : 0) |
                                    (entry.has_engine_times ? kHasEngineTimes : 0) |
                                    (entry.value != 0 || entry.number != 0 ? kHasValues : 0) |
-                                   (entry.counts_tokens ? kCountsTokens : 0) | (entry.counts_tool ? kCountsTool : 0));
+                                   (entry.counts_tokens ? kCountsTokens : 0) | (entry.counts_tool ? kCountsTool : 0) |
+                                   (entry.before_attach ? kBeforeAttach : 0));
 }
 
 // Calls on_part(part, bytes) for each optional part that exists, in the order of their layout. Writing and reading use
@@ -219,6 +220,7 @@ Entry Trace::view(const PackedEntry& packed) const {
   entry.has_engine_times = (packed.parts & kHasEngineTimes) != 0;
   entry.counts_tokens = (packed.parts & kCountsTokens) != 0;
   entry.counts_tool = (packed.parts & kCountsTool) != 0;
+  entry.before_attach = (packed.parts & kBeforeAttach) != 0;
   entry.thread_id = packed.thread_id;
   entry.process = &processes_[packed.process];
   const char* at = reinterpret_cast<const char*>(&packed + 1);

@@ -21,6 +21,7 @@ struct TraceAssembler::Open {
   bool fresh = true;                 // an entry has arrived since the last tick
   bool has_root = false, has_remote = false, has_orphan = false;
   bool late = false, earlier_part_was_shown = false;
+  bool before_attach = false;
   std::uint32_t marks = 0;
   std::size_t bytes = 0;  // its share of `bytes_`
   std::size_t over_limit = 0, over_limit_failed = 0, extra = 0;
@@ -88,6 +89,7 @@ void TraceAssembler::add(const Entry& entry) {
   }
   const auto open = find_or_begin(entry.trace_id);
   open->marks |= mark_ ? mark_(entry) : 0;
+  open->before_attach |= entry.before_attach;
   if (open->late) ++counts_.late;
   if (has_room(*open, entry)) {
     open->has_root |= is_root(entry);
@@ -146,7 +148,8 @@ TraceAssembler::List::iterator TraceAssembler::find_or_begin(const TraceId& id) 
   open->list = &active_;
   if (const auto earlier = remembered_.find(id); earlier != remembered_.end()) {
     open->late = true;
-    open->earlier_part_was_shown = earlier->second;
+    open->earlier_part_was_shown = earlier->second.was_shown;
+    open->before_attach = earlier->second.before_attach;
   }
   open_.emplace(id, open);
   return open;
@@ -190,7 +193,7 @@ void TraceAssembler::make_room() {
     const TraceLinks links(open->trace);
     TraceEnd end = end_of(*open, links);
     if (end == TraceEnd::unfinished) end = TraceEnd::evicted;
-    if (end == TraceEnd::finished && !open->is_linked()) ++counts_.hurried;
+    if (end == TraceEnd::finished && !open->is_linked() && !open->before_attach) ++counts_.hurried;
     deliver(open, end, links);
   }
 }
@@ -266,6 +269,7 @@ void TraceAssembler::deliver(List::iterator open, TraceEnd end, const TraceLinks
     erase(open);
     return;
   }
+  if (end == TraceEnd::finished && open->before_attach) end = TraceEnd::partial;
   switch (end) {
     case TraceEnd::finished:
       ++counts_.finished;
@@ -275,6 +279,9 @@ void TraceAssembler::deliver(List::iterator open, TraceEnd end, const TraceLinks
       break;
     case TraceEnd::evicted:
       ++counts_.evicted;
+      break;
+    case TraceEnd::partial:
+      ++counts_.partial;
       break;
     case TraceEnd::unfinished:
       ++counts_.unfinished;
@@ -286,9 +293,9 @@ void TraceAssembler::deliver(List::iterator open, TraceEnd end, const TraceLinks
   counts_.conflicts += links.conflicts();
   counts_.cycles += links.cycles();
   learn_parents(*open, links);
-  const bool shown = take_(
-      {open->trace, links, end, open->marks, open->over_limit, open->over_limit_failed, open->earlier_part_was_shown});
-  remember(open->trace.id(), shown || open->earlier_part_was_shown);
+  const bool shown = take_({open->trace, links, end, open->marks, open->over_limit, open->over_limit_failed,
+                            open->earlier_part_was_shown, open->before_attach});
+  remember(open->trace.id(), {shown || open->earlier_part_was_shown, open->before_attach});
   open->links = 0;
   erase(open);
 }
@@ -363,8 +370,8 @@ void TraceAssembler::learn_parents(const Open& open, const TraceLinks& links) {
   }
 }
 
-void TraceAssembler::remember(const TraceId& id, bool shown) {
-  const auto [known, is_new] = remembered_.insert_or_assign(id, shown);
+void TraceAssembler::remember(const TraceId& id, const Earlier& part) {
+  const auto [known, is_new] = remembered_.insert_or_assign(id, part);
   if (is_new) remembered_order_.push_back(known->first);
   if (remembered_order_.size() > limits_.remembered) {
     remembered_.erase(remembered_order_.front());

@@ -43,6 +43,7 @@ enum class TraceEnd : std::uint8_t {
   finished,
   late,        // spans of a trace that was delivered before
   evicted,     // incomplete, because its memory was needed
+  partial,     // its spans have ended, but it began before the attach: spans may be missing
   unfinished,  // incomplete at the end of the source, or its beginning was not recorded
 };
 
@@ -57,6 +58,7 @@ struct TraceCounts {
   std::uint64_t held = 0;                                                   // entries of open traces
   std::uint64_t late = 0;                                                   // entries of `late_parts`
   std::uint64_t finished = 0, late_parts = 0, evicted = 0, unfinished = 0;  // delivered traces by TraceEnd
+  std::uint64_t partial = 0;                                                // likewise
   std::uint64_t hurried = 0;  // part of `finished`: delivered before the grace time was over, because memory was needed
   std::uint64_t conflicts = 0;  // spans of two processes with the same id; both are shown
   std::uint64_t cycles = 0;     // spans that were their own ancestors
@@ -81,6 +83,8 @@ struct AssembledTrace {
   std::size_t over_limit;  // number of entries that were not kept
   std::size_t over_limit_failed;
   bool earlier_part_was_shown;  // for a late part
+  // An entry, also one of an earlier part, began before the attach (Entry::before_attach): entries may be missing.
+  bool before_attach;
 };
 
 // As JSON. docs/trace.md describes the fields.
@@ -140,7 +144,10 @@ class TraceAssembler {
   List::iterator begin_expected(const TraceId& id);
   bool make_room_for_linked();
   void learn_parents(const Open& open, const TraceLinks& links);
-  void remember(const TraceId& id, bool shown);
+  struct Earlier {
+    bool was_shown, before_attach;
+  };
+  void remember(const TraceId& id, const Earlier& part);
   void end_all(List& list);
 
   TraceLimits limits_;
@@ -155,7 +162,7 @@ class TraceAssembler {
   List active_, patient_, dormant_;
   List expected_;  // traces of which only linked spans have arrived, sorted likewise
   std::unordered_map<TraceId, List::iterator, HashId> open_;
-  std::unordered_map<TraceId, bool, HashId> remembered_;  // delivered traces, and whether they were shown
+  std::unordered_map<TraceId, Earlier, HashId> remembered_;  // delivered traces
   std::deque<TraceId> remembered_order_;
   std::size_t bytes_ = 0;
   std::uint64_t clock_ns_ = 0;  // advanced by tick(); never goes back

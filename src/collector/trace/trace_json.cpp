@@ -16,7 +16,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::array<const char*, 6> kRootKinds = {"", "request", "remote", "orphan", "missing", "cycle"};
-constexpr std::array<const char*, 4> kEnds = {"finished", "late", "evicted", "unfinished"};
+constexpr std::array<const char*, 5> kEnds = {"finished", "late", "evicted", "partial", "unfinished"};
 
 Json process_json(const Process& process) {
   Json json = {{"pid", process.pid}, {"namespace_pid", process.namespace_pid}, {"comm", process.comm}};
@@ -123,6 +123,7 @@ nlohmann::ordered_json to_json(const TraceCounts& counts) {
           {"finished", counts.finished},
           {"late_parts", counts.late_parts},
           {"evicted", counts.evicted},
+          {"partial", counts.partial},
           {"unfinished", counts.unfinished},
           {"hurried", counts.hurried},
           {"conflicts", counts.conflicts},

@@ -153,6 +153,9 @@ void Tree::add_header() {
     case TraceEnd::evicted:
       line_.add("  incomplete: evicted, use a larger --memory", Style::yellow);
       break;
+    case TraceEnd::partial:
+      line_.add("  incomplete: began before the attach", Style::yellow);
+      break;
     case TraceEnd::unfinished:
       line_.add("  incomplete", Style::yellow);
       break;
