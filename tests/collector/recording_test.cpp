@@ -529,4 +529,58 @@ TEST(Recorder, BeginsAnotherFileWhenOneIsFullAndAllTogetherHaveEverything) {
   EXPECT_EQ(replay(all.path()).ledger.total, source.ledger().total);
 }
 
+// A request that began in a part that is not read lacks spans.
+TEST(Recorder, BeginsFilesWhoseReaderKnowsWhichSpansBeganBefore) {
+  const TemporaryFile file, some;
+  CountingSource source;
+  constexpr std::size_t kSpans = 8000;
+  constexpr std::uint64_t kEvery = 10'000'000, kLong = 5 * kSecond;
+  {
+    const KeptEntry kept = chat_span(make_process(1));
+    Entry entry = kept.entry();
+    entry.duration_ns = kLong;
+    Recorder recorder({file.path(), false, 400'000, 9});
+    recorder.set_source(source);
+    for (std::size_t i = 0; i < kSpans; ++i) {
+      const std::uint64_t now = kBegin + i * kEvery;
+      if (i % 10 == 0) recorder.on_tick(now);
+      entry.sequence = i;
+      entry.start_unix_ns = now - kLong;
+      recorder.on_entry(entry);
+    }
+    EXPECT_TRUE(recorder.finish());
+  }
+  const std::string name = file.path();
+  std::vector<std::string> parts = {file.bytes()};
+  for (unsigned i = 1; i <= 9; ++i) {
+    std::ifstream in(name + "." + std::to_string(i), std::ios::binary);
+    const std::string part{std::istreambuf_iterator<char>(in), {}};
+    if (!part.empty()) parts.insert(parts.begin(), part);
+  }
+  ASSERT_GT(parts.size(), 3U);
+  const auto marked = [&](const std::string& bytes) {
+    some.set_bytes(bytes);
+    std::vector<bool> all;
+    for (const KeptEntry& kept : replay(some.path()).sink.spans) all.push_back(kept.entry().before_attach);
+    return all;
+  };
+  std::string whole;
+  for (const std::string& part : parts) whole += part;
+  EXPECT_EQ(marked(whole), std::vector<bool>(kSpans, false));
+  EXPECT_EQ(marked(parts[0] + parts[1]), std::vector<bool>(marked(parts[0]).size() + marked(parts[1]).size(), false));
+  for (const std::string& missing : {parts[0], parts[0] + parts[1]}) {
+    const std::vector<bool> spans = marked(whole.substr(missing.size()));
+    const auto after = std::find(spans.begin(), spans.end(), false);
+    // Those of the time before the file, and of the second in which the recorder's time may be wrong.
+    EXPECT_GE(after - spans.begin(), static_cast<std::ptrdiff_t>(kLong / kEvery));
+    EXPECT_LE(after - spans.begin(), static_cast<std::ptrdiff_t>((kLong + 2 * kSecond) / kEvery));
+    EXPECT_EQ(std::find(after, spans.end(), true), spans.end());
+  }
+  // A part is missing in the middle.
+  const std::vector<bool> spans = marked(parts[0] + parts[2]);
+  const auto first = static_cast<std::ptrdiff_t>(marked(parts[0]).size());
+  EXPECT_EQ(std::find(spans.begin(), spans.begin() + first, true), spans.begin() + first);
+  EXPECT_TRUE(spans[static_cast<std::size_t>(first)]);
+}
+
 }  // namespace

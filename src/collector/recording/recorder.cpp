@@ -91,7 +91,7 @@ Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), reco
 class Recorder::About : public Output::Block {
  public:
   About(Recorder& recorder, bool& is_written) : recorder_(recorder), is_written_(is_written) {}
-  bool write(Writing& /*writing*/) override { return recorder_.write_about(); }
+  bool write(Writing& /*writing*/) override { return recorder_.write_about(recorder_.now_); }
   void settle(bool is_written) override { is_written_ = is_written; }
 
  private:
@@ -234,7 +234,7 @@ class Recorder::EntryChunk : public Output::Block {
         shares_(std::move(shares)) {}
 
   bool write(Writing& /*writing*/) override {
-    recorder_.make_room(message_.size());
+    recorder_.make_room(message_.size(), time_unix_ns_);
     if (!recorder_.write({chunk_kind(signal_), static_cast<std::uint32_t>(counts_.all()), time_unix_ns_, message_})) {
       return false;
     }
@@ -342,13 +342,13 @@ void Recorder::complain(const std::string& what) {
   if (!complained_.exchange(true)) std::cerr << "nopspan record: " + options_.name() + ": " + what + "\n" << std::flush;
 }
 
-bool Recorder::write_about() {
+bool Recorder::write_about(std::uint64_t time_unix_ns) {
   nlohmann::ordered_json about;
   about["recording"] = recording_;
   about["part"] = parts_;
   about["host"] = host_name();
   const std::string text = about.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-  return write_to_part({ChunkKind::about, 0, now_, text});
+  return write_to_part({ChunkKind::about, 0, time_unix_ns, text});
 }
 
 bool Recorder::write_to_part(const Chunk& chunk) {
@@ -402,14 +402,15 @@ bool Recorder::write_end(std::uint64_t time_unix_ns) {
   return is_synced_;
 }
 
-// Begins another file if this one would become too large.
-void Recorder::make_room(std::size_t payload_bytes) {
+// Begins another file if this one would become too large. Its time is that of its first entries, because readers
+// conclude from it which requests began in an earlier file.
+void Recorder::make_room(std::size_t payload_bytes, std::uint64_t time_unix_ns) {
   const std::uint64_t needed = writer_->bytes() + kChunkHeaderBytes + payload_bytes;
-  if (options_.max_bytes > 0 && part_has_entries_ && needed > options_.max_bytes) rotate();
+  if (options_.max_bytes > 0 && part_has_entries_ && needed > options_.max_bytes) rotate(time_unix_ns);
 }
 
 // Only the last part has an end, so that no other part looks like a whole recording.
-void Recorder::rotate() {
+void Recorder::rotate(std::uint64_t time_unix_ns) {
   auto full = std::move(writer_);
   closed_bytes_ += full->bytes();
   ++parts_;
@@ -420,7 +421,7 @@ void Recorder::rotate() {
     keep_total(is_there ? full->bytes() : 0);
     const unsigned free = free_older_file();
     create();
-    if (!write_about()) throw Failure(std::strerror(writer_->error()));
+    if (!write_about(time_unix_ns)) throw Failure(std::strerror(writer_->error()));
     for (unsigned i = free; i > 0; --i) {
       const std::string newer = options_.file(i - 1), older = options_.file(i);
       if (exists(newer) && std::rename(newer.c_str(), older.c_str()) != 0) throw Failure(std::strerror(errno));

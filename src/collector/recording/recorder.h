@@ -95,15 +95,15 @@ class Recorder : public Sink {
   bool begin_file();
   void flush();
   void flush_signal(Signal signal);
-  bool write_about();
+  bool write_about(std::uint64_t time_unix_ns);
   void post_ledger(bool is_last = false);
   bool write_ledger(Ledger ledger, std::uint64_t time_unix_ns);
   bool write_end(std::uint64_t time_unix_ns);
   bool write(const Chunk& chunk);
   bool write_to_part(const Chunk& chunk);
   void update_totals();
-  void make_room(std::size_t payload_bytes);
-  void rotate();
+  void make_room(std::size_t payload_bytes, std::uint64_t time_unix_ns);
+  void rotate(std::uint64_t time_unix_ns);
   [[nodiscard]] unsigned free_older_file() const;
   void complain(const std::string& what);
   static void add(DroppedEntries& to, const std::vector<OtlpEncoder::Share>& shares);

@@ -20,6 +20,8 @@ namespace {
 constexpr std::uint64_t kMostTicks = 60;
 // The limit in bytes of a chunk's JSON, because the parsed form needs many times as much memory.
 constexpr std::size_t kMostJson = 1U << 20U;
+// The time of a file's first chunk is that of the recorder's last tick, which may be this old.
+constexpr std::uint64_t kOldestTick = kSecond;
 constexpr std::size_t kMostTallies = 4096;  // processes whose entries are counted separately
 
 ChunkReader open_file(const std::string& path) {
@@ -91,7 +93,10 @@ void Recording::run(Sink& sink, Deadline& until) {
 }
 
 void Recording::read_chunk(const Chunk& chunk, Sink& sink) {
-  if (is_closed_ && chunk.kind != ChunkKind::about) begin_recording("");  // its first chunk is damaged
+  if (is_closed_ && chunk.kind != ChunkKind::about) {  // its first chunk is damaged
+    begin_recording("");
+    begins_unix_ns_ = chunk.time_unix_ns + kOldestTick;
+  }
   switch (chunk.kind) {
     case ChunkKind::about:
       return read_about(chunk);
@@ -118,12 +123,23 @@ void Recording::read_entries(Signal signal, const Chunk& chunk, Sink& sink) {
     if (is_filtered_ && !(filter_.may_want_request_of(entry) && filter_.is_in_scope(entry))) {
       ++tally.filtered;
     } else {
-      sink.on_entry(entry);
+      deliver(entry, sink);
     }
   });
   if (is_whole) return;
   ++invalid_;
   invalid_entries_ += chunk.entries - std::min<std::uint64_t>(chunk.entries, entries);
+}
+
+// A request that began in a part that is not here lacks what that part has of it.
+void Recording::deliver(const Entry& entry, Sink& sink) const {
+  if (entry.before_attach || entry.start_unix_ns >= begins_unix_ns_) {
+    sink.on_entry(entry);
+    return;
+  }
+  Entry marked = entry;
+  marked.before_attach = true;
+  sink.on_entry(marked);
 }
 
 Recording::Tally& Recording::tally_of(const ProcessPointer& process) {
@@ -140,7 +156,7 @@ void Recording::begin_recording(const std::string& id) {
   add(before_, since_before());
   tallies_.clear();
   last_ = {};
-  part_ = ledger_part_ = 0;
+  part_ = ledger_part_ = begins_unix_ns_ = 0;
   broken_before_ledger_ = broken_entries();
   recording_ = id;
 }
@@ -154,7 +170,9 @@ void Recording::read_about(const Chunk& chunk) {
   }
   // The next part of the same recording continues the ledger.
   if (const auto id = found->get<std::string>(); id != recording_) begin_recording(id);
+  const std::uint64_t before = part_;
   if (const auto part = about.find("part"); part != about.end() && part->is_number_unsigned()) part_ = *part;
+  if (part_ != before + 1) begins_unix_ns_ = chunk.time_unix_ns + kOldestTick;
   is_closed_ = false;
 }
 

@@ -48,6 +48,7 @@ class Recording : public Source {
   };
 
   void read_chunk(const Chunk& chunk, Sink& sink);
+  void deliver(const Entry& entry, Sink& sink) const;
   void read_entries(Signal signal, const Chunk& chunk, Sink& sink);
   void begin_recording(const std::string& id);
   void read_about(const Chunk& chunk);
@@ -67,6 +68,7 @@ class Recording : public Source {
   std::uint64_t invalid_ = 0, invalid_entries_ = 0;  // chunks with a valid checksum and invalid content
   std::uint64_t broken_before_ledger_ = 0;           // broken_entries() then
   std::uint64_t part_ = 0, ledger_part_ = 0;         // of the recording that is being read, and of the last ledger
+  std::uint64_t begins_unix_ns_ = 0;                 // the part before is not here; 0 if it is, or if there is none
   std::string recording_;                            // id of the recording that is being read
   Ledger before_, last_;                             // of earlier recordings in the same file, and of this one
   std::map<ProcessKey, Tally> tallies_;
