@@ -31,7 +31,8 @@ Counts every_count_another() {
           .discarded = 256,
           .export_dropped = 512,
           .not_in_file = 2048,
-          .held_by_killed = 1024};
+          .held_by_killed = 1024,
+          .threads_at_attach = 4096};
 }
 
 ProcessLedger process_ledger(std::uint32_t pid, const std::string& comm, const Counts& counts,
@@ -64,6 +65,7 @@ TEST(CountsAsJson, HaveEveryField) {
   EXPECT_EQ(to_json(every_count_another()).dump(),
             R"({"emitted":3070,"delivered":2,"filtered":4,"ring_full":8,"unreadable":16,"too_large":32,"malformed":64,)"
             R"("missed":128,"discarded":256,"export_dropped":512,"not_in_file":2048,"held_by_killed":1024,)"
+            R"("threads_at_attach":4096,)"
             R"("lost":3064,"balanced":true})");
 }
 
@@ -142,6 +144,16 @@ TEST(LedgerAsText, IsALineWhenAllIsWell) {
   ledger.total = {.emitted = 1, .filtered = 1};
   EXPECT_EQ(to_text(ledger), "1 entry from 1 process: 0 delivered, 1 filtered out, none lost\n");
   EXPECT_EQ(to_text(Ledger()), "0 entries from 0 processes: 0 delivered, none lost\n");
+}
+
+TEST(LedgerAsText, TellsHowManyThreadsWereRunningAtTheAttach) {
+  Ledger ledger;
+  ledger.processes.push_back(process_ledger(7, "server", {.emitted = 3, .delivered = 3, .threads_at_attach = 12}));
+  ledger.total = ledger.processes[0].counts;
+  EXPECT_EQ(
+      to_text(ledger_of(to_json(ledger))),
+      "3 entries from 1 process: 3 delivered, none lost\n"
+      "  12 threads were running at the attach: spans that had begun by then may be missing, and are not counted\n");
 }
 
 TEST(LedgerAsText, TellsEachLossAndItsReason) {

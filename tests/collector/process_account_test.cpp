@@ -51,10 +51,12 @@ class Account : public testing::Test {
 
 TEST_F(Account, KnowsWhatBeganBeforeTheLastAttachToAFileOfTheProcess) {
   EXPECT_FALSE(account.began_before_attach(0)) << "all its files were attached before";
-  account.attached(300);
-  account.attached(200);
+  account.attached(300, 5);
+  account.attached(200, 4);
   EXPECT_TRUE(account.began_before_attach(299));
   EXPECT_FALSE(account.began_before_attach(300));
+  EXPECT_EQ(account.counts().threads_at_attach, 5U);
+  EXPECT_TRUE(account.counts().empty()) << "threads are not entries";
 }
 
 TEST_F(Account, ClosesWhenAllArrived) {

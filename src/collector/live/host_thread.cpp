@@ -275,12 +275,13 @@ void HostThread::begin(std::uint32_t pid, const ProbeFile& file) {
   for (const Host::Copy& copy : std::vector(host_.copies(pid))) {
     if (copy.file.get() != &file) continue;
     describe(pid, false);
-    Begun begun{pid, 0, false, {}};
+    Begun begun{pid, 0, 0, false, {}};
     if (copy.gate_address != 0) {
       Copy& known = copy_of(pid, copy.gate_address);
       begun.are_all_known = in_time(pid, [&] {
         const bool is_read = known.headers.read();
         const auto ids = thread_ids(*known.process);
+        begun.running_threads = ids.size();
         for (const ThreadHeaders::Thread& thread : known.headers.threads()) {
           const auto id = ids.find(thread.header.thread_id);
           begun.threads.push_back({thread.header, thread.address, id == ids.end() ? 0 : id->second});

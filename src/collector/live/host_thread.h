@@ -45,6 +45,7 @@ struct Begun {
   };
   std::uint32_t pid;
   std::uint64_t time_ns;  // before it, entries of the process may not have been received
+  std::uint64_t running_threads;
   bool are_all_known;
   std::vector<Thread> threads;
 };

@@ -312,7 +312,7 @@ void LiveSource::handle(Described&& report) {
 void LiveSource::handle(const Begun& report) {
   Accounts::Account& account = delivery_.account(report.pid);
   if (!report.are_all_known) account.set_some_unknown();
-  account.attached(report.time_ns);
+  account.attached(report.time_ns, report.running_threads);
   const std::uint64_t now = clocks_.monotonic_now();
   for (const Begun::Thread& thread : report.threads) {
     if (account.find(thread.header.sequence_id) == nullptr) {

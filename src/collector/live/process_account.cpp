@@ -188,6 +188,7 @@ Counts ProcessAccount::counts() const {
   counts.missed = gaps.unexplained;
   counts.discarded = gaps.discarded;
   counts.held_by_killed = held_by_killed_;
+  counts.threads_at_attach = threads_at_attach_;
   return counts;
 }
 

@@ -71,8 +71,11 @@ class ProcessAccount {
   // Some threads could not be examined. From now on an unknown thread begins where it is first seen.
   void set_some_unknown() { all_are_known_ = false; }
 
-  // The collector has attached to one of its files, at the latest at this time.
-  void attached(std::uint64_t time_ns) { attached_ns_ = std::max(attached_ns_, time_ns); }
+  // The collector has attached to one of its files, at the latest at this time. So many threads were running then.
+  void attached(std::uint64_t time_ns, std::uint64_t threads) {
+    attached_ns_ = std::max(attached_ns_, time_ns);
+    threads_at_attach_ = std::max(threads_at_attach_, threads);
+  }
   [[nodiscard]] bool began_before_attach(std::uint64_t start_ns) const { return start_ns < attached_ns_; }
 
   // Sets a thread's state at the time when this collector began. Entries before `next` are not counted.
@@ -132,6 +135,7 @@ class ProcessAccount {
 
   ProcessPointer process_;
   std::uint64_t since_ns_;
+  std::uint64_t threads_at_attach_ = 0;
   std::uint64_t attached_ns_ = 0;  // to the last of its files; 0 if all were attached when it mapped them
   bool all_are_known_ = true;
   bool has_forgotten_ = false;  // ledgers of live threads were closed

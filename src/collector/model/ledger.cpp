@@ -19,12 +19,19 @@ struct Field {
   std::uint64_t Counts::*count;
 };
 constexpr Field kFields[] = {
-    {"emitted", &Counts::emitted},         {"delivered", &Counts::delivered},
-    {"filtered", &Counts::filtered},       {"ring_full", &Counts::ring_full},
-    {"unreadable", &Counts::unreadable},   {"too_large", &Counts::too_large},
-    {"malformed", &Counts::malformed},     {"missed", &Counts::missed},
-    {"discarded", &Counts::discarded},     {"export_dropped", &Counts::export_dropped},
-    {"not_in_file", &Counts::not_in_file}, {"held_by_killed", &Counts::held_by_killed},
+    {"emitted", &Counts::emitted},
+    {"delivered", &Counts::delivered},
+    {"filtered", &Counts::filtered},
+    {"ring_full", &Counts::ring_full},
+    {"unreadable", &Counts::unreadable},
+    {"too_large", &Counts::too_large},
+    {"malformed", &Counts::malformed},
+    {"missed", &Counts::missed},
+    {"discarded", &Counts::discarded},
+    {"export_dropped", &Counts::export_dropped},
+    {"not_in_file", &Counts::not_in_file},
+    {"held_by_killed", &Counts::held_by_killed},
+    {"threads_at_attach", &Counts::threads_at_attach},
 };
 static_assert(sizeof(Counts) == sizeof(kFields) / sizeof(kFields[0]) * sizeof(std::uint64_t), "a field is missing");
 
@@ -131,6 +138,12 @@ Counts& Counts::operator+=(const Counts& other) {
 Counts& Counts::operator-=(const Counts& part) {
   for (const Field& field : kFields) this->*field.count -= part.*field.count;
   return *this;
+}
+
+bool Counts::empty() const {
+  Counts entries = *this;
+  entries.threads_at_attach = 0;
+  return entries == Counts();
 }
 
 Damage& Damage::operator+=(const Damage& other) {
@@ -313,6 +326,11 @@ std::string to_text(const Ledger& ledger) {
   text += worst_text(ledger);
   if (total.held_by_killed > 0) {
     text += "  at most " + std::to_string(total.held_by_killed) + " more were in the buffers of killed processes\n";
+  }
+  if (total.threads_at_attach > 0) {
+    const bool is_one = total.threads_at_attach == 1;
+    text += "  " + counted(total.threads_at_attach, "thread") + (is_one ? " was" : " were") +
+            " running at the attach: spans that had begun by then may be missing, and are not counted\n";
   }
   if (!total.is_balanced()) {
     const std::uint64_t accounted = total.delivered + total.filtered + total.lost();

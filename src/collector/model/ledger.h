@@ -15,8 +15,9 @@
 
 namespace nopspan::collector {
 
-// Counts of entries (spans, events, retries, gauges). `emitted` is the sum of all others except `held_by_killed`. The
-// sum is exact unless processes were killed and the kernel does not let their last buffers be read.
+// Counts of entries (spans, events, retries, gauges). `emitted` is the sum of all others except `held_by_killed` and
+// `threads_at_attach`. The sum is exact unless processes were killed and the kernel does not let their last buffers be
+// read.
 struct Counts {
   std::uint64_t emitted = 0;         // from the sequence numbers that threads give to their entries
   std::uint64_t delivered = 0;       // delivered to the command
@@ -30,11 +31,15 @@ struct Counts {
   std::uint64_t export_dropped = 0;  // delivered, and then lost by the command: disk full, receiver down
   std::uint64_t not_in_file = 0;     // delivered to a recorder, but not in its file: damaged, or a part is missing
   std::uint64_t held_by_killed = 0;  // upper bound of further entries in buffers of killed processes; not in `emitted`
+  // Threads that ran when the collector attached to a file of their process, not in `emitted`. Spans that they had
+  // begun by then may be missing, and no count includes these.
+  std::uint64_t threads_at_attach = 0;
 
   [[nodiscard]] std::uint64_t lost() const {
     return ring_full + unreadable + too_large + malformed + missed + discarded + export_dropped + not_in_file;
   }
-  [[nodiscard]] bool empty() const { return *this == Counts(); }
+  // Whether there are no entries.
+  [[nodiscard]] bool empty() const;
   [[nodiscard]] bool is_balanced() const { return emitted == delivered + filtered + lost(); }
   Counts& operator+=(const Counts& other);
   Counts& operator-=(const Counts& part);

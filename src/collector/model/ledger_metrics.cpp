@@ -46,8 +46,9 @@ constexpr LossReason kLossReasons[] = {
     {"malformed", &Counts::malformed},           {"missed", &Counts::missed},         {"discarded", &Counts::discarded},
     {"export_dropped", &Counts::export_dropped},
 };
-// All counts except not_in_file, because a command that reads a file writes no metrics.
-static_assert(sizeof(Counts) == (std::size(kFamilies) + std::size(kLossReasons) + 1) * sizeof(std::uint64_t),
+// All counts except not_in_file, because a command that reads a file writes no metrics, and threads_at_attach, which
+// does not count entries.
+static_assert(sizeof(Counts) == (std::size(kFamilies) + std::size(kLossReasons) + 2) * sizeof(std::uint64_t),
               "a count is missing");
 constexpr std::size_t kMostComm = 64;
 

@@ -117,6 +117,11 @@ class Process(Test):
         return {tuple(span["name"] for span in trace["spans"]): trace["end"] for trace in tracer.traces(*pids)}
 
     @staticmethod
+    def threads_at_attach(tracer, pid):
+        counts, = [row for row in tracer.last()["ledger"]["processes"] if row["pid"] == pid]
+        return counts["threads_at_attach"]
+
+    @staticmethod
     def ask(program, *commands):
         for command in commands:
             program.ask(command)
@@ -132,6 +137,7 @@ class Process(Test):
                 every.stop()
         self.assertEqual(self.ends(tracer, program.pid), {("whole", "inner"): "finished"})
         self.assertEqual(tracer.last()["traces"]["incomplete_not_shown"], 2)
+        self.assertEqual(self.threads_at_attach(tracer, program.pid), 1)
         self.assertEqual(self.ends(every, program.pid),
                          {("cut", "inner"): "partial", ("given",): "partial", ("whole", "inner"): "finished"})
 
@@ -168,6 +174,7 @@ class Process(Test):
             program.ask("span two")
             tracer.stop()
         self.assertEqual(self.ends(tracer, program.pid), {("one",): "finished", ("two",): "finished"})
+        self.assertEqual(self.threads_at_attach(tracer, program.pid), 0)
 
     def test_a_recording_knows_what_began_before_the_attach(self):
         path = os.path.join(self.temporary_folder(), "spans.rec")
