@@ -305,7 +305,11 @@ void LiveSource::handle_reports() {
 
 void LiveSource::handle(Described&& report) {
   delivery_.describe(report);
-  if (report.has_begun) delivery_.account(report.pid).set_some_unknown();
+  if (report.has_begun) {
+    Accounts::Account& account = delivery_.account(report.pid);
+    account.set_some_unknown();
+    account.attached(clocks_.monotonic_now(), 0);
+  }
   held_.happened(report.pid, HeldMessages::described);
 }
 
