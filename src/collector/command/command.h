@@ -22,6 +22,7 @@ using Run = std::function<int()>;
 
 // Each function adds its command to `app`, and sets `run` if the user chose that command.
 void add_ps(CLI::App& app, const OutputOptions& common, Run& run);
+void add_open(CLI::App& app, const OutputOptions& common, Run& run);
 void add_top(CLI::App& app, const OutputOptions& common, Run& run);
 void add_hist(CLI::App& app, const OutputOptions& common, Run& run);
 void add_trace(CLI::App& app, const OutputOptions& common, Run& run);

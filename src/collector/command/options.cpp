@@ -88,6 +88,22 @@ CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint6
       ->type_name("SIZE");
 }
 
+CLI::Option* add_pid_option(CLI::App& app, std::vector<std::uint32_t>& pids, const std::string& what) {
+  // CLI11's own delimiter would skip an empty pid, or read the next word as one.
+  const auto set_pids = [&pids](const std::vector<std::string>& lists) {
+    for (const std::string& list : lists) {
+      for (std::string& pid : CLI::detail::split(list, ',')) {
+        if (const std::string error = whole_number(1)(pid); !error.empty()) throw CLI::ValidationError("--pid", error);
+        pids.push_back(static_cast<std::uint32_t>(std::stoul(pid)));
+      }
+    }
+  };
+  return app.add_option_function<std::vector<std::string>>("--pid", set_pids, what)
+      ->type_name("PID")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
 void add_filter_options(CLI::App& app, Filter& filter) {
   constexpr char kGroup[] = "Filters";
   app.add_option("--request", filter.request, "Only the request with this request id, trace id or traceparent")
@@ -102,22 +118,8 @@ void add_filter_options(CLI::App& app, Filter& filter) {
       ->type_name("MODEL")
       ->check(some_text())
       ->group(kGroup);
-  // CLI11's own delimiter would skip an empty pid, or read the next word as one.
-  const auto set_pids = [&filter](const std::vector<std::string>& lists) {
-    for (const std::string& list : lists) {
-      for (std::string& pid : CLI::detail::split(list, ',')) {
-        if (const std::string error = whole_number(1)(pid); !error.empty()) throw CLI::ValidationError("--pid", error);
-        filter.pids.push_back(static_cast<std::uint32_t>(std::stoul(pid)));
-      }
-    }
-  };
-  app.add_option_function<std::vector<std::string>>(
-         "--pid", set_pids,
-         "Only these processes, not those that they fork later; repeat the option, or "
-         "write 1,2,3")
-      ->type_name("PID")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+  add_pid_option(app, filter.pids,
+                 "Only these processes, not those that they fork later; repeat the option, or write 1,2,3")
       ->group(kGroup);
   app.add_option("--cgroup", filter.cgroup,
                  "Only processes in or below this cgroup: a path, or the beginning of a container id")

@@ -31,6 +31,9 @@ std::unique_ptr<Source> open_source(const SourceOptions& options);
 // Changes the filters' help for a command that applies them to single spans instead of requests.
 void describe_span_filters(CLI::App& app);
 
+// Adds --pid, whose value is a list.
+CLI::Option* add_pid_option(CLI::App& app, std::vector<std::uint32_t>& pids, const std::string& what);
+
 // Adds --by, which chooses the keys of a table's rows.
 CLI::Option* add_grouping_option(CLI::App& app, Grouping& by);
 

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads the open spans of a process from its memory, or from a core file of it (probes/README.md).
+#pragma once
+
+#include "base/open_file.h"
+#include "host/process_memory.h"
+#include "host/process_reader.h"
+
+#include <nopspan/probes.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace nopspan::collector {
+
+// The open spans of one copy of the library.
+struct OpenSpans {
+  static constexpr std::uint64_t kSinceLoad = 1;
+
+  std::vector<nopspan_open> spans;               // texts end with a NUL
+  std::map<std::uint32_t, std::string> labels;   // the text of each label that the spans have, by number
+  std::vector<std::string> label_keys;           // of nopspan_open::labels[3] and the next ones
+  std::uint64_t now_ns = 0;                      // the process's CLOCK_MONOTONIC when its spans had been read
+  bool now_is_least = false;                     // it may have been later
+  bool is_raised = false;                        // the gate is up, so that spans that begin are recorded
+  std::uint64_t raised_ns = 0;                   // as in struct nopspan_gate_page
+  std::uint64_t unread = 0;                      // spans that may be open, but could not be read or were too many
+};
+
+// 0 or an errno value: of process_reader.h, or ENOTSUP if the library is too old, or EBADMSG if the memory is damaged.
+int read_open_spans(const Target& process, std::uint64_t gate_address, OpenSpans& open);
+
+// A core file. It may have any content.
+struct CoreFile {
+  std::uint32_t pid = 0;             // 0 if the core does not have it
+  std::string comm;
+  std::vector<std::uint64_t> gates;  // addresses of struct nopspan_gate_page
+};
+// Searches the core for the library. Throws Failure, a usage error, if it is not a core file of this architecture.
+CoreFile read_core(const std::string& path, const OpenFile& file);
+int read_open_spans(const OpenFile& core, std::uint64_t gate_address, OpenSpans& open);
+
+// Reads ranges of a memory one after the other into `to`, which has room for all. Returns false if one of them cannot
+// be read completely.
+using ReadRanges = std::function<bool(std::span<const MemoryRange> ranges, void* to)>;
+// The two steps of read_open_spans(): the first runs in the child that reads. Its answer may have been changed by a
+// hostile process.
+Answer pack_open_spans(const ReadRanges& read, std::uint64_t gate_address, const std::function<std::uint64_t()>& now);
+int unpack_open_spans(const Answer& answer, OpenSpans& open);
+
+}  // namespace nopspan::collector

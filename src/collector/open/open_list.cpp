@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "open/open_list.h"
+
+#include "base/text.h"
+#include "base/text_table.h"
+#include "model/entry_json.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+namespace nopspan::collector {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::size_t kMostPlaces = 20;   // rows of one request
+constexpr std::size_t kMostOnPath = 12;   // spans of one row
+
+std::string open_process_text(const OpenProcess& process) {
+  const std::string pid = process.process->pid == 0 ? "" : "[" + std::to_string(process.process->pid) + "]";
+  return process.process->comm.empty() ? "process" + pid : printable(process.process->comm, 15) + pid;
+}
+
+// "chat > step > chat_server[4711]: request": the spans around `place` and itself, and where they change the process.
+std::string path_text(const OpenRequest& request, std::size_t place, const std::vector<OpenProcess>& processes) {
+  std::vector<std::size_t> path;
+  for (std::size_t at = place; at != OpenSpan::kNone && path.size() < kMostOnPath; at = request.spans[at].parent)
+    path.push_back(at);
+  std::reverse(path.begin(), path.end());
+  std::string text;
+  if (const std::size_t hidden = request.spans[path.front()].depth; hidden > 0) text = "… " + std::to_string(hidden) + " more";
+  std::size_t process = request.spans.front().process;
+  for (const std::size_t at : path) {
+    const OpenSpan& span = request.spans[at];
+    if (!text.empty()) text += " > ";
+    if (span.process != process) text += open_process_text(processes[span.process]) + ": ";
+    process = span.process;
+    text += printable(span.name, 64);
+  }
+  return text;
+}
+
+std::string age_text(std::uint64_t ns, bool is_least) { return (is_least ? ">=" : "") + duration_text(ns); }
+
+std::string text_or_dash(const std::string& text) { return text.empty() ? "-" : printable(text, 24); }
+
+const char* known_name(OpenProcess::Known known) {
+  static constexpr const char* kNames[] = {"always", "since", "not_now"};
+  return kNames[static_cast<std::size_t>(known)];
+}
+
+}  // namespace
+
+std::string open_text(const std::vector<OpenRequest>& requests, const std::vector<OpenProcess>& processes) {
+  using TextAlign = TextTable::Align;
+  TextTable table({{"AGE", TextAlign::right},
+                   {"REQUEST"},
+                   {"TENANT"},
+                   {"MODEL"},
+                   {"TOKENS", TextAlign::right},
+                   {"PROCESS"},
+                   {"IN LAST", TextAlign::right},
+                   {"OPEN SPANS"}});
+  for (const OpenRequest& request : requests) {
+    std::size_t places = 0;
+    for (std::size_t i = 0; i < request.spans.size(); ++i) {
+      const OpenSpan& span = request.spans[i];
+      if (span.has_children || ++places > kMostPlaces) continue;
+      std::vector<std::string> row(6);
+      if (places == 1) {
+        row = {age_text(request.age_ns, request.age_is_least),
+               printable(request.request_id, 64),
+               text_or_dash(request.tenant),
+               text_or_dash(request.model),
+               request.output_tokens == 0 ? "-" : std::to_string(request.output_tokens),
+               open_process_text(processes[request.spans.front().process])};
+      }
+      row.push_back(age_text(span.age_ns, processes[span.process].age_is_least));
+      row.push_back(path_text(request, i, processes));
+      table.add(std::move(row));
+    }
+    if (places > kMostPlaces)
+      table.add({"", "", "", "", "", "", "", "and " + std::to_string(places - kMostPlaces) + " more places"});
+  }
+  return table.text();
+}
+
+std::string known_text(const std::vector<OpenProcess>& processes) {
+  std::string text;
+  for (const OpenProcess& process : processes) {
+    const std::string name = open_process_text(process);
+    switch (process.known) {
+      case OpenProcess::Known::always:
+        break;
+      case OpenProcess::Known::since:
+        text += name + ": requests are known since " + duration_text(process.since_ns) +
+                " ago. Older ones may be missing\n";
+        break;
+      case OpenProcess::Known::not_now:
+        text += name + ": nothing records its requests now. Use nopspan open --watch, or NOPSPAN_KEEP_OPEN=1\n";
+        break;
+    }
+    if (process.unread > 0) text += name + ": " + counted(process.unread, "open span") + " could not be read\n";
+  }
+  return text;
+}
+
+Json to_json(const OpenRequest& request, const std::vector<OpenProcess>& processes) {
+  Json json = {{"request_id", request.request_id},
+               {"trace_id", id_text(request.trace_id)},
+               {"age_ns", request.age_ns},
+               {"age_is_least", request.age_is_least}};
+  add_text(json, "tenant", request.tenant);
+  add_text(json, "model", request.model);
+  add_text(json, "engine", request.engine);
+  json["output_tokens"] = request.output_tokens;
+  json["spans"] = Json::array();
+  for (const OpenSpan& span : request.spans) {
+    Json each = {{"span_id", id_text(span.span_id)}};
+    if (span.parent_id != 0) each["parent_id"] = id_text(span.parent_id);
+    each["name"] = span.name;
+    each["age_ns"] = span.age_ns;
+    each["is_innermost"] = !span.has_children;
+    add_text(each, "engine", span.engine);
+    add_text(each, "model", span.model);
+    add_text(each, "tenant", span.tenant);
+    for (const auto& [key, value] : span.labels) each["labels"][key] = value;
+    if (span.first_token_ns != 0) each["first_token_ns"] = span.first_token_ns;
+    each["output_tokens"] = span.output_tokens;
+    each["pid"] = processes[span.process].process->pid;
+    each["thread_id"] = span.thread_id;
+    json["spans"].push_back(std::move(each));
+  }
+  return json;
+}
+
+Json to_json(const OpenProcess& process) {
+  Json json = {{"pid", process.process->pid}, {"comm", process.process->comm}};
+  add_text(json, "container", process.process->container);
+  add_text(json, "library", process.library);
+  json["known"] = known_name(process.known);
+  if (process.known == OpenProcess::Known::since) json["known_for_ns"] = process.since_ns;
+  json["age_is_least"] = process.age_is_least;
+  json["unread"] = process.unread;
+  return json;
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "open/open_requests.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <unordered_map>
+
+namespace nopspan::collector {
+namespace {
+
+std::string label_of(const OpenSpans& open, unsigned number) {
+  const auto found = open.labels.find(number);
+  return number == 0 || found == open.labels.end() ? "" : found->second;
+}
+
+// Puts the spans of one request in order: each after its parent, and siblings by age. Spans that are their own
+// ancestors, which only a damaged memory has, follow without a parent.
+std::vector<OpenSpan> in_order(std::vector<OpenSpan> spans) {
+  std::sort(spans.begin(), spans.end(), [](const OpenSpan& a, const OpenSpan& b) { return a.age_ns > b.age_ns; });
+  std::unordered_map<std::uint64_t, std::size_t> by_id;
+  for (std::size_t i = 0; i < spans.size(); ++i) by_id.emplace(spans[i].span_id, i);
+  std::vector<std::vector<std::size_t>> children(spans.size());
+  std::vector<std::size_t> roots;
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    const auto parent = spans[i].parent_id == 0 ? by_id.end() : by_id.find(spans[i].parent_id);
+    (parent == by_id.end() || parent->second == i ? roots : children[parent->second]).push_back(i);
+  }
+  std::vector<OpenSpan> ordered;
+  std::vector<bool> is_placed(spans.size());
+  // Without recursion, because a request may be as deep as it has spans.
+  const auto place = [&](std::size_t root) {
+    std::vector<std::pair<std::size_t, std::size_t>> waiting{{root, OpenSpan::kNone}};  // a span, its parent's place
+    while (!waiting.empty()) {
+      const auto next = waiting.back();
+      waiting.pop_back();
+      if (is_placed[next.first]) continue;
+      is_placed[next.first] = true;
+      OpenSpan& span = spans[next.first];
+      span.parent = next.second;
+      if (next.second != OpenSpan::kNone) {
+        span.depth = ordered[next.second].depth + 1;
+        ordered[next.second].has_children = true;
+      }
+      for (auto child = children[next.first].rbegin(); child != children[next.first].rend(); ++child)
+        waiting.emplace_back(*child, ordered.size());
+      ordered.push_back(std::move(span));
+    }
+  };
+  for (const std::size_t root : roots) place(root);
+  for (std::size_t i = 0; i < spans.size(); ++i) place(i);
+  return ordered;
+}
+
+OpenRequest request_of(std::vector<OpenSpan> spans, const std::vector<OpenProcess>& processes) {
+  OpenRequest request;
+  request.trace_id = spans.front().trace_id;
+  request.spans = in_order(std::move(spans));
+  std::vector<bool> counts(request.spans.size());  // it or a span around it has tokens
+  for (std::size_t i = 0; i < request.spans.size(); ++i) {
+    const OpenSpan& span = request.spans[i];
+    if (span.age_ns >= request.age_ns) {
+      request.age_ns = span.age_ns;
+      request.age_is_least = processes[span.process].age_is_least;
+    }
+    const bool is_inside = span.parent != OpenSpan::kNone && counts[span.parent];
+    counts[i] = is_inside || span.output_tokens > 0;
+    if (!is_inside) request.output_tokens += span.output_tokens;
+    const auto take = [](std::string& to, const std::string& from) {
+      if (to.empty()) to = from;
+    };
+    take(request.tenant, span.tenant);
+    take(request.model, span.model);
+    take(request.engine, span.engine);
+    take(request.request_id, span.foreign_id);
+  }
+  if (request.request_id.empty()) {
+    Entry entry;
+    entry.trace_id = request.trace_id;
+    request.request_id = request_id_of(entry);
+  }
+  return request;
+}
+
+}  // namespace
+
+bool OpenFilter::wants(const OpenRequest& request) const {
+  const auto any = [&](const std::string& wanted, std::string OpenSpan::*text) {
+    return wanted.empty() || std::any_of(request.spans.begin(), request.spans.end(),
+                                         [&](const OpenSpan& span) { return span.*text == wanted; });
+  };
+  return request.age_ns >= older_than_ns && (this->request.empty() || trace_id_of(this->request) == request.trace_id) &&
+         any(name, &OpenSpan::name) && any(model, &OpenSpan::model) && any(tenant, &OpenSpan::tenant);
+}
+
+void add_open_spans(const OpenSpans& open, std::size_t process_index, OpenProcess& process,
+                    std::vector<OpenSpan>& spans) {
+  process.age_is_least = open.now_is_least;
+  process.unread = open.unread;
+  const auto age = [&](std::uint64_t time_ns) { return open.now_ns > time_ns ? open.now_ns - time_ns : 0; };
+  using Known = OpenProcess::Known;
+  process.known = !open.is_raised ? Known::not_now : open.raised_ns == OpenSpans::kSinceLoad ? Known::always : Known::since;
+  if (process.known == Known::since) process.since_ns = open.raised_ns == 0 ? 0 : age(open.raised_ns);
+  for (const nopspan_open& from : open.spans) {
+    OpenSpan span;
+    std::memcpy(span.trace_id.bytes, from.trace_id, sizeof(span.trace_id.bytes));
+    span.span_id = from.span_id;
+    span.parent_id = from.parent_id;
+    span.age_ns = age(from.start_ns);
+    span.first_token_ns = from.first_token_ns;
+    span.output_tokens = from.output_tokens;
+    span.flags = from.flags;
+    span.thread_id = from.thread_id;
+    span.process = process_index;
+    span.name = from.name;
+    span.engine = label_of(open, from.labels[0]);
+    span.model = label_of(open, from.labels[1]);
+    span.tenant = label_of(open, from.labels[2]);
+    for (std::size_t i = 0; i < open.label_keys.size(); ++i) {
+      std::string text = label_of(open, from.labels[3 + i]);
+      if (!text.empty() && !open.label_keys[i].empty()) span.labels.emplace_back(open.label_keys[i], std::move(text));
+    }
+    if ((from.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0) span.foreign_id = from.foreign_id;
+    spans.push_back(std::move(span));
+  }
+}
+
+std::vector<OpenRequest> open_requests(std::vector<OpenSpan> spans, const std::vector<OpenProcess>& processes) {
+  std::map<std::string_view, std::vector<OpenSpan>> by_trace;
+  std::vector<std::string> ids;  // the keys of by_trace
+  ids.reserve(spans.size());
+  for (OpenSpan& span : spans) {
+    ids.emplace_back(reinterpret_cast<const char*>(span.trace_id.bytes), sizeof(span.trace_id.bytes));
+    by_trace[ids.back()].push_back(std::move(span));
+  }
+  std::vector<OpenRequest> requests;
+  for (auto& [id, of_request] : by_trace) requests.push_back(request_of(std::move(of_request), processes));
+  std::stable_sort(requests.begin(), requests.end(),
+                   [](const OpenRequest& a, const OpenRequest& b) { return a.age_ns > b.age_ns; });
+  return requests;
+}
+
+}  // namespace nopspan::collector

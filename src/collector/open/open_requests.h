@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// The requests that are in flight: their open spans in all processes, as trees.
+#pragma once
+
+#include "host/open_spans.h"
+#include "model/entry.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace nopspan::collector {
+
+// One copy of the library in a process, and since when its requests are known.
+struct OpenProcess {
+  ProcessPointer process;
+  std::string library;
+  enum class Known : std::uint8_t {
+    always,  // spans were recorded since the program was started
+    since,   // spans that began before `since_ns` ago are not shown
+    not_now  // spans that begin now are not recorded: nothing is attached
+  };
+  Known known = Known::not_now;
+  std::uint64_t since_ns = 0;
+  bool age_is_least = false;  // ages of its spans may be longer
+  std::uint64_t unread = 0;   // spans that may be open, but could not be read
+};
+
+struct OpenSpan {
+  static constexpr std::size_t kNone = SIZE_MAX;
+
+  TraceId trace_id;
+  std::uint64_t span_id = 0, parent_id = 0;
+  std::uint64_t age_ns = 0;
+  std::uint64_t first_token_ns = 0;  // after its start; 0: none yet
+  std::uint64_t output_tokens = 0;
+  std::uint32_t flags = 0, thread_id = 0;
+  std::size_t process = 0;  // index of its OpenProcess
+  std::string name, engine, model, tenant, foreign_id;
+  std::vector<std::pair<std::string, std::string>> labels;  // the other ones
+
+  // Set by open_requests().
+  std::size_t parent = kNone;  // index in OpenRequest::spans
+  std::size_t depth = 0;       // 0: it has no open parent
+  bool has_children = false;   // open ones
+};
+
+struct OpenRequest {
+  std::string request_id;
+  TraceId trace_id;
+  std::uint64_t age_ns = 0;  // of its oldest open span
+  bool age_is_least = false;
+  std::uint64_t output_tokens = 0;  // of the outermost spans that have any
+  std::string tenant, model, engine;
+  std::vector<OpenSpan> spans;  // parents before their children
+};
+
+struct OpenFilter {
+  std::string request, name, model, tenant;
+  std::uint64_t older_than_ns = 0;
+
+  [[nodiscard]] bool wants(const OpenRequest& request) const;
+};
+
+// Adds what was read from one process.
+void add_open_spans(const OpenSpans& open, std::size_t process_index, OpenProcess& process,
+                    std::vector<OpenSpan>& spans);
+// The requests of these spans, oldest first.
+std::vector<OpenRequest> open_requests(std::vector<OpenSpan> spans, const std::vector<OpenProcess>& processes);
+
+}  // namespace nopspan::collector
