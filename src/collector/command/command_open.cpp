@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "command/command.h"
 #include "command/options.h"
+#include "host/core_file.h"
 #include "host/host.h"
 #include "host/open_spans.h"
 #include "host/privileges.h"
@@ -50,6 +51,39 @@ std::string why_no_spans(int error) {
   return read_error_text(error);
 }
 
+void add_copy(OpenNow& now, std::vector<OpenSpan>& spans, int error, const OpenSpans& open, OpenProcess copy) {
+  if (error != 0) {
+    now.skipped.push_back({copy.process->pid, why_no_spans(error)});
+    return;
+  }
+  add_open_spans(open, now.processes.size(), copy, spans);
+  now.processes.push_back(std::move(copy));
+}
+
+void set_requests(OpenNow& now, std::vector<OpenSpan> spans, const OpenFilter& filter) {
+  now.requests = open_requests(std::move(spans), now.processes);
+  std::erase_if(now.requests, [&](const OpenRequest& request) { return !filter.wants(request); });
+}
+
+OpenNow read_core(const std::string& path, const OpenFilter& filter) {
+  const CoreFile core(path);
+  if (core.is_truncated()) std::cerr << "nopspan: " << printable(path) << " is truncated: open spans may be missing\n";
+  auto process = std::make_shared<Process>();
+  process->pid = core.pid();
+  process->comm = core.comm();
+  OpenNow now;
+  std::vector<OpenSpan> spans;
+  for (const std::uint64_t gate : core.gates()) {
+    OpenSpans open;
+    const int error = core.read_open_spans(gate, open);
+    OpenProcess copy;
+    copy.process = process;
+    add_copy(now, spans, error, open, std::move(copy));
+  }
+  set_requests(now, std::move(spans), filter);
+  return now;
+}
+
 OpenNow read_host(Host& host, const OpenFilter& filter) {
   OpenNow now;
   std::vector<OpenSpan> spans;
@@ -60,19 +94,13 @@ OpenNow read_host(Host& host, const OpenFilter& filter) {
       OpenSpans open;
       const int error = read_open_spans({pid, process->start_ticks}, copy.gate_address, open);
       if (error == ESRCH) continue;
-      if (error != 0) {
-        now.skipped.push_back({pid, why_no_spans(error)});
-        continue;
-      }
       OpenProcess added;
       added.process = process;
       added.library = copy.path;
-      add_open_spans(open, now.processes.size(), added, spans);
-      now.processes.push_back(std::move(added));
+      add_copy(now, spans, error, open, std::move(added));
     }
   }
-  now.requests = open_requests(std::move(spans), now.processes);
-  std::erase_if(now.requests, [&](const OpenRequest& request) { return !filter.wants(request); });
+  set_requests(now, std::move(spans), filter);
   return now;
 }
 
@@ -98,6 +126,10 @@ int run_open(const OpenOptions& options, const OutputOptions& common) {
   require_processes(options.pids);
   confine({{Capability::sys_ptrace, Capability::dac_read_search, Capability::checkpoint_restore}, {options.core}, {}});
   start_process_reader();
+  if (!options.core.empty()) {
+    print_open(read_core(options.core, options.filter), common.json);
+    return 0;
+  }
   Host host;
   for (const std::uint32_t pid : options.pids) host.note_pid(pid);
   host.scan_completely(options.pids.empty());
@@ -111,6 +143,7 @@ int run_open(const OpenOptions& options, const OutputOptions& common) {
 void add_open(CLI::App& app, const OutputOptions& common, Run& run) {
   auto options = std::make_shared<OpenOptions>();
   CLI::App* open = app.add_subcommand("open", "List the requests in flight, and where each of them is now");
+  open->add_option("CORE", options->core, "Read this core file instead of the processes of this host")->type_name("CORE")->check(some_text());
   add_duration_option(*open, "--older-than", options->filter.older_than_ns, "Only requests that began at least this long ago, such as 5s");
   add_pid_option(*open, options->pids, "Only these processes; repeat the option, or write 1,2,3");
   open->callback([options, &common, &run] { run = [options, &common] { return run_open(*options, common); }; });

@@ -16,11 +16,7 @@ namespace {
 constexpr std::uint64_t kMaximumRead = 128U << 20U;
 constexpr std::size_t kMaximumName = 63;
 
-#if defined(__aarch64__)
-constexpr unsigned kMachine = EM_AARCH64;
-#else
-constexpr unsigned kMachine = EM_X86_64;
-#endif
+static_assert(kElfMachine == EM_AARCH64 || kElfMachine == EM_X86_64);
 
 // Runs before libelf sees the file, because libelf allocates as much memory as the headers ask for.
 bool is_ours(const Elf64_Ehdr& header, std::string& why_not) {
@@ -29,7 +25,7 @@ bool is_ours(const Elf64_Ehdr& header, std::string& why_not) {
     why_not = "it is not an ELF file";
   } else if (ident[EI_CLASS] != ELFCLASS64 || ident[EI_DATA] != ELFDATA2LSB) {
     why_not = "it is not 64-bit little-endian";
-  } else if (header.e_machine != kMachine) {
+  } else if (header.e_machine != kElfMachine) {
     why_not = "it is for another architecture";
   } else if (header.e_type != ET_EXEC && header.e_type != ET_DYN) {
     why_not = "it is neither a program nor a shared library";

@@ -14,6 +14,13 @@ struct Elf;
 
 namespace nopspan::collector {
 
+// The machine of this program, as ELF names it (EM_*).
+#if defined(__aarch64__)
+inline constexpr unsigned kElfMachine = 183;
+#else
+inline constexpr unsigned kElfMachine = 62;
+#endif
+
 // A program or shared library: 64-bit, little-endian, for this machine. It is read with pread(2) and never mapped,
 // because a file that is truncated while it is mapped would kill the collector with SIGBUS.
 class ElfFile {

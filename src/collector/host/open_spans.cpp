@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/open_spans.h"
 
-#include "base/failure.h"
-#include "base/text.h"
 #include "host/process_facts.h"
 
 #include <unistd.h>

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads the open spans of a process from its memory, or from a core file of it (probes/README.md).
+// Reads the open spans of a process from its memory (probes/README.md).
 #pragma once
 
-#include "base/open_file.h"
 #include "host/process_memory.h"
 #include "host/process_reader.h"
 
@@ -35,21 +34,11 @@ struct OpenSpans {
 // 0 or an errno value: of process_reader.h, or ENOTSUP if the library is too old, or EBADMSG if the memory is damaged.
 int read_open_spans(const Target& process, std::uint64_t gate_address, OpenSpans& open);
 
-// A core file. It may have any content.
-struct CoreFile {
-  std::uint32_t pid = 0;             // 0 if the core does not have it
-  std::string comm;
-  std::vector<std::uint64_t> gates;  // addresses of struct nopspan_gate_page
-};
-// Searches the core for the library. Throws Failure, a usage error, if it is not a core file of this architecture.
-CoreFile read_core(const std::string& path, const OpenFile& file);
-int read_open_spans(const OpenFile& core, std::uint64_t gate_address, OpenSpans& open);
-
 // Reads ranges of a memory one after the other into `to`, which has room for all. Returns false if one of them cannot
 // be read completely.
 using ReadRanges = std::function<bool(std::span<const MemoryRange> ranges, void* to)>;
-// The two steps of read_open_spans(): the first runs in the child that reads. Its answer may have been changed by a
-// hostile process.
+// The two steps of read_open_spans(), for a memory of any kind. The first runs in the child that reads, so its answer
+// may be wrong. `now` returns the process's CLOCK_MONOTONIC, or 0: then the newest time in the memory is taken.
 Answer pack_open_spans(const ReadRanges& read, std::uint64_t gate_address, const std::function<std::uint64_t()>& now);
 int unpack_open_spans(const Answer& answer, OpenSpans& open);
 
