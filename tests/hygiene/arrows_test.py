@@ -26,8 +26,8 @@ LIBRARY_ROOMS = {"base": "", "gate": "", "memory": "base", "thread": "base memor
                  "span": "base gate memory thread fields state genai emit handlers",
                  "catalogue": "base thread state span"}
 COLLECTOR_ROOMS = {"base": "", "model": "base", "host": "base model", "live": "base model host", "recording": "base model host",
-         "trace": "base model", "top": "base model", "hist": "base model", "doctor": "base host live",
-         "command": "base model host live recording trace top hist doctor"}
+         "trace": "base model", "top": "base model", "hist": "base model", "open": "base model host", "doctor": "base host live",
+         "command": "base model host live recording trace top hist open doctor"}
 HANDLERS = {"registry.h", "event.h", "value.h", "log.h", "testing.h", "testing_gmock.h", "genai.h"}
 
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan open: lists the requests that are in flight, and where each of them is now.
 #include "base/failure.h"
+#include "base/stopping.h"
+#include "base/terminal.h"
 #include "base/text.h"
+#include "base/text_output.h"
 #include "command/command.h"
 #include "command/options.h"
 #include "host/core_file.h"
@@ -10,15 +13,25 @@
 #include "host/privileges.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
+#include "host/process_report.h"
+#include "live/attachments.h"
+#include "live/probe_link.h"
 #include "open/open_list.h"
 #include "open/open_requests.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <poll.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
 #include <iostream>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
@@ -26,126 +39,287 @@ namespace {
 
 using nlohmann::ordered_json;
 
+constexpr std::uint64_t kOpenInterval = 2 * kSecond, kLeastOpenInterval = kSecond / 10;
+
 struct OpenOptions {
   OpenFilter filter;
   std::vector<std::uint32_t> pids;
   std::string core;
   bool watch = false;
+  std::uint64_t interval_ns = 0, count = 0, duration_ns = 0;
 };
 
 // What was read at one time.
 struct OpenNow {
+  std::uint64_t time_unix_ns = 0;  // 0: of a core file
   std::vector<OpenProcess> processes;
   std::vector<OpenRequest> requests;
-  struct Skipped {
-    std::uint32_t pid;
-    std::string reason;
-  };
-  std::vector<Skipped> skipped;
+  std::vector<Host::Skipped> skipped;
 };
 
 std::string why_no_spans(int error) {
   if (error == EPERM || error == EACCES) return "reading its memory needs CAP_SYS_PTRACE";
-  if (error == ENOTSUP) return "its library is too old: it does not show open spans";
+  if (error == ENOTSUP) return "its library is too old: open spans can be read since nopspan 0.2";
   if (error == EBADMSG || error == EFAULT) return "its memory is damaged";
   return read_error_text(error);
 }
 
-void add_copy(OpenNow& now, std::vector<OpenSpan>& spans, int error, const OpenSpans& open, OpenProcess copy) {
-  if (error != 0) {
-    now.skipped.push_back({copy.process->pid, why_no_spans(error)});
-    return;
+// Collects the spans of one process after the other.
+class OpenReading {
+ public:
+  void add(const ProcessPointer& process, const std::string& library, int error, const OpenSpans& open) {
+    if (error == ESRCH) return;
+    if (error != 0) {
+      now_.skipped.push_back({process->pid, library, why_no_spans(error)});
+      return;
+    }
+    OpenProcess copy;
+    copy.process = process;
+    copy.library = library;
+    add_open_spans(open, now_.processes.size(), copy, spans_);
+    now_.processes.push_back(std::move(copy));
   }
-  add_open_spans(open, now.processes.size(), copy, spans);
-  now.processes.push_back(std::move(copy));
-}
+  OpenNow finish(const OpenFilter& filter) {
+    now_.requests = open_requests(std::move(spans_), now_.processes);
+    std::erase_if(now_.requests, [&](const OpenRequest& request) { return !filter.wants(request); });
+    return std::move(now_);
+  }
 
-void set_requests(OpenNow& now, std::vector<OpenSpan> spans, const OpenFilter& filter) {
-  now.requests = open_requests(std::move(spans), now.processes);
-  std::erase_if(now.requests, [&](const OpenRequest& request) { return !filter.wants(request); });
-}
+ private:
+  OpenNow now_;
+  std::vector<OpenSpan> spans_;
+};
 
-OpenNow read_core(const std::string& path, const OpenFilter& filter) {
-  const CoreFile core(path);
-  if (core.is_truncated()) std::cerr << "nopspan: " << printable(path) << " is truncated: open spans may be missing\n";
+OpenNow read_core(const OpenOptions& options) {
+  const CoreFile core(options.core);
+  if (core.is_truncated())
+    std::cerr << "nopspan: " << printable(options.core) << " is truncated: open spans may be missing\n";
   auto process = std::make_shared<Process>();
   process->pid = core.pid();
   process->comm = core.comm();
-  OpenNow now;
-  std::vector<OpenSpan> spans;
-  for (const std::uint64_t gate : core.gates()) {
-    OpenSpans open;
-    const int error = core.read_open_spans(gate, open);
-    OpenProcess copy;
-    copy.process = process;
-    add_copy(now, spans, error, open, std::move(copy));
-  }
-  set_requests(now, std::move(spans), filter);
-  return now;
+  OpenReading reading;
+  OpenSpans open;
+  for (const std::uint64_t gate : core.gates()) reading.add(process, "", core.read_open_spans(gate, open), open);
+  return reading.finish(options.filter);
 }
 
-OpenNow read_host(Host& host, const OpenFilter& filter) {
-  OpenNow now;
-  std::vector<OpenSpan> spans;
+OpenNow read_host(Host& host, const OpenOptions& options) {
+  OpenReading reading;
+  OpenSpans open;
   for (const std::uint32_t pid : host.pids()) {
+    if (!options.pids.empty() && std::count(options.pids.begin(), options.pids.end(), pid) == 0) continue;
     const ProcessPointer process = host.process(pid);
     for (const Host::Copy& copy : host.copies(pid)) {
       if (copy.gate_address == 0) continue;
-      OpenSpans open;
       const int error = read_open_spans({pid, process->start_ticks}, copy.gate_address, open);
-      if (error == ESRCH) continue;
-      OpenProcess added;
-      added.process = process;
-      added.library = copy.path;
-      add_copy(now, spans, error, open, std::move(added));
+      reading.add(process, copy.path, error, open);
     }
   }
-  set_requests(now, std::move(spans), filter);
+  OpenNow now = reading.finish(options.filter);
+  now.time_unix_ns = static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count());
+  for (Host::Skipped& each : host.skipped()) {
+    if (each.pid == 0 || options.pids.empty() || std::count(options.pids.begin(), options.pids.end(), each.pid) > 0)
+      now.skipped.push_back(std::move(each));
+  }
   return now;
 }
 
-void print_open(const OpenNow& now, bool json) {
-  if (json) {
-    ordered_json all{{"requests", ordered_json::array()}, {"processes", ordered_json::array()}, {"skipped", ordered_json::array()}};
-    for (const OpenRequest& request : now.requests) all["requests"].push_back(to_json(request, now.processes));
-    for (const OpenProcess& process : now.processes) all["processes"].push_back(to_json(process));
-    for (const OpenNow::Skipped& each : now.skipped)
-      all["skipped"].push_back({{"pid", each.pid}, {"reason", each.reason}});
-    std::cout << all.dump(2, ' ', false, ordered_json::error_handler_t::replace) << "\n";
-    return;
-  }
-  if (!now.requests.empty()) std::cout << open_text(now.requests, now.processes);
-  std::cout.flush();
-  for (const OpenNow::Skipped& each : now.skipped)
-    std::cerr << "nopspan: not examined: process " << each.pid << ": " << each.reason << "\n";
-  std::cerr << known_text(now.processes);
-  if (now.requests.empty()) std::cerr << "No request is in flight.\n";
+std::string json_text(const OpenNow& now, int indent) {
+  ordered_json json;
+  if (now.time_unix_ns != 0) json["time_unix_ns"] = now.time_unix_ns;
+  for (const char* key : {"requests", "processes", "skipped"}) json[key] = ordered_json::array();
+  for (const OpenRequest& request : now.requests) json["requests"].push_back(to_json(request, now.processes));
+  for (const OpenProcess& process : now.processes) json["processes"].push_back(to_json(process));
+  for (const Host::Skipped& each : now.skipped)
+    json["skipped"].push_back({{"pid", each.pid}, {"path", each.path}, {"reason", each.reason}});
+  return json.dump(indent, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
-int run_open(const OpenOptions& options, const OutputOptions& common) {
-  require_processes(options.pids);
-  confine({{Capability::sys_ptrace, Capability::dac_read_search, Capability::checkpoint_restore}, {options.core}, {}});
-  start_process_reader();
-  if (!options.core.empty()) {
-    print_open(read_core(options.core, options.filter), common.json);
+// Whether all processes were examined.
+bool is_whole(const OpenNow& now) {
+  return std::none_of(now.skipped.begin(), now.skipped.end(), [](const auto& each) { return each.pid == 0; });
+}
+
+int list_once(Host& host, const OpenNow& now, const OutputOptions& common) {
+  if (common.json) {
+    std::cout << json_text(now, 2);
+  } else {
+    if (!now.requests.empty()) std::cout << open_text(now.requests, now.processes);
+    std::cout.flush();
+    std::cerr << skipped_text(host, now.skipped) << known_text(now.processes);
+    if (now.processes.empty()) {
+      std::cerr << "nopspan: no process whose open spans can be read was found\n";
+    } else if (now.requests.empty()) {
+      std::cerr << "No request is in flight.\n";
+    }
+  }
+  return is_whole(now) ? 0 : Failure::kFailed;
+}
+
+// Raises the gates of all processes, and lists at each interval.
+class OpenWatch {
+ public:
+  OpenWatch(Host& host, const OpenOptions& options, const OutputOptions& common)
+      : host_(host),
+        options_(options),
+        common_(common),
+        attachments_([](const ProbeFile& file, int pid, std::string& why) { return raise(file, pid, why); }) {}
+
+  int run() {
+    set_standard_outputs_live();
+    Deadline deadline(options_.duration_ns);
+    deadline.begin();
+    for (std::uint64_t lists = 0; !deadline.is_over();) {
+      attachments_.set(attachment_targets(host_, options_.pids));
+      if (Clock::now() >= next_) {
+        next_ = Clock::now() + std::chrono::nanoseconds(options_.interval_ns);
+        list();
+        if (++lists == options_.count || standard_output().has_failed()) break;
+      }
+      constexpr int kScanMilliseconds = 250;
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_ - Clock::now()).count();
+      // A signal ends the wait.
+      poll(nullptr, 0, deadline.milliseconds(static_cast<int>(std::clamp<std::int64_t>(left, 0, kScanMilliseconds))));
+      host_.scan();
+    }
+    attachments_.detach_all();
     return 0;
   }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  static ProbeLink raise(const ProbeFile& file, int pid, std::string& why_not) {
+    const Probe* site = file.batch_probe();
+    if (site == nullptr) {
+      why_not = file.why_not_traceable();
+      return {};
+    }
+    ProbeLink link = raise_semaphore(file.attach_path(), site->offset, site->semaphore_offset, pid);
+    if (!link) why_not = why_not_attached(errno);
+    return link;
+  }
+
+  void list() {
+    const OpenNow now = read_host(host_, options_);
+    if (common_.json) {
+      standard_output().write(json_text(now, -1));
+      return;
+    }
+    std::string text = time_text(now.time_unix_ns) + "  " + counted(now.requests.size(), "request") + " in flight\n";
+    if (!now.requests.empty()) text += open_text(now.requests, now.processes);
+    // A message that was shown before is not repeated, unless the screen is cleared.
+    std::string messages;
+    for (const OpenProcess& process : now.processes) {
+      if (is_screen_ || seen_.insert({process.process->pid, process.library}).second) messages += known_text({process});
+    }
+    messages = skipped_text(host_, now.skipped) + messages;
+    if (is_screen_) {
+      standard_output().write("\033[H\033[2J" + text + "\n" + messages);
+      return;
+    }
+    standard_output().write(text + "\n");
+    if (messages != messages_) std::cerr << messages;
+    messages_ = std::move(messages);
+  }
+
+  Host& host_;
+  const OpenOptions& options_;
+  const OutputOptions& common_;
+  Attachments attachments_;
+  const bool is_screen_ = has_screen();
+  Clock::time_point next_;
+  std::set<std::pair<std::uint32_t, std::string>> seen_;  // processes with the message since when they are known
+  std::string messages_;
+};
+
+int run_open(OpenOptions options, const OutputOptions& common) {
+  if (!options.watch && (options.interval_ns != 0 || options.count != 0 || options.duration_ns != 0))
+    throw Failure("--interval, --count and --duration need --watch", Failure::kUsageError);
+  if (options.interval_ns == 0) options.interval_ns = kOpenInterval;
+  if (options.interval_ns < kLeastOpenInterval)
+    throw Failure("--interval must be at least 100ms", Failure::kUsageError);
+  if (!options.core.empty()) {
+    confine({{}, {options.core}, {}});
+    start_process_reader();
+    Host host;
+    return list_once(host, read_core(options), common);
+  }
+  require_processes(options.pids);
+  confine({options.watch ? tracing_capabilities(!has_uprobe_multi())
+                         : std::vector<Capability>{Capability::sys_ptrace, Capability::dac_read_search,
+                                                   Capability::checkpoint_restore},
+           {},
+           {}});
+  start_process_reader();
   Host host;
   for (const std::uint32_t pid : options.pids) host.note_pid(pid);
   host.scan_completely(options.pids.empty());
-  const OpenNow now = read_host(host, options.filter);
-  print_open(now, common.json);
-  return 0;
+  return options.watch ? OpenWatch(host, options, common).run() : list_once(host, read_host(host, options), common);
 }
+
+constexpr char kOpenExplained[] =
+    "AGE         time since the request's oldest open span began\n"
+    "TOKENS      output tokens so far, as far as the program has reported them\n"
+    "PROCESS     where the oldest open span is\n"
+    "IN LAST     time since the last span of the row began\n"
+    "OPEN SPANS  where the request is now: its open spans, outermost first. A request\n"
+    "            that does several things at a time has a row for each. A name such\n"
+    "            as chat_server[4711]: is a change of the process.\n"
+    "\n"
+    "A request is listed if its spans were recorded when they began: because a\n"
+    "tracer or a handler was attached, or because of NOPSPAN_KEEP_OPEN=1. For other\n"
+    "processes, stderr shows since when their requests are known. --watch attaches,\n"
+    "so it knows the requests that begin from then on.\n"
+    "\n"
+    "In a core file, the age is the least possible one (>=), because the file does\n"
+    "not have the time at which it was written.\n"
+    "\n"
+    "Examples:\n"
+    "  nopspan open --older-than 5s             who is stuck\n"
+    "  nopspan open --watch --tenant acme       the requests of a tenant, every 2s\n"
+    "  nopspan open /var/crash/core.4711        where a process was that is gone\n"
+    "  nopspan open --json | jq '.requests[] | {request_id, age_ns}'\n"
+    "\n"
+    "Without root, CAP_SYS_PTRACE is needed for processes of other users. --watch\n"
+    "needs the same capabilities as nopspan top; see nopspan doctor.";
 
 }  // namespace
 
 void add_open(CLI::App& app, const OutputOptions& common, Run& run) {
   auto options = std::make_shared<OpenOptions>();
   CLI::App* open = app.add_subcommand("open", "List the requests in flight, and where each of them is now");
-  open->add_option("CORE", options->core, "Read this core file instead of the processes of this host")->type_name("CORE")->check(some_text());
-  add_duration_option(*open, "--older-than", options->filter.older_than_ns, "Only requests that began at least this long ago, such as 5s");
-  add_pid_option(*open, options->pids, "Only these processes; repeat the option, or write 1,2,3");
+  open->footer(kOpenExplained);
+  CLI::Option* core =
+      open->add_option("CORE", options->core, "Read this core file instead of the processes of this host")
+          ->type_name("CORE")
+          ->check(some_text());
+  constexpr char kFilters[] = "Filters";
+  const auto add_text = [&](const char* name, std::string& to, const char* what, const char* type) {
+    open->add_option(name, to, what)->type_name(type)->check(some_text())->group(kFilters);
+  };
+  OpenFilter& filter = options->filter;
+  add_duration_option(*open, "--older-than", filter.older_than_ns,
+                      "Only requests that began at least this long ago, such as 5s")
+      ->group(kFilters);
+  add_text("--request", filter.request, "Only the request with this request id, trace id or traceparent", "ID");
+  add_text("--name", filter.name, "Only requests that contain an open span with this name", "NAME");
+  add_text("--model", filter.model, "Only requests that contain an open span with this model", "MODEL");
+  add_text("--tenant", filter.tenant, "Only requests that contain an open span with this tenant", "TENANT");
+  add_pid_option(*open, options->pids, "Only these processes; repeat the option, or write 1,2,3")
+      ->group(kFilters)
+      ->excludes(core);
+  open->add_flag("--watch", options->watch, "Attach to all programs, and list again at each interval")->excludes(core);
+  add_duration_option(*open, "--interval", options->interval_ns,
+                      "With --watch: list at this interval, at least 100ms (default: 2s)");
+  open->add_option("--count", options->count, "With --watch: stop after N lists")
+      ->type_name("N")
+      ->check(whole_number(1));
+  add_duration_option(*open, "--duration", options->duration_ns,
+                      "With --watch: stop after this time (default: run until Ctrl-C)")
+      ->check(some_time());
   open->callback([options, &common, &run] { run = [options, &common] { return run_open(*options, common); }; });
 }
 

@@ -17,7 +17,6 @@
 
 #include <algorithm>
 #include <iostream>
-#include <map>
 #include <set>
 
 namespace nopspan::collector {
@@ -100,23 +99,12 @@ void print_counts(const ProcessReport& report) {
   }
 }
 
-// Prints to stderr what could not be examined, and why. Processes with the same reason are counted in one line.
+// Prints to stderr what could not be examined, and why.
 void print_skipped(Host& host, const std::set<std::uint32_t>& wanted, const Tracers& tracers) {
-  std::map<std::string, std::vector<const Host::Skipped*>> by_reason;
-  const auto skipped = host.skipped();
-  for (const Host::Skipped& each : skipped)
-    if (each.pid == 0 || wanted.empty() || wanted.contains(each.pid)) by_reason[each.reason].push_back(&each);
-  for (const auto& [reason, all] : by_reason) {
-    const Host::Skipped& first = *all.front();
-    if (first.pid == 0) {
-      std::cerr << "nopspan: not all processes were examined: " << reason << "\n";
-      continue;
-    }
-    std::cerr << "nopspan: not examined: process " << first.pid << " (" << printable(host.process(first.pid)->comm)
-              << ")" << (first.path.empty() ? "" : ", " + printable(first.path)) << ": " << reason;
-    if (all.size() > 1) std::cerr << " (and " << all.size() - 1 << " more)";
-    std::cerr << "\n";
-  }
+  std::vector<Host::Skipped> skipped = host.skipped();
+  std::erase_if(skipped,
+                [&](const auto& each) { return each.pid != 0 && !wanted.empty() && !wanted.contains(each.pid); });
+  std::cerr << skipped_text(host, skipped);
   if (!tracers.incomplete().empty()) std::cerr << "nopspan: " << tracers.incomplete() << "\n";
 }
 

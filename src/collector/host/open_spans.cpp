@@ -2,12 +2,12 @@
 #include "host/open_spans.h"
 
 #include "host/process_facts.h"
+#include "model/entry.h"
 
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -25,7 +25,6 @@ constexpr std::uint32_t kMostLabels = 65536;
 constexpr std::size_t kMostLabelsOfSpans = 16384;
 constexpr std::size_t kMostHeaders = 65536;
 constexpr unsigned kSpansOfSlab = 64;
-constexpr std::uint64_t kSecondNs = 1'000'000'000;
 
 // The beginning of an answer. The spans follow, then the labels.
 struct PackedOpen {
@@ -165,7 +164,7 @@ std::int64_t monotonic_offset(const std::string& pid) {
   const std::size_t line = text.find("monotonic");
   if (line == std::string::npos || std::sscanf(text.c_str() + line, "monotonic %lld %lld", &seconds, &nanoseconds) != 2)
     return 0;
-  return static_cast<std::int64_t>(seconds) * static_cast<std::int64_t>(kSecondNs) + nanoseconds;
+  return static_cast<std::int64_t>(seconds) * static_cast<std::int64_t>(kSecond) + nanoseconds;
 }
 
 std::string link_of(const std::string& path) {
@@ -177,7 +176,7 @@ std::string link_of(const std::string& path) {
 std::uint64_t monotonic_time_of(std::uint32_t pid) {
   timespec time{};
   clock_gettime(CLOCK_MONOTONIC, &time);
-  const auto own = static_cast<std::int64_t>(time.tv_sec) * static_cast<std::int64_t>(kSecondNs) + time.tv_nsec;
+  const auto own = static_cast<std::int64_t>(time.tv_sec) * static_cast<std::int64_t>(kSecond) + time.tv_nsec;
   const std::string folder = "/proc/" + std::to_string(pid) + "/ns/";
   const std::string its = link_of(folder + "time");
   if (its == link_of("/proc/self/ns/time")) return static_cast<std::uint64_t>(own);

@@ -21,14 +21,14 @@ namespace nopspan::collector {
 struct OpenSpans {
   static constexpr std::uint64_t kSinceLoad = 1;
 
-  std::vector<nopspan_open> spans;               // texts end with a NUL
-  std::map<std::uint32_t, std::string> labels;   // the text of each label that the spans have, by number
-  std::vector<std::string> label_keys;           // of nopspan_open::labels[3] and the next ones
-  std::uint64_t now_ns = 0;                      // the process's CLOCK_MONOTONIC when its spans had been read
-  bool now_is_least = false;                     // it may have been later
-  bool is_raised = false;                        // the gate is up, so that spans that begin are recorded
-  std::uint64_t raised_ns = 0;                   // as in struct nopspan_gate_page
-  std::uint64_t unread = 0;                      // spans that may be open, but could not be read or were too many
+  std::vector<nopspan_open> spans;              // texts end with a NUL
+  std::map<std::uint32_t, std::string> labels;  // the text of each label that the spans have, by number
+  std::vector<std::string> label_keys;          // of nopspan_open::labels[3] and the next ones
+  std::uint64_t now_ns = 0;                     // the process's CLOCK_MONOTONIC when its spans had been read
+  bool now_is_least = false;                    // it may have been later
+  bool is_raised = false;                       // the gate is up, so that spans that begin are recorded
+  std::uint64_t raised_ns = 0;                  // as in struct nopspan_gate_page
+  std::uint64_t unread = 0;                     // spans that may be open, but could not be read or were too many
 };
 
 // 0 or an errno value: of process_reader.h, or ENOTSUP if the library is too old, or EBADMSG if the memory is damaged.

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/process_report.h"
 
+#include "base/text.h"
 #include "host/process_facts.h"
 
 #include <nlohmann/json.hpp>
 
 #include <cerrno>
+#include <map>
 
 namespace nopspan::collector {
 namespace {
@@ -100,6 +102,25 @@ ordered_json to_json(const ProcessReport& report) {
                     {"copies", ordered_json::array()}};
   for (const CopyReport& copy : report.copies) json["copies"].push_back(to_json(copy));
   return json;
+}
+
+std::string skipped_text(Host& host, const std::vector<Host::Skipped>& skipped) {
+  std::map<std::string, std::vector<const Host::Skipped*>> by_reason;
+  for (const Host::Skipped& each : skipped) by_reason[each.reason].push_back(&each);
+  std::string text;
+  for (const auto& [reason, all] : by_reason) {
+    const Host::Skipped& first = *all.front();
+    if (first.pid == 0) {
+      text += "nopspan: not all processes were examined: " + reason + "\n";
+      continue;
+    }
+    text += "nopspan: not examined: process " + std::to_string(first.pid) + " (" +
+            printable(host.process(first.pid)->comm) + ")" + (first.path.empty() ? "" : ", " + printable(first.path)) +
+            ": " + reason;
+    if (all.size() > 1) text += " (and " + std::to_string(all.size() - 1) + " more)";
+    text += "\n";
+  }
+  return text;
 }
 
 }  // namespace nopspan::collector

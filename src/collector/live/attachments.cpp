@@ -41,8 +41,7 @@ void detach(std::vector<ProbeLink> links) {
 
 }  // namespace
 
-Attachments::Attachments(KernelPrograms& programs, AttachTimes& times)
-    : programs_(programs), times_(times), budget_(kBurst, kParts) {}
+Attachments::Attachments(Attach attach) : attach_(std::move(attach)), budget_(kBurst, kParts) {}
 
 template <typename Function>
 auto Attachments::charged(const std::optional<uid_t>& user, Function function) {
@@ -120,9 +119,8 @@ bool Attachments::may_attach(const Target& target, Attached& attached) {
 
 bool Attachments::attach(Attached& attached) {
   std::string why_not;
-  times_.begin(monotonic_now());
   attached.is_attached = charged(attached.user, [&] {
-    attached.link = programs_.attach(*attached.target.file, attached.target.pid, why_not);
+    attached.link = attach_(*attached.target.file, attached.target.pid, why_not);
     return static_cast<bool>(attached.link);
   });
   if (attached.is_attached) {
@@ -136,6 +134,20 @@ bool Attachments::attach(Attached& attached) {
   attached.again_ns = monotonic_now() + attached.pause_ns;
   attached.pause_ns = std::min(attached.pause_ns * 2, kLongestPause);
   return false;
+}
+
+std::vector<Attachments::Target> attachment_targets(Host& host, const std::vector<std::uint32_t>& pids) {
+  std::vector<Attachments::Target> targets;
+  if (pids.empty()) {
+    for (const Host::Found& found : host.files()) targets.push_back({found.file, found.path, -1, found.users});
+    return targets;
+  }
+  // Attaches to these processes only, so that no other process's gate is raised.
+  for (const std::uint32_t pid : pids) {
+    for (const Host::Copy& copy : host.copies(pid))
+      targets.push_back({copy.file, copy.path, static_cast<int>(pid), {}});
+  }
+  return targets;
 }
 
 }  // namespace nopspan::collector

@@ -43,7 +43,10 @@ HostThread::HostThread(const SourceOptions& options, const ProcessFilter& proces
       processes_(processes),
       programs_(programs),
       tail_sampling_(tail_sampling),
-      attachments_(programs, attach_times_) {
+      attachments_([this](const ProbeFile& file, int pid, std::string& why_not) {
+        attach_times_.begin(monotonic_now());
+        return programs_.attach(file, pid, why_not);
+      }) {
   if (!options_.binary.empty()) host_.add_file(options_.binary);
 }
 
@@ -210,24 +213,10 @@ void HostThread::describe(std::uint32_t pid, bool answer) {
   reports_.post(Described{pid, process, waited_.contains(pid)});
 }
 
-std::vector<Attachments::Target> HostThread::targets() {
-  std::vector<Attachments::Target> targets;
-  if (options_.filter.pids.empty()) {
-    for (const Host::Found& found : host_.files()) targets.push_back({found.file, found.path, -1, found.users});
-    return targets;
-  }
-  // Attaches to these processes only, so that no other process's gate is raised.
-  for (const std::uint32_t pid : options_.filter.pids) {
-    for (const Host::Copy& copy : host_.copies(pid))
-      targets.push_back({copy.file, copy.path, static_cast<int>(pid), {}});
-  }
-  return targets;
-}
-
 // The set of processes that map a file may have changed since the scan that found the file. A scan after the attach
 // finds all processes that mapped it when it was attached.
 bool HostThread::attach() {
-  const std::vector<Attachments::Target> wanted = targets();
+  const std::vector<Attachments::Target> wanted = attachment_targets(host_, options_.filter.pids);
   if (!attachments_.is_due(wanted, monotonic_now())) return false;
   is_attaching_ = true;
   const std::vector<Attachments::Target> fresh = attachments_.set(wanted);

@@ -148,7 +148,6 @@ class HostThread {
   void warn_of_processes_without_probes();
   void count_refused();
   void serve(Requests& requests);
-  std::vector<Attachments::Target> targets();
   // Attaches to the files that were found, once. Returns whether it has attached to any.
   bool attach();
   void begin(std::uint32_t pid, const ProbeFile& file);

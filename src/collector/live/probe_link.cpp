@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "live/probe_link.h"
 
+#include "host/process_facts.h"
+
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
+#include <linux/perf_event.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <string_view>
 
@@ -22,22 +26,44 @@ struct CreateUprobeMulti {
 };
 constexpr auto kAttachType = static_cast<bpf_attach_type>(kUprobeMulti);
 
-// Makes two calls that must fail, and checks their errors. First, attaching to a folder fails with EBADF if the kernel
-// knows this kind of link. Second, a negative pid fails with EINVAL, before the file is examined, on kernels that
-// handle pids correctly. Kernels before Linux 6.10 (and before the fixes in stable series) take the pid for a thread's
-// id and miss the process's other threads. libbpf uses the same check.
-bool try_uprobe_multi() {
+// A program that returns 0.
+OpenFile load_empty_program() {
   const bpf_insn instructions[] = {
       {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
       {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
   bpf_prog_load_opts options = {};
   options.sz = sizeof(options);
   options.expected_attach_type = kAttachType;
-  const OpenFile program(
-      bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nopspan_tries", "Dual BSD/GPL", instructions, 2, &options));
+  return OpenFile(bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nopspan_empty", "Dual BSD/GPL", instructions, 2, &options));
+}
+
+// Makes two calls that must fail, and checks their errors. First, attaching to a folder fails with EBADF if the kernel
+// knows this kind of link. Second, a negative pid fails with EINVAL, before the file is examined, on kernels that
+// handle pids correctly. Kernels before Linux 6.10 (and before the fixes in stable series) take the pid for a thread's
+// id and miss the process's other threads. libbpf uses the same check.
+bool try_uprobe_multi() {
+  const OpenFile program = load_empty_program();
   if (!program) return false;
   if (create_uprobe_multi(program.get(), "/", 0, 0, 0) || errno != EBADF) return false;
   return !create_uprobe_multi(program.get(), "/", 0, 0, UINT32_MAX) && errno == EINVAL;
+}
+
+// Opens a perf event that only counts hits.
+OpenFile open_event(const std::string& path, std::uint64_t offset, std::uint64_t semaphore_offset, int pid) {
+  perf_event_attr event = {};
+  event.size = sizeof(event);
+  event.type = static_cast<std::uint32_t>(
+      std::strtoul(read_small_file("/sys/bus/event_source/devices/uprobe/type").c_str(), nullptr, 10));
+  if (event.type == 0) {
+    errno = ENOTSUP;
+    return {};
+  }
+  event.config = semaphore_offset << 32U;  // config:32-63 in /sys/bus/event_source/devices/uprobe/format
+  event.uprobe_path = reinterpret_cast<std::uintptr_t>(path.c_str());
+  event.probe_offset = offset;
+  // An event of one CPU raises the semaphore for all.
+  return OpenFile(
+      static_cast<int>(syscall(SYS_perf_event_open, &event, pid, pid < 0 ? 0 : -1, -1, PERF_FLAG_FD_CLOEXEC)));
 }
 
 }  // namespace
@@ -84,6 +110,18 @@ ProbeLink attach_to_probe(const bpf_program* program, const std::string& path, s
   options.sz = sizeof(options);
   options.ref_ctr_offset = semaphore_offset;
   link.event_.reset(bpf_program__attach_uprobe_opts(program, pid, path.c_str(), offset, &options));
+  return link;
+}
+
+ProbeLink raise_semaphore(const std::string& path, std::uint64_t offset, std::uint64_t semaphore_offset, int pid) {
+  ProbeLink link;
+  if (has_uprobe_multi()) {
+    static const OpenFile program = load_empty_program();
+    link.multi_ = create_uprobe_multi(program.get(), path.c_str(), offset, semaphore_offset,
+                                      pid < 0 ? 0 : static_cast<std::uint32_t>(pid));
+  } else {
+    link.multi_ = open_event(path, offset, semaphore_offset, pid);
+  }
   return link;
 }
 

@@ -24,11 +24,13 @@ class ProbeLink {
  private:
   friend ProbeLink attach_to_probe(const bpf_program* program, const std::string& path, std::uint64_t offset,
                                    std::uint64_t semaphore_offset, int pid);
+  friend ProbeLink raise_semaphore(const std::string& path, std::uint64_t offset, std::uint64_t semaphore_offset,
+                                   int pid);
   struct Destroy {
     void operator()(bpf_link* link) const;
   };
   std::unique_ptr<bpf_link, Destroy> event_;
-  OpenFile multi_;
+  OpenFile multi_;  // a link of the kind uprobe_multi, or a perf event without a program
 };
 
 // Sets how each program in a section "uprobe" will be attached. Call this after opening the object and before loading
@@ -40,6 +42,9 @@ void prepare_for_probes(bpf_object* object);
 // errno has the reason.
 ProbeLink attach_to_probe(const bpf_program* program, const std::string& path, std::uint64_t offset,
                           std::uint64_t semaphore_offset, int pid);
+
+// The same with a program that does nothing: only the semaphore matters.
+ProbeLink raise_semaphore(const std::string& path, std::uint64_t offset, std::uint64_t semaphore_offset, int pid);
 
 // The link's kind; a program must be loaded for it. This is BPF_TRACE_UPROBE_MULTI of Linux 6.6's <linux/bpf.h>, which
 // the installed headers may lack.

@@ -8,16 +8,14 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <map>
-#include <set>
 
 namespace nopspan::collector {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::size_t kMostPlaces = 20;   // rows of one request
-constexpr std::size_t kMostOnPath = 12;   // spans of one row
+constexpr std::size_t kMostPlaces = 20;  // rows of one request
+constexpr std::size_t kMostOnPath = 12;  // spans of one row
 
 std::string open_process_text(const OpenProcess& process) {
   const std::string pid = process.process->pid == 0 ? "" : "[" + std::to_string(process.process->pid) + "]";
@@ -31,7 +29,8 @@ std::string path_text(const OpenRequest& request, std::size_t place, const std::
     path.push_back(at);
   std::reverse(path.begin(), path.end());
   std::string text;
-  if (const std::size_t hidden = request.spans[path.front()].depth; hidden > 0) text = "… " + std::to_string(hidden) + " more";
+  if (const std::size_t hidden = request.spans[path.front()].depth; hidden > 0)
+    text = "… " + std::to_string(hidden) + " more";
   std::size_t process = request.spans.front().process;
   for (const std::size_t at : path) {
     const OpenSpan& span = request.spans[at];
@@ -91,16 +90,19 @@ std::string open_text(const std::vector<OpenRequest>& requests, const std::vecto
 std::string known_text(const std::vector<OpenProcess>& processes) {
   std::string text;
   for (const OpenProcess& process : processes) {
-    const std::string name = open_process_text(process);
+    const std::string name = "nopspan: " + open_process_text(process);
     switch (process.known) {
       case OpenProcess::Known::always:
         break;
       case OpenProcess::Known::since:
-        text += name + ": requests are known since " + duration_text(process.since_ns) +
-                " ago. Older ones may be missing\n";
+        text += process.since_ns == 0
+                    ? name + ": no span has begun since a tracer was attached. Older requests may be missing\n"
+                    : name + ": its requests are known since " + duration_text(process.since_ns) +
+                          " ago. Older ones may be missing\n";
         break;
       case OpenProcess::Known::not_now:
-        text += name + ": nothing records its requests now. Use nopspan open --watch, or NOPSPAN_KEEP_OPEN=1\n";
+        text +=
+            name + ": its requests are not recorded. Use nopspan open --watch, or start it with NOPSPAN_KEEP_OPEN=1\n";
         break;
     }
     if (process.unread > 0) text += name + ": " + counted(process.unread, "open span") + " could not be read\n";

@@ -99,7 +99,9 @@ void add_open_spans(const OpenSpans& open, std::size_t process_index, OpenProces
   process.unread = open.unread;
   const auto age = [&](std::uint64_t time_ns) { return open.now_ns > time_ns ? open.now_ns - time_ns : 0; };
   using Known = OpenProcess::Known;
-  process.known = !open.is_raised ? Known::not_now : open.raised_ns == OpenSpans::kSinceLoad ? Known::always : Known::since;
+  process.known = !open.is_raised                           ? Known::not_now
+                  : open.raised_ns == OpenSpans::kSinceLoad ? Known::always
+                                                            : Known::since;
   if (process.known == Known::since) process.since_ns = open.raised_ns == 0 ? 0 : age(open.raised_ns);
   for (const nopspan_open& from : open.spans) {
     OpenSpan span;

@@ -24,9 +24,9 @@ struct OpenProcess {
     not_now  // spans that begin now are not recorded: nothing is attached
   };
   Known known = Known::not_now;
-  std::uint64_t since_ns = 0;
-  bool age_is_least = false;  // ages of its spans may be longer
-  std::uint64_t unread = 0;   // spans that may be open, but could not be read
+  std::uint64_t since_ns = 0;  // with Known::since; 0: no span has begun since
+  bool age_is_least = false;   // ages of its spans may be longer
+  std::uint64_t unread = 0;    // spans that may be open, but could not be read
 };
 
 struct OpenSpan {
