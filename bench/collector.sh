@@ -39,6 +39,16 @@ wait_for_gate() {
     kill -0 "$tracer" 2>/dev/null || { cat "$scratch/tracer" >&2; return 1; }
   done
 }
+# Spans are recorded and can be read while they are open, but nothing is attached.
+kept_open() { echo | NOPSPAN_KEEP_OPEN=1 "$traces" "$@"; }
+by_open_watch() {
+  begin "$traces" "$@"
+  "$nopspan" open --watch --pid "$program" >"$scratch/tracer" 2>&1 7>&- &
+  tracer=$!
+  wait_for_gate batch || return
+  go
+  stop
+}
 stop() {
   kill -INT "$tracer"
   wait "$tracer" 2>/dev/null || true
@@ -156,7 +166,8 @@ figures of another machine.
 The figures are nanoseconds per span in the traced program, the minimum of twenty rounds. If spans
 were lost, the figure is marked. A span has a name, ids, four attributes and two times. A trace has
 the given number of spans: a root span and its children. The collector is
-\`nopspan record --force /dev/null\`, which receives spans in batches and encodes every span.
+\`nopspan record --force /dev/null\`, which receives spans in batches and encodes every span. The service keeps
+open spans readable at this price.
 
 | | 1 span per trace | 4 | 16 | 64 |
 | --- | --- | --- | --- | --- |
@@ -164,6 +175,8 @@ PAGE
   for threads in 1 2; do
     row "disabled" $threads $spans untraced
     row "LTTng-UST, two events per span" $threads $spans by_lttng
+    row "open spans are kept (\`NOPSPAN_KEEP_OPEN=1\`)" $threads $spans kept_open
+    row "\`nopspan open --watch\`" $threads $spans by_open_watch
     row "collector, batches" $threads $spans by_collector
     row "bpftrace \`span_stop { @n = count() }\`" $threads $hits by_bpftrace
   done | tee "$scratch/rows"

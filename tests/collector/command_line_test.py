@@ -109,12 +109,17 @@ class Mistakes(unittest.TestCase):
         for size in ("0", "513M"):
             self.assert_usage_error(["record", "x", "--max-size", size, "--keep-total", "1G"], "--keep-total: must be at least twice")
         self.assert_usage_error(["record", "x", "--from", "y", "--max-size", "1M", "--keep-total", "1G"], "excludes")
+        for option in ("--interval", "--count", "--duration"):
+            self.assert_usage_error(["open", option, "1"], f"{option} requires --watch")
+        self.assert_usage_error(["open", "--watch", "--interval", "99ms"], "--interval must be at least 100ms")
+        self.assert_usage_error(["open", "core", "--watch"], "excludes")
+        self.assert_usage_error(["open", "core", "--pid", "1"], "excludes")
         self.assert_usage_error(["hist", "--merge", "/"], "/: Is a directory")
         self.assert_usage_error(["record", "x", "--from", "y", "--duration", "1s"], "--from excludes --duration")
 
     def test_a_number_is_whole_and_not_negative(self):
         for command, option in (("trace", "--limit"), ("trace", "--max-spans"), ("trace", "--sample"), ("top", "--rows"),
-                                ("top", "--count"), ("hist", "--rows"), ("hist", "--rows-max"), ("ps", None),
+                                ("top", "--count"), ("hist", "--rows"), ("hist", "--rows-max"), ("ps", None), ("open", "--pid"),
                                 ("doctor", None)):
             for wrong in ("-1", "1.5", "1x", "0x1", "one", "99999999999"):
                 words = [command, f"{option}={wrong}"] if option else [command, "--", wrong]
@@ -123,7 +128,7 @@ class Mistakes(unittest.TestCase):
     def test_a_pid_without_a_process_is_an_error(self):
         none = "4194305"  # a pid has 22 bits
         path = os.path.join(tempfile.gettempdir(), "nopspan-never-written")
-        for words in (["ps", none], ["doctor", none], ["hist", "--pid", none], ["trace", "--pid", none],
+        for words in (["ps", none], ["open", "--pid", none], ["doctor", none], ["hist", "--pid", none], ["trace", "--pid", none],
                       ["top", "--pid", none], ["record", path, "--pid", none]):
             self.assert_usage_error(words, f"there is no process {none} in this pid namespace")
         self.assertFalse(os.path.exists(path))
@@ -157,7 +162,7 @@ class Mistakes(unittest.TestCase):
     def test_an_empty_value_is_not_taken_for_none(self):
         for option in ("--request", "--name", "--model", "--cgroup", "--from", "--binary", "--metrics"):
             self.assert_usage_error(["trace", option, ""], f"{option}: the value must not be empty")
-        for command in ("record", "replay"):
+        for command in ("record", "replay", "open"):
             self.assert_usage_error([command, ""], "FILE: the value must not be empty")
         for command, option in (("trace", "--duration"), ("hist", "--interval")):
             for none in ("0s", "0.1ns"):
@@ -199,7 +204,7 @@ class Mistakes(unittest.TestCase):
     def test_what_was_typed_is_printed_as_plain_text(self):
         self.assert_usage_error(["trace", "--x\x1b[31m"], r"--x\x1b[31m")
         self.assert_usage_error(["trace", "--slower-than", "\x1b]0;x\x07"], r"\x1b]0;x\x07")
-        for words in (["replay"], ["trace", "--from"], ["trace", "--binary"], ["hist", "--merge"]):
+        for words in (["replay"], ["open"], ["trace", "--from"], ["trace", "--binary"], ["hist", "--merge"]):
             self.assert_usage_error([*words, "/\x1b[31m"], r"/\x1b[31m: No such file or directory")
 
     def test_no_command_gets_the_help(self):
@@ -287,7 +292,8 @@ class Completes:
 
     def test_files(self):
         self.assertEqual(sorted(self.complete("trace", "--from", "sp")), ["spans two.rec", "spans.rec"])
-        self.assertEqual(self.complete("replay", "ot"), ["other"])
+        for command in ("replay", "open"):
+            self.assertEqual(self.complete(command, "ot"), ["other"])
 
     def test_nothing_where_nothing_is_known(self):
         self.assertEqual(self.complete("trace", "--name", ""), [])

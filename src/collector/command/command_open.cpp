@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan open: lists the requests that are in flight, and where each of them is now.
+#include "base/cells.h"
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "base/terminal.h"
@@ -23,14 +24,18 @@
 #include <nlohmann/json.hpp>
 
 #include <poll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <iostream>
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -158,6 +163,23 @@ int list_once(Host& host, const OpenNow& now, const OutputOptions& common) {
   return is_whole(now) ? 0 : Failure::kFailed;
 }
 
+// The first lines of a list, as many as the terminal shows above `below` lines. Long lines take several.
+std::string on_screen(std::string text, std::size_t below) {
+  winsize size = {};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row == 0 || size.ws_col == 0) return text;
+  std::size_t left = size.ws_row > below + 3 ? size.ws_row - below - 2 : 1;
+  for (std::size_t at = 0, end = 0; (end = text.find('\n', at)) != std::string::npos; at = end + 1) {
+    const std::size_t lines =
+        1 + (cells_of(std::string_view(text).substr(at, end - at)) - (end > at ? 1 : 0)) / size.ws_col;
+    if (lines > left) {
+      const auto more = std::count(text.begin() + static_cast<std::ptrdiff_t>(at), text.end(), '\n');
+      return text.substr(0, at) + "and " + std::to_string(more) + " more rows\n";
+    }
+    left -= lines;
+  }
+  return text;
+}
+
 // Raises the gates of all processes, and lists at each interval.
 class OpenWatch {
  public:
@@ -217,7 +239,8 @@ class OpenWatch {
     }
     messages = skipped_text(host_, now.skipped) + messages;
     if (is_screen_) {
-      standard_output().write("\033[H\033[2J" + text + "\n" + messages);
+      const auto below = static_cast<std::size_t>(std::count(messages.begin(), messages.end(), '\n'));
+      standard_output().write("\033[H\033[2J" + on_screen(std::move(text), below) + "\n" + messages);
       return;
     }
     standard_output().write(text + "\n");
@@ -236,8 +259,6 @@ class OpenWatch {
 };
 
 int run_open(OpenOptions options, const OutputOptions& common) {
-  if (!options.watch && (options.interval_ns != 0 || options.count != 0 || options.duration_ns != 0))
-    throw Failure("--interval, --count and --duration need --watch", Failure::kUsageError);
   if (options.interval_ns == 0) options.interval_ns = kOpenInterval;
   if (options.interval_ns < kLeastOpenInterval)
     throw Failure("--interval must be at least 100ms", Failure::kUsageError);
@@ -293,8 +314,8 @@ void add_open(CLI::App& app, const OutputOptions& common, Run& run) {
   CLI::App* open = app.add_subcommand("open", "List the requests in flight, and where each of them is now");
   open->footer(kOpenExplained);
   CLI::Option* core =
-      open->add_option("CORE", options->core, "Read this core file instead of the processes of this host")
-          ->type_name("CORE")
+      open->add_option("FILE", options->core, "Read this core file instead of the processes of this host")
+          ->type_name("FILE")
           ->check(some_text());
   constexpr char kFilters[] = "Filters";
   const auto add_text = [&](const char* name, std::string& to, const char* what, const char* type) {
@@ -311,14 +332,20 @@ void add_open(CLI::App& app, const OutputOptions& common, Run& run) {
   add_pid_option(*open, options->pids, "Only these processes; repeat the option, or write 1,2,3")
       ->group(kFilters)
       ->excludes(core);
-  open->add_flag("--watch", options->watch, "Attach to all programs, and list again at each interval")->excludes(core);
+  CLI::Option* watch =
+      open->add_flag("--watch", options->watch, "Attach to all programs, and list again at each interval")
+          ->excludes(core);
   add_duration_option(*open, "--interval", options->interval_ns,
-                      "With --watch: list at this interval, at least 100ms (default: 2s)");
+                      "With --watch: list at this interval, at least 100ms (default: 2s)")
+      ->needs(watch)
+      ->check(some_time());
   open->add_option("--count", options->count, "With --watch: stop after N lists")
       ->type_name("N")
+      ->needs(watch)
       ->check(whole_number(1));
   add_duration_option(*open, "--duration", options->duration_ns,
                       "With --watch: stop after this time (default: run until Ctrl-C)")
+      ->needs(watch)
       ->check(some_time());
   open->callback([options, &common, &run] { run = [options, &common] { return run_open(*options, common); }; });
 }

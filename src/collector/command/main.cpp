@@ -37,6 +37,7 @@ constexpr char kDescription[] =
 constexpr char kExamples[] =
     "Examples:\n"
     "  nopspan ps                        list the processes that can be traced\n"
+    "  nopspan open --older-than 5s      show requests that hang, and where\n"
     "  nopspan top                       show rates, times and tokens live\n"
     "  nopspan trace --slower-than 2s    show slow requests as trees\n"
     "  nopspan record spans.rec          record everything to a file\n"

@@ -101,8 +101,7 @@ std::string known_text(const std::vector<OpenProcess>& processes) {
                           " ago. Older ones may be missing\n";
         break;
       case OpenProcess::Known::not_now:
-        text +=
-            name + ": its requests are not recorded. Use nopspan open --watch, or start it with NOPSPAN_KEEP_OPEN=1\n";
+        text += name + ": its requests are not recorded; see nopspan open --help\n";
         break;
     }
     if (process.unread > 0) text += name + ": " + counted(process.unread, "open span") + " could not be read\n";

@@ -53,7 +53,7 @@ struct OpenRequest {
   TraceId trace_id;
   std::uint64_t age_ns = 0;  // of its oldest open span
   bool age_is_least = false;
-  std::uint64_t output_tokens = 0;  // of the outermost spans that have any
+  std::uint64_t output_tokens = 0;  // of spans that have any, and are in no other span that has
   std::string tenant, model, engine;
   std::vector<OpenSpan> spans;  // parents before their children
 };

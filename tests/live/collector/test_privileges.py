@@ -202,8 +202,24 @@ class Privileges(harness.Test):
             self.assertEqual(tracer.stop(), 0)
         self.assertIn("CAP_SYS_ADMIN", errors)
 
+    def test_open_needs_sys_ptrace_for_other_users_processes(self):
+        with self.traced() as program:
+            self.assertIn("its requests are not recorded", self.run_nopspan({"sys_ptrace"}, "open", "--pid", str(program.pid))[2])
+            self.assertIn("needs CAP_SYS_PTRACE", self.run_nopspan(set(), "open", "--pid", str(program.pid))[2])
+
+    def test_watching_open_spans_needs_what_tracing_needs(self):
+        with self.traced() as program:
+            with self.start(TRACING, "open", "--watch", "--pid", str(program.pid)) as process:
+                try:
+                    wait_until(lambda: program.gate() & GATE_BATCH, "the gate to go up")
+                finally:
+                    process.send_signal(signal.SIGINT)
+                    process.communicate(timeout=PATIENCE_S)
+            self.assertIn("cannot attach", self.run_nopspan({"sys_ptrace"}, "open", "--watch", "--count", "1", "--pid",
+                                                            str(program.pid))[2])
+
     def test_root_keeps_what_tracing_needs(self):
-        for command in LIVE:
+        for command in (*LIVE, ["open", "--watch"]):
             with self.subTest(command=command), \
                     subprocess.Popen([NOPSPAN, *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                      stderr=subprocess.DEVNULL) as process:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 
 import harness
+from opened import Opened
 
 STORM_ROUNDS = 2000 if os.environ.get("NOPSPAN_LONG") == "1" else 200
 
@@ -17,25 +18,6 @@ def read_open(target):
     if done.returncode != 0:
         raise AssertionError(done.stderr)
     return sorted(done.stdout.splitlines())
-
-
-class Opened:
-    """The program `opened`, which waits. `expected` are the lines that it printed before "ready"."""
-
-    def __init__(self, *arguments):
-        self.process = subprocess.Popen([harness.program_path("opened"), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        text=True)
-        self.expected = []
-        for line in self.process.stdout:
-            if line == "ready\n":
-                break
-            self.expected.append(line.rstrip("\n"))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.communicate(timeout=60)
 
 
 class OpenSpans(harness.Test):

@@ -61,6 +61,7 @@ PRINTS = (
     (r"^nopspan record", r"\d+ spans, "),
     (r"^nopspan doctor", r"attach to \S+: works"),
     (r"^nopspan ps", r"\bchat_server\b"),
+    (r"^nopspan open", r""),  # usually no request hangs
     (r"--list", r"/libnopspan\.so"),
     (r"^pkg-config", r"-lnopspan"),
     (r"^cmake -S", r"Build files have been written"),
@@ -71,7 +72,7 @@ PRINTS = (
 # Commands that read what other commands wrote.
 READS = re.compile(r"replay|--from|xargs")
 # Commands that run until Ctrl-C, unless they read a file. Some of them print nothing before Ctrl-C.
-ENDLESS = re.compile(r"^nopspan (top|hist|trace|record)|^bpftrace|^scripts/.*\.bt")
+ENDLESS = re.compile(r"^nopspan (open --watch|top|hist|trace|record)|^bpftrace|^scripts/.*\.bt")
 PRINTS_AT_END = re.compile(r"^nopspan (record|hist)")
 
 # Options of compilers and binutils.

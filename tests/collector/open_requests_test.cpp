@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "open/open_requests.h"
+
+#include "open/open_list.h"
+#include "open_memory.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace nopspan::collector {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+constexpr std::uint64_t kMillisecond = 1'000'000;
+
+std::vector<OpenProcess> two_processes() {
+  std::vector<OpenProcess> processes(2);
+  const char* const names[] = {"agent", "chat_server"};
+  for (std::size_t i = 0; i < 2; ++i) {
+    auto process = std::make_shared<Process>();
+    process->pid = static_cast<std::uint32_t>(10 + i);
+    process->comm = names[i];
+    processes[i].process = process;
+    processes[i].known = OpenProcess::Known::always;
+  }
+  return processes;
+}
+
+OpenSpan span_of(const std::string& name, std::uint64_t id, std::uint64_t parent, std::uint64_t age_ns,
+                 std::size_t process = 0) {
+  OpenSpan span;
+  span.trace_id.bytes[0] = 1;
+  span.name = name;
+  span.span_id = id;
+  span.parent_id = parent;
+  span.age_ns = age_ns;
+  span.process = process;
+  return span;
+}
+
+std::vector<std::string> names_of(const OpenRequest& request) {
+  std::vector<std::string> names;
+  for (const OpenSpan& span : request.spans) names.push_back(std::string(span.depth, '.') + span.name);
+  return names;
+}
+
+OpenRequest only(std::vector<OpenSpan> spans) {
+  const auto requests = open_requests(std::move(spans), two_processes());
+  EXPECT_THAT(requests, SizeIs(1));
+  return requests.empty() ? OpenRequest() : requests.front();
+}
+
+TEST(OpenRequests, JoinTheSpansOfAllProcesses) {
+  const OpenRequest request =
+      only({span_of("decode", 4, 3, 10 * kMillisecond, 1), span_of("chat", 1, 0, 40 * kMillisecond),
+            span_of("request", 3, 2, 20 * kMillisecond, 1), span_of("step", 2, 1, 30 * kMillisecond)});
+  EXPECT_THAT(names_of(request), ElementsAre("chat", ".step", "..request", "...decode"));
+  EXPECT_EQ(request.age_ns, 40 * kMillisecond);
+  EXPECT_FALSE(request.spans[2].has_children && request.spans[3].has_children);
+  EXPECT_FALSE(request.spans[3].has_children);
+}
+
+TEST(OpenRequests, AreOldestFirst) {
+  OpenSpan other = span_of("older", 9, 0, 50 * kMillisecond);
+  other.trace_id.bytes[0] = 2;
+  const auto requests = open_requests({span_of("younger", 1, 0, 40 * kMillisecond), other}, two_processes());
+  ASSERT_THAT(requests, SizeIs(2));
+  EXPECT_EQ(requests[0].spans[0].name, "older");
+}
+
+TEST(OpenRequests, CountTokensOnceForClientAndServer) {
+  OpenSpan client = span_of("step", 1, 0, 40);
+  OpenSpan server = span_of("request", 2, 1, 30, 1);
+  OpenSpan beside = span_of("step", 3, 0, 20);
+  client.output_tokens = 14;
+  server.output_tokens = 15;
+  beside.output_tokens = 100;
+  EXPECT_EQ(only({client, server, beside}).output_tokens, 114U);
+  client.output_tokens = 0;
+  EXPECT_EQ(only({client, server, beside}).output_tokens, 115U);
+}
+
+TEST(OpenRequests, OfADamagedMemoryHaveEachSpanOnce) {
+  const OpenRequest circle = only({span_of("a", 1, 2, 30), span_of("b", 2, 1, 20), span_of("self", 3, 3, 10)});
+  EXPECT_THAT(names_of(circle), testing::UnorderedElementsAre("a", ".b", "self"));
+  const OpenRequest twice = only({span_of("a", 1, 0, 30), span_of("b", 1, 0, 20), span_of("c", 2, 1, 10)});
+  EXPECT_THAT(names_of(twice), ElementsAre("a", ".c", "b"));
+}
+
+TEST(OpenRequests, MayBeAsDeepAsTheyHaveSpans) {
+  std::vector<OpenSpan> spans;
+  for (std::uint64_t i = 0; i < 60000; ++i) spans.push_back(span_of("s", i + 1, i, 60000 - i));
+  const OpenRequest request = only(std::move(spans));
+  EXPECT_EQ(request.spans.back().depth, 59999U);
+  EXPECT_THAT(open_text({request}, two_processes()), HasSubstr("… 59988 more > s > s"));
+}
+
+TEST(OpenRequests, AreFiltered) {
+  OpenSpan root = span_of("chat", 1, 0, 40 * kMillisecond);
+  OpenSpan step = span_of("step", 2, 1, 30 * kMillisecond);
+  step.model = "gpt-x";
+  root.tenant = "acme";
+  root.foreign_id = "order-7";
+  const OpenRequest request = only({root, step});
+  EXPECT_EQ(request.request_id, "order-7");
+  const auto wants = [&](OpenFilter filter) { return filter.wants(request); };
+  EXPECT_TRUE(wants({}));
+  EXPECT_TRUE(wants({.name = "step"}));
+  EXPECT_FALSE(wants({.name = "ste"}));
+  EXPECT_TRUE(wants({.model = "gpt-x", .tenant = "acme", .older_than_ns = 40 * kMillisecond}));
+  EXPECT_FALSE(wants({.tenant = "other"}));
+  EXPECT_FALSE(wants({.older_than_ns = 40 * kMillisecond + 1}));
+  EXPECT_TRUE(wants({.request = "01000000000000000000000000000000"}));
+  EXPECT_FALSE(wants({.request = "02000000000000000000000000000000"}));
+}
+
+TEST(OpenList, HasARowForEachPlace) {
+  OpenSpan step = span_of("step", 2, 1, 30 * kMillisecond);
+  step.model = "gpt-x";
+  step.output_tokens = 7;
+  const OpenRequest request =
+      only({span_of("chat", 1, 0, 40 * kMillisecond), step, span_of("request", 3, 2, 20 * kMillisecond, 1),
+            span_of("tool\x1b", 4, 1, 10 * kMillisecond)});
+  EXPECT_EQ(open_text({request}, two_processes()),
+            "    AGE  REQUEST                 TENANT  MODEL  TOKENS  PROCESS    IN LAST  OPEN SPANS\n"
+            "40.0 ms  AQAAAAAAAAAAAAAAAAAAAA  -       gpt-x       7  agent[10]  20.0 ms  chat > step > "
+            "chat_server[11]: request\n"
+            "                                                                   10.0 ms  chat > tool\\x1b\n");
+}
+
+TEST(OpenList, ShowsTheFirstPlacesOfARequest) {
+  std::vector<OpenSpan> spans{span_of("chat", 1, 0, 1000)};
+  for (std::uint64_t i = 0; i < 30; ++i) spans.push_back(span_of("tool", i + 2, 1, 900 - i));
+  const std::string text = open_text({only(std::move(spans))}, two_processes());
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 22);
+  EXPECT_THAT(text, HasSubstr("and 10 more places\n"));
+}
+
+TEST(OpenList, ExplainsSinceWhenRequestsAreKnown) {
+  OpenMemory memory;
+  const auto known = [&](std::uint64_t gate, std::uint64_t raised_ns) {
+    memory.page.gate = gate;
+    memory.page.raised_ns = raised_ns;
+    OpenSpans open;
+    EXPECT_EQ(memory.read(open, 5000), 0);
+    std::vector<OpenProcess> processes = two_processes();
+    processes.resize(1);
+    std::vector<OpenSpan> spans;
+    add_open_spans(open, 0, processes[0], spans);
+    return known_text(processes);
+  };
+  EXPECT_EQ(known(1, 1), "");
+  EXPECT_EQ(known(std::uint64_t{2} << 32U, 1), "");  // NOPSPAN_KEEP_OPEN=1
+  EXPECT_THAT(known(1, 2000), HasSubstr("agent[10]: its requests are known since 3.00 us ago"));
+  EXPECT_THAT(known(1U << 16U, 0), HasSubstr("no span has begun since"));
+  EXPECT_THAT(known(std::uint64_t{1} << 48U, 2000), HasSubstr("its requests are not recorded"));  // points alone
+}
+
+TEST(OpenList, HasTheSameAsJson) {
+  OpenMemory memory;
+  nopspan_open& span = memory.add("request", 0x12, 0, 1000);
+  span.labels[2] = 3;
+  span.labels[3] = 5;
+  span.output_tokens = 4;
+  span.thread_id = 8;
+  memory.add("later than now", 0x13, 0x12, 9000);
+  OpenSpans open;
+  ASSERT_EQ(memory.read(open, 5000), 0);
+  std::vector<OpenProcess> processes = two_processes();
+  std::vector<OpenSpan> spans;
+  add_open_spans(open, 1, processes[1], spans);
+  const auto requests = open_requests(std::move(spans), processes);
+  ASSERT_THAT(requests, SizeIs(1));
+  EXPECT_EQ(to_json(requests[0], processes), nlohmann::ordered_json::parse(R"({
+    "request_id": "CQAAAAAAAAAAAAAAAAAAAA", "trace_id": "09000000000000000000000000000000", "age_ns": 4000,
+    "age_is_least": false, "tenant": "acme", "output_tokens": 4, "spans": [
+      {"span_id": "0000000000000012", "name": "request", "age_ns": 4000, "is_innermost": false, "tenant": "acme",
+       "labels": {"shard": "eu"}, "output_tokens": 4, "pid": 11, "thread_id": 8},
+      {"span_id": "0000000000000013", "parent_id": "0000000000000012", "name": "later than now", "age_ns": 0,
+       "is_innermost": true, "output_tokens": 0, "pid": 11, "thread_id": 0}]})"));
+  EXPECT_EQ(to_json(processes[1]), nlohmann::ordered_json::parse(R"({"pid": 11, "comm": "chat_server",
+    "known": "always", "age_is_least": false, "unread": 0})"));
+}
+
+}  // namespace
+}  // namespace nopspan::collector
