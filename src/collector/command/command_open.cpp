@@ -311,7 +311,7 @@ constexpr char kOpenExplained[] =
 
 void add_open(CLI::App& app, const OutputOptions& common, Run& run) {
   auto options = std::make_shared<OpenOptions>();
-  CLI::App* open = app.add_subcommand("open", "List the requests in flight, and where each of them is now");
+  CLI::App* open = app.add_subcommand("open", "List the requests in flight, and where they are now");
   open->footer(kOpenExplained);
   CLI::Option* core =
       open->add_option("FILE", options->core, "Read this core file instead of the processes of this host")
