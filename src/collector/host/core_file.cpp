@@ -154,7 +154,7 @@ struct Search {
   std::uint64_t segment, into;  // the place in this segment
   std::uint64_t searched;       // bytes
   std::uint32_t pid;
-  bool is_done, is_truncated;
+  std::uint32_t is_done, is_truncated;  // 0 or 1
   char comm[16];
   std::uint64_t gate_count;
   std::array<std::uint64_t, kMostGates> gates;
@@ -178,7 +178,7 @@ Answer search_work(std::uint32_t /*pid*/, std::string_view request, OpenFile fil
   if (std::string why = core.open(file.get()); !why.empty()) return {ENOEXEC, std::move(why), OpenFile()};
   Search search{};
   std::memcpy(&search, request.data(), sizeof(search));
-  search.is_truncated = core.is_truncated();
+  search.is_truncated = core.is_truncated() ? 1 : 0;
   if (const auto info = core.process_info()) {
     search.pid = static_cast<std::uint32_t>(info->pr_pid);
     std::memcpy(search.comm, info->pr_fname, sizeof(search.comm));
@@ -198,7 +198,8 @@ Answer search_work(std::uint32_t /*pid*/, std::string_view request, OpenFile fil
     search.into += kPiece;
     search.searched += kPiece;
   }
-  search.is_done = search.segment >= core.segments().size() || search.searched > core.file_size();
+  const bool is_done = search.segment >= core.segments().size() || search.searched > core.file_size();
+  search.is_done = is_done ? 1 : 0;
   return {0, {reinterpret_cast<const char*>(&search), sizeof(search)}, OpenFile()};
 }
 
@@ -225,7 +226,7 @@ CoreFile::CoreFile(const std::string& path) : file_(open_regular(path)) {
   const auto refuse = [&path](const std::string& why) { throw Failure(path + ": " + why, Failure::kUsageError); };
   if (!file_) refuse(std::strerror(errno));
   Search search{};
-  while (!search.is_done && !stopping) {
+  while (search.is_done == 0 && !stopping) {
     const std::string request(reinterpret_cast<const char*>(&search), sizeof(search));
     const Answer answer = read_process(0, search_work, request, file_.get());
     if (answer.error == ENOEXEC) refuse(answer.bytes);
@@ -236,7 +237,7 @@ CoreFile::CoreFile(const std::string& path) : file_(open_regular(path)) {
   }
   pid_ = search.pid;
   comm_.assign(search.comm, strnlen(search.comm, sizeof(search.comm)));
-  is_truncated_ = search.is_truncated;
+  is_truncated_ = search.is_truncated != 0;
   gates_.assign(search.gates.begin(), search.gates.begin() + std::min<std::uint64_t>(search.gate_count, kMostGates));
   if (gates_.empty() && !stopping)
     refuse(is_truncated_ ? "it is truncated, and the rest has no nopspan library"

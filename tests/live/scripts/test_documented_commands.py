@@ -79,7 +79,8 @@ PRINTS_AT_END = re.compile(r"^nopspan (record|hist)")
 FOREIGN_OPTIONS = {"--gc-sections", "--keep-section"}
 SHOP = [os.path.join(BUILD, "examples", "shop", program) for program in ("shop", "warehouse")]
 # The commands whose options a document may name. The other documents may name those of all of nopspan's programs.
-OPTIONS_OF = {"docs/trace.md": ["nopspan trace"], "docs/recording.md": ["nopspan record", "nopspan replay"],
+OPTIONS_OF = {"docs/open.md": ["nopspan open"], "docs/trace.md": ["nopspan trace"],
+              "docs/recording.md": ["nopspan record", "nopspan replay"],
               "examples/shop/README.md": SHOP}
 
 
