@@ -102,7 +102,8 @@ class Mistakes(unittest.TestCase):
         self.assert_usage_error(["trace", "--with-peers"], "--with-peers requires --pid or --cgroup")
         for pids in ("1,,2", ",", ",1", "1,x"):
             self.assert_usage_error(["trace", "--pid", pids, "--errors"], '--pid: "', '" is not a positive whole number')
-        self.assert_usage_error(["hist", "--by", "name,color"], '--by name,color: "color" is not a key')
+        self.assert_usage_error(["hist", "--by", "name,errors"], '--by name,errors: "errors" is not a key')
+        self.assert_usage_error(["top", "--by", "route", "--sort", "rout"], "--sort: there is no column rout")
         self.assert_usage_error(["top", "--window", "61"], '--window: "61" is not a whole number from 1 to 60')
         self.assert_usage_error(["record", "x", "--keep", "2"], "--keep requires --max-size")
         self.assert_usage_error(["record", "x", "--keep-total", "2G"], "--keep-total requires --max-size")

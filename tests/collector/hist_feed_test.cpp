@@ -3,6 +3,7 @@
 #include "hist/hist_feed.h"
 
 #include "invented_spans.h"
+#include "kept_entry.h"
 
 #include <gtest/gtest.h>
 
@@ -86,8 +87,12 @@ TEST_F(HistFeedTest, HasARowForEachKey) {
   EXPECT_EQ(key_of(entry, options_of("duration", "name,model,tenant,engine")),
             (HistTable::Key{"llm.tool", "tiny", "acme", "llama.cpp"}));
   EXPECT_EQ(key_of(entry, options_of("duration", "model,process")), (HistTable::Key{"tiny", "program 100 on host"}));
+  const std::string attributes = text_attribute("route", "/chat");
+  entry.attributes = attributes;
+  EXPECT_EQ(key_of(entry, options_of("duration", "route,error")), (HistTable::Key{"/chat", ""}));
   entry.counts_tool = true;
   entry.text = "calculator";
+  EXPECT_EQ(key_of(entry, options_of("duration", "tool")), HistTable::Key{"calculator"});
   EXPECT_EQ(key_of(entry, options_of("tool")), HistTable::Key{"calculator"});
 }
 

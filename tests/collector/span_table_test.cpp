@@ -4,6 +4,7 @@
 
 #include "base/failure.h"
 #include "invented_spans.h"
+#include "kept_entry.h"
 
 #include <nopspan/probes.h>
 
@@ -427,14 +428,35 @@ TEST(SpanTable, ShowsTheHistogramOfARow) {
   EXPECT_TRUE(table.detail({}, 0)) << "of other";
 }
 
+TEST(Grouping, HasLabelsAttributesToolsAndErrors) {
+  const std::string attributes =
+      text_attribute("route", "/chat") + integer_attribute("http.status_code", 503) + integer_attribute("shard", -2);
+  Entry entry = invented("a", "m");
+  entry.attributes = attributes;
+  entry.text = "search";
+  entry.error_type = "timeout";
+  const Grouping by = parse_grouping("route,tool,error,http.status_code,shard,nosuch,model");
+  SpanTable table(by, 10, 10);
+  table.add(entry);
+  entry.kind = Kind::retry;  // its text is the name of a span, and its attributes are those of an event
+  table.add(entry);
+  const TableNumbers numbers = table.numbers();
+  ASSERT_EQ(numbers.rows.size(), 2U);
+  const RowNumbers& spans = numbers.rows[numbers.rows[0].total.tally.spans == 1 ? 0 : 1];
+  EXPECT_THAT(spans.texts, ElementsAre("/chat", "search", "timeout", "503", "-2", "", "m"));
+}
+
 TEST(Grouping, IsReadFromText) {
   EXPECT_THAT(parse_grouping("model"), ElementsAre(Dimension::model));
   EXPECT_THAT(parse_grouping("process,name"), ElementsAre(Dimension::process, Dimension::name));
   EXPECT_EQ(to_text({Dimension::tenant, Dimension::engine}), "tenant,engine");
+  EXPECT_THAT(parse_grouping("tool,error,route"), ElementsAre(Dimension::tool, Dimension::error, Dimension("route")));
+  EXPECT_EQ(to_text(parse_grouping("http.status_code,name")), "http.status_code,name");
 }
 
 TEST(Grouping, IsRefusedWithWordsToHelp) {
-  for (const char* text : {"", "name,", ",name", "names", "name,name", "name, model"}) {
+  for (const char* text :
+       {"", "name,", ",name", "errors", "name,name", "route,route", "name, model", "a,b,c,d,e,f,g,h,i"}) {
     try {
       parse_grouping(text);
       ADD_FAILURE() << text;

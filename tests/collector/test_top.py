@@ -550,7 +550,7 @@ class PipedTest(unittest.TestCase):
         self.assertIn(top.process.wait(tmux.PATIENCE_S), (0, -signal.SIGPIPE))
 
     def test_refuses_what_it_does_not_understand(self):
-        for arguments, word in ((["--by", "color"], "color"), (["--sort", "p95"], "p95"), (["--window", "0"], "window"),
+        for arguments, word in ((["--by", "errors"], "errors"), (["--sort", "p95"], "p95"), (["--window", "0"], "window"),
                                 (["--rows-max", "0"], "rows-max"), (["--interval", "1ms"], "interval"),
                                 (["--interval", "soon"], "interval")):
             done = subprocess.run([os.path.abspath(PROGRAM), *arguments], stdin=subprocess.DEVNULL, check=False,

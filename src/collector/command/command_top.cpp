@@ -14,6 +14,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -99,8 +100,10 @@ void add_top_options(CLI::App& app, TopOptions& options) {
   app.add_option("--sort", options.view.sort,
                  "Sort by this column: " + column_ids() + ", or a key of --by (default: spans)")
       ->type_name("COLUMN")
-      ->check([](const std::string& id) {
-        return is_column(id) ? "" : "there is no column " + id + "; the columns are " + column_ids();
+      ->check([&options](const std::string& id) {
+        const Grouping& by = options.request.by;  // CLI11 reads --by first, because it was added first
+        const bool is_key = std::find(by.begin(), by.end(), Dimension(id)) != by.end();
+        return is_key || is_column(id) ? "" : "there is no column " + id + "; the columns are " + column_ids();
       })
       ->group(kGroup);
   app.add_flag("--reverse", options.view.reverse, "Reverse the order of the rows")->group(kGroup);

@@ -153,9 +153,11 @@ CLI::Option* add_grouping_option(CLI::App& app, Grouping& by) {
     }
   };
   return app
-      .add_option_function<std::string>("--by", read,
-                                        "Group rows by one or more of name, model, tenant, process, engine "
-                                        "(default: name,model)")
+      .add_option_function<std::string>(
+          "--by", read,
+          "Group rows by one or more of name, model, tenant, process, engine, tool, error "
+          "(the error type), and keys of other labels and attributes, such as route "
+          "(default: name,model)")
       ->type_name("WHAT");
 }
 

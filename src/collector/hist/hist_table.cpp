@@ -166,7 +166,7 @@ Json to_json(const HistTable& table) {
   Json json;
   json["of"] = table.of->name;
   Json& by = json["by"] = Json::array();
-  for (const Dimension dimension : table.by) by.push_back(name_of(dimension));
+  for (const Dimension& dimension : table.by) by.push_back(name_of(dimension));
   json["hosts"] = table.hosts;
   json["began_unix_ns"] = table.began_unix_ns;
   json["ended_unix_ns"] = table.ended_unix_ns;
@@ -196,7 +196,7 @@ HistTable hist_table_from_json(const Json& json) {
   table.ended_unix_ns = number_at(json, "ended_unix_ns");
   for (const Json& row : list_at(json, "rows")) {
     HistTable::Key key;
-    for (const Dimension dimension : table.by) key.push_back(text_at(row, name_of(dimension)));
+    for (const Dimension& dimension : table.by) key.push_back(text_at(row, name_of(dimension)));
     table.rows[key].merge(read_row(row));
   }
   table.other = read_row(at(json, "other"));

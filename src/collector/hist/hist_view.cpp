@@ -130,7 +130,7 @@ HistStyle HistStyle::of_stdout(bool color) {
 
 std::string to_text(const HistTable& table, const HistStyle& style) {
   std::string text = std::string(table.of->of) + ", by ";
-  for (const Dimension dimension : table.by) {
+  for (const Dimension& dimension : table.by) {
     text += (dimension == table.by.front() ? "" : dimension == table.by.back() ? " and " : ", ");
     text += name_of(dimension);
   }

@@ -10,10 +10,15 @@ namespace nopspan::collector {
 
 namespace {
 
-constexpr std::array<const char*, kDimensions> kNames = {"name", "model", "tenant", "process", "engine"};
+constexpr std::array<const char*, Dimension::attribute> kNames = {"name",   "model", "tenant", "process",
+                                                                  "engine", "tool",  "error"};
 
-std::string_view text_of(Dimension dimension, const Entry& entry, std::string_view name) {
-  switch (dimension) {
+// Keys of the JSON objects that rows are printed as.
+constexpr std::array<std::string_view, 8> kReserved = {"errors", "cancelled", "p50",    "p90",
+                                                       "p99",    "histogram", "window", "total"};
+
+std::string_view text_of(const Dimension& dimension, const Entry& entry, std::string_view name, NumberText& number) {
+  switch (dimension.which) {
     case Dimension::name:
       return name;
     case Dimension::model:
@@ -22,6 +27,12 @@ std::string_view text_of(Dimension dimension, const Entry& entry, std::string_vi
       return entry.tenant;
     case Dimension::engine:
       return entry.engine;
+    case Dimension::tool:
+      return entry.kind == Kind::span ? entry.text : std::string_view();
+    case Dimension::error:
+      return entry.error_type;
+    case Dimension::attribute:
+      return label_or_attribute(entry, dimension.key, number);
     case Dimension::process:
       break;
   }
@@ -36,7 +47,9 @@ std::size_t mixed(std::size_t hash, std::size_t value) { return (hash ^ value) *
 
 }  // namespace
 
-const char* name_of(Dimension dimension) { return kNames[static_cast<std::size_t>(dimension)]; }
+const char* name_of(const Dimension& dimension) {
+  return dimension.which == Dimension::attribute ? dimension.key.c_str() : kNames[dimension.which];
+}
 
 Grouping parse_grouping(const std::string& text) {
   Grouping by;
@@ -44,14 +57,17 @@ Grouping parse_grouping(const std::string& text) {
   while (begin <= text.size()) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
     const std::string word = text.substr(begin, end - begin);
-    const auto* found = std::find(kNames.begin(), kNames.end(), word);
-    if (found == kNames.end()) {
-      refuse(text, "\"" + word + "\" is not a key; the keys are name, model, tenant, process, engine");
+    if (word.empty() || word.find(' ') != std::string::npos ||
+        std::find(kReserved.begin(), kReserved.end(), word) != kReserved.end()) {
+      refuse(text, "\"" + word + "\" is not a key");
     }
-    const auto dimension = static_cast<Dimension>(found - kNames.begin());
+    const auto* found = std::find(kNames.begin(), kNames.end(), word);
+    const Dimension dimension =
+        found == kNames.end() ? Dimension(word) : Dimension(static_cast<Dimension::Which>(found - kNames.begin()));
     if (std::find(by.begin(), by.end(), dimension) != by.end()) {
       refuse(text, word + " is repeated");
     }
+    if (by.size() == kMostDimensions) refuse(text, "at most " + std::to_string(kMostDimensions) + " keys are possible");
     by.push_back(dimension);
     begin = end + 1;
   }
@@ -60,18 +76,18 @@ Grouping parse_grouping(const std::string& text) {
 
 std::string to_text(const Grouping& by) {
   std::string text;
-  for (const Dimension dimension : by) text += (text.empty() ? "" : ",") + std::string(name_of(dimension));
+  for (const Dimension& dimension : by) text += (text.empty() ? "" : ",") + std::string(name_of(dimension));
   return text;
 }
 
 RowKeyView::RowKeyView(const Grouping& by, const Entry& entry, std::string_view name) : count(by.size()) {
   for (std::size_t i = 0; i < by.size(); ++i) {
-    if (by[i] == Dimension::process) {
+    if (by[i].which == Dimension::process) {
       process = number_of(**entry.process);
       hash = mixed(hash, process);
       continue;
     }
-    texts[i] = text_of(by[i], entry, name).substr(0, kMostBytes);
+    texts[i] = text_of(by[i], entry, name, numbers[i]).substr(0, kMostBytes);
     hash = mixed(hash, std::hash<std::string_view>()(texts[i]));
   }
 }

@@ -3,22 +3,35 @@
 #pragma once
 
 #include "model/entry.h"
+#include "model/labels_and_attributes.h"
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
 
-enum class Dimension : std::uint8_t { name, model, tenant, process, engine };
-inline constexpr std::size_t kDimensions = 5;
-using Grouping = std::vector<Dimension>;  // each dimension at most once
+struct Dimension {
+  enum Which : std::uint8_t { name, model, tenant, process, engine, tool, error, attribute };
 
-const char* name_of(Dimension dimension);
-// Parses "name,model". Throws Failure with kUsageError.
+  Dimension(Which is) : which(is) {}  // NOLINT(google-explicit-constructor): a Which is a Dimension
+  explicit Dimension(std::string of) : which(attribute), key(std::move(of)) {}
+  friend bool operator==(const Dimension& a, const Dimension& b) = default;
+
+  Which which;
+  std::string key;  // for `attribute` the key of a label or an attribute
+};
+using Grouping = std::vector<Dimension>;  // each dimension at most once
+inline constexpr std::size_t kMostDimensions = 8;
+
+// Valid as long as the dimension.
+const char* name_of(const Dimension& dimension);
+// Parses "name,model". A word that is no other dimension is the key of a label or an attribute. Throws Failure with
+// kUsageError.
 Grouping parse_grouping(const std::string& text);
 std::string to_text(const Grouping& by);
 
@@ -29,8 +42,11 @@ struct RowKeyView {
 
   // `name` replaces the span's name.
   RowKeyView(const Grouping& by, const Entry& entry, std::string_view name);
+  RowKeyView(const RowKeyView&) = delete;  // the texts may refer to `numbers`
+  RowKeyView& operator=(const RowKeyView&) = delete;
 
-  std::array<std::string_view, kDimensions> texts;
+  std::array<std::string_view, kMostDimensions> texts;
+  std::array<NumberText, kMostDimensions> numbers;
   std::size_t count;
   std::uint64_t process = 0;  // replaces the text of the dimension `process`
   std::size_t hash = 0;

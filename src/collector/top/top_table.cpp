@@ -162,8 +162,8 @@ std::vector<TopColumn> columns_of(const Grouping& by, bool total) {
 }
 
 bool is_column(const std::string& id) {
-  for (std::size_t i = 0; i < kDimensions; ++i) {
-    if (id == name_of(static_cast<Dimension>(i))) return true;
+  for (unsigned i = 0; i < Dimension::attribute; ++i) {
+    if (id == name_of(static_cast<Dimension::Which>(i))) return true;
   }
   return std::any_of(kNumbers.begin(), kNumbers.end(), [&](const NumberColumn& column) { return id == column.id; });
 }

@@ -589,7 +589,7 @@ class Merge(InAFolder):
 class Misuse(InAFolder):
     def test_errors_name_the_mistake(self):
         plain = shutil.which("true")
-        cases = [(2, "--by", ("--by", "color")), (2, "--by", ("--by", "name,name")), (2, "--of", ("--of", "luck")),
+        cases = [(2, "--by", ("--by", "errors")), (2, "--by", ("--by", "name,name")), (2, "--of", ("--of", "luck")),
                  (2, "--errors", ("--of", "retry", "--errors")), (2, "--interval", ("--interval", "99ms")),
                  (2, "no process 4194305", ("--pid", 4194305)), (2, "nosuch", ("--cgroup", "nosuch")),
                  (2, plain, ("--binary", plain)), (2, "nowhere", ("--binary", "/nowhere"))]

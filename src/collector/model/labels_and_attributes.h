@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// The value of an entry for a key that the user chooses (--where, --by): of a label or an attribute.
+#pragma once
+
+#include "model/entry.h"
+
+#include <array>
+#include <string_view>
+
+namespace nopspan::collector {
+
+// Room for a number as text.
+using NumberText = std::array<char, 32>;
+
+// The labels model, tenant and engine are fields of the entry, all other labels are attributes. "" if the entry does
+// not have the key, or if the value is a list, a map or bytes. The result refers to the entry or to `number`.
+std::string_view label_or_attribute(const Entry& entry, std::string_view key, NumberText& number);
+
+}  // namespace nopspan::collector
