@@ -3,6 +3,9 @@
 #include "model/filter.h"
 
 #include "command/options.h"
+#include "invented_spans.h"
+#include "kept_entry.h"
+#include "model/filtered_source.h"
 #include "model/source_options.h"
 
 #include <CLI/CLI.hpp>
@@ -101,6 +104,82 @@ TEST_F(FilterTest, LeavesTheRestToWhereTheTraceIsComplete) {
   EXPECT_TRUE(wants({.name = "another", .model = "another", .slower_than_ns = 1, .errors = true}));
 }
 
+// ---- Single entries
+
+std::vector<std::string> selected_by(const Filter& filter) {
+  static const std::string attributes = text_attribute("route", "/chat") + integer_attribute("http.status_code", 503);
+  std::vector<Entry> entries = {invented("llm.chat", "m"), invented("db.query", "n"), invented("llm.retry", "m"),
+                                invented("kv_cache", "m"), invented("said", "")};
+  entries[0].tenant = "acme";
+  entries[0].attributes = attributes;
+  entries[0].status = kException;
+  entries[0].error_type = "timeout";
+  entries[0].duration_ns = 5000;
+  entries[2].kind = Kind::retry;
+  entries[2].text = "llm.chat";  // its span
+  entries[2].error_type = "timeout";
+  entries[2].tenant = "acme";
+  entries[3].kind = Kind::gauge;
+  entries[4].kind = Kind::event;
+  std::vector<std::string> names;
+  for (const Entry& entry : entries) {
+    if (filter.selects(entry)) names.emplace_back(entry.name);
+  }
+  return names;
+}
+
+TEST(SelectedEntries, AreAllWithoutAFilter) { EXPECT_EQ(selected_by({}).size(), 5U); }
+
+TEST(SelectedEntries, SatisfyEachConditionThemselves) {
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(selected_by({.name = "llm.chat"}), (Names{"llm.chat", "llm.retry"})) << "and the retries of such spans";
+  EXPECT_EQ(selected_by({.model = "n"}), Names{"db.query"});
+  EXPECT_EQ(selected_by({.tenant = "acme"}), (Names{"llm.chat", "llm.retry"}));
+  EXPECT_EQ(selected_by({.model = "nosuch"}), Names{}) << "not even retries and gauges";
+  EXPECT_EQ(selected_by({.tenant = "nosuch"}), Names{});
+  EXPECT_EQ(selected_by({.where = {{"route", "/chat"}}}), Names{"llm.chat"});
+  EXPECT_EQ(selected_by({.where = {{"route", "/chat"}, {"http.status_code", "503"}}}), Names{"llm.chat"});
+  EXPECT_EQ(selected_by({.where = {{"route", "/chat"}, {"http.status_code", "50"}}}), Names{});
+  EXPECT_EQ(selected_by({.where = {{"tenant", "acme"}, {"model", "m"}}}), (Names{"llm.chat", "llm.retry"}));
+  EXPECT_EQ(selected_by({.slower_than_ns = 5000}), Names{"llm.chat"});
+  EXPECT_EQ(selected_by({.slower_than_ns = 1}), (Names{"llm.chat", "db.query"})) << "spans only";
+  EXPECT_EQ(selected_by({.errors = true}), Names{"llm.chat"});
+  EXPECT_EQ(selected_by({.error_type = "timeout"}), Names{"llm.chat"});
+  EXPECT_EQ(selected_by({.error_type = "rate_limit"}), Names{});
+}
+
+TEST(FilteredSource, CountsWhatItRemovesAsFiltered) {
+  class TwoEntries : public Source {
+   public:
+    void run(Sink& sink, Deadline& /*until*/) override {
+      sink.on_tick(kNoon);
+      sink.on_entry(invented("llm.chat", "m"));
+      sink.on_entry(invented("db.query", "m"));
+    }
+    [[nodiscard]] Ledger ledger() const override {
+      Ledger ledger;
+      ledger.processes.push_back({*invented("", "").process, {.emitted = 2, .delivered = 2}});
+      ledger.total = ledger.processes[0].counts;
+      return ledger;
+    }
+  };
+  class Names : public Sink {
+   public:
+    void on_entry(const Entry& entry) override { names.emplace_back(entry.name); }
+    void on_tick(std::uint64_t now_unix_ns) override { now = now_unix_ns; }
+    std::vector<std::string> names;
+    std::uint64_t now = 0;
+  } sink;
+  FilteredSource source(std::make_unique<TwoEntries>(), {.name = "db.query"});
+  Deadline never;
+  source.run(sink, never);
+  EXPECT_EQ(sink.names, std::vector<std::string>{"db.query"});
+  EXPECT_EQ(sink.now, kNoon);
+  const Counts counts = {.emitted = 2, .delivered = 1, .filtered = 1};
+  EXPECT_EQ(source.ledger().total, counts);
+  EXPECT_EQ(source.ledger().processes.at(0).counts, counts);
+}
+
 TEST(Sample, TakesAboutOneInN) {
   for (const std::uint32_t one_in : {2U, 10U, 100U}) {
     std::uint32_t taken = 0;
@@ -124,8 +203,10 @@ TEST(Sample, IsTheOneThatIsPromised) {
 }
 
 TEST(FilterOptions, AreUnderstood) {
-  const Filter filter = filter_of({"--request", "a", "--name", "llm.chat", "--model", "m", "--pid", "1", "--pid", "2,3",
-                                   "--cgroup", "/x", "--slower-than", "250ms", "--errors", "--sample", "10"});
+  const Filter filter = filter_of(
+      {"--request", "a",        "--name",     "llm.chat",      "--model", "m",        "--pid",    "1",  "--pid",
+       "2,3",       "--cgroup", "/x",         "--slower-than", "250ms",   "--errors", "--sample", "10", "--tenant",
+       "acme",      "--where",  "route=/a=b", "--where",       "n=1",     "--error",  "timeout"});
   EXPECT_EQ(filter.request, "a");
   EXPECT_EQ(filter.name, "llm.chat");
   EXPECT_EQ(filter.model, "m");
@@ -134,7 +215,26 @@ TEST(FilterOptions, AreUnderstood) {
   EXPECT_EQ(filter.slower_than_ns, 250'000'000U);
   EXPECT_TRUE(filter.errors);
   EXPECT_EQ(filter.sample_one_in, 10U);
+  EXPECT_EQ(filter.tenant, "acme");
+  ASSERT_EQ(filter.where.size(), 2U);
+  EXPECT_EQ(filter.where[0].key, "route");
+  EXPECT_EQ(filter.where[0].value, "/a=b");
+  EXPECT_EQ(filter.error_type, "timeout");
   EXPECT_FALSE(filter.empty());
+  EXPECT_EQ(
+      to_text(filter),
+      "--request a --name llm.chat --model m --tenant acme --where route=/a=b --where n=1 --pid 1 --pid 2 --pid 3 "
+      "--cgroup /x --slower-than 250ms --errors --error timeout --sample 10");
+  for (const char* option : {"--tenant", "--error"}) EXPECT_FALSE(filter_of({option, "x"}).empty());
+  EXPECT_FALSE(filter_of({"--where", "a=b"}).empty());
+}
+
+TEST(FilterOptions, RefuseTooManyConditions) {
+  std::vector<std::string> words;
+  for (std::size_t i = 0; i < Filter::kMostConditions; ++i) words.insert(words.end(), {"--where", "a=b"});
+  EXPECT_EQ(filter_of(words).where.size(), Filter::kMostConditions);
+  words.insert(words.end(), {"--where", "a=b"});
+  EXPECT_THROW(filter_of(words), CLI::ParseError);
 }
 
 TEST(FilterOptions, NameACgroupAsTheKernelDoes) {
@@ -151,6 +251,11 @@ TEST(FilterOptions, RefuseWhatMakesNoSense) {
                                                                                      {"--pid", "x"},
                                                                                      {"--pid", ""},
                                                                                      {"--pid", "99999999999"},
+                                                                                     {"--where", "x"},
+                                                                                     {"--where", "=x"},
+                                                                                     {"--where", "x="},
+                                                                                     {"--tenant", ""},
+                                                                                     {"--error", ""},
                                                                                      {"--sample", "0"},
                                                                                      {"--sample", "1.5"},
                                                                                      {"--slower-than", "soon"},

@@ -80,6 +80,24 @@ TEST_F(HistFeedTest, CountsAsFilteredWhatIsInNoHistogramByProcess) {
   EXPECT_EQ(table.hosts, std::vector<std::string>{"host"});
 }
 
+TEST_F(HistFeedTest, CountsTimesOfSpansThatTheFilterSelects) {
+  const std::string attributes = text_attribute("route", "/chat");
+  Entry entry = invented("a", "m");
+  entry.tenant = "acme";
+  entry.attributes = attributes;
+  entry.status = kError;
+  entry.error_type = "timeout";
+  const Filter wanted[] = {{.tenant = "acme"}, {.where = {{"route", "/chat"}}}, {.error_type = "timeout"}};
+  const Filter unwanted[] = {{.tenant = "x"}, {.where = {{"route", "/"}}}, {.error_type = "x"}, {.model = "x"}};
+  HistOptions options = options_of("duration");
+  const auto count = [&](const Filter& filter) {
+    options.filter = filter;
+    return key_of(entry, options).size();
+  };
+  for (const Filter& filter : wanted) EXPECT_EQ(count(filter), 1U) << to_text(filter);
+  for (const Filter& filter : unwanted) EXPECT_EQ(count(filter), 0U) << to_text(filter);
+}
+
 TEST_F(HistFeedTest, HasARowForEachKey) {
   Entry entry = invented("llm.tool", "tiny");
   entry.tenant = "acme";

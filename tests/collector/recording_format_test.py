@@ -326,6 +326,93 @@ class Replay(RecordingTest):
         self.assertIn("llm.chat", run("trace", "--from", self.path, "--incomplete").stdout)
 
 
+class Filters(RecordingTest):
+    """Each filter has the same effect in all commands that read a recording."""
+
+    # The entries that each filter selects.
+    SELECTED = {
+        ("--name", "db.query"): ["db.query", "db.query"],
+        ("--name", "db.query", "--errors"): ["db.query"],
+        ("--name", "llm.adapter.retry"): ["llm.adapter.retry"],
+        ("--model", "small-1"): ["llm.chat"],
+        ("--tenant", "acme"): ["llm.chat"],
+        ("--where", "tenant=acme"): ["llm.chat"],
+        ("--where", "gen_ai.usage.input_tokens=12", "--where", "gen_ai.operation.name=chat"): ["llm.chat"],
+        ("--where", "turn=-3"): ["gen_ai.prompt.sent"],
+        ("--error", "std::runtime_error"): ["db.query"],
+        ("--error", "deadline"): [],  # of a span that was cancelled
+        ("--error", "rate_limit"): [],  # of a retry
+        ("--slower-than", "300ms"): ["llm.chat"],
+        ("--slower-than", "300ms", "--errors"): [],
+        ("--model", "nosuch"): [],
+        ("--tenant", "nosuch"): [],
+    }
+
+    def names_in(self, path, *words):
+        done = run("replay", "--spans", path, *words)
+        return done, [json.loads(line)["name"] for line in done.stdout.splitlines()]
+
+    def assert_ledger(self, ledger, selected):
+        self.assertTrue(ledger["balanced"])
+        self.assertEqual((ledger["delivered"], ledger["filtered"], ledger["ring_full"]), (selected, 8 - selected, 1))
+
+    def test_replay_prints_what_they_select(self):
+        for words, selected in self.SELECTED.items():
+            with self.subTest(words=words):
+                done, names = self.names_in(self.path, *words)
+                self.assertEqual(names, selected)
+                done = run("replay", "--json", self.path, *words)
+                summary = json.loads(done.stdout)
+                self.assertEqual(summary["entries"], len(selected))
+                self.assert_ledger(summary["ledger"]["total"], len(selected))
+
+    def test_top_and_hist_count_what_they_select(self):
+        for words, selected in self.SELECTED.items():
+            with self.subTest(words=words):
+                spans = sorted(name for name in selected if name in ("db.query", "llm.chat"))
+                done = run("top", "--json", "--by", "name", "--from", self.path, *words)
+                top = json.loads(done.stdout)
+                self.assertEqual(sorted(row["name"] for row in top["rows"] for _ in range(row["total"]["spans"])), spans)
+                self.assertEqual(len(top["gauges"]), 0)
+                self.assert_ledger(top["ledger"], len(selected))
+                done = run("hist", "--json", "--by", "name", "--from", self.path, *words)
+                table = json.loads(done.stdout)
+                self.assertEqual(sorted(row["name"] for row in table["rows"] for _ in range(row["histogram"]["count"])), spans)
+                self.assert_ledger(table["ledger"]["total"], len(spans))
+
+    def test_trace_shows_the_requests_that_contain_what_they_select(self):
+        for words, names in ((("--tenant", "acme"), ["llm.chat"]), (("--where", "gen_ai.operation.name=chat"), ["llm.chat"]),
+                             (("--error", "deadline"), []), (("--where", "turn=-3"), []), (("--request", "zzz"), [])):
+            with self.subTest(words=words):
+                done = run("trace", "--json", "--incomplete", "--from", self.path, *words)
+                traces = [json.loads(line) for line in done.stdout.splitlines()][:-1]
+                self.assertEqual([span["name"] for trace in traces for span in trace["spans"]], names)
+
+    def test_record_writes_what_the_new_ones_select(self):
+        copy = os.path.join(self.folder.name, "filtered.rec")
+        for words, selected in self.SELECTED.items():
+            if words[0] not in ("--tenant", "--where", "--error"):
+                continue
+            with self.subTest(words=words):
+                done = run("record", "--json", "--force", copy, "--from", self.path, *words)
+                self.assert_ledger(json.loads(done.stdout)["ledger"]["total"], len(selected))
+                self.assertEqual(self.names_in(copy)[1], selected)
+                self.assert_ledger(recording.ledger(copy)["total"], len(selected))
+
+    def test_rows_are_grouped_by_labels_tools_and_errors(self):
+        for by, texts in (("tool", {"", "search"}), ("error", {"", "std::runtime_error", "deadline", "rate_limit"}),
+                          ("gen_ai.operation.name,tenant", {"", "chat"})):
+            key = by.split(",", maxsplit=1)[0]
+            top = json.loads(run("top", "--json", "--by", by, "--sort", key, "--from", self.path).stdout)
+            self.assertEqual({row[key] for row in top["rows"]}, texts)
+            done = run("hist", "--json", "--by", by, "--from", self.path)
+            table = json.loads(done.stdout)
+            self.assertEqual({row[key] for row in table["rows"]}, texts - {"rate_limit"})
+            self.assertEqual(table["by"], by.split(","))
+            merged = json.loads(run("hist", "--json", "--merge", self.file_of(done.stdout.encode())).stdout)
+            self.assertEqual(merged["rows"], table["rows"])
+
+
 class Record(RecordingTest):
     """Tests that need no process to record: the source is a recording."""
 

@@ -29,8 +29,8 @@ class NoSource : public Source {
 
 // A feed whose snapshots are kept.
 struct Feed {
-  explicit Feed(Filter filter = {}, bool at_once = false)
-      : feed(source, std::move(filter), 10, 100, {.interval_ns = 2 * kSecond}, at_once,
+  explicit Feed(bool at_once = false)
+      : feed(source, 10, 100, {.interval_ns = 2 * kSecond}, at_once,
              [this](TopSnapshotPointer snapshot) { snapshots.push_back(std::move(snapshot)); }) {}
 
   void pass(std::uint64_t seconds) {
@@ -60,7 +60,7 @@ TEST(TopFeed, TellsTheNumbersAfterEachInterval) {
 }
 
 TEST(TopFeed, TellsTheFirstAtOnceWhereThatIsWanted) {
-  Feed feed({}, true);
+  Feed feed(true);
   feed.feed.on_tick(kNoon);
   EXPECT_THAT(feed.snapshots, SizeIs(1));
 }
@@ -108,25 +108,6 @@ TEST(TopFeed, TellsARowsDetailAndBeginsAnewByAnotherGroupingWithTheNextTick) {
   EXPECT_EQ(feed.snapshots[1]->table.total.spans, 0U);
   ASSERT_THAT(feed.snapshots[2]->table.rows, SizeIs(1));
   EXPECT_THAT(feed.snapshots[2]->table.rows[0].texts, ElementsAre("m"));
-}
-
-TEST(TopFeed, CountsSpansThatTheFilterChooses) {
-  const std::pair<const char*, Filter> filters[] = {{"name", {.name = "a"}},
-                                                    {"model", {.model = "m"}},
-                                                    {"errors", {.errors = true}},
-                                                    {"slower-than", {.slower_than_ns = 1000}}};
-  for (const auto& [what, filter] : filters) {
-    Feed feed(filter);
-    Entry entry = invented("a", "m");
-    entry.status = kError;
-    feed.feed.on_entry(entry);
-    Entry other = invented("b", "n");
-    other.duration_ns = 999;
-    feed.feed.on_entry(other);
-    feed.feed.finish();
-    EXPECT_EQ(feed.snapshots[0]->table.total.spans, 1U) << what;
-    EXPECT_EQ(feed.snapshots[0]->table.total.errors, 1U) << what;
-  }
 }
 
 TEST(TopFeed, CountsProcessesAsLongAsSomethingComesFromThem) {

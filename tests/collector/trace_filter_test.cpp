@@ -3,6 +3,7 @@
 #include "trace/trace_filter.h"
 
 #include "assembled_traces.h"
+#include "kept_entry.h"
 #include "model/entry_json.h"
 
 #include <gtest/gtest.h>
@@ -77,6 +78,21 @@ TEST_F(TraceFilterTest, WantsATraceInWhichSomethingFailed) {
   EXPECT_FALSE(wants({.errors = true}, {root_, cancelled}));
 }
 
+TEST_F(TraceFilterTest, WantsATraceWithTheseLabelsAttributesAndErrors) {
+  const std::string attributes = text_attribute("route", "/chat") + integer_attribute("http.status_code", 503);
+  chat_.tenant = "acme";
+  chat_.attributes = attributes;
+  failed_.error_type = "timeout";
+  EXPECT_TRUE(wanted_by({.tenant = "acme"}));
+  EXPECT_FALSE(wanted_by({.tenant = "globex"}));
+  EXPECT_TRUE(wanted_by({.error_type = "timeout"}));
+  EXPECT_FALSE(wanted_by({.error_type = "rate_limit"}));
+  EXPECT_TRUE(wanted_by({.where = {{"route", "/chat"}, {"http.status_code", "503"}}}));
+  EXPECT_FALSE(wanted_by({.where = {{"route", "/chat"}, {"http.status_code", "200"}}}));
+  chat_.error_type = "rate_limit";  // but it did not fail
+  EXPECT_FALSE(wanted_by({.error_type = "rate_limit"}));
+}
+
 TEST_F(TraceFilterTest, WantsWhatSatisfiesAll) {
   EXPECT_TRUE(wanted_by({.name = "llm.chat", .model = "tiny-1", .pids = {8}, .slower_than_ns = 1, .errors = true}));
   EXPECT_FALSE(wanted_by({.name = "llm.chat", .model = "tiny-2", .pids = {8}, .slower_than_ns = 1, .errors = true}));
@@ -139,6 +155,7 @@ TEST_F(TraceFilterTest, LetsTheSourceLeaveOutWholeTracesOnly) {
                       .cgroup = "/c",
                       .slower_than_ns = 1,
                       .errors = true,
+                      .error_type = "timeout",
                       .sample_one_in = 2};
   const TraceFilter filter(all, {.with_peers = true});
   EXPECT_EQ(filter.for_source().request, "a");
@@ -148,7 +165,7 @@ TEST_F(TraceFilterTest, LetsTheSourceLeaveOutWholeTracesOnly) {
   EXPECT_TRUE(filter.for_source().cgroup.empty());
   EXPECT_TRUE(filter.for_source().name.empty());
   EXPECT_TRUE(filter.for_source().model.empty());
-  EXPECT_FALSE(filter.for_source().errors);
+  EXPECT_FALSE(filter.for_source().wants_errors());
   const TraceFilter early(all, {.with_peers = true, .early = true});
   EXPECT_TRUE(early.for_source().pids.empty());
   EXPECT_EQ(early.for_source().name, "b");

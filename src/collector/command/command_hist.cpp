@@ -133,8 +133,10 @@ int run(const OutputOptions& common, HistCommandOptions& options) {
   HistOptions& hist = options.hist;
   hist.of = find_quantity(options.of);
   hist.filter = options.source.filter;
-  if (hist.filter.errors && !hist.of->has_status()) {
-    throw Failure("--errors cannot be used with --of " + options.of + ", which has no status", Failure::kUsageError);
+  if (hist.filter.wants_errors() && !hist.of->has_status()) {
+    throw Failure(std::string(hist.filter.errors ? "--errors" : "--error") + " cannot be used with --of " + options.of +
+                      ", which has no status",
+                  Failure::kUsageError);
   }
   if (hist.interval_ns != 0 && hist.interval_ns < kHistLeastInterval) {
     throw Failure("--interval must be at least 100ms", Failure::kUsageError);

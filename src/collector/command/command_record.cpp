@@ -6,6 +6,7 @@
 #include "base/text_output.h"
 #include "command/command.h"
 #include "command/options.h"
+#include "model/filtered_source.h"
 #include "model/metrics_file.h"
 #include "model/run_source.h"
 #include "recording/recorder.h"
@@ -32,7 +33,8 @@ constexpr char kRecordDescription[] =
     "nopspan replay FILE, nopspan top --from FILE or nopspan trace --from FILE. If it\n"
     "is damaged or truncated, they read the intact part.\n"
     "--name, --model, --slower-than and --errors may let unwanted entries through.\n"
-    "Repeat these options when you read the file.";
+    "Repeat these options when you read the file. --tenant, --where and --error\n"
+    "select single entries, so traces may lack spans.";
 constexpr char kRecordExamples[] =
     "Examples:\n"
     "  nopspan record spans.rec --duration 10s\n"
@@ -106,7 +108,12 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
   files.push_back(options.recorder.path);
   confine_for(options.source, std::move(files));
   MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
-  const std::unique_ptr<Source> source = open_source(options.source);
+  const Filter& filter = options.source.filter;
+  Filter of_entries;
+  of_entries.tenant = filter.tenant;
+  of_entries.where = filter.where;
+  of_entries.error_type = filter.error_type;
+  const auto source = std::make_unique<FilteredSource>(open_source(options.source), std::move(of_entries));
   const std::unique_ptr<Recorder, DestroyUnlessUsed> owner(new Recorder(options.recorder));
   Recorder& recorder = *owner;
   recorder.set_source(*source);
@@ -157,6 +164,7 @@ void add_record(CLI::App& app, const OutputOptions& common, Run& run) {
                        "FILE's in numbers only, so that all together have at most this size")
           ->needs(max_size);
   add_source_options(*command, options->source);
+  describe_entry_filters(*command);
   keep_total->excludes(command->get_option("--from"));  // which might be deleted while it is read
   command->get_option("--from")->excludes(command->get_option("--duration"));  // a copy is whole
   command->callback([options, keep, keep_total, &common, &run] {

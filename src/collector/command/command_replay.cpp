@@ -4,6 +4,7 @@
 #include "command/command.h"
 #include "command/options.h"
 #include "model/entry_json.h"
+#include "model/filtered_source.h"
 #include "model/run_source.h"
 #include "recording/recording.h"
 #include "recording/replay_summary.h"
@@ -14,6 +15,7 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <utility>
 
 namespace nopspan::collector {
 namespace {
@@ -21,11 +23,14 @@ namespace {
 constexpr char kReplayDescription[] =
     "Shows the start, length, processes and span names of a recording, and its\n"
     "ledger. The ledger counts the entries that are missing from the recording. To\n"
-    "show the spans, use nopspan top --from FILE or nopspan trace --from FILE.";
+    "show the spans, use nopspan top --from FILE or nopspan trace --from FILE.\n"
+    "Filters select single entries. --slower-than, --errors and --error select spans\n"
+    "only, so no events, retries or gauges.";
 constexpr char kReplayExamples[] =
     "Examples:\n"
     "  nopspan replay spans.rec\n"
     "  nopspan replay spans.rec --spans | jq -c 'select(.status == \"error\")'\n"
+    "  nopspan replay spans.rec --spans --tenant acme --errors\n"
     "  cat spans.rec.2 spans.rec.1 spans.rec | nopspan replay -";
 
 struct ReplayOptions {
@@ -44,18 +49,18 @@ class SpanPrinter : public Sink {
 
 int run_replay(const ReplayOptions& options, const OutputOptions& common) {
   confine_for(options.source);
-  Recording recording(options.source.from, options.source.filter);
-  if (options.spans) {
-    SpanPrinter printer;
-    run_source(recording, printer, options.source);
-    return 0;
-  }
+  const Filter& filter = options.source.filter;
+  auto opened = std::make_unique<Recording>(options.source.from, filter);
+  const Recording& recording = *opened;
+  FilteredSource source(std::move(opened), filter);
+  SpanPrinter printer;
   ReplaySummary summary;
-  run_source(recording, summary, options.source, true);
-  if (common.json) {
-    std::cout << summary.json(recording).dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
-  } else {
-    std::cout << summary.text(recording);
+  run_source(source, options.spans ? static_cast<Sink&>(printer) : summary, options.source, !options.spans);
+  if (!options.spans && common.json) {
+    const auto json = summary.json(recording, source.ledger());
+    std::cout << json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+  } else if (!options.spans) {
+    std::cout << summary.text(recording, source.ledger());
   }
   return 0;
 }
@@ -69,9 +74,7 @@ void add_replay(CLI::App& app, const OutputOptions& common, Run& run) {
   command->add_option("FILE", options->source.from, "Recording to read; - is stdin")->required()->check(some_text());
   command->add_flag("--spans", options->spans, "Print each span, event, retry and gauge as one line of JSON");
   add_filter_options(*command, options->source.filter);
-  for (const char* of_requests : {"--name", "--model", "--slower-than", "--errors"}) {
-    command->remove_option(command->get_option(of_requests));
-  }
+  describe_span_filters(*command);
   command->callback([options, &common, &run] { run = [options, &common] { return run_replay(*options, common); }; });
 }
 

@@ -30,8 +30,9 @@ constexpr std::uint64_t kWholeRecording = 1'000'000'000'000'000'000;
 constexpr char kTopExamples[] =
     "Rates and quantiles cover the last 10 seconds (see --window). The error of\n"
     "quantiles is at most 1.6 %. Tokens are counted once, at the innermost span that\n"
-    "reports them. --name, --model, --errors and --slower-than select single spans.\n"
-    "--request and --sample select whole requests.\n"
+    "reports them. Filters select single spans, retries and gauges; --request and\n"
+    "--sample select whole requests. --errors, --error and --slower-than select no\n"
+    "retries and gauges.\n"
     "\n"
     "If there are --rows-max rows, a new row replaces an idle one. If none is idle,\n"
     "it replaces one of the process that created the most rows, unless its own\n"
@@ -82,7 +83,7 @@ void print_top(const TopOptions& options, bool json, const OpenSource& open) {
   const std::unique_ptr<Source> source = open();
   if (options.source.from.empty()) set_standard_outputs_live();
   Printer printer(options, json);
-  TopFeed feed(*source, options.source.filter, options.window_seconds, options.most_rows, options.request, false,
+  TopFeed feed(*source, options.window_seconds, options.most_rows, options.request, false,
                [&](const TopSnapshotPointer& snapshot) { printer.print(*snapshot); });
   MeteredSink metered(feed, metrics, [&source] { return source->ledger(); });
   run_source(*source, metered, options.source, true);
@@ -157,7 +158,7 @@ void add_top(CLI::App& app, const OutputOptions& common, Run& run) {
   command->callback([options, &common, &run] {
     run = [options, &common] {
       confine_for(options->source);
-      run_top(*options, common, [options] { return open_source(options->source); });
+      run_top(*options, common, [options] { return open_filtered_source(options->source); });
       return 0;
     };
   });

@@ -215,8 +215,8 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
 constexpr char kTraceDescription[] =
     "A linked span, such as engine.step, has no parent, but links to the requests\n"
     "that it serves. Each of these requests shows it, added up with others of the\n"
-    "same name. --name, --model, --pid and --errors match linked spans too.\n"
-    "--slower-than applies to the duration of the request without linked spans.\n"
+    "same name. All filters but --slower-than match linked spans too. --slower-than\n"
+    "applies to the duration of the request without linked spans.\n"
     "\n"
     "With --pid or --cgroup a trace has only the spans of these processes. --pid\n"
     "attaches to no other process, not even to those that they fork later. --cgroup\n"

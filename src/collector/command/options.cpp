@@ -8,6 +8,7 @@
 #include "host/process_facts.h"
 #include "live/live_source.h"
 #include "live/probe_link.h"
+#include "model/filtered_source.h"
 #include "recording/recording.h"
 
 #include <CLI/CLI.hpp>
@@ -118,6 +119,30 @@ void add_filter_options(CLI::App& app, Filter& filter) {
       ->type_name("MODEL")
       ->check(some_text())
       ->group(kGroup);
+  app.add_option("--tenant", filter.tenant, "Only requests that contain a span of this tenant")
+      ->type_name("TENANT")
+      ->check(some_text())
+      ->group(kGroup);
+  const auto set_where = [&filter](const std::vector<std::string>& conditions) {
+    for (const std::string& text : conditions) {
+      const std::size_t end = text.find('=');
+      if (end == 0 || end >= text.size() - 1) {
+        throw CLI::ValidationError("--where", "\"" + printable(text, 40) + "\" is not KEY=VALUE");
+      }
+      filter.where.push_back({text.substr(0, end), text.substr(end + 1)});
+    }
+    if (filter.where.size() > Filter::kMostConditions) {
+      throw CLI::ValidationError("--where", "at most " + std::to_string(Filter::kMostConditions) + " are possible");
+    }
+  };
+  app.add_option_function<std::vector<std::string>>(
+         "--where", set_where,
+         "Only requests that contain a span with this label or attribute, such as route=/chat; repeat the option for "
+         "more conditions")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->group(kGroup);
   add_pid_option(app, filter.pids,
                  "Only these processes, not those that they fork later; repeat the option, or write 1,2,3")
       ->group(kGroup);
@@ -131,6 +156,10 @@ void add_filter_options(CLI::App& app, Filter& filter) {
                       "Only requests that took at least this long, such as 500ms")
       ->group(kGroup);
   app.add_flag("--errors", filter.errors, "Only requests that contain an error")->group(kGroup);
+  app.add_option("--error", filter.error_type, "Only requests that contain an error of this type")
+      ->type_name("TYPE")
+      ->check(some_text())
+      ->group(kGroup);
   app.add_option("--sample", filter.sample_one_in, "Only 1 in N requests, the same ones on every host")
       ->type_name("N")
       ->check(whole_number(1))
@@ -142,6 +171,14 @@ void describe_span_filters(CLI::App& app) {
   app.get_option("--model")->description("Only spans with this model");
   app.get_option("--slower-than")->description("Only spans that took at least this long, such as 500ms");
   app.get_option("--errors")->description("Only spans that failed");
+  describe_entry_filters(app);
+}
+
+void describe_entry_filters(CLI::App& app) {
+  app.get_option("--tenant")->description("Only spans of this tenant");
+  app.get_option("--where")->description(
+      "Only spans with this label or attribute, such as route=/chat; repeat the option for more conditions");
+  app.get_option("--error")->description("Only spans that failed with this type of error");
 }
 
 CLI::Option* add_grouping_option(CLI::App& app, Grouping& by) {
@@ -206,6 +243,10 @@ std::unique_ptr<Source> open_source(const SourceOptions& options) {
               << ", only the processes of this user are traced; see nopspan doctor\n";
   }
   return source;
+}
+
+std::unique_ptr<Source> open_filtered_source(const SourceOptions& options) {
+  return std::make_unique<FilteredSource>(open_source(options), options.filter);
 }
 
 }  // namespace nopspan::collector

@@ -19,7 +19,8 @@ class Validator;
 
 namespace nopspan::collector {
 
-// Adds --request, --name, --model, --pid, --cgroup, --slower-than, --errors and --sample to a command.
+// Adds --request, --name, --model, --tenant, --where, --pid, --cgroup, --slower-than, --errors, --error and --sample to
+// a command.
 void add_filter_options(CLI::App& app, Filter& filter);
 // Adds the filter options, and the options that choose and configure the source (--from, --binary, --buffer, …).
 void add_source_options(CLI::App& app, SourceOptions& options);
@@ -28,8 +29,12 @@ void add_source_options(CLI::App& app, SourceOptions& options);
 void confine_for(const SourceOptions& options, std::vector<std::string> files = {});
 // Opens the recording that --from names, or otherwise a live source of this host's processes. Throws Failure.
 std::unique_ptr<Source> open_source(const SourceOptions& options);
+// The same for a command that applies the filters to single entries.
+std::unique_ptr<Source> open_filtered_source(const SourceOptions& options);
 // Changes the filters' help for a command that applies them to single spans instead of requests.
 void describe_span_filters(CLI::App& app);
+// The same for --tenant, --where and --error only.
+void describe_entry_filters(CLI::App& app);
 
 // Adds --pid, whose value is a list.
 CLI::Option* add_pid_option(CLI::App& app, std::vector<std::uint32_t>& pids, const std::string& what);

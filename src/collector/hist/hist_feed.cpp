@@ -40,7 +40,8 @@ bool HistFeed::is_wanted(const Entry& entry, const Measured& measured) const {
   if (!filter.may_want(entry.trace_id)) return false;
   if (measured.value < filter.slower_than_ns) return false;
   if (filter.errors && measured.status != kError && measured.status != kException) return false;
-  return (filter.name.empty() || measured.name == filter.name) && filter.has_model(entry);
+  return (filter.name.empty() || measured.name == filter.name) && filter.has_model(entry) && filter.has_tenant(entry) &&
+         filter.has_error_type(entry) && filter.has_values(entry);
 }
 
 HistRow& HistFeed::row_of(const Entry& entry, const Measured& measured) {
@@ -71,27 +72,15 @@ void HistFeed::on_entry(const Entry& entry) {
   if (measure(entry, *options_.of, measured) && is_wanted(entry, measured)) {
     row_of(entry, measured).add(measured);
   } else {
-    count_filtered(*entry.process);
+    filtered_.add(*entry.process);
   }
-}
-
-// Entries arrive in batches of one process, so the counts of the last process are looked up once.
-void HistFeed::count_filtered(const ProcessPointer& process) {
-  if (last_filtered_ == nullptr || process != last_process_) {
-    last_process_ = process;
-    last_filtered_ = &filtered_.of(process);
-  }
-  ++last_filtered_->filtered;
 }
 
 void HistFeed::on_tick(std::uint64_t now_unix_ns) {
   std::uint64_t& began = table_.began_unix_ns;
   began = began == 0 ? now_unix_ns : std::min(began, now_unix_ns);
   table_.ended_unix_ns = std::max(table_.ended_unix_ns, now_unix_ns);
-  if (filtered_.processes() > LedgerSum::kMostProcesses / 2) {
-    filtered_.keep_listed(source_.ledger());
-    last_filtered_ = nullptr;
-  }
+  filtered_.forget_ended(source_);
 
   const std::uint64_t interval = options_.interval_ns;
   if (interval == 0) return;
@@ -100,17 +89,6 @@ void HistFeed::on_tick(std::uint64_t now_unix_ns) {
   if (now_unix_ns < next_ns_) return;
   next_ns_ += ((now_unix_ns - next_ns_) / interval + 1) * interval;
   publish_(table());
-}
-
-Ledger HistFeed::ledger() const {
-  Ledger ledger = source_.ledger();
-  ledger.others = ledger.rest();
-  const Ledger filtered = filtered_.ledger();
-  for (const ProcessLedger& one : filtered.processes) {
-    ledger.move_delivered(one.process, &Counts::filtered, one.counts.filtered);
-  }
-  ledger.move_delivered(nullptr, &Counts::filtered, filtered.others.filtered);
-  return ledger;
 }
 
 const HistTable& HistFeed::table() {

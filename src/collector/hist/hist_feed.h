@@ -4,6 +4,7 @@
 
 #include "hist/hist_table.h"
 #include "model/filter.h"
+#include "model/filtered_source.h"
 #include "model/row_key.h"
 #include "model/row_shares.h"
 #include "model/source.h"
@@ -39,7 +40,7 @@ class HistFeed : public Sink {
   void on_entry(const Entry& entry) override;
   void on_tick(std::uint64_t now_unix_ns) override;
   // The source's ledger, in which entries that are in no histogram count as filtered.
-  [[nodiscard]] Ledger ledger() const;
+  [[nodiscard]] Ledger ledger() const { return filtered_.ledger(source_); }
   // All rows up to now, with the current ledger.
   const HistTable& table();
 
@@ -50,7 +51,6 @@ class HistFeed : public Sink {
   HistRow& row_of(const Entry& entry, const Measured& measured);
   // Merges a row into `other` for a new row of this process. Returns whether there is one that may be merged.
   bool make_room(std::uint64_t process);
-  void count_filtered(const ProcessPointer& process);
 
   const Source& source_;
   const HistOptions options_;
@@ -59,9 +59,7 @@ class HistFeed : public Sink {
   // The rows of `table_`. An entry's row is found here without building a Key.
   Rows rows_;
   RowShares<Rows::value_type> shares_;
-  LedgerSum filtered_;  // `filtered` of each process
-  ProcessPointer last_process_;
-  Counts* last_filtered_ = nullptr;  // of `last_process_`
+  FilteredCounts filtered_;
   std::uint64_t next_ns_ = 0;
 };
 

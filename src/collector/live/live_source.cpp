@@ -56,7 +56,7 @@ nopspan_settings settings_for(const Filter& filter) {
   settings.namespace_inode = numbers.inode;
   settings.by_cgroup = filter.cgroup.empty() ? 0 : 1;
   settings.slower_than_ns = filter.slower_than_ns;
-  settings.only_errors = filter.errors ? 1 : 0;
+  settings.only_errors = filter.wants_errors() ? 1 : 0;
   settings.name_bit = bit_of(filter.name);
   settings.model_bit = bit_of(filter.model);
   settings.sample_one_in = filter.sample_one_in;

@@ -87,6 +87,8 @@ struct Entry {
   const ProcessPointer* process = nullptr;  // never null when a sink receives the entry
 
   [[nodiscard]] bool failed() const { return status == kError || status == kException; }
+  // A retry has the name of the span that it is in.
+  [[nodiscard]] std::string_view span_name() const { return kind == Kind::retry && !text.empty() ? text : name; }
 };
 
 // The request id as users see it: the application's id, otherwise 22 characters of URL-safe Base64; "" if the entry is

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/filter.h"
 
+#include "base/text.h"
+#include "model/labels_and_attributes.h"
 #include "model/span_links.h"
 
 #include <algorithm>
@@ -40,8 +42,8 @@ bool is_sampled(const TraceId& id, std::uint32_t one_in) {
 }
 
 bool Filter::empty() const {
-  return request.empty() && name.empty() && model.empty() && pids.empty() && cgroup.empty() && slower_than_ns == 0 &&
-         !errors && sample_one_in <= 1;
+  return request.empty() && name.empty() && model.empty() && tenant.empty() && where.empty() && pids.empty() &&
+         cgroup.empty() && slower_than_ns == 0 && !wants_errors() && sample_one_in <= 1;
 }
 
 bool Filter::may_want(const TraceId& id) const {
@@ -57,6 +59,22 @@ bool Filter::may_want_request_of(const Entry& entry) const {
   return is_wanted;
 }
 
+bool Filter::has_value(const Entry& entry, const Condition& condition) {
+  NumberText number;
+  return label_or_attribute(entry, condition.key, number) == condition.value;
+}
+
+bool Filter::has_values(const Entry& entry) const {
+  return std::all_of(where.begin(), where.end(), [&](const Condition& one) { return has_value(entry, one); });
+}
+
+bool Filter::selects(const Entry& entry) const {
+  if (entry.kind != Kind::span && (wants_errors() || slower_than_ns > 0)) return false;
+  return (name.empty() || entry.span_name() == name) && has_model(entry) && has_tenant(entry) &&
+         entry.duration_ns >= slower_than_ns && (!errors || entry.failed()) && has_error_type(entry) &&
+         has_values(entry);
+}
+
 bool Filter::may_want(const Entry& entry) const { return may_want(entry.trace_id) && is_in_scope(entry); }
 
 bool Filter::is_in_scope(const Entry& entry) const {
@@ -65,6 +83,29 @@ bool Filter::is_in_scope(const Entry& entry) const {
   const Process& process = **entry.process;
   if (!pids.empty() && std::find(pids.begin(), pids.end(), process.pid) == pids.end()) return false;
   return cgroup.empty() || is_in_cgroup(process, cgroup);
+}
+
+std::string to_text(const Filter& filter) {
+  std::string text;
+  const auto add = [&text](const char* option, const std::string& value) {
+    if (!value.empty()) text += (text.empty() ? "" : " ") + std::string(option) + " " + printable(value, 80);
+  };
+  add("--request", filter.request);
+  add("--name", filter.name);
+  add("--model", filter.model);
+  add("--tenant", filter.tenant);
+  for (const Filter::Condition& one : filter.where) add("--where", one.key + "=" + one.value);
+  for (const std::uint32_t pid : filter.pids) add("--pid", std::to_string(pid));
+  add("--cgroup", filter.cgroup);
+  if (filter.slower_than_ns > 0) {
+    std::string time = duration_text(filter.slower_than_ns);
+    std::erase(time, ' ');
+    add("--slower-than", time);
+  }
+  if (filter.errors) text += text.empty() ? "--errors" : " --errors";
+  add("--error", filter.error_type);
+  if (filter.sample_one_in > 1) add("--sample", std::to_string(filter.sample_one_in));
+  return text;
 }
 
 }  // namespace nopspan::collector

@@ -5,6 +5,7 @@
 
 #include "model/entry.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -13,13 +14,21 @@
 namespace nopspan::collector {
 
 struct Filter {
+  struct Condition {
+    std::string key, value;
+  };
+  static constexpr std::size_t kMostConditions = 16;
+
   std::string request;               // an id in any of its forms
   std::string name;                  // traces that have a span of this name
   std::string model;                 // traces that have a span of this model
+  std::string tenant;                // traces that have a span of this tenant
+  std::vector<Condition> where;      // traces that have spans with these labels and attributes
   std::vector<std::uint32_t> pids;   // processes, by the collector's pid namespace; empty: all
   std::string cgroup;                // a path under /sys/fs/cgroup, or the beginning of a container's id
   std::uint64_t slower_than_ns = 0;  // traces with a root span that took at least this long
   bool errors = false;               // traces with an error or exception
+  std::string error_type;            // traces with an error or exception of this type
   std::uint32_t sample_one_in = 1;   // by a hash of the trace id, so that all hosts choose the same traces
 
   [[nodiscard]] bool empty() const;
@@ -34,11 +43,24 @@ struct Filter {
   // Whether this span satisfies the condition. A trace needs one span that does.
   [[nodiscard]] bool has_name(const Entry& entry) const { return name.empty() || entry.name == name; }
   [[nodiscard]] bool has_model(const Entry& entry) const { return model.empty() || entry.model == model; }
+  [[nodiscard]] bool has_tenant(const Entry& entry) const { return tenant.empty() || entry.tenant == tenant; }
+  [[nodiscard]] bool has_error_type(const Entry& entry) const {
+    return error_type.empty() || (entry.failed() && entry.error_type == error_type);
+  }
+  static bool has_value(const Entry& entry, const Condition& condition);
+  [[nodiscard]] bool has_values(const Entry& entry) const;
+  // Whether a command that shows single entries wants this one: it alone satisfies all these conditions. A retry has
+  // the name of its span. --errors, --error and --slower-than want spans only.
+  [[nodiscard]] bool selects(const Entry& entry) const;
+  [[nodiscard]] bool wants_errors() const { return errors || !error_type.empty(); }
 };
 
 // Whether a sample of one in N includes this request: ((low 8 bytes ^ high 8 bytes) * 6364136223846793005 >> 32) modulo
 // N is 0. Entries without a request are in every sample.
 bool is_sampled(const TraceId& id, std::uint32_t one_in);
+
+// The options of a filter, as on the command line: "--name llm.chat --errors".
+std::string to_text(const Filter& filter);
 
 // Whether `cgroup` is `wanted` or below it. Both are paths.
 bool is_below_cgroup(std::string_view cgroup, std::string_view wanted);

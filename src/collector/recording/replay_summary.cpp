@@ -58,16 +58,17 @@ std::vector<ReplaySummary::ProcessCount> ReplaySummary::processes() const {
   return sorted;
 }
 
-std::string ReplaySummary::text(const Recording& recording) const {
+std::string ReplaySummary::text(const Recording& recording, const Ledger& ledger) const {
   const ChunkReader::State& state = recording.state();
   std::string out = bytes_text(state.bytes) + " in " + std::to_string(state.chunks) + " chunks";
   if (counts_.all() > 0) {
-    out += ", " + std::to_string(state.bytes / counts_.all()) + " bytes per entry\n" + time_text(first_ns_) + " to " +
-           time_text(last_ns_) + " (" + duration_text(last_ns_ - first_ns_) + "): " + counts_.text();
+    if (ledger.total.filtered == 0) out += ", " + std::to_string(state.bytes / counts_.all()) + " bytes per entry";
+    out += "\n" + time_text(first_ns_) + " to " + time_text(last_ns_) + " (" + duration_text(last_ns_ - first_ns_) +
+           "): " + counts_.text();
   }
   out += "\n";
   if (const std::string remark = recording.remark(); !remark.empty()) out += "INCOMPLETE: " + printable(remark) + "\n";
-  out += to_text(recording.ledger());
+  out += to_text(ledger);
   if (counts_.all() == 0) return out;
   out += "\n" + padded_left("entries", 12) + "  process\n";
   const auto all_processes = processes();
@@ -88,7 +89,7 @@ std::string ReplaySummary::text(const Recording& recording) const {
   return out + rest_text(all_names.size());
 }
 
-nlohmann::ordered_json ReplaySummary::json(const Recording& recording) const {
+nlohmann::ordered_json ReplaySummary::json(const Recording& recording, const Ledger& ledger) const {
   using Json = nlohmann::ordered_json;
   const ChunkReader::State& state = recording.state();
   Json json = {
@@ -115,7 +116,7 @@ nlohmann::ordered_json ReplaySummary::json(const Recording& recording) const {
   }
   if (other_names_.all() > 0) json["entries_of_other_names"] = other_names_.all();
   if (other_processes_ > 0) json["entries_of_other_processes"] = other_processes_;
-  json["ledger"] = to_json(recording.ledger());
+  json["ledger"] = to_json(ledger);
   return json;
 }
 

@@ -21,9 +21,9 @@ class ReplaySummary : public Sink {
   void on_entry(const Entry& entry) override;
   void on_tick(std::uint64_t /*now_unix_ns*/) override {}
 
-  // Valid after the recording has run.
-  [[nodiscard]] std::string text(const Recording& recording) const;
-  [[nodiscard]] nlohmann::ordered_json json(const Recording& recording) const;
+  // Valid after the recording has run. `ledger` counts what the command has removed as filtered.
+  [[nodiscard]] std::string text(const Recording& recording, const Ledger& ledger) const;
+  [[nodiscard]] nlohmann::ordered_json json(const Recording& recording, const Ledger& ledger) const;
 
  private:
   struct NameCount {

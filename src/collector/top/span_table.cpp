@@ -137,7 +137,7 @@ void SpanTable::add(const Entry& entry) {
 
 SpanTable::Row& SpanTable::row_of(const Entry& entry) {
   // A retry counts in the row of the span that it belongs to.
-  const RowKeyView view(by_, entry, entry.kind == Kind::retry && !entry.text.empty() ? entry.text : entry.name);
+  const RowKeyView view(by_, entry, entry.span_name());
   const auto found = rows_.find(view);
   if (found != rows_.end()) return found->second;
   const std::uint64_t process = number_of(**entry.process);

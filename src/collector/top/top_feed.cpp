@@ -6,25 +6,9 @@
 
 namespace nopspan::collector {
 
-namespace {
-
-// In `nopspan trace` these filters choose whole requests. `top` applies them to each span.
-bool chooses(const Filter& filter) {
-  return !filter.name.empty() || !filter.model.empty() || filter.errors || filter.slower_than_ns > 0;
-}
-
-bool is_wanted(const Filter& filter, const Entry& entry) {
-  return filter.has_name(entry) && filter.has_model(entry) && (!filter.errors || entry.failed()) &&
-         entry.duration_ns >= filter.slower_than_ns;
-}
-
-}  // namespace
-
-TopFeed::TopFeed(const Source& source, Filter filter, unsigned window_seconds, std::size_t most_rows,
-                 const TopRequest& request, bool at_once, Publish publish)
+TopFeed::TopFeed(const Source& source, unsigned window_seconds, std::size_t most_rows, const TopRequest& request,
+                 bool at_once, Publish publish)
     : source_(source),
-      filter_(std::move(filter)),
-      chooses_(chooses(filter_)),
       window_seconds_(window_seconds),
       most_rows_(most_rows),
       publish_(std::move(publish)),
@@ -43,7 +27,6 @@ void TopFeed::on_entry(const Entry& entry) {
     ++events_;
     return;
   }
-  if (chooses_ && entry.kind == Kind::span && !is_wanted(filter_, entry)) return;
   table_->add(entry);
 }
 

@@ -2,7 +2,6 @@
 // A sink that counts a source's entries for `nopspan top` and publishes snapshots of the counts.
 #pragma once
 
-#include "model/filter.h"
 #include "model/ledger.h"
 #include "model/source.h"
 #include "top/gauge_board.h"
@@ -55,8 +54,8 @@ class TopFeed : public Sink {
 
   // The thread that runs the source calls `publish` after each interval and in finish(). If `at_once`, the first
   // snapshot is published at the first tick. `source` must outlive the feed.
-  TopFeed(const Source& source, Filter filter, unsigned window_seconds, std::size_t most_rows,
-          const TopRequest& request, bool at_once, Publish publish);
+  TopFeed(const Source& source, unsigned window_seconds, std::size_t most_rows, const TopRequest& request, bool at_once,
+          Publish publish);
 
   void on_entry(const Entry& entry) override;
   void on_tick(std::uint64_t now_unix_ns) override;
@@ -74,8 +73,6 @@ class TopFeed : public Sink {
   [[nodiscard]] TopSnapshotPointer snapshot(bool is_last);
 
   const Source& source_;
-  const Filter filter_;
-  const bool chooses_;  // whether the filter has conditions on single spans
   const unsigned window_seconds_;
   const std::size_t most_rows_;
   const Publish publish_;

@@ -38,9 +38,8 @@ TopRunner::~TopRunner() {
 }
 
 void TopRunner::make_feed() {
-  feed_ =
-      std::make_unique<TopFeed>(*source_, options_.source.filter, options_.window_seconds, options_.most_rows, request_,
-                                true, [this](TopSnapshotPointer snapshot) { publish(std::move(snapshot)); });
+  feed_ = std::make_unique<TopFeed>(*source_, options_.window_seconds, options_.most_rows, request_, true,
+                                    [this](TopSnapshotPointer snapshot) { publish(std::move(snapshot)); });
 }
 
 void TopRunner::run() {

@@ -75,7 +75,8 @@ class ChatService(Test):
                "slow": ("--slower-than", "60ms"), "sample": ("--sample", "2"),
                "both": ("--errors", "--name", "llm.tool"), "each": ("--all-spans",), "step": ("--name", "engine.step"),
                "early name": ("--filter-early", "--name", "llm.tool"), "early model": ("--filter-early", "--model", "none"),
-               "early errors": ("--filter-early", "--errors")}
+               "early errors": ("--filter-early", "--errors"), "error": ("--error", "server_error"),
+               "where": ("--where", "gen_ai.tool.name=calculator")}
 
     @classmethod
     def setUpClass(cls):
@@ -243,6 +244,13 @@ class ChatService(Test):
 
     def test_errors_shows_traces_in_which_anything_failed(self):
         self.assert_shown("errors", self.has_failed)
+
+    def test_error_and_where_show_traces_that_have_such_a_span(self):
+        for name, key, value in (("error", "error.type", "server_error"), ("where", "gen_ai.tool.name", "calculator")):
+            ids = {event["request_id"] for event in self.events
+                   if event["event"].endswith(".stop") and event["attributes"].get(key) == value} & set(self.ids)
+            self.assertTrue(ids and ids != set(self.ids), "the filter decides nothing here")
+            self.assertEqual(set(self.shown[name]) & set(self.ids), ids)
 
     def test_slower_than_shows_traces_whose_root_span_took_as_long(self):
         def is_slow(spans):
