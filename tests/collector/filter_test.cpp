@@ -6,6 +6,7 @@
 #include "invented_spans.h"
 #include "kept_entry.h"
 #include "model/filtered_source.h"
+#include "model/match_watch.h"
 #include "model/source_options.h"
 
 #include <CLI/CLI.hpp>
@@ -178,6 +179,49 @@ TEST(FilteredSource, CountsWhatItRemovesAsFiltered) {
   const Counts counts = {.emitted = 2, .delivered = 1, .filtered = 1};
   EXPECT_EQ(source.ledger().total, counts);
   EXPECT_EQ(source.ledger().processes.at(0).counts, counts);
+}
+
+// ---- Filters that match nothing
+
+class MatchWatchTest : public testing::Test, protected Sink {
+ protected:
+  void on_entry(const Entry& /*entry*/) override {}
+  void on_tick(std::uint64_t /*now_unix_ns*/) override {}
+  // What is on stderr after ticks for some time.
+  static std::string said(MatchWatch& watch, std::uint64_t seconds) {
+    testing::internal::CaptureStderr();
+    for (std::uint64_t i = 0; i <= 10 * seconds; ++i) watch.on_tick(kNoon + i * kSecond / 10);
+    return testing::internal::GetCapturedStderr();
+  }
+};
+
+TEST_F(MatchWatchTest, SaysOnceThatNothingHasMatchedForFiveSeconds) {
+  MatchWatch watch(*this, {.request = "zzz", .errors = true}, "");
+  EXPECT_EQ(said(watch, 4), "");
+  EXPECT_EQ(said(watch, 20), "nopspan: nothing has matched --request zzz --errors for 5 s\n");
+  EXPECT_EQ(said(watch, 20), "");
+  EXPECT_EQ(watch.exit_status(), 0) << "of a live source";
+}
+
+TEST_F(MatchWatchTest, SaysNothingIfSomethingMatchedOrThereIsNoFilter) {
+  MatchWatch all(*this, {}, "");
+  EXPECT_EQ(said(all, 6), "");
+  MatchWatch matched(*this, {.name = "a"}, "");
+  static_cast<Sink&>(matched).on_entry(invented("a", ""));
+  EXPECT_EQ(said(matched, 6), "");
+  MatchWatch traces(*this, {.name = "a"}, "", [] { return true; });
+  EXPECT_EQ(said(traces, 6), "");
+}
+
+TEST_F(MatchWatchTest, FailsIfNothingInARecordingMatches) {
+  bool has_matched = false;
+  MatchWatch watch(*this, {.tenant = "zzz"}, "x.rec", [&] { return has_matched; });
+  EXPECT_EQ(said(watch, 20), "") << "the time of a recording is not the user's";
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(watch.exit_status(), 1);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "nopspan: nothing in x.rec matches --tenant zzz\n");
+  has_matched = true;
+  EXPECT_EQ(watch.exit_status(), 0);
 }
 
 TEST(Sample, TakesAboutOneInN) {

@@ -356,15 +356,21 @@ class Filters(RecordingTest):
         self.assertTrue(ledger["balanced"])
         self.assertEqual((ledger["delivered"], ledger["filtered"], ledger["ring_full"]), (selected, 8 - selected, 1))
 
+    def assert_ended(self, done, has_matched):
+        self.assertEqual(done.returncode, 0 if has_matched else 1, done.stderr)
+        self.assertEqual(f"nopspan: nothing in {self.path} matches --" in done.stderr, not has_matched, done.stderr)
+
     def test_replay_prints_what_they_select(self):
         for words, selected in self.SELECTED.items():
             with self.subTest(words=words):
                 done, names = self.names_in(self.path, *words)
                 self.assertEqual(names, selected)
+                self.assert_ended(done, selected)
                 done = run("replay", "--json", self.path, *words)
                 summary = json.loads(done.stdout)
                 self.assertEqual(summary["entries"], len(selected))
                 self.assert_ledger(summary["ledger"]["total"], len(selected))
+                self.assert_ended(done, selected)
 
     def test_top_and_hist_count_what_they_select(self):
         for words, selected in self.SELECTED.items():
@@ -375,10 +381,12 @@ class Filters(RecordingTest):
                 self.assertEqual(sorted(row["name"] for row in top["rows"] for _ in range(row["total"]["spans"])), spans)
                 self.assertEqual(len(top["gauges"]), 0)
                 self.assert_ledger(top["ledger"], len(selected))
+                self.assert_ended(done, selected)
                 done = run("hist", "--json", "--by", "name", "--from", self.path, *words)
                 table = json.loads(done.stdout)
                 self.assertEqual(sorted(row["name"] for row in table["rows"] for _ in range(row["histogram"]["count"])), spans)
                 self.assert_ledger(table["ledger"]["total"], len(spans))
+                self.assert_ended(done, spans)
 
     def test_trace_shows_the_requests_that_contain_what_they_select(self):
         for words, names in ((("--tenant", "acme"), ["llm.chat"]), (("--where", "gen_ai.operation.name=chat"), ["llm.chat"]),
@@ -387,6 +395,7 @@ class Filters(RecordingTest):
                 done = run("trace", "--json", "--incomplete", "--from", self.path, *words)
                 traces = [json.loads(line) for line in done.stdout.splitlines()][:-1]
                 self.assertEqual([span["name"] for trace in traces for span in trace["spans"]], names)
+                self.assert_ended(done, names)
 
     def test_record_writes_what_the_new_ones_select(self):
         copy = os.path.join(self.folder.name, "filtered.rec")
@@ -395,6 +404,7 @@ class Filters(RecordingTest):
                 continue
             with self.subTest(words=words):
                 done = run("record", "--json", "--force", copy, "--from", self.path, *words)
+                self.assert_ended(done, selected)
                 self.assert_ledger(json.loads(done.stdout)["ledger"]["total"], len(selected))
                 self.assertEqual(self.names_in(copy)[1], selected)
                 self.assert_ledger(recording.ledger(copy)["total"], len(selected))

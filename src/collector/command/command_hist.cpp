@@ -10,6 +10,7 @@
 #include "hist/hist_view.h"
 #include "host/privileges.h"
 #include "host/process_facts.h"
+#include "model/match_watch.h"
 #include "model/metrics_file.h"
 #include "model/run_source.h"
 
@@ -149,14 +150,15 @@ int run(const OutputOptions& common, HistCommandOptions& options) {
   if (options.source.from.empty()) set_standard_outputs_live();
   if (options.source.from.empty()) hist.host = host_name();
   HistFeed feed(*source, hist, [&output](const HistTable& table) { output.show(table); });
-  Announced announced(feed, std::string("Counting the ") + hist.of->of + ". Press Ctrl-C to stop.\n");
+  MatchWatch watch(feed, hist.filter, options.source.from, [&feed] { return feed.has_rows(); });
+  Announced announced(watch, std::string("Counting the ") + hist.of->of + ". Press Ctrl-C to stop.\n");
   WhileTheyRun while_they_run(announced, hist.filter.pids);
   MeteredSink metered(while_they_run, metrics, [&feed] { return feed.ledger(); });
-  run_source(*source, options.source.from.empty() ? static_cast<Sink&>(metered) : feed, options.source, true);
+  run_source(*source, options.source.from.empty() ? static_cast<Sink&>(metered) : watch, options.source, true);
   metrics.write_and_wait(feed.ledger());
   output.finish(feed.table());
   std::cerr << remark_text(*source);
-  return 0;
+  return watch.exit_status();
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "command/command.h"
 #include "command/options.h"
 #include "model/filtered_source.h"
+#include "model/match_watch.h"
 #include "model/metrics_file.h"
 #include "model/run_source.h"
 #include "recording/recorder.h"
@@ -121,9 +122,10 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
     recorder.set_live();
     set_standard_outputs_live();
   }
-  Announced announced(recorder, "Recording. Press Ctrl-C to stop.\n");
+  MatchWatch watch(recorder, filter, options.source.from);
+  Announced announced(watch, "Recording. Press Ctrl-C to stop.\n");
   MeteredSink metered(announced, metrics, [&recorder] { return recorder.ledger(); });
-  run_source(*source, options.source.from.empty() ? static_cast<Sink&>(metered) : recorder, options.source, true);
+  run_source(*source, options.source.from.empty() ? static_cast<Sink&>(metered) : watch, options.source, true);
   const bool is_complete = recorder.finish();
   const Ledger ledger = recorder.ledger();
   metrics.write_and_wait(ledger);
@@ -136,7 +138,7 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
   } else {
     std::cerr << totals_text(recorder.totals(), options.recorder.name()) << to_text(ledger);
   }
-  return is_complete ? 0 : Failure::kFailed;
+  return is_complete ? watch.exit_status() : Failure::kFailed;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "command/options.h"
 #include "model/entry_json.h"
 #include "model/filtered_source.h"
+#include "model/match_watch.h"
 #include "model/run_source.h"
 #include "recording/recording.h"
 #include "recording/replay_summary.h"
@@ -55,14 +56,15 @@ int run_replay(const ReplayOptions& options, const OutputOptions& common) {
   FilteredSource source(std::move(opened), filter);
   SpanPrinter printer;
   ReplaySummary summary;
-  run_source(source, options.spans ? static_cast<Sink&>(printer) : summary, options.source, !options.spans);
+  MatchWatch watch(options.spans ? static_cast<Sink&>(printer) : summary, filter, options.source.from);
+  run_source(source, watch, options.source, !options.spans);
   if (!options.spans && common.json) {
     const auto json = summary.json(recording, source.ledger());
     std::cout << json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
   } else if (!options.spans) {
     std::cout << summary.text(recording, source.ledger());
   }
-  return 0;
+  return watch.exit_status();
 }
 
 }  // namespace

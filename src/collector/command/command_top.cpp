@@ -6,6 +6,7 @@
 #include "base/text_output.h"
 #include "command/command.h"
 #include "command/options.h"
+#include "model/match_watch.h"
 #include "model/metrics_file.h"
 #include "model/run_source.h"
 #include "top/top_print.h"
@@ -78,19 +79,21 @@ class Printer {
   std::uint64_t printed_ = 0;
 };
 
-void print_top(const TopOptions& options, bool json, const OpenSource& open) {
+int print_top(const TopOptions& options, bool json, const OpenSource& open) {
   MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
   const std::unique_ptr<Source> source = open();
   if (options.source.from.empty()) set_standard_outputs_live();
   Printer printer(options, json);
   TopFeed feed(*source, options.window_seconds, options.most_rows, options.request, false,
                [&](const TopSnapshotPointer& snapshot) { printer.print(*snapshot); });
-  MeteredSink metered(feed, metrics, [&source] { return source->ledger(); });
+  MatchWatch watch(feed, options.source.filter, options.source.from);
+  MeteredSink metered(watch, metrics, [&source] { return source->ledger(); });
   run_source(*source, metered, options.source, true);
   feed.finish();
   metrics.write_and_wait(source->ledger());
   standard_output().flush();
   std::cerr << output_dropped_text() + remark_text(*source) + to_text(source->ledger());
+  return watch.exit_status();
 }
 
 }  // namespace
@@ -134,7 +137,7 @@ void add_top_options(CLI::App& app, TopOptions& options) {
       ->group(kGroup);
 }
 
-void run_top(TopOptions options, const OutputOptions& common, const OpenSource& open) {
+int run_top(TopOptions options, const OutputOptions& common, const OpenSource& open) {
   const bool is_recording = !options.source.from.empty();
   std::uint64_t& interval = options.request.interval_ns;
   if (interval == 0) interval = is_recording ? kWholeRecording : kInterval;
@@ -142,10 +145,10 @@ void run_top(TopOptions options, const OutputOptions& common, const OpenSource& 
   if (is_recording) options.view.total = true;
   const bool prints = options.plain || common.json || options.count != 0 || options.shown_rows != 0;
   if (prints || !has_screen()) {
-    print_top(options, common.json, open);
-  } else {
-    show_top(options, common.color, open);
+    return print_top(options, common.json, open);
   }
+  show_top(options, common.color, open);
+  return 0;
 }
 
 void add_top(CLI::App& app, const OutputOptions& common, Run& run) {
@@ -158,8 +161,7 @@ void add_top(CLI::App& app, const OutputOptions& common, Run& run) {
   command->callback([options, &common, &run] {
     run = [options, &common] {
       confine_for(options->source);
-      run_top(*options, common, [options] { return open_filtered_source(options->source); });
-      return 0;
+      return run_top(*options, common, [options] { return open_filtered_source(options->source); });
     };
   });
 }

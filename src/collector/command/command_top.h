@@ -15,6 +15,6 @@ void add_top_options(CLI::App& app, TopOptions& options);
 
 // Shows a screen if stdin and stdout are a terminal that supports one. Otherwise, or if plain text, JSON, --count or
 // --rows was requested, prints tables.
-void run_top(TopOptions options, const OutputOptions& common, const OpenSource& open);
+int run_top(TopOptions options, const OutputOptions& common, const OpenSource& open);
 
 }  // namespace nopspan::collector

@@ -8,6 +8,7 @@
 #include "command/options.h"
 #include "host/cgroup.h"
 #include "host/process_facts.h"
+#include "model/match_watch.h"
 #include "model/metrics_file.h"
 #include "model/run_source.h"
 #include "trace/trace_assembler.h"
@@ -77,6 +78,8 @@ class TracePrinter : public Sink {
   void print_end(const Source& source);
   // Call it before the source runs.
   void set_source(const Source& source) { source_ = &source; }
+  // Whether the filter wanted a trace.
+  [[nodiscard]] bool has_matched() const { return shown_ + refused_ + incomplete_ > 0; }
   [[nodiscard]] const Filter& filter_for_source() const { return filter_.for_source(); }
 
  private:
@@ -203,13 +206,14 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
   const std::unique_ptr<Source> source = open_source(source_options);
   printer.set_source(*source);
   if (source_options.from.empty()) set_standard_outputs_live();
-  MeteredSink metered(printer, metrics, [&source] { return source->ledger(); });
+  MatchWatch watch(printer, filter, source_options.from, [&printer] { return printer.has_matched(); });
+  MeteredSink metered(watch, metrics, [&source] { return source->ledger(); });
   run_source(*source, metered, source_options, true);
   printer.finish();
   metrics.write_and_wait(source->ledger());
   printer.print_end(*source);
   std::cerr << remark_text(*source);
-  return 0;
+  return watch.exit_status();
 }
 
 constexpr char kTraceDescription[] =

@@ -48,7 +48,8 @@ constexpr char kExamples[] =
     "SIZE is a number of bytes, or a multiple of 1024: K, M, G or T.\n"
     "\n"
     "Tracing needs root, or the capabilities that nopspan doctor lists.\n"
-    "Exit status: 0 success, 1 failure, 2 usage error.";
+    "Exit status: 0 success, 1 failure, or nothing in the recording matches the\n"
+    "filters, 2 usage error.";
 
 // CLI11's help with two differences: descriptions of options are wrapped, and the options that an option excludes are
 // not listed. help2man and the shells' completion (packaging/) parse this help.

@@ -43,6 +43,8 @@ class HistFeed : public Sink {
   [[nodiscard]] Ledger ledger() const { return filtered_.ledger(source_); }
   // All rows up to now, with the current ledger.
   const HistTable& table();
+  // Whether any time has been counted.
+  [[nodiscard]] bool has_rows() const { return !table_.rows.empty(); }
 
  private:
   using Rows = std::unordered_map<RowKey, std::map<HistTable::Key, HistRow>::iterator, RowKeyHash, RowKeyEqual>;

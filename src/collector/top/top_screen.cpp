@@ -90,6 +90,7 @@ TopScreen::TopScreen(Terminal& terminal, TopRunner& runner, const TopOptions& op
       request_(options.request),
       view_(options.view),
       groupings_({options.request.by}),
+      filter_text_(to_text(options.source.filter)),
       buffer_bytes_(options.source.from.empty() ? options.source.buffer_bytes : 0),
       is_recording_(!options.source.from.empty()) {
   for (const char* by : {"name,model", "name", "model", "tenant", "process", "engine"}) {
@@ -206,7 +207,10 @@ void TopScreen::draw_table(std::size_t first_line, std::size_t lines) {
     draw_row(first_line + 1 + i, *rows_[first_row_ + i], first_row_ + i == selected_);
   }
   if (rows_.empty()) {
-    terminal_.put(first_line + 1, 0, table.rows.empty() ? "No spans yet." : "No row matches the filter.");
+    terminal_.put(first_line + 1, 0,
+                  !table.rows.empty()    ? "No row matches the filter."
+                  : filter_text_.empty() ? "No spans yet."
+                                         : "Nothing has matched " + filter_text_ + " yet.");
   }
   std::size_t line = first_line + 1 + room;
   if (other_lines != 0) {

@@ -55,6 +55,7 @@ class TopScreen {
   TopRequest request_;
   TopView view_;
   std::vector<Grouping> groupings_;
+  std::string filter_text_;     // of the filter options
   std::uint64_t buffer_bytes_;  // 0: the source has no buffer
   bool is_recording_;
 

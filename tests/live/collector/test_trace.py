@@ -540,6 +540,11 @@ class Requests(Test):
         self.assertTrue(text.isascii(), text)
         self.assertIn("`- 23 x " + self.name("many"), text)
 
+    def test_a_filter_that_matches_nothing_is_mentioned_once(self):
+        with Trace("--request", "no-such-request") as unknown:
+            unknown.wait_until_it_says("^nopspan: nothing has matched --request no-such-request for 5 s$")
+        self.assertEqual(sum("nothing has matched" in line for line in unknown.said), 1)
+
     def test_a_wrong_option_is_a_misuse(self):
         done = subprocess.run([NOPSPAN, "trace", "--slower-than", "soon"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               text=True, check=False)
