@@ -94,7 +94,7 @@ TEST(TraceJson, HasAllThatASpanTells) {
     "usage": {"input": 1, "output": 2, "cached": 3, "reasoning": 4}, "first_token_ns": 5,
     "engine_times": {"arrival_ns": 6, "queue_ns": 7, "prefill_ns": 8, "decode_ns": 9, "prefill_tokens": 10,
                      "decode_tokens": 11, "preemptions": 12},
-    "process": 0, "thread_id": 7, "flags": ["remote_parent", "abandoned", "async"], "tracestate": "a=b",
+    "self_ns": 1000000000, "process": 0, "thread_id": 7, "flags": ["remote_parent", "abandoned", "async"], "tracestate": "a=b",
     "attributes": {"shard": -4},
     "links": [{"trace_id": "01000000000000000000000000000000", "span_id": "0000000000000002"}]
   })"));
@@ -104,8 +104,8 @@ TEST(TraceJson, LeavesOutWhatASpanDoesNotTell) {
   const Json json = encoded({span_of(1, 0)})["spans"][0];
   std::vector<std::string> keys;
   for (const auto& item : json.items()) keys.push_back(item.key());
-  EXPECT_THAT(keys, testing::ElementsAre("span_id", "root", "name", "start_unix_ns", "duration_ns", "status", "process",
-                                         "thread_id"));
+  EXPECT_THAT(keys, testing::ElementsAre("span_id", "root", "name", "start_unix_ns", "duration_ns", "status", "self_ns",
+                                         "process", "thread_id"));
 }
 
 TEST(TraceJson, PutsEachSpanBehindItsParent) {

@@ -4,6 +4,7 @@
 
 #include "assembled_traces.h"
 #include "base/text.h"
+#include "kept_entry.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -88,25 +89,27 @@ std::vector<Entry> an_agents_request() {
 }
 
 TEST_F(TraceTree, ShowsWhatIsKnown) {
-  EXPECT_EQ(drawn(an_agents_request()),
-            "AQAAAAAAAAAAAAAAAAAAAQ  22:13:20.000  1.00 s  4 spans, 1 error  service[7], chat_server[8]\n"
-            "  1.00 s     +0 ns ▕████████████████▏ llm.chat  tiny-1  120→34 tokens (80 cached)  service[7]\n"
-            "  500 ms  +10.0 ms ▕████████        ▏ ├─ llm.step  first 20.0 ms\n"
-            "          +11.0 ms ▕•               ▏ │  ├─ • gen_ai.prompt.sent\n"
-            "           +100 ms ▕ ◆              ▏ │  ├─ ◆ retry 1 in 250 ms: rate_limit\n"
-            "  100 ms   +400 ms ▕      ██        ▏ │  └─ engine.request  chat_server[8] thread 9\n"
-            "  300 ms   +600 ms ▕         █████  ▏ └─ llm.tool calculator  exception std::domain_error  thread 12\n");
+  EXPECT_EQ(
+      drawn(an_agents_request()),
+      "AQAAAAAAAAAAAAAAAAAAAQ  22:13:20.000  1.00 s  4 spans, 1 error  service[7], chat_server[8]\n"
+      "  1.00 s     +0 ns ▕████████████████▏ llm.chat  self 200 ms  tiny-1  120→34 tokens (80 cached)  service[7]\n"
+      "  500 ms  +10.0 ms ▕████████        ▏ ├─ llm.step  self 400 ms  first 20.0 ms\n"
+      "          +11.0 ms ▕•               ▏ │  ├─ • gen_ai.prompt.sent\n"
+      "           +100 ms ▕ ◆              ▏ │  ├─ ◆ retry 1 in 250 ms: rate_limit\n"
+      "  100 ms   +400 ms ▕      ██        ▏ │  └─ engine.request  chat_server[8] thread 9\n"
+      "  300 ms   +600 ms ▕         █████  ▏ └─ llm.tool calculator  exception std::domain_error  thread 12\n");
 }
 
 TEST_F(TraceTree, DrawsWithAsciiWhereTheLocaleHasNoMore) {
-  EXPECT_EQ(drawn(an_agents_request(), {.utf8 = false}),
-            "AQAAAAAAAAAAAAAAAAAAAQ  22:13:20.000  1.00 s  4 spans, 1 error  service[7], chat_server[8]\n"
-            "  1.00 s     +0 ns [################] llm.chat  tiny-1  120->34 tokens (80 cached)  service[7]\n"
-            "  500 ms  +10.0 ms [########        ] |- llm.step  first 20.0 ms\n"
-            "          +11.0 ms [.               ] |  |- . gen_ai.prompt.sent\n"
-            "           +100 ms [ *              ] |  |- * retry 1 in 250 ms: rate_limit\n"
-            "  100 ms   +400 ms [      ##        ] |  `- engine.request  chat_server[8] thread 9\n"
-            "  300 ms   +600 ms [         #####  ] `- llm.tool calculator  exception std::domain_error  thread 12\n");
+  EXPECT_EQ(
+      drawn(an_agents_request(), {.utf8 = false}),
+      "AQAAAAAAAAAAAAAAAAAAAQ  22:13:20.000  1.00 s  4 spans, 1 error  service[7], chat_server[8]\n"
+      "  1.00 s     +0 ns [################] llm.chat  self 200 ms  tiny-1  120->34 tokens (80 cached)  service[7]\n"
+      "  500 ms  +10.0 ms [########        ] |- llm.step  self 400 ms  first 20.0 ms\n"
+      "          +11.0 ms [.               ] |  |- . gen_ai.prompt.sent\n"
+      "           +100 ms [ *              ] |  |- * retry 1 in 250 ms: rate_limit\n"
+      "  100 ms   +400 ms [      ##        ] |  `- engine.request  chat_server[8] thread 9\n"
+      "  300 ms   +600 ms [         #####  ] `- llm.tool calculator  exception std::domain_error  thread 12\n");
 }
 
 TEST_F(TraceTree, ColorsOnlyWhenItMay) {
@@ -126,6 +129,50 @@ TEST_F(TraceTree, CutsLinesToTheTerminal) {
       for (const std::string& line : lines_of(text)) EXPECT_LE(line.size(), width) << line;
     }
   }
+}
+
+TEST_F(TraceTree, ShowsTheTimeThatNoChildExplains) {
+  // The children overlap, and one ends after the span.
+  const std::string text = drawn({timed(1, 0, 0, 1000, "root"), timed(2, 1, 100, 300, "a"), timed(3, 1, 200, 100, "b"),
+                                  timed(4, 1, 300, 200, "c"), timed(5, 1, 900, 500, "d")});
+  EXPECT_THAT(text, HasSubstr("root  self 500 ms  service[7]\n"));
+  EXPECT_THAT(text, HasSubstr("─ a\n")) << "a span without children explains itself";
+  Entry early = timed(2, 1, 0, 100, "early");
+  early.start_unix_ns -= 50 * kMillisecond;  // another host's clock
+  EXPECT_THAT(drawn({timed(1, 0, 0, 1000, "root"), early}), HasSubstr("self 950 ms  "));
+  // Less than a tenth of the request comes last.
+  EXPECT_THAT(drawn({timed(1, 0, 0, 1000, "root"), timed(2, 1, 0, 901, "a")}),
+              HasSubstr("root  service[7]  self 99.0 ms\n"));
+}
+
+TEST_F(TraceTree, ShowsAFewAttributesOfWhatItWaitedFor) {
+  const std::string query = text_attribute("db.system.name", "postgresql") + text_attribute("db.operation", "SELECT") +
+                            text_attribute("db.table", "orders") + text_attribute("item", "17");
+  const std::string call = integer_attribute("http.response.status_code", 503);
+  const std::string old_call = integer_attribute("http.status_code", 404);
+  Entry a = timed(2, 1, 0, 1, "a"), b = timed(3, 1, 0, 1, "b"), c = timed(4, 1, 0, 1, "c");
+  a.attributes = query;
+  b.attributes = call;
+  c.attributes = old_call;
+  const std::string text = drawn({timed(1, 0, 0, 1, "root"), a, b, c});
+  EXPECT_THAT(text, HasSubstr("─ a  db postgresql SELECT orders\n"));
+  EXPECT_THAT(text, HasSubstr("─ b  http 503\n"));
+  EXPECT_THAT(text, HasSubstr("─ c  http 404\n"));
+}
+
+TEST_F(TraceTree, ShowsAllAttributesWhenAsked) {
+  const std::string of_root = text_attribute("tenant", "acme\x1b") + integer_attribute("item", 17);
+  const std::string of_event = text_attribute("cause", "x", true);
+  Entry root = timed(1, 0, 0, 1000, "root"), said = event_of(2);
+  root.attributes = of_root;
+  said.attributes = of_event;
+  EXPECT_THAT(drawn({root, timed(2, 1, 0, 1000, "child"), said}, {.attributes = true}),
+              HasSubstr("service[7]  self 0 ns\n"
+                        "                                      │  tenant=acme\\x1b\n"
+                        "                                      │  item=17\n"
+                        "  1.00 s     +0 ns ▕████████████████▏ └─ child\n"
+                        "             +2 ns ▕•               ▏    └─ • said\n"
+                        "                                               cause=x\n"));
 }
 
 TEST_F(TraceTree, ShowsEachStatus) {

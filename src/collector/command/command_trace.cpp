@@ -36,6 +36,7 @@ struct TraceOptions {
   TraceLimits limits;
   std::uint64_t limit = 0;  // number of traces to show; 0: no limit
   bool all_spans = false;
+  bool attributes = false;
   bool incomplete = false;
   bool ascii = false;
   TraceFilter::Scope scope;
@@ -122,6 +123,7 @@ bool TracePrinter::take(const AssembledTrace& trace) {
     style.utf8 = !options_.ascii && locale_is_utf8();
     style.color = common_.color;
     style.all_spans = options_.all_spans;
+    style.attributes = options_.attributes;
     style.width = terminal_width();  // read each time, because the window's size may change
     text = (shown_ > 0 ? "\n" : "") + trace_text(trace, style);
   }
@@ -250,6 +252,11 @@ void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
   command
       ->add_flag("--all-spans", options->all_spans,
                  "Show every span: do not fold linked spans, or siblings with the same name")
+      ->group(kGroup);
+  command
+      ->add_flag("--attributes", options->attributes,
+                 "Show all attributes, each in a line of its own (default: in the span's line, its tool, error type, "
+                 "HTTP status, and database)")
       ->group(kGroup);
   command
       ->add_flag("--incomplete", options->incomplete,

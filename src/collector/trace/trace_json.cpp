@@ -29,12 +29,14 @@ Json process_json(const Process& process) {
   return json;
 }
 
-Json span_json(const Entry& entry, const PackedEntry& packed, RootKind root) {
+Json span_json(const Entry& entry, const TraceLinks& links, const TraceLinks::Node& node) {
+  const RootKind root = node.root;
   Json json = {{"span_id", id_text(entry.span_id)}};
   if (entry.parent_id != 0) json["parent_id"] = id_text(entry.parent_id);
   if (root != RootKind::none) json["root"] = kRootKinds[static_cast<std::size_t>(root)];
   add_facts(json, entry);
-  json["process"] = packed.process;
+  json["self_ns"] = links.self_ns(node);
+  json["process"] = node.entry->process;
   json["thread_id"] = entry.thread_id;
   return json;
 }
@@ -81,7 +83,7 @@ nlohmann::ordered_json to_json(const AssembledTrace& assembled) {
     const Entry entry = trace.view(*node.entry);
     if (entry.kind == Kind::span) {
       place[i] = spans.size();
-      spans.push_back(span_json(entry, *node.entry, node.root));
+      spans.push_back(span_json(entry, links, node));
       failed += entry.failed() ? 1 : 0;
       continue;
     }

@@ -129,6 +129,20 @@ std::vector<std::uint32_t> TraceLinks::preorder() const {
   return order;
 }
 
+std::uint64_t TraceLinks::self_ns(const Node& node) const {
+  // Children are sorted by start. `covered` is the end of the part that is the span's own time or a child's.
+  std::uint64_t covered = node.entry->start_unix_ns, own = 0;
+  const std::uint64_t end = node.entry->end_unix_ns();
+  for (std::uint32_t i = node.first_child; i != kNone; i = nodes_[i].next_sibling) {
+    const PackedEntry& child = *nodes_[i].entry;
+    if (!child.is_span()) continue;
+    const std::uint64_t start = std::min(child.start_unix_ns, end);
+    if (start > covered) own += start - covered;
+    covered = std::max(covered, std::min(child.end_unix_ns(), end));
+  }
+  return own + (end - covered);
+}
+
 bool TraceLinks::is_main_root(const Node& node) const {
   return node.parent == kNone && node.entry->is_span() && (main_kind_ == RootKind::none || node.root == main_kind_);
 }

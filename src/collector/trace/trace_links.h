@@ -54,6 +54,8 @@ class TraceLinks {
   [[nodiscard]] std::uint64_t start_unix_ns() const { return start_; }
   [[nodiscard]] std::uint64_t end_unix_ns() const { return end_; }
   [[nodiscard]] bool is_main_root(const Node& node) const;
+  // The time of a span in which none of its children ran. Linked spans are not children.
+  [[nodiscard]] std::uint64_t self_ns(const Node& node) const;
   // Duration of the longest main root span.
   [[nodiscard]] std::uint64_t longest_root_ns() const { return longest_root_; }
 

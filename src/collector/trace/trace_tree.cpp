@@ -4,11 +4,16 @@
 #include "base/cells.h"
 #include "base/styled_line.h"
 #include "base/text.h"
+#include "model/entry_json.h"
+#include "model/labels_and_attributes.h"
+#include "model/otlp_attributes.h"
 #include "trace/trace_fold.h"
 
 #include <nopspan/probes.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <string>
@@ -37,6 +42,33 @@ std::string name_of(const Process& process) {
   return process.comm.empty() ? "process " + pid : printable(process.comm, kMostOfAName) + "[" + pid + "]";
 }
 
+// The attributes that are shown in a span's line, by their names in OpenTelemetry's conventions, new and old.
+struct ShownAttributes {
+  explicit ShownAttributes(std::string_view attributes);
+  std::string http_status, db;
+};
+
+ShownAttributes::ShownAttributes(std::string_view attributes) {
+  using Names = std::array<std::string_view, 2>;
+  constexpr std::array<Names, 4> kShown = {{{"http.response.status_code", "http.status_code"},
+                                            {"db.system.name", "db.system"},
+                                            {"db.operation.name", "db.operation"},
+                                            {"db.collection.name", "db.table"}}};
+  Entry entry;
+  entry.attributes = attributes;
+  const auto text_of = [&entry](const Names& names) {
+    NumberText number;
+    std::string_view text = label_or_attribute(entry, names[0], number);
+    if (text.empty()) text = label_or_attribute(entry, names[1], number);
+    return printable(text, kMostOfAName);
+  };
+  if (attributes.find("http.") != std::string_view::npos) http_status = text_of(kShown[0]);
+  if (attributes.find("db.") == std::string_view::npos) return;
+  for (std::size_t i = 1; i < kShown.size(); ++i) {
+    if (const std::string text = text_of(kShown[i]); !text.empty()) db += " " + text;
+  }
+}
+
 // Draws one trace.
 class Tree {
  public:
@@ -57,7 +89,8 @@ class Tree {
   void add_item(const TreeItem& item, const std::vector<Level>& levels);
   void add_times(const TreeItem& item);
   void add_bar(const TreeItem& item);
-  void add_branches(const std::vector<Level>& levels);
+  // `is_rest`: of a line that continues the last item's.
+  void add_branches(const std::vector<Level>& levels, bool is_rest = false);
   void add_folded(const TreeItem& item);
   void add_linked(const TreeItem& item);
   [[nodiscard]] Kind kind_of(const TreeItem& item) const {
@@ -68,6 +101,8 @@ class Tree {
   void add_measures(const Entry& entry);
   void add_place(const TraceLinks::Node& node, const Entry& entry);
   void add_root(RootKind root);
+  void add_causes(const Entry& entry);
+  void add_attributes(const TraceLinks::Node& node, const std::vector<Level>& levels);
   void add_point(const Entry& point);
   void end_line() {
     text_ += line_.text();
@@ -207,6 +242,9 @@ void Tree::add_item(const TreeItem& item, const std::vector<Level>& levels) {
     add_point(trace_.view(*node.entry));
   }
   end_line();
+  if (style_.attributes && item.linked == nullptr && item.count == 1) {
+    add_attributes(links_.nodes()[item.node], levels);
+  }
 }
 
 void Tree::add_times(const TreeItem& item) {
@@ -244,14 +282,14 @@ void Tree::add_bar(const TreeItem& item) {
   line_.add(" ");
 }
 
-void Tree::add_branches(const std::vector<Level>& levels) {
+void Tree::add_branches(const std::vector<Level>& levels, bool is_rest) {
   std::string branches;
   const std::size_t depth = levels.size() - 1;
   const std::size_t skipped = depth > kMaxLevels ? depth - kMaxLevels : 0;
   if (skipped > 0) branches += std::string(draw_.deeper) + std::to_string(skipped) + " ";
   for (std::size_t level = 1 + skipped; level <= depth; ++level) {
     const bool more = levels[level].has_more();
-    if (level < depth) {
+    if (level < depth || is_rest) {
       branches += more ? draw_.guide : draw_.none;
     } else {
       branches += more ? draw_.branch : draw_.last;
@@ -300,6 +338,11 @@ void Tree::add_span(const TraceLinks::Node& node, const Entry& entry) {
   line_.add(printable(entry.name, kMostOfAName), entry.failed() ? Style::red : Style::bold);
   if (!entry.text.empty()) line_.add(" " + printable(entry.text, kMostOfAName));
   add_status(entry);
+  const std::uint64_t self = links_.self_ns(node);
+  const bool has_self = self < entry.duration_ns;
+  // A tenth of the request is likely the cause, so a narrow terminal must have it.
+  const bool is_much = self >= (links_.end_unix_ns() - links_.start_unix_ns()) / 10;
+  if (has_self && is_much) line_.add("  self " + duration_text(self));
   if (!entry.model.empty() &&
       (node.parent == TraceLinks::kNone || links_.nodes()[node.parent].entry->model != node.entry->model)) {
     line_.add("  " + printable(entry.model, kMostOfAName));
@@ -308,6 +351,8 @@ void Tree::add_span(const TraceLinks::Node& node, const Entry& entry) {
   if (const auto count = entry.links.size() / sizeof(nopspan_link); count > 0) line_.add("  " + counted(count, "link"));
   add_place(node, entry);
   add_root(node.root);
+  if (has_self && !is_much) line_.add("  self " + duration_text(self));
+  add_causes(entry);
 }
 
 void Tree::add_status(const Entry& entry) {
@@ -367,6 +412,30 @@ void Tree::add_root(RootKind root) {
     case RootKind::cycle:
       line_.add("  (its own ancestor)", Style::yellow);
       break;
+  }
+}
+
+// Comes last, so that a narrow terminal has everything else.
+void Tree::add_causes(const Entry& entry) {
+  const ShownAttributes shown(entry.attributes);
+  if (!shown.http_status.empty()) line_.add("  http " + shown.http_status);
+  if (!shown.db.empty()) line_.add("  db" + shown.db);
+}
+
+void Tree::add_attributes(const TraceLinks::Node& node, const std::vector<Level>& levels) {
+  const Entry entry = trace_.view(*node.entry);
+  bool malformed = false;
+  const auto attributes =
+      attributes_json(entry.attributes, entry.kind == Kind::span ? kSpanAttributes : kEventAttributes, malformed);
+  for (const auto& [key, value] : attributes.items()) {
+    line_.add(std::string(kDurationColumns + kOffsetColumns + 2 + bar_columns_ + 3, ' '));
+    add_branches(levels, true);
+    line_.add(node.first_child != TraceLinks::kNone ? draw_.guide : draw_.none, Style::dim);
+    const std::string text = value.is_string()
+                                 ? value.get<std::string>()
+                                 : value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+    line_.add(printable(key, kMostOfAName) + "=" + printable(text));
+    end_line();
   }
 }
 

@@ -12,14 +12,16 @@ namespace nopspan::collector {
 struct TreeStyle {
   bool utf8 = true;
   bool color = false;
-  bool all_spans = false;  // do not fold siblings of the same name or linked spans
-  std::size_t width = 0;   // columns of the terminal; 0: no limit
+  bool all_spans = false;   // do not fold siblings of the same name or linked spans
+  bool attributes = false;  // show all attributes, each in a line of its own
+  std::size_t width = 0;    // columns of the terminal; 0: no limit
 };
 
 // Returns a header line (request, wall time, duration, spans, errors, processes) and a line for each span, point event
 // and retry. A line has the duration, the offset from the trace's start, a bar that shows the position in the trace,
-// and the tree with the entry's details. Many siblings of the same name share one line, unless they failed. Linked
-// spans are shown in one line under the span that they link to.
+// and the tree with the entry's details. Among them are the time that no child explains (`self`) and the attributes
+// that often say why a span was slow or failed. Many siblings of the same name share one line, unless they failed.
+// Linked spans are shown in one line under the span that they link to.
 std::string trace_text(const AssembledTrace& trace, const TreeStyle& style);
 
 }  // namespace nopspan::collector
