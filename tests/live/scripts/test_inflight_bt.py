@@ -112,6 +112,7 @@ class Commands(Test):
         self.assertFalse([key for _, rows, _ in tenant.shown() for key in rows if key[1] in pids])
         names = {key[2] for _, rows, _ in script.shown() for key in rows}
         self.assertFalse(names & {"before", "within_before", "brief"})
+        self.assertTrue(any("began before this script are not known" in line for line in script.lines))
 
     def test_more_than_there_are_slots(self):
         with Program("traced") as program:
