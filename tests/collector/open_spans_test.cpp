@@ -93,6 +93,14 @@ TEST(OpenSpans, AreNotExpectedOfAnOldLibrary) {
   EXPECT_EQ(memory.read(open), ENOTSUP);
 }
 
+TEST(OpenSpans, AreNoneBeforeTheFirstOne) {
+  OpenMemory memory;
+  memory.page.process_mark = 0;
+  OpenSpans open;
+  EXPECT_EQ(memory.read(open), 0);
+  EXPECT_TRUE(open.spans.empty());
+}
+
 TEST(OpenSpans, OfADamagedMemoryAreRefused) {
   OpenSpans open;
   for (const unsigned bytes : {0U, 8U, static_cast<unsigned>(sizeof(nopspan_open)) - 1, 1U << 30U, ~0U}) {
@@ -101,7 +109,7 @@ TEST(OpenSpans, OfADamagedMemoryAreRefused) {
     EXPECT_EQ(memory.read(open), EBADMSG) << bytes;
   }
   OpenMemory without_mark;
-  without_mark.page.process_mark = 0;
+  without_mark.page.process_mark = 1;
   EXPECT_EQ(without_mark.read(open), EBADMSG);
   OpenMemory without_table;
   without_table.page.open_slabs = 1;

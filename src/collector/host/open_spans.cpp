@@ -78,12 +78,12 @@ int OpenSpanPacker::pack(std::uint64_t gate_address, const std::function<std::ui
   if (!read_object(read_, gate_address, page_)) return errno == 0 ? EFAULT : errno;
   if (page_.magic != NOPSPAN_GATE_MAGIC || page_.size < sizeof(page_)) return ENOTSUP;
   if (page_.open_bytes < sizeof(nopspan_open) || page_.open_bytes > kMostDistance) return EBADMSG;
-  if (!read_object(read_, page_.process_mark, mark_) || mark_ == 0) return EBADMSG;
+  if (page_.process_mark != 0 && !read_object(read_, page_.process_mark, mark_)) return EBADMSG;
   std::vector<nopspan_slab> slabs(std::min(page_.open_slabs_count, kMostSlabs));
   const MemoryRange table{page_.open_slabs, slabs.size() * sizeof(nopspan_slab)};
   if (!slabs.empty() && !read_({&table, 1}, slabs.data())) return EBADMSG;
   for (const nopspan_slab& slab : slabs) {
-    if (slab.spans == 0) break;
+    if (slab.spans == 0 || mark_ == 0) break;  // no span has begun yet
     add_slab(slab);
   }
   add_labels();
