@@ -30,12 +30,15 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstddef>
+#include <future>
 #include <iostream>
 #include <memory>
 #include <set>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -180,20 +183,47 @@ std::string on_screen(std::string text, std::size_t below) {
   return text;
 }
 
-// Raises the gates of all processes, and lists at each interval.
+// Raises the gates of all processes, and lists at each interval. The work has a thread of its own, because the kernel
+// may not return from an attach or a detach in time.
 class OpenWatch {
  public:
-  OpenWatch(Host& host, const OpenOptions& options, const OutputOptions& common)
-      : host_(host),
-        options_(options),
+  OpenWatch(const OpenOptions& options, const OutputOptions& common)
+      : options_(options),
         common_(common),
+        deadline_(options.duration_ns),
         attachments_([](const ProbeFile& file, int pid, std::string& why) { return raise(file, pid, why); }) {}
 
-  int run() {
+  // Ends within a second after a signal or the duration. The thread may be left.
+  static void run(const std::shared_ptr<OpenWatch>& watch) {
     set_standard_outputs_live();
-    Deadline deadline(options_.duration_ns);
-    deadline.begin();
-    for (std::uint64_t lists = 0; !deadline.is_over();) {
+    watch->deadline_.begin();
+    std::packaged_task<void()> task([watch] { watch->work(); });
+    std::future<void> ended = task.get_future();
+    // Signals are for this thread.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    std::thread thread(std::move(task));
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    constexpr std::chrono::milliseconds kLook{20}, kPatience{700};
+    std::chrono::milliseconds waited{0};
+    while (ended.wait_for(kLook) != std::future_status::ready) {
+      if (!watch->deadline_.is_over() || (waited += kLook) < kPatience) continue;
+      leaves_threads = true;
+      thread.detach();
+      return;
+    }
+    thread.join();
+    ended.get();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  void work() {
+    for (const std::uint32_t pid : options_.pids) host_.note_pid(pid);
+    host_.scan_completely(options_.pids.empty());
+    for (std::uint64_t lists = 0; !deadline_.is_over();) {
       attachments_.set(attachment_targets(host_, options_.pids));
       if (Clock::now() >= next_) {
         next_ = Clock::now() + std::chrono::nanoseconds(options_.interval_ns);
@@ -202,16 +232,14 @@ class OpenWatch {
       }
       constexpr int kScanMilliseconds = 250;
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_ - Clock::now()).count();
-      // A signal ends the wait.
-      poll(nullptr, 0, deadline.milliseconds(static_cast<int>(std::clamp<std::int64_t>(left, 0, kScanMilliseconds))));
+      poll(nullptr, 0, deadline_.milliseconds(static_cast<int>(std::clamp<std::int64_t>(left, 0, kScanMilliseconds))));
       host_.scan();
     }
+    stopping = true;
+    detaching = true;
     attachments_.detach_all();
-    return 0;
+    detaching = false;
   }
-
- private:
-  using Clock = std::chrono::steady_clock;
 
   static ProbeLink raise(const ProbeFile& file, int pid, std::string& why_not) {
     const Probe* site = file.batch_probe();
@@ -248,9 +276,10 @@ class OpenWatch {
     messages_ = std::move(messages);
   }
 
-  Host& host_;
-  const OpenOptions& options_;
-  const OutputOptions& common_;
+  const OpenOptions options_;
+  const OutputOptions common_;
+  Deadline deadline_;
+  Host host_;
   Attachments attachments_;
   const bool is_screen_ = has_screen();
   Clock::time_point next_;
@@ -275,10 +304,14 @@ int run_open(OpenOptions options, const OutputOptions& common) {
            {},
            {}});
   start_process_reader();
+  if (options.watch) {
+    OpenWatch::run(std::make_shared<OpenWatch>(options, common));
+    return 0;
+  }
   Host host;
   for (const std::uint32_t pid : options.pids) host.note_pid(pid);
   host.scan_completely(options.pids.empty());
-  return options.watch ? OpenWatch(host, options, common).run() : list_once(host, read_host(host, options), common);
+  return list_once(host, read_host(host, options), common);
 }
 
 constexpr char kOpenExplained[] =
