@@ -139,7 +139,7 @@ TEST(Recording, HasRatesOfTheTimeThatItTook) {
   record({file.path()}, 500, source);
   Recording recording(file.path());
   TopSnapshotPointer last;
-  TopFeed feed(recording, 10, 100, {.interval_ns = 3600 * kSecond}, false,
+  TopFeed feed(recording, {}, 10, 100, {.interval_ns = 3600 * kSecond}, false,
                [&last](TopSnapshotPointer snapshot) { last = std::move(snapshot); });
   Deadline never;
   recording.run(feed, never);

@@ -190,6 +190,31 @@ TEST(SpanTable, CountsTokensOnceAFact) {
   EXPECT_EQ(table.numbers().total.input_tokens, 100U);
 }
 
+TEST(SpanTable, TakesBackTokensFromTheWindowTheTotalAndTheRowOther) {
+  Entry entry = invented("a", "m");
+  entry.has_usage = entry.counts_tokens = true;
+  entry.usage.input = 100;
+  entry.usage.output = 20;
+  for (const std::uint64_t later : {0, 1, 10, 11, 100}) {
+    Table table;
+    table.add(entry);
+    table.add(entry);
+    table.advance(kNoon + later * kSecond);
+    table.take_back_tokens(table.key_of(entry), entry.usage, 0);
+    EXPECT_EQ(table.row({"a", "m"}).total.tally.input_tokens, 100U) << later;
+    EXPECT_EQ(table.row({"a", "m"}).total.tally.output_tokens, 20U) << later;
+    EXPECT_EQ(table.row({"a", "m"}).window.tally.input_tokens, later <= 10 ? 100U : 0U) << later;
+    EXPECT_EQ(table.numbers().total.input_tokens, 100U) << later;
+  }
+  Table small(kByNameAndModel, 10, 1);
+  small.add(entry);
+  small.advance(kNoon + 100 * kSecond);
+  small.add(invented("b", "m"));
+  small.take_back_tokens(small.key_of(entry), entry.usage, 0);
+  EXPECT_EQ(small.numbers().other.total.tally.input_tokens, 0U);
+  EXPECT_EQ(small.numbers().total.input_tokens, 0U);
+}
+
 TEST(SpanTable, CountsARetryForTheSpanThatItIsIn) {
   Table table;
   Entry retry = invented("llm.adapter.retry", "m");

@@ -3,6 +3,9 @@
 #include "top/top_feed.h"
 
 #include "invented_spans.h"
+#include "kept_entry.h"
+
+#include <nopspan/probes.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -29,8 +32,8 @@ class NoSource : public Source {
 
 // A feed whose snapshots are kept.
 struct Feed {
-  explicit Feed(bool at_once = false)
-      : feed(source, 10, 100, {.interval_ns = 2 * kSecond}, at_once,
+  explicit Feed(Filter filter = {}, bool at_once = false, Grouping by = {Dimension::name, Dimension::model})
+      : feed(source, std::move(filter), 10, 100, {.by = std::move(by), .interval_ns = 2 * kSecond}, at_once,
              [this](TopSnapshotPointer snapshot) { snapshots.push_back(std::move(snapshot)); }) {}
 
   void pass(std::uint64_t seconds) {
@@ -60,7 +63,7 @@ TEST(TopFeed, TellsTheNumbersAfterEachInterval) {
 }
 
 TEST(TopFeed, TellsTheFirstAtOnceWhereThatIsWanted) {
-  Feed feed(true);
+  Feed feed({}, true);
   feed.feed.on_tick(kNoon);
   EXPECT_THAT(feed.snapshots, SizeIs(1));
 }
@@ -108,6 +111,104 @@ TEST(TopFeed, TellsARowsDetailAndBeginsAnewByAnotherGroupingWithTheNextTick) {
   EXPECT_EQ(feed.snapshots[1]->table.total.spans, 0U);
   ASSERT_THAT(feed.snapshots[2]->table.rows, SizeIs(1));
   EXPECT_THAT(feed.snapshots[2]->table.rows[0].texts, ElementsAre("m"));
+}
+
+TEST(TopFeed, CountsWhatTheFilterRemovesAsFiltered) {
+  Feed feed({.name = "a"});
+  EXPECT_FALSE(feed.feed.has_matched());
+  for (const char* name : {"a", "b", "a"}) {
+    Entry entry = invented(name, "m");
+    feed.feed.on_entry(entry);
+    entry.kind = Kind::gauge;
+    feed.feed.on_entry(entry);
+  }
+  feed.feed.finish();
+  EXPECT_TRUE(feed.feed.has_matched());
+  EXPECT_EQ(feed.snapshots[0]->table.total.spans, 2U);
+  EXPECT_THAT(feed.snapshots[0]->gauges, SizeIs(1));
+  EXPECT_EQ(feed.snapshots[0]->counts.delivered, 5U);
+  EXPECT_EQ(feed.snapshots[0]->counts.filtered, 2U);
+}
+
+// Two clients call a server: each call is a span of the client and a span of the server, with the same tokens. The
+// server also answers a client that is not traced, and one that did not wait for the tokens.
+TEST(TopFeed, CountsATokenThatClientAndServerReportOnceInEachGrouping) {
+  const std::vector<Grouping> groupings = {{Dimension::name, Dimension::model},
+                                           {Dimension::name},
+                                           {Dimension::model},
+                                           {Dimension::tenant},
+                                           {Dimension::process},
+                                           {Dimension::engine},
+                                           {Dimension::tool, Dimension::error},
+                                           {Dimension("route")}};
+  const ProcessPointer client = invented_process(1), server = invented_process(2);
+  for (const Grouping& by : groupings) {
+    Feed feed({}, false, by);
+    feed.feed.on_tick(kNoon);
+    std::uint64_t id = 0;
+    const auto tell = [&](const char* name, const ProcessPointer& process, std::uint64_t parent, unsigned tokens) {
+      Entry entry = invented(name, "m");
+      const std::string route = text_attribute("route", name);
+      entry.attributes = route;
+      entry.text = entry.error_type = name;
+      entry.tenant = "acme";
+      entry.process = &process;
+      entry.trace_id.bytes[0] = 1;
+      entry.span_id = entry.root_id = ++id;
+      entry.parent_id = parent;
+      if (&process == &server) entry.flags = NOPSPAN_FLAG_REMOTE_PARENT;
+      entry.has_usage = entry.counts_tokens = tokens != 0;
+      entry.usage.input = tokens;
+      entry.usage.output = 2 * tokens;
+      feed.feed.on_entry(entry);
+    };
+    for (unsigned call = 1; call <= 10; ++call) {
+      const bool server_is_first = call % 2 == 0;
+      if (server_is_first) tell("engine.request", server, id + 2, call);
+      tell("llm.step", client, 0, call);
+      if (!server_is_first) {
+        feed.pass(call);
+        tell("engine.request", server, id, call);
+      }
+    }
+    tell("engine.request", server, 999, 100);
+    tell("llm.step", client, 0, 0);
+    tell("engine.request", server, id, 1000);
+    feed.feed.finish();
+    const TableNumbers& table = feed.snapshots.back()->table;
+    std::uint64_t input = 0, output = 0;
+    for (const RowNumbers& row : table.rows) {
+      input += row.total.tally.input_tokens;
+      output += row.total.tally.output_tokens;
+    }
+    EXPECT_EQ(input, 1155U) << to_text(by);
+    EXPECT_EQ(output, 2310U) << to_text(by);
+    EXPECT_EQ(table.total.input_tokens, 1155U) << to_text(by);
+  }
+}
+
+// A client's span, a span between that reports no tokens, and the server's span.
+TEST(TopFeed, CountsTokensOnceIfTheFilterRemovesSpansOfTheCall) {
+  const auto tokens = [](const Filter& filter) {
+    Feed feed(filter, false, {Dimension::tenant});
+    const auto tell = [&feed](const char* name, const char* model, std::uint64_t id, std::uint64_t parent) {
+      Entry entry = invented(name, model);
+      entry.trace_id.bytes[0] = 1;
+      entry.span_id = id;
+      entry.parent_id = parent;
+      entry.has_usage = entry.counts_tokens = entry.model == "m";
+      entry.usage.input = 7;
+      feed.feed.on_entry(entry);
+    };
+    tell("engine.request", "m", 30, 20);
+    tell("http.request", "", 20, 10);
+    tell("llm.step", "m", 10, 0);
+    feed.feed.finish();
+    return feed.snapshots[0]->table.total.input_tokens;
+  };
+  EXPECT_EQ(tokens({.model = "m"}), 7U) << "without the span between";
+  EXPECT_EQ(tokens({.name = "engine.request"}), 7U) << "the server's";
+  EXPECT_EQ(tokens({.name = "llm.step"}), 7U) << "the client's";
 }
 
 TEST(TopFeed, CountsProcessesAsLongAsSomethingComesFromThem) {

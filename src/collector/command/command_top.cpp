@@ -31,9 +31,10 @@ constexpr std::uint64_t kWholeRecording = 1'000'000'000'000'000'000;
 constexpr char kTopExamples[] =
     "Rates and quantiles cover the last 10 seconds (see --window). The error of\n"
     "quantiles is at most 1.6 %. Tokens are counted once, at the innermost span that\n"
-    "reports them. Filters select single spans, retries and gauges; --request and\n"
-    "--sample select whole requests. --errors, --error and --slower-than select no\n"
-    "retries and gauges.\n"
+    "reports them: if both client and server are traced, at the server's span.\n"
+    "Filters select single spans, retries and gauges; --request and --sample select\n"
+    "whole requests. --errors, --error and --slower-than select no retries and\n"
+    "gauges.\n"
     "\n"
     "If there are --rows-max rows, a new row replaces an idle one. If none is idle,\n"
     "it replaces one of the process that created the most rows, unless its own\n"
@@ -84,15 +85,15 @@ int print_top(const TopOptions& options, bool json, const OpenSource& open) {
   const std::unique_ptr<Source> source = open();
   if (options.source.from.empty()) set_standard_outputs_live();
   Printer printer(options, json);
-  TopFeed feed(*source, options.window_seconds, options.most_rows, options.request, false,
+  TopFeed feed(*source, options.source.filter, options.window_seconds, options.most_rows, options.request, false,
                [&](const TopSnapshotPointer& snapshot) { printer.print(*snapshot); });
-  MatchWatch watch(feed, options.source.filter, options.source.from);
-  MeteredSink metered(watch, metrics, [&source] { return source->ledger(); });
+  MatchWatch watch(feed, options.source.filter, options.source.from, [&feed] { return feed.has_matched(); });
+  MeteredSink metered(watch, metrics, [&feed] { return feed.ledger(); });
   run_source(*source, metered, options.source, true);
   feed.finish();
-  metrics.write_and_wait(source->ledger());
+  metrics.write_and_wait(feed.ledger());
   standard_output().flush();
-  std::cerr << output_dropped_text() + remark_text(*source) + to_text(source->ledger());
+  std::cerr << output_dropped_text() + remark_text(*source) + to_text(feed.ledger());
   return watch.exit_status();
 }
 
@@ -161,7 +162,7 @@ void add_top(CLI::App& app, const OutputOptions& common, Run& run) {
   command->callback([options, &common, &run] {
     run = [options, &common] {
       confine_for(options->source);
-      return run_top(*options, common, [options] { return open_filtered_source(options->source); });
+      return run_top(*options, common, [options] { return open_source(options->source); });
     };
   });
 }

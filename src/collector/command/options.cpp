@@ -8,7 +8,6 @@
 #include "host/process_facts.h"
 #include "live/live_source.h"
 #include "live/probe_link.h"
-#include "model/filtered_source.h"
 #include "recording/recording.h"
 
 #include <CLI/CLI.hpp>
@@ -243,10 +242,6 @@ std::unique_ptr<Source> open_source(const SourceOptions& options) {
               << ", only the processes of this user are traced; see nopspan doctor\n";
   }
   return source;
-}
-
-std::unique_ptr<Source> open_filtered_source(const SourceOptions& options) {
-  return std::make_unique<FilteredSource>(open_source(options), options.filter);
 }
 
 }  // namespace nopspan::collector

@@ -29,8 +29,6 @@ void add_source_options(CLI::App& app, SourceOptions& options);
 void confine_for(const SourceOptions& options, std::vector<std::string> files = {});
 // Opens the recording that --from names, or otherwise a live source of this host's processes. Throws Failure.
 std::unique_ptr<Source> open_source(const SourceOptions& options);
-// The same for a command that applies the filters to single entries.
-std::unique_ptr<Source> open_filtered_source(const SourceOptions& options);
 // Changes the filters' help for a command that applies them to single spans instead of requests.
 void describe_span_filters(CLI::App& app);
 // The same for --tenant, --where and --error only.

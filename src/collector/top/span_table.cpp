@@ -20,6 +20,8 @@ void add_to(std::uint64_t& sum, std::uint64_t value) {
   if (__builtin_add_overflow(sum, value, &sum)) sum = UINT64_MAX;
 }
 
+void take_from(std::uint64_t& sum, std::uint64_t value) { sum -= std::min(sum, value); }
+
 constexpr std::size_t kOctave = std::size_t{1} << LogLinear::kSubBits;  // number of buckets in one octave
 constexpr std::size_t kOctaves = LogLinear::kBuckets / kOctave;
 
@@ -133,6 +135,14 @@ void SpanTable::add(const Entry& entry) {
   add_to(slice.tally.first_token_sum_ns, entry.first_token_ns);
   slice.tally.first_token_max_ns = std::max(slice.tally.first_token_max_ns, entry.first_token_ns);
   if (!slice.first_tokens.add(store_, entry.first_token_ns)) ++slice.tally.unplaced;
+}
+
+void SpanTable::take_back_tokens(const RowKey& key, const Usage& tokens, std::uint64_t second) {
+  const auto found = rows_.find(key);
+  Row& row = found == rows_.end() ? other_ : found->second;
+  Tally& tally = second + ring_size_ > second_ ? row.ring[second % ring_size_].tally : row.retired;
+  take_from(tally.input_tokens, tokens.input);
+  take_from(tally.output_tokens, tokens.output);
 }
 
 SpanTable::Row& SpanTable::row_of(const Entry& entry) {

@@ -25,7 +25,7 @@ struct Tally {
   std::uint64_t cancelled = 0;
   std::uint64_t requests = 0;                         // root spans, without linked spans
   std::uint64_t orphans = 0;                          // spans that may be root spans (NOPSPAN_FLAG_ORPHAN)
-  std::uint64_t input_tokens = 0, output_tokens = 0;  // of spans with counts_tokens: no token counts twice
+  std::uint64_t input_tokens = 0, output_tokens = 0;  // of spans with counts_tokens, see also token_reports.h
   std::uint64_t retries = 0;
   std::uint64_t duration_sum_ns = 0, duration_max_ns = 0;
   std::uint64_t first_tokens = 0;  // number of spans that had a first token
@@ -78,6 +78,11 @@ class SpanTable {
 
   // Adds a span or retry to the current second, which advance() sets. Ignores other entries.
   void add(const Entry& entry);
+  // The key of a span's row.
+  [[nodiscard]] RowKey key_of(const Entry& span) const { return RowKey(RowKeyView(by_, span, span.name)); }
+  // Subtracts the tokens of a span that was added to this row in this second.
+  void take_back_tokens(const RowKey& key, const Usage& tokens, std::uint64_t second);
+  [[nodiscard]] std::uint64_t second() const { return second_; }
   // Sets the time. If the clock was set back, the table's time stands still instead.
   void advance(std::uint64_t now_unix_ns);
 

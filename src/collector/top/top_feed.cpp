@@ -3,20 +3,38 @@
 
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace nopspan::collector {
 
-TopFeed::TopFeed(const Source& source, unsigned window_seconds, std::size_t most_rows, const TopRequest& request,
-                 bool at_once, Publish publish)
+TopFeed::TopFeed(const Source& source, Filter filter, unsigned window_seconds, std::size_t most_rows,
+                 const TopRequest& request, bool at_once, Publish publish)
     : source_(source),
+      filter_(std::move(filter)),
       window_seconds_(window_seconds),
       most_rows_(most_rows),
       publish_(std::move(publish)),
       table_(std::make_unique<SpanTable>(request.by, window_seconds, most_rows)),
+      tokens_([this](const Entry& span) { return std::vector{table_->key_of(span)}; },
+              [this](const TokenReports::Counted& tokens) {
+                table_->take_back_tokens(tokens.rows[0], tokens.usage, tokens.second);
+              }),
       at_once_(at_once),
       request_(request) {}
 
 void TopFeed::on_entry(const Entry& entry) {
+  const bool is_selected = filter_.selects(entry);
+  if (is_selected) {
+    has_matched_ = true;
+    count(entry);
+  } else {
+    filtered_.add(*entry.process);
+  }
+  // A span that the filter removes may be between two spans that report the same tokens.
+  if (entry.kind == Kind::span) tokens_.add(entry, is_selected, table_->second());
+}
+
+void TopFeed::count(const Entry& entry) {
   const Process& process = **entry.process;
   if (&process != last_process_) note_process(process);
   if (entry.kind == Kind::gauge) {
@@ -46,8 +64,10 @@ void TopFeed::note_process(const Process& process) {
 void TopFeed::on_tick(std::uint64_t now_unix_ns) {
   now_ns_ = now_unix_ns;
   last_process_ = nullptr;
+  filtered_.forget_ended(source_);
   if (is_asked_.load(std::memory_order_relaxed)) take_request();
   table_->advance(now_unix_ns);
+  tokens_.review(table_->second());
   if (next_ns_ == 0) next_ns_ = at_once_ ? now_unix_ns : now_unix_ns + request_.interval_ns;
   // If the clock was set back, the next snapshot is due after one interval.
   if (next_ns_ > now_unix_ns + request_.interval_ns) next_ns_ = now_unix_ns + request_.interval_ns;
@@ -58,6 +78,7 @@ void TopFeed::on_tick(std::uint64_t now_unix_ns) {
 }
 
 void TopFeed::finish() {
+  tokens_.finish();
   if (is_asked_) take_request();
   publish_(snapshot(true));
 }
@@ -86,7 +107,7 @@ TopSnapshotPointer TopFeed::snapshot(bool is_last) {
   std::erase_if(processes_, [&](const auto& process) { return process.second < now_ns_; });
   made->host = host_;
   made->processes = processes_.size();
-  const Ledger ledger = source_.ledger();
+  const Ledger ledger = this->ledger();
   made->counts = ledger.total;
   made->damage = ledger.damage;
   made->sequence = ++sequence_;

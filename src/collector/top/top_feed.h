@@ -2,10 +2,13 @@
 // A sink that counts a source's entries for `nopspan top` and publishes snapshots of the counts.
 #pragma once
 
+#include "model/filter.h"
+#include "model/filtered_source.h"
 #include "model/ledger.h"
 #include "model/source.h"
 #include "top/gauge_board.h"
 #include "top/span_table.h"
+#include "top/token_reports.h"
 
 #include <atomic>
 #include <cstddef>
@@ -54,8 +57,8 @@ class TopFeed : public Sink {
 
   // The thread that runs the source calls `publish` after each interval and in finish(). If `at_once`, the first
   // snapshot is published at the first tick. `source` must outlive the feed.
-  TopFeed(const Source& source, unsigned window_seconds, std::size_t most_rows, const TopRequest& request, bool at_once,
-          Publish publish);
+  TopFeed(const Source& source, Filter filter, unsigned window_seconds, std::size_t most_rows,
+          const TopRequest& request, bool at_once, Publish publish);
 
   void on_entry(const Entry& entry) override;
   void on_tick(std::uint64_t now_unix_ns) override;
@@ -65,19 +68,29 @@ class TopFeed : public Sink {
   // Changes the request, from any thread. The next tick publishes a snapshot for it.
   void ask(const TopRequest& request);
 
+  // The source's ledger, in which entries that the filter does not select count as filtered.
+  [[nodiscard]] Ledger ledger() const { return filtered_.ledger(source_); }
+  // Whether the filter has selected any entry.
+  [[nodiscard]] bool has_matched() const { return has_matched_; }
+
  private:
   static constexpr std::size_t kMostProcesses = 4096;
 
+  void count(const Entry& entry);
   void take_request();
   void note_process(const Process& process);
   [[nodiscard]] TopSnapshotPointer snapshot(bool is_last);
 
   const Source& source_;
+  const Filter filter_;
   const unsigned window_seconds_;
   const std::size_t most_rows_;
   const Publish publish_;
 
   std::unique_ptr<SpanTable> table_;
+  FilteredCounts filtered_;
+  bool has_matched_ = false;
+  TokenReports tokens_;
   GaugeBoard gauges_;
   std::uint64_t events_ = 0, sequence_ = 0;
   std::uint64_t now_ns_ = 0, next_ns_ = 0;  // next_ns_ is 0 before the first tick

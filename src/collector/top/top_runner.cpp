@@ -38,15 +38,16 @@ TopRunner::~TopRunner() {
 }
 
 void TopRunner::make_feed() {
-  feed_ = std::make_unique<TopFeed>(*source_, options_.window_seconds, options_.most_rows, request_, true,
-                                    [this](TopSnapshotPointer snapshot) { publish(std::move(snapshot)); });
+  feed_ =
+      std::make_unique<TopFeed>(*source_, options_.source.filter, options_.window_seconds, options_.most_rows, request_,
+                                true, [this](TopSnapshotPointer snapshot) { publish(std::move(snapshot)); });
 }
 
 void TopRunner::run() {
   try {
-    MeteredSink metered(*feed_, metrics_, [this] { return source_->ledger(); });
+    MeteredSink metered(*feed_, metrics_, [this] { return feed_->ledger(); });
     run_source(*source_, metered, options_.source, true);
-    metrics_.write_and_wait(source_->ledger());
+    metrics_.write_and_wait(feed_->ledger());
     answer_until_stopped();
     return;
   } catch (...) {
@@ -88,7 +89,7 @@ void TopRunner::wait_until_asked(std::unique_lock<std::mutex>& lock) {
 // After Ctrl-S, or if the connection hangs, write() to the terminal blocks. ncurses calls it again after a signal.
 void TopRunner::leave() {
   standard_error().set_live();
-  if (!failure_) standard_error().write(remark_text(*source_) + to_text(source_->ledger()));
+  if (!failure_) standard_error().write(remark_text(*source_) + to_text(feed_->ledger()));
   standard_error().close();
   Terminal::restore_modes();
   _exit(Failure::kFailed);
@@ -134,7 +135,7 @@ std::string TopRunner::stop() {
   }
   if (thread_.joinable()) thread_.join();
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
-  return remark_text(*source_) + to_text(source_->ledger());
+  return remark_text(*source_) + to_text(feed_->ledger());
 }
 
 }  // namespace nopspan::collector

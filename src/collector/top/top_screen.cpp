@@ -38,7 +38,7 @@ const std::vector<std::string> kHelp = {
     "h ?          show this help; Esc closes it",
     "",
     "TTFT: time to first token. CANC: cancelled spans, which are not errors.",
-    "TOK: tokens, counted once, at the innermost span that reports them.",
+    "TOK: tokens, counted once, at the innermost span that reports them: the server's.",
     "P50, P90 and P99 have an error of at most 1.6 %. MAX is exact.",
 };
 

@@ -21,7 +21,8 @@ from test_trace import Trace, spans_of
 
 BY = ("--by", "process,name,model", "--total")
 ITERATION = "agent.operator.iteration"
-TELL_TOKENS = ("llm.step", "engine.request")
+COUNTS_TOKENS = "engine.request"  # llm.step reports the same tokens, which are counted once
+GROUPINGS = ("name,model", "name", "model", "tenant", "process", "engine")
 COUNTS = {"SPANS": "spans", "ERRORS": "errors", "CANC": "cancelled", "IN TOK": "input_tokens",
           "OUT TOK": "output_tokens", "RETRIES": "retries"}
 
@@ -79,7 +80,8 @@ class TheSameNumbers(Test):
         plain = Followed([NOPSPAN, "top", "--binary", LIBRARY, *BY, "--plain", "--count", "1", "--interval", "1h"])
         live, recorder, cls.trace = Json(), Record(cls.recording, "--binary", LIBRARY), Trace("--json")
         with live, recorder, cls.trace, plain:
-            with Server(folder, "--fail-rate", "0.3", "--seed", "7", "--events", logs[0], env=TRACED) as server:
+            with Server(folder, "--fail-rate", "0.3", "--seed", "7", "--events", logs[0],
+                        "--books", os.path.join(folder, "books"), env=TRACED) as server:
                 agent = Agent(server.url, "--stream", "--prompts", prompts_file(folder, PROMPTS * 4), "--concurrency",
                               "2", "--max-attempts", "12", "--retry-delay-ms", "5", "--events", logs[1], env=TRACED)
         assert agent.status == 0
@@ -88,6 +90,7 @@ class TheSameNumbers(Test):
         cls.plain = plain.lines
         cls.document = live.last()
         cls.rows = rows_in(cls.document, cls.pids.values())
+        cls.books = [line for line in lines_of(os.path.join(folder, "books")) if "input_tokens" in line]
         cls.events = [event for log in logs for event in lines_of(log)]
 
     def expected(self):
@@ -118,7 +121,7 @@ class TheSameNumbers(Test):
                 found["duration_sum_ns"] += event["measurements"]["duration"]
                 found["duration_max_ns"] = max(found["duration_max_ns"], event["measurements"]["duration"])
                 found["first_tokens"] += "gen_ai.response.time_to_first_chunk" in event["attributes"]
-                if name in TELL_TOKENS:
+                if name == COUNTS_TOKENS:
                     found["input_tokens"] += event["attributes"].get("gen_ai.usage.input_tokens", 0)
                     found["output_tokens"] += event["attributes"].get("gen_ai.usage.output_tokens", 0)
         return counts
@@ -144,6 +147,18 @@ class TheSameNumbers(Test):
         done = subprocess.run([NOPSPAN, "--json", "top", "--from", self.recording, *BY], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, check=True, timeout=PATIENCE_S)
         self.assertEqual(rows_in(json.loads(done.stdout), self.pids.values()), self.rows)
+
+    def test_have_the_tokens_of_the_servers_books_in_each_grouping(self):
+        expected = [sum(request[key] for request in self.books) for key in ("input_tokens", "output_tokens")]
+        self.assertGreater(min(expected), 0)
+        for by in GROUPINGS:
+            done = subprocess.run([NOPSPAN, "--json", "top", "--from", self.recording, "--by", by, "--pid",
+                                   ",".join(map(str, self.pids.values()))], stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, text=True, check=True, timeout=PATIENCE_S)
+            document = json.loads(done.stdout)
+            for key, tokens in zip(("input_tokens", "output_tokens"), expected):
+                self.assertEqual(sum(row["total"][key] for row in document["rows"]), tokens, (by, key))
+                self.assertEqual(document["total"][key], tokens, (by, key))
 
     def test_have_traces_of_the_same_spans_live_and_recorded(self):
         done = subprocess.run([NOPSPAN, "--json", "trace", "--from", self.recording], stdout=subprocess.PIPE,

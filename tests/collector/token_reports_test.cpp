@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tokens that a client and its server report for the same call are counted once, at the innermost span.
+#include "top/token_reports.h"
+
+#include "invented_spans.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::UnorderedElementsAre;
+
+struct Span {
+  std::uint64_t id, parent;
+  std::uint64_t tokens = 0;  // 0: it does not report any
+  unsigned char trace = 1;
+};
+
+// Takes spans, and has the ids whose tokens were taken back.
+struct Reports : TokenReports {
+  Reports()
+      : TokenReports([](const Entry&) { return std::vector<RowKey>(); },
+                     [this](const Counted& tokens) { taken_back.push_back(tokens.span_id); }) {}
+
+  void tell(const Span& span, std::uint64_t second = 0) {
+    Entry entry = invented("a", "m");
+    entry.trace_id.bytes[0] = span.trace;
+    entry.span_id = span.id;
+    entry.parent_id = span.parent;
+    entry.has_usage = entry.counts_tokens = span.tokens != 0;
+    entry.usage.input = span.tokens;
+    add(entry, true, second);
+  }
+
+  std::vector<std::uint64_t> taken_back;
+};
+
+// The client's call 10 is in its request 1. Between it and the server's 30 are a span of each process. A second call at
+// the same time, 11, goes to a server that is not traced.
+const std::vector<Span> kCalls = {{30, 21, 7}, {21, 20}, {20, 10}, {10, 1, 7}, {11, 1, 5}, {1, 0}};
+
+TEST(TokenReports, TakesBackTheOuterOneInWhateverOrderTheProcessesArrive) {
+  std::mt19937 random(1);
+  std::vector<Span> order = kCalls;
+  for (int i = 0; i < 50; ++i) {
+    Reports reports;
+    for (const Span& span : order) reports.tell(span);
+    reports.review(0);
+    EXPECT_THAT(reports.taken_back, ElementsAre(10U));
+    std::shuffle(order.begin(), order.end(), random);
+  }
+}
+
+TEST(TokenReports, CountsEachCallOfManyAtTheServerOnly) {
+  Reports reports;
+  // Request 1 calls two servers at the same time, and each call is repeated once.
+  for (const std::uint64_t call : {10U, 11U}) {
+    for (const std::uint64_t attempt : {1U, 2U}) {
+      reports.tell({100 * call + 10 * attempt, 100 * call + attempt, 7});
+      reports.tell({100 * call + attempt, call});
+    }
+    reports.tell({call, 1, 7});
+  }
+  EXPECT_THAT(reports.taken_back, ElementsAre(10U, 11U));
+}
+
+TEST(TokenReports, CountsTheInnermostOfThreeProcesses) {
+  Reports reports;
+  reports.tell({30, 20, 7});
+  reports.tell({20, 10, 7});
+  reports.tell({10, 0, 7});
+  EXPECT_THAT(reports.taken_back, ElementsAre(20U, 10U));
+}
+
+TEST(TokenReports, TakesBackACallThatEndsLongAfterItsServer) {
+  Reports reports;
+  reports.tell({30, 20, 7});
+  for (std::uint64_t i = 0; i < 1000; ++i) reports.tell({1000 + i, 999, 1, 2}, i / 10);
+  reports.review(100);
+  reports.tell({20, 10}, 100);
+  reports.tell({10, 0, 7}, 100);
+  EXPECT_THAT(reports.taken_back, ElementsAre(10U));
+}
+
+TEST(TokenReports, SearchesAgainUntilTheSpansBetweenMustHaveArrived) {
+  Reports reports;
+  reports.tell({30, 20, 7});
+  for (std::uint64_t second = 0; second < 60; ++second) reports.review(second);
+  reports.tell({10, 0, 7}, 60);
+  reports.review(61);
+  EXPECT_THAT(reports.taken_back, IsEmpty());
+  reports.tell({20, 10}, 62);  // by another thread of the client
+  reports.review(63);
+  EXPECT_THAT(reports.taken_back, ElementsAre(10U));
+}
+
+TEST(TokenReports, FindsTheRestAtTheEnd) {
+  Reports reports;
+  reports.tell({30, 20, 7});
+  reports.tell({10, 0, 7});
+  reports.tell({20, 10});
+  reports.finish();
+  EXPECT_THAT(reports.taken_back, ElementsAre(10U));
+}
+
+TEST(TokenReports, EndsIfParentsFormACircle) {
+  Reports reports;
+  reports.tell({10, 11, 7});
+  reports.tell({11, 12});
+  reports.tell({12, 11});
+  for (std::uint64_t second = 0; second < 10; ++second) reports.review(second);
+  reports.tell({11, 0, 7}, 10);
+  reports.finish();
+  EXPECT_THAT(reports.taken_back, IsEmpty());
+}
+
+TEST(TokenReports, ForgetsTheOldestReports) {
+  Reports reports;
+  reports.tell({30, 10, 7});
+  reports.tell({31, 11, 7, 3});
+  for (std::uint64_t i = 0; i < TokenReports::kMost - 1; ++i) reports.tell({1000 + i, 999, 1, 2});
+  reports.tell({10, 0, 7});
+  reports.tell({11, 0, 7, 3});
+  EXPECT_THAT(reports.taken_back, IsEmpty());
+  reports.tell({40, 11, 7, 3});
+  reports.finish();
+  EXPECT_THAT(reports.taken_back, ElementsAre(11U)) << "what is left is intact";
+}
+
+}  // namespace
+}  // namespace nopspan::collector
