@@ -228,7 +228,7 @@ TEST(SpanTable, CountsARetryForTheSpanThatItIsIn) {
   EXPECT_EQ(table.row({"llm.adapter.retry", "m"}).window.tally.retries, 1U);
 }
 
-TEST(SpanTable, CountsOutermostSpansAsRequestsButOrphans) {
+TEST(SpanTable, CountsRootSpansAsRequestsButOrphansAndThoseWithARemoteParent) {
   Table table;
   Entry entry = invented("a", "m");
   entry.span_id = entry.root_id = 5;
@@ -238,10 +238,14 @@ TEST(SpanTable, CountsOutermostSpansAsRequestsButOrphans) {
   entry.span_id = entry.root_id = 7;
   entry.flags = NOPSPAN_FLAG_ORPHAN;
   table.add(entry);
+  entry.flags = NOPSPAN_FLAG_REMOTE_PARENT;
+  table.add(entry);
+  table.add(entry);
   const Tally tally = table.row({"a", "m"}).window.tally;
   EXPECT_EQ(tally.requests, 1U);
+  EXPECT_EQ(tally.received, 2U);
   EXPECT_EQ(tally.orphans, 1U);
-  EXPECT_EQ(tally.spans, 3U);
+  EXPECT_EQ(tally.spans, 5U);
 }
 
 TEST(SpanTable, TakesAnEnginesStepForNoRequest) {

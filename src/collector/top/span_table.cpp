@@ -89,7 +89,7 @@ void add_span(const Entry& entry, Tally& tally) {
   if ((entry.flags & NOPSPAN_FLAG_ORPHAN) != 0) {
     ++tally.orphans;
   } else if (entry.span_id == entry.root_id && !is_linked(entry)) {
-    ++tally.requests;
+    ++((entry.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0 ? tally.received : tally.requests);
   }
   add_to(tally.duration_sum_ns, entry.duration_ns);
   tally.duration_max_ns = std::max(tally.duration_max_ns, entry.duration_ns);
@@ -103,8 +103,8 @@ void add_span(const Entry& entry, Tally& tally) {
 
 Tally& Tally::operator+=(const Tally& other) {
   for (std::uint64_t Tally::*const count :
-       {&Tally::spans, &Tally::errors, &Tally::cancelled, &Tally::requests, &Tally::orphans, &Tally::input_tokens,
-        &Tally::output_tokens, &Tally::retries, &Tally::duration_sum_ns, &Tally::first_tokens,
+       {&Tally::spans, &Tally::errors, &Tally::cancelled, &Tally::requests, &Tally::received, &Tally::orphans,
+        &Tally::input_tokens, &Tally::output_tokens, &Tally::retries, &Tally::duration_sum_ns, &Tally::first_tokens,
         &Tally::first_token_sum_ns, &Tally::unplaced}) {
     add_to(this->*count, other.*count);
   }

@@ -23,7 +23,8 @@ struct Tally {
   std::uint64_t spans = 0;
   std::uint64_t errors = 0;  // fail() and exceptions
   std::uint64_t cancelled = 0;
-  std::uint64_t requests = 0;                         // root spans, without linked spans
+  std::uint64_t requests = 0;                         // root spans without a remote parent, without linked spans
+  std::uint64_t received = 0;                         // root spans with a remote parent
   std::uint64_t orphans = 0;                          // spans that may be root spans (NOPSPAN_FLAG_ORPHAN)
   std::uint64_t input_tokens = 0, output_tokens = 0;  // of spans with counts_tokens, see also token_reports.h
   std::uint64_t retries = 0;

@@ -47,6 +47,7 @@ Json to_json(const Tally& tally, std::uint64_t ns) {
   static constexpr std::pair<const char*, std::uint64_t Tally::*> kCounts[] = {
       {"spans", &Tally::spans},
       {"requests", &Tally::requests},
+      {"received", &Tally::received},
       {"orphans", &Tally::orphans},
       {"errors", &Tally::errors},
       {"cancelled", &Tally::cancelled},

@@ -67,6 +67,7 @@ std::string traffic_text(const TopSnapshot& snapshot) {
   const TableNumbers& table = snapshot.table;
   return per_second(table.window.spans, table.window_ns) + " spans/s, " +
          per_second(table.window.requests, table.window_ns) + " requests/s, " +
+         (table.total.received == 0 ? "" : per_second(table.window.received, table.window_ns) + " received/s, ") +
          per_second(table.window.errors, table.window_ns) + " errors/s, " +
          counted(snapshot.processes, "process", "processes");
 }
