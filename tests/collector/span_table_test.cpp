@@ -228,6 +228,41 @@ TEST(SpanTable, CountsARetryForTheSpanThatItIsIn) {
   EXPECT_EQ(table.row({"llm.adapter.retry", "m"}).window.tally.retries, 1U);
 }
 
+TEST(SpanTable, HasRowsOfRootSpansAndTheTokensOfAll) {
+  SpanTable table({Dimension::model}, 10, 10, true);
+  table.advance(kNoon);
+  Entry inner = invented("llm.step", "m");
+  inner.status = kError;
+  inner.duration_ns = 5;
+  inner.has_usage = inner.counts_tokens = inner.has_first_token = true;
+  inner.usage.input = 100;
+  inner.first_token_ns = 3;
+  table.add(inner);
+  table.add(invented("inner", "other"));
+  Entry outer = invented("llm.chat", "m");
+  outer.span_id = outer.root_id;
+  table.add(outer);
+  outer.flags = NOPSPAN_FLAG_ORPHAN;
+  table.add(outer);
+  for (const std::uint64_t later : {0, 100}) {
+    table.advance(kNoon + later * kSecond);
+    const TableNumbers numbers = table.numbers();
+    EXPECT_TRUE(numbers.roots_only);
+    ASSERT_THAT(numbers.rows, SizeIs(1));
+    const Numbers& row = numbers.rows[0].total;
+    EXPECT_EQ(row.tally.spans, 1U);
+    EXPECT_EQ(row.tally.errors, 0U);
+    EXPECT_EQ(row.duration_ns.maximum, 1000U);
+    EXPECT_EQ(row.duration_ns.count, 1U);
+    EXPECT_EQ(row.tally.input_tokens, 100U);
+    EXPECT_EQ(row.first_token_ns.p50, 3U);
+    EXPECT_EQ(numbers.total.spans, 4U) << "spans in no row are in the sums";
+    EXPECT_EQ(numbers.total.errors, 1U);
+    EXPECT_EQ(numbers.total.orphans, 1U);
+    EXPECT_EQ(numbers.window.spans, later == 0 ? 4U : 0U);
+  }
+}
+
 TEST(SpanTable, CountsRootSpansAsRequestsButOrphansAndThoseWithARemoteParent) {
   Table table;
   Entry entry = invented("a", "m");

@@ -209,12 +209,12 @@ class ScreenTest(unittest.TestCase):
         top.terminal.wait_for_text("No spans yet.")
         top.send("span a m 1 1", "span b m 1 1")
         top.terminal.type("t")
-        top.terminal.wait_for_text("by model;")
-        top.send("span a m 1 1", "span b m 1 1", "pass 2")
+        top.terminal.wait_for_text("by model, root spans;")
+        top.send("span a m 1 1 root", "span b inner 1 1", "pass 2")
         top.wait_for_names("m")
         top.terminal.type("t", "t")
-        top.terminal.wait_for_text("by process;")
-        top.send("span a m 1 1", "pass 2")
+        top.terminal.wait_for_text("by process, root spans;")
+        top.send("span a m 1 1 root", "pass 2")
         top.terminal.wait_for_text("program 100")
 
     def test_shows_a_rows_histogram(self):

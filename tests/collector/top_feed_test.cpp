@@ -32,9 +32,14 @@ class NoSource : public Source {
 
 // A feed whose snapshots are kept.
 struct Feed {
-  explicit Feed(Filter filter = {}, bool at_once = false, Grouping by = {Dimension::name, Dimension::model})
-      : feed(source, std::move(filter), 10, 100, {.by = std::move(by), .interval_ns = 2 * kSecond}, at_once,
+  explicit Feed(Filter filter = {}, bool at_once = false, TopRequest request = {})
+      : feed(source, std::move(filter), 10, 100, every_two_seconds(std::move(request)), at_once,
              [this](TopSnapshotPointer snapshot) { snapshots.push_back(std::move(snapshot)); }) {}
+
+  static TopRequest every_two_seconds(TopRequest request) {
+    request.interval_ns = 2 * kSecond;
+    return request;
+  }
 
   void pass(std::uint64_t seconds) {
     for (std::uint64_t i = 0; i < 10 * seconds; ++i) feed.on_tick(now += kSecond / 10);
@@ -102,6 +107,7 @@ TEST(TopFeed, TellsARowsDetailAndBeginsAnewByAnotherGroupingWithTheNextTick) {
   EXPECT_EQ(feed.snapshots[0]->detail->numbers.total.tally.spans, 1U);
 
   request.by = {Dimension::model};
+  request.all_spans = true;
   request.detail.reset();
   feed.feed.ask(request);
   feed.feed.on_tick(kNoon + 2);
@@ -143,7 +149,7 @@ TEST(TopFeed, CountsATokenThatClientAndServerReportOnceInEachGrouping) {
                                            {Dimension("route")}};
   const ProcessPointer client = invented_process(1), server = invented_process(2);
   for (const Grouping& by : groupings) {
-    Feed feed({}, false, by);
+    Feed feed({}, false, {.by = by});
     feed.feed.on_tick(kNoon);
     std::uint64_t id = 0;
     const auto tell = [&](const char* name, const ProcessPointer& process, std::uint64_t parent, unsigned tokens) {
@@ -190,7 +196,7 @@ TEST(TopFeed, CountsATokenThatClientAndServerReportOnceInEachGrouping) {
 // A client's span, a span between that reports no tokens, and the server's span.
 TEST(TopFeed, CountsTokensOnceIfTheFilterRemovesSpansOfTheCall) {
   const auto tokens = [](const Filter& filter) {
-    Feed feed(filter, false, {Dimension::tenant});
+    Feed feed(filter, false, {.by = {Dimension::tenant}});
     const auto tell = [&feed](const char* name, const char* model, std::uint64_t id, std::uint64_t parent) {
       Entry entry = invented(name, model);
       entry.trace_id.bytes[0] = 1;
@@ -209,6 +215,27 @@ TEST(TopFeed, CountsTokensOnceIfTheFilterRemovesSpansOfTheCall) {
   EXPECT_EQ(tokens({.model = "m"}), 7U) << "without the span between";
   EXPECT_EQ(tokens({.name = "engine.request"}), 7U) << "the server's";
   EXPECT_EQ(tokens({.name = "llm.step"}), 7U) << "the client's";
+}
+
+TEST(TopFeed, ShowsRootSpansUnlessNamesOrAllSpansAreWanted) {
+  const auto spans = [](const Filter& filter, const TopRequest& request) {
+    Feed feed(filter, false, request);
+    Entry entry = invented("a", "m");
+    feed.feed.on_entry(entry);
+    entry.span_id = entry.root_id;
+    feed.feed.on_entry(entry);
+    feed.feed.finish();
+    return feed.snapshots[0]->table.rows[0].total.tally.spans;
+  };
+  for (const Dimension& by : parse_grouping("model,tenant,process,engine,route")) {
+    EXPECT_EQ(spans({}, {.by = {by}}), 1U);
+    EXPECT_EQ(spans({.model = "m"}, {.by = {by}}), 1U);
+    EXPECT_EQ(spans({}, {.by = {by}, .all_spans = true}), 2U);
+    EXPECT_EQ(spans({.name = "a"}, {.by = {by}}), 2U);
+    for (const char* of_span : {"name", "tool", "error"}) {
+      EXPECT_EQ(spans({}, {.by = {by, parse_grouping(of_span)[0]}}), 2U) << of_span;
+    }
+  }
 }
 
 TEST(TopFeed, CountsProcessesAsLongAsSomethingComesFromThem) {

@@ -2,7 +2,7 @@
 // `nopspan top` with spans that a test invents, and with a clock that the test advances. Reads commands, one per line,
 // from the FIFO that NOPSPAN_TEST_COMMANDS names. Answers each with "done" on the FIFO that NOPSPAN_TEST_ANSWERS names.
 //
-//   span NAME MODEL COUNT DURATION_NS [error | cancelled]   "\xNN" in a word is that byte, "" is no text
+//   span NAME MODEL COUNT DURATION_NS [error | cancelled | root]   "\xNN" in a word is that byte, "" is no text
 //   chat NAME MODEL COUNT INPUT OUTPUT FIRST_TOKEN_NS       spans with tokens
 //   retry NAME MODEL; gauge ENGINE NAME VALUE MAXIMUM; rows COUNT
 //   lose COUNT; say TEXT; pass SECONDS; fail WORD; end
@@ -100,6 +100,7 @@ class Invention : public Source {
       words >> entry.duration_ns >> status;
       if (status == "error") entry.status = kError;
       if (status == "cancelled") entry.status = kCancelled;
+      if (status == "root") entry.span_id = entry.root_id;
       give(entry, count);
     } else if (what == "chat") {
       words >> name >> model >> count;

@@ -40,6 +40,10 @@ constexpr char kTopExamples[] =
     "whole requests. --errors, --error and --slower-than select no retries and\n"
     "gauges.\n"
     "\n"
+    "Without name, tool and error in --by, and without --name, rows have only the\n"
+    "root spans of each process, so that rates, errors and durations are those of its\n"
+    "requests. Tokens, time to first token and retries are those of all spans.\n"
+    "\n"
     "If there are --rows-max rows, a new row replaces an idle one. If none is idle,\n"
     "it replaces one of the process that created the most rows, unless its own\n"
     "process has as many. Replaced rows are added to the row other.\n"
@@ -106,6 +110,9 @@ int print_top(const TopOptions& options, bool json, const OpenSource& open) {
 void add_top_options(CLI::App& app, TopOptions& options) {
   constexpr char kGroup[] = "Table";
   add_grouping_option(app, options.request.by)->group(kGroup);
+  app.add_flag("--all-spans", options.request.all_spans,
+               "Count inner spans too if rows are grouped without name, tool and error; the default is root spans only")
+      ->group(kGroup);
   app.add_option("--sort", options.view.sort,
                  "Sort by this column: " + column_ids() + ", or a key of --by (default: spans)")
       ->type_name("COLUMN")

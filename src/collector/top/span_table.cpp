@@ -82,21 +82,21 @@ void retire_to(LogLinear& all, SliceHistogram& slice, BlockStore& store) {
   slice.clear(store);
 }
 
+bool is_root_span(const Entry& entry) {
+  return entry.span_id == entry.root_id && !is_linked(entry) && (entry.flags & NOPSPAN_FLAG_ORPHAN) == 0;
+}
+
 void add_span(const Entry& entry, Tally& tally) {
   ++tally.spans;
   if (entry.failed()) ++tally.errors;
   if (entry.status == kCancelled) ++tally.cancelled;
   if ((entry.flags & NOPSPAN_FLAG_ORPHAN) != 0) {
     ++tally.orphans;
-  } else if (entry.span_id == entry.root_id && !is_linked(entry)) {
+  } else if (is_root_span(entry)) {
     ++((entry.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0 ? tally.received : tally.requests);
   }
   add_to(tally.duration_sum_ns, entry.duration_ns);
   tally.duration_max_ns = std::max(tally.duration_max_ns, entry.duration_ns);
-  if (entry.has_usage && entry.counts_tokens) {
-    add_to(tally.input_tokens, entry.usage.input);
-    add_to(tally.output_tokens, entry.usage.output);
-  }
 }
 
 }  // namespace
@@ -113,14 +113,29 @@ Tally& Tally::operator+=(const Tally& other) {
   return *this;
 }
 
-SpanTable::SpanTable(Grouping by, unsigned window_seconds, std::size_t most_rows)
-    : by_(std::move(by)), most_rows_(most_rows), ring_size_(window_seconds + 1), store_(kMostBlocks) {
+bool Tally::empty() const {
+  return spans == 0 && retries == 0 && input_tokens == 0 && output_tokens == 0 && first_tokens == 0;
+}
+
+SpanTable::SpanTable(Grouping by, unsigned window_seconds, std::size_t most_rows, bool roots_only)
+    : by_(std::move(by)),
+      most_rows_(most_rows),
+      ring_size_(window_seconds + 1),
+      roots_only_(roots_only),
+      store_(kMostBlocks) {
   rows_.reserve(most_rows_);
   other_.ring.resize(ring_size_);
+  inner_.ring.resize(ring_size_);
 }
 
 void SpanTable::add(const Entry& entry) {
   if (entry.kind != Kind::span && entry.kind != Kind::retry) return;
+  const bool is_inner = roots_only_ && entry.kind == Kind::span && !is_root_span(entry);
+  const bool has_tokens = entry.has_usage && entry.counts_tokens;
+  if (is_inner) {
+    add_span(entry, inner_.ring[second_ % ring_size_].tally);
+    if (!has_tokens && !entry.has_first_token) return;
+  }
   Row& row = row_of(entry);
   row.last_second = second_;
   Slice& slice = row.ring[second_ % ring_size_];
@@ -128,8 +143,14 @@ void SpanTable::add(const Entry& entry) {
     ++slice.tally.retries;
     return;
   }
-  add_span(entry, slice.tally);
-  if (!slice.durations.add(store_, entry.duration_ns)) ++slice.tally.unplaced;
+  if (!is_inner) {
+    add_span(entry, slice.tally);
+    if (!slice.durations.add(store_, entry.duration_ns)) ++slice.tally.unplaced;
+  }
+  if (has_tokens) {
+    add_to(slice.tally.input_tokens, entry.usage.input);
+    add_to(slice.tally.output_tokens, entry.usage.output);
+  }
   if (!entry.has_first_token) return;
   ++slice.tally.first_tokens;
   add_to(slice.tally.first_token_sum_ns, entry.first_token_ns);
@@ -217,12 +238,13 @@ void SpanTable::roll_to(std::uint64_t second) {
     const std::size_t slot = (second - step) % ring_size_;
     for (auto& [key, row] : rows_) retire(row, row.ring[slot]);
     retire(other_, other_.ring[slot]);
+    retire(inner_, inner_.ring[slot]);
   }
   second_ = second;
 }
 
 void SpanTable::retire(Row& row, Slice& slice) {
-  if (slice.tally.spans == 0 && slice.tally.retries == 0) return;
+  if (slice.tally.empty()) return;
   row.retired += slice.tally;
   retire_to(row.retired_durations, slice.durations, store_);
   retire_to(row.retired_first_tokens, slice.first_tokens, store_);
@@ -272,8 +294,13 @@ TableNumbers SpanTable::numbers() const {
     table.total += numbers.total.tally;
   }
   add_numbers(other_, table.other);
-  table.window += table.other.window.tally;
-  table.total += table.other.total.tally;
+  RowNumbers inner;
+  add_numbers(inner_, inner);
+  for (const RowNumbers* const row : {&table.other, &inner}) {
+    table.window += row->window.tally;
+    table.total += row->total.tally;
+  }
+  table.roots_only = roots_only_;
   return table;
 }
 

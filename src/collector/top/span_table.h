@@ -34,6 +34,7 @@ struct Tally {
   std::uint64_t unplaced = 0;  // values missing in the quantiles, because the memory for histograms was full
 
   Tally& operator+=(const Tally& other);
+  [[nodiscard]] bool empty() const;
 };
 
 // Quantiles are within 1.6 %; the maximum is exact. All are 0 if `count` is 0.
@@ -58,7 +59,8 @@ struct TableNumbers {
   std::uint64_t window_ns = 0, since_ns = 0;  // the time that `window` and `total` cover
   std::vector<RowNumbers> rows;               // unsorted
   RowNumbers other;                           // spans of keys beyond the limit of rows
-  Tally window, total;                        // sums of all rows and `other`
+  Tally window, total;                        // sums of all rows, of `other`, and of spans in no row
+  bool roots_only = false;                    // inner spans are in no row
   std::uint64_t evicted = 0;                  // rows that were moved into `other` for a new row
 };
 
@@ -71,8 +73,9 @@ struct RowDetail {
 
 class SpanTable {
  public:
-  // The window has the last `window_seconds` whole seconds and the current one.
-  SpanTable(Grouping by, unsigned window_seconds, std::size_t most_rows);
+  // The window has the last `window_seconds` whole seconds and the current one. If `roots_only`, rows have the
+  // counts and durations of root spans only, but tokens, first tokens and retries of all spans.
+  SpanTable(Grouping by, unsigned window_seconds, std::size_t most_rows, bool roots_only = false);
   ~SpanTable() = default;
   SpanTable(const SpanTable&) = delete;
   SpanTable& operator=(const SpanTable&) = delete;
@@ -83,6 +86,7 @@ class SpanTable {
   [[nodiscard]] RowKey key_of(const Entry& span) const { return RowKey(RowKeyView(by_, span, span.name)); }
   // Subtracts the tokens of a span that was added to this row in this second.
   void take_back_tokens(const RowKey& key, const Usage& tokens, std::uint64_t second);
+  [[nodiscard]] const Grouping& by() const { return by_; }
   [[nodiscard]] std::uint64_t second() const { return second_; }
   // Sets the time. If the clock was set back, the table's time stands still instead.
   void advance(std::uint64_t now_unix_ns);
@@ -118,10 +122,12 @@ class SpanTable {
 
   Grouping by_;
   std::size_t most_rows_, ring_size_;
+  bool roots_only_;
   BlockStore store_;
   Rows rows_;
   RowShares<Rows::value_type> shares_;
   Row other_;
+  Row inner_;  // spans in no row; without histograms
   std::uint64_t evicted_ = 0;
 
   std::uint64_t elapsed_ns_ = 0, second_ = 0, last_now_ns_ = 0;

@@ -1,11 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "top/top_feed.h"
 
+#include <algorithm>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 namespace nopspan::collector {
+
+namespace {
+
+// Whether the spans of a request differ in this, so that a row does not mix them. They inherit all labels.
+bool is_of_span(const Dimension& by) {
+  return by.which == Dimension::name || by.which == Dimension::tool || by.which == Dimension::error;
+}
+
+}  // namespace
 
 TopFeed::TopFeed(const Source& source, Filter filter, unsigned window_seconds, std::size_t most_rows,
                  const TopRequest& request, bool at_once, Publish publish)
@@ -14,13 +24,19 @@ TopFeed::TopFeed(const Source& source, Filter filter, unsigned window_seconds, s
       window_seconds_(window_seconds),
       most_rows_(most_rows),
       publish_(std::move(publish)),
-      table_(std::make_unique<SpanTable>(request.by, window_seconds, most_rows)),
+      table_(make_table(request)),
       tokens_([this](const Entry& span) { return std::vector{table_->key_of(span)}; },
               [this](const TokenReports::Counted& tokens) {
                 table_->take_back_tokens(tokens.rows[0], tokens.usage, tokens.second);
               }),
       at_once_(at_once),
       request_(request) {}
+
+std::unique_ptr<SpanTable> TopFeed::make_table(const TopRequest& request) const {
+  const bool has_inner =
+      request.all_spans || !filter_.name.empty() || std::any_of(request.by.begin(), request.by.end(), is_of_span);
+  return std::make_unique<SpanTable>(request.by, window_seconds_, most_rows_, !has_inner);
+}
 
 void TopFeed::on_entry(const Entry& entry) {
   const bool is_selected = filter_.selects(entry);
@@ -92,7 +108,7 @@ void TopFeed::ask(const TopRequest& request) {
 void TopFeed::take_request() {
   const std::lock_guard lock(mutex_);
   is_asked_ = false;
-  if (asked_->by != request_.by) table_ = std::make_unique<SpanTable>(asked_->by, window_seconds_, most_rows_);
+  if (asked_->by != request_.by) table_ = make_table(*asked_);
   request_ = *std::exchange(asked_, std::nullopt);
   next_ns_ = now_ns_;
 }

@@ -46,7 +46,9 @@ struct TopRequest {
     friend bool operator==(const Row& a, const Row& b) = default;
   };
 
-  Grouping by = {Dimension::name, Dimension::model};  // a change clears the table
+  Grouping by = {Dimension::name, Dimension::model};
+  bool all_spans =
+      false;  // otherwise only root spans have rows, if `by` has no name, tool or error and the filter no name
   std::uint64_t interval_ns = 0;
   std::optional<Row> detail;
 };
@@ -76,6 +78,7 @@ class TopFeed : public Sink {
  private:
   static constexpr std::size_t kMostProcesses = 4096;
 
+  [[nodiscard]] std::unique_ptr<SpanTable> make_table(const TopRequest& request) const;
   void count(const Entry& entry);
   void take_request();
   void note_process(const Process& process);

@@ -110,7 +110,7 @@ std::string top_text(const TopSnapshot& snapshot, const TopView& view, std::size
     add_line(text, joined(layout, row_cells(layout, *rows[i], table, view.total)));
   }
   if (shown < rows.size()) add_line(text, "and " + std::to_string(rows.size() - shown) + " more rows");
-  if (has_anything(table.other)) add_line(text, joined(layout, other_cells(layout, table, view.total)));
+  if (!table.other.total.tally.empty()) add_line(text, joined(layout, other_cells(layout, table, view.total)));
   for (const std::string& line : gauge_lines(snapshot)) add_line(text, "gauges of " + line);
   if (const std::string bounds = bounds_text(snapshot); !bounds.empty()) add_line(text, bounds);
   return text + "\n";
@@ -125,6 +125,7 @@ Json top_json(const TopSnapshot& snapshot, const TopView& view, std::size_t most
   json["since_ns"] = table.since_ns;
   json["last"] = snapshot.is_last;
   json["processes"] = snapshot.processes;
+  json["roots_only"] = table.roots_only;
   json["window"] = to_json(table.window, table.window_ns);
   json["total"] = to_json(table.total, table.since_ns);
   json["events"] = snapshot.events;

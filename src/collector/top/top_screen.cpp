@@ -172,7 +172,8 @@ std::string TopScreen::state_text() const {
   const TableNumbers& table = shown_->table;
   std::string text =
       view_.total ? "total of " + duration_text(table.since_ns) : "last " + duration_text(table.window_ns);
-  text += "; by " + to_text(table.by) + "; sorted by " + view_.sort + (view_.reverse ? " reversed" : "");
+  text += "; by " + to_text(table.by) + (table.roots_only ? ", root spans" : "") + "; sorted by " + view_.sort +
+          (view_.reverse ? " reversed" : "");
   if (!is_recording_) text += "; every " + duration_text(request_.interval_ns);
   if (is_recording_ && shown_->is_last) text += "; end of the recording";
   if (!view_.filter.empty()) text += "; filter \"" + printable(view_.filter, 40) + "\"";
@@ -190,7 +191,7 @@ void TopScreen::draw_table(std::size_t first_line, std::size_t lines) {
   room -= bounds_lines;
   const auto gauges_lines = std::min<std::size_t>({gauges.size(), 3, room / 4});
   room -= gauges_lines;
-  const std::size_t other_lines = has_anything(table.other) && room >= 2 ? 1 : 0;
+  const std::size_t other_lines = !table.other.total.tally.empty() && room >= 2 ? 1 : 0;
   room -= other_lines;
 
   const std::vector<std::string> titles = header_cells(layout_);

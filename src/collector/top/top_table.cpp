@@ -75,7 +75,7 @@ bool has(std::string_view text, std::string_view part) {
 }
 
 bool is_shown(const RowNumbers& row, const TopView& view) {
-  if (view.hide_idle && row.window.tally.spans == 0 && row.window.tally.retries == 0) return false;
+  if (view.hide_idle && row.window.tally.empty()) return false;
   if (view.filter.empty()) return true;
   return std::any_of(row.texts.begin(), row.texts.end(), [&](const auto& text) { return has(text, view.filter); });
 }
@@ -215,8 +215,6 @@ std::vector<const RowNumbers*> arranged(const TableNumbers& table, const TopView
   return rows;
 }
 
-bool has_anything(const RowNumbers& row) { return row.total.tally.spans != 0 || row.total.tally.retries != 0; }
-
 TopLayout layout_of(const TableNumbers& table, const TopView& view, std::size_t width) {
   TopLayout layout;
   layout.gap = width < 80 ? 1 : 2;
@@ -224,7 +222,8 @@ TopLayout layout_of(const TableNumbers& table, const TopView& view, std::size_t 
   const TopColumn& sorted = all[sorted_column(all, view)];
   std::vector<TopColumn> texts, numbers;
   std::size_t numbers_width = 0;
-  for (const TopColumn& column : all) {
+  for (TopColumn column : all) {
+    if (table.roots_only && column.id == "spans") column.title = view.total ? "ROOTS" : "ROOTS/s";
     (column.is_text ? texts : numbers).push_back(column);
     if (!column.is_text) numbers_width += layout.gap + width_of_number(column);
   }

@@ -35,7 +35,6 @@ std::string cell_text(const TopColumn& column, const RowNumbers& row, const Tabl
 
 // The rows to show, in order. The pointers point into `table`.
 std::vector<const RowNumbers*> arranged(const TableNumbers& table, const TopView& view);
-[[nodiscard]] bool has_anything(const RowNumbers& row);
 
 // The columns that fit and their widths. The sort column is always among them.
 struct TopLayout {
