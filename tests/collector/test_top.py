@@ -202,20 +202,23 @@ class ScreenTest(unittest.TestCase):
         self.assertIn("SPANS ", lines[3])
         self.assertRegex(next(line for line in lines if line.startswith("quick")), r"^quick +other-model +20 +999 ns")
 
-    def test_groups_by_something_else(self):
+    def test_groups_by_something_else_and_keeps_what_it_has_counted(self):
         top = self.three_rows()
+        top.send("span quick other-model 4 1000 root", "pass 2")
         top.terminal.type("t")
         top.terminal.wait_for_text("by name;")
-        top.terminal.wait_for_text("No spans yet.")
-        top.send("span a m 1 1", "span b m 1 1")
+        top.wait_for_names("quick", "usual", "slow")
         top.terminal.type("t")
         top.terminal.wait_for_text("by model, root spans;")
-        top.send("span a m 1 1 root", "span b inner 1 1", "pass 2")
-        top.wait_for_names("m")
+        top.wait_for_names("other-model")
+        top.terminal.type("w")
+        top.terminal.wait_for(lambda lines: any(re.match(r"other-model +4 +999 ns", line) for line in lines), "its roots")
         top.terminal.type("t", "t")
         top.terminal.wait_for_text("by process, root spans;")
-        top.send("span a m 1 1 root", "pass 2")
-        top.terminal.wait_for_text("program 100")
+        top.terminal.wait_for(lambda lines: any(re.match(r"program 100 +4 ", line) for line in lines), "the process")
+        top.terminal.type("t", "t")
+        top.terminal.wait_for_text("by name,model;")
+        top.wait_for_names("quick", "usual", "slow")
 
     def test_shows_a_rows_histogram(self):
         top = self.three_rows()
@@ -400,8 +403,7 @@ class ScreenTest(unittest.TestCase):
         self.assert_restored(top, 0)
         top.terminal.wait_for_text("a-message-on-stderr")
 
-    def test_keeps_a_recording_on_the_screen_and_reads_it_again(self):
-        # The program reads the same pipe again, and continues with the spans that the test sends then.
+    def test_keeps_a_recording_on_the_screen_and_groups_it(self):
         top = self.top("--from", "recording")
         top.send(*THREE)
         top.tell_last("end")
@@ -410,9 +412,8 @@ class ScreenTest(unittest.TestCase):
         top.terminal.type("Enter")
         top.terminal.wait_for_text("20 spans, 20 errors")
         top.terminal.type("Escape", "t")
-        top.send("span again m 1 1")
-        top.tell_last("end")
-        top.wait_for_names("again")
+        top.terminal.wait_for_text("by name;")
+        top.wait_for_names("quick", "usual", "slow")
         top.terminal.type("q")
         self.assert_restored(top, 0)
 

@@ -94,8 +94,8 @@ TEST(TopFeed, GoesOnWhenTheClockLeapsOrIsSetBack) {
   EXPECT_LE(feed.snapshots.size(), before + 3);
 }
 
-TEST(TopFeed, TellsARowsDetailAndBeginsAnewByAnotherGroupingWithTheNextTick) {
-  Feed feed;
+TEST(TopFeed, TellsARowsDetailAndWhatItHasCountedByAnotherGroupingWithTheNextTick) {
+  Feed feed({}, false, {.others = {{Dimension::model}}, .all_spans = true});
   feed.feed.on_tick(kNoon);
   feed.feed.on_entry(invented("a", "m"));
   TopRequest request;
@@ -107,14 +107,14 @@ TEST(TopFeed, TellsARowsDetailAndBeginsAnewByAnotherGroupingWithTheNextTick) {
   EXPECT_EQ(feed.snapshots[0]->detail->numbers.total.tally.spans, 1U);
 
   request.by = {Dimension::model};
-  request.all_spans = true;
   request.detail.reset();
   feed.feed.ask(request);
   feed.feed.on_tick(kNoon + 2);
   feed.feed.on_entry(invented("a", "m"));
   feed.feed.finish();
   ASSERT_THAT(feed.snapshots, SizeIs(3));
-  EXPECT_EQ(feed.snapshots[1]->table.total.spans, 0U);
+  EXPECT_EQ(feed.snapshots[1]->table.total.spans, 1U);
+  EXPECT_EQ(feed.snapshots[2]->table.total.spans, 2U);
   ASSERT_THAT(feed.snapshots[2]->table.rows, SizeIs(1));
   EXPECT_THAT(feed.snapshots[2]->table.rows[0].texts, ElementsAre("m"));
 }

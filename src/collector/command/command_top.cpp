@@ -19,6 +19,7 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <utility>
 
 namespace nopspan::collector {
 
@@ -159,7 +160,7 @@ int run_top(TopOptions options, const OutputOptions& common, const OpenSource& o
   if (prints || !has_screen()) {
     return print_top(options, common.json, open);
   }
-  show_top(options, common.color, open);
+  show_top(std::move(options), common.color, open);
   return 0;
 }
 

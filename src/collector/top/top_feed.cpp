@@ -24,18 +24,31 @@ TopFeed::TopFeed(const Source& source, Filter filter, unsigned window_seconds, s
       window_seconds_(window_seconds),
       most_rows_(most_rows),
       publish_(std::move(publish)),
-      table_(make_table(request)),
-      tokens_([this](const Entry& span) { return std::vector{table_->key_of(span)}; },
-              [this](const TokenReports::Counted& tokens) {
-                table_->take_back_tokens(tokens.rows[0], tokens.usage, tokens.second);
-              }),
+      tokens_(
+          [this](const Entry& span) {
+            std::vector<RowKey> rows;
+            for (const SpanTable& table : tables_) rows.push_back(table.key_of(span));
+            return rows;
+          },
+          [this](const TokenReports::Counted& tokens) {
+            for (std::size_t i = 0; i < tables_.size(); ++i) {
+              tables_[i].take_back_tokens(tokens.rows[i], tokens.usage, tokens.second);
+            }
+          }),
       at_once_(at_once),
-      request_(request) {}
+      request_(request) {
+  add_table(request.by, request.all_spans);
+  for (const Grouping& by : request.others) add_table(by, request.all_spans);
+}
 
-std::unique_ptr<SpanTable> TopFeed::make_table(const TopRequest& request) const {
-  const bool has_inner =
-      request.all_spans || !filter_.name.empty() || std::any_of(request.by.begin(), request.by.end(), is_of_span);
-  return std::make_unique<SpanTable>(request.by, window_seconds_, most_rows_, !has_inner);
+void TopFeed::add_table(const Grouping& by, bool all_spans) {
+  const bool has_inner = all_spans || !filter_.name.empty() || std::any_of(by.begin(), by.end(), is_of_span);
+  tables_.emplace_back(by, window_seconds_, most_rows_, !has_inner);
+}
+
+SpanTable& TopFeed::table() {
+  return *std::find_if(tables_.begin(), tables_.end(),
+                       [this](const SpanTable& one) { return one.by() == request_.by; });
 }
 
 void TopFeed::on_entry(const Entry& entry) {
@@ -47,7 +60,7 @@ void TopFeed::on_entry(const Entry& entry) {
     filtered_.add(*entry.process);
   }
   // A span that the filter removes may be between two spans that report the same tokens.
-  if (entry.kind == Kind::span) tokens_.add(entry, is_selected, table_->second());
+  if (entry.kind == Kind::span) tokens_.add(entry, is_selected, tables_.front().second());
 }
 
 void TopFeed::count(const Entry& entry) {
@@ -61,7 +74,7 @@ void TopFeed::count(const Entry& entry) {
     ++events_;
     return;
   }
-  table_->add(entry);
+  for (SpanTable& table : tables_) table.add(entry);
 }
 
 void TopFeed::note_process(const Process& process) {
@@ -82,8 +95,8 @@ void TopFeed::on_tick(std::uint64_t now_unix_ns) {
   last_process_ = nullptr;
   filtered_.forget_ended(source_);
   if (is_asked_.load(std::memory_order_relaxed)) take_request();
-  table_->advance(now_unix_ns);
-  tokens_.review(table_->second());
+  for (SpanTable& table : tables_) table.advance(now_unix_ns);
+  tokens_.review(tables_.front().second());
   if (next_ns_ == 0) next_ns_ = at_once_ ? now_unix_ns : now_unix_ns + request_.interval_ns;
   // If the clock was set back, the next snapshot is due after one interval.
   if (next_ns_ > now_unix_ns + request_.interval_ns) next_ns_ = now_unix_ns + request_.interval_ns;
@@ -108,15 +121,14 @@ void TopFeed::ask(const TopRequest& request) {
 void TopFeed::take_request() {
   const std::lock_guard lock(mutex_);
   is_asked_ = false;
-  if (asked_->by != request_.by) table_ = make_table(*asked_);
   request_ = *std::exchange(asked_, std::nullopt);
   next_ns_ = now_ns_;
 }
 
 TopSnapshotPointer TopFeed::snapshot(bool is_last) {
   auto made = std::make_shared<TopSnapshot>();
-  made->table = table_->numbers();
-  if (request_.detail) made->detail = table_->detail(request_.detail->texts, request_.detail->process);
+  made->table = table().numbers();
+  if (request_.detail) made->detail = table().detail(request_.detail->texts, request_.detail->process);
   made->gauges = gauges_.readings();
   made->gauges_dropped = gauges_.dropped();
   made->events = events_;

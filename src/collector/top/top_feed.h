@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -47,8 +48,9 @@ struct TopRequest {
   };
 
   Grouping by = {Dimension::name, Dimension::model};
-  bool all_spans =
-      false;  // otherwise only root spans have rows, if `by` has no name, tool or error and the filter no name
+  std::vector<Grouping> others;  // groupings that a later request may have; they are counted from the beginning
+  // Otherwise only root spans have rows, unless `by` has name, tool or error, or the filter has a name.
+  bool all_spans = false;
   std::uint64_t interval_ns = 0;
   std::optional<Row> detail;
 };
@@ -67,7 +69,8 @@ class TopFeed : public Sink {
   // Publishes a last snapshot after the source has ended. May be called again, to apply a later ask().
   void finish();
 
-  // Changes the request, from any thread. The next tick publishes a snapshot for it.
+  // Changes the request, from any thread. The next tick publishes a snapshot for it. Its grouping must be one of the
+  // first request.
   void ask(const TopRequest& request);
 
   // The source's ledger, in which entries that the filter does not select count as filtered.
@@ -78,7 +81,8 @@ class TopFeed : public Sink {
  private:
   static constexpr std::size_t kMostProcesses = 4096;
 
-  [[nodiscard]] std::unique_ptr<SpanTable> make_table(const TopRequest& request) const;
+  [[nodiscard]] SpanTable& table();
+  void add_table(const Grouping& by, bool all_spans);
   void count(const Entry& entry);
   void take_request();
   void note_process(const Process& process);
@@ -90,7 +94,7 @@ class TopFeed : public Sink {
   const std::size_t most_rows_;
   const Publish publish_;
 
-  std::unique_ptr<SpanTable> table_;
+  std::deque<SpanTable> tables_;  // one for each grouping
   FilteredCounts filtered_;
   bool has_matched_ = false;
   TokenReports tokens_;

@@ -25,7 +25,6 @@ struct TopOptions {
   bool plain = false;
 };
 
-// Opens the source. It may be called again, to read a recording once more.
 using OpenSource = std::function<std::unique_ptr<Source>()>;
 
 }  // namespace nopspan::collector

@@ -16,11 +16,10 @@ namespace nopspan::collector {
 
 TopRunner::TopRunner(const TopOptions& options, const OpenSource& open)
     : options_(options),
-      open_(open),
       metrics_(options.source.metrics, options.source.buffer_bytes),
       source_(open()),
-      request_(options.request) {
-  make_feed();
+      feed_(*source_, options.source.filter, options.window_seconds, options.most_rows, options.request, true,
+            [this](TopSnapshotPointer snapshot) { publish(std::move(snapshot)); }) {
   // The thread that runs the source blocks all signals, so the thread that draws receives them and can restore the
   // terminal.
   sigset_t all, before;
@@ -37,17 +36,11 @@ TopRunner::~TopRunner() {
   }
 }
 
-void TopRunner::make_feed() {
-  feed_ =
-      std::make_unique<TopFeed>(*source_, options_.source.filter, options_.window_seconds, options_.most_rows, request_,
-                                true, [this](TopSnapshotPointer snapshot) { publish(std::move(snapshot)); });
-}
-
 void TopRunner::run() {
   try {
-    MeteredSink metered(*feed_, metrics_, [this] { return feed_->ledger(); });
+    MeteredSink metered(feed_, metrics_, [this] { return feed_.ledger(); });
     run_source(*source_, metered, options_.source, true);
-    metrics_.write_and_wait(feed_->ledger());
+    metrics_.write_and_wait(feed_.ledger());
     answer_until_stopped();
     return;
   } catch (...) {
@@ -59,21 +52,14 @@ void TopRunner::run() {
 }
 
 void TopRunner::answer_until_stopped() {
-  feed_->finish();
+  feed_.finish();
   std::unique_lock lock(mutex_);
-  has_ended_ = true;
   while (true) {
     wait_until_asked(lock);
     if (stops_) return;
     is_asked_ = false;
-    const bool reads_again = std::exchange(reads_again_, false);
-    if (reads_again) {
-      source_ = open_();
-      make_feed();
-    }
     lock.unlock();
-    if (reads_again) run_source(*source_, *feed_, options_.source, true);
-    feed_->finish();
+    feed_.finish();
     lock.lock();
   }
 }
@@ -89,7 +75,7 @@ void TopRunner::wait_until_asked(std::unique_lock<std::mutex>& lock) {
 // After Ctrl-S, or if the connection hangs, write() to the terminal blocks. ncurses calls it again after a signal.
 void TopRunner::leave() {
   standard_error().set_live();
-  if (!failure_) standard_error().write(remark_text(*source_) + to_text(feed_->ledger()));
+  if (!failure_) standard_error().write(remark_text(*source_) + to_text(feed_.ledger()));
   standard_error().close();
   Terminal::restore_modes();
   _exit(Failure::kFailed);
@@ -110,13 +96,8 @@ TopSnapshotPointer TopRunner::latest() {
 }
 
 void TopRunner::ask(const TopRequest& request) {
+  feed_.ask(request);
   const std::lock_guard lock(mutex_);
-  if (has_ended_ && request.by != request_.by) {
-    reads_again_ = true;
-  } else {
-    feed_->ask(request);
-  }
-  request_ = request;
   is_asked_ = true;
   asked_.notify_one();
 }
@@ -135,7 +116,7 @@ std::string TopRunner::stop() {
   }
   if (thread_.joinable()) thread_.join();
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
-  return remark_text(*source_) + to_text(feed_->ledger());
+  return remark_text(*source_) + to_text(feed_.ledger());
 }
 
 }  // namespace nopspan::collector

@@ -28,8 +28,7 @@ class TopRunner {
   [[nodiscard]] int wake_fd() const { return wake_up_.fd(); }
   // The last snapshot; null before the first.
   TopSnapshotPointer latest();
-  // Changes what snapshots contain. It also works after a recording has been read: for another grouping the recording
-  // is read again.
+  // Changes what snapshots contain, also after a recording has been read.
   void ask(const TopRequest& request);
   // Whether the source failed. If so, stop() throws the error.
   [[nodiscard]] bool has_failed();
@@ -43,22 +42,19 @@ class TopRunner {
   void answer_until_stopped();
   void wait_until_asked(std::unique_lock<std::mutex>& lock);
   [[noreturn]] void leave();
-  void make_feed();
   void publish(TopSnapshotPointer snapshot);
 
   const TopOptions& options_;
-  const OpenSource& open_;
   MetricsFile metrics_;
   WakeUp wake_up_;
+  const std::unique_ptr<Source> source_;
+  TopFeed feed_;
 
   std::mutex mutex_;
   std::condition_variable asked_;
-  std::unique_ptr<Source> source_;
-  std::unique_ptr<TopFeed> feed_;
-  TopRequest request_;
   TopSnapshotPointer latest_;
   std::exception_ptr failure_;
-  bool is_asked_ = false, reads_again_ = false, has_ended_ = false, stops_ = false;
+  bool is_asked_ = false, stops_ = false;
   std::thread thread_;
 };
 

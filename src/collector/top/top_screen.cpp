@@ -27,7 +27,7 @@ const std::vector<std::string> kHelp = {
     "< >  ← →     sort by the previous or next column",
     "r            reverse the order",
     "/            show only rows that contain a text: Enter keeps the filter, Esc clears it",
-    "t            change the grouping; the counts restart at zero",
+    "t            change the grouping",
     "w            switch between the window and the total since the start",
     "i            hide or show rows without spans in the window",
     "↑ ↓          select a row (also PgUp, PgDn, Home, End)",
@@ -60,8 +60,11 @@ void remove_character(std::string& text) {
 
 }  // namespace
 
-void show_top(const TopOptions& options, bool color, const OpenSource& open) {
+void show_top(TopOptions options, bool color, const OpenSource& open) {
   restore_streams();  // Terminal redirects stderr
+  for (const char* by : {"name,model", "name", "model", "tenant", "process", "engine"}) {
+    if (const Grouping one = parse_grouping(by); one != options.request.by) options.request.others.push_back(one);
+  }
   TopRunner runner(options, open);
   {
     Terminal terminal(color);
@@ -89,14 +92,9 @@ TopScreen::TopScreen(Terminal& terminal, TopRunner& runner, const TopOptions& op
       runner_(runner),
       request_(options.request),
       view_(options.view),
-      groupings_({options.request.by}),
       filter_text_(to_text(options.source.filter)),
       buffer_bytes_(options.source.from.empty() ? options.source.buffer_bytes : 0),
-      is_recording_(!options.source.from.empty()) {
-  for (const char* by : {"name,model", "name", "model", "tenant", "process", "engine"}) {
-    if (const Grouping one = parse_grouping(by); one != options.request.by) groupings_.push_back(one);
-  }
-}
+      is_recording_(!options.source.from.empty()) {}
 
 bool TopScreen::take(const TopSnapshotPointer& snapshot) {
   if (snapshot == nullptr || snapshot == newest_) return false;
@@ -433,8 +431,9 @@ void TopScreen::sort_by_neighbour(int step) {
 }
 
 void TopScreen::group_by_next() {
-  auto found = std::find(groupings_.begin(), groupings_.end(), request_.by);
-  request_.by = ++found == groupings_.end() ? groupings_.front() : *found;
+  request_.others.push_back(request_.by);
+  request_.by = request_.others.front();
+  request_.others.erase(request_.others.begin());
   paused_ = false;
   selected_ = 0;
   runner_.ask(request_);

@@ -15,7 +15,7 @@
 namespace nopspan::collector {
 
 // Runs until q or a signal, then prints the ledger to stderr.
-void show_top(const TopOptions& options, bool color, const OpenSource& open);
+void show_top(TopOptions options, bool color, const OpenSource& open);
 
 // The state of the screen, and the effect of each key.
 class TopScreen {
@@ -54,7 +54,6 @@ class TopScreen {
   TopRunner& runner_;
   TopRequest request_;
   TopView view_;
-  std::vector<Grouping> groupings_;
   std::string filter_text_;     // of the filter options
   std::uint64_t buffer_bytes_;  // 0: the source has no buffer
   bool is_recording_;
