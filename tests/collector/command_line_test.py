@@ -100,7 +100,10 @@ class Mistakes(unittest.TestCase):
         self.assert_usage_error(["trace", "--slower-than", "soon"], '--slower-than: "soon" is not a time', "(ns, us, ms, s, m, h, d)")
         self.assert_usage_error(["trace", "--slower-than", "104167d"], '--slower-than: "104167d" is not between 0s and 104166d')
         self.assert_usage_error(["trace", "--buffer", "many"], '--buffer: "many" is not a size', "(K, M, G, T)")
-        self.assert_usage_error(["trace", "--buffer", "-1"], '--buffer: "-1" is not between 0 and 4E')
+        for size in ("-1", "1", "100T"):
+            self.assert_usage_error(["trace", "--buffer", size], '--buffer: "%s" is not between 4K and 1G' % size)
+        for time in ("0", "1500ms", "61", "2m"):
+            self.assert_usage_error(["top", "--window", time], "--window: must be a whole number of seconds from 1s to 60s")
         self.assert_usage_error(["trace", "--pid", "0"], '--pid: "0" is not a positive whole number')
         self.assert_usage_error(["trace", "--pid"], "--pid needs a value")
         self.assert_usage_error(["trace", "--with-peers"], "--with-peers requires --pid or --cgroup")
@@ -110,7 +113,6 @@ class Mistakes(unittest.TestCase):
         self.assert_usage_error(["top", "--by", "route", "--sort", "rout"], "--sort: there is no column rout")
         self.assert_usage_error(["replay", "x", "--where", "route"], '--where: "route" is not KEY=VALUE')
         self.assert_usage_error(["hist", "--of", "retry", "--error", "timeout"], "--error cannot be used with --of retry")
-        self.assert_usage_error(["top", "--window", "61"], '--window: "61" is not a whole number from 1 to 60')
         self.assert_usage_error(["record", "x", "--keep", "2"], "--keep requires --max-size")
         self.assert_usage_error(["record", "x", "--keep-total", "2G"], "--keep-total requires --max-size")
         for size in ("0", "513M"):

@@ -19,7 +19,12 @@ std::uint64_t parsed(decltype(add_duration_option) add_option, const std::string
   return value;
 }
 std::uint64_t duration(const std::string& text) { return parsed(add_duration_option, text); }
-std::uint64_t bytes(const std::string& text) { return parsed(add_bytes_option, text); }
+std::uint64_t bytes(const std::string& text) {
+  const auto add = [](CLI::App& app, const std::string& name, std::uint64_t& value, const std::string& what) {
+    return add_bytes_option(app, name, value, what);
+  };
+  return parsed(add, text);
+}
 
 TEST(DurationOption, KnowsUnits) {
   EXPECT_EQ(duration("7"), 7'000'000'000U);

@@ -94,7 +94,7 @@ int print_top(const TopOptions& options, bool json, const OpenSource& open) {
   const std::unique_ptr<Source> source = open();
   if (options.source.from.empty()) set_standard_outputs_live();
   Printer printer(options, json);
-  TopFeed feed(*source, options.source.filter, options.window_seconds, options.most_rows, options.request, false,
+  TopFeed feed(*source, options.source.filter, options.window_ns / kSecond, options.most_rows, options.request, false,
                [&](const TopSnapshotPointer& snapshot) { printer.print(*snapshot); });
   MatchWatch watch(feed, options.source.filter, options.source.from, [&feed] { return feed.has_matched(); });
   MeteredSink metered(watch, metrics, [&feed] { return feed.ledger(); });
@@ -128,9 +128,8 @@ void add_top_options(CLI::App& app, TopOptions& options) {
   add_duration_option(app, "--interval", options.request.interval_ns,
                       "Update at this interval, at least 100ms (default: 2s)")
       ->group(kGroup);
-  app.add_option("--window", options.window_seconds, "Length of the window in seconds, 1 to 60 (default: 10)")
-      ->type_name("SECONDS")
-      ->check(whole_number(1, 60))
+  add_duration_option(app, "--window", options.window_ns, "Length of the window, 1s to 60s (default: 10s)")
+      ->check(whole_seconds(1, 60))
       ->group(kGroup);
   app.add_option("--rows-max", options.most_rows,
                  "Keep at most N rows; count the rest in the row other (default: 1000)")

@@ -70,6 +70,19 @@ std::string to_nanoseconds(std::string& text) {
   return "";
 }
 
+CLI::Validator whole_seconds(std::uint64_t least, std::uint64_t most) {
+  const std::string refusal =
+      "must be a whole number of seconds from " + std::to_string(least) + "s to " + std::to_string(most) + "s";
+  // The text is a number of nanoseconds, as in some_time().
+  const auto check = [=](const std::string& ns) {
+    const double seconds = std::stod(ns) / static_cast<double>(kSecond);
+    const bool is_right =
+        seconds == std::floor(seconds) && seconds >= static_cast<double>(least) && seconds <= static_cast<double>(most);
+    return is_right ? "" : refusal;
+  };
+  return {check, ""};
+}
+
 CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::uint64_t& ns, const std::string& what) {
   const auto set = [&ns](double value) { ns = static_cast<std::uint64_t>(std::llround(value)); };
   return app.add_option_function<double>(name, set, what)
@@ -79,12 +92,12 @@ CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::ui
       ->type_name("TIME");
 }
 
-CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint64_t& bytes, const std::string& what) {
+CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint64_t& bytes, const std::string& what,
+                              const SizeRange& range) {
   // CLI11 parses -1 as the largest 64-bit number, which the range refuses.
   return app.add_option(name, bytes, what)
-      ->transform(number_with_unit(CLI::AsSizeValue(false), CLI::Range(std::uint64_t{0}, std::uint64_t{1} << 62U),
-                                   "a size: use a whole number with a unit (K, M, G, T), such as 64M",
-                                   "between 0 and 4E"))
+      ->transform(number_with_unit(CLI::AsSizeValue(false), CLI::Range(range.least, range.most),
+                                   "a size: use a whole number with a unit (K, M, G, T), such as 64M", range.text))
       ->type_name("SIZE");
 }
 
@@ -209,7 +222,8 @@ void add_source_options(CLI::App& app, SourceOptions& options) {
                             ->check(some_text());
   CLI::Option* buffer = add_bytes_option(app, "--buffer", options.buffer_bytes,
                                          "Size of the kernel's ring buffer; increase it if entries are lost "
-                                         "(default: 16M)");
+                                         "(4K to 1G, rounded up to a power of 2; default: 16M)",
+                                         {4096, std::uint64_t{1} << 30U, "between 4K and 1G"});
   CLI::Option* max_age = add_duration_option(app, "--max-age", options.max_age_ns,
                                              "Fetch entries that an idle thread has held for this long (default: 1s)");
   CLI::Option* duration =

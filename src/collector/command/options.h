@@ -45,10 +45,17 @@ CLI::Option* add_grouping_option(CLI::App& app, Grouping& by);
 CLI::Validator whole_number(std::uint64_t least, std::uint64_t most = UINT32_MAX);
 CLI::Validator some_text();
 CLI::Validator some_time();
+// For a time (add_duration_option) that must be a number of seconds.
+CLI::Validator whole_seconds(std::uint64_t least, std::uint64_t most);
 
 // The first adds an option whose value is a time, such as 250ms, 1.5s, 2m or 7 (seconds). The second adds an
 // option whose value is a size, such as 64M, 1GiB or 4096 (bytes). Units of sizes are powers of 1024.
 CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::uint64_t& ns, const std::string& what);
-CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint64_t& bytes, const std::string& what);
+struct SizeRange {
+  std::uint64_t least = 0, most = std::uint64_t{1} << 62U;
+  const char* text = "between 0 and 4E";
+};
+CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint64_t& bytes, const std::string& what,
+                              const SizeRange& range = {});
 
 }  // namespace nopspan::collector

@@ -117,7 +117,7 @@ bool Tally::empty() const {
   return spans == 0 && retries == 0 && input_tokens == 0 && output_tokens == 0 && first_tokens == 0;
 }
 
-SpanTable::SpanTable(Grouping by, unsigned window_seconds, std::size_t most_rows, bool roots_only)
+SpanTable::SpanTable(Grouping by, std::uint64_t window_seconds, std::size_t most_rows, bool roots_only)
     : by_(std::move(by)),
       most_rows_(most_rows),
       ring_size_(window_seconds + 1),

@@ -75,7 +75,7 @@ class SpanTable {
  public:
   // The window has the last `window_seconds` whole seconds and the current one. If `roots_only`, rows have the
   // counts and durations of root spans only, but tokens, first tokens and retries of all spans.
-  SpanTable(Grouping by, unsigned window_seconds, std::size_t most_rows, bool roots_only = false);
+  SpanTable(Grouping by, std::uint64_t window_seconds, std::size_t most_rows, bool roots_only = false);
   ~SpanTable() = default;
   SpanTable(const SpanTable&) = delete;
   SpanTable& operator=(const SpanTable&) = delete;

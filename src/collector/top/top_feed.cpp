@@ -17,7 +17,7 @@ bool is_of_span(const Dimension& by) {
 
 }  // namespace
 
-TopFeed::TopFeed(const Source& source, Filter filter, unsigned window_seconds, std::size_t most_rows,
+TopFeed::TopFeed(const Source& source, Filter filter, std::uint64_t window_seconds, std::size_t most_rows,
                  const TopRequest& request, bool at_once, Publish publish)
     : source_(source),
       filter_(std::move(filter)),

@@ -61,7 +61,7 @@ class TopFeed : public Sink {
 
   // The thread that runs the source calls `publish` after each interval and in finish(). If `at_once`, the first
   // snapshot is published at the first tick. `source` must outlive the feed.
-  TopFeed(const Source& source, Filter filter, unsigned window_seconds, std::size_t most_rows,
+  TopFeed(const Source& source, Filter filter, std::uint64_t window_seconds, std::size_t most_rows,
           const TopRequest& request, bool at_once, Publish publish);
 
   void on_entry(const Entry& entry) override;
@@ -90,7 +90,7 @@ class TopFeed : public Sink {
 
   const Source& source_;
   const Filter filter_;
-  const unsigned window_seconds_;
+  const std::uint64_t window_seconds_;
   const std::size_t most_rows_;
   const Publish publish_;
 

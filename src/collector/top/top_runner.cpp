@@ -18,7 +18,7 @@ TopRunner::TopRunner(const TopOptions& options, const OpenSource& open)
     : options_(options),
       metrics_(options.source.metrics, options.source.buffer_bytes),
       source_(open()),
-      feed_(*source_, options.source.filter, options.window_seconds, options.most_rows, options.request, true,
+      feed_(*source_, options.source.filter, options.window_ns / kSecond, options.most_rows, options.request, true,
             [this](TopSnapshotPointer snapshot) { publish(std::move(snapshot)); }) {
   // The thread that runs the source blocks all signals, so the thread that draws receives them and can restore the
   // terminal.
