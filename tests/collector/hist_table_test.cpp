@@ -222,10 +222,9 @@ TEST_P(QuantityOfASpan, IsNotReadFromAnythingElse) {
 }
 
 INSTANTIATE_TEST_SUITE_P(HistQuantity, QuantityOfASpan,
-                         testing::Values(Case{"duration", 1, "llm.tool", kError},
-                                         Case{"first-token", 2, "llm.tool", kOk}, Case{"tool", 1, "calculator", kError},
-                                         Case{"engine", 1, "llm.tool", kError}, Case{"queue", 3, "llm.tool", kError},
-                                         Case{"prefill", 4, "llm.tool", kError},
+                         testing::Values(Case{"duration", 1, "llm.tool", kError}, Case{"ttft", 2, "llm.tool", kOk},
+                                         Case{"tool", 1, "calculator", kError}, Case{"engine", 1, "llm.tool", kError},
+                                         Case{"queue", 3, "llm.tool", kError}, Case{"prefill", 4, "llm.tool", kError},
                                          Case{"decode", 5, "llm.tool", kError}));
 
 TEST(HistQuantity, OfARetryIsItsDelayUnderItsSpansName) {

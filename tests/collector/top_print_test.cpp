@@ -155,7 +155,7 @@ TEST(TopPrint, WritesJsonWithUnitsInItsNames) {
   EXPECT_EQ(failing["window"]["error_ratio"], 0.5);
   EXPECT_EQ(failing["window"]["cancelled"], 1);
   EXPECT_EQ(failing["window"]["retries_per_s"], 0.1);
-  EXPECT_TRUE(failing["window"]["first_token_p50_ns"].is_null());
+  EXPECT_TRUE(failing["window"]["ttft_p50_ns"].is_null());
   EXPECT_EQ(json["gauges"][0]["value"], 3);
   EXPECT_EQ(json["gauges"][0]["maximum"], 8);
   EXPECT_EQ(json["gauges"][0]["age_ns"], kSecond);

@@ -102,7 +102,7 @@ TEST(TopTable, TellsRatesOfTheWindowAndCountsOfAll) {
   EXPECT_EQ(cell("errors", true), "20");
   EXPECT_EQ(cell("error-percent", false), "100");
   EXPECT_EQ(cell("max", false), "1.00 us");
-  EXPECT_EQ(cell("first-p50", false), "-");
+  EXPECT_EQ(cell("ttft-p50", false), "-");
 }
 
 TEST(TopTable, TellsTheGreatestDurationThereCanBe) {

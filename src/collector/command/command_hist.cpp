@@ -47,7 +47,7 @@ constexpr char kHistExamples[] =
     "Examples:\n"
     "  nopspan hist --duration 10s                     all spans, for 10 seconds\n"
     "  nopspan hist --name llm.chat --by model,tenant  one name, by model and tenant\n"
-    "  nopspan hist --of first-token --interval 5s     time to first token, printed\n"
+    "  nopspan hist --of ttft --interval 5s            time to first token, printed\n"
     "                                                  every 5 s\n"
     "  nopspan hist --of queue --by engine             queue time in inference\n"
     "                                                  servers\n"

@@ -9,7 +9,7 @@ const std::vector<Quantity>& quantities() {
   using In = Quantity::In;
   static const std::vector<Quantity> all = {
       {"duration", "duration of spans", In::span},
-      {"first-token", "time to the first token of spans", In::first_token},
+      {"ttft", "time to first token of spans", In::first_token},
       {"tool", "duration of tool calls", In::tool},
       {"engine", "duration of engine requests", In::engine},
       {"queue", "queue time of engine requests", In::queue},

@@ -70,8 +70,8 @@ Json to_json(const Numbers& numbers, std::uint64_t ns) {
   Json json = to_json(numbers.tally, ns);
   json["duration_sum_ns"] = numbers.tally.duration_sum_ns;
   add_times(json, "duration", numbers.duration_ns);
-  json["first_token_sum_ns"] = numbers.tally.first_token_sum_ns;
-  add_times(json, "first_token", numbers.first_token_ns);
+  json["ttft_sum_ns"] = numbers.tally.first_token_sum_ns;
+  add_times(json, "ttft", numbers.first_token_ns);
   return json;
 }
 

@@ -154,7 +154,7 @@ std::vector<std::string> top_detail(const RowDetail& detail, const TableNumbers&
       title,
       (total ? "total: " : "last " + duration_text(table.window_ns) + ": ") + count_text(numbers.tally),
       "duration: " + times_text(numbers.duration_ns, numbers.tally.duration_sum_ns),
-      "time to first token: " + times_text(numbers.first_token_ns, numbers.tally.first_token_sum_ns),
+      "ttft: " + times_text(numbers.first_token_ns, numbers.tally.first_token_sum_ns),
       "",
   };
   const std::vector<Bar> bars =

@@ -58,8 +58,8 @@ constexpr std::array<NumberColumn, 13> kNumbers = {{
     {"cancelled", "CANC/s", "CANC", count<&Tally::cancelled>},
     {"input", "IN TOK/s", "IN TOK", count<&Tally::input_tokens>},
     {"output", "OUT TOK/s", "OUT TOK", count<&Tally::output_tokens>},
-    {"first-p50", "TTFT P50", "TTFT P50", quantile<&Numbers::first_token_ns, &Quantiles::p50>},
-    {"first-p99", "TTFT P99", "TTFT P99", quantile<&Numbers::first_token_ns, &Quantiles::p99>},
+    {"ttft-p50", "TTFT P50", "TTFT P50", quantile<&Numbers::first_token_ns, &Quantiles::p50>},
+    {"ttft-p99", "TTFT P99", "TTFT P99", quantile<&Numbers::first_token_ns, &Quantiles::p99>},
     {"retries", "RETRY/s", "RETRIES", count<&Tally::retries>},
 }};
 

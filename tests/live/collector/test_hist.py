@@ -349,7 +349,7 @@ class Programs(InAFolder):
         request = ("engine.request", "tiny-1")
         wishes = {"retry": {row: [500_000_000]}, "queue": {request: [1000]}, "prefill": {request: [2000]},
                   "decode": {request: [3000]}, "tool": {("calculator", "tiny-1"): None}, "engine": {request: None},
-                  "first-token": {row: None, request: None}}
+                  "ttft": {row: None, request: None}}
         with Program("traced") as program:
             collectors = {of: Hist("--pid", program.pid, "--of", of) for of in wishes}
             try:
@@ -451,7 +451,7 @@ class Programs(InAFolder):
 
 class Recording(InAFolder):
     def test_has_the_same_histograms(self):
-        quantities = ("duration", "first-token", "tool", "engine", "queue", "prefill", "decode", "retry")
+        quantities = ("duration", "ttft", "tool", "engine", "queue", "prefill", "decode", "retry")
         wishes = [("--of", of) for of in quantities]
         wishes += [("--by", "engine,tenant"), ("--errors",), ("--name", "llm.tool"), ("--model", "tiny"),
                    ("--slower-than", "10us"), ("--sample", 2), ("--request", "order-4711")]

@@ -162,7 +162,7 @@ class ExampleService(Test):
     def test_ttft(self):
         self.assertLess(sum(map(len, self.seen.gaps.values())), sum(map(len, self.seen.first_tokens.values())))
         self.assertEqual(set(self.seen.first_tokens), {"llm.step, nopspan-ngram", "engine.request, nopspan-ngram"})
-        self.equal("ttft.bt", "first_token_us", self.seen.first_tokens.each(histogram))
+        self.equal("ttft.bt", "ttft_us", self.seen.first_tokens.each(histogram))
         self.equal("ttft.bt", "token_gap_us", self.seen.gaps.each(histogram))
 
     def test_tokens(self):
@@ -306,7 +306,7 @@ class Calls(Test):
     def test_a_stream_without_gaps_is_not_in_the_gaps(self):
         maps = self.maps["ttft.bt", "calls"]
         for model in ("soon", "early", "one"):
-            self.assertEqual(sum(maps["first_token_us"]["llm.step, " + model].values()), 1, model)
+            self.assertEqual(sum(maps["ttft_us"]["llm.step, " + model].values()), 1, model)
         self.assertEqual(sum(maps["token_gap_us"]["llm.step, soon"].values()), 1)
         self.assertNotIn("llm.step, early", maps["token_gap_us"])
         self.assertNotIn("llm.step, one", maps["token_gap_us"])
@@ -340,7 +340,7 @@ class Calls(Test):
         def left_out(named_before):
             return 2 * (MORE - ROWS + named_before)
         ttft = self.maps["ttft.bt", "calls"]
-        self.assertEqual((len(ttft["first_token_us"]), len(ttft["token_gap_us"])), (ROWS, ROWS - 2))
+        self.assertEqual((len(ttft["ttft_us"]), len(ttft["token_gap_us"])), (ROWS, ROWS - 2))
         self.assertEqual(ttft["not_shown"], {"first tokens": left_out(4), "gaps": left_out(4)})
         self.check_rows("tokens.bt", "input_tokens", "llm.step, model-%(n)s", 4, 20)
         self.check_rows("tokens.bt", "tenant_output", "tenant-%(n)s, llm.step", 2, 10)
@@ -363,7 +363,7 @@ class Calls(Test):
     def check_names(self, what, names):
         steps = {"llm.step, " + name for name in names}
         for script, table, wanted in (
-                ("ttft.bt", "first_token_us", steps), ("ttft.bt", "token_gap_us", steps),
+                ("ttft.bt", "ttft_us", steps), ("ttft.bt", "token_gap_us", steps),
                 ("tokens.bt", "input_tokens", steps), ("tokens.bt", "output_of_request", steps),
                 ("retries.bt", "retries", {"reason, " + step for step in steps}),
                 ("tools.bt", "calls", names), ("tools.bt", "errors", {name + ", type" for name in names})):
