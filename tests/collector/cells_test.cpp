@@ -60,5 +60,16 @@ TEST(CellsOfAnyLocale, ShowQuestionMarksForWhatIsNotAscii) { EXPECT_EQ(ascii_onl
 
 TEST(CellsOfAnyLocale, AreOneForEachCharacterWhereTheLocaleKnowsNoBetter) { EXPECT_EQ(cells_of("Größe"), 5U); }
 
+TEST_F(Cells, AreBrokenAfterSeparators) {
+  using testing::ElementsAre;
+  EXPECT_THAT(wrapped("", 10), ElementsAre(""));
+  EXPECT_THAT(wrapped("one two three", 13), ElementsAre("one two three"));
+  EXPECT_THAT(wrapped("one two three", 12), ElementsAre("one two", "  three"));
+  EXPECT_THAT(wrapped("q     quit now", 12, 4), ElementsAre("q     quit", "    now"));
+  EXPECT_THAT(wrapped("who: a 1, b 2, c 3", 10, 2, ", "), ElementsAre("who: a 1,", "  b 2, c 3"));
+  EXPECT_THAT(wrapped("Größe Größe", 11), ElementsAre("Größe Größe"));
+  EXPECT_THAT(wrapped("too-long-for-it", 5), ElementsAre("too-long-for-it"));
+}
+
 }  // namespace
 }  // namespace nopspan::collector

@@ -79,7 +79,7 @@ class Top(Driven):
         heads = [i for i, line in enumerate(lines) if re.match(r"(NAME|MODEL|TENANT|PROCESS|ENGINE)\b", line)]
         found = []
         for line in lines[heads[0] + 1:] if heads else []:
-            if not line or line.startswith(("h help", "other ", "/")):
+            if not line or line.startswith(("< > sort", "other ", "/")):
                 break
             found.append(line.split()[0])
         return found
@@ -117,7 +117,7 @@ class ScreenTest(unittest.TestCase):
         self.assertIn("2 errors/s", lines[0])
         self.assertIn("1 process", lines[0])
         self.assertIn("26 delivered, none lost, buffer 16 MiB", lines[1])
-        self.assertIn("last 10.0 s; by name,model; sorted by spans; every 2.00 s; 3 of 3 rows", lines[2])
+        self.assertIn("last 10.0 s; by name,model; sorted by spans; every 2.00 s; 3 rows", lines[2])
         row = next(line for line in lines if line.startswith("quick"))
         self.assertEqual(row.split()[:4], ["quick", "other-model", "2", "999"])
         self.assertRegex(row, r"quick +other-model +2 +999 ns +999 ns +1.00 us +1.00 us +2 +100 +0 +0 +0 +- +- +0$")
@@ -259,7 +259,7 @@ class ScreenTest(unittest.TestCase):
         top.terminal.type("h")
         top.terminal.wait_for_text("q            quit")
         top.terminal.type("NPage", "NPage", "NPage", "NPage")
-        top.terminal.wait_for_text("TOK: tokens")
+        top.terminal.wait_for_text("MAX is exact.")
 
     def test_changes_the_interval(self):
         top = self.three_rows()
@@ -299,9 +299,55 @@ class ScreenTest(unittest.TestCase):
         top.terminal.resize(20, 5)
         top.terminal.wait_for(lambda lines: lines[0].startswith("LOST 1234"), "the loss on a small screen")
 
+    # What `nopspan top` shows while a chat service runs: long names, gauges, and numbers with many digits.
+    SERVICE = ("chat agent.operator.iteration slow-model 1234 1000 200 440000000", "chat engine.request fast 99999 10 20 900",
+               "span llm.tool slow-model 7 58900 error", "span engine.step \"\" 99999 307000",
+               "gauge example kv_cache_total 65536 0", "gauge example kv_cache_used 209 65536", "gauge example running 12 0",
+               "gauge example waiting 345 0", "pass 10")
+
+    def service(self, width, height):
+        top = self.top(width=width, height=height)
+        top.send(*self.SERVICE)
+        return top, top.terminal.wait_for(lambda lines: lines if any("waiting 345" in line for line in lines)
+                                          and "22:13:30" in lines[0] and is_complete(lines) else None, "the whole screen")
+
+    def test_fits_80_columns(self):
+        top, lines = self.service(80, 24)
+        head = next(line for line in lines if line.startswith("NAME"))
+        for title in ("SPANS/s", "P50", "P99", "ERR%", "TTFT P50", "IN TOK/s", "OUT TOK/s"):
+            self.assertIn(title, head)
+        self.assertNotIn("MAX", head)
+        self.assertIn("(6 more columns)", lines[23])
+        self.assertNotIn("…", "".join(lines[:3] + lines[20:]), lines)
+        self.assertRegex("\n".join(lines), r"example program 100: kv_cache_total 65536, [^…]*\n  [^…]*waiting 345")
+        self.assertIn("requests/s", lines[0])
+        top.terminal.type(">", ">")
+        top.terminal.wait_for(lambda lines: any(line.startswith("NAME") and "MAX" not in line and "P99" in line and "P90" in line
+                                                for line in lines), "the column P90 while it is the sorted one")
+        top.terminal.type("h")
+        lines = top.terminal.wait_for(lambda lines: lines if any("MAX is exact" in line for line in lines) else None, "help")
+        self.assertTrue(any(line.startswith("q  ") for line in lines), "all of the help is on the screen")
+        self.assertNotIn("…", "\n".join(lines))
+
+    def test_shows_all_columns_on_a_wide_terminal(self):
+        _, lines = self.service(200, 50)
+        head = next(line for line in lines if line.startswith("NAME"))
+        for title in ("P90", "MAX", "ERR/s", "CANC/s", "TTFT P99", "RETRY/s"):
+            self.assertIn(title, head)
+        self.assertNotIn("more column", "\n".join(lines))
+        self.assertNotIn("…", "\n".join(lines))
+
+    def test_fits_a_narrow_terminal(self):
+        top = self.top(width=40, height=24)
+        top.send(*self.SERVICE)
+        top.terminal.wait_for_text("waiting 345")
+        top.terminal.type("h")
+        lines = top.terminal.wait_for(lambda lines: lines if any(line.startswith("q  ") for line in lines) else None, "help")
+        self.assertNotIn("…", "\n".join(lines))
+
     def test_follows_the_terminals_size(self):
         top = self.three_rows()
-        for width, height in ((20, 5), (1, 1), (3, 2), (40, 10), (500, 200), (2, 50), (79, 24), (160, 30)):
+        for width, height in ((20, 5), (1, 1), (3, 2), (40, 10), (500, 200), (2, 50), (4, 20), (79, 24), (160, 30)):
             top.terminal.resize(width, height)
             top.terminal.wait_for(lambda lines, width=width, height=height: self.is_drawn_for(lines, width, height),
                                   "a screen of %d x %d" % (width, height))
@@ -310,7 +356,7 @@ class ScreenTest(unittest.TestCase):
     @staticmethod
     def is_drawn_for(lines, width, height):
         if height >= 8:
-            return lines[height - 1].startswith("h help"[:min(width, 6) - 1])
+            return lines[height - 1].startswith("< > sort"[:min(width, 8) - 1])
         return lines[0] != "" and (height < 5 or lines[2].startswith("quick"))
 
     def test_shows_the_sorted_column_on_a_narrow_terminal(self):
@@ -563,6 +609,17 @@ class PipedTest(unittest.TestCase):
 
 class PlainTest(unittest.TestCase):
 
+    def test_fits_a_terminal_without_a_screen(self):
+        top = self.enterContext(Top(width=80, height=40, env={"TERM": "dumb"}))
+        top.send(*ScreenTest.SERVICE[:-1], "pass 2")
+        lines = top.terminal.wait_for(lambda lines: lines if any("waiting 345" in line for line in lines) else None, "a table")
+        self.assertTrue(any(line.startswith("agent.op") and line.endswith("ms") for line in lines), lines)
+        self.assertTrue(any(line.startswith("and 6 more columns") for line in lines), lines)
+        head = next(line for line in lines if line.startswith("NAME"))
+        # A line that the terminal breaks would continue at its left edge.
+        following = lines[lines.index(head) + 1]
+        self.assertRegex(following, r"^(engine|agent|llm)")
+
     def test_prints_text_on_a_terminal_where_that_is_wanted(self):
         for arguments, env in ((["--plain"], {}), ([], {"TERM": "dumb"}), ([], {"TERM": "no-such-terminal"})):
             with self.subTest(arguments=arguments, env=env):
@@ -572,6 +629,11 @@ class PlainTest(unittest.TestCase):
                 self.assertEqual(top.terminal.tmux("display-message", "-p", "#{alternate_on}").strip(), "0")
                 top.terminal.type("C-c")
                 self.assertEqual(top.terminal.wait_for_end(), 0)
+
+
+def is_complete(lines):
+    """Whether the line with the keys, which is drawn last, is there."""
+    return any(line.startswith("< > sort") for line in lines)
 
 
 def cells(text):

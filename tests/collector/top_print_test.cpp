@@ -70,18 +70,15 @@ TEST(TopPrint, PrintsAlignedColumns) {
   ASSERT_THAT(lines, SizeIs(7));
   EXPECT_EQ(lines[0], "22:13:30.000  host  1.4 spans/s, 1 requests/s, 0.2 errors/s, 2 processes (10.0 s)");
   EXPECT_EQ(lines[1], "15 delivered, 5 lost (5 buffer full)");
-  EXPECT_EQ(
-      lines[2],
-      "NAME     MODEL  SPANS/s      P50      P90      P99      MAX    ERR/s     ERR%   CANC/s  IN TOK/s  OUT TOK/s"
-      "  TTFT P50  TTFT P99  RETRY/s");
-  EXPECT_EQ(
-      lines[3],
-      "chat     m            1    40 ns    40 ns    40 ns    40 ns        0        0        0       100         20"
-      "     30 ns     30 ns        0");
-  EXPECT_EQ(
-      lines[4],
-      "failing  m          0.4   999 ns  1.00 us  1.00 us  1.00 us      0.2       50      0.1         0          0"
-      "         -         -      0.1");
+  EXPECT_EQ(lines[2],
+            "NAME     MODEL  SPANS/s      P50      P90      P99      MAX  ERR/s   ERR%  CANC/s  IN TOK/s  OUT TOK"
+            "/s  TTFT P50  TTFT P99  RETRY/s");
+  EXPECT_EQ(lines[3],
+            "chat     m            1    40 ns    40 ns    40 ns    40 ns      0      0       0       100         "
+            "20     30 ns     30 ns        0");
+  EXPECT_EQ(lines[4],
+            "failing  m          0.4   999 ns  1.00 us  1.00 us  1.00 us    0.2     50     0.1         0         "
+            " 0         -         -      0.1");
   EXPECT_EQ(lines[5], "gauges of engine program 100: running 3/8");
   EXPECT_EQ(lines[6], "");
 }
@@ -91,6 +88,21 @@ TEST(TopPrint, PrintsTheFirstRowsAndHowManyMoreThereAre) {
   EXPECT_THAT(text, HasSubstr("chat"));
   EXPECT_THAT(text, Not(HasSubstr("failing")));
   EXPECT_THAT(text, HasSubstr("and 1 more rows\n"));
+}
+
+TEST(TopPrint, FitsATerminalAndPrintsHowManyColumnsDoNot) {
+  TopSnapshot made = snapshot();
+  made.damage.skipped_bytes = 1;
+  for (int i = 0; i < 20; ++i) {
+    made.gauges.push_back({made.gauges[0].process, "engine", "gauge-" + std::to_string(i), "", i, 100, kNoon});
+  }
+  for (std::size_t width = 48; width <= 200; ++width) {
+    const std::string text = top_text(made, {}, 0, width);
+    for (const std::string& line : table_lines(text)) EXPECT_LE(line.size(), width) << text;
+    EXPECT_THAT(text, HasSubstr("gauge-19 19/100"));
+  }
+  EXPECT_THAT(top_text(made, {}, 0, 80), HasSubstr("and 6 more columns, for which the terminal is too narrow\n"));
+  EXPECT_THAT(top_text(made, {}, 0, 200), Not(HasSubstr("more column")));
 }
 
 TEST(TopPrint, PrintsWhatHasNoRow) {
@@ -148,7 +160,7 @@ TEST(TopPrint, WritesJsonWithUnitsInItsNames) {
   EXPECT_EQ(chat["window"]["output_tokens_per_s"], 20);
   EXPECT_EQ(chat["window"]["duration_p50_ns"], 40);
   EXPECT_EQ(chat["total"]["duration_sum_ns"], 400);
-  EXPECT_EQ(chat["window"]["first_token_max_ns"], 30);
+  EXPECT_EQ(chat["window"]["ttft_max_ns"], 30);
   EXPECT_EQ(chat["window"]["requests"], 10);
   const Json& failing = json["rows"][1];
   EXPECT_EQ(failing["window"]["errors"], 2);

@@ -3,6 +3,7 @@
 
 #include "base/utf8.h"
 
+#include <algorithm>
 #include <cwchar>
 
 namespace nopspan::collector {
@@ -57,6 +58,27 @@ std::string fit(std::string_view text, std::size_t width, Align align) {
   if (width == 0) return {};
   const std::string blanks(width - cells, ' ');
   return align == Align::left ? shown + blanks : blanks + shown;
+}
+
+std::vector<std::string> wrapped(std::string_view text, std::size_t width, std::size_t indent,
+                                 std::string_view separator) {
+  const std::string blanks(std::min(indent, width / 3), ' ');
+  std::vector<std::string> lines = {""};
+  const auto end_line = [&lines] { lines.back().resize(lines.back().find_last_not_of(' ') + 1); };
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const std::size_t length = std::min(rest.find(separator), rest.size());
+    const std::string_view part = rest.substr(0, length + separator.size());
+    const std::size_t visible = part.find_last_not_of(' ') + 1;
+    if (rest.size() != text.size() && cells_of(lines.back()) + cells_of(part.substr(0, visible)) > width) {
+      end_line();
+      lines.push_back(blanks);
+    }
+    lines.back() += part;
+    rest.remove_prefix(part.size());
+  }
+  end_line();
+  return lines;
 }
 
 std::string ascii_only(std::string_view text) {

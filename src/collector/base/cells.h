@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace nopspan::collector {
 
@@ -16,6 +17,11 @@ enum class Align { left, right };
 // Returns exactly `width` cells. A shorter text is padded with blanks, a longer one is cut and ends with "…". Combining
 // marks stay with the character before them, at most two per character.
 std::string fit(std::string_view text, std::size_t width, Align align = Align::left);
+
+// Breaks a text into lines of at most `width` cells, after a `separator`. All lines but the first begin with `indent`
+// blanks. A part without a separator is not broken.
+std::vector<std::string> wrapped(std::string_view text, std::size_t width, std::size_t indent = 2,
+                                 std::string_view separator = " ");
 
 // Replaces each character beyond ASCII with "?", for terminals without UTF-8.
 std::string ascii_only(std::string_view text);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/text_output.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <iostream>
@@ -132,6 +133,11 @@ Buffers& direct_buffers() {
 }
 
 }  // namespace
+
+std::size_t columns_of_stdout() {
+  winsize size = {};
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
 
 std::string output_dropped_text() {
   const std::uint64_t lost = standard_output().lost();

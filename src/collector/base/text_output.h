@@ -54,6 +54,9 @@ class TextOutput {
 TextOutput& standard_output();
 TextOutput& standard_error();
 
+// The width of the terminal that stdout is; 0 if it is no terminal, or does not report its width.
+std::size_t columns_of_stdout();
+
 // A line for stderr about texts that standard_output() lost; "" if there are none.
 std::string output_dropped_text();
 

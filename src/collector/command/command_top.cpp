@@ -76,7 +76,7 @@ class Printer {
       json["output_dropped"] = standard_output().lost();
       text = json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
     } else {
-      text = top_text(snapshot, options_.view, options_.shown_rows);
+      text = top_text(snapshot, options_.view, options_.shown_rows, columns_of_stdout());
     }
     if (standard_output().write(std::move(text))) ++printed_;
     const bool is_done = options_.count != 0 && printed_ == options_.count;

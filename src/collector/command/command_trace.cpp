@@ -19,7 +19,6 @@
 #include <nlohmann/json.hpp>
 
 #include <langinfo.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -43,12 +42,6 @@ struct TraceOptions {
 };
 
 bool locale_is_utf8() { return std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0; }
-
-std::size_t terminal_width() {
-  winsize size = {};
-  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) return 0;
-  return size.ws_col;  // 0 if the terminal does not report its width
-}
 
 // Prints each wanted trace when it is complete, and the counts of all others at the end.
 class TracePrinter : public Sink {
@@ -124,7 +117,7 @@ bool TracePrinter::take(const AssembledTrace& trace) {
     style.color = common_.color;
     style.all_spans = options_.all_spans;
     style.attributes = options_.attributes;
-    style.width = terminal_width();  // read each time, because the window's size may change
+    style.width = columns_of_stdout();  // read each time, because the window's size may change
     text = (shown_ > 0 ? "\n" : "") + trace_text(trace, style);
   }
   if (!standard_output().write(std::move(text))) {

@@ -2,10 +2,9 @@
 #include "hist/hist_view.h"
 
 #include "base/text.h"
+#include "base/text_output.h"
 
 #include <langinfo.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -119,9 +118,7 @@ HistStyle HistStyle::of_stdout(bool color) {
   HistStyle style;
   style.color = color;
   style.blocks = std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
-  winsize size = {};
-  std::size_t columns = 0;
-  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0) columns = size.ws_col;
+  std::size_t columns = columns_of_stdout();
   const char* said = std::getenv("COLUMNS");
   if (columns == 0 && said != nullptr) columns = std::strtoul(said, nullptr, 10);
   if (columns > 0) style.width = std::clamp(columns, kLeastWidth, kGreatestWidth);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "top/top_print.h"
 
+#include "base/cells.h"
 #include "base/text.h"
 #include "top/top_summary.h"
 
@@ -14,8 +15,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Wide enough for all columns, because printed text need not fit a screen.
-constexpr std::size_t kWidth = 1000;
+constexpr std::size_t kAnyWidth = 100'000;  // wide enough for all columns and texts
+
+void add_lines(std::string& text, const std::vector<std::string>& lines) {
+  for (const std::string& line : lines) text += line + "\n";
+}
 
 void add_line(std::string& text, std::string line) {
   while (line.ends_with(' ')) line.pop_back();
@@ -96,13 +100,15 @@ Json to_json(const GaugeReading& gauge, std::uint64_t now_unix_ns) {
 
 }  // namespace
 
-std::string top_text(const TopSnapshot& snapshot, const TopView& view, std::size_t most_rows) {
+std::string top_text(const TopSnapshot& snapshot, const TopView& view, std::size_t most_rows, std::size_t width) {
   const TableNumbers& table = snapshot.table;
+  if (width == 0) width = kAnyWidth;
   std::string text;
-  add_line(text, time_text(table.now_unix_ns) + "  " + printable(snapshot.host, 64) + "  " + traffic_text(snapshot) +
-                     " (" + duration_text(table.window_ns) + ")");
-  add_line(text, ledger_text(snapshot));
-  const TopLayout layout = layout_of(table, view, kWidth);
+  add_lines(text, wrapped(time_text(table.now_unix_ns) + "  " + printable(snapshot.host, 64) + "  " +
+                              traffic_text(snapshot) + " (" + duration_text(table.window_ns) + ")",
+                          width));
+  add_lines(text, wrapped(ledger_text(snapshot), width));
+  const TopLayout layout = layout_of(table, view, width);
   const auto rows = arranged(table, view);
   const std::size_t shown = most_rows == 0 ? rows.size() : std::min(rows.size(), most_rows);
   add_line(text, joined(layout, header_cells(layout)));
@@ -111,8 +117,12 @@ std::string top_text(const TopSnapshot& snapshot, const TopView& view, std::size
   }
   if (shown < rows.size()) add_line(text, "and " + std::to_string(rows.size() - shown) + " more rows");
   if (!table.other.total.tally.empty()) add_line(text, joined(layout, other_cells(layout, table, view.total)));
-  for (const std::string& line : gauge_lines(snapshot)) add_line(text, "gauges of " + line);
-  if (const std::string bounds = bounds_text(snapshot); !bounds.empty()) add_line(text, bounds);
+  if (layout.hidden != 0) {
+    add_lines(text, wrapped("and " + counted(layout.hidden, "more column") + ", for which the terminal is too narrow",
+                            width));
+  }
+  add_lines(text, gauge_lines(snapshot, width, "gauges of "));
+  if (const std::string bounds = bounds_text(snapshot); !bounds.empty()) add_lines(text, wrapped(bounds, width));
   return text + "\n";
 }
 

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cwchar>
 #include <iterator>
+#include <string_view>
 
 namespace nopspan::collector {
 
@@ -22,11 +23,12 @@ constexpr std::uint64_t kIntervals[] = {100 * kMillisecond,   200 * kMillisecond
 constexpr int kSignalsWithinMs = 100;  // longest wait before `stopping` is checked
 constexpr std::size_t kMostFilterBytes = 200;
 
+constexpr std::size_t kHelpIndent = 13;  // of the second column
 const std::vector<std::string> kHelp = {
     "q            quit",
     "< >  ← →     sort by the previous or next column",
     "r            reverse the order",
-    "/            show only rows that contain a text: Enter keeps the filter, Esc clears it",
+    "/            show only rows that contain a text (Enter: keep, Esc: clear)",
     "t            change the grouping",
     "w            switch between the window and the total since the start",
     "i            hide or show rows without spans in the window",
@@ -37,10 +39,14 @@ const std::vector<std::string> kHelp = {
     "+ -          lengthen or shorten the update interval",
     "h ?          show this help; Esc closes it",
     "",
+    "requests: root spans without a remote parent. received: root spans with one.",
+    "root spans, ROOTS: inner spans are not counted (see --all-spans).",
     "TTFT: time to first token. CANC: cancelled spans, which are not errors.",
-    "TOK: tokens, counted once, at the innermost span that reports them: the server's.",
+    "TOK: tokens, counted once, at the innermost span that reports them.",
     "P50, P90 and P99 have an error of at most 1.6 %. MAX is exact.",
 };
+constexpr const char* kKeys[] = {"h help",  "q quit",         "r reverse",    "/ filter",
+                                 "t group", "w window/total", "Enter detail", "p pause"};
 
 void append_character(std::string& text, std::uint32_t code) {
   if (code < 0x80) {
@@ -120,17 +126,16 @@ void TopScreen::draw() {
   terminal_.begin();
   arrange();
   const std::size_t height = terminal_.height();
-  const std::size_t head = height >= 10 ? 3 : height >= 7 ? 2 : height >= 2 ? 1 : 0;
   const std::size_t foot = height >= 8 || (height >= 3 && is_filtering_) ? 1 : 0;
+  const std::size_t head = draw_head(height >= 10 ? 3 : height >= 7 ? 2 : height >= 2 ? 1 : 0);
   const std::size_t room = height - head - foot;
-  draw_head(head);
   page_ = std::max<std::size_t>(room, 2) - 1;
   if (mode_ == Mode::help) {
-    draw_lines(kHelp, head, room);
+    draw_lines(kHelp, head, room, kHelpIndent);
   } else if (shown_ == nullptr) {
     terminal_.put(head, 0, is_recording_ ? "Reading the recording…" : "Waiting for data…");
   } else if (mode_ == Mode::gauges) {
-    std::vector<std::string> lines = gauge_lines(*shown_);
+    std::vector<std::string> lines = gauge_lines(*shown_, terminal_.width());
     if (lines.empty()) lines.emplace_back("No engine has reported a gauge.");
     draw_lines(lines, head, room);
   } else if (mode_ == Mode::detail) {
@@ -143,12 +148,12 @@ void TopScreen::draw() {
   terminal_.end();
 }
 
-void TopScreen::draw_head(std::size_t lines) {
-  if (lines == 0) return;
+std::size_t TopScreen::draw_head(std::size_t lines) {
+  if (lines == 0) return 0;
   std::string title = paused_ ? "PAUSED  " : "";
   if (shown_ == nullptr) {
     terminal_.put_line(0, title + "nopspan top", Terminal::Style::strong);
-    return;
+    return lines;
   }
   const TopSnapshot& snapshot = *shown_;
   const bool loses = snapshot.counts.lost() != 0;
@@ -156,14 +161,33 @@ void TopScreen::draw_head(std::size_t lines) {
   if (lines < 3 && !view_.filter.empty()) title += "/" + printable(view_.filter, 20) + "  ";
   const std::string time = time_text(snapshot.table.now_unix_ns).substr(0, 8);
   const std::string host = snapshot.host.empty() ? "" : printable(snapshot.host, 40) + "  ";
-  title += lines < 3 ? traffic_text(snapshot) : "nopspan top  " + time + "  " + host + traffic_text(snapshot);
-  terminal_.put_line(0, title, lines == 1 && loses ? Terminal::Style::bad : Terminal::Style::strong);
-  if (lines >= 2) {
-    std::string ledger = ledger_text(snapshot);
-    if (buffer_bytes_ != 0) ledger += ", buffer " + bytes_text(buffer_bytes_);
-    terminal_.put_line(1, ledger, loses ? Terminal::Style::bad : Terminal::Style::good);
+  const std::string traffic = traffic_text(snapshot);
+  // The beginning is left out if the line does not fit.
+  for (const std::string& before : {"nopspan top  " + time + "  " + host, time + "  " + host, time + "  "}) {
+    if (lines < 3 || cells_of(title + before + traffic) > terminal_.width()) continue;
+    title += before;
+    break;
   }
-  if (lines >= 3) terminal_.put_line(2, state_text());
+  std::string ledger = ledger_text(snapshot);
+  if (buffer_bytes_ != 0) ledger += ", buffer " + bytes_text(buffer_bytes_);
+  const std::pair<std::string, Terminal::Style> texts[] = {
+      {title + traffic, lines == 1 && loses ? Terminal::Style::bad : Terminal::Style::strong},
+      {ledger, loses ? Terminal::Style::bad : Terminal::Style::good},
+      {state_text(), Terminal::Style::plain}};
+  // A tall screen has room for all of a text.
+  const bool wraps = terminal_.height() >= 20;
+  std::size_t line = 0;
+  for (std::size_t i = 0; i < lines; ++i) {
+    const auto& [text, style] = texts[i];
+    if (!wraps) {
+      terminal_.put_line(line++, text, style);
+      continue;
+    }
+    for (const std::string& part : wrapped(text, terminal_.width())) {
+      if (line < terminal_.height() / 3) terminal_.put_line(line++, part, style);
+    }
+  }
+  return line;
 }
 
 std::string TopScreen::state_text() const {
@@ -176,18 +200,19 @@ std::string TopScreen::state_text() const {
   if (is_recording_ && shown_->is_last) text += "; end of the recording";
   if (!view_.filter.empty()) text += "; filter \"" + printable(view_.filter, 40) + "\"";
   if (view_.hide_idle) text += "; idle rows hidden";
-  return text + "; " + std::to_string(rows_.size()) + " of " + std::to_string(table.rows.size()) + " rows";
+  const bool has_all = rows_.size() == table.rows.size();
+  return text + "; " + (has_all ? "" : std::to_string(rows_.size()) + " of ") + counted(table.rows.size(), "row");
 }
 
 void TopScreen::draw_table(std::size_t first_line, std::size_t lines) {
   if (lines == 0) return;
   const TableNumbers& table = shown_->table;
-  std::vector<std::string> gauges = gauge_lines(*shown_);
+  const std::vector<std::string> gauges = gauge_lines(*shown_, terminal_.width());
   std::size_t room = lines - 1;
   const std::string bounds = bounds_text(*shown_);
   const std::size_t bounds_lines = !bounds.empty() && room >= 6 ? 1 : 0;
   room -= bounds_lines;
-  const auto gauges_lines = std::min<std::size_t>({gauges.size(), 3, room / 4});
+  const auto gauges_lines = std::min<std::size_t>({gauges.size(), 4, room / 4});
   room -= gauges_lines;
   const std::size_t other_lines = !table.other.total.tally.empty() && room >= 2 ? 1 : 0;
   room -= other_lines;
@@ -221,7 +246,7 @@ void TopScreen::draw_table(std::size_t first_line, std::size_t lines) {
   }
   for (std::size_t i = 0; i < gauges_lines; ++i) {
     const bool has_more = i + 1 == gauges_lines && gauges.size() > gauges_lines;
-    terminal_.put_line(line++, gauges[i] + (has_more ? " (g: all)" : ""), Terminal::Style::faint);
+    terminal_.put_line(line++, has_more ? "g: all gauges" : gauges[i], Terminal::Style::faint);
   }
   if (bounds_lines != 0) terminal_.put_line(line, bounds, Terminal::Style::bad);
 }
@@ -248,13 +273,22 @@ void TopScreen::draw_foot(std::size_t line) {
     terminal_.put_line(line, mode_ == Mode::detail ? "Esc back  w window/total" : "Esc back  ↑↓ scroll",
                        Terminal::Style::faint);
   } else {
-    terminal_.put_line(line,
-                       "h help  q quit  < > sort  r reverse  / filter  t group  w window/total  Enter detail  p pause",
-                       Terminal::Style::faint);
+    std::string keys = "< > sort";
+    if (layout_.hidden != 0) keys += " (" + counted(layout_.hidden, "more column") + ")";
+    for (const std::string_view key : kKeys) {
+      if (cells_of(keys) + 2 + key.size() > terminal_.width()) break;
+      keys.append("  ").append(key);
+    }
+    terminal_.put_line(line, keys, Terminal::Style::faint);
   }
 }
 
-void TopScreen::draw_lines(const std::vector<std::string>& lines, std::size_t first_line, std::size_t room) {
+void TopScreen::draw_lines(const std::vector<std::string>& texts, std::size_t first_line, std::size_t room,
+                           std::size_t indent) {
+  std::vector<std::string> lines;
+  for (const std::string& text : texts) {
+    for (std::string& line : wrapped(text, terminal_.width(), indent)) lines.push_back(std::move(line));
+  }
   most_scrolled_ = lines.size() > room ? lines.size() - room : 0;
   scrolled_ = std::min(scrolled_, most_scrolled_);
   for (std::size_t i = 0; i < room && scrolled_ + i < lines.size(); ++i) {

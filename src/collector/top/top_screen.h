@@ -31,12 +31,14 @@ class TopScreen {
  private:
   enum class Mode : std::uint8_t { table, help, gauges, detail };
 
-  void draw_head(std::size_t lines);
+  // Returns the number of lines that it has drawn. A tall screen may have more than `lines`.
+  std::size_t draw_head(std::size_t lines);
   [[nodiscard]] std::string state_text() const;
   void draw_table(std::size_t first_line, std::size_t lines);
   void draw_row(std::size_t line, const RowNumbers& row, bool is_selected);
   void draw_foot(std::size_t line);
-  void draw_lines(const std::vector<std::string>& lines, std::size_t first_line, std::size_t room);
+  void draw_lines(const std::vector<std::string>& texts, std::size_t first_line, std::size_t room,
+                  std::size_t indent = 2);
   [[nodiscard]] std::vector<std::string> detail_lines(std::size_t room) const;
 
   bool type_filter(std::uint32_t key);

@@ -122,21 +122,24 @@ std::string gauge_text(const GaugeReading& gauge) {
   return text;
 }
 
-std::vector<std::string> gauge_lines(const TopSnapshot& snapshot) {
-  std::vector<std::string> lines;
+std::vector<std::string> gauge_lines(const TopSnapshot& snapshot, std::size_t width, const std::string& before) {
+  std::vector<std::string> texts, lines;
   const GaugeReading* last = nullptr;
   for (const GaugeReading& gauge : snapshot.gauges) {
     if (last != nullptr && last->process == gauge.process && last->engine == gauge.engine &&
         last->model == gauge.model) {
-      lines.back() += ", " + gauge_text(gauge);
+      texts.back() += ", " + gauge_text(gauge);
     } else {
       std::string who;
       for (const std::string& word : {gauge.engine, gauge.model, process_text(*gauge.process)}) {
         if (!word.empty()) who += (who.empty() ? "" : " ") + printable(word, kWidestName);
       }
-      lines.push_back(who + ": " + gauge_text(gauge));
+      texts.push_back(before + who + ": " + gauge_text(gauge));
     }
     last = &gauge;
+  }
+  for (const std::string& text : texts) {
+    for (std::string& line : wrapped(text, width, 2, ", ")) lines.push_back(std::move(line));
   }
   return lines;
 }

@@ -18,8 +18,9 @@ std::string ledger_text(const TopSnapshot& snapshot);
 std::string bounds_text(const TopSnapshot& snapshot);
 // "kv_cache_used 12/64", safe to print on a terminal.
 std::string gauge_text(const GaugeReading& gauge);
-// A line for each process, engine and model: "llama.cpp chat_server 1234: kv_cache_used 12/64, running 3".
-std::vector<std::string> gauge_lines(const TopSnapshot& snapshot);
+// The gauges of each process, engine and model in a line, which begins with `before` and is broken at `width`:
+// "llama.cpp chat_server 1234: kv_cache_used 12/64, running 3".
+std::vector<std::string> gauge_lines(const TopSnapshot& snapshot, std::size_t width, const std::string& before = "");
 // A row in full. At most `lines` lines, but at least the counts, the times and a histogram of a few bars.
 std::vector<std::string> top_detail(const RowDetail& detail, const TableNumbers& table, bool total, std::size_t width,
                                     std::size_t lines, bool has_utf8);

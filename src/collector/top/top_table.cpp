@@ -45,22 +45,26 @@ struct NumberColumn {
   const char* title;        // title for the window, with rates
   const char* total_title;  // title for totals
   Read read;
+  unsigned rank;  // a narrow screen has the columns with the lowest ranks
 };
 
+// Columns with a lower rank take room from long texts.
+constexpr unsigned kUsefulRanks = 7;
+
 constexpr std::array<NumberColumn, 13> kNumbers = {{
-    {"spans", "SPANS/s", "SPANS", count<&Tally::spans>},
-    {"p50", "P50", "P50", quantile<&Numbers::duration_ns, &Quantiles::p50>},
-    {"p90", "P90", "P90", quantile<&Numbers::duration_ns, &Quantiles::p90>},
-    {"p99", "P99", "P99", quantile<&Numbers::duration_ns, &Quantiles::p99>},
-    {"max", "MAX", "MAX", quantile<&Numbers::duration_ns, &Quantiles::maximum>},
-    {"errors", "ERR/s", "ERRORS", count<&Tally::errors>},
-    {"error-percent", "ERR%", "ERR%", error_percent},
-    {"cancelled", "CANC/s", "CANC", count<&Tally::cancelled>},
-    {"input", "IN TOK/s", "IN TOK", count<&Tally::input_tokens>},
-    {"output", "OUT TOK/s", "OUT TOK", count<&Tally::output_tokens>},
-    {"ttft-p50", "TTFT P50", "TTFT P50", quantile<&Numbers::first_token_ns, &Quantiles::p50>},
-    {"ttft-p99", "TTFT P99", "TTFT P99", quantile<&Numbers::first_token_ns, &Quantiles::p99>},
-    {"retries", "RETRY/s", "RETRIES", count<&Tally::retries>},
+    {"spans", "SPANS/s", "SPANS", count<&Tally::spans>, 0},
+    {"p50", "P50", "P50", quantile<&Numbers::duration_ns, &Quantiles::p50>, 1},
+    {"p90", "P90", "P90", quantile<&Numbers::duration_ns, &Quantiles::p90>, 8},
+    {"p99", "P99", "P99", quantile<&Numbers::duration_ns, &Quantiles::p99>, 2},
+    {"max", "MAX", "MAX", quantile<&Numbers::duration_ns, &Quantiles::maximum>, 9},
+    {"errors", "ERR/s", "ERRORS", count<&Tally::errors>, 7},
+    {"error-percent", "ERR%", "ERR%", error_percent, 3},
+    {"cancelled", "CANC/s", "CANC", count<&Tally::cancelled>, 12},
+    {"input", "IN TOK/s", "IN TOK", count<&Tally::input_tokens>, 6},
+    {"output", "OUT TOK/s", "OUT TOK", count<&Tally::output_tokens>, 5},
+    {"ttft-p50", "TTFT P50", "TTFT P50", quantile<&Numbers::first_token_ns, &Quantiles::p50>, 4},
+    {"ttft-p99", "TTFT P99", "TTFT P99", quantile<&Numbers::first_token_ns, &Quantiles::p99>, 11},
+    {"retries", "RETRY/s", "RETRIES", count<&Tally::retries>, 10},
 }};
 
 Cell cell_of(const TopColumn& column, const RowNumbers& row, const TableNumbers& table, bool total) {
@@ -90,28 +94,10 @@ std::size_t sorted_column(const std::vector<TopColumn>& columns, const TopView& 
       columns.begin());
 }
 
-std::size_t width_of_number(const TopColumn& column) { return std::max<std::size_t>(column.title.size(), 7); }
-
-// The columns that fit into `room`. `needed` is among them, if necessary instead of the first ones.
-std::vector<TopColumn> fitting(const std::vector<TopColumn>& numbers, const TopColumn& needed, std::size_t room,
-                               std::size_t gap) {
-  std::vector<TopColumn> taken;
-  std::size_t used = 0;
-  for (const TopColumn& column : numbers) {
-    const std::size_t width = gap + width_of_number(column);
-    if (used + width > room) {
-      const bool has_needed = needed.is_text || std::any_of(taken.begin(), taken.end(),
-                                                            [&](const auto& one) { return one.id == needed.id; });
-      if (has_needed) break;
-      while (!taken.empty() && used + width > room) {
-        used -= gap + width_of_number(taken.front());
-        taken.erase(taken.begin());
-      }
-    }
-    taken.push_back(column);
-    used += width;
-  }
-  return taken;
+std::size_t width_of_number(const TopColumn& column) {
+  constexpr std::size_t kTime = 7, kCount = 5;  // "14.3 ms", "12.3k"
+  const bool is_time = kNumbers[column.index].read(Numbers{}, 1).unit == Cell::Unit::ns;
+  return std::max(column.title.size(), is_time ? kTime : kCount);
 }
 
 std::size_t widest(const TopColumn& column, const TableNumbers& table) {
@@ -217,31 +203,45 @@ std::vector<const RowNumbers*> arranged(const TableNumbers& table, const TopView
 
 TopLayout layout_of(const TableNumbers& table, const TopView& view, std::size_t width) {
   TopLayout layout;
-  layout.gap = width < 80 ? 1 : 2;
+  layout.gap = width < 100 ? 1 : 2;
   const std::vector<TopColumn> all = columns_of(table.by, view.total);
   const TopColumn& sorted = all[sorted_column(all, view)];
   std::vector<TopColumn> texts, numbers;
-  std::size_t numbers_width = 0;
   for (TopColumn column : all) {
     if (table.roots_only && column.id == "spans") column.title = view.total ? "ROOTS" : "ROOTS/s";
     (column.is_text ? texts : numbers).push_back(column);
-    if (!column.is_text) numbers_width += layout.gap + width_of_number(column);
   }
-  // Texts get the width that numbers leave, and at least half of the total. If that is too little for all texts, the
-  // last ones are omitted.
-  std::size_t room = std::max(width > numbers_width ? width - numbers_width : 0, width / 2);
+  const auto rank = [&](const TopColumn& column) {
+    return column.id == sorted.id ? -1 : static_cast<int>(kNumbers[column.index].rank);
+  };
+  std::vector<TopColumn> by_rank = numbers;
+  std::sort(by_rank.begin(), by_rank.end(), [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
+  std::size_t wanted = 0;  // width at which all texts are complete
+  for (const TopColumn& column : texts) wanted += layout.gap + widest(column, table);
+  const std::size_t narrow = std::max(texts.size() * (kNarrowestText + layout.gap), std::min(wanted, width / 4));
+  std::size_t used = 0;
+  int last_rank = -1;  // of the columns that fit
+  for (const TopColumn& column : by_rank) {
+    const std::size_t one = layout.gap + width_of_number(column);
+    const bool is_useful = kNumbers[column.index].rank < kUsefulRanks;
+    const bool is_first = used == 0;
+    if (!is_first && used + one + (is_useful ? narrow : wanted) > width) break;
+    used += one;
+    last_rank = rank(column);
+  }
+  std::size_t room = width - std::min(width, used);
   while (texts.size() > 1 && room < texts.size() * (kNarrowestText + layout.gap)) {
     texts.erase(texts.end() - (texts.back().id == sorted.id ? 2 : 1));
   }
   room -= std::min(room, (texts.size() - 1) * layout.gap);
   layout.columns = texts;
   layout.widths = shared_out(room, texts, table);
-  std::size_t used = (texts.size() - 1) * layout.gap;
-  for (const std::size_t text_width : layout.widths) used += text_width;
-  for (const TopColumn& column : fitting(numbers, sorted, width > used ? width - used : 0, layout.gap)) {
+  for (const TopColumn& column : numbers) {
+    if (rank(column) > last_rank) continue;
     layout.columns.push_back(column);
     layout.widths.push_back(width_of_number(column));
   }
+  layout.hidden = all.size() - layout.columns.size();
   layout.sorted = sorted_column(layout.columns, view);
   return layout;
 }

@@ -42,6 +42,7 @@ struct TopLayout {
   std::vector<std::size_t> widths;
   std::size_t gap = 2;     // cells between two columns
   std::size_t sorted = 0;  // index of the sort column
+  std::size_t hidden = 0;  // number of columns that do not fit
 };
 TopLayout layout_of(const TableNumbers& table, const TopView& view, std::size_t width);
 
