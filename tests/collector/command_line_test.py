@@ -100,6 +100,8 @@ class Mistakes(unittest.TestCase):
         self.assert_usage_error(["trace", "--slower-than", "soon"], '--slower-than: "soon" is not a time', "(ns, us, ms, s, m, h, d)")
         self.assert_usage_error(["trace", "--slower-than", "104167d"], '--slower-than: "104167d" is not between 0s and 104166d')
         self.assert_usage_error(["trace", "--buffer", "many"], '--buffer: "many" is not a size', "(K, M, G, T)")
+        self.assert_usage_error(["trace", "--slower", "1s"], "not expected: --slower 1s (did you mean --slower-than?)")
+        self.assert_usage_error(["top", "--ro=5"], "(did you mean --rows-max or --rows?)")
         for size in ("-1", "1", "100T"):
             self.assert_usage_error(["trace", "--buffer", size], '--buffer: "%s" is not between 4K and 1G' % size)
         for time in ("0", "1500ms", "61", "2m"):

@@ -142,6 +142,19 @@ void add_commands(CLI::App& app, OutputOptions& common, bool& no_color, Run& run
   }
 }
 
+// " (did you mean --slower-than?)" for "--slower=1s": the options of which an unknown word is the beginning.
+std::string suggestion(const CLI::App& command, const std::string& unknown) {
+  std::string names;
+  if (!unknown.starts_with("--")) return names;
+  const std::string beginning = unknown.substr(2, unknown.find('=') - 2);
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) {
+      if (name.starts_with(beginning)) names += (names.empty() ? " (did you mean --" : " or --") + name;
+    }
+  }
+  return names.empty() ? names : names + "?)";
+}
+
 // Handles an exception of CLI11: --help, --version, or a usage error. Returns the exit status.
 int explain(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);
@@ -154,6 +167,7 @@ int explain(const CLI::App& app, const CLI::ParseError& error) {
   std::string name = app.get_name();
   if (const auto chosen = app.get_subcommands(); !chosen.empty()) {
     name += " " + chosen.front()->get_name();
+    if (!extras.empty()) what += suggestion(*chosen.front(), extras.back());
   } else if (!extras.empty()) {
     what += "; the commands are";
     for (const CLI::App* command : app.get_subcommands({})) what += " " + command->get_name();
