@@ -220,6 +220,19 @@ class ScreenTest(unittest.TestCase):
         top.terminal.wait_for_text("by name,model;")
         top.wait_for_names("quick", "usual", "slow")
 
+    def test_groups_by_any_key_and_back(self):
+        top = self.top("--by", "route")
+        top.send("span inner m 2 1", "pass 2")
+        top.terminal.wait_for_text("by route, root spans;")
+        top.terminal.wait_for_text("No root spans yet (see --all-spans).")
+        top.terminal.type("t")
+        top.terminal.wait_for_text("by name,model;")
+        top.wait_for_names("inner")
+        top.send("span outer m 3 1 root", "pass 2")
+        top.terminal.type("w", *"tttttt")
+        top.terminal.wait_for_text("by route, root spans;")
+        top.terminal.wait_for(lambda lines: any(re.match(r"- +3 ", line) for line in lines), "its roots")
+
     def test_shows_a_rows_histogram(self):
         top = self.three_rows()
         top.send("span slow m 3 100000", "pass 2")

@@ -232,9 +232,10 @@ void TopScreen::draw_table(std::size_t first_line, std::size_t lines) {
   }
   if (rows_.empty()) {
     terminal_.put(first_line + 1, 0,
-                  !table.rows.empty()    ? "No row matches the filter."
-                  : filter_text_.empty() ? "No spans yet."
-                                         : "Nothing has matched " + filter_text_ + " yet.");
+                  !table.rows.empty()      ? "No row matches the filter."
+                  : table.total.spans != 0 ? "No root spans yet (see --all-spans)."
+                  : filter_text_.empty()   ? "No spans yet."
+                                           : "Nothing has matched " + filter_text_ + " yet.");
   }
   std::size_t line = first_line + 1 + room;
   if (other_lines != 0) {
