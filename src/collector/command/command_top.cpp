@@ -106,6 +106,18 @@ int print_top(const TopOptions& options, bool json, const OpenSource& open) {
   return watch.exit_status();
 }
 
+// The kernel drops batches for the other filters. A batch may have a span between a client's and a server's that report
+// the same tokens, so TopFeed applies these filters.
+SourceOptions without_span_filters(SourceOptions options) {
+  Filter filter;
+  filter.request = options.filter.request;
+  filter.pids = options.filter.pids;
+  filter.cgroup = options.filter.cgroup;
+  filter.sample_one_in = options.filter.sample_one_in;
+  options.filter = filter;
+  return options;
+}
+
 }  // namespace
 
 void add_top_options(CLI::App& app, TopOptions& options) {
@@ -173,7 +185,7 @@ void add_top(CLI::App& app, const OutputOptions& common, Run& run) {
   command->callback([options, &common, &run] {
     run = [options, &common] {
       confine_for(options->source);
-      return run_top(*options, common, [options] { return open_source(options->source); });
+      return run_top(*options, common, [options] { return open_source(without_span_filters(options->source)); });
     };
   });
 }
