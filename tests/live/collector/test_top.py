@@ -3,6 +3,7 @@
 show the same numbers, and these must be the numbers that handlers received."""
 
 import collections
+import itertools
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from test_trace import Trace, spans_of
 BY = ("--by", "process,name,model", "--total")
 ITERATION = "agent.operator.iteration"
 COUNTS_TOKENS = "engine.request"  # llm.step reports the same tokens, which are counted once
-GROUPINGS = ("name,model", "name", "model", "tenant", "process", "engine")
+GROUPINGS = ("name,model", "name", "model", "tenant", "process", "engine", "tool,error", "route")
 COUNTS = {"SPANS": "spans", "ERRORS": "errors", "CANC": "cancelled", "IN TOK": "input_tokens",
           "OUT TOK": "output_tokens", "RETRIES": "retries"}
 
@@ -151,14 +152,15 @@ class TheSameNumbers(Test):
     def test_have_the_tokens_of_the_servers_books_in_each_grouping(self):
         expected = [sum(request[key] for request in self.books) for key in ("input_tokens", "output_tokens")]
         self.assertGreater(min(expected), 0)
-        for by in GROUPINGS:
+        (model,) = {model for _, name, model in self.rows if name == COUNTS_TOKENS}
+        for by, chosen in itertools.product(GROUPINGS, ((), ("--model", model))):
             done = subprocess.run([NOPSPAN, "--json", "top", "--from", self.recording, "--by", by, "--pid",
-                                   ",".join(map(str, self.pids.values()))], stdout=subprocess.PIPE,
+                                   ",".join(map(str, self.pids.values())), *chosen], stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, text=True, check=True, timeout=PATIENCE_S)
             document = json.loads(done.stdout)
             for key, tokens in zip(("input_tokens", "output_tokens"), expected):
-                self.assertEqual(sum(row["total"][key] for row in document["rows"]), tokens, (by, key))
-                self.assertEqual(document["total"][key], tokens, (by, key))
+                self.assertEqual(sum(row["total"][key] for row in document["rows"]), tokens, (by, chosen, key))
+                self.assertEqual(document["total"][key], tokens, (by, chosen, key))
 
     def test_have_traces_of_the_same_spans_live_and_recorded(self):
         done = subprocess.run([NOPSPAN, "--json", "trace", "--from", self.recording], stdout=subprocess.PIPE,
