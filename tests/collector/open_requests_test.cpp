@@ -79,9 +79,9 @@ TEST(OpenRequests, CountTokensOnceForClientAndServer) {
   client.output_tokens = 14;
   server.output_tokens = 15;
   beside.output_tokens = 100;
-  EXPECT_EQ(only({client, server, beside}).output_tokens, 114U);
-  client.output_tokens = 0;
   EXPECT_EQ(only({client, server, beside}).output_tokens, 115U);
+  client.output_tokens = 40;  // also of a call that has ended
+  EXPECT_EQ(only({client, server, beside}).output_tokens, 140U);
 }
 
 TEST(OpenRequests, OfADamagedMemoryHaveEachSpanOnce) {
@@ -105,6 +105,7 @@ TEST(OpenRequests, AreFiltered) {
   step.model = "gpt-x";
   root.tenant = "acme";
   root.foreign_id = "order-7";
+  step.labels = {{"shard", "eu"}, {"route", "/chat"}};
   const OpenRequest request = only({root, step});
   EXPECT_EQ(request.request_id, "order-7");
   const auto wants = [&](OpenFilter filter) { return filter.wants(request); };
@@ -113,6 +114,9 @@ TEST(OpenRequests, AreFiltered) {
   EXPECT_FALSE(wants({.name = "ste"}));
   EXPECT_TRUE(wants({.model = "gpt-x", .tenant = "acme", .older_than_ns = 40 * kMillisecond}));
   EXPECT_FALSE(wants({.tenant = "other"}));
+  EXPECT_TRUE(wants({.where = {{"route", "/chat"}, {"model", "gpt-x"}, {"tenant", "acme"}}}));
+  EXPECT_FALSE(wants({.where = {{"route", "/chat"}, {"model", "gpt-y"}}}));
+  EXPECT_FALSE(wants({.where = {{"engine", "vllm"}}}));
   EXPECT_FALSE(wants({.older_than_ns = 40 * kMillisecond + 1}));
   EXPECT_TRUE(wants({.request = "01000000000000000000000000000000"}));
   EXPECT_FALSE(wants({.request = "02000000000000000000000000000000"}));

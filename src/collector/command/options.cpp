@@ -117,6 +117,25 @@ CLI::Option* add_pid_option(CLI::App& app, std::vector<std::uint32_t>& pids, con
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
+CLI::Option* add_where_option(CLI::App& app, std::vector<Filter::Condition>& where, const std::string& what) {
+  const auto set_where = [&where](const std::vector<std::string>& conditions) {
+    for (const std::string& text : conditions) {
+      const std::size_t end = text.find('=');
+      if (end == 0 || end >= text.size() - 1) {
+        throw CLI::ValidationError("--where", "\"" + printable(text, 40) + "\" is not KEY=VALUE");
+      }
+      where.push_back({text.substr(0, end), text.substr(end + 1)});
+    }
+    if (where.size() > Filter::kMostConditions) {
+      throw CLI::ValidationError("--where", "at most " + std::to_string(Filter::kMostConditions) + " are possible");
+    }
+  };
+  return app.add_option_function<std::vector<std::string>>("--where", set_where, what)
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
 void add_filter_options(CLI::App& app, Filter& filter) {
   constexpr char kGroup[] = "Filters";
   app.add_option("--request", filter.request, "Only the request with this request id, trace id or traceparent")
@@ -135,25 +154,9 @@ void add_filter_options(CLI::App& app, Filter& filter) {
       ->type_name("TENANT")
       ->check(some_text())
       ->group(kGroup);
-  const auto set_where = [&filter](const std::vector<std::string>& conditions) {
-    for (const std::string& text : conditions) {
-      const std::size_t end = text.find('=');
-      if (end == 0 || end >= text.size() - 1) {
-        throw CLI::ValidationError("--where", "\"" + printable(text, 40) + "\" is not KEY=VALUE");
-      }
-      filter.where.push_back({text.substr(0, end), text.substr(end + 1)});
-    }
-    if (filter.where.size() > Filter::kMostConditions) {
-      throw CLI::ValidationError("--where", "at most " + std::to_string(Filter::kMostConditions) + " are possible");
-    }
-  };
-  app.add_option_function<std::vector<std::string>>(
-         "--where", set_where,
-         "Only requests that contain a span with this label or attribute, such as route=/chat; repeat the option for "
-         "more conditions")
-      ->type_name("KEY=VALUE")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+  add_where_option(app, filter.where,
+                   "Only requests that contain a span with this label or attribute, such as route=/chat; repeat the "
+                   "option for more conditions")
       ->group(kGroup);
   add_pid_option(app, filter.pids,
                  "Only these processes, not those that they fork later; repeat the option, or write 1,2,3")

@@ -36,6 +36,8 @@ void describe_entry_filters(CLI::App& app);
 
 // Adds --pid, whose value is a list.
 CLI::Option* add_pid_option(CLI::App& app, std::vector<std::uint32_t>& pids, const std::string& what);
+// Adds --where, which may be repeated.
+CLI::Option* add_where_option(CLI::App& app, std::vector<Filter::Condition>& where, const std::string& what);
 
 // Adds --by, which chooses the keys of a table's rows.
 CLI::Option* add_grouping_option(CLI::App& app, Grouping& by);

@@ -9,7 +9,7 @@
 namespace nopspan::collector {
 namespace {
 
-std::string label_of(const OpenSpans& open, unsigned number) {
+std::string text_of_label(const OpenSpans& open, unsigned number) {
   const auto found = open.labels.find(number);
   return number == 0 || found == open.labels.end() ? "" : found->second;
 }
@@ -52,20 +52,36 @@ std::vector<OpenSpan> in_order(std::vector<OpenSpan> spans) {
   return ordered;
 }
 
+// A client and its server report the same tokens, and a span may have the sum of spans in it that have ended.
+std::uint64_t tokens_of(const std::vector<OpenSpan>& spans) {
+  std::vector<std::uint64_t> inside(spans.size());
+  std::uint64_t sum = 0;
+  for (std::size_t i = spans.size(); i-- > 0;) {
+    const std::size_t parent = spans[i].parent;
+    (parent == OpenSpan::kNone ? sum : inside[parent]) += std::max(spans[i].output_tokens, inside[i]);
+  }
+  return sum;
+}
+
+std::string_view label_of(const OpenSpan& span, std::string_view key) {
+  if (key == "model") return span.model;
+  if (key == "tenant") return span.tenant;
+  if (key == "engine") return span.engine;
+  for (const auto& [name, text] : span.labels)
+    if (name == key) return text;
+  return {};
+}
+
 OpenRequest request_of(std::vector<OpenSpan> spans, const std::vector<OpenProcess>& processes) {
   OpenRequest request;
   request.trace_id = spans.front().trace_id;
   request.spans = in_order(std::move(spans));
-  std::vector<bool> counts(request.spans.size());  // it or a span around it has tokens
   for (std::size_t i = 0; i < request.spans.size(); ++i) {
     const OpenSpan& span = request.spans[i];
     if (span.age_ns >= request.age_ns) {
       request.age_ns = span.age_ns;
       request.age_is_least = processes[span.process].age_is_least;
     }
-    const bool is_inside = span.parent != OpenSpan::kNone && counts[span.parent];
-    counts[i] = is_inside || span.output_tokens > 0;
-    if (!is_inside) request.output_tokens += span.output_tokens;
     const auto take = [](std::string& to, const std::string& from) {
       if (to.empty()) to = from;
     };
@@ -74,6 +90,7 @@ OpenRequest request_of(std::vector<OpenSpan> spans, const std::vector<OpenProces
     take(request.engine, span.engine);
     take(request.request_id, span.foreign_id);
   }
+  request.output_tokens = tokens_of(request.spans);
   if (request.request_id.empty()) {
     Entry entry;
     entry.trace_id = request.trace_id;
@@ -89,8 +106,13 @@ bool OpenFilter::wants(const OpenRequest& request) const {
     return wanted.empty() || std::any_of(request.spans.begin(), request.spans.end(),
                                          [&](const OpenSpan& span) { return span.*text == wanted; });
   };
+  const auto has = [&](const Filter::Condition& one) {
+    return std::any_of(request.spans.begin(), request.spans.end(),
+                       [&](const OpenSpan& span) { return label_of(span, one.key) == one.value; });
+  };
   return request.age_ns >= older_than_ns && (this->request.empty() || trace_id_of(this->request) == request.trace_id) &&
-         any(name, &OpenSpan::name) && any(model, &OpenSpan::model) && any(tenant, &OpenSpan::tenant);
+         any(name, &OpenSpan::name) && any(model, &OpenSpan::model) && any(tenant, &OpenSpan::tenant) &&
+         std::all_of(where.begin(), where.end(), has);
 }
 
 void add_open_spans(const OpenSpans& open, std::size_t process_index, OpenProcess& process,
@@ -115,11 +137,11 @@ void add_open_spans(const OpenSpans& open, std::size_t process_index, OpenProces
     span.thread_id = from.thread_id;
     span.process = process_index;
     span.name = from.name;
-    span.engine = label_of(open, from.labels[0]);
-    span.model = label_of(open, from.labels[1]);
-    span.tenant = label_of(open, from.labels[2]);
+    span.engine = text_of_label(open, from.labels[0]);
+    span.model = text_of_label(open, from.labels[1]);
+    span.tenant = text_of_label(open, from.labels[2]);
     for (std::size_t i = 0; i < open.label_keys.size(); ++i) {
-      std::string text = label_of(open, from.labels[3 + i]);
+      std::string text = text_of_label(open, from.labels[3 + i]);
       if (!text.empty() && !open.label_keys[i].empty()) span.labels.emplace_back(open.label_keys[i], std::move(text));
     }
     if ((from.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0) span.foreign_id = from.foreign_id;

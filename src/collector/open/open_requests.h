@@ -4,6 +4,7 @@
 
 #include "host/open_spans.h"
 #include "model/entry.h"
+#include "model/filter.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -53,13 +54,14 @@ struct OpenRequest {
   TraceId trace_id;
   std::uint64_t age_ns = 0;  // of its oldest open span
   bool age_is_least = false;
-  std::uint64_t output_tokens = 0;  // of spans that have any, and are in no other span that has
+  std::uint64_t output_tokens = 0;  // those of a span count once, in it or in its children, where there are more
   std::string tenant, model, engine;
   std::vector<OpenSpan> spans;  // parents before their children
 };
 
 struct OpenFilter {
   std::string request, name, model, tenant;
+  std::vector<Filter::Condition> where;  // on labels: a span that is open has no attributes
   std::uint64_t older_than_ns = 0;
 
   [[nodiscard]] bool wants(const OpenRequest& request) const;
