@@ -166,8 +166,8 @@ figures of another machine.
 The figures are nanoseconds per span in the traced program, the minimum of twenty rounds. If spans
 were lost, the figure is marked. A span has a name, ids, four attributes and two times. A trace has
 the given number of spans: a root span and its children. The collector is
-\`nopspan record --force /dev/null\`, which receives spans in batches and encodes every span. The service keeps
-open spans readable at this price.
+\`nopspan record --force /dev/null\`, which receives spans in batches and encodes every span. The
+service keeps open spans readable at this price.
 
 | | 1 span per trace | 4 | 16 | 64 |
 | --- | --- | --- | --- | --- |
