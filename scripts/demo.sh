@@ -134,8 +134,8 @@ collect() {
 }
 say "nopspan ps: the processes that have probes"
 nopspan ps
-say "nopspan open: the requests in flight"
-nopspan open
+say "nopspan open --watch --interval 1s --count 2: the requests in flight, twice"
+collect nopspan open --watch --interval 1s --count 2
 say "nopspan trace --name llm.tool --limit 1: one request through both programs, shown when it ends"
 collect nopspan trace --name llm.tool --limit 1
 say "nopspan hist --duration 5s --by name --rows 3: durations of the three most frequent spans"
