@@ -362,9 +362,10 @@ void add_open(CLI::App& app, const OutputOptions& common, Run& run) {
   add_text("--name", filter.name, "Only requests that contain an open span with this name", "NAME");
   add_text("--model", filter.model, "Only requests that contain an open span with this model", "MODEL");
   add_text("--tenant", filter.tenant, "Only requests that contain an open span with this tenant", "TENANT");
-  add_where_option(*open, filter.where,
-                   "Only requests that contain an open span with this label, such as route=/chat; repeat the option for "
-                   "more conditions")
+  add_where_option(
+      *open, filter.where,
+      "Only requests that contain an open span with this label, such as route=/chat; repeat the option for "
+      "more conditions")
       ->group(kFilters);
   add_pid_option(*open, options->pids, "Only these processes; repeat the option, or write 1,2,3")
       ->group(kFilters)
