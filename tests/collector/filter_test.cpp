@@ -5,16 +5,25 @@
 #include "command/options.h"
 #include "invented_spans.h"
 #include "kept_entry.h"
+#include "model/entry_json.h"
 #include "model/filtered_source.h"
+#include "model/labels_and_attributes.h"
 #include "model/match_watch.h"
+#include "model/otlp_attributes.h"
 #include "model/source_options.h"
 
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace nopspan::collector {
@@ -147,6 +156,43 @@ TEST(SelectedEntries, SatisfyEachConditionThemselves) {
   EXPECT_EQ(selected_by({.errors = true}), Names{"llm.chat"});
   EXPECT_EQ(selected_by({.error_type = "timeout"}), Names{"llm.chat"});
   EXPECT_EQ(selected_by({.error_type = "rate_limit"}), Names{});
+}
+
+std::string real_attribute(std::string_view key, double value) {
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(bits));
+  std::string any_value, key_value, attribute;
+  append_fixed64(any_value, 4, bits);
+  append_text(key_value, 1, key);
+  append_bytes(key_value, 2, any_value);
+  append_bytes(attribute, kSpanAttributes, key_value);
+  return attribute;
+}
+
+TEST(LabelsAndAttributes, AreWrittenAsTheOtherCommandsPrintThem) {
+  for (const double value :
+       {0.7, 1.0, -0.0, 1e22, 123456789012345680.0, 5e-324, -std::numeric_limits<double>::max(),
+        std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity(), std::nan("")}) {
+    const std::string attributes = real_attribute("temperature", value);
+    bool malformed = false;
+    const auto printed = attributes_json(attributes, kSpanAttributes, malformed)["temperature"];
+    Entry entry = invented("llm.chat", "m");
+    entry.attributes = attributes;
+    NumberText number;
+    EXPECT_EQ(label_or_attribute(entry, "temperature", number),
+              printed.is_string() ? printed.get<std::string>() : printed.dump());
+  }
+}
+
+TEST(LabelsAndAttributes, AreThoseThatTheOtherCommandsPrintIfAKeyIsRepeated) {
+  const std::string attributes =
+      text_attribute("xroute", "/x") + text_attribute("route", "/first") + text_attribute("route", "/second");
+  bool malformed = false;
+  EXPECT_EQ(attributes_json(attributes, kSpanAttributes, malformed)["route"], "/first");
+  Entry entry = invented("llm.chat", "m");
+  entry.attributes = attributes;
+  NumberText number;
+  EXPECT_EQ(label_or_attribute(entry, "route", number), "/first");
 }
 
 TEST(FilteredSource, CountsWhatItRemovesAsFiltered) {

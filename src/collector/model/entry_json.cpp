@@ -29,12 +29,6 @@ const char* name_in(const std::array<const char*, N>& names, std::size_t index) 
   return index < N ? names[index] : "unknown";
 }
 
-Json real_json(double value) {
-  if (std::isnan(value)) return "NaN";
-  if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
-  return value;
-}
-
 // read_attribute() and read_value() reject values that are nested deeper than protobuf's decoders allow. The recursion
 // is therefore bounded, and every nested item can be read.
 Json value_json(const Attribute& attribute) {
@@ -135,6 +129,12 @@ void add_values(Json& json, const Entry& entry) {
 }
 
 }  // namespace
+
+nlohmann::ordered_json real_json(double value) {
+  if (std::isnan(value)) return "NaN";
+  if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
+  return value;
+}
 
 const char* status_name(std::uint8_t status) { return name_in(kStatuses, status); }
 

@@ -34,4 +34,7 @@ std::string id_text(const TraceId& id);
 // - Fields that cannot be read are left out, and `malformed` is set.
 nlohmann::ordered_json attributes_json(std::string_view bytes, unsigned field, bool& malformed);
 
+// A number that is not an integer, as attributes_json() writes it.
+nlohmann::ordered_json real_json(double value);
+
 }  // namespace nopspan::collector

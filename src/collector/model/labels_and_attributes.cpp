@@ -1,17 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/labels_and_attributes.h"
 
+#include "model/entry_json.h"
 #include "model/otlp_attributes.h"
 
+#include <nlohmann/json.hpp>
+
 #include <charconv>
+#include <cstdint>
+#include <string>
 
 namespace nopspan::collector {
 namespace {
 
-template <typename Number>
-std::string_view written(Number value, NumberText& number) {
+std::string_view written(std::int64_t value, NumberText& number) {
   const auto end = std::to_chars(number.data(), number.data() + number.size(), value).ptr;
   return {number.data(), static_cast<std::size_t>(end - number.data())};
+}
+
+// As it is printed.
+std::string_view written(double value, NumberText& number) {
+  const nlohmann::ordered_json json = real_json(value);
+  const std::string text = json.is_string() ? json.get<std::string>() : json.dump();
+  return {number.data(), text.copy(number.data(), number.size())};
 }
 
 std::string_view scalar_text(const Attribute& attribute, NumberText& number) {
@@ -36,12 +47,15 @@ std::string_view label_or_attribute(const Entry& entry, std::string_view key, Nu
   if (key == "tenant" && !entry.tenant.empty()) return entry.tenant;
   if (key == "engine" && !entry.engine.empty()) return entry.engine;
   std::string_view found;
+  bool is_found = false;
   for_each_key_value(entry.attributes, entry.kind == Kind::span ? kSpanAttributes : kEventAttributes,
                      [&](std::string_view key_value, std::string_view) {
+                       // A search for the key is much faster than reading the attribute.
+                       if (is_found || key_value.find(key) == std::string_view::npos) return;
                        Attribute attribute;
-                       if (read_attribute(key_value, attribute) && attribute.key == key) {
-                         found = scalar_text(attribute, number);
-                       }
+                       if (!read_attribute(key_value, attribute) || attribute.key != key) return;
+                       found = scalar_text(attribute, number);
+                       is_found = true;
                      });
   return found;
 }

@@ -12,8 +12,9 @@ namespace nopspan::collector {
 // Room for a number as text.
 using NumberText = std::array<char, 32>;
 
-// The labels model, tenant and engine are fields of the entry, all other labels are attributes. "" if the entry does
-// not have the key, or if the value is a list, a map or bytes. The result refers to the entry or to `number`.
+// The labels model, tenant and engine are fields of the entry, all other labels are attributes. If a key is repeated,
+// the first one counts, as in JSON (entry_json.h). "" if the entry does not have the key, or if the value is a list, a
+// map or bytes. The result refers to the entry or to `number`.
 std::string_view label_or_attribute(const Entry& entry, std::string_view key, NumberText& number);
 
 }  // namespace nopspan::collector
