@@ -3,6 +3,7 @@
 #include "top/span_table.h"
 
 #include "base/failure.h"
+#include "base/text.h"
 #include "invented_spans.h"
 #include "kept_entry.h"
 
@@ -519,14 +520,15 @@ TEST(Grouping, IsReadFromText) {
 }
 
 TEST(Grouping, IsRefusedWithWordsToHelp) {
-  for (const char* text :
-       {"", "name,", ",name", "errors", "name,name", "route,route", "name, model", "a,b,c,d,e,f,g,h,i"}) {
+  for (const char* text : {"", "name,", ",name", "errors", "name,name", "route,route", "name, model",
+                           "a,b,c,d,e,f,g,h,i", "\x1b[2J", "route\n", "\xff"}) {
     try {
       parse_grouping(text);
       ADD_FAILURE() << text;
     } catch (const Failure& failure) {
       EXPECT_EQ(failure.exit_status, Failure::kUsageError);
       EXPECT_THAT(failure.what(), testing::HasSubstr("--by"));
+      EXPECT_EQ(failure.what(), printable(failure.what())) << "a file of hist --json may have any text";
     }
   }
 }

@@ -2,6 +2,7 @@
 #include "model/row_key.h"
 
 #include "base/failure.h"
+#include "base/text.h"
 
 #include <algorithm>
 #include <functional>
@@ -40,7 +41,7 @@ std::string_view text_of(const Dimension& dimension, const Entry& entry, std::st
 }
 
 [[noreturn]] void refuse(const std::string& text, const std::string& why) {
-  throw Failure("--by " + text + ": " + why, Failure::kUsageError);
+  throw Failure("--by " + printable(text) + ": " + why, Failure::kUsageError);
 }
 
 std::size_t mixed(std::size_t hash, std::size_t value) { return (hash ^ value) * 0x9E3779B97F4A7C15U; }
@@ -57,9 +58,10 @@ Grouping parse_grouping(const std::string& text) {
   while (begin <= text.size()) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
     const std::string word = text.substr(begin, end - begin);
-    if (word.empty() || word.find(' ') != std::string::npos ||
+    // Keys are printed as they are, and files of hist --json may have any.
+    if (word.empty() || word.find(' ') != std::string::npos || printable(word, word.size()) != word ||
         std::find(kReserved.begin(), kReserved.end(), word) != kReserved.end()) {
-      refuse(text, "\"" + word + "\" is not a key");
+      refuse(text, "\"" + printable(word) + "\" is not a key");
     }
     const auto* found = std::find(kNames.begin(), kNames.end(), word);
     const Dimension dimension =
