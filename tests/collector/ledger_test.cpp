@@ -126,6 +126,16 @@ TEST(LedgerSum, LeavesOutProcessesOfWhichThereIsNoEntry) {
   EXPECT_EQ(sum.ledger().processes.size(), 1U);
 }
 
+TEST(LedgerSum, AddsUpIfAProcessHasThreadsAndNoEntry) {
+  LedgerSum sum;
+  Ledger ledger;
+  ledger.processes.push_back(process_ledger(1, "idle", {.threads_at_attach = 3}));
+  ledger.processes.push_back(process_ledger(2, "busy", {.emitted = 1, .delivered = 1, .threads_at_attach = 4}));
+  sum.add(ledger);
+  EXPECT_EQ(sum.ledger().total.threads_at_attach, 7U);
+  EXPECT_NO_THROW(whole_ledger_of(to_json(sum.ledger()))) << "hist --merge reads it";
+}
+
 TEST(Ledger, TellsWhatOfTheTotalNoProcessHas) {
   Ledger ledger;
   ledger.processes.push_back(process_ledger(1, "p", {.emitted = 5, .delivered = 2, .missed = 3}));

@@ -224,7 +224,7 @@ Counts LedgerSum::total() const {
 Ledger LedgerSum::ledger() const {
   Ledger ledger;
   for (const auto& each : processes_) {
-    if (!each.second.counts.empty()) ledger.processes.push_back(each.second);
+    if (each.second.counts != Counts()) ledger.processes.push_back(each.second);
   }
   ledger.others = others_;
   ledger.others_processes = others_processes_;
