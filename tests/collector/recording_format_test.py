@@ -235,6 +235,17 @@ class Replay(RecordingTest):
                       ("record", "/dev/null", "--force", "--from", cut)):
             self.assertIn("did not close the file", run(*words).stderr, words)
 
+    def test_a_trace_at_the_end_of_a_cut_file_is_unfinished(self):
+        def traces(path, *words):
+            *traces, end = [json.loads(line) for line in run("trace", "--json", "--from", path, *words).stdout.splitlines()]
+            return {trace["end"] for trace in traces}, end["traces"]
+        self.assertEqual(traces(self.path)[0], {"finished"})
+        cut = self.file_of(self.data[:-40])
+        ends, counts = traces(cut)
+        self.assertEqual((ends, counts["finished"]), (set(), 0))
+        self.assertGreater(counts["incomplete_not_shown"], 0)
+        self.assertEqual(traces(cut, "--incomplete")[0], {"unfinished"})
+
     def test_every_command_counts_what_is_damaged(self):
         at = self.data.index(b"llm.chat")  # in the logs
         damaged = self.file_of(self.data[:at] + bytes(8) + self.data[at + 8:])

@@ -29,6 +29,11 @@ Entry remote_span(std::uint64_t id, std::uint64_t parent) {
   return entry;
 }
 
+Entry early(Entry entry) {
+  entry.before_attach = true;
+  return entry;
+}
+
 TEST(TraceAssembler, HandsOverATraceWhenNothingCameForTheGraceTime) {
   Assembly assembly;
   assembly.add(span_of(2, 1));
@@ -140,6 +145,26 @@ TEST(TraceAssembler, HoldsATraceWhoseRootSpanIsStillToCome) {
   assembly.wait(2 * kSecond);
   ASSERT_THAT(assembly.seen, SizeIs(1));
   EXPECT_THAT(assembly.seen[0].parents, SizeIs(2));
+}
+
+TEST(TraceAssembler, CallsTheLastTracesUnfinishedIfTheSourceIsCut) {
+  Assembly assembly;
+  const auto add = [&](std::uint8_t trace, Entry entry) {
+    entry.trace_id = trace_number(trace);
+    assembly.add(entry);
+  };
+  add(1, span_of(1, 0));
+  assembly.wait(2 * kSecond);
+  add(2, span_of(1, 0));
+  add(3, remote_span(2, 1));
+  add(4, early(span_of(1, 0)));
+  add(1, span_of(2, 1));
+  assembly.assembler.finish(true);
+  std::vector<TraceEnd> ends;
+  for (const auto& seen : assembly.seen) ends.push_back(seen.end);
+  EXPECT_THAT(ends, ElementsAre(TraceEnd::finished, TraceEnd::unfinished, TraceEnd::unfinished, TraceEnd::unfinished,
+                                TraceEnd::late));
+  EXPECT_TRUE(assembly.adds_up());
 }
 
 TEST(TraceAssembler, HandsOverWhatNeverEndedWhenTheSourceEnds) {
@@ -470,11 +495,6 @@ TEST(TraceAssembler, OutlivesLinkedSpansThatLinkToEachOther) {
 }
 
 // ---- Partial traces
-
-Entry early(Entry entry) {
-  entry.before_attach = true;
-  return entry;
-}
 
 TEST(TraceAssembler, CallsATracePartialIfAnyEntryBeganBeforeTheAttach) {
   const std::array<std::array<Entry, 3>, 3> traces = {{

@@ -66,8 +66,8 @@ class TracePrinter : public Sink {
     assembler_.tick(now_unix_ns);
     if (standard_output().has_failed()) stopping = true;
   }
-  void finish() {
-    if (!is_done()) assembler_.finish();
+  void finish(const Source& source) {
+    if (!is_done()) assembler_.finish(source.is_cut());
   }
   void print_end(const Source& source);
   // Call it before the source runs.
@@ -204,7 +204,7 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
   MatchWatch watch(printer, filter, source_options.from, [&printer] { return printer.has_matched(); });
   MeteredSink metered(watch, metrics, [&source] { return source->ledger(); });
   run_source(*source, metered, source_options, true);
-  printer.finish();
+  printer.finish(*source);
   metrics.write_and_wait(source->ledger());
   printer.print_end(*source);
   std::cerr << remark_text(*source);

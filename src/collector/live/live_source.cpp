@@ -101,6 +101,7 @@ class LiveSource final : public Source {
   void run(Sink& sink, Deadline& until) override;
   [[nodiscard]] Ledger ledger() const override { return delivery_.accounts().ledger(); }
   [[nodiscard]] std::string remark() const override;
+  [[nodiscard]] bool is_cut() const override { return has_unread_; }
   [[nodiscard]] std::size_t processes() const override { return found_; }
   [[nodiscard]] std::optional<ClockState> clock() const override {
     return ClockState{clocks_.error_ns(), clocks_.steps()};

@@ -39,6 +39,7 @@ class FilteredSource : public Source, private Sink {
   void run(Sink& sink, Deadline& until) override;
   [[nodiscard]] Ledger ledger() const override { return filtered_.ledger(*source_); }
   [[nodiscard]] std::string remark() const override { return source_->remark(); }
+  [[nodiscard]] bool is_cut() const override { return source_->is_cut(); }
   [[nodiscard]] std::size_t processes() const override { return source_->processes(); }
   [[nodiscard]] std::optional<ClockState> clock() const override { return source_->clock(); }
 

@@ -43,6 +43,9 @@ class Source {
   [[nodiscard]] virtual Ledger ledger() const = 0;
   // A remark for the user in one line, for example that a recording was cut; "" if there is none.
   [[nodiscard]] virtual std::string remark() const { return {}; }
+  // Whether the last entries may be missing, for example because the recorder was killed or still runs. Call this after
+  // run().
+  [[nodiscard]] virtual bool is_cut() const { return false; }
   // The number of processes with probes that a live source knows now. Call this as ledger().
   [[nodiscard]] virtual std::size_t processes() const { return 0; }
   // Empty if this source does not convert times itself.

@@ -32,6 +32,7 @@ class Recording : public Source {
 
   // A message about everything that could not be read; "" if all was read.
   [[nodiscard]] std::string remark() const override;
+  [[nodiscard]] bool is_cut() const override { return is_stopped_ || !reader_.state().ended; }
   [[nodiscard]] const ChunkReader::State& state() const { return reader_.state(); }
   // The part of this file that could not be read.
   [[nodiscard]] Damage damage() const {

@@ -379,21 +379,22 @@ void TraceAssembler::remember(const TraceId& id, const Earlier& part) {
   }
 }
 
-void TraceAssembler::finish() {
+void TraceAssembler::finish(bool is_cut) {
   // Linked spans first, because they belong to the traces that are still open.
   for (auto next = active_.begin(); next != active_.end();) {
     const auto open = next++;
     if (open->is_linked()) deliver(open, TraceEnd::finished);
   }
-  for (List* list : {&active_, &patient_, &dormant_}) end_all(*list);
+  for (List* list : {&active_, &patient_, &dormant_}) end_all(*list, is_cut);
   while (!expected_.empty()) erase(expected_.begin());
 }
 
-void TraceAssembler::end_all(List& list) {
+void TraceAssembler::end_all(List& list, bool is_cut) {
   while (!list.empty()) {
     const auto open = list.begin();
     const TraceLinks links(open->trace);
-    deliver(open, end_of(*open, links), links);
+    const TraceEnd end = end_of(*open, links);
+    deliver(open, end == TraceEnd::finished && is_cut ? TraceEnd::unfinished : end, links);
   }
 }
 

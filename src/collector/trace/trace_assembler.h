@@ -111,8 +111,9 @@ class TraceAssembler {
   void add(const Entry& entry);
   // Delivers the traces that are due. `now_ns` may be of any clock, and the clock may jump.
   void tick(std::uint64_t now_ns);
-  // Delivers all open traces, after the last entry.
-  void finish();
+  // Delivers all open traces, after the last entry. If the source `is_cut`, further entries of them may be missing, so
+  // none of them is finished.
+  void finish(bool is_cut = false);
 
   [[nodiscard]] const TraceCounts& counts() const { return counts_; }
   // The number of open traces, without those of which only linked spans have arrived.
@@ -148,7 +149,7 @@ class TraceAssembler {
     bool was_shown, before_attach;
   };
   void remember(const TraceId& id, const Earlier& part);
-  void end_all(List& list);
+  void end_all(List& list, bool is_cut);
 
   TraceLimits limits_;
   Mark mark_;
