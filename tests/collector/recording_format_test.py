@@ -420,6 +420,12 @@ class Filters(RecordingTest):
                 self.assertEqual(self.names_in(copy)[1], selected)
                 self.assert_ledger(recording.ledger(copy)["total"], len(selected))
 
+    def test_record_refuses_those_that_only_the_kernel_applies(self):
+        for words in (("--name", "nosuch"), ("--model", "nosuch"), ("--slower-than", "1h"), ("--errors",)):
+            done = run("record", os.path.join(self.folder.name, "refused.rec"), "--from", self.path, *words)
+            self.assertEqual(done.returncode, 2, words)
+            self.assertIn(words[0], done.stderr)
+
     def test_rows_are_grouped_by_labels_tools_and_errors(self):
         for by, texts in (("tool", {"", "search"}), ("error", {"", "std::runtime_error", "deadline", "rate_limit"}),
                           ("gen_ai.operation.name,tenant", {"", "chat"})):

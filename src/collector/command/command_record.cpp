@@ -34,8 +34,8 @@ constexpr char kRecordDescription[] =
     "nopspan replay FILE, nopspan top --from FILE or nopspan trace --from FILE. If it\n"
     "is damaged or truncated, they read the intact part.\n"
     "--name, --model, --slower-than and --errors may let unwanted entries through.\n"
-    "Repeat these options when you read the file. --tenant, --where and --error\n"
-    "select single entries, so traces may lack spans.";
+    "Repeat these options when you read the file. record --from refuses them.\n"
+    "--tenant, --where and --error select single entries, so traces may lack spans.";
 constexpr char kRecordExamples[] =
     "Examples:\n"
     "  nopspan record spans.rec --duration 10s\n"
@@ -168,7 +168,12 @@ void add_record(CLI::App& app, const OutputOptions& common, Run& run) {
   add_source_options(*command, options->source);
   describe_entry_filters(*command);
   keep_total->excludes(command->get_option("--from"));  // which might be deleted while it is read
-  command->get_option("--from")->excludes(command->get_option("--duration"));  // a copy is whole
+  CLI::Option* from = command->get_option("--from");
+  from->excludes(command->get_option("--duration"));  // a copy is whole
+  // The kernel applies these to what processes emit, and a recorder does not know whole requests.
+  for (const char* option : {"--name", "--model", "--slower-than", "--errors"}) {
+    from->excludes(command->get_option(option));
+  }
   command->callback([options, keep, keep_total, &common, &run] {
     RecorderOptions& recorder = options->recorder;
     if (keep_total->count() > 0 && (recorder.max_bytes == 0 || recorder.keep_total / 2 < recorder.max_bytes)) {
