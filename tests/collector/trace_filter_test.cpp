@@ -48,6 +48,15 @@ class TraceFilterTest : public testing::Test {
 
 TEST_F(TraceFilterTest, WantsEverythingWhenEmpty) { EXPECT_TRUE(wanted_by({})); }
 
+TEST_F(TraceFilterTest, KnowsBeforeATraceEndsThatItWantsAll) {
+  for (const Filter& filter : {Filter{}, Filter{.request = "r"}, Filter{.pids = {7}}, Filter{.sample_one_in = 2}}) {
+    EXPECT_TRUE(TraceFilter(filter, {}).wants_all());
+  }
+  EXPECT_FALSE(TraceFilter({.pids = {7}}, {.with_peers = true}).wants_all());
+  EXPECT_FALSE(TraceFilter({.where = {{"route", "/"}}}, {}).wants_all());
+  EXPECT_FALSE(TraceFilter({.slower_than_ns = 1}, {}).wants_all());
+}
+
 TEST_F(TraceFilterTest, WantsATraceThatHasSuchASpan) {
   EXPECT_TRUE(wanted_by({.name = "llm.chat"}));
   EXPECT_FALSE(wanted_by({.name = "llm"}));

@@ -72,8 +72,10 @@ class TracePrinter : public Sink {
   void print_end(const Source& source);
   // Call it before the source runs.
   void set_source(const Source& source) { source_ = &source; }
-  // Whether the filter wanted a trace.
-  [[nodiscard]] bool has_matched() const { return shown_ + refused_ + incomplete_ > 0; }
+  // Whether the filter wanted a trace, or may want one that has not ended.
+  [[nodiscard]] bool has_matched() const {
+    return shown_ + refused_ + incomplete_ > 0 || (filter_.wants_all() && assembler_.counts().entries > 0);
+  }
   [[nodiscard]] const Filter& filter_for_source() const { return filter_.for_source(); }
 
  private:

@@ -26,6 +26,8 @@ class TraceFilter {
   [[nodiscard]] std::uint32_t mark(const Entry& entry) const;
   // Whether the trace is wanted. A late part is also wanted if the earlier part was shown.
   [[nodiscard]] bool wants(const AssembledTrace& trace) const;
+  // Whether it wants each trace of which it may want an entry.
+  [[nodiscard]] bool wants_all() const { return needed_ == 0 && filter_.slower_than_ns == 0; }
 
   // The filter for the source. By request, sample and duration it removes whole traces only.
   [[nodiscard]] const Filter& for_source() const { return for_source_; }

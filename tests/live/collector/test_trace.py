@@ -545,6 +545,15 @@ class Requests(Test):
             unknown.wait_until_it_says("^nopspan: nothing has matched --request no-such-request for 5 s$")
         self.assertEqual(sum("nothing has matched" in line for line in unknown.said), 1)
 
+    def test_a_request_that_has_not_ended_is_a_match(self):
+        with Program("traced") as program, Trace("--pid", program.pid) as known:
+            program.ask("begin slow")
+            program.ask("span inner")
+            with Trace("--request", "no-such-request") as unknown:
+                unknown.wait_until_it_says("nothing has matched")
+            program.ask("end")
+        self.assertFalse([line for line in known.said if "nothing has matched" in line])
+
     def test_a_wrong_option_is_a_misuse(self):
         done = subprocess.run([NOPSPAN, "trace", "--slower-than", "soon"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               text=True, check=False)
