@@ -71,6 +71,16 @@ void Delivery::on_message(const nopspan_message& message, std::string_view bytes
   }
 }
 
+void Delivery::release(const HeldMessages::Released& released) {
+  // Without Begun, entries from before the attach are delivered too. Earlier ones of the same requests may be missing.
+  if ((released.missing & HeldMessages::begun) != 0) {
+    Account& account = this->account(released.pid);
+    account.set_some_unknown();
+    account.attached(clocks_.monotonic_now(), 0);
+  }
+  for (const HeldMessages::Message& one : released.messages) on_message(one.message, one.bytes);
+}
+
 void Delivery::deliver_entry(ProcessAccount& account, const Entry& entry) {
   if (filter_.may_want_request_of(entry)) {
     account.delivered(1);

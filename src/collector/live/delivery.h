@@ -5,6 +5,7 @@
 #include "live/accounts.h"
 #include "live/attach_times.h"
 #include "live/clock_map.h"
+#include "live/held_messages.h"
 #include "live/host_thread.h"
 #include "model/filter.h"
 #include "model/source.h"
@@ -40,6 +41,8 @@ class Delivery {
 
   // Handles a message of a kernel program.
   void on_message(const nopspan_message& message, std::string_view bytes);
+  // Handles messages that were held.
+  void release(const HeldMessages::Released& released);
   // Handles entries that were fetched from a thread of a wanted process.
   void fetched(Account& account, const nopspan_thread& header, std::uint64_t address, std::string_view bytes,
                std::uint64_t now_ns);

@@ -111,7 +111,6 @@ class LiveSource final : public Source {
   bool on_message(const nopspan_message& message, std::string_view bytes);
   // The reasons why the message must wait (HeldMessages::Until). 0 if it can be delivered.
   unsigned why_hold(const nopspan_message& message);
-  void release(HeldMessages::Released&& released);
   // From now on messages are delivered, and the duration runs.
   void go_live();
   // Waits for messages and reports, and handles them.
@@ -137,7 +136,7 @@ class LiveSource final : public Source {
   // detach. So this must be known before the next report, and messages must be held no longer.
   void set_detached() {
     if (std::exchange(is_detached_, true)) return;
-    for (HeldMessages::Released& released : held_.take_due(UINT64_MAX)) release(std::move(released));
+    for (const HeldMessages::Released& released : held_.take_due(UINT64_MAX)) delivery_.release(released);
     delivery_.set_detached();
   }
   // Whether all messages that kernel programs made before `time_ns` have been read. The ring buffer may be far behind.
@@ -210,7 +209,7 @@ bool LiveSource::on_message(const nopspan_message& message, std::string_view byt
       delivery_.on_message(message, bytes);
     } else if (!held_.add(message, bytes)) {
       go_live();
-      release(held_.take(message.pid));
+      delivery_.release(held_.take(message.pid));
       delivery_.on_message(message, bytes);
     }
   }
@@ -242,11 +241,6 @@ unsigned LiveSource::why_hold(const nopspan_message& message) {
   // Begun may follow. It is reported before is_attaching() becomes false.
   const bool is_new = (message.flags & NOPSPAN_MESSAGE_GONE) == 0 && account->find(message.sequence_id) == nullptr;
   return is_new && (host_.is_attaching() || !host_.reports().empty()) ? unsigned{HeldMessages::begun} : 0;
-}
-
-void LiveSource::release(HeldMessages::Released&& released) {
-  if ((released.missing & HeldMessages::begun) != 0) delivery_.account(released.pid).set_some_unknown();
-  for (const HeldMessages::Message& one : released.messages) delivery_.on_message(one.message, one.bytes);
 }
 
 void LiveSource::go_live() {
@@ -301,7 +295,7 @@ void LiveSource::handle_reports() {
   }
   if (!is_attaching) held_.happened(HeldMessages::begun);
   if (!is_live_) return;
-  for (HeldMessages::Released& released : held_.take_due(clocks_.monotonic_now())) release(std::move(released));
+  for (const HeldMessages::Released& released : held_.take_due(clocks_.monotonic_now())) delivery_.release(released);
 }
 
 void LiveSource::handle(Described&& report) {
