@@ -47,9 +47,9 @@ class Delivery {
   void fetched(Account& account, const nopspan_thread& header, std::uint64_t address, std::string_view bytes,
                std::uint64_t now_ns);
 
-  // Counts entries that a thread discarded because it had no buffer. No probe hit reports them.
   // What the thread held could not be fetched in time.
   void not_fetched(Account& account, const nopspan_thread& header, std::uint64_t now_ns) const;
+  // Counts entries that a thread discarded because it had no buffer. No probe hit reports them.
   void note_discarded(Account& account, const nopspan_thread& header, std::uint64_t now_ns) const;
 
   // Begins the next round, and closes the ledgers of threads that ended at least two rounds ago.
