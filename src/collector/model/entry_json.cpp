@@ -13,6 +13,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 
 namespace nopspan::collector {
@@ -153,12 +154,15 @@ std::string id_text(const TraceId& id) { return hex_text({reinterpret_cast<const
 
 nlohmann::ordered_json attributes_json(std::string_view bytes, unsigned field, bool& malformed) {
   Json object = Json::object();
+  // Json compares a new key with all others, and a recording may have a million of them.
+  auto& pairs = object.get_ref<Json::object_t&>();
+  std::unordered_set<std::string_view> keys;
   const bool whole = for_each_key_value(bytes, field, [&](std::string_view key_value, std::string_view) {
     Attribute attribute;
-    if (read_attribute(key_value, attribute)) {
-      object.emplace(std::string(attribute.key), value_json(attribute));
-    } else {
+    if (!read_attribute(key_value, attribute)) {
       malformed = true;
+    } else if (keys.insert(attribute.key).second) {
+      pairs.emplace_back(std::string(attribute.key), value_json(attribute));
     }
   });
   malformed = malformed || !whole;
