@@ -42,6 +42,11 @@ ELSEWHERE = {
     "systemctl edit nopspan": "package.debian",
     "perf record -e 'sdt_nopspan:*'": "live.perf",
     "nopspan trace --name /order": "live.shop",
+    **{command: "live.operating" for command in (
+        "nopspan trace --slower-than 1s --limit 1", "nopspan top --by name --interval 10s --count 1",
+        "nopspan hist --of ttft --duration 10s", "nopspan top --by tenant,model --interval 10s --count 1",
+        "nopspan top --by error,name --errors --interval 10s --count 1",
+        "nopspan top --by tenant --sort output --interval 10s --count 1")},
     "stap -r VERSION -p4 -m spans scripts/spans.stp": "emulation.spans_stp",
     "staprun spans.ko [-x PID] [only_pid=PID] [only_tenant=TENANT]": "emulation.spans_stp",
     "stap -DMAXTRYLOCK=100000 -DSTP_NO_OVERLOAD scripts/spans.stp": "emulation.spans_stp",
