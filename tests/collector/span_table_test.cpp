@@ -199,21 +199,35 @@ TEST(SpanTable, TakesBackTokensFromTheWindowTheTotalAndTheRowOther) {
   for (const std::uint64_t later : {0, 1, 10, 11, 100}) {
     Table table;
     table.add(entry);
-    table.add(entry);
+    const std::uint64_t row = table.add(entry);
     table.advance(kNoon + later * kSecond);
-    table.take_back_tokens(table.key_of(entry), entry.usage, 0);
+    table.take_back_tokens(row, entry.usage, 0);
     EXPECT_EQ(table.row({"a", "m"}).total.tally.input_tokens, 100U) << later;
     EXPECT_EQ(table.row({"a", "m"}).total.tally.output_tokens, 20U) << later;
     EXPECT_EQ(table.row({"a", "m"}).window.tally.input_tokens, later <= 10 ? 100U : 0U) << later;
     EXPECT_EQ(table.numbers().total.input_tokens, 100U) << later;
   }
-  Table small(kByNameAndModel, 10, 1);
-  small.add(entry);
-  small.advance(kNoon + 100 * kSecond);
-  small.add(invented("b", "m"));
-  small.take_back_tokens(small.key_of(entry), entry.usage, 0);
-  EXPECT_EQ(small.numbers().other.total.tally.input_tokens, 0U);
-  EXPECT_EQ(small.numbers().total.input_tokens, 0U);
+}
+
+TEST(SpanTable, TakesBackTokensOfARowThatWasReplacedFromOther) {
+  Table table(kByNameAndModel, 10, 1);
+  Entry entry = invented("a", "m");
+  entry.has_usage = entry.counts_tokens = true;
+  entry.usage.input = 100;
+  const std::uint64_t first = table.add(entry);
+  EXPECT_NE(first, 0U);
+  EXPECT_EQ(table.add(invented("b", "m")), 0U) << "other";
+  table.advance(kNoon + 100 * kSecond);
+  table.add(invented("b", "m"));
+  table.advance(kNoon + 200 * kSecond);
+  entry.usage.input = 7;
+  table.add(entry);  // in a new row with the same key
+  EXPECT_EQ(table.numbers().total.input_tokens, 107U);
+  entry.usage.input = 100;
+  table.take_back_tokens(first, entry.usage, 0);
+  EXPECT_EQ(table.row({"a", "m"}).total.tally.input_tokens, 7U);
+  EXPECT_EQ(table.numbers().other.total.tally.input_tokens, 0U);
+  EXPECT_EQ(table.numbers().total.input_tokens, 7U);
 }
 
 TEST(SpanTable, CountsARetryForTheSpanThatItIsIn) {

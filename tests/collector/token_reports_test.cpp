@@ -18,6 +18,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::IsEmpty;
+using testing::SizeIs;
 using testing::UnorderedElementsAre;
 
 struct Span {
@@ -28,18 +29,18 @@ struct Span {
 
 // Takes spans, and has the ids whose tokens were taken back.
 struct Reports : TokenReports {
-  Reports()
-      : TokenReports([](const Entry&) { return std::vector<RowKey>(); },
-                     [this](const Counted& tokens) { taken_back.push_back(tokens.span_id); }) {}
+  Reports() : TokenReports([this](const Counted& tokens) { taken_back.push_back(tokens.rows[0]); }) {}
 
-  void tell(const Span& span, std::uint64_t second = 0) {
+  // The row of a span is its id.
+  void tell(const Span& span) {
     Entry entry = invented("a", "m");
     entry.trace_id.bytes[0] = span.trace;
     entry.span_id = span.id;
     entry.parent_id = span.parent;
     entry.has_usage = entry.counts_tokens = span.tokens != 0;
     entry.usage.input = span.tokens;
-    add(entry, true, second);
+    const std::vector<std::uint64_t> rows = {span.id};
+    add(entry, &rows, 0);
   }
 
   std::vector<std::uint64_t> taken_back;
@@ -55,7 +56,6 @@ TEST(TokenReports, TakesBackTheOuterOneInWhateverOrderTheProcessesArrive) {
   for (int i = 0; i < 50; ++i) {
     Reports reports;
     for (const Span& span : order) reports.tell(span);
-    reports.review(0);
     EXPECT_THAT(reports.taken_back, ElementsAre(10U));
     std::shuffle(order.begin(), order.end(), random);
   }
@@ -85,56 +85,78 @@ TEST(TokenReports, CountsTheInnermostOfThreeProcesses) {
 TEST(TokenReports, TakesBackACallThatEndsLongAfterItsServer) {
   Reports reports;
   reports.tell({30, 20, 7});
-  for (std::uint64_t i = 0; i < 1000; ++i) reports.tell({1000 + i, 999, 1, 2}, i / 10);
-  reports.review(100);
-  reports.tell({20, 10}, 100);
-  reports.tell({10, 0, 7}, 100);
+  for (std::uint64_t i = 0; i < 1'000'000; ++i) reports.tell({1000 + i, 999, i % 2, 2});
+  reports.tell({20, 10});
+  reports.tell({10, 0, 7});
   EXPECT_THAT(reports.taken_back, ElementsAre(10U));
 }
 
-TEST(TokenReports, SearchesAgainUntilTheSpansBetweenMustHaveArrived) {
-  Reports reports;
-  reports.tell({30, 20, 7});
-  for (std::uint64_t second = 0; second < 60; ++second) reports.review(second);
-  reports.tell({10, 0, 7}, 60);
-  reports.review(61);
-  EXPECT_THAT(reports.taken_back, IsEmpty());
-  reports.tell({20, 10}, 62);  // by another thread of the client
-  reports.review(63);
-  EXPECT_THAT(reports.taken_back, ElementsAre(10U));
-}
-
-TEST(TokenReports, FindsTheRestAtTheEnd) {
+TEST(TokenReports, TakesBackACallAsSoonAsTheSpanBetweenHasArrived) {
   Reports reports;
   reports.tell({30, 20, 7});
   reports.tell({10, 0, 7});
-  reports.tell({20, 10});
-  reports.finish();
+  EXPECT_THAT(reports.taken_back, IsEmpty());
+  reports.tell({20, 10});  // by another thread of the client
   EXPECT_THAT(reports.taken_back, ElementsAre(10U));
+}
+
+TEST(TokenReports, RemembersTheSpansBetweenAmongThousandsOfOthers) {
+  Reports reports;
+  std::mt19937_64 ids(1);
+  std::vector<Span> spans_between, servers;
+  for (unsigned call = 0; call < 1000; ++call) {
+    const std::uint64_t client = ids(), between = ids();
+    reports.tell({client, 0, 7});
+    spans_between.push_back({between, client});
+    servers.push_back({ids(), between, 7});
+  }
+  for (const Span& span : spans_between) reports.tell(span);
+  for (unsigned i = 0; i < 20'000; ++i) reports.tell({ids(), ids(), 0, 2});
+  for (const Span& span : servers) reports.tell(span);
+  EXPECT_THAT(reports.taken_back, SizeIs(1000));
+}
+
+TEST(TokenReports, LeavesSpansOfOtherRequestsAlone) {
+  Reports reports;
+  reports.tell({10, 0, 7, 1});
+  reports.tell({30, 10, 7, 2});
+  reports.tell({31, 11, 7, 2});
+  reports.tell({11, 0, 7, 1});
+  EXPECT_THAT(reports.taken_back, IsEmpty()) << "10 and 11 of request 2 are other spans";
+}
+
+TEST(TokenReports, CountsTheOuterOneIfTheInnerOneReportsNoTokens) {
+  Reports reports;
+  Entry failed = invented("engine.request", "m");
+  failed.trace_id.bytes[0] = 1;
+  failed.span_id = 30;
+  failed.parent_id = 10;
+  failed.has_usage = failed.counts_tokens = true;
+  const std::vector<std::uint64_t> rows = {30};
+  reports.add(failed, &rows, 0);
+  reports.tell({10, 0, 7});
+  EXPECT_THAT(reports.taken_back, IsEmpty());
 }
 
 TEST(TokenReports, EndsIfParentsFormACircle) {
   Reports reports;
-  reports.tell({10, 11, 7});
-  reports.tell({11, 12});
   reports.tell({12, 11});
-  for (std::uint64_t second = 0; second < 10; ++second) reports.review(second);
-  reports.tell({11, 0, 7}, 10);
-  reports.finish();
-  EXPECT_THAT(reports.taken_back, IsEmpty());
+  reports.tell({11, 12});
+  reports.tell({10, 11, 7});
+  reports.tell({13, 13, 7});
+  EXPECT_THAT(reports.taken_back, ElementsAre(13U)) << "it is in itself";
 }
 
 TEST(TokenReports, ForgetsTheOldestReports) {
   Reports reports;
-  reports.tell({30, 10, 7});
-  reports.tell({31, 11, 7, 3});
-  for (std::uint64_t i = 0; i < TokenReports::kMost - 1; ++i) reports.tell({1000 + i, 999, 1, 2});
   reports.tell({10, 0, 7});
   reports.tell({11, 0, 7, 3});
+  for (std::uint64_t i = 0; i < TokenReports::kMost - 1; ++i) reports.tell({1000 + i, 999, 1, 2});
+  reports.tell({30, 10, 7});
+  reports.tell({31, 11, 7, 3});
   EXPECT_THAT(reports.taken_back, IsEmpty());
-  reports.tell({40, 11, 7, 3});
-  reports.finish();
-  EXPECT_THAT(reports.taken_back, ElementsAre(11U)) << "what is left is intact";
+  reports.tell({40, 31, 7, 3});
+  EXPECT_THAT(reports.taken_back, ElementsAre(31U)) << "what is left is intact";
 }
 
 }  // namespace

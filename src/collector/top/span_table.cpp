@@ -128,20 +128,20 @@ SpanTable::SpanTable(Grouping by, std::uint64_t window_seconds, std::size_t most
   inner_.ring.resize(ring_size_);
 }
 
-void SpanTable::add(const Entry& entry) {
-  if (entry.kind != Kind::span && entry.kind != Kind::retry) return;
+std::uint64_t SpanTable::add(const Entry& entry) {
+  if (entry.kind != Kind::span && entry.kind != Kind::retry) return 0;
   const bool is_inner = roots_only_ && entry.kind == Kind::span && !is_root_span(entry);
   const bool has_tokens = entry.has_usage && entry.counts_tokens;
   if (is_inner) {
     add_span(entry, inner_.ring[second_ % ring_size_].tally);
-    if (!has_tokens && !entry.has_first_token) return;
+    if (!has_tokens && !entry.has_first_token) return 0;
   }
   Row& row = row_of(entry);
   row.last_second = second_;
   Slice& slice = row.ring[second_ % ring_size_];
   if (entry.kind == Kind::retry) {
     ++slice.tally.retries;
-    return;
+    return row.number;
   }
   if (!is_inner) {
     add_span(entry, slice.tally);
@@ -151,16 +151,17 @@ void SpanTable::add(const Entry& entry) {
     add_to(slice.tally.input_tokens, entry.usage.input);
     add_to(slice.tally.output_tokens, entry.usage.output);
   }
-  if (!entry.has_first_token) return;
+  if (!entry.has_first_token) return row.number;
   ++slice.tally.first_tokens;
   add_to(slice.tally.first_token_sum_ns, entry.first_token_ns);
   slice.tally.first_token_max_ns = std::max(slice.tally.first_token_max_ns, entry.first_token_ns);
   if (!slice.first_tokens.add(store_, entry.first_token_ns)) ++slice.tally.unplaced;
+  return row.number;
 }
 
-void SpanTable::take_back_tokens(const RowKey& key, const Usage& tokens, std::uint64_t second) {
-  const auto found = rows_.find(key);
-  Row& row = found == rows_.end() ? other_ : found->second;
+void SpanTable::take_back_tokens(std::uint64_t number, const Usage& tokens, std::uint64_t second) {
+  const auto found = by_number_.find(number);
+  Row& row = found == by_number_.end() ? other_ : *found->second;
   Tally& tally = second + ring_size_ > second_ ? row.ring[second % ring_size_].tally : row.retired;
   take_from(tally.input_tokens, tokens.input);
   take_from(tally.output_tokens, tokens.output);
@@ -180,6 +181,8 @@ SpanTable::Row& SpanTable::row_of(const Entry& entry) {
   Rows::value_type& added = *rows_.try_emplace(RowKey(view)).first;
   Row& row = added.second;
   row.ring.resize(ring_size_);
+  row.number = ++last_number_;
+  by_number_[row.number] = &row;
   row.process = process_text(**entry.process);
   row.owner = process;
   shares_.add(process, &added);
@@ -222,6 +225,7 @@ void SpanTable::evict(Rows::value_type& evicted) {
     to.durations.take(store_, from.durations);
     to.first_tokens.take(store_, from.first_tokens);
   }
+  by_number_.erase(row.number);
   rows_.erase(rows_.find(evicted.first));
   ++evicted_;
 }

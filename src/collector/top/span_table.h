@@ -80,12 +80,12 @@ class SpanTable {
   SpanTable(const SpanTable&) = delete;
   SpanTable& operator=(const SpanTable&) = delete;
 
-  // Adds a span or retry to the current second, which advance() sets. Ignores other entries.
-  void add(const Entry& entry);
-  // The key of a span's row.
-  [[nodiscard]] RowKey key_of(const Entry& span) const { return RowKey(RowKeyView(by_, span, span.name)); }
-  // Subtracts the tokens of a span that was added to this row in this second.
-  void take_back_tokens(const RowKey& key, const Usage& tokens, std::uint64_t second);
+  // Adds a span or retry to the current second, which advance() sets. Ignores other entries. Returns the number of the
+  // row that has it. 0: `other`, or none.
+  std::uint64_t add(const Entry& entry);
+  // Subtracts the tokens of a span that was added to this row in this second. If another row has replaced it since, its
+  // tokens are in `other`.
+  void take_back_tokens(std::uint64_t row, const Usage& tokens, std::uint64_t second);
   [[nodiscard]] const Grouping& by() const { return by_; }
   [[nodiscard]] std::uint64_t second() const { return second_; }
   // Sets the time. If the clock was set back, the table's time stands still instead.
@@ -103,6 +103,7 @@ class SpanTable {
   };
   struct Row {
     std::vector<Slice> ring;
+    std::uint64_t number = 0;       // of all rows that there ever were, from 1; 0: `other`
     std::uint64_t last_second = 0;  // the last second with an entry
     // Sums of the slices that have left the ring.
     Tally retired;
@@ -125,6 +126,8 @@ class SpanTable {
   bool roots_only_;
   BlockStore store_;
   Rows rows_;
+  std::unordered_map<std::uint64_t, Row*> by_number_;
+  std::uint64_t last_number_ = 0;
   RowShares<Rows::value_type> shares_;
   Row other_;
   Row inner_;  // spans in no row; without histograms

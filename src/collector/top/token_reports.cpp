@@ -2,87 +2,90 @@
 #include "top/token_reports.h"
 
 #include <algorithm>
-#include <functional>
-#include <string_view>
+#include <cstring>
+#include <random>
+#include <utility>
 
 namespace nopspan::collector {
 
-std::size_t TokenReports::TraceIdHash::operator()(const TraceId& id) const {
-  return std::hash<std::string_view>()({reinterpret_cast<const char*>(id.bytes), sizeof(id.bytes)});
+namespace {
+
+std::uint64_t random_seed() {
+  std::random_device random;
+  return std::uint64_t{random()} << 32U | random();
 }
 
-void TokenReports::add(const Entry& span, bool is_counted, std::uint64_t second) {
-  if (span.parent_id != 0) parents_[span.span_id % kParents] = {span.span_id, span.parent_id};
-  if (!is_counted || !span.has_usage || !span.counts_tokens || span.trace_id.empty()) return;
-  if (reports_.size() == kMost) forget_oldest();
-  remember(span, second);
-  search_request_of(reports_.back());
+}  // namespace
+
+TokenReports::TokenReports(TakeBack take_back) : take_back_(std::move(take_back)), seed_(random_seed()) {}
+
+// An even number. It depends on a random seed, because hostile processes could choose ids with equal hashes.
+std::uint64_t TokenReports::key_of(const Entry& span, std::uint64_t id) const {
+  if (id == 0) return 0;
+  std::uint64_t halves[2];
+  std::memcpy(halves, span.trace_id.bytes, sizeof(halves));
+  std::uint64_t key = (id ^ halves[0] ^ halves[1] ^ seed_) * 0xff51afd7ed558ccdU;
+  key = (key ^ (key >> 32U)) * 0xc4ceb9fe1a85ec53U;
+  return (key ^ (key >> 29U)) & ~std::uint64_t{1};
 }
 
-void TokenReports::remember(const Entry& span, std::uint64_t second) {
-  Report& added = reports_.emplace_back();
-  const std::uint64_t number = first_ + reports_.size() - 1;
-  added.trace_id = span.trace_id;
-  added.span_id = added.at = span.span_id;
-  added.second = second;
-  added.usage = span.usage;
-  added.rows = rows_of_(span);
-  by_span_[span.span_id] = number;
-  std::uint64_t& latest = by_trace_[span.trace_id];
-  added.older = latest;
-  latest = number;
+TokenReports::Link* TokenReports::find(std::uint64_t span) {
+  Set& set = set_of(span);
+  const auto found = std::find_if(set.begin(), set.end(), [span](const Link& link) { return link.span == span; });
+  return found == set.end() ? nullptr : &*found;
 }
 
-void TokenReports::forget_oldest() {
-  const Report& oldest = reports_.front();
-  if (const auto found = by_span_.find(oldest.span_id); found->second == first_) by_span_.erase(found);
-  if (const auto found = by_trace_.find(oldest.trace_id); found->second == first_) by_trace_.erase(found);
-  reports_.pop_front();
-  young_ = std::max(young_, ++first_);
+void TokenReports::add(const Entry& span, const std::vector<std::uint64_t>* rows, std::uint64_t second) {
+  if (span.trace_id.empty()) return;
+  const std::uint64_t key = key_of(span, span.span_id), parent = key_of(span, span.parent_id);
+  Link* link = find(key);
+  const bool was_expected = expected_.erase(key) != 0;
+  const bool is_inside = was_expected || (link != nullptr && (link->parent & 1U) != 0);
+  if (link == nullptr) {
+    Set& set = set_of(key);
+    std::move_backward(set.begin(), set.end() - 1, set.end());
+    link = set.data();
+  }
+  *link = {key, parent | (is_inside ? 1U : 0U)};
+  const bool has_tokens =
+      rows != nullptr && span.has_usage && span.counts_tokens && (span.usage.input != 0 || span.usage.output != 0);
+  if (has_tokens) remember(key, {second, span.usage, *rows});
+  if (is_inside) take_back(key);
+  if (is_inside || has_tokens) mark(parent);
 }
 
-void TokenReports::review(std::uint64_t second) {
-  for (std::uint64_t number = young_; number < first_ + reports_.size(); ++number) search(report(number));
-  for (; young_ < first_ + reports_.size() && report(young_).second + kYoungSeconds <= second; ++young_) {
-    search_request_of(report(young_));
+void TokenReports::remember(std::uint64_t span, Counted report) {
+  if (reports_order_.size() == kMost) {
+    reports_.erase(reports_order_.front());
+    reports_order_.pop_front();
+  }
+  reports_order_.push_back(span);
+  reports_[span] = std::move(report);
+}
+
+void TokenReports::take_back(std::uint64_t span) {
+  if (const auto report = reports_.extract(span)) take_back_(report.mapped());
+}
+
+// Notes for a span and all that it is in that there are tokens inside. Each span is marked once.
+void TokenReports::mark(std::uint64_t span) {
+  while (span != 0) {
+    take_back(span);
+    Link* const link = find(span);
+    if (link == nullptr) return expect(span);
+    if ((link->parent & 1U) != 0) return;
+    span = link->parent;
+    link->parent |= 1U;
   }
 }
 
-void TokenReports::finish() {
-  for (Report& one : reports_) search(one);
-}
-
-// A span may enclose reports that are much older than itself. It is the last of its chain to end.
-void TokenReports::search_request_of(const Report& enclosing) {
-  std::uint64_t number = by_trace_.at(enclosing.trace_id);
-  for (unsigned i = 0; i < kMostOfATrace && number >= first_; ++i) {
-    Report& one = report(number);
-    search(one);
-    number = one.older;
+void TokenReports::expect(std::uint64_t span) {
+  if (!expected_.insert(span).second) return;
+  if (expected_order_.size() == kMostExpected) {
+    expected_.erase(expected_order_.front());
+    expected_order_.pop_front();
   }
-}
-
-void TokenReports::search(Report& inner) {
-  for (; !inner.is_done; ++inner.steps) {
-    if (inner.at != inner.span_id) {
-      const auto outer = by_span_.find(inner.at);
-      if (outer != by_span_.end()) {
-        inner.is_done = true;
-        take_back(report(outer->second));
-        return;
-      }
-    }
-    const Parent& parent = parents_[inner.at % kParents];
-    if (parent.span_id != inner.at) return;  // the span has not arrived, or has no parent, or was forgotten
-    inner.at = parent.parent_id;
-    inner.is_done = inner.steps == kMostSteps;
-  }
-}
-
-void TokenReports::take_back(Report& outer) {
-  if (outer.is_taken_back) return;
-  outer.is_taken_back = true;
-  take_back_(outer);
+  expected_order_.push_back(span);
 }
 
 }  // namespace nopspan::collector

@@ -24,17 +24,11 @@ TopFeed::TopFeed(const Source& source, Filter filter, std::uint64_t window_secon
       window_seconds_(window_seconds),
       most_rows_(most_rows),
       publish_(std::move(publish)),
-      tokens_(
-          [this](const Entry& span) {
-            std::vector<RowKey> rows;
-            for (const SpanTable& table : tables_) rows.push_back(table.key_of(span));
-            return rows;
-          },
-          [this](const TokenReports::Counted& tokens) {
-            for (std::size_t i = 0; i < tables_.size(); ++i) {
-              tables_[i].take_back_tokens(tokens.rows[i], tokens.usage, tokens.second);
-            }
-          }),
+      tokens_([this](const TokenReports::Counted& tokens) {
+        for (std::size_t i = 0; i < tables_.size(); ++i) {
+          tables_[i].take_back_tokens(tokens.rows[i], tokens.usage, tokens.second);
+        }
+      }),
       at_once_(at_once),
       request_(request) {
   add_table(request.by, request.all_spans);
@@ -60,7 +54,7 @@ void TopFeed::on_entry(const Entry& entry) {
     filtered_.add(*entry.process);
   }
   // A span that the filter removes may be between two spans that report the same tokens.
-  if (entry.kind == Kind::span) tokens_.add(entry, is_selected, tables_.front().second());
+  if (entry.kind == Kind::span) tokens_.add(entry, is_selected ? &rows_ : nullptr, tables_.front().second());
 }
 
 void TopFeed::count(const Entry& entry) {
@@ -74,7 +68,8 @@ void TopFeed::count(const Entry& entry) {
     ++events_;
     return;
   }
-  for (SpanTable& table : tables_) table.add(entry);
+  rows_.clear();
+  for (SpanTable& table : tables_) rows_.push_back(table.add(entry));
 }
 
 void TopFeed::note_process(const Process& process) {
@@ -96,7 +91,6 @@ void TopFeed::on_tick(std::uint64_t now_unix_ns) {
   filtered_.forget_ended(source_);
   if (is_asked_.load(std::memory_order_relaxed)) take_request();
   for (SpanTable& table : tables_) table.advance(now_unix_ns);
-  tokens_.review(tables_.front().second());
   if (next_ns_ == 0) next_ns_ = at_once_ ? now_unix_ns : now_unix_ns + request_.interval_ns;
   // If the clock was set back, the next snapshot is due after one interval.
   if (next_ns_ > now_unix_ns + request_.interval_ns) next_ns_ = now_unix_ns + request_.interval_ns;
@@ -107,7 +101,6 @@ void TopFeed::on_tick(std::uint64_t now_unix_ns) {
 }
 
 void TopFeed::finish() {
-  tokens_.finish();
   if (is_asked_) take_request();
   publish_(snapshot(true));
 }

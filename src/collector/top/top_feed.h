@@ -83,6 +83,7 @@ class TopFeed : public Sink {
 
   [[nodiscard]] SpanTable& table();
   void add_table(const Grouping& by, bool all_spans);
+  // Adds it to all tables, and sets rows_.
   void count(const Entry& entry);
   void take_request();
   void note_process(const Process& process);
@@ -98,6 +99,7 @@ class TopFeed : public Sink {
   FilteredCounts filtered_;
   bool has_matched_ = false;
   TokenReports tokens_;
+  std::vector<std::uint64_t> rows_;  // of the current span, one in each table
   GaugeBoard gauges_;
   std::uint64_t events_ = 0, sequence_ = 0;
   std::uint64_t now_ns_ = 0, next_ns_ = 0;  // next_ns_ is 0 before the first tick
