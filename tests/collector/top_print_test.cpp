@@ -101,7 +101,7 @@ TEST(TopPrint, FitsATerminalAndPrintsHowManyColumnsDoNot) {
     for (const std::string& line : table_lines(text)) EXPECT_LE(line.size(), width) << text;
     EXPECT_THAT(text, HasSubstr("gauge-19 19/100"));
   }
-  EXPECT_THAT(top_text(made, {}, 0, 80), HasSubstr("and 6 more columns, for which the terminal is too narrow\n"));
+  EXPECT_THAT(top_text(made, {}, 0, 80), HasSubstr("and 5 more columns, for which the terminal is too narrow\n"));
   EXPECT_THAT(top_text(made, {}, 0, 200), Not(HasSubstr("more column")));
 }
 

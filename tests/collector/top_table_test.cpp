@@ -143,8 +143,20 @@ TEST(TopTable, KeepsTheSortedColumnAndFitsWhateverTheWidth) {
 }
 
 TEST(TopTable, LeavesModelsOutWhereThereIsNoRoomForThem) {
-  EXPECT_THAT(shown_columns(layout_of(three_rows(), {}, 20)), ElementsAre("name", "spans"));
-  EXPECT_THAT(shown_columns(layout_of(three_rows(), {.sort = "model"}, 20)), ElementsAre("model", "spans"));
+  EXPECT_THAT(shown_columns(layout_of(three_rows(), {}, 19)), ElementsAre("name", "spans"));
+  EXPECT_THAT(shown_columns(layout_of(three_rows(), {.sort = "model"}, 19)), ElementsAre("model", "spans"));
+}
+
+TEST(TopTable, ShowsAllTextsThatFit) {
+  SpanTable spans({Dimension::tenant, Dimension::model, Dimension::tool}, 10, 10);
+  Entry entry = invented("a", "m");
+  entry.tenant = "t";
+  spans.add(entry);
+  for (std::size_t width = 40; width < 200; ++width) {
+    EXPECT_THAT(shown_columns(layout_of(spans.numbers(), {}, width)),
+                testing::IsSupersetOf({"tenant", "model", "tool"}))
+        << width;
+  }
 }
 
 TEST(TopTable, ShowsTheUsefulColumnsOnATerminalOf80) {

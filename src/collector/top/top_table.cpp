@@ -101,12 +101,12 @@ std::size_t width_of_number(const TopColumn& column) {
 }
 
 std::size_t widest(const TopColumn& column, const TableNumbers& table) {
-  std::size_t width = column.title.size();
+  std::size_t width = std::max<std::size_t>(column.title.size(), 5);  // "other"
   for (const RowNumbers& row : table.rows) {
+    if (width >= kWidestText) break;
     width = std::max(width, cells_of(cell_text(column, row, table, false)));
-    if (width >= kWidestText) return kWidestText;
   }
-  return std::max<std::size_t>(width, 5);  // "other"
+  return std::min(width, kWidestText);
 }
 
 // Distributes `room` among text columns. Each gets an equal share; what narrow columns do not need goes to the others.
@@ -216,9 +216,13 @@ TopLayout layout_of(const TableNumbers& table, const TopView& view, std::size_t 
   };
   std::vector<TopColumn> by_rank = numbers;
   std::sort(by_rank.begin(), by_rank.end(), [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
-  std::size_t wanted = 0;  // width at which all texts are complete
-  for (const TopColumn& column : texts) wanted += layout.gap + widest(column, table);
-  const std::size_t narrow = std::max(texts.size() * (kNarrowestText + layout.gap), std::min(wanted, width / 4));
+  const auto width_of_texts = [&](std::size_t most) {
+    std::size_t sum = 0;
+    for (const TopColumn& column : texts) sum += layout.gap + std::min(widest(column, table), most);
+    return sum;
+  };
+  const std::size_t wanted = width_of_texts(kWidestText);
+  const std::size_t narrow = std::max(width_of_texts(kNarrowestText), std::min(wanted, width / 4));
   std::size_t used = 0;
   int last_rank = -1;  // of the columns that fit
   for (const TopColumn& column : by_rank) {
@@ -230,7 +234,7 @@ TopLayout layout_of(const TableNumbers& table, const TopView& view, std::size_t 
     last_rank = rank(column);
   }
   std::size_t room = width - std::min(width, used);
-  while (texts.size() > 1 && room < texts.size() * (kNarrowestText + layout.gap)) {
+  while (texts.size() > 1 && room < width_of_texts(kNarrowestText)) {
     texts.erase(texts.end() - (texts.back().id == sorted.id ? 2 : 1));
   }
   room -= std::min(room, (texts.size() - 1) * layout.gap);
