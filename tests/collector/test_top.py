@@ -462,9 +462,16 @@ class ScreenTest(unittest.TestCase):
         self.assert_restored(top, 0)
         top.terminal.wait_for_text("a-message-on-stderr")
 
+    def test_says_that_nothing_in_a_recording_has_matched(self):
+        top = self.top("--from", "recording", "--model", "nosuch")
+        top.send(*THREE)
+        top.tell_last("end")
+        top.terminal.wait_for_text("Nothing has matched --model nosuch.")
+
     def test_keeps_a_recording_on_the_screen_and_groups_it(self):
         top = self.top("--from", "recording")
         top.send(*THREE)
+        top.terminal.wait_for_text("Reading the recording…")
         top.tell_last("end")
         top.wait_for_names("quick", "usual", "slow")
         top.terminal.wait_for_text("end of the recording")

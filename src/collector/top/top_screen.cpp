@@ -230,13 +230,7 @@ void TopScreen::draw_table(std::size_t first_line, std::size_t lines) {
   for (std::size_t i = 0; i < room && first_row_ + i < rows_.size(); ++i) {
     draw_row(first_line + 1 + i, *rows_[first_row_ + i], first_row_ + i == selected_);
   }
-  if (rows_.empty()) {
-    terminal_.put(first_line + 1, 0,
-                  !table.rows.empty()      ? "No row matches the filter."
-                  : table.total.spans != 0 ? "No root spans yet (see --all-spans)."
-                  : filter_text_.empty()   ? "No spans yet."
-                                           : "Nothing has matched " + filter_text_ + " yet.");
-  }
+  if (rows_.empty()) terminal_.put(first_line + 1, 0, empty_text());
   std::size_t line = first_line + 1 + room;
   if (other_lines != 0) {
     std::string text;
@@ -250,6 +244,15 @@ void TopScreen::draw_table(std::size_t first_line, std::size_t lines) {
     terminal_.put_line(line++, has_more ? "g: all gauges" : gauges[i], Terminal::Style::faint);
   }
   if (bounds_lines != 0) terminal_.put_line(line, bounds, Terminal::Style::bad);
+}
+
+std::string TopScreen::empty_text() const {
+  const TableNumbers& table = shown_->table;
+  const std::string yet = shown_->is_last ? "" : " yet";
+  if (is_recording_ && !shown_->is_last) return "Reading the recording…";
+  if (!table.rows.empty()) return "No row matches the filter.";
+  if (table.total.spans != 0) return "No root spans" + yet + " (see --all-spans).";
+  return filter_text_.empty() ? "No spans" + yet + "." : "Nothing has matched " + filter_text_ + yet + ".";
 }
 
 void TopScreen::draw_row(std::size_t line, const RowNumbers& row, bool is_selected) {
