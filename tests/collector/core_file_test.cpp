@@ -131,6 +131,29 @@ TEST(CoreFile, ThatIsTruncatedSaysSo) {
   EXPECT_THAT(refusal(file), HasSubstr("it is truncated"));
 }
 
+TEST(CoreFile, WithSmallSegmentsIsSearchedToItsEnd) {
+  OpenMemory memory = some_memory();
+  for (std::uint64_t page = 1; page < 8; ++page) memory.more[page * 4096] = std::string(4096, '\0');
+  const TemporaryFile file;
+  Core(memory).write(file);
+  EXPECT_THAT(CoreFile(file.path()).gates(), ElementsAre(OpenMemory::kGate));
+}
+
+// It would take many minutes to read the hole.
+TEST(CoreFile, WithAHoleIsSearchedWithoutIt) {
+  constexpr std::uint64_t kHole = std::uint64_t{4} << 40U;
+  Core core(some_memory());
+  core.add(PT_LOAD, std::uint64_t{1} << 46U, "");
+  core.segments.back().p_filesz = kHole;
+  const TemporaryFile file;
+  core.write(file);
+  const auto size = static_cast<off_t>(Core::kContents + core.contents.size() + kHole);
+  ASSERT_EQ(ftruncate(file.open(O_WRONLY).get(), size), 0);
+  const CoreFile read(file.path());
+  EXPECT_THAT(read.gates(), ElementsAre(OpenMemory::kGate));
+  EXPECT_FALSE(read.is_truncated());
+}
+
 TEST(CoreFile, MayEndAnywhere) {
   const TemporaryFile file;
   Core(some_memory()).write(file);

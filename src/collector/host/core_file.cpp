@@ -56,6 +56,12 @@ class CoreMemory {
   [[nodiscard]] bool read_file(std::uint64_t offset, void* to, std::uint64_t size) const {
     return pread(fd_, to, size, static_cast<off_t>(offset)) == static_cast<ssize_t>(size);
   }
+  // The bytes from `offset` to the next data. The kernel leaves holes for memory that the process did not touch.
+  [[nodiscard]] std::uint64_t hole_at(std::uint64_t offset) const {
+    const off_t data = lseek(fd_, static_cast<off_t>(offset), SEEK_DATA);
+    if (data < 0) return errno == ENXIO ? file_size_ - offset : 0;  // none until the end; or not known
+    return static_cast<std::uint64_t>(data) - offset;
+  }
 
  private:
   void add(const GElf_Phdr& header);
@@ -194,9 +200,13 @@ Answer search_work(std::uint32_t /*pid*/, std::string_view request, OpenFile fil
       search.into = 0;
       continue;
     }
+    if (const std::uint64_t hole = core.hole_at(segment.offset + search.into) / kCorePage; hole > 0) {
+      search.into += std::min(hole * kCorePage, segment.size - search.into);
+      continue;
+    }
     search_piece(core, segment, search.into, bytes, search);
-    search.into += kPiece;
-    search.searched += kPiece;
+    search.into += bytes.size();
+    search.searched += bytes.size();
   }
   const bool is_done = search.segment >= core.segments().size() || search.searched > core.file_size();
   search.is_done = is_done ? 1 : 0;
