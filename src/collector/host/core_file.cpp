@@ -20,6 +20,7 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <utility>
 
 namespace nopspan::collector {
 namespace {
@@ -179,6 +180,12 @@ void search_piece(const CoreMemory& core, const CoreMemory::Segment& segment, st
   }
 }
 
+// In the child, because opening may block too.
+Answer open_core_work(std::uint32_t /*pid*/, std::string_view path, OpenFile /*file*/) {
+  OpenFile file = open_regular(std::string(path));
+  return {file ? 0 : errno, "", std::move(file)};
+}
+
 Answer search_work(std::uint32_t /*pid*/, std::string_view request, OpenFile file) {
   CoreMemory core;
   if (std::string why = core.open(file.get()); !why.empty()) return {ENOEXEC, std::move(why), OpenFile()};
@@ -232,16 +239,21 @@ Answer core_spans_work(std::uint32_t /*pid*/, std::string_view request, OpenFile
 
 }  // namespace
 
-CoreFile::CoreFile(const std::string& path) : file_(open_regular(path)) {
+CoreFile::CoreFile(const std::string& path) {
   const auto refuse = [&path](const std::string& why) { throw Failure(path + ": " + why, Failure::kUsageError); };
-  if (!file_) refuse(std::strerror(errno));
+  const auto check = [&refuse](const Answer& answer) {
+    if (answer.error == ENOEXEC) refuse(answer.bytes);
+    if (answer.error == EAGAIN || answer.error == ETIMEDOUT) refuse("reading it blocked, or crashed the reader");
+    if (answer.error != 0) refuse(std::strerror(answer.error));
+  };
+  Answer opened = read_process(0, open_core_work, path);
+  check(opened);
+  file_ = std::move(opened.file);
   Search search{};
   while (search.is_done == 0 && !stopping) {
     const std::string request(reinterpret_cast<const char*>(&search), sizeof(search));
     const Answer answer = read_process(0, search_work, request, file_.get());
-    if (answer.error == ENOEXEC) refuse(answer.bytes);
-    if (answer.error == EAGAIN || answer.error == ETIMEDOUT) refuse("reading it blocked, or crashed the reader");
-    if (answer.error != 0) refuse(std::strerror(answer.error));
+    check(answer);
     if (answer.bytes.size() != sizeof(search)) refuse("its headers are damaged");
     std::memcpy(&search, answer.bytes.data(), sizeof(search));
   }
