@@ -21,6 +21,7 @@ class OpenMemory {
 
   OpenMemory() {
     page.gate = 1;
+    page.abi_version = 2;
     page.magic = NOPSPAN_GATE_MAGIC;
     page.size = sizeof(page);
     page.process_mark = kMarkAt;

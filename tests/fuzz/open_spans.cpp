@@ -67,6 +67,7 @@ void read_memory_of(std::string_view bytes) {
       if (range.address == 0 && range.size == sizeof(nopspan_gate_page)) {
         nopspan_gate_page page{};
         std::memcpy(&page, at - sizeof(page), sizeof(page));
+        page.abi_version = NOPSPAN_ABI_VERSION;
         page.magic = NOPSPAN_GATE_MAGIC;
         page.size = sizeof(page);
         page.open_slabs_count %= 8;  // more would only take longer

@@ -76,7 +76,10 @@ class OpenSpanPacker {
 
 int OpenSpanPacker::pack(std::uint64_t gate_address, const std::function<std::uint64_t()>& now, std::string& bytes) {
   if (!read_object(read_, gate_address, page_)) return errno == 0 ? EFAULT : errno;
-  if (page_.magic != NOPSPAN_GATE_MAGIC || page_.size < sizeof(page_)) return ENOTSUP;
+  constexpr unsigned kFirstAbiVersion = 2;
+  if (page_.abi_version < kFirstAbiVersion) return ENOTSUP;
+  // The library's constructor has not run yet, so there are no spans.
+  if (page_.magic != NOPSPAN_GATE_MAGIC || page_.size < sizeof(page_)) return ESRCH;
   if (page_.open_bytes < sizeof(nopspan_open) || page_.open_bytes > kMostDistance) return EBADMSG;
   if (page_.process_mark != 0 && !read_object(read_, page_.process_mark, mark_)) return EBADMSG;
   std::vector<nopspan_slab> slabs(std::min(page_.open_slabs_count, kMostSlabs));

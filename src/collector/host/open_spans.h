@@ -31,7 +31,8 @@ struct OpenSpans {
   std::uint64_t unread = 0;                     // spans that may be open, but could not be read or were too many
 };
 
-// 0 or an errno value: of process_reader.h, or ENOTSUP if the library is too old, or EBADMSG if the memory is damaged.
+// 0 or an errno value: of process_reader.h (ESRCH also if the library is still being loaded), or ENOTSUP if the library
+// is too old, or EBADMSG if the memory is damaged.
 int read_open_spans(const Target& process, std::uint64_t gate_address, OpenSpans& open);
 
 // Reads ranges of a memory one after the other into `to`, which has room for all. Returns false if one of them cannot
