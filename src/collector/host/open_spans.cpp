@@ -183,7 +183,7 @@ std::uint64_t monotonic_time_of(std::uint32_t pid) {
   const std::string folder = "/proc/" + std::to_string(pid) + "/ns/";
   const std::string its = link_of(folder + "time");
   if (its == link_of("/proc/self/ns/time")) return static_cast<std::uint64_t>(own);
-  if (its != link_of(folder + "time_for_children")) return 0;
+  if (its.empty() || its != link_of(folder + "time_for_children")) return 0;
   return static_cast<std::uint64_t>(own + monotonic_offset(std::to_string(pid)) - monotonic_offset("self"));
 }
 
