@@ -54,7 +54,7 @@ OpenFile open_event(const std::string& path, std::uint64_t offset, std::uint64_t
   event.size = sizeof(event);
   event.type = static_cast<std::uint32_t>(
       std::strtoul(read_small_file("/sys/bus/event_source/devices/uprobe/type").c_str(), nullptr, 10));
-  if (event.type == 0) {
+  if (event.type == 0 || semaphore_offset > UINT32_MAX) {
     errno = ENOTSUP;
     return {};
   }
