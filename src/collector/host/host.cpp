@@ -596,6 +596,8 @@ bool Host::has_too_many_files() const { return scanner_->has_too_many_files; }
 std::vector<Host::Skipped> Host::skipped() const {
   std::vector<Skipped> all;
   if (scanner_->has_too_many_files) all.push_back({0, "", read_error_text(EMFILE)});
+  if (scanner_->is_behind)
+    all.push_back({0, "", "there was no time for " + std::to_string(scanner_->noted().size()) + " of them"});
   std::set<std::uint32_t> left_alone;
   for (const LeftAlone& process : processes_left_alone()) {
     if (process.pid == 0 || process.until <= Clock::now() || !left_alone.insert(process.pid).second) continue;
