@@ -91,6 +91,15 @@ TEST(OpenRequests, OfADamagedMemoryHaveEachSpanOnce) {
   EXPECT_THAT(names_of(twice), ElementsAre("a", ".c", "b"));
 }
 
+TEST(OpenRequests, HaveTheSpansOfSharedMemoryOnce) {
+  OpenSpan root = span_of("chat", 1, 0, 30);
+  OpenSpan of_child = span_of("chat", 1, 0, 31, 1);  // between vfork() and exec
+  OpenSpan other = span_of("chat", 1, 0, 20, 1);     // of a memory that claims the same id
+  root.mark = of_child.mark = 7;
+  EXPECT_THAT(only({root, of_child}).spans, SizeIs(1));
+  EXPECT_THAT(only({root, other}).spans, SizeIs(2));
+}
+
 TEST(OpenRequests, MayBeAsDeepAsTheyHaveSpans) {
   std::vector<OpenSpan> spans;
   for (std::uint64_t i = 0; i < 60000; ++i) spans.push_back(span_of("s", i + 1, i, 60000 - i));

@@ -72,7 +72,16 @@ std::string_view label_of(const OpenSpan& span, std::string_view key) {
   return {};
 }
 
+// Between vfork() and exec, a child process has the memory of its parent. Its spans are those of the parent.
+void remove_shared(std::vector<OpenSpan>& spans) {
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::size_t> first;  // the first process with this span and mark
+  std::erase_if(spans, [&](const OpenSpan& span) {
+    return first.emplace(std::pair(span.span_id, span.mark), span.process).first->second != span.process;
+  });
+}
+
 OpenRequest request_of(std::vector<OpenSpan> spans, const std::vector<OpenProcess>& processes) {
+  remove_shared(spans);
   OpenRequest request;
   request.trace_id = spans.front().trace_id;
   request.spans = in_order(std::move(spans));
@@ -133,6 +142,7 @@ void add_open_spans(const OpenSpans& open, std::size_t process_index, OpenProces
     span.age_ns = age(from.start_ns);
     span.first_token_ns = from.first_token_ns;
     span.output_tokens = from.output_tokens;
+    span.mark = from.mark;
     span.flags = from.flags;
     span.thread_id = from.thread_id;
     span.process = process_index;

@@ -38,6 +38,7 @@ struct OpenSpan {
   std::uint64_t age_ns = 0;
   std::uint64_t first_token_ns = 0;  // after its start; 0: none yet
   std::uint64_t output_tokens = 0;
+  std::uint64_t mark = 0;  // of the memory in which it is
   std::uint32_t flags = 0, thread_id = 0;
   std::size_t process = 0;  // index of its OpenProcess
   std::string name, engine, model, tenant, foreign_id;
