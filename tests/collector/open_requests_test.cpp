@@ -100,6 +100,25 @@ TEST(OpenRequests, HaveTheSpansOfSharedMemoryOnce) {
   EXPECT_THAT(only({root, other}).spans, SizeIs(2));
 }
 
+TEST(OpenSpanLimit, LeavesRoomForOtherUsers) {
+  OpenSpanLimit limit;
+  const auto kept = [&limit](std::uint32_t user) {
+    OpenSpans open;
+    open.unread = 1;
+    open.spans.resize(65536);
+    limit.apply(user, open);
+    EXPECT_EQ(open.spans.size() + open.unread, 65537U);
+    return open.spans.size();
+  };
+  EXPECT_EQ(kept(1000), 65536U);
+  EXPECT_EQ(kept(1000), 65536U);
+  for (unsigned i = 0; i < 10; ++i) EXPECT_EQ(kept(1000), 0U);
+  EXPECT_EQ(kept(0), 65536U);
+  EXPECT_EQ(kept(0), 0U);
+  for (std::uint32_t user = 1; user <= 20; ++user) kept(user);
+  EXPECT_EQ(kept(2'000'000), 0U);
+}
+
 TEST(OpenRequests, MayBeAsDeepAsTheyHaveSpans) {
   std::vector<OpenSpan> spans;
   for (std::uint64_t i = 0; i < 60000; ++i) spans.push_back(span_of("s", i + 1, i, 60000 - i));

@@ -6,6 +6,7 @@
 #include "base/terminal.h"
 #include "base/text.h"
 #include "base/text_output.h"
+#include "base/user_range.h"
 #include "command/command.h"
 #include "command/options.h"
 #include "host/core_file.h"
@@ -34,11 +35,13 @@
 #include <cstddef>
 #include <future>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -48,6 +51,9 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr std::uint64_t kOpenInterval = 2 * kSecond, kLeastOpenInterval = kSecond / 10;
+// The longest time to read the open spans of all processes. Processes of users who have used up their time wait until
+// those of other users have been read.
+constexpr auto kMostTimeOfAList = std::chrono::seconds(10), kMostTimeOfAUser = std::chrono::seconds(2);
 
 struct OpenOptions {
   OpenFilter filter;
@@ -62,6 +68,7 @@ struct OpenNow {
   std::uint64_t time_unix_ns = 0;  // 0: of a core file
   std::vector<OpenProcess> processes;
   std::vector<OpenRequest> requests;
+  std::size_t unwanted = 0;  // requests that the filters exclude
   std::vector<Host::Skipped> skipped;
 };
 
@@ -75,7 +82,7 @@ std::string why_no_spans(int error) {
 // Collects the spans of one process after the other.
 class OpenReading {
  public:
-  void add(const ProcessPointer& process, const std::string& library, int error, const OpenSpans& open) {
+  void add(const ProcessPointer& process, std::uint32_t user, const std::string& library, int error, OpenSpans& open) {
     if (error == ESRCH) return;
     if (error != 0) {
       now_.skipped.push_back({process->pid, library, why_no_spans(error)});
@@ -84,18 +91,21 @@ class OpenReading {
     OpenProcess copy;
     copy.process = process;
     copy.library = library;
+    limit_.apply(user, open);
     add_open_spans(open, now_.processes.size(), copy, spans_);
     now_.processes.push_back(std::move(copy));
   }
+  void skip(Host::Skipped skipped) { now_.skipped.push_back(std::move(skipped)); }
   OpenNow finish(const OpenFilter& filter) {
     now_.requests = open_requests(std::move(spans_), now_.processes);
-    std::erase_if(now_.requests, [&](const OpenRequest& request) { return !filter.wants(request); });
+    now_.unwanted = std::erase_if(now_.requests, [&](const OpenRequest& request) { return !filter.wants(request); });
     return std::move(now_);
   }
 
  private:
   OpenNow now_;
   std::vector<OpenSpan> spans_;
+  OpenSpanLimit limit_;
 };
 
 OpenNow read_core(const OpenOptions& options) {
@@ -107,22 +117,55 @@ OpenNow read_core(const OpenOptions& options) {
   process->comm = core.comm();
   OpenReading reading;
   OpenSpans open;
-  for (const std::uint64_t gate : core.gates()) reading.add(process, "", core.read_open_spans(gate, open), open);
+  for (const std::uint64_t gate : core.gates()) reading.add(process, 0, "", core.read_open_spans(gate, open), open);
   return reading.finish(options.filter);
 }
 
-OpenNow read_host(Host& host, const OpenOptions& options) {
-  OpenReading reading;
-  OpenSpans open;
+// A copy of the library whose open spans are to be read.
+struct ToRead {
+  ProcessPointer process;
+  std::uint32_t user;
+  std::string path;
+  std::uint64_t gate_address;
+};
+
+std::vector<ToRead> copies_to_read(Host& host, const OpenOptions& options, OpenReading& reading) {
+  std::vector<ToRead> copies;
   for (const std::uint32_t pid : host.pids()) {
     if (!options.pids.empty() && std::count(options.pids.begin(), options.pids.end(), pid) == 0) continue;
     const ProcessPointer process = host.process(pid);
     for (const Host::Copy& copy : host.copies(pid)) {
-      if (copy.gate_address == 0) continue;
-      const int error = read_open_spans({pid, process->start_ticks}, copy.gate_address, open);
-      reading.add(process, copy.path, error, open);
+      if (!copy.file->has_gate()) reading.skip({pid, copy.path, "it has no gate, so its open spans cannot be found"});
+      if (copy.gate_address != 0) copies.push_back({process, host.user(pid), copy.path, copy.gate_address});
     }
   }
+  return copies;
+}
+
+OpenNow read_host(Host& host, const OpenOptions& options) {
+  using ListClock = std::chrono::steady_clock;
+  OpenReading reading;
+  std::vector<ToRead> copies = copies_to_read(host, options, reading);
+  const auto until = ListClock::now() + kMostTimeOfAList;
+  std::map<std::uint32_t, ListClock::duration> spent;  // by user
+  for (const bool is_last : {false, true}) {
+    std::vector<ToRead> waiting;
+    for (ToRead& copy : copies) {
+      auto& of_user = spent[user_range(copy.user)];
+      const auto began = ListClock::now();
+      if (stopping || began >= until || (!is_last && of_user >= kMostTimeOfAUser)) {
+        waiting.push_back(std::move(copy));
+        continue;
+      }
+      OpenSpans open;
+      const int error = read_open_spans({copy.process->pid, copy.process->start_ticks}, copy.gate_address, open);
+      reading.add(copy.process, copy.user, copy.path, error, open);
+      of_user += ListClock::now() - began;
+    }
+    copies = std::move(waiting);
+  }
+  if (!copies.empty())
+    reading.skip({0, "", "there was no time to read " + counted(copies.size(), "copy", "copies") + " of the library"});
   OpenNow now = reading.finish(options.filter);
   now.time_unix_ns = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
@@ -160,7 +203,9 @@ int list_once(Host& host, const OpenNow& now, const OutputOptions& common) {
     if (now.processes.empty()) {
       std::cerr << "nopspan: no process whose open spans can be read was found\n";
     } else if (now.requests.empty()) {
-      std::cerr << "No request is in flight.\n";
+      std::cerr << (now.unwanted == 0
+                        ? "No request is in flight.\n"
+                        : counted(now.unwanted, "request") + " in flight, but none matches the filters.\n");
     }
   }
   return is_whole(now) ? 0 : Failure::kFailed;
@@ -254,6 +299,7 @@ class OpenWatch {
 
   void list() {
     const OpenNow now = read_host(host_, options_);
+    if (stopping) return;  // it may lack processes
     if (common_.json) {
       standard_output().write(json_text(now, -1));
       return;
@@ -261,19 +307,23 @@ class OpenWatch {
     std::string text = time_text(now.time_unix_ns) + "  " + counted(now.requests.size(), "request") + " in flight\n";
     if (!now.requests.empty()) text += open_text(now.requests, now.processes);
     // A message that was shown before is not repeated, unless the screen is cleared.
-    std::string messages;
+    std::string known;
+    std::set<std::tuple<std::uint32_t, std::uint64_t, std::string>> seen;
     for (const OpenProcess& process : now.processes) {
-      if (is_screen_ || seen_.insert({process.process->pid, process.library}).second) messages += known_text({process});
+      const auto place = seen.emplace(process.process->pid, process.process->start_ticks, process.library).first;
+      if (is_screen_ || !seen_.contains(*place)) known += known_text({process});
     }
-    messages = skipped_text(host_, now.skipped) + messages;
+    seen_ = std::move(seen);
+    std::string skipped = skipped_text(host_, now.skipped);
     if (is_screen_) {
-      const auto below = static_cast<std::size_t>(std::count(messages.begin(), messages.end(), '\n'));
-      standard_output().write("\033[H\033[2J" + on_screen(std::move(text), below) + "\n" + messages);
+      known = skipped + known;
+      const auto below = static_cast<std::size_t>(std::count(known.begin(), known.end(), '\n'));
+      standard_output().write("\033[H\033[2J" + on_screen(std::move(text), below) + "\n" + known);
       return;
     }
     standard_output().write(text + "\n");
-    if (messages != messages_) std::cerr << messages;
-    messages_ = std::move(messages);
+    std::cerr << (skipped == skipped_ ? "" : skipped) << known;
+    skipped_ = std::move(skipped);
   }
 
   const OpenOptions options_;
@@ -283,8 +333,9 @@ class OpenWatch {
   Attachments attachments_;
   const bool is_screen_ = has_screen();
   Clock::time_point next_;
-  std::set<std::pair<std::uint32_t, std::string>> seen_;  // processes with the message since when they are known
-  std::string messages_;
+  // The processes of the last list (pid, start_ticks, library), and its message about what was skipped.
+  std::set<std::tuple<std::uint32_t, std::uint64_t, std::string>> seen_;
+  std::string skipped_;
 };
 
 int run_open(OpenOptions options, const OutputOptions& common) {

@@ -104,7 +104,7 @@ std::string known_text(const std::vector<OpenProcess>& processes) {
         text += name + ": its requests are not recorded; see nopspan open --help\n";
         break;
     }
-    if (process.unread > 0) text += name + ": " + counted(process.unread, "open span") + " could not be read\n";
+    if (process.unread > 0) text += name + ": up to " + counted(process.unread, "open span") + " were not read\n";
   }
   return text;
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "open/open_requests.h"
 
+#include "base/user_range.h"
+
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -109,6 +111,17 @@ OpenRequest request_of(std::vector<OpenSpan> spans, const std::vector<OpenProces
 }
 
 }  // namespace
+
+void OpenSpanLimit::apply(std::uint32_t user, OpenSpans& open) {
+  std::size_t& own = of_users_[user_range(user)];
+  const std::size_t room = left_ > own ? (left_ - own) / 2 : 0;
+  if (open.spans.size() > room) {
+    open.unread += open.spans.size() - room;
+    open.spans.resize(room);
+  }
+  own += open.spans.size();
+  left_ -= open.spans.size();
+}
 
 bool OpenFilter::wants(const OpenRequest& request) const {
   const auto any = [&](const std::string& wanted, std::string OpenSpan::*text) {

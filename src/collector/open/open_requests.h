@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -27,7 +28,7 @@ struct OpenProcess {
   Known known = Known::not_now;
   std::uint64_t since_ns = 0;  // with Known::since; 0: no span has begun since
   bool age_is_least = false;   // ages of its spans may be longer
-  std::uint64_t unread = 0;    // spans that may be open, but could not be read
+  std::uint64_t unread = 0;    // spans that may be open, but were not read
 };
 
 struct OpenSpan {
@@ -66,6 +67,19 @@ struct OpenFilter {
   std::uint64_t older_than_ns = 0;
 
   [[nodiscard]] bool wants(const OpenRequest& request) const;
+};
+
+// Bounds the memory for all spans. The programs of a user (user_range()) may have half of what other users leave.
+class OpenSpanLimit {
+ public:
+  static constexpr std::size_t kMost = 1U << 18U;
+
+  // Removes the spans for which there is no room, and counts them as unread.
+  void apply(std::uint32_t user, OpenSpans& open);
+
+ private:
+  std::size_t left_ = kMost;
+  std::map<std::uint32_t, std::size_t> of_users_;
 };
 
 // Adds what was read from one process.
