@@ -119,6 +119,38 @@ TEST(OpenSpanLimit, LeavesRoomForOtherUsers) {
   EXPECT_EQ(kept(2'000'000), 0U);
 }
 
+OpenProcess known_process(OpenProcess::Known known, std::uint64_t since_ns = 0) {
+  OpenProcess process = two_processes().front();
+  process.known = known;
+  process.since_ns = since_ns;
+  return process;
+}
+
+TEST(KnownTimes, AreNotBeforeTheGateWasSeenDown) {
+  using Known = OpenProcess::Known;
+  KnownTimes times;
+  const auto update = [&times](const OpenProcess& process, std::uint64_t now_ns) {
+    std::vector<OpenProcess> processes{process};
+    times.update(processes, now_ns);
+    return std::pair(processes[0].known, processes[0].since_ns);
+  };
+  EXPECT_EQ(update(known_process(Known::not_now), 1000), std::pair(Known::not_now, std::uint64_t{0}));
+  // The library has not noticed that an earlier tracer was detached.
+  EXPECT_EQ(update(known_process(Known::since, 900'000), 2000), std::pair(Known::since, std::uint64_t{1}));
+  EXPECT_EQ(update(known_process(Known::since, 900'500), 2500), std::pair(Known::since, std::uint64_t{500}));
+  EXPECT_EQ(update(known_process(Known::always), 2600), std::pair(Known::since, std::uint64_t{600}));
+  EXPECT_EQ(update(known_process(Known::since, 0), 2700), std::pair(Known::since, std::uint64_t{700}));
+  EXPECT_EQ(update(known_process(Known::since, 100), 2800), std::pair(Known::since, std::uint64_t{100}));
+  EXPECT_EQ(update(known_process(Known::not_now), 2900), std::pair(Known::not_now, std::uint64_t{0}));
+  EXPECT_EQ(update(known_process(Known::always), 3000), std::pair(Known::since, std::uint64_t{1}));
+  // A process that was never seen down.
+  KnownTimes others;
+  std::vector<OpenProcess> processes{known_process(Known::always)};
+  others.update(processes, 1000);
+  others.update(processes, 2000);
+  EXPECT_EQ(processes[0].known, Known::always);
+}
+
 TEST(OpenRequests, MayBeAsDeepAsTheyHaveSpans) {
   std::vector<OpenSpan> spans;
   for (std::uint64_t i = 0; i < 60000; ++i) spans.push_back(span_of("s", i + 1, i, 60000 - i));
@@ -187,8 +219,8 @@ TEST(OpenList, ExplainsSinceWhenRequestsAreKnown) {
   };
   EXPECT_EQ(known(1, 1), "");
   EXPECT_EQ(known(std::uint64_t{2} << 32U, 1), "");  // NOPSPAN_KEEP_OPEN=1
-  EXPECT_THAT(known(1, 2000), HasSubstr("agent[10]: its requests are known since 3.00 us ago"));
-  EXPECT_THAT(known(1U << 16U, 0), HasSubstr("no span has begun since"));
+  EXPECT_THAT(known(1, 2000), HasSubstr("agent[10]: only its requests that began in the last 3.00 us"));
+  EXPECT_THAT(known(1U << 16U, 0), HasSubstr("it is not known since when"));
   EXPECT_THAT(known(std::uint64_t{1} << 48U, 2000), HasSubstr("its requests are not recorded"));  // points alone
 }
 

@@ -268,6 +268,8 @@ class OpenWatch {
   void work() {
     for (const std::uint32_t pid : options_.pids) host_.note_pid(pid);
     host_.scan_completely(options_.pids.empty());
+    OpenNow before = read_host(host_, options_);
+    known_.update(before.processes, since_start());
     for (std::uint64_t lists = 0; !deadline_.is_over();) {
       attachments_.set(attachment_targets(host_, options_.pids));
       if (Clock::now() >= next_) {
@@ -297,9 +299,14 @@ class OpenWatch {
     return link;
   }
 
+  [[nodiscard]] std::uint64_t since_start() const {
+    return static_cast<std::uint64_t>(std::chrono::nanoseconds(Clock::now() - began_).count()) + 1;
+  }
+
   void list() {
-    const OpenNow now = read_host(host_, options_);
+    OpenNow now = read_host(host_, options_);
     if (stopping) return;  // it may lack processes
+    known_.update(now.processes, since_start());
     if (common_.json) {
       standard_output().write(json_text(now, -1));
       return;
@@ -332,7 +339,9 @@ class OpenWatch {
   Host host_;
   Attachments attachments_;
   const bool is_screen_ = has_screen();
+  const Clock::time_point began_ = Clock::now();
   Clock::time_point next_;
+  KnownTimes known_;
   // The processes of the last list (pid, start_ticks, library), and its message about what was skipped.
   std::set<std::tuple<std::uint32_t, std::uint64_t, std::string>> seen_;
   std::string skipped_;

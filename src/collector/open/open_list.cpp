@@ -96,9 +96,9 @@ std::string known_text(const std::vector<OpenProcess>& processes) {
         break;
       case OpenProcess::Known::since:
         text += process.since_ns == 0
-                    ? name + ": no span has begun since a tracer was attached. Older requests may be missing\n"
-                    : name + ": its requests are known since " + duration_text(process.since_ns) +
-                          " ago. Older ones may be missing\n";
+                    ? name + ": it is not known since when its requests are recorded. Older ones may be missing\n"
+                    : name + ": only its requests that began in the last " + duration_text(process.since_ns) +
+                          " are known. Older ones may be missing\n";
         break;
       case OpenProcess::Known::not_now:
         text += name + ": its requests are not recorded; see nopspan open --help\n";

@@ -123,6 +123,25 @@ void OpenSpanLimit::apply(std::uint32_t user, OpenSpans& open) {
   left_ -= open.spans.size();
 }
 
+void KnownTimes::update(std::vector<OpenProcess>& processes, std::uint64_t now_ns) {
+  std::map<Key, std::uint64_t> raised_ns;
+  for (OpenProcess& process : processes) {
+    const Key key{process.process->pid, process.process->start_ticks, process.library};
+    const auto before = raised_ns_.find(key);
+    if (process.known == OpenProcess::Known::not_now) {
+      raised_ns[key] = 0;
+    } else if (before != raised_ns_.end()) {
+      const std::uint64_t raised = before->second == 0 ? now_ns : before->second;
+      raised_ns.emplace(key, raised);
+      const std::uint64_t most = std::max<std::uint64_t>(now_ns - raised, 1);
+      const bool has_time = process.known == OpenProcess::Known::since && process.since_ns != 0;
+      process.since_ns = has_time ? std::min(process.since_ns, most) : most;
+      process.known = OpenProcess::Known::since;
+    }
+  }
+  raised_ns_ = std::move(raised_ns);
+}
+
 bool OpenFilter::wants(const OpenRequest& request) const {
   const auto any = [&](const std::string& wanted, std::string OpenSpan::*text) {
     return wanted.empty() || std::any_of(request.spans.begin(), request.spans.end(),

@@ -11,6 +11,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -26,7 +27,7 @@ struct OpenProcess {
     not_now  // spans that begin now are not recorded: nothing is attached
   };
   Known known = Known::not_now;
-  std::uint64_t since_ns = 0;  // with Known::since; 0: no span has begun since
+  std::uint64_t since_ns = 0;  // with Known::since; 0: unknown, because the library has not noted it yet
   bool age_is_least = false;   // ages of its spans may be longer
   std::uint64_t unread = 0;    // spans that may be open, but were not read
 };
@@ -80,6 +81,19 @@ class OpenSpanLimit {
  private:
   std::size_t left_ = kMost;
   std::map<std::uint32_t, std::size_t> of_users_;
+};
+
+// Since when a watch knows the requests of processes. What the library has noted may be too early: it does not notice
+// that the gate was down if no recorded span ended meanwhile.
+class KnownTimes {
+ public:
+  // Corrects what is known of the processes of a list. Call it for each list, and once before the gates are raised.
+  void update(std::vector<OpenProcess>& processes, std::uint64_t now_ns);
+
+ private:
+  using Key = std::tuple<std::uint32_t, std::uint64_t, std::string>;  // pid, start_ticks, library
+  // When the gate was seen raised after it had been seen down. 0: it is down.
+  std::map<Key, std::uint64_t> raised_ns_;
 };
 
 // Adds what was read from one process.
