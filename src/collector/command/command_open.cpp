@@ -394,7 +394,7 @@ constexpr char kOpenExplained[] =
     "Examples:\n"
     "  nopspan open --older-than 5s             who is stuck\n"
     "  nopspan open --watch --tenant acme       the requests of a tenant, every 2s\n"
-    "  nopspan open /var/crash/core.4711        where a process was that is gone\n"
+    "  nopspan open /var/crash/core.4711        where a process was when it crashed\n"
     "  nopspan open --json | jq '.requests[] | {request_id, age_ns}'\n"
     "\n"
     "Without root, CAP_SYS_PTRACE is needed for processes of other users. --watch\n"
