@@ -154,6 +154,22 @@ class Mistakes(unittest.TestCase):
             self.assertEqual((done.returncode, done.stdout), (1, ""))
             self.assertIn("/proc is not mounted, or belongs to another pid namespace", done.stderr)
 
+    def test_a_core_file_whose_memory_is_damaged_is_a_failure(self):
+        core = (SOURCE / "tests/fuzz/seeds/open_spans/core").read_bytes()[1:]
+        slabs_at = core.index(b"NSPNGATE") + 8
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(core)
+            file.flush()
+            whole = run("open", file.name)
+            self.assertEqual((whole.returncode, whole.stderr), (0, ""))
+            self.assertIn("request > step", whole.stdout)
+            file.seek(slabs_at)
+            file.write((1).to_bytes(8, "little"))
+            file.flush()
+            damaged = run("open", file.name)
+        self.assertEqual((damaged.returncode, damaged.stdout), (1, ""))
+        self.assertIn(f"nopspan: {file.name}: its memory is damaged\n", damaged.stderr)
+
     def test_the_id_of_a_thread_is_an_error(self):
         ends, ids = threading.Event(), queue.Queue()
 

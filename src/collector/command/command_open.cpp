@@ -117,7 +117,15 @@ OpenNow read_core(const OpenOptions& options) {
   process->comm = core.comm();
   OpenReading reading;
   OpenSpans open;
-  for (const std::uint64_t gate : core.gates()) reading.add(process, 0, "", core.read_open_spans(gate, open), open);
+  for (const std::uint64_t gate : core.gates()) {
+    const int error = core.read_open_spans(gate, open);
+    if (error == 0) {
+      reading.add(process, 0, "", error, open);
+    } else {  // without the pid, which a process of this host may have
+      const bool is_cut = error == EBADMSG && core.is_truncated();
+      reading.skip({0, options.core, is_cut ? "it ends before its open spans" : why_no_spans(error)});
+    }
+  }
   return reading.finish(options.filter);
 }
 

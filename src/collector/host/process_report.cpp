@@ -111,7 +111,8 @@ std::string skipped_text(Host& host, const std::vector<Host::Skipped>& skipped) 
   for (const auto& [reason, all] : by_reason) {
     const Host::Skipped& first = *all.front();
     if (first.pid == 0) {
-      text += "nopspan: not all processes were examined: " + reason + "\n";
+      const std::string what = first.path.empty() ? "not all processes were examined" : printable(first.path);
+      text += "nopspan: " + what + ": " + reason + "\n";
       continue;
     }
     text += "nopspan: not examined: process " + std::to_string(first.pid) + " (" +
