@@ -236,6 +236,16 @@ std::string on_screen(std::string text, std::size_t below) {
   return text;
 }
 
+// Messages, of which each process may have one, must leave room for the list.
+std::string first_messages(std::string text) {
+  constexpr int kMostMessages = 5;
+  std::size_t end = 0;
+  for (int i = 0; i < kMostMessages && end < text.size(); ++i) end = text.find('\n', end) + 1;
+  const auto more = std::count(text.begin() + static_cast<std::ptrdiff_t>(end), text.end(), '\n');
+  if (more > 0) text.replace(end, std::string::npos, "messages that are not shown: " + std::to_string(more) + "\n");
+  return text;
+}
+
 // Raises the gates of all processes, and lists at each interval. The work has a thread of its own, because the kernel
 // may not return from an attach or a detach in time.
 class OpenWatch {
@@ -331,7 +341,7 @@ class OpenWatch {
     seen_ = std::move(seen);
     std::string skipped = skipped_text(host_, now.skipped);
     if (is_screen_) {
-      known = skipped + known;
+      known = first_messages(skipped + known);
       const auto below = static_cast<std::size_t>(std::count(known.begin(), known.end(), '\n'));
       standard_output().write("\033[H\033[2J" + on_screen(std::move(text), below) + "\n" + known);
       return;
