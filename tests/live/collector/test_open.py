@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 
 import example_service
 import harness
@@ -188,6 +189,25 @@ class Programs(harness.Test):
                 wait_until(lambda: names() == [], "the span to be gone")
                 self.assertEqual(watch.stop(), 0)
             self.assertEqual(program.gate(), 0)
+
+    def test_watch_does_not_take_the_time_of_an_earlier_tracer(self):
+        words = [NOPSPAN, "open", "--watch", "--json", "--interval", "100ms"]
+        with Program("traced") as program:
+            words += ["--pid", str(program.pid)]
+            with Followed(words) as watch:
+                program.wait_for_gate(lambda gate: gate & GATE_BATCH, "the gate to go up")
+                program.ask("begin first")
+                program.ask("end")
+                self.assertEqual(watch.stop(), 0)
+            self.assertEqual(program.gate(), 0)
+            began_ns = time.time_ns()
+            with Followed(words) as watch:
+                def known():
+                    lists = [json.loads(line) for line in watch.lines]
+                    return [each for each in lists if each["processes"] and each["processes"][0]["known"] == "since"]
+                wait_until(known, "the gate to be seen")
+                first = known()[0]
+                self.assertLess(first["processes"][0]["known_for_ns"], first["time_unix_ns"] - began_ns)
 
     def test_watch_finds_programs_that_start_later(self):
         # A file of its own, to which nothing was attached before.
