@@ -75,7 +75,7 @@ class OpenSpanLimit {
  public:
   static constexpr std::size_t kMost = 1U << 18U;
 
-  // Removes the spans for which there is no room, and counts them as unread.
+  // Removes the spans that are too many, and counts them as unread.
   void apply(std::uint32_t user, OpenSpans& open);
 
  private:
@@ -83,11 +83,11 @@ class OpenSpanLimit {
   std::map<std::uint32_t, std::size_t> of_users_;
 };
 
-// Since when a watch knows the requests of processes. What the library has noted may be too early: it does not notice
-// that the gate was down if no recorded span ended meanwhile.
+// Corrects the time since when a watch knows the requests of a process. The time that the library notes may be too
+// early, because it does not notice that the gate was down if no recorded span ended meanwhile.
 class KnownTimes {
  public:
-  // Corrects what is known of the processes of a list. Call it for each list, and once before the gates are raised.
+  // Call it for each list, and once before the gates are raised. The times are of any clock that does not go back.
   void update(std::vector<OpenProcess>& processes, std::uint64_t now_ns);
 
  private:
