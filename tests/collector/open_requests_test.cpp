@@ -15,7 +15,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::SizeIs;
 
-constexpr std::uint64_t kMillisecond = 1'000'000;
+constexpr std::uint64_t kMs = 1'000'000;
 
 std::vector<OpenProcess> two_processes() {
   std::vector<OpenProcess> processes(2);
@@ -30,8 +30,8 @@ std::vector<OpenProcess> two_processes() {
   return processes;
 }
 
-OpenSpan span_of(const std::string& name, std::uint64_t id, std::uint64_t parent, std::uint64_t age_ns,
-                 std::size_t process = 0) {
+OpenSpan open_span_of(const std::string& name, std::uint64_t id, std::uint64_t parent, std::uint64_t age_ns,
+                      std::size_t process = 0) {
   OpenSpan span;
   span.trace_id.bytes[0] = 1;
   span.name = name;
@@ -42,7 +42,7 @@ OpenSpan span_of(const std::string& name, std::uint64_t id, std::uint64_t parent
   return span;
 }
 
-std::vector<std::string> names_of(const OpenRequest& request) {
+std::vector<std::string> open_names_of(const OpenRequest& request) {
   std::vector<std::string> names;
   for (const OpenSpan& span : request.spans) names.push_back(std::string(span.depth, '.') + span.name);
   return names;
@@ -55,27 +55,26 @@ OpenRequest only(std::vector<OpenSpan> spans) {
 }
 
 TEST(OpenRequests, JoinTheSpansOfAllProcesses) {
-  const OpenRequest request =
-      only({span_of("decode", 4, 3, 10 * kMillisecond, 1), span_of("chat", 1, 0, 40 * kMillisecond),
-            span_of("request", 3, 2, 20 * kMillisecond, 1), span_of("step", 2, 1, 30 * kMillisecond)});
-  EXPECT_THAT(names_of(request), ElementsAre("chat", ".step", "..request", "...decode"));
-  EXPECT_EQ(request.age_ns, 40 * kMillisecond);
+  const OpenRequest request = only({open_span_of("decode", 4, 3, 10 * kMs, 1), open_span_of("chat", 1, 0, 40 * kMs),
+                                    open_span_of("request", 3, 2, 20 * kMs, 1), open_span_of("step", 2, 1, 30 * kMs)});
+  EXPECT_THAT(open_names_of(request), ElementsAre("chat", ".step", "..request", "...decode"));
+  EXPECT_EQ(request.age_ns, 40 * kMs);
   EXPECT_FALSE(request.spans[2].has_children && request.spans[3].has_children);
   EXPECT_FALSE(request.spans[3].has_children);
 }
 
 TEST(OpenRequests, AreOldestFirst) {
-  OpenSpan other = span_of("older", 9, 0, 50 * kMillisecond);
+  OpenSpan other = open_span_of("older", 9, 0, 50 * kMs);
   other.trace_id.bytes[0] = 2;
-  const auto requests = open_requests({span_of("younger", 1, 0, 40 * kMillisecond), other}, two_processes());
+  const auto requests = open_requests({open_span_of("younger", 1, 0, 40 * kMs), other}, two_processes());
   ASSERT_THAT(requests, SizeIs(2));
   EXPECT_EQ(requests[0].spans[0].name, "older");
 }
 
 TEST(OpenRequests, CountTokensOnceForClientAndServer) {
-  OpenSpan client = span_of("step", 1, 0, 40);
-  OpenSpan server = span_of("request", 2, 1, 30, 1);
-  OpenSpan beside = span_of("step", 3, 0, 20);
+  OpenSpan client = open_span_of("step", 1, 0, 40);
+  OpenSpan server = open_span_of("request", 2, 1, 30, 1);
+  OpenSpan beside = open_span_of("step", 3, 0, 20);
   client.output_tokens = 14;
   server.output_tokens = 15;
   beside.output_tokens = 100;
@@ -85,16 +84,18 @@ TEST(OpenRequests, CountTokensOnceForClientAndServer) {
 }
 
 TEST(OpenRequests, OfADamagedMemoryHaveEachSpanOnce) {
-  const OpenRequest circle = only({span_of("a", 1, 2, 30), span_of("b", 2, 1, 20), span_of("self", 3, 3, 10)});
-  EXPECT_THAT(names_of(circle), testing::UnorderedElementsAre("a", ".b", "self"));
-  const OpenRequest twice = only({span_of("a", 1, 0, 30), span_of("b", 1, 0, 20), span_of("c", 2, 1, 10)});
-  EXPECT_THAT(names_of(twice), ElementsAre("a", ".c", "b"));
+  const OpenRequest circle =
+      only({open_span_of("a", 1, 2, 30), open_span_of("b", 2, 1, 20), open_span_of("self", 3, 3, 10)});
+  EXPECT_THAT(open_names_of(circle), testing::UnorderedElementsAre("a", ".b", "self"));
+  const OpenRequest twice =
+      only({open_span_of("a", 1, 0, 30), open_span_of("b", 1, 0, 20), open_span_of("c", 2, 1, 10)});
+  EXPECT_THAT(open_names_of(twice), ElementsAre("a", ".c", "b"));
 }
 
 TEST(OpenRequests, HaveTheSpansOfSharedMemoryOnce) {
-  OpenSpan root = span_of("chat", 1, 0, 30);
-  OpenSpan of_child = span_of("chat", 1, 0, 31, 1);  // between vfork() and exec
-  OpenSpan other = span_of("chat", 1, 0, 20, 1);     // of a memory that claims the same id
+  OpenSpan root = open_span_of("chat", 1, 0, 30);
+  OpenSpan of_child = open_span_of("chat", 1, 0, 31, 1);  // between vfork() and exec
+  OpenSpan other = open_span_of("chat", 1, 0, 20, 1);     // of a memory that claims the same id
   root.mark = of_child.mark = 7;
   EXPECT_THAT(only({root, of_child}).spans, SizeIs(1));
   EXPECT_THAT(only({root, other}).spans, SizeIs(2));
@@ -153,15 +154,15 @@ TEST(KnownTimes, AreNotBeforeTheGateWasSeenDown) {
 
 TEST(OpenRequests, MayBeAsDeepAsTheyHaveSpans) {
   std::vector<OpenSpan> spans;
-  for (std::uint64_t i = 0; i < 60000; ++i) spans.push_back(span_of("s", i + 1, i, 60000 - i));
+  for (std::uint64_t i = 0; i < 60000; ++i) spans.push_back(open_span_of("s", i + 1, i, 60000 - i));
   const OpenRequest request = only(std::move(spans));
   EXPECT_EQ(request.spans.back().depth, 59999U);
   EXPECT_THAT(open_text({request}, two_processes()), HasSubstr("… 59988 more > s > s"));
 }
 
 TEST(OpenRequests, AreFiltered) {
-  OpenSpan root = span_of("chat", 1, 0, 40 * kMillisecond);
-  OpenSpan step = span_of("step", 2, 1, 30 * kMillisecond);
+  OpenSpan root = open_span_of("chat", 1, 0, 40 * kMs);
+  OpenSpan step = open_span_of("step", 2, 1, 30 * kMs);
   step.model = "gpt-x";
   root.tenant = "acme";
   root.foreign_id = "order-7";
@@ -172,23 +173,23 @@ TEST(OpenRequests, AreFiltered) {
   EXPECT_TRUE(wants({}));
   EXPECT_TRUE(wants({.name = "step"}));
   EXPECT_FALSE(wants({.name = "ste"}));
-  EXPECT_TRUE(wants({.model = "gpt-x", .tenant = "acme", .older_than_ns = 40 * kMillisecond}));
+  EXPECT_TRUE(wants({.model = "gpt-x", .tenant = "acme", .older_than_ns = 40 * kMs}));
   EXPECT_FALSE(wants({.tenant = "other"}));
   EXPECT_TRUE(wants({.where = {{"route", "/chat"}, {"model", "gpt-x"}, {"tenant", "acme"}}}));
   EXPECT_FALSE(wants({.where = {{"route", "/chat"}, {"model", "gpt-y"}}}));
   EXPECT_FALSE(wants({.where = {{"engine", "vllm"}}}));
-  EXPECT_FALSE(wants({.older_than_ns = 40 * kMillisecond + 1}));
+  EXPECT_FALSE(wants({.older_than_ns = 40 * kMs + 1}));
   EXPECT_TRUE(wants({.request = "01000000000000000000000000000000"}));
   EXPECT_FALSE(wants({.request = "02000000000000000000000000000000"}));
 }
 
 TEST(OpenList, HasARowForEachPlace) {
-  OpenSpan step = span_of("step", 2, 1, 30 * kMillisecond);
+  OpenSpan step = open_span_of("step", 2, 1, 30 * kMs);
   step.model = "gpt-x";
   step.output_tokens = 7;
   const OpenRequest request =
-      only({span_of("chat", 1, 0, 40 * kMillisecond), step, span_of("request", 3, 2, 20 * kMillisecond, 1),
-            span_of("tool\x1b", 4, 1, 10 * kMillisecond)});
+      only({open_span_of("chat", 1, 0, 40 * kMs), step, open_span_of("request", 3, 2, 20 * kMs, 1),
+            open_span_of("tool\x1b", 4, 1, 10 * kMs)});
   EXPECT_EQ(open_text({request}, two_processes()),
             "    AGE  REQUEST                 TENANT  MODEL  TOKENS  PROCESS    IN LAST  OPEN SPANS\n"
             "40.0 ms  AQAAAAAAAAAAAAAAAAAAAA  -       gpt-x       7  agent[10]  20.0 ms  chat > step > "
@@ -197,8 +198,8 @@ TEST(OpenList, HasARowForEachPlace) {
 }
 
 TEST(OpenList, ShowsTheFirstPlacesOfARequest) {
-  std::vector<OpenSpan> spans{span_of("chat", 1, 0, 1000)};
-  for (std::uint64_t i = 0; i < 30; ++i) spans.push_back(span_of("tool", i + 2, 1, 900 - i));
+  std::vector<OpenSpan> spans{open_span_of("chat", 1, 0, 1000)};
+  for (std::uint64_t i = 0; i < 30; ++i) spans.push_back(open_span_of("tool", i + 2, 1, 900 - i));
   const std::string text = open_text({only(std::move(spans))}, two_processes());
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 22);
   EXPECT_THAT(text, HasSubstr("and 10 more places\n"));
