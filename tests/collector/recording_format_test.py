@@ -5,6 +5,7 @@
 By hand: NOPSPAN_PROGRAM=build/dev/nopspan NOPSPAN_EXAMPLES=build/dev/tests/collector/record_examples \
     python3 tests/collector/recording_format_test.py -v
 """
+import contextlib
 import fcntl
 import json
 import os
@@ -523,6 +524,22 @@ class Record(RecordingTest):
         self.assertEqual(done.returncode, 0)
         self.assertEqual(len(recording.all_entries(self.file_of(done.stdout))), 8)
         self.assertIn(b"5 spans", done.stderr)
+
+    def test_it_writes_to_a_terminal_only_if_forced(self):
+        reader, terminal = os.openpty()
+        self.addCleanup(os.close, reader)
+        words = [PROGRAM, "record", "-", "--from", self.path]
+        done = subprocess.run(words, stdout=terminal, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+        self.assertEqual((done.returncode, done.stderr),
+                         (2, "nopspan: stdout is a terminal: redirect it to a file or a pipe, or use --force\n"))
+        with subprocess.Popen([*words, "--force"], stdout=terminal, stderr=subprocess.PIPE) as process:
+            os.close(terminal)
+            data = b""
+            with contextlib.suppress(OSError):  # the end of a terminal is EIO
+                while part := os.read(reader, 1 << 16):
+                    data += part
+            self.assertEqual(process.wait(60), 0)
+        self.assertTrue(data.startswith(b"NOPSPAN\0"))
 
     def test_it_reports_what_it_did_as_json(self):
         path = os.path.join(self.folder.name, "reported.rec")

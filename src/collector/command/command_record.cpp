@@ -26,6 +26,8 @@
 #include <utility>
 #include <vector>
 
+#include <unistd.h>
+
 namespace nopspan::collector {
 namespace {
 
@@ -105,6 +107,10 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
   // write() fails with EPIPE instead, and the failure is reported like any other.
   std::signal(SIGPIPE, SIG_IGN);
   refuse_same_files(options);
+  if (options.recorder.path == "-" && !options.recorder.force && isatty(STDOUT_FILENO) == 1) {
+    // A terminal would execute escape sequences that are in names and attributes.
+    throw Failure("stdout is a terminal: redirect it to a file or a pipe, or use --force", Failure::kUsageError);
+  }
   std::vector<std::string> files = options.recorder.older_files();
   files.push_back(options.recorder.path);
   confine_for(options.source, std::move(files));
