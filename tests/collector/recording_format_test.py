@@ -525,6 +525,11 @@ class Record(RecordingTest):
         self.assertEqual(len(recording.all_entries(self.file_of(done.stdout))), 8)
         self.assertIn(b"5 spans", done.stderr)
 
+    def test_it_copies_stdin_to_stdout(self):
+        done = run("record", "--from", "-", "-", input=self.data, stdin=None, text=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(len(recording.all_entries(self.file_of(done.stdout))), 8)
+
     def test_it_writes_to_a_terminal_only_if_forced(self):
         reader, terminal = os.openpty()
         self.addCleanup(os.close, reader)

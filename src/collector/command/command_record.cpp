@@ -51,6 +51,7 @@ struct RecordOptions {
 };
 
 bool is_same_file(const std::string& one, const std::string& other) {
+  if (one == "-" || other == "-") return false;  // stdin or stdout
   std::error_code none;
   return std::filesystem::equivalent(one, other, none) ||
          std::filesystem::weakly_canonical(one, none) == std::filesystem::weakly_canonical(other, none);
