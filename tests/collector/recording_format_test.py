@@ -546,6 +546,14 @@ class Record(RecordingTest):
             self.assertEqual(process.wait(60), 0)
         self.assertTrue(data.startswith(b"NOPSPAN\0"))
 
+    def test_it_reports_how_many_files_rotation_deleted(self):
+        path = os.path.join(self.folder.name, "many.rec")
+        done = run("record", path, "--from", self.path, "--max-size", "1", "--keep", "2")
+        self.assertRegex(done.stderr, r"and older files \(total: (\d+) files, the oldest \d+ deleted\): ")
+        files, deleted = map(int, re.search(r"total: (\d+) files, the oldest (\d+) deleted", done.stderr).groups())
+        self.assertEqual(files - deleted, 3)
+        self.assertEqual(sorted(Path(self.folder.name).glob("many.rec*")), [Path(path + end) for end in ("", ".1", ".2")])
+
     def test_it_reports_what_it_did_as_json(self):
         path = os.path.join(self.folder.name, "reported.rec")
         reported = json.loads(run("record", path, "--from", self.path, "--json").stdout)

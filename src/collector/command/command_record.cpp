@@ -75,10 +75,15 @@ void refuse_same_files(const RecordOptions& options) {
   }
 }
 
-std::string totals_text(const Recorder::Totals& totals, const std::string& name) {
+// `keep`: the number of older files that rotation keeps.
+std::string totals_text(const Recorder::Totals& totals, const std::string& name, unsigned keep) {
   std::string text = totals.entries.text();
   text += " in " + name;
-  if (totals.files > 1) text += " and older files (total: " + std::to_string(totals.files) + " files)";
+  if (totals.files > 1) {
+    text += " and older files (total: " + std::to_string(totals.files) + " files";
+    if (totals.files - 1 > keep) text += ", the oldest " + std::to_string(totals.files - 1 - keep) + " deleted";
+    text += ")";
+  }
   text += ": " + bytes_text(totals.bytes);
   const std::uint64_t entries = totals.entries.all();
   if (entries > 0) text += ", " + std::to_string(totals.bytes / entries) + " bytes per entry";
@@ -143,7 +148,7 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
                                                  .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
                                           << "\n";
   } else {
-    std::cerr << totals_text(recorder.totals(), options.recorder.name()) << to_text(ledger);
+    std::cerr << totals_text(recorder.totals(), options.recorder.name(), options.recorder.keep) << to_text(ledger);
   }
   return is_complete ? watch.exit_status() : Failure::kFailed;
 }
