@@ -126,6 +126,10 @@ class Mistakes(unittest.TestCase):
         self.assert_usage_error(["open", "core", "--watch"], "excludes")
         self.assert_usage_error(["open", "core", "--pid", "1"], "excludes")
         self.assert_usage_error(["hist", "--merge", "/"], "/: Is a directory")
+        self.assert_usage_error(["hist", "--merge", "-"], "nopspan: stdin: it is not valid JSON")
+        for option, value in (("--of", "ttft"), ("--by", "tenant"), ("--interval", "1s"), ("--rows-max", "9"), ("--name", "x"),
+                              ("--from", "x"), ("--buffer", "1M")):
+            self.assert_usage_error(["hist", "--merge", "x", option, value], option, "excludes", "--merge")
         self.assert_usage_error(["record", "x", "--from", "y", "--duration", "1s"], "--from excludes --duration")
 
     def test_a_number_is_whole_and_not_negative(self):
@@ -189,6 +193,7 @@ class Mistakes(unittest.TestCase):
     def test_an_empty_value_is_not_taken_for_none(self):
         for option in ("--request", "--name", "--model", "--tenant", "--error", "--cgroup", "--from", "--binary", "--metrics"):
             self.assert_usage_error(["trace", option, ""], f"{option}: the value must not be empty")
+        self.assert_usage_error(["hist", "--merge", ""], "--merge: the value must not be empty")
         for command in ("record", "replay", "open"):
             self.assert_usage_error([command, ""], "FILE: the value must not be empty")
         for command, option in (("trace", "--duration"), ("hist", "--interval")):

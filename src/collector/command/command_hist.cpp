@@ -118,12 +118,6 @@ class WhileTheyRun : public Sink {
 };
 
 int run_merge(const OutputOptions& common, const HistCommandOptions& options) {
-  const SourceOptions& source = options.source;
-  if (!source.filter.empty() || !source.from.empty() || !source.binary.empty() || source.duration_ns > 0 ||
-      !source.metrics.empty()) {
-    throw Failure("--merge cannot be combined with a filter or with options that choose a source",
-                  Failure::kUsageError);
-  }
   confine({{}, options.merge, {}});
   HistPrinter(common, options).finish(merged(options.merge));
   return 0;
@@ -184,12 +178,18 @@ void add_hist(CLI::App& app, const OutputOptions& common, Run& run_chosen) {
                    "Keep at most N rows; count the rest in the row other (default: 512)")
       ->type_name("N")
       ->check(whole_number(1, 65536));
-  command->add_option("--merge", options->merge, "Merge these outputs of nopspan hist --json and show the result")
-      ->type_name("FILE...");
+  CLI::Option* merge = command->add_option(
+      "--merge", options->merge, "Merge these outputs of nopspan hist --json and show the result; - is stdin");
+  merge->type_name("FILE...")->check(some_text());
 
   add_source_options(*command, options->source);
   describe_span_filters(*command);
   command->get_option("--slower-than")->description("Only times of at least this long, such as 500ms");
+  // The merged files have all that the other options choose.
+  for (CLI::Option* option : command->get_options({})) {
+    const std::string name = option->get_name();
+    if (name != "--merge" && name != "--rows" && name != "--help") merge->excludes(option);
+  }
   command->callback(
       [&common, &run_chosen, options] { run_chosen = [&common, options] { return run(common, *options); }; });
 }

@@ -86,6 +86,8 @@ Grouping read_grouping(const Json& json) {
   }
 }
 
+std::string name_of_file(const std::string& path) { return path == "-" ? "stdin" : printable(path); }
+
 std::string contents_of(const std::string& path) {
   std::ifstream file;
   if (path != "-") {
@@ -96,7 +98,7 @@ std::string contents_of(const std::string& path) {
   try {
     return {std::istreambuf_iterator<char>(stream), {}};
   } catch (const std::ios_base::failure& failure) {  // for example, the path is a folder
-    throw Failure(printable(path) + ": " + failure.code().message(), Failure::kUsageError);
+    throw Failure(name_of_file(path) + ": " + failure.code().message(), Failure::kUsageError);
   }
 }
 
@@ -116,7 +118,7 @@ HistTable read_file(const std::string& path) {
     if (json.is_discarded()) throw Failure("it is not valid JSON, or is truncated");
     return hist_table_from_json(json);
   } catch (const Failure& failure) {
-    throw Failure(printable(path) + ": " + failure.what(), Failure::kUsageError);
+    throw Failure(name_of_file(path) + ": " + failure.what(), Failure::kUsageError);
   }
 }
 
@@ -215,7 +217,7 @@ HistTable merged(const std::vector<std::string>& files) {
     try {
       table->merge(read);
     } catch (const Failure& failure) {
-      throw Failure(printable(path) + ": " + failure.what(), failure.exit_status);
+      throw Failure(name_of_file(path) + ": " + failure.what(), failure.exit_status);
     }
   }
   return std::move(table.value());
