@@ -101,6 +101,8 @@ class Mistakes(unittest.TestCase):
         self.assert_usage_error(["trace", "--slower-than", "104167d"], '--slower-than: "104167d" is not between 0s and 104166d')
         self.assert_usage_error(["trace", "--buffer", "many"], '--buffer: "many" is not a size', "(K, M, G, T)")
         self.assert_usage_error(["trace", "--slower", "1s"], "not expected: --slower 1s (did you mean --slower-than?)")
+        self.assert_usage_error(["trace", "--name", "a", "--name", "b"], "trace: --name can be given only once; see")
+        self.assert_usage_error(["trace", "--memory", "9999999T"], '--memory: "9999999T" is not between 0 and 4194304T')
         self.assert_usage_error(["top", "--ro=5"], "(did you mean --rows-max or --rows?)")
         for size in ("-1", "1", "100T"):
             self.assert_usage_error(["trace", "--buffer", size], '--buffer: "%s" is not between 4K and 1G' % size)
@@ -139,6 +141,10 @@ class Mistakes(unittest.TestCase):
             for wrong in ("-1", "1.5", "1x", "0x1", "one", "99999999999"):
                 words = [command, f"{option}={wrong}"] if option else [command, "--", wrong]
                 self.assert_usage_error(words, f'{option or "PID"}: "{wrong}" is not a ', "whole number")
+
+    def test_a_number_that_is_too_large_is_shown_with_the_limit(self):
+        for pid in ("4294967296", "99999999999999999999"):
+            self.assert_usage_error(["ps", pid], f'PID: "{pid}" is not a whole number from 1 to 4294967295')
 
     def test_a_pid_without_a_process_is_an_error(self):
         none = "4194305"  # a pid has 22 bits

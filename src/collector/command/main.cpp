@@ -164,6 +164,10 @@ int explain(const CLI::App& app, const CLI::ParseError& error) {
   std::reverse(extras.begin(), extras.end());  // ExtrasError prints the last one first
   std::string what = extras.empty() ? error.what() : CLI::ExtrasError(extras).what();
   if (what.ends_with(" missing")) what = what.substr(0, what.find(':')) + " needs a value";  // "--pid: 1 required PID"
+  // "--name: At Most 1 required but received 2"
+  if (const std::size_t at = what.find(": At Most 1 required"); at != std::string::npos) {
+    what = what.substr(0, at) + " can be given only once";
+  }
   std::string name = app.get_name();
   if (const auto chosen = app.get_subcommands(); !chosen.empty()) {
     name += " " + chosen.front()->get_name();

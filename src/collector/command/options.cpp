@@ -20,13 +20,16 @@
 namespace nopspan::collector {
 
 CLI::Validator whole_number(std::uint64_t least, std::uint64_t most) {
+  const std::string range = "a whole number from " + std::to_string(least) + " to " + std::to_string(most);
   std::string wanted = least > 0 ? "a positive whole number" : "a whole number";
-  if (most < UINT32_MAX) wanted = "a whole number from " + std::to_string(least) + " to " + std::to_string(most);
-  const auto refusal = [least, most, wanted](const std::string& text) {
+  if (most < UINT32_MAX) wanted = range;
+  const auto refusal = [least, most, range, wanted](const std::string& text) {
     std::uint64_t number = 0;
     const auto read = std::from_chars(text.data(), text.data() + text.size(), number);
-    const bool is_number = read.ec == std::errc() && read.ptr == text.data() + text.size();
-    return is_number && number >= least && number <= most ? "" : "\"" + printable(text, 40) + "\" is not " + wanted;
+    const bool is_number = read.ptr == text.data() + text.size() && !text.empty();
+    if (is_number && read.ec == std::errc() && number >= least && number <= most) return std::string();
+    const bool is_too_large = is_number && (read.ec != std::errc() || number > most);
+    return "\"" + printable(text, 40) + "\" is not " + (is_too_large ? range : wanted);
   };
   return {refusal, ""};
 }

@@ -55,7 +55,7 @@ CLI::Validator whole_seconds(std::uint64_t least, std::uint64_t most);
 CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::uint64_t& ns, const std::string& what);
 struct SizeRange {
   std::uint64_t least = 0, most = std::uint64_t{1} << 62U;
-  const char* text = "between 0 and 4E";
+  const char* text = "between 0 and 4194304T";
 };
 CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint64_t& bytes, const std::string& what,
                               const SizeRange& range = {});
