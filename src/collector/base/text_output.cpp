@@ -143,7 +143,7 @@ std::string output_dropped_text() {
   const std::uint64_t lost = standard_output().lost();
   if (lost == 0) return "";
   return "nopspan: stdout: " + std::to_string(lost) + (lost == 1 ? " document" : " documents") +
-         " lost because they could not be written\n";
+         " could not be written\n";
 }
 
 void set_standard_outputs_live() {

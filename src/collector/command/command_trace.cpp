@@ -156,27 +156,29 @@ void TracePrinter::print_end(const Source& source) {
     return;
   }
   std::string text;
-  const auto add = [&text](std::uint64_t count, const char* what) {
-    if (count > 0) text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + what;
+  // `one`: what is counted if it is one, for example "link".
+  const auto add = [&text](std::uint64_t count, const char* rest, const char* one = nullptr) {
+    if (count == 0) return;
+    text += (text.empty() ? "" : ", ") + (one == nullptr ? std::to_string(count) : counted(count, one)) + rest;
   };
-  add(lost, "lost because they could not be written");
-  add(filtered_, "filtered out");
-  add(partial_, "began before the attach (use --incomplete to show them)");
-  add(incomplete_ - partial_, "unfinished (use --incomplete to show them)");
-  add(counts.evicted, "evicted before they were complete (use a larger --memory)");
-  add(counts.hurried, "completed early (use a larger --memory)");
-  add(counts.late_parts, "late parts");
-  if (is_done()) add(assembler_.open_traces(), "not yet complete");
-  std::cerr << shown << (shown == 1 ? " trace shown" : " traces shown") << (text.empty() ? "" : ", ") << text;
+  add(lost, " could not be written");
+  add(filtered_, " filtered out");
+  add(partial_, " began before the attach (use --incomplete to show them)");
+  add(incomplete_ - partial_, " unfinished (use --incomplete to show them)");
+  add(counts.evicted, " evicted before they were complete (use a larger --memory)");
+  add(counts.hurried, " completed early (use a larger --memory)");
+  add(counts.late_parts, "", "late part");
+  if (is_done()) add(assembler_.open_traces(), " not yet complete");
+  std::cerr << counted(shown, "trace") << " shown" << (text.empty() ? "" : ", ") << text;
   text.clear();
-  add(counts.outside, "outside requests");
-  add(counts.linked, "in linked spans");
-  add(counts.duplicates, "duplicates");
-  add(counts.over_limit, "over the limit of a trace (--max-spans)");
+  add(counts.outside, " outside requests");
+  add(counts.linked, " in linked spans");
+  add(counts.duplicates, "", "duplicate");
+  add(counts.over_limit, " over the limit of a trace (--max-spans)");
   // A filter removes requests, but not the linked spans that they share with other requests. Links to unseen requests
   // are then normal, so their count is not printed.
-  if (filter_.for_source().empty()) add(counts.links.unknown, "links to unknown requests");
-  add(counts.links.over_limit, "links dropped (use a larger --memory)");
+  if (filter_.for_source().empty()) add(counts.links.unknown, " to unknown requests", "link");
+  add(counts.links.over_limit, " dropped (use a larger --memory)", "link");
   std::cerr << "; " << counts.entries << " spans and events received" << (text.empty() ? "" : ": ") << text << "\n"
             << to_text(ledger);
 }
