@@ -180,6 +180,20 @@ class Mistakes(unittest.TestCase):
         self.assertEqual((damaged.returncode, damaged.stdout), (1, ""))
         self.assertIn(f"nopspan: {file.name}: its memory is damaged\n", damaged.stderr)
 
+    def test_an_empty_list_is_not_called_complete_if_requests_may_be_unknown(self):
+        core = bytearray((SOURCE / "tests/fuzz/seeds/open_spans/core").read_bytes()[1:])
+        raised_at = core.index(b"NSPNGATE") + 40
+        free_at = core.index((0x5000).to_bytes(8, "little") + (~3 & (1 << 64) - 1).to_bytes(8, "little")) + 8
+        core[free_at] = 0xff  # no span is open
+        for raised_ns, text in ((1, "No request is in flight.\n"), (1000, "No known request is in flight.\n")):
+            core[raised_at:raised_at + 8] = raised_ns.to_bytes(8, "little")
+            with self.subTest(text), tempfile.NamedTemporaryFile() as file:
+                file.write(core)
+                file.flush()
+                done = run("open", file.name)
+                self.assertEqual((done.returncode, done.stdout), (0, ""))
+                self.assertTrue(done.stderr.endswith(text), done.stderr)
+
     def test_the_id_of_a_thread_is_an_error(self):
         ends, ids = threading.Event(), queue.Queue()
 

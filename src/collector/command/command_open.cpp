@@ -201,6 +201,13 @@ bool is_whole(const OpenNow& now) {
   return std::none_of(now.skipped.begin(), now.skipped.end(), [](const auto& each) { return each.pid == 0; });
 }
 
+// Whether all requests of the processes that were read are known.
+bool knows_all(const OpenNow& now) {
+  return std::all_of(now.processes.begin(), now.processes.end(), [](const OpenProcess& process) {
+    return process.known == OpenProcess::Known::always && process.unread == 0;
+  });
+}
+
 int list_once(Host& host, const OpenNow& now, const OutputOptions& common) {
   if (common.json) {
     std::cout << json_text(now, 2);
@@ -210,10 +217,10 @@ int list_once(Host& host, const OpenNow& now, const OutputOptions& common) {
     std::cerr << skipped_text(host, now.skipped) << known_text(now.processes);
     if (now.processes.empty()) {
       std::cerr << "nopspan: no process whose open spans can be read was found\n";
+    } else if (now.requests.empty() && now.unwanted > 0) {
+      std::cerr << counted(now.unwanted, "request") + " in flight, but none matches the filters.\n";
     } else if (now.requests.empty()) {
-      std::cerr << (now.unwanted == 0
-                        ? "No request is in flight.\n"
-                        : counted(now.unwanted, "request") + " in flight, but none matches the filters.\n");
+      std::cerr << (knows_all(now) ? "No request is in flight.\n" : "No known request is in flight.\n");
     }
   }
   return is_whole(now) ? 0 : Failure::kFailed;
