@@ -153,7 +153,7 @@ int run_ps(const PsOptions& options, const OutputOptions& common) {
   print_skipped(host, wanted, tracers);
   if (reports.empty())
     std::cerr << (wanted.empty() ? "nopspan: no process with nopspan probes was found\n"
-                                 : "nopspan: none of these processes has nopspan probes\n");
+                                 : "nopspan: no nopspan probes were found in these processes\n");
   return is_whole ? 0 : Failure::kFailed;
 }
 

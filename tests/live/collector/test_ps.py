@@ -299,7 +299,7 @@ class Ps(harness.Test):
     def test_a_process_without_probes_is_no_failure(self):
         done = run(os.getpid())
         self.assertEqual((done.returncode, done.stdout), (0, ""))
-        self.assertIn("none of these processes has nopspan probes", done.stderr)
+        self.assertIn("no nopspan probes were found in these processes", done.stderr)
         self.assertEqual(self.ps(os.getpid()), {})
 
     def test_processes_that_end_while_they_are_looked_at(self):
