@@ -267,8 +267,8 @@ void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
       ->group(kGroup);
   command
       ->add_flag("--filter-early", options->scope.early,
-                 "With --name, --model or --errors: let the kernel filter out batches without such a span: less "
-                 "overhead, but a trace may lack spans of other threads and processes")
+                 "With --name, --model, --errors or --error: let the kernel filter out batches without such a span: "
+                 "less overhead, but a trace may lack spans of other threads and processes")
       ->group(kGroup);
   command
       ->add_option("--max-spans", options->limits.entries_per_trace,
