@@ -88,7 +88,8 @@ class Mistakes(unittest.TestCase):
             self.assert_usage_error([command, "--frobnicate=3"], "--frobnicate", f"nopspan {command}: ")
 
     def test_an_unknown_command_is_named(self):
-        self.assert_usage_error(["trcae"], "not expected: trcae", "commands are " + " ".join(commands()))
+        for words in (["trcae"], ["trcae", "--help"]):
+            self.assert_usage_error(words, "not expected: trcae", "commands are " + " ".join(commands()))
 
     def test_unexpected_words_are_named_in_their_order(self):
         self.assert_usage_error(["replay", "spans.rec", "b", "c"], "not expected: b c")

@@ -157,11 +157,13 @@ std::string suggestion(const CLI::App& command, const std::string& unknown) {
 
 // Handles an exception of CLI11: --help, --version, or a usage error. Returns the exit status.
 int explain(const CLI::App& app, const CLI::ParseError& error) {
-  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);
   // An unknown word is reported before a missing one, because it may be the missing one, mistyped.
   std::vector<std::string> extras = app.remaining(true);
   std::erase(extras, "--");                    // CLI11 includes it in the list
   std::reverse(extras.begin(), extras.end());  // ExtrasError prints the last one first
+  const bool is_help = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success);  // or the version
+  // The help of the program does not answer `nopspan trcae --help`.
+  if (is_help && (extras.empty() || !app.get_subcommands().empty())) return app.exit(error);
   std::string what = extras.empty() ? error.what() : CLI::ExtrasError(extras).what();
   if (what.ends_with(" missing")) what = what.substr(0, what.find(':')) + " needs a value";  // "--pid: 1 required PID"
   // "--name: At Most 1 required but received 2"
