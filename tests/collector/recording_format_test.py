@@ -184,6 +184,10 @@ class Replay(RecordingTest):
             self.assertIn(words, done.stdout)
         self.assertNotIn("\x1b", done.stdout)
 
+    def test_the_summary_has_the_date(self):
+        done = run("replay", self.path, env={**os.environ, "TZ": "UTC"})
+        self.assertIn("\n2026-09-21 14:13:20.000 to 2026-09-21 14:13:20.469 (", done.stdout)
+
     def test_it_summarises_for_programs(self):
         summary = json.loads(run("replay", "--json", self.path).stdout)
         self.assertEqual((summary["spans"], summary["events"], summary["retries"], summary["gauges"]), (5, 1, 1, 1))
