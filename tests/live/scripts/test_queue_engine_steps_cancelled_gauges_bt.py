@@ -146,7 +146,7 @@ class EngineScripts(harness.Test):
             times = {"queue": [line["queue_ns"] // 1000 for _, line, _ in requests],
                      "prefill": [line["prefill_ns"] // 1000 for _, line, _ in requests if line["prefill_ns"]],
                      "decode": [line["decode_ns"] // 1000 for _, line, _ in requests if line["decode_ns"]],
-                     "first_token": [event["measurements"]["ttft_ns"] // 1000 for event, line, _ in requests
+                     "ttft": [event["measurements"]["ttft_ns"] // 1000 for event, line, _ in requests
                                      if line["output_tokens"]]}
             self.assertLess(len(times["decode"]), len(times["prefill"]))
             self.assertLess(len(times["prefill"]), len(times["queue"]))
