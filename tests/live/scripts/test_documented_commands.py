@@ -67,6 +67,7 @@ PRINTS = (
     (r"^nopspan doctor", r"attach to \S+: works"),
     (r"^nopspan ps", r"\bchat_server\b"),
     (r"^nopspan open", r""),  # usually no request hangs
+    (r"--errors", r"nothing has matched --errors"),  # the service reports none to this load
     (r"--list", r"/libnopspan\.so"),
     (r"^pkg-config", r"-lnopspan"),
     (r"^cmake -S", r"Build files have been written"),
