@@ -61,12 +61,12 @@ std::size_t take_extra(std::string_view key) noexcept {
 
 Interned extra_label_key(std::size_t i) noexcept { return label(keys[i].load(std::memory_order_acquire)); }
 
-std::size_t find_label(std::string_view name, bool add) noexcept {
-  if (name == "engine") return ContextAccess::engine;
-  if (name == "model") return ContextAccess::model;
-  if (name == "tenant") return ContextAccess::tenant;
-  if (!add || name.empty()) return find_extra(name);
-  const std::size_t place = take_extra(name);
+std::size_t find_label(std::string_view key, bool add) noexcept {
+  if (key == "engine") return ContextAccess::engine;
+  if (key == "model") return ContextAccess::model;
+  if (key == "tenant") return ContextAccess::tenant;
+  if (!add || key.empty()) return find_extra(key);
+  const std::size_t place = take_extra(key);
   if (place == kNone) count(counters.labels_overflow);
   return place;
 }

@@ -69,6 +69,7 @@ void note_thrown(const std::type_info& type) noexcept {
 // "object+0x1234".
 std::string frame_text(std::uintptr_t address) {
   Dl_info found{};
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): it came as a number
   if (dladdr(reinterpret_cast<const void*>(address), &found) == 0) found = {};
   const bool has_function = found.dli_sname != nullptr && std::strlen(found.dli_sname) <= kMostDemangled;
   std::string text;
@@ -90,6 +91,7 @@ unsigned runtime_frames(const Thrown& thrown) noexcept {
   unsigned count = 0;
   for (unsigned i = 0; i < thrown.size && i < kMostOfRuntime; ++i) {
     Dl_info found{};
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): it came as a number
     if (dladdr(reinterpret_cast<const void*>(thrown.frames[i]), &found) == 0 || found.dli_sname == nullptr) continue;
     const std::string_view name = found.dli_sname;
     for (const std::string_view throws :

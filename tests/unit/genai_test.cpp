@@ -406,7 +406,8 @@ TEST(GenAi, GivesTheMetricsOfARequest) {
   EXPECT_THAT(metrics_of(stop), ElementsAre("gen_ai.client.operation.duration", "gen_ai.client.token.usage",
                                             "gen_ai.client.token.usage", "gen_ai.client.operation.time_to_first_chunk",
                                             "gen_ai.client.operation.time_per_output_chunk"));
-  EXPECT_EQ(metrics.at(0).value.as_double(), static_cast<double>(stop->duration_ns() / 1000) / 1e6);
+  const std::uint64_t duration_us = stop->duration_ns() / 1000;
+  EXPECT_EQ(metrics.at(0).value.as_double(), static_cast<double>(duration_us) / 1e6);
   EXPECT_EQ(metrics.at(0).attributes, Value::map({{"gen_ai.operation.name", "chat"},
                                                   {"gen_ai.provider.name", "openai"},
                                                   {"gen_ai.request.model", "gpt-5"},

@@ -105,9 +105,9 @@ constexpr ValueKind kind_of() noexcept {
     return ValueKind::boolean;
   } else if constexpr (std::is_same_v<T, char>) {
     return ValueKind::character;
-  } else if constexpr (is_wide_char<T>) {
+  } else if constexpr (is_wide_char<T>) {  // NOLINT(bugprone-branch-clone): in this order
     return ValueKind::none;
-  } else if constexpr (std::is_integral_v<T> && sizeof(T) <= sizeof(std::int64_t)) {
+  } else if constexpr (std::is_integral_v<T> && sizeof(T) <= sizeof(std::int64_t)) {  // NOLINT: T may be a pointer
     return ValueKind::integer;
   } else if constexpr (std::is_floating_point_v<T>) {
     return ValueKind::real;

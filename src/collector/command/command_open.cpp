@@ -249,7 +249,7 @@ std::string first_messages(std::string text) {
   std::size_t end = 0;
   for (int i = 0; i < kMostMessages && end < text.size(); ++i) end = text.find('\n', end) + 1;
   const auto more = std::count(text.begin() + static_cast<std::ptrdiff_t>(end), text.end(), '\n');
-  if (more > 0) text.replace(end, std::string::npos, "messages that are not shown: " + std::to_string(more) + "\n");
+  if (more > 0) text.replace(end, text.size() - end, "messages that are not shown: " + std::to_string(more) + "\n");
   return text;
 }
 

@@ -112,7 +112,7 @@ std::string skipped_text(Host& host, const std::vector<Host::Skipped>& skipped) 
     const Host::Skipped& first = *all.front();
     if (first.pid == 0) {
       const std::string what = first.path.empty() ? "not all processes were examined" : printable(first.path);
-      text += "nopspan: " + what + ": " + reason + "\n";
+      text.append("nopspan: ").append(what).append(": ").append(reason).append("\n");
       continue;
     }
     text += "nopspan: not examined: process " + std::to_string(first.pid) + " (" +

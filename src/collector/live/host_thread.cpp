@@ -172,7 +172,9 @@ void HostThread::warn_of_processes_without_probes() {
   for (const std::uint32_t pid : options_.filter.pids) {
     if (!host_.copies(pid).empty()) continue;
     const std::string number = std::to_string(pid);
-    std::cerr << "nopspan: process " + number + " has no nopspan probes so far; see nopspan doctor " + number + "\n";
+    std::string text = "nopspan: process ";
+    text.append(number).append(" has no nopspan probes so far; see nopspan doctor ").append(number).append("\n");
+    std::cerr << text;
   }
 }
 

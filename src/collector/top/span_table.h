@@ -83,9 +83,9 @@ class SpanTable {
   // Adds a span or retry to the current second, which advance() sets. Ignores other entries. Returns the number of the
   // row that has it. 0: `other`, or none.
   std::uint64_t add(const Entry& entry);
-  // Subtracts the tokens of a span that was added to this row in this second. If another row has replaced it since, its
-  // tokens are in `other`.
-  void take_back_tokens(std::uint64_t row, const Usage& tokens, std::uint64_t second);
+  // Subtracts the tokens of a span that was added to the row with this number in this second. If another row has
+  // replaced it since, its tokens are in `other`.
+  void take_back_tokens(std::uint64_t number, const Usage& tokens, std::uint64_t second);
   [[nodiscard]] const Grouping& by() const { return by_; }
   [[nodiscard]] std::uint64_t second() const { return second_; }
   // Sets the time. If the clock was set back, the table's time stands still instead.

@@ -31,7 +31,7 @@ std::uint64_t TokenReports::key_of(const Entry& span, std::uint64_t id) const {
 
 TokenReports::Link* TokenReports::find(std::uint64_t span) {
   Set& set = set_of(span);
-  const auto found = std::find_if(set.begin(), set.end(), [span](const Link& link) { return link.span == span; });
+  auto* const found = std::find_if(set.begin(), set.end(), [span](const Link& link) { return link.span == span; });
   return found == set.end() ? nullptr : &*found;
 }
 

@@ -163,8 +163,9 @@ std::size_t TopScreen::draw_head(std::size_t lines) {
   const std::string host = snapshot.host.empty() ? "" : printable(snapshot.host, 40) + "  ";
   const std::string traffic = traffic_text(snapshot);
   // The beginning is left out if the line does not fit.
-  for (const std::string& before : {"nopspan top  " + time + "  " + host, time + "  " + host, time + "  "}) {
-    if (lines < 3 || cells_of(title + before + traffic) > terminal_.width()) continue;
+  const std::string beginnings[] = {"nopspan top  " + time + "  " + host, time + "  " + host, time + "  "};
+  for (const std::string& before : beginnings) {
+    if (lines < 3 || cells_of(title) + cells_of(before) + cells_of(traffic) > terminal_.width()) continue;
     title += before;
     break;
   }
