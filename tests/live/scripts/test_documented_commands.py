@@ -66,6 +66,7 @@ PRINTS = (
     (r"^nopspan record", r"\d+ spans, "),
     (r"^nopspan doctor", r"attach to \S+: works"),
     (r"^nopspan ps", r"\bchat_server\b"),
+    (r"^nopspan open --watch", r"requests? in flight"),
     (r"^nopspan open", r""),  # usually no request hangs
     (r"--errors", r"nothing has matched --errors"),  # the service reports none to this load
     (r"--list", r"/libnopspan\.so"),
