@@ -228,19 +228,20 @@ unsigned LiveSource::why_hold(const nopspan_message& message) {
     return account != nullptr ? unsigned{HeldMessages::described} : 0;
   }
   if (held_.holds(pid) || is_detached_) return 0;
-  const unsigned live = is_live_ ? 0U : unsigned{HeldMessages::live};
+  // Begun may follow. It is reported before is_attaching() becomes false.
+  const unsigned begun = host_.is_attaching() || !host_.reports().empty() ? unsigned{HeldMessages::begun} : 0;
+  const unsigned live = is_live_ ? 0U : unsigned{HeldMessages::live} | HeldMessages::begun;
   if (account == nullptr) {
     host_.look(pid, true);
-    return live | HeldMessages::described;
+    return live | begun | HeldMessages::described;
   }
   if (live != 0) return live;
   if (account->cgroup != message.cgroup) {
     host_.note_moved(pid);
     return HeldMessages::described;
   }
-  // Begun may follow. It is reported before is_attaching() becomes false.
   const bool is_new = (message.flags & NOPSPAN_MESSAGE_GONE) == 0 && account->find(message.sequence_id) == nullptr;
-  return is_new && (host_.is_attaching() || !host_.reports().empty()) ? unsigned{HeldMessages::begun} : 0;
+  return is_new ? begun : 0;
 }
 
 void LiveSource::go_live() {
