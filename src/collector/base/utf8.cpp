@@ -26,7 +26,7 @@ Utf8Character first_character(std::string_view text) {
   return {code, bytes};
 }
 
-bool is_utf8(std::string_view text) {
+bool is_other_utf8(std::string_view text) {
   while (!text.empty()) {
     // Skips eight ASCII bytes at a time, because nearly all text is ASCII.
     std::uint64_t word = 0;

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -15,7 +17,29 @@ struct Utf8Character {
 // Decodes the first character of `text`, which must not be empty.
 Utf8Character first_character(std::string_view text);
 
-bool is_utf8(std::string_view text);
+// Reads whole words, because nearly all text is short and ASCII.
+inline bool is_ascii(std::string_view text) {
+  constexpr std::uint64_t kHighBits = 0x8080808080808080U;
+  const auto word_at = [&](std::size_t offset, auto word) {
+    std::memcpy(&word, text.data() + offset, sizeof(word));
+    return std::uint64_t{word};
+  };
+  std::uint64_t bits = 0;
+  if (text.size() >= sizeof(std::uint64_t)) {
+    for (std::size_t i = 0; i + sizeof(std::uint64_t) < text.size(); i += sizeof(std::uint64_t)) {
+      bits |= word_at(i, std::uint64_t{});
+    }
+    bits |= word_at(text.size() - sizeof(std::uint64_t), std::uint64_t{});
+  } else if (text.size() >= sizeof(std::uint32_t)) {
+    bits = word_at(0, std::uint32_t{}) | word_at(text.size() - sizeof(std::uint32_t), std::uint32_t{});
+  } else {
+    for (const char byte : text) bits |= static_cast<unsigned char>(byte);
+  }
+  return (bits & kHighBits) == 0;
+}
+// The same as is_utf8(), for text that is not ASCII.
+bool is_other_utf8(std::string_view text);
+inline bool is_utf8(std::string_view text) { return is_ascii(text) || is_other_utf8(text); }
 // `text` with "?" for each byte that is not UTF-8.
 std::string repaired_utf8(std::string_view text);
 

@@ -3,9 +3,6 @@
 
 #include <nopspan/probes.h>
 
-#include <algorithm>
-#include <iterator>
-
 namespace nopspan::collector {
 namespace {
 
@@ -37,10 +34,6 @@ ProcessPointer with_comm(const ProcessPointer& process, std::string_view comm) {
   auto named = std::make_shared<Process>(*process);
   named->comm = comm;
   return named;
-}
-
-bool TraceId::empty() const {
-  return std::all_of(std::begin(bytes), std::end(bytes), [](unsigned char byte) { return byte == 0; });
 }
 
 TraceId trace_id_of(std::string_view request) {

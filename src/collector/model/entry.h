@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -40,8 +41,10 @@ inline constexpr std::uint8_t kOk = 0, kError = 1, kCancelled = 2, kException = 
 
 struct TraceId {
   unsigned char bytes[16] = {};
-  [[nodiscard]] bool empty() const;
-  friend bool operator==(const TraceId& a, const TraceId& b) = default;
+  [[nodiscard]] bool empty() const { return *this == TraceId(); }
+  friend bool operator==(const TraceId& a, const TraceId& b) {
+    return std::memcmp(a.bytes, b.bytes, sizeof(a.bytes)) == 0;
+  }
 };
 
 struct Usage {
