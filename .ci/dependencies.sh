@@ -6,7 +6,7 @@ set -euo pipefail
 
 demo=(cmake ninja-build g++ pkg-config binutils systemtap-sdt-dev bpftrace procps
       libcli11-dev libcpp-httplib-dev nlohmann-json3-dev
-      libbpf-dev libelf-dev zlib1g-dev libprotozero-dev libncurses-dev prometheus-cpp-dev libcap-ng-dev libseccomp-dev bpftool clang llvm)
+      libbpf-dev libelf-dev libdeflate-dev libprotozero-dev libncurses-dev prometheus-cpp-dev libcap-ng-dev libseccomp-dev bpftool clang llvm)
 test=("${demo[@]}" lld tmux libclang-rt-14-dev clang-format clang-tidy g++-aarch64-linux-gnu libc6-dev-arm64-cross
       libgtest-dev libgmock-dev libbenchmark-dev linux-perf python3 shellcheck file util-linux iproute2 gdb
       protobuf-compiler python3-prometheus-client systemtap help2man groff-base zsh fish doxygen zstd curl)

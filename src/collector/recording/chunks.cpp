@@ -5,10 +5,10 @@
 #include "base/stopping.h"
 
 #include <fcntl.h>
+#include <libdeflate.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include <array>
 #include <cerrno>
@@ -22,9 +22,7 @@ constexpr std::string_view kFileMagic{"NOPSPAN\0", 8};
 constexpr std::string_view kChunkMagic = "NSPF";
 constexpr std::size_t kChunk = 1U << 20U;
 
-std::uint32_t crc_of(std::string_view bytes) {
-  return static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size()));
-}
+std::uint32_t crc_of(std::string_view bytes) { return libdeflate_crc32(0, bytes.data(), bytes.size()); }
 
 template <class Word>
 char* put(char* at, Word word) {
@@ -106,15 +104,18 @@ bool ChunkWriter::write(const Chunk& chunk, Writing& writing) {
   std::array<char, kFileHeaderBytes + kChunkHeaderBytes> head{};
   put_file_header(head.data());
   put_chunk_header(head.data() + kFileHeaderBytes, chunk);
-  std::string bytes(head.data() + (bytes_ == 0 ? 0 : kFileHeaderBytes), head.data() + head.size());
-  bytes += chunk.payload;
-  const Writing::Result result = writing.write(file_.get(), bytes);
-  if (result.error != 0) {
-    error_ = result.error;
-    cut_back(result.bytes);
-    return false;
+  const std::string_view begin = std::string_view(head.data(), head.size()).substr(bytes_ == 0 ? 0 : kFileHeaderBytes);
+  std::size_t written = 0;
+  for (const std::string_view part : {begin, chunk.payload}) {
+    const Writing::Result result = writing.write(file_.get(), part);
+    written += result.bytes;
+    if (result.error != 0) {
+      error_ = result.error;
+      cut_back(written);
+      return false;
+    }
   }
-  bytes_ += bytes.size();
+  bytes_ += written;
   return true;
 }
 
