@@ -92,37 +92,55 @@ bool is_valid_value(std::string_view any_value, unsigned depth, Attribute* value
   return true;
 }
 
-std::size_t varint_bytes(std::uint64_t value) { return static_cast<std::size_t>(protozero::length_of_varint(value)); }
-
-// Writes a varint to `at` and returns its end. The caller provides the room.
-char* put_varint(char* at, std::uint64_t value) { return at + protozero::add_varint_to_buffer(at, value); }
-
-// Appends a KeyValue up to the value's own bytes: tag, length, key, and the tag and length of the AnyValue.
-void append_key(std::string& out, unsigned field, std::string_view key, std::size_t value_bytes) {
-  const std::size_t key_value_bytes =
-      1 + varint_bytes(key.size()) + key.size() + 1 + varint_bytes(value_bytes) + value_bytes;
-  char head[16];
-  char* at = put_varint(head, (field << 3U) | 2U);
-  at = put_varint(at, key_value_bytes);
-  *at++ = 0x0a;
-  at = put_varint(at, key.size());
-  out.append(head, static_cast<std::size_t>(at - head));
-  out.append(key);
-  head[0] = 0x12;
-  out.append(head, static_cast<std::size_t>(put_varint(head + 1, value_bytes) - head));
-}
-
-void append_delimited_value(std::string& out, unsigned field, std::string_view key, unsigned tag,
-                            std::string_view bytes) {
-  append_key(out, field, key, 1 + varint_bytes(bytes.size()) + bytes.size());
-  append_bytes(out, tag, bytes);
+// Reads nearly all attributes: a key, then one short value that is no list, map or bytes. Returns false for all
+// others, valid or not. `attribute` is then unspecified.
+bool read_plain(std::string_view key_value, Attribute& attribute) {
+  using Type = Attribute::Type;
+  constexpr std::size_t kMost = 0x7f;  // lengths that are a varint of one byte
+  const auto byte_at = [&](std::size_t i) { return static_cast<unsigned char>(key_value[i]); };
+  if (key_value.size() < 2 || byte_at(0) != 0x0a || byte_at(1) > kMost) return false;
+  const std::size_t key_bytes = byte_at(1), value_at = 2 + key_bytes + 2;
+  if (key_value.size() < value_at + 2 || byte_at(value_at - 2) != 0x12) return false;
+  if (byte_at(value_at - 1) > kMost || byte_at(value_at - 1) != key_value.size() - value_at) return false;
+  attribute.key = key_value.substr(2, key_bytes);
+  if (!is_utf8(attribute.key)) return false;
+  const std::string_view value = key_value.substr(value_at + 1);
+  attribute.text = {};
+  attribute.integer = 0;
+  attribute.real = 0;
+  switch (byte_at(value_at)) {
+    case 0x0a:  // text
+      attribute.type = Type::text;
+      attribute.text = value.substr(1);
+      return byte_at(value_at + 1) == attribute.text.size() && is_utf8(attribute.text);
+    case 0x10:  // a boolean
+      attribute.type = Type::boolean;
+      attribute.integer = value[0] != 0 ? 1 : 0;
+      return value.size() == 1 && byte_at(value_at + 1) <= kMost;
+    case 0x18: {  // an integer
+      const char* at = value.data();
+      const char* const end = at + value.size();
+      if (static_cast<unsigned char>(end[-1]) > kMost || value.size() > protozero::max_varint_length) return false;
+      attribute.type = Type::integer;
+      attribute.integer = static_cast<std::int64_t>(protozero::decode_varint(&at, end));
+      return at == end;
+    }
+    case 0x21:  // a real number
+      if (value.size() != sizeof(attribute.real)) return false;
+      attribute.type = Type::real;
+      std::memcpy(&attribute.real, value.data(), sizeof(attribute.real));
+      return true;
+    default:
+      return false;
+  }
 }
 
 }  // namespace
 
 bool read_attribute(std::string_view key_value, Attribute& attribute) {
-  attribute = {};
   try {
+    if (read_plain(key_value, attribute)) return true;
+    attribute = {};
     return is_valid_key_value(key_value, 0, &attribute);
   } catch (const protozero::exception&) {
     return false;
@@ -136,63 +154,6 @@ bool read_value(std::string_view any_value, Attribute& value) {
   } catch (const protozero::exception&) {
     return false;
   }
-}
-
-void append_varint(std::string& out, unsigned field, std::uint64_t value) {
-  char head[16];
-  char* at = put_varint(head, field << 3U);
-  out.append(head, static_cast<std::size_t>(put_varint(at, value) - head));
-}
-
-void append_fixed32(std::string& out, unsigned field, std::uint32_t value) {
-  char head[8];
-  char* at = put_varint(head, (field << 3U) | static_cast<unsigned>(Wire::fixed32));
-  std::memcpy(at, &value, sizeof(value));
-  out.append(head, static_cast<std::size_t>(at - head) + sizeof(value));
-}
-
-void append_fixed64(std::string& out, unsigned field, std::uint64_t value) {
-  char head[16];
-  char* at = put_varint(head, (field << 3U) | static_cast<unsigned>(Wire::fixed64));
-  std::memcpy(at, &value, sizeof(value));
-  out.append(head, static_cast<std::size_t>(at - head) + sizeof(value));
-}
-
-void append_length(std::string& out, unsigned field, std::size_t bytes) {
-  char head[16];
-  char* at = put_varint(head, (field << 3U) | static_cast<unsigned>(Wire::length_delimited));
-  out.append(head, static_cast<std::size_t>(put_varint(at, bytes) - head));
-}
-
-void append_bytes(std::string& out, unsigned field, std::string_view bytes) {
-  append_length(out, field, bytes.size());
-  out.append(bytes);
-}
-
-void append_text(std::string& out, unsigned field, std::string_view text) {
-  if (is_utf8(text)) {
-    append_bytes(out, field, text);
-  } else {
-    append_bytes(out, field, repaired_utf8(text));
-  }
-}
-
-void append_text_attribute(std::string& out, unsigned field, std::string_view key, std::string_view text) {
-  if (is_utf8(text)) {
-    append_delimited_value(out, field, key, 1, text);
-  } else {
-    append_delimited_value(out, field, key, 1, repaired_utf8(text));
-  }
-}
-
-void append_integer_attribute(std::string& out, unsigned field, std::string_view key, std::int64_t value) {
-  const auto word = static_cast<std::uint64_t>(value);
-  append_key(out, field, key, 1 + varint_bytes(word));
-  append_varint(out, 3, word);
-}
-
-void append_bytes_attribute(std::string& out, unsigned field, std::string_view key, std::string_view bytes) {
-  append_delimited_value(out, field, key, 7, bytes);
 }
 
 }  // namespace nopspan::collector

@@ -2,9 +2,14 @@
 // Reads and writes OTLP attributes: a sequence of protobuf KeyValues, each with the tag of the field that it is in.
 #pragma once
 
-#include <protozero/pbf_reader.hpp>
+#include "base/utf8.h"
 
+#include <protozero/pbf_reader.hpp>
+#include <protozero/varint.hpp>
+
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -56,17 +61,99 @@ bool for_each_key_value(std::string_view run, unsigned field, const Each& each) 
   return true;
 }
 
-// These append the parts of a message. In texts, "?" replaces bytes that are not UTF-8.
-void append_varint(std::string& out, unsigned field, std::uint64_t value);
-void append_fixed32(std::string& out, unsigned field, std::uint32_t value);
-void append_fixed64(std::string& out, unsigned field, std::uint64_t value);
-void append_bytes(std::string& out, unsigned field, std::string_view bytes);
-// Appends the tag and the length of a field whose `bytes` bytes the caller appends next.
-void append_length(std::string& out, unsigned field, std::size_t bytes);
-void append_text(std::string& out, unsigned field, std::string_view text);
+inline std::size_t varint_bytes(std::uint64_t value) {
+  return value < 0x80 ? 1 : static_cast<std::size_t>(protozero::length_of_varint(value));
+}
+// Writes a varint to `at` and returns its end. The caller provides the room.
+inline char* put_varint(char* at, std::uint64_t value) {
+  for (; value >= 0x80; value >>= 7U) *at++ = static_cast<char>(value | 0x80U);
+  *at++ = static_cast<char>(value);
+  return at;
+}
 
-void append_text_attribute(std::string& out, unsigned field, std::string_view key, std::string_view text);
-void append_integer_attribute(std::string& out, unsigned field, std::string_view key, std::int64_t value);
-void append_bytes_attribute(std::string& out, unsigned field, std::string_view key, std::string_view bytes);
+// These append the parts of a message to a std::string or a ByteBuffer. In texts, "?" replaces bytes that are not
+// UTF-8.
+template <class Out>
+void append_varint(Out& out, unsigned field, std::uint64_t value) {
+  char head[16];
+  char* at = put_varint(head, field << 3U);
+  out.append(head, static_cast<std::size_t>(put_varint(at, value) - head));
+}
+
+template <class Out>
+void append_fixed32(Out& out, unsigned field, std::uint32_t value) {
+  char head[8];
+  char* at = put_varint(head, (field << 3U) | static_cast<unsigned>(protozero::pbf_wire_type::fixed32));
+  std::memcpy(at, &value, sizeof(value));
+  out.append(head, static_cast<std::size_t>(at - head) + sizeof(value));
+}
+
+template <class Out>
+void append_fixed64(Out& out, unsigned field, std::uint64_t value) {
+  char head[16];
+  char* at = put_varint(head, (field << 3U) | static_cast<unsigned>(protozero::pbf_wire_type::fixed64));
+  std::memcpy(at, &value, sizeof(value));
+  out.append(head, static_cast<std::size_t>(at - head) + sizeof(value));
+}
+
+// Appends the tag and the length of a field whose `bytes` bytes the caller appends next.
+template <class Out>
+void append_length(Out& out, unsigned field, std::size_t bytes) {
+  char head[16];
+  char* at = put_varint(head, (field << 3U) | static_cast<unsigned>(protozero::pbf_wire_type::length_delimited));
+  out.append(head, static_cast<std::size_t>(put_varint(at, bytes) - head));
+}
+
+template <class Out>
+void append_bytes(Out& out, unsigned field, std::string_view bytes) {
+  append_length(out, field, bytes.size());
+  out.append(bytes);
+}
+
+template <class Out>
+void append_text(Out& out, unsigned field, std::string_view text) {
+  if (is_utf8(text)) {
+    append_bytes(out, field, text);
+  } else {
+    append_bytes(out, field, repaired_utf8(text));
+  }
+}
+
+// Appends a KeyValue up to the value's own bytes: tag, length, key, and the tag and length of the AnyValue.
+template <class Out>
+void append_key(Out& out, unsigned field, std::string_view key, std::size_t value_bytes) {
+  const std::size_t key_value_bytes =
+      1 + varint_bytes(key.size()) + key.size() + 1 + varint_bytes(value_bytes) + value_bytes;
+  append_length(out, field, key_value_bytes);
+  append_bytes(out, 1, key);
+  append_length(out, 2, value_bytes);
+}
+
+template <class Out>
+void append_delimited_value(Out& out, unsigned field, std::string_view key, unsigned tag, std::string_view bytes) {
+  append_key(out, field, key, 1 + varint_bytes(bytes.size()) + bytes.size());
+  append_bytes(out, tag, bytes);
+}
+
+template <class Out>
+void append_text_attribute(Out& out, unsigned field, std::string_view key, std::string_view text) {
+  if (is_utf8(text)) {
+    append_delimited_value(out, field, key, 1, text);
+  } else {
+    append_delimited_value(out, field, key, 1, repaired_utf8(text));
+  }
+}
+
+template <class Out>
+void append_integer_attribute(Out& out, unsigned field, std::string_view key, std::int64_t value) {
+  const auto word = static_cast<std::uint64_t>(value);
+  append_key(out, field, key, 1 + varint_bytes(word));
+  append_varint(out, 3, word);
+}
+
+template <class Out>
+void append_bytes_attribute(Out& out, unsigned field, std::string_view key, std::string_view bytes) {
+  append_delimited_value(out, field, key, 7, bytes);
+}
 
 }  // namespace nopspan::collector

@@ -76,6 +76,8 @@ Name find(std::string_view key) {
 }
 
 constexpr unsigned kBools = 32;  // position of the six bools in the word
+constexpr unsigned kHasUsage = 1, kHasFirstToken = 2, kHasEngineTimes = 4, kCountsTokens = 8, kCountsTool = 16,
+                   kBeforeAttach = 32;
 
 }  // namespace
 
@@ -100,33 +102,22 @@ bool NotedAttributes::note(const Attribute& attribute, bool added) {
   return true;
 }
 
-std::string_view NotedAttributes::text(Name name) const {
-  const Attribute& attribute = attributes_[static_cast<std::size_t>(name)];
-  const bool is_text = attribute.type == Attribute::Type::text || attribute.type == Attribute::Type::bytes;
-  return has(name) && is_text ? attribute.text : std::string_view();
-}
-
-std::uint64_t NotedAttributes::number(Name name) const {
-  const Attribute& attribute = attributes_[static_cast<std::size_t>(name)];
-  return has(name) && attribute.type == Attribute::Type::integer ? static_cast<std::uint64_t>(attribute.integer) : 0;
-}
-
 std::uint64_t flag_word(const Entry& entry) {
-  const unsigned bools = (entry.has_usage ? 1U : 0U) | (entry.has_first_token ? 2U : 0U) |
-                         (entry.has_engine_times ? 4U : 0U) | (entry.counts_tokens ? 8U : 0U) |
-                         (entry.counts_tool ? 16U : 0U) | (entry.before_attach ? 32U : 0U);
+  const unsigned bools = (entry.has_usage ? kHasUsage : 0) | (entry.has_first_token ? kHasFirstToken : 0) |
+                         (entry.has_engine_times ? kHasEngineTimes : 0) | (entry.counts_tokens ? kCountsTokens : 0) |
+                         (entry.counts_tool ? kCountsTool : 0) | (entry.before_attach ? kBeforeAttach : 0);
   return entry.flags | std::uint64_t{bools} << kBools;
 }
 
 void set_flag_word(Entry& entry, std::uint64_t word) {
   entry.flags = static_cast<std::uint32_t>(word);
   const std::uint64_t bools = word >> kBools;
-  entry.has_usage = (bools & 1U) != 0;
-  entry.has_first_token = (bools & 2U) != 0;
-  entry.has_engine_times = (bools & 4U) != 0;
-  entry.counts_tokens = (bools & 8U) != 0;
-  entry.counts_tool = (bools & 16U) != 0;
-  entry.before_attach = (bools & 32U) != 0;
+  entry.has_usage = (bools & kHasUsage) != 0;
+  entry.has_first_token = (bools & kHasFirstToken) != 0;
+  entry.has_engine_times = (bools & kHasEngineTimes) != 0;
+  entry.counts_tokens = (bools & kCountsTokens) != 0;
+  entry.counts_tool = (bools & kCountsTool) != 0;
+  entry.before_attach = (bools & kBeforeAttach) != 0;
 }
 
 std::uint64_t implied_flag_word(Kind kind, const OtlpFlags& flags, const NotedAttributes& own,
@@ -134,24 +125,24 @@ std::uint64_t implied_flag_word(Kind kind, const OtlpFlags& flags, const NotedAt
   const auto any = [&](Name first, Name last) {
     return (kind == Kind::span && own.has_any(first, last)) || added.has_any(first, last);
   };
-  Entry entry;
-  entry.flags = (flags.kind << NOPSPAN_FLAG_KIND_SHIFT) & NOPSPAN_FLAG_KIND_MASK;
-  if (flags.sampled) entry.flags |= NOPSPAN_FLAG_SAMPLED;
-  if (flags.remote_parent) entry.flags |= NOPSPAN_FLAG_REMOTE_PARENT;
-  if (flags.attributes_dropped) entry.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
-  if (flags.links_dropped) entry.flags |= NOPSPAN_FLAG_LINKS_DROPPED;
-  if (added.has(Name::request_id)) entry.flags |= NOPSPAN_FLAG_FOREIGN_ID;
+  std::uint32_t word = (flags.kind << NOPSPAN_FLAG_KIND_SHIFT) & NOPSPAN_FLAG_KIND_MASK;
+  std::uint64_t bools = 0;
+  if (flags.sampled) word |= NOPSPAN_FLAG_SAMPLED;
+  if (flags.remote_parent) word |= NOPSPAN_FLAG_REMOTE_PARENT;
+  if (flags.attributes_dropped) word |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
+  if (flags.links_dropped) word |= NOPSPAN_FLAG_LINKS_DROPPED;
+  if (added.has(Name::request_id)) word |= NOPSPAN_FLAG_FOREIGN_ID;
   if (any(Name::input_tokens, Name::reasoning_tokens)) {
-    entry.has_usage = entry.counts_tokens = true;
-    entry.flags |= NOPSPAN_FLAG_HAS_USAGE;
+    word |= NOPSPAN_FLAG_HAS_USAGE;
+    bools |= kHasUsage | kCountsTokens;
   }
   if (any(Name::first_token_ns, Name::first_token_ns)) {
-    entry.has_first_token = true;
-    entry.flags |= NOPSPAN_FLAG_HAS_FIRST_TOKEN;
+    word |= NOPSPAN_FLAG_HAS_FIRST_TOKEN;
+    bools |= kHasFirstToken;
   }
-  entry.has_engine_times = any(Name::arrival_ns, Name::preemptions);
-  entry.counts_tool = any(Name::tool_name, Name::tool_name);
-  return flag_word(entry);
+  if (any(Name::arrival_ns, Name::preemptions)) bools |= kHasEngineTimes;
+  if (any(Name::tool_name, Name::tool_name)) bools |= kCountsTool;
+  return word | bools << kBools;
 }
 
 std::uint64_t implied_root_id(const Entry& entry) {

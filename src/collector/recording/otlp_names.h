@@ -81,9 +81,18 @@ class NotedAttributes {
     return (present_ & upto) >> static_cast<unsigned>(first) != 0;
   }
   // Returns the value if it is a text, otherwise "".
-  [[nodiscard]] std::string_view text(Name name) const;
+  [[nodiscard]] std::string_view text(Name name) const {
+    if (!has(name)) return {};
+    const Attribute& attribute = attributes_[static_cast<std::size_t>(name)];
+    const bool is_text = attribute.type == Attribute::Type::text || attribute.type == Attribute::Type::bytes;
+    return is_text ? attribute.text : std::string_view();
+  }
   // Returns the value if it is an integer, otherwise 0.
-  [[nodiscard]] std::uint64_t number(Name name) const;
+  [[nodiscard]] std::uint64_t number(Name name) const {
+    if (!has(name)) return 0;
+    const Attribute& attribute = attributes_[static_cast<std::size_t>(name)];
+    return attribute.type == Attribute::Type::integer ? static_cast<std::uint64_t>(attribute.integer) : 0;
+  }
 
  private:
   std::uint64_t present_ = 0;

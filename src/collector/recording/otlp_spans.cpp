@@ -28,13 +28,13 @@ std::array<char, 8> bytes_of(std::uint64_t id) {
   return bytes;
 }
 
-void append_span_id(std::string& out, unsigned field, std::uint64_t id) {
+void append_span_id(ByteBuffer& out, unsigned field, std::uint64_t id) {
   if (id == 0) return;
   const auto bytes = bytes_of(id);
   append_bytes(out, field, {bytes.data(), bytes.size()});
 }
 
-void append_trace_id(std::string& out, unsigned field, const TraceId& id) {
+void append_trace_id(ByteBuffer& out, unsigned field, const TraceId& id) {
   if (!id.empty()) append_bytes(out, field, view_of(id));
 }
 
@@ -49,15 +49,14 @@ OtlpFlags otlp_flags_of(const Entry& entry) {
   return flags;
 }
 
-void append_links(std::string& out, std::string_view links) {
+void append_links(ByteBuffer& out, std::string_view links) {
   for (; links.size() >= sizeof(nopspan_link); links.remove_prefix(sizeof(nopspan_link))) {
     nopspan_link link;
     std::memcpy(&link, links.data(), sizeof(link));
-    std::string message;
-    append_bytes(message, 1, {link.trace_id, sizeof(link.trace_id)});
     const auto id = bytes_of(link.span_id);
-    append_bytes(message, 2, {id.data(), id.size()});
-    append_bytes(out, 13, message);
+    append_length(out, 13, 2 + sizeof(link.trace_id) + 2 + id.size());
+    append_bytes(out, 1, {link.trace_id, sizeof(link.trace_id)});
+    append_bytes(out, 2, {id.data(), id.size()});
   }
 }
 
@@ -97,17 +96,17 @@ std::string_view OtlpEncoder::key_of(Name name) {
   return key_;
 }
 
-void OtlpEncoder::add_text(std::string& out, Name name, std::string_view text) {
+void OtlpEncoder::add_text(ByteBuffer& out, Name name, std::string_view text) {
   append_text_attribute(out, attributes_, key_of(name), text);
   added_.mark(name);
 }
 
-void OtlpEncoder::add_number(std::string& out, Name name, std::uint64_t value) {
+void OtlpEncoder::add_number(ByteBuffer& out, Name name, std::uint64_t value) {
   append_integer_attribute(out, attributes_, key_of(name), static_cast<std::int64_t>(value));
   added_.mark(name);
 }
 
-void OtlpEncoder::add_hex(std::string& out, Name name, std::uint64_t value) {
+void OtlpEncoder::add_hex(ByteBuffer& out, Name name, std::uint64_t value) {
   constexpr char kDigits[] = "0123456789abcdef";
   std::array<char, 16> text{};
   for (std::size_t i = 0; i < text.size(); ++i) text[i] = kDigits[value >> (60 - 4 * i) & 15U];
@@ -115,7 +114,7 @@ void OtlpEncoder::add_hex(std::string& out, Name name, std::uint64_t value) {
 }
 
 // Copies the process's own attributes, unchanged if possible. Malformed ones are dropped and counted in `dropped_`.
-void OtlpEncoder::write_own_attributes(const Entry& entry, std::string& out) {
+void OtlpEncoder::write_own_attributes(const Entry& entry, ByteBuffer& out) {
   own_.clear();
   added_.clear();
   dropped_ = 0;
@@ -131,7 +130,7 @@ void OtlpEncoder::write_own_attributes(const Entry& entry, std::string& out) {
   });
   if (!is_run) ++dropped_;
   if (dropped_ == 0 && theirs == attributes_) {
-    out += entry.attributes;
+    out.append(entry.attributes);
     return;
   }
   for_each_key_value(entry.attributes, theirs, [&](std::string_view key_value, std::string_view) {
@@ -140,7 +139,7 @@ void OtlpEncoder::write_own_attributes(const Entry& entry, std::string& out) {
 }
 
 // Adds the fields that the process's own attributes lack or contradict.
-void OtlpEncoder::write_missing_fields(const Entry& entry, std::string& out) {
+void OtlpEncoder::write_missing_fields(const Entry& entry, ByteBuffer& out) {
   const auto text = [&](Name theirs, Name ours, std::string_view value) {
     if (value != own_.text(theirs)) add_text(out, ours, value);
   };
@@ -171,7 +170,7 @@ void OtlpEncoder::write_missing_fields(const Entry& entry, std::string& out) {
 }
 
 // Adds the fields that OTLP has for spans, but not for logs and gauges.
-void OtlpEncoder::write_event_fields(const Entry& entry, std::string& out) {
+void OtlpEncoder::write_event_fields(const Entry& entry, ByteBuffer& out) {
   if (entry.parent_id != 0) add_hex(out, Name::parent_id, entry.parent_id);
   if (entry.duration_ns != 0) add_number(out, Name::duration_ns, entry.duration_ns);
   if (entry.status != kOk) add_number(out, Name::status, entry.status);
@@ -181,7 +180,7 @@ void OtlpEncoder::write_event_fields(const Entry& entry, std::string& out) {
   }
 }
 
-void OtlpEncoder::write_flag_word(const Entry& entry, const OtlpFlags& flags, std::string& out) {
+void OtlpEncoder::write_flag_word(const Entry& entry, const OtlpFlags& flags, ByteBuffer& out) {
   const std::uint64_t word = flag_word(entry);
   OtlpFlags said = flags;
   said.attributes_dropped = said.attributes_dropped || dropped_ > 0;
@@ -192,7 +191,7 @@ void OtlpEncoder::write_flag_word(const Entry& entry, const OtlpFlags& flags, st
 // distinguish them.
 void OtlpEncoder::write_span(const Entry& entry, bool in_sequence) {
   const OtlpFlags flags = otlp_flags_of(entry);
-  std::string& out = entry_;
+  ByteBuffer& out = buffer_;
   append_trace_id(out, 1, entry.trace_id);
   append_span_id(out, 2, entry.span_id);
   if (!entry.tracestate.empty()) append_text(out, 3, entry.tracestate);
@@ -217,7 +216,7 @@ void OtlpEncoder::write_span(const Entry& entry, bool in_sequence) {
 
 void OtlpEncoder::write_log(const Entry& entry, bool in_sequence) {
   const OtlpFlags flags = otlp_flags_of(entry);
-  std::string& out = entry_;
+  ByteBuffer& out = buffer_;
   append_text(out, 12, entry.name);
   append_trace_id(out, 9, entry.trace_id);
   append_span_id(out, 10, entry.span_id);
@@ -237,7 +236,7 @@ void OtlpEncoder::write_log(const Entry& entry, bool in_sequence) {
 }
 
 void OtlpEncoder::write_gauge(const Entry& entry, bool in_sequence) {
-  std::string& out = point_;
+  ByteBuffer& out = point_;
   out.clear();
   write_own_attributes(entry, out);
   append_fixed64(out, 3, entry.start_unix_ns);
@@ -251,10 +250,9 @@ void OtlpEncoder::write_gauge(const Entry& entry, bool in_sequence) {
   if (entry.number != 0) add_number(out, Name::maximum, entry.number);
   if (!in_sequence) add_number(out, Name::sequence, entry.sequence);
   write_flag_word(entry, {}, out);
-  append_text(entry_, 1, entry.name);
-  std::string gauge;
-  append_bytes(gauge, 1, out);
-  append_bytes(entry_, 5, gauge);
+  append_text(buffer_, 1, entry.name);
+  append_length(buffer_, 5, 1 + varint_bytes(out.size()) + out.size());
+  append_bytes(buffer_, 1, out.view());
 }
 
 std::uint32_t OtlpEncoder::share_of(const ProcessPointer& process) {
@@ -286,10 +284,28 @@ OtlpEncoder::Group& OtlpEncoder::group_of(const Entry& entry) {
   return groups_[number];
 }
 
+// The length of an entry precedes it, and is known when it is written. Most entries have lengths of the same size, so
+// the size of the last one is reserved.
+void OtlpEncoder::begin_entry() { buffer_.extend(1 + length_bytes_); }
+
+void OtlpEncoder::end_entry(std::size_t begin) {
+  constexpr char kTag = (2U << 3U) | 2U;
+  const std::size_t bytes = buffer_.size() - begin - 1 - length_bytes_;
+  if (const std::size_t needed = varint_bytes(bytes); needed != length_bytes_) {
+    if (needed > length_bytes_) buffer_.extend(needed - length_bytes_);
+    std::memmove(buffer_.at(begin + 1 + needed), buffer_.at(begin + 1 + length_bytes_), bytes);
+    length_bytes_ = needed;
+    buffer_.shrink(begin + 1 + needed + bytes);
+  }
+  *buffer_.at(begin) = kTag;
+  put_varint(buffer_.at(begin + 1), bytes);
+}
+
 void OtlpEncoder::add(const Entry& entry) {
   Group& group = group_of(entry);
   const bool in_sequence = entry.sequence == group.next_sequence;
-  entry_.clear();
+  const std::size_t begin = buffer_.size();
+  begin_entry();
   if (signal_ == Signal::traces) {
     attributes_ = kSpanAttributes;
     write_span(entry, in_sequence);
@@ -300,9 +316,9 @@ void OtlpEncoder::add(const Entry& entry) {
     attributes_ = kPointAttributes;
     write_gauge(entry, in_sequence);
   }
+  end_entry(begin);
   group.next_sequence = entry.sequence + 1;
-  append_bytes(buffer_, 2, entry_);
-  group.bytes += buffer_.size() - runs_.back().end;
+  group.bytes += buffer_.size() - begin;
   runs_.back().end = buffer_.size();
   ++shares_[group.share].entries;
   ++entries_;
@@ -352,7 +368,7 @@ std::vector<OtlpEncoder::Share> OtlpEncoder::finish(std::string& out) {
     for (const auto& [first, begin] : scopes) {
       out += begin;
       for (const Run* each = first; each != &*runs_.cend() && each->group == first->group; ++each) {
-        out.append(buffer_, each->begin, each->end - each->begin);
+        out += buffer_.view().substr(each->begin, each->end - each->begin);
       }
     }
   }

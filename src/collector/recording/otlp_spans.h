@@ -2,6 +2,7 @@
 // Encodes entries as OTLP messages. docs/recording.md describes the mapping of each field.
 #pragma once
 
+#include "base/byte_buffer.h"
 #include "model/entry.h"
 #include "recording/otlp_names.h"
 
@@ -59,13 +60,15 @@ class OtlpEncoder {
   void write_span(const Entry& entry, bool in_sequence);
   void write_log(const Entry& entry, bool in_sequence);
   void write_gauge(const Entry& entry, bool in_sequence);
-  void write_own_attributes(const Entry& entry, std::string& out);
-  void write_missing_fields(const Entry& entry, std::string& out);
-  void write_event_fields(const Entry& entry, std::string& out);
-  void write_flag_word(const Entry& entry, const OtlpFlags& flags, std::string& out);
-  void add_text(std::string& out, Name name, std::string_view text);
-  void add_number(std::string& out, Name name, std::uint64_t value);
-  void add_hex(std::string& out, Name name, std::uint64_t value);
+  void begin_entry();
+  void end_entry(std::size_t begin);
+  void write_own_attributes(const Entry& entry, ByteBuffer& out);
+  void write_missing_fields(const Entry& entry, ByteBuffer& out);
+  void write_event_fields(const Entry& entry, ByteBuffer& out);
+  void write_flag_word(const Entry& entry, const OtlpFlags& flags, ByteBuffer& out);
+  void add_text(ByteBuffer& out, Name name, std::string_view text);
+  void add_number(ByteBuffer& out, Name name, std::uint64_t value);
+  void add_hex(ByteBuffer& out, Name name, std::uint64_t value);
   [[nodiscard]] std::string_view key_of(Name name);
   [[nodiscard]] std::string scope_of(const Group& group) const;
 
@@ -74,7 +77,9 @@ class OtlpEncoder {
   std::uint64_t entries_ = 0;
   std::uint32_t dropped_ = 0;  // malformed attributes of the entry, which no receiver would accept
   std::size_t head_bytes_ = 0;
-  std::string buffer_, entry_, point_, key_;
+  ByteBuffer buffer_, point_;
+  std::string key_;
+  std::size_t length_bytes_ = 1;  // size of the last entry's length
   NotedAttributes own_, added_;
   std::vector<Share> shares_;
   std::unordered_map<const Process*, std::uint32_t> share_numbers_;
